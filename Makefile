@@ -8,6 +8,10 @@ SPR_WORKDIR ?= runs/spr
 JOBS ?= 2
 # Damaged files for each reader in test-fuzz, which bounds its time.
 FUZZ_EXAMPLES ?= 400
+# The folder `tests` of gymnax's source for test-gymnax, such as that of
+#   pip download --no-deps --no-binary :all: gymnax
+# unpacked.
+GYMNAX_TESTS ?=
 # More arguments for pytest: make test ARGS="-k reset --durations=20"
 ARGS ?=
 
@@ -24,8 +28,9 @@ POPGYM_PYTHON ?= 3.11
 unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
-.PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-interop \
-  test-popgym test-compile test-accelerator test-matrix lint format docs bench notebooks \
+.PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-wheel test-interop \
+  test-popgym test-gymnax test-compile test-accelerator test-site test-matrix lint format \
+  docs bench notebooks \
   coverage constraints clean
 
 help: ## this list
@@ -54,6 +59,9 @@ test-fuzz: venv ## damaged files for every reader (FUZZ_EXAMPLES=400 each)
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN) $(PYTEST) -m fuzz --timeout=900 \
 	  $(ARGS) tests/fuzz
 
+test-wheel: venv ## the wheel with each extra, installed by pip (downloads)
+	$(BIN) -m pytest -m wheel --timeout=1800 $(ARGS) tests/extras_test.py
+
 test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)
 	.venvs/interop/bin/python -m pip --disable-pip-version-check --no-input \
@@ -68,6 +76,12 @@ test-popgym: ## our games beside the original POPGym (ten minutes or more)
 	  --requirement tests/popgym/requirements.txt
 	XLA_FLAGS= .venvs/popgym/bin/python $(PYTEST) -m popgym --timeout=3600 \
 	  $(ARGS) tests/popgym
+
+test-gymnax: venv ## gymnax's tests on our games (GYMNAX_TESTS=DIR/tests)
+	GYMNAX_TESTS="$(GYMNAX_TESTS)" $(BIN) $(PYTEST) \
+	  --config-file=pyproject.toml -p tests.gymnax.own_tests \
+	  -m "" --override-ini=python_files="test_*.py" \
+	  --override-ini=filterwarnings= --timeout=600 $(ARGS) "$(GYMNAX_TESTS)"
 
 test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	@PYTHON= sh scripts/venv.sh .venvs/compile
@@ -86,6 +100,9 @@ test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 test-accelerator: venv ## numbers on the GPU or TPU that is there (or a CPU)
 	JAX_PLATFORMS= XLA_FLAGS= $(BIN) -m pytest -m accelerator --timeout=600 \
 	  $(ARGS) tests/accelerator
+
+test-site: venv ## the documentation in a headless browser (Chromium)
+	$(BIN) -m pytest -m site $(ARGS) tests/docs
 
 test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	@ran=; failed=; \
@@ -111,9 +128,9 @@ format: venv ## let ruff rewrite what it can
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
 
-docs: venv ## the table of mixers, and the API reference into docs/api
+docs: venv ## the table of mixers, and the documentation: site/index.html
 	$(BIN) -m scripts.mixers_table
-	$(BIN) -m scripts.api docs/api
+	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --strict --quiet
 
 bench: venv ## time and memory of the recurrences
 	$(BIN) -m benchmarks.recurrence
@@ -133,5 +150,5 @@ constraints: ## pin the newest dependencies that fit, for each Python present
 
 clean: ## remove environments and caches; runs/ stays
 	rm -rf .venv .venvs .cache .hypothesis .pytest_cache .ruff_cache build \
-	  dist docs/api htmlcov .coverage *.egg-info
+	  dist htmlcov site .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

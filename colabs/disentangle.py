@@ -20,12 +20,24 @@
 # factors, so that it can be counted how well each coordinate stands for one.
 
 # %% [markdown]
-# The next cell installs jaxseq if it is absent: from the checkout that this
-# notebook lies in. On Colab, clone the repository first and go to its folder
-# `colabs` with `%cd`.
+# The next cell installs jaxseq if it is absent. On Colab, first upload a wheel
+# of it, or an archive of the repository (zip or tar.gz), beside this notebook:
+# the folder on the left takes it. In a checkout nothing has to be uploaded.
+#
+# On a TPU runtime then run `%pip install --quiet "jax[tpu]"`, on one with a GPU
+# `%pip install --quiet "jax[cuda12]"`, so that the plugin fits the jax that
+# came with jaxseq, and restart the session once. `jax.devices()` names the TPU
+# or the GPU after that, and all else stays as it is.
 
 # %%
-# %run ../scripts/install.py
+import glob
+import importlib.util
+
+if importlib.util.find_spec("jaxseq") is None:
+  names = ("jaxseq*.whl", "jaxseq*.zip", "jaxseq*.tar.gz")
+  found = [path for name in names for path in glob.glob(name)]
+  source = found[0] if found else ".."
+  # %pip install --quiet "{source}[log]"
 
 # %%
 import os
@@ -53,9 +65,15 @@ sizes = {"train": 256, "valid": 8, "test": 128} if tiny else {}
 splits = data.load("seasonal_factors", **sizes)
 names = splits.info.factors.names
 
-fig, axes = plt.subplots(1, 4, figsize=(11, 1.8), sharey=True)
+fig, axes = plt.subplots(
+  1, 4, figsize=(11, 2.2), sharey=True, layout="constrained"
+)
 for axis, x in zip(axes, splits.train.inputs):
   axis.plot(x[:, 0])
+  axis.set_xlabel("time")
+axes[0].set_ylabel("value")
+fig.suptitle("Four windows", x=0.01, ha="left", fontweight="bold")
+plt.show()
 print(splits.info.description, "The factors:", ", ".join(names))
 
 # %% [markdown]
@@ -120,21 +138,34 @@ for name, (_, measured) in results.items():
 #
 # The share of each factor's entropy that each coordinate tells. One bright cell
 # in a column is what a gap (MIG) rewards: the factor is in one coordinate, and
-# in no other.
+# in no other. Shares are estimated from a finite number of windows, and lie a
+# little above the truth; the last line says by how much.
 
 # %%
-fig, axes = plt.subplots(1, 3, figsize=(11, 4), sharey=True)
+fig, axes = plt.subplots(
+  1, 3, figsize=(11, 4), sharey=True, layout="constrained"
+)
 for axis, (name, (variables, _)) in zip(axes, results.items()):
   vae = problem.make_model(make_arm(objectives[name]), splits)
   params = {"params": variables["params"]["model"]}
   codes, _ = vae.apply(params, splits.test.inputs, method="encode")
   codes, factors = np.asarray(codes), splits.test.targets
-  shares = metrics.information_matrix(codes, factors)
-  shares /= metrics.entropies(factors)
-  axis.imshow(shares, vmin=0, vmax=1, cmap="cividis")
-  axis.set_title(f"{name}, MIG {metrics.mig(codes, factors):.2f}")
+  entropies = metrics.entropies(factors)
+  shares = metrics.information_matrix(codes, factors) / entropies
+  image = axis.imshow(shares, vmin=0, vmax=1, cmap="cividis")
+  axis.set_title(f"{name}, MIG {metrics.mig(codes, factors):.2f}", fontsize=10)
   axis.set_xticks(range(len(names)), names, rotation=60)
-  axis.set_ylabel("coordinate")
+  axis.set_yticks(range(codes.shape[1]))
+  axis.set_xlabel("factor")
+axes[0].set_ylabel("coordinate")
+fig.colorbar(image, ax=axes, label="share of the factor's entropy")
+fig.suptitle("What coordinates tell", x=0.01, ha="left", fontweight="bold")
+plt.show()
+bias = [
+  metrics.information_bias(len(codes), 20, len(np.unique(levels))) / entropy
+  for levels, entropy in zip(factors.T, entropies)
+]
+print(f"bias of a share: up to {max(bias):.3f}, of {len(codes)} windows")
 
 # %% [markdown]
 # ## Moving one coordinate
@@ -147,11 +178,19 @@ moved = np.asarray(code_report.traversals(vae, params, codes[0]))
 effects = diagnostics.traversal_effect(
   moved, vae.apply(params, codes[0], method="decode")
 )
-fig, axes = plt.subplots(1, 3, figsize=(11, 2.4), sharey=True)
+fig, axes = plt.subplots(
+  1, 3, figsize=(11, 2.8), sharey=True, layout="constrained"
+)
+scale = plt.cm.ScalarMappable(plt.Normalize(-3, 3), "cividis")
 for axis, coordinate in zip(axes, np.argsort(-effects)):
-  for shade, series in zip(np.linspace(0.1, 0.9, 7), moved[coordinate]):
-    axis.plot(series[:, 0], color=plt.cm.cividis(shade))
-  axis.set_title(f"coordinate {coordinate}")
+  for value, series in zip(code_report.TRAVERSAL, moved[coordinate]):
+    axis.plot(series[:, 0], color=scale.to_rgba(value))
+  axis.set_title(f"coordinate {coordinate}", fontsize=10)
+  axis.set_xlabel("time")
+axes[0].set_ylabel("decoded value")
+fig.colorbar(scale, ax=axes, label="value of the coordinate")
+fig.suptitle("One coordinate moves", x=0.01, ha="left", fontweight="bold")
+plt.show()
 
 # %% [markdown]
 # ## A code that vanishes

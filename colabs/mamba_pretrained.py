@@ -19,15 +19,28 @@
 # and looks at what its state keeps and for how long.
 
 # %% [markdown]
-# The next cell installs jaxseq if it is absent: from the checkout that this
-# notebook lies in. On Colab, clone the repository first and go to its folder
-# `colabs` with `%cd`.
+# The next cell installs jaxseq if it is absent. On Colab, first upload a wheel
+# of it, or an archive of the repository (zip or tar.gz), beside this notebook:
+# the folder on the left takes it. In a checkout nothing has to be uploaded.
+#
+# On a TPU runtime then run `%pip install --quiet "jax[tpu]"`, on one with a GPU
+# `%pip install --quiet "jax[cuda12]"`, so that the plugin fits the jax that
+# came with jaxseq, and restart the session once. `jax.devices()` names the TPU
+# or the GPU after that, and all else stays as it is.
 
 # %%
-# %run ../scripts/install.py
+import glob
+import importlib.util
+
+if importlib.util.find_spec("jaxseq") is None:
+  names = ("jaxseq*.whl", "jaxseq*.zip", "jaxseq*.tar.gz")
+  found = [path for name in names for path in glob.glob(name)]
+  source = found[0] if found else ".."
+  # %pip install --quiet "{source}[log]"
 
 # %%
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -41,14 +54,21 @@ from jaxseq.tasks import generation
 # %% [markdown]
 # ## Loading
 #
-# The repository ships two small models with random weights. A real one is
+# The repository ships two small models with random weights; on Colab they come
+# out of the archive of it, which the wheel cannot replace here. A real one is
 # loaded in the same way from its directory on disk, which holds `config.json`
 # and safetensors files; nothing is downloaded, and nothing is unpickled:
 #
 #     config, variables = huggingface.load("mamba-130m-hf")
 
 # %%
-directory = pathlib.Path("../tests/golden/interop/mamba")
+root = pathlib.Path("..")
+if not (root / "tests").is_dir():
+  archives = [*glob.glob("jaxseq*.zip"), *glob.glob("jaxseq*.tar.gz")]
+  assert archives, "upload an archive of the repository beside this notebook"
+  shutil.unpack_archive(archives[0], "unpacked")
+  root = next(pathlib.Path("unpacked").glob("**/pyproject.toml")).parent
+directory = root / "tests/golden/interop/mamba"
 config, variables = huggingface.load(directory)
 network = huggingface.make_network(config, variables)
 parameters = sum(leaf.size for leaf in jax.tree.leaves(variables))
@@ -193,9 +213,11 @@ fig.colorbar(image, ax=left, label="log10 of the step size")
 left.set(xlabel="token", ylabel="channel", title="Step sizes")
 half_life = jnp.argmax(kept < 0.5, axis=0)
 half_life = jnp.where(jnp.all(kept >= 0.5, axis=0), len(kept), half_life)
-colors = plt.cm.viridis_r(np.asarray(half_life) / len(kept))
+scale = plt.cm.ScalarMappable(plt.Normalize(0, len(kept)), "viridis_r")
+colors = scale.to_rgba(np.asarray(half_life))
 for channel in range(mixer.d_inner):
   right.plot(kept[:, channel], color=colors[channel], lw=0.9, alpha=0.8)
+fig.colorbar(scale, ax=right, label="tokens until half is left, at most")
 right.axhline(0.5, color="0.5", lw=0.8, ls=":")
 right.set(xlabel="tokens since", ylabel="share kept", title="How it fades")
 right.spines[["top", "right"]].set_visible(False)

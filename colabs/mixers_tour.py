@@ -20,12 +20,24 @@
 # initialised, before any training.
 
 # %% [markdown]
-# The next cell installs jaxseq if it is absent: from the checkout that this
-# notebook lies in. On Colab, clone the repository first and go to its folder
-# `colabs` with `%cd`.
+# The next cell installs jaxseq if it is absent. On Colab, first upload a wheel
+# of it, or an archive of the repository (zip or tar.gz), beside this notebook:
+# the folder on the left takes it. In a checkout nothing has to be uploaded.
+#
+# On a TPU runtime then run `%pip install --quiet "jax[tpu]"`, on one with a GPU
+# `%pip install --quiet "jax[cuda12]"`, so that the plugin fits the jax that
+# came with jaxseq, and restart the session once. `jax.devices()` names the TPU
+# or the GPU after that, and all else stays as it is.
 
 # %%
-# %run ../scripts/install.py
+import glob
+import importlib.util
+
+if importlib.util.find_spec("jaxseq") is None:
+  names = ("jaxseq*.whl", "jaxseq*.zip", "jaxseq*.tar.gz")
+  found = [path for name in names for path in glob.glob(name)]
+  source = found[0] if found else ".."
+  # %pip install --quiet "{source}[log]"
 
 # %%
 import functools

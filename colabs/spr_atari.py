@@ -23,12 +23,24 @@
 # in some minutes on two CPU cores. The last part says what changes for Atari.
 
 # %% [markdown]
-# The next cell installs jaxseq if it is absent: from the checkout that this
-# notebook lies in. On Colab, clone the repository first and go to its folder
-# `colabs` with `%cd`.
+# The next cell installs jaxseq if it is absent. On Colab, first upload a wheel
+# of it, or an archive of the repository (zip or tar.gz), beside this notebook:
+# the folder on the left takes it. In a checkout nothing has to be uploaded.
+#
+# On a TPU runtime then run `%pip install --quiet "jax[tpu]"`, on one with a GPU
+# `%pip install --quiet "jax[cuda12]"`, so that the plugin fits the jax that
+# came with jaxseq, and restart the session once. `jax.devices()` names the TPU
+# or the GPU after that, and all else stays as it is.
 
 # %%
-# %run ../scripts/install.py
+import glob
+import importlib.util
+
+if importlib.util.find_spec("jaxseq") is None:
+  names = ("jaxseq*.whl", "jaxseq*.zip", "jaxseq*.tar.gz")
+  found = [path for name in names for path in glob.glob(name)]
+  source = found[0] if found else ".."
+  # %pip install --quiet "{source}[log]"
 
 # %%
 import os
@@ -104,24 +116,29 @@ with progress.Progress(
 
 # %%
 steps = CHUNK * np.arange(1, len(rows) + 1)
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-left.plot(steps, [row["episode_return"] for row in rows])
-left.axhline(0.4, color="grey", linestyle="--")
-left.set_title("Return of a game; dashed: random play", loc="left")
-for name in ("rl_loss", "spr_loss"):
-  right.plot(steps, [row[name] for row in rows], label=name)
-right.set_title("Losses of the values and of the predictions", loc="left")
-right.legend(frameon=False)
-for ax in (left, right):
-  ax.set(xlabel="environment steps")
+# The two losses differ by a factor of hundreds: each has its own axis.
+curves = {
+  "episode_return": "return of a game",
+  "rl_loss": "loss of the values",
+  "spr_loss": "loss of the predictions",
+}
+fig, axes = plt.subplots(1, 3, figsize=(11, 2.8), layout="constrained")
+for ax, (name, label) in zip(axes, curves.items()):
+  ax.plot(steps, [row[name] for row in rows])
+  ax.set(xlabel="environment steps", ylabel=label, xlim=(0, steps[-1]))
+  ax.locator_params(axis="x", nbins=4)
   ax.spines[["top", "right"]].set_visible(False)
+axes[0].axhline(0.4, color="grey", linestyle="--")
+axes[0].annotate("random play", (steps[-1], 0.4), ha="right", va="bottom")
+fig.suptitle("SPR learns Breakout", x=0.01, ha="left", fontweight="bold")
 plt.show()
 
 # %% [markdown]
 # ## Watch it
 #
 # Whole games with the trained policy, side by side, without the noise that it
-# explores by. The picture is the first of them.
+# explores by. The picture is the first of them, and says at its end if the
+# game went on.
 
 # %%
 agent = jax.tree.map(lambda leaf: leaf[0], state.agent)
@@ -132,7 +149,8 @@ mean, best = played.returns.mean(), played.returns.max()
 print(f"{NUM_GAMES} games: mean return {mean:.2f}, best {best:g}")
 
 with tempfile.TemporaryDirectory() as directory:
-  path = gifs.write_gif(pathlib.Path(directory) / "game.gif", played.frames)
+  path = pathlib.Path(directory) / "game.gif"
+  gifs.write_gif(path, played.frames, int(played.lengths[0]))
   picture = display.Image(data=path.read_bytes(), format="gif")
 display.display(picture)
 

@@ -29,6 +29,7 @@ from jaxseq.spr import spr_arms
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training import files
+from jaxseq.training import finite
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
@@ -90,8 +91,8 @@ def make_runs(
 
 def run_all(
   config: Config, directory: pathlib.Path, mode: str
-) -> dict[str, Any]:
-  """Trains or evaluates on every game; returns the results of each arm."""
+) -> tuple[suite.Results, finite.Failed]:
+  """Trains or evaluates on every game, see `suite.run_all`."""
 
   def show(game, results):
     for name, result in results.items():
@@ -108,15 +109,31 @@ def run_all(
 
 
 def finish(
-  config: Config, directory: pathlib.Path, results: Any, mode: str
+  config: Config,
+  directory: pathlib.Path,
+  results: Any,
+  mode: str,
+  failed: finite.Failed = arms.EMPTY,
 ) -> None:
-  """Shows and writes the tables, the pictures and, of a training, the rest."""
+  """Shows and writes the tables, the pictures and, of a training, the rest.
+
+  Agents of which a run has no score on some game have no aggregates.
+  """
   place = directory / ("summary" if mode == "train" else "evaluation")
-  agents = {
-    name: {game: found[name]["evaluation"] for game, found in results.items()}
-    for name in config.arms
-  }
+  agents = {}
+  for name in config.arms:
+    played = {
+      game: suite.values(config, found, name, "evaluation")
+      for game, found in results.items()
+    }
+    lost = [g for g, values in played.items() if not np.isfinite(values).all()]
+    if lost:
+      print(f"{name}: no aggregates, a run has no score on {', '.join(lost)}\n")
+    else:
+      agents[name] = played
   made = {"games": results, "aggregates": {}}
+  if failed:
+    made["not_finite"] = {k: dict(v) for k, v in failed.items()}
   for name, played in agents.items():
     written = scores.write(
       place / name,
@@ -155,8 +172,9 @@ def main(argv: list[str]) -> None:
   with _PROGRAM.setup() as config:
     make_runs(config)
     directory = _PROGRAM.open_directory(config)
-  results = run_all(config, directory, _PROGRAM.mode)
-  finish(config, directory, results, _PROGRAM.mode)
+  results, failed = run_all(config, directory, _PROGRAM.mode)
+  finish(config, directory, results, _PROGRAM.mode, failed)
+  suite.check(failed)
 
 
 if __name__ == "__main__":

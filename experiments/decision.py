@@ -32,6 +32,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.training import app
 from jaxseq.training import configuration
+from jaxseq.training import tables
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
@@ -149,7 +150,8 @@ def draw_returns(
     curves,
     xlabel="return asked for",
     ylabel="return achieved",
-    title=f"{config.ppo['env_id']}, {config.evaluation_episodes} episodes each",
+    title=f"{config.ppo['env_id']}, "
+    f"{tables.counted(config.evaluation_episodes, 'episode')} each",
   )
 
 
@@ -185,6 +187,7 @@ def main(argv: list[str]) -> None:
     config,
     made,
     directory,
+    subject=agent.env_id,
     title=f"{agent.env_id}: mean return in play, for each return asked for",
     columns={"return": f"return, asked for {config.targets[-1]:g}"}
     | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},

@@ -14,12 +14,16 @@ state, a table, `DIR/learning_curve.png` and `DIR/results.json`. The rows of
 `DIR/ARM/metrics.jsonl` tell of every update its targets, its waves, its share
 of padding, the plan's distance to its lower bound, and how many different
 programs the run has needed so far. `--mode=evaluate` only scores the newest
-checkpoints.
+checkpoints; `--mode=predict --data=new.txt --output=predictions.csv` gives the
+probabilities of a text's bytes by the trained model,
+`DIR/ARM/model.safetensors`.
 """
 
 import dataclasses
 
 from jaxseq import _validate
+from jaxseq.models import predict_mode
+from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import document_arms
 from jaxseq.tasks import document_plans
@@ -70,9 +74,18 @@ class Config(base.DataComparison):
         self.mesh,
         "none, as the planner groups the devices; config.devices says how many",
       )
+    if self.early_stopping:
+      raise _validate.error(
+        "early_stopping",
+        self.early_stopping,
+        "0, as the last variables alone are kept",
+      )
 
 
-_PROGRAM = experiment.Experiment("documents", Config, mesh=False)
+_PROGRAM = experiment.Experiment(
+  "documents", Config, mesh=False, modes=predict_mode.MODES
+)
+predict_mode.define_flags()
 
 
 def make_arms(
@@ -101,14 +114,36 @@ def make_arms(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  if predict_mode.predicts(_PROGRAM):
+    return
   with _PROGRAM.setup() as config:
-    made = make_arms(config, language.from_splits(config.load()))
+    splits = config.load()
+    made = make_arms(config, language.from_splits(splits))
+    directory = _PROGRAM.open_directory(config)
   title = f"{config.data}, bits per byte"
   columns = {
     document_arms.METRIC: "validation",
     "test_bits": "all test documents",
   }
-  _PROGRAM.compare(config, made, title=title, columns=columns)
+  _PROGRAM.compare(
+    config,
+    made,
+    directory,
+    title=title,
+    subject=config.data,
+    columns=columns,
+    ylabel="bits per byte",
+    each=run_models.writer(
+      _PROGRAM,
+      config,
+      directory,
+      "language",
+      made,
+      splits,
+      # There is one seed, without an axis.
+      select=lambda variables, seed: variables,
+    ),
+  )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@ r"""Disentangled codes of time series, by any method and with any backbone.
 
     python -m experiments.dts --config=configs/dts/quick.py --workdir=DIR
     python -m experiments.dts --config=... --workdir=DIR --mode=evaluate
+    python -m experiments.dts --config=... --workdir=DIR --mode=predict \
+      --arm=NAME --data=new.csv --output=codes.csv
 
 The first command trains every arm of the config (a method, or a backbone), all
 seeds as one program, which arms that differ in the objective's weights alone
 share, and resumes where an earlier run stopped. It ends with a
-table and `DIR/results.json`; with the pictures `learning_curve.png`,
+table, `DIR/results.json` and the trained model of each arm,
+`DIR/ARM/model.safetensors`; with the pictures `learning_curve.png`,
 `information.png` (mutual information, total correlation and dimension-wise KL
 over training) and, for each arm, `ARM/kl.png` (KL of each coordinate over
 training) and `ARM/traversal.png` (what the decoder makes of a code in which one
@@ -24,7 +27,8 @@ beside baselines without a model: "classify", "forecast" (`ARM/forecasts.png`)
 and "anomaly" (`ARM/anomaly.png`), see `jaxseq.dts.downstream`. The second
 command evaluates the newest checkpoints, also with more metrics than before:
 `--config.trees=100` adds those that learn, such as DCI. The first command with
-that option on a run that is complete writes them to its files, too.
+that option on a run that is complete writes them to its files, too. The third
+command encodes the windows of a file.
 """
 
 from collections.abc import Mapping
@@ -39,6 +43,8 @@ from jaxseq.dts import downstream
 from jaxseq.dts import dts_arms
 from jaxseq.dts import probes
 from jaxseq.dts import problem
+from jaxseq.models import predict_mode
+from jaxseq.models import run_models
 from jaxseq.training import app
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
@@ -67,7 +73,8 @@ class Config(supervised_arms.Supervised):
     prefix_rate: see `dts.problem.ArmConfig`.
     downstream: tasks for the codes of trained models, of `downstream.TASKS`.
     labeled: training windows with labels for the task "classify".
-    metric: what the progress bar and the learning curve show.
+    metric: what the progress bar and the learning curve show, of validation
+      windows if there are some; it tells when to stop early, too.
   """
 
   _: dataclasses.KW_ONLY
@@ -95,7 +102,8 @@ class Config(supervised_arms.Supervised):
       raise _validate.error("metric", self.metric, expected)
 
 
-_PROGRAM = experiment.Experiment("dts", Config)
+_PROGRAM = experiment.Experiment("dts", Config, modes=predict_mode.MODES)
+predict_mode.define_flags()
 
 
 def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
@@ -119,6 +127,8 @@ def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  if predict_mode.predicts(_PROGRAM):
+    return
   with _PROGRAM.setup() as config:
     configs = arm_configs(config)
     if config.adaptation is not None or config.trees:
@@ -134,6 +144,7 @@ def main(argv: list[str]) -> None:
       trees=config.trees,
       downstream_tasks=config.downstream,
       labeled=config.labeled,
+      early_stopping=config.early_stopping,
     )
     directory = _PROGRAM.open_directory(config)
   results = report.main(
@@ -142,12 +153,22 @@ def main(argv: list[str]) -> None:
     made,
     _PROGRAM.mode,
     title=f"{config.data}: nats per test window",
+    subject=config.data,
     columns=dts_arms.COLUMNS,
     baselines=downstream.baselines(
       config.downstream,
       splits,
       evaluated=config.evaluated,
       labeled=config.labeled,
+    ),
+    each=run_models.writer(
+      _PROGRAM,
+      config,
+      directory,
+      "codes",
+      made,
+      splits,
+      select=lambda variables, seed: problem.models(variables)[seed],
     ),
   )
   if processes.is_first():

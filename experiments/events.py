@@ -1,19 +1,24 @@
-"""Prediction of events in continuous time, with any mixer.
+r"""Prediction of events in continuous time, with any mixer.
 
     python -m experiments.events --config=configs/events/hawkes.py --workdir=DIR
     python -m experiments.events --config=... --workdir=DIR --mode=evaluate
+    python -m experiments.events --config=... --workdir=DIR --mode=predict \
+      --arm=NAME --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each), all seeds of
 an arm as one program, and resumes where an earlier run stopped. It ends with a
-table, `DIR/learning_curve.png` and `DIR/results.json`. The second command
-evaluates the newest checkpoints. Where the sequences were simulated, the
-likelihood of the process that made them is the line to reach: no model can do
-better on average.
+table, `DIR/learning_curve.png`, `DIR/results.json` and the trained model of
+each arm, `DIR/ARM/model.safetensors`. The second command evaluates the newest
+checkpoints, the third predicts the next events of a file. Where the sequences
+were simulated, the likelihood of the process that made them is the line to
+reach: no model can do better on average.
 """
 
 import dataclasses
 
 from jaxseq import data
+from jaxseq.models import predict_mode
+from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
@@ -41,7 +46,8 @@ class Config(base.DataComparison):
   time_frequencies: int = 0
 
 
-_PROGRAM = experiment.Experiment("events", Config)
+_PROGRAM = experiment.Experiment("events", Config, modes=predict_mode.MODES)
+predict_mode.define_flags()
 
 
 def arm_config(config: Config, name: str) -> event_network.ArmConfig:
@@ -61,16 +67,21 @@ def make_arms(
   for name in config.arms:
     arm = arm_config(config, name)
     problem = events.Problem(arm, splits)
-    made[name] = base.make_arm(config, arm, problem, "nll", "sequences")
+    made[name] = base.make_arm(
+      config, arm, problem, "nll", "sequences", better="lower"
+    )
   return made
 
 
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  if predict_mode.predicts(_PROGRAM):
+    return
   with _PROGRAM.setup() as config:
     splits = config.load()
     made = make_arms(config, splits)
+    directory = _PROGRAM.open_directory(config)
   baselines = events.baselines(splits)
   columns = {"nll": "NLL (nats/event)"}
   if baselines:
@@ -81,9 +92,16 @@ def main(argv: list[str]) -> None:
   _PROGRAM.compare(
     config,
     made,
+    directory,
     title=f"{config.data}: test sequences",
+    subject=config.data,
     columns=columns,
     baselines=baselines,
+    levels={
+      name: values["nll"]
+      for name, values in events.baselines(splits, "valid").items()
+    },
+    each=run_models.writer(_PROGRAM, config, directory, "events", made, splits),
   )
 
 

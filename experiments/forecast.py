@@ -3,20 +3,25 @@ r"""Long-horizon forecasting of a multivariate series, with any mixer.
     python -m experiments.forecast --config=configs/forecast/hourly.py \
       --workdir=DIR
     python -m experiments.forecast --config=... --workdir=DIR --mode=evaluate
+    python -m experiments.forecast --config=... --workdir=DIR --mode=predict \
+      --arm=NAME-HORIZON --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each) for every
 horizon, all seeds as one program, and resumes where an earlier run stopped. It
 ends with a table that also holds two forecasts without any training, and with
 `DIR/learning_curve.png` (the longest horizon), `DIR/horizons.png`,
-`DIR/forecasts.png` and `DIR/results.json`. The second command evaluates the
-newest checkpoints. Errors are those of the standardised series over all windows
-of its test span.
+`DIR/forecasts.png`, `DIR/results.json` and the trained models,
+`DIR/ARM-HORIZON/model.safetensors`. The second command evaluates the newest
+checkpoints, the third forecasts what follows the series of a file. Errors are
+those of the standardised series over all windows of its test span.
 """
 
 import dataclasses
 from typing import Literal
 
 from jaxseq import _validate
+from jaxseq.models import predict_mode
+from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
 from jaxseq.tasks import forecasting
@@ -57,7 +62,8 @@ class Config(base.DataComparison):
       raise _validate.error("horizons", self.horizons, "no repetition")
 
 
-_PROGRAM = experiment.Experiment("forecast", Config)
+_PROGRAM = experiment.Experiment("forecast", Config, modes=predict_mode.MODES)
+predict_mode.define_flags()
 
 
 def arm_config(config: Config, name: str) -> forecasting.ArmConfig:
@@ -79,20 +85,23 @@ def make_arms(
       arm = arm_config(config, name)
       problem = forecasting.Problem(arm, spans)
       key = f"{name}-{horizon}"
-      made[key] = base.make_arm(config, arm, problem, "mse", "windows")
+      made[key] = base.make_arm(
+        config, arm, problem, "mse", "windows", better="lower"
+      )
   return made
 
 
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  if predict_mode.predicts(_PROGRAM):
+    return
   with _PROGRAM.setup() as config:
-    series = {
-      horizon: forecasting.spans(
-        config.load(input_length=config.input_length, horizon=horizon)
-      )
+    splits = {
+      horizon: config.load(input_length=config.input_length, horizon=horizon)
       for horizon in config.horizons
     }
+    series = {h: forecasting.spans(each) for h, each in splits.items()}
     baselines = {
       horizon: forecasting.baselines(spans, config.period)
       for horizon, spans in series.items()
@@ -105,6 +114,7 @@ def main(argv: list[str]) -> None:
     made,
     directory,
     title=f"{config.data}: errors on the test span",
+    subject=f"{config.data}, horizon {longest}",
     columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
     baselines={
       f"{name}-{horizon}": metrics
@@ -114,8 +124,18 @@ def main(argv: list[str]) -> None:
     drawn=[f"{name}-{longest}" for name in config.arms],
     levels={
       f"{name}-{longest}": metrics["mse"]
-      for name, metrics in baselines[longest].items()
+      for name, metrics in forecasting.baselines(
+        series[longest], config.period, "valid"
+      ).items()
     },
+    each=run_models.writer(
+      _PROGRAM,
+      config,
+      directory,
+      "forecasting",
+      made,
+      {f"{name}-{h}": x for h, x in splits.items() for name in config.arms},
+    ),
   )
   if _PROGRAM.mode == "train":
     forecast_figures.draw_forecasts(
@@ -124,6 +144,7 @@ def main(argv: list[str]) -> None:
       {name: arm_config(config, name) for name in config.arms},
       made,
       series[longest],
+      splits[longest].info.channels,
     )
     forecast_figures.draw_horizons(config, directory, results, baselines)
 

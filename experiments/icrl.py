@@ -24,6 +24,7 @@ from jaxseq.rl import films
 from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import app
+from jaxseq.training import tables
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
@@ -35,12 +36,15 @@ _PROGRAM = experiment.Experiment("icrl", rl_arms.Config)
 def _watch(config, directory, made, task) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
 
-  def show(name, step, state):
+  def show(name, step, state, report):
+    del report
     rl_report.show_episode(config, directory, name, step, state.variables)
 
   results = run.evaluate(config, directory, made, show)
   report.show_policies(
-    results, f"{config.evaluation_episodes} new episodes of every policy"
+    results,
+    f"{tables.counted(config.evaluation_episodes, 'new episode')} of every "
+    "policy",
   )
   rl_report.show_evaluations(config, task, results)
 
@@ -52,12 +56,12 @@ def _train(config, directory, made, task) -> None:
     directory,
     made,
     "train",
-    each=lambda name, step, state: films.write(
+    each=lambda name, step, state, report: films.write(
       config, directory, name, state.variables
     ),
     title=task,
-    note=f"last twentieth of the training, {config.evaluation_episodes} new "
-    "episodes",
+    note="last twentieth of the training, "
+    f"{tables.counted(config.evaluation_episodes, 'new episode')}",
     columns={"training": "return in training", "evaluation": "in evaluation"},
     xlabel="environment steps",
     ylabel="return of the episodes that ended",

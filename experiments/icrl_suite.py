@@ -26,6 +26,7 @@ from jaxseq.rl import rl_arms
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training import files
+from jaxseq.training import finite
 from jaxseq.training import plots
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
@@ -84,17 +85,22 @@ def normalized(config: Config, results: Any, arm: str) -> np.ndarray:
   columns = []
   for env_id in config.environments:
     low, high = config.bounds.get(env_id, (0.0, 1.0))
-    returns = np.asarray(results[env_id][arm]["evaluation"], float)
-    columns.append((returns - low) / (high - low))
+    returns = suite.values(config, results[env_id], arm, "evaluation")
+    columns.append((np.asarray(returns) - low) / (high - low))
   return np.stack(columns, axis=1)
 
 
 def finish(
-  config: Config, directory: pathlib.Path, results: Any, mode: str
+  config: Config,
+  directory: pathlib.Path,
+  results: Any,
+  mode: str,
+  failed: finite.Failed = arms.EMPTY,
 ) -> None:
   """Shows the tables; after a training also draws and writes."""
   shown = {
-    "evaluation": f"Return of {config.evaluation_episodes} new episodes",
+    "evaluation": "Return of "
+    f"{tables.counted(config.evaluation_episodes, 'new episode')}",
     # MMER: Morad et al., arXiv:2303.01859, section 5.
     "best": "Highest mean return in training, over a twentieth of it (MMER)",
     "overall": "Mean return over the whole training",
@@ -121,10 +127,10 @@ def finish(
   )
   if mode == "evaluate":
     return
-  files.write_json(
-    directory / report.RESULTS,
-    configuration.to_json({"environments": results, "aggregates": ours}),
-  )
+  written = {"environments": results, "aggregates": ours}
+  if failed:
+    written["not_finite"] = {k: dict(v) for k, v in failed.items()}
+  files.write_json(directory / report.RESULTS, configuration.to_json(written))
   picture = plots.learning_curves(
     directory / "learning_curves.png",
     {
@@ -159,11 +165,12 @@ def main(argv: list[str]) -> None:
     if name in config.films:
       films.write(runs[env_id][0], directory / env_id, name, state.variables)
 
-  results = suite.run_all(
+  results, failed = suite.run_all(
     directory, runs, _PROGRAM.mode, experiment="icrl", each=film
   )
   if processes.is_first():
-    finish(config, directory, results, _PROGRAM.mode)
+    finish(config, directory, results, _PROGRAM.mode, failed)
+  suite.check(failed)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ r"""Next-byte prediction on a text, with any mixer; generation of text.
       --config=configs/language_model/kjv.py
     python -m experiments.language_model --config=... --workdir=DIR \
       --mode=generate --prompt="In the beginning" --length=400 --temperature=0.8
+    python -m experiments.language_model --config=... --workdir=DIR \
+      --mode=predict --arm=NAME --data=new.txt --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each) and goes on
 where an earlier run stopped. It ends with the bits per byte over the whole test
 text, read with carried states, a table, `DIR/learning_curve.png`,
-`DIR/results.json` and a sample of each arm. The second command continues a
-prompt with the newest checkpoints; `--mode=evaluate` only scores them. With
+`DIR/results.json`, and a sample and the trained model of each arm,
+`DIR/ARM/model.safetensors`. The second command continues a prompt with the
+newest checkpoints, the third gives the probability of each byte of a file;
+`--mode=evaluate` only scores the checkpoints. With
 `dynamic` in the config the text is also scored while the network learns from
 what it has scored, as an adaptive compressor does.
 """
@@ -23,6 +27,8 @@ from absl import flags
 import jax
 
 from jaxseq import _validate
+from jaxseq.models import predict_mode
+from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import generation
@@ -84,8 +90,9 @@ class Config(base.DataComparison):
 
 
 _PROGRAM = experiment.Experiment(
-  "language_model", Config, modes=("train", "evaluate", "generate")
+  "language_model", Config, modes=(*predict_mode.MODES, "generate")
 )
+predict_mode.define_flags()
 
 
 def make_arms(
@@ -112,6 +119,7 @@ def make_arms(
       problem,
       "bits_per_token",
       "bytes",
+      better="lower",
       examples=arm.batch_size * config.length,
       more=functools.partial(test_scores, config, arm, corpus),
     )
@@ -157,8 +165,11 @@ def test_scores(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  if predict_mode.predicts(_PROGRAM):
+    return
   with _PROGRAM.setup() as config:
-    corpus = language.from_splits(config.load())
+    splits = config.load()
+    corpus = language.from_splits(splits)
     made = make_arms(config, corpus)
     directory = _PROGRAM.open_directory(config)
   if _PROGRAM.mode != "generate":
@@ -166,7 +177,18 @@ def main(argv: list[str]) -> None:
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
     title = f"{config.data}, bits per byte"
-    _PROGRAM.compare(config, made, directory, title=title, columns=columns)
+    _PROGRAM.compare(
+      config,
+      made,
+      directory,
+      title=title,
+      subject=config.data,
+      columns=columns,
+      ylabel="bits per byte",
+      each=run_models.writer(
+        _PROGRAM, config, directory, "language", made, splits
+      ),
+    )
   if _PROGRAM.mode != "evaluate":
     for name, arm in made.items():
       _, state = run.restore(config, directory, name, arm)

@@ -13,6 +13,7 @@ second command restores the trained policies and plays such games again.
 
 from jaxseq.spr import spr_arms
 from jaxseq.training import app
+from jaxseq.training import tables
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
@@ -27,11 +28,12 @@ def main(argv: list[str]) -> None:
     made = spr_arms.make_arms(config)
     directory = _PROGRAM.open_directory(config)
   games = ", ".join(sorted({arm.settings.env_id for arm in made.values()}))
+  count = config.evaluation_games
   if _PROGRAM.mode == "evaluate":
     results = run.evaluate(config, directory, made)
     report.show_policies(
       results,
-      f"{config.evaluation_games} games of every policy; mean ± standard "
+      f"{tables.counted(count, 'game')} of every policy; mean ± standard "
       "deviation over games",
     )
   else:
@@ -41,15 +43,17 @@ def main(argv: list[str]) -> None:
       made,
       "train",
       title=games,
-      note=f"last twentieth of the training, {config.evaluation_games} new "
-      "games",
+      note="last twentieth of the training, "
+      f"{tables.counted(count, 'new game')}",
       columns={"training": "return in training", "evaluation": "in evaluation"},
       xlabel="environment steps",
       ylabel="return of the games that ended",
       smooth=5,
     )
   for name, result in results.items():
-    print(f"A game of {name}: {result['gif']}")
+    drawn = not result["gif"].startswith("not drawn")
+    place = f"{directory}/" if drawn else ""
+    print(f"A game of {name}: {place}{result['gif']}")
 
 
 if __name__ == "__main__":

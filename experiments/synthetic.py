@@ -10,6 +10,7 @@ mixer each) is trained with all its seeds as one program, and goes on where an
 earlier run stopped. The run ends with a table, `DIR/learning_curve.png` and
 `DIR/results.json`; with `test_options` in the config, also with the accuracies
 under other options, such as longer sequences than those of the training.
+Of tasks on tokens the trained models are `DIR/ARM/model.safetensors`.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from typing import Any
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import tokens
+from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
@@ -121,10 +123,22 @@ def main(argv: list[str]) -> None:
   del argv
   with _PROGRAM.setup() as config:
     made = make_arms(config)
+    directory = _PROGRAM.open_directory(config)
+  options = {}
   columns = {"test_loss": "mean squared error"}
   if synthetic.chance(config.task, config.task_options) is not None:
+    options["each"] = run_models.writer(
+      _PROGRAM,
+      config,
+      directory,
+      "classification",
+      made,
+      next(iter(made.values())).problem.splits(),
+    )
     columns = {"accuracy": "accuracy", "solved": "whole sequences"}
-  results = _PROGRAM.compare(config, made, title=config.task, columns=columns)
+  results = _PROGRAM.compare(
+    config, made, directory, title=config.task, columns=columns, **options
+  )
   if config.test_options and processes.is_first():
     metric = next(iter(columns))
     labels = tables.natural_order(config.test_options)

@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
   from jaxseq import data as data
   from jaxseq import dts as dts
+  from jaxseq import estimators as estimators
   from jaxseq import interop as interop
   from jaxseq import mixers as mixers
+  from jaxseq import models as models
   from jaxseq import nn as nn
   from jaxseq import planner as planner
   from jaxseq import recurrence as recurrence
@@ -22,5 +24,8 @@ if TYPE_CHECKING:
   from jaxseq import spr as spr
   from jaxseq import tasks as tasks
   from jaxseq import training as training
+  from jaxseq.models.model import Model as Model
+  from jaxseq.models.model_file import load as load
+  from jaxseq.models.model_file import save as save
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -16,7 +16,7 @@ case $kind in
   *) echo "test.sh: got $kind, expected quick or slow." >&2; exit 2 ;;
 esac
 chosen="$chosen and not accelerator and not compile and not interop"
-chosen="$chosen and not popgym and not fuzz"
+chosen="$chosen and not popgym and not fuzz and not site and not wheel"
 
 run() {
   devices=$1

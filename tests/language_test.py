@@ -82,8 +82,9 @@ def test_docstrings_of_modules_say_what_the_module_is():
   assert not wrong, "\n".join(wrong)
 
 
-# One thing, in several packages: names for entries, a base to derive from.
-SHARED = {"base", "registry"}
+# One thing, in several packages: names for entries, a base to derive from, what
+# is made ready beforehand.
+SHARED = {"base", "preparation", "registry"}
 
 
 def test_no_two_modules_share_a_name():

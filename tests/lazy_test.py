@@ -133,7 +133,7 @@ def test_importing_the_package_loads_nothing_else():
 def test_names_in_the_documents_exist():
   documents = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     *(ROOT / "jaxseq").rglob("*.py"),
   ]
   wrong = []

@@ -26,9 +26,13 @@ ALLOWED_LAYERS = {
   "training": {"recurrence", "mixers", "nn", "planner"},
   "data": {"recurrence"},
   "tasks": {"recurrence", "mixers", "nn", "planner", "training", "data"},
-  "rl": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
+  "rl": {
+    *("recurrence", "mixers", "nn", "interop", "training", "data", "tasks"),
+  },
   "spr": {"recurrence", "mixers", "nn", "training", "rl"},
   "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
+  "models": {"interop", "mixers", "nn", "training", "data", "tasks", "dts"},
+  "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }
 # The layers that people use without Flax, and what they may import.
 PLAIN_LIBRARIES = {

@@ -1,10 +1,7 @@
 """The built wheel, in environments that hold no more than it asks for."""
 
 from importlib import metadata
-import pathlib
 import re
-import shutil
-import subprocess
 import sys
 import venv
 import zipfile
@@ -13,22 +10,11 @@ from packaging import requirements
 from packaging import utils
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+from tests import wheels
+
+TRAINED = wheels.ROOT / "tests" / "golden" / "models" / "classes.safetensors"
+README = (wheels.ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-def run(*command, cwd):
-  result = subprocess.run(
-    list(map(str, command)),
-    cwd=cwd,
-    capture_output=True,
-    text=True,
-    timeout=110,
-    check=False,
-  )
-  assert result.returncode == 0, result.stdout + result.stderr
-  return result.stdout
 
 
 def closure(names):
@@ -66,22 +52,14 @@ def make_environment(folder, names):
 
 def install(python, wheel):
   pip = [sys.executable, "-m", "pip", "--python", python, "--no-input"]
-  run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, cwd="/")
+  wheels.run(
+    *pip, "install", "--quiet", "--no-index", "--no-deps", wheel, cwd="/"
+  )
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-  # A copy, for the folder `build` of an earlier time may hold other modules.
-  folder = tmp_path_factory.mktemp("wheel")
-  for name in ("LICENSE", "README.md", "pyproject.toml"):
-    shutil.copy(ROOT / name, folder)
-  ignore = shutil.ignore_patterns("__pycache__")
-  shutil.copytree(ROOT / "jaxseq", folder / "jaxseq", ignore=ignore)
-  pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel"]
-  flags = ["--no-build-isolation", "--no-deps", "--wheel-dir", "dist", "."]
-  run(*pip, "--quiet", *flags, cwd=folder)
-  (path,) = folder.glob("dist/*.whl")
-  return path
+  return wheels.build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +80,22 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
   with zipfile.ZipFile(wheel) as archive:
     names = archive.namelist()
   assert {name.split("/")[0].split("-")[0] for name in names} == {"jaxseq"}
-  sources = {str(p.relative_to(ROOT)) for p in (ROOT / "jaxseq").rglob("*.py")}
+  sources = {
+    str(p.relative_to(wheels.ROOT))
+    for p in (wheels.ROOT / "jaxseq").rglob("*.py")
+  }
   assert {name for name in names if name.endswith(".py")} == sources
   assert "jaxseq/py.typed" in names
   assert any(name.endswith("/LICENSE") for name in names)
+
+
+def test_the_description_has_no_link_into_the_repository(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    (path,) = [n for n in archive.namelist() if n.endswith("/METADATA")]
+    description = archive.read(path).decode().partition("\n\n")[2]
+  assert "make quickstart" in description
+  assert re.search(r"\]\((?!https:)", README)
+  assert not re.search(r"\]\((?!https:)", description)
 
 
 def test_the_readme_runs_with_the_plain_dependencies(
@@ -114,12 +104,25 @@ def test_the_readme_runs_with_the_plain_dependencies(
   python = make_environment(tmp_path / "plain", dependencies)
   install(python, wheel)
   code = "import jaxseq, sys; print(jaxseq.__file__); print(sys.prefix)"
-  where, prefix = run(python, "-I", "-c", code, cwd=tmp_path).splitlines()
+  where, prefix = wheels.run(
+    python, "-I", "-c", code, cwd=tmp_path
+  ).splitlines()
   assert where.startswith(prefix)
   for package in ("rl.agents.ppo", "spr.agent", "dts.problem", "training.app"):
-    run(python, "-I", "-c", f"import jaxseq; jaxseq.{package}", cwd=tmp_path)
+    wheels.run(
+      python, "-I", "-c", f"import jaxseq; jaxseq.{package}", cwd=tmp_path
+    )
   for example in EXAMPLES:
-    run(python, "-I", "-c", example, cwd=tmp_path)
+    wheels.run(python, "-I", "-c", example, cwd=tmp_path)
+  predict = (
+    "import jaxseq, numpy as np\n"
+    f"model = jaxseq.load({str(TRAINED)!r})\n"
+    "model.predict(np.zeros((3, 7, 2))).write('predictions.csv')\n"
+  )
+  wheels.run(python, "-I", "-c", predict, cwd=tmp_path)
+  rows = (tmp_path / "predictions.csv").read_text().splitlines()
+  assert rows[0].startswith("id,class,probability_a")
+  assert len(rows) == 4
 
 
 def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):
@@ -135,5 +138,5 @@ def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):
     "  getattr(jaxseq.recurrence, name)\n"
     "print(*(d.name for d in metadata.distributions()))\n"
   )
-  names = run(python, "-I", "-c", code, cwd=tmp_path).split()
+  names = wheels.run(python, "-I", "-c", code, cwd=tmp_path).split()
   assert not {"flax", "optax", "gymnax", "ml_collections"} & set(names)

@@ -34,18 +34,7 @@ def get_config(variant: str = "spr") -> ml_collections.ConfigDict:
   config.references = {}
   config.games = published.GAMES
   if variant == "tiny":
+    config = _shared.tiny(config)
     config.num_seeds = 2
-    config.updates_per_chunk = 10
-    config.chunks_per_checkpoint = 2
-    config.evaluation_games = 1
-    config.gif_frames = 8
     config.games = ("boxing", "pong")
-    config.settings.update(
-      num_steps=50,
-      batch_size=2,
-      encoder={"channels": (2, 2, 2)},
-      head={"hidden": 4},
-      learning={"num_predictions": 2},
-      agent={"min_replay": 40, "updates_per_step": 1},
-    )
   return config

@@ -5,7 +5,7 @@ r"""How long a bit is remembered: bsuite's memory chain (Osband et al., 2019).
 
 The first observation shows a bit, and the last action, after as many steps as
 the config's argument says, is to name it. The return is 1 or -1: 0 is chance.
-What was reached, and in what time, is in docs/RESULTS.md.
+What was reached, and in what time, is in docs/results/in_context_rl.md.
 """
 
 import ml_collections

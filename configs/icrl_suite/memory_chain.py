@@ -65,6 +65,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "lstm": {"network": {**gru, "stack": lstm}},
     "attention": {"network": {**s5, "stack": attention}},
   }
-  if variant == "between":
+  if variant in ("between", "tiny"):
     config.arms = {"lstm": config.arms.lstm.to_dict()}
   return config

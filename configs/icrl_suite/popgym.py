@@ -7,7 +7,7 @@ The easy level of each game, four seeds, 409,600 environment steps each, and
 the settings of the quickstart throughout. In the aggregates a random player
 counts as 0 and the reference player of each game as 1: one with a perfect
 memory, and Thompson sampling for the bandit. Two hours on two cores beside
-other runs; docs/RESULTS.md has what came out. The runs that are over are kept
+other runs; docs/results has what came out. The runs that are over are kept
 when it is stopped.
 
     --config=configs/icrl_suite/popgym.py:tiny
@@ -77,5 +77,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "none": config.arms.none,
     }
     config.arms.none.network.stack.d_model = 8
-    config.films = ("gru",)
+    config.films = ()
   return config

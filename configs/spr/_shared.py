@@ -17,9 +17,15 @@ def comparison(**fields: Any) -> ml_collections.ConfigDict:
   )
 
 
-def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
-  """Returns the benchmark: 100,000 steps, 100 games at the end, one seed."""
-  _validate.choice("variant", game, published.GAMES)
+def atari100k(agent: str, variant: str) -> ml_collections.ConfigDict:
+  """Returns the benchmark: 100,000 steps, 100 games at the end, one seed.
+
+  Args:
+    agent: one of `jaxseq.spr.variants`.
+    variant: a game; or "tiny", some steps of pong with a small agent.
+  """
+  _validate.choice("variant", variant, (*published.GAMES, "tiny"))
+  game = "pong" if variant == "tiny" else variant
   config = comparison(
     num_seeds=1,
     updates_per_chunk=500,
@@ -62,4 +68,19 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
     },
   }
   config.arms = {agent: {}}
+  return tiny(config) if variant == "tiny" else config
+
+
+def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Shrinks the benchmark to seconds: it learns nothing."""
+  config.update(updates_per_chunk=10, chunks_per_checkpoint=2)
+  config.update(evaluation_games=1, gif_frames=8)
+  config.settings.update(
+    num_steps=50,
+    batch_size=2,
+    encoder={"channels": (2, 2, 2)},
+    head={"hidden": 4},
+    learning={"num_predictions": 2},
+    agent={"min_replay": 40, "updates_per_step": 1},
+  )
   return config

@@ -12,6 +12,7 @@ every 5,000 steps, after as many updates as before:
 
 The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
 seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+`:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
 import ml_collections
@@ -19,5 +20,5 @@ import ml_collections
 from configs.spr import _shared
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
-  return _shared.atari100k("bbf", game)
+def get_config(variant: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("bbf", variant)

@@ -6,6 +6,7 @@ r"""Data-efficient Rainbow on a game of Atari-100k.
 The agent of arXiv:1906.05243 with the settings of Dopamine.
 The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
 seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+`:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
 import ml_collections
@@ -13,5 +14,5 @@ import ml_collections
 from configs.spr import _shared
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
-  return _shared.atari100k("der", game)
+def get_config(variant: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("der", variant)

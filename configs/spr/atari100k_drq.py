@@ -7,6 +7,7 @@ The agent of arXiv:2004.13649 with the exploration of arXiv:2108.13264 and the
 settings of Dopamine: augmented images, and neither noise nor distributions.
 The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
 seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+`:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
 import ml_collections
@@ -14,5 +15,5 @@ import ml_collections
 from configs.spr import _shared
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
-  return _shared.atari100k("drq", game)
+def get_config(variant: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("drq", variant)

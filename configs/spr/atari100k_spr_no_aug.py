@@ -9,6 +9,7 @@ predictions that follow slowly, in place of augmented images; as its code has
 it, but for what is said in `atari100k_spr`.
 The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
 seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+`:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
 import ml_collections
@@ -16,5 +17,5 @@ import ml_collections
 from configs.spr import _shared
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
-  return _shared.atari100k("spr_no_aug", game)
+def get_config(variant: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("spr_no_aug", variant)

@@ -6,6 +6,7 @@ r"""SR-SPR, SPR with resets and more updates, on a game of Atari-100k.
 The agent of D'Oro et al., ICLR 2023, with 8 updates a step.
 The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
 seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+`:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
 import ml_collections
@@ -13,5 +14,5 @@ import ml_collections
 from configs.spr import _shared
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
-  return _shared.atari100k("sr_spr", game)
+def get_config(variant: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("sr_spr", variant)

@@ -3,13 +3,15 @@
   splits = data.load("mnist1d", seed=0)
   splits.train.inputs.shape  # (4000, 40, 1)
 
-`data.names()` lists the sets. `jaxseq.data.tokens` samples tasks on the device,
-`jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.factors` makes
-series with known factors, `jaxseq.data.domains` splits between subjects or
-devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
-Nothing is ever downloaded: a package that is not installed raises
-`MissingData`. Data that nothing can be learnt from are refused, see `checks`
-and `missing`.
+`data.names()` lists the sets. `table`, `forecast_table`, `event_table`, `npz`,
+`ts`, `text_files` and `image_folders` read files of one's own, and
+`info.preparation` of any set prepares other data in the same way.
+`jaxseq.data.tokens` samples tasks on the device, `jaxseq.data.trajectories`
+holds recorded episodes, `jaxseq.data.factors` makes series with known factors,
+`jaxseq.data.domains` splits between subjects or devices, `jaxseq.data.files`
+reads the formats that the papers' sets come in. Nothing is ever downloaded: a
+package that is not installed raises `MissingData`. Data that nothing can be
+learnt from are refused, see `checks` and `missing`.
 """
 
 from typing import TYPE_CHECKING
@@ -25,24 +27,40 @@ if TYPE_CHECKING:
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_table as event_table
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
+  from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
+  from jaxseq.data import image_folders as image_folders
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
+  from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
+  from jaxseq.data import part_splits as part_splits
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
+  from jaxseq.data import preparation as preparation
+  from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import series as series
+  from jaxseq.data import series_frames as series_frames
+  from jaxseq.data import series_splits as series_splits
+  from jaxseq.data import series_table as series_table
+  from jaxseq.data import series_targets as series_targets
+  from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
   from jaxseq.data import text_documents as text_documents
+  from jaxseq.data import text_files as text_files
+  from jaxseq.data import text_tokens as text_tokens
+  from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
+  from jaxseq.data import ts_series as ts_series
   from jaxseq.data import watch as watch
   from jaxseq.data import window_features as window_features
   from jaxseq.data.checks import check as check
@@ -57,6 +75,8 @@ if TYPE_CHECKING:
   from jaxseq.data.datasets import carve_valid as carve_valid
   from jaxseq.data.datasets import take as take
   from jaxseq.data.padding import pad_sequences as pad_sequences
+  from jaxseq.data.preparation import Examples as Examples
+  from jaxseq.data.preparation import Preparation as Preparation
   from jaxseq.data.registry import load as load
   from jaxseq.data.registry import loader as loader
   from jaxseq.data.registry import names as names

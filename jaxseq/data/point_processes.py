@@ -59,7 +59,8 @@ class Hawkes:
 
   Attributes:
     mu: base intensity of each of the K marks.
-    a: K x K; a[k][j] is the mean number of events k that an event j causes.
+    a: K x K; in row k and column j the mean number of events k that an event j
+      causes.
     b: rate at which the excitation decays.
   """
 

@@ -6,6 +6,7 @@ a `TypedDict` (`**options: Unpack[...]`). A loader of one's own becomes known by
 `register(name, "module:function")`.
 """
 
+import dataclasses
 import inspect
 import typing
 from typing import Any
@@ -14,6 +15,7 @@ from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq.data import checks
 from jaxseq.data import datasets
+from jaxseq.data import preparation
 
 SETS = _registry.Registry(
   "data",
@@ -32,11 +34,14 @@ SETS = _registry.Registry(
     "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
     "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
     "ett": "jaxseq.data.files.ett:load",
+    "event_table": "jaxseq.data.event_table:load",
     "fashion": "jaxseq.data.images:fashion",
+    "forecast_table": "jaxseq.data.forecast_table:load",
     "gunpoint": "jaxseq.data.series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",
     "heartbeat": "jaxseq.data.factors:heartbeat",
     "hhar": "jaxseq.data.files.hhar:load",
+    "image_folders": "jaxseq.data.image_folders:load",
     "italy_power_demand": "jaxseq.data.series:italy_power_demand",
     "japanese_vowels": "jaxseq.data.series:japanese_vowels",
     "kjv": "jaxseq.data.text:kjv",
@@ -48,6 +53,7 @@ SETS = _registry.Registry(
     "mitdb": "jaxseq.data.anomalies:mitdb",
     "mnist1d": "jaxseq.data.mnist1d:load",
     "mnist_subset": "jaxseq.data.images:mnist_subset",
+    "npz": "jaxseq.data.npz_series:load",
     "osuleaf": "jaxseq.data.series:osuleaf",
     "pathfinder": "jaxseq.data.pathfinder:load",
     "pendulum": "jaxseq.data.pendulum_images:load",
@@ -60,7 +66,10 @@ SETS = _registry.Registry(
     "seasonal_factors": "jaxseq.data.factors:seasonal",
     "self_correcting": "jaxseq.data.point_processes:self_correcting",
     "speech_commands": "jaxseq.data.files.speech_commands:load",
+    "table": "jaxseq.data.series_table:load",
     "tecator": "jaxseq.data.series:tecator",
+    "text_files": "jaxseq.data.text_files:load",
+    "ts": "jaxseq.data.ts_series:load",
     "uci_har": "jaxseq.data.files.uci_har:load",
     "uea": "jaxseq.data.files.uea:load",
     "unit_test": "jaxseq.data.series:unit_test",
@@ -86,7 +95,8 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     **options: options of the set's loader.
 
   Returns:
-    The splits, see `checks`: finite, in range, and belonging together.
+    The splits, see `checks`: finite, in range, and belonging together. In
+    info.preparation is what turns other data into such inputs.
 
   Raises:
     ValueError: if there is no such set or option, a value is out of range, or
@@ -108,7 +118,12 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   if "seed" in known and seed is not None:
     options["seed"] = seed
   # A loader that maps files has checked their values itself, if it was to.
-  return checks.check_splits(function(**options), name, maps=False)
+  splits = checks.check_splits(function(**options), name, maps=False)
+  if splits.info.preparation is not None:
+    return splits
+  found = preparation.derive(splits)
+  info = dataclasses.replace(splits.info, preparation=found)
+  return splits._replace(info=info)
 
 
 def _options(function):

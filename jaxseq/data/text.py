@@ -99,7 +99,13 @@ def split_bytes(
   Raises:
     ValueError: if a part would be empty.
   """
-  data = np.frombuffer(content, np.uint8)
+  return split_tokens(np.frombuffer(content, np.uint8), valid, test)
+
+
+def split_tokens(
+  data: np.ndarray, valid: float = 0.05, test: float = 0.05
+) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
+  """Divides tokens (n,) in their own order; see `split_bytes`."""
   first = len(data) - round((valid + test) * len(data))
   second = len(data) - round(test * len(data))
   if not 1 < first < second < len(data):

@@ -43,7 +43,7 @@ def of_bible(content: bytes, level: str) -> list[bytes]:
 
 
 def split(
-  documents: Sequence[bytes],
+  documents: Sequence[bytes | np.ndarray],
   valid: float = 0.05,
   test: float = 0.05,
   seed: int = 0,
@@ -51,21 +51,25 @@ def split(
   """Divides documents at random, each of them whole.
 
   Args:
-    documents: the documents; empty ones are left out.
+    documents: bytes, or arrays (n,) of tokens; empty ones are left out.
     valid: share of the documents in the validation part.
     test: share of the documents in the test part.
     seed: of their order, in which they follow one another in each part.
 
   Returns:
-    Training, validation and test parts: inputs and targets (1, bytes) uint8,
-    extras.document_starts (1, bytes) bool, True at the first byte of a
-    document, whose input is 0.
+    Training, validation and test parts: inputs and targets (1, n) uint8, or of
+    the tokens' dtype; extras.document_starts (1, n) bool, True at the first
+    byte or token of a document, whose input is 0.
 
   Raises:
     ValueError: if a part would be empty.
   """
-  documents = [np.frombuffer(d, np.uint8) for d in documents if len(d)]
-  count = len(documents)
+  found = [
+    np.frombuffer(d, np.uint8) if isinstance(d, bytes) else d
+    for d in documents
+    if len(d)
+  ]
+  count = len(found)
   order = np.random.default_rng(seed).permutation(count)
   first = count - round((valid + test) * count)
   second = count - round(test * count)
@@ -75,8 +79,7 @@ def split(
       f"leave a document to each part of the {count}."
     )
   return tuple(
-    _part([documents[i] for i in rows])
-    for rows in np.split(order, [first, second])
+    _part([found[i] for i in rows]) for rows in np.split(order, [first, second])
   )
 
 
@@ -84,7 +87,7 @@ def _part(documents):
   targets = np.concatenate(documents)
   starts = np.zeros(len(targets), bool)
   starts[np.cumsum([0, *map(len, documents[:-1])])] = True
-  inputs = np.where(starts, 0, np.roll(targets, 1)).astype(np.uint8)
+  inputs = np.where(starts, 0, np.roll(targets, 1)).astype(targets.dtype)
   return datasets.ArrayDataset(
     inputs[None],
     targets[None],

@@ -20,18 +20,34 @@ def draw(
   top_label: str = "",
   left_label: str = "",
   diagonal: bool = False,
+  lengths: np.ndarray | None = None,
+  channels: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
-  """Draws a grid of windows."""
+  """Draws a grid of windows, those of row r up to the time lengths[r].
+
+  The title is black and on the left, what the columns are gray and above them,
+  and the caption gray and below all.
+  """
   rows, columns, length, count = windows.shape
-  channels = [f"channel {c}" for c in range(count)]
-  figure = figures.new(path, 0.9 + 1.25 * columns, 0.8 + 0.75 * rows)
-  if figure is None:
+  if lengths is None:
+    lengths = np.full(rows, length)
+  channels = names("channels", channels, "channel ", count)
+  outer = figures.new(path, 0.9 + 1.25 * columns, 0.9 + 0.75 * rows)
+  if outer is None:
     return None
+  # A title of the grid beside that of the whole picture.
+  figure = outer.subfigures()
   grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
   for (r, s), axes in np.ndenumerate(grid):
     for c, channel in enumerate(channels):
-      color = figures.COLORS[c % len(figures.COLORS)]
-      axes.plot(windows[r, s, :, c], color=color, lw=1.0, label=channel)
+      turn, color = divmod(c, len(figures.COLORS))
+      axes.plot(
+        windows[r, s, : lengths[r], c],
+        color=figures.COLORS[color],
+        ls=figures.STYLES[turn % len(figures.STYLES)],
+        lw=1.0,
+        label=channel,
+      )
     framed = diagonal and r == s
     axes.spines[:].set_color("black" if framed else "#cccccc")
     axes.spines[:].set_linewidth(1.4 if framed else 0.6)
@@ -42,14 +58,18 @@ def draw(
     axes.set_title(top, fontsize=9)
   for axes, left in zip(grid[:, 0], lefts):
     axes.set_ylabel(left, rotation=0, ha="right", va="center", fontsize=9)
-  figure.suptitle(f"{title}\n{top_label}" if title else top_label, fontsize=10)
+  if title:
+    outer.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+  figure.suptitle(top_label, fontsize=9, color=figures.GRAY)
   if left_label:
-    figure.supylabel(left_label, fontsize=10)
-  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GRAY)
+    figure.supylabel(left_label, fontsize=9, color=figures.GRAY)
+  shown = sorted({min(lengths), max(lengths)})
+  steps = " to ".join(map(str, shown))
+  figure.supxlabel(f"time: {steps} steps", fontsize=8, color=figures.GRAY)
   if count > 1:
     look = {"loc": "outside right upper", "frameon": False, "fontsize": 8}
     figure.legend(grid[0, 0].get_lines(), channels, **look)
-  return figures.save(figure, path)
+  return figures.save(outer, path)
 
 
 def check(name: str, windows: np.ndarray) -> np.ndarray:

@@ -88,12 +88,13 @@ def arm(
       ]
     )
     if draw:
+      entropies = metrics.entropies(factors)
       pictures.information_map(
         directory / "information_map.png",
-        metrics.information_matrix(codes[0][0], factors)
-        / metrics.entropies(factors),
+        metrics.information_matrix(codes[0][0], factors) / entropies,
         factors=splits.info.factors.names,
-        title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
+        title=f"What coordinates tell of factors: MIG {scores['mig'][0]:.3f}",
+        note=_bias(factors, entropies),
       )
   if config.adaptation is not None:
     ranges = config.model.ranges()
@@ -206,7 +207,7 @@ def comparison(
   keys = [key for key in pictures.METRICS if key != "information_bias"]
   for name, row in results.items():
     rows = scalars.read(directory / name)
-    columns = {x: scalars.column(rows, x) for x in ("mi", "tc", "dwkl")}
+    columns = {x: _watched(rows, x) for x in ("mi", "tc", "dwkl")}
     runs[name] = {part: values for part, (_, values) in columns.items()}
     runs[name]["steps"] = columns["mi"][0]
     known[name] = {key: row[key] for key in keys if key in row}
@@ -243,13 +244,19 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
     tables.show(["arm", "segment", *probes.COLUMNS], rows, title)
 
 
+def _watched(rows, metric):
+  """The column of a metric, of validation windows where there are some."""
+  found = scalars.column(rows, f"valid_{metric}")
+  return found if len(found[0]) else scalars.column(rows, metric)
+
+
 def _draw(vae, variables, splits, directory):
   """Draws the first seed's KL over training, traversals and swaps."""
   rows = []
   if (directory / scalars.FILE).exists():
     rows = scalars.read(directory)
   size = vae.config.latent
-  columns = [scalars.column(rows, f"kl_d/{i}") for i in range(size)]
+  columns = [_watched(rows, f"kl_d/{i}") for i in range(size)]
   steps = columns[0][0]
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)
@@ -260,17 +267,21 @@ def _draw(vae, variables, splits, directory):
   def means(part):
     return evaluation.encode(vae, variables, part)[0]
 
-  first = means(base.take(base.host(splits.test), np.arange(1)))
+  first = base.take(base.host(splits.test), np.arange(1))
+  # What is decoded beyond the end of the window was never trained.
+  end = vae.length if first.lengths is None else int(first.lengths[0])
   traversal, reference = (
-    jax.jit(functools.partial(decode, vae, variables))(first[0])
+    jax.jit(functools.partial(decode, vae, variables))(means(first)[0])
     for decode in (traversals, autoencoder.generate)
   )
-  effects = diagnostics.traversal_effect(traversal, reference)
+  effects = diagnostics.traversal_effect(traversal[:, :, :end], reference[:end])
   pictures.traversal_grid(
     directory / "traversal.png",
     np.asarray(traversal),
     names=[f"z{i}\n{effect:.2g}" for i, effect in enumerate(effects)],
-    title="One coordinate moves; below its name, how much that changes",
+    title="Each coordinate moves alone (below its name: mean squared change)",
+    length=end,
+    channels=splits.info.channels,
   )
   if len(vae.config.segments) == 2:
     chosen = contrasting(splits)
@@ -278,8 +289,26 @@ def _draw(vae, variables, splits, directory):
     swapped = decode(means(chosen))
     names = _names(chosen, splits.info)
     pictures.swap_grid(
-      directory / "swap.png", np.asarray(swapped), rows=names, columns=names
+      directory / "swap.png",
+      np.asarray(swapped),
+      rows=names,
+      columns=names,
+      lengths=chosen.lengths,
+      channels=splits.info.channels,
     )
+
+
+def _bias(factors, entropies):
+  """Returns a sentence on how much of a share the estimate makes up."""
+  shares = [
+    metrics.information_bias(len(factors), 20, len(np.unique(levels))) / entropy
+    for levels, entropy in zip(factors.T, entropies)
+  ]
+  return (
+    f"Estimated from {len(factors):,} windows: shares up to "
+    f"{max(shares):.2g} are what coordinates\nshow that tell nothing "
+    "(the estimate's bias)."
+  )
 
 
 def _names(windows, info):

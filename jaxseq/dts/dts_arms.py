@@ -28,6 +28,7 @@ def make_arms(
   trees: int = 0,
   downstream_tasks: Sequence[str] = (),
   labeled: int = 1000,
+  early_stopping: int = 0,
 ) -> dict[str, supervised_arms.Arm]:
   """Builds every arm; those that differ in weights alone share a program.
 
@@ -39,6 +40,7 @@ def make_arms(
     trees: of DCI's boosting, see `code_report.arm`.
     downstream_tasks: see `downstream.scores`.
     labeled: see `downstream.scores`.
+    early_stopping: see `supervised_arms.Supervised`.
 
   Raises:
     ValueError: an option is wrong.
@@ -55,17 +57,25 @@ def make_arms(
 
     return scores
 
+  better = None
+  if metric in ("nll", "neg_elbo", "test_accuracy"):
+    better = "higher" if metric == "test_accuracy" else "lower"
   stacks = [problem.stack_of(arm) for arm in configs.values()]
   made = {}
   for (name, arm), stack in zip(configs.items(), stacks):
     shared = stack is not None and stacks.count(stack) > 1
+    windows = problem.Problem(arm, splits, num_updates, traced_weights=shared)
     made[name] = supervised_arms.Arm(
-      problem.Problem(arm, splits, num_updates, traced_weights=shared),
+      windows,
       problem.make_optimizer(arm, num_updates),
-      metric=metric,
+      metric=windows.watched(metric),
       examples=arm.batch_size,
       unit="windows",
       stack=stack if shared else None,
       more=scores_of(arm),
+      part=windows.part,
+      better=better,
     )
+    if early_stopping:
+      made[name].rule(early_stopping)
   return made

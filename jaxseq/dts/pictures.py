@@ -46,6 +46,14 @@ METRICS = {
   "active_codes": "active codes",
   "information_bias": "bias of MI (nats)",
 }
+# All others lie between 0 and 1.
+_UNBOUNDED = (
+  "gaussian_tc",
+  "gaussian_wasserstein",
+  "pairwise_information",
+  "active_codes",
+  "information_bias",
+)
 # More cells than this and their numbers are too small to read.
 _MOST_NUMBERS = 200
 
@@ -54,6 +62,9 @@ def kl_heat_map(
   path: str | os.PathLike, steps: Sequence[int], kl: np.ndarray
 ) -> pathlib.Path | None:
   """Draws KL(q(z_d|x) || p(z_d)) of each coordinate over training.
+
+  The axis of steps ends at the first and the last measurement, and each column
+  of the map has the color of the nearest one.
 
   Args:
     path: the PNG file to write.
@@ -80,8 +91,11 @@ def kl_heat_map(
   axes.invert_yaxis()
   # At most about sixteen labels.
   axes.set_yticks(range(0, codes, -(-codes // 16)))
-  axes.set_xlabel("steps")
+  axes.set_xlabel("updates")
   axes.set_ylabel("coordinate")
+  plots.format_steps(axes, [steps])
+  if len(steps) == 1:
+    axes.set_xticks(steps)
   figure.colorbar(mesh, ax=axes, label="KL (nats)", pad=0.02)
   return figures.save(figure, path)
 
@@ -108,7 +122,7 @@ def information_curves(
   if not panels:
     found = {run: sorted(values) for run, values in runs.items()}
     raise _validate.error("runs", found, f"one of {', '.join(_TITLES)}")
-  return plots.learning_curves(path, panels)
+  return plots.learning_curves(path, panels, xlabel="updates")
 
 
 def traversal_grid(
@@ -117,6 +131,8 @@ def traversal_grid(
   *,
   names: Sequence[str] | None = None,
   title: str = "",
+  length: int | None = None,
+  channels: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
   """Draws windows decoded while one coordinate moves, a row for each.
 
@@ -126,6 +142,8 @@ def traversal_grid(
       value from -3 to 3. An autoregressive decoder must run freely.
     names: (D,) of the rows; z0, z1, ... if None.
     title: above the plot.
+    length: times that are real, of a window that was padded; all if None.
+    channels: (C,) names; numbers if None.
 
   Raises:
     ValueError: shapes do not fit.
@@ -140,6 +158,8 @@ def traversal_grid(
     [f"{value:+.3g}" if value else "0" for value in values],
     title=title,
     top_label="value of the coordinate",
+    lengths=None if length is None else np.full(rows, length),
+    channels=channels,
   )
 
 
@@ -149,6 +169,8 @@ def swap_grid(
   *,
   rows: Sequence[str] | None = None,
   columns: Sequence[str] | None = None,
+  lengths: np.ndarray | None = None,
+  channels: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
   """Draws windows decoded from g_y of one window and g_d of another.
 
@@ -161,6 +183,9 @@ def swap_grid(
     swapped: (R, S, T, C) float: g_y of the r-th window with g_d of the s-th.
     rows: (R,) what the windows of g_y are; numbers if None.
     columns: (S,) what those of g_d are; numbers if None.
+    lengths: (R,) int, times that are real of the windows of g_y, to which their
+      rows are drawn; all if None.
+    channels: (C,) names; numbers if None.
 
   Raises:
     ValueError: shapes do not fit.
@@ -174,6 +199,8 @@ def swap_grid(
     top_label="$g_d$ of",
     left_label="$g_y$ of",
     diagonal=swapped.shape[0] == swapped.shape[1],
+    lengths=lengths,
+    channels=channels,
   )
 
 
@@ -183,18 +210,21 @@ def information_map(
   *,
   factors: Sequence[str] | None = None,
   title: str = "",
+  note: str = "",
 ) -> pathlib.Path | None:
   """Draws what each code says of each factor; the best of each is framed.
 
   A factor with one bright cell has a large gap; a code with one bright cell is
-  modular.
+  modular. Colors go from 0 to 1, so that a map of codes that say nothing is
+  dark.
 
   Args:
     path: the PNG file to write.
-    information: (D, K) float >= 0, as of `metrics.information_matrix`, divided
-      by entropies or not; the title has to say which.
+    information: (D, K) float, `metrics.information_matrix` divided by
+      `metrics.entropies`: shares of a factor's entropy, from 0 to 1.
     factors: (K,) names; numbers if None.
     title: above the plot, as f"MIG {mig:.3f}".
+    note: below the plot, as how much of a share is the estimate's bias.
 
   Raises:
     ValueError: shapes do not fit.
@@ -208,17 +238,16 @@ def information_map(
   from matplotlib import patches
 
   axes = figure.add_subplot()
-  image = axes.imshow(table, cmap=_MAP, vmin=0, aspect="auto")
+  image = axes.imshow(table, cmap=_MAP, vmin=0, vmax=1, aspect="auto")
   # White on black, which is seen on every colour of the map.
   for k, d in enumerate(table.argmax(0)):
     for color, width in (("black", 3.5), ("white", 1.5)):
       place, look = (k - 0.46, d - 0.44), {"ec": color, "lw": width}
       axes.add_patch(patches.Rectangle(place, 0.92, 0.88, fill=False, **look))
   if table.size <= _MOST_NUMBERS:
-    half = image.norm.vmax / 2
     look = {"ha": "center", "va": "center", "fontsize": 8}
     for (d, k), value in np.ndenumerate(table):
-      color = "black" if value > half else "white"
+      color = "black" if value > 0.5 else "white"
       axes.text(k, d, f"{value:.2f}", color=color, **look)
   slanted = max(map(len, factors)) > 6
   look = {"rotation": 30, "ha": "right"} if slanted else {}
@@ -226,8 +255,10 @@ def information_map(
   axes.set_yticks(range(codes), [f"z{d}" for d in range(codes)], fontsize=9)
   axes.tick_params(length=0)
   axes.spines[:].set_visible(False)
-  axes.set_title(title, loc="left", fontsize=11)
-  figure.colorbar(image, ax=axes, pad=0.03)
+  axes.set_ylabel("coordinate")
+  figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+  figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=figures.GRAY)
+  figure.colorbar(image, ax=axes, pad=0.03, label="share of the entropy")
   return figures.save(figure, path)
 
 
@@ -237,7 +268,9 @@ def metric_bars(
 ) -> pathlib.Path | None:
   """Draws metrics of runs as bars with their numbers, one panel for each.
 
-  Less is better where the title has an arrow.
+  Less is better where the title has an arrow. Scores, which lie between 0 and
+  1, have axes from 0 to 1; the others, which have none, from 0 to their
+  largest. All axes have their numbers.
 
   Args:
     path: the PNG file to write.
@@ -253,7 +286,7 @@ def metric_bars(
     raise _validate.error("runs", runs, "some with metrics")
   columns = min(4, len(metrics))
   rows = -(-len(metrics) // columns)
-  height = 0.55 + 0.3 * len(runs)
+  height = 0.7 + 0.3 * len(runs)
   figure = figures.new(path, 1.4 + 2.3 * columns, 0.3 + height * rows)
   if figure is None:
     return None
@@ -262,7 +295,8 @@ def metric_bars(
   for axes in grid.flat[len(metrics) :]:
     axes.set_axis_off()
   for axes, name in zip(grid.flat, metrics):
-    _draw_bars(axes, [values.get(name) for values in runs.values()])
+    values = [values.get(name) for values in runs.values()]
+    _draw_bars(axes, values, score=name not in _UNBOUNDED)
     label = METRICS.get(name, name.replace("_", " "))
     axes.set_title(label, loc="left", fontsize=10)
     axes.set_yticks(range(len(runs)), list(runs), fontsize=9)
@@ -270,8 +304,8 @@ def metric_bars(
   return figures.save(figure, path)
 
 
-def _draw_bars(axes, values) -> None:
-  """Draws one bar, with its number, for each run."""
+def _draw_bars(axes, values, score) -> None:
+  """Draws one bar, with its number, for each run; scores from 0 to 1."""
   values = [np.atleast_1d(np.nan if v is None else v) for v in values]
   for row, seeds in enumerate(values):
     mean = float(np.mean(seeds))
@@ -281,9 +315,9 @@ def _draw_bars(axes, values) -> None:
     low, high = np.min(seeds), np.max(seeds)
     if len(seeds) > 1:
       axes.plot([low, high], [row, row], color="black", lw=1.2)
-    short = abs(mean) >= 10 or mean == round(mean)
+    # Three digits tell apart all bars whose lengths differ to the eye.
     axes.annotate(
-      f"{mean:.4g}" if short else f"{mean:.3f}",
+      f"{mean:.3f}" if score else f"{mean:.3g}",
       xy=(max(high, mean, 0.0), row),
       xytext=(4, 0),
       textcoords="offset points",
@@ -291,17 +325,22 @@ def _draw_bars(axes, values) -> None:
       fontsize=8,
     )
   axes.axvline(0, color=figures.GRAY, lw=0.8)
-  # Room for the numbers.
   low, high = axes.get_xlim()
+  if score:
+    low, high = min(low, 0.0), max(1.0, high)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+  else:
+    axes.locator_params(axis="x", nbins=3)
+  # Room for the numbers.
   axes.set_xlim(low, high + 0.28 * (high - low))
   axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
   axes.tick_params(axis="y", length=0)
-  axes.set_xticks([])
+  axes.tick_params(axis="x", labelsize=7, labelcolor=figures.GRAY, length=2)
 
 
 def _edges(centers: np.ndarray) -> np.ndarray:
-  """Returns the borders of cells around increasing centres."""
+  """Returns borders of cells between increasing centers, and at both ends."""
   if len(centers) == 1:
     return centers[0] + np.array([-0.5, 0.5])
-  beyond = np.pad(centers, 1, "reflect", reflect_type="odd")
-  return (beyond[1:] + beyond[:-1]) / 2
+  middle = (centers[1:] + centers[:-1]) / 2
+  return np.concatenate([centers[:1], middle, centers[-1:]])

@@ -106,8 +106,8 @@ class Problem(base.ArrayProblem):
   """Learning to encode the windows of a set.
 
   Its variables hold "model" and, where they are needed, "heads" and
-  "discriminator" under "params"; its evaluation is that of
-  `evaluation.evaluate` on the test windows.
+  "discriminator" under "params"; it is measured by `evaluation.evaluate`, on
+  validation windows in training and on the test windows in the end.
 
   Attributes:
     arm: the arm.
@@ -146,7 +146,9 @@ class Problem(base.ArrayProblem):
     network = make_model(arm, splits)
     super().__init__(arm, network, arrays, len(splits.train.inputs))
     self.heads: domain_adaptation.Heads | None = None
+    self.validated = "neg_elbo"
     if arm.adaptation is not None:
+      self.validated = "test_accuracy"
       self.heads = domain_adaptation.make_heads(arm.adaptation, splits)
     self.num_updates = num_updates
     windows = splits.train.inputs, splits.train.lengths
@@ -206,12 +208,12 @@ class Problem(base.ArrayProblem):
     metrics = {f"train_{name}": x for name, x in metrics.items()}
     return value, supervised.Loss(metrics, {}, carry)
 
-  def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Returns metrics of the test windows, and of held-out labels."""
+  def measure(self, variables: PyTree, examples: PyTree) -> supervised.Metrics:
+    """Returns metrics of the windows of a part, and of their labels."""
     params = variables["params"]
     model = {"params": params["model"]}
     metrics = evaluation.evaluate(
-      self.network, model, data["test"], self.arm.evaluated
+      self.network, model, examples, self.arm.evaluated
     )
     if self.heads is None:
       return metrics
@@ -219,9 +221,8 @@ class Problem(base.ArrayProblem):
     def means(part):
       return evaluation.encode(self.network, model, part)[0]
 
-    held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
     return metrics | domain_adaptation.evaluate(
-      self.heads, params["heads"], means, held_out
+      self.heads, params["heads"], means, {"test": examples}
     )
 
   def _encode(self, params, batch, keys):

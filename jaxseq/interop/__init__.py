@@ -7,6 +7,8 @@
   logits, states = network.apply(variables, tokens)
 
   huggingface       Mamba and Mamba-2 of the transformers library
+  network_file      networks of `jaxseq.nn`, options and variables
+  described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
   spr               state dicts of SPR's PyTorch code
 
@@ -18,7 +20,9 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.interop import described_file as described_file
   from jaxseq.interop import huggingface as huggingface
+  from jaxseq.interop import network_file as network_file
   from jaxseq.interop import safetensors_file as safetensors_file
   from jaxseq.interop import spr as spr
 else:

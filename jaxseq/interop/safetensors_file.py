@@ -44,17 +44,36 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       twice, or an array has a dtype that NumPy and ml_dtypes do not know.
     FileNotFoundError: if there is no such file.
   """
+  return read_all(path)[0]
+
+
+def read_all(
+  path: str | os.PathLike,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Reads the arrays of a file, and the strings of its header.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The arrays, see `read`, and the metadata that `write` takes.
+
+  Raises:
+    ValueError: see `read`.
+    FileNotFoundError: if there is no such file.
+  """
   try:
-    _check_header(path)
-    return safetensors_numpy.load_file(path)
+    header = _read_header(path)
+    # The package has checked that they are strings.
+    return safetensors_numpy.load_file(path), header.get("__metadata__") or {}
   except (safetensors.SafetensorError, *_DAMAGE) as error:
     raise ValueError(
       f"{path} is no safetensors file, or is damaged: {error}."
     ) from error
 
 
-def _check_header(path):
-  """Refuses headers that the package or JSON understand in several ways."""
+def _read_header(path):
+  """Reads a header that the package and JSON understand in one way."""
   with open(path, "rb") as file:
     (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
     if length > min(_LONGEST, os.fstat(file.fileno()).st_size):
@@ -67,6 +86,7 @@ def _check_header(path):
     raise ValueError(f"invalid JSON in header: {error}") from error
   if not isinstance(header, dict):
     raise ValueError("invalid JSON in header: it is no object")
+  return header
 
 
 def write(

@@ -2,32 +2,28 @@
 
 A mixer is a module with these five names:
 
-  Config(d_model, ...)
-    A frozen dataclass, hashable. d_model is the width of inputs and outputs and
-    the only field without a default.
-  init(key, config) -> params
-    A dict of float32 arrays.
-  initial_state(config, batch_shape=(), dtype=float32) -> state
-    The state of a fresh sequence: a pytree of arrays with leading axes
-    batch_shape. `dtype` is the real dtype of the state, float32 where a
-    narrower one is asked for; complex states take the complex dtype of the same
-    precision.
-  apply(config, params, x, state=None, reset=None, *, axis=None) -> (y, state)
-    x and y are (*batch, time, d_model) of one dtype; reset is (*batch, time)
-    bool. axis is the name of a mesh axis over which time is split into equal,
-    contiguous parts, for use inside `jax.shard_map` only: x, reset and y are
-    then the part of this device, and both states those of the whole sequence,
-    the same on all devices.
-  step(config, params, x, state, reset=None) -> (y, state)
-    The same for one element: x and y are (*batch, d_model), reset (*batch,).
+- `Config(d_model, ...)`: a frozen dataclass, hashable. d_model is the width of
+  inputs and outputs and the only field without a default.
+- `init(key, config) -> params`: a dict of float32 arrays.
+- `initial_state(config, batch_shape=(), dtype=float32) -> state`: the state of
+  a fresh sequence, a pytree of arrays with leading axes batch_shape. `dtype` is
+  the real dtype of the state, float32 where a narrower one is asked for;
+  complex states take the complex dtype of the same precision.
+- `apply(config, params, x, state=None, reset=None, *, axis=None)
+  -> (y, state)`: x and y are (*batch, time, d_model) of one dtype; reset is
+  (*batch, time) bool. axis is the name of a mesh axis over which time is split
+  into equal, contiguous parts, for use inside `jax.shard_map` only: x, reset
+  and y are then the part of this device, and both states those of the whole
+  sequence, the same on all devices.
+- `step(config, params, x, state, reset=None) -> (y, state)`: the same for one
+  element: x and y are (*batch, d_model), reset (*batch,).
 
 It may have one more, which the package reads where it is there:
 
-  TRAITS
-    A `contract.Traits`: which parameters get the smaller learning rate, ways of
-    splitting time over devices, the block of its paper, options that the
-    contract tests try, what it keeps between elements, what it sends and how
-    much memory it takes. Every field has a default that works.
+- `TRAITS`: a `contract.Traits`, which says which parameters get the smaller
+  learning rate, ways of splitting time over devices, the block of its paper,
+  options that the contract tests try, what it keeps between elements, what it
+  sends and how much memory it takes. Every field has a default that works.
 
 A configuration may have an attribute `bidirectional`: where it is true `apply`
 takes no state and no axis, and there is no step.

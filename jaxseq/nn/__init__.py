@@ -11,11 +11,14 @@ if TYPE_CHECKING:
   from jaxseq.nn import dense as dense
   from jaxseq.nn import distributions as distributions
   from jaxseq.nn import feedforward as feedforward
+  from jaxseq.nn import for_equinox as for_equinox
+  from jaxseq.nn import for_nnx as for_nnx
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
   from jaxseq.nn import recurrent as recurrent
+  from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
   from jaxseq.nn.distributions import Categorical as Categorical
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork
+  from jaxseq.nn.recurrent_core import RecurrentCore as RecurrentCore
   from jaxseq.nn.sequence_model import SequenceModel as SequenceModel
   from jaxseq.nn.stack import StackConfig as StackConfig
 else:

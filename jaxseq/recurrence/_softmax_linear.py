@@ -17,15 +17,19 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import outer
 from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import support
 
 NEG = _softmax_state.NEG
 SoftmaxState = _softmax_state.SoftmaxState
+# Elements of narrow inputs whose decays are held at a time.
+_SECTION = 1024
 
 
 class _Weights(NamedTuple):
@@ -78,24 +82,71 @@ def channels(
   flags [R, T] to the state after the last element and outputs [R, T, E]. `size`
   is that of the chunks of `outer_scan`, which is run by `method`.
   """
+  run = _channels_function(sink, size, method)
+  narrow = _contractions.is_narrow(_softmax_state.output_dtype(inputs))
+  shared = inputs.logits.shape[-1] < inputs.q.shape[-1]
+  if method != "pallas" and narrow and shared and inputs.v.shape[1] > _SECTION:
+    # Decays of all channels are wide, and several times as many as logits:
+    # those of a section are made at a time. Its gradient runs it again, which
+    # is not worth it where they are as many.
+    return _chunks.over_chunks(run, _SECTION, state, inputs, reset)
+  return run(state, inputs, reset)
+
+
+@functools.cache
+def _channels_function(sink, size, method):
+  """The function of some elements; one object for each choice."""
+
+  def run(state, inputs, reset):
+    beside = _softmax_state.beside
+    average = _softmax_state.divide(state.w, beside(state.u, state.w))
+    how = {"sink": sink, "size": size, "method": method}
+    o, average, m, u = averages(inputs, state.m, state.u, average, reset, **how)
+    state = SoftmaxState(m, u, beside(u, average) * average)
+    return state, o.astype(_softmax_state.output_dtype(inputs))
+
+  return run
+
+
+def averages(
+  inputs: _softmax_state.Inputs,
+  m: jax.Array,
+  u: jax.Array,
+  average: jax.Array,
+  reset: jax.Array | None,
+  *,
+  sink: float | None,
+  size: int | None,
+  method: str,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """`channels` of the average [R, D, E] in place of a sum.
+
+  Returns outputs, and average, m and u after the last element.
+  """
   q, logits, k, v = inputs
-  out, beside = _softmax_state.output_dtype(inputs), _softmax_state.beside
-  logits = logits.astype(state.u.dtype)
-  decay, share, m, u = log_decay(logits, state.m, state.u, reset, sink)
+  out = _softmax_state.output_dtype(inputs)
+  if method == "pallas":
+    form = support.form("softmax_outer", out)
+    if form.chip == "gpu":
+      from jaxseq.recurrence.kernels import softmax_outer_vjp
+
+      return softmax_outer_vjp.scan(
+        inputs, m, u, average, reset, sink=sink, form=form
+      )
+  logits = logits.astype(u.dtype)
+  decay, share, m, u = log_decay(logits, m, u, reset, sink)
   decay, share = (_softmax_state.spread(x, q.shape[-1]) for x in (decay, share))
   k = share if k is None else share * k
   if method == "pallas" or _contractions.is_narrow(out):
     # Narrow, as the products take them.
     k = k.astype(jnp.result_type(q, v))
-  average = _softmax_state.divide(state.w, beside(state.u, state.w))
   o, average = outer.outer_scan(
     *(q, k, v, decay, average),
     reset=reset,
     chunk_size=size,
     method=method,
   )
-  state = SoftmaxState(m, u, beside(u, average) * average)
-  return state, o.astype(out)
+  return o, average, m, u
 
 
 def log_decay(

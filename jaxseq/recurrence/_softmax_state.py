@@ -10,6 +10,7 @@ forms; `with_constant_shift` puts the slopes of the returned m back.
 """
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 import jax
@@ -148,6 +149,8 @@ def with_constant_shift(
   init: SoftmaxState,
   reset: jax.Array | None,
   sink: float | None,
+  *,
+  known: bool = False,
 ):
   """Runs what takes every m for a constant, and has the gradient of m too.
 
@@ -158,6 +161,8 @@ def with_constant_shift(
     init: m, u [R, n] and w [R, D, E] or None, of the dtype to compute in.
     reset: [R, T] or None.
     sink: as in `softmax_outer_scan`.
+    known: whether the m that `fold` returns is the largest logit, so that the
+      logits are not read again for it.
 
   Returns:
     The state after the last element, and what else `fold` returns.
@@ -165,7 +170,10 @@ def with_constant_shift(
   init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)
   final, others = fold(_shifted(init, shift, init.m - shift))
-  m = _last_max(logits, init.m, reset, sink)
+  if known:
+    m = _with_slopes(sink, final.m, logits, init.m, reset)
+  else:
+    m = _last_max(logits, init.m, reset, sink)
   return _shifted(final, m, lax.stop_gradient(m) - m), others
 
 
@@ -186,3 +194,22 @@ def _last_max(logits, m, reset, sink):
   logits = jnp.where(last[..., None], logits, NEG)
   start = jnp.where(segment[:, -1:] == 0, m, NEG if sink is None else sink)
   return jnp.maximum(start, jnp.max(logits, axis=1))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _with_slopes(sink, known, logits, m, reset):
+  """`_last_max` that is known, with the slopes of it."""
+  del sink, logits, m, reset
+  return known
+
+
+@_with_slopes.defjvp
+def _with_slopes_jvp(sink, primals, tangents):
+  _, logits, m, reset = primals
+
+  def largest(logits, m):
+    return _last_max(logits, m, reset, sink)
+
+  # Not what is known itself: that has no slopes when differentiated again.
+  known = _with_slopes(sink, *primals)
+  return known, jax.jvp(largest, (logits, m), tangents[1:3])[1]

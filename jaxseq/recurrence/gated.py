@@ -178,7 +178,8 @@ def gated_scan(
     The hidden states (time, heads, batch, features), in the dtype of x if that
     is narrower than float32, and the last state. Gates and states are float32
     or wider. Of a narrow x so are the operands of products, the hidden state
-    and the weights among them; their sums are float32.
+    and the weights among them; their sums are float32. Kernels on a GPU round
+    the projected inputs as well.
 
   Raises:
     ValueError: if shapes do not fit together, or the scheme does not fit W.
@@ -197,14 +198,18 @@ def gated_scan(
   _validate.choice("method", method, METHODS)
 
   def loop(*arguments, method, chunk_size):
-    kernel = None
+    kernel, scan = None, _gated_chunk.scan
     if method == "pallas":
-      from jaxseq.recurrence.kernels import gated_vjp
+      from jaxseq.recurrence.kernels import gated_slots
 
-      kernel = gated_vjp.form(wide, operands)
+      kernel = gated_slots.form(wide, operands)
+      if kernel.chip == "gpu":
+        from jaxseq.recurrence.kernels import gated_gpu_scan
+
+        scan = gated_gpu_scan.scan
     unrolled = method == "unrolled"
     form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
-    return _gated_chunk.scan(cell, form, *arguments)
+    return scan(cell, form, *arguments)
 
   def run(params, state, x, reset):
     time, (heads, rows, features) = x.shape[0], state[0].shape

@@ -12,6 +12,7 @@ from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence import _softmax_linear
 from jaxseq.recurrence import _softmax_state
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import averages
 from jaxseq.recurrence.kernels import choice
@@ -76,10 +77,11 @@ def softmax_outer_scan(
     method: how a chunk is computed: "sequential" (one step at a time),
       "associative" (a tree over time; holds dk * dv numbers for each element of
       the chunk), "chunked" (matrix products), "decays" (the multiplicative
-      recurrence: `softmax_decay`, then `outer_scan`), "pallas" (the same, with
-      the kernels of `outer_scan`) or "auto" (see `choose_method`). All agree to
-      rounding. In "chunked" and "pallas" a NaN or infinity in one element makes
-      all channels of the outputs that depend on it NaN, without a gradient.
+      recurrence: `softmax_decay`, then `outer_scan`), "pallas" (the same in
+      kernels; on GPUs as `outer_scan` has them, with decays of bfloat16) or
+      "auto" (see `choose_method`). All agree to rounding. In "chunked" and
+      "pallas" a NaN or infinity in one element makes all channels of the
+      outputs that depend on it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
@@ -115,6 +117,7 @@ def softmax_outer_scan(
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
     init = _softmax_state.in_own_channels(init, n)
+    init = jax.tree.map(functools.partial(_varying.vary_as, inputs.v), init)
   return over_rows(
     "softmax_outer",
     dtype,
@@ -159,7 +162,7 @@ def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
     return _softmax_chunk.run(inputs, state, reset, **how)
 
   final, o = _softmax_state.with_constant_shift(
-    fold, inputs.logits, init, reset, sink
+    *(fold, inputs.logits, init, reset, sink), known=method == "pallas"
   )
   return o, final
 

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
   from jaxseq.rl import last_observation as last_observation
   from jaxseq.rl import layers as layers
   from jaxseq.rl import losses as losses
+  from jaxseq.rl import markov_states as markov_states
   from jaxseq.rl import meta as meta
   from jaxseq.rl import meta_suites as meta_suites
   from jaxseq.rl import mixtures as mixtures
   from jaxseq.rl import networks as networks
   from jaxseq.rl import normalization as normalization
+  from jaxseq.rl import policies as policies
   from jaxseq.rl import projections as projections
   from jaxseq.rl import q_networks as q_networks
   from jaxseq.rl import recording as recording

@@ -45,5 +45,9 @@ def write(
   try:
     rendering.write_gif(path, rendering.frames(films))
   except ModuleNotFoundError as error:
-    logging.warning("%s is not installed: %s is not drawn", error.name, path)
+    logging.warning(
+      "%s is not installed: %s is not drawn (pip install 'jaxseq[log]').",
+      error.name,
+      path,
+    )
   return films

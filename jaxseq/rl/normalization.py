@@ -19,6 +19,7 @@ from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl.envs import spaces
+from jaxseq.training import optimizers
 
 Array = jax.Array
 
@@ -146,6 +147,22 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   own = spaces.is_number(env.shown_space(env_params)).tolist()
   size = spaces.flat_size(env.observation_space(env_params))
   return Normalized(network, (*own, *(False,) * (size - len(own))))
+
+
+def unless_skipped(before: PyTree, after: PyTree, skipped: Array) -> PyTree:
+  """Returns the statistics after an update that skips what is not finite.
+
+  Args:
+    before: what holds the statistics, before the update.
+    after: the same with what the update has observed.
+    skipped: optimizer steps of the update that have been skipped.
+
+  Returns:
+    `after`; `before` if a step was skipped, or `after` is not finite.
+  """
+  leaves = jax.tree.leaves(after)
+  whole = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+  return optimizers.keep_if(whole & (skipped == 0), after, before)
 
 
 def observe(variables: PyTree, observation: Array) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
     every = -(-episode.length // limit)
     # Counted from the last one, which is drawn in any case.
     steps = range(last % every, episode.length, every)
-    pictures += [scenes.frame(episode, t) for t in steps]
+    pictures += [scenes.frame(episode, t, every) for t in steps]
   return pictures
 
 

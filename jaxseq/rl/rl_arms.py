@@ -76,6 +76,7 @@ class Arm:
   evaluations: Mapping[str, algorithms.Config]
 
   metric: ClassVar[str] = "episode_return"
+  part: ClassVar[arms.Part] = ""
   examples: ClassVar[int] = 1
   unit: ClassVar[str] = "steps"
   stack: ClassVar[None] = None

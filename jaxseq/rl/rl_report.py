@@ -51,7 +51,8 @@ def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
     results: of the arms, see `rl_arms.Arm.report`.
   """
   seeds = tables.over_seeds(config.num_seeds)
-  over = f"{config.evaluation_episodes} new episodes; {seeds}"
+  episodes = tables.counted(config.evaluation_episodes, "new episode")
+  over = f"{episodes}; {seeds}"
   evaluated = _evaluated(task, results)
   if len(evaluated) > 1:
     print()

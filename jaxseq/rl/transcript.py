@@ -32,7 +32,7 @@ def rows(
   length = first_length(episode)
   length = min(length, limit or length)
   space = player.env.shown_space(player.env_params)
-  seen = np.asarray(episode.observation)[:length]
+  seen = flat(episode.observation)[:length]
   answers = _answers(player.env, seen[:, : spaces.flat_size(space)])
   out = []
   for t in range(length):
@@ -51,8 +51,17 @@ def first_length(recording: rollout.Transition) -> int:
   return int(done.argmax()) + 1 if done.any() else done.size
 
 
+def flat(observation: Any) -> np.ndarray:
+  """Returns observations over time as rows; of those with images the images."""
+  if isinstance(observation, wrappers.ImageObservation):
+    observation = observation.image
+  return np.asarray(observation).reshape(len(observation), -1)
+
+
 def describe(space: spaces.Space, flat: np.ndarray) -> str:
   """Returns a flat observation in words; numbers beyond its size are ignored.
+
+  Of an image the words tell the size.
 
   Args:
     space: the space of the observation before it was flattened.
@@ -63,6 +72,8 @@ def describe(space: spaces.Space, flat: np.ndarray) -> str:
     case spaces.Discrete():
       choice = flat[: space.n]
       return str(int(choice.argmax())) if choice.any() else "-"
+    case spaces.Box() if len(space.shape) == 3:
+      return f"image {'x'.join(map(str, space.shape))}"
     case spaces.Box():
       return numbers(flat[: spaces.flat_size(space)])
   words, start = [], 0

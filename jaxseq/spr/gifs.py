@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.rl.drawings import paint
 from jaxseq.training import figures
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
@@ -46,11 +47,31 @@ def images(frames: np.ndarray) -> np.ndarray:
   return out.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def write_gif(path: str | os.PathLike, frames: np.ndarray) -> pathlib.Path:
+def write_gif(
+  path: str | os.PathLike, frames: np.ndarray, length: int | None = None
+) -> pathlib.Path:
   """Writes frames, as for `images`, as a GIF that repeats: 15 a second.
+
+  Args:
+    path: the GIF file to write; it is whole at any time.
+    frames: at least one.
+    length: steps of the game. If it goes on after the frames, a last picture
+      says so, for two seconds.
+
+  Returns:
+    The path.
 
   Raises:
     ModuleNotFoundError: pillow is not installed.
   """
-  pictures = images(frames)
-  return figures.write_gif(path, pictures, [1 / 15] * len(pictures))
+  pictures, seconds = list(images(frames)), [1 / 15] * len(frames)
+  if length is not None and length > len(frames):
+    height, width = pictures[0].shape[:2]
+    canvas = paint.Canvas(width, height)
+    lines = ("cut here", f"{len(frames):,} of {length:,} steps")
+    for line, text in enumerate(lines):
+      place = width / 2, height * (0.4 + 0.2 * line)
+      canvas.text(place, text, max(6.0, width / 14))
+    pictures.append(canvas.pixels())
+    seconds.append(2.0)
+  return figures.write_gif(path, pictures, seconds)

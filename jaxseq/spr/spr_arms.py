@@ -97,6 +97,7 @@ class Arm:
   agent: spr_agent.Config
 
   metric: ClassVar[tuple[str, ...]] = ("episode_return", "loss")
+  part: ClassVar[arms.Part] = ""
   examples: ClassVar[int] = 1
   unit: ClassVar[str] = "steps"
   stack: ClassVar[None] = None
@@ -118,7 +119,8 @@ class Arm:
     Returns:
       The number of `parameters`; per seed the mean returns `evaluation`, mean
       lengths `evaluation_length`, and all returns `games`; `gif`, the drawing's
-      path or why there is none; and what `curves.of_training` tells of returns.
+      path inside the run's directory or why there is none; and what
+      `curves.of_training` tells of returns.
     """
     del seconds
     config = program.config
@@ -135,15 +137,21 @@ class Arm:
       gif = "not drawn, observations are no images"
     elif kept:
       try:
-        gif = gifs.write_gif(directory / GIF, played[0].frames)
+        frames, length = played[0].frames, int(played[0].lengths[0])
+        path = gifs.write_gif(directory / GIF, frames, length)
+        gif = path.relative_to(directory.parent).as_posix()
+        if len(frames) < length:
+          gif = f"{gif}, its first {len(frames):,} of {length:,} steps"
       except ModuleNotFoundError as error:
-        gif = f"not drawn, {error.name} is not installed"
+        gif = (
+          f"not drawn, {error.name} is not installed: pip install 'jaxseq[log]'"
+        )
     return {
       "parameters": supervised_arms.num_parameters(state.agent.params),
       "evaluation": [float(result.returns.mean()) for result in played],
       "evaluation_length": [float(result.lengths.mean()) for result in played],
       "games": [result.returns.tolist() for result in played],
-      "gif": str(gif),
+      "gif": gif,
       **curves.of_training(directory),
     }
 

@@ -115,12 +115,31 @@ def make_arm(
 ) -> supervised_arms.Arm:
   """Returns an arm that is ready to be trained.
 
-  The unit is what `arm.batch_size` counts, unless `examples` is among the
-  options: these are further fields of `supervised_arms.Arm`.
+  Args:
+    config: the comparison.
+    arm: configuration of the arm.
+    problem: what it is trained on, with the attribute `part`, of the data that
+      `problem.validate` is of, see `arms.Arm`.
+    metric: name of the metric in `problem.evaluate` that is watched; that of
+      the validation part has "valid_" in front, if there are both.
+    unit: what `arm.batch_size` counts, unless `examples` is among the options.
+    **options: further fields of `supervised_arms.Arm`.
+
+  Raises:
+    ValueError: the comparison asks for early stopping, and nothing can tell.
   """
-  optimizer = make_optimizer(arm, config.num_updates)
-  fields = {"examples": arm.batch_size, **options}
-  return supervised_arms.Arm(problem, optimizer, metric, unit=unit, **fields)
+  watched = getattr(problem, "watched", lambda name: name)(metric)
+  made = supervised_arms.Arm(
+    problem,
+    make_optimizer(arm, config.num_updates),
+    watched,
+    unit=unit,
+    part=problem.part,
+    **{"examples": arm.batch_size, **options},
+  )
+  if config.early_stopping:
+    made.rule(config.early_stopping)
+  return made
 
 
 class Scored:
@@ -177,6 +196,8 @@ class ArrayProblem(Scored):
     arm: network and batch size.
     network: of the arm.
     data: arrays by part: "train", "test" and perhaps "valid".
+    part: that training is watched by: "validation" where there is one, or
+      "test".
     carry: None, as batches are independent.
     size: number of training examples.
     validated: the metric that is told of the validation examples, too.
@@ -194,6 +215,8 @@ class ArrayProblem(Scored):
     self.network = network
     self.data = data
     self.size = size
+    known = data.get("valid") is not None
+    self.part: arms.Part = "validation" if known else "test"
     if arm.batch_size > size:
       raise _validate.error(
         "batch_size",
@@ -220,15 +243,38 @@ class ArrayProblem(Scored):
     """Scores the examples that are not trained on.
 
     Returns:
-      The metrics of the test examples, and "valid_NAME" of the metric
-      `validated` where there are validation examples.
+      The metrics of the test examples, and where there are validation examples
+      the metric `validated` of them, under the name in `validate`.
     """
-    score = functools.partial(self.scores, variables)
-    metrics = self.average(data["test"], score)
-    if "valid" in data:
-      valid = self.average(data["valid"], score)
-      metrics[f"valid_{self.validated}"] = valid[self.validated]
+    metrics = self.measure(variables, data["test"])
+    if self.part == "validation":
+      valid = self.measure(variables, data["valid"])
+      metrics[self.watched(self.validated)] = valid[self.validated]
     return metrics
+
+  def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
+    """Scores the validation examples, or the test examples without any.
+
+    Returns:
+      The metrics, with "valid_" in front (of "loss" in place of "test_loss")
+      where they are of validation examples.
+    """
+    if self.part == "test":
+      # That both are alike saves compiling two programs.
+      return self.evaluate(variables, data)
+    metrics = self.measure(variables, data["valid"])
+    metrics.pop(supervised.TALLIES, None)
+    return {self.watched(name): value for name, value in metrics.items()}
+
+  def watched(self, metric: str) -> str:
+    """Returns the name that a metric of `evaluate` has in `validate`."""
+    if self.part == "test":
+      return metric
+    return f"valid_{metric.removeprefix('test_')}"
+
+  def measure(self, variables: PyTree, examples: PyTree) -> supervised.Metrics:
+    """Scores the examples of a part."""
+    return self.average(examples, functools.partial(self.scores, variables))
 
 
 def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:

@@ -5,6 +5,8 @@ have lengths, are pairs of sequences with one class, such as the Long Range
 Arena's Retrieval.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +14,8 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import confusion
+from jaxseq.training import supervised
 
 
 def is_paired(splits: data.Splits) -> bool:
@@ -50,14 +54,30 @@ class Problem(base.ArrayProblem):
     return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
-    """Returns inputs, no states, no resets and lengths; pairs side by side."""
-    inputs, lengths = batch.inputs, batch.lengths
-    if self.paired:
-      second = batch.extras.second_lengths
-      inputs = jnp.stack([inputs, batch.extras.second], axis=1)
-      if lengths is not None:
-        lengths = jnp.stack([lengths, second], axis=1)
-    return inputs, None, None, lengths
+    """Returns the network's arguments, see `network_inputs`."""
+    return network_inputs(batch, self.paired)
+
+  def scores(
+    self, variables: base.PyTree, batch: data.ArrayDataset
+  ) -> tuple[dict[str, Any], jax.Array]:
+    """Returns `score` of the network on a batch, and what it was taken for.
+
+    The tallies are the `confusion.Counts` as shares of the batch.
+    """
+    outputs = self.network.apply(variables, *self.inputs(batch))
+    metrics, count = self.score(outputs, batch)
+    counts = confusion.count(outputs[0], batch.targets)
+    shares = jax.tree.map(lambda x: x / count, counts)
+    return {**metrics, supervised.TALLIES: shares}, count
+
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores what is not trained on, and counts what the test examples are."""
+    metrics = super().evaluate(variables, data)
+    size = len(data["test"].targets)
+    counts = jax.tree.map(lambda x: x * size, metrics[supervised.TALLIES])
+    return {**metrics, supervised.TALLIES: counts}
 
   def score(
     self, outputs: tuple[jax.Array, base.PyTree], batch: data.ArrayDataset
@@ -65,6 +85,19 @@ class Problem(base.ArrayProblem):
     """Returns "accuracy" and "test_loss", the mean cross-entropy in nats."""
     loss, accuracy, count = base.cross_entropy(outputs[0], batch.targets)
     return {"test_loss": loss, "accuracy": accuracy}, count
+
+
+def network_inputs(
+  batch: data.ArrayDataset, paired: bool
+) -> tuple[jax.Array | None, ...]:
+  """Returns inputs, no states, no resets and lengths; pairs side by side."""
+  inputs, lengths = batch.inputs, batch.lengths
+  if paired:
+    second = batch.extras.second_lengths
+    inputs = jnp.stack([inputs, batch.extras.second], axis=1)
+    if lengths is not None:
+      lengths = jnp.stack([lengths, second], axis=1)
+  return inputs, None, None, lengths
 
 
 def _check_pairs(splits, paired):

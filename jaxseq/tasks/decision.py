@@ -25,6 +25,7 @@ from jaxseq.data import trajectories
 from jaxseq.nn import dense
 from jaxseq.tasks import base
 from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
 
 Array = jax.Array
 
@@ -296,6 +297,7 @@ class Problem:
   """
 
   carry: None = None
+  part: arms.Part = ""
 
   def __init__(
     self,
@@ -356,3 +358,5 @@ class Problem:
   ) -> supervised.Metrics:
     """Returns the metrics of playing."""
     return self.play(variables, data["scale"])
+
+  validate = evaluate

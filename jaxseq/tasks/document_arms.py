@@ -20,6 +20,7 @@ from jaxseq.tasks import language
 from jaxseq.training import errors
 from jaxseq.training import finite
 from jaxseq.training import planned
+from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import supervised_arms
 
@@ -32,6 +33,7 @@ class Program:
   steps_per_update = 1
   update_axis = 0
   losses = ("train_bits_per_token", "grad_norm")
+  rule = None
 
   def __init__(self, config: supervised_arms.Supervised, arm: "Arm"):
     self.num_updates = config.num_updates
@@ -102,6 +104,7 @@ class Arm:
   examples: int
 
   metric: ClassVar[str] = METRIC
+  part: ClassVar[arms.Part] = "validation"
   unit: ClassVar[str] = "bytes"
   stack: ClassVar[None] = None
 

@@ -8,6 +8,7 @@ the densities of its events, times the probability of no event between the last
 one and the horizon.
 """
 
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -188,8 +189,7 @@ class Problem(base.ArrayProblem):
 
     Of the n + 1 gaps the last has no event, and its mark no score.
     """
-    gap, tail = _positive_gaps(batch, self.horizon)
-    return batch, jnp.concatenate([gap, tail[:, None]], axis=1)
+    return network_inputs(batch, self.horizon)
 
   def score(
     self, outputs: event_network.Prediction, batch: event_network.Sequences
@@ -197,32 +197,42 @@ class Problem(base.ArrayProblem):
     """Returns means over the events of a batch, and their number."""
     return _score(outputs, batch, self.horizon), batch.lengths.sum()
 
-  def evaluate(
-    self, variables: base.PyTree, data: base.PyTree
+  def measure(
+    self, variables: base.PyTree, examples: event_network.Sequences
   ) -> supervised.Metrics:
-    """Scores the sequences that are not trained on.
+    """Scores the sequences of a part.
 
     Returns:
-      On the test sequences "nll" (nats per event, see `per_event`) and
+      "nll" (nats per event, see `per_event`) and
       "event_nll" (without the ends of sequences), "rmse" of the next gap's mean
       in units of time, and "accuracy" of the mark, given its gap where
       `mark_sees_gap`; where the process is known also "nll_gap", how far "nll"
-      is above that of the process on the same sequences; and "valid_nll".
+      is above that of the process on the same sequences.
     """
-    metrics = super().evaluate(variables, data)
+    metrics = super().measure(variables, examples)
     return metrics | {"rmse": jnp.sqrt(metrics.pop("squared_error"))}
 
 
-def baselines(splits: data.Splits) -> dict[str, dict[str, float]]:
-  """Scores the process that made the test sequences, where it is known."""
-  test = sequences(splits.test)
-  if test.true_events is None:
+def network_inputs(
+  batch: event_network.Sequences, horizon: float
+) -> tuple[event_network.Sequences, jax.Array]:
+  """Returns the events, and the gaps to predict, the last up to the horizon."""
+  gap, tail = _positive_gaps(batch, horizon)
+  return batch, jnp.concatenate([gap, tail[:, None]], axis=1)
+
+
+def baselines(
+  splits: data.Splits, part: Literal["test", "valid"] = "test"
+) -> dict[str, dict[str, float]]:
+  """Scores the process that made the sequences of a part, where it is known."""
+  made = sequences(getattr(splits, part))
+  if made.true_events is None:
     return {}
   terms = Terms(
-    np.asarray(test.true_events, np.float64),
-    np.asarray(test.true_tail, np.float64),
+    np.asarray(made.true_events, np.float64),
+    np.asarray(made.true_tail, np.float64),
   )
-  nll, event_nll = per_event(terms, test.lengths)
+  nll, event_nll = per_event(terms, made.lengths)
   return {
     "true process": {
       "nll": float(nll),

@@ -1,6 +1,7 @@
 """Pictures of forecasts, and of their errors over the horizons."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 from typing import Any
 
@@ -9,10 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.tasks import forecasting
+from jaxseq.training import plots
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
+
+# Channels that are drawn, at most.
+_PANELS = 4
 
 
 def draw_horizons(
@@ -56,10 +61,11 @@ def draw_forecasts(
   configs: Mapping[str, forecasting.ArmConfig],
   made: Mapping[str, supervised_arms.Arm],
   spans: forecasting.Spans,
+  channels: Sequence[str] | None = None,
 ) -> None:
   """Draws forecasts.png, by first seeds, from the middle of the test span.
 
-  The channel drawn is the last one.
+  Each panel has what was measured, input and truth, of one of a few channels.
 
   Args:
     config: the comparison.
@@ -67,12 +73,18 @@ def draw_forecasts(
     configs: of the arms.
     made: the arms, by "ARM-HORIZON".
     spans: of the series and the horizon to draw.
+    channels: their names; numbers if None.
   """
   length, total = spans.input_length, spans.input_length + spans.horizon
   start = (len(spans.test) - total) // 2
   window = spans.test[start : start + total]
   times = np.arange(total) - length
-  lines = {"measured": (times, window[:, -1])}
+  names = channels or [f"channel {i}" for i in range(window.shape[1])]
+  drawn = np.linspace(0, len(names) - 1, min(_PANELS, len(names))).astype(int)
+  panels = {
+    names[channel]: {"measured": (times, window[:, channel])}
+    for channel in drawn
+  }
   for name, arm in configs.items():
     key = f"{name}-{spans.horizon}"
     _, state = run.restore(config, directory, key, made[key])
@@ -81,15 +93,17 @@ def draw_forecasts(
       jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.variables)),
       jnp.asarray(window[:length]),
     )
-    lines[name] = (times[length:], np.asarray(forecast)[:, -1])
+    forecast = np.asarray(forecast)
+    for channel in drawn:
+      line = times[length:], forecast[:, channel]
+      panels[names[channel]][name] = line
   # All processes restore checkpoints together; one draws.
   if not processes.is_first():
     return
-  report.draw(
-    "Forecasts",
+  picture = plots.learning_curves(
     directory / "forecasts.png",
-    lines,
+    panels,
     xlabel="steps after the end of the input",
-    ylabel="standardised value",
-    title=f"{config.data}: a forecast from the middle of the test span",
+    ylabel="standardized value",
   )
+  print(f"Forecasts: {picture or 'not drawn'}")

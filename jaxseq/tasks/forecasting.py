@@ -234,12 +234,15 @@ class Problem(base.ArrayProblem):
     )
 
 
-def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
-  """Scores what needs no training, over all windows of the test span.
+def baselines(
+  series: Spans, period: int, part: Literal["test", "valid"] = "test"
+) -> dict[str, dict[str, float]]:
+  """Scores what needs no training, over all windows of a span.
 
   Args:
     series: the spans.
     period: length of the season in steps, at most the input length.
+    part: which span.
 
   Returns:
     "mse" and "mae" of "repeat last" (the last value of the window) and of
@@ -250,8 +253,9 @@ def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
   """
   length, horizon = series.input_length, series.horizon
   _validate.integer("period", period, 1, length)
+  span = getattr(series, part)
   view = np.lib.stride_tricks.sliding_window_view(
-    series.test, length + horizon, axis=0
+    span, length + horizon, axis=0
   )
   places = {
     "repeat last": np.full(horizon, length - 1),
@@ -264,7 +268,7 @@ def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
     for name, place in places.items():
       error = part[..., length:] - part[..., place]
       totals[name] += np.square(error).sum(), np.abs(error).sum()
-  count = len(view) * horizon * series.test.shape[1]
+  count = len(view) * horizon * span.shape[1]
   return {
     name: {"mse": float(mse / count), "mae": float(mae / count)}
     for name, (mse, mae) in totals.items()

@@ -1,4 +1,4 @@
-"""Regression at every element of a sequence, also at irregular times.
+"""Regression of sequences: at every element, also at irregular times, or whole.
 
 The network predicts the mean and the variance of every target, as in the
 pendulum experiment of Smith et al., arXiv:2208.04933, section 6.3, after
@@ -7,6 +7,7 @@ Schirmer et al., arXiv:2111.11344.
 
 import dataclasses
 import inspect
+from typing import Any
 from typing import Literal
 
 from flax import linen
@@ -17,11 +18,13 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
+from jaxseq.nn import heads
 from jaxseq.tasks import base
 
 # The smallest variance, as in the paper's code.
-_FLOOR = 1e-6
+FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,17 +101,28 @@ class Regressor(linen.Module):
 
   @linen.compact
   def __call__(
-    self, x: jax.Array, gaps: jax.Array | None = None, train: bool = False
-  ) -> tuple[jax.Array, jax.Array]:
+    self,
+    x: jax.Array,
+    gaps: jax.Array | None = None,
+    lengths: jax.Array | None = None,
+    train: bool = False,
+    states: PyTree = None,
+    with_states: bool = False,
+  ) -> Any:
     """Predicts.
 
     Args:
       x: (*batch, time, features), or pixels row by row.
       gaps: (*batch, time), time since the element before; None if all are 1.
+      lengths: (*batch,), elements that count, for pooling; all if None.
       train: whether dropout is on, and batch norm uses batch statistics.
+      states: of the layers before the first element; fresh ones if None.
+      with_states: whether their states after the last one are returned, too.
 
     Returns:
-      Means and variances, (*batch, time, num_outputs) each.
+      Means and variances, (*batch, time, num_outputs) each, or (*batch,
+      num_outputs) where the network pools; with the states, a pair of this pair
+      and them.
     """
     config, network = self.config, self.config.network
     if config.image_size:
@@ -122,15 +136,18 @@ class Regressor(linen.Module):
     options = None
     if gaps is not None and config.gaps == "scale":
       options = {"gaps": gaps}
-    y, _ = nn.SequenceModel(network.stack, name="stack")(
-      x, train=train, options=options
+    y, states = nn.SequenceModel(network.stack, name="stack")(
+      x, states, train=train, options=options
     )
-    return nn.RegressionHead(
+    if network.pooling != "none":
+      y = heads.pool(network.pooling, y, lengths)
+    predicted = nn.RegressionHead(
       num_outputs=self.num_outputs,
       widths=network.head_widths,
       with_variance=True,
       name="head",
     )(y)
+    return (predicted, states) if with_states else predicted
 
 
 def negative_log_likelihood(
@@ -140,35 +157,39 @@ def negative_log_likelihood(
 
   The constant, half the logarithm of 2 pi for each number, is left out.
   """
-  variance = jnp.maximum(variance, _FLOOR)
+  variance = jnp.maximum(variance, FLOOR)
   terms = jnp.log(variance) + (targets - mean) ** 2 / variance
   return 0.5 * terms.sum(axis=-1)
 
 
 class Problem(base.ArrayProblem):
-  """Predicting numbers at every element.
+  """Predicting numbers at every element, or of a sequence as a whole.
 
   Args:
-    arm: network and batch size; the network does not pool.
-    splits: inputs (n, time, features) and targets (n, time, numbers), all of
-      one length; extras.gaps (n, time) where times are irregular.
+    arm: network and batch size; the network pools where sequences as a whole
+      have numbers, and only there.
+    splits: inputs (n, time, features), and targets (n, time, numbers), all of
+      one length, or (n, numbers); extras.gaps (n, time) where times are
+      irregular.
 
   Raises:
-    ValueError: if the network pools, the targets are not numbers at every
-      element, or batches are larger than the training set.
+    ValueError: if the network does not pool as the targets want it, these are
+      not such numbers, or batches are larger than the training set.
   """
 
   train_metrics = ("mse",)
   validated = "mse"
 
   def __init__(self, arm: ArmConfig, splits: data.Splits):
-    base.check_pooling(arm.network, False, "every element has an output")
     targets = splits.train.targets
-    if targets.ndim != 3 or splits.train.lengths is not None:
+    whole = targets.ndim == 2
+    if not whole and (targets.ndim != 3 or splits.train.lengths is not None):
       raise ValueError(
         f"the data: got targets of shape {targets.shape}, expected numbers (n, "
-        "time, numbers) as targets, and sequences of one length."
+        "numbers), or (n, time, numbers) with sequences of one length."
       )
+    reason = "a sequence has one output" if whole else "every element has one"
+    base.check_pooling(arm.network, whole, reason)
     model = Regressor(arm, targets.shape[-1])
     super().__init__(arm, model, base.parts(splits), len(targets))
 
@@ -177,8 +198,8 @@ class Problem(base.ArrayProblem):
     return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
-    """Returns inputs and gaps."""
-    return batch.inputs, batch.extras.gaps
+    """Returns inputs, gaps and lengths."""
+    return batch.inputs, batch.extras.gaps, batch.lengths
 
   def score(
     self, outputs: tuple[jax.Array, jax.Array], batch: data.ArrayDataset

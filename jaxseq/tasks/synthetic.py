@@ -5,12 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.data import datasets
+from jaxseq.data import preparation
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
 
 # Test batches come from keys that no run uses: those of runs are split off
 # keys made of seeds, and this one is not.
@@ -32,6 +36,7 @@ class Problem(base.Scored):
 
   data: None = None
   carry: None = None
+  part: arms.Part = "test"
 
   def __init__(
     self,
@@ -81,6 +86,28 @@ class Problem(base.Scored):
       self.arm.batch_size,
       self.test_batches,
     )
+
+  def splits(self) -> datasets.Splits:
+    """Returns a few sequences of the task in the form of a data set."""
+    key = jax.random.key(_TEST_SEED)
+    batch = tokens.get(self.task).sample(key, self.config, 2)
+    part = datasets.ArrayDataset(
+      *map(np.asarray, (batch.inputs, batch.targets))
+    )
+    info = datasets.Info(
+      f"the task {self.task}",
+      "sampled",
+      "none needed",
+      self.config.num_classes,
+      self.config.vocab_size,
+      preparation=preparation.Preparation(
+        "tokens", vocab_size=self.config.vocab_size
+      ),
+    )
+    return datasets.Splits(part, None, part, info)
+
+  # No batch is trained on twice: there is no validation part.
+  validate = evaluate
 
 
 def accuracy_at(

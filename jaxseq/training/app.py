@@ -78,13 +78,21 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
   return config, workdir
 
 
-@functools.cache
-def define_mode(modes: tuple[str, ...]) -> flags.FlagHolder:
-  """Defines `--mode`, whose default is the first; returns its holder."""
+def define_mode(modes: Sequence[str]) -> flags.FlagHolder:
+  """Defines `--mode`, whose default is the first; returns its holder.
+
+  Where several programs are imported into one process, the flag is one, and
+  takes the modes of all.
+  """
+  if "mode" in flags.FLAGS:
+    flag = flags.FLAGS["mode"]
+    known = flag.parser.enum_values
+    known.extend(mode for mode in modes if mode not in known)
+    return flags.FlagHolder(flags.FLAGS, flag, ensure_non_none_value=True)
   return flags.DEFINE_enum(
     "mode",
     modes[0],
-    modes,
+    list(modes),
     "train, or do something with what has been trained in the workdir",
   )
 

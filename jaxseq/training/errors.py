@@ -26,9 +26,10 @@ def setup():
   except (ValueError, OSError) as error:
     raise UserError(one_sentence(error)) from error
   except ModuleNotFoundError as error:
-    raise UserError(
-      f"the package {error.name!r} is needed here and is not installed"
-    ) from error
+    text = one_sentence(error)
+    if "pip install" not in text:
+      text = f"the package {error.name!r} is needed here and is not installed"
+    raise UserError(text) from error
 
 
 def one_sentence(error: BaseException) -> str:

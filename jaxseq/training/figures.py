@@ -22,6 +22,8 @@ COLORS = (
   "#000000",
 )
 GRAY = "#666666"
+# Beyond as many lines as there are colors, these tell them apart.
+STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:
@@ -37,7 +39,11 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
     from matplotlib import figure
     from matplotlib.backends import backend_agg
   except ImportError:
-    logging.warning("matplotlib is not installed: %s is not drawn", path)
+    logging.warning(
+      "matplotlib is not installed: %s is not drawn (pip install"
+      " 'jaxseq[log]').",
+      path,
+    )
     return None
   fig = figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
   backend_agg.FigureCanvasAgg(fig)
@@ -81,8 +87,13 @@ def write_gif(
   """
   if not len(pictures):
     raise ValueError("pictures: got none, expected at least one.")
-  # Not needed by a program that draws nothing.
-  from PIL import Image
+  try:
+    # Not needed by a program that draws nothing.
+    from PIL import Image
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      f"{path} is drawn by pillow: pip install 'jaxseq[log]'.", name="pillow"
+    ) from error
 
   path = pathlib.Path(path)
   first, *others = (

@@ -103,6 +103,8 @@ class Guard:
     trained: from a state to the pytree whose `flags` chunks return.
     broken: from a state to these flags (runs, leaves).
     losses: names of the metrics that must be finite; "skip" looks at none.
+    stopped: from a state to the runs (runs,) that are no longer looked at, as
+      what counts of them is kept aside.
   """
 
   def __init__(
@@ -112,7 +114,9 @@ class Guard:
     trained: Callable[[Any], PyTree],
     broken: Callable[[Any], Any],
     losses: Sequence[str] = (),
+    stopped: Callable[[Any], np.ndarray] | None = None,
   ):
+    self._stopped = stopped or (lambda state: np.zeros(len(self._runs), bool))
     self._runs = [(arm, seed) for arm in arms for seed in range(num_seeds)]
     self._trained = trained
     self._broken = broken
@@ -148,7 +152,7 @@ class Guard:
     """
     broken = np.asarray(jax.device_get(self._broken(state)))
     text = f"the checkpoint of step {step:,} has numbers that are not finite"
-    for run in np.flatnonzero(broken.any(axis=1)):
+    for run in np.flatnonzero(broken.any(axis=1) & ~self._stopped(state)):
       arm, seed = self._runs[run]
       self.failed.setdefault(arm, {})[seed] = text
     return self.failed
@@ -164,7 +168,7 @@ class Guard:
     """Looks at a chunk, and keeps in `failed` what is wrong.
 
     Args:
-      state: after the chunk; its structure alone matters.
+      state: after the chunk.
       rows: the steps and metrics of the chunk.
       broken: its flags, from `take`.
       before: the step that the chunk began after.
@@ -174,8 +178,9 @@ class Guard:
       What has failed in this chunk.
     """
     found: dict[str, dict[int, str]] = {}
+    stopped = self._stopped(state)
     for i, (arm, seed) in enumerate(self._runs):
-      if seed in self.failed.get(arm, {}):
+      if stopped[i] or seed in self.failed.get(arm, {}):
         continue
       wrong, since = self._losses_of(i, rows, before)
       if broken[i].any():

@@ -28,6 +28,7 @@ import jax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
+from jaxseq.training import early_stopping
 from jaxseq.training import errors
 from jaxseq.training import finite
 from jaxseq.training import lock
@@ -92,6 +93,7 @@ def run(
   progress: Bar | None = None,
   patience: float | None = None,
   guard: finite.Guard | None = None,
+  rule: early_stopping.Rule | None = None,
 ) -> State:
   """Trains to the end, from the newest checkpoint if there is one.
 
@@ -131,6 +133,8 @@ def run(
       under the name `finite.FLAGS`. A state in which no run is left is not
       saved; before one is saved in which some have failed, the newest
       checkpoint is kept for good.
+    rule: keeps in the state what evaluations say is best; the run ends early
+      when it says that all seeds have stopped.
 
   Returns:
     The state after the last update.
@@ -171,7 +175,8 @@ def run(
     if guard is not None and done:
       _act(guard.restored(state, step), guard, None, None, None)
     stopped = stop.requested()
-    while done < num_updates and not stopped:
+    over = done and rule is not None and rule.stopped(state).all()
+    while done < num_updates and not stopped and not over:
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
       dog.beat(f"making the updates after step {step}")
@@ -209,11 +214,14 @@ def run(
         evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
+        if rule is not None:
+          state = rule.keep(state, evaluated)
+          over = rule.stopped(state).all()
       if bar is not None:
         bar.update(step, latest)
       # Asked once a chunk: with several processes they must do it together.
       stopped = stop.requested()
-      due = last or stopped or chunk % checkpoint_every == 0
+      due = last or over or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
         if first:
           lock.check(checkpointer.directory)
@@ -224,7 +232,9 @@ def run(
         saved = step
     if checkpointer is not None:
       checkpointer.wait()
-  if stopped and done < num_updates:
+    if over and done < num_updates:
+      _print_early(bar, step, num_updates * steps_per_update)
+  if stopped and done < num_updates and not over:
     _print_stop(stopped, step, checkpointer)
     raise signals.Stopped(stopped, step)
   return state
@@ -280,6 +290,13 @@ def _print_resume(bar: Bar | None, step: int, total: int) -> None:
   if step == total:
     text = f"was trained to its end before, step {step:,}"
   print(f"{label}{text}", file=sys.stderr)
+
+
+def _print_early(bar: Bar | None, step: int, total: int) -> None:
+  if processes.is_first():
+    label = f"{bar.label}: " if getattr(bar, "label", "") else ""
+    text = f"stopped early, after step {step:,} of {total:,}"
+    print(f"{label}{text}", file=sys.stderr)
 
 
 def _print_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:

@@ -15,9 +15,7 @@ from jaxseq import _validate
 from jaxseq.training import figures
 from jaxseq.training import progress
 
-# Beyond as many curves as there are colours, these tell them apart.
-_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
-_BANDS = "bands: mean ± standard deviation over seeds"
+_BANDS = "bands: mean ± standard deviation over seeds, within their extremes"
 
 
 def learning_curve(
@@ -37,12 +35,14 @@ def learning_curve(
     curves: labels to (steps (n,), values (seeds, n) or (n,)). Values that are
       not finite are left out of means; the band is the mean plus and minus
       the standard deviation over seeds, that of the tables: with n - 1 in the
-      denominator.
+      denominator. It ends at the lowest and the highest seed, so that no band
+      of an accuracy lies above 1.
     xlabel: of the axis of steps.
     ylabel: of the axis of values.
     title: above the plot.
     references: labels to values that get a dashed horizontal line.
-    smooth: each point is the mean of the last `smooth` values of its seed.
+    smooth: each point is the mean of the last `smooth` values of its seed; the
+      caption says so.
 
   Returns:
     The path; None if no value is finite or, with a warning, if matplotlib is
@@ -52,7 +52,7 @@ def learning_curve(
     ValueError: there is no curve, or steps and values do not fit.
   """
   prepared = _prepare_all(curves, smooth)
-  if not any(np.isfinite(mean).any() for _, mean, _ in prepared.values()):
+  if not any(np.isfinite(mean).any() for _, mean, _, _ in prepared.values()):
     return None
   figure = figures.new(path, 7.0, 4.2)
   if figure is None:
@@ -62,8 +62,8 @@ def learning_curve(
   axes.set_xlabel(xlabel)
   axes.set_ylabel(ylabel)
   axes.set_title(title, loc="left", fontsize=11)
-  if _has_bands([prepared]):
-    figure.supxlabel(_BANDS, fontsize=8, color=figures.GRAY)
+  if note := _note([prepared], smooth):
+    figure.supxlabel(note, fontsize=8, color=figures.GRAY)
   _label_ends(axes, ends)
   return figures.save(figure, path)
 
@@ -86,7 +86,7 @@ def learning_curves(
     xlabel: of the axis of steps.
     ylabel: of the axis of values.
     references: titles to labels and values of dashed horizontal lines.
-    smooth: each point is the mean of the last `smooth` values of its seed.
+    smooth: see `learning_curve`.
 
   Returns:
     The path; None, with a warning, if matplotlib is not installed.
@@ -102,7 +102,7 @@ def learning_curves(
     title: _prepare_all(curves, smooth) for title, curves in panels.items()
   }
   labels = list(dict.fromkeys(label for p in prepared.values() for label in p))
-  figure = figures.new(path, 3.6 * columns, 2.8 * rows + 0.6)
+  figure = figures.new(path, max(4.4, 3.6 * columns), 2.8 * rows + 0.6)
   if figure is None:
     return None
   grid = figure.subplots(rows, columns, squeeze=False)
@@ -111,8 +111,11 @@ def learning_curves(
     axes.set_title(title, loc="left", fontsize=10)
   for axes in list(grid.flat)[len(panels) :]:
     axes.set_axis_off()
-  bands = f"\n{_BANDS}" if _has_bands(prepared.values()) else ""
-  figure.supxlabel(xlabel + bands, fontsize=10)
+  # Below the last panel of each column.
+  for axes in grid.flat[len(panels) - columns : len(panels)]:
+    axes.set_xlabel(xlabel)
+  if note := _note(prepared.values(), smooth):
+    figure.supxlabel(note, fontsize=8, color=figures.GRAY)
   figure.supylabel(ylabel, fontsize=10)
   lines = {
     label: line
@@ -177,13 +180,26 @@ def intervals(
   return figures.save(figure, path)
 
 
+def format_steps(axes: Any, steps: Sequence[np.ndarray]) -> None:
+  """Puts short numbers below an axis of steps, whole ones if all steps are."""
+  from matplotlib import ticker
+
+  axes.xaxis.set_major_formatter(
+    ticker.FuncFormatter(lambda x, position: progress.short_number(x, 6))
+  )
+  whole = all(np.all(each % 1 == 0) for each in steps)
+  axes.xaxis.set_major_locator(
+    ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
+  )
+
+
 def _prepare_all(curves, smooth):
   prepared = {
     label: _prepare(label, *curve, smooth) for label, curve in curves.items()
   }
   if not prepared:
     raise _validate.error("curves", {}, "at least one curve")
-  most = len(_STYLES) * len(figures.COLORS)
+  most = len(figures.STYLES) * len(figures.COLORS)
   if len(prepared) > most:
     raise _validate.error("curves", len(prepared), f"at most {most} curves")
   return prepared
@@ -191,20 +207,16 @@ def _prepare_all(curves, smooth):
 
 def _draw(axes, prepared, references, labels=None):
   """Draws curves and references; returns where their labels belong."""
-  from matplotlib import ticker
-
   looks = dict(
     zip(
       labels or prepared,
-      [(color, style) for style in _STYLES for color in figures.COLORS],
+      [(color, style) for style in figures.STYLES for color in figures.COLORS],
     )
   )
   ends = []
-  for label, (steps, mean, spread) in prepared.items():
+  for label, (steps, mean, low, high) in prepared.items():
     color, style = looks[label]
-    axes.fill_between(
-      steps, mean - spread, mean + spread, color=color, alpha=0.18, lw=0
-    )
+    axes.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
     # A single point would be an invisible line.
     marker = "o" if np.isfinite(mean).sum() == 1 else None
     axes.plot(
@@ -215,6 +227,8 @@ def _draw(axes, prepared, references, labels=None):
       lw=1.8,
       marker=marker,
       ms=4,
+      # The last point lies on the border.
+      clip_on=marker is None,
       label=label,
     )
     finite = np.flatnonzero(np.isfinite(mean))
@@ -224,25 +238,20 @@ def _draw(axes, prepared, references, labels=None):
     axes.axhline(value, color=figures.GRAY, lw=1.0, ls=(0, (4, 3)), zorder=1)
     ends.append((value, label, figures.GRAY, "normal"))
   axes.margins(x=0.0, y=0.06)
-  first, last = axes.get_xlim()
-  if 0 < first < 0.1 * last:
+  points = np.concatenate([steps for steps, *_ in prepared.values()])
+  first, last = points.min(), points.max()
+  if 0 < first < 0.1 * last or first == last > 0:
     # The first row comes after some updates; the run began at 0.
     axes.set_xlim(0, last)
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(axis="y", color="#dddddd", lw=0.6)
   axes.set_axisbelow(True)
-  axes.xaxis.set_major_formatter(
-    ticker.FuncFormatter(lambda x, position: progress.short_number(x, 6))
-  )
-  whole = all(np.all(steps % 1 == 0) for steps, _, _ in prepared.values())
-  axes.xaxis.set_major_locator(
-    ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
-  )
+  format_steps(axes, [steps for steps, *_ in prepared.values()])
   return ends
 
 
 def _prepare(label: str, steps: Any, values: Any, smooth: int):
-  """Returns steps, mean and spread of one curve, each (n,)."""
+  """Returns steps, mean, and both ends of the band of one curve, each (n,)."""
   steps = np.asarray(steps, float)
   values = np.atleast_2d(np.asarray(values, float))
   if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
@@ -262,13 +271,22 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
     )
   mean, spread = _nan(np.nanmean, values.T), _nan(np.nanstd, values.T, ddof=1)
   # A single value has no spread.
-  return steps, mean, np.where(np.isfinite(mean), np.nan_to_num(spread), np.nan)
+  spread = np.where(np.isfinite(mean), np.nan_to_num(spread), np.nan)
+  low = np.maximum(mean - spread, _nan(np.nanmin, values.T))
+  high = np.minimum(mean + spread, _nan(np.nanmax, values.T))
+  return steps, mean, low, high
 
 
-def _has_bands(panels: Iterable[Mapping[str, tuple]]) -> bool:
-  return any(
-    np.any(spread > 0) for panel in panels for _, _, spread in panel.values()
-  )
+def _note(panels: Iterable[Mapping[str, tuple]], smooth: int) -> str:
+  """Returns the caption: what lines and bands are, where they need a word."""
+  parts = []
+  if smooth > 1:
+    parts.append(f"lines: means of the last {smooth} values")
+  if any(
+    np.any(high > low) for panel in panels for *_, low, high in panel.values()
+  ):
+    parts.append(_BANDS)
+  return "\n".join(parts)
 
 
 def _nan(function, values: np.ndarray, **options) -> np.ndarray:

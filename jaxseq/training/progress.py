@@ -108,7 +108,8 @@ class Progress:
       mean = float(np.mean(np.asarray(metrics[name], float)))
       if math.isfinite(mean):
         self._values[name] = mean
-    self._draw()
+    # The end is told even where the last line was just written.
+    self._draw(at_once=step >= self._total)
 
   def speed(self) -> float | None:
     """Returns steps per second of late; None before it is known."""
@@ -126,9 +127,10 @@ class Progress:
     ]
     speed = self.speed()
     if speed is not None:
-      left = max(self._total - step, 0) / speed if speed else math.inf
       parts.append(f"{short_number(speed)} {self._unit}s/s")
-      parts.append(f"{short_time(left)} left")
+      if step < self._total:
+        left = (self._total - step) / speed if speed else math.inf
+        parts.append(f"{short_time(left)} left")
     parts.append(self._doing)
     return "  ".join(part for part in parts if part)
 

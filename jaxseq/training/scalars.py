@@ -14,6 +14,7 @@ TensorBoard gets the same numbers; one with several seeds becomes the tags
 `loss/seed_0`, `loss/seed_1`, ...
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ from jaxseq import _json
 from jaxseq import _validate
 from jaxseq.training import files
 
+# Called on the host with the directory of a run, a step and its row.
+Hook = Callable[[pathlib.Path, int, dict[str, Any]], None]
+
 FILE = "metrics.jsonl"
 WALL_CLOCK_FIELDS = ("wall_time", "steps_per_second")
 
@@ -47,10 +51,20 @@ class MetricWriter:
     workdir: the directory of the run; made if it does not exist.
     tensorboard: whether event files are wanted. Without the package
       tensorboardX a note says once that there are none.
+    hooks: called with the workdir, the step and the flat values of each row
+      once it is written, for loggers of other kinds. A run that goes on from a
+      checkpoint calls them again for the rows after it.
   """
 
-  def __init__(self, workdir: str | os.PathLike, *, tensorboard: bool = True):
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    tensorboard: bool = True,
+    hooks: Sequence[Hook] = (),
+  ):
     self._path = pathlib.Path(workdir) / FILE
+    self._hooks = tuple(hooks)
     self._active = jax.process_index() == 0
     self._tensorboard = tensorboard
     self._file = None
@@ -115,6 +129,8 @@ class MetricWriter:
           # TensorBoard cannot draw what is not finite.
           if math.isfinite(scalar):
             self._events.add_scalar(tag, scalar, step, walltime=wall_time)
+    for hook in self._hooks:
+      hook(self._path.parent, int(step), dict(flat))
 
   def flush(self) -> None:
     """Puts everything written so far on disk.
@@ -164,7 +180,7 @@ class MetricWriter:
       logging.log_first_n(
         logging.WARNING,
         "tensorboardX is not installed: scalars go to %s only, not to "
-        "TensorBoard",
+        "TensorBoard (pip install 'jaxseq[log]').",
         1,
         FILE,
       )

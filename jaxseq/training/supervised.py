@@ -26,6 +26,10 @@ from jaxseq.training.devices import device_mesh
 
 Metrics = dict[str, jax.Array]
 
+# The name under which evaluations have what is no metric, but what figures of
+# the trained model are made of; it is not logged.
+TALLIES = "tallies"
+
 
 class Loss(NamedTuple):
   """What a problem's loss function returns beside the loss.
@@ -47,7 +51,7 @@ class Problem(Protocol):
 
   @property
   def data(self) -> PyTree:
-    """Arrays that all seeds share; passed to `sample` and `evaluate`."""
+    """Arrays that all seeds share; they are passed to the functions."""
 
   @property
   def carry(self) -> PyTree:
@@ -72,8 +76,16 @@ class Problem(Protocol):
     """From (variables, batch, carry, key) to a scalar and a `Loss`."""
 
   @property
+  def validate(self) -> Callable[[PyTree, PyTree], Metrics]:
+    """From (variables, data) to the metrics by which training is watched.
+
+    They are of the validation part. Of a problem without one they are those of
+    `evaluate`.
+    """
+
+  @property
   def evaluate(self) -> Callable[[PyTree, PyTree], Metrics]:
-    """From (variables, data) to metrics on what is never trained on."""
+    """From (variables, data) to the metrics of what has been trained."""
 
 
 class State(NamedTuple):
@@ -85,6 +97,8 @@ class State(NamedTuple):
     carry: see `Problem`.
     key: key of the run; it does not change.
     update: number of updates made, int32.
+    best: an `early_stopping.Best` where there is early stopping; updates leave
+      it alone.
   """
 
   variables: PyTree
@@ -92,6 +106,7 @@ class State(NamedTuple):
   carry: PyTree
   key: jax.Array
   update: jax.Array
+  best: PyTree = None
 
 
 def init(
@@ -184,6 +199,7 @@ def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
     carry,
     state.key,
     state.update + 1,
+    state.best,
   )
   return held, state, metrics
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import math
 import re
 import sys
 from typing import Any
@@ -18,21 +19,43 @@ def mean_std(values: Any, digits: int = 3) -> str:
   Args:
     values: one number per seed; values that are not finite are left out, and
       their number is shown.
-    digits: after the decimal point.
+    digits: after the decimal point; of integers, which are counts, there is
+      one, or none where all are equal.
 
   Returns:
     The text; a single value has no spread, and no finite value gives "-". The
     spread is the standard deviation with n - 1 in the denominator.
   """
-  values = np.atleast_1d(np.asarray(values, float)).ravel()
-  finite = values[np.isfinite(values)]
-  if finite.size == 0:
+  found = spread(values)
+  if found["n"] == 0:
     return "-"
-  text = f"{finite.mean():.{digits}f}"
-  if finite.size > 1:
-    text += f" ± {finite.std(ddof=1):.{digits}f}"
-  lost = values.size - finite.size
-  return text + (f" ({lost} of {values.size} not finite)" if lost else "")
+  if np.issubdtype(np.asarray(values).dtype, np.integer):
+    digits = min(1, np.ptp(values))
+  text = f"{found['mean']:.{digits}f}"
+  if found["n"] > 1:
+    text += f" ± {found['std']:.{digits}f}"
+  size = np.size(values)
+  lost = size - found["n"]
+  return text + (f" ({lost} of {size} not finite)" if lost else "")
+
+
+def spread(values: Any) -> dict[str, Any]:
+  """Returns "mean", "std" and "n" of the values that are finite.
+
+  The first two are NaN where there are too few values.
+  """
+  values = np.asarray(values, float).ravel()
+  finite = values[np.isfinite(values)]
+  return {
+    "mean": float(finite.mean()) if finite.size else math.nan,
+    "std": float(finite.std(ddof=1)) if finite.size > 1 else math.nan,
+    "n": finite.size,
+  }
+
+
+def counted(count: int, noun: str) -> str:
+  """Returns, say, "1 new game", or "2,000 new games"."""
+  return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def num_seeds(count: int) -> str:

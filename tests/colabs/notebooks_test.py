@@ -18,6 +18,16 @@ def test_there_are_notebooks():
   assert NOTEBOOKS
 
 
+def test_all_install_jaxseq_in_the_same_way():
+  cells = set()
+  for path in NOTEBOOKS:
+    notebook = nbformat.read(path, as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert "%pip install" in first.source
+    cells.add(first.source)
+  assert len(cells) == 1
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_source_and_notebook_say_the_same(path):
   notebook = nbformat.read(path, as_version=4)

@@ -93,17 +93,20 @@ def test_compiles_within_its_budget(case, platform, label):
 
 # Of bfloat16 inputs (32, 4096, 256): what the gradient took in multiples of
 # these where all inside was float32, and what part of it should be left. That
-# of gated networks on a TPU, 0.601, is three arrays like the inputs of five.
+# of gated networks on a TPU, 0.601, is three arrays like the inputs of five;
+# that of LightNet on a GPU is 0.603.
 _NARROW = {"rows": 32, "width": 256, "dtype": "bfloat16"}
 _PART = 0.605
 _WIDE = {
   ("aaren", "cuda"): 8.16,
+  ("aaren", "tpu"): 10.1,
   ("attention", "cuda"): 21.3,
   ("attention", "tpu"): 21.0,
   ("elman", "cuda"): 6.08,
   ("elman", "tpu"): 5.01,
   ("gru", "cuda"): 6.23,
   ("gru", "tpu"): 5.01,
+  ("lightnet", "cuda"): 39.4,
   ("lightnet", "tpu"): 55.9,
   ("linear_attention", "cuda"): 24.5,
   ("linear_attention", "tpu"): 23.1,

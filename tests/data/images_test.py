@@ -174,5 +174,6 @@ def test_mnist_subset_of_a_stand_in(monkeypatch):
 )
 def test_a_missing_package_is_named(name, package, module, monkeypatch):
   monkeypatch.setitem(sys.modules, module, None)
-  with pytest.raises(data.MissingData, match=f"pip install '{package}'"):
+  needed = rf"{package}: pip install 'jaxseq\[data\]'"
+  with pytest.raises(data.MissingData, match=needed):
     data.load(name)

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import pytest
 
 from jaxseq.rl import rl_arms
@@ -13,16 +14,29 @@ _PAGE = (
 )
 
 
+def _reset(names):
+  key = jax.random.key(0)
+  _, state = names["env"].reset(key, names["env_params"])
+  return key, state, 0, names["env_params"]
+
+
 # A run compiles for half a minute.
 @pytest.mark.slow
 def test_the_agent_of_the_page_remembers_and_its_config_is_one():
-  code, experiment = re.findall(
+  *blocks, experiment = re.findall(
     r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL
   )
   names = {}
-  exec(compile(code, _PAGE.name, "exec"), names)
+  for block in blocks:
+    exec(compile(block, _PAGE.name, "exec"), names)
   # 1.0 as written; without memory 0.5, with a deviation of 0.04 of 128 games.
   assert names["scores"]["mean_return"] > 0.8
+  assert names["again"]["mean_return"] == names["scores"]["mean_return"]
+  assert names["shown"].shape == (4, 4)
+  assert names["metrics"]["loss"].shape == (3, 2)
+  assert [step for step, _ in names["returns"]] == [1024, 2048, 3072, 4096]
+  assert names["observations"].shape == (60, 9)
+  assert len(names["env"].step(*_reset(names))) == 5
   exec(compile(experiment, _PAGE.name, "exec"), names)
   config = configuration.parse(names["get_config"](), rl_arms.Config)
   for arm in config.arms:

@@ -37,12 +37,17 @@ def test_kl_heat_map_cells(tmp_path, drawn):
   pictures.kl_heat_map(tmp_path / "a", [0, 10, 30], kl)
   (mesh,) = drawn[0].axes[0].collections
   np.testing.assert_array_equal(mesh.get_array().reshape(2, 3), kl.T)
-  np.testing.assert_array_equal(
-    mesh.get_coordinates()[0, :, 0], [-5, 5, 20, 40]
-  )
+  np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 5, 20, 30])
   pictures.kl_heat_map(tmp_path / "b", [7], kl[:1])
   (mesh,) = drawn[1].axes[0].collections
   np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [6.5, 7.5])
+
+
+def test_kl_heat_map_has_no_half_steps(tmp_path, drawn):
+  pictures.kl_heat_map(tmp_path / "a", [1, 2, 3, 4], np.ones((4, 2)))
+  axes = drawn[0].axes[0]
+  assert axes.get_xlim() == (1, 4)
+  assert all(tick % 1 == 0 for tick in axes.get_xticks())
 
 
 def test_information_curves(tmp_path, drawn):
@@ -61,13 +66,17 @@ def test_information_curves(tmp_path, drawn):
 
 def test_traversal_grid(tmp_path, drawn):
   windows = np.random.default_rng(0).normal(size=(2, 3, 8, 2))
-  pictures.traversal_grid(tmp_path / "a.png", windows, names=["freq", "amp"])
+  pictures.traversal_grid(
+    tmp_path / "a.png", windows, names=["freq", "amp"], channels=["ecg", "eeg"]
+  )
   axes = np.array(drawn[0].axes).reshape(2, 3)
   for (d, s), cell in np.ndenumerate(axes):
     for c, line in enumerate(cell.get_lines()):
       np.testing.assert_array_equal(line.get_ydata(), windows[d, s, :, c])
   assert [cell.get_title() for cell in axes[0]] == ["-3", "0", "+3"]
   assert [cell.get_ylabel() for cell in axes[:, 0]] == ["freq", "amp"]
+  (legend,) = drawn[0].subfigs[0].legends
+  assert [text.get_text() for text in legend.texts] == ["ecg", "eeg"]
   # One scale, so that what does not change is seen not to.
   assert len({cell.get_ylim() for cell in axes.flat}) == 1
 
@@ -84,19 +93,51 @@ def test_swap_grid(tmp_path, drawn):
   assert widths[0] == widths[3] > widths[1] == widths[2]
 
 
+def test_padded_times_are_not_drawn(tmp_path, drawn):
+  windows = np.random.default_rng(0).normal(size=(2, 2, 8, 1))
+  pictures.traversal_grid(tmp_path / "a.png", windows, length=5)
+  pictures.swap_grid(tmp_path / "b.png", windows, lengths=np.array([3, 8]))
+  shown = [
+    [len(cell.get_lines()[0].get_ydata()) for cell in figure.axes]
+    for figure in drawn
+  ]
+  assert shown == [[5, 5, 5, 5], [3, 3, 8, 8]]
+  captions = [figure.subfigs[0].get_supxlabel() for figure in drawn]
+  assert captions == ["time: 5 steps", "time: 3 to 8 steps"]
+
+
+def test_a_title_stands_apart_from_what_columns_are(tmp_path, drawn):
+  windows = np.zeros((2, 3, 8, 1))
+  pictures.traversal_grid(tmp_path / "a.png", windows, title="A title")
+  (figure,) = drawn
+  assert figure.get_suptitle() == "A title"
+  assert figure.subfigs[0].get_suptitle() == "value of the coordinate"
+  title, columns = figure._suptitle, figure.subfigs[0]._suptitle
+  assert title.get_fontsize() > columns.get_fontsize()
+  assert title.get_color() != columns.get_color()
+
+
 def test_information_map(tmp_path, drawn):
   table = np.array([[0.1, 0.9], [0.8, 0.2], [0.0, 0.3]])
   pictures.information_map(
-    tmp_path / "a.png", table, factors=["frequency", "phase"], title="MIG 0.6"
+    tmp_path / "a.png",
+    table / 10,
+    factors=["frequency", "phase"],
+    title="MIG 0.06",
+    note="bias 0.01",
   )
-  axes = drawn[0].axes[0]
+  table, axes = table / 10, drawn[0].axes[0]
+  # What says little is dark, whatever else is there.
+  assert axes.get_images()[0].get_clim() == (0, 1)
+  assert drawn[0].axes[1].get_ylabel() == "share of the entropy"
+  assert drawn[0].get_supxlabel() == "bias 0.01"
   np.testing.assert_array_equal(axes.get_images()[0].get_array(), table)
   centers = {
     tuple(np.round(np.add(p.get_xy(), (p.get_width() / 2, p.get_height() / 2))))
     for p in axes.patches
   }
   assert centers == {(0, 1), (1, 0)}
-  assert sorted(text.get_text() for text in axes.texts)[:2] == ["0.00", "0.10"]
+  assert sorted(text.get_text() for text in axes.texts)[:2] == ["0.00", "0.01"]
 
 
 def test_metric_bars(tmp_path, drawn):
@@ -108,6 +149,19 @@ def test_metric_bars(tmp_path, drawn):
   assert [text.get_text() for text in mig.texts] == ["0.200", "0.400"]
   # What a run lacks is no bar of height 0.
   assert len(irs.patches) == 1
+  # Scores are measured against 1, whatever the best of them.
+  assert mig.get_xlim() == irs.get_xlim()
+  assert mig.get_xlim()[1] > 1
+
+
+def test_bars_of_other_than_scores_have_a_scale_of_their_own(tmp_path, drawn):
+  runs = {"VAE": {"gaussian_tc": 40.0}, "DTS": {"gaussian_tc": 41.25}}
+  pictures.metric_bars(tmp_path / "a.png", runs)
+  (axes,) = drawn[0].axes
+  assert axes.get_xlim()[1] > 41.25
+  assert len(axes.get_xticks()) > 1
+  # Bars of other lengths have other numbers.
+  assert [text.get_text() for text in axes.texts] == ["40", "41.2"]
 
 
 def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The suite of Atari: configs, tables, and going on where it stopped."""
 
+import importlib
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -11,10 +13,12 @@ from experiments import atari100k_suite
 from jaxseq.rl import envs
 from jaxseq.rl.envs import atari
 from jaxseq.spr import published
+from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration
 
 pytestmark = pytest.mark.usefixtures("atari_stand_in")
+_CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "spr"
 
 
 class Host:
@@ -127,6 +131,24 @@ def test_one_agent_is_compared_with_none(tmp_path, monkeypatch):
   assert not list(tmp_path.rglob("improvement*"))
 
 
+def test_an_agent_that_failed_has_no_aggregates(tmp_path, monkeypatch, capsys):
+  config = suite("tiny", arms={"spr": {}, "drq": {"variant": "drq"}})
+  results = {
+    "boxing": _played(spr=[3.0, 9.0]),
+    "pong": _played(spr=[-20.0, -5.0], drq=[-21.0, 0.0]),
+  }
+  failed = {"boxing/drq": {0: "after step 6", 1: "after step 6"}}
+  monkeypatch.setattr(atari100k_suite, "_curves", lambda *_: None)
+  atari100k_suite.finish(config, tmp_path, results, "train", failed)
+  assert "drq: no aggregates, a run has no score on boxing" in (
+    capsys.readouterr().out
+  )
+  written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+  assert set(written["aggregates"]) == {"spr"}
+  assert "improvements" not in written
+  assert list(written["not_finite"]) == ["boxing/drq"]
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -143,6 +165,17 @@ def test_wrong_suites_are_refused(changes, message):
     suite("spr", **changes)
 
 
+@pytest.mark.parametrize("path", sorted(_CONFIGS.glob("atari100k_*.py")))
+def test_every_agent_has_a_tiny_variant(path):
+  module = importlib.import_module(f"configs.spr.{path.stem}")
+  config = configuration.from_config_dict(
+    spr_arms.Config, module.get_config("tiny")
+  )
+  (arm,) = spr_arms.make_arms(config).values()
+  assert arm.settings.env_id == "Pong-Atari"
+  assert arm.agent.num_steps == 50
+
+
 def test_an_unknown_agent_is_refused():
   with pytest.raises(ValueError, match="variant: got 'huge'"):
     atari100k.get_config("huge")
@@ -153,7 +186,8 @@ def test_an_unknown_agent_is_refused():
 def test_a_suite_its_continuation_and_its_evaluation(tmp_path, capsys):
   def run(mode="train", **changes):
     config = suite("tiny", keep_checkpoints=9, **changes)
-    results = atari100k_suite.run_all(config, tmp_path, mode)
+    results, failed = atari100k_suite.run_all(config, tmp_path, mode)
+    assert not failed
     return config, results, capsys.readouterr().out
 
   _, first, told = run(games=("pong",))

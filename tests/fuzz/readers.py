@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import gzip
 import io
+import json
 import pathlib
 import pickle
 from typing import Any
@@ -11,18 +12,30 @@ import zipfile
 import zlib
 
 import numpy as np
+import pyarrow
+from pyarrow import parquet
+import safetensors.numpy
 
 from jaxseq import _json
 from jaxseq import data
+from jaxseq import nn
 from jaxseq.data import _pickles
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import cache
 from jaxseq.data import checks
+from jaxseq.data import event_table
+from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
+from jaxseq.data import image_folders
 from jaxseq.data import images
+from jaxseq.data import npz_series
+from jaxseq.data import preparation
+from jaxseq.data import series_table
 from jaxseq.data import text_documents
+from jaxseq.data import text_files
 from jaxseq.data import trajectories
+from jaxseq.data import ts_series
 from jaxseq.data import watch
 from jaxseq.data.files import cifar
 from jaxseq.data.files import ett
@@ -34,12 +47,18 @@ from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
 from jaxseq.data.files import uwave
 from jaxseq.data.files import wisdm
+from jaxseq.interop import described_file
 from jaxseq.interop import huggingface
+from jaxseq.interop import network_file
 from jaxseq.interop import safetensors_file
+from jaxseq.models import model_file
+from jaxseq.rl import policies
+from jaxseq.rl.agents import ppo
 from jaxseq.training import integrity
 from jaxseq.training import scalars
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "interop"
+_GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = _GOLDEN / "interop"
 RNG = np.random.default_rng
 
 
@@ -206,6 +225,57 @@ def _model(name: str) -> dict[str, bytes]:
   }
 
 
+_TRAINED = _GOLDEN / "models" / "classes.safetensors"
+
+
+def _described() -> bytes:
+  """The JSON in the file of a trained model."""
+  _, metadata = safetensors_file.read_all(_TRAINED)
+  described = json.loads(metadata["jaxseq"])
+  return json.dumps({**described, "sha256": ""}).encode()
+
+
+def _trained(text: bytes) -> bytes:
+  """The file of a trained model with other JSON, and the digest of it."""
+  return _signed(text, safetensors_file.read_all(_TRAINED)[0])
+
+
+def _untrained(text: bytes) -> bytes:
+  """The file of a policy or a network, with a tensor as wide as its sizes."""
+  return _signed(text, {"params/a": np.ones((256, 8), np.float32)})
+
+
+def _signed(text: bytes, tensors: dict[str, np.ndarray]) -> bytes:
+  """A file of JSON and tensors, with the digest of both."""
+  try:
+    described = json.loads(text)
+    described.pop("sha256", None)
+    described["sha256"] = described_file.digest(described, tensors)
+    text = json.dumps(described).encode()
+  except (ValueError, AttributeError, TypeError, RecursionError):
+    pass
+  metadata = {"jaxseq": text.decode(errors="replace")}
+  return safetensors.numpy.save(tensors, metadata)
+
+
+# What files of policies and of networks say of themselves.
+_POLICY = {
+  "format": 1,
+  "algorithm": "ppo",
+  "config": described_file.encode(ppo.Config(), "config"),
+  "versions": {},
+}
+_NETWORK = {
+  "format": 1,
+  "network": "SequenceNetwork",
+  "fields": {
+    "config": described_file.encode(nn.NetworkConfig(), "config"),
+    "num_outputs": 3,
+  },
+  "versions": {},
+}
+
+
 def _safetensors(text: bytes) -> bytes:
   return len(text).to_bytes(8, "little") + text + bytes(24)
 
@@ -267,7 +337,104 @@ def _checked(load: Callable[..., data.Splits], **options: Any):
   return lambda folder: checks.check_splits(load(folder, **options))
 
 
+def _walks() -> bytes:
+  rows = [
+    f"{i},2024-01-0{1 + t} 00:00,{i}.5,{-t},{'ab'[i % 2]}"
+    for i in range(8)
+    for t in range(3)
+  ]
+  return _lines("id,time,x,y,label", *rows)
+
+
+def _wide() -> bytes:
+  rows = [f"{i},1.5,2,,{-i},3,,{'ab'[i % 2]}" for i in range(8)]
+  return _lines("id,x_0,x_1,x_2,y_0,y_1,y_2,label", *rows)
+
+
+def _parquet() -> bytes:
+  buffer = io.BytesIO()
+  table = {
+    "id": [str(i // 3) for i in range(24)],
+    "x": [i / 2 for i in range(24)],
+    "label": ["ab"[i // 3 % 2] for i in range(24)],
+  }
+  parquet.write_table(pyarrow.table(table), buffer)
+  return buffer.getvalue()
+
+
+def _events() -> bytes:
+  rows = [f"{i % 6},{i + 1}.5,{'vb'[i // 6 % 2]}" for i in range(24)]
+  return _lines("stream,time,mark", *rows)
+
+
+def _npz() -> bytes:
+  buffer = io.BytesIO()
+  values = RNG(0).normal(size=(8, 3, 2))
+  lengths = np.array([3, 2] * 4)
+  np.savez(buffer, X=values, y=np.array(["a", "b"] * 4), lengths=lengths)
+  return buffer.getvalue()
+
+
+def _prepared(content: bytes) -> Any:
+  """A preparation out of a file, put to work."""
+  found = preparation.Preparation.from_json(_json.loads(content))
+  return found.prepare(np.ones((2, 3, 2)), targets=["a", "b"])
+
+
+_PREPARED = (
+  b'{"kind": "series", "channels": ["x", "y"], "classes": ["a", "b"], "mean": '
+  b'[0.5, 1], "deviation": [1, 2.5], "missing": "mask", "fill": [0, 0], '
+  b'"length": 4, "reader": "table", "reader_options": {"layout": "long"}}'
+)
+_DIVIDED = {"test_fraction": 0.5, "valid_fraction": 0}
+_LABELED = {"id": "id", "label": "label", **_DIVIDED}
 READERS = {
+  "long tables": Reader(
+    {"a.csv": _walks()},
+    _checked(series_table.load, time="time", **_LABELED),
+  ),
+  "wide tables": Reader(
+    {"a.csv": _wide()},
+    _checked(series_table.load, layout="wide", missing="mask", **_LABELED),
+  ),
+  "parquet": Reader(
+    {"a.parquet": _parquet()}, _checked(series_table.load, **_LABELED)
+  ),
+  "forecast tables": Reader(
+    {"a.csv": _table()},
+    _checked(
+      forecast_table.load,
+      time="date",
+      steps="insert",
+      missing="mean",
+      input_length=3,
+      horizon=2,
+    ),
+  ),
+  "event tables": Reader(
+    {"a.csv": _events()},
+    _checked(
+      event_table.load, stream="stream", mark="mark", ties="spread", window=9
+    ),
+  ),
+  "series in archives": Reader(
+    {"file": _npz()}, _one(_checked(npz_series.load, **_DIVIDED))
+  ),
+  "series in ts": Reader(
+    {"file": _ts("1,2:a", "3,4,?:b", "5:a", "6:b")},
+    _one(_checked(ts_series.load, missing="mean", **_DIVIDED)),
+  ),
+  "texts": Reader(
+    {"a.txt": b"To be or not to be" * 4}, _checked(text_files.load)
+  ),
+  "pictures": Reader(
+    {f"{kind}/{i}.png": _png(_PIXELS) for kind in "ab" for i in range(4)},
+    _checked(image_folders.load, **_DIVIDED),
+    share=0.3,
+  ),
+  "preparation": Reader(
+    {"file": _PREPARED}, _one(lambda f: _prepared(f.read_bytes()))
+  ),
   "json": Reader(
     {"file": _TENSORS}, _one(lambda f: _json.loads(f.read_bytes()))
   ),
@@ -363,6 +530,24 @@ READERS = {
   ),
   "header of safetensors": Reader(
     {"file": _TENSORS}, _one(safetensors_file.read), _safetensors
+  ),
+  "models": Reader(
+    {"file": _TRAINED.read_bytes()}, _one(model_file.load), share=0.5
+  ),
+  "JSON of models": Reader(
+    {"file": _described()}, _one(model_file.load), _trained, share=0.5
+  ),
+  "policies": Reader(
+    {"file": json.dumps(_POLICY).encode()},
+    _one(policies.load),
+    _untrained,
+    share=0.5,
+  ),
+  "networks": Reader(
+    {"file": json.dumps(_NETWORK).encode()},
+    _one(network_file.load),
+    _untrained,
+    share=0.5,
   ),
   "mamba": Reader(_model("mamba"), huggingface.load, share=0.1),
   "mamba2": Reader(_model("mamba2"), huggingface.load, share=0.1),

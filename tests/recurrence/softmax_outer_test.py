@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import _softmax_linear
+from jaxseq.recurrence import kernels
 from jaxseq.recurrence import reference
 from jaxseq.recurrence import softmax_outer
 from tests.recurrence import methods
@@ -333,6 +335,62 @@ def test_wide_logits_leave_outputs_narrow(method):
   size = np.sqrt(np.mean(np.square(exact)))
   error = np.sqrt(np.mean(np.square(o.astype("f4") - exact)))
   assert error < 2 * 2**-8 * size
+
+
+@pytest.mark.slow
+def test_kernels_of_the_outer_scan_inside():
+  """On a TPU, interpreted, in float32."""
+  *inputs, init = problem(20)
+  arguments = [jnp.asarray(x, jnp.float32) for x in inputs]
+  init = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), init)
+  reset = resets(20)["random"]
+
+  def run(method):
+    def scan(*arguments):
+      *arguments, reset = arguments
+      return recurrence.softmax_outer_scan(
+        *arguments, reset=reset, method=method, sink=SINK
+      )
+
+    compiled = jax.jit(functools.partial(evaluate, scan))
+    return compiled((*arguments, init), reset)
+
+  with kernels.interpret("tpu"):
+    got = run("pallas")
+  # float32 rounding.
+  chex.assert_trees_all_close(got, run("decays"), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_narrow_inputs_run_in_sections(monkeypatch):
+  """Two of them and a remainder, with a state and resets, and gradients."""
+  rng = np.random.default_rng(3)
+  q, k = rng.normal(size=(2, 2, 20, 4))
+  logits, v = rng.normal(size=(2, 20, 2)), rng.normal(size=(2, 20, DV))
+  init = recurrence.SoftmaxState(
+    *(rng.normal(size=(2, 2)), rng.uniform(1, 2, (2, 2))),
+    rng.normal(size=(2, 4, DV)),
+  )
+  reset = rng.uniform(size=(2, 20)) < 0.2
+  narrow = [jnp.asarray(x, jnp.bfloat16) for x in (q, logits, k, v)]
+  state = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), init)
+
+  def run(*arguments):
+    *arguments, reset = arguments
+    return recurrence.softmax_outer_scan(
+      *arguments, reset=reset, method="decays"
+    )
+
+  whole = jax.jit(functools.partial(evaluate, run))
+  expected = whole((*narrow, state), reset)
+  monkeypatch.setattr(_softmax_linear, "_SECTION", 8)
+  sections = jax.jit(functools.partial(evaluate, run))
+  got = sections((*narrow, state), reset)
+  for x, y in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
+    assert x.dtype == y.dtype
+    x, y = np.asarray(x, "f4"), np.asarray(y, "f4")
+    # Roundings to 8 bits, of numbers that differ in their last digits.
+    assert np.linalg.norm(x - y) <= 2**-8 * np.linalg.norm(y)
 
 
 def test_golden_decays(x64, golden):

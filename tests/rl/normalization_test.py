@@ -157,6 +157,40 @@ def test_ppo_learns_from_what_it_played_and_then_counts_it():
   np.testing.assert_allclose(played.value, value, rtol=1e-5, atol=1e-6)
 
 
+def test_statistics_of_a_skipped_update_are_not_applied():
+  config = _ppo(normalize_observation=True, skip_nonfinite=True)
+  runner, metrics = ppo.update(config, ppo.init(config, jax.random.key(0)))
+  assert metrics["skipped"] == 0
+  before = runner.variables[normalization.COLLECTION]
+  assert before.count == config.steps_per_update
+  world = runner.world
+  broken = world.observation.at[0, 0].set(jnp.nan)
+  spoiled = runner._replace(world=world._replace(observation=broken))
+  after, metrics = ppo.update(config, spoiled)
+  assert metrics["skipped"] > 0
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    after.variables[normalization.COLLECTION],
+    before,
+  )
+  # What comes next is counted as ever, and everything is finite.
+  after, metrics = ppo.update(config, after)
+  assert metrics["skipped"] == 0
+  statistics = after.variables[normalization.COLLECTION]
+  assert statistics.count == 2 * config.steps_per_update
+  for leaf in jax.tree.leaves(after.variables):
+    assert np.isfinite(leaf).all()
+
+
+def test_only_what_is_finite_and_not_skipped_is_applied():
+  before, after = normalization.initial(2), normalization.initial(2)
+  after = after._replace(count=jnp.float32(3))
+  spoiled = after._replace(mean=jnp.float32([0, jnp.inf]))
+  for new, skipped, count in ((after, 0, 3), (after, 1, 0), (spoiled, 0, 0)):
+    found = normalization.unless_skipped(before, new, jnp.int32(skipped))
+    assert found.count == count
+
+
 @pytest.mark.slow
 def test_r2d2_keeps_observations_and_normalizes_what_it_learns_from():
   config = r2d2.Config(

@@ -25,6 +25,7 @@ from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import battleship
 from jaxseq.rl.envs import count_recall
 from jaxseq.rl.envs import labyrinth
+from jaxseq.rl.envs import minatar
 from jaxseq.rl.envs import minesweeper
 from jaxseq.rl.envs import repeat_previous
 from jaxseq.rl.envs import spaces as more_spaces
@@ -39,7 +40,9 @@ def _config(env_id):
   return ppo.Config(env_id=env_id, network=_NETWORK)
 
 
-def make_film(game, states, actions, rewards=None, observations=None):
+def make_film(
+  game, states, actions, rewards=None, observations=None, ended=True
+):
   """A film of a game from what the drawings use of it."""
   length = len(actions)
   params = game.default_params
@@ -59,8 +62,8 @@ def make_film(game, states, actions, rewards=None, observations=None):
       log_prob=nothing,
       value=nothing,
       reward=nothing if rewards is None else np.asarray(rewards),
-      terminated=nothing,
-      truncated=nothing,
+      terminated=ended & (np.arange(length) == length - 1),
+      truncated=np.zeros(length, bool),
       final_value=None,
       episode_return=nothing,
       episode_length=nothing,
@@ -174,6 +177,17 @@ def test_minesweeper_shows_an_explosion():
   assert after == paint.ORANGE.upper()
 
 
+def test_of_an_image_a_timeline_tells_the_size():
+  game = minatar.MinAtar("Breakout")
+  image = np.zeros((2, 10, 10, 4), np.uint8)
+  seen = wrappers.ImageObservation(image, np.zeros((2, 4), np.float32))
+  film = make_film(game, None, [0, 2], observations=seen)
+  rows = timeline.rows(film, 1)
+  assert rows["sees"].text == "image\n10x10x4"
+  assert rows["does"].text == "2"
+  assert film.seen(1).shape == (400,)
+
+
 def test_a_timeline_says_what_was_asked():
   game, _ = envs.make("RepeatPreviousEasy")
   suits = np.array([2, 0, 3, 1, 1, 0])
@@ -279,7 +293,28 @@ def test_a_long_episode_is_thinned_out():
   pictures = rendering.frames([film, film], limit=10)
   # Every third step, up to the last.
   assert len(pictures) == 2 * 9
-  np.testing.assert_array_equal(pictures[8], scenes.frame(film, 24))
+  np.testing.assert_array_equal(pictures[8], scenes.frame(film, 24, every=3))
+
+
+def test_a_film_says_what_it_leaves_out(monkeypatch):
+  written = []
+  write = paint.Canvas.text
+
+  def text(canvas, point, line, *rest, **options):
+    written.append(line)
+    write(canvas, point, line, *rest, **options)
+
+  monkeypatch.setattr(paint.Canvas, "text", text)
+  game, _ = envs.make("RepeatPreviousEasy")
+  states = repeat_previous.EnvState(time=np.arange(25), deck=None, window=None)
+  seen = np.eye(4)[[0] * 25]
+  for ended in (True, False):
+    film = make_film(game, states, [0] * 25, observations=seen, ended=ended)
+    rendering.frames([film], limit=10)
+  steps = [line for line in written if "step" in line]
+  assert steps[0] == "step 1 of 25, 1 of 3 shown"
+  assert steps[8] == "step 25 of 25, 1 of 3 shown"
+  assert steps[17] == "step 25 of 25, 1 of 3 shown, cut here"
 
 
 def test_a_gif_holds_the_pictures(tmp_path):

@@ -62,6 +62,22 @@ def test_pictures_of_grey_frames(tmp_path):
     assert image.convert("RGB").getpixel((5, 5)) == (200, 200, 200)
 
 
+def test_a_game_that_goes_on_after_its_frames_says_so(tmp_path):
+  frames = np.zeros((3, 10, 10, 4), np.uint8)
+  counts = {}
+  for length in (3, 800):
+    path = gifs.write_gif(tmp_path / f"{length}.gif", frames, length)
+    with Image.open(path) as image:
+      counts[length] = image.n_frames
+      image.seek(image.n_frames - 1)
+      last = np.asarray(image.convert("RGB"))
+  # Equal frames become one that is shown for longer.
+  assert counts == {3: 1, 800: 2}
+  # Letters on white.
+  assert last.min() < 60
+  assert (last > 240).mean() > 0.5
+
+
 def test_channels_get_colours():
   frames = np.zeros((1, 10, 10, 3), np.uint8)
   frames[0, 0, 0, 0] = frames[0, 1, 1, 2] = 255

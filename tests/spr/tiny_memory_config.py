@@ -1,11 +1,10 @@
-"""The arms with mixers of the tiny variant, one seed."""
+"""The arms of the tiny variant, one seed."""
 
 from configs.spr import minatar_memory
 
 
 def get_config():
   config = minatar_memory.get_config("tiny")
-  del config.arms["spr"]
   config.num_seeds = 1
   config.keep_checkpoints = 9
   return config

@@ -146,6 +146,7 @@ class _Arm:
 
   breaks: tuple[int, ...] = ()
   metric: str = "loss"
+  part: str = ""
   examples: int = 1
   unit: str = "examples"
   stack: None = None

@@ -74,15 +74,56 @@ def test_one_point(tmp_path):
   size_of(plots.learning_curve(tmp_path / "a.png", {"x": ([3], [[1.0]])}))
 
 
-def test_mean_spread_and_smoothing():
-  values = [[1.0, 3.0, np.nan, 5.0], [3.0, 5.0, 7.0, np.inf]]
-  steps, mean, spread = plots._prepare("x", range(4), values, 1)
+def test_mean_band_and_smoothing():
+  values = [[1.0, 3.0, np.nan, 5.0], [3.0, 5.0, 7.0, np.inf], [3.0, 7.0, 7, 5]]
+  steps, mean, low, high = plots._prepare("x", range(4), values, 1)
   np.testing.assert_array_equal(steps, range(4))
-  np.testing.assert_array_equal(mean, [2, 4, 7, 5])
+  np.testing.assert_allclose(mean, [7 / 3, 5, 7, 5], rtol=1e-12)
   # With n - 1 in the denominator, as in the tables.
-  np.testing.assert_allclose(spread, [2**0.5, 2**0.5, 0, 0], rtol=1e-12)
-  _, mean, _ = plots._prepare("x", range(4), values, 2)
+  np.testing.assert_allclose(low, [7 / 3 - (4 / 3) ** 0.5, 3, 7, 5], rtol=1e-12)
+  # No further than the highest seed, so that an accuracy stays below 1.
+  np.testing.assert_allclose(high, [3, 7, 7, 5], rtol=1e-12)
+  _, mean, _, _ = plots._prepare("x", range(4), values[:2], 2)
   np.testing.assert_array_equal(mean, [2, 3, 4.5, 6])
+
+
+def drawn_by(monkeypatch, draw):
+  """Returns the figure that would be saved."""
+  kept = []
+
+  def keep(figure, path):
+    kept.append(figure)
+    return path
+
+  with monkeypatch.context() as patch:
+    patch.setattr(figures, "save", keep)
+    draw()
+  (figure,) = kept
+  return figure
+
+
+def test_the_caption_says_what_lines_and_bands_are(tmp_path, monkeypatch):
+  x, path = np.arange(4), tmp_path / "a.png"
+  both = {"x": (x, np.stack([x, 2 * x]))}
+
+  def caption(draw, curves, smooth):
+    figure = drawn_by(monkeypatch, lambda: draw(path, curves, smooth=smooth))
+    return figure.get_supxlabel()
+
+  assert "mean ± standard" in caption(plots.learning_curve, both, 1)
+  smoothed = caption(plots.learning_curve, {"x": (x, x)}, 5)
+  assert smoothed == "lines: means of the last 5 values"
+  panels = caption(plots.learning_curves, {"a": both, "b": both}, 5)
+  assert panels.startswith(smoothed)
+  assert not caption(plots.learning_curve, {"x": (x, x)}, 1)
+
+
+def test_the_axis_of_a_single_evaluation_begins_at_0(tmp_path, monkeypatch):
+  path, curves = tmp_path / "a.png", {"a": ([6], [0.5]), "b": ([6], [0.7])}
+  figure = drawn_by(monkeypatch, lambda: plots.learning_curve(path, curves))
+  (axes,) = figure.axes
+  assert axes.get_xlim() == (0, 6)
+  assert all(tick % 1 == 0 for tick in axes.get_xticks())
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,19 @@ def test_short_number(value, text):
 )
 def test_short_time(seconds, text):
   assert progress.short_time(seconds) == text
+
+
+def test_the_end_is_told_at_once(clock):
+  stream = io.StringIO()
+  bar = progress.Progress(1000, metric="return", label="s5", stream=stream)
+  with bar:
+    bar.start(0)
+    bar.doing("compiling", compiles=True)
+    for step in (500, 1000):
+      bar.update(step, {"return": 0.25})
+      clock[0] += 1.0
+  lines = stream.getvalue().splitlines()
+  assert lines == [
+    "s5   0%  compiling",
+    "s5 100%  return 0.25  500 steps/s",
+  ]

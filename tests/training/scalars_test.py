@@ -70,6 +70,21 @@ def test_a_row_is_in_the_file_at_once(tmp_path):
   writer.close()
 
 
+def test_hooks_get_every_row_once_it_is_written(tmp_path):
+  seen = []
+
+  def hook(directory, step, row):
+    seen.append((directory, step, row))
+    assert len(lines(directory)) == len(seen)
+
+  write(
+    tmp_path,
+    [(1, {"a": {"b": jnp.float32(2)}}), (2, {"c": np.ones(2)})],
+    hooks=[hook],
+  )
+  assert seen == [(tmp_path, 1, {"a/b": 2.0}), (tmp_path, 2, {"c": [1.0, 1.0]})]
+
+
 def test_resume_drops_later_rows_and_a_cut_line(tmp_path, caplog):
   write(tmp_path, [(step, {"x": step}) for step in (10, 20, 30, 40)])
   file = tmp_path / "metrics.jsonl"

@@ -42,6 +42,7 @@ def make_problem(noise=0.0):
     init=init,
     sample=sample,
     loss=loss,
+    validate=evaluate,
     evaluate=evaluate,
     data=data,
     carry=jnp.zeros(()),

@@ -101,3 +101,19 @@ def test_natural_order():
 def test_seeds_in_words():
   assert tables.over_seeds(1) == "one seed"
   assert tables.over_seeds(3) == "mean ± standard deviation over 3 seeds"
+
+
+def test_counts():
+  assert tables.counted(1, "new game") == "1 new game"
+  assert tables.counted(2000, "game") == "2,000 games"
+  # Integers are counts: they have no decimals where they are one number.
+  assert tables.mean_std([7]) == "7"
+  assert tables.mean_std([7, 7]) == "7 ± 0"
+  assert tables.mean_std([7, 8]) == "7.5 ± 0.7"
+  assert tables.mean_std([7.0]) == "7.000"
+
+
+def test_spread():
+  found = tables.spread([1.0, 3.0, float("nan")])
+  assert found == {"mean": 2.0, "std": pytest.approx(2**0.5), "n": 2}
+  assert tables.spread([])["n"] == 0

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
   from jaxseq.data.files import lra as lra
   from jaxseq.data.files import png as png
   from jaxseq.data.files import speech_commands as speech_commands
+  from jaxseq.data.files import table_files as table_files
   from jaxseq.data.files import uci_har as uci_har
   from jaxseq.data.files import uea as uea
   from jaxseq.data.files import uwave as uwave

@@ -13,12 +13,31 @@ from numpy import typing as npt
 _LARGEST = float(np.finfo(np.float32).max)
 
 
+class Lines(Iterator[str]):
+  """The lines of a text that are not blank.
+
+  Attributes:
+    number: of the last line, from 1 on; blank ones count as well.
+  """
+
+  def __init__(self, text: Iterable[str]):
+    self.number = 0
+    self._text = iter(text)
+
+  def __next__(self) -> str:
+    while True:
+      line = next(self._text)
+      self.number += 1
+      if line.strip():
+        return line
+
+
 @contextlib.contextmanager
 def lines(
   source: str | os.PathLike,
   content: str | None = None,
   newline: str | None = None,
-) -> Iterator[Iterator[str]]:
+) -> Iterator[Lines]:
   """Opens a text for a block of which every ValueError names its line.
 
   Args:
@@ -32,24 +51,16 @@ def lines(
   Raises:
     ValueError: what the block raised, behind the place of the line.
   """
-  number = 0
-
-  def numbered(text):
-    nonlocal number
-    for line in text:
-      number += 1
-      if line.strip():
-        yield line
-
   if content is not None:
     text = io.StringIO(content)
   else:
     text = open(source, encoding="utf-8", errors="replace", newline=newline)
   with text:
+    numbered = Lines(text)
     try:
-      yield numbered(text)
+      yield numbered
     except (ValueError, OverflowError, csv.Error) as error:
-      place, said = max(number, 1), str(error).rstrip(".")
+      place, said = max(numbered.number, 1), str(error).rstrip(".")
       raise ValueError(f"{source}, line {place}: {said}.") from error
 
 
@@ -95,6 +106,11 @@ def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
   """
   found = [float(word) for word in words]
   for number in found:
-    if not abs(number) <= _LARGEST:
+    if not holds(abs(number)):
       raise ValueError(f"{what}: got {number}, expected finite numbers")
   return found
+
+
+def holds(sizes: npt.ArrayLike) -> npt.ArrayLike:
+  """Returns whether float32 holds numbers of these absolute values."""
+  return sizes <= _LARGEST

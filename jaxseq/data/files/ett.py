@@ -15,7 +15,9 @@ from typing import Unpack
 
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
+from jaxseq.data.files import table_files
 
 HORIZONS = (96, 192, 336, 720)
 # Where Time-Series-Library keeps each set, below its folder "dataset".
@@ -59,6 +61,7 @@ def load(
 
   Args:
     path: csv file: a line of names, then a date and one number per channel.
+      Other tables are read by the set "forecast_table".
     target: name of the only channel to keep ("OT" in the univariate tables);
       all channels if None.
     ends: ends of the three spans; those of the benchmark if None.
@@ -76,13 +79,15 @@ def load(
   columns = None if target is None else (target,)
   text = path.read_text(encoding="utf-8", errors="replace")
   series = forecast_windows.parse_csv(text, str(path), columns)
-  return forecast_windows.make_splits(
+  splits = forecast_windows.make_splits(
     series,
     spans(path.stem, len(series.values)) if ends is None else ends,
     source=str(path),
     license="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
     **options,
   )
+  first, *_ = table_files.header(path)
+  return forecast_table.with_reader(splits, time=first)
 
 
 def load_benchmark(

@@ -33,7 +33,9 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
     ValueError: if the file is damaged, no PNG, or of another kind.
     MissingData: if pillow is not installed.
   """
-  Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
+  Image = packages.imported(
+    "PIL.Image", "jaxseq[data]", "images are read by pillow"
+  )
   content = pathlib.Path(path).read_bytes()
   try:
     (width, height), compressed = _parts(content)

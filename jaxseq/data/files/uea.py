@@ -9,6 +9,7 @@ Format: https://www.aeon-toolkit.org, "ts file format"; archive: arXiv
 """
 
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import re
@@ -22,6 +23,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
+from jaxseq.data import preparation
 from jaxseq.data.files import columns
 
 # The multivariate sets of Time-Series-Library's tables.
@@ -216,8 +218,8 @@ def load(
 
   Returns:
     The splits: inputs (n, time, channels) with one time axis for all parts,
-    padded with 0 at the end; targets (n,) classes or numbers. info has class
-    names, and the mean and standard deviation of each channel before
+    padded with 0 at the end; targets (n,) classes or (n, 1) numbers. info has
+    class names, and the mean and standard deviation of each channel before
     normalization.
 
   Raises:
@@ -256,7 +258,7 @@ def load(
     scaled = [((x - shift) / scale).astype(np.float32) for x in file.series]
     inputs, lengths = padding.pad_sequences(scaled, longest)
     if classes is None:
-      targets = np.array(file.labels, np.float32)
+      targets = np.array(file.labels, np.float32)[:, None]
     else:
       targets = class_numbers(file.labels, classes, path)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths))
@@ -269,8 +271,23 @@ def load(
     mean=mean,
     deviation=deviation,
   )
-  splits = datasets.Splits(parts[0], None, parts[1], info)
   names = (str(train_path), "", str(test_path))
+  fill = None
+  if missing != "refuse":
+    fill = missing_values.training_mean(parts[0], names[0])
+  prepared = preparation.Preparation(
+    "series",
+    classes=classes,
+    targets=("value",) if classes is None else None,
+    mean=preparation.as_numbers(mean if normalize else None),
+    deviation=preparation.as_numbers(scale if normalize else None),
+    missing=missing,
+    fill=preparation.as_numbers(fill),
+    length=longest,
+    reader="ts",
+  )
+  info = dataclasses.replace(info, preparation=prepared)
+  splits = datasets.Splits(parts[0], None, parts[1], info)
   splits = missing_values.treat(splits, missing, names)
   # One structure for both parts: a step compiled for one serves the other.
   train, test = splits.train, splits.test
@@ -278,6 +295,41 @@ def load(
     train, test = (part._replace(lengths=None) for part in (train, test))
     splits = splits._replace(train=train, test=test)
   return datasets.carve_valid(splits, valid_fraction, seed)
+
+
+def read_examples(
+  path: str | os.PathLike, prepared: preparation.Preparation
+) -> preparation.Examples:
+  """Reads the cases of a file as `load` reads those of its training file.
+
+  Args:
+    path: the file, with or without labels.
+    prepared: the preparation of the training set.
+
+  Returns:
+    The cases; their ids are their numbers in the file.
+
+  Raises:
+    ValueError: if the file is not as the format says, or has other channels.
+    MissingData: if it is not there.
+  """
+  file = read_ts(path)
+  if not file.series:
+    raise ValueError(f"{path}: got no case, expected at least one.")
+  width = file.series[0].shape[1]
+  channels = len(prepared.mean or file.series[0][0])
+  if width != channels:
+    raise _validate.error(f"{path}: channels", width, f"{channels}")
+  targets = file.labels
+  if targets is not None and prepared.targets is None:
+    targets = class_numbers(targets, prepared.classes or (), path)
+  elif targets is not None:
+    targets = np.array(targets)[:, None]
+  return preparation.Examples(
+    tuple(map(str, range(len(file.series)))),
+    prepared.prepare(file.series, times=file.times, targets=targets),
+    targets is not None,
+  )
 
 
 def load_problem(

@@ -48,10 +48,11 @@ def summary(
 
   Returns:
     "mig", "sap_continuous", "modularity", "modularity_active" (of active codes
-    only; 0 if there is none), "irs", "factor_vae", "gaussian_tc",
-    "gaussian_wasserstein" (normalised), "pairwise_information", "active_codes",
-    "information_bias" (of the factor with the most levels); IRS and both
-    "gaussian" scores are NaN if no code varies at all; and, with test data,
+    only), "irs", "factor_vae", "gaussian_tc", "gaussian_wasserstein"
+    (normalised), "pairwise_information", "active_codes", "information_bias" (of
+    the factor with the most levels). What a code that says nothing does well is
+    NaN: IRS and modularity without an active code, and the three scores of
+    independence with fewer than two. With test data also
     "sap_discrete", "dci_disentanglement", "dci_completeness",
     "dci_informativeness", "explicitness" (both on test data).
 
@@ -75,30 +76,33 @@ def summary(
     evaluation_votes=max(1, votes // 2),
     seed=seed,
   )
-  irs = gaussian_tc = wasserstein = float("nan")
-  if np.ptp(codes, axis=0).any():
+  irs = modularity_all = modularity_active = float("nan")
+  if active.any():
     irs = _irs.irs(codes, factors, bins=bins).score
+    modularity_all = modularity.mean()
+    modularity_active = modularity[active].mean()
+  gaussian_tc = wasserstein = pairwise = float("nan")
+  if active.sum() > 1:
     gaussian_tc = _unsupervised.gaussian_total_correlation(codes)
     wasserstein = _unsupervised.gaussian_wasserstein(codes, True)
+    pairwise = _unsupervised.mean_pairwise_information(codes, bins)
   levels = max(len(np.unique(column)) for column in factors.T)
   out = {
     "mig": gap.mean(),
     "sap_continuous": _sap.sap_continuous(codes, factors),
-    "modularity": modularity.mean(),
-    "modularity_active": modularity[active].mean() if active.any() else 0.0,
+    "modularity": modularity_all,
+    "modularity_active": modularity_active,
     "irs": irs,
     "factor_vae": voted.evaluation,
     "gaussian_tc": gaussian_tc,
     "gaussian_wasserstein": wasserstein,
-    "pairwise_information": _unsupervised.mean_pairwise_information(
-      codes, bins
-    ),
-    "active_codes": active.sum(),
+    "pairwise_information": pairwise,
     "information_bias": _information.information_bias(len(codes), bins, levels),
   }
   if codes_test is not None:
     out |= learned(codes, factors, *test, trees=trees, seed=seed)
-  return {name: float(value) for name, value in out.items()}
+  found = {name: float(value) for name, value in out.items()}
+  return found | {"active_codes": int(active.sum())}
 
 
 def learned(

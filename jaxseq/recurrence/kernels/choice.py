@@ -253,10 +253,13 @@ def _delta(platform, method, shape):
 def _softmax(platform, method, shape):
   """As a linear recurrence, in chunks of sums that are held together.
 
-  They take up to 32 MB in float32; on CPUs 2, which a core keeps at hand.
+  They take up to 32 MB in float32; on TPUs 16, as more of them are alive at a
+  time; on CPUs 2, which a core keeps at hand.
   """
   rows, time, _, dv = shape
-  numbers, least = (2**19, 64) if platform == "cpu" else (2**23, 1024)
+  numbers, least = {"cpu": (2**19, 64), "tpu": (2**22, 512)}.get(
+    platform, (2**23, 1024)
+  )
   size = min(time, max(least, numbers // max(rows * dv, 1)))
   method, _ = _linear(platform, method, (rows, size, dv))
   return method, {"chunk_size": size}
@@ -286,11 +289,12 @@ def _gated(platform, method, shape):
   size = max(16, 2**15 // max(1, rows * heads * features))
   if method == "auto":
     method = "unrolled" if platform == "gpu" else "sequential"
-  if method != "sequential":
+  if method == "pallas" and platform == "gpu":
+    # Whole, unless a gate of all steps takes more than 64 MB.
+    size = max(128, 2**25 // max(1, rows * heads * features))
+  elif method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
-    # Around a kernel on a GPU they are ten, and fifty with its gradient.
-    around = method == "pallas" and platform == "gpu"
-    size = max(128 if around else 64, size)
+    size = max(64, size)
   if method == "unrolled":
     # More steps while a chunk's gates take no more than some MB.
     size = max(size, min(256, 2**19 // max(1, rows * heads * features)))

@@ -6,11 +6,12 @@ features of all gates; tensor cores multiply with the hidden state of all of
 them, which goes through shared memory, or on the way back with the cotangents
 of the gates. The pointwise functions of the cell are traced into the kernel.
 
-Arrays are (time, heads, rows, features), states (heads, rows, features), with
-rows in multiples of 64 and features in multiples of 32. Weights are `(kernel,)`
-or `(kernel, bias)`: (heads, gates, features, features) in bfloat16 as [head,
-gate, in, out], and (heads, gates, features). Flags of resets are `()` or one
-(time, rows) array, not 0 at resets.
+Arrays lie as products leave them, gate by gate in one array: (time, rows, gates
+* width), with the features of all heads as the width, and are bfloat16 or
+float32; states are (rows, width). Rows come in multiples of 64 and features of
+a head in multiples of 32. Flags of resets are `()` or one (time, rows) array,
+not 0 at resets. Where a cell adds a product to an input, the two have one slot:
+their sum is all that the way back needs, and its cotangent is that of both.
 """
 
 import functools
@@ -45,113 +46,136 @@ def width(features: int) -> int:
 @support.in_32_bits
 def run(
   cell,
-  dtype: jnp.dtype | None,
-  weights: Arrays,
+  slots: tuple[int, ...],
+  keep: bool,
+  kernel: jax.Array,
+  bias: jax.Array,
   state: Arrays,
-  inputs: Arrays,
+  inputs: jax.Array,
   flags: Arrays,
   interpret,
-) -> tuple[Arrays, Arrays]:
-  """Runs the loop forward, as `gated_tpu.run` does."""
-  shape, gates = inputs[0].shape, weights[0].shape[1]
-  keep = dtype is None
-  outputs = [jnp.float32] * len(state) if keep else [dtype]
-  counts = len(weights), len(state), len(inputs), len(flags), len(outputs)
+) -> tuple[jax.Array, Arrays, Arrays]:
+  """Runs the loop forward.
+
+  Args:
+    cell: `gated.GatedCell`.
+    slots: for the inputs and then the products of the cell, which of the
+      distinct sums each belongs to.
+    keep: whether the states before the steps are returned.
+    kernel: (heads, gates, features, features) bfloat16, [head, gate, in, out].
+    bias: (sums, width) float32.
+    state: before the first step, float32.
+    inputs: projected, without a bias.
+    flags: of resets.
+    interpret: of `plgpu.kernel`.
+
+  Returns:
+    The hidden states in bfloat16; of the states before the steps all but those,
+    float32, if they are kept; and the last state.
+  """
+  heads, gates, features, _ = kernel.shape
+  time, rows, total = inputs.shape
+  shape, count = (time, rows, heads * features), total // (heads * features)
+  kept = state[1:] if keep else ()
+  counts = 2, len(state), 1, len(flags), 1, len(kept)
 
   def gated_forward(*refs):
     *groups, final, scratch = parts.split(refs, *counts, len(state))
-    weight_refs, state_refs, input_refs, flag_refs, output_refs = groups
-    kernel, hidden, loaded, shared = scratch
-    here = _here()
-    _fetch(weight_refs[0], kernel, loaded)
+    (kernel_ref, bias_ref), state_refs, (input_ref,) = groups[:3]
+    flag_refs, (output_ref,), kept_refs = groups[3:]
+    weights, hidden, loaded, shared = scratch
+    here, own = _here(heads, features), _own()
+    _fetch(kernel_ref, weights, loaded)
 
     def products(slot, *sums):
       for gate, leaf in enumerate(sums):
-        plgpu.wgmma(leaf, hidden.at[slot], kernel.at[gate, :, here.columns])
-      sums = tuple(leaf[...] for leaf in sums)
-      for bias in weight_refs[1:]:
-        sums = (
-          x + here.bias(bias.at[here.head, gate]) for gate, x in enumerate(sums)
-        )
-      return tuple(sums)
+        plgpu.wgmma(leaf, hidden.at[slot], weights.at[gate, :, own])
+      return tuple(leaf[...] for leaf in sums)
 
     def step(t, state):
-      given = here.read(input_refs, t)
+      given = [here.read(input_ref, t, part=gate) for gate in range(count)]
       state = parts.forget(here.flag(flag_refs, t), state)
       # While some read one half, others may be a step ahead and write.
       slot = lax.rem(t, 2)
-      hidden[slot, :, here.columns] = state[0].astype(jnp.bfloat16)
+      hidden[slot, :, own] = state[0].astype(jnp.bfloat16)
       plgpu.commit_smem()
       parts.meet(shared)
       recurrent = pl.run_scoped(
         functools.partial(products, slot),
         *[plgpu.ACC(_BLOCK, jnp.float32)] * gates,
       )
-      new, _ = cell.forward(given, recurrent, state)
-      here.write(output_refs, state if keep else new, t)
+      # Held from step to step, biases would take registers that there are not.
+      biases = here.biases(bias_ref)
+      values = parts.with_biases((*given, *recurrent), biases, slots)
+      new, _ = cell.forward(tuple(values[:count]), tuple(values[count:]), state)
+      here.write(output_ref, new[0], t)
+      for leaf, value in zip(kept_refs, state[1:]):
+        here.write(leaf, value, t)
       return jax.tree.map(parts.in_layout, new)
 
-    first = parts.as_computed(here.read(state_refs))
-    here.write(final, lax.fori_loop(0, shape[0], step, first))
+    first = tuple(here.read(leaf) for leaf in state_refs)
+    last = lax.fori_loop(0, time, step, first)
+    for leaf, value in zip(final, last):
+      here.write(leaf, value)
 
-  result = functools.partial(support.varying, inputs[0])
-  out = [result(shape, leaf) for leaf in outputs]
+  result = functools.partial(support.varying, inputs)
+  out = [result(shape, jnp.bfloat16)]
+  out += [result(shape, jnp.float32)] * len(kept)
   out += [result(shape[1:], jnp.float32)] * len(state)
-  width = shape[-1]
-  scratch = _buffer(gates, width, width), _buffer(2, ROWS, width)
-  call = _kernel(gated_forward, out, scratch, shape, gates, interpret)
-  results = call(*weights, *state, *inputs, *flags)
-  results = [_varying.vary_as(inputs[0], leaf) for leaf in results]
-  return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
+  scratch = _buffer(gates, features, features), _buffer(2, ROWS, features)
+  call = _kernel(gated_forward, out, scratch, kernel.shape, rows, interpret)
+  results = call(kernel, bias, *state, inputs, *flags)
+  hidden, *results = (_varying.vary_as(inputs, leaf) for leaf in results)
+  return hidden, tuple(results[: len(kept)]), tuple(results[len(kept) :])
 
 
 @support.in_32_bits
 def pull(
   cell,
+  slots: tuple[int, ...],
   kernel: jax.Array,
-  before: Arrays,
-  inputs: Arrays,
-  recurrent: Arrays,
+  hidden: jax.Array,
+  kept: Arrays,
+  sums: jax.Array,
   flags: Arrays,
   d_hidden: jax.Array,
   d_state: Arrays,
-  slots: list[int],
   interpret,
-) -> tuple[Arrays, Arrays]:
+) -> tuple[jax.Array, Arrays]:
   """Runs the loop backward.
 
   Args:
-    cell: `gated.GatedCell`.
-    kernel: (heads, gates, out, in) bfloat16.
-    before: the states before all steps, float32.
-    inputs: float32, one array for each gate.
-    recurrent: the products with the hidden states, with their bias, float32.
-    flags: of resets.
+    cell: as in `run`.
+    slots: as in `run`.
+    kernel: as in `run`.
+    hidden: the hidden states before the steps, the first columns of an array
+      that may have more.
+    kept: the other states before the steps.
+    sums: distinct sums of inputs, products and biases.
+    flags: as in `run`.
     d_hidden: cotangent of the hidden states.
     d_state: cotangent of the last state, float32.
-    slots: which of the distinct cotangents is that of each input and product.
     interpret: of `plgpu.kernel`.
 
   Returns:
-    As `gated_tpu.pull`.
+    The cotangent of the sums, bfloat16, and that of the first state, float32.
   """
-  shape, gates = inputs[0].shape, kernel.shape[1]
-  time, outputs = shape[0], max(slots) + 1
-  counts = 1, len(before), len(inputs), gates, len(flags), 1, len(d_state)
-  counts = *counts, outputs
+  heads, gates, features, _ = kernel.shape
+  time, rows, total = sums.shape
+  count, inputs = total // (heads * features), len(slots) - gates
+  counts = 2, len(kept), 1, len(flags), 1, len(d_state), 1
 
   def gated_backward(*refs):
     *groups, d_first, scratch = parts.split(refs, *counts, len(d_state))
-    (kernel_ref,), before_refs, input_refs, recurrent_refs = groups[:4]
-    flag_refs, (d_hidden_ref,), d_final_refs, output_refs = groups[4:]
+    (kernel_ref, hidden_ref), kept_refs, (sums_ref,), flag_refs = groups[:4]
+    (d_hidden_ref,), d_final_refs, (output_ref,) = groups[4:]
     weights, d_products, loaded, written, read = scratch
-    here = _here()
+    here, own = _here(heads, features), _own()
     _fetch(kernel_ref, weights, loaded)
 
     def through(total):
       def one_gate(gate, _):
-        right = weights.at[gate, :, here.columns]
-        plgpu.wgmma(total, d_products.at[gate], right)
+        plgpu.wgmma(total, d_products.at[gate], weights.at[gate, own].T)
 
       # Unrolled, what addresses the weights takes half the registers.
       lax.fori_loop(0, gates, one_gate, None)
@@ -159,16 +183,18 @@ def pull(
 
     def step(number, d_new):
       t = time - 1 - number
-      state = here.read(before_refs, t)
-      given = here.read(input_refs, t), here.read(recurrent_refs, t), state
-      (d_hidden,) = here.read([d_hidden_ref], t)
-      _, saved = cell.forward(*given)
-      d_new = d_new[0] + d_hidden.astype(jnp.float32), *d_new[1:]
+      state = tuple(here.read(leaf, t) for leaf in (hidden_ref, *kept_refs))
+      given = [here.read(sums_ref, t, part=slot) for slot in range(count)]
+      values = parts.from_sums(given, slots)
+      values = tuple(values[:inputs]), tuple(values[inputs:])
+      _, saved = cell.forward(*values, state)
+      d_new = d_new[0] + here.read(d_hidden_ref, t), *d_new[1:]
       d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_new)
       for gate, value in enumerate(d_recurrent):
-        d_products[gate, :, here.columns] = value.astype(jnp.bfloat16)
+        d_products[gate, :, own] = value.astype(jnp.bfloat16)
       _, distinct = _gated_chunk.shared((*d_inputs, *d_recurrent))
-      here.write(output_refs, distinct, t)
+      for slot, value in enumerate(distinct):
+        here.write(output_ref, value, t, part=slot)
       plgpu.commit_smem()
       parts.meet(written)
       flag = here.flag(flag_refs, t)
@@ -177,33 +203,37 @@ def pull(
       d_state = parts.forget(flag, (d_state[0] + total, *d_state[1:]))
       return jax.tree.map(parts.in_layout, d_state)
 
-    last = parts.as_computed(here.read(d_final_refs))
-    here.write(d_first, lax.fori_loop(0, time, step, last))
+    last = tuple(here.read(leaf) for leaf in d_final_refs)
+    last = lax.fori_loop(0, time, step, last)
+    for leaf, value in zip(d_first, last):
+      here.write(leaf, value)
 
-  result = functools.partial(support.varying, inputs[0])
-  out = [result(shape, kernel.dtype)] * outputs
-  out += [result(shape[1:], jnp.float32)] * len(d_state)
-  width = shape[-1]
-  scratch = _buffer(gates, width, width), _buffer(gates, ROWS, width)
+  result = functools.partial(support.varying, sums)
+  out = [result(sums.shape, jnp.bfloat16)]
+  out += [result(leaf.shape, jnp.float32) for leaf in d_state]
+  scratch = _buffer(gates, features, features), _buffer(gates, ROWS, features)
   call = _kernel(
-    gated_backward, out, scratch, shape, gates, interpret, barriers=2
+    gated_backward, out, scratch, kernel.shape, rows, interpret, barriers=2
   )
-  given = (*before, *inputs, *recurrent, *flags, d_hidden, *d_state)
-  results = call(kernel, *given)
-  results = [_varying.vary_as(inputs[0], leaf) for leaf in results]
-  d_gates = tuple(results[slot] for slot in slots)
-  return d_gates, tuple(results[outputs:])
+  results = call(kernel, hidden, *kept, sums, *flags, d_hidden, *d_state)
+  d_sums, *d_state = (_varying.vary_as(sums, leaf) for leaf in results)
+  return d_sums, tuple(d_state)
 
 
-def _here():
+def _own():
+  """The features of this warpgroup among those of its head."""
+  return pl.ds(lax.axis_index("group") * FEATURES, FEATURES)
+
+
+def _here(heads, features):
   """What this warpgroup works on."""
   rows = pl.ds(lax.axis_index("block") * ROWS, ROWS)
-  columns = pl.ds(lax.axis_index("group") * FEATURES, FEATURES)
-  return parts.Place(lax.axis_index("head"), rows, columns)
+  start = lax.axis_index("head") * features + _own().start
+  return parts.Place(rows, pl.ds(start, FEATURES), heads * features)
 
 
-def _kernel(body, out, scratch, shape, gates, interpret, barriers=1):
-  _, heads, rows, features = shape
+def _kernel(body, out, scratch, shape, rows, interpret, barriers=1):
+  heads, gates, features, _ = shape
   groups = features // FEATURES
   return plgpu.kernel(
     body,

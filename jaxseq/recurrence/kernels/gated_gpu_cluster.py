@@ -39,33 +39,33 @@ _narrow = functools.partial(parts.smem, features=clusters.COLUMNS)
 @support.in_32_bits
 def run(
   cell,
-  dtype: jnp.dtype | None,
-  weights: Arrays,
+  slots: tuple[int, ...],
+  keep: bool,
+  kernel: jax.Array,
+  bias: jax.Array,
   state: Arrays,
-  inputs: Arrays,
+  inputs: jax.Array,
   flags: Arrays,
   interpret,
-) -> tuple[Arrays, Arrays]:
-  """Runs the loop forward, as `gated_tpu.run` does."""
-  shape, gates = inputs[0].shape, weights[0].shape[1]
-  time, features = shape[0], shape[-1]
+) -> tuple[jax.Array, Arrays, Arrays]:
+  """Runs the loop forward, as `gated_gpu.run` does."""
+  heads, gates, features, _ = kernel.shape
+  time, rows, total = inputs.shape
+  shape, columns = (time, rows, heads * features), gates * clusters.COLUMNS
+  given = total // (heads * features)
   clusters.check(features, gates, features + clusters.FEATURES)
   count, size = clusters.in_parts(features)
-  keep = dtype is None
-  outputs = [jnp.float32] * len(state) if keep else [dtype]
-  counts = len(weights), len(state), len(inputs), len(flags), len(outputs)
+  kept = state[1:] if keep else ()
+  counts = 2, len(state), 1, len(flags), 1, len(kept)
 
   def gated_forward(*refs):
     *groups, final, rest = parts.split(refs, *counts, len(state))
-    weight_refs, state_refs, input_refs, flag_refs, output_refs = groups
-    (exchange, *rest), here = rest, clusters.Here.of()
-    kernel, hidden, staged, loaded, arrived, shared, everyone = rest
-    here.fetch(weight_refs[0], kernel, loaded)
-    biases = [
-      here.place.bias(leaf.at[here.place.head, gate])
-      for leaf in weight_refs[1:]
-      for gate in range(gates)
-    ]
+    (kernel_ref, bias_ref), state_refs, (input_ref,) = groups[:3]
+    flag_refs, (output_ref,), kept_refs = groups[3:]
+    exchange, weights, hidden, staged, loaded, arrived, shared, everyone = rest
+    here = clusters.Here.of(heads, features)
+    here.fetch(kernel_ref, weights, loaded)
+    biases = here.place.biases(bias_ref)
 
     def publish(t, state):
       """Sends the hidden state before a step to all blocks."""
@@ -76,7 +76,7 @@ def run(
 
       @pl.when(here.first)
       def _():
-        to = exchange.at[(lax.rem(t, 2), *here.owned)]
+        to = exchange.at[here.owned(lax.rem(t, 2))]
         plgpu.copy_smem_to_gmem(staged, to)
         plgpu.wait_smem_to_gmem(0)
         plgpu.barrier_arrive(everyone)
@@ -88,15 +88,14 @@ def run(
       def _():
         plgpu.barrier_wait(everyone)
         for part in range(count):
-          columns = pl.ds(part * size, size)
-          place = exchange.at[(lax.rem(t, 2), *here.rows, columns)]
+          place = exchange.at[here.others(lax.rem(t, 2), part * size, size)]
           plgpu.copy_gmem_to_smem(place, hidden.at[part], arrived.at[part])
 
     def products(total):
       def one_part(part, _):
         plgpu.barrier_wait(arrived.at[part])
         columns = pl.ds(part * size, size)
-        right = kernel.at[here.group, :, columns].T
+        right = weights.at[here.group, :, columns].T
         plgpu.wgmma(total, hidden.at[part], right)
 
       # Unrolled, what addresses the weights takes half the registers.
@@ -105,82 +104,82 @@ def run(
 
     def step(t, state):
       # Read before anything is waited for.
-      given = here.place.read(input_refs, t)
-      flag = here.place.flag(flag_refs, t + 1)
+      each = (here.place.read(input_ref, t, part=gate) for gate in range(given))
+      values, flag = [*each], here.place.flag(flag_refs, t + 1)
       gather(t)
-      total = pl.run_scoped(
-        products, plgpu.ACC((ROWS, gates * clusters.COLUMNS), jnp.float32)
-      )
-      recurrent = _gates(total, gates)
-      if biases:
-        recurrent = tuple(map(jnp.add, recurrent, biases))
-      new, _ = cell.forward(given, recurrent, state)
+      total = pl.run_scoped(products, plgpu.ACC((ROWS, columns), jnp.float32))
+      values = parts.with_biases(values + _gates(total, gates), biases, slots)
+      new, _ = cell.forward(tuple(values[:given]), tuple(values[given:]), state)
       before_next = parts.forget(flag, new)
       publish(t + 1, before_next)
-      here.place.write(output_refs, state if keep else new, t)
+      here.place.write(output_ref, new[0], t)
+      for leaf, value in zip(kept_refs, state[1:]):
+        here.place.write(leaf, value, t)
       return jax.tree.map(parts.in_layout, before_next)
 
-    first = parts.as_computed(here.place.read(state_refs))
+    first = tuple(here.place.read(leaf) for leaf in state_refs)
     first = parts.forget(here.place.flag(flag_refs, 0), first)
     first = jax.tree.map(parts.in_layout, first)
     publish(0, first)
-    here.place.write(final, lax.fori_loop(0, time, step, first))
+    last = lax.fori_loop(0, time, step, first)
+    for leaf, value in zip(final, last):
+      here.place.write(leaf, value)
     # Nobody leaves before all have arrived at its barrier.
     pl.when(here.first)(lambda: plgpu.barrier_wait(everyone))
 
-  result = functools.partial(support.varying, inputs[0])
-  out = [result(shape, leaf) for leaf in outputs]
+  result = functools.partial(support.varying, inputs)
+  out = [result(shape, jnp.bfloat16)]
+  out += [result(shape, jnp.float32)] * len(kept)
   out += [result(shape[1:], jnp.float32)] * len(state)
   # Two steps of hidden states: while some read one, others write the other.
   out.append(result((2, *shape[1:]), jnp.bfloat16))
   scratch = (
-    _wide(clusters.GROUPS, gates * clusters.COLUMNS, features),
+    _wide(clusters.GROUPS, columns, features),
     _wide(count, ROWS, size),
     _narrow(ROWS, clusters.FEATURES),
     plgpu.Barrier(num_arrivals=clusters.GROUPS),
     plgpu.Barrier(num_barriers=count),
   )
-  call = clusters.kernel(gated_forward, out, scratch, shape, interpret)
-  kernel, *bias = weights
+  grid = heads, rows, features
+  call = clusters.kernel(gated_forward, out, scratch, grid, interpret)
   # As [head, warpgroup, (gate, out), in].
   kernel = kernel.reshape(*kernel.shape[:3], -1, clusters.COLUMNS)
   kernel = kernel.transpose(0, 3, 1, 4, 2)
-  kernel = kernel.reshape(*kernel.shape[:2], gates * clusters.COLUMNS, features)
+  kernel = kernel.reshape(*kernel.shape[:2], columns, features)
   # After the last step nothing is forgotten.
   flags = [jnp.pad(leaf, ((0, 1), (0, 0))) for leaf in flags]
-  results = call(kernel, *bias, *state, *inputs, *flags)
-  results = [_varying.vary_as(inputs[0], leaf) for leaf in results[:-1]]
-  return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
+  results = call(kernel, bias, *state, inputs, *flags)
+  hidden, *results = (_varying.vary_as(inputs, leaf) for leaf in results[:-1])
+  return hidden, tuple(results[: len(kept)]), tuple(results[len(kept) :])
 
 
 @support.in_32_bits
 def pull(
   cell,
+  slots: tuple[int, ...],
   kernel: jax.Array,
-  before: Arrays,
-  inputs: Arrays,
-  recurrent: Arrays,
+  hidden: jax.Array,
+  kept: Arrays,
+  sums: jax.Array,
   flags: Arrays,
   d_hidden: jax.Array,
   d_state: Arrays,
-  slots: list[int],
   interpret,
-) -> tuple[Arrays, Arrays]:
+) -> tuple[jax.Array, Arrays]:
   """Runs the loop backward, as `gated_gpu.pull` does."""
-  shape, gates = inputs[0].shape, kernel.shape[1]
-  time, features = shape[0], shape[-1]
-  outputs = max(slots) + 1
+  heads, gates, features, _ = kernel.shape
+  time, rows, total = sums.shape
+  outputs, inputs = total // (heads * features), len(slots) - gates
   clusters.check(features, gates, features + outputs * clusters.FEATURES)
   count, size = clusters.in_parts(features)
-  counts = 1, len(before), len(inputs), gates, len(flags), 1, len(d_state)
-  counts = *counts, outputs
+  counts = 2, len(kept), 1, len(flags), 1, len(d_state), 1
 
   def gated_backward(*refs):
     *groups, d_first, rest = parts.split(refs, *counts, len(d_state))
-    (kernel_ref,), before_refs, input_refs, recurrent_refs = groups[:4]
-    flag_refs, d_hidden_refs, d_final_refs, output_refs = groups[4:]
+    (kernel_ref, hidden_ref), kept_refs, (sums_ref,), flag_refs = groups[:4]
+    (d_hidden_ref,), d_final_refs, (output_ref,) = groups[4:]
     weights, stream, staged, loaded, arrived, free, shared, everyone = rest
-    here = clusters.Here.of()
+    here = clusters.Here.of(heads, features)
     here.fetch(kernel_ref, weights, loaded)
 
     def publish(t, cotangents):
@@ -192,17 +191,18 @@ def pull(
 
       @pl.when(here.first)
       def _():
-        for slot, leaf in enumerate(output_refs):
-          to = leaf.at[(t, *here.owned)]
+        for slot in range(outputs):
+          to = output_ref.at[here.owned(t, part=slot)]
           plgpu.copy_smem_to_gmem(staged.at[slot], to)
         plgpu.wait_smem_to_gmem(0)
         plgpu.barrier_arrive(everyone)
 
     def copy(t, gate, part):
       """Begins to copy some features of one gate's cotangents of all blocks."""
-      columns = pl.ds(part * size, size)
-      place = output_refs[slots[gate - gates]].at[(t, *here.rows, columns)]
-      plgpu.copy_gmem_to_smem(place, stream.at[part], arrived.at[part])
+      place = here.others(t, part * size, size, part=slots[gate - gates])
+      plgpu.copy_gmem_to_smem(
+        output_ref.at[place], stream.at[part], arrived.at[part]
+      )
 
     def through(t, total):
       """The products with the cotangents of all blocks."""
@@ -233,21 +233,22 @@ def pull(
 
     def read(t):
       """What a step needs of main memory."""
-      read = here.place.read
+      place = here.place
       given = (
-        parts.as_computed(read(input_refs, t)),
-        parts.as_computed(read(recurrent_refs, t)),
-        parts.as_computed(read(before_refs, t)),
-        *parts.as_computed(read(d_hidden_refs, t)),
+        tuple(place.read(sums_ref, t, part=slot) for slot in range(outputs)),
+        tuple(place.read(leaf, t) for leaf in (hidden_ref, *kept_refs)),
+        place.read(d_hidden_ref, t),
       )
       return jax.tree.map(parts.in_layout, given)
 
     def step(number, carry):
       t, (d_new, given) = time - 1 - number, carry
-      inputs, products, state, d_hidden = given
+      given_sums, state, d_hidden = given
+      values = parts.from_sums(given_sums, slots)
+      values = tuple(values[:inputs]), tuple(values[inputs:])
       flag = here.place.flag(flag_refs, t)
-      _, saved = cell.forward(inputs, products, state)
-      d_new = d_new[0] + d_hidden.astype(jnp.float32), *d_new[1:]
+      _, saved = cell.forward(*values, state)
+      d_new = d_new[0] + d_hidden, *d_new[1:]
       d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_new)
       _, distinct = _gated_chunk.shared((*d_inputs, *d_recurrent))
       publish(t, distinct)
@@ -260,13 +261,14 @@ def pull(
       d_state = parts.forget(flag, (d_state[0] + total, *d_state[1:]))
       return jax.tree.map(parts.in_layout, d_state), given
 
-    last = parts.as_computed(here.place.read(d_final_refs))
+    last = tuple(here.place.read(leaf) for leaf in d_final_refs)
     last, _ = lax.fori_loop(0, time, step, (last, read(time - 1)))
-    here.place.write(d_first, last)
+    for leaf, value in zip(d_first, last):
+      here.place.write(leaf, value)
 
-  result = functools.partial(support.varying, inputs[0])
-  out = [result(shape, kernel.dtype)] * outputs
-  out += [result(shape[1:], jnp.float32)] * len(d_state)
+  result = functools.partial(support.varying, sums)
+  out = [result(sums.shape, jnp.bfloat16)]
+  out += [result(leaf.shape, jnp.float32) for leaf in d_state]
   scratch = (
     _wide(clusters.GROUPS, clusters.COLUMNS, gates * features),
     _wide(count, ROWS, size),
@@ -275,20 +277,19 @@ def pull(
     plgpu.Barrier(num_barriers=count),
     plgpu.Barrier(num_arrivals=clusters.GROUPS, num_barriers=count),
   )
-  call = clusters.kernel(gated_backward, out, scratch, shape, interpret)
+  grid = heads, rows, features
+  call = clusters.kernel(gated_backward, out, scratch, grid, interpret)
   # As [head, warpgroup, in, (gate, out)].
-  kernel = kernel.transpose(0, 3, 1, 2)
-  kernel = kernel.reshape(len(kernel), -1, clusters.COLUMNS, gates * features)
-  given = (*before, *inputs, *recurrent, *flags, d_hidden, *d_state)
-  results = call(kernel, *given)
-  results = [_varying.vary_as(inputs[0], leaf) for leaf in results]
-  d_gates = tuple(results[slot] for slot in slots)
-  return d_gates, tuple(results[outputs:])
+  kernel = kernel.transpose(0, 2, 1, 3)
+  kernel = kernel.reshape(heads, -1, clusters.COLUMNS, gates * features)
+  results = call(kernel, hidden, *kept, sums, *flags, d_hidden, *d_state)
+  d_sums, *d_state = (_varying.vary_as(sums, leaf) for leaf in results)
+  return d_sums, tuple(d_state)
 
 
 def _gates(total, gates):
   """The sums of each gate."""
-  return tuple(
+  return [
     lax.slice(total, (0, start), (ROWS, start + clusters.COLUMNS))
     for start in range(0, gates * clusters.COLUMNS, clusters.COLUMNS)
-  )
+  ]

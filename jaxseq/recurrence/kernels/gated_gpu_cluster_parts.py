@@ -46,31 +46,42 @@ class Here(NamedTuple):
     place: rows and features of this warpgroup.
     group: which of the block's it is.
     columns: its features among the block's.
-    rows: head and rows, of which other blocks have other features.
-    owned: head, rows and features of the block.
+    start: where the features of its head begin.
+    block: which of the cluster's blocks it is in.
   """
 
   place: parts.Place
   group: jax.Array
   columns: pl.Slice
-  rows: tuple
-  owned: tuple
+  start: jax.Array
+  block: jax.Array
 
   @classmethod
-  def of(cls):
+  def of(cls, heads: int, features: int):
     """By the place in the grid, the cluster and the block."""
     group, block = lax.axis_index("group"), lax.axis_index("block")
     rows = pl.ds(lax.axis_index("rows") * ROWS, ROWS)
-    rows = lax.axis_index("head"), rows
-    start = block * FEATURES
-    columns = pl.ds(start + group * COLUMNS, COLUMNS)
+    start = lax.axis_index("head") * features
+    own = pl.ds(start + block * FEATURES + group * COLUMNS, COLUMNS)
     return cls(
-      parts.Place(*rows, columns),
+      parts.Place(rows, own, heads * features),
       group,
       pl.ds(group * COLUMNS, COLUMNS),
-      rows,
-      (*rows, pl.ds(start, FEATURES)),
+      start,
+      block,
     )
+
+  def owned(self, *time, part: int = 0):
+    """Where the rows and features of the block are in an array."""
+    return self._at(time, part, self.block * FEATURES, FEATURES)
+
+  def others(self, time, first, count: int, part: int = 0):
+    """Where some features of the head are, which other blocks own."""
+    return self._at((time,), part, first, count)
+
+  def _at(self, time, part, first, count):
+    start = self.start + part * self.place.width + first
+    return *time, self.place.rows, pl.ds(start, count)
 
   @property
   def first(self):
@@ -82,10 +93,9 @@ class Here(NamedTuple):
 
     @pl.when(self.first)
     def _():
-      block = lax.axis_index("block")
       for group in range(GROUPS):
-        place = kernel.at[self.place.head, block * GROUPS + group]
-        plgpu.copy_gmem_to_smem(place, to.at[group], loaded)
+        place = lax.axis_index("head"), self.block * GROUPS + group
+        plgpu.copy_gmem_to_smem(kernel.at[place], to.at[group], loaded)
 
     plgpu.barrier_wait(loaded)
 
@@ -107,7 +117,7 @@ def check(features: int, gates: int, columns: int):
     raise NotImplementedError(support.sentence("gated", got, expected))
 
 
-def kernel(body, out, scratch, shape: tuple[int, ...], interpret):
+def kernel(body, out, scratch, shape: tuple[int, int, int], interpret):
   """`plgpu.kernel` on clusters.
 
   Args:
@@ -115,10 +125,10 @@ def kernel(body, out, scratch, shape: tuple[int, ...], interpret):
       block meet, and one where all blocks do.
     out: shapes of the results.
     scratch: of a block.
-    shape: (time, heads, rows, features).
+    shape: (heads, rows, features).
     interpret: of `plgpu.kernel`.
   """
-  _, heads, rows, features = shape
+  heads, rows, features = shape
   return plgpu.kernel(
     body,
     out_type=tuple(out),

@@ -1,13 +1,13 @@
 """Parts that the loops of a gated recurrence for Hopper share.
 
-Arrays are (time, heads, rows, features), states (heads, rows, features), with
-rows in multiples of 64. A warpgroup works on 64 rows of some features of one
-head, in the layout of the sums of tensor cores.
+Arrays are (time, rows, parts * heads * features), states (rows, heads *
+features), with rows in multiples of 64. A part is a gate, as products leave
+them side by side. A warpgroup works on 64 rows of some features of one head, in
+the layout of the sums of tensor cores.
 """
 
 from typing import NamedTuple
 
-import jax
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
@@ -19,26 +19,36 @@ _WGMMA = plgpu.Layout.WGMMA
 
 
 class Place(NamedTuple):
-  """What a warpgroup works on: rows and features of a head."""
+  """What a warpgroup works on.
 
-  head: jax.Array
+  Attributes:
+    rows: of all arrays.
+    columns: features, counted over all heads.
+    width: features of all heads, those of a part.
+  """
+
   rows: pl.Slice
   columns: pl.Slice
+  width: int
 
-  def read(self, leaves, *time):
-    """These rows and features of arrays, right from main memory."""
-    places = (leaf.at[(*time, *self)] for leaf in leaves)
-    return tuple(_load(place, _WGMMA) for place in places)
+  def at(self, *time, part: int = 0):
+    """Where these rows and features are in an array."""
+    start = self.columns.start + part * self.width
+    return *time, self.rows, pl.ds(start, self.columns.size)
 
-  def write(self, leaves, values, *time):
-    """Writes to these rows and features of arrays in main memory."""
-    for leaf, value in zip(leaves, values):
-      leaf[(*time, *self)] = value.astype(leaf.dtype)
+  def read(self, leaf, *time, part: int = 0):
+    """These rows and features in float32, right from main memory."""
+    return _computed(_load(leaf.at[self.at(*time, part=part)], _WGMMA))
 
-  def bias(self, leaf):
-    """A (features,) array over all rows."""
-    bias = _load(leaf.at[self.columns], _WGMMA.reduce(0))
-    return lax.broadcast_in_dim(bias, self._shape(), (1,))
+  def write(self, leaf, value, *time, part: int = 0):
+    """Writes to these rows and features of an array in main memory."""
+    leaf[self.at(*time, part=part)] = value.astype(leaf.dtype)
+
+  def biases(self, leaf):
+    """Those of each part over all rows; `leaf` is (parts, width)."""
+    layout = _WGMMA.reduce(0)
+    loaded = (_load(leaf.at[i, self.columns], layout) for i in _range(leaf))
+    return [lax.broadcast_in_dim(x, self._shape(), (1,)) for x in loaded]
 
   def flag(self, flags, t):
     """The flags of a step, if there are any, over all features."""
@@ -51,8 +61,47 @@ class Place(NamedTuple):
     return self.rows.size, self.columns.size
 
 
+def _range(leaf):
+  return range(leaf.shape[0])
+
+
 def _load(place, layout):
   return plgpu.load(place, layout=layout, optimized=False)
+
+
+def _computed(leaf):
+  """In float32, with the type of what a step returns.
+
+  What is read in a kernel varies over the devices of `jax.shard_map` as the
+  argument does, by its type, and what is computed does not.
+  """
+  return 1.0 * leaf.astype(jnp.float32)
+
+
+def owners(slots: tuple[int, ...]) -> dict[int, int]:
+  """The last of the places that share a slot: that of a state if there is one.
+
+  Args:
+    slots: for the inputs and then the products of a cell, which of the distinct
+      sums each belongs to.
+  """
+  return {slot: place for place, slot in enumerate(slots)}
+
+
+def with_biases(values, biases, slots: tuple[int, ...]):
+  """Inputs and products of a cell, each bias added to one of its slot."""
+  values = list(values)
+  for slot, place in owners(slots).items():
+    values[place] = values[place] + biases[slot]
+  return values
+
+
+def from_sums(sums, slots: tuple[int, ...]):
+  """Inputs and products of a cell that have these sums."""
+  values = [jnp.zeros_like(sums[0])] * len(slots)
+  for slot, place in owners(slots).items():
+    values[place] = sums[slot]
+  return values
 
 
 def smem(*shape: int, features: int):
@@ -75,15 +124,6 @@ def meet(barrier):
   """Waits for all warpgroups of the block."""
   plgpu.barrier_arrive(barrier)
   plgpu.barrier_wait(barrier)
-
-
-def as_computed(state):
-  """With the types of what a step returns.
-
-  What is read in a kernel varies over the devices of `jax.shard_map` as the
-  argument does, by its type, and what is computed does not.
-  """
-  return tuple(1.0 * leaf for leaf in state)
 
 
 def in_layout(leaf):

@@ -1,4 +1,4 @@
-"""Loops over chunks of a gated recurrence by kernels.
+"""Loops over chunks of a gated recurrence by the kernels of TPUs.
 
 The same functions as `run_loop` and `pull_loop` of `_gated_chunk`, whose
 derivatives are those of these loops.
@@ -11,9 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence.kernels import gated_slots
+from jaxseq.recurrence.kernels import gated_tpu
 from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
+
+# What the number of rows is a multiple of.
+_ROWS = 8
 
 
 class Weights(NamedTuple):
@@ -21,25 +26,6 @@ class Weights(NamedTuple):
 
   kernel: jax.Array
   bias: jax.Array | None
-
-
-def form(wide: jnp.dtype, operands: jnp.dtype) -> support.Form:
-  """The form in which kernels run here.
-
-  Args:
-    wide: dtype of states and gates.
-    operands: dtype of the operands of products.
-
-  Raises:
-    NotImplementedError: if there is none, with the reason.
-  """
-  found = support.form("gated", wide)
-  takes = [jnp.bfloat16] + [jnp.float32] * (found.chip == "tpu")
-  if operands not in takes:
-    names = " or ".join(jnp.dtype(each).name for each in takes)
-    got = f"dtype {operands} on a {found.chip.upper()}"
-    raise NotImplementedError(support.sentence("gated", got, names))
-  return found
 
 
 def run(
@@ -61,7 +47,7 @@ def pull(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(form, cell, dtype, weights, state, inputs, reset):
-  given = _in_blocks(form, weights, state, inputs, reset)
+  given = _in_blocks(weights, state, inputs, reset)
   (hidden,), final = _forward(form, cell, dtype, given)
   return _cut((hidden, final), state)
 
@@ -84,9 +70,9 @@ _run.defvjp(_run_forward, _run_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _pull(form, cell, weights, state, inputs, reset, d_hidden, d_state):
-  given = _in_blocks(form, weights, state, inputs, reset)
+  given = _in_blocks(weights, state, inputs, reset)
   before, _ = _forward(form, cell, None, given)
-  cotangents = _padded(form, (d_hidden, d_state))
+  cotangents = _padded((d_hidden, d_state))
   d_gates, d_state = _cut(
     _backward(form, cell, given, before, *cotangents), state
   )
@@ -118,110 +104,38 @@ _pull.defvjp(_pull_forward, _pull_backward)
 
 def _forward(form, cell, dtype, given):
   """Hidden states, or if `dtype` is None all before the steps; the last."""
-  weights, state, inputs, flags = given
   interpret = support.interpreter(form)
-  loops = _loops(form, weights[0].shape[-1])
-  return loops.run(cell, dtype, weights, state, inputs, flags, interpret)
+  return gated_tpu.run(cell, dtype, *given, interpret)
 
 
 def _backward(form, cell, given, before, d_hidden, d_state):
   """Cotangents of inputs and recurrent products, and of the first state."""
   weights, _, inputs, flags = given
-  gates = weights[0].shape[1]
-  slots = _slots(cell, len(inputs), gates, len(d_state))
+  slots = gated_slots.of(cell, len(inputs), weights[0].shape[1], len(d_state))
   last = flags, d_hidden, d_state, slots, support.interpreter(form)
-  loops = _loops(form, weights[0].shape[-1])
-  if form.chip == "tpu":
-    return loops.pull(cell, weights, before, inputs, *last)
-  recurrent = _recurrent(weights, before[0])
-  kernel = weights[0].swapaxes(2, 3)
-  return loops.pull(cell, kernel, before, inputs, recurrent, *last)
+  return gated_tpu.pull(cell, weights, before, inputs, *last)
 
 
-def _loops(form, features):
-  """The module of the loops."""
-  if form.chip == "tpu":
-    from jaxseq.recurrence.kernels import gated_tpu
-
-    return gated_tpu
-  from jaxseq.recurrence.kernels import gated_gpu
-  from jaxseq.recurrence.kernels import gated_gpu_cluster
-
-  return gated_gpu if features <= gated_gpu.WIDEST else gated_gpu_cluster
-
-
-def _multiples(form, features):
-  """What the numbers of rows and of features are multiples of."""
-  if form.chip == "tpu":
-    return 8, 1
-  loops = _loops(form, features)
-  return loops.ROWS, loops.width(features)
-
-
-def _recurrent(weights, hidden):
-  """R h + b of all steps, one array per gate."""
-  kernel, *biases = weights
-  time, heads, rows, features = hidden.shape
-  # Heads leading and one axis of rows, as compilers want them.
-  hidden = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * rows, features)
-  gates = []
-  for gate in range(kernel.shape[1]):
-    product = jnp.einsum(
-      "hni,hio->hno",
-      hidden.astype(kernel.dtype),
-      kernel[:, gate],
-      preferred_element_type=jnp.float32,
-    )
-    for bias in biases:
-      product += bias[:, gate, None]
-    product = product.reshape(heads, time, rows, features)
-    gates.append(jnp.moveaxis(product, 0, 1))
-  return tuple(gates)
-
-
-def _slots(cell, inputs, gates, states):
-  """Which of the distinct cotangents is that of each input and product."""
-  slots = []
-
-  def trace(*arguments):
-    _, saved = cell.forward(*arguments)
-    state = arguments[2]
-    d_inputs, d_recurrent, _ = cell.backward(saved, state, state)
-    slots[:], _ = _gated_chunk.shared((*d_inputs, *d_recurrent))
-
-  leaf = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-  jax.eval_shape(trace, *((leaf,) * count for count in (inputs, gates, states)))
-  return slots
-
-
-def _in_blocks(form, weights, state, inputs, reset):
+def _in_blocks(weights, state, inputs, reset):
   """In the layouts of the kernels: weights, state, inputs and flags."""
   kernel, bias = weights
   heads, features, gates, _ = kernel.shape
-  rows, columns = _multiples(form, features)
-  kernel = support.padded(jnp.moveaxis(kernel, 2, 1), 2, columns)
-  given = [support.padded(kernel, 3, columns)]
+  given = [jnp.moveaxis(kernel, 2, 1)]
   if bias is not None:
     bias = bias.reshape(gates, heads, features).astype(jnp.float32)
-    given.append(support.padded(jnp.moveaxis(bias, 0, 1), 2, columns))
+    given.append(jnp.moveaxis(bias, 0, 1))
   flags = ()
   if reset is not None:
-    flags = (support.padded(reset.astype(jnp.int32), 1, rows),)
-  return tuple(given), *_padded(form, (state, inputs)), flags
+    flags = (support.padded(reset.astype(jnp.int32), 1, _ROWS),)
+  return tuple(given), *_padded((state, inputs)), flags
 
 
-def _padded(form, tree):
-  """With rows and features in the multiples of the kernels."""
-
-  def leaf(x):
-    rows, columns = _multiples(form, x.shape[-1])
-    x = support.padded(x, x.ndim - 2, rows)
-    return support.padded(x, x.ndim - 1, columns)
-
-  return jax.tree.map(leaf, tree)
+def _padded(tree):
+  """With rows in the multiples of the kernels."""
+  return jax.tree.map(lambda x: support.padded(x, x.ndim - 2, _ROWS), tree)
 
 
 def _cut(tree, state):
-  """Rows and features that are there."""
-  _, rows, features = state[0].shape
-  return jax.tree.map(lambda leaf: leaf[..., :rows, :features], tree)
+  """Rows that are there."""
+  rows = state[0].shape[1]
+  return jax.tree.map(lambda leaf: leaf[..., :rows, :], tree)

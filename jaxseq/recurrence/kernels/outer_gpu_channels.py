@@ -15,7 +15,7 @@ Arrays, with features in multiples of 64 and time in multiples of `CHUNK`:
 
   q, k    [rows, time, groups * K]
   v       [rows, time, heads * V]
-  a       [rows, time, heads * K]
+  a       [rows, time, heads * A], channel d has that of number d modulo A
   facts   [rows, heads, chunks, F, C], see `Facts`
   lost    [rows, heads, chunks, C], not 0 where an output is undefined
   state   [rows, heads, K, V]
@@ -63,6 +63,7 @@ class Plan(NamedTuple):
     heads: of v.
     keys: K.
     values: V.
+    decays: A, which divides K.
     chunks: number of chunks.
     reset: whether there are resets: what is undefined is set aside then.
     form: of the kernel.
@@ -72,6 +73,7 @@ class Plan(NamedTuple):
   heads: int
   keys: int
   values: int
+  decays: int
   chunks: int
   reset: bool
   form: support.Form
@@ -207,6 +209,12 @@ def block(index) -> pl.Slice:
   return pl.ds(index * BLOCK, BLOCK)
 
 
+def decays_of(plan: Plan, head, keys) -> pl.Slice:
+  """The decays of a block of a head's keys."""
+  blocks = plan.decays // BLOCK
+  return block(head * blocks + lax.rem(keys, blocks))
+
+
 def states_kernel(plan, reverse, *refs):
   """All chunks of one row, head and block of keys."""
   k_ref, v_ref, a_ref, facts_ref, init_ref, *refs = refs
@@ -217,7 +225,7 @@ def states_kernel(plan, reverse, *refs):
   high, low, before, one, met, narrow, ready = refs
   row, head, keys = map(lax.axis_index, ("rows", "heads", "keys"))
   of_k = block(head * plan.groups // plan.heads * (plan.keys // BLOCK) + keys)
-  of_a = block(head * (plan.keys // BLOCK) + keys)
+  of_a = decays_of(plan, head, keys)
   values = range(plan.values // BLOCK)
 
   def fetch(step):
@@ -309,7 +317,7 @@ def outputs_kernel(plan, reverse, *refs):
   def of_block(j, scores):
     q_tile, k_tile = q_tiles.at[j], k_tiles.at[j]
     set_aside(plan, q_tile, k_tile)
-    a = load(a_ref.at[row, time, block(head * keys + j)])
+    a = load(a_ref.at[row, time, decays_of(plan, head, j)])
     split(log_decays(plan, a), high, low)
 
     def of_level(index, scores):

@@ -34,10 +34,12 @@ turned = outer_gpu_channels.turned
 write = outer_gpu_channels.write
 
 
-def _kernel(plan, *refs):
+def _kernel(plan, of_decays, *refs):
   """One chunk and block of keys of one row and head."""
   q_ref, k_ref, v_ref, a_ref, facts_ref, s_ref, g_ref, d_ref, *refs = refs
-  dq_ref, dk_ref, da_ref, q_tile, k_tile, *refs = refs
+  dq_ref, dk_ref, *refs = refs
+  da_ref = refs.pop(0) if of_decays else None
+  q_tile, k_tile, *refs = refs
   v_tiles, g_tiles, s_tiles, d_tiles, *refs = refs
   high, low, matrix, pairs, ready = refs
   names = "rows", "heads", "chunks", "keys"
@@ -45,7 +47,8 @@ def _kernel(plan, *refs):
   time = pl.ds(chunk * CHUNK, CHUNK)
   blocks, values = plan.keys // BLOCK, plan.values // BLOCK
   of_q = block(head * plan.groups // plan.heads * blocks + keys)
-  of_a = block(head * blocks + keys)
+  of_k = block(head * blocks + keys)
+  of_a = of_k if of_decays else outer_gpu_channels.decays_of(plan, head, keys)
   facts = facts_ref.at[row, head, chunk]
   parts = [(q_ref.at[row, time, of_q], q_tile)]
   parts += [(k_ref.at[row, time, of_q], k_tile)]
@@ -92,16 +95,17 @@ def _kernel(plan, *refs):
   )
   # What these tiles held is not needed any more.
   left, met = v_tiles.at[0], d_tiles.at[0]
-  write(left, leaving)
-  for i in range(values):
-    x, y = (load(z.at[i]).astype(jnp.float32) for z in (s_tiles, d_tiles))
-    write(s_tiles.at[i], x * y)
+  if of_decays:
+    write(left, leaving)
+    for i in range(values):
+      x, y = (load(z.at[i]).astype(jnp.float32) for z in (s_tiles, d_tiles))
+      write(s_tiles.at[i], x * y)
   own = lax.broadcast_in_dim(own, (CHUNK, BLOCK), [0])
   dq += own * load(k_tile).astype(jnp.float32)
   dk += own * load(q_tile).astype(jnp.float32)
 
   def of_level(index, carry):
-    dq, dk, d_sums = carry
+    dq, dk, *sums = carry
     level = outer_gpu_channels.Level.of(index)
     decays = jnp.exp2(summed(matrix, level.between(), high, low))
     x = jnp.where(level.later, load(q_tile), load(k_tile))
@@ -109,18 +113,22 @@ def _kernel(plan, *refs):
     zero = jnp.zeros((), jnp.bfloat16)
     write(matrix, jnp.where(level.across(), load(pairs), zero))
     d_x = product((matrix, met))
-    change = load(met).astype(jnp.float32) * d_x
-    d_sums += jnp.where(level.later, change, -change)
+    if of_decays:
+      change = load(met).astype(jnp.float32) * d_x
+      sums = [sums[0] + jnp.where(level.later, change, -change)]
     d_x = d_x * decays
     dq += jnp.where(level.later, d_x, 0.0)
     dk += jnp.where(level.later, 0.0, d_x)
-    return dq, dk, d_sums
+    return dq, dk, *sums
 
-  levels = outer_gpu_channels.LEVELS
-  dq, dk, d_sums = lax.fori_loop(0, levels, of_level, (dq, dk, d_sums))
+  levels, sums = outer_gpu_channels.LEVELS, (d_sums,) if of_decays else ()
+  dq, dk, *sums = lax.fori_loop(0, levels, of_level, (dq, dk, *sums))
   for x, ref, target in ((dq, dq_ref, q_tile), (dk, dk_ref, k_tile)):
     write(target, x)
-    plgpu.copy_smem_to_gmem(target, ref.at[row, time, of_a])
+    plgpu.copy_smem_to_gmem(target, ref.at[row, time, of_k])
+  if not of_decays:
+    plgpu.wait_smem_to_gmem(0)
+    return
 
   later, earlier = places()
   through = jnp.exp2(summed(matrix, later >= 0, high, low))
@@ -129,7 +137,7 @@ def _kernel(plan, *refs):
   states = product(*((matrix, turned(s_tiles.at[i])) for i in range(values)))
   alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
   da = jnp.where(alive, through * states, 0.0)
-  split(d_sums, high, low)
+  split(sums[0], high, low)
   da += summed(matrix, earlier >= later, high, low)
   write(matrix, jnp.where(earlier < later, 1.0, 0.0))
   da += product((matrix, left))
@@ -152,8 +160,10 @@ def backward(
   entering: jax.Array,
   g: jax.Array,
   leaving: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Cotangents of q and k, for each head, and of a.
+  *,
+  of_decays: bool,
+) -> tuple[jax.Array, ...]:
+  """Cotangents of q and k, for each head, and if asked of a.
 
   Args:
     plan: as in `outer_gpu_channels`.
@@ -165,19 +175,24 @@ def backward(
     entering: states that enter the chunks.
     g: cotangents of outputs, like v, 0 where those are undefined.
     leaving: cotangents of the states after the chunks.
+    of_decays: whether those of a are asked for; a has K channels then.
 
   Returns:
     Arrays [rows, time, heads * K] in the dtypes of q, k and a.
   """
   rows, heads = entering.shape[:2]
   values = plan.values // BLOCK
+  shape = *a.shape[:2], heads * plan.keys
   sizes = rows, heads, plan.chunks, plan.keys // BLOCK
   return outer_gpu_channels.call(
     plan,
     "outer_channels_backward",
-    functools.partial(_kernel, plan),
+    functools.partial(_kernel, plan, of_decays),
     dict(zip(("rows", "heads", "chunks", "keys"), sizes)),
-    [jax.ShapeDtypeStruct(a.shape, x.dtype) for x in (q, k, a)],
+    [
+      jax.ShapeDtypeStruct(shape, x.dtype)
+      for x in (q, k, *((a,) if of_decays else ()))
+    ],
     [
       *(tile(), tile(), tile(values), tile(values)),
       *(tile(values), tile(values), *(tile() for _ in range(4))),

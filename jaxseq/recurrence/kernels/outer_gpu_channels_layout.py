@@ -38,11 +38,13 @@ def forward(
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs.
 
+  Decays may be of fewer channels, a divisor of them in multiples of 64: channel
+  d has that of number d modulo these.
+
   Raises:
-    NotImplementedError: if the products are not of bfloat16, or of too many
-      features for the chip.
+    NotImplementedError: as `check`.
   """
-  _check(x)
+  check(x.v.dtype, *x.init.shape[2:])
   facts, plan = _facts(x), _plan(form, x)
   q, k, v, a, init = _blocks(x)
   entering, final, broken = outer_gpu_channels.states(
@@ -62,8 +64,13 @@ def backward(
   kept: Kept,
   g: jax.Array,
   d_final: jax.Array,
+  *,
+  of_decays: bool = True,
 ) -> outer_products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state."""
+  """Cotangents of the inputs from those of the outputs and the last state.
+
+  None of the decays unless asked: each channel has to have its own for that.
+  """
   plan, facts = _plan(form, x), kept.facts
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
@@ -79,13 +86,13 @@ def backward(
   dv = outer_gpu_channels.outputs(
     plan, q, k, g, a, facts, kept.lost, leaving, **back
   )
-  dq, dk, da = outer_gpu_channels_backward.backward(
-    plan, q, k, v, a, facts, kept.entering, g, leaving
+  dq, dk, *da = outer_gpu_channels_backward.backward(
+    plan, q, k, v, a, facts, kept.entering, g, leaving, of_decays=of_decays
   )
   return outer_products.Inputs(
     *(_of_groups(y, x.q.shape, x.v.shape[2]) for y in (dq, dk)),
     _heads(dv, x.v.shape),
-    _heads(da, x.decay.shape),
+    _heads(da[0], x.decay.shape) if da else None,
     _states(d_init, x.init.shape),
     None,
   )
@@ -100,16 +107,25 @@ def _of_groups(x, shape, heads):
   return shared.sum(3, dtype=jnp.float32).astype(x.dtype)
 
 
-def _check(x):
+def check(dtype: jnp.dtype, keys: int, values: int) -> None:
+  """Raises NotImplementedError unless there are kernels for such products.
+
+  They are of bfloat16, and of no more features than the chip has room for.
+
+  Args:
+    dtype: of the values.
+    keys: number of key channels.
+    values: number of a head's values.
+  """
+
   def refuse(got, expected):
     got = f"{got} on a GPU"
     sentence = support.sentence("outer_per_channel", got, expected)
     raise NotImplementedError(sentence)
 
   most_keys, most_values = outer_gpu_channels.MOST
-  keys, values = x.init.shape[2:]
-  if x.v.dtype != jnp.bfloat16:
-    refuse(f"dtype {x.v.dtype}", "bfloat16")
+  if dtype != jnp.bfloat16:
+    refuse(f"dtype {dtype}", "bfloat16")
   if keys > most_keys:
     refuse(f"dk {keys}", f"at most {most_keys}")
   if values > most_values:
@@ -117,10 +133,11 @@ def _check(x):
 
 
 def _plan(form, x):
-  keys, values = (size + -size % _B for size in x.init.shape[2:])
+  sizes = *x.init.shape[2:], x.decay.shape[3]
+  keys, values, decays = (size + -size % _B for size in sizes)
   chunks = math.ceil(x.v.shape[1] / _C)
   return outer_gpu_channels.Plan(
-    *(x.q.shape[2], x.v.shape[2], keys, values, chunks),
+    *(x.q.shape[2], x.v.shape[2], keys, values, decays, chunks),
     *(x.reset is not None, form),
   )
 

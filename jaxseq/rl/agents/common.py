@@ -1,13 +1,18 @@
 """Options, optimizer and reports that all agents have in common."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
+import copy
 import dataclasses
 import functools
 import math
 from typing import Any
+from typing import ClassVar
 from typing import Literal
+from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
@@ -20,6 +25,7 @@ from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
 Array = jax.Array
+C = TypeVar("C", bound="Config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +55,15 @@ class Config:
       continued by its value. If not, a cut counts as an end.
     skip_nonfinite: whether a step of the optimizer is left out that would make
       a number that is not finite, see `optimizers.step`.
+    traced: names of the fields that may be arrays of a program, see `override`.
   """
+
+  traced: ClassVar[tuple[str, ...]] = (
+    "learning_rate",
+    "max_grad_norm",
+    "adam_epsilon",
+    "gamma",
+  )
 
   env_id: str = "RepeatPreviousEasy"
   env_options: tuple[tuple[str, Any], ...] = ()
@@ -131,21 +145,63 @@ def start(
   return world, variables, key_run
 
 
-def make_train(
-  update: Callable[[Any, Any], tuple[Any, dict[str, Array]]],
-) -> Callable[[Any, Any, int], tuple[Any, dict[str, Array]]]:
-  """Returns `train(config, runner, num_updates)`: so many updates of an agent.
+def override(config: C, overrides: Mapping[str, Any] | None) -> C:
+  """Returns a configuration in which arrays stand for numbers.
 
-  It returns the state of the run after them, and the metrics of `update`
-  stacked along a leading axis. A program that has no more use for the old state
-  should give its buffers to the new one, or there are two replays:
+  A configuration is static: each other value is another program. One program
+  for many values, one after the other or by `jax.vmap` side by side, takes them
+  as arguments:
+
+      train = lambda runner, rate: ppo.train(
+        config, runner, config.num_updates, {"learning_rate": rate}
+      )
+      runners, metrics = jax.vmap(train)(runners, rates)
+
+  Args:
+    config: an agent's.
+    overrides: by name, () float values of some of the fields in
+      `config.traced`, which are not checked. None for none.
+
+  Returns:
+    What stands for the configuration within a program; it cannot be hashed.
+
+  Raises:
+    ValueError: a field is unknown, or cannot be traced, or is no scalar.
+  """
+  if not overrides:
+    return config
+  changed = copy.copy(config)
+  for name, value in overrides.items():
+    _validate.choice("overrides", name, config.traced)
+    value = jnp.asarray(value, jnp.float32)
+    if value.shape:
+      found = f"an array of shape {value.shape}"
+      raise _validate.error(
+        f"overrides: {name}", found, "a scalar: use jax.vmap"
+      )
+    object.__setattr__(changed, name, value)
+  return changed
+
+
+def make_train(
+  update: Callable[..., tuple[Any, dict[str, Array]]],
+) -> Callable[..., tuple[Any, dict[str, Array]]]:
+  """Returns `train(config, runner, num_updates, overrides=None)`.
+
+  It makes so many updates of an agent, and returns the state of the run after
+  them, and the metrics of `update` stacked along a leading axis. Numbers of the
+  configuration that other ones are to stand for are its `overrides`, see
+  `override`. A program that has no more use for the old state should give its
+  buffers to the new one, or there are two replays:
   `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
   """
 
   @functools.partial(jax.jit, static_argnums=(0, 2))
-  def train(config, runner, num_updates):
+  def train(config, runner, num_updates, overrides=None):
     return jax.lax.scan(
-      lambda runner, _: update(config, runner), runner, length=num_updates
+      lambda runner, _: update(config, runner, overrides),
+      runner,
+      length=num_updates,
     )
 
   return train

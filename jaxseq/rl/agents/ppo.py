@@ -6,7 +6,8 @@ static. A whole run is one program,
     runner = ppo.init(config, key)
     runner, metrics = ppo.train(config, runner, config.num_updates)
 
-or chunks of updates with logging and checkpoints between them.
+or chunks of updates with logging and checkpoints between them. Learning rates
+and coefficients may differ between runs of a program, see `common.override`.
 
 The loop is that of Lu et al., "Structured State Space Models for In-Context
 Reinforcement Learning", arXiv:2303.03982, with one addition: an episode that
@@ -14,8 +15,10 @@ is cut off by a time limit is bootstrapped from the value of its last
 observation. PPO is from Schulman et al., arXiv:1707.06347.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
+from typing import ClassVar
 from typing import NamedTuple
 
 import jax
@@ -62,6 +65,14 @@ class Config(common.Config):
       the rollout. All of the rollout at once if None.
     truncate_gradient: whether the gradient stops at the borders of segments.
   """
+
+  traced: ClassVar[tuple[str, ...]] = (
+    *common.Config.traced,
+    "gae_lambda",
+    "clip",
+    "value_coef",
+    "entropy_coef",
+  )
 
   rollout_length: int = 1024
   num_epochs: int = 30
@@ -171,9 +182,17 @@ def init(config: Config, key: Array) -> RunnerState:
 
 @functools.partial(jax.jit, static_argnums=0)
 def update(
-  config: Config, runner: RunnerState
+  config: Config,
+  runner: RunnerState,
+  overrides: Mapping[str, Array] | None = None,
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one rollout and learns from it.
+
+  Args:
+    config: the configuration.
+    runner: the state before the update.
+    overrides: numbers in place of those of the configuration, see
+      `common.override`.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
@@ -185,6 +204,7 @@ def update(
     UserError: (a ValueError) the devices of a mesh do not divide the number
       of the environments of a minibatch.
   """
+  config = common.override(config, overrides)
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   players = player(config)
@@ -215,7 +235,11 @@ def update(
     config, players.network, runner, batch, key_learn
   )
   if config.normalize_observation:
-    variables = normalization.observe(variables, transition.observation)
+    seen = normalization.observe(variables, transition.observation)
+    if config.skip_nonfinite:
+      skipped = metrics[optimizers.SKIPPED]
+      seen = normalization.unless_skipped(variables, seen, skipped)
+    variables = seen
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(transition)
   metrics["explained_variance"] = policy.explained_variance(

@@ -10,6 +10,7 @@ network. One learner plays all environments here, where the paper has many
 actors with an epsilon each: epsilon falls along a line instead.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -121,9 +122,17 @@ def init(config: Config, key: Array) -> RunnerState:
 
 @functools.partial(jax.jit, static_argnums=0)
 def update(
-  config: Config, runner: RunnerState
+  config: Config,
+  runner: RunnerState,
+  overrides: Mapping[str, Array] | None = None,
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one sequence in each environment, then learns from the replay.
+
+  Args:
+    config: the configuration.
+    runner: the state before the update.
+    overrides: numbers in place of those of the configuration, see
+      `common.override`.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
@@ -133,6 +142,7 @@ def update(
     minibatches, NaN before the first optimizer step; `epsilon` is that of this
     update; `env_steps` counts all steps so far.
   """
+  config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)
   epsilon = exploration(config, runner.num_updates)
   variables = _variables(runner.learned.params, epsilon, runner.statistics)
@@ -143,7 +153,11 @@ def update(
   learned, tree, metrics = _learn_if_ready(config, runner, replay, key_learn)
   statistics = runner.statistics
   if config.normalize_observation:
-    statistics = normalization.merge(statistics, transition.observation)
+    seen = normalization.merge(statistics, transition.observation)
+    if config.skip_nonfinite:
+      skipped = metrics[optimizers.SKIPPED]
+      seen = normalization.unless_skipped(statistics, seen, skipped)
+    statistics = seen
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(transition)
   metrics["epsilon"] = epsilon

@@ -15,6 +15,7 @@ from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
 from jaxseq.rl.replay import sum_tree
+from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
 
 Array = jax.Array
@@ -51,6 +52,7 @@ def learn(
     What has been learned, the priorities of the replay, and the
     metrics of `loss` and `grad_norm`, scalars, as means over the steps.
   """
+  form = flat_parameters.choose(optimizer, learned.params, learned.opt_state)
 
   def step(carry, inputs):
     learned, tree = carry
@@ -64,10 +66,12 @@ def learn(
     batch = sequences.take(replay, places)
     if not config.network.stack.dropout:
       key_dropout = None
-    arguments = learned.params, learned.target, batch, weight, key_dropout
+    params, target = form.unpack(learned.params), form.unpack(learned.target)
+    arguments = params, target, batch, weight, key_dropout
     gradients, (metrics, priority) = jax.grad(loss, argnums=2, has_aux=True)(
       config, network, *arguments
     )
+    gradients = form.pack(gradients)
     metrics["grad_norm"] = optax.tree.norm(gradients)
     params, opt_state, skipped = optimizers.step(
       optimizer,
@@ -93,8 +97,18 @@ def learn(
   shape = (2, config.num_minibatches)
   keys, keys_dropout = jax.random.split(key, shape)
   counts = num_steps + 1 + jnp.arange(config.num_minibatches)
-  (learned, tree), metrics = jax.lax.scan(
-    step, (learned, replay.priorities), (keys, keys_dropout, counts)
+  held = Learned(
+    form.pack(learned.params),
+    form.pack(learned.target),
+    form.pack_state(learned.opt_state),
+  )
+  (held, tree), metrics = jax.lax.scan(
+    step, (held, replay.priorities), (keys, keys_dropout, counts)
+  )
+  learned = Learned(
+    form.unpack(held.params),
+    form.unpack(held.target),
+    form.unpack_state(held.opt_state),
   )
   return learned, tree, optimizers.over_steps(metrics)
 

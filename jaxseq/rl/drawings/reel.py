@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.rl import rollout
+from jaxseq.rl import transcript
 from jaxseq.rl.envs import spaces
 
 
@@ -33,9 +34,15 @@ class Film:
     """Number of steps."""
     return len(self.taken.reward)
 
+  @property
+  def ended(self) -> bool:
+    """Whether the last step is that of the episode."""
+    return bool(self.taken.terminated[-1] | self.taken.truncated[-1])
+
   def seen(self, t: int) -> np.ndarray:
     """Returns what step t is taken with, without the previous action."""
-    return self.taken.observation[t][: spaces.flat_size(self.space)]
+    seen = transcript.flat(self.taken.observation)
+    return seen[t][: spaces.flat_size(self.space)]
 
   def choices(self, t: int) -> list[int]:
     """Returns what step t is taken with as integers, -1 for no choice at all.

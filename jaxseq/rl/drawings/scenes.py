@@ -59,22 +59,28 @@ def of(game: Any) -> Callable[..., None]:
   return _SCENES_OF_GYMNAX.get(game.name, timeline.draw)
 
 
-def frame(film: reel.Film, t: int) -> np.ndarray:
+def frame(film: reel.Film, t: int, every: int = 1) -> np.ndarray:
   """Returns step t of an episode as a picture.
 
   Above the drawing stand the game, the trial if there are several, and the
-  step; below it the action, its reward and the rewards so far, this one
+  step, of how many, and whether some are left out or the episode goes on after
+  the last one; below it the action, its reward and the rewards so far, this one
   included.
 
   Args:
     film: the episode.
     t: the step.
+    every: of so many steps the film shows one.
 
   Returns:
     (HEIGHT, WIDTH, 3) uint8.
   """
   canvas = paint.Canvas(WIDTH, HEIGHT)
-  place = f"step {t + 1}"
+  place = f"step {t + 1} of {film.length}"
+  if every > 1:
+    place += f", 1 of {every} shown"
+  if t + 1 == film.length and not film.ended:
+    place += ", cut here"
   if film.taken.trial is not None:
     place = f"trial {int(film.taken.trial[t]) + 1}, {place}"
   canvas.text((14, 18), film.title, 14, anchor="lm")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.rl.envs import adapters as adapters
   from jaxseq.rl.envs import atari as atari
   from jaxseq.rl.envs import atari_released as atari_released
   from jaxseq.rl.envs import autoencode as autoencode
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import count_recall as count_recall
   from jaxseq.rl.envs import decks as decks
   from jaxseq.rl.envs import for_gymnax as for_gymnax
+  from jaxseq.rl.envs import foreign as foreign
   from jaxseq.rl.envs import higher_lower as higher_lower
   from jaxseq.rl.envs import host as host
   from jaxseq.rl.envs import labyrinth as labyrinth

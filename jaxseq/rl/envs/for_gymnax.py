@@ -6,7 +6,9 @@ env = for_gymnax.ForGymnax(envs.make("RepeatPreviousEasy")[0])
 
 import dataclasses
 from typing import Any
+from typing import NoReturn
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,6 +48,13 @@ class ForGymnax:
     """The space of states."""
     return to_gymnax(self.env.state_space(params))
 
+  def observe(
+    self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree
+  ) -> PyTree:
+    """The observation of a state; key and action are gymnax's, and not used."""
+    del key, action
+    return self.env.observe(state, params)
+
   def get_obs(
     self, state: PyTree, params: PyTree = None, key: PyTree = None
   ) -> PyTree:
@@ -54,6 +63,32 @@ class ForGymnax:
     if params is None:
       params = self.env.default_params
     return self.env.observe(state, params)
+
+  def is_terminal(self, state: PyTree, params: PyTree) -> jax.Array:
+    """Whether the episode has ended by itself, () bool, by its older name."""
+    return self.env.is_terminated(state, params)
+
+  def discount(self, state: PyTree, params: PyTree) -> jax.Array:
+    """0 where the episode has ended by itself, else 1, () float32."""
+    return jnp.where(self.env.is_terminated(state, params), 0.0, 1.0)
+
+  @property
+  def supports_transition_gradients(self) -> bool:
+    """False: no gradient flows through the dynamics."""
+    return False
+
+  @property
+  def transition_gradients_enabled(self) -> bool:
+    """False, likewise."""
+    return False
+
+  def with_transition_gradients(self) -> NoReturn:
+    """Refuses gradients through the dynamics, as gymnax's discrete games do.
+
+    Raises:
+      ValueError: always.
+    """
+    raise ValueError(f"{self.env.name} does not support transition gradients")
 
 
 def to_gymnax(space: spaces.Space) -> Any:

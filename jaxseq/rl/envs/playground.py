@@ -13,31 +13,18 @@ import functools
 import math
 from typing import Any
 
-from flax import struct
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import batching
-from jaxseq.rl.envs import base
+from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 
 
-@struct.dataclass
-class State(base.EnvState):
-  """State of `Playground`.
-
-  Attributes, beside those of `base.EnvState`:
-    task_state: the task's state, physics and all.
-  """
-
-  task_state: PyTree
-
-
 @dataclasses.dataclass(frozen=True)
-class Playground(base.Environment):
+class Playground(foreign.Foreign):
   """A task of MuJoCo Playground as an environment that resets itself.
 
   Playground's own wrappers lose the last observation of an episode and start
@@ -75,40 +62,20 @@ class Playground(base.Environment):
     """The time limit."""
     return self.episode_length
 
-  def _step(self, key, state, action, params):
-    *played, reward, terminated, _ = self.step_env(key, state, action, params)
-    truncated = self.is_truncated(played[1], params)
-    done = terminated | truncated
-    after = jax.lax.cond(
-      batching.any_of_batch(done),
-      lambda: base.select(done, [*self.reset_env(key, params)], played),
-      lambda: played,
-    )
-    return base.outcome(*after, reward, terminated, truncated, played[0])
-
-  def step_env(
-    self, key: jax.Array, state: State, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, PyTree]]:
-    """Plays one step without time limit and reset, as gymnax names it.
-
-    The task's state holds a key of its own; the one given is not used.
-    """
-    spaces.check("action", self.action_space(params), action)
-    # A copy: tasks write into the dictionaries of the state they are given.
-    before = jax.tree.map(lambda x: x, state.task_state)
-    after = self.task.step(before, jnp.clip(action, -1, 1))
-    # As everywhere in gymnax, gradients do not flow through the dynamics.
-    observation, state = jax.lax.stop_gradient(
-      (_finite(after.obs), State(state.time + 1, after))
-    )
-    return observation, state, _finite(after.reward), after.done > 0, {}
-
-  def reset_env(
-    self, key: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, State]:
-    """Starts an episode, as gymnax names it."""
+  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns the first observation of an episode, and the task's state."""
     started = self.task.reset(key)
-    return started.obs, State(jnp.int32(0), started)
+    return started.obs, started
+
+  def play(
+    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
+  ) -> foreign.Played:
+    """Plays one step; the task's state holds a key of its own."""
+    # A copy: tasks write into the dictionaries of the state they are given.
+    before = jax.tree.map(lambda x: x, task_state)
+    after = self.task.step(before, jnp.clip(action, -1, 1))
+    shown, reward = _finite(after.obs), _finite(after.reward)
+    return foreign.Played(shown, after, reward, after.done > 0)
 
   @property
   def name(self) -> str:
@@ -149,7 +116,7 @@ def make(task: str, episode_length: int | None = None) -> Playground:
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
       f"Playground-{task} needs the package {error.name!r}, which is not"
-      " installed: pip install playground.",
+      " installed: pip install 'jaxseq[playground]'.",
       name=error.name,
     ) from error
   # What a task keeps must be arrays, also if a traced program makes it.

@@ -93,6 +93,25 @@ PLAYGROUND = """
 """.split()
 
 
+# The environments of other libraries, by the name in front of a slash; the
+# functions take the name behind it.
+LIBRARIES = _registry.Registry(
+  "library",
+  {
+    library: f"jaxseq.rl.envs.adapters.{module}:make"
+    for library, module in {
+      "brax": "brax_tasks",
+      "craftax": "craftax_worlds",
+      "gymnasium": "gymnasium_vectors",
+      "jaxmarl": "marl_views",
+      "navix": "navix_grids",
+      "popgym_arcade": "arcade_games",
+      "xminigrid": "xland_grids",
+    }.items()
+  },
+)
+
+
 def atari_id(game: str) -> str:
   """Returns the id of a game of Atari: "MsPacman-Atari" of "ms_pacman"."""
   return "".join(map(str.capitalize, game.split("_"))) + "-Atari"
@@ -187,7 +206,8 @@ def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
   Args:
     env_id: one of `names()`, such as "RepeatPreviousEasy", "Breakout-MinAtar"
       or "MsPacman-Atari", or any id that gymnax knows, such as
-      "MemoryChain-bsuite".
+      "MemoryChain-bsuite"; or that of another library behind its name, such as
+      "gymnasium/CartPole-v1", see `envs.adapters`.
     **options: passed on to the environment, in place of those of the id.
 
   Returns:
@@ -197,10 +217,14 @@ def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
     ValueError: if the id or an option is unknown, or an option is out of
       range.
   """
+  library, slash, name = str(env_id).partition("/")
   try:
-    if env_id not in ENVIRONMENTS:
+    if env_id in ENVIRONMENTS:
+      env = _make(env_id, **options)
+    elif slash:
+      env = LIBRARIES[library](name, **options)
+    else:
       return _make_of_gymnax(env_id, options)
-    env = _make(env_id, **options)
   except TypeError as error:
     raise ValueError(
       f"options: {env_id} does not take {sorted(options)}: {error}"

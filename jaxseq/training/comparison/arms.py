@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import importlib
 import pathlib
 import re
 from typing import Any
@@ -21,13 +22,16 @@ import ml_collections
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import configuration
+from jaxseq.training import early_stopping
 from jaxseq.training import finite
 from jaxseq.training import run_directory
+from jaxseq.training import scalars
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
 
 EMPTY = ml_collections.FrozenConfigDict()
 Mode = Literal["train", "evaluate"]
+Part = Literal["validation", "test", ""]
 
 _FREE = "may_change"
 
@@ -53,6 +57,8 @@ class Arms:
     chunks_per_checkpoint: chunks between two checkpoints.
     keep_checkpoints: how many of the newest checkpoints stay.
     tensorboard: whether to write event files as well.
+    hooks: functions that are called with each row of the log, such as those of
+      other loggers, as "package.module:name"; see `scalars.MetricWriter`.
     references: levels to draw as dashed lines in the plot, by label.
     on_nonfinite: what is done where a loss, a gradient or a parameter is not
       finite: "stop", "skip" or "ignore", see `training.finite`.
@@ -66,6 +72,7 @@ class Arms:
   chunks_per_checkpoint: int = 6
   keep_checkpoints: int = free(3)
   tensorboard: bool = free(True)
+  hooks: tuple[str, ...] = free(())
   references: Mapping[str, float] = free(EMPTY)
   on_nonfinite: finite.Action = free("stop")
   mesh: device_mesh.MeshConfig = free(device_mesh.MeshConfig())
@@ -89,6 +96,27 @@ class Arms:
         "keep_checkpoints",
       ),
     )
+    hooks(self)
+
+
+def hooks(config: Arms) -> list[scalars.Hook]:
+  """Returns the functions that a configuration's `hooks` name.
+
+  Raises:
+    ValueError: there is none of a name.
+  """
+  found = []
+  for path in config.hooks:
+    module, _, name = path.partition(":")
+    try:
+      hook = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+      expected = f'"package.module:name" of a function ({error})'
+      raise _validate.error("hooks", path, expected) from error
+    if not callable(hook):
+      raise _validate.error("hooks", path, "the name of a function")
+    found.append(hook)
+  return found
 
 
 class Program(Protocol):
@@ -101,6 +129,7 @@ class Program(Protocol):
     evaluate_every: chunks between two calls of `evaluate`, None where it is
       never called.
     losses: names of the metrics that must be finite.
+    rule: of early stopping; None where every seed is trained to the end.
   """
 
   num_updates: int
@@ -108,6 +137,7 @@ class Program(Protocol):
   update_axis: int | None
   evaluate_every: int | None
   losses: Sequence[str]
+  rule: early_stopping.Rule | None
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
@@ -138,6 +168,8 @@ class Arm(Protocol):
   Attributes:
     metric: that the progress bar shows, or names of several; the learning curve
       shows the first.
+    part: of the data that this metric is of: "validation", or "test" where
+      there is no validation part; "" where there are no parts.
     examples: number of examples of one step, for the speed.
     unit: what they are.
     stack: arms that have the same one, and not None, are trained side by side
@@ -145,6 +177,7 @@ class Arm(Protocol):
   """
 
   metric: str | tuple[str, ...]
+  part: Part
   examples: int
   unit: str
   stack: Hashable | None

@@ -30,7 +30,7 @@ def main(
   made: Mapping[str, arms.Arm],
   mode: str,
   *,
-  each: run.Each = lambda name, step, state: None,
+  each: run.Each = lambda name, step, state, report: None,
   **options: Any,
 ) -> run.Results:
   """Trains and measures, or only measures, and shows the results.
@@ -65,6 +65,7 @@ def finish(
   *,
   title: str,
   columns: Mapping[str, str],
+  subject: str | None = None,
   note: str = "",
   baselines: Mapping[str, Mapping[str, float]] | None = None,
   drawn: Collection[str] | None = None,
@@ -80,21 +81,26 @@ def finish(
 
   Args:
     config: the comparison.
-    directory: of the run; gets results.json and learning_curve.png.
+    directory: of the run; gets results.json, in which the columns of an arm
+      have mean, standard deviation and number of seeds under "spread", and
+      learning_curve.png.
     made: the arms by name.
     results: as from `run.train`.
     mode: "train" or "evaluate".
-    title: of table and plot.
+    title: of the table.
     columns: results in the table, to their headings; those that no arm has are
       left out.
+    subject: of the plot's title, which is that of the table if None.
     note: what the table's title tells besides.
     baselines: what is known without training, by label: results for the last
       rows of the table, and for results.json under "baselines".
     drawn: names of the arms to plot; all if None.
     levels: dashed lines of the plot, by label, beside those of the
-      configuration; the baselines' values of the plotted metric if None.
+      configuration; the baselines' values of the plotted metric if None. They
+      are of the part of the data that the curve is of.
     xlabel: of the plot.
-    ylabel: of the plot; the metric's heading in the table if None.
+    ylabel: name of the metric that is plotted; its heading in the table if
+      None. The plot tells the part of the data as well.
     smooth: see `plots.learning_curve`.
     failed: by arm and seed, what has failed, for results.json under
       "not_finite".
@@ -114,7 +120,10 @@ def finish(
   if mode != "train":
     show()
     return
-  written = dict(results)
+  written = {
+    name: {**result, "spread": _spread(result, columns)}
+    for name, result in results.items()
+  }
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
   if failed:
@@ -122,8 +131,10 @@ def finish(
   # Before the table is shown: nobody may be there to see it.
   files.write_json(directory / RESULTS, configuration.to_json(written))
   show()
-  metric = next(iter(made.values())).metric
-  metric = metric if isinstance(metric, str) else metric[0]
+  arm = next(iter(made.values()))
+  metric = arm.metric if isinstance(arm.metric, str) else arm.metric[0]
+  if arm.part == "test":
+    print("There is no validation part: the curve is of the test part.")
   if levels is None:
     levels = {
       label: values[metric]
@@ -139,11 +150,30 @@ def finish(
       if drawn is None or name in drawn
     },
     xlabel=xlabel,
-    ylabel=ylabel or columns.get(metric, metric),
-    title=title,
+    ylabel=_watched(arm.part, metric, ylabel, columns),
+    title=title if subject is None else subject,
     references={**levels, **config.references},
     smooth=smooth,
   )
+
+
+def _spread(result, columns):
+  """Returns mean, standard deviation and number of seeds of the columns."""
+  known = (column for column in columns if column in result)
+  return {
+    column: tables.spread(result[column])
+    for column in known
+    if isinstance(result[column], list)
+  }
+
+
+def _watched(part, metric, label, columns):
+  """Names the metric of a curve, and the part of the data that it is of."""
+  if label is None:
+    name = metric.removeprefix("valid_")
+    known = (columns[x] for x in (name, f"test_{name}") if x in columns)
+    label = next(known, name)
+  return f"{label}, {part} part" if part else label
 
 
 def draw(
@@ -178,11 +208,21 @@ def _show(config, directory, made, results, title, note, columns, baselines):
     ]
     rows.append([label, "-", *cells, "-"])
   unit = next(iter(made.values())).unit
+  measured = dict.fromkeys(x.get("variables", "") for x in results.values())
+  measured = " or ".join(filter(None, measured))
   tables.show(
     ["arm", "parameters", *columns.values(), f"{unit}/s"],
     rows,
     title="; ".join(
-      filter(None, (title, note, tables.over_seeds(config.num_seeds)))
+      filter(
+        None,
+        (
+          title,
+          note,
+          measured and f"variables: {measured}",
+          tables.over_seeds(config.num_seeds),
+        ),
+      )
     ),
   )
 

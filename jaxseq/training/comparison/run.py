@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+import jax
+
 from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
@@ -23,9 +25,9 @@ from jaxseq.training.comparison import stacked
 from jaxseq.training.devices import processes
 
 Results = dict[str, dict[str, Any]]
-# Called with the name of an arm, its step and the state of its seeds, once it
-# is measured; with several processes, on each.
-Each = Callable[[str, int, Any], None]
+# Called with the name of an arm, its step, the state of its seeds and what it
+# reports, once it is measured; with several processes, on each.
+Each = Callable[[str, int, Any, dict[str, Any]], None]
 
 
 class Failed(finite.NotFinite):
@@ -45,7 +47,7 @@ def train(
   config: arms.Arms,
   directory: pathlib.Path,
   made: Mapping[str, arms.Arm],
-  each: Each = lambda name, step, state: None,
+  each: Each = lambda name, step, state, report: None,
 ) -> Results:
   """Trains all arms from where they are, and measures them.
 
@@ -105,7 +107,8 @@ def _train(config, directory, names, made, each):
     if config.on_nonfinite == "skip":
       report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
     results[name] = finite.hide(report, lost, config.num_seeds)
-    each(name, program.num_updates * program.steps_per_update, part)
+    steps = _updates(program, part) * program.steps_per_update
+    each(name, steps, part, results[name])
   return results, failed
 
 
@@ -127,21 +130,23 @@ def train_program(
     label: in front of the progress bar.
 
   Returns:
-    The state after the last update, and what has failed of which arm.
+    The state after the last update, or with the variables that were best on
+    validation where there is early stopping; and what has failed of which arm.
 
   Raises:
     NotFinite: numbers of all seeds of all arms have become NaN or infinite.
   """
-  keep, tensorboard = config.keep_checkpoints, config.tensorboard
+  keep = config.keep_checkpoints
+  rows = {"tensorboard": config.tensorboard, "hooks": arms.hooks(config)}
   if len(directories) == 1:
     place = directories[0]
     checkpoints = checkpoint.Checkpointer(
       place / run_directory.CHECKPOINTS, keep=keep
     )
-    metrics = scalars.MetricWriter(place, tensorboard=tensorboard)
+    metrics = scalars.MetricWriter(place, **rows)
   else:
     checkpoints = stacked.Checkpointers(directories, keep=keep)
-    metrics = stacked.MetricWriters(directories, tensorboard=tensorboard)
+    metrics = stacked.MetricWriters(directories, **rows)
   guard = None
   if config.on_nonfinite != "ignore":
     guard = _guard(config, program, [place.name for place in directories])
@@ -165,7 +170,10 @@ def train_program(
         label=label,
       ),
       guard=guard,
+      rule=program.rule,
     )
+  if program.rule is not None:
+    state = program.rule.chosen(state)
   return state, {} if guard is None else guard.failed
 
 
@@ -173,7 +181,7 @@ def evaluate(
   config: arms.Arms,
   directory: pathlib.Path,
   made: Mapping[str, arms.Arm],
-  each: Each = lambda name, step, state: None,
+  each: Each = lambda name, step, state, report: None,
   names: Iterable[str] | None = None,
 ) -> Results:
   """Measures the newest checkpoints of arms.
@@ -200,17 +208,25 @@ def evaluate(
     report = made[name].report(program, state, directory / name, None)
     report = finite.hide(report, lost, config.num_seeds)
     results[name] = {"step": step, **report}
-    each(name, step, state)
+    each(name, step, state, results[name])
     # Freed before the next one is restored.
     del program, state
   return results
 
 
+def _updates(program, state):
+  """Returns how many updates have been made; early stopping makes fewer."""
+  if program.rule is None:
+    return program.num_updates
+  return int(jax.device_get(state.update).max())
+
+
 def _guard(config, program, names):
   """Returns what looks for numbers that are not finite in arms."""
   losses = () if config.on_nonfinite == "skip" else program.losses
+  stopped = None if program.rule is None else program.rule.stopped
   return finite.Guard(
-    names, config.num_seeds, program.trained, program.broken, losses
+    names, config.num_seeds, program.trained, program.broken, losses, stopped
   )
 
 
@@ -230,6 +246,8 @@ def restore(
   config: arms.Arms, directory: pathlib.Path, name: str, arm: arms.Arm
 ) -> tuple[int, PyTree]:
   """Returns the step and the state of an arm's newest checkpoint.
+
+  Where there is early stopping its variables are those best on validation.
 
   Args:
     config: the comparison.
@@ -252,7 +270,8 @@ def restore_program(
     found = checkpointer.restore(program.template())
   if found is None:
     raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
-  return found
+  step, state = found
+  return step, state if program.rule is None else program.rule.chosen(state)
 
 
 def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:

@@ -147,15 +147,13 @@ class MetricWriters(contextlib.ExitStack):
 
   Args:
     directories: of the arms.
-    tensorboard: whether event files are wanted.
+    **options: see `MetricWriter`.
   """
 
-  def __init__(
-    self, directories: Sequence[pathlib.Path], *, tensorboard: bool = True
-  ):
+  def __init__(self, directories: Sequence[pathlib.Path], **options: Any):
     super().__init__()
     self._all = [
-      self.enter_context(scalars.MetricWriter(path, tensorboard=tensorboard))
+      self.enter_context(scalars.MetricWriter(path, **options))
       for path in directories
     ]
 

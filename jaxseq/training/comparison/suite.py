@@ -1,11 +1,11 @@
 """Suites: the same arms compared on several tasks, one run after the other."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import math
 import pathlib
+import sys
 from typing import Any
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxseq.training import aggregates
 from jaxseq.training import configuration
 from jaxseq.training import files
+from jaxseq.training import finite
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import report
@@ -26,6 +27,8 @@ _AGGREGATES = {
   "mean": "mean",
   "optimality_gap": "optimality gap",
 }
+# The results of each arm, by name of the task; arms that failed are left out.
+Results = dict[str, run.Results]
 # The configuration and the arms of each task's run, by name of the task.
 Runs = Mapping[str, tuple[arms.Arms, Mapping[str, arms.Arm]]]
 
@@ -50,8 +53,11 @@ def run_all(
   experiment: str,
   each: Callable[[str, str, Any], None] = lambda task, name, state: None,
   done: Callable[[str, run.Results], None] = lambda task, results: None,
-) -> dict[str, run.Results]:
+) -> tuple[Results, finite.Failed]:
   """Trains the runs that are not finished, or evaluates all.
+
+  Where numbers of a task become NaN or infinite the others go on. Such a task
+  is not finished: it is tried again with the next call.
 
   Args:
     directory: of the suite; each run has the sub-directory of its task.
@@ -62,43 +68,99 @@ def run_all(
     done: called with task and results once a run has been trained.
 
   Returns:
-    For each task the results of each arm, as JSON holds them.
+    For each task the results of each arm, as JSON holds them; and by
+    "TASK/ARM" and seed what has failed, for `check`.
   """
-  results = {}
+  results, failed = {}, {}
   for index, (task, (config, made)) in enumerate(runs.items()):
     place = arms.open_directory(directory / task, config, experiment, mode)
 
-    def show(name, step, state, task=task):
-      del step
+    def show(name, step, state, report, task=task):
+      del step, report
       each(task, name, state)
 
     finished = report.read(place)
     if mode == "evaluate":
-      found = run.evaluate(config, place, made, show, names=made)
+      found, wrong = _evaluate(config, place, made, show)
       results[task] = configuration.to_json(found)
     elif finished is not None:
-      results[task] = finished
+      results[task], wrong = finished, {}
     else:
       if processes.is_first():
         print(f"{task} ({index + 1} of {len(runs)})", flush=True)
-      found = configuration.to_json(run.train(config, place, made, show))
+      found, wrong = _train(config, place, made, show)
+      found = configuration.to_json(found)
       results[task] = found
-      if processes.is_first():
+      if processes.is_first() and not wrong:
         files.write_json(place / report.RESULTS, found)
       done(task, found)
-  return results
+    failed |= {f"{task}/{arm}": seeds for arm, seeds in wrong.items()}
+  return results, failed
+
+
+def _train(config, place, made, show):
+  """Returns the results of a run, and what has failed of which arm."""
+  try:
+    return run.train(config, place, made, show), {}
+  except run.Failed as error:
+    if processes.is_first():
+      for sentence in finite.sentences(error.failed):
+        print(f"warning: {sentence}; other tasks go on", file=sys.stderr)
+    return error.results, error.failed
+
+
+def _evaluate(config, place, made, show):
+  """As `_train`, of the newest checkpoints."""
+  results, failed = {}, {}
+  for name in made:
+    try:
+      results |= run.evaluate(config, place, made, show, names=[name])
+    except finite.NotFinite as error:
+      failed |= error.failed
+  return results, failed
+
+
+def check(failed: finite.Failed) -> None:
+  """Ends a suite of which something has failed, once it has been shown.
+
+  Raises:
+    NotFinite: something has failed.
+  """
+  if failed:
+    raise finite.NotFinite(failed)
+
+
+def values(
+  config: arms.Arms, results: run.Results, arm: str, name: str
+) -> list[float]:
+  """Returns what an arm reports over seeds; NaN of an arm that failed."""
+  if arm not in results:
+    return [math.nan] * config.num_seeds
+  return [float(value) for value in results[arm][name]]
 
 
 def show(
   config: arms.Arms,
-  tasks: Iterable[str],
+  results: Results,
   cell: Callable[[str, str], str],
   title: str,
 ) -> None:
-  """Prints a table of what `cell` tells of a task (the rows) and an arm."""
-  rows = [[task, *(cell(task, arm) for arm in config.arms)] for task in tasks]
+  """Prints a table of what `cell` tells of a task (the rows) and an arm.
+
+  An arm that has failed in a task has a dash there.
+  """
+  rows = [
+    [task, *(cell(task, arm) if arm in found else "-" for arm in config.arms)]
+    for task, found in results.items()
+  ]
   tables.show(["environment", *config.arms], rows, title=title)
   print()
+
+
+def _interval(ends):
+  if not np.isfinite(ends[0]):
+    return "-"
+  return "{:.3f} [{:.3f}, {:.3f}]".format(*ends)
 
 
 def show_aggregates(
@@ -121,9 +183,6 @@ def show_aggregates(
     label: {arm: values[name] for arm, values in found.items()}
     for name, label in _AGGREGATES.items()
   }
-  rows = [
-    [arm, *("{:.3f} [{:.3f}, {:.3f}]".format(*x[arm]) for x in ours.values())]
-    for arm in scores
-  ]
+  rows = [[arm, *(_interval(x[arm]) for x in ours.values())] for arm in scores]
   tables.show(["arm", *ours], rows, title=title)
   return ours

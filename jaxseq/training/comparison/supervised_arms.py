@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import pathlib
 from typing import Any
+from typing import Literal
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import early_stopping
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
@@ -32,16 +34,21 @@ class Supervised(arms.Arms):
   Attributes:
     num_updates: of each run.
     chunks_per_evaluation: chunks between two evaluations.
+    early_stopping: evaluations without improvement on the validation part after
+      which a seed stops, and what is measured are its variables that were best
+      there; 0 trains to the end, and measures the last.
   """
 
   _: dataclasses.KW_ONLY
   num_updates: int = 1000
   updates_per_chunk: int = 50
   chunks_per_evaluation: int = 2
+  early_stopping: int = 0
 
   def __post_init__(self):
     super().__post_init__()
     _validate.fields(self, positive=("num_updates", "chunks_per_evaluation"))
+    _validate.integer("early_stopping", self.early_stopping, 0)
 
 
 class Program(seed_program.SeedProgram):
@@ -74,11 +81,18 @@ class Program(seed_program.SeedProgram):
       copies=len(group),
     )
     self.evaluate_every = config.chunks_per_evaluation
+    if config.early_stopping:
+      self.rule = first.rule(config.early_stopping)
     self._group = group
-    self._compiled = self.compile(first.problem.evaluate, shared=1)
+    self._validate = self.compile(first.problem.validate, shared=1)
+    self._evaluate = self._validate
+    functions = first.problem.evaluate, first.problem.validate
+    # Without a validation part both are measured on the same.
+    if first.part == "validation" and functions[0] != functions[1]:
+      self._evaluate = self.compile(first.problem.evaluate, shared=1)
 
   @functools.cached_property
-  def _test_data(self):
+  def _measured_data(self):
     """The data of evaluations, which are of one arm at a time."""
     if len(self._group) == 1:
       return self._data[0]
@@ -87,20 +101,45 @@ class Program(seed_program.SeedProgram):
   def init(self) -> supervised.State:
     """Returns the states of all seeds, of arm after arm."""
     state = super().init()
-    if len(self._group) == 1:
-      return state
-    return stacked.tile(state, [arm.problem.carry for arm in self._group])
+    if len(self._group) > 1:
+      state = stacked.tile(state, [arm.problem.carry for arm in self._group])
+    return state if self.rule is None else self.rule.initial(state)
+
+  def template(self) -> supervised.State:
+    """Returns the shapes of all seeds' states, placed as they are trained."""
+    shapes = super().template()
+    return shapes if self.rule is None else self.rule.template(shapes)
+
+  def chunk(
+    self, state: supervised.State, count: int
+  ) -> tuple[supervised.State, PyTree]:
+    """Makes a number of updates of all seeds; the states are donated."""
+    best = state.best
+    state, metrics = super().chunk(state._replace(best=None), count)
+    return state._replace(best=best), metrics
+
+  def broken(self, state: supervised.State) -> jax.Array:
+    """Returns `finite.flags` of the variables of all seeds (runs, leaves)."""
+    return super().broken(state._replace(best=None))
 
   def evaluate(self, state: supervised.State) -> Any:
-    """Returns the problem's metrics on data that is never trained on.
+    """Returns the metrics by which training is watched, of `Problem.validate`.
 
     Args:
       state: of all arms, or of one of them.
     """
+    metrics = self._measure(self._validate, state)
+    return {k: x for k, x in metrics.items() if k != supervised.TALLIES}
+
+  def test(self, state: supervised.State) -> Any:
+    """Returns the metrics of what has been trained, of `Problem.evaluate`."""
+    return self._measure(self._evaluate, state)
+
+  def _measure(self, compiled, state):
     # Arm by arm: evaluations take more memory than updates.
     count = state.update.shape[0] // self.config.num_seeds
     parts = [
-      jax.device_get(self._compiled(part, self._test_data))
+      jax.device_get(compiled(part, self._measured_data))
       for part in stacked.split(state.variables, count)
     ]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -130,13 +169,17 @@ class Arm:
     problem: what to train.
     optimizer: how.
     metric: name of the metric that the progress bar and the plot show; one of
-      those that `problem.evaluate` returns.
+      those that `problem.validate` returns.
     examples: number of examples, or tokens, of one update, for the speed.
     unit: what they are.
     stack: arms that have the same one, and not None, are trained side by side
       as one program, unless there is a mesh. Their problems and optimisers must
       differ in `problem.carry` alone.
     more: what the arm reports beside its metrics; nothing if None.
+    part: of the data that `metric` is of, see `arms.Arm`.
+    better: whether higher or lower is better; None if neither is.
+    figures: from the `supervised.TALLIES` of `problem.evaluate`, with an axis
+      of seeds in front, to results; None without tallies.
   """
 
   problem: supervised.Problem
@@ -146,6 +189,29 @@ class Arm:
   unit: str = "examples"
   stack: Hashable | None = None
   more: More | None = None
+  part: arms.Part = "test"
+  better: Literal["higher", "lower"] | None = None
+  figures: Callable[[Any], dict[str, Any]] | None = None
+
+  def rule(self, patience: int) -> early_stopping.Rule:
+    """Returns the rule of early stopping after so many evaluations.
+
+    Raises:
+      ValueError: the arm has no validation part, or its metric no direction.
+    """
+    if self.part != "validation":
+      raise _validate.error(
+        "early_stopping",
+        patience,
+        "0, as there is no validation part that could tell",
+      )
+    if self.better is None:
+      raise _validate.error(
+        "early_stopping",
+        patience,
+        f"0, as neither a higher nor a lower {self.metric} is better",
+      )
+    return early_stopping.Rule(self.metric, self.better == "higher", patience)
 
   def program(
     self, config: Supervised, beside: Sequence["Arm"] = ()
@@ -165,20 +231,34 @@ class Arm:
     Returns:
       "seconds", compilation included, if it was trained here, of arms side by
       side those of all together; "parameters" of a seed; "updates_per_second",
-      the median over chunks; what `more` returns; and the metrics of
-      `problem.evaluate`, a list over seeds each.
+      the median over chunks; what `more` returns; the metrics of
+      `problem.evaluate`, a list over seeds each; and which "variables" these
+      are of, if of the best with "best_update", their update for each seed.
     """
     more = {}
     if self.more is not None:
       trained = seconds is not None
       more = self.more(program, state.variables, directory, trained)
+    tested = dict(program.test(state))
+    tallies = tested.pop(supervised.TALLIES, None)
+    if self.figures is not None:
+      more |= self.figures(tallies)
     return {
       **({} if seconds is None else {"seconds": seconds}),
       "parameters": num_parameters(state.variables["params"]),
       "updates_per_second": curves.speed(directory),
-      **_lists(program.evaluate(state)),
+      **_lists(tested),
       **more,
+      **_measured(state),
     }
+
+
+def _measured(state):
+  """Says which variables of a state are measured."""
+  if state.best is None:
+    return {"variables": "last"}
+  update = jax.device_get(state.best.update)
+  return {"variables": "best on validation", "best_update": update.tolist()}
 
 
 def _lists(tree):

@@ -50,7 +50,9 @@ def test_what_is_learned_is_there_with_test_data():
     assert seen[f"dci_{name}"] == pytest.approx(1.0, abs=1e-6), name
   expected = metrics.sap_discrete(codes, factors, codes, factors)
   assert seen["sap_discrete"] == expected
-  assert all(isinstance(value, float) for value in seen.values())
+  assert isinstance(seen["active_codes"], int)
+  scores = {k: value for k, value in seen.items() if k != "active_codes"}
+  assert all(isinstance(value, float) for value in scores.values())
 
 
 _FACTORS = cases.grid((2, 2))
@@ -124,8 +126,19 @@ def test_arrays_are_all_that_it_needs():
   assert done.stdout == "set()\n", done.stderr
 
 
-def test_codes_that_do_not_vary_are_no_error():
-  seen = metrics.summary(np.ones((4, 2)), _FACTORS, votes=10)
+@pytest.mark.parametrize("size", [0.0, 0.01])
+def test_codes_that_say_nothing_win_nothing(size):
+  # Not at all, or less than counts as active.
+  noise = np.random.default_rng(0).normal(size=(4, 2))
+  seen = metrics.summary(1 + size * noise, _FACTORS, votes=10)
   undefined = {name for name, value in seen.items() if np.isnan(value)}
-  assert undefined == {"irs", "gaussian_tc", "gaussian_wasserstein"}
-  assert seen["mig"] == seen["factor_vae"] == seen["active_codes"] == 0
+  independence = {"gaussian_tc", "gaussian_wasserstein", "pairwise_information"}
+  assert undefined == {"irs", "modularity", "modularity_active"} | independence
+  assert seen["active_codes"] == 0
+  if not size:
+    assert seen["mig"] == seen["factor_vae"] == 0
+  # One that says something is independent of nothing else.
+  one = np.stack([np.arange(4.0), np.ones(4)], axis=1)
+  seen = metrics.summary(one, _FACTORS, votes=10)
+  undefined = {name for name, value in seen.items() if np.isnan(value)}
+  assert undefined == independence

@@ -13,8 +13,10 @@ from jaxseq.mixers import elman
 from jaxseq.mixers import gru
 from jaxseq.mixers import lstm
 from jaxseq.mixers import slstm
+from jaxseq.recurrence import _gated_chunk
 from jaxseq.recurrence import kernels
 from jaxseq.recurrence import reference
+from jaxseq.recurrence.kernels import gated_slots
 from jaxseq.recurrence.kernels import gated_tpu
 
 
@@ -169,6 +171,8 @@ def test_bfloat16(x64, name):
   _check(name, dtype=jnp.bfloat16, tolerance=1e-2)
 
 
+# As there, and what gates are made of, numbers up to 8, is rounded as well.
+ON_HOPPER = 2e-2
 _on_hopper = pytest.mark.skipif(
   jax.__version_info__ < (0, 11), reason="needs jax 0.11"
 )
@@ -189,8 +193,68 @@ _on_hopper = pytest.mark.skipif(
   ],
 )
 def test_on_hopper(x64, name, sizes):
-  # As in `test_bfloat16`.
-  _check(name, chip="gpu", dtype=jnp.bfloat16, tolerance=1e-2, **sizes)
+  _check(name, chip="gpu", dtype=jnp.bfloat16, tolerance=ON_HOPPER, **sizes)
+
+
+@_on_hopper
+@pytest.mark.slow
+def test_projected_inputs_on_hopper(x64):
+  """As where each device has some of the heads: in float32."""
+  from jaxseq.recurrence.kernels import gated_gpu_scan
+
+  params, state, x = _arguments("gru", time=4)
+  x = jnp.einsum("tbi,igo->tbgo", x, params.input_kernel)
+  given = params._replace(input_kernel=None), state, x.reshape(4, 3, -1)
+  loop = functools.partial(recurrence.gated_scan, gru._CELL)
+  exact = _everything(loop, *given)
+  params, state, x = jax.tree.map(lambda a: a.astype(jnp.float32), given)
+  with jax.enable_x64(False), kernels.interpret("gpu"):
+    form = _gated_chunk.Form(
+      *(3, jnp.bfloat16, jnp.bfloat16, False),
+      gated_slots.form(jnp.float32, jnp.bfloat16),
+    )
+
+    def scan(*arguments):
+      return gated_gpu_scan.scan(gru._CELL, form, *arguments, None)
+
+    got = _everything(scan, params, state, x)
+  assert got[0][2].dtype == jnp.float32
+  assert max(_errors(got, exact)) < ON_HOPPER
+
+
+@_on_hopper
+@pytest.mark.slow
+def test_second_derivatives_on_hopper(x64):
+  """Those of the loop of bfloat16, by other kernels on the way there."""
+  arguments = jax.tree.map(
+    lambda a: a.astype(jnp.float32), _arguments("lstm", time=4, heads=1)
+  )
+  params, state, x = arguments
+  reset = _reset(4, 3)
+
+  def second(**how):
+    def loss(*arguments):
+      hidden, _ = recurrence.gated_scan(
+        lstm._CELL, *arguments, reset=reset, **how
+      )
+      return jnp.sum(hidden.astype(jnp.float32) ** 2)
+
+    def norm(*arguments):
+      grads = jax.grad(loss, argnums=(0, 1, 2))(*arguments)
+      return sum(
+        jnp.sum(leaf.astype(jnp.float32) ** 2)
+        for leaf in jax.tree.leaves(grads)
+      )
+
+    grad = jax.jit(jax.grad(norm, argnums=(0, 1, 2)))
+    return jax.device_get(grad(params, state, x.astype(jnp.bfloat16)))
+
+  with jax.enable_x64(False):
+    expected = second(method="sequential")
+    with kernels.interpret("gpu"):
+      got = second(method="pallas")
+  # Both are of bfloat16: twice what separates one of them from float64.
+  assert max(_errors(got, jax.tree.map(np.float64, expected))) < 2 * ON_HOPPER
 
 
 @pytest.mark.slow

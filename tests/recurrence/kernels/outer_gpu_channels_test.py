@@ -211,33 +211,6 @@ def test_mapped_over_batch_axes():
   )
 
 
-@pytest.mark.slow
-def test_lightnet_runs_on_the_kernels():
-  rng = np.random.default_rng(0)
-  q, logits, k = rng.normal(size=(3, 2, 70, 8))
-  arguments = [q, logits, k, rng.normal(size=(2, 70, 5))]
-  arguments = [jnp.asarray(x, jnp.bfloat16) for x in arguments]
-  reset = rng.uniform(size=(2, 70)) < 0.1
-  weights = rng.normal(size=(2, 70, 5))
-
-  def slope(scan, arguments):
-    def loss(arguments):
-      o, state = scan(*arguments, reset=reset)
-      return jnp.sum(o * weights.astype(o.dtype)), (o, *state)
-
-    (_, values), grads = jax.value_and_grad(loss, has_aux=True)(arguments)
-    return values, grads
-
-  scan = functools.partial(recurrence.softmax_outer_scan, method="pallas")
-  got = jax.jit(functools.partial(slope, scan))(arguments)
-  with jax.enable_x64(True):
-    wide = [np.asarray(x, np.float64) for x in arguments]
-    expected = slope(reference.softmax_outer_scan, wide)
-    expected = jax.tree.map(np.asarray, expected)
-  for part, exact, tolerance in zip(got, expected, (4e-3, 8e-3)):
-    assert_near(part, exact, tolerance)
-
-
 def test_what_the_kernel_does_not_take_is_said():
   def refused(shape, what, narrowed=True):
     arguments = outer_test.as_float32(shape.problem("vector"))

@@ -74,6 +74,14 @@ def outer_channels(x, B, v):
   )[0]
 
 
+def averages(x, B, v):
+  """Keys of B, values of x, logits of v."""
+  x, k = (y.astype(jnp.bfloat16) for y in (x, B))
+  return recurrence.softmax_outer_scan(
+    k, v[..., :2], k, x, reset=v[..., 0] > 0, method="pallas"
+  )[0]
+
+
 def lti(x, B, v):
   """In 128 elements with 32 inputs, for one kernel on a GPU."""
   del B, v
@@ -97,6 +105,7 @@ def test_rows_with_segments_of_time_lower_with_checked_types(scan):
     pytest.param(lti, marks=pytest.mark.slow),
     outer,
     pytest.param(outer_channels, marks=pytest.mark.slow),
+    pytest.param(averages, marks=pytest.mark.slow),
   ],
 )
 @pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])

@@ -4,6 +4,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxseq import mixers
@@ -14,6 +15,7 @@ from jaxseq.rl import q_networks
 from jaxseq.rl.agents import r2d2
 from jaxseq.rl.agents import r2d2_loss
 from jaxseq.rl.replay import sequences
+from jaxseq.training.devices import device_mesh
 from tests.rl import toy
 
 toy.register(
@@ -236,6 +238,24 @@ def test_values_of_reward_for_ever(bootstrap):
   # sqrt(6) - 1 + 0.005 on the network's scale, for example.
   scaled = np.sqrt(expected + 1) - 1 + 1e-3 * expected
   np.testing.assert_allclose(metrics["q_value"][-20:].mean(), scaled, rtol=0.05)
+
+
+@pytest.mark.slow
+def test_vectors_learn_as_arrays_do(monkeypatch):
+  """As on one GPU; of one step, as Adam makes much of gradients that are 0."""
+  config = small("s5", learning_starts=4, num_minibatches=1)
+  runner = r2d2.init(config, jax.random.key(0))
+  learned = []
+  for whether in (False, True):
+    monkeypatch.setattr(device_mesh, "on_one_gpu", lambda on=whether: on)
+    update = jax.jit(functools.partial(r2d2.update.__wrapped__, config))
+    learned.append(update(runner)[0].learned)
+  arrays, vectors = learned
+  moments = [leaf for leaf in jax.tree.leaves(arrays.opt_state) if leaf.ndim]
+  assert optax.tree.norm(moments) > 0
+  toy.equal(vectors.target, arrays.target, rtol=0, atol=0)
+  # The global norm is summed up in another order.
+  toy.equal(vectors.opt_state, arrays.opt_state, rtol=1e-5, atol=1e-8)
 
 
 # What the next two tests run.

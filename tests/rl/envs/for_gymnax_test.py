@@ -43,6 +43,10 @@ def test_spaces_are_gymnax_spaces(made):
   stepped = env.step(key, state, action, params)
   again = env.get_obs(stepped[1], params)
   jax.tree.map(np.testing.assert_array_equal, stepped[0], again)
+  again = env.observe(key, stepped[1], action, params)
+  jax.tree.map(np.testing.assert_array_equal, stepped[0], again)
+  over = env.is_terminal(stepped[1], params)
+  assert env.discount(stepped[1], params) == 1 - int(over)
 
 
 def test_one_environment_of_gymnasium(made):
@@ -83,6 +87,16 @@ def test_the_number_of_actions_needs_one_choice():
     ValueError, match="num_actions of MineSweeper: got MultiDiscrete"
   ):
     _ = env.num_actions
+
+
+def test_gradients_through_the_dynamics_are_refused(made):
+  env, _ = made
+  assert not env.supports_transition_gradients
+  assert not env.transition_gradients_enabled
+  with pytest.raises(ValueError, match=f"{env.name} .* transition gradients"):
+    env.with_transition_gradients()
+  with pytest.raises(AttributeError):
+    env.supports_transition_gradients = True
 
 
 def test_flat_observations_by_name():

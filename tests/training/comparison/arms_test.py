@@ -1,6 +1,7 @@
 """Arms: names, what they share and override, restoring what is not there."""
 
 import dataclasses
+import sys
 from typing import NamedTuple
 
 import jax
@@ -45,6 +46,9 @@ def test_merging():
     ({"seed": -1}, "seed: got -1"),
     ({"num_seeds": 0}, "num_seeds: got 0, expected an integer of at least 1"),
     ({"chunks_per_checkpoint": 0}, "chunks_per_checkpoint: got 0"),
+    ({"hooks": ("math",)}, "hooks: got 'math', expected"),
+    ({"hooks": ("math:pi",)}, "hooks: got 'math:pi', .* function"),
+    ({"hooks": ("no_such_module:f",)}, "hooks: got .*No module"),
   ],
 )
 def test_wrong_options(options, message):
@@ -76,8 +80,14 @@ def test_arms_without_a_checkpoint_are_left_out(tmp_path, capsys):
   assert not (tmp_path / "a").exists()
 
 
-def test_train_and_restore(tmp_path):
+def test_train_and_restore(tmp_path, monkeypatch):
+  (tmp_path / "its_logger.py").write_text(
+    "rows = []\ndef log(directory, step, row):"
+    " rows.append((directory.name, step, *sorted(row)))\n"
+  )
+  monkeypatch.syspath_prepend(str(tmp_path))
   config = _config(
+    hooks=("its_logger:log",),
     num_seeds=2,
     updates_per_chunk=3,
     chunks_per_checkpoint=1,
@@ -113,6 +123,10 @@ def test_train_and_restore(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, restored, state)
   rows = scalars.read(tmp_path / "a")
   assert [row["step"] for row in rows] == [3, 6, 7]
+  logged = sys.modules["its_logger"].rows
+  assert [row[:3] for row in logged] == [
+    ("a", step, "size") for step in (3, 6, 7)
+  ]
   # A longer run goes on from there.
   state = train(9)
   np.testing.assert_array_equal(state.n, [9, 9])

@@ -40,6 +40,7 @@ def _arm(rate):
     init=init,
     sample=sample,
     loss=loss,
+    validate=evaluate,
     evaluate=evaluate,
     data=data,
     carry=None,

@@ -45,6 +45,7 @@ def _arm(scale, stack):
     init=init,
     sample=sample,
     loss=loss,
+    validate=evaluate,
     evaluate=evaluate,
     data=data,
     carry=jnp.float32(scale),

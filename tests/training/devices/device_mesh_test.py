@@ -57,6 +57,7 @@ def problem(time_axis=""):
       data, supervised.draw(key, update, 48, 16)
     ),
     loss=loss,
+    validate=evaluate,
     evaluate=evaluate,
     data=data,
     carry=jnp.zeros((16, 3)),

@@ -1,0 +1,36 @@
+r"""A long series of your own in a CSV or Parquet table: what comes next?
+
+    python -m experiments.forecast --config=configs/forecast/table.py \
+      --workdir=runs/load --config.data_options.path=load.csv \
+      --config.data_options.time=date
+
+A row is a time, `time` the column of its date or number (leave it out if there
+is none), and all other columns are channels. The first 70 % are for training,
+10 % for validation and the last 20 % for testing; other shares, times at which
+the parts begin, and what becomes of missing values and rows are further options
+(docs/own_data.md). 48 times are read and 24 forecast; `period` is the season of
+the forecast that the table compares with:
+
+    --config.input_length=96 --config.horizons="(24, 48)" --config.period=7
+
+`--config=configs/forecast/table.py:tiny` learns nothing, and shows in seconds
+whether the table can be used.
+"""
+
+import ml_collections
+
+from configs import own_data
+from configs import supervised
+from configs.forecast import hourly
+
+VARIANTS = ("full", "tiny")
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  supervised.base(variant, VARIANTS)
+  config = hourly.get_config("seasonal")
+  config.data, config.data_options = "forecast_table", own_data.forecast()
+  config.update(input_length=48, horizons=(24,))
+  if variant == "tiny":
+    supervised.tiny(config, num_seeds=1, horizons=(4,), input_length=24)
+  return config

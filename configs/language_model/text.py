@@ -1,0 +1,35 @@
+r"""A text of your own, or a folder of texts: which byte is next?
+
+    python -m experiments.language_model --workdir=runs/notes \
+      --config=configs/language_model/text.py \
+      --config.data_options.path=notes.txt
+
+Of a folder all files are read, or those of a pattern; in their order the last
+10 % of the text are for validation and testing. With `documents` each file is
+divided whole, and the network's state begins anew in each. Bytes are modeled,
+or the tokens of a tokenizers file (`pip install 'jaxseq[tokenizers]'`):
+
+    --config.data_options.path=notes --config.data_options.pattern="**/*.md" \
+    --config.data_options.documents --config.data_options.tokenizer=t.json
+
+`:tiny` learns nothing, and shows in seconds whether the text can be used.
+"""
+
+import ml_collections
+
+from configs import own_data
+from configs import supervised
+from configs.language_model import kjv
+
+VARIANTS = ("full", "tiny")
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  supervised.base(variant, VARIANTS)
+  config = kjv.get_config("stdlib")
+  config.update(data="text_files", num_updates=1000, batch_size=8, length=128)
+  config.test_streams = 1
+  config.data_options = own_data.text()
+  if variant == "tiny":
+    supervised.tiny(config, length=16, valid_tokens=256)
+  return config

@@ -1,0 +1,426 @@
+"""Tables in CSV and Parquet files, one or several that belong together.
+
+A CSV file has a line of names, then a line for each row, with values between
+commas (tabs in a .tsv file), as UTF-8. A value is missing where there is
+nothing, or one of the words in `MISSING`. Parquet files need the package
+pyarrow, the extra "table".
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import csv
+import glob
+import os
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import packages
+from jaxseq.data.files import columns
+
+MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
+SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+_PARQUET = (".parquet", ".pq")
+# Rows that are converted together.
+_CHUNK = 2**14
+
+
+Path = str | os.PathLike | Sequence[str | os.PathLike]
+
+
+class Table(NamedTuple):
+  """Columns of rows, and where each row stands.
+
+  Attributes:
+    numbers: arrays (rows,) float64 by column, NaN where a value is missing.
+    words: lists (rows,) of str by column, stripped.
+    names: all columns of the first file, in its order.
+    files: the files.
+    file: (rows,) which of them a row is in.
+    line: (rows,) its line in a text, its number from 0 on in a Parquet file.
+  """
+
+  numbers: dict[str, np.ndarray]
+  words: dict[str, list[str]]
+  names: tuple[str, ...]
+  files: tuple[pathlib.Path, ...]
+  file: np.ndarray
+  line: np.ndarray
+
+  def place(self, row: int, column: str | None = None) -> str:
+    """Returns where an entry stands, for messages."""
+    path = self.files[self.file[row]]
+    word = "row" if path.suffix in _PARQUET else "line"
+    where = f"{path}, {word} {self.line[row]}"
+    return where if column is None else f"{where}: column {column!r}"
+
+
+def find(path: Path) -> tuple[pathlib.Path, ...]:
+  """Returns the files that a path stands for, in order.
+
+  Args:
+    path: a file, a folder of tables, a pattern such as "runs/*.csv", or several
+      of them.
+
+  Raises:
+    MissingData: if there is none.
+    ValueError: if a file of a folder leads out of it, or is of no known kind.
+  """
+  if not isinstance(path, str | os.PathLike):
+    found = [file for one in path for file in find(one)]
+    if not found:
+      raise _validate.error("path", path, "at least one file")
+    return tuple(found)
+  place = pathlib.Path(path)
+  if place.is_dir():
+    files = sorted(file for file in place.iterdir() if file.suffix in SUFFIXES)
+    for file in files:
+      _limits.check_within(file, place)
+  elif place.is_file():
+    files = [place]
+  else:
+    files = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+    files = [file for file in files if file.is_file()]
+  if not files:
+    raise datasets.MissingData(
+      f"{path} is no table, and no folder or pattern of any: give a file that "
+      f"ends in {', '.join(SUFFIXES)} as path."
+    )
+  return tuple(files)
+
+
+def describe(path: Path) -> str:
+  """Returns a path, or the first of several, for messages."""
+  if isinstance(path, str | os.PathLike):
+    return str(path)
+  return ", ".join(map(describe, path))
+
+
+def header(
+  path: str | os.PathLike, delimiter: str | None = None
+) -> tuple[str, ...]:
+  """Returns the names of a file's columns.
+
+  Args:
+    path: the file.
+    delimiter: see `read`.
+
+  Raises:
+    ValueError: if they are none.
+  """
+  path = pathlib.Path(path)
+  if path.suffix in _PARQUET:
+    with _opened(path) as file:
+      return _checked_names(path, file.schema_arrow.names)
+  with columns.lines(path, newline="") as lines:
+    rows = csv.reader(lines, delimiter=_delimiter(path, delimiter))
+    return _names(next(rows, []), delimiter)
+
+
+def read(
+  paths: Sequence[pathlib.Path],
+  words: Sequence[str] = (),
+  numbers: Sequence[str] | None = None,
+  optional: Sequence[str] = (),
+  delimiter: str | None = None,
+) -> Table:
+  """Reads columns of tables with the same columns.
+
+  Args:
+    paths: the files, see `find`.
+    words: columns that are kept as they are written.
+    numbers: columns of numbers; all others if None.
+    optional: those among them that may be absent, from all files.
+    delimiter: what stands between values; a comma if None, in a .tsv file a
+      tab.
+
+  Returns:
+    The rows of all files.
+
+  Raises:
+    ValueError: naming the line and column that is not as it should be.
+    MissingData: if pyarrow is not installed, and there are Parquet files.
+  """
+  first = header(paths[0], delimiter)
+  if numbers is None:
+    numbers = [name for name in first if name not in words]
+  absent = {name for name in optional if name not in first}
+  words = [name for name in words if name not in absent]
+  numbers = [name for name in numbers if name not in absent]
+  for name in (*words, *numbers):
+    _validate.choice(f"{paths[0]}: column", name, first)
+  kept = {name: [] for name in words}
+  values = {name: [] for name in numbers}
+  file, line = [], []
+  for index, path in enumerate(paths):
+    own = header(path, delimiter)
+    for name in (*words, *numbers):
+      _validate.choice(f"{path}: column", name, own)
+    for lines, entries in _chunks(path, own, words, numbers, delimiter):
+      for name in words:
+        kept[name] += entries[name]
+      for name in numbers:
+        values[name].append(entries[name])
+      file.append(np.full(len(lines), index, np.int32))
+      line.append(np.array(lines, np.int64))
+  if not line:
+    listed = ", ".join(map(str, paths))
+    raise ValueError(f"{listed}: got no rows, expected at least one.")
+  return Table(
+    {name: np.concatenate(parts) for name, parts in values.items()},
+    kept,
+    first,
+    tuple(paths),
+    np.concatenate(file),
+    np.concatenate(line),
+  )
+
+
+def number(word: str, name: str) -> float:
+  """Reads an entry of a column of numbers; NaN if it is missing.
+
+  Args:
+    word: the entry.
+    name: of the column.
+
+  Raises:
+    ValueError: if it is no finite number that float32 can hold.
+  """
+  text = word.strip()
+  try:
+    value = float("nan" if text in MISSING else text)
+    # Python reads 1_000 as well, and "-nan".
+    if (value != value and text not in MISSING) or "_" in text:
+      raise ValueError(text)
+    columns.numbers([] if value != value else [value])
+  except ValueError as error:
+    raise ValueError(
+      f"column {name!r}: got {word[:40]!r}, expected a finite number, or "
+      "nothing for a missing value."
+    ) from error
+  return value
+
+
+def constant(
+  table: Table, name: str, cut: Sequence[np.ndarray], ids: Sequence[str]
+) -> list[str]:
+  """Returns the one entry of each series, which all of its rows have.
+
+  Args:
+    table: the table.
+    name: of the column.
+    cut: the rows of each series.
+    ids: what the series are called.
+
+  Raises:
+    ValueError: naming a row that has another entry than the first.
+  """
+  entries = table.words[name]
+  found = []
+  for word, rows in zip(ids, cut):
+    first = entries[rows[0]]
+    for row in rows:
+      if entries[row] != first:
+        raise ValueError(
+          f"{table.place(int(row), name)}: got {entries[row][:40]!r} where "
+          f"{word!r} has {first[:40]!r} before, expected one entry for each "
+          "series."
+        )
+    found.append(first)
+  return found
+
+
+def _delimiter(path, delimiter):
+  """What stands between the values of a text."""
+  if delimiter is None:
+    return "\t" if path.suffix == ".tsv" else ","
+  if len(delimiter) != 1 or delimiter in '"\r\n':
+    raise _validate.error("delimiter", delimiter, "one character, such as ';'")
+  return delimiter
+
+
+def _names(row, delimiter):
+  """The names in the first line of a text."""
+  # Spreadsheet programs begin a file with a mark of its encoding.
+  names = [name.strip().removeprefix("\ufeff") for name in row]
+  if len(names) == 1 and delimiter is None:
+    for sign, said in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
+      if sign in names[0]:
+        raise ValueError(
+          f"got {names[0][:60]!r}, expected names between commas, or the "
+          f"option delimiter = {said}."
+        )
+  return _check_names(names)
+
+
+def _check_names(names):
+  """Checks the names of columns."""
+  if not names:
+    raise ValueError("got no line, expected the names of columns.")
+  if len(set(names)) < len(names):
+    seen = set()
+    twice = next(n for n in names if n in seen or seen.add(n))
+    raise ValueError(f"got the column {twice!r} twice, expected other names.")
+  for place, name in enumerate(names):
+    if not name:
+      raise ValueError(
+        f"column {place + 1} has no name, expected one; pandas leaves its "
+        "index out with index=False."
+      )
+  return tuple(names)
+
+
+def _chunks(path, names, words, numbers, delimiter):
+  """Yields line numbers, and the entries of each column as they are kept."""
+  if path.suffix in _PARQUET:
+    yield from _parquet_chunks(path, words, numbers)
+    return
+  places = {name: names.index(name) for name in (*words, *numbers)}
+  for lines, rows in _text_chunks(path, len(names), delimiter):
+    found = list(zip(*rows))
+    entries: dict[str, Any] = {
+      name: [word.strip() for word in found[places[name]]] for name in words
+    }
+    for name in numbers:
+      entries[name] = _floats(path, lines, found[places[name]], name)
+    yield lines, entries
+
+
+def _text_chunks(
+  path: pathlib.Path, width: int, delimiter: str | None
+) -> Iterator[tuple[list[int], list[list[str]]]]:
+  """Yields some rows at a time with their lines."""
+  numbers, rows = [], []
+  with columns.lines(path, newline="") as lines:
+    reader = csv.reader(lines, delimiter=_delimiter(path, delimiter))
+    next(reader)
+    for row in reader:
+      if len(row) != width:
+        raise ValueError(f"got {len(row)} of {width} entries.")
+      if any("\ufffd" in word for word in row):
+        raise ValueError("got bytes that are no UTF-8, expected such a text.")
+      numbers.append(lines.number)
+      rows.append(row)
+      if len(rows) == _CHUNK:
+        yield numbers, rows
+        numbers, rows = [], []
+  if rows:
+    yield numbers, rows
+
+
+def _floats(path, lines, found, name):
+  """A column of numbers, (rows,) float64."""
+  try:
+    values = np.array(
+      [float("nan" if word in MISSING else word) for word in found]
+    )
+    largest = np.nanmax(np.abs(values), initial=0)
+    written = np.count_nonzero(np.isnan(values))
+    missing = sum(word in MISSING for word in found)
+    if columns.holds(largest) and written == missing:
+      if not any("_" in word for word in found):
+        return values
+  except ValueError:
+    pass
+  # Entry by entry, to find the one that is wrong.
+  values = []
+  for place, word in enumerate(found):
+    try:
+      values.append(number(word, name))
+    except ValueError as error:
+      raise ValueError(f"{path}, line {lines[place]}: {error}") from error
+  return np.array(values)
+
+
+def _opened(path):
+  """A Parquet file, whose damage is a ValueError."""
+  parquet = packages.imported(
+    "pyarrow.parquet", "jaxseq[table]", f"{path} is a Parquet file"
+  )
+  try:
+    return parquet.ParquetFile(path)
+  except OSError as error:
+    raise ValueError(f"{path} is no whole Parquet file: {error}.") from error
+
+
+def _checked_names(path, names):
+  """The names of a Parquet file's columns."""
+  try:
+    return _check_names(list(names))
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
+def _parquet_chunks(path, words, numbers):
+  """Yields row numbers, and the entries of each column as they are kept."""
+  import pyarrow  # The extra "table".
+
+  kept = [*words, *numbers]
+  # What is repeated stays one copy, however often the file repeats it.
+  parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
+  try:
+    with parquet.ParquetFile(path, read_dictionary=words) as file:
+      count = file.metadata.num_rows
+      size = 8 * count * max(1, len(kept))
+      _limits.check_growth(path, size, os.path.getsize(path))
+      start = 0
+      for batch in file.iter_batches(_CHUNK, columns=kept):
+        # Places of words beyond their list, and the like.
+        batch.validate(full=True)
+        lines = list(range(start, start + batch.num_rows))
+        start += batch.num_rows
+        if start > count:
+          raise ValueError(f"{path}: got more rows than its {count}.")
+        entries: dict[str, Any] = {
+          name: _parquet_words(batch.column(name)) for name in words
+        }
+        for name in numbers:
+          entries[name] = _parquet_floats(path, lines, batch.column(name), name)
+        yield lines, entries
+  except (pyarrow.ArrowException, OSError) as error:
+    raise ValueError(f"{path} is no whole Parquet file: {error}.") from error
+
+
+def _parquet_words(array):
+  """Entries as they would be written in a text."""
+  if hasattr(array, "dictionary"):
+    known = _parquet_words(array.dictionary)
+    places = array.indices.to_pylist()
+    return ["" if place is None else known[place] for place in places]
+  return ["" if v is None else str(v).strip() for v in array.to_pylist()]
+
+
+def _parquet_floats(path, lines, array, name):
+  """A column of numbers, (rows,) float64."""
+  import pyarrow  # The extra "table".
+
+  kind = array.type
+  plain = (
+    pyarrow.types.is_integer(kind)
+    or pyarrow.types.is_floating(kind)
+    or pyarrow.types.is_boolean(kind)
+    or pyarrow.types.is_decimal(kind)
+  )
+  if not plain:
+    words = _parquet_words(array)
+    try:
+      return np.array([number(word, name) for word in words])
+    except ValueError as error:
+      raise ValueError(
+        f"{path}: {error} The column is of type {kind}."
+      ) from error
+  values = array.cast(pyarrow.float64(), safe=False)
+  values = values.to_numpy(zero_copy_only=False).astype(np.float64)
+  wrong = ~(np.isnan(values) | columns.holds(np.abs(values)))
+  if wrong.any():
+    place = int(np.argmax(wrong))
+    raise ValueError(
+      f"{path}, row {lines[place]}: column {name!r}: got {values[place]}, "
+      "expected a finite number, or nothing for a missing value."
+    )
+  return values

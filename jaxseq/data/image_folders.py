@@ -1,0 +1,266 @@
+"""Images of one's own: a folder for each class, with picture files.
+
+    leaves/oak/1.png, leaves/oak/2.jpg, leaves/elm/a.png, ...
+
+    splits = data.load("image_folders", path="leaves", height=32, width=32)
+
+Folders "train" and "test", and perhaps "valid", may hold those of the classes.
+"""
+
+import os
+import pathlib
+import struct
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+import warnings
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import packages
+from jaxseq.data import part_splits
+from jaxseq.data import preparation
+from jaxseq.data import raw_arrays
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+# Of a picture: 4096 x 4096.
+_PIXELS = 2**24
+# What pillow raises of files that are damaged or none.
+_DAMAGE = (
+  *(OSError, SyntaxError, ValueError, OverflowError, struct.error),
+  *(EOFError, IndexError, KeyError, TypeError, MemoryError, Warning),
+)
+_PARTS = ("train", "valid", "test")
+
+
+class Pictures(NamedTuple):
+  """Picture files and their classes, in the order of their names.
+
+  Attributes:
+    names: of the files, from the folder on.
+    files: their paths.
+    labels: names of the classes; empty where a file is in no folder.
+  """
+
+  names: tuple[str, ...]
+  files: tuple[pathlib.Path, ...]
+  labels: tuple[str, ...]
+
+
+def find(path: str | os.PathLike) -> Pictures:
+  """Returns the pictures of a folder, or one picture.
+
+  Args:
+    path: a folder of pictures or of one folder for each class, or a file.
+
+  Raises:
+    MissingData: if there is none.
+    ValueError: if a file leads out of the folder.
+  """
+  root = pathlib.Path(path)
+  if root.is_file():
+    return Pictures((root.name,), (root,), ("",))
+  found = [
+    file
+    for file in sorted((*root.glob("*"), *root.glob("*/*")))
+    if file.suffix.lower() in SUFFIXES and file.is_file()
+  ]
+  if not found:
+    raise datasets.MissingData(
+      f"{path} holds no pictures: give a folder with one folder for each "
+      f"class, and in them files that end in {', '.join(SUFFIXES)}, as path."
+    )
+  for file in found:
+    _limits.check_within(file, root)
+  names = [file.relative_to(root) for file in found]
+  labels = ["" if len(n.parts) == 1 else n.parts[0] for n in names]
+  return Pictures(
+    tuple(name.as_posix() for name in names), tuple(found), tuple(labels)
+  )
+
+
+def read(
+  files: tuple[pathlib.Path, ...],
+  color: bool,
+  size: tuple[int | None, int | None] = (None, None),
+) -> np.ndarray:
+  """Reads pictures of one size.
+
+  Args:
+    files: the files.
+    color: whether red, green and blue are kept, or gray is made of them.
+    size: height and width to which pictures are scaled; that of all of them
+      where it is None.
+
+  Returns:
+    (n, height, width) uint8, or (n, height, width, 3).
+
+  Raises:
+    ValueError: if a file is damaged or too large, or the sizes differ.
+    MissingData: if pillow is not installed.
+  """
+  Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
+  pictures, held = [], 0
+  for file in files:
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Image.open(file, formats=_FORMATS) as image:
+          if image.width * image.height > _PIXELS:
+            raise ValueError(
+              f"it has {image.width} x {image.height} pixels, over {_PIXELS}"
+            )
+          made = image.convert("RGB" if color else "L")
+          wanted = (size[0] or made.height, size[1] or made.width)
+          if wanted != (made.height, made.width):
+            made = made.resize(wanted[::-1], Image.Resampling.BILINEAR)
+          pictures.append(np.asarray(made))
+    except _DAMAGE as error:
+      said = str(error).rstrip(".")
+      raise ValueError(f"{file} is no picture, or damaged: {said}.") from error
+    held += file.stat().st_size
+    taken = pictures[-1].nbytes * len(pictures)
+    _limits.check_growth(f"{files[0]} and others", taken, held)
+    if pictures[-1].shape != pictures[0].shape:
+      found, first = (
+        " x ".join(map(str, p.shape[:2])) for p in (pictures[-1], pictures[0])
+      )
+      raise ValueError(
+        f"{file}: got {found} pixels, expected {first} as in {files[0]}, or "
+        "the options height and width, to which all are scaled."
+      )
+  return np.stack(pictures)
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  height: int | None = None,
+  width: int | None = None,
+  color: bool = False,
+  order: Literal["row", "pixel"] = "row",
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads pictures, whose classes are their folders.
+
+  Args:
+    path: folder of a folder for each class; or of "train", "test" and perhaps
+      "valid", which hold such folders.
+    height: to which pictures are scaled; as they are if None.
+    width: likewise.
+    color: whether red, green and blue are kept.
+    order: what an element in time is: a "row" of pixels, or a "pixel".
+    valid_fraction: share of each class that is for validation, where there is
+      no folder of that name.
+    test_fraction: share of each class for testing, likewise.
+    seed: of the division by share.
+
+  Returns:
+    The splits: inputs (n, height, width or 3 width), or (n, height width, 1 or
+    3), in 0 .. 1; targets (n,) the classes in the order of their names.
+
+  Raises:
+    ValueError: naming the file that is not as expected, or the wrong option.
+    MissingData: if there is no such folder, or pillow is not installed.
+  """
+  _validate.choice("order", order, ("row", "pixel"))
+  root = pathlib.Path(path)
+  divided = all((root / name).is_dir() for name in ("train", "test"))
+  places = [root / name for name in _PARTS] if divided else [root]
+  found = [find(place) for place in places if place.is_dir() or not divided]
+  names = [name for name, p in zip(_PARTS, places) if p.is_dir() or not divided]
+  files = tuple(file for one in found for file in one.files)
+  labels = [label for one in found for label in one.labels]
+  if "" in labels:
+    raise ValueError(
+      f"{files[labels.index('')]}: got a picture beside the folders, expected "
+      "each in the folder of its class."
+    )
+  classes = tuple(sorted(set(labels)))
+  targets = raw_arrays.class_numbers(labels, classes)
+  pictures = read(files, color, (height, width))
+  if divided:
+    part = np.repeat(
+      [_PARTS.index(name) for name in names], [len(f.files) for f in found]
+    )
+    rows = part_splits.Parts(*(np.flatnonzero(part == i) for i in range(3)))
+  else:
+    rows = part_splits.by_share(
+      len(files), valid_fraction, test_fraction, seed, classes=targets
+    )
+  lacking = np.setdiff1d(np.arange(len(classes)), targets[rows.train])
+  if len(lacking):
+    raise ValueError(
+      f"{path}: got no training picture of the class {classes[lacking[0]]!r}, "
+      "expected at least one."
+    )
+  prepared = preparation.Preparation(
+    "images",
+    classes=classes,
+    image_size=pictures.shape[1:3],
+    reader="image_folders",
+    reader_options={"color": color, "order": order},
+  )
+  made = [
+    _ordered(prepared.prepare(pictures[i], targets=targets[i]), order, pictures)
+    if len(i)
+    else None
+    for i in rows
+  ]
+  size = " x ".join(map(str, pictures.shape[1:3]))
+  info = datasets.Info(
+    f"A picture of {size} pixels; which class?",
+    str(path),
+    "that of the files",
+    num_classes=len(classes),
+    classes=classes,
+    image_size=pictures.shape[1:3],
+    preparation=prepared,
+  )
+  return datasets.Splits(made[0], made[1], made[2], info)
+
+
+def _ordered(part: datasets.ArrayDataset, order: Any, pictures: np.ndarray):
+  """The part with rows or pixels as its elements in time."""
+  if order == "row":
+    return part
+  colors = 3 if pictures.ndim == 4 else 1
+  return part._replace(inputs=part.inputs.reshape(len(part.inputs), -1, colors))
+
+
+def read_examples(
+  path: str | os.PathLike, prepared: preparation.Preparation
+) -> preparation.Examples:
+  """Reads pictures as `load` reads those of its folders.
+
+  Args:
+    path: a picture, a folder of pictures, or of one folder for each class.
+    prepared: the preparation of the training set.
+
+  Returns:
+    The pictures, named by their files, scaled to the size of the training.
+
+  Raises:
+    ValueError: see `load`.
+    MissingData: see `load`.
+  """
+  options = dict(prepared.reader_options)
+  color, order = options.pop("color", False), options.pop("order", "row")
+  _validate.choice("order", order, ("row", "pixel"))
+  _validate.choice("color", color, (True, False))
+  found = find(path)
+  pictures = read(found.files, color, prepared.image_size or (None, None))
+  labeled = "" not in found.labels and set(found.labels) <= set(
+    prepared.classes or ()
+  )
+  targets = list(found.labels) if labeled else None
+  dataset = prepared.prepare(pictures, targets=targets)
+  return preparation.Examples(
+    found.names, _ordered(dataset, order, pictures), labeled
+  )

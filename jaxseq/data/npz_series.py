@@ -1,0 +1,299 @@
+"""Series of one's own in an .npz archive of NumPy arrays.
+
+    np.savez("walks.npz", X=values, y=labels, lengths=lengths)
+    splits = data.load("npz", path="walks.npz")
+
+`X` (or `inputs`) is (n, time, channels) or (n, time), NaN where a value is
+missing; `y` (or `targets`), which may be absent, (n,) names or numbers of
+classes, (n,) or (n, numbers) floats, or (n, time, numbers); `lengths` (n,),
+`channels` and `ids` may be there. With `X_train`, `X_test` and so on, perhaps
+also `X_valid`, the parts are those.
+"""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _npy
+from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
+from jaxseq.data import preparation
+from jaxseq.data import raw_arrays
+from jaxseq.data import series_splits
+from jaxseq.data import series_targets
+from jaxseq.data import table_layouts
+
+_NAMES = {
+  "X": ("X", "x", "inputs"),
+  "y": ("y", "Y", "targets", "labels"),
+  "lengths": ("lengths",),
+  "ids": ("ids",),
+}
+_PARTS = ("train", "valid", "test")
+
+
+class Places(NamedTuple):
+  """Where the examples of an archive stand, for messages."""
+
+  path: pathlib.Path
+  word: str = "example"
+
+  def place(self, row: int, column: str | None = None) -> str:
+    """Returns the place of an example."""
+    where = f"{self.path}, {self.word} {row}"
+    return where if column is None else f"{where}: {column!r}"
+
+
+def read(
+  path: str | os.PathLike,
+  target: str = "auto",
+  classes: tuple[str, ...] | None = None,
+) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+  """Reads the series of an archive.
+
+  Args:
+    path: the file.
+    target: what the labels are, see `series_table.load`.
+    classes: names of the classes; those that occur if None.
+
+  Returns:
+    The series and their targets.
+
+  Raises:
+    ValueError: if the archive is damaged, or an array is not as expected.
+    MissingData: if there is no such file.
+  """
+  path = datasets.find_file(path, "give an .npz archive as path")
+  arrays = _npy.read_archive(path)
+  channels = arrays.pop("channels", None)
+  parts = _parts(arrays, path)
+  values, ids, labels, own = [], [], [], []
+  for number, (name, found) in enumerate(parts.items()):
+    rows = _series(found, f"{path}: {name}")
+    values += rows
+    known = found.get("ids")
+    ids += map(str, range(len(rows)) if known is None else known.tolist())
+    own += [number] * len(rows)
+    labels.append(found.get("y"))
+  width = values[0].shape[1]
+  if channels is None:
+    names = tuple(f"channel {i}" for i in range(width))
+  else:
+    names = tuple(map(str, channels.ravel().tolist()))
+  for number, row in enumerate(values):
+    if row.shape[1] != len(names):
+      place = Places(path).place(number)
+      raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
+  ids = tuple(ids)
+  whole = table_layouts.Recordings(
+    ids,
+    values,
+    names,
+    None,
+    {},
+    {},
+    np.array(own),
+    np.arange(len(values)),
+    None,
+    Places(path),
+    np.arange(len(values)),
+    ids,
+  )
+  return whole, _targets(labels, whole, target, classes, str(path))
+
+
+def _parts(arrays, path):
+  """Arrays by part and by what they are; one part without a name."""
+  found: dict[str, dict[str, np.ndarray]] = {}
+  for name, array in arrays.items():
+    start, _, end = name.rpartition("_")
+    part = end if start and end in _PARTS else ""
+    first, _, last = name.partition("_")
+    if not part and last and first in _PARTS:
+      part, start = first, last
+    word = start if part else name
+    kind = next((k for k, words in _NAMES.items() if word in words), None)
+    if kind is None:
+      raise ValueError(
+        f"{path}: got the array {name[:60]!r}, expected X (or inputs), y (or "
+        "targets), lengths, ids or channels, perhaps with _train, _valid or "
+        "_test behind them."
+      )
+    if kind in found.setdefault(part, {}):
+      raise ValueError(f"{path}: got {name!r} and another array of that kind.")
+    found[part][kind] = array
+  named = {part: found[part] for part in ("", *_PARTS) if part in found}
+  whole = set(named) in ({""}, {"train", "test"}, set(_PARTS))
+  if not whole or not all("X" in arrays for arrays in named.values()):
+    raise ValueError(
+      f"{path}: got the arrays {', '.join(sorted(arrays))}, expected X; or "
+      "X_train and X_test, and perhaps X_valid."
+    )
+  return named
+
+
+def _series(found, name):
+  """The rows of X up to their lengths, (time_i, channels) each."""
+  array = found["X"]
+  if array.dtype.kind not in "iuf" or array.ndim not in (2, 3):
+    shape = f"shape {array.shape} and dtype {array.dtype}"
+    expected = "numbers (n, time, channels), or (n, time)"
+    raise _validate.error(f"{name}: X", shape, expected)
+  array = array[..., None] if array.ndim == 2 else array
+  if 0 in array.shape:
+    raise _validate.error(f"{name}: X", f"shape {array.shape}", "no axis of 0")
+  count, time = array.shape[:2]
+  lengths = found.get("lengths", np.full(count, time))
+  for key in ("lengths", "y", "ids"):
+    if key in found and (not found[key].ndim or len(found[key]) != count):
+      expected = f"one entry for each of the {count} series"
+      shape = f"shape {found[key].shape}"
+      raise _validate.error(f"{name}: {key}", shape, expected)
+  whole = lengths.dtype.kind in "iu" and lengths.ndim == 1
+  if not whole or lengths.min() < 1 or lengths.max() > time:
+    expected = f"integers from 1 to {time}"
+    raise _validate.error(f"{name}: lengths", lengths.tolist()[:5], expected)
+  return [
+    row[:length].astype(np.float64) for row, length in zip(array, lengths)
+  ]
+
+
+def _targets(labels, whole, target, classes, name):
+  """Targets of all parts."""
+  if all(array is None for array in labels):
+    return series_targets.none(len(whole.ids))
+  if any(array is None for array in labels):
+    raise ValueError(f"{name}: got y of some parts, expected it of all.")
+  shapes = {array.shape[1:] for array in labels}
+  if len(shapes) > 1:
+    raise _validate.error(f"{name}: y", f"shape {shapes}", "one shape")
+  array = np.concatenate(labels)
+  if target == "auto":
+    target = "class" if array.dtype.kind in "iuSUb" else "number"
+    target = "step" if array.ndim == 3 else target
+  if target == "class":
+    if array.ndim != 1 or array.dtype.kind == "f":
+      shape = f"shape {array.shape} and dtype {array.dtype}"
+      raise _validate.error(f"{name}: y", shape, "(n,) names or integers")
+    kind = array.dtype.kind
+    words = [
+      x.decode("latin1") if kind == "S" else str(x) for x in array.tolist()
+    ]
+    known = series_targets.in_order(words) if classes is None else classes
+    numbers = raw_arrays.class_numbers(np.array(words), known, f"{name}: y")
+    return series_targets.Targets("class", numbers, known, ("y",))
+  numbers = np.asarray(array, np.float64) if array.dtype.kind in "iuf" else None
+  if numbers is None or not np.isfinite(numbers).all():
+    raise _validate.error(
+      f"{name}: y", f"dtype {array.dtype}", "finite numbers"
+    )
+  if target == "step":
+    if numbers.ndim == 2:
+      numbers = numbers[..., None]
+    _validate.shape(f"{name}: y", numbers, (len(numbers), "time", "numbers"))
+    rows = [y[: len(x)] for y, x in zip(numbers, whole.values)]
+    return series_targets.Targets("step", rows, None, _called(numbers))
+  numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+  _validate.shape(f"{name}: y", numbers, (len(numbers), "numbers"))
+  return series_targets.Targets("number", numbers, None, _called(numbers))
+
+
+def _called(numbers):
+  """Names of numbers to predict."""
+  width = numbers.shape[-1]
+  return ("y",) if width == 1 else tuple(f"y {i}" for i in range(width))
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  target: str = "auto",
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  normalize: bool = True,
+  missing: missing_values.Missing = "refuse",
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads series of an .npz archive.
+
+  Args:
+    path: the file, see above for its arrays.
+    target: what `y` is: "class", "number", one or several for each series,
+      "step", some at every element, or "auto": classes, if it holds names or
+      integers.
+    valid_fraction: share of the series that is for validation, where the
+      archive has no such part.
+    test_fraction: share of the series that is for testing, likewise.
+    normalize: see `series_table.load`, as the next two.
+    missing: what becomes of NaN.
+    seed: of the division by share.
+
+  Returns:
+    The splits, see `series_table.load`.
+
+  Raises:
+    ValueError: naming the array that is not as expected.
+    MissingData: if there is no such file.
+  """
+  _validate.choice("target", target, ("auto", "class", "number", "step"))
+  whole, found = read(path, target)
+  if missing == "refuse":
+    series_splits.refuse_missing(whole)
+  parts = series_splits.divide(
+    whole,
+    found,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    seed=seed,
+  )
+  return series_splits.make(
+    whole,
+    found,
+    parts,
+    normalize=normalize,
+    missing=missing,
+    gaps="ignore",
+    source=str(path),
+    reader="npz",
+    reader_options={"target": found.kind},
+  )
+
+
+def read_examples(
+  path: str | os.PathLike, prepared: preparation.Preparation
+) -> preparation.Examples:
+  """Reads series as `load` reads those of its archive.
+
+  Args:
+    path: the file, with or without `y`; its parts follow each other.
+    prepared: the preparation of the training set.
+
+  Returns:
+    The series.
+
+  Raises:
+    ValueError: see `load`.
+    MissingData: see `load`.
+  """
+  kind = prepared.reader_options.get("target", "none")
+  kinds = ("class", "number", "step", "none")
+  _validate.choice("target", kind, kinds)
+  whole, found = read(
+    path, "auto" if kind == "none" else kind, prepared.classes
+  )
+  if kind == "none":
+    found = series_targets.none(len(whole.ids))
+  if len(whole.channels) != len(prepared.channels or whole.channels):
+    raise _validate.error(
+      f"{path}: channels",
+      len(whole.channels),
+      f"{len(prepared.channels or ())}",
+    )
+  if prepared.missing == "refuse":
+    series_splits.refuse_missing(whole)
+  rows = np.arange(len(whole.ids))
+  made = series_splits.dataset(prepared, whole, rows, found)
+  return preparation.Examples(whole.ids, made, found.kind != "none")

@@ -1,0 +1,153 @@
+"""Division of examples for training, validation and testing.
+
+By a column that says so, by share, with the same share of every class or with
+groups left whole, or by time, the latest for testing.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+
+_WORDS = {
+  **dict.fromkeys(("train", "training"), 0),
+  **dict.fromkeys(("valid", "validation", "val", "dev"), 1),
+  **dict.fromkeys(("test", "testing"), 2),
+}
+
+
+class Parts(NamedTuple):
+  """Rows of the three parts, sorted; `valid` may be empty."""
+
+  train: np.ndarray
+  valid: np.ndarray
+  test: np.ndarray
+
+
+def by_words(words: Sequence[str], place: Callable[[int], str]) -> Parts:
+  """Divides by what a column says: train, valid or test.
+
+  Args:
+    words: (n,) entries.
+    place: where the entry of an example stands, for messages.
+
+  Raises:
+    ValueError: naming an entry that is none of them, or a part that is empty.
+  """
+  for row, word in enumerate(words):
+    if word.lower() not in _WORDS:
+      raise ValueError(
+        f"{place(row)}: got {word[:40]!r}, expected train, valid or test."
+      )
+  part = np.array([_WORDS[word.lower()] for word in words])
+  return _checked(*(np.flatnonzero(part == i) for i in range(3)))
+
+
+def by_share(
+  count: int,
+  valid: float,
+  test: float,
+  seed: int,
+  *,
+  classes: np.ndarray | None = None,
+  groups: Sequence[str] | None = None,
+) -> Parts:
+  """Divides by chance.
+
+  Args:
+    count: number of examples.
+    valid: share of the validation part, in 0 .. 1; there is none at 0.
+    test: share of the test part, above 0.
+    seed: of the choice.
+    classes: (n,) integers; each part gets the same share of every class,
+      rounded to whole examples.
+    groups: (n,) names; examples of one group stay together, and then classes
+      are not looked at.
+
+  Raises:
+    ValueError: if a share is out of range or leaves a part without examples.
+  """
+  _check_shares(valid, test)
+  if groups is not None:
+    return _checked(*_whole_groups(groups, valid, test, seed), share=valid)
+  labels = np.zeros(count, int) if classes is None else classes
+  rest, chosen = datasets.stratified_split(labels, test, seed)
+  train, later = datasets.stratified_split(
+    labels[rest], valid / (1 - test), seed
+  )
+  return _checked(rest[train], rest[later], chosen, share=valid)
+
+
+def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
+  """Divides by time: the latest are for testing, those before for validation.
+
+  Args:
+    starts: (n,) float64 or datetime64, when each example begins.
+    valid: share of the validation part, in 0 .. 1; there is none at 0.
+    test: share of the test part, above 0.
+
+  Raises:
+    ValueError: if a share is out of range or leaves a part without examples.
+  """
+  _check_shares(valid, test)
+  order = np.argsort(starts, kind="stable")
+  second = len(order) - round(test * len(order))
+  first = second - round(valid * len(order))
+  return _checked(
+    *map(np.sort, (order[:first], order[first:second], order[second:])),
+    share=valid,
+  )
+
+
+def of_groups(parts: Parts, own: np.ndarray) -> Parts:
+  """Returns the rows of pieces, out of the parts that their wholes are in.
+
+  Args:
+    parts: rows of the wholes.
+    own: (n,) the whole of each piece.
+  """
+  return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))
+
+
+def _check_shares(valid, test):
+  """Checks that something is left for training."""
+  _validate.number("valid_fraction", valid, 0, 1)
+  _validate.fraction("test_fraction", test)
+  if valid + test >= 1:
+    expected = f"less than 1 with the valid_fraction of {valid}"
+    raise _validate.error("test_fraction", test, expected)
+
+
+def _whole_groups(groups, valid, test, seed):
+  """Groups in random order, until the shares of examples are reached."""
+  names = sorted(set(groups))
+  order = np.random.default_rng(seed).permutation(len(names))
+  places = {names[number]: place for place, number in enumerate(order)}
+  own = np.array([places[name] for name in groups])
+  counts = np.cumsum(np.bincount(own, minlength=len(names)))
+  # A group belongs where its middle is.
+  middle = (counts - np.bincount(own) / 2) / len(groups)
+  part = np.where(middle < test, 2, np.where(middle < test + valid, 1, 0))
+  return (np.flatnonzero(part[own] == i) for i in range(3))
+
+
+def _checked(train, valid, test, share=0.0):
+  """Refuses parts without examples."""
+  count = len(train) + len(valid) + len(test)
+  for name, rows in (("train", train), ("test", test)):
+    if not len(rows):
+      raise ValueError(
+        f"{name}: got none of the {count} examples, expected at least one: "
+        "other shares (test_fraction, valid_fraction), or a column that says "
+        "what belongs where (split)."
+      )
+  if share and not len(valid):
+    raise ValueError(
+      f"valid_fraction: got {share}, which is none of the {count} examples, "
+      "expected more, or 0 for no validation part."
+    )
+  return Parts(train, valid, test)

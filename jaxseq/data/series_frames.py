@@ -1,0 +1,138 @@
+"""Series in memory, in the forms that people's libraries have.
+
+Arrays; lists of arrays; nested frames of pandas, a series in every cell, as of
+sktime; frames with an index of instance and time; lists of frames. pandas is
+not imported.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+
+
+class FrameSeries(NamedTuple):
+  """Series of one form.
+
+  Attributes:
+    ids: what each is called.
+    values: arrays (time_i, channels) float64, NaN where a value is missing.
+    channels: names of the channels; None if they have none.
+    times: arrays (time_i,) of the index of time, where it is one of numbers or
+      dates; None elsewhere.
+  """
+
+  ids: tuple[str, ...]
+  values: list[np.ndarray]
+  channels: tuple[str, ...] | None
+  times: list[np.ndarray] | None = None
+
+
+def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
+  """Returns series of any of the forms above.
+
+  Args:
+    collection: an array (n, time, channels) or (n, time); a sequence, or a dict
+      by name, of arrays (time_i, channels) or (time_i,) or of frames; a frame
+      of pandas with an index of two levels, instance and time; or one with a
+      row for each series and a series or array in every cell.
+    channels_first: whether arrays are (n, channels, time) and (channels,
+      time_i), as in aeon.
+
+  Raises:
+    ValueError: naming what is not as expected.
+  """
+  if hasattr(collection, "columns") and hasattr(collection, "index"):
+    if getattr(collection.index, "nlevels", 1) > 1:
+      return _indexed(collection)
+    return _nested(collection)
+  if isinstance(collection, Mapping):
+    names, items = tuple(map(str, collection)), list(collection.values())
+  else:
+    items = list(collection)
+    names = tuple(map(str, range(len(items))))
+  if not items:
+    raise ValueError("series: got none, expected at least one.")
+  channels = None
+  if all(hasattr(item, "columns") for item in items):
+    channels = tuple(map(str, items[0].columns))
+    for name, item in zip(names, items):
+      if tuple(map(str, item.columns)) != channels:
+        found = list(map(str, item.columns))
+        raise _validate.error(f"series {name}: columns", found, f"{channels}")
+    channels_first = False
+  values = [
+    _values(item, f"series {name}", channels_first)
+    for name, item in zip(names, items)
+  ]
+  widths = {value.shape[1] for value in values}
+  if len(widths) > 1:
+    raise _validate.error("series: channels", sorted(widths), "one number")
+  return FrameSeries(names, values, channels)
+
+
+def _values(item, name, channels_first):
+  """One series as numbers (time, channels)."""
+  try:
+    array = np.asarray(item, np.float64)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"{name}: got {error}, expected numbers.") from error
+  if array.ndim == 1:
+    array = array[:, None]
+  elif channels_first and array.ndim == 2:
+    array = array.T
+  _validate.shape(name, array, ("time", "channels"))
+  return array
+
+
+def _indexed(frame):
+  """Series of a frame with an index of instance and time."""
+  if frame.index.nlevels != 2:
+    found = f"{frame.index.nlevels} levels"
+    raise _validate.error("index", found, "two: instance and time")
+  names = np.asarray(frame.index.get_level_values(0)).astype(str)
+  at = np.asarray(frame.index.get_level_values(1))
+  values = _values(frame, "frame", False)
+  places: dict[str, int] = {}
+  own = np.array([places.setdefault(name, len(places)) for name in names])
+  order = np.lexsort((at, own))
+  ends = np.searchsorted(own[order], np.arange(len(places) + 1))
+  cut = [order[start:end] for start, end in zip(ends, ends[1:])]
+  times = [at[rows] for rows in cut] if at.dtype.kind in "iufM" else None
+  return FrameSeries(
+    tuple(places),
+    [values[rows] for rows in cut],
+    tuple(map(str, frame.columns)),
+    times,
+  )
+
+
+def _nested(frame):
+  """Series of a frame with one in every cell."""
+  channels = tuple(map(str, frame.columns))
+  if not len(frame) or not channels:
+    found = f"shape {tuple(frame.shape)}"
+    raise _validate.error("frame", found, "at least one row and column")
+  values = []
+  for row in range(len(frame)):
+    cells = [frame.iloc[row, column] for column in range(len(channels))]
+    found = [
+      _values(cell, f"row {row}, column {channel!r}", False)[:, 0]
+      if np.ndim(cell) == 1
+      else None
+      for cell, channel in zip(cells, channels)
+    ]
+    for cell, channel, read in zip(cells, channels, found):
+      if read is None:
+        kind = type(cell).__name__
+        expected = "a series in every cell, or an index of instance and time"
+        raise _validate.error(f"row {row}, column {channel!r}", kind, expected)
+    length = max(len(read) for read in found)
+    series = np.full((length, len(channels)), np.nan)
+    for column, read in enumerate(found):
+      series[: len(read), column] = read
+    values.append(series)
+  return FrameSeries(tuple(map(str, frame.index)), values, channels)

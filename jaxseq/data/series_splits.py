@@ -1,0 +1,288 @@
+"""Parts of a set of series, with the constants of the training part.
+
+All series of one's own come here, from tables, archives and .ts files.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import Literal
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
+from jaxseq.data import part_splits
+from jaxseq.data import preparation
+from jaxseq.data import series_targets
+from jaxseq.data import table_layouts
+from jaxseq.data import time_stamps
+
+Gaps = Literal["channel", "extras", "ignore"]
+_PARTS = ("train", "valid", "test")
+
+
+def divide(
+  whole: table_layouts.Recordings,
+  found: series_targets.Targets,
+  *,
+  split: str | None = None,
+  group: str | None = None,
+  by_time: bool = False,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> part_splits.Parts:
+  """Divides series for training, validation and testing.
+
+  Args:
+    whole: the series; if they come from several paths, the last is the test
+      part, and that before it the validation part.
+    found: their targets.
+    split: see `series_table.load`, as the next five.
+    group: column of what must not be divided.
+    by_time: whether the series that begin last are for testing.
+    valid_fraction: share of the validation part.
+    test_fraction: share of the test part.
+    seed: of the division by share.
+
+  Raises:
+    ValueError: if a part has no series, or a class none in the training part.
+  """
+  # Pieces of a series stay together, unless there is no other series.
+  firsts = np.unique(whole.own, return_index=True)[1]
+  if whole.part.max():
+    parts = _parts_of_files(whole, firsts, valid_fraction, found, seed)
+  elif split is not None:
+    entries = [whole.words[split][row] for row in firsts]
+    parts = part_splits.by_words(
+      entries, lambda number: whole.place(int(firsts[number]), split)
+    )
+  elif len(firsts) == 1 < len(whole.own):
+    order = np.arange(len(whole.own))
+    return _known(
+      part_splits.by_time(order, valid_fraction, test_fraction), whole, found
+    )
+  elif by_time:
+    if whole.stamps is None:
+      raise _validate.error("time", None, "a column, to divide by time")
+    starts = np.array([whole.stamps[row][0] for row in firsts])
+    parts = part_splits.by_time(starts, valid_fraction, test_fraction)
+  else:
+    parts = part_splits.by_share(
+      len(firsts),
+      valid_fraction,
+      test_fraction,
+      seed,
+      classes=found.values[firsts] if found.kind == "class" else None,
+      groups=(
+        None if group is None else [whole.words[group][row] for row in firsts]
+      ),
+    )
+  # A series that is too short for a window has no piece, and so no number here.
+  own = np.unique(whole.own, return_inverse=True)[1]
+  return _known(part_splits.of_groups(parts, own), whole, found)
+
+
+def _known(parts, whole, found):
+  """The parts, if the training part has all classes."""
+  series_targets.check_classes(found, parts.train, whole)
+  return parts
+
+
+def make(
+  whole: table_layouts.Recordings,
+  found: series_targets.Targets,
+  parts: part_splits.Parts,
+  *,
+  normalize: bool,
+  missing: missing_values.Missing,
+  gaps: Gaps,
+  source: str,
+  reader: str,
+  reader_options: Mapping[str, Any],
+) -> datasets.Splits:
+  """Prepares the parts with the constants of the training part.
+
+  Args:
+    whole: the series.
+    found: their targets.
+    parts: which series are in which part.
+    normalize: see `series_table.load`, as the next two.
+    missing: what becomes of missing values.
+    gaps: where the time since the element before goes.
+    source: where the series come from.
+    reader: see `preparation.Preparation`, as the next.
+    reader_options: options of the reader.
+
+  Raises:
+    ValueError: if a channel has no value in the training part.
+  """
+  prepared = preparation.Preparation(
+    "series",
+    classes=found.classes,
+    targets=found.names if found.kind in ("number", "step") else None,
+    stepwise=found.kind == "step",
+    missing=missing,
+    reader=reader,
+    reader_options=reader_options,
+    **_constants(whole, parts.train, found, normalize, missing, gaps),
+  )
+  made = [
+    dataset(prepared, whole, rows, found) if len(rows) else None
+    for rows in parts
+  ]
+  return _as_splits(made, prepared, whole, found, source)
+
+
+def _parts_of_files(whole, firsts, share, found, seed):
+  """Parts by the files that the series were read from."""
+  part = whole.part[firsts]
+  own = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
+  if len(own) == len(_PARTS):
+    return part_splits.Parts(*own)
+  train, test = own
+  if not share:
+    return part_splits.Parts(train, train[:0], test)
+  classes = found.values[firsts[train]] if found.kind == "class" else None
+  # What is called the test part here is that for validation.
+  inner = part_splits.by_share(len(train), 0, share, seed, classes=classes)
+  return part_splits.Parts(train[inner.train], train[inner.test], test)
+
+
+def _constants(whole, train, found, normalize, missing, gaps):
+  """Numbers of the training part that all parts are prepared with."""
+  values = np.concatenate([whole.values[i] for i in train])
+  empty = np.isnan(values).all(axis=0)
+  if empty.any():
+    name = whole.channels[int(np.argmax(empty))]
+    raise ValueError(
+      f"{whole.place(int(train[0]))}: got no value of {name!r} in the training "
+      "part, expected some, or the option channels without it."
+    )
+  constants: dict[str, Any] = {
+    "channels": whole.channels,
+    "length": max(map(len, whole.values)),
+  }
+  if normalize:
+    mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    constants |= {
+      "mean": preparation.as_numbers(mean),
+      "deviation": preparation.as_numbers(np.where(deviation, deviation, 1.0)),
+    }
+    if found.kind in ("number", "step"):
+      numbers = found.training(train)
+      mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
+      constants |= {
+        "target_mean": preparation.as_numbers(mean),
+        "target_deviation": preparation.as_numbers(
+          np.where(deviation, deviation, 1.0)
+        ),
+      }
+  if missing != "refuse":
+    # After normalization the mean is 0.
+    fill = np.zeros(len(empty)) if normalize else np.nanmean(values, axis=0)
+    constants["fill"] = preparation.as_numbers(fill)
+  if whole.stamps is not None and gaps != "ignore":
+    step = _usual_step([whole.stamps[i] for i in train])
+    if step is not None and not all(
+      time_stamps.is_regular(stamps, step) for stamps in whole.stamps
+    ):
+      constants |= {"gaps": gaps, "step": step}
+  return constants
+
+
+def _usual_step(stamps):
+  """The median time between elements; None if all series have one."""
+  gaps = [np.diff(time_stamps.seconds(one)) for one in stamps]
+  gaps = np.concatenate(gaps)
+  return float(np.median(gaps)) if len(gaps) else None
+
+
+def dataset(
+  prepared: preparation.Preparation,
+  whole: table_layouts.Recordings,
+  rows: np.ndarray,
+  found: series_targets.Targets,
+) -> datasets.ArrayDataset:
+  """Returns the examples of a part.
+
+  Args:
+    prepared: how they are prepared.
+    whole: the series.
+    rows: which of them.
+    found: their targets, which are unknown if there are none.
+  """
+  times = None
+  if prepared.gaps is not None:
+    times = [time_stamps.seconds(whole.stamps[i]) for i in rows]
+  targets = None
+  if found.kind == "step":
+    targets = [found.values[i] for i in rows]
+  elif found.kind != "none":
+    targets = found.values[rows]
+  return prepared.prepare(
+    [whole.values[i] for i in rows], times=times, targets=targets
+  )
+
+
+def refuse_missing(whole: table_layouts.Recordings) -> None:
+  """Refuses missing values, by the place of the first.
+
+  Raises:
+    ValueError: naming it.
+  """
+  for number, values in enumerate(whole.values):
+    wrong = np.isnan(values)
+    if wrong.any():
+      step, channel = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+      place = whole.place(number, whole.channels[channel], step)
+      raise ValueError(
+        f"{place}: got nothing (element {step} of series "
+        f"{whole.ids[number]!r}), expected {missing_values.expected()}."
+      )
+
+
+def _as_splits(made, prepared, whole, found, source):
+  """The parts with what is known of them."""
+  if found.kind == "none":
+    made = [
+      part and part._replace(targets=np.zeros_like(part.targets))
+      for part in made
+    ]
+  # One structure for all parts: a step compiled for one serves the others.
+  if any(part is not None and part.lengths is not None for part in made):
+    made = [part and _with_lengths(part) for part in made]
+  channels = whole.channels
+  if prepared.missing == "mask":
+    channels += tuple(f"{name} observed" for name in channels)
+  if prepared.gaps == "channel":
+    channels += ("time since the element before",)
+  words = {
+    "class": "which class?",
+    "number": f"{', '.join(prepared.targets or ())}?",
+    "step": f"{', '.join(prepared.targets or ())} at every element?",
+    "none": "without targets.",
+  }
+  info = datasets.Info(
+    f"Series of {', '.join(whole.channels)}; {words[found.kind]}",
+    source,
+    "that of the files",
+    num_classes=None if found.classes is None else len(found.classes),
+    classes=found.classes,
+    channels=channels,
+    mean=None if prepared.mean is None else np.array(prepared.mean),
+    deviation=(
+      None if prepared.deviation is None else np.array(prepared.deviation)
+    ),
+    preparation=prepared,
+  )
+  return datasets.Splits(*made, info)
+
+
+def _with_lengths(part):
+  """A part that says the lengths of its series."""
+  if part.lengths is not None:
+    return part
+  count, length = part.inputs.shape[:2]
+  return part._replace(lengths=np.full(count, length, np.int32))

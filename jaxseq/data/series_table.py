@@ -1,0 +1,198 @@
+"""Series in tables of one's own: CSV or Parquet files, see `table_layouts`.
+
+splits = data.load("table", path="walks.csv", id="id", label="label")
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+from typing import Literal
+from typing import get_args
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
+from jaxseq.data import preparation
+from jaxseq.data import series_splits
+from jaxseq.data import series_targets
+from jaxseq.data import table_layouts
+from jaxseq.data.files import table_files
+
+Target = Literal["auto", "class", "number", "step"]
+_KINDS = (*get_args(Target), "none")
+
+
+def load(
+  path: table_files.Path,
+  *,
+  layout: str = "long",
+  id: str | None = None,
+  time: str | None = None,
+  label: str | Sequence[str] | None = None,
+  channels: str | Sequence[str] | None = None,
+  ignore: str | Sequence[str] | None = None,
+  delimiter: str | None = None,
+  window: int | None = None,
+  labels: str | os.PathLike | None = None,
+  target: Target = "auto",
+  split: str | None = None,
+  group: str | None = None,
+  by_time: bool = False,
+  valid_path: table_files.Path | None = None,
+  test_path: table_files.Path | None = None,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  normalize: bool = True,
+  missing: missing_values.Missing = "refuse",
+  gaps: series_splits.Gaps = "channel",
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads series with a class or numbers for each, or without.
+
+  Args:
+    path: a file, a folder, a pattern, or several, see `table_files.find`.
+    layout: "long" or "wide", see `table_layouts`.
+    id: column that names the series of a row, see `table_layouts.Columns`.
+    time: column of time stamps.
+    label: column of the class, or the columns of numbers to predict; None if
+      there are neither, and then all targets are 0.
+    channels: columns of values; all others if None.
+    ignore: columns that are left out.
+    delimiter: see `table_files.read`.
+    window: elements of the pieces that series are cut into; pieces of one
+      series are in one part, unless there is no other series.
+    labels: a further table with a row for each series: its `id` and `label`.
+    target: "class"; "number", one for each series; "step", one at every
+      element; or "auto": a class, unless all labels are numbers and not all of
+      them are whole.
+    split: column that says train, valid or test for each series.
+    group: column of what must not be divided, such as a person.
+    by_time: whether the series that begin last are for testing.
+    valid_path: files of the validation part, in place of a share.
+    test_path: files of the test part, in place of a share.
+    valid_fraction: share of the series that is for validation.
+    test_fraction: share of the series that is for testing.
+    normalize: whether each channel, and each number to predict, is shifted and
+      scaled to mean 0 and standard deviation 1 over the training part.
+    missing: what becomes of missing values, see `data.missing`.
+    gaps: where the time since the element before goes if it is not always the
+      same: one more "channel", "extras".gaps, or nowhere ("ignore").
+    seed: of the division by share.
+
+  Returns:
+    The splits: inputs (n, time, channels) padded with 0; targets (n,) classes
+    in the order of their names, (n, numbers), or (n, time, numbers). info has
+    names of classes and channels.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected, or the
+      option that is wrong.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  columns = table_layouts.Columns(
+    layout,
+    id=id,
+    time=time,
+    label=table_layouts.as_names("label", label),
+    channels=table_layouts.as_names("channels", channels),
+    ignore=table_layouts.as_names("ignore", ignore),
+    delimiter=delimiter,
+    window=window,
+  )
+  _validate.choice("target", target, get_args(Target))
+  _validate.choice("gaps", gaps, get_args(series_splits.Gaps))
+  files = [path]
+  files += [one for one in (valid_path, test_path) if one is not None]
+  if test_path is None and valid_path is not None:
+    raise _validate.error("test_path", None, "files as well as valid_path")
+  # What is said of whole series.
+  said = [name for name in (split, group) if name is not None]
+  inside = labels is None
+  whole = table_layouts.read(
+    files,
+    columns,
+    words=[*said, *(columns.label if inside and target != "step" else ())],
+    step_numbers=columns.label if inside and target == "step" else (),
+  )
+  if missing == "refuse":
+    series_splits.refuse_missing(whole)
+  found = series_targets.find(whole, columns, target, labels)
+  parts = series_splits.divide(
+    whole,
+    found,
+    split=split,
+    group=group,
+    by_time=by_time,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    seed=seed,
+  )
+  return series_splits.make(
+    whole,
+    found,
+    parts,
+    normalize=normalize,
+    missing=missing,
+    gaps=gaps,
+    source=table_files.describe(path),
+    reader="table",
+    reader_options=_reader_options(columns, whole, found.kind, said),
+  )
+
+
+def _reader_options(columns, whole, kind, said):
+  """Options by which another file is read like those of the training."""
+  # The columns of a long table's channels may stand anywhere in another file.
+  channels = whole.channels if columns.layout == "long" else columns.channels
+  reader = dataclasses.replace(
+    columns, channels=channels, ignore=(*columns.ignore, *said)
+  )
+  return {**reader.options(), "target": kind}
+
+
+def read_examples(
+  path: table_files.Path, prepared: preparation.Preparation
+) -> preparation.Examples:
+  """Reads series as `load` reads those of its training files.
+
+  Args:
+    path: the files, with or without the column of labels.
+    prepared: the preparation of the training set.
+
+  Returns:
+    The series, named by their column of ids.
+
+  Raises:
+    ValueError: see `load`.
+    MissingData: see `load`.
+  """
+  options = dict(prepared.reader_options)
+  kind = _validate.choice("target", options.pop("target", "none"), _KINDS)
+  columns = table_layouts.Columns.from_options(options)
+  whole = table_layouts.read(
+    [path],
+    columns,
+    words=columns.label if kind != "step" else (),
+    step_numbers=columns.label if kind == "step" else (),
+    optional=columns.label,
+  )
+  if whole.channels != prepared.channels:
+    raise _validate.error(
+      f"{table_files.describe(path)}: channels",
+      whole.channels,
+      f"{prepared.channels}",
+    )
+  if prepared.missing == "refuse":
+    series_splits.refuse_missing(whole)
+  entries = whole.numbers if kind == "step" else whole.words
+  labeled = bool(columns.label) and set(columns.label) <= entries.keys()
+  found = series_targets.none(len(whole.ids))
+  if labeled:
+    found = series_targets.find(
+      whole, columns, kind, None, classes=prepared.classes
+    )
+  rows = np.arange(len(whole.ids))
+  made = series_splits.dataset(prepared, whole, rows, found)
+  return preparation.Examples(whole.ids, made, labeled)

@@ -1,0 +1,445 @@
+"""Series in tables: one row per element ("long"), or one per series ("wide").
+
+    id,time,x,y,label          id,x_0,x_1,x_2,y_0,y_1,y_2,label
+    a,0.0,1.5,2,walk           a,1.5,1.7,1.6,2,2,3,walk
+    a,0.5,1.7,2,walk           b,0.3,,,4,,,run
+    b,0.0,0.3,4,run
+
+Series may be of different lengths. In a wide table the columns of a channel are
+its name and a number; without numbers all columns are one channel, in their
+order. Steps behind the last that has a value are no part of a series.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import re
+from types import MappingProxyType
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import time_stamps
+from jaxseq.data.files import table_files
+
+_NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
+_ONE_CHANNEL = "value"
+# Names that columns other than channels mostly have, and options for them.
+TIMES = dict.fromkeys(("time", "timestamp", "date", "datetime"), "time")
+_ROLES = {
+  **TIMES,
+  **dict.fromkeys(("label", "class", "target"), "label"),
+  **dict.fromkeys(("id", "series_id"), "id"),
+  "split": "split",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+  """Names of columns that hold something else than channels.
+
+  Attributes:
+    layout: "long", a row for each element in time, or "wide", for each series.
+    id: whose entry says which series a row belongs to. Without it each file of
+      a long table is a series, and the rows of a wide one are numbered.
+    time: of the time stamps, dates or numbers; long tables only. The elements
+      of a series are put in its order, and otherwise stay in that of the file.
+    label: of the class, or of the number or numbers to predict.
+    channels: those to read, in order; all that are left if empty.
+    ignore: those that are nothing of that kind.
+    delimiter: see `table_files.read`.
+    window: elements of the pieces that series are cut into, one after the
+      other; what is left at their end is left out. Whole series if None.
+  """
+
+  layout: Literal["long", "wide"] = "long"
+  _: dataclasses.KW_ONLY
+  id: str | None = None
+  time: str | None = None
+  label: tuple[str, ...] = ()
+  channels: tuple[str, ...] = ()
+  ignore: tuple[str, ...] = ()
+  delimiter: str | None = None
+  window: int | None = None
+
+  def __post_init__(self):
+    _validate.choice("layout", self.layout, ("long", "wide"))
+    for name in ("id", "time", "delimiter"):
+      value = getattr(self, name)
+      if not (value is None or isinstance(value, str)):
+        raise _validate.error(name, value, "the name of a column, or None")
+    for name in ("label", "channels", "ignore"):
+      object.__setattr__(self, name, as_names(name, getattr(self, name)))
+    if self.window is not None:
+      _validate.integer("window", self.window, 1)
+    if self.layout == "wide" and self.time is not None:
+      raise _validate.error("time", self.time, "None for a wide table")
+    used = [*self.label, *self.channels]
+    used += [name for name in (self.id, self.time) if name is not None]
+    if len(set(used)) < len(used):
+      twice = next(name for name in used if used.count(name) > 1)
+      raise ValueError(f"columns: got {twice!r} twice, expected one use of it.")
+
+  @classmethod
+  def from_options(cls, options: Mapping[str, Any]) -> "Columns":
+    """Makes one of what `options` returned, perhaps after JSON.
+
+    Raises:
+      ValueError: naming an option that is unknown or wrong.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in options:
+      _validate.choice("columns", name, known)
+    return cls(**options)
+
+  def options(self) -> dict[str, Any]:
+    """Returns the fields as values that JSON has."""
+    return {
+      name: list(value) if isinstance(value, tuple) else value
+      for name, value in dataclasses.asdict(self).items()
+    }
+
+
+class Recordings(NamedTuple):
+  """Series of a table.
+
+  Attributes:
+    ids: what each series is called; pieces of one by its name and their first
+      element, as in "a:200".
+    values: arrays (time_i, channels) float64, NaN where a value is missing.
+    channels: their names.
+    stamps: arrays (time_i,) float64 or datetime64, increasing; None if there is
+      no such column.
+    words: by column, the entry of each series.
+    numbers: by column, arrays (time_i,) float64 of further numbers.
+    part: (n,) number of the path that each series was read from.
+    rows: (n,) number of the table's row at which each series begins.
+    elements: arrays (time_i,), the row of each element; None if the series are
+      rows.
+    table: what they were read from.
+    own: (n,) number of the whole series that each is a piece of.
+    names: what the whole series are called.
+  """
+
+  ids: tuple[str, ...]
+  values: list[np.ndarray]
+  channels: tuple[str, ...]
+  stamps: list[np.ndarray] | None
+  words: dict[str, list[str]]
+  numbers: dict[str, list[np.ndarray]]
+  part: np.ndarray
+  rows: np.ndarray
+  elements: list[np.ndarray] | None
+  table: Any
+  own: np.ndarray
+  names: tuple[str, ...]
+
+  def place(
+    self, number: int, column: str | None = None, element: int | None = None
+  ) -> str:
+    """Returns where a series begins, or an element is, for messages."""
+    row = self.rows[number]
+    if self.elements is not None and element is not None:
+      row = self.elements[number][element]
+    return self.table.place(int(row), column)
+
+
+def as_names(name: str, value: Any) -> tuple[str, ...]:
+  """Returns one name or several, or none, as a tuple of names.
+
+  Args:
+    name: of the option, for messages.
+    value: a string, with commas between names, a sequence of them, or None.
+
+  Raises:
+    ValueError: if it is something else.
+  """
+  if value is None:
+    return ()
+  if isinstance(value, str):
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+  found = tuple(value) if isinstance(value, Sequence) else None
+  if found is None or not all(isinstance(word, str) for word in found):
+    raise _validate.error(name, value, "names of columns")
+  return found
+
+
+def read(
+  paths: Sequence[table_files.Path],
+  columns: Columns,
+  *,
+  words: Sequence[str] = (),
+  step_numbers: Sequence[str] = (),
+  optional: Sequence[str] = (),
+) -> Recordings:
+  """Reads series.
+
+  Args:
+    paths: of one or several sets of files, see `table_files.find`; what has the
+      same id in two of them is two series.
+    columns: which columns hold what.
+    words: further columns with one entry for each series.
+    step_numbers: further columns with a number for each element; long only.
+    optional: those of `words` and `step_numbers` that may be absent.
+
+  Returns:
+    The series, in the order of their first rows.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected.
+    MissingData: if there is no such file.
+  """
+  found = [table_files.find(path) for path in paths]
+  files = [file for some in found for file in some]
+  parts = np.repeat(np.arange(len(found)), list(map(len, found)))
+  names = table_files.header(files[0], columns.delimiter)
+  others = {columns.id, columns.time, *columns.label, *columns.ignore}
+  others |= {*words, *step_numbers}
+  channels = columns.channels
+  if not channels:
+    channels = tuple(name for name in names if name not in others)
+    check_roles(files[0], channels)
+  if not channels:
+    raise ValueError(
+      f"{files[0]}: got no column of values beside {', '.join(names)}, "
+      "expected at least one channel."
+    )
+  wanted = [name for name in (columns.id, columns.time) if name is not None]
+  table = table_files.read(
+    files,
+    words=list(dict.fromkeys([*wanted, *words])),
+    numbers=list(dict.fromkeys([*channels, *step_numbers])),
+    optional=optional,
+    delimiter=columns.delimiter,
+  )
+  # Only the first file's columns were looked at for channels.
+  for file in files[1:] if not columns.channels else ():
+    more = set(table_files.header(file, columns.delimiter)) - set(names)
+    if more:
+      raise ValueError(
+        f"{file}: got the column {min(more)!r}, which {files[0]} lacks, "
+        "expected the same columns in all files."
+      )
+  make = _from_wide if columns.layout == "wide" else _from_long
+  whole = make(table, parts[table.file], columns, channels, words, step_numbers)
+  return whole if columns.window is None else _pieces(whole, columns.window)
+
+
+def _pieces(whole, window):
+  """Series cut into windows that do not overlap."""
+  own, starts = [], []
+  for number, values in enumerate(whole.values):
+    count = len(values) // window
+    own += [number] * count
+    starts += range(0, count * window, window)
+  if not own:
+    longest = max(map(len, whole.values))
+    expected = f"at most {longest}, the elements of the longest series"
+    raise _validate.error("window", window, expected)
+
+  def cut(arrays):
+    return [arrays[i][start : start + window] for i, start in zip(own, starts)]
+
+  pieces = np.array(own)
+  elements = None if whole.elements is None else cut(whole.elements)
+  return whole._replace(
+    ids=tuple(f"{whole.ids[i]}:{start}" for i, start in zip(own, starts)),
+    values=cut(whole.values),
+    stamps=None if whole.stamps is None else cut(whole.stamps),
+    words={
+      name: [words[i] for i in own] for name, words in whole.words.items()
+    },
+    numbers={name: cut(arrays) for name, arrays in whole.numbers.items()},
+    part=whole.part[pieces],
+    rows=whole.rows[pieces],
+    elements=elements,
+    own=pieces,
+  )
+
+
+def check_roles(
+  file: pathlib.Path,
+  channels: Sequence[str],
+  roles: Mapping[str, str] = MappingProxyType(_ROLES),
+) -> None:
+  """Refuses columns that are hardly channels, unless they are named so.
+
+  Args:
+    file: for messages.
+    channels: columns that nothing was said of.
+    roles: options by such names.
+
+  Raises:
+    ValueError: naming such a column and the options that say what it is.
+  """
+  for name in channels:
+    role = roles.get(name.lower())
+    if role is not None:
+      raise ValueError(
+        f"{file}: got the column {name!r} among the channels, expected an "
+        f"option: {role} = {name!r}, ignore = {name!r}, or channels with it."
+      )
+
+
+def _from_long(table, part, columns, channels, words, step_numbers):
+  """Series of a table with a row for each element."""
+  if columns.id is None:
+    if len(table.files) == 1:
+      raise _validate.error(
+        "id",
+        None,
+        f"the column of {table.files[0]} that says which series a row belongs "
+        "to, or several files with one series each",
+      )
+    ids = [table.files[number].stem for number in table.file]
+    if len({file.stem for file in table.files}) < len(table.files):
+      ids = [str(table.files[number]) for number in table.file]
+  else:
+    ids = table.words[columns.id]
+    _check_present(table, columns.id)
+  places: dict[tuple[int, str], int] = {}
+  series = np.array(
+    [places.setdefault(key, len(places)) for key in zip(part.tolist(), ids)]
+  )
+  ids = tuple(word for _, word in places)
+  stamps = None
+  if columns.time is not None:
+    stamps = time_stamps.parse(
+      table.words[columns.time],
+      lambda row: table.place(row, columns.time),
+    )
+    order = np.lexsort((stamps, series))
+  else:
+    order = np.argsort(series, kind="stable")
+  ends = np.searchsorted(series[order], np.arange(len(places) + 1))
+  cut = [order[start:end] for start, end in zip(ends, ends[1:])]
+  if stamps is not None:
+    _check_increasing(table, columns.time, stamps, cut, ids)
+  values = np.stack([table.numbers[name] for name in channels], axis=1)
+  firsts = np.array([rows.min() for rows in cut])
+  return Recordings(
+    ids,
+    [values[rows] for rows in cut],
+    channels,
+    None if stamps is None else [stamps[rows] for rows in cut],
+    {
+      name: table_files.constant(table, name, cut, ids)
+      for name in words
+      if name in table.words
+    },
+    {
+      name: [table.numbers[name][rows] for rows in cut]
+      for name in step_numbers
+      if name in table.numbers
+    },
+    part[firsts],
+    firsts,
+    cut,
+    table,
+    np.arange(len(ids)),
+    ids,
+  )
+
+
+def _check_present(table, name):
+  """Refuses rows that do not say which series they are of."""
+  for row, word in enumerate(table.words[name]):
+    if not word:
+      raise ValueError(
+        f"{table.place(row, name)}: got nothing, expected the series that the "
+        "row belongs to."
+      )
+
+
+def _check_increasing(table, name, stamps, cut, ids):
+  """Refuses a time that occurs twice in a series."""
+  for word, rows in zip(ids, cut):
+    same = stamps[rows][1:] == stamps[rows][:-1]
+    if same.any():
+      row = int(rows[1:][np.argmax(same)])
+      raise ValueError(
+        f"{table.place(row, name)}: got the time {stamps[row]} twice in "
+        f"series {word!r}, expected each once."
+      )
+
+
+def _from_wide(table, part, columns, channels, words, step_numbers):
+  """Series of a table with a row for each of them."""
+  if step_numbers:
+    raise _validate.error(
+      "target", "step", "another one for a wide table, which has no steps"
+    )
+  count = len(table.line)
+  ids = tuple(map(str, range(count)))
+  if columns.id is not None:
+    ids = tuple(table.words[columns.id])
+    _check_present(table, columns.id)
+    seen = {}
+    for row, word in enumerate(ids):
+      if seen.setdefault((part[row], word), row) != row:
+        raise ValueError(
+          f"{table.place(row, columns.id)}: got {word[:40]!r} twice, expected "
+          "one row for each series; or the option layout = 'long'."
+        )
+  names, places = _numbered(channels, table.files[0])
+  values = np.full((count, len(places[names[0]]), len(names)), np.nan)
+  for number, name in enumerate(names):
+    for step, column in enumerate(places[name]):
+      values[:, step, number] = table.numbers[column]
+  known = ~np.isnan(values).all(axis=-1)
+  lengths = np.where(
+    known.any(axis=1), known.shape[1] - np.argmax(known[:, ::-1], axis=1), 0
+  )
+  if not lengths.all():
+    row = int(np.argmin(lengths))
+    raise ValueError(f"{table.place(row)}: got a series without any value.")
+  return Recordings(
+    ids,
+    [row[:length] for row, length in zip(values, lengths)],
+    names,
+    None,
+    {name: table.words[name] for name in words if name in table.words},
+    {},
+    part,
+    np.arange(count),
+    None,
+    table,
+    np.arange(count),
+    ids,
+  )
+
+
+def _numbered(channels, file: pathlib.Path):
+  """The columns of each channel of a wide table, in the order of time."""
+  found: dict[str, dict[int, str]] = {}
+  for column in channels:
+    match = _NUMBERED.fullmatch(column)
+    if match is None:
+      # One channel, whose columns have names of their own.
+      return (_ONE_CHANNEL,), {_ONE_CHANNEL: list(channels)}
+    steps = found.setdefault(match[1] or _ONE_CHANNEL, {})
+    if int(match[2]) in steps:
+      other = steps[int(match[2])]
+      raise ValueError(
+        f"{file}: got the columns {other!r} and {column!r}, expected one "
+        f"column for step {match[2]}."
+      )
+    steps[int(match[2])] = column
+  first = next(iter(found))
+  for name, steps in found.items():
+    if steps.keys() != found[first].keys():
+      step = min(steps.keys() ^ found[first].keys())
+      raise ValueError(
+        f"{file}: got the step {step} of only one of the channels {first!r} "
+        f"and {name!r}, expected the same steps of all; options channels and "
+        "ignore say which columns are channels."
+      )
+  ordered = {
+    name: [steps[step] for step in sorted(steps)]
+    for name, steps in found.items()
+  }
+  return tuple(ordered), ordered

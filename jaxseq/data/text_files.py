@@ -1,0 +1,159 @@
+"""Texts of one's own: files or folders of them, as bytes or as tokens.
+
+splits = data.load("text_files", path="notes")
+splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
+"""
+
+from collections.abc import Sequence
+import glob
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import preparation
+from jaxseq.data import text
+from jaxseq.data import text_documents
+from jaxseq.data import text_tokens
+
+# Of the tokenizer's file; those of large models have 10 MB.
+_LARGEST = 2**26
+
+
+def find(
+  path: str | os.PathLike, pattern: str = "**/*"
+) -> tuple[tuple[str, pathlib.Path], ...]:
+  """Returns the names and paths of the files that a path stands for, in order.
+
+  Args:
+    path: a file, a folder, or a pattern such as "notes/*.md".
+    pattern: which files of a folder; hidden ones are left out.
+
+  Raises:
+    MissingData: if there is none.
+    ValueError: if a file of a folder leads out of it.
+  """
+  place = pathlib.Path(path)
+  if place.is_file():
+    return ((place.name, place),)
+  if place.is_dir():
+    found = [
+      file
+      for file in sorted(place.glob(pattern))
+      if file.is_file()
+      and not any(p.startswith(".") for p in file.relative_to(place).parts)
+    ]
+    for file in found:
+      _limits.check_within(file, place)
+    named = [(file.relative_to(place).as_posix(), file) for file in found]
+  else:
+    found = sorted(glob.glob(str(path), recursive=True))
+    named = [(file, pathlib.Path(file)) for file in found]
+    named = [(name, file) for name, file in named if file.is_file()]
+  if not named:
+    raise datasets.MissingData(
+      f"{path} is no text, and no folder or pattern of any: give a file, or a "
+      f"folder in which the pattern {pattern!r} finds some, as path."
+    )
+  return tuple(named)
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  pattern: str = "**/*",
+  documents: bool = False,
+  tokenizer: str | os.PathLike | None = None,
+  valid_fraction: float = 0.05,
+  test_fraction: float = 0.05,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads texts to model.
+
+  Args:
+    path: a file, a folder, or a pattern, see `find`.
+    pattern: which files of a folder.
+    documents: whether each file is a document by itself, shuffled and divided
+      whole; one text of all files in order if not.
+    tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
+    valid_fraction: share of the text, or of the documents, for validation.
+    test_fraction: share for testing, at the end.
+    seed: of the order of documents.
+
+  Returns:
+    The splits: inputs and targets (1, n) uint8 bytes or int32 tokens, with
+    document_starts if there are documents.
+
+  Raises:
+    ValueError: if a text is not as expected, or too short.
+    MissingData: if a file, or the package of the tokenizer, is not there.
+  """
+  files = find(path, pattern)
+  coder, content = None, None
+  if tokenizer is not None:
+    place = datasets.find_file(tokenizer, "give a tokenizer.json as tokenizer")
+    size = place.stat().st_size
+    if size > _LARGEST:
+      expected = f"at most {_LARGEST} bytes"
+      raise _validate.error(str(place), size, expected)
+    content = place.read_text("utf-8", errors="replace")
+    coder = text_tokens.read_tokenizer(content, str(place))
+  pieces = [
+    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
+  ]
+  if documents:
+    parts = text_documents.split(pieces, valid_fraction, test_fraction, seed)
+  else:
+    parts = text.split_tokens(
+      np.concatenate(pieces), valid_fraction, test_fraction
+    )
+  vocab_size = 256 if coder is None else coder.get_vocab_size()
+  unit = "byte" if coder is None else "token"
+  info = datasets.Info(
+    f"A text {unit} by {unit}; which is next?",
+    str(path),
+    "that of the files",
+    num_classes=vocab_size,
+    vocab_size=vocab_size,
+    preparation=preparation.Preparation(
+      "text",
+      vocab_size=vocab_size,
+      tokenizer=content,
+      reader="text_files",
+      reader_options={"pattern": pattern},
+    ),
+  )
+  return datasets.Splits(*parts, info)
+
+
+def read_examples(
+  path: str | os.PathLike, prepared: preparation.Preparation
+) -> preparation.Examples:
+  """Reads texts as `load` does; each file is an example.
+
+  Args:
+    path: the files.
+    prepared: the preparation of the training set.
+
+  Returns:
+    The texts, named by their files; each token's target is the next.
+
+  Raises:
+    ValueError: see `load`.
+    MissingData: see `load`.
+  """
+  pattern = prepared.reader_options.get("pattern", "**/*")
+  if not isinstance(pattern, str) or ".." in pattern:
+    raise _validate.error("pattern", pattern, "a pattern inside the folder")
+  coder = None
+  if prepared.tokenizer is not None:
+    coder = text_tokens.read_tokenizer(prepared.tokenizer)
+  found = find(path, pattern)
+  rows = [
+    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in found
+  ]
+  names: Sequence[str] = [name for name, _ in found]
+  return preparation.Examples(tuple(names), prepared.prepare(rows), True)

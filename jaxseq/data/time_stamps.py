@@ -1,0 +1,127 @@
+"""Time stamps of tables: dates and times, or numbers."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import re
+
+import numpy as np
+
+from jaxseq.data.files import columns
+
+# A year alone would be any number.
+_DATE = re.compile(
+  r"[0-9]{4}-[0-9]{2}(-[0-9]{2}"
+  r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?"
+)
+# The one time zone that needs no calculation.
+_UTC = re.compile(r"(Z|[+-]00:?00)$")
+# Steps in time that differ by less of the usual one count as equal.
+TOLERANCE = 1e-3
+
+
+def parse_date(word: str) -> np.datetime64:
+  """Reads a date and time such as 2024-01-31 23:59, to the microsecond.
+
+  Args:
+    word: the date, of a year and month at least; a time zone behind minutes
+      must be that of UTC.
+
+  Raises:
+    ValueError: if it is none.
+  """
+  text = word.strip().replace(" ", "T")
+  if ":" in text:
+    text = _UTC.sub("", text)
+  # NumPy reads "now" as well, and leaves time zones out with a warning.
+  if not _DATE.fullmatch(text):
+    raise ValueError(
+      f"got {word[:40]!r}, expected a date and time such as 2024-01-31 23:59, "
+      "without a time zone."
+    )
+  return np.datetime64(text, "us")
+
+
+def parse(words: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
+  """Reads time stamps, which are dates or numbers according to the first.
+
+  Args:
+    words: (n,) entries of a column.
+    place: where the entry of a row stands, for messages.
+
+  Returns:
+    (n,) float64, or datetime64 in microseconds.
+
+  Raises:
+    ValueError: naming the first entry that is not what the others are.
+  """
+  found = []
+  numeric = bool(len(words)) and _is_number(words[0])
+  for row, word in enumerate(words):
+    try:
+      found.append(_number(word) if numeric else parse_date(word))
+    except ValueError as error:
+      raise ValueError(f"{place(row)}: {error}") from error
+  return np.array(found, np.float64 if numeric else "datetime64[us]")
+
+
+def seconds(times: np.ndarray) -> np.ndarray:
+  """Returns time stamps as float64: dates in seconds since 1970."""
+  if times.dtype.kind == "M":
+    return (times - np.datetime64(0, "us")) / np.timedelta64(1, "s")
+  return times
+
+
+def is_regular(times: np.ndarray, step: float | None = None) -> bool:
+  """Returns whether all times are one step apart; the usual one if None."""
+  gaps = np.diff(seconds(times))
+  if not len(gaps):
+    return True
+  step = float(np.median(gaps)) if step is None else step
+  return bool(np.all(np.abs(gaps - step) <= TOLERANCE * abs(step)))
+
+
+def following(times: np.ndarray, count: int) -> np.ndarray:
+  """Returns the times after the last, by the usual step.
+
+  Args:
+    times: (n,) at least two, increasing, float64 or datetime64.
+    count: number of times to return.
+
+  Returns:
+    (count,) of the same dtype; in whole months where the steps are.
+  """
+  ahead = np.arange(1, count + 1)
+  if times.dtype.kind == "M" and not is_regular(times):
+    months = times.astype("datetime64[M]")
+    inside = times - months
+    steps = np.diff(months).astype(int)
+    if np.all(steps == steps[0]) and np.all(inside == inside[0]):
+      later = months[-1] + ahead * steps[0]
+      return later.astype(times.dtype) + inside[0]
+  if times.dtype.kind == "M":
+    # The median of whole microseconds, exactly.
+    step = np.sort(np.diff(times))[(len(times) - 1) // 2]
+    return times[-1] + ahead * step
+  return times[-1] + ahead * float(np.median(np.diff(times)))
+
+
+def _is_number(word):
+  try:
+    _number(word)
+  except ValueError:
+    return False
+  # A year, or a date without signs between, is read as a number as well:
+  # equal steps are equal steps.
+  return True
+
+
+def _number(word):
+  """A finite number."""
+  try:
+    value = float(word)
+    columns.numbers([value])
+  except ValueError:
+    raise ValueError(
+      f"got {word[:40]!r}, expected a finite number, as the time before is."
+    ) from None
+  return value

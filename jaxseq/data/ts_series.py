@@ -1,0 +1,136 @@
+"""Series of one's own in a .ts file of sktime or aeon, or in two.
+
+    splits = data.load("ts", path="walks.ts")
+
+The archives' own sets, in two files each, are `files.uea`; so is the format.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
+from jaxseq.data import npz_series
+from jaxseq.data import series_splits
+from jaxseq.data import series_targets
+from jaxseq.data import table_layouts
+from jaxseq.data.files import uea
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  test_path: str | os.PathLike | None = None,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  normalize: bool = True,
+  missing: missing_values.Missing = "refuse",
+  gaps: series_splits.Gaps = "channel",
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads series of a .ts file.
+
+  Args:
+    path: the file.
+    test_path: file of the test part, in place of a share.
+    valid_fraction: share of the series that is for validation.
+    test_fraction: share of the series that is for testing.
+    normalize: see `series_table.load`, as the next three.
+    missing: what becomes of values that are written as `?`.
+    gaps: where the time since the element before goes, if the file has time
+      stamps and they are not always the same apart.
+    seed: of the division by share.
+
+  Returns:
+    The splits, see `series_table.load`.
+
+  Raises:
+    ValueError: naming the line that is not as the format says.
+    MissingData: if a file is not there.
+  """
+  paths = [pathlib.Path(path)]
+  paths += [pathlib.Path(test_path)] if test_path is not None else []
+  files = [uea.read_ts(one) for one in paths]
+  for one, file in zip(paths, files):
+    if not file.series:
+      raise ValueError(f"{one}: got no case, expected at least one.")
+    found, first = _form(file), _form(files[0])
+    if found != first:
+      raise ValueError(
+        f"{one}: got {found}, expected {first} as in {paths[0]}."
+      )
+  counts = [len(file.series) for file in files]
+  values = [x.astype(np.float64) for file in files for x in file.series]
+  stamps = None
+  if files[0].times is not None:
+    stamps = [t for file in files for t in file.times or ()]
+  ids = tuple(str(i) for count in counts for i in range(count))
+  whole = table_layouts.Recordings(
+    ids,
+    values,
+    tuple(f"channel {i}" for i in range(values[0].shape[1])),
+    stamps,
+    {},
+    {},
+    np.repeat(np.arange(len(files)), counts),
+    np.arange(len(values)),
+    None,
+    npz_series.Places(paths[0], "case"),
+    np.arange(len(values)),
+    ids,
+  )
+  if missing == "refuse":
+    series_splits.refuse_missing(whole)
+  targets = _targets(paths, files)
+  parts = series_splits.divide(
+    whole,
+    targets,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    seed=seed,
+  )
+  return series_splits.make(
+    whole,
+    targets,
+    parts,
+    normalize=normalize,
+    missing=missing,
+    gaps=gaps,
+    source=str(path),
+    reader="ts",
+    reader_options={},
+  )
+
+
+def _form(file):
+  """What files that belong together have in common, in words."""
+  channels = file.series[0].shape[1]
+  stamps = "no time stamps" if file.times is None else "time stamps"
+  classes = "none" if file.classes is None else ", ".join(file.classes)
+  return f"{channels} channels, {stamps}, classes: {classes}"
+
+
+def _targets(paths, files):
+  """Classes or numbers of the cases of all files."""
+  count = sum(len(file.series) for file in files)
+  if all(file.labels is None for file in files):
+    return series_targets.none(count)
+  for path, file in zip(paths, files):
+    if file.labels is None:
+      raise _validate.error(
+        f"{path}: labels", None, "some, as other files have"
+      )
+  if files[0].classes is None:
+    numbers = np.array([x for file in files for x in file.labels], np.float64)
+    return series_targets.Targets("number", numbers[:, None], None, ("value",))
+  numbers = [
+    uea.class_numbers(file.labels, file.classes, path)
+    for path, file in zip(paths, files)
+  ]
+  classes = files[0].classes
+  return series_targets.Targets(
+    "class", np.concatenate(numbers), classes, ("label",)
+  )

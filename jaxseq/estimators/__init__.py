@@ -1,0 +1,36 @@
+"""Estimators with scikit-learn's interface: fit, predict, transform, score.
+
+    classifier = estimators.SequenceClassifier(mixer="s5").fit(X, y)
+    classifier.predict(X_new)
+    jaxseq.save("model.safetensors", classifier.model_)
+
+X are series in any of the forms that people have: arrays (n, time) or (n, time,
+channels), or (n, channels, time) as of aeon; lists of arrays of any lengths;
+nested frames and frames with an index of instance and time, as of sktime. They
+need scikit-learn: pip install "jaxseq[estimators]".
+"""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.estimators import base as base
+  from jaxseq.estimators import classifier as classifier
+  from jaxseq.estimators import encoder as encoder
+  from jaxseq.estimators import event_estimator as event_estimator
+  from jaxseq.estimators import fitting as fitting
+  from jaxseq.estimators import forecaster as forecaster
+  from jaxseq.estimators import regressor as regressor
+  from jaxseq.estimators import series_input as series_input
+  from jaxseq.estimators.classifier import (
+    SequenceClassifier as SequenceClassifier,
+  )
+  from jaxseq.estimators.encoder import (
+    DisentangledEncoder as DisentangledEncoder,
+  )
+  from jaxseq.estimators.event_estimator import EventModel as EventModel
+  from jaxseq.estimators.forecaster import Forecaster as Forecaster
+  from jaxseq.estimators.regressor import SequenceRegressor as SequenceRegressor
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,0 +1,12 @@
+"""The parts of scikit-learn that estimators are made of, or what to install."""
+
+try:
+  from sklearn import base as base
+  from sklearn import model_selection as model_selection
+  from sklearn.utils import multiclass as multiclass
+  from sklearn.utils import validation as validation
+except ModuleNotFoundError as error:
+  raise ModuleNotFoundError(
+    'Estimators need scikit-learn: pip install "jaxseq[estimators]".',
+    name=error.name,
+  ) from error

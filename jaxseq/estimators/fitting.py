@@ -1,0 +1,150 @@
+"""Training in memory: the loop of the experiments, for one seed, no files."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq._types import PyTree
+from jaxseq.training import finite
+from jaxseq.training import loop
+from jaxseq.training import progress
+from jaxseq.training import scalars
+from jaxseq.training import signals
+from jaxseq.training.comparison import supervised_arms
+
+_NAME = "model"
+# Returns to the host, at most, where nothing is evaluated.
+_CHUNKS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+  """What training has found.
+
+  Attributes:
+    variables: of the problem, those that were best on validation examples where
+      there is early stopping.
+    state: a `supervised.State` after the last update, from which training goes
+      on.
+    update: updates after which the variables were found.
+    history: what was told, by name: "update" and metrics of training, and those
+      of validation examples, each a list over evaluations.
+  """
+
+  variables: PyTree
+  state: PyTree
+  update: int
+  history: dict[str, list[float]]
+
+
+def train(
+  make: Callable[[supervised_arms.Supervised], supervised_arms.Arm],
+  *,
+  num_updates: int,
+  early_stopping: int,
+  evaluations: int,
+  seed: int,
+  label: str,
+  verbose: int,
+) -> Fitted:
+  """Trains a problem from its beginning to its end.
+
+  Args:
+    make: from the configuration of a comparison to its only arm.
+    num_updates: updates, at most.
+    early_stopping: evaluations without improvement on the validation examples
+      after which it ends; 0 for never.
+    evaluations: number of evaluations of the whole training.
+    seed: all random numbers come from it.
+    label: what the progress bar calls it.
+    verbose: whether there is a progress bar.
+
+  Raises:
+    NotFinite: (a ValueError) a loss or parameter is not finite.
+    KeyboardInterrupt: it was interrupted.
+  """
+  chunks = evaluations if early_stopping else _CHUNKS
+  config = supervised_arms.Supervised(
+    arms={_NAME: {}},
+    seed=seed,
+    num_seeds=1,
+    num_updates=num_updates,
+    updates_per_chunk=max(1, num_updates // chunks),
+    chunks_per_evaluation=1,
+    early_stopping=early_stopping,
+  )
+  arm = make(config)
+  program = arm.program(config)
+  history = _History()
+  stopped = None if program.rule is None else program.rule.stopped
+  guard = finite.Guard(
+    [_NAME], 1, program.trained, program.broken, program.losses, stopped
+  )
+  watched = arm.part == "validation"
+  bar = None
+  if verbose:
+    metric = arm.metric if watched else "loss"
+    bar = progress.Progress(
+      num_updates, unit="update", metric=metric, label=label
+    )
+
+  def evaluate(state, step):
+    del step
+    return program.evaluate(state)
+
+  try:
+    state = loop.run(
+      program.chunk,
+      program.init(),
+      num_updates=num_updates,
+      chunk_size=config.updates_per_chunk,
+      update_axis=program.update_axis,
+      writer=history,
+      evaluate=evaluate if watched else None,
+      progress=bar,
+      guard=guard,
+      rule=program.rule,
+    )
+  except signals.Stopped as stop:
+    raise KeyboardInterrupt(f"stopped after update {stop.step}") from stop
+  last = state
+  if program.rule is not None:
+    state = program.rule.chosen(state)
+  one = jax.tree.map(
+    lambda x: x[0], (state.variables, last._replace(best=None))
+  )
+  variables, last = one
+  update = last.update if program.rule is None else state.best.update[0]
+  return Fitted(jax.device_get(variables), last, int(update), history.columns())
+
+
+class _History:
+  """What `loop.run` writes, kept in memory: a `scalars.MetricWriter`."""
+
+  def __init__(self):
+    self._rows: dict[int, dict[str, float]] = {}
+
+  def resume(self, step: int | None) -> None:
+    """Nothing was written before."""
+
+  def flush(self) -> None:
+    """Nothing waits."""
+
+  def write(self, step: int, row: Any) -> None:
+    """Adds the means over seeds, of which there is one."""
+    numbers = {
+      name: float(np.mean(np.asarray(value, float)))
+      for name, value in scalars.flatten(row).items()
+    }
+    self._rows.setdefault(int(step), {}).update(numbers)
+
+  def columns(self) -> dict[str, list[float]]:
+    """Returns lists over rows; NaN where a row lacks a name."""
+    names = dict.fromkeys(k for row in self._rows.values() for k in row)
+    found: dict[str, list[float]] = {"update": list(self._rows)}
+    for name in names:
+      found[name] = [row.get(name, np.nan) for row in self._rows.values()]
+    return found

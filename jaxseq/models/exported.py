@@ -1,0 +1,114 @@
+"""Models as programs of `jax.export`, which need no code of jaxseq to run.
+
+    model.export("model.bin")
+    program = jax.export.deserialize(pathlib.Path("model.bin").read_bytes())
+    program.call({"inputs": inputs})["class"]
+
+A program takes the arrays of the model's signature, prepared as the network
+takes them, and returns what `Model.outputs` does. The variables are part of it.
+"""
+
+from collections.abc import Sequence
+import functools
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+import jax
+from jax import export
+
+from jaxseq import _validate
+from jaxseq.training import files
+
+if TYPE_CHECKING:
+  from jaxseq.models.model import Model
+
+
+# Lengths up to which the mixers' forms do not depend on the length: of some on
+# none, of others beyond one of these.
+_LONGEST = (None, 2**16, 512, 128, 32)
+_REFUSALS = (
+  jax.errors.InconclusiveDimensionOperation,
+  jax.errors.ConcretizationTypeError,
+  AttributeError,
+  TypeError,
+  ValueError,
+)
+
+
+def make(
+  model: "Model",
+  batch: int | None = None,
+  time: int | None = None,
+  platforms: Sequence[str] | None = None,
+) -> export.Exported:
+  """Returns the program of a model.
+
+  Args:
+    model: the model.
+    batch: number of examples; any if None.
+    time: elements of the sequences. Any from 2 on if None, or, where the form
+      of the mixer depends on the length, any up to 65536, 512, 128 or 32: a
+      call with more says so.
+    platforms: such as ("cpu", "cuda", "tpu"); that of this process if None.
+
+  Raises:
+    ValueError: if the lengths of sequences are fixed, or have to be.
+  """
+  for name, value in (("batch", batch), ("time", time)):
+    if value is not None:
+      _validate.positive(name, value)
+  free = any("time" in axes for _, axes in model.signature.values())
+  if time is not None and not free:
+    raise _validate.error("time", time, "None: the signature has no time")
+  compute = jax.jit(
+    functools.partial(model.parts.compute, model.network, model.variables)
+  )
+  lower = export.export(compute, platforms=platforms)
+  if time is not None or not free:
+    return lower(_shapes(model, batch, time))
+  reason = None
+  for longest in _LONGEST:
+    try:
+      return lower(_shapes(model, batch, None, longest))
+    except _REFUSALS as error:
+      reason = error
+  stack = getattr(model.network.config, "network", model.network.config).stack
+  mixers = " and ".join(dict.fromkeys((stack.mixer, *dict(stack.hybrid))))
+  raise ValueError(
+    f"time: got None, expected a number: no program of {mixers} takes "
+    "sequences of any length."
+  ) from reason
+
+
+def _shapes(model, batch, time, longest=None):
+  """Returns shapes of the arguments, symbolic where sizes are None."""
+  used = {a for _, axes in model.signature.values() for a in axes}
+  sizes = {"batch": batch, "time": time}
+  free = [a for a, size in sizes.items() if a in used and size is None]
+  constraints = {"batch": ["batch >= 1"], "time": ["time >= 2"]}
+  if longest is not None:
+    constraints["time"].append(f"time <= {longest}")
+  # A constraint of what no argument has is an error.
+  scope = export.SymbolicScope([c for a in free for c in constraints[a]])
+  sizes |= {a: export.symbolic_shape(a, scope=scope)[0] for a in free}
+  return {
+    name: jax.ShapeDtypeStruct([sizes.get(a, a) for a in axes], dtype)
+    for name, (dtype, axes) in model.signature.items()
+  }
+
+
+def write(path: str | os.PathLike, program: export.Exported) -> None:
+  """Writes a program to a file, which is replaced if it is there.
+
+  Raises:
+    ModuleNotFoundError: if the extra "export" is not installed.
+  """
+  try:
+    content = program.serialize()
+  except ImportError as error:
+    raise ModuleNotFoundError(
+      'programs are written with flatbuffers: pip install "jaxseq[export]".',
+      name="flatbuffers",
+    ) from error
+  files.write_bytes(pathlib.Path(path), bytes(content))

@@ -1,0 +1,275 @@
+"""A trained model: network, variables, preparation of data, and its origin."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+from typing import Any
+from typing import Literal
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq._types import PyTree
+from jaxseq.data import preparation as preparations
+from jaxseq.models import exported
+from jaxseq.models import kinds
+from jaxseq.models import predictions
+from jaxseq.training import run_directory
+
+Arrays = Mapping[str, Any]
+# Names of axes, or sizes that are fixed.
+Axis = int | Literal["batch", "time"]
+# dtype and axes of each argument of a model's program, by name.
+Signature = Mapping[str, tuple[str, tuple[Axis, ...]]]
+
+# Examples that are computed together.
+_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """A trained network with all that it takes to use it on other data.
+
+    model = jaxseq.load("model.safetensors")
+    predictions = model.predict("new.csv")
+
+  Attributes:
+    kind: one of `models.kinds.names()`, such as "classification".
+    network: a Flax module.
+    variables: of the network, as NumPy arrays.
+    preparation: of raw data, as in training.
+    signature: dtype and axes of each array that the network takes: "batch" and
+      "time" may have any size.
+    about: where it comes from, as far as it is known: "experiment", "data",
+      "arm", "seed", "step", "chosen_by" and the like.
+    versions: of Python and the libraries that it was trained with.
+    digest: SHA-256 of all of it; "" before it is saved.
+  """
+
+  kind: str
+  network: Any
+  variables: PyTree
+  preparation: preparations.Preparation
+  signature: Signature
+  about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  digest: str = ""
+
+  def __post_init__(self):
+    _validate.choice("kind", self.kind, kinds.names())
+
+  @property
+  def parts(self) -> Any:
+    """The module of the model's kind, see `models.kinds`."""
+    return kinds.get(self.kind)
+
+  def examples(self, source: Any) -> preparations.Examples:
+    """Returns examples as the network takes them.
+
+    Args:
+      source: the path of a file of the same form as the training data; raw
+        arrays, see `Preparation.prepare`; a `data.ArrayDataset` that is
+        prepared already; or examples from here.
+
+    Raises:
+      ValueError: if the file or the arrays are not as in training.
+    """
+    if isinstance(source, preparations.Examples):
+      return source
+    if isinstance(source, (str, os.PathLike)):
+      return self.preparation.read(source)
+    dataset = source
+    if not isinstance(source, data.ArrayDataset):
+      dataset = self.preparation.prepare(source)
+    count = len(dataset.inputs)
+    return preparations.Examples(tuple(map(str, range(count))), dataset)
+
+  def predict(self, source: Any) -> predictions.Predictions:
+    """Predicts from a file or from arrays.
+
+    Args:
+      source: see `examples`.
+
+    Returns:
+      Named columns, with the examples' identifiers in front; which they are,
+      `predict` of the kind's module says, and docs/predictions.md.
+
+    Raises:
+      ValueError: if the file or the arrays are not as in training.
+    """
+    return self.parts.predict(self, self.examples(source))
+
+  def export(
+    self,
+    path: str | os.PathLike | None = None,
+    *,
+    batch: int | None = None,
+    time: int | None = None,
+    platforms: Sequence[str] | None = None,
+  ) -> jax.export.Exported:
+    """Returns the model as a program that runs without jaxseq.
+
+    Args:
+      path: file to write it to as well, if there is one.
+      batch: number of examples; any if None.
+      time: elements of sequences; any if None, as far as the mixers can.
+      platforms: see `exported.make`.
+
+    Returns:
+      The program: from the arrays of the signature, by name, to `outputs`.
+
+    Raises:
+      ValueError: if the length of sequences is fixed, or has to be.
+      ModuleNotFoundError: if a path is given and the extra "export" is not
+        installed.
+    """
+    program = exported.make(self, batch, time, platforms)
+    if path is not None:
+      exported.write(path, program)
+    return program
+
+  def outputs(self, dataset: data.ArrayDataset) -> dict[str, np.ndarray]:
+    """Returns what the network says of prepared examples, by name.
+
+    The arrays have an axis of examples in front; `predict` makes columns of
+    them.
+    """
+    if not len(dataset.inputs):
+      raise _validate.error("examples", 0, "at least one")
+    arguments = self.parts.arguments(self.network, dataset)
+    return in_batches(self._compiled, self._fitted(arguments))
+
+  @functools.cached_property
+  def _compiled(self) -> Callable[[Arrays], Arrays]:
+    """The program of a batch, with the variables on the device."""
+    compute = jax.jit(functools.partial(self.parts.compute, self.network))
+    return functools.partial(compute, jax.device_put(self.variables))
+
+  def _fitted(self, arguments):
+    """Returns arguments as in training, or says what differs."""
+    for name, (dtype, axes) in self.signature.items():
+      if name not in arguments and name == "lengths":
+        # All are as long as the array.
+        inputs = arguments["inputs"].shape
+        time = inputs[self.parts.time_axis(self.network) or 1]
+        shape = inputs[: len(axes)]
+        arguments = {**arguments, name: np.full(shape, time, dtype)}
+      got = arguments.get(name)
+      if got is None or not _fits(np.shape(got), axes):
+        found = None if got is None else f"shape {np.shape(got)}"
+        listed = ", ".join(map(str, axes))
+        raise _validate.error(name, found, f"({listed}), as in training")
+    for name in arguments.keys() - self.signature.keys() - {"lengths"}:
+      raise _validate.error(name, "an array", "none, as in training")
+    if "lengths" in arguments.keys() - self.signature.keys():
+      self._check_one_length(arguments)
+    return arguments
+
+  def _check_one_length(self, arguments):
+    """Refuses several lengths where training had one that is fixed."""
+    if self.parts.time_axis(self.network) is None:
+      time = arguments["inputs"].shape[1]
+      raise _validate.error(
+        "lengths",
+        np.unique(arguments["lengths"])[:5].tolist(),
+        f"{time} for all, as in training",
+      )
+
+
+def _fits(shape, axes):
+  """Whether a shape has the axes of a signature."""
+  return len(shape) == len(axes) and all(
+    size == want for size, want in zip(shape, axes) if isinstance(want, int)
+  )
+
+
+def make(
+  kind: str,
+  network: Any,
+  variables: PyTree,
+  splits: data.Splits,
+  about: Mapping[str, Any] | None = None,
+) -> Model:
+  """Returns the model of a trained network.
+
+  Args:
+    kind: one of `models.kinds.names()`.
+    network: the Flax module.
+    variables: its variables, of one seed.
+    splits: what it was trained on; a few examples and the preparation are used.
+    about: see `Model.about`.
+  """
+  prepared = splits.info.preparation
+  if prepared is None:
+    prepared = preparations.derive(splits)
+  if kind == "language" and (prepared.reader, prepared.vocab_size) == (
+    None,
+    256,
+  ):
+    # Files of bytes have one form, wherever those of the training came from.
+    prepared = dataclasses.replace(prepared, reader="text_files")
+  parts = kinds.get(kind)
+  one = data.take(splits.train, slice(0, 1))
+  return Model(
+    kind,
+    network,
+    jax.tree.map(np.asarray, jax.device_get(variables)),
+    prepared,
+    signature_of(parts.arguments(network, one), parts.time_axis(network)),
+    dict(about or {}),
+    library_versions(),
+  )
+
+
+def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:
+  """Returns dtypes and axes of arrays (batch, ...), by name.
+
+  Args:
+    arguments: the arrays.
+    time_axis: which axis may have any length; None for no other than the batch.
+  """
+  found = {}
+  for name, x in arguments.items():
+    words = {0: "batch", time_axis: "time"}
+    axes = tuple(words.get(i, size) for i, size in enumerate(np.shape(x)))
+    found[name] = str(np.asarray(x).dtype), axes
+  return found
+
+
+def in_batches(
+  function: Callable[[Arrays], Arrays], arguments: Arrays, size: int = _BATCH
+) -> dict[str, np.ndarray]:
+  """Applies a compiled function to examples, some of them at a time.
+
+  Args:
+    function: from arrays (batch, ...) by name to such arrays.
+    arguments: arrays (n, ...) by name; n is 1 or more.
+    size: examples of a batch; the last one is filled up with copies, so that
+      one program serves all.
+
+  Returns:
+    The arrays (n, ...) by name.
+  """
+  count = len(next(iter(arguments.values())))
+  size = min(size, count)
+  parts = []
+  for start in range(0, count, size):
+    rows = np.minimum(np.arange(start, start + size), count - 1)
+    found = function({k: jnp.asarray(x[rows]) for k, x in arguments.items()})
+    kept = min(size, count - start)
+    parts.append({k: np.asarray(x)[:kept] for k, x in found.items()})
+  return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+
+def library_versions() -> dict[str, Any]:
+  """Returns the versions of Python and of the libraries."""
+  known = run_directory.versions()
+  names = ("python", "jaxseq", "jax", "jaxlib", "flax", "numpy", "device")
+  return {name: known[name] for name in names}

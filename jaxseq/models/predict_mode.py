@@ -1,0 +1,85 @@
+r"""The mode "predict" of experiments: what a trained arm says of a file.
+
+    python -m experiments.NAME --config=... --workdir=DIR --mode=predict \
+      --data=new.csv --output=predictions.csv
+
+It reads the model file that the training has left, and neither the training
+data nor a checkpoint.
+"""
+
+import functools
+
+from absl import flags
+
+from jaxseq.models import model_file
+from jaxseq.models import predictions
+from jaxseq.models import run_models
+from jaxseq.training import errors
+from jaxseq.training.comparison import experiment
+
+# `--help` shows the flags as those of the program.
+flags.disclaim_key_flags()
+
+MODES = ("train", "evaluate", "predict")
+
+
+@functools.cache
+def define_flags() -> tuple[flags.FlagHolder, ...]:
+  """Defines the flags of the mode; returns holders of data, output and arm."""
+  return (
+    flags.DEFINE_string(
+      "data",
+      None,
+      "with --mode=predict, the file to predict, of the same form as the "
+      "training data",
+    ),
+    flags.DEFINE_string(
+      "output",
+      None,
+      "with --mode=predict, the file to write, which must not be there yet: "
+      "NAME.csv or NAME.parquet",
+    ),
+    flags.DEFINE_string(
+      "arm",
+      None,
+      "with --mode=predict, which arm of the run; needed if it has several",
+    ),
+  )
+
+
+def predicts(program: experiment.Experiment) -> bool:
+  """Predicts if that is the program's mode.
+
+  Args:
+    program: of an experiment with the modes `MODES`, or more.
+
+  Returns:
+    Whether it was.
+
+  Raises:
+    UserError: a flag is missing, or there for nothing; there is no model; the
+      file does not fit it; or the output cannot be written.
+  """
+  holders = define_flags()
+  source, output, arm = (holder.value for holder in holders)
+  if program.mode != "predict":
+    for holder in holders:
+      if holder.value is not None:
+        raise errors.UserError(f"--{holder.name} is a flag of --mode=predict")
+    return False
+  with program.setup() as config:
+    for name, value in (("data", source), ("output", output)):
+      if not value:
+        raise errors.UserError(f"--{name}=FILE is missing")
+    predictions.check_output(output)
+    directory = program.open_directory(config)
+    model = model_file.load(run_models.find(directory, arm))
+    found = model.predict(source)
+    found.write(output)
+  about = model.about
+  print(
+    f"{found.num_rows:,} {'row' if found.num_rows == 1 else 'rows'} by "
+    f"{about.get('arm')} (seed {about.get('seed')}, {about.get('chosen_by')}): "
+    f"{output}"
+  )
+  return True

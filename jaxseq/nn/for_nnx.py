@@ -1,0 +1,201 @@
+"""Mixers and networks as Flax NNX modules.
+
+    mixer = for_nnx.SequenceMixer(config, rngs=nnx.Rngs(0))
+    y, state = mixer(x, state, reset)
+    y_t, state = mixer.step(x_t, state, reset_t)
+
+    module = nn.SequenceNetwork(config, num_outputs=10)
+    network = for_nnx.Network(module, x, rngs=nnx.Rngs(0))
+    logits, states = network(x, states, reset)
+
+Parameters are `nnx.Param`s in the structure of the mixer's dict or of the
+network's variables, so that both forms read each other's.
+"""
+
+from typing import Any
+
+from flax import linen
+from flax import nnx
+import jax
+
+from jaxseq import mixers
+from jaxseq._types import PyTree
+
+# The collections of Linen's variables, and what their arrays become.
+_KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
+
+
+class SequenceMixer(nnx.Module):
+  """Any mixer.
+
+  Attributes:
+    config: Config of the mixer.
+    weights: its parameters, by name.
+  """
+
+  def __init__(self, config: Any, *, rngs: nnx.Rngs):
+    """Draws the parameters, from the stream "params".
+
+    Args:
+      config: Config of some mixer.
+      rngs: random keys.
+    """
+    self.config = config
+    params = mixers.module_of(config).init(rngs.params(), config)
+    self.weights = nnx.data(jax.tree.map(nnx.Param, params))
+
+  @property
+  def params(self) -> PyTree:
+    """The parameters as the mixer's own functions take them."""
+    return _arrays(self.weights)
+
+  def __call__(
+    self,
+    x: jax.Array,
+    state: PyTree = None,
+    reset: jax.Array | None = None,
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree]:
+    """Runs over a sequence.
+
+    Args:
+      x: (*batch, time, d_model).
+      state: state before the first element; a fresh one if None.
+      reset: (*batch, time) bool, or None.
+      **options: keyword options of the mixer's own `apply`.
+
+    Returns:
+      y of x's shape, and the state after the last element.
+    """
+    apply = mixers.module_of(self.config).apply
+    return apply(self.config, self.params, x, state, reset, **options)
+
+  def step(
+    self,
+    x: jax.Array,
+    state: PyTree,
+    reset: jax.Array | None = None,
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree]:
+    """Runs over one element; `__call__` without the time axis."""
+    step = mixers.module_of(self.config).step
+    return step(self.config, self.params, x, state, reset, **options)
+
+  def initial_state(
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = "float32",
+  ) -> PyTree:
+    """Returns a fresh state."""
+    module = mixers.module_of(self.config)
+    return module.initial_state(self.config, batch_shape, dtype)
+
+
+class Network(nnx.Module):
+  """Any network of `jaxseq.nn`: `SequenceModel`, `SequenceNetwork` and others.
+
+  Attributes:
+    module: the network, a Linen module.
+    collections: its variables, by collection and name.
+  """
+
+  def __init__(
+    self,
+    module: linen.Module,
+    inputs: PyTree,
+    *,
+    rngs: nnx.Rngs,
+    variables: PyTree = None,
+  ):
+    """Draws the variables, from the stream "params".
+
+    Args:
+      module: the network.
+      inputs: such as it will get; only shapes and dtypes matter.
+      rngs: random keys; dropout draws from the stream "dropout".
+      variables: to have in place of drawn ones, such as from a file.
+    """
+    self.module = module
+    self.rngs = rngs
+    if variables is None:
+      variables = module.init(rngs.params(), inputs)
+    self.collections = nnx.data(
+      {
+        name: jax.tree.map(_KINDS.get(name, nnx.Variable), collection)
+        for name, collection in variables.items()
+      }
+    )
+
+  @property
+  def variables(self) -> PyTree:
+    """The variables as the Linen module takes them."""
+    return _arrays(self.collections)
+
+  def __call__(
+    self,
+    inputs: PyTree,
+    states: PyTree = None,
+    reset: jax.Array | None = None,
+    *,
+    train: bool = False,
+    **options: Any,
+  ) -> Any:
+    """Runs over sequences.
+
+    Args:
+      inputs: what the network takes.
+      states: before the first element; fresh ones if None.
+      reset: (*batch, time) bool, or None.
+      train: whether dropout is on, and batch norm uses the batch's statistics,
+        which change those that are kept here.
+      **options: further arguments of the network.
+
+    Returns:
+      What the network returns, the states behind all else.
+    """
+    arguments = inputs, states, reset
+    if not train:
+      return self.module.apply(self.variables, *arguments, **options)
+    rngs = {"dropout": self.rngs.dropout()} if "dropout" in self.rngs else {}
+    changing = [name for name in self.collections if name != "params"]
+    outputs, changed = self.module.apply(
+      self.variables,
+      *arguments,
+      train=True,
+      rngs=rngs,
+      mutable=changing,
+      **options,
+    )
+    for name in changed:
+      nnx.update(self.collections[name], changed[name])
+    return outputs
+
+  def step(
+    self,
+    inputs: PyTree,
+    states: PyTree,
+    reset: jax.Array | None = None,
+    **options: Any,
+  ) -> Any:
+    """Runs over one element; `__call__` without the time axis."""
+    arguments = inputs, states, reset
+    return self.module.apply(
+      self.variables, *arguments, method="step", **options
+    )
+
+  def initial_state(
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = "float32",
+  ) -> PyTree:
+    """Returns fresh states."""
+    return self.module.initial_state(batch_shape, dtype)
+
+
+def _arrays(tree):
+  """The arrays in a tree of NNX variables."""
+  return jax.tree.map(
+    lambda variable: variable[...],
+    tree,
+    is_leaf=lambda node: isinstance(node, nnx.Variable),
+  )

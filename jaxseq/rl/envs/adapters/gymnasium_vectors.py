@@ -1,0 +1,280 @@
+"""Gymnasium's environments, such as "gymnasium/CartPole-v1", on the host.
+
+All environments of a batch are one `gymnasium.vector.VectorEnv`, of which each
+step of compiled code is one call. Its state is on the host: in the arrays there
+is only a ticket for it. So copies of a state are not two games, states of a
+batch stay together and in their order, and a run that goes on from a checkpoint
+goes on with fresh episodes.
+
+Towers et al., "Gymnasium", arXiv:2407.17032.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+from absl import logging
+from flax import struct
+import jax
+from jax.experimental import io_callback
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import foreign
+from jaxseq.rl.envs import protocol
+from jaxseq.rl.envs import spaces
+
+# Vectors that are open at the same time; the one used least recently is closed.
+_MOST = 16
+
+
+@struct.dataclass
+class State:
+  """State of `Vector`.
+
+  Attributes:
+    ticket: () int32, which vector on the host.
+  """
+
+  ticket: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Vector(base.Jitted):
+  """Environments of one id, as one vector on the host.
+
+  Attributes:
+    env_id: Gymnasium's id.
+    options: pairs of names and values for the environment.
+    observations: the space of observations.
+    actions: the space of actions.
+    time_limit: Gymnasium's, which it keeps itself; as many as can be if none.
+  """
+
+  env_id: str
+  options: tuple[tuple[str, Any], ...]
+  observations: spaces.Space
+  actions: spaces.Space
+  time_limit: int
+
+  @property
+  def default_params(self) -> base.EnvParams:
+    """Parameters that tell of the time limit."""
+    return base.EnvParams(max_steps_in_episode=self.time_limit)
+
+  @property
+  def name(self) -> str:
+    """Gymnasium's id."""
+    return self.env_id
+
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """The space of observations."""
+    return self.observations
+
+  def action_space(self, params: PyTree = None) -> spaces.Space:
+    """The space of actions."""
+    return self.actions
+
+  def _reset(self, key, params):
+    seed = jax.random.bits(key, (), jnp.uint32)
+    observation, ticket = self._begin(seed)
+    return observation, State(ticket)
+
+  def _step(self, key, state, action, params):
+    spaces.check("action", self.actions, action)
+    observation, ticket, final, *outcome = self._play(state.ticket, action)
+    return base.outcome(observation, State(ticket), *outcome, final)
+
+  @functools.cached_property
+  def _begin(self):
+    """Function of seeds (...): first observations, and tickets (...)."""
+    hosted = self._hosted
+    return _of_batches(
+      lambda seed: io_callback(
+        hosted.begin, (self._shown(seed.shape), _ints(seed.shape)), seed
+      )
+    )
+
+  @functools.cached_property
+  def _play(self):
+    """Function of tickets and actions (...): what a step leads to."""
+    hosted = self._hosted
+
+    def play(ticket, action):
+      shape = ticket.shape
+      shown, flags = self._shown(shape), jax.ShapeDtypeStruct(shape, bool)
+      reward = jax.ShapeDtypeStruct(shape, np.float32)
+      # The ticket comes back, so that one step waits for the other.
+      results = shown, _ints(shape), shown, reward, flags, flags
+      return io_callback(hosted.play, results, ticket, action)
+
+    return _of_batches(play)
+
+  @functools.cached_property
+  def _hosted(self):
+    return _Hosted(self)
+
+  def _shown(self, shape):
+    """Shapes of observations, with leading axes."""
+    one = jax.eval_shape(lambda: spaces.zeros(self.observations))
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((*shape, *x.shape), x.dtype), one
+    )
+
+
+class _Hosted:
+  """The vectors of an environment on the host, by ticket."""
+
+  def __init__(self, env: Vector):
+    self._env = env
+    self._tickets = itertools.count(1)
+    self._vectors = collections.OrderedDict()
+
+  def begin(self, seeds):
+    """Opens a vector for as many environments as there are seeds."""
+    seeds = np.asarray(seeds)
+    ticket = next(self._tickets)
+    shown = self._open(ticket, np.ravel(seeds).tolist())
+    return self._arrays(shown, seeds.shape), np.full(
+      seeds.shape, ticket, np.int32
+    )
+
+  def play(self, tickets, actions):
+    """Plays a step in all environments of a vector."""
+    tickets, actions = np.asarray(tickets), np.asarray(actions)
+    shape, count = tickets.shape, tickets.size
+    ticket = int(tickets.flat[0])
+    if not (tickets == ticket).all():
+      raise ValueError(
+        "state: got parts of several batches, expected one batch"
+      )
+    if ticket not in self._vectors:
+      logging.warning(
+        "%s: the environments of this state are no longer there; it goes on "
+        "with fresh ones",
+        self._env.env_id,
+      )
+      self._open(ticket, list(range(count)))
+    self._vectors.move_to_end(ticket)
+    vector = self._vectors[ticket]
+    if vector.num_envs != count:
+      raise ValueError(
+        f"state: got {count} members of a batch of {vector.num_envs}, expected"
+        " all of them"
+      )
+    actions = actions.reshape(count, *actions.shape[len(shape) :])
+    shown, reward, terminated, truncated, info = vector.step(actions)
+    # A copy: the vector may write into its own.
+    final = jax.tree.map(np.array, shown)
+    for i in np.flatnonzero(terminated | truncated):
+      _put(final, int(i), info["final_obs"][i])
+    return (
+      self._arrays(shown, shape),
+      tickets,
+      self._arrays(final, shape),
+      np.asarray(reward, np.float32).reshape(shape),
+      np.asarray(terminated).reshape(shape),
+      np.asarray(truncated).reshape(shape),
+    )
+
+  def _open(self, ticket, seeds):
+    """Makes a vector, and returns its first observations."""
+    gymnasium = _gymnasium()
+    while len(self._vectors) >= _MOST:
+      self._vectors.popitem(last=False)[1].close()
+    vector = gymnasium.make_vec(
+      self._env.env_id,
+      num_envs=len(seeds),
+      vectorization_mode="sync",
+      vector_kwargs={
+        "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP
+      },
+      **dict(self._env.options),
+    )
+    self._vectors[ticket] = vector
+    # Seeds of Gymnasium are below 2**31 in many environments.
+    return vector.reset(seed=[seed % 2**31 for seed in seeds])[0]
+
+  def _arrays(self, shown, shape):
+    """Observations of a vector as arrays of the space, with leading axes."""
+    return jax.tree.map(
+      lambda x, like: np.array(x, like.dtype).reshape(like.shape),
+      shown,
+      self._env._shown(shape),
+    )
+
+
+def _put(tree, i, one):
+  """Puts the parts of one observation into row i of those of many."""
+  for many, part in zip(
+    jax.tree.leaves(tree), jax.tree.leaves(one), strict=True
+  ):
+    many[i] = part
+
+
+def _ints(shape):
+  return jax.ShapeDtypeStruct(shape, np.int32)
+
+
+def _of_batches(function):
+  """A function of arguments with axes in front, of which `vmap` adds some."""
+  function = jax.custom_batching.custom_vmap(function)
+
+  @function.def_vmap
+  def of_more(size, batched, *arguments):
+    whole = [
+      argument
+      if is_batched
+      else jnp.broadcast_to(argument, (size, *jnp.shape(argument)))
+      for argument, is_batched in zip(arguments, batched)
+    ]
+    results = function(*whole)
+    return results, jax.tree.map(lambda _: True, results)
+
+  return function
+
+
+def _gymnasium():
+  def load():
+    import gymnasium
+
+    return gymnasium
+
+  return foreign.needs("Gymnasium", load, "gymnasium")
+
+
+@functools.cache
+def make(name: str, **options: Any) -> protocol.Env:
+  """Returns an environment of Gymnasium.
+
+  Args:
+    name: an id that `gymnasium.make` knows.
+    **options: of the environment.
+
+  Raises:
+    ValueError: there is no such environment, or one of its spaces is of a kind
+      that agents do not know.
+    ModuleNotFoundError: the package, or one of the environment, is not there.
+  """
+  gymnasium = _gymnasium()
+  try:
+    env = gymnasium.make(name, **options)
+  except gymnasium.error.DependencyNotInstalled as error:
+    raise ModuleNotFoundError(f"gymnasium/{name}: {error}") from error
+  except gymnasium.error.Error as error:
+    raise ValueError(f"env_id: got 'gymnasium/{name}': {error}") from error
+  spec = env.spec
+  limit = spec.max_episode_steps if spec is not None else None
+  seen, decided = env.observation_space, env.action_space
+  env.close()
+  return Vector(
+    name,
+    tuple(options.items()),
+    foreign.convert(seen),
+    foreign.convert(decided),
+    limit or 2**30,
+  )

@@ -1,0 +1,163 @@
+"""The base of environments of other libraries, made to reset themselves."""
+
+from collections.abc import Callable
+import math
+from typing import Any
+from typing import NamedTuple
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl import batching
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import spaces
+
+
+@struct.dataclass
+class State(base.EnvState):
+  """State of `Foreign`.
+
+  Attributes, beside those of `base.EnvState`:
+    task_state: the library's state.
+  """
+
+  task_state: PyTree
+
+
+class Played(NamedTuple):
+  """What a step of the library gives.
+
+  Attributes:
+    observation: an element of the observation space.
+    task_state: the library's state.
+    reward: ().
+    terminated: () bool, whether the episode has ended by itself.
+  """
+
+  observation: PyTree
+  task_state: PyTree
+  reward: jax.Array
+  terminated: jax.Array
+
+
+class Foreign(base.Environment):
+  """An environment of another library, made to reset itself.
+
+  A subclass is a frozen dataclass with `begin`, `play`, spaces and `max_steps`.
+  The time limit, which makes a step `truncated`, is kept here. A reset is
+  computed only at steps at which some member of the batch needs one.
+  """
+
+  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns the first observation of an episode, and the library's state."""
+    raise NotImplementedError
+
+  def play(
+    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
+  ) -> Played:
+    """Plays one step, without time limit and reset."""
+    raise NotImplementedError
+
+  def _step(self, key, state, action, params):
+    # The key as it is for a reset: steps of many libraries take none.
+    stepped = jax.random.fold_in(key, 1)
+    *played, reward, terminated, _ = self.step_env(
+      stepped, state, action, params
+    )
+    truncated = self.is_truncated(played[1], params)
+    done = terminated | truncated
+    after = jax.lax.cond(
+      batching.any_of_batch(done),
+      lambda: base.select(done, [*self.reset_env(key, params)], played),
+      lambda: played,
+    )
+    return base.outcome(*after, reward, terminated, truncated, played[0])
+
+  def step_env(
+    self, key: jax.Array, state: State, action: PyTree, params: PyTree
+  ) -> tuple[PyTree, State, jax.Array, jax.Array, dict[str, PyTree]]:
+    """Plays one step without time limit and reset, as gymnax names it."""
+    spaces.check("action", self.action_space(params), action)
+    played = self.play(key, state.task_state, action, params)
+    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    observation, after = jax.lax.stop_gradient(
+      (played.observation, State(state.time + 1, played.task_state))
+    )
+    reward = jnp.asarray(played.reward, jnp.float32)
+    return observation, after, reward, jnp.asarray(played.terminated, bool), {}
+
+  def reset_env(self, key: jax.Array, params: PyTree) -> tuple[PyTree, State]:
+    """Starts an episode, as gymnax names it."""
+    observation, task_state = self.begin(key, params)
+    return observation, State(jnp.int32(0), task_state)
+
+
+def needs(
+  library: str, load: Callable[[], Any], install: str | None = None
+) -> Any:
+  """Returns what `load` imports.
+
+  Args:
+    library: name of the library.
+    load: imports it.
+    install: what pip is to install; the library's name if None.
+
+  Raises:
+    ModuleNotFoundError: the library, or what it needs, is not installed.
+  """
+  try:
+    return load()
+  except ImportError as error:
+    raise ModuleNotFoundError(
+      f"environments of {library} need the package {error.name!r}, which is "
+      f"not installed or too old: pip install {install or library.lower()}.",
+      name=error.name,
+    ) from error
+
+
+def convert(space: Any) -> spaces.Space:
+  """Returns the space of `envs.spaces` for one of another library.
+
+  The libraries' classes have the names and the attributes of Gymnasium's.
+
+  Raises:
+    ValueError: if it is of an unknown kind.
+  """
+  match type(space).__name__:
+    case "Discrete":
+      return spaces.Discrete(int(space.n))
+    case "MultiDiscrete":
+      sizes = getattr(space, "nvec", getattr(space, "num_categories", None))
+      return choices(np.asarray(sizes))
+    case "MultiBinary":
+      return choices(np.full(space.shape, 2))
+    case "Box":
+      dtype = np.dtype(space.dtype)
+      low, high = np.asarray(space.low), np.asarray(space.high)
+      if dtype.kind == "f":
+        # Gymnasium's greatest number stands for one without a bound.
+        low = np.where(low <= np.finfo(np.float32).min, -math.inf, low)
+        high = np.where(high >= np.finfo(np.float32).max, math.inf, high)
+        dtype, low, high = (
+          np.dtype(np.float32),
+          np.float32(low),
+          np.float32(high),
+        )
+      elif dtype in (np.int64, np.uint64):
+        dtype = np.dtype(np.int32)
+      return spaces.Box(low, high, tuple(space.shape), dtype)
+    case "Tuple":
+      return spaces.Tuple(tuple(map(convert, space.spaces)))
+    case "Dict":
+      return spaces.Dict({k: convert(x) for k, x in space.spaces.items()})
+  expected = "Discrete, MultiDiscrete, MultiBinary, Box, Tuple or Dict"
+  raise _validate.error("space", space, expected)
+
+
+def choices(sizes: np.ndarray) -> spaces.MultiDiscrete:
+  """Returns the space of choices of these sizes, in one axis."""
+  return spaces.MultiDiscrete([int(size) for size in np.ravel(sizes)])

@@ -1,0 +1,171 @@
+"""Tables and pictures of trained classifiers: classes, confusion, calibration.
+
+All take the results of arms with the figures of `jaxseq.tasks.confusion`.
+"""
+
+from collections.abc import Mapping
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxseq.tasks import confusion
+from jaxseq.training import figures
+from jaxseq.training import tables
+from jaxseq.training.devices import processes
+
+# More classes than this are too many for a screen, or for numbers in cells.
+_MOST_ROWS = 20
+_MOST_NUMBERS = 12
+_MOST_LABELS = 40
+
+
+def show(
+  directory: pathlib.Path,
+  results: Mapping[str, Mapping[str, Any]],
+  *,
+  draw: bool,
+) -> None:
+  """Prints the table of classes, and draws what the classifiers do.
+
+  Of several processes the first does.
+
+  Args:
+    directory: of the run; gets calibration.png, and ARM/confusion.png.
+    results: of the arms.
+    draw: whether to draw.
+  """
+  found = {name: x for name, x in results.items() if "classes" in x}
+  if not found or not processes.is_first():
+    return
+  headings, rows = confusion.rows(found, _MOST_ROWS)
+  total = len(next(iter(found.values()))["classes"])
+  which = "" if len(rows) == total else f"; the {len(rows)} lowest of {total}"
+  tables.show(
+    headings, rows, title=f"classes on the test set, means over seeds{which}"
+  )
+  if not draw:
+    return
+  pictures = [
+    draw_confusion(directory / name / "confusion.png", result, name)
+    for name, result in found.items()
+  ]
+  pictures.append(draw_calibration(directory / "calibration.png", found))
+  if all(pictures):
+    print(f"Confusion and calibration: {', '.join(map(str, pictures))}")
+
+
+def draw_confusion(
+  path: str | os.PathLike, result: Mapping[str, Any], arm: str
+) -> pathlib.Path | None:
+  """Draws what the examples of each class are taken for, over all seeds.
+
+  Args:
+    path: the PNG file to write.
+    result: of the arm.
+    arm: its name.
+
+  Returns:
+    The path; None, with a warning, if matplotlib is not installed.
+  """
+  table = np.nansum(np.asarray(result["confusion"], float), axis=0)
+  share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+  names, size = list(result["classes"]), len(table)
+  side = 2.2 + 0.34 * min(max(size, 4), _MOST_LABELS)
+  figure = figures.new(path, side + 1.0, side)
+  if figure is None:
+    return None
+  axes = figure.add_subplot()
+  mesh = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
+  every = -(-size // _MOST_LABELS)
+  labels = [_short(name) for name in names[::every]]
+  long = max(map(len, labels)) > 2
+  axes.set_xticks(range(0, size, every), labels, rotation=90 if long else 0)
+  axes.set_yticks(range(0, size, every), labels)
+  axes.tick_params(length=0, labelsize=8)
+  axes.spines[:].set_visible(False)
+  if size <= _MOST_NUMBERS:
+    for i, j in np.ndindex(size, size):
+      if table[i, j]:
+        axes.text(
+          j,
+          i,
+          f"{100 * share[i, j]:.0f}",
+          ha="center",
+          va="center",
+          fontsize=7,
+          color="white" if share[i, j] > 0.5 else "black",
+        )
+  axes.set_xlabel("taken for")
+  axes.set_ylabel("class")
+  accuracy = tables.mean_std(result["accuracy"])
+  axes.set_title(f"{arm}, accuracy {accuracy}", loc="left", fontsize=10)
+  figure.colorbar(
+    mesh, ax=axes, shrink=0.8, label="test examples of the class (%)"
+  )
+  return figures.save(figure, path)
+
+
+def draw_calibration(
+  path: str | os.PathLike, results: Mapping[str, Mapping[str, Any]]
+) -> pathlib.Path | None:
+  """Draws how often each classifier is right over how sure it is.
+
+  Args:
+    path: the PNG file to write.
+    results: of the arms.
+
+  Returns:
+    The path; None, with a warning, if matplotlib is not installed.
+  """
+  columns = min(3, len(results))
+  rows = -(-len(results) // columns)
+  figure = figures.new(path, 3.1 * columns + 0.6, 3.1 * rows + 0.6)
+  if figure is None:
+    return None
+  grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+  for axes, (name, result) in zip(grid.flat, results.items()):
+    bins = {
+      key: np.asarray(value, float)
+      for key, value in result["calibration"].items()
+    }
+    count = np.nan_to_num(bins["count"]).sum(axis=0)
+    mean = {
+      key: np.nansum(bins[key] * bins["count"], axis=0) / np.maximum(count, 1)
+      for key in ("confidence", "accuracy")
+    }
+    axes.plot([0, 1], [0, 1], color=figures.GRAY, lw=1, ls=(0, (4, 3)))
+    seen = count > 0
+    x, y = mean["confidence"][seen], mean["accuracy"][seen]
+    axes.vlines(x, x, y, color=figures.COLORS[1], lw=1.5, alpha=0.7)
+    axes.scatter(
+      x,
+      y,
+      s=8 + 140 * count[seen] / count.sum(),
+      color=figures.COLORS[0],
+      zorder=3,
+      clip_on=False,
+    )
+    axes.set_title(
+      f"{name}, ECE {tables.mean_std(result['ece'])}", loc="left", fontsize=9
+    )
+    axes.set_aspect("equal")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+  for axes in list(grid.flat)[len(results) :]:
+    axes.set_axis_off()
+  figure.supxlabel(
+    "mean confidence of a bin\n"
+    "area: share of the test examples; orange: distance from calibrated",
+    fontsize=9,
+  )
+  figure.supylabel("share of them that is right", fontsize=9)
+  return figures.save(figure, path)
+
+
+def _short(name: str, most: int = 18) -> str:
+  return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,0 +1,104 @@
+"""The page on data of one's own: its calls run, its commands are accepted."""
+
+import ast
+import importlib
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.training import configuration
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PAGE = (_ROOT / "docs" / "own_data.md").read_text()
+
+
+def _blocks(language):
+  return re.findall(rf"```{language}\n(.*?)```", _PAGE, re.DOTALL)
+
+
+def _table(header, rows):
+  return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  """A folder with files of the names and columns that the page shows."""
+  monkeypatch.chdir(tmp_path)
+  rng = np.random.default_rng(0)
+  walks, load, shop = (block.splitlines()[0] for block in _blocks("csv"))
+  names = [f"{i}" for i in range(40)]
+  kinds = ["walk" if i % 2 else "run" for i in range(40)]
+  lengths = rng.integers(4, 9, 40)
+  rows = [
+    f"{name},{t / 2},{rng.normal():.3f},{rng.normal():.3f},{kind}"
+    for name, kind, length in zip(names, kinds, lengths)
+    for t in range(length)
+  ]
+  pathlib.Path("walks.csv").write_text(_table(walks, rows))
+  hours = np.datetime64("2024-01-01T00:00") + np.arange(400) * np.timedelta64(
+    1, "h"
+  )
+  rows = [f"{hour},{np.sin(i)},{np.cos(i)}" for i, hour in enumerate(hours)]
+  pathlib.Path("load.csv").write_text(_table(load, rows))
+  rows = [
+    f"user {i},{time:.3f},{'view' if time < 1 else 'buy'}"
+    for i in range(30)
+    for time in np.cumsum(rng.exponential(size=9) + 0.01)
+  ]
+  pathlib.Path("shop.csv").write_text(_table(shop, rows))
+  pathlib.Path("notes.txt").write_text(_PAGE)
+  np.savez("walks.npz", X=rng.normal(size=(40, 5, 2)), y=np.array(kinds))
+  head = "@timeStamps false\n@classLabel true run walk"
+  cases = [f"1,2,{i}:{kind}" for i, kind in enumerate(kinds)]
+  pathlib.Path("walks.ts").write_text(_table(f"{head}\n@data", cases))
+  image = pytest.importorskip("PIL.Image")
+  for i, kind in enumerate(kinds):
+    place = pathlib.Path("leaves", kind, f"{i}.png")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 256, (4, 4)).astype(np.uint8)
+    image.fromarray(pixels).save(place)
+  return tmp_path
+
+
+def test_the_calls_of_the_page_run(folder):
+  names = {}
+  for block in _blocks("python"):
+    exec(compile(block, "own_data.md", "exec"), names)
+  assert names["splits"].info.description == "Waves; which?"
+  assert len(names["series"].values) == 4
+  assert len(names["examples"].ids) == 40
+  assert names["dataset"].inputs.shape[1:] == (8, 2)
+
+
+def _config(command):
+  """The experiment's module, and the config that a command asks for."""
+  _, _, module, *flags = shlex.split(command.replace("\\\n", " "))
+  values = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+  path, _, variant = values.pop("config").partition(":")
+  assert values.pop("workdir")
+  name = path.removesuffix(".py").replace("/", ".")
+  made = importlib.import_module(name).get_config(*filter(None, [variant]))
+  with made.unlocked():
+    for key, value in values.items():
+      field = key.removeprefix("config.")
+      # Options of the data are strings here; fields of the config are numbers.
+      if "." not in field:
+        value = ast.literal_eval(value)
+      made.update_from_flattened_dict({field: value})
+  return importlib.import_module(module), made
+
+
+@pytest.mark.parametrize("command", _blocks("bash"))
+def test_the_commands_of_the_page_find_their_data(folder, command):
+  module, made = _config(command)
+  config = configuration.from_config_dict(module.Config, made, name="config")
+  more = {}
+  if "forecast" in command:
+    more = {"input_length": config.input_length, "horizon": config.horizons[0]}
+  splits = data.load(config.data, **more, **config.data_options)
+  assert len(splits.train.inputs) > 0
+  assert splits.info.preparation.reader is not None

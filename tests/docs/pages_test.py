@@ -1,0 +1,76 @@
+"""What the pages say can be typed, works."""
+
+import importlib.util
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).parent
+PAGES = {
+  str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+  for path in [
+    *sorted(ROOT.glob("[CR]*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+  ]
+  if path.name != "CHANGELOG.md"
+}
+_NOT_RUN = re.compile(r"# Not run here: needs [^\n]+\.\n")
+
+
+def blocks(text):
+  """The blocks of Python of a page, without those that say they are not run."""
+  found = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+  return [block for block in found if not _NOT_RUN.match(block)]
+
+
+def has_own_test(name):
+  page = pathlib.Path(name)
+  return page.parent.name == "docs" and (HERE / f"{page.stem}_test.py").exists()
+
+
+WITH_CODE = [
+  name
+  for name, text in PAGES.items()
+  if blocks(text) and not has_own_test(name)
+]
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_the_code_of_the_page_runs(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  code = "\n".join(blocks(PAGES[name]))
+  exec(compile(code, name, "exec"), {"__name__": "__main__"})
+
+
+def test_tests_of_single_pages_run_their_code():
+  for name, text in PAGES.items():
+    if blocks(text) and has_own_test(name):
+      test = HERE / f"{pathlib.Path(name).stem}_test.py"
+      assert re.search(r"\bexec\(|subprocess", test.read_text()), name
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_of_the_page_can_be_typed(name):
+  text = PAGES[name]
+  makefile = (ROOT / "Makefile").read_text()
+  for start, quoted in re.findall(
+    r"^(?:    )?make ([a-z-]+)|`make ([a-z-]+)", text, re.M
+  ):
+    assert re.search(rf"^{start or quoted}:", makefile, re.M), start or quoted
+  for module in re.findall(
+    r"python -m ((?:experiments|benchmarks|scripts)[\w.]*\w)", text
+  ):
+    if module.rpartition(".")[2] != "NAME":
+      assert importlib.util.find_spec(module), module
+  for path in re.findall(r"\bconfigs/[\w/]+\.py", text):
+    if path.rpartition("/")[2] not in ("NAME.py", "FILE.py"):
+      assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_linked_file_exists(name):
+  text = re.sub(r"^```.*?^```", "", PAGES[name], flags=re.M | re.S)
+  for link in re.findall(r"\]\((?![a-z]+:|#)([^)\s#]+)", text):
+    assert ((ROOT / name).parent / link).exists(), link

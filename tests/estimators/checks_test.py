@@ -1,0 +1,22 @@
+"""scikit-learn's own checks of estimators."""
+
+import pytest
+from sklearn.utils import estimator_checks
+
+from jaxseq import estimators
+
+_SMALL = {"mixer": "gru", "d_model": 8, "num_layers": 1, "random_state": 0}
+_ESTIMATORS = [
+  estimators.SequenceClassifier(num_updates=150, learning_rate=2e-2, **_SMALL),
+  estimators.SequenceRegressor(num_updates=100, learning_rate=2e-2, **_SMALL),
+  estimators.DisentangledEncoder(
+    latent=2, num_updates=4, batch_size=8, random_state=0
+  ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@estimator_checks.parametrize_with_checks(_ESTIMATORS)
+def test_scikit_learn(estimator, check):
+  check(estimator)

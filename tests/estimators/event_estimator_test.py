@@ -1,0 +1,29 @@
+"""EventModel: gaps and marks that can be known."""
+
+import numpy as np
+import pytest
+
+from jaxseq import estimators
+
+
+@pytest.mark.slow
+def test_events_come_at_their_rate():
+  """Regular gaps of 2, and marks in turn."""
+  times = [2.0 * np.arange(1, 20) + shift for shift in np.linspace(0, 1, 40)]
+  marks = [np.array(["a", "b"])[np.arange(19) % 2] for _ in times]
+  model = estimators.EventModel(
+    num_updates=300, learning_rate=1e-2, d_model=16, random_state=0
+  )
+  model.fit(times, marks)
+  found = model.predict(times[:1], marks[:1])
+  coming = np.isnan(found["gap"])
+  assert coming.sum() == 1
+  # The gap is always 2.
+  assert abs(found["gap_expected"][coming][0] - 2) < 0.5
+  assert found["mark"][coming][0] == "b"
+  assert model.score(times, marks) > -1
+
+
+def test_marks_fit_times():
+  with pytest.raises(ValueError, match="marks"):
+    estimators.EventModel().fit([[1.0, 2.0]], [["a"]])

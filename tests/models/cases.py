@@ -1,0 +1,172 @@
+"""A small model of each kind, untrained, with its problem and raw data."""
+
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq import models
+from jaxseq import nn
+from jaxseq.data import preparation
+from jaxseq.dts import autoencoder
+from jaxseq.dts import problem as dts_problem
+from jaxseq.dts import series_encoders
+from jaxseq.tasks import base
+from jaxseq.tasks import classification
+from jaxseq.tasks import event_network
+from jaxseq.tasks import events
+from jaxseq.tasks import forecasting
+from jaxseq.tasks import language
+from jaxseq.tasks import regression
+
+INFO = functools.partial(data.Info, "what", "from where", "none")
+
+
+class Case(NamedTuple):
+  """A model and where it comes from.
+
+  Attributes:
+    model: the model.
+    problem: what it would be trained by.
+    splits: the data.
+    variables: of the problem.
+  """
+
+  model: models.Model
+  problem: Any
+  splits: data.Splits
+  variables: Any
+
+
+def network(pooling="none", mixer="gru", **options):
+  stack = nn.StackConfig(mixer, options, d_model=8, num_layers=1)
+  return nn.NetworkConfig(stack, pooling=pooling)
+
+
+def splits_of(make, info):
+  return data.Splits(
+    *(make(np.random.default_rng(i), 6) for i in range(3)), info
+  )
+
+
+def _case(kind, problem, splits, select=lambda variables: variables):
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  # Biases are zeros at first, and would hide what is lost.
+  variables = jax.tree.map(
+    lambda x: x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape)), variables
+  )
+  about = {"arm": "gru", "seed": 0}
+  model = models.make(kind, problem.network, select(variables), splits, about)
+  return Case(model, problem, splits, variables)
+
+
+def _series(rng, count, time=7, channels=2):
+  return rng.normal(size=(count, time, channels)).astype(np.float32)
+
+
+def classes(lengths=True, mixer="gru", **options):
+  def make(rng, count):
+    return data.ArrayDataset(
+      _series(rng, count),
+      rng.integers(0, 3, count).astype(np.int32),
+      rng.integers(3, 8, count).astype(np.int32) if lengths else None,
+    )
+
+  prepared = preparation.Preparation(
+    "series", channels=("x", "y"), classes=("a", "b", "c"), length=7
+  )
+  info = INFO(num_classes=3, classes=("a", "b", "c"), preparation=prepared)
+  splits = splits_of(make, info)
+  arm = base.ArmConfig(network("mean", mixer, **options), batch_size=4)
+  return _case("classification", classification.Problem(arm, splits), splits)
+
+
+def numbers():
+  def make(rng, count):
+    gaps = rng.uniform(0.5, 2, (count, 7)).astype(np.float32)
+    return data.ArrayDataset(
+      _series(rng, count),
+      _series(rng, count, 7, 1),
+      None,
+      data.Extras(gaps=gaps),
+    )
+
+  prepared = preparation.Preparation(
+    "series", targets=("level",), target_mean=(3.0,), target_deviation=(2.0,)
+  )
+  splits = splits_of(make, INFO(preparation=prepared))
+  arm = regression.ArmConfig(network(), batch_size=4)
+  return _case("regression", regression.Problem(arm, splits), splits)
+
+
+def forecasts(channels="mixed", **options):
+  splits = data.load(
+    "seasonal", times=120, channels=2, input_length=8, horizon=3
+  )
+  arm = forecasting.ArmConfig(
+    network("last", **options), batch_size=4, channels=channels
+  )
+  problem = forecasting.Problem(arm, forecasting.spans(splits))
+  return _case("forecasting", problem, splits)
+
+
+def texts():
+  content = bytes(range(97, 123)) * 12
+  parts = data.text.split_bytes(content, 0.2, 0.2)
+  info = INFO(
+    num_classes=256,
+    vocab_size=256,
+    preparation=preparation.Preparation("text", vocab_size=256),
+  )
+  splits = data.Splits(*parts, info)
+  problem = language.Problem(
+    base.ArmConfig(network(), batch_size=2),
+    language.from_splits(splits),
+    length=4,
+  )
+  return _case("language", problem, splits)
+
+
+def marks():
+  splits = data.load("hawkes", train=6, valid=3, test=5, horizon=5.0)
+  arm = event_network.ArmConfig(network(), batch_size=4, components=3)
+  return _case("events", events.Problem(arm, splits), splits)
+
+
+def windows():
+  def make(rng, count):
+    return data.ArrayDataset(
+      _series(rng, count), rng.integers(0, 2, count).astype(np.int32)
+    )
+
+  splits = splits_of(make, INFO(num_classes=2, classes=("a", "b")))
+  stack = nn.StackConfig("gru", d_model=6, num_layers=1)
+  encoder = series_encoders.EncoderConfig(stack=stack)
+  config = autoencoder.ModelConfig(encoder=encoder, latent=3)
+  arm = dts_problem.ArmConfig(config, batch_size=4)
+  problem = dts_problem.Problem(arm, splits, 10)
+
+  def select(variables):
+    return {"params": variables["params"]["model"]}
+
+  return _case("codes", problem, splits, select)
+
+
+CASES = {
+  "classification": classes,
+  "regression": numbers,
+  "forecasting": forecasts,
+  "language": texts,
+  "events": marks,
+  "codes": windows,
+}
+
+
+@functools.cache
+def case(name):
+  """The case of a kind, made once."""
+  return CASES[name]()

@@ -1,0 +1,288 @@
+"""Predictions of each kind against what training's evaluation says."""
+
+import csv
+import dataclasses
+import io
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import preparation
+from jaxseq.dts import evaluation
+from jaxseq.models import event_model
+from jaxseq.models import token_model
+from jaxseq.tasks import language
+from tests.models import cases
+
+# float32, and sums in another order.
+CLOSE = {"rtol": 2e-5, "atol": 2e-6}
+
+
+def examples(case, part="test", **changes):
+  """A part of the data as a file with targets would give it."""
+  dataset = getattr(case.splits, part)
+  ids = tuple(f"s{i}" for i in range(len(dataset.inputs)))
+  return preparation.Examples(ids, dataset, True, **changes)
+
+
+def evaluated(case):
+  return jax.jit(case.problem.evaluate)(
+    case.variables, jax.tree.map(jnp.asarray, case.problem.data)
+  )
+
+
+def from_csv(predictions):
+  rows = list(csv.DictReader(io.StringIO(predictions.to_csv())))
+  return {name: [row[name] for row in rows] for name in predictions}
+
+
+def floats(column):
+  return np.array([float(x) if x else np.nan for x in column], np.float32)
+
+
+def test_classes_have_the_accuracy_of_the_evaluation():
+  case = cases.case("classification")
+  found = case.model.predict(examples(case))
+  rows = from_csv(found)
+  right = np.mean(np.array(rows["class"]) == np.array(rows["target"]))
+  metrics = evaluated(case)
+  assert right == pytest.approx(float(metrics["accuracy"]))
+  assert rows["id"] == [f"s{i}" for i in range(6)]
+  each = np.stack([floats(rows[f"probability_{c}"]) for c in "abc"], axis=1)
+  np.testing.assert_array_equal(each, found.arrays["probability"])
+  loss = -np.log(each[np.arange(6), case.splits.test.targets]).mean()
+  np.testing.assert_allclose(loss, metrics["test_loss"], rtol=1e-5)
+
+
+def test_raw_arrays_are_prepared_as_in_training():
+  case = cases.case("classification")
+  prepared = dataclasses.replace(
+    case.model.preparation, mean=(1.0, 2.0), deviation=(2.0, 4.0)
+  )
+  model = dataclasses.replace(case.model, preparation=prepared)
+  test = case.splits.test
+  raw = [
+    x[:n] * [2.0, 4.0] + [1.0, 2.0] for x, n in zip(test.inputs, test.lengths)
+  ]
+  found = model.predict(raw)
+  np.testing.assert_allclose(
+    found.arrays["probability"],
+    model.predict(examples(case)).arrays["probability"],
+    **CLOSE,
+  )
+  assert "target" not in found
+  assert found["id"].tolist() == [str(i) for i in range(6)]
+
+
+def test_a_batch_changes_no_more_than_rounding():
+  case = cases.case("classification")
+  whole = case.model.predict(examples(case)).arrays["probability"]
+  for i in range(6):
+    one = case.model.predict(data.take(case.splits.test, slice(i, i + 1)))
+    np.testing.assert_allclose(one.arrays["probability"][0], whole[i], **CLOSE)
+
+
+def test_other_shapes_than_in_training_get_one_sentence():
+  case = cases.case("classification")
+  with pytest.raises(ValueError, match="examples: got 0"):
+    case.model.predict(data.take(case.splits.test, slice(0, 0)))
+  wrong = data.ArrayDataset(np.zeros((2, 7, 3), np.float32), np.zeros(2, int))
+  with pytest.raises(ValueError, match=r"inputs: got shape \(2, 7, 3\).*2\)"):
+    case.model.predict(wrong)
+  with pytest.raises(ValueError, match="series 0"):
+    case.model.predict(np.zeros((2, 7, 3)))
+  case = cases.case("regression")
+  wrong = data.ArrayDataset(np.zeros((2, 7, 2), np.float32), np.zeros(2, int))
+  with pytest.raises(ValueError, match="gaps: got None"):
+    case.model.predict(wrong)
+  case = cases.case("codes")
+  with pytest.raises(ValueError, match=r"inputs: got shape \(2, 8, 2\)"):
+    case.model.predict(wrong._replace(inputs=np.zeros((2, 8, 2), np.float32)))
+  ragged = wrong._replace(lengths=np.array([3, 7]))
+  with pytest.raises(ValueError, match=r"lengths: got \[3, 7\], expected 7"):
+    case.model.predict(ragged)
+
+
+def test_numbers_come_in_their_own_units():
+  case = cases.case("regression")
+  rows = from_csv(case.model.predict(examples(case)))
+  assert rows["element"][:8] == [*map(str, range(7)), "0"]
+  mean, target = floats(rows["level"]), floats(rows["level_target"])
+  metrics = evaluated(case)
+  mse = np.mean(np.square((mean - target) / 2))
+  np.testing.assert_allclose(mse, metrics["mse"], rtol=1e-5)
+  z = (target - mean) / floats(rows["level_deviation"])
+  nll = (0.5 * z**2 + np.log(floats(rows["level_deviation"]) / 2)).mean()
+  np.testing.assert_allclose(nll, metrics["test_loss"], rtol=1e-5)
+  np.testing.assert_allclose(
+    target.reshape(6, 7, 1), case.splits.test.targets * 2 + 3, rtol=1e-6
+  )
+
+
+def test_forecasts_have_the_error_of_the_evaluation():
+  case = cases.case("forecasting")
+  times = np.datetime64("2024-01-01", "h") + np.arange(
+    3 * len(case.splits.test.inputs)
+  ).reshape(-1, 3)
+  found = case.model.predict(examples(case, times=times))
+  error = found.arrays["forecast"] - case.splits.test.targets
+  np.testing.assert_allclose(
+    np.square(error).mean(), evaluated(case)["mse"], rtol=1e-5
+  )
+  rows = from_csv(found)
+  assert rows["step"][:4] == ["1", "2", "3", "1"]
+  assert rows["time"][0] == "2024-01-01T00:00:00"
+  prepared = case.model.preparation
+  assert list(rows)[-4:] == [
+    "channel_0",
+    "channel_1",
+    "channel_0_target",
+    "channel_1_target",
+  ]
+  np.testing.assert_allclose(
+    floats(rows["channel_1"]),
+    prepared.restore(found.arrays["forecast"])[..., 1].ravel(),
+    rtol=1e-6,
+  )
+
+
+def test_probabilities_of_a_text_are_its_bits():
+  case = cases.case("language")
+  content = case.splits.test.targets[0].tobytes()
+  found = case.model.predict([content])
+  probability = floats(from_csv(found)["probability"])[:-1]
+  text = language.streams(language.from_splits(case.splits).test, 1)
+  bits = language.bits_per_token(
+    case.problem.network, case.variables, text, len(content)
+  )
+  np.testing.assert_allclose(-np.log2(probability).mean(), bits, rtol=1e-5)
+  rows = from_csv(found)
+  assert [int(x) for x in rows["token"][:-1]] == list(content)
+  assert rows["token"][-1] == ""
+  likely = found.arrays["probability"][0]
+  assert int(rows["expected"][-1]) == likely.argmax()
+  np.testing.assert_allclose(likely.sum(), 1, rtol=1e-5)
+
+
+def test_texts_are_read_in_pieces_as_at_once(monkeypatch):
+  case = cases.case("language")
+  texts = [b"abcdefghijk", b"xyz", b"klmnopqrs"]
+  whole = case.model.predict(texts)
+  assert whole.num_rows == 12 + 4 + 10
+  monkeypatch.setattr(token_model, "_PIECE", 4)
+  monkeypatch.setattr(token_model, "_ELEMENTS", 2 * 4 * 256)
+  pieces = case.model.predict(texts)
+  for name in ("probability", "expected_probability"):
+    np.testing.assert_allclose(pieces[name], whole[name], **CLOSE)
+  for name in ("id", "position", "expected", "token"):
+    np.testing.assert_array_equal(pieces[name], whole[name])
+  np.testing.assert_allclose(
+    pieces.arrays["probability"], whole.arrays["probability"], **CLOSE
+  )
+  # The program that is exported says the same of a text.
+  outputs = case.model.outputs(case.model.examples(texts[:1]).dataset)
+  np.testing.assert_allclose(
+    outputs["probability"], whole.arrays["probability"][:1], **CLOSE
+  )
+
+
+def test_a_text_of_bytes_is_read_from_any_file(tmp_path):
+  path = tmp_path / "a.txt"
+  path.write_text("some text")
+  model = cases.case("language").model
+  found = model.predict(path)
+  assert set(found["id"]) == {"a.txt"}
+  np.testing.assert_array_equal(
+    found["probability"], model.predict(["some text"])["probability"]
+  )
+
+
+def test_a_text_goes_on():
+  model = cases.case("language").model
+  text = token_model.continue_text(model, "abc", 5, temperature=0.0)
+  assert text.startswith("abc")
+  assert text == token_model.continue_text(model, "abc", 5, temperature=0.0)
+  with pytest.raises(ValueError, match="model: got one of classification"):
+    token_model.continue_text(cases.case("classification").model, "a", 5)
+
+
+def test_events_have_the_scores_of_the_evaluation():
+  case = cases.case("events")
+  rows = from_csv(case.model.predict(examples(case)))
+  metrics = evaluated(case)
+  happened = np.array([x != "" for x in rows["gap"]])
+  assert (~happened).sum() == 5
+  right = np.array(rows["mark"]) == np.array(rows["mark_target"])
+  assert right[happened].mean() == pytest.approx(float(metrics["accuracy"]))
+  error = floats(rows["gap_expected"]) - floats(rows["gap"])
+  np.testing.assert_allclose(
+    math.sqrt(np.mean(error[happened] ** 2)), metrics["rmse"], rtol=1e-5
+  )
+
+
+def test_quantiles_of_the_next_gap_are_where_the_mixture_says():
+  model = cases.case("events").model
+  found = model.outputs(cases.case("events").splits.test)
+  gap = event_model.event_network.Mixture(
+    *(jnp.asarray(found[n]) for n in ("log_weight", "mean", "log_scale"))
+  )
+  for i, level in enumerate(event_model.QUANTILES):
+    survival = jnp.exp(
+      gap.log_survival(jnp.asarray(found["quantiles"][..., i]))
+    )
+    # The steepest place of a log-normal density of deviation exp(-5) turns a
+    # rounding of the gap into 1e-5 of probability.
+    np.testing.assert_allclose(1 - survival, level, atol=5e-5)
+
+
+def test_intensity_is_the_hazard_of_the_mixture():
+  case = cases.case("events")
+  elapsed = np.geomspace(0.01, 6, 2000)
+  found = event_model.intensities(case.model, case.splits.test, elapsed)
+  assert found.shape == (5, 2000)
+  outputs = case.model.outputs(case.splits.test)
+  rows = np.arange(5), case.splits.test.lengths
+  gap = event_model.event_network.Mixture(
+    *(outputs[n][rows] for n in ("log_weight", "mean", "log_scale"))
+  )
+  # The integral of the hazard is minus the logarithm of the survival.
+  ends = [
+    np.asarray(gap.log_survival(jnp.full(5, t, jnp.float32)))
+    for t in (elapsed[0], elapsed[-1])
+  ]
+  integral = np.trapezoid(found, elapsed, axis=1)
+  np.testing.assert_allclose(integral, ends[0] - ends[1], rtol=2e-3)
+
+
+def test_codes_are_those_of_the_evaluation():
+  case = cases.case("codes")
+  found = case.model.predict(examples(case))
+  mu, logvar = evaluation.encode(
+    case.model.network, case.model.variables, case.splits.test
+  )
+  np.testing.assert_allclose(found.arrays["code"], mu, **CLOSE)
+  np.testing.assert_allclose(
+    found.arrays["deviation"], np.exp(0.5 * logvar), **CLOSE
+  )
+  rows = from_csv(found)
+  np.testing.assert_array_equal(floats(rows["code_2"]), found["code_2"])
+  assert rows["target"] == ["ab"[x] for x in case.splits.test.targets]
+  error = np.square(found.arrays["reconstruction"] - case.splits.test.inputs)
+  np.testing.assert_allclose(
+    floats(rows["reconstruction_error"]), error.mean(axis=(1, 2)), rtol=1e-5
+  )
+
+
+def test_strange_windows_score_high_whatever_is_beside_them():
+  case = cases.case("codes")
+  inputs = case.splits.test.inputs.copy()
+  inputs[3] += 8
+  strange = case.splits.test._replace(inputs=inputs)
+  scores = case.model.predict(strange)["anomaly_score"]
+  assert scores.argmax() == 3
+  alone = case.model.predict(data.take(strange, slice(3, 4)))["anomaly_score"]
+  np.testing.assert_allclose(alone[0], scores[3], rtol=1e-5)

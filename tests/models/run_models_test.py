@@ -1,0 +1,40 @@
+"""Which seed of a run becomes the model, and where its file is found."""
+
+import math
+
+import pytest
+
+from jaxseq.models import model_file
+from jaxseq.models import run_models
+from jaxseq.training import errors
+
+
+@pytest.mark.parametrize(
+  ("report", "expected"),
+  [
+    ({"valid_accuracy": [0.2, 0.9, 0.5]}, (1, "valid_accuracy")),
+    ({"valid_mse": [0.2, 0.9, 0.1], "mse": [0, 1, 2]}, (2, "valid_mse")),
+    ({"bits_per_token": [math.nan, 3.0, 2.0]}, (2, "bits_per_token")),
+    ({"valid_nll": [math.nan, 3.0, 4.0]}, (1, "valid_nll")),
+    # The test set chooses nothing.
+    ({"accuracy": [0.2, 0.9, 0.5], "parameters": 7}, (0, "first seed")),
+    ({"accuracy": [math.nan, 0.9, 0.5]}, (1, "first seed")),
+    ({"classes": ["a", "b", "c"], "parameters": 7}, (0, "first seed")),
+  ],
+)
+def test_validation_chooses_the_seed(report, expected):
+  assert run_models.choose_seed(report, 3) == expected
+
+
+def test_a_model_is_found_by_its_arm(tmp_path):
+  for arm in ("gru", "s5-96"):
+    (tmp_path / arm).mkdir()
+    (tmp_path / arm / model_file.NAME).touch()
+  found = run_models.find(tmp_path, "s5-96")
+  assert found == tmp_path / "s5-96" / model_file.NAME
+  with pytest.raises(errors.UserError, match="--arm=NAME is missing.*gru, s5"):
+    run_models.find(tmp_path, None)
+  with pytest.raises(errors.UserError, match="--arm=s5: there is no model"):
+    run_models.find(tmp_path, "s5")
+  (tmp_path / "gru" / model_file.NAME).unlink()
+  assert run_models.find(tmp_path, None) == found

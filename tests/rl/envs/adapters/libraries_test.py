@@ -1,0 +1,129 @@
+"""Environments of libraries that are installed, and words about others."""
+
+import importlib.util
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.rl import envs
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.envs import foreign
+from jaxseq.rl.envs import registry
+from jaxseq.rl.envs import spaces
+from tests.rl import toy
+
+# Of each library, an id, options, and the flat size of observations.
+_CASES = [
+  ("brax/inverted_pendulum", {"episode_length": 5}, 4),
+  ("craftax/Craftax-Classic-Symbolic-v1", {}, 1345),
+  ("xminigrid/MiniGrid-EmptyRandom-5x5", {"max_steps": 5}, 1225),
+  ("navix/Navix-Empty-5x5-v0", {"max_steps": 5}, None),
+  ("popgym_arcade/CartPoleEasy", {"partial_obs": True}, None),
+  ("jaxmarl/MPE_simple_spread_v3", {"agent": "agent_1"}, 18),
+  ("jaxmarl/MPE_simple_spread_v3", {}, 54),
+]
+
+
+@pytest.fixture(params=_CASES, ids=lambda case: str(case[0]))
+def case(request):
+  env_id, options, size = request.param
+  library = env_id.split("/")[0]
+  if importlib.util.find_spec(library) is None:
+    pytest.skip(f"{library} is not installed")
+  return env_id, options, size
+
+
+def test_it_is_an_environment(case):
+  env_id, options, size = case
+  env, params = envs.make(env_id, **options)
+  assert envs.make(env_id, **options)[0] is env
+  hash(env)
+  params = params.replace(max_steps_in_episode=4)
+  observed, decided = env.observation_space(params), env.action_space(params)
+  if size is not None:
+    assert spaces.flat_size(observed) == size
+
+  @jax.jit
+  def play(key):
+    key, key_start = jax.random.split(key)
+    first, state = env.reset(key_start, params)
+
+    def step(state, key):
+      key_action, key_step = jax.random.split(key)
+      action = decided.sample(key_action)
+      shown, state, *rest, info = env.step(key_step, state, action, params)
+      inside = observed.contains(shown)
+      return state, (shown, *rest, info["final_observation"], inside)
+
+    return first, jax.lax.scan(step, state, jax.random.split(key, 9))[1]
+
+  first, played = jax.vmap(play)(jax.random.split(jax.random.key(0), 2))
+  shown, reward, terminated, truncated, final, inside = played
+  for tree in (shown, final):
+    jax.tree.map(
+      lambda x, like: np.testing.assert_equal(x.shape[2:], like.shape[1:]),
+      tree,
+      first,
+    )
+  assert inside.all()
+  assert reward.dtype == jnp.float32
+  assert np.isfinite(reward).all()
+  done = np.asarray(terminated | truncated)
+  # Cut after four steps, if not over before.
+  assert done[:, :4].any(axis=1).all()
+  same = [
+    (np.asarray(a) == np.asarray(b)).reshape(*done.shape, -1).all(axis=-1)
+    for a, b in zip(jax.tree.leaves(shown), jax.tree.leaves(final))
+  ]
+  assert np.all(same, axis=0)[~done].all()
+
+
+@pytest.mark.slow
+def test_ppo_plays_it(case):
+  env_id, options, _ = case
+  config = ppo.Config(
+    env_id=env_id,
+    env_options=tuple(options.items()),
+    network=toy.network(num_layers=0),
+    num_envs=2,
+    rollout_length=4,
+    num_minibatches=1,
+    num_epochs=1,
+    total_steps=16,
+  )
+  runner = ppo.init(config, jax.random.key(0))
+  _, metrics = ppo.train(config, runner, 2)
+  assert np.isfinite(metrics["loss"]).all()
+
+
+@pytest.mark.parametrize("library", ["brax", "craftax", "jaxmarl", "navix"])
+def test_what_is_not_installed_gets_one_sentence(library, monkeypatch):
+  monkeypatch.setitem(sys.modules, library, None)
+  make = registry.LIBRARIES[library]
+  with pytest.raises(ModuleNotFoundError, match=f"pip install .*{library}"):
+    make.__wrapped__("some-name")
+
+
+def test_spaces_of_other_libraries():
+  class Discrete:
+    n = np.int64(3)
+
+  class MultiDiscrete:
+    num_categories = jnp.array([2, 4])
+
+  class Box:
+    low, high, shape, dtype = -np.inf, np.float64(1.8e308), (2,), "float64"
+
+  class Graph:
+    pass
+
+  assert foreign.convert(Discrete()).n == 3
+  assert foreign.convert(MultiDiscrete()).sizes == (2, 4)
+  box = foreign.convert(Box())
+  assert (box.shape, box.dtype) == ((2,), np.float32)
+  assert bool(box.contains(jnp.full(2, 1e30)))
+  with pytest.raises(ValueError, match="space: got .*MultiBinary"):
+    foreign.convert(Graph())
