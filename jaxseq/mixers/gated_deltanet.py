@@ -181,11 +181,11 @@ class State(NamedTuple):
 
   Attributes:
     conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
-      oldest first; of queries, keys and values side by side.
+      oldest first; of queries, keys and values side by side. None without one.
     S: (*batch, heads, d_key, d_value).
   """
 
-  conv: jax.Array
+  conv: jax.Array | None
   S: jax.Array
 
 
@@ -262,7 +262,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   window = config.d_conv - 1, sum(config.channels)
   matrix = config.heads, config.key_width, config.value_width
   return State(
-    jnp.zeros((*batch_shape, *window), dtype),
+    jnp.zeros((*batch_shape, *window), dtype) if config.d_conv > 1 else None,
     jnp.zeros((*batch_shape, *matrix), dtype),
   )
 
