@@ -124,17 +124,3 @@ def test_parity_needs_negative_eigenvalues():
     signs.append(float(state.S[0, 0, 0, 0]))
   # Keys are of length 1 but for the eps of the norm.
   np.testing.assert_allclose(signs, [-1, -1, 1, -1, -1], atol=1e-4)
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"heads": 4, "key_heads": 3}, "key_heads: got 3, expected a divisor of"),
-    ({"decay_bound": 1.0}, "decay_bound: got 1.0, expected a number below 0"),
-    ({"decay": "all"}, "decay: got 'all', expected one of"),
-    ({"writes": 0}, "writes: got 0"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    gated_deltanet.Config(8, **options)

@@ -70,6 +70,21 @@ _REFUSED = {
       "rotary_base: got 1, expected a number greater than 1",
     ),
   ],
+  "gated_deltanet": [
+    (
+      {"heads": 4, "key_heads": 3},
+      "key_heads: got 3, expected a divisor of heads = 4",
+    ),
+    (
+      {"decay_bound": 1.0},
+      "decay_bound: got 1.0, expected a number below 0, or None",
+    ),
+    ({"decay": "all"}, "decay: got 'all', expected one of"),
+    ({"rates": "all"}, "rates: got 'all', expected one of"),
+    ({"gate": "tanh"}, "gate: got 'tanh', expected one of"),
+    ({"writes": 0}, "writes: got 0, expected an integer of at least 1"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+  ],
   "lstm": _GATED,
   "mamba": [
     ({"d_conv": 0}, "d_conv: got 0, expected an integer of at least 1"),
