@@ -20,11 +20,15 @@ if TYPE_CHECKING:
   from jaxseq.mixers import hippo as hippo
   from jaxseq.mixers import lightnet as lightnet
   from jaxseq.mixers import linear_attention as linear_attention
+  from jaxseq.mixers import lru as lru
   from jaxseq.mixers import lstm as lstm
   from jaxseq.mixers import mamba as mamba
   from jaxseq.mixers import mamba2 as mamba2
+  from jaxseq.mixers import mingru as mingru
+  from jaxseq.mixers import minlstm as minlstm
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
+  from jaxseq.mixers import rglru as rglru
   from jaxseq.mixers import s4 as s4
   from jaxseq.mixers import s4d as s4d
   from jaxseq.mixers import s5 as s5

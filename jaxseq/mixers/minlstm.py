@@ -1,0 +1,86 @@
+"""MinLSTM: an LSTM whose gates do not see the state, and add up to one.
+
+  f_t = sigmoid(W_f x_t),  i_t = sigmoid(W_i x_t)
+  h_t = (f_t h_{t-1} + i_t g(W_h x_t)) / (f_t + i_t)
+
+with g(x) = x + 1/2 for x >= 0, else sigmoid(x). So it is a linear recurrence,
+which runs in parallel over time. Feng et al., "Were RNNs all we needed?",
+arXiv:2410.01201, in the form of lucidrains' minGRU-pytorch; a state that is
+carried is one of h, as in its code for single steps.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import _minimal
+from jaxseq.mixers import contract
+
+Params = contract.Params
+
+TRAITS = dataclasses.replace(
+  _minimal.TRAITS, keeps="a vector, gated by the input as by two gates"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_minimal.Config):
+  """Options of minLSTM."""
+
+
+@_serialization.exported
+class State(NamedTuple):
+  """State of minLSTM: h, (*batch, d_hidden)."""
+
+  h: jax.Array
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices.
+
+  Returns:
+    A dict of float32 arrays:
+      W: (d_model, 3 d_hidden), to the candidates W_h and the gates W_f and W_i.
+      W_out: (d_hidden, d_model), only where d_hidden is not
+        d_model.
+  """
+  return _minimal.init(key, config, 3)
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  return State(jnp.zeros((*batch_shape, config.width), dtype))
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence."""
+  del config
+  scan = functools.partial(recurrence.linear_scan, axis=axis)
+  y, h = _minimal.run(params, x, state.h, reset, _coefficients, scan)
+  return y, State(h)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  del config
+  scan = _minimal.scan_step
+  y, h = _minimal.run(params, x, state.h, reset, _coefficients, scan)
+  return y, State(h)
+
+
+def _coefficients(projected):
+  """F / (f + i) and i / (f + i) g(h)."""
+  hidden, f, i = jnp.split(projected, 3, axis=-1)
+  # log(i / f): the quotients are sigmoids of it, and neither gate underflows.
+  odds = jax.nn.softplus(-f) - jax.nn.softplus(-i)
+  write = jax.nn.sigmoid(odds)
+  return jax.nn.sigmoid(-odds), write * _minimal.positive(hidden)
