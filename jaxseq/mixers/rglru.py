@@ -1,7 +1,7 @@
 """RG-LRU: the recurrent block of Griffin, a real gated linear recurrence.
 
   u = conv(W_x x + b_x)                            causal, depthwise over time
-  i_t = sigmoid(W_i u_t + b_i),  r_t = sigmoid(W_r u_t + b_r)    blocks in W_i, W_r
+  i_t = sigmoid(W_i u_t + b_i),  r_t = sigmoid(W_r u_t + b_r)      (blocks)
   a_t = exp(-8 r_t softplus(Lambda))
   h_t = a_t h_{t-1} + sqrt(1 - a_t^2) (i_t u_t)
   y_t = W_o (gelu(W_y x_t + b_y) h_t) + b_o
