@@ -165,7 +165,7 @@ def test_calls_share_a_program():
     ([[1, 9]], {}, "prompt: got 9, expected tokens from 0 to 6"),
     ([[1, -1]], {}, "prompt: got -1, expected tokens from 0 to 6"),
     ([[1], [1, 2]], {}, "rows of different lengths"),
-    ([[1]], {"stop": 7}, "stop: got 7, expected an integer of"),
+    ([[1]], {"stop": 7}, "stop: got 7, expected an integer from 0 to 6"),
   ],
 )
 def test_tokens_are_those_of_the_network(prompt, options, message):
