@@ -29,6 +29,8 @@ class Mixer(NamedTuple):
 
 # One of each kind of state.
 _COMMON = ("gru", "lightnet", "mamba", "s5")
+# Those that compute as another one does, whose tests are quick.
+_ALIKE = {"lru": "s5", "mingru": "rglru", "minlstm": "rglru"}
 
 
 def cases(marks=()):
@@ -39,7 +41,7 @@ def cases(marks=()):
       yield pytest.param(
         (name, tuple(options.items())),
         id="-".join([name, *words]),
-        marks=marks if options else (),
+        marks=marks if options or name in _ALIKE else (),
       )
 
 
