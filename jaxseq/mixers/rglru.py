@@ -150,7 +150,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   first = jnp.arange(x.shape[-2]) == 0
   if axis is not None:
     first &= jax.lax.axis_index(axis) == 0
-  begins = first & (state.fresh[..., None] > 0)
+  begins = jnp.where(first, state.fresh[..., None], 0)
   return _run(config, params, x, state, reset, begins, conv, scan)
 
 
@@ -163,19 +163,18 @@ def step(config, params, x, state, reset=None):
     return h, h
 
   conv = recurrence.causal_conv_step
-  begins = state.fresh > 0
-  return _run(config, params, x, state, reset, begins, conv, scan)
+  return _run(config, params, x, state, reset, state.fresh, conv, scan)
 
 
 def _run(config, params, x, state, reset, begins, conv, scan):
-  """`begins` (...) is true where the state is fresh, beside those of resets."""
+  """`begins` (...) is 1 where the state is fresh, beside those of resets."""
   params = contract.cast(params, contract.wide_dtype(x))
   u, window = recurrence.dense(x, params["W_x"], params["b_x"]), state.conv
   if config.d_conv > 1:
     taps, bias = params["conv_weight"], params["conv_bias"]
     u, window = conv(u, taps, bias, window, reset)
     u = u.astype(x.dtype)
-  begins = begins if reset is None else begins | reset
+  begins = begins if reset is None else jnp.where(reset, 1, begins)
   a, b = coefficients(params, u, begins)
   h, last = scan(a, b, state.h, reset=reset)
   branch = recurrence.dense(x, params["W_y"], params["b_y"])
@@ -194,16 +193,18 @@ def coefficients(
   Args:
     params: the gates' W_i, b_i, W_r, b_r, and Lambda, see `init`.
     u: (..., d_hidden).
-    begins: (...) bool, true at the first element of each sequence, whose b is
-      not multiplied by sqrt(1 - a^2).
+    begins: (...), 1 at the first element of each sequence, whose b is not
+      multiplied by sqrt(1 - a^2), 0 elsewhere; of any dtype.
 
   Returns:
     Two arrays of u's shape, float32 or wider.
   """
   i, r = (_gate(params, name, u) for name in "ir")
   log_a = -_SHARPNESS * r * jax.nn.softplus(params["Lambda"])
-  root = jnp.where(begins[..., None], 1, _root(-jnp.expm1(2 * log_a)))
-  return jnp.exp(log_a), root * i * u.astype(i.dtype)
+  begins = jnp.asarray(begins, log_a.dtype)[..., None]
+  # Both are exact: 1, or the root.
+  factor = begins + (1 - begins) * _root(-jnp.expm1(2 * log_a))
+  return jnp.exp(log_a), factor * i * u.astype(i.dtype)
 
 
 def _gate(params, name, u):

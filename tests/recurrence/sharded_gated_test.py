@@ -249,5 +249,6 @@ def test_kernels_lower_with_checked_types(platform, chip, lowered, kernel):
   with kernels.choosing_for(platform, chip):
     traced = jax.jit(gradient).trace(params, state, x.astype(jnp.bfloat16))
     text = traced.lower(lowering_platforms=(lowered,)).as_text()
-  # Forward, forward again for the states, and backward.
-  assert text.count(f"custom_call @{kernel}") == 3
+  # Forward and backward; on a TPU forward again between them, for the states.
+  count = 2 if platform == "gpu" else 3
+  assert text.count(f"custom_call @{kernel}") == count
