@@ -70,7 +70,6 @@ TRAITS = contract.Traits(
     },
     {"heads": 2, "writes": 2, "negative_eigenvalues": True},
   ),
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
 )
 
 

@@ -35,7 +35,6 @@ TRAITS = contract.Traits(
   ssm_parameters=("Lambda",),
   block=contract.TRANSFORMER_BLOCK,
   cases=({"d_hidden": 8, "heads": 2, "d_conv": 2}, {"d_conv": 1}),
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
 )
 
 

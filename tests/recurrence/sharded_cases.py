@@ -65,7 +65,8 @@ def layers(
 ) -> Callable[..., tuple[jax.Array, Any]]:
   """As `run`, three layers with one set of parameters; states of all layers."""
   one = run(case, mesh, inside=True)
-  (carried,) = {"b", "u", "v", "values", "x"} & set(case.timed)
+  names = ("v", "values", "u", "x", "b")
+  carried = next(name for name in names if name in case.timed)
 
   def call(timed, fixed, reset):
     def layer(x, scale):
@@ -207,7 +208,8 @@ def _delta(normal, phases, rows, time, channels=1):
 
 def _dplr(normal, phases, rows, time):
   del phases
-  timed = {name: normal(rows, time, 2) for name in "qkab"}
+  # Of a size at which states do not grow without bound.
+  timed = {name: normal(rows, time, 2) / 2 for name in "qkab"}
   timed |= {
     "v": normal(rows, time, 3),
     "decay": -jnp.exp(normal(rows, time, 2)),
