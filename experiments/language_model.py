@@ -47,6 +47,16 @@ _LENGTH = flags.DEFINE_integer(
 _TEMPERATURE = flags.DEFINE_float(
   "temperature", 0.8, "of sampling; 0 is greedy", lower_bound=0.0
 )
+_TOP_K = flags.DEFINE_integer(
+  "top_k", None, "only the k most probable bytes are drawn", lower_bound=1
+)
+_TOP_P = flags.DEFINE_float(
+  "top_p",
+  None,
+  "only the most probable bytes that sum to p are drawn",
+  lower_bound=0.0,
+  upper_bound=1.0,
+)
 _SEED = flags.DEFINE_integer("seed", 0, "seed of the sampling")
 
 
@@ -201,6 +211,8 @@ def main(argv: list[str]) -> None:
           _LENGTH.value,
           jax.random.key(_SEED.value),
           temperature=_TEMPERATURE.value,
+          top_k=_TOP_K.value,
+          top_p=_TOP_P.value,
         )
       )
 

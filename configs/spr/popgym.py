@@ -11,8 +11,8 @@ predict. The settings were chosen for their size: nothing is promised.
 
     --config=configs/spr/popgym.py:RepeatPreviousEasy,tiny
 
-is the same with small networks and a few steps: it learns nothing, and shows
-in seconds whether everything works.
+is one arm with small networks and a few steps: it learns nothing, and shows in
+seconds whether everything works.
 """
 
 import ml_collections
@@ -43,4 +43,7 @@ def get_config(
     "length": 2 if tiny else 16,
     "burn_in": 2 if tiny else 16,
   }
+  if tiny:
+    # Each arm is compiled.
+    config.arms = {"spr": {}}
   return config

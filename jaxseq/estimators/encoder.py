@@ -130,7 +130,7 @@ class DisentangledEncoder(
 
   def transform(self, X: Any) -> np.ndarray:
     """Returns the means of q(z|x), (n, latent)."""
-    return self._outputs(X)["code"]
+    return self._outputs(X)["code"].astype(np.float64)
 
   def inverse_transform(self, codes: Any) -> np.ndarray:
     """Decodes codes.

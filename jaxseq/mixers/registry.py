@@ -43,7 +43,8 @@ What holds for every mixer:
   4. Nothing of the future leaks into y[:t]. (Not for configurations that read
      in both directions; these take no state and have no step.)
   5. Gradients reach params, x and state, through y and through the last state.
-  6. `jit`, `vmap`, `grad`, `jax.checkpoint` and any length of at least 1 work.
+  6. `jit`, `vmap`, `grad`, `jax.checkpoint` and any length of at least 1 work;
+     a batch of no sequences is refused by a ValueError.
      States are at least float32 and keep structure, shapes and dtypes from
      call to call, so that `step` can be the body of a `lax.scan`.
   7. The original implementation's numbers are reproduced.

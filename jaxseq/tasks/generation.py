@@ -1,5 +1,6 @@
 """Sampling of tokens from a network, in memory that does not grow."""
 
+import functools
 from typing import Any
 
 import jax
@@ -68,6 +69,8 @@ def generate(
   key: jax.Array,
   *,
   states: PyTree = None,
+  reset: jax.Array | None = None,
+  stop: int | None = None,
   temperature: float = 1.0,
   top_k: int | None = None,
   top_p: float | None = None,
@@ -75,16 +78,28 @@ def generate(
   """Continues a prompt, token by token.
 
   The prompt is read at once, and the states carry all that is remembered of it
-  and of what has been generated.
+  and of what has been generated. Calls with the same network, shapes and
+  options share one compiled program.
+
+  Prompts of different lengths lie at the ends of their rows, with any tokens
+  before them; `reset` at the first token of each takes these out:
+
+      prompts = [[5, 2], [7, 1, 3]]
+      rows = jnp.array([[0, 5, 2], [7, 1, 3]])
+      reset = jnp.array([[0, 1, 0], [1, 0, 0]], bool)
 
   Args:
-    network: a `SequenceNetwork` of tokens that does not pool, or anything with
-      the same `apply`.
+    network: a `SequenceNetwork` of tokens that does not pool, or anything
+      hashable with the same `apply`.
     variables: of the network.
     prompt: (*batch, time) int tokens, at least one.
     length: number of tokens to generate, at least 1.
     key: random key.
     states: states before the prompt; fresh ones if None.
+    reset: (*batch, time) bool; where true the states are fresh before that
+      token of the prompt.
+    stop: token that ends a row: all that follow it in the row are `stop` too.
+      None for none.
     temperature: see `sample`, as for the other options.
     top_k: see `sample`.
     top_p: see `sample`.
@@ -94,23 +109,87 @@ def generate(
     them but the last.
 
   Raises:
-    ValueError: if the prompt is empty or an option is out of range.
+    ValueError: if the prompt is empty, holds a token that the network does not
+      know, or an option is out of range.
   """
+  if isinstance(prompt, list | tuple):
+    if len(set(map(np.size, prompt))) > 1:
+      raise _validate.error(
+        "prompt",
+        "rows of different lengths",
+        "an array (*batch, time), with shorter prompts at the ends of their "
+        "rows and `reset` at their first tokens",
+      )
+    prompt = np.asarray(prompt)
   if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
     shape = f"shape {jnp.shape(prompt)}"
     expected = "(*batch, time) with at least one token"
     raise _validate.error("prompt", shape, expected)
+  _check_tokens(network, prompt, stop)
   _validate.integer("length", length, 1)
+  # Values that are static arguments of a program.
+  return _generate(
+    network,
+    length,
+    stop,
+    float(temperature),
+    top_k,
+    None if top_p is None else float(top_p),
+    variables,
+    prompt,
+    key,
+    states,
+    reset,
+  )
 
-  options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-  logits, states = network.apply(variables, prompt, states)
+
+def _check_tokens(network, prompt, stop):
+  """Checks tokens against the network's vocabulary, where both are known."""
+  count = getattr(network, "vocab_size", None)
+  if count is None:
+    return
+  if stop is not None:
+    _validate.integer("stop", stop, 0, count - 1)
+  if isinstance(prompt, jax.core.Tracer):
+    return
+  tokens = np.asarray(prompt)
+  wrong = (tokens < 0) | (tokens >= count)
+  if wrong.any():
+    found = int(tokens[wrong][0])
+    raise _validate.error("prompt", found, f"tokens from 0 to {count - 1}")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _generate(
+  network,
+  length,
+  stop,
+  temperature,
+  top_k,
+  top_p,
+  variables,
+  prompt,
+  key,
+  states,
+  reset,
+):
+  """The compiled part of `generate`."""
+  draw = functools.partial(
+    sample, temperature=temperature, top_k=top_k, top_p=top_p
+  )
+  if reset is None:
+    logits, states = network.apply(variables, prompt, states)
+  else:
+    logits, states = network.apply(variables, prompt, states, reset)
   keys = jax.random.split(key, length)
-  first = sample(keys[0], logits[..., -1, :], **options)
+  first = draw(keys[0], logits[..., -1, :])
 
   def body(carry, key):
-    token, states = carry
-    logits, states = network.apply(variables, token, states, method="step")
-    token = sample(key, logits, **options)
+    last, states = carry
+    logits, states = network.apply(variables, last, states, method="step")
+    token = draw(key, logits)
+    if stop is not None:
+      token = jnp.where(last == stop, stop, token)
     return (token, states), token
 
   (_, states), rest = lax.scan(body, (first, states), keys[1:])
@@ -134,11 +213,8 @@ def continue_text(
     The text and what follows, with escapes for what could steer a terminal.
   """
   prompt = np.frombuffer(bytes([language.START]) + text.encode(), np.uint8)
-  tokens, _ = jax.jit(
-    lambda variables, prompt, key: generate(
-      network, variables, prompt, length, key, **options
-    )
-  )(variables, jnp.asarray(prompt, jnp.int32), key)
+  prompt = jnp.asarray(prompt, jnp.int32)
+  tokens, _ = generate(network, variables, prompt, length, key, **options)
   written = bytes(np.asarray(tokens).astype(np.uint8))
   return text + "".join(
     c if c.isprintable() or c in "\n\t" else repr(c)[1:-1]

@@ -183,12 +183,13 @@ def packages() -> None:
     "data": "data sets",
     "training": "runs, devices",
     "models": "files, predictions",
+    "estimators": "fit, predict",
     "planner": "mixed lengths",
     "interop": "others' weights",
   }
   for row, (name, words) in enumerate(beside.items()):
-    picture.text(656, 52 + 56 * row, name, "bold")
-    picture.text(656, 72 + 56 * row, words, "small")
+    picture.text(656, 46 + 47 * row, name, "bold")
+    picture.text(656, 64 + 47 * row, words, "small")
   picture.write("packages.svg")
 
 

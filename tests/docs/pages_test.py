@@ -74,3 +74,8 @@ def test_every_linked_file_exists(name):
   text = re.sub(r"^```.*?^```", "", PAGES[name], flags=re.M | re.S)
   for link in re.findall(r"\]\((?![a-z]+:|#)([^)\s#]+)", text):
     assert ((ROOT / name).parent / link).exists(), link
+
+
+def test_no_page_holds_marks_of_a_merge():
+  marks = re.compile(r"^(<{7} |={7}$|>{7} )", re.M)
+  assert not [name for name, text in PAGES.items() if marks.search(text)]

@@ -8,7 +8,12 @@ from jaxseq import estimators
 _SMALL = {"mixer": "gru", "d_model": 8, "num_layers": 1, "random_state": 0}
 _ESTIMATORS = [
   estimators.SequenceClassifier(num_updates=150, learning_rate=2e-2, **_SMALL),
-  estimators.SequenceRegressor(num_updates=100, learning_rate=2e-2, **_SMALL),
+  estimators.SequenceRegressor(
+    num_updates=1000,
+    learning_rate=1e-2,
+    pooling="last",
+    **_SMALL | {"d_model": 16},
+  ),
   estimators.DisentangledEncoder(
     latent=2, num_updates=4, batch_size=8, random_state=0
   ),

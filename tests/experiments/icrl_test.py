@@ -94,7 +94,7 @@ def test_a_run_in_which_no_episode_ends(tmp_path):
   assert result.returncode == 0, result.stderr
   assert "Traceback" not in result.stderr
   results = json.loads((tmp_path / "run" / "results.json").read_text())
-  assert results["gru"]["training"] == ["nan", "nan"]
+  assert results["gru"]["training"] == ["NaN", "NaN"]
   assert all(abs(mean) <= 1 for mean in results["gru"]["evaluation"])
 
 

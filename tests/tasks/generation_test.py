@@ -114,3 +114,63 @@ def test_bad_prompt():
     generation.generate(
       network, variables, jnp.ones((1,), jnp.int32), 0, jax.random.key(0)
     )
+
+
+def test_prompts_of_different_lengths_are_each_as_alone():
+  """Shorter ones at the ends of their rows, with a reset at the first token."""
+  network, variables = _network()
+  prompts = [[5, 2], [1, 3, 6, 2]]
+  rows = np.zeros((2, 4), np.int32)
+  reset = np.zeros((2, 4), bool)
+  for row, flags, prompt in zip(rows, reset, prompts):
+    row[-len(prompt) :] = prompt
+    flags[-len(prompt)] = True
+  options = {"temperature": 0.0}
+  key = jax.random.key(1)
+  tokens, _ = generation.generate(
+    network, variables, rows, 5, key, reset=reset, **options
+  )
+  for row, prompt in zip(tokens, prompts):
+    alone, _ = generation.generate(
+      network, variables, jnp.array(prompt), 5, key, **options
+    )
+    np.testing.assert_array_equal(row, alone)
+
+
+def test_a_stop_token_ends_its_row_alone():
+  network, variables = _network()
+  prompt, key = jnp.array([[1, 2], [3, 4], [5, 6]]), jax.random.key(0)
+  free, _ = generation.generate(network, variables, prompt, 12, key)
+  stop = int(free[0, 3])
+  ended, _ = generation.generate(network, variables, prompt, 12, key, stop=stop)
+  for row, whole in zip(np.asarray(ended), np.asarray(free)):
+    places = np.flatnonzero(whole == stop)
+    end = places[0] if len(places) else 12
+    np.testing.assert_array_equal(row[:end], whole[:end])
+    assert (row[end:] == stop).all()
+
+
+def test_calls_share_a_program():
+  network, variables = _network()
+  prompt = jnp.array([[1, 2, 3]])
+  generation.generate(network, variables, prompt, 4, jax.random.key(0))
+  count = generation._generate._cache_size()
+  generation.generate(network, variables, prompt + 1, 4, jax.random.key(1))
+  assert generation._generate._cache_size() == count
+
+
+@pytest.mark.parametrize(
+  ("prompt", "options", "message"),
+  [
+    ([[1, 9]], {}, "prompt: got 9, expected tokens from 0 to 6"),
+    ([[1, -1]], {}, "prompt: got -1, expected tokens from 0 to 6"),
+    ([[1], [1, 2]], {}, "rows of different lengths"),
+    ([[1]], {"stop": 7}, "stop: got 7, expected an integer from 0 to 6"),
+  ],
+)
+def test_tokens_are_those_of_the_network(prompt, options, message):
+  network, variables = _network()
+  with pytest.raises(ValueError, match=message):
+    generation.generate(
+      network, variables, prompt, 2, jax.random.key(0), **options
+    )
