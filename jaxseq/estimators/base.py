@@ -176,8 +176,9 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
   def __getstate__(self):
     state = dict(super().__getstate__())
+    # Without compiled programs.
+    state.pop("_program", None)
     if "model_" in state:
-      # Without its compiled program.
       state["model_"] = dataclasses.replace(state["model_"])
     return state
 

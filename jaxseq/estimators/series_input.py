@@ -50,6 +50,10 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   got = found.values[0].shape[1]
   if got != width:
     raise _validate.error("X: channels", got, f"{width}, as in training")
+  known = estimator.channels_
+  if None not in (known, found.channels) and found.channels != known:
+    names = list(found.channels)
+    raise _validate.error("X: columns", names, f"{list(known)}, as in training")
   return found
 
 

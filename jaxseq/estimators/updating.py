@@ -39,7 +39,8 @@ class Updating:
     state = _restored(stored)
     if not carry:
       state = state._replace(carry=None)
-    state, metrics = self._update(self._problem(splits_now, whole=True), state)
+    run, problem = self._update(splits_now)
+    state, metrics = jax.device_get(run(state, problem.data))
     if not np.isfinite(metrics["loss"]):
       raise ValueError(
         f"update {self.n_updates_ + 1}: the loss is {float(metrics['loss'])}: "
@@ -50,15 +51,16 @@ class Updating:
     self._keep(self._kind, network, jax.device_get(state.variables), splits)
     return self
 
-  def _update(self, problem, state):
-    """One update with all examples of a problem."""
-    optimizer = self._constant_optimizer()
-
-    @jax.jit
-    def run(state, data):
-      return supervised.update(problem, optimizer, state, data)
-
-    return jax.device_get(run(state, problem.data))
+  def _update(self, splits):
+    """The compiled update with all examples of a set, and their problem."""
+    problem = self._problem(splits, whole=True)
+    # Its configuration has the parameters and the number of examples.
+    config, run = getattr(self, "_program", (None, None))
+    if config != problem.arm:
+      optimizer = self._constant_optimizer()
+      run = jax.jit(functools.partial(supervised.update, problem, optimizer))
+      self._program = problem.arm, run
+    return run, problem
 
   def _constant_optimizer(self):
     recipe = dataclasses.replace(self._recipe(), schedule="constant")
@@ -67,6 +69,7 @@ class Updating:
 
   def _forget_updates(self) -> None:
     self.__dict__.pop("_training", None)
+    self.__dict__.pop("_program", None)
 
 
 def _stored(state):

@@ -98,7 +98,18 @@ def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
 def make_optimizer(
   arm: ArmConfig, num_updates: int
 ) -> optax.GradientTransformation:
-  """Returns the optimiser of an arm for a run of `num_updates`."""
+  """Returns the optimiser of an arm for a run of `num_updates`.
+
+  Raises:
+    ValueError: if the run ends before the learning rate has risen.
+  """
+  recipe = arm.optimizer
+  if recipe.schedule != "constant" and num_updates <= recipe.warmup_steps:
+    raise _validate.error(
+      "num_updates",
+      num_updates,
+      f"more than optimizer.warmup_steps, which is {recipe.warmup_steps}",
+    )
   names = arm.network.stack.ssm_parameters
   return optimizers.make_optimizer(
     recipes.make(arm.optimizer, names, num_updates)

@@ -78,7 +78,8 @@ def draw_forecasts(
   length, total = spans.input_length, spans.input_length + spans.horizon
   start = (len(spans.test) - total) // 2
   window = spans.test[start : start + total]
-  times = np.arange(total) - length
+  # The last input is at 0, and the first forecast at 1.
+  times = np.arange(total) - length + 1
   names = channels or [f"channel {i}" for i in range(window.shape[1])]
   drawn = np.linspace(0, len(names) - 1, min(_PANELS, len(names))).astype(int)
   panels = {

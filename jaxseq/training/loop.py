@@ -180,8 +180,8 @@ def run(
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
       dog.beat(f"making the updates after step {step}")
+      fresh = count not in compiled
       if bar is not None:
-        fresh = count not in compiled
         bar.doing("compiling" if fresh else "", compiles=fresh)
       start = time.monotonic()
       state, metrics = run_chunk(state, count)
@@ -194,7 +194,7 @@ def run(
       done += count
       step, chunk = done * steps_per_update, -(-done // chunk_size)
       last = done == num_updates
-      if count in compiled:
+      if not fresh:
         # The first chunk of a size is compiled: its time tells no speed.
         rows[-1]["steps_per_second"] = count * steps_per_update / seconds
       compiled.add(count)
@@ -218,7 +218,7 @@ def run(
           state = rule.keep(state, evaluated)
           over = rule.stopped(state).all()
       if bar is not None:
-        bar.update(step, latest)
+        bar.update(step, latest, timed=not fresh)
       # Asked once a chunk: with several processes they must do it together.
       stopped = stop.requested()
       due = last or over or stopped or chunk % checkpoint_every == 0

@@ -50,6 +50,8 @@ class Progress:
     self._apart: float | None = None
     self._left_out = 0.0
     self._step = 0
+    # Steps of which the time was left out.
+    self._untimed = 0
     self._bar = None
     self._task = None
     self._last_line = -math.inf
@@ -93,17 +95,28 @@ class Progress:
       self._left_out += time.monotonic() - self._apart
     self._doing, self._apart = "", None
 
-  def update(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
+  def update(
+    self,
+    step: int,
+    metrics: Mapping[str, Any] | None = None,
+    *,
+    timed: bool = True,
+  ) -> None:
     """Shows that `step` steps are done.
 
     Args:
       step: steps done, of `total`.
       metrics: the newest values; of a vector its mean is shown, and of values
         that are not finite the last finite one stays.
+      timed: whether the time of the steps since the last update counts; it does
+        not where they were compiled, see `doing`.
     """
     self._close()
+    if not timed:
+      self._untimed += step - self._step
     self._step = step
-    self._times.append((time.monotonic() - self._left_out, step))
+    at = time.monotonic() - self._left_out
+    self._times.append((at, step - self._untimed))
     for name in self._values.keys() & (metrics or {}).keys():
       mean = float(np.mean(np.asarray(metrics[name], float)))
       if math.isfinite(mean):
@@ -116,7 +129,9 @@ class Progress:
     if len(self._times) < 2:
       return None
     (first, begin), (last, end) = self._times[0], self._times[-1]
-    return (end - begin) / (last - first) if last > first else None
+    if last <= first or end <= begin:
+      return None
+    return (end - begin) / (last - first)
 
   def status(self, step: int) -> str:
     """Returns the words beside the bar."""

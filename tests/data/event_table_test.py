@@ -93,7 +93,7 @@ def test_events_at_the_same_time_are_declared(tmp_path):
     (
       SHOP,
       {"mark": "what"},
-      "column: got 'what', expected one of 'user', 'at'",
+      "there is no column 'what', expected one of 'user', 'at'",
     ),
     (
       SHOP,

@@ -128,7 +128,7 @@ def test_rows_that_are_missing_are_declared(tmp_path):
     (
       ["t,a", "1,1"],
       {"time": "s"},
-      "column: got 's', expected one of 't', 'a'",
+      "there is no column 's', expected one of 't', 'a'",
     ),
     (["t", "1", "2"], {"time": "t"}, "got no column of values"),
     (daily(), {"time": "day", "valid_from": "2024-02-01"}, "expected both"),

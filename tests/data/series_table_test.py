@@ -256,7 +256,7 @@ def test_divisions(tmp_path):
     ("id,,x\n", {}, "line 1: column 2 has no name, .* index=False"),
     ("id;x;label\n", {}, "line 1: got 'id;x;label', .* delimiter = ';'"),
     ("id,x,label\n", {}, "long.csv: got no rows"),
-    ("id,x,lable\na,1,p\n", {}, "column: got 'label', .*did you mean lable"),
+    ("id,x,lable\na,1,p\n", {}, "no column 'label', .*did you mean lable"),
     ("id,x,label\na,1,p\na,1\n", {}, "line 3: got 2 of 3 entries"),
     (
       "id,x,label\na,1,p\n\na,'1,p\n",
@@ -274,6 +274,11 @@ def test_divisions(tmp_path):
       "line 2: column 'x': got '1_0', expect",
     ),
     ("id,x,label\na,1e39,p\n", {}, "line 2: column 'x': got '1e39', expected"),
+    (
+      "id,x,y,label\na,1,ann,p\nb,1,bo,q\n",
+      {},
+      "column 'y': got 'ann', .* is no channel: give the option ignore = 'y'",
+    ),
     (
       "id,x,label\na,,p\nb,1,q\n",
       {},
@@ -364,7 +369,7 @@ def test_wrong_wide_tables_are_refused(tmp_path, text, message):
 
 
 def test_absent_files_and_bytes_of_no_text_are_said(tmp_path):
-  with pytest.raises(data.MissingData, match=r"no.csv is no table, and no"):
+  with pytest.raises(data.MissingData, match=r"there is no table .*no.csv: "):
     load(tmp_path / "no.csv")
   path = tmp_path / "latin.csv"
   path.write_bytes("id,x,label\na,1,gr\xfcn\n".encode("latin-1"))

@@ -66,7 +66,7 @@ def runs(tmp_path, monkeypatch):
   for name, model in (
     ("walks/gru", walks),
     ("shop/gru", shop),
-    ("notes/gru", cases.case("language").model),
+    ("notes/mamba", cases.case("language").model),
     ("codes/vae", cases.case("codes").model),
   ):
     folder = tmp_path / "runs" / name

@@ -107,7 +107,7 @@ def test_missing_values_have_a_treatment():
   options = {"num_updates": 2, **cases.SMALL}
   with pytest.raises(ValueError, match="contains NaN"):
     estimators.SequenceClassifier(**options).fit(X, y)
-  with pytest.raises(ValueError, match="series"):
+  with pytest.raises(ValueError, match="got nan at example 0, element 3"):
     estimators.SequenceClassifier(**options).fit(X[:, :, None], y)
   masked = estimators.SequenceClassifier(missing="mask", **options).fit(X, y)
   assert np.isfinite(masked.predict_proba(X)).all()

@@ -5,6 +5,7 @@ import pytest
 
 import jaxseq
 from jaxseq import estimators
+from jaxseq.training import supervised
 from tests.estimators import cases
 
 
@@ -26,8 +27,13 @@ def test_numbers_of_whole_series(tmp_path):
   np.testing.assert_array_equal(found["target_0"], mean)
 
 
-def test_streams_piece_by_piece():
+def test_streams_piece_by_piece(monkeypatch):
   """The states are carried: pieces are the whole, in prediction."""
+  traced = []
+  plain = supervised.update
+  monkeypatch.setattr(
+    supervised, "update", lambda *args: traced.append(0) or plain(*args)
+  )
   rng = np.random.default_rng(0)
   x = rng.normal(size=(4, 24, 2))
   y = np.cumsum(x, axis=1)
@@ -38,6 +44,8 @@ def test_streams_piece_by_piece():
     piece = slice(start, start + 8)
     regressor.partial_fit(x[:, piece], y[:, piece], carry=start > 0)
   assert regressor.n_updates_ == 3
+  # Once with fresh states, and once with carried ones.
+  assert len(traced) == 2
   whole = regressor.predict(x)
   pieces = [regressor.predict_stream(x[:, i : i + 8]) for i in (0, 8, 16)]
   # float32 rounding of numbers up to 10.

@@ -11,6 +11,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.training import recipes
 
 Frozen = ml_collections.FrozenConfigDict
 
@@ -26,6 +27,15 @@ class Comparison(base.Comparison):
 @dataclasses.dataclass(frozen=True)
 class MoreConfig(base.ArmConfig):
   depth: int = 1
+
+
+def test_a_run_is_longer_than_its_warmup():
+  network = nn.NetworkConfig(nn.StackConfig("gru", d_model=4))
+  arm = base.ArmConfig(network, recipes.Recipe(warmup_steps=100))
+  with pytest.raises(
+    ValueError, match="num_updates: got 100, expected more than optimizer.warm"
+  ):
+    base.make_optimizer(arm, 100)
 
 
 def test_an_arm_overrides_what_is_shared():

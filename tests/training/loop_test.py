@@ -241,8 +241,8 @@ def test_progress_is_told_the_newest_metrics():
     def doing(self, what, *, compiles=False):
       calls.append((what, compiles))
 
-    def update(self, step, metrics):
-      calls.append((step, metrics))
+    def update(self, step, metrics, *, timed):
+      calls.append((step, metrics, timed))
 
   loop.run(
     lambda x, n: (x, {"x": jnp.arange(n)}),
@@ -256,11 +256,11 @@ def test_progress_is_told_the_newest_metrics():
     0,
     ("compiling", True),
     ("evaluating", True),
-    (3, {"x": 2, "y": 3}),
+    (3, {"x": 2, "y": 3}, False),
     # A chunk of another size is another program.
     ("compiling", True),
     ("evaluating", False),
-    (5, {"x": 1, "y": 5}),
+    (5, {"x": 1, "y": 5}, False),
     "end",
   ]
 

@@ -132,6 +132,20 @@ def test_what_runs_is_shown_and_compilations_do_not_count(clock):
   assert [line.split("  ")[-1] for line in lines][:2] == ["compiling", "10%"]
 
 
+def test_steps_that_were_compiled_are_not_counted_either(clock):
+  """A last chunk of another size tells no speed."""
+  bar = progress.Progress(120, stream=io.StringIO())
+  bar.start(0)
+  for step in (100, 120):
+    bar.doing("compiling", compiles=True)
+    clock[0] += 60.0
+    bar.doing("evaluating")
+    clock[0] += 0.001
+    bar.update(step, timed=False)
+  assert bar.speed() is None
+  assert bar.status(120) == ""
+
+
 def test_a_run_that_is_done_compiles_nothing(clock):
   stream = io.StringIO()
   bar = progress.Progress(1000, label="gru", stream=stream)

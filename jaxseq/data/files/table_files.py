@@ -9,6 +9,7 @@ pyarrow, the extra "table".
 from collections.abc import Iterator
 from collections.abc import Sequence
 import csv
+import difflib
 import glob
 import os
 import pathlib
@@ -28,6 +29,8 @@ SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 _PARQUET = (".parquet", ".pq")
 # Rows that are converted together.
 _CHUNK = 2**14
+# Names of columns in a message.
+_LISTED = 20
 
 
 Path = str | os.PathLike | Sequence[str | os.PathLike]
@@ -88,8 +91,8 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
     files = [file for file in files if file.is_file()]
   if not files:
     raise datasets.MissingData(
-      f"{path} is no table, and no folder or pattern of any: give a file that "
-      f"ends in {', '.join(SUFFIXES)} as path."
+      f"there is no table {path}: expected a file that is there, or a folder "
+      f"or pattern of files that end in {', '.join(SUFFIXES)}."
     )
   return tuple(files)
 
@@ -153,14 +156,14 @@ def read(
   words = [name for name in words if name not in absent]
   numbers = [name for name in numbers if name not in absent]
   for name in (*words, *numbers):
-    _validate.choice(f"{paths[0]}: column", name, first)
+    _check_column(paths[0], name, first)
   kept = {name: [] for name in words}
   values = {name: [] for name in numbers}
   file, line = [], []
   for index, path in enumerate(paths):
     own = header(path, delimiter)
     for name in (*words, *numbers):
-      _validate.choice(f"{path}: column", name, own)
+      _check_column(path, name, own)
     for lines, entries in _chunks(path, own, words, numbers, delimiter):
       for name in words:
         kept[name] += entries[name]
@@ -275,6 +278,20 @@ def _check_names(names):
   return tuple(names)
 
 
+def _check_column(path, name, names):
+  """Checks that a file has a column; says which it has, if not all of many."""
+  if name in names:
+    return
+  close = difflib.get_close_matches(name, names, n=3)
+  hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+  listed = ", ".join(map(repr, names[:_LISTED]))
+  if len(names) > _LISTED:
+    listed += f" and {len(names) - _LISTED} more"
+  raise ValueError(
+    f"{path}: there is no column {name!r}, expected one of {listed}{hint}."
+  )
+
+
 def _chunks(path, names, words, numbers, delimiter):
   """Yields line numbers, and the entries of each column as they are kept."""
   if path.suffix in _PARQUET:
@@ -333,8 +350,22 @@ def _floats(path, lines, found, name):
     try:
       values.append(number(word, name))
     except ValueError as error:
-      raise ValueError(f"{path}, line {lines[place]}: {error}") from error
+      hint = ""
+      if not any(map(_is_number, found)):
+        hint = (
+          " A column of words is no channel: give the option "
+          f"ignore = {name!r}, or id or label."
+        )
+      raise ValueError(f"{path}, line {lines[place]}: {error}{hint}") from error
   return np.array(values)
+
+
+def _is_number(word):
+  try:
+    float(word)
+  except ValueError:
+    return False
+  return True
 
 
 def _opened(path):
