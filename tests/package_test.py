@@ -199,6 +199,17 @@ print(time.process_time() - start)
   assert seconds < 0.5
 
 
+def test_agents_load_no_games():
+  """PPO needs neither gymnax nor what its games draw with."""
+  code = """
+import sys
+from jaxseq.rl.agents import ppo
+names = ("gymnax", "matplotlib", "pandas", "seaborn")
+print([name for name in names if name in sys.modules])
+"""
+  assert run_python(code).stdout == "[]\n"
+
+
 def test_plain_layers_load_no_optional_library():
   code = """
 import sys
