@@ -3,7 +3,7 @@ r"""Classification of sequences, with any mixer.
     python -m experiments.classify --config=configs/classify/digits.py \
       --workdir=DIR
     python -m experiments.classify --config=... --workdir=DIR --mode=evaluate
-    python -m experiments.classify --config=... --workdir=DIR --mode=predict \
+    python -m experiments.classify --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each), all seeds of

@@ -3,7 +3,7 @@ r"""All mixers on one task, with equally many parameters.
     python -m experiments.compare --config=configs/compare/mnist1d.py \
       --workdir=DIR
     python -m experiments.compare --config=... --workdir=DIR --mode=evaluate
-    python -m experiments.compare --config=... --workdir=DIR --mode=predict \
+    python -m experiments.compare --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=predictions.csv
 
 Each arm of the config is a mixer; its width is chosen so that the network comes

@@ -2,7 +2,7 @@ r"""Disentangled codes of time series, by any method and with any backbone.
 
     python -m experiments.dts --config=configs/dts/quick.py --workdir=DIR
     python -m experiments.dts --config=... --workdir=DIR --mode=evaluate
-    python -m experiments.dts --config=... --workdir=DIR --mode=predict \
+    python -m experiments.dts --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=codes.csv
 
 The first command trains every arm of the config (a method, or a backbone), all

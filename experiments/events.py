@@ -2,7 +2,7 @@ r"""Prediction of events in continuous time, with any mixer.
 
     python -m experiments.events --config=configs/events/hawkes.py --workdir=DIR
     python -m experiments.events --config=... --workdir=DIR --mode=evaluate
-    python -m experiments.events --config=... --workdir=DIR --mode=predict \
+    python -m experiments.events --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each), all seeds of

@@ -3,7 +3,7 @@ r"""Long-horizon forecasting of a multivariate series, with any mixer.
     python -m experiments.forecast --config=configs/forecast/hourly.py \
       --workdir=DIR
     python -m experiments.forecast --config=... --workdir=DIR --mode=evaluate
-    python -m experiments.forecast --config=... --workdir=DIR --mode=predict \
+    python -m experiments.forecast --workdir=DIR --mode=predict \
       --arm=NAME-HORIZON --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each) for every

@@ -4,7 +4,7 @@ r"""Next-byte prediction on a text, with any mixer; generation of text.
       --config=configs/language_model/kjv.py
     python -m experiments.language_model --config=... --workdir=DIR \
       --mode=generate --prompt="In the beginning" --length=400 --temperature=0.8
-    python -m experiments.language_model --config=... --workdir=DIR \
+    python -m experiments.language_model --workdir=DIR \
       --mode=predict --arm=NAME --data=new.txt --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each) and goes on

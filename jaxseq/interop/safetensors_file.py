@@ -62,6 +62,8 @@ def read_all(
     ValueError: see `read`.
     FileNotFoundError: if there is no such file.
   """
+  if os.path.isdir(path):
+    raise ValueError(f"{path} is a directory, expected a safetensors file.")
   try:
     header = _read_header(path)
     # The package has checked that they are strings.
@@ -77,7 +79,7 @@ def _read_header(path):
   with open(path, "rb") as file:
     (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
     if length > min(_LONGEST, os.fstat(file.fileno()).st_size):
-      raise ValueError(f"its header has {length} bytes")
+      raise ValueError("it does not begin with the length of a header")
     text = file.read(length)
   try:
     # A name twice is an error, too: either tensor could be meant.

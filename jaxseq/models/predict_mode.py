@@ -1,10 +1,10 @@
 r"""The mode "predict" of experiments: what a trained arm says of a file.
 
-    python -m experiments.NAME --config=... --workdir=DIR --mode=predict \
+    python -m experiments.NAME --workdir=DIR --mode=predict \
       --data=new.csv --output=predictions.csv
 
 It reads the model file that the training has left, and neither the training
-data nor a checkpoint.
+data nor a checkpoint. A config that is given must be that of the run.
 """
 
 import functools
@@ -67,13 +67,22 @@ def predicts(program: experiment.Experiment) -> bool:
       if holder.value is not None:
         raise errors.UserError(f"--{holder.name} is a flag of --mode=predict")
     return False
-  with program.setup() as config:
+  with errors.setup():
     for name, value in (("data", source), ("output", output)):
       if not value:
         raise errors.UserError(f"--{name}=FILE is missing")
     predictions.check_output(output)
-    directory = program.open_directory(config)
+    directory = program.directory
+    if program.has_config:
+      with program.setup() as config:
+        directory = program.open_directory(config)
     model = model_file.load(run_models.find(directory, arm))
+    made_by = model.about.get("experiment", program.name)
+    if made_by != program.name:
+      raise errors.UserError(
+        f"{str(directory)!r} holds a model of experiments.{made_by}, none of "
+        f"experiments.{program.name}"
+      )
     found = model.predict(source)
     found.write(output)
   about = model.about

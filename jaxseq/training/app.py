@@ -56,7 +56,8 @@ flags.disclaim_key_flags()
 def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
   """Defines `--config=FILE[:VARIANT]` and `--workdir=DIR`, both required.
 
-  Returns their holders, which several experiments in one process share.
+  With `--mode=predict` the directory alone is enough. Returns their holders,
+  which several experiments in one process share.
   """
   config = config_flags.DEFINE_config_file(
     "config",
@@ -74,8 +75,19 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     "directory of this run; the same command on the same directory resumes; "
     "only one program at a time may write there",
   )
-  flags.mark_flags_as_required(["config", "workdir"])
+  flags.mark_flag_as_required("workdir")
+  flags.register_validator(
+    "config",
+    lambda value: value is not None or _predicts(),
+    message="Flag --config must have a value other than None.",
+  )
   return config, workdir
+
+
+def _predicts():
+  """Whether the program is to predict, by a model that is there."""
+  mode = flags.FLAGS["mode"].value if "mode" in flags.FLAGS else None
+  return mode == "predict"
 
 
 def define_mode(modes: Sequence[str]) -> flags.FlagHolder:

@@ -180,6 +180,12 @@ def test_files_of_ones_own_from_training_to_table(monkeypatch, tmp_path, name):
     path
   )
   assert output.read_text() == found.to_csv()
+  # The directory alone is enough.
+  again = tmp_path / "again.csv"
+  flags = f"--workdir={tmp_path / 'run'}", f"--data={path}"
+  argv = [experiment, *predict, *flags, f"--output={again}"]
+  programs.call_with(monkeypatch, experiment, argv)
+  assert again.read_text() == output.read_text()
   if name in ("classes", "forecasts", "events", "codes"):
     # A column less than in training.
     other = tmp_path / "other.csv"

@@ -27,11 +27,16 @@ def start(experiment, config, workdir, *more):
 
 def call(monkeypatch, experiment, config, workdir, *more):
   """Runs an experiment in this process."""
+  argv = command(experiment, config, workdir, *more)[2:]
+  call_with(monkeypatch, experiment, argv)
+
+
+def call_with(monkeypatch, experiment, argv):
+  """Runs an experiment in this process, the program's name before its flags."""
   monkeypatch.chdir(programs.ROOT)
   # The devices of this process are set already.
   monkeypatch.setattr(seeds, "split_cpu", lambda: None)
   module = importlib.import_module(f"experiments.{experiment}")
-  argv = command(experiment, config, workdir, *more)[2:]
   monkeypatch.setattr(sys, "argv", argv)
   try:
     flags.FLAGS(argv)

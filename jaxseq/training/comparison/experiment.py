@@ -80,6 +80,16 @@ class Experiment(Generic[Config]):
         self._config.value, self._class, mesh, self._on_nonfinite.value
       )
 
+  @property
+  def directory(self) -> pathlib.Path:
+    """The directory of the run, which may not be there."""
+    return pathlib.Path(self._workdir.value)
+
+  @property
+  def has_config(self) -> bool:
+    """Whether there is a configuration; predictions can do without."""
+    return self._config.value is not None
+
   def open_directory(self, config: Config) -> pathlib.Path:
     """Returns the directory of the run, see `arms.open_directory`."""
     workdir = self._workdir.value
