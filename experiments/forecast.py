@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
       {name: arm_config(config, name) for name in config.arms},
       made,
       series[longest],
-      splits[longest].info.channels,
+      splits[longest].info,
     )
     forecast_figures.draw_horizons(config, directory, results, baselines)
 

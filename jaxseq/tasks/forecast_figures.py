@@ -1,7 +1,6 @@
 """Pictures of forecasts, and of their errors over the horizons."""
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import pathlib
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import data
 from jaxseq.tasks import forecasting
 from jaxseq.training import plots
 from jaxseq.training.comparison import report
@@ -61,11 +61,12 @@ def draw_forecasts(
   configs: Mapping[str, forecasting.ArmConfig],
   made: Mapping[str, supervised_arms.Arm],
   spans: forecasting.Spans,
-  channels: Sequence[str] | None = None,
+  info: data.Info,
 ) -> None:
   """Draws forecasts.png, by first seeds, from the middle of the test span.
 
-  Each panel has what was measured, input and truth, of one of a few channels.
+  Each panel has what was measured, input and truth, of one of a few channels,
+  in the units of the data.
 
   Args:
     config: the comparison.
@@ -73,17 +74,20 @@ def draw_forecasts(
     configs: of the arms.
     made: the arms, by "ARM-HORIZON".
     spans: of the series and the horizon to draw.
-    channels: their names; numbers if None.
+    info: what is known of the data: names of channels, mean and deviation.
   """
   length, total = spans.input_length, spans.input_length + spans.horizon
   start = (len(spans.test) - total) // 2
   window = spans.test[start : start + total]
   # The last input is at 0, and the first forecast at 1.
   times = np.arange(total) - length + 1
-  names = channels or [f"channel {i}" for i in range(window.shape[1])]
+  names = info.channels or [f"channel {i}" for i in range(window.shape[1])]
+  shift = 0.0 if info.mean is None else np.asarray(info.mean)
+  scale = 1.0 if info.deviation is None else np.asarray(info.deviation)
+  measured = window * scale + shift
   drawn = np.linspace(0, len(names) - 1, min(_PANELS, len(names))).astype(int)
   panels = {
-    names[channel]: {"measured": (times, window[:, channel])}
+    names[channel]: {"measured": (times, measured[:, channel])}
     for channel in drawn
   }
   for name, arm in configs.items():
@@ -94,7 +98,7 @@ def draw_forecasts(
       jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.variables)),
       jnp.asarray(window[:length]),
     )
-    forecast = np.asarray(forecast)
+    forecast = np.asarray(forecast) * scale + shift
     for channel in drawn:
       line = times[length:], forecast[:, channel]
       panels[names[channel]][name] = line
@@ -105,6 +109,6 @@ def draw_forecasts(
     directory / "forecasts.png",
     panels,
     xlabel="steps after the end of the input",
-    ylabel="standardized value",
+    ylabel="value",
   )
   print(f"Forecasts: {picture or 'not drawn'}")
