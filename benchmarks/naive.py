@@ -154,6 +154,27 @@ def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None, **options):
   return jnp.einsum("...k,...kv->...v", q, S).astype(v.dtype), final
 
 
+def delta_scan(q, k, v, read, decay=None, init=None, *, reset=None, **options):
+  """`recurrence.delta_scan` by a tree of dense matrices, as memax has it."""
+  del options
+  factor = jnp.ones_like(k) if decay is None else jnp.exp(decay)
+  factor = jnp.broadcast_to(factor, k.shape)
+  eye = jnp.eye(k.shape[-1], dtype=k.dtype)
+  A = factor[..., None] * eye - k[..., None] * (read * factor)[..., None, :]
+  b = k[..., None] * v[..., None, :]
+  if reset is not None:
+    A = jnp.where(reset[..., None, None], 0, A)
+  if init is not None:
+    b = b.at[..., 0, :, :].add(A[..., 0, :, :] @ init)
+
+  def combine(left, right):
+    (A_left, b_left), (A_right, b_right) = left, right
+    return A_right @ A_left, A_right @ b_left + b_right
+
+  _, S = lax.associative_scan(combine, (A, b), axis=v.ndim - 2)
+  return jnp.einsum("...k,...kv->...v", q, S).astype(v.dtype), S[..., -1, :, :]
+
+
 def softmax_outer_scan(
   q, logits, k, v, init=None, *, reset=None, sink=None, **options
 ):
@@ -252,6 +273,7 @@ def recurrences():
   replaced = {
     function.__name__: _on_one_device(function)
     for function in (
+      delta_scan,
       fft_convolution,
       gated_scan,
       linear_scan,

@@ -229,7 +229,9 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", list(AGAIN))
+@pytest.mark.parametrize(
+  "name", ["classify", pytest.param("icrl", marks=pytest.mark.slow)]
+)
 def test_two_processes_go_on_as_two_after_sigterm_and_after_kill(
   tmp_path, name
 ):

@@ -100,7 +100,9 @@ def play(env, keys, actions, **params):
   return np.asarray(first), state, *run(state, jnp.asarray(actions))
 
 
-@RULES
+@pytest.mark.parametrize(
+  "rules", ["ale", pytest.param("released", marks=pytest.mark.slow)]
+)
 def test_a_game_is_a_pure_function_of_its_state(rules):
   pytest.importorskip("ale_py")
   env, params = envs.make("Breakout-Atari", rules=rules)
