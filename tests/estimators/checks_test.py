@@ -20,8 +20,19 @@ _ESTIMATORS = [
 ]
 
 
+def _expected_failures(estimator):
+  """Checks of equality to 1e-7: float32 sums depend on the batch's size."""
+  if not isinstance(estimator, estimators.SequenceRegressor):
+    return {}
+  reason = "numbers in float32 are rounded to 1e-7 of their size, and more"
+  names = "subset_invariance", "sample_order_invariance"
+  return {f"check_methods_{name}": reason for name in names}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@estimator_checks.parametrize_with_checks(_ESTIMATORS)
+@estimator_checks.parametrize_with_checks(
+  _ESTIMATORS, expected_failed_checks=_expected_failures
+)
 def test_scikit_learn(estimator, check):
   check(estimator)
