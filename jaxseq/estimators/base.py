@@ -5,7 +5,6 @@ import dataclasses
 import os
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxseq import data
@@ -211,8 +210,3 @@ def documented(cls: type) -> type:
 
 def _indented(text):
   return "\n".join(f"  {line}" for line in text.splitlines())
-
-
-def host(tree: Any) -> Any:
-  """Returns arrays of the host."""
-  return jax.device_get(tree)

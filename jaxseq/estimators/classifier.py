@@ -41,6 +41,8 @@ class SequenceClassifier(
     n_features_in_: channels; of a table of one channel, times.
   """
 
+  _kind = "classification"
+
   def __init__(
     self,
     mixer: str = "s5",
@@ -96,7 +98,7 @@ class SequenceClassifier(
     splits = self._splits(series, codes, train, valid)
     fitted = self._train(functools.partial(self._arm, splits), seed)
     network = self._problem(splits).network
-    self._keep("classification", network, fitted.variables, splits)
+    self._keep(self._kind, network, fitted.variables, splits)
     self._forget_updates()
     return self
 
@@ -127,8 +129,6 @@ class SequenceClassifier(
     """Returns the most probable label of each series, (n,)."""
     probability = self.predict_proba(X)
     return self.classes_[np.argmax(probability, axis=1)]
-
-  _kind = "classification"
 
   def _read(self, X, y, *, reset, classes=None):
     """Series and the numbers of their classes."""

@@ -27,15 +27,12 @@ class Fitted:
   Attributes:
     variables: of the problem, those that were best on validation examples where
       there is early stopping.
-    state: a `supervised.State` after the last update, from which training goes
-      on.
     update: updates after which the variables were found.
     history: what was told, by name: "update" and metrics of training, and those
       of validation examples, each a list over evaluations.
   """
 
   variables: PyTree
-  state: PyTree
   update: int
   history: dict[str, list[float]]
 
@@ -110,15 +107,12 @@ def train(
     )
   except signals.Stopped as stop:
     raise KeyboardInterrupt(f"stopped after update {stop.step}") from stop
-  last = state
+  update = state.update
   if program.rule is not None:
     state = program.rule.chosen(state)
-  one = jax.tree.map(
-    lambda x: x[0], (state.variables, last._replace(best=None))
-  )
-  variables, last = one
-  update = last.update if program.rule is None else state.best.update[0]
-  return Fitted(jax.device_get(variables), last, int(update), history.columns())
+    update = state.best.update
+  variables = jax.tree.map(lambda x: x[0], jax.device_get(state.variables))
+  return Fitted(variables, int(update[0]), history.columns())
 
 
 class _History:

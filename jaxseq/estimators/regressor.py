@@ -49,6 +49,8 @@ class SequenceRegressor(
     n_features_in_: channels; of a table of one channel, times.
   """
 
+  _kind = "regression"
+
   def __init__(
     self,
     mixer: str = "s5",
@@ -89,8 +91,6 @@ class SequenceRegressor(
     self.channels_first = channels_first
     self.random_state = random_state
     self.verbose = verbose
-
-  _kind = "regression"
 
   def fit(self, X: Any, y: Any) -> "SequenceRegressor":
     """Trains a network from the beginning.

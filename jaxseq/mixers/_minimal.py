@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 
 Params = contract.Params
@@ -57,39 +57,51 @@ def positive(x: jax.Array) -> jax.Array:
   return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
 
 
-def run(
-  params: Params,
-  x: jax.Array,
-  h: jax.Array,
-  reset: jax.Array | None,
-  coefficients: Callable[..., tuple[jax.Array, jax.Array]],
-  scan: Callable[..., Any],
-) -> tuple[jax.Array, jax.Array]:
-  """Runs h_t = a_t h_{t-1} + b_t.
+def bind(
+  config_type: type,
+  state_type: type,
+  init: Callable[..., Params],
+  coefficients: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
+  """Makes the `initial_state`, `apply` and `step` of h_t = a_t h_{t-1} + b_t.
 
   Args:
-    params: from `init`.
-    x: inputs.
-    h: state before them.
-    reset: or None.
+    config_type: the mixer's Config.
+    state_type: the mixer's State, of one vector.
+    init: the mixer's function of this name.
     coefficients: from the projection of x, in float32 or wider, to a and b.
-    scan: (a, b, h) to the outputs and the state.
-
-  Returns:
-    y and the state.
   """
-  params = contract.cast(params, contract.wide_dtype(x))
-  a, b = coefficients(recurrence.dense(x, params["W"], wide=True))
-  y, h = scan(a, b, h, reset=reset)
-  y = y.astype(x.dtype)
-  if "W_out" in params:
-    y = recurrence.dense(y, params["W_out"])
-  return y, h
+
+  @contract.initial_state
+  def initial_state(config, batch_shape=(), dtype=jnp.float32):
+    """Returns the state of a fresh sequence: zeros."""
+    return state_type(jnp.zeros((*batch_shape, config.width), dtype))
+
+  @contract.apply(config_type, init, initial_state)
+  def apply(config, params, x, state=None, reset=None, *, axis=None):
+    """Runs over a sequence."""
+    del config
+    params, a, b = project(params, x)
+    h, last = recurrence.linear_scan(a, b, state.h, reset=reset, axis=axis)
+    return _output(params, h, x), state_type(last)
+
+  @contract.step(config_type, init, initial_state)
+  def step(config, params, x, state, reset=None):
+    """Consumes one element; `apply` without the time axis."""
+    del config
+    params, a, b = project(params, x)
+    h = recurrence.linear_step(a, b, state.h, reset=reset)
+    return _output(params, h, x), state_type(h)
+
+  def project(params, x):
+    params = contract.cast(params, contract.wide_dtype(x))
+    a, b = coefficients(recurrence.dense(x, params["W"], wide=True))
+    return params, a, b
+
+  return initial_state, apply, step
 
 
-def scan_step(
-  a: jax.Array, b: jax.Array, h: jax.Array, *, reset: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-  """One element of `linear_scan`; the state is the output."""
-  h = recurrence.linear_step(a, b, h, reset=reset)
-  return h, h
+def _output(params, h, x):
+  """The state in the dtype of x, projected where it has another width."""
+  y = h.astype(x.dtype)
+  return recurrence.dense(y, params["W_out"]) if "W_out" in params else y

@@ -9,14 +9,12 @@ arXiv:2410.01201, in the form of lucidrains' minGRU-pytorch.
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import recurrence
 from jaxseq.mixers import _minimal
 from jaxseq.mixers import contract
 
@@ -46,34 +44,9 @@ def init(key: jax.Array, config: Config) -> Params:
   Returns:
     A dict of float32 arrays:
       W: (d_model, 2 d_hidden), to the candidates W_h and the gates W_z.
-      W_out: (d_hidden, d_model), only where d_hidden is not
-        d_model.
+      W_out: (d_hidden, d_model), where d_hidden is not d_model.
   """
   return _minimal.init(key, config, 2)
-
-
-@contract.initial_state
-def initial_state(config, batch_shape=(), dtype=jnp.float32):
-  """Returns the state of a fresh sequence: zeros."""
-  return State(jnp.zeros((*batch_shape, config.width), dtype))
-
-
-@contract.apply(Config, init, initial_state)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence."""
-  del config
-  scan = functools.partial(recurrence.linear_scan, axis=axis)
-  y, h = _minimal.run(params, x, state.h, reset, _coefficients, scan)
-  return y, State(h)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  del config
-  scan = _minimal.scan_step
-  y, h = _minimal.run(params, x, state.h, reset, _coefficients, scan)
-  return y, State(h)
 
 
 def _coefficients(projected):
@@ -81,3 +54,6 @@ def _coefficients(projected):
   hidden, gate = jnp.split(projected, 2, axis=-1)
   z = jax.nn.sigmoid(gate)
   return jax.nn.sigmoid(-gate), z * _minimal.positive(hidden)
+
+
+initial_state, apply, step = _minimal.bind(Config, State, init, _coefficients)

@@ -10,14 +10,12 @@ carried is one of h, as in its code for single steps.
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import recurrence
 from jaxseq.mixers import _minimal
 from jaxseq.mixers import contract
 
@@ -47,40 +45,18 @@ def init(key: jax.Array, config: Config) -> Params:
   Returns:
     A dict of float32 arrays:
       W: (d_model, 3 d_hidden), to the candidates W_h and the gates W_f and W_i.
-      W_out: (d_hidden, d_model), only where d_hidden is not
-        d_model.
+      W_out: (d_hidden, d_model), where d_hidden is not d_model.
   """
   return _minimal.init(key, config, 3)
 
 
-@contract.initial_state
-def initial_state(config, batch_shape=(), dtype=jnp.float32):
-  """Returns the state of a fresh sequence: zeros."""
-  return State(jnp.zeros((*batch_shape, config.width), dtype))
-
-
-@contract.apply(Config, init, initial_state)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence."""
-  del config
-  scan = functools.partial(recurrence.linear_scan, axis=axis)
-  y, h = _minimal.run(params, x, state.h, reset, _coefficients, scan)
-  return y, State(h)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  del config
-  scan = _minimal.scan_step
-  y, h = _minimal.run(params, x, state.h, reset, _coefficients, scan)
-  return y, State(h)
-
-
 def _coefficients(projected):
-  """F / (f + i) and i / (f + i) g(h)."""
+  """Coefficients f / (f + i) and i / (f + i) g(h)."""
   hidden, f, i = jnp.split(projected, 3, axis=-1)
   # log(i / f): the quotients are sigmoids of it, and neither gate underflows.
   odds = jax.nn.softplus(-f) - jax.nn.softplus(-i)
   write = jax.nn.sigmoid(odds)
   return jax.nn.sigmoid(-odds), write * _minimal.positive(hidden)
+
+
+initial_state, apply, step = _minimal.bind(Config, State, init, _coefficients)

@@ -8,12 +8,8 @@ import pathlib
 import pickle
 from typing import Any
 from typing import NamedTuple
-import zipfile
-import zlib
 
 import numpy as np
-import pyarrow
-from pyarrow import parquet
 import safetensors.numpy
 
 from jaxseq import _json
@@ -56,6 +52,7 @@ from jaxseq.rl import policies
 from jaxseq.rl.agents import ppo
 from jaxseq.training import integrity
 from jaxseq.training import scalars
+from tests.fuzz import contents
 
 _GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 GOLDEN = _GOLDEN / "interop"
@@ -79,55 +76,7 @@ class Reader(NamedTuple):
   share: float = 1.0
 
 
-def _lines(*lines: str) -> bytes:
-  return "\n".join([*lines, ""]).encode()
-
-
-def _npy(array: np.ndarray, **options: Any) -> bytes:
-  buffer = io.BytesIO()
-  np.save(buffer, array, **options)
-  return buffer.getvalue()
-
-
-def _zipped(name: str, method: int = zipfile.ZIP_DEFLATED):
-  def wrap(content):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-      archive.writestr(name, content)
-    return buffer.getvalue()
-
-  return wrap
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-  check = zlib.crc32(name + content)
-  size = len(content).to_bytes(4, "big")
-  return size + name + content + check.to_bytes(4, "big")
-
-
-def _png(content: bytes) -> bytes:
-  """A header of 13 bytes and rows, with checksums that are right."""
-  return (
-    b"\x89PNG\r\n\x1a\n"
-    + _chunk(b"IHDR", content[:13])
-    + _chunk(b"IDAT", zlib.compress(content[13:]))
-    + _chunk(b"IEND", b"")
-  )
-
-
 _PIXELS = bytes([0, 0, 0, 4, 0, 0, 0, 3, 8, 0, 0, 0, 0]) + bytes(range(5)) * 3
-
-
-def _wav(count: int) -> bytes:
-  values = RNG(0).integers(-99, 99, count).astype("<i2").tobytes()
-  form = b"fmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data"
-  body = b"WAVE" + form + len(values).to_bytes(4, "little") + values
-  return b"RIFF" + len(body).to_bytes(4, "little") + body
-
-
-def _idx(array: np.ndarray) -> bytes:
-  shape = b"".join(size.to_bytes(4, "big") for size in array.shape)
-  return bytes([0, 0, 8, array.ndim]) + shape + array.tobytes()
 
 
 def _fashion() -> dict[str, bytes]:
@@ -135,8 +84,8 @@ def _fashion() -> dict[str, bytes]:
   for part in ("train", "t10k"):
     pixels = RNG(0).integers(0, 256, (10, 4, 4)).astype(np.uint8)
     labels = np.arange(10, dtype=np.uint8)
-    found[f"{part}-images-idx3-ubyte"] = _idx(pixels)
-    found[f"{part}-labels-idx1-ubyte"] = _idx(labels)
+    found[f"{part}-images-idx3-ubyte"] = contents.idx(pixels)
+    found[f"{part}-labels-idx1-ubyte"] = contents.idx(labels)
   return found
 
 
@@ -164,9 +113,13 @@ def _arrays() -> dict[str, bytes]:
   found["info.json"] += b'"num_classes": 2, "channels": ["x", "y"]}'
   for part in ("train", "test"):
     inputs = RNG(0).normal(size=(4, 3, 2)).astype(np.float32)
-    found[f"{part}.inputs.npy"] = _npy(inputs)
-    found[f"{part}.targets.npy"] = _npy(np.array([0, 1, 0, 1], np.int32))
-    found[f"{part}.lengths.npy"] = _npy(np.array([3, 2, 1, 3], np.int32))
+    found[f"{part}.inputs.npy"] = contents.npy(inputs)
+    found[f"{part}.targets.npy"] = contents.npy(
+      np.array([0, 1, 0, 1], np.int32)
+    )
+    found[f"{part}.lengths.npy"] = contents.npy(
+      np.array([3, 2, 1, 3], np.int32)
+    )
   return found
 
 
@@ -188,33 +141,27 @@ def _har() -> dict[str, bytes]:
   for part in ("train", "test"):
     row = " ".join(f"{x:.3e}" for x in RNG(0).normal(size=128))
     for name in uci_har.SIGNALS:
-      found[f"{part}/Inertial Signals/{name}_{part}.txt"] = _lines(row, row)
-    found[f"{part}/y_{part}.txt"] = _lines("1", "6")
-    found[f"{part}/subject_{part}.txt"] = _lines("1", "2")
+      found[f"{part}/Inertial Signals/{name}_{part}.txt"] = contents.lines(
+        row, row
+      )
+    found[f"{part}/y_{part}.txt"] = contents.lines("1", "6")
+    found[f"{part}/subject_{part}.txt"] = contents.lines("1", "2")
   return found
-
-
-def _table(rows: int = 40) -> bytes:
-  times = [f"2020-01-{1 + i // 24:02} {i % 24:02}:00:00" for i in range(rows)]
-  return _lines("date,a,b", *(f"{t},{i}.5,{-i}" for i, t in enumerate(times)))
-
-
-def _ts(*cases: str, stamps: str = "false") -> bytes:
-  header = ("@problemName T", f"@timeStamps {stamps}", "@classLabel true a b")
-  return _lines("# comment", *header, "@data", *cases)
 
 
 def _pathfinder() -> dict[str, bytes]:
   level = lra.LEVELS[-1]
-  found = {f"{level}/imgs/{i}.png": _png(_PIXELS) for i in range(10)}
+  found = {f"{level}/imgs/{i}.png": contents.png(_PIXELS) for i in range(10)}
   rows = [f"imgs {i}.png {i} {i % 2} 1.0" for i in range(10)]
-  return found | {f"{level}/metadata/1.npy": _lines(*rows)}
+  return found | {f"{level}/metadata/1.npy": contents.lines(*rows)}
 
 
 def _speech() -> dict[str, bytes]:
-  found = {f"{w}/{i}.wav": _wav(40) for w in ("no", "yes") for i in range(3)}
-  found["validation_list.txt"] = _lines("no/0.wav", "yes/0.wav")
-  found["testing_list.txt"] = _lines("no/1.wav", "yes/1.wav")
+  found = {
+    f"{w}/{i}.wav": contents.wav(40) for w in ("no", "yes") for i in range(3)
+  }
+  found["validation_list.txt"] = contents.lines("no/0.wav", "yes/0.wav")
+  found["testing_list.txt"] = contents.lines("no/1.wav", "yes/1.wav")
   return found
 
 
@@ -287,9 +234,9 @@ _TENSORS = (
 _TOKENS = "[MAX 1 [MIN 9 3 ] ]"
 _BATCHES = ("train", "val", "test")
 _PARTS = ("train", "eval", "test")
-_UEA = {"T/T_TRAIN.ts": _ts("1,2,?:3,4,5:a", "1,2:3,4:b")}
-_STAMPED = {"t.ts": _ts("(0,1),(1,2):(0,3),(1,4):b", stamps="true")}
-_HHAR = _lines(
+_UEA = {"T/T_TRAIN.ts": contents.ts("1,2,?:3,4,5:a", "1,2:3,4:b")}
+_STAMPED = {"t.ts": contents.ts("(0,1),(1,2):(0,3),(1,4):b", stamps="true")}
+_HHAR = contents.lines(
   "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt",
   *(
     f"{i},{1000 + i},7,{i},2,3,{user},m,d_{user},{('sit', 'bike')[i // 4]}"
@@ -297,7 +244,7 @@ _HHAR = _lines(
     for i in range(8)
   ),
 )
-_WISDM = _lines(
+_WISDM = contents.lines(
   *(
     f"{user},{('Walking', 'Sitting')[i // 4]},{10**9 + i},1,{i},3;"
     for user in (1, 2)
@@ -312,7 +259,7 @@ _DOMAINS = {
   "valid_fraction": 0,
 }
 _UWAVE = {
-  f"U{u} (1)/A_Acceleration{g}-1.txt": _lines("0.1 0.2 0.3", "1 2 3")
+  f"U{u} (1)/A_Acceleration{g}-1.txt": contents.lines("0.1 0.2 0.3", "1 2 3")
   for u in (4, 5)
   for g in (1, 2)
 }
@@ -320,8 +267,8 @@ _CIFAR = {
   name: RNG(0).integers(0, 10, (4, 3073)).astype(np.uint8).tobytes()
   for name in ("test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6)))
 }
-_HOURLY = _table().replace(b"date,a,b", b"date,clouds_all,rain_1h")
-_ANOMALIES = _lines("i,value,label", "0,1.5,0", "1,2.5,1")
+_HOURLY = contents.table().replace(b"date,a,b", b"date,clouds_all,rain_1h")
+_ANOMALIES = contents.lines("i,value,label", "0,1.5,0", "1,2.5,1")
 _RECORD = integrity._encode(
   integrity.Record(3, [], ["a", None], {"f": [1, "b"]})
 )
@@ -335,44 +282,6 @@ def _one(read: Callable[[pathlib.Path], Any]) -> Callable[[pathlib.Path], Any]:
 def _checked(load: Callable[..., data.Splits], **options: Any):
   """Loads and checks as `data.load` does."""
   return lambda folder: checks.check_splits(load(folder, **options))
-
-
-def _walks() -> bytes:
-  rows = [
-    f"{i},2024-01-0{1 + t} 00:00,{i}.5,{-t},{'ab'[i % 2]}"
-    for i in range(8)
-    for t in range(3)
-  ]
-  return _lines("id,time,x,y,label", *rows)
-
-
-def _wide() -> bytes:
-  rows = [f"{i},1.5,2,,{-i},3,,{'ab'[i % 2]}" for i in range(8)]
-  return _lines("id,x_0,x_1,x_2,y_0,y_1,y_2,label", *rows)
-
-
-def _parquet() -> bytes:
-  buffer = io.BytesIO()
-  table = {
-    "id": [str(i // 3) for i in range(24)],
-    "x": [i / 2 for i in range(24)],
-    "label": ["ab"[i // 3 % 2] for i in range(24)],
-  }
-  parquet.write_table(pyarrow.table(table), buffer)
-  return buffer.getvalue()
-
-
-def _events() -> bytes:
-  rows = [f"{i % 6},{i + 1}.5,{'vb'[i // 6 % 2]}" for i in range(24)]
-  return _lines("stream,time,mark", *rows)
-
-
-def _npz() -> bytes:
-  buffer = io.BytesIO()
-  values = RNG(0).normal(size=(8, 3, 2))
-  lengths = np.array([3, 2] * 4)
-  np.savez(buffer, X=values, y=np.array(["a", "b"] * 4), lengths=lengths)
-  return buffer.getvalue()
 
 
 def _prepared(content: bytes) -> Any:
@@ -390,18 +299,18 @@ _DIVIDED = {"test_fraction": 0.5, "valid_fraction": 0}
 _LABELED = {"id": "id", "label": "label", **_DIVIDED}
 READERS = {
   "long tables": Reader(
-    {"a.csv": _walks()},
+    {"a.csv": contents.walks()},
     _checked(series_table.load, time="time", **_LABELED),
   ),
   "wide tables": Reader(
-    {"a.csv": _wide()},
+    {"a.csv": contents.wide()},
     _checked(series_table.load, layout="wide", missing="mask", **_LABELED),
   ),
   "parquet": Reader(
-    {"a.parquet": _parquet()}, _checked(series_table.load, **_LABELED)
+    {"a.parquet": contents.parquet()}, _checked(series_table.load, **_LABELED)
   ),
   "forecast tables": Reader(
-    {"a.csv": _table()},
+    {"a.csv": contents.table()},
     _checked(
       forecast_table.load,
       time="date",
@@ -412,23 +321,27 @@ READERS = {
     ),
   ),
   "event tables": Reader(
-    {"a.csv": _events()},
+    {"a.csv": contents.events()},
     _checked(
       event_table.load, stream="stream", mark="mark", ties="spread", window=9
     ),
   ),
   "series in archives": Reader(
-    {"file": _npz()}, _one(_checked(npz_series.load, **_DIVIDED))
+    {"file": contents.npz()}, _one(_checked(npz_series.load, **_DIVIDED))
   ),
   "series in ts": Reader(
-    {"file": _ts("1,2:a", "3,4,?:b", "5:a", "6:b")},
+    {"file": contents.ts("1,2:a", "3,4,?:b", "5:a", "6:b")},
     _one(_checked(ts_series.load, missing="mean", **_DIVIDED)),
   ),
   "texts": Reader(
     {"a.txt": b"To be or not to be" * 4}, _checked(text_files.load)
   ),
   "pictures": Reader(
-    {f"{kind}/{i}.png": _png(_PIXELS) for kind in "ab" for i in range(4)},
+    {
+      f"{kind}/{i}.png": contents.png(_PIXELS)
+      for kind in "ab"
+      for i in range(4)
+    },
     _checked(image_folders.load, **_DIVIDED),
     share=0.3,
   ),
@@ -439,7 +352,9 @@ READERS = {
     {"file": _TENSORS}, _one(lambda f: _json.loads(f.read_bytes()))
   ),
   "metrics.jsonl": Reader(
-    {"file": _lines('{"step": 1, "loss": [1.5, "NaN"]}', '{"step": 2}')},
+    {
+      "file": contents.lines('{"step": 1, "loss": [1.5, "NaN"]}', '{"step": 2}')
+    },
     _one(scalars.read),
   ),
   "integrity.json": Reader(
@@ -449,37 +364,42 @@ READERS = {
     {"file": pickle.dumps(np.array(_watch(), object), 3)},
     _one(lambda f: _pickles.loads(f.read_bytes())),
   ),
-  "watch": Reader({"watch.npy": _npy(np.array(_watch(), object))}, _read_watch),
+  "watch": Reader(
+    {"watch.npy": contents.npy(np.array(_watch(), object))}, _read_watch
+  ),
   "arrays": Reader(_arrays(), arrays.load),
   "arrays, missing": Reader(
     _arrays(), lambda folder: arrays.load(folder, "forward_fill")
   ),
   "archives": Reader({"file": _recorded()}, _one(trajectories.load)),
   "arrays in archives": Reader(
-    {"file": _npy(np.arange(6.0))}, _one(cache.read), _zipped("a.npy")
+    {"file": contents.npy(np.arange(6.0))},
+    _one(cache.read),
+    contents.zipped("a.npy"),
   ),
   "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),
   "idx.gz": Reader(
-    {"file": _idx(np.zeros((3, 4), np.uint8))},
+    {"file": contents.idx(np.zeros((3, 4), np.uint8))},
     _one(images.read_idx),
     gzip.compress,
   ),
   "gz": Reader(
-    {"file": gzip.compress(_idx(np.zeros((3, 4), np.uint8)))},
+    {"file": gzip.compress(contents.idx(np.zeros((3, 4), np.uint8)))},
     _one(images.read_idx),
   ),
   "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
-  "png": Reader({"file": _png(_PIXELS)}, _one(png.read_png)),
-  "pixels of png": Reader({"file": _PIXELS}, _one(png.read_png), _png),
+  "png": Reader({"file": contents.png(_PIXELS)}, _one(png.read_png)),
+  "pixels of png": Reader({"file": _PIXELS}, _one(png.read_png), contents.png),
   "csv": Reader(
-    {"file": _table()}, _one(_checked(ett.load, input_length=3, horizon=2))
+    {"file": contents.table()},
+    _one(_checked(ett.load, input_length=3, horizon=2)),
   ),
   "csv in zip": Reader(
     {"file": _HOURLY},
     _one(
       lambda f: forecast_windows.parse_csv(forecast_windows._unzipped(f), "")
     ),
-    _zipped("a.csv"),
+    contents.zipped("a.csv"),
   ),
   "csv of anomalies": Reader(
     {"file": _ANOMALIES},
@@ -504,22 +424,27 @@ READERS = {
   ),
   "uwave": Reader(_UWAVE, _checked(uwave.load, valid_fraction=0)),
   "uea": Reader(
-    _UEA | {"T/T_TEST.ts": _ts("1:2:b")},
+    _UEA | {"T/T_TEST.ts": contents.ts("1:2:b")},
     _checked(lambda folder: uea.load_problem(folder, "T", missing="mask")),
   ),
   "time stamps": Reader(_STAMPED, lambda folder: uea.read_ts(folder / "t.ts")),
   "speech": Reader(_speech(), _checked(speech_commands.load)),
   "lra listops": Reader(
-    {f"basic_{b}.tsv": _lines(f"{_TOKENS}\t3", "5\t5") for b in _BATCHES},
+    {
+      f"basic_{b}.tsv": contents.lines(f"{_TOKENS}\t3", "5\t5")
+      for b in _BATCHES
+    },
     _checked(lra.listops),
   ),
   "lra text": Reader(
-    {f"{b}.tsv": _lines("1\tGood film", "0\tBad") for b in _BATCHES},
+    {f"{b}.tsv": contents.lines("1\tGood film", "0\tBad") for b in _BATCHES},
     _checked(lra.text, max_length=16),
   ),
   "lra retrieval": Reader(
     {
-      f"new_aan_pairs.{p}.tsv": _lines("1.0\t1\t2\tab\tc", "0\t1\t2\td\te")
+      f"new_aan_pairs.{p}.tsv": contents.lines(
+        "1.0\t1\t2\tab\tc", "0\t1\t2\td\te"
+      )
       for p in _PARTS
     },
     _checked(lra.retrieval, max_length=8),

@@ -15,34 +15,17 @@ from jaxseq.recurrence import reference
 from jaxseq.recurrence import softmax_outer
 from tests.recurrence import methods
 from tests.recurrence import softmax_cases
+from tests.recurrence.softmax_outer_cases import DV
+from tests.recurrence.softmax_outer_cases import FORWARD
+from tests.recurrence.softmax_outer_cases import GRADIENT
+from tests.recurrence.softmax_outer_cases import close
+from tests.recurrence.softmax_outer_cases import evaluate
+from tests.recurrence.softmax_outer_cases import problem
+from tests.recurrence.softmax_outer_cases import resets
 
 METHODS = (*methods.METHODS, "decays")
 QUICK = [*methods.quick("chunked"), "decays"]
-DK, DV = 3, 2
 SINK = 0.5
-
-# float64, relative to the largest value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def evaluate(function, arguments, reset):
-  """Results, and gradients from cotangents on the outputs and the state."""
-
-  def loss(arguments):
-    results = function(*arguments, reset)
-    rng = np.random.default_rng(5)
-    return sum(
-      jnp.sum(x * rng.normal(size=x.shape)) for x in jax.tree.leaves(results)
-    ), results
-
-  (_, results), grads = jax.value_and_grad(loss, has_aux=True)(arguments)
-  return results, grads
 
 
 # Compiled once for all methods.
@@ -54,19 +37,6 @@ def _loop(*arguments, **options):
 looped = jax.jit(
   functools.partial(evaluate, functools.partial(_loop, sink=SINK))
 )
-
-
-def problem(time, scale=1.0, seed=0):
-  """q, logits, k, v and a state that others have left behind."""
-  rng = np.random.default_rng(seed)
-  q, logits, k = rng.normal(size=(3, 2, time, DK))
-  v = rng.normal(size=(2, time, DV))
-  init = recurrence.SoftmaxState(
-    rng.normal(size=(2, DK)),
-    rng.uniform(1, 2, (2, DK)),
-    rng.normal(size=(2, DK, DV)),
-  )
-  return q, scale * logits, k, v, init
 
 
 def golden_gradient(data, dtype, **options):
@@ -142,10 +112,6 @@ def test_golden_state_in_the_middle(x64, golden, name):
     for part, key in zip(state, ("m", "denom", "s")):
       close(part, data[f"{prefix}_{key}"], FORWARD)
   close(jnp.concatenate(outputs, 2), data["o"], FORWARD)
-
-
-def resets(time):
-  return softmax_cases.resets(time, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -393,59 +359,6 @@ def test_narrow_inputs_run_in_sections(monkeypatch):
     assert np.linalg.norm(x - y) <= 2**-8 * np.linalg.norm(y)
 
 
-def test_golden_decays(x64, golden):
-  """log(Delta_{t-1} / Delta_t) and exp(g_t) / Delta_t, with Delta_0 0 and 1."""
-  del x64
-  data = golden("lightnet/gla_form")
-  logits = np.moveaxis(data["k_logits"], 1, 2)
-  for name, sink, (m, u) in (("zero", None, (-1e30, 0)), ("one", 0.0, (0, 1))):
-    begin = (np.full((2, 2, 3), z, float) for z in (m, u))
-    function = functools.partial(recurrence.softmax_decay, sink=sink)
-    decay, share, (m, u) = jax.jit(function)(logits, *begin)
-    want = {
-      key: np.moveaxis(data[f"{key}_{name}_init"], 1, 2)
-      for key in ("logdecay", "k", "z")
-    }
-    close(decay, want["logdecay"], FORWARD)
-    close(share, want["k"], FORWARD)
-    close(m + jnp.log(u), want["z"][:, :, -1], FORWARD)
-
-
-def test_decays_make_the_multiplicative_form(x64):
-  """Values and gradients, with resets and from a state of others."""
-  del x64
-  sink = 0.0
-  q, logits, k, v, init = problem(11, 3.0)
-  reset = resets(11)["random"] | resets(11)["consecutive"]
-
-  def multiplicative(logits, init):
-    decay, share, (m, u) = recurrence.softmax_decay(
-      logits, init.m, init.u, reset=reset, sink=sink
-    )
-    o, w = recurrence.outer_scan(
-      q, share * k, v, decay, init.w / init.u[..., None], reset=reset
-    )
-    return o, recurrence.SoftmaxState(m, u, w * u[..., None])
-
-  def additive(logits, init):
-    return recurrence.softmax_outer_scan(
-      q, logits, k, v, init, reset=reset, sink=sink
-    )
-
-  def both(function):
-    def loss(logits, init):
-      results = function(logits, init)
-      return sum(jnp.sum(x**2) for x in jax.tree.leaves(results)), results
-
-    gradient = jax.value_and_grad(loss, (0, 1), has_aux=True)
-    return jax.jit(gradient)(logits, init)
-
-  # float64 rounding.
-  chex.assert_trees_all_close(
-    both(multiplicative), both(additive), rtol=1e-9, atol=1e-11
-  )
-
-
 @pytest.mark.parametrize(
   "with_gradient", [pytest.param(False, marks=pytest.mark.slow), True]
 )
@@ -510,13 +423,3 @@ def test_bad_arguments_are_named(kwargs, message):
   }
   with pytest.raises(ValueError, match=message):
     recurrence.softmax_outer_scan(**arguments | kwargs)
-
-
-def test_decay_names_bad_arguments():
-  m, logits = jnp.ones((2, 3)), jnp.ones((2, 5, 3))
-  with pytest.raises(
-    ValueError, match=r"logits: got shape .*, expected \(\*batch"
-  ):
-    recurrence.softmax_decay(jnp.ones(3), m, m)
-  with pytest.raises(ValueError, match=r"u: got shape .*, expected \(2, 3\)"):
-    recurrence.softmax_decay(logits, m, jnp.ones(3))
