@@ -212,6 +212,8 @@ plt.show()
 # So the two curves of a panel tell two kinds of memory apart. Where they agree,
 # only the distance counts. Where the later one is lower, the weight of an
 # element shrinks with the number of elements that share the average.
+#
+# Mixers that are in no family above have no panel; the list below has them all.
 
 # %%
 print("mean over k of: size after 128 / size after 32")
