@@ -148,10 +148,7 @@ def bind(
     y = recurrence.from_heads(after[0])
     return _output(params, y.astype(dtype), x), _state(state, after, batch)
 
-  for function in (initial_state, apply, step):
-    function.__module__ = config_type.__module__
-    function.__qualname__ = function.__name__
-  return initial_state, apply, step
+  return contract.of_module(config_type, initial_state, apply, step)
 
 
 def _prepare(config, params, x, state):

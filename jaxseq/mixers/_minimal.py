@@ -98,7 +98,7 @@ def bind(
     a, b = coefficients(recurrence.dense(x, params["W"], wide=True))
     return params, a, b
 
-  return initial_state, apply, step
+  return contract.of_module(config_type, initial_state, apply, step)
 
 
 def _output(params, h, x):

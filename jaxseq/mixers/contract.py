@@ -254,6 +254,26 @@ def step(
   return decorate
 
 
+def of_module(
+  config_type: type,
+  initial_state: Callable[..., PyTree],
+  apply: Apply,
+  step: Step,
+) -> tuple[Callable[..., PyTree], Apply, Step]:
+  """Returns functions that were made for a mixer as those of its module.
+
+  Args:
+    config_type: the mixer's Config, which is defined there.
+    initial_state: the function, as for the other two.
+    apply: likewise.
+    step: likewise.
+  """
+  for function in (initial_state, apply, step):
+    function.__module__ = config_type.__module__
+    function.__qualname__ = function.__name__
+  return initial_state, apply, step
+
+
 def one_element(
   apply: Apply, config: Any, params: Params, x, state, reset=None, **flags: Any
 ) -> tuple[jax.Array, PyTree]:
