@@ -1,0 +1,28 @@
+"""What the parts of RWKV share: token shift and initial values by depth."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+
+
+def mix(x: jax.Array, before: jax.Array, mu: jax.Array) -> jax.Array:
+  """X with a share mu (d_model,) of the element before."""
+  return x + (before - x) * mu
+
+
+def check_layer(config: Any) -> None:
+  """Raises ValueError unless config.layer is one of config.num_layers."""
+  _validate.integer("layer", config.layer, 0, config.num_layers - 1)
+
+
+def depth(config: Any) -> float:
+  """The layer from 0, the first, to 1, the last; 0 if it is alone."""
+  return config.layer / max(1, config.num_layers - 1)
+
+
+def ramp(width: int) -> np.ndarray:
+  """Of each channel, its number over the width, in float64."""
+  return np.arange(width) / width
