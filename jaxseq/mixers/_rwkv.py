@@ -1,15 +1,17 @@
-"""What the parts of RWKV share: token shift and initial values by depth."""
+"""Parts that all versions of RWKV have: token shift, initial values by depth."""
 
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
 
 
 def mix(x: jax.Array, before: jax.Array, mu: jax.Array) -> jax.Array:
-  """X with a share mu (d_model,) of the element before."""
+  """Returns x with a share mu (d_model,) of the element before."""
   return x + (before - x) * mu
 
 
@@ -26,3 +28,12 @@ def depth(config: Any) -> float:
 def ramp(width: int) -> np.ndarray:
   """Of each channel, its number over the width, in float64."""
   return np.arange(width) / width
+
+
+def orthogonal(
+  key: jax.Array, shape: tuple[int, int], scale: float = 1.0
+) -> jax.Array:
+  """Draws an orthogonal matrix, times the root of columns over rows above 1."""
+  rows, columns = shape
+  scale *= max(1.0, math.sqrt(columns / rows))
+  return jax.nn.initializers.orthogonal(scale)(key, shape, jnp.float32)

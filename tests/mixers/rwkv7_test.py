@@ -134,7 +134,8 @@ def test_initial_values():
   for name, bound in (("W_r", 0.5), ("W_k", 0.05), ("W_v", 0.5)):
     largest = np.abs(params[name]).max()
     assert 0.99 * bound < largest * 128**0.5 <= bound
-  assert not params["W_o"].any() and not params["w1"].any()
+  assert not params["W_o"].any()
+  assert not params["w1"].any()
 
 
 def test_a_layer_alone_has_the_first_ones_values():
@@ -148,16 +149,3 @@ def test_a_layer_alone_has_the_first_ones_values():
   expected = -5.5 + 6 * linear + 2.5 * along * np.abs(along)
   np.testing.assert_allclose(params["w0"], expected, rtol=1e-5)
   np.testing.assert_allclose(params["norm_scale"], 1)
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"head_size": 4}, "head_size: got 4, expected a divisor of d_model = 6"),
-    ({"layer": 1}, "layer: got 1, expected an integer"),
-    ({"gate_rank": 0}, "gate_rank: got 0"),
-  ],
-)
-def test_bad_options(options, message):
-  with pytest.raises(ValueError, match=message):
-    rwkv7.Config(6, **options)
