@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.nn import bidirectional as bidirectional
   from jaxseq.nn import dense as dense
   from jaxseq.nn import distributions as distributions
+  from jaxseq.nn import experts as experts
   from jaxseq.nn import feedforward as feedforward
   from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import for_equinox as for_equinox
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
+  from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
   from jaxseq.nn.feedforward import FeedForward as FeedForward
