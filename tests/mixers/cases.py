@@ -35,6 +35,7 @@ _ALIKE = {
   "mingru": "rglru",
   "minlstm": "rglru",
   "rwkv7": "gated_deltanet",
+  "short_conv": "rglru",
 }
 
 
