@@ -1,4 +1,4 @@
-"""Parts that all versions of RWKV have: token shift, initial values by depth."""
+"""Parts that all versions of RWKV have: token shift, initial values."""
 
 import math
 from typing import Any
