@@ -56,7 +56,7 @@ def run(
   return o, state
 
 
-def step(q, k, v, a, state, reset, inclusive=True):
+def step(q, k, v, a, state, reset, *, inclusive=True):
   """One element: as `run` without the time axis; reset is [B]."""
   if reset is not None:
     state = _resets.select(reset, jnp.zeros_like(state), state)
