@@ -84,6 +84,7 @@ _MIXERS = _registry.Registry(
     "s4": "jaxseq.mixers.s4",
     "s4d": "jaxseq.mixers.s4d",
     "s5": "jaxseq.mixers.s5",
+    "short_conv": "jaxseq.mixers.short_conv",
     "slstm": "jaxseq.mixers.slstm",
   },
 )

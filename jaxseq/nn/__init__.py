@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import feedforward as feedforward
   from jaxseq.nn import for_equinox as for_equinox
   from jaxseq.nn import for_nnx as for_nnx
+  from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
   from jaxseq.nn import mixer as mixer
