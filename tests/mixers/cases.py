@@ -31,7 +31,10 @@ class Mixer(NamedTuple):
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 # Those that compute as another one does, whose tests are quick.
 _ALIKE = {
+  "gla": "linear_attention",
+  "hgrn2": "linear_attention",
   "lru": "s5",
+  "mamba3": "mamba2",
   "mingru": "rglru",
   "minlstm": "rglru",
   "rwkv7": "gated_deltanet",
