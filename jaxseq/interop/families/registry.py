@@ -11,6 +11,7 @@ _FAMILIES = _registry.Registry(
     "jamba": "jaxseq.interop.families.jamba_family",
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
+    "rwkv": "jaxseq.interop.families.rwkv_family",
   },
 )
 
