@@ -151,6 +151,17 @@ class Entries:
     value = self.get(name, float, default)
     return _validate.above_zero(f"{self.where}: {name}", value)
 
+  def numbers(self, name: str, count: int) -> tuple[float, ...]:
+    """Returns a list of so many numbers, by default ones."""
+    values = self.contents.get(name)
+    if values is None:
+      return (1.0,) * count
+    if not isinstance(values, list) or len(values) != count:
+      raise self.error(name, values, f"a list of {count} numbers")
+    for value in values:
+      _validate.number(f"{self.where}: {name}", value)
+    return tuple(map(float, values))
+
   def bounds(self, name: str) -> tuple[float, float]:
     """Returns a pair of numbers, by default 0 and infinity."""
     pair = self.contents.get(name, (0.0, math.inf))
