@@ -112,6 +112,9 @@ class SequenceLayer(recurrent.Recurrent):
         config.d_model, use_bias=False, dtype=dtype, name="condition"
       )(condition)
       x = x + (part if step else part[..., None, :]).astype(x.dtype)
+    if not config.mixes:
+      y = self._feed_forward(x, dtype, train, step)
+      return y.astype(x.dtype), (), shared or {}
     front, behind = self._norms("norm", dtype, train)
     second = None
     if config.gtrxl_norm:
@@ -139,7 +142,7 @@ class SequenceLayer(recurrent.Recurrent):
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):
     config = self.config
-    if config.bidirectional:
+    if config.bidirectional or not config.mixes:
       return ()
     states = tuple(
       mixers.module_of(one).initial_state(one, batch_shape, dtype)

@@ -198,6 +198,18 @@ REFUSED = [
     "position_embedding_type: got 'learned', expected one of None, 'nope'",
   ),
   ("granitemoehybrid", {"logits_scaling": 0}, "logits_scaling: got 0.0, expe"),
+  ("nemotron_h", {"mlp_hidden_act": "silu"}, "mlp_hidden_act: got 'silu', exp"),
+  (
+    "nemotron_h",
+    {"mamba_head_dim": 8},
+    "conv1d.bias: got .96,., expected",
+  ),
+  (
+    "nemotron_h",
+    {"layers_block_type": ["mlp"] * 3},
+    "layers_block_type: got '3 kinds', expected 4, one a layer",
+  ),
+  ("nemotron_h", {"layers_block_type": ["x"] * 4}, "got 'x', expected one of"),
   ("falcon_mamba", {"hidden_act": "relu"}, "hidden_act: got 'relu', expected"),
   ("falcon_mamba", {"mixer_rms_eps": 0}, "mixer_rms_eps: got 0.0, expected a"),
   ("jamba", {"hidden_act": "gelu"}, "hidden_act: got 'gelu', expected one of"),
@@ -226,3 +238,18 @@ def test_every_model_has_a_family():
     for name in MODELS
   }
   assert known <= set(families.names())
+
+
+def test_layers_by_letters(tmp_path):
+  directory = copy("nemotron_h", tmp_path, hybrid_override_pattern="M-*-")
+  path = directory / "config.json"
+  contents = json.loads(path.read_text())
+  del contents["layers_block_type"]
+  path.write_text(json.dumps(contents))
+  loaded = huggingface.load(directory)
+  chex.assert_trees_all_equal(loaded, huggingface.load(GOLDEN / "nemotron_h"))
+  path.write_text(json.dumps(contents | {"hybrid_override_pattern": "M-*+"}))
+  with pytest.raises(
+    ValueError, match="_pattern: got '.', expected one of 'M'"
+  ):
+    huggingface.load(directory)

@@ -14,6 +14,7 @@ _FAMILIES = _registry.Registry(
     "jamba": "jaxseq.interop.families.jamba_family",
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
+    "nemotron_h": "jaxseq.interop.families.nemotron_h_family",
   },
 )
 
