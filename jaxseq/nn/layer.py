@@ -7,12 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq import mixers
 from jaxseq._types import PyTree
+from jaxseq.nn import bidirectional
 from jaxseq.nn import dense
+from jaxseq.nn import experts
 from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
+
+# What layers hand on to the layers above them, by name.
+Shared = dict[str, jax.Array]
 
 
 class SequenceLayer(recurrent.Recurrent):
@@ -31,7 +37,6 @@ class SequenceLayer(recurrent.Recurrent):
   config: stack.StackConfig
   fixed: tuple[tuple[str, Any], ...] = ()
 
-  @linen.compact
   def __call__(
     self,
     x: jax.Array,
@@ -62,6 +67,40 @@ class SequenceLayer(recurrent.Recurrent):
     Raises:
       ValueError: if a shape or dtype does not fit.
     """
+    arguments = x, state, reset, train, options, step, condition
+    y, state, _ = self.share(*arguments)
+    return y, state
+
+  @linen.compact
+  def share(
+    self,
+    x: jax.Array,
+    state: PyTree = None,
+    reset: jax.Array | None = None,
+    train: bool = False,
+    options: dict[str, Any] | None = None,
+    step: bool = False,
+    condition: jax.Array | None = None,
+    shared: Shared | None = None,
+    shift: jax.Array | None = None,
+  ) -> tuple[jax.Array, PyTree, Shared]:
+    """Runs over a sequence in a stack whose layers share values.
+
+    Args:
+      x: as in `__call__`, with all up to `condition`.
+      state: likewise.
+      reset: likewise.
+      train: likewise.
+      options: likewise.
+      step: likewise.
+      condition: likewise.
+      shared: values of the layers below, for mixers that share some.
+      shift: like x; the mixer reads x + shift, through the norm in front of it,
+        where the residual sum has x. None for none.
+
+    Returns:
+      What `__call__` returns, and the values for the layers above.
+    """
     config = self.config
     if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
       shape, width = f"shape {jnp.shape(x)}", f"{config.d_model} features"
@@ -69,66 +108,119 @@ class SequenceLayer(recurrent.Recurrent):
     dtype = dense.activation_dtype(config.dtype, x)
     x = x.astype(residual_dtype(config, x))
     if condition is not None:
-      shift = dense.Dense(
+      part = dense.Dense(
         config.d_model, use_bias=False, dtype=dtype, name="condition"
       )(condition)
-      x = x + (shift if step else shift[..., None, :]).astype(x.dtype)
-    norm = second = None
-    if config.norm != "none":
-      norm = make_norm(config, config.norm, dtype, train, "norm")
+      x = x + (part if step else part[..., None, :]).astype(x.dtype)
+    front, behind = self._norms("norm", dtype, train)
+    second = None
     if config.gtrxl_norm:
       kind = "layer" if config.norm == "none" else config.norm
       second = (
-        norm
+        front or behind
         if config.shared_norm
         else make_norm(config, kind, dtype, train, "mixer_norm")
       )
-    y = norm(x) if norm and config.prenorm else x.astype(dtype)
-    bound = mixer.SequenceMixer(
-      config.mixers[0],
-      dtype,
-      config.time_axis,
-      config.time_scheme,
-      name="mixer",
-    )
-    run = bound.step if step else bound
-    y, state = run(y, state, reset, **dict(self.fixed), **(options or {}))
+    y = x if shift is None else x + shift.astype(x.dtype)
+    y = front(y) if front else y.astype(dtype)
+    options = {**dict(self.fixed), **(options or {})}
+    if config.bidirectional:
+      y, state = self._mix_both_ways(y, state, reset, step, options), ()
+    else:
+      y, state, shared = self._mix(y, state, reset, step, options, shared or {})
     if second:
       y = second(y)
     y = self._activate(y, train, step)
-    if config.residual:
-      y = x + y
-    if norm and not config.prenorm:
-      y = norm(y)
+    y = self._sum(x, y, behind)
     if config.feedforward != "none":
       y = self._feed_forward(y, dtype, train, step)
-    return y.astype(x.dtype), state
+    return y.astype(x.dtype), state, shared or {}
 
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):
-    bound = mixer.SequenceMixer(self.config.mixers[0], parent=None)
-    return bound.initial_state(batch_shape, dtype)
+    config = self.config
+    if config.bidirectional:
+      return ()
+    states = tuple(
+      mixers.module_of(one).initial_state(one, batch_shape, dtype)
+      for one in (config.mixers[0], *config.parallel_mixers)
+    )
+    return states if config.parallel else states[0]
+
+  def _mix(self, x, states, reset, step, options, shared):
+    """The sum of the mixers' outputs, their states, and what is shared."""
+    config = self.config
+    configs = (config.mixers[0], *config.parallel_mixers)
+    if not config.parallel:
+      states = (states,)
+    elif states is None:
+      states = (None,) * len(configs)
+    total, after = None, []
+    for i, (one, state) in enumerate(zip(configs, states)):
+      name = f"mixer_{i}" if i else "mixer"
+      scheme = config.time_scheme if stack.splits_by_scheme(one) else ""
+      arguments = one, x.dtype, config.time_axis, scheme
+      bound = mixer.SequenceMixer(*arguments, name=name)
+      own = {} if i else options
+      if bound.shares:
+        run = bound.share_step if step else bound.share
+        y, state, shared = run(x, state, reset, shared, **own)
+      else:
+        run = bound.step if step else bound
+        y, state = run(x, state, reset, **own)
+      total = y if total is None else total + y
+      after.append(state)
+    return total, tuple(after) if config.parallel else after[0], shared
+
+  def _mix_both_ways(self, x, state, reset, step, options):
+    """The sum of what two mixers make of x from its start and its end."""
+    if step or state is not None:
+      expected = "False where there are states or steps"
+      raise _validate.error("bidirectional", True, expected)
+    ahead, back = (
+      mixer.SequenceMixer(self.config.mixers[0], x.dtype, parent=None)
+      for _ in range(2)
+    )
+    both = bidirectional.Bidirectional(ahead, back, name="mixer")
+    return both(x, reset, **options)
+
+  def _norms(self, name, dtype, train):
+    """The norm in front of a half of the layer, and the one behind it."""
+    config = self.config
+    if config.norm == "none":
+      return None, None
+    norm = make_norm(config, config.norm, dtype, train, name)
+    ahead = config.prenorm and not config.norm_output
+    return (norm, None) if ahead else (None, norm)
+
+  def _sum(self, x, y, norm):
+    """The residual sum, with the norm that is not in front of the half."""
+    config = self.config
+    if config.norm_output and norm:
+      y, norm = norm(y), None
+    if config.residual:
+      y = x + y
+    return norm(y) if norm else y
 
   def _feed_forward(self, x, dtype, train, step):
     config = self.config
-    norm = None
-    if config.norm != "none":
-      norm = make_norm(config, config.norm, dtype, train, "feedforward_norm")
+    front, behind = self._norms("feedforward_norm", dtype, train)
+    y = front(x) if front else x.astype(dtype)
+    routing, name = config.routing, "feedforward"
+    kind = routing.kind if routing else config.feedforward
     width = config.feedforward_width
     if width is None:
-      gated = config.feedforward == "swiglu"
+      gated = feedforward.KINDS[kind].gated
       width = 8 * config.d_model // 3 if gated else 4 * config.d_model
-    y = feedforward.FeedForward(
-      config.feedforward,
-      width,
-      config.dropout,
-      dtype,
-      name="feedforward",
-    )(norm(x) if norm and config.prenorm else x.astype(dtype), train, step)
-    y = dense.dropout(y, config.dropout, train, step)
-    if config.residual:
-      y = x + y
-    return norm(y) if norm and not config.prenorm else y
+    if routing:
+      half = experts.Experts(routing, width, dtype, name=name)
+    else:
+      options = {**dict(config.feedforward_options), "name": name}
+      half = feedforward.FeedForward(
+        kind, width, config.dropout, dtype, **options
+      )
+    y = dense.dropout(half(y, train, step), config.dropout, train, step)
+    return self._sum(x, y, behind)
 
   def _activate(self, y, train, step):
     kind = self.config.activation

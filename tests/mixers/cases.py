@@ -30,7 +30,13 @@ class Mixer(NamedTuple):
 # One of each kind of state.
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 # Those that compute as another one does, whose tests are quick.
-_ALIKE = {"lru": "s5", "mingru": "rglru", "minlstm": "rglru"}
+_ALIKE = {
+  "lru": "s5",
+  "mingru": "rglru",
+  "minlstm": "rglru",
+  "rwkv7": "gated_deltanet",
+  "short_conv": "rglru",
+}
 
 
 def cases(marks=()):
