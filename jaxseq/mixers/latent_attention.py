@@ -45,7 +45,7 @@ TRAITS = contract.Traits(
       "bias": True,
       "window": 3,
     },
-    {"d_rotary": 0, "positions": "none"},
+    {"d_rotary": 0, "positions": "none", "window": 2},
   ),
 )
 

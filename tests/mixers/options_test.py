@@ -86,6 +86,12 @@ _REFUSED = {
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
   ],
   "lstm": _GATED,
+  "rwkv7": [
+    ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),
+    ({"layer": 1}, "layer: got 1, expected an integer from 0 to 0"),
+    ({"gate_rank": 0}, "gate_rank: got 0, expected an integer of at least 1"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
+  ],
   "mamba": [
     ({"d_conv": 0}, "d_conv: got 0, expected an integer of at least 1"),
     ({"dt_rank": 0}, "dt_rank: got 0, expected an integer of at least 1"),

@@ -23,8 +23,13 @@ _FLOAT64 = 1e-12
 _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
 # Whose states are sums of rounded products, and whose gradients pass two, or
 # are what is left of numbers that all but cancel.
-_ROUNDED = ("gated_deltanet", "mamba2", "s4", "s4d")
-_TWICE = {"gated_deltanet": 2**-5, "linear_attention": 2**-6, "lstm": 2**-6}
+_ROUNDED = ("gated_deltanet", "mamba2", "rwkv7", "s4", "s4d")
+_TWICE = {
+  "gated_deltanet": 2**-5,
+  "linear_attention": 2**-6,
+  "lstm": 2**-6,
+  "rwkv7": 2**-6,
+}
 
 
 def _mesh(devices):
