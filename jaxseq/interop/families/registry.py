@@ -9,8 +9,13 @@ _FAMILIES = _registry.Registry(
   {
     "falcon_mamba": "jaxseq.interop.families.falcon_mamba_family",
     "jamba": "jaxseq.interop.families.jamba_family",
+    "kimi_linear": "jaxseq.interop.families.kimi_linear_family",
+    "lfm2": "jaxseq.interop.families.lfm2_family",
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
+    "olmo_hybrid": "jaxseq.interop.families.olmo_hybrid_family",
+    "qwen3_next": "jaxseq.interop.families.qwen3_next_family",
+    "recurrent_gemma": "jaxseq.interop.families.recurrent_gemma_family",
   },
 )
 
