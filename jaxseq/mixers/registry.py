@@ -81,6 +81,7 @@ _MIXERS = _registry.Registry(
     "mingru": "jaxseq.mixers.mingru",
     "minlstm": "jaxseq.mixers.minlstm",
     "rglru": "jaxseq.mixers.rglru",
+    "rwkv4": "jaxseq.mixers.rwkv4",
     "rwkv7": "jaxseq.mixers.rwkv7",
     "s4": "jaxseq.mixers.s4",
     "s4d": "jaxseq.mixers.s4d",

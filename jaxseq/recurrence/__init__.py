@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import softmax_outer as softmax_outer
   from jaxseq.recurrence import stepwise as stepwise
   from jaxseq.recurrence import window as window
+  from jaxseq.recurrence import wkv as wkv
   from jaxseq.recurrence._contractions import dense as dense
   from jaxseq.recurrence._sharded.attention_schemes.layout import (
     from_zigzag as from_zigzag,
@@ -87,5 +88,8 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.stepwise import fold as fold
   from jaxseq.recurrence.window import WindowState as WindowState
   from jaxseq.recurrence.window import window_attention as window_attention
+  from jaxseq.recurrence.wkv import wkv_initial as wkv_initial
+  from jaxseq.recurrence.wkv import wkv_scan as wkv_scan
+  from jaxseq.recurrence.wkv import wkv_step as wkv_step
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

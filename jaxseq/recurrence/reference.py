@@ -226,6 +226,24 @@ def softmax_scan(scores, values, init=None, *, reset=None, mask=None):
   return over_time(step, state, elements, reset, axis=axis, fresh=nothing)
 
 
+def wkv_scan(k, v, decay, bonus, init=None, *, reset=None):
+  """Averages of v under weights exp(k) that decay, read before the update."""
+  fresh = _average(k[..., 0, :].shape, v[..., :1])
+
+  def step(state, k, v):
+    present = bonus + k
+    m = jnp.maximum(state.m, present)
+    old, new = jnp.exp(state.m - m), jnp.exp(present - m)
+    o = (old * state.w[..., 0] + new * v) / (old * state.u + new)
+    m = jnp.maximum(state.m + decay, k)
+    old, new = jnp.exp(state.m + decay - m), jnp.exp(k - m)
+    w = old * state.w[..., 0] + new * v
+    return SoftmaxState(m, old * state.u + new, w[..., None]), o
+
+  state = fresh if init is None else SoftmaxState(*init)
+  return over_time(step, state, (k, v), reset, axis=k.ndim - 2, fresh=fresh)
+
+
 def gated_scan(cell, params, state, x, *, reset=None):
   """Hidden states (time, heads, batch, features) of a gated network."""
   heads, features, gates, _ = params.kernel.shape

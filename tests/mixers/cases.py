@@ -34,6 +34,7 @@ _ALIKE = {
   "lru": "s5",
   "mingru": "rglru",
   "minlstm": "rglru",
+  "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",
   "short_conv": "rglru",
 }

@@ -156,11 +156,8 @@ class Averaged(NamedTuple):
 def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
   """Of `softmax_outer_scan`: one maximum, a product of weights and values."""
   through, kept = through_and_kept(reset)
-  logits = keep(kept, _softmax_state.clamp(logits), _softmax_state.NEG)
   v = keep(kept, v)
-  m = jnp.max(logits, axis=-2)
-  some = logits > _softmax_state.NEG
-  weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
+  m, weight = _weights(kept, logits)
   key = weight
   if k is not None:
     key = _softmax_state.spread(weight, k.shape[-1]) * keep(kept, k)
@@ -172,6 +169,31 @@ def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
     begin = _resets.select(through, nothing, _softmax_state.fresh(sink, state))
     state = _softmax_state.softmax_combine(begin, state)
   return Averaged(through, state)
+
+
+def wkv(k, v, decay, reset) -> Averaged:
+  """Of `wkv_scan`: one maximum, a sum of weights times values."""
+  through, kept = through_and_kept(reset)
+  m, weight = _weights(kept, _softmax_state.decayed(k, decay))
+  w = jnp.sum(weight * keep(kept, v), axis=-2)[..., None]
+  state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
+  return Averaged(through, state)
+
+
+def combine_wkv(
+  total: jax.Array, left: Averaged, right: Averaged, hops: int
+) -> Averaged:
+  """The operator of `wkv`, whose chunks add `total` to logits before them."""
+  state = left.state._replace(m=left.state.m + hops * total)
+  return combine_softmax(left._replace(state=state), right, hops)
+
+
+def _weights(kept, logits):
+  """The largest of the logits that are kept, and the weights beside it."""
+  logits = keep(kept, _softmax_state.clamp(logits), _softmax_state.NEG)
+  m = jnp.max(logits, axis=-2)
+  some = logits > _softmax_state.NEG
+  return m, jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
 
 
 def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
