@@ -254,10 +254,14 @@ def _check_prompt(network, prompt):
 
 def _after(network, variables, prompt, states, reset):
   """Logits after prompts, and the states."""
-  if reset is None:
-    logits, states = network.apply(variables, prompt, states)
-  else:
-    logits, states = network.apply(variables, prompt, states, reset)
+  options = {}
+  if isinstance(network, nn.SequenceNetwork):
+    # The logits of a long prompt and many tokens may not fit in memory.
+    last = (*prompt.shape[:-1], 1)
+    options["at"] = jnp.full(last, prompt.shape[-1] - 1)
+  if reset is not None:
+    options["reset"] = reset
+  logits, states = network.apply(variables, prompt, states, **options)
   return Prefix(logits[..., -1, :], states)
 
 
