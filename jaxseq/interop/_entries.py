@@ -49,6 +49,7 @@ class Entries:
     self.where = where
     self._shapes = shapes
     self._context = context
+    self._layers: int | None = None
 
   def check(self, embedding: str, layers: str) -> None:
     """Checks the numbers of tokens and layers.
@@ -78,6 +79,7 @@ class Entries:
       value = self.contents.get(name)
       if value is not None and value != size:
         raise self.error(name, value, f"{size}, the number of {what}")
+    self._layers = count
     if count > _MOST_LAYERS:
       expected = f"at most {_MOST_LAYERS} layers"
       raise self.error("num_hidden_layers", count, expected)
@@ -151,6 +153,17 @@ class Entries:
     value = self.get(name, float, default)
     return _validate.above_zero(f"{self.where}: {name}", value)
 
+  def numbers(self, name: str, count: int) -> tuple[float, ...]:
+    """Returns a list of so many numbers, by default ones."""
+    values = self.contents.get(name)
+    if values is None:
+      return (1.0,) * count
+    if not isinstance(values, list) or len(values) != count:
+      raise self.error(name, values, f"a list of {count} numbers")
+    for value in values:
+      _validate.number(f"{self.where}: {name}", value)
+    return tuple(map(float, values))
+
   def bounds(self, name: str) -> tuple[float, float]:
     """Returns a pair of numbers, by default 0 and infinity."""
     pair = self.contents.get(name, (0.0, math.inf))
@@ -193,7 +206,9 @@ class Entries:
       raise ValueError(f"{self.where} has no {name}.")
     if not isinstance(value, list):
       raise self.error(name, value, "a list with the kind of each layer")
-    count = self.contents.get("num_hidden_layers", len(value))
+    count = self._layers
+    if count is None:
+      count = self.contents.get("num_hidden_layers", len(value))
     if len(value) != count or len(value) > _MOST_LAYERS:
       raise self.error(name, f"{len(value)} kinds", f"{count}, one a layer")
     for kind in value:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import gated as gated
   from jaxseq.recurrence import linear as linear
   from jaxseq.recurrence import lti as lti
+  from jaxseq.recurrence import matrix_lstm as matrix_lstm
   from jaxseq.recurrence import outer as outer
   from jaxseq.recurrence import reference as reference
   from jaxseq.recurrence import selective as selective
@@ -61,6 +62,11 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.linear import linear_scan as linear_scan
   from jaxseq.recurrence.linear import linear_step as linear_step
   from jaxseq.recurrence.lti import lti_scan as lti_scan
+  from jaxseq.recurrence.matrix_lstm import MLSTMState as MLSTMState
+  from jaxseq.recurrence.matrix_lstm import mlstm_initial as mlstm_initial
+  from jaxseq.recurrence.matrix_lstm import mlstm_scan as mlstm_scan
+  from jaxseq.recurrence.matrix_lstm import mlstm_scan_heads as mlstm_scan_heads
+  from jaxseq.recurrence.matrix_lstm import mlstm_step as mlstm_step
   from jaxseq.recurrence.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer import outer_step as outer_step

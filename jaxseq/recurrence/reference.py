@@ -15,6 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence._mlstm_chunk import MLSTMState
 from jaxseq.recurrence._softmax_state import SoftmaxState
 
 
@@ -176,6 +177,29 @@ def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None):
   init = _begin(init, (*v.shape[:-2], k.shape[-1], v.shape[-1]), k, v)
   elements = q, k, v, a, b, decay
   return over_time(step, init, elements, reset, axis=v.ndim - 2)
+
+
+def mlstm_scan(
+  q, k, v, log_input, log_forget, init=None, *, eps=1e-6, reset=None
+):
+  """Outputs C^T q / (max(|n^T q|, e^-m) + eps), all relative to a maximum m."""
+  *batch, _, dv = v.shape
+  shapes = (*batch, k.shape[-1], dv), (*batch, k.shape[-1]), tuple(batch)
+  fresh = MLSTMState(*(jnp.zeros(shape, v.dtype) for shape in shapes))
+
+  def step(state, q, k, v, i, f):
+    m = jnp.maximum(f + state.m, i)
+    kept, new = jnp.exp(f + state.m - m), jnp.exp(i - m)
+    C = kept[..., None, None] * state.C
+    C = C + new[..., None, None] * k[..., None] * v[..., None, :]
+    n = kept[..., None] * state.n + new[..., None] * k
+    divisor = jnp.maximum(jnp.abs(jnp.sum(q * n, -1)), jnp.exp(-m)) + eps
+    h = jnp.einsum("...k,...kv->...v", q, C) / divisor[..., None]
+    return MLSTMState(C, n, m), h
+
+  state = fresh if init is None else MLSTMState(*init)
+  elements = q, k, v, log_input, log_forget
+  return over_time(step, state, elements, reset, axis=v.ndim - 2, fresh=fresh)
 
 
 def _average(shape, v, sink=None):

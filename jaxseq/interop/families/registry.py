@@ -7,10 +7,14 @@ from jaxseq import _registry
 _FAMILIES = _registry.Registry(
   "model_type",
   {
+    "bamba": "jaxseq.interop.families.bamba_family",
+    "falcon_h1": "jaxseq.interop.families.falcon_h1_family",
     "falcon_mamba": "jaxseq.interop.families.falcon_mamba_family",
+    "granitemoehybrid": "jaxseq.interop.families.granitemoehybrid_family",
     "jamba": "jaxseq.interop.families.jamba_family",
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
+    "nemotron_h": "jaxseq.interop.families.nemotron_h_family",
   },
 )
 
