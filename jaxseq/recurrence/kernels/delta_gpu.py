@@ -9,12 +9,12 @@ state in registers. Arrays, heads among the rows, with features in multiples of
   q, k, read  [rows, time, K]
   v           [rows, time, V]
   facts       [rows, 1, chunks, F, C], see `outer_gpu.Facts`
-  inverse     [rows, chunks, C, C]
+  inverse     [rows, chunks, 2, C, C], two parts that add up
   state       [rows, K, V]
   states      [rows, chunks, K, V]
 
 The formulas are those of `_delta_forms.tied`. Products are of bfloat16 numbers,
-but for those that the inverse is made of, which have twice as many digits.
+but for those of the inverse and that it is made of, which have 16 bits.
 """
 
 import functools
@@ -59,6 +59,11 @@ def earlier(x: jax.Array) -> jax.Array:
   return jnp.where(row > column, x, 0.0)
 
 
+def solved(inverse, inverse_rest, x, x_rest) -> jax.Array:
+  """The product of two matrices of two parts, but for that of the rests."""
+  return blocks.product((inverse, x), (inverse, x_rest), (inverse_rest, x))
+
+
 def _invert_kernel(*refs):
   """One chunk of one row."""
   read_ref, k_ref, facts_ref, inverse_ref, *refs = refs
@@ -87,30 +92,29 @@ def _invert_kernel(*refs):
   def merge(level, found):
     blocks.split(found, high, low)
     blocks.split(below(level), high_below, low_below)
-    across = blocks.product(
-      (high, high_below), (high, low_below), (low, high_below)
-    )
+    across = solved(high, low, high_below, low_below)
     blocks.split(across, high_below, low_below)
-    return found - blocks.product(
-      (high_below, high), (high_below, low), (low_below, high)
-    )
+    return found - solved(high_below, low_below, high, low)
 
   found = jnp.where(later == sooner, 1.0, 0.0) - below(jnp.int32(0))
   found = lax.fori_loop(1, _LEVELS, merge, found)
-  blocks.write(high, found)
-  plgpu.copy_smem_to_gmem(high, inverse_ref.at[row, chunk])
+  blocks.split(found, high, low)
+  for part, tile in enumerate((high, low)):
+    plgpu.copy_smem_to_gmem(tile, inverse_ref.at[row, chunk, part])
   plgpu.wait_smem_to_gmem(0)
 
 
 @support.in_32_bits
 def invert(form: support.Form, x: Blocks) -> jax.Array:
-  """The inverse for each chunk, in bfloat16."""
+  """The inverse for each chunk, in two parts."""
   rows, _, keys = x.k.shape
   chunks = x.facts.shape[2]
   tile = outer_gpu.tile
   found = plgpu.kernel(
     _invert_kernel,
-    out_type=jax.ShapeDtypeStruct((rows, chunks, CHUNK, CHUNK), jnp.bfloat16),
+    out_type=jax.ShapeDtypeStruct(
+      (rows, chunks, 2, CHUNK, CHUNK), jnp.bfloat16
+    ),
     grid=(rows, chunks),
     grid_names=("row", "chunk"),
     scratch_types=[
@@ -131,7 +135,7 @@ def _scan_kernel(keeps, *refs):
   q_ref, k_ref, v_ref, read_ref, facts_ref, inverse_ref, init_ref, *refs = refs
   o_ref, final_ref, *refs = refs
   entering_ref, w_ref = (refs.pop(0), refs.pop(0)) if keeps else (None, None)
-  *tiles, scores, rest, written, narrow, ready = refs
+  *tiles, scores, rest, low, written, narrow, narrow_rest, ready = refs
   C, V = CHUNK, COLUMNS
   chunks = facts_ref.shape[2]
   row = lax.axis_index("row")
@@ -155,23 +159,23 @@ def _scan_kernel(keeps, *refs):
     if keeps:
       # The state before and what was written have left, if not yet the outputs.
       plgpu.wait_smem_to_gmem(1)
-    narrow[...] = state.astype(jnp.bfloat16)
+    blocks.split(state, narrow, narrow_rest)
     plgpu.barrier_wait(ready.at[slot])
     pl.when(chunk + 1 < chunks)(lambda: fetch(chunk + 1))
     q, k, v, read, facts, inverse = (tile.at[slot] for tile in tiles)
     outer_gpu.clean(facts, (q, k, v, read))
-    plgpu.commit_smem()
     if keeps:
       plgpu.copy_smem_to_gmem(narrow, entering_ref.at[row, chunk, :, columns])
     enter = along(facts, Facts.ENTER, 0, (C, V))
     values = plgpu.load(v, layout=outer_gpu.LAYOUT).astype(jnp.float32)
-    blocks.write(rest, values - product(read, narrow) * enter)
-    w = product(inverse, rest)
+    reads = blocks.product((read, narrow), (read, narrow_rest)) * enter
+    blocks.split(values - reads, rest, low)
+    w = solved(inverse.at[0], inverse.at[1], rest, low)
     blocks.write(written, w)
     if keeps:
       plgpu.copy_smem_to_gmem(written, w_ref.at[row, time, columns])
-    leaving = w * along(facts, Facts.LEAVE, 0, (C, V))
-    rest[...] = leaving.astype(jnp.bfloat16)
+    # To be taken off again by later ones, it is not rounded either.
+    blocks.split(w * along(facts, Facts.LEAVE, 0, (C, V)), rest, low)
     gram = product(q, k.transpose((1, 0))) * outer_gpu.decays(facts)
     # The outputs of the chunk before have left.
     plgpu.wait_smem_to_gmem(2 if keeps else 0)
@@ -182,8 +186,15 @@ def _scan_kernel(keeps, *refs):
     # Outputs leave from where the scores were.
     blocks.write(scores, o)
     plgpu.copy_smem_to_gmem(scores, o_ref.at[row, time, columns])
+
+    def leaves(sums):
+      for tile in (rest, low):
+        plgpu.wgmma(sums, k.transpose((1, 0)), tile)
+      return sums[...]
+
     through = facts[int(Facts.ENTER), C - 1]
-    return through * state + product(k.transpose((1, 0)), rest)
+    added = pl.run_scoped(leaves, plgpu.ACC(state.shape, jnp.float32))
+    return through * state + added
 
   fetch(jnp.int32(0))
   state = plgpu.load(
@@ -232,9 +243,9 @@ def scan(
     scratch_types=[
       *(of_keys, of_keys, of_values, of_keys),
       plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32),
-      tile(_STAGES, CHUNK, CHUNK),
-      *[tile(CHUNK, COLUMNS)] * 3,
-      tile(keys, COLUMNS),
+      tile(_STAGES, 2, CHUNK, CHUNK),
+      *[tile(CHUNK, COLUMNS)] * 4,
+      *[tile(keys, COLUMNS)] * 2,
       plgpu.Barrier(num_arrivals=6, num_barriers=_STAGES),
     ],
     compiler_params=outer_gpu.COMPILER_PARAMS,

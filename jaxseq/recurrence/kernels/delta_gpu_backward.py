@@ -57,7 +57,7 @@ def _adjoint_kernel(*refs):
   """All chunks of one row and block of columns, the last one first."""
   q_ref, k_ref, g_ref, read_ref, facts_ref, inverse_ref, final_ref, *refs = refs
   dv_ref, init_ref, after_ref, *refs = refs
-  *tiles, scores, asked, d_values, narrow, ready = refs
+  *tiles, scores, asked, low, d_values, narrow, ready = refs
   C, V = delta_gpu.CHUNK, delta_gpu.COLUMNS
   chunks = facts_ref.shape[2]
   row = lax.axis_index("row")
@@ -92,18 +92,19 @@ def _adjoint_kernel(*refs):
     blocks.write(scores, gram)
     d_w = product(k, narrow) * along(facts, Facts.LEAVE, 0, (C, V))
     d_w += product(scores, g)
-    blocks.write(asked, d_w)
-    dv = product(inverse.transpose((1, 0)), asked)
+    blocks.split(d_w, asked, low)
+    parts = (inverse.at[part].transpose((1, 0)) for part in (0, 1))
+    dv = delta_gpu.solved(*parts, asked, low)
     blocks.write(d_values, dv)
     time = pl.ds(chunk * C, C)
     plgpu.copy_smem_to_gmem(d_values, dv_ref.at[row, time, columns])
-    entering = -dv * along(facts, Facts.ENTER, 0, (C, V))
-    asked[...] = entering.astype(jnp.bfloat16)
+    blocks.split(-dv * along(facts, Facts.ENTER, 0, (C, V)), asked, low)
     blocks.write(scores, _scaled(g, facts, Facts.ENTER))
 
     def through_inputs(sums):
       plgpu.wgmma(sums, q.transpose((1, 0)), scores)
       plgpu.wgmma(sums, read.transpose((1, 0)), asked)
+      plgpu.wgmma(sums, read.transpose((1, 0)), low)
       return sums[...]
 
     by_inputs = pl.run_scoped(
@@ -154,8 +155,8 @@ def adjoint(
     scratch_types=[
       *(of_keys, of_keys, of_values, of_keys),
       plgpu.SMEM((_STAGES, len(Facts), C), jnp.float32),
-      tile(_STAGES, C, C),
-      *[tile(C, V)] * 3,
+      tile(_STAGES, 2, C, C),
+      *[tile(C, V)] * 4,
       tile(keys, V),
       plgpu.Barrier(num_arrivals=6, num_barriers=_STAGES),
     ],

@@ -196,13 +196,15 @@ def test_bfloat16_inputs():
   (o, final), grads = evaluate(kernel(reset), narrow)
   assert o.dtype == grads[3].dtype == jnp.bfloat16
   assert final.dtype == grads[4].dtype == jnp.float32
-  # Operands of products have 8 bits, errors of 1.2e-3 in the mean square; the
-  # products of a system are one after the other.
   assert_narrow((o, final, grads), exact(narrow, reset))
 
 
-def assert_narrow(got, expected, tolerance=8e-3):
-  """Errors in the mean square."""
+def assert_narrow(got, expected, tolerance=1.5e-2):
+  """Errors in the mean square: 8 bits of an operand are one of 1.2e-3.
+
+  The products of a system are one after the other, and what is written is taken
+  off again up to twice.
+  """
   got, expected = jax.tree.leaves(got), jax.tree.leaves(expected)
   for x, wide in zip(got, expected, strict=True):
     error = np.linalg.norm(np.asarray(x, np.float64) - wide)
