@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import lti as lti
   from jaxseq.recurrence import outer as outer
   from jaxseq.recurrence import reference as reference
+  from jaxseq.recurrence import routed_convolution as routed_convolution
   from jaxseq.recurrence import selective as selective
   from jaxseq.recurrence import siso as siso
   from jaxseq.recurrence import softmax as softmax
@@ -62,6 +63,10 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer import outer_step as outer_step
+  from jaxseq.recurrence.routed_convolution import routed_conv as routed_conv
+  from jaxseq.recurrence.routed_convolution import (
+    routed_conv_step as routed_conv_step,
+  )
   from jaxseq.recurrence.selective import selective_scan as selective_scan
   from jaxseq.recurrence.selective import selective_step as selective_step
   from jaxseq.recurrence.siso import siso_kernel as siso_kernel
