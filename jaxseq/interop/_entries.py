@@ -139,6 +139,13 @@ class Entries:
       self._bound(name, max(widths, default=0))
     return self.get(name, int, default)
 
+  def count(self, name: str, default: Any = MISSING) -> Any:
+    """Returns a `size` of at least 1."""
+    value = self.size(name, default)
+    if value is None:
+      return None
+    return _validate.positive(f"{self.where}: {name}", value)
+
   def epsilon(self, name: str, default: Any = MISSING) -> float:
     """Returns a number above 0, such as a norm adds."""
     value = self.get(name, float, default)
@@ -193,8 +200,11 @@ class Entries:
       _validate.choice(f"{self.where}: {name}", kind, known)
     return tuple(known[kind] for kind in value)
 
-  def rotary(self) -> tuple[float, float]:
+  def rotary(self, fraction: float = 1.0) -> tuple[float, float]:
     """Returns the base of rotary positions, and the part of a head they turn.
+
+    Args:
+      fraction: that part, where the file does not say.
 
     Raises:
       ValueError: if they are of another kind than the first, "default".
@@ -215,7 +225,7 @@ class Entries:
     kind = "rope_type" if "rope_type" in said else "type"
     inner.choice(kind, ("default",), "default")
     base = inner.epsilon("rope_theta", 10000.0)
-    return base, inner.epsilon("partial_rotary_factor", 1.0)
+    return base, inner.epsilon("partial_rotary_factor", fraction)
 
   @property
   def context(self) -> int:

@@ -108,6 +108,11 @@ def linear(name: str) -> Place:
   return _one(name, lambda x: x.T, lambda x: x.T)
 
 
+def experts(name: str) -> Place:
+  """The weights of many torch.nn.Linear, (n, out, in), for (n, in, out)."""
+  return _one(name, lambda x: x.swapaxes(1, 2), lambda x: x.swapaxes(1, 2))
+
+
 def conv(name: str) -> Place:
   """The weight of a depthwise torch.nn.Conv1d: (channels, 1, taps)."""
   return _one(name, lambda x: x.T[:, None], lambda x: x[:, 0].T)

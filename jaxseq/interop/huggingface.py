@@ -127,6 +127,8 @@ def save(
   params = variables["params"]
   vocab_size = _vocab_size(variables)
   mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
+  if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
+    mixer = "falcon_mamba"
   family = families.get(mixer)
   contents = family.to_json(config, vocab_size)
   for name, value in (entries or {}).items():

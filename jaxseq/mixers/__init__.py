@@ -31,6 +31,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import rglru as rglru
+  from jaxseq.mixers import rwkv7 as rwkv7
   from jaxseq.mixers import s4 as s4
   from jaxseq.mixers import s4d as s4d
   from jaxseq.mixers import s5 as s5

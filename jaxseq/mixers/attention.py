@@ -5,13 +5,16 @@
 over the elements j of t's own episode. Vaswani et al., "Attention is all you
 need", arXiv:1706.03762; rotary positions: Su et al., "RoFormer",
 arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
-arXiv:2305.13245.
+arXiv:2305.13245; norms of queries and keys: Henry et al., "Query-key
+normalization for Transformers", arXiv:2010.04245; a gate on what the heads
+give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708.
 
 Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -30,7 +33,20 @@ TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
   schemes=window.SCHEMES,
   block=contract.TRANSFORMER_BLOCK,
-  cases=({"kv_heads": 2, "window": 3, "positions": "none"},),
+  cases=(
+    {"kv_heads": 2, "window": 3, "positions": "none"},
+    {
+      "heads": 2,
+      "d_head": 4,
+      "qkv_bias": True,
+      "output_bias": True,
+      "qk_norm": "head",
+      "gate": "sigmoid",
+      "rotary_fraction": 0.5,
+      "scale": 0.7,
+    },
+    {"heads": 2, "kv_heads": 1, "qk_norm": "width"},
+  ),
   collectives={"ppermute": None, "psum": 1},
   temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
 )
@@ -52,6 +68,17 @@ class Config:
       float32, half a megabyte at the default and d_model = 64.
     positions: "rotary", or "none" for no positions at all.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    rotary_fraction: share of a head's channels that are turned, the first ones;
+      the rest has no position.
+    qkv_bias: whether queries, keys and values have biases.
+    output_bias: whether the output has one.
+    qk_norm: an RMS norm of queries and of keys in front of the rotation, over
+      each "head", which all have the same factors, over the whole "width" of
+      all heads, or "none".
+    eps: added to the mean square in these norms.
+    scale: factor on the products of queries and keys; 1 / sqrt(d_head) if None.
+    gate: what the heads' outputs are multiplied by, "none" (1) or "sigmoid" (of
+      W_g x).
   """
 
   d_model: int
@@ -61,6 +88,13 @@ class Config:
   window: int = 1024
   positions: Literal["rotary", "none"] = "rotary"
   rotary_base: float = 10000.0
+  rotary_fraction: float = 1.0
+  qkv_bias: bool = False
+  output_bias: bool = False
+  qk_norm: Literal["none", "head", "width"] = "none"
+  eps: float = 1e-6
+  scale: float | None = None
+  gate: Literal["none", "sigmoid"] = "none"
 
   def __post_init__(self):
     contract.literals(self)
@@ -68,12 +102,20 @@ class Config:
       self,
       positive=("d_model", "heads", "window"),
       optional=("kv_heads", "d_head"),
+      above_zero=("eps",),
     )
     if self.heads % self.groups:
       raise contract.error(
         "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
       )
-    positions.check_rotary(self, "d_head", self.head_width)
+    if not 0 < self.rotary_fraction <= 1:
+      expected = "a number above 0 and at most 1"
+      raise contract.error("rotary_fraction", self.rotary_fraction, expected)
+    if self.scale is not None:
+      contract.fields(self, above_zero=("scale",))
+    whole = self.turned == self.head_width
+    name = "d_head" if whole else "int(rotary_fraction * d_head)"
+    positions.check_rotary(self, name, self.turned)
 
   @property
   def groups(self) -> int:
@@ -87,27 +129,51 @@ class Config:
       return self.d_head
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
+  @property
+  def turned(self) -> int:
+    """Channels of a head that rotary positions turn."""
+    return int(self.rotary_fraction * self.head_width)
+
 
 @contract.init
 def init(key: jax.Array, config: Config) -> Params:
-  """Draws the parameters: LeCun-normal matrices, no biases.
+  """Draws the parameters: LeCun-normal matrices, biases 0.
 
   Returns:
     A dict of float32 arrays:
       W_q: (d_model, heads * d_head).
       W_k, W_v: (d_model, kv_heads * d_head).
       W_o: (heads * d_head, d_model).
+      W_q_bias, W_k_bias, W_v_bias: of as many as the columns of the matrix, if
+        qkv_bias; W_o_bias likewise, if output_bias.
+      q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
+        if there is a qk_norm.
+      W_g: (d_model, heads * d_head), if there is a gate.
   """
   keys = jax.random.split(key, 4)
   lecun = jax.nn.initializers.lecun_normal()
   inner = config.heads * config.head_width
   shared = config.groups * config.head_width
-  return {
+  params = {
     "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
     "W_k": lecun(keys[1], (config.d_model, shared), jnp.float32),
     "W_v": lecun(keys[2], (config.d_model, shared), jnp.float32),
     "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
   }
+  biased = "qkv" * config.qkv_bias + "o" * config.output_bias
+  for name in biased:
+    width = params[f"W_{name}"].shape[1]
+    params[f"W_{name}_bias"] = jnp.zeros((width,), jnp.float32)
+  if config.qk_norm != "none":
+    wide = config.qk_norm == "width"
+    for name, width in (("q", inner), ("k", shared)):
+      width = width if wide else config.head_width
+      params[f"{name}_norm"] = jnp.ones((width,), jnp.float32)
+  if config.gate != "none":
+    # Of no key above: without a gate these are what they are.
+    own = jax.random.fold_in(key, len(keys))
+    params["W_g"] = lecun(own, (config.d_model, inner), jnp.float32)
+  return params
 
 
 @contract.initial_state
@@ -132,15 +198,59 @@ def apply(
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
+  o, state = heads(config, params, x, state, reset, axis=axis, scheme=scheme)
+  return contract.project(params, "W_o", o), state
+
+
+def heads(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State | None = None,
+  reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
+  scheme: str = "halo",
+) -> tuple[jax.Array, State]:
+  """Returns what the heads give, in front of the output matrix.
+
+  Args:
+    config: as in `apply`, and so the others; they are not checked.
+    params: all but W_o and its bias.
+    x: (*batch, time, d_model).
+    state: state before the first element; a fresh one if None.
+    reset: (*batch, time) bool, or None.
+    axis: name of the mesh axis over which time is split, or None.
+    scheme: how devices exchange what they need.
+
+  Returns:
+    (*batch, time, heads * d_head), and the state after the last element.
+  """
 
   def project(name):
-    y = recurrence.dense(x, params[name])
-    return y.reshape(*x.shape[:-1], -1, config.head_width)
+    y = contract.project(params, f"W_{name}", x)
+    if config.qk_norm == "width":
+      y = norm(name, y)
+    y = y.reshape(*x.shape[:-1], -1, config.head_width)
+    if config.qk_norm == "head":
+      y = norm(name, y)
+    return y
+
+  def norm(name, y):
+    if f"{name}_norm" not in params:
+      return y  # Values have none.
+    rms = functools.partial(positions.rms_norm, eps=config.eps)
+    return contract.pointwise(rms, y, params[f"{name}_norm"])
 
   def rotate(x, index):
-    return positions.rotary(x, index[:, None], config.rotary_base)
+    base, channels = config.rotary_base, config.turned
+    return positions.rotary(x, index[:, None], base, channels=channels)
 
-  q, k, v = map(project, ("W_q", "W_k", "W_v"))
+  q, k, v = map(project, "qkv")
+  if config.scale is not None:
+    # Beside the factor that is there already.
+    factor = config.scale * math.sqrt(config.head_width)
+    q = contract.pointwise(lambda q: factor * q, q)
   options = {"reset": reset, "axis": axis, "scheme": scheme}
   embed = rotate if config.positions == "rotary" else None
   o, state = recurrence.window_attention(
@@ -148,7 +258,10 @@ def apply(
   )
   state = contract.cast(state, contract.wide_dtype(x))
   o = o.reshape(*x.shape[:-1], -1)
-  return recurrence.dense(o, params["W_o"]), state
+  if config.gate != "none":
+    logits = contract.project(params, "W_g", x)
+    o = contract.pointwise(lambda o, x: o * jax.nn.sigmoid(x), o, logits)
+  return o, state
 
 
 @contract.step(Config, init, initial_state)

@@ -83,6 +83,7 @@ _MIXERS = _registry.Registry(
     "minlstm": "jaxseq.mixers.minlstm",
     "mom": "jaxseq.mixers.mom",
     "rglru": "jaxseq.mixers.rglru",
+    "rwkv7": "jaxseq.mixers.rwkv7",
     "s4": "jaxseq.mixers.s4",
     "s4d": "jaxseq.mixers.s4d",
     "s5": "jaxseq.mixers.s5",

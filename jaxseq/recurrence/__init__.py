@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import reference as reference
   from jaxseq.recurrence import routed_convolution as routed_convolution
   from jaxseq.recurrence import selective as selective
+  from jaxseq.recurrence import shift as shift
   from jaxseq.recurrence import siso as siso
   from jaxseq.recurrence import softmax as softmax
   from jaxseq.recurrence import softmax_outer as softmax_outer
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
   )
   from jaxseq.recurrence.selective import selective_scan as selective_scan
   from jaxseq.recurrence.selective import selective_step as selective_step
+  from jaxseq.recurrence.shift import token_shift as token_shift
+  from jaxseq.recurrence.shift import token_shift_step as token_shift_step
   from jaxseq.recurrence.siso import siso_kernel as siso_kernel
   from jaxseq.recurrence.siso import siso_scan as siso_scan
   from jaxseq.recurrence.softmax import SoftmaxState as SoftmaxState

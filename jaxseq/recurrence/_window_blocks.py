@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import support
 
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
@@ -41,7 +42,7 @@ def attend(
   Args:
     q: (*batch, time, heads, D); they are at the last keys' places.
     k: keys.
-    v: values.
+    v: values, whose width may be another; "auto" is "chunked" then.
     start: first visible keys; for a kernel each is a key before the first
       query, the same for all queries, or the first of an episode.
     window: elements that a query sees beside its own.
@@ -74,6 +75,11 @@ def attend(
     o = window_vjp.attend(library, window, *alike, begin)
     return o.astype(q.dtype)
 
+  if v.shape[-1] != k.shape[-1]:
+    if method not in ("auto", "chunked"):
+      got, want = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
+      raise NotImplementedError(support.sentence("window", got, want, method))
+    method = "chunked"
   dtype = jnp.result_type(q, k, v)
   o = choice.by_platform(
     "window",
@@ -198,8 +204,8 @@ def _attend(q, k, v, start, first):
   operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
   own = functools.partial(_softmax_attention, operands=operands)
   # The library takes its softmax of float64 in float32, and in its gradient
-  # products of bfloat16 and float32.
-  if operands != jnp.float32:
+  # products of bfloat16 and float32; its values are as wide as its keys.
+  if operands != jnp.float32 or k.shape[-1] != v.shape[-1]:
     return own(q, k, v, visible)
   return lax.platform_dependent(
     q, k, v, visible, cpu=own, default=_library_attention
@@ -234,11 +240,11 @@ def _softmax_attention(q, k, v, visible, operands):
     weights = weights / total
   flat = weights.reshape(*grouped, -1)
   o = product("rgqk,rgkd->rgqd", flat, v.transpose(0, 2, 1, 3))
-  o = o.reshape(*scores.shape[:-1], width)
+  o = o.reshape(*scores.shape[:-1], -1)
   if not narrow:
     o = o / total
   o = o.transpose(0, 3, 1, 2, 4)
-  return o.reshape(rows, size, heads, width).astype(out)
+  return o.reshape(rows, size, heads, -1).astype(out)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -255,7 +261,8 @@ def _blocks(q, k, v, start, size):
     return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
 
   firsts = jnp.arange(0, time, size)
-  return lax.scan(body, jnp.zeros_like(q), firsts)[0]
+  out = jnp.zeros_like(q, shape=(*q.shape[:-1], v.shape[-1]))
+  return lax.scan(body, out, firsts)[0]
 
 
 def _blocks_forward(q, k, v, start, size):

@@ -127,25 +127,30 @@ def selective_scan(x, delta, A, B, C, init=None, *, D=None, reset=None):
   return (y if D is None else y + D * x), h
 
 
-def outer_scan(q, k, v, decay=None, init=None, *, reset=None):
+def outer_scan(q, k, v, decay=None, init=None, *, reset=None, inclusive=True):
   """Outputs q_t S_t over S_t = exp(decay_t)[:, None] S_{t-1} + k_t v_t^T."""
   q, k, v, decay = (
     None if x is None else jnp.expand_dims(x, -2) for x in (q, k, v, decay)
   )
   init = None if init is None else jnp.expand_dims(init, -3)
-  o, S = outer_scan_heads(q, k, v, decay, init, reset=reset)
+  how = {"reset": reset, "inclusive": inclusive}
+  o, S = outer_scan_heads(q, k, v, decay, init, **how)
   return o[..., 0, :], S[..., 0, :, :]
 
 
-def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None):
+def outer_scan_heads(
+  q, k, v, decay=None, init=None, *, reset=None, inclusive=True
+):
   """`outer_scan` with heads after time, which may share queries and keys."""
   q, k = (jnp.repeat(x, v.shape[-2] // k.shape[-2], axis=-2) for x in (q, k))
 
   def step(S, q, k, v, decay):
+    before = S
     if decay is not None:
       S = jnp.exp(decay)[..., None] * S
     S = S + k[..., None] * v[..., None, :]
-    return S, jnp.einsum("...k,...kv->...v", q, S)
+    seen = S if inclusive else before
+    return S, jnp.einsum("...k,...kv->...v", q, seen)
 
   init = _begin(init, (*v.shape[:-3], *k.shape[-2:], v.shape[-1]), k, v)
   return over_time(step, init, (q, k, v, decay), reset, axis=v.ndim - 3)

@@ -21,22 +21,43 @@ def turn(x, positions, base):
 def episode(config, params, x):
   """One episode from a fresh state, element by element."""
   time = len(x)
-  split = lambda name, heads: (x @ params[name]).reshape(time, heads, -1)  # noqa: E731
-  q = split("W_q", config.heads)
-  k, v = split("W_k", config.groups), split("W_v", config.groups)
+
+  def project(name, heads):
+    y = x @ params[f"W_{name}"] + params.get(f"W_{name}_bias", 0.0)
+    factors = params.get(f"{name}_norm", 1.0)
+    if config.qk_norm == "width" and name != "v":
+      y = rms(y, config.eps) * factors
+    y = y.reshape(time, heads, -1)
+    if config.qk_norm == "head" and name != "v":
+      y = rms(y, config.eps) * factors
+    return y
+
+  q = project("q", config.heads)
+  k, v = project("k", config.groups), project("v", config.groups)
   if config.positions == "rotary":
     # Any origin will do.
     places = 3.0 + np.arange(time)
-    q, k = (turn(z, places, config.rotary_base) for z in (q, k))
+    cut = int(config.rotary_fraction * q.shape[-1])
+    for z in (q, k):
+      z[..., :cut] = turn(z[..., :cut], places, config.rotary_base)
   out = np.zeros_like(q)
+  scale = config.scale or 1 / np.sqrt(q.shape[-1])
   for t in range(time):
     seen = slice(max(0, t - config.window), t + 1)
     for head in range(config.heads):
       group = head * config.groups // config.heads
-      scores = k[seen, group] @ q[t, head] / np.sqrt(q.shape[-1])
+      scores = k[seen, group] @ q[t, head] * scale
       weights = np.exp(scores - scores.max())
       out[t, head] = weights @ v[seen, group] / weights.sum()
-  return out.reshape(time, -1) @ params["W_o"]
+  out = out.reshape(time, -1)
+  if config.gate == "sigmoid":
+    out = out / (1 + np.exp(-x @ params["W_g"]))
+  return out @ params["W_o"] + params.get("W_o_bias", 0.0)
+
+
+def rms(x, eps):
+  """Divides by the root of the mean square over the last axis."""
+  return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +66,30 @@ def episode(config, params, x):
     {},
     {"heads": 6, "kv_heads": 3, "window": 3, "rotary_base": 100.0},
     {"heads": 2, "kv_heads": 1, "d_head": 3, "positions": "none"},
+    {
+      "heads": 4,
+      "kv_heads": 2,
+      "d_head": 10,
+      "qkv_bias": True,
+      "output_bias": True,
+      "qk_norm": "head",
+      "eps": 0.1,
+      "scale": 0.7,
+      "rotary_fraction": 0.45,
+    },
+    {"heads": 2, "qk_norm": "width", "kv_heads": 1, "gate": "sigmoid"},
   ],
 )
 def test_equals_softmax_over_each_episode(x64, options):
   config = attention.Config(8, **options)
   params = attention.init(jax.random.key(0), config)
-  params = {name: np.asarray(w, np.float64) for name, w in params.items()}
-  x = np.random.default_rng(0).normal(size=(2, 14, 8))
+  rng = np.random.default_rng(0)
+  params = {
+    # Ones and zeros would hide mistakes.
+    name: np.asarray(w, np.float64) + 0.3 * rng.normal(size=w.shape)
+    for name, w in params.items()
+  }
+  x = rng.normal(size=(2, 14, 8))
   reset = np.zeros((2, 14), bool)
   reset[0, 5] = reset[0, 9] = reset[1, 0] = True
   y, state = jax.jit(lambda x: attention.apply(config, params, x, None, reset))(

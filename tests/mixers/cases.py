@@ -36,6 +36,7 @@ _ALIKE = {
   "mingru": "rglru",
   "minlstm": "rglru",
   "mom": "gated_deltanet",
+  "rwkv7": "gated_deltanet",
   "short_conv": "rglru",
 }
 

@@ -23,8 +23,14 @@ _FLOAT64 = 1e-12
 _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
 # Whose states are sums of rounded products, and whose gradients pass two, or
 # are what is left of numbers that all but cancel.
-_ROUNDED = ("gated_deltanet", "mamba2", "mom", "s4", "s4d")
-_TWICE = {"gated_deltanet": 2**-5, "mom": 2**-5, "linear_attention": 2**-6, "lstm": 2**-6}
+_ROUNDED = ("gated_deltanet", "mamba2", "mom", "rwkv7", "s4", "s4d")
+_TWICE = {
+  "gated_deltanet": 2**-5,
+  "linear_attention": 2**-6,
+  "lstm": 2**-6,
+  "mom": 2**-5,
+  "rwkv7": 2**-6,
+}
 
 
 def _mesh(devices):

@@ -183,7 +183,9 @@ def _outer(normal, phases, rows, time):
   return Case("outer_scan", timed, {"init": normal(rows, 2, 3)}, {})
 
 
-def _outer_heads(normal, phases, rows, time, with_decay=True):
+def _outer_heads(
+  normal, phases, rows, time, with_decay=True, channels=1, **options
+):
   del phases
   timed = {
     "q": normal(rows, time, 2, 2),
@@ -191,9 +193,9 @@ def _outer_heads(normal, phases, rows, time, with_decay=True):
     "v": normal(rows, time, 4, 3),
   }
   if with_decay:
-    timed["decay"] = -jnp.exp(normal(rows, time, 4, 1))
+    timed["decay"] = -jnp.exp(normal(rows, time, 4, channels))
   fixed = {"init": normal(rows, 4, 2, 3)}
-  return Case("outer_scan_heads", timed, fixed, {})
+  return Case("outer_scan_heads", timed, fixed, options)
 
 
 def _delta(normal, phases, rows, time, channels=1):
@@ -252,6 +254,9 @@ _MAKERS = {
   "selective_constant": functools.partial(_selective, constant=True),
   "outer": _outer,
   "outer_heads": _outer_heads,
+  "outer_exclusive": functools.partial(
+    _outer_heads, channels=2, inclusive=False
+  ),
   "outer_no_decay": functools.partial(_outer_heads, with_decay=False),
   "softmax": _softmax,
   "softmax_outer": _softmax_outer,

@@ -12,14 +12,26 @@ from jaxseq.interop import _placement
 # Every family's network, where its own options do not differ.
 _STACK = {
   "hybrid": (),
+  "parallel": (),
+  "bidirectional": False,
+  "layers": (),
   "norm": "rms",
   "prenorm": True,
+  "norm_output": False,
   "gtrxl_norm": False,
   "activation": "none",
   "residual": True,
   "feedforward": "none",
 }
-_NETWORK = {"pooling": "none", "head_widths": ()}
+_NETWORK = {
+  "pooling": "none",
+  "head_widths": (),
+  "embedding_scale": 1.0,
+  "embedding_norm": False,
+  "logit_scale": 1.0,
+  "logit_cap": None,
+}
+_SILU = ("silu", "swish")
 
 
 def network(
@@ -86,6 +98,18 @@ def frame(embedding: str, norm: str) -> dict[str, _placement.Place]:
   }
 
 
+def norms(
+  ours: str, theirs: str, mixer: str, feedforward: str
+) -> dict[str, _placement.Place]:
+  """Returns the places of the two norms of a layer, by their names there."""
+  return {
+    f"{ours}/norm/scale": _placement.same(f"{theirs}.{mixer}.weight"),
+    f"{ours}/feedforward_norm/scale": _placement.same(
+      f"{theirs}.{feedforward}.weight"
+    ),
+  }
+
+
 def renamed(
   ours: str,
   theirs: str,
@@ -105,6 +129,51 @@ def renamed(
   }
 
 
+def check_silu(entries: _entries.Entries, name: str = "hidden_act") -> None:
+  """Checks that an activation is silu."""
+  entries.choice(name, _SILU, "silu")
+
+
+def attention_options(
+  entries: _entries.Entries, heads: int, kv_heads: int | None = None
+) -> dict[str, Any]:
+  """Returns options of mixer "attention" by the usual entries.
+
+  Args:
+    entries: of config.json.
+    heads: number of heads by default.
+    kv_heads: number of heads of keys and values by default; as many as heads if
+      None, or if the entry is null.
+  """
+  heads = entries.count("num_attention_heads", heads)
+  width = entries.count("head_dim", None)
+  if width is None:
+    width = entries.count("hidden_size") // heads
+  if entries.contents.get("num_key_value_heads", kv_heads) is None:
+    kv_heads = heads
+  else:
+    kv_heads = entries.count("num_key_value_heads", kv_heads)
+  return {
+    "heads": heads,
+    "kv_heads": kv_heads,
+    "d_head": width,
+    "window": entries.context,
+    "positions": "none",
+  }
+
+
+def rotary_options(
+  entries: _entries.Entries, fraction: float = 1.0
+) -> dict[str, Any]:
+  """Returns options of rotary positions; `fraction` where none is said."""
+  base, fraction = entries.rotary(fraction)
+  return {
+    "positions": "rotary",
+    "rotary_base": base,
+    "rotary_fraction": fraction,
+  }
+
+
 def attention(ours: str, theirs: str) -> dict[str, _placement.Place]:
   """Returns the places of mixer "attention": `q_proj` and its like."""
   projections = {f"W_{x}": f"{x}_proj" for x in ("q", "k", "v", "o")}
@@ -121,20 +190,14 @@ def attention(ours: str, theirs: str) -> dict[str, _placement.Place]:
   )
 
 
-def gated(
-  ours: str,
-  theirs: str,
-  names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
-) -> dict[str, _placement.Place]:
-  """Returns the places of a gated feed-forward, "swiglu" or "geglu".
+# The usual names of a gated feed-forward's layers, by those here: the one with
+# the activation, the gate that meets it, the one behind.
+GATED = {"in": "gate_proj", "gate": "up_proj", "out": "down_proj"}
 
-  Args:
-    ours: path of the module here.
-    theirs: name of the module there.
-    names: of the layers: the one with the activation, the gate that meets it,
-      the one behind.
-  """
-  return dense(ours, theirs, dict(zip(("in", "gate", "out"), names)))
+
+def gated(ours: str, theirs: str) -> dict[str, _placement.Place]:
+  """Returns the places of a gated feed-forward with the usual names."""
+  return dense(ours, theirs, GATED)
 
 
 def dense(
@@ -150,3 +213,22 @@ def dense(
     for here, there in names.items()
   }
   return renamed(ours, theirs, kernels | biases)
+
+
+def experts(
+  ours: str, theirs: str, number: int, names: Mapping[str, str]
+) -> dict[str, _placement.Place]:
+  """Returns the places of experts whose tensors are those of single layers.
+
+  Args:
+    ours: path of the mixture here.
+    theirs: name of the experts there, before a number.
+    number: how many there are.
+    names: of the layers of one expert, by those of the parameters here.
+  """
+  return {
+    f"{ours}/{here}": _placement.stacked(
+      [_placement.linear(f"{theirs}.{i}.{there}.weight") for i in range(number)]
+    )
+    for here, there in names.items()
+  }

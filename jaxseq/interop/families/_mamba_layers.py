@@ -1,4 +1,4 @@
-"""Layers of Mamba and Mamba-2 models: `backbone.layers`, of mixers alone.
+"""Mamba and Mamba-2 layers: their tensors, and models of nothing else.
 
 Names and defaults are those of `MambaConfig` and `Mamba2Config`.
 """
@@ -27,8 +27,7 @@ OPTIONS = {
   "conv_bias": ("use_conv_bias", bool, True),
   "bias": ("use_bias", bool, False),
 }
-# Tensors of both mixers.
-TENSORS = {
+_TENSORS = {
   "in_proj": ("in_proj.weight", _placement.linear),
   "in_proj_bias": ("in_proj.bias", _placement.same),
   "conv_weight": ("conv1d.weight", _placement.conv),
@@ -37,6 +36,16 @@ TENSORS = {
   "D": ("D", _placement.same),
   "out_proj": ("out_proj.weight", _placement.linear),
   "out_proj_bias": ("out_proj.bias", _placement.same),
+}
+# Tensors of either mixer.
+MAMBA = _TENSORS | {
+  "x_proj": ("x_proj.weight", _placement.linear),
+  "dt_proj": ("dt_proj.weight", _placement.linear),
+  "dt_bias": ("dt_proj.bias", _placement.same),
+}
+MAMBA2 = _TENSORS | {
+  "dt_bias": ("dt_bias", _placement.same),
+  "norm_scale": ("norm.weight", _placement.same),
 }
 
 
@@ -59,7 +68,7 @@ def make_network(
   entries: _entries.Entries, mixer: str, options: Mapping[str, Any], tie: bool
 ) -> tuple[nn.NetworkConfig, int]:
   """Makes the network; `tie` is whether the embedding is tied by default."""
-  entries.choice("hidden_act", ("silu", "swish"), "silu")
+  _decoder.check_silu(entries)
   stack = {
     "mixer": mixer,
     "mixer_options": options,

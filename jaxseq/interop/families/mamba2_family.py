@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.interop import _entries
-from jaxseq.interop import _placement
 from jaxseq.interop import _tensors
 from jaxseq.interop.families import _mamba_layers
 
@@ -17,10 +17,6 @@ _OPTIONS = _mamba_layers.OPTIONS | {
   "d_state": ("state_size", int, 128),
   "headdim": ("head_dim", int, _entries.MISSING),
   "ngroups": ("n_groups", int, 8),
-}
-_TENSORS = _mamba_layers.TENSORS | {
-  "dt_bias": ("dt_bias", _placement.same),
-  "norm_scale": ("norm.weight", _placement.same),
 }
 
 
@@ -62,6 +58,15 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
       f"the mixer's norm_groups: got {mixer.norm_groups} and {mixer.ngroups}, "
       "expected its ngroups to be saved in this format."
     )
+  for name, value, expected in (
+    ("norm", mixer.norm, "after_gate"),
+    ("channels", mixer.d_inner, mixer.expand * stack.d_model),
+    ("out_bias", mixer.biases_out, mixer.bias),
+  ):
+    if value != expected:
+      raise _validate.error(
+        f"the mixer's {name}", value, f"{expected!r} to be saved in this format"
+      )
   return entries
 
 
@@ -70,4 +75,4 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  return _mamba_layers.places(config, _TENSORS)
+  return _mamba_layers.places(config, _mamba_layers.MAMBA2)

@@ -7,6 +7,8 @@ from jaxseq import _registry
 _FAMILIES = _registry.Registry(
   "model_type",
   {
+    "falcon_mamba": "jaxseq.interop.families.falcon_mamba_family",
+    "jamba": "jaxseq.interop.families.jamba_family",
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
   },

@@ -140,7 +140,17 @@ def selective_scan(
 
 
 def outer_scan_heads(
-  run: Run, q, k, v, decay, init, *, reset, axis: str, exchange: str
+  run: Run,
+  q,
+  k,
+  v,
+  decay,
+  init,
+  *,
+  reset,
+  inclusive: bool,
+  axis: str,
+  exchange: str,
 ) -> tuple[jax.Array, jax.Array]:
   """`outer_scan_heads`, by LASP-2.
 
@@ -165,6 +175,11 @@ def outer_scan_heads(
   q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
   if decay is not None:
     decay = summaries.keep(before, _outer_decays.clamp(decay))
+    if not inclusive:
+      # What an element reads is without its own decay.
+      earlier = decay[..., :-1, :, :]
+      nothing = jnp.zeros_like(decay[..., :1, :, :])
+      decay = jnp.concatenate([nothing, earlier], axis=-3)
     q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
   seen = jnp.einsum("...thk,...hkv->...thv", q, state)
   o = o + summaries.entered(before, seen)

@@ -1,0 +1,179 @@
+"""Families of pretrained models, against outputs of the transformers library.
+
+Each folder of `tests/golden/hybrids` has a small model and `expected.npz`:
+tokens, their logits in float32, and the tokens that most probably follow.
+"""
+
+import functools
+import json
+import pathlib
+import shutil
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.interop import families
+from jaxseq.interop import huggingface
+from jaxseq.interop import safetensors_file
+from jaxseq.tasks import generation
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "hybrids"
+MODELS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+# Each takes seconds to compile; the rest is slow.
+_QUICK = ("jamba",)
+CASES = [
+  pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+  for name in MODELS
+]
+# Logits of size 1 to 4, in float32 on both sides in another order: ten times
+# the largest difference seen.
+_FLOAT32 = {"rtol": 0, "atol": 3e-5}
+
+
+@functools.cache
+def _loaded(name):
+  config, variables = huggingface.load(GOLDEN / name)
+  network = huggingface.make_network(config, variables)
+  return network, variables, jax.jit(network.apply)
+
+
+@functools.cache
+def _expected(name):
+  with np.load(GOLDEN / name / "expected.npz") as arrays:
+    return {key: arrays[key] for key in arrays.files}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits(name):
+  _, variables, apply = _loaded(name)
+  expected = _expected(name)
+  logits, _ = apply(variables, jnp.asarray(expected["ids"], jnp.int32))
+  assert np.std(expected["logits"]) > 0.3
+  np.testing.assert_allclose(logits, expected["logits"], **_FLOAT32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_tokens(name):
+  network, variables, _ = _loaded(name)
+  expected = _expected(name)
+  prompt = jnp.asarray(expected["ids"], jnp.int32)
+  length = expected["greedy"].shape[1]
+  tokens, _ = jax.jit(
+    lambda prompt: generation.generate(
+      network, variables, prompt, length, jax.random.key(0), temperature=0.0
+    )
+  )(prompt)
+  np.testing.assert_array_equal(tokens, expected["greedy"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_pieces_and_steps_are_the_whole(name):
+  network, variables, apply = _loaded(name)
+  expected = _expected(name)
+  ids = jnp.asarray(expected["ids"], jnp.int32)
+  first, states = apply(variables, ids[:, :7])
+  second, _ = apply(variables, ids[:, 7:], states)
+  np.testing.assert_allclose(
+    np.concatenate([first, second], 1), expected["logits"], **_FLOAT32
+  )
+  step = jax.jit(functools.partial(network.apply, method="step"))
+  for t in range(7, ids.shape[1]):
+    logits, states = step(variables, ids[:, t], states)
+    np.testing.assert_allclose(logits, expected["logits"][:, t], **_FLOAT32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_packed_documents_are_each_alone(name):
+  _, variables, apply = _loaded(name)
+  expected = _expected(name)
+  ids = jnp.asarray(expected["ids"], jnp.int32)
+  packed = jnp.concatenate(list(ids))[None]
+  reset = np.zeros(packed.shape, bool)
+  reset[0, ids.shape[1]] = True
+  logits, _ = apply(variables, packed, None, jnp.asarray(reset))
+  np.testing.assert_allclose(
+    logits[0], np.concatenate(expected["logits"]), **_FLOAT32
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_reach_every_parameter(name):
+  network, variables, _ = _loaded(name)
+  expected = _expected(name)
+  ids = jnp.asarray(expected["ids"], jnp.int32)
+
+  def loss(variables):
+    logits, _ = network.apply(variables, ids)
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - logits[..., 0])
+
+  for path, leaf in jax.tree.leaves_with_path(
+    jax.jit(jax.grad(loss))(variables)
+  ):
+    assert np.all(np.isfinite(leaf)), path
+    # A bias that only selects experts has none.
+    assert np.any(leaf) or "selection_bias" in str(path), path
+
+
+@pytest.mark.parametrize("name", ["falcon_mamba"])
+def test_tensors_are_written_as_they_were(name, tmp_path):
+  config, variables = huggingface.load(GOLDEN / name)
+  huggingface.save(tmp_path, config, variables)
+  ours, theirs = (
+    safetensors_file.read(path / "model.safetensors")
+    for path in (tmp_path, GOLDEN / name)
+  )
+  chex.assert_trees_all_equal(ours, theirs)
+  assert huggingface.load(tmp_path)[0] == config
+  contents = json.loads((tmp_path / "config.json").read_text())
+  theirs = json.loads((GOLDEN / name / "config.json").read_text())
+  tokens = {"bos_token_id", "eos_token_id", "pad_token_id"}
+  for key in contents.keys() & theirs.keys() - tokens:
+    assert contents[key] == theirs[key], key
+
+
+def copy(name, directory, **entries):
+  """Copies a golden model, with other entries in its config.json."""
+  shutil.copytree(GOLDEN / name, directory, dirs_exist_ok=True)
+  path = directory / "config.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+  return directory
+
+
+# By model: entries that the network has no options for, or that do not fit the
+# tensors, and what is said of them.
+REFUSED = [
+  ("falcon_mamba", {"hidden_act": "relu"}, "hidden_act: got 'relu', expected"),
+  ("falcon_mamba", {"mixer_rms_eps": 0}, "mixer_rms_eps: got 0.0, expected a"),
+  ("jamba", {"hidden_act": "gelu"}, "hidden_act: got 'gelu', expected one of"),
+  ("jamba", {"attn_layer_period": 0}, "attn_layer_period: got 0, expected at"),
+  ("jamba", {"num_experts": 10**9}, "num_experts: got 1000000000, expected at"),
+  ("jamba", {"num_experts_per_tok": 3}, "active: got 3, expected an integer"),
+  ("jamba", {"num_attention_heads": 0}, "heads: got 0, expected an integer of"),
+  ("jamba", {"num_key_value_heads": 3}, "kv_heads: got 3, expected a divisor"),
+  (
+    "jamba",
+    {"attn_layer_offset": 0},
+    "lacks model.layers.0.self_attn.k_proj.weight",
+  ),
+]
+
+
+@pytest.mark.parametrize(("name", "entries", "message"), REFUSED)
+def test_entries_that_do_not_fit(name, entries, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    huggingface.load(copy(name, tmp_path, **entries))
+
+
+def test_every_model_has_a_family():
+  known = {
+    json.loads((GOLDEN / name / "config.json").read_text())["model_type"]
+    for name in MODELS
+  }
+  assert known <= set(families.names())
