@@ -91,7 +91,10 @@ def rms(x, eps):
     },
     {"heads": 2, "qk_norm": "width", "kv_heads": 1, "gate": "sigmoid"},
     {"heads": 4, "kv_heads": 2, "window": 4, "positions": "relative"},
-    {"heads": 2, "window": 99, "positions": "relative", "scale": 0.7},
+    pytest.param(
+      {"heads": 2, "window": 99, "positions": "relative", "scale": 0.7},
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_equals_softmax_over_each_episode(x64, options):

@@ -129,7 +129,9 @@ def test_golden_routes(x64, golden, name):
     close(got, 0.01 * data["aux_loss_authors"], _VALUES)
 
 
-@pytest.mark.parametrize("rule", ["gated_deltanet", "gla"])
+@pytest.mark.parametrize(
+  "rule", ["gated_deltanet", pytest.param("gla", marks=pytest.mark.slow)]
+)
 def test_memories_without_elements_stay_as_they_are(rule):
   """To the bit, over chunks and steps, whatever they hold."""
   config = mom.Config(8, rule=rule, heads=2, memories=4, active=2)
@@ -151,6 +153,7 @@ def test_memories_without_elements_stay_as_they_are(rule):
       assert np.all(np.any(leaf[:, 4] != before[:, 4], axis=(-1, -2)))
 
 
+@pytest.mark.slow
 def test_each_memory_is_a_layer_of_its_own(x64):
   """A memory reads what one without routes reads of its elements alone."""
   del x64

@@ -31,10 +31,10 @@ def problem(time, width, batch=(2, 3), share=0.4):
   [
     (13, 4, 0.4, True),
     (13, 4, 0.4, False),
-    (13, 3, 1.0, True),
-    (6, 2, 0.0, True),
+    pytest.param(13, 3, 1.0, True, marks=pytest.mark.slow),
+    pytest.param(6, 2, 0.0, True, marks=pytest.mark.slow),
     (1, 4, 0.5, False),
-    (5, 1, 0.5, True),
+    pytest.param(5, 1, 0.5, True, marks=pytest.mark.slow),
   ],
 )
 def test_equals_the_loop(x64, time, width, share, resets):

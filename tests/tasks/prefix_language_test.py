@@ -41,6 +41,7 @@ def test_loss_by_hand():
   np.testing.assert_allclose(loss, nats[3, 5] + 2 * nats[2, 3], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_learns_from_its_prefix():
   """A slope reaches what the prefix alone goes through."""
   config = nn.NetworkConfig(
