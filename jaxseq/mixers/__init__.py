@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import gru as gru
   from jaxseq.mixers import hippo as hippo
   from jaxseq.mixers import jrt as jrt
+  from jaxseq.mixers import latent_attention as latent_attention
   from jaxseq.mixers import lightnet as lightnet
   from jaxseq.mixers import linear_attention as linear_attention
   from jaxseq.mixers import lru as lru
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import rglru as rglru
+  from jaxseq.mixers import rwkv4 as rwkv4
   from jaxseq.mixers import rwkv7 as rwkv7
   from jaxseq.mixers import s4 as s4
   from jaxseq.mixers import s4d as s4d

@@ -63,7 +63,8 @@ def episode(config, params, x):
       out[t, head] = weights @ v[seen, group] / weights.sum()
   out = out.reshape(time, -1)
   if config.gate == "sigmoid":
-    out = out / (1 + np.exp(-x @ params["W_g"]))
+    logits = x @ params["W_g"] + params.get("W_g_bias", 0.0)
+    out = out / (1 + np.exp(-logits))
   return out @ params["W_o"] + params.get("W_o_bias", 0.0)
 
 
@@ -89,12 +90,18 @@ def rms(x, eps):
       "scale": 0.7,
       "rotary_fraction": 0.45,
     },
-    {"heads": 2, "qk_norm": "width", "kv_heads": 1, "gate": "sigmoid"},
     {"heads": 4, "kv_heads": 2, "window": 4, "positions": "relative"},
     pytest.param(
       {"heads": 2, "window": 99, "positions": "relative", "scale": 0.7},
       marks=pytest.mark.slow,
     ),
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "qkv_bias": True,
+      "qk_norm": "width",
+      "gate": "sigmoid",
+    },
   ],
 )
 def test_equals_softmax_over_each_episode(x64, options):

@@ -107,6 +107,23 @@ def test_nothing_of_the_future_leaks(x64, mixer, on_four):
   assert np.any(before[:, t] != after[:, t], axis=-1).all()
 
 
+def test_packed_documents_do_not_touch_each_other(x64, mixer, on_four):
+  """Not a bit changes with the document before, on this device or another."""
+  params, x, state, reset = _arguments(mixer, 4, 2)
+  time = x.shape[1]
+  # The last document of each row that has more than one.
+  index = np.where(reset, np.arange(time), 0).max(axis=1)
+  rows = np.flatnonzero(index)
+  changed = np.array(x)
+  changed[rows, index[rows] - 1] += 1
+  before, after = (on_four(params, z, state, reset) for z in (x, changed))
+  inside = np.arange(time) >= index[:, None]
+  np.testing.assert_array_equal(before[0][inside], after[0][inside])
+  for one, other in zip(jax.tree.leaves(before[1]), jax.tree.leaves(after[1])):
+    np.testing.assert_array_equal(one[rows], other[rows])
+  assert np.any(before[0] != after[0])
+
+
 def test_rows_split_over_devices(x64, mixer):
   """Plain data parallelism, with the checks of types that are the default."""
   mesh = _mesh(4)
