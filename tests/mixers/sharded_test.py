@@ -24,9 +24,9 @@ _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
 # Whose states are sums of rounded products, and whose gradients pass two, or
 # are what is left of numbers that all but cancel.
 _ROUNDED = ("gated_deltanet", "mamba2", "mom", "rwkv7", "s4", "s4d")
-# Whose outputs are sums of several that are rounded. Its keys are of two channels
-# here, and often next to nothing before they are divided by their lengths: both
-# gradients are up to 0.14 of the largest value from those in float64.
+# Whose outputs are sums of several that are rounded. Its keys have two channels
+# here, and are often next to nothing before they are divided by their lengths:
+# both gradients are up to 0.14 of the largest value from those in float64.
 _SUMS = ("mom",)
 _TWICE = {
   "gated_deltanet": 2**-5,
