@@ -289,6 +289,11 @@ REFUSED = [
   ("jamba", {"num_experts_per_tok": 3}, "active: got 3, expected an integer"),
   ("jamba", {"num_attention_heads": 0}, "heads: got 0, expected an integer of"),
   ("jamba", {"num_key_value_heads": 3}, "kv_heads: got 3, expected a divisor"),
+  ("rwkv", {"layer_norm_epsilon": 0}, "layer_norm_epsilon: got 0.0, expected"),
+  ("rwkv", {"attention_hidden_size": 0}, "attention_hidden_size: got 0, expec"),
+  ("rwkv", {"intermediate_size": 10**9}, "intermediate_size: got 1000000000"),
+  ("rwkv", {"rescale_every": "often"}, "rescale_every: got 'often', expected"),
+  ("rwkv", {"hidden_size": 16}, "rwkv.*shape"),
   (
     "jamba",
     {"attn_layer_offset": 0},

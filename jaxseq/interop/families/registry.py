@@ -22,6 +22,8 @@ _FAMILIES = _registry.Registry(
     "qwen3_5_text": "jaxseq.interop.families.qwen3_5_text_family",
     "qwen3_next": "jaxseq.interop.families.qwen3_next_family",
     "recurrent_gemma": "jaxseq.interop.families.recurrent_gemma_family",
+    "rwkv": "jaxseq.interop.families.rwkv_family",
+    "rwkv7": "jaxseq.interop.families.rwkv7_family",
   },
 )
 
