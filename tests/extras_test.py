@@ -108,6 +108,41 @@ env, params = envs.make("Playground-PendulumSwingup")
 observation, _ = env.reset(jax.random.key(0), params)
 assert observation.size
 """,
+  "brax": """
+import jax
+from jaxseq.rl import envs
+env, params = envs.make("brax/inverted_pendulum", episode_length=5)
+observation, _ = env.reset(jax.random.key(0), params)
+assert observation.shape == (4,)
+""",
+  "craftax": """
+import jax
+from jaxseq.rl import envs
+env, params = envs.make("craftax/Craftax-Classic-Symbolic-v1")
+observation, _ = env.reset(jax.random.key(0), params)
+assert observation.shape == (1345,)
+""",
+  "jaxmarl": """
+import jax
+from jaxseq.rl import envs
+env, params = envs.make("jaxmarl/MPE_simple_spread_v3", agent="agent_1")
+observation, _ = env.reset(jax.random.key(0), params)
+assert observation.shape == (18,)
+""",
+  "navix": """
+import jax
+from jaxseq.rl import envs
+env, params = envs.make("navix/Navix-Empty-5x5-v0", max_steps=5)
+observation, _ = env.reset(jax.random.key(0), params)
+assert jax.tree.leaves(observation)
+""",
+  "xminigrid": """
+import jax
+from jaxseq.rl import envs
+env, params = envs.make("xminigrid/MiniGrid-EmptyRandom-5x5", max_steps=5)
+observation, _ = env.reset(jax.random.key(0), params)
+assert jax.tree.leaves(observation)
+""",
   "tokenizers": """
 import json
 import pathlib

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.dts import backbones
+from jaxseq.nn import bidirectional
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 
@@ -29,24 +30,6 @@ class EncoderConfig(backbones.Backbone):
   _: dataclasses.KW_ONLY
   bidirectional: bool = True
   pooling: Literal["last", "mean"] = "last"
-
-
-def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-  """Reverses the valid elements of series and leaves the padding behind them.
-
-  Args:
-    x: (*batch, time, features).
-    lengths: (*batch,) numbers of valid elements; all are if None.
-
-  Returns:
-    x's shape.
-  """
-  if lengths is None:
-    return jnp.flip(x, axis=-2)
-  times = jnp.arange(x.shape[-2])
-  index = lengths[..., None] - 1 - times
-  index = jnp.where(index >= 0, index, times)
-  return jnp.take_along_axis(x, index[..., None], axis=-2)
 
 
 def valid(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
@@ -122,7 +105,7 @@ class Encoder(linen.Module):
     """Returns what a mixer keeps of series, of one direction or both."""
     directions = [("forward", x)]
     if self.config.bidirectional:
-      directions.append(("backward", reverse(x, lengths)))
+      directions.append(("backward", bidirectional.reverse(x, lengths)))
     features = []
     for name, series in directions:
       y, _ = backbones.Stack(self.config.stack, name=name)(series, train=train)

@@ -8,9 +8,11 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq.data import forecast_windows
 from jaxseq.data import preparation as preparations
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
+from jaxseq.models import conformal
 from jaxseq.tasks import base as tasks
 from jaxseq.tasks import forecasting
 
@@ -22,6 +24,7 @@ class Forecaster(base.SequenceEstimator):
     forecaster = Forecaster(input_length=48, horizon=24).fit(y)
     forecaster.predict()          # what follows y
     forecaster.predict(y_later)   # what follows this
+    forecaster.predict_interval(level=95)  # with early_stopping or intervals
 
   Args:
     OPTIONS
@@ -31,6 +34,8 @@ class Forecaster(base.SequenceEstimator):
       one network; "mixed": they are read together.
     normalize: whether each window is shifted and scaled to mean 0 and standard
       deviation 1, and its forecast put back.
+    intervals: whether the end of the series is held back from training without
+      early stopping, too: its errors tell how wide intervals are.
 
   Attributes:
     model_: a `models.Model`.
@@ -48,6 +53,7 @@ class Forecaster(base.SequenceEstimator):
     horizon: int = 24,
     channels: str = "independent",
     normalize: bool = True,
+    intervals: bool = False,
     d_model: int = 64,
     num_layers: int = 2,
     dropout: float = 0.0,
@@ -67,6 +73,7 @@ class Forecaster(base.SequenceEstimator):
     self.horizon = horizon
     self.channels = channels
     self.normalize = normalize
+    self.intervals = intervals
     self.d_model = d_model
     self.num_layers = num_layers
     self.dropout = dropout
@@ -84,8 +91,9 @@ class Forecaster(base.SequenceEstimator):
     """Trains a network on all windows of a series.
 
     Args:
-      y: (time,) or (time, channels) numbers, an array or a frame; with early
-        stopping, the last `validation_fraction` of it tells when to stop.
+      y: (time,) or (time, channels) numbers, an array or a frame. With early
+        stopping or intervals the last `validation_fraction` of it is not
+        trained on: it tells when to stop, and how far forecasts are off.
 
     Raises:
       ValueError: naming what is not as expected.
@@ -94,8 +102,14 @@ class Forecaster(base.SequenceEstimator):
     values, names = _values(y)
     total = self.input_length + self.horizon
     held = 0
-    if self.early_stopping:
+    if self.early_stopping or self.intervals:
       held = max(round(len(values) * self.validation_fraction), self.horizon)
+    count = held - self.horizon + 1
+    if self.intervals and count < _least():
+      raise ValueError(
+        f"y: got {count} windows to take intervals from, expected at least "
+        f"{_least()}: raise validation_fraction."
+      )
     end = len(values) - held
     if end < total:
       raise ValueError(
@@ -125,6 +139,11 @@ class Forecaster(base.SequenceEstimator):
     one = data.ArrayDataset(
       window[:, : self.input_length], window[:, self.input_length :]
     )
+    tested = None
+    if held:
+      tested = forecast_windows.windows(
+        valid, 0, len(valid), self.input_length, self.horizon
+      )
     info = data.Info(
       "A series handed to an estimator.",
       "memory",
@@ -133,7 +152,7 @@ class Forecaster(base.SequenceEstimator):
       preparation=prepared,
     )
     network = self._problem(spans).network
-    splits = data.Splits(one, one, one, info)
+    splits = data.Splits(one, tested, one, info)
     self._keep("forecasting", network, fitted.variables, splits)
     self._flat, self._end = np.ndim(y) == 1, values[-self.input_length :]
     self.n_features_in_ = values.shape[1]
@@ -152,11 +171,48 @@ class Forecaster(base.SequenceEstimator):
     Raises:
       ValueError: naming what is not as expected.
     """
+    return self._forecast(y, ("forecast",))[0]
+
+  def predict_interval(self, y: Any = None, level: int = 80) -> np.ndarray:
+    """Forecasts where the values that follow a series will lie.
+
+    The intervals are those of split conformal prediction, see
+    `models.conformal`, for each step and channel by itself: of truths like
+    those at the end of the training's series they hold `level` per cent.
+
+    Args:
+      y: as for `predict`.
+      level: one of `models.conformal.LEVELS`, in per cent.
+
+    Returns:
+      (horizon, 2) or (horizon, channels, 2): lower and upper end, in the units
+      of the series.
+
+    Raises:
+      ValueError: naming what is not as expected; among it, that no part of the
+        series was held back, or one too short for the level.
+    """
+    _scikit_learn.validation.check_is_fitted(self, "model_")
+    there = sorted(self.model_.variables.get(conformal.COLLECTION, ()))
+    if not there:
+      raise ValueError(
+        "predict_interval: got a network without intervals, expected one that "
+        "was fitted with intervals=True, or with early_stopping and at least "
+        f"{_least()} windows of validation."
+      )
+    if str(level) not in there:
+      raise _validate.error("level", level, f"one of {', '.join(there)}")
+    names = f"lower_{level}", f"upper_{level}"
+    return np.stack(self._forecast(y, names), axis=-1)
+
+  def _forecast(self, y, names):
+    """Some of what the network says of a series, in the series' units."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
     values = self._end if y is None else _values(y, self.n_features_in_)[0]
-    found = self.model_.outputs(self.model_.preparation.prepare([values]))
-    forecast = self.model_.preparation.restore(found["forecast"])[0]
-    return forecast[:, 0] if self._flat else forecast
+    prepared = self.model_.preparation
+    outputs = self.model_.outputs(prepared.prepare([values]))
+    found = [prepared.restore(outputs[name])[0] for name in names]
+    return [x[:, 0] for x in found] if self._flat else found
 
   def score(self, y: Any) -> float:
     """Scores all windows of a series.
@@ -204,6 +260,11 @@ class Forecaster(base.SequenceEstimator):
       "windows",
       better="lower",
     )
+
+
+def _least():
+  """Windows that intervals take, at least."""
+  return conformal.fewest(conformal.LEVELS[0])
 
 
 def _values(y, width=None):

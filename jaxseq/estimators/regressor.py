@@ -251,7 +251,7 @@ class _StreamProblem(regression.Problem):
 
   def loss(self, variables, batch, carry, key):
     """Returns the objective on the next pieces, and the states behind them."""
-    (outputs, states), collections = tasks.in_training(
+    (outputs, states), collections, penalty = tasks.in_training(
       self.network,
       variables,
       key,
@@ -261,7 +261,8 @@ class _StreamProblem(regression.Problem):
     )
     metrics, _ = self.score(outputs, batch)
     states = jax.lax.stop_gradient(states)
-    return metrics[self.objective], supervised.Loss({}, collections, states)
+    value = metrics[self.objective] + penalty
+    return value, supervised.Loss({}, collections, states)
 
   def sample(self, key, update, data):
     """All streams, in their order."""

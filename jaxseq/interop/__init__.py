@@ -6,7 +6,7 @@
   network = huggingface.make_network(config, variables)
   logits, states = network.apply(variables, tokens)
 
-  huggingface       Mamba and Mamba-2 of the transformers library
+  huggingface       models of the transformers library, see `families`
   network_file      networks of `jaxseq.nn`, options and variables
   described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
@@ -21,6 +21,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.interop import described_file as described_file
+  from jaxseq.interop import families as families
   from jaxseq.interop import huggingface as huggingface
   from jaxseq.interop import network_file as network_file
   from jaxseq.interop import safetensors_file as safetensors_file

@@ -1,10 +1,12 @@
-"""Directories of Mamba and Mamba-2 language models of the transformers library.
+"""Directories of language models of the transformers library.
 
-`MambaForCausalLM` and `Mamba2ForCausalLM` are a `SequenceNetwork` of tokens:
-embedding, layers of RMS norm, mixer and residual, final RMS norm, and a
-read-out without bias or tied to the embedding (arXiv:2312.00752,
-arXiv:2405.21060). A directory holds `config.json` and `model.safetensors`, or
-several files of the latter format and `model.safetensors.index.json`.
+`load` makes a `SequenceNetwork` of tokens of a directory with `config.json` and
+`model.safetensors`, or several files of the latter format and
+`model.safetensors.index.json`; which models it knows is in
+`jaxseq.interop.families`. `save` writes those of Mamba and Mamba-2
+(`MambaForCausalLM`, `Mamba2ForCausalLM`): embedding, layers of RMS norm, mixer
+and residual, final RMS norm, and a read-out without bias or tied to the
+embedding (arXiv:2312.00752, arXiv:2405.21060).
 
 Parameters are float32, whatever the files hold, and so are activations unless
 the `dtype` of the options is replaced. Bounds on Mamba-2's step sizes
@@ -23,35 +25,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _json
-from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.interop import _bounds
-from jaxseq.interop import _settings
+from jaxseq.interop import _entries
+from jaxseq.interop import _model_files
 from jaxseq.interop import _tensors
+from jaxseq.interop import families
 from jaxseq.interop import safetensors_file
 
-_CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
-_EMBEDDING = "backbone.embeddings.weight"
-# The name in files of the first releases.
-_OLD_EMBEDDING = "backbone.embedding.weight"
 _HEAD = "lm_head.weight"
-_LONGEST_NAME = 255
+# Mixers whose networks are saved, each in the family of its name.
+_SAVED = ("mamba", "mamba2")
 
 
 def load(
-  directory: str | os.PathLike, *, scan_layers: bool = False
+  directory: str | os.PathLike,
+  *,
+  context: int | None = None,
+  scan_layers: bool = False,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
   Args:
     directory: holds config.json and the weights.
+    context: how many earlier elements full attention looks back at, and keeps
+      keys and values of; `max_position_embeddings` of config.json, at most
+      4095, if None. Models without full attention do not need it.
     scan_layers: whether the network shall have its layers scanned: compile time
-      does not grow with their number.
+      does not grow with their number. They must be alike.
 
   Returns:
     The options of a `SequenceNetwork`, and its variables, float32. See
@@ -64,24 +66,35 @@ def load(
       misshapen.
   """
   directory = pathlib.Path(directory)
-  path = directory / _CONFIG
-  entries = _read_json(path)
-  _settings.check_kind(entries, str(path))
-  tensors = _read_tensors(directory)
-  if _OLD_EMBEDDING in tensors:
-    tensors.setdefault(_EMBEDDING, tensors.pop(_OLD_EMBEDDING))
+  path = directory / _model_files.CONFIG
+  contents = _model_files.read_json(path)
+  kind = contents.get("model_type")
+  family = families.get(
+    _validate.choice(f"{path}: model_type", kind, families.names())
+  )
+  tensors = _model_files.read_tensors(directory)
+  for old, name in getattr(family, "OLD_NAMES", {}).items():
+    if old in tensors:
+      tensors.setdefault(name, tensors.pop(old))
+  if hasattr(family, "IGNORED"):
+    tensors = {
+      name: tensor
+      for name, tensor in tensors.items()
+      if not family.IGNORED.fullmatch(name)
+    }
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
-  _bounds.check(entries, shapes, str(path))
-  config, vocab_size = _settings.from_json(entries, str(path))
-  if config.tie and _HEAD in tensors:
-    # A second copy of the embedding.
-    head = tensors.pop(_HEAD)
-    if not np.array_equal(head, tensors.get(_EMBEDDING)):
-      raise ValueError(
-        f"{directory}: {_HEAD}: got another than {_EMBEDDING}, expected the "
-        "same, as config.json ties them."
-      )
-  params = _tensors.from_torch(config, vocab_size, tensors, str(directory))
+  entries = _entries.Entries(contents, str(path), shapes, context)
+  entries.check(family.EMBEDDING, family.LAYERS)
+  config, vocab_size = family.from_json(entries)
+  copies = {_HEAD: family.EMBEDDING} if config.tie else {}
+  if hasattr(family, "copies"):
+    copies |= family.copies(entries)
+  for copy, name in copies.items():
+    _drop_copy(tensors, copy, name, directory)
+  places = family.places(config, entries)
+  params = _tensors.from_torch(
+    config, vocab_size, places, tensors, str(directory)
+  )
   if scan_layers:
     config = _scanned(config, True)
     params = {**params, "stack": _stack_layers(params["stack"])}
@@ -113,7 +126,11 @@ def save(
   _validate.choice("dtype", dtype, ("float32", "bfloat16", "float16"))
   params = variables["params"]
   vocab_size = _vocab_size(variables)
-  contents = _settings.to_json(config, vocab_size)
+  mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
+  if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
+    mixer = "falcon_mamba"
+  family = families.get(mixer)
+  contents = family.to_json(config, vocab_size)
   for name, value in (entries or {}).items():
     if contents.get(name) is not None:
       raise ValueError(
@@ -126,16 +143,20 @@ def save(
     config = _scanned(config, False)
     count = config.stack.num_layers
     params = {**params, "stack": _split_layers(params, count)}
+  places = family.places(config, _entries.Entries(contents, "config"))
   tensors = {
     name: tensor.astype(jnp.dtype(dtype))
-    for name, tensor in _tensors.to_torch(config, vocab_size, params).items()
+    for name, tensor in _tensors.to_torch(
+      config, vocab_size, places, params
+    ).items()
   }
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   # The other library wants to know whose layout it is.
-  safetensors_file.write(directory / _WEIGHTS, tensors, {"format": "pt"})
+  path = directory / _model_files.WEIGHTS
+  safetensors_file.write(path, tensors, {"format": "pt"})
   text = json.dumps(contents, indent=2, sort_keys=True)
-  (directory / _CONFIG).write_text(text + "\n")
+  (directory / _model_files.CONFIG).write_text(text + "\n")
 
 
 def make_network(
@@ -167,76 +188,15 @@ def _vocab_size(variables):
     ) from error
 
 
-def _read_json(path):
-  if not path.is_file():
-    got = f"got no {path.name}, expected a directory with one."
-    raise ValueError(f"{path.parent}: {got}")
-  try:
-    # The other library writes infinities as they are.
-    content = _own(path).read_bytes()
-    contents = _json.loads(content, constants=True)
-  except ValueError as error:
-    raise ValueError(f"{path} is not JSON ({error}).") from error
-  if not isinstance(contents, dict):
-    kind = type(contents).__name__
-    raise ValueError(f"{path}: got {kind}, expected a JSON object.")
-  return contents
-
-
-def _own(path):
-  """Returns the path of a file of a model, which may not lead elsewhere."""
-  root = path.parent.resolve()
-  # Hugging Face's cache has links from models--*/snapshots/* to blobs.
-  if root.parent.name == "snapshots":
-    root = root.parents[1]
-  return _limits.check_within(path, root)
-
-
-def _read_tensors(directory):
-  if (directory / _WEIGHTS).is_file():
-    return safetensors_file.read(_own(directory / _WEIGHTS))
-  if (directory / _INDEX).is_file():
-    return _read_shards(directory)
-  pickles = sorted(path.name for path in directory.glob("*.bin"))
-  if pickles:
-    raise ValueError(
-      f"{directory}: got weights only as {', '.join(pickles)}, expected "
-      f"{_WEIGHTS}: pickles are not read because they can run any code; "
-      "convert them with the transformers library's save_pretrained."
-    )
-  raise ValueError(
-    f"{directory}: got no weights, expected {_WEIGHTS} or {_INDEX}."
-  )
-
-
-def _read_shards(directory):
-  index = directory / _INDEX
-  files = _read_json(index).get("weight_map")
-  if not isinstance(files, dict) or not all(
-    isinstance(name, str)
-    and pathlib.PurePath(name).name == name
-    and len(os.fsencode(name)) <= _LONGEST_NAME
-    and "\0" not in name
-    for name in files.values()
-  ):
-    raise ValueError(
-      f"{index}: got {str(files)[:80]}, expected a weight_map from tensors to "
-      "files beside it."
-    )
-  tensors = {}
-  for name in sorted(set(files.values())):
-    if not (directory / name).is_file():
-      raise ValueError(f"{index} names {name}, which is not in {directory}.")
-    for tensor, value in safetensors_file.read(_own(directory / name)).items():
-      if files.get(tensor) != name:
-        raise ValueError(
-          f"{directory / name} holds {tensor}, which {index} does not say."
-        )
-      tensors[tensor] = value
-  lost = sorted(files.keys() - tensors.keys())
-  if lost:
-    raise ValueError(f"{directory / files[lost[0]]} lacks {lost[0]}.")
-  return tensors
+def _drop_copy(tensors, copy, name, directory):
+  """Drops a tensor that is there a second time."""
+  if copy in tensors:
+    repeated = tensors.pop(copy)
+    if not np.array_equal(repeated, tensors.get(name)):
+      raise ValueError(
+        f"{directory}: {copy}: got another than {name}, expected the same, as "
+        "config.json ties them."
+      )
 
 
 def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:

@@ -60,6 +60,11 @@ class Config(contract.Options):
     """Number of channels inside."""
     return self.expand * self.d_model
 
+  @property
+  def biases_out(self) -> bool:
+    """Whether out_proj has a bias."""
+    return self.bias
+
 
 def convolved(
   conv: Callable[..., tuple[jax.Array, jax.Array]],
@@ -87,8 +92,11 @@ def add_biases(params: Params, key: jax.Array, config: Config) -> Params:
   taps, channels = params["conv_weight"].shape
   if config.conv_bias:
     params["conv_bias"] = contract.uniform(key, (channels,), taps)
-  if config.bias:
-    for name in ("in_proj", "out_proj"):
+  for name, biased in (
+    ("in_proj", config.bias),
+    ("out_proj", config.biases_out),
+  ):
+    if biased:
       width = params[name].shape[1]
       params[f"{name}_bias"] = jnp.zeros((width,), jnp.float32)
   return params

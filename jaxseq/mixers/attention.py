@@ -5,13 +5,20 @@
 over the elements j of t's own episode. Vaswani et al., "Attention is all you
 need", arXiv:1706.03762; rotary positions: Su et al., "RoFormer",
 arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
-arXiv:2305.13245.
+arXiv:2305.13245; norms of queries and keys: Henry et al., "Query-key
+normalization for Transformers", arXiv:2010.04245; a gate on what the heads
+give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708;
+positions by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose
+memory of hidden states is a window of keys and values here. Both give the same
+numbers; but where parameters change between segments, as in training, these
+keys are what they were, and no gradient of theirs reaches W_k and W_v.
 
 Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -19,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _relative
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.recurrence import window
@@ -30,7 +38,28 @@ TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
   schemes=window.SCHEMES,
   block=contract.TRANSFORMER_BLOCK,
-  cases=({"kv_heads": 2, "window": 3, "positions": "none"},),
+  cases=(
+    {"kv_heads": 2, "window": 3, "positions": "none"},
+    {
+      "heads": 2,
+      "d_head": 4,
+      "qkv_bias": True,
+      "output_bias": True,
+      "qk_norm": "head",
+      "gate": "sigmoid",
+      "rotary_fraction": 0.5,
+      "scale": 0.7,
+      "window": 3,
+    },
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "window": 4,
+      "positions": "relative",
+      "scale": 0.7,
+    },
+    {"heads": 2, "kv_heads": 1, "qk_norm": "width", "window": 3},
+  ),
   collectives={"ppermute": None, "psum": 1},
   temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
 )
@@ -50,8 +79,21 @@ class Config:
     window: number of elements that an element sees beside itself. The state
       holds that many keys and values: 8 * window * kv_heads * d_head bytes in
       float32, half a megabyte at the default and d_model = 64.
-    positions: "rotary", or "none" for no positions at all.
-    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    positions: "rotary"; "relative", by distance as in Transformer-XL, whose
+      memory of past segments the window is; or "none" for none at all.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base, and so
+      is that of the waves of "relative" positions.
+    rotary_fraction: share of a head's channels that are turned, the first ones;
+      the rest has no position.
+    qkv_bias: whether queries, keys, values and a gate have biases.
+    output_bias: whether the output has one.
+    qk_norm: an RMS norm of queries and of keys in front of the rotation, over
+      each "head", which all have the same factors, over the whole "width" of
+      all heads, or "none".
+    eps: added to the mean square in these norms.
+    scale: factor on the products of queries and keys; 1 / sqrt(d_head) if None.
+    gate: what the heads' outputs are multiplied by, "none" (1) or "sigmoid" (of
+      W_g x).
   """
 
   d_model: int
@@ -59,8 +101,15 @@ class Config:
   kv_heads: int | None = None
   d_head: int | None = None
   window: int = 1024
-  positions: Literal["rotary", "none"] = "rotary"
+  positions: Literal["rotary", "relative", "none"] = "rotary"
   rotary_base: float = 10000.0
+  rotary_fraction: float = 1.0
+  qkv_bias: bool = False
+  output_bias: bool = False
+  qk_norm: Literal["none", "head", "width"] = "none"
+  eps: float = 1e-6
+  scale: float | None = None
+  gate: Literal["none", "sigmoid"] = "none"
 
   def __post_init__(self):
     contract.literals(self)
@@ -68,12 +117,23 @@ class Config:
       self,
       positive=("d_model", "heads", "window"),
       optional=("kv_heads", "d_head"),
+      above_zero=("eps",),
     )
     if self.heads % self.groups:
       raise contract.error(
         "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
       )
-    positions.check_rotary(self, "d_head", self.head_width)
+    if not 0 < self.rotary_fraction <= 1:
+      expected = "a number above 0 and at most 1"
+      raise contract.error("rotary_fraction", self.rotary_fraction, expected)
+    if self.scale is not None:
+      contract.fields(self, above_zero=("scale",))
+    if self.positions == "relative" and self.d_model % 2:
+      expected = "an even number with positions = 'relative'"
+      raise contract.error("d_model", self.d_model, expected)
+    whole = self.turned == self.head_width
+    name = "d_head" if whole else "int(rotary_fraction * d_head)"
+    positions.check_rotary(self, name, self.turned)
 
   @property
   def groups(self) -> int:
@@ -87,27 +147,55 @@ class Config:
       return self.d_head
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
+  @property
+  def turned(self) -> int:
+    """Channels of a head that rotary positions turn."""
+    return int(self.rotary_fraction * self.head_width)
+
 
 @contract.init
 def init(key: jax.Array, config: Config) -> Params:
-  """Draws the parameters: LeCun-normal matrices, no biases.
+  """Draws the parameters: LeCun-normal matrices, biases 0.
 
   Returns:
     A dict of float32 arrays:
       W_q: (d_model, heads * d_head).
       W_k, W_v: (d_model, kv_heads * d_head).
       W_o: (heads * d_head, d_model).
+      W_g: (d_model, heads * d_head), if there is a gate.
+      W_q_bias, W_k_bias, W_v_bias, W_g_bias: as many as the matrix has columns,
+        if qkv_bias; W_o_bias likewise, if output_bias.
+      q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
+        if there is a qk_norm.
+      W_r: (d_model, heads * d_head), content_bias, distance_bias: (heads,
+        d_head), normal, if positions are "relative".
   """
   keys = jax.random.split(key, 4)
   lecun = jax.nn.initializers.lecun_normal()
   inner = config.heads * config.head_width
   shared = config.groups * config.head_width
-  return {
+  params = {
     "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
     "W_k": lecun(keys[1], (config.d_model, shared), jnp.float32),
     "W_v": lecun(keys[2], (config.d_model, shared), jnp.float32),
     "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
   }
+  if config.qk_norm != "none":
+    wide = config.qk_norm == "width"
+    for name, width in (("q", inner), ("k", shared)):
+      width = width if wide else config.head_width
+      params[f"{name}_norm"] = jnp.ones((width,), jnp.float32)
+  if config.gate != "none":
+    # Of no key above: without a gate these are what they are.
+    own = jax.random.fold_in(key, len(keys))
+    params["W_g"] = lecun(own, (config.d_model, inner), jnp.float32)
+  if config.positions == "relative":
+    params |= _relative.init(jax.random.fold_in(key, len(keys) + 1), config)
+  for name in "qkvg" * config.qkv_bias + "o" * config.output_bias:
+    if f"W_{name}" in params:
+      width = params[f"W_{name}"].shape[1]
+      params[f"W_{name}_bias"] = jnp.zeros((width,), jnp.float32)
+  return params
 
 
 @contract.initial_state
@@ -132,23 +220,77 @@ def apply(
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
+  o, state = heads(config, params, x, state, reset, axis=axis, scheme=scheme)
+  return contract.project(params, "W_o", o), state
+
+
+def heads(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State | None = None,
+  reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
+  scheme: str = "halo",
+) -> tuple[jax.Array, State]:
+  """Returns what the heads give, in front of the output matrix.
+
+  Args:
+    config: as in `apply`, and so the others; they are not checked.
+    params: all but W_o and its bias.
+    x: (*batch, time, d_model).
+    state: state before the first element; a fresh one if None.
+    reset: (*batch, time) bool, or None.
+    axis: name of the mesh axis over which time is split, or None.
+    scheme: how devices exchange what they need.
+
+  Returns:
+    (*batch, time, heads * d_head), and the state after the last element.
+  """
 
   def project(name):
-    y = recurrence.dense(x, params[name])
-    return y.reshape(*x.shape[:-1], -1, config.head_width)
+    y = contract.project(params, f"W_{name}", x)
+    if config.qk_norm == "width":
+      y = norm(name, y)
+    y = y.reshape(*x.shape[:-1], -1, config.head_width)
+    if config.qk_norm == "head":
+      y = norm(name, y)
+    return y
+
+  def norm(name, y):
+    if f"{name}_norm" not in params:
+      return y  # Values have none.
+    rms = functools.partial(positions.rms_norm, eps=config.eps)
+    return contract.pointwise(rms, y, params[f"{name}_norm"])
 
   def rotate(x, index):
-    return positions.rotary(x, index[:, None], config.rotary_base)
+    base, channels = config.rotary_base, config.turned
+    return positions.rotary(x, index[:, None], base, channels=channels)
 
-  q, k, v = map(project, ("W_q", "W_k", "W_v"))
+  def scaled(q):
+    if config.scale is None:
+      return q
+    # Beside the factor that is there already.
+    factor = config.scale * math.sqrt(config.head_width)
+    return contract.pointwise(lambda q: factor * q, q)
+
+  q, k, v = map(project, "qkv")
   options = {"reset": reset, "axis": axis, "scheme": scheme}
+  if config.positions == "relative":
+    q, p = _relative.queries(params, q)
+    options["distances"] = scaled(p), _relative.table(config, params, q.dtype)
+  q = scaled(q)
   embed = rotate if config.positions == "rotary" else None
   o, state = recurrence.window_attention(
     q, k, v, config.window, state, embed=embed, **options
   )
   state = contract.cast(state, contract.wide_dtype(x))
   o = o.reshape(*x.shape[:-1], -1)
-  return recurrence.dense(o, params["W_o"]), state
+  if config.gate != "none":
+    logits = contract.project(params, "W_g", x)
+    o = contract.pointwise(lambda o, x: o * jax.nn.sigmoid(x), o, logits)
+  return o, state
 
 
 @contract.step(Config, init, initial_state)

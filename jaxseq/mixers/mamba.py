@@ -2,7 +2,7 @@
 
     x, z = split(in_proj u)
     x = silu(conv(x))                            causal, depthwise over time
-    dt, B, C = split(x_proj x)
+    dt, B, C = split(x_proj x)                   each normalized, by option
     delta = softplus(dt_proj dt + dt_bias)
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t,  A = -exp(A_log)
     y_t = C_t h_t + D x_t
@@ -10,7 +10,8 @@
 
 Gu and Dao, "Mamba: Linear-time sequence modeling with selective state spaces",
 arXiv:2312.00752, section 3.4, and its code. This is the whole block of the
-paper; norm and residual around it are in `jaxseq.nn`.
+paper; norm and residual around it are in `jaxseq.nn`. Jamba (arXiv:2403.19887,
+section 6.4) and Falcon-Mamba (arXiv:2410.05355) normalize dt, B and C.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import _mamba
 from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
+from jaxseq.mixers import positions
 
 Params = contract.Params
 
@@ -34,7 +36,10 @@ TRAITS = dataclasses.replace(
   _mamba.TRAITS,
   keeps="16 states per channel, with decays that depend on the input; 3 inputs "
   "of a convolution",
-  cases=({"d_state": 4, "d_conv": 2, "expand": 1, "bias": True},),
+  cases=(
+    {"d_state": 4, "d_conv": 2, "expand": 1, "bias": True},
+    {"d_state": 4, "d_conv": 2, "dt_rank": 2, "norm": "scaled"},
+  ),
   temporary={"tpu": (18, 49), "cuda": (15, 48)},
 )
 
@@ -49,15 +54,23 @@ class Config(_mamba.Config):
     dt_init: "random": dt_proj is uniform in +-dt_scale / sqrt(dt_rank);
       "constant": it has that value everywhere.
     dt_scale: factor on dt_proj at the start.
+    norm: how dt, B and C, as they come out of x_proj, are divided by the root
+      of their mean squares: "none" for not at all, "plain", or "scaled" with
+      factors behind it.
+    norm_eps: added to the mean square there.
   """
 
   dt_rank: int | None = None
   dt_init: Literal["random", "constant"] = "random"
   dt_scale: float = 1.0
+  norm: Literal["none", "plain", "scaled"] = "none"
+  norm_eps: float = 1e-6
 
   def __post_init__(self):
     super().__post_init__()
-    contract.fields(self, optional=("dt_rank",), above_zero=("dt_scale",))
+    contract.fields(
+      self, optional=("dt_rank",), above_zero=("dt_scale", "norm_eps")
+    )
 
   @property
   def rank(self) -> int:
@@ -97,6 +110,8 @@ def init(key: jax.Array, config: Config) -> Params:
       D: (d_inner,), ones.
       out_proj: (d_inner, d_model).
       in_proj_bias, out_proj_bias: (2 d_inner,) and (d_model,), zeros, if bias.
+      dt_norm, B_norm, C_norm: (R,), (d_state,) and (d_state,), ones, if norm is
+        "scaled".
   """
   width, inner, N = config.d_model, config.d_inner, config.d_state
   rank, taps = config.rank, config.d_conv
@@ -113,6 +128,9 @@ def init(key: jax.Array, config: Config) -> Params:
     "D": jnp.ones((inner,), jnp.float32),
     "out_proj": contract.uniform(keys[5], (inner, width), inner),
   }
+  if config.norm == "scaled":
+    for name, size in (("dt", rank), ("B", N), ("C", N)):
+      weights[f"{name}_norm"] = jnp.ones((size,), jnp.float32)
   return _mamba.add_biases(weights, keys[6], config)
 
 
@@ -155,9 +173,23 @@ def _run(config, params, x, state, reset, conv, scan):
   u, z = u[..., :inner], u[..., inner:]
   u, window = _mamba.convolved(conv, params, u, state.conv, reset)
   projected = recurrence.dense(u, params["x_proj"])
-  low, B, C = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
+  parts = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
+  if config.norm != "none":
+    parts = map(_normalizer(config, params), ("dt", "B", "C"), parts)
+  low, B, C = parts
   delta = recurrence.dense(low, params["dt_proj"], params["dt_bias"], wide=True)
   delta, A = jax.nn.softplus(delta), -jnp.exp(params["A_log"])
   y, ssm = scan(u, delta, A, B, C, state.ssm, D=params["D"], reset=reset)
   y = contract.pointwise(lambda y, z: y * jax.nn.silu(z), y, z)
   return contract.project(params, "out_proj", y), State(window, ssm)
+
+
+def _normalizer(config, params):
+  """A function of the name of a part of the projection, and the part."""
+
+  def run(name, x):
+    weight = params.get(f"{name}_norm", jnp.ones(x.shape[-1:], x.dtype))
+    norm = functools.partial(positions.rms_norm, eps=config.norm_eps)
+    return contract.pointwise(norm, x, weight)
+
+  return run

@@ -10,12 +10,14 @@
 Dao and Gu, "Transformers are SSMs: Generalized models and efficient algorithms
 through structured state space duality", arXiv:2405.21060, section 7, and its
 code. This is the whole block of the paper; norm and residual around it are in
-`jaxseq.nn`.
+`jaxseq.nn`. The norm may stand before the gate, or be left out (Falcon-H1,
+arXiv:2507.22448).
 """
 
 import dataclasses
 import functools
 import math
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -43,6 +45,16 @@ TRAITS = dataclasses.replace(
       "bias": True,
       "chunk_size": 3,
     },
+    {
+      "channels": 8,
+      "headdim": 2,
+      "d_state": 4,
+      "ngroups": 2,
+      "norm": "before_gate",
+      "norm_groups": 2,
+      "out_bias": True,
+    },
+    {"headdim": 3, "d_state": 4, "norm": "none"},
   ),
   temporary={"tpu": (30, 77), "cuda": (25, 79)},
 )
@@ -53,33 +65,40 @@ class Config(_mamba.Config):
   """Options of Mamba-2; the defaults are those of the paper's code.
 
   Attributes:
+    channels: channels inside, d_inner; expand * d_model if None.
     headdim: channels of a head, P; 64 or, where that is no divisor of d_inner,
       the largest divisor below it, if None.
     ngroups: groups of heads that share B and C.
     dt_limit: bounds on the step sizes at all times.
     A_init_range: bounds between which the initial -A are drawn uniformly.
     chunk_size: elements per chunk of the scan; by the sizes if None.
+    norm: where the norm stands: "after_gate", norm(y * silu(z)), "before_gate",
+      norm(y) * silu(z), or nowhere, "none".
     norm_eps: added to the mean square in the norm.
     norm_groups: groups of neighboring channels, of one size, that the norm
       takes its mean squares over. Weights that were trained with ngroups > 1
       mostly have as many here.
+    out_bias: whether out_proj has a bias; as in_proj if None.
   """
 
   d_state: int = 128
+  channels: int | None = None
   headdim: int | None = None
   ngroups: int = 1
   dt_limit: tuple[float, float] = (0.0, math.inf)
   A_init_range: tuple[float, float] = (1.0, 16.0)
   chunk_size: int | None = None
+  norm: Literal["after_gate", "before_gate", "none"] = "after_gate"
   norm_eps: float = 1e-5
   norm_groups: int = 1
+  out_bias: bool | None = None
 
   def __post_init__(self):
     super().__post_init__()
     contract.fields(
       self,
       positive=("ngroups", "norm_groups"),
-      optional=("headdim", "chunk_size"),
+      optional=("channels", "headdim", "chunk_size"),
       above_zero=("norm_eps",),
     )
     for name, value, divisor in (
@@ -88,7 +107,8 @@ class Config(_mamba.Config):
       ("norm_groups", self.d_inner, self.norm_groups),
     ):
       if value % divisor:
-        what = "heads" if name == "ngroups" else "expand * d_model"
+        inside = "expand * d_model" if self.channels is None else "channels"
+        what = "heads" if name == "ngroups" else inside
         raise contract.error(name, divisor, f"a divisor of {what} = {value}")
     for name, lowest in (("dt_limit", 0.0), ("A_init_range", 1e-30)):
       bounds = tuple(getattr(self, name))  # Hashable, whatever came.
@@ -96,6 +116,16 @@ class Config(_mamba.Config):
         above = "0 <=" if name == "dt_limit" else "0 <"
         raise contract.error(name, bounds, f"(low, high), {above} low <= high")
       object.__setattr__(self, name, bounds)
+
+  @property
+  def d_inner(self) -> int:
+    """Number of channels inside."""
+    return super().d_inner if self.channels is None else self.channels
+
+  @property
+  def biases_out(self) -> bool:
+    """Whether out_proj has a bias."""
+    return self.bias if self.out_bias is None else self.out_bias
 
   @property
   def head_width(self) -> int:
@@ -144,9 +174,9 @@ def init(key: jax.Array, config: Config) -> Params:
       dt_bias: (heads,), inverse softplus of the initial step sizes.
       A_log: (heads,), logarithm of -A.
       D: (heads,), ones.
-      norm_scale: (d_inner,), ones.
+      norm_scale: (d_inner,), ones, unless norm is "none".
       out_proj: (d_inner, d_model).
-      in_proj_bias, out_proj_bias: zeros, if bias.
+      in_proj_bias, out_proj_bias: zeros, by the options.
   """
   width, inner, heads = config.d_model, config.d_inner, config.heads
   channels, taps = config.conv_channels, config.d_conv
@@ -160,9 +190,10 @@ def init(key: jax.Array, config: Config) -> Params:
     "dt_bias": discretize.step_size_bias(keys[2], heads, config),
     "A_log": jnp.log(A),
     "D": jnp.ones((heads,), jnp.float32),
-    "norm_scale": jnp.ones((inner,), jnp.float32),
     "out_proj": contract.uniform(keys[4], (inner, width), inner),
   }
+  if config.norm != "none":
+    weights["norm_scale"] = jnp.ones((inner,), jnp.float32)
   return _mamba.add_biases(weights, keys[5], config)
 
 
@@ -201,8 +232,10 @@ def _run(config, params, x, state, reset, conv, scan):
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
   y, x, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
-  finish = functools.partial(_finish, config)
-  y = contract.pointwise(finish, y, x, z, params["D"], params["norm_scale"])
+  finish, scale = functools.partial(_finish, config), ()
+  if config.norm != "none":
+    scale = (params["norm_scale"],)
+  y = contract.pointwise(finish, y, x, z, params["D"], *scale)
   return contract.project(params, "out_proj", y), State(window, ssm)
 
 
@@ -241,10 +274,17 @@ def _ssm(config, params, xBC, dt, state, reset, scan):
   return y, x, state
 
 
-def _finish(config, y, x, z, D, scale):
+def _finish(config, y, x, z, D, scale=None):
   """Feed-through, gate and norm: (..., d_inner)."""
   y = y + D[:, None] * x
-  x = y.reshape(z.shape) * jax.nn.silu(z)
+  y, gate = y.reshape(z.shape), jax.nn.silu(z)
+  if config.norm == "before_gate":
+    return _normalized(config, y, scale) * gate
+  y = y * gate
+  return y if scale is None else _normalized(config, y, scale)
+
+
+def _normalized(config, x, scale):
   groups = x.reshape(*x.shape[:-1], config.norm_groups, -1)
   mean_square = jnp.mean(jnp.square(groups), axis=-1, keepdims=True)
   groups = groups * jax.lax.rsqrt(mean_square + config.norm_eps)

@@ -53,7 +53,11 @@ def angles(positions: jax.Array, theta: np.ndarray, dtype) -> jax.Array:
 
 
 def rotary(
-  x: jax.Array, positions: jax.Array, base: float = 10000.0
+  x: jax.Array,
+  positions: jax.Array,
+  base: float = 10000.0,
+  *,
+  channels: int | None = None,
 ) -> jax.Array:
   """Rotary position embedding: turns channel i with channel i + D / 2.
 
@@ -67,15 +71,22 @@ def rotary(
       x without its last axis: (time,) for x (..., time, D), (*batch, time, 1)
       for x (*batch, time, heads, D).
     base: the slowest frequency is about 1 / base.
+    channels: how many there are to turn, the first ones; D if None.
 
   Returns:
     Array like x.
 
   Raises:
-    ValueError: if D is odd.
+    ValueError: if D is odd, or `channels` are not an even number of them.
   """
   x = jnp.asarray(x)
   width = x.shape[-1]
+  if channels is not None and channels != width:
+    if not 0 < channels < width or channels % 2:
+      expected = f"an even number of at most {width}"
+      raise _validate.error("channels", channels, expected)
+    turned = rotary(x[..., :channels], positions, base)
+    return jnp.concatenate([turned, x[..., channels:]], axis=-1)
   if width % 2:
     raise _validate.error("x", f"shape {x.shape}", "an even number of channels")
   # Angles of hundreds of radians have no digits left in bfloat16.
@@ -93,7 +104,7 @@ def check_rotary(config: Any, name: str, width: int) -> None:
     raise _validate.error(
       "rotary_base", config.rotary_base, "a number greater than 1"
     )
-  if config.positions == "rotary" and width % 2:
+  if config.positions == "rotary" and (width % 2 or not width):
     raise _validate.error(name, width, "an even number under rotary positions")
 
 

@@ -74,7 +74,7 @@ def make(
     except _REFUSALS as error:
       reason = error
   stack = getattr(model.network.config, "network", model.network.config).stack
-  mixers = " and ".join(dict.fromkeys((stack.mixer, *dict(stack.hybrid))))
+  mixers = " and ".join(dict.fromkeys(stack.mixer_names))
   raise ValueError(
     f"time: got None, expected a number: no program of {mixers} takes "
     "sequences of any length."

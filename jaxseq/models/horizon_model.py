@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.data import preparation as preparations
+from jaxseq.models import conformal
 from jaxseq.models import predictions
 from jaxseq.tasks import forecasting
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
   from jaxseq.models.model import Model
 
 NETWORK = forecasting.Forecaster
+# Validation windows that intervals come from, at most, and numbers of them.
+_WINDOWS, _NUMBERS = 4096, 2**26
+# Windows that are computed together.
+_BATCH = 256
 
 
 def time_axis(network: forecasting.Forecaster) -> int:
@@ -36,8 +41,50 @@ def compute(
   variables: Any,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-  """Returns "forecast" (n, horizon, channels), standardized as the inputs."""
-  return {"forecast": network.apply(variables, arguments["inputs"])}
+  """Returns "forecast" (n, horizon, channels), standardized as the inputs.
+
+  With it come "lower_80" and "upper_80", the ends of its intervals, and those
+  of the other levels that the variables have widths of.
+  """
+  forecast = network.apply(variables, arguments["inputs"])
+  found = {"forecast": forecast}
+  for level, width in variables.get(conformal.COLLECTION, {}).items():
+    found[f"lower_{level}"] = forecast - width
+    found[f"upper_{level}"] = forecast + width
+  return found
+
+
+def calibrate(
+  network: forecasting.Forecaster, variables: Any, splits: data.Splits
+) -> Any:
+  """Returns variables with the half widths of intervals.
+
+  Args:
+    network: the trained network.
+    variables: its variables.
+    splits: windows whose validation part, which training has not learnt from,
+      says how far forecasts are off; of many windows it is some, evenly spaced.
+
+  Returns:
+    The variables with one more collection, `conformal.COLLECTION`, of half
+    widths (horizon, channels) by level; as they came where there are no
+    validation windows, or too few of them.
+  """
+  if splits.valid is None:
+    return variables
+  targets = splits.valid.targets
+  most = min(_WINDOWS, max(_NUMBERS // targets[0].size, 1))
+  count = min(len(targets), most)
+  places = np.linspace(0, len(targets) - 1, count).astype(int)
+  forecast = jax.jit(network.apply)
+  errors = []
+  for start in range(0, count, _BATCH):
+    # The last batch is filled up, so that one program serves all.
+    rows = places[np.minimum(np.arange(start, start + _BATCH), count - 1)]
+    found = np.asarray(forecast(variables, splits.valid.inputs[rows]))
+    errors.append((found - targets[rows])[: count - start])
+  widths = conformal.half_widths(np.concatenate(errors))
+  return {**variables, conformal.COLLECTION: widths} if widths else variables
 
 
 def predict(
@@ -47,8 +94,9 @@ def predict(
 
   Returns:
     The columns "id", "step" (from 1), "time" where the series has time stamps,
-    and one of each channel, in its own units; where the examples have it also
-    "NAME_target". The network gives no distribution, so there are no intervals.
+    and one of each channel, in its own units; with intervals "NAME_lower_80%",
+    "NAME_upper_80%" and likewise for 95 %; and where the examples have it
+    "NAME_target".
   """
   found = model.outputs(examples.dataset)
   prepared = model.preparation
@@ -60,10 +108,16 @@ def predict(
   }
   if examples.times is not None:
     columns["time"] = np.asarray(examples.times).reshape(-1)
-  values = prepared.restore(found["forecast"]).reshape(-1, channels)
-  columns |= dict(zip(names, values.T))
+
+  def add(values, ending):
+    """Adds a column of each channel, in its own units."""
+    values = prepared.restore(np.asarray(values)).reshape(-1, channels)
+    columns.update({f"{x}{ending}": y for x, y in zip(names, values.T)})
+
+  add(found["forecast"], "")
+  for level in sorted(model.variables.get(conformal.COLLECTION, ())):
+    for end in ("lower", "upper"):
+      add(found[f"{end}_{level}"], f"_{end}_{level}%")
   if examples.labeled:
-    true = prepared.restore(np.asarray(examples.dataset.targets))
-    true = true.reshape(-1, channels)
-    columns |= {f"{name}_target": x for name, x in zip(names, true.T)}
+    add(examples.dataset.targets, "_target")
   return predictions.Predictions(columns, found)

@@ -7,6 +7,10 @@ arguments     (network, dataset) -> arrays by name, with an axis of examples
 compute       (network, variables, arguments) -> arrays by name, likewise;
               a function that can be compiled and exported
 predict       (model, examples) -> `Predictions`
+
+A module of models with intervals that the network does not give also has
+
+calibrate     (network, variables, splits) -> variables that have their widths
 """
 
 from jaxseq import _registry

@@ -203,7 +203,8 @@ def make(
     kind: one of `models.kinds.names()`.
     network: the Flax module.
     variables: its variables, of one seed.
-    splits: what it was trained on; a few examples and the preparation are used.
+    splits: what it was trained on. A few examples and the preparation are used,
+      and of forecasts the validation part, for intervals.
     about: see `Model.about`.
   """
   prepared = splits.info.preparation
@@ -217,10 +218,13 @@ def make(
     prepared = dataclasses.replace(prepared, reader="text_files")
   parts = kinds.get(kind)
   one = data.take(splits.train, slice(0, 1))
+  variables = jax.tree.map(np.asarray, jax.device_get(variables))
+  if hasattr(parts, "calibrate"):
+    variables = parts.calibrate(network, variables, splits)
   return Model(
     kind,
     network,
-    jax.tree.map(np.asarray, jax.device_get(variables)),
+    variables,
     prepared,
     signature_of(parts.arguments(network, one), parts.time_axis(network)),
     dict(about or {}),

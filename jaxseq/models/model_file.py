@@ -144,7 +144,13 @@ def _check_fit(model):
       model.variables,
       shapes,
     )
-  except (flax_errors.FlaxError, KeyError, TypeError, IndexError) as error:
+  except (
+    flax_errors.FlaxError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+  ) as error:
     reason = " ".join(str(error).split())[:200]
     raise ValueError(
       f"its tensors are not those of its network: {reason}"

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.nn import bidirectional as bidirectional
   from jaxseq.nn import dense as dense
   from jaxseq.nn import distributions as distributions
+  from jaxseq.nn import experts as experts
   from jaxseq.nn import feedforward as feedforward
   from jaxseq.nn import for_equinox as for_equinox
   from jaxseq.nn import for_nnx as for_nnx
+  from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
   from jaxseq.nn import mixer as mixer
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
+  from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
   from jaxseq.nn.feedforward import FeedForward as FeedForward

@@ -1,29 +1,64 @@
 """The feed-forward half of a Transformer-like block."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from flax import linen
 import jax
 
 from jaxseq.nn import dense
 
 
+class Kind(NamedTuple):
+  """A kind of feed-forward.
+
+  Attributes:
+    activation: of the hidden layer, or of its gate.
+    gated: whether the activation multiplies a second dense layer of the input.
+  """
+
+  activation: Callable[[jax.Array], jax.Array]
+  gated: bool
+
+
+KINDS = {
+  "relu": Kind(linen.relu, False),
+  "gelu": Kind(linen.gelu, False),
+  "relu2": Kind(lambda x: linen.relu(x) ** 2, False),
+  "swiglu": Kind(linen.silu, True),
+  "geglu": Kind(linen.gelu, True),
+}
+
+
+def hidden(
+  kind: str, values: jax.Array, gate: jax.Array | None = None
+) -> jax.Array:
+  """Returns the hidden layer of its dense layer and, if gated, a second one."""
+  activated = KINDS[kind].activation(values)
+  return activated if gate is None else activated * gate
+
+
 class FeedForward(linen.Module):
   """Two dense layers with an activation, or a gated pair, between them.
 
-  "relu" and "gelu" (tanh approximation): W_2 act(W_1 x + b_1) + b_2, as in
-  Vaswani et al., arXiv:1706.03762. "swiglu": W_3 (silu(W_1 x) * W_2 x) without
-  biases, as in Shazeer, arXiv:2002.05202.
+  "relu", "gelu" (tanh approximation) and "relu2" (the square of relu,
+  arXiv:2109.08668): W_2 act(W_1 x + b_1) + b_2, as in Vaswani et al.,
+  arXiv:1706.03762. "swiglu" and "geglu": W_3 (act(W_1 x) * W_2 x) with silu and
+  gelu, without biases, as in Shazeer, arXiv:2002.05202.
 
   Attributes:
-    kind: "relu", "gelu" or "swiglu".
+    kind: one of `KINDS`.
     width: of the hidden layer.
     dropout: rate behind the activation; the mask is shared over time.
     dtype: dtype of the activations.
+    bias: whether there are biases; as above if None.
   """
 
   kind: str
   width: int
   dropout: float = 0.0
   dtype: jax.typing.DTypeLike = "float32"
+  bias: bool | None = None
 
   @linen.compact
   def __call__(
@@ -36,16 +71,17 @@ class FeedForward(linen.Module):
       train: whether dropout is on.
       step: whether x is without a time axis.
     """
+    gated = KINDS[self.kind].gated
+    bias = not gated if self.bias is None else self.bias
 
     def layer(width, name):
-      return dense.Dense(
-        width, use_bias=self.kind != "swiglu", dtype=self.dtype, name=name
-      )
+      return dense.Dense(width, use_bias=bias, dtype=self.dtype, name=name)
 
-    hidden = layer(self.width, "in")(x)
-    if self.kind == "swiglu":
-      hidden = linen.silu(hidden) * layer(self.width, "gate")(x)
-    else:
-      hidden = getattr(linen, self.kind)(hidden)
-    hidden = dense.dropout(hidden, self.dropout, train, step)
-    return layer(x.shape[-1], "out")(hidden)
+    gate = None
+    values = layer(self.width, "in")(x)
+    if gated:
+      gate = layer(self.width, "gate")(x)
+    y = dense.dropout(
+      hidden(self.kind, values, gate), self.dropout, train, step
+    )
+    return layer(x.shape[-1], "out")(y)

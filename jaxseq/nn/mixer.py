@@ -13,6 +13,7 @@ import numpy as np
 from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
+from jaxseq.nn import experts
 from jaxseq.nn import recurrent
 
 
@@ -55,12 +56,36 @@ class SequenceMixer(recurrent.Recurrent):
     Returns:
       y of x's shape, and the state after the last element.
     """
-    module = mixers.module_of(self.config)
-    x = x.astype(dense.activation_dtype(self.dtype, x))
-    params = self._params()
-    if self._splits(x):
-      return self._split(module, params, x, state, reset, options)
-    return module.apply(self.config, params, x, state, reset, **options)
+    apply = mixers.module_of(self.config).apply
+    return self._run(apply, x, state, reset, (), options)
+
+  def share(
+    self,
+    x: jax.Array,
+    state: PyTree,
+    reset: jax.Array | None,
+    shared: dict[str, jax.Array],
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree, dict[str, jax.Array]]:
+    """Runs over a sequence, with values that layers share; if it `shares`.
+
+    Args:
+      x: as in `__call__`.
+      state: likewise.
+      reset: likewise.
+      shared: values of the layers below, (*batch, time, n) each.
+      **options: as in `__call__`.
+
+    Returns:
+      What `__call__` returns, and the values for the layers above.
+    """
+    apply = mixers.module_of(self.config).apply_shared
+    return self._run(apply, x, state, reset, (shared,), options)
+
+  @property
+  def shares(self) -> bool:
+    """Whether the mixer has values that the layers of a stack share."""
+    return hasattr(mixers.module_of(self.config), "apply_shared")
 
   def step(
     self,
@@ -73,6 +98,20 @@ class SequenceMixer(recurrent.Recurrent):
     module = mixers.module_of(self.config)
     x = x.astype(dense.activation_dtype(self.dtype, x))
     return module.step(self.config, self._params(), x, state, reset, **options)
+
+  def share_step(
+    self,
+    x: jax.Array,
+    state: PyTree,
+    reset: jax.Array | None,
+    shared: dict[str, jax.Array],
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree, dict[str, jax.Array]]:
+    """Runs over one element; `share` without the time axis."""
+    step = mixers.module_of(self.config).step_shared
+    x = x.astype(dense.activation_dtype(self.dtype, x))
+    arguments = self._params(), x, state, reset, shared
+    return step(self.config, *arguments, **options)
 
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):
@@ -96,11 +135,23 @@ class SequenceMixer(recurrent.Recurrent):
       return False
     return True
 
-  def _split(self, module, params, x, state, reset, options):
-    """As `module.apply`, each device on its part of the time."""
+  def _run(self, apply, x, state, reset, shared, options):
+    """As the mixer's `apply`, or `apply_shared` with what is shared."""
+    x = x.astype(dense.activation_dtype(self.dtype, x))
+    params = self._params()
+    module = mixers.module_of(self.config)
+    if hasattr(module, "auxiliary_loss"):
+      loss = functools.partial(module.auxiliary_loss, self.config, params, x)
+      experts.add_loss(self, "auxiliary", loss)
+    if self._splits(x):
+      return self._split(apply, params, x, state, reset, shared, options)
+    return apply(self.config, params, x, state, reset, *shared, **options)
+
+  def _split(self, apply, params, x, state, reset, shared, options):
+    """As `apply`, each device on its part of the time."""
     if state is None:
       wide = jnp.promote_types(x.dtype, jnp.float32)
-      state = module.initial_state(self.config, x.shape[:-2], wide)
+      state = self._fresh(x.shape[:-2], wide)
     whole = jax.sharding.PartitionSpec()
     flags = jax.sharding.PartitionSpec(*[None] * (x.ndim - 2), self.time_axis)
     features = jax.sharding.PartitionSpec(*flags, None)
@@ -112,15 +163,14 @@ class SequenceMixer(recurrent.Recurrent):
       lambda leaf: flags if jnp.shape(leaf) == x.shape[:-1] else whole, arrays
     )
 
-    apply = functools.partial(
-      module.apply, self.config, axis=self.time_axis, **fixed
-    )
+    apply = functools.partial(apply, self.config, axis=self.time_axis, **fixed)
+    values = (features,) * len(shared)
     return jax.shard_map(
       lambda *own: apply(*own[:-1], **own[-1]),
-      in_specs=(whole, features, whole, flags, split),
-      out_specs=(features, whole),
+      in_specs=(whole, features, whole, flags, *values, split),
+      out_specs=(features, whole, *values),
       axis_names={self.time_axis},
-    )(params, x, state, reset, arrays)
+    )(params, x, state, reset, *shared, arrays)
 
   def _params(self) -> dict[str, Any]:
     """Returns the mixer's parameters, drawn where the module is initialized."""

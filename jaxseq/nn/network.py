@@ -12,6 +12,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
+from jaxseq.nn import layer
 from jaxseq.nn import recurrent
 from jaxseq.nn import sequence_model
 from jaxseq.nn.stack import StackConfig
@@ -29,6 +30,10 @@ class NetworkConfig:
     head_bias: whether the read-out's last layer has a bias; with `tie` it never
       has.
     tie: whether the read-out is the transposed embedding (tokens only).
+    embedding_scale: factor on the embedding of tokens, not on the read-out.
+    embedding_norm: whether a norm of the stack's kind follows the embedding.
+    logit_scale: factor on the outputs.
+    logit_cap: outputs y become logit_cap * tanh(y / logit_cap); None for none.
   """
 
   stack: StackConfig = StackConfig()
@@ -37,11 +42,20 @@ class NetworkConfig:
   head_widths: tuple[int, ...] = ()
   head_bias: bool = True
   tie: bool = False
+  embedding_scale: float = 1.0
+  embedding_norm: bool = False
+  logit_scale: float = 1.0
+  logit_cap: float | None = None
 
   def __post_init__(self):
     _validate.literals(self)
     for width in self.head_widths:
       _validate.positive("head_widths", width)
+    if self.logit_cap is not None:
+      _validate.above_zero("logit_cap", self.logit_cap)
+    if self.embedding_norm and self.stack.norm in ("none", "batch"):
+      expected = "False with a stack of norm 'none' or 'batch'"
+      raise _validate.error("embedding_norm", True, expected)
     if self.tie and (self.pooling != "none" or self.head_widths):
       raise _validate.error(
         "tie", True, "False with pooling or head_widths: it has no other layer"
@@ -83,6 +97,7 @@ class SequenceNetwork(recurrent.Recurrent):
     train: bool = False,
     options: dict[str, Any] | None = None,
     step: bool = False,
+    at: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
@@ -98,9 +113,12 @@ class SequenceNetwork(recurrent.Recurrent):
       train: whether dropout is on and batch norm uses batch statistics.
       options: keyword options of the mixers' own `apply`.
       step: whether `inputs` is one element, without a time axis.
+      at: (*batch, n) integers, the elements that are read out, where the
+        outputs of others are not needed and the read-out is wide; all if None.
 
     Returns:
-      Outputs, at least float32: (*batch, time, num_outputs), or (*batch,
+      Outputs, at least float32: (*batch, time, num_outputs), with n in the
+      place of time where `at` is given, or (*batch,
       num_outputs) with pooling, without the axis of pairs; and the states after
       the last element.
 
@@ -127,12 +145,34 @@ class SequenceNetwork(recurrent.Recurrent):
         embedding_init=linen.initializers.normal(0.02 if config.tie else 1.0),
         name="embed",
       )
-      x = embed(inputs).astype(dtype)
+      x = embed(inputs)
+      if config.embedding_scale != 1:
+        x = config.embedding_scale * x
+      x = x.astype(dtype)
     else:
       dtype = dense.activation_dtype(dtype, inputs)
       x = dense.Dense(config.stack.d_model, dtype=dtype, name="encoder")(inputs)
+    if config.embedding_norm:
+      x = layer.make_norm(
+        config.stack, config.stack.norm, dtype, train, "embedding_norm"
+      )(x)
     layers = sequence_model.SequenceModel(config.stack, name="stack")
     x, states = layers(x, states, reset, train, options, step)
+    if at is not None:
+      if step or config.pooling != "none":
+        expected = "None in a step and with pooling"
+        raise _validate.error("at", f"shape {jnp.shape(at)}", expected)
+      x = jnp.take_along_axis(x, at[..., None], axis=-2)
+    outputs = self._read_out(x, embed, lengths, step)
+    if config.logit_scale != 1:
+      outputs = config.logit_scale * outputs
+    if config.logit_cap is not None:
+      outputs = config.logit_cap * jnp.tanh(outputs / config.logit_cap)
+    return outputs, states
+
+  def _read_out(self, x, embed, lengths, step):
+    """Returns outputs of the last layer's, by the embedding or the head."""
+    config = self.config
     if config.tie:
       if embed is None:
         raise _validate.error(
@@ -145,8 +185,8 @@ class SequenceNetwork(recurrent.Recurrent):
           f"{self.vocab_size}, the vocab_size, as the config has tie",
         )
       if x.dtype == embed.dtype:
-        return embed.attend(x), states
-      return recurrence.dense(x, embed.embedding.T, wide=True), states
+        return embed.attend(x)
+      return recurrence.dense(x, embed.embedding.T, wide=True)
     head = heads.ClassificationHead(
       num_classes=self.num_outputs,
       pooling="none" if step else config.pooling,
@@ -156,7 +196,7 @@ class SequenceNetwork(recurrent.Recurrent):
       dtype=x.dtype,
       name="head",
     )
-    return head(x, None if config.pooling == "none" else lengths), states
+    return head(x, None if config.pooling == "none" else lengths)
 
   def step(
     self,

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
@@ -84,14 +83,17 @@ class SequenceModel(recurrent.Recurrent):
     if config.remat:
       # Positions of train and step; a scan's body needs no barrier.
       kind = linen.remat(
-        kind, static_argnums=(4, 6), prevent_cse=not config.scan_layers
+        kind,
+        static_argnums=(4, 6),
+        prevent_cse=not config.scan_layers,
+        methods=["__call__" if config.scan_layers else "share"],
       )
     if _scans(config):
       x = x.astype(layer.residual_dtype(config, x))
       batch_axes = x.ndim - (1 if step else 2)
       layers = linen.scan(
         kind,
-        variable_axes={"params": 0, "batch_stats": 0},
+        variable_axes={"params": 0, "batch_stats": 0, "losses": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=(batch_axes, *[linen.broadcast] * 5),
         out_axes=batch_axes,
@@ -101,12 +103,13 @@ class SequenceModel(recurrent.Recurrent):
         x, states, reset, train, options[0].arrays, step, condition
       )
     else:
-      after = []
+      after, shared = [], {}
       for i in range(config.num_layers):
         state = None if states is None else states[i]
         arrays, fixed = options[i % len(options)]
         block = kind(config.layer(i), fixed, name=f"layers_{i}")
-        x, state = block(x, state, reset, train, arrays, step, condition)
+        arguments = x, state, reset, train, arrays, step, condition, shared
+        x, state, shared = block.share(*arguments)
         after.append(state)
       after = tuple(after)
     if config.ends_in_norm:
@@ -117,11 +120,13 @@ class SequenceModel(recurrent.Recurrent):
   def _fresh(self, batch_shape, dtype):
     config = self.config
     states = [
-      mixers.module_of(each).initial_state(each, batch_shape, dtype)
-      for each in config.mixers
+      layer.SequenceLayer(config.layer(i), parent=None).initial_state(
+        batch_shape, dtype
+      )
+      for i in range(1 if _scans(config) else config.num_layers)
     ]
     if not _scans(config):
-      return tuple(states[i % len(states)] for i in range(config.num_layers))
+      return tuple(states)
     axis = len(batch_shape)
     return jax.tree.map(
       lambda leaf: jnp.repeat(

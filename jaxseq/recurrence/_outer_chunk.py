@@ -56,15 +56,17 @@ def run(
   return o, state
 
 
-def step(q, k, v, a, state, reset):
+def step(q, k, v, a, state, reset, *, inclusive=True):
   """One element: as `run` without the time axis; reset is [B]."""
   if reset is not None:
     state = _resets.select(reset, jnp.zeros_like(state), state)
+  before = state
   if a is not None:
     state = jnp.exp(a)[..., None] * state
   state = state + k[..., :, None] * v[..., None, :]
+  seen = state if inclusive else before
   q = jnp.broadcast_to(q, state.shape[:-1])
-  return _contractions.dot(q[..., None, :], state, -1, -2)[..., 0, :], state
+  return _contractions.dot(q[..., None, :], seen, -1, -2)[..., 0, :], state
 
 
 def _sequential(x, state, reset):

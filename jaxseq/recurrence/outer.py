@@ -4,7 +4,8 @@
 
 Linear attention (arXiv:2006.16236) has no decay, RetNet (arXiv:2307.08621) a
 constant, Mamba-2 (arXiv:2405.21060) one number per head and element, gated
-linear attention (arXiv:2312.06635) one per channel of the keys.
+linear attention (arXiv:2312.06635) one per channel of the keys. RWKV-6
+(arXiv:2404.05892) reads the state before its element: o_t = q_t S_{t-1}.
 
 Time is cut into chunks, of which only the matrix states in between are kept;
 the backward pass goes back chunk by chunk and recomputes the rest.
@@ -22,6 +23,7 @@ from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
+from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
@@ -64,6 +66,7 @@ def outer_scan(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
+  inclusive: bool = True,
   axis: str | None = None,
   exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
@@ -85,6 +88,8 @@ def outer_scan(
       state on the chip; on GPUs in bfloat16, with one decay a head at most 128
       keys, with one a channel at most 256 keys and 128 values) or "auto" (see
       `choose_method`). All agree to rounding.
+    inclusive: whether an element reads the state after itself, q_t S_t, or that
+      before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -115,7 +120,7 @@ def outer_scan(
   if init is not None:
     init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
-  how = {"chunk_size": chunk_size, "method": method}
+  how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
   split = {"axis": axis, "exchange": exchange}
   elements = map(one_head, (q, k, v, decay))
   o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
@@ -132,6 +137,7 @@ def outer_scan_heads(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
+  inclusive: bool = True,
   axis: str | None = None,
   exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
@@ -150,6 +156,7 @@ def outer_scan_heads(
     reset: (*batch, time) bool or None.
     chunk_size: as in `outer_scan`.
     method: as in `outer_scan`.
+    inclusive: as in `outer_scan`.
     axis: as in `outer_scan`.
     exchange: as in `outer_scan`.
 
@@ -162,11 +169,11 @@ def outer_scan_heads(
     NotImplementedError: as in `outer_scan`.
   """
   if axis is not None:
-    run = functools.partial(
-      outer_scan_heads, chunk_size=chunk_size, method=method
-    )
+    how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
+    run = functools.partial(outer_scan_heads, **how)
+    where = {"inclusive": inclusive, "axis": axis, "exchange": exchange}
     return scans.outer_scan_heads(
-      run, q, k, v, decay, init, reset=reset, axis=axis, exchange=exchange
+      run, q, k, v, decay, init, reset=reset, **where
     )
   _checks.floating(q=q, k=k, v=v)
   lead = _validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
@@ -187,6 +194,9 @@ def outer_scan_heads(
   rows = math.prod(batch)
   if init is None:
     init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
+  first = None
+  if not inclusive:
+    q, first = _read_before(q, init.astype(dtype), reset)
 
   def flat(x):
     return None if x is None else jnp.reshape(x, (rows, *x.shape[len(batch) :]))
@@ -204,7 +214,29 @@ def outer_scan_heads(
     method=method,
     chunk_size=chunk_size,
   )
-  return o.reshape(*lead, dv), final.reshape(*batch, heads, dk, dv)
+  o = o.reshape(*lead, dv)
+  if first is not None:
+    o = jnp.concatenate([first.astype(o.dtype), o[..., :-1, :, :]], axis=-3)
+    if reset is not None:
+      o = _resets.forget(reset[..., None], o)
+  return o, final.reshape(*batch, heads, dk, dv)
+
+
+def _read_before(q, init, reset):
+  """Queries one element earlier, and the first output (*batch, 1, heads, dv).
+
+  With their outputs one element later they have read the state before theirs.
+  Decays are not divided by, which a query times their inverse would need.
+  """
+  q = jnp.asarray(q)
+  shared = init.shape[-3] // q.shape[-2]
+  first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)
+  first = jnp.einsum("...thk,...hkv->...thv", first, init)
+  if reset is not None:
+    # Here too, for the gradients: a state that is undefined stays behind.
+    q = _resets.forget(reset[..., None], q)
+  nothing = jnp.zeros_like(q[..., :1, :, :])
+  return jnp.concatenate([q[..., 1:, :, :], nothing], axis=-3), first
 
 
 def outer_step(
@@ -215,6 +247,7 @@ def outer_step(
   state: jax.Array,
   *,
   reset: jax.Array | None = None,
+  inclusive: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
   """Consumes one element; `outer_scan` without the time axis.
 
@@ -225,6 +258,7 @@ def outer_step(
     decay: (*batch, dk) or (*batch, 1) log-decay, or None.
     state: (*batch, dk, dv) state before the element.
     reset: (*batch,) bool; where true the state is put back to zeros first.
+    inclusive: as in `outer_scan`.
 
   Returns:
     The output (*batch, dv) in the common dtype of q, k and v, and the state
@@ -241,7 +275,7 @@ def outer_step(
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, state)
   x = jax.tree.map(lambda x: jnp.asarray(x, dtype), (q, k, v, decay, state))
-  o, state = _outer_chunk.step(*x, reset)
+  o, state = _outer_chunk.step(*x, reset, inclusive=inclusive)
   return o.astype(out), state
 
 

@@ -15,6 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence._mlstm_chunk import MLSTMState
 from jaxseq.recurrence._softmax_state import SoftmaxState
 
 
@@ -127,25 +128,30 @@ def selective_scan(x, delta, A, B, C, init=None, *, D=None, reset=None):
   return (y if D is None else y + D * x), h
 
 
-def outer_scan(q, k, v, decay=None, init=None, *, reset=None):
+def outer_scan(q, k, v, decay=None, init=None, *, reset=None, inclusive=True):
   """Outputs q_t S_t over S_t = exp(decay_t)[:, None] S_{t-1} + k_t v_t^T."""
   q, k, v, decay = (
     None if x is None else jnp.expand_dims(x, -2) for x in (q, k, v, decay)
   )
   init = None if init is None else jnp.expand_dims(init, -3)
-  o, S = outer_scan_heads(q, k, v, decay, init, reset=reset)
+  how = {"reset": reset, "inclusive": inclusive}
+  o, S = outer_scan_heads(q, k, v, decay, init, **how)
   return o[..., 0, :], S[..., 0, :, :]
 
 
-def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None):
+def outer_scan_heads(
+  q, k, v, decay=None, init=None, *, reset=None, inclusive=True
+):
   """`outer_scan` with heads after time, which may share queries and keys."""
   q, k = (jnp.repeat(x, v.shape[-2] // k.shape[-2], axis=-2) for x in (q, k))
 
   def step(S, q, k, v, decay):
+    before = S
     if decay is not None:
       S = jnp.exp(decay)[..., None] * S
     S = S + k[..., None] * v[..., None, :]
-    return S, jnp.einsum("...k,...kv->...v", q, S)
+    seen = S if inclusive else before
+    return S, jnp.einsum("...k,...kv->...v", q, seen)
 
   init = _begin(init, (*v.shape[:-3], *k.shape[-2:], v.shape[-1]), k, v)
   return over_time(step, init, (q, k, v, decay), reset, axis=v.ndim - 3)
@@ -171,6 +177,29 @@ def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None):
   init = _begin(init, (*v.shape[:-2], k.shape[-1], v.shape[-1]), k, v)
   elements = q, k, v, a, b, decay
   return over_time(step, init, elements, reset, axis=v.ndim - 2)
+
+
+def mlstm_scan(
+  q, k, v, log_input, log_forget, init=None, *, eps=1e-6, reset=None
+):
+  """Outputs C^T q / (max(|n^T q|, e^-m) + eps), all relative to a maximum m."""
+  *batch, _, dv = v.shape
+  shapes = (*batch, k.shape[-1], dv), (*batch, k.shape[-1]), tuple(batch)
+  fresh = MLSTMState(*(jnp.zeros(shape, v.dtype) for shape in shapes))
+
+  def step(state, q, k, v, i, f):
+    m = jnp.maximum(f + state.m, i)
+    kept, new = jnp.exp(f + state.m - m), jnp.exp(i - m)
+    C = kept[..., None, None] * state.C
+    C = C + new[..., None, None] * k[..., None] * v[..., None, :]
+    n = kept[..., None] * state.n + new[..., None] * k
+    divisor = jnp.maximum(jnp.abs(jnp.sum(q * n, -1)), jnp.exp(-m)) + eps
+    h = jnp.einsum("...k,...kv->...v", q, C) / divisor[..., None]
+    return MLSTMState(C, n, m), h
+
+  state = fresh if init is None else MLSTMState(*init)
+  elements = q, k, v, log_input, log_forget
+  return over_time(step, state, elements, reset, axis=v.ndim - 2, fresh=fresh)
 
 
 def _average(shape, v, sink=None):
@@ -221,6 +250,24 @@ def softmax_scan(scores, values, init=None, *, reset=None, mask=None):
   return over_time(step, state, elements, reset, axis=axis, fresh=nothing)
 
 
+def wkv_scan(k, v, decay, bonus, init=None, *, reset=None):
+  """Averages of v under weights exp(k) that decay, read before the update."""
+  fresh = _average(k[..., 0, :].shape, v[..., :1])
+
+  def step(state, k, v):
+    present = bonus + k
+    m = jnp.maximum(state.m, present)
+    old, new = jnp.exp(state.m - m), jnp.exp(present - m)
+    o = (old * state.w[..., 0] + new * v) / (old * state.u + new)
+    m = jnp.maximum(state.m + decay, k)
+    old, new = jnp.exp(state.m + decay - m), jnp.exp(k - m)
+    w = old * state.w[..., 0] + new * v
+    return SoftmaxState(m, old * state.u + new, w[..., None]), o
+
+  state = fresh if init is None else SoftmaxState(*init)
+  return over_time(step, state, (k, v), reset, axis=k.ndim - 2, fresh=fresh)
+
+
 def gated_scan(cell, params, state, x, *, reset=None):
   """Hidden states (time, heads, batch, features) of a gated network."""
   heads, features, gates, _ = params.kernel.shape
@@ -254,6 +301,17 @@ def causal_conv(x, weight, bias, window, reset=None):
     return window[..., 1:, :], y if bias is None else y + bias
 
   return over_time(step, window, (x,), reset, axis=x.ndim - 2)
+
+
+def routed_conv(x, weight, window, routed, reset=None):
+  """As `causal_conv` of the elements that are routed, 0 for the others."""
+
+  def step(window, x, routed):
+    seen = jnp.concatenate([window, x[..., None, :]], axis=-2)
+    y = jnp.where(routed[..., None], jnp.sum(weight * seen, axis=-2), 0)
+    return jnp.where(routed[..., None, None], seen[..., 1:, :], window), y
+
+  return over_time(step, window, (x, routed), reset, axis=x.ndim - 2)
 
 
 def window_attention(q, k, v, start, window):

@@ -1,6 +1,7 @@
 """Causal softmax attention with a bounded reach, its last keys a state."""
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 import jax
@@ -29,25 +30,27 @@ class WindowState(NamedTuple):
 
   Attributes:
     keys: (*batch, window, groups, D), before `embed`.
-    values: (*batch, window, groups, D).
+    values: (*batch, window, groups, D); None where `expand` makes all of keys.
     length: (*batch,) number of elements since the state was fresh, in floating
       point: more than 2^24 in float32 are not counted.
   """
 
   keys: jax.Array
-  values: jax.Array
+  values: jax.Array | None
   length: jax.Array
 
 
 def window_attention(
   q: jax.Array,
   k: jax.Array,
-  v: jax.Array,
+  v: jax.Array | None,
   window: int,
   init: WindowState | None = None,
   *,
   reset: jax.Array | None = None,
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+  expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None = None,
+  distances: tuple[jax.Array, jax.Array] | None = None,
   block_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
@@ -66,7 +69,7 @@ def window_attention(
     q: (*batch, time, heads, D) queries, of a floating dtype.
     k: (*batch, time, groups, D) keys; `groups` divides `heads`, and heads /
       groups neighboring heads share a key.
-    v: like k, values.
+    v: like k, values; None with `expand`.
     window: number of elements that an element sees beside itself.
     init: state before the first element; that of a fresh sequence if None.
     reset: (*batch, time) bool; where true nothing before that element is seen
@@ -74,6 +77,12 @@ def window_attention(
     embed: adds positions: from queries or keys (*batch, n, any, D) and their
       (n,) positions, counted from anywhere in the sequence, to an array like
       them. Only differences of positions may matter to products.
+    expand: makes keys (*batch, n, groups, D) and values (*batch, n, groups, E)
+      of what came as `k`, of any number of groups and width, after `embed`.
+      What is kept and what devices exchange is `k` as it came.
+    distances: further queries p (*batch, time, heads, D) and a vector r for
+      each distance from 0, (window + 1, heads, D): p_t . r_{t-j} is added to
+      q_t . k_j. For "chunked" and the scheme "halo" alone. None for none.
     block_size: queries per block of "chunked"; 256 if None.
     method: "chunked", blocks of queries one after the other, or "auto", which
       is that until a device has timed the others; or others' kernels, for heads
@@ -87,12 +96,13 @@ def window_attention(
     scheme: how devices exchange what they need, with `axis`: "halo", where each
       receives the `window` keys and values before its own, in one `ppermute`
       for each chunk that they come from; or, if all elements together are at
-      most `window` + 1, one of those of `softmax_attention`.
+      most `window` + 1, one of those of `softmax_attention`, without `expand`
+      and `distances`.
 
   Returns:
-    (*batch, time, heads, D) in the dtype of q, and the state after the last
-    element, keys and values in the dtype of k and v (and init), `length` at
-    least float32.
+    (*batch, time, heads, D), or E with `expand`, in the dtype of q, and the
+    state after the last element, keys and values in the dtype of k and v (and
+    init), `length` at least float32.
 
   Raises:
     ValueError: if shapes, sizes or the scheme do not fit the above.
@@ -105,11 +115,14 @@ def window_attention(
       sentence = support.sentence("window", f"axis {axis!r}", "no axis", method)
       raise NotImplementedError(sentence)
     method = "chunked"
-  batch, time = _check(q, k, v, window, init, reset, block_size)
-  _validate.choice("scheme", scheme, SCHEMES)
+  batch, time = _check(q, k, v, window, init, reset, expand, block_size)
+  _check_distances(distances, q, window)
+  plain = expand is None and distances is None
+  schemes = SCHEMES if plain else SCHEMES[:1]
+  _validate.choice("scheme", scheme, schemes)
   whole = time if axis is None else time * lax.axis_size(axis)
-  arguments = q, k, v, window, init, reset, embed, block_size, method
-  problem = _Problem(*arguments)
+  arguments = q, k, v, window, init, reset, embed, expand, distances
+  problem = _Problem(*arguments, block_size, method)
   if axis is None:
     o, keys, values = _on_one_device(problem)
   elif scheme == "halo":
@@ -125,7 +138,8 @@ def window_attention(
   short = window - keys.shape[-3]
   if short > 0:
     widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
-    keys, values = (jnp.pad(x, widths) for x in (keys, values))
+    pad = functools.partial(jnp.pad, pad_width=widths)
+    keys, values = jax.tree.map(pad, (keys, values))
   return o, WindowState(keys, values, length)
 
 
@@ -134,11 +148,13 @@ class _Problem(NamedTuple):
 
   q: jax.Array
   k: jax.Array
-  v: jax.Array
+  v: jax.Array | None
   window: int
   init: WindowState | None
   reset: jax.Array | None
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None
+  expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None
+  distances: tuple[jax.Array, jax.Array] | None
   block_size: int | None
   method: str
 
@@ -155,17 +171,19 @@ class _Problem(NamedTuple):
   def kept(self, k, v, start):
     """The last `window` keys and values, zeros before `start`."""
     kept = jnp.arange(k.shape[-3])[-self.window :] >= start[..., None]
-    keys, values = (
-      jnp.where(kept[..., None, None], x[..., -self.window :, :, :], 0)
-      for x in (k, v)
+    return jax.tree.map(
+      lambda x: jnp.where(
+        kept[..., None, None], x[..., -self.window :, :, :], 0
+      ),
+      (k, v),
     )
-    return keys, values
 
   def behind_cache(self, k, v):
     """The cached keys and values and those given, one behind the other."""
-    return tuple(
-      jnp.concatenate([cache.astype(x.dtype), x], axis=-3)
-      for cache, x in ((self.init.keys, k), (self.init.values, v))
+    return jax.tree.map(
+      lambda cache, x: jnp.concatenate([cache.astype(x.dtype), x], axis=-3),
+      (self.init.keys, self.init.values),
+      (k, v),
     )
 
 
@@ -191,11 +209,13 @@ def _with_halo(problem, axis):
     begin, init = jnp.zeros(batch, jnp.int32), None
   else:
     begin = problem.begin() - count
-    init = _flat(*(x.astype(k.dtype) for x in (state.keys, state.values)))
+    init = _flat(state.keys, state.values).astype(k.dtype)
   near = halo.previous(_flat(k, v), count, axis, init)
-  near = near.reshape(*near.shape[:-1], 2, groups, width)
+  parts = 1 if v is None else 2
+  near = near.reshape(*near.shape[:-1], parts, groups, width)
   k = jnp.concatenate([near[..., 0, :, :], k], axis=-3)
-  v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)
+  if v is not None:
+    v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)
   # From positions in the whole sequence to those among the keys here.
   begin = jnp.maximum(begin + count - own * time, 0)
   if reset is not None and count:
@@ -248,9 +268,13 @@ def _attend(problem, q, k, v, begin):
   index = np.arange(total) if time == 1 else jnp.arange(total)
   q = problem.embedded(q, index[total - time :])
   placed, window = problem.embedded(k, index), problem.window
+  seen = placed, v
+  if problem.expand is not None:
+    seen = problem.expand(placed)
+    _check_expanded(q, *seen, total)
   whole = problem.init is None and problem.reset is None and total == time
-  options = problem.block_size, problem.method, whole
-  o = _window_blocks.attend(q, placed, v, start, window, *options)
+  options = problem.block_size, problem.method, whole, problem.distances
+  o = _window_blocks.attend(q, *seen, start, window, *options)
   return o, *problem.kept(k, v, start[..., -1])
 
 
@@ -267,7 +291,7 @@ def _last_reset(reset, time, axis):
 
 def _flat(k, v):
   """(*batch, time, features), to travel at once."""
-  both = jnp.stack([k, v], axis=-3)
+  both = jnp.stack([x for x in (k, v) if x is not None], axis=-3)
   return both.reshape(*both.shape[:-3], -1)
 
 
@@ -305,23 +329,50 @@ def _cached_average(problem, q, begin, place, axis):
   )
 
 
-def _check(q, k, v, window, init, reset, block_size):
+def _check_distances(distances, q, window):
+  """Checks further queries and the vectors that they meet."""
+  if distances is not None:
+    _validate.shape("distances[0]", distances[0], jnp.shape(q))
+    shape = window + 1, *jnp.shape(q)[-2:]
+    _validate.shape("distances[1]", distances[1], shape)
+
+
+def _check(q, k, v, window, init, reset, expand, block_size):
   """Checks the arguments; returns batch shape and time."""
   *batch, time, heads, width = _validate.shape(
     "q", q, ("*batch", "time", "heads", "D")
   )
-  shape = _validate.shape("k", k, (*batch, time, "groups", width))
-  groups = shape[-2]
-  if heads % groups:
-    raise _validate.error("k", f"shape {shape}", f"groups a divisor of {heads}")
-  _validate.shape("v", v, shape)
+  if expand is None:
+    shape = _validate.shape("k", k, (*batch, time, "groups", width))
+    _check_groups("k", shape, heads)
+    _validate.shape("v", v, shape)
+  else:
+    shape = _validate.shape("k", k, (*batch, time, "groups", "width"))
+    if v is not None:
+      raise _validate.error("v", f"shape {jnp.shape(v)}", "None with expand")
   _validate.positive("window", window)
   if block_size is not None:
     _validate.positive("block_size", block_size)
   if init is not None:
-    cache = (*batch, window, groups, width)
+    cache = (*batch, window, *shape[-2:])
     _validate.shape("init.keys", init.keys, cache)
-    _validate.shape("init.values", init.values, cache)
+    if expand is None:
+      _validate.shape("init.values", init.values, cache)
     _validate.shape("init.length", init.length, tuple(batch))
   _checks.reset(reset, (*batch, time))
   return tuple(batch), time
+
+
+def _check_groups(name, shape, heads):
+  """Checks that heads are shared evenly by keys of that shape."""
+  if heads % shape[-2]:
+    expected = f"groups a divisor of {heads}"
+    raise _validate.error(name, f"shape {shape}", expected)
+
+
+def _check_expanded(q, k, v, count):
+  """Checks what `expand` returned for `count` keys."""
+  *batch, _, heads, width = q.shape
+  shape = _validate.shape("keys", k, (*batch, count, "groups", width))
+  _check_groups("keys", shape, heads)
+  _validate.shape("values", v, (*shape[:-1], "E"))

@@ -172,6 +172,11 @@ class Scored:
     """Returns the network's arguments for a batch."""
     return (batch.inputs,)
 
+  def keywords(self, batch: Any) -> dict[str, Any]:
+    """Returns the network's keyword arguments for a batch."""
+    del batch
+    return {}
+
   def score(
     self, outputs: Any, batch: Any
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
@@ -182,19 +187,26 @@ class Scored:
     self, variables: PyTree, batch: Any, carry: PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the objective on a batch."""
-    outputs, collections = in_training(
-      self.network, variables, key, *self.inputs(batch)
+    outputs, collections, penalty = in_training(
+      self.network,
+      variables,
+      key,
+      *self.inputs(batch),
+      **self.keywords(batch),
     )
     metrics, _ = self.score(outputs, batch)
     names = [name for name in self.train_metrics if name in metrics]
     named = {f"train_{name}": metrics[name] for name in names}
-    return metrics[self.objective], supervised.Loss(named, collections, carry)
+    value = metrics[self.objective] + penalty
+    return value, supervised.Loss(named, collections, carry)
 
   def scores(
     self, variables: PyTree, batch: Any
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns `score` of the network on a batch."""
-    outputs = self.network.apply(variables, *self.inputs(batch))
+    outputs = self.network.apply(
+      variables, *self.inputs(batch), **self.keywords(batch)
+    )
     return self.score(outputs, batch)
 
 
@@ -308,7 +320,7 @@ def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
 
 def in_training(
   network: Any, variables: PyTree, key: jax.Array, *inputs: Any, **options: Any
-) -> tuple[Any, PyTree]:
+) -> tuple[Any, PyTree, jax.Array | int]:
   """Applies a network as in training: with dropout and batch statistics.
 
   Args:
@@ -319,16 +331,20 @@ def in_training(
     **options: of the network.
 
   Returns:
-    Its outputs, and the collections that it has updated.
+    Its outputs, the collections that it has updated, and the sum of the losses
+    that its parts ask for, such as routers for the balance of their experts.
   """
-  return network.apply(
+  outputs, collections = network.apply(
     variables,
     *inputs,
     train=True,
     rngs={"dropout": key},
-    mutable=["batch_stats"],
+    mutable=["batch_stats", "losses"],
     **options,
   )
+  collections = dict(collections)
+  penalties = jax.tree.leaves(collections.pop("losses", {}))
+  return outputs, collections, sum(map(jnp.sum, penalties))
 
 
 def average_over(

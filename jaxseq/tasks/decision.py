@@ -345,13 +345,13 @@ class Problem:
     """Returns how far the actions are from those that were taken."""
     windows, scale = batch
     seen = inputs(self.arm, windows, scale)
-    (outputs, _), _ = base.in_training(
+    (outputs, _), _, penalty = base.in_training(
       self.model, variables, key, *seen, reset=first_steps(windows.mask)
     )
     value, metrics = imitation_loss(
       self.model.actions, outputs, windows.actions, windows.mask
     )
-    return value, supervised.Loss(metrics, {}, carry)
+    return value + penalty, supervised.Loss(metrics, {}, carry)
 
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree

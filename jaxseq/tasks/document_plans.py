@@ -195,8 +195,7 @@ def make_planner(
       f"{-(-max_length // count)} or more, so that {count} devices hold a "
       f"document of {max_length}",
     )
-  names = [stack.mixer, *(name for name, _ in stack.hybrid)]
-  recurrent = "attention" not in names
+  recurrent = "attention" not in stack.mixer_names
   chunks = rows.chunk_sizes(capacity, config.levels)
   costs = {"token_seconds": 1.0, **config.costs}
   if recurrent:

@@ -173,7 +173,7 @@ class Problem:
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the mean cross-entropy in nats; the states are carried on."""
     inputs, targets, reset = batch
-    (logits, states), collections = base.in_training(
+    (logits, states), collections, penalty = base.in_training(
       self.network, variables, key, inputs, carry, reset
     )
     value, accuracy, _ = base.cross_entropy(logits, targets)
@@ -182,7 +182,7 @@ class Problem:
       "train_accuracy": accuracy,
     }
     carry = jax.tree.map(lax.stop_gradient, states)
-    return value, supervised.Loss(metrics, collections, carry)
+    return value + penalty, supervised.Loss(metrics, collections, carry)
 
   def validate(
     self, variables: base.PyTree, data: base.PyTree

@@ -106,5 +106,6 @@ def test_the_table_has_every_kind_and_column():
     for column in set(found) - channels:
       kinds = {column, re.sub(r"_[^_]*$", "_NAME", column)}
       kinds |= {re.sub(r"^[^_]*_", "NAME_", column)}
+      kinds |= {column.replace(name, "NAME", 1) for name in channels}
       kinds |= {re.sub(r"[0-9]+$", "0", column)}
       assert kinds & named, f"{kind}: {column}"

@@ -14,6 +14,7 @@ from jaxseq.dts import autoencoder
 from jaxseq.dts import backbones
 from jaxseq.dts import decoders
 from jaxseq.dts import series_encoders
+from jaxseq.nn import bidirectional
 
 _LENGTH, _CHANNELS, _LATENT = 9, 2, 3
 _SLOW = [
@@ -174,7 +175,7 @@ def test_convolution_is_that_of_flax(stride, dilation, kernel):
 def test_reverse():
   x = jnp.arange(8.0).reshape(2, 4, 1)
   np.testing.assert_array_equal(
-    series_encoders.reverse(x, jnp.array([4, 2]))[..., 0],
+    bidirectional.reverse(x, jnp.array([4, 2]))[..., 0],
     [[3, 2, 1, 0], [5, 4, 6, 7]],
   )
 

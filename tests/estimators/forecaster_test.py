@@ -32,6 +32,39 @@ def test_a_sine_is_forecast(tmp_path):
   np.testing.assert_array_equal(found["channel_0"], forecast)
 
 
+def test_intervals_of_a_series():
+  y = np.random.default_rng(0).normal(size=60)
+  options = {"input_length": 6, "horizon": 2, "num_updates": 2, **cases.SMALL}
+  forecaster = estimators.Forecaster(
+    intervals=True, validation_fraction=0.5, **options
+  ).fit(y)
+  found = {x: forecaster.predict_interval(level=x) for x in (80, 95)}
+  assert found[80].shape == (2, 2)
+  middle = forecaster.predict()[:, None]
+  # The ends are rounded to float32 each.
+  np.testing.assert_allclose(
+    found[80].mean(1, keepdims=True), middle, rtol=1e-5
+  )
+  assert (found[95][:, 1] > found[80][:, 1]).all()
+  # From the errors on the half that was held back, in the series' units.
+  windows = np.lib.stride_tricks.sliding_window_view(y[30 - 6 :], 8)
+  made = [forecaster.predict(window[:6]) for window in windows]
+  errors = np.sort(np.abs(made - windows[:, 6:]), axis=0)
+  # Of 29 windows the ceil(30 * 0.8)-th.
+  np.testing.assert_allclose(
+    found[80][:, 1] - middle[:, 0], errors[23], rtol=1e-4
+  )
+  later = forecaster.predict_interval(y[:20], level=95)
+  assert later.mean(axis=1) == pytest.approx(forecaster.predict(y[:20]))
+  with pytest.raises(ValueError, match="level: got 90, expected one of 80, 95"):
+    forecaster.predict_interval(level=90)
+  with pytest.raises(ValueError, match="got 2 windows to take intervals from"):
+    forecaster.set_params(validation_fraction=0.05).fit(y)
+  plain = estimators.Forecaster(**options).fit(y)
+  with pytest.raises(ValueError, match="fitted with intervals=True"):
+    plain.predict_interval()
+
+
 def test_forecasts_of_a_frame():
   frame = pd.DataFrame(
     np.random.default_rng(0).normal(size=(40, 2)), columns=["load", "wind"]

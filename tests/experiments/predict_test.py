@@ -108,7 +108,11 @@ _OWN = {
     "table.py:tiny",
     load,
     {"data_options.time": "date"},
-    ("id", "step", "time", "load", "temp"),
+    (
+      *("id", "step", "time", "load", "temp"),
+      *("load_lower_80%", "temp_lower_80%", "load_upper_80%"),
+      "temp_upper_80%",
+    ),
   ),
   "events": (
     "events",

@@ -93,14 +93,30 @@ def loop(config, params, x):
       state[h] += dt[t, h] * np.outer(B[g], u[h])
       y[t, h * width : (h + 1) * width] = C[g] @ state[h]
       y[t, h * width : (h + 1) * width] += params["D"][h] * u[h]
-  y = y * silu(z)
-  y = y / np.sqrt(np.mean(y**2, -1, keepdims=True) + config.norm_eps)
-  return (y * params["norm_scale"]) @ params["out_proj"] + params[
-    "out_proj_bias"
-  ]
+
+  def norm(y):
+    parts = np.stack(np.split(y, config.norm_groups, -1), -2)
+    square = np.mean(parts**2, -1, keepdims=True)
+    parts = parts / np.sqrt(square + config.norm_eps)
+    return parts.reshape(y.shape) * params["norm_scale"]
+
+  y = {
+    "after_gate": lambda: norm(y * silu(z)),
+    "before_gate": lambda: norm(y) * silu(z),
+    "none": lambda: y * silu(z),
+  }[config.norm]()
+  return y @ params["out_proj"] + params.get("out_proj_bias", 0)
 
 
-def test_groups_limits_and_biases(x64):
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"norm_eps": 0.1},
+    {"norm": "before_gate", "channels": 24, "norm_groups": 2},
+    {"norm": "none", "channels": 18, "out_bias": False},
+  ],
+)
+def test_groups_limits_biases_and_norms(x64, options):
   """Options that the golden block lacks."""
   del x64
   config = mamba2.Config(
@@ -112,6 +128,7 @@ def test_groups_limits_and_biases(x64):
     dt_limit=(0.01, 0.05),
     chunk_size=4,
     bias=True,
+    **options,
   )
   rng = np.random.default_rng(0)
   params = {

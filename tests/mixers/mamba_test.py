@@ -119,6 +119,53 @@ def test_golden_language_model(x64, golden):
   close(logits, data["logits"], FORWARD)
 
 
+def loop(config, params, x):
+  """A block with norms as its definition says, one sequence, in numpy."""
+
+  def silu(x):
+    return x / (1 + np.exp(-x))
+
+  def norm(name, x):
+    square = np.mean(x**2, -1, keepdims=True)
+    return x / np.sqrt(square + config.norm_eps) * params.get(f"{name}_norm", 1)
+
+  u, z = np.split(x @ params["in_proj"], 2, axis=-1)
+  padded = np.pad(u, ((config.d_conv - 1, 0), (0, 0)))
+  windows = np.stack([padded[t : t + config.d_conv] for t in range(len(x))])
+  u = silu(
+    np.sum(windows * params["conv_weight"], axis=1) + params["conv_bias"]
+  )
+  dt, B, C = np.split(
+    u @ params["x_proj"], [config.rank, config.rank + config.d_state], axis=-1
+  )
+  dt, B, C = norm("dt", dt), norm("B", B), norm("C", C)
+  dt = np.log1p(np.exp(dt @ params["dt_proj"] + params["dt_bias"]))
+  state, y = 0, []
+  for t in range(len(x)):
+    decay = np.exp(-np.exp(params["A_log"]) * dt[t][:, None])
+    state = decay * state + np.outer(dt[t] * u[t], B[t])
+    y.append(state @ C[t] + params["D"] * u[t])
+  return (np.stack(y) * silu(z)) @ params["out_proj"]
+
+
+@pytest.mark.parametrize("norm", ["plain", "scaled"])
+def test_norms_of_step_sizes_and_projections(x64, norm):
+  del x64
+  config = mamba.Config(
+    6, d_state=4, d_conv=3, dt_rank=3, norm=norm, norm_eps=0.01
+  )
+  rng = np.random.default_rng(0)
+  params = {
+    name: np.float64(leaf) + 0.1 * rng.normal(size=leaf.shape)
+    for name, leaf in mamba.init(jax.random.key(0), config).items()
+  }
+  assert ("B_norm" in params) == (norm == "scaled")
+  x = rng.normal(size=(11, 6))
+  y, _ = jax.jit(functools.partial(mamba.apply, config))(params, x)
+  # float64 rounding.
+  np.testing.assert_allclose(y, loop(config, params, x), rtol=0, atol=1e-12)
+
+
 def test_initial_parameters():
   config = mamba.Config(64, d_state=8, bias=True)
   params = jax.jit(mamba.init, static_argnums=1)(jax.random.key(0), config)

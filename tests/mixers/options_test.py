@@ -86,12 +86,25 @@ _REFUSED = {
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
   ],
   "lstm": _GATED,
+  "rwkv4": [
+    ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
+    ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),
+    ({"layer": -1}, "layer: got -1, expected an integer from 0 to 0"),
+  ],
+  "rwkv7": [
+    ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),
+    ({"layer": 1}, "layer: got 1, expected an integer from 0 to 0"),
+    ({"gate_rank": 0}, "gate_rank: got 0, expected an integer of at least 1"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
+  ],
   "mamba": [
     ({"d_conv": 0}, "d_conv: got 0, expected an integer of at least 1"),
     ({"dt_rank": 0}, "dt_rank: got 0, expected an integer of at least 1"),
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
     ({"dt_init": "zeros"}, "dt_init: got 'zeros', expected one of"),
     ({"dt_scale": 0.0}, "dt_scale: got 0.0, expected a finite number above 0"),
+    ({"norm": "rms"}, "norm: got 'rms', expected one of 'none', 'plain', 'sc"),
+    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
   ],
   "mamba2": [
     ({"d_state": 0}, "d_state: got 0, expected an integer of at least 1"),
@@ -118,6 +131,15 @@ _REFUSED = {
       r"norm_groups: got 3, expected a divisor of expand \* d_model",
     ),
     ({"chunk_size": 0}, "chunk_size: got 0, expected an integer of at least 1"),
+    ({"channels": 0}, "channels: got 0, expected an integer of at least 1"),
+    (
+      {"channels": 6, "headdim": 4},
+      "headdim: got 4, expected a divisor of channels = 6",
+    ),
+    (
+      {"norm": "before"},
+      "norm: got 'before', expected one of 'after_gate', 'b",
+    ),
   ],
   "s4": [
     ({"d_state": 7}, "d_state: got 7, expected an even number"),

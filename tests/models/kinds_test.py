@@ -137,11 +137,11 @@ def test_forecasts_have_the_error_of_the_evaluation():
   assert rows["step"][:4] == ["1", "2", "3", "1"]
   assert rows["time"][0] == "2024-01-01T00:00:00"
   prepared = case.model.preparation
-  assert list(rows)[-4:] == [
-    "channel_0",
-    "channel_1",
-    "channel_0_target",
-    "channel_1_target",
+  assert list(rows)[3:] == [
+    *("channel_0", "channel_1"),
+    *("channel_0_lower_80%", "channel_1_lower_80%"),
+    *("channel_0_upper_80%", "channel_1_upper_80%"),
+    *("channel_0_target", "channel_1_target"),
   ]
   np.testing.assert_allclose(
     floats(rows["channel_1"]),

@@ -26,19 +26,32 @@ def problem(time, kind, groups=GROUPS, rows=2, seed=0):
   return q, k, v, None if kind == "none" else decay, init
 
 
-@functools.partial(jax.jit, static_argnames=("method", "chunk_size"))
-def run(arguments, reset=None, method="chunked", chunk_size=CHUNK):
-  return recurrence.outer_scan_heads(
-    *arguments, reset=reset, chunk_size=chunk_size, method=method
+_STATIC = "method", "chunk_size", "inclusive"
+
+
+@functools.partial(jax.jit, static_argnames=_STATIC)
+def run(
+  arguments, reset=None, method="chunked", chunk_size=CHUNK, inclusive=True
+):
+  how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
+  return recurrence.outer_scan_heads(*arguments, reset=reset, **how)
+
+
+@functools.partial(jax.jit, static_argnames=_STATIC)
+def evaluate(
+  arguments, reset=None, method="chunked", chunk_size=CHUNK, inclusive=True
+):
+  """Results, and gradients with cotangents on outputs and last state."""
+  return gradients(
+    lambda x: run(x, reset, method, chunk_size, inclusive), arguments
   )
 
 
-@functools.partial(jax.jit, static_argnames=("method", "chunk_size"))
-def evaluate(arguments, reset=None, method="chunked", chunk_size=CHUNK):
-  """Results, and gradients with cotangents on outputs and last state."""
+def gradients(function, arguments):
+  """Results of a scan, and gradients, likewise."""
 
   def loss(arguments):
-    o, final = run(arguments, reset, method, chunk_size)
+    o, final = function(arguments)
     rng = np.random.default_rng(5)
     value = jnp.sum(o * rng.normal(size=o.shape).astype(o.dtype))
     weights = rng.normal(size=final.shape).astype(final.dtype)

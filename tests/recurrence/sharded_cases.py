@@ -42,7 +42,7 @@ def run(
   """
   function, options = getattr(recurrence, case.name), dict(case.options)
   if mesh is None:
-    if case.name.startswith(("delta", "dplr", "outer", "softmax")):
+    if case.name.startswith(("delta", "dplr", "mlstm", "outer", "softmax")):
       options["method"] = "sequential"  # Compiles fast.
   else:
     options |= {"axis": "sp", "exchange": exchange}
@@ -183,7 +183,9 @@ def _outer(normal, phases, rows, time):
   return Case("outer_scan", timed, {"init": normal(rows, 2, 3)}, {})
 
 
-def _outer_heads(normal, phases, rows, time, with_decay=True):
+def _outer_heads(
+  normal, phases, rows, time, with_decay=True, channels=1, **options
+):
   del phases
   timed = {
     "q": normal(rows, time, 2, 2),
@@ -191,9 +193,9 @@ def _outer_heads(normal, phases, rows, time, with_decay=True):
     "v": normal(rows, time, 4, 3),
   }
   if with_decay:
-    timed["decay"] = -jnp.exp(normal(rows, time, 4, 1))
+    timed["decay"] = -jnp.exp(normal(rows, time, 4, channels))
   fixed = {"init": normal(rows, 4, 2, 3)}
-  return Case("outer_scan_heads", timed, fixed, {})
+  return Case("outer_scan_heads", timed, fixed, options)
 
 
 def _delta(normal, phases, rows, time, channels=1):
@@ -215,6 +217,21 @@ def _dplr(normal, phases, rows, time):
     "decay": -jnp.exp(normal(rows, time, 2)),
   }
   return Case("dplr_scan", timed, {"init": normal(rows, 2, 3)}, {})
+
+
+def _mlstm(normal, phases, rows, time):
+  del phases
+  # Positive, so that no divisor is a difference.
+  timed = {name: jnp.abs(normal(rows, time, 2, 2)) for name in "qk"}
+  timed |= {
+    "v": normal(rows, time, 2, 3),
+    "log_input": 3 * normal(rows, time, 2),
+    "log_forget": jax.nn.log_sigmoid(2 + 3 * normal(rows, time, 2)),
+  }
+  shapes = (rows, 2, 2, 3), (rows, 2, 2), (rows, 2)
+  C, n, m = (normal(*shape) for shape in shapes)
+  init = recurrence.MLSTMState(C, jnp.abs(n), m)
+  return Case("mlstm_scan_heads", timed, {"init": init}, {})
 
 
 def _softmax(normal, phases, rows, time):
@@ -242,6 +259,7 @@ _MAKERS = {
   "delta": _delta,
   "delta_per_channel": functools.partial(_delta, channels=2),
   "dplr": _dplr,
+  "mlstm": _mlstm,
   "linear": _linear,
   "linear_reverse": functools.partial(_linear, reverse=True),
   "lti": _lti,
@@ -252,6 +270,9 @@ _MAKERS = {
   "selective_constant": functools.partial(_selective, constant=True),
   "outer": _outer,
   "outer_heads": _outer_heads,
+  "outer_exclusive": functools.partial(
+    _outer_heads, channels=2, inclusive=False
+  ),
   "outer_no_decay": functools.partial(_outer_heads, with_decay=False),
   "softmax": _softmax,
   "softmax_outer": _softmax_outer,

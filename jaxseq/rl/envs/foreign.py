@@ -104,17 +104,18 @@ def needs(
   Args:
     library: name of the library.
     load: imports it.
-    install: what pip is to install; the library's name if None.
+    install: what pip is to install; the extra of the library's name if None.
 
   Raises:
     ModuleNotFoundError: the library, or what it needs, is not installed.
   """
+  install = install or f"'jaxseq[{library.lower()}]'"
   try:
     return load()
   except ImportError as error:
     raise ModuleNotFoundError(
       f"environments of {library} need the package {error.name!r}, which is "
-      f"not installed or too old: pip install {install or library.lower()}.",
+      f"not installed or too old: pip install {install}.",
       name=error.name,
     ) from error
 

@@ -91,7 +91,9 @@ def make(name: str, **options: Any) -> XLand:
 
     return xminigrid, constants
 
-  library, constants = foreign.needs("XLand-MiniGrid", load, "xminigrid")
+  library, constants = foreign.needs(
+    "XLand-MiniGrid", load, "'jaxseq[xminigrid]'"
+  )
   with jax.ensure_compile_time_eval():
     grid, params = library.make(name, **options)
   shape = grid.observation_shape(params)

@@ -15,6 +15,11 @@ from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 from tests.rl import toy
 
+# Of what the libraries import, some says that it is out of date.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore::DeprecationWarning", "ignore:Brax System:UserWarning"
+)
+
 # Of each library, an id, options, and the flat size of observations.
 _CASES = [
   ("brax/inverted_pendulum", {"episode_length": 5}, 4),

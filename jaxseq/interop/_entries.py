@@ -1,0 +1,286 @@
+"""Entries of `config.json`, with sizes bounded by the tensors that are there.
+
+A network is built from the sizes, at least its shapes: what a small file asks
+for in vain is refused before.
+"""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import math
+import re
+from typing import Any
+
+from jaxseq import _validate
+
+MISSING = object()
+# Twenty times those of the largest models; each takes time to build.
+_MOST_LAYERS = 1000
+# Numbers of keys and values that attention keeps if the caller does not say.
+_MOST_CONTEXT = 4095
+_CONTEXT = "max_position_embeddings"
+_CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
+
+
+class Entries:
+  """What `config.json` says of a model, checked where it is read.
+
+  Attributes:
+    contents: the entries.
+    where: place of the file, for messages.
+  """
+
+  def __init__(
+    self,
+    contents: Mapping[str, Any],
+    where: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    context: int | None = None,
+  ):
+    """Keeps the entries.
+
+    Args:
+      contents: the entries.
+      where: place of the file, for messages.
+      shapes: of the tensors beside it, by their names; sizes are not bounded if
+        None.
+      context: what `context` shall be, None for what the file says.
+    """
+    self.contents = contents
+    self.where = where
+    self._shapes = shapes
+    self._context = context
+    self._layers: int | None = None
+
+  def check(self, embedding: str, layers: str) -> None:
+    """Checks the numbers of tokens and layers.
+
+    Args:
+      embedding: name of the tensor with a row for each token.
+      layers: what the names of the layers' tensors begin with, before the
+        number of the layer.
+
+    Raises:
+      ValueError: naming the entry, and what the tensors allow.
+    """
+    shapes = self._shapes or {}
+    shape = shapes.get(embedding, ())
+    if len(shape) != 2 or 0 in shape:
+      raise ValueError(
+        f"{self.where}: the weights beside it hold no {embedding} of two axes."
+      )
+    pattern = re.compile(re.escape(layers) + r"\.([0-9]{1,9})\..+")
+    count = len(
+      {match[1] for name in shapes if (match := pattern.fullmatch(name))}
+    )
+    for name, size, what in (
+      ("vocab_size", shape[0], "rows of the embedding"),
+      ("num_hidden_layers", count, "layers with weights"),
+    ):
+      value = self.contents.get(name)
+      if value is not None and value != size:
+        raise self.error(name, value, f"{size}, the number of {what}")
+    self._layers = count
+    if count > _MOST_LAYERS:
+      expected = f"at most {_MOST_LAYERS} layers"
+      raise self.error("num_hidden_layers", count, expected)
+
+  def error(self, name: str, value: Any, expected: str) -> ValueError:
+    """Returns the error of an entry that is not what is expected."""
+    return _validate.error(f"{self.where}: {name}", value, expected)
+
+  def get(self, name: str, kind: type, default: Any = MISSING) -> Any:
+    """Returns an entry.
+
+    Args:
+      name: of the entry.
+      kind: its type; a whole number serves for the other kind of number.
+      default: value where the file has none, or null and this is None; one must
+        be there if missing.
+
+    Raises:
+      ValueError: if there is none, or it has another type or is not finite.
+    """
+    value = self.contents.get(name, default)
+    if value is MISSING:
+      raise ValueError(f"{self.where} has no {name}.")
+    if value is None and default is None:
+      return None
+    if kind is float and type(value) is int:
+      value = float(value)
+    if kind is int and type(value) is float and value.is_integer():
+      value = int(value)
+    if type(value) is not kind:
+      raise self.error(name, value, f"type {kind.__name__}")
+    if kind is float:
+      _validate.number(f"{self.where}: {name}", value)
+    return value
+
+  def replaced(self, **contents: Any) -> "Entries":
+    """Returns these entries with others in their place or beside them."""
+    contents = {**self.contents, **contents}
+    return Entries(contents, self.where, self._shapes, self._context)
+
+  def named(self, names: Mapping[str, str]) -> "Entries":
+    """Returns these entries with those under old names under their names.
+
+    Args:
+      names: by the old name; of two that are there the old one counts.
+    """
+    return self.replaced(
+      **{
+        name: self.contents[old]
+        for old, name in names.items()
+        if old in self.contents
+      }
+    )
+
+  def shape(self, tensor: str) -> tuple[int, ...] | None:
+    """Returns the shape of the tensor of that name; None if there is none."""
+    return (self._shapes or {}).get(tensor)
+
+  def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
+    """Returns an integer that no axis of the tensors is shorter than.
+
+    Args:
+      name: of the entry.
+      default: see `get`.
+      times: how many times the longest axis it may be.
+
+    Raises:
+      ValueError: see `get`; or if it is larger.
+    """
+    if self._shapes is not None:
+      sizes = (size for shape in self._shapes.values() for size in (0, *shape))
+      self._bound(name, times * max(sizes))
+    return self.get(name, int, default)
+
+  def taps(self, name: str, default: Any = MISSING) -> Any:
+    """Returns the width of the convolutions, bounded by theirs."""
+    if self._shapes is not None:
+      widths = (
+        shape[-1]
+        for tensor, shape in self._shapes.items()
+        if tensor.endswith(_CONV) and shape
+      )
+      self._bound(name, max(widths, default=0))
+    return self.get(name, int, default)
+
+  def count(self, name: str, default: Any = MISSING) -> Any:
+    """Returns a `size` of at least 1."""
+    value = self.size(name, default)
+    if value is None:
+      return None
+    return _validate.positive(f"{self.where}: {name}", value)
+
+  def epsilon(self, name: str, default: Any = MISSING) -> float:
+    """Returns a number above 0, such as a norm adds."""
+    value = self.get(name, float, default)
+    return _validate.above_zero(f"{self.where}: {name}", value)
+
+  def numbers(self, name: str, count: int) -> tuple[float, ...]:
+    """Returns a list of so many numbers, by default ones."""
+    values = self.contents.get(name)
+    if values is None:
+      return (1.0,) * count
+    if not isinstance(values, list) or len(values) != count:
+      raise self.error(name, values, f"a list of {count} numbers")
+    for value in values:
+      _validate.number(f"{self.where}: {name}", value)
+    return tuple(map(float, values))
+
+  def bounds(self, name: str) -> tuple[float, float]:
+    """Returns a pair of numbers, by default 0 and infinity."""
+    pair = self.contents.get(name, (0.0, math.inf))
+    try:
+      low, high = (
+        # Strict JSON has no infinity.
+        float(bound["__float__"] if isinstance(bound, dict) else bound)
+        for bound in pair
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      raise self.error(name, pair, "two numbers") from error
+    return low, high
+
+  def choice(self, name: str, choices: Collection[Any], default: Any) -> Any:
+    """Returns an entry that must be one of some values.
+
+    Args:
+      name: of the entry.
+      choices: what a network here can have.
+      default: value where the file has none.
+
+    Raises:
+      ValueError: naming the entry, its value and the choices.
+    """
+    value = self.contents.get(name, default)
+    return _validate.choice(f"{self.where}: {name}", value, choices)
+
+  def kinds(self, name: str, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns an entry that names the kind of each layer.
+
+    Args:
+      name: of the entry.
+      known: kinds by the names that may stand there.
+
+    Raises:
+      ValueError: if it is no list of these, or not as long as there are layers.
+    """
+    value = self.contents.get(name, MISSING)
+    if value is MISSING:
+      raise ValueError(f"{self.where} has no {name}.")
+    if not isinstance(value, list):
+      raise self.error(name, value, "a list with the kind of each layer")
+    count = self._layers
+    if count is None:
+      count = self.contents.get("num_hidden_layers", len(value))
+    if len(value) != count or len(value) > _MOST_LAYERS:
+      raise self.error(name, f"{len(value)} kinds", f"{count}, one a layer")
+    for kind in value:
+      _validate.choice(f"{self.where}: {name}", kind, known)
+    return tuple(known[kind] for kind in value)
+
+  def rotary(
+    self, fraction: float = 1.0, base: float = 10000.0
+  ) -> tuple[float, float]:
+    """Returns the base of rotary positions, and the part of a head they turn.
+
+    Args:
+      fraction: that part, where the file does not say.
+      base: likewise.
+
+    Raises:
+      ValueError: if they are of another kind than the first, "default".
+    """
+    name = "rope_parameters"
+    said = self.contents.get(name)
+    if said is None:
+      name = "rope_scaling"
+      said = self.contents.get(name) or {}
+    if not isinstance(said, dict):
+      raise self.error(name, said, "an object")
+    said = {
+      key: self.contents[key]
+      for key in ("rope_theta", "partial_rotary_factor")
+      if self.contents.get(key) is not None
+    } | said
+    inner = Entries(said, f"{self.where}: {name}")
+    kind = "rope_type" if "rope_type" in said else "type"
+    inner.choice(kind, ("default",), "default")
+    base = inner.epsilon("rope_theta", base)
+    return base, inner.epsilon("partial_rotary_factor", fraction)
+
+  @property
+  def context(self) -> int:
+    """Numbers of earlier elements that full attention looks back at."""
+    if self._context is not None:
+      return _validate.positive("context", self._context)
+    said = self.get(_CONTEXT, int, _MOST_CONTEXT)
+    return min(
+      _validate.positive(f"{self.where}: {_CONTEXT}", said), _MOST_CONTEXT
+    )
+
+  def _bound(self, name, most):
+    value = self.contents.get(name)
+    if type(value) in (int, float) and not value <= most:
+      expected = f"at most {most}, the size of an axis of a tensor"
+      raise self.error(name, value, expected)

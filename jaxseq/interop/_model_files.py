@@ -1,0 +1,98 @@
+"""Files of a model's directory: `config.json` and weights in safetensors."""
+
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import _limits
+from jaxseq.interop import safetensors_file
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_LONGEST_NAME = 255
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """Reads the object that a JSON file of a model holds.
+
+  Raises:
+    ValueError: if there is no such file, or it holds something else.
+  """
+  if not path.is_file():
+    got = f"got no {path.name}, expected a directory with one."
+    raise ValueError(f"{path.parent}: {got}")
+  try:
+    # The other library writes infinities as they are.
+    content = _own(path).read_bytes()
+    contents = _json.loads(content, constants=True)
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON ({error}).") from error
+  if not isinstance(contents, dict):
+    kind = type(contents).__name__
+    raise ValueError(f"{path}: got {kind}, expected a JSON object.")
+  return contents
+
+
+def _own(path):
+  """Returns the path of a file of a model, which may not lead elsewhere."""
+  root = path.parent.resolve()
+  # Hugging Face's cache has links from models--*/snapshots/* to blobs.
+  if root.parent.name == "snapshots":
+    root = root.parents[1]
+  return _limits.check_within(path, root)
+
+
+def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
+  """Reads the tensors of a model, of one file or of several.
+
+  Raises:
+    ValueError: if there are none, or a file is damaged or leads elsewhere.
+  """
+  if (directory / WEIGHTS).is_file():
+    return safetensors_file.read(_own(directory / WEIGHTS))
+  if (directory / _INDEX).is_file():
+    return _read_shards(directory)
+  pickles = sorted(path.name for path in directory.glob("*.bin"))
+  if pickles:
+    raise ValueError(
+      f"{directory}: got weights only as {', '.join(pickles)}, expected "
+      f"{WEIGHTS}: pickles are not read because they can run any code; "
+      "convert them with the transformers library's save_pretrained."
+    )
+  raise ValueError(
+    f"{directory}: got no weights, expected {WEIGHTS} or {_INDEX}."
+  )
+
+
+def _read_shards(directory):
+  index = directory / _INDEX
+  files = read_json(index).get("weight_map")
+  if not isinstance(files, dict) or not all(
+    isinstance(name, str)
+    and pathlib.PurePath(name).name == name
+    and len(os.fsencode(name)) <= _LONGEST_NAME
+    and "\0" not in name
+    for name in files.values()
+  ):
+    raise ValueError(
+      f"{index}: got {str(files)[:80]}, expected a weight_map from tensors to "
+      "files beside it."
+    )
+  tensors = {}
+  for name in sorted(set(files.values())):
+    if not (directory / name).is_file():
+      raise ValueError(f"{index} names {name}, which is not in {directory}.")
+    for tensor, value in safetensors_file.read(_own(directory / name)).items():
+      if files.get(tensor) != name:
+        raise ValueError(
+          f"{directory / name} holds {tensor}, which {index} does not say."
+        )
+      tensors[tensor] = value
+  lost = sorted(files.keys() - tensors.keys())
+  if lost:
+    raise ValueError(f"{directory / files[lost[0]]} lacks {lost[0]}.")
+  return tensors

@@ -1,0 +1,187 @@
+"""Tensors of PyTorch's modules that parameters here are made of.
+
+A family of models has a `Place` for every parameter. From the shape of the
+parameter it gives those of the tensors, and it works in both directions.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+Tensors = tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """The tensors of a parameter: scale * (laid out tensors + offset).
+
+  Attributes:
+    names: of the tensors.
+    to_torch: lays a parameter out as these tensors, as views.
+    from_torch: lays these tensors out as a parameter.
+    rows: the part of each tensor, if others have the rest.
+    scale: factor, a number or an array that broadcasts with the parameter.
+    offset: what is added before.
+  """
+
+  names: tuple[str, ...]
+  to_torch: Callable[[np.ndarray], Tensors]
+  from_torch: Callable[..., np.ndarray]
+  rows: "Rows | None" = None
+  scale: float | np.ndarray = 1.0
+  offset: float = 0.0
+
+  def shapes(self, shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yields the tensors' shapes, by that of the parameter."""
+    for tensor in self.to_torch(np.broadcast_to(np.float32(0), shape)):
+      yield self.rows.whole(tensor.shape) if self.rows else tensor.shape
+
+  def read(
+    self, tensors: Sequence[np.ndarray], dtype: np.typing.DTypeLike
+  ) -> np.ndarray:
+    """Returns the parameter, a copy of what the tensors hold."""
+    parts = [self.rows.of(each) if self.rows else each for each in tensors]
+    array = np.array(self.from_torch(*parts), dtype, order="C")
+    if self.offset:
+      array += np.asarray(self.offset, dtype)
+    if np.any(np.asarray(self.scale) != 1):
+      array *= np.asarray(self.scale, dtype)
+    return array
+
+  def write(self, array: np.ndarray) -> Tensors:
+    """Undoes `read`; of tensors with `rows`, returns these alone."""
+    if np.any(np.asarray(self.scale) != 1):
+      array = array / np.asarray(self.scale, array.dtype)
+    if self.offset:
+      array = array - np.asarray(self.offset, array.dtype)
+    return self.to_torch(array)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """A part of a tensor.
+
+  Attributes:
+    index: the rows, in their order.
+    size: how many rows the tensor has.
+    axis: of the rows.
+  """
+
+  index: slice | np.ndarray
+  size: int
+  axis: int = 0
+
+  @property
+  def _place(self):
+    return (slice(None),) * self.axis + (self.index,)
+
+  def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of the tensor, by that of the part."""
+    return (*shape[: self.axis], self.size, *shape[self.axis + 1 :])
+
+  def of(self, tensor: np.ndarray) -> np.ndarray:
+    """Returns the part of a tensor; of slices, a view."""
+    return tensor[self._place]
+
+  def put(self, tensor: np.ndarray | None, part: np.ndarray) -> np.ndarray:
+    """Writes the part into a tensor, a fresh one if None, and returns it."""
+    if tensor is None:
+      tensor = np.zeros(self.whole(part.shape), part.dtype)
+    tensor[self._place] = part
+    return tensor
+
+
+def _one(name, to_torch, from_torch):
+  return Place((name,), lambda x: (to_torch(x),), from_torch)
+
+
+def same(name: str) -> Place:
+  """A tensor that is laid out as the parameter: a vector, an embedding."""
+  return _one(name, lambda x: x, lambda x: x)
+
+
+def centered(name: str) -> Place:
+  """The weight w of a norm that multiplies by 1 + w."""
+  return scaled(same(name), 1.0, 1.0)
+
+
+def linear(name: str) -> Place:
+  """The weight of a torch.nn.Linear, (out, in), for a parameter (in, out)."""
+  return _one(name, lambda x: x.T, lambda x: x.T)
+
+
+def experts(name: str) -> Place:
+  """The weights of many torch.nn.Linear, (n, out, in), for (n, in, out)."""
+  return _one(name, lambda x: x.swapaxes(1, 2), lambda x: x.swapaxes(1, 2))
+
+
+def conv(name: str) -> Place:
+  """The weight of a depthwise torch.nn.Conv1d: (channels, 1, taps)."""
+  return _one(name, lambda x: x.T[:, None], lambda x: x[:, 0].T)
+
+
+def stacked(places: Sequence[Place]) -> Place:
+  """Tensors that are laid out on top of each other, in a new first axis."""
+  return _together(places, lambda array: array, np.stack)
+
+
+def joined(places: Sequence[Place], sizes: Sequence[int], axis: int) -> Place:
+  """Tensors that are laid out behind each other in an axis of the parameter.
+
+  Args:
+    places: of the tensors.
+    sizes: of the parts of that axis.
+    axis: of the parameter.
+  """
+  ends = np.cumsum(sizes)[:-1]
+  return _together(
+    places,
+    lambda array: np.split(array, ends, axis),
+    lambda parts: np.concatenate(parts, axis),
+  )
+
+
+def _together(places, split, join):
+  """Several places that make one parameter."""
+  counts = np.cumsum([len(place.names) for place in places])[:-1]
+
+  def to_torch(array):
+    parts = zip(places, split(array))
+    return tuple(
+      tensor for place, part in parts for tensor in place.to_torch(part)
+    )
+
+  def from_torch(*tensors):
+    groups = np.split(np.arange(len(tensors)), counts)
+    return join(
+      [
+        place.from_torch(*(tensors[i] for i in group))
+        for place, group in zip(places, groups)
+      ]
+    )
+
+  names = tuple(name for place in places for name in place.names)
+  return Place(names, to_torch, from_torch)
+
+
+def part(
+  place: Place, start: int, stop: int, size: int, *, axis: int = 0
+) -> Place:
+  """The rows from `start` to `stop` of a tensor that has `size` of them."""
+  rows = Rows(slice(start, stop), size, axis)
+  return dataclasses.replace(place, rows=rows)
+
+
+def rows(place: Place, index: np.ndarray, size: int) -> Place:
+  """The rows of these numbers of a tensor that has `size` of them."""
+  return dataclasses.replace(place, rows=Rows(index, size))
+
+
+def scaled(
+  place: Place, scale: float | np.ndarray, offset: float = 0.0
+) -> Place:
+  """Tensors w of a parameter scale * (w + offset)."""
+  return dataclasses.replace(place, scale=scale, offset=offset)

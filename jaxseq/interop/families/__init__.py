@@ -1,0 +1,40 @@
+"""Families of pretrained models, one module each.
+
+A module makes a network of the `config.json` of a `model_type`, and says which
+tensors its parameters are made of. It has
+
+    EMBEDDING = "model.embed_tokens.weight"
+    LAYERS = "model.layers"
+
+    def from_json(entries: Entries) -> tuple[nn.NetworkConfig, int]:
+      ...  # The options, and the number of tokens.
+
+    def places(config: nn.NetworkConfig, entries: Entries) -> Places:
+      ...  # Where each parameter's tensors are; too many do no harm.
+
+and may have
+
+    OLD_NAMES: Mapping[str, str]  # From names in old files to those of today.
+    IGNORED: re.Pattern  # Names of tensors that are no parameters.
+
+    def copies(entries: Entries) -> Mapping[str, str]:
+      ...  # Names of tensors that may be there a second time, and the first's.
+
+    def to_json(config, vocab_size) -> dict[str, Any]:
+      ...  # Undoes `from_json`; without it such networks are not saved.
+
+`EMBEDDING` is the tensor with a row for each token, `LAYERS` what stands before
+the number of a layer. `_entries`, `_placement` and `_decoder` have what modules
+need for this. Names and defaults of entries are those of the `*Config` classes
+of the transformers library.
+"""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.interop.families.registry import get as get
+  from jaxseq.interop.families.registry import names as names
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,0 +1,107 @@
+"""Gated short convolution: a few elements back, with two gates and no decay.
+
+  B_t, C_t, u_t = W_in x_t + b_in                  three parts of d_model each
+  y_t = W_out (C_t * conv(B * u)_t) + b_out        causal, depthwise over time
+
+The block that LFM2 has in most of its layers (Liquid AI's technical report,
+arXiv:2511.23404, section 2), as transformers has it: no activation between the
+gates and the convolution, and one option for all three biases.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+
+Params = contract.Params
+
+TRAITS = contract.Traits(
+  keeps="2 inputs of a gated convolution",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=({"d_conv": 5, "bias": True},),
+  collectives={"ppermute": None, "psum": 1},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the block.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    d_conv: width of the convolution, the present element counted; at least 2.
+    bias: whether both projections and the convolution have biases.
+  """
+
+  d_model: int
+  d_conv: int = 3
+  bias: bool = False
+
+  def __post_init__(self):
+    contract.fields(self, positive=("d_model", "d_conv"))
+    if self.d_conv < 2:
+      raise contract.error("d_conv", self.d_conv, "an integer of at least 2")
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, zero biases.
+
+  Returns:
+    A dict of float32 arrays:
+      W_in: (d_model, 3 * d_model), to B, C and u side by side.
+      conv_weight: (d_conv, d_model), the last row for the present element.
+      W_out: (d_model, d_model).
+      W_in_bias, conv_bias, W_out_bias: as wide as what they are added to, if
+        there are biases.
+  """
+  keys = jax.random.split(key, 3)
+  lecun = jax.nn.initializers.lecun_normal()
+  width, taps = config.d_model, config.d_conv
+  params = {
+    "W_in": lecun(keys[0], (width, 3 * width), jnp.float32),
+    "conv_weight": contract.uniform(keys[1], (taps, width), taps),
+    "W_out": lecun(keys[2], (width, width), jnp.float32),
+  }
+  if config.bias:
+    for name, size in (("W_in", 3 * width), ("conv", width), ("W_out", width)):
+      params[f"{name}_bias"] = jnp.zeros((size,), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros.
+
+  The convolution's last inputs (*batch, d_conv - 1, d_model), oldest first.
+  """
+  return jnp.zeros((*batch_shape, config.d_conv - 1, config.d_model), dtype)
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence."""
+  del config
+  conv = functools.partial(recurrence.causal_conv, axis=axis)
+  return _run(params, x, state, reset, conv)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  del config
+  return _run(params, x, state, reset, recurrence.causal_conv_step)
+
+
+def _run(params, x, window, reset, conv):
+  params = contract.cast(params, contract.wide_dtype(x))
+  B, C, u = jnp.split(contract.project(params, "W_in", x), 3, axis=-1)
+  weight, bias = params["conv_weight"], params.get("conv_bias")
+  u = contract.pointwise(jnp.multiply, B, u)
+  u, window = conv(u, weight, bias, window, reset)
+  u = contract.pointwise(jnp.multiply, C, u.astype(x.dtype))
+  return contract.project(params, "W_out", u), window

@@ -1,0 +1,65 @@
+"""Options of stacks in a form that is hashable: mappings as sorted pairs."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxseq import _validate
+
+# Names and values of options; in Python a mapping reads better, and a config
+# file has one anyway. A StackConfig holds them as sorted pairs, to be hashable.
+Options = tuple[tuple[str, Any], ...] | Mapping[str, Any]
+
+
+def mixers(field: str, given: Any) -> tuple[tuple[str, Options], ...]:
+  """Returns mixers and their options as pairs."""
+  try:
+    found = tuple(given.items() if isinstance(given, Mapping) else given)
+    names = [name for name, _ in found]
+    fits = all(isinstance(name, str) for name in names)
+  except (TypeError, ValueError):
+    fits, found = False, ()
+  if isinstance(given, str) or not fits:
+    expected = "mixers with their options, as {'attention': {'window': 64}}"
+    raise _validate.error(field, given, expected)
+  return tuple((name, pairs(field, options)) for name, options in found)
+
+
+def layers(given: Any) -> tuple[Options, ...]:
+  """Returns the fields of each layer as pairs."""
+  if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+    expected = "the fields of each layer, as ({}, {'mixer': 'attention'})"
+    raise _validate.error("layers", given, expected)
+  return tuple(pairs("layers", own) for own in given)
+
+
+def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
+  """Returns options as sorted pairs."""
+  try:
+    values = dict(options).items()
+    return tuple(sorted((name, _hashable(value)) for name, value in values))
+  except (TypeError, ValueError):
+    expected = "names and values of options, as {'heads': 4}"
+    raise _validate.error(field, options, expected) from None
+
+
+def _hashable(value: Any) -> Any:
+  """Returns mappings as pairs and lists as tuples, however deep."""
+  # Mappings of ml_collections are none of collections.abc.
+  if hasattr(value, "items"):
+    return pairs("options", value)
+  if isinstance(value, list | tuple):
+    return tuple(_hashable(item) for item in value)
+  return value
+
+
+def dtype_name(dtype: Any) -> Any:
+  """Returns the name of a dtype such as `jnp.bfloat16`; others as they are."""
+  if dtype is None or isinstance(dtype, str):
+    return dtype
+  try:
+    return np.dtype(dtype).name
+  except TypeError:
+    return dtype

@@ -1,0 +1,87 @@
+"""Models that read a sequence from its start and from its end."""
+
+from typing import Any
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.nn import recurrent
+
+
+class Bidirectional(linen.Module):
+  """Two models, of which one reads from the end (BRNN; Schuster, Paliwal 1997).
+
+    config = mixers.make_config("gru", d_model=8)
+    model = nn.Bidirectional(
+      nn.SequenceMixer(config), nn.SequenceMixer(config)
+    )
+    y = model.apply(variables, x, reset)
+
+  It has no state and no step: what comes out of an element depends on all of
+  its episode.
+
+  Attributes:
+    forward: `SequenceMixer`, `SequenceLayer` or `SequenceModel`.
+    backward: likewise.
+    merge: whether the outputs are added, or features put side by side.
+  """
+
+  forward: recurrent.Recurrent
+  backward: recurrent.Recurrent
+  merge: Literal["sum", "concat"] = "sum"
+
+  def __call__(
+    self,
+    x: jax.Array,
+    reset: jax.Array | None = None,
+    lengths: jax.Array | None = None,
+    **options: Any,
+  ) -> jax.Array:
+    """Runs over a sequence.
+
+    Args:
+      x: (*batch, time, n).
+      reset: (*batch, time) bool, or None; where True an episode begins, and
+        neither direction sees across.
+      lengths: (*batch,) numbers of valid elements, behind which lies padding;
+        all are valid if None.
+      **options: arguments of both models, as `train=True`.
+
+    Returns:
+      (*batch, time, n), or (*batch, time, 2 n) with "concat".
+
+    Raises:
+      ValueError: if `merge` is unknown, or an argument does not fit.
+    """
+    _validate.choice("merge", self.merge, ("sum", "concat"))
+    ahead, _ = self.forward(x, None, reset, **options)
+    if reset is not None:
+      # From the end, the first element of an episode is its last.
+      ends = jnp.roll(reset, -1, axis=-1).at[..., -1].set(False)
+      reset = reverse(ends[..., None], lengths)[..., 0]
+    back, _ = self.backward(reverse(x, lengths), None, reset, **options)
+    back = reverse(back, lengths)
+    if self.merge == "sum":
+      return ahead + back
+    return jnp.concatenate([ahead, back], axis=-1)
+
+
+def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+  """Reverses the valid elements of series and leaves the padding behind them.
+
+  Args:
+    x: (*batch, time, features).
+    lengths: (*batch,) numbers of valid elements; all are if None.
+
+  Returns:
+    x's shape.
+  """
+  if lengths is None:
+    return jnp.flip(x, axis=-2)
+  times = jnp.arange(x.shape[-2])
+  index = lengths[..., None] - 1 - times
+  index = jnp.where(index >= 0, index, times)
+  return jnp.take_along_axis(x, index[..., None], axis=-2)

@@ -1,0 +1,120 @@
+"""RWKV's channel mix: a feed-forward that sees the element before, too.
+
+  x_c = x_t + (x_{t-1} - x_t) mu_c
+  y_t = W_v relu(W_k x_k)^2                            RWKV-7, arXiv:2503.14456
+  y_t = sigmoid(W_r x_r) W_v relu(W_k x_k)^2           RWKV-4, arXiv:2305.13048
+
+Pure functions with the contract of a mixer (`jaxseq.mixers.registry`): the
+state is the last input, which a reset puts back to zeros.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import _rwkv
+from jaxseq.mixers import contract
+
+Params = contract.Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of a channel mix.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    width: hidden width; 4 d_model if None.
+    receptance: whether a gate by sigmoid is on the output, as in RWKV-4. It has
+      a say in the initial parameters, too.
+    layer: number of the layer in its network, from 0. Initial parameters depend
+      on it.
+    num_layers: number of layers in the network.
+  """
+
+  d_model: int
+  width: int | None = None
+  receptance: bool = False
+  layer: int = 0
+  num_layers: int = 1
+
+  def __post_init__(self):
+    contract.fields(
+      self, positive=("d_model", "num_layers"), optional=("width",)
+    )
+    _rwkv.check_layer(self)
+
+  @property
+  def hidden(self) -> int:
+    """Hidden width."""
+    return 4 * self.d_model if self.width is None else self.width
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters, as the original code does.
+
+  Returns:
+    A dict of float32 arrays:
+      mu_k: (d_model,), shares of the element before, by channel and layer.
+      W_k: (d_model, hidden), uniform; orthogonal with `receptance`.
+      W_v: (hidden, d_model), zeros.
+      mu_r: (d_model,), as mu_k, and W_r: (d_model, d_model), zeros, with
+        `receptance`.
+  """
+  width, hidden = config.d_model, config.hidden
+  shallow = 1 - config.layer / config.num_layers
+  exponent = shallow if config.receptance else shallow**4
+  mu = jnp.asarray(1 - _rwkv.ramp(width) ** exponent, jnp.float32)
+  shape = width, hidden
+  if config.receptance:
+    W_k = _rwkv.orthogonal(key, shape)
+  else:
+    W_k = 0.5 * contract.uniform(key, shape, width)
+  params = {"mu_k": mu, "W_k": W_k}
+  params["W_v"] = jnp.zeros((hidden, width), jnp.float32)
+  if config.receptance:
+    params["mu_r"] = mu
+    params["W_r"] = jnp.zeros((width, width), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the last input of a fresh sequence, (*batch, d_model): zeros."""
+  return jnp.zeros((*batch_shape, config.d_model), dtype)
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence."""
+  del config
+  shift = functools.partial(recurrence.token_shift, axis=axis)
+  return _run(params, x, state, reset, shift)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  del config
+  return _run(params, x, state, reset, recurrence.token_shift_step)
+
+
+def _run(params, x, state, reset, shift):
+  params = contract.cast(params, contract.wide_dtype(x))
+  before, last = shift(x, state, reset)
+
+  def projected(name):
+    mu = params[f"mu_{name}"]
+    mixed = contract.pointwise(_rwkv.mix, x, before, mu)
+    return recurrence.dense(mixed, params[f"W_{name}"])
+
+  k = contract.pointwise(lambda k: jax.nn.relu(k) ** 2, projected("k"))
+  y = recurrence.dense(k, params["W_v"])
+  if "W_r" in params:
+    gate = projected("r")
+    y = contract.pointwise(lambda y, r: y * jax.nn.sigmoid(r), y, gate)
+  return y, last

@@ -1,0 +1,306 @@
+"""Mixture of experts: of many feed-forwards each element passes a few.
+
+Shazeer et al., arXiv:1701.06538; with gated experts and no capacity, so that no
+element is dropped, as in Mixtral (arXiv:2401.04088); with experts that all
+elements pass, and scores by sigmoids with a bias that only selects, as in
+DeepSeek-V2 and V3 (arXiv:2405.04434, arXiv:2412.19437).
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import recurrence
+from jaxseq.nn import dense
+from jaxseq.nn import feedforward
+
+
+@dataclasses.dataclass(frozen=True)
+class Routing:
+  """Options of a mixture of experts.
+
+  Attributes:
+    experts: number of experts.
+    active: number of experts that each element passes.
+    score: how a router's logits become weights of the chosen: "softmax" over
+      all experts, "softmax_top" over the chosen alone, or "sigmoid" of each.
+    renormalize: whether the weights of the chosen are divided by their sum.
+    scale: factor on the weights.
+    selection_bias: whether a parameter is added to the scores where experts are
+      chosen, and only there; it gets no gradient.
+    groups: number of groups of neighbouring experts, of which only the best
+      are chosen from; a group's score is the sum of its two best.
+    active_groups: number of groups that are chosen from.
+    shared_width: hidden width of a feed-forward that every element passes
+      beside the chosen; None for none.
+    shared_gate: whether the sigmoid of one more logit multiplies that.
+    balance_weight: weight of `balance_loss` in the collection "losses", which
+      the package's tasks add to theirs.
+    kind: "swiglu", "geglu" or "relu2", a kind of `feedforward.FeedForward`;
+      experts have no biases.
+    bias: whether the feed-forward of all elements has some, and layers to a
+      `latent_width`.
+    latent_width: width of what the experts see and give, between two dense
+      layers; as what comes in if None.
+
+  Raises:
+    ValueError: a value is out of range.
+  """
+
+  experts: int = 8
+  active: int = 2
+  _: dataclasses.KW_ONLY
+  score: Literal["softmax", "softmax_top", "sigmoid"] = "softmax"
+  renormalize: bool = True
+  scale: float = 1.0
+  selection_bias: bool = False
+  groups: int = 1
+  active_groups: int = 1
+  shared_width: int | None = None
+  shared_gate: bool = False
+  balance_weight: float = 0.0
+  kind: Literal["swiglu", "geglu", "relu2"] = "swiglu"
+  bias: bool = False
+  latent_width: int | None = None
+
+  def __post_init__(self):
+    _validate.literals(self)
+    _validate.fields(
+      self,
+      positive=("experts", "active", "groups", "active_groups"),
+      optional=("shared_width", "latent_width"),
+    )
+    if self.experts % self.groups:
+      expected = f"a divisor of experts = {self.experts}"
+      raise _validate.error("groups", self.groups, expected)
+    _validate.integer("active_groups", self.active_groups, 1, self.groups)
+    most = self.experts // self.groups * self.active_groups
+    _validate.integer("active", self.active, 1, most)
+    if self.active_groups < self.groups and self.experts == self.groups:
+      expected = "at most half of the experts, to choose between groups"
+      raise _validate.error("groups", self.groups, expected)
+    if self.shared_gate and self.shared_width is None:
+      expected = "False without a shared_width"
+      raise _validate.error("shared_gate", True, expected)
+
+
+def route(
+  logits: jax.Array, routing: Routing, bias: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+  """Chooses experts.
+
+  Args:
+    logits: (..., experts), float32 or wider.
+    routing: options.
+    bias: (experts,), added to the scores to choose by, or None.
+
+  Returns:
+    Numbers of the chosen experts (..., active), the best first, and weights of
+    the same shape.
+  """
+  if routing.score == "sigmoid":
+    scores = jax.nn.sigmoid(logits)
+  else:
+    scores = jax.nn.softmax(logits, axis=-1)
+  merits = scores if bias is None else scores + jax.lax.stop_gradient(bias)
+  if routing.active_groups < routing.groups:
+    parts = merits.reshape(*merits.shape[:-1], routing.groups, -1)
+    best = jnp.sum(jax.lax.top_k(parts, 2)[0], axis=-1)
+    _, kept = jax.lax.top_k(best, routing.active_groups)
+    open_ = jnp.any(kept[..., None] == jnp.arange(routing.groups), axis=-2)
+    parts = jnp.where(open_[..., None], parts, -jnp.inf)
+    merits = parts.reshape(merits.shape)
+  _, chosen = jax.lax.top_k(merits, routing.active)
+  weights = jnp.take_along_axis(scores, chosen, axis=-1)
+  if routing.score == "softmax_top":
+    picked = jnp.take_along_axis(logits, chosen, axis=-1)
+    weights = jax.nn.softmax(picked, axis=-1)
+  elif routing.renormalize:
+    # Sigmoids may all be zero.
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights / (total + jnp.finfo(weights.dtype).tiny)
+  return chosen, routing.scale * weights
+
+
+def balance_loss(logits: jax.Array, routing: Routing) -> jax.Array:
+  """Returns the loss that keeps experts in equal use, 1 where they are.
+
+  experts * sum_e f_e p_e, with f_e the share of choices that fall on expert e
+  and p_e its mean probability (arXiv:2101.03961, equation 4).
+
+  Args:
+    logits: (..., experts) of the router.
+    routing: options.
+  """
+  chosen, _ = route(logits, routing)
+  axes = tuple(range(logits.ndim - 1))
+  used = jax.nn.one_hot(chosen, routing.experts, dtype=logits.dtype)
+  share = jnp.mean(used, axis=(*axes, logits.ndim - 1))
+  mean = jnp.mean(jax.nn.softmax(logits, axis=-1), axis=axes)
+  return routing.experts * jnp.sum(jax.lax.stop_gradient(share) * mean)
+
+
+class Experts(linen.Module):
+  """A mixture of gated feed-forwards.
+
+  Attributes:
+    routing: options.
+    width: of the hidden layer of one expert.
+    dtype: dtype of the activations; the router's logits are float32 or wider.
+  """
+
+  routing: Routing
+  width: int
+  dtype: jax.typing.DTypeLike = "float32"
+
+  @linen.compact
+  def __call__(
+    self, x: jax.Array, train: bool = False, step: bool = False
+  ) -> jax.Array:
+    """Maps (..., n) to the same shape; `train` and `step` change nothing."""
+    routing, n = self.routing, x.shape[-1]
+    dtype = dense.activation_dtype(self.dtype, x)
+    x = x.astype(dtype)
+    logits = dense.Dense(
+      routing.experts, use_bias=False, dtype=dtype, wide=True, name="router"
+    )(x)
+    bias = None
+    if routing.selection_bias:
+      zeros = linen.initializers.zeros_init()
+      shape = (routing.experts,)
+      bias = self.param("selection_bias", zeros, shape, jnp.float32)
+    lecun = linen.initializers.lecun_normal(batch_axis=0)
+
+    def weights(name, *shape):
+      shape = routing.experts, *shape
+      return self.param(name, lecun, shape, jnp.float32)
+
+    def latent(width, name):
+      return dense.Dense(width, use_bias=routing.bias, dtype=dtype, name=name)
+
+    seen = x
+    if routing.latent_width is not None:
+      seen = latent(routing.latent_width, "latent_in")(x)
+    inner = seen.shape[-1]
+    gated = feedforward.KINDS[routing.kind].gated
+    matrices = [
+      weights(name, inner, self.width) for name in ("in", "gate")[: 1 + gated]
+    ]
+    matrices.append(weights("out", self.width, inner))
+    chosen, shares = route(logits, routing, bias)
+    if routing.balance_weight:
+      add_loss(
+        self,
+        "balance",
+        lambda: routing.balance_weight * balance_loss(logits, routing),
+      )
+    flat = seen.reshape(-1, inner)
+    y = _mix(
+      routing.kind,
+      flat,
+      chosen.reshape(len(flat), -1),
+      shares.reshape(len(flat), -1),
+      *matrices,
+    )
+    y = y.reshape(seen.shape)
+    if routing.latent_width is not None:
+      y = latent(n, "latent_out")(y)
+    if routing.shared_width is not None:
+      shared = feedforward.FeedForward(
+        routing.kind,
+        routing.shared_width,
+        dtype=dtype,
+        bias=routing.bias,
+        name="shared",
+      )(x)
+      if routing.shared_gate:
+        gate = dense.Dense(1, use_bias=False, dtype=dtype, name="shared_gate")(
+          x
+        )
+        shared = linen.sigmoid(gate) * shared
+      y = y + shared
+    return y
+
+
+def add_loss(
+  module: linen.Module, name: str, compute: Callable[[], jax.Array]
+) -> None:
+  """Puts a loss in a module's collection "losses", where that is mutable.
+
+  Args:
+    module: the module, in its call.
+    name: of the loss among those of the module.
+    compute: returns it, a scalar.
+  """
+  if module.is_mutable_collection("losses") and not module.is_initializing():
+    module.sow("losses", name, compute(), jnp.add, lambda: jnp.zeros(()))
+
+
+def _mix(kind, x, chosen, shares, *matrices):
+  """Sums over the chosen experts: x (n, d), chosen and shares (n, active)."""
+  if chosen.size <= len(matrices[0]):
+    # So few that not all experts are needed: only the chosen are read.
+    own = [jnp.take(matrix, chosen, axis=0) for matrix in matrices]
+    over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
+    y = over(kind, x, own)
+    return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
+  return jax.lax.platform_dependent(
+    x,
+    chosen,
+    shares,
+    *matrices,
+    # There is no product of sorted rows on CPUs but one that takes each row
+    # through all experts and keeps all that comes out.
+    cpu=lambda *args: _one_by_one(kind, *args),
+    default=lambda *args: _sorted(kind, *args),
+  )
+
+
+def _expert(kind, x, matrices):
+  """One expert's feed-forward of x (..., d)."""
+  *inner, out = matrices
+  return recurrence.dense(
+    feedforward.hidden(kind, *(recurrence.dense(x, W) for W in inner)), out
+  )
+
+
+def _one_by_one(kind, x, chosen, shares, *matrices):
+  """All rows through one expert after the other."""
+
+  def add(y, expert):
+    number, own = expert
+    share = jnp.sum(jnp.where(chosen == number, shares, 0), axis=-1)
+    part = _expert(kind, x, own)
+    return y + share[:, None] * part.astype(y.dtype), None
+
+  y = jnp.zeros_like(x, shares.dtype)
+  numbers = jnp.arange(len(matrices[0]))
+  y, _ = jax.lax.scan(add, y, (numbers, matrices))
+  return y.astype(x.dtype)
+
+
+def _sorted(kind, x, chosen, shares, *matrices):
+  """Rows sorted by expert, and one product of each expert and its rows."""
+  active = chosen.shape[-1]
+  order = jnp.argsort(chosen.reshape(-1), stable=True)
+  sizes = jnp.bincount(chosen.reshape(-1), length=len(matrices[0]))
+
+  def product(rows, W):
+    return jax.lax.ragged_dot(
+      rows,
+      W.astype(rows.dtype),
+      sizes.astype(jnp.int32),
+      preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
+    ).astype(rows.dtype)
+
+  rows = jnp.take(x, order // active, axis=0)
+  *inner, out = matrices
+  y = product(feedforward.hidden(kind, *(product(rows, W) for W in inner)), out)
+  y = y.astype(shares.dtype) * shares.reshape(-1)[order][:, None]
+  total = jnp.zeros_like(x, shares.dtype)
+  return total.at[order // active].add(y).astype(x.dtype)

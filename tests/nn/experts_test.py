@@ -1,0 +1,161 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+from jaxseq.nn import experts
+from jaxseq.nn import feedforward
+
+# float32 sums of a few products, in another order.
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+ROUTINGS = {
+  "softmax": experts.Routing(4, 2),
+  "one": experts.Routing(4, 1, renormalize=False, kind="relu2"),
+  "top": experts.Routing(4, 3, score="softmax_top", kind="geglu"),
+  "groups": experts.Routing(
+    8,
+    2,
+    score="sigmoid",
+    scale=2.5,
+    selection_bias=True,
+    groups=4,
+    active_groups=2,
+    shared_width=3,
+    shared_gate=True,
+  ),
+  "latent": experts.Routing(
+    4, 2, kind="relu2", bias=True, latent_width=3, shared_width=2
+  ),
+}
+
+
+def make(routing, rows=12):
+  x = jax.random.normal(jax.random.key(1), (rows, 5))
+  module = experts.Experts(routing, 6)
+  variables = module.init(jax.random.key(0), x)
+  if routing.selection_bias:
+    bias = jnp.linspace(-0.4, 0.4, routing.experts)
+    variables["params"]["selection_bias"] = bias
+  if routing.bias:
+    # They begin at zero.
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
+  return module, variables, x
+
+
+def one_row(routing, params, x):
+  """The sum over the chosen experts of one element, as NumPy has it."""
+  logits = x @ params["router"]["kernel"]
+  if routing.score == "sigmoid":
+    scores = 1 / (1 + np.exp(-logits))
+  else:
+    scores = np.exp(logits) / np.exp(logits).sum()
+  merits = scores + params.get("selection_bias", 0)
+  size = routing.experts // routing.groups
+  parts = merits.reshape(routing.groups, size)
+  best = np.sort(parts, axis=1)[:, -2:].sum(1)
+  kept = np.argsort(-best)[: routing.active_groups]
+  allowed = [e for e in range(routing.experts) if e // size in kept]
+  chosen = sorted(allowed, key=lambda e: -merits[e])[: routing.active]
+  weights = scores[chosen]
+  if routing.renormalize or routing.score == "softmax_top":
+    weights = weights / weights.sum()
+  y, seen = 0, x
+
+  def dense(layer, x):
+    return x @ layer["kernel"] + layer.get("bias", 0)
+
+  if routing.latent_width:
+    seen = dense(params["latent_in"], x)
+  for e, weight in zip(chosen, routing.scale * weights):
+    inner = [params[name][e] for name in ("in", "gate") if name in params]
+    values = feedforward.hidden(routing.kind, *(seen @ W for W in inner))
+    y = y + weight * (np.asarray(values) @ params["out"][e])
+  if routing.latent_width:
+    y = dense(params["latent_out"], y)
+    values = np.square(np.maximum(dense(params["shared"]["in"], x), 0))
+    y = y + dense(params["shared"]["out"], values)
+  elif "shared" in params:
+    shared = params["shared"]
+    values = np.asarray(jax.nn.silu(x @ shared["in"]["kernel"]))
+    values = values * (x @ shared["gate"]["kernel"])
+    gate = 1 / (1 + np.exp(-(x @ params["shared_gate"]["kernel"])))
+    y = y + gate * (values @ shared["out"]["kernel"])
+  return y
+
+
+@pytest.mark.parametrize("name", list(ROUTINGS))
+def test_each_element_passes_its_best_experts(name):
+  module, variables, x = make(ROUTINGS[name])
+  y = jax.jit(module.apply)(variables, x)
+  params = jax.tree.map(np.asarray, variables["params"])
+  rows = [one_row(ROUTINGS[name], params, np.asarray(row)) for row in x]
+  np.testing.assert_allclose(y, np.stack(rows), **CLOSE)
+
+
+def test_few_and_many_elements_and_sorted_rows_agree():
+  routing = ROUTINGS["softmax"]
+  module, variables, x = make(routing)
+  y = jax.jit(module.apply)(variables, x)
+  few = jnp.concatenate([module.apply(variables, x[i : i + 1]) for i in (0, 7)])
+  np.testing.assert_allclose(few, y[jnp.asarray([0, 7])], **CLOSE)
+  params = variables["params"]
+  logits = x @ params["router"]["kernel"]
+  arguments = x, *experts.route(logits, routing)
+  matrices = tuple(params[name] for name in ("in", "gate", "out"))
+
+  def run(function):
+    def loss(x, shares, matrices):
+      y = function("swiglu", x, arguments[1], shares, *matrices)
+      return jnp.sum(y**2), y
+
+    run = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    return jax.jit(run)(x, arguments[2], matrices)
+
+  sorted_rows = run(experts._sorted)
+  chex.assert_trees_all_close(sorted_rows, run(experts._one_by_one), **CLOSE)
+  np.testing.assert_allclose(sorted_rows[0][1], y, **CLOSE)
+
+
+def test_balance_loss_is_one_where_experts_are_in_equal_use():
+  routing = experts.Routing(4, 1)
+  even = 9.0 * jnp.eye(4)
+  assert abs(experts.balance_loss(even, routing) - 1) < 1e-5
+  assert experts.balance_loss(jnp.roll(even[:1], 0), routing) > 3.9
+
+
+def test_the_balance_loss_is_among_the_losses_of_a_stack():
+  options = {"experts": 4, "balance_weight": 0.5}
+  config = nn.StackConfig(
+    "gru", d_model=5, feedforward="experts", feedforward_options=options
+  )
+  x = jax.random.normal(jax.random.key(1), (2, 3, 5))
+  for scan_layers in (False, True):
+    changed = {"scan_layers": scan_layers}
+    model = nn.SequenceModel(nn.stack.dataclasses.replace(config, **changed))
+    variables = model.init(jax.random.key(0), x)
+    assert set(variables) == {"params"}
+    _, found = model.apply(variables, x, mutable=["losses"])
+    total = sum(map(jnp.sum, jax.tree.leaves(found["losses"])))
+    # Two layers; no use of experts is more even than an equal one.
+    assert 1 <= float(total) < 4
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"experts": 3, "groups": 2}, "groups: got 2, expected a divisor of"),
+    ({"experts": 4, "active": 5}, "active: got 5, expected"),
+    ({"groups": 2, "active_groups": 3}, "active_groups: got 3, expected"),
+    ({"shared_gate": True}, "shared_gate: got True, expected False without"),
+    ({"score": "max"}, "score: got 'max', expected one of 'softmax'"),
+    (
+      {"experts": 4, "groups": 4, "active_groups": 2},
+      "groups: got 4, expected at most half",
+    ),
+  ],
+)
+def test_errors_name_what_came(options, message):
+  with pytest.raises(ValueError, match=message):
+    experts.Routing(**options)
