@@ -20,6 +20,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers import gru as gru
   from jaxseq.mixers import hgrn2 as hgrn2
   from jaxseq.mixers import hippo as hippo
+  from jaxseq.mixers import jrt as jrt
+  from jaxseq.mixers import latent_attention as latent_attention
   from jaxseq.mixers import lightnet as lightnet
   from jaxseq.mixers import linear_attention as linear_attention
   from jaxseq.mixers import lru as lru
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
   from jaxseq.mixers import mamba3 as mamba3
   from jaxseq.mixers import mingru as mingru
   from jaxseq.mixers import minlstm as minlstm
+  from jaxseq.mixers import mom as mom
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import rglru as rglru
+  from jaxseq.mixers import rwkv4 as rwkv4
   from jaxseq.mixers import rwkv7 as rwkv7
   from jaxseq.mixers import s4 as s4
   from jaxseq.mixers import s4d as s4d

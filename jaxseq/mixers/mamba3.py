@@ -286,7 +286,13 @@ def scan(
   own, late = tau * dt, jax.nn.sigmoid(-trap) * dt
   # The last element of all waits for its successor, in the state.
   first = _of_device(late[..., 0, :], axis, last=False)[..., None]
-  before = (first * state.k)[..., None] * state.x[..., None, :]
+  last_k, last_x = state.k, state.x
+  if reset is not None:
+    # For the gradients: what is undefined in a state stays behind a reset.
+    begins = reset[..., 0].astype(dt.dtype)
+    begins = _of_device(begins, axis, last=False)[..., None, None] > 0
+    last_k, last_x = (jnp.where(begins, 0, z) for z in (last_k, last_x))
+  before = (first * last_k)[..., None] * last_x[..., None, :]
   weights = own + _of_successor(late, reset, axis)
   read, S = recurrence.outer_scan_heads(
     q,

@@ -73,7 +73,12 @@ _MIXERS = _registry.Registry(
     "gated_deltanet": "jaxseq.mixers.gated_deltanet",
     "gla": "jaxseq.mixers.gla",
     "gru": "jaxseq.mixers.gru",
+<<<<<<< HEAD
     "hgrn2": "jaxseq.mixers.hgrn2",
+=======
+    "jrt": "jaxseq.mixers.jrt",
+    "latent_attention": "jaxseq.mixers.latent_attention",
+>>>>>>> main
     "lightnet": "jaxseq.mixers.lightnet",
     "linear_attention": "jaxseq.mixers.linear_attention",
     "lstm": "jaxseq.mixers.lstm",
@@ -83,7 +88,9 @@ _MIXERS = _registry.Registry(
     "mamba3": "jaxseq.mixers.mamba3",
     "mingru": "jaxseq.mixers.mingru",
     "minlstm": "jaxseq.mixers.minlstm",
+    "mom": "jaxseq.mixers.mom",
     "rglru": "jaxseq.mixers.rglru",
+    "rwkv4": "jaxseq.mixers.rwkv4",
     "rwkv7": "jaxseq.mixers.rwkv7",
     "s4": "jaxseq.mixers.s4",
     "s4d": "jaxseq.mixers.s4d",

@@ -1,11 +1,13 @@
 """The sequence layer: a mixer with what the papers put around it."""
 
 from typing import Any
+from typing import NamedTuple
 
 from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq._types import PyTree
@@ -13,12 +15,26 @@ from jaxseq.nn import bidirectional
 from jaxseq.nn import dense
 from jaxseq.nn import experts
 from jaxseq.nn import feedforward
+from jaxseq.nn import gtrxl_gate
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 
 # What layers hand on to the layers above them, by name.
 Shared = dict[str, jax.Array]
+
+
+@_serialization.exported
+class LayerState(NamedTuple):
+  """State of a layer with a feed-forward that has one.
+
+  Attributes:
+    mixer: state of the mixer.
+    feedforward: state of the feed-forward.
+  """
+
+  mixer: PyTree
+  feedforward: PyTree
 
 
 class SequenceLayer(recurrent.Recurrent):
@@ -112,6 +128,45 @@ class SequenceLayer(recurrent.Recurrent):
         config.d_model, use_bias=False, dtype=dtype, name="condition"
       )(condition)
       x = x + (part if step else part[..., None, :]).astype(x.dtype)
+    before = None
+    if config.channel_mix and state is not None:
+      state, before = state
+    y, shared = x, shared or {}
+    if config.mixes:
+      seen = x if shift is None else x + shift.astype(x.dtype)
+      options = {**dict(self.fixed), **(options or {})}
+      arguments = x, seen, state, reset, dtype, train, step, options, shared
+      y, state, shared = self._mixer_half(*arguments)
+    else:
+      state = ()
+    if config.feedforward != "none":
+      y, after = self._feed_forward(y, before, reset, dtype, train, step)
+      if config.channel_mix:
+        state = LayerState(state, after)
+    return y.astype(x.dtype), state, shared
+
+  @linen.nowrap
+  def _fresh(self, batch_shape, dtype):
+    config = self.config
+
+    def fresh(one):
+      return mixers.module_of(one).initial_state(one, batch_shape, dtype)
+
+    if config.bidirectional or not config.mixes:
+      state = ()
+    elif config.parallel:
+      state = tuple(map(fresh, (config.mixers[0], *config.parallel_mixers)))
+    else:
+      state = fresh(config.mixers[0])
+    if config.channel_mix:
+      return LayerState(state, fresh(config.channel_mix))
+    return state
+
+  def _mixer_half(
+    self, x, seen, state, reset, dtype, train, step, options, shared
+  ):
+    """The first half of the layer, its state, and what is shared."""
+    config = self.config
     front, behind = self._norms("norm", dtype, train)
     second = None
     if config.gtrxl_norm:
@@ -121,31 +176,15 @@ class SequenceLayer(recurrent.Recurrent):
         if config.shared_norm
         else make_norm(config, kind, dtype, train, "mixer_norm")
       )
-    y = x if shift is None else x + shift.astype(x.dtype)
-    y = front(y) if front else y.astype(dtype)
-    options = {**dict(self.fixed), **(options or {})}
+    y = front(seen) if front else seen.astype(dtype)
     if config.bidirectional:
       y, state = self._mix_both_ways(y, state, reset, step, options), ()
     else:
-      y, state, shared = self._mix(y, state, reset, step, options, shared or {})
+      y, state, shared = self._mix(y, state, reset, step, options, shared)
     if second:
       y = second(y)
     y = self._activate(y, train, step)
-    y = self._sum(x, y, behind)
-    if config.feedforward != "none":
-      y = self._feed_forward(y, dtype, train, step)
-    return y.astype(x.dtype), state, shared or {}
-
-  @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
-    config = self.config
-    if config.bidirectional:
-      return ()
-    states = tuple(
-      mixers.module_of(one).initial_state(one, batch_shape, dtype)
-      for one in (config.mixers[0], *config.parallel_mixers)
-    )
-    return states if config.parallel else states[0]
+    return self._sum(x, y, behind, "gate"), state, shared
 
   def _mix(self, x, states, reset, step, options, shared):
     """The sum of the mixers' outputs, their states, and what is shared."""
@@ -193,19 +232,36 @@ class SequenceLayer(recurrent.Recurrent):
     ahead = config.prenorm and not config.norm_output
     return (norm, None) if ahead else (None, norm)
 
-  def _sum(self, x, y, norm):
+  def _sum(self, x, y, norm, gate):
     """The residual sum, with the norm that is not in front of the half."""
     config = self.config
     if config.norm_output and norm:
       y, norm = norm(y), None
-    if config.residual:
+    if config.gate != "none":
+      arguments = config.gate_bias, y.dtype
+      y = gtrxl_gate.GTrXLGate(*arguments, name=gate)(x, y)
+    elif config.residual:
       y = x + y
     return norm(y) if norm else y
 
-  def _feed_forward(self, x, dtype, train, step):
+  def _feed_forward(self, x, state, reset, dtype, train, step):
+    """The second half of the layer, and its state."""
     config = self.config
     front, behind = self._norms("feedforward_norm", dtype, train)
     y = front(x) if front else x.astype(dtype)
+    if config.channel_mix:
+      half = mixer.SequenceMixer(
+        config.channel_mix, dtype, config.time_axis, name="feedforward"
+      )
+      y, state = (half.step if step else half)(y, state, reset)
+    else:
+      y = self._stateless(y, dtype, train, step)
+    y = dense.dropout(y, config.dropout, train, step)
+    return self._sum(x, y, behind, "feedforward_gate"), state
+
+  def _stateless(self, x, dtype, train, step):
+    """A feed-forward without a state."""
+    config = self.config
     routing, name = config.routing, "feedforward"
     kind = routing.kind if routing else config.feedforward
     width = config.feedforward_width
@@ -219,8 +275,7 @@ class SequenceLayer(recurrent.Recurrent):
       half = feedforward.FeedForward(
         kind, width, config.dropout, dtype, **options
       )
-    y = dense.dropout(half(y, train, step), config.dropout, train, step)
-    return self._sum(x, y, behind)
+    return half(x, train, step)
 
   def _activate(self, y, train, step):
     kind = self.config.activation

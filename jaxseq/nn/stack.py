@@ -9,6 +9,7 @@ from typing import Literal
 from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.nn import _options
+from jaxseq.nn import channel_mix
 from jaxseq.nn import experts
 
 Options = _options.Options
@@ -18,6 +19,7 @@ _OF_A_LAYER = (
   "mixer_options",
   "parallel",
   "bidirectional",
+  "mixes",
   "norm",
   "prenorm",
   "norm_output",
@@ -26,6 +28,8 @@ _OF_A_LAYER = (
   "activation",
   "exact_gelu",
   "residual",
+  "gate",
+  "gate_bias",
   "feedforward",
   "feedforward_width",
   "feedforward_options",
@@ -55,6 +59,8 @@ class StackConfig:
       arXiv:2507.22448).
     bidirectional: whether each layer has its mixer twice, and the second reads
       from the end (`Bidirectional`); there are no states and no steps then.
+    mixes: whether a layer has a mixer; without one it is its feed-forward alone
+      (single layers of Nemotron-H, arXiv:2504.03624).
     layers: for each layer the fields of this class in which it differs from the
       rest, such as {"mixer": "attention"} (whose options are then its own); ()
       if all are alike or take turns.
@@ -82,15 +88,19 @@ class StackConfig:
     exact_gelu: the GELU of `activation` by the error function, as in S4's code,
       and not by its tanh approximation, as in S5's.
     residual: whether a layer adds its input to its output.
+    gate: what joins input and output in the place of that sum: "gru" is that of
+      `gtrxl_gate.GTrXLGate`, "none" the sum.
+    gate_bias: the larger it is, the more of its input a fresh layer keeps.
     residual_float32: whether that sum stays float32 where `dtype` is narrower,
       and with it the layers' inputs and outputs (arXiv:2312.00752, its code).
     feedforward: a second half with norm and residual of its own: a kind of
       `feedforward.FeedForward`, "experts" for a mixture of them
-      (`experts.Experts`), or "none".
+      (`experts.Experts`), "channel_mix" for RWKV's, which has a state
+      (`channel_mix`), or "none".
     feedforward_width: its hidden width, that of one expert; 4 times that of the
       layer, for gated ones 8/3 times it, if None.
-    feedforward_options: further fields of its class, as {"bias": True}, or of
-      `experts.Routing`.
+    feedforward_options: further fields of its class, as {"bias": True}, of
+      `experts.Routing` or of `channel_mix.Config`.
     dropout: rate; the mask is shared over time.
     norm_epsilon: added to the variance in layer and RMS norms.
     batch_norm_momentum: weight of the old running statistics.
@@ -116,6 +126,7 @@ class StackConfig:
   hybrid: tuple[tuple[str, Options], ...] | Mapping[str, Options] = ()
   parallel: tuple[tuple[str, Options], ...] | Mapping[str, Options] = ()
   bidirectional: bool = False
+  mixes: bool = True
   layers: tuple[Options, ...] = ()
   d_model: int = 64
   num_layers: int = 2
@@ -130,9 +141,18 @@ class StackConfig:
   )
   exact_gelu: bool = False
   residual: bool = True
+  gate: Literal["none", "gru"] = "none"
+  gate_bias: float = 2.0
   residual_float32: bool = False
   feedforward: Literal[
-    "none", "relu", "gelu", "relu2", "swiglu", "geglu", "experts"
+    "none",
+    "relu",
+    "gelu",
+    "relu2",
+    "swiglu",
+    "geglu",
+    "experts",
+    "channel_mix",
   ] = "none"
   feedforward_width: int | None = None
   feedforward_options: Options = ()
@@ -179,15 +199,23 @@ class StackConfig:
         "False where there are no two norms: gtrxl_norm, and a norm other than "
         "'none'",
       )
+    if self.gate != "none" and not self.residual:
+      expected = "'none' without a residual sum"
+      raise _validate.error("gate", self.gate, expected)
+    _validate.number("gate_bias", self.gate_bias)
     if self.final_norm and self.norm == "none":
       raise _validate.error("final_norm", True, "False where norm is 'none'")
     if self.hybrid and self.scan_layers:
       raise _validate.error(
         "scan_layers", True, f"False for {len(hybrid) + 1} mixers in turn"
       )
-    if self.bidirectional and (self.parallel or self.time_axis):
-      expected = "False with parallel mixers or a time_axis"
+    carries = self.time_axis or self.feedforward == "channel_mix"
+    if self.bidirectional and (self.parallel or carries):
+      expected = "False with parallel mixers, a time_axis or a channel_mix"
       raise _validate.error("bidirectional", True, expected)
+    if not self.mixes and self.feedforward == "none":
+      expected = "True for layers without a feedforward"
+      raise _validate.error("mixes", False, expected)
     self._check_layers()
     self._check_mixers()
     self._check_feedforward()
@@ -225,6 +253,14 @@ class StackConfig:
     return ((self.mixer, self.mixer_options), *self.hybrid)
 
   @property
+  def channel_mix(self) -> channel_mix.Config | None:
+    """The options of RWKV's feed-forward; None with another one."""
+    if self.feedforward != "channel_mix":
+      return None
+    options = dict(self.feedforward_options)
+    return channel_mix.Config(self.d_model, self.feedforward_width, **options)
+
+  @property
   def routing(self) -> experts.Routing | None:
     """The options of a mixture of experts; None without one."""
     if self.feedforward != "experts":
@@ -251,7 +287,26 @@ class StackConfig:
     return any(hasattr(kind, "apply_shared") for kind in kinds)
 
   def layer(self, index: int) -> "StackConfig":
-    """Returns the options of one layer, which has one mixer."""
+    """Returns the options of one layer, which has one mixer.
+
+    Mixers and feed-forwards with the options `layer` and `num_layers` get them
+    from here, where they are not given.
+    """
+    one, depth = self._layer(index), {}
+    of_mixer = mixers.get(one.mixer).Config
+    for field, kind in (
+      ("mixer_options", of_mixer),
+      ("feedforward_options", type(one.channel_mix)),
+    ):
+      given = dict(getattr(one, field))
+      known = getattr(kind, "__dataclass_fields__", {})
+      if {"layer", "num_layers"} <= set(known) - set(given):
+        place = {"layer": index, "num_layers": self.num_layers}
+        depth[field] = {**given, **place}
+    return dataclasses.replace(one, **depth) if depth else one
+
+  def _layer(self, index: int) -> "StackConfig":
+    """Returns the options of one layer, but for its depth."""
     if self.layers:
       own = dict(self.layers[index])
       if own.get("mixer", self.mixer) != self.mixer:
@@ -295,8 +350,10 @@ class StackConfig:
   def _check_feedforward(self):
     """Checks the options of the feed-forwards."""
     name, options = "feedforward_options", dict(self.feedforward_options)
-    if self.feedforward == "experts":
-      known = [field.name for field in dataclasses.fields(experts.Routing)]
+    kinds = {"experts": experts.Routing, "channel_mix": channel_mix.Config}
+    if self.feedforward in kinds:
+      fields = dataclasses.fields(kinds[self.feedforward])
+      known = [x.name for x in fields if x.name not in ("d_model", "width")]
     else:
       known = [] if self.feedforward == "none" else ["bias"]
     for option in options:
@@ -307,7 +364,7 @@ class StackConfig:
     if not isinstance(options.get("bias", True), bool):
       raise _validate.error(f"{name}.bias", options["bias"], "True or False")
     try:
-      _ = self.routing
+      _ = self.routing, self.channel_mix
     except (TypeError, ValueError) as error:
       raise ValueError(f"{name}: {error}") from error
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import gated as gated
   from jaxseq.recurrence import linear as linear
   from jaxseq.recurrence import lti as lti
+  from jaxseq.recurrence import matrix_lstm as matrix_lstm
   from jaxseq.recurrence import outer as outer
   from jaxseq.recurrence import reference as reference
+  from jaxseq.recurrence import routed_convolution as routed_convolution
   from jaxseq.recurrence import selective as selective
   from jaxseq.recurrence import shift as shift
   from jaxseq.recurrence import siso as siso
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import softmax_outer as softmax_outer
   from jaxseq.recurrence import stepwise as stepwise
   from jaxseq.recurrence import window as window
+  from jaxseq.recurrence import wkv as wkv
   from jaxseq.recurrence._contractions import dense as dense
   from jaxseq.recurrence._sharded.attention_schemes.layout import (
     from_zigzag as from_zigzag,
@@ -60,9 +63,18 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.linear import linear_scan as linear_scan
   from jaxseq.recurrence.linear import linear_step as linear_step
   from jaxseq.recurrence.lti import lti_scan as lti_scan
+  from jaxseq.recurrence.matrix_lstm import MLSTMState as MLSTMState
+  from jaxseq.recurrence.matrix_lstm import mlstm_initial as mlstm_initial
+  from jaxseq.recurrence.matrix_lstm import mlstm_scan as mlstm_scan
+  from jaxseq.recurrence.matrix_lstm import mlstm_scan_heads as mlstm_scan_heads
+  from jaxseq.recurrence.matrix_lstm import mlstm_step as mlstm_step
   from jaxseq.recurrence.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer import outer_step as outer_step
+  from jaxseq.recurrence.routed_convolution import routed_conv as routed_conv
+  from jaxseq.recurrence.routed_convolution import (
+    routed_conv_step as routed_conv_step,
+  )
   from jaxseq.recurrence.selective import selective_scan as selective_scan
   from jaxseq.recurrence.selective import selective_step as selective_step
   from jaxseq.recurrence.shift import token_shift as token_shift
@@ -87,5 +99,8 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.stepwise import fold as fold
   from jaxseq.recurrence.window import WindowState as WindowState
   from jaxseq.recurrence.window import window_attention as window_attention
+  from jaxseq.recurrence.wkv import wkv_initial as wkv_initial
+  from jaxseq.recurrence.wkv import wkv_scan as wkv_scan
+  from jaxseq.recurrence.wkv import wkv_step as wkv_step
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

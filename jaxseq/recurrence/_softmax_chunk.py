@@ -21,6 +21,9 @@ Inputs = _softmax_state.Inputs
 # A chunk whose logits stay this close together needs one shift per channel:
 # exp(30) squared, which the gradient divides by, is far inside float32.
 _RANGE = 30.0
+# Largest logits up to this shift nothing, so that an episode's numbers do not
+# depend, in their last bits, on those of another one in the chunk.
+_UNSHIFTED = 15.0
 
 # Rows of the blocks in which each pair of elements has its own exponent.
 _BLOCK = 16
@@ -174,17 +177,23 @@ def _spoiled(bad, bad_state, reset):
 def _shift(state, logits, reset, sink):
   """A shift [R, D] for the whole chunk, and whether it will do.
 
-  It will if no element's running maximum is far below it. The maximum rises
-  from the first element of each segment on, so these are what counts.
+  It is the largest logit, or 0 where that is small, and will do if no element's
+  running maximum is far below it. The maximum rises from the first element of
+  each segment on, so these are what counts.
   """
+
+  def shift_by(largest):
+    return jnp.where(jnp.abs(largest) <= _UNSHIFTED, 0, largest)
+
   logits = lax.stop_gradient(logits)
   bottom = NEG if sink is None else sink
   if reset is None:
-    shift = jnp.maximum(state.m, jnp.max(logits, axis=1))
+    shift = shift_by(jnp.maximum(state.m, jnp.max(logits, axis=1)))
     gap = shift - jnp.maximum(state.m, logits[:, 0])
     return shift, jnp.all(gap <= _RANGE)
   start = jnp.where(reset[:, :1], bottom, state.m)
-  shift = jnp.maximum(jnp.maximum(start, bottom), jnp.max(logits, axis=1))
+  start_or_sink = jnp.maximum(start, bottom)
+  shift = shift_by(jnp.maximum(start_or_sink, jnp.max(logits, axis=1)))
   gap = shift - jnp.maximum(start, logits[:, 0])
   gaps = shift[:, None] - jnp.maximum(logits, bottom)
   gaps = jnp.where(reset[..., None], gaps, 0)
@@ -210,12 +219,16 @@ def _one_shift(state, inputs, reset, shift, *, sink):
   q, logits, k, v = inputs
   counts, sees, stays = _masks(reset, q.shape[1])
   weight = jnp.where(logits > NEG, jnp.exp(logits - shift[:, None]), 0)
-  entering = jnp.where(sees[:, 0], jnp.exp(jnp.minimum(state.m - shift, 0)), 0)
+  # Of no use where they are masked, and then not to be infinite.
+  entering = jnp.where(sees[:, 0], state.m - shift, 0)
+  entering = jnp.where(sees[:, 0], jnp.exp(entering), 0)
   # All outputs are divided by u: no accelerator's short products here.
   each = jnp.broadcast_to(counts, q.shape[:1] + counts.shape[1:])
   each = each.astype(q.dtype)
   u = jnp.einsum("rts,rsd->rtd", each, weight, precision="highest")
-  begin = 0 if sink is None else jnp.exp(jnp.minimum(sink - shift, 0))[:, None]
+  begin = 0
+  if sink is not None:
+    begin = jnp.exp(jnp.minimum(sink - shift, _RANGE))[:, None]
   u = u + jnp.where(sees, (entering * state.u)[:, None], begin)
   read = _softmax_state.divide(q, u)
   key = weight if k is None else weight * k

@@ -180,7 +180,7 @@ def _log_decay(logits, m, u, reset, *, sink, method, **options):
   del options  # The `linear_scan` inside has its own.
   steps = method == "sequential"
   x = _weights(logits, m, u, reset, sink, steps, "auto")
-  u_before = _previous(x.u, u, reset, 0 if sink is None else 1)
+  u_before = previous(x.u, u, reset, 0 if sink is None else 1)
   # Nothing is forgotten where there was nothing.
   some = (u_before > 0) & (x.u > 0)
   ratio = jnp.where(some, u_before, 1) / jnp.where(some, x.u, 1)
@@ -195,7 +195,7 @@ def _weights(logits, m, u, reset, sink, steps, method):
   form = _steps if steps else _tree
   fixed, *init = lax.stop_gradient((logits, m, u))
   after, total = form(fixed, reset, sink, tuple(init))
-  before = _previous(after, init[0], reset, NEG if sink is None else sink)
+  before = previous(after, init[0], reset, NEG if sink is None else sink)
   # Where a logit is undefined its weight is, and all that is added to it. The
   # decay is not: a product of decays that ends in a reset has to be 0.
   fall = before - after
@@ -284,7 +284,9 @@ def _as_linear_scan_backward(method, residuals, g):
 _as_linear_scan.defvjp(_as_linear_scan_forward, _as_linear_scan_backward)
 
 
-def _previous(x, init, reset, begin):
+def previous(
+  x: jax.Array, init: jax.Array, reset: jax.Array | None, begin: float
+) -> jax.Array:
   """What was before each element, [R, T, D]; `begin` after a reset."""
   before = jnp.concatenate([init[:, None], x[:, :-1]], axis=1)
   if reset is None:

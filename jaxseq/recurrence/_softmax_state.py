@@ -151,6 +151,7 @@ def with_constant_shift(
   sink: float | None,
   *,
   known: bool = False,
+  decay: jax.Array | None = None,
 ):
   """Runs what takes every m for a constant, and has the gradient of m too.
 
@@ -163,6 +164,7 @@ def with_constant_shift(
     sink: as in `softmax_outer_scan`.
     known: whether the m that `fold` returns is the largest logit, so that the
       logits are not read again for it.
+    decay: (n,), what every element adds to all logits before it; None for 0.
 
   Returns:
     The state after the last element, and what else `fold` returns.
@@ -170,11 +172,21 @@ def with_constant_shift(
   init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)
   final, others = fold(_shifted(init, shift, init.m - shift))
+  entering = init.m
+  if decay is not None:
+    logits = decayed(logits, decay)
+    entering = entering + logits.shape[1] * decay
   if known:
-    m = _with_slopes(sink, final.m, logits, init.m, reset)
+    m = _with_slopes(sink, final.m, logits, entering, reset)
   else:
-    m = _last_max(logits, init.m, reset, sink)
+    m = _last_max(logits, entering, reset, sink)
   return _shifted(final, m, lax.stop_gradient(m) - m), others
+
+
+def decayed(logits: jax.Array, decay: jax.Array) -> jax.Array:
+  """Logits (*batch, T, n) as they are after the last element."""
+  later = jnp.arange(logits.shape[-2] - 1, -1, -1, dtype=decay.dtype)
+  return logits + later[:, None] * decay
 
 
 def _shifted(state, m, difference):

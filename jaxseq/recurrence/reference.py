@@ -15,6 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence._mlstm_chunk import MLSTMState
 from jaxseq.recurrence._softmax_state import SoftmaxState
 
 
@@ -178,6 +179,29 @@ def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None):
   return over_time(step, init, elements, reset, axis=v.ndim - 2)
 
 
+def mlstm_scan(
+  q, k, v, log_input, log_forget, init=None, *, eps=1e-6, reset=None
+):
+  """Outputs C^T q / (max(|n^T q|, e^-m) + eps), all relative to a maximum m."""
+  *batch, _, dv = v.shape
+  shapes = (*batch, k.shape[-1], dv), (*batch, k.shape[-1]), tuple(batch)
+  fresh = MLSTMState(*(jnp.zeros(shape, v.dtype) for shape in shapes))
+
+  def step(state, q, k, v, i, f):
+    m = jnp.maximum(f + state.m, i)
+    kept, new = jnp.exp(f + state.m - m), jnp.exp(i - m)
+    C = kept[..., None, None] * state.C
+    C = C + new[..., None, None] * k[..., None] * v[..., None, :]
+    n = kept[..., None] * state.n + new[..., None] * k
+    divisor = jnp.maximum(jnp.abs(jnp.sum(q * n, -1)), jnp.exp(-m)) + eps
+    h = jnp.einsum("...k,...kv->...v", q, C) / divisor[..., None]
+    return MLSTMState(C, n, m), h
+
+  state = fresh if init is None else MLSTMState(*init)
+  elements = q, k, v, log_input, log_forget
+  return over_time(step, state, elements, reset, axis=v.ndim - 2, fresh=fresh)
+
+
 def _average(shape, v, sink=None):
   """Averages of no values `v`, or of a sink."""
   m, u = (-1e30, 0.0) if sink is None else (sink, 1.0)
@@ -226,6 +250,24 @@ def softmax_scan(scores, values, init=None, *, reset=None, mask=None):
   return over_time(step, state, elements, reset, axis=axis, fresh=nothing)
 
 
+def wkv_scan(k, v, decay, bonus, init=None, *, reset=None):
+  """Averages of v under weights exp(k) that decay, read before the update."""
+  fresh = _average(k[..., 0, :].shape, v[..., :1])
+
+  def step(state, k, v):
+    present = bonus + k
+    m = jnp.maximum(state.m, present)
+    old, new = jnp.exp(state.m - m), jnp.exp(present - m)
+    o = (old * state.w[..., 0] + new * v) / (old * state.u + new)
+    m = jnp.maximum(state.m + decay, k)
+    old, new = jnp.exp(state.m + decay - m), jnp.exp(k - m)
+    w = old * state.w[..., 0] + new * v
+    return SoftmaxState(m, old * state.u + new, w[..., None]), o
+
+  state = fresh if init is None else SoftmaxState(*init)
+  return over_time(step, state, (k, v), reset, axis=k.ndim - 2, fresh=fresh)
+
+
 def gated_scan(cell, params, state, x, *, reset=None):
   """Hidden states (time, heads, batch, features) of a gated network."""
   heads, features, gates, _ = params.kernel.shape
@@ -259,6 +301,17 @@ def causal_conv(x, weight, bias, window, reset=None):
     return window[..., 1:, :], y if bias is None else y + bias
 
   return over_time(step, window, (x,), reset, axis=x.ndim - 2)
+
+
+def routed_conv(x, weight, window, routed, reset=None):
+  """As `causal_conv` of the elements that are routed, 0 for the others."""
+
+  def step(window, x, routed):
+    seen = jnp.concatenate([window, x[..., None, :]], axis=-2)
+    y = jnp.where(routed[..., None], jnp.sum(weight * seen, axis=-2), 0)
+    return jnp.where(routed[..., None, None], seen[..., 1:, :], window), y
+
+  return over_time(step, window, (x, routed), reset, axis=x.ndim - 2)
 
 
 def window_attention(q, k, v, start, window):

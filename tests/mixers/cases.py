@@ -33,10 +33,14 @@ _COMMON = ("gru", "lightnet", "mamba", "s5")
 _ALIKE = {
   "gla": "linear_attention",
   "hgrn2": "linear_attention",
+  "jrt": "linear_attention",
+  "latent_attention": "attention",
   "lru": "s5",
   "mamba3": "mamba2",
   "mingru": "rglru",
   "minlstm": "rglru",
+  "mom": "gated_deltanet",
+  "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",
   "short_conv": "rglru",
 }

@@ -94,6 +94,11 @@ _REFUSED = {
     ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
   ],
   "lstm": _GATED,
+  "rwkv4": [
+    ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
+    ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),
+    ({"layer": -1}, "layer: got -1, expected an integer from 0 to 0"),
+  ],
   "rwkv7": [
     ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),
     ({"layer": 1}, "layer: got 1, expected an integer from 0 to 0"),

@@ -75,5 +75,5 @@ def test_layers_read_in_both_directions(scan_layers):
 def test_errors_name_what_came():
   with pytest.raises(ValueError, match="merge: got 'mean', expected one of"):
     make("mean")
-  with pytest.raises(ValueError, match="False with parallel mixers or a time_"):
+  with pytest.raises(ValueError, match="False with parallel mix"):
     nn.StackConfig("gru", bidirectional=True, time_axis="sp")

@@ -38,6 +38,19 @@ def x_of(*shape):
   return jax.random.normal(jax.random.key(5), (*shape, 4))
 
 
+def test_a_layer_may_be_a_feedforward_alone():
+  half = {"mixes": False, "feedforward": "relu2", "feedforward_width": 3}
+  model = nn.SequenceModel(
+    nn.StackConfig("gru", layers=(half, {}), d_model=4, num_layers=2)
+  )
+  variables, _ = check_three_ways(model, x_of(2, 5))
+  first = variables["params"]["layers_0"]
+  assert set(first) == {"feedforward_norm", "feedforward"}
+  assert model.initial_state((2,))[0] == ()
+  with pytest.raises(ValueError, match="mixes: got False, expected True for"):
+    nn.StackConfig("gru", mixes=False)
+
+
 def check_three_ways(model, x):
   """Whole, in pieces, and step by step, with resets."""
   reset = jax.random.bernoulli(jax.random.key(1), 0.3, x.shape[:-1])
@@ -138,6 +151,42 @@ def test_parallel_mixers_read_the_same_and_are_added_up():
   assert "Lambda_re" in config.ssm_parameters
 
 
+def test_layers_share_values_carry_two_states_and_know_their_depth():
+  config = nn.StackConfig(
+    "rwkv7",
+    {"head_size": 2},
+    d_model=4,
+    num_layers=2,
+    activation="none",
+    feedforward="channel_mix",
+  )
+  variables, _ = check_three_ways(nn.SequenceModel(config), x_of(2, 5))
+  first, second = (variables["params"][f"layers_{i}"] for i in range(2))
+  assert "v0" not in first["mixer"]
+  assert "v0" in second["mixer"]
+  assert np.any(first["feedforward"]["mu_k"] != second["feedforward"]["mu_k"])
+  assert config.layer(1).channel_mix.layer == 1
+
+
+def test_a_gate_joins_what_a_sum_would():
+  config = nn.StackConfig(
+    "gru", d_model=4, num_layers=1, gate="gru", feedforward="relu"
+  )
+  variables, y = check_three_ways(nn.SequenceModel(config), x_of(2, 5))
+  layer = variables["params"]["layers_0"]
+  assert np.all(layer["gate"]["bias"] == 2)
+  assert "feedforward_gate" in layer
+  # The more of the input is kept, the less is changed.
+  changed = []
+  for bias in (0.0, 9.0):
+    wide = dataclasses.replace(config, gate_bias=bias, final_norm=False)
+    model = nn.SequenceModel(wide)
+    x = x_of(2, 5)
+    y, _ = model.apply(model.init(jax.random.key(0), x), x)
+    changed.append(float(jnp.abs(y - x).max()))
+  assert changed[1] < 0.01 < changed[0]
+
+
 def summing_mixer():
   """A mixer that adds its input to a sum that all layers share."""
   module = types.ModuleType("summing_mixer")
@@ -221,6 +270,11 @@ def test_layers_share_values(monkeypatch, remat):
     (
       {"feedforward": "experts", "feedforward_options": {"experts": 0}},
       "feedforward_options: experts: got 0",
+    ),
+    ({"gate": "gru", "residual": False}, "gate: got 'gru', expected 'none'"),
+    (
+      {"feedforward": "channel_mix", "feedforward_options": {"experts": 2}},
+      "of feedforward 'channel_mix': got 'experts', expected one of",
     ),
     ({"parallel": {"lstm": {"x": 1}}}, "option of mixer 'lstm': got 'x'"),
   ],

@@ -42,7 +42,7 @@ def run(
   """
   function, options = getattr(recurrence, case.name), dict(case.options)
   if mesh is None:
-    if case.name.startswith(("delta", "dplr", "outer", "softmax")):
+    if case.name.startswith(("delta", "dplr", "mlstm", "outer", "softmax")):
       options["method"] = "sequential"  # Compiles fast.
   else:
     options |= {"axis": "sp", "exchange": exchange}
@@ -219,6 +219,21 @@ def _dplr(normal, phases, rows, time):
   return Case("dplr_scan", timed, {"init": normal(rows, 2, 3)}, {})
 
 
+def _mlstm(normal, phases, rows, time):
+  del phases
+  # Positive, so that no divisor is a difference.
+  timed = {name: jnp.abs(normal(rows, time, 2, 2)) for name in "qk"}
+  timed |= {
+    "v": normal(rows, time, 2, 3),
+    "log_input": 3 * normal(rows, time, 2),
+    "log_forget": jax.nn.log_sigmoid(2 + 3 * normal(rows, time, 2)),
+  }
+  shapes = (rows, 2, 2, 3), (rows, 2, 2), (rows, 2)
+  C, n, m = (normal(*shape) for shape in shapes)
+  init = recurrence.MLSTMState(C, jnp.abs(n), m)
+  return Case("mlstm_scan_heads", timed, {"init": init}, {})
+
+
 def _softmax(normal, phases, rows, time):
   del phases
   timed = {"scores": 5 * normal(rows, time), "values": normal(rows, time, 3)}
@@ -244,6 +259,7 @@ _MAKERS = {
   "delta": _delta,
   "delta_per_channel": functools.partial(_delta, channels=2),
   "dplr": _dplr,
+  "mlstm": _mlstm,
   "linear": _linear,
   "linear_reverse": functools.partial(_linear, reverse=True),
   "lti": _lti,

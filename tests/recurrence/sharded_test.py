@@ -331,8 +331,10 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   # what meets them in products of bfloat16 is rounded as well.
   products = name.startswith(("outer", "siso"))
   cases.assert_close(got[1], want[1], 2**-8 if products else 1e-5)
-  # Outputs and slopes are rounded, here and there by one of 8 bits.
-  cases.assert_close((got[0], got_slopes), (want[0], want_slopes), 2**-7)
+  # Outputs and slopes are rounded, here and there by one of 8 bits; a quotient
+  # of two products of bfloat16 by two.
+  bits = 6 if name == "mlstm" else 7
+  cases.assert_close((got[0], got_slopes), (want[0], want_slopes), 2**-bits)
 
 
 def test_errors_name_what_came():

@@ -35,6 +35,28 @@ def softmax_outer_scan(
   return o, _final_average(chunks, begin, sink, last, axis)
 
 
+def wkv_scan(
+  run: Run, k, v, decay, bonus, init, *, reset, axis: str, exchange: str
+) -> tuple[jax.Array, SoftmaxState]:
+  """`wkv_scan`; a summary is m, u, w, and with resets a flag."""
+  begin, length = init, k.shape[-2]
+  dtype = jnp.result_type(*jax.tree.leaves((k, v, decay, init)), jnp.float32)
+  combine = functools.partial(
+    summaries.combine_wkv, length * decay.astype(dtype)
+  )
+  k, v, decay, bonus, init, reset = prefix.vary(
+    axis, k, v, decay, bonus, init, reset
+  )
+  wide = (x.astype(dtype) for x in (k, v, decay))
+  summary = summaries.wkv(*wide, reset)
+  own = functools.partial(summaries.combine_wkv, length * decay.astype(dtype))
+  entering, chunks = prefix.entering(
+    summary, *_begun(summary, init, None), own, axis=axis, exchange=exchange
+  )
+  o, last = run(k, v, decay, bonus, entering.state, reset=reset)
+  return o, _final_average(chunks, begin, None, last, axis, combine)
+
+
 def softmax_decay(
   run: Callable[..., tuple], logits, m, u, *, reset, sink, axis, exchange
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
@@ -70,13 +92,14 @@ def _entering_average(logits, k, v, init, reset, sink, **options):
   return entering.state, chunks
 
 
-def _final_average(chunks, init, sink, last, axis):
+def _final_average(
+  chunks, init, sink, last, axis, combine=summaries.combine_softmax
+):
   """The average after the whole sequence; `init` not varied."""
   begin = neutral = None
   if chunks is not None:
     one = jax.tree.map(lambda leaf: leaf[0], chunks)
     begin, neutral = _begun(one, init, sink)
-  combine = summaries.combine_softmax
   return prefix.final(chunks, begin, neutral, combine, last, axis=axis)
 
 

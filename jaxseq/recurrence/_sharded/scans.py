@@ -220,29 +220,56 @@ def delta_scan(
   return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
 
 
-def _entering(summary: Decayed, init: PyTree, combine, **options):
-  """The state that enters this device's chunk; and all chunks, if gathered."""
+def mlstm_scan_heads(
+  run: Callable[..., tuple[jax.Array, PyTree]],
+  x,
+  init,
+  *,
+  reset,
+  axis: str,
+  exchange: str,
+) -> tuple[jax.Array, PyTree]:
+  """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
+  begin = init
+  x, init, reset = prefix.vary(axis, x, init, reset)
+  dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
+  wide = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+  summary = summaries.mlstm(wide.k, wide.v, wide.i, wide.f, reset)
+  by = {"combine": summaries.combine_mlstm, "neutral": summaries.no_mlstm}
+  state, chunks = _entering(summary, init, axis=axis, exchange=exchange, **by)
+  h, last = run(*x, state, reset=reset)
+  return h, _final(chunks, begin, last=last, axis=axis, **by)
+
+
+def _entering(summary: Decayed, init: PyTree, combine, neutral=None, **options):
+  """The state that enters this device's chunk; and all chunks, if gathered.
+
+  `neutral` makes of zeros what changes nothing on the left; else zeros do.
+  """
   zeros = jax.tree.map(jnp.zeros_like, summary)
+  nothing = zeros if neutral is None else neutral(zeros)
   entering, chunks = prefix.entering(
-    summary, _begun(zeros, init), zeros, combine, **options
+    summary, _begun(zeros, init), nothing, combine, **options
   )
   return entering.state, chunks
 
 
-def _final(chunks, init, combine, last, **options):
+def _final(chunks, init, combine, last, neutral=None, **options):
   """The state after the whole sequence; init and operator not varied."""
-  begin = zeros = None
+  begin = nothing = None
   if chunks is not None:
     zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
     begin = _begun(zeros, init)
-  return prefix.final(chunks, begin, zeros, combine, last, **options)
+    nothing = zeros if neutral is None else neutral(zeros)
+  return prefix.final(chunks, begin, nothing, combine, last, **options)
 
 
 def _begun(zeros, init):
   """The summary that brings the state before the whole sequence with it."""
   if init is None:
     return zeros
-  return zeros._replace(state=init.astype(zeros.state.dtype))
+  state = jax.tree.map(lambda x, like: x.astype(like.dtype), init, zeros.state)
+  return zeros._replace(state=state)
 
 
 def _before_resets(reset):

@@ -13,6 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _mlstm_chunk
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_state
@@ -156,11 +157,8 @@ class Averaged(NamedTuple):
 def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
   """Of `softmax_outer_scan`: one maximum, a product of weights and values."""
   through, kept = through_and_kept(reset)
-  logits = keep(kept, _softmax_state.clamp(logits), _softmax_state.NEG)
   v = keep(kept, v)
-  m = jnp.max(logits, axis=-2)
-  some = logits > _softmax_state.NEG
-  weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
+  m, weight = _weights(kept, logits)
   key = weight
   if k is not None:
     key = _softmax_state.spread(weight, k.shape[-1]) * keep(kept, k)
@@ -174,6 +172,31 @@ def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
   return Averaged(through, state)
 
 
+def wkv(k, v, decay, reset) -> Averaged:
+  """Of `wkv_scan`: one maximum, a sum of weights times values."""
+  through, kept = through_and_kept(reset)
+  m, weight = _weights(kept, _softmax_state.decayed(k, decay))
+  w = jnp.sum(weight * keep(kept, v), axis=-2)[..., None]
+  state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
+  return Averaged(through, state)
+
+
+def combine_wkv(
+  total: jax.Array, left: Averaged, right: Averaged, hops: int
+) -> Averaged:
+  """The operator of `wkv`, whose chunks add `total` to logits before them."""
+  state = left.state._replace(m=left.state.m + hops * total)
+  return combine_softmax(left._replace(state=state), right, hops)
+
+
+def _weights(kept, logits):
+  """The largest of the logits that are kept, and the weights beside it."""
+  logits = keep(kept, _softmax_state.clamp(logits), _softmax_state.NEG)
+  m = jnp.max(logits, axis=-2)
+  some = logits > _softmax_state.NEG
+  return m, jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
+
+
 def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
   """The operator of `softmax_outer`."""
   del hops
@@ -183,3 +206,50 @@ def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
     before = _resets.select(right.through, before, nothing)
     through = left.through & right.through
   return Averaged(through, _softmax_state.softmax_combine(before, right.state))
+
+
+def mlstm(k: jax.Array, v: jax.Array, i, f, reset) -> Decayed:
+  """Of `mlstm_scan_heads`: one maximum, a product of weighted keys and values.
+
+  The state is that from nothing, m of the logarithm of zero. A reset in the
+  chunk begins with m = 0, which decays like all else.
+  """
+  through, kept = through_and_kept(reset)
+  axis = f.ndim - 2
+  k, v = keep(kept, k), keep(kept, v)
+  i = keep(kept, _mlstm_chunk.clamp(i), _mlstm_chunk.NEG)
+  later = lax.cumsum(keep(kept, _mlstm_chunk.clamp(f)), axis, reverse=True)
+  total = lax.index_in_dim(later, 0, axis, keepdims=False)
+  cut = functools.partial(lax.slice_in_dim, later, axis=axis)
+  after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
+  m = jnp.max(after + i, axis)
+  if reset is not None:
+    m = _resets.select(through, m, jnp.maximum(m, total))
+  k = k * jnp.exp(after + i - jnp.expand_dims(m, axis))[..., None]
+  C = jnp.einsum("...thk,...thv->...hkv", k, v)
+  return Decayed(through, total, _mlstm_chunk.MLSTMState(C, k.sum(axis), m))
+
+
+def no_mlstm(zeros: Decayed) -> Decayed:
+  """Of zeros in the shapes of `mlstm` the summary of no elements."""
+  nothing = jnp.full_like(zeros.state.m, _mlstm_chunk.NEG)
+  return zeros._replace(state=zeros.state._replace(m=nothing))
+
+
+def combine_mlstm(left: Decayed, right: Decayed, hops: int) -> Decayed:
+  """The operator of `mlstm`."""
+  del hops
+  before, state = left.state, right.state
+  from_left = before.m + right.decay
+  if right.through is not None:
+    nothing = jnp.full_like(from_left, _mlstm_chunk.NEG)
+    from_left = _resets.select(right.through, from_left, nothing)
+    zeros = jax.tree.map(jnp.zeros_like, before)
+    before = _resets.select(right.through, before, zeros)
+  m = jnp.maximum(from_left, state.m)
+  old, new = jnp.exp(from_left - m), jnp.exp(state.m - m)
+  n = old[..., None] * before.n + new[..., None] * state.n
+  old, new = (x[..., None, None] for x in (old, new))
+  both = _mlstm_chunk.MLSTMState(old * before.C + new * state.C, n, m)
+  total = left.decay + right.decay
+  return Decayed(all_through(left, right), total, both)

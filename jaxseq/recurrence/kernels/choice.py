@@ -44,11 +44,11 @@ def choose(
     dtype: of the inputs.
     shape: of the problem, with all batch axes as rows, which may be symbolic:
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
-      "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
-      time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
-      "gated" (rows, time, heads, features), "window" (rows, time, heads,
-      features, window), "delta" (rows, time, dk, dv), "dplr" (channels, states,
-      frequencies).
+      "selective" (rows, time, d, n), "outer", "outer_per_channel" and "mlstm"
+      (rows, time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time,
+      dk, dv), "gated" (rows, time, heads, features), "window" (rows, time,
+      heads, features, window), "delta" (rows, time, dk, dv), "dplr" (channels,
+      states, frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -247,6 +247,9 @@ def _outer(platform, method, shape, per_channel=False):
 def _delta(platform, method, shape):
   """Matrix products, whose chunks are those of other matrix states."""
   rows, time, dk, dv = shape
+  if method == "pallas":
+    # What the inverse of a chunk takes grows with its length.
+    return method, {"chunk_size": min(time, 64)}
   return _outer(platform, method, (rows, time, 1, dk, dv))
 
 
@@ -324,6 +327,7 @@ _OPS = {
   "lti": _lti,
   "selective": _selective,
   "outer": _outer,
+  "mlstm": _outer,
   "outer_per_channel": functools.partial(_outer, per_channel=True),
   "softmax": _softmax,
   "gated": _gated,

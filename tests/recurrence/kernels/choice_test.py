@@ -174,7 +174,7 @@ def test_there_is_a_decision_for_every_recurrence():
   shapes |= {"softmax": (2, 300, 1, 8), "softmax_outer": (2, 300, 8, 8)}
   shapes |= dict.fromkeys(("outer", "outer_per_channel"), (2, 300, 4, 8, 8))
   shapes |= {"linear": (2, 300, 8), "gated": (2, 300, 4, 8)}
-  shapes |= {"delta": (2, 300, 8, 8)}
+  shapes |= {"delta": (2, 300, 8, 8), "mlstm": (2, 300, 4, 8, 8)}
   shapes |= {"dplr": (4, 8, 151), "window": (2, 300, 4, 8, 64)}
   assert shapes.keys() == choice._OPS.keys()
   for op, shape in shapes.items():
