@@ -73,12 +73,9 @@ _MIXERS = _registry.Registry(
     "gated_deltanet": "jaxseq.mixers.gated_deltanet",
     "gla": "jaxseq.mixers.gla",
     "gru": "jaxseq.mixers.gru",
-<<<<<<< HEAD
     "hgrn2": "jaxseq.mixers.hgrn2",
-=======
     "jrt": "jaxseq.mixers.jrt",
     "latent_attention": "jaxseq.mixers.latent_attention",
->>>>>>> main
     "lightnet": "jaxseq.mixers.lightnet",
     "linear_attention": "jaxseq.mixers.linear_attention",
     "lstm": "jaxseq.mixers.lstm",
