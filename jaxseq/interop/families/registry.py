@@ -15,6 +15,7 @@ _FAMILIES = _registry.Registry(
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
     "nemotron_h": "jaxseq.interop.families.nemotron_h_family",
+    "zamba2": "jaxseq.interop.families.zamba2_family",
   },
 )
 
