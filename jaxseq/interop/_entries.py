@@ -18,7 +18,7 @@ _MOST_LAYERS = 1000
 # Numbers of keys and values that attention keeps if the caller does not say.
 _MOST_CONTEXT = 4095
 _CONTEXT = "max_position_embeddings"
-_CONV = ".conv1d.weight"
+_CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
 
 
 class Entries:
@@ -120,19 +120,43 @@ class Entries:
       _validate.number(f"{self.where}: {name}", value)
     return value
 
-  def size(self, name: str, default: Any = MISSING) -> Any:
+  def replaced(self, **contents: Any) -> "Entries":
+    """Returns these entries with others in their place or beside them."""
+    contents = {**self.contents, **contents}
+    return Entries(contents, self.where, self._shapes, self._context)
+
+  def named(self, names: Mapping[str, str]) -> "Entries":
+    """Returns these entries with those under old names under their names.
+
+    Args:
+      names: by the old name; of two that are there the old one counts.
+    """
+    return self.replaced(
+      **{
+        name: self.contents[old]
+        for old, name in names.items()
+        if old in self.contents
+      }
+    )
+
+  def shape(self, tensor: str) -> tuple[int, ...] | None:
+    """Returns the shape of the tensor of that name; None if there is none."""
+    return (self._shapes or {}).get(tensor)
+
+  def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
     """Returns an integer that no axis of the tensors is shorter than.
 
     Args:
       name: of the entry.
       default: see `get`.
+      times: how many times the longest axis it may be.
 
     Raises:
-      ValueError: see `get`; or if it is larger than every axis.
+      ValueError: see `get`; or if it is larger.
     """
     if self._shapes is not None:
       sizes = (size for shape in self._shapes.values() for size in (0, *shape))
-      self._bound(name, max(sizes))
+      self._bound(name, times * max(sizes))
     return self.get(name, int, default)
 
   def taps(self, name: str, default: Any = MISSING) -> Any:
@@ -220,11 +244,14 @@ class Entries:
       _validate.choice(f"{self.where}: {name}", kind, known)
     return tuple(known[kind] for kind in value)
 
-  def rotary(self, fraction: float = 1.0) -> tuple[float, float]:
+  def rotary(
+    self, fraction: float = 1.0, base: float = 10000.0
+  ) -> tuple[float, float]:
     """Returns the base of rotary positions, and the part of a head they turn.
 
     Args:
       fraction: that part, where the file does not say.
+      base: likewise.
 
     Raises:
       ValueError: if they are of another kind than the first, "default".
@@ -244,7 +271,7 @@ class Entries:
     inner = Entries(said, f"{self.where}: {name}")
     kind = "rope_type" if "rope_type" in said else "type"
     inner.choice(kind, ("default",), "default")
-    base = inner.epsilon("rope_theta", 10000.0)
+    base = inner.epsilon("rope_theta", base)
     return base, inner.epsilon("partial_rotary_factor", fraction)
 
   @property

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers import gated_deltanet as gated_deltanet
   from jaxseq.mixers import gru as gru
   from jaxseq.mixers import hippo as hippo
+  from jaxseq.mixers import jrt as jrt
+  from jaxseq.mixers import latent_attention as latent_attention
   from jaxseq.mixers import lightnet as lightnet
   from jaxseq.mixers import linear_attention as linear_attention
   from jaxseq.mixers import lru as lru
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import mamba2 as mamba2
   from jaxseq.mixers import mingru as mingru
   from jaxseq.mixers import minlstm as minlstm
+  from jaxseq.mixers import mom as mom
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import rglru as rglru

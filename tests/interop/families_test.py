@@ -150,6 +150,77 @@ def copy(name, directory, **entries):
 # By model: entries that the network has no options for, or that do not fit the
 # tensors, and what is said of them.
 REFUSED = [
+  ("kimi_linear", {"hidden_act": "relu"}, "hidden_act: got 'relu', expected"),
+  (
+    "kimi_linear",
+    {"num_key_value_heads": 1},
+    "num_key_value_heads: got 1, expected 2 = num_attention_heads",
+  ),
+  ("kimi_linear", {"mla_use_nope": False}, "mla_use_nope: got False"),
+  (
+    "kimi_linear",
+    {"moe_router_activation_func": "softmax"},
+    "moe_router_activation_func: got 'softmax'",
+  ),
+  (
+    "kimi_linear",
+    {
+      "layer_types": None,
+      "linear_attn_config": {"full_attn_layers": [2], "kda_layers": [2]},
+    },
+    r"linear_attn_config: got \[2, 2\], expected each layer from 1 to 2 once",
+  ),
+  ("kimi_linear", {"kv_lora_rank": 10**9}, "kv_lora_rank: got 1000000000, exp"),
+  ("lfm2", {"conv_L_cache": 1}, "conv_L_cache: got 1, expected at least 2"),
+  ("lfm2", {"layer_types": ["conv", "mamba"]}, "layer_types: got 'mamba', exp"),
+  ("lfm2", {"conv_bias": True}, "lacks model.layers.0.conv.conv.bias"),
+  (
+    "olmo_hybrid",
+    {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+    "rope_parameters: rope_type: got 'yarn', expected one of 'default'",
+  ),
+  (
+    "olmo_hybrid",
+    {"linear_num_key_heads": 3},
+    "key_heads: got 3, expected a divisor of heads = 2",
+  ),
+  (
+    "qwen3_next",
+    {"linear_conv_kernel_dim": 1},
+    "linear_conv_kernel_dim: got 1, expected at least 2",
+  ),
+  (
+    "qwen3_next",
+    {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.4}},
+    r"int\(rotary_fraction \* d_head\): got 3, expected an even number",
+  ),
+  ("qwen3_next", {"decoder_sparse_step": 0}, "decoder_sparse_step: got 0, exp"),
+  ("qwen3_next", {"mlp_only_layers": 3}, "mlp_only_layers: got 3, expected a"),
+  (
+    "qwen3_next",
+    {"mlp_only_layers": [1]},
+    "lacks model.layers.1.mlp.down_proj.weight",
+  ),
+  (
+    "recurrent_gemma",
+    {"hidden_activation": "gelu"},
+    "hidden_activation: got 'gelu', expected one of 'gelu_pytorch_tanh'",
+  ),
+  (
+    "recurrent_gemma",
+    {"attention_window_size": 1},
+    "attention_window_size: got 1, expected at least 2",
+  ),
+  (
+    "recurrent_gemma",
+    {"block_types": ["lstm"]},
+    "block_types: got 'lstm'",
+  ),
+  (
+    "recurrent_gemma",
+    {"lru_width": 22},
+    "d_hidden: got 22, expected a multiple of heads = 4",
+  ),
   (
     "bamba",
     {"attn_layer_indices": [2]},
@@ -227,6 +298,11 @@ REFUSED = [
   ("jamba", {"num_experts_per_tok": 3}, "active: got 3, expected an integer"),
   ("jamba", {"num_attention_heads": 0}, "heads: got 0, expected an integer of"),
   ("jamba", {"num_key_value_heads": 3}, "kv_heads: got 3, expected a divisor"),
+  ("rwkv", {"layer_norm_epsilon": 0}, "layer_norm_epsilon: got 0.0, expected"),
+  ("rwkv", {"attention_hidden_size": 0}, "attention_hidden_size: got 0, expec"),
+  ("rwkv", {"intermediate_size": 10**9}, "intermediate_size: got 1000000000"),
+  ("rwkv", {"rescale_every": "often"}, "rescale_every: got 'often', expected"),
+  ("rwkv", {"hidden_size": 16}, "rwkv.*shape"),
   (
     "jamba",
     {"attn_layer_offset": 0},

@@ -31,9 +31,12 @@ class Mixer(NamedTuple):
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 # Those that compute as another one does, whose tests are quick.
 _ALIKE = {
+  "jrt": "linear_attention",
+  "latent_attention": "attention",
   "lru": "s5",
   "mingru": "rglru",
   "minlstm": "rglru",
+  "mom": "gated_deltanet",
   "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",
   "short_conv": "rglru",
