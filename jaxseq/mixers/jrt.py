@@ -36,6 +36,8 @@ Params = contract.Params
 
 # Added to the divisor, as in the original code.
 _EPS = 1e-12
+# Elements whose features are in memory at once, unless time is split.
+_PIECE = 256
 
 TRAITS = contract.Traits(
   keeps="a matrix per head of products up to second order, divided by a sum",
@@ -145,26 +147,29 @@ def apply(
   Options:
     prefix: the number of elements at the beginning of x, of all of it where
       time is split over devices, that are read at once: an integer, or integers
-      (*batch,), of which one is as large as time or larger for all of x. What
-      is behind a reset after the first element does not belong to it.
+      (*batch,); all of x where there are fewer. What is behind a reset after
+      the first element does not belong to it.
     mask: (*batch, time) bool, False for padding, of which nothing is added to
       the state; it does count for `prefix`. None for none.
   """
   contract.check_mask(mask, x)
   params = contract.cast(params, contract.wide_dtype(x))
   _check_prefix(prefix, x.shape[:-2])
-  S = jnp.concatenate([state.S, state.z[..., None]], axis=-1)
+  dtype = contract.wide_dtype(x, state)
+  S = jnp.concatenate([state.S, state.z[..., None]], axis=-1).astype(dtype)
   if prefix is not None:
     S, reset = _with_prefix(config, params, x, S, reset, axis, prefix, mask)
-  q = taylor_features(_heads(config, recurrence.dense(x, params["W_q"])))
-  k, v = _keys_and_values(config, params, x, mask)
-  o, S = recurrence.outer_scan_heads(q, k, v, None, S, reset=reset, axis=axis)
 
-  def divided(o):
-    return o[..., :-1] / (o[..., -1:] + _EPS)
+  def run(S, x, reset, mask):
+    q = taylor_features(_heads(config, recurrence.dense(x, params["W_q"])))
+    k, v = _keys_and_values(config, params, x, mask)
+    o, S = recurrence.outer_scan_heads(q, k, v, None, S, reset=reset, axis=axis)
+    o = contract.pointwise(lambda o: o[..., :-1] / (o[..., -1:] + _EPS), o)
+    o = o.reshape(*x.shape[:-1], -1)
+    return S, recurrence.dense(o, params["W_o"])
 
-  o = contract.pointwise(divided, o)
-  y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
+  size = _PIECE if axis is None else None
+  S, y = _in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
   return y, State(S[..., :-1], S[..., -1])
 
 
@@ -247,8 +252,14 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     first = jnp.any(first, axis=-1)
   if mask is not None:
     own = own & mask
-  k, v = _keys_and_values(config, params, x, own, "_prefix")
-  added = _sum(k, v, S.dtype)
+
+  def run(total, x, own):
+    k, v = _keys_and_values(config, params, x, own, "_prefix")
+    wide = {"preferred_element_type": total.dtype}
+    return total + jnp.einsum("...thk,...thv->...hkv", k, v, **wide), None
+
+  zeros = contract.varying_as(x, jnp.zeros_like(S))
+  added, _ = _in_pieces(run, zeros, (x, own), x.ndim - 2, _PIECE)
   if axis is not None:
     added = jax.lax.psum(added, axis)
     if first is not None:
@@ -258,7 +269,38 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
   return S + added, reset
 
 
-def _sum(k, v, dtype):
-  """Sums of products over time, (*batch, heads, features, d_value + 1)."""
-  products = {"preferred_element_type": dtype}
-  return jnp.einsum("...thk,...thv->...hkv", k, v, **products)
+def _in_pieces(run, state, arrays, axis, size):
+  """`run(state, *arrays)` over an axis in pieces; the state, and its outputs.
+
+  The features of one piece are in memory at once, in the gradient too, which
+  computes them again.
+  """
+  time = arrays[0].shape[axis]
+  if size is None or time <= size:
+    return run(state, *arrays)
+  count = time // size
+
+  def cut(leaf):
+    leaf = jax.lax.slice_in_dim(leaf, 0, count * size, axis=axis)
+    shape = *leaf.shape[:axis], count, size, *leaf.shape[axis + 1 :]
+    return jnp.moveaxis(leaf.reshape(shape), axis, 0)
+
+  def join(leaf):
+    leaf = jnp.moveaxis(leaf, 0, axis)
+    shape = *leaf.shape[:axis], count * size, *leaf.shape[axis + 2 :]
+    return leaf.reshape(shape)
+
+  body = jax.checkpoint(lambda state, piece: run(state, *piece))
+  state, y = jax.lax.scan(body, state, jax.tree.map(cut, arrays))
+  y = jax.tree.map(join, y)
+  if time == count * size:
+    return state, y
+  rest = jax.tree.map(
+    lambda leaf: jax.lax.slice_in_dim(leaf, count * size, time, axis=axis),
+    arrays,
+  )
+  state, last = run(state, *rest)
+  both = [
+    jnp.concatenate(z, axis=axis) for z in zip(*map(jax.tree.leaves, (y, last)))
+  ]
+  return state, jax.tree.unflatten(jax.tree.structure(y), both)
