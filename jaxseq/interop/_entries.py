@@ -134,9 +134,9 @@ class Entries:
       }
     )
 
-  def holds(self, tensor: str) -> bool:
-    """Returns whether a tensor of that name is there."""
-    return tensor in (self._shapes or {})
+  def shape(self, tensor: str) -> tuple[int, ...] | None:
+    """Returns the shape of the tensor of that name; None if there is none."""
+    return (self._shapes or {}).get(tensor)
 
   def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
     """Returns an integer that no axis of the tensors is shorter than.
