@@ -44,6 +44,7 @@ TRAITS = contract.Traits(
   block=contract.TRANSFORMER_BLOCK,
   cases=({"heads": 2, "d_feature": 3, "d_value": 2},),
   optional_parameters=("W_k_prefix", "W_v_prefix"),
+  temporary={"tpu": (8, 25), "cuda": (7, 15.5)},
 )
 
 
