@@ -84,6 +84,11 @@ class Entries:
       expected = f"at most {_MOST_LAYERS} layers"
       raise self.error("num_hidden_layers", count, expected)
 
+  @property
+  def tensors(self) -> Collection[str]:
+    """Names of the tensors beside the file."""
+    return (self._shapes or {}).keys()
+
   def error(self, name: str, value: Any, expected: str) -> ValueError:
     """Returns the error of an entry that is not what is expected."""
     return _validate.error(f"{self.where}: {name}", value, expected)
