@@ -170,7 +170,7 @@ def apply(
     return S, recurrence.dense(o, params["W_o"])
 
   size = _PIECE if axis is None else None
-  S, y = _in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
+  S, y = recurrence.in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
   return y, State(S[..., :-1], S[..., -1])
 
 
@@ -260,7 +260,7 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     return total + jnp.einsum("...thk,...thv->...hkv", k, v, **wide), None
 
   zeros = contract.varying_as(x, jnp.zeros_like(S))
-  added, _ = _in_pieces(run, zeros, (x, own), x.ndim - 2, _PIECE)
+  added, _ = recurrence.in_pieces(run, zeros, (x, own), x.ndim - 2, _PIECE)
   if axis is not None:
     added = jax.lax.psum(added, axis)
     if first is not None:
@@ -268,40 +268,3 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
   if first is not None:
     S = jnp.where(first[..., None, None, None], 0, S)
   return S + added, reset
-
-
-def _in_pieces(run, state, arrays, axis, size):
-  """`run(state, *arrays)` over an axis in pieces; the state, and its outputs.
-
-  The features of one piece are in memory at once, in the gradient too, which
-  computes them again.
-  """
-  time = arrays[0].shape[axis]
-  if size is None or time <= size:
-    return run(state, *arrays)
-  count = time // size
-
-  def cut(leaf):
-    leaf = jax.lax.slice_in_dim(leaf, 0, count * size, axis=axis)
-    shape = *leaf.shape[:axis], count, size, *leaf.shape[axis + 1 :]
-    return jnp.moveaxis(leaf.reshape(shape), axis, 0)
-
-  def join(leaf):
-    leaf = jnp.moveaxis(leaf, 0, axis)
-    shape = *leaf.shape[:axis], count * size, *leaf.shape[axis + 2 :]
-    return leaf.reshape(shape)
-
-  body = jax.checkpoint(lambda state, piece: run(state, *piece))
-  state, y = jax.lax.scan(body, state, jax.tree.map(cut, arrays))
-  y = jax.tree.map(join, y)
-  if time == count * size:
-    return state, y
-  rest = jax.tree.map(
-    lambda leaf: jax.lax.slice_in_dim(leaf, count * size, time, axis=axis),
-    arrays,
-  )
-  state, last = run(state, *rest)
-  both = [
-    jnp.concatenate(z, axis=axis) for z in zip(*map(jax.tree.leaves, (y, last)))
-  ]
-  return state, jax.tree.unflatten(jax.tree.structure(y), both)
