@@ -26,6 +26,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers import mamba2 as mamba2
   from jaxseq.mixers import mingru as mingru
   from jaxseq.mixers import minlstm as minlstm
+  from jaxseq.mixers import mlstm as mlstm
+  from jaxseq.mixers import mlstm_large as mlstm_large
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import rglru as rglru

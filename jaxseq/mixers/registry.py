@@ -80,6 +80,8 @@ _MIXERS = _registry.Registry(
     "mamba2": "jaxseq.mixers.mamba2",
     "mingru": "jaxseq.mixers.mingru",
     "minlstm": "jaxseq.mixers.minlstm",
+    "mlstm": "jaxseq.mixers.mlstm",
+    "mlstm_large": "jaxseq.mixers.mlstm_large",
     "rglru": "jaxseq.mixers.rglru",
     "rwkv4": "jaxseq.mixers.rwkv4",
     "rwkv7": "jaxseq.mixers.rwkv7",
