@@ -18,7 +18,7 @@ _MOST_LAYERS = 1000
 # Numbers of keys and values that attention keeps if the caller does not say.
 _MOST_CONTEXT = 4095
 _CONTEXT = "max_position_embeddings"
-_CONV = ".conv1d.weight"
+_CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
 
 
 class Entries:
@@ -49,6 +49,7 @@ class Entries:
     self.where = where
     self._shapes = shapes
     self._context = context
+    self._layers: int | None = None
 
   def check(self, embedding: str, layers: str) -> None:
     """Checks the numbers of tokens and layers.
@@ -78,6 +79,7 @@ class Entries:
       value = self.contents.get(name)
       if value is not None and value != size:
         raise self.error(name, value, f"{size}, the number of {what}")
+    self._layers = count
     if count > _MOST_LAYERS:
       expected = f"at most {_MOST_LAYERS} layers"
       raise self.error("num_hidden_layers", count, expected)
@@ -113,19 +115,43 @@ class Entries:
       _validate.number(f"{self.where}: {name}", value)
     return value
 
-  def size(self, name: str, default: Any = MISSING) -> Any:
+  def replaced(self, **contents: Any) -> "Entries":
+    """Returns these entries with others in their place or beside them."""
+    contents = {**self.contents, **contents}
+    return Entries(contents, self.where, self._shapes, self._context)
+
+  def named(self, names: Mapping[str, str]) -> "Entries":
+    """Returns these entries with those under old names under their names.
+
+    Args:
+      names: by the old name; of two that are there the old one counts.
+    """
+    return self.replaced(
+      **{
+        name: self.contents[old]
+        for old, name in names.items()
+        if old in self.contents
+      }
+    )
+
+  def holds(self, tensor: str) -> bool:
+    """Returns whether a tensor of that name is there."""
+    return tensor in (self._shapes or {})
+
+  def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
     """Returns an integer that no axis of the tensors is shorter than.
 
     Args:
       name: of the entry.
       default: see `get`.
+      times: how many times the longest axis it may be.
 
     Raises:
-      ValueError: see `get`; or if it is larger than every axis.
+      ValueError: see `get`; or if it is larger.
     """
     if self._shapes is not None:
       sizes = (size for shape in self._shapes.values() for size in (0, *shape))
-      self._bound(name, max(sizes))
+      self._bound(name, times * max(sizes))
     return self.get(name, int, default)
 
   def taps(self, name: str, default: Any = MISSING) -> Any:
@@ -150,6 +176,17 @@ class Entries:
     """Returns a number above 0, such as a norm adds."""
     value = self.get(name, float, default)
     return _validate.above_zero(f"{self.where}: {name}", value)
+
+  def numbers(self, name: str, count: int) -> tuple[float, ...]:
+    """Returns a list of so many numbers, by default ones."""
+    values = self.contents.get(name)
+    if values is None:
+      return (1.0,) * count
+    if not isinstance(values, list) or len(values) != count:
+      raise self.error(name, values, f"a list of {count} numbers")
+    for value in values:
+      _validate.number(f"{self.where}: {name}", value)
+    return tuple(map(float, values))
 
   def bounds(self, name: str) -> tuple[float, float]:
     """Returns a pair of numbers, by default 0 and infinity."""
@@ -193,18 +230,23 @@ class Entries:
       raise ValueError(f"{self.where} has no {name}.")
     if not isinstance(value, list):
       raise self.error(name, value, "a list with the kind of each layer")
-    count = self.contents.get("num_hidden_layers", len(value))
+    count = self._layers
+    if count is None:
+      count = self.contents.get("num_hidden_layers", len(value))
     if len(value) != count or len(value) > _MOST_LAYERS:
       raise self.error(name, f"{len(value)} kinds", f"{count}, one a layer")
     for kind in value:
       _validate.choice(f"{self.where}: {name}", kind, known)
     return tuple(known[kind] for kind in value)
 
-  def rotary(self, fraction: float = 1.0) -> tuple[float, float]:
+  def rotary(
+    self, fraction: float = 1.0, base: float = 10000.0
+  ) -> tuple[float, float]:
     """Returns the base of rotary positions, and the part of a head they turn.
 
     Args:
       fraction: that part, where the file does not say.
+      base: likewise.
 
     Raises:
       ValueError: if they are of another kind than the first, "default".
@@ -224,7 +266,7 @@ class Entries:
     inner = Entries(said, f"{self.where}: {name}")
     kind = "rope_type" if "rope_type" in said else "type"
     inner.choice(kind, ("default",), "default")
-    base = inner.epsilon("rope_theta", 10000.0)
+    base = inner.epsilon("rope_theta", base)
     return base, inner.epsilon("partial_rotary_factor", fraction)
 
   @property

@@ -103,6 +103,11 @@ def same(name: str) -> Place:
   return _one(name, lambda x: x, lambda x: x)
 
 
+def centered(name: str) -> Place:
+  """The weight w of a norm that multiplies by 1 + w."""
+  return scaled(same(name), 1.0, 1.0)
+
+
 def linear(name: str) -> Place:
   """The weight of a torch.nn.Linear, (out, in), for a parameter (in, out)."""
   return _one(name, lambda x: x.T, lambda x: x.T)
@@ -168,6 +173,11 @@ def part(
   """The rows from `start` to `stop` of a tensor that has `size` of them."""
   rows = Rows(slice(start, stop), size, axis)
   return dataclasses.replace(place, rows=rows)
+
+
+def rows(place: Place, index: np.ndarray, size: int) -> Place:
+  """The rows of these numbers of a tensor that has `size` of them."""
+  return dataclasses.replace(place, rows=Rows(index, size))
 
 
 def scaled(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import gated_deltanet as gated_deltanet
   from jaxseq.mixers import gru as gru
   from jaxseq.mixers import hippo as hippo
+  from jaxseq.mixers import latent_attention as latent_attention
   from jaxseq.mixers import lightnet as lightnet
   from jaxseq.mixers import linear_attention as linear_attention
   from jaxseq.mixers import lru as lru

@@ -9,6 +9,13 @@ import numpy as np
 
 from jaxseq import _validate
 
+# `contract.Traits.block`: what stands around the time mix of all versions.
+BLOCK = {
+  "activation": "none",
+  "feedforward": "channel_mix",
+  "norm_epsilon": 1e-5,
+}
+
 
 def mix(x: jax.Array, before: jax.Array, mu: jax.Array) -> jax.Array:
   """Returns x with a share mu (d_model,) of the element before."""

@@ -44,8 +44,9 @@ TRAITS = contract.Traits(
       "gate": "sigmoid",
       "rotary_fraction": 0.5,
       "scale": 0.7,
+      "window": 3,
     },
-    {"heads": 2, "kv_heads": 1, "qk_norm": "width"},
+    {"heads": 2, "kv_heads": 1, "qk_norm": "width", "window": 3},
   ),
   collectives={"ppermute": None, "psum": 1},
   temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
@@ -70,7 +71,7 @@ class Config:
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
     rotary_fraction: share of a head's channels that are turned, the first ones;
       the rest has no position.
-    qkv_bias: whether queries, keys and values have biases.
+    qkv_bias: whether queries, keys, values and a gate have biases.
     output_bias: whether the output has one.
     qk_norm: an RMS norm of queries and of keys in front of the rotation, over
       each "head", which all have the same factors, over the whole "width" of
@@ -144,11 +145,11 @@ def init(key: jax.Array, config: Config) -> Params:
       W_q: (d_model, heads * d_head).
       W_k, W_v: (d_model, kv_heads * d_head).
       W_o: (heads * d_head, d_model).
-      W_q_bias, W_k_bias, W_v_bias: of as many as the columns of the matrix, if
-        qkv_bias; W_o_bias likewise, if output_bias.
+      W_g: (d_model, heads * d_head), if there is a gate.
+      W_q_bias, W_k_bias, W_v_bias, W_g_bias: as many as the matrix has columns,
+        if qkv_bias; W_o_bias likewise, if output_bias.
       q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
         if there is a qk_norm.
-      W_g: (d_model, heads * d_head), if there is a gate.
   """
   keys = jax.random.split(key, 4)
   lecun = jax.nn.initializers.lecun_normal()
@@ -160,10 +161,6 @@ def init(key: jax.Array, config: Config) -> Params:
     "W_v": lecun(keys[2], (config.d_model, shared), jnp.float32),
     "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
   }
-  biased = "qkv" * config.qkv_bias + "o" * config.output_bias
-  for name in biased:
-    width = params[f"W_{name}"].shape[1]
-    params[f"W_{name}_bias"] = jnp.zeros((width,), jnp.float32)
   if config.qk_norm != "none":
     wide = config.qk_norm == "width"
     for name, width in (("q", inner), ("k", shared)):
@@ -173,6 +170,10 @@ def init(key: jax.Array, config: Config) -> Params:
     # Of no key above: without a gate these are what they are.
     own = jax.random.fold_in(key, len(keys))
     params["W_g"] = lecun(own, (config.d_model, inner), jnp.float32)
+  for name in "qkvg" * config.qkv_bias + "o" * config.output_bias:
+    if f"W_{name}" in params:
+      width = params[f"W_{name}"].shape[1]
+      params[f"W_{name}_bias"] = jnp.zeros((width,), jnp.float32)
   return params
 
 

@@ -100,8 +100,8 @@ class Config:
       other; the state decays before the first, and is read after the last.
     gate: what the heads' outputs are multiplied by, "none" (1), "silu" or
       "sigmoid" (of W_g x).
-    gate_rank: rank of the gate's projection, which has a bias then; full if
-      None.
+    gate_rank: rank of the gate's projection; full if None.
+    gate_bias: whether a projection of that rank has a bias.
     eps: added to the mean square in the norm of a head's output.
     dt_min: smallest initial step size, softplus of dt_bias.
     dt_max: largest initial step size; steps are drawn log-uniformly.
@@ -122,6 +122,7 @@ class Config:
   writes: int = 1
   gate: Literal["none", "silu", "sigmoid"] = "silu"
   gate_rank: int | None = None
+  gate_bias: bool = True
   eps: float = 1e-5
   dt_min: float = 0.001
   dt_max: float = 0.1
@@ -206,8 +207,8 @@ def init(key: jax.Array, config: Config) -> Params:
       A_log: (heads,), logarithms of numbers from 0.01 to 16, or zeros with a
         decay_bound.
       dt_bias: as many as decays, inverse softplus of the initial step sizes.
-      W_g: (d_model, heads * d_value), or (d_model, gate_rank), W_g2 and its
-        bias W_g2_bias after it, if there is a gate.
+      W_g: (d_model, heads * d_value), or (d_model, gate_rank), W_g2 and, with a
+        gate_bias, W_g2_bias after it, if there is a gate.
       norm_scale: (d_value,), ones.
       W_o: (heads * d_value, d_model).
   """
@@ -248,7 +249,7 @@ def init(key: jax.Array, config: Config) -> Params:
     params["dt_bias"] = discretize.step_size_bias(keys["dt"], decays, config)
   if config.gate != "none":
     params |= projection("g", config.values, config.gate_rank)
-    if config.gate_rank is not None:
+    if config.gate_rank is not None and config.gate_bias:
       params["W_g2_bias"] = jnp.zeros((config.values,), jnp.float32)
   params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
   params["W_o"] = matrix("o", config.values, width)

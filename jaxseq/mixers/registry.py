@@ -72,6 +72,7 @@ _MIXERS = _registry.Registry(
     "elman": "jaxseq.mixers.elman",
     "gated_deltanet": "jaxseq.mixers.gated_deltanet",
     "gru": "jaxseq.mixers.gru",
+    "latent_attention": "jaxseq.mixers.latent_attention",
     "lightnet": "jaxseq.mixers.lightnet",
     "linear_attention": "jaxseq.mixers.linear_attention",
     "lstm": "jaxseq.mixers.lstm",

@@ -45,7 +45,7 @@ _RANKS = {"w": 2.5, "a": 2.5, "v": 1.7, "g": 5.0}
 TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay, of which a part is taken back; the "
   "last input",
-  block=contract.TRANSFORMER_BLOCK,
+  block=_rwkv.BLOCK,
   temporary={"tpu": (9.5, 34), "cuda": (15, 40)},
   # Measured: 0.007 and 0.007.
   bfloat16_error=(0.01, 0.01),

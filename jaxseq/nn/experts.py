@@ -41,8 +41,12 @@ class Routing:
     shared_gate: whether the sigmoid of one more logit multiplies that.
     balance_weight: weight of `balance_loss` in the collection "losses", which
       the package's tasks add to theirs.
-    kind: "swiglu", "geglu" or "relu2", a kind of `feedforward.FeedForward`
-      without biases.
+    kind: "swiglu", "geglu" or "relu2", a kind of `feedforward.FeedForward`;
+      experts have no biases.
+    bias: whether the feed-forward of all elements has some, and layers to a
+      `latent_width`.
+    latent_width: width of what the experts see and give, between two dense
+      layers; as what comes in if None.
 
   Raises:
     ValueError: a value is out of range.
@@ -61,13 +65,15 @@ class Routing:
   shared_gate: bool = False
   balance_weight: float = 0.0
   kind: Literal["swiglu", "geglu", "relu2"] = "swiglu"
+  bias: bool = False
+  latent_width: int | None = None
 
   def __post_init__(self):
     _validate.literals(self)
     _validate.fields(
       self,
       positive=("experts", "active", "groups", "active_groups"),
-      optional=("shared_width",),
+      optional=("shared_width", "latent_width"),
     )
     if self.experts % self.groups:
       expected = f"a divisor of experts = {self.experts}"
@@ -174,11 +180,18 @@ class Experts(linen.Module):
       shape = routing.experts, *shape
       return self.param(name, lecun, shape, jnp.float32)
 
+    def latent(width, name):
+      return dense.Dense(width, use_bias=routing.bias, dtype=dtype, name=name)
+
+    seen = x
+    if routing.latent_width is not None:
+      seen = latent(routing.latent_width, "latent_in")(x)
+    inner = seen.shape[-1]
     gated = feedforward.KINDS[routing.kind].gated
     matrices = [
-      weights(name, n, self.width) for name in ("in", "gate")[: 1 + gated]
+      weights(name, inner, self.width) for name in ("in", "gate")[: 1 + gated]
     ]
-    matrices.append(weights("out", self.width, n))
+    matrices.append(weights("out", self.width, inner))
     chosen, shares = route(logits, routing, bias)
     if routing.balance_weight:
       add_loss(
@@ -186,7 +199,7 @@ class Experts(linen.Module):
         "balance",
         lambda: routing.balance_weight * balance_loss(logits, routing),
       )
-    flat = x.reshape(-1, n)
+    flat = seen.reshape(-1, inner)
     y = _mix(
       routing.kind,
       flat,
@@ -194,10 +207,16 @@ class Experts(linen.Module):
       shares.reshape(len(flat), -1),
       *matrices,
     )
-    y = y.reshape(x.shape)
+    y = y.reshape(seen.shape)
+    if routing.latent_width is not None:
+      y = latent(n, "latent_out")(y)
     if routing.shared_width is not None:
       shared = feedforward.FeedForward(
-        routing.kind, routing.shared_width, dtype=dtype, name="shared"
+        routing.kind,
+        routing.shared_width,
+        dtype=dtype,
+        bias=routing.bias,
+        name="shared",
       )(x)
       if routing.shared_gate:
         gate = dense.Dense(1, use_bias=False, dtype=dtype, name="shared_gate")(

@@ -131,6 +131,42 @@ class SequenceLayer(recurrent.Recurrent):
     before = None
     if config.channel_mix and state is not None:
       state, before = state
+    y, shared = x, shared or {}
+    if config.mixes:
+      seen = x if shift is None else x + shift.astype(x.dtype)
+      options = {**dict(self.fixed), **(options or {})}
+      arguments = x, seen, state, reset, dtype, train, step, options, shared
+      y, state, shared = self._mixer_half(*arguments)
+    else:
+      state = ()
+    if config.feedforward != "none":
+      y, after = self._feed_forward(y, before, reset, dtype, train, step)
+      if config.channel_mix:
+        state = LayerState(state, after)
+    return y.astype(x.dtype), state, shared
+
+  @linen.nowrap
+  def _fresh(self, batch_shape, dtype):
+    config = self.config
+
+    def fresh(one):
+      return mixers.module_of(one).initial_state(one, batch_shape, dtype)
+
+    if config.bidirectional or not config.mixes:
+      state = ()
+    elif config.parallel:
+      state = tuple(map(fresh, (config.mixers[0], *config.parallel_mixers)))
+    else:
+      state = fresh(config.mixers[0])
+    if config.channel_mix:
+      return LayerState(state, fresh(config.channel_mix))
+    return state
+
+  def _mixer_half(
+    self, x, seen, state, reset, dtype, train, step, options, shared
+  ):
+    """The first half of the layer, its state, and what is shared."""
+    config = self.config
     front, behind = self._norms("norm", dtype, train)
     second = None
     if config.gtrxl_norm:
@@ -140,39 +176,15 @@ class SequenceLayer(recurrent.Recurrent):
         if config.shared_norm
         else make_norm(config, kind, dtype, train, "mixer_norm")
       )
-    y = x if shift is None else x + shift.astype(x.dtype)
-    y = front(y) if front else y.astype(dtype)
-    options = {**dict(self.fixed), **(options or {})}
+    y = front(seen) if front else seen.astype(dtype)
     if config.bidirectional:
       y, state = self._mix_both_ways(y, state, reset, step, options), ()
     else:
-      y, state, shared = self._mix(y, state, reset, step, options, shared or {})
+      y, state, shared = self._mix(y, state, reset, step, options, shared)
     if second:
       y = second(y)
     y = self._activate(y, train, step)
-    y = self._sum(x, y, behind, "gate")
-    if config.feedforward != "none":
-      y, after = self._feed_forward(y, before, reset, dtype, train, step)
-      if config.channel_mix:
-        state = LayerState(state, after)
-    return y.astype(x.dtype), state, shared or {}
-
-  @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
-    config = self.config
-
-    def fresh(one):
-      return mixers.module_of(one).initial_state(one, batch_shape, dtype)
-
-    if config.bidirectional:
-      state = ()
-    elif config.parallel:
-      state = tuple(map(fresh, (config.mixers[0], *config.parallel_mixers)))
-    else:
-      state = fresh(config.mixers[0])
-    if config.channel_mix:
-      return LayerState(state, fresh(config.channel_mix))
-    return state
+    return self._sum(x, y, behind, "gate"), state, shared
 
   def _mix(self, x, states, reset, step, options, shared):
     """The sum of the mixers' outputs, their states, and what is shared."""

@@ -97,6 +97,7 @@ class SequenceNetwork(recurrent.Recurrent):
     train: bool = False,
     options: dict[str, Any] | None = None,
     step: bool = False,
+    at: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
@@ -112,9 +113,12 @@ class SequenceNetwork(recurrent.Recurrent):
       train: whether dropout is on and batch norm uses batch statistics.
       options: keyword options of the mixers' own `apply`.
       step: whether `inputs` is one element, without a time axis.
+      at: (*batch, n) integers, the elements that are read out, where the
+        outputs of others are not needed and the read-out is wide; all if None.
 
     Returns:
-      Outputs, at least float32: (*batch, time, num_outputs), or (*batch,
+      Outputs, at least float32: (*batch, time, num_outputs), with n in the
+      place of time where `at` is given, or (*batch,
       num_outputs) with pooling, without the axis of pairs; and the states after
       the last element.
 
@@ -154,6 +158,11 @@ class SequenceNetwork(recurrent.Recurrent):
       )(x)
     layers = sequence_model.SequenceModel(config.stack, name="stack")
     x, states = layers(x, states, reset, train, options, step)
+    if at is not None:
+      if step or config.pooling != "none":
+        expected = "None in a step and with pooling"
+        raise _validate.error("at", f"shape {jnp.shape(at)}", expected)
+      x = jnp.take_along_axis(x, at[..., None], axis=-2)
     outputs = self._read_out(x, embed, lengths, step)
     if config.logit_scale != 1:
       outputs = config.logit_scale * outputs

@@ -19,6 +19,7 @@ _OF_A_LAYER = (
   "mixer_options",
   "parallel",
   "bidirectional",
+  "mixes",
   "norm",
   "prenorm",
   "norm_output",
@@ -58,6 +59,8 @@ class StackConfig:
       arXiv:2507.22448).
     bidirectional: whether each layer has its mixer twice, and the second reads
       from the end (`Bidirectional`); there are no states and no steps then.
+    mixes: whether a layer has a mixer; without one it is its feed-forward alone
+      (single layers of Nemotron-H, arXiv:2504.03624).
     layers: for each layer the fields of this class in which it differs from the
       rest, such as {"mixer": "attention"} (whose options are then its own); ()
       if all are alike or take turns.
@@ -123,6 +126,7 @@ class StackConfig:
   hybrid: tuple[tuple[str, Options], ...] | Mapping[str, Options] = ()
   parallel: tuple[tuple[str, Options], ...] | Mapping[str, Options] = ()
   bidirectional: bool = False
+  mixes: bool = True
   layers: tuple[Options, ...] = ()
   d_model: int = 64
   num_layers: int = 2
@@ -209,6 +213,9 @@ class StackConfig:
     if self.bidirectional and (self.parallel or carries):
       expected = "False with parallel mixers, a time_axis or a channel_mix"
       raise _validate.error("bidirectional", True, expected)
+    if not self.mixes and self.feedforward == "none":
+      expected = "True for layers without a feedforward"
+      raise _validate.error("mixes", False, expected)
     self._check_layers()
     self._check_mixers()
     self._check_feedforward()

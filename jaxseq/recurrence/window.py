@@ -203,7 +203,8 @@ def _with_halo(problem, axis):
     begin = problem.begin() - count
     init = _flat(state.keys, state.values).astype(k.dtype)
   near = halo.previous(_flat(k, v), count, axis, init)
-  near = near.reshape(*near.shape[:-1], -1, groups, width)
+  parts = 1 if v is None else 2
+  near = near.reshape(*near.shape[:-1], parts, groups, width)
   k = jnp.concatenate([near[..., 0, :, :], k], axis=-3)
   if v is not None:
     v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)

@@ -172,6 +172,11 @@ class Scored:
     """Returns the network's arguments for a batch."""
     return (batch.inputs,)
 
+  def keywords(self, batch: Any) -> dict[str, Any]:
+    """Returns the network's keyword arguments for a batch."""
+    del batch
+    return {}
+
   def score(
     self, outputs: Any, batch: Any
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
@@ -183,7 +188,11 @@ class Scored:
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the objective on a batch."""
     outputs, collections, penalty = in_training(
-      self.network, variables, key, *self.inputs(batch)
+      self.network,
+      variables,
+      key,
+      *self.inputs(batch),
+      **self.keywords(batch),
     )
     metrics, _ = self.score(outputs, batch)
     names = [name for name in self.train_metrics if name in metrics]
@@ -195,7 +204,9 @@ class Scored:
     self, variables: PyTree, batch: Any
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns `score` of the network on a batch."""
-    outputs = self.network.apply(variables, *self.inputs(batch))
+    outputs = self.network.apply(
+      variables, *self.inputs(batch), **self.keywords(batch)
+    )
     return self.score(outputs, batch)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from typing import Any
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -12,6 +13,18 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.tasks import language
+
+
+class Prefix(NamedTuple):
+  """What a network keeps of prompts that it has read.
+
+  Attributes:
+    logits: (*batch, vocab), of the token that follows each prompt.
+    states: states after the prompts.
+  """
+
+  logits: jax.Array
+  states: PyTree
 
 
 def sample(
@@ -112,6 +125,109 @@ def generate(
     ValueError: if the prompt is empty, holds a token that the network does not
       know, or an option is out of range.
   """
+  how = _options(length, temperature, top_k, top_p)
+  _check_stop(network, stop)
+  prompt = _check_prompt(network, prompt)
+  arguments = variables, prompt, key, states, reset
+  return _generate(network, stop, how, *arguments)
+
+
+def read_prefix(
+  network: Any,
+  variables: PyTree,
+  prompt: jax.Array,
+  *,
+  states: PyTree = None,
+  reset: jax.Array | None = None,
+) -> Prefix:
+  """Reads prompts once, for any number of continuations.
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prompt: (*batch, time) int tokens, at least one.
+    states: states before the prompts; fresh ones if None.
+    reset: as in `generate`.
+
+  Returns:
+    What `continue_prefix` goes on from.
+
+  Raises:
+    ValueError: as in `generate`.
+  """
+  prompt = _check_prompt(network, prompt)
+  return _read(network, variables, prompt, states, reset)
+
+
+def continue_prefix(
+  network: Any,
+  variables: PyTree,
+  prefix: Prefix,
+  length: int,
+  key: jax.Array,
+  *,
+  count: int | None = None,
+  stop: int | None = None,
+  temperature: float = 1.0,
+  top_k: int | None = None,
+  top_p: float | None = None,
+) -> tuple[jax.Array, PyTree]:
+  """Continues prompts that were read; `generate` without reading them again.
+
+      prefix = read_prefix(network, variables, prompt)
+      tokens, _ = continue_prefix(network, variables, prefix, 20, key, count=8)
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prefix: from `read_prefix`; it can be used any number of times.
+    length: number of tokens to generate, at least 1.
+    key: random key.
+    count: number of continuations of each prompt, which are drawn one
+      independently of the other; None for one without an axis of its own.
+    stop: as in `generate`, as for the other options.
+    temperature: see `sample`.
+    top_k: see `sample`.
+    top_p: see `sample`.
+
+  Returns:
+    The generated tokens (*batch, length) int32, or (count, *batch, length), and
+    the states after all of them but the last.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  how = _options(length, temperature, top_k, top_p)
+  _check_stop(network, stop)
+  if count is not None:
+    _validate.integer("count", count, 1)
+  return _continue(network, stop, how, count, variables, prefix, key)
+
+
+class _Options(NamedTuple):
+  """Options of a program, which is compiled anew for others."""
+
+  length: int
+  temperature: float
+  top_k: int | None
+  top_p: float | None
+
+
+def _options(length, temperature, top_k, top_p):
+  _validate.integer("length", length, 1)
+  top_p = None if top_p is None else float(top_p)
+  return _Options(length, float(temperature), top_k, top_p)
+
+
+def _check_stop(network, stop):
+  """Checks a token against the vocabulary, where that is known."""
+  known = getattr(network, "vocab_size", None)
+  if stop is not None and known is not None:
+    _validate.integer("stop", stop, 0, known - 1)
+
+
+def _check_prompt(network, prompt):
+  """Returns prompts as an array of tokens that the network knows."""
   if isinstance(prompt, list | tuple):
     if len(set(map(np.size, prompt))) > 1:
       raise _validate.error(
@@ -125,64 +241,37 @@ def generate(
     shape = f"shape {jnp.shape(prompt)}"
     expected = "(*batch, time) with at least one token"
     raise _validate.error("prompt", shape, expected)
-  _check_tokens(network, prompt, stop)
-  _validate.integer("length", length, 1)
-  # Values that are static arguments of a program.
-  return _generate(
-    network,
-    length,
-    stop,
-    float(temperature),
-    top_k,
-    None if top_p is None else float(top_p),
-    variables,
-    prompt,
-    key,
-    states,
-    reset,
-  )
-
-
-def _check_tokens(network, prompt, stop):
-  """Checks tokens against the network's vocabulary, where both are known."""
   count = getattr(network, "vocab_size", None)
-  if count is None:
-    return
-  if stop is not None:
-    _validate.integer("stop", stop, 0, count - 1)
-  if isinstance(prompt, jax.core.Tracer):
-    return
+  if count is None or isinstance(prompt, jax.core.Tracer):
+    return prompt
   tokens = np.asarray(prompt)
   wrong = (tokens < 0) | (tokens >= count)
   if wrong.any():
     found = int(tokens[wrong][0])
     raise _validate.error("prompt", found, f"tokens from 0 to {count - 1}")
+  return prompt
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
-def _generate(
-  network,
-  length,
-  stop,
-  temperature,
-  top_k,
-  top_p,
-  variables,
-  prompt,
-  key,
-  states,
-  reset,
-):
-  """The compiled part of `generate`."""
+def _after(network, variables, prompt, states, reset):
+  """Logits after prompts, and the states."""
+  options = {}
+  if isinstance(network, nn.SequenceNetwork):
+    # The logits of a long prompt and many tokens may not fit in memory.
+    last = (*prompt.shape[:-1], 1)
+    options["at"] = jnp.full(last, prompt.shape[-1] - 1)
+  if reset is not None:
+    options["reset"] = reset
+  logits, states = network.apply(variables, prompt, states, **options)
+  return Prefix(logits[..., -1, :], states)
+
+
+def _drawn(network, stop, how, variables, prefix, key):
+  """Tokens one after the other, and the states after all but the last."""
   draw = functools.partial(
-    sample, temperature=temperature, top_k=top_k, top_p=top_p
+    sample, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p
   )
-  if reset is None:
-    logits, states = network.apply(variables, prompt, states)
-  else:
-    logits, states = network.apply(variables, prompt, states, reset)
-  keys = jax.random.split(key, length)
-  first = draw(keys[0], logits[..., -1, :])
+  keys = jax.random.split(key, how.length)
+  first = draw(keys[0], prefix.logits)
 
   def body(carry, key):
     last, states = carry
@@ -192,9 +281,30 @@ def _generate(
       token = jnp.where(last == stop, stop, token)
     return (token, states), token
 
-  (_, states), rest = lax.scan(body, (first, states), keys[1:])
+  (_, states), rest = lax.scan(body, (first, prefix.states), keys[1:])
   tokens = jnp.concatenate([first[None], rest], axis=0)
   return jnp.moveaxis(tokens, 0, -1), states
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _generate(network, stop, how, variables, prompt, key, states, reset):
+  """The compiled part of `generate`."""
+  prefix = _after(network, variables, prompt, states, reset)
+  return _drawn(network, stop, how, variables, prefix, key)
+
+
+# The compiled part of `read_prefix`.
+_read = functools.partial(jax.jit, static_argnums=0)(_after)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _continue(network, stop, how, count, variables, prefix, key):
+  """The compiled part of `continue_prefix`."""
+  if count is not None:
+    prefix = jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), prefix
+    )
+  return _drawn(network, stop, how, variables, prefix, key)
 
 
 def continue_text(

@@ -64,11 +64,15 @@ class Problem(base.Scored):
     key = jax.random.fold_in(key, update)
     return tokens.get(self.task).sample(key, self.config, self.arm.batch_size)
 
+  def keywords(self, batch: tokens.TokenBatch) -> dict[str, Any]:
+    """Returns what is read out, where that is a part of all elements."""
+    return {"at": _scored(batch, self.config)}
+
   def score(
     self, outputs: tuple[jax.Array, PyTree], batch: tokens.TokenBatch
   ) -> tuple[dict[str, jax.Array], jax.Array]:
     """Returns the metrics of `evaluate`, and the number of scored elements."""
-    return _score(outputs[0], batch)
+    return _score(outputs[0], batch, _scored(batch, self.config))
 
   def evaluate(self, variables: base.PyTree, data: None) -> supervised.Metrics:
     """Scores the test batches.
@@ -137,8 +141,9 @@ def accuracy_at(
 
   def score(key):
     batch = draw(key[0], config, batch_size)
-    outputs, _ = network.apply(variables, batch.inputs)
-    return _score(outputs, batch)
+    at = _scored(batch, config)
+    outputs, _ = network.apply(variables, batch.inputs, at=at)
+    return _score(outputs, batch, at)
 
   keys = jax.random.split(jax.random.key(_TEST_SEED), num_batches)
   return base.average_over(score, keys, 1)
@@ -157,8 +162,21 @@ def _network(arm, config):
   return nn.SequenceNetwork(arm.network, outputs, config.vocab_size)
 
 
-def _score(outputs, batch):
+def _scored(batch, config):
+  """Returns which elements are scored, (batch, n); None for any number."""
+  count = getattr(config, "scored", None)
+  if count is None:
+    return None
+  return jnp.argsort(~batch.mask, axis=-1, stable=True)[:, :count]
+
+
+def _score(outputs, batch, at):
   """Returns metrics of a batch and the number of scored elements."""
+  if at is not None:
+    targets, mask = (
+      jnp.take_along_axis(x, at, axis=-1) for x in (batch.targets, batch.mask)
+    )
+    batch = batch._replace(targets=targets, mask=mask)
   mask = batch.mask
   if jnp.issubdtype(batch.targets.dtype, jnp.integer):
     loss, accuracy, weight = base.cross_entropy(outputs, batch.targets, mask)

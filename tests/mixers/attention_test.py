@@ -51,7 +51,8 @@ def episode(config, params, x):
       out[t, head] = weights @ v[seen, group] / weights.sum()
   out = out.reshape(time, -1)
   if config.gate == "sigmoid":
-    out = out / (1 + np.exp(-x @ params["W_g"]))
+    logits = x @ params["W_g"] + params.get("W_g_bias", 0.0)
+    out = out / (1 + np.exp(-logits))
   return out @ params["W_o"] + params.get("W_o_bias", 0.0)
 
 
@@ -77,7 +78,13 @@ def rms(x, eps):
       "scale": 0.7,
       "rotary_fraction": 0.45,
     },
-    {"heads": 2, "qk_norm": "width", "kv_heads": 1, "gate": "sigmoid"},
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "qkv_bias": True,
+      "qk_norm": "width",
+      "gate": "sigmoid",
+    },
   ],
 )
 def test_equals_softmax_over_each_episode(x64, options):

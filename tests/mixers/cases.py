@@ -31,6 +31,7 @@ class Mixer(NamedTuple):
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 # Those that compute as another one does, whose tests are quick.
 _ALIKE = {
+  "latent_attention": "attention",
   "lru": "s5",
   "mingru": "rglru",
   "minlstm": "rglru",

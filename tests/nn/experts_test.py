@@ -25,6 +25,9 @@ ROUTINGS = {
     shared_width=3,
     shared_gate=True,
   ),
+  "latent": experts.Routing(
+    4, 2, kind="relu2", bias=True, latent_width=3, shared_width=2
+  ),
 }
 
 
@@ -35,6 +38,9 @@ def make(routing, rows=12):
   if routing.selection_bias:
     bias = jnp.linspace(-0.4, 0.4, routing.experts)
     variables["params"]["selection_bias"] = bias
+  if routing.bias:
+    # They begin at zero.
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
   return module, variables, x
 
 
@@ -55,12 +61,22 @@ def one_row(routing, params, x):
   weights = scores[chosen]
   if routing.renormalize or routing.score == "softmax_top":
     weights = weights / weights.sum()
-  y = 0
+  y, seen = 0, x
+
+  def dense(layer, x):
+    return x @ layer["kernel"] + layer.get("bias", 0)
+
+  if routing.latent_width:
+    seen = dense(params["latent_in"], x)
   for e, weight in zip(chosen, routing.scale * weights):
     inner = [params[name][e] for name in ("in", "gate") if name in params]
-    values = feedforward.hidden(routing.kind, *(x @ W for W in inner))
+    values = feedforward.hidden(routing.kind, *(seen @ W for W in inner))
     y = y + weight * (np.asarray(values) @ params["out"][e])
-  if "shared" in params:
+  if routing.latent_width:
+    y = dense(params["latent_out"], y)
+    values = np.square(np.maximum(dense(params["shared"]["in"], x), 0))
+    y = y + dense(params["shared"]["out"], values)
+  elif "shared" in params:
     shared = params["shared"]
     values = np.asarray(jax.nn.silu(x @ shared["in"]["kernel"]))
     values = values * (x @ shared["gate"]["kernel"])

@@ -38,6 +38,19 @@ def x_of(*shape):
   return jax.random.normal(jax.random.key(5), (*shape, 4))
 
 
+def test_a_layer_may_be_a_feedforward_alone():
+  half = {"mixes": False, "feedforward": "relu2", "feedforward_width": 3}
+  model = nn.SequenceModel(
+    nn.StackConfig("gru", layers=(half, {}), d_model=4, num_layers=2)
+  )
+  variables, _ = check_three_ways(model, x_of(2, 5))
+  first = variables["params"]["layers_0"]
+  assert set(first) == {"feedforward_norm", "feedforward"}
+  assert model.initial_state((2,))[0] == ()
+  with pytest.raises(ValueError, match="mixes: got False, expected True for"):
+    nn.StackConfig("gru", mixes=False)
+
+
 def check_three_ways(model, x):
   """Whole, in pieces, and step by step, with resets."""
   reset = jax.random.bernoulli(jax.random.key(1), 0.3, x.shape[:-1])

@@ -241,3 +241,21 @@ def test_head_bias():
   without = head(head_bias=False)
   assert without["dense_0"].keys() == {"kernel", "bias"}
   assert without["dense_1"].keys() == {"kernel"}
+
+
+def test_elements_are_read_out_where_they_are_asked_for():
+  config = nn.NetworkConfig(
+    nn.StackConfig("gru", d_model=4, num_layers=1), head_widths=(3,)
+  )
+  network = nn.SequenceNetwork(config, num_outputs=5, vocab_size=7)
+  tokens = jnp.arange(12).reshape(2, 6) % 7
+  variables = network.init(jax.random.key(0), tokens)
+  whole, _ = network.apply(variables, tokens)
+  at = jnp.asarray([[5, 0], [2, 2]])
+  y, _ = network.apply(variables, tokens, at=at)
+  # float32, the same products in other shapes.
+  np.testing.assert_allclose(
+    y, whole[jnp.arange(2)[:, None], at], rtol=1e-5, atol=1e-6
+  )
+  with pytest.raises(ValueError, match="at: got shape .*, expected None in a"):
+    network.apply(variables, tokens[:, 0], None, step=True, at=at)

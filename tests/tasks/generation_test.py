@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +37,32 @@ def test_greedy_is_the_argmax_of_the_whole_prefix():
     states,
     last,
   )
+
+
+def test_a_prefix_is_read_once_for_many_continuations():
+  network, variables = _network()
+  prompt = jnp.array([[1, 2, 3], [4, 5, 6]])
+  prefix = generation.read_prefix(network, variables, prompt)
+  options = {"temperature": 0.7, "stop": 2}
+  key = jax.random.key(1)
+  alone = generation.generate(network, variables, prompt, 5, key, **options)
+  got = generation.continue_prefix(
+    network, variables, prefix, 5, key, **options
+  )
+  chex.assert_trees_all_equal(got, alone)
+  many, states = generation.continue_prefix(
+    network, variables, prefix, 5, key, count=64
+  )
+  assert many.shape == (64, 2, 5)
+  assert jax.tree.leaves(states)[0].shape[:2] == (64, 2)
+  # Seven tokens are about as likely as each other in an untrained network.
+  assert len(np.unique(many[:, 0], axis=0)) > 32
+  greedy, _ = generation.continue_prefix(
+    network, variables, prefix, 5, key, count=3, temperature=0
+  )
+  np.testing.assert_array_equal(greedy[0], greedy[2])
+  with pytest.raises(ValueError, match="count: got 0, expected"):
+    generation.continue_prefix(network, variables, prefix, 5, key, count=0)
 
 
 def test_generation_goes_on_from_states():

@@ -38,6 +38,11 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
   power: float = 0.01
   random_others: bool = True
 
+  @property
+  def scored(self) -> int:
+    """Number of elements that are scored, the same in every sequence."""
+    return self.pairs
+
   def __post_init__(self):
     _validate.at_least(self, pairs=1)
     minima = {"length": 4 * self.pairs, "vocab_size": 2 * self.pairs + 2}

@@ -34,7 +34,9 @@ class Task(NamedTuple):
   Attributes:
     config: class of its options: a frozen dataclass with the properties `time`,
       `vocab_size` and `num_classes`, which need no device; the last two are
-      None in the tasks on signals, which have `features` instead.
+      None in the tasks on signals, which have `features` instead. It may have
+      a property `scored`, where each sequence has the same number of elements
+      in its mask.
     sample_one: function from a random key and the options to a `TokenBatch`
       without the batch axis. Targets outside the mask do not matter.
   """

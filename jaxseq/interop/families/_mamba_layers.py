@@ -48,6 +48,51 @@ MAMBA2 = _TENSORS | {
   "norm_scale": ("norm.weight", _placement.same),
 }
 
+# Options of Mamba-2 in models with other layers, too.
+_HYBRID = {
+  "expand": ("mamba_expand", int, 2),
+  "d_conv": ("mamba_d_conv", int, 4),
+  "d_state": ("mamba_d_state", int, 256),
+  "ngroups": ("mamba_n_groups", int, 1),
+  "conv_bias": ("mamba_conv_bias", bool, True),
+  "bias": ("mamba_proj_bias", bool, False),
+}
+
+
+def mamba2_options(
+  entries: _entries.Entries, epsilon: float, channels: int | None = None
+) -> dict[str, Any]:
+  """Returns the options of Mamba-2 in models with other layers, too.
+
+  Args:
+    entries: of config.json.
+    epsilon: what the norm adds.
+    channels: channels inside, `mamba_expand` times the width if None.
+
+  Raises:
+    ValueError: if the heads do not make up the channels.
+  """
+  options = read_options(entries, _HYBRID)
+  inner = channels or options["expand"] * entries.size("hidden_size")
+  heads = entries.count("mamba_n_heads", 128)
+  width = entries.contents.get("mamba_d_head", "auto")
+  if width == "auto":
+    width = max(inner // heads, 1)
+  else:
+    width = entries.count("mamba_d_head")
+  if heads * width != inner:
+    raise ValueError(
+      f"{entries.where}: mamba_n_heads * mamba_d_head: got {heads} * {width}, "
+      f"expected {inner}, the channels of Mamba-2."
+    )
+  return options | {
+    "channels": channels,
+    "headdim": width,
+    "dt_limit": entries.bounds("time_step_limit"),
+    "norm_eps": epsilon,
+    "norm_groups": options["ngroups"],
+  }
+
 
 def read_options(
   entries: _entries.Entries, table: Mapping[str, tuple[str, type, Any]]
@@ -122,3 +167,19 @@ def places(
     found[f"{ours}/norm/scale"] = _placement.same(f"{theirs}.norm.weight")
     found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mixer", table)
   return found
+
+
+def mixer_places(
+  config: nn.NetworkConfig, index: int, theirs: str
+) -> dict[str, _placement.Place]:
+  """Returns the places of a layer's mixer, Mamba-2 or attention.
+
+  Args:
+    config: of the network.
+    index: of the layer.
+    theirs: name of the layer there.
+  """
+  ours = f"stack/layers_{index}/mixer"
+  if config.stack.layer(index).mixer == "mamba2":
+    return _decoder.renamed(ours, f"{theirs}.mamba", MAMBA2)
+  return _decoder.attention(ours, f"{theirs}.self_attn")

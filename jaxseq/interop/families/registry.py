@@ -7,10 +7,20 @@ from jaxseq import _registry
 _FAMILIES = _registry.Registry(
   "model_type",
   {
+    "bamba": "jaxseq.interop.families.bamba_family",
+    "falcon_h1": "jaxseq.interop.families.falcon_h1_family",
     "falcon_mamba": "jaxseq.interop.families.falcon_mamba_family",
+    "granitemoehybrid": "jaxseq.interop.families.granitemoehybrid_family",
     "jamba": "jaxseq.interop.families.jamba_family",
+    "kimi_linear": "jaxseq.interop.families.kimi_linear_family",
+    "lfm2": "jaxseq.interop.families.lfm2_family",
     "mamba": "jaxseq.interop.families.mamba_family",
     "mamba2": "jaxseq.interop.families.mamba2_family",
+    "nemotron_h": "jaxseq.interop.families.nemotron_h_family",
+    "olmo_hybrid": "jaxseq.interop.families.olmo_hybrid_family",
+    "qwen3_next": "jaxseq.interop.families.qwen3_next_family",
+    "recurrent_gemma": "jaxseq.interop.families.recurrent_gemma_family",
+    "rwkv": "jaxseq.interop.families.rwkv_family",
   },
 )
 
