@@ -24,7 +24,7 @@ def read(scan, q, k, v, gates, state, reset):
   """Runs `scan` of heads in the last axis but one.
 
   Args:
-    scan: `apply_scan` or `step_scan`.
+    scan: of `apply_scan` or `step_scan`.
     q: (..., heads * d_key).
     k: (..., heads * d_key), divided by sqrt(d_key) here.
     v: (..., heads * d_value).
@@ -43,16 +43,20 @@ def read(scan, q, k, v, gates, state, reset):
   return scan(q, k, v, i, jax.nn.log_sigmoid(f), state, reset=reset)
 
 
-def apply_scan(axis):
-  """For `read` of a sequence."""
-  return functools.partial(recurrence.mlstm_scan_heads, axis=axis)
+def apply_scan(axis, eps):
+  """For `read` of a sequence; eps is that beside the divisor."""
+  return functools.partial(recurrence.mlstm_scan_heads, axis=axis, eps=eps)
 
 
-def step_scan(q, k, v, i, f, state, *, reset):
+def step_scan(eps):
   """For `read` of one element: heads are batch axes."""
-  if reset is not None:
-    reset = jnp.broadcast_to(reset[..., None], i.shape)
-  return recurrence.mlstm_step(q, k, v, i, f, state, reset=reset)
+
+  def scan(q, k, v, i, f, state, *, reset):
+    if reset is not None:
+      reset = jnp.broadcast_to(reset[..., None], i.shape)
+    return recurrence.mlstm_step(q, k, v, i, f, state, eps=eps, reset=reset)
+
+  return scan
 
 
 def layer_norm(

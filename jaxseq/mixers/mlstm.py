@@ -38,6 +38,8 @@ TRAITS = contract.Traits(
     {"heads": 2, "d_hidden": 8, "d_block": 2, "d_conv": 2, "bias": True},
     {"d_conv": 1},
   ),
+  # Seen over 61 elements: 0.0085 and 0.022.
+  bfloat16_error=(0.01, 0.03),
 )
 
 
@@ -55,6 +57,7 @@ class Config:
     d_block: width of the blocks of W_q, W_k and W_v.
     bias: whether W_up, W_q, W_k, W_v and W_down have biases.
     eps: added to the variance in the layer norm of a head's output.
+    divisor_eps: added to the divisor, relative to the largest weight.
   """
 
   d_model: int
@@ -64,6 +67,7 @@ class Config:
   d_block: int = 4
   bias: bool = False
   eps: float = 1e-5
+  divisor_eps: float = 1e-6
 
   def __post_init__(self):
     contract.literals(self)
@@ -71,7 +75,7 @@ class Config:
       self,
       positive=("d_model", "heads", "d_conv", "d_block"),
       optional=("d_hidden",),
-      above_zero=("eps",),
+      above_zero=("eps", "divisor_eps"),
     )
     if self.width % math.lcm(self.heads, self.d_block):
       expected = (
@@ -157,7 +161,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset empties the convolution's window too."""
   conv = functools.partial(recurrence.causal_conv, axis=axis)
-  scan = _mlstm.apply_scan(axis)
+  scan = _mlstm.apply_scan(axis, config.divisor_eps)
   return _run(config, params, x, state, reset, conv, scan)
 
 
@@ -165,7 +169,8 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
   conv = recurrence.causal_conv_step
-  return _run(config, params, x, state, reset, conv, _mlstm.step_scan)
+  scan = _mlstm.step_scan(config.divisor_eps)
+  return _run(config, params, x, state, reset, conv, scan)
 
 
 def _run(config, params, x, state, reset, conv, scan):

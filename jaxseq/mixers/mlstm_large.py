@@ -50,6 +50,7 @@ class Config:
     bias: whether the projections of all but the gates, which have one always,
       and the norm have biases.
     eps: added to the variance in the layer norm of a head's output.
+    divisor_eps: added to the divisor, relative to the largest weight.
   """
 
   d_model: int
@@ -59,6 +60,7 @@ class Config:
   gate_cap: float = 15.0
   bias: bool = False
   eps: float = 1e-6
+  divisor_eps: float = 1e-6
 
   def __post_init__(self):
     contract.literals(self)
@@ -66,7 +68,7 @@ class Config:
       self,
       positive=("d_model", "heads"),
       optional=("d_key", "d_value"),
-      above_zero=("gate_cap", "eps"),
+      above_zero=("gate_cap", "eps", "divisor_eps"),
     )
 
   @property
@@ -136,14 +138,15 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 @contract.apply(Config, init, initial_state)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence."""
-  scan = _mlstm.apply_scan(axis)
+  scan = _mlstm.apply_scan(axis, config.divisor_eps)
   return _run(config, params, x, state, reset, scan)
 
 
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
-  return _run(config, params, x, state, reset, _mlstm.step_scan)
+  scan = _mlstm.step_scan(config.divisor_eps)
+  return _run(config, params, x, state, reset, scan)
 
 
 def _run(config, params, x, state, reset, scan):

@@ -35,6 +35,8 @@ _ALIKE = {
   "lru": "s5",
   "mingru": "rglru",
   "minlstm": "rglru",
+  "mlstm": "gated_deltanet",
+  "mlstm_large": "gated_deltanet",
   "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",
   "short_conv": "rglru",

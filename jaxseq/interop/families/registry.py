@@ -21,6 +21,7 @@ _FAMILIES = _registry.Registry(
     "qwen3_next": "jaxseq.interop.families.qwen3_next_family",
     "recurrent_gemma": "jaxseq.interop.families.recurrent_gemma_family",
     "rwkv": "jaxseq.interop.families.rwkv_family",
+    "xlstm": "jaxseq.interop.families.xlstm_family",
   },
 )
 
