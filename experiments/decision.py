@@ -9,8 +9,9 @@ The first command trains PPO and records episodes at three levels of skill
 Transformer around one mixer each, all seeds of an arm as one program. It
 resumes where an earlier run stopped, and ends with a table,
 `DIR/learning_curve.png`, `DIR/returns.png` (the return achieved over the return
-asked for) and `DIR/results.json`. The second command plays the newest
-checkpoints.
+asked for), `DIR/results.json` and the trained networks,
+`DIR/ARM/player.safetensors`, which `jaxseq.rl.conditioned_players` loads and
+plays. The second command plays the newest checkpoints.
 """
 
 from collections.abc import Mapping
@@ -23,8 +24,11 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.data import trajectories
+from jaxseq.models import run_models
 from jaxseq.rl import conditioned
+from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -155,6 +159,27 @@ def draw_returns(
   )
 
 
+def save_player(
+  directory: pathlib.Path,
+  agent: ppo.Config,
+  made: Mapping[str, supervised_arms.Arm],
+  name: str,
+  variables: PyTree,
+  about: Mapping[str, Any],
+) -> None:
+  """Writes what it takes to play one seed of an arm."""
+  del about
+  problem = made[name].problem
+  player = conditioned_players.Player(
+    agent,
+    problem.arm.conditioned,
+    problem.model,
+    variables,
+    problem.data["scale"],
+  )
+  conditioned_players.save(directory / name / "player.safetensors", player)
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
@@ -195,6 +220,11 @@ def main(argv: list[str]) -> None:
       f"recorded: {name}": {"return": mean} for name, mean in baselines.items()
     },
     levels=levels,
+    each=run_models.saver(
+      _PROGRAM,
+      config,
+      functools.partial(save_player, directory, agent, made),
+    ),
   )
   trained = _PROGRAM.mode == "train" and processes.is_first()
   if trained and len(config.targets) > 1:

@@ -10,17 +10,20 @@ mixer each) is trained with all its seeds as one program, and goes on where an
 earlier run stopped. The run ends with a table, `DIR/learning_curve.png` and
 `DIR/results.json`; with `test_options` in the config, also with the accuracies
 under other options, such as longer sequences than those of the training.
-Of tasks on tokens the trained models are `DIR/ARM/model.safetensors`.
+Of tasks on tokens the trained models are `DIR/ARM/model.safetensors`, of those
+on signals the networks `DIR/ARM/network.safetensors`.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import tokens
+from jaxseq.interop import network_file
 from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
@@ -118,16 +121,32 @@ def test_further(
   return {"further": found} if found else {}
 
 
+def save_network(
+  directory: pathlib.Path,
+  made: Mapping[str, supervised_arms.Arm],
+  name: str,
+  variables: PyTree,
+  about: Mapping[str, Any],
+) -> None:
+  """Writes the network of an arm, which `network_file.load` reads."""
+  del about
+  path = directory / name / "network.safetensors"
+  network_file.save(path, made[name].problem.network, variables)
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
     made = make_arms(config)
     directory = _PROGRAM.open_directory(config)
-  options = {}
-  columns = {"test_loss": "mean squared error"}
-  if synthetic.chance(config.task, config.task_options) is not None:
-    options["each"] = run_models.writer(
+  if synthetic.chance(config.task, config.task_options) is None:
+    each = run_models.saver(
+      _PROGRAM, config, functools.partial(save_network, directory, made)
+    )
+    columns = {"test_loss": "mean squared error"}
+  else:
+    each = run_models.writer(
       _PROGRAM,
       config,
       directory,
@@ -137,7 +156,7 @@ def main(argv: list[str]) -> None:
     )
     columns = {"accuracy": "accuracy", "solved": "whole sequences"}
   results = _PROGRAM.compare(
-    config, made, directory, title=config.task, columns=columns, **options
+    config, made, directory, title=config.task, columns=columns, each=each
   )
   if config.test_options and processes.is_first():
     metric = next(iter(columns))

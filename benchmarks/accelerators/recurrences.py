@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from benchmarks.accelerators.arrays import Array
 from jaxseq import mixers
 from jaxseq import recurrence
+from jaxseq.recurrence import delta
 from jaxseq.recurrence import gated
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import reference
@@ -131,6 +132,24 @@ def _run_outer(sizes, how, plain, q, k, v, decay, reset):
   return scan(q, k, v, decay, reset=reset, **how)
 
 
+def _delta_arrays(sizes, dtype, *, decays):
+  B, H, T, K, V = (sizes[name] for name in "BHTKV")
+  keys = (B, H, T, K)
+  return {
+    "q": Array(keys, "weights", dtype),
+    "k": Array(keys, "weights", dtype),
+    "v": Array((B, H, T, V), dtype=dtype),
+    "read": Array(keys, "weights", dtype),
+    "decay": Array((B, H, T, decays or K), "log_decays"),
+    "reset": Array((B, H, T), "flags", "bool", learned=False),
+  }
+
+
+def _run_delta(sizes, how, plain, q, k, v, read, decay, reset):
+  scan = reference.delta_scan if plain else recurrence.delta_scan
+  return scan(q, k, v, read, decay, reset=reset, **how)
+
+
 def _lightnet_arrays(sizes, dtype):
   rows, T, K, V = (sizes[name] for name in "BTKV")
   return {
@@ -234,6 +253,18 @@ OPS = {
     _run_outer,
     recurrence.outer_scan_heads,
     linear.KERNEL_METHODS,
+  ),
+  "delta": Op(
+    functools.partial(_delta_arrays, decays=1),
+    _run_delta,
+    recurrence.delta_scan,
+    delta.METHODS,
+  ),
+  "kda": Op(
+    functools.partial(_delta_arrays, decays=None),
+    _run_delta,
+    recurrence.delta_scan,
+    delta.METHODS,
   ),
   "lightnet": Op(
     _lightnet_arrays,

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
   from jaxseq.data import text as text
   from jaxseq.data import text_documents as text_documents
   from jaxseq.data import text_files as text_files
+  from jaxseq.data import text_prompts as text_prompts
   from jaxseq.data import text_tokens as text_tokens
   from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens

@@ -27,9 +27,21 @@ Missing = Literal["refuse", "mask", "forward_fill", "mean"]
 _AXES = ("example", "element", "channel")
 
 
-def expected(choices: Sequence[str] = get_args(Missing)) -> str:
-  """Says what may be done about a missing value, for messages."""
+def expected(
+  choices: Sequence[str] = get_args(Missing), trained: bool = False
+) -> str:
+  """Says what may be done about a missing value, for messages.
+
+  Args:
+    choices: what the option may be.
+    trained: whether there is a model already, which the option is too late for.
+  """
   others = " or ".join(repr(word) for word in choices if word != "refuse")
+  if trained:
+    return (
+      "numbers, as in its training; a model that takes missing values is one "
+      f"that was trained with the option missing = {others}"
+    )
   return f"numbers, or the option missing = {others}"
 
 
@@ -93,7 +105,7 @@ def fill_forward(
   return np.where(place < 0, start, last)
 
 
-def _refuse(name, inputs, channels):
+def _refuse(name, inputs, channels, trained=False):
   """Refuses NaN; an infinity is no missing value, and is refused elsewhere."""
   fits = channels is not None and len(channels) == inputs.shape[-1]
   _values.refuse(
@@ -102,7 +114,7 @@ def _refuse(name, inputs, channels):
     np.isnan,
     _AXES,
     channels if fits else None,
-    expected(),
+    expected(trained=trained),
   )
 
 
@@ -148,7 +160,7 @@ def fill(
   name: str = "inputs",
   channels: Sequence[str] | None = None,
 ) -> datasets.ArrayDataset:
-  """Treats the missing values of one part, or of data that are to be predicted.
+  """Treats the missing values of data that are to be predicted, as in training.
 
   Args:
     part: inputs (n, time, channels), NaN where a value is missing.
@@ -164,7 +176,7 @@ def fill(
     ValueError: if values are missing and to be refused, or no mean is given.
   """
   if missing == "refuse":
-    _refuse(name, part.inputs, channels)
+    _refuse(name, part.inputs, channels, trained=True)
     return part
   if mean is None:
     raise _validate.error("mean", mean, f"one, for missing = {missing!r}")

@@ -293,7 +293,7 @@ def read_examples(
       f"{len(prepared.channels or ())}",
     )
   if prepared.missing == "refuse":
-    series_splits.refuse_missing(whole)
+    series_splits.refuse_missing(whole, trained=True)
   rows = np.arange(len(whole.ids))
   made = series_splits.dataset(prepared, whole, rows, found)
   return preparation.Examples(whole.ids, made, found.kind != "none")

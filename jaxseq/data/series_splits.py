@@ -226,8 +226,14 @@ def dataset(
   )
 
 
-def refuse_missing(whole: table_layouts.Recordings) -> None:
+def refuse_missing(
+  whole: table_layouts.Recordings, trained: bool = False
+) -> None:
   """Refuses missing values, by the place of the first.
+
+  Args:
+    whole: the recordings.
+    trained: whether they are to be predicted by a model that is there.
 
   Raises:
     ValueError: naming it.
@@ -239,7 +245,8 @@ def refuse_missing(whole: table_layouts.Recordings) -> None:
       place = whole.place(number, whole.channels[channel], step)
       raise ValueError(
         f"{place}: got nothing (element {step} of series "
-        f"{whole.ids[number]!r}), expected {missing_values.expected()}."
+        f"{whole.ids[number]!r}), expected "
+        f"{missing_values.expected(trained=trained)}."
       )
 
 

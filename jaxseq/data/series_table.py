@@ -185,7 +185,7 @@ def read_examples(
       f"{prepared.channels}",
     )
   if prepared.missing == "refuse":
-    series_splits.refuse_missing(whole)
+    series_splits.refuse_missing(whole, trained=True)
   entries = whole.numbers if kind == "step" else whole.words
   labeled = bool(columns.label) and set(columns.label) <= entries.keys()
   found = series_targets.none(len(whole.ids))

@@ -17,6 +17,7 @@ from jaxseq.data import datasets
 from jaxseq.data import preparation
 from jaxseq.data import text
 from jaxseq.data import text_documents
+from jaxseq.data import text_prompts
 from jaxseq.data import text_tokens
 
 # Of the tokenizer's file; those of large models have 10 MB.
@@ -66,6 +67,7 @@ def load(
   *,
   pattern: str = "**/*",
   documents: bool = False,
+  repeats: int = 1,
   tokenizer: str | os.PathLike | None = None,
   valid_fraction: float = 0.05,
   test_fraction: float = 0.05,
@@ -78,6 +80,8 @@ def load(
     pattern: which files of a folder.
     documents: whether each file is a document by itself, shuffled and divided
       whole; one text of all files in order if not.
+    repeats: how often each document is repeated, with no fresh state between:
+      2 for documents that are read twice, see `text_prompts`.
     tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
     valid_fraction: share of the text, or of the documents, for validation.
     test_fraction: share for testing, at the end.
@@ -104,6 +108,9 @@ def load(
   pieces = [
     text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
   ]
+  if repeats > 1 and not documents:
+    raise _validate.error("repeats", repeats, "1 without documents")
+  pieces = text_prompts.repeat_documents(pieces, repeats)
   if documents:
     parts = text_documents.split(pieces, valid_fraction, test_fraction, seed)
   else:

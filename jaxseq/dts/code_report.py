@@ -202,7 +202,7 @@ def comparison(
       metrics.png.
     results: of the arms, with the scores of `arm`.
   """
-  runs, known = {}, {}
+  runs, known, part = {}, {}, ""
   # The bias is that of the number of windows, the same for all.
   keys = [key for key in pictures.METRICS if key != "information_bias"]
   for name, row in results.items():
@@ -210,8 +210,9 @@ def comparison(
     columns = {x: _watched(rows, x) for x in ("mi", "tc", "dwkl")}
     runs[name] = {part: values for part, (_, values) in columns.items()}
     runs[name]["steps"] = columns["mi"][0]
+    part = _part(rows, "mi")
     known[name] = {key: row[key] for key in keys if key in row}
-  pictures.information_curves(directory / "information.png", runs)
+  pictures.information_curves(directory / "information.png", runs, part=part)
   if any(known.values()):
     pictures.metric_bars(directory / BARS, known)
 
@@ -246,8 +247,14 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _watched(rows, metric):
   """The column of a metric, of validation windows where there are some."""
-  found = scalars.column(rows, f"valid_{metric}")
-  return found if len(found[0]) else scalars.column(rows, metric)
+  name = f"valid_{metric}" if _part(rows, metric) == "validation" else metric
+  return scalars.column(rows, name)
+
+
+def _part(rows, metric):
+  """The part of the data that a metric is of."""
+  there = len(scalars.column(rows, f"valid_{metric}")[0])
+  return "validation" if there else "test"
 
 
 def _draw(vae, variables, splits, directory):
@@ -260,7 +267,8 @@ def _draw(vae, variables, splits, directory):
   steps = columns[0][0]
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)
-    pictures.kl_heat_map(directory / "kl.png", steps, kl)
+    part = _part(rows, "kl_d/0")
+    pictures.kl_heat_map(directory / "kl.png", steps, kl, part=part)
   if vae.length == 1:
     return  # Statistics of a window have no course in time.
 

@@ -59,7 +59,11 @@ _MOST_NUMBERS = 200
 
 
 def kl_heat_map(
-  path: str | os.PathLike, steps: Sequence[int], kl: np.ndarray
+  path: str | os.PathLike,
+  steps: Sequence[int],
+  kl: np.ndarray,
+  *,
+  part: str = "",
 ) -> pathlib.Path | None:
   """Draws KL(q(z_d|x) || p(z_d)) of each coordinate over training.
 
@@ -70,6 +74,7 @@ def kl_heat_map(
     path: the PNG file to write.
     steps: (n,) increasing steps at which it was measured.
     kl: (n, D) float, nats.
+    part: of the data whose windows it is of, such as "validation".
 
   Raises:
     ValueError: shapes do not fit, or steps do not increase.
@@ -93,6 +98,8 @@ def kl_heat_map(
   axes.set_yticks(range(0, codes, -(-codes // 16)))
   axes.set_xlabel("updates")
   axes.set_ylabel("coordinate")
+  if part:
+    axes.set_title(f"{part} windows", loc="left", fontsize=10)
   plots.format_steps(axes, [steps])
   if len(steps) == 1:
     axes.set_xticks(steps)
@@ -101,7 +108,10 @@ def kl_heat_map(
 
 
 def information_curves(
-  path: str | os.PathLike, runs: Mapping[str, Mapping[str, np.ndarray]]
+  path: str | os.PathLike,
+  runs: Mapping[str, Mapping[str, np.ndarray]],
+  *,
+  part: str = "",
 ) -> pathlib.Path | None:
   """Draws the three parts of the KL over training, one panel for each.
 
@@ -109,6 +119,7 @@ def information_curves(
     path: the PNG file to write.
     runs: names to "steps" (n,), "mi", "tc" and "dwkl", each (n,) or (seeds, n),
       nats. Parts that are not there are left out.
+    part: of the data whose windows they are of, such as "validation".
 
   Raises:
     ValueError: there is no run with such a part, or shapes do not fit.
@@ -122,7 +133,8 @@ def information_curves(
   if not panels:
     found = {run: sorted(values) for run, values in runs.items()}
     raise _validate.error("runs", found, f"one of {', '.join(_TITLES)}")
-  return plots.learning_curves(path, panels, xlabel="updates")
+  ylabel = f"{part} windows" if part else ""
+  return plots.learning_curves(path, panels, xlabel="updates", ylabel=ylabel)
 
 
 def traversal_grid(

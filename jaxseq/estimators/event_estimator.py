@@ -131,7 +131,8 @@ class EventModel(base.SequenceEstimator):
       Named columns, see docs/predictions.md; the rows without a "gap" are what
       follows the last event of each sequence.
     """
-    return self.model_.predict(self._examples(times, marks))
+    examples = self._examples(times, marks)
+    return self.model_.predict(examples)
 
   def score(
     self, times: Sequence[Any], marks: Sequence[Any] | None = None

@@ -84,6 +84,11 @@ class Entries:
       expected = f"at most {_MOST_LAYERS} layers"
       raise self.error("num_hidden_layers", count, expected)
 
+  @property
+  def tensors(self) -> Collection[str]:
+    """Names of the tensors beside the file."""
+    return (self._shapes or {}).keys()
+
   def error(self, name: str, value: Any, expected: str) -> ValueError:
     """Returns the error of an entry that is not what is expected."""
     return _validate.error(f"{self.where}: {name}", value, expected)
@@ -134,9 +139,9 @@ class Entries:
       }
     )
 
-  def holds(self, tensor: str) -> bool:
-    """Returns whether a tensor of that name is there."""
-    return tensor in (self._shapes or {})
+  def shape(self, tensor: str) -> tuple[int, ...] | None:
+    """Returns the shape of the tensor of that name; None if there is none."""
+    return (self._shapes or {}).get(tensor)
 
   def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
     """Returns an integer that no axis of the tensors is shorter than.

@@ -4,8 +4,8 @@
     network, variables = network_file.load("network.safetensors")
     y, states = network.apply(variables, x)
 
-For what does not come out of an experiment: those leave models, which know
-their data, too (`jaxseq.models`).
+For what does not come out of an experiment, and the networks of made signals:
+other experiments leave models, which know their data, too (`jaxseq.models`).
 """
 
 import dataclasses

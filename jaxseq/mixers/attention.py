@@ -7,7 +7,11 @@ need", arXiv:1706.03762; rotary positions: Su et al., "RoFormer",
 arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
 arXiv:2305.13245; norms of queries and keys: Henry et al., "Query-key
 normalization for Transformers", arXiv:2010.04245; a gate on what the heads
-give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708.
+give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708;
+positions by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose
+memory of hidden states is a window of keys and values here. Both give the same
+numbers; but where parameters change between segments, as in training, these
+keys are what they were, and no gradient of theirs reaches W_k and W_v.
 
 Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
@@ -22,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _relative
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.recurrence import window
@@ -46,6 +51,13 @@ TRAITS = contract.Traits(
       "scale": 0.7,
       "window": 3,
     },
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "window": 4,
+      "positions": "relative",
+      "scale": 0.7,
+    },
     {"heads": 2, "kv_heads": 1, "qk_norm": "width", "window": 3},
   ),
   collectives={"ppermute": None, "psum": 1},
@@ -67,8 +79,10 @@ class Config:
     window: number of elements that an element sees beside itself. The state
       holds that many keys and values: 8 * window * kv_heads * d_head bytes in
       float32, half a megabyte at the default and d_model = 64.
-    positions: "rotary", or "none" for no positions at all.
-    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    positions: "rotary"; "relative", by distance as in Transformer-XL, whose
+      memory of past segments the window is; or "none" for none at all.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base, and so
+      is that of the waves of "relative" positions.
     rotary_fraction: share of a head's channels that are turned, the first ones;
       the rest has no position.
     qkv_bias: whether queries, keys, values and a gate have biases.
@@ -87,7 +101,7 @@ class Config:
   kv_heads: int | None = None
   d_head: int | None = None
   window: int = 1024
-  positions: Literal["rotary", "none"] = "rotary"
+  positions: Literal["rotary", "relative", "none"] = "rotary"
   rotary_base: float = 10000.0
   rotary_fraction: float = 1.0
   qkv_bias: bool = False
@@ -114,6 +128,9 @@ class Config:
       raise contract.error("rotary_fraction", self.rotary_fraction, expected)
     if self.scale is not None:
       contract.fields(self, above_zero=("scale",))
+    if self.positions == "relative" and self.d_model % 2:
+      expected = "an even number with positions = 'relative'"
+      raise contract.error("d_model", self.d_model, expected)
     whole = self.turned == self.head_width
     name = "d_head" if whole else "int(rotary_fraction * d_head)"
     positions.check_rotary(self, name, self.turned)
@@ -150,6 +167,8 @@ def init(key: jax.Array, config: Config) -> Params:
         if qkv_bias; W_o_bias likewise, if output_bias.
       q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
         if there is a qk_norm.
+      W_r: (d_model, heads * d_head), content_bias, distance_bias: (heads,
+        d_head), normal, if positions are "relative".
   """
   keys = jax.random.split(key, 4)
   lecun = jax.nn.initializers.lecun_normal()
@@ -170,6 +189,8 @@ def init(key: jax.Array, config: Config) -> Params:
     # Of no key above: without a gate these are what they are.
     own = jax.random.fold_in(key, len(keys))
     params["W_g"] = lecun(own, (config.d_model, inner), jnp.float32)
+  if config.positions == "relative":
+    params |= _relative.init(jax.random.fold_in(key, len(keys) + 1), config)
   for name in "qkvg" * config.qkv_bias + "o" * config.output_bias:
     if f"W_{name}" in params:
       width = params[f"W_{name}"].shape[1]
@@ -247,12 +268,19 @@ def heads(
     base, channels = config.rotary_base, config.turned
     return positions.rotary(x, index[:, None], base, channels=channels)
 
-  q, k, v = map(project, "qkv")
-  if config.scale is not None:
+  def scaled(q):
+    if config.scale is None:
+      return q
     # Beside the factor that is there already.
     factor = config.scale * math.sqrt(config.head_width)
-    q = contract.pointwise(lambda q: factor * q, q)
+    return contract.pointwise(lambda q: factor * q, q)
+
+  q, k, v = map(project, "qkv")
   options = {"reset": reset, "axis": axis, "scheme": scheme}
+  if config.positions == "relative":
+    q, p = _relative.queries(params, q)
+    options["distances"] = scaled(p), _relative.table(config, params, q.dtype)
+  q = scaled(q)
   embed = rotate if config.positions == "rotary" else None
   o, state = recurrence.window_attention(
     q, k, v, config.window, state, embed=embed, **options

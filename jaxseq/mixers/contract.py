@@ -69,6 +69,8 @@ class Traits:
     collectives: what `apply` sends with time split over devices, kinds as
       "all_gather" with their number, None for any; tested only if given. That
       it does not grow with time is tested always.
+    optional_parameters: names of parameters that are used with an option of
+      `apply` alone, and have no gradient without it.
     temporary: memory that the compiled `apply` may take on an accelerator
       beside its inputs, in multiples of these: by platform, "tpu" or "cuda",
       the forward pass and the gradient. Twice that of the GRU if not given.
@@ -83,6 +85,7 @@ class Traits:
   block: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   cases: tuple[Mapping[str, Any], ...] = ()
   collectives: Mapping[str, int | None] | None = None
+  optional_parameters: tuple[str, ...] = ()
   temporary: Mapping[str, tuple[float, float]] = dataclasses.field(
     default_factory=dict
   )
@@ -354,6 +357,11 @@ def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
   """Draws weights as PyTorch does for linear and convolutional layers."""
   bound = 1 / math.sqrt(fan_in)
   return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def largest_divisor(number: int, most: int) -> int:
+  """Returns the largest divisor of a number that is not above `most`."""
+  return max(n for n in range(1, min(most, number) + 1) if number % n == 0)
 
 
 def check_mask(mask: jax.Array | None, x: jax.Array) -> None:

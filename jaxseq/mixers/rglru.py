@@ -36,6 +36,7 @@ TRAITS = contract.Traits(
   ssm_parameters=("Lambda",),
   block=contract.TRANSFORMER_BLOCK,
   cases=({"d_hidden": 8, "heads": 2, "d_conv": 2}, {"d_conv": 1}),
+  temporary={"tpu": (6.8, 17), "cuda": (4.7, 21)},
 )
 
 

@@ -57,6 +57,36 @@ def writer(
       the network.
   """
 
+  def save(name, variables, about):
+    model = trained.make(
+      kind,
+      made[name].problem.network,
+      variables,
+      splits[name] if isinstance(splits, dict) else splits,
+      about,
+    )
+    model_file.save(directory / name / model_file.NAME, model)
+
+  return saver(program, config, save, select)
+
+
+def saver(
+  program: experiment.Experiment,
+  config: arms.Arms,
+  save: Callable[[str, PyTree, dict[str, Any]], None],
+  select: Callable[[PyTree, int], PyTree] = seed_of,
+) -> run.Each:
+  """Returns what saves one seed of an arm once it is trained, for `run.train`.
+
+  Args:
+    program: which does nothing of this kind unless its mode is "train".
+    config: the comparison.
+    save: writes a file: from the arm's name, the variables and where they come
+      from, see `models.Model.about`.
+    select: from the variables of all seeds and the number of one to those to
+      be saved.
+  """
+
   def write(name, step, state, report):
     if program.mode != "train":
       return
@@ -72,15 +102,9 @@ def writer(
       "chosen_by": reason,
       "step": step,
     }
-    model = trained.make(
-      kind,
-      made[name].problem.network,
-      select(variables, seed),
-      splits[name] if isinstance(splits, dict) else splits,
-      about,
-    )
+    variables = jax.tree.map(np.asarray, select(variables, seed))
     with errors.setup():
-      model_file.save(directory / name / model_file.NAME, model)
+      save(name, variables, about)
 
   return write
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import matrix_lstm as matrix_lstm
   from jaxseq.recurrence import outer as outer
   from jaxseq.recurrence import reference as reference
+  from jaxseq.recurrence import routed_convolution as routed_convolution
   from jaxseq.recurrence import selective as selective
   from jaxseq.recurrence import shift as shift
   from jaxseq.recurrence import siso as siso
@@ -70,6 +71,10 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer import outer_step as outer_step
+  from jaxseq.recurrence.routed_convolution import routed_conv as routed_conv
+  from jaxseq.recurrence.routed_convolution import (
+    routed_conv_step as routed_conv_step,
+  )
   from jaxseq.recurrence.selective import selective_scan as selective_scan
   from jaxseq.recurrence.selective import selective_step as selective_step
   from jaxseq.recurrence.shift import token_shift as token_shift

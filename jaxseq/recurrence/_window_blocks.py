@@ -8,6 +8,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
+from jaxseq.recurrence import _distance_scores
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import choice
 from jaxseq.recurrence.kernels import support
 
@@ -32,6 +34,7 @@ def attend(
   block_size: int | None = None,
   method: str = "auto",
   whole: bool = False,
+  distances: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
   """Averages of k and v (*batch, earlier + time, groups, D) for q and `start`.
 
@@ -50,10 +53,17 @@ def attend(
     method: one of `window.METHODS`.
     whole: whether all of `start` is 0, and there are no keys before the first
       query.
+    distances: queries like q and (window + 1, heads, D) vectors, whose products
+      are added to those of q and k; or None. "auto" is "chunked" then.
   """
   *batch, time = start.shape
   earlier = k.shape[-3] - time
   rows = math.prod(batch)
+  table = None
+  if distances is not None:
+    # Both kinds of queries side by side; the gradients of all devices meet.
+    table = _varying.vary_as(q, distances[1])
+    q = jnp.concatenate([q, distances[0].astype(q.dtype)], axis=-1)
   q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
   begin = start.reshape(rows, time)
   start = jnp.maximum(begin, earlier + jnp.arange(time) - window)
@@ -67,7 +77,7 @@ def attend(
 
   def run(q, k, v, begin, start, *, method, block_size=None):
     if method == "chunked":
-      return averages(q, k, v, start, window, block_size)
+      return averages(q, k, v, start, window, block_size, table)
     from jaxseq.recurrence.kernels import window_vjp
 
     library = window_vjp.library(method, q, k, v, whole)
@@ -78,6 +88,11 @@ def attend(
   if v.shape[-1] != k.shape[-1]:
     if method not in ("auto", "chunked"):
       got, want = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
+      raise NotImplementedError(support.sentence("window", got, want, method))
+    method = "chunked"
+  if table is not None:
+    if method not in ("auto", "chunked"):
+      got, want = "products with distances", "none"
       raise NotImplementedError(support.sentence("window", got, want, method))
     method = "chunked"
   dtype = jnp.result_type(q, k, v)
@@ -101,11 +116,13 @@ def averages(
   start: jax.Array,
   window: int,
   block_size: int | None = None,
+  table: jax.Array | None = None,
 ) -> jax.Array:
   """The same for finite numbers, with one batch axis, in blocks of queries.
 
   The backward pass computes the weights of a block again. `start` leaves out
-  what is beyond the window, too.
+  what is beyond the window, too. With a table of vectors for distances, those
+  that meet them stand behind the features of q.
   """
   time = q.shape[1]
   earlier = k.shape[1] - time
@@ -120,7 +137,8 @@ def averages(
     lowest = max(0, earlier + begin - window)
     near = (x[:, lowest : earlier + end] for x in (k, v))
     visible = start[:, begin:end] - lowest
-    outputs.append(_group(q[:, begin:end], *near, visible, window, size))
+    group = _group(q[:, begin:end], *near, visible, table, window, size)
+    outputs.append(group)
   return jnp.concatenate(outputs, axis=1)
 
 
@@ -152,7 +170,7 @@ def _groups(count, size, earlier, window):
   return split if keys(split) < _WORTH * keys(whole) else whole
 
 
-def _group(q, k, v, start, window, size):
+def _group(q, k, v, start, table, window, size):
   """One loop: q [B, T, ...] are the last T elements of k and v."""
   time = q.shape[1]
   earlier = k.shape[1] - time
@@ -162,7 +180,7 @@ def _group(q, k, v, start, window, size):
   k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
   # Indices are now those of the padded keys.
   start = _pad(start - earlier + reach, 0, back)
-  return _blocks(_pad(q, 0, back), k, v, start, size)[:, :time]
+  return _blocks(_pad(q, 0, back), k, v, start, table, size)[:, :time]
 
 
 def _finite(x):
@@ -190,7 +208,7 @@ def _pad(x, front, back):
   return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
 
 
-def _attend(q, k, v, start, first):
+def _attend(q, k, v, table, start, first):
   """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
 
   `first` is the index of the block's first key; query i is key reach + i.
@@ -202,10 +220,12 @@ def _attend(q, k, v, start, first):
   visible &= index <= own[:, None]
   wide = jnp.promote_types(q.dtype, jnp.float32)
   operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
-  own = functools.partial(_softmax_attention, operands=operands)
+  own = functools.partial(_softmax_attention, table=table, operands=operands)
   # The library takes its softmax of float64 in float32, and in its gradient
-  # products of bfloat16 and float32; its values are as wide as its keys.
-  if operands != jnp.float32 or k.shape[-1] != v.shape[-1]:
+  # products of bfloat16 and float32; its values are as wide as its keys, and it
+  # keeps all scores that are added.
+  alike = k.shape[-1] == v.shape[-1] and table is None
+  if operands != jnp.float32 or not alike:
     return own(q, k, v, visible)
   return lax.platform_dependent(
     q, k, v, visible, cpu=own, default=_library_attention
@@ -216,18 +236,22 @@ def _library_attention(q, k, v, visible):
   return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
 
 
-def _softmax_attention(q, k, v, visible, operands):
+def _softmax_attention(q, k, v, visible, table, operands):
   """The same, several times as fast on a CPU: plain products."""
-  rows, size, heads, width = q.shape
-  groups, out = k.shape[2], q.dtype
+  rows, size, heads, _ = q.shape
+  groups, width, out = *k.shape[2:], q.dtype
   product = functools.partial(_contractions.einsum, operands=operands)
   narrow, scale = operands == jnp.bfloat16, math.sqrt(width)
   if not narrow:
     q = q.astype(operands) / scale
+  q, p = q[..., :width], q[..., width:]
   q = q.reshape(rows, size, groups, -1, width)
   grouped = rows, groups, heads // groups * size
   q = q.transpose(0, 2, 3, 1, 4).reshape(*grouped, width)
   scores = product("rgqd,rgdk->rgqk", q, k.transpose(0, 2, 3, 1))
+  if table is not None:
+    far = _distance_scores.scores(p, table, k.shape[1], operands)
+    scores = scores + far.reshape(scores.shape)
   if narrow:
     scores = scores / scale  # Before the product q would be rounded again.
   scores = scores.reshape(rows, groups, heads // groups, size, -1)
@@ -247,17 +271,17 @@ def _softmax_attention(q, k, v, visible, operands):
   return o.reshape(rows, size, heads, -1).astype(out)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _blocks(q, k, v, start, size):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _blocks(q, k, v, start, table, size):
   """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
   time, keys = q.shape[1], k.shape[1]
   if time == size:
-    return _attend(q, k, v, start, 0)
+    return _attend(q, k, v, table, start, 0)
 
   def body(out, first):
     block = _slice((q, start), first, size)
     near = _slice((k, v), first, keys - time + size)
-    o = _attend(block[0], *near, block[1], first)
+    o = _attend(block[0], *near, table, block[1], first)
     return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
 
   firsts = jnp.arange(0, time, size)
@@ -265,24 +289,27 @@ def _blocks(q, k, v, start, size):
   return lax.scan(body, out, firsts)[0]
 
 
-def _blocks_forward(q, k, v, start, size):
-  return _blocks(q, k, v, start, size), (q, k, v, start)
+def _blocks_forward(q, k, v, start, table, size):
+  return _blocks(q, k, v, start, table, size), (q, k, v, start, table)
 
 
 def _blocks_backward(size, residuals, d_o):
   """From the last block to the first; a carry holds what keys still collect."""
-  q, k, v, start = residuals
+  q, k, v, start, table = residuals
   time, keys = q.shape[1], k.shape[1]
   reach = keys - time
 
   def body(carry, first):
-    late, dq, dk, dv = carry
+    late, d_table, dq, dk, dv = carry
     block = _slice((q, start), first, size)
     near = _slice((k, v), first, reach + size)
     _, pull = jax.vjp(
-      lambda q, k, v: _attend(q, k, v, block[1], first), block[0], *near
+      lambda *args: _attend(*args, block[1], first), block[0], *near, table
     )
-    new, *collected = pull(lax.dynamic_slice_in_dim(d_o, first, size, axis=1))
+    new, *collected, more = pull(
+      lax.dynamic_slice_in_dim(d_o, first, size, axis=1)
+    )
+    d_table = jax.tree.map(lambda x, y: x + y.astype(x.dtype), d_table, more)
     # In the wide dtype: what many blocks add is rounded at the end.
     collected = tuple(
       x.astype(y.dtype).at[:, size:].add(y) for x, y in zip(collected, late)
@@ -294,19 +321,24 @@ def _blocks_backward(size, residuals, d_o):
       )
       for x, y in zip((dk, dv), collected)
     )
-    return (tuple(x[:, :reach] for x in collected), dq, dk, dv), None
+    late = tuple(x[:, :reach] for x in collected)
+    return (late, d_table, dq, dk, dv), None
 
-  late = tuple(
-    jnp.zeros_like(x[:, :reach], jnp.promote_types(x.dtype, jnp.float32))
-    for x in (k, v)
-  )
+  def wide(x):
+    return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))
+
+  late = tuple(wide(x[:, :reach]) for x in (k, v))
+  d_table = jax.tree.map(wide, table)
   grads = jax.tree.map(jnp.zeros_like, (q, k, v))
   firsts = jnp.arange(0, time, size)
-  (late, dq, dk, dv), _ = lax.scan(body, (late, *grads), firsts, reverse=True)
+  (late, d_table, dq, dk, dv), _ = lax.scan(
+    body, (late, d_table, *grads), firsts, reverse=True
+  )
   dk, dv = (
     x.at[:, :reach].set(y.astype(x.dtype)) for x, y in zip((dk, dv), late)
   )
-  return dq, dk, dv, None
+  d_table = jax.tree.map(lambda x, y: x.astype(y.dtype), d_table, table)
+  return dq, dk, dv, None, d_table
 
 
 _blocks.defvjp(_blocks_forward, _blocks_backward)

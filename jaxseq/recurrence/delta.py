@@ -30,8 +30,9 @@ from jaxseq.recurrence import _delta_chunk
 from jaxseq.recurrence import _delta_forms
 from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import support
 
-METHODS = ("auto", "sequential", "chunked")
+METHODS = ("auto", "sequential", "chunked", "pallas")
 
 
 def delta_scan(
@@ -64,7 +65,9 @@ def delta_scan(
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by platform and sizes if None.
     method: how a chunk is computed: "sequential" (one element at a time),
-      "chunked" (matrix products) or "auto" (by platform). Both agree to
+      "chunked" (matrix products), "pallas" (matrix products in a kernel that
+      keeps the state on the chip, with one decay for all keys or none; on GPUs
+      in bfloat16, of at most 128 keys) or "auto" (by platform). All agree to
       rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
@@ -76,6 +79,8 @@ def delta_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here, or none for
+      such numbers.
   """
   x = _delta_forms.Tied(q, k, v, read, decay)
   how = {"chunk_size": chunk_size, "method": method}
@@ -111,7 +116,7 @@ def dplr_scan(
     init: (*batch, dk, dv) state before the first element; zeros if None.
     reset: (*batch, time) bool or None.
     chunk_size: elements per chunk.
-    method: "sequential", "chunked" or "auto".
+    method: "sequential", "chunked" or "auto"; there is no kernel.
     axis: name of the mesh axis over which time is split.
     exchange: what devices send.
 
@@ -212,6 +217,8 @@ def _scan(x, init, reset, *, chunk_size, method, axis, exchange):
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
 
   def run(x, init, reset, *, method, chunk_size):
+    if method == "pallas":
+      return _by_kernel(x, init, reset, chunk_size)
     operands = _contractions.operand_dtype(out, dtype)
     chunk = functools.partial(_delta_chunk.chunk, method, operands, out)
     return _chunks.over_chunks(chunk, chunk_size, init, x, reset)
@@ -229,6 +236,18 @@ def _scan(x, init, reset, *, chunk_size, method, axis, exchange):
     chunk_size=chunk_size,
   )
   return o.reshape(*lead, dv), final.reshape(*batch, dk, dv)
+
+
+def _by_kernel(x, init, reset, chunk_size):
+  """The last state and outputs, by a kernel."""
+  from jaxseq.recurrence.kernels import delta_vjp
+
+  if not isinstance(x, _delta_forms.Tied):
+    message = support.sentence("delta", "dplr_scan", "delta_scan")
+    raise NotImplementedError(message)
+  form = support.form("delta", jnp.result_type(*x[:4], init))
+  o, final = delta_vjp.scan(*x, init, reset, form=form, chunk_size=chunk_size)
+  return final, o
 
 
 def _step(x, state, reset):

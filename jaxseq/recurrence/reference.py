@@ -303,6 +303,17 @@ def causal_conv(x, weight, bias, window, reset=None):
   return over_time(step, window, (x,), reset, axis=x.ndim - 2)
 
 
+def routed_conv(x, weight, window, routed, reset=None):
+  """As `causal_conv` of the elements that are routed, 0 for the others."""
+
+  def step(window, x, routed):
+    seen = jnp.concatenate([window, x[..., None, :]], axis=-2)
+    y = jnp.where(routed[..., None], jnp.sum(weight * seen, axis=-2), 0)
+    return jnp.where(routed[..., None, None], seen[..., 1:, :], window), y
+
+  return over_time(step, window, (x, routed), reset, axis=x.ndim - 2)
+
+
 def window_attention(q, k, v, start, window):
   """Attention to at most `window` earlier elements, none before start[t].
 

@@ -50,6 +50,7 @@ def window_attention(
   reset: jax.Array | None = None,
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
   expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None = None,
+  distances: tuple[jax.Array, jax.Array] | None = None,
   block_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
@@ -79,6 +80,9 @@ def window_attention(
     expand: makes keys (*batch, n, groups, D) and values (*batch, n, groups, E)
       of what came as `k`, of any number of groups and width, after `embed`.
       What is kept and what devices exchange is `k` as it came.
+    distances: further queries p (*batch, time, heads, D) and a vector r for
+      each distance from 0, (window + 1, heads, D): p_t . r_{t-j} is added to
+      q_t . k_j. For "chunked" and the scheme "halo" alone. None for none.
     block_size: queries per block of "chunked"; 256 if None.
     method: "chunked", blocks of queries one after the other, or "auto", which
       is that until a device has timed the others; or others' kernels, for heads
@@ -92,7 +96,8 @@ def window_attention(
     scheme: how devices exchange what they need, with `axis`: "halo", where each
       receives the `window` keys and values before its own, in one `ppermute`
       for each chunk that they come from; or, if all elements together are at
-      most `window` + 1, one of those of `softmax_attention`, without `expand`.
+      most `window` + 1, one of those of `softmax_attention`, without `expand`
+      and `distances`.
 
   Returns:
     (*batch, time, heads, D), or E with `expand`, in the dtype of q, and the
@@ -111,11 +116,13 @@ def window_attention(
       raise NotImplementedError(sentence)
     method = "chunked"
   batch, time = _check(q, k, v, window, init, reset, expand, block_size)
-  schemes = SCHEMES if expand is None else SCHEMES[:1]
+  _check_distances(distances, q, window)
+  plain = expand is None and distances is None
+  schemes = SCHEMES if plain else SCHEMES[:1]
   _validate.choice("scheme", scheme, schemes)
   whole = time if axis is None else time * lax.axis_size(axis)
-  arguments = q, k, v, window, init, reset, embed, expand, block_size, method
-  problem = _Problem(*arguments)
+  arguments = q, k, v, window, init, reset, embed, expand, distances
+  problem = _Problem(*arguments, block_size, method)
   if axis is None:
     o, keys, values = _on_one_device(problem)
   elif scheme == "halo":
@@ -147,6 +154,7 @@ class _Problem(NamedTuple):
   reset: jax.Array | None
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None
   expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None
+  distances: tuple[jax.Array, jax.Array] | None
   block_size: int | None
   method: str
 
@@ -265,7 +273,7 @@ def _attend(problem, q, k, v, begin):
     seen = problem.expand(placed)
     _check_expanded(q, *seen, total)
   whole = problem.init is None and problem.reset is None and total == time
-  options = problem.block_size, problem.method, whole
+  options = problem.block_size, problem.method, whole, problem.distances
   o = _window_blocks.attend(q, *seen, start, window, *options)
   return o, *problem.kept(k, v, start[..., -1])
 
@@ -319,6 +327,14 @@ def _cached_average(problem, q, begin, place, axis):
     # index, and those behind it are nearer.
     blocks.Sight(-place, -index, seeing, held),
   )
+
+
+def _check_distances(distances, q, window):
+  """Checks further queries and the vectors that they meet."""
+  if distances is not None:
+    _validate.shape("distances[0]", distances[0], jnp.shape(q))
+    shape = window + 1, *jnp.shape(q)[-2:]
+    _validate.shape("distances[1]", distances[1], shape)
 
 
 def _check(q, k, v, window, init, reset, expand, block_size):

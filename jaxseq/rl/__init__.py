@@ -10,6 +10,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import algorithms as algorithms
   from jaxseq.rl import batching as batching
   from jaxseq.rl import conditioned as conditioned
+  from jaxseq.rl import conditioned_players as conditioned_players
   from jaxseq.rl import drawings as drawings
   from jaxseq.rl import encoders as encoders
   from jaxseq.rl import envs as envs

@@ -124,6 +124,17 @@ def define_mesh() -> flags.FlagHolder:
 
 
 @functools.cache
+def define_arms() -> flags.FlagHolder:
+  """Defines `--arms=NAME,...`; returns its holder."""
+  return flags.DEFINE_list(
+    "arms",
+    [],
+    "arms of the config to run, as if it had no others; the same command goes "
+    "on, and each choice of arms has a workdir of its own",
+  )
+
+
+@functools.cache
 def define_on_nonfinite() -> flags.FlagHolder:
   """Defines `--on_nonfinite=stop|skip|ignore`; returns its holder."""
   return flags.DEFINE_enum(

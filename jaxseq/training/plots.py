@@ -1,6 +1,6 @@
 """Learning curves as PNG files."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
@@ -277,9 +277,16 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
   return steps, mean, low, high
 
 
-def _note(panels: Iterable[Mapping[str, tuple]], smooth: int) -> str:
+def _note(panels: Collection[Mapping[str, tuple]], smooth: int) -> str:
   """Returns the caption: what lines and bands are, where they need a word."""
   parts = []
+  found = [
+    int(np.isfinite(mean).sum())
+    for panel in panels
+    for _, mean, *_ in panel.values()
+  ]
+  if 1 in found:
+    parts.append("points: a single evaluation, no curve")
   if smooth > 1:
     parts.append(f"lines: means of the last {smooth} values")
   if any(

@@ -10,11 +10,15 @@ import pytest
 import jaxseq
 from jaxseq import data
 from jaxseq import models
+from jaxseq import nn
+from jaxseq.interop import network_file
+from jaxseq.rl import conditioned_players
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from tests.models import cases
+from tests.rl import pole_player
 
 pytest.importorskip("flatbuffers")
 
@@ -72,6 +76,17 @@ def runs(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / name
     folder.mkdir(parents=True)
     jaxseq.save(folder / "model.safetensors", model)
+  (tmp_path / "runs" / "dt" / "aaren").mkdir(parents=True)
+  conditioned_players.save(
+    "runs/dt/aaren/player.safetensors", pole_player.make()[-1]
+  )
+  (tmp_path / "runs" / "delay" / "s4").mkdir(parents=True)
+  network = nn.SequenceNetwork(cases.network(), 1)
+  network_file.save(
+    "runs/delay/s4/network.safetensors",
+    network,
+    network.init(jax.random.key(0), np.zeros((1, 4, 1))),
+  )
   return tmp_path
 
 
@@ -89,6 +104,7 @@ def test_the_examples_run(runs, capsys):
   assert names["following"].shape == (1, 256)
   assert names["rates"].shape == (3, 3)
   assert names["found"].arrays["reconstruction"].shape == (3, 7, 2)
+  assert names["outputs"].shape == (1, 20, 1)
   assert jaxseq.load("mine.safetensors").kind == "classification"
 
 

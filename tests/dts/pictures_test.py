@@ -38,7 +38,8 @@ def test_kl_heat_map_cells(tmp_path, drawn):
   (mesh,) = drawn[0].axes[0].collections
   np.testing.assert_array_equal(mesh.get_array().reshape(2, 3), kl.T)
   np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 5, 20, 30])
-  pictures.kl_heat_map(tmp_path / "b", [7], kl[:1])
+  pictures.kl_heat_map(tmp_path / "b", [7], kl[:1], part="validation")
+  assert drawn[1].axes[0].get_title(loc="left") == "validation windows"
   (mesh,) = drawn[1].axes[0].collections
   np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [6.5, 7.5])
 
@@ -56,7 +57,8 @@ def test_information_curves(tmp_path, drawn):
     "VAE": {"steps": steps, "mi": steps, "tc": 0 * steps},
     "DTS": {"steps": steps, "mi": np.stack([steps, 3 * steps])},
   }
-  pictures.information_curves(tmp_path / "a.png", runs)
+  pictures.information_curves(tmp_path / "a.png", runs, part="test")
+  assert drawn[0].get_supylabel() == "test windows"
   first, second = drawn[0].axes
   assert first.get_title(loc="left") == "mutual information (nats)"
   assert [len(axes.get_lines()) for axes in (first, second)] == [2, 1]

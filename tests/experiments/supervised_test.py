@@ -6,9 +6,14 @@ import pathlib
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
+from jaxseq.interop import network_file
+from jaxseq.rl import conditioned_players
+from jaxseq.tasks import base
+from jaxseq.tasks import synthetic
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from tests.experiments import programs
@@ -151,6 +156,47 @@ def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
   assert table in shown
   files = [path for path in before if path.is_file()]
   assert all(path.stat().st_mtime_ns == before[path] for path in files)
+
+
+@pytest.mark.slow
+def test_a_decision_network_is_left_and_plays(run, tmp_path):
+  run("decision", tmp_path)
+  for arm, found in results(tmp_path).items():
+    if not (tmp_path / arm).is_dir():
+      continue
+    player = conditioned_players.load(tmp_path / arm / "player.safetensors")
+    assert player.conditioned == (arm != "cloning")
+    # Two episodes for each return, with the key of the evaluation.
+    asked = np.repeat([10.0, 20.0], 2)
+    returns = conditioned_players.play(player, jax.random.key(0), asked)
+    np.testing.assert_allclose(
+      np.reshape(returns, (2, 2)).mean(axis=1),
+      [found["return_10"][0], found["return_20"][0]],
+    )
+
+
+@pytest.mark.slow
+def test_a_network_of_signals_is_left(monkeypatch, tmp_path):
+  config = tmp_path / "signals.py"
+  config.write_text(
+    "from configs.synthetic import copying\n"
+    "def get_config():\n"
+    "  config = copying.get_config('tiny')\n"
+    "  config.task, config.test_options = 'delay', {}\n"
+    "  config.task_options = {'length': 16, 'delay': 2}\n"
+    "  config.update(num_seeds=1, tensorboard=False)\n"
+    "  return config\n"
+  )
+  workdir = tmp_path / "run"
+  programs.call(monkeypatch, "synthetic", config, workdir)
+  ((arm, found),) = results(workdir).items()
+  network, variables = network_file.load(workdir / arm / "network.safetensors")
+  arm_config = base.ArmConfig(network.config, batch_size=4)
+  problem = synthetic.Problem(
+    arm_config, "delay", {"length": 16, "delay": 2}, test_batches=1
+  )
+  error = jax.jit(problem.evaluate)(variables, None)["test_loss"]
+  np.testing.assert_allclose(error, found["test_loss"][0], rtol=1e-5)
 
 
 @pytest.mark.slow

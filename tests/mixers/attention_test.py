@@ -42,11 +42,23 @@ def episode(config, params, x):
       z[..., :cut] = turn(z[..., :cut], places, config.rotary_base)
   out = np.zeros_like(q)
   scale = config.scale or 1 / np.sqrt(q.shape[-1])
+  far = np.zeros((config.window + 1, *q.shape[1:]))
+  of_contents = of_distances = q
+  if config.positions == "relative":
+    of_contents = q + params["content_bias"]
+    of_distances = q + params["distance_bias"]
+    width = config.d_model
+    angles = config.rotary_base ** (-np.arange(0, width, 2) / width)
+    angles = np.arange(len(far))[:, None] * angles
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    far = (waves @ params["W_r"]).reshape(far.shape)
   for t in range(time):
     seen = slice(max(0, t - config.window), t + 1)
     for head in range(config.heads):
       group = head * config.groups // config.heads
-      scores = k[seen, group] @ q[t, head] * scale
+      scores = k[seen, group] @ of_contents[t, head]
+      distances = t - np.arange(t + 1)[seen]
+      scores = (scores + far[distances, head] @ of_distances[t, head]) * scale
       weights = np.exp(scores - scores.max())
       out[t, head] = weights @ v[seen, group] / weights.sum()
   out = out.reshape(time, -1)
@@ -78,6 +90,11 @@ def rms(x, eps):
       "scale": 0.7,
       "rotary_fraction": 0.45,
     },
+    {"heads": 4, "kv_heads": 2, "window": 4, "positions": "relative"},
+    pytest.param(
+      {"heads": 2, "window": 99, "positions": "relative", "scale": 0.7},
+      marks=pytest.mark.slow,
+    ),
     {
       "heads": 2,
       "kv_heads": 1,
@@ -114,9 +131,46 @@ def test_equals_softmax_over_each_episode(x64, options):
   np.testing.assert_array_equal(state.length, [5, 14])
 
 
-def test_a_long_stream_forgets_what_left_the_window(x64):
+def test_a_window_is_the_memory_of_segments(x64):
+  """Segment by segment, each sees as many elements before it as it is long.
+
+  Transformer-XL as its authors evaluate it, where all elements see equally many
+  (`same_length`): a mask over the memory and the segment.
+  """
+  size = 4
+  config = attention.Config(
+    6, heads=2, window=size, positions="relative", d_head=4
+  )
+  rng = np.random.default_rng(0)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: rng.normal(size=w.shape) for name, w in params.items()}
+  x = rng.normal(size=(5 * size, 6))
+  memory, ys = np.zeros((0, 6)), []
+  state = attention.initial_state(config, (), jnp.float64)
+  apply = jax.jit(lambda x, state: attention.apply(config, params, x, state))
+  for segment in np.split(x, 5):
+    y, state = apply(segment, state)
+    # The hidden states of the memory go through the layer again.
+    both = np.concatenate([memory, segment])
+    np.testing.assert_allclose(
+      y, episode(config, params, both)[-size:], rtol=1e-11, atol=1e-12
+    )
+    memory = both[-size:]
+    ys.append(y)
+  np.testing.assert_allclose(
+    np.concatenate(ys), episode(config, params, x), rtol=1e-11, atol=1e-12
+  )
+
+
+def test_waves_of_an_odd_width_are_refused():
+  with pytest.raises(ValueError, match="d_model: got 5, expected an even numb"):
+    attention.Config(5, positions="relative")
+
+
+@pytest.mark.parametrize("positions", ["rotary", "relative"])
+def test_a_long_stream_forgets_what_left_the_window(x64, positions):
   """Steps far beyond the window, from a state that `apply` left behind."""
-  config = attention.Config(4, heads=2, window=3)
+  config = attention.Config(4, heads=2, window=3, positions=positions)
   params = attention.init(jax.random.key(0), config)
   params = {name: np.asarray(w, np.float64) for name, w in params.items()}
   x = np.random.default_rng(0).normal(size=(20, 4))

@@ -53,7 +53,7 @@ def configuration(params, layer, layers, head_size):
   )
 
 
-@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("layer", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_golden_layer(x64, golden, layer):
   """Outputs, the shared values and all gradients; then step by step."""
   del x64

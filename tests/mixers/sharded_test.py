@@ -23,11 +23,17 @@ _FLOAT64 = 1e-12
 _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
 # Whose states are sums of rounded products, and whose gradients pass two, or
 # are what is left of numbers that all but cancel.
-_ROUNDED = ("gated_deltanet", "mamba2", "rwkv7", "s4", "s4d")
+_ROUNDED = ("gated_deltanet", "mamba2", "mom", "rwkv7", "s4", "s4d")
+# Whose outputs are sums of several that are rounded. Its keys have two channels
+# here, and are often next to nothing before they are divided by their lengths:
+# both gradients are up to 0.14 of the largest value from those in float64.
+_SUMS = ("mom",)
 _TWICE = {
   "gated_deltanet": 2**-5,
+  "jrt": 2**-6,
   "linear_attention": 2**-6,
   "lstm": 2**-6,
+  "mom": 2**-2,
   "rwkv7": 2**-6,
 }
 
@@ -243,14 +249,22 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   assert_close(got[0][1], want[0][1], 2**-7 if name in _ROUNDED else 1e-5)
   # What is in bfloat16 is rounded, here and there by one of 8 bits; in some
   # gradients twice.
-  assert_close(got[0], want[0], 2**-7)
+  assert_close(got[0], want[0], 2**-6 if name in _SUMS else 2**-7)
   assert_close(got[1], want[1], _TWICE.get(name, 2**-7))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
-@pytest.mark.parametrize("scan_layers", [False, True])
-@pytest.mark.parametrize("name", mixers.names())
+@pytest.mark.parametrize(
+  ("name", "scan_layers"),
+  [
+    (name, scan_layers)
+    for name in mixers.names()
+    for scan_layers in (False, True)
+    # Layers that share values are not alike.
+    if not (scan_layers and hasattr(mixers.get(name), "apply_shared"))
+  ],
+)
 def test_models_of_all_mixers(x64, name, scan_layers, remat):
   _check_model(
     nn.StackConfig(name, d_model=4, scan_layers=scan_layers, remat=remat)

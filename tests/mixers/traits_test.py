@@ -36,6 +36,7 @@ def test_traits_fit_the_mixer(name):
   config = mixers.make_config(name, d_model=6)
   params = jax.eval_shape(lambda: module.init(jax.random.key(0), config))
   assert set(traits.ssm_parameters) <= set(params)
+  assert set(traits.optional_parameters) < set(params)
   for options in traits.cases:
     mixers.make_config(name, d_model=6, **options)
   fields = {field.name for field in dataclasses.fields(nn.StackConfig)}

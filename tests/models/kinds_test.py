@@ -95,6 +95,9 @@ def test_other_shapes_than_in_training_get_one_sentence():
     case.model.predict(wrong)
   with pytest.raises(ValueError, match="series 0"):
     case.model.predict(np.zeros((2, 7, 3)))
+  holes = np.full((1, 7, 2), np.nan)
+  with pytest.raises(ValueError, match="as in its training; .* missing = 'mas"):
+    case.model.predict(holes)
   case = cases.case("regression")
   wrong = data.ArrayDataset(np.zeros((2, 7, 2), np.float32), np.zeros(2, int))
   with pytest.raises(ValueError, match="gaps: got None"):

@@ -133,6 +133,7 @@ def test_initial_values(receptance):
     assert 0.99 < largest * 32**0.5 / 0.5 <= 1
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_bfloat16():
   config, params, x, _, _ = problem(True, 2)
   params = jax.tree.map(lambda p: p.astype(jnp.float32), params)

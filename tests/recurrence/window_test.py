@@ -54,6 +54,55 @@ def test_values_and_gradients(x64, earlier, time, window, size):
   )
 
 
+@pytest.mark.parametrize(
+  ("earlier", "time", "window", "size"),
+  [
+    (0, 11, 4, 3),
+    pytest.param(5, 11, 4, 3, marks=pytest.mark.slow),
+    pytest.param(3, 7, 50, 2, marks=pytest.mark.slow),
+    pytest.param(6, 1, 6, None, marks=pytest.mark.slow),
+  ],
+)
+def test_products_with_distances(x64, earlier, time, window, size):
+  """Values and all gradients, beside weights of all pairs."""
+  del x64
+  q, k, v, start = problem(earlier, time)
+  rng = np.random.default_rng(1)
+  weights, p = rng.normal(size=(2, *q.shape))
+  table = rng.normal(size=(window + 1, *q.shape[-2:]))
+  distance = earlier + np.arange(time)[:, None] - np.arange(earlier + time)
+  seen = (distance >= 0) & (distance <= window)
+  seen = seen & (np.arange(earlier + time) >= start[..., None])
+
+  def plain(q, k, v, p, table):
+    k, v = (jnp.repeat(x, 2, axis=-2) for x in (k, v))
+    far = table[np.clip(distance, 0, window)]
+    scores = jnp.einsum("bthd,bshd->bhts", q, k)
+    scores = (scores + jnp.einsum("bthd,tshd->bhts", p, far)) / np.sqrt(3)
+    scores = jnp.where(seen[:, None], scores, -jnp.inf)
+    return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
+
+  def blocks(q, k, v, p, table):
+    return _window_blocks.attend(
+      q, k, v, start, window, size, distances=(p, table)
+    )
+
+  def evaluate(function):
+    def loss(*arguments):
+      o = function(*arguments)
+      return jnp.sum(o * weights), o
+
+    run = jax.value_and_grad(loss, range(5), has_aux=True)
+    return jax.jit(run)(q, k, v, p, table)
+
+  chex.assert_trees_all_close(
+    # float64 rounding.
+    *(evaluate(function) for function in (blocks, plain)),
+    rtol=1e-11,
+    atol=1e-12,
+  )
+
+
 @pytest.mark.slow
 def test_gradients_of_gradients(x64):
   q, k, v, start = problem(2, 5, batch=())

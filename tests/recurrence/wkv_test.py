@@ -62,11 +62,6 @@ def test_equals_plain_steps(x64, method, resets):
   reset = reset if resets else None
   scan = functools.partial(recurrence.wkv_scan, method=method, chunk_size=4)
   chex.assert_trees_all_close(
-    scan(*arguments, reset=reset),
-    reference.wkv_scan(*arguments, reset=reset),
-    **_FLOAT64,
-  )
-  chex.assert_trees_all_close(
     value_and_gradients(scan, *arguments, reset=reset),
     value_and_gradients(reference.wkv_scan, *arguments, reset=reset),
     **_FLOAT64,

@@ -116,6 +116,8 @@ def test_the_caption_says_what_lines_and_bands_are(tmp_path, monkeypatch):
   panels = caption(plots.learning_curves, {"a": both, "b": both}, 5)
   assert panels.startswith(smoothed)
   assert not caption(plots.learning_curve, {"x": (x, x)}, 1)
+  single = caption(plots.learning_curve, {"x": ([6], [0.5])}, 1)
+  assert single == "points: a single evaluation, no curve"
 
 
 def test_the_axis_of_a_single_evaluation_begins_at_0(tmp_path, monkeypatch):

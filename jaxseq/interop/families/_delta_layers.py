@@ -59,25 +59,34 @@ def taps(entries: _entries.Entries, name: str) -> int:
 
 
 def separate(
-  config: gated_deltanet.Config, ours: str, theirs: str
+  config: gated_deltanet.Config,
+  entries: _entries.Entries,
+  ours: str,
+  theirs: str,
 ) -> dict[str, _placement.Place]:
   """Returns the places of queries, keys and values with tensors of their own.
 
   Args:
     config: of the mixer.
+    entries: of config.json, with the shapes of the tensors.
     ours: path of the mixer here.
     theirs: name of the module there.
   """
+  convs = [f"{theirs}.{x}_conv1d.weight" for x in "qkv"]
+  shapes = [entries.shape(name) for name in convs]
+  sizes = [shape[0] for shape in shapes if shape]
+  if len(sizes) != len(convs) or sum(sizes) != sum(config.channels):
+    sizes = config.channels
   return {
     f"{ours}/W_qkv": _placement.joined(
       [_placement.linear(f"{theirs}.{x}_proj.weight") for x in "qkv"],
       config.channels,
       axis=1,
     ),
+    # The library has one tensor, and saves it in equal parts, whatever the
+    # numbers of channels: only together do they say which is whose.
     f"{ours}/conv_weight": _placement.joined(
-      [_placement.conv(f"{theirs}.{x}_conv1d.weight") for x in "qkv"],
-      config.channels,
-      axis=1,
+      [_placement.conv(name) for name in convs], sizes, axis=1
     ),
   }
 

@@ -169,9 +169,7 @@ def _feedforwards(entries, count):
 def _experts(entries):
   """Options of layers with a mixture of experts."""
   width = entries.count("moe_intermediate_size", 1024)
-  shared = entries.get("n_shared_experts", int, 1)
-  if shared < 0:
-    raise entries.error("num_shared_experts", shared, "at least 0")
+  shared = entries.count("n_shared_experts", 1)
   options = {
     "experts": entries.count("num_experts", 256),
     "active": entries.count("num_experts_per_tok", 8),
@@ -181,7 +179,7 @@ def _experts(entries):
     "selection_bias": True,
     "groups": entries.count("n_group", 1),
     "active_groups": entries.count("topk_group", 1),
-    "shared_width": shared * width or None,
+    "shared_width": shared * width,
   }
   return {
     "feedforward": "experts",
@@ -229,12 +227,12 @@ def places(
       queries = _QUERIES if mixer.query_rank is None else _LOW_QUERIES
       found |= _decoder.renamed(*module, queries)
     else:
-      found |= _delta_layers.separate(mixer, *module)
+      found |= _delta_layers.separate(mixer, entries, *module)
       found |= _decoder.renamed(*module, _DELTA)
     half, mixture = f"{ours}/feedforward", f"{theirs}.block_sparse_moe"
     if layer.routing is None:
       # The library itself writes dense layers under the mixtures' name.
-      named = entries.holds(f"{mixture}.gate_proj.weight")
+      named = entries.shape(f"{mixture}.gate_proj.weight")
       found |= _decoder.gated(half, mixture if named else f"{theirs}.mlp")
       continue
     found |= _delta_layers.routed(

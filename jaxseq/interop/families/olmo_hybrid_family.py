@@ -126,7 +126,7 @@ def places(
 
     def own(*names, theirs=theirs):
       """The first name of a norm that there is a tensor of."""
-      held = (x for x in names if entries.holds(f"{theirs}.{x}.weight"))
+      held = (x for x in names if entries.shape(f"{theirs}.{x}.weight"))
       return next(held, names[0])
 
     middle = own("post_attention_layernorm", "feedforward_layer_norm")
@@ -142,7 +142,7 @@ def places(
       first = own("input_layernorm", "attention_layer_norm")
       found |= _decoder.norms(ours, theirs, first, middle)
       module = f"{ours}/mixer", f"{theirs}.linear_attn"
-      found |= _delta_layers.separate(mixer, *module)
+      found |= _delta_layers.separate(mixer, entries, *module)
       found |= _decoder.renamed(*module, _DELTA)
     found |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
   return found

@@ -18,10 +18,14 @@ _FAMILIES = _registry.Registry(
     "mamba2": "jaxseq.interop.families.mamba2_family",
     "nemotron_h": "jaxseq.interop.families.nemotron_h_family",
     "olmo_hybrid": "jaxseq.interop.families.olmo_hybrid_family",
+    "qwen3_5": "jaxseq.interop.families.qwen3_5_family",
+    "qwen3_5_text": "jaxseq.interop.families.qwen3_5_text_family",
     "qwen3_next": "jaxseq.interop.families.qwen3_next_family",
     "recurrent_gemma": "jaxseq.interop.families.recurrent_gemma_family",
     "rwkv": "jaxseq.interop.families.rwkv_family",
+    "rwkv7": "jaxseq.interop.families.rwkv7_family",
     "xlstm": "jaxseq.interop.families.xlstm_family",
+    "zamba2": "jaxseq.interop.families.zamba2_family",
   },
 )
 

@@ -7,6 +7,7 @@ here. `rescale_every` of 0, as in training, leaves them alike. The last norm's
 own epsilon is 1e-5, whatever `layer_norm_epsilon` is.
 """
 
+from collections.abc import Mapping
 import math
 
 from jaxseq import nn
@@ -27,12 +28,16 @@ _NORM = {
 }
 
 
-def _share(name: str) -> _placement.Place:
-  """A time_mix (1, 1, d), the share of the present element, as mu = 1 - it."""
-  place = _placement.Place(
+def vector(name: str) -> _placement.Place:
+  """Returns the place of a vector that is (1, 1, d) there."""
+  return _placement.Place(
     (name,), lambda x: (x[None, None],), lambda x: x[0, 0]
   )
-  return _placement.scaled(place, -1.0, -1.0)
+
+
+def _share(name: str) -> _placement.Place:
+  """A time_mix, the share of the present element, as mu = 1 - it."""
+  return _placement.scaled(vector(name), -1.0, -1.0)
 
 
 _MIXER = {
@@ -121,6 +126,13 @@ def places(
     found |= _decoder.renamed(
       f"{ours}/feedforward", f"{theirs}.feed_forward", _CHANNEL_MIX
     )
-  for here, there in norms.items():
-    found |= _decoder.renamed(here, there, _NORM)
-  return found
+  return found | layer_norms(norms)
+
+
+def layer_norms(names: Mapping[str, str]) -> dict[str, _placement.Place]:
+  """Returns the places of layer norms, by their paths here and there."""
+  return {
+    path: place
+    for here, there in names.items()
+    for path, place in _decoder.renamed(here, there, _NORM).items()
+  }

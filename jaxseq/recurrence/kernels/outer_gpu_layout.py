@@ -51,20 +51,20 @@ def forward(
   groups, keys = x.q.shape[2:]
   if keys > outer_gpu.MOST_KEYS:
     refuse(f"dk {keys}", f"at most {outer_gpu.MOST_KEYS}")
-  undefined = _undefined(x)
-  facts, init = _facts(x, undefined), x.init
-  if undefined is not None:
-    undefined = undefined[:, -1, :, None, None]
+  lost = undefined(x)
+  given, init = facts(x, lost), x.init
+  if lost is not None:
+    lost = lost[:, -1, :, None, None]
     # What is undefined may have been forgotten, but reaches in products of
     # matrices what it should not. The kernels set it aside.
     init = outer_products.clean(init)
   o, final, entering = outer_gpu.scan(
-    form, groups, _blocks(x, facts), _padded_state(init), keeps=keeps
+    form, groups, _blocks(x, given), _padded_state(init), keeps=keeps
   )
   o, final = _heads(o, x.v.shape), _state(final, x.init.shape)
-  if undefined is not None:
-    final = jnp.where(undefined, jnp.nan, final)
-  return o, final, Kept(entering, facts, undefined) if keeps else None
+  if lost is not None:
+    final = jnp.where(lost, jnp.nan, final)
+  return o, final, Kept(entering, given, lost) if keeps else None
 
 
 def backward(
@@ -128,8 +128,13 @@ def _state(x, shape):
   return x[:, :, : shape[2], : shape[3]]
 
 
-def _undefined(x):
-  """Outputs [B, T, H] that depend on what is undefined; None without resets."""
+def undefined(x: outer_products.Inputs, *more: jax.Array) -> jax.Array | None:
+  """Outputs [B, T, H] that depend on what is undefined; None without resets.
+
+  Args:
+    x: inputs.
+    *more: of elements, like its keys.
+  """
   if x.reset is None:
     return None
   heads = x.v.shape[2]
@@ -139,6 +144,8 @@ def _undefined(x):
     return jnp.repeat(y, heads // y.shape[2], axis=2)
 
   element = broken(x.k) | broken(x.v)
+  for y in more:
+    element |= broken(y)
   if x.decay is not None:  # A decay of exp(-inf) = 0 is a decay.
     element |= ~(x.decay[..., 0] < jnp.inf)
   before = ~outer_products.finite(x.init).all(axis=(-2, -1))
@@ -157,7 +164,7 @@ def _in_chunks(x):
   return x.transpose(0, 3, 1, 2)
 
 
-def _decays(x):
+def decays(x: outer_products.Inputs) -> tuple[jax.Array, jax.Array]:
   """Log-decays [rows, heads, chunks, C] that states survive, and where not."""
   a = _in_chunks(x.decay[..., 0].astype(jnp.float32))
   bad = ~(a < jnp.inf)
@@ -170,7 +177,7 @@ def _d_decay(x, sums):
   sums = sums.reshape(rows, heads, -1, *sums.shape[2:]).sum((2, 4))
   later, earlier, last = (sums[..., row, :] for row in outer_gpu_backward.Sums)
   d_sums = (later - earlier).at[..., -1].add(last.sum(-1))
-  a, bad = _decays(x)
+  a, bad = decays(x)
   da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
   if x.reset is not None:
     da = jnp.where(bad, 0, da)
@@ -178,13 +185,18 @@ def _d_decay(x, sums):
   return da[:, :time].astype(x.decay.dtype)
 
 
-def _facts(x, undefined):
-  """As `outer_gpu.Facts` has them, [rows, heads, chunks, F, C]."""
+def facts(x: outer_products.Inputs, lost: jax.Array | None) -> jax.Array:
+  """As `outer_gpu.Facts` has them, [rows, heads, chunks, F, C].
+
+  Args:
+    x: inputs.
+    lost: what is `undefined`.
+  """
   C, (rows, time, heads, _) = outer_gpu.CHUNK, x.v.shape
   shape = rows, heads, math.ceil(time / C), C
   sums = rest = jnp.zeros(shape, jnp.float32)
   if x.decay is not None:
-    a, _ = _decays(x)
+    a, _ = decays(x)
     exact = _outer_decays.log_decay_sums(a[..., None])[..., 0]
     sums, rest = exact.total(), exact[..., -1:] - exact
   episode = jnp.zeros(shape, jnp.int32)
@@ -193,15 +205,15 @@ def _facts(x, undefined):
     episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
     episode = jnp.broadcast_to(episode, shape)
   doubt = jnp.zeros(shape, jnp.float32)
-  if undefined is not None:
-    undefined = _in_chunks(undefined).astype(jnp.float32)
-    doubt = undefined + undefined.max(-1, keepdims=True)
+  if lost is not None:
+    lost = _in_chunks(lost).astype(jnp.float32)
+    doubt = lost + lost.max(-1, keepdims=True)
   Facts = outer_gpu.Facts
-  facts = {
+  found = {
     Facts.SUMS: sums,
     Facts.EPISODE: episode.astype(jnp.float32),
     Facts.ENTER: jnp.where(episode == 0, jnp.exp(sums), 0),
     Facts.LEAVE: jnp.where(episode == episode[..., -1:], jnp.exp(rest), 0),
     Facts.DOUBT: doubt,
   }
-  return jnp.stack([facts[fact] for fact in Facts], axis=3)
+  return jnp.stack([found[fact] for fact in Facts], axis=3)

@@ -14,6 +14,7 @@ _T = TypeVar("_T")
 
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
+  "delta": ("tpu", "gpu"),
   "gated": ("tpu", "gpu"),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
@@ -29,7 +30,9 @@ _FUNCTIONS = {
   "outer_per_channel": "outer_scan with a decay per channel",
   "softmax_outer": "softmax_outer_scan",
   "window": "window_attention",
-} | {op: f"{op}_scan" for op in ("gated", "linear", "lti", "selective")}
+} | {
+  op: f"{op}_scan" for op in ("delta", "gated", "linear", "lti", "selective")
+}
 # Methods that are for a chip that has no kernel.
 _OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
 # GPUs that the kernels are written for: Hopper.

@@ -214,6 +214,7 @@ def parse(
   cls: type[Config],
   mesh: Sequence[str] = (),
   on_nonfinite: finite.Action | None = None,
+  chosen: Sequence[str] = (),
 ) -> Config:
   """Returns the configuration that the flags of a program give.
 
@@ -222,13 +223,19 @@ def parse(
     cls: class of the configuration.
     mesh: value of `--mesh`.
     on_nonfinite: value of `--on_nonfinite`; None leaves that of the config.
+    chosen: value of `--arms`, the arms that stay; all if there is none.
 
   Raises:
     UserError: there is no config, or one of them is wrong.
+    ValueError: an arm is chosen that the config has not.
   """
   parsed = configuration.parse(config, cls)
+  for name in chosen:
+    _validate.choice("--arms", name, tuple(parsed.arms))
+  kept = {k: x for k, x in parsed.arms.items() if not chosen or k in chosen}
   return dataclasses.replace(
     parsed,
+    arms=type(parsed.arms)(kept) if chosen else parsed.arms,
     mesh=device_mesh.parse(mesh, parsed.mesh),
     on_nonfinite=on_nonfinite or parsed.on_nonfinite,
   )

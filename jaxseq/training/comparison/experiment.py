@@ -58,6 +58,7 @@ class Experiment(Generic[Config]):
     self._class = config
     self._config, self._workdir = app.define_flags()
     self._mode = app.define_mode(tuple(modes))
+    self._arms = app.define_arms()
     self._mesh = app.define_mesh() if mesh else None
     self._on_nonfinite = app.define_on_nonfinite()
 
@@ -77,7 +78,11 @@ class Experiment(Generic[Config]):
     with errors.setup():
       mesh = () if self._mesh is None else self._mesh.value
       yield arms.parse(
-        self._config.value, self._class, mesh, self._on_nonfinite.value
+        self._config.value,
+        self._class,
+        mesh,
+        self._on_nonfinite.value,
+        self._arms.value,
       )
 
   @property

@@ -74,6 +74,14 @@ def outer_channels(x, B, v):
   )[0]
 
 
+def delta(x, B, v):
+  """Keys of B, values of x."""
+  x, k = (y.astype(jnp.bfloat16) for y in (x, B))
+  return recurrence.delta_scan(
+    k, k, x, k, v[..., :1], reset=v[..., 0] > 0, method="pallas"
+  )[0]
+
+
 def averages(x, B, v):
   """Keys of B, values of x, logits of v."""
   x, k = (y.astype(jnp.bfloat16) for y in (x, B))
@@ -106,6 +114,7 @@ def test_rows_with_segments_of_time_lower_with_checked_types(scan):
     outer,
     pytest.param(outer_channels, marks=pytest.mark.slow),
     pytest.param(averages, marks=pytest.mark.slow),
+    pytest.param(delta, marks=pytest.mark.slow),
   ],
 )
 @pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])

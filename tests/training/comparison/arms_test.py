@@ -56,6 +56,18 @@ def test_wrong_options(options, message):
     arms.Arms(**{"arms": {"a": {}}, **options})
 
 
+def test_some_arms_alone():
+  config = ml_collections.ConfigDict({"arms": {"a": {}, "b": {"seed": 2}}})
+  whole = arms.parse(config, arms.Arms)
+  assert list(whole.arms) == ["a", "b"]
+  alone = arms.parse(config, arms.Arms, chosen=["b"])
+  assert dict(alone.arms) == {"b": whole.arms["b"]}
+  del config.arms["a"]
+  assert alone == arms.parse(config, arms.Arms)
+  with pytest.raises(ValueError, match="--arms: got 'a', expected one of 'b'"):
+    arms.parse(config, arms.Arms, chosen=["a"])
+
+
 class _State(NamedTuple):
   variables: jax.Array
   n: jax.Array

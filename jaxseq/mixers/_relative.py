@@ -1,0 +1,84 @@
+"""Positions by distance in the scores of attention, as in Transformer-XL.
+
+  score_tj = (q_t + u) . k_j + (q_t + v) . W_r R_{t-j}        per head
+
+R_n holds sines and cosines of the distance n, u and v are vectors for each
+head. Dai et al., "Transformer-XL: Attentive language models beyond a
+fixed-length context", arXiv:1901.02860, section 3.3.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+
+# Deviation of the vectors u and v at first, as in the authors' code.
+_DEVIATION = 0.02
+
+
+def init(key: jax.Array, config: Any) -> contract.Params:
+  """Draws the parameters.
+
+  Args:
+    key: random key.
+    config: options of `attention`.
+
+  Returns:
+    W_r (d_model, heads * d_head), LeCun-normal, content_bias (u) and
+    distance_bias (v), (heads, d_head), normal with deviation 0.02.
+  """
+  keys = jax.random.split(key, 3)
+  shape = config.heads, config.head_width
+  lecun = jax.nn.initializers.lecun_normal()
+  width = config.heads * config.head_width
+  return {
+    "W_r": lecun(keys[0], (config.d_model, width), jnp.float32),
+    "content_bias": _DEVIATION * jax.random.normal(keys[1], shape, "f"),
+    "distance_bias": _DEVIATION * jax.random.normal(keys[2], shape, "f"),
+  }
+
+
+def queries(
+  params: contract.Params, q: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns queries of contents, q + u, and of distances, q + v.
+
+  Args:
+    params: with those of `init`.
+    q: (*batch, time, heads, d_head).
+  """
+
+  def add(q, bias):
+    return q + bias.astype(q.dtype)
+
+  content = contract.pointwise(add, q, params["content_bias"])
+  return content, contract.pointwise(add, q, params["distance_bias"])
+
+
+def table(
+  config: Any, params: contract.Params, dtype: jax.typing.DTypeLike
+) -> jax.Array:
+  """Returns W_r R_n for each distance n, (window + 1, heads, d_head).
+
+  Args:
+    config: options of `attention`.
+    params: with those of `init`.
+    dtype: of the products and the result.
+  """
+  waves = encodings(config.window + 1, config.d_model, config.rotary_base)
+  found = recurrence.dense(waves.astype(dtype), params["W_r"])
+  return found.reshape(-1, config.heads, config.head_width)
+
+
+def encodings(count: int, width: int, base: float) -> jax.Array:
+  """Returns R_n for n below `count`: sines, then cosines, (count, width).
+
+  Frequencies fall from 1 to almost 1 / base. In float32, or float64 where that
+  is on.
+  """
+  frequencies = base ** -(jnp.arange(0, width, 2) / width)
+  angles = jnp.arange(count)[:, None] * frequencies
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

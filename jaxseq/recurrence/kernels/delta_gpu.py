@@ -1,0 +1,255 @@
+"""Chunks of `delta_scan` on Hopper, with one decay for all keys or none.
+
+Two kernels. `invert` takes all chunks at once, and writes down the inverse of
+what the elements of each read off each other, by levels as in
+`delta_products.inverse`. `scan` goes along time, with some columns of a row's
+state in registers. Arrays, heads among the rows, with features in multiples of
+64 and time in multiples of `CHUNK`:
+
+  q, k, read  [rows, time, K]
+  v           [rows, time, V]
+  facts       [rows, 1, chunks, F, C], see `outer_gpu.Facts`
+  inverse     [rows, chunks, 2, C, C], two parts that add up
+  state       [rows, K, V]
+  states      [rows, chunks, K, V]
+
+The formulas are those of `_delta_forms.tied`. Products are of bfloat16 numbers,
+but for those of the inverse and that it is made of, which have 16 bits.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _varying
+from jaxseq.recurrence.kernels import outer_gpu
+from jaxseq.recurrence.kernels import outer_gpu_channels as blocks
+from jaxseq.recurrence.kernels import support
+
+CHUNK = outer_gpu.CHUNK
+# Columns of values of one block.
+COLUMNS = outer_gpu.COLUMNS
+MOST_KEYS = outer_gpu.MOST_KEYS
+_STAGES = outer_gpu.STAGES
+_LEVELS = (CHUNK - 1).bit_length()
+
+along = outer_gpu.along
+product = outer_gpu.product
+Facts = outer_gpu.Facts
+
+
+class Blocks(NamedTuple):
+  """What the kernels consume, laid out as above."""
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  read: jax.Array
+  facts: jax.Array
+
+
+def earlier(x: jax.Array) -> jax.Array:
+  """Zeros but for pairs [C, C] of an element and an earlier one."""
+  row, column = blocks.places()
+  return jnp.where(row > column, x, 0.0)
+
+
+def solved(inverse, inverse_rest, x, x_rest) -> jax.Array:
+  """The product of two matrices of two parts, but for that of the rests."""
+  return blocks.product((inverse, x), (inverse, x_rest), (inverse_rest, x))
+
+
+def _invert_kernel(*refs):
+  """One chunk of one row."""
+  read_ref, k_ref, facts_ref, inverse_ref, *refs = refs
+  read, k, facts, *refs = refs
+  high, low, high_below, low_below, ready = refs
+  row, chunk = lax.axis_index("row"), lax.axis_index("chunk")
+  time = pl.ds(chunk * CHUNK, CHUNK)
+  for source, target in (
+    (read_ref.at[row, time], read),
+    (k_ref.at[row, time], k),
+    (facts_ref.at[row, 0, chunk], facts),
+  ):
+    plgpu.copy_gmem_to_smem(source, target, ready)
+  plgpu.barrier_wait(ready)
+  outer_gpu.clean(facts, (read, k))
+  pairs = product(read, k.transpose((1, 0))) * outer_gpu.decays(facts)
+  pairs = earlier(pairs)
+  later, sooner = blocks.places()
+  differ = later ^ sooner
+
+  def below(level):
+    # Where the two differ in this bit and in none above.
+    bit = lax.shift_left(jnp.int32(1), level)
+    return jnp.where((differ >= bit) & (differ < 2 * bit), pairs, 0.0)
+
+  def merge(level, found):
+    blocks.split(found, high, low)
+    blocks.split(below(level), high_below, low_below)
+    across = solved(high, low, high_below, low_below)
+    blocks.split(across, high_below, low_below)
+    return found - solved(high_below, low_below, high, low)
+
+  found = jnp.where(later == sooner, 1.0, 0.0) - below(jnp.int32(0))
+  found = lax.fori_loop(1, _LEVELS, merge, found)
+  blocks.split(found, high, low)
+  for part, tile in enumerate((high, low)):
+    plgpu.copy_smem_to_gmem(tile, inverse_ref.at[row, chunk, part])
+  plgpu.wait_smem_to_gmem(0)
+
+
+@support.in_32_bits
+def invert(form: support.Form, x: Blocks) -> jax.Array:
+  """The inverse for each chunk, in two parts."""
+  rows, _, keys = x.k.shape
+  chunks = x.facts.shape[2]
+  tile = outer_gpu.tile
+  found = plgpu.kernel(
+    _invert_kernel,
+    out_type=jax.ShapeDtypeStruct(
+      (rows, chunks, 2, CHUNK, CHUNK), jnp.bfloat16
+    ),
+    grid=(rows, chunks),
+    grid_names=("row", "chunk"),
+    scratch_types=[
+      *(tile(CHUNK, keys), tile(CHUNK, keys)),
+      plgpu.SMEM((len(Facts), CHUNK), jnp.float32),
+      *[tile(CHUNK, CHUNK)] * 4,
+      plgpu.Barrier(num_arrivals=3),
+    ],
+    compiler_params=outer_gpu.COMPILER_PARAMS,
+    interpret=support.interpreter(form),
+    kernel_name="delta_invert",
+  )(x.read, x.k, x.facts)
+  return _varying.vary_as(x.v, found)
+
+
+def _scan_kernel(keeps, *refs):
+  """All chunks of one row and block of columns."""
+  q_ref, k_ref, v_ref, read_ref, facts_ref, inverse_ref, init_ref, *refs = refs
+  o_ref, final_ref, *refs = refs
+  entering_ref, w_ref = (refs.pop(0), refs.pop(0)) if keeps else (None, None)
+  *tiles, scores, rest, low, written, narrow, narrow_rest, ready = refs
+  C, V = CHUNK, COLUMNS
+  chunks = facts_ref.shape[2]
+  row = lax.axis_index("row")
+  columns = pl.ds(lax.axis_index("column") * V, V)
+
+  def fetch(chunk):
+    slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
+    sources = (
+      q_ref.at[row, time],
+      k_ref.at[row, time],
+      v_ref.at[row, time, columns],
+      read_ref.at[row, time],
+      facts_ref.at[row, 0, chunk],
+      inverse_ref.at[row, chunk],
+    )
+    for source, target in zip(sources, tiles):
+      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+
+  def body(chunk, state):
+    slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
+    if keeps:
+      # The state before and what was written have left, if not yet the outputs.
+      plgpu.wait_smem_to_gmem(1)
+    blocks.split(state, narrow, narrow_rest)
+    plgpu.barrier_wait(ready.at[slot])
+    pl.when(chunk + 1 < chunks)(lambda: fetch(chunk + 1))
+    q, k, v, read, facts, inverse = (tile.at[slot] for tile in tiles)
+    outer_gpu.clean(facts, (q, k, v, read))
+    if keeps:
+      plgpu.copy_smem_to_gmem(narrow, entering_ref.at[row, chunk, :, columns])
+    enter = along(facts, Facts.ENTER, 0, (C, V))
+    values = plgpu.load(v, layout=outer_gpu.LAYOUT).astype(jnp.float32)
+    reads = blocks.product((read, narrow), (read, narrow_rest)) * enter
+    blocks.split(values - reads, rest, low)
+    w = solved(inverse.at[0], inverse.at[1], rest, low)
+    blocks.write(written, w)
+    if keeps:
+      plgpu.copy_smem_to_gmem(written, w_ref.at[row, time, columns])
+    # To be taken off again by later ones, it is not rounded either.
+    blocks.split(w * along(facts, Facts.LEAVE, 0, (C, V)), rest, low)
+    gram = product(q, k.transpose((1, 0))) * outer_gpu.decays(facts)
+    # The outputs of the chunk before have left.
+    plgpu.wait_smem_to_gmem(2 if keeps else 0)
+    blocks.write(scores, gram)
+    o = product(q, narrow) * along(facts, Facts.ENTER, 0, (C, V))
+    o += product(scores, written)
+    o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
+    # Outputs leave from where the scores were.
+    blocks.write(scores, o)
+    plgpu.copy_smem_to_gmem(scores, o_ref.at[row, time, columns])
+
+    def leaves(sums):
+      for tile in (rest, low):
+        plgpu.wgmma(sums, k.transpose((1, 0)), tile)
+      return sums[...]
+
+    through = facts[int(Facts.ENTER), C - 1]
+    added = pl.run_scoped(leaves, plgpu.ACC(state.shape, jnp.float32))
+    return through * state + added
+
+  fetch(jnp.int32(0))
+  state = plgpu.load(
+    init_ref.at[row, :, columns], layout=outer_gpu.LAYOUT, optimized=False
+  )
+  # The product has the type of what the loop returns inside `jax.shard_map`.
+  state = lax.fori_loop(0, chunks, body, state * 1.0)
+  final_ref[row, :, columns] = state
+  plgpu.wait_smem_to_gmem(0)
+
+
+@support.in_32_bits
+def scan(
+  form: support.Form,
+  x: Blocks,
+  inverse: jax.Array,
+  init: jax.Array,
+  keeps: bool,
+) -> tuple[jax.Array, ...]:
+  """Outputs like v, the last state, and if asked what the gradient needs.
+
+  The latter are the states that enter the chunks and what elements write at
+  their keys, like v, both in bfloat16.
+
+  Args:
+    form: of the kernels.
+    x: see there.
+    inverse: of `invert`.
+    init: the state before the first chunk.
+    keeps: whether to return these two.
+  """
+  rows, keys, values = init.shape
+  chunks, tile = x.facts.shape[2], outer_gpu.tile
+  like_v = jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16)
+  states = jax.ShapeDtypeStruct((rows, chunks, keys, values), jnp.bfloat16)
+  of_keys, of_values = (tile(_STAGES, CHUNK, n) for n in (keys, COLUMNS))
+  found = plgpu.kernel(
+    functools.partial(_scan_kernel, keeps),
+    out_type=(
+      like_v,
+      jax.ShapeDtypeStruct(init.shape, jnp.float32),
+      *([states, like_v] if keeps else []),
+    ),
+    grid=(rows, values // COLUMNS),
+    grid_names=("row", "column"),
+    scratch_types=[
+      *(of_keys, of_keys, of_values, of_keys),
+      plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32),
+      tile(_STAGES, 2, CHUNK, CHUNK),
+      *[tile(CHUNK, COLUMNS)] * 4,
+      *[tile(keys, COLUMNS)] * 2,
+      plgpu.Barrier(num_arrivals=6, num_barriers=_STAGES),
+    ],
+    compiler_params=outer_gpu.COMPILER_PARAMS,
+    interpret=support.interpreter(form),
+    kernel_name="delta_forward",
+  )(*x, inverse, init)
+  return tuple(_varying.vary_as(x.v, y) for y in found)

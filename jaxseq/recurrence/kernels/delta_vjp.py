@@ -1,0 +1,159 @@
+"""`delta_scan` by kernels, with its derivatives.
+
+The inputs and what a kernel keeps, the states that enter the chunks, are all
+that the gradient needs. The derivative of the gradient is that of the matrix
+products without kernels.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import delta
+from jaxseq.recurrence.kernels import delta_products
+from jaxseq.recurrence.kernels import delta_tpu_layout
+from jaxseq.recurrence.kernels import support
+
+
+class _Options(NamedTuple):
+  """Static."""
+
+  form: support.Form
+  chunk_size: int
+
+
+def scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None,
+  init: jax.Array,
+  reset: jax.Array | None,
+  *,
+  form: support.Form,
+  chunk_size: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the recurrence of `delta_scan` over time.
+
+  Products of bfloat16 inputs are of bfloat16 numbers with sums in float32;
+  those of all others are of float32, at JAX's default precision. States, decays
+  and all sums are float32.
+
+  Args:
+    q: (rows, time, dk) queries, of at most 32 bits.
+    k: (rows, time, dk) keys.
+    v: (rows, time, dv) values.
+    read: (rows, time, dk) what the decayed state is read with.
+    decay: (rows, time, 1) log-decays, or None.
+    init: (rows, dk, dv) state before the first element.
+    reset: (rows, time) bool or None.
+    form: of the kernel.
+    chunk_size: elements per chunk, rounded up to what the kernel takes.
+
+  Returns:
+    Outputs (rows, time, dv) in the common dtype of q, k and v, and the last
+    state (rows, dk, dv) in float32.
+
+  Raises:
+    NotImplementedError: if there is a decay for each key.
+  """
+  if decay is not None and decay.shape[-1] > 1:
+    got = f"{decay.shape[-1]} decays an element"
+    raise NotImplementedError(support.sentence("delta", got, "one, or none"))
+  out = jnp.result_type(q, k, v)
+  dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
+  q, k, v, read = (x.astype(dtype) for x in (q, k, v, read))
+  if decay is not None:
+    decay = decay.astype(jnp.float32)
+    if reset is not None:
+      decay = jnp.where(reset[..., None], 0, decay)
+  init = init.astype(jnp.float32)
+  x = delta_products.Inputs(q, k, v, read, decay, init, reset)
+  o, final = _scan(_Options(form, chunk_size), x)
+  return o.astype(out), final
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan(options, x):
+  """Outputs and the last state."""
+  return _forward(options, x, False)[:2]
+
+
+def _scan_forward(options, x):
+  o, final, kept = _keeping(options, x)
+  return (o, final), (x, kept)
+
+
+def _scan_backward(options, residuals, cotangents):
+  return (_gradient(options, *residuals, cotangents),)
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _keeping(options, x):
+  """Also what the kernel keeps, which counts as constant."""
+  return _forward(options, x, True)
+
+
+def _keeping_forward(options, x):
+  o, final, kept = _keeping(options, x)
+  return (o, final, kept), (x, kept)
+
+
+def _keeping_backward(options, residuals, cotangents):
+  return _scan_backward(options, residuals, cotangents[:2])
+
+
+_keeping.defvjp(_keeping_forward, _keeping_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=(0,))
+def _gradient(options, x, kept, cotangents):
+  """Cotangents of the inputs."""
+  form, chunk_size = options
+  if form.chip == "gpu":
+    from jaxseq.recurrence.kernels import delta_gpu_layout
+
+    return delta_gpu_layout.backward(form, x, kept, *cotangents)
+  return delta_tpu_layout.backward(form, chunk_size, x, kept, *cotangents)
+
+
+def _plain_gradient(options, x, cotangents):
+  """Cotangents of all inputs but resets, by the products without kernels."""
+
+  def run(*floats):
+    how = {"method": "chunked", "chunk_size": options.chunk_size}
+    return delta.delta_scan(*floats, reset=x.reset, **how)
+
+  return jax.vjp(run, *x[:6])[1](cotangents)
+
+
+def _gradient_forward(options, x, kept, cotangents):
+  return _gradient(options, x, kept, cotangents), (x, cotangents)
+
+
+def _gradient_backward(options, residuals, cotangents):
+  """By the products without kernels, of the inputs alone."""
+  _, pull = jax.vjp(functools.partial(_plain_gradient, options), *residuals)
+  d_x, d_given = pull(tuple(cotangents[:6]))
+  return d_x._replace(reset=None), None, d_given
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _forward(options, x, keeps):
+  """Outputs, the last state, and if asked what the gradient needs."""
+  form, chunk_size = options
+  if form.chip == "gpu":
+    from jaxseq.recurrence.kernels import delta_gpu_layout
+
+    return delta_gpu_layout.forward(form, x, keeps)
+  return delta_tpu_layout.forward(form, chunk_size, x, keeps)

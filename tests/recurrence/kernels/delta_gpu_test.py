@@ -1,0 +1,87 @@
+"""Kernels of delta_scan for Hopper, interpreted, against a float64 loop."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+from jaxseq.recurrence import kernels
+from tests.recurrence.kernels import delta_test
+
+Shape = delta_test.Shape
+pytestmark = pytest.mark.skipif(
+  jax.__version_info__ < (0, 11), reason="Mosaic GPU kernels need jax 0.11"
+)
+
+
+@pytest.fixture(autouse=True)
+def interpreted():
+  with kernels.interpret("gpu"):
+    yield
+
+
+def narrow(arguments):
+  """Decays and states in float32, the others in bfloat16."""
+  *arguments, decay, init = delta_test.as_float32(arguments)
+  return *(jnp.asarray(x, jnp.bfloat16) for x in arguments), decay, init
+
+
+def kernel(reset=None):
+  return jax.jit(
+    functools.partial(recurrence.delta_scan, reset=reset, method="pallas")
+  )
+
+
+def check(shape, kind, reset_kind):
+  """Values and gradients."""
+  arguments, reset = narrow(shape.problem(kind)), shape.reset(reset_kind)
+  got = delta_test.evaluate(kernel(reset), arguments)
+  assert [x.dtype for x in got[0]] == [jnp.bfloat16, jnp.float32]
+  delta_test.assert_narrow(got, delta_test.exact(arguments, reset))
+
+
+def test_two_chunks():
+  check(Shape(3, 5, time=70), "scalar", "random")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reset", ["none", "first", "every", "random"])
+@pytest.mark.parametrize("kind", ["none", "scalar", "forget"])
+def test_equals_the_loop(kind, reset):
+  check(Shape(3, 5, time=70), kind, reset)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "shape",
+  [Shape(128, 64, time=130), Shape(64, 128, time=5, rows=2)],
+  ids=lambda shape: "-".join(map(str, shape)),
+)
+def test_shapes(shape):
+  """Two blocks of keys in three chunks, and of values in one."""
+  check(shape, "scalar", "random")
+
+
+@pytest.mark.slow
+def test_a_reset_forgets_inf_and_nan():
+  arguments = narrow(Shape(3, 5, time=70, rows=2).problem("scalar"))
+  alone = functools.partial(recurrence.delta_scan, method="chunked")
+
+  def near(got, expected):
+    expected = jax.tree.map(lambda x: np.asarray(x, np.float64), expected)
+    delta_test.assert_narrow(got, expected)
+
+  delta_test.check_forgetting(70, 24, arguments, kernel, alone, near)
+
+
+def test_what_the_kernels_do_not_take_is_said():
+  arguments = delta_test.as_float32(Shape(3, 5).problem("scalar"))
+  refused = functools.partial(pytest.raises, NotImplementedError)
+  with refused(match="delta_scan: got dtype float32 on a GPU"):
+    kernel()(*arguments)
+  wide = narrow(Shape(192, 5, time=1).problem("none"))
+  with refused(match="got dk 192 on a GPU, expected at most 128"):
+    kernel()(*wide)
