@@ -76,9 +76,14 @@ CASES = {
       "rms_norm_eps": 1e-3,
     },
   ),
-  "kimi_linear_tied": (
+  "kimi_linear_said_to_be_tied": (
     "kimi_linear",
-    _KIMI | {"routed_scaling_factor": 0.7, "v_head_dim": 4},
+    _KIMI
+    | {
+      "routed_scaling_factor": 0.7,
+      "v_head_dim": 4,
+      "tie_word_embeddings": True,
+    },
   ),
   "lfm2_adjusted": (
     "lfm2",
