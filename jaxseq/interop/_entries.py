@@ -84,6 +84,11 @@ class Entries:
       expected = f"at most {_MOST_LAYERS} layers"
       raise self.error("num_hidden_layers", count, expected)
 
+  @property
+  def tensors(self) -> Collection[str]:
+    """Names of the tensors beside the file."""
+    return (self._shapes or {}).keys()
+
   def error(self, name: str, value: Any, expected: str) -> ValueError:
     """Returns the error of an entry that is not what is expected."""
     return _validate.error(f"{self.where}: {name}", value, expected)
@@ -155,14 +160,16 @@ class Entries:
     return self.get(name, int, default)
 
   def taps(self, name: str, default: Any = MISSING) -> Any:
-    """Returns the width of the convolutions, bounded by theirs."""
+    """Returns the width of the convolutions, bounded by theirs if any."""
     if self._shapes is not None:
-      widths = (
+      widths = [
         shape[-1]
         for tensor, shape in self._shapes.items()
         if tensor.endswith(_CONV) and shape
-      )
-      self._bound(name, max(widths, default=0))
+      ]
+      if not widths:
+        return self.size(name, default)
+      self._bound(name, max(widths))
     return self.get(name, int, default)
 
   def count(self, name: str, default: Any = MISSING) -> Any:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
   from jaxseq.mixers import discretize as discretize
   from jaxseq.mixers import elman as elman
   from jaxseq.mixers import gated_deltanet as gated_deltanet
+  from jaxseq.mixers import gla as gla
   from jaxseq.mixers import gru as gru
+  from jaxseq.mixers import hgrn2 as hgrn2
   from jaxseq.mixers import hippo as hippo
   from jaxseq.mixers import jrt as jrt
   from jaxseq.mixers import latent_attention as latent_attention
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
   from jaxseq.mixers import lstm as lstm
   from jaxseq.mixers import mamba as mamba
   from jaxseq.mixers import mamba2 as mamba2
+  from jaxseq.mixers import mamba3 as mamba3
   from jaxseq.mixers import mingru as mingru
   from jaxseq.mixers import minlstm as minlstm
+  from jaxseq.mixers import mlstm as mlstm
+  from jaxseq.mixers import mlstm_large as mlstm_large
   from jaxseq.mixers import mom as mom
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry

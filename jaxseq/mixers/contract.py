@@ -359,6 +359,11 @@ def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
   return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
 
+def largest_divisor(number: int, most: int) -> int:
+  """Returns the largest divisor of a number that is not above `most`."""
+  return max(n for n in range(1, min(most, number) + 1) if number % n == 0)
+
+
 def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
   """Checks which elements a mixer is told to leave out.
 

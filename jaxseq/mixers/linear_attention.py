@@ -15,7 +15,8 @@ those of its descendants:
            normalization="rms", positions="rotary", gate="silu", eps=1e-5)
 
   Gated linear attention (Yang et al., arXiv:2312.06635, section 4): a decay per
-  key channel that the input decides.
+  key channel that the input decides; the mixer `gla` has it with the options of
+  its authors' code.
     Config(d, d_key=d // 8, feature_map="none", decay="vector",
            normalization="rms", gate="silu", eps=1e-5)
 
@@ -24,7 +25,6 @@ decides, as in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 from typing import NamedTuple
@@ -35,6 +35,7 @@ import numpy as np
 
 from jaxseq import _serialization
 from jaxseq import recurrence
+from jaxseq.mixers import _outer
 from jaxseq.mixers import _places
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
@@ -221,16 +222,16 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time."""
   params = contract.cast(params, contract.wide_dtype(x))
-  q, k = (
-    _features(config, _heads(config, recurrence.dense(x, params[w])))
-    for w in _KEYS
+  q, k, v = (
+    _outer.split_heads(recurrence.dense(x, params[w]), config.heads)
+    for w in _INPUTS
   )
-  v = _heads(config, recurrence.dense(x, params["W_v"]))
+  q, k = (_features(config, z) for z in (q, k))
   turned, position = _turned(config, q, k, state.position, reset, axis)
   o, state = _attend(config, params, (q, k), turned, v, x, state, reset, axis)
   if config.gate == "silu":
-    gate = _heads(config, recurrence.dense(x, params["W_g"]))
-    o = contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+    gate = recurrence.dense(x, params["W_g"])
+    o = _outer.gated(o, _outer.split_heads(gate, config.heads))
   y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
   return y, state._replace(position=position)
 
@@ -241,12 +242,7 @@ def step(config, params, x, state, reset=None):
   return contract.one_element(apply, config, params, x, state, reset)
 
 
-_KEYS = ("W_q", "W_k")
-
-
-def _heads(config, x):
-  """(..., heads * width) -> (..., heads, width)."""
-  return x.reshape(*x.shape[:-1], config.heads, -1)
+_INPUTS = ("W_q", "W_k", "W_v")
 
 
 def _features(config, x):
@@ -267,12 +263,11 @@ def _log_decay(config, params, x):
     fixed = jnp.asarray(fixed, contract.wide_dtype(x))
     return jnp.broadcast_to(fixed, shape)[..., None]
   if config.decay == "vector":
-    low = recurrence.dense(x, params["W_a"])
-    logits = recurrence.dense(low, params["W_a2"], params["b_a"], wide=True)
+    logits = _outer.low_rank_logits(params, x)
   else:
     logits = recurrence.dense(x, params["W_a"], params["b_a"], wide=True)
-  logits = _heads(config, logits)
-  return jax.nn.log_sigmoid(logits) / config.decay_temperature
+  logits = _outer.split_heads(logits, config.heads)
+  return _outer.log_decay(logits, config.decay_temperature)
 
 
 def _attend(config, params, plain, turned, v, x, state, reset, axis):
@@ -287,10 +282,8 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   if axis is None:
     decay = contract.varying_as(x, decay)
   if config.normalization == "rms":
-    q, k = turned
-    o, S = scan(q * config.key_width**-0.5, k, v, state.S)
-    norm = functools.partial(positions.rms_norm, eps=config.eps)
-    o = contract.pointwise(norm, o, params["norm_scale"])
+    o, S = _outer.scan(*turned, v, decay, state.S, reset, axis)
+    o = _outer.normed(o, params["norm_scale"], config.eps)
     return o, State(S, None, None)
   # The keys' sum is one more column of S, of values 1.
   one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]

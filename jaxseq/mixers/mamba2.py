@@ -132,8 +132,7 @@ class Config(_mamba.Config):
     """Channels of a head."""
     if self.headdim is not None:
       return self.headdim
-    widths = range(1, min(64, self.d_inner) + 1)
-    return max(width for width in widths if self.d_inner % width == 0)
+    return contract.largest_divisor(self.d_inner, 64)
 
   @property
   def heads(self) -> int:

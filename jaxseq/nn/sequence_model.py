@@ -14,6 +14,7 @@ from jaxseq.nn import layer
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
+from jaxseq.nn import zamba_block
 
 
 class SequenceModel(recurrent.Recurrent):
@@ -103,13 +104,29 @@ class SequenceModel(recurrent.Recurrent):
         x, states, reset, train, options[0].arrays, step, condition
       )
     else:
-      after, shared = [], {}
+      after, shared, first = [], {}, x
+      configs, uses = config.shared_blocks
+      blocks = [
+        mixer.SequenceMixer(
+          one, dtype, config.time_axis, name=f"shared_block_{i}"
+        )
+        for i, one in enumerate(configs)
+      ]
       for i in range(config.num_layers):
         state = None if states is None else states[i]
         arrays, fixed = options[i % len(options)]
-        block = kind(config.layer(i), fixed, name=f"layers_{i}")
+        own = kind(config.layer(i), fixed, name=f"layers_{i}")
+        shift = memory = None
+        if i in uses:
+          state, memory = state or (None, None)
+          number, turn = uses[i]
+          run = blocks[number].step if step else blocks[number]
+          both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
+          shift, memory = run(both, memory, reset, turn=turn)
         arguments = x, state, reset, train, arrays, step, condition, shared
-        x, state, shared = block.share(*arguments)
+        x, state, shared = own.share(*arguments, shift)
+        if i in uses:
+          state = zamba_block.LayerState(state, memory)
         after.append(state)
       after = tuple(after)
     if config.ends_in_norm:
@@ -126,6 +143,12 @@ class SequenceModel(recurrent.Recurrent):
       for i in range(1 if _scans(config) else config.num_layers)
     ]
     if not _scans(config):
+      blocks, uses = config.shared_blocks
+      for i, use in uses.items():
+        memory = zamba_block.initial_state(
+          blocks[use.block], batch_shape, dtype
+        )
+        states[i] = zamba_block.LayerState(states[i], memory)
       return tuple(states)
     axis = len(batch_shape)
     return jax.tree.map(

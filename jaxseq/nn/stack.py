@@ -11,6 +11,7 @@ from jaxseq import mixers
 from jaxseq.nn import _options
 from jaxseq.nn import channel_mix
 from jaxseq.nn import experts
+from jaxseq.nn import zamba_block
 
 Options = _options.Options
 # Fields in which single layers may differ from the stack.
@@ -64,6 +65,9 @@ class StackConfig:
     layers: for each layer the fields of this class in which it differs from the
       rest, such as {"mixer": "attention"} (whose options are then its own); ()
       if all are alike or take turns.
+    shared_block: a block that single layers use together: `layers`, the numbers
+      of these, `blocks`, how many there are, which they take in turn, and
+      fields of `zamba_block.Config` (Zamba-2, arXiv:2411.15242); () for none.
     d_model: width of the layers.
     num_layers: number of layers, no fewer than mixers; with 0, what comes in
       goes out. With `layers`, as many as these.
@@ -128,6 +132,7 @@ class StackConfig:
   bidirectional: bool = False
   mixes: bool = True
   layers: tuple[Options, ...] = ()
+  shared_block: Options = ()
   d_model: int = 64
   num_layers: int = 2
   norm: Literal["none", "layer", "rms", "batch"] = "layer"
@@ -175,6 +180,8 @@ class StackConfig:
     options = _options.pairs("feedforward_options", self.feedforward_options)
     object.__setattr__(self, "feedforward_options", options)
     object.__setattr__(self, "layers", _options.layers(self.layers))
+    options = _options.pairs("shared_block", self.shared_block)
+    object.__setattr__(self, "shared_block", options)
     object.__setattr__(self, "dtype", _options.dtype_name(self.dtype))
     _validate.literals(self)
     _validate.fields(
@@ -216,6 +223,10 @@ class StackConfig:
     if not self.mixes and self.feedforward == "none":
       expected = "True for layers without a feedforward"
       raise _validate.error("mixes", False, expected)
+    if self.shared_block and (self.scan_layers or self.bidirectional):
+      expected = "() with scan_layers or bidirectional"
+      raise _validate.error("shared_block", dict(self.shared_block), expected)
+    _ = self.shared_blocks
     self._check_layers()
     self._check_mixers()
     self._check_feedforward()
@@ -268,6 +279,14 @@ class StackConfig:
     return experts.Routing(**dict(self.feedforward_options))
 
   @property
+  def shared_blocks(
+    self,
+  ) -> tuple[tuple[zamba_block.Config, ...], dict[int, zamba_block.Use]]:
+    """The Configs of the shared blocks, and their uses by layer."""
+    options = dict(self.shared_block)
+    return zamba_block.plan(options, self.d_model, self.num_layers)
+
+  @property
   def ends_in_norm(self) -> bool:
     """Whether a norm follows the last layer."""
     if self.final_norm is not None:
@@ -315,15 +334,18 @@ class StackConfig:
         own = {"feedforward_options": (), **own}
       name = own.get("mixer", self.mixer)
       own["time_scheme"] = self.time_scheme if _schemes(name) else ""
-      return dataclasses.replace(self, layers=(), scan_layers=False, **own)
+      return dataclasses.replace(
+        self, layers=(), shared_block=(), scan_layers=False, **own
+      )
     if not self.hybrid:
-      return self
+      return dataclasses.replace(self, shared_block=())
     name, options = self._named[index % len(self._named)]
     return dataclasses.replace(
       self,
       mixer=name,
       mixer_options=options,
       hybrid=(),
+      shared_block=(),
       time_scheme=self.time_scheme if _schemes(name) else "",
     )
 

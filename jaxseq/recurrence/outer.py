@@ -231,10 +231,11 @@ def _read_before(q, init, reset):
   q = jnp.asarray(q)
   shared = init.shape[-3] // q.shape[-2]
   first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)
-  first = jnp.einsum("...thk,...hkv->...thv", first, init)
   if reset is not None:
     # Here too, for the gradients: a state that is undefined stays behind.
     q = _resets.forget(reset[..., None], q)
+    init = _resets.select(reset[..., 0], jnp.zeros_like(init), init)
+  first = jnp.einsum("...thk,...hkv->...thv", first, init)
   nothing = jnp.zeros_like(q[..., :1, :, :])
   return jnp.concatenate([q[..., 1:, :, :], nothing], axis=-3), first
 

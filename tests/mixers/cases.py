@@ -31,11 +31,16 @@ class Mixer(NamedTuple):
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 # Those that compute as another one does, whose tests are quick.
 _ALIKE = {
+  "gla": "linear_attention",
+  "hgrn2": "linear_attention",
   "jrt": "linear_attention",
   "latent_attention": "attention",
   "lru": "s5",
+  "mamba3": "mamba2",
   "mingru": "rglru",
   "minlstm": "rglru",
+  "mlstm": "gated_deltanet",
+  "mlstm_large": "gated_deltanet",
   "mom": "gated_deltanet",
   "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",

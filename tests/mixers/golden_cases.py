@@ -1,5 +1,7 @@
 """What the tests beside the original implementations have in common."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,3 +57,30 @@ def check_block(apply, params, data, expected):
   assert grads.keys() == expected.keys()
   for name in grads:
     close(grads[name], expected[name], GRADIENT)
+
+
+def check_layer(module, config, params, data, expected, **options):
+  """The layer's outputs at once and by steps, and gradients; its last state.
+
+  `params` and `expected` are the original's parameters and the gradients of
+  sum(y * w), by our names.
+  """
+
+  def loss(params, x):
+    y, state = module.apply(config, params, x, **options)
+    return jnp.sum(y * data["w"]), (y, state)
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+  (_, (y, last)), (grads, grad_x) = gradient(params, data["x"])
+  close(y, data["y"], FORWARD)
+  close(grad_x, data["grad_x"], GRADIENT)
+  assert grads.keys() == expected.keys()
+  for name in grads:
+    close(grads[name], expected[name], GRADIENT)
+  step = jax.jit(functools.partial(module.step, config, params, **options))
+  batch, time = data["x"].shape[:2]
+  state = module.initial_state(config, (batch,), jnp.float64)
+  for t in range(time):
+    y, state = step(data["x"][:, t], state)
+    close(y, data["y"][:, t], FORWARD)
+  return last

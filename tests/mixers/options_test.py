@@ -85,7 +85,24 @@ _REFUSED = {
     ({"writes": 0}, "writes: got 0, expected an integer of at least 1"),
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
   ],
+  "gla": [
+    ({"expand_k": 0.0}, "expand_k: got 0.0, expected a finite number above 0"),
+    ({"gate": "tanh"}, "gate: got 'tanh', expected one of"),
+  ],
+  "hgrn2": [
+    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 4"),
+    ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
+  ],
   "lstm": _GATED,
+  "mlstm": [
+    ({"d_hidden": 10}, "d_hidden: got 10, expected a multiple of heads = 4"),
+    ({"d_block": 0}, "d_block: got 0, expected an integer of at least 1"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
+  ],
+  "mlstm_large": [
+    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
+    ({"gate_cap": 0.0}, "gate_cap: got 0.0, expected a finite number above 0"),
+  ],
   "rwkv4": [
     ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
     ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),
@@ -140,6 +157,15 @@ _REFUSED = {
       {"norm": "before"},
       "norm: got 'before', expected one of 'after_gate', 'b",
     ),
+  ],
+  "mamba3": [
+    ({"d_state": 3}, "d_state: got 3, expected at least 4"),
+    ({"rotary_fraction": 0.3}, "rotary_fraction: got 0.3, expected one of"),
+    (
+      {"headdim": 4, "ngroups": 3},
+      "ngroups: got 3, expected a divisor of heads = 2",
+    ),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
   ],
   "s4": [
     ({"d_state": 7}, "d_state: got 7, expected an even number"),

@@ -94,7 +94,21 @@ def test_steps_equal_the_scan(x64):
   )
 
 
-@pytest.mark.parametrize("when", ["k", "v", "init"])
+def test_an_undefined_state_does_not_reach_the_gradient():
+  """Of a first element that is a reset, and of all after it."""
+  *elements, init = outer_cases.problem(4, "vector")
+  reset = np.broadcast_to(np.arange(4) == 0, (2, 4))
+  bad, good = (
+    evaluate((*elements, state), reset)
+    for state in (np.full_like(init, np.nan), init)
+  )
+  chex.assert_trees_all_equal(bad, good)
+
+
+@pytest.mark.parametrize(
+  "when",
+  ["k", *(pytest.param(x, marks=pytest.mark.slow) for x in ("v", "init"))],
+)
 def test_undefined_numbers_do_not_pass_a_reset(when):
   arguments = list(outer_cases.problem(9, "vector"))
   place = {"k": 1, "v": 2, "init": 4}[when]

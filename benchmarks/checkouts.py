@@ -1,0 +1,173 @@
+"""What calls cost here and in another checkout, in turns.
+
+  git worktree add ../before COMMIT
+  python -m benchmarks.checkouts ../before
+  python -m benchmarks.checkouts ../before --cases ppo mixer:gru:gradient
+
+The calls are those of `benchmarks.ppo`, `benchmarks.s5`, `benchmarks.mixers` at
+1,024 elements and `benchmarks.streaming`, 256 steps after 1,024 elements, as
+each checkout has these modules. A process of each compiles a case; then they
+take turns, and the median of the ratios of neighbors is printed, of CPU time,
+which other programs on the machine hardly change, and of wall time.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+_ROUNDS, _SECONDS, _MOST = 15, 0.1, 20
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def cases(mixers: list[str]) -> list[str]:
+  """Names of all calls, with those of the given mixers."""
+  kinds = "forward", "gradient"
+  found = ["ppo"]
+  found += [f"s5:{time}:{kind}" for time in (1024, 16384) for kind in kinds]
+  found += [f"mixer:{name}:{kind}" for name in mixers for kind in kinds]
+  return found + [f"step:{name}" for name in mixers]
+
+
+def make(case: str):
+  """What a case calls, of the checkout that is imported."""
+  import jax
+  import numpy as np
+
+  from benchmarks import mixers
+  from benchmarks import ppo
+  from benchmarks import s5
+  from benchmarks import streaming
+
+  kind, *rest = case.split(":")
+  if kind == "ppo":
+    config = ppo.configuration("s5")
+    init, update = (
+      jax.jit(functools.partial(function, config))
+      for function in (ppo.ppo.init, ppo.ppo.update)
+    )
+    arguments = (init(jax.random.key(0)),)
+  elif kind == "s5":
+    arguments = s5.problem(int(rest[0]), 8, 128, 64)
+    update = s5.ours if rest[1] == "forward" else s5.gradient(s5.ours)
+  elif kind == "mixer":
+    apply, arguments = mixers.problem(rest[0], 1024, 2, 64)
+    wrap = mixers.forward if rest[1] == "forward" else mixers.gradient
+    update = wrap(apply)
+  else:
+    module, config, *arguments = streaming.prepare(rest[0], 1024, 1, 64)
+    x = np.random.default_rng(2).normal(size=(256, 1, 64)).astype(np.float32)
+    arguments = (*arguments, x)
+
+    def update(params, state, x):
+      def body(state, x_t):
+        y, state = module.step(config, params, x_t, state)
+        return state, y
+
+      return jax.lax.scan(body, state, x)
+
+  compiled = jax.jit(update)
+  return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+def serve() -> None:
+  """Answers lines of a case and a number of calls with their best seconds.
+
+  First it says which mixers there are.
+  """
+  from jaxseq import mixers
+
+  print(*mixers.names(), flush=True)
+  name = None
+  for line in sys.stdin:
+    case, calls = line.split()
+    if case != name:
+      name, function = case, make(case)
+      function()
+    best = [float("inf")] * 2
+    for _ in range(int(calls)):
+      clocks = time.perf_counter, time.process_time
+      starts = [clock() for clock in clocks]
+      function()
+      spent = (clock() - start for clock, start in zip(clocks, starts))
+      best = list(map(min, best, spent))
+    print(*best, flush=True)
+
+
+class Checkout:
+  """A process that runs cases of a checkout.
+
+  Args:
+    root: its directory.
+
+  Attributes:
+    mixers: that it has.
+  """
+
+  def __init__(self, root: pathlib.Path):
+    serve = f"import runpy; runpy.run_path({str(__file__)!r})['serve']()"
+    self._process = subprocess.Popen(
+      [sys.executable, "-c", serve],
+      cwd=root,
+      env=os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"},
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    self.mixers = self._process.stdout.readline().split()
+
+  def seconds(self, case: str, calls: int) -> list[float]:
+    """Wall and CPU time of the best of some calls."""
+    self._process.stdin.write(f"{case} {calls}\n")
+    self._process.stdin.flush()
+    line = self._process.stdout.readline()
+    if not line:
+      raise SystemExit(f"{case}: the process of a checkout has ended.")
+    return [float(word) for word in line.split()]
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.communicate()
+
+
+def compared(checkouts: list[Checkout], case: str, rounds: int):
+  """Wall ms of both at their best, and median ratios of wall and CPU time."""
+  first = [checkout.seconds(case, 1) for checkout in checkouts]
+  calls = max(1, min(_MOST, int(_SECONDS / first[0][0])))
+  taken = [[], []]
+  for turn in range(rounds):
+    order = (0, 1) if turn % 2 else (1, 0)
+    for which in order:
+      taken[which].append(checkouts[which].seconds(case, calls))
+  best = [1e3 * min(wall for wall, _ in each) for each in taken]
+  ratios = [
+    statistics.median(new[i] / old[i] for old, new in zip(*taken))
+    for i in (0, 1)
+  ]
+  return *best, *ratios
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("before", type=pathlib.Path, help="the other checkout")
+  parser.add_argument("--cases", nargs="+")
+  parser.add_argument("--rounds", type=int, default=_ROUNDS)
+  flags = parser.parse_args()
+  checkouts = [Checkout(flags.before.resolve()), Checkout(_ROOT)]
+  before, here = (checkout.mixers for checkout in checkouts)
+  names = flags.cases or cases([name for name in before if name in here])
+  head = "case", "ms before", "ms here", "wall ratio", "CPU ratio"
+  print(f"{head[0]:>28}", *(f"{word:>10}" for word in head[1:]))
+  for case in names:
+    numbers = compared(checkouts, case, flags.rounds)
+    print(f"{case:>28}", *(f"{x:>10.3f}" for x in numbers), flush=True)
+  for checkout in checkouts:
+    checkout.close()
+
+
+if __name__ == "__main__":
+  main()

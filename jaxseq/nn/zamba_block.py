@@ -1,0 +1,285 @@
+"""Zamba-2's shared block: attention and feed-forward that several layers use.
+
+    h = W_o attention(norm(v)),  v = [x, e]
+    z = W_out (gelu(a) * b),     [a, b] = W_in norm(h)
+    y = L_turn z
+
+x is what a layer reads and e what the stack reads; y is added to the input of
+the layer's own norm and mixer, and not to its residual sum. Each layer that
+uses the block has a matrix L of its own, and matrices of a low rank beside W_in
+and, by option, beside the block's other matrices that read v. Glorioso et al.,
+"The Zamba2 suite", arXiv:2411.15242, section 2.
+
+Pure functions with the contract of a mixer (`jaxseq.mixers.registry`), but for
+the width of y; the state is that of the attention.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq._types import PyTree
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+
+Params = contract.Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of a shared block.
+
+  Attributes:
+    d_model: width of [x, e], twice that of the layers.
+    turns: number of layers that use the block, which have a number each.
+    heads: number of heads.
+    kv_heads: number of heads of keys and values; `heads` if None.
+    d_head: width of a head; d_model / heads if None.
+    window: number of elements that an element sees beside itself.
+    positions: "rotary", or "none" for no positions.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    width: hidden width of the feed-forward; 2 d_model if None.
+    rank: rank of the matrices that each layer has of its own.
+    attention_rank: whether queries, keys and values have such, too.
+    bias: whether the feed-forward has biases.
+    eps: added to the mean square in the norms.
+  """
+
+  d_model: int
+  turns: int = 1
+  heads: int = 4
+  kv_heads: int | None = None
+  d_head: int | None = None
+  window: int = 1024
+  positions: Literal["rotary", "none"] = "none"
+  rotary_base: float = 10000.0
+  width: int | None = None
+  rank: int = 8
+  attention_rank: bool = False
+  bias: bool = False
+  eps: float = 1e-5
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "turns", "heads", "window", "rank"),
+      optional=("kv_heads", "d_head", "width"),
+      above_zero=("eps",),
+    )
+    for name, value, divisor in (
+      ("d_model", self.d_model, 2),
+      ("kv_heads", self.heads, self.groups),
+      ("heads", self.d_model, self.heads if self.d_head is None else 1),
+    ):
+      if value % divisor:
+        expected = f"a divisor of {value}" if divisor > 2 else "an even number"
+        got = value if name == "d_model" else divisor
+        raise contract.error(name, got, expected)
+    positions.check_rotary(self, "d_head", self.head_width)
+
+  @property
+  def groups(self) -> int:
+    """Number of heads of keys and values."""
+    return self.heads if self.kv_heads is None else self.kv_heads
+
+  @property
+  def head_width(self) -> int:
+    """Width of a head."""
+    return self.d_model // self.heads if self.d_head is None else self.d_head
+
+  @property
+  def hidden(self) -> int:
+    """Hidden width of the feed-forward."""
+    return 2 * self.d_model if self.width is None else self.width
+
+
+@_serialization.exported
+class LayerState(NamedTuple):
+  """State of a layer with a shared block.
+
+  Attributes:
+    layer: that of the layer itself.
+    block: that of the block's attention, for this layer.
+  """
+
+  layer: PyTree
+  block: recurrence.WindowState
+
+
+class Use(NamedTuple):
+  """A layer's use of a block: the block's number, and the layer's turn."""
+
+  block: int
+  turn: int
+
+
+def plan(
+  options: Mapping[str, Any], d_model: int, num_layers: int
+) -> tuple[tuple[Config, ...], dict[int, Use]]:
+  """Says which layers of a stack use which blocks.
+
+  Args:
+    options: `layers`, the numbers of the layers that use one; `blocks`, how
+      many there are, which these layers take in turn; other fields of Config.
+      Nothing for no blocks.
+    d_model: width of the layers.
+    num_layers: number of layers.
+
+  Returns:
+    The Configs of the blocks, and the uses by the numbers of the layers.
+
+  Raises:
+    ValueError: an option is unknown or out of range.
+  """
+  if not options:
+    return (), {}
+  rest = dict(options)
+  layers, blocks = rest.pop("layers", ()), rest.pop("blocks", 1)
+  own = {"d_model", "turns"}
+  known = [f.name for f in dataclasses.fields(Config) if f.name not in own]
+  for name in rest:
+    contract.choice(
+      "option of shared_block", name, ["layers", "blocks", *known]
+    )
+  if (
+    not isinstance(layers, tuple | list)
+    or not all(type(i) is int and 0 <= i < num_layers for i in layers)
+    or list(layers) != sorted(set(layers))
+    or not layers
+  ):
+    expected = f"numbers of layers below {num_layers}, in order"
+    raise contract.error("shared_block.layers", layers, expected)
+  if type(blocks) is not int or not 1 <= blocks <= len(layers):
+    expected = f"an integer from 1 to {len(layers)}, the number of layers"
+    raise contract.error("shared_block.blocks", blocks, expected)
+  uses = {i: Use(n % blocks, n // blocks) for n, i in enumerate(layers)}
+  turns = [sum(use.block == b for use in uses.values()) for b in range(blocks)]
+  return tuple(Config(2 * d_model, turns=n, **rest) for n in turns), uses
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, those behind a rank zeros.
+
+  Returns:
+    A dict of float32 arrays, with d = d_model / 2:
+      norm, feedforward_norm: (d_model,) and (d,), ones.
+      W_q: (d_model, heads * d_head).
+      W_k, W_v: (d_model, kv_heads * d_head).
+      W_o: (heads * d_head, d).
+      W_in: (d, 2 width), to the activated half and its gate side by side.
+      W_out: (width, d).
+      W_in_bias, W_out_bias: (2 width,) and (d,), zeros, if bias.
+      L: (turns, d, d).
+      W_in_down, W_in_up: (turns, d, rank) and (turns, rank, 2 width); of W_q,
+        W_k and W_v likewise, if attention_rank.
+  """
+  keys = iter(jax.random.split(key, 12))
+  lecun = jax.nn.initializers.lecun_normal()
+  each = jax.nn.initializers.lecun_normal(batch_axis=0)
+  d, inner = config.d_model // 2, config.heads * config.head_width
+  shared, hidden = config.groups * config.head_width, 2 * config.hidden
+  shapes = {
+    "W_q": (config.d_model, inner),
+    "W_k": (config.d_model, shared),
+    "W_v": (config.d_model, shared),
+    "W_o": (inner, d),
+    "W_in": (d, hidden),
+    "W_out": (config.hidden, d),
+  }
+  params = {
+    name: lecun(next(keys), shape, jnp.float32)
+    for name, shape in shapes.items()
+  }
+  params["L"] = each(next(keys), (config.turns, d, d), jnp.float32)
+  for name in ("W_in", "W_q", "W_k", "W_v")[
+    : 4 if config.attention_rank else 1
+  ]:
+    rows, columns = shapes[name]
+    down = config.turns, rows, config.rank
+    params[f"{name}_down"] = each(next(keys), down, jnp.float32)
+    up = config.turns, config.rank, columns
+    params[f"{name}_up"] = jnp.zeros(up, jnp.float32)
+  if config.bias:
+    params["W_in_bias"] = jnp.zeros((hidden,), jnp.float32)
+    params["W_out_bias"] = jnp.zeros((d,), jnp.float32)
+  params["norm"] = jnp.ones((config.d_model,), jnp.float32)
+  params["feedforward_norm"] = jnp.ones((d,), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: no keys and values."""
+  shape = (*batch_shape, config.window, config.groups, config.head_width)
+  shapes = shape, shape, shape[:-3]
+  return recurrence.WindowState(*(jnp.zeros(one, dtype) for one in shapes))
+
+
+@contract.apply(Config, init, initial_state, fresh=False)
+def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
+  """Runs over a sequence of [x, e]; y has half its width.
+
+  Options:
+    turn: number of the layer among those that use the block.
+  """
+  project = functools.partial(_project, params, turn)
+  norm = functools.partial(positions.rms_norm, eps=config.eps)
+  v = contract.pointwise(norm, x, params["norm"])
+  q, k, v = (
+    project(name, v).reshape(*x.shape[:-1], -1, config.head_width)
+    for name in ("W_q", "W_k", "W_v")
+  )
+  # Products of heads of twice the usual width are divided as others are.
+  q = contract.pointwise(lambda q: math.sqrt(2) * q, q)
+
+  def rotate(x, index):
+    return positions.rotary(x, index[:, None], config.rotary_base)
+
+  o, state = recurrence.window_attention(
+    q,
+    k,
+    v,
+    config.window,
+    state,
+    embed=rotate if config.positions == "rotary" else None,
+    reset=reset,
+    axis=axis,
+  )
+  state = contract.cast(state, contract.wide_dtype(x))
+  h = project("W_o", o.reshape(*x.shape[:-1], -1))
+  h = contract.pointwise(norm, h, params["feedforward_norm"])
+  z = contract.pointwise(_gated, project("W_in", h))
+  return recurrence.dense(project("W_out", z), params["L"][turn]), state
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None, *, turn=0):
+  """Consumes one element; `apply` without the time axis."""
+  run = functools.partial(apply, turn=turn)
+  return contract.one_element(run, config, params, x, state, reset)
+
+
+def _project(params, turn, name, x):
+  """W x + b, and what the layer's own matrices of a low rank make of x."""
+  y = contract.project(params, name, x)
+  if f"{name}_down" in params:
+    low = recurrence.dense(x, params[f"{name}_down"][turn])
+    y = y + recurrence.dense(low, params[f"{name}_up"][turn])
+  return y
+
+
+def _gated(x):
+  """The activated half of x times the other."""
+  a, b = jnp.split(x, 2, axis=-1)
+  return jax.nn.gelu(a, approximate=False) * b
