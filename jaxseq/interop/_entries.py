@@ -160,14 +160,16 @@ class Entries:
     return self.get(name, int, default)
 
   def taps(self, name: str, default: Any = MISSING) -> Any:
-    """Returns the width of the convolutions, bounded by theirs."""
+    """Returns the width of the convolutions, bounded by theirs if any."""
     if self._shapes is not None:
-      widths = (
+      widths = [
         shape[-1]
         for tensor, shape in self._shapes.items()
         if tensor.endswith(_CONV) and shape
-      )
-      self._bound(name, max(widths, default=0))
+      ]
+      if not widths:
+        return self.size(name, default)
+      self._bound(name, max(widths))
     return self.get(name, int, default)
 
   def count(self, name: str, default: Any = MISSING) -> Any:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers import mamba3 as mamba3
   from jaxseq.mixers import mingru as mingru
   from jaxseq.mixers import minlstm as minlstm
+  from jaxseq.mixers import mlstm as mlstm
+  from jaxseq.mixers import mlstm_large as mlstm_large
   from jaxseq.mixers import mom as mom
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry

@@ -47,6 +47,7 @@ TRAITS = contract.Traits(
     },
     {"d_rotary": 0, "positions": "none", "window": 2},
   ),
+  temporary={"tpu": (7.9, 21.5), "cuda": (12.1, 21.5)},
 )
 
 

@@ -85,6 +85,8 @@ _MIXERS = _registry.Registry(
     "mamba3": "jaxseq.mixers.mamba3",
     "mingru": "jaxseq.mixers.mingru",
     "minlstm": "jaxseq.mixers.minlstm",
+    "mlstm": "jaxseq.mixers.mlstm",
+    "mlstm_large": "jaxseq.mixers.mlstm_large",
     "mom": "jaxseq.mixers.mom",
     "rglru": "jaxseq.mixers.rglru",
     "rwkv4": "jaxseq.mixers.rwkv4",

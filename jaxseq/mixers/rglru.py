@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jaxseq import _serialization
 from jaxseq import recurrence
+from jaxseq.mixers import _blocks
 from jaxseq.mixers import contract
 
 Params = contract.Params
@@ -209,14 +210,8 @@ def coefficients(
 
 def _gate(params, name, u):
   """sigmoid(W u + b), with W block by block, at least float32."""
-  W = params[f"W_{name}"]
-  blocks = u.reshape(*u.shape[:-1], *W.shape[:2])
-
-  def dense(u, W):
-    return recurrence.dense(u, W, wide=True)
-
-  y = jax.vmap(dense, in_axes=(-2, 0), out_axes=-2)(blocks, W)
-  return jax.nn.sigmoid(y.reshape(u.shape) + params[f"b_{name}"])
+  y = _blocks.dense(u, params[f"W_{name}"], wide=True)
+  return jax.nn.sigmoid(y + params[f"b_{name}"])
 
 
 @jax.custom_jvp

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.compile
 # Rows enough that arrays of the size of the inputs, 64 MiB, do not all fit the
 # 128 MiB of memory on the chip of a TPU v5e: what lies there is not counted.
 ROWS, TIME, D_MODEL = 64, 4096, 64
-_OPTIONS = {"attention": {"window": 256}}
+_OPTIONS = dict.fromkeys(("attention", "latent_attention"), {"window": 256})
 # Some run in another way where there are no resets: they declare what it takes.
 _NO_RESETS = {
   f"{name}_no_resets": name

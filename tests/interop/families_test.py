@@ -303,6 +303,14 @@ REFUSED = [
   ("rwkv", {"intermediate_size": 10**9}, "intermediate_size: got 1000000000"),
   ("rwkv", {"rescale_every": "often"}, "rescale_every: got 'often', expected"),
   ("rwkv", {"hidden_size": 16}, "rwkv.*shape"),
+  ("xlstm", {"use_bias": True}, "use_bias: got True, expected one of False"),
+  ("xlstm", {"weight_mode": "fused"}, "weight_mode: got 'fused', expected one"),
+  ("xlstm", {"num_blocks": 3}, "num_blocks: got 3, expected one of 2"),
+  (
+    "xlstm",
+    {"qk_dim_factor": 0.4},
+    "qk_dim_factor: got 0.4, expected a factor that makes 16 a multiple of",
+  ),
   (
     "jamba",
     {"attn_layer_offset": 0},

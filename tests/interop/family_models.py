@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import transformers
 
+from tests.interop import hybrid_cases
+
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "hybrids"
 
 # Small products gain nothing from threads, and lose where cores are shared.
@@ -59,6 +61,7 @@ _KIMI = {
 
 # By name: the model_type, and entries of its configuration.
 CASES = {
+  **hybrid_cases.CASES,
   "kimi_linear_low_rank_queries": (
     "kimi_linear",
     _KIMI
@@ -73,9 +76,14 @@ CASES = {
       "rms_norm_eps": 1e-3,
     },
   ),
-  "kimi_linear_tied": (
+  "kimi_linear_said_to_be_tied": (
     "kimi_linear",
-    _KIMI | {"routed_scaling_factor": 0.7, "v_head_dim": 4},
+    _KIMI
+    | {
+      "routed_scaling_factor": 0.7,
+      "v_head_dim": 4,
+      "tie_word_embeddings": True,
+    },
   ),
   "lfm2_adjusted": (
     "lfm2",

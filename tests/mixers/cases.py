@@ -39,6 +39,8 @@ _ALIKE = {
   "mamba3": "mamba2",
   "mingru": "rglru",
   "minlstm": "rglru",
+  "mlstm": "gated_deltanet",
+  "mlstm_large": "gated_deltanet",
   "mom": "gated_deltanet",
   "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",

@@ -268,8 +268,10 @@ def test_gradients(x64, mixer):
 
   rng = np.random.default_rng(4)
   # S5's fastest states turn by tens of radians per unit of log_step: larger
-  # steps would be too coarse, smaller ones lose digits.
-  epsilon = 1e-5
+  # steps would be too coarse, smaller ones lose digits. A layer norm of two or
+  # three numbers is almost a step itself.
+  is_step = mixer.module.__name__.rpartition(".")[2].startswith("mlstm")
+  epsilon = 1e-7 if is_step else 1e-5
   for _ in range(3):
     direction = jax.tree.map(lambda a: rng.normal(size=a.shape), arguments)
     ends = (

@@ -94,6 +94,15 @@ _REFUSED = {
     ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
   ],
   "lstm": _GATED,
+  "mlstm": [
+    ({"d_hidden": 10}, "d_hidden: got 10, expected a multiple of heads = 4"),
+    ({"d_block": 0}, "d_block: got 0, expected an integer of at least 1"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
+  ],
+  "mlstm_large": [
+    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
+    ({"gate_cap": 0.0}, "gate_cap: got 0.0, expected a finite number above 0"),
+  ],
   "rwkv4": [
     ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
     ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),

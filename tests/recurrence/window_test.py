@@ -190,6 +190,54 @@ def test_memory_of_the_gradient_is_that_of_a_block():
   assert compiled.memory_analysis().temp_size_in_bytes < 2**23
 
 
+@pytest.mark.parametrize("wide", [2, 5])
+def test_values_of_another_width(x64, wide):
+  q, k, v, start = problem(3, 11)
+  v = np.concatenate([v, v], axis=-1)[..., :wide]
+
+  def evaluate(function, **options):
+    def loss(q, k, v):
+      o = function(q, k, v, start, 4, **options)
+      return jnp.sum(o**2), o
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
+
+  chex.assert_trees_all_close(
+    evaluate(_window_blocks.attend, block_size=3),
+    evaluate(reference.window_attention),
+    # float64 rounding.
+    rtol=1e-11,
+    atol=1e-12,
+  )
+  with pytest.raises(NotImplementedError, match=f"values of width {wide}"):
+    _window_blocks.attend(q, k, v, start, 4, method="pallas")
+
+
+def test_what_is_kept_is_what_keys_and_values_are_made_of(x64):
+  q, k, _, _ = problem(0, 12, groups=1)
+  W = np.random.default_rng(2).normal(size=(3, 14))
+
+  def expand(k):
+    both = (k[..., 0, :] @ W).reshape(*k.shape[:-2], 2, 7)
+    return both[..., :3], both[..., 3:]
+
+  @jax.jit
+  def run(q, k, init=None):
+    return recurrence.window_attention(q, k, None, 4, init, expand=expand)
+
+  first, state = run(q[:, :7], k[:, :7])
+  chex.assert_trees_all_equal(state.keys, k[:, 3:7])
+  assert state.values is None
+  second, _ = run(q[:, 7:], k[:, 7:], state)
+  keys, values = expand(k)
+  start = np.broadcast_to(np.maximum(np.arange(12) - 4, 0), (2, 12))
+  expected = reference.window_attention(q, keys, values, start, 4)
+  # float64 rounding.
+  np.testing.assert_allclose(
+    np.concatenate([first, second], axis=1), expected, rtol=1e-11, atol=1e-12
+  )
+
+
 def test_halves_with_resets_are_the_definition(x64):
   q, k, v, _ = problem(0, 12)
   window = 3
@@ -235,6 +283,15 @@ def test_halves_with_resets_are_the_definition(x64):
     ),
     ({"reset": np.ones(5, bool)}, r"reset: got shape .*, expected \(2, 5\)"),
     ({"scheme": "hallo"}, r"scheme: got 'hallo', .*did you mean halo"),
+    ({"expand": lambda k: (k, k)}, r"v: got shape .*, expected None with expa"),
+    (
+      {"v": None, "expand": lambda k: (k, k), "scheme": "ring"},
+      "scheme: got 'ring', expected one of 'halo'",
+    ),
+    (
+      {"v": None, "expand": lambda k: (k[..., :2], k)},
+      r"keys: got shape \(2, 5, 2, 2\), expected \(2, 5, groups, 3\)",
+    ),
   ],
 )
 def test_bad_arguments_are_named(changes, message):

@@ -112,8 +112,8 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
       for kind, feedforward in zip(kinds, feedforwards)
     ),
   }
-  tie = entries.get("tie_word_embeddings", bool, False)
-  config = _decoder.network(entries, stack, tie=tie)
+  # The library never ties the head, whatever `tie_word_embeddings` says.
+  config = _decoder.network(entries, stack, tie=False)
   return config, entries.get("vocab_size", int)
 
 

@@ -28,7 +28,14 @@ IGNORED = re.compile(r"mtp\..*")
 
 def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
   """Returns the options of the network and the number of tokens."""
-  experts = {
+  mixed = _mixed(entries)
+  experts = _experts(entries) if mixed else {}
+  return network(entries, dict.fromkeys(mixed, experts))
+
+
+def _experts(entries):
+  """Options of the layers with a mixture of experts."""
+  return {
     "feedforward": "experts",
     "feedforward_width": entries.count("moe_intermediate_size", 512),
     "feedforward_options": {
@@ -40,7 +47,6 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
       "shared_gate": True,
     },
   }
-  return network(entries, dict.fromkeys(_mixed(entries), experts))
 
 
 def network(

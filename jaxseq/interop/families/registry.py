@@ -24,6 +24,7 @@ _FAMILIES = _registry.Registry(
     "recurrent_gemma": "jaxseq.interop.families.recurrent_gemma_family",
     "rwkv": "jaxseq.interop.families.rwkv_family",
     "rwkv7": "jaxseq.interop.families.rwkv7_family",
+    "xlstm": "jaxseq.interop.families.xlstm_family",
     "zamba2": "jaxseq.interop.families.zamba2_family",
   },
 )
