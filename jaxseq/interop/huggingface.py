@@ -89,6 +89,9 @@ def load(
   copies = {_HEAD: family.EMBEDDING} if config.tie else {}
   if hasattr(family, "copies"):
     copies |= family.copies(entries)
+  if hasattr(family, "unused"):
+    for name in family.unused(entries):
+      del tensors[name]
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)

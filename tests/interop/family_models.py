@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import transformers
 
+from tests.interop import hybrid_cases
+
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "hybrids"
 
 # Small products gain nothing from threads, and lose where cores are shared.
@@ -59,6 +61,7 @@ _KIMI = {
 
 # By name: the model_type, and entries of its configuration.
 CASES = {
+  **hybrid_cases.CASES,
   "kimi_linear_low_rank_queries": (
     "kimi_linear",
     _KIMI

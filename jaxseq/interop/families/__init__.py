@@ -20,6 +20,9 @@ and may have
     def copies(entries: Entries) -> Mapping[str, str]:
       ...  # Names of tensors that may be there a second time, and the first's.
 
+    def unused(entries: Entries) -> Collection[str]:
+      ...  # Names of tensors beside config.json that the model does not use.
+
     def to_json(config, vocab_size) -> dict[str, Any]:
       ...  # Undoes `from_json`; without it such networks are not saved.
 

@@ -63,8 +63,8 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
     "residual_float32": entries.get("residual_in_fp32", bool, False),
     "layers": tuple(made[kind] for kind in kinds),
   }
-  tie = entries.get("tie_word_embeddings", bool, False)
-  config = _decoder.network(entries, stack, tie=tie)
+  # The class never ties them, whatever `tie_word_embeddings` says.
+  config = _decoder.network(entries, stack, tie=False)
   return config, entries.get("vocab_size", int)
 
 

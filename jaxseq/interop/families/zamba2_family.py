@@ -4,8 +4,10 @@ Mamba-2 layers; some of them use, in turn, one of a few blocks of attention and
 feed-forward (`jaxseq.nn.zamba_block`).
 """
 
+from collections.abc import Collection
 from collections.abc import Mapping
 import math
+import re
 
 from jaxseq import nn
 from jaxseq.interop import _entries
@@ -68,9 +70,13 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
       "eps": epsilon,
       **_block(entries, d_model, len(hybrids)),
     }
-  tie = entries.get("tie_word_embeddings", bool, True)
-  config = _decoder.network(entries, stack, tie=tie)
+  config = _decoder.network(entries, stack, tie=_ties(entries))
   return config, entries.get("vocab_size", int)
+
+
+def _ties(entries):
+  """Whether weights are tied, the embedding's and the blocks' alike."""
+  return entries.get("tie_word_embeddings", bool, True)
 
 
 def _hybrids(kinds):
@@ -104,7 +110,7 @@ def _block(entries, d_model, uses):
     options |= {"positions": "rotary", "rotary_base": base}
   width = entries.size("intermediate_size", None)
   return options | {
-    "blocks": min(entries.count("num_mem_blocks", 1), uses),
+    "blocks": _blocks(entries, uses),
     "width": width or 4 * d_model,
     "rank": entries.count("adapter_rank", 128),
     "attention_rank": entries.get("use_shared_attention_adapter", bool, False),
@@ -112,10 +118,33 @@ def _block(entries, d_model, uses):
   }
 
 
+def _blocks(entries, uses):
+  """Number of blocks that are not tied to others."""
+  blocks = entries.count("num_mem_blocks", 1)
+  return min(blocks, uses) if _ties(entries) else uses
+
+
+def unused(entries: _entries.Entries) -> Collection[str]:
+  """Returns names of adapters of other layers, in blocks that are not tied."""
+  if _ties(entries):
+    return ()
+  hybrids = _hybrids(entries.kinds(_NAME, _KINDS))
+  names = "|".join(map(re.escape, _ADAPTERS.values()))
+  found = []
+  for turn, i in enumerate(hybrids):
+    prefix = re.escape(f"{LAYERS}.{i}.shared_transformer.")
+    pattern = re.compile(rf"{prefix}(?:{names})\.([0-9]+)\..+")
+    for name in entries.tensors:
+      match = pattern.fullmatch(name)
+      if match is not None and match[1] != str(turn):
+        found.append(name)
+  return found
+
+
 def copies(entries: _entries.Entries) -> Mapping[str, str]:
   """Returns names of a block's tensors at later layers, and at the first."""
   hybrids = _hybrids(entries.kinds(_NAME, _KINDS))
-  blocks = entries.count("num_mem_blocks", 1)
+  blocks = _blocks(entries, len(hybrids))
   first = dict(enumerate(hybrids[:blocks]))
   prefixes = {
     f"{LAYERS}.{i}.shared_transformer.": (
