@@ -36,12 +36,15 @@ Params = contract.Params
 
 # Added to the divisor, as in the original code.
 _EPS = 1e-12
+# Elements whose features are in memory at once, unless time is split.
+_PIECE = 256
 
 TRAITS = contract.Traits(
   keeps="a matrix per head of products up to second order, divided by a sum",
   block=contract.TRANSFORMER_BLOCK,
   cases=({"heads": 2, "d_feature": 3, "d_value": 2},),
   optional_parameters=("W_k_prefix", "W_v_prefix"),
+  temporary={"tpu": (8, 25), "cuda": (7, 15.5)},
 )
 
 
@@ -145,26 +148,29 @@ def apply(
   Options:
     prefix: the number of elements at the beginning of x, of all of it where
       time is split over devices, that are read at once: an integer, or integers
-      (*batch,), of which one is as large as time or larger for all of x. What
-      is behind a reset after the first element does not belong to it.
+      (*batch,); all of x where there are fewer. What is behind a reset after
+      the first element does not belong to it.
     mask: (*batch, time) bool, False for padding, of which nothing is added to
       the state; it does count for `prefix`. None for none.
   """
   contract.check_mask(mask, x)
   params = contract.cast(params, contract.wide_dtype(x))
   _check_prefix(prefix, x.shape[:-2])
-  S = jnp.concatenate([state.S, state.z[..., None]], axis=-1)
+  dtype = contract.wide_dtype(x, state)
+  S = jnp.concatenate([state.S, state.z[..., None]], axis=-1).astype(dtype)
   if prefix is not None:
     S, reset = _with_prefix(config, params, x, S, reset, axis, prefix, mask)
-  q = taylor_features(_heads(config, recurrence.dense(x, params["W_q"])))
-  k, v = _keys_and_values(config, params, x, mask)
-  o, S = recurrence.outer_scan_heads(q, k, v, None, S, reset=reset, axis=axis)
 
-  def divided(o):
-    return o[..., :-1] / (o[..., -1:] + _EPS)
+  def run(S, x, reset, mask):
+    q = taylor_features(_heads(config, recurrence.dense(x, params["W_q"])))
+    k, v = _keys_and_values(config, params, x, mask)
+    o, S = recurrence.outer_scan_heads(q, k, v, None, S, reset=reset, axis=axis)
+    o = contract.pointwise(lambda o: o[..., :-1] / (o[..., -1:] + _EPS), o)
+    o = o.reshape(*x.shape[:-1], -1)
+    return S, recurrence.dense(o, params["W_o"])
 
-  o = contract.pointwise(divided, o)
-  y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
+  size = _PIECE if axis is None else None
+  S, y = recurrence.in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
   return y, State(S[..., :-1], S[..., -1])
 
 
@@ -247,8 +253,14 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     first = jnp.any(first, axis=-1)
   if mask is not None:
     own = own & mask
-  k, v = _keys_and_values(config, params, x, own, "_prefix")
-  added = _sum(k, v, S.dtype)
+
+  def run(total, x, own):
+    k, v = _keys_and_values(config, params, x, own, "_prefix")
+    wide = {"preferred_element_type": total.dtype}
+    return total + jnp.einsum("...thk,...thv->...hkv", k, v, **wide), None
+
+  zeros = contract.varying_as(x, jnp.zeros_like(S))
+  added, _ = recurrence.in_pieces(run, zeros, (x, own), x.ndim - 2, _PIECE)
   if axis is not None:
     added = jax.lax.psum(added, axis)
     if first is not None:
@@ -256,9 +268,3 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
   if first is not None:
     S = jnp.where(first[..., None, None, None], 0, S)
   return S + added, reset
-
-
-def _sum(k, v, dtype):
-  """Sums of products over time, (*batch, heads, features, d_value + 1)."""
-  products = {"preferred_element_type": dtype}
-  return jnp.einsum("...thk,...thv->...hkv", k, v, **products)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import lti as lti
   from jaxseq.recurrence import matrix_lstm as matrix_lstm
   from jaxseq.recurrence import outer as outer
+  from jaxseq.recurrence import pieces as pieces
   from jaxseq.recurrence import reference as reference
   from jaxseq.recurrence import routed_convolution as routed_convolution
   from jaxseq.recurrence import selective as selective
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer import outer_step as outer_step
+  from jaxseq.recurrence.pieces import in_pieces as in_pieces
   from jaxseq.recurrence.routed_convolution import routed_conv as routed_conv
   from jaxseq.recurrence.routed_convolution import (
     routed_conv_step as routed_conv_step,

@@ -133,6 +133,28 @@ def test_a_prefix_ends_at_resets(x64):
     close(leaf, one, _VALUES)
 
 
+@pytest.mark.parametrize("time", [pytest.param(6, marks=pytest.mark.slow), 7])
+def test_pieces_change_nothing(x64, monkeypatch, time):
+  """Values, states and gradients, with and without elements left over."""
+  del x64
+  config, params, x = _problem(time)
+  mask = np.ones(x.shape[:2], bool)
+  mask[1, 2] = False
+  reset = ~mask & (np.arange(time) == 2)
+
+  def evaluate(size):
+    monkeypatch.setattr(jrt, "_PIECE", size)
+
+    def run(params, x):
+      return jrt.apply(config, params, x, None, reset, prefix=4, mask=mask)
+
+    out, pull = jax.vjp(jax.jit(run), params, jnp.asarray(x))
+    return jax.tree.leaves((out, pull(jax.tree.map(jnp.cos, out))))
+
+  for got, expected in zip(evaluate(3), evaluate(100)):
+    close(got, expected, _VALUES)
+
+
 @pytest.mark.devices
 @pytest.mark.parametrize("resets", [False, True])
 def test_a_prefix_over_devices(x64, resets):
