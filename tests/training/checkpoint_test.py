@@ -250,6 +250,16 @@ def test_template_that_does_not_fit(tmp_path, template, match):
     assert saver.steps() == [7]
 
 
+def test_a_folder_of_another_digit_is_no_step(tmp_path):
+  with checkpoint.Checkpointer(tmp_path) as saver:
+    saver.save(1, {"n": 1})
+  # `"²".isdigit()` is True, and int("²") an error.
+  (tmp_path / "²").mkdir()
+  with checkpoint.Checkpointer(tmp_path) as saver:
+    assert saver.steps() == [1]
+    assert saver.restore({"n": 0})[0] == 1
+
+
 def test_key_of_another_implementation_does_not_fit(tmp_path):
   with checkpoint.Checkpointer(tmp_path) as saver:
     saver.save(1, {"key": jax.random.key(0)})

@@ -189,3 +189,10 @@ def test_a_run_of_another_format_is_refused(tmp_path, found, age):
     prepare(tmp_path)
   with pytest.raises(errors.UserError, match=message):
     run_directory.open_existing(tmp_path, Config(), experiment="toy")
+
+
+def test_a_path_that_the_locale_cannot_spell_gets_one_sentence(tmp_path):
+  # What Python makes of the bytes of "ä" where the locale is ASCII.
+  with pytest.raises(errors.UserError, match="locale's encoding .*PYTHONUTF8"):
+    prepare(tmp_path / b"\xc3\xa4".decode("ascii", "surrogateescape"))
+  assert not list(tmp_path.iterdir())
