@@ -47,6 +47,7 @@ TRAITS = contract.Traits(
       "chunk_size": 3,
     },
   ),
+  temporary={"cuda": (30, 83)},
 )
 
 

@@ -23,16 +23,20 @@ _FLOAT64 = 1e-12
 _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
 # Whose states are sums of rounded products, and whose gradients pass two, or
 # are what is left of numbers that all but cancel.
-_ROUNDED = ("gated_deltanet", "mamba2", "mom", "rwkv7", "s4", "s4d")
-# Whose outputs are sums of several that are rounded. Its keys have two channels
-# here, and are often next to nothing before they are divided by their lengths:
-# both gradients are up to 0.14 of the largest value from those in float64.
-_SUMS = ("mom",)
+_ROUNDED = ("gated_deltanet", "mamba2", "mlstm", "mom", "rwkv7", "s4", "s4d")
+# Whose outputs are sums of several that are rounded, or quotients of such. Keys
+# of mom have two channels here, and are often next to nothing before they are
+# divided by their lengths: both gradients are up to 0.14 of the largest value
+# from those in float64.
+_SUMS = ("mlstm", "mom")
 _TWICE = {
   "gated_deltanet": 2**-5,
   "jrt": 2**-6,
   "linear_attention": 2**-6,
   "lstm": 2**-6,
+  # Layer norms of three numbers are steep: both gradients are up to 0.15 of the
+  # largest value from those in float32.
+  "mlstm": 2**-3,
   "mom": 2**-2,
   "rwkv7": 2**-6,
 }

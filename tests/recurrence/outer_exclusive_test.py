@@ -105,10 +105,8 @@ def test_an_undefined_state_does_not_reach_the_gradient():
   chex.assert_trees_all_equal(bad, good)
 
 
-@pytest.mark.parametrize(
-  "when",
-  ["k", *(pytest.param(x, marks=pytest.mark.slow) for x in ("v", "init"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["k", "v", "init"])
 def test_undefined_numbers_do_not_pass_a_reset(when):
   arguments = list(outer_cases.problem(9, "vector"))
   place = {"k": 1, "v": 2, "init": 4}[when]
