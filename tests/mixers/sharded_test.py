@@ -28,16 +28,17 @@ _ROUNDED = (
   "gla",
   "mamba2",
   "mamba3",
+  "mlstm",
   "mom",
   "rwkv7",
   "s4",
   "s4d",
 )
-# Whose outputs are sums of several that are rounded, or are normalized where
-# they all but cancel. Keys of mom have two channels here, and are often next to
-# nothing before they are divided by their lengths: both gradients are up to
-# 0.14 of the largest value from those in float64.
-_SUMS = ("hgrn2", "mom")
+# Whose outputs are sums of several that are rounded, or quotients of such. Keys
+# of mom have two channels here, and are often next to nothing before they are
+# divided by their lengths: both gradients are up to 0.14 of the largest value
+# from those in float64.
+_SUMS = ("hgrn2", "mlstm", "mom")
 _TWICE = {
   "gated_deltanet": 2**-5,
   "gla": 2**-5,
@@ -48,6 +49,9 @@ _TWICE = {
   "jrt": 2**-6,
   "linear_attention": 2**-6,
   "lstm": 2**-6,
+  # Layer norms of three numbers are steep: both gradients are up to 0.15 of the
+  # largest value from those in float32.
+  "mlstm": 2**-3,
   "mom": 2**-2,
   "rwkv7": 2**-6,
 }
