@@ -58,10 +58,15 @@ families = {
     "attention",
   ),
   "gated or plain RNN": ("elman", "gru", "lstm", "slstm"),
+  "matrix state": ("gla", "hgrn2", "gated_deltanet", "mom", "mlstm"),
+  "linear recurrence": ("lru", "rglru", "mingru", "minlstm", "mamba3"),
 }
-colors = dict(zip(families, ("C0", "C2", "C1")))
+colors = dict(zip(families, ("C0", "C2", "C1", "C4", "C5")))
 color_of = {n: colors[family] for family in families for n in families[family]}
-color_of |= {name: "C3" for name in mixers.names() if name not in color_of}
+# The output matrices of these are zeros before training: nothing comes out.
+silent = ("rwkv4", "rwkv7")
+others = set(mixers.names()) - set(color_of) - set(silent)
+color_of |= {name: "C3" for name in sorted(others)}
 
 # What is not said here is the default.
 options = {
@@ -141,7 +146,7 @@ for name in color_of:
 def panels(height):
   """A figure with a panel for each mixer, a family in a row."""
   fig, grid = plt.subplots(
-    3, 5, figsize=(10, height), layout="constrained", sharex=True, sharey=True
+    5, 5, figsize=(10, height), layout="constrained", sharex=True, sharey=True
   )
   ax_of = {}
   for names, line in zip(families.values(), grid):
@@ -155,7 +160,7 @@ def panels(height):
   return fig, ax_of, grid[1, 4]
 
 
-fig, ax_of, corner = panels(5.6)
+fig, ax_of, corner = panels(9)
 styles = {short: {"lw": 3, "alpha": 0.4}, time: {"lw": 1.2}}
 for length, style in styles.items():
   for name, ax in ax_of.items():
@@ -209,18 +214,40 @@ plt.show()
 #   keeps more, sigmoid(1) = 0.73.
 # - **slstm**: as lstm; its forget gate has the same bias.
 #
+# Matrix states:
+#
+# - **gla**: flat for ten elements, and then a fall: the logarithms of its gates
+#   are divided by 16, so that little decays in each step.
+# - **hgrn2**: a cliff: a forget gate near 1/2, as no lower bound is set.
+# - **gated_deltanet**: what a key has stored is taken off when a like key comes,
+#   beside the decay.
+# - **mom**: the same rule in memories that see a part of the elements each.
+# - **mlstm**: hardly a fall: the biases of its forget gates lie between 3 and 6,
+#   sigmoid(3) = 0.95.
+#
+# Linear recurrences:
+#
+# - **lru**: a sum of exponentials whose decays are spread over the unit disc.
+# - **rglru**: the same with slower decays, between 0.43 and 0.99 where the gate
+#   is open, and slower ones where it is not.
+# - **mingru**, **minlstm**: cliffs, as gates near 1/2 let go of half the state.
+# - **mamba3**: flat: its steps are short at the start.
+#
 # So the two curves of a panel tell two kinds of memory apart. Where they agree,
 # only the distance counts. Where the later one is lower, the weight of an
 # element shrinks with the number of elements that share the average.
 #
-# Mixers that are in no family above have no panel; the list below has them all.
+# Mixers that are in no family above have no panel; the list below has them, but
+# for RWKV's, which give zeros before training.
 
 # %%
 print("mean over k of: size after 128 / size after 32")
 share = {}
 for name in color_of:
-  ratio = curves[name, time][1:short] / curves[name, short][1:]
-  share[name] = float(np.exp(np.mean(np.log(ratio))))
+  early, late = curves[name, short][1:], curves[name, time][1:short]
+  # A short convolution sees two elements, and nothing beyond.
+  seen = (early > 0) & (late > 0)
+  share[name] = float(np.exp(np.mean(np.log(late[seen] / early[seen]))))
   print(f"  {name:17s} {share[name]:.2f}")
 
 for name in ("s4", "s4d", "s5"):
@@ -410,7 +437,7 @@ plt.show()
 block = 8
 reset = never.at[place].set(True)
 times = np.arange(block - 1, time, block)
-fig, ax_of, corner = panels(6.4)
+fig, ax_of, corner = panels(10.4)
 for name, ax in ax_of.items():
   sizes = np.stack(
     [

@@ -11,16 +11,21 @@ the table shows more pairs and longer sequences.
 
     --config=configs/synthetic/mqar.py:paper
 
-has the paper's vocabulary, and sequences of 256 with 16 pairs. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+has the paper's vocabulary, and sequences of 256 with 16 pairs; with
+
+    --config=configs/synthetic/mqar.py:mixers
+
+all mixers of the package meet that vocabulary in sequences of 64 with 4 pairs.
+`:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
 import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
+from jaxseq import mixers
 
-VARIANTS = ("full", "paper", "tiny")
+VARIANTS = ("full", "paper", "mixers", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
@@ -41,6 +46,11 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "32 pairs": {"pairs": 32},
       "length 512": {"length": 512},
     }
+  if variant == "mixers":
+    config.update(num_updates=1500, num_seeds=1)
+    config.task_options = {"length": 64, "pairs": 4, "vocab_size": 8192}
+    config.arms = blocks.arms(*mixers.names())
+    config.test_options = {"8 pairs": {"pairs": 8}}
   if variant == "tiny":
     task = {"length": 8, "pairs": 2, "vocab_size": 8}
     return _shared.tiny(config, task, longer={"length": 12})

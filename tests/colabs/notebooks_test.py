@@ -58,7 +58,7 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
   monkeypatch.setenv("PYTHONPATH", root + (os.pathsep + old if old else ""))
   notebook = nbformat.read(path, as_version=4)
   client = nbclient.NotebookClient(
-    notebook, timeout=100, resources={"metadata": {"path": str(COLABS)}}
+    notebook, timeout=300, resources={"metadata": {"path": str(COLABS)}}
   )
   client.execute()
   errors = [
