@@ -62,6 +62,7 @@ TRAITS = contract.Traits(
     },
     {"memories": 3, "heads": 2, "d_value": 2, "one_projection": True},
   ),
+  temporary={"cuda": (69, 147)},
 )
 
 

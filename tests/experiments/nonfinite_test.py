@@ -1,4 +1,4 @@
-"""R2D2 ends where its numbers are not finite, as supervised runs do."""
+"""R2D2, SPR and DTS end where numbers are not finite, as all runs do."""
 
 import pytest
 
@@ -10,15 +10,30 @@ from tests.experiments import programs
 @pytest.mark.timeout(600)
 # ml_collections loads config files in a way that Python 3.13 deprecates.
 @pytest.mark.filterwarnings("ignore:the load_module")
-def test_a_step_that_is_far_too_long_ends_r2d2(monkeypatch, tmp_path):
-  with pytest.raises(finite.NotFinite, match="gru, seed 0: ") as caught:
+@pytest.mark.parametrize(
+  ("experiment", "config", "rate", "arm"),
+  [
+    ("icrl", "r2d2", "agent.learning_rate", "gru"),
+    (
+      "spr",
+      "minatar_quick",
+      "settings.learning.optimizer.learning_rate",
+      "spr",
+    ),
+    ("dts", "quick", "optimizer.learning_rate", "vae"),
+  ],
+)
+def test_a_step_that_is_far_too_long_ends_the_run(
+  monkeypatch, tmp_path, experiment, config, rate, arm
+):
+  with pytest.raises(finite.NotFinite, match=f"{arm}, seed 0: ") as caught:
     programs.call(
       monkeypatch,
-      "icrl",
-      "configs/icrl/r2d2.py:tiny",
+      experiment,
+      f"configs/{experiment}/{config}.py:tiny",
       tmp_path / "run",
-      "--config.agent.learning_rate=1e30",
-      "--arms=gru",
+      f"--config.{rate}=1e30",
+      f"--arms={arm}",
       "--config.num_seeds=1",
       "--config.tensorboard=False",
     )
