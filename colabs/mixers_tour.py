@@ -66,7 +66,7 @@ color_of = {n: colors[family] for family in families for n in families[family]}
 # The output matrices of these are zeros before training: nothing comes out.
 silent = ("rwkv4", "rwkv7")
 others = set(mixers.names()) - set(color_of) - set(silent)
-color_of |= {name: "C3" for name in sorted(others)}
+color_of |= dict.fromkeys(sorted(others), "C3")
 
 # What is not said here is the default.
 options = {
