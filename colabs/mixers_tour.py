@@ -219,10 +219,10 @@ plt.show()
 # - **gla**: flat for ten elements, and then a fall: the logarithms of its gates
 #   are divided by 16, so that little decays in each step.
 # - **hgrn2**: a cliff: a forget gate near 1/2, as no lower bound is set.
-# - **gated_deltanet**: what a key has stored is taken off when a like key comes,
+# - **gated_deltanet**: what a key stored is taken off when a like key comes,
 #   beside the decay.
 # - **mom**: the same rule in memories that see a part of the elements each.
-# - **mlstm**: hardly a fall: the biases of its forget gates lie between 3 and 6,
+# - **mlstm**: hardly a fall: the biases of its forget gates are 3 to 6,
 #   sigmoid(3) = 0.95.
 #
 # Linear recurrences:
