@@ -143,7 +143,9 @@ def selective_scan(
   return y.astype(x.dtype), final
 
 
-def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None, **options):
+def outer_scan_heads(
+  q, k, v, decay=None, init=None, *, reset=None, inclusive=True, **options
+):
   """`recurrence.outer_scan_heads` over all matrix states."""
   del options
   per_group = v.shape[-2] // k.shape[-2]
@@ -151,7 +153,44 @@ def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None, **options):
   b = k[..., None] * v[..., None, :]
   a = jnp.ones_like(b) if decay is None else jnp.exp(decay)[..., None]
   S, final = _scan(a, b, init, reset, v.ndim - 3)
+  if not inclusive:
+    # What is read is the state before the element, zeros after a reset.
+    first = jnp.zeros_like(S[..., :1, :, :, :])
+    if init is not None:
+      first = first + init[..., None, :, :, :]
+    S = jnp.concatenate([first, S[..., :-1, :, :, :]], axis=-4)
+    if reset is not None:
+      S = jnp.where(reset[..., None, None, None], 0, S)
   return jnp.einsum("...k,...kv->...v", q, S).astype(v.dtype), final
+
+
+def mlstm_scan_heads(
+  q, k, v, log_input, log_forget, init=None, *, eps=1e-6, reset=None, **options
+):
+  """`recurrence.mlstm_scan_heads` one element after the other."""
+  del options
+
+  def heads_first(x):
+    return jnp.moveaxis(x, v.ndim - 2, v.ndim - 3)
+
+  if reset is not None:
+    heads = (*v.shape[:-3], v.shape[-2], v.shape[-3])
+    reset = jnp.broadcast_to(reset[..., None, :], heads)
+  elements = map(heads_first, (q, k, v, log_input, log_forget))
+  h, final = reference.mlstm_scan(*elements, init, eps=eps, reset=reset)
+  return jnp.moveaxis(h, v.ndim - 3, v.ndim - 2), final
+
+
+def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None, **options):
+  """`recurrence.dplr_scan` one element after the other."""
+  del options
+  return reference.dplr_scan(q, k, v, a, b, decay, init, reset=reset)
+
+
+def wkv_scan(k, v, decay, bonus, init=None, *, reset=None, **options):
+  """`recurrence.wkv_scan` one element after the other."""
+  del options
+  return reference.wkv_scan(k, v, decay, bonus, init, reset=reset)
 
 
 def delta_scan(q, k, v, read, decay=None, init=None, *, reset=None, **options):
@@ -274,16 +313,19 @@ def recurrences():
     function.__name__: _on_one_device(function)
     for function in (
       delta_scan,
+      dplr_scan,
       fft_convolution,
       gated_scan,
       linear_scan,
       lti_scan,
+      mlstm_scan_heads,
       outer_scan_heads,
       selective_scan,
       siso_kernel,
       siso_scan,
       softmax_outer_scan,
       softmax_scan,
+      wkv_scan,
     )
   }
   with (

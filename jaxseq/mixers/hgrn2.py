@@ -9,12 +9,12 @@
 Qin et al., "HGRN2: Gated Linear RNNs with State Expansion", arXiv:2404.07904,
 and its code in flash-linear-attention. The lower bound b of the
 forget gate a, 0 in the first layer, grows from layer to layer: what is further
-up forgets more slowly. A network that learns the bounds has one array gamma of
-all its layers, and runs layer l by
+up forgets more slowly. A network learns the bounds by one array gamma of all
+its layers, and runs layer l by
 
   apply(..., lower_bound=lower_bounds(gamma)[l])
 
-while one with constants has them as the option of each layer's Config.
+as `nn.SequenceModel` does, unless the Config has a bound of its own.
 """
 
 import dataclasses
@@ -56,7 +56,8 @@ class Config:
       if None.
     d_conv: width of the convolution of q, f and i, the present element counted;
       1 for none, as in the paper.
-    lower_bound: of the forget gate, from 0 to below 1, where no other is given.
+    lower_bound: of the forget gate, from 0 to below 1, where no other is given;
+      at 0 a stack of layers learns them.
     eps: added to the mean square in the norm.
   """
 
@@ -199,6 +200,22 @@ def step(config, params, x, state, reset=None, *, lower_bound=None):
   """
   run = functools.partial(apply, lower_bound=lower_bound)
   return contract.one_element(run, config, params, x, state, reset)
+
+
+def init_layers(
+  key: jax.Array, config: Config, layers: int
+) -> jax.Array | None:
+  """Draws gamma (layers, heads * d_key), zeros; None for a constant bound."""
+  del key  # As in the original code.
+  if config.lower_bound:
+    return None
+  channels = config.count * config.key_width
+  return jnp.zeros((layers, channels), jnp.float32)
+
+
+def over_layers(gamma: jax.Array) -> dict[str, jax.Array]:
+  """Returns options of `apply` and `step`, with a leading axis of layers."""
+  return {"lower_bound": lower_bounds(gamma)}
 
 
 def lower_bounds(gamma: jax.Array) -> jax.Array:

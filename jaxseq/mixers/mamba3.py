@@ -47,7 +47,7 @@ TRAITS = contract.Traits(
       "chunk_size": 3,
     },
   ),
-  temporary={"cuda": (30, 83)},
+  temporary={"tpu": (50, 94), "cuda": (30, 83)},
 )
 
 

@@ -25,6 +25,17 @@ It may have one more, which the package reads where it is there:
   options that the contract tests try, what it keeps between elements, what it
   sends and how much memory it takes. Every field has a default that works.
 
+And what the layers of a stack have in common goes through these, if they are
+there; `jaxseq.nn` calls them:
+
+- `apply_shared(config, params, x, state, reset, shared, *, axis=None)
+  -> (y, state, shared)` and `step_shared`: `apply` and `step` with a dict of
+  arrays (*batch, time, n) that is handed from layer to layer, {} at first.
+- `init_layers(key, config, layers) -> array` and `over_layers(array) ->
+  options`: one parameter of all layers with this mixer, or None, and options of
+  `apply` and `step` made of it, each with a leading axis of layers.
+- `auxiliary_loss(config, params, x) -> scalar`: what training adds to its loss.
+
 A configuration may have an attribute `bidirectional`: where it is true `apply`
 takes no state and no axis, and there is no step.
 

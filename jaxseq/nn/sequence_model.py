@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
@@ -105,6 +106,7 @@ class SequenceModel(recurrent.Recurrent):
       )
     else:
       after, shared, first = [], {}, x
+      common = self._over_layers()
       configs, uses = config.shared_blocks
       blocks = [
         mixer.SequenceMixer(
@@ -115,6 +117,7 @@ class SequenceModel(recurrent.Recurrent):
       for i in range(config.num_layers):
         state = None if states is None else states[i]
         arrays, fixed = options[i % len(options)]
+        arrays = common[i] | arrays
         own = kind(config.layer(i), fixed, name=f"layers_{i}")
         shift = memory = None
         if i in uses:
@@ -132,6 +135,25 @@ class SequenceModel(recurrent.Recurrent):
     if config.ends_in_norm:
       x = layer.make_norm(config, config.norm, dtype, train, "final_norm")(x)
     return x.astype(dtype), after
+
+  def _over_layers(self) -> list[dict[str, jax.Array]]:
+    """Options of each layer by parameters that all of a mixer's layers have."""
+    config = self.config
+    layers = [config.layer(i) for i in range(config.num_layers)]
+    options: list[dict[str, jax.Array]] = [{} for _ in layers]
+    for name in dict.fromkeys(each.mixer for each in layers):
+      module = mixers.get(name)
+      own = [i for i, each in enumerate(layers) if each.mixer == name]
+      if not hasattr(module, "init_layers"):
+        continue
+      one = layers[own[0]].mixers[0]
+      if module.init_layers(jax.random.key(0), one, len(own)) is None:
+        continue
+      values = self.param(f"{name}_layers", module.init_layers, one, len(own))
+      found = module.over_layers(values)
+      for turn, i in enumerate(own):
+        options[i] = {key: value[turn] for key, value in found.items()}
+    return options
 
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):

@@ -303,7 +303,8 @@ class StackConfig:
   def _share(self) -> bool:
     """Whether a mixer has values that the layers share."""
     kinds = map(mixers.get, self.mixer_names)
-    return any(hasattr(kind, "apply_shared") for kind in kinds)
+    hooks = ("apply_shared", "init_layers")
+    return any(hasattr(kind, hook) for kind in kinds for hook in hooks)
 
   def layer(self, index: int) -> "StackConfig":
     """Returns the options of one layer, which has one mixer.

@@ -168,6 +168,30 @@ def test_layers_share_values_carry_two_states_and_know_their_depth():
   assert config.layer(1).channel_mix.layer == 1
 
 
+def test_layers_have_one_parameter_in_common():
+  config = nn.StackConfig(
+    "hgrn2", {"heads": 2}, d_model=4, num_layers=3, final_norm=False
+  )
+  model, x = nn.SequenceModel(config), x_of(2, 5)
+  variables, _ = check_three_ways(model, x)
+  params = variables["params"]
+  np.testing.assert_array_equal(params["hgrn2_layers"], np.zeros((3, 4)))
+
+  def loss(params):
+    return jnp.sum(model.apply({"params": params}, x)[0] ** 2)
+
+  assert np.all(jax.grad(loss)(params)["hgrn2_layers"] != 0)
+  # Bounds grow by thirds, from none in the first layer.
+  z = x
+  for i, bound in enumerate((0.0, 1 / 3, 2 / 3)):
+    options = {"heads": 2, "lower_bound": bound}
+    one = nn.SequenceLayer(dataclasses.replace(config, mixer_options=options))
+    z, _ = one.apply({"params": params[f"layers_{i}"]}, z)
+  # `check_three_ways` has resets, this has none.
+  y, _ = model.apply(variables, x)
+  np.testing.assert_allclose(y, z, **CLOSE)
+
+
 def test_a_gate_joins_what_a_sum_would():
   config = nn.StackConfig(
     "gru", d_model=4, num_layers=1, gate="gru", feedforward="relu"
