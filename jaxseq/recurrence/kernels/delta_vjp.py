@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence import delta
 from jaxseq.recurrence.kernels import delta_products
 from jaxseq.recurrence.kernels import delta_tpu_layout
+from jaxseq.recurrence.kernels import kept_vjp
 from jaxseq.recurrence.kernels import support
 
 
@@ -76,43 +77,6 @@ def scan(
   return o.astype(out), final
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan(options, x):
-  """Outputs and the last state."""
-  return _forward(options, x, False)[:2]
-
-
-def _scan_forward(options, x):
-  o, final, kept = _keeping(options, x)
-  return (o, final), (x, kept)
-
-
-def _scan_backward(options, residuals, cotangents):
-  return (_gradient(options, *residuals, cotangents),)
-
-
-_scan.defvjp(_scan_forward, _scan_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _keeping(options, x):
-  """Also what the kernel keeps, which counts as constant."""
-  return _forward(options, x, True)
-
-
-def _keeping_forward(options, x):
-  o, final, kept = _keeping(options, x)
-  return (o, final, kept), (x, kept)
-
-
-def _keeping_backward(options, residuals, cotangents):
-  return _scan_backward(options, residuals, cotangents[:2])
-
-
-_keeping.defvjp(_keeping_forward, _keeping_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=(0,))
 def _gradient(options, x, kept, cotangents):
   """Cotangents of the inputs."""
@@ -125,35 +89,27 @@ def _gradient(options, x, kept, cotangents):
 
 
 def _plain_gradient(options, x, cotangents):
-  """Cotangents of all inputs but resets, by the products without kernels."""
+  """Cotangents of the inputs, by the products without kernels."""
 
   def run(*floats):
     how = {"method": "chunked", "chunk_size": options.chunk_size}
     return delta.delta_scan(*floats, reset=x.reset, **how)
 
-  return jax.vjp(run, *x[:6])[1](cotangents)
-
-
-def _gradient_forward(options, x, kept, cotangents):
-  return _gradient(options, x, kept, cotangents), (x, cotangents)
-
-
-def _gradient_backward(options, residuals, cotangents):
-  """By the products without kernels, of the inputs alone."""
-  _, pull = jax.vjp(functools.partial(_plain_gradient, options), *residuals)
-  d_x, d_given = pull(tuple(cotangents[:6]))
-  return d_x._replace(reset=None), None, d_given
-
-
-_gradient.defvjp(_gradient_forward, _gradient_backward)
+  floats = jax.vjp(run, *x[:6])[1](cotangents)
+  return delta_products.Inputs(*floats, None)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
-  """Outputs, the last state, and if asked what the gradient needs."""
+  """Outputs with the last state, and if asked what the gradient needs."""
   form, chunk_size = options
   if form.chip == "gpu":
     from jaxseq.recurrence.kernels import delta_gpu_layout
 
-    return delta_gpu_layout.forward(form, x, keeps)
-  return delta_tpu_layout.forward(form, chunk_size, x, keeps)
+    o, final, kept = delta_gpu_layout.forward(form, x, keeps)
+  else:
+    o, final, kept = delta_tpu_layout.forward(form, chunk_size, x, keeps)
+  return (o, final), kept
+
+
+_scan = kept_vjp.differentiable(_forward, _gradient, _plain_gradient)

@@ -1,8 +1,8 @@
 """`outer_scan_heads` by kernels, with its derivatives.
 
 The inputs and what a kernel keeps, the states that enter the chunks, are all
-that the gradient needs.
-The derivative of the gradient is that of the matrix products without kernels.
+that the gradient needs. The derivative of the gradient is that of the matrix
+products without kernels.
 """
 
 import functools
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import outer
+from jaxseq.recurrence.kernels import kept_vjp
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import outer_tpu_layout
 from jaxseq.recurrence.kernels import support
@@ -66,43 +67,6 @@ def scan(
   return o.astype(out), final
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan(options, x):
-  """Outputs and the last state."""
-  return _forward(options, x, False)[:2]
-
-
-def _scan_forward(options, x):
-  o, final, entering = _keeping(options, x)
-  return (o, final), (x, entering)
-
-
-def _scan_backward(options, residuals, cotangents):
-  return (_gradient(options, *residuals, cotangents),)
-
-
-_scan.defvjp(_scan_forward, _scan_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _keeping(options, x):
-  """Also the states that enter the chunks, which count as constants."""
-  return _forward(options, x, True)
-
-
-def _keeping_forward(options, x):
-  o, final, entering = _keeping(options, x)
-  return (o, final, entering), (x, entering)
-
-
-def _keeping_backward(options, residuals, cotangents):
-  return _scan_backward(options, residuals, cotangents[:2])
-
-
-_keeping.defvjp(_keeping_forward, _keeping_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=(0,))
 def _gradient(options, x, entering, cotangents):
   """Cotangents of the inputs."""
@@ -114,35 +78,25 @@ def _gradient(options, x, entering, cotangents):
 
 
 def _plain_gradient(options, x, cotangents):
-  """Cotangents of all inputs but resets, by the products without kernels."""
+  """Cotangents of the inputs, by the products without kernels."""
 
   def run(*floats):
     how = {"method": "chunked", "chunk_size": options.chunk_size}
     return outer.outer_scan_heads(*floats, reset=x.reset, **how)
 
-  return jax.vjp(run, *x[:5])[1](cotangents)
-
-
-def _gradient_forward(options, x, entering, cotangents):
-  return _gradient(options, x, entering, cotangents), (x, cotangents)
-
-
-def _gradient_backward(options, residuals, cotangents):
-  """By the products without kernels, of the inputs alone."""
-  _, pull = jax.vjp(functools.partial(_plain_gradient, options), *residuals)
-  d_x, d_given = pull(tuple(cotangents[:5]))
-  return d_x._replace(reset=None), None, d_given
-
-
-_gradient.defvjp(_gradient_forward, _gradient_backward)
+  floats = jax.vjp(run, *x[:5])[1](cotangents)
+  return outer_products.Inputs(*floats, None)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
-  """Outputs, the last state, and if asked those that enter the chunks."""
-  if options.form.chip == "gpu":
-    return _layout_on_gpu(x).forward(options.form, x, keeps)
-  return outer_tpu_layout.forward(options.form, options.chunk_size, x, keeps)
+  """Outputs with the last state, and if asked those that enter the chunks."""
+  form, chunk_size = options
+  if form.chip == "gpu":
+    o, final, kept = _layout_on_gpu(x).forward(form, x, keeps)
+  else:
+    o, final, kept = outer_tpu_layout.forward(form, chunk_size, x, keeps)
+  return (o, final), kept
 
 
 def _layout_on_gpu(x):
@@ -152,3 +106,6 @@ def _layout_on_gpu(x):
   else:
     from jaxseq.recurrence.kernels import outer_gpu_layout as layout
   return layout
+
+
+_scan = kept_vjp.differentiable(_forward, _gradient, _plain_gradient)

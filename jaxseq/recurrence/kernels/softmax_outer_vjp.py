@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _softmax_linear
 from jaxseq.recurrence import _softmax_state
+from jaxseq.recurrence.kernels import kept_vjp
 from jaxseq.recurrence.kernels import outer_gpu_channels_layout
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import softmax_decay_gpu
@@ -126,50 +127,8 @@ def _spread(channels, *arrays):
   return tuple(_softmax_state.spread(x, channels) for x in arrays)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan(options, x):
-  """The results."""
-  return _forward(options, x)[0]
-
-
-def _scan_forward(options, x):
-  results, kept = _keeping(options, x)
-  return results, (x, kept)
-
-
-def _scan_backward(options, residuals, cotangents):
-  return (_gradient(options, *residuals, cotangents),)
-
-
-_scan.defvjp(_scan_forward, _scan_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _keeping(options, x):
-  """Also what the gradient needs, which counts as constants."""
-  return _forward(options, x)
-
-
-def _keeping_forward(options, x):
-  results, kept = _keeping(options, x)
-  return (results, kept), (x, kept)
-
-
-def _keeping_backward(options, residuals, cotangents):
-  return _scan_backward(options, residuals, cotangents[0])
-
-
-_keeping.defvjp(_keeping_forward, _keeping_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _gradient(options, x, kept, cotangents):
-  """Cotangents of the arrays but flags."""
-  return _backward(options, x, kept, cotangents)
-
-
 def _plain_gradient(options, x, cotangents):
-  """The same by the products without kernels."""
+  """Cotangents of the arrays, by the products without kernels."""
 
   def run(inputs, u, average):
     how = {"sink": options.sink, "size": _CHUNK, "method": "chunked"}
@@ -179,20 +138,6 @@ def _plain_gradient(options, x, cotangents):
 
   d = jax.vjp(run, x.inputs, x.u, x.average)[1](cotangents)
   return _Arrays(d[0], jnp.zeros_like(x.m), *d[1:], None)
-
-
-def _gradient_forward(options, x, kept, cotangents):
-  return _gradient(options, x, kept, cotangents), (x, cotangents)
-
-
-def _gradient_backward(options, residuals, cotangents):
-  """By the products without kernels, of the arrays alone."""
-  _, pull = jax.vjp(functools.partial(_plain_gradient, options), *residuals)
-  d_x, d_given = pull(cotangents)
-  return d_x._replace(reset=None), None, d_given
-
-
-_gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 # Compiled functions, so that layers of one shape share what is slow to lower.
@@ -218,7 +163,7 @@ def _forward(options, x):
 
 @functools.partial(jax.jit, static_argnums=(0,))
 def _backward(options, x, kept, cotangents):
-  """As `_gradient`."""
+  """Cotangents of the arrays but flags."""
   g, d_average, _, d_u = cotangents
   if kept.outer.undefined is not None:
     d_average = jnp.where(kept.outer.undefined[:, 0], 0, d_average)
@@ -284,3 +229,11 @@ def _by_logits(x, state, d_state):
 def _defined(x, state):
   """Zeros instead of what is undefined, where it may have been forgotten."""
   return state if x.reset is None else outer_products.clean(state)
+
+
+_scan = kept_vjp.differentiable(
+  # Kept or not, the kernels are the same.
+  lambda options, x, _: _forward(options, x),
+  _backward,
+  _plain_gradient,
+)
