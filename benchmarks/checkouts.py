@@ -109,11 +109,13 @@ class Checkout:
   """
 
   def __init__(self, root: pathlib.Path):
+    # XLA's pool of threads on a CPU of two cores can wait for itself for ever.
+    own = {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
     serve = f"import runpy; runpy.run_path({str(__file__)!r})['serve']()"
     self._process = subprocess.Popen(
       [sys.executable, "-c", serve],
       cwd=root,
-      env=os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"},
+      env={"NPROC": "8", **os.environ, **own},
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -154,9 +156,15 @@ def compared(checkouts: list[Checkout], case: str, rounds: int):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("before", type=pathlib.Path, help="the other checkout")
-  parser.add_argument("--cases", nargs="+")
-  parser.add_argument("--rounds", type=int, default=_ROUNDS)
+  parser.add_argument(
+    "--cases", nargs="+", help="calls by name; all that both have if none"
+  )
+  parser.add_argument(
+    "--rounds", type=int, default=_ROUNDS, help="turns of each checkout"
+  )
   flags = parser.parse_args()
+  if not (flags.before / "benchmarks").is_dir():
+    parser.error(f"before: got {flags.before}, expected another checkout")
   checkouts = [Checkout(flags.before.resolve()), Checkout(_ROOT)]
   before, here = (checkout.mixers for checkout in checkouts)
   names = flags.cases or cases([name for name in before if name in here])

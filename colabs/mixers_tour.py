@@ -51,12 +51,7 @@ from jaxseq import mixers
 
 families = {
   "state space model": ("s4", "s4d", "s5", "mamba", "mamba2"),
-  "average or attention": (
-    "aaren",
-    "lightnet",
-    "linear_attention",
-    "attention",
-  ),
+  "average": ("aaren", "lightnet", "linear_attention", "attention"),
   "gated or plain RNN": ("elman", "gru", "lstm", "slstm"),
   "matrix state": ("gla", "hgrn2", "gated_deltanet", "mom", "mlstm"),
   "linear recurrence": ("lru", "rglru", "mingru", "minlstm", "mamba3"),
@@ -121,6 +116,11 @@ def size(jacobian):
 
 jacobian_of = {name: make(name) for name in color_of}
 
+
+def sizes_of(name, x, reset, t):
+  return size(jacobian_of[name](params_of[name], x, reset, t))
+
+
 # %% [markdown]
 # ## How far back an output reaches
 #
@@ -136,9 +136,7 @@ short = time // 4
 curves = {}
 for name in color_of:
   for length in (short, time):
-    sizes = [
-      size(jacobian_of[name](params_of[name], x, never, length - 1)) for x in xs
-    ]
+    sizes = [sizes_of(name, x, never, length - 1) for x in xs]
     curves[name, length] = np.mean(sizes, axis=0)[:length][::-1]
 
 
@@ -183,14 +181,12 @@ plt.show()
 # - **s4**: nearly flat and then slowly falling, the same after 32 elements as
 #   after 128: each channel is a sum of exponentials, and the step sizes of the
 #   channels spread their time constants.
-# - **s4d**: the same, with ripples: the eigenvalues are frequencies with one
-#   common decay.
+# - **s4d**: the same, with ripples: its frequencies have one common decay.
 # - **s5**: the same, smaller and smoother: all states feed all outputs.
 # - **mamba**: three elements come through the short convolution, and what lies
 #   further back through the state, which takes in little at small step sizes
 #   but keeps it long.
-# - **mamba2**: the same shape; the norm before the output projection brings
-#   everything up.
+# - **mamba2**: the same shape; the norm before the output brings all of it up.
 #
 # Averages and attention:
 #
@@ -210,26 +206,21 @@ plt.show()
 #   slopes of tanh below 1.
 # - **gru**: a cliff: an update gate near 1/2 lets go of about half of the state
 #   in each step.
-# - **lstm**: a cliff at about twice the distance: the forget gate's bias of 1
-#   keeps more, sigmoid(1) = 0.73.
-# - **slstm**: as lstm; its forget gate has the same bias.
+# - **lstm**, **slstm**: cliffs at about twice the distance: the forget gates'
+#   bias of 1 keeps more, sigmoid(1) = 0.73.
 #
 # Matrix states:
 #
-# - **gla**: flat for ten elements, and then a fall: the logarithms of its gates
-#   are divided by 16, so that little decays in each step.
+# - **gla**: flat for ten elements, then a fall: its log-decays are a 16th.
 # - **hgrn2**: a cliff: a forget gate near 1/2, as no lower bound is set.
-# - **gated_deltanet**: what a key stored is taken off when a like key comes,
-#   beside the decay.
+# - **gated_deltanet**: what a key stored goes with the next key like it, too.
 # - **mom**: the same rule in memories that see a part of the elements each.
-# - **mlstm**: hardly a fall: the biases of its forget gates are 3 to 6,
-#   sigmoid(3) = 0.95.
+# - **mlstm**: hardly a fall: its forget gates' biases are 3 to 6.
 #
 # Linear recurrences:
 #
 # - **lru**: a sum of exponentials whose decays are spread over the unit disc.
-# - **rglru**: the same with slower decays, between 0.43 and 0.99 where the gate
-#   is open, and slower ones where it is not.
+# - **rglru**: the same with decays of 0.43 to 0.99 where its gate is open.
 # - **mingru**, **minlstm**: cliffs, as gates near 1/2 let go of half the state.
 # - **mamba3**: flat: its steps are short at the start.
 #
@@ -403,10 +394,8 @@ for name, (left, right) in zip(steps_of, axes):
   )
   left.set(ylabel=f"{name}\nstep size")
   sizes = {
-    "as drawn": size(jacobian_of[name](params_of[name], x, never, time - 1)),
-    f"long step at {place}": size(
-      jacobian_of[name](params_of[name], changed, never, time - 1)
-    ),
+    "as drawn": sizes_of(name, x, never, time - 1),
+    f"long step at {place}": sizes_of(name, changed, never, time - 1),
   }
   for (label, y), color in zip(sizes.items(), ("0.6", color_of[name])):
     right.semilogy(np.maximum(y, 1e-12), color=color, label=label)
@@ -439,12 +428,7 @@ reset = never.at[place].set(True)
 times = np.arange(block - 1, time, block)
 fig, ax_of, corner = panels(10.4)
 for name, ax in ax_of.items():
-  sizes = np.stack(
-    [
-      size(jacobian_of[name](params_of[name], x, reset, t))
-      for t in times.tolist()
-    ]
-  )
+  sizes = np.stack([sizes_of(name, x, reset, t) for t in times.tolist()])
   inputs = np.arange(time)
   assert (sizes[times >= place, :place] == 0).all(), name
   # And nothing sees the future.
@@ -477,11 +461,8 @@ plt.show()
 
 # %%
 memory = {
-  "s4": "d_state",
-  "s4d": "d_state",
+  **dict.fromkeys(("s4", "s4d", "mamba", "mamba2"), "d_state"),
   "s5": "ssm_size",
-  "mamba": "d_state",
-  "mamba2": "d_state",
   "aaren": "heads",
   "lightnet": "d_key",
   "linear_attention": "d_key",
@@ -492,28 +473,27 @@ memory = {
 derived = {"aaren": 8, "lightnet": 16, "linear_attention": 4}
 
 
-def state_bytes(name, **changes):
+def fresh(name, **changes):
   given = {"d_model": width, **options.get(name, {}), **changes}
   config = mixers.make_config(name, **given)
-  mixer = mixers.get(name)
-  state = jax.eval_shape(functools.partial(mixer.initial_state, config))
-  leaves = jax.tree.leaves(state)
-  return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+  make = functools.partial(mixers.get(name).initial_state, config)
+  return jax.eval_shape(make)
+
+
+def size_of(state):
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 print("mixer              bytes   2 d_model   2 x option")
 for name, option in memory.items():
   value = getattr(config_of[name], option) or derived.get(name, width)
-  bytes_now = state_bytes(name)
-  wider = state_bytes(name, d_model=2 * width) / bytes_now
-  larger = state_bytes(name, **{option: 2 * value}) / bytes_now
-  print(
-    f"{name:17s} {bytes_now:6d}   x {wider:.1f}       x {larger:.1f}  {option}"
-  )
+  state = fresh(name)
+  now = size_of(state)
+  wider = size_of(fresh(name, d_model=2 * width)) / now
+  larger = size_of(fresh(name, **{option: 2 * value})) / now
+  print(f"{name:17s} {now:6d}   x {wider:.1f}       x {larger:.1f}  {option}")
 
-  mixer, config = mixers.get(name), config_of[name]
-  state = jax.eval_shape(functools.partial(mixer.initial_state, config))
   one = jax.ShapeDtypeStruct((width,), jnp.float32)
-  step = functools.partial(mixer.step, config)
+  step = functools.partial(mixers.get(name).step, config_of[name])
   _, next_state = jax.eval_shape(step, params_of[name], one, state)
   assert next_state == state, name

@@ -1,18 +1,70 @@
-"""Parts of the mixers that are one `outer_scan`: linear attention, GLA, HGRN2.
+"""Parts of the mixers with matrix states: linear attention, GLA, HGRN2, ...
 
 Each has queries and keys (..., heads, d_key), values (..., heads, d_value) and
 log-decays, and a norm between the scan and the output projection.
 """
 
 import functools
+import math
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
 Params = contract.Params
+
+
+@_serialization.exported
+class ConvState(NamedTuple):
+  """State of a mixer with matrix states behind a short convolution.
+
+  Attributes:
+    conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
+      oldest first; of queries, keys and values (q, f and i in HGRN2) side by
+      side. None without one.
+    S: (*batch, heads, d_key, d_value).
+  """
+
+  conv: jax.Array | None
+  S: jax.Array
+
+
+def fresh(config, heads, batch_shape, dtype) -> ConvState:
+  """Returns zeros for a Config with d_conv, channels and heads' widths."""
+  window = *batch_shape, config.d_conv - 1, sum(config.channels)
+  matrix = *batch_shape, heads, config.key_width, config.value_width
+  return ConvState(
+    jnp.zeros(window, dtype) if config.d_conv > 1 else None,
+    jnp.zeros(matrix, dtype),
+  )
+
+
+class HeadWidths:
+  """Base of a Config with d_model, heads, and d_key and d_value or None."""
+
+  d_model: int
+  heads: int
+  d_key: int | None
+  d_value: int | None
+
+  @property
+  def key_width(self) -> int:
+    """Width of a head's queries and keys."""
+    return self._default_width if self.d_key is None else self.d_key
+
+  @property
+  def value_width(self) -> int:
+    """Width of a head's values."""
+    return self._default_width if self.d_value is None else self.d_value
+
+  @property
+  def _default_width(self):
+    return math.ceil(self.d_model / self.heads)
 
 
 def split_heads(x: jax.Array, heads: int) -> jax.Array:

@@ -29,16 +29,14 @@ what is written one for each of the values, as in Gated DeltaNet-2.
 
 import dataclasses
 import functools
-import math
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _mamba
+from jaxseq.mixers import _outer
 from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
 from jaxseq.mixers import positions
@@ -75,7 +73,7 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_outer.HeadWidths):
   """Options of Gated DeltaNet.
 
   Attributes:
@@ -151,16 +149,6 @@ class Config:
     return self.heads if self.key_heads is None else self.key_heads
 
   @property
-  def key_width(self) -> int:
-    """Width of a head's queries and keys."""
-    return self._default_width if self.d_key is None else self.d_key
-
-  @property
-  def value_width(self) -> int:
-    """Width of a head's values."""
-    return self._default_width if self.d_value is None else self.d_value
-
-  @property
   def channels(self) -> tuple[int, int, int]:
     """Channels of queries, keys and values, which the convolution is over."""
     keys = self.groups * self.key_width
@@ -171,23 +159,8 @@ class Config:
     """Channels of all heads' outputs."""
     return self.heads * self.value_width
 
-  @property
-  def _default_width(self):
-    return math.ceil(self.d_model / self.heads)
 
-
-@_serialization.exported
-class State(NamedTuple):
-  """State of Gated DeltaNet.
-
-  Attributes:
-    conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
-      oldest first; of queries, keys and values side by side. None without one.
-    S: (*batch, heads, d_key, d_value).
-  """
-
-  conv: jax.Array | None
-  S: jax.Array
+State = _outer.ConvState
 
 
 @contract.init
@@ -260,12 +233,7 @@ def init(key: jax.Array, config: Config) -> Params:
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: zeros."""
-  window = config.d_conv - 1, sum(config.channels)
-  matrix = config.heads, config.key_width, config.value_width
-  return State(
-    jnp.zeros((*batch_shape, *window), dtype) if config.d_conv > 1 else None,
-    jnp.zeros((*batch_shape, *matrix), dtype),
-  )
+  return _outer.fresh(config, config.heads, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state)

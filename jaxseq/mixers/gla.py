@@ -15,12 +15,10 @@ import dataclasses
 import functools
 import math
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _mamba
 from jaxseq.mixers import _outer
@@ -101,18 +99,7 @@ class Config:
     return math.ceil(max(1, int(expand * self.d_model)) / self.heads)
 
 
-@_serialization.exported
-class State(NamedTuple):
-  """State of gated linear attention.
-
-  Attributes:
-    conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
-      oldest first; of queries, keys and values side by side. None without one.
-    S: (*batch, heads, d_key, d_value).
-  """
-
-  conv: jax.Array | None
-  S: jax.Array
+State = _outer.ConvState
 
 
 @contract.init
@@ -157,12 +144,7 @@ def init(key: jax.Array, config: Config) -> Params:
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: zeros."""
-  window = config.d_conv - 1, sum(config.channels)
-  matrix = config.heads, config.key_width, config.value_width
-  return State(
-    jnp.zeros((*batch_shape, *window), dtype) if config.d_conv > 1 else None,
-    jnp.zeros((*batch_shape, *matrix), dtype),
-  )
+  return _outer.fresh(config, config.heads, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state)

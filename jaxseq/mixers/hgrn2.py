@@ -19,12 +19,10 @@ as `nn.SequenceModel` does, unless the Config has a bound of its own.
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import _outer
@@ -106,18 +104,7 @@ class Config:
     return keys, keys, self.d_model
 
 
-@_serialization.exported
-class State(NamedTuple):
-  """State of HGRN2.
-
-  Attributes:
-    conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
-      oldest first; of q, f and i side by side. None without one.
-    S: (*batch, heads, d_key, d_model / heads).
-  """
-
-  conv: jax.Array | None
-  S: jax.Array
+State = _outer.ConvState
 
 
 @contract.init
@@ -151,12 +138,7 @@ def init(key: jax.Array, config: Config) -> Params:
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: zeros."""
-  window = config.d_conv - 1, sum(config.channels)
-  matrix = config.count, config.key_width, config.value_width
-  return State(
-    jnp.zeros((*batch_shape, *window), dtype) if config.d_conv > 1 else None,
-    jnp.zeros((*batch_shape, *matrix), dtype),
-  )
+  return _outer.fresh(config, config.count, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state)

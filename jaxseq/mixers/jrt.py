@@ -155,7 +155,7 @@ def apply(
   """
   contract.check_mask(mask, x)
   params = contract.cast(params, contract.wide_dtype(x))
-  _check_prefix(prefix, x.shape[:-2])
+  _check_prefix(prefix, x, axis)
   dtype = contract.wide_dtype(x, state)
   S = jnp.concatenate([state.S, state.z[..., None]], axis=-1).astype(dtype)
   if prefix is not None:
@@ -220,15 +220,20 @@ def _keys_and_values(config, params, x, mask, suffix=""):
   return k, v
 
 
-def _check_prefix(prefix, batch):
-  """Raises a ValueError unless it is None, an integer, or (*batch,) of them."""
+def _check_prefix(prefix, x, axis):
+  """Raises a ValueError unless it is None, a number, or (*batch,) integers."""
   if prefix is None:
     return
   if not jnp.issubdtype(jnp.result_type(prefix), jnp.integer):
     kind = f"dtype {jnp.result_type(prefix)}"
     raise contract.error("prefix", kind, "integers")
   if jnp.ndim(prefix):
-    _validate.shape("prefix", prefix, batch)
+    _validate.shape("prefix", prefix, x.shape[:-2])
+  time = x.shape[-2]
+  # With the time split, a device does not know the whole of it.
+  if isinstance(prefix, int) and axis is None and not 0 <= prefix <= time:
+    expected = f"a number from 0 to {time}, the elements of x"
+    raise contract.error("prefix", prefix, expected)
 
 
 def _with_prefix(config, params, x, S, reset, axis, prefix, mask):

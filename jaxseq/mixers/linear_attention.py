@@ -71,7 +71,7 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_outer.HeadWidths):
   """Options of linear attention.
 
   Attributes:
@@ -132,16 +132,6 @@ class Config:
         "positions", "rotary", "'none' with decay = 'vector'"
       )
     positions.check_rotary(self, "d_key", self.key_width)
-
-  @property
-  def key_width(self) -> int:
-    """Width of a head's queries and keys."""
-    return self._default_width if self.d_key is None else self.d_key
-
-  @property
-  def value_width(self) -> int:
-    """Width of a head's values."""
-    return self._default_width if self.d_value is None else self.d_value
 
   @property
   def _default_width(self):

@@ -20,7 +20,6 @@ attention.
 
 import dataclasses
 import functools
-import math
 from typing import Literal
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _mom_memories
+from jaxseq.mixers import _outer
 from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
 from jaxseq.mixers import positions
@@ -67,7 +67,7 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_outer.HeadWidths):
   """Options of Mixture-of-Memories.
 
   Attributes:
@@ -154,24 +154,10 @@ class Config:
     return self.memories + self.shared
 
   @property
-  def key_width(self) -> int:
-    """Width of a head's queries and keys."""
-    return self._default_width if self.d_key is None else self.d_key
-
-  @property
-  def value_width(self) -> int:
-    """Width of a head's values."""
-    return self._default_width if self.d_value is None else self.d_value
-
-  @property
   def channels(self) -> tuple[int, int, int]:
     """Channels of queries, keys and values, which the convolution is over."""
     keys = self.heads * self.key_width
     return keys, keys, self.heads * self.value_width
-
-  @property
-  def _default_width(self):
-    return math.ceil(self.d_model / self.heads)
 
 
 @_serialization.exported

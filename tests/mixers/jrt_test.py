@@ -195,6 +195,7 @@ def test_a_prefix_over_devices(x64, resets):
   [
     (2.0, "prefix: got dtype float.*, expected integers"),
     (np.array([1, 2]), r"prefix: got shape \(2,\), expected \(3,\)"),
+    (99, "prefix: got 99, expected a number from 0 to"),
   ],
 )
 def test_prefixes_that_do_not_fit(prefix, match):
