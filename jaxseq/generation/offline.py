@@ -1,4 +1,7 @@
-"""Sampling of tokens from a network, in memory that does not grow."""
+"""Generation of whole batches of tokens in one compiled program.
+
+What a network remembers of a text lies in its states, whose size does not grow.
+"""
 
 import functools
 from typing import Any
@@ -7,12 +10,12 @@ from typing import NamedTuple
 import jax
 from jax import lax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.tasks import language
+from jaxseq.generation import _prompts
+from jaxseq.generation import token_sampling
 
 
 class Prefix(NamedTuple):
@@ -25,53 +28,6 @@ class Prefix(NamedTuple):
 
   logits: jax.Array
   states: PyTree
-
-
-def sample(
-  key: jax.Array,
-  logits: jax.Array,
-  *,
-  temperature: float = 1.0,
-  top_k: int | None = None,
-  top_p: float | None = None,
-) -> jax.Array:
-  """Draws one token from each row of logits.
-
-  Args:
-    key: random key.
-    logits: (*batch, vocab).
-    temperature: divides the logits; 0 takes the most probable token.
-    top_k: only the k most probable tokens are drawn; all if None.
-    top_p: only the smallest set of the most probable tokens whose probabilities
-      sum to at least p is drawn from (arXiv:1904.09751); all if None.
-
-  Returns:
-    (*batch,) int32.
-
-  Raises:
-    ValueError: if an option is out of range.
-  """
-  _validate.number("temperature", temperature, 0)
-  if top_k is not None:
-    _validate.integer("top_k", top_k, 1, logits.shape[-1])
-  if top_p is not None:
-    _validate.fraction("top_p", top_p)
-  if temperature == 0:
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-  logits = logits / temperature
-  if top_k is not None:
-    least = lax.top_k(logits, top_k)[0][..., -1:]
-    logits = jnp.where(logits < least, -jnp.inf, logits)
-  if top_p is not None:
-    ranked = jnp.sort(logits, axis=-1, descending=True)
-    before = jnp.cumsum(jax.nn.softmax(ranked), axis=-1) - jax.nn.softmax(
-      ranked
-    )
-    least = jnp.min(
-      jnp.where(before < top_p, ranked, jnp.inf), axis=-1, keepdims=True
-    )
-    logits = jnp.where(logits < least, -jnp.inf, logits)
-  return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 
 def generate(
@@ -126,8 +82,8 @@ def generate(
       know, or an option is out of range.
   """
   how = _options(length, temperature, top_k, top_p)
-  _check_stop(network, stop)
-  prompt = _check_prompt(network, prompt)
+  _prompts.check_stop(network, stop)
+  prompt = _prompts.check_prompt(network, prompt)
   arguments = variables, prompt, key, states, reset
   return _generate(network, stop, how, *arguments)
 
@@ -155,7 +111,7 @@ def read_prefix(
   Raises:
     ValueError: as in `generate`.
   """
-  prompt = _check_prompt(network, prompt)
+  prompt = _prompts.check_prompt(network, prompt)
   return _read(network, variables, prompt, states, reset)
 
 
@@ -198,7 +154,7 @@ def continue_prefix(
     ValueError: if an option is out of range.
   """
   how = _options(length, temperature, top_k, top_p)
-  _check_stop(network, stop)
+  _prompts.check_stop(network, stop)
   if count is not None:
     _validate.integer("count", count, 1)
   return _continue(network, stop, how, count, variables, prefix, key)
@@ -219,39 +175,6 @@ def _options(length, temperature, top_k, top_p):
   return _Options(length, float(temperature), top_k, top_p)
 
 
-def _check_stop(network, stop):
-  """Checks a token against the vocabulary, where that is known."""
-  known = getattr(network, "vocab_size", None)
-  if stop is not None and known is not None:
-    _validate.integer("stop", stop, 0, known - 1)
-
-
-def _check_prompt(network, prompt):
-  """Returns prompts as an array of tokens that the network knows."""
-  if isinstance(prompt, list | tuple):
-    if len(set(map(np.size, prompt))) > 1:
-      raise _validate.error(
-        "prompt",
-        "rows of different lengths",
-        "an array (*batch, time), with shorter prompts at the ends of their "
-        "rows and `reset` at their first tokens",
-      )
-    prompt = np.asarray(prompt)
-  if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
-    shape = f"shape {jnp.shape(prompt)}"
-    expected = "(*batch, time) with at least one token"
-    raise _validate.error("prompt", shape, expected)
-  count = getattr(network, "vocab_size", None)
-  if count is None or isinstance(prompt, jax.core.Tracer):
-    return prompt
-  tokens = np.asarray(prompt)
-  wrong = (tokens < 0) | (tokens >= count)
-  if wrong.any():
-    found = int(tokens[wrong][0])
-    raise _validate.error("prompt", found, f"tokens from 0 to {count - 1}")
-  return prompt
-
-
 def _after(network, variables, prompt, states, reset):
   """Logits after prompts, and the states."""
   options = {}
@@ -268,7 +191,10 @@ def _after(network, variables, prompt, states, reset):
 def _drawn(network, stop, how, variables, prefix, key):
   """Tokens one after the other, and the states after all but the last."""
   draw = functools.partial(
-    sample, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p
+    token_sampling.sample,
+    temperature=how.temperature,
+    top_k=how.top_k,
+    top_p=how.top_p,
   )
   keys = jax.random.split(key, how.length)
   first = draw(keys[0], prefix.logits)
@@ -305,28 +231,3 @@ def _continue(network, stop, how, count, variables, prefix, key):
       lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), prefix
     )
   return _drawn(network, stop, how, variables, prefix, key)
-
-
-def continue_text(
-  network: nn.SequenceNetwork,
-  variables: PyTree,
-  text: str,
-  length: int,
-  key: jax.Array,
-  **options: Any,
-) -> str:
-  """Continues a text, byte by byte, with a network of bytes; see `generate`.
-
-  The text stands at the beginning of a document, and may be empty.
-
-  Returns:
-    The text and what follows, with escapes for what could steer a terminal.
-  """
-  prompt = np.frombuffer(bytes([language.START]) + text.encode(), np.uint8)
-  prompt = jnp.asarray(prompt, jnp.int32)
-  tokens, _ = generate(network, variables, prompt, length, key, **options)
-  written = bytes(np.asarray(tokens).astype(np.uint8))
-  return text + "".join(
-    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1]
-    for c in written.decode("utf-8", errors="replace")
-  )

@@ -1,0 +1,18 @@
+"""Generation of tokens from any network of tokens, and its algorithms."""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.generation import offline as offline
+  from jaxseq.generation import texts as texts
+  from jaxseq.generation import token_sampling as token_sampling
+  from jaxseq.generation.offline import Prefix as Prefix
+  from jaxseq.generation.offline import continue_prefix as continue_prefix
+  from jaxseq.generation.offline import generate as generate
+  from jaxseq.generation.offline import read_prefix as read_prefix
+  from jaxseq.generation.texts import continue_text as continue_text
+  from jaxseq.generation.token_sampling import sample as sample
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)
