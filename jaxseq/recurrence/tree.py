@@ -2,8 +2,7 @@
 
 A sequence has one element after each; a tree has any number. The state after a
 node is made of that after its parent, and of the node's own input. Such trees
-are drafts of what may come next, all of which one pass over a model reads; see
-`jaxseq.generation.speculative`.
+are drafts of what may come next, all of which one pass over a model reads.
 
 A tree is static: what belongs to nodes is an axis `nodes` of arrays in the
 place of `time`. A reset inside of it would be wrong: it means a fresh state,
