@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.generation import engine as engine
   from jaxseq.generation import offline as offline
+  from jaxseq.generation import prefix_cache as prefix_cache
   from jaxseq.generation import texts as texts
   from jaxseq.generation import token_sampling as token_sampling
+  from jaxseq.generation.engine import Engine as Engine
+  from jaxseq.generation.engine import EngineConfig as EngineConfig
+  from jaxseq.generation.engine import Request as Request
   from jaxseq.generation.offline import Prefix as Prefix
   from jaxseq.generation.offline import continue_prefix as continue_prefix
   from jaxseq.generation.offline import generate as generate
   from jaxseq.generation.offline import read_prefix as read_prefix
+  from jaxseq.generation.prefix_cache import PrefixCache as PrefixCache
   from jaxseq.generation.texts import continue_text as continue_text
   from jaxseq.generation.token_sampling import Sampling as Sampling
   from jaxseq.generation.token_sampling import process_logits as process_logits
