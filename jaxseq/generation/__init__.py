@@ -8,6 +8,7 @@ if TYPE_CHECKING:
   from jaxseq.generation import engine as engine
   from jaxseq.generation import offline as offline
   from jaxseq.generation import prefix_cache as prefix_cache
+  from jaxseq.generation import streaming as streaming
   from jaxseq.generation import texts as texts
   from jaxseq.generation import token_sampling as token_sampling
   from jaxseq.generation.engine import Engine as Engine
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
   from jaxseq.generation.offline import generate as generate
   from jaxseq.generation.offline import read_prefix as read_prefix
   from jaxseq.generation.prefix_cache import PrefixCache as PrefixCache
+  from jaxseq.generation.streaming import complete as complete
+  from jaxseq.generation.streaming import stream as stream
+  from jaxseq.generation.texts import Codec as Codec
+  from jaxseq.generation.texts import TextStream as TextStream
   from jaxseq.generation.texts import continue_text as continue_text
   from jaxseq.generation.token_sampling import Sampling as Sampling
   from jaxseq.generation.token_sampling import process_logits as process_logits

@@ -221,14 +221,21 @@ class Engine:
     """Number of rows in slots."""
     return sum(row is not None for row in self._rows)
 
-  def submit(self, request: Request) -> int:
-    """Takes a request and returns its number.
+  def check(self, request: Request) -> None:
+    """Checks a request against the network; from any thread.
 
     Raises:
       ValueError: if a token or an option is out of the vocabulary's range.
     """
-    _prompts.check_tokens(self.network, request.prompt)
-    controls, _ = _prompts.controls(self._vocab_size, {}, request.sampling, ())
+    self._controls(request)
+
+  def submit(self, request: Request) -> int:
+    """Takes a request and returns its number.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    controls = self._controls(request)
     prompt = np.asarray(request.prompt, np.int32)
     self._numbers += 1
     self._queue.append(_Task(self._numbers, request, prompt, controls))
@@ -295,6 +302,12 @@ class Engine:
         if event.request in numbers:
           parts[numbers[event.request]][event.continuation].append(event)
     return [[join(events) for events in rows] for rows in parts]
+
+  def _controls(self, request):
+    """Options of a request as arrays."""
+    _prompts.check_tokens(self.network, request.prompt)
+    sampling = request.sampling
+    return _prompts.controls(self._vocab_size, {}, sampling, ())[0]
 
   def _free(self):
     """Slots that hold nothing."""
