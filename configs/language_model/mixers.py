@@ -66,47 +66,47 @@ _OPTIONS = {
   "mamba3": {"d_state": 16, "headdim": 16},
   "rwkv7": {"head_size": 16},
 }
-# Options with which the state of a layer has about 512 numbers.
+# Options with which the state of a layer has about 256 numbers.
 _STATES = {
-  "aaren": {"heads": 128},
-  "attention": {"kv_heads": 1, "window": 16},
-  "elman": {"d_hidden": 512},
-  "gated_deltanet": {"heads": 2, "d_key": 12, "d_value": 12},
-  "gla": {},
-  "gru": {"d_hidden": 512},
-  "hgrn2": {"heads": 8},
-  "jrt": {"d_feature": 2},
-  "latent_attention": {"d_latent": 12, "d_rotary": 4, "window": 32},
-  "lightnet": {"heads": 4, "d_key": 4},
-  "linear_attention": {"d_key": 8, "d_value": 15},
-  "lru": {"d_state": 256},
-  "lstm": {"d_hidden": 256},
-  "mamba": {"expand": 1, "d_conv": 2, "d_state": 7},
-  "mamba2": {"expand": 1, "d_conv": 2, "d_state": 7, "headdim": 16},
-  "mamba3": {"expand": 1, "d_state": 6, "headdim": 16},
-  "mingru": {"d_hidden": 512},
-  "minlstm": {"d_hidden": 512},
-  "mlstm": {"d_hidden": 40, "d_conv": 2},
-  "mlstm_large": {"d_key": 8, "d_value": 15},
+  "aaren": {"heads": 64},
+  "attention": {"heads": 8, "kv_heads": 1, "window": 16},
+  "elman": {"d_hidden": 256},
+  "gated_deltanet": {"heads": 2, "d_key": 8, "d_value": 8},
+  "gla": {"heads": 8},
+  "gru": {"d_hidden": 256},
+  "hgrn2": {"heads": 16},
+  "jrt": {"d_feature": 2, "d_value": 8},
+  "latent_attention": {"d_latent": 12, "d_rotary": 4, "window": 16},
+  "lightnet": {"heads": 4, "d_key": 2},
+  "linear_attention": {"d_key": 4, "d_value": 15},
+  "lru": {"d_state": 128},
+  "lstm": {"d_hidden": 128},
+  "mamba": {"expand": 1, "d_conv": 2, "d_state": 3},
+  "mamba2": {"expand": 1, "d_conv": 2, "d_state": 3, "headdim": 16},
+  "mamba3": {"expand": 1, "d_state": 4, "headdim": 16},
+  "mingru": {"d_hidden": 256},
+  "minlstm": {"d_hidden": 256},
+  "mlstm": {"d_hidden": 28, "d_conv": 2},
+  "mlstm_large": {"d_key": 4, "d_value": 15},
   "mom": {
     "memories": 2,
     "active": 1,
     "heads": 2,
-    "d_key": 8,
-    "d_value": 7,
     "d_conv": 2,
+    "d_key": 5,
+    "d_value": 5,
   },
-  "rglru": {"d_hidden": 256, "d_conv": 2},
-  "rwkv4": {"d_hidden": 128},
-  "rwkv7": {"head_size": 8},
-  "s4": {"d_state": 8},
-  "s4d": {"d_state": 8},
-  "s5": {"ssm_size": 512},
-  "short_conv": {"d_conv": 9},
-  "slstm": {"d_hidden": 128},
+  "rglru": {"d_hidden": 128, "d_conv": 2},
+  "rwkv4": {"d_hidden": 43},
+  "rwkv7": {"head_size": 4},
+  "s4": {"d_state": 4},
+  "s4d": {"d_state": 4},
+  "s5": {"ssm_size": 256},
+  "short_conv": {"d_conv": 5},
+  "slstm": {"d_hidden": 64},
 }
 # What is not 64 wide then.
-_OTHER_WIDTHS = {"aaren": 256, "rwkv7": 48}
+_OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 40}
 
 
 def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:
@@ -125,7 +125,7 @@ def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:
     return config
   config.arms = blocks.arms(*_WIDTHS)
   if variant == "state":
-    config.arms.aaren.network.stack.feedforward_width = 256
+    config.update(num_updates=200, valid_tokens=16_384)
   for name, arm in config.arms.items():
     options = _OPTIONS if variant == "parameters" else _STATES
     widths = _WIDTHS if variant == "parameters" else _OTHER_WIDTHS
