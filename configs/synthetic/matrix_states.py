@@ -8,8 +8,8 @@ transitions of eigenvalues in (0, 1) and in (-1, 1), with two to four such
 writes to an element (DeltaProduct), Gated DeltaNet, RWKV-7, mLSTM and Mamba-3,
 beside an LSTM. A reflection, which a permutation of two elements is, has the
 eigenvalue -1 (arXiv:2411.12537), and n writes make a product of n of them
-(arXiv:2502.10297): permutations of three elements need two. There is no
-convolution, so that an element's transition is its own.
+(arXiv:2502.10297): permutations of three elements need two. The delta rules
+have no convolution: an element's transition is its own.
 
     --config=configs/synthetic/matrix_states.py:A5
 
@@ -37,7 +37,11 @@ def get_config(variant: str = "S3") -> ml_collections.ConfigDict:
   config.update(num_updates=1200, updates_per_chunk=200)
   config.optimizer.update(learning_rate=4e-3, warmup_steps=100)
   config.test_options["256"] = {"min_length": 256, "max_length": 256}
-  gated = {"heads": 2, "d_conv": 1}
+  heads = 2
+  if variant == "A5":
+    heads = 4
+    config.network.stack.d_model = 64
+  gated = {"heads": heads, "d_conv": 1}
   delta = {**gated, "decay": "none"}
   reflections = {**delta, "negative_eigenvalues": True}
   arms = {
@@ -48,7 +52,7 @@ def get_config(variant: str = "S3") -> ml_collections.ConfigDict:
     "product_4": ("gated_deltanet", {**reflections, "writes": 4}),
     "gated": ("gated_deltanet", {**gated, "negative_eigenvalues": True}),
     "rwkv7": ("rwkv7", {"head_size": 16}),
-    "mlstm": ("mlstm", {"heads": 2}),
+    "mlstm": ("mlstm", {"heads": heads}),
     "mamba3": ("mamba3", {}),
     "lstm": ("lstm", {}),
   }
