@@ -7,6 +7,7 @@ more batch axis, or two, of everything that a network remembers: its states are
 gathered with the beams, whatever they are made of.
 """
 
+from collections.abc import Sequence
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -17,7 +18,6 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.generation import _prompts
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
 
@@ -45,7 +45,7 @@ class Beams(NamedTuple):
 def beam_search(
   network: Any,
   variables: PyTree,
-  prompt: jax.Array | offline.Prefix,
+  prompt: jax.Array | Sequence[Any] | offline.Prefix,
   length: int,
   *,
   beams: int,
@@ -57,6 +57,7 @@ def beam_search(
   constraint: constraints.Constraint | None = None,
   renormalize: bool = True,
   states: PyTree = None,
+  lengths: jax.Array | None = None,
   reset: jax.Array | None = None,
 ) -> Beams:
   """Searches for the most probable continuations of prompts.
@@ -80,8 +81,8 @@ def beam_search(
     network: a `SequenceNetwork` of tokens that does not pool, or another
       hashable object with the same `apply`.
     variables: of the network.
-    prompt: (*batch, time) int tokens, at least one; or what `read_prefix`
-      returned of it.
+    prompt: (*batch, time) int tokens, at least one; or a list of arrays; or
+      what `read_prefix` returned of them.
     length: number of tokens, at least 1.
     beams: number of beams of a prompt.
     groups: number of groups, which divides `beams`; 1 for plain beam search.
@@ -98,8 +99,9 @@ def beam_search(
     renormalize: whether the allowed tokens share all of the probability; False
       masks probabilities as they are, as in SEAL's code.
     states: states before the prompt; fresh ones if None.
-    reset: (*batch, time) bool, as in `generate`: shorter prompts lie at the
-      ends of their rows, with resets at their first tokens.
+    lengths: (*batch,) integers, as in `generate`, for prompts of different
+      lengths at the beginnings of their rows.
+    reset: (*batch, time) bool, as in `generate`, for such at their ends.
 
   Returns:
     The beams.
@@ -114,24 +116,24 @@ def beam_search(
     raise _validate.error("beams", beams, expected)
   _validate.number("strength", strength, 0)
   _validate.number("length_penalty", length_penalty, 0)
-  _prompts.check_stop(network, end_token)
-  if isinstance(prompt, offline.Prefix):
-    if states is not None or reset is not None:
-      expected = "None with a prefix that has been read"
-      raise _validate.error("states and reset", "values", expected)
-    prefix = prompt
-  else:
-    prefix = offline.read_prefix(
-      network, variables, prompt, states=states, reset=reset
+  if not isinstance(prompt, offline.Prefix):
+    prompt = offline.read_prefix(
+      network, variables, prompt, states=states, lengths=lengths, reset=reset
     )
-  constraints.check(constraint, prefix.logits.shape[-1])
+  elif not (states is lengths is reset is None):
+    expected = "None with a prefix that has been read"
+    raise _validate.error("states, lengths and reset", "values", expected)
+  vocab_size = prompt.logits.shape[-1]
+  if end_token is not None:
+    _validate.integer("end_token", end_token, 0, vocab_size - 1)
+  constraints.check(constraint, vocab_size)
   return _search(
     network,
     _Options(
       length, groups, beams // groups, end_token, carry_penalty, renormalize
     ),
     variables,
-    prefix,
+    prompt,
     constraint,
     strength,
     length_penalty,

@@ -143,7 +143,9 @@ def test_bad_patterns(pattern, message):
 
 
 def test_bad_tables():
-  with pytest.raises(ValueError, match="states from -1 to 3, expected -1 to 1"):
+  with pytest.raises(
+    ValueError, match="states from -1 to 3', expected -1 to 1"
+  ):
     automaton.from_table([[-1, 3], [0, 0]], [False, True])
   with pytest.raises(ValueError, match="accepting: got shape"):
     automaton.from_table([[-1, 1], [0, 0]], [True])

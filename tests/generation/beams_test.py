@@ -247,7 +247,9 @@ def test_a_prefix_is_searched_without_reading_it_again():
     generation.beam_search(_Tanh(), params, prompt, **options),
   )
   reset = jnp.zeros((2, 2), bool)
-  with pytest.raises(ValueError, match="states and reset: got 'values'"):
+  with pytest.raises(
+    ValueError, match="states, lengths and reset: got 'values'"
+  ):
     generation.beam_search(_Tanh(), params, prefix, reset=reset, **options)
 
 
@@ -258,6 +260,7 @@ def test_a_prefix_is_searched_without_reading_it_again():
     ({"beams": 0}, "beams: got 0, expected an integer of at least 1"),
     ({"beams": 2, "strength": -1.0}, "strength: got -1.0, expected"),
     ({"beams": 2, "length": 0}, "length: got 0, expected"),
+    ({"beams": 2, "end_token": 5}, "end_token: got 5, expected"),
     (
       {"beams": 2, "constraint": automaton.compile_pattern("a")},
       r"shape \(256,\) of bool from `allowed`, expected \(5,\)",
