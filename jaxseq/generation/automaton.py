@@ -129,11 +129,7 @@ def from_table(
 
 
 def _table(choices):
-  """Makes the table of sets of states, over ranges of bytes.
-
-  Returns:
-    The table; which sets accept; and the number of bytes in each range.
-  """
+  """The table of sets of states, which accept, and bytes in each column."""
   cuts = {0, 256}
   for edges in choices.edges:
     for low, high, _ in edges:
