@@ -29,7 +29,7 @@ from jaxseq import data
 from jaxseq import generation
 from jaxseq.tasks import language
 
-_STRENGTHS = (0.2, 0.5, 0.8)
+_STRENGTHS = (0.0, 0.2, 0.5, 0.8)
 
 
 def _parse():
@@ -155,7 +155,7 @@ def main():
   rows = {"beams": _row(tokens, log_prob, plain, reference, seconds)}
   for groups in (flags.beams // 2, flags.beams):
     for carry in (False, True):
-      for strength in _STRENGTHS:
+      for strength in _STRENGTHS[carry:]:
         tokens, log_prob, seconds = search(
           groups=groups, strength=strength, carry_penalty=carry
         )
