@@ -8,13 +8,13 @@ r"""Verses of the King James Bible, found by pieces of them, beside BM25.
 The first command draws pieces of a verse at random places and looks for the
 verse among all: by an FM-index, with the scores of SEAL for keys and documents,
 each piece as likely as not; and by BM25 of the pieces' words, and of runs of
-five bytes. With a model the query is the first half of a verse of the test text, and
-what is looked for its second half, among the second halves of all verses: by
-what beams write that are constrained to these halves, each beginning of theirs
-a key with the model's own probability of it; and by BM25 of the first half's
-words. Printed is the share of the queries whose verse, or one with the same
-text, is first, or among the first 10 or 100; of equal scores the wrong ones
-count as first. All that beams write is looked up in the index.
+five bytes. With a model the query is the first half of a verse of the test
+text, and what is looked for its second half, among the second halves of all
+verses: by what beams write that are constrained to these halves, each beginning
+of theirs a key with the model's own probability of it; and by BM25 of the first
+half's words. Printed is the share of the queries whose verse, or one with the
+same text, is first, or among the first 10 or 100; of equal scores the wrong
+ones count as first. All that beams write is looked up in the index.
 """
 
 import argparse

@@ -13,8 +13,8 @@ text, 1.79 on the test text after the rest (`benchmarks.text_references`).
     --config=configs/language_model/kjv.py:stdlib
 
 models the source of Python's standard library, which is always there; `:small`
-trains a GRU on the Bible in some minutes of one core, for `benchmarks.decoding`;
-with `:precision` small networks learn a part of it in float32 and in bfloat16
+trains a GRU on the Bible in some minutes of one core, to search with; with
+`:precision` small networks learn a part of it in float32 and in bfloat16
 (minutes; docs/precision.md), and with `:tiny` nothing is learnt, and in seconds
 it shows whether everything works.
 """

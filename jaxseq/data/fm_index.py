@@ -288,8 +288,10 @@ def _checked(about: Any, arrays: dict[str, np.ndarray]) -> FMIndex:
     _validate.integer(name, about[name], 1, 2**31)
   if not isinstance(about["separate"], bool):
     raise _validate.error("separate", about["separate"], "true or false")
-  if any(x.dtype.kind not in "iu" for x in arrays.values()):
-    raise ValueError("not all of its arrays are integers")
+  for name, array in arrays.items():
+    kind = "u" if name in ("text", "bwt") else "i"
+    if array.dtype.kind != kind:
+      raise ValueError(f"{name} is an array of {array.dtype}")
   count, symbols = arrays["bwt"].size, about["vocab_size"] + SHIFT
   shapes = dict.fromkeys(_ARRAYS, (count,))
   shapes["starts"] = (symbols + 1,)

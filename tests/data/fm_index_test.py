@@ -121,7 +121,7 @@ def test_a_saved_index_is_mapped_into_memory(tmp_path):
     ("index.json", b'{"format": "jaxseq FM-index 1"}', "has the entries"),
     ("bwt.npy", b"none", "does not begin as an .npy file"),
     ("bwt.npy", np.zeros(3, np.uint8), "got shape"),
-    ("text.npy", np.zeros(13), "not all of its arrays are integers"),
+    ("text.npy", np.zeros(13), "text is an array of float64"),
     ("starts.npy", np.zeros(267, int), "symbols do not fill its text"),
     ("lengths.npy", np.array([5, 5]), "documents do not fill its text"),
   ],
