@@ -29,12 +29,12 @@ from absl import flags
 import jax
 
 from jaxseq import _validate
+from jaxseq import generation
 from jaxseq.models import predict_mode
 from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import budget
 from jaxseq.tasks import dynamic_evaluation
-from jaxseq.tasks import generation
 from jaxseq.tasks import language
 from jaxseq.training import app
 from jaxseq.training import configuration

@@ -12,7 +12,6 @@ import pytest
 
 from jaxseq.interop import network_file
 from jaxseq.rl import conditioned_players
-from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 from jaxseq.training import errors
 from jaxseq.training import scalars
@@ -191,7 +190,7 @@ def test_a_network_of_signals_is_left(monkeypatch, tmp_path):
   programs.call(monkeypatch, "synthetic", config, workdir)
   ((arm, found),) = results(workdir).items()
   network, variables = network_file.load(workdir / arm / "network.safetensors")
-  arm_config = base.ArmConfig(network.config, batch_size=4)
+  arm_config = synthetic.ArmConfig(network.config, batch_size=4)
   problem = synthetic.Problem(
     arm_config, "delay", {"length": 16, "delay": 2}, test_batches=1
   )
