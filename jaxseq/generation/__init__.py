@@ -5,12 +5,21 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.generation import automaton as automaton
+  from jaxseq.generation import beams as beams
+  from jaxseq.generation import constraints as constraints
   from jaxseq.generation import engine as engine
   from jaxseq.generation import offline as offline
   from jaxseq.generation import prefix_cache as prefix_cache
   from jaxseq.generation import streaming as streaming
+  from jaxseq.generation import substrings as substrings
   from jaxseq.generation import texts as texts
   from jaxseq.generation import token_sampling as token_sampling
+  from jaxseq.generation import tries as tries
+  from jaxseq.generation.beams import Beams as Beams
+  from jaxseq.generation.beams import beam_search as beam_search
+  from jaxseq.generation.beams import ranked as ranked
+  from jaxseq.generation.constraints import Constraint as Constraint
   from jaxseq.generation.engine import Engine as Engine
   from jaxseq.generation.engine import EngineConfig as EngineConfig
   from jaxseq.generation.engine import Request as Request
