@@ -20,6 +20,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
+from jaxseq.generation import constraints
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
 
@@ -166,7 +167,7 @@ class Engine:
     config: EngineConfig = EngineConfig(),
     *,
     key: jax.Array | None = None,
-    constraint: Any = None,
+    constraint: constraints.Constraint | None = None,
     cache: prefix_cache.PrefixCache | None = None,
   ):
     """Returns an engine without requests.
@@ -179,6 +180,7 @@ class Engine:
       constraint: of all rows, as in `offline.generate`.
       cache: where states of prompts are kept, for prompts that begin alike.
     """
+    constraints.check(constraint, _prompts.vocab_size(network, variables))
     self.network = network
     self.config = config
     self.cache = cache

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import constraints
 from jaxseq.generation import engine as engines
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import texts
@@ -70,7 +71,7 @@ def stream(
   count: int = 1,
   seeds: Sequence[int] | None = None,
   sampling: token_sampling.Sampling | None = None,
-  constraint: Any = None,
+  constraint: constraints.Constraint | None = None,
   cache: prefix_cache.PrefixCache | None = None,
   config: engines.EngineConfig | None = None,
   **options: Any,
