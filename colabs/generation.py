@@ -62,7 +62,7 @@ TINY = "JAXSEQ_TINY" in os.environ
 
 # %%
 source = data.load("python_source").train.targets[0]
-stack = nn.StackConfig("gru", d_model=32 if TINY else 192, num_layers=1)
+stack = nn.StackConfig("gru", d_model=32 if TINY else 128, num_layers=1)
 network = nn.SequenceNetwork(nn.NetworkConfig(stack), 256, 256)
 variables = jax.jit(network.init)(
   jax.random.key(0), jnp.zeros((1, 1), jnp.int32)
@@ -89,7 +89,7 @@ def train(variables, state, key):
 
 text = jnp.asarray(source[: 10**5 if TINY else 4 * 10**6])
 state = optimizer.init(variables)
-for key in jax.random.split(jax.random.key(1), 20 if TINY else 1500):
+for key in jax.random.split(jax.random.key(1), 20 if TINY else 600):
   variables, state, value = train(variables, state, key)
 print(f"{value / np.log(2):.2f} bits per byte")
 

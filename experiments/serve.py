@@ -157,6 +157,8 @@ def make_app(served: Served, name: str) -> Any:
     generation.EngineConfig(slots=_SLOTS.value, steps=_STEPS.value),
     cache=cache,
   )
+  # Compiles, which no client should wait for.
+  engine.run([generation.Request([0], 1)])
   config = server.ServerConfig(
     model=name,
     timeout=_TIMEOUT.value,
