@@ -30,6 +30,8 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import softmax as softmax
   from jaxseq.recurrence import softmax_outer as softmax_outer
   from jaxseq.recurrence import stepwise as stepwise
+  from jaxseq.recurrence import tree as tree
+  from jaxseq.recurrence import tree_scans as tree_scans
   from jaxseq.recurrence import window as window
   from jaxseq.recurrence import wkv as wkv
   from jaxseq.recurrence._contractions import dense as dense
@@ -105,6 +107,12 @@ if TYPE_CHECKING:
     softmax_outer_step as softmax_outer_step,
   )
   from jaxseq.recurrence.stepwise import fold as fold
+  from jaxseq.recurrence.tree import Tree as Tree
+  from jaxseq.recurrence.tree import tree_fold as tree_fold
+  from jaxseq.recurrence.tree_scans import outer_after as outer_after
+  from jaxseq.recurrence.tree_scans import tree_causal_conv as tree_causal_conv
+  from jaxseq.recurrence.tree_scans import tree_linear_scan as tree_linear_scan
+  from jaxseq.recurrence.tree_scans import tree_outer_scan as tree_outer_scan
   from jaxseq.recurrence.window import WindowState as WindowState
   from jaxseq.recurrence.window import window_attention as window_attention
   from jaxseq.recurrence.wkv import wkv_initial as wkv_initial

@@ -1,0 +1,29 @@
+"""Generation of tokens from any network of tokens, and its algorithms."""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.generation import automaton as automaton
+  from jaxseq.generation import beams as beams
+  from jaxseq.generation import constraints as constraints
+  from jaxseq.generation import offline as offline
+  from jaxseq.generation import substrings as substrings
+  from jaxseq.generation import texts as texts
+  from jaxseq.generation import token_sampling as token_sampling
+  from jaxseq.generation import tries as tries
+  from jaxseq.generation.beams import Beams as Beams
+  from jaxseq.generation.beams import beam_search as beam_search
+  from jaxseq.generation.beams import ranked as ranked
+  from jaxseq.generation.constraints import Constraint as Constraint
+  from jaxseq.generation.offline import Prefix as Prefix
+  from jaxseq.generation.offline import continue_prefix as continue_prefix
+  from jaxseq.generation.offline import generate as generate
+  from jaxseq.generation.offline import read_prefix as read_prefix
+  from jaxseq.generation.texts import continue_text as continue_text
+  from jaxseq.generation.token_sampling import Sampling as Sampling
+  from jaxseq.generation.token_sampling import process_logits as process_logits
+  from jaxseq.generation.token_sampling import sample as sample
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)
