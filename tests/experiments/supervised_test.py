@@ -33,7 +33,7 @@ EXPERIMENTS = [
   and path.stem not in ("documents", "language_model")
 ]
 # What differs between two runs with the same numbers.
-CLOCK = ("wall_time", "steps_per_second", "seconds", "updates_per_second")
+CLOCK = (*scalars.WALL_CLOCK_FIELDS, "seconds", "updates_per_second")
 
 # Configs that need no package and few seconds, where the first one does.
 CONFIGS = {
