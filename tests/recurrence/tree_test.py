@@ -84,6 +84,27 @@ def test_a_chain_is_a_sequence():
   np.testing.assert_array_equal(windows[:, -1], window)
 
 
+@pytest.mark.parametrize("decayed", [True, False])
+def test_corrected_states(decayed):
+  keys = jax.random.split(jax.random.key(0), 6)
+  made = tree.Tree((-1, 0, 0, 2, 1, 2, 4))
+  q, k, v, read = (jax.random.normal(key, (2, 7, 3)) for key in keys[:4])
+  decay = -jax.random.uniform(keys[4], (2, 7, 1)) if decayed else None
+  init = jax.random.normal(keys[5], (2, 3, 3))
+  o, u = recurrence.tree_delta_scan(q, k, v, read, decay, init, made)
+
+  def step(S, elements):
+    o, S = recurrence.delta_step(*elements, S)
+    return S, o
+
+  expected, states = tree.tree_fold(step, init, (q, k, v, read, decay), made)
+  # Float32, states of up to 30 times the size of what they are made of.
+  near = {"rtol": 1e-4, "atol": 1e-4}
+  np.testing.assert_allclose(o, expected, **near)
+  S = recurrence.outer_after(k, u, decay, init, made, jnp.array([6, 3]))
+  np.testing.assert_allclose(S, [states[0, 6], states[1, 3]], **near)
+
+
 def test_far_decays_do_not_overflow():
   made = tree.Tree((-1, 0, 0, 1, 2))
   ones = jnp.ones((5, 2))
