@@ -13,6 +13,8 @@ if TYPE_CHECKING:
   from jaxseq.generation.offline import generate as generate
   from jaxseq.generation.offline import read_prefix as read_prefix
   from jaxseq.generation.texts import continue_text as continue_text
+  from jaxseq.generation.token_sampling import Sampling as Sampling
+  from jaxseq.generation.token_sampling import process_logits as process_logits
   from jaxseq.generation.token_sampling import sample as sample
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
