@@ -17,9 +17,11 @@ Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import math
+from typing import Any
 from typing import Literal
 
 import jax
@@ -233,7 +235,8 @@ def heads(
   *,
   axis: str | None = None,
   scheme: str = "halo",
-) -> tuple[jax.Array, State]:
+  attend: Callable[..., tuple[jax.Array, Any]] = recurrence.window_attention,
+) -> tuple[jax.Array, Any]:
   """Returns what the heads give, in front of the output matrix.
 
   Args:
@@ -244,9 +247,11 @@ def heads(
     reset: (*batch, time) bool, or None.
     axis: name of the mesh axis over which time is split, or None.
     scheme: how devices exchange what they need.
+    attend: what runs over queries, keys and values.
 
   Returns:
-    (*batch, time, heads * d_head), and the state after the last element.
+    (*batch, time, heads * d_head), and the state after the last element, or
+    what `attend` returns in its place.
   """
 
   def project(name):
@@ -282,9 +287,7 @@ def heads(
     options["distances"] = scaled(p), _relative.table(config, params, q.dtype)
   q = scaled(q)
   embed = rotate if config.positions == "rotary" else None
-  o, state = recurrence.window_attention(
-    q, k, v, config.window, state, embed=embed, **options
-  )
+  o, state = attend(q, k, v, config.window, state, embed=embed, **options)
   state = contract.cast(state, contract.wide_dtype(x))
   o = o.reshape(*x.shape[:-1], -1)
   if config.gate != "none":
@@ -297,3 +300,43 @@ def heads(
 def step(config, params, x, state, reset=None):
   """Runs attention over one element; the cache moves on by one."""
   return contract.one_element(apply, config, params, x, state, reset)
+
+
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and the nodes' keys and values, for `commit`; NotImplemented
+    with "relative" positions, which go level by level.
+  """
+  if config.positions == "relative":
+    return NotImplemented
+
+  def attend(q, k, v, window, init, *, embed, **unused):
+    del unused  # There are neither resets nor axes.
+    options = {"embed": embed}
+    o = recurrence.tree_window_attention(
+      q, k, v, window, init, nodes, **options
+    )
+    return o, (k, v)
+
+  o, residue = heads(config, params, x, state, attend=attend)
+  return contract.project(params, "W_o", o), residue
+
+
+def commit(
+  config: Config,
+  residue: tuple[jax.Array, jax.Array],
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node (*batch,) of each row of a tree."""
+  del config
+  return recurrence.window_after(*residue, state, nodes, node)
