@@ -50,15 +50,17 @@ def _cases():
 
 
 def _network(mixer="gru", dtype="float64", vocab=VOCAB, seed=0, **options):
-  """A network in float64 and its variables."""
-  options = {"d_model": 8, "num_layers": 2, "dtype": dtype, **options}
-  config = nn.NetworkConfig(nn.StackConfig(mixer, **options))
-  network = nn.SequenceNetwork(config, num_outputs=vocab, vocab_size=vocab)
-  with jax.enable_x64(False):
-    variables = jax.jit(network.init)(
-      jax.random.key(seed), jnp.zeros((1, 1), jnp.int32)
-    )
-  return network, jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
+  """A network of that dtype and its variables."""
+  options = {"d_model": 8, "num_layers": 2, **options}
+
+  def make(dtype):
+    config = nn.NetworkConfig(nn.StackConfig(mixer, dtype=dtype, **options))
+    return nn.SequenceNetwork(config, num_outputs=vocab, vocab_size=vocab)
+
+  init = jax.jit(make("float32").init)
+  variables = init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
+  variables = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
+  return make(dtype), variables
 
 
 def _near(got, expected, atol=1e-9):
@@ -70,7 +72,7 @@ def _near(got, expected, atol=1e-9):
   )
 
 
-@pytest.mark.parametrize("options", _cases())
+@pytest.mark.parametrize("options", list(_cases()))
 def test_all_schemes_are_plain_generation(options):
   network, variables = _network(**options)
   prompt = [[1, 2, 3, 1, 2], [4, 5]]
