@@ -13,9 +13,12 @@ matrix is kept from prompt to prompt. Printed are the tokens that a pass of the
 network gives, and the seconds of the processor that all prompts take, of plain
 generation and of drafts in turns, best of several. The texts are compared: with
 the same key they are the same at any temperature, unless two tokens are nearer
-to each other than float32 tells, which is counted. With `--schemes` the ways to
-read a tree are timed, and `--folder DIR` continues random prompts by a
-pretrained model of other libraries.
+to each other than float32 tells, which is counted. "pass" is what a pass costs,
+in steps of plain generation: with more tokens in a pass than that, drafts save
+time. `--schemes` times the ways to read a tree; `--random 512` continues random
+prompts by untrained networks of that width, in which weights cost more and
+whose many tokens in a pass say nothing, and `--folder DIR` by a model of the
+transformers library.
 """
 
 import argparse
@@ -31,6 +34,8 @@ from benchmarks import timing
 import jaxseq
 from jaxseq import data
 from jaxseq import generation
+from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.generation import recycling
 from jaxseq.generation import speculative
 from jaxseq.interop import huggingface
@@ -47,7 +52,13 @@ def _parse():
   )
   parser.add_argument("runs", nargs="*", metavar="TEXT=DIRECTORY")
   parser.add_argument("--folder", help="of a pretrained model, beside the runs")
-  parser.add_argument("--mixers", nargs="+", help="of the runs; all if absent")
+  parser.add_argument("--random", type=int, help="width of untrained networks")
+  parser.add_argument("--layers", type=int, default=4, help="of these")
+  parser.add_argument(
+    "--mixers",
+    nargs="+",
+    default=["gru", "s5", "mamba2", "gated_deltanet", "attention"],
+  )
   parser.add_argument("--prompts", type=int, default=8)
   parser.add_argument("--prompt", type=int, default=128, help="their tokens")
   parser.add_argument("--length", type=int, default=256, help="tokens to draw")
@@ -69,14 +80,25 @@ def _models(flags):
     begins = np.linspace(0, test.size - flags.prompt, flags.prompts, dtype=int)
     prompts = [test.reshape(-1)[i : i + flags.prompt] for i in begins]
     for path in sorted(pathlib.Path(directory).glob("*/model.safetensors")):
-      if flags.mixers is None or path.parent.name in flags.mixers:
+      if path.parent.name in flags.mixers:
         model = jaxseq.load(path)
         yield text, path.parent.name, model.network, model.variables, prompts
+  rng = np.random.default_rng(0)
+  shape = flags.prompts, flags.prompt
+  for name in flags.mixers if flags.random else ():
+    stack = nn.StackConfig(
+      name,
+      d_model=flags.random,
+      num_layers=flags.layers,
+      **mixers.traits(name).block,
+    )
+    network = nn.SequenceNetwork(nn.NetworkConfig(stack), 256, 256)
+    prompts = list(rng.integers(256, size=shape))
+    variables = jax.jit(network.init)(jax.random.key(0), prompts[0][None, :4])
+    yield "random", name, network, variables, prompts
   if flags.folder:
     config, variables = huggingface.load(flags.folder)
     network = huggingface.make_network(config, variables)
-    rng = np.random.default_rng(0)
-    shape = flags.prompts, flags.prompt
     prompts = list(rng.integers(network.vocab_size, size=shape))
     yield "random", pathlib.Path(flags.folder).name, network, variables, prompts
 
@@ -146,14 +168,13 @@ def _check(network, variables, prompts, plain, drafted, temperature):
 
 
 def _timed(functions, repeats):
-  """The best seconds of the processor and of the clock of each, in turns."""
-  best = [(float("inf"), float("inf"))] * len(functions)
+  """The best seconds of the processor of each function, in turns."""
+  best = [float("inf")] * len(functions)
   for _ in range(repeats):
     for i, function in enumerate(functions):
-      cpu, wall = time.process_time(), time.perf_counter()
+      start = time.process_time()
       function()
-      took = time.process_time() - cpu, time.perf_counter() - wall
-      best[i] = tuple(map(min, best[i], took))
+      best[i] = min(best[i], time.process_time() - start)
   return best
 
 
@@ -163,7 +184,7 @@ def main():
   print(
     f"{'text':<14} {'mixer':<15} {'T':>4} {'tree':<6} {'key':>3} "
     f"{'scheme':<7} {'tokens':>6} {'saved':>6} {'ties':>4} "
-    f"{'plain s':>8} {'cpu s':>7} {'wall s':>7} {'ratio':>6}"
+    f"{'plain s':>8} {'drafts s':>8} {'pass':>5} {'ratio':>6}"
   )
   for text, name, network, variables, prompts in _models(flags):
     for temperature in flags.temperatures:
@@ -183,17 +204,16 @@ def main():
         _check(*common[:3], results[0][0], tokens, temperature)
         for tokens, _ in results[1:]
       ]
-      (alone, _), *times = _timed(functions, flags.repeats)
-      for row, (_, passes), tie, (cpu, wall) in zip(
-        rows, results[1:], ties, times
-      ):
+      alone, *times = _timed(functions, flags.repeats)
+      for row, (_, passes), tie, cpu in zip(rows, results[1:], ties, times):
         tokens = len(prompts) * flags.length
         tree, context, scheme = row
         print(
           f"{text:<14} {name:<15} {temperature:4} {tree:<6} {context:>3} "
           f"{scheme:<7} {tokens / sum(passes):6.2f} "
           f"{1 - sum(passes) / tokens:6.0%} {tie:>4} "
-          f"{alone:8.3f} {cpu:7.3f} {wall:7.3f} {alone / cpu:6.2f}",
+          f"{alone:8.3f} {cpu:8.3f} "
+          f"{cpu / sum(passes) / (alone / tokens):5.1f} {alone / cpu:6.2f}",
           flush=True,
         )
 

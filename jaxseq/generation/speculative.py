@@ -262,6 +262,7 @@ def advance(
   ends = ends & (order < count[:, None])
   ended = jnp.any(ends, axis=1)
   count = jnp.where(ended, jnp.argmax(ends, axis=1) + 1, count)
+  count = count.astype(jnp.int32)
   verdict = verdict._replace(count=count)
   states = tree_passes.commit(
     network, variables, result, verdict.nodes, count, draft.tree, scheme
