@@ -24,7 +24,11 @@ QUICK = ("gru", "mamba2")
 _SCHEMES = ("nodes", "paths", "levels")
 # What a stack does with states beside those of its mixers.
 _STACKS = {
-  "hybrid": {"mixer": ("mamba2", "attention", "gru"), "num_layers": 3},
+  "hybrid": {
+    "mixer": "mamba2",
+    "hybrid": {"attention": {}, "gru": {}},
+    "num_layers": 3,
+  },
   "scanned": {"mixer": "gated_deltanet", "scan_layers": True},
   "channel_mix": {
     "mixer": "rwkv7",
