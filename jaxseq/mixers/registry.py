@@ -100,6 +100,7 @@ _MIXERS = _registry.Registry(
     "mlstm_large": "jaxseq.mixers.mlstm_large",
     "mom": "jaxseq.mixers.mom",
     "rglru": "jaxseq.mixers.rglru",
+    "routing": "jaxseq.mixers.routing",
     "rwkv4": "jaxseq.mixers.rwkv4",
     "rwkv7": "jaxseq.mixers.rwkv7",
     "s4": "jaxseq.mixers.s4",

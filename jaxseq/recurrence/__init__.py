@@ -11,10 +11,12 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.recurrence import causal_convolution as causal_convolution
+  from jaxseq.recurrence import clusters as clusters
   from jaxseq.recurrence import convolution as convolution
   from jaxseq.recurrence import delta as delta
   from jaxseq.recurrence import exact_attention as exact_attention
   from jaxseq.recurrence import gated as gated
+  from jaxseq.recurrence import hip as hip
   from jaxseq.recurrence import linear as linear
   from jaxseq.recurrence import lti as lti
   from jaxseq.recurrence import matrix_lstm as matrix_lstm
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.causal_convolution import (
     causal_conv_step as causal_conv_step,
   )
+  from jaxseq.recurrence.clusters import ClusterState as ClusterState
+  from jaxseq.recurrence.clusters import cluster_attention as cluster_attention
+  from jaxseq.recurrence.clusters import cluster_initial as cluster_initial
+  from jaxseq.recurrence.clusters import cluster_step as cluster_step
   from jaxseq.recurrence.convolution import fft_convolution as fft_convolution
   from jaxseq.recurrence.delta import delta_scan as delta_scan
   from jaxseq.recurrence.delta import delta_step as delta_step
