@@ -51,6 +51,9 @@ import optax
 from jaxseq import data
 from jaxseq import generation
 from jaxseq import nn
+from jaxseq.generation import automaton
+from jaxseq.generation import recycling
+from jaxseq.generation import speculative
 
 TINY = "JAXSEQ_TINY" in os.environ
 
@@ -206,7 +209,7 @@ for groups, strength in ((1, 0.0), (4, 0.5)):
 # matches it.
 
 # %%
-name = generation.automaton.compile_pattern(
+name = automaton.compile_pattern(
   r"[a-z_]+\((self)?(, [a-z]+){0,2}\):", end_token=10
 )
 tokens, _ = generation.generate(
@@ -221,3 +224,19 @@ tokens, _ = generation.generate(
 )
 for row in np.asarray(tokens):
   print(repr(codec.decode(row).rstrip("\n")))
+
+# %% [markdown]
+# ## Several tokens in one pass
+#
+# Token Recycling guesses a tree of tokens from what the network found probable
+# before, and the network reads the tree in one pass: the state of a node comes
+# from its parent's. The text stays what it was, token by token.
+
+# %%
+tree = recycling.Recycling(recycling.SMALL_TREE, context=2)
+prompt = jnp.asarray([codec.encode(stem)])
+arguments = network, variables, prompt, 60, jax.random.key(3)
+found = speculative.generate(*arguments, draft=tree, temperature=0)
+plain, _ = generation.generate(*arguments, temperature=0)
+np.testing.assert_array_equal(found.tokens, plain)
+print(f"60 tokens in {int(found.passes[0])} passes")
