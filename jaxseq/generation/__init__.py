@@ -8,10 +8,15 @@ if TYPE_CHECKING:
   from jaxseq.generation import automaton as automaton
   from jaxseq.generation import beams as beams
   from jaxseq.generation import constraints as constraints
+  from jaxseq.generation import draft_model as draft_model
+  from jaxseq.generation import drafts as drafts
   from jaxseq.generation import offline as offline
+  from jaxseq.generation import recycling as recycling
+  from jaxseq.generation import speculative as speculative
   from jaxseq.generation import substrings as substrings
   from jaxseq.generation import texts as texts
   from jaxseq.generation import token_sampling as token_sampling
+  from jaxseq.generation import tree_passes as tree_passes
   from jaxseq.generation import tries as tries
   from jaxseq.generation.beams import Beams as Beams
   from jaxseq.generation.beams import beam_search as beam_search
