@@ -38,7 +38,7 @@ _ROUNDED = (
 # of mom have two channels here, and are often next to nothing before they are
 # divided by their lengths: both gradients are up to 0.14 of the largest value
 # from those in float64.
-_SUMS = ("hgrn2", "mlstm", "mom", "routing")
+_SUMS = ("hgrn2", "mlstm", "mom")
 _TWICE = {
   "gated_deltanet": 2**-5,
   "gla": 2**-5,
@@ -53,6 +53,7 @@ _TWICE = {
   # largest value from those in float32.
   "mlstm": 2**-3,
   "mom": 2**-2,
+  "routing": 2**-6,
   "rwkv7": 2**-6,
 }
 
