@@ -57,10 +57,10 @@ def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
 
 def _mixers(config, variant):
   """Returns one arm for each memory, alike but for that."""
-  config.agent.update(env_id="RepeatPreviousMedium", total_steps=614_400)
+  config.agent.update(env_id="RepeatPreviousMedium", total_steps=409_600)
   if variant == "labyrinth":
     config.references = {}
-    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=307_200)
+    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=204_800)
   config.num_seeds = 1
   config.arms = {
     name: {
