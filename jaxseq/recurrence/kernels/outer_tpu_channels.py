@@ -83,9 +83,7 @@ class Decays(NamedTuple):
   bad: jax.Array  # [C, 1], 1 where a decay is none that a state survives.
 
 
-def decays_of(
-  a: jax.Array, episode: jax.Array | None, careful: bool
-) -> Decays:
+def decays_of(a: jax.Array, episode: jax.Array | None, careful: bool) -> Decays:
   """Decays of a chunk.
 
   Args:
