@@ -66,9 +66,9 @@ def delta_scan(
     chunk_size: elements per chunk; by platform and sizes if None.
     method: how a chunk is computed: "sequential" (one element at a time),
       "chunked" (matrix products), "pallas" (matrix products in a kernel that
-      keeps the state on the chip, with one decay for all keys or none; on GPUs
-      in bfloat16, of at most 128 keys) or "auto" (by platform). All agree to
-      rounding.
+      keeps the state on the chip; on GPUs in bfloat16, of at most 128 keys,
+      and as many values if each key has a decay) or "auto" (by platform). All
+      agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
