@@ -92,6 +92,8 @@ def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
   if op in ("outer", "outer_per_channel"):
     methods = "chunked", "pallas"
     return [(method, each) for method in methods for each in _CHUNKS]
+  if op in ("delta", "delta_per_channel"):
+    return [*(("chunked", each) for each in _CHUNKS), *kernel]
   if op == "softmax":
     return [("chunked", each) for each in _CHUNKS]
   if op == "softmax_outer":

@@ -109,17 +109,9 @@ def _kernel(plan, *refs):
     return dk, *d_later
 
   dk, dq, d_read = lax.fori_loop(0, blocks.LEVELS, of_level, (dk, dq, d_read))
-  later, earlier = blocks.places()
-  through = jnp.exp2(blocks.summed(matrix, later >= 0, high, low))
-  # The same in all rows: the matrix has ones.
-  of_states = ((matrix, blocks.turned(entering.at[i])) for i in range(count))
-  alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
-  da = jnp.where(alive, through * blocks.product(*of_states), 0.0)
-  da += blocks.product(*((matrix, tile) for tile in leaving))
   on_time = _wide(q) * dq + _wide(read) * d_read - _wide(k) * dk
-  blocks.split(on_time, high, low)
-  later, earlier = blocks.places()
-  da += blocks.summed(matrix, earlier >= later, high, low)
+  # The pairs are not needed any more.
+  blocks.split(on_time, of_q, of_read)
   for d, ref, tile in (
     (dq, dq_ref, q),
     (dk, dk_ref, k),
@@ -127,6 +119,15 @@ def _kernel(plan, *refs):
   ):
     blocks.write(tile, d)
     plgpu.copy_smem_to_gmem(tile, ref.at[row, time, keys])
+  later, earlier = blocks.places()
+  da = blocks.summed(matrix, earlier >= later, of_q, of_read)
+  later, earlier = blocks.places()
+  through = jnp.exp2(blocks.summed(matrix, later >= 0, high, low))
+  # The same in all rows: the matrix has ones.
+  of_states = ((matrix, blocks.turned(entering.at[i])) for i in range(count))
+  alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
+  da += jnp.where(alive, through * blocks.product(*of_states), 0.0)
+  da += blocks.product(*((matrix, tile) for tile in leaving))
   a = blocks.load(a_ref.at[row, time, keys])
   unused = a < _outer_decays.clamp(a)
   if plan.reset:

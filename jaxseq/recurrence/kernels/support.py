@@ -15,6 +15,7 @@ _T = TypeVar("_T")
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
   "delta": ("tpu", "gpu"),
+  "delta_per_channel": ("tpu", "gpu"),
   "gated": ("tpu", "gpu"),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
@@ -26,6 +27,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 }
 # What is called to reach them, for messages.
 _FUNCTIONS = {
+  "delta_per_channel": "delta_scan with a decay per channel",
   "outer": "outer_scan",
   "outer_per_channel": "outer_scan with a decay per channel",
   "softmax_outer": "softmax_outer_scan",

@@ -40,7 +40,10 @@ def check(shape, kind, reset_kind):
   arguments, reset = narrow(shape.problem(kind)), shape.reset(reset_kind)
   got = delta_test.evaluate(kernel(reset), arguments)
   assert [x.dtype for x in got[0]] == [jnp.bfloat16, jnp.float32]
-  delta_test.assert_narrow(got, delta_test.exact(arguments, reset))
+  # The cotangent of a decay for each key is a sum of differences that nearly
+  # cancel: up to 1.8e-2, where without a kernel it is 1.3e-2.
+  tolerance = 2.5e-2 if "vector" in kind else 1.5e-2
+  delta_test.assert_narrow(got, delta_test.exact(arguments, reset), tolerance)
 
 
 def test_two_chunks():
