@@ -35,7 +35,7 @@ def _kernel(plan, *refs):
   q_ref, k_ref, read_ref, a_ref, facts_ref, w_ref, g_ref, dv_ref, *refs = refs
   entering_ref, after_ref, dq_ref, dk_ref, d_read_ref, da_ref, *refs = refs
   q, k, read, facts, w, g, dv, entering, after, *refs = refs
-  high, low, matrix, met, of_q, of_read, ready = refs
+  high, low, matrix, met, of_q, of_read, rest, ready = refs
   row, chunk = lax.axis_index("row"), lax.axis_index("chunk")
   part = lax.axis_index("part")
   time, keys = pl.ds(chunk * CHUNK, CHUNK), blocks.block(part)
@@ -77,50 +77,58 @@ def _kernel(plan, *refs):
   d_reads = jnp.where(earlier < later, d_reads, over_values(w, dv))
   same = delta_gpu_channels.sees(facts)
   blocks.write(of_read, jnp.where(same, -d_reads, 0.0))
-  # Through the states.
+  # Through the states, and of an element with itself.
   later, earlier = blocks.places()
   dk = to_states(Facts.LEAVE, earlier > later) * over_values(w, after)
-  enter = to_states(Facts.ENTER, earlier <= later)
-  dq = enter * over_values(g, entering)
-  d_read = -enter * over_values(dv, entering)
+  later, earlier = blocks.places()
+  dq = to_states(Facts.ENTER, earlier <= later) * over_values(g, entering)
   # What these tiles held is not needed any more.
   leaving = w.at[0], g.at[0]
   blocks.split(_wide(k) * dk, *leaving)
-  for i in range(count):
-    both = _wide(entering.at[i]) * _wide(after.at[i])
-    blocks.write(entering.at[i], both)
   own = lax.broadcast_in_dim(own, (CHUNK, BLOCK), [0])
   dq += own * _wide(k)
   dk += own * _wide(q)
 
-  def of_level(index, carry):
-    dk, *d_later = carry
-    level = blocks.Level.of(index)
-    decays = jnp.exp2(blocks.summed(matrix, level.between(), high, low))
-    zero = jnp.zeros((), jnp.bfloat16)
-    for at, (tile, pairs) in enumerate(((q, of_q), (read, of_read))):
+  def through_pairs(tile, pairs, d_later, dk):
+    """Adds what elements are asked for by those that meet them."""
+
+    def of_level(index, carry):
+      d_later, dk = carry
+      level = blocks.Level.of(index)
+      decays = jnp.exp2(blocks.summed(matrix, level.between(), high, low))
       x = jnp.where(level.later, blocks.load(tile), blocks.load(k))
       blocks.write(met, x.astype(jnp.float32) * decays)
+      zero = jnp.zeros((), jnp.bfloat16)
       across = jnp.where(level.across(), blocks.load(pairs), zero)
       blocks.write(matrix, across)
       d_x = blocks.product((matrix, met)) * decays
-      d_later[at] += jnp.where(level.later, d_x, 0.0)
-      dk += jnp.where(level.later, 0.0, d_x)
-    return dk, *d_later
+      d_later += jnp.where(level.later, d_x, 0.0)
+      return d_later, dk + jnp.where(level.later, 0.0, d_x)
 
-  dk, dq, d_read = lax.fori_loop(0, blocks.LEVELS, of_level, (dk, dq, d_read))
-  on_time = _wide(q) * dq + _wide(read) * d_read - _wide(k) * dk
-  # The pairs are not needed any more.
-  blocks.split(on_time, of_q, of_read)
-  for d, ref, tile in (
-    (dq, dq_ref, q),
-    (dk, dk_ref, k),
-    (d_read, d_read_ref, read),
-  ):
+    return lax.fori_loop(0, blocks.LEVELS, of_level, (d_later, dk))
+
+  def leave(tile, d, ref):
     blocks.write(tile, d)
     plgpu.copy_smem_to_gmem(tile, ref.at[row, time, keys])
+
+  # Of queries and of reads one after the other, for want of registers.
+  dq, dk = through_pairs(q, of_q, dq, dk)
+  blocks.split(_wide(q) * dq, of_q, rest)
+  leave(q, dq, dq_ref)
   later, earlier = blocks.places()
-  da = blocks.summed(matrix, earlier >= later, of_q, of_read)
+  d_read = to_states(Facts.ENTER, earlier <= later)
+  d_read *= -over_values(dv, entering)
+  for i in range(count):
+    both = _wide(entering.at[i]) * _wide(after.at[i])
+    blocks.write(entering.at[i], both)
+  d_read, dk = through_pairs(read, of_read, d_read, dk)
+  on_time = _wide(of_q) + _wide(rest)
+  on_time += _wide(read) * d_read - _wide(k) * dk
+  blocks.split(on_time, of_q, rest)
+  leave(read, d_read, d_read_ref)
+  leave(k, dk, dk_ref)
+  later, earlier = blocks.places()
+  da = blocks.summed(matrix, earlier >= later, of_q, rest)
   later, earlier = blocks.places()
   through = jnp.exp2(blocks.summed(matrix, later >= 0, high, low))
   # The same in all rows: the matrix has ones.
@@ -180,7 +188,7 @@ def gradients(
       *[tile] * 3,
       plgpu.SMEM((len(Facts), CHUNK), jnp.float32),
       *[blocks.tile(count)] * 5,
-      *[tile] * 6,
+      *[tile] * 7,
       plgpu.Barrier(num_arrivals=4 + 5 * count),
     ],
     *(x.q, x.k, x.read, a, x.facts, w, g, dv, entering, after),
