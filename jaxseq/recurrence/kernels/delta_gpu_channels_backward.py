@@ -35,7 +35,7 @@ def _kernel(plan, *refs):
   q_ref, k_ref, read_ref, a_ref, facts_ref, w_ref, g_ref, dv_ref, *refs = refs
   entering_ref, after_ref, dq_ref, dk_ref, d_read_ref, da_ref, *refs = refs
   q, k, read, facts, w, g, dv, entering, after, *refs = refs
-  high, low, matrix, met, of_q, of_read, rest, ready = refs
+  high, low, matrix, met, of_q, of_read, leaving_rest, ready = refs
   row, chunk = lax.axis_index("row"), lax.axis_index("chunk")
   part = lax.axis_index("part")
   time, keys = pl.ds(chunk * CHUNK, CHUNK), blocks.block(part)
@@ -77,23 +77,33 @@ def _kernel(plan, *refs):
   d_reads = jnp.where(earlier < later, d_reads, over_values(w, dv))
   same = delta_gpu_channels.sees(facts)
   blocks.write(of_read, jnp.where(same, -d_reads, 0.0))
-  # Through the states, and of an element with itself.
+
+  # Through the states. Sums of decays are asked for as products of what is
+  # asked of an element and what it was rounded to where it met the others, so
+  # that what is between two elements cancels for those before both.
+  def through_state(tile, decays, d_x):
+    x = (_wide(tile) * decays).astype(jnp.bfloat16)
+    return decays * d_x, x.astype(jnp.float32) * d_x
+
   later, earlier = blocks.places()
-  dk = to_states(Facts.LEAVE, earlier > later) * over_values(w, after)
+  leave = to_states(Facts.LEAVE, earlier > later)
+  dk, asked = through_state(k, leave, over_values(w, after))
+  # What was written is not needed any more.
+  leaving = w.at[0], leaving_rest
+  blocks.split(asked, *leaving)
   later, earlier = blocks.places()
-  dq = to_states(Facts.ENTER, earlier <= later) * over_values(g, entering)
-  # What these tiles held is not needed any more.
-  leaving = w.at[0], g.at[0]
-  blocks.split(_wide(k) * dk, *leaving)
+  enter = to_states(Facts.ENTER, earlier <= later)
+  dq, sums = through_state(q, enter, over_values(g, entering))
+  # Of an element with itself.
   own = lax.broadcast_in_dim(own, (CHUNK, BLOCK), [0])
   dq += own * _wide(k)
   dk += own * _wide(q)
 
-  def through_pairs(tile, pairs, d_later, dk):
+  def through_pairs(tile, pairs, *asked):
     """Adds what elements are asked for by those that meet them."""
 
-    def of_level(index, carry):
-      d_later, dk = carry
+    def of_level(index, asked):
+      d_later, dk, sums = asked
       level = blocks.Level.of(index)
       decays = jnp.exp2(blocks.summed(matrix, level.between(), high, low))
       x = jnp.where(level.later, blocks.load(tile), blocks.load(k))
@@ -101,41 +111,45 @@ def _kernel(plan, *refs):
       zero = jnp.zeros((), jnp.bfloat16)
       across = jnp.where(level.across(), blocks.load(pairs), zero)
       blocks.write(matrix, across)
-      d_x = blocks.product((matrix, met)) * decays
+      d_x = blocks.product((matrix, met))
+      change = _wide(met) * d_x
+      sums += jnp.where(level.later, change, -change)
+      d_x = d_x * decays
       d_later += jnp.where(level.later, d_x, 0.0)
-      return d_later, dk + jnp.where(level.later, 0.0, d_x)
+      return d_later, dk + jnp.where(level.later, 0.0, d_x), sums
 
-    return lax.fori_loop(0, blocks.LEVELS, of_level, (d_later, dk))
+    return lax.fori_loop(0, blocks.LEVELS, of_level, asked)
 
-  def leave(tile, d, ref):
+  def hand_out(tile, d, ref):
     blocks.write(tile, d)
     plgpu.copy_smem_to_gmem(tile, ref.at[row, time, keys])
 
   # Of queries and of reads one after the other, for want of registers.
-  dq, dk = through_pairs(q, of_q, dq, dk)
-  blocks.split(_wide(q) * dq, of_q, rest)
-  leave(q, dq, dq_ref)
+  dq, dk, sums = through_pairs(q, of_q, dq, dk, sums)
+  hand_out(q, dq, dq_ref)
   later, earlier = blocks.places()
-  d_read = to_states(Facts.ENTER, earlier <= later)
-  d_read *= -over_values(dv, entering)
+  enter = to_states(Facts.ENTER, earlier <= later)
+  d_x = -over_values(dv, entering)
+  d_read, asked = through_state(read, enter, d_x)
+  sums += asked
   for i in range(count):
     both = _wide(entering.at[i]) * _wide(after.at[i])
     blocks.write(entering.at[i], both)
-  d_read, dk = through_pairs(read, of_read, d_read, dk)
-  on_time = _wide(of_q) + _wide(rest)
-  on_time += _wide(read) * d_read - _wide(k) * dk
-  blocks.split(on_time, of_q, rest)
-  leave(read, d_read, d_read_ref)
-  leave(k, dk, dk_ref)
+  d_read, dk, sums = through_pairs(read, of_read, d_read, dk, sums)
+  hand_out(read, d_read, d_read_ref)
+  hand_out(k, dk, dk_ref)
+  # The pairs are not needed any more.
+  blocks.split(sums, of_q, of_read)
   later, earlier = blocks.places()
-  da = blocks.summed(matrix, earlier >= later, of_q, rest)
+  da = blocks.summed(matrix, earlier >= later, of_q, of_read)
+  later, earlier = blocks.places()
+  da += blocks.summed(matrix, earlier < later, *leaving)
   later, earlier = blocks.places()
   through = jnp.exp2(blocks.summed(matrix, later >= 0, high, low))
   # The same in all rows: the matrix has ones.
   of_states = ((matrix, blocks.turned(entering.at[i])) for i in range(count))
   alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
   da += jnp.where(alive, through * blocks.product(*of_states), 0.0)
-  da += blocks.product(*((matrix, tile) for tile in leaving))
   a = blocks.load(a_ref.at[row, time, keys])
   unused = a < _outer_decays.clamp(a)
   if plan.reset:
