@@ -56,8 +56,8 @@ def case(rows, time, resets, gradient, decays=1):
     ("tpu", WIDTH, True, 1.56, 232),
     ("cuda", 1, False, 3.01, 89),
     ("cuda", 1, True, 3.23, 380),
-    ("cuda", WIDTH, False, 3.01, 89),
-    ("cuda", WIDTH, True, 3.23, 380),
+    ("cuda", WIDTH, False, 3.6, 346),
+    ("cuda", WIDTH, True, 2.9, 424),
   ],
 )
 def test_bytes_stay_near_the_floor(
