@@ -19,6 +19,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "gated": ("tpu", "gpu"),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
+  "mlstm": ("tpu", "gpu"),
   "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
@@ -33,7 +34,8 @@ _FUNCTIONS = {
   "softmax_outer": "softmax_outer_scan",
   "window": "window_attention",
 } | {
-  op: f"{op}_scan" for op in ("delta", "gated", "linear", "lti", "selective")
+  op: f"{op}_scan"
+  for op in ("delta", "gated", "linear", "lti", "mlstm", "selective")
 }
 # Methods that are for a chip that has no kernel.
 _OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
