@@ -1,4 +1,4 @@
-"""What `delta_gpu` needs on Hopper where each key has a decay.
+"""Chunks of `delta_scan` on Hopper where each key has a decay, prepared.
 
 The kernel takes all chunks at once, and leaves to `delta_gpu.scan` arrays in
 which the decays are: queries, keys and reads as they meet the states, what the
