@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
+from jaxseq import generation
 from jaxseq import nn
-from jaxseq.tasks import generation
 
 
 def _parse():

@@ -47,9 +47,9 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxseq import generation
 from jaxseq import recurrence
 from jaxseq.interop import huggingface
-from jaxseq.tasks import generation
 
 # %% [markdown]
 # ## Loading

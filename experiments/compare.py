@@ -89,8 +89,9 @@ def make_arms(
       expected = "a task on tokens, not signals"
       raise _validate.error("task", config.task, expected)
   made = {}
+  kind = base.ArmConfig if splits is not None else synthetic.ArmConfig
   for name in config.arms:
-    arm = base.arm_config(config, name)
+    arm = base.arm_config(config, name, kind)
     if config.budget is not None:
       network = budget.fit_width(
         arm.network, outputs, vocab, width, config.budget, pairs=pairs

@@ -21,21 +21,25 @@ what it has scored, as an adaptive compressor does.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import math
+import pathlib
 from typing import Any
 
 from absl import flags
 import jax
 
 from jaxseq import _validate
+from jaxseq import generation
 from jaxseq.models import predict_mode
 from jaxseq.models import run_models
 from jaxseq.tasks import base
+from jaxseq.tasks import budget
 from jaxseq.tasks import dynamic_evaluation
-from jaxseq.tasks import generation
 from jaxseq.tasks import language
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
@@ -131,7 +135,7 @@ def make_arms(
       "bytes",
       better="lower",
       examples=arm.batch_size * config.length,
-      more=functools.partial(test_scores, config, arm, corpus),
+      more=functools.partial(measures, config, arm, corpus),
     )
     if config.dynamic:
       dynamic_evaluation.check(
@@ -142,18 +146,22 @@ def make_arms(
   return made
 
 
-def test_scores(
+def measures(
   config: Config,
   arm: base.ArmConfig,
   corpus: language.Corpus,
   program: supervised_arms.Program,
   variables: Any,
+  directory: pathlib.Path,
   *unused: Any,
-) -> dict[str, list[float]]:
-  """Returns bits per byte over all of the test text, one per seed.
+) -> dict[str, Any]:
+  """Returns bits per byte over all of the test text, and what they cost.
 
   "test_bits" are those of the network as it was trained; "dynamic_bits", if the
-  config asks for them, those while it learns from what it has scored.
+  config asks for them, those while it learns from what it has scored; both one
+  per seed. "state_bytes" is the size of the states that are carried for one
+  stream, and "bytes_per_cpu_second" how much of the text training reads in a
+  second of the processor's time.
   """
   network = language.make_network(arm, corpus)
 
@@ -161,7 +169,14 @@ def test_scores(
     return language.bits_per_token(network, variables, text, 1024)
 
   test = language.streams(corpus.test, config.test_streams)
-  found = {"test_bits": program.measure(as_trained, variables, test)}
+  found: dict[str, Any] = {
+    "test_bits": program.measure(as_trained, variables, test),
+    "state_bytes": budget.state_bytes(arm.network),
+  }
+  speed = curves.speed(directory, "cpu")
+  if math.isfinite(speed):
+    each = arm.batch_size * config.length * config.num_seeds
+    found["bytes_per_cpu_second"] = round(speed * each)
   if config.dynamic:
     score = functools.partial(
       dynamic_evaluation.bits_per_token, config.dynamic_evaluation(), network
@@ -186,6 +201,8 @@ def main(argv: list[str]) -> None:
     columns = {"bits_per_token": "validation", "test_bits": "whole test text"}
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
+    columns["state_bytes"] = "bytes of state"
+    columns["bytes_per_cpu_second"] = "bytes/CPU s"
     title = f"{config.data}, bits per byte"
     _PROGRAM.compare(
       config,

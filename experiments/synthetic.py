@@ -6,12 +6,15 @@ r"""What a mixer can learn and what it cannot: tasks sampled without end.
 
 Copying, induction heads, associative recall, formal languages, words in a
 group: `jaxseq.data.tokens.TASKS` lists the tasks. Every arm of the config (one
-mixer each) is trained with all its seeds as one program, and goes on where an
-earlier run stopped. The run ends with a table, `DIR/learning_curve.png` and
-`DIR/results.json`; with `test_options` in the config, also with the accuracies
-under other options, such as longer sequences than those of the training.
-Of tasks on tokens the trained models are `DIR/ARM/model.safetensors`, of those
-on signals the networks `DIR/ARM/network.safetensors`.
+mixer each, which reads a sequence once, twice or as a prefix) is trained with
+all its seeds as one program, and goes on where an earlier run stopped. The run
+ends with a table, which also tells the size of a sequence's state,
+`DIR/learning_curve.png` and `DIR/results.json`; with `test_options` in the
+config, also with the accuracies under other options, such as longer sequences
+than those of the training.
+Of tasks on tokens the trained models are `DIR/ARM/model.safetensors`; of those
+on signals, and of arms that do not read once, the networks
+`DIR/ARM/network.safetensors`.
 """
 
 from collections.abc import Mapping
@@ -26,6 +29,7 @@ from jaxseq.data import tokens
 from jaxseq.interop import network_file
 from jaxseq.models import run_models
 from jaxseq.tasks import base
+from jaxseq.tasks import budget
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
 from jaxseq.training import tables
@@ -78,8 +82,7 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
   signals = synthetic.chance(config.task, config.task_options) is None
   made = {}
   for name in config.arms:
-    arm = base.arm_config(config, name)
-
+    arm = base.arm_config(config, name, synthetic.ArmConfig)
     problem = synthetic.Problem(
       arm, config.task, config.task_options, test_batches=config.test_batches
     )
@@ -89,7 +92,7 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
       problem,
       "test_loss" if signals else "accuracy",
       "tokens",
-      examples=arm.batch_size * problem.config.time,
+      examples=arm.batch_size * problem.time,
       more=functools.partial(test_further, config, arm),
     )
   return made
@@ -97,12 +100,12 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
 
 def test_further(
   config: Config,
-  arm: base.ArmConfig,
+  arm: synthetic.ArmConfig,
   program: supervised_arms.Program,
   variables: PyTree,
   *unused: Any,
 ) -> dict[str, Any]:
-  """Returns the metrics under each of `test_options`, over seeds."""
+  """Returns the size of the state, and the metrics under `test_options`."""
 
   def measure(options):
     return program.measure(
@@ -118,7 +121,8 @@ def test_further(
     )
 
   found = {name: measure(x) for name, x in config.test_options.items()}
-  return {"further": found} if found else {}
+  sizes = {"state_bytes": budget.state_bytes(arm.network)}
+  return sizes | ({"further": found} if found else {})
 
 
 def save_network(
@@ -140,13 +144,13 @@ def main(argv: list[str]) -> None:
   with _PROGRAM.setup() as config:
     made = make_arms(config)
     directory = _PROGRAM.open_directory(config)
+  each = networks = run_models.saver(
+    _PROGRAM, config, functools.partial(save_network, directory, made)
+  )
   if synthetic.chance(config.task, config.task_options) is None:
-    each = run_models.saver(
-      _PROGRAM, config, functools.partial(save_network, directory, made)
-    )
     columns = {"test_loss": "mean squared error"}
   else:
-    each = run_models.writer(
+    models = run_models.writer(
       _PROGRAM,
       config,
       directory,
@@ -154,7 +158,14 @@ def main(argv: list[str]) -> None:
       made,
       next(iter(made.values())).problem.splits(),
     )
+
+    def each(name, *trained):
+      # What a model file predicts, it reads once.
+      once = made[name].problem.arm.reads == "once"
+      (models if once else networks)(name, *trained)
+
     columns = {"accuracy": "accuracy", "solved": "whole sequences"}
+  columns["state_bytes"] = "state (bytes)"
   results = _PROGRAM.compare(
     config, made, directory, title=config.task, columns=columns, each=each
   )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
   from jaxseq import data as data
   from jaxseq import dts as dts
   from jaxseq import estimators as estimators
+  from jaxseq import generation as generation
   from jaxseq import interop as interop
   from jaxseq import mixers as mixers
   from jaxseq import models as models

@@ -25,13 +25,17 @@ ALLOWED_LAYERS = {
   "planner": set(),
   "training": {"recurrence", "mixers", "nn", "planner"},
   "data": {"recurrence"},
+  "generation": {"recurrence", "mixers", "nn", "data"},
   "tasks": {"recurrence", "mixers", "nn", "planner", "training", "data"},
   "rl": {
     *("recurrence", "mixers", "nn", "interop", "training", "data", "tasks"),
   },
   "spr": {"recurrence", "mixers", "nn", "training", "rl"},
   "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
-  "models": {"interop", "mixers", "nn", "training", "data", "tasks", "dts"},
+  "models": {
+    *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
+    "dts",
+  },
   "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }
 # The layers that people use without Flax, and what they may import.

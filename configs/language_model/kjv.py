@@ -12,7 +12,8 @@ text, 1.79 on the test text after the rest (`benchmarks.text_references`).
 
     --config=configs/language_model/kjv.py:stdlib
 
-models the source of Python's standard library, which is always there; with
+models the source of Python's standard library, which is always there; `:small`
+trains a GRU on the Bible in some minutes of one core, to search with; with
 `:precision` small networks learn a part of it in float32 and in bfloat16
 (minutes; docs/precision.md), and with `:tiny` nothing is learnt, and in seconds
 it shows whether everything works.
@@ -27,12 +28,12 @@ import ml_collections
 from configs import blocks
 from configs import supervised
 
-VARIANTS = ("full", "stdlib", "precision", "tiny")
+VARIANTS = ("full", "stdlib", "small", "precision", "tiny")
 _IN_BOTH = ("attention", "gru", "linear_attention", "mamba", "s5")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  data = "kjv" if variant == "full" else "python_source"
+  data = "kjv" if variant in ("full", "small") else "python_source"
   config = supervised.base(variant, VARIANTS, data=data, data_options={})
   config.update(num_updates=3000, updates_per_chunk=20, batch_size=16)
   config.update(chunks_per_evaluation=10, chunks_per_checkpoint=10)
@@ -46,6 +47,11 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.network = {"stack": {**stack, "activation": "none"}}
   config.optimizer = supervised.adamw(2e-3, 0.1, warmup_steps=200)
   config.arms = blocks.bare("mamba")
+  if variant == "small":
+    config.update(num_updates=1500, batch_size=32, length=64, test_streams=16)
+    config.network.stack.update(d_model=256, num_layers=1, dropout=0.0)
+    config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=50)
+    config.arms = blocks.bare("gru")
   if variant == "precision":
     config.data_options = {"root": str(pathlib.Path(email.__file__).parent)}
     config.update(num_updates=400, num_seeds=3, batch_size=8, length=64)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from jaxseq.data import event_table as event_table
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
+  from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import image_folders as image_folders
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
+  from jaxseq.data import ngram_scores as ngram_scores
   from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding

@@ -6,6 +6,9 @@ import numpy as np
 
 from jaxseq.data import packages
 
+# What a network of tokens reads where a document begins.
+START = 0
+
 
 def read_tokenizer(content: str, name: str = "tokenizer") -> Any:
   """Returns a tokenizer of the package tokenizers.

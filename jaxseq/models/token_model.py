@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq import generation
 from jaxseq import nn
 from jaxseq.data import preparation as preparations
 from jaxseq.models import predictions
-from jaxseq.tasks import generation
 from jaxseq.tasks import language
 
 if TYPE_CHECKING:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import itertools
 from typing import Any
 from typing import Literal
+
+import jax
 
 from jaxseq import _validate
 from jaxseq import mixers
@@ -244,11 +247,7 @@ class StackConfig:
   @property
   def mixer_names(self) -> tuple[str, ...]:
     """The names of all mixers, layer by layer or in turn."""
-    beside = [self.parallel]
-    if self.layers:
-      beside = [self.layer(i).parallel for i in range(self.num_layers)]
-    pairs = itertools.chain(self._named, *beside)
-    return tuple(name for name, _ in pairs)
+    return tuple(name for name, _ in self._every)
 
   def _configs(self, named) -> tuple[Any, ...]:
     return tuple(
@@ -262,6 +261,13 @@ class StackConfig:
       each = [self.layer(i) for i in range(self.num_layers)]
       return tuple((one.mixer, one.mixer_options) for one in each)
     return ((self.mixer, self.mixer_options), *self.hybrid)
+
+  @property
+  def _every(self) -> tuple[tuple[str, Options], ...]:
+    beside = [self.parallel]
+    if self.layers:
+      beside = [self.layer(i).parallel for i in range(self.num_layers)]
+    return tuple(itertools.chain(self._named, *beside))
 
   @property
   def channel_mix(self) -> channel_mix.Config | None:
@@ -295,9 +301,18 @@ class StackConfig:
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of parameters that the papers give a learning rate of their own."""
-    kinds = map(mixers.traits, self.mixer_names)
-    return tuple(sorted({x for kind in kinds for x in kind.ssm_parameters}))
+    """Names of parameters that the papers give a learning rate of their own.
+
+    Those that the mixers have: with some options there are fewer.
+    """
+    found = set()
+    for name, config in zip(self.mixer_names, self._configs(self._every)):
+      own = mixers.traits(name).ssm_parameters
+      if own:
+        init = functools.partial(mixers.get(name).init, config=config)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        found.update(set(own) & set(jax.eval_shape(init, key)))
+    return tuple(sorted(found))
 
   @property
   def _share(self) -> bool:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
-  from jaxseq.tasks import generation as generation
   from jaxseq.tasks import language as language
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import regression as regression

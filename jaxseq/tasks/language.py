@@ -17,12 +17,13 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data import text_tokens
 from jaxseq.tasks import base
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
 # What the network reads where a document begins.
-START = 0
+START = text_tokens.START
 
 
 class Text(NamedTuple):

@@ -1,17 +1,21 @@
 """Tasks that are sampled on the device, for ever new batches."""
 
 from collections.abc import Mapping
+import dataclasses
 from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import datasets
 from jaxseq.data import preparation
 from jaxseq.data import tokens
+from jaxseq.mixers import jrt
 from jaxseq.tasks import base
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -19,6 +23,27 @@ from jaxseq.training.comparison import arms
 # Test batches come from keys that no run uses: those of runs are split off
 # keys made of seeds, and this one is not.
 _TEST_SEED = 0x7E57
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """How one arm reads, is built and trained.
+
+  Attributes:
+    reads: a sequence from its first element to its last, "once" or "twice" (one
+      reading behind the other, as the prompts of arXiv:2407.05483; only the
+      second is scored), or as a "prefix", whose elements the mixers `jrt` see
+      all at once.
+  """
+
+  reads: Literal["once", "twice", "prefix"] = "once"
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.literals(self)
+    if self.reads == "prefix" and not any(_prefixed(self)):
+      expected = "'once' or 'twice' without the mixer 'jrt'"
+      raise _validate.error("reads", self.reads, expected)
 
 
 class Problem(base.Scored):
@@ -30,6 +55,9 @@ class Problem(base.Scored):
     options: of the task.
     test_batches: batches of an evaluation; they are always the same.
 
+  Attributes:
+    time: number of elements that the network reads.
+
   Raises:
     ValueError: if the task or an option is unknown, or the network pools.
   """
@@ -40,7 +68,7 @@ class Problem(base.Scored):
 
   def __init__(
     self,
-    arm: base.ArmConfig,
+    arm: ArmConfig,
     task: str,
     options: Mapping[str, Any],
     *,
@@ -50,6 +78,7 @@ class Problem(base.Scored):
     self.arm, self.task, self.options = arm, task, options
     self.test_batches = test_batches
     self.config = tokens.make_config(task, **options)
+    self.time = self.config.time * (2 if arm.reads == "twice" else 1)
     self.network = _network(arm, self.config)
 
   def init(self, key: jax.Array) -> base.PyTree:
@@ -62,11 +91,12 @@ class Problem(base.Scored):
   ) -> tokens.TokenBatch:
     """Draws a fresh batch."""
     key = jax.random.fold_in(key, update)
-    return tokens.get(self.task).sample(key, self.config, self.arm.batch_size)
+    draw = tokens.get(self.task).sample
+    return _read(self.arm, draw(key, self.config, self.arm.batch_size))
 
   def keywords(self, batch: tokens.TokenBatch) -> dict[str, Any]:
-    """Returns what is read out, where that is a part of all elements."""
-    return {"at": _scored(batch, self.config)}
+    """Returns the mixers' options, and which elements are read out."""
+    return _keywords(self.arm, self.config, batch)
 
   def score(
     self, outputs: tuple[jax.Array, PyTree], batch: tokens.TokenBatch
@@ -115,7 +145,7 @@ class Problem(base.Scored):
 
 
 def accuracy_at(
-  arm: base.ArmConfig,
+  arm: ArmConfig,
   task: str,
   options: Mapping[str, Any],
   variables: PyTree,
@@ -140,10 +170,10 @@ def accuracy_at(
   network = _network(arm, config)
 
   def score(key):
-    batch = draw(key[0], config, batch_size)
-    at = _scored(batch, config)
-    outputs, _ = network.apply(variables, batch.inputs, at=at)
-    return _score(outputs, batch, at)
+    batch = _read(arm, draw(key[0], config, batch_size))
+    keywords = _keywords(arm, config, batch)
+    outputs, _ = network.apply(variables, batch.inputs, **keywords)
+    return _score(outputs, batch, keywords["at"])
 
   keys = jax.random.split(jax.random.key(_TEST_SEED), num_batches)
   return base.average_over(score, keys, 1)
@@ -160,6 +190,33 @@ def _network(arm, config):
   if outputs is None:
     outputs = config.outputs if hasattr(config, "outputs") else 1
   return nn.SequenceNetwork(arm.network, outputs, config.vocab_size)
+
+
+def _read(arm, batch):
+  """Returns a batch as the arm reads it."""
+  if arm.reads != "twice":
+    return batch
+  inputs = jnp.concatenate([batch.inputs, batch.inputs], axis=1)
+  targets, mask = (
+    jnp.concatenate([jnp.zeros_like(x), x], axis=1)
+    for x in (batch.targets, batch.mask)
+  )
+  return tokens.TokenBatch(inputs, targets, mask)
+
+
+def _prefixed(arm):
+  """Returns which of the mixers in turn have the option `prefix`."""
+  stack = arm.network.stack
+  return [isinstance(each, jrt.Config) for each in stack.mixers]
+
+
+def _keywords(arm, config, batch):
+  """Returns the keyword arguments of a network on a batch."""
+  options = None
+  if arm.reads == "prefix":
+    whole = {"prefix": batch.inputs.shape[1]}
+    options = tuple(whole if each else {} for each in _prefixed(arm))
+  return {"at": _scored(batch, config), "options": options}
 
 
 def _scored(batch, config):

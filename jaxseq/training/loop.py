@@ -100,7 +100,8 @@ def run(
   Steps (in rows, checkpoints and the progress bar) are updates times
   `steps_per_update`. Rows that an earlier process wrote after the checkpoint
   are dropped and written again. The last row of each chunk tells the speed, as
-  "steps_per_second", unless the chunk may have been compiled.
+  "steps_per_second", and "steps_per_cpu_second" by the time that this process
+  has had of all cores, unless the chunk may have been compiled.
 
   SIGTERM and SIGINT let the running chunk end; then the state is saved and
   `signals.Stopped` ends the program, with exit code 0 for SIGTERM.
@@ -183,12 +184,13 @@ def run(
       fresh = count not in compiled
       if bar is not None:
         bar.doing("compiling" if fresh else "", compiles=fresh)
-      start = time.monotonic()
+      start, cpu_start = time.monotonic(), time.process_time()
       state, metrics = run_chunk(state, count)
       metrics, broken = jax.device_get(metrics), None
       if guard is not None:
         metrics, broken = guard.take(metrics)
       seconds = time.monotonic() - start
+      cpu_seconds = time.process_time() - cpu_start
       rows = list(scalars.split_updates(metrics, count, update_axis))
       before = step
       done += count
@@ -196,7 +198,11 @@ def run(
       last = done == num_updates
       if not fresh:
         # The first chunk of a size is compiled: its time tells no speed.
-        rows[-1]["steps_per_second"] = count * steps_per_update / seconds
+        made = count * steps_per_update
+        rows[-1]["steps_per_second"] = made / seconds
+        # The clock of some systems is too coarse for short chunks.
+        if cpu_seconds > 0:
+          rows[-1]["steps_per_cpu_second"] = made / cpu_seconds
       compiled.add(count)
       steps = [(done - back) * steps_per_update for back in range(len(rows))][
         ::-1

@@ -37,7 +37,7 @@ from jaxseq.training import files
 Hook = Callable[[pathlib.Path, int, dict[str, Any]], None]
 
 FILE = "metrics.jsonl"
-WALL_CLOCK_FIELDS = ("wall_time", "steps_per_second")
+WALL_CLOCK_FIELDS = ("wall_time", "steps_per_second", "steps_per_cpu_second")
 
 _FROM_TEXT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 

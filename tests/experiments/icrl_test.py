@@ -16,7 +16,7 @@ from tests.experiments import programs
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU_ONLY = "tests/experiments/gru_only.py"
 # What differs between two runs with the same numbers.
-CLOCK = ("wall_time", "steps_per_second")
+CLOCK = scalars.WALL_CLOCK_FIELDS
 
 
 def run(config, workdir, *flags):

@@ -12,7 +12,6 @@ import pytest
 
 from jaxseq.interop import network_file
 from jaxseq.rl import conditioned_players
-from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 from jaxseq.training import errors
 from jaxseq.training import scalars
@@ -34,7 +33,7 @@ EXPERIMENTS = [
   and path.stem not in ("documents", "language_model")
 ]
 # What differs between two runs with the same numbers.
-CLOCK = ("wall_time", "steps_per_second", "seconds", "updates_per_second")
+CLOCK = (*scalars.WALL_CLOCK_FIELDS, "seconds", "updates_per_second")
 
 # Configs that need no package and few seconds, where the first one does.
 CONFIGS = {
@@ -191,7 +190,7 @@ def test_a_network_of_signals_is_left(monkeypatch, tmp_path):
   programs.call(monkeypatch, "synthetic", config, workdir)
   ((arm, found),) = results(workdir).items()
   network, variables = network_file.load(workdir / arm / "network.safetensors")
-  arm_config = base.ArmConfig(network.config, batch_size=4)
+  arm_config = synthetic.ArmConfig(network.config, batch_size=4)
   problem = synthetic.Problem(
     arm_config, "delay", {"length": 16, "delay": 2}, test_batches=1
   )

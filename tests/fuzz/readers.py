@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import pickle
+import tempfile
 from typing import Any
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from jaxseq.data import arrays
 from jaxseq.data import cache
 from jaxseq.data import checks
 from jaxseq.data import event_table
+from jaxseq.data import fm_index
 from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
 from jaxseq.data import image_folders
@@ -106,6 +108,12 @@ def _read_watch(folder: pathlib.Path) -> Any:
     return watch.load(window=4, step=2)
   finally:
     watch.packages.find = found
+
+
+def _index() -> dict[str, bytes]:
+  with tempfile.TemporaryDirectory() as folder:
+    fm_index.build([b"a text", b"another"], 128, block=8).save(folder)
+    return {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
 
 
 def _arrays() -> dict[str, bytes]:
@@ -371,6 +379,7 @@ READERS = {
   "arrays, missing": Reader(
     _arrays(), lambda folder: arrays.load(folder, "forward_fill")
   ),
+  "fm index": Reader(_index(), fm_index.load),
   "archives": Reader({"file": _recorded()}, _one(trajectories.load)),
   "arrays in archives": Reader(
     {"file": contents.npy(np.arange(6.0))},

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import generation
 from jaxseq.interop import families
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
-from jaxseq.tasks import generation
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "hybrids"
 MODELS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())

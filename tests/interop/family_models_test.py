@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import generation
 from jaxseq.interop import huggingface
-from jaxseq.tasks import generation
 
 pytestmark = [
   pytest.mark.interop,

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import generation
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
-from jaxseq.tasks import generation
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "interop"
 MODELS = ("mamba", "mamba2")

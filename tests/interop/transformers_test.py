@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import generation
 from jaxseq import nn
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
-from jaxseq.tasks import generation
 
 pytestmark = [
   pytest.mark.interop,

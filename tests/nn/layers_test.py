@@ -151,6 +151,12 @@ def test_parallel_mixers_read_the_same_and_are_added_up():
   assert "Lambda_re" in config.ssm_parameters
 
 
+def test_parameters_that_an_option_leaves_out_are_no_group():
+  for decay, names in (("none", ()), ("head", ("A_log", "dt_bias"))):
+    config = nn.StackConfig("gated_deltanet", {"decay": decay}, d_model=4)
+    assert config.ssm_parameters == names
+
+
 def test_layers_share_values_carry_two_states_and_know_their_depth():
   config = nn.StackConfig(
     "rwkv7",

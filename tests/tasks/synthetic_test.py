@@ -1,5 +1,7 @@
 """Sampled tasks: fresh batches, fixed tests, other options afterwards."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.data import tokens
-from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 
-ARM = base.ArmConfig(
+ARM = synthetic.ArmConfig(
   nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1)), batch_size=3
 )
+MQAR = {"length": 8, "pairs": 2, "vocab_size": 8}
+WORDS = {"group": "S3", "min_length": 5, "max_length": 5}
 COPYING = {"blanks": 2, "memorise": 2, "vocab_size": 6}
 
 
@@ -81,13 +84,57 @@ def test_tasks_on_signals_have_errors():
   np.testing.assert_allclose(loss, np.mean(error**2), rtol=1e-5)
 
 
+def _reading(reads, **stack):
+  stack = nn.StackConfig("jrt", d_model=6, num_layers=2, **stack)
+  network = nn.NetworkConfig(stack)
+  return synthetic.ArmConfig(network, batch_size=3, reads=reads)
+
+
+def test_sequences_are_read_twice():
+  arm = dataclasses.replace(ARM, reads="twice")
+  once = synthetic.Problem(ARM, "mqar", MQAR)
+  twice = synthetic.Problem(arm, "mqar", MQAR)
+  assert (once.time, twice.time) == (8, 16)
+  key, update = jax.random.key(3), jnp.int32(0)
+  batch = jax.jit(once.sample)(key, update, None)
+  longer = jax.jit(twice.sample)(key, update, None)
+  both = np.concatenate([batch.inputs, batch.inputs], axis=1)
+  np.testing.assert_array_equal(longer.inputs, both)
+  np.testing.assert_array_equal(longer.mask[:, 8:], batch.mask)
+  np.testing.assert_array_equal(longer.targets[:, 8:], batch.targets)
+  assert not longer.mask[:, :8].any()
+  at = twice.keywords(longer)["at"]
+  np.testing.assert_array_equal(at, 8 + once.keywords(batch)["at"])
+
+
+def test_a_prefix_is_seen_at_once():
+  """The first element's output depends on the last one with a prefix only."""
+  for reads, sees in (("prefix", True), ("once", False)):
+    arm = _reading(reads, hybrid={"short_conv": {}})
+    problem = synthetic.Problem(arm, "group_words", WORDS)
+    variables = jax.jit(problem.init)(jax.random.key(0))
+    batch = jax.jit(problem.sample)(jax.random.key(1), jnp.int32(0), None)
+
+    @jax.jit
+    def outputs(inputs):
+      keywords = problem.keywords(batch)  # noqa: B023
+      apply = problem.network.apply  # noqa: B023
+      return apply(variables, inputs, **keywords)[0]  # noqa: B023
+
+    changed = batch.inputs.at[:, -1].set((batch.inputs[:, -1] + 1) % 6)
+    same = outputs(batch.inputs)[:, 0] == outputs(changed)[:, 0]
+    assert same.all() != sees
+
+
 def test_chance_and_wrong_options():
   assert synthetic.chance("copying", COPYING) == 1 / 6
   assert synthetic.chance("adding", {}) is None
-  pooled = base.ArmConfig(
+  pooled = synthetic.ArmConfig(
     nn.NetworkConfig(nn.StackConfig("gru"), pooling="mean")
   )
   with pytest.raises(ValueError, match="pooling: got 'mean', expected 'none'"):
     synthetic.Problem(pooled, "copying", COPYING)
+  with pytest.raises(ValueError, match="reads: got 'prefix', expected 'once'"):
+    dataclasses.replace(ARM, reads="prefix")
   with pytest.raises(ValueError, match="options of task 'copying': got"):
     synthetic.Problem(ARM, "copying", {"blancs": 3})

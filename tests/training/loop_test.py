@@ -111,6 +111,7 @@ def test_chunks_rows_and_checkpoints(tmp_path):
   assert steps_of(tmp_path) == [40, 80, 110]
   speeds = [r for r in scalars.read(tmp_path) if "steps_per_second" in r]
   assert [r["step"] for r in speeds] == [40, 60, 80, 100]
+  assert all(r["steps_per_cpu_second"] > 0 for r in speeds)
   expected, metrics = train(init(), 11)
   assert rows[0]["per_seed"] == metrics["per_seed"][0].tolist()
   assert rows[0]["loss"] == float(metrics["loss"][0])

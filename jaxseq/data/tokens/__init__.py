@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from jaxseq.data.tokens import registry as registry
   from jaxseq.data.tokens import regular as regular
   from jaxseq.data.tokens import sampling as sampling
+  from jaxseq.data.tokens import set_disjointness as set_disjointness
   from jaxseq.data.tokens import signal_tasks as signal_tasks
   from jaxseq.data.tokens import strings as strings
   from jaxseq.data.tokens.registry import TASKS as TASKS

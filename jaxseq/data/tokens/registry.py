@@ -28,6 +28,7 @@ TASKS = _registry.Registry(
     "parity": f"{_HERE}.regular:PARITY",
     "reverse_string": f"{_HERE}.strings:REVERSE_STRING",
     "selective_copying": f"{_HERE}.copying:SELECTIVE_COPYING",
+    "set_disjointness": f"{_HERE}.set_disjointness:SET_DISJOINTNESS",
     "stack_manipulation": f"{_HERE}.strings:STACK_MANIPULATION",
   },
 )

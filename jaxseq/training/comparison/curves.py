@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from typing import Literal
 
 import numpy as np
 
@@ -15,9 +16,17 @@ def curve(
   return scalars.column(scalars.read(directory), metric)
 
 
-def speed(directory: pathlib.Path) -> float:
-  """Returns an arm's median steps per second of a seed, NaN if unknown."""
-  _, values = curve(directory, "steps_per_second")
+def speed(
+  directory: pathlib.Path, clock: Literal["wall", "cpu"] = "wall"
+) -> float:
+  """Returns an arm's median steps per second of a seed, NaN if unknown.
+
+  Args:
+    directory: of the arm.
+    clock: "cpu" counts the seconds that the process has had of all cores.
+  """
+  name = {"wall": "steps_per_second", "cpu": "steps_per_cpu_second"}[clock]
+  _, values = curve(directory, name)
   return float(np.median(values)) if values.size else math.nan
 
 

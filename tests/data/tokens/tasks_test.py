@@ -32,6 +32,7 @@ _OPTIONS = {
   "parity": {"max_length": 13},
   "reverse_string": {"max_length": 8},
   "selective_copying": {"blanks": 20, "memorise": 5, "vocab_size": 9},
+  "set_disjointness": {"first": 3, "second": 7, "vocab_size": 32},
   "stack_manipulation": {"max_length": 10},
 }
 # Enough rows for every length and every branch of a rule to occur.
@@ -123,7 +124,7 @@ def test_shapes_and_randomness(name):
 @pytest.mark.parametrize(
   "name",
   ["adding", "copying", "delay", "group_words", "induction", "mqar"]
-  + ["selective_copying"],
+  + ["selective_copying", "set_disjointness"],
 )
 def test_other_keys_give_other_sequences(name):
   # Tasks with so many sequences that none should come twice.
@@ -261,6 +262,27 @@ def test_mqar_gaps_follow_their_distribution():
   counts = np.bincount((np.argmax(batch.mask, axis=1) - 2) // 2, minlength=4)
   # Three standard deviations of a count of 256 draws are at most 24.
   np.testing.assert_allclose(counts, _ROWS * weights / weights.sum(), atol=24)
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_set_disjointness(swap):
+  config, batch = _sample("set_disjointness", swap=swap)
+  sizes = set()
+  for inputs, targets, mask in zip(*batch):
+    start, middle, end = np.flatnonzero(inputs < 3)
+    assert (start, end) == (0, config.time - 1)
+    assert list(inputs[[start, middle, end]]) == [0, 1, 2]
+    first, second = inputs[1:middle], inputs[middle + 1 : end]
+    sizes.add((len(first), len(second)))
+    assert len(set(first)) == len(first)
+    assert len(set(second)) == len(second)
+    (common,) = set(first) & set(second)
+    assert list(np.flatnonzero(mask)) == [end]
+    assert targets[end] == common
+  assert sizes == ({(3, 7), (7, 3)} if swap else {(3, 7)})
+  # The common token stands anywhere.
+  common = np.argmax(batch.inputs == batch.targets[:, -1:], axis=1)
+  assert set(common) == set(range(1, 8 if swap else 4))
 
 
 def _check_answers(config, pairs, answer, step):
@@ -471,6 +493,11 @@ def test_group_words():
       "parity",
       {"colour": 1},
       "options of task 'parity': got 'colour', expected one of 'min_",
+    ),
+    (
+      "set_disjointness",
+      {"first": 8, "vocab_size": 25},
+      "vocab_size: got 25, expected an integer of at least 26",
     ),
     ("chess", {}, "task: got 'chess', expected one of 'adding'"),
   ],

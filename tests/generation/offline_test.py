@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import chex
@@ -6,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import generation
 from jaxseq import nn
-from jaxseq.tasks import generation
 
 
 @functools.cache
@@ -87,49 +88,6 @@ def test_generation_goes_on_from_states():
   np.testing.assert_array_equal(jnp.concatenate([first, rest]), whole)
 
 
-def test_samples_follow_the_distribution():
-  logits = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
-  many = jnp.broadcast_to(logits, (20_000, 4))
-
-  def shares(**options):
-    drawn = generation.sample(jax.random.key(0), many, **options)
-    return np.bincount(drawn, minlength=4) / len(drawn)
-
-  # Five standard deviations of a share of 20,000 draws are 0.018.
-  near = {"atol": 0.018, "rtol": 0}
-  np.testing.assert_allclose(shares(), [0.5, 0.3, 0.15, 0.05], **near)
-  np.testing.assert_allclose(
-    shares(top_k=2), [0.5 / 0.8, 0.3 / 0.8, 0, 0], **near
-  )
-  np.testing.assert_allclose(
-    shares(top_p=0.9), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], **near
-  )
-  squares = np.array([0.5, 0.3, 0.15, 0.05]) ** 2
-  np.testing.assert_allclose(
-    shares(temperature=0.5), squares / squares.sum(), **near
-  )
-  np.testing.assert_array_equal(shares(temperature=0.0), [1, 0, 0, 0])
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    (
-      {"temperature": -1.0},
-      "temperature: got -1.0, expected a finite number of at least 0",
-    ),
-    ({"top_k": 8}, "top_k: got 8, expected an integer from 1 to 7"),
-    (
-      {"top_p": 0.0},
-      "top_p: got 0.0, expected a number above 0 and of at most 1",
-    ),
-  ],
-)
-def test_bad_options(options, message):
-  with pytest.raises(ValueError, match=message):
-    generation.sample(jax.random.key(0), jnp.zeros((2, 7)), **options)
-
-
 def test_bad_prompt():
   network, variables = _network()
   empty = jnp.zeros((2, 0), jnp.int32)
@@ -144,24 +102,57 @@ def test_bad_prompt():
 
 
 def test_prompts_of_different_lengths_are_each_as_alone():
-  """Shorter ones at the ends of their rows, with a reset at the first token."""
+  """As a list, at the beginnings of rows, and at their ends with resets."""
   network, variables = _network()
   prompts = [[5, 2], [1, 3, 6, 2]]
-  rows = np.zeros((2, 4), np.int32)
-  reset = np.zeros((2, 4), bool)
-  for row, flags, prompt in zip(rows, reset, prompts):
-    row[-len(prompt) :] = prompt
-    flags[-len(prompt)] = True
-  options = {"temperature": 0.0}
+  left = np.full((2, 4), 6)
+  right, reset = np.zeros((2, 4), np.int32), np.zeros((2, 4), bool)
+  for i, prompt in enumerate(prompts):
+    left[i, : len(prompt)] = prompt
+    right[i, -len(prompt) :] = prompt
+    reset[i, -len(prompt)] = True
   key = jax.random.key(1)
-  tokens, _ = generation.generate(
-    network, variables, rows, 5, key, reset=reset, **options
-  )
-  for row, prompt in zip(tokens, prompts):
+  options = {"repetition_penalty": 1.5, "temperature": 0.7}
+  rows = [
+    generation.generate(network, variables, prompt, 8, key, **given, **options)
+    for prompt, given in [
+      (prompts, {}),
+      (left, {"lengths": [2, 4]}),
+      (right, {"reset": reset}),
+    ]
+  ]
+  chex.assert_trees_all_equal(*rows)
+  for i, prompt in enumerate(prompts):
     alone, _ = generation.generate(
-      network, variables, jnp.array(prompt), 5, key, **options
+      network, variables, jnp.array(prompt), 8, key, seeds=i, **options
     )
-    np.testing.assert_array_equal(row, alone)
+    np.testing.assert_array_equal(rows[0][0][i], alone)
+
+
+def test_a_row_does_not_depend_on_its_batch():
+  network, variables = _network()
+  prompt, key = jnp.array([[1, 2], [3, 4], [1, 2]]), jax.random.key(0)
+  run = functools.partial(generation.generate, network, variables)
+  together, _ = run(prompt, 12, key, seeds=[7, 2**31, 8])
+  assert (together[0] != together[2]).any()
+  for i, seed in enumerate([7, 2**31, 8]):
+    alone, _ = run(prompt[i : i + 1], 12, key, seeds=[seed])
+    np.testing.assert_array_equal(together[i], alone[0])
+  # Rows may have options of their own.
+  mixed, _ = run(
+    prompt,
+    12,
+    key,
+    seeds=[7, 2**31, 8],
+    sampling=[
+      generation.Sampling(),
+      generation.Sampling(temperature=0, presence_penalty=2.0, min_length=3),
+      generation.Sampling(top_k=2, stop=(0, 1)),
+    ],
+  )
+  np.testing.assert_array_equal(mixed[0], together[0])
+  alone, _ = run(prompt[1], 12, key, temperature=0, presence_penalty=2.0)
+  np.testing.assert_array_equal(mixed[1], alone)
 
 
 def test_a_stop_token_ends_its_row_alone():
@@ -181,9 +172,9 @@ def test_calls_share_a_program():
   network, variables = _network()
   prompt = jnp.array([[1, 2, 3]])
   generation.generate(network, variables, prompt, 4, jax.random.key(0))
-  count = generation._generate._cache_size()
+  count = generation.offline._generate._cache_size()
   generation.generate(network, variables, prompt + 1, 4, jax.random.key(1))
-  assert generation._generate._cache_size() == count
+  assert generation.offline._generate._cache_size() == count
 
 
 @pytest.mark.parametrize(
@@ -191,7 +182,24 @@ def test_calls_share_a_program():
   [
     ([[1, 9]], {}, "prompt: got 9, expected tokens from 0 to 6"),
     ([[1, -1]], {}, "prompt: got -1, expected tokens from 0 to 6"),
-    ([[1], [1, 2]], {}, "rows of different lengths"),
+    ([[1], []], {}, "lengths: got 0, expected integers from 1 to 1"),
+    (
+      [[1], [1, 2]],
+      {"reset": np.zeros((2, 2), bool)},
+      "got rows of different lengths and reset, expected rows of one length",
+    ),
+    ([[1, 2]], {"lengths": [3]}, "lengths: got 3, expected integers from 1 to"),
+    ([[1, 2]], {"seeds": [1, 2]}, r"seeds: got shape \(2,\), expected \(1,\)"),
+    (
+      [[1], [1, 2]],
+      {"sampling": [generation.Sampling()] * 3},
+      "sampling: got '3 for prompts of shape",
+    ),
+    (
+      [[1]],
+      {"sampling": generation.Sampling(), "top_k": 2},
+      r"expected None with other options \(top_k\)",
+    ),
     ([[1]], {"stop": 7}, "stop: got 7, expected an integer from 0 to 6"),
   ],
 )
@@ -201,3 +209,43 @@ def test_tokens_are_those_of_the_network(prompt, options, message):
     generation.generate(
       network, variables, prompt, 2, jax.random.key(0), **options
     )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Alternating:
+  """Even and odd tokens in turn."""
+
+  even: jax.Array
+
+  def initial(self, batch):
+    return jnp.zeros(batch, bool)
+
+  def allowed(self, state):
+    return self.even ^ state[..., None]
+
+  def advance(self, state, token):
+    return token % 2 == 0
+
+
+def test_a_constraint_says_which_tokens_may_come():
+  network, variables = _network()
+  tokens, _ = generation.generate(
+    network,
+    variables,
+    jnp.array([[1, 2], [3, 4]]),
+    9,
+    jax.random.key(0),
+    constraint=_Alternating(jnp.arange(7) % 2 == 0),
+  )
+  np.testing.assert_array_equal(tokens % 2, np.arange(9)[None] % 2 + [[0]] * 2)
+
+
+def test_at_least_so_many_tokens_before_a_stop():
+  network, variables = _network()
+  prompt, key = jnp.array([[1, 2], [3, 4], [5, 6]]), jax.random.key(0)
+  tokens, _ = generation.generate(
+    network, variables, prompt, 40, key, stop=(0, 1, 2), min_length=10
+  )
+  ends = np.argmax(np.asarray(tokens) < 3, axis=1)
+  assert ends.min() == 10

@@ -1,0 +1,135 @@
+r"""All mixers on the King James Bible, byte by byte, equally large.
+
+    python -m experiments.language_model --workdir=runs/mixers \
+      --config=configs/language_model/mixers.py
+
+Two layers in the block of each mixer's paper, as wide as gives some 150,000
+parameters; all read the same pieces of the text in the same order. The updates
+are few, 0.3 MB of the text for each seed: what is compared is who learns
+quickly, not where it ends.
+
+    --config=configs/language_model/mixers.py:state
+
+has layers of width 64 whose options give every mixer a carried state of about
+4 kB for each sequence, whatever parameters that takes: attention gets a window
+of 16 bytes. The text is that of Debian's package bible-kjv (`apt-get install
+bible-kjv`). Each takes some half an hour of one core. `:tiny` learns nothing,
+and shows in seconds whether everything works.
+"""
+
+import json
+import pathlib
+
+import ml_collections
+
+from configs import blocks
+from configs import supervised
+
+VARIANTS = ("parameters", "state", "tiny")
+# Widths that come closest to 150,000 parameters.
+_WIDTHS = {
+  "aaren": 72,
+  "attention": 72,
+  "elman": 120,
+  "gated_deltanet": 64,
+  "gla": 72,
+  "gru": 88,
+  "hgrn2": 72,
+  "jrt": 64,
+  "latent_attention": 64,
+  "lightnet": 64,
+  "linear_attention": 72,
+  "lru": 96,
+  "lstm": 80,
+  "mamba": 80,
+  "mamba2": 88,
+  "mamba3": 88,
+  "mingru": 72,
+  "minlstm": 72,
+  "mlstm": 88,
+  "mlstm_large": 72,
+  "mom": 56,
+  "rglru": 64,
+  "rwkv4": 64,
+  "rwkv7": 64,
+  "s4": 160,
+  "s4d": 136,
+  "s5": 88,
+  "short_conv": 72,
+  "slstm": 80,
+}
+# Options that the defaults, made for large layers, do not suit.
+_OPTIONS = {
+  "attention": {"window": 256},
+  "latent_attention": {"window": 256},
+  "mamba2": {"d_state": 16, "headdim": 16},
+  "mamba3": {"d_state": 16, "headdim": 16},
+  "rwkv7": {"head_size": 16},
+}
+# Options with which the state of a layer has about 256 numbers.
+_STATES = {
+  "aaren": {"heads": 64},
+  "attention": {"heads": 8, "kv_heads": 1, "window": 16},
+  "elman": {"d_hidden": 256},
+  "gated_deltanet": {"heads": 2, "d_key": 8, "d_value": 8},
+  "gla": {"heads": 8},
+  "gru": {"d_hidden": 256},
+  "hgrn2": {"heads": 16},
+  "jrt": {"d_feature": 2, "d_value": 8},
+  "latent_attention": {"d_latent": 12, "d_rotary": 4, "window": 16},
+  "lightnet": {"heads": 4, "d_key": 2},
+  "linear_attention": {"d_key": 4, "d_value": 15},
+  "lru": {"d_state": 128},
+  "lstm": {"d_hidden": 128},
+  "mamba": {"expand": 1, "d_conv": 2, "d_state": 3},
+  "mamba2": {"expand": 1, "d_conv": 2, "d_state": 3, "headdim": 16},
+  "mamba3": {"expand": 1, "d_state": 4, "headdim": 16},
+  "mingru": {"d_hidden": 256},
+  "minlstm": {"d_hidden": 256},
+  "mlstm": {"d_hidden": 28, "d_conv": 2},
+  "mlstm_large": {"d_key": 4, "d_value": 15},
+  "mom": {
+    "memories": 2,
+    "active": 1,
+    "heads": 2,
+    "d_conv": 2,
+    "d_key": 5,
+    "d_value": 5,
+  },
+  "rglru": {"d_hidden": 128, "d_conv": 2},
+  "rwkv4": {"d_hidden": 43},
+  "rwkv7": {"head_size": 4},
+  "s4": {"d_state": 4},
+  "s4d": {"d_state": 4},
+  "s5": {"ssm_size": 256},
+  "short_conv": {"d_conv": 5},
+  "slstm": {"d_hidden": 64},
+}
+# What is not 64 wide then.
+_OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 40}
+
+
+def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:
+  tiny = variant == "tiny"
+  data = "python_source" if tiny else "kjv"
+  config = supervised.base(variant, VARIANTS, data=data, data_options={})
+  config.update(num_updates=300, updates_per_chunk=50, batch_size=8)
+  config.update(chunks_per_evaluation=100, chunks_per_checkpoint=100)
+  config.update(length=128, jump_every=8, test_streams=16)
+  config.network = {"stack": {"num_layers": 2, "norm": "rms"}}
+  config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=30)
+  if tiny:
+    root = pathlib.Path(json.__file__).parent
+    config.data_options = {"root": str(root)}
+    supervised.tiny(config, length=16, valid_tokens=256)
+    return config
+  config.arms = blocks.arms(*_WIDTHS)
+  if variant == "state":
+    config.update(num_updates=200, valid_tokens=16_384)
+  for name, arm in config.arms.items():
+    options = _OPTIONS if variant == "parameters" else _STATES
+    widths = _WIDTHS if variant == "parameters" else _OTHER_WIDTHS
+    arm.network.stack.update(
+      d_model=widths.get(name, 64), mixer_options=options.get(name, {})
+    )
+  return config

@@ -1,0 +1,314 @@
+"""FM-index of documents: all places of any run of tokens, and what follows it.
+
+An index of Ferragina and Manzini (2000) over the reversed documents, as SEAL
+has it (arXiv:2204.10628): that a run of tokens goes on by one more is a single
+step of backward search, and the symbols before the rows of a run are the tokens
+that follow it.
+
+    index = fm_index.build([b"in the beginning", b"the end"], 256)
+    rows = index.rows(b"the ")
+    index.next_counts(rows)  # (256,), one "b" and one "e"
+
+`generation.substrings` is the same as a constraint on decoding.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import _validate
+from jaxseq.data import _npy
+
+# Symbols are tokens + SHIFT, as published. Of those below, 0 ends the text, and
+# SEPARATOR stands between documents.
+SHIFT = 10
+SEPARATOR = 1
+_FORMAT = "jaxseq FM-index 1"
+_ARRAYS = ("text", "suffix_array", "bwt", "starts", "checkpoints")
+_DOCUMENTS = ("beginnings", "lengths")
+
+
+class Rows(NamedTuple):
+  """Rows of a sorted list of suffixes, from `low` to before `high`."""
+
+  low: int
+  high: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FMIndex:
+  """An index of n symbols, made by `build` or read by `load`.
+
+  Attributes:
+    vocab_size: tokens are below it.
+    separate: whether documents are apart; see `build`.
+    block: rows from one checkpoint to the next.
+    text: (n,) symbols: the documents, each reversed, and 0.
+    suffix_array: (n,) where in the text each suffix begins, in their order.
+    bwt: (n,) the symbol before each suffix, in their order.
+    starts: (vocab_size + SHIFT + 1,) how many symbols are less than each.
+    checkpoints: (n // block + 1, vocab_size + SHIFT) how often each symbol is
+      in the first i * block entries of `bwt`.
+    beginnings: (documents,) where in the text each document begins.
+    lengths: (documents,) their tokens.
+  """
+
+  vocab_size: int
+  separate: bool
+  block: int
+  text: np.ndarray
+  suffix_array: np.ndarray
+  bwt: np.ndarray
+  starts: np.ndarray
+  checkpoints: np.ndarray
+  beginnings: np.ndarray
+  lengths: np.ndarray
+
+  def __len__(self) -> int:
+    """Returns the number of rows."""
+    return len(self.bwt)
+
+  def extend(self, rows: Rows, token: int) -> Rows:
+    """Returns the rows of a run of tokens with one more; (0, 0) if none."""
+    symbol = int(token) + SHIFT
+    if not SHIFT <= symbol < self.vocab_size + SHIFT:
+      expected = f"a token from 0 to {self.vocab_size - 1}"
+      raise _validate.error("token", token, expected)
+    start = int(self.starts[symbol])
+    low, high = (start + self._rank(symbol, row) for row in rows)
+    return Rows(low, high) if low < high else Rows(0, 0)
+
+  def rows(self, tokens: Sequence[int]) -> Rows:
+    """Returns the rows of a run of tokens: all if it is empty."""
+    rows = Rows(0, len(self))
+    for token in tokens:
+      rows = self.extend(rows, token)
+    return rows
+
+  def count(self, tokens: Sequence[int]) -> int:
+    """Returns how often a run of tokens is in the documents."""
+    low, high = self.rows(tokens)
+    return high - low
+
+  def next_counts(self, rows: Rows) -> np.ndarray:
+    """Returns how often each token follows, (vocab_size,) int64."""
+    # Of many rows only the two ends are read.
+    low, high = (self._ranks(row) for row in rows)
+    return (high - low)[SHIFT:]
+
+  def places(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where a run of tokens is.
+
+    Returns:
+      The document and the place in it of the run's last token, each (count,)
+      int64, in the order of the rows.
+    """
+    found = np.asarray(self.suffix_array[slice(*rows)], np.int64)
+    document = np.searchsorted(self.beginnings, found, "right") - 1
+    end = np.asarray(self.beginnings)[document] + self.lengths[document]
+    return document, end - 1 - found
+
+  def document(self, number: int) -> np.ndarray:
+    """Returns the tokens of a document, (length,) int64."""
+    start = self.beginnings[number]
+    symbols = self.text[start : start + self.lengths[number]]
+    return symbols[::-1].astype(np.int64) - SHIFT
+
+  def save(self, folder: str | os.PathLike) -> None:
+    """Writes the index into a folder, which is made if it is not there."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*_ARRAYS, *_DOCUMENTS):
+      np.save(folder / f"{name}.npy", getattr(self, name))
+    about = {"format": _FORMAT}
+    about |= {k: getattr(self, k) for k in ("vocab_size", "separate", "block")}
+    (folder / "index.json").write_text(json.dumps(about, indent=2) + "\n")
+
+  def _rank(self, symbol, row):
+    """Occurrences of a symbol in the first entries of `bwt`."""
+    block, left = divmod(row, self.block)
+    here = self.bwt[row - left : row]
+    return int(self.checkpoints[block, symbol]) + np.count_nonzero(
+      here == symbol
+    )
+
+  def _ranks(self, row):
+    """Occurrences of each symbol in the first entries of `bwt`."""
+    block, left = divmod(row, self.block)
+    here = self.bwt[row - left : row]
+    more = np.bincount(here, minlength=self.vocab_size + SHIFT)
+    return self.checkpoints[block] + more
+
+
+def build(
+  documents: Iterable[bytes | Sequence[int] | np.ndarray],
+  vocab_size: int,
+  *,
+  separate: bool = True,
+  block: int = 256,
+) -> FMIndex:
+  """Builds an index, in memory of about 50 bytes a token.
+
+  Args:
+    documents: bytes, or tokens, of each document; at least one token.
+    vocab_size: tokens are below it.
+    separate: whether a separator stands between documents, so that no run goes
+      from one into another. Without, as published, the first token of a
+      document follows the last one of the document after it.
+    block: rows from one checkpoint to the next; fewer are quicker and need
+      4 * (vocab_size + 10) / block bytes a token.
+
+  Raises:
+    ValueError: if there is no document, one is empty, or a token is not below
+      `vocab_size`.
+  """
+  _validate.all_positive(vocab_size=vocab_size, block=block)
+  dtype = np.min_scalar_type(vocab_size + SHIFT)
+  pieces = []
+  for number, document in enumerate(documents):
+    if isinstance(document, bytes):
+      document = np.frombuffer(document, np.uint8)
+    tokens = np.asarray(document)
+    if tokens.ndim != 1 or not len(tokens) or tokens.dtype.kind not in "iu":
+      what = f"shape {tokens.shape} and dtype {tokens.dtype}"
+      expected = "(tokens,) integers, at least one"
+      raise _validate.error(f"document {number}", what, expected)
+    if tokens.min() < 0 or tokens.max() >= vocab_size:
+      found = f"tokens from {tokens.min()} to {tokens.max()}"
+      expected = f"tokens from 0 to {vocab_size - 1}"
+      raise _validate.error(f"document {number}", found, expected)
+    pieces.append(tokens[::-1].astype(np.int64) + SHIFT)
+  if not pieces:
+    raise _validate.error("documents", [], "at least one document")
+  lengths = np.array([len(piece) for piece in pieces])
+  steps = lengths + int(separate)
+  beginnings = np.cumsum(steps) - steps
+  text = np.full(beginnings[-1] + lengths[-1] + 1, SEPARATOR, dtype)
+  for start, piece in zip(beginnings, pieces):
+    text[start : start + len(piece)] = piece
+  text[-1] = 0
+  order = sort_suffixes(text)
+  bwt = text[order - 1]
+  symbols = vocab_size + SHIFT
+  counts = np.bincount(text, minlength=symbols)
+  blocks = np.arange(len(text)) // block
+  shape = len(text) // block + 1, symbols
+  each = np.bincount(blocks * symbols + bwt, minlength=shape[0] * symbols)
+  each = each.reshape(shape)
+  small = np.int32 if len(text) < 2**31 else np.int64
+  return FMIndex(
+    vocab_size,
+    separate,
+    block,
+    text,
+    order.astype(small),
+    bwt,
+    np.concatenate([[0], np.cumsum(counts)]),
+    (np.cumsum(each, axis=0) - each).astype(small),
+    beginnings,
+    lengths,
+  )
+
+
+def load(folder: str | os.PathLike) -> FMIndex:
+  """Opens an index that was saved; its arrays are memory-mapped.
+
+  Sizes, and the small arrays, are checked; large ones are read when they are
+  used.
+
+  Raises:
+    ValueError: if there is none, or its files do not fit together.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    about = _json.loads((folder / "index.json").read_bytes())
+    arrays = {
+      name: _npy.open_map(folder / f"{name}.npy")
+      for name in (*_ARRAYS, *_DOCUMENTS)
+    }
+    return _checked(about, arrays)
+  except (OSError, ValueError) as error:
+    raise ValueError(f"{folder} is no whole FM-index: {error}.") from error
+
+
+def sort_suffixes(text: np.ndarray) -> np.ndarray:
+  """Returns where each suffix of a text begins, in the order of the suffixes.
+
+  Prefix doubling (Manber and Myers, 1993), which here begins with as many
+  symbols as fit in a word, and sorts only what is not yet in its place.
+
+  Args:
+    text: (n,) non-negative integers; the last one is 0, and no other is.
+
+  Returns:
+    The suffix array, (n,) int64.
+  """
+  count = len(text)
+  bits = max(1, int(text.max()).bit_length())
+  width = 62 // bits
+  key = np.zeros(count, np.int64)
+  for i in range(width):
+    key <<= bits
+    behind = text[i:].astype(np.int64)
+    key[: len(behind)] |= behind
+  order = np.argsort(key, kind="stable")
+  places = np.arange(count)
+  rank = np.empty(count, np.int64)
+  rows, key = order, key[order]
+  while len(places):
+    first = np.concatenate([[True], key[1:] != key[:-1]])
+    rank[rows] = np.maximum.accumulate(np.where(first, places, 0))
+    shared = ~(first & np.concatenate([first[1:], [True]]))
+    places = places[shared]
+    # What is not alone yet has no end of the text within `width`.
+    rows = order[places]
+    key = rank[rows] * count + rank[rows + width]
+    sort = np.argsort(key, kind="stable")
+    rows, key = rows[sort], key[sort]
+    order[places] = rows
+    width *= 2
+  return order
+
+
+def _checked(about: Any, arrays: dict[str, np.ndarray]) -> FMIndex:
+  """Returns the index of a folder, whose parts must fit together."""
+  if not isinstance(about, dict) or about.pop("format", None) != _FORMAT:
+    raise ValueError(f"index.json does not say that it is {_FORMAT!r}")
+  if set(about) != {"vocab_size", "separate", "block"}:
+    raise ValueError(f"index.json has the entries {sorted(about)}")
+  for name in ("vocab_size", "block"):
+    _validate.integer(name, about[name], 1, 2**31)
+  if not isinstance(about["separate"], bool):
+    raise _validate.error("separate", about["separate"], "true or false")
+  for name, array in arrays.items():
+    kind = "u" if name in ("text", "bwt") else "i"
+    if array.dtype.kind != kind:
+      raise ValueError(f"{name} is an array of {array.dtype}")
+  count, symbols = arrays["bwt"].size, about["vocab_size"] + SHIFT
+  shapes = dict.fromkeys(_ARRAYS, (count,))
+  shapes["starts"] = (symbols + 1,)
+  shapes["checkpoints"] = (count // about["block"] + 1, symbols)
+  shapes |= dict.fromkeys(_DOCUMENTS, (arrays["lengths"].size,))
+  for name, expected in shapes.items():
+    if arrays[name].shape != expected:
+      raise _validate.error(name, f"shape {arrays[name].shape}", str(expected))
+  lengths, starts = arrays["lengths"], arrays["starts"]
+  steps = lengths + int(about["separate"])
+  if (
+    not len(lengths)
+    or lengths.min() < 1
+    or (arrays["beginnings"] != np.cumsum(steps) - steps).any()
+    or steps.sum() + int(not about["separate"]) != count
+  ):
+    raise ValueError("its documents do not fill its text")
+  if starts[0] or starts[-1] != count or (np.diff(starts) < 0).any():
+    raise ValueError("its symbols do not fill its text")
+  return FMIndex(**about, **arrays)

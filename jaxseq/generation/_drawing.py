@@ -1,0 +1,86 @@
+"""One drawn token for each row, and what rows carry from one to the next."""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.generation import token_sampling
+
+
+class Rows(NamedTuple):
+  """What the drawing of tokens carries.
+
+  Attributes:
+    keys: (*batch,) random keys, see `token_sampling.row_keys`.
+    length: (*batch,) int32, tokens that were drawn.
+    token: (*batch,) int32, the last of them.
+    ended: (*batch,) bool, whether that was one of the row's stop tokens.
+    history: for penalties; None without.
+    constraint: state of the constraint; None without one.
+  """
+
+  keys: jax.Array
+  length: jax.Array
+  token: jax.Array
+  ended: jax.Array
+  history: token_sampling.History | None
+  constraint: PyTree
+
+
+def start(
+  keys: jax.Array,
+  history: token_sampling.History | None,
+  constraint: Any,
+) -> Rows:
+  """Returns rows of which nothing was drawn."""
+  return Rows(
+    keys=keys,
+    length=jnp.zeros(keys.shape, jnp.int32),
+    token=jnp.zeros(keys.shape, jnp.int32),
+    ended=jnp.zeros(keys.shape, bool),
+    history=history,
+    constraint=None if constraint is None else constraint.initial(keys.shape),
+  )
+
+
+def next_token(
+  constraint: Any,
+  controls: token_sampling.Controls,
+  rows: Rows,
+  logits: jax.Array,
+) -> tuple[Rows, jax.Array]:
+  """Draws a token of each row; what follows a stop token is that token.
+
+  Returns:
+    The rows, `token` among them, and the log probability (*batch,) that the
+    network gives the token, whatever the options.
+  """
+  allowed = None
+  if constraint is not None:
+    allowed = constraint.allowed(rows.constraint)
+    # What follows an end is not looked at.
+    allowed = allowed | rows.ended[..., None]
+  processed = token_sampling.process_logits(
+    logits,
+    controls,
+    length=rows.length,
+    history=rows.history,
+    allowed=allowed,
+  )
+  keys = token_sampling.fold(rows.keys, rows.length)
+  token = token_sampling.draw(keys, processed, controls.temperature)
+  token = jnp.where(rows.ended, rows.token, token)
+  logs = jax.nn.log_softmax(logits, axis=-1)
+  log_prob = jnp.take_along_axis(logs, token[..., None], axis=-1)[..., 0]
+  stop = jnp.broadcast_to(controls.stop, logits.shape)
+  stops = jnp.take_along_axis(stop, token[..., None], axis=-1)[..., 0]
+  history, after = rows.history, rows.constraint
+  if history is not None:
+    history = token_sampling.extend_history(history, token)
+  if constraint is not None:
+    after = constraint.advance(after, token)
+  length = rows.length + 1
+  return Rows(rows.keys, length, token, stops, history, after), log_prob

@@ -1,0 +1,301 @@
+r"""Parser of regular expressions, to automata over bytes that have choices.
+
+The syntax is that of Python's `re`, without what no finite automaton can do or
+what whole matches have no use for: back references, looking around, anchors and
+flags. Classes as `\d` are those of ASCII. A pattern of text stands for its
+UTF-8: a character, also of a class, is all of its bytes.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import re
+from typing import NamedTuple
+
+from jaxseq import _validate
+
+# Most choices and repetitions, each written out, that a pattern may have.
+_MOST = 200_000
+_COUNTS = re.compile(r"\{(\d*)(,?)(\d*)\}")
+_LETTERS = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "0": 0}
+_CLASSES = {
+  "d": [(48, 57)],
+  "w": [(48, 57), (65, 90), (95, 95), (97, 122)],
+  "s": [(9, 13), (32, 32)],
+}
+_HEXADECIMAL = {"x": 2, "u": 4, "U": 8}
+# Code points with encodings of the same length; surrogates have none.
+_PLANES = (
+  *((0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF)),
+  (0x10000, 0x10FFFF),
+)
+
+Ranges = list[tuple[int, int]]
+
+
+class Choices(NamedTuple):
+  """An automaton in which several states can be next.
+
+  Attributes:
+    edges: of each state (low, high, next): bytes from low to high lead there.
+    free: of each state those that need no byte.
+    start: the first state.
+    end: the state of whole matches.
+  """
+
+  edges: list[list[tuple[int, int, int]]]
+  free: list[list[int]]
+  start: int
+  end: int
+
+
+def parse(pattern: str | bytes) -> Choices:
+  """Returns the automaton of a pattern.
+
+  Raises:
+    ValueError: if it is none, or has more than a finite automaton can do.
+  """
+  parser = _Parser(pattern)
+  start = parser.state()
+  end = parser.alternatives(start)
+  if parser.place < len(parser.text):
+    raise parser.error("an opening parenthesis before it")
+  return Choices(parser.edges, parser.free, start, end)
+
+
+class _Parser:
+  """Reads a pattern once for each time that its parts are repeated."""
+
+  def __init__(self, pattern):
+    if not isinstance(pattern, str | bytes):
+      raise _validate.error("pattern", pattern, "a str or bytes")
+    self.bytes = isinstance(pattern, bytes)
+    self.text = pattern.decode("latin-1") if self.bytes else pattern
+    self.last = 255 if self.bytes else 0x10FFFF
+    self.place = 0
+    self.edges: list[list[tuple[int, int, int]]] = []
+    self.free: list[list[int]] = []
+
+  def error(self, expected):
+    found = f"{self.text!r}, at place {self.place}"
+    return ValueError(f"pattern: got {found}, expected {expected}.")
+
+  def state(self):
+    """Makes a state."""
+    if len(self.edges) >= _MOST:
+      raise self.error(f"fewer than {_MOST} states, repetitions written out")
+    self.edges.append([])
+    self.free.append([])
+    return len(self.edges) - 1
+
+  def taken(self, word):
+    """Goes on behind a word, if it is next."""
+    found = self.text.startswith(word, self.place)
+    self.place += len(word) * found
+    return found
+
+  def next(self):
+    """Takes a character."""
+    if self.place >= len(self.text):
+      raise self.error("more")
+    self.place += 1
+    return self.text[self.place - 1]
+
+  def alternatives(self, start):
+    """Reads `a|b` from a state on; returns the state behind."""
+    end = self.state()
+    while True:
+      first = self.state()
+      self.free[start].append(first)
+      self.free[self.sequence(first)].append(end)
+      if not self.taken("|"):
+        return end
+
+  def sequence(self, state):
+    """Reads `ab*c` from a state on; returns the state behind."""
+    while self.place < len(self.text) and self.text[self.place] not in "|)":
+      begin, first = self.place, self.state()
+      parts = [(first, self.atom(first))]
+      least, most = self.counts()
+      behind = self.place
+      copies = max(1, least) if most is None else most
+      while len(parts) < copies:
+        self.place, first = begin, self.state()
+        parts.append((first, self.atom(first)))
+      self.place = behind
+      state = self.chained(state, parts[:copies], least, most is None)
+    return state
+
+  def chained(self, state, parts, least, loops):
+    """Joins repetitions, of which the first `least` must be there."""
+    end = self.state()
+    for i, (first, after) in enumerate(parts):
+      if i >= least:
+        self.free[state].append(end)
+      self.free[state].append(first)
+      state = after
+    if loops:
+      self.free[state].append(parts[-1][0])
+    self.free[state].append(end)
+    return end
+
+  def counts(self):
+    """Reads a quantifier; returns the least and most repetitions."""
+    found = _COUNTS.match(self.text, self.place)
+    if self.taken("*"):
+      least, most = 0, None
+    elif self.taken("+"):
+      least, most = 1, None
+    elif self.taken("?"):
+      least, most = 0, 1
+    elif found and found[0] != "{}":
+      self.place = found.end()
+      least = int(found[1] or 0)
+      most = int(found[3]) if found[3] else None if found[2] else least
+      if most is not None and most < least:
+        raise self.error("no fewer repetitions at most than at least")
+      if max(least, most or 0) > _MOST:
+        raise self.error(f"at most {_MOST} repetitions")
+    else:
+      return 1, 1
+    # A lazy quantifier has the same whole matches.
+    if not self.taken("?") and self.taken("+"):
+      raise self.error("no possessive quantifier")
+    following = self.text[self.place : self.place + 1]
+    counts = _COUNTS.match(self.text, self.place)
+    if (following and following in "*+?") or (counts and counts[0] != "{}"):
+      raise self.error("one quantifier")
+    return least, most
+
+  def atom(self, state):
+    """Reads a character, a class or a group; returns the state behind."""
+    character = self.next()
+    if character == "(":
+      if self.taken("?") and not self.taken(":"):
+        name = re.compile(r"P<\w+>").match(self.text, self.place)
+        if name is None:
+          raise self.error("a group (...), (?:...) or (?P<name>...)")
+        self.place = name.end()
+      end = self.alternatives(state)
+      if not self.taken(")"):
+        raise self.error("a closing parenthesis")
+      return end
+    if character in "*+?":
+      raise self.error(f"something before {character!r} to repeat")
+    if character in "^$":
+      raise self.error("no anchor: the whole text is matched")
+    if character == "[":
+      ranges = self.characters()
+    elif character == ".":
+      ranges = self.others([(10, 10)])
+    elif character == "\\":
+      ranges = self.escape()
+    else:
+      ranges = [(ord(character), ord(character))]
+    return self.step(state, ranges)
+
+  def characters(self):
+    """Reads a class behind its bracket; returns the ranges."""
+    negated = self.taken("^")
+    ranges: Ranges = []
+    first = True
+    while first or not self.taken("]"):
+      first = False
+      one = self.member()
+      if (
+        self.text.startswith("-", self.place)
+        and self.text[self.place + 1 : self.place + 2] != "]"
+      ):
+        self.place += 1
+        two = self.member()
+        if len(one) > 1 or len(two) > 1 or one[0][0] > two[0][0]:
+          raise self.error("a range of characters, from the lower one on")
+        if one[0][0] != one[0][1] or two[0][0] != two[0][1]:
+          raise self.error("a range between two characters")
+        one = [(one[0][0], two[0][1])]
+      ranges += one
+    return self.others(ranges) if negated else ranges
+
+  def member(self):
+    """Reads a character of a class, or a class in it."""
+    character = self.next()
+    if character == "\\":
+      return self.escape()
+    return [(ord(character), ord(character))]
+
+  def escape(self):
+    """Reads what follows a backslash; returns the ranges."""
+    letter = self.next()
+    if letter in _HEXADECIMAL and not (self.bytes and letter != "x"):
+      count = _HEXADECIMAL[letter]
+      digits = self.text[self.place : self.place + count]
+      if not re.fullmatch(f"[0-9a-fA-F]{{{count}}}", digits):
+        raise self.error(f"{count} hexadecimal digits")
+      self.place += count
+      code = int(digits, 16)
+      if code > self.last:
+        raise self.error(f"at most {self.last:x} in hexadecimal digits")
+      return [(code, code)]
+    if letter.lower() in _CLASSES:
+      ranges = _CLASSES[letter.lower()]
+      return list(ranges) if letter.islower() else self.others(ranges)
+    if letter == "0" and self.text[self.place : self.place + 1].isdigit():
+      raise self.error("\\x and two digits, not octal ones")
+    if letter in _LETTERS:
+      return [(_LETTERS[letter],) * 2]
+    if letter.isascii() and letter.isalnum():
+      raise self.error(f"no \\{letter}")
+    return [(ord(letter), ord(letter))]
+
+  def others(self, ranges):
+    """Returns the ranges of all other characters."""
+    found, after = [], 0
+    for low, high in sorted(ranges):
+      if low > after:
+        found.append((after, low - 1))
+      after = max(after, high + 1)
+    if after <= self.last:
+      found.append((after, self.last))
+    return found
+
+  def step(self, state, ranges):
+    """Adds the bytes of a character; returns the state behind."""
+    end = self.state()
+    for low, high in ranges:
+      for encoding in [((low, high),)] if self.bytes else encodings(low, high):
+        at = state
+        for i, (least, most) in enumerate(encoding, 1):
+          to = end if i == len(encoding) else self.state()
+          self.edges[at].append((least, most, to))
+          at = to
+    return end
+
+
+def encodings(low: int, high: int) -> Iterator[tuple[tuple[int, int], ...]]:
+  """Yields the UTF-8 of code points as ranges of first bytes, second ones..."""
+  for first, last in _PLANES:
+    least, most = max(low, first), min(high, last)
+    if least <= most:
+      yield from _between(chr(least).encode(), chr(most).encode())
+
+
+def _between(low: bytes, high: bytes) -> Iterable[tuple[tuple[int, int], ...]]:
+  """Yields the strings of bytes between two of equal length, both included."""
+  if len(low) == 1:
+    yield ((low[0], high[0]),)
+    return
+  zeros, ones = b"\x80" * (len(low) - 1), b"\xbf" * (len(low) - 1)
+  first, last = low[0], high[0]
+  if first == last:
+    for rest in _between(low[1:], high[1:]):
+      yield ((first, first), *rest)
+    return
+  if low[1:] != zeros:
+    for rest in _between(low[1:], ones):
+      yield ((first, first), *rest)
+    first += 1
+  if high[1:] != ones:
+    for rest in _between(zeros, high[1:]):
+      yield ((last, last), *rest)
+    last -= 1
+  if first <= last:
+    yield ((first, last), *[(0x80, 0xBF)] * len(zeros))

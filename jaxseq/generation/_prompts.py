@@ -1,0 +1,147 @@
+"""Prompts as arrays: checks, and rows of different lengths."""
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.generation import token_sampling
+
+
+class Prompts(NamedTuple):
+  """Prompts at the ends of their rows.
+
+  Attributes:
+    tokens: (*batch, time) integers.
+    reset: (*batch, time) bool, true at the first token of a prompt that other
+      tokens stand before; None if there are none.
+  """
+
+  tokens: Any
+  reset: Any
+
+
+def make_prompts(
+  network: Any, prompt: Any, lengths: Any, reset: Any, states: Any
+) -> Prompts:
+  """Returns prompts as an array of tokens that the network knows.
+
+  Raises:
+    ValueError: if a prompt is empty or holds an unknown token, or what is given
+      with it does not fit.
+  """
+  if isinstance(prompt, list | tuple):
+    ragged = len(set(map(np.size, prompt))) > 1
+    if ragged and all(np.ndim(row) == 1 for row in prompt):
+      _unfit("prompt", "rows of different lengths", lengths, reset)
+      lengths = np.array([len(row) for row in prompt])
+      rows = np.zeros((len(prompt), max(lengths)), np.int32)
+      for row, tokens in zip(rows, prompt):
+        row[: len(tokens)] = tokens
+      prompt = rows
+    else:
+      prompt = np.asarray(prompt)
+  if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
+    shape = f"shape {jnp.shape(prompt)}"
+    expected = "(*batch, time) with at least one token"
+    raise _validate.error("prompt", shape, expected)
+  if lengths is not None:
+    _unfit("lengths", "lengths", None, reset)
+    if states is not None:
+      expected = "None with prompts of different lengths: each begins anew"
+      raise _validate.error("states", type(states), expected)
+    prompt, reset = _at_ends(prompt, lengths)
+  check_tokens(network, prompt)
+  return Prompts(prompt, reset)
+
+
+def check_tokens(network: Any, tokens: Any) -> None:
+  """Checks tokens against the vocabulary, where both are known."""
+  count = getattr(network, "vocab_size", None)
+  if count is None or isinstance(tokens, jax.core.Tracer):
+    return
+  tokens = np.asarray(tokens)
+  wrong = (tokens < 0) | (tokens >= count)
+  if wrong.any():
+    found = int(tokens[wrong][0])
+    raise _validate.error("prompt", found, f"tokens from 0 to {count - 1}")
+
+
+def make_history(prompts: Prompts, vocab_size: int) -> token_sampling.History:
+  """Returns the tokens of prompts, without what stands before their resets."""
+  valid = None
+  if prompts.reset is not None:
+    resets = jnp.cumsum(prompts.reset, axis=-1)
+    valid = resets == resets[..., -1:]
+  return token_sampling.make_history(
+    jnp.asarray(prompts.tokens), vocab_size, valid
+  )
+
+
+def vocab_size(network: Any, variables: PyTree) -> int:
+  """Returns the number of tokens that a network chooses from."""
+  found = getattr(network, "num_outputs", None)
+  if found is None:
+    token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    found = jax.eval_shape(network.apply, variables, token)[0].shape[-1]
+  return found
+
+
+def controls(
+  vocab_size: int,
+  options: dict[str, Any],
+  sampling: token_sampling.Sampling | Sequence[token_sampling.Sampling] | None,
+  batch_shape: tuple[int, ...],
+) -> tuple[token_sampling.Controls, bool]:
+  """Returns options as arrays, and whether some are penalties.
+
+  Raises:
+    ValueError: if an option is out of range, or given in two ways.
+  """
+  if sampling is None:
+    sampling = token_sampling.Sampling(**options)
+  elif options:
+    raise _validate.error(
+      "sampling", sampling, f"None with other options ({', '.join(options)})"
+    )
+  rows = [sampling]
+  if not isinstance(sampling, token_sampling.Sampling):
+    rows = list(sampling)
+    if batch_shape != (len(rows),):
+      got = f"{len(rows)} for prompts of shape {batch_shape}"
+      raise _validate.error("sampling", got, "one, or one for each prompt")
+  for one in rows:
+    if one.top_k is not None:
+      _validate.integer("top_k", one.top_k, 1, vocab_size)
+  found = token_sampling.make_controls(sampling, vocab_size)
+  return found, any(one.penalizes for one in rows)
+
+
+def _unfit(name, got, lengths, reset):
+  """Refuses what says twice where prompts begin."""
+  for other, value in {"lengths": lengths, "reset": reset}.items():
+    if value is not None:
+      expected = f"rows of one length with `{other}`"
+      raise ValueError(f"{name}: got {got} and {other}, expected {expected}.")
+
+
+def _at_ends(prompt, lengths):
+  """Moves prompts to the ends of their rows; returns them and their resets."""
+  time = prompt.shape[-1]
+  _validate.shape("lengths", lengths, prompt.shape[:-1])
+  if not isinstance(lengths, jax.core.Tracer):
+    lengths = np.asarray(lengths)
+    wrong = (lengths < 1) | (lengths > time)
+    if wrong.any():
+      found = int(lengths[wrong][0])
+      raise _validate.error("lengths", found, f"integers from 1 to {time}")
+  first = time - lengths[..., None]
+  places = np.arange(time)
+  index = jnp.maximum(places - first, 0)
+  rows = jnp.take_along_axis(jnp.asarray(prompt), index, axis=-1)
+  return rows, places == first

@@ -1,0 +1,230 @@
+r"""Constraints by finite automata: of regular expressions, or of a table.
+
+A pattern becomes an automaton over bytes with as few states as can be, and that
+one over the tokens of a vocabulary: a mask is then one row of a table.
+
+    number = automaton.compile_pattern(r"-?\d{1,3}(\.\d+)?", end_token=10)
+    generation.beam_search(..., end_token=10, constraint=number)
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.generation import _patterns
+
+# Most states of a table, of which a pattern of a page needs some hundreds.
+_MOST = 100_000
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Automaton:
+  """A constraint by a table; its state is a row of it, (*batch,) int32.
+
+  Attributes:
+    transitions: (states, vocab) int32, the state after each token.
+    permitted: (states, vocab) bool, tokens from which the end can be reached.
+  """
+
+  transitions: jax.Array
+  permitted: jax.Array
+
+  def initial(self, batch_shape: tuple[int, ...] = ()) -> jax.Array:
+    """Returns the first state."""
+    return jnp.zeros(batch_shape, jnp.int32)
+
+  def allowed(self, state: jax.Array) -> jax.Array:
+    """Returns which tokens may come next, (*batch, vocab) bool."""
+    return self.permitted[state]
+
+  def advance(self, state: jax.Array, token: jax.Array) -> jax.Array:
+    """Returns the state after a token."""
+    return self.transitions[state, token]
+
+
+def compile_pattern(
+  pattern: str | bytes,
+  *,
+  tokens: Sequence[bytes] | None = None,
+  end_token: int | None = None,
+) -> Automaton:
+  r"""Compiles a regular expression, which all tokens together match.
+
+  The syntax is that of `re`: characters, `.`, classes, `\d \w \s` and their
+  opposites (of ASCII), groups, `|`, and quantifiers. The whole text matches, as
+  by `re.fullmatch`. A pattern of str is of text in UTF-8, so that what it
+  permits can always be decoded; one of bytes is of single bytes.
+
+  Args:
+    pattern: the regular expression.
+    tokens: bytes that each token of the vocabulary stands for; empty ones, as
+      of special tokens, are never permitted. If None, the tokens are bytes.
+    end_token: token that ends a text, permitted exactly where the tokens before
+      it match the pattern; after it nothing else is. It has no other meaning.
+      None if nothing ends a text: then nothing is permitted where no match can
+      be longer.
+
+  Raises:
+    ValueError: if the pattern cannot be parsed, matches nothing, or takes more
+      than 100,000 states.
+  """
+  table, accepting, widths = _table(_patterns.parse(pattern))
+  table, accepting = _minimized(table, accepting)
+  table = np.repeat(table, widths, axis=1)
+  if tokens is not None:
+    table = _over_tokens(table, tokens)
+  return from_table(table, accepting, end_token=end_token)
+
+
+def from_table(
+  transitions: np.ndarray,
+  accepting: np.ndarray,
+  *,
+  end_token: int | None = None,
+) -> Automaton:
+  """Makes a constraint of an automaton's table.
+
+  Args:
+    transitions: (states, vocab) integers: the state after each token, or -1 for
+      none. The first state is 0.
+    accepting: (states,) bool: where a text may end.
+    end_token: as in `compile_pattern`; its column is overwritten.
+
+  Raises:
+    ValueError: if a shape does not fit, a state is out of range, or no end can
+      be reached.
+  """
+  transitions = np.asarray(transitions)
+  states, vocab = _validate.shape("transitions", transitions, ("s", "vocab"))
+  accepting = np.asarray(accepting, bool)
+  _validate.shape("accepting", accepting, (states,))
+  if transitions.dtype.kind not in "iu":
+    what = f"dtype {transitions.dtype}"
+    raise _validate.error("transitions", what, "integers")
+  if transitions.min() < -1 or transitions.max() >= states:
+    found = f"states from {transitions.min()} to {transitions.max()}"
+    raise _validate.error("transitions", found, f"-1 to {states - 1}")
+  # Two more states: one behind the end, and one that nothing leads out of.
+  end, nowhere = states, states + 1
+  table = np.full((states + 2, vocab), nowhere, np.int32)
+  table[:states] = np.where(transitions < 0, nowhere, transitions)
+  if end_token is not None:
+    _validate.integer("end_token", end_token, 0, vocab - 1)
+    table[:, end_token] = nowhere
+  live = _live(table, np.append(accepting, [False, False]))
+  if not live[0]:
+    raise ValueError("the automaton: no text matches it.")
+  permitted = live[table]
+  if end_token is not None:
+    permitted[:states, end_token] = accepting
+    permitted[end, end_token] = True
+    table[:states, end_token] = np.where(accepting, end, nowhere)
+    table[end, end_token] = end
+  return Automaton(jnp.asarray(table), jnp.asarray(permitted))
+
+
+def _table(choices):
+  """The table of sets of states, which accept, and bytes in each column."""
+  cuts = {0, 256}
+  for edges in choices.edges:
+    for low, high, _ in edges:
+      cuts |= {low, high + 1}
+  cuts = sorted(cuts)
+  place = {cut: i for i, cut in enumerate(cuts)}
+  number: dict[frozenset[int], int] = {}
+  sets: list[frozenset[int]] = []
+  rows: list[list[int]] = []
+
+  def numbered(states):
+    states = _with_free(choices.free, states)
+    if states not in number:
+      if len(sets) >= _MOST:
+        raise ValueError(f"pattern: it takes more than {_MOST} states.")
+      number[states] = len(sets)
+      sets.append(states)
+    return number[states]
+
+  numbered({choices.start})
+  while len(rows) < len(sets):
+    reached: list[set[int]] = [set() for _ in cuts[:-1]]
+    for state in sets[len(rows)]:
+      for low, high, to in choices.edges[state]:
+        for i in range(place[low], place[high + 1]):
+          reached[i].add(to)
+    rows.append([numbered(found) if found else -1 for found in reached])
+  accepting = np.array([choices.end in states for states in sets])
+  return np.array(rows), accepting, np.diff(cuts)
+
+
+def _with_free(free, states):
+  """All states that need no further byte."""
+  found, waiting = set(states), list(states)
+  while waiting:
+    for state in free[waiting.pop()]:
+      if state not in found:
+        found.add(state)
+        waiting.append(state)
+  return frozenset(found)
+
+
+def _live(table, accepting):
+  """Which states an accepting one can be reached from."""
+  count = len(table)
+  edges = np.unique(table.astype(np.int64) * count + np.arange(count)[:, None])
+  starts = np.searchsorted(edges // count, np.arange(count + 1))
+  origins = edges % count
+  live = accepting.copy()
+  waiting = np.flatnonzero(live).tolist()
+  while waiting:
+    state = waiting.pop()
+    for origin in origins[starts[state] : starts[state + 1]].tolist():
+      if not live[origin]:
+        live[origin] = True
+        waiting.append(origin)
+  return live
+
+
+def _minimized(table, accepting):
+  """Joins states with the same texts behind them (Moore, 1956)."""
+  # A last row for -1, which nothing leads out of.
+  table = np.vstack([table, np.full(table.shape[1], -1)])
+  _, groups = np.unique(np.append(accepting, False), return_inverse=True)
+  while True:
+    each = np.column_stack([groups, groups[table]])
+    _, first, finer = np.unique(
+      each, axis=0, return_index=True, return_inverse=True
+    )
+    finer = finer.reshape(-1)
+    if finer.max() == groups.max():
+      break
+    groups = finer
+  # Numbers in the order of first states, so that the start stays 0.
+  order = np.argsort(np.argsort(first))
+  groups, first = order[finer], np.sort(first)
+  found = groups[table[first]]
+  accepting = np.append(accepting, False)[first]
+  nowhere = groups[-1]
+  found = np.where(found == nowhere, -1, found)
+  if nowhere == len(first) - 1 and nowhere:
+    found, accepting = found[:-1], accepting[:-1]
+  return found, accepting
+
+
+def _over_tokens(table, tokens):
+  """The table over tokens of several bytes."""
+  columns = np.vstack([table, np.full(table.shape[1], -1)])
+  known: dict[bytes, np.ndarray] = {b"": np.arange(len(columns))}
+
+  def after(word):
+    if word not in known:
+      known[word] = columns[after(word[:-1]), word[-1]]
+    return known[word]
+
+  none = np.full(len(table), -1)
+  found = [after(bytes(t))[:-1] if len(t) else none for t in tokens]
+  return np.stack(found, axis=1)

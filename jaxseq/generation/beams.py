@@ -1,0 +1,320 @@
+"""Beam search, and Diverse Beam Search, with any network of tokens.
+
+Diverse Beam Search (arXiv:1610.02424) divides the beams into groups. At each
+time the groups choose one after the other, and a token costs a later group
+`strength` for each beam of an earlier one that has just taken it. Beams are one
+more batch axis, or two, of everything that a network remembers: its states are
+gathered with the beams, whatever they are made of.
+"""
+
+from collections.abc import Sequence
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.generation import constraints
+from jaxseq.generation import offline
+
+
+class Beams(NamedTuple):
+  """Beams of each group, those of the best selection score first.
+
+  Attributes:
+    tokens: (*batch, groups, beams // groups, length) int32; behind an end token
+      there are only such.
+    log_prob: (*batch, groups, beams // groups), of all tokens together; -inf
+      for a beam that there was no other sequence for.
+    selection: as `log_prob`, what the beams were chosen by: divided by length,
+      and less the penalties.
+    states: states of the network, with the same leading axes, after all tokens
+      before the end token; after all tokens if there is none.
+  """
+
+  tokens: jax.Array
+  log_prob: jax.Array
+  selection: jax.Array
+  states: PyTree
+
+
+def beam_search(
+  network: Any,
+  variables: PyTree,
+  prompt: jax.Array | Sequence[Any] | offline.Prefix,
+  length: int,
+  *,
+  beams: int,
+  groups: int = 1,
+  strength: float = 0.0,
+  end_token: int | None = None,
+  length_penalty: float = 0.0,
+  carry_penalty: bool = False,
+  constraint: constraints.Constraint | None = None,
+  renormalize: bool = True,
+  states: PyTree = None,
+  lengths: jax.Array | None = None,
+  reset: jax.Array | None = None,
+) -> Beams:
+  """Searches for the most probable continuations of prompts.
+
+  The prompt is read once, and one step of the network serves the beams of all
+  groups. A group keeps the beams // groups best of all continuations of its
+  beams by one token, by
+
+      log_prob / tokens ** length_penalty - strength * taken,
+
+  where `taken` counts the beams of the groups before it that took the same
+  token just now; of equals the earlier beam, and the lower token, comes first.
+  A beam that has ended keeps its score, costs nothing and is not counted, from
+  the step behind its end token on.
+
+      found = beam_search(network, variables, prompt, 40, beams=6, groups=3,
+                          strength=0.5)
+      best = ranked(found).tokens[..., 0, :]
+
+  Args:
+    network: a `SequenceNetwork` of tokens that does not pool, or another
+      hashable object with the same `apply`.
+    variables: of the network.
+    prompt: (*batch, time) int tokens, at least one; or a list of arrays; or
+      what `read_prefix` returned of them.
+    length: number of tokens, at least 1.
+    beams: number of beams of a prompt.
+    groups: number of groups, which divides `beams`; 1 for plain beam search.
+    strength: penalty for a token that beams of earlier groups took. The paper
+      recommends as many groups as beams, and 0.2 to 0.8.
+    end_token: token that ends a beam; None for none.
+    length_penalty: exponent of the number of tokens, that of the end included,
+      by which log probabilities are divided: 0 compares sums, 1 means. It
+      decides between beams that have ended and others.
+    carry_penalty: whether a beam keeps the penalties of earlier times, as in
+      the public codes; in the paper's objective they count at their time only.
+    constraint: which tokens may come next; all if None. It begins behind the
+      prompt.
+    renormalize: whether the allowed tokens share all of the probability; False
+      masks probabilities as they are, as in SEAL's code.
+    states: states before the prompt; fresh ones if None.
+    lengths: (*batch,) integers, as in `generate`, for prompts of different
+      lengths at the beginnings of their rows.
+    reset: (*batch, time) bool, as in `generate`, for such at their ends.
+
+  Returns:
+    The beams.
+
+  Raises:
+    ValueError: if the prompt is empty, holds a token that the network does not
+      know, or an option is out of range.
+  """
+  _validate.all_positive(length=length, beams=beams, groups=groups)
+  if beams % groups:
+    expected = f"a multiple of groups, {groups}"
+    raise _validate.error("beams", beams, expected)
+  _validate.number("strength", strength, 0)
+  _validate.number("length_penalty", length_penalty, 0)
+  if not isinstance(prompt, offline.Prefix):
+    prompt = offline.read_prefix(
+      network, variables, prompt, states=states, lengths=lengths, reset=reset
+    )
+  elif not (states is lengths is reset is None):
+    expected = "None with a prefix that has been read"
+    raise _validate.error("states, lengths and reset", "values", expected)
+  vocab_size = prompt.logits.shape[-1]
+  if end_token is not None:
+    _validate.integer("end_token", end_token, 0, vocab_size - 1)
+  constraints.check(constraint, vocab_size)
+  return _search(
+    network,
+    _Options(
+      length, groups, beams // groups, end_token, carry_penalty, renormalize
+    ),
+    variables,
+    prompt,
+    constraint,
+    strength,
+    length_penalty,
+  )
+
+
+def ranked(
+  beams: Beams, *, end_token: int | None = None, length_penalty: float = 0.0
+) -> Beams:
+  """Puts the beams of all groups in order, best first.
+
+  They are ranked by log probability, divided by a power of their length as in
+  `beam_search`, without any penalty for what other groups took.
+
+  Args:
+    beams: from `beam_search`.
+    end_token: as in the search; not needed without a `length_penalty`.
+    length_penalty: exponent of the number of tokens.
+
+  Returns:
+    The same with one axis in the place of groups and their beams: tokens
+    (*batch, beams, length).
+  """
+  axis = beams.log_prob.ndim - 2
+  flat = jax.tree.map(
+    lambda x: x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), beams
+  )
+  score = flat.log_prob
+  if length_penalty and end_token is not None:
+    ended = jnp.cumsum(flat.tokens == end_token, axis=-1) > 1
+    score = _normalized(score, jnp.sum(~ended, axis=-1), length_penalty)
+  return _gather(flat, jnp.argsort(-score, axis=-1, stable=True))
+
+
+class _Options(NamedTuple):
+  """Options of a program, which is compiled anew for others."""
+
+  length: int
+  groups: int
+  width: int
+  end_token: int | None
+  carry_penalty: bool
+  renormalize: bool
+
+
+class _Carry(NamedTuple):
+  """All beams, (*batch, groups, width, ...)."""
+
+  tokens: jax.Array
+  log_prob: jax.Array
+  selection: jax.Array
+  paid: jax.Array
+  count: jax.Array
+  ended: jax.Array
+  logits: jax.Array
+  states: PyTree
+  constraint: PyTree
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _search(
+  network, how, variables, prefix, constraint, strength, length_penalty
+):
+  """The compiled part of `beam_search`."""
+  batch_shape = prefix.logits.shape[:-1]
+  shape = (*batch_shape, how.groups, how.width)
+  axes = len(batch_shape), len(batch_shape) + 1
+  logits, states = jax.tree.map(
+    lambda x: jnp.broadcast_to(
+      jnp.expand_dims(x, axes), shape + x.shape[len(batch_shape) :]
+    ),
+    (prefix.logits, prefix.states),
+  )
+  zeros = jnp.zeros(shape, logits.dtype)
+  # All beams are the same at first: only one of each group is alive.
+  first = jnp.where(jnp.arange(how.width) == 0, zeros, -jnp.inf)
+  start = _Carry(
+    tokens=jnp.zeros((*shape, how.length), jnp.int32),
+    log_prob=first,
+    selection=first,
+    paid=zeros,
+    count=jnp.zeros(shape, jnp.int32),
+    ended=jnp.zeros(shape, bool),
+    logits=logits,
+    states=states,
+    constraint=None if constraint is None else constraint.initial(shape),
+  )
+
+  def body(old, time):
+    logs = constraints.masked_log_probs(
+      old.logits,
+      None if constraint is None else constraint.allowed(old.constraint),
+      renormalize=how.renormalize,
+    )
+    vocab = logs.shape[-1]
+    if how.end_token is not None:
+      ends = jnp.arange(vocab) == how.end_token
+      only_end = jnp.where(ends, 0.0, -jnp.inf).astype(logs.dtype)
+      logs = jnp.where(old.ended[..., None], only_end, logs)
+    total = old.log_prob[..., None] + logs
+    count = jnp.where(old.ended, old.count, old.count + 1)
+    score = _normalized(total, count[..., None], length_penalty)
+    score = score - old.paid[..., None]
+    selection, parent, token, paid = _choose(how, score, old.ended, strength)
+    chosen = _gather(old._replace(logits=None, count=count), parent)
+    flat = parent * vocab + token
+    log_prob = jnp.take_along_axis(
+      total.reshape(*shape[:-1], -1), flat, axis=-1
+    )
+    logits, states = network.apply(
+      variables, token, chosen.states, method="step"
+    )
+    ended = chosen.ended
+    if how.end_token is not None:
+      ended = ended | (token == how.end_token)
+      states = _where(ended, chosen.states, states)
+    after = None
+    if constraint is not None:
+      after = constraint.advance(chosen.constraint, token)
+    return _Carry(
+      tokens=chosen.tokens.at[..., time].set(token),
+      log_prob=log_prob,
+      selection=selection,
+      paid=chosen.paid + paid if how.carry_penalty else zeros,
+      count=chosen.count,
+      ended=ended,
+      logits=logits,
+      states=states,
+      constraint=after,
+    ), None
+
+  last, _ = lax.scan(body, start, jnp.arange(how.length))
+  return Beams(last.tokens, last.log_prob, last.selection, last.states)
+
+
+def _choose(how, score, ended, strength):
+  """Chooses the beams of all groups: score, parent, token, new penalty."""
+  vocab = score.shape[-1]
+  group_axis = score.ndim - 3
+
+  def group(taken, own):
+    score, ended = own
+    cost = jnp.where(ended[..., None], 0, strength * taken[..., None, :])
+    cost = jnp.broadcast_to(cost.astype(score.dtype), score.shape)
+    flat = (score - cost).reshape(*score.shape[:-2], -1)
+    best, index = lax.top_k(flat, how.width)
+    parent, token = index // vocab, index % vocab
+    counts = ~jnp.take_along_axis(ended, parent, -1) & (best > -jnp.inf)
+    hits = jax.nn.one_hot(token, vocab, dtype=taken.dtype)
+    taken = taken + jnp.sum(hits * counts[..., None], axis=-2)
+    cost = jnp.take_along_axis(cost.reshape(flat.shape), index, axis=-1)
+    return taken, (best, parent, token, cost)
+
+  none = jnp.zeros((*score.shape[:-3], vocab), score.dtype)
+  per_group = jnp.moveaxis(score, group_axis, 0), jnp.moveaxis(ended, -2, 0)
+  _, chosen = lax.scan(group, none, per_group)
+  return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -2), chosen)
+
+
+def _normalized(log_prob, count, length_penalty):
+  """Divides log probabilities by a power of the number of tokens."""
+  return log_prob / jnp.asarray(count, log_prob.dtype) ** length_penalty
+
+
+def _gather(tree, index):
+  """Takes entries of the last axis of `index` from that axis of each leaf."""
+  axis = index.ndim - 1
+
+  def take(leaf):
+    own = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
+    return jnp.take_along_axis(leaf, own, axis=axis)
+
+  return jax.tree.map(take, tree)
+
+
+def _where(flag, yes, no):
+  """Chooses between two trees, by a flag for each of the leading axes."""
+
+  def choose(yes, no):
+    return jnp.where(
+      flag.reshape(flag.shape + (1,) * (yes.ndim - flag.ndim)), yes, no
+    )
+
+  return jax.tree.map(choose, yes, no)

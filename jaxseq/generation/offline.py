@@ -1,0 +1,306 @@
+"""Generation of whole batches of tokens in one compiled program.
+
+What a network remembers of a text lies in its states, whose size does not grow.
+"""
+
+from collections.abc import Sequence
+import functools
+import math
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.generation import _drawing
+from jaxseq.generation import _prompts
+from jaxseq.generation import constraints
+from jaxseq.generation import token_sampling
+
+
+class Prefix(NamedTuple):
+  """What a network keeps of prompts that it has read.
+
+  Attributes:
+    logits: (*batch, vocab), of the token that follows each prompt.
+    states: states after the prompts.
+    seen: (*batch, vocab) bool, the tokens of the prompts.
+  """
+
+  logits: jax.Array
+  states: PyTree
+  seen: jax.Array
+
+
+def generate(
+  network: Any,
+  variables: PyTree,
+  prompt: jax.Array | Sequence[Any],
+  length: int,
+  key: jax.Array,
+  *,
+  states: PyTree = None,
+  lengths: jax.Array | None = None,
+  reset: jax.Array | None = None,
+  seeds: jax.Array | None = None,
+  sampling: token_sampling.Sampling
+  | Sequence[token_sampling.Sampling]
+  | None = None,
+  constraint: constraints.Constraint | None = None,
+  **options: Any,
+) -> tuple[jax.Array, PyTree]:
+  """Continues prompts, token by token.
+
+  The prompts are read at once, and the states carry all that is remembered of
+  them and of what has been generated. Calls with the same network and shapes
+  share one compiled program, whatever their options:
+
+      tokens, states = generate(
+        network, variables, [[5, 2], [7, 1, 3]], 20, key, temperature=0.8
+      )
+
+  Prompts of different lengths are a list, or lie at the beginnings of their
+  rows, with `lengths`; or at the ends of their rows, with any tokens before
+  them and `reset` at the first token of each. All three give what each prompt
+  gives alone.
+
+  A row's tokens are drawn by `key` folded by the row's seed and the number of
+  the token, so that they do not depend on the other rows.
+
+  Args:
+    network: a `SequenceNetwork` of tokens that does not pool, or an object that
+      is hashable and has the same `apply`.
+    variables: of the network.
+    prompt: (*batch, time) int tokens, at least one; or a list of arrays.
+    length: number of tokens to generate, at least 1.
+    key: random key.
+    states: states before the prompt; fresh ones if None.
+    lengths: (*batch,) integers, how many tokens of each row are the prompt.
+    reset: (*batch, time) bool; where true the states are fresh before that
+      token of the prompt.
+    seeds: (*batch,) integers; 0, 1, .. if None.
+    sampling: how tokens are drawn, for all rows or a list of one for each.
+      `stop` ends a row: all that follow the token in the row are it, too.
+    constraint: which tokens may be drawn; all if None.
+    **options: fields of `Sampling` in place of `sampling`.
+
+  Returns:
+    The generated tokens (*batch, length) int32, and the states after all of
+    them but the last.
+
+  Raises:
+    ValueError: if a prompt is empty, holds a token that the network does not
+      know, or an option is out of range.
+  """
+  _validate.integer("length", length, 1)
+  prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
+  vocab_size = _prompts.vocab_size(network, variables)
+  constraints.check(constraint, vocab_size)
+  batch_shape = prompts.tokens.shape[:-1]
+  controls, penalizes = _prompts.controls(
+    vocab_size, options, sampling, batch_shape
+  )
+  keys = _keys(key, seeds, batch_shape)
+  return _generate(
+    network,
+    length,
+    penalizes,
+    variables,
+    prompts,
+    keys,
+    states,
+    controls,
+    constraint,
+  )
+
+
+def read_prefix(
+  network: Any,
+  variables: PyTree,
+  prompt: jax.Array | Sequence[Any],
+  *,
+  states: PyTree = None,
+  lengths: jax.Array | None = None,
+  reset: jax.Array | None = None,
+) -> Prefix:
+  """Reads prompts once, for any number of continuations.
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prompt: as in `generate`.
+    states: states before the prompts; fresh ones if None.
+    lengths: as in `generate`.
+    reset: as in `generate`.
+
+  Returns:
+    What `continue_prefix` goes on from.
+
+  Raises:
+    ValueError: as in `generate`.
+  """
+  prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
+  return _read(network, variables, prompts, states)
+
+
+def continue_prefix(
+  network: Any,
+  variables: PyTree,
+  prefix: Prefix,
+  length: int,
+  key: jax.Array,
+  *,
+  count: int | None = None,
+  seeds: jax.Array | None = None,
+  sampling: token_sampling.Sampling
+  | Sequence[token_sampling.Sampling]
+  | None = None,
+  constraint: constraints.Constraint | None = None,
+  **options: Any,
+) -> tuple[jax.Array, PyTree]:
+  """Continues prompts that were read; `generate` without reading them again.
+
+      prefix = read_prefix(network, variables, prompt)
+      tokens, _ = continue_prefix(network, variables, prefix, 20, key, count=8)
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prefix: from `read_prefix`; it can be used any number of times.
+    length: number of tokens to generate, at least 1.
+    key: random key.
+    count: number of continuations of each prompt, which are drawn one
+      independently of the other; None for one without an axis of its own, which
+      is the first of many.
+    seeds: as in `generate`.
+    sampling: as in `generate`.
+    constraint: as in `generate`.
+    **options: as in `generate`.
+
+  Returns:
+    The generated tokens (*batch, length) int32, or (count, *batch, length), and
+    the states after all of them but the last.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  _validate.integer("length", length, 1)
+  if count is not None:
+    _validate.integer("count", count, 1)
+  *batch_shape, vocab_size = prefix.logits.shape
+  constraints.check(constraint, vocab_size)
+  controls, penalizes = _prompts.controls(
+    vocab_size, options, sampling, tuple(batch_shape)
+  )
+  keys = _keys(key, seeds, tuple(batch_shape), count)
+  return _continue(
+    network,
+    length,
+    penalizes,
+    count,
+    variables,
+    prefix,
+    keys,
+    controls,
+    constraint,
+  )
+
+
+def _keys(key, seeds, batch_shape, count=None):
+  """Random keys of rows, and of the continuations of each."""
+  if seeds is None:
+    seeds = jnp.arange(math.prod(batch_shape)).reshape(batch_shape)
+  else:
+    _validate.shape("seeds", seeds, batch_shape)
+  if count is None:
+    return token_sampling.row_keys(key, seeds)
+  numbers = jnp.arange(count).reshape(count, *[1] * len(batch_shape))
+  return token_sampling.row_keys(key, seeds, numbers)
+
+
+def _after(network, variables, prompts, states):
+  """Logits after prompts, the states, and the tokens that were read."""
+  tokens, reset = prompts
+  options = {}
+  if isinstance(network, nn.SequenceNetwork):
+    # The logits of a long prompt and many tokens may not fit in memory.
+    last = (*tokens.shape[:-1], 1)
+    options["at"] = jnp.full(last, tokens.shape[-1] - 1)
+  if reset is not None:
+    options["reset"] = reset
+  logits, states = network.apply(variables, tokens, states, **options)
+  seen = _prompts.make_history(prompts, logits.shape[-1]).prompt
+  return Prefix(logits[..., -1, :], states, seen)
+
+
+def _drawn(
+  network, length, penalizes, variables, prefix, keys, controls, constraint
+):
+  """Tokens one after the other, and the states after all but the last."""
+  history = None
+  if penalizes:
+    counts = jnp.zeros(prefix.seen.shape, jnp.int32)
+    history = token_sampling.History(prefix.seen, counts)
+  draw = functools.partial(_drawing.next_token, constraint, controls)
+  rows = _drawing.start(keys, history, constraint)
+  rows, _ = draw(rows, prefix.logits)
+  first = rows.token
+
+  def body(carry, _):
+    rows, states = carry
+    logits, states = network.apply(variables, rows.token, states, method="step")
+    rows, _ = draw(rows, logits)
+    return (rows, states), rows.token
+
+  (_, states), rest = lax.scan(body, (rows, prefix.states), length=length - 1)
+  tokens = jnp.concatenate([first[None], rest], axis=0)
+  return jnp.moveaxis(tokens, 0, -1), states
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _generate(
+  network,
+  length,
+  penalizes,
+  variables,
+  prompts,
+  keys,
+  states,
+  controls,
+  constraint,
+):
+  """The compiled part of `generate`."""
+  prefix = _after(network, variables, prompts, states)
+  return _drawn(
+    network, length, penalizes, variables, prefix, keys, controls, constraint
+  )
+
+
+# The compiled part of `read_prefix`.
+_read = functools.partial(jax.jit, static_argnums=0)(_after)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _continue(
+  network,
+  length,
+  penalizes,
+  count,
+  variables,
+  prefix,
+  keys,
+  controls,
+  constraint,
+):
+  """The compiled part of `continue_prefix`."""
+  if count is not None:
+    prefix = jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), prefix
+    )
+  return _drawn(
+    network, length, penalizes, variables, prefix, keys, controls, constraint
+  )

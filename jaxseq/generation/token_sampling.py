@@ -1,0 +1,351 @@
+"""Sampling of tokens from logits: temperature, truncations, penalties.
+
+The steps have the order of the transformers library: repetition penalty, the
+least length, temperature, top-k, top-p and min-p. All values are arrays, one
+for each row if wished, so that rows with other options, and calls with other
+values, share one compiled program.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """Options of how tokens are drawn.
+
+  Attributes:
+    temperature: divides the logits; 0 takes the most probable token.
+    top_k: only the k most probable tokens are drawn; all if None, or if there
+      are no more.
+    top_p: only the smallest set of the most probable tokens whose probabilities
+      sum to at least p is drawn from (arXiv:1904.09751); all if None.
+    min_p: only tokens of at least this share of the highest probability are
+      drawn (arXiv:2407.01082); all if None.
+    repetition_penalty: logits of tokens that the prompt or what was generated
+      holds are divided by it if positive and multiplied if negative
+      (arXiv:1909.05858, section 4.1).
+    presence_penalty: is subtracted from the logits of tokens that were
+      generated.
+    frequency_penalty: is subtracted from the logit of a token once for each
+      time that it was generated.
+    min_length: a row holds at least so many tokens before one of `stop`.
+    stop: tokens of which each ends a row; one number stands for one token.
+  """
+
+  _: dataclasses.KW_ONLY
+  temperature: float = 1.0
+  top_k: int | None = None
+  top_p: float | None = None
+  min_p: float | None = None
+  repetition_penalty: float = 1.0
+  presence_penalty: float = 0.0
+  frequency_penalty: float = 0.0
+  min_length: int = 0
+  stop: int | tuple[int, ...] | None = ()
+
+  def __post_init__(self):
+    _validate.number("temperature", self.temperature, 0)
+    _validate.fields(self, optional=("top_k",))
+    if self.top_p is not None:
+      _validate.fraction("top_p", self.top_p)
+    if self.min_p is not None:
+      _validate.number("min_p", self.min_p, 0, 1)
+    _validate.above_zero("repetition_penalty", self.repetition_penalty)
+    _validate.number("presence_penalty", self.presence_penalty)
+    _validate.number("frequency_penalty", self.frequency_penalty)
+    _validate.integer("min_length", self.min_length, 0)
+    stop = () if self.stop is None else self.stop
+    stop = stop if isinstance(stop, Sequence) else (stop,)
+    for token in stop:
+      _validate.integer("stop", token, 0)
+    object.__setattr__(self, "stop", tuple(map(int, stop)))
+
+  @property
+  def penalizes(self) -> bool:
+    """Whether tokens depend on those before them other than by the network."""
+    penalties = self.presence_penalty, self.frequency_penalty
+    return self.repetition_penalty != 1 or any(penalties)
+
+
+class Controls(NamedTuple):
+  """`Sampling` as arrays, for all rows alike or one entry for each.
+
+  Attributes:
+    temperature: () or (*batch,) of JAX's type of floats, as are `top_p`,
+      `min_p` and the penalties.
+    top_k: () or (*batch,) int32, as is `min_length`.
+    top_p: infinite for none.
+    min_p: 0 for none.
+    repetition_penalty: see `Sampling`.
+    presence_penalty: see `Sampling`.
+    frequency_penalty: see `Sampling`.
+    min_length: see `Sampling`.
+    stop: (vocab,) or (*batch, vocab) bool, the tokens that end a row.
+  """
+
+  temperature: jax.Array
+  top_k: jax.Array
+  top_p: jax.Array
+  min_p: jax.Array
+  repetition_penalty: jax.Array
+  presence_penalty: jax.Array
+  frequency_penalty: jax.Array
+  min_length: jax.Array
+  stop: jax.Array
+
+
+class History(NamedTuple):
+  """Tokens that a row holds.
+
+  Attributes:
+    prompt: (*batch, vocab) bool, the tokens of the prompts.
+    counts: (*batch, vocab) int32, how often each was generated.
+  """
+
+  prompt: jax.Array
+  counts: jax.Array
+
+
+def make_controls(
+  options: Sampling | Sequence[Sampling], vocab_size: int
+) -> Controls:
+  """Returns options as arrays of the host.
+
+  Args:
+    options: of all rows, or one for each.
+    vocab_size: number of tokens.
+
+  Raises:
+    ValueError: if a stop token is none of the vocabulary.
+  """
+  if not isinstance(options, Sampling):
+    rows = [make_controls(each, vocab_size) for each in options]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+  for token in options.stop:
+    _validate.integer("stop", token, 0, vocab_size - 1)
+  stop = np.zeros(vocab_size, bool)
+  stop[list(options.stop)] = True
+  real = jnp.result_type(float).type
+  top_p = options.top_p
+  top_k = vocab_size if options.top_k is None else options.top_k
+  return Controls(
+    temperature=real(options.temperature),
+    top_k=np.int32(min(top_k, vocab_size)),
+    # Rounding may let probabilities sum to more than 1.
+    top_p=real(math.inf if top_p in (None, 1) else top_p),
+    min_p=real(options.min_p or 0),
+    repetition_penalty=real(options.repetition_penalty),
+    presence_penalty=real(options.presence_penalty),
+    frequency_penalty=real(options.frequency_penalty),
+    min_length=np.int32(min(options.min_length, np.iinfo(np.int32).max)),
+    stop=stop,
+  )
+
+
+def make_history(
+  prompt: jax.Array, vocab_size: int, valid: jax.Array | None = None
+) -> History:
+  """Returns the history of rows of which only the prompts are there.
+
+  Args:
+    prompt: (*batch, time) int tokens.
+    vocab_size: number of tokens.
+    valid: (*batch, time) bool, which of them count; all if None.
+  """
+  if valid is not None:
+    # An index behind the end is dropped.
+    prompt = jnp.where(valid, prompt, vocab_size)
+  shape = (*prompt.shape[:-1], vocab_size)
+  flat = prompt.reshape(-1, prompt.shape[-1])
+  seen = jnp.zeros((flat.shape[0], vocab_size), bool)
+  seen = seen.at[jnp.arange(flat.shape[0])[:, None], flat].set(
+    True, mode="drop"
+  )
+  return History(seen.reshape(shape), jnp.zeros(shape, jnp.int32))
+
+
+def extend_history(history: History, token: jax.Array) -> History:
+  """Adds a generated token (*batch,) to each row."""
+  counts = history.counts.reshape(-1, history.counts.shape[-1])
+  rows = jnp.arange(len(counts))
+  counts = counts.at[rows, token.reshape(-1)].add(1)
+  return history._replace(counts=counts.reshape(history.counts.shape))
+
+
+def process_logits(
+  logits: jax.Array,
+  controls: Controls,
+  *,
+  length: jax.Array | int = 0,
+  history: History | None = None,
+  allowed: jax.Array | None = None,
+) -> jax.Array:
+  """Applies all options to logits; what cannot be drawn becomes -inf.
+
+  A temperature of 0 leaves the logits undivided, and the row's maximum is what
+  is drawn.
+
+  Args:
+    logits: (*batch, vocab).
+    controls: from `make_controls`.
+    length: (*batch,) int, how many tokens each row has generated.
+    history: of the rows; no penalties if None.
+    allowed: (*batch, vocab) bool, which tokens may be drawn at all; at least
+      one in each row. All if None.
+
+  Returns:
+    (*batch, vocab), unnormalized log probabilities.
+  """
+  if allowed is not None:
+    logits = jnp.where(allowed, logits, -jnp.inf)
+  if history is not None:
+    penalizes = (
+      jnp.any(controls.repetition_penalty != 1)
+      | jnp.any(controls.presence_penalty != 0)
+      | jnp.any(controls.frequency_penalty != 0)
+    )
+    logits = lax.cond(
+      penalizes, _penalized, _unchanged, logits, controls, history
+    )
+  early = jnp.asarray(length < controls.min_length)[..., None] & controls.stop
+  left = jnp.where(early, -jnp.inf, logits)
+  # Where nothing but an end is allowed, it is no matter of length.
+  there = jnp.any(left > -jnp.inf, axis=-1, keepdims=True)
+  logits = jnp.where(there, left, logits)
+  temperature = jnp.asarray(controls.temperature, logits.dtype)
+  temperature = jnp.where(temperature == 0, 1, temperature)
+  logits = logits / temperature[..., None]
+  truncates = (
+    jnp.any(controls.top_k < logits.shape[-1])
+    | jnp.any(controls.top_p < jnp.inf)
+    | jnp.any(controls.min_p > 0)
+  )
+  # The logits are sorted only if some row needs it.
+  return lax.cond(truncates, _truncated, _unchanged, logits, controls)
+
+
+def draw(
+  keys: jax.Array, logits: jax.Array, temperature: jax.Array
+) -> jax.Array:
+  """Draws a token from each row of processed logits.
+
+  Args:
+    keys: (*batch,) random keys, one for each row; or one for all together.
+    logits: (*batch, vocab), from `process_logits`.
+    temperature: () or (*batch,); where it is 0 the maximum is taken.
+
+  Returns:
+    (*batch,) int32.
+  """
+  best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  greedy = jnp.broadcast_to(temperature == 0, best.shape)
+
+  def drawn(keys, logits, best):
+    categorical = jax.random.categorical
+    for _ in range(keys.ndim):
+      categorical = jax.vmap(categorical)
+    tokens = categorical(keys, logits).astype(jnp.int32)
+    return jnp.where(greedy, best, tokens)
+
+  return lax.cond(
+    jnp.all(greedy), lambda *arguments: best, drawn, keys, logits, best
+  )
+
+
+def row_keys(
+  key: jax.Array, seeds: jax.Array, continuation: jax.Array | int = 0
+) -> jax.Array:
+  """Returns a random key for each row that no other row has a part in.
+
+  A row's tokens are drawn by this key folded by the number of the token, so
+  that they are the same in whatever batch the row lies.
+
+  Args:
+    key: of all rows.
+    seeds: (*batch,) integers, of which the last 32 bits count.
+    continuation: (*batch,) integers, which of a row's continuations.
+  """
+  if not isinstance(seeds, jax.Array):
+    seeds = np.asarray(seeds)
+  seeds, continuation = jnp.broadcast_arrays(
+    seeds.astype(jnp.uint32), jnp.asarray(continuation, jnp.uint32)
+  )
+  return fold(fold(jnp.broadcast_to(key, seeds.shape), seeds), continuation)
+
+
+def fold(keys: jax.Array, numbers: jax.Array | int) -> jax.Array:
+  """Folds a number into each of (*batch,) keys."""
+  folded = jax.random.fold_in
+  for _ in range(keys.ndim):
+    folded = jax.vmap(folded)
+  return folded(keys, jnp.broadcast_to(numbers, keys.shape))
+
+
+def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
+  """Draws one token from each row of logits.
+
+  Args:
+    key: random key, or (*batch,) keys, one for each row.
+    logits: (*batch, vocab).
+    **options: fields of `Sampling`; of them penalties and lengths have no
+      effect, as there is no history.
+
+  Returns:
+    (*batch,) int32.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  found = Sampling(**options)
+  if found.top_k is not None:
+    _validate.integer("top_k", found.top_k, 1, logits.shape[-1])
+  controls = make_controls(found, logits.shape[-1])
+  controls = jax.tree.map(jnp.asarray, controls)
+  return draw(key, process_logits(logits, controls), controls.temperature)
+
+
+def _unchanged(logits, *unused):
+  """Logits as they are."""
+  del unused
+  return logits
+
+
+def _penalized(logits, controls, history):
+  """Logits with the penalties on what the rows hold."""
+  generated = history.counts > 0
+  penalty = jnp.asarray(controls.repetition_penalty, logits.dtype)[..., None]
+  repeated = jnp.where(logits < 0, logits * penalty, logits / penalty)
+  logits = jnp.where(history.prompt | generated, repeated, logits)
+  presence = jnp.asarray(controls.presence_penalty, logits.dtype)[..., None]
+  frequency = jnp.asarray(controls.frequency_penalty, logits.dtype)[..., None]
+  return logits - presence * generated - frequency * history.counts
+
+
+def _truncated(logits, controls):
+  """Logits with -inf at what top-k, top-p and min-p leave out."""
+  dtype = logits.dtype
+  ranked = jnp.sort(logits, axis=-1, descending=True)
+  last = jnp.broadcast_to(controls.top_k - 1, logits.shape[:-1])[..., None]
+  # Equal logits are all kept.
+  kth = jnp.take_along_axis(ranked, last, axis=-1)
+  ranked = jnp.where(ranked < kth, -jnp.inf, ranked)
+  probability = jax.nn.softmax(ranked, axis=-1)
+  before = jnp.cumsum(probability, axis=-1) - probability
+  top_p = jnp.asarray(controls.top_p, dtype)[..., None]
+  least = jnp.min(
+    jnp.where(before < top_p, ranked, jnp.inf), axis=-1, keepdims=True
+  )
+  share = jnp.log(jnp.asarray(controls.min_p, dtype))[..., None]
+  least = jnp.maximum(jnp.maximum(kth, least), ranked[..., :1] + share)
+  return jnp.where(logits < least, -jnp.inf, logits)

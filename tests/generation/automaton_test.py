@@ -1,0 +1,173 @@
+import json
+import re
+
+import hypothesis
+from hypothesis import strategies
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from jaxseq import nn
+from jaxseq.generation import automaton
+
+_ATOMS = ["a", "b", ".", r"\d", r"\W", "[a-c]", "[^b]", "é", "[à-ü]", "(?:)"]
+_ALPHABET = "abc09é ü\n_€😀"
+
+
+def _joined(children):
+  return strategies.one_of(
+    strategies.tuples(children, children).map("".join),
+    strategies.tuples(children, children).map(lambda x: f"({x[0]}|{x[1]})"),
+    strategies.tuples(
+      children, strategies.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{2,}"])
+    ).map(lambda x: f"(?:{x[0]}){x[1]}"),
+  )
+
+
+_PATTERNS = strategies.recursive(
+  strategies.sampled_from(_ATOMS), _joined, max_leaves=6
+)
+_TEXTS = strategies.text(strategies.sampled_from(_ALPHABET), max_size=8)
+
+
+def _matches(found, content, end):
+  """Follows a text through the tables, token by token."""
+  permitted, table = map(np.asarray, (found.permitted, found.transitions))
+  state = 0
+  for token in [*content, end]:
+    if not permitted[state, token]:
+      return False
+    state = table[state, token]
+  return True
+
+
+@hypothesis.given(_PATTERNS, strategies.lists(_TEXTS, min_size=4, max_size=12))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_texts_and_their_ends_are_permitted_as_re_matches(pattern, texts):
+  expected = re.compile(pattern, re.ASCII)
+  # No text has a zero byte.
+  found = automaton.compile_pattern(pattern, end_token=0)
+  for text in texts:
+    matches = expected.fullmatch(text) is not None
+    assert _matches(found, text.encode(), 0) == matches, text
+
+
+@hypothesis.given(
+  strategies.sampled_from([b"[^a]*", b"a.b", b"\\xff+|\\W", b"[\x80-\xff]{2}"]),
+  strategies.binary(max_size=4),
+)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_patterns_of_bytes_match_single_bytes(pattern, content):
+  hypothesis.assume(0 not in content)
+  matches = re.fullmatch(pattern, content) is not None
+  found = automaton.compile_pattern(pattern, end_token=0)
+  assert _matches(found, content, 0) == matches
+
+
+def test_what_cannot_be_ended_any_more_is_not_permitted():
+  found = automaton.compile_pattern("ab|ac*d", end_token=0)
+  state = found.initial()
+  np.testing.assert_array_equal(np.flatnonzero(found.allowed(state)), [97])
+  state = found.advance(state, jnp.asarray(97))
+  np.testing.assert_array_equal(
+    np.flatnonzero(found.allowed(state)), [98, 99, 100]
+  )
+  state = found.advance(state, jnp.asarray(98))
+  for _ in range(2):  # The end, and what follows it.
+    np.testing.assert_array_equal(np.flatnonzero(found.allowed(state)), [0])
+    state = found.advance(state, jnp.asarray(0))
+  astray = found.advance(found.initial((2, 3)), jnp.full((2, 3), 98))
+  assert not found.allowed(astray).any()
+
+
+def test_tokens_of_several_bytes():
+  tokens = [b"", b"a", b"b", b"ab", b"ba", b"abab", b"c"]
+  found = automaton.compile_pattern("(ab)*", tokens=tokens, end_token=0)
+  state = found.initial()
+  assert np.flatnonzero(found.allowed(state)).tolist() == [0, 1, 3, 5]
+  state = found.advance(state, jnp.asarray(1))
+  assert np.flatnonzero(found.allowed(state)).tolist() == [2, 4]
+
+
+def test_beams_write_what_the_pattern_says():
+  config = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
+  network = nn.SequenceNetwork(config, 256, 256)
+  prompt = jnp.asarray([list(b"say: "), list(b"and: ")])
+  variables = jax.jit(network.init)(jax.random.key(0), prompt)
+  pattern = r'\{"name": "[a-z]{1,4}", "age": [1-9]\d?\}'
+  found = generation.beam_search(
+    network,
+    variables,
+    prompt,
+    30,
+    beams=4,
+    groups=2,
+    strength=0.5,
+    end_token=0,
+    constraint=automaton.compile_pattern(pattern, end_token=0),
+  )
+  for row in np.asarray(found.tokens).reshape(8, 30):
+    text = bytes(row.tolist()).rstrip(b"\0").decode()
+    assert re.fullmatch(pattern, text)
+    assert set(json.loads(text)) == {"name", "age"}
+  assert np.all(np.isfinite(found.log_prob))
+
+
+@pytest.mark.parametrize(
+  ("pattern", "message"),
+  [
+    ("(a", "at place 2, expected a closing parenthesis"),
+    ("a)", "expected an opening parenthesis before it"),
+    ("[a", "expected more"),
+    ("*a", "something before '\\*' to repeat"),
+    ("a**", "expected one quantifier"),
+    ("a*+", "expected no possessive quantifier"),
+    ("a{3,2}", "no fewer repetitions at most"),
+    ("(a{999}){999}", "fewer than 200000 states"),
+    ("a$", "no anchor: the whole text is matched"),
+    ("(?=a)", "expected a group"),
+    (r"(a)\1", r"expected no \\1"),
+    ("[z-a]", "from the lower one on"),
+    (r"[\w-z]", "expected a range"),
+    (r"\xg0", "2 hexadecimal digits"),
+    (r"\07", "not octal ones"),
+    (b"[^\\x00-\\xff]", "no text matches it"),
+    (7, "pattern: got 7, expected a str or bytes"),
+  ],
+)
+def test_bad_patterns(pattern, message):
+  with pytest.raises(ValueError, match=message):
+    automaton.compile_pattern(pattern)
+
+
+def test_bad_tables():
+  with pytest.raises(
+    ValueError, match="states from -1 to 3', expected -1 to 1"
+  ):
+    automaton.from_table([[-1, 3], [0, 0]], [False, True])
+  with pytest.raises(ValueError, match="accepting: got shape"):
+    automaton.from_table([[-1, 1], [0, 0]], [True])
+
+
+@pytest.mark.slow
+def test_what_is_drawn_is_what_the_pattern_says():
+  config = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
+  network = nn.SequenceNetwork(config, 256, 256)
+  prompt = jnp.asarray([list(b"say: ")] * 16)
+  variables = jax.jit(network.init)(jax.random.key(0), prompt)
+  pattern = "[a-f]{2,5}|é+ü"
+  tokens, _ = generation.generate(
+    network,
+    variables,
+    prompt,
+    12,
+    jax.random.key(1),
+    constraint=automaton.compile_pattern(pattern, end_token=0),
+  )
+  texts = {bytes(row.tolist()).rstrip(b"\0") for row in np.asarray(tokens)}
+  whole = [text for text in texts if len(text) < 12]
+  assert len(whole) > 4
+  for text in whole:
+    assert re.fullmatch(pattern, text.decode())

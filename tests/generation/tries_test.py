@@ -1,0 +1,56 @@
+import hypothesis
+from hypothesis import strategies
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.generation import tries
+
+
+@hypothesis.given(
+  strategies.lists(
+    strategies.lists(strategies.integers(1, 4), min_size=1, max_size=4),
+    min_size=1,
+    max_size=8,
+  )
+)
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_what_is_permitted_is_what_some_identifier_has_next(identifiers):
+  trie = tries.build(identifiers, 5, end_token=0)
+  with jax.disable_jit():
+    for identifier in identifiers:
+      state = trie.initial()
+      for place in range(len(identifier) + 1):
+        prefix = identifier[:place]
+        expected = {
+          (*other, 0)[place] for other in identifiers if other[:place] == prefix
+        }
+        found = np.flatnonzero(np.asarray(trie.allowed(state)))
+        assert set(found.tolist()) == expected
+        token = identifier[place] if place < len(identifier) else 0
+        state = trie.advance(state, jnp.asarray(token))
+      assert np.flatnonzero(np.asarray(trie.allowed(state))).tolist() == [0]
+
+
+def test_batches_and_what_is_in_no_identifier():
+  trie = tries.build([b"ab", b"ac", b"b"], 256)
+  state = trie.initial((3,))
+  state = jax.jit(trie.advance)(state, jnp.asarray([97, 98, 99]))
+  found = [np.flatnonzero(row).tolist() for row in trie.allowed(state)]
+  assert found == [[98, 99], [], []]
+
+
+@pytest.mark.parametrize(
+  ("identifiers", "message"),
+  [
+    ([], "identifiers: got .*, expected at least one"),
+    ([[1], []], "identifier 1: got .*, expected"),
+    ([[1], [5]], "expected tokens from 0 to 4 other than the end, 0"),
+    ([[0]], "other than the end, 0"),
+    (["ab"], "identifier 0: got 'ab'"),
+  ],
+)
+def test_bad_identifiers(identifiers, message):
+  with pytest.raises(ValueError, match=message):
+    tries.build(identifiers, 5, end_token=0)
