@@ -12,6 +12,8 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.mixers import aaren as aaren
   from jaxseq.mixers import attention as attention
+  from jaxseq.mixers import attention_cache as attention_cache
+  from jaxseq.mixers import block_float as block_float
   from jaxseq.mixers import contract as contract
   from jaxseq.mixers import discretize as discretize
   from jaxseq.mixers import elman as elman
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import rglru as rglru
+  from jaxseq.mixers import routing as routing
   from jaxseq.mixers import rwkv4 as rwkv4
   from jaxseq.mixers import rwkv7 as rwkv7
   from jaxseq.mixers import s4 as s4

@@ -11,28 +11,37 @@ give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708;
 positions by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose
 memory of hidden states is a window of keys and values here. Both give the same
 numbers; but where parameters change between segments, as in training, these
-keys are what they were, and no gradient of theirs reaches W_k and W_v.
+keys are what they were, and no gradient of theirs reaches W_k and W_v. Of the
+elements in reach a query may see a part alone, which it searches for: Lee et
+al., "HiP", arXiv:2406.09827.
 
 Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import math
+from typing import Any
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _block_keys
+from jaxseq.mixers import _heads
 from jaxseq.mixers import _relative
+from jaxseq.mixers import block_float
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
+from jaxseq.recurrence import hip
 from jaxseq.recurrence import window
 
 Params = contract.Params
 State = recurrence.WindowState
+BlockFloat = block_float.BlockFloat
 
 TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
@@ -59,6 +68,15 @@ TRAITS = contract.Traits(
       "scale": 0.7,
     },
     {"heads": 2, "kv_heads": 1, "qk_norm": "width", "window": 3},
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "window": 25,
+      "select": "hip",
+      "hip_keys": 2,
+      "near": 1,
+      "sinks": 1,
+    },
   ),
   collectives={"ppermute": None, "psum": 1},
   temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
@@ -94,6 +112,21 @@ class Config:
     scale: factor on the products of queries and keys; 1 / sqrt(d_head) if None.
     gate: what the heads' outputs are multiplied by, "none" (1) or "sigmoid" (of
       W_g x).
+    select: which of the elements in reach a query of a head sees: "all", or
+      those that "hip" finds, by a search for keys of large products with it,
+      and those that are near.
+    hip_keys: number of keys that the search keeps, a multiple of `hip_block`.
+      No less than there are in reach is attention to all.
+    hip_block: number of neighboring keys that it keeps or drops together;
+      counted from the first element of the episode.
+    near: elements before a query that it sees in any case.
+    sinks: first elements of an episode that all of it sees, while in reach.
+    representative: which keys of an interval the search looks at, those at its
+      "center" or its "first".
+    key_format: a `BlockFloat`, or a mapping of its fields, for keys that are
+      rounded to it before any query sees them and kept in few bits; None for
+      keys as they are. Their gradient is passed on as if they were not rounded;
+      what is kept has none, so none goes back to the keys of earlier calls.
   """
 
   d_model: int
@@ -110,6 +143,13 @@ class Config:
   eps: float = 1e-6
   scale: float | None = None
   gate: Literal["none", "sigmoid"] = "none"
+  select: Literal["all", "hip"] = "all"
+  hip_keys: int = 64
+  hip_block: int = 2
+  near: int = 32
+  sinks: int = 0
+  representative: Literal["center", "first"] = "center"
+  key_format: block_float.BlockFloat | None = None
 
   def __post_init__(self):
     contract.literals(self)
@@ -134,6 +174,15 @@ class Config:
     whole = self.turned == self.head_width
     name = "d_head" if whole else "int(rotary_fraction * d_head)"
     positions.check_rotary(self, name, self.turned)
+    contract.at_least(self, hip_keys=1, hip_block=1, near=0, sinks=0)
+    if self.hip_keys % self.hip_block:
+      expected = f"a multiple of hip_block = {self.hip_block}"
+      raise contract.error("hip_keys", self.hip_keys, expected)
+    if self.select == "hip" and self.positions == "relative":
+      expected = "'rotary' or 'none' with select = 'hip'"
+      raise contract.error("positions", self.positions, expected)
+
+    object.__setattr__(self, "key_format", _block_keys.parse(self))
 
   @property
   def groups(self) -> int:
@@ -146,6 +195,14 @@ class Config:
     if self.d_head is not None:
       return self.d_head
     return 2 * math.ceil(self.d_model / self.heads / 2)
+
+  @property
+  def search(self) -> hip.Hip | None:
+    """Options of the search for keys; None without one."""
+    if self.select == "all":
+      return None
+    options = self.hip_keys, self.hip_block, self.near, self.sinks
+    return hip.Hip(*options, self.representative)
 
   @property
   def turned(self) -> int:
@@ -202,8 +259,11 @@ def init(key: jax.Array, config: Config) -> Params:
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no elements.
 
-  Keys and values (*batch, window, kv_heads, d_head), and how many they are.
+  Keys and values (*batch, window, kv_heads, d_head), and how many they are;
+  with a `key_format` keys are mantissas and exponents, int8.
   """
+  if config.key_format is not None:
+    return _block_keys.initial(config, batch_shape, dtype)
   shape = (*batch_shape, config.window, config.groups, config.head_width)
   shapes = shape, shape, shape[:-3]
   return State(*(jnp.zeros(one, dtype) for one in shapes))
@@ -233,7 +293,8 @@ def heads(
   *,
   axis: str | None = None,
   scheme: str = "halo",
-) -> tuple[jax.Array, State]:
+  attend: Callable[..., tuple[jax.Array, Any]] = recurrence.window_attention,
+) -> tuple[jax.Array, Any]:
   """Returns what the heads give, in front of the output matrix.
 
   Args:
@@ -244,56 +305,78 @@ def heads(
     reset: (*batch, time) bool, or None.
     axis: name of the mesh axis over which time is split, or None.
     scheme: how devices exchange what they need.
+    attend: what runs over queries, keys and values.
 
   Returns:
-    (*batch, time, heads * d_head), and the state after the last element.
+    (*batch, time, heads * d_head), and the state after the last element, or
+    what `attend` returns in its place.
   """
-
-  def project(name):
-    y = contract.project(params, f"W_{name}", x)
-    if config.qk_norm == "width":
-      y = norm(name, y)
-    y = y.reshape(*x.shape[:-1], -1, config.head_width)
-    if config.qk_norm == "head":
-      y = norm(name, y)
-    return y
-
-  def norm(name, y):
-    if f"{name}_norm" not in params:
-      return y  # Values have none.
-    rms = functools.partial(positions.rms_norm, eps=config.eps)
-    return contract.pointwise(rms, y, params[f"{name}_norm"])
-
-  def rotate(x, index):
-    base, channels = config.rotary_base, config.turned
-    return positions.rotary(x, index[:, None], base, channels=channels)
-
-  def scaled(q):
-    if config.scale is None:
-      return q
-    # Beside the factor that is there already.
-    factor = config.scale * math.sqrt(config.head_width)
-    return contract.pointwise(lambda q: factor * q, q)
-
-  q, k, v = map(project, "qkv")
+  q, k, v = _heads.project(config, params, x)
+  keys = None
+  if config.key_format is not None:
+    keys = _block_keys.Format(config, params)
+    k, state = keys.rounded(k), keys.decoded(state, k.dtype)
   options = {"reset": reset, "axis": axis, "scheme": scheme}
+  options["search"] = config.search
   if config.positions == "relative":
     q, p = _relative.queries(params, q)
-    options["distances"] = scaled(p), _relative.table(config, params, q.dtype)
-  q = scaled(q)
-  embed = rotate if config.positions == "rotary" else None
-  o, state = recurrence.window_attention(
-    q, k, v, config.window, state, embed=embed, **options
-  )
+    table = _relative.table(config, params, q.dtype)
+    options["distances"] = _heads.scaled(config, p), table
+  q = _heads.scaled(config, q)
+  embed = None
+  if config.positions == "rotary":
+    embed = functools.partial(_heads.rotate, config)
+  o, state = attend(q, k, v, config.window, state, embed=embed, **options)
   state = contract.cast(state, contract.wide_dtype(x))
-  o = o.reshape(*x.shape[:-1], -1)
-  if config.gate != "none":
-    logits = contract.project(params, "W_g", x)
-    o = contract.pointwise(lambda o, x: o * jax.nn.sigmoid(x), o, logits)
-  return o, state
+  if keys is not None:
+    state = keys.encoded(state)
+  return _heads.gated(config, params, x, o), state
 
 
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
   """Runs attention over one element; the cache moves on by one."""
   return contract.one_element(apply, config, params, x, state, reset)
+
+
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and the nodes' keys and values, for `commit`; NotImplemented
+    with "relative" positions, a search for keys or keys in another format,
+    which go level by level.
+  """
+  if config.positions == "relative" or config.select != "all":
+    return NotImplemented
+  if config.key_format is not None:
+    return NotImplemented
+
+  def attend(q, k, v, window, init, *, embed, **unused):
+    del unused  # There are neither resets nor axes.
+    options = {"embed": embed}
+    o = recurrence.tree_window_attention(
+      q, k, v, window, init, nodes, **options
+    )
+    return o, (k, v)
+
+  o, residue = heads(config, params, x, state, attend=attend)
+  return contract.project(params, "W_o", o), residue
+
+
+def commit(
+  config: Config,
+  residue: tuple[jax.Array, jax.Array],
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node (*batch,) of each row of a tree."""
+  del config
+  return recurrence.window_after(*residue, state, nodes, node)

@@ -45,6 +45,7 @@ Run = Callable[..., tuple[jax.Array, PyTree]]
 # Checks of a configuration, for its `__post_init__`.
 error = _validate.error
 choice = _validate.choice
+at_least = _validate.at_least
 fields = _validate.fields
 literals = _validate.literals
 

@@ -11,10 +11,12 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.recurrence import causal_convolution as causal_convolution
+  from jaxseq.recurrence import clusters as clusters
   from jaxseq.recurrence import convolution as convolution
   from jaxseq.recurrence import delta as delta
   from jaxseq.recurrence import exact_attention as exact_attention
   from jaxseq.recurrence import gated as gated
+  from jaxseq.recurrence import hip as hip
   from jaxseq.recurrence import linear as linear
   from jaxseq.recurrence import lti as lti
   from jaxseq.recurrence import matrix_lstm as matrix_lstm
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import softmax_outer as softmax_outer
   from jaxseq.recurrence import stepwise as stepwise
   from jaxseq.recurrence import tree as tree
+  from jaxseq.recurrence import tree_attention as tree_attention
   from jaxseq.recurrence import tree_scans as tree_scans
   from jaxseq.recurrence import window as window
   from jaxseq.recurrence import wkv as wkv
@@ -49,6 +52,10 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.causal_convolution import (
     causal_conv_step as causal_conv_step,
   )
+  from jaxseq.recurrence.clusters import ClusterState as ClusterState
+  from jaxseq.recurrence.clusters import cluster_attention as cluster_attention
+  from jaxseq.recurrence.clusters import cluster_initial as cluster_initial
+  from jaxseq.recurrence.clusters import cluster_step as cluster_step
   from jaxseq.recurrence.convolution import fft_convolution as fft_convolution
   from jaxseq.recurrence.delta import delta_scan as delta_scan
   from jaxseq.recurrence.delta import delta_step as delta_step
@@ -102,9 +109,15 @@ if TYPE_CHECKING:
   )
   from jaxseq.recurrence.stepwise import fold as fold
   from jaxseq.recurrence.tree import Tree as Tree
+  from jaxseq.recurrence.tree import after_node as after_node
   from jaxseq.recurrence.tree import tree_fold as tree_fold
+  from jaxseq.recurrence.tree_attention import (
+    tree_window_attention as tree_window_attention,
+  )
+  from jaxseq.recurrence.tree_attention import window_after as window_after
   from jaxseq.recurrence.tree_scans import outer_after as outer_after
   from jaxseq.recurrence.tree_scans import tree_causal_conv as tree_causal_conv
+  from jaxseq.recurrence.tree_scans import tree_delta_scan as tree_delta_scan
   from jaxseq.recurrence.tree_scans import tree_linear_scan as tree_linear_scan
   from jaxseq.recurrence.tree_scans import tree_outer_scan as tree_outer_scan
   from jaxseq.recurrence.window import WindowState as WindowState

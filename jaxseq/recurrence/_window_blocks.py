@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _distance_scores
 from jaxseq.recurrence import _varying
+from jaxseq.recurrence import hip
 from jaxseq.recurrence.kernels import choice
 from jaxseq.recurrence.kernels import support
 
@@ -35,6 +36,7 @@ def attend(
   method: str = "auto",
   whole: bool = False,
   distances: tuple[jax.Array, jax.Array] | None = None,
+  select: tuple[hip.Hip, jax.Array] | None = None,
 ) -> jax.Array:
   """Averages of k and v (*batch, earlier + time, groups, D) for q and `start`.
 
@@ -55,6 +57,9 @@ def attend(
       query.
     distances: queries like q and (window + 1, heads, D) vectors, whose products
       are added to those of q and k; or None. "auto" is "chunked" then.
+    select: a search for the keys that a query sees, and where the episodes of
+      queries begin (*batch, time), before all keys if negative; or None. "auto"
+      is "chunked" then.
   """
   *batch, time = start.shape
   earlier = k.shape[-3] - time
@@ -67,6 +72,11 @@ def attend(
   q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
   begin = start.reshape(rows, time)
   start = jnp.maximum(begin, earlier + jnp.arange(time) - window)
+  search, sight = None, start
+  if select is not None:
+    # Both of a query side by side.
+    search, anchor = select
+    sight = jnp.stack([start, anchor.reshape(rows, time)], axis=-1)
 
   # All that is not finite is taken out, since zero times it is not zero, and
   # put back where it is visible: the visible elements are without gaps.
@@ -75,9 +85,9 @@ def attend(
   undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
   q, k, v = map(_clean, (q, k, v))
 
-  def run(q, k, v, begin, start, *, method, block_size=None):
+  def run(q, k, v, begin, sight, *, method, block_size=None):
     if method == "chunked":
-      return averages(q, k, v, start, window, block_size, table)
+      return averages(q, k, v, sight, window, block_size, table, search)
     from jaxseq.recurrence.kernels import window_vjp
 
     library = window_vjp.library(method, q, k, v, whole)
@@ -95,13 +105,19 @@ def attend(
       got, want = "products with distances", "none"
       raise NotImplementedError(support.sentence("window", got, want, method))
     method = "chunked"
+  if search is not None:
+    if method not in ("auto", "chunked"):
+      raise NotImplementedError(
+        support.sentence("window", "a search for keys", "none", method)
+      )
+    method = "chunked"
   dtype = jnp.result_type(q, k, v)
   o = choice.by_platform(
     "window",
     dtype,
     (rows, *q.shape[1:], window),
     run,
-    *(q, k, v, begin, start),
+    *(q, k, v, begin, sight),
     method=method,
     block_size=block_size,
   )
@@ -117,12 +133,14 @@ def averages(
   window: int,
   block_size: int | None = None,
   table: jax.Array | None = None,
+  search: hip.Hip | None = None,
 ) -> jax.Array:
   """The same for finite numbers, with one batch axis, in blocks of queries.
 
   The backward pass computes the weights of a block again. `start` leaves out
   what is beyond the window, too. With a table of vectors for distances, those
-  that meet them stand behind the features of q.
+  that meet them stand behind the features of q. With a search, `start` has
+  another axis, and where the query's episode begins beside its first key.
   """
   time = q.shape[1]
   earlier = k.shape[1] - time
@@ -137,7 +155,8 @@ def averages(
     lowest = max(0, earlier + begin - window)
     near = (x[:, lowest : earlier + end] for x in (k, v))
     visible = start[:, begin:end] - lowest
-    group = _group(q[:, begin:end], *near, visible, table, window, size)
+    block = q[:, begin:end], *near, visible
+    group = _group(*block, table, window, size, search)
     outputs.append(group)
   return jnp.concatenate(outputs, axis=1)
 
@@ -170,7 +189,7 @@ def _groups(count, size, earlier, window):
   return split if keys(split) < _WORTH * keys(whole) else whole
 
 
-def _group(q, k, v, start, table, window, size):
+def _group(q, k, v, start, table, window, size, search):
   """One loop: q [B, T, ...] are the last T elements of k and v."""
   time = q.shape[1]
   earlier = k.shape[1] - time
@@ -180,7 +199,7 @@ def _group(q, k, v, start, table, window, size):
   k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
   # Indices are now those of the padded keys.
   start = _pad(start - earlier + reach, 0, back)
-  return _blocks(_pad(q, 0, back), k, v, start, table, size)[:, :time]
+  return _blocks(_pad(q, 0, back), k, v, start, table, size, search)[:, :time]
 
 
 def _finite(x):
@@ -208,23 +227,31 @@ def _pad(x, front, back):
   return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
 
 
-def _attend(q, k, v, table, start, first):
+def _attend(q, k, v, table, start, first, search):
   """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
 
   `first` is the index of the block's first key; query i is key reach + i.
   """
   size, keys = q.shape[1], k.shape[1]
   index = jnp.arange(keys)
-  own = keys - size + jnp.arange(size)
-  visible = index >= (start - first)[:, :, None]
-  visible &= index <= own[:, None]
+  place = keys - size + jnp.arange(size)
+  start = start - first
+  select = None
+  if search is not None:
+    start, anchor = start[..., 0], start[..., 1]
+    options = {"start": start, "anchor": anchor, "own": place}
+    select = functools.partial(hip.visible, search, **options)
+  visible = index >= start[:, :, None]
+  visible &= index <= place[:, None]
   wide = jnp.promote_types(q.dtype, jnp.float32)
   operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
-  own = functools.partial(_softmax_attention, table=table, operands=operands)
+  own = functools.partial(
+    _softmax_attention, table=table, operands=operands, select=select
+  )
   # The library takes its softmax of float64 in float32, and in its gradient
   # products of bfloat16 and float32; its values are as wide as its keys, and it
   # keeps all scores that are added.
-  alike = k.shape[-1] == v.shape[-1] and table is None
+  alike = k.shape[-1] == v.shape[-1] and table is None and search is None
   if operands != jnp.float32 or not alike:
     return own(q, k, v, visible)
   return lax.platform_dependent(
@@ -236,7 +263,7 @@ def _library_attention(q, k, v, visible):
   return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
 
 
-def _softmax_attention(q, k, v, visible, table, operands):
+def _softmax_attention(q, k, v, visible, table, operands, select):
   """The same, several times as fast on a CPU: plain products."""
   rows, size, heads, _ = q.shape
   groups, width, out = *k.shape[2:], q.dtype
@@ -255,7 +282,8 @@ def _softmax_attention(q, k, v, visible, table, operands):
   if narrow:
     scores = scores / scale  # Before the product q would be rounded again.
   scores = scores.reshape(rows, groups, heads // groups, size, -1)
-  scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
+  visible = visible[:, None, None] if select is None else select(scores)
+  scores = jnp.where(visible, scores, -jnp.inf)
   # Every query sees itself: the maximum is finite.
   top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
   weights = jnp.exp(scores - top)
@@ -271,17 +299,17 @@ def _softmax_attention(q, k, v, visible, table, operands):
   return o.reshape(rows, size, heads, -1).astype(out)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _blocks(q, k, v, start, table, size):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _blocks(q, k, v, start, table, size, search):
   """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
   time, keys = q.shape[1], k.shape[1]
   if time == size:
-    return _attend(q, k, v, table, start, 0)
+    return _attend(q, k, v, table, start, 0, search)
 
   def body(out, first):
     block = _slice((q, start), first, size)
     near = _slice((k, v), first, keys - time + size)
-    o = _attend(block[0], *near, table, block[1], first)
+    o = _attend(block[0], *near, table, block[1], first, search)
     return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
 
   firsts = jnp.arange(0, time, size)
@@ -289,11 +317,11 @@ def _blocks(q, k, v, start, table, size):
   return lax.scan(body, out, firsts)[0]
 
 
-def _blocks_forward(q, k, v, start, table, size):
-  return _blocks(q, k, v, start, table, size), (q, k, v, start, table)
+def _blocks_forward(q, k, v, start, table, size, search):
+  return _blocks(q, k, v, start, table, size, search), (q, k, v, start, table)
 
 
-def _blocks_backward(size, residuals, d_o):
+def _blocks_backward(size, search, residuals, d_o):
   """From the last block to the first; a carry holds what keys still collect."""
   q, k, v, start, table = residuals
   time, keys = q.shape[1], k.shape[1]
@@ -304,7 +332,8 @@ def _blocks_backward(size, residuals, d_o):
     block = _slice((q, start), first, size)
     near = _slice((k, v), first, reach + size)
     _, pull = jax.vjp(
-      lambda *args: _attend(*args, block[1], first), block[0], *near, table
+      lambda *args: _attend(*args, block[1], first, search),
+      *(block[0], *near, table),
     )
     new, *collected, more = pull(
       lax.dynamic_slice_in_dim(d_o, first, size, axis=1)

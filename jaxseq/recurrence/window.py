@@ -12,8 +12,10 @@ import numpy as np
 from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _hip_step
 from jaxseq.recurrence import _window_blocks
 from jaxseq.recurrence import exact_attention
+from jaxseq.recurrence import hip
 from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded import halo
 from jaxseq.recurrence._sharded import prefix
@@ -22,6 +24,8 @@ from jaxseq.recurrence.kernels import support
 
 SCHEMES = ("halo", *exact_attention.SCHEMES)
 METHODS = ("auto", "chunked", "pallas", "cudnn", "tokamax")
+# No count of elements is above it: places among keys stay in 32 bits.
+_LONGEST = 2**30
 
 
 @_serialization.exported
@@ -51,6 +55,7 @@ def window_attention(
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
   expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None = None,
   distances: tuple[jax.Array, jax.Array] | None = None,
+  search: hip.Hip | None = None,
   block_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
@@ -83,6 +88,10 @@ def window_attention(
     distances: further queries p (*batch, time, heads, D) and a vector r for
       each distance from 0, (window + 1, heads, D): p_t . r_{t-j} is added to
       q_t . k_j. For "chunked" and the scheme "halo" alone. None for none.
+    search: options of a search for the keys that each query sees, of those that
+      it could; all of them if None. For "chunked" and "halo" alone, and without
+      `distances`. Of one element, only keys that the search comes to are read,
+      where these are fewer.
     block_size: queries per block of "chunked"; 256 if None.
     method: "chunked", blocks of queries one after the other, or "auto", which
       is that until a device has timed the others; or others' kernels, for heads
@@ -96,8 +105,8 @@ def window_attention(
     scheme: how devices exchange what they need, with `axis`: "halo", where each
       receives the `window` keys and values before its own, in one `ppermute`
       for each chunk that they come from; or, if all elements together are at
-      most `window` + 1, one of those of `softmax_attention`, without `expand`
-      and `distances`.
+      most `window` + 1, one of those of `softmax_attention`, without `expand`,
+      `distances` and `search`.
 
   Returns:
     (*batch, time, heads, D), or E with `expand`, in the dtype of q, and the
@@ -117,11 +126,13 @@ def window_attention(
     method = "chunked"
   batch, time = _check(q, k, v, window, init, reset, expand, block_size)
   _check_distances(distances, q, window)
-  plain = expand is None and distances is None
+  if search is not None and distances is not None:
+    raise _validate.error("search", search, "None with distances")
+  plain = expand is None and distances is None and search is None
   schemes = SCHEMES if plain else SCHEMES[:1]
   _validate.choice("scheme", scheme, schemes)
   whole = time if axis is None else time * lax.axis_size(axis)
-  arguments = q, k, v, window, init, reset, embed, expand, distances
+  arguments = q, k, v, window, init, reset, embed, expand, distances, search
   problem = _Problem(*arguments, block_size, method)
   if axis is None:
     o, keys, values = _on_one_device(problem)
@@ -155,6 +166,7 @@ class _Problem(NamedTuple):
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None
   expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None
   distances: tuple[jax.Array, jax.Array] | None
+  search: hip.Hip | None
   block_size: int | None
   method: str
 
@@ -163,10 +175,10 @@ class _Problem(NamedTuple):
     return x if self.embed is None else self.embed(x, index)
 
   def begin(self):
-    """Where the episode of the cached elements begins among them."""
+    """Where the episode of the cached elements begins, before them if < 0."""
     # The caller's flag may void what a state says: any number will do then.
-    held = jnp.clip(jnp.nan_to_num(self.init.length), 0, self.window)
-    return self.window - jnp.round(held).astype(jnp.int32)
+    length = jnp.clip(jnp.nan_to_num(self.init.length), 0, _LONGEST)
+    return self.window - jnp.round(length).astype(jnp.int32)
 
   def kept(self, k, v, start):
     """The last `window` keys and values, zeros before `start`."""
@@ -217,11 +229,11 @@ def _with_halo(problem, axis):
   if v is not None:
     v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)
   # From positions in the whole sequence to those among the keys here.
-  begin = jnp.maximum(begin + count - own * time, 0)
+  begin = begin + count - own * time
   if reset is not None and count:
     flags = halo.previous_flags(reset, count, axis)
     last = jnp.max(jnp.where(flags, jnp.arange(count), -1), axis=-1)
-    begin = jnp.maximum(begin, last)
+    begin = jnp.where(last < 0, begin, last)
   q, k, v, begin = prefix.vary(axis, q, k, v, begin)
   o, keys, values = _attend(problem, q, k, v, begin)
   return o, *prefix.replicate_last((keys, values), axis)
@@ -262,11 +274,16 @@ def _by_scheme(problem, axis, scheme):
 def _attend(problem, q, k, v, begin):
   """Queries are the last elements of k and v; an episode began at `begin`."""
   time, total = q.shape[-3], k.shape[-3]
-  start = _starts(begin, problem.reset, total - time, time)
+  anchor = _starts(begin, problem.reset, total - time, time)
+  start = jnp.maximum(anchor, 0)
   # Of numpy, the positions of one step are a constant, and the compiler takes
   # the sines of a constant once and for all.
   index = np.arange(total) if time == 1 else jnp.arange(total)
   q = problem.embedded(q, index[total - time :])
+  if problem.expand is None and _hip_step.pays(problem.search, time, total):
+    options = problem.window, problem.embed
+    o = _hip_step.attend(problem.search, q, k, v, anchor, *options)
+    return o, *problem.kept(k, v, start[..., -1])
   placed, window = problem.embedded(k, index), problem.window
   seen = placed, v
   if problem.expand is not None:
@@ -274,7 +291,8 @@ def _attend(problem, q, k, v, begin):
     _check_expanded(q, *seen, total)
   whole = problem.init is None and problem.reset is None and total == time
   options = problem.block_size, problem.method, whole, problem.distances
-  o = _window_blocks.attend(q, *seen, start, window, *options)
+  select = None if problem.search is None else (problem.search, anchor)
+  o = _window_blocks.attend(q, *seen, start, window, *options, select)
   return o, *problem.kept(k, v, start[..., -1])
 
 

@@ -167,6 +167,23 @@ def test_waves_of_an_odd_width_are_refused():
     attention.Config(5, positions="relative")
 
 
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"hip_keys": 3}, "hip_keys: got 3, expected a multiple of hip_block = 2"),
+    ({"near": -1}, "near: got -1, expected an integer of at least 0"),
+    ({"select": "hop"}, "select: got 'hop', expected one of"),
+    (
+      {"select": "hip", "positions": "relative"},
+      "positions: got 'relative', expected 'rotary' or 'none' with select",
+    ),
+  ],
+)
+def test_options_of_a_search_are_checked(options, message):
+  with pytest.raises(ValueError, match=message):
+    attention.Config(4, **options)
+
+
 @pytest.mark.parametrize("positions", ["rotary", "relative"])
 def test_a_long_stream_forgets_what_left_the_window(x64, positions):
   """Steps far beyond the window, from a state that `apply` left behind."""

@@ -42,6 +42,7 @@ _ALIKE = {
   "mlstm": "gated_deltanet",
   "mlstm_large": "gated_deltanet",
   "mom": "gated_deltanet",
+  "routing": "attention",
   "rwkv4": "aaren",
   "rwkv7": "gated_deltanet",
   "short_conv": "rglru",

@@ -1,0 +1,383 @@
+"""Costs of sparse attention and small caches: softmax mass, bits, bytes.
+
+  python -m benchmarks.small_attention --workdir=DIR
+  python -m benchmarks.sparse_attention --workdir=DIR
+  python -m benchmarks.sparse_attention --workdir=DIR --only=mass
+
+Everything is measured on the two networks that `benchmarks.small_attention`
+left in DIR, as they were trained: with attention to all. Bits per byte are
+those of the second half of 256 bytes of the test part, bits per token those of
+the last 48 of the 80 tokens to be copied. Tables:
+
+  mass    share of dense softmax weights that each choice of 64 keys and the
+          last 32 holds, of random queries and keys that resemble neighbors
+  hip     HiP, beside the best and random blocks, and a window as large
+  think   thin keys, by four orders of their channels
+  float   keys in block floating point, by three orders of their channels
+  rows    rows of feed-forward layers that a file has to give for a byte of the
+          test part, by the window in which they stay; and the error where a
+          product of low rank guesses which are needed
+"""
+
+import argparse
+import functools
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import small_attention
+from jaxseq.interop import streamed
+from jaxseq.mixers import attention
+from jaxseq.mixers import attention_cache
+from jaxseq.mixers import block_float
+from jaxseq.mixers import positions
+from jaxseq.recurrence import hip
+
+# Rows of the test part, and from where their bits count.
+ROWS = 64
+FIRST = {"bytes": 128, "copy": 112}
+
+
+def seen_by(kind, search, scores, key):
+  """Which keys are seen by a choice of blocks (rows, heads, time, keys).
+
+  All choices have the same candidates, and see what is near.
+  """
+  rows, heads, time, _ = scores.shape
+  begin, own = np.zeros((rows, time), np.int32), jnp.arange(time)
+  scores = jnp.where(np.tri(time, dtype=bool), scores, -1e30)
+  if kind == "hip":
+    return hip.visible(search, scores, begin, begin, own)
+  _, count = search.candidates(begin[0], begin[0], own)
+  size = search.block
+  blocks = jnp.arange(time // size)
+  if kind == "random":
+    worth = jax.random.uniform(key, (rows, heads, time, len(blocks)))
+  else:
+    weights = jax.nn.softmax(scores)[..., : len(blocks) * size]
+    worth = weights.reshape(rows, heads, time, -1, size).sum(-1)
+  worth = jnp.where(blocks < count[:, None], worth, -1)
+  best = jax.lax.top_k(worth, search.keep)[1]
+  kept = jnp.zeros(worth.shape, bool)
+  kept = jnp.put_along_axis(kept, best, True, axis=-1, inplace=False)
+  kept = jnp.repeat(kept & (blocks < count[:, None]), size, axis=-1)
+  kept = jnp.pad(kept, ((0, 0),) * 3 + ((0, time - kept.shape[-1]),))
+  index = jnp.arange(time)
+  near = index >= (count * size)[:, None]
+  return (kept | near) & (index <= own[:, None])
+
+
+def masked(config, params, x, choose, rounded=lambda k: k):
+  """Attention of one layer to what `choose(scores)` lets each query see."""
+
+  def project(name):
+    y = x @ params[f"W_{name}"]
+    return y.reshape(*x.shape[:-1], config.heads, config.head_width)
+
+  def turned(y):
+    place = jnp.arange(x.shape[-2])[:, None]
+    return positions.rotary(y, place, config.rotary_base)
+
+  q, k, v = map(project, "qkv")
+  q, k = turned(q), turned(rounded(k))
+  scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
+  seen = choose(scores)
+  weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf))
+  o = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+  return o.reshape(*x.shape[:-1], -1) @ params["W_o"]
+
+
+def causal(scores):
+  """Attention to all."""
+  return jnp.tri(scores.shape[-1], dtype=bool)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def mean_bits(params, tokens, targets, mix, first):
+  """Mean bits of the targets from `first` on; `mix` as in `network`."""
+  found = small_attention.bits(
+    small_attention.network(params, tokens, mix), targets
+  )
+  return jnp.mean(found[:, first:])
+
+
+def problem(workdir, task):
+  """Returns the parameters, tokens and targets of a task."""
+  params, rng = small_attention.load(workdir, task), np.random.default_rng(1)
+  if task == "copy":
+    tokens, targets, _ = next(small_attention.batches(task, rng, ROWS))
+    return params, tokens, targets
+  data = small_attention.corpus()[1].astype(np.int32)
+  firsts = np.linspace(0, len(data) - 258, ROWS).astype(int)
+  rows = data[firsts[:, None] + np.arange(257)]
+  return params, rows[:, :-1], rows[:, 1:]
+
+
+def by_config(params, tokens, targets, first, **options):
+  """Mean bits with other options of attention."""
+  fields = {"heads": 2, "window": 256} | options
+  config = attention.Config(small_attention.WIDTH, **fields)
+
+  def mix(_, params, x):
+    return attention.apply(config, params, x)[0]
+
+  return float(mean_bits(params, tokens, targets, mix, first))
+
+
+def mass(rows=4, time=1024, width=16):
+  """Prints the softmax mass that choices of 64 keys and the last 32 hold."""
+  search = {
+    name: hip.Hip(64, 2, 32, representative=name)
+    for name in ("center", "first")
+  }
+  arms = ["HiP, center", "HiP, first", "best blocks", "random blocks"]
+  print("| keys' resemblance |", " | ".join(arms), "|")
+  for rho in (0.0, 0.5, 0.9, 0.97):
+    rng = np.random.default_rng(0)
+    q, noise = rng.normal(size=(2, rows, 1, time, width)).astype("f")
+    k = np.zeros_like(noise)
+    for t in range(time):
+      before = k[:, :, t - 1] if t else noise[:, :, 0]
+      k[:, :, t] = rho * before + np.sqrt(1 - rho**2) * noise[:, :, t]
+    scores = jnp.einsum("rhqd,rhkd->rhqk", q, k) / np.sqrt(width)
+    dense = jax.nn.softmax(jnp.where(causal(scores), scores, -jnp.inf))
+    found = []
+    for kind, name in (
+      ("hip", "center"),
+      ("hip", "first"),
+      ("best", "center"),
+      ("random", "center"),
+    ):
+      seen = jax.jit(seen_by, static_argnums=(0, 1))(
+        kind, search[name], scores, jax.random.key(0)
+      )
+      held = jnp.where(seen, dense, 0).sum(-1)[..., time // 2 :]
+      found.append(f"{float(held.mean()):.2f}")
+    print("|", rho, "|", " | ".join(found), "|", flush=True)
+
+
+def hips(workdir):
+  """Prints bits of HiP and of what it is to be compared with."""
+  for task, first in FIRST.items():
+    arguments = (*problem(workdir, task), first)
+    print(f"{task}: dense {by_config(*arguments):.4f}")
+    for keys in (16, 32, 64):
+      base = {"select": "hip", "hip_keys": keys, "near": 16}
+      found = {
+        "center": by_config(*arguments, **base),
+        "first": by_config(*arguments, **base, representative="first"),
+      }
+      for kind in ("best", "random"):
+        search = hip.Hip(keys, 2, 16)
+
+        def mix(i, params, x, kind=kind, search=search):
+          choose = functools.partial(
+            seen_by, kind, search, key=jax.random.key(i)
+          )
+          return masked(small_attention.CONFIG, params, x, choose)
+
+        found[kind] = float(mean_bits(*arguments[:3], mix, first))
+      found["window"] = by_config(*arguments, window=keys + 16)
+      text = ", ".join(f"{name} {bits:.4f}" for name, bits in found.items())
+      print(f"{task}, {keys} keys: {text}", flush=True)
+
+
+def prefilled(params, tokens, first):
+  """The layers' states after `first` tokens, and their last 32 inputs."""
+  states = []
+
+  def mix(_, params, x):
+    y, state = attention.apply(small_attention.CONFIG, params, x)
+    states.append((state, x[:, -32:]))
+    return y
+
+  small_attention.network(params, tokens[:, :first], mix)
+  return states
+
+
+def dropped(order, ratio, params, state, x_last, key):
+  """A thin cache whose channels are chosen by an order."""
+  thin = functools.partial(
+    attention_cache.thin, small_attention.CONFIG, params, x_last, state
+  )
+  if order == "ThinK":
+    return thin(ratio)
+  cache = thin(0.0)
+  if order == "random":
+    worth = jax.random.uniform(key, cache.channels.shape)
+  elif order == "key norm":
+    both = cache.thin_keys, cache.keys
+    worth = sum(jnp.sum(x * x, axis=-3) for x in both)
+  else:
+    q = (x_last @ params["W_q"]).reshape(*x_last.shape[:-1], 2, -1)
+    length = int(state.length[0])
+    place = length - q.shape[1] + jnp.arange(q.shape[1])[:, None]
+    q = positions.rotary(q, place, small_attention.CONFIG.rotary_base)
+    worth = jnp.sum(q * q, axis=-3)
+  width = worth.shape[-1]
+  kept = jax.lax.top_k(worth, width - int(ratio * width))[1]
+  kept = jnp.sort(kept, axis=-1)
+  keys = jnp.take_along_axis(cache.thin_keys, kept[:, None], axis=-1)
+  return cache._replace(thin_keys=keys, channels=kept)
+
+
+@jax.jit
+def continued(params, caches, tokens, targets):
+  """Mean bits of tokens (rows, time), one after the other, with thin keys."""
+
+  def body(caches, element):
+    token, target = element
+    new = []
+
+    def mix(i, params, x):
+      y, cache = attention_cache.thin_step(
+        small_attention.CONFIG, params, x, caches[i]
+      )
+      new.append(cache)
+      return y
+
+    logits = small_attention.network(params, token, mix)
+    return new, small_attention.bits(logits, target)
+
+  _, found = jax.lax.scan(body, caches, (tokens.T, targets.T))
+  return jnp.mean(found)
+
+
+def thinks(workdir):
+  """Prints bits with thin keys after a prompt, by four orders of channels."""
+  for task, first in FIRST.items():
+    params, tokens, targets = problem(workdir, task)
+    states = jax.jit(prefilled, static_argnums=2)(params, tokens, first)
+    for order in ("ThinK", "key norm", "query norm", "random"):
+      found = []
+      for ratio in (0.0, 0.2, 0.4, 0.5, 0.75):
+        caches = [
+          dropped(order, ratio, layer["mixer"], *state, jax.random.key(i))
+          for i, (layer, state) in enumerate(zip(params["layers"], states))
+        ]
+        bits = continued(params, caches, tokens[:, first:], targets[:, first:])
+        found.append(f"{ratio}: {float(bits):.4f}")
+      print(f"{task}, {order}: {', '.join(found)}", flush=True)
+
+
+def floats(workdir):
+  """Prints bits with keys in block floating point, by three orders."""
+  for task, first in FIRST.items():
+    arguments = (*problem(workdir, task), first)
+    print(f"{task}: float32 {by_config(*arguments):.4f}")
+    for bits in (4, 3, 2):
+      for block in (32, 16, 8, 4):
+        found = {}
+        for order in ("given", "norm"):
+          key_format = block_float.BlockFloat(bits, block, order)
+          found[order] = by_config(*arguments, key_format=key_format)
+
+        def mix(i, params, x, bits=bits, block=block):
+          pairs = jax.random.permutation(jax.random.key(i), 16)
+          order = jnp.stack([pairs, pairs + 16], axis=-1).ravel()
+
+          def rounded(k):
+            kept = block_float.quantize(k[..., order], bits, block)
+            k = block_float.dequantize(*kept, bits)
+            return k[..., jnp.argsort(order)]
+
+          return masked(small_attention.CONFIG, params, x, causal, rounded)
+
+        found["random"] = float(mean_bits(*arguments[:3], mix, first))
+        text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        width = f"{bits + 8 / block:.2f} bits a number"
+        print(f"{task}, {bits} bits, blocks of {block}, {width}: {text}")
+
+
+def inputs_and_units(params, tokens):
+  """Inputs (time, d) of each feed-forward layer, and its active units."""
+  found = []
+
+  def mix(i, mixer, x):
+    return attention.apply(small_attention.CONFIG, mixer, x)[0]
+
+  x = params["embedding"][tokens]
+  for i, layer in enumerate(params["layers"]):
+    x = x + mix(i, layer["mixer"], small_attention.normed(x, layer["norms"][0]))
+    h = small_attention.normed(x, layer["norms"][1])
+    found.append((h, h @ layer["up"] + layer["up_bias"]))
+    x = x + small_attention.feedforward(layer, h)
+  return found
+
+
+def rows(workdir, texts=8):
+  """Prints what a `RowStore` reads, in rows of 256 and in bytes."""
+  params, tokens, _ = problem(workdir, "bytes")
+  found = jax.device_get(jax.jit(inputs_and_units)(params, tokens[:texts]))
+  for i, (layer, (x, before)) in enumerate(zip(params["layers"], found)):
+    path = pathlib.Path(workdir) / f"rows{i}.npy"
+    up, down = np.asarray(layer["up"]).T, np.asarray(layer["down"])
+    streamed.write(path, up, down, np.asarray(layer["up_bias"]))
+    active = before > 0
+    print(f"layer {i}: {active.mean():.3f} of the units active")
+    for window in (1, 2, 4, 8):
+      loads = size = resident = worst = 0
+      for row in range(texts):
+        store = streamed.RowStore(path, len(up), window)
+        for t, units in enumerate(active[row]):
+          counts = store.advance(units)
+          if t < 16:
+            continue  # The buffer fills.
+          loads, size = loads + counts.loads, size + counts.bytes_read
+          resident += counts.resident
+          if t % 64 == 0:
+            whole = np.maximum(before[row, t], 0) @ down
+            error = np.abs(store(x[row, t], units) - whole).max()
+            worst = max(worst, error)
+      number = texts * (active.shape[1] - 16)
+      print(
+        f"layer {i}, window {window}: {loads / number / len(up):.3f} of the "
+        f"rows read for a byte, {size / number:.0f} bytes, "
+        f"{resident / number / len(up):.3f} resident, error {worst:.1e}"
+      )
+    left, values, right = np.linalg.svd(up.T, full_matrices=False)
+    whole = np.maximum(before, 0) @ down
+    for rank in (8, 16, 32, 64):
+      guess = streamed.predicted(
+        x,
+        left[:, :rank] * values[:rank],
+        right[:rank],
+        np.asarray(layer["up_bias"]),
+      )
+      partial = (np.maximum(before, 0) * np.asarray(guess)) @ down
+      error = np.linalg.norm(partial - whole) / np.linalg.norm(whole)
+      print(
+        f"layer {i}, rank {rank}: {np.mean(guess):.3f} guessed, "
+        f"{np.mean(active & ~guess) / active.mean():.3f} of the active missed, "
+        f"relative error {error:.3f}"
+      )
+
+
+def main():
+  """Prints the tables."""
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument(
+    "--only", choices=("mass", "hip", "think", "float", "rows")
+  )
+  arguments = parser.parse_args()
+  tables = {
+    "mass": lambda _: mass(),
+    "hip": hips,
+    "think": thinks,
+    "float": floats,
+    "rows": rows,
+  }
+  for name, table in tables.items():
+    if arguments.only in (None, name):
+      begin = time.process_time()
+      table(arguments.workdir)
+      used = time.process_time() - begin
+      print(f"{name}: {used:.0f} s of CPU time", flush=True)
+
+
+if __name__ == "__main__":
+  main()

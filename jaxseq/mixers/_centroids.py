@@ -1,0 +1,103 @@
+"""Centroids of clusters that follow their elements by running means."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+
+
+class Averages(NamedTuple):
+  """Running means of what comes to clusters.
+
+  Attributes:
+    counts: (heads, clusters), elements in a batch.
+    sums: (heads, clusters, d), their sum.
+  """
+
+  counts: jax.Array
+  sums: jax.Array
+
+
+def initial_averages(centroids: jax.Array, elements: float) -> Averages:
+  """Returns running means as if elements had come to all clusters alike.
+
+  With counts from 0 the first update would divide by next to nothing, and throw
+  the centroids far away.
+
+  Args:
+    centroids: (heads, clusters, d).
+    elements: number of elements in a batch.
+  """
+  counts = jnp.full(centroids.shape[:-1], elements / centroids.shape[-2])
+  counts = counts.astype(centroids.dtype)
+  return Averages(counts, centroids * counts[..., None])
+
+
+def running_means(
+  averages: Averages,
+  counts: jax.Array,
+  sums: jax.Array,
+  decay: float = 0.999,
+  eps: float = 1e-5,
+) -> tuple[Averages, jax.Array]:
+  """Moves centroids towards the elements of a batch, as the authors' code does.
+
+  Args:
+    averages: running means so far.
+    counts: (heads, clusters), elements of the batch in each cluster.
+    sums: (heads, clusters, d), the sums of these.
+    decay: share of what was that stays.
+    eps: added to each cluster's count, of which the sum stays the same, so that
+      no empty one divides by zero.
+
+  Returns:
+    The running means, and the centroids (heads, clusters, d).
+
+  Raises:
+    ValueError: if decay is no number from 0 to 1.
+  """
+  _validate.number("decay", decay, 0, 1)
+  averages = Averages(
+    decay * averages.counts + (1 - decay) * counts,
+    decay * averages.sums + (1 - decay) * sums,
+  )
+  total = jnp.sum(averages.counts, axis=-1, keepdims=True)
+  clusters = averages.counts.shape[-1]
+  smooth = (averages.counts + eps) / (total + clusters * eps) * total
+  return averages, averages.sums / smooth[..., None]
+
+
+def moved_units(
+  centroids: jax.Array,
+  counts: jax.Array,
+  sums: jax.Array,
+  decay: float = 0.999,
+) -> jax.Array:
+  """Moves centroids of length 1 towards directions, as lucidrains' code does.
+
+  Each goes to decay * mu + (1 - decay) * the direction of its cluster's sum;
+  that of an empty cluster stays.
+
+  Args:
+    centroids: (heads, clusters, d).
+    counts: (heads, clusters), elements of the batch in each cluster.
+    sums: (heads, clusters, d), sums of their unit vectors.
+    decay: share of the centroid that stays.
+
+  Returns:
+    Centroids (heads, clusters, d), of about length 1.
+
+  Raises:
+    ValueError: if decay is no number from 0 to 1.
+  """
+  _validate.number("decay", decay, 0, 1)
+  means = jnp.where(counts[..., None] > 0, unit(sums), centroids)
+  return decay * centroids + (1 - decay) * means
+
+
+def unit(x: jax.Array) -> jax.Array:
+  """Vectors of length 1; those of length 0 stay."""
+  square = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))

@@ -1,0 +1,54 @@
+"""Projections of attention to heads, positions, and the gate behind them."""
+
+import functools
+import math
+
+import jax
+
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+
+
+def project(config, params, x):
+  """Queries, keys and values (..., heads or groups, d_head), normed."""
+
+  def one(name):
+    y = contract.project(params, f"W_{name}", x)
+    if config.qk_norm == "width":
+      y = norm(name, y)
+    y = y.reshape(*x.shape[:-1], -1, config.head_width)
+    if config.qk_norm == "head":
+      y = norm(name, y)
+    return y
+
+  def norm(name, y):
+    if f"{name}_norm" not in params:
+      return y  # Values have none.
+    rms = functools.partial(positions.rms_norm, eps=config.eps)
+    return contract.pointwise(rms, y, params[f"{name}_norm"])
+
+  return map(one, "qkv")
+
+
+def rotate(config, x, index):
+  """Queries or keys (..., heads, d_head) turned by positions (...)."""
+  base, channels = config.rotary_base, config.turned
+  return positions.rotary(x, index[..., None], base, channels=channels)
+
+
+def scaled(config, q):
+  """Queries for products that are divided by sqrt(d_head)."""
+  if config.scale is None:
+    return q
+  # Beside the factor that is there already.
+  factor = config.scale * math.sqrt(config.head_width)
+  return contract.pointwise(lambda q: factor * q, q)
+
+
+def gated(config, params, x, o):
+  """What the heads give (..., heads, d_head), side by side and gated."""
+  o = o.reshape(*x.shape[:-1], -1)
+  if config.gate == "none":
+    return o
+  logits = contract.project(params, "W_g", x)
+  return contract.pointwise(lambda o, x: o * jax.nn.sigmoid(x), o, logits)
