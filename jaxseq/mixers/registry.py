@@ -72,6 +72,10 @@ What holds for every mixer:
   8. `apply` with the time split over the devices of a mesh axis equals `apply`
      on one device. (Configurations that read in both directions raise a
      ValueError where they cannot.)
+  9. Of x in bfloat16 the products with weights take bfloat16 numbers and sum in
+     float32, and what is kept for the gradient is bfloat16; parameters with
+     their gradients, states, decays and statistics are float32
+     (docs/precision.md). Of float32 and float64 all is in that dtype.
 """
 
 import dataclasses
