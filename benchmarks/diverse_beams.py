@@ -154,7 +154,8 @@ def main():
   plain = log_prob.max(axis=1)
   rows = {"beams": _row(tokens, log_prob, plain, reference, seconds)}
   for groups in (flags.beams // 2, flags.beams):
-    for carry in (False, True):
+    # Of groups of one beam all continuations carry the same penalties.
+    for carry in (False, True)[: 1 + (groups < flags.beams)]:
       for strength in _STRENGTHS[carry:]:
         tokens, log_prob, seconds = search(
           groups=groups, strength=strength, carry_penalty=carry

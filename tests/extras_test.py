@@ -95,6 +95,16 @@ cost = planner.CostModel("recurrent", token_seconds=1e-3, row_overhead=2e-3,
 found = planner.plan([30, 20, 5, 3], 4, cost, 16, method="milp")
 assert found.rows
 """,
+  "serve": """
+import jax
+from jaxseq import generation, nn
+from jaxseq.generation import engine_thread, server
+network = nn.SequenceNetwork(nn.NetworkConfig(nn.StackConfig("gru")), 256, 256)
+variables = network.init(jax.random.key(0), jax.numpy.zeros((1, 1), int))
+worker = engine_thread.EngineThread(generation.Engine(network, variables))
+server.make_app(worker, generation.Codec())
+import uvicorn
+""",
   "table": """
 from jaxseq.models import predictions
 predictions.Predictions({"class": ["a", "b"]}).write("a.parquet")

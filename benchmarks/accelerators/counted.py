@@ -1,6 +1,7 @@
 r"""What the compilers of an H100 and a TPU v5e say, without the hardware.
 
   make test-compile        # once: installs the compilers
+  export JAX_PLATFORMS=cpu
   .venvs/compile/bin/python -m benchmarks.accelerators.counted \
     --table=FILE.json [--platforms=cuda,tpu] [--ops=linear,ssd] \
     [--mixers=s5,mamba] [--programs=ppo_s5,spr] [--kinds=gradient]

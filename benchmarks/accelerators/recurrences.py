@@ -19,6 +19,7 @@ from jaxseq import recurrence
 from jaxseq.recurrence import delta
 from jaxseq.recurrence import gated
 from jaxseq.recurrence import linear
+from jaxseq.recurrence import matrix_lstm
 from jaxseq.recurrence import reference
 from jaxseq.recurrence import softmax_outer
 from jaxseq.recurrence import window
@@ -150,6 +151,29 @@ def _run_delta(sizes, how, plain, q, k, v, read, decay, reset):
   return scan(q, k, v, read, decay, reset=reset, **how)
 
 
+def _mlstm_arrays(sizes, dtype):
+  B, H, T, K, V = (sizes[name] for name in "BHTKV")
+  keys, gates = (B, T, H, K), (B, T, H)
+  return {
+    "q": Array(keys, "weights", dtype),
+    "k": Array(keys, "weights", dtype),
+    "v": Array((B, T, H, V), dtype=dtype),
+    "log_input": Array(gates),
+    "log_forget": Array(gates, "log_decays"),
+    "reset": _reset(sizes),
+  }
+
+
+def _run_mlstm(sizes, how, plain, reset, **arrays):
+  if not plain:
+    return recurrence.mlstm_scan_heads(**arrays, reset=reset, **how)
+  # Heads are batch axes of the loop over time.
+  first = {name: jnp.moveaxis(x, 2, 1) for name, x in arrays.items()}
+  flags = jnp.broadcast_to(reset[:, None], first["log_input"].shape)
+  h, final = reference.mlstm_scan(**first, reset=flags)
+  return jnp.moveaxis(h, 1, 2), final
+
+
 def _lightnet_arrays(sizes, dtype):
   rows, T, K, V = (sizes[name] for name in "BTKV")
   return {
@@ -265,6 +289,12 @@ OPS = {
     _run_delta,
     recurrence.delta_scan,
     delta.METHODS,
+  ),
+  "mlstm": Op(
+    _mlstm_arrays,
+    _run_mlstm,
+    recurrence.mlstm_scan_heads,
+    matrix_lstm.METHODS,
   ),
   "lightnet": Op(
     _lightnet_arrays,

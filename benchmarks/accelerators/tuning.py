@@ -89,9 +89,11 @@ def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
     return [("associative", {}), *sizes]
   if op == "selective":
     return [("associative", {}), ("sequential", {}), *kernel]
-  if op in ("outer", "outer_per_channel"):
+  if op in ("mlstm", "outer", "outer_per_channel"):
     methods = "chunked", "pallas"
     return [(method, each) for method in methods for each in _CHUNKS]
+  if op in ("delta", "delta_per_channel"):
+    return [*(("chunked", each) for each in _CHUNKS), *kernel]
   if op == "softmax":
     return [("chunked", each) for each in _CHUNKS]
   if op == "softmax_outer":

@@ -107,12 +107,14 @@ def score_documents(
     for key, score in zip(keys, scores)
     if score > 0 and len(key)
   }
+  rows = {key: index.rows(key) for key in worth}
   # Published: by scores alone where documents are chosen, as they came.
-  chosen = _first_stage(index, worth, beta, most, rare)
+  chosen = _first_stage(index, worth, rows, beta, most, rare)
   ordered = dict(sorted(worth.items(), key=lambda item: (-item[1], item[0])))
   found: dict[int, list[tuple[Key, list[int]]]] = {d: [] for d in chosen}
   for key in ordered:
-    for document, starts in _starts(index, key, end_token, found).items():
+    starts_of = _starts(index, key, rows[key], end_token, found)
+    for document, starts in starts_of.items():
       found[document].append((key, starts))
   totals = {
     document: _total(index, document, matches, ordered, beta)
@@ -126,15 +128,15 @@ def _log_rest(log):
   return np.log(-np.expm1(log))
 
 
-def _first_stage(index, worth, beta, most, rare):
+def _first_stage(index, worth, rows, beta, most, rare):
   """Returns the documents with the best sums of rare keys, best first."""
   taken: set[int] = set()
   sums: dict[int, dict[Key, float]] = {}
   for key, score in sorted(worth.items(), key=lambda item: -item[1]):
-    rows = index.rows(key)
-    if rows.high - rows.low > rare:
+    low, high = rows[key]
+    if high - low > rare:
       continue
-    documents, ends = index.places(rows)
+    documents, ends = index.places(rows[key])
     bases = np.asarray(index.beginnings)[documents]
     for document, base, end in zip(
       documents.tolist(), bases.tolist(), ends.tolist()
@@ -148,10 +150,10 @@ def _first_stage(index, worth, beta, most, rare):
   return sorted(totals, key=lambda document: -totals[document])[:most]
 
 
-def _starts(index, key, end_token, documents):
+def _starts(index, key, rows, end_token, documents):
   """Where a key begins in each of some documents, as these are read."""
   found: dict[int, list[int]] = {}
-  numbers, ends = index.places(index.rows(key))
+  numbers, ends = index.places(rows)
   lengths = np.asarray(index.lengths)[numbers]
   starts = ends - len(key) + 1
   # A run of an index without separators may go on from another document.
@@ -159,10 +161,8 @@ def _starts(index, key, end_token, documents):
   if end_token is not None:
     within &= ends < lengths - 1
     starts = starts + 1
-  chosen = np.isin(numbers, list(documents))
-  for number, start in zip(
-    numbers[within & chosen].tolist(), starts[within & chosen].tolist()
-  ):
+  within &= np.isin(numbers, list(documents))
+  for number, start in zip(numbers[within].tolist(), starts[within].tolist()):
     found.setdefault(number, []).append(start)
   if end_token is not None and key[0] == end_token:
     for number in documents:

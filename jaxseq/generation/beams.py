@@ -162,10 +162,9 @@ def ranked(
     lambda x: x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), beams
   )
   score = flat.log_prob
-  if length_penalty:
+  if length_penalty and end_token is not None:
     ended = jnp.cumsum(flat.tokens == end_token, axis=-1) > 1
-    count = jnp.sum(~ended, axis=-1) if end_token is not None else 1
-    score = _normalized(score, count, length_penalty)
+    score = _normalized(score, jnp.sum(~ended, axis=-1), length_penalty)
   return _gather(flat, jnp.argsort(-score, axis=-1, stable=True))
 
 

@@ -18,6 +18,7 @@ from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.generation import _drawing
 from jaxseq.generation import _prompts
+from jaxseq.generation import constraints
 from jaxseq.generation import token_sampling
 
 
@@ -49,7 +50,7 @@ def generate(
   sampling: token_sampling.Sampling
   | Sequence[token_sampling.Sampling]
   | None = None,
-  constraint: Any = None,
+  constraint: constraints.Constraint | None = None,
   **options: Any,
 ) -> tuple[jax.Array, PyTree]:
   """Continues prompts, token by token.
@@ -84,9 +85,7 @@ def generate(
     seeds: (*batch,) integers; 0, 1, .. if None.
     sampling: how tokens are drawn, for all rows or a list of one for each.
       `stop` ends a row: all that follow the token in the row are it, too.
-    constraint: which tokens may be drawn, a pytree with `initial(batch_shape)
-      -> state`, `allowed(state) -> (*batch, vocab) bool` and `advance(state,
-      token) -> state`; all if None.
+    constraint: which tokens may be drawn; all if None.
     **options: fields of `Sampling` in place of `sampling`.
 
   Returns:
@@ -100,6 +99,7 @@ def generate(
   _validate.integer("length", length, 1)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
   vocab_size = _prompts.vocab_size(network, variables)
+  constraints.check(constraint, vocab_size)
   batch_shape = prompts.tokens.shape[:-1]
   controls, penalizes = _prompts.controls(
     vocab_size, options, sampling, batch_shape
@@ -159,7 +159,7 @@ def continue_prefix(
   sampling: token_sampling.Sampling
   | Sequence[token_sampling.Sampling]
   | None = None,
-  constraint: Any = None,
+  constraint: constraints.Constraint | None = None,
   **options: Any,
 ) -> tuple[jax.Array, PyTree]:
   """Continues prompts that were read; `generate` without reading them again.
@@ -192,6 +192,7 @@ def continue_prefix(
   if count is not None:
     _validate.integer("count", count, 1)
   *batch_shape, vocab_size = prefix.logits.shape
+  constraints.check(constraint, vocab_size)
   controls, penalizes = _prompts.controls(
     vocab_size, options, sampling, tuple(batch_shape)
   )

@@ -1,15 +1,168 @@
-"""Texts that a network of bytes goes on with."""
+"""Texts of tokens: encoding, decoding as they come, texts that end a row."""
 
+import codecs
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import text_tokens
 from jaxseq.generation import offline
+
+# What decoders write in the place of bytes that are no text.
+_REPLACEMENT = "\ufffd"
+
+
+class Codec:
+  """Texts as tokens and back: bytes, or a tokenizer's.
+
+  Attributes:
+    tokenizer: of the package tokenizers, see `data.text_tokens.read_tokenizer`;
+      bytes if None.
+    start: the token in front of a text, or None.
+  """
+
+  def __init__(
+    self, tokenizer: Any | None = None, start: int | None = text_tokens.START
+  ):
+    """Returns the codec of a tokenizer.
+
+    Args:
+      tokenizer: of the package tokenizers; bytes if None.
+      start: the token in front of every text, as `tasks.language` trains; None
+        if the tokenizer itself writes what stands there.
+    """
+    self.tokenizer = tokenizer
+    self.start = start
+
+  def encode(self, text: str) -> np.ndarray:
+    """Returns the tokens of a text, which stands at the beginning, int32."""
+    if self.tokenizer is None:
+      tokens = list(text.encode())
+    else:
+      special = self.start is None
+      tokens = self.tokenizer.encode(text, add_special_tokens=special).ids
+    if self.start is not None:
+      tokens = [self.start, *tokens]
+    return np.array(tokens, np.int32)
+
+  def decode(self, tokens: Iterable[int]) -> str:
+    """Returns the text of generated tokens."""
+    tokens = [int(token) for token in tokens]
+    if self.tokenizer is None:
+      return bytes(tokens).decode("utf-8", errors="replace")
+    return self.tokenizer.decode(tokens)
+
+
+class TextStream:
+  """The text of one row, as its tokens come.
+
+  A text is handed out as soon as later tokens cannot change it: characters wait
+  until they are whole, and what may be the beginning of a text that ends the
+  row waits until it is known. The text before the first of these, by its end,
+  is all that there is.
+
+      stream = TextStream(Codec(), stop=("THE END",))
+      text = "".join(stream.push(token) for token in tokens)
+      text += stream.finish()
+
+  Attributes:
+    stopped: whether one of the texts has come.
+  """
+
+  def __init__(self, codec: Codec, stop: Iterable[str] = ()):
+    """Returns a stream at its beginning.
+
+    Args:
+      codec: of the tokens.
+      stop: texts of which each ends the row; they are not handed out.
+
+    Raises:
+      ValueError: if one of the texts is empty.
+    """
+    self.stopped = False
+    self._codec = codec
+    self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(self._stop):
+      raise _validate.error("stop", self._stop, "texts that are not empty")
+    self._held = ""
+    self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+    # Tokens whose text may depend on each other, and how many of these have
+    # been handed out: a decoder may write a word otherwise at a beginning.
+    self._tokens: list[int] = []
+    self._known = 0
+
+  def push(self, token: int) -> str:
+    """Takes the next token and returns the text that is certain with it."""
+    if self.stopped:
+      return ""
+    return self._cut(self._decoded(int(token)))
+
+  def finish(self) -> str:
+    """Returns what is held back, when no token follows."""
+    if self.stopped:
+      return ""
+    if self._codec.tokenizer is None:
+      rest = self._bytes.decode(b"", final=True)
+    else:
+      rest = self._rest()
+    text = self._cut(rest)
+    if not self.stopped:
+      text, self._held = text + self._held, ""
+    return text
+
+  def _decoded(self, token):
+    """Characters that are whole with a token."""
+    if self._codec.tokenizer is None:
+      return self._bytes.decode(bytes([token]))
+    self._tokens.append(token)
+    text = self._rest()
+    if text.endswith(_REPLACEMENT):
+      return ""
+    self._tokens = self._tokens[self._known :]
+    self._known = len(self._tokens)
+    return text
+
+  def _rest(self):
+    """Text of the tokens that was not handed out."""
+    known = self._codec.decode(self._tokens[: self._known])
+    return self._codec.decode(self._tokens)[len(known) :]
+
+  def _cut(self, text):
+    """Adds characters to those held back; returns what is certain."""
+    held = self._held + text
+    ends = [
+      (held.index(stop) + len(stop), held.index(stop))
+      for stop in self._stop
+      if stop in held
+    ]
+    if ends:
+      self.stopped = True
+      self._held = ""
+      return held[: min(ends)[1]]
+    longest = max(map(len, self._stop), default=1) - 1
+    count = next(
+      (
+        size
+        for size in range(min(longest, len(held)), 0, -1)
+        if any(stop.startswith(held[-size:]) for stop in self._stop)
+      ),
+      0,
+    )
+    self._held = held[len(held) - count :]
+    return held[: len(held) - count]
+
+
+def printable(text: str) -> str:
+  """Returns a text with escapes for what could steer a terminal."""
+  return "".join(
+    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text
+  )
 
 
 def continue_text(
@@ -27,13 +180,9 @@ def continue_text(
   Returns:
     The text and what follows, with escapes for what could steer a terminal.
   """
-  prompt = np.frombuffer(bytes([text_tokens.START]) + text.encode(), np.uint8)
-  prompt = jnp.asarray(prompt, jnp.int32)
+  codec = Codec()
+  prompt = jnp.asarray(codec.encode(text))
   tokens, _ = offline.generate(
     network, variables, prompt, length, key, **options
   )
-  written = bytes(np.asarray(tokens).astype(np.uint8))
-  return text + "".join(
-    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1]
-    for c in written.decode("utf-8", errors="replace")
-  )
+  return text + printable(codec.decode(np.asarray(tokens)))

@@ -19,9 +19,11 @@ Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import math
+from typing import Any
 from typing import Literal
 
 import jax
@@ -291,7 +293,8 @@ def heads(
   *,
   axis: str | None = None,
   scheme: str = "halo",
-) -> tuple[jax.Array, State]:
+  attend: Callable[..., tuple[jax.Array, Any]] = recurrence.window_attention,
+) -> tuple[jax.Array, Any]:
   """Returns what the heads give, in front of the output matrix.
 
   Args:
@@ -302,9 +305,11 @@ def heads(
     reset: (*batch, time) bool, or None.
     axis: name of the mesh axis over which time is split, or None.
     scheme: how devices exchange what they need.
+    attend: what runs over queries, keys and values.
 
   Returns:
-    (*batch, time, heads * d_head), and the state after the last element.
+    (*batch, time, heads * d_head), and the state after the last element, or
+    what `attend` returns in its place.
   """
   q, k, v = _heads.project(config, params, x)
   keys = None
@@ -321,9 +326,7 @@ def heads(
   embed = None
   if config.positions == "rotary":
     embed = functools.partial(_heads.rotate, config)
-  o, state = recurrence.window_attention(
-    q, k, v, config.window, state, embed=embed, **options
-  )
+  o, state = attend(q, k, v, config.window, state, embed=embed, **options)
   state = contract.cast(state, contract.wide_dtype(x))
   if keys is not None:
     state = keys.encoded(state)
@@ -334,3 +337,46 @@ def heads(
 def step(config, params, x, state, reset=None):
   """Runs attention over one element; the cache moves on by one."""
   return contract.one_element(apply, config, params, x, state, reset)
+
+
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and the nodes' keys and values, for `commit`; NotImplemented
+    with "relative" positions, a search for keys or keys in another format,
+    which go level by level.
+  """
+  if config.positions == "relative" or config.select != "all":
+    return NotImplemented
+  if config.key_format is not None:
+    return NotImplemented
+
+  def attend(q, k, v, window, init, *, embed, **unused):
+    del unused  # There are neither resets nor axes.
+    options = {"embed": embed}
+    o = recurrence.tree_window_attention(
+      q, k, v, window, init, nodes, **options
+    )
+    return o, (k, v)
+
+  o, residue = heads(config, params, x, state, attend=attend)
+  return contract.project(params, "W_o", o), residue
+
+
+def commit(
+  config: Config,
+  residue: tuple[jax.Array, jax.Array],
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node (*batch,) of each row of a tree."""
+  del config
+  return recurrence.window_after(*residue, state, nodes, node)

@@ -253,6 +253,63 @@ def step(config, params, x, state, reset=None):
   return _run(config, params, x, state, reset, conv, _scan_step)
 
 
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, State]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and what `commit` makes states of; NotImplemented with
+    several writes or a decay per channel, which go level by level.
+  """
+  if config.writes > 1 or config.decay == "channel":
+    return NotImplemented
+
+  def conv(x, weight, bias, window, reset):
+    del reset
+    return recurrence.tree_causal_conv(x, weight, bias, window, nodes)
+
+  def scan(q, k, v, read, decay, state, reset):
+    del reset
+    k, v, read = (x[..., 0, :, :] for x in (k, v, read))
+    elements = q, k, v, read, decay
+    elements = jax.tree.map(lambda x: jnp.swapaxes(x, -2, -3), elements)
+    o, u = recurrence.tree_delta_scan(*elements, state, nodes)
+    residue = elements[1], u, elements[4]
+    return jnp.swapaxes(o, -2, -3).astype(q.dtype), residue
+
+  y, residue = _run(config, params, x, state, None, conv, scan)
+  return y.astype(x.dtype), residue
+
+
+def commit(
+  config: Config,
+  residue: State,
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node of each row.
+
+  Args:
+    config: as in `tree`.
+    residue: from `tree`.
+    state: in front of the tree.
+    nodes: the tree.
+    node: (*batch,) numbers of nodes.
+  """
+  window = state.conv
+  if config.d_conv > 1:
+    window = recurrence.after_node(residue.conv, node, node.ndim)
+  node = jnp.broadcast_to(node[..., None], (*node.shape, config.heads))
+  S = recurrence.outer_after(*residue.S, state.S, nodes, node)
+  return State(window.astype(state.conv.dtype), S.astype(state.S.dtype))
+
+
 def _run(config, params, x, state, reset, conv, scan):
   params = contract.cast(params, contract.wide_dtype(x))
   qkv, window = recurrence.dense(x, params["W_qkv"]), state.conv

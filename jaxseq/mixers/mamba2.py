@@ -223,6 +223,56 @@ def step(config, params, x, state, reset=None):
   return _run(config, params, x, state, reset, conv, _scan_step)
 
 
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, State]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and what `commit` makes states of.
+  """
+
+  def conv(x, weight, bias, window, reset):
+    del reset
+    return recurrence.tree_causal_conv(x, weight, bias, window, nodes)
+
+  def scan(C, B, x, decay, state, *, reset):
+    del reset
+    C, B = _to_heads(x, C, B)
+    C, B, x, decay = (jnp.swapaxes(leaf, -2, -3) for leaf in (C, B, x, decay))
+    y = recurrence.tree_outer_scan(C, B, x, decay, state, nodes)
+    return jnp.swapaxes(y, -2, -3).astype(x.dtype), (B, x, decay)
+
+  y, residue = _run(config, params, x, state, None, conv, scan)
+  return y.astype(x.dtype), residue
+
+
+def commit(
+  config: Config,
+  residue: State,
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node of each row.
+
+  Args:
+    config: as in `tree`.
+    residue: from `tree`.
+    state: in front of the tree.
+    nodes: the tree.
+    node: (*batch,) numbers of nodes.
+  """
+  window = recurrence.after_node(residue.conv, node, node.ndim)
+  node = jnp.broadcast_to(node[..., None], (*node.shape, config.heads))
+  ssm = recurrence.outer_after(*residue.ssm, state.ssm, nodes, node)
+  return State(window.astype(state.conv.dtype), ssm.astype(state.ssm.dtype))
+
+
 def _run(config, params, x, state, reset, conv, scan):
   params = contract.cast(params, contract.wide_dtype(x))
   z, xBC, dt = _project(config, params, x)
@@ -292,8 +342,13 @@ def _normalized(config, x, scale):
 
 def _scan_step(C, B, x, decay, state, *, reset):
   """One step of `outer_scan_heads`; heads are batch axes of a step."""
-  heads = x.shape[-2]
-  B, C = (jnp.repeat(leaf, heads // leaf.shape[-2], axis=-2) for leaf in (B, C))
+  C, B = _to_heads(x, C, B)
   if reset is not None:
-    reset = jnp.broadcast_to(reset[..., None], (*reset.shape, heads))
+    reset = jnp.broadcast_to(reset[..., None], (*reset.shape, x.shape[-2]))
   return recurrence.outer_step(C, B, x, decay, state, reset=reset)
+
+
+def _to_heads(x, *groups):
+  """Arrays of groups (..., groups, n), once for each head of x."""
+  heads = x.shape[-2]
+  return [jnp.repeat(leaf, heads // leaf.shape[-2], axis=-2) for leaf in groups]

@@ -36,6 +36,16 @@ there; `jaxseq.nn` calls them:
   `apply` and `step` made of it, each with a leading axis of layers.
 - `auxiliary_loss(config, params, x) -> scalar`: what training adds to its loss.
 
+A mixer may also read a `recurrence.Tree` of elements at once, of which each
+follows its parent; `jaxseq.generation` calls these, and goes through the tree
+by `step` where they are not there:
+
+- `tree(config, params, x, state, nodes) -> (y, residue)`: x and y are (*batch,
+  nodes, d_model), and the residue is of any structure, its leaves (*batch,
+  ...). NotImplemented for options that are not covered.
+- `commit(config, residue, state, nodes, node) -> state`: the state after one
+  node (*batch,) of each row; state is that in front of the tree.
+
 A configuration may have an attribute `bidirectional`: where it is true `apply`
 takes no state and no axis, and there is no step.
 
@@ -62,6 +72,10 @@ What holds for every mixer:
   8. `apply` with the time split over the devices of a mesh axis equals `apply`
      on one device. (Configurations that read in both directions raise a
      ValueError where they cannot.)
+  9. Of x in bfloat16 the products with weights take bfloat16 numbers and sum in
+     float32, and what is kept for the gradient is bfloat16; parameters with
+     their gradients, states, decays and statistics are float32
+     (docs/precision.md). Of float32 and float64 all is in that dtype.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ the paper's layer are in `jaxseq.nn`.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -225,6 +226,39 @@ def step(config, params, x, state, reset=None, *, gaps=None):
   return y + params["D"] * x.astype(dtype), state
 
 
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: jax.Array,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes a tree of elements, x (*batch, nodes, H).
+
+  Returns:
+    y of x's shape, and the states after all nodes, for `commit`.
+  """
+
+  def scan(a, b, state):
+    states = recurrence.tree_linear_scan(a, b, state, nodes)
+    return states, states
+
+  y, states = _stored(config, params, params["C"], x, state, None, scan)
+  return y.astype(x.dtype), states
+
+
+def commit(
+  config: Config,
+  residue: jax.Array,
+  state: jax.Array,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> jax.Array:
+  """Returns the state after one node (*batch,) of each row of a tree."""
+  del config, state, nodes
+  return recurrence.after_node(residue, node, node.ndim)
+
+
 def _step_matrices(config, params, dtype, factor=None):
   """B and C as matrices (H, 2 P) and (2 P, H) of real and imaginary parts.
 
@@ -272,12 +306,18 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
 
 def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """As `_regular` with a step size per element; the states are stored."""
+  scan = functools.partial(
+    recurrence.linear_scan, axis=axis, reset=reset, reverse=reverse
+  )
+  return _stored(config, params, C, x, state, gaps, scan)
+
+
+def _stored(config, params, C, x, state, gaps, scan):
+  """Any scan with stored states, and its read-out."""
   dtype = contract.wide_dtype(x)
   Lambda_bar, factor = _discretize(config, params, dtype, gaps)
   Bu = factor * _project(params["B"], x)
-  states, state = recurrence.linear_scan(
-    Lambda_bar, Bu, state, axis=axis, reset=reset, reverse=reverse
-  )
+  states, state = scan(Lambda_bar, Bu, state)
   y = _read_out(config, C, states, x.dtype)
   if params["D"] is not None:
     y = y + params["D"] * x.astype(dtype)

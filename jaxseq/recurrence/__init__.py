@@ -31,6 +31,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import softmax_outer as softmax_outer
   from jaxseq.recurrence import stepwise as stepwise
   from jaxseq.recurrence import tree as tree
+  from jaxseq.recurrence import tree_attention as tree_attention
   from jaxseq.recurrence import tree_scans as tree_scans
   from jaxseq.recurrence import window as window
   from jaxseq.recurrence import wkv as wkv
@@ -108,9 +109,15 @@ if TYPE_CHECKING:
   )
   from jaxseq.recurrence.stepwise import fold as fold
   from jaxseq.recurrence.tree import Tree as Tree
+  from jaxseq.recurrence.tree import after_node as after_node
   from jaxseq.recurrence.tree import tree_fold as tree_fold
+  from jaxseq.recurrence.tree_attention import (
+    tree_window_attention as tree_window_attention,
+  )
+  from jaxseq.recurrence.tree_attention import window_after as window_after
   from jaxseq.recurrence.tree_scans import outer_after as outer_after
   from jaxseq.recurrence.tree_scans import tree_causal_conv as tree_causal_conv
+  from jaxseq.recurrence.tree_scans import tree_delta_scan as tree_delta_scan
   from jaxseq.recurrence.tree_scans import tree_linear_scan as tree_linear_scan
   from jaxseq.recurrence.tree_scans import tree_outer_scan as tree_outer_scan
   from jaxseq.recurrence.window import WindowState as WindowState

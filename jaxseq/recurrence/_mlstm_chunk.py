@@ -89,25 +89,54 @@ def chunk(
   if method == "sequential":
     return _sequential(out, eps, state, x, reset)
   dtype = state.m.dtype
-  i, f = (clamp(gate.astype(dtype)) for gate in (x.i, x.f))
-  m = running_max(i, f, state.m, reset)
-  shift, before = lax.stop_gradient((m, state.m))
+  m, shift, weight, decay = weights(x.i, x.f, state.m, reset)
+  k = x.k.astype(dtype) * weight[..., None]
+  q, k, v = (
+    leaf.astype(operands)[:, None] for leaf in (x.q, k, beside_ones(x.v))
+  )
+  inputs = _outer_forms.Inputs(q, k, v, decay[:, None, :, None])
+  Cn = rescaled(state, lax.stop_gradient(state.m)).Cn
+  o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset)
+  h = read(o[:, 0].astype(dtype), m, shift, eps)
+  last = Packed(Cn[:, 0], shift[:, -1])
+  return rescaled(last, m[:, -1]), h.astype(out)
+
+
+class Weights(NamedTuple):
+  """Of elements, [B, C]: what makes of an mLSTM an `outer_scan`.
+
+  Attributes:
+    m: largest logarithm of a weight so far.
+    shift: the same, a constant for gradients.
+    weight: of the key.
+    decay: logarithm.
+  """
+
+  m: jax.Array
+  shift: jax.Array
+  weight: jax.Array
+  decay: jax.Array
+
+
+def weights(
+  i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
+) -> Weights:
+  """Of logarithms of gates [B, C] and m [B] before them, in its dtype."""
+  i, f = (clamp(gate.astype(m.dtype)) for gate in (i, f))
+  found = running_max(i, f, m, reset)
+  shift, before = lax.stop_gradient((found, m))
   earlier = jnp.concatenate([before[:, None], shift[:, :-1]], axis=1)
   # In this order: the difference of shifts is exact where they are close, and
   # the rounding of m undone.
   decay = f + (earlier - shift)
   if reset is not None:
     decay = jnp.where(reset, 0, decay)
-  k = x.k.astype(dtype) * jnp.exp(i - shift)[..., None]
-  one = jnp.ones_like(x.v[..., :1])
-  v = jnp.concatenate([x.v, one], axis=-1)
-  q, k, v = (leaf.astype(operands)[:, None] for leaf in (x.q, k, v))
-  inputs = _outer_forms.Inputs(q, k, v, decay[:, None, :, None])
-  Cn = _rescaled(state, before).Cn
-  o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset)
-  h = read(o[:, 0].astype(dtype), m, shift, eps)
-  last = Packed(Cn[:, 0], shift[:, -1])
-  return _rescaled(last, m[:, -1]), h.astype(out)
+  return Weights(found, shift, jnp.exp(i - shift), decay)
+
+
+def beside_ones(v: jax.Array) -> jax.Array:
+  """Values with a column of ones, of which n is the sum."""
+  return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
 
 
 def step(
@@ -124,14 +153,13 @@ def step(
   m = jnp.maximum(f + state.m, i)
   shift, before = lax.stop_gradient((m, state.m))
   kept = jnp.exp(f + (before - shift))
-  one = jnp.ones_like(x.v[..., :1])
-  v = jnp.concatenate([x.v, one], axis=-1)
+  v = beside_ones(x.v)
   k = x.k * jnp.exp(i - shift)[..., None]
-  Cn = kept[..., None, None] * _rescaled(state, before).Cn
+  Cn = kept[..., None, None] * rescaled(state, before).Cn
   Cn = Cn + k[..., None] * v[..., None, :]
   o = jnp.sum(x.q[..., None] * Cn, axis=-2)
   h = read(o, m, shift, eps)
-  return _rescaled(Packed(Cn, shift), m), h
+  return rescaled(Packed(Cn, shift), m), h
 
 
 def read(o: jax.Array, m: jax.Array, shift: jax.Array, eps: float) -> jax.Array:
@@ -182,7 +210,7 @@ def _later(x, steps, fill):
   return jnp.concatenate([pad, x[:, :-steps]], axis=1)
 
 
-def _rescaled(state, m):
+def rescaled(state: Packed, m: jax.Array) -> Packed:
   """The state by another m; one in value, the slope is that of the weights."""
   scale = jnp.exp(state.m - m)
   return Packed(scale[..., None, None] * state.Cn, m)

@@ -29,7 +29,7 @@ from jaxseq.recurrence.kernels import support
 NEG = _softmax_state.NEG
 SoftmaxState = _softmax_state.SoftmaxState
 # Elements of narrow inputs whose decays are held at a time.
-_SECTION = 1024
+_SECTION = 512
 
 
 class _Weights(NamedTuple):

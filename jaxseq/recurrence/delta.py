@@ -66,9 +66,9 @@ def delta_scan(
     chunk_size: elements per chunk; by platform and sizes if None.
     method: how a chunk is computed: "sequential" (one element at a time),
       "chunked" (matrix products), "pallas" (matrix products in a kernel that
-      keeps the state on the chip, with one decay for all keys or none; on GPUs
-      in bfloat16, of at most 128 keys) or "auto" (by platform). All agree to
-      rounding.
+      keeps the state on the chip; on GPUs in bfloat16, of at most 128 keys,
+      and as many values if each key has a decay) or "auto" (by platform). All
+      agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -225,7 +225,7 @@ def _scan(x, init, reset, *, chunk_size, method, axis, exchange):
 
   shape = (rows, time, dk, dv)
   final, o = choice.by_platform(
-    "delta",
+    _op(x),
     dtype,
     shape,
     run,
@@ -245,9 +245,17 @@ def _by_kernel(x, init, reset, chunk_size):
   if not isinstance(x, _delta_forms.Tied):
     message = support.sentence("delta", "dplr_scan", "delta_scan")
     raise NotImplementedError(message)
-  form = support.form("delta", jnp.result_type(*x[:4], init))
+  form = support.form(_op(x), jnp.result_type(*x[:4], init))
   o, final = delta_vjp.scan(*x, init, reset, form=form, chunk_size=chunk_size)
   return final, o
+
+
+def _op(x):
+  """The recurrence's name in `choice.choose`."""
+  if isinstance(x, _delta_forms.Tied) and x.decay is not None:
+    if x.decay.shape[-1] > 1:
+      return "delta_per_channel"
+  return "delta"
 
 
 def _step(x, state, reset):

@@ -22,10 +22,11 @@ from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _mlstm_chunk
 from jaxseq.recurrence import _varying
+from jaxseq.recurrence import outer
 from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
 
-METHODS = ("auto", "sequential", "chunked")
+METHODS = ("auto", "sequential", "chunked", "pallas")
 MLSTMState = _mlstm_chunk.MLSTMState
 
 _EPS = 1e-6
@@ -64,8 +65,9 @@ def mlstm_scan(
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by platform and state size if None.
     method: how a chunk is computed: "sequential" (one element at a time),
-      "chunked" (matrix products) or "auto" (by platform). Both agree to
-      rounding.
+      "chunked" (matrix products), "pallas" (the kernels of `outer_scan`, of
+      all elements; on GPUs in bfloat16, of at most 128 keys) or "auto" (by
+      platform). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -76,6 +78,7 @@ def mlstm_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here.
   """
   x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
   lead = _check(x, ("*batch", "time"))
@@ -142,6 +145,7 @@ def mlstm_scan_heads(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here.
   """
   x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
   lead = _check(x, ("*batch", "time", "heads"))
@@ -258,6 +262,8 @@ def _run(eps, x, state, reset, *, method, chunk_size):
   out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
   operands = _contractions.operand_dtype(out, dtype)
   heads = x.v.shape[2]
+  if method == "pallas":
+    return _by_kernel(eps, chunk_size, x, state, reset)
 
   def heads_first(leaf):
     leaf = jnp.moveaxis(leaf, 2, 1)
@@ -274,6 +280,36 @@ def _run(eps, x, state, reset, *, method, chunk_size):
   packed = _mlstm_chunk.pack(state)
   packed, h = _chunks.over_chunks(chunk, chunk_size, packed, x, reset)
   return h, _mlstm_chunk.unpack(packed)
+
+
+def _by_kernel(eps, chunk_size, x, state, reset):
+  """The same by the kernels of `outer_scan`, with nothing cut into chunks."""
+  out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
+  rows, time, heads, _ = x.v.shape
+  packed = _mlstm_chunk.pack(state)
+  i, f = (jnp.moveaxis(gate, 2, 1).reshape(-1, time) for gate in (x.i, x.f))
+  flags = None if reset is None else jnp.repeat(reset, heads, axis=0)
+  of = _mlstm_chunk.weights(i, f, packed.m, flags)
+  m, shift, weight, decay = (
+    jnp.moveaxis(leaf.reshape(rows, heads, time), 1, 2) for leaf in of
+  )
+  before = jax.lax.stop_gradient(packed.m)
+  Cn = _mlstm_chunk.rescaled(packed, before).Cn
+  k = (x.k.astype(dtype) * weight[..., None]).astype(out)
+  o, Cn = outer.outer_scan_heads(
+    x.q.astype(out),
+    k,
+    _mlstm_chunk.beside_ones(x.v.astype(out)),
+    decay[..., None],
+    Cn.reshape(rows, heads, *Cn.shape[1:]),
+    reset=reset,
+    chunk_size=chunk_size,
+    method="pallas",
+  )
+  h = _mlstm_chunk.read(o.astype(dtype), m, shift, eps)
+  last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])
+  last = _mlstm_chunk.rescaled(last, of.m[:, -1])
+  return h.astype(out), _mlstm_chunk.unpack(last)
 
 
 def _check(x, axes):

@@ -90,25 +90,59 @@ def tree_outer_scan(
   _checks.shape("init", init, (*batch, dk, dv))
   dtype = _wide(q, k, v, init)
   q, k, v = (x.astype(dtype) for x in (q, k, v))
-  products = jnp.einsum("...ik,...jk->...ij", q, k, precision="highest")
-  if decay is None:
-    weights = jnp.where(tree.ancestors, products, 0)
-  else:
-    total = _sums(decay.astype(dtype), tree)
-    # One difference, masked in front of the exponential: both factors alone
-    # could overflow.
-    gap = total - jnp.swapaxes(total, -1, -2)
-    gap = jnp.where(tree.ancestors, gap, -jnp.inf)
-    weights = products * jnp.exp(gap)
+  weights = _weights(q, k, decay, tree.ancestors, tree)
   o = jnp.einsum("...ij,...jv->...iv", weights, v, precision="highest")
-  if init is None:
-    return o
-  if decay is not None:
-    q = q * jnp.exp(total)
-  carried = jnp.einsum(
-    "...ik,...kv->...iv", q, init.astype(dtype), precision="highest"
+  return o if init is None else o + _carried(q, decay, init, tree)
+
+
+def tree_delta_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None,
+  init: jax.Array | None,
+  tree: Tree,
+) -> tuple[jax.Array, jax.Array]:
+  """Reads matrix states that are corrected, of which none is made.
+
+      D = exp(decay_i) S_parent(i),  S_i = D + k_i (v_i - read_i D)^T,
+      o_i = q_i S_i
+
+  The u_i = v_i - read_i D solve a triangular system over ancestors, as those of
+  a chunk do over the elements before (Yang et al., arXiv:2412.06464, section
+  3.2); with them in the place of v, this is `tree_outer_scan`.
+
+  Args:
+    q: (*batch, nodes, dk) queries.
+    k: (*batch, nodes, dk) keys.
+    v: (*batch, nodes, dv) values.
+    read: (*batch, nodes, dk).
+    decay: as in `tree_outer_scan`.
+    init: likewise.
+    tree: the tree.
+
+  Returns:
+    Outputs (*batch, nodes, dv), and u for `outer_after`, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  _checks.floating(read=read)
+  _validate.shape("read", read, jnp.shape(k))
+  dtype = _wide(q, k, v, init)
+  k, v, read = (x.astype(dtype) for x in (k, v, read))
+  above = tree.ancestors & ~np.eye(tree.size, dtype=bool)
+  weights = _weights(read, k, decay, above, tree)
+  if init is not None:
+    v = v - _carried(read, decay, init, tree)
+  u = jax.scipy.linalg.solve_triangular(
+    weights + jnp.eye(tree.size, dtype=dtype),
+    v,
+    lower=True,
+    unit_diagonal=True,
   )
-  return o + carried
+  return tree_outer_scan(q, k, u, decay, init, tree), u
 
 
 def outer_after(
@@ -208,3 +242,23 @@ def _sums(decay, tree):
   """Sums of decays (*batch, nodes, 1) down to each node."""
   mask = tree.ancestors.astype(decay.dtype)
   return jnp.einsum("ij,...jn->...in", mask, decay, precision="highest")
+
+
+def _weights(q, k, decay, mask, tree):
+  """exp(A_i - A_j) (q_i . k_j) where the mask is set, and 0."""
+  products = jnp.einsum("...ik,...jk->...ij", q, k, precision="highest")
+  if decay is None:
+    return jnp.where(mask, products, 0)
+  total = _sums(decay.astype(q.dtype), tree)
+  # One difference, masked in front of the exponential: both factors alone could
+  # overflow.
+  gap = jnp.where(mask, total - jnp.swapaxes(total, -1, -2), -jnp.inf)
+  return products * jnp.exp(gap)
+
+
+def _carried(q, decay, init, tree):
+  """exp(A_i) q_i S_0."""
+  if decay is not None:
+    q = q * jnp.exp(_sums(decay.astype(q.dtype), tree))
+  init = init.astype(q.dtype)
+  return jnp.einsum("...ik,...kv->...iv", q, init, precision="highest")

@@ -92,11 +92,11 @@ def test_compiles_within_its_budget(case, platform, label):
 
 
 # Of bfloat16 inputs (32, 4096, 256): what the gradient took in multiples of
-# these where all inside was float32, and what part of it should be left. That
-# of gated networks on a TPU, 0.601, is three arrays like the inputs of five;
-# that of LightNet on a GPU is 0.603.
+# these where all inside was float32, and what part of it should be left.
 _NARROW = {"rows": 32, "width": 256, "dtype": "bfloat16"}
-_PART = 0.605
+_PART = 0.6
+# Three arrays like the inputs of five, and a few numbers: 0.601.
+_GATED_ON_TPU = 0.605
 _WIDE = {
   ("aaren", "cuda"): 8.16,
   ("aaren", "tpu"): 10.1,
@@ -127,7 +127,8 @@ _WIDE = {
 
 @pytest.mark.parametrize(("name", "platform"), _WIDE)
 def test_bfloat16_takes_less_in_the_gradient(name, platform):
-  most = _PART * _WIDE[name, platform]
+  gated = platform == "tpu" and name in ("elman", "gru", "lstm", "slstm")
+  most = (_GATED_ON_TPU if gated else _PART) * _WIDE[name, platform]
   assert temporary(name, platform, "gradient", **_NARROW) <= most
 
 

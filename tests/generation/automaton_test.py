@@ -149,3 +149,25 @@ def test_bad_tables():
     automaton.from_table([[-1, 3], [0, 0]], [False, True])
   with pytest.raises(ValueError, match="accepting: got shape"):
     automaton.from_table([[-1, 1], [0, 0]], [True])
+
+
+@pytest.mark.slow
+def test_what_is_drawn_is_what_the_pattern_says():
+  config = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
+  network = nn.SequenceNetwork(config, 256, 256)
+  prompt = jnp.asarray([list(b"say: ")] * 16)
+  variables = jax.jit(network.init)(jax.random.key(0), prompt)
+  pattern = "[a-f]{2,5}|é+ü"
+  tokens, _ = generation.generate(
+    network,
+    variables,
+    prompt,
+    12,
+    jax.random.key(1),
+    constraint=automaton.compile_pattern(pattern, end_token=0),
+  )
+  texts = {bytes(row.tolist()).rstrip(b"\0") for row in np.asarray(tokens)}
+  whole = [text for text in texts if len(text) < 12]
+  assert len(whole) > 4
+  for text in whole:
+    assert re.fullmatch(pattern, text.decode())

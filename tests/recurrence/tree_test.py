@@ -84,6 +84,64 @@ def test_a_chain_is_a_sequence():
   np.testing.assert_array_equal(windows[:, -1], window)
 
 
+@pytest.mark.parametrize("decayed", [True, False])
+def test_corrected_states(decayed):
+  keys = jax.random.split(jax.random.key(0), 6)
+  made = tree.Tree((-1, 0, 0, 2, 1, 2, 4))
+  q, k, v, read = (jax.random.normal(key, (2, 7, 3)) for key in keys[:4])
+  decay = -jax.random.uniform(keys[4], (2, 7, 1)) if decayed else None
+  init = jax.random.normal(keys[5], (2, 3, 3))
+  o, u = recurrence.tree_delta_scan(q, k, v, read, decay, init, made)
+
+  def step(S, elements):
+    o, S = recurrence.delta_step(*elements, S)
+    return S, o
+
+  expected, states = tree.tree_fold(step, init, (q, k, v, read, decay), made)
+  # Float32, states of up to 30 times the size of what they are made of.
+  near = {"rtol": 1e-4, "atol": 1e-4}
+  np.testing.assert_allclose(o, expected, **near)
+  S = recurrence.outer_after(k, u, decay, init, made, jnp.array([6, 3]))
+  np.testing.assert_allclose(S, [states[0, 6], states[1, 3]], **near)
+
+
+@pytest.mark.parametrize("seen", [1, 9])
+def test_windows_of_keys(seen):
+  keys = jax.random.split(jax.random.key(0), 3)
+  made = tree.Tree((-1, 0, 0, 2, 1, 2, 4, 6))
+  q, k, v = (
+    jax.random.normal(key, (2, 1, 17, n, 4)) for key, n in zip(keys, (4, 2, 2))
+  )
+  reset = np.zeros((2, 1, 9), bool)
+  reset[:, 0, 9 - seen] = True
+
+  def embed(x, index):
+    return x * jnp.cos(0.3 * index)[:, None, None] + jnp.roll(
+      x, 2, -1
+    ) * jnp.sin(0.3 * index)[:, None, None] * jnp.array([-1, -1, 1, 1])
+
+  _, state = recurrence.window_attention(
+    *(x[..., :9, :, :] for x in (q, k, v)), 3, reset=reset, embed=embed
+  )
+  elements = tuple(x[..., 9:, :, :] for x in (q, k, v))
+
+  def step(state, elements):
+    # A level's nodes are rows of one element.
+    elements = (x[..., None, :, :] for x in elements)
+    o, state = recurrence.window_attention(*elements, 3, state, embed=embed)
+    return state, o[..., 0, :, :]
+
+  expected, states = tree.tree_fold(step, state, elements, made, 2)
+  o = recurrence.tree_window_attention(*elements, 3, state, made, embed=embed)
+  near = {"rtol": 1e-5, "atol": 1e-6}  # Float32 averages of four values.
+  np.testing.assert_allclose(o, expected, **near)
+  node = jnp.array([[7], [2]])
+  got = recurrence.window_after(*elements[1:], state, made, node)
+  jax.tree.map(
+    np.testing.assert_array_equal, got, tree.after_node(states, node, 2)
+  )
+
+
 def test_far_decays_do_not_overflow():
   made = tree.Tree((-1, 0, 0, 1, 2))
   ones = jnp.ones((5, 2))

@@ -47,8 +47,8 @@ def choose(
       "selective" (rows, time, d, n), "outer", "outer_per_channel" and "mlstm"
       (rows, time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time,
       dk, dv), "gated" (rows, time, heads, features), "window" (rows, time,
-      heads, features, window), "delta" (rows, time, dk, dv), "dplr" (channels,
-      states, frequencies).
+      heads, features, window), "delta" and "delta_per_channel" (rows, time, dk,
+      dv), "dplr" (channels, states, frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -322,6 +322,7 @@ def _dplr(platform, method, shape):
 
 _OPS = {
   "delta": _delta,
+  "delta_per_channel": _delta,
   "dplr": _dplr,
   "linear": _linear,
   "lti": _lti,

@@ -1,14 +1,17 @@
-"""Chunks of `delta_scan` on Hopper, with one decay for all keys or none.
+"""Chunks of `delta_scan` on Hopper.
 
 Two kernels. `invert` takes all chunks at once, and writes down the inverse of
 what the elements of each read off each other, by levels as in
-`delta_products.inverse`. `scan` goes along time, with some columns of a row's
-state in registers. Arrays, heads among the rows, with features in multiples of
+`delta_products.inverse`; where each key has a decay, `delta_gpu_channels` does
+so. `scan` goes along time, with some columns of a row's state in registers.
+Arrays, heads among the rows, with features in multiples of
 64 and time in multiples of `CHUNK`:
 
   q, k, read  [rows, time, K]
   v           [rows, time, V]
   facts       [rows, 1, chunks, F, C], see `outer_gpu.Facts`
+  scores      [rows, chunks, C, C]
+  through     [rows, chunks, K]
   inverse     [rows, chunks, 2, C, C], two parts that add up
   state       [rows, K, V]
   states      [rows, chunks, K, V]
@@ -40,17 +43,30 @@ _LEVELS = (CHUNK - 1).bit_length()
 
 along = outer_gpu.along
 product = outer_gpu.product
+tile = outer_gpu.tile
 Facts = outer_gpu.Facts
 
 
 class Blocks(NamedTuple):
-  """What the kernels consume, laid out as above."""
+  """What the kernels consume, laid out as above.
+
+  Where each key has a decay, q and read as they meet the state before a chunk
+  and k as it meets the one after it, what the elements of a chunk see of each
+  other, and what it leaves of a state.
+  """
 
   q: jax.Array
   k: jax.Array
   v: jax.Array
   read: jax.Array
   facts: jax.Array
+  scores: jax.Array | None = None
+  through: jax.Array | None = None
+
+  @property
+  def channels(self) -> bool:
+    """Whether each key has a decay."""
+    return self.scores is not None
 
 
 def earlier(x: jax.Array) -> jax.Array:
@@ -80,7 +96,14 @@ def _invert_kernel(*refs):
   plgpu.barrier_wait(ready)
   outer_gpu.clean(facts, (read, k))
   pairs = product(read, k.transpose((1, 0))) * outer_gpu.decays(facts)
-  pairs = earlier(pairs)
+  inverted(earlier(pairs), high, low, high_below, low_below)
+  for part, tile in enumerate((high, low)):
+    plgpu.copy_smem_to_gmem(tile, inverse_ref.at[row, chunk, part])
+  plgpu.wait_smem_to_gmem(0)
+
+
+def inverted(pairs, high, low, high_below, low_below) -> None:
+  """Puts the inverse of I + pairs [C, C], two parts, into the first tiles."""
   later, sooner = blocks.places()
   differ = later ^ sooner
 
@@ -97,11 +120,7 @@ def _invert_kernel(*refs):
     return found - solved(high_below, low_below, high, low)
 
   found = jnp.where(later == sooner, 1.0, 0.0) - below(jnp.int32(0))
-  found = lax.fori_loop(1, _LEVELS, merge, found)
-  blocks.split(found, high, low)
-  for part, tile in enumerate((high, low)):
-    plgpu.copy_smem_to_gmem(tile, inverse_ref.at[row, chunk, part])
-  plgpu.wait_smem_to_gmem(0)
+  blocks.split(lax.fori_loop(1, _LEVELS, merge, found), high, low)
 
 
 @support.in_32_bits
@@ -109,7 +128,6 @@ def invert(form: support.Form, x: Blocks) -> jax.Array:
   """The inverse for each chunk, in two parts."""
   rows, _, keys = x.k.shape
   chunks = x.facts.shape[2]
-  tile = outer_gpu.tile
   found = plgpu.kernel(
     _invert_kernel,
     out_type=jax.ShapeDtypeStruct(
@@ -130,12 +148,35 @@ def invert(form: support.Form, x: Blocks) -> jax.Array:
   return _varying.vary_as(x.v, found)
 
 
-def _scan_kernel(keeps, *refs):
+def tiles_of(x: Blocks, keys: int) -> list:
+  """Shared memory for what kernels along time consume of chunks."""
+  of_keys, of_values = (tile(_STAGES, CHUNK, n) for n in (keys, COLUMNS))
+  found = [of_keys, of_keys, of_values, of_keys]
+  found.append(plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32))
+  found.append(tile(_STAGES, 2, CHUNK, CHUNK))
+  if x.channels:
+    found.append(tile(_STAGES, CHUNK, CHUNK))
+    found.append(plgpu.SMEM((_STAGES, keys), jnp.float32))
+  return found
+
+
+def kept(facts, through, state):
+  """What is left of a state after a chunk, in its place."""
+  if through is None:
+    return facts[int(Facts.ENTER), CHUNK - 1] * state
+  by = plgpu.load(through, layout=outer_gpu.LAYOUT.reduce(1))
+  return lax.broadcast_in_dim(by, state.shape, [0]) * state
+
+
+def _scan_kernel(keeps, channels, *refs):
   """All chunks of one row and block of columns."""
-  q_ref, k_ref, v_ref, read_ref, facts_ref, inverse_ref, init_ref, *refs = refs
-  o_ref, final_ref, *refs = refs
+  q_ref, k_ref, v_ref, read_ref, facts_ref, *refs = refs
+  more = [refs.pop(0) for _ in range(2 * channels)]
+  inverse_ref, init_ref, o_ref, final_ref, *refs = refs
   entering_ref, w_ref = (refs.pop(0), refs.pop(0)) if keeps else (None, None)
-  *tiles, scores, rest, low, written, narrow, narrow_rest, ready = refs
+  tiles, refs = refs[: 6 + len(more)], refs[6 + len(more) :]
+  products = None if channels else refs.pop(0)
+  rest, low, written, narrow, narrow_rest, ready = refs
   C, V = CHUNK, COLUMNS
   chunks = facts_ref.shape[2]
   row = lax.axis_index("row")
@@ -150,37 +191,46 @@ def _scan_kernel(keeps, *refs):
       read_ref.at[row, time],
       facts_ref.at[row, 0, chunk],
       inverse_ref.at[row, chunk],
+      *(ref.at[row, chunk] for ref in more),
     )
     for source, target in zip(sources, tiles):
       plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
 
   def body(chunk, state):
     slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
-    if keeps:
+    if channels:
+      # The outputs too, which leave from what is fetched again.
+      plgpu.wait_smem_to_gmem(0)
+    elif keeps:
       # The state before and what was written have left, if not yet the outputs.
       plgpu.wait_smem_to_gmem(1)
     blocks.split(state, narrow, narrow_rest)
     plgpu.barrier_wait(ready.at[slot])
     pl.when(chunk + 1 < chunks)(lambda: fetch(chunk + 1))
-    q, k, v, read, facts, inverse = (tile.at[slot] for tile in tiles)
-    outer_gpu.clean(facts, (q, k, v, read))
+    q, k, v, read, facts, inverse, *own = (tile.at[slot] for tile in tiles)
+    scores, through = own or (products, None)
+    outer_gpu.clean(facts, (v,) if channels else (q, k, v, read))
     if keeps:
       plgpu.copy_smem_to_gmem(narrow, entering_ref.at[row, chunk, :, columns])
-    enter = along(facts, Facts.ENTER, 0, (C, V))
+
+    def decayed(fact, x):
+      return x if channels else x * along(facts, fact, 0, (C, V))
+
     values = plgpu.load(v, layout=outer_gpu.LAYOUT).astype(jnp.float32)
-    reads = blocks.product((read, narrow), (read, narrow_rest)) * enter
-    blocks.split(values - reads, rest, low)
+    reads = blocks.product((read, narrow), (read, narrow_rest))
+    blocks.split(values - decayed(Facts.ENTER, reads), rest, low)
     w = solved(inverse.at[0], inverse.at[1], rest, low)
     blocks.write(written, w)
     if keeps:
       plgpu.copy_smem_to_gmem(written, w_ref.at[row, time, columns])
     # To be taken off again by later ones, it is not rounded either.
-    blocks.split(w * along(facts, Facts.LEAVE, 0, (C, V)), rest, low)
-    gram = product(q, k.transpose((1, 0))) * outer_gpu.decays(facts)
-    # The outputs of the chunk before have left.
-    plgpu.wait_smem_to_gmem(2 if keeps else 0)
-    blocks.write(scores, gram)
-    o = product(q, narrow) * along(facts, Facts.ENTER, 0, (C, V))
+    blocks.split(decayed(Facts.LEAVE, w), rest, low)
+    if not channels:
+      gram = product(q, k.transpose((1, 0))) * outer_gpu.decays(facts)
+      # The outputs of the chunk before have left.
+      plgpu.wait_smem_to_gmem(2 if keeps else 0)
+      blocks.write(scores, gram)
+    o = decayed(Facts.ENTER, product(q, narrow))
     o += product(scores, written)
     o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
     # Outputs leave from where the scores were.
@@ -192,9 +242,8 @@ def _scan_kernel(keeps, *refs):
         plgpu.wgmma(sums, k.transpose((1, 0)), tile)
       return sums[...]
 
-    through = facts[int(Facts.ENTER), C - 1]
     added = pl.run_scoped(leaves, plgpu.ACC(state.shape, jnp.float32))
-    return through * state + added
+    return kept(facts, through, state) + added
 
   fetch(jnp.int32(0))
   state = plgpu.load(
@@ -227,12 +276,13 @@ def scan(
     keeps: whether to return these two.
   """
   rows, keys, values = init.shape
-  chunks, tile = x.facts.shape[2], outer_gpu.tile
+  chunks = x.facts.shape[2]
   like_v = jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16)
   states = jax.ShapeDtypeStruct((rows, chunks, keys, values), jnp.bfloat16)
-  of_keys, of_values = (tile(_STAGES, CHUNK, n) for n in (keys, COLUMNS))
+  wide = [] if x.channels else [tile(CHUNK, COLUMNS)]
+  tiles = tiles_of(x, keys)
   found = plgpu.kernel(
-    functools.partial(_scan_kernel, keeps),
+    functools.partial(_scan_kernel, keeps, x.channels),
     out_type=(
       like_v,
       jax.ShapeDtypeStruct(init.shape, jnp.float32),
@@ -241,15 +291,13 @@ def scan(
     grid=(rows, values // COLUMNS),
     grid_names=("row", "column"),
     scratch_types=[
-      *(of_keys, of_keys, of_values, of_keys),
-      plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32),
-      tile(_STAGES, 2, CHUNK, CHUNK),
-      *[tile(CHUNK, COLUMNS)] * 4,
+      *(*tiles, *wide),
+      *[tile(CHUNK, COLUMNS)] * 3,
       *[tile(keys, COLUMNS)] * 2,
-      plgpu.Barrier(num_arrivals=6, num_barriers=_STAGES),
+      plgpu.Barrier(num_arrivals=len(tiles), num_barriers=_STAGES),
     ],
     compiler_params=outer_gpu.COMPILER_PARAMS,
     interpret=support.interpreter(form),
     kernel_name="delta_forward",
-  )(*x, inverse, init)
+  )(*(y for y in x if y is not None), inverse, init)
   return tuple(_varying.vary_as(x.v, y) for y in found)

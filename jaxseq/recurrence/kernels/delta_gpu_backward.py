@@ -1,4 +1,4 @@
-"""The gradient of `delta_scan` on Hopper, with one decay for all keys or none.
+"""The gradient of `delta_scan` on Hopper.
 
 Two kernels, of arrays laid out as in `delta_gpu`. `adjoint` goes back along
 time with the cotangent D of the state after a chunk in registers,
@@ -15,10 +15,12 @@ reads and keys,
   dq = dP k + e g S^T,  d_read = dR k - e dv S^T
   dk = dP^T q + dR^T read + l w D^T
 
-where decays stand before pairs.
+where decays stand before pairs. Where each key has a decay, `adjoint` has them
+in its arrays, and `delta_gpu_channels_backward` is in place of `gradients`.
 """
 
 import enum
+import functools
 
 import jax
 from jax import lax
@@ -53,11 +55,14 @@ def _scaled(x, facts, fact):
   return wide * along(facts, fact, 0, wide.shape)
 
 
-def _adjoint_kernel(*refs):
+def _adjoint_kernel(channels, *refs):
   """All chunks of one row and block of columns, the last one first."""
-  q_ref, k_ref, g_ref, read_ref, facts_ref, inverse_ref, final_ref, *refs = refs
-  dv_ref, init_ref, after_ref, *refs = refs
-  *tiles, scores, asked, low, d_values, narrow, ready = refs
+  q_ref, k_ref, g_ref, read_ref, facts_ref, *refs = refs
+  more = [refs.pop(0) for _ in range(2 * channels)]
+  inverse_ref, final_ref, dv_ref, init_ref, after_ref, *refs = refs
+  tiles, refs = refs[: 6 + len(more)], refs[6 + len(more) :]
+  products = None if channels else refs.pop(0)
+  asked, low, d_values, narrow, ready = refs
   C, V = delta_gpu.CHUNK, delta_gpu.COLUMNS
   chunks = facts_ref.shape[2]
   row = lax.axis_index("row")
@@ -73,6 +78,7 @@ def _adjoint_kernel(*refs):
       read_ref.at[row, time],
       facts_ref.at[row, 0, chunk],
       inverse_ref.at[row, chunk],
+      *(ref.at[row, chunk] for ref in more),
     )
     for source, target in zip(sources, tiles):
       plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
@@ -84,13 +90,21 @@ def _adjoint_kernel(*refs):
     narrow[...] = after.astype(jnp.bfloat16)
     plgpu.barrier_wait(ready.at[slot])
     pl.when(step + 1 < chunks)(lambda: fetch(step + 1))
-    q, k, g, read, facts, inverse = (tile.at[slot] for tile in tiles)
-    outer_gpu.clean(facts, (q, k, read), g)
+    q, k, g, read, facts, inverse, *own = (tile.at[slot] for tile in tiles)
+    outer_gpu.clean(facts, () if channels else (q, k, read), g)
     plgpu.commit_smem()
     plgpu.copy_smem_to_gmem(narrow, after_ref.at[row, chunk, :, columns])
-    gram = product(k, q.transpose((1, 0))) * outer_gpu.decays(facts, True)
-    blocks.write(scores, gram)
-    d_w = product(k, narrow) * along(facts, Facts.LEAVE, 0, (C, V))
+    if channels:
+      scores, through = own[0].transpose((1, 0)), own[1]
+    else:
+      scores, through = products, None
+      gram = product(k, q.transpose((1, 0))) * outer_gpu.decays(facts, True)
+      blocks.write(scores, gram)
+
+    def decayed(fact, x):
+      return x if channels else x * along(facts, fact, 0, (C, V))
+
+    d_w = decayed(Facts.LEAVE, product(k, narrow))
     d_w += product(scores, g)
     blocks.split(d_w, asked, low)
     parts = (inverse.at[part].transpose((1, 0)) for part in (0, 1))
@@ -98,11 +112,12 @@ def _adjoint_kernel(*refs):
     blocks.write(d_values, dv)
     time = pl.ds(chunk * C, C)
     plgpu.copy_smem_to_gmem(d_values, dv_ref.at[row, time, columns])
-    blocks.split(-dv * along(facts, Facts.ENTER, 0, (C, V)), asked, low)
-    blocks.write(scores, _scaled(g, facts, Facts.ENTER))
+    blocks.split(decayed(Facts.ENTER, -dv), asked, low)
+    if not channels:
+      blocks.write(scores, _scaled(g, facts, Facts.ENTER))
 
     def through_inputs(sums):
-      plgpu.wgmma(sums, q.transpose((1, 0)), scores)
+      plgpu.wgmma(sums, q.transpose((1, 0)), g if channels else scores)
       plgpu.wgmma(sums, read.transpose((1, 0)), asked)
       plgpu.wgmma(sums, read.transpose((1, 0)), low)
       return sums[...]
@@ -110,7 +125,7 @@ def _adjoint_kernel(*refs):
     by_inputs = pl.run_scoped(
       through_inputs, plgpu.ACC(after.shape, jnp.float32)
     )
-    return facts[int(Facts.ENTER), C - 1] * after + by_inputs
+    return delta_gpu.kept(facts, through, after) + by_inputs
 
   fetch(jnp.int32(0))
   after = plgpu.load(
@@ -142,9 +157,10 @@ def adjoint(
   rows, keys, values = d_final.shape
   chunks, tile = x.facts.shape[2], outer_gpu.tile
   C, V = delta_gpu.CHUNK, delta_gpu.COLUMNS
-  of_keys, of_values = (tile(_STAGES, C, n) for n in (keys, V))
+  wide, tiles = [] if x.channels else [tile(C, V)], delta_gpu.tiles_of(x, keys)
+  arrays = (y for y in x._replace(v=g) if y is not None)
   found = plgpu.kernel(
-    _adjoint_kernel,
+    functools.partial(_adjoint_kernel, x.channels),
     out_type=(
       jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16),
       jax.ShapeDtypeStruct(d_final.shape, jnp.float32),
@@ -153,17 +169,15 @@ def adjoint(
     grid=(rows, values // V),
     grid_names=("row", "column"),
     scratch_types=[
-      *(of_keys, of_keys, of_values, of_keys),
-      plgpu.SMEM((_STAGES, len(Facts), C), jnp.float32),
-      tile(_STAGES, 2, C, C),
-      *[tile(C, V)] * 4,
+      *(*tiles, *wide),
+      *[tile(C, V)] * 3,
       tile(keys, V),
-      plgpu.Barrier(num_arrivals=6, num_barriers=_STAGES),
+      plgpu.Barrier(num_arrivals=len(tiles), num_barriers=_STAGES),
     ],
     compiler_params=outer_gpu.COMPILER_PARAMS,
     interpret=support.interpreter(form),
     kernel_name="delta_adjoint",
-  )(x.q, x.k, g, x.read, x.facts, inverse, d_final)
+  )(*arrays, inverse, d_final)
   return tuple(_varying.vary_as(x.v, y) for y in found)
 
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence.kernels import delta_gpu
 from jaxseq.recurrence.kernels import delta_gpu_backward
+from jaxseq.recurrence.kernels import delta_gpu_channels
+from jaxseq.recurrence.kernels import delta_gpu_channels_backward
 from jaxseq.recurrence.kernels import delta_products
 from jaxseq.recurrence.kernels import outer_gpu_layout
 from jaxseq.recurrence.kernels import outer_products
@@ -21,18 +23,18 @@ class Kept(NamedTuple):
   """What the gradient needs beside the inputs.
 
   Attributes:
-    inverse: of `delta_gpu.invert`.
+    given: what the kernels along time consume.
+    inverse: of what elements of a chunk read off each other.
     entering: states that enter the chunks.
     written: what elements write at their keys.
-    facts: of the elements, see `outer_gpu.Facts`.
     undefined: last states that are undefined, [rows, 1, 1] bool; None without
       resets.
   """
 
+  given: delta_gpu.Blocks
   inverse: jax.Array
   entering: jax.Array
   written: jax.Array
-  facts: jax.Array
   undefined: jax.Array | None
 
 
@@ -43,7 +45,7 @@ def forward(
 
   Raises:
     NotImplementedError: if the products are not of bfloat16, or of too many
-      keys for the registers.
+      keys or values for the chip.
   """
 
   def refuse(got, expected):
@@ -55,8 +57,13 @@ def forward(
   keys = x.k.shape[2]
   if keys > delta_gpu.MOST_KEYS:
     refuse(f"dk {keys}", f"at most {delta_gpu.MOST_KEYS}")
+  most, values = delta_gpu_channels.MOST_VALUES, x.v.shape[2]
+  if _channels(x) and values > most:
+    refuse(f"dv {values} with a decay for each key", f"at most {most}")
   heads = _with_heads(x)
   undefined = outer_gpu_layout.undefined(heads, x.read[:, :, None])
+  if _channels(x):
+    heads = heads._replace(decay=None)
   facts, init = outer_gpu_layout.facts(heads, undefined), x.init
   if undefined is not None:
     undefined = undefined[:, -1, :, None]
@@ -64,12 +71,17 @@ def forward(
     # matrices what it should not. The kernels set it aside.
     init = outer_products.clean(init)
   given = _blocks(x, facts)
-  inverse = delta_gpu.invert(form, given)
+  if _channels(x):
+    given, inverse = delta_gpu_channels.decayed(
+      _plan(form, x), given, _elements(x.decay)
+    )
+  else:
+    inverse = delta_gpu.invert(form, given)
   o, final, *kept = delta_gpu.scan(form, given, inverse, _state(init), keeps)
   o, final = _cut(o, x.v.shape), _cut(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
-  return o, final, Kept(inverse, *kept, facts, undefined) if keeps else None
+  return o, final, Kept(given, inverse, *kept, undefined) if keeps else None
 
 
 def backward(
@@ -82,21 +94,41 @@ def backward(
   """Cotangents of the inputs from those of the outputs and the last state."""
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
-  given, g = _blocks(x, kept.facts), _elements(g)
+  g = _elements(g)
   dv, d_init, after = delta_gpu_backward.adjoint(
-    form, given, kept.inverse, g, _state(d_final)
+    form, kept.given, kept.inverse, g, _state(d_final)
   )
-  dq, dk, d_read, sums = delta_gpu_backward.gradients(
-    form, given, kept.written, g, dv, kept.entering, after
-  )
+  given, of_pairs = _blocks(x, kept.given.facts), (kept.written, g, dv)
+  of_states = kept.entering, after
+  if _channels(x):
+    dq, dk, d_read, d_decay = delta_gpu_channels_backward.gradients(
+      _plan(form, x), given, _elements(x.decay), *of_pairs, *of_states
+    )
+    d_decay = _cut(d_decay, x.decay.shape)
+  else:
+    dq, dk, d_read, sums = delta_gpu_backward.gradients(
+      form, given, *of_pairs, *of_states
+    )
+    d_decay = None if x.decay is None else _d_decay(x, sums)
   d_inputs = (_cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))
-  d_decay = None if x.decay is None else _d_decay(x, sums)
   d_init = _cut(d_init, x.init.shape)
   return delta_products.Inputs(*d_inputs, d_decay, d_init, None)
 
 
+def _channels(x):
+  """Whether each key has a decay."""
+  return x.decay is not None and x.decay.shape[2] > 1
+
+
+def _plan(form, x):
+  return delta_gpu_channels.Plan(x.reset is not None, form)
+
+
 def _with_heads(x):
   """As the kernels of `outer_scan_heads` have it, one head to a row."""
+  if _channels(x) and x.reset is not None:
+    # What stands at a reset is not read.
+    x = x._replace(decay=jnp.where(x.reset[..., None], 0, x.decay))
   q, k, v, decay = (
     None if y is None else y[:, :, None] for y in (x.q, x.k, x.v, x.decay)
   )

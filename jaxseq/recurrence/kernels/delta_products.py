@@ -20,7 +20,7 @@ class Inputs(NamedTuple):
     k: [rows, time, K].
     v: [rows, time, V].
     read: [rows, time, K].
-    decay: [rows, time, 1], or None.
+    decay: [rows, time, K or 1], or None.
     init: [rows, K, V] float32.
     reset: [rows, time] bool, or None.
   """
@@ -32,6 +32,26 @@ class Inputs(NamedTuple):
   decay: jax.Array | None
   init: jax.Array
   reset: jax.Array | None
+
+
+class Cotangents(NamedTuple):
+  """Of what one row reads in a chunk, in float32.
+
+  Attributes:
+    q: [C, K].
+    k: [C, K].
+    v: [C, V].
+    read: [C, K].
+    state: [K, V], before the chunk.
+    decays: [C, K], of log-decays; or [1, C], of the sums of one for all keys.
+  """
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  read: jax.Array
+  state: jax.Array
+  decays: jax.Array
 
 
 class Factors(NamedTuple):

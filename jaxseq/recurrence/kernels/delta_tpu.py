@@ -1,14 +1,16 @@
-"""Chunks of `delta_scan` on a TPU, with one decay for all keys or none.
+"""Chunks of `delta_scan` on a TPU.
 
 A program takes a chunk of some rows, heads among them. Chunks follow each other
 in time, and the states stay on the chip:
 
   q, k, read  [rows, time, K]
   v           [rows, time, V]
+  a           [rows, time, K], log-decays where each key has one
   state       [rows, K, V]
   facts       [rows, chunks, F, C], see `Facts`
 
-The formulas are those of `_delta_forms.tied`.
+The formulas are those of `_delta_forms.tied`; with a decay for each key they
+are in `delta_tpu_channels`.
 """
 
 import enum
@@ -20,8 +22,10 @@ from jax.experimental import pallas as pl
 import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import delta_products
+from jaxseq.recurrence.kernels import delta_tpu_channels
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import outer_tpu_call
+from jaxseq.recurrence.kernels import outer_tpu_channels
 from jaxseq.recurrence.kernels import support
 
 dot = outer_products.dot
@@ -35,6 +39,7 @@ class Plan(NamedTuple):
     rows: of one program.
     chunk: C, a power of two.
     decay: whether there are decays.
+    channels: whether each key has its own.
     reset: whether there are resets.
     form: of the kernel.
   """
@@ -42,6 +47,7 @@ class Plan(NamedTuple):
   rows: int
   chunk: int
   decay: bool
+  channels: bool
   reset: bool
   form: support.Form
 
@@ -52,16 +58,18 @@ class Facts(enum.IntEnum):
   SUMS = 0  # Of the log-decays.
   REST = 1  # What is left over of them.
   BAD = 2  # 1 where the decay is no number that a state survives.
+  RESET = 3  # 1 where there is one.
   EPISODE = 8  # The resets up to the element, in eight equal rows.
 
 
 class Blocks(NamedTuple):
-  """What a call consumes, laid out as above; no facts without any."""
+  """What a call consumes, laid out as above; None is what it has not."""
 
   q: jax.Array
   k: jax.Array
   v: jax.Array
   read: jax.Array
+  a: jax.Array | None
   facts: jax.Array | None
 
 
@@ -69,12 +77,25 @@ class Given(NamedTuple):
   """What is known of a chunk of one row beside its arrays."""
 
   masks: outer_products.Masks
-  by: delta_products.Factors
+  by: delta_products.Factors | outer_tpu_channels.Decays
   bad: jax.Array | None  # [C, 1], of decays.
+  begins: jax.Array | None = None  # [C, 1], at a reset; of decays for each key.
 
 
-def given_of(plan, facts):
-  """From the facts [F, C] of a row, or None."""
+def given_of(plan, a, facts, careful):
+  """From the decays [C, K] and the facts [F, C] of a row, or None.
+
+  If `careful`, decays that are none are set aside.
+  """
+  if plan.channels:
+    episode = begins = None
+    if plan.reset:
+      episode, at = facts[int(Facts.EPISODE) :], int(Facts.RESET)
+      # What stands at a reset is not read.
+      begins = facts.T[:, at : at + 1] > 0
+      a = jnp.where(begins, 0.0, a)
+    by = outer_tpu_channels.decays_of(a, episode, careful)
+    return Given(by.masks, by, by.bad, begins)
   if facts is None:
     masks = outer_products.Masks.of(plan.chunk, None)
     return Given(masks, delta_products.factors(masks, None), None)
@@ -111,23 +132,39 @@ def set_aside(given, x, state):
   if given.bad is not None:
     bad = jnp.maximum(bad, given.bad)
   found = outer_products.ruined(given.masks, x.q, x.k, x.v, before, bad)
-  cleaned = map(outer_products.clean, (*x[:4], state))
-  *x, state = cleaned
-  return Blocks(*x, None), state, [part > 0 for part in found]
+  *cleaned, state = map(outer_products.clean, (*x[:4], state))
+  return Blocks(*cleaned, *x[4:]), state, [part > 0 for part in found]
 
 
-def row_of(refs, row, facts_ref):
+def inputs_of(plan, refs):
+  """Those of a kernel as `Blocks`, and what else it has."""
+  refs, has_facts = list(refs), plan.reset or plan.decay > plan.channels
+  given, refs = refs[:4], refs[4:]
+  a = refs.pop(0) if plan.channels else None
+  return Blocks(*given, a, refs.pop(0) if has_facts else None), refs
+
+
+def row_of(refs, row):
   """The arrays of one row of a program."""
-  facts = None if facts_ref is None else facts_ref[row]
-  return Blocks(*(ref[row] for ref in refs), None), facts
+  return Blocks(*(None if ref is None else ref[row] for ref in refs))
+
+
+def _row(given, x, state):
+  """Outputs of a row's chunk, and the state after it."""
+  by, narrow = given.by, x.v.dtype
+  _, w = written(given, x, state)
+  scores = (dot(x.q, x.k, 1, 1) * by.pairs).astype(narrow)
+  o = dot(scores, w.astype(narrow), 1, 0)
+  o += by.enter * dot(x.q, state.astype(narrow), 1, 0)
+  leaving = (by.leave * w).astype(narrow)
+  return o, by.through * state + dot(x.k, leaving, 0, 0)
 
 
 def _forward_kernel(plan, keeps, *refs):
   """One chunk of some rows; `final` holds the states of the chunks so far."""
-  refs = list(refs)
-  inputs, refs = refs[:4], refs[4:]
-  facts_ref = refs.pop(0) if plan.decay or plan.reset else None
+  inputs, refs = inputs_of(plan, refs)
   init_ref, o_ref, final_ref, *entering_ref = refs
+  of_row = delta_tpu_channels.forward if plan.channels else _row
 
   @pl.when(pl.program_id(2) == 0)
   def _():
@@ -139,19 +176,13 @@ def _forward_kernel(plan, keeps, *refs):
   def attempt(careful):
     results, worth = [], []
     for row in range(plan.rows):
-      x, facts = row_of(inputs, row, facts_ref)
-      given, state = given_of(plan, facts), final_ref[row]
+      x, state = row_of(inputs, row), final_ref[row]
+      given = given_of(plan, x.a, x.facts, careful)
       if plan.reset and plan.decay:
         worth.append(jnp.where(given.bad > 0, jnp.inf, 0.0))
       if careful:
         x, state, bad = set_aside(given, x, state)
-      by, narrow = given.by, x.v.dtype
-      _, w = written(given, x, state)
-      scores = (dot(x.q, x.k, 1, 1) * by.pairs).astype(narrow)
-      o = dot(scores, w.astype(narrow), 1, 0)
-      o += by.enter * dot(x.q, state.astype(narrow), 1, 0)
-      leaving = (by.leave * w).astype(narrow)
-      state = by.through * state + dot(x.k, leaving, 0, 0)
+      o, state = of_row(given, x, state)
       if careful:
         o, state = (
           jnp.where(undefined, jnp.nan, y)
@@ -198,8 +229,8 @@ def block_specs(plan, x, state, reverse):
 def arguments_of(specs, x):
   """The arrays of `x` that there are, and their blocks."""
   arrays = [leaf for leaf in x if leaf is not None]
-  names = ["q", "q", "v", "q", "facts"][: len(arrays)]
-  return arrays, [specs[name] for name in names]
+  named = zip(("q", "q", "v", "q", "q", "facts"), x)
+  return arrays, [specs[name] for name, leaf in named if leaf is not None]
 
 
 def forward(

@@ -1,4 +1,4 @@
-"""The gradient of `delta_scan` on a TPU, with one decay for all keys or none.
+"""The gradient of `delta_scan` on a TPU.
 
 Chunks follow each other back in time, with the cotangents of the states on the
 chip; see `delta_tpu` for the arrays. The formulas are those of the derivative
@@ -6,7 +6,6 @@ of `_delta_forms.tied`.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -15,21 +14,11 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import delta_products
 from jaxseq.recurrence.kernels import delta_tpu
+from jaxseq.recurrence.kernels import delta_tpu_channels
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import outer_tpu_call
 
 dot = outer_products.dot
-
-
-class _Cotangents(NamedTuple):
-  """Of what one row reads in a chunk, in float32."""
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  read: jax.Array
-  state: jax.Array
-  sums: jax.Array  # [1, C], of the log-decays.
 
 
 def _row(given, x, g, state, d_after):
@@ -64,17 +53,16 @@ def _row(given, x, g, state, d_after):
   sums = jnp.broadcast_to(on_time, (*on_time.shape[:1], 8)).T[:1]
   element = lax.broadcasted_iota(jnp.int32, sums.shape, 1)
   sums += jnp.where(element == sums.shape[1] - 1, last, 0.0)
-  return _Cotangents(dq, dk, dv, d_read, d_state, sums)
+  return delta_products.Cotangents(dq, dk, dv, d_read, d_state, sums)
 
 
 def _kernel(plan, *refs):
   """One chunk, the later ones before; `d_init` holds what they ask of it."""
-  refs = list(refs)
-  inputs, refs = refs[:4], refs[4:]
-  facts_ref = refs.pop(0) if plan.decay or plan.reset else None
+  inputs, refs = delta_tpu.inputs_of(plan, refs)
   entering_ref, g_ref, d_final_ref, *d_refs = refs
   *d_inputs, d_init_ref = d_refs[:5]
-  d_sums_ref = d_refs[5] if plan.decay else None
+  d_decays_ref = d_refs[5] if plan.decay else None
+  of_row = delta_tpu_channels.backward if plan.channels else _row
 
   @pl.when(pl.program_id(2) == 0)
   def _():
@@ -83,8 +71,8 @@ def _kernel(plan, *refs):
   def attempt(careful):
     results, worth = [], []
     for row in range(plan.rows):
-      x, facts = delta_tpu.row_of(inputs, row, facts_ref)
-      given = delta_tpu.given_of(plan, facts)
+      x = delta_tpu.row_of(inputs, row)
+      given = delta_tpu.given_of(plan, x.a, x.facts, careful)
       g, state, d_after = g_ref[row], entering_ref[row], d_init_ref[row]
       if plan.reset and plan.decay:
         worth.append(jnp.where(given.bad > 0, jnp.inf, 0.0))
@@ -92,7 +80,7 @@ def _kernel(plan, *refs):
         x, state, bad = delta_tpu.set_aside(given, x, state)
         g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
         d_after = jnp.where(bad[1], 0.0, d_after)
-      d = _row(given, x, g, state, d_after)
+      d = of_row(given, x, g, state, d_after)
       worth += d[:5]
       results.append(d)
     return results, worth
@@ -102,8 +90,10 @@ def _kernel(plan, *refs):
       for ref, y in zip(d_inputs, d):
         ref[row] = y.astype(ref.dtype)
       d_init_ref[row] = d.state
-      if plan.decay:
-        d_sums_ref[row] = jnp.broadcast_to(d.sums, (8, plan.chunk))
+      if plan.channels:
+        d_decays_ref[row] = d.decays
+      elif plan.decay:
+        d_decays_ref[row] = jnp.broadcast_to(d.decays, (8, plan.chunk))
 
   outer_tpu_call.store_defined(plan.reset, attempt, store)
 
@@ -115,16 +105,20 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array | None, ...]:
-  """Cotangents of q, k, v, read and init, and of the sums of decays.
+  """Cotangents of q, k, v, read and init, and of decays; None without any.
 
-  The latter are [rows, chunks, 8, C], in eight equal rows; None without decays.
+  The latter are like a, or of the sums of decays [rows, chunks, 8, C], in eight
+  equal rows.
   """
   specs, grid = delta_tpu.block_specs(plan, x, d_final, reverse=True)
   arrays, blocks = delta_tpu.arguments_of(specs, x)
   shapes = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in x[:4]]
   shapes.append(jax.ShapeDtypeStruct(d_final.shape, jnp.float32))
   outputs = [specs[name] for name in ("q", "q", "v", "q", "state")]
-  if plan.decay:
+  if plan.channels:
+    shapes.append(jax.ShapeDtypeStruct(x.a.shape, jnp.float32))
+    outputs.append(specs["q"])
+  elif plan.decay:
     shape = *x.facts.shape[:2], 8, plan.chunk
     shapes.append(jax.ShapeDtypeStruct(shape, jnp.float32))
     outputs.append(specs["d_sums"])

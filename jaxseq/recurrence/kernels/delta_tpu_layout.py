@@ -45,7 +45,7 @@ def backward(
 ) -> delta_products.Inputs:
   """Cotangents of the inputs from those of the outputs and the last state."""
   layout = _Layout.of(form, chunk_size, x)
-  *d_inputs, d_init, d_sums = delta_tpu_backward.backward(
+  *d_inputs, d_init, d_decay = delta_tpu_backward.backward(
     layout.plan,
     layout.inputs(x),
     entering,
@@ -53,7 +53,10 @@ def backward(
     layout.state(d_final),
   )
   d_inputs = (_cut(d, y.shape) for d, y in zip(d_inputs, x))
-  d_decay = None if d_sums is None else layout.d_decay(d_sums, x)
+  if layout.plan.channels:
+    d_decay = _cut(d_decay, x.decay.shape)
+  elif layout.plan.decay:
+    d_decay = layout.d_decay(d_decay, x)
   d_init = _cut(d_init, x.init.shape)
   return delta_products.Inputs(*d_inputs, d_decay, d_init, None)
 
@@ -73,7 +76,8 @@ class _Layout(NamedTuple):
     rows, time, _ = x.v.shape
     chunk = 1 << (min(chunk_size, time) - 1).bit_length()
     together = next(n for n in range(_ROWS, 0, -1) if rows % n == 0)
-    kinds = x.decay is not None, x.reset is not None
+    channels = x.decay is not None and x.decay.shape[2] > 1
+    kinds = x.decay is not None, channels, x.reset is not None
     return cls(delta_tpu.Plan(together, max(_LEAST_CHUNK, chunk), *kinds, form))
 
   def elements(self, x):
@@ -89,7 +93,8 @@ class _Layout(NamedTuple):
 
   def inputs(self, x):
     """What the kernels consume."""
-    return delta_tpu.Blocks(*map(self.elements, x[:4]), self.facts(x))
+    a = self.elements(x.decay) if self.plan.channels else None
+    return delta_tpu.Blocks(*map(self.elements, x[:4]), a, self.facts(x))
 
   def chunks(self, x):
     """From [rows, time] to [rows, chunks, C], padded."""
@@ -115,12 +120,14 @@ class _Layout(NamedTuple):
   def facts(self, x):
     """As `delta_tpu.Facts` has them."""
     plan, Facts = self.plan, delta_tpu.Facts
-    if not plan.decay and not plan.reset:
+    if not plan.reset and plan.decay == plan.channels:
       return None
     rows, time, _ = x.v.shape
     shape = rows, -(-time // plan.chunk), 1, plan.chunk
     found = {}
-    if plan.decay:
+    if plan.channels:
+      found = {Facts.RESET: self.chunks(x.reset).astype(jnp.float32)}
+    elif plan.decay:
       a, bad = self.decays(x)
       sums = _outer_decays.log_decay_sums(a[..., None])
       found = {

@@ -48,7 +48,7 @@ def scan(
     k: (rows, time, dk) keys.
     v: (rows, time, dv) values.
     read: (rows, time, dk) what the decayed state is read with.
-    decay: (rows, time, 1) log-decays, or None.
+    decay: (rows, time, dk) or (rows, time, 1) log-decays, or None.
     init: (rows, dk, dv) state before the first element.
     reset: (rows, time) bool or None.
     form: of the kernel.
@@ -57,19 +57,14 @@ def scan(
   Returns:
     Outputs (rows, time, dv) in the common dtype of q, k and v, and the last
     state (rows, dk, dv) in float32.
-
-  Raises:
-    NotImplementedError: if there is a decay for each key.
   """
-  if decay is not None and decay.shape[-1] > 1:
-    got = f"{decay.shape[-1]} decays an element"
-    raise NotImplementedError(support.sentence("delta", got, "one, or none"))
   out = jnp.result_type(q, k, v)
   dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
   q, k, v, read = (x.astype(dtype) for x in (q, k, v, read))
   if decay is not None:
     decay = decay.astype(jnp.float32)
-    if reset is not None:
+    if reset is not None and decay.shape[-1] == 1:
+      # Of more the kernels themselves do not read what stands at a reset.
       decay = jnp.where(reset[..., None], 0, decay)
   init = init.astype(jnp.float32)
   x = delta_products.Inputs(q, k, v, read, decay, init, reset)

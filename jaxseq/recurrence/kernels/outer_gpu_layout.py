@@ -147,7 +147,7 @@ def undefined(x: outer_products.Inputs, *more: jax.Array) -> jax.Array | None:
   for y in more:
     element |= broken(y)
   if x.decay is not None:  # A decay of exp(-inf) = 0 is a decay.
-    element |= ~(x.decay[..., 0] < jnp.inf)
+    element |= ~(x.decay < jnp.inf).all(axis=-1)
   before = ~outer_products.finite(x.init).all(axis=(-2, -1))
   # The last event decides: what is undefined has an odd number.
   place = 2 * (jnp.arange(x.v.shape[1], dtype=jnp.int32)[:, None] + 1)

@@ -64,7 +64,7 @@ class Blocks(NamedTuple):
   episode: jax.Array | None
 
 
-class _Level(NamedTuple):
+class Level(NamedTuple):
   """The pairs of elements whose positions differ in one bit, and none above."""
 
   bit: int
@@ -72,20 +72,26 @@ class _Level(NamedTuple):
   decays: jax.Array  # [C, K], from or to the border.
 
 
-class _Decays(NamedTuple):
+class Decays(NamedTuple):
   """Decays within a chunk."""
 
   masks: outer_products.Masks
-  levels: list[_Level]
+  levels: list[Level]
   enter: jax.Array  # [C, K], from the state before the chunk.
   leave: jax.Array  # [C, K], to the state after it.
   through: jax.Array  # [1, K], from one to the other.
   bad: jax.Array  # [C, 1], 1 where a decay is none that a state survives.
 
 
-def _decays(plan, a, episode, careful):
-  """Decays of a chunk from log-decays [C, K]."""
-  C, a = plan.chunk, a.astype(jnp.float32)
+def decays_of(a: jax.Array, episode: jax.Array | None, careful: bool) -> Decays:
+  """Decays of a chunk.
+
+  Args:
+    a: log-decays [C, K], C a power of two.
+    episode: as in `Blocks`, of the chunk; None without resets.
+    careful: whether what is no decay is set aside.
+  """
+  C, a = a.shape[0], a.astype(jnp.float32)
   masks = outer_products.Masks.of(C, episode)
   fine = a < jnp.inf
   bad = jnp.max(jnp.where(fine, 0.0, 1.0), 1, keepdims=True)
@@ -98,7 +104,7 @@ def _decays(plan, a, episode, careful):
   levels, bit = [], 1
   while bit < C:
     later = (place & bit) != 0
-    levels.append(_Level(bit, later, jnp.exp(jnp.where(later, before, after))))
+    levels.append(Level(bit, later, jnp.exp(jnp.where(later, before, after))))
     total = before + after
     other = jnp.where(
       later, pltpu.roll(total, bit, 0), pltpu.roll(total, C - bit, 0)
@@ -109,21 +115,26 @@ def _decays(plan, a, episode, careful):
   enter = keep(masks.enter, jnp.exp(before))
   leave = keep(masks.leave, jnp.exp(after))
   through = keep(masks.through, jnp.exp(before[C - 1 :]))
-  return _Decays(masks, levels, enter, leave, through, bad)
+  return Decays(masks, levels, enter, leave, through, bad)
 
 
-def _apart(size):
+def apart_of(size: int) -> jax.Array:
   """Positions' differing bits [C, C]."""
   return lax.broadcasted_iota(jnp.int32, (size, size), 0) ^ (
     lax.broadcasted_iota(jnp.int32, (size, size), 1)
   )
 
 
-def _sides(level, q, k):
-  """Queries and keys as they meet at the border, 0 where they do not."""
-  wide_q, wide_k = (x.astype(jnp.float32) * level.decays for x in (q, k))
-  later = jnp.where(level.later, wide_q, 0.0).astype(q.dtype)
-  return later, jnp.where(level.later, 0.0, wide_k).astype(k.dtype)
+def later_side(level: Level, q: jax.Array) -> jax.Array:
+  """Queries as they meet keys at the border, 0 where they do not."""
+  wide = q.astype(jnp.float32) * level.decays
+  return jnp.where(level.later, wide, 0.0).astype(q.dtype)
+
+
+def earlier_side(level: Level, k: jax.Array) -> jax.Array:
+  """Keys as they meet queries at the border, 0 where they do not."""
+  wide = k.astype(jnp.float32) * level.decays
+  return jnp.where(level.later, 0.0, wide).astype(k.dtype)
 
 
 def _scores(x, apart, q, k):
@@ -132,12 +143,13 @@ def _scores(x, apart, q, k):
   scores = dot(q, k, 1, 1)
   sides = []
   for level in x.levels:
-    sides.append(_sides(level, q, k))
+    sides.append((later_side(level, q), earlier_side(level, k)))
     scores = jnp.where(apart >= level.bit, dot(*sides[-1], 1, 1), scores)
   return keep(x.masks.pairs, scores), sides
 
 
-def _decayed(x, decays):
+def decayed(x: jax.Array, decays: jax.Array) -> jax.Array:
+  """Products in the dtype of `x`."""
   return (x.astype(jnp.float32) * decays).astype(x.dtype)
 
 
@@ -164,7 +176,7 @@ def _forward_kernel(plan, keeps, *refs):
   def _():
     final_ref[...] = init_ref[...]
 
-  apart = _apart(plan.chunk)
+  apart = apart_of(plan.chunk)
   if keeps:
     entering_ref[0][...] = final_ref[...].astype(entering_ref[0].dtype)
 
@@ -173,15 +185,15 @@ def _forward_kernel(plan, keeps, *refs):
     for head in range(plan.heads):
       keys, values = _columns(plan.keys, head), _columns(plan.values, head)
       given = q_ref[:, keys], k_ref[:, keys], v_ref[:, values], final_ref[head]
-      x = _decays(plan, a_ref[:, keys], episode, careful)
+      x = decays_of(a_ref[:, keys], episode, careful)
       if careful:
         bad = _ruined(x, *given)
         given = map(outer_products.clean, given)
       q, k, v, state = given
       scores, _ = _scores(x, apart, q, k)
       o = dot(scores.astype(v.dtype), v, 1, 0)
-      o += dot(_decayed(q, x.enter), state.astype(q.dtype), 1, 1)
-      state = x.through * state + dot(v, _decayed(k, x.leave), 0, 0)
+      o += dot(decayed(q, x.enter), state.astype(q.dtype), 1, 1)
+      state = x.through * state + dot(v, decayed(k, x.leave), 0, 0)
       if careful:
         o = jnp.where(bad[0], jnp.nan, o)
         state = jnp.where(bad[1], jnp.nan, state)
@@ -207,6 +219,29 @@ class _Cotangents(NamedTuple):
   state: jax.Array
 
 
+def d_log_decays(
+  d_sums: jax.Array, d_last: jax.Array, a: jax.Array, reset: bool
+) -> jax.Array:
+  """Cotangents of log-decays [C, K] from those of their sums.
+
+  Args:
+    d_sums: [C, K], of the sums up to each element.
+    d_last: [1, K], of the last one beside that.
+    a: [C, K] log-decays as they are given, float32.
+    reset: whether what is no decay was set aside.
+  """
+  place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
+  C, bit = d_sums.shape[0], 1
+  da = jnp.where(place == C - 1, d_sums + d_last, d_sums)
+  while bit < C:  # The sum over the elements from each to the last.
+    da += jnp.where(place < C - bit, pltpu.roll(da, C - bit, 0), 0.0)
+    bit *= 2
+  unused = a < _outer_decays.clamp(a)
+  if reset:
+    unused |= ~(a < jnp.inf)
+  return jnp.where(unused, 0.0, da)
+
+
 def _backward_head(plan, apart, x, a, q, k, v, g, state, d_after):
   """Cotangents of a head's inputs; `a` as they are given.
 
@@ -218,7 +253,7 @@ def _backward_head(plan, apart, x, a, q, k, v, g, state, d_after):
   narrow_after = d_after.astype(v.dtype)
   scores, sides = _scores(x, apart, q, k)
   d_scores = keep(x.masks.pairs, dot(g, v, 1, 1))
-  entering, leaving = _decayed(q, x.enter), _decayed(k, x.leave)
+  entering, leaving = decayed(q, x.enter), decayed(k, x.leave)
   dv = dot(scores.astype(v.dtype), g, 0, 0) + dot(leaving, narrow_after, 1, 1)
   d_state = x.through * d_after + dot(g, entering, 0, 0)
 
@@ -242,16 +277,8 @@ def _backward_head(plan, apart, x, a, q, k, v, g, state, d_after):
     dq += jnp.where(level.later, level.decays * d_later, 0.0)
     dk += jnp.where(level.later, 0.0, level.decays * d_earlier)
 
-  place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
-  C, bit = plan.chunk, 1
-  da = jnp.where(place == C - 1, d_sums + d_last, d_sums)
-  while bit < C:  # The sum over the elements from each to the last.
-    da += jnp.where(place < C - bit, pltpu.roll(da, C - bit, 0), 0.0)
-    bit *= 2
-  unused = a < _outer_decays.clamp(a)
-  if plan.reset:
-    unused |= ~(a < jnp.inf)
-  return _Cotangents(dq, dk, dv, jnp.where(unused, 0.0, da), d_state)
+  da = d_log_decays(d_sums, d_last, a, plan.reset)
+  return _Cotangents(dq, dk, dv, da, d_state)
 
 
 def _backward_kernel(plan, *refs):
@@ -265,7 +292,7 @@ def _backward_kernel(plan, *refs):
   def _():
     d_init_ref[...] = d_final_ref[...]
 
-  apart = _apart(plan.chunk)
+  apart = apart_of(plan.chunk)
 
   def attempt(careful):
     results, worth = [], []
@@ -275,7 +302,7 @@ def _backward_kernel(plan, *refs):
       given = *given, entering_ref[head]
       a = a_ref[:, keys].astype(jnp.float32)
       g, d_after = g_ref[:, values], d_init_ref[head]
-      x = _decays(plan, a, episode, careful)
+      x = decays_of(a, episode, careful)
       if careful:
         bad = _ruined(x, *given)
         g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)

@@ -15,9 +15,11 @@ _T = TypeVar("_T")
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
   "delta": ("tpu", "gpu"),
+  "delta_per_channel": ("tpu", "gpu"),
   "gated": ("tpu", "gpu"),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
+  "mlstm": ("tpu", "gpu"),
   "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
@@ -26,12 +28,14 @@ KERNELS: dict[str, tuple[str, ...]] = {
 }
 # What is called to reach them, for messages.
 _FUNCTIONS = {
+  "delta_per_channel": "delta_scan with a decay per channel",
   "outer": "outer_scan",
   "outer_per_channel": "outer_scan with a decay per channel",
   "softmax_outer": "softmax_outer_scan",
   "window": "window_attention",
 } | {
-  op: f"{op}_scan" for op in ("delta", "gated", "linear", "lti", "selective")
+  op: f"{op}_scan"
+  for op in ("delta", "gated", "linear", "lti", "mlstm", "selective")
 }
 # Methods that are for a chip that has no kernel.
 _OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.mixers import gated_deltanet
 from jaxseq.recurrence import kernels
 from jaxseq.recurrence.kernels import choice
 from jaxseq.recurrence.kernels import contexts
@@ -111,6 +112,32 @@ def test_a_kernel_is_only_in_the_way_of_its_chip(monkeypatch):
       assert traced() == {cpu, plain}
 
 
+@pytest.mark.parametrize("name", ["delta", "delta_per_channel"])
+def test_exports_for_several_platforms_without_kernels(monkeypatch, name):
+  """Of a mixer that would take one, alone on its chip."""
+  shape = 2, 8, 4, 4
+  measured = row(*shape, method="pallas", chip="TPU v5 lite")
+  monkeypatch.setattr(table, "ROWS", (measured._replace(op=name),))
+  decay = "channel" if name == "delta_per_channel" else "head"
+  config = gated_deltanet.Config(d_model=8, heads=2, d_key=4, decay=decay)
+  params = gated_deltanet.init(jax.random.key(0), config)
+  x = jax.ShapeDtypeStruct((1, 8, 8), jnp.float32)
+
+  def program(*platforms):
+    def run(x):
+      return gated_deltanet.apply(config, params, x)[0]
+
+    return jax.export.export(jax.jit(run), platforms=platforms)(x)
+
+  with kernels.choosing_for("tpu", "TPU v5 lite"):
+    assert "tpu_custom_call" in program("tpu").mlir_module()
+    with kernels.off():
+      exported = program("cpu", "tpu", "cuda")
+  assert "custom_call" not in exported.mlir_module()
+  again = jax.export.deserialize(exported.serialize())
+  assert set(again.platforms) == {"cpu", "tpu", "cuda"}
+
+
 def test_auto_takes_no_kernel_that_does_not_take_the_sizes(monkeypatch):
   """Where a row of the table is that of smaller ones."""
   if jax.__version_info__ < (0, 11):
@@ -174,7 +201,8 @@ def test_there_is_a_decision_for_every_recurrence():
   shapes |= {"softmax": (2, 300, 1, 8), "softmax_outer": (2, 300, 8, 8)}
   shapes |= dict.fromkeys(("outer", "outer_per_channel"), (2, 300, 4, 8, 8))
   shapes |= {"linear": (2, 300, 8), "gated": (2, 300, 4, 8)}
-  shapes |= {"delta": (2, 300, 8, 8), "mlstm": (2, 300, 4, 8, 8)}
+  shapes |= dict.fromkeys(("delta", "delta_per_channel"), (2, 300, 8, 8))
+  shapes["mlstm"] = (2, 300, 4, 8, 8)
   shapes |= {"dplr": (4, 8, 151), "window": (2, 300, 4, 8, 64)}
   assert shapes.keys() == choice._OPS.keys()
   for op, shape in shapes.items():

@@ -40,16 +40,25 @@ def check(shape, kind, reset_kind):
   arguments, reset = narrow(shape.problem(kind)), shape.reset(reset_kind)
   got = delta_test.evaluate(kernel(reset), arguments)
   assert [x.dtype for x in got[0]] == [jnp.bfloat16, jnp.float32]
-  delta_test.assert_narrow(got, delta_test.exact(arguments, reset))
+  # The cotangent of a decay for each key is a sum of differences that nearly
+  # cancel: up to 1.8e-2, where without a kernel it is 1.3e-2.
+  tolerance = 2.5e-2 if "vector" in kind else 1.5e-2
+  delta_test.assert_narrow(got, delta_test.exact(arguments, reset), tolerance)
 
 
 def test_two_chunks():
   check(Shape(3, 5, time=70), "scalar", "random")
 
 
+def test_a_decay_for_each_key():
+  check(Shape(3, 5, time=10), "vector", "random")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reset", ["none", "first", "every", "random"])
-@pytest.mark.parametrize("kind", ["none", "scalar", "forget"])
+@pytest.mark.parametrize(
+  "kind", ["none", "scalar", "forget", "vector", "vector forget"]
+)
 def test_equals_the_loop(kind, reset):
   check(Shape(3, 5, time=70), kind, reset)
 
@@ -60,14 +69,16 @@ def test_equals_the_loop(kind, reset):
   [Shape(128, 64, time=130), Shape(64, 128, time=5, rows=2)],
   ids=lambda shape: "-".join(map(str, shape)),
 )
-def test_shapes(shape):
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_shapes(shape, kind):
   """Two blocks of keys in three chunks, and of values in one."""
-  check(shape, "scalar", "random")
+  check(shape, kind, "random")
 
 
 @pytest.mark.slow
-def test_a_reset_forgets_inf_and_nan():
-  arguments = narrow(Shape(3, 5, time=70, rows=2).problem("scalar"))
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_a_reset_forgets_inf_and_nan(kind):
+  arguments = narrow(Shape(3, 5, time=70, rows=2).problem(kind))
   alone = functools.partial(recurrence.delta_scan, method="chunked")
 
   def near(got, expected):
@@ -84,4 +95,7 @@ def test_what_the_kernels_do_not_take_is_said():
     kernel()(*arguments)
   wide = narrow(Shape(192, 5, time=1).problem("none"))
   with refused(match="got dk 192 on a GPU, expected at most 128"):
+    kernel()(*wide)
+  wide = narrow(Shape(3, 192, time=1).problem("vector"))
+  with refused(match="got dv 192 with a decay for each key on a GPU"):
     kernel()(*wide)

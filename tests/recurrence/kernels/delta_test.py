@@ -34,15 +34,20 @@ class Shape(NamedTuple):
   rows: int = 1
 
   def problem(self, kind):
-    """Arguments of `delta_scan` in float64, of keys of length 1."""
+    """Arguments of `delta_scan` in float64, of keys of length 1.
+
+    Of kinds "none", "scalar" and "vector" (a decay for each key), and "forget"
+    and "vector forget", of which some forget.
+    """
     rng = np.random.default_rng(0)
     lead = self.rows, self.time
     q, k, other = rng.normal(size=(3, *lead, self.dk)) / np.sqrt(self.dk)
     k = k / np.linalg.norm(k, axis=-1, keepdims=True)
     v = rng.normal(size=(*lead, self.dv))
     read = rng.uniform(0, 1.9, (*lead, 1)) * k + 0.05 * other
-    decay = -rng.exponential(0.2, (*lead, 1))
-    if kind == "forget":
+    width = self.dk if "vector" in kind else 1
+    decay = -rng.exponential(0.2, (*lead, width))
+    if "forget" in kind:
       decay[rng.uniform(size=decay.shape) < 0.3] = -np.inf
     init = rng.normal(size=(self.rows, self.dk, self.dv))
     return q, k, v, read, None if kind == "none" else decay, init
@@ -78,9 +83,15 @@ def test_two_rows_with_resets():
   check(Shape(3, 5, rows=2), "scalar", "random")
 
 
+def test_a_decay_for_each_key():
+  check(Shape(3, 5, time=20), "vector", "none")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reset", ["none", "first", "last", "every", "random"])
-@pytest.mark.parametrize("kind", ["none", "scalar", "forget"])
+@pytest.mark.parametrize(
+  "kind", ["none", "scalar", "forget", "vector", "vector forget"]
+)
 def test_equals_the_loop(kind, reset):
   check(Shape(3, 5, rows=2), kind, reset)
 
@@ -97,8 +108,9 @@ def test_equals_the_loop(kind, reset):
   ],
   ids=lambda shape: "-".join(map(str, shape)),
 )
-def test_shapes(shape):
-  check(shape, "scalar", "random")
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_shapes(shape, kind):
+  check(shape, kind, "random")
 
 
 @pytest.mark.slow
@@ -125,6 +137,9 @@ def check_forgetting(time, at, arguments, scan, alone, near):
     near: compares.
   """
   q, k, v, read, decay, init = (np.array(x) for x in arguments)
+  expected = alone(*(x[:, at:] for x in (q, k, v, read, decay)))
+  # What stands at the reset is not read.
+  decay[0, at] = np.nan
   k[0, at - 2], v[0, at - 1, 1] = np.nan, np.inf
   read[1, at - 2], decay[1, at - 3] = np.inf, np.nan
   init[:] = np.inf
@@ -138,15 +153,16 @@ def check_forgetting(time, at, arguments, scan, alone, near):
 
   compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
   (_, (o, final)), grads = compiled((q, k, v, read, decay, init))
-  near((o[:, at:], final), alone(*(x[:, at:] for x in (q, k, v, read, decay))))
+  near((o[:, at:], final), expected)
   assert not np.isfinite(np.asarray(o[:, :at], np.float32)).any()
   chex.assert_tree_all_finite(grads)
 
 
 @pytest.mark.slow
-def test_a_reset_forgets_inf_and_nan():
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_a_reset_forgets_inf_and_nan(kind):
   """Also in the chunk in which it happens, and from the state before all."""
-  arguments = as_float32(Shape(3, 5, rows=2).problem("scalar"))
+  arguments = as_float32(Shape(3, 5, rows=2).problem(kind))
   alone = functools.partial(recurrence.delta_scan, method="chunked")
   near = functools.partial(outer_test.assert_close, tolerance=4e-6)
   check_forgetting(35, 24, arguments, kernel, alone, near)
@@ -167,9 +183,10 @@ def test_what_is_undefined_stays_after_its_place():
 
 
 @pytest.mark.slow
-def test_second_derivatives_are_those_without_kernels():
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_second_derivatives_are_those_without_kernels(kind):
   shape = Shape(3, 5, time=20)
-  arguments = as_float32(shape.problem("scalar"))
+  arguments = as_float32(shape.problem(kind))
   reset = shape.reset("random")
 
   def along(method):
@@ -188,9 +205,10 @@ def test_second_derivatives_are_those_without_kernels():
 
 
 @pytest.mark.slow
-def test_bfloat16_inputs():
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_bfloat16_inputs(kind):
   shape = Shape(16, 16, time=50, rows=2)
-  *arguments, decay, init = as_float32(shape.problem("scalar"))
+  *arguments, decay, init = as_float32(shape.problem(kind))
   narrow = *(jnp.asarray(x, jnp.bfloat16) for x in arguments), decay, init
   reset = shape.reset("random")
   (o, final), grads = evaluate(kernel(reset), narrow)
@@ -214,8 +232,6 @@ def assert_narrow(got, expected, tolerance=1.5e-2):
 def test_what_the_kernel_does_not_take_is_said():
   q, k, v, read, _, init = as_float32(Shape(3, 5).problem("none"))
   refused = functools.partial(pytest.raises, NotImplementedError)
-  with refused(match="delta_scan: got 3 decays an element, expected one"):
-    recurrence.delta_scan(q, k, v, read, -(k**2), method="pallas")
   with refused(match="got dplr_scan, expected delta_scan"):
     recurrence.dplr_scan(q, k, v, read, -k, None, init, method="pallas")
   with jax.enable_x64(True):

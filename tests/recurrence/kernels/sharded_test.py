@@ -82,6 +82,14 @@ def delta(x, B, v):
   )[0]
 
 
+def delta_channels(x, B, v):
+  """The same with a decay for each key."""
+  x, k = (y.astype(jnp.bfloat16) for y in (x, B))
+  return recurrence.delta_scan(
+    k, k, x, k, v[..., :2], reset=v[..., 0] > 0, method="pallas"
+  )[0]
+
+
 def averages(x, B, v):
   """Keys of B, values of x, logits of v."""
   x, k = (y.astype(jnp.bfloat16) for y in (x, B))
@@ -115,6 +123,7 @@ def test_rows_with_segments_of_time_lower_with_checked_types(scan):
     pytest.param(outer_channels, marks=pytest.mark.slow),
     pytest.param(averages, marks=pytest.mark.slow),
     pytest.param(delta, marks=pytest.mark.slow),
+    pytest.param(delta_channels, marks=pytest.mark.slow),
   ],
 )
 @pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])

@@ -1,0 +1,218 @@
+"""Speculative sampling: a small network drafts, and the large one corrects it.
+
+Leviathan et al., "Fast inference from Transformers via speculative decoding",
+arXiv:2211.17192, algorithm 1. A drafted token x is kept with probability
+min(1, p(x) / q(x)), where q is the small network's distribution and p the
+large one's, both after the options of sampling; in the place of the first that
+is not kept a token is drawn from the positive part of p - q. The tokens are
+draws of p.
+
+The small network may be recurrent: its states after every drafted token are
+kept until it is known which are accepted.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.generation import _row_states
+from jaxseq.generation import drafts
+from jaxseq.generation import token_sampling
+from jaxseq.recurrence import tree as trees
+
+# What a row's key is folded by for draws that are not those of its tokens.
+_DRAFT, _KEEP = 1, 2
+
+
+class Memory(NamedTuple):
+  """What a drafting network brings along.
+
+  Attributes:
+    variables: of the network.
+    states: its states, leaves (rows, ...), after all tokens but the last; in
+      front of the prompt, where generation begins. Fresh ones if None.
+  """
+
+  variables: PyTree
+  states: PyTree = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DraftModel:
+  """Options of speculative sampling. What it remembers is a `Memory`.
+
+  Attributes:
+    network: what drafts, of the same tokens as the network that corrects it.
+    length: number of tokens that it drafts for a pass.
+  """
+
+  network: Any
+  length: int = 4
+
+  def __post_init__(self):
+    _validate.positive("length", self.length)
+
+  @functools.cached_property
+  def tree(self) -> trees.Tree:
+    """The last token, and the drafted ones one after the other."""
+    return trees.chain(self.length + 1)
+
+  def begin(self, memory: Memory | None, vocab: int, rows: int = 1) -> Memory:
+    """Checks what the network brings along, and makes fresh states.
+
+    Args:
+      memory: with the network's variables.
+      vocab: number of tokens.
+      rows: of the batch.
+
+    Raises:
+      ValueError: if there are no variables, or the networks have other tokens.
+    """
+    if not isinstance(memory, Memory):
+      expected = "draft_model.Memory(variables)"
+      raise _validate.error("memory", memory, expected)
+    own = getattr(self.network, "vocab_size", vocab)
+    if own != vocab:
+      expected = f"{vocab}, as the network that reads the drafts has"
+      raise _validate.error("vocab_size of the draft's network", own, expected)
+    if memory.states is not None:
+      return memory
+    return memory._replace(states=_row_states.fresh_states(self.network, rows))
+
+  def read_prompt(
+    self,
+    memory: Memory,
+    tokens: jax.Array,
+    reset: jax.Array | None,
+    logits: jax.Array,
+  ) -> Memory:
+    """Reads the prompts.
+
+    Args:
+      memory: with the states in front of them.
+      tokens: (rows, time).
+      reset: (rows, time) bool, or None.
+      logits: of the other network; not needed.
+
+    Returns:
+      The memory.
+    """
+    del logits
+    options = {} if reset is None else {"reset": reset}
+    arguments = memory.variables, tokens, memory.states
+    _, states = self.network.apply(*arguments, **options)
+    return memory._replace(states=states)
+
+  def propose(
+    self, memory: Memory, recent: jax.Array, draws: drafts.Draws
+  ) -> drafts.Guess:
+    """Draws tokens one after the other.
+
+    Args:
+      memory: states after all tokens but the last.
+      recent: (rows, 2) the last two tokens.
+      draws: of this pass.
+
+    Returns:
+      The draft, with the states (rows, nodes, ...) and the log probabilities
+      (rows, nodes, vocab) after its nodes as its source.
+    """
+
+    def body(carry, depth):
+      token, states = carry
+      logits, states = self.network.apply(
+        memory.variables, token, states, method="step"
+      )
+      logits = draws.process(logits[:, None], depth[None])[:, 0]
+      log_q = jax.nn.log_softmax(logits)
+      keys = self._keys(draws, draws.length + depth, _DRAFT)
+      following = jax.vmap(jax.random.categorical)(keys, log_q)
+      following = following.astype(jnp.int32)
+      return (following, states), (token, states, log_q)
+
+    begin = recent[:, 1], memory.states
+    _, made = lax.scan(body, begin, jnp.arange(self.tree.size))
+    ids, states, log_q = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), made)
+    return drafts.Guess(ids, (states, log_q))
+
+  def judge(
+    self, guess: drafts.Guess, logits: jax.Array, draws: drafts.Draws
+  ) -> drafts.Verdict:
+    """Keeps or corrects the drafted tokens.
+
+    Args:
+      guess: the draft.
+      logits: (rows, nodes, vocab) of what follows its nodes.
+      draws: of this pass.
+
+    Returns:
+      The accepted nodes.
+    """
+    ids, log_q = guess.ids, guess.source[1]
+    depths = self.tree.depths
+    log_p = jax.nn.log_softmax(draws.process(logits, depths))
+    drafted = ids[:, 1:, None]
+    gain = log_p[:, :-1] - log_q[:, :-1]
+    gain = jnp.take_along_axis(gain, drafted, axis=-1)[..., 0]
+    places = draws.length[:, None] + depths[:-1]
+    keys = self._keys(draws, places, _KEEP)
+    uniform = jax.vmap(jax.vmap(jax.random.uniform))(keys)
+    kept = jnp.cumprod(jnp.log(uniform) < gain, axis=1)
+    count = jnp.sum(kept, axis=1) + 1
+    at = (count - 1)[:, None, None]
+    p = jnp.exp(jnp.take_along_axis(log_p, at, axis=1)[:, 0])
+    q = jnp.exp(jnp.take_along_axis(log_q, at, axis=1)[:, 0])
+    all_kept = (count == self.tree.size)[:, None]
+    rest = jnp.where(all_kept, p, jnp.maximum(p - q, 0))
+    # By rounding nothing may be left of two distributions that are the same.
+    nothing = jnp.sum(rest, axis=-1, keepdims=True) == 0
+    rest = jnp.log(jnp.where(nothing, p, rest))
+    keys = token_sampling.fold(draws.keys, draws.length + count - 1)
+    last = jax.vmap(jax.random.categorical)(keys, rest)
+    nodes = jnp.broadcast_to(np.arange(self.tree.size), ids.shape)
+    following = jnp.roll(ids, -1, axis=1)
+    tokens = jnp.where(
+      nodes == count[:, None] - 1, last[:, None].astype(jnp.int32), following
+    )
+    return drafts.Verdict(nodes, count, tokens)
+
+  def learn(
+    self,
+    memory: Memory,
+    recent: jax.Array,
+    guess: drafts.Guess,
+    logits: jax.Array,
+    verdict: drafts.Verdict,
+  ) -> Memory:
+    """Goes back to the states after the accepted tokens.
+
+    Args:
+      memory: with the states in front of the draft.
+      recent: not needed.
+      guess: the draft, with the states after its nodes.
+      logits: not needed.
+      verdict: of the draft; where no node is accepted the states stay.
+
+    Returns:
+      The memory.
+    """
+    del recent, logits
+    last = jnp.maximum(verdict.count - 1, 0)
+    after = trees.after_node(guess.source[0], last)
+    states = _row_states.where(verdict.count > 0, after, memory.states)
+    return memory._replace(states=states)
+
+  def _keys(self, draws, places, use):
+    """Keys of draws that are not those of tokens."""
+    keys = token_sampling.fold(draws.keys, np.uint32(2**32 - use))
+    if places.ndim > 1:
+      keys = jnp.broadcast_to(keys[:, None], places.shape)
+    return token_sampling.fold(keys, places)

@@ -1,0 +1,524 @@
+"""Continuous batching: rows that come and go inside one compiled program.
+
+An engine has slots, each of which holds a row that tokens are drawn for. When
+a row ends, the next prompt takes its slot, and the others go on meanwhile.
+Prompts are read in chunks, several side by side; with a reset at the first
+token of each what was there before is forgotten.
+"""
+
+import collections
+from collections.abc import Iterable
+import dataclasses
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.generation import _prompts
+from jaxseq.generation import _slots
+from jaxseq.generation import constraints
+from jaxseq.generation import prefix_cache
+from jaxseq.generation import token_sampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """A prompt to continue.
+
+  Attributes:
+    prompt: int tokens, at least one.
+    length: the most tokens of a continuation.
+    sampling: how tokens are drawn.
+    seed: of the drawing; see `offline.generate`.
+    count: number of continuations, which share what was read of the prompt.
+  """
+
+  prompt: Any
+  length: int
+  _: dataclasses.KW_ONLY
+  sampling: token_sampling.Sampling = token_sampling.Sampling()
+  seed: int = 0
+  count: int = 1
+
+  def __post_init__(self):
+    _validate.fields(self, positive=("length", "count"))
+    _validate.integer("seed", self.seed)
+    prompt = np.asarray(self.prompt)
+    if prompt.ndim != 1 or not len(prompt):
+      shape = f"shape {prompt.shape}"
+      raise _validate.error("prompt", shape, "(time,), at least one token")
+    if not np.issubdtype(prompt.dtype, np.integer):
+      shape = f"dtype {prompt.dtype}"
+      raise _validate.error("prompt", shape, "integer tokens")
+
+
+class Event(NamedTuple):
+  """Tokens of a row since the last event of it.
+
+  Attributes:
+    request: number of the request, from `Engine.submit`.
+    continuation: which of its continuations.
+    tokens: (n,) int32, at least one.
+    log_probs: (n,), which the network gives them, whatever the options.
+    reason: why the row has ended: "stop" for a stop token, which is the last of
+      the tokens, or "length"; None if it goes on.
+  """
+
+  request: int
+  continuation: int
+  tokens: np.ndarray
+  log_probs: np.ndarray
+  reason: Literal["stop", "length"] | None
+
+
+class Result(NamedTuple):
+  """A whole continuation.
+
+  Attributes:
+    tokens: (n,) int32.
+    log_probs: (n,).
+    reason: as in `Event`.
+  """
+
+  tokens: np.ndarray
+  log_probs: np.ndarray
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineConfig:
+  """Sizes of the compiled program.
+
+  Attributes:
+    slots: rows that tokens are drawn for at a time.
+    lines: prompts that are read at a time.
+    chunk: tokens of each that are read in one call.
+    steps: tokens that one call draws for each row, at most.
+  """
+
+  slots: int = 16
+  lines: int = 4
+  chunk: int = 64
+  steps: int = 16
+
+  def __post_init__(self):
+    names = "slots", "lines", "chunk", "steps"
+    _validate.fields(self, positive=names)
+
+
+@dataclasses.dataclass(eq=False)
+class _Task:
+  """A request on its way."""
+
+  number: int
+  request: Request
+  prompt: np.ndarray
+  controls: token_sampling.Controls
+  # Tokens that were read; and where reading pauses to keep the state.
+  position: int = 0
+  cut: int = 0
+
+  def seen(self, count):
+    """Tokens of the prompt, (1, vocab) bool."""
+    found = np.zeros((1, len(self.controls.stop)), bool)
+    found[0, self.prompt[:count]] = True
+    return found
+
+
+@dataclasses.dataclass(eq=False)
+class _Row:
+  """A continuation in a slot."""
+
+  task: _Task
+  continuation: int
+  # False while its prompt is read.
+  placed: bool = False
+  drawn: int = 0
+
+
+class Engine:
+  """Continues prompts that come one after the other.
+
+      engine = Engine(network, variables)
+      number = engine.submit(Request(prompt, 100))
+      while engine.busy:
+        for event in engine.advance():
+          ...
+
+  A row is what `offline.generate` gives with the same key and seed, whatever
+  the other rows are.
+
+  Attributes:
+    network: as in `offline.generate`.
+    config: sizes.
+    cache: where states of prompts are kept; None for none.
+    drawn: number of tokens drawn so far.
+    read: number of tokens of prompts that were read.
+  """
+
+  def __init__(
+    self,
+    network: Any,
+    variables: PyTree,
+    config: EngineConfig = EngineConfig(),
+    *,
+    key: jax.Array | None = None,
+    constraint: constraints.Constraint | None = None,
+    cache: prefix_cache.PrefixCache | None = None,
+  ):
+    """Returns an engine without requests.
+
+    Args:
+      network: as in `offline.generate`.
+      variables: of the network.
+      config: sizes.
+      key: of all rows; that of 0 if None.
+      constraint: of all rows, as in `offline.generate`.
+      cache: where states of prompts are kept, for prompts that begin alike.
+    """
+    constraints.check(constraint, _prompts.vocab_size(network, variables))
+    self.network = network
+    self.config = config
+    self.cache = cache
+    self.drawn = self.read = 0
+    self._variables = jax.device_put(variables)
+    self._key = jax.random.key(0) if key is None else key
+    self._constraint = constraint
+    self._arrays, self._reading = _slots.fresh(
+      network,
+      self._variables,
+      config.slots,
+      config.lines,
+      self._key,
+      constraint,
+    )
+    self._vocab_size = self._arrays.logits.shape[-1]
+    self._numbers = 0
+    self._queue: collections.deque[_Task] = collections.deque()
+    self._ready: collections.deque[tuple[_Row, Any]] = collections.deque()
+    self._lines: list[_Row | None] = [None] * config.lines
+    self._rows: list[_Row | None] = [None] * config.slots
+    self._unseen = np.zeros((config.lines, self._vocab_size), bool)
+    self._idle = token_sampling.make_controls(
+      token_sampling.Sampling(), self._vocab_size
+    )
+
+  @property
+  def busy(self) -> bool:
+    """Whether there is something left to do."""
+    return bool(self._queue or self._ready or any(self._rows))
+
+  @property
+  def waiting(self) -> int:
+    """Number of rows that have no slot yet."""
+    rows = sum(task.request.count for task in self._queue)
+    return rows + len(self._ready)
+
+  @property
+  def running(self) -> int:
+    """Number of rows in slots."""
+    return sum(row is not None for row in self._rows)
+
+  def check(self, request: Request) -> None:
+    """Checks a request against the network; from any thread.
+
+    Raises:
+      ValueError: if a token or an option is out of the vocabulary's range.
+    """
+    self._controls(request)
+
+  def submit(self, request: Request) -> int:
+    """Takes a request and returns its number.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    controls = self._controls(request)
+    prompt = np.asarray(request.prompt, np.int32)
+    self._numbers += 1
+    self._queue.append(_Task(self._numbers, request, prompt, controls))
+    return self._numbers
+
+  def cancel(self, number: int, continuation: int | None = None) -> None:
+    """Gives up a request, or a continuation that has begun; no event follows.
+
+    One that is not there, or has ended, is no error.
+    """
+
+    def other(row):
+      if row.task.number != number:
+        return True
+      if continuation is None:
+        return False
+      # What is read of the prompt is for the other continuations, too.
+      begun = row.placed or row.continuation
+      return row.continuation != continuation or not begun
+
+    if continuation is None:
+      self._queue = collections.deque(
+        task for task in self._queue if task.number != number
+      )
+    self._ready = collections.deque(
+      (row, prefix) for row, prefix in self._ready if other(row)
+    )
+    self._rows = [row if row and other(row) else None for row in self._rows]
+
+  def advance(self) -> list[Event]:
+    """Reads and draws what one call of the compiled program does.
+
+    Returns:
+      What rows have got. There may be none although `busy`.
+    """
+    self._fill()
+    work = self._work()
+    self._arrays, self._reading, drawn = _slots.advance(
+      self.network,
+      self.config.steps,
+      self._variables,
+      self._arrays,
+      self._reading,
+      work,
+      self._key,
+      self._constraint,
+    )
+    self._after_reading()
+    return self._events(jax.device_get(drawn))
+
+  def run(self, requests: Iterable[Request]) -> list[list[Result]]:
+    """Continues prompts to their ends.
+
+    Returns:
+      The continuations of each request, in their order.
+    """
+    numbers = {}
+    parts: list[list[list[Event]]] = []
+    for index, request in enumerate(requests):
+      numbers[self.submit(request)] = index
+      parts.append([[] for _ in range(request.count)])
+    while self.busy:
+      for event in self.advance():
+        if event.request in numbers:
+          parts[numbers[event.request]][event.continuation].append(event)
+    return [[join(events) for events in rows] for rows in parts]
+
+  def _controls(self, request):
+    """Options of a request as arrays."""
+    _prompts.check_tokens(self.network, request.prompt)
+    sampling = request.sampling
+    return _prompts.controls(self._vocab_size, {}, sampling, ())[0]
+
+  def _free(self):
+    """Slots that hold nothing."""
+    return [i for i, row in enumerate(self._rows) if row is None]
+
+  def _fill(self):
+    """Gives free slots to what waits, and lines to prompts."""
+    for i, row in enumerate(self._lines):
+      if row is not None and row not in self._rows:
+        self._lines[i] = None
+    for slot in self._free():
+      if self._ready:
+        row, prefix = self._ready.popleft()
+        self._place(slot, row, prefix)
+    for number, row in enumerate(self._lines):
+      free = self._free()
+      if row is None and free and self._queue:
+        self._begin(number, free[0], self._queue.popleft())
+
+  def _begin(self, number, slot, task):
+    """Gives a prompt a line, and a slot for when it is read."""
+    row = _Row(task, 0)
+    task.cut = len(task.prompt)
+    self._rows[slot] = row
+    self._lines[number] = row
+    if self.cache is not None:
+      found = self.cache.get(task.prompt)
+      position = found[0] if found else 0
+      shared = self.cache.shared(task.prompt)
+      if position < shared < len(task.prompt):
+        task.cut = shared
+      if found:
+        self._resume(number, slot, *found)
+
+  def _resume(self, number, slot, position, prefix):
+    """Goes on after a prefix: what fills no chunk is read token by token."""
+    row = self._lines[number]
+    task, chunk = row.task, self.config.chunk
+    count = (task.cut - position) % chunk
+    if count:
+      tokens = np.zeros(chunk, np.int32)
+      tokens[:count] = task.prompt[position : position + count]
+      position += count
+      self.read += count
+      prefix = _slots.read_on(
+        self.network,
+        self._variables,
+        prefix,
+        tokens,
+        np.int32(count),
+        task.seen(position),
+      )
+    task.position = position
+    if position == len(task.prompt):
+      self._lines[number] = None
+      self._keep(task, prefix)
+      self._place(slot, row, prefix)
+      self._others(task, prefix)
+    elif position == task.cut:
+      self._pause(number, slot, prefix)
+    else:
+      self._reading = _slots.put_line(self._reading, np.int32(number), prefix)
+
+  def _pause(self, number, slot, prefix):
+    """Keeps what was read up to the cut, and goes on to the prompt's end."""
+    task = self._lines[number].task
+    self._keep(task, prefix)
+    task.cut = len(task.prompt)
+    self._resume(number, slot, task.position, prefix)
+
+  def _keep(self, task, prefix):
+    """Stores what was read of a prompt."""
+    if self.cache is not None:
+      self.cache.put(task.prompt[: task.position], prefix)
+
+  def _others(self, task, prefix):
+    """Lets the other continuations wait for slots."""
+    for i in range(1, task.request.count):
+      self._ready.append((_Row(task, i), prefix))
+
+  def _arrivals(self, rows):
+    """Arrays of rows that begin; None for nothing in its place."""
+    there = [row.task if row else None for row in rows]
+    seen = self._unseen[: len(rows)]
+    if any(task and task.request.sampling.penalizes for task in there):
+      seen = np.concatenate(
+        [
+          task.seen(len(task.prompt)) if task else self._unseen[:1]
+          for task in there
+        ]
+      )
+    return _slots.Arrivals(
+      slot=np.array(
+        [self._rows.index(row) if row else len(self._rows) for row in rows],
+        np.int32,
+      ),
+      seeds=np.array(
+        [task.request.seed % 2**32 if task else 0 for task in there],
+        np.uint32,
+      ),
+      continuation=np.array(
+        [row.continuation if row else 0 for row in rows], np.uint32
+      ),
+      limit=np.array(
+        [task.request.length if task else 0 for task in there], np.int32
+      ),
+      controls=jax.tree.map(
+        lambda *leaves: np.stack(leaves),
+        *[task.controls if task else self._idle for task in there],
+      ),
+      seen=seen,
+    )
+
+  def _place(self, slot, row, prefix):
+    """Lets a row begin whose prompt was read before."""
+    row.placed = True
+    self._rows[slot] = row
+    self._arrays = _slots.place(
+      self._arrays,
+      prefix,
+      self._arrivals([row]),
+      self._key,
+      self._constraint,
+    )
+
+  def _work(self):
+    """Arrays of the next call."""
+    lines, chunk = self.config.lines, self.config.chunk
+    tokens = np.zeros((lines, chunk), np.int32)
+    reset = np.zeros((lines, chunk), bool)
+    arrivals: list[_Row | None] = [None] * lines
+    held = np.array([bool(row and row.placed) for row in self._rows])
+    for i, row in enumerate(self._lines):
+      if row is None:
+        continue
+      task = row.task
+      # Only the first chunk of all is not full.
+      count = (task.cut - task.position - 1) % chunk + 1
+      tokens[i, -count:] = task.prompt[task.position : task.position + count]
+      reset[i, -count] = task.position == 0
+      task.position += count
+      self.read += count
+      if task.position == len(task.prompt):
+        arrivals[i] = row
+    reads = any(row is not None for row in self._lines)
+    # Slots are filled before tokens are drawn, if all lines can be of use.
+    fills = all(arrivals) and len(self._queue) >= lines <= len(self._free())
+    waiting = len(self._queue) + len(self._ready)
+    enough = min(waiting, lines) or len(self._rows) + 1
+    return _slots.Work(
+      reads=np.bool_(reads),
+      tokens=tokens,
+      reset=reset,
+      arrivals=self._arrivals(arrivals),
+      held=held,
+      steps=np.int32(0 if fills else self.config.steps),
+      enough=np.int32(enough),
+    )
+
+  def _after_reading(self):
+    """Frees lines whose prompts are read, and keeps what is of use again."""
+    for i, row in enumerate(self._lines):
+      if row is None or row.task.position < row.task.cut:
+        continue
+      task = row.task
+      whole = task.position == len(task.prompt)
+      if self.cache is not None or task.request.count > 1:
+        prefix = _slots.line(
+          self._reading, np.int32(i), task.seen(task.position)
+        )
+        if not whole:
+          self._pause(i, self._rows.index(row), prefix)
+          continue
+        self._keep(task, prefix)
+        self._others(task, prefix)
+      row.placed = True
+      self._lines[i] = None
+
+  def _events(self, drawn):
+    """What rows have got; frees the slots of those that have ended."""
+    events = []
+    for slot, row in enumerate(self._rows):
+      if row is None:
+        continue
+      valid = drawn.valid[:, slot]
+      tokens = drawn.tokens[valid, slot]
+      if not len(tokens):
+        continue
+      task = row.task
+      row.drawn += len(tokens)
+      self.drawn += len(tokens)
+      reason = None
+      if task.controls.stop[tokens[-1]]:
+        reason = "stop"
+      elif row.drawn == task.request.length:
+        reason = "length"
+      if reason:
+        self._rows[slot] = None
+      log_probs = drawn.log_probs[valid, slot]
+      events.append(
+        Event(task.number, row.continuation, tokens, log_probs, reason)
+      )
+    return events
+
+
+def join(events: list[Event]) -> Result:
+  """Joins the events of one row."""
+  return Result(
+    np.concatenate([event.tokens for event in events]),
+    np.concatenate([event.log_probs for event in events]),
+    events[-1].reason,
+  )

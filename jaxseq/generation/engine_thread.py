@@ -1,0 +1,180 @@
+"""An engine in a thread of its own, for programs that wait on many clients."""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Sequence
+import logging
+import threading
+from typing import Any
+
+from jaxseq import _validate
+from jaxseq.generation import engine as engines
+
+# What a caller gets when the engine has failed.
+FAILED = "failed"
+
+
+class Full(Exception):
+  """There is no more room for requests that wait."""
+
+
+class EngineThread:
+  """Runs an engine; requests come from other threads.
+
+  Attributes:
+    engine: only its thread may call it while that runs.
+    most: rows that may be there at a time, waiting or not.
+    failure: what has ended the thread; None while all is well.
+  """
+
+  def __init__(self, engine: engines.Engine, waiting: int = 256):
+    """Returns an engine's thread, which is not running yet.
+
+    Args:
+      engine: without requests.
+      waiting: the most rows that wait for a slot.
+    """
+    _validate.integer("waiting", waiting, 0)
+    self.engine = engine
+    self.most = engine.config.slots + waiting
+    self.failure: BaseException | None = None
+    self._changed = threading.Condition()
+    self._stopped = False
+    self._tickets = 0
+    self._new: collections.deque[tuple[int, engines.Request]] = (
+      collections.deque()
+    )
+    self._given_up: list[tuple[int, int | None]] = []
+    # By the ticket: the rows that are left, and who hears of them.
+    self._open: dict[int, set[int]] = {}
+    self._hear: dict[int, Callable[[list[engines.Event] | str], Any]] = {}
+    self._thread = threading.Thread(target=self._run, daemon=True)
+
+  @property
+  def rows(self) -> int:
+    """Number of rows that have not ended."""
+    with self._changed:
+      return sum(map(len, self._open.values()))
+
+  def start(self) -> None:
+    """Starts the thread."""
+    self._thread.start()
+
+  def stop(self) -> None:
+    """Ends the thread after the call that runs; rows are given up."""
+    with self._changed:
+      self._stopped = True
+      self._changed.notify()
+    if self._thread.is_alive():
+      self._thread.join()
+
+  def submit(
+    self,
+    requests: Sequence[engines.Request],
+    hear: Callable[[list[engines.Event] | str], Any],
+  ) -> list[int]:
+    """Takes requests, all or none.
+
+    Args:
+      requests: they are checked here.
+      hear: is called in the engine's thread with lists of events of one
+        request, whose number there is its ticket; or with `FAILED`.
+
+    Returns:
+      A ticket for each request.
+
+    Raises:
+      ValueError: if a request does not fit the network.
+      Full: if there is no room for them.
+    """
+    for request in requests:
+      self.engine.check(request)
+    with self._changed:
+      rows = sum(map(len, self._open.values()))
+      if rows + sum(request.count for request in requests) > self.most:
+        raise Full
+      if self._stopped or self.failure is not None:
+        raise RuntimeError("the engine has stopped")
+      tickets = []
+      for request in requests:
+        self._tickets += 1
+        tickets.append(self._tickets)
+        self._open[self._tickets] = set(range(request.count))
+        self._hear[self._tickets] = hear
+        self._new.append((self._tickets, request))
+      self._changed.notify()
+    return tickets
+
+  def cancel(self, ticket: int, continuation: int | None = None) -> None:
+    """Gives up a request, or a continuation that has begun."""
+    with self._changed:
+      self._close(ticket, continuation)
+      self._given_up.append((ticket, continuation))
+      self._changed.notify()
+
+  def _close(self, ticket, continuation):
+    """Forgets rows."""
+    left = self._open.get(ticket, set())
+    left -= left if continuation is None else {continuation}
+    if not left:
+      self._open.pop(ticket, None)
+      self._hear.pop(ticket, None)
+
+  def _run(self):
+    """The thread."""
+    try:
+      self._serve()
+    # Nobody else would hear of it.
+    except BaseException as error:
+      logging.exception("The engine has failed.")
+      with self._changed:
+        self.failure = error
+        hear = list(self._hear.values())
+        self._open.clear()
+        self._hear.clear()
+      for call in hear:
+        call(FAILED)
+
+  def _serve(self):
+    """Lets the engine work for as long as there is something to do."""
+    tickets: dict[int, int] = {}
+    numbers: dict[int, int] = {}
+    while True:
+      with self._changed:
+        while not (self._stopped or self._new or self._given_up):
+          if self.engine.busy:
+            break
+          self._changed.wait()
+        if self._stopped:
+          return
+        new, self._new = self._new, collections.deque()
+        given_up, self._given_up = self._given_up, []
+      for ticket, request in new:
+        numbers[ticket] = self.engine.submit(request)
+        tickets[numbers[ticket]] = ticket
+      for ticket, continuation in given_up:
+        if ticket in numbers:
+          self.engine.cancel(numbers[ticket], continuation)
+      if self.engine.busy:
+        self._deliver(self.engine.advance(), tickets)
+      with self._changed:
+        # The engine must hear first of what is given up.
+        left = self._open.keys() | {ticket for ticket, _ in self._given_up}
+      ended = [ticket for ticket in numbers if ticket not in left]
+      for ticket in ended:
+        del tickets[numbers.pop(ticket)]
+
+  def _deliver(self, events, tickets):
+    """Hands events to those who wait for them."""
+    found = collections.defaultdict(list)
+    for event in events:
+      ticket = tickets[event.request]
+      found[ticket].append(event._replace(request=ticket))
+    for ticket, own in found.items():
+      with self._changed:
+        hear = self._hear.get(ticket)
+        for event in own:
+          if event.reason:
+            self._close(ticket, event.continuation)
+      if hear is not None:
+        hear(own)

@@ -1,0 +1,212 @@
+"""Token Recycling: drafts of tokens that were candidates once before.
+
+Luo et al., "Turning trash into treasure: Accelerating inference of large
+language models with Token Recycling", arXiv:2408.08696, with the details of
+their code. A matrix holds for every token the most probable successors when it
+was last read. A static tree of them, from the last token on, is a draft of what
+comes next, which the network reads in one pass; and what the pass says of all
+of its nodes, used or not, is what the matrix holds next.
+"""
+
+import dataclasses
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.generation import drafts
+from jaxseq.recurrence import tree as trees
+
+# Paths of ranks, level by level.
+_PAPER = """
+0 1 2 3 4 5 6 7
+00 01 02 03 04 05 06 07 10 11 12 13 20 21 22 30 31 40 50 60 70
+000 001 002 003 004 005 006 007 010 011 012 020 021 030 040 050 060 070
+100 101 110 200 300 400 500
+0000 0001 0002 0003 0004 0010 0011 0020 0030 0040 0100 0200 1000 2000 3000
+00000 00001 00002 00010 00020 00100 01000 10000
+000000 000001 000100
+"""
+_SMALL = "0 1 2 00 01 10 000 001 0000"
+
+
+def _tree(words):
+  return trees.from_ranks([tuple(map(int, word)) for word in words.split()])
+
+
+# The tree of the paper's code, with 80 guesses.
+PAPER_TREE = _tree(_PAPER)
+# A tree for machines on which a pass over many tokens costs more than over one.
+SMALL_TREE = _tree(_SMALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recycling:
+  """Options of Token Recycling.
+
+  What it remembers is the matrix, (vocab ** context, candidates) integers, 0 at
+  first. All rows of a batch share it, and later calls can go on with it.
+
+  Attributes:
+    tree: the draft's tree, whose node 0 is the last token.
+    candidates: successors that the matrix holds for each token.
+    context: number of last tokens, 1 or 2, that the matrix is looked up by. The
+      paper's is 1; 2 is an extension for small vocabularies, as of bytes.
+    reads_prompt: whether the matrix also learns from the tokens of prompts.
+  """
+
+  tree: trees.Tree = PAPER_TREE
+  candidates: int = 8
+  context: int = 1
+  reads_prompt: bool = True
+
+  def __post_init__(self):
+    if self.tree.parents.count(-1) != 1:
+      raise _validate.error("tree", self.tree.parents, "a tree with one root")
+    _validate.integer("candidates", self.candidates, max(self.tree.ranks) + 1)
+    _validate.integer("context", self.context, 1, 2)
+
+  def begin(
+    self, memory: jax.Array | None, vocab: int, rows: int = 1
+  ) -> jax.Array:
+    """Returns the matrix of one who has read nothing, or checks another.
+
+    Args:
+      memory: None for zeros, or a matrix of an earlier call.
+      vocab: number of tokens.
+      rows: of the batch, all of which share the matrix.
+
+    Raises:
+      ValueError: if there are fewer tokens than candidates, the matrix would
+        have more rows than an int32 counts, or that of an earlier call has
+        another shape.
+    """
+    del rows
+    _validate.integer("vocab", vocab, self.candidates)
+    size = vocab**self.context
+    if size > np.iinfo(np.int32).max:
+      expected = f"1 for a vocabulary of {vocab} tokens"
+      raise _validate.error("context", self.context, expected)
+    shape = size, self.candidates
+    if memory is not None:
+      _validate.shape("memory", memory, shape)
+      return memory
+    return jnp.zeros(shape, jnp.int16 if vocab <= 2**15 else jnp.int32)
+
+  def read_prompt(
+    self,
+    memory: jax.Array,
+    tokens: jax.Array,
+    reset: jax.Array | None,
+    logits: jax.Array,
+  ) -> jax.Array:
+    """Puts the candidates after the tokens of prompts into the matrix.
+
+    Args:
+      memory: the matrix.
+      tokens: (rows, time).
+      reset: (rows, time) bool, or None; it does not matter.
+      logits: (rows, time, vocab) of what follows them.
+
+    Returns:
+      The matrix, as it was unless `reads_prompt`.
+    """
+    del reset
+    if not self.reads_prompt:
+      return memory
+    before = jnp.pad(tokens, [(0, 0), (1, 0)])[:, :-1]
+    return self._put(memory, tokens, before, logits, True)
+
+  def propose(
+    self, memory: jax.Array, recent: jax.Array, draws: drafts.Draws
+  ) -> drafts.Guess:
+    """Fills the tree with tokens.
+
+    Args:
+      memory: the matrix.
+      recent: (rows, 2) the last two tokens.
+      draws: of this pass; nothing is drawn.
+
+    Returns:
+      The draft.
+    """
+    del draws
+    parents, ranks = np.array(self.tree.parents), np.array(self.tree.ranks)
+    ids = jnp.zeros((recent.shape[0], self.tree.size), jnp.int32)
+    ids = ids.at[:, 0].set(recent[:, 1])
+    for nodes in self.tree.levels[1:]:
+      places = self._places(memory, ids, self._before(ids, recent))
+      token = memory[places[:, parents[nodes]], ranks[nodes]]
+      ids = ids.at[:, nodes].set(token.astype(jnp.int32))
+    return drafts.Guess(ids)
+
+  def judge(
+    self, guess: drafts.Guess, logits: jax.Array, draws: drafts.Draws
+  ) -> drafts.Verdict:
+    """Draws what follows every node, and accepts where the draft has it.
+
+    So the tokens are draws of the network's own distribution, and the draft
+    decides only how many there are in a pass.
+
+    Args:
+      guess: the draft.
+      logits: (rows, nodes, vocab) of what follows its nodes.
+      draws: of this pass.
+
+    Returns:
+      The accepted nodes.
+    """
+    drawn = draws.tokens(logits, self.tree.depths)
+    return drafts.follow(self.tree, guess.ids, drawn)
+
+  def learn(
+    self,
+    memory: jax.Array,
+    recent: jax.Array,
+    guess: drafts.Guess,
+    logits: jax.Array,
+    verdict: drafts.Verdict,
+  ) -> jax.Array:
+    """Puts the candidates after every node, used or not, into the matrix.
+
+    Of equal tokens the last node counts, and of equal logits the lower token.
+
+    Args:
+      memory: the matrix.
+      recent: (rows, 2) the last two tokens in front of the draft.
+      guess: the draft.
+      logits: (rows, nodes, vocab) of what follows its nodes.
+      verdict: of the draft; rows without accepted nodes are left out.
+
+    Returns:
+      The matrix.
+    """
+    before = self._before(guess.ids, recent)
+    active = verdict.count[:, None] > 0
+    return self._put(memory, guess.ids, before, logits, active)
+
+  def _before(self, ids, recent):
+    """The token in front of each node."""
+    before = ids[:, np.maximum(self.tree.parents, 0)]
+    return before.at[:, 0].set(recent[:, 0])
+
+  def _places(self, matrix, ids, before):
+    """The rows of the matrix for tokens, by those before them."""
+    if self.context == 1:
+      return ids
+    return ids + before * round(matrix.shape[0] ** 0.5)
+
+  def _put(self, matrix, ids, before, logits, active):
+    rows = len(matrix)
+    places = self._places(matrix, ids, before)
+    places = jnp.where(active, places, rows).reshape(-1)
+    _, best = lax.top_k(logits, self.candidates)
+    best = best.reshape(-1, self.candidates).astype(matrix.dtype)
+    # Which of several writes to a place is the last is undefined on
+    # accelerators, so that there must be one only.
+    order = jnp.arange(places.size)
+    last = jnp.full((rows,), -1).at[places].max(order, mode="drop")
+    wins = last.at[places].get(mode="fill", fill_value=-1) == order
+    return matrix.at[jnp.where(wins, places, rows)].set(best, mode="drop")

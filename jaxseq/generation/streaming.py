@@ -1,0 +1,261 @@
+"""Continuations of prompts, token by token as they come, and to their ends."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.generation import constraints
+from jaxseq.generation import engine as engines
+from jaxseq.generation import prefix_cache
+from jaxseq.generation import texts
+from jaxseq.generation import token_sampling
+
+# Rows that `stream` continues at a time if there are more.
+_SLOTS = 16
+
+
+class Piece(NamedTuple):
+  """A token of a row.
+
+  Attributes:
+    row: number of the prompt.
+    continuation: which of its continuations.
+    token: what was drawn.
+    log_prob: its log probability by the network, whatever the options.
+    text: what is certain of the row's text with this token and was not before;
+      empty without a codec.
+    reason: why the row ends with this token: "stop" for a stop token or text,
+      or "length"; None if it goes on.
+  """
+
+  row: int
+  continuation: int
+  token: int
+  log_prob: float
+  text: str
+  reason: str | None
+
+
+class Completion(NamedTuple):
+  """A whole continuation.
+
+  Attributes:
+    tokens: (n,) int32.
+    log_probs: (n,), see `Piece`.
+    text: without the stop text; empty without a codec.
+    reason: as in `Piece`.
+  """
+
+  tokens: np.ndarray
+  log_probs: np.ndarray
+  text: str
+  reason: str
+
+
+def stream(
+  network: Any,
+  variables: PyTree,
+  prompts: Sequence[Any],
+  length: int | Sequence[int],
+  key: jax.Array | None = None,
+  *,
+  codec: texts.Codec | None = None,
+  stop_texts: Sequence[str] = (),
+  count: int = 1,
+  seeds: Sequence[int] | None = None,
+  sampling: token_sampling.Sampling | None = None,
+  constraint: constraints.Constraint | None = None,
+  cache: prefix_cache.PrefixCache | None = None,
+  config: engines.EngineConfig | None = None,
+  **options: Any,
+) -> Iterator[Piece]:
+  """Continues prompts and yields their tokens as they come.
+
+      for piece in stream(
+        network, variables, ["In the"], 80, codec=Codec(), temperature=0.8
+      ):
+        print(piece.text, end="", flush=True)
+
+  What a row gets is what `generate` gives it with the same key and seed.
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prompts: texts, if there is a codec, or int tokens (time,), of any lengths.
+    length: the most tokens of a continuation, or one number for each prompt.
+    key: random key; that of 0 if None.
+    codec: of texts; None for tokens alone.
+    stop_texts: texts of which each ends a row.
+    count: number of continuations of each prompt, which is read once.
+    seeds: of the prompts; 0, 1, .. if None.
+    sampling: how tokens are drawn.
+    constraint: as in `generate`.
+    cache: where states of prompts are kept.
+    config: sizes of the compiled program; as many slots as rows, and at most
+      16, and a token at a time if None.
+    **options: fields of `Sampling` in place of `sampling`.
+
+  Yields:
+    A piece for each token.
+
+  Raises:
+    ValueError: if a prompt or an option is wrong.
+  """
+  _validate.integer("count", count, 1)
+  if sampling is None:
+    sampling = token_sampling.Sampling(**options)
+  elif options:
+    expected = f"None with other options ({', '.join(options)})"
+    raise _validate.error("sampling", sampling, expected)
+  if stop_texts and codec is None:
+    raise _validate.error("stop_texts", stop_texts, "none without a codec")
+  if seeds is None:
+    seeds = range(len(prompts))
+  lengths = [length] * len(prompts) if np.ndim(length) == 0 else length
+  for name, given in {"seeds": seeds, "length": lengths}.items():
+    if len(given) != len(prompts):
+      expected = f"{len(prompts)}, one for each prompt"
+      raise _validate.error(name, f"{len(given)} of them", expected)
+  requests = [
+    engines.Request(
+      encoded(prompt, codec), most, sampling=sampling, seed=seed, count=count
+    )
+    for prompt, most, seed in zip(prompts, lengths, seeds)
+  ]
+  if config is None:
+    slots = max(1, min(_SLOTS, count * len(prompts)))
+    config = engines.EngineConfig(slots=slots, steps=1)
+  engine = engines.Engine(
+    network, variables, config, key=key, constraint=constraint, cache=cache
+  )
+  return _pieces(engine, requests, codec, stop_texts)
+
+
+def complete(
+  network: Any,
+  variables: PyTree,
+  prompts: Sequence[Any],
+  length: int | Sequence[int],
+  key: jax.Array | None = None,
+  *,
+  callback: Callable[[Piece], Any] | None = None,
+  **options: Any,
+) -> list[list[Completion]]:
+  """Continues prompts to their ends.
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prompts: as in `stream`.
+    length: as in `stream`.
+    key: as in `stream`.
+    callback: is called with each piece, if given.
+    **options: of `stream`. Without `config` its sizes are those of
+      `EngineConfig`, which draws several tokens at a time.
+
+  Returns:
+    The continuations of each prompt.
+
+  Raises:
+    ValueError: as in `stream`.
+  """
+  rows: list[list[list[Piece]]] = [
+    [[] for _ in range(options.get("count", 1))] for _ in prompts
+  ]
+  options.setdefault("config", engines.EngineConfig())
+  for piece in stream(network, variables, prompts, length, key, **options):
+    rows[piece.row][piece.continuation].append(piece)
+    if callback is not None:
+      callback(piece)
+  return [[join(pieces) for pieces in row] for row in rows]
+
+
+def encoded(prompt: Any, codec: texts.Codec | None) -> np.ndarray:
+  """Returns a prompt's tokens, (time,).
+
+  Raises:
+    ValueError: if it is a text and there is no codec.
+  """
+  if not isinstance(prompt, str):
+    return np.asarray(prompt)
+  if codec is None:
+    raise _validate.error("prompt", prompt, "tokens, for there is no codec")
+  return codec.encode(prompt)
+
+
+def pieces_of(
+  event: engines.Event, row: int, text: texts.TextStream | None
+) -> list[Piece]:
+  """Returns the pieces of an event, up to a text that ends the row.
+
+  Args:
+    event: of a row.
+    row: what to call it.
+    text: of the row so far; it takes the tokens. None for tokens alone.
+
+  Returns:
+    Pieces, of which the last has a reason if the row ends, by the event's own
+    or by a text.
+  """
+  pieces = []
+  for i, token in enumerate(event.tokens):
+    last = i == len(event.tokens) - 1
+    reason = event.reason if last else None
+    written = ""
+    if text is not None:
+      stops = reason == "stop"
+      # A stop token ends the text and is none of it.
+      written = "" if stops else text.push(token)
+      if reason and not text.stopped:
+        written += text.finish()
+      if text.stopped:
+        reason = "stop"
+    pieces.append(
+      Piece(
+        row,
+        event.continuation,
+        int(token),
+        float(event.log_probs[i]),
+        written,
+        reason,
+      )
+    )
+    if reason:
+      break
+  return pieces
+
+
+def join(pieces: Sequence[Piece]) -> Completion:
+  """Joins the pieces of a row."""
+  return Completion(
+    np.array([piece.token for piece in pieces], np.int32),
+    np.array([piece.log_prob for piece in pieces]),
+    "".join(piece.text for piece in pieces),
+    pieces[-1].reason,
+  )
+
+
+def _pieces(engine, requests, codec, stop_texts):
+  """Runs an engine until all is there, or nobody wants more."""
+  rows = {engine.submit(request): i for i, request in enumerate(requests)}
+  streams = {}
+  if codec is not None:
+    streams = {
+      (number, i): texts.TextStream(codec, stop_texts)
+      for number, row in rows.items()
+      for i in range(requests[row].count)
+    }
+  while engine.busy:
+    for event in engine.advance():
+      text = streams.get((event.request, event.continuation))
+      pieces = pieces_of(event, rows[event.request], text)
+      if pieces[-1].reason and not event.reason:
+        engine.cancel(event.request, event.continuation)
+      yield from pieces

@@ -1,0 +1,229 @@
+"""One pass of a network over a tree of tokens, and the states that it leaves.
+
+Every node's state comes from its parent's, so that a recurrent network reads
+drafts as one with a cache does. There are three ways, with the same results to
+rounding:
+
+- "levels": `step` level by level, the states of parents gathered. Any network
+  can; the weights are read once for every level. It is the reference.
+- "paths": every path from the root to a leaf is a row of one `apply` from the
+  carried states, and the accepted tokens are read once more.
+- "nodes": one `apply` of the network over all nodes, in which only the mixers
+  know of the tree: those with a `tree` of their own read all nodes at once, and
+  the others go level by level. Networks of this package can.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import NamedTuple
+
+from flax import linen
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.generation import _row_states
+from jaxseq.nn import dense
+from jaxseq.nn import mixer
+from jaxseq.recurrence import tree as trees
+
+SCHEMES = ("auto", "nodes", "paths", "levels")
+
+
+class Read(NamedTuple):
+  """A tree that was read.
+
+  Attributes:
+    logits: (rows, nodes, vocab) of what follows the nodes.
+    ids: (rows, nodes) the tokens.
+    states: states in front of the tree, with rows in front.
+    pending: what the states after the nodes are made of.
+  """
+
+  logits: jax.Array
+  ids: jax.Array
+  states: PyTree
+  pending: PyTree
+
+
+def choose_scheme(network: Any, scheme: str) -> str:
+  """Decides what the scheme "auto" means.
+
+  Raises:
+    ValueError: if the scheme is unknown, or the network cannot.
+  """
+  _validate.choice("scheme", scheme, SCHEMES)
+  ours = isinstance(network, nn.SequenceNetwork)
+  if scheme == "nodes" and not ours:
+    expected = "'paths' or 'levels' for what is no SequenceNetwork"
+    raise _validate.error("scheme", scheme, expected)
+  if scheme == "auto":
+    return "nodes" if ours else "levels"
+  return scheme
+
+
+def read(
+  network: Any,
+  variables: PyTree,
+  ids: jax.Array,
+  states: PyTree,
+  tree: trees.Tree,
+  scheme: str = "auto",
+) -> Read:
+  """Reads a tree of tokens.
+
+  Args:
+    network: a `SequenceNetwork` of tokens that does not pool, or what has the
+      same `apply`.
+    variables: of the network.
+    ids: (rows, nodes) tokens.
+    states: states in front of the tree, leaves (rows, ...).
+    tree: the tree.
+    scheme: one of `SCHEMES`; "auto" is "nodes" where the network can.
+
+  Returns:
+    What `commit` goes on from.
+
+  Raises:
+    ValueError: if the scheme is unknown, or the network cannot.
+  """
+  scheme = choose_scheme(network, scheme)
+  pending = None
+  if scheme == "levels":
+
+    def step(states, tokens):
+      arguments = variables, tokens, states
+      logits, states = network.apply(*arguments, method="step")
+      return states, logits
+
+    logits, pending = trees.tree_fold(step, states, ids, tree)
+  elif scheme == "paths":
+    rows = trees.to_paths(ids, tree)
+    before = trees.for_paths(states, tree)
+    logits, _ = network.apply(variables, rows, before)
+    logits = trees.from_paths(logits, tree)
+  else:
+    with linen.intercept_methods(functools.partial(_intercept, tree)):
+      logits, pending = network.apply(variables, ids, states)
+  return Read(logits, ids, states, pending)
+
+
+def commit(
+  network: Any,
+  variables: PyTree,
+  result: Read,
+  nodes: jax.Array,
+  count: jax.Array,
+  tree: trees.Tree,
+  scheme: str = "auto",
+) -> PyTree:
+  """Returns the states after the nodes that are accepted.
+
+  Args:
+    network: as in `read`.
+    variables: likewise.
+    result: from `read`.
+    nodes: (rows, depth) the accepted nodes, from the root on.
+    count: (rows,) how many of them are; where 0, the states stay.
+    tree: as in `read`.
+    scheme: likewise.
+
+  Returns:
+    States, leaves (rows, ...).
+  """
+  scheme = choose_scheme(network, scheme)
+  if scheme == "paths":
+    tokens = jnp.take_along_axis(result.ids, nodes, axis=1)
+    states = result.states
+    for size in range(1, nodes.shape[1] + 1):
+      wanted = count == size
+
+      def reread(states, size=size, wanted=wanted):
+        arguments = variables, tokens[:, :size], result.states
+        return _row_states.where(wanted, network.apply(*arguments)[1], states)
+
+      states = lax.cond(jnp.any(wanted), reread, lambda old: old, states)
+    return states
+  last = jnp.maximum(count - 1, 0)
+  node = jnp.take_along_axis(nodes, last[:, None], axis=1)[:, 0]
+  if scheme == "levels":
+    states = trees.after_node(result.pending, node)
+  else:
+    stack = network.config.stack
+    scanned = stack.scan_layers and stack.num_layers > 0
+
+    def one(pending, old):
+      after = functools.partial(_after, node=node)
+      if scanned:
+        after = jax.vmap(after, in_axes=1, out_axes=1)
+      return after(pending, old)
+
+    states = jax.tree.map(
+      one, result.pending, result.states, is_leaf=_is_pending
+    )
+  return _row_states.where(count > 0, states, result.states)
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["residue"],
+  meta_fields=["config", "tree"],
+)
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+  """What a mixer's states after the nodes are made of.
+
+  Attributes:
+    residue: states after all nodes; or what the mixer's `tree` has returned.
+    config: of the mixer.
+    tree: the tree, or None if the residue is those states.
+  """
+
+  residue: PyTree
+  config: Any
+  tree: trees.Tree | None
+
+
+def _is_pending(leaf):
+  return isinstance(leaf, _Pending)
+
+
+def _after(pending, state, node):
+  """A mixer's state after one node of each row."""
+  if pending.tree is None:
+    return trees.after_node(pending.residue, node)
+  module = mixers.module_of(pending.config)
+  arguments = pending.residue, state, pending.tree, node
+  return module.commit(pending.config, *arguments)
+
+
+def _intercept(tree, following, arguments, keywords, context):
+  """Puts the tree in the place of time where a mixer is called."""
+  bound, called = context.module, context.method_name
+  if not isinstance(bound, mixer.SequenceMixer):
+    return following(*arguments, **keywords)
+  if called not in ("__call__", "share"):
+    return following(*arguments, **keywords)
+  x, state, _, *shared = arguments
+  module = mixers.module_of(bound.config)
+  if hasattr(module, "tree"):
+    x = x.astype(dense.activation_dtype(bound.dtype, x))
+    params = bound.variables["params"]
+    found = module.tree(bound.config, params, x, state, tree, **keywords)
+    if found is not NotImplemented:
+      y, residue = found
+      return y, _Pending(residue, bound.config, tree)
+  run = bound.share_step if shared else bound.step
+
+  def step(state, element):
+    x, *shared = element
+    y, state, *shared = run(x, state, None, *shared, **keywords)
+    return state, (y, *shared)
+
+  (y, *shared), after = trees.tree_fold(step, state, (x, *shared), tree)
+  return y, _Pending(after, bound.config, None), *shared

@@ -1,0 +1,113 @@
+"""Windowed attention over a tree: nodes see the cache and their ancestors."""
+
+from collections.abc import Callable
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.recurrence import _checks
+from jaxseq.recurrence.tree import Tree
+from jaxseq.recurrence.window import WindowState
+
+
+def tree_window_attention(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  window: int,
+  init: WindowState,
+  tree: Tree,
+  *,
+  embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+  """Lets each node attend to itself and to at most `window` before it.
+
+  What is before a node are its ancestors and, in front of these, the cache; its
+  position is its depth behind the cache's end.
+
+  Args:
+    q: (*batch, nodes, heads, D) queries.
+    k: (*batch, nodes, groups, D) keys; `groups` divides `heads`.
+    v: like k, values.
+    window: number of elements that a node sees beside itself.
+    init: state in front of the tree.
+    tree: the tree.
+    embed: adds positions, as in `window_attention`.
+
+  Returns:
+    (*batch, nodes, heads, D), in the dtype of q.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  _checks.floating(q=q, k=k, v=v)
+  *batch, _, heads, width = _validate.shape(
+    "q", q, ("*batch", tree.size, "heads", "D")
+  )
+  *_, groups, _ = _validate.shape("k", k, (*batch, tree.size, "groups", width))
+  _validate.shape("v", v, jnp.shape(k))
+  _validate.shape("init.keys", init.keys, (*batch, window, groups, width))
+  if heads % groups:
+    raise _validate.error("k", f"{groups} groups", f"a divisor of {heads}")
+  dtype = jnp.promote_types(q.dtype, jnp.float32)
+  depths = tree.depths
+  keys = jnp.concatenate([init.keys.astype(k.dtype), k], axis=-3)
+  values = jnp.concatenate([init.values.astype(v.dtype), v], axis=-3)
+  if embed is not None:
+    behind = window + depths
+    q = embed(q, jnp.asarray(behind))
+    keys = embed(keys, jnp.asarray(np.concatenate([np.arange(window), behind])))
+  q = q.reshape(*q.shape[:-2], groups, heads // groups, width)
+  options = {"precision": "highest", "preferred_element_type": dtype}
+  scores = jnp.einsum("...igrd,...jgd->...grij", q, keys, **options)
+  gaps = depths[:, None] - depths
+  beside = tree.ancestors & (gaps <= window)
+  cached = np.arange(window) >= depths[:, None]
+  begin = window - init.length[..., None]
+  held = (np.arange(window) >= begin)[..., None, :] & cached
+  beside = jnp.broadcast_to(beside, (*held.shape[:-1], tree.size))
+  visible = jnp.concatenate([held, beside], axis=-1)[..., None, None, :, :]
+  scores = jnp.where(visible, scores / math.sqrt(width), -jnp.inf)
+  weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+  o = jnp.einsum("...grij,...jgd->...igrd", weights, values, **options)
+  return o.reshape(*o.shape[:-3], heads, width).astype(q.dtype)
+
+
+def window_after(
+  k: jax.Array,
+  v: jax.Array,
+  init: WindowState,
+  tree: Tree,
+  node: jax.Array,
+) -> WindowState:
+  """The state of `tree_window_attention` after one node of each row.
+
+  Args:
+    k: as in `tree_window_attention`.
+    v: likewise.
+    init: likewise.
+    tree: the tree.
+    node: (*batch,) numbers of nodes.
+
+  Returns:
+    The state, in the dtypes of `init`.
+  """
+  window, depth = init.keys.shape[-3], len(tree.levels)
+  paths = np.zeros((tree.size, depth), int)
+  for number, own in enumerate(tree.ancestors):
+    above = np.flatnonzero(own)
+    paths[number, : len(above)] = above
+  path = jnp.asarray(paths)[node]
+  count = jnp.asarray(tree.depths)[node] + 1
+
+  def leaf(cache, x):
+    new = jnp.take_along_axis(x, path[..., None, None], axis=-3)
+    whole = jnp.concatenate([cache, new.astype(cache.dtype)], axis=-3)
+    index = count[..., None] + jnp.arange(window)
+    return jnp.take_along_axis(whole, index[..., None, None], axis=-3)
+
+  keys, values = leaf(init.keys, k), leaf(init.values, v)
+  return WindowState(keys, values, init.length + count)

@@ -1,0 +1,106 @@
+"""The server of completions: what it loads, and how it ends."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import serve
+import jaxseq
+from jaxseq import generation
+from jaxseq.interop import huggingface
+from tests import programs
+from tests.models import cases
+
+HYBRID = programs.ROOT / "tests" / "golden" / "hybrids" / "falcon_mamba"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+  directory = tmp_path / "run" / "gru"
+  directory.mkdir(parents=True)
+  jaxseq.save(directory / "model.safetensors", cases.case("language").model)
+  return directory
+
+
+def test_checkpoints(checkpoint, tmp_path):
+  for path in (checkpoint, checkpoint / "model.safetensors"):
+    served = serve.load(path)
+    assert served.network == cases.case("language").model.network
+    np.testing.assert_array_equal(served.codec.encode("a"), [0, 97])
+  with pytest.raises(ValueError, match=r"expected one of its arms \(gru\)"):
+    serve.load(checkpoint.parent)
+  with pytest.raises(ValueError, match="expected one with model.safetensors"):
+    serve.load(tmp_path)
+  with pytest.raises(FileNotFoundError):
+    serve.load(tmp_path / "absent")
+  jaxseq.save(tmp_path / "a.safetensors", cases.case("classification").model)
+  with pytest.raises(ValueError, match="expected a model of language"):
+    serve.load(tmp_path / "a.safetensors")
+
+
+def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
+  with pytest.raises(ValueError, match="tokens without a tokenizer"):
+    serve.load(HYBRID)
+  tokenizers = pytest.importorskip("tokenizers", reason="an extra is needed")
+  for path in HYBRID.glob("*.*"):
+    shutil.copy(path, tmp_path)
+  config, variables = huggingface.load(HYBRID)
+  network = huggingface.make_network(config, variables)
+  words = {f"w{i}": i for i in range(network.vocab_size)}
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "w0"))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.save(str(tmp_path / "tokenizer.json"))
+  served = serve.load(tmp_path)
+  np.testing.assert_array_equal(served.codec.encode("w3 w5"), [3, 5])
+  assert served.codec.decode([4, 2]) == "w4 w2"
+  assert generation.server.stop_tokens(7) == (7,)
+  assert generation.server.stop_tokens([7, 8]) == (7, 8)
+
+
+@pytest.mark.slow
+def test_a_server_ends_in_order(checkpoint):
+  """SIGTERM lets the answer come to its end that has begun."""
+  openai = pytest.importorskip("openai", reason="a client is needed")
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.serve", "--port=0", "--steps=1"]
+    + [f"--checkpoint={checkpoint}"],
+    cwd=programs.ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    for line in process.stderr:
+      found = re.search(r"running on (http://127\.0\.0\.1:\d+)", line)
+      if found:
+        break
+    address = found.group(1)
+    with openai.OpenAI(
+      base_url=f"{address}/v1", api_key="none", max_retries=0
+    ) as client:
+      pieces = client.completions.create(
+        model="gru", prompt="a", max_tokens=200, stream=True
+      )
+      first = next(pieces)
+      process.send_signal(signal.SIGTERM)
+      rest = list(pieces)
+      assert first.model == "gru"
+      assert rest[-1].choices[0].finish_reason == "length"
+      with pytest.raises(openai.APIConnectionError):
+        client.models.list()
+    assert process.wait(60) == 0
+  finally:
+    process.kill()
+    process.stderr.close()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_sentence(tmp_path):
+  done = programs.run("-m", "experiments.serve", f"--checkpoint={tmp_path}/a")
+  assert done.returncode == 2
+  assert re.fullmatch(r"error: .*a: No such file or directory\n", done.stderr)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from jaxseq.generation import completions
+
+CODEC = generation.Codec()
+
+
+def _parse(**body):
+  return completions.parse(body, CODEC)
+
+
+def test_a_body_becomes_requests():
+  found = _parse(
+    model="x",
+    prompt=["ab", "c"],
+    max_tokens=5,
+    n=2,
+    seed=7,
+    temperature=0.5,
+    top_k=3,
+    min_tokens=2,
+    stop="\n",
+    stop_token_ids=[4],
+    logprobs=0,
+    echo=False,
+    user=None,
+  )
+  assert [request.seed for request in found.requests] == [7, 8]
+  np.testing.assert_array_equal(found.requests[0].prompt, [0, 97, 98])
+  for request in found.requests:
+    assert (request.length, request.count) == (5, 2)
+    assert request.sampling == generation.Sampling(
+      temperature=0.5, top_k=3, min_length=2, stop=4
+    )
+  assert found.stop == ("\n",)
+  assert found.logprobs
+  assert not found.stream
+
+
+def test_prompts_may_be_tokens():
+  assert len(_parse(prompt=[1, 2]).requests) == 1
+  assert len(_parse(prompt=[[1, 2], [3]]).requests) == 2
+  # Requests without a seed do not give the same.
+  seeds = {_parse(prompt="a").requests[0].seed for _ in range(4)}
+  assert len(seeds) == 4
+
+
+@pytest.mark.parametrize(
+  ("body", "message"),
+  [
+    ([], "body: got 'list', expected a JSON object"),
+    ({}, "prompt: got 'NoneType', expected a text, a list of tokens"),
+    ({"prompt": {"a": 1}}, "prompt: got 'dict', expected"),
+    ({"prompt": [[1], "a", 0.5]}, "prompt: got 'list', expected"),
+    ({"prompt": [[]]}, "prompt: got '0 tokens', expected from 1 to"),
+    ({"prompt": [2**40]}, "prompt: got 'list', expected"),
+    ({"prompt": "a", "max_tokens": 0}, "max_tokens: got 0, expected"),
+    ({"prompt": "a", "max_tokens": 10**9}, "expected an integer from 1 to"),
+    ({"prompt": "a", "n": 65}, "n: got 65, expected an integer from 1 to 64"),
+    ({"prompt": ["a"] * 9, "n": 8}, "rows: got 72, expected at most 64"),
+    ({"prompt": "a", "temperature": "1"}, "temperature: got '1', expected a"),
+    ({"prompt": "a", "tempature": 1}, "field: got 'tempature'.*did you mean"),
+    ({"prompt": "a", "best_of": 2}, "best_of: got 2, expected 1, or none"),
+    ({"prompt": "a", "stop": ["", "a"]}, "stop: got .* not empty"),
+    ({"prompt": "a", "stop": [1]}, "stop: got .* a text, or a list of texts"),
+    ({"prompt": "a", "stop_token_ids": 3}, "stop_token_ids: got 3, expected"),
+    ({"prompt": "a", "stream": 1}, "stream: got 1, expected true or false"),
+    ({"prompt": "a", "logprobs": 5}, "logprobs: got 5, expected an integer"),
+    ({"prompt": "a", "seed": 0.5}, "seed: got 0.5, expected an integer"),
+  ],
+)
+def test_bad_bodies(body, message):
+  with pytest.raises(ValueError, match=message):
+    completions.parse(body, CODEC)

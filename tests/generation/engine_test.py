@@ -1,0 +1,189 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from tests.generation import networks
+
+SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=5)
+
+
+def _requests(count, seed=0, longest=18):
+  """Ragged prompts with many kinds of options."""
+  rng = np.random.default_rng(seed)
+  kinds = [
+    {},
+    {"temperature": 0},
+    {"top_k": 3, "stop": 2},
+    {"top_p": 0.8, "repetition_penalty": 1.3, "presence_penalty": 0.5},
+    {"temperature": 0.7, "min_p": 0.1, "stop": (0, 1), "min_length": 4},
+  ]
+  return [
+    generation.Request(
+      rng.integers(networks.VOCAB, size=rng.integers(1, longest)),
+      int(rng.integers(1, 14)),
+      sampling=generation.Sampling(**kinds[i % len(kinds)]),
+      seed=int(rng.integers(100)),
+    )
+    for i in range(count)
+  ]
+
+
+def _check_as_alone(network, variables, requests, results):
+  """Compares rows with those of whole batches."""
+  longest = max(request.length for request in requests)
+  tokens, _ = generation.generate(
+    network,
+    variables,
+    [np.asarray(request.prompt) for request in requests],
+    longest,
+    jax.random.key(0),
+    seeds=[request.seed for request in requests],
+    sampling=[request.sampling for request in requests],
+  )
+  for request, rows, whole in zip(requests, results, np.asarray(tokens)):
+    result = rows[0]
+    whole = whole[: request.length]
+    stops = np.flatnonzero(np.isin(whole, request.sampling.stop))
+    expected = whole[: stops[0] + 1] if len(stops) else whole
+    np.testing.assert_array_equal(result.tokens, expected)
+    assert result.reason == ("stop" if len(stops) else "length")
+
+
+@pytest.mark.parametrize(
+  "mixers",
+  [
+    ("gru",),
+    pytest.param(("mamba2", "attention"), marks=pytest.mark.slow),
+    pytest.param(("gated_deltanet", "rglru"), marks=pytest.mark.slow),
+    pytest.param(("latent_attention", "mlstm"), marks=pytest.mark.slow),
+  ],
+  ids="-".join,
+)
+def test_rows_are_those_of_whole_batches(mixers):
+  network, variables = networks.make(*mixers)
+  engine = generation.Engine(network, variables, SMALL)
+  requests = _requests(17)
+  results = engine.run(requests)
+  assert not engine.busy
+  _check_as_alone(network, variables, requests, results)
+  # The engine goes on with what comes later, by the same program.
+  later = _requests(4, seed=1)
+  _check_as_alone(network, variables, later, engine.run(later))
+  assert engine.read == sum(len(each.prompt) for each in requests + later)
+
+
+def test_log_probabilities_are_the_network_s():
+  network, variables = networks.make("gru")
+  engine = generation.Engine(network, variables, SMALL)
+  requests = [
+    generation.Request(
+      [1, 2, 3], 6, sampling=generation.Sampling(temperature=0.5, top_k=2)
+    )
+  ]
+  result = engine.run(requests)[0][0]
+  logits, _ = jax.jit(network.apply)(
+    variables, np.concatenate([[1, 2, 3], result.tokens])
+  )
+  logs = jax.nn.log_softmax(logits)[2:-1]
+  # One float32 rounding a step.
+  np.testing.assert_allclose(
+    result.log_probs, logs[np.arange(6), result.tokens], atol=1e-5
+  )
+
+
+def test_continuations_share_a_prompt():
+  network, variables = networks.make("gru")
+  engine = generation.Engine(network, variables, SMALL)
+  requests = [
+    generation.Request(np.arange(6), 8, seed=3, count=5),
+    generation.Request(np.arange(2), 8, seed=4),
+  ]
+  many, one = engine.run(requests)
+  assert engine.read == 8
+  prefix = generation.read_prefix(network, variables, np.arange(6)[None])
+  tokens, _ = generation.continue_prefix(
+    network, variables, prefix, 8, jax.random.key(0), count=5, seeds=[3]
+  )
+  np.testing.assert_array_equal([row.tokens for row in many], tokens[:, 0])
+  alone, _ = generation.generate(
+    network, variables, np.arange(2), 8, jax.random.key(0), seeds=4
+  )
+  np.testing.assert_array_equal(one[0].tokens, alone)
+
+
+def test_what_is_given_up_makes_room():
+  network, variables = networks.make("gru")
+  engine = generation.Engine(network, variables, SMALL)
+  endless = generation.Request([1, 2], 10**6, count=2)
+  numbers = [engine.submit(endless) for _ in range(4)]
+  for _ in range(4):
+    engine.advance()
+  assert (engine.running, engine.waiting) == (3, 5)
+  engine.cancel(numbers[0], 0)
+  engine.cancel(numbers[3])
+  for number in numbers[:3]:
+    events = engine.advance()
+    assert any(event.request == number for event in events)
+    engine.cancel(number)
+  assert not engine.busy
+  last = [generation.Request([3], 5, seed=1)]
+  _check_as_alone(network, variables, last, engine.run(last))
+
+
+def test_a_cache_changes_no_row():
+  network, variables = networks.make("gru")
+  cache = generation.PrefixCache(10**6, least=3)
+  engine = generation.Engine(network, variables, SMALL, cache=cache)
+  rng = np.random.default_rng(0)
+  stem = rng.integers(networks.VOCAB, size=9)
+  requests = [
+    generation.Request([*stem, *end], 6, seed=i)
+    for i, end in enumerate([[], [1], [2, 3], [], [3] * 6, [1], [4] * 4])
+  ]
+  results = [engine.run([request])[0] for request in requests]
+  _check_as_alone(network, variables, requests, results)
+  # The stem is read once, and each end once.
+  assert engine.read == 9 + 1 + 2 + 6 + 4
+  assert cache.hits == 6
+  # A whole prompt that comes again gives the same bits.
+  again = engine.run([requests[4]])[0][0]
+  np.testing.assert_array_equal(again.log_probs, results[4][0].log_probs)
+
+
+def test_a_stem_that_comes_twice_is_kept():
+  network, variables = networks.make("gru")
+  cache = generation.PrefixCache(10**6, least=3)
+  engine = generation.Engine(network, variables, SMALL, cache=cache)
+  stem = np.arange(10) % networks.VOCAB
+  requests = [
+    generation.Request([*stem, *end], 6, seed=i)
+    for i, end in enumerate([[1, 2], [3, 3, 3, 3, 3], [4]])
+  ]
+  results = [engine.run([request])[0] for request in requests]
+  _check_as_alone(network, variables, requests, results)
+  assert engine.read == 12 + 15 + 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "options", "message"),
+  [
+    (([], 5), {}, r"prompt: got shape \(0,\), expected \(time,\)"),
+    (([0.5], 5), {}, "prompt: got dtype float64, expected integer tokens"),
+    (([1], 0), {}, "length: got 0, expected an integer of at least 1"),
+    (([1], 5), {"count": 0}, "count: got 0, expected an integer of at least"),
+    (([1], 5), {"seed": 0.5}, "seed: got 0.5, expected an integer"),
+    (([7], 5), {}, "prompt: got 7, expected tokens from 0 to 6"),
+    (
+      ([1], 5),
+      {"sampling": generation.Sampling(top_k=9)},
+      "top_k: got 9, expected an integer from 1 to 7",
+    ),
+  ],
+)
+def test_bad_requests(arguments, options, message):
+  network, variables = networks.make("gru")
+  engine = generation.Engine(network, variables, SMALL)
+  with pytest.raises(ValueError, match=message):
+    engine.submit(generation.Request(*arguments, **options))
+  assert not engine.busy

@@ -1,0 +1,27 @@
+"""Networks of tokens for the tests of generation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import nn
+
+VOCAB = 7
+
+
+@functools.cache
+def make(*mixers, vocab_size=VOCAB, d_model=8):
+  """A network with these mixers in turn, and its variables."""
+  stack = nn.StackConfig(
+    mixers[0],
+    d_model=d_model,
+    num_layers=len(mixers),
+    hybrid={name: {} for name in mixers[1:]},
+  )
+  config = nn.NetworkConfig(stack)
+  network = nn.SequenceNetwork(
+    config, num_outputs=vocab_size, vocab_size=vocab_size
+  )
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  return network, jax.jit(network.init)(jax.random.key(0), tokens)

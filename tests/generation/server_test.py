@@ -1,0 +1,201 @@
+"""The server, driven by a public client of its interface."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+import urllib.request
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from jaxseq.generation import completions
+from jaxseq.generation import engine_thread
+from jaxseq.generation import server
+from tests.generation import networks
+
+openai = pytest.importorskip("openai", reason="a client is needed")
+uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is needed")
+
+CONFIG = generation.EngineConfig(slots=4, lines=2, chunk=8, steps=4)
+
+
+@contextlib.contextmanager
+def running(waiting=100, cache=None, **options):
+  """Runs a server in a thread; yields its worker and its address."""
+  network, variables = networks.make("gru", vocab_size=256)
+  engine = generation.Engine(network, variables, CONFIG, cache=cache)
+  engine.run([generation.Request([0], 1)])  # Compiles.
+  worker = engine_thread.EngineThread(engine, waiting)
+  app = server.make_app(
+    worker, generation.Codec(), server.ServerConfig(**options)
+  )
+  config = uvicorn.Config(app, log_level="warning", loop="asyncio")
+  running = uvicorn.Server(config)
+  with socket.socket() as listening:
+    listening.bind(("127.0.0.1", 0))
+    thread = threading.Thread(target=running.run, args=([listening],))
+    thread.start()
+    try:
+      while not running.started:
+        time.sleep(0.01)
+      yield worker, f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+      running.should_exit = True
+      thread.join()
+
+
+def _client(address):
+  return openai.OpenAI(
+    base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60
+  )
+
+
+def _offline(prompts, length, seeds, **options):
+  """Texts of whole batches."""
+  network, variables = networks.make("gru", vocab_size=256)
+  codec = generation.Codec()
+  tokens, _ = generation.generate(
+    network,
+    variables,
+    [codec.encode(prompt) for prompt in prompts],
+    length,
+    jax.random.key(0),
+    seeds=seeds,
+    **options,
+  )
+  return [codec.decode(row) for row in np.asarray(tokens)]
+
+
+def _get(address):
+  with urllib.request.urlopen(address) as answer:
+    return answer.read().decode()
+
+
+def test_a_public_client_is_served():
+  with running(model="small") as (worker, address), _client(address) as client:
+    ask = client.completions.create
+    assert [model.id for model in client.models.list()] == ["small"]
+    options = {"model": "small", "max_tokens": 9, "temperature": 0.8}
+    found = ask(prompt=["In the", "A"], seed=5, logprobs=1, **options)
+    texts = _offline(["In the", "A"], 9, [5, 6], temperature=0.8)
+    assert [choice.text for choice in found.choices] == texts
+    assert [choice.finish_reason for choice in found.choices] == ["length"] * 2
+    assert found.usage.completion_tokens == 18
+    assert found.usage.prompt_tokens == 9
+    assert len(found.choices[0].logprobs.token_logprobs) == 9
+
+    pieces = list(ask(prompt="In the", seed=5, stream=True, n=2, **options))
+    text = "".join(
+      choice.text
+      for piece in pieces
+      for choice in piece.choices
+      if choice.index == 0
+    )
+    assert text == texts[0]
+    ends = [
+      choice.index
+      for piece in pieces
+      for choice in piece.choices
+      if choice.finish_reason == "length"
+    ]
+    assert sorted(ends) == [0, 1]
+
+    stop = texts[0][3:5]
+    found = ask(prompt="In the", seed=5, stop=[stop], **options)
+    assert found.choices[0].text == texts[0].split(stop)[0]
+    assert found.choices[0].finish_reason == "stop"
+
+    with pytest.raises(openai.BadRequestError, match="temperature: got -1"):
+      ask(prompt="a", model="small", temperature=-1)
+    with pytest.raises(openai.BadRequestError, match="top_k: got 300"):
+      ask(prompt="a", model="small", extra_body={"top_k": 300})
+    assert _get(f"{address}/health") == '{"status":"ok"}'
+    metrics = _get(f"{address}/metrics")
+    assert "jaxseq_requests_total 5\n" in metrics
+    assert "jaxseq_refused_total 2\n" in metrics
+    assert "jaxseq_rows 0\n" in metrics
+
+
+def test_refusals_and_what_is_given_up():
+  limits = completions.Limits(max_tokens=10**9)
+  options = {"body_bytes": 1000, "timeout": 2.0, "limits": limits}
+  with running(0, **options) as (worker, address), _client(address) as client:
+    ask = client.completions.create
+    endless = {"model": "x", "prompt": "a", "max_tokens": 10**9}
+    with pytest.raises(openai.RateLimitError, match="try again later"):
+      ask(n=5, **endless)
+    with pytest.raises(openai.APIStatusError, match="more than 1000 bytes"):
+      ask(model="x", prompt="a" * 1000)
+    with pytest.raises(openai.APIStatusError, match="got no end in 2.0 sec"):
+      ask(**endless)
+    with pytest.raises(openai.APIError, match="got no end in 2.0 seconds"):
+      list(ask(stream=True, **endless))
+    # A client that goes away leaves its slots to others.
+    with ask(stream=True, n=4, **endless):
+      assert worker.rows == 4
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+      urllib.request.urlopen(f"{address}/v1/completions", b"{")
+    end = time.monotonic() + 30
+    while worker.rows and time.monotonic() < end:
+      time.sleep(0.01)
+    assert worker.rows == 0
+    assert ask(model="x", prompt="a", max_tokens=2).usage.total_tokens == 4
+
+
+def test_a_server_says_that_its_engine_has_failed(monkeypatch, caplog):
+  with running() as (worker, address), _client(address) as client:
+
+    def fail():
+      raise MemoryError
+
+    monkeypatch.setattr(worker.engine, "advance", fail)
+    with pytest.raises(openai.InternalServerError, match="it has failed"):
+      client.completions.create(model="x", prompt="a")
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+      _get(f"{address}/health")
+    with pytest.raises(openai.InternalServerError, match="has stopped"):
+      client.completions.create(model="x", prompt="a")
+  assert "The engine has failed" in caplog.text
+
+
+@pytest.mark.slow
+def test_many_clients_get_what_is_theirs():
+  """64 at once, streamed and not: none lost, rows as of whole batches."""
+  rng = np.random.default_rng(0)
+  prompts = [
+    "stem of all: " * (i % 2) + "x" * int(rng.integers(1, 40)) + str(i)
+    for i in range(192)
+  ]
+  cache = generation.PrefixCache(10**6)
+
+  async def ask(client, i, gate):
+    async with gate:
+      made = client.completions.create(
+        model="x",
+        prompt=prompts[i],
+        max_tokens=12,
+        seed=i,
+        stream=i % 3 == 0,
+      )
+      if i % 3:
+        return (await made).choices[0].text
+      parts = [piece.choices[0].text async for piece in await made]
+      return "".join(parts)
+
+  async def run(address):
+    gate = asyncio.Semaphore(64)
+    async with openai.AsyncOpenAI(
+      base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=300
+    ) as client:
+      jobs = [ask(client, i, gate) for i in range(len(prompts))]
+      return await asyncio.gather(*jobs)
+
+  with running(cache=cache) as (worker, address):
+    found = asyncio.run(run(address))
+    assert worker.rows == 0
+  assert found == _offline(prompts, 12, range(len(prompts)))
+  assert cache.hits > 60

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from jaxseq.generation import texts
+
+tokenizers = pytest.importorskip("tokenizers", reason="an extra is needed")
+
+
+def _words():
+  """A tokenizer of bytes that joins some of them."""
+  alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+  made = tokenizers.Tokenizer(tokenizers.models.BPE())
+  made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+    add_prefix_space=False
+  )
+  made.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=300, initial_alphabet=alphabet, show_progress=False
+  )
+  made.train_from_iterator(["the end of the beginning", "ënd thé"], trainer)
+  return made
+
+
+CODECS = {
+  "bytes": texts.Codec,
+  "tokenizer": lambda: texts.Codec(_words(), start=None),
+}
+
+
+def _streamed(codec, text, stop=()):
+  stream = texts.TextStream(codec, stop)
+  tokens = codec.encode(text)[codec.start is not None :]
+  parts = [stream.push(token) for token in tokens]
+  return [*parts, stream.finish()], stream.stopped
+
+
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize("text", ["the end", "thé ënd €\n\U0001f600!", ""])
+def test_a_text_comes_back_as_it_was(kind, text):
+  codec = CODECS[kind]()
+  tokens = codec.encode(text)
+  assert codec.decode(tokens[codec.start is not None :]) == text
+  parts, stopped = _streamed(codec, text)
+  assert "".join(parts) == text
+  assert not stopped
+  # No half characters are handed out.
+  assert "\ufffd" not in "".join(parts)
+
+
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize(
+  ("text", "stop", "expected"),
+  [
+    ("in the beginning", ["begin"], "in the "),
+    ("in the beginning", ["the", "in"], ""),
+    ("a bc abcd", ["abd", "abcd"], "a bc "),
+    ("abc", ["abc", "b"], "a"),
+    ("a€b", ["€"], "a"),
+    ("aab", ["ab"], "a"),
+    ("abab", ["abc"], "abab"),
+  ],
+)
+def test_the_first_stop_text_ends_a_row(kind, text, stop, expected):
+  parts, stopped = _streamed(CODECS[kind](), text, stop)
+  assert "".join(parts) == expected
+  assert stopped == (expected != text)
+
+
+def test_what_may_be_a_stop_text_waits():
+  parts, _ = _streamed(texts.Codec(), "say stop, stoop", ["stoop"])
+  say = ["", "sa", "y", " "]
+  assert parts == [*say, "", "", "", "stop", ",", " ", *[""] * 5, ""]
+
+
+def test_bytes_that_are_no_text_are_replaced():
+  stream = texts.TextStream(texts.Codec())
+  parts = [stream.push(token) for token in (97, 0xE2, 0x82, 98, 0xE2)]
+  assert parts == ["a", "", "", "\ufffdb", ""]
+  assert stream.finish() == "\ufffd"
+
+
+def test_a_codec_s_tokens():
+  np.testing.assert_array_equal(texts.Codec().encode("ab"), [0, 97, 98])
+  with pytest.raises(ValueError, match="expected texts that are not empty"):
+    texts.TextStream(texts.Codec(), ["a", ""])
+  assert texts.printable("a\n\x1b[0m") == "a\n\\x1b[0m"
