@@ -27,15 +27,14 @@ from configs.icrl import quickstart
 from jaxseq import _validate
 
 VARIANTS = ("Medium", "Hard", "mixers", "labyrinth", "tiny")
-# Options with which a state is not far from that of S5.
 _MEMORIES = {
   "s5": {"ssm_size": 128, "blocks": 1},
   "gru": {"d_hidden": 128},
   "gated_deltanet": {},
+  "hgrn2": {"heads": 4},
+  "lru": {"d_state": 128, "r_min": 0.9},
   "mingru": {"d_hidden": 256},
-  "mlstm_large": {},
   "rglru": {"d_hidden": 128},
-  "rwkv7": {"head_size": 16},
 }
 
 
@@ -58,10 +57,10 @@ def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
 
 def _mixers(config, variant):
   """Returns one arm for each memory, alike but for that."""
-  config.agent.update(env_id="RepeatPreviousMedium", total_steps=819_200)
+  config.agent.update(env_id="RepeatPreviousMedium", total_steps=409_600)
   if variant == "labyrinth":
     config.references = {}
-    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=409_600)
+    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=204_800)
   config.num_seeds = 1
   config.arms = {
     name: {
