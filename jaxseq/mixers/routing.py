@@ -47,7 +47,7 @@ TRAITS = contract.Traits(
   block=contract.TRANSFORMER_BLOCK,
   cases=(
     {"heads": 2, "local_heads": 0, "window": 8, "clusters": 2},
-    {"heads": 3, "window": 7, "positions": "none", "d_head": 4},
+    {"heads": 3, "window": 5, "positions": "none", "d_head": 4},
   ),
   # Near two centroids, rounding puts an element into the other cluster.
   bfloat16_error=(0.16, 0.17),

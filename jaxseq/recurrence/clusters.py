@@ -125,6 +125,7 @@ def cluster_attention(
   if axis is None:
     o, state, count = _run(q, both, number, last, state, count)
   else:
+    q, both, number, last = prefix.vary(axis, q, both, number, last)
     own = prefix.vary(axis, state)
     zeros = prefix.vary(axis, jnp.zeros_like(count))
     numbers = _sorted(number, number[:, :0])

@@ -15,7 +15,9 @@ P = jax.sharding.PartitionSpec
 _SPLIT = P(None, "sp")
 _DEVICES, _ROWS = 8, 3
 # Keys and values of a window that chunks of four elements can hold.
-_WINDOW = dict.fromkeys(("attention", "latent_attention"), (("window", 3),))
+_WINDOW = dict.fromkeys(
+  ("attention", "latent_attention", "routing"), (("window", 3),)
+)
 
 
 def _bind(name, options):

@@ -53,6 +53,7 @@ _TWICE = {
   # largest value from those in float32.
   "mlstm": 2**-3,
   "mom": 2**-2,
+  "routing": 2**-6,
   "rwkv7": 2**-6,
 }
 
