@@ -3,44 +3,40 @@ r"""Mixture-of-Memories beside one memory: recall where capacity matters.
     python -m experiments.synthetic --config=configs/synthetic/memories.py \
       --workdir=runs/memories
 
-The task of `mqar.py` with 24 pairs for states of few keys: a short convolution
-puts keys beside their values, and one layer of `mom` has to keep them: four
-memories, of which an element comes to two, and a shared one (arXiv:2502.13685),
-with keys of width 8. Beside it the same recurrence with one memory: as large as
-one of them, or as all five, with wider keys or with wider values. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+The task of `mqar.py:mixers`, 8 pairs in sequences of 32 but of 64 tokens alone,
+for memories with keys of width 4: four of them, of which an element comes to
+two, and a shared one (arXiv:2502.13685). Beside it the same recurrence with one
+memory: as large as one of the five, or with as large a state as all of them and
+their convolutions, by wider keys or by wider values. `:tiny` learns nothing,
+and shows in seconds whether everything works.
 """
 
 import ml_collections
 
 from configs import blocks
-from configs.synthetic import _shared
+from configs.synthetic import mqar
+from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  task = {"length": 128, "pairs": 24, "vocab_size": 256}
-  config = _shared.base(variant, VARIANTS, "mqar", "rms", **task)
-  config.update(num_updates=1000, updates_per_chunk=100, batch_size=32)
-  config.optimizer.update(learning_rate=4e-3)
-  config.network.stack.update(mixer="short_conv", **blocks.TRANSFORMER)
-  small = {"heads": 2, "d_key": 8, "d_value": 16, "d_conv": 1}
-  one = {**small, "memories": 1, "active": 1, "shared": False}
-  config.arms = {
-    name: {"network": {"stack": {"hybrid": {"mom": options}}}}
-    for name, options in {
-      "mom": small,
-      "one_small": one,
-      "one_wide_keys": {**one, "d_key": 40},
-      "one_wide_values": {**one, "d_value": 80},
-    }.items()
+  _validate.choice("variant", variant, VARIANTS)
+  config = mqar.get_config("tiny" if variant == "tiny" else "mixers")
+  options = {"heads": 1, "d_key": 4, "d_value": 32}
+  one = {**options, "memories": 1, "active": 1, "shared": False}
+  arms = {
+    "mom": options,
+    "one_small": one,
+    "one_wide_keys": {**one, "d_key": 30},
+    "one_wide_values": {**one, "d_value": 174},
   }
-  config.test_options = {f"{n} pairs": {"pairs": n} for n in (8, 16, 32)}
   if variant == "tiny":
-    arms = config.arms
-    task = {"length": 8, "pairs": 2, "vocab_size": 8}
-    config = _shared.tiny(config, task, longer={"length": 12})
-    config.arms = {"mom": arms["mom"]}
-    config.network.stack.num_layers = 2
+    arms = {"mom": options}
+  else:
+    config.num_updates = 1600
+    config.task_options.vocab_size = 64
+  config.arms = {name: blocks.arms("mom")["mom"] for name in arms}
+  for name, options in arms.items():
+    config.arms[name].network.stack.mixer_options = options
   return config
