@@ -315,7 +315,7 @@ def inputs_and_units(params, tokens):
   return found
 
 
-def rows(workdir, tasks, texts=8):
+def rows(workdir, tasks, texts=2):
   """Prints what a `RowStore` reads, in rows of 256 and in bytes."""
   del tasks  # The other one is no text.
   params, tokens, _ = problem(workdir, "bytes")

@@ -27,6 +27,7 @@ from configs.icrl import quickstart
 from jaxseq import _validate
 
 VARIANTS = ("Medium", "Hard", "mixers", "labyrinth", "tiny")
+# Mixers and their options.
 _MEMORIES = {
   "s5": {"ssm_size": 128, "blocks": 1},
   "gru": {"d_hidden": 128},
@@ -57,10 +58,10 @@ def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
 
 def _mixers(config, variant):
   """Returns one arm for each memory, alike but for that."""
-  config.agent.update(env_id="RepeatPreviousMedium", total_steps=409_600)
+  config.agent.update(env_id="RepeatPreviousMedium", total_steps=819_200)
   if variant == "labyrinth":
     config.references = {}
-    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=204_800)
+    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=409_600)
   config.num_seeds = 1
   config.arms = {
     name: {

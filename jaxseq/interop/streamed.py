@@ -141,9 +141,14 @@ class RowStore:
     places = used + np.arange(len(loaded))
     slots[places] = loaded
     read = np.asarray(self._rows[loaded])
-    moved = np.flatnonzero(source[:used] != np.arange(used))
-    buffer = self._buffer.at[moved].set(self._buffer[source[moved]])
-    self._buffer = buffer.at[places].set(read)
+    # Of few sizes, each of which is compiled once; what is beyond is dropped.
+    more = (1 << max(0, len(loaded) - 1).bit_length()) - len(loaded)
+    self._buffer = _updated(
+      self._buffer,
+      source,
+      np.pad(places, (0, more), constant_values=len(slots)),
+      np.pad(read, ((0, more), (0, 0))),
+    )
     self.slots = slots
     return Counts(
       len(loaded), len(evicted), used + len(loaded), int(read.nbytes)
@@ -157,6 +162,12 @@ class RowStore:
     """
     held = (self.slots >= 0) & np.asarray(active)[np.maximum(self.slots, 0)]
     return _feedforward(self._buffer, held, x)
+
+
+@jax.jit
+def _updated(buffer, source, places, rows):
+  """The buffer with its rows moved, and others put in."""
+  return buffer[source].at[places].set(rows, mode="drop")
 
 
 @jax.jit

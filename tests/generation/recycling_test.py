@@ -47,9 +47,16 @@ class _Golden:
     return jnp.tanh(hs) @ self.params["out"], h
 
 
-@pytest.mark.parametrize("scheme", ["levels", "paths"])
 @pytest.mark.parametrize(
-  "name", ["diag_small", "elman_small", "diag_222_prefill"]
+  ("name", "scheme"),
+  [
+    ("diag_222_prefill", "levels"),
+    pytest.param("diag_222_prefill", "paths", marks=pytest.mark.slow),
+    pytest.param("diag_small", "levels", marks=pytest.mark.slow),
+    pytest.param("diag_small", "paths", marks=pytest.mark.slow),
+    ("elman_small", "paths"),
+    pytest.param("elman_small", "levels", marks=pytest.mark.slow),
+  ],
 )
 def test_whole_runs(golden, name, scheme):
   g = golden(f"recycling/{name}")

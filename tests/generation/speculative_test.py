@@ -20,7 +20,7 @@ VOCAB = 7
 DRAFT = recycling.Recycling(
   tree.from_ranks([(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]), 2
 )
-QUICK = ("gru", "mamba2")
+QUICK = ("mamba2",)
 _SCHEMES = ("nodes", "paths", "levels")
 # What a stack does with states beside those of its mixers.
 _STACKS = {
@@ -134,6 +134,7 @@ def test_batches_states_and_ends():
     _near(found.states, states)
 
 
+@pytest.mark.slow
 def test_options_of_rows():
   network, variables = _network()
   sampling = [
@@ -209,6 +210,7 @@ def test_a_draft_network_leaves_the_distribution():
   assert _chi_square(tokens, logits, texts, 1.0) > _CHI_SQUARE_63
 
 
+@pytest.mark.slow
 def test_a_draft_network_rolls_back():
   network, variables = _network("gru")
   key = jax.random.key(0)
@@ -249,6 +251,7 @@ def test_a_draft_network_rolls_back():
       np.testing.assert_array_equal(found.passes, [4, 4])
 
 
+@pytest.mark.slow
 def test_float32_differs_at_ties_alone():
   network, variables = _network("gru", dtype="float32", vocab=64)
   arguments = network, variables, [[1, 2, 3]], 40, jax.random.key(0)
