@@ -24,7 +24,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.update(batch_size=64)
   config.optimizer.update(weight_decay=0.1, warmup_steps=200)
   config.arms = blocks.arms("attention", "routing")
-  config.arms["attention, 16 elements"] = _of("attention", window=15)
+  config.arms["attention_16"] = _of("attention", window=15)
   config.arms["routing"] = _of("routing", window=16, clusters=4)
   config.test_options = {"length 128": {"length": 128}}
   if variant == "tiny":

@@ -32,6 +32,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = _shared.base(variant, VARIANTS, "set_disjointness", "rms", **task)
   config.update(num_updates=1200, updates_per_chunk=200, batch_size=64)
   config.update(num_seeds=1, chunks_per_evaluation=6)
+  config.update(further_batch_size=64, further_batches=16)
   config.optimizer.update(learning_rate=4e-3)
   config.network.stack.update(d_model=48, num_layers=4)
   arms = {"attention": _arm("attention", heads=2)}
