@@ -14,6 +14,7 @@ if TYPE_CHECKING:
   from jaxseq.generation import offline as offline
   from jaxseq.generation import prefix_cache as prefix_cache
   from jaxseq.generation import recycling as recycling
+  from jaxseq.generation import requests as requests
   from jaxseq.generation import speculative as speculative
   from jaxseq.generation import streaming as streaming
   from jaxseq.generation import substrings as substrings
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
   from jaxseq.generation.constraints import Constraint as Constraint
   from jaxseq.generation.engine import Engine as Engine
   from jaxseq.generation.engine import EngineConfig as EngineConfig
-  from jaxseq.generation.engine import Request as Request
   from jaxseq.generation.offline import Prefix as Prefix
   from jaxseq.generation.offline import continue_prefix as continue_prefix
   from jaxseq.generation.offline import generate as generate
   from jaxseq.generation.offline import read_prefix as read_prefix
   from jaxseq.generation.prefix_cache import PrefixCache as PrefixCache
+  from jaxseq.generation.requests import Request as Request
   from jaxseq.generation.streaming import complete as complete
   from jaxseq.generation.streaming import stream as stream
   from jaxseq.generation.texts import Codec as Codec

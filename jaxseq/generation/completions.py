@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 from jaxseq import _validate
-from jaxseq.generation import engine as engines
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 from jaxseq.generation import token_sampling
+from jaxseq.generation.requests import Request
 
 # Fields of the interface that have no other value here.
 _FIXED = {
@@ -75,7 +75,7 @@ class Completion:
     logprobs: whether it has log probabilities.
   """
 
-  requests: tuple[engines.Request, ...]
+  requests: tuple[Request, ...]
   stop: tuple[str, ...]
   stream: bool
   logprobs: bool
@@ -137,9 +137,7 @@ def parse(
       expected = f"from 1 to {limits.prompt_tokens}"
       raise _validate.error("prompt", got, expected)
     requests.append(
-      engines.Request(
-        tokens, length, sampling=sampling, seed=seed + i, count=count
-      )
+      Request(tokens, length, sampling=sampling, seed=seed + i, count=count)
     )
   logprobs = body.get("logprobs")
   if logprobs is not None and not isinstance(logprobs, bool):

@@ -10,8 +10,6 @@ import collections
 from collections.abc import Iterable
 import dataclasses
 from typing import Any
-from typing import Literal
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -23,70 +21,10 @@ from jaxseq.generation import _slots
 from jaxseq.generation import constraints
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """A prompt to continue.
-
-  Attributes:
-    prompt: int tokens, at least one.
-    length: the most tokens of a continuation.
-    sampling: how tokens are drawn.
-    seed: of the drawing; see `offline.generate`.
-    count: number of continuations, which share what was read of the prompt.
-  """
-
-  prompt: Any
-  length: int
-  _: dataclasses.KW_ONLY
-  sampling: token_sampling.Sampling = token_sampling.Sampling()
-  seed: int = 0
-  count: int = 1
-
-  def __post_init__(self):
-    _validate.fields(self, positive=("length", "count"))
-    _validate.integer("seed", self.seed)
-    prompt = np.asarray(self.prompt)
-    if prompt.ndim != 1 or not len(prompt):
-      shape = f"shape {prompt.shape}"
-      raise _validate.error("prompt", shape, "(time,), at least one token")
-    if not np.issubdtype(prompt.dtype, np.integer):
-      shape = f"dtype {prompt.dtype}"
-      raise _validate.error("prompt", shape, "integer tokens")
-
-
-class Event(NamedTuple):
-  """Tokens of a row since the last event of it.
-
-  Attributes:
-    request: number of the request, from `Engine.submit`.
-    continuation: which of its continuations.
-    tokens: (n,) int32, at least one.
-    log_probs: (n,), which the network gives them, whatever the options.
-    reason: why the row has ended: "stop" for a stop token, which is the last of
-      the tokens, or "length"; None if it goes on.
-  """
-
-  request: int
-  continuation: int
-  tokens: np.ndarray
-  log_probs: np.ndarray
-  reason: Literal["stop", "length"] | None
-
-
-class Result(NamedTuple):
-  """A whole continuation.
-
-  Attributes:
-    tokens: (n,) int32.
-    log_probs: (n,).
-    reason: as in `Event`.
-  """
-
-  tokens: np.ndarray
-  log_probs: np.ndarray
-  reason: str
+from jaxseq.generation.requests import Event
+from jaxseq.generation.requests import Request
+from jaxseq.generation.requests import Result
+from jaxseq.generation.requests import join
 
 
 @dataclasses.dataclass(frozen=True)
@@ -513,12 +451,3 @@ class Engine:
         Event(task.number, row.continuation, tokens, log_probs, reason)
       )
     return events
-
-
-def join(events: list[Event]) -> Result:
-  """Joins the events of one row."""
-  return Result(
-    np.concatenate([event.tokens for event in events]),
-    np.concatenate([event.log_probs for event in events]),
-    events[-1].reason,
-  )

@@ -9,6 +9,8 @@ from typing import Any
 
 from jaxseq import _validate
 from jaxseq.generation import engine as engines
+from jaxseq.generation.requests import Event
+from jaxseq.generation.requests import Request
 
 # What a caller gets when the engine has failed.
 FAILED = "failed"
@@ -41,13 +43,11 @@ class EngineThread:
     self._changed = threading.Condition()
     self._stopped = False
     self._tickets = 0
-    self._new: collections.deque[tuple[int, engines.Request]] = (
-      collections.deque()
-    )
+    self._new: collections.deque[tuple[int, Request]] = collections.deque()
     self._given_up: list[tuple[int, int | None]] = []
     # By the ticket: the rows that are left, and who hears of them.
     self._open: dict[int, set[int]] = {}
-    self._hear: dict[int, Callable[[list[engines.Event] | str], Any]] = {}
+    self._hear: dict[int, Callable[[list[Event] | str], Any]] = {}
     self._thread = threading.Thread(target=self._run, daemon=True)
 
   @property
@@ -70,8 +70,8 @@ class EngineThread:
 
   def submit(
     self,
-    requests: Sequence[engines.Request],
-    hear: Callable[[list[engines.Event] | str], Any],
+    requests: Sequence[Request],
+    hear: Callable[[list[Event] | str], Any],
   ) -> list[int]:
     """Takes requests, all or none.
 

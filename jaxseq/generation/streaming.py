@@ -16,6 +16,8 @@ from jaxseq.generation import engine as engines
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import texts
 from jaxseq.generation import token_sampling
+from jaxseq.generation.requests import Event
+from jaxseq.generation.requests import Request
 
 # Rows that `stream` continues at a time if there are more.
 _SLOTS = 16
@@ -124,7 +126,7 @@ def stream(
       expected = f"{len(prompts)}, one for each prompt"
       raise _validate.error(name, f"{len(given)} of them", expected)
   requests = [
-    engines.Request(
+    Request(
       encoded(prompt, codec), most, sampling=sampling, seed=seed, count=count
     )
     for prompt, most, seed in zip(prompts, lengths, seeds)
@@ -191,7 +193,7 @@ def encoded(prompt: Any, codec: texts.Codec | None) -> np.ndarray:
 
 
 def pieces_of(
-  event: engines.Event, row: int, text: texts.TextStream | None
+  event: Event, row: int, text: texts.TextStream | None
 ) -> list[Piece]:
   """Returns the pieces of an event, up to a text that ends the row.
 

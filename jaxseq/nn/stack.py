@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import functools
 import itertools
 from typing import Any
 from typing import Literal
@@ -309,9 +308,7 @@ class StackConfig:
     for name, config in zip(self.mixer_names, self._configs(self._every)):
       own = mixers.traits(name).ssm_parameters
       if own:
-        init = functools.partial(mixers.get(name).init, config=config)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        found.update(set(own) & set(jax.eval_shape(init, key)))
+        found.update(set(own) & set(_parameters(name, config)))
     return tuple(sorted(found))
 
   @property
@@ -448,6 +445,15 @@ class StackConfig:
       )
     for schemes in filter(None, known):
       _validate.choice("time_scheme", self.time_scheme, ("", *schemes))
+
+
+def _parameters(name: str, config: Any) -> Any:
+  """Returns the shapes of a mixer's parameters, by their names."""
+
+  def init():
+    return mixers.get(name).init(jax.random.key(0), config)
+
+  return jax.eval_shape(init)
 
 
 def _schemes(name: str) -> tuple[str, ...]:

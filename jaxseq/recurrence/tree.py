@@ -27,6 +27,9 @@ from jaxseq._types import PyTree
 class Tree:
   """A static tree, or several side by side; hashable.
 
+  Its arrays are int32: they are kept from call to call, and one may ask JAX for
+  64 bits in one and not in another.
+
   Attributes:
     parents: for each node the number of its parent, which is smaller than its
       own; -1 for those that follow the carried state.
@@ -70,13 +73,13 @@ class Tree:
     depths = []
     for parent in self.parents:
       depths.append(0 if parent < 0 else depths[parent] + 1)
-    return np.array(depths)
+    return np.array(depths, np.int32)
 
   @functools.cached_property
   def levels(self) -> tuple[np.ndarray, ...]:
     """The nodes of each depth."""
     return tuple(
-      np.flatnonzero(self.depths == depth)
+      np.flatnonzero(self.depths == depth).astype(np.int32)
       for depth in range(self.depths.max() + 1)
     )
 
@@ -97,7 +100,7 @@ class Tree:
     for leaf in range(self.size):
       if leaf not in parents:
         rows.append(np.flatnonzero(self.ancestors[leaf]))
-    paths = np.full((len(rows), len(self.levels)), -1)
+    paths = np.full((len(rows), len(self.levels)), -1, np.int32)
     for row, nodes in zip(paths, rows):
       row[: len(nodes)] = nodes
     return paths

@@ -59,7 +59,7 @@ def test_a_text_ends_its_row():
 
 
 def test_a_stop_token_is_no_text():
-  event = generation.engine.Event(
+  event = generation.requests.Event(
     1, 0, np.array([97, 0xE2, 10]), np.zeros(3), "stop"
   )
   text = generation.TextStream(generation.Codec())
