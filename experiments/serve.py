@@ -33,7 +33,7 @@ from jaxseq.training import app
 from jaxseq.training import errors
 
 _CHECKPOINT = flags.DEFINE_string(
-  "checkpoint", None, "a trained model, or a directory of one", required=True
+  "checkpoint", None, "a trained model, or a directory of one"
 )
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at")
 _PORT = flags.DEFINE_integer(
@@ -175,6 +175,10 @@ def main(argv: list[str]) -> None:
   with errors.setup():
     for module in ("starlette", "uvicorn"):
       packages.imported(module, "jaxseq[serve]", "the server needs it")
+    if _CHECKPOINT.value is None:
+      raise _validate.error(
+        "--checkpoint", None, "a trained model, or a directory of one"
+      )
     path = pathlib.Path(_CHECKPOINT.value)
     served = load(path)
     directory = path if path.is_dir() else path.parent

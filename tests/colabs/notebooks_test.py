@@ -11,7 +11,13 @@ import pytest
 COLABS = pathlib.Path(__file__).resolve().parents[2] / "colabs"
 NOTEBOOKS = sorted(COLABS.glob("*.ipynb"))
 # Those that take more than ten seconds even on their tiny setting.
-SLOW = ("disentangle", "generation", "mixers_tour", "spr_atari")
+SLOW = (
+  "disentangle",
+  "generation",
+  "in_context_rl",
+  "mixers_tour",
+  "spr_atari",
+)
 
 
 def test_there_are_notebooks():

@@ -11,6 +11,7 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import rl_arms
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
+from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
@@ -76,6 +77,8 @@ def test_configs(experiment):
     for arm in config.arms:
       if name == "classify/pendulum":
         made = base.arm_config(config, arm, regression.ArmConfig)
+      elif experiment == "synthetic":
+        made = base.arm_config(config, arm, synthetic.ArmConfig)
       else:
         made = arm_config(config, arm)
       base.make_optimizer(made, config.num_updates)

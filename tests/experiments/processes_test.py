@@ -177,7 +177,7 @@ def free_port():
 @pytest.mark.parametrize(
   "name",
   [
-    "classify",
+    pytest.param("classify", marks=pytest.mark.slow),
     pytest.param("split_data", marks=pytest.mark.slow),
     pytest.param("icrl", marks=pytest.mark.slow),
     pytest.param("documents", marks=pytest.mark.slow),

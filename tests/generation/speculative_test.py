@@ -20,7 +20,7 @@ VOCAB = 7
 DRAFT = recycling.Recycling(
   tree.from_ranks([(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]), 2
 )
-QUICK = ("mamba2",)
+QUICK = ("gru",)
 _SCHEMES = ("nodes", "paths", "levels")
 # What a stack does with states beside those of its mixers.
 _STACKS = {
@@ -95,6 +95,7 @@ def test_all_schemes_are_plain_generation(options):
         assert np.all(found.passes < 16)
 
 
+@pytest.mark.slow
 def test_batches_states_and_ends():
   network, variables = _network()
   key = jax.random.key(5)

@@ -170,6 +170,7 @@ def test_a_block_as_wide_as_a_head_knows_no_order():
   np.testing.assert_array_equal(given, got)
 
 
+@pytest.mark.slow
 def test_gradients_pass_the_rounding(x64):
   """That of rounded keys is what attention to them has, at these keys."""
   del x64

@@ -105,7 +105,8 @@ def test_corrected_states(decayed):
   np.testing.assert_allclose(S, [states[0, 6], states[1, 3]], **near)
 
 
-@pytest.mark.parametrize("seen", [1, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seen", [1, 9])
 def test_windows_of_keys(seen):
   keys = jax.random.split(jax.random.key(0), 3)
   made = tree.Tree((-1, 0, 0, 2, 1, 2, 4, 6))

@@ -100,9 +100,8 @@ def play(env, keys, actions, **params):
   return np.asarray(first), state, *run(state, jnp.asarray(actions))
 
 
-@pytest.mark.parametrize(
-  "rules", ["ale", pytest.param("released", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@RULES
 def test_a_game_is_a_pure_function_of_its_state(rules):
   pytest.importorskip("ale_py")
   env, params = envs.make("Breakout-Atari", rules=rules)
