@@ -15,6 +15,7 @@ SLOW = (
   "disentangle",
   "generation",
   "in_context_rl",
+  "mamba_pretrained",
   "mixers_tour",
   "spr_atari",
 )

@@ -228,10 +228,9 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   np.testing.assert_allclose(values, expected, rtol=run.rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-  "name", ["classify", pytest.param("icrl", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["classify", "icrl"])
 def test_two_processes_go_on_as_two_after_sigterm_and_after_kill(
   tmp_path, name
 ):

@@ -189,6 +189,7 @@ def _chi_square(tokens, logits, texts, temperature):
 _CHI_SQUARE_63 = 114.8
 
 
+@pytest.mark.slow
 def test_drawn_texts_have_the_networks_distribution():
   draft = recycling.Recycling(DRAFT.tree, 2)
   memory = np.array([[1, 2], [2, 3], [3, 0], [0, 1]], np.int16)
@@ -200,6 +201,7 @@ def test_drawn_texts_have_the_networks_distribution():
   assert _chi_square(tokens, logits, texts, 1.0) > _CHI_SQUARE_63
 
 
+@pytest.mark.slow
 def test_a_draft_network_leaves_the_distribution():
   small, own = _network("elman", dtype="float32", vocab=4, num_layers=1, seed=8)
   draft = draft_model.DraftModel(small, 2)

@@ -82,7 +82,10 @@ def test_queries_alone_find_the_stored_keys(x64, golden, name, representative):
   )
 
 
-@pytest.mark.parametrize("name", ["window_center", "window_first"])
+@pytest.mark.parametrize(
+  "name",
+  ["window_center", pytest.param("window_first", marks=pytest.mark.slow)],
+)
 def test_windows_with_resets_in_pieces_and_steps(x64, golden, name):
   """From a carried state, where the grid of blocks is that of the episode."""
   del x64

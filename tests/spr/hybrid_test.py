@@ -19,13 +19,10 @@ from jaxseq.training import configuration
 from tests.spr import agent_test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("part", "predicts"),
-  [
-    ("memory", False),
-    pytest.param("memory", True, marks=pytest.mark.slow),
-    pytest.param("transition", True, marks=pytest.mark.slow),
-  ],
+  [("memory", False), ("memory", True), ("transition", True)],
 )
 def test_a_run_is_finite_and_goes_on_from_a_checkpoint(
   part, predicts, tmp_path

@@ -38,9 +38,8 @@ def same(actual, expected):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-  "name", ["ppo", pytest.param("r2d2", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "r2d2"])
 def test_a_run_is_finite_and_goes_on_from_a_checkpoint(name, tmp_path):
   config = arm(name)
   stack = config.network.stack
