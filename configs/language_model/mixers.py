@@ -50,6 +50,7 @@ _WIDTHS = {
   "mlstm_large": 72,
   "mom": 56,
   "rglru": 64,
+  "routing": 72,
   "rwkv4": 64,
   "rwkv7": 64,
   "s4": 160,
@@ -97,7 +98,8 @@ _STATES = {
     "d_value": 5,
   },
   "rglru": {"d_hidden": 128, "d_conv": 2},
-  "rwkv4": {"d_hidden": 43},
+  "routing": {"heads": 2, "window": 4, "clusters": 2, "d_head": 12},
+  "rwkv4": {"d_hidden": 64},
   "rwkv7": {"head_size": 4},
   "s4": {"d_state": 4},
   "s4d": {"d_state": 4},
@@ -106,7 +108,7 @@ _STATES = {
   "slstm": {"d_hidden": 64},
 }
 # What is not 64 wide then.
-_OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 40}
+_OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 48}
 
 
 def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:

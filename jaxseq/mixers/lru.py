@@ -126,18 +126,14 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence."""
   del config
-  dtype = contract.wide_dtype(x)
-  params = contract.cast(params, dtype)
-  nu, theta = jnp.exp(params["nu_log"]), jnp.exp(params["theta_log"])
-  Lambda = jnp.exp(jax.lax.complex(-nu, theta))
-  gamma = jnp.exp(params["gamma_log"])[:, None]
+  Lambda, B, C, D = _matrices(params, contract.wide_dtype(x))
   y, h = recurrence.lti_scan(
     Lambda,
-    jax.lax.complex(gamma * params["B_re"], gamma * params["B_im"]),
-    jax.lax.complex(params["C_re"], params["C_im"]),
+    jax.lax.complex(*B),
+    jax.lax.complex(*C),
     x,
     state.h,
-    D=params["D"],
+    D=D,
     reset=reset,
     axis=axis,
   )
@@ -147,4 +143,31 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
-  return contract.one_element(apply, config, params, x, state, reset)
+  del config
+  Lambda, B, C, D = _matrices(params, contract.wide_dtype(x))
+  # Real products, with matrices that the barrier keeps as they are: complex
+  # or transposed ones of a single row are several times slower on CPUs. A loop
+  # over steps makes the matrices once.
+  enter, read = jax.lax.optimization_barrier(
+    (jnp.concatenate(B).T, jnp.concatenate(C, axis=1).T)
+  )
+  re, im = jnp.split(recurrence.dense(x, enter, wide=True), 2, axis=-1)
+  h = recurrence.linear_step(
+    Lambda, jax.lax.complex(re, im), state.h, reset=reset
+  )
+  parts = jnp.concatenate([jnp.real(h), -jnp.imag(h)], axis=-1)
+  y = recurrence.dense(parts.astype(x.dtype), read, wide=True)
+  return (y + D * x.astype(D.dtype)).astype(x.dtype), State(h)
+
+
+def _matrices(params, dtype):
+  """Returns Lambda, the parts of gamma B and of C, and D, in a real dtype."""
+  params = contract.cast(params, dtype)
+  nu, theta = jnp.exp(params["nu_log"]), jnp.exp(params["theta_log"])
+  gamma = jnp.exp(params["gamma_log"])[:, None]
+  return (
+    jnp.exp(jax.lax.complex(-nu, theta)),
+    (gamma * params["B_re"], gamma * params["B_im"]),
+    (params["C_re"], params["C_im"]),
+    params["D"],
+  )
