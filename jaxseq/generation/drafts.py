@@ -41,25 +41,27 @@ class Draws(NamedTuple):
       (rows, nodes, vocab), unnormalized log probabilities; of a temperature of
       0 one token alone has a probability.
     """
-    logits, controls, _ = self._processed(logits, depth)
-    best = jnp.argmax(logits, axis=-1, keepdims=True)
-    first = jnp.arange(logits.shape[-1]) == best
+    logits, controls = self._processed(logits, depth)
+    best = token_sampling.most_probable(logits)
+    first = jnp.arange(logits.shape[-1]) == best[..., None]
     alone = jnp.where(first, 0, -jnp.inf).astype(logits.dtype)
     return jnp.where(controls.temperature[..., None] == 0, alone, logits)
 
   def tokens(self, logits: jax.Array, depth: np.ndarray) -> jax.Array:
     """Draws the token that follows each node: (rows, nodes) int32."""
-    logits, controls, length = self._processed(logits, depth)
-    keys = jnp.broadcast_to(self.keys[:, None], length.shape)
-    keys = token_sampling.fold(keys, length)
-    return token_sampling.draw(keys, logits, controls.temperature)
+    logits, controls = self._processed(logits, depth)
+    # Nodes of a depth have the same place in the row, and so the same noise.
+    places = self.length[:, None] + np.arange(depth.max() + 1)
+    keys = jnp.broadcast_to(self.keys[:, None], places.shape)
+    keys = token_sampling.fold(keys, places)
+    return token_sampling.draw(keys, logits, controls.temperature, depth)
 
   def _processed(self, logits, depth):
-    """Logits by the options, these with an axis of nodes, and lengths."""
+    """Logits by the options, and these with an axis of nodes."""
     controls = jax.tree.map(lambda leaf: leaf[:, None], self.controls)
     length = self.length[:, None] + depth
     logits = token_sampling.process_logits(logits, controls, length=length)
-    return logits, controls, length
+    return logits, controls
 
 
 class Guess(NamedTuple):

@@ -207,6 +207,10 @@ class Recycling:
     # Which of several writes to a place is the last is undefined on
     # accelerators, so that there must be one only.
     order = jnp.arange(places.size)
-    last = jnp.full((rows,), -1).at[places].max(order, mode="drop")
-    wins = last.at[places].get(mode="fill", fill_value=-1) == order
+    if places.size**2 < rows:
+      same = places[:, None] == places
+      wins = ~jnp.any(same & (order[:, None] < order), axis=1)
+    else:
+      last = jnp.full((rows,), -1).at[places].max(order, mode="drop")
+      wins = last.at[places].get(mode="fill", fill_value=-1) == order
     return matrix.at[jnp.where(wins, places, rows)].set(best, mode="drop")

@@ -8,6 +8,7 @@ values, share one compiled program.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import math
 from typing import Any
 from typing import NamedTuple
@@ -236,7 +237,10 @@ def process_logits(
 
 
 def draw(
-  keys: jax.Array, logits: jax.Array, temperature: jax.Array
+  keys: jax.Array,
+  logits: jax.Array,
+  temperature: jax.Array,
+  sharing: np.ndarray | None = None,
 ) -> jax.Array:
   """Draws a token from each row of processed logits.
 
@@ -244,23 +248,52 @@ def draw(
     keys: (*batch,) random keys, one for each row; or one for all together.
     logits: (*batch, vocab), from `process_logits`.
     temperature: () or (*batch,); where it is 0 the maximum is taken.
+    sharing: (n,) which key each entry of the last axis of the batch is drawn
+      with, where keys are (*outer, m) and the batch is (*outer, n); each with
+      one of its own if None.
 
   Returns:
     (*batch,) int32.
   """
-  best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-  greedy = jnp.broadcast_to(temperature == 0, best.shape)
+  greedy = jnp.broadcast_to(temperature == 0, logits.shape[:-1])
 
-  def drawn(keys, logits, best):
-    categorical = jax.random.categorical
+  def drawn(keys, logits):
+    # What `jax.random.categorical` does, with noise made once for each key.
+    shape = logits.shape[-1 if sharing is not None else keys.ndim :]
+    gumbel = functools.partial(
+      jax.random.gumbel, shape=shape, dtype=logits.dtype
+    )
     for _ in range(keys.ndim):
-      categorical = jax.vmap(categorical)
-    tokens = categorical(keys, logits).astype(jnp.int32)
-    return jnp.where(greedy, best, tokens)
+      gumbel = jax.vmap(gumbel)
+    noise = gumbel(keys)
+    if sharing is not None:
+      noise = jnp.take(noise, sharing, axis=-2)
+    return most_probable(jnp.where(greedy[..., None], logits, noise + logits))
 
   return lax.cond(
-    jnp.all(greedy), lambda *arguments: best, drawn, keys, logits, best
+    jnp.all(greedy),
+    lambda keys, logits: most_probable(logits),
+    drawn,
+    keys,
+    logits,
   )
+
+
+def most_probable(logits: jax.Array) -> jax.Array:
+  """Returns the token of the largest logit; of equal ones, the lowest.
+
+  XLA compiles this form for a CPU to several times the speed of its argmax.
+
+  Args:
+    logits: (*batch, vocab), without NaN.
+
+  Returns:
+    (*batch,) int32.
+  """
+  size = logits.shape[-1]
+  tokens = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+  largest = logits == jnp.max(logits, axis=-1, keepdims=True)
+  return jnp.min(jnp.where(largest, tokens, size - 1), axis=-1)
 
 
 def row_keys(
@@ -281,7 +314,7 @@ def row_keys(
   seeds, continuation = jnp.broadcast_arrays(
     seeds.astype(jnp.uint32), jnp.asarray(continuation, jnp.uint32)
   )
-  return fold(fold(jnp.broadcast_to(key, seeds.shape), seeds), continuation)
+  return _row_keys(key, seeds, continuation)
 
 
 def fold(keys: jax.Array, numbers: jax.Array | int) -> jax.Array:
@@ -313,6 +346,12 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
   controls = make_controls(found, logits.shape[-1])
   controls = jax.tree.map(jnp.asarray, controls)
   return draw(key, process_logits(logits, controls), controls.temperature)
+
+
+@jax.jit
+def _row_keys(key, seeds, continuation):
+  """The compiled part of `row_keys`: its steps take a millisecond each."""
+  return fold(fold(jnp.broadcast_to(key, seeds.shape), seeds), continuation)
 
 
 def _unchanged(logits, *unused):

@@ -63,6 +63,30 @@ def test_samples_follow_the_distribution():
   np.testing.assert_array_equal(greedy, np.zeros(9))
 
 
+def test_draws_are_those_of_categorical_and_keys_can_be_shared():
+  keys = token_sampling.row_keys(jax.random.key(0), np.arange(6)).reshape(2, 3)
+  logits = jax.random.normal(jax.random.key(1), (2, 3, 5, 9))
+  one = token_sampling.draw(keys[0, 0], logits, 1.0)
+  np.testing.assert_array_equal(one, jax.random.categorical(keys[0, 0], logits))
+  each = token_sampling.draw(keys, logits[:, :, 0], jnp.array([[1.0], [0.0]]))
+  drawn = jax.vmap(jax.random.categorical)(keys[0], logits[0, :, 0])
+  np.testing.assert_array_equal(each[0], drawn)
+  np.testing.assert_array_equal(each[1], jnp.argmax(logits[1, :, 0], axis=-1))
+  # Entries that share a key draw as if each had it.
+  sharing = np.array([0, 2, 2, 1, 0])
+  logits = logits[:, 0]
+  shared = token_sampling.draw(keys, logits, 0.7 * jnp.ones((2, 1)), sharing)
+  own = token_sampling.draw(keys[:, sharing], logits, 0.7 * jnp.ones((2, 1)))
+  np.testing.assert_array_equal(shared, own)
+
+
+def test_of_equal_logits_the_lowest_token_is_the_most_probable():
+  inf = np.inf
+  logits = [[0.0, 2.0, 2.0], [-inf, -inf, -inf], [-1.0, -inf, -1.0]]
+  found = token_sampling.most_probable(jnp.array(logits))
+  assert found.tolist() == [1, 0, 0]
+
+
 def test_penalties_count_what_a_row_holds():
   logits = jnp.array([[1.0, -1.0, 2.0, -2.0, 0.5]] * 2)
   history = token_sampling.make_history(jnp.array([[0, 1], [4, 4]]), 5)
