@@ -23,7 +23,13 @@ COLORS = (
 )
 GRAY = "#666666"
 # Beyond as many lines as there are colors, these tell them apart.
-STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+STYLES = (
+  "-",
+  (0, (4, 1.5)),
+  (0, (1, 1.2)),
+  (0, (5, 1.2, 1, 1.2)),
+  (0, (5, 1.2, 1, 1.2, 1, 1.2)),
+)
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:

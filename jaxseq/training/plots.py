@@ -54,7 +54,9 @@ def learning_curve(
   prepared = _prepare_all(curves, smooth)
   if not any(np.isfinite(mean).any() for _, mean, _, _ in prepared.values()):
     return None
-  figure = figures.new(path, 7.0, 4.2)
+  count = len(prepared) + len(references or {})
+  # Tall enough for the labels at the ends of all lines.
+  figure = figures.new(path, 7.0, max(4.2, 0.24 * count))
   if figure is None:
     return None
   axes = figure.add_subplot()
@@ -199,18 +201,18 @@ def _prepare_all(curves, smooth):
   }
   if not prepared:
     raise _validate.error("curves", {}, "at least one curve")
-  most = len(figures.STYLES) * len(figures.COLORS)
-  if len(prepared) > most:
-    raise _validate.error("curves", len(prepared), f"at most {most} curves")
   return prepared
 
 
 def _draw(axes, prepared, references, labels=None):
   """Draws curves and references; returns where their labels belong."""
+  # Where there are more labels than looks, those come again.
   looks = dict(
     zip(
       labels or prepared,
-      [(color, style) for style in figures.STYLES for color in figures.COLORS],
+      itertools.cycle(
+        (color, style) for style in figures.STYLES for color in figures.COLORS
+      ),
     )
   )
   ends = []
@@ -306,7 +308,7 @@ def _nan(function, values: np.ndarray, **options) -> np.ndarray:
 def _label_ends(axes: Any, ends: Sequence[tuple]) -> None:
   """Writes labels right of the axes at the heights of the ends, apart."""
   low, high = axes.get_ylim()
-  gap = 0.055 * (high - low)
+  gap = 0.055 * (high - low) * 4.2 / axes.figure.get_figheight()
   ordered = sorted(ends, key=lambda end: end[0])
   heights = [end[0] for end in ordered]
   for i in range(1, len(heights)):
