@@ -99,7 +99,7 @@ _STATES = {
   },
   "rglru": {"d_hidden": 128, "d_conv": 2},
   "routing": {"heads": 2, "window": 4, "clusters": 2, "d_head": 12},
-  "rwkv4": {"d_hidden": 64},
+  "rwkv4": {"d_hidden": 43},
   "rwkv7": {"head_size": 4},
   "s4": {"d_state": 4},
   "s4d": {"d_state": 4},
@@ -108,7 +108,7 @@ _STATES = {
   "slstm": {"d_hidden": 64},
 }
 # What is not 64 wide then.
-_OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 48}
+_OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 40}
 
 
 def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:
