@@ -19,6 +19,7 @@ from typing import Any
 from typing import NamedTuple
 
 from absl import flags
+from absl import logging
 
 from jaxseq import _validate
 from jaxseq import generation
@@ -59,6 +60,12 @@ _PREFIX_BYTES = flags.DEFINE_integer(
   "prefix_bytes",
   2**28,
   "memory for states of prompts that may come again; 0 for none",
+  lower_bound=0,
+)
+_PATTERN_BYTES = flags.DEFINE_integer(
+  "pattern_bytes",
+  2**28,
+  "memory, at most, for the regular expressions of requests; 0 for none",
   lower_bound=0,
 )
 _GRACE = flags.DEFINE_float(
@@ -146,6 +153,36 @@ def _check_bytes(vocab_size):
     )
 
 
+def make_patterns(
+  served: Served, memory: int
+) -> generation.PatternConfig | None:
+  """Returns the room for requests' patterns; None, with a warning, if none is.
+
+  Args:
+    served: the model.
+    memory: bytes.
+  """
+  vocab_size = served.network.vocab_size
+  # More than any pattern that somebody writes by hand.
+  states = min(16_384, memory // (5 * vocab_size))
+  if not memory:
+    return None
+  if states < 64:
+    least = 5 * 64 * vocab_size
+    raise _validate.error(
+      "--pattern_bytes", memory, f"0, or at least {least} for this vocabulary"
+    )
+  tokens = None
+  if served.codec.tokenizer is not None:
+    try:
+      tokens = text_tokens.token_bytes(served.codec.tokenizer, vocab_size)
+    except ValueError as error:
+      logging.warning("Requests cannot have a regex: %s", error)
+      return None
+  end_token = served.stop_tokens[0] if served.stop_tokens else None
+  return generation.PatternConfig(states, tokens, end_token)
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -156,6 +193,7 @@ def make_app(served: Served, name: str) -> Any:
     served.variables,
     generation.EngineConfig(slots=_SLOTS.value, steps=_STEPS.value),
     cache=cache,
+    patterns=make_patterns(served, _PATTERN_BYTES.value),
   )
   # Compiles, which no client should wait for.
   engine.run([generation.Request([0], 1)])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
   from jaxseq.generation import drafts as drafts
   from jaxseq.generation import engine as engine
   from jaxseq.generation import offline as offline
+  from jaxseq.generation import pattern_pool as pattern_pool
   from jaxseq.generation import prefix_cache as prefix_cache
   from jaxseq.generation import recycling as recycling
   from jaxseq.generation import requests as requests
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
   from jaxseq.generation.offline import continue_prefix as continue_prefix
   from jaxseq.generation.offline import generate as generate
   from jaxseq.generation.offline import read_prefix as read_prefix
+  from jaxseq.generation.pattern_pool import PatternConfig as PatternConfig
   from jaxseq.generation.prefix_cache import PrefixCache as PrefixCache
   from jaxseq.generation.requests import Request as Request
   from jaxseq.generation.streaming import complete as complete

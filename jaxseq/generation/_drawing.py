@@ -17,9 +17,11 @@ class Rows(NamedTuple):
     keys: (*batch,) random keys, see `token_sampling.row_keys`.
     length: (*batch,) int32, tokens that were drawn.
     token: (*batch,) int32, the last of them.
-    ended: (*batch,) bool, whether that was one of the row's stop tokens.
+    ended: (*batch,) bool, whether that was one of the row's stop tokens, or the
+      constraint permits nothing after it.
     history: for penalties; None without.
     constraint: state of the constraint; None without one.
+    allowed: (*batch, vocab) bool, which tokens may come next; None for all.
   """
 
   keys: jax.Array
@@ -28,21 +30,33 @@ class Rows(NamedTuple):
   ended: jax.Array
   history: token_sampling.History | None
   constraint: PyTree
+  allowed: jax.Array | None
 
 
 def start(
   keys: jax.Array,
   history: token_sampling.History | None,
   constraint: Any,
+  state: PyTree = None,
 ) -> Rows:
-  """Returns rows of which nothing was drawn."""
+  """Returns rows of which nothing was drawn.
+
+  Args:
+    keys: (*batch,), see `Rows`.
+    history: for penalties.
+    constraint: of all rows, or None.
+    state: of the constraint; as it begins if None.
+  """
+  if constraint is not None and state is None:
+    state = constraint.initial(keys.shape)
   return Rows(
     keys=keys,
     length=jnp.zeros(keys.shape, jnp.int32),
     token=jnp.zeros(keys.shape, jnp.int32),
     ended=jnp.zeros(keys.shape, bool),
     history=history,
-    constraint=None if constraint is None else constraint.initial(keys.shape),
+    constraint=state,
+    allowed=None if constraint is None else constraint.allowed(state),
   )
 
 
@@ -52,15 +66,14 @@ def next_token(
   rows: Rows,
   logits: jax.Array,
 ) -> tuple[Rows, jax.Array]:
-  """Draws a token of each row; what follows a stop token is that token.
+  """Draws a token of each row; what follows the end of a row is its last one.
 
   Returns:
     The rows, `token` among them, and the log probability (*batch,) that the
     network gives the token, whatever the options.
   """
-  allowed = None
-  if constraint is not None:
-    allowed = constraint.allowed(rows.constraint)
+  allowed = rows.allowed
+  if allowed is not None:
     # What follows an end is not looked at.
     allowed = allowed | rows.ended[..., None]
   processed = token_sampling.process_logits(
@@ -78,9 +91,13 @@ def next_token(
   stop = jnp.broadcast_to(controls.stop, logits.shape)
   stops = jnp.take_along_axis(stop, token[..., None], axis=-1)[..., 0]
   history, after = rows.history, rows.constraint
+  ended = rows.ended | stops
   if history is not None:
     history = token_sampling.extend_history(history, token)
   if constraint is not None:
     after = constraint.advance(after, token)
+    allowed = constraint.allowed(after)
+    ended = ended | ~jnp.any(allowed, axis=-1)
   length = rows.length + 1
-  return Rows(rows.keys, length, token, stops, history, after), log_prob
+  drawn = Rows(rows.keys, length, token, ended, history, after, allowed)
+  return drawn, log_prob

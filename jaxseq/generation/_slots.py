@@ -58,6 +58,7 @@ class Arrivals(NamedTuple):
     limit: (n,) int32.
     controls: options of each.
     seen: (n, vocab) bool, the tokens of the prompts.
+    constraint: state of the constraint that each begins in; None for the first.
   """
 
   slot: Any
@@ -66,6 +67,7 @@ class Arrivals(NamedTuple):
   limit: Any
   controls: token_sampling.Controls
   seen: Any
+  constraint: Any = None
 
 
 class Work(NamedTuple):
@@ -98,11 +100,13 @@ class Drawn(NamedTuple):
     tokens: (steps, slots) int32.
     log_probs: (steps, slots), which the network gives them.
     valid: (steps, slots) bool, which of them are there.
+    ended: (steps, slots) bool, which of them end their row, whatever its limit.
   """
 
   tokens: jax.Array
   log_probs: jax.Array
   valid: jax.Array
+  ended: jax.Array
 
 
 def fresh(
@@ -185,6 +189,7 @@ def advance(
     jnp.zeros(shape, jnp.int32),
     jnp.zeros(shape, slots.logits.dtype),
     jnp.zeros(shape, bool),
+    jnp.zeros(shape, bool),
   )
   begun = jnp.sum(slots.active)
 
@@ -202,6 +207,7 @@ def advance(
       drawn.tokens.at[done].set(rows.token),
       drawn.log_probs.at[done].set(log_prob),
       drawn.valid.at[done].set(slots.active),
+      drawn.ended.at[done].set(rows.ended),
     )
     logits, states = network.apply(
       variables, rows.token, slots.states, method="step"
@@ -276,7 +282,7 @@ def _placed(slots, reading, arrivals, key, constraint):
   begun = Slots(
     reading.logits,
     reading.states,
-    _drawing.start(keys, history, constraint),
+    _drawing.start(keys, history, constraint, arrivals.constraint),
     arrivals.controls,
     arrivals.limit,
     jnp.ones(keys.shape, bool),

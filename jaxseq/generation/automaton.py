@@ -17,9 +17,6 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.generation import _patterns
 
-# Most states of a table, of which a pattern of a page needs some hundreds.
-_MOST = 100_000
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +49,7 @@ def compile_pattern(
   *,
   tokens: Sequence[bytes] | None = None,
   end_token: int | None = None,
+  most_states: int = 100_000,
 ) -> Automaton:
   r"""Compiles a regular expression, which all tokens together match.
 
@@ -68,12 +66,14 @@ def compile_pattern(
       it match the pattern; after it nothing else is. It has no other meaning.
       None if nothing ends a text: then nothing is permitted where no match can
       be longer.
+    most_states: the most states of the automaton before it is made smaller; a
+      pattern of a page needs some hundreds.
 
   Raises:
     ValueError: if the pattern cannot be parsed, matches nothing, or takes more
-      than 100,000 states.
+      than `most_states`.
   """
-  table, accepting, widths = _table(_patterns.parse(pattern))
+  table, accepting, widths = _table(_patterns.parse(pattern), most_states)
   table, accepting = _minimized(table, accepting)
   table = np.repeat(table, widths, axis=1)
   if tokens is not None:
@@ -128,7 +128,7 @@ def from_table(
   return Automaton(jnp.asarray(table), jnp.asarray(permitted))
 
 
-def _table(choices):
+def _table(choices, most):
   """The table of sets of states, which accept, and bytes in each column."""
   cuts = {0, 256}
   for edges in choices.edges:
@@ -143,8 +143,8 @@ def _table(choices):
   def numbered(states):
     states = _with_free(choices.free, states)
     if states not in number:
-      if len(sets) >= _MOST:
-        raise ValueError(f"pattern: it takes more than {_MOST} states.")
+      if len(sets) >= most:
+        raise ValueError(f"pattern: it takes more than {most} states.")
       number[states] = len(sets)
       sets.append(states)
     return number[states]

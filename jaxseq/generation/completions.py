@@ -1,8 +1,9 @@
 """The completions interface: bodies of requests, and answers, as JSON.
 
 The fields are those of the interface that public client libraries speak, with
-`top_k`, `min_p`, `repetition_penalty`, `min_tokens` and `stop_token_ids` beside
-them. What is not offered is refused, and not left out silently.
+`top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids` and
+`regex`, an expression that the whole answer matches, beside them. What is not
+offered is refused, and not left out silently.
 """
 
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ _SAMPLING = {
 }
 _OWN = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
-  *("stream", "logprobs"),
+  *("stream", "logprobs", "regex"),
 )
 
 
@@ -124,6 +125,9 @@ def parse(
     stop=(*stop_tokens, *own),
     **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
   )
+  pattern = body.get("regex")
+  if not isinstance(pattern, str | None):
+    raise _validate.error("regex", type(pattern).__name__, "a text")
   prompts = _prompts(body.get("prompt"))
   rows = count * len(prompts)
   if rows > limits.rows:
@@ -137,7 +141,14 @@ def parse(
       expected = f"from 1 to {limits.prompt_tokens}"
       raise _validate.error("prompt", got, expected)
     requests.append(
-      Request(tokens, length, sampling=sampling, seed=seed + i, count=count)
+      Request(
+        tokens,
+        length,
+        sampling=sampling,
+        seed=seed + i,
+        count=count,
+        pattern=pattern,
+      )
     )
   logprobs = body.get("logprobs")
   if logprobs is not None and not isinstance(logprobs, bool):
@@ -164,6 +175,7 @@ def choice(
     codec: of the tokens.
     logprobs: whether the choice has log probabilities.
   """
+  reason = pieces[-1].reason
   found = None
   if logprobs:
     found = {
@@ -176,7 +188,7 @@ def choice(
     "index": index,
     "text": "".join(piece.text for piece in pieces),
     "logprobs": found,
-    "finish_reason": pieces[-1].reason,
+    "finish_reason": "stop" if reason == "match" else reason,
   }
 
 

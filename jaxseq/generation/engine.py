@@ -16,11 +16,15 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _engine_rows
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import constraints
+from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
+from jaxseq.generation._engine_rows import Row
+from jaxseq.generation._engine_rows import Task
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
@@ -46,36 +50,6 @@ class EngineConfig:
   def __post_init__(self):
     names = "slots", "lines", "chunk", "steps"
     _validate.fields(self, positive=names)
-
-
-@dataclasses.dataclass(eq=False)
-class _Task:
-  """A request on its way."""
-
-  number: int
-  request: Request
-  prompt: np.ndarray
-  controls: token_sampling.Controls
-  # Tokens that were read; and where reading pauses to keep the state.
-  position: int = 0
-  cut: int = 0
-
-  def seen(self, count):
-    """Tokens of the prompt, (1, vocab) bool."""
-    found = np.zeros((1, len(self.controls.stop)), bool)
-    found[0, self.prompt[:count]] = True
-    return found
-
-
-@dataclasses.dataclass(eq=False)
-class _Row:
-  """A continuation in a slot."""
-
-  task: _Task
-  continuation: int
-  # False while its prompt is read.
-  placed: bool = False
-  drawn: int = 0
 
 
 class Engine:
@@ -107,6 +81,7 @@ class Engine:
     key: jax.Array | None = None,
     constraint: constraints.Constraint | None = None,
     cache: prefix_cache.PrefixCache | None = None,
+    patterns: pattern_pool.PatternConfig | None = None,
   ):
     """Returns an engine without requests.
 
@@ -117,8 +92,21 @@ class Engine:
       key: of all rows; that of 0 if None.
       constraint: of all rows, as in `offline.generate`.
       cache: where states of prompts are kept, for prompts that begin alike.
+      patterns: room for constraints of single requests; none if None.
+
+    Raises:
+      ValueError: if there are both `constraint` and `patterns`, or one of them
+        does not fit the network.
     """
-    constraints.check(constraint, _prompts.vocab_size(network, variables))
+    vocab_size = _prompts.vocab_size(network, variables)
+    constraints.check(constraint, vocab_size)
+    self._pool = None
+    if patterns is not None:
+      if constraint is not None:
+        what = type(constraint).__name__
+        raise _validate.error("constraint", what, "None, as there are patterns")
+      self._pool = pattern_pool.PatternPool(vocab_size, patterns)
+      constraint = self._pool.table
     self.network = network
     self.config = config
     self.cache = cache
@@ -134,13 +122,14 @@ class Engine:
       self._key,
       constraint,
     )
-    self._vocab_size = self._arrays.logits.shape[-1]
+    self._vocab_size = vocab_size
     self._numbers = 0
-    self._queue: collections.deque[_Task] = collections.deque()
-    self._ready: collections.deque[tuple[_Row, Any]] = collections.deque()
-    self._lines: list[_Row | None] = [None] * config.lines
-    self._rows: list[_Row | None] = [None] * config.slots
-    self._unseen = np.zeros((config.lines, self._vocab_size), bool)
+    self._queue: collections.deque[Task] = collections.deque()
+    self._ready: collections.deque[tuple[Row, Any]] = collections.deque()
+    # Requests whose patterns have their places in the pool.
+    self._holders: list[Task] = []
+    self._lines: list[Row | None] = [None] * config.lines
+    self._rows: list[Row | None] = [None] * config.slots
     self._idle = token_sampling.make_controls(
       token_sampling.Sampling(), self._vocab_size
     )
@@ -165,7 +154,8 @@ class Engine:
     """Checks a request against the network; from any thread.
 
     Raises:
-      ValueError: if a token or an option is out of the vocabulary's range.
+      ValueError: if a token or an option is out of the vocabulary's range, or a
+        pattern cannot be used.
     """
     self._controls(request)
 
@@ -178,7 +168,7 @@ class Engine:
     controls = self._controls(request)
     prompt = np.asarray(request.prompt, np.int32)
     self._numbers += 1
-    self._queue.append(_Task(self._numbers, request, prompt, controls))
+    self._queue.append(Task(self._numbers, request, prompt, controls))
     return self._numbers
 
   def cancel(self, number: int, continuation: int | None = None) -> None:
@@ -246,6 +236,11 @@ class Engine:
   def _controls(self, request):
     """Options of a request as arrays."""
     _prompts.check_tokens(self.network, request.prompt)
+    if request.pattern is not None:
+      if self._pool is None:
+        expected = "None, as the engine has no patterns=PatternConfig()"
+        raise _validate.error("pattern", request.pattern, expected)
+      self._pool.check(request.pattern)
     sampling = request.sampling
     return _prompts.controls(self._vocab_size, {}, sampling, ())[0]
 
@@ -258,18 +253,41 @@ class Engine:
     for i, row in enumerate(self._lines):
       if row is not None and row not in self._rows:
         self._lines[i] = None
+    self._release()
     for slot in self._free():
       if self._ready:
         row, prefix = self._ready.popleft()
         self._place(slot, row, prefix)
     for number, row in enumerate(self._lines):
       free = self._free()
-      if row is None and free and self._queue:
+      if row is None and free and self._queue and self._admits(self._queue[0]):
         self._begin(number, free[0], self._queue.popleft())
+
+  def _admits(self, task):
+    """Whether there is room for a request's pattern; takes it."""
+    pattern = task.request.pattern
+    if self._pool is None or pattern is None:
+      return True
+    start = self._pool.take(pattern)
+    if start is None:
+      return False
+    task.constraint = start
+    self._constraint = self._pool.table
+    self._holders.append(task)
+    return True
+
+  def _release(self):
+    """Gives back the patterns of requests whose rows have all ended."""
+    waiting = [row for row, _ in self._ready]
+    live = {row.task for row in (*self._rows, *waiting) if row}
+    for task in self._holders:
+      if task not in live:
+        self._pool.give_back(task.request.pattern)
+    self._holders = [task for task in self._holders if task in live]
 
   def _begin(self, number, slot, task):
     """Gives a prompt a line, and a slot for when it is read."""
-    row = _Row(task, 0)
+    row = Row(task, 0)
     task.cut = len(task.prompt)
     self._rows[slot] = row
     self._lines[number] = row
@@ -326,39 +344,12 @@ class Engine:
   def _others(self, task, prefix):
     """Lets the other continuations wait for slots."""
     for i in range(1, task.request.count):
-      self._ready.append((_Row(task, i), prefix))
+      self._ready.append((Row(task, i), prefix))
 
   def _arrivals(self, rows):
     """Arrays of rows that begin; None for nothing in its place."""
-    there = [row.task if row else None for row in rows]
-    seen = self._unseen[: len(rows)]
-    if any(task and task.request.sampling.penalizes for task in there):
-      seen = np.concatenate(
-        [
-          task.seen(len(task.prompt)) if task else self._unseen[:1]
-          for task in there
-        ]
-      )
-    return _slots.Arrivals(
-      slot=np.array(
-        [self._rows.index(row) if row else len(self._rows) for row in rows],
-        np.int32,
-      ),
-      seeds=np.array(
-        [task.request.seed % 2**32 if task else 0 for task in there],
-        np.uint32,
-      ),
-      continuation=np.array(
-        [row.continuation if row else 0 for row in rows], np.uint32
-      ),
-      limit=np.array(
-        [task.request.length if task else 0 for task in there], np.int32
-      ),
-      controls=jax.tree.map(
-        lambda *leaves: np.stack(leaves),
-        *[task.controls if task else self._idle for task in there],
-      ),
-      seen=seen,
+    return _engine_rows.arrivals(
+      rows, self._rows, self._idle, self._pool is not None
     )
 
   def _place(self, slot, row, prefix):
@@ -378,7 +369,7 @@ class Engine:
     lines, chunk = self.config.lines, self.config.chunk
     tokens = np.zeros((lines, chunk), np.int32)
     reset = np.zeros((lines, chunk), bool)
-    arrivals: list[_Row | None] = [None] * lines
+    arrivals: list[Row | None] = [None] * lines
     held = np.array([bool(row and row.placed) for row in self._rows])
     for i, row in enumerate(self._lines):
       if row is None:
@@ -442,6 +433,8 @@ class Engine:
       reason = None
       if task.controls.stop[tokens[-1]]:
         reason = "stop"
+      elif drawn.ended[valid, slot][-1]:
+        reason = "match"
       elif row.drawn == task.request.length:
         reason = "length"
       if reason:

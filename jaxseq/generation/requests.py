@@ -22,6 +22,8 @@ class Request:
     sampling: how tokens are drawn.
     seed: of the drawing; see `offline.generate`.
     count: number of continuations, which share what was read of the prompt.
+    pattern: regular expression that the continuations match, as
+      `automaton.compile_pattern` reads it; for engines with `patterns`.
   """
 
   prompt: Any
@@ -30,10 +32,14 @@ class Request:
   sampling: token_sampling.Sampling = token_sampling.Sampling()
   seed: int = 0
   count: int = 1
+  pattern: str | bytes | None = None
 
   def __post_init__(self):
     _validate.fields(self, positive=("length", "count"))
     _validate.integer("seed", self.seed)
+    if not isinstance(self.pattern, str | bytes | None):
+      what = type(self.pattern).__name__
+      raise _validate.error("pattern", what, "str, bytes or None")
     prompt = np.asarray(self.prompt)
     if prompt.ndim != 1 or not len(prompt):
       shape = f"shape {prompt.shape}"
@@ -52,14 +58,15 @@ class Event(NamedTuple):
     tokens: (n,) int32, at least one.
     log_probs: (n,), which the network gives them, whatever the options.
     reason: why the row has ended: "stop" for a stop token, which is the last of
-      the tokens, or "length"; None if it goes on.
+      the tokens, "match" where the constraint allows nothing more, or "length";
+      None if it goes on.
   """
 
   request: int
   continuation: int
   tokens: np.ndarray
   log_probs: np.ndarray
-  reason: Literal["stop", "length"] | None
+  reason: Literal["stop", "match", "length"] | None
 
 
 class Result(NamedTuple):

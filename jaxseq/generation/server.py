@@ -166,6 +166,15 @@ def make_app(
     except ValueError as error:
       raise _Refused(400, str(error)) from error
 
+  async def check(completion):
+    """Compiles patterns, which others need not wait for."""
+    for each in completion.requests:
+      if each.pattern is not None:
+        try:
+          await asyncio.to_thread(worker.engine.check, each)
+        except ValueError as error:
+          raise _Refused(400, str(error)) from error
+
   def begin(completion):
     try:
       return _Rows(completion, worker, codec)
@@ -183,6 +192,7 @@ def make_app(
     number = f"cmpl-{uuid.uuid4().hex}"
     try:
       completion = await read(request)
+      await check(completion)
       rows = begin(completion)
     except _Refused as error:
       return refusal(error)

@@ -27,6 +27,17 @@ def checkpoint(tmp_path):
   return directory
 
 
+def test_room_for_patterns(checkpoint):
+  served = serve.load(checkpoint)
+  found = serve.make_patterns(served, 2**20)
+  assert found == generation.PatternConfig(2**20 // (5 * 256), None, None)
+  assert serve.make_patterns(served, 0) is None
+  ended = serve.make_patterns(served._replace(stop_tokens=(3, 4)), 2**30)
+  assert (ended.states, ended.end_token) == (16_384, 3)
+  with pytest.raises(ValueError, match="--pattern_bytes: got 1000, expected 0"):
+    serve.make_patterns(served, 1000)
+
+
 def test_checkpoints(checkpoint, tmp_path):
   for path in (checkpoint, checkpoint / "model.safetensors"):
     served = serve.load(path)

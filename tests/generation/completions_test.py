@@ -42,6 +42,7 @@ def test_a_body_becomes_requests():
 def test_prompts_may_be_tokens():
   assert len(_parse(prompt=[1, 2]).requests) == 1
   assert len(_parse(prompt=[[1, 2], [3]]).requests) == 2
+  assert _parse(prompt="a", regex="b+").requests[0].pattern == "b+"
   # Requests without a seed do not give the same.
   seeds = {_parse(prompt="a").requests[0].seed for _ in range(4)}
   assert len(seeds) == 4
@@ -68,6 +69,7 @@ def test_prompts_may_be_tokens():
     ({"prompt": "a", "stop_token_ids": 3}, "stop_token_ids: got 3, expected"),
     ({"prompt": "a", "stream": 1}, "stream: got 1, expected true or false"),
     ({"prompt": "a", "logprobs": 5}, "logprobs: got 5, expected an integer"),
+    ({"prompt": "a", "regex": ["b"]}, "regex: got 'list', expected a text"),
     ({"prompt": "a", "seed": 0.5}, "seed: got 0.5, expected an integer"),
   ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -27,7 +28,13 @@ CONFIG = generation.EngineConfig(slots=4, lines=2, chunk=8, steps=4)
 def running(waiting=100, cache=None, **options):
   """Runs a server in a thread; yields its worker and its address."""
   network, variables = networks.make("gru", vocab_size=256)
-  engine = generation.Engine(network, variables, CONFIG, cache=cache)
+  engine = generation.Engine(
+    network,
+    variables,
+    CONFIG,
+    cache=cache,
+    patterns=generation.PatternConfig(states=64),
+  )
   engine.run([generation.Request([0], 1)])  # Compiles.
   worker = engine_thread.EngineThread(engine, waiting)
   app = server.make_app(
@@ -109,14 +116,21 @@ def test_a_public_client_is_served():
     assert found.choices[0].text == texts[0].split(stop)[0]
     assert found.choices[0].finish_reason == "stop"
 
+    own = {"regex": "[a-d]{4}"}
+    found = ask(prompt="In", n=3, extra_body=own, **options)
+    assert all(re.fullmatch("[a-d]{4}", each.text) for each in found.choices)
+    assert [each.finish_reason for each in found.choices] == ["stop"] * 3
+    with pytest.raises(openai.BadRequestError, match="pattern: got '103 sta"):
+      ask(prompt="In", extra_body={"regex": "a{100}"}, **options)
+
     with pytest.raises(openai.BadRequestError, match="temperature: got -1"):
       ask(prompt="a", model="small", temperature=-1)
     with pytest.raises(openai.BadRequestError, match="top_k: got 300"):
       ask(prompt="a", model="small", extra_body={"top_k": 300})
     assert _get(f"{address}/health") == '{"status":"ok"}'
     metrics = _get(f"{address}/metrics")
-    assert "jaxseq_requests_total 5\n" in metrics
-    assert "jaxseq_refused_total 2\n" in metrics
+    assert "jaxseq_requests_total 7\n" in metrics
+    assert "jaxseq_refused_total 3\n" in metrics
     assert "jaxseq_rows 0\n" in metrics
 
 

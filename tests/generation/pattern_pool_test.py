@@ -1,0 +1,169 @@
+import re
+
+import hypothesis
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from jaxseq.generation import automaton
+from jaxseq.generation import pattern_pool
+from tests.generation import networks
+
+SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=5)
+# Three patterns of 16 rows fit at a time.
+TIGHT = generation.PatternConfig(states=64)
+PATTERNS = (None, "[a-c]{3,9}x", r"\d{4}-\d\d", "yes|no", "[a-z ]+[.]", "é{2}")
+
+
+def _engine(patterns=TIGHT, **options):
+  network, variables = networks.make("gru", vocab_size=256)
+  return generation.Engine(
+    network, variables, SMALL, patterns=patterns, **options
+  )
+
+
+def _requests(count):
+  return [
+    generation.Request(
+      list(b"abc")[: 1 + i % 3],
+      12,
+      seed=i,
+      count=1 + i % 2,
+      pattern=PATTERNS[i % len(PATTERNS)],
+    )
+    for i in range(count)
+  ]
+
+
+def test_rows_are_those_of_their_constraints_alone():
+  engine = _engine()
+  requests = _requests(13)
+  results = engine.run(requests)
+  assert not engine.busy
+  made = [
+    request.pattern and automaton.compile_pattern(request.pattern)
+    for request in requests
+  ]
+  for request, constraint, rows in zip(requests, made, results):
+    assert len(rows) == request.count
+    whole, _ = generation.generate(
+      engine.network,
+      networks.make("gru", vocab_size=256)[1],
+      np.array([request.prompt]),
+      request.length,
+      jax.random.key(0),
+      seeds=[request.seed],
+      constraint=constraint,
+    )
+    tokens = rows[0].tokens
+    # What follows an end is the last token.
+    padding = [tokens[-1]] * (request.length - len(tokens))
+    np.testing.assert_array_equal(whole[0], [*tokens, *padding])
+    for row in rows:
+      text = bytes(row.tokens.tolist())
+      if row.reason == "match":
+        assert re.fullmatch(request.pattern, text.decode())
+      else:
+        assert len(text) == request.length
+
+
+def test_an_end_token_ends_a_text():
+  engine = _engine(generation.PatternConfig(end_token=0))
+  request = generation.Request([65], 30, pattern="[ab]+", count=4)
+  (rows,) = engine.run([request])
+  texts = [bytes(row.tokens.tolist()) for row in rows]
+  assert all(re.fullmatch(rb"[ab]+\0?", text) for text in texts)
+  assert {row.reason for row in rows} <= {"match", "length"}
+  assert any(text.endswith(b"\0") for text in texts)
+
+
+def test_patterns_that_are_given_up_make_room():
+  engine = _engine()
+  numbers = [
+    engine.submit(generation.Request([1], 50, pattern=f"{letter}[a-z]*"))
+    for letter in "klmno"
+  ]
+  engine.advance()
+  engine.advance()
+  # Three have the room that there is; the others wait for it.
+  assert engine.running == 3
+  for number in numbers[:3]:
+    engine.cancel(number)
+  engine.advance()
+  assert engine.running == 2
+  for number in numbers[3:]:
+    engine.cancel(number)
+  assert not engine.busy
+  requests = _requests(6)
+  fresh = _engine().run(requests)
+  for rows, expected in zip(engine.run(requests), fresh):
+    for row, other in zip(rows, expected):
+      np.testing.assert_array_equal(row.tokens, other.tokens)
+
+
+@pytest.mark.parametrize(
+  ("pattern", "message"),
+  [
+    ("[a", "pattern"),
+    ("a{80}", "pattern: got '83 states', expected at most 48"),
+    ("[ab]*a[ab]{12}", "pattern: it takes more than 384 states"),
+    ("", "pattern: it matches no text of the vocabulary's tokens"),
+  ],
+)
+def test_bad_patterns(pattern, message):
+  engine = _engine()
+  with pytest.raises(ValueError, match=message):
+    engine.submit(generation.Request([1], 5, pattern=pattern))
+  assert not engine.busy
+
+
+def test_bad_engines():
+  with pytest.raises(ValueError, match="pattern: got 'a', expected None"):
+    _engine(None).submit(generation.Request([1], 5, pattern="a"))
+  with pytest.raises(ValueError, match="pattern: got 'int', expected str"):
+    generation.Request([1], 5, pattern=3)
+  constraint = automaton.compile_pattern("a+")
+  with pytest.raises(ValueError, match="constraint: got 'Automaton'"):
+    _engine(constraint=constraint)
+  config = generation.PatternConfig(tokens=[b"a"])
+  with pytest.raises(ValueError, match="tokens: got '1', expected 256, an"):
+    _engine(config)
+  with pytest.raises(ValueError, match="states: got 5, expected an integer"):
+    generation.PatternConfig(states=5)
+
+
+@hypothesis.given(
+  st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=30)
+)
+@hypothesis.settings(max_examples=20, deadline=None)
+def test_tables_in_use_stay_whole(steps):
+  pool = pattern_pool.PatternPool(2, _TWO)
+  users = {}
+  for length, gives in steps:
+    pattern = b"\0" * length
+    if gives and users.get(pattern):
+      pool.give_back(pattern)
+      users[pattern] -= 1
+    elif (start := pool.take(pattern)) is not None:
+      users[pattern] = users.get(pattern, 0) + 1
+      # The text is as long as its pattern, and nothing follows it.
+      state = jnp.int32(start)
+      for _ in range(length):
+        assert pool.table.allowed(state).tolist() == [True, False]
+        state = pool.table.advance(state, 0)
+      assert not pool.table.allowed(state).any()
+  # What is in use is still there, at the place that it was given.
+  for pattern, count in users.items():
+    if count:
+      state = jnp.int32(pool.take(pattern))
+      for _ in pattern:
+        state = pool.table.advance(state, 0)
+      assert not pool.table.allowed(state).any()
+  assert pool.table.allowed(jnp.int32(0)).all()
+
+
+# Two tokens: the bytes 0 and 1.
+_TWO = generation.PatternConfig(states=128, tokens=[b"\0", b"\1"])
