@@ -56,7 +56,10 @@ def parse(pattern: str | bytes) -> Choices:
   """
   parser = _Parser(pattern)
   start = parser.state()
-  end = parser.alternatives(start)
+  try:
+    end = parser.alternatives(start)
+  except RecursionError:
+    raise parser.error("groups that are less deep") from None
   if parser.place < len(parser.text):
     raise parser.error("an opening parenthesis before it")
   return Choices(parser.edges, parser.free, start, end)

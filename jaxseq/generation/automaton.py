@@ -7,6 +7,7 @@ one over the tokens of a vocabulary: a mask is then one row of a table.
     generation.beam_search(..., end_token=10, constraint=number)
 """
 
+import collections
 from collections.abc import Sequence
 import dataclasses
 
@@ -67,11 +68,11 @@ def compile_pattern(
       None if nothing ends a text: then nothing is permitted where no match can
       be longer.
     most_states: the most states of the automaton before it is made smaller; a
-      pattern of a page needs some hundreds.
+      pattern of a page needs some hundreds. It bounds the time, too.
 
   Raises:
     ValueError: if the pattern cannot be parsed, matches nothing, or takes more
-      than `most_states`.
+      than `most_states`, or far more work than these mostly do.
   """
   table, accepting, widths = _table(_patterns.parse(pattern), most_states)
   table, accepting = _minimized(table, accepting)
@@ -128,6 +129,10 @@ def from_table(
   return Automaton(jnp.asarray(table), jnp.asarray(permitted))
 
 
+# Parts of a pattern that one state stands for, on average at most.
+_PARTS = 100
+
+
 def _table(choices, most):
   """The table of sets of states, which accept, and bytes in each column."""
   cuts = {0, 256}
@@ -139,6 +144,7 @@ def _table(choices, most):
   number: dict[frozenset[int], int] = {}
   sets: list[frozenset[int]] = []
   rows: list[list[int]] = []
+  parts = 0
 
   def numbered(states):
     states = _with_free(choices.free, states)
@@ -151,6 +157,9 @@ def _table(choices, most):
 
   numbered({choices.start})
   while len(rows) < len(sets):
+    parts += len(sets[len(rows)])
+    if parts > _PARTS * most:
+      raise ValueError("pattern: too many of its parts can match at a time.")
     reached: list[set[int]] = [set() for _ in cuts[:-1]]
     for state in sets[len(rows)]:
       for low, high, to in choices.edges[state]:
@@ -190,29 +199,61 @@ def _live(table, accepting):
 
 
 def _minimized(table, accepting):
-  """Joins states with the same texts behind them (Moore, 1956)."""
+  """Joins states with the same texts behind them (Hopcroft, 1971)."""
   # A last row for -1, which nothing leads out of.
   table = np.vstack([table, np.full(table.shape[1], -1)])
-  _, groups = np.unique(np.append(accepting, False), return_inverse=True)
-  while True:
-    each = np.column_stack([groups, groups[table]])
-    _, first, finer = np.unique(
-      each, axis=0, return_index=True, return_inverse=True
-    )
-    finer = finer.reshape(-1)
-    if finer.max() == groups.max():
-      break
-    groups = finer
+  accepting = np.append(accepting, False)
+  group = _groups(np.where(table < 0, len(table) - 1, table), accepting)
+  _, first, group = np.unique(group, return_index=True, return_inverse=True)
   # Numbers in the order of first states, so that the start stays 0.
   order = np.argsort(np.argsort(first))
-  groups, first = order[finer], np.sort(first)
-  found = groups[table[first]]
-  accepting = np.append(accepting, False)[first]
-  nowhere = groups[-1]
+  group, first = order[group], np.sort(first)
+  found = group[table[first]]
+  accepting = accepting[first]
+  nowhere = group[-1]
   found = np.where(found == nowhere, -1, found)
   if nowhere == len(first) - 1 and nowhere:
     found, accepting = found[:-1], accepting[:-1]
   return found, accepting
+
+
+def _groups(table, accepting):
+  """A number for each state, equal where the same texts are accepted from."""
+  columns = range(table.shape[1])
+  origins = [_origins(table[:, column]) for column in columns]
+  members = [set(np.flatnonzero(accepting == which)) for which in (False, True)]
+  members = [{int(state) for state in states} for states in members if states]
+  group = [int(state in members[-1]) for state in range(len(table))]
+  group = group if len(members) > 1 else [0] * len(table)
+  smaller = min(range(len(members)), key=lambda i: len(members[i]))
+  waiting = {(smaller, column) for column in columns}
+  while waiting:
+    splitter, column = waiting.pop()
+    # By their group, the states that lead into the splitter.
+    leading = collections.defaultdict(set)
+    for state in members[splitter]:
+      for origin in origins[column].get(state, ()):
+        leading[group[origin]].add(origin)
+    for old, states in leading.items():
+      if len(states) == len(members[old]):
+        continue
+      new = len(members)
+      members[old] -= states
+      members.append(states)
+      for state in states:
+        group[state] = new
+      fewer = new if len(states) <= len(members[old]) else old
+      for each in columns:
+        waiting.add((new if (old, each) in waiting else fewer, each))
+  return np.array(group)
+
+
+def _origins(column):
+  """By a state, those that lead to it."""
+  found = collections.defaultdict(list)
+  for origin, state in enumerate(column.tolist()):
+    found[state].append(origin)
+  return found
 
 
 def _over_tokens(table, tokens):

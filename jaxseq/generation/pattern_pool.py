@@ -9,7 +9,6 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
-import threading
 
 import jax
 from jax import lax
@@ -88,7 +87,6 @@ class PatternPool:
     # By the pattern, those that were used last behind the others.
     self._blocks: collections.OrderedDict[str | bytes, _Block]
     self._blocks = collections.OrderedDict()
-    self._lock = threading.Lock()
     self._compiled = functools.lru_cache(_KNOWN)(self._compile)
 
   def check(self, pattern: str | bytes) -> None:
@@ -98,8 +96,7 @@ class PatternPool:
       ValueError: if it cannot be parsed, needs more rows than there are, or
         matches no text that has a token.
     """
-    with self._lock:
-      self._compiled(pattern)
+    self._compiled(pattern)
 
   def take(self, pattern: str | bytes) -> int | None:
     """Gives a pattern rows, which stay until it is given back as often.
@@ -146,8 +143,7 @@ class PatternPool:
 
   def _placed(self, pattern):
     """A block for a pattern, in the place of others that nobody uses."""
-    with self._lock:
-      transitions, permitted = self._compiled(pattern)
+    transitions, permitted = self._compiled(pattern)
     size = _padded(len(transitions))
     start = self._gap(size)
     while start is None:

@@ -1,5 +1,7 @@
+import itertools
 import json
 import re
+import time
 
 import hypothesis
 from hypothesis import strategies
@@ -64,6 +66,42 @@ def test_patterns_of_bytes_match_single_bytes(pattern, content):
   matches = re.fullmatch(pattern, content) is not None
   found = automaton.compile_pattern(pattern, end_token=0)
   assert _matches(found, content, 0) == matches
+
+
+@hypothesis.given(strategies.integers(0, 2**32 - 1))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_as_few_states_as_can_be(seed):
+  rng = np.random.default_rng(seed)
+  states, letters = rng.integers(1, 9), rng.integers(1, 4)
+  table = rng.integers(-1, states, (states, letters))
+  accepting = rng.random(states) < 0.5
+  small, ends = automaton._minimized(table, accepting)
+
+  # Rounds of Moore's: states that no text so far tells apart.
+  whole = np.vstack([table, np.full(letters, -1)])
+  groups = np.append(accepting, False).astype(int)
+  for _ in whole:
+    each = np.column_stack([groups, groups[whole]])
+    groups = np.unique(each, axis=0, return_inverse=True)[1].reshape(-1)
+  # All but that from which nothing is accepted, if there is one.
+  needed = set(groups) - {groups[-1]} | {groups[0]}
+  assert len(small) in (len(needed), len(set(groups)))
+
+  # The same texts are accepted, all up to a length.
+  for text in itertools.product(range(letters), repeat=5):
+    left, right = 0, 0
+    for letter in text:
+      assert (left >= 0 and accepting[left]) == (right >= 0 and ends[right])
+      left = table[left, letter] if left >= 0 else -1
+      right = small[right, letter] if right >= 0 else -1
+
+
+def test_long_repetitions_are_quick():
+  start = time.process_time()
+  made = automaton.compile_pattern("[a-z]{1,4000}", end_token=0)
+  assert len(made.transitions) == 4003
+  # Half a second; a minute for what compares all states in each round.
+  assert time.process_time() - start < 8
 
 
 def test_what_cannot_be_ended_any_more_is_not_permitted():
@@ -140,6 +178,11 @@ def test_beams_write_what_the_pattern_says():
 def test_bad_patterns(pattern, message):
   with pytest.raises(ValueError, match=message):
     automaton.compile_pattern(pattern)
+
+
+def test_work_is_bounded():
+  with pytest.raises(ValueError, match="too many of its parts can match at a"):
+    automaton.compile_pattern(".{0,2000}b", most_states=3000)
 
 
 def test_bad_tables():
