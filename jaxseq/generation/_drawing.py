@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.generation import _pasts
 from jaxseq.generation import token_sampling
 
 
@@ -19,8 +20,7 @@ class Rows(NamedTuple):
     token: (*batch,) int32, the last of them.
     ended: (*batch,) bool, whether that was one of the row's stop tokens, or the
       constraint permits nothing after it.
-    history: for penalties; None without.
-    constraint: state of the constraint; None without one.
+    past: what the tokens so far say about the next one.
     allowed: (*batch, vocab) bool, which tokens may come next; None for all.
   """
 
@@ -28,8 +28,7 @@ class Rows(NamedTuple):
   length: jax.Array
   token: jax.Array
   ended: jax.Array
-  history: token_sampling.History | None
-  constraint: PyTree
+  past: _pasts.Past
   allowed: jax.Array | None
 
 
@@ -47,16 +46,14 @@ def start(
     constraint: of all rows, or None.
     state: of the constraint; as it begins if None.
   """
-  if constraint is not None and state is None:
-    state = constraint.initial(keys.shape)
+  past = _pasts.begin(constraint, history, keys.shape, state)
   return Rows(
     keys=keys,
     length=jnp.zeros(keys.shape, jnp.int32),
     token=jnp.zeros(keys.shape, jnp.int32),
     ended=jnp.zeros(keys.shape, bool),
-    history=history,
-    constraint=state,
-    allowed=None if constraint is None else constraint.allowed(state),
+    past=past,
+    allowed=_pasts.allowed(constraint, past),
   )
 
 
@@ -80,7 +77,7 @@ def next_token(
     logits,
     controls,
     length=rows.length,
-    history=rows.history,
+    history=rows.past.history,
     allowed=allowed,
   )
   keys = token_sampling.fold(rows.keys, rows.length)
@@ -90,14 +87,10 @@ def next_token(
   log_prob = jnp.take_along_axis(logs, token[..., None], axis=-1)[..., 0]
   stop = jnp.broadcast_to(controls.stop, logits.shape)
   stops = jnp.take_along_axis(stop, token[..., None], axis=-1)[..., 0]
-  history, after = rows.history, rows.constraint
+  past = _pasts.extend(constraint, rows.past, token)
+  allowed = _pasts.allowed(constraint, past)
   ended = rows.ended | stops
-  if history is not None:
-    history = token_sampling.extend_history(history, token)
-  if constraint is not None:
-    after = constraint.advance(after, token)
-    allowed = constraint.allowed(after)
+  if allowed is not None:
     ended = ended | ~jnp.any(allowed, axis=-1)
   length = rows.length + 1
-  drawn = Rows(rows.keys, length, token, ended, history, after, allowed)
-  return drawn, log_prob
+  return Rows(rows.keys, length, token, ended, past, allowed), log_prob

@@ -24,11 +24,15 @@ class Draws(NamedTuple):
     keys: (rows,) random keys.
     controls: options of sampling, with rows in front.
     length: (rows,) int, tokens that each row has.
+    history: of the nodes, for penalties, (rows, nodes, ...); None without.
+    allowed: (rows, nodes, vocab) bool, what may follow them; None for all.
   """
 
   keys: jax.Array
   controls: token_sampling.Controls
   length: jax.Array
+  history: token_sampling.History | None = None
+  allowed: jax.Array | None = None
 
   def process(self, logits: jax.Array, depth: np.ndarray) -> jax.Array:
     """Applies the options of sampling to logits of what follows nodes.
@@ -60,7 +64,13 @@ class Draws(NamedTuple):
     """Logits by the options, and these with an axis of nodes."""
     controls = jax.tree.map(lambda leaf: leaf[:, None], self.controls)
     length = self.length[:, None] + depth
-    logits = token_sampling.process_logits(logits, controls, length=length)
+    logits = token_sampling.process_logits(
+      logits,
+      controls,
+      length=length,
+      history=self.history,
+      allowed=self.allowed,
+    )
     return logits, controls
 
 
@@ -121,7 +131,11 @@ class Draft(Protocol):
     ...
 
   def propose(self, memory: PyTree, recent: jax.Array, draws: Draws) -> Guess:
-    """Makes a draft after the last two tokens (rows, 2) of each row."""
+    """Makes a draft after the last two tokens (rows, 2) of each row.
+
+    The draws know neither histories nor what is allowed: a draft is no more
+    than a guess.
+    """
     ...
 
   def judge(self, guess: Guess, logits: jax.Array, draws: Draws) -> Verdict:

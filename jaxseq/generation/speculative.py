@@ -28,8 +28,10 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _pasts
 from jaxseq.generation import _prompts
 from jaxseq.generation import _row_states
+from jaxseq.generation import constraints
 from jaxseq.generation import drafts
 from jaxseq.generation import recycling
 from jaxseq.generation import token_sampling
@@ -68,6 +70,7 @@ class Progress(NamedTuple):
     length: (rows,) int32, how many are generated.
     ended: (rows,) bool, whether the last one is one that ends its row.
     passes: (rows,) int32, passes in which the row had not ended.
+    past: what the tokens so far say about the next one's drawing.
   """
 
   keys: jax.Array
@@ -78,6 +81,7 @@ class Progress(NamedTuple):
   length: jax.Array
   ended: jax.Array
   passes: jax.Array
+  past: _pasts.Past
 
   @property
   def done(self) -> jax.Array:
@@ -101,6 +105,7 @@ def generate(
   sampling: token_sampling.Sampling
   | Sequence[token_sampling.Sampling]
   | None = None,
+  constraint: constraints.Constraint | None = None,
   scheme: str = "auto",
   **options: Any,
 ) -> Generated:
@@ -122,7 +127,8 @@ def generate(
     lengths: as in `generation.generate`.
     reset: likewise.
     seeds: likewise.
-    sampling: likewise, but without penalties.
+    sampling: likewise.
+    constraint: likewise.
     scheme: how a tree is read, one of `tree_passes.SCHEMES`.
     **options: as in `generation.generate`.
 
@@ -130,8 +136,8 @@ def generate(
     Tokens, states, what the draft remembers, and numbers of passes.
 
   Raises:
-    ValueError: as in `generation.generate`; or if there are penalties, or the
-      draft does not fit the network.
+    ValueError: as in `generation.generate`; or if the draft does not fit the
+      network.
   """
   _validate.integer("length", length, 1)
   scheme = tree_passes.choose_scheme(network, scheme)
@@ -139,9 +145,10 @@ def generate(
   vocab = _prompts.vocab_size(network, variables)
   batch = prompts.tokens.shape[:-1]
   controls, penalizes = _prompts.controls(vocab, options, sampling, batch)
+  constraints.check(constraint, vocab)
+  history = None
   if penalizes:
-    given = sampling if options == {} else options
-    raise _validate.error("sampling", given, "no penalties with drafts")
+    history = _prompts.make_history(prompts, vocab)
   count = math.prod(batch)
   if seeds is None:
     seeds = jnp.arange(count)
@@ -161,7 +168,9 @@ def generate(
       for name, own in wide.items()
     }
   )
-  arguments = variables, tokens, keys, memory, flat(states), reset, controls
+  history, states = flat(history), flat(states)
+  rows = tokens, keys, memory, states, reset, controls, history
+  arguments = variables, *rows, constraint
   found = _generate(network, length, draft, scheme, *arguments)
   tokens, states, passes = _reshape(
     (found.tokens, found.states, found.passes), (count,), batch
@@ -180,6 +189,8 @@ def begin(
   memory: PyTree = None,
   states: PyTree = None,
   reset: jax.Array | None = None,
+  history: token_sampling.History | None = None,
+  constraint: constraints.Constraint | None = None,
 ) -> Progress:
   """Reads prompts but for their last tokens, at which the drafts begin.
 
@@ -194,6 +205,8 @@ def begin(
     memory: what it remembers of earlier calls; None for nothing.
     states: states before the prompt, leaves (rows, ...); fresh ones if None.
     reset: (rows, time) bool; where true the states are fresh before that token.
+    history: of the prompts, for penalties.
+    constraint: on what is generated.
 
   Returns:
     What `advance` goes on from.
@@ -222,6 +235,7 @@ def begin(
     length=jnp.zeros((rows,), jnp.int32),
     ended=jnp.zeros((rows,), bool),
     passes=jnp.zeros((rows,), jnp.int32),
+    past=_pasts.begin(constraint, history, (rows,)),
   )
 
 
@@ -232,6 +246,7 @@ def advance(
   *,
   draft: drafts.Draft,
   controls: token_sampling.Controls,
+  constraint: constraints.Constraint | None = None,
   scheme: str = "auto",
 ) -> tuple[Progress, drafts.Verdict]:
   """Makes one draft, and reads it.
@@ -242,6 +257,7 @@ def advance(
     progress: of all rows; those that are done stay as they are.
     draft: what makes drafts.
     controls: options of sampling, with rows in front.
+    constraint: as in `begin`.
     scheme: how a tree is read, one of `tree_passes.SCHEMES`.
 
   Returns:
@@ -252,6 +268,10 @@ def advance(
   guess = draft.propose(progress.memory, progress.recent, draws)
   arguments = guess.ids, progress.states, draft.tree, scheme
   result = tree_passes.read(network, variables, *arguments)
+  pasts = _pasts.at_nodes(constraint, progress.past, guess.ids, draft.tree)
+  draws = draws._replace(
+    history=pasts.history, allowed=_pasts.allowed(constraint, pasts)
+  )
   verdict = draft.judge(guess, result.logits, draws)
   space = jnp.where(
     progress.ended, 0, progress.tokens.shape[1] - progress.length
@@ -259,6 +279,12 @@ def advance(
   count = jnp.minimum(verdict.count, space)
   order = jnp.arange(verdict.tokens.shape[1])
   ends = jnp.take_along_axis(controls.stop, verdict.tokens, axis=1)
+  # The past after each token that follows an accepted node.
+  pasts = _pasts.after_nodes(pasts, verdict.nodes)
+  pasts = _pasts.extend(constraint, pasts, verdict.tokens)
+  if constraint is not None:
+    some = jnp.any(_pasts.allowed(constraint, pasts), axis=-1)
+    ends = ends | ~some
   ends = ends & (order < count[:, None])
   ended = jnp.any(ends, axis=1)
   count = jnp.where(ended, jnp.argmax(ends, axis=1) + 1, count)
@@ -270,7 +296,7 @@ def advance(
   memory = draft.learn(
     progress.memory, progress.recent, guess, result.logits, verdict
   )
-  past = jnp.concatenate([progress.recent, verdict.tokens], axis=1)
+  newest = jnp.concatenate([progress.recent, verdict.tokens], axis=1)
   last = count[:, None] + jnp.arange(2)
   place = jnp.where(
     order < count[:, None],
@@ -282,13 +308,28 @@ def advance(
     progress.keys,
     states,
     memory,
-    recent=jnp.take_along_axis(past, last, axis=1),
+    recent=jnp.take_along_axis(newest, last, axis=1),
     tokens=progress.tokens.at[rows, place].set(verdict.tokens, mode="drop"),
     length=progress.length + count,
     ended=progress.ended | ended,
     passes=progress.passes + (count > 0),
+    past=_kept(progress.past, pasts, count),
   )
   return progress, verdict
+
+
+def _kept(past, pasts, count):
+  """The past after the accepted tokens; where there are none, as it was."""
+  last = jnp.maximum(count - 1, 0)[:, None]
+  after = _pasts.after_nodes(pasts, last)
+  history = past.history
+  if history is not None:
+    counts = after.history.counts[:, 0]
+    counts = _row_states.where(count > 0, counts, history.counts)
+    history = history._replace(counts=counts)
+  state = jax.tree.map(lambda leaf: leaf[:, 0], after.constraint)
+  state = _row_states.where(count > 0, state, past.constraint)
+  return _pasts.Past(history, state)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -304,6 +345,8 @@ def _generate(
   states,
   reset,
   controls,
+  history,
+  constraint,
 ):
   """The compiled part of `generate`."""
   progress = begin(
@@ -316,8 +359,15 @@ def _generate(
     memory=memory,
     states=states,
     reset=reset,
+    history=history,
+    constraint=constraint,
   )
-  how = {"draft": draft, "controls": controls, "scheme": scheme}
+  how = {
+    "draft": draft,
+    "controls": controls,
+    "constraint": constraint,
+    "scheme": scheme,
+  }
   progress = lax.while_loop(
     lambda progress: jnp.any(~progress.done),
     lambda progress: advance(network, variables, progress, **how)[0],

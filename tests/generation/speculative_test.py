@@ -10,6 +10,7 @@ import pytest
 from jaxseq import generation
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq.generation import automaton
 from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
 from jaxseq.generation import speculative
@@ -254,6 +255,78 @@ def test_a_draft_network_rolls_back():
       np.testing.assert_array_equal(found.passes, [4, 4])
 
 
+# Six states, of which three may be the last; and texts of three or four tokens.
+_ENDLESS = automaton.from_table(
+  [[4, 3, 2, 0, 1, -1, -1], [-1, 0, 4, 3, 5, 2, 3], [5, 4, 3, 2, 2, 5, 0]]
+  + [[4, 3, -1, 1, 5, 2, -1], [4, 4, 4, 0, -1, 5, -1], [2, -1, 1, 2, 1, 1, 4]],
+  [True, False, False, False, True, True],
+)
+_FINITE = automaton.from_table(
+  [[1, 1, -1, 1, -1, 1, -1], [2, -1, 2, 2, -1, 2, 2]]
+  + [[3, 3, 3, -1, -1, -1, 4], [4] * 7, [-1] * 7],
+  [False, False, False, True, True],
+)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"temperature": 0, "constraint": _FINITE},
+    {
+      "temperature": 0.7,
+      "constraint": _ENDLESS,
+      "repetition_penalty": 1.4,
+      "presence_penalty": 0.5,
+      "frequency_penalty": 0.3,
+    },
+    pytest.param(
+      {"temperature": 0.7, "constraint": _ENDLESS}, marks=pytest.mark.slow
+    ),
+    pytest.param(
+      {"temperature": 0, "frequency_penalty": 2.0}, marks=pytest.mark.slow
+    ),
+  ],
+)
+def test_penalties_and_constraints_are_those_of_plain_generation(options):
+  network, variables = _network()
+  arguments = network, variables, [[1, 2, 3, 1, 2], [4, 5]], 16
+  with jax.enable_x64():
+    key = jax.random.key(3)
+    tokens, states = generation.generate(*arguments, key, **options)
+    found = speculative.generate(
+      *arguments, key, draft=DRAFT, scheme="levels", **options
+    )
+    np.testing.assert_array_equal(found.tokens, tokens)
+    if options.get("constraint") is not _FINITE:
+      _near(found.states, states)
+    else:
+      # Plain generation goes on behind the end, with the last token.
+      assert np.all(np.asarray(tokens)[:, 4:] == np.asarray(tokens)[:, 3:4])
+      assert np.all(found.passes <= 4)
+
+
+@pytest.mark.slow
+def test_drafting_networks_keep_to_constraints():
+  network, variables = _network()
+  small, own = _network(d_model=4, seed=1)
+  with jax.enable_x64():
+    for options in (
+      {"constraint": _ENDLESS, "presence_penalty": 0.5},
+      {"constraint": _FINITE},
+    ):
+      arguments = network, variables, [[1, 2, 3], [4]], 12, jax.random.key(3)
+      tokens, _ = generation.generate(*arguments, temperature=0, **options)
+      found = speculative.generate(
+        *arguments,
+        draft=draft_model.DraftModel(small, 3),
+        memory=draft_model.Memory(own),
+        temperature=0,
+        scheme="levels",
+        **options,
+      )
+      np.testing.assert_array_equal(found.tokens, tokens)
+
+
 @pytest.mark.slow
 def test_float32_differs_at_ties_alone():
   network, variables = _network("gru", dtype="float32", vocab=64)
@@ -277,7 +350,6 @@ def test_float32_differs_at_ties_alone():
       {"draft": draft_model.DraftModel(None)},
       "memory: got None, expected draft_model.Memory(variables)",
     ),
-    ({"presence_penalty": 1.0}, "expected no penalties with drafts"),
     ({"length": 0}, "length: got 0, expected"),
     ({"draft": recycling.Recycling()}, "vocab: got 7, expected"),
     ({"seeds": [1, 2]}, "seeds: got shape (2,)"),

@@ -1,0 +1,124 @@
+"""What the tokens of a row so far say about the next one's drawing."""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.generation import token_sampling
+from jaxseq.recurrence import tree as trees
+
+
+class Past(NamedTuple):
+  """What is carried from token to token.
+
+  Attributes:
+    history: for penalties; None without.
+    constraint: state of the constraint; None without one.
+  """
+
+  history: token_sampling.History | None = None
+  constraint: PyTree = None
+
+
+def begin(
+  constraint: Any,
+  history: token_sampling.History | None,
+  batch_shape: tuple[int, ...],
+  state: PyTree = None,
+) -> Past:
+  """Returns the past of rows of which nothing was drawn.
+
+  Args:
+    constraint: of all rows, or None.
+    history: for penalties.
+    batch_shape: of the rows.
+    state: of the constraint; as it begins if None.
+  """
+  if constraint is not None and state is None:
+    state = constraint.initial(batch_shape)
+  return Past(history, state)
+
+
+def extend(constraint: Any, past: Past, token: jax.Array) -> Past:
+  """Returns the past after a token (*batch,) more."""
+  history, state = past
+  if history is not None:
+    history = token_sampling.extend_history(history, token)
+  if constraint is not None:
+    state = constraint.advance(state, token)
+  return Past(history, state)
+
+
+def allowed(constraint: Any, past: Past) -> jax.Array | None:
+  """Returns which tokens may come next, (*batch, vocab) bool; None for all."""
+  return None if constraint is None else constraint.allowed(past.constraint)
+
+
+def at_nodes(
+  constraint: Any, past: Past, ids: jax.Array, tree: trees.Tree
+) -> Past:
+  """Returns the past after each node of a tree.
+
+  Args:
+    constraint: of all rows, or None.
+    past: after the root, leaves (rows, ...).
+    ids: (rows, nodes) tokens of the nodes; the root's is in the past already.
+    tree: the tree, with one root.
+
+  Returns:
+    Leaves (rows, nodes, ...), but for the tokens of prompts, (rows, 1, vocab).
+  """
+  history = past.history
+  if history is not None:
+    # All nodes share the prompt.
+    prompt = history.prompt[:, None]
+    past = past._replace(history=history.counts)
+
+  def step(carry, token):
+    past, root = carry
+    after = past
+    if history is not None:
+      counted = token_sampling.History(prompt, past.history)
+      after = extend(constraint, past._replace(history=counted), token)
+      after = after._replace(history=after.history.counts)
+    else:
+      after = extend(constraint, past, token)
+    # A level has as many nodes in all rows, and the first is the root's.
+    after = jax.tree.map(
+      lambda new, old: jnp.where(
+        root.reshape(*root.shape, *[1] * (new.ndim - 2)), old, new
+      ),
+      after,
+      past,
+    )
+    return (after, jnp.zeros_like(root)), None
+
+  root = jnp.ones(len(ids), bool)
+  (_, (past, _)) = trees.tree_fold(step, (past, root), ids, tree)
+  if history is not None:
+    counted = token_sampling.History(prompt, past.history)
+    past = past._replace(history=counted)
+  return past
+
+
+def after_nodes(past: Past, nodes: jax.Array) -> Past:
+  """Takes the past after some nodes (rows, n) out of that after all of them.
+
+  Args:
+    past: from `at_nodes`.
+    nodes: which.
+
+  Returns:
+    Leaves (rows, n, ...), but for the tokens of prompts.
+  """
+
+  def leaf(values):
+    return jax.vmap(lambda row, places: row[places])(values, nodes)
+
+  history = past.history
+  if history is not None:
+    history = history._replace(counts=leaf(history.counts))
+  return Past(history, jax.tree.map(leaf, past.constraint))
