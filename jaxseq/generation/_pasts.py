@@ -1,4 +1,4 @@
-"""What the tokens of a row so far say about the next one's drawing."""
+"""Histories and states of constraints, to which the tokens of a row lead."""
 
 from typing import Any
 from typing import NamedTuple
