@@ -123,7 +123,8 @@ class PatternPool:
       pattern,
       tokens=config.tokens,
       end_token=config.end_token,
-      most_states=8 * most,
+      # Seconds of work at most.
+      most_states=max(10_000, 2 * most),
     )
     transitions, permitted = map(np.array, (made.transitions, made.permitted))
     if _padded(len(transitions)) > most:

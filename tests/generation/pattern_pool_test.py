@@ -109,7 +109,7 @@ def test_patterns_that_are_given_up_make_room():
   [
     ("[a", "pattern"),
     ("a{80}", "pattern: got '83 states', expected at most 48"),
-    ("[ab]*a[ab]{12}", "pattern: it takes more than 384 states"),
+    ("[ab]*a[ab]{14}", "pattern: it takes more than 10000 states"),
     ("(" * 2000 + ")" * 2000, "pattern: got .* expected groups that are less"),
     ("", "pattern: it matches no text of the vocabulary's tokens"),
   ],
