@@ -13,7 +13,8 @@ with their kernels, every mixer with bfloat16 activations, and whole programs,
 and writes down how many kernels a run starts, how many bytes they move
 (`tests/compile/kernels.py`), temporaries, and the seconds it took. What is in
 the table already is not compiled again. With --before, prints the tables of
-docs/accelerators.md instead and compiles nothing.
+docs/accelerators.md and docs/accelerators_mixers.md instead and compiles
+nothing.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,11 @@ _KERNELS = {"kernel": "pallas", "tokamax": "tokamax"}
 _KERNEL_SECONDS = 4e-6
 # Of the mixers' rows: (batch, time, d_model).
 MIXER_SIZES = 8, 4096, 512
-_MIXER_OPTIONS = {"attention": {"window": 512}}
+_MIXER_OPTIONS = {
+  name: {"window": 512} for name in ("attention", "latent_attention")
+}
+# Those whose steps wait for each other, as in `recurrences.OPS`.
+_GATED = ("elman", "gru", "lstm", "slstm")
 
 
 def mixer(name: str, kind: str):
@@ -77,6 +82,29 @@ def mixer(name: str, kind: str):
   gradient = jax.value_and_grad(loss, argnums=(0, 1))
   function = {"forward": forward, "gradient": gradient}[kind]
   return function, (params, x, reset)
+
+
+def mixer_limits(name: str) -> tuple[int, list[float]]:
+  """What a mixer's gradient must move at least, and seconds on both chips.
+
+  As of recurrences: parameters and inputs read twice, outputs written, their
+  cotangents read and those of parameters and inputs written; exponentials of
+  Mamba's states, and the steps of gated networks.
+  """
+  forward, (params, x, reset) = mixer(name, "forward")
+  y, state = jax.eval_shape(forward, params, x, reset)
+  least = problems.bytes_of([params, x, reset, y] * 2 + [params, x, state])
+  batch, length, width = MIXER_SIZES
+  exps = 0
+  if name == "mamba":
+    config = mixers.make_config(name, d_model=width)
+    exps = batch * length * config.expand * width * config.d_state
+  steps = length if name in _GATED else 0
+  seconds = [
+    max(least / chip.bandwidth, 3 * exps / chip.exps, 3 * steps * chip.step)
+    for chip in (problems.H100, problems.TPU_V5E)
+  ]
+  return least, seconds
 
 
 def counted(compiled: jax.stages.Compiled) -> dict[str, float]:
@@ -178,11 +206,7 @@ def markdown(after: dict, before: dict) -> str:
     after: a table as `main` writes it.
     before: another one; rows that either lacks are empty.
   """
-  head = (
-    "| | at least GB | limit ms: H100, v5e | H100 kernels | H100 GB | H100 MB |"
-    " H100 ms, estimated | v5e GB | v5e MB |"
-  )
-  lines = [head, "| --- " * 9 + "|"]
+  lines = ["| | at least GB | limit ms: H100, v5e " + _HEAD, "| --- " * 9 + "|"]
   for problem in problems.MAIN:
     for kind in problems.KINDS:
       limits = (
@@ -201,17 +225,33 @@ def markdown(after: dict, before: dict) -> str:
           lines.append(
             f"| with {label} | | |{_cells(after, after, case, floor)}"
           )
-  names = [f"mixer {name} gradient" for name in mixers.names()]
-  lines += ["", *_table(after, before, names)]
+  lines += ["", *_of_mixers(after, before)]
   names = [f"program {name}" for name in _PROGRAMS.value]
-  lines += ["", *_table(after, before, names)]
+  lines += ["", *_of_programs(after, before, names)]
   return "\n".join(lines)
 
 
-def _table(after, before, cases):
-  """The lines of a table of mixers or programs."""
-  head = "| | H100 kernels | H100 GB | H100 MB | H100 ms, estimated |"
-  lines = [head + " v5e GB | v5e MB |", "| --- " * 7 + "|"]
+_HEAD = (
+  "| H100 kernels | H100 GB | H100 MB | H100 ms, estimated | v5e GB | v5e MB |"
+)
+
+
+def _of_mixers(after, before):
+  """The lines of a table of mixers, with what limits them."""
+  head = "| | at least GB | limit ms: H100, v5e "
+  lines = [head + _HEAD, "| --- " * 9 + "|"]
+  for name in mixers.names():
+    least, seconds = mixer_limits(name)
+    limits = ", ".join(f"{1e3 * each:.2f}" for each in seconds)
+    case = f"mixer {name} gradient"
+    cells = _cells(after, before, case, seconds[0])
+    lines.append(f"| `{name}` | {least / 1e9:.2f} | {limits} |{cells}")
+  return lines
+
+
+def _of_programs(after, before, cases):
+  """The lines of a table of programs."""
+  lines = ["| " + _HEAD, "| --- " * 7 + "|"]
   for case in cases:
     name = case.split()[1]
     lines.append(f"| `{name}` |{_cells(after, before, case)}")

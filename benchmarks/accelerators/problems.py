@@ -109,9 +109,9 @@ class Problem:
     """
     learned, given = self.split(self.shapes())
     outputs = jax.eval_shape(self.function("forward"), learned | given)
-    inputs = _bytes((learned, given))
-    forward = inputs + _bytes(outputs)
-    backward = inputs + _bytes(outputs[0]) + _bytes(learned)
+    inputs = bytes_of((learned, given))
+    forward = inputs + bytes_of(outputs)
+    backward = inputs + bytes_of(outputs[0]) + bytes_of(learned)
     return forward if kind == "forward" else forward + backward
 
   def floor(self, kind: str, chip: "Chip") -> float:
@@ -164,7 +164,8 @@ def chip_of(device_kind: str, bandwidth: float) -> Chip:
   return Chip(bandwidth)
 
 
-def _bytes(tree):
+def bytes_of(tree) -> int:
+  """Bytes of all arrays, or shapes, of a tree."""
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 

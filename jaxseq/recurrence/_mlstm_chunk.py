@@ -89,15 +89,16 @@ def chunk(
   if method == "sequential":
     return _sequential(out, eps, state, x, reset)
   dtype = state.m.dtype
-  m, shift, weight, decay = weights(x.i, x.f, state.m, reset)
-  k = x.k.astype(dtype) * weight[..., None]
+  m, shift, log_weight, decay = weights(x.i, x.f, state.m, reset)
+  k = x.k.astype(dtype) * jnp.exp(log_weight)[..., None]
   q, k, v = (
     leaf.astype(operands)[:, None] for leaf in (x.q, k, beside_ones(x.v))
   )
   inputs = _outer_forms.Inputs(q, k, v, decay[:, None, :, None])
   Cn = rescaled(state, lax.stop_gradient(state.m)).Cn
   o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset)
-  h = read(o[:, 0].astype(dtype), m, shift, eps)
+  o = o[:, 0].astype(dtype)
+  h = read(o[..., :-1], o[..., -1], m, shift, eps)
   last = Packed(Cn[:, 0], shift[:, -1])
   return rescaled(last, m[:, -1]), h.astype(out)
 
@@ -108,13 +109,13 @@ class Weights(NamedTuple):
   Attributes:
     m: largest logarithm of a weight so far.
     shift: the same, a constant for gradients.
-    weight: of the key.
+    log_weight: of the key, at most 0.
     decay: logarithm.
   """
 
   m: jax.Array
   shift: jax.Array
-  weight: jax.Array
+  log_weight: jax.Array
   decay: jax.Array
 
 
@@ -131,7 +132,7 @@ def weights(
   decay = f + (earlier - shift)
   if reset is not None:
     decay = jnp.where(reset, 0, decay)
-  return Weights(found, shift, jnp.exp(i - shift), decay)
+  return Weights(found, shift, i - shift, decay)
 
 
 def beside_ones(v: jax.Array) -> jax.Array:
@@ -158,19 +159,25 @@ def step(
   Cn = kept[..., None, None] * rescaled(state, before).Cn
   Cn = Cn + k[..., None] * v[..., None, :]
   o = jnp.sum(x.q[..., None] * Cn, axis=-2)
-  h = read(o, m, shift, eps)
+  h = read(o[..., :-1], o[..., -1], m, shift, eps)
   return rescaled(Packed(Cn, shift), m), h
 
 
-def read(o: jax.Array, m: jax.Array, shift: jax.Array, eps: float) -> jax.Array:
-  """Outputs [..., V] from q^T [C, n], [..., V + 1], that `shift` is taken off.
+def read(
+  o: jax.Array,
+  total: jax.Array,
+  m: jax.Array,
+  shift: jax.Array,
+  eps: float,
+) -> jax.Array:
+  """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off.
 
   The shift is m in value, but for the gradient a constant.
   """
   least = jnp.exp(-shift)
   slack = eps * jnp.exp(m - shift)
-  divisor = jnp.maximum(jnp.abs(o[..., -1]), least) + slack
-  return o[..., :-1] / divisor[..., None]
+  divisor = jnp.maximum(jnp.abs(total), least) + slack
+  return o / divisor[..., None]
 
 
 def clamp(gate: jax.Array) -> jax.Array:

@@ -25,6 +25,7 @@ from jaxseq.recurrence import _varying
 from jaxseq.recurrence import outer
 from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import support
 
 METHODS = ("auto", "sequential", "chunked", "pallas")
 MLSTMState = _mlstm_chunk.MLSTMState
@@ -290,23 +291,37 @@ def _by_kernel(eps, chunk_size, x, state, reset):
   i, f = (jnp.moveaxis(gate, 2, 1).reshape(-1, time) for gate in (x.i, x.f))
   flags = None if reset is None else jnp.repeat(reset, heads, axis=0)
   of = _mlstm_chunk.weights(i, f, packed.m, flags)
-  m, shift, weight, decay = (
+  m, shift, log_weight, decay = (
     jnp.moveaxis(leaf.reshape(rows, heads, time), 1, 2) for leaf in of
   )
   before = jax.lax.stop_gradient(packed.m)
   Cn = _mlstm_chunk.rescaled(packed, before).Cn
-  k = (x.k.astype(dtype) * weight[..., None]).astype(out)
-  o, Cn = outer.outer_scan_heads(
-    x.q.astype(out),
-    k,
-    _mlstm_chunk.beside_ones(x.v.astype(out)),
-    decay[..., None],
-    Cn.reshape(rows, heads, *Cn.shape[1:]),
-    reset=reset,
-    chunk_size=chunk_size,
-    method="pallas",
-  )
-  h = _mlstm_chunk.read(o.astype(dtype), m, shift, eps)
+  Cn = Cn.reshape(rows, heads, *Cn.shape[1:])
+  form = support.form("mlstm", out if dtype == jnp.float32 else dtype)
+  q, v = x.q.astype(out), x.v.astype(out)
+  if form.chip == "gpu":
+    from jaxseq.recurrence.kernels import mlstm_vjp
+
+    C, n = Cn[..., :-1], Cn[..., -1]
+    given = mlstm_vjp.Inputs(
+      q, x.k.astype(out), v, log_weight, decay, C, n, reset
+    )
+    o, total, C, n = mlstm_vjp.scan(given, form=form)
+    Cn = jnp.concatenate([C, n[..., None]], axis=-1)
+  else:
+    k = (x.k.astype(dtype) * jnp.exp(log_weight)[..., None]).astype(out)
+    o, Cn = outer.outer_scan_heads(
+      q,
+      k,
+      _mlstm_chunk.beside_ones(v),
+      decay[..., None],
+      Cn,
+      reset=reset,
+      chunk_size=chunk_size,
+      method="pallas",
+    )
+    o, total = o[..., :-1], o[..., -1].astype(dtype)
+  h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])
   last = _mlstm_chunk.rescaled(last, of.m[:, -1])
   return h.astype(out), _mlstm_chunk.unpack(last)

@@ -76,7 +76,8 @@ def test_kernels_of_a_gpu(label, features, method, budget):
 
 
 # Arrays like the inputs that pass through memory where the weights of inputs
-# and states do not fit the chip together; docs/accelerators.md adds them up.
+# and states do not fit the chip together; docs/accelerators_mixers.md adds them
+# up.
 _WITH_GATES = {
   ("gru", "forward"): 8,
   ("gru", "gradient"): 34,

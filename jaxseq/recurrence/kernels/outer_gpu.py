@@ -17,6 +17,11 @@ the last state as the first,
   D'   = exp(s_C) D + sum_t exp(s_t) q_t g_t^T
 
 The gradients of queries, keys and decays are in `outer_gpu_backward`.
+
+With `Ones` keys have weights exp(w_j), and there is a column of ones beside the
+values, which is not in memory: its part n of the state and its outputs are
+vectors of the blocks that have the queries and keys on the chip anyhow. Back in
+time its cotangents stand in `facts`, and no cotangent of it is asked for.
 """
 
 import enum
@@ -58,6 +63,13 @@ class Facts(enum.IntEnum):
   )
 
 
+class Weighted(enum.IntEnum):
+  """Rows of `facts` behind those, with `Ones`."""
+
+  KEYS = len(Facts)  # The sums of the log-decays, less the key's log-weight.
+  GIVEN = len(Facts) + 1  # Cotangent of the ones' output; back in time only.
+
+
 class Blocks(NamedTuple):
   """What the kernels consume, laid out as above."""
 
@@ -67,10 +79,33 @@ class Blocks(NamedTuple):
   facts: jax.Array
 
 
+class Ones(NamedTuple):
+  """What belongs to the column of ones, in float32.
+
+  Attributes:
+    outputs: [rows, heads, chunks, C], None back in time.
+    final: [rows, heads, K], the state after the last chunk.
+    entering: [rows, heads, chunks, K], if asked for.
+  """
+
+  outputs: jax.Array | None
+  final: jax.Array
+  entering: jax.Array | None
+
+
+def fact_of(facts, fact, axis=0):
+  """A fact of the elements, which stand along an axis of matrices."""
+  return plgpu.load(facts.at[int(fact)], layout=LAYOUT.reduce(1 - axis))
+
+
 def along(facts, fact, axis, shape):
   """A fact of the elements of an axis."""
-  x = plgpu.load(facts.at[int(fact)], layout=LAYOUT.reduce(1 - axis))
-  return lax.broadcast_in_dim(x, shape, [axis])
+  return lax.broadcast_in_dim(fact_of(facts, fact, axis), shape, [axis])
+
+
+def spread(x, axis):
+  """A vector along an axis of a [C, C] matrix."""
+  return lax.broadcast_in_dim(x, (CHUNK, CHUNK), [axis])
 
 
 def product(x, y):
@@ -83,12 +118,15 @@ def product(x, y):
   return pl.run_scoped(run, plgpu.ACC((x.shape[0], y.shape[1]), jnp.float32))
 
 
-def decays(facts, reverse=False):
+def decays(facts, reverse=False, weighted=False):
   """Decays [C, C] between elements, of a row's from those it sees.
 
-  Those are the earlier ones and itself, or in reverse the later ones.
+  Those are the earlier ones and itself, or in reverse the later ones. With the
+  weights of the earlier ones if asked.
   """
   shape, sign = (CHUNK, CHUNK), -1 if reverse else 1
+  later, earlier = Facts.SUMS, Weighted.KEYS if weighted else Facts.SUMS
+  of_row, of_column = (earlier, later) if reverse else (later, earlier)
   rows, columns = (
     plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=LAYOUT)
     for axis in (0, 1)
@@ -97,8 +135,8 @@ def decays(facts, reverse=False):
     along(facts, Facts.EPISODE, 0, shape)
     == along(facts, Facts.EPISODE, 1, shape)
   )
-  between = along(facts, Facts.SUMS, 0, shape)
-  between = sign * (between - along(facts, Facts.SUMS, 1, shape))
+  between = along(facts, of_row, 0, shape)
+  between = sign * (between - along(facts, of_column, 1, shape))
   return jnp.exp(jnp.where(seen, between, -jnp.inf))
 
 
@@ -119,11 +157,18 @@ def clean(facts, inputs, cotangents=None):
     plgpu.commit_smem()
 
 
-def _kernel(groups, keys, reverse, keeps, *refs):
+def _kernel(groups, keys, reverse, keeps, weighted, *refs):
   """All chunks of one row, head and block of columns."""
-  q_ref, k_ref, v_ref, facts_ref, init_ref, o_ref, final_ref, *refs = refs
+  q_ref, k_ref, v_ref, facts_ref, init_ref, *refs = refs
+  ones_init_ref = refs.pop(0) if weighted else None
+  o_ref, final_ref, *refs = refs
   entering_ref = refs.pop(0) if keeps else None
-  q_tiles, k_tiles, v_tiles, facts_tiles, scores, mixed, narrow, ready = refs
+  ones_final_ref = refs.pop(0) if weighted else None
+  ones_entering_ref = refs.pop(0) if weighted and keeps else None
+  ones_ref = refs.pop(0) if weighted and not reverse else None
+  q_tiles, k_tiles, v_tiles, facts_tiles, scores, mixed, narrow, *refs = refs
+  n = refs.pop(0) if weighted else None
+  (ready,) = refs
   C, K, V = CHUNK, keys, COLUMNS
   heads, chunks = facts_ref.shape[1:3]
   row, head = lax.axis_index("rows"), lax.axis_index("heads")
@@ -149,12 +194,51 @@ def _kernel(groups, keys, reverse, keeps, *refs):
     ):
       plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
 
+  first = lax.axis_index("columns") == 0
+  # Of the column of ones; it goes through the keys in parts, for the registers.
+  parts = [pl.ds(part, V) for part in range(0, K, V)]
+
+  def load(ref):
+    return plgpu.load(ref, layout=LAYOUT).astype(jnp.float32)
+
+  def of_keys(ref, optimized=True):
+    return plgpu.load(ref, layout=LAYOUT.reduce(0), optimized=optimized)
+
+  def write_ones(ref, *chunk):
+    """Writes the state of the column of ones."""
+
+    @pl.when(first)
+    def _():
+      for part in parts:
+        ref[row, head, *chunk, part] = of_keys(n.at[part])
+
+  def read_ones(q):
+    """Products of the queries and that state, [C]."""
+    found = jnp.zeros((), jnp.float32)
+    for part in parts:
+      found += jnp.sum(load(q.at[:, part]) * spread(of_keys(n.at[part]), 1), 1)
+    return found
+
+  def add_ones(k, facts):
+    """Takes that state to the one after the chunk."""
+    leaving = fact_of(facts, leave)
+    if reverse:
+      leaving *= fact_of(facts, Weighted.GIVEN)
+    through = facts[int(Facts.ENTER), C - 1]
+    for part in parts:
+      added = jnp.sum(load(k.at[:, part]) * spread(leaving, 0), 0)
+      after = through * of_keys(n.at[part]) + added
+      plgpu.commit_smem()  # All warps have read.
+      n[part] = after
+
   def body(step, state):
     slot, chunk = lax.rem(step, jnp.int32(STAGES)), chunk_at(step)
     if keeps:
       # The state before has left, if not yet the outputs.
       plgpu.wait_smem_to_gmem(1)
     narrow[...] = state.astype(jnp.bfloat16)
+    if ones_entering_ref is not None:
+      write_ones(ones_entering_ref, chunk)
     plgpu.barrier_wait(ready.at[slot])
     pl.when(step + 1 < chunks)(lambda: fetch(step + 1))
     q, k, v = q_tiles.at[slot], k_tiles.at[slot], v_tiles.at[slot]
@@ -163,11 +247,19 @@ def _kernel(groups, keys, reverse, keeps, *refs):
       clean(facts, (q, k), v)
     else:
       clean(facts, (q, k, v))
-    values = plgpu.load(v, layout=LAYOUT).astype(jnp.float32)
-    leaving = values * along(facts, leave, 0, (C, V))
+    leaving = load(v) * along(facts, leave, 0, (C, V))
     mixed[...] = leaving.astype(jnp.bfloat16)
+    if ones_ref is not None:
+      ones = read_ones(q) * fact_of(facts, enter)
     gram = product(q, k.transpose((1, 0)))
-    gram *= decays(facts, reverse)
+    gram *= decays(facts, reverse, weighted)
+    if ones_ref is not None:
+      ones += jnp.sum(gram, 1)
+
+      @pl.when(first)
+      def _():
+        ones_ref[row, head, chunk, :] = ones
+
     # The outputs of the chunk before have left.
     plgpu.wait_smem_to_gmem(0)
     scores[...] = gram.astype(jnp.bfloat16)
@@ -179,6 +271,8 @@ def _kernel(groups, keys, reverse, keeps, *refs):
     o += product(scores, v)
     if not reverse:
       o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
+    if weighted:
+      add_ones(k, facts)
     # Outputs leave from where the scores were.
     scores[...] = o.astype(jnp.bfloat16)
     plgpu.commit_smem()
@@ -190,9 +284,15 @@ def _kernel(groups, keys, reverse, keeps, *refs):
   state = plgpu.load(
     init_ref.at[row, head, :, of_state], layout=LAYOUT, optimized=False
   )
+  if weighted:
+    for part in parts:
+      n[part] = of_keys(ones_init_ref.at[row, head, part], optimized=False)
+    plgpu.commit_smem()
   # The product has the type of what the loop returns inside `jax.shard_map`.
   state = lax.fori_loop(0, chunks, body, state * 1.0)
   final_ref[row, head, :, of_state] = state
+  if weighted:
+    write_ones(ones_final_ref)
   plgpu.wait_smem_to_gmem(0)
 
 
@@ -215,10 +315,12 @@ def scan(
   *,
   keeps: bool,
   reverse: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+  ones: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, Ones | None]:
   """Outputs like v, the last state, and if asked those that enter the chunks.
 
-  The latter are [rows, heads, chunks, K, V] in bfloat16. Time is a multiple of
+  The latter are [rows, heads, chunks, K, V] in bfloat16. Then what belongs to a
+  column of ones, if there is one. Time is a multiple of
   `CHUNK`, K one of 64 of at most `MOST_KEYS`, and V one of `COLUMNS`; q, k and
   v are bfloat16, the others float32.
 
@@ -229,29 +331,47 @@ def scan(
     init: the state before the first chunk, or in reverse after the last one.
     keeps: whether to return the states.
     reverse: whether time runs backwards.
+    ones: [rows, heads, K] float32, like `init` for the column of ones; None if
+      there is none. With it each head has queries and keys of its own.
   """
   rows, heads, K, V = init.shape
   wide, stages = COLUMNS, (STAGES, CHUNK)
-  chunks = x.facts.shape[2]
-  states = jax.ShapeDtypeStruct((rows, heads, chunks, K, V), jnp.bfloat16)
+  chunks, count = x.facts.shape[2:4]
+  weighted = ones is not None
+  float32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+  results = {
+    "o": jax.ShapeDtypeStruct(x.v.shape, x.v.dtype),
+    "final": float32(init.shape),
+  }
+  if keeps:
+    states = rows, heads, chunks, K, V
+    results["entering"] = jax.ShapeDtypeStruct(states, jnp.bfloat16)
+  if weighted:
+    results["ones_final"] = float32(ones.shape)
+    if keeps:
+      results["ones_entering"] = float32((rows, heads, chunks, K))
+    if not reverse:
+      results["ones"] = float32((rows, heads, chunks, CHUNK))
   found = plgpu.kernel(
-    functools.partial(_kernel, groups, K, reverse, keeps),
-    out_type=(
-      jax.ShapeDtypeStruct(x.v.shape, x.v.dtype),
-      jax.ShapeDtypeStruct(init.shape, jnp.float32),
-      *([states] if keeps else []),
-    ),
+    functools.partial(_kernel, groups, K, reverse, keeps, weighted),
+    out_type=tuple(results.values()),
     grid=(rows, heads, V // wide),
     grid_names=("rows", "heads", "columns"),
     scratch_types=[
       *(tile(*stages, K), tile(*stages, K), tile(*stages, wide)),
-      plgpu.SMEM((STAGES, len(Facts), CHUNK), jnp.float32),
+      plgpu.SMEM((STAGES, count, CHUNK), jnp.float32),
       *(tile(CHUNK, CHUNK), tile(CHUNK, wide), tile(K, wide)),
+      *([plgpu.SMEM((K,), jnp.float32)] if weighted else []),
       plgpu.Barrier(num_arrivals=4, num_barriers=STAGES),
     ],
     compiler_params=COMPILER_PARAMS,
     interpret=support.interpreter(form),
     kernel_name="outer_reverse" if reverse else "outer_forward",
-  )(*x, init)
-  o, final, *entering = (_varying.vary_as(x.v, y) for y in found)
-  return o, final, entering[0] if keeps else None
+  )(*x, init, *([ones] if weighted else []))
+  found = {name: _varying.vary_as(x.v, y) for name, y in zip(results, found)}
+  beside = None
+  if weighted:
+    beside = Ones(
+      found.get("ones"), found["ones_final"], found.get("ones_entering")
+    )
+  return found["o"], found["final"], found.get("entering"), beside

@@ -14,7 +14,7 @@ from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import support
 
 # Keys of an operand's row in shared memory.
-_TILE = 64
+TILE = 64
 
 
 class Kept(NamedTuple):
@@ -41,30 +41,43 @@ def forward(
     NotImplementedError: if the products are not of bfloat16, or of too many
       keys for the registers.
   """
-
-  def refuse(got, expected):
-    got = f"{got} on a GPU"
-    raise NotImplementedError(support.sentence("outer", got, expected))
-
-  if x.v.dtype != jnp.bfloat16:
-    refuse(f"dtype {x.v.dtype}", "bfloat16")
-  groups, keys = x.q.shape[2:]
-  if keys > outer_gpu.MOST_KEYS:
-    refuse(f"dk {keys}", f"at most {outer_gpu.MOST_KEYS}")
-  lost = undefined(x)
+  check("outer", x.v.dtype, x.q.shape[-1])
+  groups, lost = x.q.shape[2], undefined(x)
   given, init = facts(x, lost), x.init
   if lost is not None:
     lost = lost[:, -1, :, None, None]
     # What is undefined may have been forgotten, but reaches in products of
     # matrices what it should not. The kernels set it aside.
     init = outer_products.clean(init)
-  o, final, entering = outer_gpu.scan(
-    form, groups, _blocks(x, given), _padded_state(init), keeps=keeps
+  o, final, entering, _ = outer_gpu.scan(
+    form, groups, blocks(x, given), padded_state(init), keeps=keeps
   )
-  o, final = _heads(o, x.v.shape), _state(final, x.init.shape)
+  o, final = by_head(o, x.v.shape), state_of(final, x.init.shape)
   if lost is not None:
     final = jnp.where(lost, jnp.nan, final)
   return o, final, Kept(entering, given, lost) if keeps else None
+
+
+def check(op: str, dtype: jnp.dtype, keys: int) -> None:
+  """Refuses what the kernels do not take.
+
+  Args:
+    op: the recurrence, as `support.sentence` takes it.
+    dtype: of the products.
+    keys: of a head.
+
+  Raises:
+    NotImplementedError: see `forward`.
+  """
+
+  def refuse(got, expected):
+    got = f"{got} on a GPU"
+    raise NotImplementedError(support.sentence(op, got, expected))
+
+  if dtype != jnp.bfloat16:
+    refuse(f"dtype {dtype}", "bfloat16")
+  if keys > outer_gpu.MOST_KEYS:
+    refuse(f"dk {keys}", f"at most {outer_gpu.MOST_KEYS}")
 
 
 def backward(
@@ -77,53 +90,54 @@ def backward(
   """Cotangents of the inputs from those of the outputs and the last state."""
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
-  groups, blocks = x.q.shape[2], _blocks(x, kept.facts)
-  g = _flat(g, outer_gpu.COLUMNS)
-  dv, d_init, after = outer_gpu.scan(
+  groups, given = x.q.shape[2], blocks(x, kept.facts)
+  g = flat(g, outer_gpu.COLUMNS)
+  dv, d_init, after, _ = outer_gpu.scan(
     form,
     groups,
-    blocks._replace(q=blocks.k, k=blocks.q, v=g),
-    _padded_state(d_final),
+    given._replace(q=given.k, k=given.q, v=g),
+    padded_state(d_final),
     keeps=True,
     reverse=True,
   )
   dq, dk, sums = outer_gpu_backward.backward(
-    *(form, groups, blocks, g, kept.entering, after, x.decay is not None)
+    *(form, groups, given, g, kept.entering, after, x.decay is not None)
   )
   return outer_products.Inputs(
-    _heads(dq, x.q.shape),
-    _heads(dk, x.k.shape),
-    _heads(dv, x.v.shape),
-    None if sums is None else _d_decay(x, sums),
-    _state(d_init, x.init.shape),
+    by_head(dq, x.q.shape),
+    by_head(dk, x.k.shape),
+    by_head(dv, x.v.shape),
+    None if sums is None else d_decay(x, sums_of(sums, x.v.shape[2])),
+    state_of(d_init, x.init.shape),
     None,
   )
 
 
-def _blocks(x, facts):
+def blocks(x: outer_products.Inputs, facts: jax.Array) -> outer_gpu.Blocks:
   """What the kernels consume."""
-  q, k, v = _flat(x.q, _TILE), _flat(x.k, _TILE), _flat(x.v, outer_gpu.COLUMNS)
+  q, k, v = flat(x.q, TILE), flat(x.k, TILE), flat(x.v, outer_gpu.COLUMNS)
   return outer_gpu.Blocks(q, k, v, facts)
 
 
-def _flat(x, multiple):
+def flat(x: jax.Array, multiple: int) -> jax.Array:
   """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
   x = support.padded(support.padded(x, 1, outer_gpu.CHUNK), 3, multiple)
   return x.reshape(*x.shape[:2], -1)
 
 
-def _heads(x, shape):
+def by_head(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """The other way, to that shape."""
   x = x.reshape(*x.shape[:2], shape[2], -1)
   return x[:, : shape[1], :, : shape[3]]
 
 
-def _padded_state(x):
-  x = support.padded(x, 2, _TILE)
+def padded_state(x: jax.Array) -> jax.Array:
+  """A state [rows, heads, K, V] as the kernels take it."""
+  x = support.padded(x, 2, TILE)
   return support.padded(x, 3, outer_gpu.COLUMNS)
 
 
-def _state(x, shape):
+def state_of(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """The other way, to that shape."""
   return x[:, :, : shape[2], : shape[3]]
 
@@ -157,7 +171,7 @@ def undefined(x: outer_products.Inputs, *more: jax.Array) -> jax.Array | None:
   return (lax.cummax(event, axis=1) % 2 == 1) | broken(x.q)
 
 
-def _in_chunks(x):
+def in_chunks(x: jax.Array) -> jax.Array:
   """From [rows, time, heads] to [rows, heads, chunks, C], padded."""
   x = support.padded(x, 1, outer_gpu.CHUNK)
   x = x.reshape(x.shape[0], -1, outer_gpu.CHUNK, x.shape[2])
@@ -166,17 +180,29 @@ def _in_chunks(x):
 
 def decays(x: outer_products.Inputs) -> tuple[jax.Array, jax.Array]:
   """Log-decays [rows, heads, chunks, C] that states survive, and where not."""
-  a = _in_chunks(x.decay[..., 0].astype(jnp.float32))
+  a = in_chunks(x.decay[..., 0].astype(jnp.float32))
   bad = ~(a < jnp.inf)
   return (a if x.reset is None else jnp.where(bad, 0, a)), bad
 
 
-def _d_decay(x, sums):
-  """Cotangents of the decays, from what the kernel has summed up."""
+def sums_of(sums: jax.Array, heads: int) -> jax.Array:
+  """What the kernel has summed up, [rows, heads, chunks, R, C]."""
+  rows, blocks = sums.shape[:2]
+  shape = rows, heads, blocks // heads, *sums.shape[2:]
+  return sums.reshape(shape).sum((2, 4))
+
+
+def d_decay(x: outer_products.Inputs, sums: jax.Array) -> jax.Array:
+  """Cotangents of the decays.
+
+  Args:
+    x: inputs.
+    sums: from `sums_of`.
+  """
   rows, time, heads, _ = x.decay.shape
-  sums = sums.reshape(rows, heads, -1, *sums.shape[2:]).sum((2, 4))
-  later, earlier, last = (sums[..., row, :] for row in outer_gpu_backward.Sums)
-  d_sums = (later - earlier).at[..., -1].add(last.sum(-1))
+  Sums = outer_gpu_backward.Sums
+  d_sums = sums[..., Sums.LATER, :] - sums[..., Sums.EARLIER, :]
+  d_sums = d_sums.at[..., -1].add(sums[..., Sums.LAST, :].sum(-1))
   a, bad = decays(x)
   da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
   if x.reset is not None:
@@ -185,12 +211,18 @@ def _d_decay(x, sums):
   return da[:, :time].astype(x.decay.dtype)
 
 
-def facts(x: outer_products.Inputs, lost: jax.Array | None) -> jax.Array:
+def facts(
+  x: outer_products.Inputs,
+  lost: jax.Array | None,
+  log_weight: jax.Array | None = None,
+) -> jax.Array:
   """As `outer_gpu.Facts` has them, [rows, heads, chunks, F, C].
 
   Args:
     x: inputs.
     lost: what is `undefined`.
+    log_weight: of keys, [rows, heads, chunks, C]; with it there is the row of
+      `outer_gpu.Weighted` for it.
   """
   C, (rows, time, heads, _) = outer_gpu.CHUNK, x.v.shape
   shape = rows, heads, math.ceil(time / C), C
@@ -201,13 +233,15 @@ def facts(x: outer_products.Inputs, lost: jax.Array | None) -> jax.Array:
     sums, rest = exact.total(), exact[..., -1:] - exact
   episode = jnp.zeros(shape, jnp.int32)
   if x.reset is not None:
-    resets = _in_chunks(x.reset[..., None])
+    resets = in_chunks(x.reset[..., None])
     episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
     episode = jnp.broadcast_to(episode, shape)
   doubt = jnp.zeros(shape, jnp.float32)
   if lost is not None:
-    lost = _in_chunks(lost).astype(jnp.float32)
+    lost = in_chunks(lost).astype(jnp.float32)
     doubt = lost + lost.max(-1, keepdims=True)
+  if log_weight is not None:
+    rest += log_weight
   Facts = outer_gpu.Facts
   found = {
     Facts.SUMS: sums,
@@ -216,4 +250,6 @@ def facts(x: outer_products.Inputs, lost: jax.Array | None) -> jax.Array:
     Facts.LEAVE: jnp.where(episode == episode[..., -1:], jnp.exp(rest), 0),
     Facts.DOUBT: doubt,
   }
-  return jnp.stack([found[fact] for fact in Facts], axis=3)
+  if log_weight is not None:
+    found[outer_gpu.Weighted.KEYS] = sums - log_weight
+  return jnp.stack([found[fact] for fact in sorted(found)], axis=3)
