@@ -29,7 +29,7 @@ TRAITS = contract.Traits(
   block=contract.TRANSFORMER_BLOCK,
   cases=({"heads": 2},),
   collectives={"all_gather": 1},
-  temporary={"tpu": (3.5, 9.5), "cuda": (3, 4.5)},
+  temporary={"tpu": (1.7, 6.9), "cuda": (3, 4.5)},
 )
 
 

@@ -79,7 +79,7 @@ TRAITS = contract.Traits(
     },
   ),
   collectives={"ppermute": None, "psum": 1},
-  temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
+  temporary={"tpu": (6.1, 16.5), "cuda": (9.7, 18.2)},
 )
 
 
