@@ -115,9 +115,10 @@ def batches(task, rng, rows, data=None):
     yield whole[:, :-1], whole[:, 1:], counts
 
 
-def train(task, rows, rate, seed=0, config=CONFIG, data=None):
+def train(task, rows, rate, seed=0, config=CONFIG, data=None, steps=None):
   """Returns the parameters and the mean bits of the last steps."""
-  vocabulary, _, steps = TASKS[task]
+  vocabulary, _, own = TASKS[task]
+  steps = steps or own
   params = jax.jit(init, static_argnums=(1, 2))(
     jax.random.key(seed), vocabulary, config
   )
@@ -166,14 +167,25 @@ def main():
   """Trains what is not there."""
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--rate", type=float, default=3e-3, help="of learning")
+  parser.add_argument("--updates", type=int, help="other than the task's")
   arguments = parser.parse_args()
   arguments.workdir.mkdir(parents=True, exist_ok=True)
-  for task in TASKS:
+  for task in arguments.tasks:
     if (arguments.workdir / f"{task}.npz").exists():
       continue
     begin = time.process_time()
     data = corpus()[0] if task == "bytes" else None
-    params, last = train(task, 16, 3e-3, data=data)
+    params, last = train(
+      task,
+      16,
+      arguments.rate,
+      seed=arguments.seed,
+      data=data,
+      steps=arguments.updates,
+    )
     save(arguments.workdir, task, params)
     used = time.process_time() - begin
     print(f"{task}: {last:.4f} bits at the end, {used:.0f} s of CPU time")

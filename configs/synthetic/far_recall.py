@@ -20,7 +20,7 @@ VARIANTS = ("full", "tiny")
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   task = {"length": 64, "pairs": 8, "vocab_size": 64}
   config = _shared.base(variant, VARIANTS, "mqar", **task)
-  config.update(num_updates=1200, num_seeds=1, updates_per_chunk=200)
+  config.update(num_updates=3000, num_seeds=1, updates_per_chunk=200)
   config.update(batch_size=64)
   config.optimizer.update(weight_decay=0.1, warmup_steps=200)
   config.arms = blocks.arms("attention", "routing")
