@@ -40,7 +40,7 @@ def _requests(count):
 
 def test_rows_are_those_of_their_constraints_alone():
   engine = _engine()
-  requests = _requests(13)
+  requests = _requests(8)
   results = engine.run(requests)
   assert not engine.busy
   made = [
@@ -139,7 +139,7 @@ def test_bad_engines():
 @hypothesis.given(
   st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=30)
 )
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=8, deadline=None)
 def test_tables_in_use_stay_whole(steps):
   pool = pattern_pool.PatternPool(2, _TWO)
   users = {}

@@ -271,7 +271,9 @@ _FINITE = automaton.from_table(
 @pytest.mark.parametrize(
   "options",
   [
-    {"temperature": 0, "constraint": _FINITE},
+    pytest.param(
+      {"temperature": 0, "constraint": _FINITE}, marks=pytest.mark.slow
+    ),
     {
       "temperature": 0.7,
       "constraint": _ENDLESS,
