@@ -16,7 +16,6 @@ from tests.recurrence import methods
 from tests.recurrence.kernels import delta_test
 from tests.recurrence.kernels import outer_test
 
-
 hopper = pytest.mark.skipif(
   jax.__version_info__ < (0, 11), reason="Mosaic GPU kernels need jax 0.11"
 )
