@@ -99,7 +99,7 @@ class _Parser:
   def next(self):
     """Takes a character."""
     if self.place >= len(self.text):
-      raise self.error("more")
+      raise self.error("the pattern to go on")
     self.place += 1
     return self.text[self.place - 1]
 

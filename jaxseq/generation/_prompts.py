@@ -35,6 +35,9 @@ def make_prompts(
     ValueError: if a prompt is empty or holds an unknown token, or what is given
       with it does not fit.
   """
+  if isinstance(prompt, str | bytes):
+    what = type(prompt).__name__
+    raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
   if isinstance(prompt, list | tuple):
     ragged = len(set(map(np.size, prompt))) > 1
     if ragged and all(np.ndim(row) == 1 for row in prompt):
@@ -104,7 +107,7 @@ def controls(
     ValueError: if an option is out of range, or given in two ways.
   """
   if sampling is None:
-    sampling = token_sampling.Sampling(**options)
+    sampling = token_sampling.from_options(options)
   elif options:
     raise _validate.error(
       "sampling", sampling, f"None with other options ({', '.join(options)})"

@@ -119,7 +119,8 @@ def from_table(
     table[:, end_token] = nowhere
   live = _live(table, np.append(accepting, [False, False]))
   if not live[0]:
-    raise ValueError("the automaton: no text matches it.")
+    why = "" if end_token is None else f" without the end_token {end_token}"
+    raise ValueError(f"the automaton: no text matches it{why}.")
   permitted = live[table]
   if end_token is not None:
     permitted[:states, end_token] = accepting

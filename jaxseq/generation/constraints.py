@@ -56,7 +56,8 @@ def check(constraint: Constraint | None, vocab_size: int) -> None:
       raise _validate.error(
         "constraint",
         type(constraint),
-        "a pytree of arrays: register its class with "
+        "a constraint, as of automaton.compile_pattern, or one of your own as "
+        "a pytree of arrays: its class registered by "
         "jax.tree_util.register_dataclass or register_static",
       )
   mask = jax.eval_shape(lambda x: x.allowed(x.initial(())), constraint)

@@ -78,7 +78,7 @@ class DraftModel:
     """
     if not isinstance(memory, Memory):
       expected = "draft_model.Memory(variables)"
-      raise _validate.error("memory", memory, expected)
+      raise _validate.error("memory", type(memory).__name__, expected)
     own = getattr(self.network, "vocab_size", vocab)
     if own != vocab:
       expected = f"{vocab}, as the network that reads the drafts has"

@@ -129,7 +129,8 @@ class PatternPool:
     transitions, permitted = map(np.array, (made.transitions, made.permitted))
     if _padded(len(transitions)) > most:
       got = f"{len(transitions)} states"
-      raise _validate.error("pattern", got, f"at most {most}")
+      expected = f"at most {most} with PatternConfig(states={config.states})"
+      raise _validate.error("pattern", got, expected)
     beginnings = permitted[0]
     if config.end_token is not None:
       beginnings = np.delete(beginnings, config.end_token)
@@ -137,9 +138,7 @@ class PatternPool:
       ends = permitted[:, config.end_token]
       permitted[transitions[ends, config.end_token]] = False
     if not beginnings.any():
-      raise ValueError(
-        "pattern: it matches no text of the vocabulary's tokens."
-      )
+      raise _validate.error("pattern", pattern, "one that some text matches")
     return transitions, permitted
 
   def _placed(self, pattern):

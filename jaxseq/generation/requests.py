@@ -40,6 +40,9 @@ class Request:
     if not isinstance(self.pattern, str | bytes | None):
       what = type(self.pattern).__name__
       raise _validate.error("pattern", what, "str, bytes or None")
+    if isinstance(self.prompt, str | bytes):
+      what = type(self.prompt).__name__
+      raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
     prompt = np.asarray(self.prompt)
     if prompt.ndim != 1 or not len(prompt):
       shape = f"shape {prompt.shape}"

@@ -112,7 +112,7 @@ def stream(
   """
   _validate.integer("count", count, 1)
   if sampling is None:
-    sampling = token_sampling.Sampling(**options)
+    sampling = token_sampling.from_options(options)
   elif options:
     expected = f"None with other options ({', '.join(options)})"
     raise _validate.error("sampling", sampling, expected)

@@ -6,6 +6,7 @@ for each row if wished, so that rows with other options, and calls with other
 values, share one compiled program.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -116,6 +117,18 @@ class History(NamedTuple):
 
   prompt: jax.Array
   counts: jax.Array
+
+
+def from_options(options: Mapping[str, Any]) -> Sampling:
+  """Returns options that were given by name.
+
+  Raises:
+    ValueError: if there is no option of a name, or one is out of range.
+  """
+  known = [field.name for field in dataclasses.fields(Sampling)]
+  for name in options:
+    _validate.choice("option", name, known)
+  return Sampling(**options)
 
 
 def make_controls(
@@ -340,7 +353,7 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
   Raises:
     ValueError: if an option is out of range.
   """
-  found = Sampling(**options)
+  found = from_options(options)
   if found.top_k is not None:
     _validate.integer("top_k", found.top_k, 1, logits.shape[-1])
   controls = make_controls(found, logits.shape[-1])

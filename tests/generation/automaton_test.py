@@ -158,7 +158,7 @@ def test_beams_write_what_the_pattern_says():
   [
     ("(a", "at place 2, expected a closing parenthesis"),
     ("a)", "expected an opening parenthesis before it"),
-    ("[a", "expected more"),
+    ("[a", "expected the pattern to go on"),
     ("*a", "something before '\\*' to repeat"),
     ("a**", "expected one quantifier"),
     ("a*+", "expected no possessive quantifier"),

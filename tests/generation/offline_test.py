@@ -93,6 +93,12 @@ def test_bad_prompt():
   empty = jnp.zeros((2, 0), jnp.int32)
   with pytest.raises(ValueError, match="with at least one token"):
     generation.generate(network, variables, empty, 3, jax.random.key(0))
+  with pytest.raises(ValueError, match="prompt: got 'str', expected tokens"):
+    generation.generate(network, variables, "In the", 3, jax.random.key(0))
+  with pytest.raises(ValueError, match="option: got 'temp'.*temperature"):
+    generation.generate(
+      network, variables, jnp.ones((1, 2), int), 3, jax.random.key(0), temp=1
+    )
   with pytest.raises(
     ValueError, match="length: got 0, expected an integer of at least 1"
   ):

@@ -350,7 +350,7 @@ def test_float32_differs_at_ties_alone():
     ({"scheme": "rows"}, "scheme: got 'rows', expected one of"),
     (
       {"draft": draft_model.DraftModel(None)},
-      "memory: got None, expected draft_model.Memory(variables)",
+      "memory: got 'NoneType', expected draft_model.Memory(variables)",
     ),
     ({"length": 0}, "length: got 0, expected"),
     ({"draft": recycling.Recycling()}, "vocab: got 7, expected"),
