@@ -265,7 +265,10 @@ def test_a_prefix_is_searched_without_reading_it_again():
       {"beams": 2, "constraint": automaton.compile_pattern("a")},
       r"shape \(256,\) of bool from `allowed`, expected \(5,\)",
     ),
-    ({"beams": 2, "constraint": object()}, "expected a constraint, as of automaton.compile_pattern"),
+    (
+      {"beams": 2, "constraint": object()},
+      "expected a constraint, as of automaton.compile_pattern",
+    ),
   ],
 )
 def test_bad_options(options, message):
