@@ -1,6 +1,8 @@
 """What the configs of supervised experiments say alike."""
 
 from collections.abc import Sequence
+import json
+import pathlib
 
 import ml_collections
 
@@ -37,6 +39,21 @@ def adamw(
     "warmup_steps": warmup_steps,
   }
   return {name: value for name, value in fields.items() if value is not None}
+
+
+def tiny_text(
+  config: ml_collections.ConfigDict, *names: str, **fields: object
+) -> ml_collections.ConfigDict:
+  """Shrinks a config of language models, on a small package of Python's own.
+
+  Args:
+    config: what is shrunk.
+    *names: mixers of the arms; a GRU if there is none.
+    **fields: of the config, which are changed as well.
+  """
+  root = pathlib.Path(json.__file__).parent
+  config.update(data="python_source", data_options={"root": str(root)})
+  return tiny(config, *names, length=16, valid_tokens=256, **fields)
 
 
 def tiny(

@@ -160,13 +160,16 @@ def make_patterns(
 
   Args:
     served: the model.
-    memory: bytes.
+    memory: bytes; 0 for no room.
+
+  Raises:
+    ValueError: if the memory has room for next to nothing.
   """
+  if not memory:
+    return None
   vocab_size = served.network.vocab_size
   # More than any pattern that somebody writes by hand.
   states = min(16_384, memory // (5 * vocab_size))
-  if not memory:
-    return None
   if states < 64:
     least = 5 * 64 * vocab_size
     raise _validate.error(

@@ -20,7 +20,6 @@ it shows whether everything works.
 """
 
 import email
-import json
 import pathlib
 
 import ml_collections
@@ -65,6 +64,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     }
   if variant == "tiny":
     config.dynamic = {"length": 8, "pieces": 4}
-    config.data_options = {"root": str(pathlib.Path(json.__file__).parent)}
-    supervised.tiny(config, length=16, valid_tokens=256)
+    supervised.tiny_text(config)
   return config

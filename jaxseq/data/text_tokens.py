@@ -11,6 +11,8 @@ from jaxseq.data import packages
 
 # What a network of tokens reads where a document begins.
 START = 0
+# A byte among the tokens of SentencePiece.
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def read_tokenizer(content: str, name: str = "tokenizer") -> Any:
@@ -111,10 +113,6 @@ def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
       own = added.get(number)
       found[number] = content(word) if own is None else _added(own)
   return found
-
-
-# A byte among the tokens of SentencePiece.
-_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def _added(token):

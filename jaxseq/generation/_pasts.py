@@ -60,65 +60,32 @@ def allowed(constraint: Any, past: Past) -> jax.Array | None:
 def at_nodes(
   constraint: Any, past: Past, ids: jax.Array, tree: trees.Tree
 ) -> Past:
-  """Returns the past after each node of a tree.
+  """Returns the past after each node of a tree, leaves (rows, nodes, ...).
 
   Args:
     constraint: of all rows, or None.
     past: after the root, leaves (rows, ...).
     ids: (rows, nodes) tokens of the nodes; the root's is in the past already.
     tree: the tree, with one root.
-
-  Returns:
-    Leaves (rows, nodes, ...), but for the tokens of prompts, (rows, 1, vocab).
   """
-  history = past.history
-  if history is not None:
-    # All nodes share the prompt.
-    prompt = history.prompt[:, None]
-    past = past._replace(history=history.counts)
 
   def step(carry, token):
-    past, root = carry
-    after = past
-    if history is not None:
-      counted = token_sampling.History(prompt, past.history)
-      after = extend(constraint, past._replace(history=counted), token)
-      after = after._replace(history=after.history.counts)
-    else:
-      after = extend(constraint, past, token)
-    # A level has as many nodes in all rows, and the first is the root's.
-    after = jax.tree.map(
-      lambda new, old: jnp.where(
-        root.reshape(*root.shape, *[1] * (new.ndim - 2)), old, new
-      ),
-      after,
-      past,
-    )
-    return (after, jnp.zeros_like(root)), None
+    past, is_root = carry
+    after = extend(constraint, past, token)
 
-  root = jnp.ones(len(ids), bool)
-  (_, (past, _)) = trees.tree_fold(step, (past, root), ids, tree)
-  if history is not None:
-    counted = token_sampling.History(prompt, past.history)
-    past = past._replace(history=counted)
+    def leaf(new, old):
+      flags = is_root.reshape(*is_root.shape, *[1] * (new.ndim - 2))
+      return jnp.where(flags, old, new)
+
+    after = jax.tree.map(leaf, after, past)
+    return (after, jnp.zeros_like(is_root)), None
+
+  init = past, jnp.ones(len(ids), bool)
+  _, (past, _) = trees.tree_fold(step, init, ids, tree)
   return past
 
 
 def after_nodes(past: Past, nodes: jax.Array) -> Past:
-  """Takes the past after some nodes (rows, n) out of that after all of them.
-
-  Args:
-    past: from `at_nodes`.
-    nodes: which.
-
-  Returns:
-    Leaves (rows, n, ...), but for the tokens of prompts.
-  """
-
-  def leaf(values):
-    return jax.vmap(lambda row, places: row[places])(values, nodes)
-
-  history = past.history
-  if history is not None:
-    history = history._replace(counts=leaf(history.counts))
-  return Past(history, jax.tree.map(leaf, past.constraint))
+  """Takes the past after some nodes (rows, n) out of that after all of them."""
+  take = jax.vmap(lambda leaf, places: leaf[places])
+  return jax.tree.map(lambda leaf: take(leaf, nodes), past)

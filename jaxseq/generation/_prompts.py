@@ -35,9 +35,7 @@ def make_prompts(
     ValueError: if a prompt is empty or holds an unknown token, or what is given
       with it does not fit.
   """
-  if isinstance(prompt, str | bytes):
-    what = type(prompt).__name__
-    raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
+  check_no_text(prompt)
   if isinstance(prompt, list | tuple):
     ragged = len(set(map(np.size, prompt))) > 1
     if ragged and all(np.ndim(row) == 1 for row in prompt):
@@ -61,6 +59,31 @@ def make_prompts(
     prompt, reset = _at_ends(prompt, lengths)
   check_tokens(network, prompt)
   return Prompts(prompt, reset)
+
+
+def check_no_text(prompt: Any) -> None:
+  """Refuses a text in the place of tokens.
+
+  Raises:
+    ValueError: if it is one.
+  """
+  if isinstance(prompt, str | bytes):
+    what = type(prompt).__name__
+    raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
+
+
+def one_way(sampling: Any, options: dict[str, Any]) -> Any:
+  """Returns `sampling`, or what options by name say if that is None.
+
+  Raises:
+    ValueError: if an option is unknown or out of range, or there are both.
+  """
+  if sampling is None:
+    return token_sampling.from_options(options)
+  if options:
+    expected = f"None with other options ({', '.join(options)})"
+    raise _validate.error("sampling", sampling, expected)
+  return sampling
 
 
 def check_tokens(network: Any, tokens: Any) -> None:
@@ -106,12 +129,7 @@ def controls(
   Raises:
     ValueError: if an option is out of range, or given in two ways.
   """
-  if sampling is None:
-    sampling = token_sampling.from_options(options)
-  elif options:
-    raise _validate.error(
-      "sampling", sampling, f"None with other options ({', '.join(options)})"
-    )
+  sampling = one_way(sampling, options)
   rows = [sampling]
   if not isinstance(sampling, token_sampling.Sampling):
     rows = list(sampling)

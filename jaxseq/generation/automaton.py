@@ -222,10 +222,12 @@ def _groups(table, accepting):
   """A number for each state, equal where the same texts are accepted from."""
   columns = range(table.shape[1])
   origins = [_origins(table[:, column]) for column in columns]
-  members = [set(np.flatnonzero(accepting == which)) for which in (False, True)]
-  members = [{int(state) for state in states} for states in members if states]
-  group = [int(state in members[-1]) for state in range(len(table))]
-  group = group if len(members) > 1 else [0] * len(table)
+  _, group = np.unique(accepting, return_inverse=True)
+  members = [
+    set(np.flatnonzero(group == number).tolist())
+    for number in range(group.max() + 1)
+  ]
+  group = group.tolist()
   smaller = min(range(len(members)), key=lambda i: len(members[i]))
   waiting = {(smaller, column) for column in columns}
   while waiting:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.generation import _prompts
 from jaxseq.generation import token_sampling
 
 
@@ -40,9 +41,7 @@ class Request:
     if not isinstance(self.pattern, str | bytes | None):
       what = type(self.pattern).__name__
       raise _validate.error("pattern", what, "str, bytes or None")
-    if isinstance(self.prompt, str | bytes):
-      what = type(self.prompt).__name__
-      raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
+    _prompts.check_no_text(self.prompt)
     prompt = np.asarray(self.prompt)
     if prompt.ndim != 1 or not len(prompt):
       shape = f"shape {prompt.shape}"

@@ -36,6 +36,7 @@ from jaxseq.generation import drafts
 from jaxseq.generation import recycling
 from jaxseq.generation import token_sampling
 from jaxseq.generation import tree_passes
+from jaxseq.recurrence import tree as trees
 
 _DEFAULT = recycling.Recycling()
 
@@ -313,23 +314,13 @@ def advance(
     length=progress.length + count,
     ended=progress.ended | ended,
     passes=progress.passes + (count > 0),
-    past=_kept(progress.past, pasts, count),
+    past=_row_states.where(
+      count > 0,
+      trees.after_node(pasts, jnp.maximum(count - 1, 0)),
+      progress.past,
+    ),
   )
   return progress, verdict
-
-
-def _kept(past, pasts, count):
-  """The past after the accepted tokens; where there are none, as it was."""
-  last = jnp.maximum(count - 1, 0)[:, None]
-  after = _pasts.after_nodes(pasts, last)
-  history = past.history
-  if history is not None:
-    counts = after.history.counts[:, 0]
-    counts = _row_states.where(count > 0, counts, history.counts)
-    history = history._replace(counts=counts)
-  state = jax.tree.map(lambda leaf: leaf[:, 0], after.constraint)
-  state = _row_states.where(count > 0, state, past.constraint)
-  return _pasts.Past(history, state)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

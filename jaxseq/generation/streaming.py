@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _prompts
 from jaxseq.generation import constraints
 from jaxseq.generation import engine as engines
 from jaxseq.generation import prefix_cache
@@ -34,7 +35,8 @@ class Piece(NamedTuple):
     text: what is certain of the row's text with this token and was not before;
       empty without a codec.
     reason: why the row ends with this token: "stop" for a stop token or text,
-      or "length"; None if it goes on.
+      "match" where the constraint allows nothing more, or "length"; None if it
+      goes on.
   """
 
   row: int
@@ -111,11 +113,7 @@ def stream(
     ValueError: if a prompt or an option is wrong.
   """
   _validate.integer("count", count, 1)
-  if sampling is None:
-    sampling = token_sampling.from_options(options)
-  elif options:
-    expected = f"None with other options ({', '.join(options)})"
-    raise _validate.error("sampling", sampling, expected)
+  sampling = _prompts.one_way(sampling, options)
   if stop_texts and codec is None:
     raise _validate.error("stop_texts", stop_texts, "none without a codec")
   if seeds is None:
