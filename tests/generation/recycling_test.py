@@ -136,6 +136,27 @@ def test_equal_siblings_and_the_last_of_equal_tokens():
   np.testing.assert_array_equal(same, found)
 
 
+def test_the_last_of_equal_tokens_counts_in_large_vocabularies_too():
+  """Of more rows than there are pairs of nodes."""
+  draft = recycling.Recycling(tree.Tree((-1, 0, 0, 0), (-1, 0, 1, 2)), 3)
+  vocab = 90
+  ids = jnp.array([[5, 3, 7, 3], [7, 5, 8, 9]])
+  best = np.arange(24).reshape(2, 4, 3)
+  logits = np.full((2, 4, vocab), -np.inf)
+  np.put_along_axis(logits, best, np.array([3.0, 2.0, 1.0]), axis=-1)
+  verdict = drafts.Verdict(None, jnp.array([1, 1]), None)
+  matrix = draft.begin(None, vocab, 2)
+  assert ids.size**2 < vocab
+  found = draft.learn(
+    *(matrix, ids[:, :2], drafts.Guess(ids), jnp.asarray(logits), verdict)
+  )
+  expected = np.zeros((vocab, 3), int)
+  # Row by row, in the order of the nodes.
+  for token, row in zip(np.ravel(ids), best.reshape(8, 3)):
+    expected[token] = row
+  np.testing.assert_array_equal(found, expected)
+
+
 def test_two_tokens_are_the_key():
   draft = recycling.Recycling(tree.chain(3), candidates=1, context=2)
   matrix = np.zeros((25, 1), np.int16)

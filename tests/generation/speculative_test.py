@@ -96,6 +96,38 @@ def test_all_schemes_are_plain_generation(options):
         assert np.all(found.passes < 16)
 
 
+@pytest.mark.parametrize(
+  "scheme",
+  ["nodes", *(pytest.param(x, marks=pytest.mark.slow) for x in _SCHEMES[1:])],
+)
+def test_a_tree_without_branches_is_a_sequence(scheme):
+  """Logits of all nodes, and states after any number of them."""
+  layers = ({"mixer": "mamba2"}, {"mixer": "attention"})
+  network, variables = _network("mamba2", layers=layers)
+  made = tree.chain(4)
+  nodes = jnp.broadcast_to(jnp.arange(4), (3, 4))
+  tokens = np.array(
+    [[1, 2, 3, 4, 5, 6], [0, 0, 1, 1, 2, 2], [6, 4, 2, 0, 1, 3]]
+  )
+  with jax.enable_x64():
+    apply = jax.jit(network.apply)
+    _, before = apply(variables, tokens[:, :2])
+
+    @jax.jit
+    def read(ids, states, count):
+      arguments = network, variables
+      found = tree_passes.read(*arguments, ids, states, made, scheme)
+      after = tree_passes.commit(*arguments, found, nodes, count, made, scheme)
+      return found.logits, after
+
+    logits, after = read(tokens[:, 2:], before, jnp.array([4, 0, 2]))
+    expected, whole = apply(variables, tokens[:, 2:], before)
+    _, part = apply(variables, tokens[:, 2:4], before)
+  _near(logits, expected)
+  for row, states in enumerate((whole, before, part)):
+    _near(*(jax.tree.map(lambda x, r=row: x[r], s) for s in (after, states)))
+
+
 @pytest.mark.slow
 def test_batches_states_and_ends():
   network, variables = _network()

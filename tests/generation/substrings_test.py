@@ -37,8 +37,7 @@ def _search(arrays, index, beams, **options):
     4,
     beams=beams,
     constraint=substrings.within(index),
-    renormalize=False,
-    **options,
+    **({"renormalize": False} | options),
   )
 
 
@@ -66,6 +65,44 @@ def test_constrained_beams_are_the_golden_ones(golden, name):
     there = np.asarray(found.log_prob[0]) > -np.inf
     assert there.sum() == len(runs)
     assert set(map(tuple, np.asarray(found.tokens[0])[there].tolist())) == runs
+
+
+@pytest.mark.parametrize("renormalize", [False, True])
+@pytest.mark.parametrize("name", GOLDEN)
+def test_scores_of_all_runs(golden, name, renormalize):
+  """What may follow shares all of the probability, or keeps what it has."""
+  with jax.enable_x64(True):
+    arrays = golden(f"seal/{name}")
+    index, documents = _golden_index(arrays)
+    found = _search(arrays, index, 64, renormalize=renormalize)
+  documents = [document.tolist() for document in documents]
+  runs = {}
+  for size in range(5):
+    runs[size] = {
+      tuple(document[i : i + size])
+      for document in documents
+      for i in range(len(document) - size + 1)
+    }
+  table, expected = arrays["log_prob"], {}
+  for run in runs[4]:
+    total, last = 0.0, int(arrays["start"])
+    for place, token in enumerate(run):
+      following = {
+        other[place]
+        for other in runs[place + 1]
+        if other[:place] == run[:place]
+      }
+      whole = np.exp(table[last, sorted(following)]).sum() if renormalize else 1
+      total += table[last, token] - np.log(whole)
+      last = token
+    expected[run] = total
+  there = np.asarray(found.log_prob[0]) > -np.inf
+  got = [tuple(run) for run in np.asarray(found.tokens[0])[there].tolist()]
+  assert got == sorted(expected, key=lambda run: -expected[run])
+  # Sums of four float64 numbers.
+  np.testing.assert_allclose(
+    found.log_prob[0, there], [expected[run] for run in got], rtol=1e-10
+  )
 
 
 @pytest.mark.parametrize("separate", [False, True])

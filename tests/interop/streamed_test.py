@@ -22,6 +22,9 @@ def test_rows_places_and_outputs(x64, golden, tmp_path, name):
     float(data["threshold"]),
   )
   np.testing.assert_array_equal(guess, data["predicted"])
+  whole = np.eye(len(data["up"]))
+  exact = streamed.predicted(data["x"], data["up"].T, whole, data["bias"])
+  np.testing.assert_array_equal(exact, data["active"])
   size, window = data["slots"].shape[1], int(data["window"])
   store = streamed.RowStore(path, size, window)
   for t, active in enumerate(data["active"]):

@@ -43,6 +43,38 @@ def test_numbers_below_the_normal_ones_count():
   np.testing.assert_array_equal(mantissas, [4, 2, 0, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_just_below_a_power_of_two(x64, dtype):
+  """Whose logarithm would be rounded to that of the power."""
+  del x64
+  powers = np.arange(-120, 128)
+  x = np.nextafter(np.ldexp(dtype(1), powers), dtype(0))
+  assert np.any(np.floor(np.log2(x)) == powers)
+  # In blocks of one.
+  mantissas, exponents = quantize(jnp.asarray(x[:, None]), 4, 1)
+  np.testing.assert_array_equal(exponents[:, 0], powers - 1)
+  # What would be rounded to eight is the largest one.
+  np.testing.assert_array_equal(mantissas, np.full_like(mantissas, 7))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_float32_and_float64_are_rounded_alike(x64, bits):
+  """Numbers of all sizes, those below the normal ones among them."""
+  del x64
+  rng = np.random.default_rng(0)
+  raw = rng.integers(0, 2**32, size=(400, 8), dtype=np.uint32)
+  x = raw.view(np.float32)
+  x = np.where(np.isfinite(x), x, 0)
+  # Blocks of like sizes, and blocks of all.
+  like = np.ldexp(rng.normal(size=(400, 8)), rng.integers(-140, 120, (400, 1)))
+  for one in (x, like.astype(np.float32)):
+    narrow, wide = (
+      quantize(jnp.asarray(one, dtype), bits, 4)
+      for dtype in (np.float32, np.float64)
+    )
+    chex.assert_trees_all_equal(narrow, wide)
+
+
 def test_undefined_blocks_stay_undefined():
   x = jnp.asarray([1.0, jnp.nan, 1.0, 2.0, jnp.inf, 0.0])
   kept = block_float.quantize(x, 4, 2)
@@ -93,6 +125,36 @@ def test_keys_and_scores(x64, golden, name):
     np.testing.assert_array_equal(value, data[stored])
     scores = np.einsum("qhd,thd->hqt", data["queries"], value) / np.sqrt(width)
     np.testing.assert_allclose(scores, data[f"scores_{kind}"], rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["plain", "sorted"])
+@pytest.mark.parametrize(
+  "name", ["bfp12_n8", "bfp12_n8_pairs", "bfp12_n8_unbalanced", "bfp16_n16"]
+)
+def test_attention_keeps_the_stored_keys(x64, golden, name, kind):
+  """In the order of channels that its own matrix gives."""
+  del x64
+  data = golden(f"bfp/{name}")
+  time, groups, width = data["keys"].shape
+  order = "norm" if kind == "sorted" else "given"
+  config = attention.Config(
+    data["x"].shape[1],
+    heads=groups,
+    d_head=width,
+    window=time,
+    positions="rotary" if data["rotary_pairs"] else "none",
+    key_format=attention.BlockFloat(
+      int(data["bits"]), int(data["block"]), order
+    ),
+  )
+  shapes = jax.eval_shape(lambda: attention.init(jax.random.key(0), config))
+  params = {k: np.zeros(shape.shape) for k, shape in shapes.items()}
+  W = np.moveaxis(data["W_k"], 0, 1)
+  params["W_k"] = W.reshape(params["W_k"].shape)
+  apply = jax.jit(attention.apply, static_argnums=0)
+  _, state = apply(config, params, data["x"])
+  np.testing.assert_array_equal(state.mantissas, data[f"mantissa_{kind}"])
+  np.testing.assert_array_equal(state.exponents, data[f"exponent_{kind}"])
 
 
 def problem(**options):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.mixers import _top_w
 from jaxseq.mixers import attention
 from jaxseq.mixers import routing
 from tests.mixers.golden_cases import GRADIENT
@@ -102,6 +103,63 @@ def test_form_and_running_means_of_the_authors_code(x64, golden, name):
   np.testing.assert_allclose(averages.counts, data["ema_count1"], **_EXACT)
   np.testing.assert_allclose(averages.sums, data["ema_means1"], **_EXACT)
   np.testing.assert_allclose(centroids, data["means1"], **_EXACT)
+
+
+@pytest.mark.parametrize("name", ["paper_plain", "paper_shared_causal"])
+def test_centroids_take_the_stored_elements(x64, golden, name):
+  """In the order of time, and each element as often as is stored."""
+  del x64
+  data = golden(f"routing/{name}")
+  q, k, mu = (jnp.asarray(data[n]) for n in ("q", "k", "means"))
+  window, shared = int(data["window"]), bool(data["shared_qk"])
+  for x, stored in ((q, "query_index"), (q if shared else k, "key_index")):
+    taken = _top_w._taken(_top_w.layer_norm(x), mu, window)
+    np.testing.assert_array_equal(taken, data[stored])
+  # Averages of ones, each sum divided by one more than there are.
+  share = routing.top_w(
+    *(q, k, jnp.ones_like(q), mu, window),
+    causal=bool(data["causal"]),
+    shared=shared,
+    damping=1.0,
+  )
+  picked = data["picked"][..., None]
+  np.testing.assert_allclose(
+    share, np.broadcast_to(picked / (picked + 1), share.shape), **_EXACT
+  )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_published_cluster_of_all_is_attention(x64, shared):
+  """Less what the authors' code divides by in excess."""
+  del x64
+  q, k, v = np.random.default_rng(0).normal(size=(3, 2, 2, 7, 4))
+  mu = np.ones((2, 1, 4))
+  o = routing.top_w(q, k, v, mu, 7, shared=shared, damping=0.01)
+
+  def normed(x):
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+
+  scores = normed(q) @ normed(q if shared else k).swapaxes(-1, -2)
+  weights = np.where(np.tri(7, dtype=bool), np.exp(scores), 0)
+  weights = weights / weights.sum(-1, keepdims=True)
+  np.testing.assert_allclose(o, weights @ v / 1.01, **_EXACT)
+
+
+@pytest.mark.parametrize("norm", ["layer", "unit"])
+def test_no_query_reads_a_later_key_of_other_ranks(x64, norm):
+  """Of queries and keys that centroids take apart, by places in time."""
+  del x64
+  q, k = np.random.default_rng(0).normal(size=(2, 1, 2, 12, 12))
+  mu = np.random.default_rng(1).normal(size=(2, 3, 12))
+  # The value of each key is a number of its own.
+  v = np.broadcast_to(np.eye(12), q.shape)
+  run = functools.partial(routing.top_w, q, k, v, mu, 5, norm=norm)
+  all_read = np.asarray(run(causal=False)) != 0
+  assert np.any(all_read & ~np.tri(12, dtype=bool))
+  np.testing.assert_array_equal(
+    np.asarray(run(causal=True)) != 0, all_read & np.tri(12, dtype=bool)
+  )
 
 
 @pytest.mark.parametrize(
@@ -215,6 +273,18 @@ def test_running_means_begin_where_the_centroids_are():
   np.testing.assert_allclose(same, mu, rtol=1e-5)
   _, moved = routing.running_means(averages, counts, sums, 0.9)
   assert np.abs(moved - mu).max() < 1
+
+
+def test_a_cluster_without_elements_stays_where_it_is():
+  mu = jnp.asarray([[[1.0, 0.0], [0.0, 1.0]]])
+  counts, sums = jnp.asarray([[0.0, 2.0]]), jnp.asarray([[[0, 0], [3.0, 4.0]]])
+  moved = routing.moved_units(mu, counts, sums, 0.5)
+  # float32 rounding.
+  np.testing.assert_allclose(moved, [[[1, 0], [0.3, 0.9]]], rtol=1e-6)
+  averages = routing.initial_averages(mu, 4)
+  _, moved = routing.running_means(averages, counts, sums, 0.5)
+  # Of half of what was; the epsilon in the counts moves it by a share of 1e-5.
+  np.testing.assert_allclose(moved[0, 0], mu[0, 0], rtol=1e-4)
 
 
 def test_the_loss_moves_centroids_and_queries():

@@ -123,6 +123,82 @@ def test_windows_with_resets_in_pieces_and_steps(x64, golden, name):
   np.testing.assert_allclose(o, data["dense_output"], **close)
 
 
+@pytest.mark.parametrize("name", ["hip_a", "hip_b"])
+def test_all_keys_that_blocks_of_queries_read(x64, golden, name):
+  """Those of which the value, a number of its own each, is in the output."""
+  del x64
+  data = golden(f"hip/{name}")
+  found, size = options(data, "window"), int(data["block_q"])
+  q, k = (jnp.asarray(data[x], jnp.float64) for x in "qk")
+  rows, time, _ = q.shape
+  values = jnp.broadcast_to(jnp.eye(time), (rows, time, time))
+  attend = jax.jit(hip.block_attention, static_argnums=(3, 4))
+  np.testing.assert_array_equal(
+    attend(q, k, values, found, size) > 0, unpacked(data, "official_visible")
+  )
+
+
+@pytest.mark.parametrize("name", ["hip_a", "hip_b"])
+def test_as_many_keys_as_there_are_is_all_of_them(x64, golden, name):
+  del x64
+  data = golden(f"hip/{name}")
+  time = data["q"].shape[1]
+  attend = jax.jit(run, static_argnums=(1, 2))
+  wide = hip.Hip(time, int(data["block_k"]), int(data["window"]))
+  o = attend(data, wide, time)
+  np.testing.assert_array_equal(o, attend(data, None, time))
+  # float64 rounding.
+  np.testing.assert_allclose(o, data["dense_output"], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["window_center", "window_first"])
+def test_all_keys_that_queries_of_a_window_read(x64, golden, name):
+  """From the border of an episode on, whose blocks begin there."""
+  del x64
+  data = golden(f"hip/{name}")
+  time, heads, width = data["k"].shape
+  # As wide as there are keys, with the same products.
+  q, k = (jnp.pad(data[x], ((0, 0), (0, 0), (0, time - width))) for x in "qk")
+  values = jnp.broadcast_to(jnp.eye(time)[:, None], (time, heads, time))
+  attend = functools.partial(
+    recurrence.window_attention,
+    window=int(data["window"]),
+    search=options(data, "near"),
+  )
+  o, _ = jax.jit(attend)(
+    *(q * np.sqrt(time / width), k, values), reset=jnp.asarray(data["reset"])
+  )
+  np.testing.assert_array_equal(
+    np.moveaxis(o, 1, 0) > 0, unpacked(data, "visible")
+  )
+
+
+@pytest.mark.parametrize("representative", ["first", "center"])
+@pytest.mark.parametrize("name", ["hip_a", "hip_b"])
+def test_the_search_finds_the_stored_blocks(x64, golden, name, representative):
+  """Numbers of blocks, in the order of the keys; all where there are few."""
+  del x64
+  data = golden(f"hip/{name}")
+  found, size = options(data, "window"), int(data["block_k"])
+  q, k = (np.asarray(data[x], np.float64) for x in "qk")
+  rows, time, _ = q.shape
+  scores = np.einsum("nqd,nkd->nqk", q, k).reshape(rows, time, -1, size)
+  scores = jnp.asarray(scores.max(-1))
+  count = np.maximum(0, np.arange(time) - found.near) // size
+  blocks, held = hip.search(
+    jnp.asarray(np.broadcast_to(count, (rows, time)), jnp.int32),
+    found.keep,
+    found.rounds(time - 1),
+    representative,
+    lambda numbers: jnp.take_along_axis(
+      scores, jnp.minimum(numbers, scores.shape[-1] - 1), axis=-1
+    ),
+  )
+  stored = data[f"step_{representative}_blocks"]
+  np.testing.assert_array_equal(held.sum(-1), (stored >= 0).sum(-1))
+  np.testing.assert_array_equal(blocks[held], stored[stored >= 0])
+
+
 @pytest.mark.parametrize("sinks", [0, 3])
 def test_a_query_that_reads_few_keys_sees_those_of_all_products(x64, sinks):
   """Values and gradients of a step, from caches of every fill."""
@@ -176,21 +252,26 @@ def test_a_query_that_reads_few_keys_sees_those_of_all_products(x64, sinks):
   )
 
 
-def test_a_key_that_stands_for_its_interval_is_found():
+@pytest.mark.parametrize(
+  ("representative", "raised", "passed"), [("first", 4, 5), ("center", 5, 4)]
+)
+def test_a_key_that_stands_for_its_interval_is_found(
+  representative, raised, passed
+):
   """Raised to +20 it is seen, and what does not stand for one is passed by."""
-  found = hip.Hip(2, 1, 0, representative="first")
+  found = hip.Hip(2, 1, 0, representative=representative)
   time = 9
   scores = np.zeros((1, time, time), np.float32)
   begin = np.zeros((1, time), np.int32)
 
-  def seen(raised):
-    raised = jnp.asarray(scores).at[..., raised].set(20)
-    return hip.visible(found, raised, begin, begin, np.arange(time))[0, -1]
+  def seen(key):
+    products = jnp.asarray(scores).at[..., key].set(20)
+    return hip.visible(found, products, begin, begin, np.arange(time))[0, -1]
 
-  # Halves of two intervals of four begin at 0, 2, 4 and 6; where all are equal
-  # the lower ones stay.
-  np.testing.assert_array_equal(np.flatnonzero(seen(4)), [0, 4, 8])
-  np.testing.assert_array_equal(np.flatnonzero(seen(5)), [0, 1, 8])
+  # Halves of two intervals of four begin at 0, 2, 4 and 6, and their centers
+  # are 1, 3, 5 and 7; where all are equal the lower ones stay.
+  np.testing.assert_array_equal(np.flatnonzero(seen(raised)), [0, raised, 8])
+  np.testing.assert_array_equal(np.flatnonzero(seen(passed)), [0, 1, 8])
 
 
 def test_bad_options_are_named():
@@ -199,6 +280,9 @@ def test_bad_options_are_named():
   q = jnp.zeros((6, 2))
   with pytest.raises(ValueError, match="query_block: got 4, expected a divis"):
     hip.blocks(q, q, hip.Hip(2), 4)
+  # Every second query counts, of which one alone has none.
+  with pytest.raises(ValueError, match="query_block: got 1, expected an integ"):
+    hip.blocks(q, q, hip.Hip(2), 1)
   with pytest.raises(ValueError, match=r"k: got shape \(5, 2\), expected at l"):
     hip.blocks(q, q[:5], hip.Hip(2), 2)
   q = jnp.zeros((1, 5, 2, 4))
