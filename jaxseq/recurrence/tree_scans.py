@@ -71,8 +71,8 @@ def tree_outer_scan(
     q: (*batch, nodes, dk) queries.
     k: (*batch, nodes, dk) keys.
     v: (*batch, nodes, dv) values.
-    decay: (*batch, nodes, 1) finite logarithms of the factors on the state, at
-      most 0; None means a factor of 1.
+    decay: (*batch, nodes, 1) logarithms of the factors on the state, at most 0;
+      -inf forgets it. None means a factor of 1.
     init: (*batch, dk, dv) state in front of the tree; zeros if None.
     tree: the tree.
 
@@ -172,18 +172,19 @@ def outer_after(
   if decay is None:
     weights = on_path.astype(dtype)
   else:
-    total = _sums(decay.astype(dtype), tree)[..., 0]
-    last = jnp.take_along_axis(total, node[..., None], axis=-1)
-    weights = jnp.exp(jnp.where(on_path, last - total, -jnp.inf))
+    path = _down(decay.astype(dtype), tree)
+    last = [
+      jnp.take_along_axis(x, node[..., None, None], axis=-2) for x in path
+    ]
+    gap = _gap(last, path, on_path[..., None, :])
+    weights = jnp.exp(gap)[..., 0, :]
   state = jnp.einsum(
     "...ik,...iv->...kv", weights[..., None] * k, v, precision="highest"
   )
   if init is None:
     return state
   init = init.astype(dtype)
-  if decay is not None:
-    init = jnp.exp(last)[..., None] * init
-  return state + init
+  return state + (init if decay is None else _kept(last) * init)
 
 
 def tree_causal_conv(
@@ -238,10 +239,35 @@ def _wide(*arrays):
   return jnp.result_type(*present, jnp.float32)
 
 
-def _sums(decay, tree):
-  """Sums of decays (*batch, nodes, 1) down to each node."""
+def _down(decay, tree):
+  """Of the path down to each node, (*batch, nodes, 1) both.
+
+  The sum of finite decays, and how many there are that forget all.
+  """
   mask = tree.ancestors.astype(decay.dtype)
-  return jnp.einsum("ij,...jn->...in", mask, decay, precision="highest")
+  forgets = jnp.isneginf(decay)
+  finite = jnp.where(forgets, 0, decay)
+  return [
+    jnp.einsum("ij,...jn->...in", mask, x, precision="highest")
+    for x in (finite, forgets.astype(decay.dtype))
+  ]
+
+
+def _gap(late, early, mask):
+  """A_i - A_j where the mask is set and nothing is forgotten in between.
+
+  One difference, masked in front of the exponential: both factors alone could
+  overflow.
+  """
+  early = [jnp.swapaxes(x, -1, -2) for x in early]
+  mask = mask & (late[1] == early[1])
+  return jnp.where(mask, late[0] - early[0], -jnp.inf)
+
+
+def _kept(path):
+  """exp(A_i), the share of what is in front of the tree."""
+  total, forgets = path
+  return jnp.where(forgets > 0, 0, jnp.exp(total))
 
 
 def _weights(q, k, decay, mask, tree):
@@ -249,16 +275,13 @@ def _weights(q, k, decay, mask, tree):
   products = jnp.einsum("...ik,...jk->...ij", q, k, precision="highest")
   if decay is None:
     return jnp.where(mask, products, 0)
-  total = _sums(decay.astype(q.dtype), tree)
-  # One difference, masked in front of the exponential: both factors alone could
-  # overflow.
-  gap = jnp.where(mask, total - jnp.swapaxes(total, -1, -2), -jnp.inf)
-  return products * jnp.exp(gap)
+  path = _down(decay.astype(q.dtype), tree)
+  return products * jnp.exp(_gap(path, path, mask))
 
 
 def _carried(q, decay, init, tree):
   """exp(A_i) q_i S_0."""
   if decay is not None:
-    q = q * jnp.exp(_sums(decay.astype(q.dtype), tree))
+    q = q * _kept(_down(decay.astype(q.dtype), tree))
   init = init.astype(q.dtype)
   return jnp.einsum("...ik,...kv->...iv", q, init, precision="highest")

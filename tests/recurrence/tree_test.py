@@ -84,12 +84,16 @@ def test_a_chain_is_a_sequence():
   np.testing.assert_array_equal(windows[:, -1], window)
 
 
-@pytest.mark.parametrize("decayed", [True, False])
+@pytest.mark.parametrize("decayed", [True, False, "forgotten"])
 def test_corrected_states(decayed):
   keys = jax.random.split(jax.random.key(0), 6)
   made = tree.Tree((-1, 0, 0, 2, 1, 2, 4))
   q, k, v, read = (jax.random.normal(key, (2, 7, 3)) for key in keys[:4])
   decay = -jax.random.uniform(keys[4], (2, 7, 1)) if decayed else None
+  if decayed == "forgotten":
+    # In front of the tree, in its middle and at a leaf.
+    decay = decay.at[0, jnp.array([0, 2])].set(-jnp.inf)
+    decay = decay.at[1, jnp.array([1, 4, 6])].set(-jnp.inf)
   init = jax.random.normal(keys[5], (2, 3, 3))
   o, u = recurrence.tree_delta_scan(q, k, v, read, decay, init, made)
 
