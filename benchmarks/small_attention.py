@@ -11,6 +11,7 @@ where `benchmarks.sparse_attention` finds them; what is there is kept.
 
 import argparse
 import functools
+import math
 import pathlib
 import time
 
@@ -26,8 +27,11 @@ from jaxseq.mixers import positions
 
 LAYERS, WIDTH, HIDDEN = 2, 64, 256
 HALF, TOKENS = 80, 32
-# Vocabulary, length of the inputs, and updates.
-TASKS = {"bytes": (256, 256, 2500), "copy": (TOKENS, 2 * HALF - 1, 600)}
+# Vocabulary, length of the inputs, updates, and the rate of learning.
+TASKS = {
+  "bytes": (256, 256, 2500, 3e-3),
+  "copy": (TOKENS, 2 * HALF - 1, 1200, 1e-3),
+}
 CONFIG = attention.Config(WIDTH, heads=2, window=256)
 normed = functools.partial(positions.rms_norm, eps=1e-6)
 
@@ -40,12 +44,16 @@ def init(key: jax.Array, vocabulary: int, config) -> dict:
   def layer(key):
     key_mixer, key_up, key_down = jax.random.split(key, 3)
     lecun = jax.nn.initializers.lecun_normal()
-    return {
+    drawn = {
       "mixer": module.init(key_mixer, config),
-      "norms": jnp.ones((2, WIDTH)),
       "up": lecun(key_up, (WIDTH, HIDDEN)),
-      "up_bias": jnp.zeros((HIDDEN,)),
       "down": lecun(key_down, (HIDDEN, WIDTH)),
+    }
+    # As large as PyTorch draws the matrices of linear layers.
+    drawn = jax.tree.map(lambda x: x / math.sqrt(3), drawn)
+    return drawn | {
+      "norms": jnp.ones((2, WIDTH)),
+      "up_bias": jnp.zeros((HIDDEN,)),
     }
 
   return {
@@ -101,7 +109,7 @@ def corpus():
 
 def batches(task, rng, rows, data=None):
   """Draws inputs, targets (rows, time) and which targets count, for ever."""
-  _, length, _ = TASKS[task]
+  _, length, _, _ = TASKS[task]
   counts = np.ones((1, length), np.float32)
   if task == "copy":
     counts[:, : HALF - 1] = 0  # The first half cannot be known.
@@ -115,10 +123,10 @@ def batches(task, rng, rows, data=None):
     yield whole[:, :-1], whole[:, 1:], counts
 
 
-def train(task, rows, rate, seed=0, config=CONFIG, data=None, steps=None):
+def train(task, rows, seed=0, config=CONFIG, data=None, rate=None, steps=None):
   """Returns the parameters and the mean bits of the last steps."""
-  vocabulary, _, own = TASKS[task]
-  steps = steps or own
+  vocabulary, _, own, usual = TASKS[task]
+  steps, rate = steps or own, rate or usual
   params = jax.jit(init, static_argnums=(1, 2))(
     jax.random.key(seed), vocabulary, config
   )
@@ -149,7 +157,7 @@ def train(task, rows, rate, seed=0, config=CONFIG, data=None, steps=None):
 
 def load(workdir, task):
   """Returns the parameters of a task, as `train` left them."""
-  vocabulary, _, _ = TASKS[task]
+  vocabulary, *_ = TASKS[task]
   like = jax.eval_shape(lambda: init(jax.random.key(0), vocabulary, CONFIG))
   with np.load(pathlib.Path(workdir) / f"{task}.npz") as stored:
     leaves = [stored[name] for name in sorted(stored.files)]
@@ -169,8 +177,8 @@ def main():
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
   parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--rate", type=float, default=3e-3, help="of learning")
-  parser.add_argument("--updates", type=int, help="other than the task's")
+  parser.add_argument("--rate", type=float, help="other than the task's")
+  parser.add_argument("--updates", type=int, help="likewise")
   arguments = parser.parse_args()
   arguments.workdir.mkdir(parents=True, exist_ok=True)
   for task in arguments.tasks:
@@ -181,9 +189,9 @@ def main():
     params, last = train(
       task,
       16,
-      arguments.rate,
       seed=arguments.seed,
       data=data,
+      rate=arguments.rate,
       steps=arguments.updates,
     )
     save(arguments.workdir, task, params)
