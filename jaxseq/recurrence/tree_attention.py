@@ -1,13 +1,13 @@
 """Windowed attention over a tree: nodes see the cache and their ancestors."""
 
 from collections.abc import Callable
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.recurrence import _attention_parts
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence.tree import Tree
 from jaxseq.recurrence.window import WindowState
@@ -52,28 +52,19 @@ def tree_window_attention(
   _validate.shape("init.keys", init.keys, (*batch, window, groups, width))
   if heads % groups:
     raise _validate.error("k", f"{groups} groups", f"a divisor of {heads}")
-  dtype = jnp.promote_types(q.dtype, jnp.float32)
-  depths = tree.depths
-  keys = jnp.concatenate([init.keys.astype(k.dtype), k], axis=-3)
-  values = jnp.concatenate([init.values.astype(v.dtype), v], axis=-3)
+  depths, cache = tree.depths, np.arange(window)
+  keys = init.keys.astype(k.dtype)
   if embed is not None:
-    behind = window + depths
-    q = embed(q, jnp.asarray(behind))
-    keys = embed(keys, jnp.asarray(np.concatenate([np.arange(window), behind])))
-  q = q.reshape(*q.shape[:-2], groups, heads // groups, width)
-  options = {"precision": "highest", "preferred_element_type": dtype}
-  scores = jnp.einsum("...igrd,...jgd->...grij", q, keys, **options)
+    behind = jnp.asarray(window + depths)
+    q, k, keys = embed(q, behind), embed(k, behind), embed(keys, cache)
+  begin = window - init.length[..., None, None]
+  held = (cache >= begin) & (cache >= depths[:, None])
   gaps = depths[:, None] - depths
-  beside = tree.ancestors & (gaps <= window)
-  cached = np.arange(window) >= depths[:, None]
-  begin = window - init.length[..., None]
-  held = (np.arange(window) >= begin)[..., None, :] & cached
-  beside = jnp.broadcast_to(beside, (*held.shape[:-1], tree.size))
-  visible = jnp.concatenate([held, beside], axis=-1)[..., None, None, :, :]
-  scores = jnp.where(visible, scores / math.sqrt(width), -jnp.inf)
-  weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-  o = jnp.einsum("...grij,...jgd->...igrd", weights, values, **options)
-  return o.reshape(*o.shape[:-3], heads, width).astype(q.dtype)
+  parts = [
+    (keys, init.values.astype(v.dtype), held),
+    (k, v, jnp.asarray(tree.ancestors & (gaps <= window))),
+  ]
+  return _attention_parts.attend(q, parts).astype(q.dtype)
 
 
 def window_after(

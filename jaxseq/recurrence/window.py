@@ -14,6 +14,7 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _hip_step
 from jaxseq.recurrence import _window_blocks
+from jaxseq.recurrence import _window_step
 from jaxseq.recurrence import exact_attention
 from jaxseq.recurrence import hip
 from jaxseq.recurrence._sharded import collectives
@@ -170,6 +171,12 @@ class _Problem(NamedTuple):
   block_size: int | None
   method: str
 
+  def steps(self):
+    """Whether there is one element behind a cache, and nothing special."""
+    special = self.expand, self.distances, self.search
+    plain = all(x is None for x in special)
+    return plain and self.q.shape[-3] == 1 and self.method in METHODS[:2]
+
   def embedded(self, x, index):
     """Queries or keys with their positions."""
     return x if self.embed is None else self.embed(x, index)
@@ -204,6 +211,8 @@ def _on_one_device(problem):
   q, k, v = problem[:3]
   if problem.init is None:
     return _attend(problem, q, k, v, jnp.zeros(q.shape[:-3], jnp.int32))
+  if problem.steps():
+    return _step(problem)
   k, v = problem.behind_cache(k, v)
   return _attend(problem, q, k, v, problem.begin())
 
@@ -294,6 +303,29 @@ def _attend(problem, q, k, v, begin):
   select = None if problem.search is None else (problem.search, anchor)
   o = _window_blocks.attend(q, *seen, start, window, *options, select)
   return o, *problem.kept(k, v, start[..., -1])
+
+
+def _step(problem):
+  """One element: the cache moves on by one."""
+  q, k, v, window, cache, reset = problem[:6]
+  start = jnp.maximum(_starts(problem.begin(), reset, window, 1), 0)
+  front, back = (
+    [x[..., part, :, :].astype(k.dtype) for x in (cache.keys, cache.values)]
+    for part in (slice(1), slice(1, None))
+  )
+  moved = (jnp.concatenate(pair, axis=-3) for pair in zip(back, (k, v)))
+  # What is kept is made once: products read it as it lies.
+  keys, values = lax.optimization_barrier(
+    problem.kept(*moved, start[..., 0] - 1)
+  )
+  index = np.arange(window + 1)
+  o = _window_step.attend(
+    problem.embedded(q, index[window:]),
+    (problem.embedded(front[0], index[:1]), front[1]),
+    (problem.embedded(keys, index[1:]), values),
+    start,
+  )
+  return o, keys, values
 
 
 def _last_reset(reset, time, axis):

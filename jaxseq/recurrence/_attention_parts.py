@@ -1,0 +1,60 @@
+"""Softmax attention to keys that lie in several arrays."""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+# Keys (*batch, n, groups, D), values like them, and which of them each query
+# sees, (*batch, queries, n) or what broadcasts to it.
+Part = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
+  """Averages of the values of all parts, which stay where they are.
+
+  A query that sees an undefined number gives NaN. What it does not see has to
+  be finite.
+
+  Args:
+    q: (*batch, queries, heads, D), each of which sees something.
+    parts: keys, values and what is seen.
+
+  Returns:
+    (*batch, queries, heads, D), at least float32.
+  """
+  *batch, queries, heads, width = q.shape
+  groups = parts[0][0].shape[-2]
+  wide = jnp.promote_types(q.dtype, jnp.float32)
+  product = functools.partial(
+    jnp.einsum, precision="highest", preferred_element_type=wide
+  )
+  # Queries that share keys side by side: one matrix for each row and group.
+  shape = *batch, groups, heads // groups, queries
+  q = jnp.moveaxis(q / math.sqrt(width), -2, -3)
+  q = q.reshape(*batch, groups, -1, width)
+  scores, defined = [], []
+  for k, _, visible in parts:
+    # XLA on CPUs would make keys anew for each query.
+    k = lax.optimization_barrier(k)
+    own = product("...gid,...jgd->...gij", q, k).reshape(*shape, -1)
+    visible = visible[..., None, None, :, :]
+    # A key that is not finite makes no finite score.
+    finite = jnp.isfinite(own) | ~visible
+    defined.append(jnp.all(finite, axis=(-4, -3, -1)))
+    scores.append(jnp.where(visible, own, -jnp.inf))
+  tops = [jnp.max(own, axis=-1, keepdims=True) for own in scores]
+  top = lax.stop_gradient(functools.reduce(jnp.maximum, tops))
+  o, total = 0, 0
+  for own, (_, v, _) in zip(scores, parts):
+    weights = jnp.exp(own - top)
+    total = total + jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights.reshape(*batch, groups, -1, own.shape[-1])
+    o = o + product("...gij,...jgd->...gid", weights.astype(v.dtype), v)
+  o = o.reshape(*shape, width) / total
+  defined.append(jnp.all(jnp.isfinite(o), axis=(-4, -3, -1)))
+  known = functools.reduce(jnp.logical_and, defined)[..., None, None, :, None]
+  o = jnp.where(known, o, jnp.nan).reshape(*batch, heads, queries, width)
+  return jnp.moveaxis(o, -3, -2)
