@@ -7,8 +7,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-# Keys (*batch, n, groups, D), values like them, and which of them each query
-# sees, (*batch, queries, n) or what broadcasts to it.
+# Keys (*batch, n, groups, D), values (*batch, n, groups, E), and which of them
+# each query sees, (*batch, queries, n) or what broadcasts to it.
 Part = tuple[jax.Array, jax.Array, jax.Array]
 
 
@@ -23,7 +23,7 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
     parts: keys, values and what is seen.
 
   Returns:
-    (*batch, queries, heads, D), at least float32.
+    (*batch, queries, heads, E), at least float32.
   """
   *batch, queries, heads, width = q.shape
   groups = parts[0][0].shape[-2]
@@ -33,13 +33,17 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
   )
   # Queries that share keys side by side: one matrix for each row and group.
   shape = *batch, groups, heads // groups, queries
-  q = jnp.moveaxis(q / math.sqrt(width), -2, -3)
-  q = q.reshape(*batch, groups, -1, width)
+  q = jnp.moveaxis(q, -2, -3).reshape(*batch, groups, -1, width)
   scores, defined = [], []
   for k, _, visible in parts:
     # XLA on CPUs would make keys anew for each query.
     k = lax.optimization_barrier(k)
-    own = product("...gid,...jgd->...gij", q, k).reshape(*shape, -1)
+    # XLA on CPUs transposes the second factor, or the product.
+    if q.shape[-2] < width:
+      own = product("...jgd,...gid->...gji", k, q).swapaxes(-1, -2)
+    else:
+      own = product("...gid,...jgd->...gij", q, k)
+    own = (own / math.sqrt(width)).reshape(*shape, -1)
     visible = visible[..., None, None, :, :]
     # A key that is not finite makes no finite score.
     finite = jnp.isfinite(own) | ~visible
@@ -53,8 +57,8 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
     total = total + jnp.sum(weights, axis=-1, keepdims=True)
     weights = weights.reshape(*batch, groups, -1, own.shape[-1])
     o = o + product("...gij,...jgd->...gid", weights.astype(v.dtype), v)
-  o = o.reshape(*shape, width) / total
+  o = o.reshape(*shape, -1) / total
   defined.append(jnp.all(jnp.isfinite(o), axis=(-4, -3, -1)))
   known = functools.reduce(jnp.logical_and, defined)[..., None, None, :, None]
-  o = jnp.where(known, o, jnp.nan).reshape(*batch, heads, queries, width)
+  o = jnp.where(known, o, jnp.nan).reshape(*batch, heads, queries, -1)
   return jnp.moveaxis(o, -3, -2)

@@ -23,11 +23,15 @@ def attend(
 
   Args:
     q: (*batch, 1, heads, D), with its position.
-    first: the key and the value (*batch, 1, groups, D) in front of the others,
-      the key with its position. They may be undefined where they are not seen.
-    rest: the other keys and values, (*batch, window, groups, D), the query's
-      own the last; zeros where they are not seen.
+    first: the key (*batch, 1, groups, D) in front of the others, with its
+      position, and its value (*batch, 1, groups, E). They may be undefined
+      where they are not seen.
+    rest: the other keys and values, `window` of each, the query's own the last;
+      finite where they are not seen.
     start: (*batch, 1), the first visible of all these keys.
+
+  Returns:
+    (*batch, 1, heads, E) in the dtype of q.
   """
   arrays = q, *first, *rest
   wide = jnp.promote_types(q.dtype, jnp.float32)

@@ -173,8 +173,7 @@ class _Problem(NamedTuple):
 
   def steps(self):
     """Whether there is one element behind a cache, and nothing special."""
-    special = self.expand, self.distances, self.search
-    plain = all(x is None for x in special)
+    plain = self.distances is None and self.search is None
     return plain and self.q.shape[-3] == 1 and self.method in METHODS[:2]
 
   def embedded(self, x, index):
@@ -307,25 +306,37 @@ def _attend(problem, q, k, v, begin):
 
 def _step(problem):
   """One element: the cache moves on by one."""
-  q, k, v, window, cache, reset = problem[:6]
+  window, reset = problem.window, problem.reset
   start = jnp.maximum(_starts(problem.begin(), reset, window, 1), 0)
-  front, back = (
-    [x[..., part, :, :].astype(k.dtype) for x in (cache.keys, cache.values)]
-    for part in (slice(1), slice(1, None))
-  )
-  moved = (jnp.concatenate(pair, axis=-3) for pair in zip(back, (k, v)))
+
+  def moved(cache, x):
+    cache = cache.astype(x.dtype)
+    rest = jnp.concatenate([cache[..., 1:, :, :], x], axis=-3)
+    return cache[..., :1, :, :], rest
+
+  def seen(k, v, index):
+    placed = problem.embedded(k, index)
+    if problem.expand is None:
+      return placed, v
+    both = problem.expand(placed)
+    _check_expanded(problem.q, *both, len(index))
+    return both
+
+  front_key, keys = moved(problem.init.keys, problem.k)
+  front_value = values = None
+  if problem.v is not None:
+    front_value, values = moved(problem.init.values, problem.v)
   # What is kept is made once: products read it as it lies.
-  keys, values = lax.optimization_barrier(
-    problem.kept(*moved, start[..., 0] - 1)
-  )
+  kept = problem.kept(keys, values, start[..., 0] - 1)
+  kept = lax.optimization_barrier(kept)
   index = np.arange(window + 1)
   o = _window_step.attend(
-    problem.embedded(q, index[window:]),
-    (problem.embedded(front[0], index[:1]), front[1]),
-    (problem.embedded(keys, index[1:]), values),
+    problem.embedded(problem.q, index[window:]),
+    seen(front_key, front_value, index[:1]),
+    seen(*kept, index[1:]),
     start,
   )
-  return o, keys, values
+  return o, *kept
 
 
 def _last_reset(reset, time, axis):
