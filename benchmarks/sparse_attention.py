@@ -127,7 +127,7 @@ def by_config(params, tokens, targets, first, **options):
   return float(mean_bits(params, tokens, targets, mix, first))
 
 
-def mass(rows=4, time=1024, width=16):
+def mass(rows=4, time=1024, width=16, last=64):
   """Prints the softmax mass that choices of 64 keys and the last 32 hold."""
   search = {
     name: hip.Hip(64, 2, 32, representative=name)
@@ -138,6 +138,7 @@ def mass(rows=4, time=1024, width=16):
   for rho in (0.0, 0.5, 0.9, 0.97):
     rng = np.random.default_rng(0)
     q, noise = rng.normal(size=(2, rows, 1, time, width)).astype("f")
+    q = 2 * q  # Some keys count for much more than others.
     k = np.zeros_like(noise)
     for t in range(time):
       before = k[:, :, t - 1] if t else noise[:, :, 0]
@@ -154,7 +155,7 @@ def mass(rows=4, time=1024, width=16):
       seen = jax.jit(seen_by, static_argnums=(0, 1))(
         kind, search[name], scores, jax.random.key(0)
       )
-      held = jnp.where(seen, dense, 0).sum(-1)[..., time // 2 :]
+      held = jnp.where(seen, dense, 0).sum(-1)[..., -last:]
       found.append(f"{float(held.mean()):.2f}")
     print("|", rho, "|", " | ".join(found), "|", flush=True)
 
