@@ -39,11 +39,16 @@ from jaxseq import nn
 from jaxseq.generation import recycling
 from jaxseq.generation import speculative
 from jaxseq.interop import huggingface
+from jaxseq.recurrence import tree
 from jaxseq.tasks import language
 
 # The largest difference of logits that rounding may turn around.
 _NEAR = 1e-4
-_TREES = {"small": recycling.SMALL_TREE, "paper": recycling.PAPER_TREE}
+_TREES = {
+  "small": recycling.SMALL_TREE,
+  "paper": recycling.PAPER_TREE,
+  "chain": tree.chain(4),
+}
 
 
 def _parse():
@@ -65,7 +70,9 @@ def _parse():
   parser.add_argument(
     "--temperatures", type=float, nargs="+", default=[0.0, 0.7]
   )
-  parser.add_argument("--trees", nargs="+", default=list(_TREES))
+  parser.add_argument(
+    "--trees", nargs="+", choices=_TREES, default=["small", "paper"]
+  )
   parser.add_argument("--contexts", type=int, nargs="+", default=[1, 2])
   parser.add_argument("--schemes", nargs="+", default=["nodes"])
   parser.add_argument("--repeats", type=int, default=3)
@@ -191,11 +198,11 @@ def main():
       common = network, variables, prompts, flags.length, temperature
       plain = functools.partial(_plain, *common)
       rows, functions = [], [plain]
-      for tree in flags.trees:
+      for kind in flags.trees:
         for context in flags.contexts:
           for scheme in flags.schemes:
-            draft = recycling.Recycling(_TREES[tree], context=context)
-            rows.append((tree, context, scheme))
+            draft = recycling.Recycling(_TREES[kind], context=context)
+            rows.append((kind, context, scheme))
             functions.append(
               functools.partial(_drafted, *common, draft, scheme)
             )
@@ -207,9 +214,9 @@ def main():
       alone, *times = _timed(functions, flags.repeats)
       for row, (_, passes), tie, cpu in zip(rows, results[1:], ties, times):
         tokens = len(prompts) * flags.length
-        tree, context, scheme = row
+        kind, context, scheme = row
         print(
-          f"{text:<14} {name:<15} {temperature:4} {tree:<6} {context:>3} "
+          f"{text:<14} {name:<15} {temperature:4} {kind:<6} {context:>3} "
           f"{scheme:<7} {tokens / sum(passes):6.2f} "
           f"{1 - sum(passes) / tokens:6.0%} {tie:>4} "
           f"{alone:8.3f} {cpu:8.3f} "
