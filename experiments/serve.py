@@ -215,7 +215,7 @@ def main(argv: list[str]) -> None:
   del argv
   with errors.setup():
     for module in ("starlette", "uvicorn"):
-      packages.imported(module, "jaxseq[serve]", "the server needs it")
+      packages.imported(module, server.EXTRA, server.WHY)
     if _CHECKPOINT.value is None:
       raise _validate.error(
         "--checkpoint", None, "a trained model, or a directory of one"

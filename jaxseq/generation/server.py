@@ -22,10 +22,14 @@ from typing import Any
 import uuid
 
 from jaxseq import _validate
+from jaxseq.data import packages
 from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
+
+# What to install, and what for.
+EXTRA, WHY = "jaxseq[serve]", "the server needs it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +123,11 @@ class _Rows:
       self._worker.cancel(ticket)
 
 
+def _imported(name):
+  """A module of starlette."""
+  return packages.imported(f"starlette.{name}", EXTRA, WHY)
+
+
 def make_app(
   worker: engine_thread.EngineThread,
   codec: texts.Codec,
@@ -132,11 +141,11 @@ def make_app(
     config: options.
 
   Raises:
-    ImportError: if starlette is not installed.
+    MissingData: if starlette is not installed.
   """
-  from starlette import applications
-  from starlette import responses
-  from starlette import routing
+  applications, responses, routing = map(
+    _imported, ("applications", "responses", "routing")
+  )
 
   counts = {"requests": 0, "refused": 0, "timeouts": 0, "disconnected": 0}
   seconds = {"count": 0, "sum": 0.0}
@@ -339,9 +348,9 @@ def serve(
     grace: seconds.
 
   Raises:
-    ImportError: if uvicorn is not installed.
+    MissingData: if uvicorn is not installed.
   """
-  import uvicorn
+  uvicorn = packages.imported("uvicorn", EXTRA, WHY)
 
   # When all is over, uvicorn hands the signal to who listened for it before.
   for number in (signal.SIGTERM, signal.SIGINT):
