@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq._types import PyTree
 from jaxseq.generation import token_sampling
 
 
@@ -37,6 +36,8 @@ def make_prompts(
   """
   check_no_text(prompt)
   if isinstance(prompt, list | tuple):
+    for row in prompt:
+      check_no_text(row)
     ragged = len(set(map(np.size, prompt))) > 1
     if ragged and all(np.ndim(row) == 1 for row in prompt):
       _unfit("prompt", "rows of different lengths", lengths, reset)
@@ -51,6 +52,8 @@ def make_prompts(
     shape = f"shape {jnp.shape(prompt)}"
     expected = "(*batch, time) with at least one token"
     raise _validate.error("prompt", shape, expected)
+  if not jnp.issubdtype(prompt.dtype, jnp.integer):
+    raise _validate.error("prompt", f"dtype {prompt.dtype}", "integer tokens")
   if lengths is not None:
     _unfit("lengths", "lengths", None, reset)
     if states is not None:
@@ -86,6 +89,17 @@ def one_way(sampling: Any, options: dict[str, Any]) -> Any:
   return sampling
 
 
+def check_sampling(sampling: Any) -> None:
+  """Refuses what is no `Sampling`.
+
+  Raises:
+    ValueError: if it is something else.
+  """
+  if not isinstance(sampling, token_sampling.Sampling):
+    what = type(sampling).__name__
+    raise _validate.error("sampling", what, "Sampling(temperature=0.8)")
+
+
 def check_tokens(network: Any, tokens: Any) -> None:
   """Checks tokens against the vocabulary, where both are known."""
   count = getattr(network, "vocab_size", None)
@@ -109,15 +123,6 @@ def make_history(prompts: Prompts, vocab_size: int) -> token_sampling.History:
   )
 
 
-def vocab_size(network: Any, variables: PyTree) -> int:
-  """Returns the number of tokens that a network chooses from."""
-  found = getattr(network, "num_outputs", None)
-  if found is None:
-    token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    found = jax.eval_shape(network.apply, variables, token)[0].shape[-1]
-  return found
-
-
 def controls(
   vocab_size: int,
   options: dict[str, Any],
@@ -132,7 +137,9 @@ def controls(
   sampling = one_way(sampling, options)
   rows = [sampling]
   if not isinstance(sampling, token_sampling.Sampling):
-    rows = list(sampling)
+    rows = list(sampling) if isinstance(sampling, Sequence) else [sampling]
+    for one in rows:
+      check_sampling(one)
     if batch_shape != (len(rows),):
       got = f"{len(rows)} for prompts of shape {batch_shape}"
       raise _validate.error("sampling", got, "one, or one for each prompt")

@@ -79,6 +79,9 @@ class DraftModel:
     if not isinstance(memory, Memory):
       expected = "draft_model.Memory(variables)"
       raise _validate.error("memory", type(memory).__name__, expected)
+    if not callable(getattr(self.network, "apply", None)):
+      what = type(self.network).__name__
+      raise _validate.error("network", what, "a network with `apply`")
     own = getattr(self.network, "vocab_size", vocab)
     if own != vocab:
       expected = f"{vocab}, as the network that reads the drafts has"

@@ -17,6 +17,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.generation import _engine_rows
+from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import constraints
@@ -96,9 +97,16 @@ class Engine:
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
-        does not fit the network.
+        does not fit the network; if `cache` holds states of another one or of
+        other variables.
     """
-    vocab_size = _prompts.vocab_size(network, variables)
+    vocab_size = _network_checks.vocab_size(network, variables)
+    _kind("config", config, EngineConfig)
+    if cache is not None:
+      _kind("cache", cache, prefix_cache.PrefixCache)
+      cache.claim(network, variables)
+    if patterns is not None:
+      _kind("patterns", patterns, pattern_pool.PatternConfig)
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -222,6 +230,8 @@ class Engine:
     Returns:
       The continuations of each request, in their order.
     """
+    if isinstance(requests, Request):
+      raise _validate.error("requests", "Request", "a list of them")
     numbers = {}
     parts: list[list[list[Event]]] = []
     for index, request in enumerate(requests):
@@ -235,6 +245,7 @@ class Engine:
 
   def _controls(self, request):
     """Options of a request as arrays."""
+    _kind("request", request, Request)
     _prompts.check_tokens(self.network, request.prompt)
     if request.pattern is not None:
       if self._pool is None:
@@ -444,3 +455,10 @@ class Engine:
         Event(task.number, row.continuation, tokens, log_probs, reason)
       )
     return events
+
+
+def _kind(name, value, kind):
+  """Refuses what is not of a class."""
+  if not isinstance(value, kind):
+    what = type(value).__name__
+    raise _validate.error(name, what, f"{kind.__name__}(...)")

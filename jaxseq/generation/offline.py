@@ -17,6 +17,7 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.generation import _drawing
+from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import constraints
 from jaxseq.generation import token_sampling
@@ -97,8 +98,8 @@ def generate(
       know, or an option is out of range.
   """
   _validate.integer("length", length, 1)
+  vocab_size = _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
-  vocab_size = _prompts.vocab_size(network, variables)
   constraints.check(constraint, vocab_size)
   batch_shape = prompts.tokens.shape[:-1]
   controls, penalizes = _prompts.controls(
@@ -143,6 +144,7 @@ def read_prefix(
   Raises:
     ValueError: as in `generate`.
   """
+  _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
   return _read(network, variables, prompts, states)
 

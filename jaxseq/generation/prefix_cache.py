@@ -48,9 +48,40 @@ class PrefixCache:
     self._recent: collections.deque[np.ndarray] = collections.deque(
       maxlen=recent
     )
+    self._owner: tuple[Any, list[Any]] | None = None
 
   def __len__(self) -> int:
     return len(self._kept)
+
+  def claim(self, network: Any, variables: PyTree) -> None:
+    """Says whose states are kept; an engine does so when it is made.
+
+    Args:
+      network: which reads the tokens.
+      variables: of the network, the very arrays.
+
+    Raises:
+      ValueError: if the states that are kept are of another network, or of
+        other variables.
+    """
+    owner = network, jax.tree.leaves(variables)
+    if self._owner is not None:
+      other, leaves = self._owner
+      same = len(leaves) == len(owner[1]) and other == network
+      if not same or any(a is not b for a, b in zip(leaves, owner[1])):
+        raise _validate.error(
+          "cache",
+          "states of another network or of other variables",
+          "a cache of its own, or `cache.clear()` before",
+        )
+    self._owner = owner
+
+  def clear(self) -> None:
+    """Forgets everything, also whose states they were."""
+    self._kept.clear()
+    self._lengths.clear()
+    self._recent.clear()
+    self._owner, self.nbytes = None, 0
 
   def get(self, tokens: np.ndarray) -> tuple[int, Any] | None:
     """Finds the longest kept beginning of some tokens.

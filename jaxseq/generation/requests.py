@@ -41,6 +41,7 @@ class Request:
     if not isinstance(self.pattern, str | bytes | None):
       what = type(self.pattern).__name__
       raise _validate.error("pattern", what, "str, bytes or None")
+    _prompts.check_sampling(self.sampling)
     _prompts.check_no_text(self.prompt)
     prompt = np.asarray(self.prompt)
     if prompt.ndim != 1 or not len(prompt):

@@ -28,6 +28,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _network_checks
 from jaxseq.generation import _pasts
 from jaxseq.generation import _prompts
 from jaxseq.generation import _row_states
@@ -142,8 +143,11 @@ def generate(
   """
   _validate.integer("length", length, 1)
   scheme = tree_passes.choose_scheme(network, scheme)
+  vocab = _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
-  vocab = _prompts.vocab_size(network, variables)
+  if not callable(getattr(draft, "propose", None)):
+    expected = "a draft: Recycling(), or DraftModel(network)"
+    raise _validate.error("draft", type(draft).__name__, expected)
   batch = prompts.tokens.shape[:-1]
   controls, penalizes = _prompts.controls(vocab, options, sampling, batch)
   constraints.check(constraint, vocab)
@@ -152,10 +156,10 @@ def generate(
     history = _prompts.make_history(prompts, vocab)
   count = math.prod(batch)
   if seeds is None:
-    seeds = jnp.arange(count)
+    seeds = np.arange(count)
   else:
     _validate.shape("seeds", seeds, batch)
-  keys = token_sampling.row_keys(key, jnp.reshape(seeds, (count,)))
+  keys = token_sampling.row_keys(key, seeds).reshape(count)
   memory = draft.begin(memory, vocab, count)
   flat = functools.partial(_reshape, old=batch, new=(count,))
   tokens, reset = map(flat, prompts)
@@ -214,7 +218,9 @@ def begin(
   """
   rows = len(prompt)
   prompt = jnp.asarray(prompt, jnp.int32)
-  memory = draft.begin(memory, _prompts.vocab_size(network, variables), rows)
+  memory = draft.begin(
+    memory, _network_checks.vocab_size(network, variables), rows
+  )
   fresh = _row_states.fresh_states(network, rows)
   if states is None:
     states = fresh

@@ -114,6 +114,12 @@ def stream(
   """
   _validate.integer("count", count, 1)
   sampling = _prompts.one_way(sampling, options)
+  _prompts.check_sampling(sampling)
+  for name, given in {"prompts": prompts, "stop_texts": stop_texts}.items():
+    if isinstance(given, str | bytes):
+      raise _validate.error(name, given, f"a list of them, as [{given!r}]")
+  if codec is not None and not isinstance(codec, texts.Codec):
+    raise _validate.error("codec", type(codec).__name__, "Codec()")
   if stop_texts and codec is None:
     raise _validate.error("stop_texts", stop_texts, "none without a codec")
   if seeds is None:
@@ -166,6 +172,9 @@ def complete(
   Raises:
     ValueError: as in `stream`.
   """
+  if callback is not None and not callable(callback):
+    expected = "a function of a piece"
+    raise _validate.error("callback", type(callback).__name__, expected)
   rows: list[list[list[Piece]]] = [
     [[] for _ in range(options.get("count", 1))] for _ in prompts
   ]

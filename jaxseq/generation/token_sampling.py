@@ -321,9 +321,15 @@ def row_keys(
     key: of all rows.
     seeds: (*batch,) integers, of which the last 32 bits count.
     continuation: (*batch,) integers, which of a row's continuations.
+
+  Raises:
+    ValueError: if the key is none, or more than one, or seeds are no integers.
   """
+  _check_key(key)
   if not isinstance(seeds, jax.Array):
     seeds = np.asarray(seeds)
+  if not jnp.issubdtype(seeds.dtype, jnp.integer):
+    raise _validate.error("seeds", f"dtype {seeds.dtype}", "integers")
   seeds, continuation = jnp.broadcast_arrays(
     seeds.astype(jnp.uint32), jnp.asarray(continuation, jnp.uint32)
   )
@@ -359,6 +365,16 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
   controls = make_controls(found, logits.shape[-1])
   controls = jax.tree.map(jnp.asarray, controls)
   return draw(key, process_logits(logits, controls), controls.temperature)
+
+
+def _check_key(key):
+  """Refuses what is not one random key."""
+  expected = "one random key: jax.random.key(0)"
+  if not isinstance(key, jax.Array):
+    raise _validate.error("key", type(key).__name__, expected)
+  if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
+    got = f"dtype {key.dtype}, shape {key.shape}"
+    raise _validate.error("key", got, expected)
 
 
 @jax.jit

@@ -1,0 +1,47 @@
+"""What generation needs of a network and its variables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq._types import PyTree
+
+
+def vocab_size(network: Any, variables: PyTree) -> int:
+  """Returns the number of tokens that a network chooses from.
+
+  Raises:
+    ValueError: if it is no network of tokens, or the variables are not its own.
+  """
+  what = type(network).__name__
+  if not callable(getattr(network, "apply", None)):
+    expected = "a network with `apply`"
+    if hasattr(network, "network"):
+      expected += ": the `network` of what `jaxseq.load` returns"
+    raise _validate.error("network", what, expected)
+  if not isinstance(network, nn.SequenceNetwork):
+    found = getattr(network, "num_outputs", None)
+    if found is None:
+      token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+      found = jax.eval_shape(network.apply, variables, token)[0].shape[-1]
+    return found
+  if network.vocab_size is None:
+    expected = "one of tokens, with a vocab_size"
+    raise _validate.error("network", f"{what} of vectors", expected)
+  if network.config.pooling != "none":
+    got = f"{what} with pooling {network.config.pooling!r}"
+    raise _validate.error("network", got, "pooling 'none'")
+  if network.num_outputs > network.vocab_size:
+    expected = f"at most the vocab_size, {network.vocab_size}, to be read again"
+    raise _validate.error("num_outputs", network.num_outputs, expected)
+  if not isinstance(variables, Mapping) or "params" not in variables:
+    got = type(variables).__name__
+    if isinstance(variables, Mapping):
+      got += f" of {', '.join(map(str, variables)) or 'nothing'}"
+    expected = "what `network.init` returns, with 'params'"
+    raise _validate.error("variables", got, expected)
+  return network.num_outputs
