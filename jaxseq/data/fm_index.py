@@ -88,6 +88,9 @@ class FMIndex:
 
   def rows(self, tokens: Sequence[int]) -> Rows:
     """Returns the rows of a run of tokens: all if it is empty."""
+    if isinstance(tokens, str):
+      expected = "tokens: bytes, or a list of integers"
+      raise _validate.error("tokens", tokens, expected)
     rows = Rows(0, len(self))
     for token in tokens:
       rows = self.extend(rows, token)

@@ -102,6 +102,9 @@ def within(
   Raises:
     ValueError: if the corpus is too long, or `end_token` is no token.
   """
+  if not isinstance(index, fm_index.FMIndex):
+    expected = "fm_index.build(documents, vocab_size)"
+    raise _validate.error("index", type(index).__name__, expected)
   if len(index) >= 2**31:
     expected = "one of less than 2^31 symbols"
     raise _validate.error("index", f"one of {len(index)} symbols", expected)

@@ -41,9 +41,19 @@ class Codec:
     self.start = start
 
   def encode(self, text: str) -> np.ndarray:
-    """Returns the tokens of a text, which stands at the beginning, int32."""
+    """Returns the tokens of a text, which stands at the beginning, int32.
+
+    Raises:
+      ValueError: if it is no text, or has no UTF-8.
+    """
+    if not isinstance(text, str):
+      raise _validate.error("text", type(text).__name__, "str")
     if self.tokenizer is None:
-      tokens = list(text.encode())
+      try:
+        tokens = list(text.encode())
+      except UnicodeEncodeError as error:
+        wrong = text[error.start]
+        raise _validate.error("text", wrong, "characters of UTF-8") from error
     else:
       special = self.start is None
       tokens = self.tokenizer.encode(text, add_special_tokens=special).ids
@@ -52,9 +62,15 @@ class Codec:
     return np.array(tokens, np.int32)
 
   def decode(self, tokens: Iterable[int]) -> str:
-    """Returns the text of generated tokens."""
+    """Returns the text of generated tokens.
+
+    Raises:
+      ValueError: if there is no tokenizer and one is no byte.
+    """
     tokens = [int(token) for token in tokens]
     if self.tokenizer is None:
+      for token in tokens:
+        _validate.integer("token", token, 0, 255)
       return bytes(tokens).decode("utf-8", errors="replace")
     return self.tokenizer.decode(tokens)
 

@@ -87,6 +87,9 @@ def build(
   whole = set()
   for number, identifier in enumerate(identifiers):
     node = 0
+    if isinstance(identifier, str) or not np.iterable(identifier):
+      expected = "tokens, as a list or bytes"
+      raise _validate.error(f"identifier {number}", identifier, expected)
     tokens = np.asarray(list(identifier))
     if tokens.ndim != 1 or not len(tokens) or tokens.dtype.kind not in "iu":
       expected = "(tokens,) integers, at least one"

@@ -163,5 +163,7 @@ def test_bad_documents(documents, message):
 
 def test_bad_token():
   index = fm_index.build([[1, 2]], 4)
+  with pytest.raises(ValueError, match="tokens: got 'a', expected tokens: by"):
+    index.count("a")
   with pytest.raises(ValueError, match="token: got 4, expected a token"):
     index.rows([4])

@@ -176,6 +176,8 @@ def test_all_that_is_generated_occurs_in_the_corpus():
 
 def test_bad_options():
   index = fm_index.build([[3, 4]], 6)
+  with pytest.raises(ValueError, match="index: got 'str', expected fm_index"):
+    substrings.within("a text")
   with pytest.raises(ValueError, match="end_token: got 6, expected an integer"):
     substrings.within(index, end_token=6)
   with pytest.raises(ValueError, match="always_end: got True, expected False"):

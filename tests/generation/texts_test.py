@@ -3,11 +3,10 @@ import pytest
 
 from jaxseq.generation import texts
 
-tokenizers = pytest.importorskip("tokenizers", reason="an extra is needed")
-
 
 def _words():
   """A tokenizer of bytes that joins some of them."""
+  tokenizers = pytest.importorskip("tokenizers", reason="an extra is needed")
   alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
   made = tokenizers.Tokenizer(tokenizers.models.BPE())
   made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
@@ -84,3 +83,16 @@ def test_a_codec_s_tokens():
   with pytest.raises(ValueError, match="expected texts that are not empty"):
     texts.TextStream(texts.Codec(), ["a", ""])
   assert texts.printable("a\n\x1b[0m") == "a\n\\x1b[0m"
+
+
+@pytest.mark.parametrize(
+  ("call", "message"),
+  [
+    (lambda codec: codec.encode(5), "text: got 'int', expected str"),
+    (lambda codec: codec.encode("a\ud800"), "text: got .* characters of UTF-8"),
+    (lambda codec: codec.decode([300]), "token: got 300, expected an integer"),
+  ],
+)
+def test_what_is_no_text(call, message):
+  with pytest.raises(ValueError, match=message):
+    call(texts.Codec())

@@ -54,3 +54,10 @@ def test_batches_and_what_is_in_no_identifier():
 def test_bad_identifiers(identifiers, message):
   with pytest.raises(ValueError, match=message):
     tries.build(identifiers, 5, end_token=0)
+
+
+@pytest.mark.parametrize("identifiers", [[1, 2], ["ab"]])
+def test_identifiers_that_are_no_tokens(identifiers):
+  message = "identifier 0: got .*, expected tokens, as a list or bytes"
+  with pytest.raises(ValueError, match=message):
+    tries.build(identifiers, 256)
