@@ -1,4 +1,4 @@
-"""What generation needs of a network and its variables."""
+"""Checks of networks and their variables before tokens are generated."""
 
 from collections.abc import Mapping
 from typing import Any
