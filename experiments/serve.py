@@ -9,8 +9,9 @@ The checkpoint is a model that `experiments.language_model` wrote
 model with `config.json`, as `interop.huggingface` reads it; its tokenizer is
 `tokenizer.json` there, and bytes if there is none. Clients of the interface
 find it at `/v1`; `/health` and `/metrics` are beside it. SIGTERM lets answers
-that have begun come to their ends. Nothing but this machine reaches the server
-unless `--host` says otherwise, and it asks nobody who they are.
+that have begun come to their ends; those that would take longer than `--grace`
+get an error. Nothing but this machine reaches the server unless `--host` says
+otherwise, and it asks nobody who they are.
 """
 
 import json

@@ -27,7 +27,7 @@ _FIXED = {
   "suffix": (None, ""),
 }
 # Fields that change nothing.
-_IGNORED = ("model", "user", "stream_options")
+_IGNORED = ("user",)
 _SAMPLING = {
   "temperature": "temperature",
   "top_k": "top_k",
@@ -40,8 +40,18 @@ _SAMPLING = {
 }
 _OWN = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
-  *("stream", "logprobs", "regex"),
+  *("stream", "stream_options", "logprobs", "regex", "model"),
 )
+# Names in the engine's messages, and the fields that they are about.
+_FIELDS = {ours: name for name, ours in _SAMPLING.items()} | {
+  "pattern": "regex",
+  # Texts that end a row do not get to the engine.
+  "stop": "stop_token_ids",
+}
+
+
+class UnknownModel(ValueError):
+  """A request names a model that is not served."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +84,14 @@ class Completion:
     stop: texts of which each ends a row.
     stream: whether the answer comes in pieces.
     logprobs: whether it has log probabilities.
+    include_usage: whether the last piece has the numbers of tokens.
   """
 
   requests: tuple[Request, ...]
   stop: tuple[str, ...]
   stream: bool
   logprobs: bool
+  include_usage: bool = False
 
 
 def parse(
@@ -87,6 +99,7 @@ def parse(
   codec: texts.Codec,
   limits: Limits = Limits(),
   stop_tokens: Sequence[int] = (),
+  model: str | None = None,
 ) -> Completion:
   """Reads the body of a request.
 
@@ -95,8 +108,11 @@ def parse(
     codec: of the prompts.
     limits: what it may ask for.
     stop_tokens: tokens that end every row.
+    model: the one that is served, which a request need not name; None if any
+      name will do.
 
   Raises:
+    UnknownModel: if the request names another model.
     ValueError: if a field is unknown, wrong or beyond a limit.
   """
   if not isinstance(body, Mapping):
@@ -109,11 +125,13 @@ def parse(
       raise _validate.error(name, body[name], f"{values[1]!r}, or none")
   # A field without a value is one that is not there.
   body = {k: value for k, value in body.items() if value is not None}
+  _check_model(body.get("model", ""), model)
   length = body.get("max_tokens", 16)
   _validate.integer("max_tokens", length, 1, limits.max_tokens)
   count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
   seed = body.get("seed", secrets.randbits(32))
-  _validate.integer("seed", seed)
+  # More bits than these would not count.
+  _validate.integer("seed", seed, 0, 2**32 - 1)
   stop = _texts("stop", body.get("stop", []))
   if len(stop) > limits.stops or not all(stop):
     expected = f"up to {limits.stops} texts that are not empty"
@@ -121,10 +139,13 @@ def parse(
   own = body.get("stop_token_ids", [])
   if not isinstance(own, list):
     raise _validate.error("stop_token_ids", own, "a list of tokens")
-  sampling = token_sampling.Sampling(
-    stop=(*stop_tokens, *own),
-    **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
-  )
+  try:
+    sampling = token_sampling.Sampling(
+      stop=(*stop_tokens, *own),
+      **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
+    )
+  except ValueError as wrong:
+    raise ValueError(in_fields(wrong)) from wrong
   pattern = body.get("regex")
   if not isinstance(pattern, str | None):
     raise _validate.error("regex", type(pattern).__name__, "a text")
@@ -153,12 +174,20 @@ def parse(
   logprobs = body.get("logprobs")
   if logprobs is not None and not isinstance(logprobs, bool):
     _validate.integer("logprobs", logprobs, 0, 1)
+  stream = _flag("stream", body.get("stream", False))
   return Completion(
     tuple(requests),
     tuple(stop),
-    _flag("stream", body.get("stream", False)),
+    stream,
     logprobs is not None and logprobs is not False,
+    _include_usage(body.get("stream_options"), stream),
   )
+
+
+def in_fields(wrong: ValueError) -> str:
+  """Returns an engine's message with the name of the interface's field."""
+  name, colon, rest = str(wrong).partition(":")
+  return f"{_FIELDS.get(name, name)}{colon}{rest}"
 
 
 def choice(
@@ -226,9 +255,38 @@ def usage(completion: Completion, drawn: int) -> dict[str, int]:
   }
 
 
-def error(message: str, kind: str) -> dict[str, Any]:
-  """Returns the answer that says what is wrong."""
-  return {"error": {"message": message, "type": kind, "code": None}}
+def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+  """Returns the answer that says what is wrong.
+
+  Args:
+    message: a sentence.
+    kind: of the error, by the interface.
+    code: a word that the interface has for it, if any.
+  """
+  return {"error": {"message": message, "type": kind, "code": code}}
+
+
+def _check_model(name, served):
+  """Refuses the name of another model; an empty one is none."""
+  if not isinstance(name, str):
+    raise _validate.error("model", _shown(name), "a text")
+  if name and served is not None and name != served:
+    raise UnknownModel(str(_validate.error("model", name, repr(served))))
+
+
+def _include_usage(options, stream):
+  """Returns what `stream_options` says of the numbers of tokens."""
+  if options is None:
+    return False
+  if not stream:
+    raise _validate.error(
+      "stream_options", _shown(options), "none, as stream is not true"
+    )
+  if not isinstance(options, dict) or options.keys() - {"include_usage"}:
+    expected = "an object with include_usage alone"
+    raise _validate.error("stream_options", _shown(options), expected)
+  value = options.get("include_usage", False)
+  return _flag("stream_options.include_usage", value)
 
 
 def _flag(name, value):
@@ -250,20 +308,35 @@ def _texts(name, value):
 
 def _prompts(value):
   """Returns prompts, each a text or a list of tokens."""
-  one = isinstance(value, str) or (
-    isinstance(value, list) and value and _is_token(value[0])
-  )
-  found = [value] if one else value
-  fits = isinstance(found, list) and all(
-    isinstance(prompt, str)
-    or (isinstance(prompt, list) and all(map(_is_token, prompt)))
-    for prompt in found
-  )
-  if not fits or not found:
-    kind = type(value).__name__
+  if isinstance(value, str):
+    return [value]
+  if not isinstance(value, list) or not value:
+    got = "an empty list" if value == [] else type(value).__name__
     expected = "a text, a list of tokens, or a list of these"
-    raise _validate.error("prompt", kind, expected)
-  return found
+    raise _validate.error("prompt", got, expected)
+  if not isinstance(value[0], str | list):
+    _check_tokens("prompt", value)
+    return [value]
+  for i, prompt in enumerate(value):
+    if isinstance(prompt, list):
+      _check_tokens(f"prompt[{i}]", prompt)
+    elif not isinstance(prompt, str):
+      expected = "a text, or a list of tokens"
+      raise _validate.error(f"prompt[{i}]", _shown(prompt), expected)
+  return value
+
+
+def _check_tokens(name, values):
+  """Refuses a list with an element that is no token."""
+  for i, value in enumerate(values):
+    if not _is_token(value):
+      expected = "a token, which is an integer below 2**31"
+      raise _validate.error(f"{name}[{i}]", _shown(value), expected)
+
+
+def _shown(value):
+  """Returns a value for a message; its type in place of much text."""
+  return value if len(repr(value)) <= 80 else type(value).__name__
 
 
 def _is_token(value):

@@ -6,16 +6,16 @@
     GET  /metrics          numbers in the text format of Prometheus
 
 Many clients share one engine: their rows go on together. What has no room is
-refused (429), what takes too long is given up (408), and what nobody waits for
-any more is given up, too.
+refused (429), what takes too long is given up (408), and so are what nobody
+waits for any more and what a server that ends has no time for (503).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
+import math
 import signal
 import time
 from typing import Any
@@ -25,6 +25,7 @@ from jaxseq import _validate
 from jaxseq.data import packages
 from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
+from jaxseq.generation import in_flight
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
@@ -54,75 +55,6 @@ class ServerConfig:
     _validate.fields(self, positive=("body_bytes",), above_zero=("timeout",))
 
 
-class _Refused(Exception):
-  """A request that gets no completion."""
-
-  def __init__(self, status: int, message: str):
-    super().__init__(message)
-    self.status = status
-
-
-class _Rows:
-  """The rows of one request, in the thread of the clients."""
-
-  def __init__(self, completion, worker, codec):
-    self.completion = completion
-    self._worker = worker
-    self._codec = codec
-    self._events: asyncio.Queue = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def hear(events):
-      # The loop may be closed when the server ends.
-      with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(self._events.put_nowait, events)
-
-    self._tickets = worker.submit(completion.requests, hear)
-    self._row = {ticket: i for i, ticket in enumerate(self._tickets)}
-    self._texts = {
-      (ticket, i): texts.TextStream(codec, completion.stop)
-      for ticket, request in zip(self._tickets, completion.requests)
-      for i in range(request.count)
-    }
-
-  def index(self, piece):
-    """Which of the answer's choices a piece belongs to."""
-    return piece.row * self.completion.requests[0].count + piece.continuation
-
-  async def pieces(
-    self, timeout: float
-  ) -> AsyncIterator[list[streaming.Piece]]:
-    """Yields pieces, those of one row at a time, until all rows have ended."""
-    left = set(self._texts)
-    end = time.monotonic() + timeout
-    while left:
-      try:
-        remaining = end - time.monotonic()
-        events = await asyncio.wait_for(self._events.get(), remaining)
-      except TimeoutError:
-        raise _Refused(
-          408, f"timeout: got no end in {timeout} seconds."
-        ) from None
-      if events == engine_thread.FAILED:
-        raise _Refused(500, "engine: it has failed, see the server's log.")
-      for event in events:
-        name = event.request, event.continuation
-        if name not in left:
-          continue
-        row = self._row[event.request]
-        found = streaming.pieces_of(event, row, self._texts[name])
-        if found[-1].reason:
-          left.discard(name)
-          if not event.reason:
-            self._worker.cancel(*name)
-        yield found
-
-  def cancel(self):
-    """Gives up what is left."""
-    for ticket in self._tickets:
-      self._worker.cancel(ticket)
-
-
 def _imported(name):
   """A module of starlette."""
   return packages.imported(f"starlette.{name}", EXTRA, WHY)
@@ -134,6 +66,9 @@ def make_app(
   config: ServerConfig = ServerConfig(),
 ) -> Any:
   """Returns the server as an ASGI application.
+
+  Its `state.give_up`, called in the loop that the application runs in, answers
+  all requests at once that have no answer yet: with an error.
 
   Args:
     worker: of the engine; it runs while the application does.
@@ -147,15 +82,20 @@ def make_app(
     _imported, ("applications", "responses", "routing")
   )
 
+  flights = in_flight.Flights()
   counts = {"requests": 0, "refused": 0, "timeouts": 0, "disconnected": 0}
   seconds = {"count": 0, "sum": 0.0}
 
   def refusal(error):
     counts["timeouts" if error.status == 408 else "refused"] += 1
-    kind = "invalid_request_error" if error.status == 400 else "server_error"
     headers = {"Retry-After": "1"} if error.status == 429 else None
+    return failure(error.status, str(error), error.code, headers)
+
+  def failure(status, message, code=None, headers=None):
+    own = status in (400, 404, 405)
+    kind = "invalid_request_error" if own else "server_error"
     return responses.JSONResponse(
-      completions.error(str(error), kind), error.status, headers
+      completions.error(message, kind, code), status, headers
     )
 
   async def read(request):
@@ -164,59 +104,71 @@ def make_app(
     async for part in request.stream():
       size += len(part)
       if size > config.body_bytes:
-        raise _Refused(413, f"body: got more than {config.body_bytes} bytes.")
+        raise in_flight.Refused(
+          413, f"body: got more than {config.body_bytes} bytes."
+        )
       parts.append(part)
     try:
       body = json.loads(b"".join(parts))
     except (ValueError, RecursionError):
-      raise _Refused(400, "body: got no JSON, expected an object.") from None
+      raise in_flight.Refused(
+        400, "body: got no JSON, expected an object."
+      ) from None
     try:
-      return completions.parse(body, codec, config.limits, config.stop_tokens)
+      return completions.parse(
+        body, codec, config.limits, config.stop_tokens, config.model
+      )
+    except completions.UnknownModel as error:
+      raise in_flight.Refused(404, str(error), "model_not_found") from error
     except ValueError as error:
-      raise _Refused(400, str(error)) from error
+      raise in_flight.Refused(400, str(error)) from error
 
-  async def check(completion):
-    """Compiles patterns, which others need not wait for."""
+  async def checked(request):
+    """Reads a request; compiles patterns, which others need not wait for."""
+    completion = await read(request)
     for each in completion.requests:
       if each.pattern is not None:
         try:
           await asyncio.to_thread(worker.engine.check, each)
         except ValueError as error:
-          raise _Refused(400, str(error)) from error
+          raise in_flight.Refused(400, completions.in_fields(error)) from error
+    return completion
 
   def begin(completion):
     try:
-      return _Rows(completion, worker, codec)
+      rows = in_flight.Rows(completion, worker, codec)
     except ValueError as error:
-      raise _Refused(400, str(error)) from error
+      raise in_flight.Refused(400, completions.in_fields(error)) from error
     except engine_thread.Full:
       message = f"rows: got more than {worker.most}, which is all there is room"
-      raise _Refused(429, f"{message} for; try again later.") from None
+      raise in_flight.Refused(429, f"{message} for; try again later.") from None
     except RuntimeError as error:
-      raise _Refused(503, f"server: {error}.") from error
+      raise in_flight.Refused(503, f"server: {error}.") from error
+    flights.add(rows)
+    return rows
 
   async def complete(request):
     start = time.monotonic()
     counts["requests"] += 1
     number = f"cmpl-{uuid.uuid4().hex}"
     try:
-      completion = await read(request)
-      await check(completion)
+      completion = await flights.unless_over(checked(request))
       rows = begin(completion)
-    except _Refused as error:
+    except in_flight.Refused as error:
       return refusal(error)
     if completion.stream:
-      return responses.StreamingResponse(
-        events(rows, number, start), media_type="text/event-stream"
-      )
+      return streamed(rows, number, start)
     try:
       return await whole(request, rows, number)
-    except _Refused as error:
+    except in_flight.Refused as error:
       return refusal(error)
     finally:
-      rows.cancel()
-      seconds["count"] += 1
-      seconds["sum"] += time.monotonic() - start
+      end(rows, start)
+
+  def end(rows, start):
+    flights.remove(rows)
+    seconds["count"] += 1
+    seconds["sum"] += time.monotonic() - start
 
   async def whole(request, rows, number):
     """The answer in one piece, unless the client goes away."""
@@ -248,23 +200,56 @@ def make_app(
       found.setdefault(rows.index(pieces[0]), []).extend(pieces)
     return found
 
-  async def events(rows, number, start):
+  def streamed(rows, number, start):
+    """The answer in pieces, as an application that sends them."""
+    response = responses.StreamingResponse(
+      events(rows, number), media_type="text/event-stream"
+    )
+
+    async def answer(scope, receive, send):
+      ended = False
+
+      async def heard(message):
+        nonlocal ended
+        await send(message)
+        if message["type"] == "http.response.body":
+          ended = not message.get("more_body", False)
+
+      try:
+        await response(scope, receive, heard)
+      except asyncio.CancelledError:
+        # A client that does not read holds up even the error.
+        if not flights.over:
+          raise
+      finally:
+        if not (ended or flights.over):
+          counts["disconnected"] += 1
+        end(rows, start)
+
+    return answer
+
+  async def events(rows, number):
     """Server-sent events: a piece of the answer each."""
+    drawn = 0
+    counted = rows.completion.include_usage
+    # By the interface all pieces have the field if one has it.
+    no_usage = {"usage": None} if counted else {}
     try:
       async for pieces in rows.pieces(config.timeout):
+        drawn += len(pieces)
         made = completions.choice(
           rows.index(pieces[0]), pieces, codec, rows.completion.logprobs
         )
         if made["text"] or made["finish_reason"] or made["logprobs"]:
-          yield sent(completions.answer(number, config.model, [made]))
+          piece = completions.answer(number, config.model, [made])
+          yield sent(piece | no_usage)
+      if counted:
+        used = completions.usage(rows.completion, drawn)
+        yield sent(completions.answer(number, config.model, [], used))
       yield "data: [DONE]\n\n"
-    except _Refused as error:
+    except in_flight.Refused as error:
       refusal(error)
       yield sent(completions.error(str(error), "server_error"))
-    finally:
-      rows.cancel()
-      seconds["count"] += 1
-      seconds["sum"] += time.monotonic() - start
 
   async def models(request):
     del request
@@ -301,6 +286,15 @@ def make_app(
       "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4"
     )
 
+  async def misdirected(request, error):
+    if error.status_code == 405:
+      allowed = sorted(error.headers["Allow"].split(", "))
+      wrong = _validate.error("method", request.method, " or ".join(allowed))
+    else:
+      paths = ", ".join(repr(route.path) for route in routes)
+      wrong = _validate.error("path", request.url.path, f"one of {paths}")
+    return failure(error.status_code, str(wrong), headers=error.headers)
+
   @contextlib.asynccontextmanager
   async def lifespan(app):
     del app
@@ -310,15 +304,19 @@ def make_app(
     finally:
       await asyncio.to_thread(worker.stop)
 
-  return applications.Starlette(
-    routes=[
-      routing.Route("/v1/completions", complete, methods=["POST"]),
-      routing.Route("/v1/models", models),
-      routing.Route("/health", health),
-      routing.Route("/metrics", metrics),
-    ],
+  routes = [
+    routing.Route("/v1/completions", complete, methods=["POST"]),
+    routing.Route("/v1/models", models),
+    routing.Route("/health", health),
+    routing.Route("/metrics", metrics),
+  ]
+  app = applications.Starlette(
+    routes=routes,
     lifespan=lifespan,
+    exception_handlers={404: misdirected, 405: misdirected},
   )
+  app.state.give_up = flights.give_up
+  return app
 
 
 async def disconnect(request: Any) -> None:
@@ -338,7 +336,8 @@ def serve(
   """Serves an application until SIGTERM or SIGINT.
 
   Then no connection is taken any more, and answers that have begun are given
-  `grace` seconds to their ends.
+  `grace` seconds to their ends; those that have not come to them shortly
+  before get an error.
 
   Args:
     app: from `make_app`.
@@ -350,18 +349,53 @@ def serve(
   Raises:
     MissingData: if uvicorn is not installed.
   """
-  uvicorn = packages.imported("uvicorn", EXTRA, WHY)
-
+  running = make_server(app, host, port, grace)
   # When all is over, uvicorn hands the signal to who listened for it before.
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *unused: None)
-  uvicorn.run(
-    app,
-    host=host,
-    port=port,
-    log_level="info",
-    access_log=False,
-    timeout_graceful_shutdown=max(1, round(grace)),
+  running.run()
+  if not running.started:
+    raise SystemExit(3)
+
+
+def make_server(
+  app: Any, host: str = "127.0.0.1", port: int = 8000, grace: float = 30.0
+) -> Any:
+  """Returns a server of uvicorn, as `serve` runs it.
+
+  Args:
+    app: as in `serve`.
+    host: as in `serve`.
+    port: as in `serve`.
+    grace: as in `serve`.
+
+  Raises:
+    MissingData: if uvicorn is not installed.
+  """
+  uvicorn = packages.imported("uvicorn", EXTRA, WHY)
+
+  class Server(uvicorn.Server):
+    """Gives requests up before uvicorn would break them off."""
+
+    async def shutdown(self, sockets=None):
+      loop = asyncio.get_running_loop()
+      # Time in which the errors get to their clients.
+      early = min(1.0, grace / 4)
+      timer = loop.call_later(grace - early, app.state.give_up)
+      try:
+        await super().shutdown(sockets)
+      finally:
+        timer.cancel()
+
+  return Server(
+    uvicorn.Config(
+      app,
+      host=host,
+      port=port,
+      log_level="info",
+      access_log=False,
+      timeout_graceful_shutdown=max(1, math.ceil(grace)),
+    )
   )
 
 

@@ -1,5 +1,6 @@
 """The server of completions: what it loads, and how it ends."""
 
+import contextlib
 import re
 import shutil
 import signal
@@ -73,12 +74,12 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
   assert generation.server.stop_tokens([7, 8]) == (7, 8)
 
 
-@pytest.mark.slow
-def test_a_server_ends_in_order(checkpoint):
-  """SIGTERM lets the answer come to its end that has begun."""
+@contextlib.contextmanager
+def _served(checkpoint, *options):
+  """Runs the program; yields its process and a client."""
   openai = pytest.importorskip("openai", reason="a client is needed")
   process = subprocess.Popen(
-    [sys.executable, "-m", "experiments.serve", "--port=0", "--steps=1"]
+    [sys.executable, "-m", "experiments.serve", "--port=0", *options]
     + [f"--checkpoint={checkpoint}"],
     cwd=programs.ROOT,
     stderr=subprocess.PIPE,
@@ -89,25 +90,52 @@ def test_a_server_ends_in_order(checkpoint):
       found = re.search(r"running on (http://127\.0\.0\.1:\d+)", line)
       if found:
         break
-    address = found.group(1)
     with openai.OpenAI(
-      base_url=f"{address}/v1", api_key="none", max_retries=0
+      base_url=f"{found.group(1)}/v1", api_key="none", max_retries=0
     ) as client:
-      pieces = client.completions.create(
-        model="gru", prompt="a", max_tokens=200, stream=True
-      )
-      first = next(pieces)
-      process.send_signal(signal.SIGTERM)
-      rest = list(pieces)
-      assert first.model == "gru"
-      assert rest[-1].choices[0].finish_reason == "length"
-      with pytest.raises(openai.APIConnectionError):
-        client.models.list()
-    assert process.wait(60) == 0
+      yield process, client
   finally:
     process.kill()
     process.stderr.close()
     process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_ends_in_order(checkpoint):
+  """SIGTERM lets the answer come to its end that has begun."""
+  openai = pytest.importorskip("openai", reason="a client is needed")
+  with _served(checkpoint, "--steps=1") as (process, client):
+    pieces = client.completions.create(
+      model="gru", prompt="a", max_tokens=200, stream=True
+    )
+    first = next(pieces)
+    process.send_signal(signal.SIGTERM)
+    rest = list(pieces)
+    assert first.model == "gru"
+    assert rest[-1].choices[0].finish_reason == "length"
+    with pytest.raises(openai.APIConnectionError):
+      client.models.list()
+    assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_a_server_that_ends_gives_up_what_is_too_long(checkpoint):
+  """SIGTERM and an answer that takes longer than the time there is."""
+  openai = pytest.importorskip("openai", reason="a client is needed")
+  most = 10**8
+  options = ("--grace=1", f"--max_tokens={most}")
+  with _served(checkpoint, *options) as (process, client):
+    pieces = client.completions.create(
+      model="gru", prompt="a", max_tokens=most, stream=True
+    )
+    assert next(pieces).model == "gru"
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(openai.APIError, match="no time for an end before it"):
+      list(pieces)
+    assert process.wait(60) == 0
+    logged = process.stderr.read()
+    assert "Finished server process" in logged
+    assert "Traceback" not in logged
 
 
 @pytest.mark.slow

@@ -48,15 +48,35 @@ def test_prompts_may_be_tokens():
   assert len(seeds) == 4
 
 
+def test_a_stream_may_have_its_usage():
+  def asked(**options):
+    return _parse(prompt="a", stream=True, **options).include_usage
+
+  assert asked(stream_options={"include_usage": True})
+  assert not asked(stream_options={"include_usage": False})
+  assert not asked(stream_options=None)
+
+
+def test_a_name_is_that_of_the_model():
+  for named in ({"model": "ours"}, {"model": ""}, {"model": None}, {}):
+    completions.parse({"prompt": "a"} | named, CODEC, model="ours")
+  with pytest.raises(completions.UnknownModel, match="model: got 'x', expecte"):
+    completions.parse({"prompt": "a", "model": "x"}, CODEC, model="ours")
+
+
 @pytest.mark.parametrize(
   ("body", "message"),
   [
     ([], "body: got 'list', expected a JSON object"),
     ({}, "prompt: got 'NoneType', expected a text, a list of tokens"),
     ({"prompt": {"a": 1}}, "prompt: got 'dict', expected"),
-    ({"prompt": [[1], "a", 0.5]}, "prompt: got 'list', expected"),
+    ({"prompt": []}, "prompt: got 'an empty list', expected a text"),
+    ({"prompt": [65, "a"]}, r"prompt\[1\]: got 'a', expected a token"),
+    ({"prompt": [[1], "a", 0.5]}, r"prompt\[2\]: got 0.5, expected a text"),
+    ({"prompt": [[1], [2, [3]]]}, r"prompt\[1\]\[1\]: got \[3\], expected"),
+    ({"prompt": [1, ["a"] * 99]}, r"prompt\[1\]: got 'list', expected a tok"),
     ({"prompt": [[]]}, "prompt: got '0 tokens', expected from 1 to"),
-    ({"prompt": [2**40]}, "prompt: got 'list', expected"),
+    ({"prompt": [2**40]}, r"prompt\[0\]: got 1099511627776, expected a tok"),
     ({"prompt": "a", "max_tokens": 0}, "max_tokens: got 0, expected"),
     ({"prompt": "a", "max_tokens": 10**9}, "expected an integer from 1 to"),
     ({"prompt": "a", "n": 65}, "n: got 65, expected an integer from 1 to 64"),
@@ -71,6 +91,30 @@ def test_prompts_may_be_tokens():
     ({"prompt": "a", "logprobs": 5}, "logprobs: got 5, expected an integer"),
     ({"prompt": "a", "regex": ["b"]}, "regex: got 'list', expected a text"),
     ({"prompt": "a", "seed": 0.5}, "seed: got 0.5, expected an integer"),
+    (
+      {"prompt": "a", "seed": -1},
+      "^seed: got -1, expected an integer from 0 to 4294967295.$",
+    ),
+    ({"prompt": "a", "seed": 2**32}, "seed: got 4294967296, expected"),
+    ({"prompt": "a", "min_tokens": -1}, "min_tokens: got -1, expected"),
+    ({"prompt": "a", "stop_token_ids": ["b"]}, "^stop_token_ids: got "),
+    ({"prompt": "a", "model": 5}, "model: got 5, expected a text"),
+    (
+      {"prompt": "a", "stream_options": {"include_usage": True}},
+      "stream_options: got {'include_usage': True}, expected none, as stream",
+    ),
+    (
+      {"prompt": "a", "stream": True, "stream_options": 5},
+      "stream_options: got 5, expected an object with include_usage alone",
+    ),
+    (
+      {"prompt": "a", "stream": True, "stream_options": {"usage": True}},
+      "stream_options: got {'usage': True}, expected an object",
+    ),
+    (
+      {"prompt": "a", "stream": True, "stream_options": {"include_usage": 1}},
+      "stream_options.include_usage: got 1, expected true or false",
+    ),
   ],
 )
 def test_bad_bodies(body, message):

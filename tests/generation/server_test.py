@@ -1,7 +1,9 @@
 """The server, driven by a public client of its interface."""
 
 import asyncio
+from concurrent import futures
 import contextlib
+import json
 import re
 import socket
 import threading
@@ -19,13 +21,13 @@ from jaxseq.generation import server
 from tests.generation import networks
 
 openai = pytest.importorskip("openai", reason="a client is needed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is needed")
+pytest.importorskip("uvicorn", reason="the extra serve is needed")
 
 CONFIG = generation.EngineConfig(slots=4, lines=2, chunk=8, steps=4)
 
 
 @contextlib.contextmanager
-def running(waiting=100, cache=None, **options):
+def running(waiting=100, cache=None, grace=30.0, **options):
   """Runs a server in a thread; yields its worker and its address."""
   network, variables = networks.make("gru", vocab_size=256)
   engine = generation.Engine(
@@ -40,8 +42,7 @@ def running(waiting=100, cache=None, **options):
   app = server.make_app(
     worker, generation.Codec(), server.ServerConfig(**options)
   )
-  config = uvicorn.Config(app, log_level="warning", loop="asyncio")
-  running = uvicorn.Server(config)
+  running = server.make_server(app, grace=grace)
   with socket.socket() as listening:
     listening.bind(("127.0.0.1", 0))
     thread = threading.Thread(target=running.run, args=([listening],))
@@ -82,6 +83,15 @@ def _get(address):
     return answer.read().decode()
 
 
+def _refused(address, body=None):
+  """Status and message of an answer that is an error."""
+  with pytest.raises(urllib.error.HTTPError) as caught:
+    urllib.request.urlopen(address, body)
+  with caught.value as answer:
+    assert answer.headers["Content-Type"] == "application/json"
+    return answer.code, json.loads(answer.read())["error"]["message"]
+
+
 def test_a_public_client_is_served():
   with running(model="small") as (worker, address), _client(address) as client:
     ask = client.completions.create
@@ -120,7 +130,7 @@ def test_a_public_client_is_served():
     found = ask(prompt="In", n=3, extra_body=own, **options)
     assert all(re.fullmatch("[a-d]{4}", each.text) for each in found.choices)
     assert [each.finish_reason for each in found.choices] == ["stop"] * 3
-    with pytest.raises(openai.BadRequestError, match="pattern: got '103 sta"):
+    with pytest.raises(openai.BadRequestError, match="regex: got '103 state"):
       ask(prompt="In", extra_body={"regex": "a{100}"}, **options)
 
     with pytest.raises(openai.BadRequestError, match="temperature: got -1"):
@@ -139,11 +149,11 @@ def test_refusals_and_what_is_given_up():
   options = {"body_bytes": 1000, "timeout": 2.0, "limits": limits}
   with running(0, **options) as (worker, address), _client(address) as client:
     ask = client.completions.create
-    endless = {"model": "x", "prompt": "a", "max_tokens": 10**9}
+    endless = {"model": "jaxseq", "prompt": "a", "max_tokens": 10**9}
     with pytest.raises(openai.RateLimitError, match="try again later"):
       ask(n=5, **endless)
     with pytest.raises(openai.APIStatusError, match="more than 1000 bytes"):
-      ask(model="x", prompt="a" * 1000)
+      ask(model="jaxseq", prompt="a" * 1000)
     with pytest.raises(openai.APIStatusError, match="got no end in 2.0 sec"):
       ask(**endless)
     with pytest.raises(openai.APIError, match="got no end in 2.0 seconds"):
@@ -157,7 +167,84 @@ def test_refusals_and_what_is_given_up():
     while worker.rows and time.monotonic() < end:
       time.sleep(0.01)
     assert worker.rows == 0
-    assert ask(model="x", prompt="a", max_tokens=2).usage.total_tokens == 4
+    assert "jaxseq_disconnected_total 1\n" in _get(f"{address}/metrics")
+    assert ask(model="jaxseq", prompt="a", max_tokens=2).usage.total_tokens == 4
+
+
+def test_a_stream_has_its_usage_if_asked():
+  with running() as (_, address), _client(address) as client:
+    asked = {"model": "jaxseq", "prompt": ["In", "A"], "max_tokens": 9, "n": 2}
+    asked |= {"stream": True}
+    ask = client.completions.create
+    *pieces, last = ask(stream_options={"include_usage": True}, **asked)
+    assert last.choices == []
+    used = last.usage
+    assert (used.prompt_tokens, used.completion_tokens) == (5, 36)
+    assert used.total_tokens == 41
+    assert all(piece.choices and piece.usage is None for piece in pieces)
+    assert all("usage" in piece.model_fields_set for piece in pieces)
+    for piece in ask(**asked):
+      assert piece.choices
+      assert "usage" not in piece.model_fields_set
+
+
+def test_what_is_not_there_is_an_error_of_the_interface():
+  with running(model="small") as (_, address), _client(address) as client:
+    with pytest.raises(openai.NotFoundError, match="model: got 'gpt', expect"):
+      client.completions.create(model="gpt", prompt="a")
+    # The last seed there is has one behind it for the second prompt.
+    asked = {"prompt": ["a", "b"], "seed": 2**32 - 1, "max_tokens": 1}
+    assert client.completions.create(model="", **asked).usage.total_tokens == 6
+    status, message = _refused(f"{address}/v1/chat")
+    assert status == 404
+    assert message.startswith("path: got '/v1/chat', expected one of '/v1/com")
+    assert _refused(f"{address}/v1/completions") == (
+      405,
+      "method: got 'GET', expected POST.",
+    )
+    assert _refused(f"{address}/health", b"{}") == (
+      405,
+      "method: got 'POST', expected GET or HEAD.",
+    )
+
+
+def test_a_server_that_ends_says_so_to_who_waits(capsys):
+  limits = completions.Limits(max_tokens=10**9)
+  body = {"prompt": "a", "max_tokens": 10**9}
+  message = "server: got no time for an end before it shuts down."
+
+  def streamed(address):
+    asked = json.dumps(body | {"stream": True}).encode()
+    return _get(urllib.request.Request(f"{address}/v1/completions", asked))
+
+  with futures.ThreadPoolExecutor() as pool:
+    with running(grace=1.0, limits=limits) as (worker, address):
+      asked = f"{address}/v1/completions", json.dumps(body).encode()
+      plain = pool.submit(_refused, *asked)
+      stream = pool.submit(streamed, address)
+      # A request that does not come to its own end.
+      port = int(address.rpartition(":")[2])
+      slow = socket.create_connection(("127.0.0.1", port), 30)
+      slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n")
+      slow.sendall(b"Content-Length: 9\r\n\r\n{")
+      end = time.monotonic() + 30
+      while worker.rows < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+      start = time.monotonic()
+    assert time.monotonic() - start < 20
+    assert plain.result() == (503, message)
+    *_, piece, error = stream.result().strip().split("\n\n")
+    assert '"text": ' in piece
+    assert json.loads(error.removeprefix("data: "))["error"]["message"] == (
+      message
+    )
+    with slow, slow.makefile("rb") as answer:
+      assert b" 503 " in answer.readline()
+      assert message.encode() in answer.read()
+  logged = capsys.readouterr().err
+  assert "Finished server process" in logged
+  assert "Traceback" not in logged
+  assert "Cancel" not in logged
 
 
 def test_a_server_says_that_its_engine_has_failed(monkeypatch, caplog):
@@ -168,11 +255,11 @@ def test_a_server_says_that_its_engine_has_failed(monkeypatch, caplog):
 
     monkeypatch.setattr(worker.engine, "advance", fail)
     with pytest.raises(openai.InternalServerError, match="it has failed"):
-      client.completions.create(model="x", prompt="a")
+      client.completions.create(model="jaxseq", prompt="a")
     with pytest.raises(urllib.error.HTTPError, match="503"):
       _get(f"{address}/health")
     with pytest.raises(openai.InternalServerError, match="has stopped"):
-      client.completions.create(model="x", prompt="a")
+      client.completions.create(model="jaxseq", prompt="a")
   assert "The engine has failed" in caplog.text
 
 
@@ -189,7 +276,7 @@ def test_many_clients_get_what_is_theirs():
   async def ask(client, i, gate):
     async with gate:
       made = client.completions.create(
-        model="x",
+        model="jaxseq",
         prompt=prompts[i],
         max_tokens=12,
         seed=i,

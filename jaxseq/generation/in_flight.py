@@ -1,0 +1,166 @@
+"""Requests of a server without an answer yet, in the thread of the clients."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from collections.abc import Coroutine
+import contextlib
+import time
+from typing import Any
+from typing import TypeVar
+
+from jaxseq.generation import completions
+from jaxseq.generation import engine_thread
+from jaxseq.generation import streaming
+from jaxseq.generation import texts
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+  """A request that gets no completion.
+
+  Attributes:
+    status: of the answer by HTTP.
+    code: a word that the interface has for the error, if any.
+  """
+
+  def __init__(self, status: int, message: str, code: str | None = None):
+    super().__init__(message)
+    self.status = status
+    self.code = code
+
+
+def _given_up():
+  """The error of requests that a server which ends has no time for."""
+  return Refused(503, "server: got no time for an end before it shuts down.")
+
+
+class Rows:
+  """The rows of one request.
+
+  Attributes:
+    completion: the request.
+  """
+
+  def __init__(
+    self,
+    completion: completions.Completion,
+    worker: engine_thread.EngineThread,
+    codec: texts.Codec,
+  ):
+    """Hands a request to the engine.
+
+    Args:
+      completion: the request.
+      worker: thread of the engine.
+      codec: of the answers.
+
+    Raises:
+      ValueError: as `EngineThread.submit`, and so with its other errors.
+    """
+    self.completion = completion
+    self._worker = worker
+    self._codec = codec
+    self._given_up = False
+    self._events: asyncio.Queue = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def hear(events):
+      # The loop may be closed when the server ends.
+      with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(self._events.put_nowait, events)
+
+    self._tickets = worker.submit(completion.requests, hear)
+    self._row = {ticket: i for i, ticket in enumerate(self._tickets)}
+    self._texts = {
+      (ticket, i): texts.TextStream(codec, completion.stop)
+      for ticket, request in zip(self._tickets, completion.requests)
+      for i in range(request.count)
+    }
+
+  def index(self, piece: streaming.Piece) -> int:
+    """Which of the answer's choices a piece belongs to."""
+    return piece.row * self.completion.requests[0].count + piece.continuation
+
+  async def pieces(
+    self, timeout: float
+  ) -> AsyncIterator[list[streaming.Piece]]:
+    """Yields pieces, those of one row at a time, until all rows have ended."""
+    left = set(self._texts)
+    end = time.monotonic() + timeout
+    while left:
+      try:
+        remaining = end - time.monotonic()
+        events = await asyncio.wait_for(self._events.get(), remaining)
+      except TimeoutError:
+        raise Refused(
+          408, f"timeout: got no end in {timeout} seconds."
+        ) from None
+      if events == engine_thread.FAILED:
+        raise Refused(500, "engine: it has failed, see the server's log.")
+      # What waits before the word to end is not worth the time.
+      if self._given_up:
+        raise _given_up()
+      for event in events:
+        name = event.request, event.continuation
+        if name not in left:
+          continue
+        row = self._row[event.request]
+        found = streaming.pieces_of(event, row, self._texts[name])
+        if found[-1].reason:
+          left.discard(name)
+          if not event.reason:
+            self._worker.cancel(*name)
+        yield found
+
+  def give_up(self) -> None:
+    """Lets `pieces` say that the server ends."""
+    self._given_up = True
+    self._events.put_nowait([])
+
+  def cancel(self) -> None:
+    """Gives up what is left."""
+    for ticket in self._tickets:
+      self._worker.cancel(ticket)
+
+
+class Flights:
+  """Requests that are not answered yet, until the server gives them up."""
+
+  def __init__(self):
+    self._over = asyncio.Event()
+    self._rows: set[Rows] = set()
+
+  @property
+  def over(self) -> bool:
+    """Whether they have been given up."""
+    return self._over.is_set()
+
+  def add(self, rows: Rows) -> None:
+    """Takes rows, which hear if they are given up."""
+    self._rows.add(rows)
+
+  def remove(self, rows: Rows) -> None:
+    """Ends rows."""
+    rows.cancel()
+    self._rows.discard(rows)
+
+  def give_up(self) -> None:
+    """Gives up all that is there, and that still comes."""
+    self._over.set()
+    for rows in self._rows:
+      rows.give_up()
+
+  async def unless_over(self, work: Coroutine[Any, Any, T]) -> T:
+    """Returns what a coroutine does, for as long as nothing is given up."""
+    done = asyncio.ensure_future(work)
+    over = asyncio.ensure_future(self._over.wait())
+    try:
+      await asyncio.wait({done, over}, return_when="FIRST_COMPLETED")
+      if self.over:
+        raise _given_up()
+      return done.result()
+    finally:
+      for task in (done, over):
+        task.cancel()
+      await asyncio.gather(done, over, return_exceptions=True)
