@@ -52,14 +52,16 @@ _TEMPERATURE = flags.DEFINE_float(
   "temperature", 0.8, "of sampling; 0 is greedy", lower_bound=0.0
 )
 _TOP_K = flags.DEFINE_integer(
-  "top_k", None, "only the k most probable bytes are drawn", lower_bound=1
+  "top_k",
+  None,
+  "only the k most probable bytes are drawn; at most 256, or the number of a "
+  "tokenizer's tokens",
+  lower_bound=1,
 )
 _TOP_P = flags.DEFINE_float(
   "top_p",
   None,
-  "only the most probable bytes that sum to p are drawn",
-  lower_bound=0.0,
-  upper_bound=1.0,
+  "only the most probable bytes that sum to p are drawn; above 0, at most 1",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "seed of the sampling")
 
@@ -187,6 +189,19 @@ def measures(
   return found
 
 
+def make_sampling(vocab_size: int) -> generation.Sampling:
+  """Returns how the flags say that tokens are drawn.
+
+  Raises:
+    ValueError: if one is out of range.
+  """
+  if _TOP_K.value is not None:
+    _validate.integer("top_k", _TOP_K.value, 1, vocab_size)
+  return generation.Sampling(
+    temperature=_TEMPERATURE.value, top_k=_TOP_K.value, top_p=_TOP_P.value
+  )
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
@@ -195,6 +210,7 @@ def main(argv: list[str]) -> None:
   with _PROGRAM.setup() as config:
     splits = config.load()
     corpus = language.from_splits(splits)
+    sampling = make_sampling(corpus.vocab_size)
     made = make_arms(config, corpus)
     directory = _PROGRAM.open_directory(config)
   if _PROGRAM.mode != "generate":
@@ -227,9 +243,7 @@ def main(argv: list[str]) -> None:
           _PROMPT.value,
           _LENGTH.value,
           jax.random.key(_SEED.value),
-          temperature=_TEMPERATURE.value,
-          top_k=_TOP_K.value,
-          top_p=_TOP_P.value,
+          sampling=sampling,
         )
       )
 
