@@ -78,8 +78,13 @@ class _Parser:
     self.edges: list[list[tuple[int, int, int]]] = []
     self.free: list[list[int]] = []
 
-  def error(self, expected):
-    found = f"{self.text!r}, at place {self.place}"
+  def error(self, expected, place=None):
+    """Returns an error of what stands at a place; at the present one if None.
+
+    That is the first character of what is not as expected.
+    """
+    place = self.place if place is None else place
+    found = f"{self.text!r}, at place {place} (the first is 0)"
     return ValueError(f"pattern: got {found}, expected {expected}.")
 
   def state(self):
@@ -143,6 +148,7 @@ class _Parser:
 
   def counts(self):
     """Reads a quantifier; returns the least and most repetitions."""
+    begin = self.place
     found = _COUNTS.match(self.text, self.place)
     if self.taken("*"):
       least, most = 0, None
@@ -155,14 +161,14 @@ class _Parser:
       least = int(found[1] or 0)
       most = int(found[3]) if found[3] else None if found[2] else least
       if most is not None and most < least:
-        raise self.error("no fewer repetitions at most than at least")
+        raise self.error("no fewer repetitions at most than at least", begin)
       if max(least, most or 0) > _MOST:
-        raise self.error(f"at most {_MOST} repetitions")
+        raise self.error(f"at most {_MOST} repetitions", begin)
     else:
       return 1, 1
     # A lazy quantifier has the same whole matches.
     if not self.taken("?") and self.taken("+"):
-      raise self.error("no possessive quantifier")
+      raise self.error("no possessive quantifier", self.place - 1)
     following = self.text[self.place : self.place + 1]
     counts = _COUNTS.match(self.text, self.place)
     if (following and following in "*+?") or (counts and counts[0] != "{}"):
@@ -171,21 +177,24 @@ class _Parser:
 
   def atom(self, state):
     """Reads a character, a class or a group; returns the state behind."""
+    begin = self.place
     character = self.next()
     if character == "(":
       if self.taken("?") and not self.taken(":"):
         name = re.compile(r"P<\w+>").match(self.text, self.place)
         if name is None:
-          raise self.error("a group (...), (?:...) or (?P<name>...)")
+          expected = "a group (...), (?:...) or (?P<name>...)"
+          raise self.error(expected, begin)
         self.place = name.end()
       end = self.alternatives(state)
       if not self.taken(")"):
         raise self.error("a closing parenthesis")
       return end
     if character in "*+?":
-      raise self.error(f"something before {character!r} to repeat")
+      expected = f"something before {character!r} to repeat"
+      raise self.error(expected, begin)
     if character in "^$":
-      raise self.error("no anchor: the whole text is matched")
+      raise self.error("no anchor: the whole text is matched", begin)
     if character == "[":
       ranges = self.characters()
     elif character == ".":
@@ -203,6 +212,7 @@ class _Parser:
     first = True
     while first or not self.taken("]"):
       first = False
+      begin = self.place
       one = self.member()
       if (
         self.text.startswith("-", self.place)
@@ -211,9 +221,10 @@ class _Parser:
         self.place += 1
         two = self.member()
         if len(one) > 1 or len(two) > 1 or one[0][0] > two[0][0]:
-          raise self.error("a range of characters, from the lower one on")
+          expected = "a range of characters, from the lower one on"
+          raise self.error(expected, begin)
         if one[0][0] != one[0][1] or two[0][0] != two[0][1]:
-          raise self.error("a range between two characters")
+          raise self.error("a range between two characters", begin)
         one = [(one[0][0], two[0][1])]
       ranges += one
     return self.others(ranges) if negated else ranges
@@ -227,26 +238,27 @@ class _Parser:
 
   def escape(self):
     """Reads what follows a backslash; returns the ranges."""
+    begin = self.place - 1
     letter = self.next()
     if letter in _HEXADECIMAL and not (self.bytes and letter != "x"):
       count = _HEXADECIMAL[letter]
       digits = self.text[self.place : self.place + count]
       if not re.fullmatch(f"[0-9a-fA-F]{{{count}}}", digits):
         raise self.error(f"{count} hexadecimal digits")
-      self.place += count
       code = int(digits, 16)
       if code > self.last:
         raise self.error(f"at most {self.last:x} in hexadecimal digits")
+      self.place += count
       return [(code, code)]
     if letter.lower() in _CLASSES:
       ranges = _CLASSES[letter.lower()]
       return list(ranges) if letter.islower() else self.others(ranges)
     if letter == "0" and self.text[self.place : self.place + 1].isdigit():
-      raise self.error("\\x and two digits, not octal ones")
+      raise self.error("\\x and two digits, not octal ones", begin)
     if letter in _LETTERS:
       return [(_LETTERS[letter],) * 2]
     if letter.isascii() and letter.isalnum():
-      raise self.error(f"no \\{letter}")
+      raise self.error(f"no \\{letter}", begin)
     return [(ord(letter), ord(letter))]
 
   def others(self, ranges):

@@ -138,7 +138,8 @@ class PatternPool:
       ends = permitted[:, config.end_token]
       permitted[transitions[ends, config.end_token]] = False
     if not beginnings.any():
-      raise _validate.error("pattern", pattern, "one that some text matches")
+      expected = "one that more than the empty text matches"
+      raise _validate.error("pattern", pattern, expected)
     return transitions, permitted
 
   def _placed(self, pattern):

@@ -154,23 +154,42 @@ def test_beams_write_what_the_pattern_says():
 
 
 @pytest.mark.parametrize(
+  ("pattern", "place", "message"),
+  [
+    ("(a", 2, "a closing parenthesis"),
+    ("a)", 1, "an opening parenthesis before it"),
+    ("[a", 2, "the pattern to go on"),
+    ("ab\\", 3, "the pattern to go on"),
+    ("b|*a", 2, "something before '*' to repeat"),
+    ("a**", 2, "one quantifier"),
+    ("a*+", 2, "no possessive quantifier"),
+    ("a{2}{3}", 4, "one quantifier"),
+    ("a{3,2}", 1, "no fewer repetitions at most than at least"),
+    ("a{200001}", 1, "at most 200000 repetitions"),
+    ("a$", 1, "no anchor: the whole text is matched"),
+    ("b(?=a)", 1, "a group (...), (?:...) or (?P<name>...)"),
+    (r"(a)\1", 3, r"no \1"),
+    ("[cz-a]", 2, "a range of characters, from the lower one on"),
+    (r"[\w-z]", 1, "a range of characters, from the lower one on"),
+    (r"[^\D-z]", 2, "a range of characters, from the lower one on"),
+    (r"[^\d-z]", 2, "a range between two characters"),
+    (r"a\xg0", 3, "2 hexadecimal digits"),
+    (r"\U00110000", 2, "at most 10ffff in hexadecimal digits"),
+    (r"a\07", 1, r"\x and two digits, not octal ones"),
+    (rb"a\u0041", 1, r"no \u"),
+  ],
+)
+def test_the_place_of_a_mistake_is_its_first_character(pattern, place, message):
+  with pytest.raises(ValueError, match=r"^pattern: got .*") as raised:
+    automaton.compile_pattern(pattern)
+  said = f", at place {place} (the first is 0), expected {message}."
+  assert str(raised.value).endswith(said)
+
+
+@pytest.mark.parametrize(
   ("pattern", "message"),
   [
-    ("(a", "at place 2, expected a closing parenthesis"),
-    ("a)", "expected an opening parenthesis before it"),
-    ("[a", "expected the pattern to go on"),
-    ("*a", "something before '\\*' to repeat"),
-    ("a**", "expected one quantifier"),
-    ("a*+", "expected no possessive quantifier"),
-    ("a{3,2}", "no fewer repetitions at most"),
     ("(a{999}){999}", "fewer than 200000 states"),
-    ("a$", "no anchor: the whole text is matched"),
-    ("(?=a)", "expected a group"),
-    (r"(a)\1", r"expected no \\1"),
-    ("[z-a]", "from the lower one on"),
-    (r"[\w-z]", "expected a range"),
-    (r"\xg0", "2 hexadecimal digits"),
-    (r"\07", "not octal ones"),
     (b"[^\\x00-\\xff]", "no text matches it"),
     (7, "pattern: got 7, expected a str or bytes"),
   ],

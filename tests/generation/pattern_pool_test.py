@@ -111,7 +111,8 @@ def test_patterns_that_are_given_up_make_room():
     ("a{80}", "pattern: got '83 states', expected at most 48 with Pat"),
     ("[ab]*a[ab]{14}", "pattern: it takes more than 10000 states"),
     ("(" * 2000 + ")" * 2000, "pattern: got .* expected groups that are less"),
-    ("", "pattern: got '', expected one that some text matches"),
+    ("", "pattern: got '', expected one that more than the empty text"),
+    ("a{0}", "pattern: got '.*', expected one that more than the empty text"),
   ],
 )
 def test_bad_patterns(pattern, message):
