@@ -129,6 +129,7 @@ def save(
   _validate.choice("dtype", dtype, ("float32", "bfloat16", "float16"))
   params = variables["params"]
   vocab_size = _vocab_size(variables)
+  _check_alike(config.stack)
   mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
   if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
     mixer = "falcon_mamba"
@@ -160,6 +161,22 @@ def save(
   safetensors_file.write(path, tensors, {"format": "pt"})
   text = json.dumps(contents, indent=2, sort_keys=True)
   (directory / _model_files.CONFIG).write_text(text + "\n")
+
+
+def _check_alike(stack):
+  """Refuses networks of several mixers, of which no family is saved."""
+  kinds = [stack.mixer, *(name for name, _ in (*stack.hybrid, *stack.parallel))]
+  kinds += [dict(layer).get("mixer", stack.mixer) for layer in stack.layers]
+  kinds += ["a shared block"] if stack.shared_block else []
+  if len(kinds) > 1:
+    listed = " and ".join(dict.fromkeys(kinds))
+    got = f"a hybrid of {listed}"
+    if len(set(kinds)) == 1:
+      got = f"layers of {listed} that differ"
+    raise ValueError(
+      f"config: got {got}, as Bamba and other families are, expected a network "
+      "of Mamba, Mamba-2 or Falcon-Mamba, which alone can be saved."
+    )
 
 
 def make_network(

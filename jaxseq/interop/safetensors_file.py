@@ -77,9 +77,16 @@ def read_all(
 def _read_header(path):
   """Reads a header that the package and JSON understand in one way."""
   with open(path, "rb") as file:
-    (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
-    if length > min(_LONGEST, os.fstat(file.fileno()).st_size):
+    size = os.fstat(file.fileno()).st_size
+    if size < 8:
+      raise ValueError(f"it has {size} bytes, and is empty or cut short")
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > _LONGEST:
       raise ValueError("it does not begin with the length of a header")
+    if length > size - 8:
+      raise ValueError(
+        f"it ends before its header, which has {length} bytes, and is cut short"
+      )
     text = file.read(length)
   try:
     # A name twice is an error, too: either tensor could be meant.

@@ -323,7 +323,8 @@ def _changed(config, head_bias=False, **options):
       {"mixer": "gru", "mixer_options": ()},
       "mixer: got 'gru', expected one of",
     ),
-    ({"hybrid": {"gru": {}}}, "hybrid: got .*, expected .. to be saved"),
+    ({"hybrid": {"gru": {}}}, "config: got a hybrid of mamba2 and gru, as Ba"),
+    ({"layers": ({}, {})}, "config: got layers of mamba2 that differ"),
     ({"norm": "layer"}, "norm: got 'layer', expected 'rms' to be saved"),
     ({"activation": "gelu"}, "activation: got 'gelu', expected 'none'"),
     ({"feedforward": "swiglu"}, "feedforward: got 'swiglu', expected 'none'"),
@@ -338,6 +339,18 @@ def test_networks_that_the_library_has_not(options, message, tmp_path):
   config = _changed(config, **options)
   with pytest.raises(ValueError, match=message):
     huggingface.save(tmp_path, config, variables)
+
+
+def test_a_hybrid_is_not_saved(tmp_path):
+  folder = GOLDEN.parent / "hybrids"
+  for name, mixers in (
+    ("bamba", "mamba2 and attention"),
+    ("zamba2", "mamba2 and a shared block"),
+  ):
+    config, variables = huggingface.load(folder / name)
+    message = f"^config: got a hybrid of {mixers}, as Bamba .* alone can be"
+    with pytest.raises(ValueError, match=message):
+      huggingface.save(tmp_path, config, variables)
 
 
 def test_other_arguments_of_save(tmp_path):

@@ -106,12 +106,22 @@ def test_damaged_files(header, data, message, tmp_path):
 
 def test_short_and_missing_files(tmp_path):
   path = tmp_path / "file"
-  path.write_bytes(b"1234")
-  with pytest.raises(ValueError, match="file is no safetensors file, or is"):
-    safetensors_file.read(path)
-  path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
-  with pytest.raises(ValueError, match="file is no safetensors file, or is"):
-    safetensors_file.read(path)
+  safetensors_file.write(path, {"x": np.ones(100)})
+  whole = path.read_bytes()
+  for content, message in (
+    (b"1234", "it has 4 bytes, and is empty or cut short"),
+    (b"", "it has 0 bytes, and is empty or cut short"),
+    (whole[:20], "it ends before its header, which has .* and is cut short"),
+    (whole[:-20], "file not fully covered"),
+    (struct.pack("<Q", 2**40) + b"{}", "it does not begin with the length of"),
+    (b"Some text that is none.", "it does not begin with the length of"),
+  ):
+    path.write_bytes(content)
+    with pytest.raises(
+      ValueError,
+      match=f"file is no safetensors file, or is damaged: .*{message}",
+    ):
+      safetensors_file.read(path)
   with pytest.raises(FileNotFoundError):
     safetensors_file.read(tmp_path / "no_such_file")
 
