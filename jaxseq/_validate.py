@@ -87,11 +87,11 @@ def all_positive(**values: Any) -> None:
 
 
 def choice(name: str, value: T, choices: Iterable[T]) -> T:
-  """Checks that a value is one of some names; suggests the closest ones."""
+  """Checks that a value is one of some names; suggests a close one."""
   known = tuple(choices)
   if value not in known:
-    close = difflib.get_close_matches(str(value), map(str, known), n=3)
-    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    close = difflib.get_close_matches(str(value), map(str, known), n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
     listed = ", ".join(map(repr, known)) or "none, for there is no entry"
     raise error(name, value, f"one of {listed}{hint}")
   return value

@@ -282,8 +282,8 @@ def _check_column(path, name, names):
   """Checks that a file has a column; says which it has, if not all of many."""
   if name in names:
     return
-  close = difflib.get_close_matches(name, names, n=3)
-  hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+  close = difflib.get_close_matches(name, names, n=1)
+  hint = f" (did you mean {close[0]}?)" if close else ""
   listed = ", ".join(map(repr, names[:_LISTED]))
   if len(names) > _LISTED:
     listed += f" and {len(names) - _LISTED} more"

@@ -257,8 +257,8 @@ def _make_of_gymnax(env_id, options):
 
   if env_id not in gymnax.registered_envs:
     known = list(dict.fromkeys([*names(), *gymnax.registered_envs]))
-    close = difflib.get_close_matches(str(env_id), known, n=3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    close = difflib.get_close_matches(str(env_id), known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
     listed = [name for name in known if not name.endswith("-Atari")]
     raise ValueError(
       f"env_id: got {env_id!r}, {hint}expected one of {', '.join(listed)} or a"
