@@ -12,7 +12,9 @@ or the tokens of a tokenizers file (`pip install 'jaxseq[tokenizers]'`):
     --config.data_options.path=notes --config.data_options.pattern="**/*.md" \
     --config.data_options.documents --config.data_options.tokenizer=t.json
 
-`:tiny` learns nothing, and shows in seconds whether the text can be used.
+The only arm is `mamba`, which is what `--arms` and `--arm` can name. `:tiny`
+learns nothing, and shows in seconds whether the text can be used; its only arm
+is `gru`.
 """
 
 import ml_collections
