@@ -32,6 +32,7 @@ from jaxseq import _validate
 from jaxseq import generation
 from jaxseq.models import predict_mode
 from jaxseq.models import run_models
+from jaxseq.models import token_model
 from jaxseq.tasks import base
 from jaxseq.tasks import budget
 from jaxseq.tasks import dynamic_evaluation
@@ -233,6 +234,7 @@ def main(argv: list[str]) -> None:
       ),
     )
   if _PROGRAM.mode != "evaluate":
+    codec = token_model.codec(splits.info.preparation)
     for name, arm in made.items():
       _, state = run.restore(config, directory, name, arm)
       print(f"\n--- {name} (seed 0), temperature {_TEMPERATURE.value} ---")
@@ -243,6 +245,7 @@ def main(argv: list[str]) -> None:
           _PROMPT.value,
           _LENGTH.value,
           jax.random.key(_SEED.value),
+          codec=codec,
           sampling=sampling,
         )
       )

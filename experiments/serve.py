@@ -31,6 +31,7 @@ from jaxseq.data import text_tokens
 from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
 from jaxseq.generation import server
+from jaxseq.models import token_model
 from jaxseq.training import app
 from jaxseq.training import errors
 
@@ -119,11 +120,9 @@ def load(path: pathlib.Path) -> Served:
   model = models.load(path)
   if model.kind != "language":
     raise _validate.error("--checkpoint", model.kind, "a model of language")
-  content = model.preparation.tokenizer
-  tokenizer = content and text_tokens.read_tokenizer(content)
-  if not tokenizer:
+  codec = token_model.codec(model.preparation)
+  if codec.tokenizer is None:
     _check_bytes(model.network.vocab_size)
-  codec = generation.Codec(tokenizer)
   return Served(model.network, model.variables, codec, ())
 
 

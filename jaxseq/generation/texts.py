@@ -187,16 +187,27 @@ def continue_text(
   text: str,
   length: int,
   key: jax.Array,
+  *,
+  codec: Codec | None = None,
   **options: Any,
 ) -> str:
-  """Continues a text with a network of bytes; see `generation.generate`.
+  """Continues a text with a network of tokens; see `generation.generate`.
 
   The text stands at the beginning of a document, and may be empty.
+
+  Args:
+    network: as in `generation.generate`.
+    variables: of the network.
+    text: the beginning.
+    length: number of tokens to generate.
+    key: random key.
+    codec: of the network's tokens; of bytes if None.
+    **options: as in `generation.generate`.
 
   Returns:
     The text and what follows, with escapes for what could steer a terminal.
   """
-  codec = Codec()
+  codec = codec or Codec()
   prompt = jnp.asarray(codec.encode(text))
   tokens, _ = offline.generate(
     network, variables, prompt, length, key, **options

@@ -12,6 +12,7 @@ from jaxseq import data
 from jaxseq import generation
 from jaxseq import nn
 from jaxseq.data import preparation as preparations
+from jaxseq.data import text_tokens
 from jaxseq.models import predictions
 from jaxseq.tasks import language
 
@@ -103,12 +104,12 @@ def predict(
 def continue_text(
   model: "Model", prompt: str, length: int, *, seed: int = 0, **options: Any
 ) -> str:
-  """Continues a text with a model of bytes.
+  """Continues a text with a model of bytes, or of a tokenizer's tokens.
 
   Args:
     model: of text.
     prompt: the beginning, of a document; it may be empty.
-    length: bytes to generate.
+    length: tokens to generate.
     seed: of the sampling.
     **options: of `generation.generate`, such as temperature and top_k.
 
@@ -116,12 +117,17 @@ def continue_text(
     The prompt and what follows.
 
   Raises:
-    ValueError: if the tokens are no bytes, or an option is out of range.
+    ValueError: if the tokens are no bytes and there is no tokenizer, or an
+      option is out of range.
+    MissingData: if the package of the tokenizer is not installed.
   """
-  if model.kind != "language" or model.network.vocab_size != 256:
+  made = None
+  if model.kind == "language":
+    made = codec(model.preparation)
+  if not made or not made.tokenizer and model.network.vocab_size != 256:
     raise ValueError(
       f"model: got one of {model.kind} with {model.network.num_outputs} "
-      "outputs, expected one of a text of bytes."
+      "outputs, expected one of a text of bytes, or with a tokenizer."
     )
   return generation.continue_text(
     model.network,
@@ -129,8 +135,21 @@ def continue_text(
     prompt,
     length,
     jax.random.key(seed),
+    codec=made,
     **options,
   )
+
+
+def codec(prepared: preparations.Preparation | None) -> generation.Codec:
+  """Returns how texts become tokens, as they did in training.
+
+  Raises:
+    MissingData: if the package of the tokenizer is not installed.
+  """
+  content = prepared and prepared.tokenizer
+  if not content:
+    return generation.Codec()
+  return generation.Codec(text_tokens.read_tokenizer(content))
 
 
 def _inputs(tokens):

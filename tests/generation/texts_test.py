@@ -1,7 +1,12 @@
+import types
+
+import jax
 import numpy as np
 import pytest
 
+from jaxseq import generation
 from jaxseq.generation import texts
+from tests.generation import networks
 
 
 def _words():
@@ -96,3 +101,25 @@ def test_a_codec_s_tokens():
 def test_what_is_no_text(call, message):
   with pytest.raises(ValueError, match=message):
     call(texts.Codec())
+
+
+class _Doubles:
+  """A tokenizer of one token for each byte, above those of bytes."""
+
+  def encode(self, text, add_special_tokens):
+    del add_special_tokens
+    return types.SimpleNamespace(ids=[300 + byte for byte in text.encode()])
+
+  def decode(self, tokens):
+    return "".join(f"<{token}>" for token in tokens)
+
+
+def test_a_text_goes_on_in_the_tokens_of_a_codec():
+  network, variables = networks.make("gru", vocab_size=600)
+  arguments = network, variables, "ab", 3, jax.random.key(0)
+  codec = texts.Codec(_Doubles())
+  tokens, _ = generation.generate(
+    network, variables, codec.encode("ab"), 3, jax.random.key(0)
+  )
+  found = texts.continue_text(*arguments, codec=codec)
+  assert found == "ab" + "".join(f"<{token}>" for token in tokens.tolist())

@@ -213,6 +213,16 @@ def test_a_text_goes_on():
     token_model.continue_text(cases.case("classification").model, "a", 5)
 
 
+def test_codecs_are_those_of_training():
+  assert token_model.codec(None).tokenizer is None
+  library = pytest.importorskip("tokenizers", reason="an extra is needed")
+  made = library.Tokenizer(library.models.WordLevel({"a": 0, "b": 1}, "a"))
+  made.pre_tokenizer = library.pre_tokenizers.Whitespace()
+  prepared = cases.case("language").model.preparation
+  prepared = dataclasses.replace(prepared, tokenizer=made.to_str())
+  assert token_model.codec(prepared).encode("b a b").tolist() == [0, 1, 0, 1]
+
+
 def test_events_have_the_scores_of_the_evaluation():
   case = cases.case("events")
   rows = from_csv(case.model.predict(examples(case)))
