@@ -38,8 +38,8 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
   for k, _, visible in parts:
     # XLA on CPUs would make keys anew for each query.
     k = lax.optimization_barrier(k)
-    # XLA on CPUs transposes the second factor, or the product.
-    if q.shape[-2] < width:
+    # XLA on CPUs transposes the second factor: keys, or one query of each head.
+    if queries == 1:
       own = product("...jgd,...gid->...gji", k, q).swapaxes(-1, -2)
     else:
       own = product("...gid,...jgd->...gij", q, k)
