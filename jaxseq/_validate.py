@@ -38,6 +38,13 @@ def error(name: str, value: Any, expected: str) -> ValueError:
   )
 
 
+def instance(name: str, value: T, kind: Any, expected: str) -> T:
+  """Checks the class of a value, which is what an error shows of it."""
+  if not isinstance(value, kind):
+    raise error(name, type(value).__name__, expected)
+  return value
+
+
 def integer(
   name: str, value: Any, low: int | None = None, high: int | None = None
 ) -> int:

@@ -1,6 +1,7 @@
 """Prompts as arrays: checks, and rows of different lengths."""
 
 from collections.abc import Sequence
+import math
 from typing import Any
 from typing import NamedTuple
 
@@ -95,9 +96,8 @@ def check_sampling(sampling: Any) -> None:
   Raises:
     ValueError: if it is something else.
   """
-  if not isinstance(sampling, token_sampling.Sampling):
-    what = type(sampling).__name__
-    raise _validate.error("sampling", what, "Sampling(temperature=0.8)")
+  kind = token_sampling.Sampling
+  _validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")
 
 
 def check_tokens(network: Any, tokens: Any) -> None:
@@ -148,6 +148,27 @@ def controls(
       _validate.integer("top_k", one.top_k, 1, vocab_size)
   found = token_sampling.make_controls(sampling, vocab_size)
   return found, any(one.penalizes for one in rows)
+
+
+def row_keys(
+  key: jax.Array,
+  seeds: Any,
+  batch_shape: tuple[int, ...],
+  count: int | None = None,
+) -> jax.Array:
+  """Returns random keys of rows, or (count, *batch) of continuations of each.
+
+  Raises:
+    ValueError: if the key is none, or seeds are no (*batch,) integers.
+  """
+  if seeds is None:
+    seeds = np.arange(math.prod(batch_shape)).reshape(batch_shape)
+  else:
+    _validate.shape("seeds", seeds, batch_shape)
+  if count is None:
+    return token_sampling.row_keys(key, seeds)
+  numbers = np.arange(count).reshape(count, *[1] * len(batch_shape))
+  return token_sampling.row_keys(key, seeds, numbers)
 
 
 def _unfit(name, got, lengths, reset):

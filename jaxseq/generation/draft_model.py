@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _network_checks
 from jaxseq.generation import _row_states
 from jaxseq.generation import drafts
 from jaxseq.generation import token_sampling
@@ -76,13 +77,9 @@ class DraftModel:
     Raises:
       ValueError: if there are no variables, or the networks have other tokens.
     """
-    if not isinstance(memory, Memory):
-      expected = "draft_model.Memory(variables)"
-      raise _validate.error("memory", type(memory).__name__, expected)
-    if not callable(getattr(self.network, "apply", None)):
-      what = type(self.network).__name__
-      raise _validate.error("network", what, "a network with `apply`")
-    own = getattr(self.network, "vocab_size", vocab)
+    expected = "draft_model.Memory(variables)"
+    _validate.instance("memory", memory, Memory, expected)
+    own = _network_checks.vocab_size(self.network, memory.variables)
     if own != vocab:
       expected = f"{vocab}, as the network that reads the drafts has"
       raise _validate.error("vocab_size of the draft's network", own, expected)

@@ -101,12 +101,14 @@ class Engine:
         other variables.
     """
     vocab_size = _network_checks.vocab_size(network, variables)
-    _kind("config", config, EngineConfig)
+    _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
     if cache is not None:
-      _kind("cache", cache, prefix_cache.PrefixCache)
+      kind = prefix_cache.PrefixCache
+      _validate.instance("cache", cache, kind, "PrefixCache(max_bytes)")
       cache.claim(network, variables)
     if patterns is not None:
-      _kind("patterns", patterns, pattern_pool.PatternConfig)
+      kind = pattern_pool.PatternConfig
+      _validate.instance("patterns", patterns, kind, "PatternConfig(...)")
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -245,7 +247,8 @@ class Engine:
 
   def _controls(self, request):
     """Options of a request as arrays."""
-    _kind("request", request, Request)
+    expected = "Request(prompt, length)"
+    _validate.instance("request", request, Request, expected)
     _prompts.check_tokens(self.network, request.prompt)
     if request.pattern is not None:
       if self._pool is None:
@@ -455,10 +458,3 @@ class Engine:
         Event(task.number, row.continuation, tokens, log_probs, reason)
       )
     return events
-
-
-def _kind(name, value, kind):
-  """Refuses what is not of a class."""
-  if not isinstance(value, kind):
-    what = type(value).__name__
-    raise _validate.error(name, what, f"{kind.__name__}(...)")

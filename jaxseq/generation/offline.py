@@ -5,7 +5,6 @@ What a network remembers of a text lies in its states, whose size does not grow.
 
 from collections.abc import Sequence
 import functools
-import math
 from typing import Any
 from typing import NamedTuple
 
@@ -105,7 +104,7 @@ def generate(
   controls, penalizes = _prompts.controls(
     vocab_size, options, sampling, batch_shape
   )
-  keys = _keys(key, seeds, batch_shape)
+  keys = _prompts.row_keys(key, seeds, batch_shape)
   return _generate(
     network,
     length,
@@ -198,7 +197,7 @@ def continue_prefix(
   controls, penalizes = _prompts.controls(
     vocab_size, options, sampling, tuple(batch_shape)
   )
-  keys = _keys(key, seeds, tuple(batch_shape), count)
+  keys = _prompts.row_keys(key, seeds, tuple(batch_shape), count)
   return _continue(
     network,
     length,
@@ -210,18 +209,6 @@ def continue_prefix(
     controls,
     constraint,
   )
-
-
-def _keys(key, seeds, batch_shape, count=None):
-  """Random keys of rows, and of the continuations of each."""
-  if seeds is None:
-    seeds = jnp.arange(math.prod(batch_shape)).reshape(batch_shape)
-  else:
-    _validate.shape("seeds", seeds, batch_shape)
-  if count is None:
-    return token_sampling.row_keys(key, seeds)
-  numbers = jnp.arange(count).reshape(count, *[1] * len(batch_shape))
-  return token_sampling.row_keys(key, seeds, numbers)
 
 
 def _after(network, variables, prompts, states):

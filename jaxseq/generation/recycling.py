@@ -63,9 +63,8 @@ class Recycling:
   reads_prompt: bool = True
 
   def __post_init__(self):
-    if not isinstance(self.tree, trees.Tree):
-      expected = "a Tree: recycling.SMALL_TREE"
-      raise _validate.error("tree", type(self.tree).__name__, expected)
+    expected = "a Tree: recycling.SMALL_TREE"
+    _validate.instance("tree", self.tree, trees.Tree, expected)
     if self.tree.parents.count(-1) != 1:
       raise _validate.error("tree", self.tree.parents, "a tree with one root")
     _validate.integer("candidates", self.candidates, max(self.tree.ranks) + 1)

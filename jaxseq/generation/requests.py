@@ -38,9 +38,8 @@ class Request:
   def __post_init__(self):
     _validate.fields(self, positive=("length", "count"))
     _validate.integer("seed", self.seed)
-    if not isinstance(self.pattern, str | bytes | None):
-      what = type(self.pattern).__name__
-      raise _validate.error("pattern", what, "str, bytes or None")
+    kinds = str | bytes | None
+    _validate.instance("pattern", self.pattern, kinds, "str, bytes or None")
     _prompts.check_sampling(self.sampling)
     _prompts.check_no_text(self.prompt)
     prompt = np.asarray(self.prompt)

@@ -155,11 +155,7 @@ def generate(
   if penalizes:
     history = _prompts.make_history(prompts, vocab)
   count = math.prod(batch)
-  if seeds is None:
-    seeds = np.arange(count)
-  else:
-    _validate.shape("seeds", seeds, batch)
-  keys = token_sampling.row_keys(key, seeds).reshape(count)
+  keys = _prompts.row_keys(key, seeds, batch).reshape(count)
   memory = draft.begin(memory, vocab, count)
   flat = functools.partial(_reshape, old=batch, new=(count,))
   tokens, reset = map(flat, prompts)

@@ -118,8 +118,7 @@ def stream(
   for name, given in {"prompts": prompts, "stop_texts": stop_texts}.items():
     if isinstance(given, str | bytes):
       raise _validate.error(name, given, f"a list of them, as [{given!r}]")
-  if codec is not None and not isinstance(codec, texts.Codec):
-    raise _validate.error("codec", type(codec).__name__, "Codec()")
+  _validate.instance("codec", codec, texts.Codec | None, "Codec(), or None")
   if stop_texts and codec is None:
     raise _validate.error("stop_texts", stop_texts, "none without a codec")
   if seeds is None:

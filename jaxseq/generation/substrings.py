@@ -102,9 +102,8 @@ def within(
   Raises:
     ValueError: if the corpus is too long, or `end_token` is no token.
   """
-  if not isinstance(index, fm_index.FMIndex):
-    expected = "fm_index.build(documents, vocab_size)"
-    raise _validate.error("index", type(index).__name__, expected)
+  made = "fm_index.build(documents, vocab_size)"
+  _validate.instance("index", index, fm_index.FMIndex, made)
   if len(index) >= 2**31:
     expected = "one of less than 2^31 symbols"
     raise _validate.error("index", f"one of {len(index)} symbols", expected)

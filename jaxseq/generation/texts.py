@@ -46,8 +46,7 @@ class Codec:
     Raises:
       ValueError: if it is no text, or has no UTF-8.
     """
-    if not isinstance(text, str):
-      raise _validate.error("text", type(text).__name__, "str")
+    _validate.instance("text", text, str, "str")
     if self.tokenizer is None:
       try:
         tokens = list(text.encode())

@@ -370,8 +370,7 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
 def _check_key(key):
   """Refuses what is not one random key."""
   expected = "one random key: jax.random.key(0)"
-  if not isinstance(key, jax.Array):
-    raise _validate.error("key", type(key).__name__, expected)
+  _validate.instance("key", key, jax.Array, expected)
   if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
     got = f"dtype {key.dtype}, shape {key.shape}"
     raise _validate.error("key", got, expected)

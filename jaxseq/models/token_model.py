@@ -121,10 +121,11 @@ def continue_text(
       option is out of range.
     MissingData: if the package of the tokenizer is not installed.
   """
-  made = None
-  if model.kind == "language":
+  fits, made = model.kind == "language", generation.Codec()
+  if fits:
     made = codec(model.preparation)
-  if not made or not made.tokenizer and model.network.vocab_size != 256:
+    fits = made.tokenizer is not None or model.network.vocab_size == 256
+  if not fits:
     raise ValueError(
       f"model: got one of {model.kind} with {model.network.num_outputs} "
       "outputs, expected one of a text of bytes, or with a tokenizer."
