@@ -159,8 +159,8 @@ def _d_decay(x, sums):
   sums, Sums = sums.sum(2), delta_gpu_backward.Sums
   last = sums[:, :, int(Sums.LAST)].sum(-1)
   d_sums = sums[:, :, int(Sums.ELEMENTS)].at[..., -1].add(last)
-  a, bad = (y[:, 0] for y in outer_gpu_layout.decays(_with_heads(x)))
-  da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+  a, bad = outer_gpu_layout.decays(_with_heads(x))
+  da = outer_gpu_layout.d_log_decay(d_sums[:, None], a, x.reset)
   if x.reset is not None:
     da = jnp.where(bad, 0, da)
   return da.reshape(rows, -1, 1)[:, :time].astype(x.decay.dtype)
