@@ -26,6 +26,7 @@ _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
 _ROUNDED = (
   "gated_deltanet",
   "gla",
+  "hgrn2",
   "mamba2",
   "mamba3",
   "mlstm",

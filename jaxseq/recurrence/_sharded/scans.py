@@ -12,6 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence._sharded import prefix
@@ -114,9 +115,24 @@ def siso_scan(
 
 
 def selective_scan(
-  run: Run, x, delta, A, B, C, init, *, D, reset, axis: str, exchange: str
+  run: Run,
+  x,
+  delta,
+  A,
+  B,
+  C,
+  init,
+  *,
+  D,
+  reset,
+  by_kernel: bool,
+  axis: str,
+  exchange: str,
 ) -> tuple[jax.Array, jax.Array]:
-  """`selective_scan`; a summary is a state and the sums of delta."""
+  """`selective_scan`; a summary is a state and the sums of delta.
+
+  Kernels take no C that is the same at all times.
+  """
   begin, rates = init, A
   x, delta, A, B, C, init, D, reset = prefix.vary(
     axis, x, delta, A, B, C, init, D, reset
@@ -126,6 +142,7 @@ def selective_scan(
   # The states alone: read off by zeros. Sums in closed form, with an
   # exponential for each element and state, took four times as long on a CPU.
   nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
+  nothing = jnp.zeros_like(C) if by_kernel else nothing
   _, state = run(x, delta, A, B, nothing, reset=reset)
   steps = delta.astype(jnp.finfo(dtype).dtype)
 
@@ -163,7 +180,8 @@ def outer_scan_heads(
   q, k, v, decay, init, reset = prefix.vary(axis, q, k, v, decay, init, reset)
   given = [z for z in (q, k, v, decay, init) if z is not None]
   out, dtype = jnp.result_type(q, k, v), jnp.result_type(*given, jnp.float32)
-  q, k, v = (z.astype(dtype) for z in (q, k, v))
+  operands = _contractions.operand_dtype(out, dtype)
+  q, k, v = (z.astype(operands) for z in (q, k, v))
   decay = None if decay is None else decay.astype(dtype)
   o, _ = run(q, k, v, decay, reset=reset)
   heads = v.shape[-2]
@@ -181,7 +199,9 @@ def outer_scan_heads(
       nothing = jnp.zeros_like(decay[..., :1, :, :])
       decay = jnp.concatenate([nothing, earlier], axis=-3)
     q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
-  seen = jnp.einsum("...thk,...hkv->...thv", q, state)
+  seen = _contractions.batched(
+    "...thk,...hkv->...thv", q, state, operands
+  ).astype(dtype)
   o = o + summaries.entered(before, seen)
   last = summaries.advance_outer(summary, state)
   return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
@@ -202,11 +222,14 @@ def delta_scan(
   given = [leaf for leaf in (*x, init) if leaf is not None]
   out = jnp.result_type(x.q, x.k, x.v)
   dtype = jnp.result_type(*given, jnp.float32)
-  x = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+  operands = _contractions.operand_dtype(out, dtype)
+  decay = None if x.decay is None else x.decay.astype(dtype)
+  x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
   dk, dv = x.k.shape[-1], x.v.shape[-1]
   nothing = jnp.zeros_like(x.v, shape=(*x.v.shape[:-1], dk))
   eye = jnp.eye(dv + dk, dtype=dtype)[dv:]
-  state = jnp.zeros_like(x.v, shape=(*x.v.shape[:-2], dk, dv + dk)) + eye
+  shape = *x.v.shape[:-2], dk, dv + dk
+  state = jnp.zeros_like(x.v, dtype, shape=shape) + eye
   x = x._replace(v=jnp.concatenate([x.v, nothing], axis=-1))
   o, state = run(x, state, reset)
   through = None if reset is None else ~jnp.any(reset, axis=-1)
@@ -214,7 +237,9 @@ def delta_scan(
   combine = summaries.combine_affine
   where = {"axis": axis, "exchange": exchange}
   state, chunks = _entering(summary, init, combine, **where)
-  seen = jnp.einsum("...tk,...kv->...tv", o[..., dv:], state)
+  seen = _contractions.batched(
+    "...tk,...kv->...tv", o[..., dv:], state, operands
+  ).astype(dtype)
   o = o[..., :dv] + summaries.entered(_before_resets(reset), seen)
   last = summaries.advance_affine(summary, state)
   return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
@@ -233,8 +258,11 @@ def mlstm_scan_heads(
   begin = init
   x, init, reset = prefix.vary(axis, x, init, reset)
   dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
-  wide = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
-  summary = summaries.mlstm(wide.k, wide.v, wide.i, wide.f, reset)
+  out = jnp.result_type(x.q, x.k, x.v)
+  operands = _contractions.operand_dtype(out, dtype)
+  k, v = (leaf.astype(operands) for leaf in (x.k, x.v))
+  i, f = (leaf.astype(dtype) for leaf in (x.i, x.f))
+  summary = summaries.mlstm(k, v, i, f, reset)
   by = {"combine": summaries.combine_mlstm, "neutral": summaries.no_mlstm}
   state, chunks = _entering(summary, init, axis=axis, exchange=exchange, **by)
   h, last = run(*x, state, reset=reset)

@@ -13,6 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _mlstm_chunk
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence import _resets
@@ -97,7 +98,14 @@ def outer(k: jax.Array, v: jax.Array, decay, reset, heads: int) -> Decayed:
     cut = functools.partial(lax.slice_in_dim, later, axis=axis)
     after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
     k = k * jnp.exp(after)
-  return Decayed(through, total, jnp.einsum("...thk,...thv->...hkv", k, v))
+  state = _product("...thk,...thv->...hkv", k, v)
+  return Decayed(through, total, state)
+
+
+def _product(spec, k, v):
+  """Products in the dtype of `v`, and their sums, at least float32."""
+  state = _contractions.batched(spec, k, v, v.dtype)
+  return state.astype(jnp.promote_types(state.dtype, jnp.float32))
 
 
 def combine_outer(left: Decayed, right: Decayed, hops: int) -> Decayed:
@@ -162,7 +170,7 @@ def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
   key = weight
   if k is not None:
     key = _softmax_state.spread(weight, k.shape[-1]) * keep(kept, k)
-  w = jnp.einsum("...tk,...tv->...kv", key, v)
+  w = _product("...tk,...tv->...kv", key, v)
   state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   if reset is not None and sink is not None:
     # What a reset leaves starts with the sink.
@@ -226,7 +234,7 @@ def mlstm(k: jax.Array, v: jax.Array, i, f, reset) -> Decayed:
   if reset is not None:
     m = _resets.select(through, m, jnp.maximum(m, total))
   k = k * jnp.exp(after + i - jnp.expand_dims(m, axis))[..., None]
-  C = jnp.einsum("...thk,...thv->...hkv", k, v)
+  C = _product("...thk,...thv->...hkv", k, v)
   return Decayed(through, total, _mlstm_chunk.MLSTMState(C, k.sum(axis), m))
 
 

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence.kernels import delta_gpu
 from jaxseq.recurrence.kernels import delta_gpu_backward
 from jaxseq.recurrence.kernels import delta_gpu_channels
