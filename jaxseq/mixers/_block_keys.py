@@ -14,7 +14,7 @@ from jaxseq.mixers import block_float
 from jaxseq.mixers import contract
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers._block_keys.BlockState")
 class BlockState(NamedTuple):
   """The last elements, oldest first; those before the episode are zeros.
 

@@ -19,7 +19,7 @@ from jaxseq.mixers import positions
 Params = contract.Params
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers._outer.ConvState")
 class ConvState(NamedTuple):
   """State of a mixer with matrix states behind a short convolution.
 

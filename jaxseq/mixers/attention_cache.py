@@ -29,7 +29,7 @@ from jaxseq.mixers import attention
 from jaxseq.mixers import contract
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.attention_cache.ThinState")
 class ThinState(NamedTuple):
   """A cache with thin keys and whole ones, oldest first, right-aligned.
 

@@ -31,7 +31,7 @@ class Config(_gated.Config):
   """Options of the Elman network."""
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.elman.State")
 class State(NamedTuple):
   """State of the network: h, (*batch, d_hidden), head by head."""
 

@@ -39,7 +39,7 @@ class Config(_gated.Config):
   """Options of the GRU."""
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.gru.State")
 class State(NamedTuple):
   """State of the GRU: h, (*batch, d_hidden), head by head."""
 

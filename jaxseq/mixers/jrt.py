@@ -83,7 +83,7 @@ class Config:
     return math.ceil(self.d_model / self.heads)
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.jrt.State")
 class State(NamedTuple):
   """State of prefix linear attention.
 

@@ -124,7 +124,7 @@ class Config:
     return self.d_latent or 4 * self.key_width
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.latent_attention.State")
 class State(NamedTuple):
   """The last elements, oldest first; those before the episode are zeros.
 

@@ -155,7 +155,7 @@ class Config:
     return 0.0 if self.delta_0 else None
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.lightnet.State")
 class State(NamedTuple):
   """State of LightNet.
 

@@ -138,7 +138,7 @@ class Config(_outer.HeadWidths):
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.linear_attention.State")
 class State(NamedTuple):
   """State of linear attention; what the configuration does not need is None.
 

@@ -67,7 +67,7 @@ class Config:
     return self.d_model if self.d_state is None else self.d_state
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.lru.State")
 class State(NamedTuple):
   """State of the LRU: h, (*batch, d_state), complex."""
 

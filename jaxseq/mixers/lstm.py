@@ -46,7 +46,7 @@ class Config(_gated.Config):
   forget_bias: float = 1.0
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.lstm.State")
 class State(NamedTuple):
   """State of the LSTM: output h and cell c, (*batch, d_hidden), by heads."""
 

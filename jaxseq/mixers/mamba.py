@@ -80,7 +80,7 @@ class Config(_mamba.Config):
     return self.dt_rank
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.mamba.State")
 class State(NamedTuple):
   """State of Mamba.
 

@@ -145,7 +145,7 @@ class Config(_mamba.Config):
     return self.d_inner + 2 * self.ngroups * self.d_state
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.mamba2.State")
 class State(NamedTuple):
   """State of Mamba-2.
 

@@ -136,7 +136,7 @@ class Config:
     return inner, inner, states, states, *heads, self.angles
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.mamba3.State")
 class State(NamedTuple):
   """State of Mamba-3.
 

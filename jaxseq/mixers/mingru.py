@@ -32,7 +32,7 @@ class Config(_minimal.Config):
   """Options of minGRU."""
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.mingru.State")
 class State(NamedTuple):
   """State of minGRU: h, (*batch, d_hidden)."""
 

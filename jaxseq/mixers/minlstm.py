@@ -33,7 +33,7 @@ class Config(_minimal.Config):
   """Options of minLSTM."""
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.minlstm.State")
 class State(NamedTuple):
   """State of minLSTM: h, (*batch, d_hidden)."""
 

@@ -93,7 +93,7 @@ class Config:
     return step * math.ceil(2 * self.d_model / step)
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.mlstm.State")
 class State(NamedTuple):
   """State of the block.
 

@@ -160,7 +160,7 @@ class Config(_outer.HeadWidths):
     return keys, keys, self.heads * self.value_width
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.mom.State")
 class State(NamedTuple):
   """State of Mixture-of-Memories; the shared memory is the last one.
 

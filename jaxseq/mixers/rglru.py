@@ -70,7 +70,7 @@ class Config:
     return self.d_model if self.d_hidden is None else self.d_hidden
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.rglru.State")
 class State(NamedTuple):
   """State of the block.
 

@@ -119,7 +119,7 @@ class Config:
     return self.clusters or round(math.sqrt(self.window))
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.routing.State")
 class State(NamedTuple):
   """State of routing attention.
 

@@ -67,7 +67,7 @@ class Config:
     return self.d_model if self.d_hidden is None else self.d_hidden
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.rwkv4.State")
 class State(NamedTuple):
   """State of RWKV-4's time mix.
 

@@ -120,7 +120,7 @@ class Config:
     return ranks
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.rwkv7.State")
 class State(NamedTuple):
   """State of RWKV-7's time mix.
 

@@ -41,7 +41,7 @@ class Config(lstm.Config):
   """Options of the sLSTM."""
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.mixers.slstm.State")
 class State(NamedTuple):
   """State of the sLSTM, four arrays (*batch, d_hidden), head by head.
 

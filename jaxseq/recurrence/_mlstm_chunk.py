@@ -31,7 +31,7 @@ from jaxseq.recurrence import _resets
 NEG = -1e30
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.recurrence._mlstm_chunk.MLSTMState")
 class MLSTMState(NamedTuple):
   """State of an mLSTM; zeros before the first element.
 

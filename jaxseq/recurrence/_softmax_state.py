@@ -23,7 +23,7 @@ from jaxseq import _serialization
 NEG = -1e30
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.recurrence._softmax_state.SoftmaxState")
 class SoftmaxState(NamedTuple):
   """A running softmax average.
 

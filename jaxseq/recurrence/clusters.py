@@ -23,7 +23,7 @@ from jaxseq.recurrence._sharded import prefix
 from jaxseq.recurrence._sharded import recent
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.recurrence.clusters.ClusterState")
 class ClusterState(NamedTuple):
   """The last elements of each cluster, oldest first, zeros in front of them.
 

@@ -29,7 +29,7 @@ METHODS = ("auto", "chunked", "pallas", "cudnn", "tokamax")
 _LONGEST = 2**30
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.recurrence.window.WindowState")
 class WindowState(NamedTuple):
   """The last elements, oldest first; those before the episode are zeros.
 
