@@ -1,7 +1,8 @@
 """Parts of several recurrences, above all time split over a mesh axis.
 
 The public scans split time inside `jax.shard_map`, for an argument `axis` that
-is not None, by the module `_*_sharded` of their folder. Two options are common to them:
+is not None, by the module `_*_sharded` of their folder. Two options are common
+to them:
 
   axis: name of the mesh axis over which time is split into equal, contiguous
     chunks, the first on the first device; arrays are this device's chunks.
