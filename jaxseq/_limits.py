@@ -8,6 +8,12 @@ FREE = 2**28
 # Beyond them, bytes in memory for each byte of the file. Text of short numbers
 # becomes four times as much and a picture of one color a thousand times.
 RATIO = 100
+# Bytes that an object of Python takes, such as an array of a few numbers.
+OBJECT = 200
+# Elements of a sequence, times of a forecast, or tokens of a vocabulary.
+COUNT = 2**22
+# Pixels of a picture: 4096 x 4096.
+PIXELS = 2**24
 
 
 def check_growth(what: str | os.PathLike, size: int, held: int) -> None:
