@@ -230,7 +230,10 @@ def test_messages_name_fields_and_are_short():
     assert len(message) < 1100
     for regex in ("\ud800", "[^\\s\\S]"):
       status, message = _posted(address, prompt="a", regex=regex)
-      assert (status, message) == (400, "regex: no text matches it.")
+      assert (status, message) == (
+        400,
+        "regex: no text of the tokens matches it.",
+      )
 
 
 def _begun_body(address, rest):
@@ -249,7 +252,7 @@ def _waited(condition):
   return condition()
 
 
-def test_clients_that_leave_within_their_bodies_are_counted(capfd):
+def test_clients_that_leave_within_their_bodies_are_counted(capsys):
   with running() as (_, address):
     with _begun_body(address, b"Content-Length: 9\r\n\r\n{"):
       assert _waited(lambda: "requests_total 1\n" in _get(f"{address}/metrics"))
@@ -262,7 +265,7 @@ def test_clients_that_leave_within_their_bodies_are_counted(capfd):
       assert _waited(
         lambda: "disconnected_total 2\n" in _get(f"{address}/metrics")
       )
-  assert "Traceback" not in capfd.readouterr().err
+  assert "Traceback" not in capsys.readouterr().err
 
 
 class _Silent:
