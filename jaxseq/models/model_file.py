@@ -28,7 +28,10 @@ NAME = "model.safetensors"
 FORMAT = 1
 
 # Fields of configurations that change nothing of what a trained network says.
-_OF_TRAINING = ("optimizer", "batch_size", "time_axis", "time_scheme")
+_OF_TRAINING = (
+  *("optimizer", "batch_size"),
+  *("time_axis", "time_scheme", "kernels"),
+)
 _FIELDS = (
   *("format", "kind", "network", "preparation"),
   *("signature", "about", "versions"),
