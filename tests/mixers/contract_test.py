@@ -292,6 +292,46 @@ def test_gradients(x64, mixer):
     )
 
 
+@pytest.mark.parametrize(
+  "dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)]
+)
+def test_no_gradient_crosses_a_border(x64, mixer, dtype):
+  """Not a bit of it, however much one of two documents counts."""
+  _, x, state = _problem(mixer, 2)
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixer.params)
+  x = np.asarray(x, dtype)
+  state = jax.tree.map(
+    lambda leaf: (
+      np.asarray(leaf, np.result_type(dtype, 1j))
+      if np.iscomplexobj(leaf)
+      else np.asarray(leaf, dtype)
+    ),
+    jax.device_get(state),
+  )
+
+  @jax.jit
+  def cotangents(reset, of_outputs, of_states):
+    def run(x, state):
+      return mixer.module.apply(mixer.config, params, x, state, reset)
+
+    (y, end), pull = jax.vjp(run, x, state)
+    weights = 1e4 * np.random.default_rng(3).normal(size=y.shape)
+    of_end = jax.tree.map(lambda leaf: of_states * jnp.ones_like(leaf), end)
+    return pull(((of_outputs * weights).astype(y.dtype), of_end))
+
+  for border in (1, 21):
+    first = (np.arange(_TIME) < border)[None, :, None]
+    reset = np.zeros((2, _TIME), bool)
+    reset[:, border] = True
+    d_x, d_state = cotangents(reset, ~first, 1.0)
+    assert np.any(d_x[:, border:] != 0)
+    np.testing.assert_array_equal(d_x[:, :border], 0)
+    chex.assert_trees_all_equal(d_state, jax.tree.map(np.zeros_like, d_state))
+    d_x, _ = cotangents(reset, first, 0.0)
+    assert np.any(d_x[:, :border] != 0)
+    np.testing.assert_array_equal(d_x[:, border:], 0)
+
+
 def test_gradients_equal_those_of_steps(x64, common_mixer):
   arguments, apply, steps = _gradient_problem(common_mixer)
   chex.assert_trees_all_close(

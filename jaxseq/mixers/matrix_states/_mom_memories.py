@@ -1,0 +1,211 @@
+"""Memories of Mixture-of-Memories: what they get, and what is read from them.
+
+Arrays have the memories as an axis before that of features, (..., memories,
+channels), or before that of heads. `over` says what ... are: `sequence` for
+(*batch, time), `element` for (*batch,).
+"""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+
+# Added to the sum of squares of queries and keys, and to the divisor.
+_LENGTH_EPS, _SUM_EPS = 1e-6, 1e-10
+
+
+class Elements(NamedTuple):
+  """What the memories get, (..., memories, heads, width)."""
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  # What the state is read with before it is written to; None to only add.
+  read: jax.Array | None
+  decay: jax.Array | None  # logarithms
+
+
+class Over(NamedTuple):
+  """Passes over a sequence, or one element."""
+
+  conv: Callable[..., tuple[jax.Array, jax.Array]]
+  scan: Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def sequence(*, axis: str | None) -> Over:
+  """Passes over a sequence, with time split over devices or not."""
+
+  def conv(x, weight, window, routed, reset):
+    x, routed = jnp.moveaxis(x, -2, -3), jnp.moveaxis(routed, -1, -2)
+    if reset is not None:
+      reset = jnp.broadcast_to(reset[..., None, :], routed.shape)
+    y, window = recurrence.routed_conv(
+      x, weight, window, routed, reset, axis=axis
+    )
+    return jnp.moveaxis(y, -3, -2), window
+
+  def scan(x, state, reset):
+    # (*batch, time, memories, heads, n) -> (*batch, memories, heads, time, n).
+    x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -4, -2), x)
+    if reset is not None:
+      reset = jnp.broadcast_to(reset[..., None, None, :], x.v.shape[:-1])
+    if x.read is None:
+      o, state = recurrence.outer_scan(
+        x.q, x.k, x.v, x.decay, state, reset=reset, axis=axis
+      )
+    else:
+      o, state = recurrence.delta_scan(*x, state, reset=reset, axis=axis)
+    return jnp.moveaxis(o, -2, -4), state
+
+  return Over(conv, scan)
+
+
+def element() -> Over:
+  """Passes over one element."""
+
+  def conv(x, weight, window, routed, reset):
+    if reset is not None:
+      reset = jnp.broadcast_to(reset[..., None], routed.shape)
+    return recurrence.routed_conv_step(x, weight, window, routed, reset)
+
+  def scan(x, state, reset):
+    if reset is not None:
+      reset = jnp.broadcast_to(reset[..., None, None], x.v.shape[:-1])
+    if x.read is None:
+      return recurrence.outer_step(x.q, x.k, x.v, x.decay, state, reset=reset)
+    return recurrence.delta_step(*x, state, reset=reset)
+
+  return Over(conv, scan)
+
+
+def inputs(
+  config: Any,
+  params: contract.Params,
+  x: jax.Array,
+  window: jax.Array | None,
+  routed: jax.Array,
+  reset: jax.Array | None,
+  over: Over,
+) -> tuple[Elements, jax.Array | None]:
+  """Returns what the memories get of x, and the convolutions' next windows.
+
+  Args:
+    config: options of `mom`.
+    params: in the dtype to compute in.
+    x: (..., d_model).
+    window: (*batch, memories, d_conv - 1, channels), or None.
+    routed: (..., memories) bool, who gets what.
+    reset: (...) bool or None.
+    over: the passes.
+  """
+  qkv = jnp.concatenate(
+    [_of_memories(config, params, name, x) for name in "qkv"], axis=-1
+  )
+  if config.d_conv > 1:
+
+    def convolved(qkv, weight, window):
+      y, window = over.conv(qkv, weight, window, routed, reset)
+      return contract.pointwise(jax.nn.silu, y.astype(x.dtype)), window
+
+    if x.dtype != contract.wide_dtype(x):
+      # The gradient convolves again: it keeps no array in float32.
+      convolved = jax.checkpoint(convolved)
+    qkv, window = convolved(qkv, params["conv_weight"], window)
+  elif config.rule == "gated_deltanet":
+    qkv = contract.pointwise(jax.nn.silu, qkv)
+  queries, keys, _ = config.channels
+  q, k, v = (
+    part.reshape(*part.shape[:-1], config.heads, -1)
+    for part in jnp.split(qkv, (queries, queries + keys), axis=-1)
+  )
+  q, k = (contract.pointwise(_feature(config), part) for part in (q, k))
+  q, read, decay = q * config.key_width**-0.5, None, None
+  mask = routed[..., None, None]
+
+  def own(part):
+    return None if part is None else jnp.where(mask, part, 0)
+
+  if config.rule == "gated_deltanet":
+    beta = jax.nn.sigmoid(_of_memories(config, params, "b", x, wide=True))
+    read = own(contract.pointwise(jnp.multiply, k, beta[..., None]))
+    v = contract.pointwise(jnp.multiply, v, beta[..., None])
+    rate = _of_memories(config, params, "a", x, wide=True)
+    rate = jax.nn.softplus(rate + params["dt_bias"])
+    decay = (-jnp.exp(params["A_log"]) * rate)[..., None]
+  elif config.rule == "gla":
+    decay = _decays_of_channels(config, params, x)
+  return Elements(q, own(k), own(v), read, own(decay)), window
+
+
+def read(
+  config: Any,
+  x: Elements,
+  S: jax.Array,
+  z: jax.Array | None,
+  reset: jax.Array | None,
+  over: Over,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+  """Returns what is read, (..., memories, heads, d_value), and S and z after.
+
+  Args:
+    config: options of `mom`.
+    x: what the memories get.
+    S: (*batch, memories, heads, d_key, d_value), before the first element.
+    z: (*batch, memories, heads, d_key), or None.
+    reset: (...) bool or None.
+    over: the passes.
+  """
+  if not config.normalize:
+    o, S = over.scan(x, S, reset)
+    return o, S, None
+  # The sum of keys is one more column of S, of values 1.
+  one = jnp.ones_like(x.v[..., :1])
+  x = x._replace(v=jnp.concatenate([x.v, one], axis=-1))
+  o, S = over.scan(x, jnp.concatenate([S, z[..., None]], axis=-1), reset)
+
+  def divided(o):
+    return o[..., :-1] / (o[..., -1:] + _SUM_EPS)
+
+  return contract.pointwise(divided, o), S[..., :-1], S[..., -1]
+
+
+def _of_memories(config, params, name, x, wide=False):
+  """(..., memories, n), from one matrix for each memory or one for all."""
+  y = recurrence.dense(x, params[f"W_{name}"], wide=wide)
+  if name == "q" or config.one_projection:
+    lead = *x.shape[:-1], config.every
+    return jnp.broadcast_to(y[..., None, :], (*lead, y.shape[-1]))
+  return y.reshape(*x.shape[:-1], config.every, -1)
+
+
+def _feature(config):
+  """What is done with queries and with keys."""
+  if config.rule == "gated_deltanet":
+    return _unit
+  if config.feature_map == "elu":
+    return lambda x: jax.nn.elu(x) + 1
+  return jax.nn.relu if config.feature_map == "relu" else lambda x: x
+
+
+def _unit(x):
+  square = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(square + _LENGTH_EPS)
+
+
+def _decays_of_channels(config, params, x):
+  """Logarithms (..., memories, heads, d_key), at least float32."""
+  low = _of_memories(config, params, "a", x)
+  W, b = params["W_a2"], params["b_a"]
+  W, b = (jnp.broadcast_to(y, (config.every, *y.shape[1:])) for y in (W, b))
+
+  def dense(low, W, b):
+    return recurrence.dense(low, W, b, wide=True)
+
+  logits = jax.vmap(dense, in_axes=(-2, 0, 0), out_axes=-2)(low, W, b)
+  logits = logits.reshape(*logits.shape[:-1], config.heads, -1)
+  return jax.nn.log_sigmoid(logits) / config.decay_temperature

@@ -1,0 +1,115 @@
+"""Contexts: which machine methods are chosen for, and kernels interpreted.
+
+All of it is part of what `jax.jit` remembers a program by: a function that was
+traced outside such a context is traced anew inside.
+"""
+
+import jax
+
+from jaxseq import _validate
+
+_interpreted = jax.make_user_context(None)
+_mode = jax.make_user_context("auto")
+_machine = jax.make_user_context(None)
+_branch = jax.make_user_context(None)
+
+
+def interpret(chip: str = "tpu"):
+  """Context in which kernels run in Pallas's interpreter, on any platform.
+
+  `method="pallas"` works on a CPU inside, slowly: for tests.
+
+  Args:
+    chip: whose form of a kernel is interpreted, "tpu" or "gpu" (from jax 0.11).
+  """
+  return _interpreted(_validate.choice("chip", chip, ("tpu", "gpu")))
+
+
+def interpreted() -> str | None:
+  """The chip of the `interpret` that this is called in, or None."""
+  return _interpreted.value
+
+
+# What "auto" takes of kernels.
+MODES = ("auto", "on", "off")
+
+
+def use(mode: str):
+  """Context that says whether "auto" takes kernels.
+
+      with recurrence.kernels.use("on"):
+        y, state = mixer.apply(config, params, x)
+
+  The gradient of what was traced inside takes what was taken there. A program
+  that holds a kernel can be exported for its chip only, not for several
+  platforms in one.
+
+  Args:
+    mode: "auto" takes one where `table` has measured that it is the fastest,
+      "on" wherever there is one for the platform, the dtype and the shape,
+      "off" none. A CPU has none: there all are equal.
+
+  Raises:
+    ValueError: if it is none of these.
+  """
+  return _mode(_validate.choice("mode", mode, MODES))
+
+
+def off():
+  """Context in which "auto" takes no kernel: `use("off")`."""
+  return use("off")
+
+
+def choosing_for(platform: str, chip: str | None = None):
+  """Context in which methods are chosen as on a machine with that chip.
+
+  For exports from a machine without it. A program that is lowered for a CPU
+  still takes the CPU's methods.
+
+  Args:
+    platform: "cpu", "gpu" or "tpu".
+    chip: as `machine` gives it; None is a chip of which nothing is known.
+  """
+  _validate.choice("platform", platform, ("cpu", "gpu", "tpu"))
+  return _machine((platform, chip))
+
+
+def branch(platform: str, chip: str | None):
+  """Context of code that is traced for one kind of chip alone."""
+  return _branch((platform, chip))
+
+
+def machine() -> tuple[str, str | None]:
+  """What the machine computes on, or one branch of a program: platform, chip.
+
+  Returns:
+    The platform as `jax.default_backend()` gives it, and the chip: a GPU's
+    compute capability, such as "sm_90"; a TPU's kind, such as "TPU v5 lite";
+    None of other platforms.
+  """
+  fixed = _branch.value or _machine.value
+  if fixed is not None:
+    return fixed
+  platform = jax.default_backend()
+  return platform, _chip(platform)
+
+
+def is_branch() -> bool:
+  """Whether code is being traced for one kind of chip alone."""
+  return _branch.value is not None
+
+
+def mode() -> str:
+  """One of `MODES`: that of the `use` that this is called in."""
+  return _mode.value
+
+
+def _chip(platform):
+  """The kind of the first device."""
+  if platform not in ("gpu", "tpu"):
+    return None
+  device = jax.devices()[0]
+  if platform == "tpu":
+    return device.device_kind
+  capability = getattr(device, "compute_capability", None)
+  return capability and f"sm_{capability.replace('.', '')}"
