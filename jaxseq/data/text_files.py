@@ -153,7 +153,13 @@ def read_examples(
     MissingData: see `load`.
   """
   pattern = prepared.reader_options.get("pattern", "**/*")
-  if not isinstance(pattern, str) or ".." in pattern:
+  if (
+    not isinstance(pattern, str)
+    or ".." in pattern
+    or "\0" in pattern
+    or pathlib.PurePath(pattern).is_absolute()
+    or not pathlib.PurePath(pattern).parts
+  ):
     raise _validate.error("pattern", pattern, "a pattern inside the folder")
   coder = None
   if prepared.tokenizer is not None:

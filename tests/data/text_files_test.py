@@ -75,8 +75,9 @@ def test_what_is_missing_or_too_short_is_said(tmp_path):
   writing.write(tmp_path, {"a.txt": "abc"})
   with pytest.raises(ValueError, match="leave bytes to each part of the 3"):
     data.load("text_files", path=tmp_path / "a.txt")
-  prepared = data.Preparation(
-    "text", reader="text_files", reader_options={"pattern": "../*"}
-  )
-  with pytest.raises(ValueError, match="a pattern inside the folder"):
-    prepared.read(tmp_path)
+  for pattern in ("../*", "/etc/*", "", "a\0"):
+    prepared = data.Preparation(
+      "text", reader="text_files", reader_options={"pattern": pattern}
+    )
+    with pytest.raises(ValueError, match="a pattern inside the folder"):
+      prepared.read(tmp_path)
