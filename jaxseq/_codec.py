@@ -1,26 +1,19 @@
 """Dataclasses and modules as JSON, and back: the one codec of all files.
 
 Dataclasses become objects of their fields, tuples lists, and floats that are
-not finite objects, as JSON has none: infinity is {"float": "inf"}. What comes
-back is checked against the annotations of the class.
+not finite objects, as JSON has none: infinity is {"float": "inf"}.
 """
 
 from collections.abc import Collection
-from collections.abc import Mapping
 import dataclasses
 from typing import Any
-from typing import TypeVar
 
-import ml_collections
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.training import configuration
-
-T = TypeVar("T")
 
 # Fields of Linen modules that say nothing of what they compute.
-_OF_MODULES = ("parent", "name")
+OF_MODULES = ("parent", "name")
 
 
 def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:
@@ -36,13 +29,13 @@ def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:
     ValueError: if it holds something else.
   """
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    left_out = (*without, *(_OF_MODULES if hasattr(value, "parent") else ()))
+    left_out = (*without, *(OF_MODULES if hasattr(value, "parent") else ()))
     return {
       field.name: encode(getattr(value, field.name), field.name, without)
       for field in dataclasses.fields(value)
       if field.name not in left_out
     }
-  if isinstance(value, Mapping | ml_collections.ConfigDict):
+  if hasattr(value, "items"):
     return {str(k): encode(x, f"{name}.{k}", without) for k, x in value.items()}
   if isinstance(value, (list, tuple)):
     return [encode(x, name, without) for x in value]
@@ -71,22 +64,3 @@ def decode(value: Any) -> Any:
     word = _validate.choice("float", value["float"], ("inf", "-inf", "nan"))
     return float(word)
   return {k: decode(x) for k, x in value.items()}
-
-
-def build(cls: type[T], fields: Any, name: str) -> T:
-  """Returns the dataclass or module whose JSON `encode` wrote.
-
-  Args:
-    cls: its class.
-    fields: the JSON, from whoever wrote it.
-    name: what it is called in messages.
-
-  Raises:
-    ValueError: naming the field that is not as it should be.
-  """
-  if not isinstance(fields, dict):
-    raise _validate.error(name, type(fields).__name__, "an object")
-  for field in _OF_MODULES:
-    if field in fields and hasattr(cls, "parent"):
-      raise _validate.error(name, field, "fields of a network")
-  return configuration.from_config_dict(cls, decode(fields), name=name)

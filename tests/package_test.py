@@ -48,6 +48,7 @@ PLAIN_LIBRARIES = {
 OPTIONAL_LIBRARIES = {"_window_tokamax": {"tokamax"}}
 # What every layer may import: these need nothing but Python.
 COMMON = {
+  "_codec",
   "_json",
   "_lazy",
   "_limits",

@@ -20,6 +20,7 @@ import os
 import pathlib
 from typing import Any
 from typing import NamedTuple
+from typing import TypeVar
 
 from flax import traverse_util
 import numpy as np
@@ -30,8 +31,11 @@ from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.interop import safetensors_file
+from jaxseq.training import configuration
 from jaxseq.training import integrity
 from jaxseq.training import run_directory
+
+T = TypeVar("T")
 
 KEY, DIGEST = "jaxseq", "sha256"
 # Of what lies in the header; another one cannot be read.
@@ -283,6 +287,24 @@ def check_names(
     )
 
 
+def build(cls: type[T], fields: Any, name: str) -> T:
+  """Returns the dataclass or module of its JSON, see `_codec.encode`.
+
+  Args:
+    cls: the class, whose annotations say what the fields hold.
+    fields: the JSON, from whoever wrote it.
+    name: what it is called in messages.
+
+  Raises:
+    ValueError: naming the field that is not as it should be.
+  """
+  _validate.instance(name, fields, dict, "an object")
+  for field in _codec.OF_MODULES:
+    if field in fields and hasattr(cls, "parent"):
+      raise _validate.error(name, field, "fields of a network")
+  return configuration.from_config_dict(cls, _codec.decode(fields), name=name)
+
+
 def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:
   """Returns a network of its fields, whose sizes the tensors give reason to.
 
@@ -296,7 +318,7 @@ def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:
     ValueError: naming the field that is not as it should be.
   """
   check_sizes(fields, contents.tensors)
-  return _codec.build(cls, fields, name)
+  return build(cls, fields, name)
 
 
 def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:

@@ -120,7 +120,7 @@ def _decode(contents):
   scales = variables.pop(_SCALES, {})
   described_file.check_names(scales, decision.Scales._fields)
   return Player(
-    _codec.build(ppo.Config, described["agent"], "agent"),
+    described_file.build(ppo.Config, described["agent"], "agent"),
     conditions,
     model,
     variables,

@@ -226,7 +226,7 @@ def _decode(contents):
   config = described["config"]
   if isinstance(config, dict):
     described_file.check_sizes(config.get("network"), contents.tensors)
-  config = _codec.build(algorithms.get(name).Config, config, "config")
+  config = described_file.build(algorithms.get(name).Config, config, "config")
   if normalization.COLLECTION in variables:
     statistics = variables[normalization.COLLECTION]
     described_file.check_names(statistics, normalization.Statistics._fields)
