@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseq import _codec
 from jaxseq import _validate
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.interop import described_file
 from jaxseq.models import kinds
 from jaxseq.models import model as trained
@@ -90,7 +90,7 @@ def _decode(contents):
       "network",
     ),
     contents.tree,
-    preparations.Preparation.from_json(_codec.decode(described["preparation"])),
+    sources.from_json(_codec.decode(described["preparation"])),
     _signature(described["signature"]),
     _codec.decode(described["about"]),
     described["versions"],
@@ -145,13 +145,13 @@ def _check_names(model):
   """Checks that outputs and their names are as many, and that names differ."""
   prepared = model.preparation
   for field in ("classes", "targets", "channels"):
-    names = getattr(prepared, field) or ()
+    names = getattr(prepared, field, None) or ()
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
       expected = "each name once"
       raise _validate.error(f"preparation: {field}", twice, expected)
   field = {"classification": "classes", "regression": "targets"}.get(model.kind)
-  names = field and getattr(prepared, field)
+  names = field and getattr(prepared, field, None)
   outputs = getattr(model.network, "num_outputs", None)
   if names and len(names) != outputs:
     expected = f"{outputs}, one for each output"
