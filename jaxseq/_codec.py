@@ -14,6 +14,8 @@ from jaxseq import _validate
 
 # Fields of Linen modules that say nothing of what they compute.
 OF_MODULES = ("parent", "name")
+# Options of the devices that a network was on.
+OF_DEVICES = ("time_axis", "time_scheme", "kernels")
 
 
 def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:

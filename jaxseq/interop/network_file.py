@@ -20,8 +20,6 @@ _NETWORKS = {
   "SequenceNetwork": nn.SequenceNetwork,
   "SequenceModel": nn.SequenceModel,
 }
-# Options of the devices that a network was on.
-_WITHOUT = ("time_axis", "time_scheme")
 
 Network = nn.SequenceNetwork | nn.SequenceModel
 
@@ -41,7 +39,7 @@ def save(path: str | os.PathLike, network: Network, variables: PyTree) -> None:
   name = type(network).__name__
   if _NETWORKS.get(name) is not type(network):
     raise _validate.error("network", name, " or ".join(_NETWORKS))
-  fields = _codec.encode(network, "network", _WITHOUT)
+  fields = _codec.encode(network, "network", _codec.OF_DEVICES)
   described = {"network": name, "fields": fields}
   described_file.save(path, KIND, described, variables)
 

@@ -25,7 +25,7 @@ from jaxseq.models import model as trained
 NAME = "model.safetensors"
 
 # Fields of configurations that change nothing of what a trained network says.
-_OF_TRAINING = ("optimizer", "batch_size", "time_axis", "time_scheme")
+_OF_TRAINING = ("optimizer", "batch_size", *_codec.OF_DEVICES)
 # Numbers of a prepared example at most, and pixels of an image.
 _LARGEST_EXAMPLE = 2**22
 _LARGEST_IMAGE = 2**24

@@ -25,8 +25,6 @@ from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
 
 _SCALES = "scales"
-# Options of the devices that it was trained on.
-_OF_DEVICES = ("time_axis", "time_scheme")
 
 
 class Player(NamedTuple):
@@ -85,7 +83,7 @@ def save(path: str | os.PathLike, player: Player) -> None:
   described = {
     "agent": _codec.encode(player.agent, "agent"),
     "conditioned": player.conditioned,
-    "network": _codec.encode(player.model, "network", _OF_DEVICES),
+    "network": _codec.encode(player.model, "network", _codec.OF_DEVICES),
   }
   scale = {k: np.asarray(x) for k, x in player.scale._asdict().items()}
   variables = {**player.variables, _SCALES: scale}
