@@ -10,6 +10,7 @@ from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
 from typing import Self
+from typing import final
 
 import numpy as np
 
@@ -86,9 +87,15 @@ class Source:
       )
     return self._read(path)
 
+  @property
+  def reads_frames(self) -> bool:
+    """Whether `read` takes frames of pandas: it does where it reads tables."""
+    return self.reader is not None and self.reader.endswith("table")
+
   def _read(self, path: Any) -> Examples:
     raise NotImplementedError
 
+  @final
   def prepare(
     self,
     values: Any,
@@ -113,6 +120,9 @@ class Source:
     Raises:
       ValueError: naming what is not as expected.
     """
+    return self._prepare(values, lengths, times, targets)
+
+  def _prepare(self, values, lengths, times, targets) -> datasets.ArrayDataset:
     raise NotImplementedError
 
   def to_json(self) -> dict[str, Any]:
