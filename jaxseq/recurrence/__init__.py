@@ -140,6 +140,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared._contractions import dense as dense
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
+  from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold
   from jaxseq.recurrence.systems import lti as lti
   from jaxseq.recurrence.systems import siso as siso

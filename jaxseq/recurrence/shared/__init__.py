@@ -49,6 +49,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
+  from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
