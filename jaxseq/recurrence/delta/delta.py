@@ -197,10 +197,7 @@ def dplr_step(
 def _scan(
   x, init, reset, *, chunk_size, method, axis=None, exchange="auto", wide=False
 ):
-  """A recurrence of `Tied` or `General` inputs.
-
-  With `wide` outputs have the dtype of states.
-  """
+  """A recurrence of `Tied` or `General` inputs."""
   if axis is not None:
     # Not rounded before what other devices' states add to them.
     how = {"chunk_size": chunk_size, "method": method, "wide": True}
@@ -274,10 +271,7 @@ def _step(x, state, reset):
 
 
 def _check(x, name, state, axes):
-  """Checks all shapes and dtypes.
-
-  Returns the axes before features, the dtype of outputs, and that inside.
-  """
+  """Checks all shapes and dtypes."""
   arrays = {field: y for field, y in x._asdict().items() if y is not None}
   _checks.floating(**arrays, **{name: state})
   *lead, dv = _validate.shape("v", x.v, axes)

@@ -45,11 +45,7 @@ def mlstm_scan_heads(
 
 
 def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
-  """A summary: one maximum, a product of weighted keys and values.
-
-  The state is that from nothing, m of the logarithm of zero. A reset in the
-  chunk begins with m = 0, which decays like all else.
-  """
+  """A summary: one maximum, a product of weighted keys and values."""
   through, kept = _summaries.through_and_kept(reset)
   axis = f.ndim - 2
   k, v = _summaries.keep(kept, k), _summaries.keep(kept, v)

@@ -317,10 +317,7 @@ def _op(per_channel):
 
 
 def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
-  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method.
-
-  Outputs have the dtype `out`.
-  """
+  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
   if method == "pallas":
     from jaxseq.recurrence.outer import _outer_vjp
 
@@ -351,11 +348,7 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
 
 
 def _chunk(method, operands, out, state, x, reset):
-  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it.
-
-  The new state, and outputs [N, C, G, R, V] of dtype `out`; the products are of
-  `operands`.
-  """
+  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it."""
   groups = x.v.shape[2]
 
   def heads_first(leaf, dtype=operands):

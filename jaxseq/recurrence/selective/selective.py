@@ -225,12 +225,7 @@ def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
 
 
 def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
-  """Runs each group of channels on its own.
-
-  `run` is a function of weights, inputs, state and flags, in the layouts of
-  `selective_chunk`, to the new state and y. Returns y and the state in the
-  caller's layout.
-  """
+  """Runs each group of channels on its own."""
   batch, time, n, groups_B, groups_C, real, dtype = layout
   groups, g = {"B": groups_B, "C": groups_C}, max(1, groups_B, groups_C)
   rows, d = (math.prod(batch), *time), x.shape[-1]

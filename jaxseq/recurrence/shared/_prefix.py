@@ -165,11 +165,7 @@ def _in_front(first, rest):
 
 
 def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
-  """Hands what the device that is last in time has to all devices.
-
-  One sum of packed arrays, of which all but one are zero; the result is the
-  same on all devices also in type. A caller that drops it drops the sum.
-  """
+  """Hands what the device that is last in time has to all devices."""
   packed, unpack = _pack(vary(axis, tree))
   is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1
   return unpack(lax.psum(jnp.where(is_last, packed, 0), axis))
@@ -182,12 +178,7 @@ def _varies(x, axis):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gather(axis, packed):
-  """What all devices have, (devices, n), twice: for own use, and in common.
-
-  Cotangents of the first are of each device alone, and their sum is scattered;
-  that of the second is the same on all, and each takes its part of it. Left to
-  itself, JAX would sum up all of the first everywhere.
-  """
+  """What all devices have, (devices, n), twice: for own use, and in common."""
   same = lax.all_gather(packed, axis, to="invarying")
   return lax.pcast(same, axis, to="varying"), same
 

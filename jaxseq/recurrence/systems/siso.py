@@ -182,10 +182,7 @@ def _chunk(A, B, C, size):
 
 
 def _in_sections(chunk, u, init, reset):
-  """As `_run`; of narrow u, a section of time after the other.
-
-  What they become in float32 would take many times their memory at once.
-  """
+  """As `_run`; of narrow u, a section of time after the other."""
   rows, time, H = u.shape
   _, S, size = chunk.read_in.shape
   length = _siso_systems.section(rows * H, size)
@@ -267,13 +264,7 @@ def _run(chunk, u, init, reset):
 
 
 def _between(decay, gains, start, alive):
-  """The states between chunks.
-
-  gains [chunks, H, S, B] are what the elements of each chunk add, start [H, S,
-  B] what the initial state adds to the state after the first; alive [L, chunks,
-  B] says that there was no reset in the chunk so far. Returns the states that
-  enter the chunks after the first, and the last state.
-  """
+  """The states between chunks."""
   state = gains[0] if start is None else gains[0] + start
   if len(gains) == 1:
     # A loop of no turns, which jax refuses where it does not compile.
