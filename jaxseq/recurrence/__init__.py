@@ -130,6 +130,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.outer.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer.outer import outer_step as outer_step
+  from jaxseq.recurrence.platform.contexts import exchanging as exchanging
   from jaxseq.recurrence.selective.selective import (
     selective_scan as selective_scan,
   )

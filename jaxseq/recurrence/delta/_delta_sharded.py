@@ -16,7 +16,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def delta_scan(
-  run: Run, x, init, *, reset, axis: str, exchange: str
+  run: Run, x, init, *, reset, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """The delta rules, `x` being `Tied` or `General` inputs.
 
@@ -43,7 +43,7 @@ def delta_scan(
   through = None if reset is None else ~jnp.any(reset, axis=-1)
   summary = _summaries.Decayed(through, state[..., dv:], state[..., :dv])
   combine = _combine
-  where = {"axis": axis, "exchange": exchange}
+  where = {"axis": axis}
   state, chunks = _summaries.entering(summary, init, combine, **where)
   seen = _contractions.batched(
     "...tk,...kv->...tv", o[..., dv:], state, operands

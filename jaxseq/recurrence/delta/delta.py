@@ -47,7 +47,6 @@ def delta_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the delta rule over time; heads are batch axes.
 
@@ -70,7 +69,6 @@ def delta_scan(
       and as many values if each key has a decay) or "auto" (by platform). All
       agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -84,7 +82,7 @@ def delta_scan(
   """
   x = _delta_forms.Tied(q, k, v, read, decay)
   how = {"chunk_size": chunk_size, "method": method}
-  return _scan(x, init, reset, axis=axis, exchange=exchange, **how)
+  return _scan(x, init, reset, axis=axis, **how)
 
 
 def dplr_scan(
@@ -100,7 +98,6 @@ def dplr_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence of a diagonal plus a matrix of rank one over time.
 
@@ -118,7 +115,6 @@ def dplr_scan(
     chunk_size: elements per chunk.
     method: "sequential", "chunked" or "auto"; there is no kernel.
     axis: name of the mesh axis over which time is split.
-    exchange: what devices send.
 
   Returns:
     As `delta_scan`.
@@ -128,7 +124,7 @@ def dplr_scan(
   """
   x = _delta_forms.General(q, k, v, a, b, decay)
   how = {"chunk_size": chunk_size, "method": method}
-  return _scan(x, init, reset, axis=axis, exchange=exchange, **how)
+  return _scan(x, init, reset, axis=axis, **how)
 
 
 def delta_step(
@@ -194,17 +190,13 @@ def dplr_step(
   return _step(_delta_forms.General(q, k, v, a, b, decay), state, reset)
 
 
-def _scan(
-  x, init, reset, *, chunk_size, method, axis=None, exchange="auto", wide=False
-):
+def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
   """A recurrence of `Tied` or `General` inputs."""
   if axis is not None:
     # Not rounded before what other devices' states add to them.
     how = {"chunk_size": chunk_size, "method": method, "wide": True}
     run = functools.partial(_scan, **how)
-    return _delta_sharded.delta_scan(
-      run, x, init, axis=axis, reset=reset, exchange=exchange
-    )
+    return _delta_sharded.delta_scan(run, x, init, axis=axis, reset=reset)
   lead, narrow, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
   out = dtype if wide else narrow
   *batch, time = lead

@@ -44,7 +44,6 @@ def linear_scan(
   reverse: bool = False,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Computes h_t = a_t * h_{t-1} + b_t for every t.
 
@@ -70,7 +69,6 @@ def linear_scan(
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     The states (*batch, time, n) and the state (*batch, n) after the element
@@ -83,7 +81,7 @@ def linear_scan(
   """
   if axis is not None:
     run = functools.partial(linear_scan, reverse=reverse, method=method)
-    split = {"axis": axis, "exchange": exchange, "reverse": reverse}
+    split = {"axis": axis, "reverse": reverse}
     dtype = accumulator_dtype(a, b, init)
     return _linear_sharded.linear_scan(
       run, a, b, init, reset=reset, dtype=dtype, **split

@@ -25,7 +25,6 @@ def mlstm_scan_heads(
   *,
   reset,
   axis: str,
-  exchange: str,
 ) -> tuple[jax.Array, PyTree]:
   """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
   begin = init
@@ -37,9 +36,7 @@ def mlstm_scan_heads(
   i, f = (leaf.astype(dtype) for leaf in (x.i, x.f))
   summary = _summary(k, v, i, f, reset)
   by = {"combine": _combine, "neutral": _nothing}
-  state, chunks = _summaries.entering(
-    summary, init, axis=axis, exchange=exchange, **by
-  )
+  state, chunks = _summaries.entering(summary, init, axis=axis, **by)
   h, last = run(*x, state, reset=reset)
   return h, _summaries.final(chunks, begin, last=last, axis=axis, **by)
 

@@ -45,7 +45,6 @@ def mlstm_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, MLSTMState]:
   """Runs the recurrence over time; heads are batch axes.
 
@@ -69,7 +68,6 @@ def mlstm_scan(
       all elements; on GPUs in bfloat16, of at most 128 keys) or "auto" (by
       platform). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     h (*batch, time, dv) in the common dtype of q, k and v, and the state after
@@ -99,7 +97,6 @@ def mlstm_scan(
     chunk_size=chunk_size,
     method=method,
     axis=axis,
-    exchange=exchange,
   )
   final = jax.tree.map(lambda leaf: jnp.squeeze(leaf, len(batch)), final)
   return jnp.squeeze(h, len(lead)), final
@@ -118,7 +115,6 @@ def mlstm_scan_heads(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, MLSTMState]:
   """`mlstm_scan` with heads as an axis after time.
 
@@ -137,7 +133,6 @@ def mlstm_scan_heads(
     chunk_size: as in `mlstm_scan`.
     method: as in `mlstm_scan`.
     axis: as in `mlstm_scan`.
-    exchange: as in `mlstm_scan`.
 
   Returns:
     h (*batch, time, heads, dv), and the state after the last element; dtypes as
@@ -160,9 +155,7 @@ def mlstm_scan_heads(
     run = functools.partial(
       mlstm_scan_heads, eps=eps, chunk_size=chunk_size, method=method
     )
-    return _mlstm_sharded.mlstm_scan_heads(
-      run, x, init, reset=reset, axis=axis, exchange=exchange
-    )
+    return _mlstm_sharded.mlstm_scan_heads(run, x, init, reset=reset, axis=axis)
   rows, dk, dv = math.prod(batch), jnp.shape(k)[-1], jnp.shape(v)[-1]
   dtype = _state_dtype(x, init)
   x = jax.tree.map(

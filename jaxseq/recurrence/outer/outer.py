@@ -68,7 +68,6 @@ def outer_scan(
   method: str = "auto",
   inclusive: bool = True,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence over time; heads are batch axes.
 
@@ -91,7 +90,6 @@ def outer_scan(
     inclusive: whether an element reads the state after itself, q_t S_t, or that
       before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -121,7 +119,7 @@ def outer_scan(
     init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
   how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-  split = {"axis": axis, "exchange": exchange}
+  split = {"axis": axis}
   elements = map(one_head, (q, k, v, decay))
   o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
   return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
@@ -139,7 +137,6 @@ def outer_scan_heads(
   method: str = "auto",
   inclusive: bool = True,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """`outer_scan` with heads as an axis after time.
 
@@ -158,7 +155,6 @@ def outer_scan_heads(
     method: as in `outer_scan`.
     inclusive: as in `outer_scan`.
     axis: as in `outer_scan`.
-    exchange: as in `outer_scan`.
 
   Returns:
     Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
@@ -172,7 +168,7 @@ def outer_scan_heads(
   if axis is not None:
     # Not rounded before what other devices' states add to them.
     run = functools.partial(_scan_heads, wide=True, **how)
-    where = {"inclusive": inclusive, "axis": axis, "exchange": exchange}
+    where = {"inclusive": inclusive, "axis": axis}
     return _outer_sharded.outer_scan_heads(
       run, q, k, v, decay, init, reset=reset, **where
     )

@@ -12,6 +12,7 @@ _interpreted = jax.make_user_context(None)
 _mode = jax.make_user_context("auto")
 _machine = jax.make_user_context(None)
 _branch = jax.make_user_context(None)
+_exchange = jax.make_user_context("auto")
 
 
 def interpret(chip: str = "tpu"):
@@ -58,6 +59,28 @@ def use(mode: str):
 def off():
   """Context in which "auto" takes no kernel: `use("off")`."""
   return use("off")
+
+
+EXCHANGES = ("auto", "gather", "ppermute")
+
+
+def exchanging(exchange: str):
+  """Context that says what devices send where time is split over them.
+
+  Args:
+    exchange: "gather", one `all_gather` of a packed summary per chunk,
+      "ppermute", ceil(log2(devices)) + 1 messages with one summary each, or
+      "auto", the first unless very much would be gathered.
+
+  Raises:
+    ValueError: if it is none of these.
+  """
+  return _exchange(_validate.choice("exchange", exchange, EXCHANGES))
+
+
+def exchange() -> str:
+  """One of `EXCHANGES`: that of the `exchanging` that this is called in."""
+  return _exchange.value
 
 
 def choosing_for(platform: str, chip: str | None = None):

@@ -47,7 +47,6 @@ def selective_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs y_t = C_t h_t + D x_t, h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t.
 
@@ -73,7 +72,6 @@ def selective_scan(
       "associative", "chunked" or "auto", as in `linear_scan`; or "pallas", a
       kernel for a TPU or a GPU of the kind H100, which has chunks of its own.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)
@@ -89,7 +87,7 @@ def selective_scan(
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
-    split = {"axis": axis, "exchange": exchange}
+    split = {"axis": axis}
     split["by_kernel"] = method == "pallas"
     return _selective_sharded.selective_scan(
       run, x, delta, A, B, C, init, D=D, reset=reset, **split

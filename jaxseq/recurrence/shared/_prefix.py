@@ -16,14 +16,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.recurrence.platform import contexts
 
 # Of the summaries of two neighboring stretches of time, and the number of
 # chunks that the right one consists of, the summary of both.
 Combine = Callable[[PyTree, PyTree, int], PyTree]
 
-EXCHANGES = ("auto", "gather", "ppermute")
 
 # Bytes that a device may receive in one gather before "auto" prefers messages
 # whose number grows with the logarithm of the devices.
@@ -59,7 +58,6 @@ def entering(
   combine: Combine,
   *,
   axis: str,
-  exchange: str = "auto",
   reverse: bool = False,
 ) -> tuple[PyTree, PyTree | None]:
   """Combines the initial state and the summaries of the chunks before.
@@ -79,7 +77,7 @@ def entering(
   this device's chunk; and for `final` those of all chunks, in the order of time
   along a leading axis, or None where they were not gathered.
   """
-  _validate.choice("exchange", exchange, EXCHANGES)
+  exchange = contexts.exchange()
   devices = lax.axis_size(axis)
   summary, initial, neutral = vary(axis, summary, initial, neutral)
   if devices == 1:

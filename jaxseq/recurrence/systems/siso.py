@@ -53,7 +53,6 @@ def siso_scan(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs x_t = A x_{t-1} + B u_t, y_t = Re(C x_t) in every channel.
 
@@ -72,7 +71,6 @@ def siso_scan(
     chunk_size: elements per chunk, a power of two; by the size of the state if
       None.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)
@@ -85,7 +83,7 @@ def siso_scan(
   if axis is not None:
     run = functools.partial(siso_scan, chunk_size=chunk_size)
     return _siso_sharded.siso_scan(
-      run, A, B, C, u, init, reset=reset, axis=axis, exchange=exchange
+      run, A, B, C, u, init, reset=reset, axis=axis
     )
   batch, time = _check(A, B, C, u, init, reset, chunk_size)
   A, B, C, is_complex = _siso_systems.real_form(A, B, C, init, u)
