@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import mixers
 from tests.mixers import cases
+from tests.mixers import checks
 
 # float64 sums in another order, over at most 37 steps of decaying recurrences.
 _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
@@ -261,17 +261,16 @@ def test_gradients(x64, mixer):
   """None is missing, and their slopes are those of finite differences."""
   arguments, apply, _ = _gradient_problem(mixer)
   got = jax.device_get(apply(*arguments)[1])
-  unused = mixers.traits(mixer.module).optional_parameters
+  own = checks.of(mixer.name)
+  unused = own.optional_parameters
   used = [leaf for name, leaf in got[0].items() if name not in unused]
   for leaf in jax.tree.leaves((used, got[1:])):
     assert np.abs(leaf).max() > 0
 
   rng = np.random.default_rng(4)
   # S5's fastest states turn by tens of radians per unit of log_step: larger
-  # steps would be too coarse, smaller ones lose digits. A layer norm of two or
-  # three numbers is almost a step itself.
-  is_step = mixer.module.__name__.rpartition(".")[2].startswith("mlstm")
-  epsilon = 1e-7 if is_step else 1e-5
+  # steps would be too coarse, smaller ones lose digits.
+  epsilon = own.finite_difference
   for _ in range(3):
     direction = jax.tree.map(lambda a: rng.normal(size=a.shape), arguments)
     ends = (

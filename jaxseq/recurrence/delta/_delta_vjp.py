@@ -5,6 +5,7 @@ that the gradient needs. The derivative of the gradient is that of the matrix
 products without kernels.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.delta import _delta_products
 from jaxseq.recurrence.delta import _delta_tpu_layout
-from jaxseq.recurrence.delta import delta
 from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
+
+# `delta_scan`, without kernels.
+Plain = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 class _Options(NamedTuple):
@@ -23,6 +26,7 @@ class _Options(NamedTuple):
 
   form: support.Form
   chunk_size: int
+  plain: Plain
 
 
 def scan(
@@ -36,6 +40,7 @@ def scan(
   *,
   form: support.Form,
   chunk_size: int,
+  plain: Plain,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence of `delta_scan` over time."""
   out = jnp.result_type(q, k, v)
@@ -48,14 +53,14 @@ def scan(
       decay = jnp.where(reset[..., None], 0, decay)
   init = init.astype(jnp.float32)
   x = _delta_products.Inputs(q, k, v, read, decay, init, reset)
-  o, final = _scan(_Options(form, chunk_size), x)
+  o, final = _scan(_Options(form, chunk_size, plain), x)
   return o.astype(out), final
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
 def _gradient(options, x, kept, cotangents):
   """Cotangents of the inputs."""
-  form, chunk_size = options
+  form, chunk_size, _ = options
   if form.chip == "gpu":
     from jaxseq.recurrence.delta import _delta_gpu_layout
 
@@ -68,7 +73,7 @@ def _plain_gradient(options, x, cotangents):
 
   def run(*floats):
     how = {"method": "chunked", "chunk_size": options.chunk_size}
-    return delta.delta_scan(*floats, reset=x.reset, **how)
+    return options.plain(*floats, reset=x.reset, **how)
 
   floats = jax.vjp(run, *x[:6])[1](cotangents)
   return _delta_products.Inputs(*floats, None)
@@ -77,7 +82,7 @@ def _plain_gradient(options, x, cotangents):
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
   """Outputs with the last state, and if asked what the gradient needs."""
-  form, chunk_size = options
+  form, chunk_size, _ = options
   if form.chip == "gpu":
     from jaxseq.recurrence.delta import _delta_gpu_layout
 

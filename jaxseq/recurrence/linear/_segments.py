@@ -8,14 +8,13 @@ recurrence is linear in its state, that is exact.
 import jax
 
 from jaxseq.recurrence.linear import _linear_methods
-from jaxseq.recurrence.linear import linear
 
 
 def entering(
   factor: jax.Array, addend: jax.Array, init: jax.Array, *, reverse: bool
 ) -> jax.Array:
   """The state that enters each segment."""
-  after, _ = linear.linear_scan(
-    factor, addend, init, reverse=reverse, method="associative"
+  after, _ = _linear_methods.scan(
+    factor, addend, init, None, reverse, "associative"
   )
   return _linear_methods.previous(after, init, reverse)
