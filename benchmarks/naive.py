@@ -302,6 +302,18 @@ def recurrences():
     yield
 
 
+def delta_scan_heads(
+  q, k, v, read, decay=None, init=None, *, reset=None, **options
+):
+  """`recurrence.delta_scan_heads` by `delta_scan`."""
+  x = (q, k, v, read) if decay is None else (q, k, v, read, decay)
+  x = [jnp.moveaxis(y, -2, -3) for y in x] + [None] * (decay is None)
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None, :], x[0].shape[:-1])
+  o, final = delta_scan(*x, init, reset=reset, **options)
+  return jnp.moveaxis(o, -3, -2), final
+
+
 def _usual_forms():
   """The scans of `recurrence`: those of this module, else of `reference`."""
   forms = {

@@ -25,12 +25,14 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.delta import _delta_chunk
 from jaxseq.recurrence.delta import _delta_forms
-from jaxseq.recurrence.delta import _delta_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import affine
 
 METHODS = ("auto", "sequential", "chunked", "pallas")
 
@@ -83,6 +85,53 @@ def delta_scan(
   x = _delta_forms.Tied(q, k, v, read, decay)
   how = {"chunk_size": chunk_size, "method": method}
   return _scan(x, init, reset, axis=axis, **how)
+
+
+def delta_scan_heads(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  **how,
+) -> tuple[jax.Array, jax.Array]:
+  """`delta_scan` with heads as an axis after time.
+
+  The layout in which projections leave heads, as of `outer_scan_heads`.
+
+  Args:
+    q: (*batch, time, heads, dk) queries, floating.
+    k: (*batch, time, heads, dk) keys.
+    v: (*batch, time, heads, dv) values.
+    read: (*batch, time, heads, dk), as in `delta_scan`.
+    decay: (*batch, time, heads, dk), (*batch, time, heads, 1) or None.
+    init: (*batch, heads, dk, dv) state before the first element, or None.
+    reset: (*batch, time) bool or None.
+    **how: further options of `delta_scan`.
+
+  Returns:
+    Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
+    dv); dtypes as in `delta_scan`.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: as in `delta_scan`.
+  """
+  *batch, time, heads, _ = _validate.shape(
+    "v", v, ("*batch", "time", "heads", "dv")
+  )
+  _checks.reset(reset, (*batch, time))
+  elements = (
+    None if x is None else jnp.moveaxis(jnp.asarray(x), -2, -3)
+    for x in (q, k, v, read, decay)
+  )
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None, :], (*batch, heads, time))
+  o, final = delta_scan(*elements, init, reset=reset, **how)
+  return jnp.moveaxis(o, -3, -2), final
 
 
 def dplr_scan(
@@ -193,10 +242,8 @@ def dplr_step(
 def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
   """A recurrence of `Tied` or `General` inputs."""
   if axis is not None:
-    # Not rounded before what other devices' states add to them.
-    how = {"chunk_size": chunk_size, "method": method, "wide": True}
-    run = functools.partial(_scan, **how)
-    return _delta_sharded.delta_scan(run, x, init, axis=axis, reset=reset)
+    how = {"chunk_size": chunk_size, "method": method}
+    return _over_devices(x, init, reset, axis, how)
   lead, narrow, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
   out = dtype if wide else narrow
   *batch, time = lead
@@ -216,7 +263,8 @@ def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
       final, o = _by_kernel(x, init, reset, chunk_size)
       return final, o.astype(out)
     operands = _contractions.operand_dtype(narrow, dtype)
-    chunk = functools.partial(_delta_chunk.chunk, method, operands, out)
+    how = method, operands, out, contexts.is_guarded()
+    chunk = functools.partial(_delta_chunk.chunk, *how)
     return _chunks.over_chunks(chunk, chunk_size, init, x, reset)
 
   shape = (rows, time, dk, dv)
@@ -232,6 +280,25 @@ def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
     chunk_size=chunk_size,
   )
   return o.reshape(*lead, dv), final.reshape(*batch, dk, dv)
+
+
+def _over_devices(x, init, reset, axis, how):
+  """The recurrence with time split over devices."""
+  given = [leaf for leaf in (*x, init) if leaf is not None]
+  out = jnp.result_type(x.q, x.k, x.v)
+  dtype = jnp.result_type(*given, jnp.float32)
+  operands = _contractions.operand_dtype(out, dtype)
+  decay = None if x.decay is None else x.decay.astype(dtype)
+  x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
+  x = _prefix.vary(axis, x)
+
+  def run(values, state, reset):
+    # Not rounded before what other devices' states add to them.
+    return _scan(x._replace(v=values), state, reset, wide=True, **how)
+
+  rows = x.k.shape[-1]
+  o, final = affine.split_affine(run, init, x.v, reset, rows=rows, axis=axis)
+  return o.astype(out), final
 
 
 def _by_kernel(x, init, reset, chunk_size):

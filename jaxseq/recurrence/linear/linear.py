@@ -12,6 +12,7 @@ from jaxseq.recurrence.linear import _linear_sharded
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _resets
+from jaxseq.recurrence.shared import _varying
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 # Of recurrences that have kernels.
@@ -109,6 +110,8 @@ def linear_scan(
   a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
   init = init.reshape(rows, n).astype(dtype)
   reset = None if reset is None else reset.reshape(rows, time)
+  # Inside `jax.shard_map` the carry of a loop varies as what is added to it.
+  init = _varying.vary_as(flat, _varying.vary_as(a, init))
 
   def run(*arguments, method, **options):
     if method == "pallas":

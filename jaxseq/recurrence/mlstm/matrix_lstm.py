@@ -20,6 +20,7 @@ from jaxseq import _validate
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.mlstm import _mlstm_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -258,6 +259,8 @@ def _run(eps, x, state, reset, *, method, chunk_size):
   if method == "pallas":
     return _by_kernel(eps, x, state, reset)
 
+  how = method, operands, out, contexts.is_guarded()
+
   def heads_first(leaf):
     leaf = jnp.moveaxis(leaf, 2, 1)
     return leaf.reshape(-1, *leaf.shape[2:])
@@ -266,7 +269,7 @@ def _run(eps, x, state, reset, *, method, chunk_size):
     if reset is not None:
       reset = jnp.repeat(reset, heads, axis=0)
     x = jax.tree.map(heads_first, x)
-    state, h = _mlstm_chunk.chunk(method, operands, out, eps, state, x, reset)
+    state, h = _mlstm_chunk.chunk(*how, eps, state, x, reset)
     h = h.reshape(-1, heads, *h.shape[1:])
     return state, jnp.moveaxis(h, 1, 2)
 

@@ -23,6 +23,7 @@ from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
 from jaxseq.recurrence.outer import _outer_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -337,12 +338,13 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
   if method == "chunked":
     narrow = jnp.result_type(q, k, v)
     operands = _contractions.operand_dtype(narrow, init.dtype)
-  chunk = functools.partial(_chunk, method, operands, out)
+  how = method, operands, out, contexts.is_guarded()
+  chunk = functools.partial(_chunk, *how)
   final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
   return o.reshape(v.shape), final.reshape(init.shape)
 
 
-def _chunk(method, operands, out, state, x, reset):
+def _chunk(method, operands, out, guarded, state, x, reset):
   """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it."""
   groups = x.v.shape[2]
 
@@ -356,6 +358,6 @@ def _chunk(method, operands, out, state, x, reset):
   q, k, v = map(heads_first, x[:3])
   a = None if x.a is None else heads_first(x.a, state.dtype)
   x = _outer_forms.Inputs(q, k, v, a)
-  o, state = _outer_chunk.run(method, x, state, reset)
+  o, state = _outer_chunk.run(method, x, state, reset, guarded)
   o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
   return state, o.astype(out)

@@ -13,6 +13,7 @@ _mode = jax.make_user_context("auto")
 _machine = jax.make_user_context(None)
 _branch = jax.make_user_context(None)
 _exchange = jax.make_user_context("auto")
+_guarded = jax.make_user_context(True)
 
 
 def interpret(chip: str = "tpu"):
@@ -59,6 +60,28 @@ def use(mode: str):
 def off():
   """Context in which "auto" takes no kernel: `use("off")`."""
   return use("off")
+
+
+def guarded(on: bool):
+  """Context that says whether undefined numbers of one episode reach others.
+
+  In matrix products 0 * NaN is NaN: what is not finite in one episode of a
+  packed row would undo the others. So scans of matrix states with resets look
+  for such numbers, set them aside, and write NaN where an output depends on
+  them. Without it they save that, and one NaN ruins its row from there on.
+
+  It concerns `outer_scan`, `delta_scan`, `dplr_scan` and `mlstm_scan` computed
+  by "chunked", and `chunked`; other methods need no guard, and kernels have it.
+
+  Args:
+    on: as it is outside of such a context, True; or False.
+  """
+  return _guarded(bool(on))
+
+
+def is_guarded() -> bool:
+  """Whether undefined numbers of one episode are kept from others here."""
+  return _guarded.value
 
 
 EXCHANGES = ("auto", "gather", "ppermute")

@@ -43,6 +43,8 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.recurrence.shared import affine as affine
+  from jaxseq.recurrence.shared import chunked as chunked
   from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces

@@ -105,6 +105,30 @@ def dense(
   return y if wide else y.astype(x.dtype)
 
 
+def dense_heads(
+  x: jax.Array,
+  w: jax.Array,
+  bias: jax.Array | None = None,
+  *,
+  wide: bool = False,
+) -> jax.Array:
+  """`dense` with a weight of its own for each head.
+
+  Args:
+    x: (..., heads, n).
+    w: (heads, n, m), brought to the dtype of x.
+    bias: (heads, m), added before anything is rounded; or None.
+    wide: as in `dense`.
+
+  Returns:
+    (..., heads, m), as `dense` returns it.
+  """
+  one = functools.partial(dense, wide=wide)
+  if bias is None:
+    return jax.vmap(one, in_axes=(-2, 0), out_axes=-2)(x, w)
+  return jax.vmap(one, in_axes=(-2, 0, 0), out_axes=-2)(x, w, bias)
+
+
 def _dense(x, w, wide):
   """The product alone."""
   if x.ndim > 2 and contexts.machine()[0] == "cpu":
