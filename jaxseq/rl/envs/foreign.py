@@ -16,6 +16,9 @@ from jaxseq.rl import batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
+# Beyond the number of keys that anything is split into.
+_OF_STEPS = 2**32 - 1
+
 
 @struct.dataclass
 class State(base.EnvState):
@@ -63,8 +66,9 @@ class Foreign(base.Environment):
     raise NotImplementedError
 
   def _step(self, key, state, action, params):
-    # The key as it is for a reset: steps of many libraries take none.
-    stepped = jax.random.fold_in(key, 1)
+    # The key as it is for a reset: steps of many libraries take none. The other
+    # is none of the keys that a reset may split it into.
+    stepped = jax.random.fold_in(key, _OF_STEPS)
     *played, reward, terminated, _ = self.step_env(
       stepped, state, action, params
     )

@@ -1,5 +1,6 @@
 """Environments of libraries that are installed, and words about others."""
 
+import dataclasses
 import importlib.util
 import sys
 
@@ -132,3 +133,30 @@ def test_spaces_of_other_libraries():
   assert bool(box.contains(jnp.full(2, 1e30)))
   with pytest.raises(ValueError, match="space: got .*MultiBinary"):
     foreign.convert(Graph())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words(foreign.Foreign):
+  """Shows the words that a step and, of the second key, a reset gets."""
+
+  max_steps = 5
+
+  def begin(self, key, params):
+    return jax.random.key_data(jax.random.split(key)[1]), ()
+
+  def play(self, key, task_state, action, params):
+    words = jax.random.key_data(key)
+    return foreign.Played(words, (), jnp.float32(0), jnp.bool_(True))
+
+  def action_space(self, params=None):
+    return spaces.Discrete(2)
+
+
+def test_a_reset_s_keys_are_not_that_of_the_step():
+  env = _Words()
+  _, state = env.reset(jax.random.key(0))
+  first, _, _, terminated, _, info = env.step(
+    jax.random.key(1), state, jnp.int32(0)
+  )
+  assert terminated
+  assert (first != info["final_observation"]).any()
