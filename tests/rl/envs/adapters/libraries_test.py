@@ -160,3 +160,29 @@ def test_a_reset_s_keys_are_not_that_of_the_step():
   )
   assert terminated
   assert (first != info["final_observation"]).any()
+
+
+def test_an_environment_of_two_functions():
+  env = foreign.Task(
+    "Counts",
+    spaces.Box(0.0, 9.0, (1,)),
+    spaces.Discrete(2),
+    3,
+    lambda key: (jnp.zeros(1), jnp.float32(0)),
+    lambda key, state, action: foreign.Played(
+      (state + action)[None], state + action, state, state >= 5
+    ),
+  )
+  assert (env.name, env.default_params.max_steps_in_episode) == ("Counts", 3)
+  assert hash(env) != hash(dataclasses.replace(env))
+  _, state = env.reset(jax.random.key(0))
+  shown = []
+  for _ in range(3):
+    first, state, _, terminated, truncated, info = env.step(
+      jax.random.key(0), state, jnp.int32(1)
+    )
+    shown.append(float(info["final_observation"][0]))
+  assert shown == [1, 2, 3]
+  assert truncated
+  assert not terminated
+  assert first == 0
