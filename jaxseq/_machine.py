@@ -1,4 +1,4 @@
-"""Which machine programs are made for, and contexts that say otherwise.
+"""The machine that programs are made for, and contexts that say otherwise.
 
 The contexts are part of what `jax.jit` remembers a program by: a function that
 was traced outside of one is traced anew inside.
