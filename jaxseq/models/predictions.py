@@ -15,6 +15,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.data import packages
+from jaxseq.nn import masks
 from jaxseq.training import files
 
 SUFFIXES = (".csv", ".parquet")
@@ -133,7 +134,7 @@ def inside(time: int, dataset: data.ArrayDataset) -> np.ndarray:
   """Returns (n, time) bool: which elements of examples count."""
   if dataset.lengths is None:
     return np.ones((len(dataset.inputs), time), bool)
-  return np.arange(time) < np.asarray(dataset.lengths)[:, None]
+  return masks.inside(time, np.asarray(dataset.lengths))
 
 
 def _words(column):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
+  from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
   from jaxseq.nn import recurrent as recurrent

@@ -1,6 +1,7 @@
 """One Flax module for every mixer."""
 
 import functools
+import inspect
 from typing import Any
 
 from absl import logging
@@ -14,6 +15,7 @@ from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import experts
+from jaxseq.nn import masks
 from jaxseq.nn import recurrent
 
 
@@ -43,6 +45,7 @@ class SequenceMixer(recurrent.Recurrent):
     x: jax.Array,
     state: PyTree = None,
     reset: jax.Array | None = None,
+    lengths: jax.Array | None = None,
     **options: Any,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
@@ -51,12 +54,19 @@ class SequenceMixer(recurrent.Recurrent):
       x: (*batch, time, d_model).
       state: state before the first element; a fresh one if None.
       reset: (*batch, time) bool, or None.
+      lengths: (*batch,) numbers of valid elements; all are if None. What lies
+        behind them is left out by mixers with an option `mask`, all those that
+        may see what follows; to the others it is what follows.
       **options: keyword options of the mixer's own `apply`.
 
     Returns:
       y of x's shape, and the state after the last element.
     """
     apply = mixers.module_of(self.config).apply
+    if lengths is not None and "mask" in _options_of(apply):
+      valid = masks.inside(x.shape[-2], lengths)
+      mask = options.get("mask")
+      options["mask"] = valid if mask is None else mask & valid
     return self._run(apply, x, state, reset, (), options)
 
   def share(
@@ -190,6 +200,12 @@ class SequenceMixer(recurrent.Recurrent):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
+
+
+@functools.cache
+def _options_of(apply) -> frozenset[str]:
+  """Returns the names of a function's arguments."""
+  return frozenset(inspect.signature(apply).parameters)
 
 
 def split_options(

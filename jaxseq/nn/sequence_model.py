@@ -12,6 +12,7 @@ from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
+from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
@@ -48,6 +49,7 @@ class SequenceModel(recurrent.Recurrent):
     options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
     step: bool = False,
     condition: jax.Array | None = None,
+    lengths: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
@@ -64,6 +66,8 @@ class SequenceModel(recurrent.Recurrent):
       step: whether x is one element, without a time axis.
       condition: (*batch, n), what every layer sees at all times beside its
         input; None for none.
+      lengths: (*batch,) numbers of valid elements; all are if None. What lies
+        behind them changes nothing at these; the states have seen it.
 
     Returns:
       y of x's shape, in the dtype of the activations, and the states after the
@@ -97,13 +101,12 @@ class SequenceModel(recurrent.Recurrent):
         kind,
         variable_axes={"params": 0, "batch_stats": 0, "losses": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(batch_axes, *[linen.broadcast] * 5),
+        in_axes=(batch_axes, *[linen.broadcast] * 6),
         out_axes=batch_axes,
         length=config.num_layers,
       )(config, options[0].fixed, name="layers")
-      x, after = layers(
-        x, states, reset, train, options[0].arrays, step, condition
-      )
+      arguments = x, states, reset, train, options[0].arrays, step, condition
+      x, after = layers(*arguments, lengths)
     else:
       after, shared, first = [], {}, x
       common = self._over_layers()
@@ -126,14 +129,16 @@ class SequenceModel(recurrent.Recurrent):
           run = blocks[number].step if step else blocks[number]
           both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
           shift, memory = run(both, memory, reset, turn=turn)
-        arguments = x, state, reset, train, arrays, step, condition, shared
-        x, state, shared = own.share(*arguments, shift)
+        arguments = x, state, reset, train, arrays, step, condition, lengths
+        x, state, shared = own.share(*arguments, shared, shift)
         if i in uses:
           state = zamba_block.LayerState(state, memory)
         after.append(state)
       after = tuple(after)
     if config.ends_in_norm:
-      x = layer.make_norm(config, config.norm, dtype, train, "final_norm")(x)
+      mask = None if lengths is None else masks.inside(x.shape[-2], lengths)
+      norm = config, config.norm, dtype, train, "final_norm", mask
+      x = layer.make_norm(*norm)(x)
     return x.astype(dtype), after
 
   def _over_layers(self) -> list[dict[str, jax.Array]]:
