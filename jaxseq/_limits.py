@@ -8,6 +8,10 @@ FREE = 2**28
 # Beyond them, bytes in memory for each byte of the file. Text of short numbers
 # becomes four times as much and a picture of one color a thousand times.
 RATIO = 100
+# Bytes that an object of Python takes, such as an array of a few numbers.
+OBJECT = 200
+# Elements of a sequence, tokens of a vocabulary and the like, at most.
+COUNT = 2**31 - 1
 
 
 def check_growth(what: str | os.PathLike, size: int, held: int) -> None:

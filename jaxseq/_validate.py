@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import math
 import numbers
+import types
 import typing
 from typing import Any
 from typing import TypeVar
@@ -171,15 +172,18 @@ def at_least(config: Any, **minima: int) -> None:
 
 
 def literals(config: Any) -> None:
-  """Checks each field of a dataclass that is annotated as a `Literal`."""
+  """Checks each field of a dataclass that is annotated as a `Literal`.
+
+  One of a `Literal | None` may be None as well.
+  """
   hints = typing.get_type_hints(type(config))
   for field in dataclasses.fields(config):
-    if typing.get_origin(hints[field.name]) is typing.Literal:
-      choice(
-        field.name,
-        getattr(config, field.name),
-        typing.get_args(hints[field.name]),
-      )
+    hint, value = hints[field.name], getattr(config, field.name)
+    optional = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    if optional and value is not None:
+      hint = next(iter(typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Literal:
+      choice(field.name, value, typing.get_args(hint))
 
 
 # `fields` has an argument of that name.

@@ -308,7 +308,8 @@ def _windows(found, horizon, window, source):
   """Pieces of streams: times, marks, the stream of each, and its begin."""
   count = max(1, int(np.ceil(horizon / window)))
   held = sum(times.nbytes for times in found.times)
-  _limits.check_growth(source, 8 * count * len(found.ids), held)
+  size = 2 * _limits.OBJECT * count * len(found.ids)
+  _limits.check_growth(source, size, held)
   times, marks = [], []
   for one, words in zip(found.times, found.marks):
     # An event at the very end of a window belongs to it.

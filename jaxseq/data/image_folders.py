@@ -104,6 +104,13 @@ def read(
     MissingData: if pillow is not installed.
   """
   Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
+  damage = (*_DAMAGE, Image.DecompressionBombError)
+  for name, one in zip(("height", "width"), size):
+    if one is not None:
+      _validate.integer(name, one, 1, _PIXELS)
+  if (size[0] or 1) * (size[1] or 1) > _PIXELS:
+    expected = f"at most {_PIXELS} pixels"
+    raise _validate.error("height and width", size, expected)
   pictures, held = [], 0
   for file in files:
     try:
@@ -119,7 +126,7 @@ def read(
           if wanted != (made.height, made.width):
             made = made.resize(wanted[::-1], Image.Resampling.BILINEAR)
           pictures.append(np.asarray(made))
-    except _DAMAGE as error:
+    except damage as error:
       said = str(error).rstrip(".")
       raise ValueError(f"{file} is no picture, or damaged: {said}.") from error
     held += file.stat().st_size

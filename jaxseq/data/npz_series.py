@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
 from jaxseq.data import datasets
@@ -72,7 +73,7 @@ def read(
   parts = _parts(arrays, path)
   values, ids, labels, own = [], [], [], []
   for number, (name, found) in enumerate(parts.items()):
-    rows = _series(found, f"{path}: {name}")
+    rows = _series(found, f"{path}: {name}", path.stat().st_size)
     values += rows
     known = found.get("ids")
     ids += map(str, range(len(rows)) if known is None else known.tolist())
@@ -135,7 +136,7 @@ def _parts(arrays, path):
   return named
 
 
-def _series(found, name):
+def _series(found, name, held):
   """The rows of X up to their lengths, (time_i, channels) each."""
   array = found["X"]
   if array.dtype.kind not in "iuf" or array.ndim not in (2, 3):
@@ -156,6 +157,8 @@ def _series(found, name):
   if not whole or lengths.min() < 1 or lengths.max() > time:
     expected = f"integers from 1 to {time}"
     raise _validate.error(f"{name}: lengths", lengths.tolist()[:5], expected)
+  size = 8 * int(lengths.sum()) * array.shape[2] + _limits.OBJECT * count
+  _limits.check_growth(name, size, held)
   return [
     row[:length].astype(np.float64) for row, length in zip(array, lengths)
   ]

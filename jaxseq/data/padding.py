@@ -35,16 +35,15 @@ def pad_sequences(
     raise ValueError("sequences: got none, expected at least one sequence.")
   lengths = np.array([len(sequence) for sequence in sequences], np.int32)
   longest = int(lengths.max())
-  if length is None:
-    # One long sequence makes all others as long.
-    held = sum(sequence.nbytes for sequence in sequences)
-    size = longest * max(sequence[:1].nbytes for sequence in sequences)
-    _limits.check_growth("sequences", size * len(sequences), held)
-    length = longest
+  length = longest if length is None else length
   if longest > length:
     expected = f"at least that of the longest sequence, {longest}"
     raise _validate.error("length", length, expected)
   length = -(-length // multiple) * multiple
+  # One long sequence makes all others as long.
+  held = sum(sequence.nbytes for sequence in sequences)
+  size = length * max(sequence[:1].nbytes for sequence in sequences)
+  _limits.check_growth("sequences", size * len(sequences), held)
   trailing = {sequence.shape[1:] for sequence in sequences}
   if len(trailing) > 1:
     found = ", ".join(map(str, sorted(trailing)))

@@ -125,7 +125,9 @@ def check_classes(
   """
   if found.classes is None:
     return
-  lacking = np.setdiff1d(np.arange(len(found.classes)), found.values[train])
+  # Classes without any example are those that a header lists in vain.
+  there = np.unique(found.values)
+  lacking = np.setdiff1d(there, found.values[train])
   if len(lacking):
     number = int(np.flatnonzero(found.values == lacking[0])[0])
     raise ValueError(

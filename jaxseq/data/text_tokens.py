@@ -1,5 +1,12 @@
-"""Texts as bytes, or as the tokens of a tokenizer of the package tokenizers."""
+"""Texts as bytes, or as the tokens of a tokenizer of the package tokenizers.
 
+The package, which is another library's, runs what a tokenizer's file says; what
+it may ask for is bounded here.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
 import json
 import re
 from typing import Any
@@ -7,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import packages
 
 # What a network of tokens reads where a document begins.
@@ -22,18 +30,40 @@ def read_tokenizer(content: str, name: str = "tokenizer") -> Any:
     content: of its JSON file.
     name: what to call it in messages.
 
+  Returns:
+    The tokenizer, which neither pads nor cuts texts, whatever its file says.
+
   Raises:
-    ValueError: if it is none.
+    ValueError: if it is none, or asks for too much.
     MissingData: if the package is not installed.
   """
-  library = packages.imported(
+  library = _library(name)
+  content = _tokenizer_bounds.checked(content, name)
+  with _one_sentence(f"{name} is no tokenizer"):
+    return library.Tokenizer.from_str(content)
+
+
+def _library(name="a tokenizer"):
+  """The package."""
+  return packages.imported(
     "tokenizers", "jaxseq[tokenizers]", f"{name} is read by tokenizers"
   )
+
+
+@contextlib.contextmanager
+def _one_sentence(what: str) -> Iterator[None]:
+  """Makes a ValueError of what the library raises, which may be anything."""
   try:
-    return library.Tokenizer.from_str(content)
-  # The library raises nothing more precise.
-  except Exception as error:
-    raise ValueError(f"{name} is no tokenizer: {error}.") from error
+    yield
+  except ValueError:
+    raise
+  except BaseException as error:
+    # Panics of its code are no exceptions by their class.
+    panic = type(error).__name__ == "PanicException"
+    if not panic and not isinstance(error, Exception):
+      raise
+    reason = " ".join(str(error).split())[:200]
+    raise ValueError(f"{what}: {reason or type(error).__name__}.") from None
 
 
 def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
@@ -48,7 +78,8 @@ def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
     (n,) uint8, or int32.
 
   Raises:
-    ValueError: if tokens are wanted of what is no UTF-8.
+    ValueError: if tokens are wanted of what is no UTF-8, or the tokenizer fails
+      with it.
   """
   if tokenizer is None:
     return np.frombuffer(content, np.uint8)
@@ -60,8 +91,36 @@ def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
       f"{name}, line {line}: got the byte {content[error.start]:#04x}, "
       "expected UTF-8; without a tokenizer all bytes are read."
     ) from error
-  found = tokenizer.encode(words, add_special_tokens=False)
-  return np.array(found.ids, np.int32)
+  return np.array(token_ids(tokenizer, words, name), np.int32)
+
+
+def token_ids(
+  tokenizer: Any, words: str, name: str = "text", special: bool = False
+) -> list[int]:
+  """Returns the tokens of a text.
+
+  Args:
+    tokenizer: of the package tokenizers.
+    words: the text.
+    name: what it is called in messages.
+    special: whether the tokenizer adds what it puts around texts.
+
+  Raises:
+    ValueError: if the tokenizer fails with it, or would make it far longer.
+  """
+  _tokenizer_bounds.check_text(tokenizer, _library, words, name)
+  with _one_sentence(f"{name}: the tokenizer fails with it"):
+    return tokenizer.encode(words, add_special_tokens=special).ids
+
+
+def text_of(tokenizer: Any, tokens: Iterable[int]) -> str:
+  """Returns the text of tokens.
+
+  Raises:
+    ValueError: if the tokenizer fails with them.
+  """
+  with _one_sentence("tokens: the tokenizer fails with them"):
+    return tokenizer.decode(list(tokens))
 
 
 def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
@@ -78,8 +137,14 @@ def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
   Raises:
     ValueError: if the tokenizer is of another kind.
   """
+  with _one_sentence("tokenizer: the bytes of its tokens cannot be told"):
+    return _token_bytes(tokenizer, vocab_size)
+
+
+def _token_bytes(tokenizer, vocab_size):
+  """The bytes of tokens, or anything that is raised."""
   described = json.loads(tokenizer.to_str())
-  decoders = _flat(described["decoder"])
+  decoders = list(_tokenizer_bounds.parts(described["decoder"]))
   names = [each["type"] for each in decoders]
   added = {each["id"]: each for each in described["added_tokens"]}
   spaces = [
@@ -118,15 +183,6 @@ def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
 def _added(token):
   """The bytes of a token that was added to a vocabulary."""
   return b"" if token["special"] else token["content"].encode()
-
-
-def _flat(decoder):
-  """The parts of a tokenizer's decoder."""
-  if decoder is None:
-    return []
-  if decoder["type"] == "Sequence":
-    return [part for each in decoder["decoders"] for part in _flat(each)]
-  return [decoder]
 
 
 def _characters():

@@ -13,8 +13,8 @@ _DATE = re.compile(
   r"[0-9]{4}-[0-9]{2}(-[0-9]{2}"
   r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?"
 )
-# The one time zone that needs no calculation.
-_UTC = re.compile(r"(Z|[+-]00:?00)$")
+# A time zone behind the minutes or seconds.
+_ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
 # Steps in time that differ by less of the usual one count as equal.
 TOLERANCE = 1e-3
 
@@ -23,22 +23,34 @@ def parse_date(word: str) -> np.datetime64:
   """Reads a date and time such as 2024-01-31 23:59, to the microsecond.
 
   Args:
-    word: the date, of a year and month at least; a time zone behind minutes
-      must be that of UTC.
+    word: the date, of a year and month at least. With an offset from UTC behind
+      its minutes, such as +02:00 or Z, it becomes the time in UTC.
 
   Raises:
     ValueError: if it is none.
   """
   text = word.strip().replace(" ", "T")
-  if ":" in text:
-    text = _UTC.sub("", text)
+  offset = np.timedelta64(0, "m")
+  zone = _zone(text)
+  if zone is not None:
+    text = text[: zone.start()].removesuffix("T")
+    sign, hours, minutes = zone.groups(default="0")
+    offset += np.timedelta64(60 * int(hours) + int(minutes), "m")
+    if int(minutes) > 59 or int(hours) > 23:
+      text = ""
+    offset = -offset if sign == "-" else offset
   # NumPy reads "now" as well, and leaves time zones out with a warning.
   if not _DATE.fullmatch(text):
     raise ValueError(
       f"got {word[:40]!r}, expected a date and time such as 2024-01-31 23:59, "
-      "without a time zone."
+      "or 2024-01-31T23:59+02:00 with an offset from UTC."
     )
-  return np.datetime64(text, "us")
+  return np.datetime64(text, "us") - offset
+
+
+def _zone(text):
+  """The offset from UTC at the end of a time, or None."""
+  return _ZONE.search(text) if ":" in text else None
 
 
 def parse(words: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
@@ -52,16 +64,24 @@ def parse(words: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
     (n,) float64, or datetime64 in microseconds.
 
   Raises:
-    ValueError: naming the first entry that is not what the others are.
+    ValueError: naming the first entry that is not what the others are, or that
+      has an offset from UTC where the others have none.
   """
-  found = []
+  stamps = []
   numeric = bool(len(words)) and _is_number(words[0])
+  zoned = bool(len(words)) and _zone(words[0].strip()) is not None
   for row, word in enumerate(words):
     try:
-      found.append(_number(word) if numeric else parse_date(word))
+      stamps.append(_number(word) if numeric else parse_date(word))
     except ValueError as error:
       raise ValueError(f"{place(row)}: {error}") from error
-  return np.array(found, np.float64 if numeric else "datetime64[us]")
+    if not numeric and zoned != (_zone(word.strip()) is not None):
+      expected = "an offset from UTC" if zoned else "no offset from UTC"
+      raise ValueError(
+        f"{place(row)}: got {word[:40]!r}, expected {expected}, as the first "
+        "time."
+      )
+  return np.array(stamps, np.float64 if numeric else "datetime64[us]")
 
 
 def seconds(times: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ class Codec:
         raise _validate.error("text", wrong, "characters of UTF-8") from error
     else:
       special = self.start is None
-      tokens = self.tokenizer.encode(text, add_special_tokens=special).ids
+      tokens = text_tokens.token_ids(self.tokenizer, text, special=special)
     if self.start is not None:
       tokens = [self.start, *tokens]
     return np.array(tokens, np.int32)
@@ -71,7 +71,7 @@ class Codec:
       for token in tokens:
         _validate.integer("token", token, 0, 255)
       return bytes(tokens).decode("utf-8", errors="replace")
-    return self.tokenizer.decode(tokens)
+    return text_tokens.text_of(self.tokenizer, tokens)
 
 
 class TextStream:

@@ -21,5 +21,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import synthetic as synthetic
+  from jaxseq.tasks import task as task
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -41,6 +41,7 @@ class ArmConfig:
   batch_size: int = 32
 
   def __post_init__(self):
+    _validate.literals(self)
     _validate.integer("batch_size", self.batch_size, 1)
 
 

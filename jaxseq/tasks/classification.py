@@ -5,6 +5,8 @@ have lengths, are pairs of sequences with one class, such as the Long Range
 Arena's Retrieval.
 """
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import confusion
+from jaxseq.tasks import task
 from jaxseq.training import supervised
 
 
@@ -132,3 +135,29 @@ def _check_presence(name, array, expected, where):
     raise ValueError(
       f"{name}: got {words[0]}, expected {words[1]}, as {where}."
     )
+
+
+def _adapted(line, splits):
+  """Returns the task with the names of a set's classes."""
+  return dataclasses.replace(
+    line,
+    unit="pairs" if is_paired(splits) else line.unit,
+    figures=functools.partial(confusion.figures, classes=splits.info.classes),
+  )
+
+
+TASK = task.Task(
+  name="classification",
+  arm=base.ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="accuracy",
+  better="higher",
+  unit="sequences",
+  columns={
+    "accuracy": "accuracy",
+    "test_loss": "loss (nats)",
+    "ece": "calibration error",
+  },
+  kind="classification",
+  adapt=_adapted,
+)

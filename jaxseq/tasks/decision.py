@@ -24,6 +24,7 @@ from jaxseq._types import PyTree
 from jaxseq.data import trajectories
 from jaxseq.nn import dense
 from jaxseq.tasks import base
+from jaxseq.tasks import task
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
@@ -360,3 +361,41 @@ class Problem:
     return self.play(variables, data["scale"])
 
   validate = evaluate
+
+
+class Recording(NamedTuple):
+  """What problems are made of: episodes, and how a model of them is played.
+
+  Attributes:
+    episodes: all that were recorded.
+    actions: what is decided.
+    max_timesteps: of an episode.
+    play: (arm, model) -> the function `play` of its `Problem`.
+  """
+
+  episodes: trajectories.Trajectories
+  actions: Actions
+  max_timesteps: int
+  play: Callable[[ArmConfig, DecisionModel], Callable[..., dict[str, Array]]]
+
+
+def _problem(arm, recording, config):
+  model = make_model(arm, recording.actions, recording.max_timesteps)
+  return Problem(
+    arm,
+    model,
+    recording.episodes,
+    context=config.context,
+    play=recording.play(arm, model),
+  )
+
+
+TASK = task.Task(
+  name="decision",
+  arm=ArmConfig,
+  problem=_problem,
+  metric="return",
+  better=None,
+  unit="windows",
+  columns={"return": "return"},
+)

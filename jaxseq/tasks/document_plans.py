@@ -73,6 +73,7 @@ class PlanConfig:
   costs: Mapping[str, Any] = ml_collections.FrozenConfigDict()
 
   def __post_init__(self):
+    _validate.literals(self)
     _validate.integer("tokens_per_device", self.tokens_per_device, 0)
     _validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
     known = {f.name for f in dataclasses.fields(planner.CostModel)}

@@ -8,6 +8,7 @@ the densities of its events, times the probability of no event between the last
 one and the horizon.
 """
 
+import dataclasses
 from typing import Literal
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from jaxseq import data
 from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import event_network
+from jaxseq.tasks import task
 from jaxseq.training import supervised
 
 Array = jax.Array
@@ -275,3 +277,28 @@ def _score(prediction, events, horizon):
   metrics["squared_error"] = jnp.where(inside, error**2, 0).sum() / count
   metrics["accuracy"] = jnp.where(inside, right, False).sum() / count
   return metrics
+
+
+def _adapted(line, splits):
+  """Returns the task with the columns that a set's sequences have."""
+  columns = {"nll": line.columns["nll"]}
+  if baselines(splits):
+    columns["nll_gap"] = "above the truth"
+  columns["rmse"] = line.columns["rmse"]
+  if (splits.info.num_classes or 1) > 1:
+    columns["accuracy"] = "mark accuracy"
+  return dataclasses.replace(line, columns=columns)
+
+
+TASK = task.Task(
+  name="events",
+  arm=event_network.ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="nll",
+  better="lower",
+  unit="sequences",
+  columns={"nll": "NLL (nats/event)", "rmse": "RMSE of the gap"},
+  kind="events",
+  adapt=_adapted,
+  baselines=lambda splits, config, part: baselines(splits, part),
+)

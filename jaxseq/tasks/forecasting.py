@@ -19,6 +19,7 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import task
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
@@ -273,3 +274,17 @@ def baselines(
     name: {"mse": float(mse / count), "mae": float(mae / count)}
     for name, (mse, mae) in totals.items()
   }
+
+
+TASK = task.Task(
+  name="forecasting",
+  arm=ArmConfig,
+  problem=lambda arm, series, config: Problem(arm, series),
+  metric="mse",
+  better="lower",
+  unit="windows",
+  columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
+  kind="forecasting",
+  source=spans,
+  baselines=lambda series, config, part: baselines(series, config.period, part),
+)

@@ -19,6 +19,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import text_tokens
 from jaxseq.tasks import base
+from jaxseq.tasks import task
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
@@ -291,3 +292,24 @@ def _first(length, mask):
 
 def _slice(x, start, length):
   return lax.dynamic_slice_in_dim(x, start, length, axis=1)
+
+
+TASK = task.Task(
+  name="language",
+  arm=base.ArmConfig,
+  problem=lambda arm, corpus, config: Problem(
+    arm,
+    corpus,
+    length=config.length,
+    jump_every=config.jump_every,
+    valid_tokens=config.valid_tokens,
+  ),
+  metric="bits_per_token",
+  better="lower",
+  unit="bytes",
+  columns={"bits_per_token": "validation", "test_bits": "whole test text"},
+  kind="language",
+  source=from_splits,
+  examples=lambda arm, problem: arm.batch_size * problem.length,
+  ylabel="bits per byte",
+)

@@ -22,6 +22,7 @@ from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
+from jaxseq.tasks import task
 
 # The smallest variance, as in the paper's code.
 FLOOR = 1e-6
@@ -216,3 +217,15 @@ def _pool(x):
   *batch, height, width, channels = x.shape
   x = x.reshape(*batch, height // 2, 2, width // 2, 2, channels)
   return x.max(axis=(-4, -2))
+
+
+TASK = task.Task(
+  name="regression",
+  arm=ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="mse",
+  better="lower",
+  unit="sequences",
+  columns={"mse": "mean squared error", "test_loss": "loss"},
+  kind="regression",
+)

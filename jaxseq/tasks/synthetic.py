@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jaxseq.data import preparation
 from jaxseq.data import tokens
 from jaxseq.mixers import jrt
 from jaxseq.tasks import base
+from jaxseq.tasks import task as lines
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
@@ -40,7 +42,6 @@ class ArmConfig(base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.literals(self)
     if self.reads == "prefix" and not any(_prefixed(self)):
       expected = "'once' or 'twice' without the mixer 'jrt'"
       raise _validate.error("reads", self.reads, expected)
@@ -243,3 +244,46 @@ def _score(outputs, batch, at):
   error = jnp.mean((outputs - batch.targets) ** 2, axis=-1)
   weight = mask.sum()
   return {"test_loss": jnp.where(mask, error, 0).sum() / weight}, weight
+
+
+class Source(NamedTuple):
+  """What is sampled.
+
+  Attributes:
+    task: name of the task in `jaxseq.data.tokens`.
+    options: of the task.
+  """
+
+  task: str
+  options: Mapping[str, Any]
+
+
+def _adapted(line, source):
+  """Returns the task with a loss in place of accuracies, for signals."""
+  if chance(*source) is not None:
+    return line
+  columns = {"test_loss": "mean squared error"}
+  state = {"state_bytes": line.columns["state_bytes"]}
+  return dataclasses.replace(
+    line, metric="test_loss", columns=columns | state, kind=None
+  )
+
+
+TASK = lines.Task(
+  name="synthetic",
+  arm=ArmConfig,
+  problem=lambda arm, source, config: Problem(
+    arm, *source, test_batches=config.test_batches
+  ),
+  metric="accuracy",
+  better=None,
+  unit="tokens",
+  columns={
+    "accuracy": "accuracy",
+    "solved": "whole sequences",
+    "state_bytes": "state (bytes)",
+  },
+  kind="classification",
+  adapt=_adapted,
+  examples=lambda arm, problem: arm.batch_size * problem.time,
+)

@@ -131,3 +131,9 @@ def test_marks_that_are_unknown_are_refused_when_read_again(tmp_path):
     ValueError, match="line 2: column 'kind': got 'sell', exp"
   ):
     splits.info.preparation.read(other)
+
+
+def test_windows_are_no_more_than_the_events_allow(tmp_path):
+  late = SHOP + "a,1e9,buy,train\n"
+  with pytest.raises(ValueError, match="would take .* in memory"):
+    load(write(tmp_path, late), window=200)

@@ -1,6 +1,7 @@
 """Pictures of one's own."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -73,3 +74,17 @@ def test_what_is_wrong_is_refused_with_its_file(tmp_path):
   write(tmp_path / "b", "alone.png", 1)
   with pytest.raises(ValueError, match="alone.png: got a picture beside"):
     data.load("image_folders", path=tmp_path / "b", **HALF)
+
+
+def test_a_picture_that_says_it_is_enormous_is_refused(tmp_path):
+  leaves(tmp_path)
+  path = tmp_path / "elm/1.png"
+  content = bytearray(path.read_bytes())
+  # Width and height of the header, whose checksum pillow looks at first.
+  content[16:24] = (30_000).to_bytes(4, "big") * 2
+  content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match="1.png is no picture, or damaged"):
+    data.load("image_folders", path=tmp_path)
+  with pytest.raises(ValueError, match="height and width: got .* pixels"):
+    data.load("image_folders", path=tmp_path, height=30_000, width=30_000)

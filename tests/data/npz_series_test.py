@@ -94,3 +94,10 @@ def test_pickles_are_refused(tmp_path):
   path = write(tmp_path, X=np.array([[1, 2], None], object))
   with pytest.raises(ValueError, match=r"walks.npz is no whole .npz archive"):
     load(path)
+
+
+def test_millions_of_series_are_no_more_than_their_bytes_allow(tmp_path):
+  path = tmp_path / "walks.npz"
+  np.savez_compressed(path, X=np.zeros((2_000_000, 10), np.uint8))
+  with pytest.raises(ValueError, match="bytes that would take 560000000"):
+    load(path)

@@ -23,3 +23,10 @@ def test_padding():
     data.pad_sequences([])
   with pytest.raises(ValueError, match=r"got \(\), \(1,\)"):
     data.pad_sequences([np.ones((2, 1)), np.ones(2)])
+
+
+@pytest.mark.parametrize("length", [None, 60_000])
+def test_one_long_sequence_does_not_lengthen_thousands(length):
+  sequences = [np.ones((1, 1))] * 3000 + [np.ones((60_000, 1))]
+  with pytest.raises(ValueError, match="would take 1440480000 in memory"):
+    data.pad_sequences(sequences, length)

@@ -53,3 +53,11 @@ def test_missing_values_are_refused_by_their_case(tmp_path):
     ValueError, match="walks.ts, case 1: 'channel 0': got noth"
   ):
     data.load("ts", path=path, **HALF)
+
+
+def test_a_class_may_be_listed_without_an_example(tmp_path):
+  head = HEAD.replace("low high", "low high other")
+  path = write(tmp_path, "1:low", "2:low", "3:high", "4:high", head=head)
+  splits = data.load("ts", path=path, **HALF)
+  assert splits.info.classes == ("low", "high", "other")
+  assert sorted(splits.train.targets.tolist()) == [0, 1]

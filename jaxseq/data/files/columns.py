@@ -52,9 +52,10 @@ def lines(
     ValueError: what the block raised, behind the place of the line.
   """
   if content is not None:
-    text = io.StringIO(content)
+    text = io.StringIO(content.removeprefix("\ufeff"))
   else:
-    text = open(source, encoding="utf-8", errors="replace", newline=newline)
+    # Spreadsheet programs begin a file with a mark of its encoding.
+    text = open(source, encoding="utf-8-sig", errors="replace", newline=newline)
   with text:
     numbered = Lines(text)
     try:

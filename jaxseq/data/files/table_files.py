@@ -81,7 +81,11 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
     return tuple(found)
   place = pathlib.Path(path)
   if place.is_dir():
-    files = sorted(file for file in place.iterdir() if file.suffix in SUFFIXES)
+    files = sorted(
+      file
+      for file in place.iterdir()
+      if file.suffix in SUFFIXES and file.is_file()
+    )
     for file in files:
       _limits.check_within(file, place)
   elif place.is_file():
@@ -150,20 +154,19 @@ def read(
     MissingData: if pyarrow is not installed, and there are Parquet files.
   """
   first = header(paths[0], delimiter)
+  known = set(first)
   if numbers is None:
-    numbers = [name for name in first if name not in words]
-  absent = {name for name in optional if name not in first}
+    numbers = [name for name in first if name not in set(words)]
+  absent = {name for name in optional if name not in known}
   words = [name for name in words if name not in absent]
   numbers = [name for name in numbers if name not in absent]
-  for name in (*words, *numbers):
-    _check_column(paths[0], name, first)
+  _check_columns(paths[0], (*words, *numbers), first)
   kept = {name: [] for name in words}
   values = {name: [] for name in numbers}
   file, line = [], []
   for index, path in enumerate(paths):
     own = header(path, delimiter)
-    for name in (*words, *numbers):
-      _check_column(path, name, own)
+    _check_columns(path, (*words, *numbers), own)
     for lines, entries in _chunks(path, own, words, numbers, delimiter):
       for name in words:
         kept[name] += entries[name]
@@ -249,8 +252,8 @@ def _delimiter(path, delimiter):
 
 def _names(row, delimiter):
   """The names in the first line of a text."""
-  # Spreadsheet programs begin a file with a mark of its encoding.
-  names = [name.strip().removeprefix("\ufeff") for name in row]
+  names = [name.strip() for name in row]
+  _check_utf8(names)
   if len(names) == 1 and delimiter is None:
     for sign, said in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
       if sign in names[0]:
@@ -259,6 +262,12 @@ def _names(row, delimiter):
           f"option delimiter = {said}."
         )
   return _check_names(names)
+
+
+def _check_utf8(words):
+  """Refuses entries of another encoding."""
+  if any("\ufffd" in word for word in words):
+    raise ValueError("got bytes that are no UTF-8, expected such a text.")
 
 
 def _check_names(names):
@@ -278,17 +287,17 @@ def _check_names(names):
   return tuple(names)
 
 
-def _check_column(path, name, names):
-  """Checks that a file has a column; says which it has, if not all of many."""
-  if name in names:
+def _check_columns(path, wanted, names):
+  """Checks that a file has columns; says which it has, if not all of many."""
+  known = set(names)
+  name = next((name for name in wanted if name not in known), None)
+  if name is None:
     return
   close = difflib.get_close_matches(name, names, n=1)
   hint = f" (did you mean {close[0]}?)" if close else ""
-  listed = ", ".join(map(repr, names[:_LISTED]))
-  if len(names) > _LISTED:
-    listed += f" and {len(names) - _LISTED} more"
   raise ValueError(
-    f"{path}: there is no column {name!r}, expected one of {listed}{hint}."
+    f"{path}: there is no column {name!r}, expected one of {_some(names)}"
+    f"{hint}."
   )
 
 
@@ -297,15 +306,49 @@ def _chunks(path, names, words, numbers, delimiter):
   if path.suffix in _PARQUET:
     yield from _parquet_chunks(path, words, numbers)
     return
-  places = {name: names.index(name) for name in (*words, *numbers)}
+  places = {name: place for place, name in enumerate(names)}
   for lines, rows in _text_chunks(path, len(names), delimiter):
     found = list(zip(*rows))
     entries: dict[str, Any] = {
       name: [word.strip() for word in found[places[name]]] for name in words
     }
+    _refuse_words(path, [(n, found[places[n]]) for n in numbers])
     for name in numbers:
       entries[name] = _floats(path, lines, found[places[name]], name)
     yield lines, entries
+
+
+def _refuse_words(path, entries):
+  """Refuses columns without a number where words are, all at once."""
+  names = [
+    name
+    for name, words in entries
+    if not all(word.strip() in MISSING for word in words)
+    and not any(map(_is_number, words))
+  ]
+  # Of one alone an entry is told, where the column is read.
+  if len(names) > 1:
+    raise ValueError(
+      f"{path}: got words in the columns {_some(names)}, expected numbers. "
+      f"{_no_channel(names)}"
+    )
+
+
+def _no_channel(names):
+  """Says what to do about columns of words."""
+  return (
+    "A column of words is no channel: give the option ignore = "
+    f"{','.join(names[:_LISTED])!r}, or id or label; or make columns of 0 and "
+    "1 of its words first, as pandas.get_dummies does."
+  )
+
+
+def _some(names):
+  """Names of columns, if not all of many."""
+  listed = ", ".join(map(repr, names[:_LISTED]))
+  if len(names) > _LISTED:
+    listed += f" and {len(names) - _LISTED} more"
+  return listed
 
 
 def _text_chunks(
@@ -319,8 +362,7 @@ def _text_chunks(
     for row in reader:
       if len(row) != width:
         raise ValueError(f"got {len(row)} of {width} entries.")
-      if any("\ufffd" in word for word in row):
-        raise ValueError("got bytes that are no UTF-8, expected such a text.")
+      _check_utf8(row)
       numbers.append(lines.number)
       rows.append(row)
       if len(rows) == _CHUNK:
@@ -350,12 +392,7 @@ def _floats(path, lines, found, name):
     try:
       values.append(number(word, name))
     except ValueError as error:
-      hint = ""
-      if not any(map(_is_number, found)):
-        hint = (
-          " A column of words is no channel: give the option "
-          f"ignore = {name!r}, or id or label."
-        )
+      hint = "" if any(map(_is_number, found)) else f" {_no_channel([name])}"
       raise ValueError(f"{path}, line {lines[place]}: {error}{hint}") from error
   return np.array(values)
 
@@ -375,8 +412,21 @@ def _opened(path):
   )
   try:
     return parquet.ParquetFile(path)
-  except OSError as error:
-    raise ValueError(f"{path} is no whole Parquet file: {error}.") from error
+  except _arrow_errors() as error:
+    raise _damaged(path, error) from error
+
+
+def _arrow_errors():
+  """What pyarrow raises of files that are damaged."""
+  import pyarrow  # The extra "table".
+
+  return pyarrow.ArrowException, OSError
+
+
+def _damaged(path, error):
+  """The error of a damaged file, in one line."""
+  said = " ".join(str(error).split()).rstrip(".")
+  return ValueError(f"{path} is no whole Parquet file: {said}.")
 
 
 def _checked_names(path, names):
@@ -389,8 +439,6 @@ def _checked_names(path, names):
 
 def _parquet_chunks(path, words, numbers):
   """Yields row numbers, and the entries of each column as they are kept."""
-  import pyarrow  # The extra "table".
-
   kept = [*words, *numbers]
   # What is repeated stays one copy, however often the file repeats it.
   parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
@@ -413,8 +461,8 @@ def _parquet_chunks(path, words, numbers):
         for name in numbers:
           entries[name] = _parquet_floats(path, lines, batch.column(name), name)
         yield lines, entries
-  except (pyarrow.ArrowException, OSError) as error:
-    raise ValueError(f"{path} is no whole Parquet file: {error}.") from error
+  except _arrow_errors() as error:
+    raise _damaged(path, error) from error
 
 
 def _parquet_words(array):

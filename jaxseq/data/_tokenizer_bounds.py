@@ -1,0 +1,256 @@
+"""Bounds on what a tokenizer's file may ask for: memory, and time.
+
+Tokenizers are run by another library, which ends the interpreter where memory
+is not to be had. Normalizers and decoders may write a character as many, one
+after the other, and a regular expression may be tried in endless ways.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import functools
+import json
+import struct
+from typing import Any
+
+from jaxseq import _json
+from jaxseq import _limits
+from jaxseq import _validate
+
+# Bytes that any text may become, and beyond them how many for each of its own:
+# the library takes some 30 bytes of memory for each.
+_FREE = 2**22
+_RATIO = 8
+# Bytes of the pieces in which texts are measured.
+_PIECE = 2**14
+# Lists of parts, by the names that sequences have for them.
+_LISTS = ("normalizers", "pretokenizers", "decoders")
+# Bytes that parts write for one byte at most.
+_FACTORS = {
+  "BertNormalizer": 12,
+  "ByteLevel": 3,
+  "Lowercase": 2,
+  "Metaspace": 6,
+  "NFC": 3,
+  "NFD": 4,
+  "NFKC": 12,
+  "NFKD": 12,
+  "Nmt": 3,
+}
+# Copies from which on a repetition counts as one without an end.
+_MANY = 16
+
+
+def checked(content: str, name: str) -> str:
+  """Returns a tokenizer's JSON without what would pad or cut its texts.
+
+  Args:
+    content: of its file.
+    name: what it is called in messages.
+
+  Raises:
+    ValueError: if it is no object of JSON, its parts write too many bytes for
+      one, or a regular expression in it repeats repetitions.
+  """
+  try:
+    described = _json.loads(content)
+  except ValueError as error:
+    raise ValueError(f"{name} is no tokenizer: {error}.") from error
+  if not isinstance(described, dict):
+    raise ValueError(f"{name} is no tokenizer: it holds no object.")
+  described |= {"truncation": None, "padding": None}
+  for field in ("pre_tokenizer", "decoder"):
+    factor = 1
+    for part in parts(described.get(field)):
+      factor *= _factor(part)
+    if factor > _limits.RATIO:
+      raise _validate.error(
+        f"{name}: {field}",
+        f"{factor} bytes for one",
+        f"at most {_limits.RATIO}",
+      )
+  for field in ("normalizer", "pre_tokenizer", "decoder"):
+    for part in parts(described.get(field)):
+      pattern = part.get("pattern")
+      pattern = pattern.get("Regex") if isinstance(pattern, dict) else None
+      if isinstance(pattern, str) and repeats_repetitions(pattern):
+        raise _validate.error(
+          f"{name}: {field}",
+          f"the pattern {pattern[:80]!r}",
+          "none in which what repeats is repeated",
+        )
+  return json.dumps(described)
+
+
+def check_text(
+  tokenizer: Any, library: Callable[[], Any], words: str, name: str
+) -> None:
+  """Refuses a text that a tokenizer's normalizer would make far longer.
+
+  Args:
+    tokenizer: of the package tokenizers.
+    library: imports the package.
+    words: the text.
+    name: what it is called in messages.
+
+  Raises:
+    ValueError: if it becomes more than 4 MiB and 8 times its bytes.
+  """
+  if getattr(tokenizer, "normalizer", None) is None:
+    return
+  steps = _steps(bytes(tokenizer.normalizer.__getstate__()))
+  size, most = len(words.encode()), 1
+  for _, factor in steps:
+    most *= factor
+  if size * most <= _FREE:
+    return
+  made = [
+    (library().Tokenizer.from_str(text).normalizer, factor)
+    for text, factor in steps
+  ]
+  total, bound = 0, max(_FREE, _RATIO * size)
+  for start in range(0, len(words), _PIECE):
+    piece = words[start : start + _PIECE]
+    for normalizer, factor in made:
+      _check_size(name, len(piece.encode()) * factor, _FREE)
+      piece = normalizer.normalize_str(piece)
+    total += len(piece.encode())
+    _check_size(name, total, bound)
+
+
+def _check_size(name, size, most):
+  """Refuses a text of too many bytes."""
+  if size > most:
+    raise _validate.error(
+      f"{name}: text after the tokenizer's normalizer",
+      f"{size} bytes",
+      f"at most {most}",
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _steps(state: bytes) -> tuple[tuple[str, int], ...]:
+  """A tokenizer's JSON for each step of a normalizer, and the step's factor."""
+  empty = {
+    "version": "1.0",
+    "added_tokens": [],
+    "model": {"type": "BPE", "vocab": {}, "merges": []},
+  }
+  return tuple(
+    (json.dumps({**empty, "normalizer": part}), _factor(part))
+    for part in parts(json.loads(state))
+  )
+
+
+def parts(part: Any) -> Iterator[Mapping[str, Any]]:
+  """Yields the parts of a normalizer, pre-tokenizer or decoder, in order."""
+  if not isinstance(part, dict):
+    return
+  inner = next((part[name] for name in _LISTS if name in part), None)
+  if isinstance(inner, list):
+    for each in inner:
+      yield from parts(each)
+  else:
+    yield part
+
+
+def _factor(part):
+  """Bytes that a part writes for one byte at most."""
+  kind = part.get("type")
+  if kind == "Replace":
+    pattern, content = (
+      part.get("pattern"),
+      len(str(part.get("content")).encode()),
+    )
+    plain = pattern.get("String") if isinstance(pattern, dict) else None
+    if isinstance(plain, str) and plain:
+      return max(1, -(-content // len(plain.encode())))
+    return 1 + content
+  if kind == "Prepend":
+    return 1 + len(str(part.get("prepend")).encode())
+  if kind == "Precompiled":
+    return _longest_word(part.get("precompiled_charsmap"))
+  return _FACTORS.get(str(kind), 1)
+
+
+def _longest_word(encoded):
+  """The longest text that a table of SentencePiece writes for another."""
+  try:
+    table = base64.b64decode(encoded or "")
+    (size,) = struct.unpack_from("<I", table)
+  except (binascii.Error, struct.error, TypeError, ValueError):
+    return 1
+  return max(1, *map(len, table[4 + size :].split(b"\0")))
+
+
+def repeats_repetitions(pattern: str) -> bool:
+  """Returns whether a group that repeats something is repeated itself.
+
+  Such patterns, as `(a+)+$`, can fail in as many ways as a text has parts.
+  """
+  inside = [False]
+  i, ended = 0, False
+  while i < len(pattern):
+    character = pattern[i]
+    if character == "(":
+      inside.append(False)
+      ended, i = False, i + 1
+      continue
+    if character == ")" and len(inside) > 1:
+      ended = inside.pop()
+      inside[-1] |= ended
+      i += 1
+    elif character == "[":
+      ended, i = False, _behind_class(pattern, i)
+    elif character == "\\":
+      ended, i = False, _behind_escape(pattern, i)
+    else:
+      ended, i = False, i + 1
+    endless, i = _repetition(pattern, i)
+    if endless and ended:
+      return True
+    inside[-1] |= endless
+  return False
+
+
+def _repetition(pattern, i):
+  """Whether a repetition without an end stands at a place, and what follows."""
+  endless = False
+  while i < len(pattern) and pattern[i] in "*+?{":
+    if pattern[i] == "{":
+      end = pattern.find("}", i)
+      low, comma, high = pattern[i + 1 : max(end, i + 1)].partition(",")
+      if end < 0 or not (low + high).isdigit():
+        break
+      endless |= (comma and not high) or int(high or low) >= _MANY
+      i = end + 1
+    else:
+      endless |= pattern[i] in "*+"
+      i += 1
+  return bool(endless), i
+
+
+def _behind_class(pattern, i):
+  """The place behind a class of characters, which may hold others."""
+  depth = 0
+  while i < len(pattern):
+    if pattern[i] == "\\":
+      i += 1
+    elif pattern[i] == "[":
+      depth += 1
+    elif pattern[i] == "]":
+      depth -= 1
+      if not depth:
+        return i + 1
+    i += 1
+  return i
+
+
+def _behind_escape(pattern, i):
+  r"""The place behind an escape, such as \s or \p{L}."""
+  if pattern[i + 1 : i + 3] in ("p{", "P{", "x{"):
+    end = pattern.find("}", i)
+    return len(pattern) if end < 0 else end + 1
+  return i + 2

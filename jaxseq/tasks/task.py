@@ -1,0 +1,146 @@
+"""A line of work: how its arms are configured, built, watched and shown.
+
+    task = classification.TASK.of(splits)
+    arms = task.arms(config, task.source(splits))
+    ... title, columns=task.columns, kind=task.kind
+
+Each module of a line of work has its own as `TASK`; what trains, measures and
+serves is the same program for all of them.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import types
+from typing import Any
+from typing import Literal
+
+from jaxseq import _validate
+from jaxseq.tasks import base
+from jaxseq.training import supervised
+from jaxseq.training.comparison import supervised_arms
+
+_NONE: Mapping[str, str] = types.MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+  """What a program has to know of a line of work.
+
+  A source is what problems are made of: the `data.Splits` of a data set, or
+  what `source` makes of them, such as a text or the spans of a series.
+
+  Attributes:
+    name: of the line of work.
+    arm: class of an arm's configuration.
+    problem: (arm, source, config) -> problem; `config` is the comparison, which
+      says what all arms have in common, such as the length of a piece.
+    metric: by which training is watched: of `Problem.evaluate`, see
+      `tasks.base.make_arm`.
+    better: whether higher or lower is better; None if neither is.
+    unit: what the examples of an update are.
+    columns: results in the table, to their headings; the first one is what the
+      table is about.
+    kind: of the models that are saved, see `models.kinds`; None if none are.
+    source: splits -> source.
+    adapt: (task, source) -> the task as it is for these data: with the names
+      of their classes in `figures`, or a column that only they have.
+    examples: (arm, problem) -> examples of one update, for the speed; the
+      arm's batch size if None.
+    more: (config, arm, source) -> what an arm reports beside its metrics, a
+      `supervised_arms.More`.
+    figures: from the tallies of an evaluation to results, see
+      `supervised_arms.Arm`.
+    baselines: (source, config, part) -> metrics of what needs no training, by
+      label, of the part "test" or "valid".
+    ylabel: name of the metric in the plot; its heading if None.
+  """
+
+  name: str
+  arm: type[base.ArmConfig]
+  problem: Callable[[Any, Any, Any], supervised.Problem]
+  metric: str
+  better: Literal["higher", "lower"] | None
+  unit: str
+  columns: Mapping[str, str]
+  kind: str | None = None
+  source: Callable[[Any], Any] = lambda splits: splits
+  adapt: Callable[["Task", Any], "Task"] = lambda task, source: task
+  examples: Callable[[Any, Any], int] | None = None
+  more: Callable[[Any, Any, Any], supervised_arms.More] | None = None
+  figures: Callable[[Any], dict[str, Any]] | None = None
+  baselines: Callable[[Any, Any, str], Mapping[str, Mapping[str, float]]] = (
+    lambda source, config, part: {}
+  )
+  ylabel: str | None = None
+
+  def __post_init__(self):
+    _validate.literals(self)
+    if not self.columns:
+      raise _validate.error("columns", self.columns, "at least one column")
+
+  def of(self, source: Any) -> "Task":
+    """Returns the task as it is for some data, see `adapt`."""
+    return self.adapt(self, source)
+
+  def arm_config(self, config: base.Comparison, name: str) -> Any:
+    """Returns the whole configuration of an arm, an `arm`.
+
+    Raises:
+      UserError: (a ValueError) a field is unknown or has a wrong value.
+    """
+    return base.arm_config(config, name, self.arm)
+
+  def make_arm(
+    self,
+    config: supervised_arms.Supervised,
+    arm: Any,
+    problem: supervised.Problem,
+    source: Any = None,
+  ) -> supervised_arms.Arm:
+    """Returns an arm that is ready to be trained on a problem.
+
+    Args:
+      config: the comparison.
+      arm: configuration of the arm.
+      problem: of the arm.
+      source: what the problem was made of, for `more`.
+
+    Raises:
+      ValueError: the comparison asks for early stopping, and nothing can tell.
+    """
+    options: dict[str, Any] = {}
+    if self.examples is not None:
+      options["examples"] = self.examples(arm, problem)
+    if self.more is not None:
+      options["more"] = self.more(config, arm, source)
+    return base.make_arm(
+      config,
+      arm,
+      problem,
+      self.metric,
+      self.unit,
+      better=self.better,
+      figures=self.figures,
+      **options,
+    )
+
+  def arms(
+    self, config: base.Comparison, source: Any
+  ) -> dict[str, supervised_arms.Arm]:
+    """Builds every arm of a comparison.
+
+    Args:
+      config: the comparison.
+      source: what the problems are made of.
+
+    Raises:
+      ValueError: if an option is wrong, or the data are none of this task.
+    """
+    task = self.of(source)
+    arms = {}
+    for name in config.arms:
+      arm = self.arm_config(config, name)
+      problem = self.problem(arm, source, config)
+      arms[name] = task.make_arm(config, arm, problem, source)
+    return arms

@@ -1,0 +1,95 @@
+"""Lines of work: what they say of themselves fits what they evaluate."""
+
+import dataclasses
+import importlib
+
+import pytest
+
+from jaxseq import data
+from jaxseq.tasks import base
+from jaxseq.tasks import classification
+from jaxseq.tasks import document_plans
+from jaxseq.tasks import events
+from jaxseq.tasks import synthetic
+from jaxseq.tasks import task
+
+NAMES = (
+  *("classification", "regression", "forecasting", "events"),
+  *("language", "decision", "synthetic"),
+)
+
+
+def comparison(**options):
+  network = {
+    "stack": {"mixer": "gru", "d_model": 4, "num_layers": 1},
+    "pooling": "mean",
+  }
+  return base.DataComparison(
+    arms={"a": {}, "b": {"batch_size": 4}},
+    data="digits",
+    network=network,
+    batch_size=8,
+    **options,
+  )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_line_of_work_describes_itself(name):
+  line = importlib.import_module(f"jaxseq.tasks.{name}").TASK
+  assert isinstance(line, task.Task)
+  assert line.name == name
+  assert issubclass(line.arm, base.ArmConfig)
+  metrics = (line.metric, f"test_{line.metric}", "test_bits")
+  assert set(metrics) & set(line.columns)
+
+
+def test_arms_of_a_comparison():
+  splits = data.load("digits")
+  config = comparison()
+  line = classification.TASK.of(splits)
+  arms = line.arms(config, line.source(splits))
+  assert [arm.examples for arm in arms.values()] == [8, 4]
+  assert {arm.unit for arm in arms.values()} == {"sequences"}
+  assert arms["a"].better == "higher"
+  assert arms["a"].figures.keywords == {"classes": splits.info.classes}
+  with pytest.raises(ValueError, match="batch_size: got 0"):
+    classification.TASK.arms(
+      dataclasses.replace(config, arms={"c": {"batch_size": 0}}), splits
+    )
+
+
+def test_columns_are_those_that_the_data_have():
+  splits = data.load("hawkes", train=20, valid=10, test=10)
+  assert list(events.TASK.of(splits).columns) == [
+    *("nll", "nll_gap", "rmse", "accuracy"),
+  ]
+  unknown = splits._replace(
+    test=splits.test._replace(
+      extras=splits.test.extras._replace(log_density=None, tail=None)
+    )
+  )
+  assert "nll_gap" not in events.TASK.of(unknown).columns
+  signals = synthetic.TASK.of(synthetic.Source("delay", {}))
+  assert (signals.metric, signals.kind) == ("test_loss", None)
+
+
+def test_a_wrong_direction_is_named():
+  with pytest.raises(ValueError, match="better: got 'more'"):
+    dataclasses.replace(classification.TASK, better="more")
+
+
+@pytest.mark.parametrize(
+  ("name", "field"),
+  [("forecasting", "channels"), ("regression", "gaps"), ("synthetic", "reads")],
+)
+def test_options_are_checked_whoever_builds_the_arm(name, field):
+  line = importlib.import_module(f"jaxseq.tasks.{name}").TASK
+  with pytest.raises(
+    ValueError, match=f"{field}: got 'joint', expected one of"
+  ):
+    line.arm(**{field: "joint"})
+
+
+def test_a_plan_of_documents_has_a_known_method():
+  with pytest.raises(ValueError, match="method: got 'lptt', expected one of"):
+    document_plans.PlanConfig(method="lptt")
