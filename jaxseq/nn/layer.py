@@ -18,10 +18,10 @@ from jaxseq.nn import dense
 from jaxseq.nn import experts
 from jaxseq.nn import feedforward
 from jaxseq.nn import gtrxl_gate
+from jaxseq.nn import layer_config
 from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
-from jaxseq.nn import stack
 
 # What layers hand on to the layers above them, by name.
 Shared = dict[str, jax.Array]
@@ -64,14 +64,15 @@ class SequenceLayer(recurrent.Recurrent):
   With `feedforward` it is the block of a Transformer with another mixer.
 
   Attributes:
-    config: options of the layer; if it has several mixers, the first is taken.
+    config: options of the layer.
     fixed: keyword options of the mixer's own `apply` or `step` that are no
       arrays, as pairs; so they stay what they are under `linen.remat`.
   """
 
-  config: stack.StackConfig
+  config: layer_config.LayerConfig
   fixed: tuple[tuple[str, Any], ...] = ()
 
+  @linen.compact
   def __call__(
     self,
     x: jax.Array,
@@ -82,7 +83,9 @@ class SequenceLayer(recurrent.Recurrent):
     step: bool = False,
     condition: jax.Array | None = None,
     lengths: jax.Array | None = None,
-  ) -> tuple[jax.Array, PyTree]:
+    shared: Shared | None = None,
+    shift: jax.Array | None = None,
+  ) -> tuple[Any, ...]:
     """Runs over a sequence.
 
     Args:
@@ -97,51 +100,23 @@ class SequenceLayer(recurrent.Recurrent):
         without bias adds a part to x; None for none.
       lengths: (*batch,) numbers of valid elements; all are if None. What lies
         behind them changes nothing at these.
-
-    Returns:
-      y of x's shape, in the dtype of the activations, or of the residual sum if
-      that is another, and the state after the last element.
-
-    Raises:
-      ValueError: if a shape or dtype does not fit.
-    """
-    arguments = x, state, reset, train, options, step, condition, lengths
-    y, state, _ = self.share(*arguments)
-    return y, state
-
-  @linen.compact
-  def share(
-    self,
-    x: jax.Array,
-    state: PyTree = None,
-    reset: jax.Array | None = None,
-    train: bool = False,
-    options: dict[str, Any] | None = None,
-    step: bool = False,
-    condition: jax.Array | None = None,
-    lengths: jax.Array | None = None,
-    shared: Shared | None = None,
-    shift: jax.Array | None = None,
-  ) -> tuple[jax.Array, PyTree, Shared]:
-    """Runs over a sequence in a stack whose layers share values.
-
-    Args:
-      x: as in `__call__`, with all up to `lengths`.
-      state: likewise.
-      reset: likewise.
-      train: likewise.
-      options: likewise.
-      step: likewise.
-      condition: likewise.
-      lengths: likewise.
-      shared: values of the layers below, for mixers that share some.
+      shared: values of the layers below, for mixers that share some; None for
+        a layer alone.
       shift: like x; the mixer reads x + shift, through the norm in front of it,
         where the residual sum has x. None for none.
 
     Returns:
-      What `__call__` returns, and the values for the layers above.
+      y of x's shape, in the dtype of the activations, or of the residual sum if
+      that is another, and the state after the last element; with `shared` the
+      values for the layers above, too.
+
+    Raises:
+      ValueError: if a shape or dtype does not fit.
     """
     config = self.config
+    if getattr(config, "hybrid", ()) or getattr(config, "layers", ()):
+      expected = "that of one layer, as of StackConfig.every_layer"
+      raise _validate.error("config", "one of layers that differ", expected)
     if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
       shape, width = f"shape {jnp.shape(x)}", f"{config.d_model} features"
       raise _validate.error("x", shape, f"{width}, the d_model of the layer")
@@ -156,19 +131,20 @@ class SequenceLayer(recurrent.Recurrent):
     before = None
     if config.channel_mix and state is not None:
       state, before = state
-    y, shared = x, shared or {}
+    y, above = x, shared or {}
     if config.mixes:
       seen = x if shift is None else x + shift.astype(x.dtype)
       options = {**dict(self.fixed), **(options or {})}
-      arguments = x, seen, state, options, shared, run
-      y, state, shared = self._mixer_half(*arguments)
+      arguments = x, seen, state, options, above, run
+      y, state, above = self._mixer_half(*arguments)
     else:
       state = ()
     if config.feedforward != "none":
       y, after = self._feed_forward(y, before, run)
       if config.channel_mix:
         state = LayerState(state, after)
-    return y.astype(x.dtype), state, shared
+    y = y.astype(x.dtype)
+    return (y, state) if shared is None else (y, state, above)
 
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):
@@ -180,9 +156,9 @@ class SequenceLayer(recurrent.Recurrent):
     if config.bidirectional or not config.mixes:
       state = ()
     elif config.parallel:
-      state = tuple(map(fresh, (config.mixers[0], *config.parallel_mixers)))
+      state = tuple(map(fresh, (config.mixer_config, *config.parallel_mixers)))
     else:
-      state = fresh(config.mixers[0])
+      state = fresh(config.mixer_config)
     if config.channel_mix:
       return LayerState(state, fresh(config.channel_mix))
     return state
@@ -212,7 +188,7 @@ class SequenceLayer(recurrent.Recurrent):
   def _mix(self, x, states, options, shared, run):
     """The sum of the mixers' outputs, their states, and what is shared."""
     config = self.config
-    configs = (config.mixers[0], *config.parallel_mixers)
+    configs = (config.mixer_config, *config.parallel_mixers)
     if not config.parallel:
       states = (states,)
     elif states is None:
@@ -220,17 +196,18 @@ class SequenceLayer(recurrent.Recurrent):
     total, after = None, []
     for i, (one, state) in enumerate(zip(configs, states)):
       name = f"mixer_{i}" if i else "mixer"
-      scheme = config.time_scheme if stack.splits_by_scheme(one) else ""
+      schemes = mixers.traits(mixers.module_of(one)).schemes
+      scheme = config.time_scheme if schemes else ""
       arguments = one, x.dtype, config.time_axis, scheme
       bound = mixer.SequenceMixer(*arguments, name=name)
       own = {} if i else options
-      if bound.shares:
-        mix = bound.share_step if run.step else bound.share
-        y, state, shared = mix(x, state, run.reset, shared, **own)
-      elif run.step:
-        y, state = bound.step(x, state, run.reset, **own)
+      values = shared if bound.shares else None
+      if run.step:
+        y, state, *above = bound.step(x, state, run.reset, values, **own)
       else:
-        y, state = bound(x, state, run.reset, run.lengths, **own)
+        arguments = x, state, run.reset, run.lengths, values
+        y, state, *above = bound(*arguments, **own)
+      shared = above[0] if above else shared
       total = y if total is None else total + y
       after.append(state)
     return total, tuple(after) if config.parallel else after[0], shared
@@ -241,7 +218,7 @@ class SequenceLayer(recurrent.Recurrent):
       expected = "False where there are states or steps"
       raise _validate.error("bidirectional", True, expected)
     ahead, back = (
-      mixer.SequenceMixer(self.config.mixers[0], x.dtype, parent=None)
+      mixer.SequenceMixer(self.config.mixer_config, x.dtype, parent=None)
       for _ in range(2)
     )
     both = bidirectional.Bidirectional(ahead, back, name="mixer")
@@ -325,7 +302,7 @@ class SequenceLayer(recurrent.Recurrent):
     return dropout(value * linen.sigmoid(out("out2", g)))
 
 
-def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
+def residual_dtype(config: layer_config.LayerConfig, x: jax.Array) -> jnp.dtype:
   """Returns the dtype of a layer's input and output."""
   dtype = dense.activation_dtype(config.dtype, x)
   if not config.residual_float32:
@@ -334,14 +311,14 @@ def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
 
 
 def make_norm(
-  config: stack.StackConfig,
+  config: layer_config.LayerConfig,
   kind: str,
   dtype: jax.typing.DTypeLike,
   train: bool,
   name: str,
   mask: jax.Array | None = None,
 ) -> Callable[[jax.Array], jax.Array]:
-  """Makes a norm of one of the kinds of `StackConfig.norm` but "none".
+  """Makes a norm of one of the kinds of `LayerConfig.norm` but "none".
 
   Args:
     config: its options.

@@ -113,7 +113,7 @@ def places(
     "model.final_norm.weight"
   )
   for i in range(config.stack.num_layers):
-    layer = config.stack.layer(i)
+    layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     for name, tensor in (
       ("norm", "temporal_pre_norm"),
@@ -123,7 +123,7 @@ def places(
         f"{theirs}.{tensor}.weight"
       )
     module = f"{ours}/mixer", f"{theirs}.temporal_block"
-    (mixer,) = layer.mixers
+    mixer = layer.mixer_config
     if layer.mixer == "attention":
       found |= _decoder.attention(*module)
     else:
