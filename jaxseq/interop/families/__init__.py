@@ -1,7 +1,7 @@
 """Families of pretrained models, one module each.
 
 A module makes a network of the `config.json` of a `model_type`, and says which
-tensors its parameters are made of. It has
+tensors its parameters are made of: a `Family`, which has
 
     EMBEDDING = "model.embed_tokens.weight"
     LAYERS = "model.layers"
@@ -37,7 +37,9 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.interop.families.registry import Family as Family
   from jaxseq.interop.families.registry import get as get
   from jaxseq.interop.families.registry import names as names
+  from jaxseq.interop.families.registry import register as register
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
