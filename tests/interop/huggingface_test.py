@@ -387,7 +387,7 @@ def test_parameters_in_other_dtypes(scan_layers):
   rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16), variables)
   chex.assert_trees_all_equal(narrow, rounded)
   network = huggingface.make_network(config, narrow)
-  tokens = _outputs("mamba2")["tokens"]
+  tokens = _outputs("mamba2")["ids"]
   logits, states = network.apply(narrow, tokens)
   wide = jax.tree.map(lambda x: x.astype(jnp.float32), narrow)
   expected, _ = network.apply(wide, tokens)
