@@ -1,6 +1,7 @@
 """Masks of sequences that are padded to one length."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -14,4 +15,5 @@ def inside(time: int, lengths: jax.Array) -> jax.Array:
   Returns:
     (*batch, time) bool: a NumPy array where `lengths` is one.
   """
-  return np.arange(time) < lengths[..., None]
+  numbers = np if isinstance(lengths, np.ndarray) else jnp
+  return numbers.arange(time) < lengths[..., None]
