@@ -27,7 +27,7 @@ _NETWORKS = {
 }
 # Fields of Linen modules that say nothing of what they compute, and options of
 # the devices that they were on.
-_WITHOUT = ("parent", "name", "time_axis", "time_scheme")
+_WITHOUT = ("parent", "name", "time_axis", "time_scheme", "kernels")
 
 
 def save(

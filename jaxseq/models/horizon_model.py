@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from jaxseq import data
-from jaxseq.data import preparation as preparations
 from jaxseq.models import conformal
 from jaxseq.models import predictions
 from jaxseq.tasks import forecasting
@@ -87,9 +86,7 @@ def calibrate(
   return {**variables, conformal.COLLECTION: widths} if widths else variables
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each time of each forecast.
 
   Returns:

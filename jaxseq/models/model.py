@@ -17,7 +17,8 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
-from jaxseq.data import preparation as preparations
+from jaxseq.data import raw_arrays
+from jaxseq.data import sources
 from jaxseq.models import exported
 from jaxseq.models import kinds
 from jaxseq.models import predictions
@@ -56,7 +57,7 @@ class Model:
   kind: str
   network: Any
   variables: PyTree
-  preparation: preparations.Preparation
+  preparation: data.Source
   signature: Signature
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -70,26 +71,28 @@ class Model:
     """The module of the model's kind, see `models.kinds`."""
     return kinds.get(self.kind)
 
-  def examples(self, source: Any) -> preparations.Examples:
+  def examples(self, source: Any) -> data.Examples:
     """Returns examples as the network takes them.
 
     Args:
-      source: the path of a file of the same form as the training data; raw
-        arrays, see `Preparation.prepare`; a `data.ArrayDataset` that is
-        prepared already; or examples from here.
+      source: the path of a file of the same form as the training data, or a
+        frame of pandas with the columns of a table; raw arrays or frames, see
+        `Source.prepare`; a `data.ArrayDataset` that is prepared already; or
+        examples from here.
 
     Raises:
       ValueError: if the file or the arrays are not as in training.
     """
-    if isinstance(source, preparations.Examples):
+    if isinstance(source, data.Examples):
       return source
-    if isinstance(source, (str, os.PathLike)):
+    frame = raw_arrays.is_frame(source) and self.preparation.reads_frames
+    if frame or isinstance(source, (str, os.PathLike)):
       return self.preparation.read(source)
     dataset = source
     if not isinstance(source, data.ArrayDataset):
       dataset = self.preparation.prepare(source)
     count = len(dataset.inputs)
-    return preparations.Examples(tuple(map(str, range(count))), dataset)
+    return data.Examples(tuple(map(str, range(count))), dataset)
 
   def predict(self, source: Any) -> predictions.Predictions:
     """Predicts from a file or from arrays.
@@ -209,13 +212,7 @@ def make(
   """
   prepared = splits.info.preparation
   if prepared is None:
-    prepared = preparations.derive(splits)
-  if kind == "language" and (prepared.reader, prepared.vocab_size) == (
-    None,
-    256,
-  ):
-    # Files of bytes have one form, wherever those of the training came from.
-    prepared = dataclasses.replace(prepared, reader="text_files")
+    prepared = sources.derive(splits)
   parts = kinds.get(kind)
   one = data.take(splits.train, slice(0, 1))
   variables = jax.tree.map(np.asarray, jax.device_get(variables))

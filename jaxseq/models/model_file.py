@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.interop import described_file
 from jaxseq.models import kinds
 from jaxseq.models import model as trained
@@ -28,7 +28,10 @@ NAME = "model.safetensors"
 FORMAT = 1
 
 # Fields of configurations that change nothing of what a trained network says.
-_OF_TRAINING = ("optimizer", "batch_size", "time_axis", "time_scheme")
+_OF_TRAINING = (
+  *("optimizer", "batch_size"),
+  *("time_axis", "time_scheme", "kernels"),
+)
 _FIELDS = (
   *("format", "kind", "network", "preparation"),
   *("signature", "about", "versions"),
@@ -100,7 +103,7 @@ def _decode(found):
     described["kind"],
     made,
     found.tree,
-    preparations.Preparation.from_json(decode(described["preparation"])),
+    sources.from_json(decode(described["preparation"])),
     _signature(described["signature"]),
     decode(described["about"]),
     described["versions"],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
+from typing import Literal
 from typing import Self
 
 import jax
@@ -59,6 +60,8 @@ class StackConfig(LayerConfig):
     scan_layers: whether the layers are one scanned layer: compile time does not
       grow with their number. Parameters gain a leading axis of layers, states
       one behind those of the batch.
+    kernels: of accelerators, as `recurrence.kernels.use` takes it: "auto" where
+      they were measured to be faster, "on" wherever there are some, "off".
 
   Raises:
     ValueError: a mixer or an option is unknown, or a value is out of range.
@@ -72,6 +75,7 @@ class StackConfig(LayerConfig):
   final_norm: bool | None = None
   remat: bool = False
   scan_layers: bool = False
+  kernels: Literal["auto", "on", "off"] = "auto"
 
   def __post_init__(self):
     super().__post_init__()

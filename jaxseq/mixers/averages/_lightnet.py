@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,6 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
-
-if TYPE_CHECKING:
-  from jaxseq.mixers.averages import lightnet
 
 Params = dict[str, jax.Array]
 
@@ -22,7 +19,7 @@ _NOTHING = -1e30
 
 
 def over_time(
-  config: "lightnet.Config",
+  config: Any,
   params: Params,
   x: jax.Array,
   state: recurrence.SoftmaxState,
@@ -112,7 +109,7 @@ def _scalar(config, params, x, state, reset, mask, place, axis):
 
 
 def array(
-  config: "lightnet.Config",
+  config: Any,
   params: Params,
   x: jax.Array,
   mask: jax.Array | None,
@@ -173,7 +170,7 @@ def single_scan(
 
 
 def output(
-  config: "lightnet.Config", params: Params, o: jax.Array, x: jax.Array
+  config: Any, params: Params, o: jax.Array, x: jax.Array
 ) -> jax.Array:
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (

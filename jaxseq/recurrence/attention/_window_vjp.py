@@ -11,7 +11,6 @@ All numbers are finite.
 """
 
 import functools
-import importlib
 from typing import NamedTuple
 
 import jax
@@ -24,11 +23,6 @@ from jaxseq.recurrence.platform import support
 
 # Widths of a head for which all libraries have kernels are at most this.
 _WIDEST = 256
-_MODULES = {
-  "splash": "window_tpu",
-  "tokamax": "window_tokamax",
-  "cudnn": "window_cudnn",
-}
 
 
 class Library(NamedTuple):
@@ -179,8 +173,12 @@ def _plain_gradient(window, start, q, k, v, g):
 
 def _run(library, window, differentiated, q, k, v, start):
   """As `attend`, by the module that calls the library, which loads it."""
-  package = __name__.rpartition(".")[0]
-  module = importlib.import_module(f"{package}.{_MODULES[library.name]}")
+  if library.name == "splash":
+    from jaxseq.recurrence.attention import _window_tpu as module
+  elif library.name == "tokamax":
+    from jaxseq.recurrence.attention import _window_tokamax as module
+  else:
+    from jaxseq.recurrence.attention import _window_cudnn as module
   options = library.interpret, differentiated, window
   return module.attend(*options, q, k, v, start)
 

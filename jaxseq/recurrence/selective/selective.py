@@ -86,12 +86,11 @@ def selective_scan(
   """
   _validate.choice("method", method, METHODS)
   if axis is not None:
-    if method == "pallas":
-      raise _no_kernel(f"axis {axis!r}", "no axis")
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
     split = {"axis": axis, "exchange": exchange}
+    split["by_kernel"] = method == "pallas"
     return _selective_sharded.selective_scan(
       run, x, delta, A, B, C, init, D=D, reset=reset, **split
     )

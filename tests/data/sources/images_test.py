@@ -35,7 +35,7 @@ def test_folders_are_classes(tmp_path):
   for part in (splits.train, splits.test):
     assert (part.inputs == part.targets[:, None, None]).all()
   fields = json.loads(json.dumps(splits.info.preparation.to_json()))
-  prepared = data.Preparation.from_json(fields)
+  prepared = data.sources.from_json(fields)
   found = prepared.read(tmp_path)
   assert found.labeled
   assert found.ids[:2] == ("elm/0.png", "elm/1.png")

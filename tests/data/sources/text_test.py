@@ -57,7 +57,7 @@ def test_tokenizers_make_tokens(tmp_path):
   # The preparation holds the tokenizer itself.
   fields = json.loads(json.dumps(splits.info.preparation.to_json()))
   file.unlink()
-  prepared = data.Preparation.from_json(fields)
+  prepared = data.sources.from_json(fields)
   assert prepared.prepare("the cat dog").inputs.tolist() == [[0, 1]]
   path.write_bytes(b"the\ncat \xff")
   with pytest.raises(ValueError, match="a.txt, line 2: got the byte 0xff"):
@@ -75,8 +75,6 @@ def test_what_is_missing_or_too_short_is_said(tmp_path):
   writing.write(tmp_path, {"a.txt": "abc"})
   with pytest.raises(ValueError, match="leave bytes to each part of the 3"):
     data.load("text_files", path=tmp_path / "a.txt")
-  prepared = data.Preparation(
-    "text", reader="text_files", reader_options={"pattern": "../*"}
-  )
+  prepared = data.sources.TextSource(reader="text_files", pattern="../*")
   with pytest.raises(ValueError, match="a pattern inside the folder"):
     prepared.read(tmp_path)

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder for each class, with picture files.
+"""Images: a folder for each class, with picture files.
 
     leaves/oak/1.png, leaves/oak/2.jpg, leaves/elm/a.png, ...
 
@@ -7,10 +7,13 @@
 Folders "train" and "test", and perhaps "valid", may hold those of the classes.
 """
 
+from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import struct
 from typing import Any
+from typing import ClassVar
 from typing import Literal
 from typing import NamedTuple
 import warnings
@@ -22,19 +25,85 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data import part_splits
-from jaxseq.data import preparation
 from jaxseq.data import raw_arrays
+from jaxseq.data import scale
+from jaxseq.data.sources import base
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# Of a picture: 4096 x 4096.
-_PIXELS = 2**24
 # What pillow raises of files that are damaged or none.
 _DAMAGE = (
   *(OSError, SyntaxError, ValueError, OverflowError, struct.error),
   *(EOFError, IndexError, KeyError, TypeError, MemoryError, Warning),
 )
 _PARTS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSource(base.Source):
+  """Pictures, whose rows or pixels are the elements in time.
+
+  `prepare` takes (n, height, width) or (n, height, width, colors), numbers from
+  0 to 255 as uint8, or others as they are.
+
+  Attributes:
+    classes: names of the classes.
+    mean: of each element's values, which is subtracted; None for none.
+    deviation: which then divides; above 0.
+    image_size: height and width.
+    color: whether red, green and blue of files are kept.
+    order: what an element in time is: a "row" of pixels, or a "pixel".
+  """
+
+  kind: ClassVar[str] = "images"
+  forms: ClassVar[tuple[str, ...]] = ("image_folders",)
+
+  _: dataclasses.KW_ONLY
+  classes: tuple[str, ...] | None = None
+  mean: tuple[float, ...] | None = None
+  deviation: tuple[float, ...] | None = None
+  image_size: tuple[int, int] | None = None
+  color: bool = False
+  order: Literal["row", "pixel"] = "row"
+
+  def __post_init__(self):
+    super().__post_init__()
+    scale.check("deviation", self.mean, self.deviation)
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares pictures, see `Source.prepare`."""
+    del lengths, times
+    array = np.asarray(values)
+    size = self.image_size
+    if array.ndim == 3:
+      array = array[..., None]
+    expected = ("n", *size, "colors") if size else ("n", "h", "w", "colors")
+    _validate.shape("images", array, expected)
+    if array.dtype == np.uint8:
+      array = array.astype(np.float32) / 255
+    count, height, _, colors = array.shape
+    inputs = scale.apply(
+      array.reshape(count, height, -1), self.mean, self.deviation
+    )
+    if self.order == "pixel":
+      inputs = inputs.reshape(count, -1, colors)
+    classes = raw_arrays.class_targets(targets, self.classes, count)
+    return datasets.ArrayDataset(inputs, classes)
+
+  def _read(self, path: Any) -> base.Examples:
+    pictures = find(path)
+    pixels = read(pictures.files, self.color, self.image_size or (None, None))
+    labels = pictures.labels
+    labeled = "" not in labels and set(labels) <= set(self.classes or ())
+    dataset = self.prepare(pixels, targets=list(labels) if labeled else None)
+    return base.Examples(pictures.names, dataset, labeled)
 
 
 class Pictures(NamedTuple):
@@ -107,9 +176,9 @@ def read(
   damage = (*_DAMAGE, Image.DecompressionBombError)
   for name, one in zip(("height", "width"), size):
     if one is not None:
-      _validate.integer(name, one, 1, _PIXELS)
-  if (size[0] or 1) * (size[1] or 1) > _PIXELS:
-    expected = f"at most {_PIXELS} pixels"
+      _validate.integer(name, one, 1, _limits.PIXELS)
+  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
+    expected = f"at most {_limits.PIXELS} pixels"
     raise _validate.error("height and width", size, expected)
   pictures, held = [], 0
   for file in files:
@@ -117,10 +186,9 @@ def read(
       with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Image.open(file, formats=_FORMATS) as image:
-          if image.width * image.height > _PIXELS:
-            raise ValueError(
-              f"it has {image.width} x {image.height} pixels, over {_PIXELS}"
-            )
+          if image.width * image.height > _limits.PIXELS:
+            size = f"{image.width} x {image.height} pixels"
+            raise ValueError(f"it has {size}, over {_limits.PIXELS}")
           made = image.convert("RGB" if color else "L")
           wanted = (size[0] or made.height, size[1] or made.width)
           if wanted != (made.height, made.width):
@@ -207,17 +275,15 @@ def load(
       f"{path}: got no training picture of the class {classes[lacking[0]]!r}, "
       "expected at least one."
     )
-  prepared = preparation.Preparation(
-    "images",
+  prepared = ImageSource(
     classes=classes,
     image_size=pictures.shape[1:3],
+    color=color,
+    order=order,
     reader="image_folders",
-    reader_options={"color": color, "order": order},
   )
   made = [
-    _ordered(prepared.prepare(pictures[i], targets=targets[i]), order, pictures)
-    if len(i)
-    else None
+    prepared.prepare(pictures[i], targets=targets[i]) if len(i) else None
     for i in rows
   ]
   size = " x ".join(map(str, pictures.shape[1:3]))
@@ -231,43 +297,3 @@ def load(
     preparation=prepared,
   )
   return datasets.Splits(made[0], made[1], made[2], info)
-
-
-def _ordered(part: datasets.ArrayDataset, order: Any, pictures: np.ndarray):
-  """The part with rows or pixels as its elements in time."""
-  if order == "row":
-    return part
-  colors = 3 if pictures.ndim == 4 else 1
-  return part._replace(inputs=part.inputs.reshape(len(part.inputs), -1, colors))
-
-
-def read_examples(
-  path: str | os.PathLike, prepared: preparation.Preparation
-) -> preparation.Examples:
-  """Reads pictures as `load` reads those of its folders.
-
-  Args:
-    path: a picture, a folder of pictures, or of one folder for each class.
-    prepared: the preparation of the training set.
-
-  Returns:
-    The pictures, named by their files, scaled to the size of the training.
-
-  Raises:
-    ValueError: see `load`.
-    MissingData: see `load`.
-  """
-  options = dict(prepared.reader_options)
-  color, order = options.pop("color", False), options.pop("order", "row")
-  _validate.choice("order", order, ("row", "pixel"))
-  _validate.choice("color", color, (True, False))
-  found = find(path)
-  pictures = read(found.files, color, prepared.image_size or (None, None))
-  labeled = "" not in found.labels and set(found.labels) <= set(
-    prepared.classes or ()
-  )
-  targets = list(found.labels) if labeled else None
-  dataset = prepared.prepare(pictures, targets=targets)
-  return preparation.Examples(
-    found.names, _ordered(dataset, order, pictures), labeled
-  )

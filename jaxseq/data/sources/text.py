@@ -1,27 +1,112 @@
-"""Texts of one's own: files or folders of them, as bytes or as tokens.
+"""Texts: files or folders of them, as bytes or as tokens.
 
 splits = data.load("text_files", path="notes")
 splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
 """
 
 from collections.abc import Sequence
+import dataclasses
 import glob
 import os
 import pathlib
+from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
-from jaxseq.data import preparation
+from jaxseq.data import padding
+from jaxseq.data import raw_arrays
 from jaxseq.data import text
 from jaxseq.data import text_documents
 from jaxseq.data import text_prompts
 from jaxseq.data import text_tokens
+from jaxseq.data.sources import base
 
 # Of the tokenizer's file; those of large models have 10 MB.
 _LARGEST = 2**26
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSource(base.Source):
+  """Texts, of which every byte or token but the first is to be predicted.
+
+  `prepare` takes a str or bytes, several of them, (n, time) integers, or a
+  sequence of arrays (time_i,) of them.
+
+  Attributes:
+    vocab_size: number of tokens.
+    tokens: what the tokens stand for.
+    tokenizer: JSON of the package tokenizers, which makes tokens of texts; None
+      for bytes.
+    pattern: which files of a folder are read.
+  """
+
+  kind: ClassVar[str] = "text"
+  forms: ClassVar[tuple[str, ...]] = ("text_files",)
+
+  _: dataclasses.KW_ONLY
+  vocab_size: int | None = None
+  tokens: tuple[str, ...] | None = None
+  tokenizer: str | None = None
+  pattern: str = "**/*"
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares texts, see `Source.prepare`."""
+    del times, targets
+    if isinstance(values, str | bytes):
+      values = [values]
+    rows = []
+    for number, row in enumerate(raw_arrays.rows(values, lengths)):
+      name = f"text {number}"
+      if isinstance(row, str | bytes):
+        content = row.encode() if isinstance(row, str) else row
+        row = text_tokens.encode(content, self._coder(), name)
+      row = raw_arrays.tokens(name, row, self.vocab_size)
+      if len(row) < 2:
+        raise ValueError(f"{name}: got {len(row)} tokens, expected at least 2.")
+      rows.append(row)
+    tokens, counts = padding.pad_sequences(rows)
+    counts = None if np.all(counts == tokens.shape[1]) else counts - 1
+    return datasets.ArrayDataset(tokens[:, :-1], tokens[:, 1:], counts)
+
+  def read(self, path: Any) -> base.Examples:
+    """Reads texts, see `Source.read`."""
+    # Files of bytes have one form, wherever those of the training came from.
+    if self.reader is None and self.vocab_size == 256:
+      return self._read(path)
+    return super().read(path)
+
+  def _read(self, path: Any) -> base.Examples:
+    if ".." in self.pattern or self.pattern.startswith("/"):
+      raise _validate.error(
+        "pattern", self.pattern, "a pattern inside the folder"
+      )
+    # Each file is an example.
+    files = find(path, self.pattern)
+    coder = self._coder()
+    rows = [
+      text_tokens.encode(file.read_bytes(), coder, str(file))
+      for _, file in files
+    ]
+    return base.Examples(
+      tuple(name for name, _ in files), self.prepare(rows), True
+    )
+
+  def _coder(self):
+    """The tokenizer, or None for bytes."""
+    if self.tokenizer is None:
+      return None
+    return text_tokens.read_tokenizer(self.tokenizer)
 
 
 def find(
@@ -125,42 +210,11 @@ def load(
     "that of the files",
     num_classes=vocab_size,
     vocab_size=vocab_size,
-    preparation=preparation.Preparation(
-      "text",
+    preparation=TextSource(
       vocab_size=vocab_size,
       tokenizer=content,
+      pattern=pattern,
       reader="text_files",
-      reader_options={"pattern": pattern},
     ),
   )
   return datasets.Splits(*parts, info)
-
-
-def read_examples(
-  path: str | os.PathLike, prepared: preparation.Preparation
-) -> preparation.Examples:
-  """Reads texts as `load` does; each file is an example.
-
-  Args:
-    path: the files.
-    prepared: the preparation of the training set.
-
-  Returns:
-    The texts, named by their files; each token's target is the next.
-
-  Raises:
-    ValueError: see `load`.
-    MissingData: see `load`.
-  """
-  pattern = prepared.reader_options.get("pattern", "**/*")
-  if not isinstance(pattern, str) or ".." in pattern:
-    raise _validate.error("pattern", pattern, "a pattern inside the folder")
-  coder = None
-  if prepared.tokenizer is not None:
-    coder = text_tokens.read_tokenizer(prepared.tokenizer)
-  found = find(path, pattern)
-  rows = [
-    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in found
-  ]
-  names: Sequence[str] = [name for name, _ in found]
-  return preparation.Examples(tuple(names), prepared.prepare(rows), True)
