@@ -24,7 +24,8 @@ def from_torch(
   places: Places,
   tensors: Mapping[str, safetensors_file.Stored],
   where: str,
-  dtype: jax.typing.DTypeLike = "float32",
+  dtype: jax.typing.DTypeLike,
+  finite: bool,
 ) -> dict[str, PyTree]:
   """Makes parameters from arrays by their PyTorch names, one after the other.
 
@@ -56,6 +57,11 @@ def from_torch(
       if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
           f"{where}: {name}: got {array.dtype}, expected a floating dtype."
+        )
+      if finite and not safetensors_file.is_finite(array):
+        raise ValueError(
+          f"{where}: {name}: got numbers that are not finite; "
+          "load(..., finite=False) reads them."
         )
     leaf = place.read(arrays, want.dtype)
     leaves[path] = jnp.asarray(leaf, dtype)

@@ -49,6 +49,7 @@ def load(
   context: int | None = None,
   param_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
   scan_layers: bool = False,
+  finite: bool = True,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
@@ -63,6 +64,7 @@ def load(
       parameters and of the largest of them.
     scan_layers: whether the network shall have its layers scanned: compile time
       does not grow with their number. They must be alike.
+    finite: whether weights that are not finite are refused.
 
   Returns:
     The options of a `SequenceNetwork`, and its variables. See `make_network`
@@ -71,8 +73,8 @@ def load(
   Raises:
     ValueError: if the directory has no such files, they lead out of it, the
       model is of another type or has an option that the network has not, its
-      sizes are not those of the tensors, tensors are missing, unexpected or
-      misshapen, or a context is needed.
+      sizes are not those of the tensors, tensors are missing, unexpected,
+      misshapen or not finite, or a context is needed.
   """
   _validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
@@ -105,9 +107,8 @@ def load(
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)
-  params = _tensors.from_torch(
-    config, vocab_size, places, tensors, str(directory), param_dtype
-  )
+  source = places, tensors, str(directory)
+  params = _tensors.from_torch(config, vocab_size, *source, param_dtype, finite)
   if scan_layers:
     config = _scanned(config, True)
     params["stack"] = _stack_layers(params.pop("stack"))

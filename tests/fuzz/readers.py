@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import safetensors.numpy
 
+from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import nn
@@ -216,14 +217,14 @@ def _signed(text: bytes, tensors: dict[str, np.ndarray]) -> bytes:
 _POLICY = {
   "format": 1,
   "algorithm": "ppo",
-  "config": described_file.encode(ppo.Config(), "config"),
+  "config": _codec.encode(ppo.Config(), "config"),
   "versions": {},
 }
 _NETWORK = {
   "format": 1,
   "network": "SequenceNetwork",
   "fields": {
-    "config": described_file.encode(nn.NetworkConfig(), "config"),
+    "config": _codec.encode(nn.NetworkConfig(), "config"),
     "num_outputs": 3,
   },
   "versions": {},
@@ -433,7 +434,11 @@ READERS = {
   "uwave": Reader(_UWAVE, _checked(uwave.load, valid_fraction=0)),
   "uea": Reader(
     _UEA | {"T/T_TEST.ts": contents.ts("1:2:b")},
-    _checked(lambda folder: uea.load_problem(folder, "T", missing="mask")),
+    _checked(
+      lambda folder: uea.load(
+        folder / "T/T_TRAIN.ts", folder / "T/T_TEST.ts", missing="mask"
+      )
+    ),
   ),
   "time stamps": Reader(_STAMPED, lambda folder: uea.read_ts(folder / "t.ts")),
   "speech": Reader(_speech(), _checked(speech_commands.load)),

@@ -462,3 +462,22 @@ def test_a_family_lacks_no_part(monkeypatch):
   families.register("json", "json")
   with pytest.raises(ValueError, match="family 'json': EMBEDDING: got None"):
     families.get("json")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+  config, variables = _loaded("mamba")
+  broken = jax.tree.map(lambda x: x.at[..., 0].set(jnp.inf), variables)
+  huggingface.save(tmp_path, config, broken)
+  with pytest.raises(ValueError, match="got numbers that are not finite"):
+    huggingface.load(tmp_path)
+  huggingface.load(tmp_path, finite=False)
+
+
+def test_surrogates_in_an_index_get_one_sentence(tmp_path):
+  (tmp_path / "config.json").write_text(
+    (GOLDEN / "mamba" / "config.json").read_text()
+  )
+  index = tmp_path / "model.safetensors.index.json"
+  index.write_text('{"weight_map": {"a": "\\ud800.safetensors"}}')
+  with pytest.raises(ValueError, match="expected a weight_map"):
+    huggingface.load(tmp_path)

@@ -4,7 +4,6 @@ splits = data.load("text_files", path="notes")
 splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
 """
 
-from collections.abc import Sequence
 import dataclasses
 import glob
 import os
@@ -53,15 +52,7 @@ class TextSource(base.Source):
   tokenizer: str | None = None
   pattern: str = "**/*"
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[np.ndarray] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares texts, see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     del times, targets
     if isinstance(values, str | bytes):
       values = [values]
@@ -87,7 +78,9 @@ class TextSource(base.Source):
     return super().read(path)
 
   def _read(self, path: Any) -> base.Examples:
-    if ".." in self.pattern or self.pattern.startswith("/"):
+    inside = pathlib.PurePath(self.pattern)
+    outside = ".." in self.pattern or "\0" in self.pattern
+    if outside or inside.is_absolute() or not inside.parts:
       raise _validate.error(
         "pattern", self.pattern, "a pattern inside the folder"
       )

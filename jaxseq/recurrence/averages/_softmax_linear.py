@@ -129,9 +129,8 @@ def averages(
     from jaxseq.recurrence.averages import _softmax_outer_vjp
 
     form = support.form("softmax_outer", out)
-    return _softmax_outer_vjp.scan(
-      inputs, m, u, average, reset, sink=sink, form=form
-    )
+    how = {"sink": sink, "form": form, "plain": averages}
+    return _softmax_outer_vjp.scan(inputs, m, u, average, reset, **how)
   logits = logits.astype(u.dtype)
   decay, share, m, u = log_decay(logits, m, u, reset, sink)
   decay, share = (_softmax_state.spread(x, q.shape[-1]) for x in (decay, share))

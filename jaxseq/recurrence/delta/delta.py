@@ -253,7 +253,8 @@ def _by_kernel(x, init, reset, chunk_size):
     message = support.sentence("delta", "dplr_scan", "delta_scan")
     raise NotImplementedError(message)
   form = support.form(_op(x), jnp.result_type(*x[:4], init))
-  o, final = _delta_vjp.scan(*x, init, reset, form=form, chunk_size=chunk_size)
+  how = {"chunk_size": chunk_size, "plain": delta_scan}
+  o, final = _delta_vjp.scan(*x, init, reset, form=form, **how)
   return final, o
 
 

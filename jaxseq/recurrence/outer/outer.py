@@ -325,9 +325,8 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
     from jaxseq.recurrence.outer import _outer_vjp
 
     form = support.form(op, dtype)
-    o, final = _outer_vjp.scan(
-      q, k, v, decay, init, reset, form=form, chunk_size=chunk_size
-    )
+    how = {"chunk_size": chunk_size, "plain": outer_scan_heads}
+    o, final = _outer_vjp.scan(q, k, v, decay, init, reset, form=form, **how)
     return o.astype(out), final
   rows, time, groups, dk = q.shape
   heads, dv = v.shape[2:]

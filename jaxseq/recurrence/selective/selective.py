@@ -24,6 +24,7 @@ from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_chunk
+from jaxseq.recurrence.selective import _selective_inputs
 from jaxseq.recurrence.selective import _selective_sharded
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -109,7 +110,7 @@ def selective_scan(
       from jaxseq.recurrence.selective import _selective_vjp
 
       form = support.form("selective", x.dtype)
-      options = _selective_vjp.Options(form, **options)
+      options = _selective_inputs.Options(form, **options)
       function = functools.partial(_selective_vjp.run, options)
     else:
       # Without rows there is nothing for a kernel to run on.
