@@ -190,9 +190,15 @@ class EventSource(base.Source):
       unit=self.unit,
       ties=self.ties,
     )
+    if streams.unit is not None and self.unit is None:
+      where = streams.place(0, self.time)
+      raise ValueError(
+        f"{where}: got a date, expected numbers, as in training."
+      )
+    known = set(self.classes or ())
     for number, words in enumerate(streams.marks):
       for event, word in enumerate(words):
-        if word not in (self.classes or ()):
+        if word not in known:
           where = streams.place(number, self.mark, event)
           raw_arrays.class_numbers([word], self.classes, where)
     dataset = self.prepare(streams.marks, times=streams.times)
@@ -328,7 +334,9 @@ def _since(table, time, stamps, start, unit):
         begin = time_stamps.parse_date(str(start))
       first = time_stamps.seconds(np.array(begin))
   except ValueError as error:
-    raise ValueError(f"start: {str(error).rstrip('.')}.") from error
+    kind = "a number" if unit is None else "a date"
+    expected = f"{kind}, as the times in {table.place(0, time)} are"
+    raise _validate.error("start", start, expected) from error
   at = (at - first) / size
   if at.min() < 0:
     row = int(np.argmin(at))
