@@ -36,6 +36,9 @@ ALLOWED_LAYERS = {
     *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
     "dts",
   },
+  "programs": {
+    *("interop", "nn", "training", "data", "generation", "tasks", "models"),
+  },
   "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }
 # The layers that people use without Flax, and what they may import.
@@ -50,6 +53,7 @@ CIRCULAR = {"jaxseq.data"}
 OPTIONAL_LIBRARIES = {"_window_tokamax": {"tokamax"}}
 # What every layer may import: these need nothing but Python.
 COMMON = {
+  "_codec",
   "_json",
   "_lazy",
   "_limits",
