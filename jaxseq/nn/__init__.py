@@ -9,6 +9,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.nn import bidirectional as bidirectional
+  from jaxseq.nn import channel_mix as channel_mix
   from jaxseq.nn import dense as dense
   from jaxseq.nn import distributions as distributions
   from jaxseq.nn import experts as experts
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
   from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
+  from jaxseq.nn import layer_config as layer_config
+  from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
+  from jaxseq.nn import zamba_block as zamba_block
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import RegressionHead as RegressionHead
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer
+  from jaxseq.nn.layer_config import LayerConfig as LayerConfig
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork

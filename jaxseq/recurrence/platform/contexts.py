@@ -6,12 +6,19 @@ traced outside such a context is traced anew inside.
 
 import jax
 
+from jaxseq import _machine
 from jaxseq import _validate
 
 _interpreted = jax.make_user_context(None)
 _mode = jax.make_user_context("auto")
-_machine = jax.make_user_context(None)
-_branch = jax.make_user_context(None)
+_exchange = jax.make_user_context("auto")
+_guarded = jax.make_user_context(True)
+
+# Of the machine itself.
+choosing_for = _machine.choosing_for
+branch = _machine.branch
+machine = _machine.machine
+is_branch = _machine.is_branch
 
 
 def interpret(chip: str = "tpu"):
@@ -60,56 +67,50 @@ def off():
   return use("off")
 
 
-def choosing_for(platform: str, chip: str | None = None):
-  """Context in which methods are chosen as on a machine with that chip.
+def guarded(on: bool):
+  """Context that says whether undefined numbers of one episode reach others.
 
-  For exports from a machine without it. A program that is lowered for a CPU
-  still takes the CPU's methods.
+  In matrix products 0 * NaN is NaN: what is not finite in one episode of a
+  packed row would undo the others. So scans of matrix states with resets look
+  for such numbers, set them aside, and write NaN where an output depends on
+  them. Without it they save that, and one NaN ruins its row from there on.
+
+  It concerns `outer_scan`, `delta_scan`, `dplr_scan` and `mlstm_scan` computed
+  by "chunked", and `chunked`; other methods need no guard, and kernels have it.
 
   Args:
-    platform: "cpu", "gpu" or "tpu".
-    chip: as `machine` gives it; None is a chip of which nothing is known.
+    on: as it is outside of such a context, True; or False.
   """
-  _validate.choice("platform", platform, ("cpu", "gpu", "tpu"))
-  return _machine((platform, chip))
+  return _guarded(bool(on))
 
 
-def branch(platform: str, chip: str | None):
-  """Context of code that is traced for one kind of chip alone."""
-  return _branch((platform, chip))
+def is_guarded() -> bool:
+  """Whether undefined numbers of one episode are kept from others here."""
+  return _guarded.value
 
 
-def machine() -> tuple[str, str | None]:
-  """What the machine computes on, or one branch of a program: platform, chip.
+EXCHANGES = ("auto", "gather", "ppermute")
 
-  Returns:
-    The platform as `jax.default_backend()` gives it, and the chip: a GPU's
-    compute capability, such as "sm_90"; a TPU's kind, such as "TPU v5 lite";
-    None of other platforms.
+
+def exchanging(exchange: str):
+  """Context that says what devices send where time is split over them.
+
+  Args:
+    exchange: "gather", one `all_gather` of a packed summary per chunk,
+      "ppermute", ceil(log2(devices)) + 1 messages with one summary each, or
+      "auto", the first unless very much would be gathered.
+
+  Raises:
+    ValueError: if it is none of these.
   """
-  fixed = _branch.value or _machine.value
-  if fixed is not None:
-    return fixed
-  platform = jax.default_backend()
-  return platform, _chip(platform)
+  return _exchange(_validate.choice("exchange", exchange, EXCHANGES))
 
 
-def is_branch() -> bool:
-  """Whether code is being traced for one kind of chip alone."""
-  return _branch.value is not None
+def exchange() -> str:
+  """One of `EXCHANGES`: that of the `exchanging` that this is called in."""
+  return _exchange.value
 
 
 def mode() -> str:
   """One of `MODES`: that of the `use` that this is called in."""
   return _mode.value
-
-
-def _chip(platform):
-  """The kind of the first device."""
-  if platform not in ("gpu", "tpu"):
-    return None
-  device = jax.devices()[0]
-  if platform == "tpu":
-    return device.device_kind
-  capability = getattr(device, "compute_capability", None)
-  return capability and f"sm_{capability.replace('.', '')}"
