@@ -17,6 +17,7 @@ from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
+from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
 from jaxseq.models import token_model
 from jaxseq.training import errors
@@ -115,10 +116,12 @@ def make_patterns(
   if not memory:
     return None
   vocab_size = served.network.vocab_size
+  # Half holds what is compiled and waits for its rows.
+  each = 2 * pattern_pool.row_bytes(vocab_size)
   # More than any pattern that somebody writes by hand.
-  states = min(16_384, memory // (5 * vocab_size))
+  states = min(16_384, memory // each)
   if states < 64:
-    least = 5 * 64 * vocab_size
+    least = 64 * each
     raise _validate.error(
       "--pattern_bytes", memory, f"0, or at least {least} for this vocabulary"
     )
@@ -133,6 +136,26 @@ def make_patterns(
   return generation.PatternConfig(states, tokens, end_token)
 
 
+def make_drafts(drafts: str | None) -> dict[str, Any]:
+  """Returns what `--drafts` says, as options of the engine.
+
+  Raises:
+    ValueError: as `load`.
+    OSError: as `load`.
+  """
+  if drafts is None:
+    return {}
+  if drafts == "recycling":
+    # A small tree, which pays where a pass over more tokens costs more.
+    draft = generation.recycling.Recycling(generation.recycling.SMALL_TREE)
+    return {"drafts": draft}
+  small = load(pathlib.Path(drafts))
+  return {
+    "drafts": generation.draft_model.DraftModel(small.network),
+    "memory": generation.draft_model.Memory(small.variables),
+  }
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -144,9 +167,10 @@ def make_app(served: Served, name: str) -> Any:
     generation.EngineConfig(slots=flags.FLAGS.slots, steps=flags.FLAGS.steps),
     cache=cache,
     patterns=make_patterns(served, flags.FLAGS.pattern_bytes),
+    **make_drafts(flags.FLAGS.drafts),
   )
-  # Compiles, which no client should wait for.
-  engine.run([generation.Request([0], 1)])
+  # No client should wait for what is compiled.
+  engine.warm_up()
   config = server.ServerConfig(
     model=name,
     timeout=flags.FLAGS.timeout,

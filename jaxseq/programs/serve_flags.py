@@ -42,8 +42,14 @@ def define() -> None:
   flags.DEFINE_integer(
     "pattern_bytes",
     2**28,
-    "memory, at most, for the regular expressions of requests; 0 for none",
+    "memory, at most, for tables of requests' regular expressions; 0 for none",
     lower_bound=0,
+  )
+  flags.DEFINE_string(
+    "drafts",
+    None,
+    "several tokens in one pass: 'recycling', or a smaller model of the same "
+    "tokens, as --checkpoint",
   )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0
