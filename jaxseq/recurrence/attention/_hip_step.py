@@ -13,7 +13,7 @@ from jaxseq.recurrence.shared import _varying
 
 
 def pays(search: hip.Hip | None, time: int, keys: int) -> bool:
-  """Whether `time` queries read fewer keys by themselves than there are."""
+  """True if `time` queries read fewer keys by themselves than there are."""
   return search is not None and time == 1 and search.touched(keys - 1) < keys
 
 

@@ -199,7 +199,7 @@ def _group(q, k, v, start, table, window, size, search):
 
 
 def _finite(x):
-  """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
+  """Flags [B, T] of elements [B, T, heads, D] that are finite throughout."""
   return jnp.all(jnp.isfinite(x), axis=(2, 3))
 
 
@@ -311,7 +311,7 @@ def _blocks_forward(q, k, v, start, table, size, search):
 
 
 def _blocks_backward(size, search, residuals, d_o):
-  """From the last block to the first; a carry holds what keys still collect."""
+  """Cotangents; a carry from the last block on holds what keys collect."""
   q, k, v, start, table = residuals
   time, keys = q.shape[1], k.shape[1]
   reach = keys - time

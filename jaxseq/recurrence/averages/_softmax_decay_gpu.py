@@ -47,7 +47,7 @@ Vectors = tuple[jax.Array, ...]
 
 
 class Plan(NamedTuple):
-  """What a call is made for; static.
+  """Static options of a call.
 
   Attributes:
     copies: channels of q and k that have one logit.

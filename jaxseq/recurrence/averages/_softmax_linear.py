@@ -33,7 +33,7 @@ _SECTION = 512
 
 
 class _Weights(NamedTuple):
-  """Of every element, [R, T, D]; constants but for `weight` and `u`."""
+  """Weights of elements [R, T, D], constants but for `weight` and `u`."""
 
   before: jax.Array  # the largest logit before it
   after: jax.Array  # the largest logit
@@ -188,7 +188,7 @@ def _log_decay(logits, m, u, reset, *, sink, method, **options):
 
 
 def _weights(logits, m, u, reset, sink, steps, method):
-  """What is known of the elements before any value is."""
+  """Weights of the elements, which no value enters."""
   logits = _softmax_state.clamp(logits)
   form = _steps if steps else _tree
   fixed, *init = lax.stop_gradient((logits, m, u))
@@ -207,7 +207,7 @@ def _weights(logits, m, u, reset, sink, steps, method):
 
 
 def _steps(logits, reset, sink, init):
-  """As `_tree`, one step after the other."""
+  """Result of `_tree`, one step after the other."""
   begin = (NEG, 0) if sink is None else (sink, 1)
 
   def body(state, x):
@@ -285,7 +285,7 @@ _as_linear_scan.defvjp(_as_linear_scan_forward, _as_linear_scan_backward)
 def previous(
   x: jax.Array, init: jax.Array, reset: jax.Array | None, begin: float
 ) -> jax.Array:
-  """What was before each element, [R, T, D]; `begin` after a reset."""
+  """Elements one step later, [R, T, D]; `init` first, `begin` at resets."""
   before = jnp.concatenate([init[:, None], x[:, :-1]], axis=1)
   if reset is None:
     return before

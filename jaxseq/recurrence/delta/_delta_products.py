@@ -13,7 +13,7 @@ from jaxseq.recurrence.outer import _outer_products
 
 
 class Inputs(NamedTuple):
-  """What the kernels of `delta_scan` consume.
+  """Arrays that the kernels of `delta_scan` consume.
 
   Attributes:
     q: [rows, time, K] in the dtype of the products.
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-  """Of what one row reads in a chunk, in float32.
+  """Cotangents of the arrays of one row in a chunk, in float32.
 
   Attributes:
     q: [C, K].

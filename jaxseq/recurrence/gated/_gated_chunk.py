@@ -21,7 +21,7 @@ Arrays = _gated_products.Arrays
 
 
 class Form(NamedTuple):
-  """What is static in a scan.
+  """Static options of a scan.
 
   Attributes:
     chunk: steps in a chunk of time.
@@ -117,7 +117,7 @@ def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
 
 
 def shared(leaves: Arrays) -> tuple[list[int], Arrays]:
-  """Where each of some arrays is among those of them that are distinct."""
+  """Place of each array among the distinct ones, and the distinct ones."""
   distinct = {id(leaf): leaf for leaf in leaves}
   order = list(distinct)
   return [order.index(id(leaf)) for leaf in leaves], tuple(distinct.values())

@@ -105,7 +105,7 @@ def _before(cell, params, state, products, reset):
 
 
 def _at_once(hidden, kernel):
-  """R h of all steps, (time, heads, batch, gates * features)."""
+  """Products R h of all steps, (time, heads, batch, gates * features)."""
   time, heads, batch, features = hidden.shape
   # Heads leading and one axis of rows, as compilers want them.
   rows = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * batch, features)

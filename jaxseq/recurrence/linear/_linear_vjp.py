@@ -22,7 +22,7 @@ LANES = 128
 
 
 class Options(NamedTuple):
-  """What a kernel is made for: static.
+  """Static options of a kernel.
 
   Attributes:
     form: as `support.form` gives it.
@@ -53,7 +53,7 @@ def scan(
   stages: int = 1,
   segments: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """H_t = a_t h_{t-1} + b_t, in float32 or complex64."""
+  """States h_t = a_t h_{t-1} + b_t, in float32 or complex64."""
   a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
   arrays = map(_linear_parts.split, (a, b, init))
   h, final = scan_parts(
@@ -167,7 +167,7 @@ def _states(a, b, init, reset, options):
 
 @functools.partial(jax.jit, static_argnums=6)
 def _cotangents(a, h, init, reset, g, g_final, options):
-  """As `_gradient`."""
+  """Cotangents of `_gradient`, by the kernel."""
   layout, kernels, walk = _begin(h, options)
   shape = a[0].shape
   # Where the recurrence begins with padding, that holds the state `init`.

@@ -105,7 +105,7 @@ def chunk(
 
 
 class Weights(NamedTuple):
-  """Of elements, [B, C]: what makes of an mLSTM an `outer_scan`.
+  """Weights of elements [B, C] that make of an mLSTM an `outer_scan`.
 
   Attributes:
     m: largest logarithm of a weight so far.
@@ -123,7 +123,7 @@ class Weights(NamedTuple):
 def weights(
   i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
 ) -> Weights:
-  """Of logarithms of gates [B, C] and m [B] before them, in its dtype."""
+  """Weights from log-gates [B, C] and the m [B] before them, in its dtype."""
   i, f = (clamp(gate.astype(m.dtype)) for gate in (i, f))
   found = running_max(i, f, m, reset)
   shift, before = lax.stop_gradient((found, m))

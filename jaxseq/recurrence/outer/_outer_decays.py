@@ -70,7 +70,7 @@ def d_log_decay(
   begins: jax.Array | None,
   early: jax.Array | None = None,
 ) -> jax.Array:
-  """From cotangents of the sums to those of the log-decays, [..., C, A]."""
+  """Cotangents of the log-decays [..., C, A], from those of their sums."""
   C = a.shape[-2]
   later = jnp.triu(jnp.ones((C, C), bool))
   if begins is None:

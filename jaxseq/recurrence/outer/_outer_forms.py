@@ -25,7 +25,7 @@ sum_over = _contractions.sum_over
 
 
 class Inputs(NamedTuple):
-  """What a chunk consumes; layouts as in `outer_chunk`."""
+  """Arrays that a chunk consumes; layouts as in `outer_chunk`."""
 
   q: jax.Array
   k: jax.Array

@@ -71,7 +71,7 @@ class Weighted(enum.IntEnum):
 
 
 class Blocks(NamedTuple):
-  """What the kernels consume, laid out as above."""
+  """Arrays that the kernels consume, laid out as above."""
 
   q: jax.Array
   k: jax.Array
@@ -80,7 +80,7 @@ class Blocks(NamedTuple):
 
 
 class Ones(NamedTuple):
-  """What belongs to the column of ones, in float32.
+  """Results for the column of ones, in float32.
 
   Attributes:
     outputs: [rows, heads, chunks, C], None back in time.
@@ -109,7 +109,7 @@ def spread(x, axis):
 
 
 def product(x, y):
-  """Of matrices in shared memory."""
+  """Product of matrices in shared memory."""
 
   def run(sums):
     plgpu.wgmma(sums, x, y)

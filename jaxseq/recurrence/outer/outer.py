@@ -309,7 +309,7 @@ def _accumulator_dtype(*arrays):
 
 
 def _op(per_channel):
-  """What `kernels.choice` calls the recurrence."""
+  """Name of the recurrence in `platform.choice`."""
   return "outer_per_channel" if per_channel else "outer"
 
 
@@ -345,7 +345,7 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
 
 
 def _chunk(method, operands, out, guarded, state, x, reset):
-  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it."""
+  """State [N G, R, K, V] after inputs [N, C, G, R|1, F], and outputs."""
   groups = x.v.shape[2]
 
   def heads_first(leaf, dtype=operands):

@@ -33,7 +33,7 @@ _UNROLLED = 32
 
 
 class Weights(NamedTuple):
-  """What does not depend on time; B and C are None where they do."""
+  """Weights without a time axis; B and C are None where they depend on time."""
 
   A: jax.Array  # [N, D]
   B: jax.Array | None  # [N, D]
@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """What comes with each element; B and C are None where Weights have them."""
+  """Inputs of each element; B and C are None where Weights have them."""
 
   x: jax.Array  # [R, T, D]
   delta: jax.Array  # [R, T, D]
@@ -51,7 +51,7 @@ class Inputs(NamedTuple):
 
 
 class _Elements(NamedTuple):
-  """What the recurrence sees, [T, R, ...], or of one element [R, ...]."""
+  """Arrays of the recurrence, [T, R, ...], or of one element [R, ...]."""
 
   delta: jax.Array
   u: jax.Array
@@ -86,7 +86,7 @@ def run(
 def step(
   weights: Weights, inputs: Inputs, h: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """As `run` for one element, without the time axis: the state, and y."""
+  """State and y of `run` for one element, without the time axis."""
   x, element = _elements(weights, inputs, reset)
   h = _advance(weights, element, h)
   y = _read(weights, element, h)
@@ -163,7 +163,7 @@ def _back_in_steps(method, weights, elements, a, h, states, g, mu):
 
 
 def _back_at_once(method, weights, elements, a, h, states, g, mu):
-  """As `_back_in_steps`, in few and large operations."""
+  """Result of `_back_in_steps`, in few and large operations."""
   reset = elements.reset
   # Element t passes its cotangent on through the decay of its successor; what
   # is wrapped around meets a zero state.

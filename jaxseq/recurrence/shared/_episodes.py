@@ -12,7 +12,7 @@ from jaxseq.recurrence.shared import _contractions
 
 
 class Masks(NamedTuple):
-  """Which elements see which, in the presence of resets."""
+  """Visibility among elements in the presence of resets."""
 
   pairs: jax.Array  # [B|1, 1, C, C], element t sees element j
   enter: jax.Array | None  # [B, 1, C, 1], t sees the state before the chunk

@@ -170,13 +170,13 @@ def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
 
 
 def _varies(x, axis):
-  """Whether devices differ, says the type."""
+  """True if, by its type, devices differ in an array."""
   return axis in jax.typeof(x).manual_axis_type.varying
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gather(axis, packed):
-  """What all devices have, (devices, n), twice: for own use, and in common."""
+  """Arrays of all devices, (devices, n), twice: for own use, and in common."""
   same = lax.all_gather(packed, axis, to="invarying")
   return lax.pcast(same, axis, to="varying"), same
 

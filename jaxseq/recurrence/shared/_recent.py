@@ -15,7 +15,7 @@ from jaxseq.recurrence.shared import _resets
 
 
 class Recent(NamedTuple):
-  """What a chunk leaves in a window."""
+  """Remainder of a chunk in a window."""
 
   # (*batch,) bool, no reset in the chunk: what is older stays in the window.
   through: jax.Array | None

@@ -37,7 +37,7 @@ def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
 
 
 def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
-  """Whether a state comes through both chunks."""
+  """Flag of a state that comes through both chunks."""
   return None if left.through is None else left.through & right.through
 
 

@@ -24,7 +24,7 @@ _PRECISIONS = (None, "default", "fastest")
 
 
 class _Options(NamedTuple):
-  """What a kernel is made for: static."""
+  """Static options of a kernel."""
 
   form: support.Form
   segments: int
@@ -32,7 +32,7 @@ class _Options(NamedTuple):
 
 
 def fits(form: support.Form, system, u: jax.Array) -> bool:
-  """Whether the kernel takes such a system and inputs."""
+  """True if the kernel takes such a system and inputs."""
   a, w_in, w_out, _ = system
   parts, P = len(a), a[0].shape[0]
   widths = u.shape[-1], w_out.shape[1]
@@ -100,7 +100,7 @@ def _gradient(system, u, init, reset, h, g, g_final, options):
 
 @functools.partial(jax.jit, static_argnums=7)
 def _cotangents(system, u, init, reset, h, g, g_final, options):
-  """As `_gradient`."""
+  """Cotangents of `_gradient`, by the kernel."""
   from jaxseq.recurrence.systems import _lti_gpu
 
   layout = _Layout.of(system, u, options)
@@ -146,7 +146,7 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 def _plain_gradient(options, reset, system, u, init, g, g_final):
-  """As `_gradient`."""
+  """Cotangents of `_gradient`, without a kernel."""
 
   def run(system, u, init):
     how = _lti_chunk.Options(options.reverse, "associative", u.shape[1])

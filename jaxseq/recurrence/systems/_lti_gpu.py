@@ -29,7 +29,7 @@ def states(
   init: jax.Array,
   flags: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """H_t = a h_{t-1} + w_in u_t, and y_t = w_out h_t + D u_t."""
+  """States h_t = a h_{t-1} + w_in u_t, and outputs w_out h_t + D u_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)
@@ -50,19 +50,7 @@ def summary(
   flags: jax.Array | None,
   adjoint: bool,
 ) -> tuple[jax.Array, jax.Array]:
-  """What all elements of a row together do to a state: its factor and addend.
-
-  Args:
-    walk: as in `states`.
-    a: as in `states`.
-    w_in: as in `states`.
-    u: as in `states`.
-    flags: as in `states`.
-    adjoint: whether to the carry of `gradient`.
-
-  Returns:
-    [R, S] both.
-  """
+  """Factor and addend [R, S] to a state of all elements of a row together."""
 
   def step(x, carry):
     half = len(carry) // 2
@@ -96,7 +84,7 @@ def gradient(
   h: jax.Array,
   before: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, du_t = w_in^T lam_t + ...
+  """Cotangents lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, and du.
 
   Args:
     walk: as it is walked: from the end, unless the states run backwards.

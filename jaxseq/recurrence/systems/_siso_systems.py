@@ -49,7 +49,7 @@ def joined_parts(x, is_complex):
 
 
 def times(A, x):
-  """A x for x [H, S, ...]."""
+  """Product A x for x [H, S, ...]."""
   if isinstance(A, tuple):
     a, b = (_as_column(part, x) for part in A)
     re, im = jnp.split(x, 2, axis=1)

@@ -35,7 +35,7 @@ from jaxseq.recurrence.systems import _siso_systems
 
 
 class _Chunk(NamedTuple):
-  """What a chunk of L elements does; S real numbers make up a state."""
+  """Matrices of a chunk of L elements; S real numbers make up a state."""
 
   kernel: jax.Array  # [H, L], C A^l B
   read_in: jax.Array  # [H, S, L], A^l B
@@ -180,7 +180,7 @@ def _chunk(A, B, C, size):
 
 
 def _in_sections(chunk, u, init, reset):
-  """As `_run`; of narrow u, a section of time after the other."""
+  """Result of `_run`, section after section of time for narrow u."""
   rows, time, H = u.shape
   _, S, size = chunk.read_in.shape
   length = _siso_systems.section(rows * H, size)

@@ -26,7 +26,7 @@ _TILE = 128
 
 
 class Sight(NamedTuple):
-  """What decides which keys some queries see; what is None hides nothing."""
+  """Places and episodes that hide keys from queries; None hides nothing."""
 
   q: jax.Array | None  # (queries,) int positions
   k: jax.Array | None  # (keys,)
@@ -45,7 +45,7 @@ class Sight(NamedTuple):
 
 
 class Mask(NamedTuple):
-  """Who sees whom."""
+  """Visibility of keys over a whole split sequence."""
 
   layout: layouts.Layout
   causal: bool
@@ -53,7 +53,7 @@ class Mask(NamedTuple):
   segments: jax.Array | None
 
   def sight(self, i, j, part=None, other=None) -> Sight:
-    """What queries of device i, or a part, see of the keys of j, or a part."""
+    """Sight of queries of device i, or a part, on keys of j, or a part."""
     places = segments = None, None
     if self.causal:
       places = self._cut(self.layout.positions, i, j, part, other)
@@ -163,7 +163,7 @@ def _attend_tile(q, k, v, visible, m):
 
 
 def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
-  """Q . k / sqrt(d), (*batch, heads, queries, keys); -1e30 if not visible."""
+  """Scores q . k / sqrt(d), (*batch, heads, queries, keys), or -1e30."""
   dtype = jnp.promote_types(jnp.result_type(q, k), jnp.float32)
   *batch, heads, time, width = q.shape
   good = jnp.all(jnp.isfinite(k), axis=-1)
