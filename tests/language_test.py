@@ -12,10 +12,14 @@ SOURCES = {
   path.relative_to(ROOT): ast.parse(path.read_text())
   for path in sorted((ROOT / "jaxseq").rglob("*.py"))
 }
-# A docstring that begins so does not say what the module is.
+# A docstring that begins so does not name a thing.
 SUBORDINATE = re.compile(
-  r"(What|How|Which|Where|When|Whether|From|Why|Who|If|That)\b"
+  r"(What|How|Which|Where|When|Whether|From|Why|Who|If|That|Of|Those|As)\b"
 )
+# Nor does a formula whose first variable the sentence has made a capital.
+FORMULA = re.compile(r"[A-Z][a-z]{0,2}(_\w+)? [-+*/=^]|[A-Z][a-z]{0,2}_\w")
+# Where functions and classes begin well, too.
+CLEAN_PACKAGES = ["interop", "recurrence"]
 # Names that say nothing of what they hold.
 VAGUE = {"anything", "now", "told", "whether"}
 # Stems of British spellings; names are American.
@@ -44,6 +48,13 @@ def named(tree):
       yield node.asname, node.lineno
 
 
+def documented(tree):
+  """Yields the docstrings of all functions and classes, with their lines."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+      yield ast.get_docstring(node) or "", node.lineno
+
+
 def private_functions(tree, private=False):
   """Yields the functions that are not public, and all within them."""
   for node in ast.iter_child_nodes(tree):
@@ -61,7 +72,8 @@ def test_what_the_checks_look_for_they_find():
     "def _f(colour):\n"
     "  def g(): self.normaliser = now = 1\n"
     "class A:\n"
-    "  def __init__(self): pass\n"
+    "  'H_t = a_t h_{t-1}'\n"
+    "  def __init__(self): 'Of those.'\n"
   )
   names = dict(named(tree))
   assert {name for name in names if BRITISH.search(name)} == {
@@ -71,6 +83,9 @@ def test_what_the_checks_look_for_they_find():
   assert set(names) & VAGUE == {"now"}
   assert "mesh_lib" in names
   assert [node.name for node in private_functions(tree)] == ["_f", "g"]
+  texts = [text for text, _ in documented(tree) if text]
+  assert sum(map(bool, map(FORMULA.match, texts))) == 1
+  assert sum(map(bool, map(SUBORDINATE.match, texts))) == 1
 
 
 def test_docstrings_of_modules_say_what_the_module_is():
@@ -78,6 +93,17 @@ def test_docstrings_of_modules_say_what_the_module_is():
     f"{path}: {ast.get_docstring(tree).splitlines()[0]}"
     for path, tree in SOURCES.items()
     if SUBORDINATE.match(ast.get_docstring(tree))
+  ]
+  assert not wrong, "\n".join(wrong)
+
+
+def test_docstrings_begin_with_what_they_are_of():
+  wrong = [
+    f"{path}:{line}: {text.splitlines()[0]}"
+    for path, tree in SOURCES.items()
+    if path.parts[1] in CLEAN_PACKAGES
+    for text, line in documented(tree)
+    if SUBORDINATE.match(text) or FORMULA.match(text)
   ]
   assert not wrong, "\n".join(wrong)
 

@@ -38,12 +38,9 @@ def run(
   size: int,
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
-  """Runs over whole sequences, chunks of `size` elements one after the other.
-
-  The dtype of m, u [R, n] and w [R, D, E] is that to compute in; m is taken for
-  a constant. Returns the state after the last element, and o [R, T, E] in the
-  common dtype of q, k and v.
-  """
+  """State after the last element, and outputs [R, T, E]; chunks of `size`."""
+  # The dtype of m, u [R, n] and w [R, D, E] is that to compute in; m is taken
+  # for a constant. Outputs have the common dtype of q, k and v.
   function = _function(method, sink)
   return _chunks.over_chunks(function, size, init, inputs, reset)
 

@@ -32,10 +32,8 @@ class Decays(NamedTuple):
   def pairs(
     self, left: jax.Array, right: jax.Array, *, early: bool, strict: bool
   ) -> jax.Array:
-    """sum_d left_t[d] exp(s_t[d] - s_j[d]) right_j[d], [B, 1, C, C].
-
-    For j <= t, or j < t if `strict`, which `early` needs; else 0.
-    """
+    """Products over d of left_t exp(s_t - s_j) right_j, [B, 1, C, C]."""
+    # For j <= t, or j < t if `strict`, which `early` needs; else 0.
     mask = self.masks.pairs
     C = mask.shape[-1]
     if strict:

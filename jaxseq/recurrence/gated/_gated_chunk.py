@@ -28,7 +28,7 @@ class Form(NamedTuple):
     operands: dtype of the operands of products.
     hidden: dtype of the hidden states that are returned.
     unrolled: whether loops are those of `_gated_unrolled`.
-    kernel: form of the kernels, of `gated_gpu_scan`, or None.
+    kernel: form of the kernels, of `_gated_gpu_scan`, or None.
   """
 
   chunk: int
@@ -69,23 +69,11 @@ def _loop_step(cell, weights, state, inputs, reset):
 
 
 def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
-  """The loop over one chunk again, and then back.
-
-  Args:
-    cell: as in `run_loop`.
-    weights: as in `run_loop`.
-    state: as in `run_loop`.
-    inputs: as in `run_loop`.
-    reset: as in `run_loop`.
-    d_hidden: cotangent of the hidden states.
-    d_state: cotangent of the last state.
-
-  Returns:
-    The cotangent of the state before the chunk; the hidden states before the
-    steps; the cotangents of the inputs and of the recurrent products, one for
-    each gate. The latter two are in the dtype of the operands of products: all
-    that becomes of them are products.
-  """
+  """Cotangents of a chunk whose loop is run again, and hidden states before."""
+  # First comes the cotangent of the state before the chunk; then the hidden
+  # states before the steps, and the cotangents of the inputs and of the
+  # recurrent products, one for each gate. The latter two are in the dtype of
+  # the operands of products: all that becomes of them are products.
 
   def forward(state, element):
     before, new, saved = _loop_step(cell, weights, state, *element)

@@ -75,12 +75,8 @@ def _computed(leaf):
 
 
 def owners(slots: tuple[int, ...]) -> dict[int, int]:
-  """The last of the places that share a slot: that of a state if there is one.
-
-  Args:
-    slots: for the inputs and then the products of a cell, which of the distinct
-      sums each belongs to.
-  """
+  """Last of the places that share a slot: that of a state if there is one."""
+  # `slots` has, for inputs and then products of a cell, their distinct sums.
   return {slot: place for place, slot in enumerate(slots)}
 
 

@@ -228,11 +228,9 @@ def _scan_heads(
 
 
 def _read_before(q, init, reset):
-  """Queries one element earlier, and the first output (*batch, 1, heads, dv).
-
-  With their outputs one element later they have read the state before theirs.
-  Decays are not divided by, which a query times their inverse would need.
-  """
+  """Queries an element earlier, and the first output (*batch, 1, heads, dv)."""
+  # With their outputs one element later they have read the state before theirs.
+  # Decays are not divided by, which a query times their inverse would need.
   q = jnp.asarray(q)
   shared = init.shape[-3] // q.shape[-2]
   first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)

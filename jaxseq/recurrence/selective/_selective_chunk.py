@@ -66,12 +66,9 @@ def run(
   inputs: Inputs,
   reset: jax.Array | None,
 ) -> tuple[tuple[Weights, jax.Array], jax.Array]:
-  """Runs a chunk; a function for `chunks.over_chunks`.
-
-  The carry is the weights, in the dtype of the computation, and the state [R,
-  N, D]; y is [R, T, D] in the dtype of x. `method` is that of `linear_scan`,
-  but not "auto".
-  """
+  """Weights and state [R, N, D] after a chunk, and y [R, T, D] like x."""
+  # A function for `_chunks.over_chunks`. The carry is of the dtype of the
+  # computation; `method` is that of `linear_scan`, but not "auto".
   weights, h = carry
   x, elements = _elements(weights, inputs, reset)
   # Time first: one step is one stretch of memory.

@@ -167,7 +167,7 @@ def selective_step(
 
 
 def _run(method, size, weights, inputs, h, reset):
-  """In chunks of `size`, in the layouts of `selective_chunk`: state and y."""
+  """In chunks of `size`, in the layouts of `_selective_chunk`: state and y."""
   function = functools.partial(_selective_chunk.run, method)
   (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
   return h, y

@@ -130,12 +130,10 @@ run.defvjp(_forward, _backward)
 
 
 def _over_chunks(chunk, carry, out, time, size, reverse, extra=None):
-  """Folds `chunk(carry, out, start, length, [extra])` over the chunks of time.
-
-  The remainder of a length that is no multiple of `size` is a shorter chunk at
-  the end of time. Returns the carry, the filled `out`, and what the calls
-  returned third: stacked for the whole chunks, and for the remainder.
-  """
+  """Carry of `chunk` over time, the filled `out`, and third results."""
+  # The remainder of a length that is no multiple of `size` is a shorter chunk
+  # at the end of time. Third results are stacked for the whole chunks, and then
+  # those of the remainder.
   count, rest = divmod(time, size)
   stacked = tail = None
 

@@ -61,10 +61,9 @@ def chunk(reverse: bool, options: dict, carry, u, reset):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 @functools.partial(jax.jit, static_argnums=4)
 def _scan(system, u, init, reset, options):
-  """Y [B, T, M], the last state by parts [B, P], and what the gradient needs.
-
-  Those are the states as the kernel leaves them, which pass no cotangents on.
-  """
+  """Outputs [B, T, M], the last state by parts [B, P], and residuals."""
+  # Residuals are the states as the kernel leaves them, which pass no cotangents
+  # on.
   from jaxseq.recurrence.systems import _lti_gpu
 
   layout = _Layout.of(system, u, options)

@@ -84,24 +84,11 @@ def gradient(
   h: jax.Array,
   before: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, and du.
-
-  Args:
-    walk: as it is walked: from the end, unless the states run backwards.
-    a: as in `states`.
-    w_in: as in `states`.
-    w_out: as in `states`.
-    D: as in `states`: du_t also has D g_t.
-    g: [R, T, M], cotangents of y.
-    g_final: [R, S], cotangents of the last state.
-    flags: as in `states`.
-    h: [R, T, S], the states.
-    before: [R, S], those before each row.
-
-  Returns:
-    Lam [R, T, S], du [R, T, H], mu of the first element [R, S], and the
-    cotangent of a [R, S].
-  """
+  """Cotangents lam [R, T, S], du [R, T, H], mu [R, S] and of a [R, S]."""
+  # lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, du_t = w_in^T lam_t + D
+  # g_t, from the end, unless the states run backwards; `g_final` [R, S] is the
+  # cotangent of the last state, and `before` [R, S] has the states before each
+  # row.
 
   def step(x, carry):
     mu, da = carry[: walk.parts], carry[walk.parts :]

@@ -19,10 +19,8 @@ def chunk_size(time, states):
 
 
 def section(channels, size):
-  """Elements of time that are run at once, of that many channels in all rows.
-
-  Whole chunks of `size`: at least 8, and 32 MB in float32.
-  """
+  """Length of time that is run at once, of that many channels in all rows."""
+  # Whole chunks of `size`: at least 8, and 32 MB in float32.
   return size * max(8, 2**23 // (channels * size))
 
 
@@ -107,12 +105,10 @@ def advance(powers, x, count):
 def response(
   A: jax.Array, C: jax.Array, state: jax.Array, length: int
 ) -> jax.Array:
-  """The outputs Re(C A^(t+1) state), t < length, of systems without inputs.
-
-  Products of matrices for as many states as there are in a scan, one for each
-  chunk of elements. From A (H, N) or (H, N, N), C (H, N) and states (*batch, H,
-  N), real or complex, to (*batch, length, H), real.
-  """
+  """Outputs Re(C A^(t+1) state) (*batch, length, H) without inputs."""
+  # Products of matrices for as many states as there are in a scan, one for each
+  # chunk of elements. A is (H, N) or (H, N, N), C (H, N), states (*batch, H,
+  # N).
   *batch, H, N = state.shape
   A, x, C, _ = real_form(A, state.reshape(-1, H, N), C)
   size = chunk_size(length, C.shape[-1])

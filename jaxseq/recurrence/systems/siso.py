@@ -199,11 +199,9 @@ def _section(init, u, reset, chunk):
 
 
 def _run(chunk, u, init, reset):
-  """U [B, T, H], init [B, H, S], reset [B, T] -> y [B, T, H], state [B, H, S].
-
-  Arrays are [H, L, R] inside: channels, elements of a chunk, and chunks times
-  rows, which lie side by side in memory.
-  """
+  """Outputs [B, T, H] and state [B, H, S]."""
+  # Arrays are [H, L, R] inside: channels, elements of a chunk, and chunks times
+  # rows, which lie side by side in memory.
   H, S, size = chunk.read_in.shape
   rows, time, _ = u.shape
   operands = _contractions.operand_dtype(u.dtype, chunk.kernel.dtype)

@@ -112,14 +112,11 @@ def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
 
 
 def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
-  """Attention to one block of keys.
-
-  Some of the queries at a time, if there are many: neither their weights nor
-  who sees whom is ever there for all of them, and the gradient computes both
-  again. What is not visible is cut off by selects, undefined numbers too. The
-  scores are relative to m (*batch, heads, queries), their maximum if None,
-  which is a constant to gradients: it cancels in the average.
-  """
+  """Attention to one block of keys, with some of the queries at a time."""
+  # If there are many queries, neither their weights nor their masks are ever
+  # there for all, and the gradient computes both again. What is not visible is
+  # cut off by selects, undefined numbers too. Scores are relative to m (*batch,
+  # heads, queries), a constant to gradients as it cancels, or to their maximum.
   time = q.shape[-2]
   size = _tile_size(time)
   if size == time:
@@ -199,11 +196,9 @@ def read(weights: jax.Array, v, visible: jax.Array | None) -> jax.Array:
 
 
 def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
-  """Merges attention to the keys of device j into averages of device i.
-
-  Parts that are entirely in the future are skipped. The gradient computes the
-  weights again instead of keeping them.
-  """
+  """Averages of device i with attention to the keys of device j merged in."""
+  # Parts that are entirely in the future are skipped. The gradient computes the
+  # weights again instead of keeping them.
   layout = mask.layout
 
   # Outside of the branches: what these need in the gradient would be copied.

@@ -65,10 +65,7 @@ class Layout(NamedTuple):
 
 
 def make(order: str, axis: str | None, time: int) -> Layout:
-  """Returns the layout of sequences that are split over a mesh axis.
-
-  `time` is that of each device; without a mesh axis there is one device.
-  """
+  """Layout of sequences of `time` a device, split over an axis or on one."""
   _validate.choice("order", order, ORDERS)
   if order == "zigzag" and time % 2:
     raise _validate.error(
