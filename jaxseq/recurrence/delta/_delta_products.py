@@ -125,7 +125,7 @@ def _split(x):
 
 
 def inverse(A: jax.Array, like: jnp.dtype) -> jax.Array:
-  """(I + A)^-1 of strictly lower triangular A [C, C], C a power of two."""
+  """Inverse of I + A for strictly lower triangular A [C, C], C a power of 2."""
   size = A.shape[0]
   later = lax.broadcasted_iota(jnp.int32, A.shape, 0)
   earlier = lax.broadcasted_iota(jnp.int32, A.shape, 1)

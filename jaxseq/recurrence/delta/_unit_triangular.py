@@ -20,7 +20,7 @@ _BASE = 16
 
 
 def inverse(A: jax.Array) -> jax.Array:
-  """(I + A)^-1 of strictly lower triangular A [..., C, C]."""
+  """Inverse of I + A for strictly lower triangular A [..., C, C]."""
   *lead, C, _ = A.shape
   size = min(_BASE, C)
   while size < C:

@@ -160,7 +160,7 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
 
 
 def _outer_sum(left: jax.Array, right: jax.Array) -> jax.Array:
-  """sum_tb left[t,h,b,i] right[t,h,b,j]; returns (heads, i, j)."""
+  """Sums over t, b of left[t,h,b,i] right[t,h,b,j]: (heads, i, j)."""
   if left.shape[1] == 1:
     # With two summed axes the compiler would transpose first: merge them.
     left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (left, right))

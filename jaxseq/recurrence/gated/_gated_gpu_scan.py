@@ -188,7 +188,7 @@ def _flags(sizes, reset):
 
 
 def _from_heads(sizes, leaf):
-  """(..., heads, batch, features) to (..., rows, width) of blocks."""
+  """Array (..., rows, width) of blocks, of (..., heads, batch, features)."""
   leaf = jnp.moveaxis(leaf, -3, -2)
   leaf = sizes.padded(leaf.reshape(*leaf.shape[:-2], -1))
   return support.padded(leaf, leaf.ndim - 2, sizes.loops.ROWS)

@@ -83,7 +83,7 @@ class Sizes(NamedTuple):
     return self.heads * self.loops.width(self.features)
 
   def padded(self, x: jax.Array) -> jax.Array:
-    """(..., heads * features) to (..., width)."""
+    """Array (..., width) of (..., heads * features)."""
     split = x.reshape(*x.shape[:-1], self.heads, self.features)
     columns = self.loops.width(self.features)
     return support.padded(split, split.ndim - 1, columns).reshape(

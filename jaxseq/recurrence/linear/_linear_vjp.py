@@ -244,17 +244,17 @@ class _Layout(NamedTuple):
     return tuple(part[:, : self.time, : self.n] for part in x)
 
   def by_segment(self, x):
-    """[B, S, n] or [B, n] -> [B S, N]."""
+    """Array [B S, N] of [B, S, n] or [B, n]."""
     x = (part.reshape(-1, self.n) for part in x)
     return tuple(support.padded(part, 1, LANES) for part in x)
 
   def states(self, x):
-    """[B S, N] -> [B, S, n]."""
+    """Array [B, S, n] of [B S, N]."""
     x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
     return tuple(part[..., : self.n] for part in x)
 
   def decays(self, a):
-    """[1|B, 1|T, n] -> [1|B S, 1|T / S, N]."""
+    """Array [1|B S, 1|T / S, N] of [1|B, 1|T, n]."""
     segments = self.options.segments
     if a[0].shape[1] > 1 or self._missing:
       rows = self.rows if segments > 1 else a[0].shape[0]
@@ -270,7 +270,7 @@ class _Layout(NamedTuple):
     )
 
   def keep(self, reset):
-    """[B, T] bool -> [B S, T / S] int32."""
+    """Array [B S, T / S] int32 of [B, T] bool."""
     if reset is None:
       return None
     shape = (self.rows * self.options.segments, -1)

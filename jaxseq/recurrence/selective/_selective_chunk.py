@@ -94,7 +94,7 @@ def step(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _chunk(method, weights, elements, h):
-  """Y [T, R, D] and the state after the chunk."""
+  """Outputs y [T, R, D] and the state after the chunk."""
   if method == "sequential":
 
     def body(h, element):
@@ -204,7 +204,7 @@ def _next(a, weights, element, h):
 
 
 def _read(weights, element, h):
-  """Y for the state after the element, without D."""
+  """Output y for the state after the element, without D."""
   return jnp.real(_sum_n(h, _spread(element.C, weights.C)))
 
 
@@ -240,7 +240,7 @@ def _linear_scan(method, a, b, init, reset, *, reverse):
 
 
 def _over_n(x):
-  """[..., D] -> [..., 1, D], to stand beside states."""
+  """Array [..., 1, D] of [..., D], to stand beside states."""
   return x[..., None, :]
 
 

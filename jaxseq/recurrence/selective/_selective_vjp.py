@@ -200,7 +200,7 @@ def _padded(options, inputs):
 
 
 def _as_rows(options, x):
-  """[R, T, ...] -> [R segments, T / segments, ...]."""
+  """Array [R segments, T / segments, ...] of [R, T, ...]."""
   return x.reshape(x.shape[0] * options.segments, -1, *x.shape[2:])
 
 

@@ -174,7 +174,7 @@ class _Layout(NamedTuple):
     return -self.time % (_lti_parts.TILE * self.segments)
 
   def along(self, x):
-    """[B, T, n] -> [B segments, T / segments, n]."""
+    """Array [B segments, T / segments, n] of [B, T, n]."""
     x = support.padded(x, 1, _lti_parts.TILE * self.segments)
     return x.reshape(self.rows * self.segments, -1, x.shape[-1])
 
@@ -183,7 +183,7 @@ class _Layout(NamedTuple):
     return x.reshape(self.rows, -1, x.shape[-1])[:, : self.time]
 
   def flags(self, reset):
-    """[B, T] bool -> [B segments, T / segments] int32."""
+    """Array [B segments, T / segments] int32 of [B, T] bool."""
     if reset is None and not self._missing:
       return None
     if reset is None:
@@ -204,7 +204,7 @@ class _Layout(NamedTuple):
     return self._padded(jnp.concatenate(x, axis=-1))
 
   def by_row(self, x):
-    """[B segments, S] -> [B, segments, S]."""
+    """Array [B, segments, S] of [B segments, S]."""
     return x.reshape(self.rows, self.segments, -1)
 
   def entering(self, maps, init, reverse):

@@ -77,7 +77,7 @@ def _square(A):
 
 
 def all_powers(A, count):
-  """[A, A^2, A^4, ...]; the last is A^count if count is a power of two."""
+  """Powers [A, A^2, A^4, ...]; A^count is last for a count 2^n."""
   powers = [A]
   while 1 << (len(powers) - 1) < count:
     powers.append(_square(powers[-1]))

@@ -211,7 +211,7 @@ def _run(chunk, u, init, reset):
   pad = count * size - time
 
   def split(x):
-    """[B, T, ...] -> [L, chunks, B, ...]."""
+    """Array [L, chunks, B, ...] of [B, T, ...]."""
     x = jnp.pad(x, ((0, 0), (pad, 0)) + ((0, 0),) * (x.ndim - 2))
     x = x.reshape((rows, count, size) + x.shape[2:])
     return jnp.moveaxis(x, 0, 2).swapaxes(0, 1)

@@ -258,13 +258,13 @@ def _gap(late, early, mask):
 
 
 def _kept(path):
-  """exp(A_i), the share of what is in front of the tree."""
+  """Factors exp(A_i), the share of what is in front of the tree."""
   total, forgets = path
   return jnp.where(forgets > 0, 0, jnp.exp(total))
 
 
 def _weights(q, k, decay, mask, tree):
-  """exp(A_i - A_j) (q_i . k_j) where the mask is set, and 0."""
+  """Weights exp(A_i - A_j) (q_i . k_j) where the mask is set, and 0."""
   products = jnp.einsum("...ik,...jk->...ij", q, k, precision="highest")
   if decay is None:
     return jnp.where(mask, products, 0)
@@ -273,7 +273,7 @@ def _weights(q, k, decay, mask, tree):
 
 
 def _carried(q, decay, init, tree):
-  """exp(A_i) q_i S_0."""
+  """Outputs exp(A_i) q_i S_0 of the state in front of the tree."""
   if decay is not None:
     q = q * _kept(_down(decay.astype(q.dtype), tree))
   init = init.astype(q.dtype)
