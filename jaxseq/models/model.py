@@ -149,8 +149,12 @@ class Model:
   @functools.cached_property
   def _compiled(self) -> Callable[[Arrays], Arrays]:
     """The program of a batch, with the variables on the device."""
-    compute = jax.jit(functools.partial(self.parts.compute, self.network))
-    return functools.partial(compute, jax.device_put(self.variables))
+    return functools.partial(
+      _compute,
+      self.parts.compute,
+      self.network,
+      jax.device_put(self.variables),
+    )
 
   def _fitted(self, arguments):
     """Returns arguments as in training, or says what differs."""
@@ -183,6 +187,12 @@ class Model:
       )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compute(compute, network, variables, arguments):
+  """One program for all models of equal networks, for any variables."""
+  return compute(network, variables, arguments)
+
+
 def _fits(shape, axes):
   """Whether a shape has the axes of a signature."""
   return len(shape) == len(axes) and all(
@@ -194,32 +204,51 @@ def make(
   kind: str,
   network: Any,
   variables: PyTree,
-  splits: data.Splits,
+  splits: data.Splits | None = None,
   about: Mapping[str, Any] | None = None,
+  *,
+  preparation: preparations.Preparation | None = None,
+  examples: Any = None,
 ) -> Model:
   """Returns the model of a trained network.
+
+    model = models.make(
+      "language",
+      network,
+      variables,
+      preparation=data.Preparation("text", vocab_size=256),
+      examples=["any text"],
+    )
 
   Args:
     kind: one of `models.kinds.names()`.
     network: the Flax module.
     variables: its variables, of one seed.
     splits: what it was trained on. A few examples and the preparation are used,
-      and of forecasts the validation part, for intervals.
+      and of forecasts the validation part, for intervals. Not needed with the
+      next two, from a training loop of one's own.
     about: see `Model.about`.
+    preparation: of raw data, as in training; that of the splits if None.
+    examples: one or more of the training examples, raw, as
+      `preparation.prepare` takes them, or prepared; those of the splits if
+      None.
+
+  Raises:
+    ValueError: there are neither splits nor a preparation and examples.
   """
-  prepared = splits.info.preparation
-  if prepared is None:
-    prepared = preparations.derive(splits)
-  if kind == "language" and (prepared.reader, prepared.vocab_size) == (
-    None,
-    256,
-  ):
-    # Files of bytes have one form, wherever those of the training came from.
-    prepared = dataclasses.replace(prepared, reader="text_files")
+  if splits is None and (preparation is None or examples is None):
+    raise ValueError(
+      "models.make: got no splits, expected them, or both a preparation and "
+      "examples."
+    )
+  prepared = preparation or _preparation(kind, splits)
+  one = splits.train if examples is None else examples
+  if not isinstance(one, data.ArrayDataset):
+    one = prepared.prepare(one)
+  one = data.take(one, slice(0, 1))
   parts = kinds.get(kind)
-  one = data.take(splits.train, slice(0, 1))
   variables = jax.tree.map(np.asarray, jax.device_get(variables))
-  if hasattr(parts, "calibrate"):
+  if splits is not None and hasattr(parts, "calibrate"):
     variables = parts.calibrate(network, variables, splits)
   return Model(
     kind,
@@ -230,6 +259,18 @@ def make(
     dict(about or {}),
     library_versions(),
   )
+
+
+def _preparation(kind, splits):
+  """Returns the preparation of a set, which may not have said any."""
+  prepared = splits.info.preparation or preparations.derive(splits)
+  if kind == "language" and (prepared.reader, prepared.vocab_size) == (
+    None,
+    256,
+  ):
+    # Files of bytes have one form, wherever those of the training came from.
+    prepared = dataclasses.replace(prepared, reader="text_files")
+  return prepared
 
 
 def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:

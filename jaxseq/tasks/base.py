@@ -1,6 +1,7 @@
 """The base of supervised problems: an arm's options, batches, averages."""
 
 from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -123,6 +124,9 @@ def make_arm(
   problem: supervised.Problem,
   metric: str,
   unit: str,
+  optimizer: Callable[
+    [Any, int], optax.GradientTransformation
+  ] = make_optimizer,
   **options: Any,
 ) -> supervised_arms.Arm:
   """Returns an arm that is ready to be trained.
@@ -135,6 +139,7 @@ def make_arm(
     metric: name of the metric in `problem.evaluate` that is watched; that of
       the validation part has "valid_" in front, if there are both.
     unit: what `arm.batch_size` counts, unless `examples` is among the options.
+    optimizer: (arm, num_updates) -> the optimiser.
     **options: further fields of `supervised_arms.Arm`.
 
   Raises:
@@ -143,7 +148,7 @@ def make_arm(
   watched = getattr(problem, "watched", lambda name: name)(metric)
   made = supervised_arms.Arm(
     problem,
-    make_optimizer(arm, config.num_updates),
+    optimizer(arm, config.num_updates),
     watched,
     unit=unit,
     part=problem.part,
@@ -214,6 +219,9 @@ class Scored:
 class ArrayProblem(Scored):
   """Base of the problems whose examples lie on the device as arrays.
 
+  Where there is no validation part, training is watched by the test part: that
+  is the rule of all of them. Nothing can tell then when to stop early.
+
   A subclass has `init` of `supervised.Problem` and `score` of `Scored`.
 
   Attributes:
@@ -247,6 +255,19 @@ class ArrayProblem(Scored):
         arm.batch_size,
         f"at most {size}, the number of training examples",
       )
+
+  def program_key(self) -> Hashable | None:
+    """Returns what the problem's programs depend on beside the data's shapes.
+
+    None if they depend on more than can be compared. Problems of one class with
+    equal keys, on data of the same shapes, have the same programs.
+    """
+    fields = {k: x for k, x in vars(self).items() if k != "data"}
+    try:
+      hash(tuple(fields.values()))
+    except TypeError:
+      return None
+    return tuple(sorted(fields.items()))
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> PyTree:
     """Draws a batch: each example once before any comes again."""

@@ -25,6 +25,9 @@ from jaxseq.training import supervised
 
 Array = jax.Array
 
+# Deviations of log gaps that are rounding alone are smaller.
+_LEAST_DEVIATION = 1e-6
+
 
 def sequences(part: data.ArrayDataset) -> event_network.Sequences:
   """Returns a part of a data set of event sequences.
@@ -74,11 +77,13 @@ def statistics(splits: data.Splits) -> event_network.Statistics:
     raise ValueError(
       f"train: got {logs.size} events, expected at least 2, with gaps above 0."
     )
+  deviation = float(logs.std())
   return event_network.Statistics(
     splits.info.num_classes or 1,
     float(splits.info.horizon),
     float(logs.mean()),
-    float(logs.std()),
+    # Regular gaps have none that anything could be scaled by.
+    deviation if deviation > _LEAST_DEVIATION else 1.0,
   )
 
 
@@ -169,13 +174,8 @@ class Problem(base.ArrayProblem):
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
     known = statistics(splits)
     network = make_network(arm, known)
-    if splits.valid is None:
-      raise _validate.error("valid", None, "validation sequences")
-    parts = {
-      "train": sequences(splits.train),
-      "valid": sequences(splits.valid),
-      "test": sequences(splits.test),
-    }
+    named = dict(zip(("train", "valid", "test"), splits[:3]))
+    parts = {k: sequences(x) for k, x in named.items() if x is not None}
     self.horizon = known.horizon
     super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
 
@@ -227,8 +227,9 @@ def baselines(
   splits: data.Splits, part: Literal["test", "valid"] = "test"
 ) -> dict[str, dict[str, float]]:
   """Scores the process that made the sequences of a part, where it is known."""
-  made = sequences(getattr(splits, part))
-  if made.true_events is None:
+  dataset = getattr(splits, part)
+  made = None if dataset is None else sequences(dataset)
+  if made is None or made.true_events is None:
     return {}
   terms = Terms(
     np.asarray(made.true_events, np.float64),

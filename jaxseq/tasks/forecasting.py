@@ -50,14 +50,15 @@ class Spans(NamedTuple):
 
   Attributes:
     train: (time, channels) float32.
-    valid: (time, channels) float32, from the first validation input on.
+    valid: (time, channels) float32, from the first validation input on; None
+      without a validation part.
     test: (time, channels) float32, from the first test input on.
     input_length: times of an input.
     horizon: times of a target.
   """
 
   train: np.ndarray
-  valid: np.ndarray
+  valid: np.ndarray | None
   test: np.ndarray
   input_length: int
   horizon: int
@@ -92,11 +93,9 @@ def spans(splits: data.Splits) -> Spans:
       )
     return np.asarray(span, np.float32)
 
-  if splits.valid is None:
-    raise _validate.error("valid", None, "validation windows")
   return Spans(
     join("train", splits.train),
-    join("valid", splits.valid),
+    None if splits.valid is None else join("valid", splits.valid),
     join("test", splits.test),
     splits.train.inputs.shape[1],
     splits.train.targets.shape[1],
@@ -243,7 +242,7 @@ def baselines(
   Args:
     series: the spans.
     period: length of the season in steps, at most the input length.
-    part: which span.
+    part: which span; without a validation part there is nothing to score.
 
   Returns:
     "mse" and "mae" of "repeat last" (the last value of the window) and of
@@ -255,6 +254,8 @@ def baselines(
   length, horizon = series.input_length, series.horizon
   _validate.integer("period", period, 1, length)
   span = getattr(series, part)
+  if span is None:
+    return {}
   view = np.lib.stride_tricks.sliding_window_view(
     span, length + horizon, axis=0
   )
