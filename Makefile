@@ -95,7 +95,7 @@ test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	.venvs/compile/bin/python -m pytest -m compile --timeout=600 $(ARGS) \
 	  tests/compile
 	.venvs/compile/bin/python -m pytest -m "slow or not slow" -k tokamax \
-	  tests/recurrence/kernels/window_test.py
+	  tests/recurrence/attention/window_kernels_test.py
 
 test-accelerator: venv ## numbers on the GPU or TPU that is there (or a CPU)
 	JAX_PLATFORMS= XLA_FLAGS= $(BIN) -m pytest -m accelerator --timeout=600 \

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import recurrence
-from jaxseq.mixers import _dplr
-from jaxseq.recurrence import _window_blocks
+from jaxseq.mixers.state_space import _dplr
 from jaxseq.recurrence import reference
+from jaxseq.recurrence.attention import _window_blocks
 
 
 def _combine(left, right):

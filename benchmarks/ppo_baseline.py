@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from benchmarks import baselines
-from jaxseq.mixers import hippo
+from jaxseq.mixers.state_space import hippo
 
 NUM_ACTIONS = 4
 _CARDS = 52

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from jaxseq.recurrence import linear
+from jaxseq.recurrence.linear import linear
 
 SHAPES = (
   (1, 1024, 64),

@@ -39,7 +39,7 @@ from jaxseq import nn
 from jaxseq.generation import recycling
 from jaxseq.generation import speculative
 from jaxseq.interop import huggingface
-from jaxseq.recurrence import tree
+from jaxseq.recurrence.trees import tree
 from jaxseq.tasks import language
 
 # The largest difference of logits that rounding may turn around.

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from benchmarks import timing
 from jaxseq import recurrence
-from jaxseq.mixers import s4
-from jaxseq.mixers import s4d
+from jaxseq.mixers.state_space import s4
+from jaxseq.mixers.state_space import s4d
 
 # Batch, time, width, states per channel.
 SHAPES = ((8, 1024, 64, 64), (8, 4096, 64, 64), (1, 16384, 64, 64))

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import baselines
-from jaxseq.mixers import discretize
-from jaxseq.mixers import s5
+from jaxseq.mixers.state_space import discretize
+from jaxseq.mixers.state_space import s5
 
 init = s5.init
 initial_state = s5.initial_state

@@ -30,8 +30,8 @@ import numpy as np
 from benchmarks import collectives
 from benchmarks import timing
 from jaxseq import recurrence
-from jaxseq.recurrence._sharded import prefix
-from jaxseq.recurrence._sharded.attention_schemes import layout
+from jaxseq.recurrence.attention._schemes import layout
+from jaxseq.recurrence.shared import _prefix
 
 P = jax.sharding.PartitionSpec
 
@@ -96,7 +96,7 @@ def lasp1(q, k, v, *, axis):
   Sun et al., "Linear Attention Sequence Parallelism", arXiv:2404.02882.
   """
   q, k, v = (x.swapaxes(-2, -3) for x in (q, k, v))
-  q, k, v = prefix.vary(axis, q, k, v)
+  q, k, v = _prefix.vary(axis, q, k, v)
   repeats = q.shape[-2] // k.shape[-2]
   own = jnp.repeat(jnp.einsum("...tgk,...tgv->...gkv", k, v), repeats, axis=-3)
   state = jnp.zeros_like(own)

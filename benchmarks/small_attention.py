@@ -22,8 +22,8 @@ import optax
 
 from jaxseq import mixers
 from jaxseq.data import text
-from jaxseq.mixers import attention
 from jaxseq.mixers import positions
+from jaxseq.mixers.keys_and_values import attention
 
 LAYERS, WIDTH, HIDDEN = 2, 64, 256
 HALF, TOKENS = 80, 32

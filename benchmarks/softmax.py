@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks import timing
 from jaxseq import recurrence
-from jaxseq.recurrence import linear
-from jaxseq.recurrence import softmax_outer
+from jaxseq.recurrence.averages import softmax_outer
+from jaxseq.recurrence.linear import linear
 
 # Rows, time, D, width of the values.
 SHAPES = (

@@ -30,11 +30,11 @@ import numpy as np
 
 from benchmarks import small_attention
 from jaxseq.interop import streamed
-from jaxseq.mixers import attention
-from jaxseq.mixers import attention_cache
-from jaxseq.mixers import block_float
 from jaxseq.mixers import positions
-from jaxseq.recurrence import hip
+from jaxseq.mixers.keys_and_values import attention
+from jaxseq.mixers.keys_and_values import attention_cache
+from jaxseq.mixers.keys_and_values import block_float
+from jaxseq.recurrence.attention import hip
 
 # Rows of the test part, and from where their bits count.
 ROWS = 64

@@ -25,7 +25,7 @@ import transformers
 from transformers.models.mamba import modeling_mamba
 
 from jaxseq import mixers
-from jaxseq.mixers import mamba
+from jaxseq.mixers.state_space import mamba
 
 
 def make_theirs(config, params):

@@ -51,13 +51,12 @@ def forecast(**options: object) -> dict[str, object]:
 
 
 def events(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.event_table.load`."""
+  """Returns the options of `jaxseq.data.sources.events.load`."""
   return {
     "path": "data.csv",
-    **_open("time", "stream", "mark", "delimiter", "start", "split"),
+    **_open("time", "stream", "mark", "delimiter", "start", "split", "unit"),
     "horizon": config_dict.placeholder(float),
     "window": config_dict.placeholder(float),
-    "unit": "second",
     "ties": "refuse",
     "by_time": False,
     "valid_fraction": 0.1,
@@ -67,7 +66,7 @@ def events(**options: object) -> dict[str, object]:
 
 
 def text(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.text_files.load`."""
+  """Returns the options of `jaxseq.data.sources.text.load`."""
   return {
     "path": "data.txt",
     "pattern": "**/*",
@@ -80,7 +79,7 @@ def text(**options: object) -> dict[str, object]:
 
 
 def images(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.image_folders.load`."""
+  """Returns the options of `jaxseq.data.sources.images.load`."""
   return {
     "path": "data",
     "order": "row",

@@ -10,8 +10,10 @@ FREE = 2**28
 RATIO = 100
 # Bytes that an object of Python takes, such as an array of a few numbers.
 OBJECT = 200
-# Elements of a sequence, tokens of a vocabulary and the like, at most.
-COUNT = 2**31 - 1
+# Elements of a sequence, times of a forecast, or tokens of a vocabulary.
+COUNT = 2**22
+# Pixels of a picture: 4096 x 4096.
+PIXELS = 2**24
 
 
 def check_growth(what: str | os.PathLike, size: int, held: int) -> None:

@@ -45,7 +45,7 @@ PLAIN_LIBRARIES = {
   "planner": {"numpy", "scipy"},
 }
 # Extras that a module calls, and which it loads where it calls them.
-OPTIONAL_LIBRARIES = {"window_tokamax": {"tokamax"}}
+OPTIONAL_LIBRARIES = {"_window_tokamax": {"tokamax"}}
 # What every layer may import: these need nothing but Python.
 COMMON = {
   "_json",

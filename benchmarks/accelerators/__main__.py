@@ -12,7 +12,7 @@ that limit, temporaries and seconds to compile. Then whole programs: PPO, SPR,
 DTS and a language model; at last the remaining methods.
 
 With --tune, candidates of method and sizes are timed instead, and rows for
-`jaxseq/recurrence/kernels/table.py` printed. --only takes names of recurrences
+`jaxseq/recurrence/platform/table.py` printed. --only takes names of recurrences
 and of programs, as in --only=selective,ppo.
 
 Every row is written to DIR/rows.jsonl at once; the tables come last and go to

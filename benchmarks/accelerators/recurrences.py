@@ -16,13 +16,13 @@ import jax.numpy as jnp
 from benchmarks.accelerators.arrays import Array
 from jaxseq import mixers
 from jaxseq import recurrence
-from jaxseq.recurrence import delta
-from jaxseq.recurrence import gated
-from jaxseq.recurrence import linear
-from jaxseq.recurrence import matrix_lstm
 from jaxseq.recurrence import reference
-from jaxseq.recurrence import softmax_outer
-from jaxseq.recurrence import window
+from jaxseq.recurrence.attention import window
+from jaxseq.recurrence.averages import softmax_outer
+from jaxseq.recurrence.delta import delta
+from jaxseq.recurrence.gated import gated
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.mlstm import matrix_lstm
 
 Arguments = dict[str, Any]
 Sizes = dict[str, int]

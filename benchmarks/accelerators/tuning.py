@@ -1,4 +1,4 @@
-"""Candidates for each recurrence, timed for the rows of `kernels/table.py`."""
+"""Candidates for each recurrence, timed for the rows of `platform/table.py`."""
 
 from collections.abc import Iterator
 import contextlib
@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from benchmarks.accelerators import correctness
 from benchmarks.accelerators import measuring
 from benchmarks.accelerators import problems
-from jaxseq.recurrence.kernels import choice
-from jaxseq.recurrence.kernels import contexts
-from jaxseq.recurrence.kernels import table
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import table
 
 Options = dict[str, Any]
 
@@ -136,7 +136,7 @@ def tried(
 def best(
   what: Asked, times: dict[tuple[str, str], tuple[Options, float]], floor: float
 ) -> str | None:
-  """The row of the fastest candidate, as `kernels/table.py` has it.
+  """The row of the fastest candidate, as `platform/table.py` has it.
 
   Args:
     what: that was tuned.

@@ -4,8 +4,9 @@
   splits.train.inputs.shape  # (4000, 40, 1)
 
 `data.names()` lists the sets. `table`, `forecast_table`, `event_table`, `npz`,
-`ts`, `text_files` and `image_folders` read files of one's own, and
-`info.preparation` of any set prepares other data in the same way.
+`ts`, `text_files` and `image_folders` read your own files, and
+`info.preparation` of any set prepares other data in the same way: it is one of
+`jaxseq.data.sources`, of which each is the home of a kind of data.
 `jaxseq.data.tokens` samples tasks on the device, `jaxseq.data.trajectories`
 holds recorded episodes, `jaxseq.data.factors` makes series with known factors,
 `jaxseq.data.domains` splits between subjects or devices, `jaxseq.data.files`
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
-  from jaxseq.data import event_table as event_table
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
-  from jaxseq.data import image_folders as image_folders
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
@@ -49,15 +48,17 @@ if TYPE_CHECKING:
   from jaxseq.data import preparation as preparation
   from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
+  from jaxseq.data import row_groups as row_groups
+  from jaxseq.data import scale as scale
   from jaxseq.data import series as series
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_splits as series_splits
   from jaxseq.data import series_table as series_table
   from jaxseq.data import series_targets as series_targets
+  from jaxseq.data import sources as sources
   from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
   from jaxseq.data import text_documents as text_documents
-  from jaxseq.data import text_files as text_files
   from jaxseq.data import text_prompts as text_prompts
   from jaxseq.data import text_tokens as text_tokens
   from jaxseq.data import time_stamps as time_stamps
@@ -78,11 +79,11 @@ if TYPE_CHECKING:
   from jaxseq.data.datasets import carve_valid as carve_valid
   from jaxseq.data.datasets import take as take
   from jaxseq.data.padding import pad_sequences as pad_sequences
-  from jaxseq.data.preparation import Examples as Examples
-  from jaxseq.data.preparation import Preparation as Preparation
   from jaxseq.data.registry import load as load
   from jaxseq.data.registry import loader as loader
   from jaxseq.data.registry import names as names
   from jaxseq.data.registry import register as register
+  from jaxseq.data.sources.base import Examples as Examples
+  from jaxseq.data.sources.base import Source as Source
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -25,7 +25,7 @@ from jaxseq.data import _npy
 from jaxseq.data import checks
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
-from jaxseq.data import preparation
+from jaxseq.data.sources import registry as kinds
 
 _INFO = "info.json"
 _PARTS = ("train", "valid", "test")
@@ -228,10 +228,9 @@ def _decoded(file: pathlib.Path) -> datasets.Info:
   }
   if "preparation" in fields:
     try:
-      prepared = preparation.Preparation.from_json(fields["preparation"])
+      fields["preparation"] = kinds.from_json(fields["preparation"])
     except ValueError as error:
       raise ValueError(f"{file}: {error}") from error
-    fields["preparation"] = prepared
   for name, kind in _TUPLES.items():
     if name in fields:
       fields[name] = kind(

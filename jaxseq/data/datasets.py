@@ -14,7 +14,7 @@ import numpy as np
 from jaxseq import _validate
 
 if TYPE_CHECKING:
-  from jaxseq.data.preparation import Preparation
+  from jaxseq.data.sources.base import Source
 
 
 class MissingData(ValueError):
@@ -192,7 +192,7 @@ class Info:
   left_out: int | None = None
   manifest: tuple[tuple[str, str], ...] | None = None
   digest: str | None = None
-  preparation: "Preparation | None" = None
+  preparation: "Source | None" = None
 
 
 class Splits(NamedTuple):

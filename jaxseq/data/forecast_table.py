@@ -7,6 +7,7 @@ A row is a time; a column may hold its date or number, all others are channels.
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 from typing import Unpack
@@ -18,10 +19,10 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import forecast_windows
-from jaxseq.data import preparation
 from jaxseq.data import table_layouts
 from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
+from jaxseq.data.sources import windows as window_sources
 
 Steps = Literal["refuse", "insert", "ignore"]
 # A number of the row is a time, too.
@@ -207,74 +208,52 @@ def load(
   return with_reader(
     splits,
     time=time,
-    channels=series.names,
     delimiter=delimiter,
     steps=steps,
+    step=None if series.times is None else splits.info.preparation.step,
   )
 
 
-def with_reader(splits: datasets.Splits, **options: object) -> datasets.Splits:
-  """Returns a set whose preparation reads tables.
+def with_reader(splits: datasets.Splits, **fields: Any) -> datasets.Splits:
+  """Returns a set whose source reads tables.
 
   Args:
     splits: the set.
-    **options: of `read`, but for the path; the channels are the set's.
+    **fields: of the source: what `read` has to know of the tables.
   """
   info = splits.info
-  assert info.preparation is not None
-  options = {"channels": info.channels, **options}
-  prepared = dataclasses.replace(
-    info.preparation,
-    reader="forecast_table",
-    reader_options={
-      name: list(value) if isinstance(value, tuple) else value
-      for name, value in options.items()
-      if value is not None
-    },
+  source = dataclasses.replace(
+    info.preparation, reader="forecast_table", **fields
   )
-  return splits._replace(info=dataclasses.replace(info, preparation=prepared))
+  return splits._replace(info=dataclasses.replace(info, preparation=source))
 
 
-def read_examples(
-  path: table_files.Path, prepared: preparation.Preparation
-) -> preparation.Examples:
-  """Reads the end of a series, which a forecast goes on from.
-
-  Args:
-    path: the files.
-    prepared: the preparation of the training set.
-
-  Returns:
-    One example: the last times of the series, and the times to forecast.
+def read_again(
+  path: table_files.Path, source: window_sources.WindowSource
+) -> LongSeries:
+  """Reads a series that a forecast goes on from.
 
   Raises:
-    ValueError: see `load`.
+    ValueError: see `load`; or if the steps are not those of the training.
     MissingData: see `load`.
   """
-  options = dict(prepared.reader_options)
-  known = ("time", "channels", "delimiter", "steps")
-  for name, value in options.items():
-    _validate.choice("reader_options", name, known)
-    if not isinstance(value, str) and name != "channels":
-      raise _validate.error(f"reader_options: {name}", value, "a string")
-  options["channels"] = table_layouts.as_names(
-    "channels", options.get("channels")
+  series = read(
+    path,
+    source.time,
+    source.channels or (),
+    delimiter=source.delimiter,
+    steps=source.steps,
   )
-  series = read(path, **options)
   name = table_files.describe(path)
-  length = prepared.length or 1
-  if len(series.values) < max(length, 2):
+  least = max(source.length, 2)
+  if len(series.values) < least:
     raise ValueError(
-      f"{name}: got {len(series.values)} times, expected at least "
-      f"{max(length, 2)}, those of an input."
+      f"{name}: got {len(series.values)} times, expected at least {least}, "
+      "those of an input."
     )
-  dataset = prepared.prepare([series.values])
-  if series.times is None:
-    return preparation.Examples((str(len(series.values) - 1),), dataset)
-  times = time_stamps.following(series.times, int(prepared.horizon or 1))
-  return preparation.Examples(
-    (str(series.times[-1]),), dataset, times=times[None]
-  )
+  if series.times is not None:
+    source.check_step(f"{name}: column {source.time!r}", series.times)
+  return series
 
 
 def _by_share(count, valid, test):

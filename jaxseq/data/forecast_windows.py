@@ -24,10 +24,11 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
-from jaxseq.data import preparation
+from jaxseq.data import scale as scales
 from jaxseq.data import time_stamps
 from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import table_files
+from jaxseq.data.sources import windows as window_sources
 
 Missing = Literal["refuse", "forward_fill", "mean"]
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
@@ -268,14 +269,17 @@ def make_splits(
       f"{input_length + horizon}."
     )
   values = treat(series, missing, ends[0], source)
-  mean, deviation = values[: ends[0]].mean(0), values[: ends[0]].std(0)
-  scale = np.where(deviation == 0, 1, deviation)
-  # What stands for a value that is missing and has none before it.
-  fill = None if missing == "refuse" else _known_mean(series, ends[0])[1]
-  if normalize:
-    values = (values - mean) / scale
-    fill = None if fill is None else (fill - mean) / scale
-  values = values.astype(np.float32)
+  known = scales.Scale.of(values[: ends[0]])
+  mean, deviation = known if normalize else (None, None)
+  fill = None
+  if missing != "refuse":
+    # What stands for a value that is missing and has none before it.
+    fill = _known_mean(series, ends[0])[1]
+    if normalize:
+      fill = (fill - np.array(mean)) / np.array(deviation)
+    fill = tuple(map(float, fill))
+  spread = values[: ends[0]].std(0)
+  values = scales.apply(values, mean, deviation)
   stamps = calendar(series.times) if with_calendar else None
   parts = [
     windows(values, start, end, input_length, horizon, stamps)
@@ -286,17 +290,17 @@ def make_splits(
     source=source,
     license=license,
     channels=series.names,
-    mean=mean,
-    deviation=deviation,
-    preparation=preparation.Preparation(
-      "forecast",
+    mean=np.array(known.mean),
+    deviation=spread,
+    preparation=window_sources.WindowSource(
       channels=series.names,
-      mean=preparation.as_numbers(mean if normalize else None),
-      deviation=preparation.as_numbers(scale if normalize else None),
+      mean=mean,
+      deviation=deviation,
       missing=missing,
-      fill=preparation.as_numbers(fill),
+      fill=fill,
       length=input_length,
       horizon=horizon,
+      step=time_stamps.usual_step([np.diff(time_stamps.seconds(series.times))]),
     ),
   )
   return datasets.Splits(*parts, info)

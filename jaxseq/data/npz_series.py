@@ -21,11 +21,11 @@ from jaxseq import _validate
 from jaxseq.data import _npy
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
-from jaxseq.data import preparation
 from jaxseq.data import raw_arrays
 from jaxseq.data import series_splits
 from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
+from jaxseq.data.sources import series as series_sources
 
 _NAMES = {
   "X": ("X", "x", "inputs"),
@@ -88,20 +88,8 @@ def read(
     if row.shape[1] != len(names):
       place = Places(path).place(number)
       raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
-  ids = tuple(ids)
-  whole = table_layouts.Recordings(
-    ids,
-    values,
-    names,
-    None,
-    {},
-    {},
-    np.array(own),
-    np.arange(len(values)),
-    None,
-    Places(path),
-    np.arange(len(values)),
-    ids,
+  whole = table_layouts.Recordings.of_values(
+    values, names, Places(path), ids=tuple(ids), part=np.array(own)
   )
   return whole, _targets(labels, whole, target, classes, str(path))
 
@@ -244,7 +232,7 @@ def load(
   _validate.choice("target", target, ("auto", "class", "number", "step"))
   whole, found = read(path, target)
   if missing == "refuse":
-    series_splits.refuse_missing(whole)
+    whole.refuse_missing()
   parts = series_splits.divide(
     whole,
     found,
@@ -261,42 +249,27 @@ def load(
     gaps="ignore",
     source=str(path),
     reader="npz",
-    reader_options={"target": found.kind},
+    target=found.kind,
   )
 
 
-def read_examples(
-  path: str | os.PathLike, prepared: preparation.Preparation
-) -> preparation.Examples:
-  """Reads series as `load` reads those of its archive.
-
-  Args:
-    path: the file, with or without `y`; its parts follow each other.
-    prepared: the preparation of the training set.
-
-  Returns:
-    The series.
+def read_again(
+  path: str | os.PathLike, source: series_sources.SeriesSource
+) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+  """Reads series as `load` reads those of its archive; its parts in a row.
 
   Raises:
     ValueError: see `load`.
     MissingData: see `load`.
   """
-  kind = prepared.reader_options.get("target", "none")
-  kinds = ("class", "number", "step", "none")
-  _validate.choice("target", kind, kinds)
-  whole, found = read(
-    path, "auto" if kind == "none" else kind, prepared.classes
+  known = source.target != "none"
+  whole, targets = read(
+    path, source.target if known else "auto", source.classes
   )
-  if kind == "none":
-    found = series_targets.none(len(whole.ids))
-  if len(whole.channels) != len(prepared.channels or whole.channels):
+  if not known:
+    targets = series_targets.none(len(whole.ids))
+  if len(whole.channels) != len(source.channels or whole.channels):
     raise _validate.error(
-      f"{path}: channels",
-      len(whole.channels),
-      f"{len(prepared.channels or ())}",
+      f"{path}: channels", len(whole.channels), f"{len(source.channels or ())}"
     )
-  if prepared.missing == "refuse":
-    series_splits.refuse_missing(whole, trained=True)
-  rows = np.arange(len(whole.ids))
-  made = series_splits.dataset(prepared, whole, rows, found)
-  return preparation.Examples(whole.ids, made, found.kind != "none")
+  return whole, targets

@@ -15,7 +15,7 @@ from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq.data import checks
 from jaxseq.data import datasets
-from jaxseq.data import preparation
+from jaxseq.data.sources import registry as kinds
 
 SETS = _registry.Registry(
   "data",
@@ -34,14 +34,14 @@ SETS = _registry.Registry(
     "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
     "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
     "ett": "jaxseq.data.files.ett:load",
-    "event_table": "jaxseq.data.event_table:load",
+    "event_table": "jaxseq.data.sources.events:load",
     "fashion": "jaxseq.data.images:fashion",
     "forecast_table": "jaxseq.data.forecast_table:load",
     "gunpoint": "jaxseq.data.series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",
     "heartbeat": "jaxseq.data.factors:heartbeat",
     "hhar": "jaxseq.data.files.hhar:load",
-    "image_folders": "jaxseq.data.image_folders:load",
+    "image_folders": "jaxseq.data.sources.images:load",
     "italy_power_demand": "jaxseq.data.series:italy_power_demand",
     "japanese_vowels": "jaxseq.data.series:japanese_vowels",
     "kjv": "jaxseq.data.text:kjv",
@@ -68,7 +68,7 @@ SETS = _registry.Registry(
     "speech_commands": "jaxseq.data.files.speech_commands:load",
     "table": "jaxseq.data.series_table:load",
     "tecator": "jaxseq.data.series:tecator",
-    "text_files": "jaxseq.data.text_files:load",
+    "text_files": "jaxseq.data.sources.text:load",
     "ts": "jaxseq.data.ts_series:load",
     "uci_har": "jaxseq.data.files.uci_har:load",
     "uea": "jaxseq.data.files.uea:load",
@@ -121,8 +121,8 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   splits = checks.check_splits(function(**options), name, maps=False)
   if splits.info.preparation is not None:
     return splits
-  found = preparation.derive(splits)
-  info = dataclasses.replace(splits.info, preparation=found)
+  source = kinds.derive(splits)
+  info = dataclasses.replace(splits.info, preparation=source)
   return splits._replace(info=info)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import row_groups
 
 
 class FrameSeries(NamedTuple):
@@ -96,14 +97,10 @@ def _indexed(frame):
   names = np.asarray(frame.index.get_level_values(0)).astype(str)
   at = np.asarray(frame.index.get_level_values(1))
   values = _values(frame, "frame", False)
-  places: dict[str, int] = {}
-  own = np.array([places.setdefault(name, len(places)) for name in names])
-  order = np.lexsort((at, own))
-  ends = np.searchsorted(own[order], np.arange(len(places) + 1))
-  cut = [order[start:end] for start, end in zip(ends, ends[1:])]
+  ids, cut = row_groups.group(names, at)
   times = [at[rows] for rows in cut] if at.dtype.kind in "iufM" else None
   return FrameSeries(
-    tuple(places),
+    ids,
     [values[rows] for rows in cut],
     tuple(map(str, frame.columns)),
     times,

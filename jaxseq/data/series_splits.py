@@ -3,7 +3,6 @@
 All series of one's own come here, from tables, archives and .ts files.
 """
 
-from collections.abc import Mapping
 from typing import Any
 from typing import Literal
 
@@ -13,10 +12,11 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import part_splits
-from jaxseq.data import preparation
+from jaxseq.data import scale
 from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
 from jaxseq.data import time_stamps
+from jaxseq.data.sources import series as series_sources
 
 Gaps = Literal["channel", "extras", "ignore"]
 _PARTS = ("train", "valid", "test")
@@ -99,8 +99,7 @@ def make(
   missing: missing_values.Missing,
   gaps: Gaps,
   source: str,
-  reader: str,
-  reader_options: Mapping[str, Any],
+  **fields: Any,
 ) -> datasets.Splits:
   """Prepares the parts with the constants of the training part.
 
@@ -112,25 +111,21 @@ def make(
     missing: what becomes of missing values.
     gaps: where the time since the element before goes.
     source: where the series come from.
-    reader: see `preparation.Preparation`, as the next.
-    reader_options: options of the reader.
+    **fields: of the files' form, see `series_sources.SeriesSource`.
 
   Raises:
     ValueError: if a channel has no value in the training part.
   """
-  prepared = preparation.Preparation(
-    "series",
+  prepared = series_sources.SeriesSource(
     classes=found.classes,
     targets=found.names if found.kind in ("number", "step") else None,
     stepwise=found.kind == "step",
     missing=missing,
-    reader=reader,
-    reader_options=reader_options,
+    **fields,
     **_constants(whole, parts.train, found, normalize, missing, gaps),
   )
   made = [
-    dataset(prepared, whole, rows, found) if len(rows) else None
-    for rows in parts
+    prepared.part(whole, rows, found) if len(rows) else None for rows in parts
   ]
   return _as_splits(made, prepared, whole, found, source)
 
@@ -165,89 +160,24 @@ def _constants(whole, train, found, normalize, missing, gaps):
     "length": max(map(len, whole.values)),
   }
   if normalize:
-    mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-    constants |= {
-      "mean": preparation.as_numbers(mean),
-      "deviation": preparation.as_numbers(np.where(deviation, deviation, 1.0)),
-    }
+    mean, deviation = scale.Scale.of(values)
+    constants |= {"mean": mean, "deviation": deviation}
     if found.kind in ("number", "step"):
-      numbers = found.training(train)
-      mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
-      constants |= {
-        "target_mean": preparation.as_numbers(mean),
-        "target_deviation": preparation.as_numbers(
-          np.where(deviation, deviation, 1.0)
-        ),
-      }
+      mean, deviation = scale.Scale.of(found.training(train))
+      constants |= {"target_mean": mean, "target_deviation": deviation}
   if missing != "refuse":
     # After normalization the mean is 0.
     fill = np.zeros(len(empty)) if normalize else np.nanmean(values, axis=0)
-    constants["fill"] = preparation.as_numbers(fill)
+    constants["fill"] = tuple(map(float, fill))
   if whole.stamps is not None and gaps != "ignore":
-    step = _usual_step([whole.stamps[i] for i in train])
+    between = [np.diff(time_stamps.seconds(whole.stamps[i])) for i in train]
+    step = time_stamps.usual_step(between)
+    constants["step"] = step
     if step is not None and not all(
       time_stamps.is_regular(stamps, step) for stamps in whole.stamps
     ):
-      constants |= {"gaps": gaps, "step": step}
+      constants["gaps"] = gaps
   return constants
-
-
-def _usual_step(stamps):
-  """The median time between elements; None if all series have one."""
-  gaps = [np.diff(time_stamps.seconds(one)) for one in stamps]
-  gaps = np.concatenate(gaps)
-  return float(np.median(gaps)) if len(gaps) else None
-
-
-def dataset(
-  prepared: preparation.Preparation,
-  whole: table_layouts.Recordings,
-  rows: np.ndarray,
-  found: series_targets.Targets,
-) -> datasets.ArrayDataset:
-  """Returns the examples of a part.
-
-  Args:
-    prepared: how they are prepared.
-    whole: the series.
-    rows: which of them.
-    found: their targets, which are unknown if there are none.
-  """
-  times = None
-  if prepared.gaps is not None:
-    times = [time_stamps.seconds(whole.stamps[i]) for i in rows]
-  targets = None
-  if found.kind == "step":
-    targets = [found.values[i] for i in rows]
-  elif found.kind != "none":
-    targets = found.values[rows]
-  return prepared.prepare(
-    [whole.values[i] for i in rows], times=times, targets=targets
-  )
-
-
-def refuse_missing(
-  whole: table_layouts.Recordings, trained: bool = False
-) -> None:
-  """Refuses missing values, by the place of the first.
-
-  Args:
-    whole: the recordings.
-    trained: whether they are to be predicted by a model that is there.
-
-  Raises:
-    ValueError: naming it.
-  """
-  for number, values in enumerate(whole.values):
-    wrong = np.isnan(values)
-    if wrong.any():
-      step, channel = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-      place = whole.place(number, whole.channels[channel], step)
-      raise ValueError(
-        f"{place}: got nothing (element {step} of series "
-        f"{whole.ids[number]!r}), expected "
-        f"{missing_values.expected(trained=trained)}."
-      )
 
 
 def _as_splits(made, prepared, whole, found, source):

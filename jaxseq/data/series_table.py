@@ -9,19 +9,16 @@ import os
 from typing import Literal
 from typing import get_args
 
-import numpy as np
-
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
-from jaxseq.data import preparation
 from jaxseq.data import series_splits
 from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
+from jaxseq.data.sources import series as series_sources
 
 Target = Literal["auto", "class", "number", "step"]
-_KINDS = (*get_args(Target), "none")
 
 
 def load(
@@ -117,7 +114,7 @@ def load(
     step_numbers=columns.label if inside and target == "step" else (),
   )
   if missing == "refuse":
-    series_splits.refuse_missing(whole)
+    whole.refuse_missing()
   found = series_targets.find(whole, columns, target, labels)
   parts = series_splits.divide(
     whole,
@@ -138,39 +135,29 @@ def load(
     gaps=gaps,
     source=table_files.describe(path),
     reader="table",
-    reader_options=_reader_options(columns, whole, found.kind, said),
+    target=found.kind,
+    columns=dataclasses.replace(
+      columns,
+      # Those of a long table may stand anywhere in another file.
+      channels=(
+        whole.channels if columns.layout == "long" else columns.channels
+      ),
+      ignore=(*columns.ignore, *said),
+    ),
   )
 
 
-def _reader_options(columns, whole, kind, said):
-  """Options by which another file is read like those of the training."""
-  # The columns of a long table's channels may stand anywhere in another file.
-  channels = whole.channels if columns.layout == "long" else columns.channels
-  reader = dataclasses.replace(
-    columns, channels=channels, ignore=(*columns.ignore, *said)
-  )
-  return {**reader.options(), "target": kind}
-
-
-def read_examples(
-  path: table_files.Path, prepared: preparation.Preparation
-) -> preparation.Examples:
-  """Reads series as `load` reads those of its training files.
-
-  Args:
-    path: the files, with or without the column of labels.
-    prepared: the preparation of the training set.
-
-  Returns:
-    The series, named by their column of ids.
+def read_again(
+  path: table_files.Path, source: series_sources.SeriesSource
+) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+  """Reads series as `load` does, with or without the column of labels.
 
   Raises:
     ValueError: see `load`.
     MissingData: see `load`.
   """
-  options = dict(prepared.reader_options)
-  kind = _validate.choice("target", options.pop("target", "none"), _KINDS)
-  columns = table_layouts.Columns.from_options(options)
+  columns = source.columns or table_layouts.Columns()
+  kind = source.target
   whole = table_layouts.read(
     [path],
     columns,
@@ -178,21 +165,15 @@ def read_examples(
     step_numbers=columns.label if kind == "step" else (),
     optional=columns.label,
   )
-  if whole.channels != prepared.channels:
+  if whole.channels != source.channels:
     raise _validate.error(
       f"{table_files.describe(path)}: channels",
       whole.channels,
-      f"{prepared.channels}",
+      f"{source.channels}",
     )
-  if prepared.missing == "refuse":
-    series_splits.refuse_missing(whole, trained=True)
   entries = whole.numbers if kind == "step" else whole.words
-  labeled = bool(columns.label) and set(columns.label) <= entries.keys()
-  found = series_targets.none(len(whole.ids))
-  if labeled:
-    found = series_targets.find(
-      whole, columns, kind, None, classes=prepared.classes
-    )
-  rows = np.arange(len(whole.ids))
-  made = series_splits.dataset(prepared, whole, rows, found)
-  return preparation.Examples(whole.ids, made, labeled)
+  if not columns.label or not set(columns.label) <= entries.keys():
+    return whole, series_targets.none(len(whole.ids))
+  return whole, series_targets.find(
+    whole, columns, kind, None, classes=source.classes
+  )

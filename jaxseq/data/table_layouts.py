@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import missing as missing_values
+from jaxseq.data import row_groups
 from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
 
@@ -138,6 +140,33 @@ class Recordings(NamedTuple):
   own: np.ndarray
   names: tuple[str, ...]
 
+  @classmethod
+  def of_values(
+    cls,
+    values: list[np.ndarray],
+    channels: tuple[str, ...],
+    table: Any,
+    *,
+    ids: tuple[str, ...],
+    part: np.ndarray,
+    **fields: Any,
+  ) -> "Recordings":
+    """Returns series that are whole, each of them a row of their table.
+
+    Args:
+      values: see `Recordings`, as the others.
+      channels: their names.
+      table: has `place(row, column)`.
+      ids: of the series.
+      part: number of the path of each.
+      **fields: others, in place of none.
+    """
+    rows = np.arange(len(values))
+    whole = cls(
+      ids, values, channels, None, {}, {}, part, rows, None, table, rows, ids
+    )
+    return whole._replace(**fields)
+
   def place(
     self, number: int, column: str | None = None, element: int | None = None
   ) -> str:
@@ -146,6 +175,26 @@ class Recordings(NamedTuple):
     if self.elements is not None and element is not None:
       row = self.elements[number][element]
     return self.table.place(int(row), column)
+
+  def refuse_missing(self, trained: bool = False) -> None:
+    """Refuses missing values, by the place of the first.
+
+    Args:
+      trained: whether they are to be predicted by a model that is there.
+
+    Raises:
+      ValueError: naming it.
+    """
+    for number, values in enumerate(self.values):
+      wrong = np.isnan(values)
+      if wrong.any():
+        step, channel = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        place = self.place(number, self.channels[channel], int(step))
+        raise ValueError(
+          f"{place}: got nothing (element {step} of series "
+          f"{self.ids[number]!r}), expected "
+          f"{missing_values.expected(trained=trained)}."
+        )
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
@@ -301,22 +350,14 @@ def _from_long(table, part, columns, channels, words, step_numbers):
   else:
     ids = table.words[columns.id]
     _check_present(table, columns.id)
-  places: dict[tuple[int, str], int] = {}
-  series = np.array(
-    [places.setdefault(key, len(places)) for key in zip(part.tolist(), ids)]
-  )
-  ids = tuple(word for _, word in places)
   stamps = None
   if columns.time is not None:
     stamps = time_stamps.parse(
       table.words[columns.time],
       lambda row: table.place(row, columns.time),
     )
-    order = np.lexsort((stamps, series))
-  else:
-    order = np.argsort(series, kind="stable")
-  ends = np.searchsorted(series[order], np.arange(len(places) + 1))
-  cut = [order[start:end] for start, end in zip(ends, ends[1:])]
+  keys, cut = row_groups.group(zip(part.tolist(), ids), stamps)
+  ids = tuple(word for _, word in keys)
   if stamps is not None:
     _check_increasing(table, columns.time, stamps, cut, ids)
   values = np.stack([table.numbers[name] for name in channels], axis=1)
@@ -397,19 +438,13 @@ def _from_wide(table, part, columns, channels, words, step_numbers):
   if not lengths.all():
     row = int(np.argmin(lengths))
     raise ValueError(f"{table.place(row)}: got a series without any value.")
-  return Recordings(
-    ids,
+  return Recordings.of_values(
     [row[:length] for row, length in zip(values, lengths)],
     names,
-    None,
-    {name: table.words[name] for name in words if name in table.words},
-    {},
-    part,
-    np.arange(count),
-    None,
     table,
-    np.arange(count),
-    ids,
+    ids=ids,
+    part=part,
+    words={name: table.words[name] for name in words if name in table.words},
   )
 
 

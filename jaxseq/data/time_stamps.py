@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import re
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,51 @@ def seconds(times: np.ndarray) -> np.ndarray:
   if times.dtype.kind == "M":
     return (times - np.datetime64(0, "us")) / np.timedelta64(1, "s")
   return times
+
+
+def as_array(stamps: Sequence[Any] | np.ndarray) -> np.ndarray:
+  """Returns times (n,) as float64 or datetime64, also of objects of dates."""
+  array = np.asarray(stamps)
+  if array.dtype.kind in "OM":
+    return array.astype("datetime64[us]")
+  return array.astype(np.float64)
+
+
+def usual_step(gaps: Sequence[np.ndarray]) -> float | None:
+  """Returns the median of all gaps; None if there is none."""
+  together = np.concatenate([np.zeros(0), *gaps])
+  return float(np.median(together)) if len(together) else None
+
+
+def check_step(
+  name: str,
+  times: np.ndarray,
+  step: float,
+  usual: bool = False,
+  within: float = TOLERANCE,
+) -> None:
+  """Refuses times (n,) that are not as far apart as those of the training.
+
+  Args:
+    name: what to call them in messages.
+    times: numbers, or dates.
+    step: of the training, in seconds if they are dates.
+    usual: whether the median has to be that step, and not all of them.
+    within: share of the step by which another one may differ.
+
+  Raises:
+    ValueError: naming both steps.
+  """
+  gaps = np.diff(seconds(np.asarray(times)))
+  if usual and len(gaps):
+    gaps = np.median(gaps, keepdims=True)
+  wrong = np.abs(gaps - step) > within * step
+  if wrong.any():
+    got = float(gaps[np.argmax(wrong)])
+    raise ValueError(
+      f"{name}: got a step in time of {got:g}, expected {step:g}, as in "
+      "training (of dates in seconds)."
+    )
 
 
 def is_regular(times: np.ndarray, step: float | None = None) -> bool:

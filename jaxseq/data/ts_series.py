@@ -18,6 +18,7 @@ from jaxseq.data import series_splits
 from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
 from jaxseq.data.files import uea
+from jaxseq.data.sources import series as series_sources
 
 
 def load(
@@ -51,40 +52,9 @@ def load(
     ValueError: naming the line that is not as the format says.
     MissingData: if a file is not there.
   """
-  paths = [pathlib.Path(path)]
-  paths += [pathlib.Path(test_path)] if test_path is not None else []
-  files = [uea.read_ts(one) for one in paths]
-  for one, file in zip(paths, files):
-    if not file.series:
-      raise ValueError(f"{one}: got no case, expected at least one.")
-    found, first = _form(file), _form(files[0])
-    if found != first:
-      raise ValueError(
-        f"{one}: got {found}, expected {first} as in {paths[0]}."
-      )
-  counts = [len(file.series) for file in files]
-  values = [x.astype(np.float64) for file in files for x in file.series]
-  stamps = None
-  if files[0].times is not None:
-    stamps = [t for file in files for t in file.times or ()]
-  ids = tuple(str(i) for count in counts for i in range(count))
-  whole = table_layouts.Recordings(
-    ids,
-    values,
-    tuple(f"channel {i}" for i in range(values[0].shape[1])),
-    stamps,
-    {},
-    {},
-    np.repeat(np.arange(len(files)), counts),
-    np.arange(len(values)),
-    None,
-    npz_series.Places(paths[0], "case"),
-    np.arange(len(values)),
-    ids,
-  )
+  whole, targets = _read([path] if test_path is None else [path, test_path])
   if missing == "refuse":
-    series_splits.refuse_missing(whole)
-  targets = _targets(paths, files)
+    whole.refuse_missing()
   parts = series_splits.divide(
     whole,
     targets,
@@ -101,8 +71,54 @@ def load(
     gaps=gaps,
     source=str(path),
     reader="ts",
-    reader_options={},
+    target=targets.kind,
   )
+
+
+def read_again(
+  path: str | os.PathLike, source: series_sources.SeriesSource
+) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+  """Reads the cases of a file, with or without labels, for predictions.
+
+  Raises:
+    ValueError: if the file is not as the format says, or has other channels.
+    MissingData: if it is not there.
+  """
+  whole, targets = _read([path], source)
+  width = len(source.mean or source.channels or whole.channels)
+  if len(whole.channels) != width:
+    got = len(whole.channels)
+    raise _validate.error(f"{path}: channels", got, f"{width}")
+  return whole, targets
+
+
+def _read(paths, source=None):
+  """The cases of files that belong together, and their labels."""
+  paths = [pathlib.Path(path) for path in paths]
+  files = [uea.read_ts(path) for path in paths]
+  for path, file in zip(paths, files):
+    if not file.series:
+      raise ValueError(f"{path}: got no case, expected at least one.")
+    form, first = _form(file), _form(files[0])
+    if form != first:
+      raise ValueError(
+        f"{path}: got {form}, expected {first} as in {paths[0]}."
+      )
+  counts = [len(file.series) for file in files]
+  values = [x.astype(np.float64) for file in files for x in file.series]
+  stamps = None
+  if files[0].times is not None:
+    stamps = [t for file in files for t in file.times or ()]
+  ids = tuple(str(i) for count in counts for i in range(count))
+  whole = table_layouts.Recordings.of_values(
+    values,
+    tuple(f"channel {i}" for i in range(values[0].shape[1])),
+    npz_series.Places(paths[0], "case"),
+    ids=ids,
+    stamps=stamps,
+    part=np.repeat(np.arange(len(files)), counts),
+  )
+  return whole, _targets(paths, files, source)
 
 
 def _form(file):
@@ -113,7 +129,7 @@ def _form(file):
   return f"{channels} channels, {stamps}, classes: {classes}"
 
 
-def _targets(paths, files):
+def _targets(paths, files, source=None):
   """Classes or numbers of the cases of all files."""
   count = sum(len(file.series) for file in files)
   if all(file.labels is None for file in files):
@@ -123,14 +139,17 @@ def _targets(paths, files):
       raise _validate.error(
         f"{path}: labels", None, "some, as other files have"
       )
-  if files[0].classes is None:
+  if source is not None and source.targets is None:
+    classes = source.classes or ()
+  else:
+    classes = files[0].classes
+  if classes is None:
     numbers = np.array([x for file in files for x in file.labels], np.float64)
     return series_targets.Targets("number", numbers[:, None], None, ("value",))
   numbers = [
-    uea.class_numbers(file.labels, file.classes, path)
+    uea.class_numbers(file.labels, classes, path)
     for path, file in zip(paths, files)
   ]
-  classes = files[0].classes
   return series_targets.Targets(
     "class", np.concatenate(numbers), classes, ("label",)
   )

@@ -22,6 +22,7 @@ from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.tasks import base
 from jaxseq.training import files
+from jaxseq.training import per_seed
 from jaxseq.training import scalars
 from jaxseq.training import tables
 
@@ -111,7 +112,7 @@ def arm(
     for segment, row in scores["probes"].items():
       domain = np.mean([row["Acc/D-S"], row["Acc/D-T"]], axis=0)
       scores[f"class in {segment}"] = row["Acc/C-T"]
-      scores[f"domain in {segment}"] = domain.tolist()
+      scores[f"domain in {segment}"] = per_seed.of(domain)
     if draw:
       files.write_json(directory / PROBES, rows)
   if draw:

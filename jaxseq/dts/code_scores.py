@@ -13,6 +13,7 @@ from jaxseq.dts import _sklearn
 from jaxseq.dts import metrics
 from jaxseq.dts import probes
 from jaxseq.tasks import base
+from jaxseq.training import per_seed
 
 SEGMENTS = ("g_y", "g_d")
 
@@ -102,6 +103,6 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   return {
     key: over_seeds([row[key] for row in rows])
     if isinstance(value, Mapping)
-    else [row[key] for row in rows]
+    else per_seed.PerSeed(row[key] for row in rows)
     for key, value in rows[0].items()
   }

@@ -21,7 +21,8 @@ import numpy as np
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq.data import preparation as preparations
+from jaxseq.data import scale
+from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import fitting
 from jaxseq.estimators import series_input
@@ -86,7 +87,7 @@ class Material(NamedTuple):
 
   source: Any
   count: int
-  preparation: preparations.Preparation
+  preparation: sources.Source
   example: data.ArrayDataset
   calibration: data.ArrayDataset | None = None
 
@@ -123,21 +124,13 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     """Returns what was handed over; `reset` where it is to be trained on."""
     raise NotImplementedError
 
-  def _preparation(
-    self, rows: Rows, train: np.ndarray
-  ) -> preparations.Preparation:
+  def _preparation(self, rows: Rows, train: np.ndarray) -> sources.Source:
     """Returns the preparation, whose constants are those of training rows."""
     raise NotImplementedError
 
   def _configure(self, batch_size: int) -> Any:
     """Returns the configuration of the arm, a `_task.arm`."""
     raise NotImplementedError
-
-  def _later(
-    self, prepared: preparations.Preparation
-  ) -> preparations.Preparation:
-    """Returns the preparation of data that come after training."""
-    return prepared
 
   def _variables(self, network: Any, variables: Any, material: Material) -> Any:
     """Returns those of the model, which are made of the problem's."""
@@ -147,7 +140,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     self,
     rows: Rows,
     seed: int | None,
-    prepared: preparations.Preparation | None = None,
+    prepared: sources.Source | None = None,
   ) -> Material:
     """Returns training data; without a seed nothing is held back."""
     train, valid = self._divide(rows, seed)
@@ -172,9 +165,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return Material(source, len(train), prepared, data.take(first, slice(0, 1)))
 
   @final
-  def _prepare(
-    self, prepared: preparations.Preparation, rows: Rows
-  ) -> data.ArrayDataset:
+  def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
     return prepared.prepare(rows.values, times=rows.times, targets=rows.targets)
 
   @final
@@ -264,12 +255,12 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return recipes.Recipe(weight_decay=self.weight_decay, **options)
 
   @final
-  def _examples(self, *given: Any) -> preparations.Examples:
+  def _examples(self, *given: Any) -> sources.Examples:
     """Returns examples that the model takes."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
     rows = self._read(*given, reset=False)
-    prepared = self._later(self.model_.preparation)
-    return preparations.Examples(rows.ids, self._prepare(prepared, rows))
+    prepared = self.model_.preparation
+    return sources.Examples(rows.ids, self._prepare(prepared, rows))
 
   @final
   def _outputs(self, *given: Any) -> dict[str, np.ndarray]:
@@ -350,7 +341,7 @@ class SeriesEstimator(SequenceEstimator):
       channels = tuple(f"channel_{i}" for i in range(together.shape[1]))
     return {
       "channels": channels,
-      **series_input.scale(together),
+      **scale.Scale.of(together)._asdict(),
       "missing": self.missing,
       "fill": (0.0,) * len(channels),
       "length": max(len(rows.values[i]) for i in train),

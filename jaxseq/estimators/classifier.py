@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
@@ -103,12 +103,10 @@ class SequenceClassifier(
       )
     return rows._replace(targets=codes, classes=codes)
 
-  def _preparation(
-    self, rows: base.Rows, train: np.ndarray
-  ) -> preparations.Preparation:
+  def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     names = tuple(map(str, self.classes_))
-    return preparations.Preparation(
-      "series", classes=names, **self._standardization(rows, train)
+    return sources.SeriesSource(
+      classes=names, **self._standardization(rows, train)
     )
 
   def _configure(self, batch_size: int) -> tasks.ArmConfig:

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
 from jaxseq.dts import methods
@@ -108,12 +108,8 @@ class DisentangledEncoder(
       raise ValueError("X: got 1 sample, expected at least two.")
     return rows
 
-  def _preparation(
-    self, rows: base.Rows, train: np.ndarray
-  ) -> preparations.Preparation:
-    return preparations.Preparation(
-      "series", **self._standardization(rows, train)
-    )
+  def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
+    return sources.SeriesSource(**self._standardization(rows, train))
 
   def _configure(self, batch_size: int) -> dts_problem.ArmConfig:
     encoder = series_encoders.EncoderConfig(kind="conv", widths=_CONVOLUTIONS)

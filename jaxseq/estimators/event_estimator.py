@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxseq import models
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.estimators import base
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
@@ -54,7 +54,8 @@ class EventModel(base.SequenceEstimator):
     """Trains a network from the beginning.
 
     Args:
-      times: for each sequence the times of its events, above 0 and increasing.
+      times: for each sequence the times of its events, increasing: numbers
+        since the observation began, from 0 on, or dates.
       marks: for each sequence the marks of its events; all alike if None.
 
     Raises:
@@ -89,21 +90,11 @@ class EventModel(base.SequenceEstimator):
 
   def _read(self, times: Any, marks: Any = None, *, reset: bool) -> base.Rows:
     stamps = [np.asarray(row) for row in times]
-    for number, row in enumerate(stamps):
-      if row.dtype.kind in "mM":
-        raise ValueError(
-          f"times of sequence {number}: got {row.dtype}, expected numbers, "
-          "such as hours since a beginning: (dates - start) / "
-          'numpy.timedelta64(1, "h").'
-        )
-    stamps = [row.astype(np.float64) for row in stamps]
     if not any(map(len, stamps)):
       raise ValueError("times: got no events, expected sequences with some.")
-    marks = (
-      [np.zeros(len(row), np.int32) for row in stamps]
-      if (marks is None)
-      else list(marks)
-    )
+    if marks is None:
+      marks = [np.zeros(len(row), np.int32) for row in stamps]
+    marks = list(marks)
     if list(map(len, marks)) != list(map(len, stamps)):
       raise ValueError(
         "marks: got other numbers of events than times, expected one mark each."
@@ -114,25 +105,13 @@ class EventModel(base.SequenceEstimator):
     names = tuple(map(str, range(len(stamps))))
     return base.Rows(words, ids=names, times=stamps)
 
-  def _preparation(
-    self, rows: base.Rows, train: np.ndarray
-  ) -> preparations.Preparation:
+  def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     del train
-    until = self.observed_until
-    if until is None:
-      until = max(row[-1] for row in rows.times or () if len(row))
-    return preparations.Preparation(
-      "events",
-      classes=tuple(map(str, self.classes_)),
-      horizon=float(until),
-      length=max(map(len, rows.values)),
+    return sources.EventSource.of_arrays(
+      rows.times or (),
+      tuple(map(str, self.classes_)),
+      self.observed_until,
     )
-
-  def _later(
-    self, prepared: preparations.Preparation
-  ) -> preparations.Preparation:
-    """Returns the preparation of streams that have gone on since."""
-    return dataclasses.replace(prepared, horizon=None)
 
   def _configure(self, batch_size: int) -> event_network.ArmConfig:
     return event_network.ArmConfig(

@@ -10,7 +10,8 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.data import forecast_windows
-from jaxseq.data import preparation as preparations
+from jaxseq.data import scale
+from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
@@ -174,7 +175,7 @@ class Forecaster(base.SequenceEstimator):
     self,
     rows: base.Rows,
     seed: int | None,
-    prepared: preparations.Preparation | None = None,
+    prepared: sources.Source | None = None,
   ) -> base.Material:
     """Returns the spans of the series: training, validation, calibration."""
     values, length = rows.values[0], self.input_length
@@ -220,15 +221,12 @@ class Forecaster(base.SequenceEstimator):
     )
     return horizon_model.with_intervals(variables, self._errors)
 
-  def _preparation(
-    self, rows: base.Rows, train: np.ndarray
-  ) -> preparations.Preparation:
+  def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     values = rows.values[0]
     names = tuple(f"channel_{i}" for i in range(values.shape[1]))
-    return preparations.Preparation(
-      "forecast",
+    return sources.WindowSource(
       channels=rows.channels or names,
-      **series_input.scale(values[train]),
+      **scale.Scale.of(values[train])._asdict(),
       length=self.input_length,
       horizon=self.horizon,
     )

@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
-from jaxseq.data import preparation as preparations
+from jaxseq.data import scale
+from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
@@ -158,21 +159,18 @@ class SequenceRegressor(
       raise _validate.error("y", f"shape {y.shape}", f"{expected}, or one more")
     return rows._replace(targets=y[..., None] if flat else y)
 
-  def _preparation(
-    self, rows: base.Rows, train: np.ndarray
-  ) -> preparations.Preparation:
+  def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     y = rows.targets
-    scale = series_input.scale(y[train].reshape(-1, y.shape[-1]))
+    targets = scale.Scale.of(y[train].reshape(-1, y.shape[-1]))
     standardization = self._standardization(rows, train)
     if self.stepwise:
       # A piece of a stream is as long as it is: the states end with it.
       standardization["length"] = None
-    return preparations.Preparation(
-      "series",
+    return sources.SeriesSource(
       targets=tuple(f"target_{i}" for i in range(y.shape[-1])),
       stepwise=self.stepwise,
-      target_mean=scale["mean"],
-      target_deviation=scale["deviation"],
+      target_mean=targets.mean,
+      target_deviation=targets.deviation,
       **standardization,
     )
 

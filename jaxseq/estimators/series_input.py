@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import preparation as preparations
 from jaxseq.data import series_frames
 from jaxseq.estimators import _scikit_learn
 
@@ -108,21 +107,6 @@ def check_columns(name: str, frame: Any) -> None:
         "several series wants their names and times in its index: "
         "frame.set_index([name, time])."
       )
-
-
-def scale(values: np.ndarray) -> dict[str, tuple[float, ...] | None]:
-  """Returns "mean" and "deviation" of values (n, channels), NaN left out.
-
-  A channel that never changes stays what it is: its deviation is 1.
-  """
-  with np.errstate(invalid="ignore"):
-    mean, deviation = np.nanmean(values, 0), np.nanstd(values, 0)
-  return {
-    "mean": preparations.as_numbers(mean),
-    "deviation": preparations.as_numbers(
-      np.where(deviation > 0, deviation, 1.0)
-    ),
-  }
 
 
 def required(estimator: Any, y: Any) -> Any:

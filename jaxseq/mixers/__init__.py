@@ -10,49 +10,54 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.mixers import aaren as aaren
-  from jaxseq.mixers import attention as attention
-  from jaxseq.mixers import attention_cache as attention_cache
-  from jaxseq.mixers import block_float as block_float
+  from jaxseq.mixers import averages as averages
   from jaxseq.mixers import contract as contract
-  from jaxseq.mixers import discretize as discretize
-  from jaxseq.mixers import elman as elman
-  from jaxseq.mixers import gated_deltanet as gated_deltanet
-  from jaxseq.mixers import gla as gla
-  from jaxseq.mixers import gru as gru
-  from jaxseq.mixers import hgrn2 as hgrn2
-  from jaxseq.mixers import hippo as hippo
-  from jaxseq.mixers import jrt as jrt
-  from jaxseq.mixers import latent_attention as latent_attention
-  from jaxseq.mixers import lightnet as lightnet
-  from jaxseq.mixers import linear_attention as linear_attention
-  from jaxseq.mixers import lru as lru
-  from jaxseq.mixers import lstm as lstm
-  from jaxseq.mixers import mamba as mamba
-  from jaxseq.mixers import mamba2 as mamba2
-  from jaxseq.mixers import mamba3 as mamba3
-  from jaxseq.mixers import mingru as mingru
-  from jaxseq.mixers import minlstm as minlstm
-  from jaxseq.mixers import mlstm as mlstm
-  from jaxseq.mixers import mlstm_large as mlstm_large
-  from jaxseq.mixers import mom as mom
+  from jaxseq.mixers import gated as gated
+  from jaxseq.mixers import keys_and_values as keys_and_values
+  from jaxseq.mixers import matrix_states as matrix_states
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
-  from jaxseq.mixers import rglru as rglru
-  from jaxseq.mixers import routing as routing
-  from jaxseq.mixers import rwkv4 as rwkv4
-  from jaxseq.mixers import rwkv7 as rwkv7
-  from jaxseq.mixers import s4 as s4
-  from jaxseq.mixers import s4d as s4d
-  from jaxseq.mixers import s5 as s5
-  from jaxseq.mixers import short_conv as short_conv
-  from jaxseq.mixers import slstm as slstm
+  from jaxseq.mixers import state_space as state_space
+  from jaxseq.mixers.averages import aaren as aaren
+  from jaxseq.mixers.averages import lightnet as lightnet
+  from jaxseq.mixers.averages import rwkv4 as rwkv4
   from jaxseq.mixers.contract import Mixer as Mixer
+  from jaxseq.mixers.gated import elman as elman
+  from jaxseq.mixers.gated import gru as gru
+  from jaxseq.mixers.gated import lstm as lstm
+  from jaxseq.mixers.gated import mingru as mingru
+  from jaxseq.mixers.gated import minlstm as minlstm
+  from jaxseq.mixers.gated import slstm as slstm
+  from jaxseq.mixers.keys_and_values import attention as attention
+  from jaxseq.mixers.keys_and_values import attention_cache as attention_cache
+  from jaxseq.mixers.keys_and_values import block_float as block_float
+  from jaxseq.mixers.keys_and_values import latent_attention as latent_attention
+  from jaxseq.mixers.keys_and_values import routing as routing
+  from jaxseq.mixers.matrix_states import gated_deltanet as gated_deltanet
+  from jaxseq.mixers.matrix_states import gla as gla
+  from jaxseq.mixers.matrix_states import hgrn2 as hgrn2
+  from jaxseq.mixers.matrix_states import jrt as jrt
+  from jaxseq.mixers.matrix_states import linear_attention as linear_attention
+  from jaxseq.mixers.matrix_states import mlstm as mlstm
+  from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
+  from jaxseq.mixers.matrix_states import mom as mom
+  from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
   from jaxseq.mixers.registry import get as get
   from jaxseq.mixers.registry import make_config as make_config
   from jaxseq.mixers.registry import module_of as module_of
   from jaxseq.mixers.registry import names as names
   from jaxseq.mixers.registry import register as register
   from jaxseq.mixers.registry import traits as traits
+  from jaxseq.mixers.state_space import discretize as discretize
+  from jaxseq.mixers.state_space import hippo as hippo
+  from jaxseq.mixers.state_space import lru as lru
+  from jaxseq.mixers.state_space import mamba as mamba
+  from jaxseq.mixers.state_space import mamba2 as mamba2
+  from jaxseq.mixers.state_space import mamba3 as mamba3
+  from jaxseq.mixers.state_space import rglru as rglru
+  from jaxseq.mixers.state_space import s4 as s4
+  from jaxseq.mixers.state_space import s4d as s4d
+  from jaxseq.mixers.state_space import s5 as s5
+  from jaxseq.mixers.state_space import short_conv as short_conv
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -37,7 +37,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.mixers import _arguments
-from jaxseq.recurrence import _varying
+from jaxseq.recurrence.shared import _varying
 
 Params = dict[str, jax.Array]
 Run = Callable[..., tuple[jax.Array, PyTree]]

@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.data import preparation as preparations
 from jaxseq.models import predictions
 from jaxseq.tasks import classification
 
@@ -58,9 +57,7 @@ def class_names(model: "Model") -> tuple[str, ...]:
   return model.preparation.classes or tuple(map(str, range(count)))
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each example, or each element if the network says so.
 
   Returns:

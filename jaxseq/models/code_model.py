@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
-from jaxseq.data import preparation as preparations
 from jaxseq.dts import autoencoder
 from jaxseq.dts import divergences
 from jaxseq.dts import downstream
@@ -65,9 +64,7 @@ def compute(
   }
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each window.
 
   Returns:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
-from jaxseq.data import preparation as preparations
 from jaxseq.models import predictions
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
@@ -134,9 +133,7 @@ def intensities(model: "Model", source: Any, elapsed: np.ndarray) -> np.ndarray:
   return np.asarray(intensity(jax.tree.map(jnp.asarray, gap), elapsed))
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each event, and one for that after the last.
 
   Returns:

@@ -8,21 +8,20 @@ A program takes the arrays of the model's signature, prepared as the network
 takes them, and returns what `Model.outputs` does. The variables are part of it.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
 
 import jax
 from jax import export
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.training import files
-
-if TYPE_CHECKING:
-  from jaxseq.models.model import Model
-
 
 # Lengths up to which the mixers' forms do not depend on the length: of some on
 # none, of others beyond one of these.
@@ -36,8 +35,28 @@ _REFUSALS = (
 )
 
 
+class Source(Protocol):
+  """What a program is made of; `jaxseq.Model` has it."""
+
+  @property
+  def network(self) -> Any:
+    """A Flax module."""
+
+  @property
+  def variables(self) -> PyTree:
+    """Those of the network."""
+
+  @property
+  def signature(self) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+    """Dtype and axes of each array that the network takes."""
+
+  @property
+  def parts(self) -> Any:
+    """The kind of model, with `compute`."""
+
+
 def make(
-  model: "Model",
+  model: Source,
   batch: int | None = None,
   time: int | None = None,
   platforms: Sequence[str] | None = None,

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from jaxseq import data
-from jaxseq.data import preparation as preparations
 from jaxseq.models import predictions
 from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
@@ -115,9 +114,7 @@ def _forecast(network, variables, inputs):
   return network.apply(variables, inputs)
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each time of each forecast.
 
   Returns:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.models import exported
 from jaxseq.models import kinds
 from jaxseq.models import predictions
@@ -56,7 +56,7 @@ class Model:
   kind: str
   network: Any
   variables: PyTree
-  preparation: preparations.Preparation
+  preparation: data.Source
   signature: Signature
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -70,18 +70,18 @@ class Model:
     """The module of the model's kind, see `models.kinds`."""
     return kinds.get(self.kind)
 
-  def examples(self, source: Any) -> preparations.Examples:
+  def examples(self, source: Any) -> data.Examples:
     """Returns examples as the network takes them.
 
     Args:
       source: the path of a file of the same form as the training data; raw
-        arrays, see `Preparation.prepare`; a `data.ArrayDataset` that is
+        arrays, see `Source.prepare`; a `data.ArrayDataset` that is
         prepared already; or examples from here.
 
     Raises:
       ValueError: if the file or the arrays are not as in training.
     """
-    if isinstance(source, preparations.Examples):
+    if isinstance(source, data.Examples):
       return source
     if isinstance(source, (str, os.PathLike)):
       return self.preparation.read(source)
@@ -89,7 +89,7 @@ class Model:
     if not isinstance(source, data.ArrayDataset):
       dataset = self.preparation.prepare(source)
     count = len(dataset.inputs)
-    return preparations.Examples(tuple(map(str, range(count))), dataset)
+    return data.Examples(tuple(map(str, range(count))), dataset)
 
   def predict(self, source: Any) -> predictions.Predictions:
     """Predicts from a file or from arrays.
@@ -207,7 +207,7 @@ def make(
   splits: data.Splits | None = None,
   about: Mapping[str, Any] | None = None,
   *,
-  preparation: preparations.Preparation | None = None,
+  preparation: data.Source | None = None,
   examples: Any = None,
 ) -> Model:
   """Returns the model of a trained network.
@@ -216,7 +216,7 @@ def make(
       "language",
       network,
       variables,
-      preparation=data.Preparation("text", vocab_size=256),
+      preparation=data.sources.TextSource(vocab_size=256),
       examples=["any text"],
     )
 
@@ -241,7 +241,7 @@ def make(
       "models.make: got no splits, expected them, or both a preparation and "
       "examples."
     )
-  prepared = preparation or _preparation(kind, splits)
+  prepared = preparation or splits.info.preparation or sources.derive(splits)
   one = splits.train if examples is None else examples
   if not isinstance(one, data.ArrayDataset):
     one = prepared.prepare(one)
@@ -259,18 +259,6 @@ def make(
     dict(about or {}),
     library_versions(),
   )
-
-
-def _preparation(kind, splits):
-  """Returns the preparation of a set, which may not have said any."""
-  prepared = splits.info.preparation or preparations.derive(splits)
-  if kind == "language" and (prepared.reader, prepared.vocab_size) == (
-    None,
-    256,
-  ):
-    # Files of bytes have one form, wherever those of the training came from.
-    prepared = dataclasses.replace(prepared, reader="text_files")
-  return prepared
 
 
 def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:

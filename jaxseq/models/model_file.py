@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.interop import described_file
 from jaxseq.models import kinds
 from jaxseq.models import model as trained
@@ -100,7 +100,7 @@ def _decode(found):
     described["kind"],
     made,
     found.tree,
-    preparations.Preparation.from_json(decode(described["preparation"])),
+    sources.from_json(decode(described["preparation"])),
     _signature(described["signature"]),
     decode(described["about"]),
     described["versions"],

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
-from jaxseq.data import preparation as preparations
 from jaxseq.models import predictions
 from jaxseq.tasks import regression
 
@@ -47,9 +46,7 @@ def compute(
   return {"mean": mean, "deviation": deviation}
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each element of each example, or for each example.
 
   Returns:

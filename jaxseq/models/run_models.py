@@ -13,6 +13,7 @@ from jaxseq._types import PyTree
 from jaxseq.models import model as trained
 from jaxseq.models import model_file
 from jaxseq.training import errors
+from jaxseq.training import per_seed
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
@@ -133,8 +134,7 @@ def _first_left(report, num_seeds):
   lists = [
     x
     for x in report.values()
-    if isinstance(x, list)
-    and len(x) == num_seeds
+    if isinstance(x, per_seed.PerSeed)
     and all(isinstance(value, (int, float)) for value in x)
   ]
   failed = np.isnan(np.array(lists or np.zeros((1, num_seeds)), float))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxseq import data
 from jaxseq import generation
 from jaxseq import nn
-from jaxseq.data import preparation as preparations
+from jaxseq.data import sources
 from jaxseq.data import text_tokens
 from jaxseq.models import predictions
 from jaxseq.tasks import language
@@ -59,9 +59,7 @@ def compute(
   }
 
 
-def predict(
-  model: "Model", examples: preparations.Examples
-) -> predictions.Predictions:
+def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """Returns a row for each token, and one for that after the last.
 
   Long texts are read in pieces, with the states carried from one to the next.
@@ -141,16 +139,15 @@ def continue_text(
   )
 
 
-def codec(prepared: preparations.Preparation | None) -> generation.Codec:
+def codec(prepared: data.Source | None) -> generation.Codec:
   """Returns how texts become tokens, as they did in training.
 
   Raises:
     MissingData: if the package of the tokenizer is not installed.
   """
-  content = prepared and prepared.tokenizer
-  if not content:
+  if not isinstance(prepared, sources.TextSource) or not prepared.tokenizer:
     return generation.Codec()
-  return generation.Codec(text_tokens.read_tokenizer(content))
+  return generation.Codec(text_tokens.read_tokenizer(prepared.tokenizer))
 
 
 def _inputs(tokens):

@@ -24,7 +24,7 @@ from jaxseq.nn import stack
 Shared = dict[str, jax.Array]
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.nn.layer.LayerState")
 class LayerState(NamedTuple):
   """State of a layer with a feed-forward that has one.
 

@@ -103,7 +103,7 @@ class Config:
     return 2 * self.d_model if self.width is None else self.width
 
 
-@_serialization.exported
+@_serialization.exported("jaxseq.nn.zamba_block.LayerState")
 class LayerState(NamedTuple):
   """State of a layer with a shared block.
 

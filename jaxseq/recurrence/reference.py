@@ -15,8 +15,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.recurrence._mlstm_chunk import MLSTMState
-from jaxseq.recurrence._softmax_state import SoftmaxState
+from jaxseq.recurrence.averages._softmax_state import SoftmaxState
+from jaxseq.recurrence.mlstm._mlstm_chunk import MLSTMState
 
 
 def over_time(

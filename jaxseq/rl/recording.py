@@ -24,6 +24,7 @@ from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import spaces
 from jaxseq.training import errors
 from jaxseq.training import files
+from jaxseq.training import finite
 from jaxseq.training import progress
 from jaxseq.training.devices import processes
 
@@ -75,6 +76,7 @@ def train_levels(
 
   Raises:
     ValueError: if there are fewer updates than checkpoints.
+    NotFinite: parameters have become NaN or infinite.
   """
   if not 1 <= checkpoints <= config.num_updates:
     expected = f"1 to {config.num_updates}, the number of updates"
@@ -82,12 +84,19 @@ def train_levels(
   key_init, key_play = jax.random.split(key)
 
   def look(runner):
+    steps = int(runner.num_updates) * config.steps_per_update
+    broken = np.asarray(finite.flags(runner.variables))
+    if broken.any():
+      names = finite.paths(runner.variables)
+      wrong = finite.parameters(names, broken)
+      text = f"at step {steps:,} numbers are not finite, of {wrong}"
+      raise finite.NotFinite({"the recorded agent": {0: text}})
     played = evaluate.evaluate(
       config, runner.variables, key_play, num_episodes=episodes
     )
     # An episode beyond the limit counts with what it got so far.
     mean = float(np.mean(played["episode_return"]))
-    report(int(runner.num_updates) * config.steps_per_update, mean)
+    report(steps, mean)
     return Level(jax.device_get(runner.variables), mean)
 
   runner = ppo.init(config, key_init)

@@ -16,6 +16,7 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl.envs import spaces
 from jaxseq.training import errors
+from jaxseq.training import per_seed
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import seed_program
@@ -140,11 +141,11 @@ def _play(program, agent, variables) -> dict[str, Any]:
 
   played = jax.device_get(program.compile(play)(variables, keys))
   result = {
-    "evaluation": played["mean_return"].tolist(),
-    "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
+    "evaluation": per_seed.of(played["mean_return"]),
+    "evaluation_length": per_seed.of(played["episode_length"].mean(axis=-1)),
   }
   if "mean_trial_returns" in played:
-    result["trials"] = played["mean_trial_returns"].tolist()
+    result["trials"] = per_seed.of(played["mean_trial_returns"])
   return result
 
 
@@ -184,7 +185,7 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
       f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
     )
   only = dataclasses.replace(config, arms={arm: fields})
-  agent = arms.merge(only, arm, algorithms.get(name).Config, config.agent)
+  agent = arms.merge(only, arm, algorithms.get(name).Config, "agent")
   skip = agent.skip_nonfinite or config.on_nonfinite == "skip"
   return dataclasses.replace(agent, skip_nonfinite=skip)
 

@@ -20,6 +20,7 @@ from jaxseq.spr import gifs
 from jaxseq.spr import runner
 from jaxseq.spr import settings as spr_settings
 from jaxseq.training import finite
+from jaxseq.training import per_seed
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import seed_program
@@ -148,9 +149,11 @@ class Arm:
         )
     return {
       "parameters": supervised_arms.num_parameters(state.agent.params),
-      "evaluation": [float(result.returns.mean()) for result in played],
-      "evaluation_length": [float(result.lengths.mean()) for result in played],
-      "games": [result.returns.tolist() for result in played],
+      "evaluation": per_seed.PerSeed(float(x.returns.mean()) for x in played),
+      "evaluation_length": per_seed.PerSeed(
+        float(x.lengths.mean()) for x in played
+      ),
+      "games": per_seed.PerSeed(x.returns.tolist() for x in played),
       "gif": gif,
       **curves.of_training(directory),
     }
@@ -164,7 +167,7 @@ def make_arms(config: Config) -> dict[str, Arm]:
   """
   made = {}
   for name in config.arms:
-    settings = arms.merge(config, name, spr_settings.Settings, config.settings)
+    settings = arms.merge(config, name, spr_settings.Settings, "settings")
     game = spr_settings.make_game(settings)
     agent = spr_settings.agent_config(settings, game)
     if config.on_nonfinite == "skip":

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.training import per_seed
+
 # Of the confidences, between 0 and 1.
 NUM_BINS = 15
 
@@ -91,16 +93,16 @@ def figures(
   accuracy = _share(np.asarray(counts.right, float), bins)
   gaps = np.nan_to_num(np.abs(confidence - accuracy)) * bins
   return {
-    "ece": (gaps.sum(axis=1) / bins.sum(axis=1)).tolist(),
-    "confusion": table.tolist(),
+    "ece": per_seed.of(gaps.sum(axis=1) / bins.sum(axis=1)),
+    "confusion": per_seed.of(table),
     "calibration": {
-      "confidence": confidence.tolist(),
-      "accuracy": accuracy.tolist(),
-      "count": bins.tolist(),
+      "confidence": per_seed.of(confidence),
+      "accuracy": per_seed.of(accuracy),
+      "count": per_seed.of(bins),
     },
     "classes": {
       name: {
-        **{key: value[:, i].tolist() for key, value in per_class.items()},
+        **{key: per_seed.of(value[:, i]) for key, value in per_class.items()},
         "support": int(support[0, i]),
       }
       for i, name in enumerate(names)

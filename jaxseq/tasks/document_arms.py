@@ -19,6 +19,7 @@ from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import errors
 from jaxseq.training import finite
+from jaxseq.training import per_seed
 from jaxseq.training import planned
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
@@ -137,8 +138,8 @@ class Arm:
       "updates_per_second": curves.speed(directory),
       "tokens_per_update": float(np.mean(tokens)),
       "programs": int(np.sum(state.programs)),
-      METRIC: [program.evaluate(state)[METRIC]],
-      "test_bits": [program.test(state)],
+      METRIC: per_seed.PerSeed([program.evaluate(state)[METRIC]]),
+      "test_bits": per_seed.PerSeed([program.test(state)]),
     }
 
 

@@ -169,8 +169,10 @@ class EventNetwork(linen.Module):
     """What tells of each event: (*batch, events + 1, features)."""
     known = self.statistics
     gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
-    # Streams that go on longer than those of training stay at their end.
-    time = jnp.minimum(events.times / known.horizon, 1.0)
+    time = events.times / known.horizon
+    # Longer streams than those of the training, such as those that were cut
+    # into windows, are read as one window after the other.
+    time = time - jnp.maximum(jnp.ceil(time) - 1, 0)
     periods = 2.0 ** jnp.arange(self.config.time_frequencies)
     angles = math.pi * time[..., None] * periods
     features = jnp.concatenate(

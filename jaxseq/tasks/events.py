@@ -24,9 +24,8 @@ from jaxseq.tasks import task
 from jaxseq.training import supervised
 
 Array = jax.Array
-
-# Deviations of log gaps that are rounding alone are smaller.
-_LEAST_DEVIATION = 1e-6
+# Deviation of the logarithms of gaps below which they are all alike.
+_REGULAR = 1e-4
 
 
 def sequences(part: data.ArrayDataset) -> event_network.Sequences:
@@ -65,25 +64,33 @@ def sequences(part: data.ArrayDataset) -> event_network.Sequences:
 
 
 def statistics(splits: data.Splits) -> event_network.Statistics:
-  """Returns what the network is told of the data beforehand."""
+  """Returns constants of the training sequences that the network is built on.
+
+  An event at 0 begins the observation, and has no gap.
+
+  Raises:
+    ValueError: if there are less than two gaps, or no horizon.
+  """
   train = sequences(splits.train)
   if splits.info.horizon is None:
     raise _validate.error(
       "info.horizon", None, "until when sequences were observed"
     )
   inside = np.arange(train.gaps.shape[1]) < train.lengths[:, None]
-  logs = np.log(np.asarray(train.gaps, np.float64)[inside])
+  gaps = np.asarray(train.gaps, np.float64)[inside]
+  logs = np.log(gaps[gaps > 0])
   if logs.size < 2 or not np.isfinite(logs).all():
     raise ValueError(
       f"train: got {logs.size} events, expected at least 2, with gaps above 0."
     )
   deviation = float(logs.std())
+  # Regular gaps differ by the rounding of their times alone.
+  deviation = deviation if deviation > _REGULAR else 1.0
   return event_network.Statistics(
     splits.info.num_classes or 1,
     float(splits.info.horizon),
     float(logs.mean()),
-    # Regular gaps have none that anything could be scaled by.
-    deviation if deviation > _LEAST_DEVIATION else 1.0,
+    deviation,
   )
 
 
@@ -133,7 +140,9 @@ def log_likelihood(
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   log_marks = jax.nn.log_softmax(before.mark_logits)
   log_mark = jnp.take_along_axis(log_marks, events.marks[..., None], axis=-1)
-  scores = before.gap.log_density(gap) + log_mark[..., 0]
+  # Where an event begins the observation its time is not predicted.
+  log_gap = jnp.where(events.gaps > 0, before.gap.log_density(gap), 0.0)
+  scores = log_gap + log_mark[..., 0]
   last = jax.tree.map(
     lambda x: jnp.take_along_axis(x, events.lengths[:, None, None], axis=1),
     prediction.gap,
@@ -174,8 +183,13 @@ class Problem(base.ArrayProblem):
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
     known = statistics(splits)
     network = make_network(arm, known)
-    named = dict(zip(("train", "valid", "test"), splits[:3]))
-    parts = {k: sequences(x) for k, x in named.items() if x is not None}
+    if splits.valid is None:
+      raise _validate.error("valid", None, "validation sequences")
+    parts = {
+      "train": sequences(splits.train),
+      "valid": sequences(splits.valid),
+      "test": sequences(splits.test),
+    }
     self.horizon = known.horizon
     super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
 
@@ -227,9 +241,8 @@ def baselines(
   splits: data.Splits, part: Literal["test", "valid"] = "test"
 ) -> dict[str, dict[str, float]]:
   """Scores the process that made the sequences of a part, where it is known."""
-  dataset = getattr(splits, part)
-  made = None if dataset is None else sequences(dataset)
-  if made is None or made.true_events is None:
+  made = sequences(getattr(splits, part))
+  if made.true_events is None:
     return {}
   terms = Terms(
     np.asarray(made.true_events, np.float64),
@@ -274,7 +287,9 @@ def _score(prediction, events, horizon):
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   error = before.gap.expectation() - events.gaps
   right = jnp.argmax(before.mark_logits, axis=-1) == events.marks
-  metrics["squared_error"] = jnp.where(inside, error**2, 0).sum() / count
+  timed = inside & (events.gaps > 0)
+  squares = jnp.where(timed, error**2, 0).sum()
+  metrics["squared_error"] = squares / jnp.maximum(timed.sum(), 1)
   metrics["accuracy"] = jnp.where(inside, right, False).sum() / count
   return metrics
 

@@ -22,6 +22,7 @@ import ast
 from collections.abc import Callable
 from collections.abc import Sequence
 import difflib
+import errno
 import functools
 import importlib.util
 import pathlib
@@ -46,6 +47,8 @@ from jaxseq.training.devices import processes
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
+# Of a disk that is full, for all or for this user, and of a file's limit.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # The flags that this module defines are those of the program that asks for
 # them: `--help` shows them.
@@ -177,6 +180,13 @@ def run_main(
       return code
     except errors.UserError as error:
       _exit_with(error)
+    except OSError as error:
+      if error.errno not in _FULL:
+        raise
+      _exit_with(
+        f"{errors.one_sentence(error)}: not all could be written; make room, "
+        "and the same command goes on from the last checkpoint"
+      )
     except KeyboardInterrupt:
       print(
         "interrupted; the same command goes on from the last checkpoint, or "

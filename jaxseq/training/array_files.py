@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
+import functools
 import logging
 import os
 import pathlib
 import re
+import sys
 from typing import Any
 
 import jax
@@ -22,7 +25,7 @@ class ArrayFiles:
   def __init__(self):
     ocp = _orbax()
     self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
-    logging.getLogger("absl").addFilter(_no_orbax_errors)
+    _hide_noise()
 
   def write(
     self,
@@ -84,8 +87,9 @@ class ArrayFiles:
     self._orbax.wait_until_finished()
 
   def close(self) -> None:
-    """Ends Orbax's threads."""
-    self._orbax.close()
+    """Ends Orbax's threads; `wait` has told what they could not write."""
+    with contextlib.suppress(OSError, ValueError):
+      self._orbax.close()
 
 
 def reason(error: Exception) -> str:
@@ -129,6 +133,20 @@ def _restore_args(template: PyTree):
   return ocp.ArrayRestoreArgs(
     sharding=template.sharding, global_shape=kept.shape, dtype=kept.dtype
   )
+
+
+@functools.cache
+def _hide_noise() -> None:
+  """Hides what threads print of errors that `ArrayFiles.wait` raises."""
+  logging.getLogger("absl").addFilter(_no_orbax_errors)
+  shown = sys.unraisablehook
+
+  def hook(raised):
+    # TensorStore reports to the event loop of a save that has failed already.
+    if str(raised.exc_value) != "Event loop is closed":
+      shown(raised)
+
+  sys.unraisablehook = hook
 
 
 def _no_orbax_errors(record: logging.LogRecord) -> bool:

@@ -8,6 +8,7 @@ the fall-back to the newest good checkpoint when a newer one is damaged.
     checkpoints/30/integrity.json    digests
     checkpoints/40.damaged/          set aside by `restore`
     checkpoints/30.pinned            30 is kept, see `pin`
+    checkpoints/60.not_finite/       set aside by `go_back`
     checkpoints/tmp-50/              being written; meaningless after a kill
 """
 
@@ -32,11 +33,13 @@ from jaxseq.training import array_files
 from jaxseq.training import errors
 from jaxseq.training import integrity
 from jaxseq.training import leaves
+from jaxseq.training import lock
 
 _STATE = "state"
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
 _PINNED = ".pinned"
+_NOT_FINITE = ".not_finite"
 # Other digits than these ten, such as ², are no number of a step.
 _STEP = re.compile("[0-9]+")
 
@@ -191,10 +194,24 @@ class Checkpointer:
     if self._read_only:
       raise ValueError("pin() on a Checkpointer with read_only=True")
     self.wait()
-    if jax.process_index() == 0 and not any(
-      self._path(other).with_suffix(_PINNED).exists() for other in self.steps()
-    ):
+    if jax.process_index() == 0 and self.pinned() is None:
       self._path(step).with_suffix(_PINNED).touch()
+
+  def pinned(self) -> int | None:
+    """Returns the step that is kept for good; None if there is none."""
+    for step in self.steps():
+      if self._path(step).with_suffix(_PINNED).exists():
+        return step
+    return None
+
+  def go_back(self, step: int) -> None:
+    """Sets aside the checkpoints after a step, so that it is the newest one.
+
+    Raises:
+      CheckpointError: one of them cannot be renamed.
+    """
+    later = {s: "not finite" for s in self.steps() if s > step}
+    self._rename(later, _NOT_FINITE)
 
   def wait(self) -> None:
     """Waits until the last save is on disk.
@@ -257,6 +274,12 @@ class Checkpointer:
       files=integrity.file_digests(temporary),
     )
     integrity.write(temporary, record)
+    try:
+      lock.check(self._directory)
+    except errors.UserError:
+      # The run's directory was moved: here is another one, made by this save.
+      _remove(temporary)
+      raise
     os.rename(temporary, self._path(record.step))
     _sync_directory(self._directory)
     self._prune()
@@ -305,25 +328,9 @@ class Checkpointer:
   def _set_aside(self, damaged: Mapping[int, str], used: int) -> None:
     """Warns of damaged checkpoints and makes their numbers free again."""
     fate = "ignored" if self._read_only else "set aside"
-    if not self._read_only and jax.process_index() == 0:
-      for step in damaged:
-        target = self._path(step).with_suffix(_DAMAGED)
-        try:
-          if target.is_dir():
-            shutil.rmtree(target)
-          else:
-            target.unlink(missing_ok=True)
-          os.rename(self._path(step), target)
-        except OSError as error:
-          # The run would come back to this step, and could not save it.
-          raise CheckpointError(
-            f"checkpoint {step} in {str(self._directory)!r} is damaged "
-            f"({damaged[step]}) and cannot be set aside "
-            f"({errors.one_sentence(error)}): remove it, or make the directory "
-            "writable"
-          ) from error
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices("damaged checkpoints set aside")
+    if not self._read_only:
+      whys = {step: f"damaged ({why})" for step, why in damaged.items()}
+      self._rename(whys, _DAMAGED)
     reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
     logging.warning(
       "Damaged checkpoints in %s are %s (%s); going on from step %d instead",
@@ -332,6 +339,26 @@ class Checkpointer:
       reasons,
       used,
     )
+
+  def _rename(self, reasons: Mapping[int, str], suffix: str) -> None:
+    """Gives checkpoints a name that is no step's; says why if that fails."""
+    for step, why in reasons.items() if jax.process_index() == 0 else ():
+      target = self._path(step).with_suffix(suffix)
+      try:
+        if target.is_dir():
+          shutil.rmtree(target)
+        else:
+          target.unlink(missing_ok=True)
+        os.rename(self._path(step), target)
+      except OSError as error:
+        # The run would come back to this step, and could not save it.
+        raise CheckpointError(
+          f"checkpoint {step} in {str(self._directory)!r} is {why} and cannot "
+          f"be set aside ({errors.one_sentence(error)}): remove it, or make "
+          "the directory writable"
+        ) from error
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"checkpoints set aside{suffix}")
 
 
 @contextlib.contextmanager
@@ -347,6 +374,14 @@ def _together(*kinds: type[Exception]) -> Iterator[None]:
     whole = np.all(multihost_utils.process_allgather(whole))
   if not whole:
     raise integrity.DamagedError(problem or "it is damaged for another process")
+
+
+def _remove(path: pathlib.Path) -> None:
+  """Removes a directory, and those above it that have nothing else."""
+  shutil.rmtree(path, ignore_errors=True)
+  with contextlib.suppress(OSError):
+    for parent in path.parents:
+      parent.rmdir()
 
 
 def _sync_directory(path: pathlib.Path) -> None:

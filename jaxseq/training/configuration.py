@@ -206,7 +206,7 @@ def _convert_union(annotation, args, value, path, default):
   if len(arms) == 1:
     try:
       return _convert(arms[0], value, path, default)
-    except _WrongTypeError as error:
+    except FieldError as error:
       if error.path != path:
         raise
       raise _wrong_type(annotation, value, path) from None
@@ -248,7 +248,7 @@ def _convert_dataclass(cls, value, path, default):
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
   for key in value:
     if key not in fields:
-      raise errors.UserError(unknown_field(path, key, fields))
+      raise FieldError(unknown_field(path, key, fields), f"{path}.{key}")
   hints = typing.get_type_hints(cls, include_extras=True)
   kwargs = {}
   for field in fields.values():
@@ -287,17 +287,17 @@ def _freeze(value: Any) -> Any:
   return value
 
 
-class _WrongTypeError(errors.UserError):
-  """A value of the wrong type, at a path that callers may compare."""
+class FieldError(errors.UserError):
+  """A field that does not exist or has a wrong type, and its path."""
 
   def __init__(self, message: str, path: str):
     super().__init__(message)
     self.path = path
 
 
-def _wrong_type(annotation: Any, value: Any, path: str) -> _WrongTypeError:
+def _wrong_type(annotation: Any, value: Any, path: str) -> FieldError:
   kind = "" if value is None else f" ({type(value).__name__})"
-  return _WrongTypeError(
+  return FieldError(
     f"{path}: got {value!r}{kind}, expected {_describe(annotation)}", path
   )
 

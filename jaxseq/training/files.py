@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import secrets
 from typing import Any
 from typing import BinaryIO
 
@@ -55,9 +56,21 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
   The directory is made.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "wb") as file:
-    yield file
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  # A name that nobody can foresee, and that must be new: no other writer's
+  # file, and no link that somebody has put there.
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+  with open(temporary, "xb") as file:
+    try:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+      os.replace(temporary, path)
+    except BaseException:
+      temporary.unlink(missing_ok=True)
+      raise
+
+
+def remove_unfinished(directory: pathlib.Path) -> None:
+  """Removes what `replacing` has left in a directory when it was killed."""
+  for path in directory.glob(".*.tmp"):
+    path.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.training import errors
+from jaxseq.training import per_seed
 
 Action = Literal["stop", "skip", "ignore"]
 
@@ -94,6 +95,15 @@ def paths(tree: PyTree) -> list[str]:
   return [keystr(path, simple=True, separator="/") for path, _ in pairs]
 
 
+def parameters(names: Sequence[str], broken: np.ndarray) -> str:
+  """Names the parameters that are not finite, by `paths` and `flags`."""
+  wrong = [name for name, bad in zip(names, broken) if bad]
+  if len(wrong) == len(names):
+    return "all parameters"
+  more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+  return f"the parameters {wrong[0]}{more}"
+
+
 class Guard:
   """Looks for numbers that are not finite in what chunks return.
 
@@ -105,6 +115,8 @@ class Guard:
     losses: names of the metrics that must be finite; "skip" looks at none.
     stopped: from a state to the runs (runs,) that are no longer looked at, as
       what counts of them is kept aside.
+    goes_back: whether a run goes on from an earlier checkpoint, the pinned one,
+      where seeds have failed in the newest and none in that.
   """
 
   def __init__(
@@ -115,12 +127,14 @@ class Guard:
     broken: Callable[[Any], Any],
     losses: Sequence[str] = (),
     stopped: Callable[[Any], np.ndarray] | None = None,
+    goes_back: bool = False,
   ):
     self._stopped = stopped or (lambda state: np.zeros(len(self._runs), bool))
     self._runs = [(arm, seed) for arm in arms for seed in range(num_seeds)]
     self._trained = trained
     self._broken = broken
     self._losses = tuple(losses)
+    self.goes_back = goes_back
     self.failed: dict[str, dict[int, str]] = {}
 
   @property
@@ -148,8 +162,9 @@ class Guard:
       step: of the checkpoint.
 
     Returns:
-      What has failed; `failed` has it too.
+      What has failed; `failed` has this alone.
     """
+    self.failed = {}
     broken = np.asarray(jax.device_get(self._broken(state)))
     text = f"the checkpoint of step {step:,} has numbers that are not finite"
     for run in np.flatnonzero(broken.any(axis=1) & ~self._stopped(state)):
@@ -185,7 +200,7 @@ class Guard:
       wrong, since = self._losses_of(i, rows, before)
       if broken[i].any():
         names = paths(self._trained(state))
-        wrong.append(_parameters(names, broken[i]))
+        wrong.append(parameters(names, broken[i]))
         since = before if since is None else since
       if wrong:
         kept = "nothing had been saved before"
@@ -231,34 +246,25 @@ def replace(state: PyTree, seeds: Collection[int], num_seeds: int) -> Any:
   return jax.jit(lambda tree: jax.tree.map(lambda x: x[order], tree))(state)
 
 
-def hide(result: Any, seeds: Collection[int], num_seeds: int) -> Any:
+def hide(result: Any, seeds: Collection[int]) -> Any:
   """Returns results in which seeds that have failed have none.
 
   Args:
-    result: lists over seeds, in dictionaries or not; anything else stays.
+    result: `PerSeed` lists, in dictionaries or not; anything else stays.
     seeds: those that have failed.
-    num_seeds: of the arm.
 
   Returns:
     The same with NaN for all numbers of these seeds.
   """
   if isinstance(result, Mapping):
-    return {k: hide(value, seeds, num_seeds) for k, value in result.items()}
-  if not isinstance(result, list) or len(result) != num_seeds:
+    return {k: hide(value, seeds) for k, value in result.items()}
+  if not isinstance(result, per_seed.PerSeed):
     return result
-  return [_nan(x) if i in seeds else x for i, x in enumerate(result)]
+  hidden = (_nan(x) if i in seeds else x for i, x in enumerate(result))
+  return per_seed.PerSeed(hidden)
 
 
 def _nan(value):
   if isinstance(value, list):
     return [_nan(item) for item in value]
   return float("nan") if isinstance(value, (int, float)) else value
-
-
-def _parameters(names: Sequence[str], broken: np.ndarray) -> str:
-  """Names the parameters that are not finite."""
-  wrong = [name for name, bad in zip(names, broken) if bad]
-  if len(wrong) == len(names):
-    return "all parameters"
-  more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-  return f"the parameters {wrong[0]}{more}"

@@ -75,10 +75,12 @@ def read(root: pathlib.Path) -> Record:
   Raises:
     DamagedError: the record is missing or was altered.
   """
-  try:
-    raw = (root / FILE).read_bytes()
-  except FileNotFoundError:
-    raise DamagedError(f"{FILE} is missing") from None
+  if not (root / FILE).exists():
+    raise DamagedError(f"{FILE} is missing")
+  if not (root / FILE).is_file():
+    # Such as a pipe, which one would wait for.
+    raise DamagedError(f"{FILE} is no file")
+  raw = (root / FILE).read_bytes()
   try:
     text = raw.decode("utf-8")
     stored = _json.loads(text, long=True)
@@ -105,6 +107,8 @@ def check_files(root: pathlib.Path, record: Record) -> None:
     path = root / name
     try:
       found = path.stat().st_size
+      if not path.is_file():
+        raise DamagedError(f"{name} is no file")
       if found != size:
         raise DamagedError(f"{name} has {found} bytes instead of {size}")
       with open(path, "rb") as file:

@@ -54,11 +54,19 @@ class Checkpoints(Protocol):
   def save(self, step: int, tree: PyTree) -> None:
     """Starts to save a state."""
 
-  def restore(self, template: T) -> tuple[int, T] | None:
-    """Returns the newest step that is whole and its state, if there is one."""
+  def restore(
+    self, template: T, step: int | None = None
+  ) -> tuple[int, T] | None:
+    """Returns a step (the newest that is whole) and its state, if it exists."""
 
   def pin(self, step: int) -> None:
     """Keeps a step for good, however many newer ones there are."""
+
+  def pinned(self) -> int | None:
+    """Returns the step that is kept for good."""
+
+  def go_back(self, step: int) -> None:
+    """Sets aside the checkpoints after a step."""
 
   def wait(self) -> None:
     """Waits until the last save is on disk."""
@@ -164,8 +172,8 @@ def run(
     watchdog.Watchdog(patience) as dog,
     (progress if first else None) or contextlib.nullcontext() as bar,
   ):
-    done, state = _restore(checkpointer, state, num_updates, steps_per_update)
-    step = done * steps_per_update
+    step, state = _restore(checkpointer, state, guard)
+    done = _updates(checkpointer, step, num_updates, steps_per_update)
     if writer is not None:
       writer.resume(step if done else None)
     if done:
@@ -174,7 +182,7 @@ def run(
       bar.start(step)
     saved = step if done else None
     if guard is not None and done:
-      _act(guard.restored(state, step), guard, None, None, None)
+      _act(guard.failed, guard, None, None, None)
     stopped = stop.requested()
     over = done and rule is not None and rule.stopped(state).all()
     while done < num_updates and not stopped and not over:
@@ -246,12 +254,31 @@ def run(
   return state
 
 
-def _restore(checkpointer, state, num_updates, steps_per_update):
-  """Returns how many updates are done, and the state after them."""
+def _restore(checkpointer, state, guard):
+  """Returns the step that a run goes on from, and its state.
+
+  Where seeds have failed in the newest checkpoint the guard may go back.
+  """
   restored = checkpointer.restore(state) if checkpointer is not None else None
   if restored is None:
     return 0, state
-  step, state = restored
+  if guard is None or not guard.restored(restored[1], restored[0]):
+    return restored
+  newest, pinned = guard.failed, checkpointer.pinned()
+  if guard.goes_back and pinned is not None and pinned < restored[0]:
+    earlier = checkpointer.restore(state, pinned)
+    if not guard.restored(earlier[1], pinned):
+      checkpointer.go_back(pinned)
+      if processes.is_first():
+        for sentence in finite.sentences(newest):
+          print(f"warning: {sentence}; going back", file=sys.stderr)
+      return earlier
+    guard.failed = newest
+  return restored
+
+
+def _updates(checkpointer, step, num_updates, steps_per_update):
+  """Returns how many updates are done at a step."""
   done, rest = divmod(step, steps_per_update)
   if rest or done > num_updates:
     raise errors.UserError(
@@ -259,7 +286,7 @@ def _restore(checkpointer, state, num_updates, steps_per_update):
       f"step of this run, which ends at {num_updates * steps_per_update} and "
       f"makes {steps_per_update} steps per update"
     )
-  return done, state
+  return done
 
 
 def _act(found, guard, checkpointer, writer, saved) -> None:

@@ -90,6 +90,8 @@ def _prepare(path, config, experiment, may_change):
   if (path / CONFIG_FILE).exists():
     _check_same_run(path, described, may_change)
   if processes.is_first():
+    for directory in (path, *(p.parent for p in path.glob(f"*/{CHECKPOINTS}"))):
+      files.remove_unfinished(directory)
     files.write_json(path / CONFIG_FILE, described)
     _write_versions(path / VERSIONS_FILE)
 
@@ -246,17 +248,24 @@ def _write_versions(file: pathlib.Path) -> None:
     except (OSError, ValueError, AttributeError, TypeError):
       logging.warning("%s was unreadable and is written anew", file)
   if earlier:
-    keys = ("python", *_PACKAGES, "numpy", "device", "device_count")
-    listed = [
-      f"{key} {earlier[-1].get(key)} -> {current[key]}"
-      for key in keys
-      if earlier[-1].get(key) != current[key]
-    ]
-    if listed:
+    changed = {
+      what: [
+        f"{key} {earlier[-1].get(key)} -> {current[key]}"
+        for key in keys
+        if earlier[-1].get(key) != current[key]
+      ]
+      for what, keys in (
+        ("versions", ("python", *_PACKAGES, "numpy")),
+        ("devices", ("device", "device_count")),
+      )
+    }
+    changed = {what: listed for what, listed in changed.items() if listed}
+    if changed:
       logging.warning(
-        "Resuming with other versions than the run had (%s): its numbers may "
-        "differ in the last bits from those of an uninterrupted run",
-        ", ".join(listed),
+        "Resuming with other %s than the run had (%s): its numbers may differ "
+        "in the last bits from those of an uninterrupted run",
+        " and ".join(changed),
+        ", ".join(sum(changed.values(), [])),
       )
   files.write_json(file, {**current, "earlier": earlier})
 

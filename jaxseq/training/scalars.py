@@ -31,6 +31,8 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _validate
+from jaxseq.training import errors
+from jaxseq.training import event_files
 from jaxseq.training import files
 
 # Called on the host with the directory of a run, a step and its row.
@@ -122,13 +124,7 @@ class MetricWriter:
     self._file.write(line + "\n")
     self._file.flush()
     if self._events is not None:
-      for name, value in flat.items():
-        many = isinstance(value, list)
-        for seed, scalar in enumerate(value if many else [value]):
-          tag = f"{name}/seed_{seed}" if many else name
-          # TensorBoard cannot draw what is not finite.
-          if math.isfinite(scalar):
-            self._events.add_scalar(tag, scalar, step, walltime=wall_time)
+      self._events.write(int(step), wall_time, flat)
     for hook in self._hooks:
       hook(self._path.parent, int(step), dict(flat))
 
@@ -144,19 +140,22 @@ class MetricWriter:
           "%s was moved or removed; the rows up to here are no longer in it",
           self._path,
         )
-        self._file.close()
-        self._file = open(self._path, "a", encoding="utf-8")
+        self.close()
+        if not self._path.parent.is_dir():
+          place = str(self._path.parent)
+          raise errors.UserError(f"{place!r} was moved or removed")
+        self._open()
     if self._events is not None:
       self._events.flush()
 
   def close(self) -> None:
     """Closes the files."""
-    if self._file is not None:
-      self._file.close()
-      self._file = None
     if self._events is not None:
       self._events.close()
       self._events = None
+    if self._file is not None:
+      file, self._file = self._file, None
+      file.close()
 
   def _in_place(self) -> bool:
     """Returns whether the open file is the one that has its name."""
@@ -175,7 +174,9 @@ class MetricWriter:
     if not self._tensorboard:
       return
     try:
-      import tensorboardX  # optional, and slow to import
+      self._events = event_files.EventFiles(
+        self._path.parent / "tensorboard", self._purge_step
+      )
     except ImportError:
       logging.log_first_n(
         logging.WARNING,
@@ -184,10 +185,6 @@ class MetricWriter:
         1,
         FILE,
       )
-      return
-    self._events = tensorboardX.SummaryWriter(
-      str(self._path.parent / "tensorboard"), purge_step=self._purge_step
-    )
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:

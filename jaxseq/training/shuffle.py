@@ -28,7 +28,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.kernels import contexts
+from jaxseq.recurrence.platform import contexts
 
 Array = jax.Array
 

@@ -1,10 +1,12 @@
 """Standard output and error that may be closed or full without harm.
 
 A run writes what it reaches to files. That nobody reads its terminal any more,
-as after `| head`, or that the disk behind `> log` is full must not end it.
+as after `| head`, that the disk behind `> log` is full, or that an encoding has
+not all characters of a text must not end it.
 """
 
 import errno
+import io
 import os
 import sys
 from typing import Any
@@ -21,6 +23,9 @@ class Tolerant:
   def __init__(self, stream: TextIO | None):
     self._stream = stream or open(os.devnull, "w", encoding="utf-8")
     self.error: OSError | None = None
+    if isinstance(self._stream, io.TextIOWrapper):
+      # What the terminal's encoding lacks is shown as \u2713, say.
+      self._stream.reconfigure(errors="backslashreplace")
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._stream, name)

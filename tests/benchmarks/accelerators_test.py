@@ -19,7 +19,7 @@ from benchmarks.accelerators import recurrences
 from benchmarks.accelerators import report
 from benchmarks.accelerators import rows
 from benchmarks.accelerators import tuning
-from jaxseq.recurrence.kernels import table
+from jaxseq.recurrence.platform import table
 from tests import programs as processes
 
 LINEAR = problems.tiny("linear")

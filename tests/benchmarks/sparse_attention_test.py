@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks import small_attention
 from benchmarks import sparse_attention
-from jaxseq.mixers import attention
-from jaxseq.recurrence import hip
+from jaxseq.mixers.keys_and_values import attention
+from jaxseq.recurrence.attention import hip
 
 
 def test_choices_of_blocks_are_of_one_size():

@@ -65,7 +65,7 @@ def test_times_may_be_numbers_or_none(tmp_path):
 def test_forecasts_go_on_from_the_end_of_a_file(tmp_path):
   splits = load(write(tmp_path, daily()), time="day")
   fields = json.loads(json.dumps(splits.info.preparation.to_json()))
-  prepared = data.Preparation.from_json(fields)
+  prepared = data.sources.from_json(fields)
   later = tmp_path / "later.csv"
   later.write_text(
     "b,day,a\n-1,2025-02-25,1\n-2,2025-02-26,2\n"

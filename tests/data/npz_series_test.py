@@ -23,7 +23,7 @@ def load(path, **options):
 
 def again(splits):
   fields = json.loads(json.dumps(splits.info.preparation.to_json()))
-  return data.Preparation.from_json(fields).read(splits.info.source)
+  return data.sources.from_json(fields).read(splits.info.source)
 
 
 def test_arrays_are_series_with_classes_by_name(tmp_path):

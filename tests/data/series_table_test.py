@@ -41,7 +41,7 @@ def load(path, **options):
 def everything(splits, options=()):
   """All examples, read again by the preparation after it was JSON."""
   fields = json.loads(json.dumps(splits.info.preparation.to_json()))
-  prepared = data.Preparation.from_json(fields)
+  prepared = data.sources.from_json(fields)
   return prepared.read(splits.info.source)
 
 

@@ -66,7 +66,7 @@ def test_search_finds_names_without_a_server(site, browser):
   browser.complaints.clear()
   browser.show(site / "index.html")
   browser.type(".md-search__input", "linear_scan")
-  anchor = "#jaxseq.recurrence.linear.linear_scan"
+  anchor = "#jaxseq.recurrence.linear.linear.linear_scan"
   browser.wait(
     "[...document.querySelectorAll('.md-search-result__link')].some("
     f"link => link.hash === '{anchor}')"

@@ -38,5 +38,5 @@ def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path):
     offered = set(importlib.import_module(name).__all__)
     assert offered <= linked, (name, offered - linked)
   # Decorators complete the docstrings of mixers.
-  text = (site / "api" / "mixers" / "s5.html").read_text()
+  text = (site / "api" / "mixers" / "state_space" / "s5.html").read_text()
   assert "before the first element" in text

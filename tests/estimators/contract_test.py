@@ -17,8 +17,12 @@ from jaxseq.estimators import programs
 from jaxseq.training import supervised
 
 SMALL = {
-  "mixer": "gru", "d_model": 4, "num_layers": 1, "num_updates": 2,
-  "batch_size": 4, "random_state": 0,
+  "mixer": "gru",
+  "d_model": 4,
+  "num_layers": 1,
+  "num_updates": 2,
+  "batch_size": 4,
+  "random_state": 0,
 }
 RNG = np.random.default_rng(0)
 # Twelve series of two channels, of which the second never changes.
@@ -127,8 +131,8 @@ def test_words_and_dates_among_columns_are_named():
   )
   with pytest.raises(ValueError, match="y: column 'at': got datetime64"):
     fresh("forecaster").fit(dated)
-  with pytest.raises(ValueError, match="times of sequence 0: got datetime64"):
-    fresh("events").fit([dated["at"].to_numpy()])
+  with pytest.raises(ValueError, match="times of sequence 0: got 'dates', exp"):
+    fitted("events").predict([dated["at"].to_numpy()])
 
 
 def test_pieces_of_any_length_are_the_whole():

@@ -21,17 +21,13 @@ from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import cache
 from jaxseq.data import checks
-from jaxseq.data import event_table
 from jaxseq.data import fm_index
 from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
-from jaxseq.data import image_folders
 from jaxseq.data import images
 from jaxseq.data import npz_series
-from jaxseq.data import preparation
 from jaxseq.data import series_table
 from jaxseq.data import text_documents
-from jaxseq.data import text_files
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
 from jaxseq.data import watch
@@ -45,6 +41,9 @@ from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
 from jaxseq.data.files import uwave
 from jaxseq.data.files import wisdm
+from jaxseq.data.sources import events as event_sources
+from jaxseq.data.sources import images as image_sources
+from jaxseq.data.sources import text as text_sources
 from jaxseq.interop import described_file
 from jaxseq.interop import huggingface
 from jaxseq.interop import network_file
@@ -294,7 +293,7 @@ def _checked(load: Callable[..., data.Splits], **options: Any):
 
 def _prepared(content: bytes) -> Any:
   """A preparation out of a file, put to work."""
-  found = preparation.Preparation.from_json(_json.loads(content))
+  found = data.sources.from_json(_json.loads(content))
   return found.prepare(np.ones((2, 3, 2)), targets=["a", "b"])
 
 
@@ -331,7 +330,7 @@ READERS = {
   "event tables": Reader(
     {"a.csv": contents.events()},
     _checked(
-      event_table.load, stream="stream", mark="mark", ties="spread", window=9
+      event_sources.load, stream="stream", mark="mark", ties="spread", window=9
     ),
   ),
   "series in archives": Reader(
@@ -342,7 +341,7 @@ READERS = {
     _one(_checked(ts_series.load, missing="mean", **_DIVIDED)),
   ),
   "texts": Reader(
-    {"a.txt": b"To be or not to be" * 4}, _checked(text_files.load)
+    {"a.txt": b"To be or not to be" * 4}, _checked(text_sources.load)
   ),
   "pictures": Reader(
     {
@@ -350,7 +349,7 @@ READERS = {
       for kind in "ab"
       for i in range(4)
     },
-    _checked(image_folders.load, **_DIVIDED),
+    _checked(image_sources.load, **_DIVIDED),
     share=0.3,
   ),
   "preparation": Reader(

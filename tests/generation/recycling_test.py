@@ -12,7 +12,7 @@ from jaxseq.generation import drafts
 from jaxseq.generation import recycling
 from jaxseq.generation import speculative
 from jaxseq.generation import token_sampling
-from jaxseq.recurrence import tree
+from jaxseq.recurrence.trees import tree
 
 
 class _Golden:

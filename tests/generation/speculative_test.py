@@ -15,7 +15,7 @@ from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
 from jaxseq.generation import speculative
 from jaxseq.generation import tree_passes
-from jaxseq.recurrence import tree
+from jaxseq.recurrence.trees import tree
 
 VOCAB = 7
 DRAFT = recycling.Recycling(

@@ -5,8 +5,8 @@ import pytest
 
 from jaxseq import mixers
 from jaxseq._registry import Registry
-from jaxseq.mixers import gru
 from jaxseq.mixers import registry
+from jaxseq.mixers.gated import gru
 
 
 def test_names_and_modules():
@@ -18,8 +18,8 @@ def test_names_and_modules():
 def test_import_is_lazy():
   code = (
     "import sys, jaxseq.mixers as m; m.names();"
-    "assert 'jaxseq.mixers.gru' not in sys.modules;"
-    "m.get('gru'); assert 'jaxseq.mixers.gru' in sys.modules"
+    "assert 'jaxseq.mixers.gated.gru' not in sys.modules;"
+    "m.get('gru'); assert 'jaxseq.mixers.gated.gru' in sys.modules"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -90,4 +90,4 @@ def test_register(monkeypatch, tmp_path):
   assert mixers.module_of(mixers.make_config("mine", d_model=3)) is module
   assert mixers.traits("mine") == mixers.contract.Traits()
   with pytest.raises(ValueError, match="it stands for someones_mixer"):
-    mixers.register("mine", "jaxseq.mixers.gru")
+    mixers.register("mine", "jaxseq.mixers.gated.gru")

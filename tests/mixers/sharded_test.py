@@ -10,7 +10,7 @@ import pytest
 from jaxseq import mixers
 from jaxseq import nn
 from tests.mixers import cases
-from tests.recurrence.sharded_cases import assert_close
+from tests.recurrence.shared.sharded_cases import assert_close
 
 pytestmark = pytest.mark.devices
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxseq import data
 from jaxseq import models
 from jaxseq import nn
-from jaxseq.data import preparation
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
@@ -76,8 +75,8 @@ def classes(lengths=True, mixer="gru", **options):
       rng.integers(3, 8, count).astype(np.int32) if lengths else None,
     )
 
-  prepared = preparation.Preparation(
-    "series", channels=("x", "y"), classes=("a", "b", "c"), length=7
+  prepared = data.sources.SeriesSource(
+    channels=("x", "y"), classes=("a", "b", "c"), length=7
   )
   info = INFO(num_classes=3, classes=("a", "b", "c"), preparation=prepared)
   splits = splits_of(make, info)
@@ -95,8 +94,8 @@ def numbers():
       data.Extras(gaps=gaps),
     )
 
-  prepared = preparation.Preparation(
-    "series", targets=("level",), target_mean=(3.0,), target_deviation=(2.0,)
+  prepared = data.sources.SeriesSource(
+    targets=("level",), target_mean=(3.0,), target_deviation=(2.0,)
   )
   splits = splits_of(make, INFO(preparation=prepared))
   arm = regression.ArmConfig(network(), batch_size=4)
@@ -120,7 +119,7 @@ def texts():
   info = INFO(
     num_classes=256,
     vocab_size=256,
-    preparation=preparation.Preparation("text", vocab_size=256),
+    preparation=data.sources.TextSource(vocab_size=256),
   )
   splits = data.Splits(*parts, info)
   problem = language.Problem(

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import preparation
 from jaxseq.dts import evaluation
 from jaxseq.models import event_model
 from jaxseq.models import token_model
@@ -26,7 +25,7 @@ def examples(case, part="test", **changes):
   """A part of the data as a file with targets would give it."""
   dataset = getattr(case.splits, part)
   ids = tuple(f"s{i}" for i in range(len(dataset.inputs)))
-  return preparation.Examples(ids, dataset, True, **changes)
+  return data.Examples(ids, dataset, True, **changes)
 
 
 def evaluated(case):

@@ -7,6 +7,7 @@ import pytest
 from jaxseq.models import model_file
 from jaxseq.models import run_models
 from jaxseq.training import errors
+from jaxseq.training.per_seed import PerSeed
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,9 @@ from jaxseq.training import errors
     ({"valid_nll": [math.nan, 3.0, 4.0]}, (1, "valid_nll")),
     # The test set chooses nothing.
     ({"accuracy": [0.2, 0.9, 0.5], "parameters": 7}, (0, "first seed")),
-    ({"accuracy": [math.nan, 0.9, 0.5]}, (1, "first seed")),
+    ({"accuracy": PerSeed([math.nan, 0.9, 0.5])}, (1, "first seed")),
+    # As long as there are seeds, but of other things.
+    ({"scores": [math.nan, 0.9, 0.5]}, (0, "first seed")),
     ({"classes": ["a", "b", "c"], "parameters": 7}, (0, "first seed")),
   ],
 )

@@ -261,7 +261,7 @@ def test_layers_share_values(monkeypatch, remat):
     mixers.registry,
     "_MIXERS",
     mixers.registry._registry.Registry(
-      "mixer", {"summing": "summing_mixer", "gru": "jaxseq.mixers.gru"}
+      "mixer", {"summing": "summing_mixer", "gru": "jaxseq.mixers.gated.gru"}
     ),
   )
   options = {"norm": "none", "activation": "none", "residual": False}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
-from tests.mixers import rwkv7_test
 from tests.mixers.golden_cases import close
+from tests.mixers.matrix_states import rwkv7_test
 from tests.nn import channel_mix_test
 
 _WIDTH, _TOKENS, _LAYERS = 12, 17, 2

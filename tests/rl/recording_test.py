@@ -14,6 +14,7 @@ from jaxseq.rl import conditioned
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
+from jaxseq.training import finite
 from tests.rl import toy
 
 CONFIG = ppo.Config(
@@ -85,6 +86,18 @@ def test_levels(monkeypatch):
 
 
 @pytest.mark.slow
+def test_an_agent_that_diverges_is_not_recorded(tmp_path):
+  config = dataclasses.replace(CONFIG, learning_rate=1e38)
+  with pytest.raises(
+    finite.NotFinite, match="the recorded agent, seed 0: at step 16 "
+  ) as caught:
+    recording.load_or_make(
+      tmp_path, config, jax.random.key(0), 6, checkpoints=4
+    )
+  assert caught.value.exit_code == 3
+  assert not (tmp_path / recording.RECORDED).exists()
+
+
 def test_play_asks_the_model_step_by_step():
   arm = decision.ArmConfig(
     nn.NetworkConfig(

@@ -213,3 +213,58 @@ def test_wrong_options(splits):
     events.Problem(event_network.ArmConfig(_arm().network), splits)
   with pytest.raises(ValueError, match="extras.times: got None, expected when"):
     events.sequences(splits.train._replace(extras=data.Extras()))
+
+
+def _streams(*times):
+  source = data.sources.EventSource.of_arrays(times, ("a",))
+  part = source.prepare([["a"] * len(row) for row in times], times=times)
+  info = data.Info(
+    "", "", "", num_classes=1, horizon=source.horizon, preparation=source
+  )
+  return data.Splits(part, part, part, info)
+
+
+@pytest.mark.parametrize("first", [0.0, 0.5])
+def test_regular_gaps_and_events_at_the_start_can_be_learnt(first):
+  regular = _streams(*[first + 0.5 * np.arange(6)] * 4)
+  known = events.statistics(regular)
+  assert known.log_deviation == 1
+  assert known.log_mean == pytest.approx(math.log(0.5))
+  problem = events.Problem(_arm(), regular)
+  variables = problem.init(jax.random.key(0))
+  batch = jax.tree.map(jnp.asarray, problem.data["train"])
+
+  def loss(variables):
+    outputs = problem.network.apply(variables, *problem.inputs(batch))
+    return problem.score(outputs, batch)[0]["nll"]
+
+  value, gradient = jax.jit(jax.value_and_grad(loss))(variables)
+  assert np.isfinite(value)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+
+
+def test_the_time_of_an_event_at_the_start_is_not_scored():
+  splits = _streams([0.0, 1.0, 3.0], [0.5, 1.5, 2.5])
+  batch = events.sequences(splits.train)
+  mixture = jax.tree.map(lambda x: x[:2], _mixture((2, 4)))
+  prediction = event_network.Prediction(mixture, jnp.zeros((2, 4, 1)))
+  terms = events.log_likelihood(prediction, batch, 3.0)
+  assert terms.events[0, 0] == 0
+  assert np.all(np.asarray(terms.events)[0, 1:] != 0)
+
+
+def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
+  network = event_network.EventNetwork(
+    _arm(time_frequencies=2), event_network.Statistics(1, 4.0, 0.0, 1.0)
+  )
+  times = jnp.array([[0.0, 1.0, 4.0, 5.0, 8.0, 401.0]])
+  one = event_network.Sequences(
+    jnp.diff(times, prepend=0.0),
+    times,
+    jnp.zeros((1, 6), jnp.int32),
+    jnp.full(1, 6),
+  )
+  features = network.apply({}, one, method="_features")
+  np.testing.assert_allclose(
+    features[0, 1:, 2], [0, 0.25, 1, 0.25, 1, 0.25], atol=1e-6
+  )

@@ -1,6 +1,7 @@
 """JSON files that are always whole."""
 
 import json
+import shutil
 
 import pytest
 
@@ -21,3 +22,30 @@ def test_writes_are_whole_or_not_at_all(tmp_path, monkeypatch):
   with pytest.raises(ZeroDivisionError):
     files.write_json(file, {"a": 2})
   assert json.loads(file.read_text()) == {"a": 1}
+  # Nothing of the write that failed stays.
+  assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_no_link_is_followed(tmp_path):
+  (tmp_path / "other").write_text("of somebody else")
+  (tmp_path / ".file.json.tmp").symlink_to(tmp_path / "other")
+  files.write_json(tmp_path / "file.json", {})
+  assert (tmp_path / "other").read_text() == "of somebody else"
+
+
+def test_what_a_kill_has_left_is_removed(tmp_path):
+  with files.replacing(tmp_path / "file.json"):
+    (half,) = tmp_path.iterdir()
+    left = shutil.copy(half, tmp_path / f"{half.name[:-5]}1.tmp")
+    assert left != half
+  assert len(list(tmp_path.iterdir())) == 2
+  files.remove_unfinished(tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_two_writers_of_a_file_do_not_mix(tmp_path):
+  file = tmp_path / "file"
+  with files.replacing(file) as one, files.replacing(file) as other:
+    one.write(b"one")
+    other.write(b"other")
+  assert file.read_bytes() == b"one"

@@ -15,6 +15,7 @@ import pytest
 from jaxseq.training import checkpoint
 from jaxseq.training import finite
 from jaxseq.training import optimizers
+from jaxseq.training import per_seed
 from jaxseq.training import scalars
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import report
@@ -94,15 +95,16 @@ def test_seeds_that_failed_are_replaced_and_hidden():
   result = {
     "n": 5,
     "gif": "x",
-    "score": [1.0, 2.0, 3.0],
-    "games": [[1, 2], [3, 4], [5, 6]],
-    "trials": [1.0, 2.0],
+    "score": per_seed.PerSeed([1.0, 2.0, 3.0]),
+    "games": per_seed.PerSeed([[1, 2], [3, 4], [5, 6]]),
+    # As many as there are seeds, but of other things.
+    "trials": [1.0, 2.0, 3.0],
   }
-  found = finite.hide(result, {1: ""}, 3)
+  found = finite.hide(result, {1: ""})
   assert np.isnan(found["score"]).tolist() == [False, True, False]
   assert np.isnan(found["games"][1]).all()
   assert found["games"][2] == [5, 6]
-  assert found["trials"] == [1.0, 2.0]
+  assert found["trials"] == [1.0, 2.0, 3.0]
   assert found["n"] == 5
 
 
@@ -191,7 +193,7 @@ class _Arm:
     assert np.isfinite(state[0].variables["w"]).all()
     return {
       "parameters": 2,
-      "score": np.asarray(state[0].variables["w"]).mean(axis=1).tolist(),
+      "score": per_seed.of(state[0].variables["w"].mean(axis=1)),
     }
 
 
@@ -250,6 +252,32 @@ def test_what_fails_does_not_take_the_others_down(tmp_path, capsys):
   assert found["one"]["score"][0] == 10
   assert np.isnan(found["one"]["score"][1])
   assert "one, seed 1: the checkpoint of step 20" in capsys.readouterr().err
+
+
+def test_a_run_that_skips_goes_on_from_before_the_first_failure(
+  tmp_path, capsys
+):
+  config = _config()
+  run.train_program(
+    _MADE["one"].program(config), [tmp_path / "one"], config, metric="loss"
+  )
+  assert _steps(tmp_path / "one") == [6, 18, 20]
+  skips = dataclasses.replace(config, on_nonfinite="skip")
+  state, failed = run.train_program(
+    # The same arm, whose steps that fail are left out.
+    _MADE["good"].program(skips),
+    [tmp_path / "one"],
+    skips,
+    metric="loss",
+  )
+  assert not failed
+  assert np.isfinite(state[0].variables["w"]).all()
+  message = capsys.readouterr().err
+  assert "one, seed 1: the checkpoint of step 20" in message
+  assert "goes on after step 6 of 20" in message
+  rows = scalars.read(tmp_path / "one")
+  assert [row["step"] for row in rows] == list(range(2, 21, 2))
+  assert np.isfinite([row["loss"] for row in rows]).all()
 
 
 def test_ignored(tmp_path):

@@ -182,6 +182,26 @@ def test_damaged_newest_checkpoint_changes_no_number(tmp_path, uninterrupted):
   assert steps_of(tmp_path) == [40, 80, 110]
 
 
+def test_a_file_that_must_not_grow_ends_the_run_in_one_sentence(tmp_path):
+  done = subprocess.run(
+    # Files of 100 kB at most: as a full disk, but one that a test can have.
+    [
+      "bash",
+      "-c",
+      f"ulimit -f 100; {sys.executable} -m "
+      "tests.training.toy_run --config=tests/training/toy_config.py "
+      f"--workdir={tmp_path}",
+    ],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    timeout=100,
+  )
+  assert done.returncode == 2, done.stderr
+  assert "error: checkpoint 400 could not be written to" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
 def test_a_run_can_be_made_longer(tmp_path, uninterrupted):
   run(tmp_path, num_updates=6)
   _, rows = run(tmp_path)

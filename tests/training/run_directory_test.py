@@ -70,6 +70,17 @@ def test_other_versions_are_warned_of(tmp_path, caplog):
   assert f"jax 0.0.1 -> {current}" in caplog.text
 
 
+def test_another_number_of_devices_is_no_version(tmp_path, caplog):
+  prepare(tmp_path)
+  file = tmp_path / "versions.json"
+  stored = json.loads(file.read_text())
+  file.write_text(json.dumps({**stored, "device_count": 1000}))
+  prepare(tmp_path)
+  (record,) = caplog.records
+  assert "Resuming with other devices than the run" in record.getMessage()
+  assert "device_count 1000 -> " in record.getMessage()
+
+
 def test_unreadable_versions_are_no_obstacle(tmp_path, caplog):
   prepare(tmp_path)
   (tmp_path / "versions.json").write_text("[")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import struct
 import sys
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.training import errors
 from jaxseq.training import scalars
+from tests import programs
 
 
 def write(directory, rows, **options):
@@ -205,6 +208,38 @@ def test_without_tensorboardx_a_note_says_so_once(
   assert len(records) == 1
 
 
+def test_a_full_disk_ends_the_event_files_alone(tmp_path, monkeypatch, caplog):
+  record_writer = pytest.importorskip("tensorboardX.record_writer")
+  monkeypatch.setattr(
+    record_writer, "open_file", lambda path: open("/dev/full", "wb")
+  )
+  with scalars.MetricWriter(tmp_path) as writer:
+    for step in range(4):
+      writer.write(step, {"x": 1})
+      writer.flush()
+  assert len(lines(tmp_path)) == 4
+  (record,) = caplog.records
+  assert "No more event files" in record.getMessage()
+  assert "No space left on device" in record.getMessage()
+
+
+def test_a_full_disk_ends_a_program_in_one_sentence(tmp_path):
+  (tmp_path / "program.py").write_text(
+    "from jaxseq.training import app\n"
+    "from jaxseq.training import scalars\n"
+    "def main(argv):\n"
+    "  with scalars.MetricWriter('.', tensorboard=False) as writer:\n"
+    "    writer.write(1, {'x': 1})\n"
+    "app.run_main(main)\n"
+  )
+  (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+  env = {**os.environ, "PYTHONPATH": str(programs.ROOT)}
+  done = programs.run("program.py", cwd=tmp_path, env=env)
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: No space left on device: ")
+  assert done.stderr.count("\n") == 1
+
+
 def test_column(tmp_path):
   write(
     tmp_path,
@@ -248,3 +283,12 @@ def test_a_file_that_was_removed_is_begun_anew(tmp_path, caplog):
 def test_rows_that_are_gone_are_none(tmp_path, caplog):
   assert scalars.read(tmp_path) == []
   assert f"{scalars.FILE} does not exist" in caplog.text
+
+
+def test_a_directory_that_was_moved_is_not_made_anew(tmp_path):
+  with scalars.MetricWriter(tmp_path / "run", tensorboard=False) as writer:
+    writer.write(1, {"x": 1})
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(errors.UserError, match="run' was moved or removed"):
+      writer.flush()
+  assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from jaxseq.training import streams
+from tests import programs
 
 _PROGRAM = """
 from jaxseq.training import app
@@ -56,3 +57,14 @@ def test_a_stream_stays_what_it_is(capfd):
   stream.flush()
   assert stream.lost() is None
   assert capfd.readouterr().out == "abc\n"
+
+
+def test_what_an_encoding_lacks_is_escaped(tmp_path):
+  (tmp_path / "program.py").write_text(
+    "from jaxseq.training import app\n"
+    "app.run_main(lambda argv: print('a n\\xf6te'))\n"
+  )
+  plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+  env = {**os.environ, "PYTHONPATH": os.getcwd(), **plain}
+  done = programs.run("program.py", cwd=tmp_path, env=env)
+  assert (done.returncode, done.stdout) == (0, "a n\\xf6te\n"), done.stderr

@@ -23,8 +23,9 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
-from jaxseq.data import preparation
+from jaxseq.data import scale as scales
 from jaxseq.data.files import columns
+from jaxseq.data.sources import series as series_sources
 
 # The multivariate sets of Time-Series-Library's tables.
 BENCHMARK = tuple(
@@ -242,9 +243,8 @@ def load(
   empty = np.isnan(values).all(axis=0)
   if empty.any():
     raise ValueError(f"{train_path}: channel {int(np.argmax(empty))} is empty.")
-  mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-  shift, scale = (mean, deviation) if normalize else (0.0, 1.0)
-  scale = np.where(np.equal(scale, 0), 1.0, scale)
+  known = scales.Scale.of(values)
+  mean, deviation = known if normalize else (None, None)
   series = [case for file in files for case in file.series]
   longest = max(map(len, series))
   _limits.check_growth(
@@ -255,7 +255,7 @@ def load(
   classes = files[0].classes
   parts = []
   for path, file in zip(paths, files):
-    scaled = [((x - shift) / scale).astype(np.float32) for x in file.series]
+    scaled = [scales.apply(x, mean, deviation) for x in file.series]
     inputs, lengths = padding.pad_sequences(scaled, longest)
     if classes is None:
       targets = np.array(file.labels, np.float32)[:, None]
@@ -268,21 +268,20 @@ def load(
     license=license,
     num_classes=None if classes is None else len(classes),
     classes=classes,
-    mean=mean,
-    deviation=deviation,
+    mean=np.array(known.mean),
+    deviation=np.nanstd(values, axis=0),
   )
   names = (str(train_path), "", str(test_path))
   fill = None
   if missing != "refuse":
     fill = missing_values.training_mean(parts[0], names[0])
-  prepared = preparation.Preparation(
-    "series",
+  prepared = series_sources.SeriesSource(
     classes=classes,
     targets=("value",) if classes is None else None,
-    mean=preparation.as_numbers(mean if normalize else None),
-    deviation=preparation.as_numbers(scale if normalize else None),
+    mean=mean,
+    deviation=deviation,
     missing=missing,
-    fill=preparation.as_numbers(fill),
+    fill=None if fill is None else tuple(map(float, fill)),
     length=longest,
     reader="ts",
   )
@@ -295,41 +294,6 @@ def load(
     train, test = (part._replace(lengths=None) for part in (train, test))
     splits = splits._replace(train=train, test=test)
   return datasets.carve_valid(splits, valid_fraction, seed)
-
-
-def read_examples(
-  path: str | os.PathLike, prepared: preparation.Preparation
-) -> preparation.Examples:
-  """Reads the cases of a file as `load` reads those of its training file.
-
-  Args:
-    path: the file, with or without labels.
-    prepared: the preparation of the training set.
-
-  Returns:
-    The cases; their ids are their numbers in the file.
-
-  Raises:
-    ValueError: if the file is not as the format says, or has other channels.
-    MissingData: if it is not there.
-  """
-  file = read_ts(path)
-  if not file.series:
-    raise ValueError(f"{path}: got no case, expected at least one.")
-  width = file.series[0].shape[1]
-  channels = len(prepared.mean or file.series[0][0])
-  if width != channels:
-    raise _validate.error(f"{path}: channels", width, f"{channels}")
-  targets = file.labels
-  if targets is not None and prepared.targets is None:
-    targets = class_numbers(targets, prepared.classes or (), path)
-  elif targets is not None:
-    targets = np.array(targets)[:, None]
-  return preparation.Examples(
-    tuple(map(str, range(len(file.series)))),
-    prepared.prepare(file.series, times=file.times, targets=targets),
-    targets is not None,
-  )
 
 
 def load_problem(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
+import weakref
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Player:
   """One player at an emulator; subclasses have the rules.
 
   Attributes:
-    emulator: an `ale_py.ALEInterface` with a game in it, and no sticky actions.
+    emulator: an `Emulator` with a game in it, and no sticky actions.
     draw_noops: called when a game begins; returns for how many frames nothing
       is done.
     max_steps: steps after which a game is stopped.
@@ -130,8 +131,36 @@ def names() -> tuple[str, ...]:
   return tuple(sorted(package().roms.get_all_rom_ids()))
 
 
-def emulator(name: str, seed: int = 0) -> Any:
-  """Returns an `ALEInterface` with a game in it, without sticky actions.
+class Emulator:
+  """An `ale_py.ALEInterface` whose random numbers begin anew with each game.
+
+  Objects of ale-py that are alive when the interpreter ends are reported on the
+  terminal as leaks: they are let go before.
+
+  Args:
+    ale: with a game in it.
+  """
+
+  def __init__(self, ale: Any):
+    self._objects = [ale, ale.cloneState(include_rng=True)]
+    weakref.finalize(self, self._objects.clear)
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._objects[0], name)
+
+  def getMinimalActionSet(self) -> list[int]:
+    """Returns the numbers of the actions with which everything can be done."""
+    return [action.value for action in self._objects[0].getMinimalActionSet()]
+
+  def reset_game(self) -> None:
+    """Begins a game."""
+    ale, at_first = self._objects
+    ale.restoreState(at_first)
+    ale.reset_game()
+
+
+def emulator(name: str, seed: int = 0) -> Emulator:
+  """Returns an emulator with a game in it, without sticky actions.
 
   Its games begin alike, whatever was played before.
 
@@ -152,17 +181,9 @@ def emulator(name: str, seed: int = 0) -> Any:
       "`pip install --force-reinstall ale-py` brings it."
     ) from error
 
-  class Emulator(ale_py.ALEInterface):
-    """An emulator whose random numbers begin anew with each game."""
-
-    def reset_game(self) -> None:
-      self.restoreState(self.at_first)
-      super().reset_game()
-
-  ale = Emulator()
+  ale = ale_py.ALEInterface()
   # Options hold from when the game is loaded.
   ale.setInt("random_seed", seed)
   ale.setFloat("repeat_action_probability", 0.0)
   ale.loadROM(path)
-  ale.at_first = ale.cloneState(include_rng=True)
-  return ale
+  return Emulator(ale)

@@ -266,17 +266,15 @@ def open_directory(
   return find(workdir, config, experiment=experiment, may_change=free_fields)
 
 
-def merge(
-  config: Arms, arm: str, cls: type, shared: Mapping[str, Any] | None = None
-) -> Any:
+def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
   """Builds the whole configuration of one arm.
 
   Args:
     config: the comparison.
     arm: name of the arm.
     cls: dataclass of an arm's configuration.
-    shared: the fields that all arms have in common; None for those that the
-      comparison has under the same names.
+    shared: name of the comparison's field with those that all arms have in
+      common; "" where these are fields of the comparison itself.
 
   Returns:
     A `cls` of the shared fields, overridden by those of the arm, whose mixers
@@ -285,16 +283,37 @@ def merge(
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
   """
-  if shared is None:
-    shared = {
+  place = f"config.{shared}".rstrip(".")
+  common = (
+    getattr(config, shared)
+    if shared
+    else {
       field.name: _with_defaults(field.default, getattr(config, field.name))
       for field in dataclasses.fields(cls)
       if hasattr(config, field.name)
     }
-  made = configuration.from_config_dict(
-    cls, updated(shared, config.arms[arm]), name=f"config.arms.{arm}"
   )
+  own, name = config.arms[arm], f"config.arms.{arm}"
+  merged = updated(common, own)
+  try:
+    made = configuration.from_config_dict(cls, merged, name=name)
+  except configuration.FieldError as error:
+    if not _has(own, error.path.removeprefix(f"{name}.")):
+      # It is told where it was written: in what all arms share.
+      configuration.from_config_dict(cls, merged, name=place)
+    raise
   return device_mesh.split_time(config.mesh, made)
+
+
+def _has(fields, path):
+  """Returns whether there is a field at a path with dots and [indices]."""
+  for name in path.partition("[")[0].split("."):
+    if not isinstance(fields, Mapping | ml_collections.ConfigDict):
+      return True
+    if name not in fields:
+      return False
+    fields = fields[name]
+  return True
 
 
 def updated(

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxseq.training import per_seed
 from jaxseq.training import scalars
 
 
@@ -30,15 +31,15 @@ def speed(
   return float(np.median(values)) if values.size else math.nan
 
 
-def total(directory: pathlib.Path, metric: str) -> list[int]:
+def total(directory: pathlib.Path, metric: str) -> per_seed.PerSeed:
   """Returns the sums of a metric that counts something, for each seed."""
   _, values = curve(directory, metric)
-  return [int(seed.sum()) for seed in np.nan_to_num(values)]
+  return per_seed.PerSeed(int(seed.sum()) for seed in np.nan_to_num(values))
 
 
 def of_training(
   directory: pathlib.Path, metric: str = "episode_return"
-) -> dict[str, list[float]]:
+) -> dict[str, per_seed.PerSeed]:
   """Returns means of a metric over the training of each seed.
 
   Args:
@@ -54,9 +55,9 @@ def of_training(
   _, values = curve(directory, metric)
   span = max(1, values.shape[1] // 20)
   return {
-    "training": [finite_mean(seed[-span:]) for seed in values],
-    "best": [highest_mean(seed, span) for seed in values],
-    "overall": [finite_mean(seed) for seed in values],
+    "training": per_seed.PerSeed(finite_mean(seed[-span:]) for seed in values),
+    "best": per_seed.PerSeed(highest_mean(seed, span) for seed in values),
+    "overall": per_seed.PerSeed(finite_mean(seed) for seed in values),
   }
 
 

@@ -12,6 +12,7 @@ from jaxseq import _json
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import optimizers
+from jaxseq.training import per_seed
 from jaxseq.training import plots
 from jaxseq.training import progress
 from jaxseq.training import tables
@@ -163,7 +164,7 @@ def _spread(result, columns):
   return {
     column: tables.spread(result[column])
     for column in known
-    if isinstance(result[column], list)
+    if isinstance(result[column], per_seed.PerSeed)
   }
 
 
@@ -197,7 +198,7 @@ def _show(config, directory, made, results, title, note, columns, baselines):
       [
         name,
         f"{result['parameters']:,}",
-        *(_cell(result.get(column, [])) for column in columns),
+        *(_cell(result.get(column, per_seed.PerSeed())) for column in columns),
         progress.short_number(speed) if np.isfinite(speed) else "-",
       ]
     )
@@ -228,8 +229,8 @@ def _show(config, directory, made, results, title, note, columns, baselines):
 
 
 def _cell(value):
-  """Metrics are lists over seeds; what all seeds share is one number."""
-  if isinstance(value, list):
+  """Returns mean and deviation over seeds, or what all seeds share."""
+  if isinstance(value, per_seed.PerSeed):
     return tables.mean_std(value)
   return f"{value:,}"
 

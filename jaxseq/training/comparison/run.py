@@ -106,7 +106,7 @@ def _train(config, directory, names, made, each):
     report = made[name].report(program, part, place, seconds)
     if config.on_nonfinite == "skip":
       report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
-    results[name] = finite.hide(report, lost, config.num_seeds)
+    results[name] = finite.hide(report, lost)
     steps = _updates(program, part) * program.steps_per_update
     each(name, steps, part, results[name])
   return results, failed
@@ -206,7 +206,7 @@ def evaluate(
     lost = _lost(config, name, program, state, step)
     state = finite.replace(state, lost, config.num_seeds)
     report = made[name].report(program, state, directory / name, None)
-    report = finite.hide(report, lost, config.num_seeds)
+    report = finite.hide(report, lost)
     results[name] = {"step": step, **report}
     each(name, step, state, results[name])
     # Freed before the next one is restored.
@@ -223,10 +223,15 @@ def _updates(program, state):
 
 def _guard(config, program, names):
   """Returns what looks for numbers that are not finite in arms."""
-  losses = () if config.on_nonfinite == "skip" else program.losses
-  stopped = None if program.rule is None else program.rule.stopped
+  skips = config.on_nonfinite == "skip"
   return finite.Guard(
-    names, config.num_seeds, program.trained, program.broken, losses, stopped
+    names,
+    config.num_seeds,
+    program.trained,
+    program.broken,
+    () if skips else program.losses,
+    None if program.rule is None else program.rule.stopped,
+    goes_back=skips,
   )
 
 

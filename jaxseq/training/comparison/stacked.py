@@ -100,11 +100,14 @@ class Checkpointers(contextlib.ExitStack):
         self.wait()
         own.save(step, part)
 
-  def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
+  def restore(
+    self, template: PyTree, step: int | None = None
+  ) -> tuple[int, PyTree] | None:
     """Restores the newest step that all arms have, whole.
 
     Args:
       template: the states of all arms.
+      step: restores this one or fails.
 
     Returns:
       The step and the states; None if there is no such step.
@@ -113,7 +116,9 @@ class Checkpointers(contextlib.ExitStack):
       CheckpointError: no step is whole in all arms, or the template does not
         fit.
     """
-    steps = set.intersection(*(set(own.steps()) for own in self._all))
+    steps = {step}
+    if step is None:
+      steps = set.intersection(*(set(own.steps()) for own in self._all))
     shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template
     )
@@ -135,6 +140,16 @@ class Checkpointers(contextlib.ExitStack):
     """See `Checkpointer.pin`."""
     for own in self._all:
       own.pin(step)
+
+  def pinned(self) -> int | None:
+    """Returns the step that all arms keep for good; None if there is none."""
+    steps = {own.pinned() for own in self._all}
+    return steps.pop() if len(steps) == 1 else None
+
+  def go_back(self, step: int) -> None:
+    """See `Checkpointer.go_back`."""
+    for own in self._all:
+      own.go_back(step)
 
   def wait(self) -> None:
     """Waits until the last saves are on disk."""

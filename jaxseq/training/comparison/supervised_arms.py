@@ -16,6 +16,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import early_stopping
+from jaxseq.training import per_seed
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
@@ -161,7 +162,7 @@ class Program(seed_program.SeedProgram):
       *data: the data, each of them a pytree of arrays.
     """
     score = self.compile(function, shared=len(data))
-    return _lists(score(variables, *map(self.share, data)))
+    return per_seed.of(score(variables, *map(self.share, data)))
 
 
 # What an arm reports beside its metrics: (program, variables of all seeds,
@@ -268,7 +269,7 @@ class Arm:
       **({} if seconds is None else {"seconds": seconds}),
       "parameters": num_parameters(state.variables["params"]),
       "updates_per_second": curves.speed(directory),
-      **_lists(tested),
+      **per_seed.of(tested),
       **more,
       **_measured(state),
     }
@@ -279,11 +280,7 @@ def _measured(state):
   if state.best is None:
     return {"variables": "last"}
   update = jax.device_get(state.best.update)
-  return {"variables": "best on validation", "best_update": update.tolist()}
-
-
-def _lists(tree):
-  return jax.tree.map(lambda x: np.asarray(x).tolist(), tree)
+  return {"variables": "best on validation", "best_update": per_seed.of(update)}
 
 
 def num_parameters(parameters: PyTree) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
-from jaxseq.recurrence.kernels import contexts
+from jaxseq.recurrence.platform import contexts
 from jaxseq.training import errors
 
 DATA = "data"

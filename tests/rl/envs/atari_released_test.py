@@ -21,7 +21,7 @@ def test_the_golden_frames(name, golden):
   pytest.importorskip("ale_py")
   arrays = golden(f"spr/frames_mila_{name}")
   emulator = _ale.emulator(name, int(arrays["ale_random_seed"]))
-  actions = [action.value for action in emulator.getMinimalActionSet()]
+  actions = emulator.getMinimalActionSet()
   assert actions == arrays["minimal_action_set"].tolist()
   # The golden ones are a reset, the frame that every life begins with, and
   # those that follow it.

@@ -11,6 +11,7 @@ from jaxseq.rl import envs
 from jaxseq.rl.envs import _ale
 from jaxseq.rl.envs import atari
 from jaxseq.spr import published
+from tests import programs
 
 RULES = pytest.mark.parametrize("rules", ["ale", "released"])
 
@@ -223,3 +224,14 @@ def test_atari_is_stopped_where_the_golden_frames_are(golden):
     assert not step.life_lost
     stopped += over
   assert stopped == 2
+
+
+def test_a_program_that_plays_ends_in_silence():
+  pytest.importorskip("ale_py")
+  program = (
+    "import jax\nfrom jaxseq.rl import envs\n"
+    "env, params = envs.make('Pong-Atari')\n"
+    "jax.jit(env.reset)(jax.random.key(0), params)\n"
+  )
+  done = programs.run("-c", program)
+  assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

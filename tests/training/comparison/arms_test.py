@@ -1,7 +1,10 @@
 """Arms: names, what they share and override, restoring what is not there."""
 
+from collections.abc import Mapping
 import dataclasses
+import re
 import sys
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -29,13 +32,43 @@ def _config(**options):
   return arms.Arms(arms=mapping, **options)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shared(arms.Arms):
+  _: dataclasses.KW_ONLY
+  agent: Mapping[str, Any] = arms.EMPTY
+  rate: float = 0.1
+
+
+def _shared(**fields):
+  mapping = ml_collections.FrozenConfigDict({"a": {}, "b": {"rate": 2}})
+  return Shared(mapping, agent=ml_collections.FrozenConfigDict(fields))
+
+
 def test_merging():
-  config = _config()
-  shared = {"rate": 0.5, "inner": {"x": 1}}
-  assert arms.merge(config, "a", Arm, shared) == Arm(0.5, (("x", 1),))
-  assert arms.merge(config, "b", Arm, shared).rate == 2.0
+  config = _shared(rate=0.5, inner={"x": 1})
+  assert arms.merge(config, "a", Arm, "agent") == Arm(0.5, (("x", 1),))
+  assert arms.merge(config, "b", Arm, "agent").rate == 2.0
   with pytest.raises(errors.UserError, match="config.arms.b has no field 'rat"):
-    arms.merge(config, "b", type(config), {})
+    arms.merge(config, "b", arms.Arms)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"rtae": 1}, "config.agent has no field 'rtae' (did you mean"),
+    ({"inner": {"x": 1.5}}, "config.agent.inner[0][1]: got 1.5"),
+    ({"rate": "x"}, "config.agent.rate: got 'x' (str)"),
+  ],
+)
+def test_a_slip_is_named_where_it_was_written(fields, message):
+  with pytest.raises(errors.UserError, match=f"^{re.escape(message)}"):
+    arms.merge(_shared(**fields), "a", Arm, "agent")
+  wrong = dataclasses.replace(
+    _shared(), arms=ml_collections.FrozenConfigDict({"a": fields})
+  )
+  there = message.replace("config.agent", "config.arms.a")
+  with pytest.raises(errors.UserError, match=f"^{re.escape(there)}"):
+    arms.merge(wrong, "a", Arm)
 
 
 @pytest.mark.parametrize(

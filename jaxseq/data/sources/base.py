@@ -1,0 +1,197 @@
+"""The base of sources: fields that are checked, and their JSON."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import math
+import os
+import typing
+from typing import Any
+from typing import ClassVar
+from typing import NamedTuple
+from typing import Self
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+
+
+class Examples(NamedTuple):
+  """Examples of a file, ready for a network.
+
+  Attributes:
+    ids: name of each example in the file: the entry of its column of
+      identifiers, or its number, from 0 on.
+    dataset: the examples. Targets that the file lacks are -1, if they are
+      classes or tokens, and NaN, if they are numbers.
+    labeled: whether the file has targets.
+    times: (n, horizon) float64 or datetime64, when each forecast is for; None
+      where nothing is forecast, or there are no time stamps.
+  """
+
+  ids: tuple[str, ...]
+  dataset: datasets.ArrayDataset
+  labeled: bool = False
+  times: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """One kind of data: how its raw form becomes inputs of a network.
+
+  A source is JSON: it lies in a file beside the network's variables. Its
+  constants are those of the training examples, whatever it is applied to.
+
+  Attributes:
+    reader: the form of the files that it was read from; None for what comes in
+      no file that anyone else has.
+  """
+
+  kind: ClassVar[str]
+  # Forms of files, of which `read` reads the first unless told otherwise.
+  forms: ClassVar[tuple[str, ...]] = ()
+  # Fields that some kinds have.
+  channels = classes = targets = horizon = None
+
+  _: dataclasses.KW_ONLY
+  reader: str | None = None
+
+  def __post_init__(self):
+    hints = typing.get_type_hints(type(self))
+    for field in dataclasses.fields(self):
+      _check(field.name, getattr(self, field.name), hints[field.name])
+    if self.reader is not None:
+      _validate.choice("reader", self.reader, self.forms)
+
+  def read(self, path: str | os.PathLike | Any) -> Examples:
+    """Reads examples from a file of the same form as the training data.
+
+    Args:
+      path: the file, folder or pattern, as the data set's loader takes it; of
+        tables also a frame of pandas with the same columns.
+
+    Returns:
+      The examples, in the order of the file, prepared as in training.
+
+    Raises:
+      ValueError: if a line, column or value is not as it is expected.
+      MissingData: if there is no such file.
+    """
+    if self.reader is None:
+      raise ValueError(
+        f"{path}: the model was trained on data that come in no file of their "
+        "own; hand their arrays to `prepare`."
+      )
+    return self._read(path)
+
+  def _read(self, path: Any) -> Examples:
+    raise NotImplementedError
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares raw arrays as in training.
+
+    Args:
+      values: the examples, in the form that the class describes.
+      lengths: (n,), elements that count, of a padded array.
+      times: when each element is: one array (time_i,) for each example.
+      targets: (n,) classes, by name or number, or (n, targets) numbers in the
+        file's units; a sequence of arrays (time_i, targets) where there are
+        some at every element; unknown if None.
+
+    Returns:
+      The examples; unknown targets are -1, or NaN if they are numbers.
+
+    Raises:
+      ValueError: naming what is not as expected.
+    """
+    raise NotImplementedError
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the kind, and the fields that differ from their defaults."""
+    fields: dict[str, Any] = {"kind": self.kind}
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if value != field.default:
+        fields[field.name] = list(value) if isinstance(value, tuple) else value
+    return fields
+
+  @classmethod
+  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+    """Undoes `to_json`; `fields` are without the kind.
+
+    Raises:
+      ValueError: naming the field that is not as it should be.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in fields:
+      _validate.choice("preparation: field", name, known)
+    return cls(
+      **{
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields.items()
+      }
+    )
+
+
+def _is_names(value):
+  return isinstance(value, tuple) and all(isinstance(x, str) for x in value)
+
+
+def _is_number(value):
+  return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_numbers(value):
+  return (
+    isinstance(value, tuple) and len(value) > 0 and all(map(_is_number, value))
+  )
+
+
+def _is_count(value):
+  return type(value) is int and 0 < value <= _limits.COUNT
+
+
+_COUNT = f"an integer from 1 to {_limits.COUNT}"
+# What a value of a type has to be, and its check.
+_CHECKS = {
+  tuple[str, ...]: ("names", _is_names),
+  tuple[float, ...]: ("finite numbers", _is_numbers),
+  tuple[int, int]: (
+    f"height and width, each {_COUNT}, and at most {_limits.PIXELS} pixels",
+    lambda x: (
+      isinstance(x, tuple)
+      and len(x) == 2
+      and all(map(_is_count, x))
+      and x[0] * x[1] <= _limits.PIXELS
+    ),
+  ),
+  int: (_COUNT, _is_count),
+  float: ("a number above 0", lambda x: _is_number(x) and x > 0),
+  bool: ("True or False", lambda x: isinstance(x, bool)),
+  str: ("a text", lambda x: isinstance(x, str)),
+}
+
+
+def _check(name, value, hint):
+  """Checks a field by its type."""
+  options = typing.get_args(hint)
+  if value is None and type(None) in options:
+    return
+  if typing.get_origin(hint) is typing.Literal:
+    _validate.choice(name, value, options)
+    return
+  kinds = [hint] if hint in _CHECKS else [x for x in options if x in _CHECKS]
+  literal = [x for x in options if typing.get_origin(x) is typing.Literal]
+  if literal and not kinds:
+    _validate.choice(name, value, typing.get_args(literal[0]))
+  elif kinds and not any(_CHECKS[kind][1](value) for kind in kinds):
+    raise _validate.error(name, value, _CHECKS[kinds[0]][0])

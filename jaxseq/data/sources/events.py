@@ -1,0 +1,549 @@
+"""Events in continuous time: streams of them, each with a time and a mark.
+
+    splits = data.load(
+      "event_table", path="shop.csv", stream="user", time="at", mark="kind"
+    )
+
+A row of a CSV or Parquet table is an event; the rows of a stream are put in the
+order of their times.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import ClassVar
+from typing import Literal
+from typing import NamedTuple
+from typing import Self
+from typing import get_args
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import padding
+from jaxseq.data import part_splits
+from jaxseq.data import raw_arrays
+from jaxseq.data import row_groups
+from jaxseq.data import series_targets
+from jaxseq.data import time_stamps
+from jaxseq.data.files import table_files
+from jaxseq.data.sources import base
+
+Ties = Literal["refuse", "spread"]
+Unit = Literal["second", "minute", "hour", "day"]
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_ONE_MARK = "event"
+
+
+@dataclasses.dataclass(frozen=True)
+class EventSource(base.Source):
+  """Streams of events, padded at their ends.
+
+  `prepare` takes the marks of each stream, by name or number, and `times`: of
+  each stream an array (events_i,) of numbers since the observation began, from
+  0 on and increasing, or of dates where the training had dates. An event at 0
+  begins the observation: its time is not predicted.
+
+  Attributes:
+    classes: names of the marks.
+    horizon: until when the streams of the training were observed; those that
+      are prepared may go on.
+    length: events of the longest stream of the training, to which others are
+      padded.
+    start: when the observation begins, a date or a number; 0 if None.
+    unit: in which dates become numbers; None if times are numbers.
+    stream: column of a table that names the stream of an event.
+    time: column of the times.
+    mark: column of the kind of event.
+    delimiter: see `table_files.read`.
+    ties: what becomes of events at the same time.
+  """
+
+  kind: ClassVar[str] = "events"
+  forms: ClassVar[tuple[str, ...]] = ("event_table",)
+
+  _: dataclasses.KW_ONLY
+  classes: tuple[str, ...] | None = None
+  horizon: float | None = None
+  length: int | None = None
+  start: str | None = None
+  unit: Unit | None = None
+  stream: str | None = None
+  time: str = "time"
+  mark: str | None = None
+  delimiter: str | None = None
+  ties: Ties = "refuse"
+
+  @classmethod
+  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+    """See `Source.of_json`; a start may be a number."""
+    start = fields.get("start")
+    if isinstance(start, int | float):
+      fields = {**fields, "start": str(start)}
+    return super().of_json(fields)
+
+  @classmethod
+  def of_arrays(
+    cls,
+    times: Sequence[Any],
+    classes: Sequence[str],
+    until: Any = None,
+    **fields: Any,
+  ) -> Self:
+    """Returns the source of streams in memory that are to be learnt from.
+
+    Args:
+      times: of each stream its events' times, numbers or dates; the first and
+        the unit of dates are found as in tables.
+      classes: names of the marks.
+      until: when the observation ends; the last event of all if None.
+      **fields: further ones of the class.
+
+    Raises:
+      ValueError: if there is no event, or one after the end.
+    """
+    stamps = [time_stamps.as_array(row) for row in times]
+    if not sum(map(len, stamps)):
+      raise ValueError("times: got no events, expected streams with some.")
+    together = np.concatenate([row for row in stamps if len(row)])
+    if together.dtype.kind == "M":
+      at = time_stamps.seconds(together)
+      gaps = [np.diff(time_stamps.seconds(row)) for row in stamps]
+      unit = fields.setdefault("unit", _usual_unit(gaps))
+      fields.setdefault("start", str(_begin(at, unit)))
+      if until is not None:
+        until = (np.datetime64(until) - np.datetime64(fields["start"])) / (
+          np.timedelta64(_SECONDS[unit], "s")
+        )
+    source = cls(classes=tuple(classes), length=max(map(len, stamps)), **fields)
+    ends = [source.numbers("times", row)[-1] for row in stamps if len(row)]
+    if until is None:
+      until = max(ends)
+    elif max(ends) > until:
+      expected = f"the last event, {max(ends):g}, or later"
+      raise _validate.error("observed_until", float(until), expected)
+    return dataclasses.replace(source, horizon=float(until))
+
+  def numbers(self, name: str, stamps: Any) -> np.ndarray:
+    """Returns times (events,), numbers or dates, as numbers since the start.
+
+    Raises:
+      ValueError: if they are dates where the training had numbers.
+    """
+    array = time_stamps.as_array(stamps)
+    if array.dtype.kind != "M":
+      return array.astype(np.float64)
+    if self.start is None or self.unit is None:
+      raise _validate.error(name, "dates", "numbers, as in training")
+    begin = time_stamps.seconds(np.array(time_stamps.parse_date(self.start)))
+    return (time_stamps.seconds(array) - begin) / _SECONDS[self.unit]
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[Any] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares streams of events, see `Source.prepare`."""
+    if targets is not None:
+      raise _validate.error("targets", type(targets).__name__, "None")
+    marks = [
+      raw_arrays.class_numbers(row, self.classes, f"marks of sequence {number}")
+      for number, row in enumerate(raw_arrays.rows(values, lengths))
+    ]
+    if times is None or len(times) != len(marks):
+      got = None if times is None else f"{len(times)} arrays"
+      expected = f"the times of each of the {len(marks)} sequences"
+      raise _validate.error("times", got, expected)
+    stamps, gaps = [], []
+    for number, row in enumerate(times):
+      name = f"times of sequence {number}"
+      at = raw_arrays.times(name, self.numbers(name, row), len(marks[number]))
+      stamps.append(at)
+      gaps.append(np.diff(at, prepend=0.0))
+      wrong = gaps[-1] <= 0
+      wrong[:1] = gaps[-1][:1] < 0
+      if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(
+          f"{name}: got {at[place]:g} for event {place}, expected times since "
+          "the start of observation, from 0 on, that increase."
+        )
+    length = max(max(map(len, marks), default=0), self.length or 1)
+    padded, lengths = padding.pad_sequences(
+      [row.astype(np.float32)[:, None] for row in gaps], length
+    )
+    stamps, _ = padding.pad_sequences(
+      [row.astype(np.float32) for row in stamps], length
+    )
+    marks, _ = padding.pad_sequences(marks, length)
+    extras = datasets.Extras(times=stamps)
+    return datasets.ArrayDataset(padded, marks, lengths, extras)
+
+  def _read(self, path: Any) -> base.Examples:
+    # One example for each whole stream, also where those of the training were
+    # cut into windows.
+    streams = read(
+      path,
+      time=self.time,
+      stream=self.stream,
+      mark=self.mark,
+      delimiter=self.delimiter,
+      start=self.start,
+      unit=self.unit,
+      ties=self.ties,
+    )
+    for number, words in enumerate(streams.marks):
+      for event, word in enumerate(words):
+        if word not in (self.classes or ()):
+          where = streams.place(number, self.mark, event)
+          raw_arrays.class_numbers([word], self.classes, where)
+    dataset = self.prepare(streams.marks, times=streams.times)
+    return base.Examples(streams.ids, dataset, labeled=True)
+
+
+class Streams(NamedTuple):
+  """Streams of events.
+
+  Attributes:
+    ids: what each stream is called.
+    times: arrays (events_i,) float64 since the start, increasing, from 0 on.
+    marks: lists of as many words.
+    words: by column, the entry of each stream.
+    rows: arrays (events_i,), the table's row of each event.
+    table: what they were read from.
+    start: when the observation began, if that is a date.
+    unit: of the times, if they were dates.
+  """
+
+  ids: tuple[str, ...]
+  times: list[np.ndarray]
+  marks: list[list[str]]
+  words: dict[str, list[str]]
+  rows: list[np.ndarray]
+  table: table_files.Table
+  start: str | None = None
+  unit: Unit | None = None
+
+  def place(self, number: int, column: str | None, event: int = 0) -> str:
+    """Returns where an event stands, for messages."""
+    return self.table.place(int(self.rows[number][event]), column)
+
+
+def read(
+  path: table_files.Path,
+  *,
+  time: str,
+  stream: str | None = None,
+  mark: str | None = None,
+  delimiter: str | None = None,
+  start: str | float | None = None,
+  unit: Unit | None = None,
+  ties: Ties = "refuse",
+  words: Sequence[str] = (),
+) -> Streams:
+  """Reads streams of events.
+
+  Args:
+    path: see `table_files.find`.
+    time: column of the times, dates or numbers.
+    stream: column that names the stream of an event; one stream if None.
+    mark: column of the kind of event; all are of one kind if None.
+    delimiter: see `table_files.read`.
+    start: time at which all streams begin to be observed. If None it is 0, or
+      of dates the last whole unit before the first event of the file.
+    unit: in which dates become numbers; if None the largest that the usual gap
+      between two events of a stream, the median, is not shorter than.
+    ties: what becomes of events of a stream at the same time: "refuse", or
+      "spread": they are moved apart, evenly over the smallest time that lies
+      between any others.
+    words: further columns with one entry for each stream.
+
+  Returns:
+    The streams, in the order of their first rows.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected.
+    MissingData: if there is no such file.
+  """
+  _validate.choice("unit", unit, (*_SECONDS, None))
+  _validate.choice("ties", ties, get_args(Ties))
+  named = [name for name in (time, stream, mark) if name is not None]
+  table = table_files.read(
+    table_files.find(path),
+    words=list(dict.fromkeys([*named, *words])),
+    numbers=(),
+    delimiter=delimiter,
+  )
+  names = table.words[stream] if stream else [_ONE_MARK] * len(table.line)
+  stamps = time_stamps.parse(
+    table.words[time], lambda row: table.place(row, time)
+  )
+  ids, rows = row_groups.group(names, stamps)
+  gaps = [np.diff(time_stamps.seconds(stamps[one])) for one in rows]
+  dated = stamps.dtype.kind == "M"
+  if dated and unit is None:
+    unit = _usual_unit(gaps)
+  begin, at = _since(table, time, stamps, start, unit if dated else None)
+  streams = Streams(
+    ids,
+    [at[one] for one in rows],
+    [
+      [table.words[mark][row] if mark else _ONE_MARK for row in r] for r in rows
+    ],
+    {name: table_files.constant(table, name, rows, ids) for name in words},
+    rows,
+    table,
+    str(begin) if dated else None,
+    unit if dated else None,
+  )
+  _check_marks(streams, mark)
+  return _apart(streams, time, ties)
+
+
+def _usual_unit(gaps):
+  """The largest unit that the median of gaps in seconds is not shorter than."""
+  gaps = np.concatenate([np.zeros(0), *gaps])
+  gaps = gaps[gaps > 0]
+  usual = np.median(gaps) if len(gaps) else 0.0
+  fitting = [unit for unit, size in _SECONDS.items() if size <= usual]
+  return fitting[-1] if fitting else "second"
+
+
+def _begin(at, unit):
+  """The last whole unit before the first of dates in seconds."""
+  size = _SECONDS[unit]
+  whole = int(np.ceil(at.min() / size) - 1) * size
+  return np.datetime64(whole, "s")
+
+
+def _since(table, time, stamps, start, unit):
+  """When observation begins, and times as numbers since then."""
+  at = time_stamps.seconds(stamps)
+  size = 1 if unit is None else _SECONDS[unit]
+  try:
+    if unit is None:
+      begin = 0.0 if start is None else float(start)
+      first = begin
+    else:
+      begin = _begin(at, unit)
+      if start is not None:
+        begin = time_stamps.parse_date(str(start))
+      first = time_stamps.seconds(np.array(begin))
+  except ValueError as error:
+    raise ValueError(f"start: {str(error).rstrip('.')}.") from error
+  at = (at - first) / size
+  if at.min() < 0:
+    row = int(np.argmin(at))
+    raise ValueError(
+      f"{table.place(row, time)}: got {stamps[row]}, expected a time after the "
+      f"start of observation, which is {begin if unit else f'{begin:g}'}; the "
+      "option start says another one, before training."
+    )
+  return begin, at
+
+
+def _check_marks(streams, mark):
+  """Refuses events of no kind."""
+  for number, words in enumerate(streams.marks):
+    if "" in words:
+      place = streams.place(number, mark, words.index(""))
+      raise ValueError(f"{place}: got nothing, expected the kind of event.")
+
+
+def _apart(streams, time, ties):
+  """The streams with every event at a time of its own."""
+  gaps = [np.diff(times) for times in streams.times]
+  if all((gap > 0).all() for gap in gaps):
+    return streams
+  if ties == "refuse":
+    number = next(i for i, gap in enumerate(gaps) if not (gap > 0).all())
+    event = int(np.argmin(gaps[number] > 0)) + 1
+    raise ValueError(
+      f"{streams.place(number, time, event)}: got the time of another event of "
+      f"{streams.ids[number]!r}, expected one at a time, or the option ties = "
+      "'spread'."
+    )
+  later = [gap[gap > 0] for gap in gaps]
+  least = min((gap.min() for gap in later if len(gap)), default=1.0)
+  moved = []
+  for times in streams.times:
+    # Of several at one time the first stays, and the others lie behind it.
+    _, first, counts = np.unique(times, return_index=True, return_counts=True)
+    inside = np.arange(len(times)) - np.repeat(first, counts)
+    moved.append(times + least * inside / np.repeat(counts, counts))
+  return streams._replace(times=moved)
+
+
+def load(
+  path: table_files.Path,
+  *,
+  time: str = "time",
+  stream: str | None = None,
+  mark: str | None = None,
+  delimiter: str | None = None,
+  start: str | float | None = None,
+  unit: Unit | None = None,
+  ties: Ties = "refuse",
+  horizon: float | None = None,
+  window: float | None = None,
+  split: str | None = None,
+  by_time: bool = False,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads sequences of events.
+
+  Args:
+    path: see `read`, as the next seven.
+    time: column of the times.
+    stream: column that names the stream of an event.
+    mark: column of the kind of event.
+    delimiter: what stands between values.
+    start: time at which all streams begin to be observed.
+    unit: in which dates become numbers; by their usual gap if None.
+    ties: what becomes of events at the same time.
+    horizon: until when all streams were observed, since the start; the time of
+      the last event of all if None.
+    window: time into which every stream is cut, each piece a sequence that
+      begins at 0; whole streams are the sequences if None.
+    split: column that says train, valid or test for each stream.
+    by_time: whether the sequences that begin last are for testing; so they are
+      if there is one stream only.
+    valid_fraction: share of the streams that is for validation.
+    test_fraction: share of the streams that is for testing.
+    seed: of the division by share.
+
+  Returns:
+    The splits, as of `point_processes.load`, without the true likelihood; info
+    has the names of the marks.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected, or the
+      option that is wrong.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  options: dict[str, Any] = {
+    "time": time,
+    "stream": stream,
+    "mark": mark,
+    "delimiter": delimiter,
+    "ties": ties,
+  }
+  streams = read(
+    path,
+    start=start,
+    unit=unit,
+    words=() if split is None else (split,),
+    **options,
+  )
+  horizon = _observed(streams, horizon, time)
+  source = table_files.describe(path)
+  times, marks = streams.times, streams.marks
+  own, begin = np.arange(len(times)), None
+  if window is not None:
+    _validate.above_zero("window", window)
+    times, marks, own, begin = _windows(streams, horizon, window, source)
+    horizon = window
+  if split is not None:
+    parts = part_splits.by_words(
+      streams.words[split], lambda number: streams.place(number, split)
+    )
+    parts = part_splits.of_groups(parts, own)
+  elif by_time or len(streams.ids) == 1:
+    first = np.array([one[0] if len(one) else 0.0 for one in times])
+    begin = first if begin is None else begin
+    parts = part_splits.by_time(begin, valid_fraction, test_fraction)
+  else:
+    parts = part_splits.by_share(
+      len(streams.ids), valid_fraction, test_fraction, seed
+    )
+    parts = part_splits.of_groups(parts, own)
+  trained = [word for i in parts.train for word in marks[i]]
+  if not trained:
+    raise ValueError(f"{source}: got no event in the training part.")
+  classes = series_targets.in_order(trained)
+  _check_known(streams, parts, marks, classes, mark)
+  begins = start if streams.start is None else streams.start
+  prepared = EventSource(
+    classes=classes,
+    horizon=float(horizon),
+    length=max(map(len, times)),
+    start=None if begins is None else str(begins),
+    unit=streams.unit,
+    reader="event_table",
+    **options,
+  )
+  made = [
+    prepared.prepare([marks[i] for i in rows], times=[times[i] for i in rows])
+    if len(rows)
+    else None
+    for rows in parts
+  ]
+  info = datasets.Info(
+    f"Events of {len(classes)} kinds; when and what is the next event?",
+    source,
+    "that of the files",
+    num_classes=len(classes),
+    classes=classes,
+    horizon=float(horizon),
+    preparation=prepared,
+  )
+  return datasets.Splits(made[0], made[1], made[2], info)
+
+
+def _observed(streams, horizon, time):
+  """Until when streams were observed: the last event of all if not given."""
+  last = max(float(times[-1]) for times in streams.times)
+  if horizon is None:
+    return last
+  if last > _validate.above_zero("horizon", horizon):
+    number = int(np.argmax([times[-1] for times in streams.times]))
+    raise ValueError(
+      f"{streams.place(number, time, -1)}: got an event {last:g} after the "
+      f"start, expected all before the horizon of {horizon:g}."
+    )
+  return horizon
+
+
+def _windows(streams, horizon, window, source):
+  """Pieces of streams: times, marks, the stream of each, and its begin."""
+  count = max(1, int(np.ceil(horizon / window)))
+  held = sum(times.nbytes for times in streams.times)
+  size = 2 * _limits.OBJECT * count * len(streams.ids)
+  _limits.check_growth(source, size, held)
+  times, marks = [], []
+  for one, words in zip(streams.times, streams.marks):
+    # An event at the very end of a window belongs to it.
+    place = np.maximum(np.ceil(one / window).astype(int) - 1, 0)
+    ends = np.searchsorted(place, np.arange(count + 1))
+    for number, (low, high) in enumerate(zip(ends, ends[1:])):
+      times.append(one[low:high] - number * window)
+      marks.append(words[low:high])
+  own = np.repeat(np.arange(len(streams.ids)), count)
+  begin = np.tile(np.arange(count) * float(window), len(streams.ids))
+  return times, marks, own, begin
+
+
+def _check_known(streams, parts, marks, classes, mark):
+  """Refuses marks that the training part has not."""
+  known = set(classes)
+  lacking = {
+    word for rows in parts[1:] for i in rows for word in marks[i]
+  } - known
+  if lacking:
+    word = min(lacking)
+    number, words = next(
+      (i, words) for i, words in enumerate(streams.marks) if word in words
+    )
+    place = streams.place(number, mark, words.index(word))
+    raise ValueError(
+      f"{place}: got the mark {word!r}, of which no event is in the training "
+      "part, expected at least one."
+    )

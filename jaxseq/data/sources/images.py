@@ -1,0 +1,299 @@
+"""Images: a folder for each class, with picture files.
+
+    leaves/oak/1.png, leaves/oak/2.jpg, leaves/elm/a.png, ...
+
+    splits = data.load("image_folders", path="leaves", height=32, width=32)
+
+Folders "train" and "test", and perhaps "valid", may hold those of the classes.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+import struct
+from typing import Any
+from typing import ClassVar
+from typing import Literal
+from typing import NamedTuple
+import warnings
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import packages
+from jaxseq.data import part_splits
+from jaxseq.data import raw_arrays
+from jaxseq.data import scale
+from jaxseq.data.sources import base
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+# What pillow raises of files that are damaged or none.
+_DAMAGE = (
+  *(OSError, SyntaxError, ValueError, OverflowError, struct.error),
+  *(EOFError, IndexError, KeyError, TypeError, MemoryError, Warning),
+)
+_PARTS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSource(base.Source):
+  """Pictures, whose rows or pixels are the elements in time.
+
+  `prepare` takes (n, height, width) or (n, height, width, colors), numbers from
+  0 to 255 as uint8, or others as they are.
+
+  Attributes:
+    classes: names of the classes.
+    mean: of each element's values, which is subtracted; None for none.
+    deviation: which then divides; above 0.
+    image_size: height and width.
+    color: whether red, green and blue of files are kept.
+    order: what an element in time is: a "row" of pixels, or a "pixel".
+  """
+
+  kind: ClassVar[str] = "images"
+  forms: ClassVar[tuple[str, ...]] = ("image_folders",)
+
+  _: dataclasses.KW_ONLY
+  classes: tuple[str, ...] | None = None
+  mean: tuple[float, ...] | None = None
+  deviation: tuple[float, ...] | None = None
+  image_size: tuple[int, int] | None = None
+  color: bool = False
+  order: Literal["row", "pixel"] = "row"
+
+  def __post_init__(self):
+    super().__post_init__()
+    scale.check("deviation", self.mean, self.deviation)
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares pictures, see `Source.prepare`."""
+    del lengths, times
+    array = np.asarray(values)
+    size = self.image_size
+    if array.ndim == 3:
+      array = array[..., None]
+    expected = ("n", *size, "colors") if size else ("n", "h", "w", "colors")
+    _validate.shape("images", array, expected)
+    if array.dtype == np.uint8:
+      array = array.astype(np.float32) / 255
+    count, height, _, colors = array.shape
+    inputs = scale.apply(
+      array.reshape(count, height, -1), self.mean, self.deviation
+    )
+    if self.order == "pixel":
+      inputs = inputs.reshape(count, -1, colors)
+    classes = raw_arrays.class_targets(targets, self.classes, count)
+    return datasets.ArrayDataset(inputs, classes)
+
+  def _read(self, path: Any) -> base.Examples:
+    pictures = find(path)
+    pixels = read(pictures.files, self.color, self.image_size or (None, None))
+    labels = pictures.labels
+    labeled = "" not in labels and set(labels) <= set(self.classes or ())
+    dataset = self.prepare(pixels, targets=list(labels) if labeled else None)
+    return base.Examples(pictures.names, dataset, labeled)
+
+
+class Pictures(NamedTuple):
+  """Picture files and their classes, in the order of their names.
+
+  Attributes:
+    names: of the files, from the folder on.
+    files: their paths.
+    labels: names of the classes; empty where a file is in no folder.
+  """
+
+  names: tuple[str, ...]
+  files: tuple[pathlib.Path, ...]
+  labels: tuple[str, ...]
+
+
+def find(path: str | os.PathLike) -> Pictures:
+  """Returns the pictures of a folder, or one picture.
+
+  Args:
+    path: a folder of pictures or of one folder for each class, or a file.
+
+  Raises:
+    MissingData: if there is none.
+    ValueError: if a file leads out of the folder.
+  """
+  root = pathlib.Path(path)
+  if root.is_file():
+    return Pictures((root.name,), (root,), ("",))
+  found = [
+    file
+    for file in sorted((*root.glob("*"), *root.glob("*/*")))
+    if file.suffix.lower() in SUFFIXES and file.is_file()
+  ]
+  if not found:
+    raise datasets.MissingData(
+      f"{path} holds no pictures: give a folder with one folder for each "
+      f"class, and in them files that end in {', '.join(SUFFIXES)}, as path."
+    )
+  for file in found:
+    _limits.check_within(file, root)
+  names = [file.relative_to(root) for file in found]
+  labels = ["" if len(n.parts) == 1 else n.parts[0] for n in names]
+  return Pictures(
+    tuple(name.as_posix() for name in names), tuple(found), tuple(labels)
+  )
+
+
+def read(
+  files: tuple[pathlib.Path, ...],
+  color: bool,
+  size: tuple[int | None, int | None] = (None, None),
+) -> np.ndarray:
+  """Reads pictures of one size.
+
+  Args:
+    files: the files.
+    color: whether red, green and blue are kept, or gray is made of them.
+    size: height and width to which pictures are scaled; that of all of them
+      where it is None.
+
+  Returns:
+    (n, height, width) uint8, or (n, height, width, 3).
+
+  Raises:
+    ValueError: if a file is damaged or too large, or the sizes differ.
+    MissingData: if pillow is not installed.
+  """
+  Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
+  damage = (*_DAMAGE, Image.DecompressionBombError)
+  for name, one in zip(("height", "width"), size):
+    if one is not None:
+      _validate.integer(name, one, 1, _limits.PIXELS)
+  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
+    expected = f"at most {_limits.PIXELS} pixels"
+    raise _validate.error("height and width", size, expected)
+  pictures, held = [], 0
+  for file in files:
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Image.open(file, formats=_FORMATS) as image:
+          if image.width * image.height > _limits.PIXELS:
+            size = f"{image.width} x {image.height} pixels"
+            raise ValueError(f"it has {size}, over {_limits.PIXELS}")
+          made = image.convert("RGB" if color else "L")
+          wanted = (size[0] or made.height, size[1] or made.width)
+          if wanted != (made.height, made.width):
+            made = made.resize(wanted[::-1], Image.Resampling.BILINEAR)
+          pictures.append(np.asarray(made))
+    except damage as error:
+      said = str(error).rstrip(".")
+      raise ValueError(f"{file} is no picture, or damaged: {said}.") from error
+    held += file.stat().st_size
+    taken = pictures[-1].nbytes * len(pictures)
+    _limits.check_growth(f"{files[0]} and others", taken, held)
+    if pictures[-1].shape != pictures[0].shape:
+      found, first = (
+        " x ".join(map(str, p.shape[:2])) for p in (pictures[-1], pictures[0])
+      )
+      raise ValueError(
+        f"{file}: got {found} pixels, expected {first} as in {files[0]}, or "
+        "the options height and width, to which all are scaled."
+      )
+  return np.stack(pictures)
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  height: int | None = None,
+  width: int | None = None,
+  color: bool = False,
+  order: Literal["row", "pixel"] = "row",
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads pictures, whose classes are their folders.
+
+  Args:
+    path: folder of a folder for each class; or of "train", "test" and perhaps
+      "valid", which hold such folders.
+    height: to which pictures are scaled; as they are if None.
+    width: likewise.
+    color: whether red, green and blue are kept.
+    order: what an element in time is: a "row" of pixels, or a "pixel".
+    valid_fraction: share of each class that is for validation, where there is
+      no folder of that name.
+    test_fraction: share of each class for testing, likewise.
+    seed: of the division by share.
+
+  Returns:
+    The splits: inputs (n, height, width or 3 width), or (n, height width, 1 or
+    3), in 0 .. 1; targets (n,) the classes in the order of their names.
+
+  Raises:
+    ValueError: naming the file that is not as expected, or the wrong option.
+    MissingData: if there is no such folder, or pillow is not installed.
+  """
+  _validate.choice("order", order, ("row", "pixel"))
+  root = pathlib.Path(path)
+  divided = all((root / name).is_dir() for name in ("train", "test"))
+  places = [root / name for name in _PARTS] if divided else [root]
+  found = [find(place) for place in places if place.is_dir() or not divided]
+  names = [name for name, p in zip(_PARTS, places) if p.is_dir() or not divided]
+  files = tuple(file for one in found for file in one.files)
+  labels = [label for one in found for label in one.labels]
+  if "" in labels:
+    raise ValueError(
+      f"{files[labels.index('')]}: got a picture beside the folders, expected "
+      "each in the folder of its class."
+    )
+  classes = tuple(sorted(set(labels)))
+  targets = raw_arrays.class_numbers(labels, classes)
+  pictures = read(files, color, (height, width))
+  if divided:
+    part = np.repeat(
+      [_PARTS.index(name) for name in names], [len(f.files) for f in found]
+    )
+    rows = part_splits.Parts(*(np.flatnonzero(part == i) for i in range(3)))
+  else:
+    rows = part_splits.by_share(
+      len(files), valid_fraction, test_fraction, seed, classes=targets
+    )
+  lacking = np.setdiff1d(np.arange(len(classes)), targets[rows.train])
+  if len(lacking):
+    raise ValueError(
+      f"{path}: got no training picture of the class {classes[lacking[0]]!r}, "
+      "expected at least one."
+    )
+  prepared = ImageSource(
+    classes=classes,
+    image_size=pictures.shape[1:3],
+    color=color,
+    order=order,
+    reader="image_folders",
+  )
+  made = [
+    prepared.prepare(pictures[i], targets=targets[i]) if len(i) else None
+    for i in rows
+  ]
+  size = " x ".join(map(str, pictures.shape[1:3]))
+  info = datasets.Info(
+    f"A picture of {size} pixels; which class?",
+    str(path),
+    "that of the files",
+    num_classes=len(classes),
+    classes=classes,
+    image_size=pictures.shape[1:3],
+    preparation=prepared,
+  )
+  return datasets.Splits(made[0], made[1], made[2], info)

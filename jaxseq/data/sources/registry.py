@@ -1,0 +1,84 @@
+"""Kinds of data by name, and the source that a file or a set describes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxseq import _registry
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data.sources import base
+
+# Classes of `base.Source`, by the word that stands for them in files.
+KINDS = _registry.Registry(
+  "kind",
+  {
+    "events": "jaxseq.data.sources.events:EventSource",
+    "forecast": "jaxseq.data.sources.windows:WindowSource",
+    "images": "jaxseq.data.sources.images:ImageSource",
+    "series": "jaxseq.data.sources.series:SeriesSource",
+    "text": "jaxseq.data.sources.text:TextSource",
+    "tokens": "jaxseq.data.sources.tokens:TokenSource",
+  },
+)
+
+
+def from_json(fields: Mapping[str, Any]) -> base.Source:
+  """Returns the source that `Source.to_json` described.
+
+  Args:
+    fields: what was JSON, from whoever wrote it.
+
+  Raises:
+    ValueError: naming the field that is not as it should be.
+  """
+  if not isinstance(fields, Mapping):
+    expected = "an object of its fields"
+    raise _validate.error("preparation", type(fields).__name__, expected)
+  fields = dict(fields)
+  if "kind" not in fields:
+    raise ValueError("preparation: got no kind, expected one.")
+  source = KINDS.get(_validate.choice("kind", fields.pop("kind"), KINDS))
+  return source.of_json(_flat(fields))
+
+
+def _flat(fields):
+  """Fields of files of old, in which options of readers lay by themselves."""
+  options = fields.pop("reader_options", {})
+  if not isinstance(options, Mapping):
+    raise _validate.error(
+      "reader_options", type(options).__name__, "an object of options"
+    )
+  if fields.get("reader") == "table" and "layout" in options:
+    options = dict(options)
+    target = options.pop("target", "none")
+    options = {"columns": options, "target": target}
+  # False of those that are not stepwise, and the like, was written as well.
+  if fields.get("stepwise") is False:
+    del fields["stepwise"]
+  if "missing" in fields and fields["missing"] == "refuse":
+    del fields["missing"]
+  return {**fields, **options}
+
+
+def derive(splits: datasets.Splits) -> base.Source:
+  """Returns the source of a set that comes in no file of a known form.
+
+  Args:
+    splits: the set, whose loader says nothing of how to prepare other data.
+
+  Returns:
+    The source of arrays that are as this set's inputs already are.
+  """
+  inputs, info = splits.train.inputs, splits.info
+  fields: dict[str, Any] = {"classes": info.classes, "length": inputs.shape[1]}
+  if inputs.ndim == 2:
+    kind = "text" if splits.train.targets.ndim == 2 else "tokens"
+    fields = fields if kind == "tokens" else {}
+    fields |= {"vocab_size": info.vocab_size, "tokens": info.tokens}
+  elif splits.train.extras.times is not None:
+    kind = "events"
+    fields["horizon"] = info.horizon
+  else:
+    kind = "series"
+    fields["channels"] = info.channels
+  return KINDS.get(kind)(**fields)

@@ -1,0 +1,246 @@
+"""Series of vectors in time, with a class, or numbers, or neither."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import ClassVar
+from typing import Literal
+from typing import Self
+
+import numpy as np
+
+from jaxseq import _registry
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
+from jaxseq.data import padding
+from jaxseq.data import raw_arrays
+from jaxseq.data import scale
+from jaxseq.data import series_frames
+from jaxseq.data import series_targets
+from jaxseq.data import table_layouts
+from jaxseq.data import time_stamps
+from jaxseq.data.sources import base
+
+# Functions (path, source) -> (Recordings, Targets), by the form of the file.
+# The targets are those of the file, and of the kind "none" where it has none.
+FORMS = _registry.Registry(
+  "reader",
+  {
+    "npz": "jaxseq.data.npz_series:read_again",
+    "table": "jaxseq.data.series_table:read_again",
+    "ts": "jaxseq.data.ts_series:read_again",
+  },
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SeriesSource(base.Source):
+  """Series, of any lengths, padded at their ends.
+
+  `prepare` takes (n, time, channels), a sequence of arrays (time_i, channels),
+  NaN where a value is missing, or of frames; or a frame of all series. Columns
+  of frames and fields of arrays are taken by name. `times` are those of each
+  element, where the training had any.
+
+  Attributes:
+    channels: names of the raw channels, before any that marks missing values.
+    classes: names of the classes.
+    targets: names of the numbers to predict, of a regression.
+    stepwise: whether there is such a number at every element of a series.
+    mean: of each channel, which is subtracted; None leaves values as they are.
+    deviation: of each channel, which then divides; above 0.
+    target_mean: of each target likewise.
+    target_deviation: of each target likewise.
+    missing: what becomes of missing values, see `data.missing`.
+    fill: of each channel, after mean and deviation: what stands for a value
+      that is missing and has none before it.
+    length: elements in time of the training examples, to which shorter ones are
+      padded.
+    gaps: where the time since the element before goes: one more "channel", or
+      "extras".gaps; None if the steps are equal, or there are no time stamps.
+    step: the usual time from one element to the next, which counts 1 in gaps;
+      where there are no gaps, other series have to have it, too.
+    columns: which columns of a table hold what.
+    target: what the labels of a file are, see `series_table.load`.
+  """
+
+  kind: ClassVar[str] = "series"
+  forms: ClassVar[tuple[str, ...]] = FORMS.names()
+
+  _: dataclasses.KW_ONLY
+  channels: tuple[str, ...] | None = None
+  classes: tuple[str, ...] | None = None
+  targets: tuple[str, ...] | None = None
+  stepwise: bool = False
+  mean: tuple[float, ...] | None = None
+  deviation: tuple[float, ...] | None = None
+  target_mean: tuple[float, ...] | None = None
+  target_deviation: tuple[float, ...] | None = None
+  missing: missing_values.Missing = "refuse"
+  fill: tuple[float, ...] | None = None
+  length: int | None = None
+  gaps: Literal["channel", "extras"] | None = None
+  step: float | None = None
+  columns: table_layouts.Columns | None = None
+  target: Literal["class", "number", "step", "none"] = "none"
+
+  def __post_init__(self):
+    super().__post_init__()
+    scale.check("deviation", self.mean, self.deviation)
+    scale.check("target_deviation", self.target_mean, self.target_deviation)
+
+  def to_json(self) -> dict[str, Any]:
+    """See `Source.to_json`."""
+    fields = super().to_json()
+    if self.columns is not None:
+      fields["columns"] = self.columns.options()
+    return fields
+
+  @classmethod
+  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+    """See `Source.of_json`."""
+    if isinstance(fields.get("columns"), Mapping):
+      columns = table_layouts.Columns.from_options(fields["columns"])
+      fields = {**fields, "columns": columns}
+    return super().of_json(fields)
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares series of vectors, of any lengths; see `Source.prepare`."""
+    names = None
+    if raw_arrays.is_frame(values):
+      frame = series_frames.series_of(values)
+      values, names = frame.values, frame.channels
+      if times is None and self._reads(frame.times):
+        times = frame.times
+    rows = [
+      raw_arrays.series(f"series {number}", row, self.channels, names)
+      for number, row in enumerate(raw_arrays.rows(values, lengths))
+    ]
+    scaled = [self.standardize(row) for row in rows]
+    length = max(max(map(len, scaled), default=0), self.length or 0)
+    inputs, lengths = padding.pad_sequences(scaled, length)
+    part = datasets.ArrayDataset(
+      inputs, self._targets(targets, lengths, length), lengths
+    )
+    part = missing_values.fill(
+      part, self.missing, self.fill, channels=self.channels
+    )
+    part = self._with_times(part, times)
+    return part._replace(lengths=None) if np.all(lengths == length) else part
+
+  def _reads(self, times):
+    """Whether times of an index are such as those of the training may be."""
+    # Numbers are counted, unless the training had unequal steps of them.
+    return times is not None and (
+      self.gaps is not None or times[0].dtype.kind == "M"
+    )
+
+  def _with_times(self, part, times):
+    """The part with the time since the element before, if it is read."""
+    count = len(part.inputs)
+    if self.gaps is None and (times is None or self.step is None):
+      return part
+    if times is None or len(times) != count:
+      got = None if times is None else f"{len(times)} arrays"
+      expected = f"the times of each of the {count} series"
+      raise _validate.error("times", got, expected)
+    gaps = np.zeros(part.inputs.shape[:2], np.float32)
+    for number, (row, length) in enumerate(zip(gaps, part.lengths)):
+      name = f"times of series {number}"
+      stamps = time_stamps.seconds(np.asarray(times[number]))
+      stamps = raw_arrays.times(name, stamps, length)
+      if self.gaps is None:
+        time_stamps.check_step(name, stamps, self.step)
+        continue
+      # Before the first element there is none: one step is the usual time.
+      row[0] = 1.0
+      row[1:length] = np.diff(stamps) / (self.step or 1.0)
+    if self.gaps == "extras":
+      return part._replace(extras=part.extras._replace(gaps=gaps))
+    if self.gaps is None:
+      return part
+    inputs = np.concatenate([part.inputs, gaps[..., None]], axis=-1)
+    return part._replace(inputs=inputs)
+
+  def _targets(self, targets, lengths, time):
+    """Classes by their names or numbers, numbers standardized, or unknown."""
+    count = len(lengths)
+    if self.targets is None:
+      return raw_arrays.class_targets(targets, self.classes, count)
+    width = len(self.targets)
+    if targets is None:
+      shape = (count, time, width) if self.stepwise else (count, width)
+      return np.full(shape, np.nan, np.float32)
+    if not self.stepwise:
+      _validate.shape("targets", targets, (count, width))
+      return self._standardize_targets(np.asarray(targets, np.float64))
+    if len(targets) != count:
+      expected = f"one array for each of the {count} series"
+      raise _validate.error("targets", f"{len(targets)} arrays", expected)
+    rows = [np.asarray(row, np.float64) for row in targets]
+    for number, (row, length) in enumerate(zip(rows, lengths)):
+      _validate.shape(f"targets of series {number}", row, (int(length), width))
+    scaled = [self._standardize_targets(row) for row in rows]
+    return padding.pad_sequences(scaled, time)[0]
+
+  def _read(self, path: Any) -> base.Examples:
+    whole, targets = FORMS.get(self.reader)(path, self)
+    if self.missing == "refuse":
+      whole.refuse_missing(trained=True)
+    rows = np.arange(len(whole.ids))
+    return base.Examples(
+      whole.ids, self.part(whole, rows, targets), targets.kind != "none"
+    )
+
+  def part(
+    self,
+    whole: table_layouts.Recordings,
+    rows: np.ndarray,
+    targets: series_targets.Targets,
+  ) -> datasets.ArrayDataset:
+    """Returns some series of a file as examples.
+
+    Args:
+      whole: the series.
+      rows: which of them.
+      targets: of all; unknown if there are none.
+    """
+    times = None
+    if whole.stamps is not None:
+      times = [time_stamps.seconds(whole.stamps[i]) for i in rows]
+      if self.gaps is None and self.step is not None:
+        for number, stamps in zip(rows, times):
+          place = whole.place(int(number), None, 0)
+          time_stamps.check_step(place, stamps, self.step)
+    numbers = None
+    if targets.kind == "step":
+      numbers = [targets.values[i] for i in rows]
+    elif targets.kind != "none":
+      numbers = targets.values[rows]
+    return self.prepare(
+      [whole.values[i] for i in rows], times=times, targets=numbers
+    )
+
+  def standardize(self, values: np.ndarray) -> np.ndarray:
+    """Subtracts the mean and divides by the deviation; float32."""
+    return scale.apply(values, self.mean, self.deviation)
+
+  def restore(self, values: np.ndarray) -> np.ndarray:
+    """Returns standardized values (..., channels) in the file's units."""
+    return scale.undo(values, self.mean, self.deviation)
+
+  def _standardize_targets(self, values):
+    return scale.apply(values, self.target_mean, self.target_deviation)
+
+  def restore_targets(self, values: np.ndarray) -> np.ndarray:
+    """Returns predicted numbers (..., targets) in the file's units."""
+    return scale.undo(values, self.target_mean, self.target_deviation)

@@ -1,0 +1,220 @@
+"""Texts: files or folders of them, as bytes or as tokens.
+
+splits = data.load("text_files", path="notes")
+splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import glob
+import os
+import pathlib
+from typing import Any
+from typing import ClassVar
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import padding
+from jaxseq.data import raw_arrays
+from jaxseq.data import text
+from jaxseq.data import text_documents
+from jaxseq.data import text_prompts
+from jaxseq.data import text_tokens
+from jaxseq.data.sources import base
+
+# Of the tokenizer's file; those of large models have 10 MB.
+_LARGEST = 2**26
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSource(base.Source):
+  """Texts, of which every byte or token but the first is to be predicted.
+
+  `prepare` takes a str or bytes, several of them, (n, time) integers, or a
+  sequence of arrays (time_i,) of them.
+
+  Attributes:
+    vocab_size: number of tokens.
+    tokens: what the tokens stand for.
+    tokenizer: JSON of the package tokenizers, which makes tokens of texts; None
+      for bytes.
+    pattern: which files of a folder are read.
+  """
+
+  kind: ClassVar[str] = "text"
+  forms: ClassVar[tuple[str, ...]] = ("text_files",)
+
+  _: dataclasses.KW_ONLY
+  vocab_size: int | None = None
+  tokens: tuple[str, ...] | None = None
+  tokenizer: str | None = None
+  pattern: str = "**/*"
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares texts, see `Source.prepare`."""
+    del times, targets
+    if isinstance(values, str | bytes):
+      values = [values]
+    rows = []
+    for number, row in enumerate(raw_arrays.rows(values, lengths)):
+      name = f"text {number}"
+      if isinstance(row, str | bytes):
+        content = row.encode() if isinstance(row, str) else row
+        row = text_tokens.encode(content, self._coder(), name)
+      row = raw_arrays.tokens(name, row, self.vocab_size)
+      if len(row) < 2:
+        raise ValueError(f"{name}: got {len(row)} tokens, expected at least 2.")
+      rows.append(row)
+    tokens, counts = padding.pad_sequences(rows)
+    counts = None if np.all(counts == tokens.shape[1]) else counts - 1
+    return datasets.ArrayDataset(tokens[:, :-1], tokens[:, 1:], counts)
+
+  def read(self, path: Any) -> base.Examples:
+    """Reads texts, see `Source.read`."""
+    # Files of bytes have one form, wherever those of the training came from.
+    if self.reader is None and self.vocab_size == 256:
+      return self._read(path)
+    return super().read(path)
+
+  def _read(self, path: Any) -> base.Examples:
+    if ".." in self.pattern or self.pattern.startswith("/"):
+      raise _validate.error(
+        "pattern", self.pattern, "a pattern inside the folder"
+      )
+    # Each file is an example.
+    files = find(path, self.pattern)
+    coder = self._coder()
+    rows = [
+      text_tokens.encode(file.read_bytes(), coder, str(file))
+      for _, file in files
+    ]
+    return base.Examples(
+      tuple(name for name, _ in files), self.prepare(rows), True
+    )
+
+  def _coder(self):
+    """The tokenizer, or None for bytes."""
+    if self.tokenizer is None:
+      return None
+    return text_tokens.read_tokenizer(self.tokenizer)
+
+
+def find(
+  path: str | os.PathLike, pattern: str = "**/*"
+) -> tuple[tuple[str, pathlib.Path], ...]:
+  """Returns the names and paths of the files that a path stands for, in order.
+
+  Args:
+    path: a file, a folder, or a pattern such as "notes/*.md".
+    pattern: which files of a folder; hidden ones are left out.
+
+  Raises:
+    MissingData: if there is none.
+    ValueError: if a file of a folder leads out of it.
+  """
+  place = pathlib.Path(path)
+  if place.is_file():
+    return ((place.name, place),)
+  if place.is_dir():
+    found = [
+      file
+      for file in sorted(place.glob(pattern))
+      if file.is_file()
+      and not any(p.startswith(".") for p in file.relative_to(place).parts)
+    ]
+    for file in found:
+      _limits.check_within(file, place)
+    named = [(file.relative_to(place).as_posix(), file) for file in found]
+  else:
+    found = sorted(glob.glob(str(path), recursive=True))
+    named = [(file, pathlib.Path(file)) for file in found]
+    named = [(name, file) for name, file in named if file.is_file()]
+  if not named:
+    raise datasets.MissingData(
+      f"{path} is no text, and no folder or pattern of any: give a file, or a "
+      f"folder in which the pattern {pattern!r} finds some, as path."
+    )
+  return tuple(named)
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  pattern: str = "**/*",
+  documents: bool = False,
+  repeats: int = 1,
+  tokenizer: str | os.PathLike | None = None,
+  valid_fraction: float = 0.05,
+  test_fraction: float = 0.05,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads texts to model.
+
+  Args:
+    path: a file, a folder, or a pattern, see `find`.
+    pattern: which files of a folder.
+    documents: whether each file is a document by itself, shuffled and divided
+      whole; one text of all files in order if not.
+    repeats: how often each document is repeated, with no fresh state between:
+      2 for documents that are read twice, see `text_prompts`.
+    tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
+    valid_fraction: share of the text, or of the documents, for validation.
+    test_fraction: share for testing, at the end.
+    seed: of the order of documents.
+
+  Returns:
+    The splits: inputs and targets (1, n) uint8 bytes or int32 tokens, with
+    document_starts if there are documents.
+
+  Raises:
+    ValueError: if a text is not as expected, or too short.
+    MissingData: if a file, or the package of the tokenizer, is not there.
+  """
+  files = find(path, pattern)
+  coder, content = None, None
+  if tokenizer is not None:
+    place = datasets.find_file(tokenizer, "give a tokenizer.json as tokenizer")
+    size = place.stat().st_size
+    if size > _LARGEST:
+      expected = f"at most {_LARGEST} bytes"
+      raise _validate.error(str(place), size, expected)
+    content = place.read_text("utf-8", errors="replace")
+    coder = text_tokens.read_tokenizer(content, str(place))
+  pieces = [
+    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
+  ]
+  if repeats > 1 and not documents:
+    raise _validate.error("repeats", repeats, "1 without documents")
+  pieces = text_prompts.repeat_documents(pieces, repeats)
+  if documents:
+    parts = text_documents.split(pieces, valid_fraction, test_fraction, seed)
+  else:
+    parts = text.split_tokens(
+      np.concatenate(pieces), valid_fraction, test_fraction
+    )
+  vocab_size = 256 if coder is None else coder.get_vocab_size()
+  unit = "byte" if coder is None else "token"
+  info = datasets.Info(
+    f"A text {unit} by {unit}; which is next?",
+    str(path),
+    "that of the files",
+    num_classes=vocab_size,
+    vocab_size=vocab_size,
+    preparation=TextSource(
+      vocab_size=vocab_size,
+      tokenizer=content,
+      pattern=pattern,
+      reader="text_files",
+    ),
+  )
+  return datasets.Splits(*parts, info)

@@ -1,0 +1,57 @@
+"""Sequences of tokens that have one class each."""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import ClassVar
+
+import numpy as np
+
+from jaxseq.data import datasets
+from jaxseq.data import padding
+from jaxseq.data import raw_arrays
+from jaxseq.data.sources import base
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSource(base.Source):
+  """Sequences of tokens, padded with 0 at their ends.
+
+  `prepare` takes (n, time) integers, or a sequence of arrays (time_i,).
+
+  Attributes:
+    classes: names of the classes.
+    length: tokens of the training examples, to which shorter ones are padded.
+    vocab_size: number of tokens.
+    tokens: what they stand for.
+  """
+
+  kind: ClassVar[str] = "tokens"
+
+  _: dataclasses.KW_ONLY
+  classes: tuple[str, ...] | None = None
+  length: int | None = None
+  vocab_size: int | None = None
+  tokens: tuple[str, ...] | None = None
+
+  def prepare(
+    self,
+    values: Any,
+    lengths: np.ndarray | None = None,
+    *,
+    times: Sequence[np.ndarray] | None = None,
+    targets: Any = None,
+  ) -> datasets.ArrayDataset:
+    """Prepares sequences of tokens, see `Source.prepare`."""
+    del times
+    rows = [
+      raw_arrays.tokens(f"sequence {number}", row, self.vocab_size)
+      for number, row in enumerate(raw_arrays.rows(values, lengths))
+    ]
+    length = max(max(map(len, rows), default=0), self.length or 1)
+    inputs, lengths = padding.pad_sequences(
+      [row.astype(np.int32) for row in rows], length
+    )
+    classes = raw_arrays.class_targets(targets, self.classes, len(rows))
+    whole = np.all(lengths == length)
+    return datasets.ArrayDataset(inputs, classes, None if whole else lengths)

@@ -1,0 +1,211 @@
+"""LightNet's computation between its projections; see `lightnet`."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+
+Params = dict[str, jax.Array]
+
+# Logit of an element that is left out. Not -inf: where all elements are, a
+# softmax of these is still defined.
+_NOTHING = -1e30
+
+
+def over_time(
+  config: Any,
+  params: Params,
+  x: jax.Array,
+  state: recurrence.SoftmaxState,
+  reset: jax.Array | None,
+  mask: jax.Array | None,
+  place: jax.Array | None,
+  axis: str | None = None,
+) -> tuple[jax.Array, recurrence.SoftmaxState]:
+  """Averages of both kinds of decay.
+
+  From x (*batch, time, d_model), m, u and w of the state and positions (*batch,
+  time, 1), None if lrpe is "none", to o (*batch, time, H, d_model / H) and the
+  state after the last element.
+  """
+  run = _scalar if config.decay == "scalar" else _vector
+  return run(config, params, x, state, reset, mask, place, axis)
+
+
+def _vector(config, params, x, state, reset, mask, place, axis):
+  """Logits for each key channel: the additive recurrence itself."""
+  q = _queries(config, params, x)
+  logits, v = _logits_v(config, params, x, mask)
+  k = None
+  if config.lrpe != "none":
+    width, base = config.key_width, config.lrpe_base
+    if config.lrpe == "rotary":
+      # Of the weighted key, channels 1 and 2 of a pair meet r1 cos + r2 sin and
+      # r2 cos - r1 sin of the rotated query's r1, r2 at the key's own angle.
+      q = positions.rotary(q, place, base)
+      r1, r2 = jnp.split(q, 2, axis=-1)
+      q = jnp.concatenate([r1, r2, r2, -r1], axis=-1)
+      theta = positions.frequencies(width // 2, width, base)
+      angle = positions.angles(place, theta, logits.dtype)
+      angle = jnp.concatenate([angle, angle], axis=-1)
+    else:
+      half = config.lrpe == "cosine_half"
+      turned = functools.partial(positions.lrpe_cosine, base=base, half=half)
+      q = contract.pointwise(turned, q, place)
+      theta = positions.cosine_frequencies(width, base, half)
+      angle = positions.angles(place, theta, logits.dtype)
+    k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
+    if x.dtype == contract.wide_dtype(x):
+      logits = jnp.concatenate([logits, logits], axis=-1)
+  # The heads are one more batch axis of the average.
+  q, logits, k, v = (
+    None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
+  )
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
+  # Both halves of the channels have the same logits, and m and u. Of narrow x
+  # they are not held twice.
+  own, rows = logits.shape[-1], state.w.shape[-2]
+  state = state._replace(m=state.m[..., :own], u=state.u[..., :own])
+  o, state = recurrence.softmax_outer_scan(
+    q, logits, k, v, state, axis=axis, reset=reset, sink=config.sink
+  )
+  m, u = (jnp.concatenate([z] * (rows // own), -1) for z in (state.m, state.u))
+  return jnp.moveaxis(o, -3, -2), state._replace(m=m, u=u)
+
+
+def _scalar(config, params, x, state, reset, mask, place, axis):
+  """One logit for each head: a decay, and the multiplicative recurrence."""
+  q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
+  k = contract.pointwise(jax.nn.silu, k)
+  v = _heads(config, x, params["W_v"])
+  logits = recurrence.dense(x, params["W_f"], wide=True)
+  if mask is not None:
+    logits = jnp.where(mask[..., None], logits, _NOTHING)
+    k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
+  m, u = state.m[..., 0], state.u[..., 0]
+  decay, share, (m, u) = recurrence.softmax_decay(
+    logits, m, u, axis=axis, reset=reset, sink=config.sink
+  )
+  if config.input_gate:
+    k = contract.pointwise(jnp.multiply, k, share[..., None])
+  base = config.lrpe_base
+  if config.lrpe == "rotary":
+    q, k = (positions.rotary(z, place, base) for z in (q, k))
+  elif config.lrpe != "none":
+    half = config.lrpe == "cosine_half"
+    q, k = (positions.lrpe_cosine(z, place, base, half=half) for z in (q, k))
+  o, w = recurrence.outer_scan_heads(
+    q, k, v, decay[..., None], state.w, axis=axis, reset=reset
+  )
+  return o, recurrence.SoftmaxState(m[..., None], u[..., None], w)
+
+
+def array(
+  config: Any,
+  params: Params,
+  x: jax.Array,
+  mask: jax.Array | None,
+  shape: tuple[int, ...],
+  num_extra: int,
+) -> jax.Array:
+  """All elements of an array see each other.
+
+  From x (*batch, n, d_model), n = num_extra + prod(shape), to o (*batch, n, H,
+  d_model / H).
+  """
+  # The heads are one more batch axis.
+  q, logits, v = (
+    jnp.moveaxis(z, -2, -3)
+    for z in (_queries(config, params, x), *_logits_v(config, params, x, mask))
+  )
+  if config.lrpe == "none":
+    o = single_scan(q, logits, v)
+  else:
+    axes, base = len(shape), config.lrpe_base
+    theta = positions.md_frequencies(config.key_width, axes, base)
+    o = single_scan(q, logits, v, shape, num_extra=num_extra, theta=theta)
+  return jnp.moveaxis(o, -3, -2)
+
+
+def single_scan(
+  q: jax.Array,
+  logits: jax.Array,
+  v: jax.Array,
+  shape: tuple[int, ...] | None = None,
+  *,
+  num_extra: int = 0,
+  theta: jax.Array | None = None,
+) -> jax.Array:
+  """The operation without time order: q (softmax(logits)^T v), one pass.
+
+  Section 3.2 of the paper. Without positions it does not depend on the order of
+  the elements.
+
+  Args:
+    q: (*batch, n, dk) queries.
+    logits: (*batch, n, dk); the softmax is over the n elements.
+    v: (*batch, n, dv).
+    shape: sizes of the axes of an array: MD-LRPE on queries and keys; without
+      positions if None.
+    num_extra: number of elements before the array.
+    theta: frequencies, as in `positions.md_lrpe`.
+
+  Returns:
+    (*batch, n, dv).
+  """
+  keys = jax.nn.softmax(logits, axis=-2).astype(v.dtype)
+  if shape is not None:
+    q, keys = (
+      positions.md_lrpe(z, shape, theta, num_extra=num_extra) for z in (q, keys)
+    )
+  return q @ (keys.swapaxes(-1, -2) @ v)
+
+
+def output(
+  config: Any, params: Params, o: jax.Array, x: jax.Array
+) -> jax.Array:
+  """Gate, norm and output projection of o (..., d_model); x gates."""
+  W_u1, W_u2, W_o = (
+    params[n].astype(contract.wide_dtype(x)) for n in ("W_u1", "W_u2", "W_o")
+  )
+  logits = recurrence.dense(recurrence.dense(x, W_u1), W_u2)
+
+  def gated(o, logits, norm):
+    gate = getattr(jax.nn, config.gate)(logits)
+    if config.gate_position == "pre":
+      o = o * gate
+    eps, eps_on = config.norm_eps, config.norm_eps_on
+    o = positions.rms_norm(o, norm, eps, eps_on=eps_on)
+    return o * gate if config.gate_position == "post" else o
+
+  o = contract.pointwise(gated, o.astype(x.dtype), logits, params["norm"])
+  return recurrence.dense(o, W_o)
+
+
+def _logits_v(config, params, x, mask):
+  """Logits and values (..., time, H, width), masked elements left out."""
+  logits = _heads(config, x, params["W_k"], wide=True)
+  v = _heads(config, x, params["W_v"])
+  if mask is None:
+    return logits, v
+  mask = mask[..., None, None]
+  return jnp.where(mask, logits, _NOTHING), jnp.where(mask, v, 0)
+
+
+def _queries(config, params, x):
+  q = contract.pointwise(jax.nn.silu, _heads(config, x, params["W_q"]))
+  return q / math.sqrt(config.key_width) if config.scale_q else q
+
+
+def _heads(config, x, W, wide=False):
+  """(..., d_model) -> (..., H, width)."""
+  y = recurrence.dense(x, W, wide=wide)
+  return y.reshape(*y.shape[:-1], config.num_heads, -1)

@@ -1,0 +1,305 @@
+"""LightNet attention: linear attention with an additive recurrence.
+
+  q = silu(W_q x),  g = W_k x,  v = W_v x                       per head
+  Delta_t = Delta_0 + sum_{s<=t} exp(g_s)                       per key channel
+  o_t = sum_d q_t[d] (sum_{s<=t} exp(g_s[d]) v_s) / Delta_t[d]
+  y_t = W_o RMSNorm(o_t * sigmoid(W_u2 W_u1 x_t))
+
+Qin et al., "You Only Scan Once: Efficient Multi-dimension Sequential Modeling
+with LightNet", arXiv:2405.21022. The keys are the logits of a softmax over
+time, and the state is a running average. Where there is no time order, in an
+image, one average over all positions serves every query: `apply(..., shape=(h,
+w))`.
+
+Two public codes of this layer differ in details; all of them are options, see
+`Config`.
+"""
+
+import dataclasses
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.mixers.averages import _lightnet
+from jaxseq.mixers.averages import _places
+
+Params = contract.Params
+single_scan = _lightnet.single_scan
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head, divided by a running sum of exponentials",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {
+      "heads": 3,
+      "delta_0": 0,
+      "gate": "silu",
+      "gate_position": "post",
+      "scale_q": True,
+      "lrpe": "none",
+    },
+    {"decay": "scalar", "input_gate": True, "lrpe": "rotary"},
+  ),
+  # Of averages, and of the places of elements.
+  collectives={"all_gather": 2},
+  temporary={"tpu": (18, 24), "cuda": (12, 27)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of LightNet.
+
+  The defaults are those of the paper's first author (Doraemonzzz/xmixers) but
+  for the position embedding, where that code's own default, "rotary", is broken
+  for vector decays, and "cosine" is the one that it means. For the layer of
+  fla-org/flash-linear-attention:
+
+    Config(d, delta_0=0, gate="silu", gate_position="post", gate_rank=128,
+           norm_eps=1e-6, norm_eps_on="mean", scale_q=True, lrpe="none")
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads; divides d_model. The largest divisor that leaves
+      them at least 128 wide if None: 1024 and 2048 get the 8 and 16 of the two
+      codes.
+    d_key: key channels of a head; d_model / heads if None.
+    gate_rank: rank of the gate's projection; d_model / heads if None.
+    delta_0: 1: every sequence starts with an element of logit 0 and no value;
+      0: with nothing, so that the first element has the weight 1.
+    decay: "vector": the keys are logits, one for each channel. "scalar": one
+      logit for each head from a projection of its own, W_f, and keys are
+      silu(W_k x).
+    input_gate: with "scalar", weigh a key by its share of Delta_t, as "vector"
+      does; otherwise the key of element t enters with weight 1.
+    gate: activation of the gate, "sigmoid" or "silu".
+    gate_position: gate before ("pre") or after ("post") the norm.
+    norm_eps: added in the norm.
+    norm_eps_on: to the "mean" or to the "sum" of the squares.
+    scale_q: multiply q by d_key^-0.5.
+    lrpe: position embedding of q and keys: "none", "cosine" (twice the key
+      channels in the state), "cosine_half" (the second half of the channels
+      does not turn) or "rotary". Rotating the two channels of a pair together
+      is no longer a rotation of the key once they decay differently: for vector
+      decays "rotary" rotates the query against the weighted key, which takes
+      twice the channels too. (The reference fails there.)
+    lrpe_base: inverse of the smallest frequency, about.
+  """
+
+  d_model: int
+  heads: int | None = None
+  d_key: int | None = None
+  gate_rank: int | None = None
+  delta_0: Literal[0, 1] = 1
+  decay: Literal["vector", "scalar"] = "vector"
+  input_gate: bool = False
+  gate: Literal["sigmoid", "silu"] = "sigmoid"
+  gate_position: Literal["pre", "post"] = "pre"
+  norm_eps: float = 1e-5
+  norm_eps_on: Literal["mean", "sum"] = "sum"
+  scale_q: bool = False
+  lrpe: Literal["none", "cosine", "cosine_half", "rotary"] = "cosine"
+  lrpe_base: float = 10000.0
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model",),
+      optional=("heads", "d_key", "gate_rank"),
+      above_zero=("norm_eps", "lrpe_base"),
+    )
+    if self.d_model % self.num_heads:
+      raise contract.error(
+        "heads", self.heads, f"a divisor of d_model = {self.d_model}"
+      )
+    if self.input_gate and self.decay == "vector":
+      raise contract.error(
+        "input_gate", True, "False: a vector decay has it always"
+      )
+    if self.lrpe == "rotary" and self.key_width % 2:
+      raise contract.error(
+        "d_key", self.key_width, "an even number under lrpe = 'rotary'"
+      )
+
+  @property
+  def num_heads(self) -> int:
+    """H, the number of heads."""
+    if self.heads is not None:
+      return self.heads
+    most = max(1, self.d_model // 128)
+    return next(h for h in range(most, 0, -1) if self.d_model % h == 0)
+
+  @property
+  def key_width(self) -> int:
+    """Key channels of a head."""
+    return self.d_key or self.d_model // self.num_heads
+
+  @property
+  def state_width(self) -> int:
+    """Rows of a head's matrix state: key channels after position embedding."""
+    doubled = ("cosine", "cosine_half") + (
+      ("rotary",) if self.decay == "vector" else ()
+    )
+    return self.key_width * (2 if self.lrpe in doubled else 1)
+
+  @property
+  def sink(self) -> float | None:
+    """Logit of what every fresh sequence starts with; None for nothing."""
+    return 0.0 if self.delta_0 else None
+
+
+@_serialization.exported("jaxseq.mixers.lightnet.State")
+class State(NamedTuple):
+  """State of LightNet.
+
+  Attributes:
+    m: (*batch, H, n) largest logit; n is 1 for scalar decays, and the rows of w
+      otherwise.
+    u: (*batch, H, n) sum of exp(logit - m).
+    w: (*batch, H, rows, d_model / H) matrix state: sum of exp(logit - m) k v^T;
+      for scalar decays it is divided by u.
+    position: (*batch,) number of elements since the last reset, as a floating-
+      point number, exact up to 2^24; None if lrpe is "none".
+  """
+
+  m: jax.Array
+  u: jax.Array
+  w: jax.Array
+  position: jax.Array | None
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, ones for the norm.
+
+  (The first author's code starts with an output projection of zeros, and logits
+  a hundredth as large.)
+
+  Returns:
+    A dict of float32 arrays, matrices input by output, d = d_model:
+      W_q, W_k: (d, H * d_key); W_v, W_o: (d, d).
+      W_u1: (d, gate_rank); W_u2: (gate_rank, d).
+      norm: (d,).
+      W_f: (d, H), only for scalar decays.
+  """
+  d, heads = config.d_model, config.num_heads
+  rank = config.gate_rank or d // heads
+  shapes = {
+    "W_q": (d, heads * config.key_width),
+    "W_k": (d, heads * config.key_width),
+    "W_v": (d, d),
+    "W_u1": (d, rank),
+    "W_u2": (rank, d),
+    "W_o": (d, d),
+  }
+  if config.decay == "scalar":
+    shapes["W_f"] = (d, heads)
+  lecun = jax.nn.initializers.lecun_normal()
+  keys = jax.random.split(key, len(shapes))
+  params = {
+    name: lecun(one, shape, jnp.float32)
+    for one, (name, shape) in zip(keys, shapes.items())
+  }
+  params["norm"] = jnp.ones((d,), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence."""
+  heads, rows = config.num_heads, config.state_width
+  width, n = config.d_model // heads, 1 if config.decay == "scalar" else rows
+  average = recurrence.softmax_outer_initial(
+    (*batch_shape, heads), n, width, dtype, sink=config.sink
+  )
+  w = jnp.zeros((*batch_shape, heads, rows, width), dtype)
+  position = None if config.lrpe == "none" else jnp.zeros(batch_shape, dtype)
+  return State(average.m, average.u, w, position)
+
+
+@contract.apply(Config, init, initial_state, fresh=False)
+def apply(
+  config,
+  params,
+  x,
+  state=None,
+  reset=None,
+  *,
+  axis=None,
+  mask=None,
+  shape=None,
+  num_extra=0,
+):
+  """Runs over a sequence, or over an array of any number of axes.
+
+  Options:
+    mask: (*batch, time) bool; elements where it is false, padding say, are left
+      out of all averages.
+    shape: sizes of the axes of an array whose elements have no time order: x is
+      the extra elements and then the array row by row. Each sees all: keys are
+      softmax(g) over the positions, with MD-LRPE where lrpe is "cosine" and
+      without positions where it is "none"; delta_0 plays no part. The state
+      returned is None.
+    num_extra: with `shape`, number of elements that stand before the array and
+      have no place in it: class or condition tokens.
+  """
+  contract.check_mask(mask, x)
+  if shape is not None:
+    if axis is not None:
+      raise contract.error("axis", axis, "None with shape")
+    given = state, reset
+    return _run_array(config, params, x, given, mask, tuple(shape), num_extra)
+  if num_extra:
+    raise contract.error("num_extra", num_extra, "0 without shape")
+  dtype = contract.wide_dtype(x, state)
+  if state is None:
+    state = initial_state(config, x.shape[:-2], dtype)
+    if axis is None:
+      state = contract.varying_as(x, state)
+  m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
+  place = None
+  if position is not None:
+    place, position = _places.since_reset(position, reset, x.shape[-2], axis)
+    place = place[..., None]
+  average = recurrence.SoftmaxState(m, u, w)
+  x = x.astype(contract.product_dtype(x, state))
+  o, average = _lightnet.over_time(
+    config, params, x, average, reset, mask, place, axis
+  )
+  y = _lightnet.output(config, params, o.reshape(x.shape), x)
+  return y, State(*average, position)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None, *, mask=None):
+  """Consumes one element; `apply` without the time axis.
+
+  Options:
+    mask: (*batch,) bool or None.
+  """
+  contract.check_mask(mask, x)
+  return contract.one_element(apply, config, params, x, state, reset, mask=mask)
+
+
+def _run_array(config, params, x, given, mask, shape, num_extra):
+  """`apply` without time order."""
+  positions.check_grid("x", x.shape[-2], shape, num_extra)
+  for name, value in zip(("state", "reset"), given):
+    if value is not None:
+      raise contract.error(
+        name, type(value).__name__, "None with shape: there is no time"
+      )
+  if config.decay != "vector":
+    raise contract.error("decay", config.decay, "'vector' with shape")
+  if config.lrpe not in ("none", "cosine"):
+    raise contract.error("lrpe", config.lrpe, "'none' or 'cosine' with shape")
+  o = _lightnet.array(config, params, x, mask, shape, num_extra)
+  y = _lightnet.output(config, params, o.reshape(x.shape), x)
+  return y, None

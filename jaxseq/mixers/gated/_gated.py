@@ -1,0 +1,177 @@
+"""Gated recurrent mixers: sizes, parameters, array layouts."""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq._types import PyTree
+from jaxseq.mixers import contract
+from jaxseq.recurrence.gated import gated
+
+Params = contract.Params
+
+# Declarations that all of them share.
+TRAITS = contract.Traits(
+  schemes=gated.SCHEMES,
+  collectives={"ppermute": None, "psum": 1},
+  # 0.003 and 0.005 over 64 elements as over 1024.
+  bfloat16_error=(0.005, 0.008),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(contract.Options):
+  """Options of a gated network.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    d_hidden: width of the hidden state; d_model if None. Any other width adds
+      an output projection.
+    heads: number of diagonal blocks of the recurrent matrices.
+  """
+
+  d_model: int
+  d_hidden: int | None = None
+  heads: int = 1
+
+  def __post_init__(self):
+    contract.fields(self, positive=("d_model", "heads"), optional=("d_hidden",))
+    if self.width % self.heads:
+      raise contract.error(
+        "d_hidden", self.width, f"a multiple of heads = {self.heads}"
+      )
+
+  @property
+  def width(self) -> int:
+    """Width of the hidden state."""
+    return self.d_model if self.d_hidden is None else self.d_hidden
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+  """By tanh: one transcendental that compilers turn into vector code."""
+  return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
+def weights(params: Params) -> recurrence.GatedParams:
+  """The weights of a recurrence whose biases stand beside the inputs."""
+  return recurrence.GatedParams(params["W"], params["b"], params["R"])
+
+
+def init(
+  key: jax.Array,
+  config: Config,
+  *,
+  input_gates: int,
+  recurrent_gates: int,
+  biases: int,
+) -> Params:
+  """Draws W, R, b and, for a hidden width other than d_model, W_out, b_out.
+
+  `input_gates` see the input, `recurrent_gates` the hidden state, and there are
+  `biases` bias vectors; the mixers' own `init` tells their layouts.
+  """
+  key_w, key_r, key_out = jax.random.split(key, 3)
+  width, heads = config.width, config.heads
+  lecun = jax.nn.initializers.lecun_normal()
+  # One orthogonal matrix per head and gate.
+  blocks = jax.random.orthogonal(
+    key_r, width // heads, (heads, recurrent_gates), jnp.float32
+  )
+  params = {
+    # Drawn as one matrix: the fan-in of every gate is d_model.
+    "W": lecun(
+      key_w, (config.d_model, input_gates * width), jnp.float32
+    ).reshape(config.d_model, input_gates, width),
+    "R": jnp.moveaxis(blocks, 1, 2),
+    "b": jnp.zeros((biases, width), jnp.float32),
+  }
+  if width != config.d_model:
+    params["W_out"] = lecun(key_out, (width, config.d_model), jnp.float32)
+    params["b_out"] = jnp.zeros((config.d_model,), jnp.float32)
+  return params
+
+
+def bind(
+  config_type: type,
+  state_type: type,
+  init: Callable[..., Params],
+  cell: recurrence.GatedCell,
+  weights: Callable[[Params], recurrence.GatedParams] = weights,
+) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
+  """Makes the `initial_state`, `apply` and `step` of a gated network.
+
+  Its state is so many vectors; `weights` are those of the recurrence, from the
+  mixer's parameters.
+  """
+
+  @contract.initial_state
+  def initial_state(config, batch_shape=(), dtype=jnp.float32):
+    """Returns the state of a fresh sequence: zeros."""
+    shape = (*batch_shape, config.width)
+    return state_type(*(jnp.zeros(shape, dtype) for _ in state_type._fields))
+
+  @contract.apply(config_type, init, initial_state)
+  def apply(
+    config, params, x, state=None, reset=None, *, axis=None, scheme="auto"
+  ):
+    """Runs the network over a sequence.
+
+    Options:
+      scheme: how the devices share the work: "batch", "heads", "relay", or
+        "auto" for the first of them that fits (`recurrence.gated_scan`).
+    """
+    contract.choice("scheme", scheme, gated.SCHEMES)
+    # Time-major with one batch axis, so that each step is one matrix product.
+    *batch, time, width = x.shape
+    params, state, before, dtype = _prepare(config, params, x, state)
+    rows = x.reshape(-1, time, width).swapaxes(0, 1).astype(dtype)
+    reset = None if reset is None else reset.reshape(-1, time).T
+    hidden, after = recurrence.gated_scan(
+      cell, weights(params), before, rows, reset=reset, axis=axis, scheme=scheme
+    )
+    y = recurrence.from_heads(hidden).swapaxes(0, 1)
+    return _output(params, y.astype(dtype), x), _state(state, after, batch)
+
+  @contract.step(config_type, init, initial_state)
+  def step(config, params, x, state, reset=None):
+    """Runs the network over one element; `apply` without the time axis."""
+    *batch, width = x.shape
+    params, state, before, dtype = _prepare(config, params, x, state)
+    rows = x.reshape(-1, width).astype(dtype)
+    reset = None if reset is None else reset.reshape(-1)
+    after = recurrence.gated_step(
+      cell, weights(params), before, rows, reset=reset
+    )
+    y = recurrence.from_heads(after[0])
+    return _output(params, y.astype(dtype), x), _state(state, after, batch)
+
+  return contract.of_module(config_type, initial_state, apply, step)
+
+
+def _prepare(config, params, x, state):
+  """Parameters, state, the state head by head, and the dtype of products.
+
+  Parameters and state are in one dtype, the latter with one batch axis.
+  """
+  dtype = contract.wide_dtype(x, state)
+  rows = (leaf.astype(dtype).reshape(-1, leaf.shape[-1]) for leaf in state)
+  before = tuple(recurrence.to_heads(leaf, config.heads) for leaf in rows)
+  params, products = (
+    contract.cast(params, dtype),
+    contract.product_dtype(x, state),
+  )
+  return params, state, before, products
+
+
+def _output(params, y, x):
+  if "W_out" in params:
+    y = recurrence.dense(y, params["W_out"], params["b_out"])
+  return y.reshape(x.shape)
+
+
+def _state(state, after, batch):
+  after = (recurrence.from_heads(leaf) for leaf in after)
+  return state._make(leaf.reshape(*batch, -1) for leaf in after)

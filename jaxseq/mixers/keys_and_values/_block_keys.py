@@ -1,0 +1,120 @@
+"""Keys of attention in block floating point: a format of its cache."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.keys_and_values import block_float
+
+
+@_serialization.exported("jaxseq.mixers._block_keys.BlockState")
+class BlockState(NamedTuple):
+  """The last elements, oldest first; those before the episode are zeros.
+
+  Attributes:
+    mantissas: (*batch, window, groups, D) int8, of keys before positions.
+    exponents: (*batch, window, groups, D / block) int8.
+    values: (*batch, window, groups, D).
+    length: (*batch,) number of elements since the state was fresh.
+  """
+
+  mantissas: jax.Array
+  exponents: jax.Array
+  values: jax.Array
+  length: jax.Array
+
+
+def parse(config) -> block_float.BlockFloat | None:
+  """Returns the format of a configuration, of a mapping too, checked."""
+  found = config.key_format
+  if isinstance(found, Mapping | tuple):
+    fields = dict(found)
+    known = [field.name for field in dataclasses.fields(block_float.BlockFloat)]
+    for name in fields:
+      contract.choice("option of key_format", name, known)
+    found = block_float.BlockFloat(**fields)
+  if found is None:
+    return None
+  if not isinstance(found, block_float.BlockFloat):
+    expected = "a BlockFloat, as BlockFloat(bits=4, block=32), or None"
+    raise contract.error("key_format", found, expected)
+  if config.head_width % found.block:
+    expected = f"a divisor of the {config.head_width} channels of a head"
+    raise contract.error("key_format.block", found.block, expected)
+  if found.order == "norm" and config.positions == "rotary" and found.block % 2:
+    expected = "an even number, for pairs that rotary positions turn"
+    raise contract.error("key_format.block", found.block, expected)
+  return found
+
+
+def initial(config, batch_shape, dtype) -> BlockState:
+  """Returns the state of a fresh sequence: what zeros are kept as."""
+  shape = (*batch_shape, config.window, config.groups, config.head_width)
+  zeros = jnp.zeros(shape, dtype)
+  kept = block_float.quantize(
+    zeros, config.key_format.bits, config.key_format.block
+  )
+  return BlockState(*kept, zeros, jnp.zeros(batch_shape, dtype))
+
+
+class Format:
+  """The format of a layer, whose parameters give the order of channels.
+
+  Keys that are kept are read in the order of the parameters of the call that
+  reads them: with another order, as in training, they are other keys.
+  """
+
+  def __init__(self, config, params):
+    self.format, self.order = config.key_format, None
+    if self.format.order == "norm":
+      W = params["W_k"]
+      W = W.reshape(len(W), config.groups, config.head_width)
+      norms = jnp.linalg.norm(W, axis=0)
+      if "k_norm" in params:
+        factors = jnp.abs(params["k_norm"])
+        norms = norms * factors.reshape(-1, config.head_width)
+      turned = config.turned if config.positions == "rotary" else 0
+      order = block_float.channel_order(lax.stop_gradient(norms), turned)
+      self.order = order, jnp.argsort(order, axis=-1)
+
+  def rounded(self, k: jax.Array) -> jax.Array:
+    """Keys as they will be kept, with the gradient of what they were."""
+    near = lax.stop_gradient(k)
+    # k - k is an exact zero, and NaN for what is not finite.
+    return self._read(*self._kept(near), k.dtype) + (k - near)
+
+  def decoded(
+    self, state: BlockState | None, dtype: jax.typing.DTypeLike
+  ) -> recurrence.WindowState | None:
+    """What `window_attention` knows as a state."""
+    if state is None:
+      return None
+    keys = self._read(state.mantissas, state.exponents, dtype)
+    return recurrence.WindowState(keys, state.values, state.length)
+
+  def encoded(self, state: recurrence.WindowState) -> BlockState:
+    """What is kept; keys that are rounded already stay what they are."""
+    return BlockState(*self._kept(state.keys), state.values, state.length)
+
+  def _kept(self, k):
+    if self.order is not None:
+      k = _gather(k, self.order[0])
+    return block_float.quantize(k, self.format.bits, self.format.block)
+
+  def _read(self, mantissas, exponents, dtype):
+    bits = self.format.bits
+    k = block_float.dequantize(mantissas, exponents, bits, dtype)
+    return k if self.order is None else _gather(k, self.order[1])
+
+
+def _gather(x, order):
+  """Channels (..., groups, D) in an order (groups, D)."""
+  order = jnp.broadcast_to(order, x.shape)
+  return jnp.take_along_axis(x, order, axis=-1)

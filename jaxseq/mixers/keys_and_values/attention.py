@@ -1,0 +1,382 @@
+"""Causal multi-head softmax attention over a window, with a KV cache as state.
+
+  o_t = sum_j softmax_j(q_t . k_j / sqrt(d_head)) v_j,   t - window <= j <= t
+
+over the elements j of t's own episode. Vaswani et al., "Attention is all you
+need", arXiv:1706.03762; rotary positions: Su et al., "RoFormer",
+arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
+arXiv:2305.13245; norms of queries and keys: Henry et al., "Query-key
+normalization for Transformers", arXiv:2010.04245; a gate on what the heads
+give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708;
+positions by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose
+memory of hidden states is a window of keys and values here. Both give the same
+numbers; but where parameters change between segments, as in training, these
+keys are what they were, and no gradient of theirs reaches W_k and W_v. Of the
+elements in reach a query may see a part alone, which it searches for: Lee et
+al., "HiP", arXiv:2406.09827.
+
+Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
+are forgotten: the state has a fixed size.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.mixers.keys_and_values import _block_keys
+from jaxseq.mixers.keys_and_values import _heads
+from jaxseq.mixers.keys_and_values import _relative
+from jaxseq.mixers.keys_and_values import block_float
+from jaxseq.recurrence.attention import hip
+from jaxseq.recurrence.attention import window
+
+Params = contract.Params
+State = recurrence.WindowState
+BlockFloat = block_float.BlockFloat
+
+TRAITS = contract.Traits(
+  keeps="keys and values of the last elements, 1024 by default",
+  schemes=window.SCHEMES,
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {"kv_heads": 2, "window": 3, "positions": "none"},
+    {
+      "heads": 2,
+      "d_head": 4,
+      "qkv_bias": True,
+      "output_bias": True,
+      "qk_norm": "head",
+      "gate": "sigmoid",
+      "rotary_fraction": 0.5,
+      "scale": 0.7,
+      "window": 3,
+    },
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "window": 4,
+      "positions": "relative",
+      "scale": 0.7,
+    },
+    {"heads": 2, "kv_heads": 1, "qk_norm": "width", "window": 3},
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "window": 25,
+      "select": "hip",
+      "hip_keys": 2,
+      "near": 1,
+      "sinks": 1,
+    },
+  ),
+  collectives={"ppermute": None, "psum": 1},
+  temporary={"tpu": (6.1, 16.5), "cuda": (9.7, 18.2)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    kv_heads: number of heads of keys and values, a divisor of `heads`; `heads`
+      if None. Neighbouring heads share them.
+    d_head: width of a head; d_model / heads, rounded up to an even number, if
+      None.
+    window: number of elements that an element sees beside itself. The state
+      holds that many keys and values: 8 * window * kv_heads * d_head bytes in
+      float32, half a megabyte at the default and d_model = 64.
+    positions: "rotary"; "relative", by distance as in Transformer-XL, whose
+      memory of past segments the window is; or "none" for none at all.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base, and so
+      is that of the waves of "relative" positions.
+    rotary_fraction: share of a head's channels that are turned, the first ones;
+      the rest has no position.
+    qkv_bias: whether queries, keys, values and a gate have biases.
+    output_bias: whether the output has one.
+    qk_norm: an RMS norm of queries and of keys in front of the rotation, over
+      each "head", which all have the same factors, over the whole "width" of
+      all heads, or "none".
+    eps: added to the mean square in these norms.
+    scale: factor on the products of queries and keys; 1 / sqrt(d_head) if None.
+    gate: what the heads' outputs are multiplied by, "none" (1) or "sigmoid" (of
+      W_g x).
+    select: which of the elements in reach a query of a head sees: "all", or
+      those that "hip" finds, by a search for keys of large products with it,
+      and those that are near.
+    hip_keys: number of keys that the search keeps, a multiple of `hip_block`.
+      No less than there are in reach is attention to all.
+    hip_block: number of neighboring keys that it keeps or drops together;
+      counted from the first element of the episode.
+    near: elements before a query that it sees in any case.
+    sinks: first elements of an episode that all of it sees, while in reach.
+    representative: which keys of an interval the search looks at, those at its
+      "center" or its "first".
+    key_format: a `BlockFloat`, or a mapping of its fields, for keys that are
+      rounded to it before any query sees them and kept in few bits; None for
+      keys as they are. Their gradient is passed on as if they were not rounded;
+      what is kept has none, so none goes back to the keys of earlier calls.
+  """
+
+  d_model: int
+  heads: int = 4
+  kv_heads: int | None = None
+  d_head: int | None = None
+  window: int = 1024
+  positions: Literal["rotary", "relative", "none"] = "rotary"
+  rotary_base: float = 10000.0
+  rotary_fraction: float = 1.0
+  qkv_bias: bool = False
+  output_bias: bool = False
+  qk_norm: Literal["none", "head", "width"] = "none"
+  eps: float = 1e-6
+  scale: float | None = None
+  gate: Literal["none", "sigmoid"] = "none"
+  select: Literal["all", "hip"] = "all"
+  hip_keys: int = 64
+  hip_block: int = 2
+  near: int = 32
+  sinks: int = 0
+  representative: Literal["center", "first"] = "center"
+  key_format: block_float.BlockFloat | None = None
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "window"),
+      optional=("kv_heads", "d_head"),
+      above_zero=("eps",),
+    )
+    if self.heads % self.groups:
+      raise contract.error(
+        "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
+      )
+    if not 0 < self.rotary_fraction <= 1:
+      expected = "a number above 0 and at most 1"
+      raise contract.error("rotary_fraction", self.rotary_fraction, expected)
+    if self.scale is not None:
+      contract.fields(self, above_zero=("scale",))
+    if self.positions == "relative" and self.d_model % 2:
+      expected = "an even number with positions = 'relative'"
+      raise contract.error("d_model", self.d_model, expected)
+    whole = self.turned == self.head_width
+    name = "d_head" if whole else "int(rotary_fraction * d_head)"
+    positions.check_rotary(self, name, self.turned)
+    contract.at_least(self, hip_keys=1, hip_block=1, near=0, sinks=0)
+    if self.hip_keys % self.hip_block:
+      expected = f"a multiple of hip_block = {self.hip_block}"
+      raise contract.error("hip_keys", self.hip_keys, expected)
+    if self.select == "hip" and self.positions == "relative":
+      expected = "'rotary' or 'none' with select = 'hip'"
+      raise contract.error("positions", self.positions, expected)
+
+    object.__setattr__(self, "key_format", _block_keys.parse(self))
+
+  @property
+  def groups(self) -> int:
+    """Number of heads of keys and values."""
+    return self.heads if self.kv_heads is None else self.kv_heads
+
+  @property
+  def head_width(self) -> int:
+    """Width of a head."""
+    if self.d_head is not None:
+      return self.d_head
+    return 2 * math.ceil(self.d_model / self.heads / 2)
+
+  @property
+  def search(self) -> hip.Hip | None:
+    """Options of the search for keys; None without one."""
+    if self.select == "all":
+      return None
+    options = self.hip_keys, self.hip_block, self.near, self.sinks
+    return hip.Hip(*options, self.representative)
+
+  @property
+  def turned(self) -> int:
+    """Channels of a head that rotary positions turn."""
+    return int(self.rotary_fraction * self.head_width)
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, biases 0.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q: (d_model, heads * d_head).
+      W_k, W_v: (d_model, kv_heads * d_head).
+      W_o: (heads * d_head, d_model).
+      W_g: (d_model, heads * d_head), if there is a gate.
+      W_q_bias, W_k_bias, W_v_bias, W_g_bias: as many as the matrix has columns,
+        if qkv_bias; W_o_bias likewise, if output_bias.
+      q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
+        if there is a qk_norm.
+      W_r: (d_model, heads * d_head), content_bias, distance_bias: (heads,
+        d_head), normal, if positions are "relative".
+  """
+  keys = jax.random.split(key, 4)
+  lecun = jax.nn.initializers.lecun_normal()
+  inner = config.heads * config.head_width
+  shared = config.groups * config.head_width
+  params = {
+    "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
+    "W_k": lecun(keys[1], (config.d_model, shared), jnp.float32),
+    "W_v": lecun(keys[2], (config.d_model, shared), jnp.float32),
+    "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
+  }
+  if config.qk_norm != "none":
+    wide = config.qk_norm == "width"
+    for name, width in (("q", inner), ("k", shared)):
+      width = width if wide else config.head_width
+      params[f"{name}_norm"] = jnp.ones((width,), jnp.float32)
+  if config.gate != "none":
+    # Of no key above: without a gate these are what they are.
+    own = jax.random.fold_in(key, len(keys))
+    params["W_g"] = lecun(own, (config.d_model, inner), jnp.float32)
+  if config.positions == "relative":
+    params |= _relative.init(jax.random.fold_in(key, len(keys) + 1), config)
+  for name in "qkvg" * config.qkv_bias + "o" * config.output_bias:
+    if f"W_{name}" in params:
+      width = params[f"W_{name}"].shape[1]
+      params[f"W_{name}_bias"] = jnp.zeros((width,), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: no elements.
+
+  Keys and values (*batch, window, kv_heads, d_head), and how many they are;
+  with a `key_format` keys are mantissas and exponents, int8.
+  """
+  if config.key_format is not None:
+    return _block_keys.initial(config, batch_shape, dtype)
+  shape = (*batch_shape, config.window, config.groups, config.head_width)
+  shapes = shape, shape, shape[:-3]
+  return State(*(jnp.zeros(one, dtype) for one in shapes))
+
+
+@contract.apply(Config, init, initial_state, fresh=False)
+def apply(
+  config, params, x, state=None, reset=None, *, axis=None, scheme="halo"
+):
+  """Runs attention over a sequence; the work grows with time * window.
+
+  Options:
+    scheme: how devices exchange what they need: "halo", where each receives the
+      `window` keys and values before its own; or, if all elements together are
+      at most `window` + 1, one of those of `recurrence.softmax_attention`.
+  """
+  o, state = heads(config, params, x, state, reset, axis=axis, scheme=scheme)
+  return contract.project(params, "W_o", o), state
+
+
+def heads(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State | None = None,
+  reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
+  scheme: str = "halo",
+  attend: Callable[..., tuple[jax.Array, Any]] = recurrence.window_attention,
+) -> tuple[jax.Array, Any]:
+  """Returns what the heads give, in front of the output matrix.
+
+  Args:
+    config: as in `apply`, and so the others; they are not checked.
+    params: all but W_o and its bias.
+    x: (*batch, time, d_model).
+    state: state before the first element; a fresh one if None.
+    reset: (*batch, time) bool, or None.
+    axis: name of the mesh axis over which time is split, or None.
+    scheme: how devices exchange what they need.
+    attend: what runs over queries, keys and values.
+
+  Returns:
+    (*batch, time, heads * d_head), and the state after the last element, or
+    what `attend` returns in its place.
+  """
+  q, k, v = _heads.project(config, params, x)
+  keys = None
+  if config.key_format is not None:
+    keys = _block_keys.Format(config, params)
+    k, state = keys.rounded(k), keys.decoded(state, k.dtype)
+  options = {"reset": reset, "axis": axis, "scheme": scheme}
+  options["search"] = config.search
+  if config.positions == "relative":
+    q, p = _relative.queries(params, q)
+    table = _relative.table(config, params, q.dtype)
+    options["distances"] = _heads.scaled(config, p), table
+  q = _heads.scaled(config, q)
+  embed = None
+  if config.positions == "rotary":
+    embed = functools.partial(_heads.rotate, config)
+  o, state = attend(q, k, v, config.window, state, embed=embed, **options)
+  state = contract.cast(state, contract.wide_dtype(x))
+  if keys is not None:
+    state = keys.encoded(state)
+  return _heads.gated(config, params, x, o), state
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Runs attention over one element; the cache moves on by one."""
+  return contract.one_element(apply, config, params, x, state, reset)
+
+
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and the nodes' keys and values, for `commit`; NotImplemented
+    with "relative" positions, a search for keys or keys in another format,
+    which go level by level.
+  """
+  if config.positions == "relative" or config.select != "all":
+    return NotImplemented
+  if config.key_format is not None:
+    return NotImplemented
+
+  def attend(q, k, v, window, init, *, embed, **unused):
+    del unused  # There are neither resets nor axes.
+    options = {"embed": embed}
+    o = recurrence.tree_window_attention(
+      q, k, v, window, init, nodes, **options
+    )
+    return o, (k, v)
+
+  o, residue = heads(config, params, x, state, attend=attend)
+  return contract.project(params, "W_o", o), residue
+
+
+def commit(
+  config: Config,
+  residue: tuple[jax.Array, jax.Array],
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node (*batch,) of each row of a tree."""
+  del config
+  return recurrence.window_after(*residue, state, nodes, node)

@@ -1,0 +1,324 @@
+"""Multi-head latent attention: attention whose keys and values are low ranks.
+
+  c_t = RMSNorm(W_kv x_t),  p_t = turned(W_kv' x_t)              what is kept
+  k_t = [W_k c_t, p_t],  v_t = W_v c_t                           of each head
+  o_t = sum_j softmax_j(q_t . k_j / sqrt(d_key + d_rotary)) v_j
+
+with t - window <= j <= t, over the elements j of t's own episode. The state
+holds c and p, which all heads share. DeepSeek-AI, "DeepSeek-V2",
+arXiv:2405.04434, section 2.1; without positions as in Kimi Linear,
+arXiv:2510.26692.
+
+Keys and values are made of the latents where there are many queries; for few,
+W_k and W_v are taken to the queries and the outputs, which then meet the
+latents themselves, as section 2.1.2 has it.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import math
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+
+Params = contract.Params
+
+TRAITS = contract.Traits(
+  keeps="latents of keys and values of the last elements, 1024 by default",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {
+      "heads": 2,
+      "d_key": 3,
+      "d_rotary": 4,
+      "d_value": 5,
+      "d_latent": 6,
+      "query_rank": 3,
+      "bias": True,
+      "window": 3,
+    },
+    {"d_rotary": 0, "positions": "none", "window": 2},
+  ),
+  temporary={"tpu": (7.9, 21.5), "cuda": (12.1, 21.5)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of latent attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    d_key: width of a head's queries and keys, but for what is turned; d_model /
+      heads, rounded up to an even number, if None.
+    d_rotary: width of the part of queries and keys that has positions, of which
+      heads share the keys'; d_key / 2, rounded up to an even number, if None.
+    d_value: width of a head's values; d_key if None.
+    d_latent: width of the latents; 4 d_key, as in the paper, if None.
+    query_rank: rank of the queries' matrix, with an RMS norm in between; full
+      if None.
+    bias: whether the matrices to the latents, to the low rank of the queries
+      and to the output have biases.
+    window: number of elements that an element sees beside itself. The state
+      holds that many latents: 4 * window * (d_latent + d_rotary) bytes in
+      float32.
+    positions: "rotary", or "none" for no positions at all.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    eps: added to the mean square in the norms.
+  """
+
+  d_model: int
+  heads: int = 4
+  d_key: int | None = None
+  d_rotary: int | None = None
+  d_value: int | None = None
+  d_latent: int | None = None
+  query_rank: int | None = None
+  bias: bool = False
+  window: int = 1024
+  positions: Literal["rotary", "none"] = "rotary"
+  rotary_base: float = 10000.0
+  eps: float = 1e-6
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "window"),
+      optional=("d_key", "d_value", "d_latent", "query_rank"),
+      above_zero=("eps",),
+    )
+    if self.d_rotary != 0:
+      contract.fields(self, optional=("d_rotary",))
+      positions.check_rotary(self, "d_rotary", self.rotary_width)
+
+  @property
+  def key_width(self) -> int:
+    """Width of a head's queries and keys, but for what is turned."""
+    return self.d_key or 2 * math.ceil(self.d_model / self.heads / 2)
+
+  @property
+  def rotary_width(self) -> int:
+    """Width of what is turned."""
+    if self.d_rotary is not None:
+      return self.d_rotary
+    return 2 * math.ceil(self.key_width / 4)
+
+  @property
+  def value_width(self) -> int:
+    """Width of a head's values."""
+    return self.d_value or self.key_width
+
+  @property
+  def latent_width(self) -> int:
+    """Width of the latents."""
+    return self.d_latent or 4 * self.key_width
+
+
+@_serialization.exported("jaxseq.mixers.latent_attention.State")
+class State(NamedTuple):
+  """The last elements, oldest first; those before the episode are zeros.
+
+  Attributes:
+    latents: (*batch, window, d_latent + d_rotary), latents and keys to turn.
+    length: (*batch,) number of elements since the state was fresh, in floating
+      point.
+  """
+
+  latents: jax.Array
+  length: jax.Array
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, biases 0.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q: (d_model, heads * (d_key + d_rotary)), or (d_model, query_rank),
+        q_norm (query_rank,), ones, and W_q2 (query_rank, as above) after it.
+      W_kv: (d_model, d_latent + d_rotary).
+      kv_norm: (d_latent,), ones.
+      W_kv2: (d_latent, heads * (d_key + d_value)), keys and values of a head
+        side by side.
+      W_o: (heads * d_value, d_model).
+      W_q_bias, with a query_rank, W_kv_bias and W_o_bias: of as many as the
+        columns of the matrix, if there are biases.
+  """
+  keys = jax.random.split(key, 5)
+  lecun = jax.nn.initializers.lecun_normal()
+  key_width, value_width = config.key_width, config.value_width
+  latent, rotary = config.latent_width, config.rotary_width
+  queries = config.heads * (key_width + rotary)
+  rank = config.query_rank
+  sizes = {
+    "W_q": (config.d_model, queries if rank is None else rank),
+    "W_kv": (config.d_model, latent + rotary),
+    "W_kv2": (latent, config.heads * (key_width + value_width)),
+    "W_o": (config.heads * value_width, config.d_model),
+  }
+  if rank is not None:
+    sizes["W_q2"] = rank, queries
+  params = {
+    name: lecun(one, size, jnp.float32)
+    for one, (name, size) in zip(keys, sizes.items())
+  }
+  params["kv_norm"] = jnp.ones((latent,), jnp.float32)
+  biased = ["W_kv", "W_o"]
+  if rank is not None:
+    params["q_norm"] = jnp.ones((rank,), jnp.float32)
+    biased.append("W_q")
+  if config.bias:
+    for name in biased:
+      params[f"{name}_bias"] = jnp.zeros(sizes[name][1:], jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: no elements."""
+  width = config.latent_width + config.rotary_width
+  return State(
+    jnp.zeros((*batch_shape, config.window, width), dtype),
+    jnp.zeros(batch_shape, dtype),
+  )
+
+
+@contract.apply(Config, init, initial_state, fresh=False)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; the work grows with time * window."""
+  form = _form(config, x.shape[-2], state is not None)
+  cache = None
+  if state is not None:
+    latents = state.latents[..., None, :]
+    cache = recurrence.WindowState(latents, None, state.length)
+  o, last = recurrence.window_attention(
+    form.queries(config, params, _queries(config, params, x)),
+    _kept(config, params, x),
+    None,
+    config.window,
+    cache,
+    reset=reset,
+    embed=_turning(config),
+    expand=functools.partial(form.expand, config, params),
+    axis=axis,
+  )
+  o = form.values(config, params, o)
+  state = State(last.keys[..., 0, :], last.length)
+  state = contract.cast(state, contract.wide_dtype(x))
+  return contract.project(params, "W_o", o.reshape(*x.shape[:-1], -1)), state
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Runs over one element; the cache moves on by one."""
+  return contract.one_element(apply, config, params, x, state, reset)
+
+
+class _Form(NamedTuple):
+  """A way of computing: what queries, latents and averages become."""
+
+  queries: Callable[[Config, Params, jax.Array], jax.Array]
+  expand: Callable[[Config, Params, jax.Array], tuple[jax.Array, jax.Array]]
+  values: Callable[[Config, Params, jax.Array], jax.Array]
+
+
+def _form(config, time, continued):
+  """The form with fewer products for so many queries."""
+  keys = time + config.window * continued
+  latent, rotary = config.latent_width, config.rotary_width
+  made = latent * (config.key_width + config.value_width)
+  heads = config.key_width + rotary + config.value_width
+  expanded = keys * made + time * keys * heads
+  absorbed = time * made + time * keys * (2 * latent + rotary)
+  return _ABSORBED if absorbed < expanded else _EXPANDED
+
+
+def _queries(config, params, x):
+  """(*batch, time, heads, d_key + d_rotary)."""
+  q = contract.project(params, "W_q", x)
+  if config.query_rank is not None:
+    q = _normed(config, q, params["q_norm"])
+    q = recurrence.dense(q, params["W_q2"])
+  return q.reshape(*x.shape[:-1], config.heads, -1)
+
+
+def _kept(config, params, x):
+  """Latents and keys to turn, (*batch, time, 1, d_latent + d_rotary)."""
+  both = contract.project(params, "W_kv", x)
+  latents, keys = jnp.split(both, (config.latent_width,), axis=-1)
+  latents = _normed(config, latents, params["kv_norm"])
+  return jnp.concatenate([latents, keys], axis=-1)[..., None, :]
+
+
+def _normed(config, x, weight):
+  norm = functools.partial(positions.rms_norm, eps=config.eps)
+  return contract.pointwise(norm, x, weight)
+
+
+def _turning(config):
+  """The function that turns the last channels, or None."""
+  if config.positions == "none" or not config.rotary_width:
+    return None
+
+  def turn(x, index):
+    rest, turned = jnp.split(x, (x.shape[-1] - config.rotary_width,), axis=-1)
+    turned = positions.rotary(turned, index[:, None], config.rotary_base)
+    return jnp.concatenate([rest, turned], axis=-1)
+
+  return turn
+
+
+def _make(config, params, kept):
+  """Keys and values of all heads."""
+  # Zero times what is not finite is not zero, in the gradient of the matrix.
+  finite = jnp.all(jnp.isfinite(kept), axis=-1, keepdims=True)
+  clean = jnp.where(finite, kept, 0)
+  latents, shared = jnp.split(clean, (config.latent_width,), axis=-1)
+  both = recurrence.dense(latents[..., 0, :], params["W_kv2"])
+  both = both.reshape(*both.shape[:-1], config.heads, -1)
+  keys, values = jnp.split(both, (config.key_width,), axis=-1)
+  shared = jnp.broadcast_to(shared, (*keys.shape[:-1], shared.shape[-1]))
+  keys = jnp.concatenate([keys, shared], axis=-1)
+  return jnp.where(finite, keys, jnp.nan), values
+
+
+def _absorb(config, params, q):
+  """Queries of latents: W_k is taken from the keys to them."""
+  own, turned = jnp.split(q, (config.key_width,), axis=-1)
+  W_k = _by_head(config, params)[..., : config.key_width]
+  q = jnp.concatenate([_dense(own, W_k.swapaxes(1, 2)), turned], axis=-1)
+  # `window_attention` divides by the root of their width.
+  factor = math.sqrt(q.shape[-1] / (config.key_width + config.rotary_width))
+  return contract.pointwise(lambda q: factor * q, q)
+
+
+def _release(config, params, o):
+  """Averages of values, of averages of latents."""
+  return _dense(o, _by_head(config, params)[..., config.key_width :])
+
+
+def _by_head(config, params):
+  """(heads, d_latent, d_key + d_value)."""
+  W = params["W_kv2"]
+  return W.reshape(len(W), config.heads, -1).swapaxes(0, 1)
+
+
+# (..., heads, n) by (heads, n, m).
+_dense = jax.vmap(recurrence.dense, in_axes=(-2, 0), out_axes=-2)
+
+_EXPANDED = _Form(lambda _, __, q: q, _make, lambda _, __, o: o)
+_ABSORBED = _Form(
+  _absorb,
+  lambda config, _, kept: (kept, kept[..., : config.latent_width]),
+  _release,
+)

@@ -1,0 +1,311 @@
+"""Routing attention: heads that attend within clusters of elements.
+
+  c_t = argmax_c mu_c . LayerNorm(q_t)
+  o_t = sum_j softmax_j(q_t . k_j / sqrt(d_head)) v_j
+
+over the last `window` elements j of t's cluster in its episode, itself counted;
+`local_heads` of the heads attend to the last `window` elements of all instead.
+Roy, Saffar, Vaswani and Grangier, "Efficient content-based sparse attention
+with Routing Transformers", arXiv:2003.05997, whose clusters take their best
+elements of a whole sequence, in which later ones push earlier ones out: here
+clusters take their elements as they come. `top_w` is the published form.
+
+No gradient reaches the centroids from outputs. `auxiliary_loss` has one, for
+training without further ado; or running means take its place, as published:
+
+    counts, sums = routing.statistics(config, params, x)
+    averages, centroids = routing.running_means(averages, counts, sums)
+    params = params | {"centroids": centroids}
+"""
+
+import dataclasses
+import math
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.mixers.keys_and_values import _centroids
+from jaxseq.mixers.keys_and_values import _top_w
+
+Params = contract.Params
+top_w = _top_w.top_w
+Averages = _centroids.Averages
+initial_averages = _centroids.initial_averages
+running_means = _centroids.running_means
+moved_units = _centroids.moved_units
+
+TRAITS = contract.Traits(
+  keeps="keys and values of the last 32 elements, and of the last 32 of each "
+  "of 6 clusters",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {"heads": 2, "local_heads": 0, "window": 8, "clusters": 2},
+    {"heads": 3, "window": 5, "positions": "none", "d_head": 4},
+  ),
+  # Near two centroids, rounding puts an element into the other cluster.
+  bfloat16_error=(0.16, 0.17),
+  optional_parameters=("centroids",),
+  temporary={"tpu": (5.4, 21.8), "cuda": (6.9, 13.1)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of routing attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    d_head: width of a head; d_model / heads, rounded up to an even number, if
+      None.
+    window: number of elements that an element sees, itself counted: of its
+      cluster, or of all in local heads.
+    clusters: number of clusters of a head; the root of `window`, rounded, if
+      None.
+    local_heads: number of heads, the first ones, that attend to what is near;
+      half of all, rounded down, if None.
+    positions: of local heads, "rotary" or "none"; the others have none.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    commitment: weight, in `auxiliary_loss`, of the queries' part, which draws
+      them to their centroids, beside that of the centroids, which is 1.
+  """
+
+  d_model: int
+  heads: int = 4
+  d_head: int | None = None
+  window: int = 32
+  clusters: int | None = None
+  local_heads: int | None = None
+  positions: Literal["rotary", "none"] = "rotary"
+  rotary_base: float = 10000.0
+  commitment: float = 1e-4
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads"),
+      optional=("d_head", "clusters"),
+      not_negative=("commitment",),
+    )
+    contract.at_least(self, window=2)
+    if self.local_heads is not None:
+      contract.at_least(self, local_heads=0)
+      if self.local_heads >= self.heads:
+        expected = f"fewer than heads = {self.heads}: attention is without"
+        raise contract.error("local_heads", self.local_heads, expected)
+    positions.check_rotary(self, "d_head", self.head_width)
+
+  @property
+  def head_width(self) -> int:
+    """Width of a head."""
+    return self.d_head or 2 * math.ceil(self.d_model / self.heads / 2)
+
+  @property
+  def near(self) -> int:
+    """Number of local heads."""
+    return self.heads // 2 if self.local_heads is None else self.local_heads
+
+  @property
+  def count(self) -> int:
+    """Number of clusters of a head."""
+    return self.clusters or round(math.sqrt(self.window))
+
+
+@_serialization.exported("jaxseq.mixers.routing.State")
+class State(NamedTuple):
+  """State of routing attention.
+
+  Attributes:
+    local: the last elements, of local heads; None without these.
+    routed: those of each cluster, of the other heads.
+  """
+
+  local: recurrence.WindowState | None
+  routed: recurrence.ClusterState
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, centroids of length 1.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q, W_k, W_v: (d_model, heads * d_head), local heads first.
+      W_o: (heads * d_head, d_model).
+      centroids: (heads - local_heads, clusters, d_head).
+  """
+  keys = jax.random.split(key, 5)
+  lecun = jax.nn.initializers.lecun_normal()
+  inner = config.heads * config.head_width
+  shape = (config.heads - config.near, config.count, config.head_width)
+  centroids = jax.random.normal(keys[4], shape, jnp.float32)
+  return {
+    "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
+    "W_k": lecun(keys[1], (config.d_model, inner), jnp.float32),
+    "W_v": lecun(keys[2], (config.d_model, inner), jnp.float32),
+    "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
+    "centroids": _centroids.unit(centroids),
+  }
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: no elements."""
+  width, local = config.head_width, None
+  if config.near:
+    shape = (*batch_shape, config.window - 1, config.near, width)
+    shapes = shape, shape, shape[:-3]
+    local = recurrence.WindowState(*(jnp.zeros(s, dtype) for s in shapes))
+  sizes = config.heads - config.near, config.count, config.window, width
+  return State(local, recurrence.cluster_initial(batch_shape, *sizes, dtype))
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; the work grows with time * window."""
+  near, outputs, local = config.near, [], state.local
+  q, k, v = _projected(config, params, x)
+  if near:
+    o, local = recurrence.window_attention(
+      *(z[..., :near, :] for z in (q, k, v)),
+      config.window - 1,
+      state.local,
+      reset=reset,
+      embed=_turning(config),
+      axis=axis,
+    )
+    outputs.append(o)
+  q, k, v = (z[..., near:, :] for z in (q, k, v))
+  o, routed = recurrence.cluster_attention(
+    *(q, k, v, clusters(params, q)), state.routed, reset=reset, axis=axis
+  )
+  return _output(params, x, [*outputs, o], State(local, routed))
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Runs over one element, which reads one cluster of each head."""
+  near, outputs, local = config.near, [], state.local
+  q, k, v = _projected(config, params, x)
+  if near:
+    o, local = recurrence.window_attention(
+      *(z[..., None, :near, :] for z in (q, k, v)),
+      config.window - 1,
+      state.local,
+      reset=None if reset is None else reset[..., None],
+      embed=_turning(config),
+    )
+    outputs.append(o[..., 0, :, :])
+  q, k, v = (z[..., near:, :] for z in (q, k, v))
+  o, routed = recurrence.cluster_step(
+    *(q, k, v, clusters(params, q)), state.routed, reset=reset
+  )
+  return _output(params, x, [*outputs, o], State(local, routed))
+
+
+def clusters(params: Params, q: jax.Array) -> jax.Array:
+  """Returns the cluster of each query; among equals, the lower number.
+
+  Args:
+    params: with centroids (heads, clusters, d_head), of any length.
+    q: (..., heads, d_head).
+
+  Returns:
+    (..., heads) int32.
+  """
+  q = lax.stop_gradient(contract.pointwise(_top_w.layer_norm, q))
+  mu = lax.stop_gradient(_centroids.unit(params["centroids"])).astype(q.dtype)
+  scores = jnp.einsum(
+    "...hd,hcd->...hc", q, mu, preferred_element_type=contract.wide_dtype(q)
+  )
+  return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+
+
+def statistics(
+  config: Config, params: Params, x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Sums up what running means need of a batch.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (..., d_model), the layer's inputs.
+
+  Returns:
+    How many queries are in each cluster (heads, clusters), and the sum of their
+    layer norms (heads, clusters, d_head), without gradient.
+  """
+  q = lax.stop_gradient(_queries(config, params, x))
+  number = clusters(params, q)
+  q = contract.cast(_top_w.layer_norm(q), contract.wide_dtype(x))
+  member = jax.nn.one_hot(number, config.count, dtype=q.dtype)
+  member = member.reshape(-1, *member.shape[-2:])
+  q = q.reshape(-1, *q.shape[-2:])
+  return jnp.sum(member, axis=0), jnp.einsum("nhc,nhd->hcd", member, q)
+
+
+def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
+  """Returns what training adds to its loss for one layer.
+
+  The mean square distance of queries, layer-normed and of length 1, from the
+  centroids of their clusters, whose gradient reaches the centroids, and
+  `commitment` times the same, whose gradient reaches the queries.
+  `nn.SequenceMixer` puts it into the collection "losses" where that is mutable.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (..., d_model), the layer's inputs.
+
+  Returns:
+    A scalar, float32 or wider.
+  """
+  q = _queries(config, params, x)
+  number = clusters(params, q)
+  wide = contract.wide_dtype(x)
+  q = _centroids.unit(_top_w.layer_norm(q.astype(wide)))
+  mu = _centroids.unit(params["centroids"].astype(wide))
+  heads = jnp.arange(mu.shape[0])
+  nearest = mu[heads, number]
+  of_centroids = jnp.mean((lax.stop_gradient(q) - nearest) ** 2)
+  of_queries = jnp.mean((q - lax.stop_gradient(nearest)) ** 2)
+  return of_centroids + config.commitment * of_queries
+
+
+def _projected(config, params, x):
+  """Queries, keys and values (..., heads, d_head)."""
+  names = ("W_q", "W_k", "W_v")
+  parts = (contract.project(params, name, x) for name in names)
+  return [y.reshape(*x.shape[:-1], config.heads, -1) for y in parts]
+
+
+def _queries(config, params, x):
+  """Those of the heads with clusters."""
+  q = contract.project(params, "W_q", x)
+  return q.reshape(*x.shape[:-1], config.heads, -1)[..., config.near :, :]
+
+
+def _turning(config):
+  """The function that turns queries and keys, or None."""
+  if config.positions == "none":
+    return None
+
+  def turn(x, index):
+    return positions.rotary(x, index[:, None], config.rotary_base)
+
+  return turn
+
+
+def _output(params, x, outputs, state):
+  o = jnp.concatenate(outputs, axis=-2)
+  state = contract.cast(state, contract.wide_dtype(x))
+  y = contract.project(params, "W_o", o.reshape(*x.shape[:-1], -1))
+  return y, state

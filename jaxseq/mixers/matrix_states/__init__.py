@@ -1,0 +1,18 @@
+"""Mixers that keep a matrix a head, a sum of outer products."""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.mixers.matrix_states import gated_deltanet as gated_deltanet
+  from jaxseq.mixers.matrix_states import gla as gla
+  from jaxseq.mixers.matrix_states import hgrn2 as hgrn2
+  from jaxseq.mixers.matrix_states import jrt as jrt
+  from jaxseq.mixers.matrix_states import linear_attention as linear_attention
+  from jaxseq.mixers.matrix_states import mlstm as mlstm
+  from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
+  from jaxseq.mixers.matrix_states import mom as mom
+  from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,0 +1,431 @@
+"""Gated DeltaNet: multi-head linear attention that corrects what it holds.
+
+  q, k, v = silu(conv(W x))            causal, depthwise; q and k of length 1
+  D_t = alpha_t S_{t-1}                per head
+  S_t = D_t + beta_t k_t (v_t - D_t^T k_t)^T
+  y_t = W_o (norm(S_t^T q_t / sqrt(d_key)) * gate(x_t))
+
+Yang, Kautz and Hatamizadeh, "Gated Delta Networks", arXiv:2412.06464, in the
+form of flash-linear-attention's layer. The options have the others of the
+family:
+
+  DeltaNet (Yang et al., arXiv:2406.06484): no decay and no gate.
+    Config(d, decay="none", gate="none")
+
+  Kimi Delta Attention (arXiv:2510.26692): a decay per channel of the keys, and
+  a gate by sigmoid, both by way of few channels.
+    Config(d, decay="channel", decay_rank=r, gate="sigmoid", gate_rank=r)
+
+  DeltaProduct (arXiv:2502.10297): several writes for each element.
+    Config(d, writes=2)
+
+  Eigenvalues down to -1 (arXiv:2411.12537), for the tracking of states: beta in
+  (0, 2).
+    Config(d, negative_eigenvalues=True)
+
+With rates="channel" what is erased has a rate for each channel of the keys, and
+what is written one for each of the values, as in Gated DeltaNet-2.
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.mixers.matrix_states import _outer
+from jaxseq.mixers.state_space import _mamba
+from jaxseq.mixers.state_space import discretize
+
+Params = contract.Params
+
+# Added to the sum of squares of queries and keys.
+_LENGTH_EPS = 1e-6
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head, with a decay, whose values are replaced; 3 inputs "
+  "of a convolution",
+  # What the papers' code keeps weight decay away from.
+  ssm_parameters=("A_log", "dt_bias"),
+  block=contract.TRANSFORMER_BLOCK,
+  temporary={"tpu": (8.4, 31), "cuda": (11, 32)},
+  cases=(
+    {"heads": 2, "decay": "none", "gate": "none", "d_conv": 1},
+    {
+      "heads": 4,
+      "key_heads": 2,
+      "d_key": 3,
+      "d_value": 2,
+      "decay": "channel",
+      "decay_rank": 2,
+      "decay_bound": -5.0,
+      "gate": "sigmoid",
+      "gate_rank": 2,
+      "rates": "channel",
+    },
+    {"heads": 2, "writes": 2, "negative_eigenvalues": True},
+  ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_outer.HeadWidths):
+  """Options of Gated DeltaNet.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    key_heads: number of heads of queries and keys, each for heads / key_heads
+      neighboring heads; `heads` if None.
+    d_key: width of a head's queries and keys; d_model / heads, rounded up, if
+      None. The paper has 0.75 of that.
+    d_value: width of a head's values; as d_key's default if None. The paper has
+      1.5 of that.
+    d_conv: width of the convolution, the present element counted; 1 for none.
+    decay: alpha, "none" (1), "head" (exp(-exp(A_log) softplus(W_a x +
+      dt_bias))) or "channel" (the same for every channel of the keys).
+    decay_rank: rank of the "channel" decay's projection; full if None.
+    decay_bound: lower bound of log alpha, which is then decay_bound
+      sigmoid(exp(A_log) (W_a x + dt_bias)); None for none.
+    rates: what beta is for, a "head", or, apart for what is erased and what is
+      written, a "channel".
+    negative_eigenvalues: whether beta of what is erased lies in (0, 2) and not
+      in (0, 1).
+    writes: number of keys and values that an element writes, one after the
+      other; the state decays before the first, and is read after the last.
+    gate: what the heads' outputs are multiplied by, "none" (1), "silu" or
+      "sigmoid" (of W_g x).
+    gate_rank: rank of the gate's projection; full if None.
+    gate_bias: whether a projection of that rank has a bias.
+    eps: added to the mean square in the norm of a head's output.
+    dt_min: smallest initial step size, softplus of dt_bias.
+    dt_max: largest initial step size; steps are drawn log-uniformly.
+    dt_init_floor: lower bound on initial step sizes.
+  """
+
+  d_model: int
+  heads: int = 4
+  key_heads: int | None = None
+  d_key: int | None = None
+  d_value: int | None = None
+  d_conv: int = 4
+  decay: Literal["none", "head", "channel"] = "head"
+  decay_rank: int | None = None
+  decay_bound: float | None = None
+  rates: Literal["head", "channel"] = "head"
+  negative_eigenvalues: bool = False
+  writes: int = 1
+  gate: Literal["none", "silu", "sigmoid"] = "silu"
+  gate_rank: int | None = None
+  gate_bias: bool = True
+  eps: float = 1e-5
+  dt_min: float = 0.001
+  dt_max: float = 0.1
+  dt_init_floor: float = 1e-4
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "d_conv", "writes"),
+      optional=("key_heads", "d_key", "d_value", "decay_rank", "gate_rank"),
+      above_zero=("eps", "dt_init_floor"),
+    )
+    discretize.check_step_sizes(self)
+    if self.heads % self.groups:
+      expected = f"a divisor of heads = {self.heads}"
+      raise contract.error("key_heads", self.key_heads, expected)
+    if self.decay_bound is not None and not self.decay_bound < 0:
+      expected = "a number below 0, or None"
+      raise contract.error("decay_bound", self.decay_bound, expected)
+
+  @property
+  def groups(self) -> int:
+    """Number of heads of queries and keys."""
+    return self.heads if self.key_heads is None else self.key_heads
+
+  @property
+  def channels(self) -> tuple[int, int, int]:
+    """Channels of queries, keys and values, which the convolution is over."""
+    keys = self.groups * self.key_width
+    return keys, keys * self.writes, self.values * self.writes
+
+  @property
+  def values(self) -> int:
+    """Channels of all heads' outputs."""
+    return self.heads * self.value_width
+
+
+State = _outer.ConvState
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters.
+
+  Returns:
+    A dict of float32 arrays, LeCun-normal matrices where nothing is said:
+      W_qkv: (d_model, sum of channels), to queries, keys and values side by
+        side; keys and values with their writes before their heads.
+      conv_weight: (d_conv, sum of channels), the last row for the present
+        element, if d_conv > 1.
+      W_b: (d_model, writes * heads), or (d_model, writes * key_heads * d_key)
+        with rates "channel".
+      W_w: (d_model, writes * heads * d_value), with rates "channel".
+      W_a: (d_model, heads), under a "head" decay; to heads * d_key under a
+        "channel" decay, or (d_model, decay_rank) and W_a2 after it.
+      A_log: (heads,), logarithms of numbers from 0.01 to 16, or zeros with a
+        decay_bound.
+      dt_bias: as many as decays, inverse softplus of the initial step sizes.
+      W_g: (d_model, heads * d_value), or (d_model, gate_rank), W_g2 and, with a
+        gate_bias, W_g2_bias after it, if there is a gate.
+      norm_scale: (d_value,), ones.
+      W_o: (heads * d_value, d_model).
+  """
+  names = "qkv", "conv", "b", "w", "a", "a2", "A", "dt", "g", "g2", "o"
+  keys = dict(zip(names, jax.random.split(key, len(names))))
+  lecun = jax.nn.initializers.lecun_normal()
+  width, inner = config.d_model, sum(config.channels)
+  rates = config.writes * config.heads
+  if config.rates == "channel":
+    rates = config.writes * config.groups * config.key_width
+
+  def matrix(name, rows, columns):
+    return lecun(keys[name], (rows, columns), jnp.float32)
+
+  def projection(name, columns, rank):
+    if rank is None:
+      return {f"W_{name}": matrix(name, width, columns)}
+    low = {f"W_{name}": matrix(name, width, rank)}
+    return low | {f"W_{name}2": matrix(f"{name}2", rank, columns)}
+
+  params = {"W_qkv": matrix("qkv", width, inner)}
+  params["W_b"] = matrix("b", width, rates)
+  if config.d_conv > 1:
+    taps = config.d_conv
+    params["conv_weight"] = contract.uniform(keys["conv"], (taps, inner), taps)
+  if config.rates == "channel":
+    columns = config.writes * config.values
+    params["W_w"] = matrix("w", width, columns)
+  if config.decay != "none":
+    decays = config.heads
+    if config.decay == "channel":
+      decays *= config.key_width
+    rank = config.decay_rank if config.decay == "channel" else None
+    params |= projection("a", decays, rank)
+    A = jax.random.uniform(keys["A"], (config.heads,), jnp.float32, 0.01, 16)
+    bounded = config.decay_bound is not None
+    params["A_log"] = jnp.zeros_like(A) if bounded else jnp.log(A)
+    params["dt_bias"] = discretize.step_size_bias(keys["dt"], decays, config)
+  if config.gate != "none":
+    params |= projection("g", config.values, config.gate_rank)
+    if config.gate_rank is not None and config.gate_bias:
+      params["W_g2_bias"] = jnp.zeros((config.values,), jnp.float32)
+  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
+  params["W_o"] = matrix("o", config.values, width)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  return _outer.fresh(config, config.heads, batch_shape, dtype)
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties the convolution's window too."""
+  conv = functools.partial(recurrence.causal_conv, axis=axis)
+  scan = functools.partial(_scan, axis=axis)
+  return _run(config, params, x, state, reset, conv, scan)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  if config.writes > 1:
+    return contract.one_element(apply, config, params, x, state, reset)
+  conv = recurrence.causal_conv_step
+  return _run(config, params, x, state, reset, conv, _scan_step)
+
+
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, State]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and what `commit` makes states of; NotImplemented with
+    several writes or a decay per channel, which go level by level.
+  """
+  if config.writes > 1 or config.decay == "channel":
+    return NotImplemented
+
+  def conv(x, weight, bias, window, reset):
+    del reset
+    return recurrence.tree_causal_conv(x, weight, bias, window, nodes)
+
+  def scan(q, k, v, read, decay, state, reset):
+    del reset
+    k, v, read = (x[..., 0, :, :] for x in (k, v, read))
+    elements = q, k, v, read, decay
+    elements = jax.tree.map(lambda x: jnp.swapaxes(x, -2, -3), elements)
+    o, u = recurrence.tree_delta_scan(*elements, state, nodes)
+    residue = elements[1], u, elements[4]
+    return jnp.swapaxes(o, -2, -3).astype(q.dtype), residue
+
+  y, residue = _run(config, params, x, state, None, conv, scan)
+  return y.astype(x.dtype), residue
+
+
+def commit(
+  config: Config,
+  residue: State,
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node of each row.
+
+  Args:
+    config: as in `tree`.
+    residue: from `tree`.
+    state: in front of the tree.
+    nodes: the tree.
+    node: (*batch,) numbers of nodes.
+  """
+  window = state.conv
+  if config.d_conv > 1:
+    window = recurrence.after_node(residue.conv, node, node.ndim)
+  node = jnp.broadcast_to(node[..., None], (*node.shape, config.heads))
+  S = recurrence.outer_after(*residue.S, state.S, nodes, node)
+  return State(window.astype(state.conv.dtype), S.astype(state.S.dtype))
+
+
+def _run(config, params, x, state, reset, conv, scan):
+  params = contract.cast(params, contract.wide_dtype(x))
+  qkv, window = recurrence.dense(x, params["W_qkv"]), state.conv
+  if config.d_conv > 1:
+    qkv, window = _mamba.convolved(conv, params, qkv, window, reset)
+  else:
+    qkv = contract.pointwise(jax.nn.silu, qkv)
+  q, k, v = _split(config, qkv)
+  erase, write = _rates(config, params, x)
+  read = contract.pointwise(jnp.multiply, k, erase)
+  v = contract.pointwise(jnp.multiply, v, write)
+  decay = _log_decay(config, params, x)
+  o, S = scan(q, k, v, read, decay, state.S, reset)
+  norm = functools.partial(positions.rms_norm, eps=config.eps)
+  o = contract.pointwise(norm, o, params["norm_scale"])
+  o = o.reshape(*x.shape[:-1], config.values)
+  if config.gate != "none":
+    gate = getattr(jax.nn, config.gate)
+    projected = _projected(params, "g", x)
+    o = contract.pointwise(lambda o, x: o * gate(x), o, projected)
+  return recurrence.dense(o, params["W_o"]), State(window, S)
+
+
+def _projected(params, name, x, bias=None, wide=False):
+  """W x, or W2 (W x) where the projection is of a low rank."""
+  if f"W_{name}2" in params:
+    x = recurrence.dense(x, params[f"W_{name}"])
+    name = f"{name}2"
+  bias = params.get(f"W_{name}_bias", bias)
+  return recurrence.dense(x, params[f"W_{name}"], bias, wide=wide)
+
+
+def _split(config, qkv):
+  """Queries (..., heads, d_key); keys, values (..., writes, heads, width)."""
+  queries, keys, _ = config.channels
+  q, k, v = jnp.split(qkv, (queries, queries + keys), axis=-1)
+  lead, writes = qkv.shape[:-1], config.writes
+  q = q.reshape(*lead, config.groups, config.key_width)
+  k = k.reshape(*lead, writes, config.groups, config.key_width)
+  v = v.reshape(*lead, writes, config.heads, config.value_width)
+
+  def unit(x, scale=1.0):
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    return scale * x * jax.lax.rsqrt(square + _LENGTH_EPS)
+
+  q = contract.pointwise(
+    functools.partial(unit, scale=config.key_width**-0.5), q
+  )
+  shared = config.heads // config.groups
+  q, k = (
+    jnp.repeat(x, shared, axis=-2) for x in (q, contract.pointwise(unit, k))
+  )
+  return q, k, v
+
+
+def _rates(config, params, x):
+  """Rates of what is erased and written, (..., writes, heads, width | 1)."""
+  lead = *x.shape[:-1], config.writes
+  largest = 2.0 if config.negative_eigenvalues else 1.0
+  b = jax.nn.sigmoid(recurrence.dense(x, params["W_b"], wide=True))
+  if config.rates == "head":
+    b = b.reshape(*lead, config.heads, 1)
+    return largest * b, largest * b
+  b = b.reshape(*lead, config.groups, config.key_width)
+  w = jax.nn.sigmoid(recurrence.dense(x, params["W_w"], wide=True))
+  w = w.reshape(*lead, config.heads, config.value_width)
+  b = jnp.repeat(b, config.heads // config.groups, axis=-2)
+  return largest * b, w
+
+
+def _log_decay(config, params, x):
+  """Logarithms (..., heads, d_key | 1) of alpha, at least float32, or None."""
+  if config.decay == "none":
+    return None
+  bias = params["dt_bias"]
+  logits = _projected(params, "a", x, bias, wide=True)
+  logits = logits.reshape(*x.shape[:-1], config.heads, -1)
+  rate = jnp.exp(params["A_log"])[:, None]
+  if config.decay_bound is not None:
+    return config.decay_bound * jax.nn.sigmoid(rate * logits)
+  return -rate * jax.nn.softplus(logits)
+
+
+def _scan(q, k, v, read, decay, state, reset, *, axis):
+  """`delta_scan` of arrays with time before writes and heads."""
+  writes, heads = k.shape[-3:-1]
+
+  def as_writes(x, place):
+    """(..., time, heads, n) with nothing at the other writes of an element."""
+    if writes == 1 or x is None:
+      return x
+    x, rest = x[..., None, :, :], [(0, 0)] * (x.ndim + 1)
+    rest[-3] = place, writes - 1 - place
+    return flat(jnp.pad(x, rest))
+
+  def flat(x):
+    """(..., time, writes, heads, n) as a longer sequence."""
+    return x.reshape(*x.shape[:-4], -1, *x.shape[-2:])
+
+  q, decay = as_writes(q, writes - 1), as_writes(decay, 0)
+  elements = q, flat(k), flat(v), flat(read), decay
+  elements = jax.tree.map(lambda x: jnp.moveaxis(x, -2, -3), elements)
+  if reset is not None:
+    if writes > 1:
+      flags = jnp.zeros((*reset.shape, writes), bool)
+      reset = flags.at[..., 0].set(reset).reshape(*reset.shape[:-1], -1)
+    *batch, time = reset.shape
+    reset = jnp.broadcast_to(reset[..., None, :], (*batch, heads, time))
+  o, state = recurrence.delta_scan(*elements, state, reset=reset, axis=axis)
+  return jnp.moveaxis(o[..., writes - 1 :: writes, :], -3, -2), state
+
+
+def _scan_step(q, k, v, read, decay, state, reset):
+  """One step of `delta_scan`; heads are batch axes of a step."""
+  k, v, read = (x[..., 0, :, :] for x in (k, v, read))
+  if reset is not None:
+    shape = *reset.shape, q.shape[-2]
+    reset = jnp.broadcast_to(reset[..., None], shape)
+  return recurrence.delta_step(q, k, v, read, decay, state, reset=reset)

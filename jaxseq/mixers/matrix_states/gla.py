@@ -1,0 +1,177 @@
+"""Gated linear attention (GLA): matrix memories that the input makes decay.
+
+  q, k, v = W_q x, W_k x, W_v x, or silu of a short convolution of these
+  g_t = log sigmoid(W_a2 W_a x_t + b_a) / 16           per channel of the keys
+  S_t = diag(exp(g_t)) S_{t-1} + k_t v_t^T,  o_t = d_key^-0.5 q_t S_t   per head
+  y_t = W_o (norm(o_t) * silu(W_g x_t))
+
+Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient
+Training", arXiv:2312.06635, section 4, with the options of its authors' code,
+flash-linear-attention. Of `linear_attention` it is one setting, but for the
+convolution.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.matrix_states import _outer
+from jaxseq.mixers.state_space import _mamba
+
+Params = contract.Params
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head, with a decay per channel of the keys; with an "
+  "option 3 inputs of a convolution",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {"heads": 2, "expand_k": 1.0, "decay_rank": 2, "d_conv": 4},
+    {"heads": 3, "expand_v": 2.0, "gate": "none"},
+  ),
+  temporary={"tpu": (7, 17.4), "cuda": (5.7, 13.6)},
+  # The norm magnifies what an early element reads where its query and key
+  # nearly cancel.
+  bfloat16_error=(0.01, 0.07),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of gated linear attention; the defaults are those of its code.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    expand_k: width of all heads' keys / d_model; a head's is rounded up.
+    expand_v: width of all heads' values / d_model; likewise.
+    d_conv: width of the convolution of queries, keys and values, the present
+      element counted, which silu follows; 1 for neither. The code has none or
+      4.
+    decay_rank: rank of the decay's projection.
+    decay_temperature: what the logarithms of decays are divided by; larger is
+      slower decay.
+    gate: what the heads' outputs are multiplied by, "none" (1) or "silu"
+      (silu(W_g x)).
+    eps: added to the mean square in the norm of a head's output.
+  """
+
+  d_model: int
+  heads: int = 4
+  expand_k: float = 0.5
+  expand_v: float = 1.0
+  d_conv: int = 1
+  decay_rank: int = 16
+  decay_temperature: float = 16.0
+  gate: Literal["none", "silu"] = "silu"
+  eps: float = 1e-5
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "d_conv", "decay_rank"),
+      above_zero=("expand_k", "expand_v", "decay_temperature", "eps"),
+    )
+
+  @property
+  def key_width(self) -> int:
+    """Width of a head's queries and keys."""
+    return self._width(self.expand_k)
+
+  @property
+  def value_width(self) -> int:
+    """Width of a head's values."""
+    return self._width(self.expand_v)
+
+  @property
+  def channels(self) -> tuple[int, int, int]:
+    """Channels of queries, keys and values, which the convolution is over."""
+    keys = self.heads * self.key_width
+    return keys, keys, self.heads * self.value_width
+
+  def _width(self, expand):
+    return math.ceil(max(1, int(expand * self.d_model)) / self.heads)
+
+
+State = _outer.ConvState
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, zero biases.
+
+  Returns:
+    A dict of float32 arrays:
+      W_qkv: (d_model, sum of channels), to queries, keys and values side by
+        side.
+      conv_weight: (d_conv, sum of channels), the last row for the present
+        element, if d_conv > 1.
+      W_a: (d_model, decay_rank), W_a2: (decay_rank, heads * d_key), b_a: (heads
+        * d_key,).
+      W_g: (d_model, heads * d_value), if there is a gate.
+      norm_scale: (d_value,), ones.
+      W_o: (heads * d_value, d_model).
+  """
+  names = "qkv", "conv", "a", "a2", "g", "o"
+  keys = dict(zip(names, jax.random.split(key, len(names))))
+  lecun = jax.nn.initializers.lecun_normal()
+  width, inner = config.d_model, sum(config.channels)
+  _, decays, values = config.channels
+
+  def matrix(name, rows, columns):
+    return lecun(keys[name], (rows, columns), jnp.float32)
+
+  params = {"W_qkv": matrix("qkv", width, inner)}
+  if config.d_conv > 1:
+    taps = config.d_conv
+    params["conv_weight"] = contract.uniform(keys["conv"], (taps, inner), taps)
+  params["W_a"] = matrix("a", width, config.decay_rank)
+  params["W_a2"] = matrix("a2", config.decay_rank, decays)
+  params["b_a"] = jnp.zeros((decays,), jnp.float32)
+  if config.gate != "none":
+    params["W_g"] = matrix("g", width, values)
+  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
+  params["W_o"] = matrix("o", values, width)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  return _outer.fresh(config, config.heads, batch_shape, dtype)
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties the convolution's window too."""
+  params = contract.cast(params, contract.wide_dtype(x))
+  qkv, window = recurrence.dense(x, params["W_qkv"]), state.conv
+  if config.d_conv > 1:
+    conv = functools.partial(recurrence.causal_conv, axis=axis)
+    qkv, window = _mamba.convolved(conv, params, qkv, window, reset)
+  queries, keys, _ = config.channels
+  q, k, v = (
+    _outer.split_heads(part, config.heads)
+    for part in jnp.split(qkv, (queries, queries + keys), axis=-1)
+  )
+  logits = _outer.low_rank_logits(params, x)
+  decay = _outer.log_decay(logits, config.decay_temperature)
+  decay = _outer.split_heads(decay, config.heads)
+  o, S = _outer.scan(q, k, v, decay, state.S, reset, axis)
+  o = _outer.normed(o, params["norm_scale"], config.eps)
+  o = o.reshape(*x.shape[:-1], -1)
+  if config.gate == "silu":
+    o = _outer.gated(o, recurrence.dense(x, params["W_g"]))
+  return recurrence.dense(o, params["W_o"]), State(window, S)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  return contract.one_element(apply, config, params, x, state, reset)

@@ -1,0 +1,275 @@
+"""Prefix linear attention: a first part of the sequence is read at once.
+
+  y_n = phi(q_n) S_n / (phi(q_n) z_n),      q, k, v, k', v' = W x      per head
+  S_n = sum_{j <= n} phi(k_j) v_j^T + sum_{j < prefix} phi(k'_j) v'_j^T
+  z_n = sum_{j <= n} phi(k_j)       + sum_{j < prefix} phi(k'_j)
+
+for all n, those of the prefix too: they see all of it. phi is the Taylor series
+of the exponential to second order, so that phi(q) phi(k) = 1 + s + s^2 / 2 with
+s = q k / sqrt(d_feature). Arora et al., "Just read twice: closing the recall
+gap for recurrent language models", arXiv:2407.05483, section 4 and equation 4;
+the feature map is that of Based (arXiv:2402.18668).
+
+`apply` has the length of the prefix as an option. After it, and without it,
+this is causal linear attention: the state that `apply` with a prefix leaves is
+continued by `apply` without, or by `step`. With a prefix the contract holds but
+for its fourth point: elements of the prefix depend on later ones of it.
+
+The original masks padding before the feature map, whose first feature is 1 all
+the same; here what `mask` leaves out adds nothing.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import _validate
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.averages import _places
+
+Params = contract.Params
+
+# Added to the divisor, as in the original code.
+_EPS = 1e-12
+# Elements whose features are in memory at once, unless time is split.
+_PIECE = 256
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head of products up to second order, divided by a sum",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=({"heads": 2, "d_feature": 3, "d_value": 2},),
+  optional_parameters=("W_k_prefix", "W_v_prefix"),
+  temporary={"tpu": (8, 25), "cuda": (7, 15.5)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of prefix linear attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    d_feature: width of a head's queries and keys, before the feature map, which
+      makes 1 + d_feature + d_feature^2 features of them.
+    d_value: width of a head's values; d_model / heads, rounded up, if None.
+  """
+
+  d_model: int
+  heads: int = 4
+  d_feature: int = 16
+  d_value: int | None = None
+
+  def __post_init__(self):
+    contract.fields(
+      self, positive=("d_model", "heads", "d_feature"), optional=("d_value",)
+    )
+
+  @property
+  def features(self) -> int:
+    """Number of features of a head's queries and keys."""
+    return 1 + self.d_feature + self.d_feature**2
+
+  @property
+  def value_width(self) -> int:
+    """Width of a head's values."""
+    if self.d_value is not None:
+      return self.d_value
+    return math.ceil(self.d_model / self.heads)
+
+
+@_serialization.exported("jaxseq.mixers.jrt.State")
+class State(NamedTuple):
+  """State of prefix linear attention.
+
+  Attributes:
+    S: (*batch, heads, features, d_value), sum of phi(k) v^T.
+    z: (*batch, heads, features), sum of phi(k).
+  """
+
+  S: jax.Array
+  z: jax.Array
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q, W_k: (d_model, heads * d_feature).
+      W_v: (d_model, heads * d_value).
+      W_k_prefix: like W_k, and W_v_prefix like W_v, of what the prefix gives
+        beside; used with the option `prefix` of `apply` alone.
+      W_o: (heads * d_value, d_model).
+  """
+  keys = jax.random.split(key, 6)
+  lecun = jax.nn.initializers.lecun_normal()
+  width, values = config.d_model, config.heads * config.value_width
+  inner = config.heads * config.d_feature
+  return {
+    "W_q": lecun(keys[0], (width, inner), jnp.float32),
+    "W_k": lecun(keys[1], (width, inner), jnp.float32),
+    "W_v": lecun(keys[2], (width, values), jnp.float32),
+    "W_k_prefix": lecun(keys[3], (width, inner), jnp.float32),
+    "W_v_prefix": lecun(keys[4], (width, values), jnp.float32),
+    "W_o": lecun(keys[5], (values, width), jnp.float32),
+  }
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  shape = *batch_shape, config.heads, config.features
+  return State(
+    jnp.zeros((*shape, config.value_width), dtype), jnp.zeros(shape, dtype)
+  )
+
+
+@contract.apply(Config, init, initial_state)
+def apply(
+  config,
+  params,
+  x,
+  state=None,
+  reset=None,
+  *,
+  axis=None,
+  prefix=None,
+  mask=None,
+):
+  """Runs over a sequence; the work grows with time.
+
+  Options:
+    prefix: the number of elements at the beginning of x, of all of it where
+      time is split over devices, that are read at once: an integer, or integers
+      (*batch,); all of x where there are fewer. What is behind a reset after
+      the first element does not belong to it.
+    mask: (*batch, time) bool, False for padding, of which nothing is added to
+      the state; it does count for `prefix`. None for none.
+  """
+  contract.check_mask(mask, x)
+  params = contract.cast(params, contract.wide_dtype(x))
+  _check_prefix(prefix, x, axis)
+  dtype = contract.wide_dtype(x, state)
+  S = jnp.concatenate([state.S, state.z[..., None]], axis=-1).astype(dtype)
+  if prefix is not None:
+    S, reset = _with_prefix(config, params, x, S, reset, axis, prefix, mask)
+
+  def run(S, x, reset, mask):
+    q = taylor_features(_heads(config, recurrence.dense(x, params["W_q"])))
+    k, v = _keys_and_values(config, params, x, mask)
+    o, S = recurrence.outer_scan_heads(q, k, v, None, S, reset=reset, axis=axis)
+    o = contract.pointwise(lambda o: o[..., :-1] / (o[..., -1:] + _EPS), o)
+    o = o.reshape(*x.shape[:-1], -1)
+    return S, recurrence.dense(o, params["W_o"])
+
+  size = _PIECE if axis is None else None
+  S, y = recurrence.in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
+  return y, State(S[..., :-1], S[..., -1])
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis and a prefix."""
+  return contract.one_element(apply, config, params, x, state, reset)
+
+
+def taylor_features(x: jax.Array) -> jax.Array:
+  """Returns features whose products are 1 + s + s^2 / 2, s = x y / sqrt(d).
+
+  Args:
+    x: (..., d), floating.
+
+  Returns:
+    (..., 1 + d + d^2) of its dtype: 1, then x / d^(1/4), then all products of
+    two entries over sqrt(2 d). Computed in float32 or wider.
+  """
+
+  def features(x):
+    d = x.shape[-1]
+    squares = x[..., :, None] * x[..., None, :] / math.sqrt(2 * d)
+    squares = squares.reshape(*x.shape[:-1], d * d)
+    one = jnp.ones_like(x[..., :1])
+    return jnp.concatenate([one, x / d**0.25, squares], axis=-1)
+
+  return contract.pointwise(features, x)
+
+
+def _heads(config, x):
+  """(..., heads * width) -> (..., heads, width)."""
+  return x.reshape(*x.shape[:-1], config.heads, -1)
+
+
+def _keys_and_values(config, params, x, mask, suffix=""):
+  """Features of keys, 0 without the mask, and values with a column of ones."""
+  k, v = (
+    _heads(config, recurrence.dense(x, params[f"W_{name}{suffix}"]))
+    for name in "kv"
+  )
+  k = taylor_features(k)
+  v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+  if mask is not None:
+    # Values too: 0 times an undefined one is undefined.
+    k, v = (jnp.where(mask[..., None, None], y, 0) for y in (k, v))
+  return k, v
+
+
+def _check_prefix(prefix, x, axis):
+  """Raises a ValueError unless it is None, a number, or (*batch,) integers."""
+  if prefix is None:
+    return
+  if not jnp.issubdtype(jnp.result_type(prefix), jnp.integer):
+    kind = f"dtype {jnp.result_type(prefix)}"
+    raise contract.error("prefix", kind, "integers")
+  if jnp.ndim(prefix):
+    _validate.shape("prefix", prefix, x.shape[:-2])
+  time = x.shape[-2]
+  # With the time split, a device does not know the whole of it.
+  if isinstance(prefix, int) and axis is None and not 0 <= prefix <= time:
+    expected = f"a number from 0 to {time}, the elements of x"
+    raise contract.error("prefix", prefix, expected)
+
+
+def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
+  """The state before the first element with what the prefix gives beside.
+
+  And the resets without one at the first element, which comes before that.
+  """
+  time = x.shape[-2]
+  index = jnp.arange(time)
+  if axis is not None:
+    index = index + jax.lax.axis_index(axis) * time
+  own = jnp.broadcast_to(index < jnp.asarray(prefix)[..., None], x.shape[:-1])
+  first = None
+  if reset is not None:
+    first = reset & (index == 0)
+    reset = reset & (index > 0)
+    # As many elements since the last reset as there are before: none yet.
+    place, _ = _places.since_reset(
+      jnp.zeros_like(S[..., 0, 0, 0]), reset, time, axis
+    )
+    own = own & (place == index)
+    first = jnp.any(first, axis=-1)
+  if mask is not None:
+    own = own & mask
+
+  def run(total, x, own):
+    k, v = _keys_and_values(config, params, x, own, "_prefix")
+    wide = {"preferred_element_type": total.dtype}
+    return total + jnp.einsum("...thk,...thv->...hkv", k, v, **wide), None
+
+  zeros = contract.varying_as(x, jnp.zeros_like(S))
+  added, _ = recurrence.in_pieces(run, zeros, (x, own), x.ndim - 2, _PIECE)
+  if axis is not None:
+    added = jax.lax.psum(added, axis)
+    if first is not None:
+      first = jax.lax.psum(first.astype(S.dtype), axis) > 0
+  if first is not None:
+    S = jnp.where(first[..., None, None, None], 0, S)
+  return S + added, reset

@@ -1,0 +1,303 @@
+"""Linear attention: causal, multi-head, with any of the usual decays.
+
+  q_t = phi(W_q x_t),  k_t = phi(W_k x_t),  v_t = W_v x_t        per head
+  S_t = diag(alpha_t) S_{t-1} + k_t v_t^T,  o_t = q_t S_t
+  y_t = W_o (norm(o_t) * gate(x_t))
+
+The default is the linear transformer: phi(x) = elu(x) + 1, no decay, and o_t
+divided by q_t z_t with z_t the running sum of the keys (Katharopoulos et al.,
+"Transformers are RNNs", arXiv:2006.16236, section 3). The other options are
+those of its descendants:
+
+  RetNet (Sun et al., arXiv:2307.08621, section 2): a constant decay per head,
+  rotary positions, RMS norm of every head, a gate.
+    Config(d, d_value=d // 2, feature_map="none", decay="fixed",
+           normalization="rms", positions="rotary", gate="silu", eps=1e-5)
+
+  Gated linear attention (Yang et al., arXiv:2312.06635, section 4): a decay per
+  key channel that the input decides; the mixer `gla` has it with the options of
+  its authors' code.
+    Config(d, d_key=d // 8, feature_map="none", decay="vector",
+           normalization="rms", gate="silu", eps=1e-5)
+
+The "scalar" decay lies between the two: one number per head that the input
+decides, as in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
+"""
+
+import dataclasses
+import math
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.mixers.averages import _places
+from jaxseq.mixers.matrix_states import _outer
+
+Params = contract.Params
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head, without decay by default",
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {
+      "heads": 2,
+      "d_value": 3,
+      "feature_map": "none",
+      "decay": "fixed",
+      "normalization": "rms",
+      "positions": "rotary",
+      "gate": "silu",
+    },
+    {
+      "heads": 2,
+      "d_key": 3,
+      "feature_map": "silu",
+      "decay": "vector",
+      "decay_rank": 2,
+      "normalization": "rms",
+    },
+    {"heads": 2, "decay": "scalar", "positions": "rotary"},
+  ),
+  collectives={"all_gather": 1},
+  temporary={"tpu": (9.4, 17), "cuda": (6, 16)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_outer.HeadWidths):
+  """Options of linear attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    d_key: width of a head's queries and keys; d_model / heads, rounded up to an
+      even number, if None.
+    d_value: width of a head's values; as d_key's default if None.
+    feature_map: phi, "elu" (elu(x) + 1), "relu", "silu" or "none".
+    decay: alpha, "none" (1), "fixed" (1 - 2^(-5 - h) for head h), "scalar"
+      (sigmoid(W_a x + b_a)^(1 / decay_temperature), one per head) or "vector"
+      (the same for every key channel, with W_a of rank decay_rank).
+    decay_rank: rank of the "vector" decay's projection.
+    decay_temperature: larger is slower decay.
+    normalization: what is done with o, "sum" (divided by q_t z_t, where z
+      decays like S; the feature map must not be negative) or "rms" (q is scaled
+      by d_key^-0.5, and o divided by the root of its mean square in the head).
+    eps: added to q_t z_t, or to the mean square.
+    positions: "none" or "rotary", which turns queries and keys, not those of
+      the sum z (Su et al., arXiv:2104.09864, section 3.3). Not for "vector"
+      decays: channels that are turned into each other must decay alike.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    gate: what the heads' outputs are multiplied by, "none" (1) or "silu"
+      (silu(W_g x)).
+  """
+
+  d_model: int
+  heads: int = 4
+  d_key: int | None = None
+  d_value: int | None = None
+  feature_map: Literal["elu", "relu", "silu", "none"] = "elu"
+  decay: Literal["none", "fixed", "scalar", "vector"] = "none"
+  decay_rank: int = 16
+  decay_temperature: float = 16.0
+  normalization: Literal["sum", "rms"] = "sum"
+  eps: float = 1e-6
+  positions: Literal["none", "rotary"] = "none"
+  rotary_base: float = 10000.0
+  gate: Literal["none", "silu"] = "none"
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "decay_rank"),
+      optional=("d_key", "d_value"),
+      above_zero=("decay_temperature", "eps"),
+    )
+    if self.normalization == "sum" and self.feature_map not in ("elu", "relu"):
+      raise contract.error(
+        "feature_map",
+        self.feature_map,
+        "'elu' or 'relu' with normalization = 'sum', whose divisor must not be "
+        "negative",
+      )
+    if self.positions == "rotary" and self.decay == "vector":
+      raise contract.error(
+        "positions", "rotary", "'none' with decay = 'vector'"
+      )
+    positions.check_rotary(self, "d_key", self.key_width)
+
+  @property
+  def _default_width(self):
+    return 2 * math.ceil(self.d_model / self.heads / 2)
+
+
+@_serialization.exported("jaxseq.mixers.linear_attention.State")
+class State(NamedTuple):
+  """State of linear attention; what the configuration does not need is None.
+
+  Attributes:
+    S: (*batch, heads, d_key, d_value), decayed sum of k v^T.
+    z: (*batch, heads, d_key), decayed sum of the keys, if normalization is
+      "sum".
+    position: (*batch,) number of elements since the state was fresh, if
+      positions is "rotary"; in floating point: more than 2^24 in float32 are
+      not counted.
+  """
+
+  S: jax.Array
+  z: jax.Array | None
+  position: jax.Array | None
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, zero biases.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q, W_k: (d_model, heads * d_key).
+      W_v: (d_model, heads * d_value).
+      W_o: (heads * d_value, d_model).
+      W_a: (d_model, heads), or (d_model, decay_rank) under "vector" decays.
+      W_a2: (decay_rank, heads * d_key), under "vector" decays.
+      b_a: (heads,) or (heads * d_key,), under "scalar" and "vector" decays.
+      W_g: (d_model, heads * d_value), if there is a gate.
+      norm_scale: (d_value,), ones, if normalization is "rms".
+  """
+  keys = jax.random.split(key, 7)
+  lecun = jax.nn.initializers.lecun_normal()
+  width = config.d_model
+  inner = config.heads * config.key_width
+  values = config.heads * config.value_width
+  params = {
+    "W_q": lecun(keys[0], (width, inner), jnp.float32),
+    "W_k": lecun(keys[1], (width, inner), jnp.float32),
+    "W_v": lecun(keys[2], (width, values), jnp.float32),
+    "W_o": lecun(keys[3], (values, width), jnp.float32),
+  }
+  if config.decay == "scalar":
+    params["W_a"] = lecun(keys[4], (width, config.heads), jnp.float32)
+    params["b_a"] = jnp.zeros((config.heads,), jnp.float32)
+  elif config.decay == "vector":
+    rank = config.decay_rank
+    params["W_a"] = lecun(keys[4], (width, rank), jnp.float32)
+    params["W_a2"] = lecun(keys[5], (rank, inner), jnp.float32)
+    params["b_a"] = jnp.zeros((inner,), jnp.float32)
+  if config.gate != "none":
+    params["W_g"] = lecun(keys[6], (width, values), jnp.float32)
+  if config.normalization == "rms":
+    params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  shape = (*batch_shape, config.heads, config.key_width)
+  return State(
+    jnp.zeros((*shape, config.value_width), dtype),
+    jnp.zeros(shape, dtype) if config.normalization == "sum" else None,
+    jnp.zeros(batch_shape, dtype) if config.positions == "rotary" else None,
+  )
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; the work grows with time."""
+  params = contract.cast(params, contract.wide_dtype(x))
+  q, k, v = (
+    _outer.split_heads(recurrence.dense(x, params[w]), config.heads)
+    for w in _INPUTS
+  )
+  q, k = (_features(config, z) for z in (q, k))
+  turned, position = _turned(config, q, k, state.position, reset, axis)
+  o, state = _attend(config, params, (q, k), turned, v, x, state, reset, axis)
+  if config.gate == "silu":
+    gate = recurrence.dense(x, params["W_g"])
+    o = _outer.gated(o, _outer.split_heads(gate, config.heads))
+  y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
+  return y, state._replace(position=position)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  return contract.one_element(apply, config, params, x, state, reset)
+
+
+_INPUTS = ("W_q", "W_k", "W_v")
+
+
+def _features(config, x):
+  if config.feature_map == "none":
+    return x
+  if config.feature_map == "elu":
+    return contract.pointwise(lambda x: jax.nn.elu(x) + 1, x)
+  return contract.pointwise(getattr(jax.nn, config.feature_map), x)
+
+
+def _log_decay(config, params, x):
+  """Logarithms (..., heads, d_key | 1) of alpha, at least float32, or None."""
+  if config.decay == "none":
+    return None
+  if config.decay == "fixed":
+    fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
+    shape = (*x.shape[:-1], config.heads)
+    fixed = jnp.asarray(fixed, contract.wide_dtype(x))
+    return jnp.broadcast_to(fixed, shape)[..., None]
+  if config.decay == "vector":
+    logits = _outer.low_rank_logits(params, x)
+  else:
+    logits = recurrence.dense(x, params["W_a"], params["b_a"], wide=True)
+  logits = _outer.split_heads(logits, config.heads)
+  return _outer.log_decay(logits, config.decay_temperature)
+
+
+def _attend(config, params, plain, turned, v, x, state, reset, axis):
+  """Normalized outputs (..., heads, d_value), and S and z after them."""
+
+  def scan(q, k, v, init):
+    return recurrence.outer_scan_heads(
+      q, k, v, decay, init, axis=axis, reset=reset
+    )
+
+  decay = _log_decay(config, params, x)
+  if axis is None:
+    decay = contract.varying_as(x, decay)
+  if config.normalization == "rms":
+    o, S = _outer.scan(*turned, v, decay, state.S, reset, axis)
+    o = _outer.normed(o, params["norm_scale"], config.eps)
+    return o, State(S, None, None)
+  # The keys' sum is one more column of S, of values 1.
+  one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]
+  if config.positions == "none":
+    v = jnp.concatenate([v, one], axis=-1)
+    o, S = scan(*plain, v, jnp.concatenate([state.S, z], axis=-1))
+    total, z = o[..., -1:], S[..., -1:]
+    o, S = o[..., :-1], S[..., :-1]
+  else:
+    o, S = scan(*turned, v, state.S)
+    total, z = scan(*plain, one, z)
+
+  def divided(o, total):
+    return o / (total + config.eps)
+
+  return contract.pointwise(divided, o, total), State(S, z[..., 0], None)
+
+
+def _turned(config, q, k, position, reset, axis):
+  """Queries and keys with their positions, and the position that follows."""
+  if config.positions == "none":
+    return (q, k), None
+  place, after = _places.since_reset(position, reset, q.shape[-3], axis)
+  turned = (
+    positions.rotary(x, place[..., None], config.rotary_base) for x in (q, k)
+  )
+  return tuple(turned), after

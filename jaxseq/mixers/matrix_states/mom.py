@@ -1,0 +1,387 @@
+"""Mixture-of-Memories: several matrix states, of which an element uses a few.
+
+  l_t = W_router x_t                         one logit for each memory
+  g_t = softmax of the `active` largest logits, 0 for the other memories
+  S_t^e = update(S_{t-1}^e, k_t^e, v_t^e)    where chosen, S_{t-1}^e elsewhere
+  o_t = sum_e g_t^e (S_t^e^T q_t^e)          e also a shared memory, of weight 1
+  y_t = W_o (norm(o_t) * gate(x_t))
+
+Every memory has projections of its own to keys, values and decays; the queries'
+is common. Short convolutions run over the elements that came to a memory, in
+that order. A memory that an element is not routed to stays as it is, to the
+bit: it does not decay either.
+
+Du et al., "MoM: Linear sequence modeling with Mixture-of-Memories",
+arXiv:2502.13685, and the authors' code, whose grouping by memories is replaced
+by masks: the work is that of all memories, whatever the routes. Memories with
+the rule of Gated DeltaNet (the paper's own), linear attention or gated linear
+attention.
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.mixers.matrix_states import _mom_memories
+from jaxseq.mixers.matrix_states import _outer
+from jaxseq.mixers.state_space import discretize
+
+Params = contract.Params
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head for each of 5 memories, of which an element changes "
+  "3; 3 inputs of a convolution for each",
+  ssm_parameters=("A_log", "dt_bias"),
+  block=contract.TRANSFORMER_BLOCK,
+  cases=(
+    {
+      "memories": 3,
+      "heads": 2,
+      "rule": "linear_attention",
+      "feature_map": "elu",
+      "normalize": True,
+      "d_conv": 1,
+      "gate": "none",
+    },
+    {
+      "memories": 3,
+      "shared": False,
+      "heads": 2,
+      "d_key": 2,
+      "rule": "gla",
+      "decay_rank": 2,
+      "d_conv": 2,
+    },
+    {"memories": 3, "heads": 2, "d_value": 2, "one_projection": True},
+  ),
+  temporary={"tpu": (172, 258), "cuda": (69, 147)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_outer.HeadWidths):
+  """Options of Mixture-of-Memories.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    memories: number of memories beside the shared one.
+    active: number of these that an element is routed to.
+    shared: whether there is a memory that all elements come to.
+    rule: how memories change: "gated_deltanet", with a decay per head;
+      "linear_attention", without one; "gla", with a decay per channel of keys.
+    heads: number of heads.
+    d_key: width of a head's queries and keys; d_model / heads, rounded up, if
+      None.
+    d_value: width of a head's values; as d_key's default if None.
+    d_conv: width of the convolutions, the present element counted; 1 for none.
+    one_projection: whether all memories have keys, values and decays in common.
+    feature_map: of queries and keys of "linear_attention": "elu" (elu(x) + 1),
+      "relu" or "none".
+    normalize: whether what "linear_attention" reads from a memory is divided by
+      the sum of the query's products with the memory's keys.
+    decay_rank: rank of the projection to the decays of "gla".
+    decay_temperature: the larger, the slower the decays of "gla".
+    gate: what the heads' outputs are multiplied by, "none" (1) or "silu" (of
+      W_g x).
+    balance_weight: weight of `balance_loss` in `auxiliary_loss`.
+    eps: added to the mean square in the norm of a head's output.
+    dt_min: smallest initial step size, softplus of dt_bias.
+    dt_max: largest initial step size; steps are drawn log-uniformly.
+    dt_init_floor: lower bound on initial step sizes.
+  """
+
+  d_model: int
+  memories: int = 4
+  active: int = 2
+  shared: bool = True
+  rule: Literal["gated_deltanet", "linear_attention", "gla"] = "gated_deltanet"
+  heads: int = 4
+  d_key: int | None = None
+  d_value: int | None = None
+  d_conv: int = 4
+  one_projection: bool = False
+  feature_map: Literal["elu", "relu", "none"] = "none"
+  normalize: bool = False
+  decay_rank: int = 16
+  decay_temperature: float = 16.0
+  gate: Literal["none", "silu"] = "silu"
+  balance_weight: float = 0.01
+  eps: float = 1e-5
+  dt_min: float = 0.001
+  dt_max: float = 0.1
+  dt_init_floor: float = 1e-4
+
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=(
+        "d_model",
+        "memories",
+        "active",
+        "heads",
+        "d_conv",
+        "decay_rank",
+      ),
+      optional=("d_key", "d_value"),
+      above_zero=("decay_temperature", "eps", "dt_init_floor"),
+      not_negative=("balance_weight",),
+    )
+    discretize.check_step_sizes(self)
+    if self.active > self.memories:
+      expected = f"at most memories = {self.memories}"
+      raise contract.error("active", self.active, expected)
+    if self.rule != "linear_attention":
+      for name, default in (("feature_map", "none"), ("normalize", False)):
+        if getattr(self, name) != default:
+          expected = f"{default!r} with rule = {self.rule!r}"
+          raise contract.error(name, getattr(self, name), expected)
+    if self.normalize and self.feature_map == "none":
+      expected = "'elu' or 'relu' with normalize, whose divisor must not be "
+      raise contract.error("feature_map", "none", f"{expected}negative")
+
+  @property
+  def every(self) -> int:
+    """Number of memories, the shared one counted."""
+    return self.memories + self.shared
+
+  @property
+  def channels(self) -> tuple[int, int, int]:
+    """Channels of queries, keys and values, which the convolution is over."""
+    keys = self.heads * self.key_width
+    return keys, keys, self.heads * self.value_width
+
+
+@_serialization.exported("jaxseq.mixers.mom.State")
+class State(NamedTuple):
+  """State of Mixture-of-Memories; the shared memory is the last one.
+
+  Attributes:
+    conv: (*batch, memories, d_conv - 1, channels), the last inputs of each
+      memory's convolution, oldest first; of queries, keys and values side by
+      side. None without one.
+    S: (*batch, memories, heads, d_key, d_value).
+    z: (*batch, memories, heads, d_key), sums of keys; None but with normalize.
+  """
+
+  conv: jax.Array | None
+  S: jax.Array
+  z: jax.Array | None
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters.
+
+  Returns:
+    A dict of float32 arrays, LeCun-normal matrices where nothing is said.
+    Columns of one memory stand behind those of another, those of the shared one
+    last, and n is the number of both, or 1 with one_projection:
+      W_router: (d_model, memories), without the shared one.
+      W_q: (d_model, heads * d_key).
+      W_k: (d_model, n * heads * d_key).
+      W_v: (d_model, n * heads * d_value).
+      conv_weight: (d_conv, sum of channels), the last row for the present
+        element, if d_conv > 1.
+      W_b: (d_model, n * heads), to beta, the rate of "gated_deltanet".
+      W_a: (d_model, n * heads), to its decays; or to n * decay_rank with "gla",
+        and W_a2 (n, decay_rank, heads * d_key) and its bias b_a (n, heads *
+        d_key), zeros, after it.
+      A_log: (heads,), logarithms of numbers from 0.01 to 16, and dt_bias
+        (heads,), inverse softplus of the initial step sizes; of
+        "gated_deltanet", common to all memories.
+      W_g: (d_model, heads * d_value), if there is a gate.
+      norm_scale: (d_value,), ones.
+      W_o: (heads * d_value, d_model).
+  """
+  names = "router", "q", "k", "v", "conv", "b", "a", "a2", "A", "dt", "g", "o"
+  keys = dict(zip(names, jax.random.split(key, len(names))))
+  lecun = jax.nn.initializers.lecun_normal()
+  width, (_, inner, values) = config.d_model, config.channels
+  own = 1 if config.one_projection else config.every
+  columns = {"router": config.memories, "q": inner}
+  columns |= {"k": own * inner, "v": own * values}
+  if config.rule == "gated_deltanet":
+    columns |= {"b": own * config.heads, "a": own * config.heads}
+  elif config.rule == "gla":
+    columns["a"] = own * config.decay_rank
+  if config.gate != "none":
+    columns["g"] = values
+  params = {
+    f"W_{name}": lecun(keys[name], (width, count), jnp.float32)
+    for name, count in columns.items()
+  }
+  if config.d_conv > 1:
+    shape = config.d_conv, sum(config.channels)
+    params["conv_weight"] = contract.uniform(keys["conv"], shape, config.d_conv)
+  if config.rule == "gated_deltanet":
+    heads = (config.heads,)
+    A = jax.random.uniform(keys["A"], heads, jnp.float32, 0.01, 16)
+    params["A_log"] = jnp.log(A)
+    params["dt_bias"] = discretize.step_size_bias(
+      keys["dt"], config.heads, config
+    )
+  elif config.rule == "gla":
+    stacked = jax.nn.initializers.lecun_normal(batch_axis=0)
+    shape = own, config.decay_rank, inner
+    params["W_a2"] = stacked(keys["a2"], shape, jnp.float32)
+    params["b_a"] = jnp.zeros((own, inner), jnp.float32)
+  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
+  params["W_o"] = lecun(keys["o"], (values, width), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  lead = *batch_shape, config.every
+  heads = *lead, config.heads, config.key_width
+  conv = None
+  if config.d_conv > 1:
+    shape = *lead, config.d_conv - 1, sum(config.channels)
+    conv = jnp.zeros(shape, dtype)
+  return State(
+    conv,
+    jnp.zeros((*heads, config.value_width), dtype),
+    jnp.zeros(heads, dtype) if config.normalize else None,
+  )
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties all memories and their windows."""
+  over = _mom_memories.sequence(axis=axis)
+  return _run(config, params, x, state, reset, over)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  return _run(config, params, x, state, reset, _mom_memories.element())
+
+
+def router(config: Config, params: Params, x: jax.Array) -> jax.Array:
+  """Returns the logits that decide which memories the elements come to.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (..., d_model), floating.
+
+  Returns:
+    (..., memories), float32 or wider.
+  """
+  del config
+  return recurrence.dense(x, params["W_router"], wide=True)
+
+
+def balance_loss(logits: jax.Array, active: int) -> jax.Array:
+  """Returns the authors' loss for even use of the memories, `active` at best.
+
+  memories^2 mean_e(f_e p_e) in each sequence, with f_e the share of its
+  elements that come to memory e, and p_e the mean of their weights g^e; then
+  the mean over all sequences and layers.
+
+  Args:
+    logits: (..., time, memories), of `router`; layers may be a leading axis.
+    active: number of memories that an element comes to.
+
+  Returns:
+    A scalar. Its gradient is that of p.
+  """
+  weights, routed = route(logits, active)
+  share = jnp.mean(routed.astype(weights.dtype), axis=-2)
+  mean = jnp.mean(weights, axis=-2)
+  return logits.shape[-1] ** 2 * jnp.mean(share * mean)
+
+
+def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
+  """Returns flash-linear-attention's loss for even use, `active` at best.
+
+  memories sum_e(f_e p_e) over the elements of all sequences and layers, with
+  f_e as in `balance_loss` and p_e the mean of the softmax over all memories:
+  that of the Switch Transformer (arXiv:2101.03961, equation 4) for each choice.
+
+  Args:
+    logits: (..., memories), of `router`; layers may be a leading axis.
+    active: number of memories that an element comes to.
+
+  Returns:
+    A scalar. Its gradient is that of p.
+  """
+  _, routed = route(logits, active)
+  axes = tuple(range(logits.ndim - 1))
+  probabilities = jax.nn.softmax(logits, axis=-1)
+  share = jnp.mean(routed.astype(probabilities.dtype), axis=axes)
+  mean = jnp.mean(probabilities, axis=axes)
+  return logits.shape[-1] * jnp.sum(share * mean)
+
+
+def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
+  """Returns what training adds to its loss for one layer: its `balance_loss`.
+
+  `nn.SequenceMixer` puts it into the collection "losses" where that is mutable,
+  and the package's tasks add up what is there.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, d_model), the layer's inputs; or one element without time,
+      which is a sequence of its own.
+
+  Returns:
+    A scalar, float32 or wider, `balance_weight` times the loss.
+  """
+  logits = router(config, params, x)
+  return config.balance_weight * balance_loss(logits, config.active)
+
+
+def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:
+  """Returns the weights of the memories, and which of them are chosen.
+
+  Args:
+    logits: (..., memories).
+    active: number of memories that are chosen.
+
+  Returns:
+    Weights (..., memories), of sum 1 and 0 for the others, and bools likewise.
+  """
+  best, chosen = jax.lax.top_k(logits, active)
+  places = chosen[..., None] == jnp.arange(logits.shape[-1])
+  weights = jax.nn.softmax(best, axis=-1)[..., None]
+  zero = jnp.zeros((), weights.dtype)
+  weights = jnp.sum(jnp.where(places, weights, zero), axis=-2)
+  return weights, jnp.any(places, axis=-2)
+
+
+def _run(config, params, x, state, reset, over):
+  params = contract.cast(params, contract.wide_dtype(x))
+  weights, routed = route(router(config, params, x), config.active)
+  if config.shared:
+    one = jnp.ones_like(weights[..., :1])
+    weights = jnp.concatenate([weights, one], axis=-1)
+    routed = jnp.concatenate([routed, one > 0], axis=-1)
+  elements, window = _mom_memories.inputs(
+    config, params, x, state.conv, routed, reset, over
+  )
+  o, S, z = _mom_memories.read(config, elements, state.S, state.z, reset, over)
+
+  def mixed(o, weights):
+    return jnp.sum(weights[..., None, None] * o, axis=-3)
+
+  o = contract.pointwise(mixed, o, weights)
+  norm = functools.partial(positions.rms_norm, eps=config.eps)
+  o = contract.pointwise(norm, o, params["norm_scale"])
+  o = o.reshape(*x.shape[:-1], -1)
+  if config.gate == "silu":
+    gate = recurrence.dense(x, params["W_g"])
+    o = contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+  return recurrence.dense(o, params["W_o"]), State(window, S, z)

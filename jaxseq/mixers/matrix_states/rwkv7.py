@@ -1,0 +1,408 @@
+"""RWKV-7's time mix: a matrix state per head with a decay and a correction.
+
+  x_c = x_t + (x_{t-1} - x_t) mu_c               for c of r, w, k, v, a, g
+  w = exp(-exp(-1/2) sigmoid(w0 + tanh(x_w w1) w2))
+  a = sigmoid(a0 + x_a a1 a2),  g = sigmoid(x_g g1) g2
+  k' = W_k x_k,  z = k' k_k at length 1 per head,  k = k' (1 + (a - 1) k_a)
+  S_t = w S_{t-1} - (a z) (z^T S_{t-1}) + k v^T                     per head
+  y_t = W_o ((norm(S_t^T r) + (r k r_k) v) g),   r = W_r x_r,  v = W_v x_v
+
+Peng et al., "RWKV-7 Goose with expressive dynamic state evolution",
+arXiv:2503.14456, in the form of BlinkDL's RWKV-LM. In all layers but the first
+the values are drawn to those of the first, v + (v_first - v) sigmoid(v0 + x_v
+v1 v2), which `apply_shared` and `step_shared` hand from layer to layer. In
+`apply` and `step` a layer is alone, and its values are its own. The channel mix
+that follows in a block is `jaxseq.nn.channel_mix`.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import _rwkv
+from jaxseq.mixers import contract
+
+Params = contract.Params
+
+# Key of the first layer's values among what layers share.
+SHARED = "v_first"
+# Smallest length that keys are divided by.
+_SMALLEST_LENGTH = 1e-12
+_HEAD_SIZE = 64
+# What token shift is for, and the exponents of its initial weights.
+_SHIFTS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
+# Projections of low rank, and their ranks over the root of the width.
+_RANKS = {"w": 2.5, "a": 2.5, "v": 1.7, "g": 5.0}
+
+TRAITS = contract.Traits(
+  keeps="a matrix per head, with a decay, of which a part is taken back; the "
+  "last input",
+  block=_rwkv.BLOCK,
+  temporary={"tpu": (9.5, 34), "cuda": (15, 40)},
+  # Measured: 0.007 and 0.007.
+  bfloat16_error=(0.01, 0.01),
+  cases=({"head_size": 3, "gate_rank": 2, "decay_rank": 3, "rate_rank": 1},),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of RWKV-7's time mix.
+
+  Attributes:
+    d_model: width of inputs and outputs, and of all heads together.
+    head_size: width of a head; the largest divisor of d_model up to 64, which
+      is the original's, if None.
+    decay_rank: rank of the decay's projection w1 w2; if None, 2.5
+      sqrt(d_model), to a multiple of 32 other than 0, as the next three.
+    rate_rank: rank of a1 a2, 2.5 sqrt(d_model).
+    value_rank: rank of v1 v2, 1.7 sqrt(d_model).
+    gate_rank: rank of g1 g2, 5 sqrt(d_model).
+    layer: number of the layer in its network, from 0; the first has no v0, v1
+      and v2. Initial parameters depend on it.
+    num_layers: number of layers in the network.
+    eps: added to the variance in the norm of a head's output. The original has
+      64e-5 whatever the head's size.
+  """
+
+  d_model: int
+  head_size: int | None = None
+  decay_rank: int | None = None
+  rate_rank: int | None = None
+  value_rank: int | None = None
+  gate_rank: int | None = None
+  layer: int = 0
+  num_layers: int = 1
+  eps: float = 64e-5
+
+  def __post_init__(self):
+    ranks = "decay_rank", "rate_rank", "value_rank", "gate_rank"
+    contract.fields(
+      self,
+      positive=("d_model", "num_layers"),
+      optional=("head_size", *ranks),
+      above_zero=("eps",),
+    )
+    _rwkv.check_layer(self)
+    if self.d_model % self.width:
+      expected = f"a divisor of d_model = {self.d_model}"
+      raise contract.error("head_size", self.head_size, expected)
+
+  @property
+  def width(self) -> int:
+    """Width of a head."""
+    if self.head_size is not None:
+      return self.head_size
+    sizes = range(min(_HEAD_SIZE, self.d_model), 0, -1)
+    return next(size for size in sizes if self.d_model % size == 0)
+
+  @property
+  def heads(self) -> int:
+    """Number of heads."""
+    return self.d_model // self.width
+
+  @property
+  def ranks(self) -> dict[str, int]:
+    """Ranks of the projections by way of few channels: of w, a, v and g."""
+    given = self.decay_rank, self.rate_rank, self.value_rank, self.gate_rank
+    ranks = {}
+    for (name, factor), rank in zip(_RANKS.items(), given):
+      usual = round(factor * math.sqrt(self.d_model) / 32) * 32
+      ranks[name] = max(32, usual) if rank is None else rank
+    return ranks
+
+
+@_serialization.exported("jaxseq.mixers.rwkv7.State")
+class State(NamedTuple):
+  """State of RWKV-7's time mix.
+
+  Attributes:
+    last: (*batch, d_model), the last input.
+    S: (*batch, heads, head_size, head_size), channels of keys before those of
+      values.
+  """
+
+  last: jax.Array
+  S: jax.Array
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters, as the original code does.
+
+  Returns:
+    A dict of float32 arrays:
+      mu_r, mu_w, mu_k, mu_v, mu_a, mu_g: (d_model,), shares of the element
+        before, by channel and layer.
+      W_r, W_k, W_v: (d_model, d_model), uniform; W_o: zeros.
+      w0, a0: (d_model,), by channel and layer; v0 likewise.
+      w1, a1, v1, g1: (d_model, rank), zeros.
+      w2, a2, v2, g2: (rank, d_model), orthogonal, times 0.1.
+      k_k, k_a: (d_model,).
+      r_k: (heads, head_size).
+      norm_scale, norm_bias: (d_model,).
+    The first layer has no v0, v1, v2.
+  """
+  names = "r", "k", "v", "w2", "a2", "v2", "g2"
+  keys = dict(zip(names, jax.random.split(key, len(names))))
+  width, layer, layers = config.d_model, config.layer, config.num_layers
+  ratio = _rwkv.depth(config)
+  params = {
+    f"mu_{name}": 1 - _rwkv.ramp(width) ** (exponent * (1 - layer / layers))
+    for name, exponent in _SHIFTS.items()
+  }
+  channel = np.arange(width)
+  linear = channel / max(1, width - 1)
+  # From -1 to 1 along a head, pressed towards 0.
+  along = channel % config.width - (config.width - 1) / 2
+  along /= max(1, config.width - 1) / 2
+  along *= np.abs(along)
+  slope = linear - 0.5
+  params |= {
+    "w0": -5.5 + 6 * linear ** (1 + ratio**0.3) + 2.5 * along,
+    "a0": -0.19 + 0.3 * along + 0.4 * slope,
+    "v0": 0.73 - 0.4 * slope,
+    "k_k": 0.71 - 0.1 * slope,
+    "k_a": np.full((width,), 1.02),
+    "r_k": np.full((config.heads, config.width), -0.04),
+    "norm_scale": np.full((width,), ((1 + layer) / layers) ** 0.7),
+    "norm_bias": np.zeros((width,)),
+    "W_o": np.zeros((width, width)),
+  }
+  params = {name: jnp.asarray(x, jnp.float32) for name, x in params.items()}
+  for name, scale in (("r", 0.5), ("k", 0.05), ("v", 0.5)):
+    matrix = contract.uniform(keys[name], (width, width), width)
+    params[f"W_{name}"] = scale * matrix
+  for name, rank in config.ranks.items():
+    params[f"{name}1"] = jnp.zeros((width, rank), jnp.float32)
+    matrix = _rwkv.orthogonal(keys[f"{name}2"], (width, rank), 0.1)
+    params[f"{name}2"] = matrix.T
+  if not layer:
+    for name in ("v0", "v1", "v2"):
+      del params[name]
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  matrix = config.heads, config.width, config.width
+  return State(
+    jnp.zeros((*batch_shape, config.d_model), dtype),
+    jnp.zeros((*batch_shape, *matrix), dtype),
+  )
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence, whose values are the layer's own."""
+  y, state, _ = _apply(config, params, x, state, reset, None, axis)
+  return y, state
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  y, state, _ = _step(config, params, x, state, reset, None)
+  return y, state
+
+
+def apply_shared(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State | None,
+  reset: jax.Array | None,
+  shared: dict[str, Any],
+  *,
+  axis: str | None = None,
+) -> tuple[jax.Array, State, dict[str, Any]]:
+  """Runs over a sequence as a layer among others; see `apply`.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, d_model), floating.
+    state: state before the first element; a fresh one if None.
+    reset: (*batch, time) bool or None.
+    shared: what the layers before have left, of which this reads "v_first",
+      values (*batch, time, d_model). The first layer, and one that finds none,
+      leaves its own there.
+    axis: name of the mesh axis over which time is split.
+
+  Returns:
+    y, the state after the last element, and what layers share from here on.
+
+  Raises:
+    ValueError: if an argument does not fit the above.
+  """
+  v_first = _given(shared, x)
+  y, (state, v_first) = _checked_apply(
+    config, params, x, state, reset, axis=axis, v_first=v_first
+  )
+  return y, state, {**shared, SHARED: v_first}
+
+
+def step_shared(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  reset: jax.Array | None,
+  shared: dict[str, Any],
+) -> tuple[jax.Array, State, dict[str, Any]]:
+  """Consumes one element; `apply_shared` without the time axis.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, d_model), floating.
+    state: state before the element.
+    reset: (*batch,) bool or None.
+    shared: as in `apply_shared`, with values (*batch, d_model).
+
+  Returns:
+    y, the state after the element, and what layers share from here on.
+
+  Raises:
+    ValueError: if an argument does not fit the above.
+  """
+  v_first = _given(shared, x)
+  y, (state, v_first) = _checked_step(
+    config, params, x, state, reset, v_first=v_first
+  )
+  return y, state, {**shared, SHARED: v_first}
+
+
+def _given(shared, x):
+  """The first layer's values, if there are any; they are like x."""
+  v_first = shared.get(SHARED)
+  if v_first is not None and jnp.shape(v_first) != jnp.shape(x):
+    raise contract.error(
+      f"shared[{SHARED!r}]",
+      f"shape {jnp.shape(v_first)}",
+      f"{jnp.shape(x)}, that of x",
+    )
+  return v_first
+
+
+@contract.apply(Config, init, initial_state)
+def _checked_apply(config, params, x, state, reset, *, axis, v_first):
+  """`apply`, whose state comes with the first layer's values."""
+  y, *both = _apply(config, params, x, state, reset, v_first, axis)
+  return y, tuple(both)
+
+
+@contract.step(Config, init, initial_state)
+def _checked_step(config, params, x, state, reset, *, v_first):
+  """`step`, whose state comes with the first layer's values."""
+  y, *both = _step(config, params, x, state, reset, v_first)
+  return y, tuple(both)
+
+
+def _apply(config, params, x, state, reset, v_first, axis):
+  shift = functools.partial(recurrence.token_shift, axis=axis)
+  scan = functools.partial(_scan, axis=axis)
+  return _run(config, params, x, state, reset, v_first, shift, scan)
+
+
+def _step(config, params, x, state, reset, v_first):
+  shift, scan = recurrence.token_shift_step, _scan_step
+  return _run(config, params, x, state, reset, v_first, shift, scan)
+
+
+def _run(config, params, x, state, reset, v_first, shift, scan):
+  """y, the state, and the first layer's values."""
+  params = contract.cast(params, contract.wide_dtype(x))
+  before, last = shift(x, state.last, reset)
+  mixed = {
+    name: contract.pointwise(_rwkv.mix, x, before, params[f"mu_{name}"])
+    for name in _SHIFTS
+  }
+  r, k, v = (recurrence.dense(mixed[c], params[f"W_{c}"]) for c in "rkv")
+  if "v0" in params and v_first is not None:
+    weight = _low_rank(params, "v", mixed["v"])
+    v = contract.pointwise(_drawn, v, v_first.astype(v.dtype), weight)
+  else:
+    v_first = v
+  decay = _low_rank(params, "w", mixed["w"], jnp.tanh)
+  decay = -math.exp(-0.5) * jax.nn.sigmoid(decay)
+  rate = jax.nn.sigmoid(_low_rank(params, "a", mixed["a"]))
+  gate = _low_rank(params, "g", mixed["g"], jax.nn.sigmoid)
+
+  def heads(x):
+    return x.reshape(*x.shape[:-1], config.heads, config.width)
+
+  r, k, v, decay, rate = map(heads, (r, k, v, decay, rate))
+  k_k, k_a = heads(params["k_k"]), heads(params["k_a"])
+  z = contract.pointwise(lambda k, k_k: _unit(k * k_k), k, k_k)
+  k = contract.pointwise(
+    lambda k, rate, k_a: k * (1 + (rate - 1) * k_a), k, rate, k_a
+  )
+  b = contract.pointwise(jnp.multiply, z, rate)
+  o, S = scan(r, k, v, -z, b, decay, state.S, reset)
+
+  def read_out(o, r, k, v, gate, scale, bias, r_k):
+    o = _normalized(o, config.eps) * scale + bias
+    o = o + jnp.sum(r * k * r_k, axis=-1, keepdims=True) * v
+    return o * gate
+
+  scale, bias = heads(params["norm_scale"]), heads(params["norm_bias"])
+  weights = scale, bias, params["r_k"]
+  y = contract.pointwise(read_out, o, r, k, v, heads(gate), *weights)
+  y = recurrence.dense(y.reshape(x.shape), params["W_o"])
+  return y, State(last, S), v_first
+
+
+def _low_rank(params, name, x, function=None):
+  """p0 + function(x p1) p2, in float32 or wider; the gate has no p0."""
+  x = recurrence.dense(x, params[f"{name}1"])
+  if function is not None:
+    x = contract.pointwise(function, x)
+  bias = params.get(f"{name}0")
+  return recurrence.dense(x, params[f"{name}2"], bias, wide=True)
+
+
+def _drawn(v, v_first, weight):
+  return v + (v_first - v) * jax.nn.sigmoid(weight)
+
+
+def _unit(x):
+  """Returns x at length 1 along the last axis, or 0."""
+  square = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(square, _SMALLEST_LENGTH**2))
+
+
+def _normalized(x, eps):
+  """(x - mean) / sqrt(variance + eps) along the last axis."""
+  x = x - jnp.mean(x, axis=-1, keepdims=True)
+  square = jnp.mean(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(square + eps)
+
+
+def _scan(*arguments, axis):
+  """`dplr_scan` of arrays with time before heads."""
+  *elements, state, reset = arguments
+  elements = [jnp.moveaxis(x, -2, -3) for x in elements]
+  if reset is not None:
+    *batch, time = reset.shape
+    shape = *batch, elements[0].shape[-3], time
+    reset = jnp.broadcast_to(reset[..., None, :], shape)
+  o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
+  return jnp.moveaxis(o, -3, -2), state
+
+
+def _scan_step(*arguments):
+  """One step of `dplr_scan`; heads are batch axes of a step."""
+  *elements, state, reset = arguments
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None], elements[0].shape[:-1])
+  return recurrence.dplr_step(*elements, state, reset=reset)

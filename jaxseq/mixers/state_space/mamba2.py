@@ -1,0 +1,354 @@
+"""Mamba-2: a state space model with one decay per head (SSD), as a block.
+
+    z, x, B, C, dt = split(in_proj u)
+    x, B, C = silu(conv(x, B, C))                causal, depthwise over time
+    dt = softplus(dt + dt_bias)                  one number per head
+    S_t = exp(dt_t A) S_{t-1} + dt_t B_t x_t^T,  A = -exp(A_log)
+    y_t = C_t S_t + D x_t
+    out_proj norm(y * silu(z))
+
+Dao and Gu, "Transformers are SSMs: Generalized models and efficient algorithms
+through structured state space duality", arXiv:2405.21060, section 7, and its
+code. This is the whole block of the paper; norm and residual around it are in
+`jaxseq.nn`. The norm may stand before the gate, or be left out (Falcon-H1,
+arXiv:2507.22448).
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.state_space import _mamba
+from jaxseq.mixers.state_space import discretize
+
+Params = contract.Params
+
+TRAITS = dataclasses.replace(
+  _mamba.TRAITS,
+  keeps="a matrix per head, with a decay that depends on the input; 3 inputs "
+  "of a convolution",
+  cases=(
+    {
+      "headdim": 3,
+      "d_state": 4,
+      "ngroups": 2,
+      "d_conv": 2,
+      "dt_limit": (0.01, 0.06),
+      "bias": True,
+      "chunk_size": 3,
+    },
+    {
+      "channels": 8,
+      "headdim": 2,
+      "d_state": 4,
+      "ngroups": 2,
+      "norm": "before_gate",
+      "norm_groups": 2,
+      "out_bias": True,
+    },
+    {"headdim": 3, "d_state": 4, "norm": "none"},
+  ),
+  temporary={"tpu": (30, 77), "cuda": (25, 79)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_mamba.Config):
+  """Options of Mamba-2; the defaults are those of the paper's code.
+
+  Attributes:
+    channels: channels inside, d_inner; expand * d_model if None.
+    headdim: channels of a head, P; 64 or, where that is no divisor of d_inner,
+      the largest divisor below it, if None.
+    ngroups: groups of heads that share B and C.
+    dt_limit: bounds on the step sizes at all times.
+    A_init_range: bounds between which the initial -A are drawn uniformly.
+    chunk_size: elements per chunk of the scan; by the sizes if None.
+    norm: where the norm stands: "after_gate", norm(y * silu(z)), "before_gate",
+      norm(y) * silu(z), or nowhere, "none".
+    norm_eps: added to the mean square in the norm.
+    norm_groups: groups of neighboring channels, of one size, that the norm
+      takes its mean squares over. Weights that were trained with ngroups > 1
+      mostly have as many here.
+    out_bias: whether out_proj has a bias; as in_proj if None.
+  """
+
+  d_state: int = 128
+  channels: int | None = None
+  headdim: int | None = None
+  ngroups: int = 1
+  dt_limit: tuple[float, float] = (0.0, math.inf)
+  A_init_range: tuple[float, float] = (1.0, 16.0)
+  chunk_size: int | None = None
+  norm: Literal["after_gate", "before_gate", "none"] = "after_gate"
+  norm_eps: float = 1e-5
+  norm_groups: int = 1
+  out_bias: bool | None = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    contract.fields(
+      self,
+      positive=("ngroups", "norm_groups"),
+      optional=("channels", "headdim", "chunk_size"),
+      above_zero=("norm_eps",),
+    )
+    for name, value, divisor in (
+      ("headdim", self.d_inner, self.head_width),
+      ("ngroups", self.heads, self.ngroups),
+      ("norm_groups", self.d_inner, self.norm_groups),
+    ):
+      if value % divisor:
+        inside = "expand * d_model" if self.channels is None else "channels"
+        what = "heads" if name == "ngroups" else inside
+        raise contract.error(name, divisor, f"a divisor of {what} = {value}")
+    for name, lowest in (("dt_limit", 0.0), ("A_init_range", 1e-30)):
+      bounds = tuple(getattr(self, name))  # Hashable, whatever came.
+      if len(bounds) != 2 or not lowest <= bounds[0] <= bounds[1]:
+        above = "0 <=" if name == "dt_limit" else "0 <"
+        raise contract.error(name, bounds, f"(low, high), {above} low <= high")
+      object.__setattr__(self, name, bounds)
+
+  @property
+  def d_inner(self) -> int:
+    """Number of channels inside."""
+    return super().d_inner if self.channels is None else self.channels
+
+  @property
+  def biases_out(self) -> bool:
+    """Whether out_proj has a bias."""
+    return self.bias if self.out_bias is None else self.out_bias
+
+  @property
+  def head_width(self) -> int:
+    """Channels of a head."""
+    if self.headdim is not None:
+      return self.headdim
+    return contract.largest_divisor(self.d_inner, 64)
+
+  @property
+  def heads(self) -> int:
+    """Number of heads."""
+    return self.d_inner // self.head_width
+
+  @property
+  def conv_channels(self) -> int:
+    """Channels of the convolution: those of x, B and C."""
+    return self.d_inner + 2 * self.ngroups * self.d_state
+
+
+@_serialization.exported("jaxseq.mixers.mamba2.State")
+class State(NamedTuple):
+  """State of Mamba-2.
+
+  Attributes:
+    conv: (*batch, d_conv - 1, conv_channels), the last inputs of the
+      convolution, oldest first.
+    ssm: (*batch, heads, d_state, headdim).
+  """
+
+  conv: jax.Array
+  ssm: jax.Array
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters, as the paper's code does.
+
+  Returns:
+    A dict of float32 arrays:
+      in_proj: (d_model, 2 d_inner + 2 ngroups d_state + heads), to z, x, B, C
+        and dt side by side.
+      conv_weight: (d_conv, conv_channels), the last row for the present
+        element.
+      conv_bias: (conv_channels,), if conv_bias.
+      dt_bias: (heads,), inverse softplus of the initial step sizes.
+      A_log: (heads,), logarithm of -A.
+      D: (heads,), ones.
+      norm_scale: (d_inner,), ones, unless norm is "none".
+      out_proj: (d_inner, d_model).
+      in_proj_bias, out_proj_bias: zeros, by the options.
+  """
+  width, inner, heads = config.d_model, config.d_inner, config.heads
+  channels, taps = config.conv_channels, config.d_conv
+  keys = jax.random.split(key, 6)
+  projected = inner + channels + heads
+  low, high = config.A_init_range
+  A = jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
+  weights = {
+    "in_proj": contract.uniform(keys[0], (width, projected), width),
+    "conv_weight": contract.uniform(keys[1], (taps, channels), taps),
+    "dt_bias": discretize.step_size_bias(keys[2], heads, config),
+    "A_log": jnp.log(A),
+    "D": jnp.ones((heads,), jnp.float32),
+    "out_proj": contract.uniform(keys[4], (inner, width), inner),
+  }
+  if config.norm != "none":
+    weights["norm_scale"] = jnp.ones((inner,), jnp.float32)
+  return _mamba.add_biases(weights, keys[5], config)
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
+  ssm = config.heads, config.d_state, config.head_width
+  return State(
+    jnp.zeros((*batch_shape, config.d_conv - 1, config.conv_channels), dtype),
+    jnp.zeros((*batch_shape, *ssm), dtype),
+  )
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties the convolution's window too."""
+  conv = functools.partial(recurrence.causal_conv, axis=axis)
+  scan = functools.partial(
+    recurrence.outer_scan_heads, axis=axis, chunk_size=config.chunk_size
+  )
+  return _run(config, params, x, state, reset, conv, scan)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  conv = recurrence.causal_conv_step
+  return _run(config, params, x, state, reset, conv, _scan_step)
+
+
+def tree(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  nodes: recurrence.Tree,
+) -> tuple[jax.Array, State]:
+  """Consumes a tree of elements, x (*batch, nodes, d_model).
+
+  Returns:
+    y of x's shape, and what `commit` makes states of.
+  """
+
+  def conv(x, weight, bias, window, reset):
+    del reset
+    return recurrence.tree_causal_conv(x, weight, bias, window, nodes)
+
+  def scan(C, B, x, decay, state, *, reset):
+    del reset
+    C, B = _to_heads(x, C, B)
+    C, B, x, decay = (jnp.swapaxes(leaf, -2, -3) for leaf in (C, B, x, decay))
+    y = recurrence.tree_outer_scan(C, B, x, decay, state, nodes)
+    return jnp.swapaxes(y, -2, -3).astype(x.dtype), (B, x, decay)
+
+  y, residue = _run(config, params, x, state, None, conv, scan)
+  return y.astype(x.dtype), residue
+
+
+def commit(
+  config: Config,
+  residue: State,
+  state: State,
+  nodes: recurrence.Tree,
+  node: jax.Array,
+) -> State:
+  """Returns the state after one node of each row.
+
+  Args:
+    config: as in `tree`.
+    residue: from `tree`.
+    state: in front of the tree.
+    nodes: the tree.
+    node: (*batch,) numbers of nodes.
+  """
+  window = recurrence.after_node(residue.conv, node, node.ndim)
+  node = jnp.broadcast_to(node[..., None], (*node.shape, config.heads))
+  ssm = recurrence.outer_after(*residue.ssm, state.ssm, nodes, node)
+  return State(window.astype(state.conv.dtype), ssm.astype(state.ssm.dtype))
+
+
+def _run(config, params, x, state, reset, conv, scan):
+  params = contract.cast(params, contract.wide_dtype(x))
+  z, xBC, dt = _project(config, params, x)
+  xBC, window = _mamba.convolved(conv, params, xBC, state.conv, reset)
+  dt = jax.nn.softplus(dt + params["dt_bias"])
+  if config.dt_limit != (0.0, math.inf):
+    dt = jnp.clip(dt, *config.dt_limit)
+  y, x, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
+  finish, scale = functools.partial(_finish, config), ()
+  if config.norm != "none":
+    scale = (params["norm_scale"],)
+  y = contract.pointwise(finish, y, x, z, params["D"], *scale)
+  return contract.project(params, "out_proj", y), State(window, ssm)
+
+
+def _project(config, params, x):
+  """The activations z and xBC, and dt, which stays float32 for narrow x."""
+  inner, end = config.d_inner, config.d_inner + config.conv_channels
+  if x.dtype == contract.wide_dtype(x):
+    projected = contract.project(params, "in_proj", x)
+    return jnp.split(projected, (inner, end), axis=-1)
+  weight, bias = params["in_proj"], params.get("in_proj_bias")
+
+  def part(columns, wide=False):
+    own = None if bias is None else bias[columns]
+    return recurrence.dense(x, weight[:, columns], own, wide=wide)
+
+  # Of one product the parts would be copies beside the whole.
+  z, xBC = part(slice(inner)), part(slice(inner, end))
+  return z, xBC, part(slice(end, None), wide=True)
+
+
+def _ssm(config, params, xBC, dt, state, reset, scan):
+  """The recurrence: xBC (..., conv_channels), dt (..., heads).
+
+  Returns its y without D x, and x, (..., heads, headdim), and the state.
+  """
+  lead, inner = xBC.shape[:-1], config.d_inner
+  states = config.ngroups * config.d_state
+  x, B, C = jnp.split(xBC, (inner, inner + states), axis=-1)
+  x = x.reshape(*lead, config.heads, config.head_width)
+  B, C = (
+    leaf.reshape(*lead, config.ngroups, config.d_state) for leaf in (B, C)
+  )
+  decay = (-jnp.exp(params["A_log"]) * dt)[..., None]
+  scaled = contract.pointwise(lambda x, dt: dt[..., None] * x, x, dt)
+  y, state = scan(C, B, scaled, decay, state, reset=reset)
+  return y, x, state
+
+
+def _finish(config, y, x, z, D, scale=None):
+  """Feed-through, gate and norm: (..., d_inner)."""
+  y = y + D[:, None] * x
+  y, gate = y.reshape(z.shape), jax.nn.silu(z)
+  if config.norm == "before_gate":
+    return _normalized(config, y, scale) * gate
+  y = y * gate
+  return y if scale is None else _normalized(config, y, scale)
+
+
+def _normalized(config, x, scale):
+  groups = x.reshape(*x.shape[:-1], config.norm_groups, -1)
+  mean_square = jnp.mean(jnp.square(groups), axis=-1, keepdims=True)
+  groups = groups * jax.lax.rsqrt(mean_square + config.norm_eps)
+  return groups.reshape(x.shape) * scale
+
+
+def _scan_step(C, B, x, decay, state, *, reset):
+  """One step of `outer_scan_heads`; heads are batch axes of a step."""
+  C, B = _to_heads(x, C, B)
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None], (*reset.shape, x.shape[-2]))
+  return recurrence.outer_step(C, B, x, decay, state, reset=reset)
+
+
+def _to_heads(x, *groups):
+  """Arrays of groups (..., groups, n), once for each head of x."""
+  heads = x.shape[-2]
+  return [jnp.repeat(leaf, heads // leaf.shape[-2], axis=-2) for leaf in groups]

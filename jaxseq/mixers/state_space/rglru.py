@@ -1,0 +1,227 @@
+"""RG-LRU: the recurrent block of Griffin, a real gated linear recurrence.
+
+  u = conv(W_x x + b_x)                            causal, depthwise over time
+  i_t = sigmoid(W_i u_t + b_i),  r_t = sigmoid(W_r u_t + b_r)      (blocks)
+  a_t = exp(-8 r_t softplus(Lambda))
+  h_t = a_t h_{t-1} + sqrt(1 - a_t^2) (i_t u_t)
+  y_t = W_o (gelu(W_y x_t + b_y) h_t) + b_o
+
+The first element of a sequence is not multiplied by the root. De et al.,
+"Griffin: mixing gated linear recurrences with local attention for efficient
+language models", arXiv:2402.19427, section 2.4, and google-deepmind's
+recurrentgemma.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.gated import _blocks
+
+Params = contract.Params
+
+# Factor on the recurrence gate.
+_SHARPNESS = 8.0
+# Bound on the squared slope of the root, which is infinite at 0.
+_SMALLEST = 1e-6
+
+TRAITS = contract.Traits(
+  keeps="a vector, gated by the input; 3 inputs of a convolution",
+  ssm_parameters=("Lambda",),
+  block=contract.TRANSFORMER_BLOCK,
+  cases=({"d_hidden": 8, "heads": 2, "d_conv": 2}, {"d_conv": 1}),
+  temporary={"tpu": (6.8, 17), "cuda": (4.7, 21)},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the block.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    d_hidden: width of the state; d_model if None. The paper has 4 / 3 of it.
+    heads: blocks of the gates' matrices.
+    d_conv: width of the convolution, the present element counted; 1 for none.
+  """
+
+  d_model: int
+  d_hidden: int | None = None
+  heads: int = 1
+  d_conv: int = 4
+
+  def __post_init__(self):
+    contract.fields(
+      self, positive=("d_model", "heads", "d_conv"), optional=("d_hidden",)
+    )
+    if self.width % self.heads:
+      expected = f"a multiple of heads = {self.heads}"
+      raise contract.error("d_hidden", self.width, expected)
+
+  @property
+  def width(self) -> int:
+    """Width of the state."""
+    return self.d_model if self.d_hidden is None else self.d_hidden
+
+
+@_serialization.exported("jaxseq.mixers.rglru.State")
+class State(NamedTuple):
+  """State of the block.
+
+  Attributes:
+    h: (*batch, d_hidden).
+    conv: (*batch, d_conv - 1, d_hidden), the last inputs of the convolution,
+      oldest first; None without one.
+    fresh: (*batch,), 1 before the first element of a sequence, 0 after it.
+  """
+
+  h: jax.Array
+  conv: jax.Array | None
+  fresh: jax.Array
+
+
+@contract.init
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters, as the original code does.
+
+  Returns:
+    A dict of float32 arrays:
+      W_y, W_x: (d_model, d_hidden), b_y, b_x: (d_hidden,).
+      conv_weight: (d_conv, d_hidden), the last row for the present element, and
+        conv_bias, if d_conv > 1.
+      W_i, W_r: (heads, d_hidden / heads, d_hidden / heads), b_i, b_r:
+        (d_hidden,).
+      Lambda: (d_hidden,), such that exp(-softplus(Lambda)) lies between 0.9 and
+        0.999.
+      W_o: (d_hidden, d_model), b_o: (d_model,).
+  """
+  names = "y", "x", "conv", "i", "r", "Lambda", "o"
+  keys = dict(zip(names, jax.random.split(key, len(names))))
+  width, hidden = config.d_model, config.width
+  block = hidden // config.heads
+  lecun = jax.nn.initializers.lecun_normal()
+  params = {}
+  for name in "yx":
+    params[f"W_{name}"] = lecun(keys[name], (width, hidden), jnp.float32)
+    params[f"b_{name}"] = jnp.zeros((hidden,), jnp.float32)
+  if config.d_conv > 1:
+    shape = config.d_conv, hidden
+    scale = (0.01 / config.d_conv) ** 0.5
+    normal = jax.random.normal(keys["conv"], shape, jnp.float32)
+    params["conv_weight"] = scale * normal
+    params["conv_bias"] = jnp.zeros((hidden,), jnp.float32)
+  for name in "ir":
+    shape = config.heads, block, block
+    normal = jax.random.normal(keys[name], shape, jnp.float32)
+    params[f"W_{name}"] = normal * block**-0.5
+    params[f"b_{name}"] = jnp.zeros((hidden,), jnp.float32)
+  square = jax.random.uniform(
+    keys["Lambda"], (hidden,), jnp.float32, 0.9**2, 0.999**2
+  )
+  # The inverse of softplus.
+  rate = -0.5 * jnp.log(square)
+  params["Lambda"] = rate + jnp.log(-jnp.expm1(-rate))
+  params["W_o"] = lecun(keys["o"], (hidden, width), jnp.float32)
+  params["b_o"] = jnp.zeros((width,), jnp.float32)
+  return params
+
+
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence."""
+  window = *batch_shape, config.d_conv - 1, config.width
+  return State(
+    jnp.zeros((*batch_shape, config.width), dtype),
+    jnp.zeros(window, dtype) if config.d_conv > 1 else None,
+    jnp.ones(batch_shape, dtype),
+  )
+
+
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties the convolution's window too."""
+  conv = functools.partial(recurrence.causal_conv, axis=axis)
+  scan = functools.partial(recurrence.linear_scan, axis=axis)
+  first = jnp.arange(x.shape[-2]) == 0
+  if axis is not None:
+    first &= jax.lax.axis_index(axis) == 0
+  begins = jnp.where(first, state.fresh[..., None], 0)
+  return _run(config, params, x, state, reset, begins, conv, scan)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+
+  def scan(a, b, h, *, reset):
+    h = recurrence.linear_step(a, b, h, reset=reset)
+    return h, h
+
+  conv = recurrence.causal_conv_step
+  return _run(config, params, x, state, reset, state.fresh, conv, scan)
+
+
+def _run(config, params, x, state, reset, begins, conv, scan):
+  """`begins` (...) is 1 where the state is fresh, beside those of resets."""
+  params = contract.cast(params, contract.wide_dtype(x))
+  u, window = recurrence.dense(x, params["W_x"], params["b_x"]), state.conv
+  if config.d_conv > 1:
+    taps, bias = params["conv_weight"], params["conv_bias"]
+    u, window = conv(u, taps, bias, window, reset)
+    u = u.astype(x.dtype)
+  begins = begins if reset is None else jnp.where(reset, 1, begins)
+  a, b = coefficients(params, u, begins)
+  h, last = scan(a, b, state.h, reset=reset)
+  branch = recurrence.dense(x, params["W_y"], params["b_y"])
+  y = contract.pointwise(
+    lambda branch, h: jax.nn.gelu(branch) * h, branch, h.astype(x.dtype)
+  )
+  y = recurrence.dense(y, params["W_o"], params["b_o"])
+  return y, State(last, window, jnp.zeros_like(state.fresh))
+
+
+def coefficients(
+  params: Params, u: jax.Array, begins: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns a and b of the recurrence h_t = a_t h_{t-1} + b_t.
+
+  Args:
+    params: the gates' W_i, b_i, W_r, b_r, and Lambda, see `init`.
+    u: (..., d_hidden).
+    begins: (...), 1 at the first element of each sequence, whose b is not
+      multiplied by sqrt(1 - a^2), 0 elsewhere; of any dtype.
+
+  Returns:
+    Two arrays of u's shape, float32 or wider.
+  """
+  i, r = (_gate(params, name, u) for name in "ir")
+  log_a = -_SHARPNESS * r * jax.nn.softplus(params["Lambda"])
+  begins = jnp.asarray(begins, log_a.dtype)[..., None]
+  # Both are exact: 1, or the root.
+  factor = begins + (1 - begins) * _root(-jnp.expm1(2 * log_a))
+  return jnp.exp(log_a), factor * i * u.astype(i.dtype)
+
+
+def _gate(params, name, u):
+  """sigmoid(W u + b), with W block by block, at least float32."""
+  y = _blocks.dense(u, params[f"W_{name}"], wide=True)
+  return jax.nn.sigmoid(y + params[f"b_{name}"])
+
+
+@jax.custom_jvp
+def _root(x):
+  """sqrt(x), with a slope of at most 1000 / 2, as in the original code."""
+  return jnp.sqrt(x)
+
+
+@_root.defjvp
+def _root_jvp(primals, tangents):
+  (x,), (d_x,) = primals, tangents
+  slope = jax.lax.rsqrt(jnp.maximum(4 * x, _SMALLEST))
+  return _root(x), slope * d_x

@@ -1,0 +1,45 @@
+"""Scores that depend on how far a key is from its query, for `_window_blocks`.
+
+Products with one vector for each distance, moved so that they stand at the
+keys: Dai et al., "Transformer-XL", arXiv:1901.02860, appendix B.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _contractions
+
+
+def scores(
+  p: jax.Array,
+  table: jax.Array,
+  keys: int,
+  operands: jax.typing.DTypeLike,
+) -> jax.Array:
+  """Returns p_i . table[d], d the distance from query i to a key.
+
+  Args:
+    p: (rows, queries, heads, D); query i is key keys - queries + i.
+    table: (distances, heads, D).
+    keys: number of keys, at least that of queries.
+    operands: dtype of the products.
+
+  Returns:
+    (rows, heads, queries, keys); 0 for distances that the table has not.
+  """
+  queries = p.shape[1]
+  # Column c of row i, before it is moved, is of distance keys - 1 - c.
+  first, columns = keys - 1, keys + queries - 1
+  table = table[::-1]
+  front, back = first + 1 - len(table), columns - first - 1
+  table = table[max(0, -front) :]
+  widths = ((max(0, front), back), (0, 0), (0, 0))
+  table = jnp.pad(table, widths)
+  found = _contractions.einsum("rqhd,chd->rhqc", p, table, operands)
+  if queries == 1:
+    return found
+  # Row i moves queries - 1 - i to the left: rows of one column less.
+  lead = found.shape[:2]
+  flat = found.reshape(*lead, -1)[..., queries - 1 :]
+  flat = flat[..., : queries * (columns - 1)]
+  return flat.reshape(*lead, queries, columns - 1)[..., :keys]

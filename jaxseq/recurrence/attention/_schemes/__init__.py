@@ -1,0 +1,22 @@
+"""Exact softmax attention with time split over the devices of a mesh axis.
+
+Functions from a `blocks.Problem` and the name of the axis to the outputs, for
+use inside `jax.shard_map`; they differ in what travels, how often, and in
+memory. `SCHEMES` has them by name; `recurrence.softmax_attention` calls them.
+"""
+
+from jaxseq.recurrence.attention._schemes.all_gather import gather
+from jaxseq.recurrence.attention._schemes.all_to_all import ulysses
+from jaxseq.recurrence.attention._schemes.moving_queries import token_ring
+from jaxseq.recurrence.attention._schemes.ring_attention import ring
+from jaxseq.recurrence.attention._schemes.two_pass_ring import (
+  ring_self_attention,
+)
+
+SCHEMES = {
+  "gather": gather,
+  "ring": ring,
+  "ring_self_attention": ring_self_attention,
+  "token_ring": token_ring,
+  "ulysses": ulysses,
+}

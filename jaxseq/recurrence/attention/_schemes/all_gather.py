@@ -1,0 +1,29 @@
+"""Attention over a sequence that is split over devices: all keys to all."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.attention._schemes import blocks
+
+
+def gather(problem: blocks.Problem, axis: str) -> jax.Array:
+  """Gathers keys and values on every device, then attends locally.
+
+  LASP-2H: Sun et al., "LASP-2", arXiv:2502.07563, section 3.4. One all_gather
+  of W * groups * time * (d + e) elements, which stay in memory; few where heads
+  share keys and values.
+  """
+  width = problem.q.shape[-1]
+  packed = jnp.concatenate([problem.k, problem.v], axis=-1)
+  packed = lax.all_gather(packed, axis)
+  own = lax.axis_index(axis)
+
+  def body(state, element):
+    j, kv = element
+    k, v = kv[..., :width], kv[..., width:]
+    return blocks.accumulate(state, problem.q, k, v, problem.mask, own, j), None
+
+  devices = jnp.arange(problem.mask.layout.devices)
+  state, _ = lax.scan(body, problem.nothing, (devices, packed))
+  return blocks.finish(problem, state)

@@ -1,0 +1,32 @@
+"""Attention over a split sequence: queries go round, results go home."""
+
+import jax
+from jax import lax
+
+from jaxseq.recurrence.attention._schemes import blocks
+from jaxseq.recurrence.averages import _softmax_state
+from jaxseq.recurrence.shared import _collectives
+
+
+def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
+  """Passes queries on to the left and sends partial results straight home.
+
+  Wang et al., "TokenRing", arXiv:2412.20501. Keys and values stay. In step t
+  device i works on the queries of device i + t and sends (m, u, w), its share
+  of their result, t devices to the right: where links work in both directions
+  at once, both are used. W - 1 ppermutes of heads * time * d elements one way,
+  and W - 1 of heads * time * (e + 2), in float32 or wider, the other.
+  """
+  _, k, v, mask = problem[:4]
+  devices = mask.layout.devices
+  own = lax.axis_index(axis)
+  visiting, state = problem.q, problem.nothing
+  for step in range(devices):
+    i = (own + step) % devices
+    share = blocks.accumulate(problem.nothing, visiting, k, v, mask, i, own)
+    if step:
+      share = blocks.unpack(_collectives.shift(blocks.pack(share), axis, step))
+    state = _softmax_state.softmax_combine(state, share)
+    if step < devices - 1:
+      visiting = _collectives.shift(visiting, axis, -1)
+  return blocks.finish(problem, state)

@@ -1,0 +1,51 @@
+"""Attention over a split sequence: keys go round, and then values do."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.attention._schemes import blocks
+from jaxseq.recurrence.averages import _softmax_state
+from jaxseq.recurrence.shared import _collectives
+
+
+def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
+  """Fills whole rows of scores before it weighs values.
+
+  Li et al., "Sequence Parallelism: Long Sequence Training from System
+  Perspective", arXiv:2105.13120, section 3.2 (RSA). Keys go round the ring
+  once, and each device fills the scores of its queries with the whole sequence,
+  heads * time * (W * time) of them; after a plain softmax values go round. 2 (W
+  - 1) ppermutes of groups * time * d (or e) elements; memory grows with the
+  length of the whole sequence.
+  """
+  mask, devices = problem.mask, problem.mask.layout.devices
+  own = lax.axis_index(axis)
+  steps = jnp.arange(devices)
+
+  def visible(step):
+    return mask.sight(own, (own - step) % devices).visible()
+
+  def fill(k, step):
+    block = blocks.scores(problem.q, k, visible(step))
+    return _collectives.shift(k, axis), block
+
+  k, row = lax.scan(fill, problem.k, steps[:-1])
+  last = blocks.scores(problem.q, k, visible(devices - 1))
+  row = jnp.concatenate([row, last[None]])  # (W, *batch, heads, time, time)
+  m = lax.stop_gradient(jnp.max(row, axis=(0, -1)))
+  # A query that sees nothing has the weights of nothing.
+  weights = jnp.where(row == _softmax_state.NEG, 0, jnp.exp(row - m[..., None]))
+
+  def weigh(carry, element):
+    w, v = carry
+    block, step = element
+    w = w + blocks.read(block, v, visible(step))
+    return (w, _collectives.shift(v, axis)), None
+
+  (w, v), _ = lax.scan(
+    weigh, (problem.nothing.w, problem.v), (weights[:-1], steps[:-1])
+  )
+  w = w + blocks.read(weights[-1], v, visible(devices - 1))
+  state = blocks.SoftmaxState(m, jnp.sum(weights, axis=(0, -1)), w)
+  return blocks.finish(problem, state)

@@ -1,0 +1,379 @@
+"""Blocks of queries and the keys that they see, for `window_attention`."""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.attention import _distance_scores
+from jaxseq.recurrence.attention import hip
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _varying
+
+# Queries per block. Measured on a CPU core with a reach of 1024 and widths of
+# 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
+_BLOCK = 256
+# Of narrow inputs half as many where a block has so many scores or more, which
+# are 64 MB in float32.
+_SCORES = 2**24
+# Loops over blocks, at most, and the share of the work below which more than
+# one pays for a larger program.
+_LOOPS = 4
+_WORTH = 0.9
+
+
+def attend(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+  window: int,
+  block_size: int | None = None,
+  method: str = "auto",
+  whole: bool = False,
+  distances: tuple[jax.Array, jax.Array] | None = None,
+  select: tuple[hip.Hip, jax.Array] | None = None,
+) -> jax.Array:
+  """Averages of k and v (*batch, earlier + time, groups, D) for q and `start`.
+
+  No query t sees a key before start[t] (*batch, time), which is at most its
+  own. What is not visible is cut off by selects, undefined numbers too; an
+  element that sees undefined numbers gives NaN.
+
+  Args:
+    q: (*batch, time, heads, D); they are at the last keys' places.
+    k: keys.
+    v: values, whose width may be another; "auto" is "chunked" then.
+    start: first visible keys; for a kernel each is a key before the first
+      query, the same for all queries, or the first of an episode.
+    window: elements that a query sees beside its own.
+    block_size: of `averages`.
+    method: one of `window.METHODS`.
+    whole: whether all of `start` is 0, and there are no keys before the first
+      query.
+    distances: queries like q and (window + 1, heads, D) vectors, whose products
+      are added to those of q and k; or None. "auto" is "chunked" then.
+    select: a search for the keys that a query sees, and where the episodes of
+      queries begin (*batch, time), before all keys if negative; or None. "auto"
+      is "chunked" then.
+  """
+  *batch, time = start.shape
+  earlier = k.shape[-3] - time
+  rows = math.prod(batch)
+  table = None
+  if distances is not None:
+    # Both kinds of queries side by side; the gradients of all devices meet.
+    table = _varying.vary_as(q, distances[1])
+    q = jnp.concatenate([q, distances[0].astype(q.dtype)], axis=-1)
+  q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
+  begin = start.reshape(rows, time)
+  start = jnp.maximum(begin, earlier + jnp.arange(time) - window)
+  search, sight = None, start
+  if select is not None:
+    # Both of a query side by side.
+    search, anchor = select
+    sight = jnp.stack([start, anchor.reshape(rows, time)], axis=-1)
+
+  # All that is not finite is taken out, since zero times it is not zero, and
+  # put back where it is visible: the visible elements are without gaps.
+  bad = ~(_finite(k) & _finite(v))
+  last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
+  undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
+  q, k, v = map(_clean, (q, k, v))
+
+  def run(q, k, v, begin, sight, *, method, block_size=None):
+    if method == "chunked":
+      return averages(q, k, v, sight, window, block_size, table, search)
+    from jaxseq.recurrence.attention import _window_vjp
+
+    library = _window_vjp.library(method, q, k, v, whole)
+    alike = (x.astype(dtype) for x in (q, k, v))
+    o = _window_vjp.attend(library, window, *alike, begin)
+    return o.astype(q.dtype)
+
+  if v.shape[-1] != k.shape[-1]:
+    if method not in ("auto", "chunked"):
+      got, want = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
+      raise NotImplementedError(support.sentence("window", got, want, method))
+    method = "chunked"
+  if table is not None:
+    if method not in ("auto", "chunked"):
+      got, want = "products with distances", "none"
+      raise NotImplementedError(support.sentence("window", got, want, method))
+    method = "chunked"
+  if search is not None:
+    if method not in ("auto", "chunked"):
+      raise NotImplementedError(
+        support.sentence("window", "a search for keys", "none", method)
+      )
+    method = "chunked"
+  dtype = jnp.result_type(q, k, v)
+  o = choice.by_platform(
+    "window",
+    dtype,
+    (rows, *q.shape[1:], window),
+    run,
+    *(q, k, v, begin, sight),
+    method=method,
+    block_size=block_size,
+  )
+  o = jnp.where(undefined[..., None, None], jnp.nan, o)
+  return o.reshape(*batch, *o.shape[1:])
+
+
+def averages(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+  window: int,
+  block_size: int | None = None,
+  table: jax.Array | None = None,
+  search: hip.Hip | None = None,
+) -> jax.Array:
+  """The same for finite numbers, with one batch axis, in blocks of queries.
+
+  The backward pass computes the weights of a block again. `start` leaves out
+  what is beyond the window, too. With a table of vectors for distances, those
+  that meet them stand behind the features of q. With a search, `start` has
+  another axis, and where the query's episode begins beside its first key.
+  """
+  time = q.shape[1]
+  earlier = k.shape[1] - time
+  if block_size is None:
+    block_size = default_size(q, window)
+  size = min(time, block_size)
+  count = -(-time // size)
+  size = -(-time // count)  # Blocks of one size, with little padding.
+  outputs = []
+  for first, last in _groups(count, size, earlier, window):
+    begin, end = first * size, min(last * size, time)
+    lowest = max(0, earlier + begin - window)
+    near = (x[:, lowest : earlier + end] for x in (k, v))
+    visible = start[:, begin:end] - lowest
+    block = q[:, begin:end], *near, visible
+    group = _group(*block, table, window, size, search)
+    outputs.append(group)
+  return jnp.concatenate(outputs, axis=1)
+
+
+def default_size(q: jax.Array, window: int) -> int:
+  """Returns how many queries (rows, time, heads, D) a block has."""
+  rows, _, heads, _ = q.shape
+  scores = rows * heads * _BLOCK * (window + _BLOCK)
+  many = _contractions.is_narrow(q.dtype) and scores >= _SCORES
+  return _BLOCK // 2 if many else _BLOCK
+
+
+def _groups(count, size, earlier, window):
+  """Splits `count` blocks into runs that are worth a loop of their own.
+
+  All blocks of a loop read as many keys as its last one can see. Where that is
+  many more than the first ones can see, several loops save work.
+  """
+  loops = min(count, _LOOPS)
+  edges = [count * i // loops for i in range(loops + 1)]
+  split = list(zip(edges[:-1], edges[1:]))
+
+  def keys(groups):
+    return sum(
+      (last - first) * (min(window, earlier + (last - 1) * size) + size)
+      for first, last in groups
+    )
+
+  whole = [(0, count)]
+  return split if keys(split) < _WORTH * keys(whole) else whole
+
+
+def _group(q, k, v, start, table, window, size, search):
+  """One loop: q [B, T, ...] are the last T elements of k and v."""
+  time = q.shape[1]
+  earlier = k.shape[1] - time
+  count = -(-time // size)
+  reach = min(window, earlier + (count - 1) * size)
+  front, back = max(0, reach - earlier), count * size - time
+  k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
+  # Indices are now those of the padded keys.
+  start = _pad(start - earlier + reach, 0, back)
+  return _blocks(_pad(q, 0, back), k, v, start, table, size, search)[:, :time]
+
+
+def _finite(x):
+  """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
+  return jnp.all(jnp.isfinite(x), axis=(2, 3))
+
+
+@jax.custom_vjp
+def _clean(x):
+  """Zeros in the place of what is not finite.
+
+  The gradient is passed on as it comes: what sees such numbers is undefined and
+  has none to give, so they get zeros without being kept for a mask.
+  """
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+_clean.defvjp(lambda x: (_clean(x), None), lambda _, g: (g,))
+
+
+def _pad(x, front, back):
+  """Zeros before and after, along time."""
+  if not front and not back:
+    return x
+  return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
+
+
+def _attend(q, k, v, table, start, first, search):
+  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
+
+  `first` is the index of the block's first key; query i is key reach + i.
+  """
+  size, keys = q.shape[1], k.shape[1]
+  index = jnp.arange(keys)
+  place = keys - size + jnp.arange(size)
+  start = start - first
+  select = None
+  if search is not None:
+    start, anchor = start[..., 0], start[..., 1]
+    options = {"start": start, "anchor": anchor, "own": place}
+    select = functools.partial(hip.visible, search, **options)
+  visible = index >= start[:, :, None]
+  visible &= index <= place[:, None]
+  wide = jnp.promote_types(q.dtype, jnp.float32)
+  operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
+  own = functools.partial(
+    _softmax_attention, table=table, operands=operands, select=select
+  )
+  # The library takes its softmax of float64 in float32, and in its gradient
+  # products of bfloat16 and float32; its values are as wide as its keys, and it
+  # keeps all scores that are added.
+  alike = k.shape[-1] == v.shape[-1] and table is None and search is None
+  if operands != jnp.float32 or not alike:
+    return own(q, k, v, visible)
+  return lax.platform_dependent(
+    q, k, v, visible, cpu=own, default=_library_attention
+  )
+
+
+def _library_attention(q, k, v, visible):
+  return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
+
+
+def _softmax_attention(q, k, v, visible, table, operands, select):
+  """The same, several times as fast on a CPU: plain products."""
+  rows, size, heads, _ = q.shape
+  groups, width, out = *k.shape[2:], q.dtype
+  product = functools.partial(_contractions.einsum, operands=operands)
+  narrow, scale = operands == jnp.bfloat16, math.sqrt(width)
+  if not narrow:
+    q = q.astype(operands) / scale
+  q, p = q[..., :width], q[..., width:]
+  q = q.reshape(rows, size, groups, -1, width)
+  grouped = rows, groups, heads // groups * size
+  q = q.transpose(0, 2, 3, 1, 4).reshape(*grouped, width)
+  scores = product("rgqd,rgdk->rgqk", q, k.transpose(0, 2, 3, 1))
+  if table is not None:
+    far = _distance_scores.scores(p, table, k.shape[1], operands)
+    scores = scores + far.reshape(scores.shape)
+  if narrow:
+    scores = scores / scale  # Before the product q would be rounded again.
+  scores = scores.reshape(rows, groups, heads // groups, size, -1)
+  visible = visible[:, None, None] if select is None else select(scores)
+  scores = jnp.where(visible, scores, -jnp.inf)
+  # Every query sees itself: the maximum is finite.
+  top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+  weights = jnp.exp(scores - top)
+  total = jnp.sum(weights, axis=-1, keepdims=True)
+  if narrow:  # One pass over the scores on a GPU.
+    weights = weights / total
+  flat = weights.reshape(*grouped, -1)
+  o = product("rgqk,rgkd->rgqd", flat, v.transpose(0, 2, 1, 3))
+  o = o.reshape(*scores.shape[:-1], -1)
+  if not narrow:
+    o = o / total
+  o = o.transpose(0, 3, 1, 2, 4)
+  return o.reshape(rows, size, heads, -1).astype(out)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _blocks(q, k, v, start, table, size, search):
+  """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
+  time, keys = q.shape[1], k.shape[1]
+  if time == size:
+    return _attend(q, k, v, table, start, 0, search)
+
+  def body(out, first):
+    block = _slice((q, start), first, size)
+    near = _slice((k, v), first, keys - time + size)
+    o = _attend(block[0], *near, table, block[1], first, search)
+    return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
+
+  firsts = jnp.arange(0, time, size)
+  out = jnp.zeros_like(q, shape=(*q.shape[:-1], v.shape[-1]))
+  return lax.scan(body, out, firsts)[0]
+
+
+def _blocks_forward(q, k, v, start, table, size, search):
+  return _blocks(q, k, v, start, table, size, search), (q, k, v, start, table)
+
+
+def _blocks_backward(size, search, residuals, d_o):
+  """From the last block to the first; a carry holds what keys still collect."""
+  q, k, v, start, table = residuals
+  time, keys = q.shape[1], k.shape[1]
+  reach = keys - time
+
+  def body(carry, first):
+    late, d_table, dq, dk, dv = carry
+    block = _slice((q, start), first, size)
+    near = _slice((k, v), first, reach + size)
+    _, pull = jax.vjp(
+      lambda *args: _attend(*args, block[1], first, search),
+      *(block[0], *near, table),
+    )
+    new, *collected, more = pull(
+      lax.dynamic_slice_in_dim(d_o, first, size, axis=1)
+    )
+    d_table = jax.tree.map(lambda x, y: x + y.astype(x.dtype), d_table, more)
+    # In the wide dtype: what many blocks add is rounded at the end.
+    collected = tuple(
+      x.astype(y.dtype).at[:, size:].add(y) for x, y in zip(collected, late)
+    )
+    dq = lax.dynamic_update_slice_in_dim(dq, new, first, axis=1)
+    dk, dv = (
+      lax.dynamic_update_slice_in_dim(
+        x, y[:, reach:].astype(x.dtype), first + reach, axis=1
+      )
+      for x, y in zip((dk, dv), collected)
+    )
+    late = tuple(x[:, :reach] for x in collected)
+    return (late, d_table, dq, dk, dv), None
+
+  def wide(x):
+    return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))
+
+  late = tuple(wide(x[:, :reach]) for x in (k, v))
+  d_table = jax.tree.map(wide, table)
+  grads = jax.tree.map(jnp.zeros_like, (q, k, v))
+  firsts = jnp.arange(0, time, size)
+  (late, d_table, dq, dk, dv), _ = lax.scan(
+    body, (late, d_table, *grads), firsts, reverse=True
+  )
+  dk, dv = (
+    x.at[:, :reach].set(y.astype(x.dtype)) for x, y in zip((dk, dv), late)
+  )
+  d_table = jax.tree.map(lambda x, y: x.astype(y.dtype), d_table, table)
+  return dq, dk, dv, None, d_table
+
+
+_blocks.defvjp(_blocks_forward, _blocks_backward)
+
+
+def _slice(tree, first, length):
+  return jax.tree.map(
+    lambda x: lax.dynamic_slice_in_dim(x, first, length, axis=1), tree
+  )

@@ -1,0 +1,74 @@
+"""One query behind a cache, for `window_attention` on a CPU."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.attention import _attention_parts
+from jaxseq.recurrence.attention import _window_blocks
+from jaxseq.recurrence.shared import _contractions
+
+
+def attend(
+  q: jax.Array,
+  first: tuple[jax.Array, jax.Array],
+  rest: tuple[jax.Array, jax.Array],
+  start: jax.Array,
+) -> jax.Array:
+  """Averages of values for the query of the last key.
+
+  What `_window_blocks.attend` gives, undefined numbers included, and with its
+  gradient. There all keys are looked at and moved several times before they
+  meet queries, which a single query does not repay.
+
+  Args:
+    q: (*batch, 1, heads, D), with its position.
+    first: the key (*batch, 1, groups, D) in front of the others, with its
+      position, and its value (*batch, 1, groups, E). They may be undefined
+      where they are not seen.
+    rest: the other keys and values, `window` of each, the query's own the last;
+      finite where they are not seen.
+    start: (*batch, 1), the first visible of all these keys.
+
+  Returns:
+    (*batch, 1, heads, E) in the dtype of q.
+  """
+  arrays = q, *first, *rest
+  wide = jnp.promote_types(q.dtype, jnp.float32)
+  dtype = jnp.result_type(*arrays)
+  if _contractions.operand_dtype(dtype, wide) == jnp.bfloat16:
+    return _in_blocks(*arrays, start)
+  return lax.platform_dependent(
+    *arrays, start, cpu=_in_parts, default=_in_blocks
+  )
+
+
+def _in_blocks(q, first_key, first_value, keys, values, start):
+  """The definition."""
+  k = jnp.concatenate([first_key, keys], axis=-3)
+  v = jnp.concatenate([first_value, values], axis=-3)
+  return _window_blocks.attend(q, k, v, start, keys.shape[-3])
+
+
+@jax.custom_vjp
+def _in_parts(q, first_key, first_value, keys, values, start):
+  """The same, of keys and values as they lie."""
+  begins = (start == 0)[..., None]
+  seen = begins[..., None]
+  first = (jnp.where(seen, x, 0) for x in (first_key, first_value))
+  visible = 1 + jnp.arange(keys.shape[-3]) >= start[..., None]
+  parts = [(*first, begins), (keys, values, visible)]
+  return _attention_parts.attend(q, parts).astype(q.dtype)
+
+
+def _forward(*arguments):
+  return _in_parts(*arguments), arguments
+
+
+def _backward(arguments, d_o):
+  *operands, start = arguments
+  _, pull = jax.vjp(lambda *args: _in_blocks(*args, start), *operands)
+  return *pull(d_o), None
+
+
+_in_parts.defvjp(_forward, _backward)

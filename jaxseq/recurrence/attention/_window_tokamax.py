@@ -1,0 +1,85 @@
+"""Attention to a window on a GPU: tokamax's.
+
+Its mask has a first key for each query, at which the forward pass begins; the
+backward pass reads all keys and cuts off afterwards. With a gradient time is
+therefore cut into segments, each with the keys of a window before it, so that
+the work grows with the window. See `_window_vjp` for the arrays.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.platform import support
+
+# Queries of a segment, at least: a segment's keys before it are read twice.
+_SEGMENT = 512
+
+
+def attend(
+  interpret: bool,
+  differentiated: bool,
+  window: int,
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+) -> jax.Array:
+  """Averages like q, of 16 bits.
+
+  Interpreted it is tokamax's form without a kernel, with the same mask.
+
+  Raises:
+    NotImplementedError: if tokamax is not installed.
+  """
+  try:
+    from tokamax._src.ops.attention import base
+    from tokamax._src.ops.attention import pallas_mosaic_gpu
+  except ImportError as reason:
+    expected = "tokamax: pip install 'jaxseq[tokamax]'"
+    sentence = support.sentence("window", f"{reason}", expected, "tokamax")
+    raise NotImplementedError(sentence) from reason
+
+  rows, time = start.shape
+  earlier = k.shape[1] - time
+  size = min(time, max(_SEGMENT, window)) if differentiated else time
+  count = -(-time // size)
+  before = min(window, earlier + (count - 1) * size)
+  own = earlier + jnp.arange(time)
+  start = jnp.maximum(start, own - window)
+  # Behind the last query are some that see themselves.
+  missing = count * size - time
+  behind = earlier + time + jnp.arange(missing)
+  start = jnp.concatenate(
+    [start, jnp.broadcast_to(behind, (rows, missing))], axis=1
+  )
+  # Indices are now those of the segment's keys.
+  first = earlier - before + size * jnp.arange(count)
+  start = start.reshape(rows, count, size) - first[:, None]
+  q = support.padded(q, 1, size).reshape(rows, count, size, *q.shape[2:])
+  k, v = (_segments(x, earlier, before, size, count) for x in (k, v))
+
+  one = rows * count
+  mask = base.Mask(
+    causal_mask=base.CausalMask(offset=before),
+    k_start=start.reshape(one, 1, size).astype(jnp.int32),
+  )
+  run = pallas_mosaic_gpu.PallasMosaicGpuFlashAttention()
+  if interpret:
+    run = base.DotProductAttention()
+  o = run(*(x.reshape(one, *x.shape[2:]) for x in (q, k, v)), mask=mask)
+  return o.reshape(rows, count * size, *o.shape[2:])[:, :time]
+
+
+def _segments(x, earlier, before, size, count):
+  """[R, earlier + T, ...] -> [R, count, before + size, ...]."""
+  front = before - earlier
+  x = x[:, max(0, -front) :]
+  back = before + count * size - x.shape[1] - max(0, front)
+  widths = ((0, 0), (max(0, front), back)) + ((0, 0),) * (x.ndim - 2)
+  x = jnp.pad(x, widths)
+  if count == 1:
+    return x[:, None]
+  own = x[:, before:].reshape(x.shape[0], count, size, *x.shape[2:])
+  # No window is longer than a segment here.
+  tails = x[:, : count * size].reshape(own.shape)[:, :, :before]
+  return jnp.concatenate([tails, own], axis=2)

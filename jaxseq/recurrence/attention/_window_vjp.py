@@ -1,0 +1,188 @@
+"""Attention to a window by others' kernels, differentiable as often as needed.
+
+The gradient is the library's, too; that of the gradient is computed by blocks,
+`_window_blocks`. Arrays are
+
+  q      [R, T, heads, D]
+  k, v   [R, earlier + T, groups, D], whose last T elements are those of q
+  start  [R, T] integers, the first key of each query's episode
+
+All numbers are finite.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.attention import _window_blocks
+from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import support
+
+# Widths of a head for which all libraries have kernels are at most this.
+_WIDEST = 256
+
+
+class Library(NamedTuple):
+  """Whose kernel runs: static.
+
+  Attributes:
+    name: "splash" (JAX's attention for TPUs), "tokamax" or "cudnn".
+    interpret: whether it is to run on a CPU.
+  """
+
+  name: str
+  interpret: bool
+
+
+def library(
+  method: str, q: jax.Array, k: jax.Array, v: jax.Array, whole: bool
+) -> Library:
+  """The library that a method names here.
+
+  Args:
+    method: "pallas", "cudnn" or "tokamax".
+    q: queries.
+    k: keys.
+    v: values.
+    whole: whether there is one episode, and no key before the first query.
+
+  Returns:
+    Which it is.
+
+  Raises:
+    NotImplementedError: if it does not take such arguments, with the reason.
+  """
+  dtype, width = jnp.result_type(q, k, v), q.shape[-1]
+  if method == "pallas":
+    found = Library("splash", support.form("window", dtype).interpret)
+    if dtype == jnp.float16:
+      raise _none(method, f"dtype {dtype}", "bfloat16 or float32")
+  else:
+    found = Library(method, contexts.interpreted() == "gpu")
+    platform = contexts.machine()[0]
+    if platform != "gpu" and not found.interpret:
+      raise _none(method, f"platform {platform}", "a GPU")
+    if dtype not in (jnp.bfloat16, jnp.float16):
+      raise _none(method, f"dtype {dtype}", "bfloat16 or float16")
+  if method == "cudnn" and not whole:
+    raise _none(method, "resets or a state", "reset=None and init=None")
+  if width > _WIDEST:
+    raise _none(method, f"heads of width {width}", f"at most {_WIDEST}")
+  if jax.typeof(q).manual_axis_type.varying:
+    # Their kernels do not say over which devices their results vary.
+    expected = "one that checks no types of them (check_vma=False)"
+    raise _none(method, "a shard_map that checks varying axes", expected)
+  return found
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def attend(
+  library: Library,
+  window: int,
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+) -> jax.Array:
+  """Averages like q of the values that each query sees.
+
+  Args:
+    library: whose kernel runs.
+    window: elements that a query sees beside its own.
+    q: queries.
+    k: keys.
+    v: values.
+    start: an element of q that is the first of its episode has its own index
+      among the keys; the others have that of the element before them, or that
+      of a key before the first query.
+  """
+  return _run(library, window, False, q, k, v, start)
+
+
+def _forward(library, window, q, k, v, start):
+  run = functools.partial(_run, library, window, True, start=start)
+  # What the library keeps for its gradient is not differentiated itself.
+  o, pull = jax.vjp(run, *map(lax.stop_gradient, (q, k, v)))
+  o = _tied(library, window, q, k, v, start, o, pull)
+  return o, (q, k, v, start, pull)
+
+
+def _backward(library, window, residuals, g):
+  return *_gradient(library, window, *residuals, g), None
+
+
+attend.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _tied(library, window, q, k, v, start, o, pull):
+  """`o`, which is `attend` of the others, with its gradient."""
+  del library, window, q, k, v, start, pull
+  return o
+
+
+def _tied_forward(library, window, q, k, v, start, o, pull):
+  del library, window
+  return o, (q, k, v, start, pull)
+
+
+def _tied_backward(library, window, residuals, g):
+  return *_gradient(library, window, *residuals, g), None, None, None
+
+
+_tied.defvjp(_tied_forward, _tied_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _gradient(library, window, q, k, v, start, pull, g):
+  """Cotangents of q, k and v from those of the result."""
+  del library, window, q, k, v, start
+  return pull(g)
+
+
+def _gradient_forward(library, window, q, k, v, start, pull, g):
+  found = _gradient(library, window, q, k, v, start, pull, g)
+  return found, (q, k, v, start, g)
+
+
+def _gradient_backward(library, window, residuals, cotangents):
+  del library
+  q, k, v, start, g = residuals
+  plain = functools.partial(_plain_gradient, window, start)
+  _, again = jax.vjp(plain, q, k, v, g)
+  d_q, d_k, d_v, d_g = again(cotangents)
+  # What the library kept is a function of the others.
+  return d_q, d_k, d_v, None, None, d_g
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+def _plain_gradient(window, start, q, k, v, g):
+  """As `_gradient`, without a library."""
+  earlier = k.shape[1] - q.shape[1]
+  seen = jnp.maximum(start, earlier + jnp.arange(q.shape[1]) - window)
+  _, pull = jax.vjp(
+    lambda q, k, v: _window_blocks.averages(q, k, v, seen, window), q, k, v
+  )
+  return pull(g)
+
+
+def _run(library, window, differentiated, q, k, v, start):
+  """As `attend`, by the module that calls the library, which loads it."""
+  if library.name == "splash":
+    from jaxseq.recurrence.attention import _window_tpu as module
+  elif library.name == "tokamax":
+    from jaxseq.recurrence.attention import _window_tokamax as module
+  else:
+    from jaxseq.recurrence.attention import _window_cudnn as module
+  options = library.interpret, differentiated, window
+  return module.attend(*options, q, k, v, start)
+
+
+def _none(method, got, expected):
+  sentence = support.sentence("window", got, expected, method)
+  return NotImplementedError(sentence)

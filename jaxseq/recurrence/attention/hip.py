@@ -1,0 +1,290 @@
+"""HiP: which keys a query sees, found by a search that halves intervals.
+
+Lee et al., "A training-free sub-quadratic cost Transformer model serving
+framework with hierarchically pruned attention", arXiv:2406.09827 (HiP), section
+3. Keys are candidates in blocks of neighbors. A query splits them into as many
+intervals as it keeps blocks; each interval is halved, a block of each half is
+scored by its largest product with the query, the best halves stay, and so on
+until every interval is one block. That takes O(keep log(n / keep)) products
+with keys instead of n.
+
+`Hip` has the options for `window_attention`, where every query searches alone
+and blocks are counted from the first element of its episode: then a query sees
+the same keys in a whole sequence, in pieces of it, and step by step. `blocks`
+is the authors' form for a prompt: a block of queries searches together, and so
+what a query sees depends on later ones of its block.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.shared import _varying
+
+
+@dataclasses.dataclass(frozen=True)
+class Hip:
+  """Options of the search; hashable.
+
+  Attributes:
+    keys: number of keys that it keeps, a multiple of `block`.
+    block: number of neighboring keys that are kept or dropped together.
+    near: elements before a query that it sees in any case.
+    sinks: first elements of an episode that all of it sees, while they are in
+      reach.
+    representative: which block of an interval is scored, the one at its
+      "center", as in the paper, or its "first", as in the authors' code.
+  """
+
+  keys: int
+  block: int = 2
+  near: int = 32
+  sinks: int = 0
+  representative: Literal["center", "first"] = "center"
+
+  def __post_init__(self):
+    _validate.literals(self)
+    _validate.at_least(self, keys=1, block=1, near=0, sinks=0)
+    if self.keys % self.block:
+      expected = f"a multiple of block = {self.block}"
+      raise _validate.error("keys", self.keys, expected)
+
+  @property
+  def keep(self) -> int:
+    """Number of blocks that are kept."""
+    return self.keys // self.block
+
+  def rounds(self, reach: int) -> int:
+    """Returns how often intervals are halved for so many keys in reach."""
+    return rounds(max(0, reach - self.near) // self.block, self.keep)
+
+  def touched(self, reach: int) -> int:
+    """Returns how many keys a query that sees so many is multiplied with."""
+    scored = 2 * self.keys * self.rounds(reach)
+    return scored + self.keys + self.near + 2 * self.block + self.sinks
+
+  def candidates(
+    self, start: jax.Array, anchor: jax.Array, own: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns the first key of the whole blocks, and how many these are.
+
+    Args:
+      start: first key that each query sees.
+      anchor: first element of its episode, which may be before all keys.
+      own: place of the query's own key.
+    """
+    first = -(-(start - anchor) // self.block)
+    last = (own - self.near - anchor) // self.block
+    return anchor + first * self.block, jnp.maximum(0, last - first)
+
+
+def rounds(candidates: int, keep: int) -> int:
+  """Returns ceil(log2(candidates / keep)), or 0: halvings to single blocks."""
+  return max(0, (-(-candidates // keep) - 1).bit_length())
+
+
+def search(
+  count: jax.Array,
+  keep: int,
+  rounds: int,
+  representative: str,
+  score: Callable[[jax.Array], jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  """Finds blocks of large scores.
+
+  Args:
+    count: (...,) int32, number of candidates of each query.
+    keep: number of blocks to find; all where there are no more.
+    rounds: number of halvings, at least those that the largest count needs.
+    representative: as in `Hip`.
+    score: (..., n) scores of blocks of these numbers; no gradient is taken.
+
+  Returns:
+    Numbers of blocks (..., keep), ascending, and which of them count: fewer
+    where there are fewer candidates. Of equal scores the lower number wins.
+  """
+  share = jnp.arange(keep, dtype=jnp.int32)
+  # Not count * share, which may be more than 32 bits hold.
+  whole, rest = count[..., None] // keep, count[..., None] % keep
+  first = whole * share + rest * share // keep
+  end = whole * (share + 1) + rest * (share + 1) // keep
+  center = representative == "center"
+
+  def halve(_, intervals):
+    first, size = intervals
+    left = size // 2
+    firsts = jnp.stack([first, first + left], axis=-1)
+    sizes = jnp.stack([left, size - left], axis=-1)
+    firsts, sizes = (
+      x.reshape(*x.shape[:-2], 2 * keep) for x in (firsts, sizes)
+    )
+    scores = score(firsts + sizes // 2 if center else firsts)
+    scores = jnp.where(sizes > 0, scores, -jnp.inf)
+    # In their order, so that ties go to the lower number in the next round.
+    best = jnp.sort(lax.top_k(scores, keep)[1], axis=-1)
+    return tuple(jnp.take_along_axis(x, best, -1) for x in (firsts, sizes))
+
+  first, size = lax.fori_loop(0, rounds, halve, (first, end - first))
+  return first, size > 0
+
+
+def visible(
+  hip: Hip,
+  scores: jax.Array,
+  start: jax.Array,
+  anchor: jax.Array,
+  own: jax.Array,
+) -> jax.Array:
+  """Which keys queries see, where all products are there.
+
+  Args:
+    hip: options.
+    scores: (rows, heads..., time, keys), finite where a query may see the key.
+    start: (rows, time) int32, first key that each query may see.
+    anchor: (rows, time) int32, first element of its episode.
+    own: (time,) int32, place of its own key.
+
+  Returns:
+    Bool like scores.
+  """
+  keys, size = scores.shape[-1], hip.block
+  scores = lax.stop_gradient(scores)
+  heads = (1,) * (scores.ndim - 3)
+
+  def spread(x):
+    return x.reshape(x.shape[0], *heads, x.shape[1], 1)
+
+  own = jnp.broadcast_to(own, start.shape)
+  base, count = map(spread, hip.candidates(start, anchor, own))
+  start, anchor, own = map(spread, (start, anchor, own))
+  # Of each key the best score among it and those that would be its block's.
+  best = scores
+  for shift in range(1, size):
+    later = jnp.pad(
+      scores[..., shift:],
+      ((0, 0),) * (scores.ndim - 1) + ((0, shift),),
+      constant_values=-jnp.inf,
+    )
+    best = jnp.maximum(best, later)
+
+  def score(blocks):
+    place = jnp.clip(base + blocks * size, 0, keys - 1)
+    return jnp.take_along_axis(best, place, axis=-1)
+
+  lead = (*scores.shape[:-1], 1)
+  counts = _varying.vary_as(scores, jnp.broadcast_to(count, lead)[..., 0])
+  blocks, held = search(
+    counts, hip.keep, hip.rounds(keys - 1), hip.representative, score
+  )
+  most = keys // size + 1
+  flags = jnp.zeros((*scores.shape[:-1], most + 1), bool)
+  kept = jnp.put_along_axis(
+    flags, jnp.where(held, blocks, most), True, axis=-1, inplace=False
+  )
+  index = jnp.arange(keys)
+  number = (index - base) // size
+  searched = (number >= 0) & (number < count)
+  places = jnp.broadcast_to(jnp.clip(number, 0, most), scores.shape)
+  seen = ~searched | jnp.take_along_axis(kept, places, axis=-1)
+  seen |= index < anchor + hip.sinks
+  return seen & (index >= start) & (index <= own)
+
+
+def blocks(
+  q: jax.Array,
+  k: jax.Array,
+  hip: Hip,
+  query_block: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Finds the keys of whole blocks of queries, as the authors' code does.
+
+  Every second query of a block counts in its scores. Candidates are the blocks
+  of keys from the first one to `near` before the end of the block of queries;
+  the last may be cut there. No positions, no episodes; queries are at the last
+  keys' places.
+
+  Args:
+    q: (*batch, time, d) queries of one head, `time` a multiple of query_block.
+    k: (*batch, earlier + time, d) keys.
+    hip: options; its sinks are of no consequence.
+    query_block: number of queries that search together, at least 2.
+
+  Returns:
+    First keys of the kept blocks (*batch, time / query_block, keep) int32,
+    ascending, and which of them count.
+
+  Raises:
+    ValueError: if shapes or sizes do not fit the above.
+  """
+  *batch, time, width = _validate.shape("q", q, ("*batch", "time", "d"))
+  shape = _validate.shape("k", k, (*batch, "keys", width))
+  if _validate.integer("query_block", query_block, 2) > time or (
+    time % query_block
+  ):
+    expected = f"a divisor of the {time} queries"
+    raise _validate.error("query_block", query_block, expected)
+  keys = shape[-2]
+  if keys < time:
+    raise _validate.error("k", f"shape {shape}", f"at least {time} keys")
+  groups = q.reshape(*batch, -1, query_block, width)[..., 1::2, :]
+  ends = keys - time + query_block * (1 + jnp.arange(time // query_block))
+  count = jnp.maximum(0, -(-(ends - hip.near) // hip.block))
+  count = jnp.broadcast_to(count, (*batch, len(ends))).astype(jnp.int32)
+
+  def score(numbers):
+    index = numbers[..., None] * hip.block + jnp.arange(hip.block)
+    flat = jnp.clip(index, 0, keys - 1).reshape(*batch, -1)
+    near = jnp.take_along_axis(k, flat[..., None], axis=-2)
+    near = near.reshape(*index.shape, width)
+    products = jnp.einsum("...qd,...nbd->...nbq", groups, near)
+    inside = (index < ends[:, None, None])[..., None]
+    return jnp.max(jnp.where(inside, products, -jnp.inf), axis=(-2, -1))
+
+  most = max(0, -(-(keys - hip.near) // hip.block))
+  numbers, held = search(
+    count, hip.keep, rounds(most, hip.keep), hip.representative, score
+  )
+  return numbers * hip.block, held
+
+
+def block_attention(
+  q: jax.Array, k: jax.Array, v: jax.Array, hip: Hip, query_block: int
+) -> jax.Array:
+  """Attention to what `blocks` finds, to what is near, and to the first keys.
+
+  For a prompt: no mixer's contract holds, since the keys that a query sees
+  depend on later queries of its block. It sees none of the future itself. Rows
+  of weights are in memory as a whole.
+
+  Args:
+    q: as in `blocks`, and so k.
+    k: keys.
+    v: (*batch, earlier + time, e) values.
+    hip: options.
+    query_block: number of queries that search together.
+
+  Returns:
+    (*batch, time, e).
+
+  Raises:
+    ValueError: if shapes or sizes do not fit the above.
+  """
+  first, held = blocks(q, k, hip, query_block)
+  keys, time = k.shape[-2], q.shape[-2]
+  _validate.shape("v", v, (*k.shape[:-1], "e"))
+  index, own = jnp.arange(keys), keys - time + jnp.arange(time)
+  ends = own.reshape(-1, query_block)[:, -1:] + 1 - hip.near
+  inside = (index >= first[..., None]) & (index < first[..., None] + hip.block)
+  kept = jnp.any(inside & held[..., None], axis=-2) & (index < ends)
+  kept = jnp.repeat(kept, query_block, axis=-2)
+  own = own[:, None]
+  seen = kept | (index >= own - hip.near) | (index < hip.sinks)
+  scores = jnp.einsum("...qd,...kd->...qk", q, k) / math.sqrt(q.shape[-1])
+  scores = jnp.where(seen & (index <= own), scores, -jnp.inf)
+  return jnp.einsum("...qk,...kd->...qd", jax.nn.softmax(scores), v)

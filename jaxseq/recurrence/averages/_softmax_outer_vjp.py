@@ -1,0 +1,239 @@
+"""`softmax_outer_scan` by kernels for Hopper, with its derivatives.
+
+One kernel makes decays and shares of the logits, those of `outer_scan` do the
+rest; back, one more takes the cotangents of queries and keys to those of the
+logits. The derivative of the gradient is that of the matrix products without
+kernels.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.averages import _softmax_decay_gpu
+from jaxseq.recurrence.averages import _softmax_linear
+from jaxseq.recurrence.averages import _softmax_state
+from jaxseq.recurrence.outer import _outer_gpu_channels_layout
+from jaxseq.recurrence.outer import _outer_products
+from jaxseq.recurrence.platform import _kept_vjp
+from jaxseq.recurrence.platform import support
+
+_CHANNELS = _softmax_decay_gpu.CHANNELS
+_CHUNK = 64  # Of `outer_scan`: a multiple of a tile of time.
+
+
+class _Options(NamedTuple):
+  """Static."""
+
+  sink: float | None
+  form: support.Form
+
+
+class _Arrays(NamedTuple):
+  """What the recurrence consumes.
+
+  Attributes:
+    inputs: q, logits, k and v, of which k may be None.
+    m: [R, n] float32, a constant.
+    u: [R, n] float32.
+    average: [R, D, E] float32.
+    reset: [R, T] bool, or None.
+  """
+
+  inputs: _softmax_state.Inputs
+  m: jax.Array
+  u: jax.Array
+  average: jax.Array
+  reset: jax.Array | None
+
+
+class _Kept(NamedTuple):
+  """What the gradient needs beside the arguments.
+
+  Attributes:
+    a: log-decays.
+    shared: keys times shares.
+    u: the last sum.
+    average: the last average.
+    outer: what `outer_scan` keeps.
+  """
+
+  a: jax.Array
+  shared: jax.Array
+  u: jax.Array
+  average: jax.Array
+  outer: _outer_gpu_channels_layout.Kept
+
+
+class _Results(NamedTuple):
+  """Outputs, and the state after the last element."""
+
+  o: jax.Array
+  average: jax.Array
+  m: jax.Array
+  u: jax.Array
+
+
+def scan(
+  inputs: _softmax_state.Inputs,
+  m: jax.Array,
+  u: jax.Array,
+  average: jax.Array,
+  reset: jax.Array | None,
+  *,
+  sink: float | None,
+  form: support.Form,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """Runs running averages over time.
+
+  Args:
+    inputs: q (rows, time, dk), logits (rows, time, n), k like q or None, v
+      (rows, time, dv), of which all but the logits are bfloat16.
+    m: (rows, n) largest logit before the first element, a constant.
+    u: (rows, n) sum of exp(logit - m) before it.
+    average: (rows, dk, dv), of what is summed in u.
+    reset: (rows, time) bool or None.
+    sink: as in `softmax_outer_scan`.
+    form: of the kernel, for a GPU.
+
+  Returns:
+    Outputs (rows, time, dv), and average, m and u after the last element in
+    float32. That m is a constant, too.
+
+  Raises:
+    NotImplementedError: if the products are not of bfloat16, or of too many
+      features for the chip.
+  """
+  dtype = _softmax_state.output_dtype(inputs)
+  _outer_gpu_channels_layout.check(dtype, *average.shape[1:])
+  q, logits, k, v = inputs
+  logits, m, u = _spread(q.shape[-1], logits, m, u)
+  if logits.dtype != jnp.bfloat16:
+    logits = logits.astype(jnp.float32)
+  wide = (x.astype(jnp.float32) for x in (m, u, average))
+  x = _Arrays(_softmax_state.Inputs(q, logits, k, v), *wide, reset)
+  o, average, m, u = _scan(_Options(sink, form), x)
+  n = inputs.logits.shape[-1]
+  return o, average, m[:, :n], u[:, :n]
+
+
+def _spread(channels, *arrays):
+  """Arrays [..., n], of which no block of the kernel has two copies."""
+  n = arrays[0].shape[-1]
+  if n == channels or n % _CHANNELS == 0:
+    return arrays
+  return tuple(_softmax_state.spread(x, channels) for x in arrays)
+
+
+def _plain_gradient(options, x, cotangents):
+  """Cotangents of the arrays, by the products without kernels."""
+
+  def run(inputs, u, average):
+    how = {"sink": options.sink, "size": _CHUNK, "method": "chunked"}
+    return _Results(
+      *_softmax_linear.averages(inputs, x.m, u, average, x.reset, **how)
+    )
+
+  d = jax.vjp(run, x.inputs, x.u, x.average)[1](cotangents)
+  return _Arrays(d[0], jnp.zeros_like(x.m), *d[1:], None)
+
+
+# Compiled functions, so that layers of one shape share what is slow to lower.
+@functools.partial(jax.jit, static_argnums=(0,))
+def _forward(options, x):
+  """The results, and what the gradient needs."""
+  plan, (_, logits, k, v) = _plan(options, x), x.inputs
+  logits = support.padded(logits, 1, _CHUNK, _softmax_state.NEG)
+  logits = support.padded(logits, 2, _CHANNELS, _softmax_state.NEG)
+  m, u = (support.padded(z, 1, _CHANNELS) for z in (x.m, x.u))
+  a, shared, m, u = _softmax_decay_gpu.forward(
+    plan, logits, _padded(k), _keep(x), m, u, v.dtype
+  )
+  time, n = x.inputs.logits.shape[1:]
+  a, shared = a[:, :time, :n], shared[:, :time, : x.average.shape[1]]
+  m, u = m[:, :n], u[:, :n]
+  o, average, outer = _outer_gpu_channels_layout.forward(
+    options.form, _outer_inputs(x, a, shared), True
+  )
+  results = _Results(o[:, :, 0], average[:, 0], m, u)
+  return results, _Kept(a, shared, u, results.average, outer)
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _backward(options, x, kept, cotangents):
+  """Cotangents of the arrays but flags."""
+  g, d_average, _, d_u = cotangents
+  if kept.outer.undefined is not None:
+    d_average = jnp.where(kept.outer.undefined[:, 0], 0, d_average)
+  outer = _outer_gpu_channels_layout.backward(
+    options.form,
+    _outer_inputs(x, kept.a, kept.shared),
+    kept.outer,
+    g[:, :, None],
+    d_average[:, None],
+    of_decays=False,
+  )
+  dq, d_shared, dv = (z[:, :, 0] for z in (outer.q, outer.k, outer.v))
+  d_init, (q, logits, k, _) = outer.init[:, 0], x.inputs
+  d_last = _defined(x, kept.u) * d_u - _by_logits(x, kept.average, d_average)
+  d_logits, dk, d_first = _softmax_decay_gpu.backward(
+    _plan(options, x),
+    *(_padded(z) for z in (q, dq, k, d_shared, kept.a)),
+    _keep(x),
+    support.padded(d_last, 1, _CHANNELS),
+    logits.dtype,
+  )
+  time, n = logits.shape[1:]
+  d_logits, d_first = d_logits[:, :time, :n], d_first[:, :n]
+  dk = None if dk is None else dk[:, :time, : k.shape[2]]
+  d_first += _by_logits(x, x.average, d_init)
+  d_u = _softmax_state.divide(d_first, x.u)
+  d_inputs = _softmax_state.Inputs(dq, d_logits, dk, dv)
+  return _Arrays(d_inputs, jnp.zeros_like(x.m), d_u, d_init, None)
+
+
+def _plan(options, x):
+  copies = x.average.shape[1] // x.m.shape[1]
+  return _softmax_decay_gpu.Plan(copies, options.sink, options.form)
+
+
+def _padded(x):
+  """In whole chunks and blocks of channels."""
+  if x is None:
+    return None
+  return support.padded(support.padded(x, 1, _CHUNK), 2, _CHANNELS)
+
+
+def _keep(x):
+  """Flags as the kernels take them."""
+  if x.reset is None:
+    return None
+  return support.padded((~x.reset).astype(jnp.int32), 1, _CHUNK, 1)
+
+
+def _outer_inputs(x, a, shared):
+  """What `outer_scan_heads` has for one head."""
+  elements = (z[:, :, None] for z in (x.inputs.q, shared, x.inputs.v, a))
+  return _outer_products.Inputs(*elements, x.average[:, None], x.reset)
+
+
+def _by_logits(x, state, d_state):
+  """The cotangent of the logarithm of a state's factor, [R, n]."""
+  found = jnp.sum(_defined(x, state) * d_state, axis=2)
+  n = x.m.shape[1]
+  return found.reshape(found.shape[0], -1, n).sum(1)
+
+
+def _defined(x, state):
+  """Zeros instead of what is undefined, where it may have been forgotten."""
+  return state if x.reset is None else _outer_products.clean(state)
+
+
+_scan = _kept_vjp.differentiable(
+  # Kept or not, the kernels are the same.
+  lambda options, x, _: _forward(options, x),
+  _backward,
+  _plain_gradient,
+)

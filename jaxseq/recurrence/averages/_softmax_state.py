@@ -1,0 +1,227 @@
+"""The state of running softmax averages, and what all forms of them share.
+
+For each of D channels with logits g the average of k v^T under the weights
+exp(g) is kept as (m, u, w): the largest logit so far, the sum of exp(g - m),
+and the sum of exp(g - m) k v^T. All exponents are differences that are at most
+0, or bounded, so that any logits will do.
+
+Gradients: m enters only as a shift that cancels, so it is a constant in all
+forms; `with_constant_shift` puts the slopes of the returned m back.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+
+# The logit of nothing. -inf would make exp(m - m) undefined.
+NEG = -1e30
+
+
+@_serialization.exported("jaxseq.recurrence._softmax_state.SoftmaxState")
+class SoftmaxState(NamedTuple):
+  """A running softmax average.
+
+  Where several channels of w have one logit, m and u are (..., n) beside a w of
+  (..., dk, dv), and channel d has those of number d modulo n.
+
+  Attributes:
+    m: (...,) largest logit; -1e30 for an average of nothing.
+    u: (...,) sum of exp(logit - m).
+    w: (..., dv) sum of exp(logit - m) times the value; the average is w / u.
+  """
+
+  m: jax.Array
+  u: jax.Array
+  w: jax.Array
+
+
+class Inputs(NamedTuple):
+  """What is averaged and read; a k of None stands for ones."""
+
+  q: jax.Array  # [R, T, D]
+  logits: jax.Array  # [R, T, n], of channel d that of number d modulo n
+  k: jax.Array | None  # [R, T, D]
+  v: jax.Array  # [R, T, E]
+
+
+def output_dtype(inputs: Inputs) -> jnp.dtype:
+  """The common dtype of q, k and v; logits are often wider."""
+  return jnp.result_type(*jax.tree.leaves(inputs._replace(logits=None)))
+
+
+def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
+  """The average over the elements of both: the operator of a parallel scan.
+
+  Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3.2. It is
+  associative, and commutative.
+
+  Args:
+    left: average over some elements; one element has m = its logit, u = 1 and w
+      = its value, none have m = -1e30 (or -inf), u = 0 and w = 0.
+    right: average over others, of the same shapes.
+
+  Returns:
+    The average over all of them.
+  """
+  m_left, m_right = (jnp.maximum(x.m, NEG) for x in (left, right))
+  m = jnp.maximum(m_left, m_right)
+  a, b = jnp.exp(m_left - m), jnp.exp(m_right - m)
+  w = beside(a, left.w) * left.w + beside(b, right.w) * right.w
+  return SoftmaxState(m, a * left.u + b * right.u, w)
+
+
+def fresh(sink: float | None, like: SoftmaxState) -> SoftmaxState:
+  """The state of a fresh sequence, in the shapes of another."""
+  m, u = (NEG, 0) if sink is None else (sink, 1)
+  return SoftmaxState(
+    jnp.full_like(like.m, m), jnp.full_like(like.u, u), jnp.zeros_like(like.w)
+  )
+
+
+def spread(x: jax.Array, channels: int) -> jax.Array:
+  """[..., n] -> [..., channels]: channel d has that of number d modulo n."""
+  repeats = channels // x.shape[-1]
+  return x if repeats == 1 else jnp.tile(x, (1,) * (x.ndim - 1) + (repeats,))
+
+
+def beside(x: jax.Array, w: jax.Array) -> jax.Array:
+  """Factors of w, from m or u like theirs."""
+  if x.shape != w.shape[:-1]:
+    x = spread(x, w.shape[-2])
+  return x[..., None]
+
+
+def in_all_channels(
+  logits: jax.Array, state: SoftmaxState
+) -> tuple[jax.Array, SoftmaxState]:
+  """Logits and state, of which each channel has its own."""
+  channels = state.w.shape[-2]
+  m, u = (spread(x, channels) for x in (state.m, state.u))
+  return spread(logits, channels), SoftmaxState(m, u, state.w)
+
+
+def in_own_channels(state: SoftmaxState, n: int) -> SoftmaxState:
+  """The inverse of `in_all_channels`, for the state."""
+  return SoftmaxState(state.m[..., :n], state.u[..., :n], state.w)
+
+
+def divide(x: jax.Array, u: jax.Array) -> jax.Array:
+  """X / u, and 0 where u is 0: the average of nothing."""
+  some = u > 0
+  return jnp.where(some, x / jnp.where(some, u, 1), 0)
+
+
+def clamp(logits: jax.Array) -> jax.Array:
+  """Logits of -inf become the finite logit of nothing."""
+  return jnp.where(logits < NEG, NEG, logits)
+
+
+def step(inputs: Inputs, state: SoftmaxState) -> tuple[jax.Array, SoftmaxState]:
+  """Consumes one element: from [..., D] and [..., E] to [..., E]."""
+  q, logits, k, v = inputs
+  n = logits.shape[-1]
+  logits, state = in_all_channels(clamp(logits), state)
+  state = state._replace(m=clamp(state.m))
+  state = next_state(logits, k, v, state, jnp.maximum(state.m, logits))
+  read = divide(q, state.u)[..., None]
+  return jnp.sum(read * state.w, axis=-2), in_own_channels(state, n)
+
+
+def next_state(logits, k, v, state: SoftmaxState, m) -> SoftmaxState:
+  """The state after one element, with its largest logit m."""
+  old = jnp.exp(state.m - m)
+  weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
+  u = old * state.u + weight
+  key = weight if k is None else weight * k
+  w = old[..., None] * state.w + key[..., None] * v[..., None, :]
+  return SoftmaxState(m, u, w)
+
+
+def with_constant_shift(
+  fold: Callable[[SoftmaxState], tuple[SoftmaxState, jax.Array]],
+  logits: jax.Array,
+  init: SoftmaxState,
+  reset: jax.Array | None,
+  sink: float | None,
+  *,
+  known: bool = False,
+  decay: jax.Array | None = None,
+):
+  """Runs what takes every m for a constant, and has the gradient of m too.
+
+  Args:
+    fold: from the state before the first of the logits to that after the last,
+      and what else it returns.
+    logits: [R, T, n].
+    init: m, u [R, n] and w [R, D, E] or None, of the dtype to compute in.
+    reset: [R, T] or None.
+    sink: as in `softmax_outer_scan`.
+    known: whether the m that `fold` returns is the largest logit, so that the
+      logits are not read again for it.
+    decay: (n,), what every element adds to all logits before it; None for 0.
+
+  Returns:
+    The state after the last element, and what else `fold` returns.
+  """
+  init = init._replace(m=clamp(init.m))
+  shift = lax.stop_gradient(init.m)
+  final, others = fold(_shifted(init, shift, init.m - shift))
+  entering = init.m
+  if decay is not None:
+    logits = decayed(logits, decay)
+    entering = entering + logits.shape[1] * decay
+  if known:
+    m = _with_slopes(sink, final.m, logits, entering, reset)
+  else:
+    m = _last_max(logits, entering, reset, sink)
+  return _shifted(final, m, lax.stop_gradient(m) - m), others
+
+
+def decayed(logits: jax.Array, decay: jax.Array) -> jax.Array:
+  """Logits (*batch, T, n) as they are after the last element."""
+  later = jnp.arange(logits.shape[-2] - 1, -1, -1, dtype=decay.dtype)
+  return logits + later[:, None] * decay
+
+
+def _shifted(state, m, difference):
+  """The state by another m; one in value, the slope is that of the weights."""
+  scale = jnp.exp(jnp.where(jnp.isfinite(m), difference, 0))
+  w = None if state.w is None else beside(scale, state.w) * state.w
+  return SoftmaxState(m, scale * state.u, w)
+
+
+def _last_max(logits, m, reset, sink):
+  """The largest logit since the last reset, [R, n]."""
+  logits = clamp(logits.astype(m.dtype))
+  if reset is None:
+    return jnp.maximum(m, jnp.max(logits, axis=1))
+  segment = jnp.cumsum(reset, axis=1)
+  last = segment == segment[:, -1:]
+  logits = jnp.where(last[..., None], logits, NEG)
+  start = jnp.where(segment[:, -1:] == 0, m, NEG if sink is None else sink)
+  return jnp.maximum(start, jnp.max(logits, axis=1))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _with_slopes(sink, known, logits, m, reset):
+  """`_last_max` that is known, with the slopes of it."""
+  del sink, logits, m, reset
+  return known
+
+
+@_with_slopes.defjvp
+def _with_slopes_jvp(sink, primals, tangents):
+  _, logits, m, reset = primals
+
+  def largest(logits, m):
+    return _last_max(logits, m, reset, sink)
+
+  # Not what is known itself: that has no slopes when differentiated again.
+  known = _with_slopes(sink, *primals)
+  return known, jax.jvp(largest, (logits, m), tangents[1:3])[1]

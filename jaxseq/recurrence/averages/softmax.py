@@ -1,0 +1,198 @@
+"""Attention with one query as a recurrence: a running softmax average."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.averages import _averages_sharded
+from jaxseq.recurrence.averages import _softmax_linear
+from jaxseq.recurrence.averages import _softmax_state
+from jaxseq.recurrence.averages import softmax_outer
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _chunks
+
+SoftmaxState = _softmax_state.SoftmaxState
+softmax_combine = _softmax_state.softmax_combine
+
+
+def softmax_scan(
+  scores: jax.Array,
+  values: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  reset: jax.Array | None = None,
+  mask: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, SoftmaxState]:
+  """Averages values under softmax weights, over every prefix.
+
+    outputs_t = sum_{s<=t} exp(scores_s) values_s / sum_{s<=t} exp(scores_s)
+
+  Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3. Stable for
+  any scores: all weights are relative to a running maximum, which a reset puts
+  back too.
+
+  Args:
+    scores: (*batch, time); -inf counts as masked.
+    values: (*batch, time, dv).
+    init: state before the first element; the average of nothing if None.
+    reset: (*batch, time) bool; where true the state is put back to the average
+      of nothing (not to `init`) before the element is consumed.
+    mask: (*batch, time) bool; elements where it is false are left out. They
+      still have an output: the average of what came before.
+    chunk_size: elements whose sums are held together; by platform and size of
+      the values if None. The results do not depend on it.
+    method: how the sums are formed, as in `linear_scan`. All agree to rounding.
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
+
+  Returns:
+    outputs (*batch, time, dv) in the dtype of the values, 0 where there is
+    nothing to average; and the state after the last element: m, u (*batch,) and
+    w (*batch, dv), at least float32 like all that is computed inside. (In
+    float32 u stops growing at 2^24 equal weights that come one at a time.)
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if the method is "pallas", and no kernel runs here.
+  """
+  scores, values = _checked(scores, values, init, mask, 1)
+  _checks.reset(reset, scores.shape)
+  _validate.choice("method", method, linear.KERNEL_METHODS)
+  init = None if init is None else _one_channel(init)
+  if chunk_size is not None:
+    _validate.positive("chunk_size", chunk_size)
+  run = functools.partial(_run, chunk_size=chunk_size, method=method)
+  elements = _elements(scores, values)
+  if axis is None:
+    outputs, final = run(*elements, init, reset=reset)
+  else:
+    split = {"axis": axis, "exchange": exchange}
+    outputs, final = _averages_sharded.softmax_outer_scan(
+      run, *elements, init, reset=reset, sink=None, **split
+    )
+  return outputs, _no_channel(final)
+
+
+def softmax_step(
+  scores: jax.Array,
+  values: jax.Array,
+  state: SoftmaxState,
+  *,
+  reset: jax.Array | None = None,
+  mask: jax.Array | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Consumes one element; `softmax_scan` without the time axis.
+
+  Args:
+    scores: (*batch,).
+    values: (*batch, dv).
+    state: state before the element.
+    reset: (*batch,) bool; where true the state is put back to the average of
+      nothing first.
+    mask: (*batch,) bool; where false the element is left out.
+
+  Returns:
+    The output (*batch, dv) and the state after the element.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  scores, values = _checked(scores, values, state, mask, 0)
+  outputs, state = softmax_outer.softmax_outer_step(
+    *_elements(scores, values), _one_channel(state), reset=reset
+  )
+  return outputs, _no_channel(state)
+
+
+def softmax_initial(
+  batch: tuple[int, ...], dv: int, dtype=jnp.float32
+) -> SoftmaxState:
+  """Returns the average of nothing: m, u (*batch,) and w (*batch, dv)."""
+  return _no_channel(softmax_outer.softmax_outer_initial(batch, 1, dv, dtype))
+
+
+def _run(q, logits, k, values, init, *, reset, chunk_size, method):
+  """One channel, as `softmax_outer_scan` has it, without q and k."""
+  del q, k
+  *batch, time, dv = values.shape
+  batch = tuple(batch)
+  inputs = logits, values
+  dtype = jnp.result_type(*inputs, *(init or ()), jnp.float32)
+  if init is None:
+    init = softmax_outer.softmax_outer_initial(batch, 1, dv, dtype)
+  return softmax_outer.over_rows(
+    "softmax",
+    dtype,
+    (*batch, time, 1, dv),
+    functools.partial(_over_time, named=method),
+    *(inputs, init, reset),
+    chunk_size=chunk_size,
+  )
+
+
+def _over_time(inputs, init, reset, *, named, method, chunk_size):
+  """Chunk after chunk, if there are several; one alone is not recomputed."""
+  steps = (method if named == "auto" else named) == "sequential"
+  chunk = _chunk_function(steps, named)
+
+  def fold(state):
+    if inputs[0].shape[1] <= chunk_size:
+      return chunk(state, inputs, reset)
+    return _chunks.over_chunks(chunk, chunk_size, state, inputs, reset)
+
+  final, outputs = _softmax_state.with_constant_shift(
+    fold, inputs[0], init, reset, None
+  )
+  return outputs, final
+
+
+@functools.cache
+def _chunk_function(steps, method):
+  """The function of a chunk; one object for each choice."""
+
+  def chunk(state, inputs, reset):
+    state, o = _softmax_linear.one_channel(
+      state, *inputs, reset, steps=steps, method=method
+    )
+    return state, o.astype(inputs[1].dtype)
+
+  return chunk
+
+
+def _elements(scores, values):
+  """One channel: queries, logits, keys and values."""
+  logits = scores[..., None]
+  return jnp.ones_like(logits, values.dtype), logits, None, values
+
+
+def _one_channel(state):
+  m, u, w = (jnp.asarray(x) for x in state)
+  return SoftmaxState(m[..., None], u[..., None], w[..., None, :])
+
+
+def _no_channel(state):
+  return SoftmaxState(state.m[..., 0], state.u[..., 0], state.w[..., 0, :])
+
+
+def _checked(scores, values, state, mask, time_axes):
+  """Scores and values as arrays, with what is masked left out."""
+  scores, values = jnp.asarray(scores), jnp.asarray(values)
+  time = ("time",) if time_axes else ()
+  shape = _validate.shape("scores", scores, ("*batch", *time))
+  _validate.shape("values", values, (*shape, "dv"))
+  _checks.floating(scores=scores, values=values)
+  _checks.flags("mask", mask, shape)
+  batch = scores.shape[: scores.ndim - time_axes]
+  softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
+  if mask is None:
+    return scores, values
+  # Values too, so that nothing undefined in them gets into a gradient.
+  scores = jnp.where(mask, scores, _softmax_state.NEG)
+  return scores, jnp.where(mask[..., None], values, 0)

@@ -1,0 +1,276 @@
+"""WKV: one running softmax average per channel, whose weights decay.
+
+    o_t = (sum_{s<t} e^{(t-1-s) decay + k_s} v_s + e^{bonus + k_t} v_t)
+        / (sum_{s<t} e^{(t-1-s) decay + k_s}     + e^{bonus + k_t})
+
+Peng et al., "RWKV: reinventing RNNs for the Transformer era", arXiv:2305.13048,
+section 3.1.2 and appendix D. All weights are relative to the largest one so
+far, which decays as they do, so that any k will do. The maxima are found first,
+and are constants for what follows: sums of weights, and of weighted values, are
+linear recurrences then.
+"""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.averages import _averages_sharded
+from jaxseq.recurrence.averages import _softmax_linear
+from jaxseq.recurrence.averages import _softmax_state
+from jaxseq.recurrence.averages import softmax_outer
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _resets
+from jaxseq.recurrence.shared import _varying
+
+SoftmaxState = _softmax_state.SoftmaxState
+NEG = _softmax_state.NEG
+
+
+def wkv_scan(
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array,
+  bonus: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, SoftmaxState]:
+  """Runs the averages over time.
+
+  Args:
+    k: (*batch, time, n) logarithms of the weights; -inf leaves an element out.
+    v: (*batch, time, n) values.
+    decay: (n,) what every element adds to the logarithms of all weights before
+      it, usually below 0.
+    bonus: (n,) added to k of the present element, in its own output only.
+    init: state before the first element; the average of nothing if None.
+    reset: (*batch, time) bool; where true the state is put back to the average
+      of nothing (not to `init`) before the element is consumed.
+    chunk_size: elements whose sums are held together; by platform and width if
+      None. The results do not depend on it.
+    method: how the sums are formed, as in `linear_scan`. All agree to rounding.
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
+
+  Returns:
+    o (*batch, time, n) in the dtype of v; and the state after the last element,
+    with the decay that it brings: m, u (*batch, n) and w (*batch, n, 1), at
+    least float32 like all that is computed inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if the method is "pallas", and no kernel runs here.
+  """
+  k, v, decay, bonus = map(jnp.asarray, (k, v, decay, bonus))
+  shape = _check(k, v, decay, bonus, init, 1)
+  _checks.reset(reset, shape[:-1])
+  _validate.choice("method", method, linear.KERNEL_METHODS)
+  if chunk_size is not None:
+    _validate.positive("chunk_size", chunk_size)
+  run = functools.partial(_run, chunk_size=chunk_size, method=method)
+  if axis is None:
+    return run(k, v, decay, bonus, init, reset=reset)
+  split = {"axis": axis, "exchange": exchange}
+  return _averages_sharded.wkv_scan(
+    run, k, v, decay, bonus, init, reset=reset, **split
+  )
+
+
+def wkv_step(
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array,
+  bonus: jax.Array,
+  state: SoftmaxState,
+  *,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Consumes one element; `wkv_scan` without the time axis.
+
+  Args:
+    k: (*batch, n).
+    v: (*batch, n).
+    decay: (n,).
+    bonus: (n,).
+    state: state before the element, as from `wkv_initial`.
+    reset: (*batch,) bool; where true the state is put back to the average of
+      nothing first.
+
+  Returns:
+    o (*batch, n) in the dtype of v, and the state after the element.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  k, v, decay, bonus = map(jnp.asarray, (k, v, decay, bonus))
+  shape = _check(k, v, decay, bonus, state, 0)
+  _checks.reset(reset, shape[:-1])
+  out, dtype = v.dtype, jnp.result_type(k, v, decay, *state, jnp.float32)
+  k, v, decay, bonus = (x.astype(dtype) for x in (k, v, decay, bonus))
+  m, u, w = (jnp.asarray(x, dtype) for x in state)
+  m, w = jnp.maximum(m, NEG), w[..., 0]
+  if reset is not None:
+    fresh = jnp.full_like(m, NEG), jnp.zeros_like(u), jnp.zeros_like(w)
+    m, u, w = _resets.select(reset, fresh, (m, u, w))
+  o = _read(k, v, bonus, m, u, w)
+  top = jnp.maximum(m + decay, k)
+  factor, weight = jnp.exp(m + decay - top), jnp.exp(k - top)
+  u, w = factor * u + weight, factor * w + weight * v
+  return o.astype(out), SoftmaxState(top, u, w[..., None])
+
+
+def wkv_initial(
+  batch: tuple[int, ...], n: int, dtype: jax.typing.DTypeLike = jnp.float32
+) -> SoftmaxState:
+  """Returns the average of nothing: m, u (*batch, n) and w (*batch, n, 1)."""
+  return softmax_outer.softmax_outer_initial(batch, n, 1, dtype)
+
+
+def _run(k, v, decay, bonus, init, *, reset, chunk_size, method):
+  *batch, time, n = k.shape
+  batch, rows = tuple(batch), math.prod(batch)
+  given = jax.tree.leaves((k, v, decay, bonus, init))
+  dtype = jnp.result_type(*given, jnp.float32)
+  if init is None:
+    init = wkv_initial(batch, n, dtype)
+    init = jax.tree.map(functools.partial(_varying.vary_as, k), init)
+
+  def flat(x):
+    return x.reshape(rows, *x.shape[len(batch) :])
+
+  arguments = (
+    tuple(map(flat, (k, v))),
+    tuple(x.astype(dtype) for x in (decay, bonus)),
+    jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init),
+    None if reset is None else flat(reset),
+  )
+  # Weights, factors and two sums are held together.
+  o, final = choice.by_platform(
+    "softmax",
+    dtype,
+    (rows, time, 1, 4 * n),
+    functools.partial(_over_time, named=method),
+    *arguments,
+    method=method,
+    chunk_size=None if chunk_size is None else min(chunk_size, time),
+  )
+  final = jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), final)
+  return o.reshape(k.shape), final
+
+
+def _over_time(inputs, weights, init, reset, *, named, method, chunk_size):
+  """Chunk after chunk, if there are several; one alone is not recomputed."""
+  steps = (method if named == "auto" else named) == "sequential"
+  chunk = _chunk_function(steps, named)
+
+  def fold(state):
+    if inputs[0].shape[1] <= chunk_size:
+      return chunk(state, inputs, reset, weights)
+    return _chunks.over_chunks(chunk, chunk_size, state, inputs, reset, weights)
+
+  final, o = _softmax_state.with_constant_shift(
+    fold, inputs[0], init, reset, None, known=True, decay=weights[0]
+  )
+  return o, final
+
+
+@functools.cache
+def _chunk_function(steps, method):
+  """The function of a chunk; one object for each choice."""
+
+  def chunk(state, inputs, reset, weights):
+    dtype, (decay, bonus) = state.w.dtype, weights
+    k, v = (x.astype(dtype) for x in inputs)
+    fixed = lax.stop_gradient((k, decay, state.m))
+    find = _maxima_in_steps if steps else _maxima_in_a_tree
+    after = find(*fixed, reset)
+    before = _softmax_linear.previous(after, fixed[-1], reset, NEG)
+    # Where a k is undefined its weight is, and all that is added to it. The
+    # factor is not: a product of factors that ends in a reset has to be 0.
+    fall = before + decay - after
+    factor = jnp.where(jnp.isnan(fall), 1, jnp.exp(fall))
+    weight = jnp.exp(k - after)
+    entering = state.u, state.w[..., 0]
+    sums, last = zip(
+      *(
+        linear.linear_scan(factor, x, first, reset=reset, method=method)
+        for x, first in zip((weight, weight * v), entering)
+      )
+    )
+    u, w = (
+      _softmax_linear.previous(x, first, reset, 0)
+      for x, first in zip(sums, entering)
+    )
+    o = _read(k, v, bonus, before, u, w).astype(inputs[1].dtype)
+    return SoftmaxState(after[:, -1], last[0], last[1][..., None]), o
+
+  return chunk
+
+
+def _read(k, v, bonus, m, u, w):
+  """The output, from the state before the element."""
+  present = bonus + k
+  top = lax.stop_gradient(jnp.maximum(m, present))
+  old, new = jnp.exp(m - top), jnp.exp(present - top)
+  total = old * u + new
+  # A product, so that what is undefined stays so.
+  share = _softmax_state.divide(jnp.ones_like(total), total)
+  return share * (old * w + new * v)
+
+
+def _maxima_in_steps(k, decay, m, reset):
+  """The largest logarithm of a weight after each element, [R, T, n]."""
+
+  def body(m, x):
+    k, flags = x
+    if flags is not None:
+      m = _resets.select(flags, jnp.full_like(m, NEG), m)
+    m = jnp.maximum(m + decay, jnp.maximum(k, NEG))
+    return m, m
+
+  xs = jax.tree.map(lambda x: x.swapaxes(0, 1), (k, reset))
+  return lax.scan(body, m, xs)[1].swapaxes(0, 1)
+
+
+def _maxima_in_a_tree(k, decay, m, reset):
+  """As `_maxima_in_steps`, as a tree over time."""
+  counts, k = jnp.ones_like(k[:, :, :1]), jnp.maximum(k, NEG)
+  flags = None if reset is None else reset[..., None]
+
+  def combine(left, right):
+    before, flags = left[1], None
+    if right[2] is not None:
+      before = jnp.where(right[2], NEG, before)
+      flags = left[2] | right[2]
+    highest = jnp.maximum(before + right[0] * decay, right[1])
+    return left[0] + right[0], highest, flags
+
+  counts, highest, flags = lax.associative_scan(
+    combine, (counts, k, flags), axis=1
+  )
+  m = m[:, None] if flags is None else jnp.where(flags, NEG, m[:, None])
+  return jnp.maximum(m + counts * decay, highest)
+
+
+def _check(k, v, decay, bonus, state, time_axes):
+  """Checks shapes and dtypes; returns the shape of k."""
+  time = ("time",) if time_axes else ()
+  shape = tuple(_validate.shape("k", k, ("*batch", *time, "n")))
+  _validate.shape("v", v, shape)
+  for name, x in (("decay", decay), ("bonus", bonus)):
+    _validate.shape(name, x, shape[-1:])
+  _checks.floating(k=k, v=v, decay=decay, bonus=bonus)
+  own = (*shape[: -1 - time_axes], shape[-1])
+  softmax_outer.check_state(state, (own, own, (*own, 1)))
+  return shape

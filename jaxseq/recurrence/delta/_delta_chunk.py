@@ -1,0 +1,100 @@
+"""One chunk of the delta rules, by a method; and one element.
+
+Arrays are [B, C, F], log-decays [B, C, A] with A = 1 or K, states [B, K, V] and
+resets [B, C]. States and log-decays are in the dtype in which all is summed up.
+"""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.delta import _delta_forms
+from jaxseq.recurrence.shared import _episodes
+from jaxseq.recurrence.shared import _resets
+
+Inputs = _delta_forms.Tied | _delta_forms.General
+
+
+def chunk(
+  method: str,
+  operands: jnp.dtype,
+  out: jnp.dtype,
+  state: jax.Array,
+  x: Inputs,
+  reset: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """The state after the chunk, and outputs [B, C, V] of dtype `out`.
+
+  The method is "sequential" or "chunked"; products are of `operands`.
+  """
+  if method == "sequential":
+    x = jax.tree.map(lambda leaf: leaf.astype(state.dtype), x)
+    state, o = _sequential(x, state, reset)
+    return state, o.astype(out)
+  decay = x.decay
+  if decay is not None and reset is not None:
+    decay = jnp.where(reset[..., None], 0, decay)
+  x = jax.tree.map(lambda leaf: leaf.astype(operands), x._replace(decay=None))
+  if decay is not None:
+    x = x._replace(decay=decay.astype(state.dtype))
+  x = jax.tree.map(lambda leaf: leaf[:, None], x)
+  state = state[:, None]
+  masks = _episodes.masks(reset, x.v.shape[-2])
+  if reset is not None:
+    (q,), kept, decay, state, bad_rows, bad_state = _episodes.set_aside(
+      (x.q,), x[1:-1], x.decay, state, masks
+    )
+    x = type(x)(q, *kept, decay)
+  tied = isinstance(x, _delta_forms.Tied)
+  o, state = (_delta_forms.tied if tied else _delta_forms.general)(
+    x, state, masks
+  )
+  if reset is not None:
+    o = jnp.where(bad_rows, jnp.nan, o)
+    state = jnp.where(bad_state, jnp.nan, state)
+  return state[:, 0], o[:, 0].astype(out)
+
+
+def step(
+  x: Inputs, state: jax.Array, reset: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """One element: x without the time axis, reset [B].
+
+  Returns the state after it and the output [B, V].
+  """
+  decay = x.decay
+  if reset is not None:
+    state = _resets.select(reset, jnp.zeros_like(state), state)
+    if decay is not None:
+      decay = jnp.where(reset[..., None], 0, decay)
+  before = state
+  if decay is not None:
+    state = jnp.exp(decay)[..., None] * state
+  if isinstance(x, _delta_forms.Tied):
+    state = state + _outer(x.k, x.v - _read(x.read, state))
+  else:
+    state = state + _outer(x.b, _read(x.a, before)) + _outer(x.k, x.v)
+  return state, _read(x.q, state)
+
+
+def _read(x, state):
+  """x^T S."""
+  return jnp.sum(x[..., None] * state, axis=-2)
+
+
+def _outer(x, y):
+  return x[..., None] * y[..., None, :]
+
+
+def _sequential(x, state, reset):
+  """One element at a time."""
+
+  def body(state, element):
+    return step(*element[:1], state, *element[1:])
+
+  first = functools.partial(jnp.moveaxis, source=1, destination=0)
+  flags = None if reset is None else reset.T
+  state, o = lax.scan(body, state, (jax.tree.map(first, x), flags))
+  return state, jnp.moveaxis(o, 0, 1)

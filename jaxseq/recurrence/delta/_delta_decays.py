@@ -1,0 +1,126 @@
+"""Decays inside a chunk of the delta rules.
+
+With s_t the sum of the log-decays up to element t, a query or a read sees what
+element j wrote through exp(s_t - s_j). A read of the state before its own
+element's decay sees it through exp(s_{t-1} - s_j), so it is `early`. Exponents
+are those of true decays, at most 0 where decays are.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.outer import _outer_decays
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _episodes
+
+
+class Decays(NamedTuple):
+  """Log-decays of a chunk [B, 1, C, A], and which elements see which.
+
+  Attributes:
+    sums: of the log-decays; None without any.
+    masks: of the chunk.
+    operands: dtype of the products' operands.
+  """
+
+  sums: _outer_decays.Sums | None
+  masks: _episodes.Masks
+  operands: jnp.dtype
+
+  def pairs(
+    self, left: jax.Array, right: jax.Array, *, early: bool, strict: bool
+  ) -> jax.Array:
+    """sum_d left_t[d] exp(s_t[d] - s_j[d]) right_j[d], [B, 1, C, C].
+
+    For j <= t, or j < t if `strict`, which `early` needs; else 0.
+    """
+    mask = self.masks.pairs
+    C = mask.shape[-1]
+    if strict:
+      mask = mask & ~jnp.eye(C, dtype=bool)
+    if self.sums is not None and self.sums.high.shape[-1] > 1:
+      # Read one element later, what is early sees the sum before its own.
+      left = _sooner(left) if early else left
+      scores = _outer_decays.scores(left, right, self.sums, self.operands)
+      return jnp.where(mask, _later(scores) if early else scores, 0)
+    gram = _contractions.dot(left, right, -1, -1, operands=self.operands)
+    if self.sums is None:
+      return jnp.where(mask, gram, 0)
+    own = self._before() if early else self.sums
+    columns = _outer_decays.Sums(*(part.swapaxes(-1, -2) for part in self.sums))
+    return gram * _outer_decays.exp_where(mask, own - columns)
+
+  def enter(self, x: jax.Array, *, early: bool = False) -> jax.Array:
+    """What x_t sees the state before the chunk through, times x_t."""
+    if self.sums is None:
+      return _kept(self.masks.enter, x)
+    sums = self._before() if early else self.sums
+    return x * _outer_decays.exp_where(self.masks.enter, sums.total())
+
+  def leave(self, x: jax.Array) -> jax.Array:
+    """What the state after the chunk sees element t through, times x_t."""
+    if self.sums is None:
+      return _kept(self.masks.leave, x)
+    last = self.sums[..., -1:, :] - self.sums
+    return x * _outer_decays.exp_where(self.masks.leave, last)
+
+  def through(self, state: jax.Array) -> jax.Array:
+    """What is left of the state before the chunk in the one after it."""
+    if self.sums is None:
+      return _kept(self.masks.through, state)
+    last = self.sums[..., -1:, :].total()
+    factor = _outer_decays.exp_where(self.masks.through, last)
+    return factor.swapaxes(-1, -2) * state
+
+  def _before(self):
+    return _outer_decays.Sums(*(_later(part) for part in self.sums))
+
+
+def make(
+  decay: jax.Array | None, masks: _episodes.Masks, operands: jnp.dtype
+) -> Decays:
+  """`Decays` of log-decays [B, 1, C, A], A = 1 or K, or None."""
+  sums = None if decay is None else _outer_decays.log_decay_sums(decay)
+  return Decays(sums, masks, operands)
+
+
+def cotangent(
+  decay: jax.Array,
+  on_time: jax.Array,
+  early: jax.Array,
+  last: jax.Array,
+) -> jax.Array:
+  """The cotangent of log-decays [B, 1, C, A], read off those of the rest.
+
+  Each factor stands beside an array of the chunk as exp(s_t) x_t or exp(-s_j)
+  x_j, so that its part in d s is x dx or - x dx.
+
+  Args:
+    decay: the log-decays.
+    on_time: [B, 1, C, K], sum of those products beside exp(s_t).
+    early: [B, 1, C, K], those beside exp(s_{t-1}), or None.
+    last: [B, 1, K], the same of the state after the chunk.
+  """
+  total = on_time.at[..., -1, :].add(last)
+  if early is not None:
+    total = total + early
+  if decay.shape[-1] == 1:
+    total = _contractions.sum_over(total, -1)
+    early = None if early is None else _contractions.sum_over(early, -1)
+  return _outer_decays.d_log_decay(total, decay, early)
+
+
+def _kept(mask, x):
+  return x if mask is None else jnp.where(mask, x, 0)
+
+
+def _sooner(x):
+  """x_{t+1} in the place of x_t, with zeros at the end."""
+  return jnp.concatenate([x[..., 1:, :], jnp.zeros_like(x[..., :1, :])], -2)
+
+
+def _later(x):
+  """x_{t-1} in the place of x_t, with zeros at the beginning."""
+  return jnp.concatenate([jnp.zeros_like(x[..., :1, :]), x[..., :-1, :]], -2)

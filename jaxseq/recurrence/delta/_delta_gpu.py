@@ -1,0 +1,303 @@
+"""Chunks of `delta_scan` on Hopper.
+
+Two kernels. `invert` takes all chunks at once, and writes down the inverse of
+what the elements of each read off each other, by levels as in
+`_delta_products.inverse`; where each key has a decay, `_delta_gpu_channels`
+does so. `scan` goes along time, with some columns of a row's state in
+registers. Arrays, heads among the rows, with features in multiples of
+64 and time in multiples of `CHUNK`:
+
+  q, k, read  [rows, time, K]
+  v           [rows, time, V]
+  facts       [rows, 1, chunks, F, C], see `_outer_gpu.Facts`
+  scores      [rows, chunks, C, C]
+  through     [rows, chunks, K]
+  inverse     [rows, chunks, 2, C, C], two parts that add up
+  state       [rows, K, V]
+  states      [rows, chunks, K, V]
+
+The formulas are those of `_delta_forms.tied`. Products are of bfloat16 numbers,
+but for those of the inverse and that it is made of, which have 16 bits.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+import jax.numpy as jnp
+
+from jaxseq.recurrence.outer import _outer_gpu
+from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _varying
+
+CHUNK = _outer_gpu.CHUNK
+# Columns of values of one block.
+COLUMNS = _outer_gpu.COLUMNS
+MOST_KEYS = _outer_gpu.MOST_KEYS
+_STAGES = _outer_gpu.STAGES
+_LEVELS = (CHUNK - 1).bit_length()
+
+along = _outer_gpu.along
+product = _outer_gpu.product
+tile = _outer_gpu.tile
+Facts = _outer_gpu.Facts
+
+
+class Blocks(NamedTuple):
+  """What the kernels consume, laid out as above.
+
+  Where each key has a decay, q and read as they meet the state before a chunk
+  and k as it meets the one after it, what the elements of a chunk see of each
+  other, and what it leaves of a state.
+  """
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  read: jax.Array
+  facts: jax.Array
+  scores: jax.Array | None = None
+  through: jax.Array | None = None
+
+  @property
+  def channels(self) -> bool:
+    """Whether each key has a decay."""
+    return self.scores is not None
+
+
+def earlier(x: jax.Array) -> jax.Array:
+  """Zeros but for pairs [C, C] of an element and an earlier one."""
+  row, column = blocks.places()
+  return jnp.where(row > column, x, 0.0)
+
+
+def solved(inverse, inverse_rest, x, x_rest) -> jax.Array:
+  """The product of two matrices of two parts, but for that of the rests."""
+  return blocks.product((inverse, x), (inverse, x_rest), (inverse_rest, x))
+
+
+def _invert_kernel(*refs):
+  """One chunk of one row."""
+  read_ref, k_ref, facts_ref, inverse_ref, *refs = refs
+  read, k, facts, *refs = refs
+  high, low, high_below, low_below, ready = refs
+  row, chunk = lax.axis_index("row"), lax.axis_index("chunk")
+  time = pl.ds(chunk * CHUNK, CHUNK)
+  for source, target in (
+    (read_ref.at[row, time], read),
+    (k_ref.at[row, time], k),
+    (facts_ref.at[row, 0, chunk], facts),
+  ):
+    plgpu.copy_gmem_to_smem(source, target, ready)
+  plgpu.barrier_wait(ready)
+  _outer_gpu.clean(facts, (read, k))
+  pairs = product(read, k.transpose((1, 0))) * _outer_gpu.decays(facts)
+  inverted(earlier(pairs), high, low, high_below, low_below)
+  for part, tile in enumerate((high, low)):
+    plgpu.copy_smem_to_gmem(tile, inverse_ref.at[row, chunk, part])
+  plgpu.wait_smem_to_gmem(0)
+
+
+def inverted(pairs, high, low, high_below, low_below) -> None:
+  """Puts the inverse of I + pairs [C, C], two parts, into the first tiles."""
+  later, sooner = blocks.places()
+  differ = later ^ sooner
+
+  def below(level):
+    # Where the two differ in this bit and in none above.
+    bit = lax.shift_left(jnp.int32(1), level)
+    return jnp.where((differ >= bit) & (differ < 2 * bit), pairs, 0.0)
+
+  def merge(level, found):
+    blocks.split(found, high, low)
+    blocks.split(below(level), high_below, low_below)
+    across = solved(high, low, high_below, low_below)
+    blocks.split(across, high_below, low_below)
+    return found - solved(high_below, low_below, high, low)
+
+  found = jnp.where(later == sooner, 1.0, 0.0) - below(jnp.int32(0))
+  blocks.split(lax.fori_loop(1, _LEVELS, merge, found), high, low)
+
+
+@support.in_32_bits
+def invert(form: support.Form, x: Blocks) -> jax.Array:
+  """The inverse for each chunk, in two parts."""
+  rows, _, keys = x.k.shape
+  chunks = x.facts.shape[2]
+  found = plgpu.kernel(
+    _invert_kernel,
+    out_type=jax.ShapeDtypeStruct(
+      (rows, chunks, 2, CHUNK, CHUNK), jnp.bfloat16
+    ),
+    grid=(rows, chunks),
+    grid_names=("row", "chunk"),
+    scratch_types=[
+      *(tile(CHUNK, keys), tile(CHUNK, keys)),
+      plgpu.SMEM((len(Facts), CHUNK), jnp.float32),
+      *[tile(CHUNK, CHUNK)] * 4,
+      plgpu.Barrier(num_arrivals=3),
+    ],
+    compiler_params=_outer_gpu.COMPILER_PARAMS,
+    interpret=support.interpreter(form),
+    kernel_name="delta_invert",
+  )(x.read, x.k, x.facts)
+  return _varying.vary_as(x.v, found)
+
+
+def tiles_of(x: Blocks, keys: int) -> list:
+  """Shared memory for what kernels along time consume of chunks."""
+  of_keys, of_values = (tile(_STAGES, CHUNK, n) for n in (keys, COLUMNS))
+  found = [of_keys, of_keys, of_values, of_keys]
+  found.append(plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32))
+  found.append(tile(_STAGES, 2, CHUNK, CHUNK))
+  if x.channels:
+    found.append(tile(_STAGES, CHUNK, CHUNK))
+    found.append(plgpu.SMEM((_STAGES, keys), jnp.float32))
+  return found
+
+
+def kept(facts, through, state):
+  """What is left of a state after a chunk, in its place."""
+  if through is None:
+    return facts[int(Facts.ENTER), CHUNK - 1] * state
+  by = plgpu.load(through, layout=_outer_gpu.LAYOUT.reduce(1))
+  return lax.broadcast_in_dim(by, state.shape, [0]) * state
+
+
+def _scan_kernel(keeps, channels, *refs):
+  """All chunks of one row and block of columns."""
+  q_ref, k_ref, v_ref, read_ref, facts_ref, *refs = refs
+  more = [refs.pop(0) for _ in range(2 * channels)]
+  inverse_ref, init_ref, o_ref, final_ref, *refs = refs
+  entering_ref, w_ref = (refs.pop(0), refs.pop(0)) if keeps else (None, None)
+  tiles, refs = refs[: 6 + len(more)], refs[6 + len(more) :]
+  products = None if channels else refs.pop(0)
+  rest, low, written, narrow, narrow_rest, ready = refs
+  C, V = CHUNK, COLUMNS
+  chunks = facts_ref.shape[2]
+  row = lax.axis_index("row")
+  columns = pl.ds(lax.axis_index("column") * V, V)
+
+  def fetch(chunk):
+    slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
+    sources = (
+      q_ref.at[row, time],
+      k_ref.at[row, time],
+      v_ref.at[row, time, columns],
+      read_ref.at[row, time],
+      facts_ref.at[row, 0, chunk],
+      inverse_ref.at[row, chunk],
+      *(ref.at[row, chunk] for ref in more),
+    )
+    for source, target in zip(sources, tiles):
+      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+
+  def body(chunk, state):
+    slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
+    if channels:
+      # The outputs too, which leave from what is fetched again.
+      plgpu.wait_smem_to_gmem(0)
+    elif keeps:
+      # The state before and what was written have left, if not yet the outputs.
+      plgpu.wait_smem_to_gmem(1)
+    blocks.split(state, narrow, narrow_rest)
+    plgpu.barrier_wait(ready.at[slot])
+    pl.when(chunk + 1 < chunks)(lambda: fetch(chunk + 1))
+    q, k, v, read, facts, inverse, *own = (tile.at[slot] for tile in tiles)
+    scores, through = own or (products, None)
+    _outer_gpu.clean(facts, (v,) if channels else (q, k, v, read))
+    if keeps:
+      plgpu.copy_smem_to_gmem(narrow, entering_ref.at[row, chunk, :, columns])
+
+    def decayed(fact, x):
+      return x if channels else x * along(facts, fact, 0, (C, V))
+
+    values = plgpu.load(v, layout=_outer_gpu.LAYOUT).astype(jnp.float32)
+    reads = blocks.product((read, narrow), (read, narrow_rest))
+    blocks.split(values - decayed(Facts.ENTER, reads), rest, low)
+    w = solved(inverse.at[0], inverse.at[1], rest, low)
+    blocks.write(written, w)
+    if keeps:
+      plgpu.copy_smem_to_gmem(written, w_ref.at[row, time, columns])
+    # To be taken off again by later ones, it is not rounded either.
+    blocks.split(decayed(Facts.LEAVE, w), rest, low)
+    if not channels:
+      gram = product(q, k.transpose((1, 0))) * _outer_gpu.decays(facts)
+      # The outputs of the chunk before have left.
+      plgpu.wait_smem_to_gmem(2 if keeps else 0)
+      blocks.write(scores, gram)
+    o = decayed(Facts.ENTER, product(q, narrow))
+    o += product(scores, written)
+    o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
+    # Outputs leave from where the scores were.
+    blocks.write(scores, o)
+    plgpu.copy_smem_to_gmem(scores, o_ref.at[row, time, columns])
+
+    def leaves(sums):
+      for tile in (rest, low):
+        plgpu.wgmma(sums, k.transpose((1, 0)), tile)
+      return sums[...]
+
+    added = pl.run_scoped(leaves, plgpu.ACC(state.shape, jnp.float32))
+    return kept(facts, through, state) + added
+
+  fetch(jnp.int32(0))
+  state = plgpu.load(
+    init_ref.at[row, :, columns], layout=_outer_gpu.LAYOUT, optimized=False
+  )
+  # The product has the type of what the loop returns inside `jax.shard_map`.
+  state = lax.fori_loop(0, chunks, body, state * 1.0)
+  final_ref[row, :, columns] = state
+  plgpu.wait_smem_to_gmem(0)
+
+
+@support.in_32_bits
+def scan(
+  form: support.Form,
+  x: Blocks,
+  inverse: jax.Array,
+  init: jax.Array,
+  keeps: bool,
+) -> tuple[jax.Array, ...]:
+  """Outputs like v, the last state, and if asked what the gradient needs.
+
+  The latter are the states that enter the chunks and what elements write at
+  their keys, like v, both in bfloat16.
+
+  Args:
+    form: of the kernels.
+    x: see there.
+    inverse: of `invert`.
+    init: the state before the first chunk.
+    keeps: whether to return these two.
+  """
+  rows, keys, values = init.shape
+  chunks = x.facts.shape[2]
+  like_v = jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16)
+  states = jax.ShapeDtypeStruct((rows, chunks, keys, values), jnp.bfloat16)
+  wide = [] if x.channels else [tile(CHUNK, COLUMNS)]
+  tiles = tiles_of(x, keys)
+  found = plgpu.kernel(
+    functools.partial(_scan_kernel, keeps, x.channels),
+    out_type=(
+      like_v,
+      jax.ShapeDtypeStruct(init.shape, jnp.float32),
+      *([states, like_v] if keeps else []),
+    ),
+    grid=(rows, values // COLUMNS),
+    grid_names=("row", "column"),
+    scratch_types=[
+      *(*tiles, *wide),
+      *[tile(CHUNK, COLUMNS)] * 3,
+      *[tile(keys, COLUMNS)] * 2,
+      plgpu.Barrier(num_arrivals=len(tiles), num_barriers=_STAGES),
+    ],
+    compiler_params=_outer_gpu.COMPILER_PARAMS,
+    interpret=support.interpreter(form),
+    kernel_name="delta_forward",
+  )(*(y for y in x if y is not None), inverse, init)
+  return tuple(_varying.vary_as(x.v, y) for y in found)

@@ -1,0 +1,173 @@
+"""Chunks of `delta_scan` on Hopper where each key has a decay, prepared.
+
+The kernel takes all chunks at once, and leaves to `_delta_gpu.scan` arrays in
+which the decays are: queries, keys and reads as they meet the states, what the
+elements of a chunk see of each other, and the inverse of what they read off
+each other. Decays stand inside the products, bit by bit of the positions as in
+`_outer_gpu_channels`: at each border reads meet the keys that queries meet.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+import jax.numpy as jnp
+
+from jaxseq.recurrence.delta import _delta_gpu
+from jaxseq.recurrence.outer import _outer_gpu
+from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
+from jaxseq.recurrence.platform import support
+
+CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
+# Values for which `_delta_gpu_channels_backward` has shared memory.
+MOST_VALUES = 128
+
+Facts = _outer_gpu.Facts
+
+
+class Plan(NamedTuple):
+  """Kinds of one call; static.
+
+  Attributes:
+    reset: whether there are resets: what is undefined is set aside then.
+    form: of the kernels.
+  """
+
+  reset: bool
+  form: support.Form
+
+
+def sees(facts) -> jax.Array:
+  """Pairs [C, C] of elements of one episode."""
+  episode = facts.at[int(Facts.EPISODE)]
+  return blocks.along(episode, 0) == blocks.along(episode, 1)
+
+
+def to_states(facts, fact, between, matrix, high, low) -> jax.Array:
+  """Decays [C, keys] from or to a state, 0 of another episode's.
+
+  Args:
+    facts: of the chunk.
+    fact: `Facts.ENTER` or `Facts.LEAVE`.
+    between: [C, C], which elements' decays an element's are made of.
+    matrix: a tile.
+    high: of what is `split`, the log-decays.
+    low: the other part.
+  """
+  beyond = blocks.along(facts.at[int(fact)], 0) > 0
+  decays = jnp.exp2(blocks.summed(matrix, between, high, low))
+  return jnp.where(beyond, decays, 0.0)
+
+
+def _kernel(plan, *refs):
+  """One chunk of one row."""
+  q_ref, k_ref, read_ref, a_ref, facts_ref, *refs = refs
+  *out_refs, scores_ref, through_ref, inverse_ref = refs[:6]
+  *tiles, facts, high, low, matrix, met, rest, ready = refs[6:]
+  row, chunk = lax.axis_index("row"), lax.axis_index("chunk")
+  time, count = pl.ds(chunk * CHUNK, CHUNK), q_ref.shape[2] // BLOCK
+  plgpu.copy_gmem_to_smem(facts_ref.at[row, 0, chunk], facts, ready)
+  for ref, tile in zip((q_ref, k_ref, read_ref), tiles):
+    for j in range(count):
+      source = ref.at[row, time, blocks.block(j)]
+      plgpu.copy_gmem_to_smem(source, tile.at[j], ready)
+
+  def of_block(j, found):
+    """Adds what a block's keys are of the pairs, and decays its tiles."""
+    q, k, read = (tile.at[j] for tile in tiles)
+    a = blocks.load(a_ref.at[row, time, blocks.block(j)])
+    blocks.split(blocks.log_decays(plan, a), high, low)
+
+    def of_level(index, found):
+      level, sums = blocks.Level.of(index), []
+      decays = jnp.exp2(blocks.summed(matrix, level.between(), high, low))
+      for tile, pairs in zip((q, read), found):
+        x = jnp.where(level.later, blocks.load(tile), blocks.load(k))
+        blocks.write(met, x.astype(jnp.float32) * decays)
+        added = blocks.product((met, blocks.turned(met)))
+        sums.append(pairs + jnp.where(level.across(), added, 0.0))
+      return tuple(sums)
+
+    scores, reads = lax.fori_loop(0, blocks.LEVELS, of_level, found)
+    wide = (blocks.load(tile).astype(jnp.float32) for tile in (q, k))
+    own = jnp.sum(functools.reduce(jnp.multiply, wide), axis=1)
+    own = lax.broadcast_in_dim(own, (CHUNK, CHUNK), [0])
+    later, earlier = blocks.places()
+    scores = jnp.where(earlier == later, scores + own, scores)
+
+    def leave(tile, decays, ref):
+      wide = blocks.load(tile).astype(jnp.float32)
+      blocks.write(tile, wide * decays)
+      target = ref.at[row, time, blocks.block(j)]
+      plgpu.copy_smem_to_gmem(tile, target)
+
+    of_q, of_k, of_read = out_refs
+    given = matrix, high, low
+    enter = to_states(facts, Facts.ENTER, earlier <= later, *given)
+    leave(q, enter, of_q)
+    leave(read, enter, of_read)
+    leave(k, to_states(facts, Facts.LEAVE, earlier > later, *given), of_k)
+    blocks.write(matrix, jnp.where(later >= 0, 1.0, 0.0))
+    # The same in all columns.
+    sums = ((blocks.turned(part), matrix) for part in (high, low))
+    through = jnp.max(jnp.exp2(blocks.product(*sums)), axis=1)
+    alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
+    through_ref[row, chunk, j] = jnp.where(alive, through, 0.0)
+    return scores, reads
+
+  plgpu.barrier_wait(ready)
+  _outer_gpu.clean(facts, [tile.at[j] for tile in tiles for j in range(count)])
+  found = blocks.zeros(), blocks.zeros()
+  for j in range(count):
+    found = of_block(j, found)
+  scores, reads = found
+  later, earlier = blocks.places()
+  blocks.write(matrix, jnp.where(sees(facts) & (earlier <= later), scores, 0.0))
+  plgpu.copy_smem_to_gmem(matrix, scores_ref.at[row, chunk])
+  later, earlier = blocks.places()
+  reads = jnp.where(sees(facts) & (earlier < later), reads, 0.0)
+  _delta_gpu.inverted(reads, high, low, met, rest)
+  for part, tile in enumerate((high, low)):
+    plgpu.copy_smem_to_gmem(tile, inverse_ref.at[row, chunk, part])
+  plgpu.wait_smem_to_gmem(0)
+
+
+@support.in_32_bits
+def decayed(
+  plan: Plan, x: _delta_gpu.Blocks, a: jax.Array
+) -> tuple[_delta_gpu.Blocks, jax.Array]:
+  """The arrays with their decays, and the inverse for each chunk.
+
+  Args:
+    plan: see there.
+    x: without decays.
+    a: log-decays [rows, time, K], float32.
+  """
+  rows, _, keys = x.k.shape
+  chunks, count = x.facts.shape[2], keys // BLOCK
+  bfloat16 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)
+  *decayed, scores, through, inverse = blocks.call(
+    plan,
+    "delta_channels",
+    functools.partial(_kernel, plan),
+    {"row": rows, "chunk": chunks},
+    [
+      *[bfloat16(x.k.shape)] * 3,
+      bfloat16((rows, chunks, CHUNK, CHUNK)),
+      jax.ShapeDtypeStruct((rows, chunks, count, BLOCK), jnp.float32),
+      bfloat16((rows, chunks, 2, CHUNK, CHUNK)),
+    ],
+    [
+      *[blocks.tile(count)] * 3,
+      plgpu.SMEM((len(Facts), CHUNK), jnp.float32),
+      *[blocks.tile()] * 5,
+      plgpu.Barrier(num_arrivals=1 + 3 * count),
+    ],
+    *(x.q, x.k, x.read, a, x.facts),
+  )
+  q, k, read = decayed
+  through = through.reshape(rows, chunks, keys)
+  return _delta_gpu.Blocks(q, k, x.v, read, x.facts, scores, through), inverse

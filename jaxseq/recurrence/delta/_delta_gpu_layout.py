@@ -1,0 +1,166 @@
+"""Arrays of `delta_scan` in the layout of its kernels on Hopper."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.delta import _delta_gpu
+from jaxseq.recurrence.delta import _delta_gpu_backward
+from jaxseq.recurrence.delta import _delta_gpu_channels
+from jaxseq.recurrence.delta import _delta_gpu_channels_backward
+from jaxseq.recurrence.delta import _delta_products
+from jaxseq.recurrence.outer import _outer_decays
+from jaxseq.recurrence.outer import _outer_gpu_layout
+from jaxseq.recurrence.outer import _outer_products
+from jaxseq.recurrence.platform import support
+
+# Features of an operand's row in shared memory.
+_TILE = 64
+
+
+class Kept(NamedTuple):
+  """What the gradient needs beside the inputs.
+
+  Attributes:
+    given: what the kernels along time consume.
+    inverse: of what elements of a chunk read off each other.
+    entering: states that enter the chunks.
+    written: what elements write at their keys.
+    undefined: last states that are undefined, [rows, 1, 1] bool; None without
+      resets.
+  """
+
+  given: _delta_gpu.Blocks
+  inverse: jax.Array
+  entering: jax.Array
+  written: jax.Array
+  undefined: jax.Array | None
+
+
+def forward(
+  form: support.Form, x: _delta_products.Inputs, keeps: bool
+) -> tuple[jax.Array, jax.Array, Kept | None]:
+  """Outputs, the last state, and if asked what the gradient needs.
+
+  Raises:
+    NotImplementedError: if the products are not of bfloat16, or of too many
+      keys or values for the chip.
+  """
+
+  def refuse(got, expected):
+    got = f"{got} on a GPU"
+    raise NotImplementedError(support.sentence("delta", got, expected))
+
+  if x.v.dtype != jnp.bfloat16:
+    refuse(f"dtype {x.v.dtype}", "bfloat16")
+  keys = x.k.shape[2]
+  if keys > _delta_gpu.MOST_KEYS:
+    refuse(f"dk {keys}", f"at most {_delta_gpu.MOST_KEYS}")
+  most, values = _delta_gpu_channels.MOST_VALUES, x.v.shape[2]
+  if _channels(x) and values > most:
+    refuse(f"dv {values} with a decay for each key", f"at most {most}")
+  heads = _with_heads(x)
+  undefined = _outer_gpu_layout.undefined(heads, x.read[:, :, None])
+  if _channels(x):
+    heads = heads._replace(decay=None)
+  facts, init = _outer_gpu_layout.facts(heads, undefined), x.init
+  if undefined is not None:
+    undefined = undefined[:, -1, :, None]
+    # What is undefined may have been forgotten, but reaches in products of
+    # matrices what it should not. The kernels set it aside.
+    init = _outer_products.clean(init)
+  given = _blocks(x, facts)
+  if _channels(x):
+    given, inverse = _delta_gpu_channels.decayed(
+      _plan(form, x), given, _elements(x.decay)
+    )
+  else:
+    inverse = _delta_gpu.invert(form, given)
+  o, final, *kept = _delta_gpu.scan(form, given, inverse, _state(init), keeps)
+  o, final = _cut(o, x.v.shape), _cut(final, x.init.shape)
+  if undefined is not None:
+    final = jnp.where(undefined, jnp.nan, final)
+  return o, final, Kept(given, inverse, *kept, undefined) if keeps else None
+
+
+def backward(
+  form: support.Form,
+  x: _delta_products.Inputs,
+  kept: Kept,
+  g: jax.Array,
+  d_final: jax.Array,
+) -> _delta_products.Inputs:
+  """Cotangents of the inputs from those of the outputs and the last state."""
+  if kept.undefined is not None:
+    d_final = jnp.where(kept.undefined, 0, d_final)
+  g = _elements(g)
+  dv, d_init, after = _delta_gpu_backward.adjoint(
+    form, kept.given, kept.inverse, g, _state(d_final)
+  )
+  given, of_pairs = _blocks(x, kept.given.facts), (kept.written, g, dv)
+  of_states = kept.entering, after
+  if _channels(x):
+    dq, dk, d_read, d_decay = _delta_gpu_channels_backward.gradients(
+      _plan(form, x), given, _elements(x.decay), *of_pairs, *of_states
+    )
+    d_decay = _cut(d_decay, x.decay.shape)
+  else:
+    dq, dk, d_read, sums = _delta_gpu_backward.gradients(
+      form, given, *of_pairs, *of_states
+    )
+    d_decay = None if x.decay is None else _d_decay(x, sums)
+  d_inputs = (_cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))
+  d_init = _cut(d_init, x.init.shape)
+  return _delta_products.Inputs(*d_inputs, d_decay, d_init, None)
+
+
+def _channels(x):
+  """Whether each key has a decay."""
+  return x.decay is not None and x.decay.shape[2] > 1
+
+
+def _plan(form, x):
+  return _delta_gpu_channels.Plan(x.reset is not None, form)
+
+
+def _with_heads(x):
+  """As the kernels of `outer_scan_heads` have it, one head to a row."""
+  if _channels(x) and x.reset is not None:
+    # What stands at a reset is not read.
+    x = x._replace(decay=jnp.where(x.reset[..., None], 0, x.decay))
+  q, k, v, decay = (
+    None if y is None else y[:, :, None] for y in (x.q, x.k, x.v, x.decay)
+  )
+  return _outer_products.Inputs(q, k, v, decay, x.init[:, None], x.reset)
+
+
+def _blocks(x, facts):
+  """What the kernels consume."""
+  return _delta_gpu.Blocks(*map(_elements, x[:4]), facts)
+
+
+def _elements(x):
+  """Of an array [rows, time, n], padded."""
+  return support.padded(support.padded(x, 1, _delta_gpu.CHUNK), 2, _TILE)
+
+
+def _state(x):
+  return support.padded(support.padded(x, 1, _TILE), 2, _TILE)
+
+
+def _cut(x, shape):
+  return x[:, : shape[1], : shape[2]]
+
+
+def _d_decay(x, sums):
+  """Cotangents of the decays, from what the kernel has summed up."""
+  rows, time, _ = x.decay.shape
+  sums, Sums = sums.sum(2), _delta_gpu_backward.Sums
+  last = sums[:, :, int(Sums.LAST)].sum(-1)
+  d_sums = sums[:, :, int(Sums.ELEMENTS)].at[..., -1].add(last)
+  a, bad = (y[:, 0] for y in _outer_gpu_layout.decays(_with_heads(x)))
+  da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+  if x.reset is not None:
+    da = jnp.where(bad, 0, da)
+  return da.reshape(rows, -1, 1)[:, :time].astype(x.decay.dtype)

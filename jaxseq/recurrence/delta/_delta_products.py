@@ -1,0 +1,159 @@
+"""Pieces of a chunk of `delta_scan` for its kernels on a TPU.
+
+The functions are on blocks of two axes, as the units of the chip take them.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.outer import _outer_products
+
+
+class Inputs(NamedTuple):
+  """What the kernels of `delta_scan` consume.
+
+  Attributes:
+    q: [rows, time, K] in the dtype of the products.
+    k: [rows, time, K].
+    v: [rows, time, V].
+    read: [rows, time, K].
+    decay: [rows, time, K or 1], or None.
+    init: [rows, K, V] float32.
+    reset: [rows, time] bool, or None.
+  """
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  read: jax.Array
+  decay: jax.Array | None
+  init: jax.Array
+  reset: jax.Array | None
+
+
+class Cotangents(NamedTuple):
+  """Of what one row reads in a chunk, in float32.
+
+  Attributes:
+    q: [C, K].
+    k: [C, K].
+    v: [C, V].
+    read: [C, K].
+    state: [K, V], before the chunk.
+    decays: [C, K], of log-decays; or [1, C], of the sums of one for all keys.
+  """
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  read: jax.Array
+  state: jax.Array
+  decays: jax.Array
+
+
+class Factors(NamedTuple):
+  """Decays in a chunk, 0 from one episode to another.
+
+  Attributes:
+    pairs: [C, C], from element j to element t, j <= t.
+    strict: the same for j < t.
+    enter: [C, 1], from the state before the chunk.
+    leave: [C, 1], to the state after it.
+    through: [1, 1], from one to the other.
+  """
+
+  pairs: jax.Array
+  strict: jax.Array
+  enter: jax.Array
+  leave: jax.Array
+  through: jax.Array
+
+
+def factors(
+  masks: _outer_products.Masks, sums: tuple[jax.Array, ...] | None
+) -> Factors:
+  """Of a chunk.
+
+  Args:
+    masks: of its elements.
+    sums: sums of the log-decays up to each element, of which the numbers add
+      up, each as a row [1, C] and a column [C, 1]; None without decays.
+  """
+  size = masks.pairs.shape[0]
+  if sums is None:
+    pairs = jnp.where(masks.pairs, 1.0, 0.0)
+    ones = jnp.ones((size, 1), jnp.float32)
+    to_state, from_state, whole = ones, ones, ones[:1]
+  else:
+    between = sum(column - row for row, column in sums)
+    pairs = masks.within(between)
+    from_state = jnp.exp(sum(column for _, column in sums))
+    last = sum(column[size - 1 :] - column for _, column in sums)
+    to_state = jnp.exp(last)
+    whole = jnp.exp(sum(column[size - 1 :] for _, column in sums))
+  keep = _outer_products.keep
+  later = lax.broadcasted_iota(jnp.int32, (size, size), 0)
+  earlier = lax.broadcasted_iota(jnp.int32, (size, size), 1)
+  return Factors(
+    pairs,
+    jnp.where(later > earlier, pairs, 0.0),
+    keep(masks.enter, from_state),
+    keep(masks.leave, to_state),
+    keep(masks.through, whole),
+  )
+
+
+def accurate(
+  x: jax.Array, y: jax.Array, x_axis: int, y_axis: int, like: jnp.dtype
+) -> jax.Array:
+  """Sums the products of two float32 blocks that must not be rounded.
+
+  All digits are kept, or where `like`, the dtype of the inputs, is bfloat16, 16
+  bits of each number: that is half the work.
+  """
+  if like == jnp.bfloat16:
+    (x, x_rest), (y, y_rest) = map(_split, (x, y))
+    dot = _outer_products.dot
+    rest = dot(x, y_rest, x_axis, y_axis) + dot(x_rest, y, x_axis, y_axis)
+    return dot(x, y, x_axis, y_axis) + rest
+  return lax.dot_general(
+    x,
+    y,
+    (((x_axis,), (y_axis,)), ((), ())),
+    precision=lax.Precision.HIGHEST,
+    preferred_element_type=jnp.float32,
+  )
+
+
+def _split(x):
+  """Two bfloat16 parts."""
+  high = x.astype(jnp.bfloat16)
+  return high, (x - high.astype(jnp.float32)).astype(jnp.bfloat16)
+
+
+def inverse(A: jax.Array, like: jnp.dtype) -> jax.Array:
+  """(I + A)^-1 of strictly lower triangular A [C, C], C a power of two.
+
+  From inverses X and Z of neighboring blocks on the diagonal, and Y below,
+  that of both has -Z Y X below; all blocks of a size at once. No number grows
+  beyond those of the inverses, as those of powers of A do. Products are
+  `accurate` like that dtype.
+  """
+  size = A.shape[0]
+  later = lax.broadcasted_iota(jnp.int32, A.shape, 0)
+  earlier = lax.broadcasted_iota(jnp.int32, A.shape, 1)
+  differ = later ^ earlier
+  found, block = jnp.where(later == earlier, 1.0, 0.0), 1
+  while block < size:
+    # Where the two differ in this bit and in none above.
+    below = jnp.where((differ >= block) & (differ < 2 * block), A, 0.0)
+    if block == 1:
+      found = found - below
+    else:
+      across = accurate(found, below, 1, 0, like)
+      found = found - accurate(across, found, 1, 0, like)
+    block *= 2
+  return found

@@ -1,0 +1,110 @@
+"""`delta_scan` by kernels, with its derivatives.
+
+The inputs and what a kernel keeps, the states that enter the chunks, are all
+that the gradient needs. The derivative of the gradient is that of the matrix
+products without kernels.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.delta import _delta_products
+from jaxseq.recurrence.delta import _delta_tpu_layout
+from jaxseq.recurrence.delta import delta
+from jaxseq.recurrence.platform import _kept_vjp
+from jaxseq.recurrence.platform import support
+
+
+class _Options(NamedTuple):
+  """Static."""
+
+  form: support.Form
+  chunk_size: int
+
+
+def scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None,
+  init: jax.Array,
+  reset: jax.Array | None,
+  *,
+  form: support.Form,
+  chunk_size: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the recurrence of `delta_scan` over time.
+
+  Products of bfloat16 inputs are of bfloat16 numbers with sums in float32;
+  those of all others are of float32, at JAX's default precision. States, decays
+  and all sums are float32.
+
+  Args:
+    q: (rows, time, dk) queries, of at most 32 bits.
+    k: (rows, time, dk) keys.
+    v: (rows, time, dv) values.
+    read: (rows, time, dk) what the decayed state is read with.
+    decay: (rows, time, dk) or (rows, time, 1) log-decays, or None.
+    init: (rows, dk, dv) state before the first element.
+    reset: (rows, time) bool or None.
+    form: of the kernel.
+    chunk_size: elements per chunk, rounded up to what the kernel takes.
+
+  Returns:
+    Outputs (rows, time, dv) in the common dtype of q, k and v, and the last
+    state (rows, dk, dv) in float32.
+  """
+  out = jnp.result_type(q, k, v)
+  dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
+  q, k, v, read = (x.astype(dtype) for x in (q, k, v, read))
+  if decay is not None:
+    decay = decay.astype(jnp.float32)
+    if reset is not None and decay.shape[-1] == 1:
+      # Of more the kernels themselves do not read what stands at a reset.
+      decay = jnp.where(reset[..., None], 0, decay)
+  init = init.astype(jnp.float32)
+  x = _delta_products.Inputs(q, k, v, read, decay, init, reset)
+  o, final = _scan(_Options(form, chunk_size), x)
+  return o.astype(out), final
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _gradient(options, x, kept, cotangents):
+  """Cotangents of the inputs."""
+  form, chunk_size = options
+  if form.chip == "gpu":
+    from jaxseq.recurrence.delta import _delta_gpu_layout
+
+    return _delta_gpu_layout.backward(form, x, kept, *cotangents)
+  return _delta_tpu_layout.backward(form, chunk_size, x, kept, *cotangents)
+
+
+def _plain_gradient(options, x, cotangents):
+  """Cotangents of the inputs, by the products without kernels."""
+
+  def run(*floats):
+    how = {"method": "chunked", "chunk_size": options.chunk_size}
+    return delta.delta_scan(*floats, reset=x.reset, **how)
+
+  floats = jax.vjp(run, *x[:6])[1](cotangents)
+  return _delta_products.Inputs(*floats, None)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _forward(options, x, keeps):
+  """Outputs with the last state, and if asked what the gradient needs."""
+  form, chunk_size = options
+  if form.chip == "gpu":
+    from jaxseq.recurrence.delta import _delta_gpu_layout
+
+    o, final, kept = _delta_gpu_layout.forward(form, x, keeps)
+  else:
+    o, final, kept = _delta_tpu_layout.forward(form, chunk_size, x, keeps)
+  return (o, final), kept
+
+
+_scan = _kept_vjp.differentiable(_forward, _gradient, _plain_gradient)

@@ -1,0 +1,294 @@
+"""Linear recurrences whose matrix state is corrected, not only added to.
+
+    D_t = exp(decay_t)[:, None] * S_{t-1}
+    S_t = D_t + k_t (v_t - read_t^T D_t)^T,   o_t = q_t^T S_t
+
+is `delta_scan`: what stands at a key is read, and replaced in part. DeltaNet
+(arXiv:2406.06484) has read = beta k and v times beta and no decay, Gated
+DeltaNet (arXiv:2412.06464) one decay per head, Kimi Delta Attention
+(arXiv:2510.26692) one per channel of the keys.
+
+    S_t = exp(decay_t)[:, None] * S_{t-1} + b_t (a_t^T S_{t-1})^T + k_t v_t^T
+
+is `dplr_scan`, a diagonal plus any matrix of rank one: RWKV-7
+(arXiv:2503.14456). Time is cut into chunks, of which only the matrix states in
+between are kept; the backward pass goes back chunk by chunk and recomputes the
+rest.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.delta import _delta_chunk
+from jaxseq.recurrence.delta import _delta_forms
+from jaxseq.recurrence.delta import _delta_sharded
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _contractions
+
+METHODS = ("auto", "sequential", "chunked", "pallas")
+
+
+def delta_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the delta rule over time; heads are batch axes.
+
+  Args:
+    q: (*batch, time, dk) queries, floating.
+    k: (*batch, time, dk) keys.
+    v: (*batch, time, dv) values.
+    read: (*batch, time, dk) what the decayed state is read with; the read is
+      taken off the value. Where read_t = beta_t k_t, the state stays bounded
+      for beta |k|^2 in [0, 2]; nothing is normalized here.
+    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the factor on
+      the state, usually at most 0; -inf forgets. None means a factor of 1.
+    init: (*batch, dk, dv) state before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    chunk_size: elements per chunk; by platform and sizes if None.
+    method: how a chunk is computed: "sequential" (one element at a time),
+      "chunked" (matrix products), "pallas" (matrix products in a kernel that
+      keeps the state on the chip; on GPUs in bfloat16, of at most 128 keys,
+      and as many values if each key has a decay) or "auto" (by platform). All
+      agree to rounding.
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
+
+  Returns:
+    Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
+    (*batch, dk, dv) after the last element, at least float32 like all that is
+    computed inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here, or none for
+      such numbers.
+  """
+  x = _delta_forms.Tied(q, k, v, read, decay)
+  how = {"chunk_size": chunk_size, "method": method}
+  return _scan(x, init, reset, axis=axis, exchange=exchange, **how)
+
+
+def dplr_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  a: jax.Array,
+  b: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the recurrence of a diagonal plus a matrix of rank one over time.
+
+  Twice the work of `delta_scan`, whose a = exp(decay) read and b = -k.
+
+  Args:
+    q: as in `delta_scan`, as for the other arguments.
+    k: (*batch, time, dk) keys of v.
+    v: (*batch, time, dv) values.
+    a: (*batch, time, dk) what the state before the decay is read with.
+    b: (*batch, time, dk) where what was read is added.
+    decay: (*batch, time, dk) or (*batch, time, 1) log-decays, or None.
+    init: (*batch, dk, dv) state before the first element; zeros if None.
+    reset: (*batch, time) bool or None.
+    chunk_size: elements per chunk.
+    method: "sequential", "chunked" or "auto"; there is no kernel.
+    axis: name of the mesh axis over which time is split.
+    exchange: what devices send.
+
+  Returns:
+    As `delta_scan`.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  x = _delta_forms.General(q, k, v, a, b, decay)
+  how = {"chunk_size": chunk_size, "method": method}
+  return _scan(x, init, reset, axis=axis, exchange=exchange, **how)
+
+
+def delta_step(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None,
+  state: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element; `delta_scan` without the time axis.
+
+  Args:
+    q: (*batch, dk) query.
+    k: (*batch, dk) key.
+    v: (*batch, dv) value.
+    read: (*batch, dk) what the decayed state is read with.
+    decay: (*batch, dk) or (*batch, 1) log-decay, or None.
+    state: (*batch, dk, dv) state before the element.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    The output (*batch, dv) in the common dtype of q, k and v, and the state
+    (*batch, dk, dv) after the element, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  return _step(_delta_forms.Tied(q, k, v, read, decay), state, reset)
+
+
+def dplr_step(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  a: jax.Array,
+  b: jax.Array,
+  decay: jax.Array | None,
+  state: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element; `dplr_scan` without the time axis.
+
+  Args:
+    q: (*batch, dk) query.
+    k: (*batch, dk) key of v.
+    v: (*batch, dv) value.
+    a: (*batch, dk) what the state before the decay is read with.
+    b: (*batch, dk) where what was read is added.
+    decay: (*batch, dk) or (*batch, 1) log-decay, or None.
+    state: (*batch, dk, dv) state before the element.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    As `delta_step`.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  return _step(_delta_forms.General(q, k, v, a, b, decay), state, reset)
+
+
+def _scan(x, init, reset, *, chunk_size, method, axis, exchange):
+  """A recurrence of `Tied` or `General` inputs."""
+  if axis is not None:
+    run = functools.partial(
+      _scan, chunk_size=chunk_size, method=method, axis=None, exchange="auto"
+    )
+    return _delta_sharded.delta_scan(
+      run, x, init, reset=reset, axis=axis, exchange=exchange
+    )
+  lead, out, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
+  *batch, time = lead
+  _checks.reset(reset, lead)
+  _validate.choice("method", method, METHODS)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+  rows, dk, dv = math.prod(batch), jnp.shape(x.k)[-1], jnp.shape(x.v)[-1]
+  x = jax.tree.map(lambda leaf: jnp.reshape(leaf, (rows, time, -1)), x)
+  if init is None:
+    init = jnp.zeros_like(x.v, dtype, shape=(rows, dk, dv))
+  init = jnp.reshape(init, (rows, dk, dv)).astype(dtype)
+  reset = None if reset is None else jnp.reshape(reset, (rows, time))
+
+  def run(x, init, reset, *, method, chunk_size):
+    if method == "pallas":
+      return _by_kernel(x, init, reset, chunk_size)
+    operands = _contractions.operand_dtype(out, dtype)
+    chunk = functools.partial(_delta_chunk.chunk, method, operands, out)
+    return _chunks.over_chunks(chunk, chunk_size, init, x, reset)
+
+  shape = (rows, time, dk, dv)
+  final, o = choice.by_platform(
+    _op(x),
+    dtype,
+    shape,
+    run,
+    x,
+    init,
+    reset,
+    method=method,
+    chunk_size=chunk_size,
+  )
+  return o.reshape(*lead, dv), final.reshape(*batch, dk, dv)
+
+
+def _by_kernel(x, init, reset, chunk_size):
+  """The last state and outputs, by a kernel."""
+  from jaxseq.recurrence.delta import _delta_vjp
+
+  if not isinstance(x, _delta_forms.Tied):
+    message = support.sentence("delta", "dplr_scan", "delta_scan")
+    raise NotImplementedError(message)
+  form = support.form(_op(x), jnp.result_type(*x[:4], init))
+  o, final = _delta_vjp.scan(*x, init, reset, form=form, chunk_size=chunk_size)
+  return final, o
+
+
+def _op(x):
+  """The recurrence's name in `choice.choose`."""
+  if isinstance(x, _delta_forms.Tied) and x.decay is not None:
+    if x.decay.shape[-1] > 1:
+      return "delta_per_channel"
+  return "delta"
+
+
+def _step(x, state, reset):
+  lead, out, dtype = _check(x, "state", state, ("*batch", "dv"))
+  _checks.reset(reset, lead)
+  x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (x, state))
+  state, o = _delta_chunk.step(x, state, reset)
+  return o.astype(out), state
+
+
+def _check(x, name, state, axes):
+  """Checks all shapes and dtypes.
+
+  Returns the axes before features, the dtype of outputs, and that inside.
+  """
+  arrays = {field: y for field, y in x._asdict().items() if y is not None}
+  _checks.floating(**arrays, **{name: state})
+  *lead, dv = _validate.shape("v", x.v, axes)
+  lead = tuple(lead)
+  shape = _validate.shape("k", x.k, (*lead, "dk"))
+  for field in arrays:
+    if field not in ("k", "v", "decay"):
+      _validate.shape(field, arrays[field], shape)
+  options = shape, (*lead, 1)
+  if x.decay is not None and jnp.shape(x.decay) not in options:
+    raise _validate.error(
+      "decay", f"shape {jnp.shape(x.decay)}", f"{shape} or {options[1]}"
+    )
+  batch = lead[:-1] if "time" in axes else lead
+  _checks.shape(name, state, (*batch, shape[-1], dv))
+  given = [y for y in (*arrays.values(), state) if y is not None]
+  return (
+    lead,
+    jnp.result_type(x.q, x.k, x.v),
+    jnp.result_type(*given, jnp.float32),
+  )

@@ -1,0 +1,122 @@
+"""Gated networks with time split over the devices of a mesh axis.
+
+Their recurrence is not associative: there is no prefix to combine. Devices can
+take turns, or exchange the split of time for a split of what is independent:
+the rows of the batch, or the heads of a block-diagonal recurrence.
+"""
+
+from collections.abc import Callable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.recurrence.shared import _collectives
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import _resets
+
+SCHEMES = ("auto", "batch", "heads", "relay")
+
+
+def scan(
+  run: Callable[..., tuple[jax.Array, tuple[jax.Array, ...]]],
+  params: PyTree,
+  state: tuple[jax.Array, ...],
+  x: jax.Array,
+  reset: jax.Array | None,
+  axis: str,
+  scheme: str,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  """`gated_scan` of checked arguments; `run` is that of this device's chunk."""
+  heads, batch, _ = state[0].shape
+  chosen = choose(scheme, lax.axis_size(axis), batch, heads)
+  params, state, x, reset = _prefix.vary(axis, params, tuple(state), x, reset)
+  by = {"batch": _by_batch, "heads": _by_heads, "relay": _relay}[chosen]
+  return by(run, params, state, x, reset, axis)
+
+
+def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
+  """Returns the scheme that "auto" stands for, and checks any other.
+
+  A ValueError if there is no such scheme, or it does not fit the numbers.
+  """
+  _validate.choice("scheme", scheme, SCHEMES)
+  sizes = {"batch": batch, "heads": heads}
+  if scheme == "auto":
+    fits = (name for name, size in sizes.items() if size % devices == 0)
+    return next(fits, "relay")
+  if scheme in sizes and sizes[scheme] % devices:
+    what = {"batch": "rows of the batch", "heads": "heads"}[scheme]
+    raise _validate.error(
+      f"number of {what}",
+      sizes[scheme],
+      f"a multiple of the {devices} devices for scheme {scheme!r}",
+    )
+  return scheme
+
+
+def _by_batch(run, params, state, x, reset, axis):
+  x, reset = (
+    None if leaf is None else lax.all_to_all(leaf, axis, 1, 0, tiled=True)
+    for leaf in (x, reset)
+  )
+  state = tuple(_collectives.own_slice(axis, leaf, 1) for leaf in state)
+  hidden, final = run(params, state, x, reset)
+  hidden = lax.all_to_all(hidden, axis, 0, 2, tiled=True)
+  return hidden, _collectives.joined(axis, final, 1)
+
+
+def _by_heads(run, params, state, x, reset, axis):
+  heads, features, gates, _ = params.kernel.shape
+  inputs, input_gates, width = params.input_kernel.shape
+  time, batch, _ = x.shape
+  # All heads use the same inputs: exchanged is what each makes of them.
+  kernel = params.input_kernel.reshape(inputs, input_gates * width)
+  # In float32 even of a narrow x: what gates are made of is not rounded.
+  x = _contractions.dense(x.reshape(-1, inputs), kernel, wide=True)
+  x = x.reshape(time, batch, input_gates, heads, features)
+  x = lax.all_to_all(x, axis, 3, 0, tiled=True)
+  if reset is not None:
+    reset = lax.all_gather(reset, axis, tiled=True)
+
+  def own(bias):
+    bias = bias.reshape(bias.shape[0], heads, features)
+    return _collectives.own_slice(axis, bias, 1).reshape(bias.shape[0], -1)
+
+  local = type(params)(
+    None,
+    own(params.input_bias),
+    _collectives.own_slice(axis, params.kernel, 0),
+    None if params.bias is None else own(params.bias),
+  )
+  state = tuple(_collectives.own_slice(axis, leaf, 0) for leaf in state)
+  hidden, final = run(local, state, x.reshape(*x.shape[:2], -1), reset)
+  hidden = lax.all_to_all(hidden, axis, 0, 1, tiled=True)
+  return hidden, _collectives.joined(axis, final, 0)
+
+
+def _relay(run, params, state, x, reset, axis):
+  own = lax.axis_index(axis)
+
+  # Recomputed, so that the gradient keeps one state per turn and not what a
+  # whole chunk of time leaves behind.
+  @jax.checkpoint
+  def turn(state, number):
+    def work(state):
+      return run(params, state, x, reset)[1]
+
+    # What a device sends whose turn it is not, nobody takes.
+    if _collectives.may_branch():
+      after = lax.cond(own == number, work, lambda state: state, state)
+    else:
+      after = work(state)
+    received = tuple(_collectives.shift(leaf, axis) for leaf in after)
+    return _resets.select(own == number + 1, received, state), None
+
+  turns = jnp.arange(lax.axis_size(axis) - 1)
+  state, _ = lax.scan(turn, state, turns)
+  hidden, final = run(params, state, x, reset)
+  return hidden, _prefix.replicate_last(final, axis)

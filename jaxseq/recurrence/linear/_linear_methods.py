@@ -1,0 +1,122 @@
+"""Methods of `linear_scan` without kernels: steps, a tree, or blocks."""
+
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _resets
+
+
+def previous(h: jax.Array, init: jax.Array, reverse: bool) -> jax.Array:
+  """The state before each element: `h` shifted by one, `init` at the start."""
+  if reverse:
+    return jnp.concatenate([h[:, 1:], init[:, None]], axis=1)
+  return jnp.concatenate([init[:, None], h[:, :-1]], axis=1)
+
+
+def _sequential(a, b, init, reset, reverse):
+  """One step at a time; nothing but the states is stored."""
+  time = b.shape[1]
+
+  def body(i, carry):
+    h, states = carry
+    t = time - 1 - i if reverse else i
+    if reset is not None:
+      h = _resets.forget(_at(reset, t), h)
+    h = _at(a, t) * h + _at(b, t)
+    return h, lax.dynamic_update_slice_in_dim(states, h[:, None], t, axis=1)
+
+  # Every element is written; the loop fills the array in place.
+  final, states = lax.fori_loop(0, time, body, (init, jnp.zeros_like(b)))
+  return states, final
+
+
+def _at(x, t):
+  """Element t along axis 1, which may be of size 1."""
+  if x.shape[1] == 1:
+    return x[:, 0]
+  return lax.dynamic_slice_in_dim(x, t, 1, axis=1)[:, 0]
+
+
+def _combine(left, right):
+  """Composes two affine maps; `left` is applied first.
+
+  A decay of zero is a select: what a reset forgets may be inf or NaN.
+  """
+  a_left, b_left = left
+  a_right, b_right = right
+  carried = jnp.where(a_right == 0, 0, a_right * b_left)
+  return a_right * a_left, carried + b_right
+
+
+def _associative(a, b, init, reset, reverse):
+  """A tree over time (`jax.lax.associative_scan`)."""
+  first, last = (-1, 0) if reverse else (0, -1)
+  if reset is not None:
+    a = jnp.where(reset[..., None], 0, a)
+  a = jnp.broadcast_to(a, b.shape)
+  carried = jnp.where(a[:, first] == 0, 0, a[:, first] * init)
+  b = b.at[:, first].add(carried)
+  _, h = lax.associative_scan(_combine, (a, b), reverse=reverse, axis=1)
+  return h, h[:, last]
+
+
+def _chunked(a, b, init, reset, reverse):
+  """Blocks side by side, the carries between blocks, the blocks once more.
+
+  With blocks of about sqrt(T) elements the depth is O(sqrt(T)) and the work
+  twice that of the loop; only the states are stored.
+  """
+  rows, time, n = b.shape
+  size = max(1, math.isqrt(time))
+  blocks = -(-time // size)
+  if blocks == 1 or size == 1:
+    return _sequential(a, b, init, reset, reverse)
+  pad = blocks * size - time
+  # Padding comes after the last element consumed, and its states are dropped.
+  widths = ((0, 0), (pad, 0) if reverse else (0, pad))
+
+  def split(x, fill):
+    if x.shape[:2] == (1, 1):
+      return x
+    if x.shape[1] == 1:
+      return x.repeat(blocks, axis=0)
+    x = jnp.broadcast_to(x, (rows,) + x.shape[1:])
+    x = jnp.pad(x, widths + ((0, 0),) * (x.ndim - 2), constant_values=fill)
+    return x.reshape((rows * blocks, size) + x.shape[2:])
+
+  a_blocks, b_blocks = split(a, 1), split(b, 0)
+  reset_blocks = None if reset is None else split(reset, False)
+
+  # What each block does to the state that enters it: decay and addend.
+  def summarize(i, carry):
+    decay, h = carry
+    t = size - 1 - i if reverse else i
+    a_t = _at(a_blocks, t)
+    if reset is not None:
+      decay, h = (_resets.forget(_at(reset_blocks, t), x) for x in (decay, h))
+    return a_t * decay, a_t * h + _at(b_blocks, t)
+
+  ones = jnp.ones_like(b, shape=(rows * blocks, n))
+  decay, addend = lax.fori_loop(
+    0, size, summarize, (ones, jnp.zeros_like(ones))
+  )
+  decay, addend = (x.reshape(rows, blocks, n) for x in (decay, addend))
+  after, _ = _associative(decay, addend, init, None, reverse)
+  entering = previous(after, init, reverse)
+  entering = entering.reshape(rows * blocks, n)
+  h, _ = _sequential(a_blocks, b_blocks, entering, reset_blocks, reverse)
+  h = h.reshape(rows, blocks * size, n)
+  h = h[:, pad:] if reverse else h[:, :time]
+  return h, h[:, 0 if reverse else -1]
+
+
+# Functions of a [1|B, 1|T, n], b [B, T, n], init [B, n], reset [B, T] or None,
+# and `reverse`, to h [B, T, n] and the last state [B, n].
+METHODS = {
+  "sequential": _sequential,
+  "associative": _associative,
+  "chunked": _chunked,
+}

@@ -1,0 +1,56 @@
+"""The linear scan with time split over devices; `shared` has the idea.
+
+`run` is the function of this device's chunk alone, with the state that enters.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import _summaries
+
+Run = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def linear_scan(
+  run: Run, a, b, init, *, reset, reverse, dtype, axis: str, exchange: str
+) -> tuple[jax.Array, jax.Array]:
+  """`linear_scan`; a summary is the product of decays, and a state."""
+  begin = init
+  a, b, reset, init = _prefix.vary(axis, a, b, reset, init)
+  summary = _summary(a.astype(dtype), b.astype(dtype), reset, reverse=reverse)
+  combine = _combine
+  where = {"axis": axis, "reverse": reverse}
+  state, chunks = _summaries.entering(
+    summary, init, combine, exchange=exchange, **where
+  )
+  h, last = run(a, b, state, reset=reset)
+  return h, _summaries.final(chunks, begin, combine, last, **where)
+
+
+def _summary(
+  a: jax.Array, b: jax.Array, reset: jax.Array | None, *, reverse: bool
+) -> _summaries.Decayed:
+  """A summary: a product of decays, and a tree over time."""
+  a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
+  a = jnp.broadcast_to(a, (*a.shape[:-2], *b.shape[-2:]))
+  if reset is not None:
+    a = jnp.where(reset[..., None], 0, a)
+  a, b = (jnp.moveaxis(leaf, -2, 0) for leaf in (a, b))
+  if reverse:
+    a, b = a[::-1], b[::-1]
+  neutral = _summaries.Decayed(None, jnp.ones_like(a[0]), jnp.zeros_like(b[0]))
+  return _prefix.fold(_combine, _summaries.Decayed(None, a, b), neutral)
+
+
+def _combine(
+  left: _summaries.Decayed, right: _summaries.Decayed, hops: int
+) -> _summaries.Decayed:
+  """The operator; a decay of zero is a select: what is forgotten may be NaN."""
+  del hops
+  none = right.decay == 0
+  decay = jnp.where(none, 0, right.decay * left.decay)
+  carried = jnp.where(none, 0, right.decay * left.state)
+  return _summaries.Decayed(None, decay, carried + right.state)

@@ -1,0 +1,319 @@
+"""`linear_scan` by kernels, forward and backward.
+
+The gradient is one more kernel that reads decays, states and cotangents once.
+Its derivative in turn is that of the tree, so that second derivatives are
+right, if slow. Where rows and channels give too few blocks to fill a GPU, time
+is cut into segments: what each does to a state is found first, then the states
+that enter the segments, then all states.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.linear import _linear_methods
+from jaxseq.recurrence.linear import _linear_parts
+from jaxseq.recurrence.linear import _segments as segments
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.platform import support
+
+LANES = 128
+
+
+class Options(NamedTuple):
+  """What a kernel is made for: static.
+
+  Attributes:
+    form: as `support.form` gives it.
+    tile: elements per tile, a multiple of 8, on TPUs of 128.
+    stages: tiles under way at a time, on GPUs.
+    segments: of time, side by side, on GPUs.
+    reverse: whether the recurrence runs from the last element to the first.
+    joined: whether the parts are halves of the last axis of one array, whose
+      size is a multiple of 256; on GPUs.
+  """
+
+  form: support.Form
+  tile: int
+  stages: int
+  segments: int
+  reverse: bool
+  joined: bool
+
+
+def scan(
+  a: jax.Array,
+  b: jax.Array,
+  init: jax.Array,
+  reset: jax.Array | None,
+  *,
+  reverse: bool,
+  tile: int,
+  stages: int = 1,
+  segments: int = 1,
+) -> tuple[jax.Array, jax.Array]:
+  """H_t = a_t h_{t-1} + b_t, in float32 or complex64.
+
+  Args:
+    a: [1|B, 1|T, 1|n] decays.
+    b: [B, T, n] inputs, of the same dtype.
+    init: [B, n] state before the first element.
+    reset: [B, T] bool, or None.
+    reverse: run from the last element to the first.
+    tile: as in `Options`.
+    stages: as in `Options`.
+    segments: as in `Options`.
+
+  Returns:
+    The states [B, T, n], and the last one [B, n].
+
+  Raises:
+    NotImplementedError: if no kernel runs here; see `support.why_not`.
+  """
+  a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
+  arrays = map(_linear_parts.split, (a, b, init))
+  h, final = scan_parts(
+    *arrays,
+    reset,
+    reverse=reverse,
+    tile=tile,
+    stages=stages,
+    segments=segments,
+  )
+  return _linear_parts.join(h), _linear_parts.join(final)
+
+
+def scan_parts(
+  a: _linear_parts.Parts,
+  b: _linear_parts.Parts,
+  init: _linear_parts.Parts,
+  reset: jax.Array | None,
+  *,
+  reverse: bool,
+  tile: int,
+  stages: int = 1,
+  segments: int = 1,
+  joined: bool = False,
+  form: support.Form | None = None,
+) -> tuple[_linear_parts.Parts, _linear_parts.Parts]:
+  """`scan` of complex numbers that are never put together.
+
+  Args:
+    a: [1|B, 1|T, n] decays, by parts.
+    b: [B, T, n] inputs, by parts.
+    init: [B, n] state before the first element, by parts.
+    reset: as in `scan`.
+    reverse: as in `scan`.
+    tile: as in `Options`.
+    stages: as in `Options`.
+    segments: as in `Options`.
+    joined: as in `Options`: the parts are then a tuple of one array.
+    form: as in `Options`; the one that runs here if None.
+
+  Returns:
+    As `scan` does, by parts.
+  """
+  form = form or support.form("linear", b[0].dtype)
+  if form.chip == "gpu" and (joined or len(b) > 1):
+    tile //= 2  # Both parts share the memory.
+  options = Options(form, tile, stages, segments, reverse, joined)
+  return _scan(a, b, init, reset, options)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scan(a, b, init, reset, options):
+  """The states [B, T, n] and the last one, by parts."""
+  h = _states(a, b, init, reset, options)
+  return h, tuple(part[:, 0 if options.reverse else -1] for part in h)
+
+
+def _scan_forward(a, b, init, reset, options):
+  h, final = _scan(a, b, init, reset, options)
+  return (h, final), (a, h, init, reset)
+
+
+def _scan_backward(options, residuals, cotangents):
+  return *_gradient(*residuals, *cotangents, options), None
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _gradient(a, h, init, reset, g, g_final, options):
+  """Cotangents of a, b and init."""
+  return _cotangents(a, h, init, reset, g, g_final, options)
+
+
+def _gradient_forward(*arguments):
+  return _gradient(*arguments), arguments[:-1]
+
+
+def _gradient_backward(options, arrays, cotangents):
+  """The derivative of the tree's."""
+  a, h, init, reset, g, g_final = arrays
+
+  def by_tree(*arrays):
+    # A cotangent of jax is the conjugate of that by parts.
+    a, h, init, g, g_final = (_complex(x, options) for x in arrays)
+    cotangents = jnp.conj(g), jnp.conj(g_final)
+    found = linear.adjoint(
+      options.reverse, "associative", (a, h, init, reset), cotangents
+    )
+    return tuple(_parts(jnp.conj(x), options) for x in found)
+
+  _, pull = jax.vjp(by_tree, a, h, init, g, g_final)
+  da, dh, d_init, dg, dg_final = pull(cotangents)
+  return da, dh, d_init, None, dg, dg_final
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+def _complex(x, options):
+  """Parts as one real or complex array."""
+  if options.joined:
+    x = jnp.split(x[0], 2, axis=-1)
+  return _linear_parts.join(tuple(x))
+
+
+def _parts(x, options):
+  """The inverse of `_complex`."""
+  x = _linear_parts.split(x)
+  return (jnp.concatenate(x, axis=-1),) if options.joined else x
+
+
+# Compiled functions, so that layers of one shape share what is slow to lower.
+@functools.partial(jax.jit, static_argnums=4)
+def _states(a, b, init, reset, options):
+  """The states [B, T, n], by parts."""
+  layout, kernels, walk = _begin(b, options)
+  a, keep, b = layout.decays(a), layout.keep(reset), layout.along(b)
+  entering = init
+  if options.segments > 1:
+    maps = kernels.summary(walk, a, b, keep, False)
+    entering = layout.entering(maps, init, options.reverse)
+  h = kernels.states(walk, a, b, layout.by_segment(entering), keep)
+  return layout.whole(h)
+
+
+@functools.partial(jax.jit, static_argnums=6)
+def _cotangents(a, h, init, reset, g, g_final, options):
+  """As `_gradient`."""
+  layout, kernels, walk = _begin(h, options)
+  shape = a[0].shape
+  # Where the recurrence begins with padding, that holds the state `init`.
+  ends = tuple(x[:, None] for x in init) if options.reverse else None
+  h = layout.along(h, ends)
+  a, keep, g = layout.decays(a), layout.keep(reset), layout.along(g)
+  before, entering = init, g_final
+  if options.segments > 1:
+    back = walk._replace(reverse=not options.reverse)
+    maps = kernels.summary(back, a, g, keep, True)
+    entering = layout.entering(maps, g_final, back.reverse)
+    last = 0 if options.reverse else -1
+    after = layout.states(tuple(part[:, last] for part in h))
+    before = tuple(
+      _linear_methods.previous(x, first, options.reverse)
+      for x, first in zip(after, init)
+    )
+  states = map(layout.by_segment, (entering, before))
+  da, db, mu = kernels.gradient(walk, a, g, h, *states, keep)
+  if a[0].shape[1] == 1:
+    da = tuple(jnp.sum(x, axis=1, keepdims=True) for x in layout.states(da))
+  else:
+    da = layout.whole(da)
+  summed = tuple(i for i in range(3) if da[0].shape[i] != shape[i])
+  da = tuple(jnp.sum(x, axis=summed, keepdims=True) for x in da)
+  first = -1 if options.reverse else 0
+  d_init = tuple(x[:, first] for x in layout.states(mu))
+  return da, layout.whole(db), d_init
+
+
+def _begin(x, options):
+  """The layout for x, parts [B, T, n], the chip's kernels, and their walk."""
+  if options.form.chip == "tpu":
+    from jaxseq.recurrence.linear import _linear_tpu as kernels
+  else:
+    from jaxseq.recurrence.linear import _linear_gpu as kernels
+  form, tile, stages, _, reverse, joined = options
+  walk = _linear_parts.Walk(form, tile, stages, reverse, joined)
+  return _Layout(options, *x[0].shape), kernels, walk
+
+
+class _Layout(NamedTuple):
+  """Arrays as kernels take them: padded, with segments of time as rows.
+
+  Padding at the end of time lets a state through as it is. All are tuples of
+  arrays.
+  """
+
+  options: Options
+  rows: int
+  time: int
+  n: int
+
+  @property
+  def _missing(self):
+    return -self.time % (self.options.tile * self.options.segments)
+
+  def along(self, x, ends=None):
+    """[b, T, n] -> [b S, T / S, N]; padded with `ends`, or 0."""
+    if self._missing:
+      ends = ends or (jnp.float32(0),) * len(x)
+      ends = (
+        jnp.broadcast_to(end, (part.shape[0], self._missing, self.n))
+        for end, part in zip(ends, x)
+      )
+      x = (jnp.concatenate(each, axis=1) for each in zip(x, ends))
+    x = [support.padded(part, 2, LANES) for part in x]
+    rows = x[0].shape[0] * self.options.segments
+    return tuple(part.reshape(rows, -1, part.shape[-1]) for part in x)
+
+  def whole(self, x):
+    """The inverse of `along`."""
+    x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
+    return tuple(part[:, : self.time, : self.n] for part in x)
+
+  def by_segment(self, x):
+    """[B, S, n] or [B, n] -> [B S, N]."""
+    x = (part.reshape(-1, self.n) for part in x)
+    return tuple(support.padded(part, 1, LANES) for part in x)
+
+  def states(self, x):
+    """[B S, N] -> [B, S, n]."""
+    x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
+    return tuple(part[..., : self.n] for part in x)
+
+  def decays(self, a):
+    """[1|B, 1|T, n] -> [1|B S, 1|T / S, N]."""
+    segments = self.options.segments
+    if a[0].shape[1] > 1 or self._missing:
+      rows = self.rows if segments > 1 else a[0].shape[0]
+      shape = (rows, self.time, self.n)
+      one = jnp.ones_like(a[0], shape=(1, 1, self.n))
+      if self.options.joined:
+        one = one.at[..., self.n // 2 :].set(0)
+      ends = (one, *map(jnp.zeros_like, (one,) * (len(a) - 1)))
+      return self.along([jnp.broadcast_to(x, shape) for x in a], ends)
+    a = (support.padded(x, 2, LANES) for x in a)
+    return tuple(
+      jnp.repeat(x, segments, axis=0) if x.shape[0] > 1 else x for x in a
+    )
+
+  def keep(self, reset):
+    """[B, T] bool -> [B S, T / S] int32."""
+    if reset is None:
+      return None
+    shape = (self.rows * self.options.segments, -1)
+    keep = jnp.pad(~reset, ((0, 0), (0, self._missing)), constant_values=True)
+    return keep.astype(jnp.int32).reshape(shape)
+
+  def entering(self, maps, init, reverse):
+    """The state that enters each segment, [B, S, n], from what each does."""
+    maps = (_complex(self.states(x), self.options) for x in maps)
+    init = _complex(init, self.options)
+    found = segments.entering(*maps, init, reverse=reverse)
+    return _parts(found, self.options)

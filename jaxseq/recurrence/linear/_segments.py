@@ -1,0 +1,31 @@
+"""Segments of time that kernels take side by side, where there are few rows.
+
+What all elements of a segment do to a state is found first, its factor and its
+addend; then the states that enter the segments; then all others. As the
+recurrence is linear in its state, that is exact.
+"""
+
+import jax
+
+from jaxseq.recurrence.linear import _linear_methods
+from jaxseq.recurrence.linear import linear
+
+
+def entering(
+  factor: jax.Array, addend: jax.Array, init: jax.Array, *, reverse: bool
+) -> jax.Array:
+  """The state that enters each segment.
+
+  Args:
+    factor: [B, segments, n], real or complex.
+    addend: [B, segments, n].
+    init: [B, n] state before the first segment.
+    reverse: whether the last segment comes first.
+
+  Returns:
+    [B, segments, n].
+  """
+  after, _ = linear.linear_scan(
+    factor, addend, init, reverse=reverse, method="associative"
+  )
+  return _linear_methods.previous(after, init, reverse)

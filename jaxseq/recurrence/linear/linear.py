@@ -1,0 +1,243 @@
+"""Linear recurrences with a diagonal transition: h_t = a_t * h_{t-1} + b_t."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.linear import _linear_methods
+from jaxseq.recurrence.linear import _linear_sharded
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _resets
+
+METHODS = ("auto", "sequential", "associative", "chunked")
+# Of recurrences that have kernels.
+KERNEL_METHODS = (*METHODS, "pallas")
+
+
+def choose_method(platform: str, time: int) -> str:
+  """Decides what `method="auto"` means.
+
+  `kernels.choice` decides it, and `benchmarks/recurrence.py` prints the timings
+  of the machine it runs on. Where kernels run, `kernels.table` may say
+  otherwise.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+
+  Returns:
+    One of "sequential", "associative" and "chunked".
+  """
+  return choice.choose("linear", platform, None, jnp.float32, (1, time, 1))[0]
+
+
+def linear_scan(
+  a: jax.Array,
+  b: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  reverse: bool = False,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Computes h_t = a_t * h_{t-1} + b_t for every t.
+
+  The gradient is the same recurrence run the other way (Martin and Cundy,
+  "Parallelizing linear recurrent neural nets over sequence length",
+  arXiv:1709.04057, section 2.3), with respect to `a`, `b` and `init` and from
+  cotangents on both results. It is finite where `a` is 0 or 1, and can itself
+  be differentiated (reverse mode).
+
+  Args:
+    a: decays, real or complex, of any shape that broadcasts to that of `b`; a
+      time-invariant `a` may have shape (n,).
+    b: (*batch, time, n) inputs, real or complex.
+    init: (*batch, n) state before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    reverse: run from the last element to the first: h_t = a_t * h_{t+1} + b_t.
+      A reset at t then forgets the elements after t.
+    method: "sequential" (one step at a time), "associative" (a tree over
+      time), "chunked" (blocks side by side, then the carries between them),
+      "pallas" (kernels, on TPUs and Hopper GPUs, in at most float32) or "auto"
+      (see `choose_method`). All agree to rounding.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+
+  Returns:
+    The states (*batch, time, n) and the state (*batch, n) after the element
+    that was consumed last. Their dtype is the common one of `a`, `b` and
+    `init`, and at least float32.
+
+  Raises:
+    ValueError: if shapes, dtypes or the method do not fit the above.
+    NotImplementedError: if the method is "pallas", and no kernel runs here.
+  """
+  if axis is not None:
+    run = functools.partial(linear_scan, reverse=reverse, method=method)
+    split = {"axis": axis, "exchange": exchange, "reverse": reverse}
+    dtype = accumulator_dtype(a, b, init)
+    return _linear_sharded.linear_scan(
+      run, a, b, init, reset=reset, dtype=dtype, **split
+    )
+  a, b = jnp.asarray(a), jnp.asarray(b)
+  *batch, time, n = _validate.shape("b", b, ("*batch", "time", "n"))
+  batch = tuple(batch)
+  _check_broadcast("a", a.shape, b.shape)
+  dtype = accumulator_dtype(a, b, init)
+  _checks.shape("init", init, batch + (n,))
+  if init is None:
+    init = jnp.zeros_like(b, dtype, shape=batch + (n,))
+  _checks.reset(reset, batch + (time,))
+  _validate.choice("method", method, KERNEL_METHODS)
+
+  # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
+  # that a time-invariant decay is neither repeated nor differentiated per step.
+  rows = math.prod(batch)
+  a = jnp.reshape(a, (1,) * (b.ndim - a.ndim) + a.shape)
+  if all(size == 1 for size in a.shape[:-2]):
+    a = a.reshape((1,) + a.shape[-2:])
+  else:
+    a = jnp.broadcast_to(a, batch + a.shape[-2:])
+    a = a.reshape((rows,) + a.shape[-2:])
+  a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
+  init = init.reshape(rows, n).astype(dtype)
+  reset = None if reset is None else reset.reshape(rows, time)
+
+  def run(*arguments, method, **options):
+    if method == "pallas":
+      from jaxseq.recurrence.linear import _linear_vjp
+
+      return _linear_vjp.scan(*arguments, reverse=bool(reverse), **options)
+    return _scan(*arguments, bool(reverse), method)
+
+  h, final = choice.by_platform(
+    "linear",
+    dtype,
+    (rows, time, n),
+    run,
+    *(a, flat, init, reset),
+    method=method,
+  )
+  return h.reshape(b.shape), final.reshape(batch + (n,))
+
+
+def linear_step(
+  a: jax.Array,
+  b: jax.Array,
+  state: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+) -> jax.Array:
+  """Consumes one element: returns a * state + b.
+
+  Args:
+    a: decay, broadcastable to `b`.
+    b: (*batch, n) input.
+    state: (*batch, n) state before the element.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    The state (*batch, n) after the element, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  a, b = jnp.asarray(a), jnp.asarray(b)
+  _validate.shape("b", b, ("*batch", "n"))
+  _check_broadcast("a", a.shape, b.shape)
+  _validate.shape("state", state, b.shape)
+  _checks.reset(reset, b.shape[:-1])
+  dtype = accumulator_dtype(a, b, state)
+  state = jnp.asarray(state, dtype)
+  if reset is not None:
+    state = _resets.forget(reset, state)
+  return a.astype(dtype) * state + b.astype(dtype)
+
+
+def _check_broadcast(name, shape, target):
+  try:
+    fits = jnp.broadcast_shapes(shape, target) == tuple(target)
+  except ValueError:
+    fits = False
+  if not fits:
+    expected = f"one that broadcasts to that of b, {tuple(target)}"
+    raise _validate.error(name, f"shape {shape}", expected)
+
+
+def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
+  """The dtype to compute in; ValueError unless real or complex."""
+  dtype = jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
+  if not jnp.issubdtype(dtype, jnp.inexact):
+    raise _validate.error("a and b", f"dtype {dtype}", "real or complex")
+  return dtype
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _scan(a, b, init, reset, reverse, method):
+  """The recurrence on a [1|B, 1|T, n], b [B, T, n], init [B, n], reset [B, T].
+
+  Returns h [B, T, n] and the last state [B, n].
+  """
+  return _linear_methods.METHODS[method](a, b, init, reset, reverse)
+
+
+def _scan_forward(a, b, init, reset, reverse, method):
+  h, final = _scan(a, b, init, reset, reverse, method)
+  return (h, final), (a, h, init, reset)
+
+
+def _scan_backward(reverse, method, residuals, cotangents):
+  return *adjoint(reverse, method, residuals, cotangents), None
+
+
+def adjoint(
+  reverse: bool,
+  method: str,
+  residuals: tuple[jax.Array | None, ...],
+  cotangents: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The gradient: lam_t = g_t + a_{t+1} lam_{t+1}; da_t = lam_t h_{t-1}.
+
+  Args:
+    reverse: as in `linear_scan`.
+    method: as in `linear_scan`; neither "auto" nor "pallas".
+    residuals: a [1|B, 1|T, n], h [B, T, n], init [B, n], reset [B, T] or None.
+    cotangents: of h and of the last state.
+
+  Returns:
+    The cotangents of a, of b, which is lam, and of init.
+  """
+  a, h, init, reset = residuals
+  g, g_final = cotangents
+  first, last = (-1, 0) if reverse else (0, -1)
+  g = jnp.asarray(g).at[:, last].add(g_final)
+  # Element t passes its cotangent on through the decay of its successor; the
+  # entry that has none meets a zero state, so its value does not matter.
+  shift = 1 if reverse else -1
+  a_next = a if a.shape[1] == 1 else jnp.roll(a, shift, axis=1)
+  reset_next = None if reset is None else jnp.roll(reset, shift, axis=1)
+  lam, _ = _scan(
+    a_next, g, jnp.zeros_like(init), reset_next, not reverse, method
+  )
+  before = _linear_methods.previous(h, init, reverse)
+  if reset is not None:
+    before = _resets.forget(reset, before)
+  da = lam * before
+  axes = tuple(i for i in range(3) if a.shape[i] != da.shape[i])
+  da = jnp.sum(da, axis=axes, keepdims=True)
+  d_init = (a[:, 0] if a.shape[1] == 1 else a[:, first]) * lam[:, first]
+  if reset is not None:
+    d_init = _resets.forget(reset[:, first], d_init)
+  return da, lam, d_init
+
+
+_scan.defvjp(_scan_forward, _scan_backward)

@@ -1,0 +1,237 @@
+"""One chunk of the mLSTM, by a method; and one element.
+
+With m the largest logarithm of a weight so far, the state is (C, n, m), C and n
+being scaled by exp(-m). Relative to the m of its own time, an element is added
+with the weight exp(i - m_t) and kept with the decay exp(f + m_{t-1} - m_t),
+both at most 1, so that C and n are the state of an `outer_scan` whose values
+have a column of ones. Its forms, and their derivatives, serve here.
+
+  q, k   [B, C, K]
+  v      [B, C, V]
+  i, f   [B, C]       logarithms of the gates
+  state  [B, K, V + 1] and m [B]
+  reset  [B, C]       or None
+
+Gradients: m is a shift that cancels, but for the `eps` beside the divisor and
+in the state that is handed on. It is a constant where it only shifts.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _serialization
+from jaxseq.recurrence.outer import _outer_chunk
+from jaxseq.recurrence.outer import _outer_forms
+from jaxseq.recurrence.shared import _resets
+
+# The logarithm of nothing. -inf would make exp(m - m) undefined.
+NEG = -1e30
+
+
+@_serialization.exported("jaxseq.recurrence._mlstm_chunk.MLSTMState")
+class MLSTMState(NamedTuple):
+  """State of an mLSTM; zeros before the first element.
+
+  Attributes:
+    C: (*batch, dk, dv) sum of weight exp(-m) k v^T.
+    n: (*batch, dk) sum of weight exp(-m) k.
+    m: (*batch,) largest logarithm of a weight, at least that of the zeros.
+  """
+
+  C: jax.Array
+  n: jax.Array
+  m: jax.Array
+
+
+class Inputs(NamedTuple):
+  """The arrays of time that a chunk consumes."""
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  i: jax.Array
+  f: jax.Array
+
+
+class Packed(NamedTuple):
+  """C and n side by side, [B, K, V + 1], and m [B]."""
+
+  Cn: jax.Array
+  m: jax.Array
+
+
+def pack(state: MLSTMState) -> Packed:
+  """One matrix of C and n."""
+  return Packed(jnp.concatenate([state.C, state.n[..., None]], -1), state.m)
+
+
+def unpack(packed: Packed) -> MLSTMState:
+  """The inverse of `pack`."""
+  return MLSTMState(packed.Cn[..., :-1], packed.Cn[..., -1], packed.m)
+
+
+def chunk(
+  method: str,
+  operands: jnp.dtype,
+  out: jnp.dtype,
+  eps: float,
+  state: Packed,
+  x: Inputs,
+  reset: jax.Array | None,
+) -> tuple[Packed, jax.Array]:
+  """The state after the chunk, and outputs [B, C, V] of dtype `out`.
+
+  The method is "sequential" or "chunked"; products are of `operands`.
+  """
+  if method == "sequential":
+    return _sequential(out, eps, state, x, reset)
+  dtype = state.m.dtype
+  m, shift, log_weight, decay = weights(x.i, x.f, state.m, reset)
+  k = x.k.astype(dtype) * jnp.exp(log_weight)[..., None]
+  q, k, v = (
+    leaf.astype(operands)[:, None] for leaf in (x.q, k, beside_ones(x.v))
+  )
+  inputs = _outer_forms.Inputs(q, k, v, decay[:, None, :, None])
+  Cn = rescaled(state, lax.stop_gradient(state.m)).Cn
+  o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset)
+  o = o[:, 0].astype(dtype)
+  h = read(o[..., :-1], o[..., -1], m, shift, eps)
+  last = Packed(Cn[:, 0], shift[:, -1])
+  return rescaled(last, m[:, -1]), h.astype(out)
+
+
+class Weights(NamedTuple):
+  """Of elements, [B, C]: what makes of an mLSTM an `outer_scan`.
+
+  Attributes:
+    m: largest logarithm of a weight so far.
+    shift: the same, a constant for gradients.
+    log_weight: of the key, at most 0.
+    decay: logarithm.
+  """
+
+  m: jax.Array
+  shift: jax.Array
+  log_weight: jax.Array
+  decay: jax.Array
+
+
+def weights(
+  i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
+) -> Weights:
+  """Of logarithms of gates [B, C] and m [B] before them, in its dtype."""
+  i, f = (clamp(gate.astype(m.dtype)) for gate in (i, f))
+  found = running_max(i, f, m, reset)
+  shift, before = lax.stop_gradient((found, m))
+  earlier = jnp.concatenate([before[:, None], shift[:, :-1]], axis=1)
+  # In this order: the difference of shifts is exact where they are close, and
+  # the rounding of m undone.
+  decay = f + (earlier - shift)
+  if reset is not None:
+    decay = jnp.where(reset, 0, decay)
+  return Weights(found, shift, i - shift, decay)
+
+
+def beside_ones(v: jax.Array) -> jax.Array:
+  """Values with a column of ones, of which n is the sum."""
+  return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+
+
+def step(
+  x: Inputs, state: Packed, reset: jax.Array | None, eps: float
+) -> tuple[Packed, jax.Array]:
+  """One element: x without the time axis, reset [B], all in one dtype.
+
+  Returns the state after it and the output [B, V].
+  """
+  if reset is not None:
+    fresh = jax.tree.map(jnp.zeros_like, state)
+    state = _resets.select(reset, fresh, state)
+  i, f = clamp(x.i), clamp(x.f)
+  m = jnp.maximum(f + state.m, i)
+  shift, before = lax.stop_gradient((m, state.m))
+  kept = jnp.exp(f + (before - shift))
+  v = beside_ones(x.v)
+  k = x.k * jnp.exp(i - shift)[..., None]
+  Cn = kept[..., None, None] * rescaled(state, before).Cn
+  Cn = Cn + k[..., None] * v[..., None, :]
+  o = jnp.sum(x.q[..., None] * Cn, axis=-2)
+  h = read(o[..., :-1], o[..., -1], m, shift, eps)
+  return rescaled(Packed(Cn, shift), m), h
+
+
+def read(
+  o: jax.Array,
+  total: jax.Array,
+  m: jax.Array,
+  shift: jax.Array,
+  eps: float,
+) -> jax.Array:
+  """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off.
+
+  The shift is m in value, but for the gradient a constant.
+  """
+  least = jnp.exp(-shift)
+  slack = eps * jnp.exp(m - shift)
+  divisor = jnp.maximum(jnp.abs(total), least) + slack
+  return o / divisor[..., None]
+
+
+def clamp(gate: jax.Array) -> jax.Array:
+  """Logarithms of -inf become the finite one of nothing."""
+  return jnp.maximum(gate, NEG)
+
+
+def running_max(
+  i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
+) -> jax.Array:
+  """m_t = max(f_t + m_{t-1}, i_t), and m_{t-1} = 0 at a reset: [B, C].
+
+  By doubling: after each round an entry has twice as many elements behind it.
+  """
+  C = i.shape[1]
+  # Of those elements: whether there is a reset, the sum of f, and m from
+  # nothing before them.
+  first = jnp.arange(C) == 0
+  m = jnp.where(first, m[:, None], NEG)
+  if reset is not None:
+    m = jnp.where(reset, 0, m)
+  m, cut = jnp.maximum(f + m, i), first if reset is None else reset | first
+  cut = jnp.broadcast_to(cut, i.shape)
+  length = 1
+  while length < C:
+    behind = _later(m, length, NEG)
+    m = jnp.where(cut, m, jnp.maximum(f + behind, m))
+    f = jnp.where(cut, f, f + _later(f, length, 0))
+    cut = cut | _later(cut, length, True)
+    length *= 2
+  return m
+
+
+def _later(x, steps, fill):
+  """Entries that many elements later, with `fill` before them."""
+  pad = jnp.full_like(x[:, :steps], fill)
+  return jnp.concatenate([pad, x[:, :-steps]], axis=1)
+
+
+def rescaled(state: Packed, m: jax.Array) -> Packed:
+  """The state by another m; one in value, the slope is that of the weights."""
+  scale = jnp.exp(state.m - m)
+  return Packed(scale[..., None, None] * state.Cn, m)
+
+
+def _sequential(out, eps, state, x, reset):
+  """One element at a time, in the dtype of the state."""
+
+  def body(state, element):
+    x_t, reset_t = element
+    return step(x_t, state, reset_t, eps)
+
+  dtype = state.m.dtype
+  x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf.astype(dtype), 1, 0), x)
+  flags = None if reset is None else reset.T
+  state, h = lax.scan(body, state, (x, flags))
+  return state, jnp.moveaxis(h, 0, 1).astype(out)

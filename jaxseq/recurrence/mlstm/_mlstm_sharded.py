@@ -1,0 +1,93 @@
+"""The mLSTM's states with time split over devices; `shared` has the idea.
+
+`run` is the function of this device's chunk alone, with the state that enters.
+"""
+
+from collections.abc import Callable
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.recurrence.mlstm import _mlstm_chunk
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import _resets
+from jaxseq.recurrence.shared import _summaries
+
+
+def mlstm_scan_heads(
+  run: Callable[..., tuple[jax.Array, PyTree]],
+  x,
+  init,
+  *,
+  reset,
+  axis: str,
+  exchange: str,
+) -> tuple[jax.Array, PyTree]:
+  """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
+  begin = init
+  x, init, reset = _prefix.vary(axis, x, init, reset)
+  dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
+  wide = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+  summary = _summary(wide.k, wide.v, wide.i, wide.f, reset)
+  by = {"combine": _combine, "neutral": _nothing}
+  state, chunks = _summaries.entering(
+    summary, init, axis=axis, exchange=exchange, **by
+  )
+  h, last = run(*x, state, reset=reset)
+  return h, _summaries.final(chunks, begin, last=last, axis=axis, **by)
+
+
+def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
+  """A summary: one maximum, a product of weighted keys and values.
+
+  The state is that from nothing, m of the logarithm of zero. A reset in the
+  chunk begins with m = 0, which decays like all else.
+  """
+  through, kept = _summaries.through_and_kept(reset)
+  axis = f.ndim - 2
+  k, v = _summaries.keep(kept, k), _summaries.keep(kept, v)
+  i = _summaries.keep(kept, _mlstm_chunk.clamp(i), _mlstm_chunk.NEG)
+  later = lax.cumsum(
+    _summaries.keep(kept, _mlstm_chunk.clamp(f)), axis, reverse=True
+  )
+  total = lax.index_in_dim(later, 0, axis, keepdims=False)
+  cut = functools.partial(lax.slice_in_dim, later, axis=axis)
+  after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
+  m = jnp.max(after + i, axis)
+  if reset is not None:
+    m = _resets.select(through, m, jnp.maximum(m, total))
+  k = k * jnp.exp(after + i - jnp.expand_dims(m, axis))[..., None]
+  C = jnp.einsum("...thk,...thv->...hkv", k, v)
+  return _summaries.Decayed(
+    through, total, _mlstm_chunk.MLSTMState(C, k.sum(axis), m)
+  )
+
+
+def _nothing(zeros: _summaries.Decayed) -> _summaries.Decayed:
+  """The summary of no elements, from zeros in its shapes."""
+  nothing = jnp.full_like(zeros.state.m, _mlstm_chunk.NEG)
+  return zeros._replace(state=zeros.state._replace(m=nothing))
+
+
+def _combine(
+  left: _summaries.Decayed, right: _summaries.Decayed, hops: int
+) -> _summaries.Decayed:
+  """The operator."""
+  del hops
+  before, state = left.state, right.state
+  from_left = before.m + right.decay
+  if right.through is not None:
+    nothing = jnp.full_like(from_left, _mlstm_chunk.NEG)
+    from_left = _resets.select(right.through, from_left, nothing)
+    zeros = jax.tree.map(jnp.zeros_like, before)
+    before = _resets.select(right.through, before, zeros)
+  m = jnp.maximum(from_left, state.m)
+  old, new = jnp.exp(from_left - m), jnp.exp(state.m - m)
+  n = old[..., None] * before.n + new[..., None] * state.n
+  old, new = (x[..., None, None] for x in (old, new))
+  both = _mlstm_chunk.MLSTMState(old * before.C + new * state.C, n, m)
+  total = left.decay + right.decay
+  return _summaries.Decayed(_summaries.all_through(left, right), total, both)

@@ -1,0 +1,359 @@
+"""The mLSTM: a matrix state with exponential gates, and its normalizer.
+
+    C_t = e^f_t C_{t-1} + e^i_t k_t v_t^T,   n_t = e^f_t n_{t-1} + e^i_t k_t
+    h_t = C_t^T q_t / max(|n_t^T q_t|, 1)
+
+Beck et al., "xLSTM", arXiv:2405.04517, section 2.3. Gates can be of any size:
+C and n are kept relative to exp(m_t), m_t = max(f_t + m_{t-1}, i_t) being the
+largest logarithm of a weight (its appendix A.3). Time is cut into chunks, of
+which only the states in between are kept; the backward pass goes back chunk by
+chunk and recomputes the rest.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.mlstm import _mlstm_chunk
+from jaxseq.recurrence.mlstm import _mlstm_sharded
+from jaxseq.recurrence.outer import outer
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _varying
+
+METHODS = ("auto", "sequential", "chunked", "pallas")
+MLSTMState = _mlstm_chunk.MLSTMState
+
+_EPS = 1e-6
+
+
+def mlstm_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  log_input: jax.Array,
+  log_forget: jax.Array,
+  init: MLSTMState | None = None,
+  *,
+  eps: float = _EPS,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, MLSTMState]:
+  """Runs the recurrence over time; heads are batch axes.
+
+  Args:
+    q: (*batch, time, dk) queries, floating.
+    k: (*batch, time, dk) keys; the original divides them by sqrt(dk), here
+      nothing is scaled.
+    v: (*batch, time, dv) values.
+    log_input: (*batch, time) i, logarithm of the input gate, of any size; -inf
+      leaves the element out.
+    log_forget: (*batch, time) f, logarithm of the forget gate, as
+      `jax.nn.log_sigmoid` gives it; -inf forgets.
+    init: state before the first element; that of a fresh sequence, all zeros,
+      if None.
+    eps: added to the divisor, relative to exp(m).
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    chunk_size: elements per chunk; by platform and state size if None.
+    method: how a chunk is computed: "sequential" (one element at a time),
+      "chunked" (matrix products), "pallas" (the kernels of `outer_scan`, of
+      all elements; on GPUs in bfloat16, of at most 128 keys) or "auto" (by
+      platform). All agree to rounding.
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
+
+  Returns:
+    h (*batch, time, dv) in the common dtype of q, k and v, and the state after
+    the last element, C (*batch, dk, dv), n (*batch, dk) and m (*batch,), at
+    least float32 like all that is computed inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here.
+  """
+  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
+  lead = _check(x, ("*batch", "time"))
+  batch = lead[:-1]
+  _check_state("init", init, batch, x)
+  _checks.reset(reset, lead)
+
+  def one_head(leaf):
+    return jnp.expand_dims(leaf, len(lead))
+
+  if init is not None:
+    init = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, len(batch)), init)
+  h, final = mlstm_scan_heads(
+    *map(one_head, x),
+    init,
+    eps=eps,
+    reset=reset,
+    chunk_size=chunk_size,
+    method=method,
+    axis=axis,
+    exchange=exchange,
+  )
+  final = jax.tree.map(lambda leaf: jnp.squeeze(leaf, len(batch)), final)
+  return jnp.squeeze(h, len(lead)), final
+
+
+def mlstm_scan_heads(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  log_input: jax.Array,
+  log_forget: jax.Array,
+  init: MLSTMState | None = None,
+  *,
+  eps: float = _EPS,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, MLSTMState]:
+  """`mlstm_scan` with heads as an axis after time.
+
+  The layout in which projections leave heads.
+
+  Args:
+    q: (*batch, time, heads, dk) queries, floating.
+    k: (*batch, time, heads, dk) keys.
+    v: (*batch, time, heads, dv) values.
+    log_input: (*batch, time, heads), as in `mlstm_scan`.
+    log_forget: (*batch, time, heads), as in `mlstm_scan`.
+    init: C (*batch, heads, dk, dv), n (*batch, heads, dk), m (*batch, heads);
+      zeros if None.
+    eps: as in `mlstm_scan`.
+    reset: (*batch, time) bool or None.
+    chunk_size: as in `mlstm_scan`.
+    method: as in `mlstm_scan`.
+    axis: as in `mlstm_scan`.
+    exchange: as in `mlstm_scan`.
+
+  Returns:
+    h (*batch, time, heads, dv), and the state after the last element; dtypes as
+    in `mlstm_scan`.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here.
+  """
+  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
+  lead = _check(x, ("*batch", "time", "heads"))
+  *batch, time, heads = lead
+  _check_state("init", init, (*batch, heads), x)
+  _checks.reset(reset, (*batch, time))
+  _validate.choice("method", method, METHODS)
+  _validate.number("eps", eps, 0)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+  if axis is not None:
+    run = functools.partial(
+      mlstm_scan_heads, eps=eps, chunk_size=chunk_size, method=method
+    )
+    return _mlstm_sharded.mlstm_scan_heads(
+      run, x, init, reset=reset, axis=axis, exchange=exchange
+    )
+  rows, dk, dv = math.prod(batch), jnp.shape(k)[-1], jnp.shape(v)[-1]
+  dtype = _state_dtype(x, init)
+  x = jax.tree.map(
+    lambda leaf: jnp.reshape(leaf, (rows, time, *leaf.shape[len(batch) + 1 :])),
+    _mlstm_chunk.Inputs(*map(jnp.asarray, x)),
+  )
+  if init is None:
+    init = mlstm_initial((*batch, heads), dk, dv, dtype)
+    init = jax.tree.map(functools.partial(_varying.vary_as, x.v), init)
+  state = jax.tree.map(
+    lambda leaf: jnp.reshape(
+      jnp.asarray(leaf, dtype), (rows * heads, *leaf.shape[len(batch) + 1 :])
+    ),
+    MLSTMState(*init),
+  )
+  reset = None if reset is None else jnp.reshape(reset, (rows, time))
+  h, final = choice.by_platform(
+    "mlstm",
+    dtype,
+    (rows, time, heads, dk, dv),
+    functools.partial(_run, eps),
+    x,
+    state,
+    reset,
+    method=method,
+    chunk_size=chunk_size,
+  )
+  final = jax.tree.map(
+    lambda leaf: leaf.reshape(*batch, heads, *leaf.shape[1:]), final
+  )
+  return h.reshape(*lead, dv), final
+
+
+def mlstm_step(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  log_input: jax.Array,
+  log_forget: jax.Array,
+  state: MLSTMState,
+  *,
+  eps: float = _EPS,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, MLSTMState]:
+  """Consumes one element; `mlstm_scan` without the time axis.
+
+  Args:
+    q: (*batch, dk) query.
+    k: (*batch, dk) key.
+    v: (*batch, dv) value.
+    log_input: (*batch,) logarithm of the input gate.
+    log_forget: (*batch,) logarithm of the forget gate.
+    state: state before the element.
+    eps: as in `mlstm_scan`.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    h (*batch, dv) in the common dtype of q, k and v, and the state after the
+    element, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
+  lead = _check(x, ("*batch",))
+  _check_state("state", state, lead, x)
+  _checks.reset(reset, lead)
+  _validate.number("eps", eps, 0)
+  dtype = _state_dtype(x, state)
+  x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (x, state))
+  packed = _mlstm_chunk.pack(MLSTMState(*state))
+  packed, h = _mlstm_chunk.step(x, packed, reset, eps)
+  return h.astype(jnp.result_type(q, k, v)), _mlstm_chunk.unpack(packed)
+
+
+def mlstm_initial(
+  batch: tuple[int, ...], dk: int, dv: int, dtype=jnp.float32
+) -> MLSTMState:
+  """Returns the state of a fresh sequence: zeros.
+
+  Args:
+    batch: leading axes.
+    dk: width of queries and keys.
+    dv: width of values.
+    dtype: dtype of the state.
+
+  Returns:
+    C (*batch, dk, dv), n (*batch, dk) and m (*batch,).
+  """
+  return MLSTMState(
+    *(jnp.zeros((*batch, *shape), dtype) for shape in ((dk, dv), (dk,), ()))
+  )
+
+
+def _run(eps, x, state, reset, *, method, chunk_size):
+  """Outputs (rows, time, heads, dv) and the last state, of rows times heads."""
+  out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
+  operands = _contractions.operand_dtype(out, dtype)
+  heads = x.v.shape[2]
+  if method == "pallas":
+    return _by_kernel(eps, chunk_size, x, state, reset)
+
+  def heads_first(leaf):
+    leaf = jnp.moveaxis(leaf, 2, 1)
+    return leaf.reshape(-1, *leaf.shape[2:])
+
+  def chunk(state, x, reset):
+    if reset is not None:
+      reset = jnp.repeat(reset, heads, axis=0)
+    x = jax.tree.map(heads_first, x)
+    state, h = _mlstm_chunk.chunk(method, operands, out, eps, state, x, reset)
+    h = h.reshape(-1, heads, *h.shape[1:])
+    return state, jnp.moveaxis(h, 1, 2)
+
+  packed = _mlstm_chunk.pack(state)
+  packed, h = _chunks.over_chunks(chunk, chunk_size, packed, x, reset)
+  return h, _mlstm_chunk.unpack(packed)
+
+
+def _by_kernel(eps, chunk_size, x, state, reset):
+  """The same by the kernels of `outer_scan`, with nothing cut into chunks."""
+  out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
+  rows, time, heads, _ = x.v.shape
+  packed = _mlstm_chunk.pack(state)
+  i, f = (jnp.moveaxis(gate, 2, 1).reshape(-1, time) for gate in (x.i, x.f))
+  flags = None if reset is None else jnp.repeat(reset, heads, axis=0)
+  of = _mlstm_chunk.weights(i, f, packed.m, flags)
+  m, shift, log_weight, decay = (
+    jnp.moveaxis(leaf.reshape(rows, heads, time), 1, 2) for leaf in of
+  )
+  before = jax.lax.stop_gradient(packed.m)
+  Cn = _mlstm_chunk.rescaled(packed, before).Cn
+  Cn = Cn.reshape(rows, heads, *Cn.shape[1:])
+  form = support.form("mlstm", out if dtype == jnp.float32 else dtype)
+  q, v = x.q.astype(out), x.v.astype(out)
+  if form.chip == "gpu":
+    from jaxseq.recurrence.mlstm import _mlstm_vjp
+
+    C, n = Cn[..., :-1], Cn[..., -1]
+    given = _mlstm_vjp.Inputs(
+      q, x.k.astype(out), v, log_weight, decay, C, n, reset
+    )
+    o, total, C, n = _mlstm_vjp.scan(given, form=form)
+    Cn = jnp.concatenate([C, n[..., None]], axis=-1)
+  else:
+    k = (x.k.astype(dtype) * jnp.exp(log_weight)[..., None]).astype(out)
+    o, Cn = outer.outer_scan_heads(
+      q,
+      k,
+      _mlstm_chunk.beside_ones(v),
+      decay[..., None],
+      Cn,
+      reset=reset,
+      chunk_size=chunk_size,
+      method="pallas",
+    )
+    o, total = o[..., :-1], o[..., -1].astype(dtype)
+  h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
+  last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])
+  last = _mlstm_chunk.rescaled(last, of.m[:, -1])
+  return h.astype(out), _mlstm_chunk.unpack(last)
+
+
+def _check(x, axes):
+  """Checks the elements; returns the axes before features."""
+  _checks.floating(**dict(zip(_NAMES, x)))
+  lead = _validate.shape("v", x.v, (*axes, "dv"))[:-1]
+  shape = _validate.shape("k", x.k, (*lead, "dk"))
+  _validate.shape("q", x.q, shape)
+  for name, gate in zip(_NAMES[3:], x[3:]):
+    _validate.shape(name, gate, lead)
+  return lead
+
+
+def _check_state(name, state, batch, x):
+  """Checks a state or None, of these axes before features."""
+  if state is None:
+    return
+  dk, dv = jnp.shape(x.k)[-1], jnp.shape(x.v)[-1]
+  shapes = [(*batch, dk, dv), (*batch, dk), batch]
+  got = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+  if got != shapes:
+    expected = f"(C, n, m) of shapes {', '.join(map(str, shapes))}"
+    raise _validate.error(name, got, expected)
+  _checks.floating(**{f"{name}.{leaf}": y for leaf, y in zip("Cnm", state)})
+
+
+_NAMES = ("q", "k", "v", "log_input", "log_forget")
+
+
+def _state_dtype(x, state):
+  given = jax.tree.leaves((x, state))
+  return jnp.result_type(*given, jnp.float32)

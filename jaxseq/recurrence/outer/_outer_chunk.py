@@ -1,0 +1,106 @@
+"""One chunk of `outer_scan`: matrix products in place of a loop.
+
+Arrays have their heads before time and time before features:
+
+  q, k   [B, 1, C, K]   one for all R heads of a group
+  v      [B, R, C, V]
+  a      [B, R, C, A]   log-decays, A = 1 or K; or None
+  S      [B, R, K, V]   state before the chunk
+  reset  [B, C]         or None
+
+With s_t the sum of the log-decays up to element t,
+
+  o_t = sum_{j <= t} (q_t exp(s_t - s_j) k_j) v_j + q_t exp(s_t) S
+  S'  = exp(s_C) S + sum_j exp(s_C - s_j) k_j v_j^T
+
+where resets take pairs out of the sums; `outer_forms` computes this. a and S
+are in the dtype in which all is summed up, q, k and v in that of operands.
+"""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.outer import _outer_forms
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _episodes
+from jaxseq.recurrence.shared import _resets
+
+
+def run(
+  method: str, x: _outer_forms.Inputs, state: jax.Array, reset: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """Runs one chunk: "sequential", "associative" or "chunked".
+
+  The first two take all in one dtype. Returns outputs [B, R, C, V] and the
+  state after the chunk.
+  """
+  if method == "sequential":
+    return _sequential(x, state, reset)
+  if method == "associative":
+    return _associative(x, state, reset)
+  masks = _episodes.masks(reset, x.v.shape[-2])
+  if reset is not None:
+    (q,), (k, v), a, state, bad_rows, bad_state = _episodes.set_aside(
+      (x.q,), (x.k, x.v), x.a, state, masks
+    )
+    x = _outer_forms.Inputs(q, k, v, a)
+  if x.a is None or x.a.shape[-1] == 1:
+    o, state = _outer_forms.scalar(x, state, masks)
+  else:
+    o, state = _outer_forms.vector(x, state, masks)
+  if reset is not None:
+    o = jnp.where(bad_rows, jnp.nan, o)
+    state = jnp.where(bad_state, jnp.nan, state)
+  return o, state
+
+
+def step(q, k, v, a, state, reset, *, inclusive=True):
+  """One element: as `run` without the time axis; reset is [B]."""
+  if reset is not None:
+    state = _resets.select(reset, jnp.zeros_like(state), state)
+  before = state
+  if a is not None:
+    state = jnp.exp(a)[..., None] * state
+  state = state + k[..., :, None] * v[..., None, :]
+  seen = state if inclusive else before
+  q = jnp.broadcast_to(q, state.shape[:-1])
+  return _contractions.dot(q[..., None, :], seen, -1, -2)[..., 0, :], state
+
+
+def _sequential(x, state, reset):
+  """One element at a time."""
+
+  def body(state, element):
+    x_t, reset_t = element
+    o, state = step(*x_t, state, reset_t)
+    return state, o
+
+  xs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0), x)
+  reset = None if reset is None else reset.T
+  state, o = lax.scan(body, state, (xs, reset))
+  return jnp.moveaxis(o, 0, -2), state
+
+
+def _associative(x, state, reset):
+  """A tree over the chunk; all its states are stored for a while."""
+  *lead, C, V = x.v.shape
+  K = x.q.shape[-1]
+  kv = x.k[..., :, None] * x.v[..., None, :]
+  if x.a is None:
+    decay = jnp.ones((1,), kv.dtype)
+  else:
+    decay = jnp.exp(x.a)
+    if decay.shape[-1] > 1:
+      decay = jnp.repeat(decay, V, axis=-1)
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[:, None], (*lead, C))
+  flat = kv.reshape(*lead, C, K * V), state.reshape(*lead, K * V)
+  states, final = linear.linear_scan(
+    decay, *flat, reset=reset, method="associative"
+  )
+  states = states.reshape(*lead, C, K, V)
+  q = jnp.broadcast_to(x.q, (*lead, C, K))
+  o = _contractions.dot(q[..., None, :], states, -1, -2)[..., 0, :]
+  return o, final.reshape(state.shape)

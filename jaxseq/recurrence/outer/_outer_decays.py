@@ -1,0 +1,152 @@
+"""Sums of log-decays over a chunk, and what is made of them.
+
+With s_t the sum of the log-decays up to element t, element t sees element j <=
+t through exp(s_t - s_j), the state before the chunk through exp(s_t), and the
+state after the chunk sees it through exp(s_C - s_j). These exponents are those
+of true decays, never their inverses: exp(s_t) exp(-s_j) would overflow.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _contractions
+
+# Below this many elements a triangle of decays per channel is taken pair by
+# pair.
+_SMALLEST_HALF = 4
+
+
+class Sums(NamedTuple):
+  """Inclusive sums over time of log-decays, in two parts.
+
+  The differences of sums are needed, and after a strong decay a plain float32
+  sum has lost the digits of the weak ones. `high` adds up multiples of a power
+  of two so coarse that no addition rounds; `low` what is left over, all small.
+  """
+
+  high: jax.Array
+  low: jax.Array
+
+  def __getitem__(self, index):
+    return Sums(self.high[index], self.low[index])
+
+  def __sub__(self, other):
+    return (self.high - other.high) + (self.low - other.low)
+
+  def total(self) -> jax.Array:
+    """The sums; exact only where they are small."""
+    return self.high + self.low
+
+
+def _lowest(dtype):
+  """A log-decay whose exponential is zero in the dtype."""
+  return 2 * math.log(jnp.finfo(dtype).tiny)
+
+
+def clamp(a: jax.Array) -> jax.Array:
+  """Log-decays, finite: those that are lower have the same exponential, 0."""
+  return jnp.maximum(a, _lowest(a.dtype))
+
+
+def log_decay_sums(a: jax.Array) -> Sums:
+  """Sums of a [..., C, A] over time."""
+  C = a.shape[-2]
+  lowest = _lowest(a.dtype)
+  bits = jnp.finfo(a.dtype).nmant + 1
+  unit = 2.0 ** (math.ceil(math.log2(-lowest * C)) - bits)
+  a = clamp(a)
+  high = jnp.round(a / unit) * unit
+  triangle = jnp.tril(jnp.ones((C, C), a.dtype))
+  return Sums(_over_time(triangle, high), _over_time(triangle, a - high))
+
+
+def d_log_decay(
+  d_sums: jax.Array, a: jax.Array, early: jax.Array | None = None
+) -> jax.Array:
+  """From cotangents of the sums to those of the log-decays, [..., C, A].
+
+  `early` is the part in `d_sums` of those without their own element's decay.
+  """
+  C = a.shape[-2]
+  da = _over_time(jnp.triu(jnp.ones((C, C), d_sums.dtype)), d_sums)
+  if early is not None:
+    da = da - early
+  return jnp.where(a < _lowest(a.dtype), 0, da)
+
+
+def _over_time(matrix, x):
+  """The product of matrix [C, C] and x [..., C, A].
+
+  For cumulative sums, whose own operation XLA computes slowly.
+  """
+  if x.shape[-1] == 1:
+    flat = x.reshape(-1, x.shape[-2])
+    y = lax.dot(flat, matrix.T, precision=lax.Precision.HIGHEST)
+    return y.reshape(x.shape)
+  return _contractions.dot(matrix, x, -1, -2, exact=True)
+
+
+def exp_where(mask: jax.Array | None, exponent: jax.Array) -> jax.Array:
+  """The exponential, and 0 where the mask is false."""
+  return jnp.exp(
+    exponent if mask is None else jnp.where(mask, exponent, -jnp.inf)
+  )
+
+
+def scores(
+  q: jax.Array, k: jax.Array, sums: Sums, operands: jax.typing.DTypeLike
+) -> jax.Array:
+  """sum_d q_t[d] exp(s_t[d] - s_j[d]) k_j[d] for j <= t: [..., C, C].
+
+  The later half sees the earlier one through the sum at the border between
+  them: both exponents that come of it are those of decays. Within the halves
+  the same again, side by side, so that a channel takes 2 log(C) exponentials
+  per element. Above the diagonal is nothing meant to be read. What is decayed
+  is rounded to `operands` for the products.
+  """
+  shape = jnp.broadcast_shapes(q.shape, sums.high.shape)
+  C, K = shape[-2:]
+  size = _SMALLEST_HALF
+  while size < C:
+    size *= 2
+
+  def padded(leaf, mode):
+    leaf = jnp.broadcast_to(leaf, shape).reshape(-1, C, K)
+    return jnp.pad(leaf, ((0, 0), (0, size - C), (0, 0)), mode=mode)
+
+  pairs = _triangle(
+    padded(q, "constant"),
+    padded(k, "constant"),
+    Sums(*(padded(part, "edge") for part in sums)),  # Decays of 1.
+    operands,
+  )
+  return pairs[:, :C, :C].reshape(*shape[:-1], C)
+
+
+def _triangle(q, k, sums, operands):
+  """`scores` of [B, C, K] where C is a power of two."""
+  B, C, K = q.shape
+  if C <= _SMALLEST_HALF:
+    difference = sums[:, :, None] - sums[:, None]
+    lower = jnp.tril(jnp.ones((C, C), bool))[..., None]
+    decays = exp_where(lower, difference)
+    products = q[:, :, None] * decays * k[:, None]
+    return _contractions.sum_over(products, -1)[..., 0]
+  half = C // 2
+  halves = [leaf.reshape(B, 2, half, K) for leaf in (q, k, *sums)]
+  high_low = Sums(*halves[2:])
+  earlier, later = high_low[:, 0], high_low[:, 1]
+  border = earlier[:, -1:]
+  q_later = halves[0][:, 1] * jnp.exp(later - border)
+  k_earlier = halves[1][:, 0] * jnp.exp(border - earlier)
+  across = _contractions.dot(q_later, k_earlier, -1, -1, operands=operands)
+  q, k, *parts = (leaf.reshape(2 * B, half, K) for leaf in halves)
+  inside = _triangle(q, k, Sums(*parts), operands)
+  inside = inside.reshape(B, 2, half, half)
+  upper = jnp.concatenate([inside[:, 0], jnp.zeros_like(across)], axis=-1)
+  lower = jnp.concatenate([across, inside[:, 1]], axis=-1)
+  return jnp.concatenate([upper, lower], axis=-2)

@@ -1,0 +1,213 @@
+"""Arrays of `outer_scan_heads` with a decay per channel, for Hopper."""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.outer import _outer_gpu_channels
+from jaxseq.recurrence.outer import _outer_gpu_channels_backward
+from jaxseq.recurrence.outer import _outer_products
+from jaxseq.recurrence.platform import support
+
+Facts = _outer_gpu_channels.Facts
+_C, _B = _outer_gpu_channels.CHUNK, _outer_gpu_channels.BLOCK
+
+
+class Kept(NamedTuple):
+  """What the gradient needs beside the inputs.
+
+  Attributes:
+    entering: states that enter the chunks.
+    facts: of the elements, see `_outer_gpu_channels.Facts`.
+    lost: which outputs are undefined, as the kernels take it.
+    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
+      without resets.
+  """
+
+  entering: jax.Array
+  facts: jax.Array
+  lost: jax.Array
+  undefined: jax.Array | None
+
+
+def forward(
+  form: support.Form, x: _outer_products.Inputs, keeps: bool
+) -> tuple[jax.Array, jax.Array, Kept | None]:
+  """Outputs, the last state, and if asked what the gradient needs.
+
+  Decays may be of fewer channels, a divisor of them in multiples of 64: channel
+  d has that of number d modulo these.
+
+  Raises:
+    NotImplementedError: as `check`.
+  """
+  check(x.v.dtype, *x.init.shape[2:])
+  facts, plan = _facts(x), _plan(form, x)
+  q, k, v, a, init = _blocks(x)
+  entering, final, broken = _outer_gpu_channels.states(
+    plan, k, v, a, facts, init
+  )
+  lost, undefined = _undefined(x, broken)
+  o = _outer_gpu_channels.outputs(plan, q, k, v, a, facts, lost, entering)
+  o, final = _heads(o, x.v.shape), _states(final, x.init.shape)
+  if undefined is not None:
+    final = jnp.where(undefined, jnp.nan, final)
+  return o, final, Kept(entering, facts, lost, undefined) if keeps else None
+
+
+def backward(
+  form: support.Form,
+  x: _outer_products.Inputs,
+  kept: Kept,
+  g: jax.Array,
+  d_final: jax.Array,
+  *,
+  of_decays: bool = True,
+) -> _outer_products.Inputs:
+  """Cotangents of the inputs from those of the outputs and the last state.
+
+  None of the decays unless asked: each channel has to have its own for that.
+  """
+  plan, facts = _plan(form, x), kept.facts
+  if kept.undefined is not None:
+    d_final = jnp.where(kept.undefined, 0, d_final)
+    lost = kept.lost.reshape(*kept.lost.shape[:2], -1)
+    lost = lost[:, :, : g.shape[1]].swapaxes(1, 2)[..., None]
+    g = jnp.where(lost > 0, 0, g)
+  q, k, v, a, _ = _blocks(x)
+  g, d_final = _flat(g), _padded_state(d_final)
+  back = {"reverse": True}
+  leaving, d_init, _ = _outer_gpu_channels.states(
+    plan, q, g, a, facts, d_final, **back
+  )
+  dv = _outer_gpu_channels.outputs(
+    plan, q, k, g, a, facts, kept.lost, leaving, **back
+  )
+  dq, dk, *da = _outer_gpu_channels_backward.backward(
+    plan, q, k, v, a, facts, kept.entering, g, leaving, of_decays=of_decays
+  )
+  return _outer_products.Inputs(
+    *(_of_groups(y, x.q.shape, x.v.shape[2]) for y in (dq, dk)),
+    _heads(dv, x.v.shape),
+    _heads(da[0], x.decay.shape) if da else None,
+    _states(d_init, x.init.shape),
+    None,
+  )
+
+
+def _of_groups(x, shape, heads):
+  """Sums over the heads that share keys, as `_heads`."""
+  x = _heads(x, (*shape[:2], heads, shape[3]))
+  if shape[2] == heads:
+    return x
+  shared = x.reshape(*shape[:3], heads // shape[2], shape[3])
+  return shared.sum(3, dtype=jnp.float32).astype(x.dtype)
+
+
+def check(dtype: jnp.dtype, keys: int, values: int) -> None:
+  """Raises NotImplementedError unless there are kernels for such products.
+
+  They are of bfloat16, and of no more features than the chip has room for.
+
+  Args:
+    dtype: of the values.
+    keys: number of key channels.
+    values: number of a head's values.
+  """
+
+  def refuse(got, expected):
+    got = f"{got} on a GPU"
+    sentence = support.sentence("outer_per_channel", got, expected)
+    raise NotImplementedError(sentence)
+
+  most_keys, most_values = _outer_gpu_channels.MOST
+  if dtype != jnp.bfloat16:
+    refuse(f"dtype {dtype}", "bfloat16")
+  if keys > most_keys:
+    refuse(f"dk {keys}", f"at most {most_keys}")
+  if values > most_values:
+    refuse(f"dv {values}", f"at most {most_values}")
+
+
+def _plan(form, x):
+  sizes = *x.init.shape[2:], x.decay.shape[3]
+  keys, values, decays = (size + -size % _B for size in sizes)
+  chunks = math.ceil(x.v.shape[1] / _C)
+  return _outer_gpu_channels.Plan(
+    *(x.q.shape[2], x.v.shape[2], keys, values, decays, chunks),
+    *(x.reset is not None, form),
+  )
+
+
+def _blocks(x):
+  """Q, k, v, decays and the first state as the kernels take them.
+
+  What is undefined may have been forgotten, but reaches in products of matrices
+  what it should not: with resets it is set aside, by the kernels and here.
+  """
+  init = x.init if x.reset is None else _outer_products.clean(x.init)
+  return *(_flat(y) for y in (x.q, x.k, x.v, x.decay)), _padded_state(init)
+
+
+def _flat(x):
+  """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+  x = support.padded(support.padded(x, 1, _C), 3, _B)
+  return x.reshape(*x.shape[:2], -1)
+
+
+def _heads(x, shape):
+  """The other way, to that shape."""
+  x = x.reshape(*x.shape[:2], shape[2], -1)
+  return x[:, : shape[1], :, : shape[3]]
+
+
+def _padded_state(x):
+  return support.padded(support.padded(x, 2, _B), 3, _B)
+
+
+def _states(x, shape):
+  return x[:, :, : shape[2], : shape[3]]
+
+
+def _undefined(x, broken):
+  """Outputs, and last states [B, H, 1, 1], that depend on what is.
+
+  From where k, v or decays are, as `_outer_gpu_channels.states` finds it.
+  """
+  rows, time, heads, _ = x.v.shape
+  shape = rows, heads, math.ceil(time / _C), _C
+  if x.reset is None:
+    return jnp.zeros(shape, jnp.float32), None
+  element = broken.max(axis=2).reshape(rows, heads, -1)[..., :time] > 0
+  place = jnp.arange(time)
+  last = lax.cummax(jnp.where(element, place, -1), axis=2)
+  begin = lax.cummax(jnp.where(x.reset[:, None], place, -1), axis=2)
+  before = ~_outer_products.finite(x.init).all(axis=(-2, -1))
+  since = ((last >= 0) & (last >= begin)) | ((begin < 0) & before[..., None])
+  of_q = ~_outer_products.finite(x.q).all(axis=-1).swapaxes(1, 2)
+  lost = since | jnp.repeat(of_q, heads // of_q.shape[1], axis=1)
+  lost = support.padded(lost, 2, _C).reshape(shape).astype(jnp.float32)
+  return lost, since[..., -1:, None]
+
+
+def _facts(x):
+  """As `_outer_gpu_channels.Facts` has them, [rows, heads, chunks, F, C]."""
+  rows, time, heads, _ = x.v.shape
+  shape = rows, heads, math.ceil(time / _C), _C
+  if x.reset is None:
+    episode = jnp.zeros(shape, jnp.int32)
+  else:
+    resets = support.padded(x.reset, 1, _C).reshape(rows, 1, *shape[2:])
+    episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
+  facts = {
+    Facts.EPISODE: episode,
+    Facts.ENTER: episode == 0,
+    Facts.LEAVE: episode == episode[..., -1:],
+  }
+  parts = [
+    jnp.broadcast_to(facts[fact], shape).astype(jnp.float32) for fact in Facts
+  ]
+  return jnp.stack(parts, axis=3)

@@ -1,0 +1,255 @@
+"""Arrays of `outer_scan_heads` in the layout of its kernels on Hopper."""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.outer import _outer_decays
+from jaxseq.recurrence.outer import _outer_gpu
+from jaxseq.recurrence.outer import _outer_gpu_backward
+from jaxseq.recurrence.outer import _outer_products
+from jaxseq.recurrence.platform import support
+
+# Keys of an operand's row in shared memory.
+TILE = 64
+
+
+class Kept(NamedTuple):
+  """What the gradient needs beside the inputs.
+
+  Attributes:
+    entering: states that enter the chunks.
+    facts: of the elements, see `_outer_gpu.Facts`.
+    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
+      without resets.
+  """
+
+  entering: jax.Array
+  facts: jax.Array
+  undefined: jax.Array | None
+
+
+def forward(
+  form: support.Form, x: _outer_products.Inputs, keeps: bool
+) -> tuple[jax.Array, jax.Array, Kept | None]:
+  """Outputs, the last state, and if asked what the gradient needs.
+
+  Raises:
+    NotImplementedError: if the products are not of bfloat16, or of too many
+      keys for the registers.
+  """
+  check("outer", x.v.dtype, x.q.shape[-1])
+  groups, lost = x.q.shape[2], undefined(x)
+  given, init = facts(x, lost), x.init
+  if lost is not None:
+    lost = lost[:, -1, :, None, None]
+    # What is undefined may have been forgotten, but reaches in products of
+    # matrices what it should not. The kernels set it aside.
+    init = _outer_products.clean(init)
+  o, final, entering, _ = _outer_gpu.scan(
+    form, groups, blocks(x, given), padded_state(init), keeps=keeps
+  )
+  o, final = by_head(o, x.v.shape), state_of(final, x.init.shape)
+  if lost is not None:
+    final = jnp.where(lost, jnp.nan, final)
+  return o, final, Kept(entering, given, lost) if keeps else None
+
+
+def check(op: str, dtype: jnp.dtype, keys: int) -> None:
+  """Refuses what the kernels do not take.
+
+  Args:
+    op: the recurrence, as `support.sentence` takes it.
+    dtype: of the products.
+    keys: of a head.
+
+  Raises:
+    NotImplementedError: see `forward`.
+  """
+
+  def refuse(got, expected):
+    got = f"{got} on a GPU"
+    raise NotImplementedError(support.sentence(op, got, expected))
+
+  if dtype != jnp.bfloat16:
+    refuse(f"dtype {dtype}", "bfloat16")
+  if keys > _outer_gpu.MOST_KEYS:
+    refuse(f"dk {keys}", f"at most {_outer_gpu.MOST_KEYS}")
+
+
+def backward(
+  form: support.Form,
+  x: _outer_products.Inputs,
+  kept: Kept,
+  g: jax.Array,
+  d_final: jax.Array,
+) -> _outer_products.Inputs:
+  """Cotangents of the inputs from those of the outputs and the last state."""
+  if kept.undefined is not None:
+    d_final = jnp.where(kept.undefined, 0, d_final)
+  groups, given = x.q.shape[2], blocks(x, kept.facts)
+  g = flat(g, _outer_gpu.COLUMNS)
+  dv, d_init, after, _ = _outer_gpu.scan(
+    form,
+    groups,
+    given._replace(q=given.k, k=given.q, v=g),
+    padded_state(d_final),
+    keeps=True,
+    reverse=True,
+  )
+  dq, dk, sums = _outer_gpu_backward.backward(
+    *(form, groups, given, g, kept.entering, after, x.decay is not None)
+  )
+  return _outer_products.Inputs(
+    by_head(dq, x.q.shape),
+    by_head(dk, x.k.shape),
+    by_head(dv, x.v.shape),
+    None if sums is None else d_decay(x, sums_of(sums, x.v.shape[2])),
+    state_of(d_init, x.init.shape),
+    None,
+  )
+
+
+def blocks(x: _outer_products.Inputs, facts: jax.Array) -> _outer_gpu.Blocks:
+  """What the kernels consume."""
+  q, k, v = flat(x.q, TILE), flat(x.k, TILE), flat(x.v, _outer_gpu.COLUMNS)
+  return _outer_gpu.Blocks(q, k, v, facts)
+
+
+def flat(x: jax.Array, multiple: int) -> jax.Array:
+  """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+  x = support.padded(support.padded(x, 1, _outer_gpu.CHUNK), 3, multiple)
+  return x.reshape(*x.shape[:2], -1)
+
+
+def by_head(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """The other way, to that shape."""
+  x = x.reshape(*x.shape[:2], shape[2], -1)
+  return x[:, : shape[1], :, : shape[3]]
+
+
+def padded_state(x: jax.Array) -> jax.Array:
+  """A state [rows, heads, K, V] as the kernels take it."""
+  x = support.padded(x, 2, TILE)
+  return support.padded(x, 3, _outer_gpu.COLUMNS)
+
+
+def state_of(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """The other way, to that shape."""
+  return x[:, :, : shape[2], : shape[3]]
+
+
+def undefined(x: _outer_products.Inputs, *more: jax.Array) -> jax.Array | None:
+  """Outputs [B, T, H] that depend on what is undefined; None without resets.
+
+  Args:
+    x: inputs.
+    *more: of elements, like its keys.
+  """
+  if x.reset is None:
+    return None
+  heads = x.v.shape[2]
+
+  def broken(y):
+    y = ~_outer_products.finite(y).all(axis=-1)
+    return jnp.repeat(y, heads // y.shape[2], axis=2)
+
+  element = broken(x.k) | broken(x.v)
+  for y in more:
+    element |= broken(y)
+  if x.decay is not None:  # A decay of exp(-inf) = 0 is a decay.
+    element |= ~(x.decay < jnp.inf).all(axis=-1)
+  before = ~_outer_products.finite(x.init).all(axis=(-2, -1))
+  # The last event decides: what is undefined has an odd number.
+  place = 2 * (jnp.arange(x.v.shape[1], dtype=jnp.int32)[:, None] + 1)
+  event = jnp.where(x.reset[..., None], place, 0)
+  event = jnp.where(element, place + 1, event)
+  event = event.at[:, 0].max(before.astype(jnp.int32))
+  return (lax.cummax(event, axis=1) % 2 == 1) | broken(x.q)
+
+
+def in_chunks(x: jax.Array) -> jax.Array:
+  """From [rows, time, heads] to [rows, heads, chunks, C], padded."""
+  x = support.padded(x, 1, _outer_gpu.CHUNK)
+  x = x.reshape(x.shape[0], -1, _outer_gpu.CHUNK, x.shape[2])
+  return x.transpose(0, 3, 1, 2)
+
+
+def decays(x: _outer_products.Inputs) -> tuple[jax.Array, jax.Array]:
+  """Log-decays [rows, heads, chunks, C] that states survive, and where not."""
+  a = in_chunks(x.decay[..., 0].astype(jnp.float32))
+  bad = ~(a < jnp.inf)
+  return (a if x.reset is None else jnp.where(bad, 0, a)), bad
+
+
+def sums_of(sums: jax.Array, heads: int) -> jax.Array:
+  """What the kernel has summed up, [rows, heads, chunks, R, C]."""
+  rows, blocks = sums.shape[:2]
+  shape = rows, heads, blocks // heads, *sums.shape[2:]
+  return sums.reshape(shape).sum((2, 4))
+
+
+def d_decay(x: _outer_products.Inputs, sums: jax.Array) -> jax.Array:
+  """Cotangents of the decays.
+
+  Args:
+    x: inputs.
+    sums: from `sums_of`.
+  """
+  rows, time, heads, _ = x.decay.shape
+  Sums = _outer_gpu_backward.Sums
+  d_sums = sums[..., Sums.LATER, :] - sums[..., Sums.EARLIER, :]
+  d_sums = d_sums.at[..., -1].add(sums[..., Sums.LAST, :].sum(-1))
+  a, bad = decays(x)
+  da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+  if x.reset is not None:
+    da = jnp.where(bad, 0, da)
+  da = da.transpose(0, 2, 3, 1).reshape(rows, -1, heads, 1)
+  return da[:, :time].astype(x.decay.dtype)
+
+
+def facts(
+  x: _outer_products.Inputs,
+  lost: jax.Array | None,
+  log_weight: jax.Array | None = None,
+) -> jax.Array:
+  """As `_outer_gpu.Facts` has them, [rows, heads, chunks, F, C].
+
+  Args:
+    x: inputs.
+    lost: what is `undefined`.
+    log_weight: of keys, [rows, heads, chunks, C]; with it there is the row of
+      `_outer_gpu.Weighted` for it.
+  """
+  C, (rows, time, heads, _) = _outer_gpu.CHUNK, x.v.shape
+  shape = rows, heads, math.ceil(time / C), C
+  sums = rest = jnp.zeros(shape, jnp.float32)
+  if x.decay is not None:
+    a, _ = decays(x)
+    exact = _outer_decays.log_decay_sums(a[..., None])[..., 0]
+    sums, rest = exact.total(), exact[..., -1:] - exact
+  episode = jnp.zeros(shape, jnp.int32)
+  if x.reset is not None:
+    resets = in_chunks(x.reset[..., None])
+    episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
+    episode = jnp.broadcast_to(episode, shape)
+  doubt = jnp.zeros(shape, jnp.float32)
+  if lost is not None:
+    lost = in_chunks(lost).astype(jnp.float32)
+    doubt = lost + lost.max(-1, keepdims=True)
+  if log_weight is not None:
+    rest += log_weight
+  Facts = _outer_gpu.Facts
+  found = {
+    Facts.SUMS: sums,
+    Facts.EPISODE: episode.astype(jnp.float32),
+    Facts.ENTER: jnp.where(episode == 0, jnp.exp(sums), 0),
+    Facts.LEAVE: jnp.where(episode == episode[..., -1:], jnp.exp(rest), 0),
+    Facts.DOUBT: doubt,
+  }
+  if log_weight is not None:
+    found[_outer_gpu.Weighted.KEYS] = sums - log_weight
+  return jnp.stack([found[fact] for fact in sorted(found)], axis=3)

@@ -1,0 +1,106 @@
+"""Sums of outer products with time split over devices; `shared` has the idea.
+
+`run` is the function of this device's chunk alone, with the state that enters.
+"""
+
+from collections.abc import Callable
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.outer import _outer_decays
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import _summaries
+
+Run = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def outer_scan_heads(
+  run: Run,
+  q,
+  k,
+  v,
+  decay,
+  init,
+  *,
+  reset,
+  inclusive: bool,
+  axis: str,
+  exchange: str,
+) -> tuple[jax.Array, jax.Array]:
+  """`outer_scan_heads`, by LASP-2.
+
+  A summary is a state and the sums of the log-decays, and with resets one flag.
+  The scan of the chunk from zeros runs beside the exchange, and the entering
+  state is read with the decayed queries at the end. In the gradient its
+  cotangent, one more product, is sent while the scan runs backwards.
+  """
+  begin = init
+  q, k, v, decay, init, reset = _prefix.vary(axis, q, k, v, decay, init, reset)
+  given = [z for z in (q, k, v, decay, init) if z is not None]
+  out, dtype = jnp.result_type(q, k, v), jnp.result_type(*given, jnp.float32)
+  q, k, v = (z.astype(dtype) for z in (q, k, v))
+  decay = None if decay is None else decay.astype(dtype)
+  o, _ = run(q, k, v, decay, reset=reset)
+  heads = v.shape[-2]
+  summary = _summary(k, v, decay, reset, heads)
+  combine = _combine
+  where = {"axis": axis, "exchange": exchange}
+  state, chunks = _summaries.entering(summary, init, combine, **where)
+  before = _summaries.before_resets(reset)
+  q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
+  if decay is not None:
+    decay = _summaries.keep(before, _outer_decays.clamp(decay))
+    if not inclusive:
+      # What an element reads is without its own decay.
+      earlier = decay[..., :-1, :, :]
+      nothing = jnp.zeros_like(decay[..., :1, :, :])
+      decay = jnp.concatenate([nothing, earlier], axis=-3)
+    q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
+  seen = jnp.einsum("...thk,...hkv->...thv", q, state)
+  o = o + _summaries.entered(before, seen)
+  last = _advance(summary, state)
+  return o.astype(out), _summaries.final(
+    chunks, begin, combine, last, axis=axis
+  )
+
+
+def _summary(
+  k: jax.Array, v: jax.Array, decay, reset, heads: int
+) -> _summaries.Decayed:
+  """A summary: one product of keys and values, sums of decays."""
+  through, kept = _summaries.through_and_kept(reset)
+  k, v = _summaries.keep(kept, k), _summaries.keep(kept, v)
+  k = jnp.repeat(k, heads // k.shape[-2], axis=-2)
+  total = None
+  if decay is not None:
+    decay = _outer_decays.clamp(_summaries.keep(kept, decay))
+    axis = decay.ndim - 3
+    later = lax.cumsum(decay, axis, reverse=True)
+    total = lax.index_in_dim(later, 0, axis, keepdims=False)
+    # An element's own decay is that of the state before it.
+    cut = functools.partial(lax.slice_in_dim, later, axis=axis)
+    after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
+    k = k * jnp.exp(after)
+  return _summaries.Decayed(
+    through, total, jnp.einsum("...thk,...thv->...hkv", k, v)
+  )
+
+
+def _combine(
+  left: _summaries.Decayed, right: _summaries.Decayed, hops: int
+) -> _summaries.Decayed:
+  """The operator."""
+  del hops
+  total = None if right.decay is None else left.decay + right.decay
+  state = _advance(right, left.state)
+  return _summaries.Decayed(_summaries.all_through(left, right), total, state)
+
+
+def _advance(chunk: _summaries.Decayed, state: jax.Array) -> jax.Array:
+  """The state after a chunk from the one before it."""
+  if chunk.decay is not None:
+    state = jnp.exp(chunk.decay)[..., None] * state
+  return _summaries.entered(chunk.through, state) + chunk.state

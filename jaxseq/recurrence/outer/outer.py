@@ -1,0 +1,360 @@
+"""Linear recurrences with a matrix state and rank-one updates.
+
+    S_t = exp(decay_t)[:, None] * S_{t-1} + k_t v_t^T,   o_t = q_t S_t
+
+Linear attention (arXiv:2006.16236) has no decay, RetNet (arXiv:2307.08621) a
+constant, Mamba-2 (arXiv:2405.21060) one number per head and element, gated
+linear attention (arXiv:2312.06635) one per channel of the keys. RWKV-6
+(arXiv:2404.05892) reads the state before its element: o_t = q_t S_{t-1}.
+
+Time is cut into chunks, of which only the matrix states in between are kept;
+the backward pass goes back chunk by chunk and recomputes the rest.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.outer import _outer_chunk
+from jaxseq.recurrence.outer import _outer_forms
+from jaxseq.recurrence.outer import _outer_sharded
+from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _resets
+
+
+def choose_method(
+  platform: str, time: int, state_size: int, per_channel: bool
+) -> str:
+  """Decides what `method="auto"` means.
+
+  `kernels.choice` decides it, and the length of chunks. On CPUs the matrix
+  products ("chunked") were as fast as single steps or faster at all shapes
+  measured, forward and gradient, from 8 x 8 to 64 x 64 states, with one
+  exception: a decay per channel of a small state, where they took about twice
+  as long at 16 x 16 and half as long at 32 x 32. They are the form that
+  accelerators are built for; that half of the choice rests on no timing. Where
+  kernels run, `kernels.table` may say otherwise.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+    state_size: dk * dv.
+    per_channel: whether each channel of the keys has a decay of its own.
+
+  Returns:
+    One of "sequential", "associative" and "chunked".
+  """
+  shape = (1, time, 1, state_size, 1)
+  return choice.choose(_op(per_channel), platform, None, jnp.float32, shape)[0]
+
+
+def outer_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  inclusive: bool = True,
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the recurrence over time; heads are batch axes.
+
+  Args:
+    q: (*batch, time, dk) queries, floating.
+    k: (*batch, time, dk) keys.
+    v: (*batch, time, dv) values.
+    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the factor on
+      the state, usually at most 0; -inf forgets. None means a factor of 1.
+    init: (*batch, dk, dv) state before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    chunk_size: elements per chunk; by platform and state size if None.
+    method: how a chunk is computed: "sequential" (one element at a time),
+      "associative" (a tree, which holds one chunk's matrix states), "chunked"
+      (matrix products), "pallas" (matrix products in a kernel that keeps the
+      state on the chip; on GPUs in bfloat16, with one decay a head at most 128
+      keys, with one a channel at most 256 keys and 128 values) or "auto" (see
+      `choose_method`). All agree to rounding.
+    inclusive: whether an element reads the state after itself, q_t S_t, or that
+      before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
+
+  Returns:
+    Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
+    (*batch, dk, dv) after the last element, at least float32 like all that is
+    computed inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here, or none for
+      such numbers.
+  """
+  _checks.floating(q=q, k=k, v=v)
+  lead = _validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
+  _check_keys(lead, lead, q, k, decay)
+  batch = lead[:-1]
+  state_shape = (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1])
+  _check_state("init", init, state_shape)
+  _checks.reset(reset, lead)
+  rows, time = math.prod(batch), lead[-1]
+
+  def one_head(x):
+    if x is None:
+      return None
+    return jnp.reshape(x, (rows, time, 1, jnp.shape(x)[-1]))
+
+  if init is not None:
+    init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
+  reset = None if reset is None else jnp.reshape(reset, (rows, time))
+  how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
+  split = {"axis": axis, "exchange": exchange}
+  elements = map(one_head, (q, k, v, decay))
+  o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
+  return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
+
+
+def outer_scan_heads(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  inclusive: bool = True,
+  axis: str | None = None,
+  exchange: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`outer_scan` with heads as an axis after time.
+
+  The layout in which projections leave heads. Heads may share queries and keys
+  in groups (head h belongs to group h * groups // heads, as in Mamba-2); the
+  products of queries and keys are then taken once per group.
+
+  Args:
+    q: (*batch, time, groups, dk) queries, floating.
+    k: (*batch, time, groups, dk) keys.
+    v: (*batch, time, heads, dv) values; heads is a multiple of groups.
+    decay: (*batch, time, heads, dk), (*batch, time, heads, 1) or None.
+    init: (*batch, heads, dk, dv) state before the first element, or None.
+    reset: (*batch, time) bool or None.
+    chunk_size: as in `outer_scan`.
+    method: as in `outer_scan`.
+    inclusive: as in `outer_scan`.
+    axis: as in `outer_scan`.
+    exchange: as in `outer_scan`.
+
+  Returns:
+    Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
+    dv); dtypes as in `outer_scan`.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: as in `outer_scan`.
+  """
+  if axis is not None:
+    how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
+    run = functools.partial(outer_scan_heads, **how)
+    where = {"inclusive": inclusive, "axis": axis, "exchange": exchange}
+    return _outer_sharded.outer_scan_heads(
+      run, q, k, v, decay, init, reset=reset, **where
+    )
+  _checks.floating(q=q, k=k, v=v)
+  lead = _validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
+  *batch, time, heads = lead
+  groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
+  if groups < 1 or heads % groups:
+    expected = f"as many heads as a multiple of the groups of q, {jnp.shape(q)}"
+    raise _validate.error("v", f"shape {jnp.shape(v)}", expected)
+  _check_keys((*batch, time, groups), lead, q, k, decay)
+  dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
+  _check_state("init", init, (*batch, heads, dk, dv))
+  _checks.reset(reset, (*batch, time))
+  _validate.choice("method", method, linear.KERNEL_METHODS)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+  out = jnp.result_type(q, k, v)
+  dtype = _accumulator_dtype(q, k, v, decay, init)
+  rows = math.prod(batch)
+  if init is None:
+    init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
+  first = None
+  if not inclusive:
+    q, first = _read_before(q, init.astype(dtype), reset)
+
+  def flat(x):
+    return None if x is None else jnp.reshape(x, (rows, *x.shape[len(batch) :]))
+
+  op = _op(decay is not None and jnp.shape(decay)[-1] > 1)
+  inputs = out if dtype == jnp.float32 else dtype
+  run = functools.partial(_run, op, inputs)
+  o, final = choice.by_platform(
+    op,
+    inputs,
+    (rows, time, heads, dk, dv),
+    run,
+    *map(flat, map(jnp.asarray, (q, k, v))),
+    *map(flat, (decay, init.astype(dtype), reset)),
+    method=method,
+    chunk_size=chunk_size,
+  )
+  o = o.reshape(*lead, dv)
+  if first is not None:
+    o = jnp.concatenate([first.astype(o.dtype), o[..., :-1, :, :]], axis=-3)
+    if reset is not None:
+      o = _resets.forget(reset[..., None], o)
+  return o, final.reshape(*batch, heads, dk, dv)
+
+
+def _read_before(q, init, reset):
+  """Queries one element earlier, and the first output (*batch, 1, heads, dv).
+
+  With their outputs one element later they have read the state before theirs.
+  Decays are not divided by, which a query times their inverse would need.
+  """
+  q = jnp.asarray(q)
+  shared = init.shape[-3] // q.shape[-2]
+  first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)
+  if reset is not None:
+    # Here too, for the gradients: a state that is undefined stays behind.
+    q = _resets.forget(reset[..., None], q)
+    init = _resets.select(reset[..., 0], jnp.zeros_like(init), init)
+  first = jnp.einsum("...thk,...hkv->...thv", first, init)
+  nothing = jnp.zeros_like(q[..., :1, :, :])
+  return jnp.concatenate([q[..., 1:, :, :], nothing], axis=-3), first
+
+
+def outer_step(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None,
+  state: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+  inclusive: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element; `outer_scan` without the time axis.
+
+  Args:
+    q: (*batch, dk) query.
+    k: (*batch, dk) key.
+    v: (*batch, dv) value.
+    decay: (*batch, dk) or (*batch, 1) log-decay, or None.
+    state: (*batch, dk, dv) state before the element.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+    inclusive: as in `outer_scan`.
+
+  Returns:
+    The output (*batch, dv) in the common dtype of q, k and v, and the state
+    (*batch, dk, dv) after the element, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  _checks.floating(q=q, k=k, v=v)
+  batch = _validate.shape("v", v, ("*batch", "dv"))[:-1]
+  _check_keys(batch, batch, q, k, decay)
+  _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
+  _checks.reset(reset, batch)
+  out = jnp.result_type(q, k, v)
+  dtype = _accumulator_dtype(q, k, v, decay, state)
+  x = jax.tree.map(lambda x: jnp.asarray(x, dtype), (q, k, v, decay, state))
+  o, state = _outer_chunk.step(*x, reset, inclusive=inclusive)
+  return o.astype(out), state
+
+
+def _check_keys(lead, decay_lead, q, k, decay):
+  """Checks q, k and decay against the axes before their features."""
+  shape = _validate.shape("k", k, (*lead, "dk"))
+  _validate.shape("q", q, shape)
+  if decay is None:
+    return
+  _checks.floating(decay=decay)
+  options = (*decay_lead, shape[-1]), (*decay_lead, 1)
+  if jnp.shape(decay) not in options:
+    raise _validate.error(
+      "decay", f"shape {jnp.shape(decay)}", f"{options[0]} or {options[1]}"
+    )
+
+
+def _check_state(name, state, shape):
+  _checks.shape(name, state, shape)
+  _checks.floating(**{name: state})
+
+
+def _accumulator_dtype(*arrays):
+  return jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
+
+
+def _op(per_channel):
+  """What `kernels.choice` calls the recurrence."""
+  return "outer_per_channel" if per_channel else "outer"
+
+
+def _run(op, dtype, q, k, v, decay, init, reset, *, method, chunk_size):
+  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
+  if method == "pallas":
+    from jaxseq.recurrence.outer import _outer_vjp
+
+    form = support.form(op, dtype)
+    return _outer_vjp.scan(
+      q, k, v, decay, init, reset, form=form, chunk_size=chunk_size
+    )
+  rows, time, groups, dk = q.shape
+  heads, dv = v.shape[2:]
+
+  def grouped(x, heads):
+    if x is None:
+      return None
+    return x.reshape(rows, time, groups, heads, x.shape[-1])
+
+  shared = (grouped(x, 1) for x in (q, k))
+  own = (grouped(x, heads // groups) for x in (v, decay))
+  x = _outer_forms.Inputs(*shared, *own)
+  state = init.reshape(rows * groups, heads // groups, dk, dv)
+  out, operands = jnp.result_type(q, k, v), init.dtype
+  if method == "chunked":
+    operands = _contractions.operand_dtype(out, init.dtype)
+  chunk = functools.partial(_chunk, method, operands, out)
+  final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
+  return o.reshape(v.shape), final.reshape(init.shape)
+
+
+def _chunk(method, operands, out, state, x, reset):
+  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it.
+
+  The new state, and outputs [N, C, G, R, V] of dtype `out`; the products are of
+  `operands`.
+  """
+  groups = x.v.shape[2]
+
+  def heads_first(leaf, dtype=operands):
+    # [N, C, G, R, F] -> [N G, R, C, F].
+    leaf = jnp.moveaxis(leaf.astype(dtype), 1, 3)
+    return leaf.reshape(-1, *leaf.shape[2:])
+
+  if reset is not None:
+    reset = jnp.repeat(reset, groups, axis=0)
+  q, k, v = map(heads_first, x[:3])
+  a = None if x.a is None else heads_first(x.a, state.dtype)
+  x = _outer_forms.Inputs(q, k, v, a)
+  o, state = _outer_chunk.run(method, x, state, reset)
+  o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
+  return state, o.astype(out)

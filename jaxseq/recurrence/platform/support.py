@@ -1,0 +1,180 @@
+"""Chips that kernels run on, and helpers that kernels share."""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.platform import contexts
+
+_T = TypeVar("_T")
+
+# The recurrences that have kernels, and for which kinds of chips.
+KERNELS: dict[str, tuple[str, ...]] = {
+  "delta": ("tpu", "gpu"),
+  "delta_per_channel": ("tpu", "gpu"),
+  "gated": ("tpu", "gpu"),
+  "linear": ("tpu", "gpu"),
+  "lti": ("tpu", "gpu"),
+  "mlstm": ("tpu", "gpu"),
+  "outer": ("tpu", "gpu"),
+  "outer_per_channel": ("tpu", "gpu"),
+  "selective": ("tpu", "gpu"),
+  "softmax_outer": ("tpu", "gpu"),
+  "window": ("tpu",),
+}
+# What is called to reach them, for messages.
+_FUNCTIONS = {
+  "delta_per_channel": "delta_scan with a decay per channel",
+  "outer": "outer_scan",
+  "outer_per_channel": "outer_scan with a decay per channel",
+  "softmax_outer": "softmax_outer_scan",
+  "window": "window_attention",
+} | {
+  op: f"{op}_scan"
+  for op in ("delta", "gated", "linear", "lti", "mlstm", "selective")
+}
+# Methods that are for a chip that has no kernel.
+_OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
+# GPUs that the kernels are written for: Hopper.
+_CAPABILITIES = ("sm_90",)
+
+
+class Form(NamedTuple):
+  """Which form of a kernel runs: static.
+
+  Attributes:
+    chip: "tpu" or "gpu".
+    interpret: whether Pallas's interpreter runs it.
+  """
+
+  chip: str
+  interpret: bool
+
+
+def form(op: str, dtype: jnp.dtype) -> Form:
+  """The form in which `method="pallas"` runs here.
+
+  Args:
+    op: a key of `KERNELS`.
+    dtype: of the inputs.
+
+  Returns:
+    The form.
+
+  Raises:
+    NotImplementedError: if there is none, with the reason.
+  """
+  chip = contexts.interpreted()
+  if chip is None:
+    reason = why_not(op, *contexts.machine(), dtype)
+    found = Form(contexts.machine()[0], False)
+  else:
+    fitting = {"tpu": None, "gpu": _CAPABILITIES[0]}[chip]
+    reason = why_not(op, chip, fitting, dtype)
+    found = Form(chip, True)
+  if reason is not None:
+    raise NotImplementedError(reason)
+  return found
+
+
+def why_not(
+  op: str, platform: str, chip: str | None, dtype: jnp.dtype
+) -> str | None:
+  """Why no kernel runs there: a sentence, or None if one does.
+
+  Args:
+    op: a key of `KERNELS`.
+    platform: "cpu", "gpu", "tpu", ...
+    chip: as `contexts.machine` gives it.
+    dtype: of the inputs.
+  """
+
+  def why(got, expected):
+    return sentence(op, got, expected)
+
+  dtype = jnp.dtype(dtype)
+  if op not in KERNELS:
+    return why("a recurrence without kernels", " or ".join(KERNELS))
+  if platform not in ("gpu", "tpu"):
+    expected = "a TPU, a GPU of the kind H100, or a test's context "
+    expected += "jaxseq.recurrence.kernels.interpret()"
+    return why(f"platform {platform}", expected)
+  if platform not in KERNELS[op]:
+    others = _OTHERS.get((op, platform), "")
+    return why(f"platform {platform}", " or ".join(KERNELS[op]) + others)
+  if jnp.finfo(dtype).bits > 32:
+    return why(f"dtype {dtype}", "numbers of at most 32 bits a part")
+  if platform == "gpu" and chip not in _CAPABILITIES:
+    return why(f"GPU {chip}", " or ".join(_CAPABILITIES))
+  if platform == "gpu" and jax.__version_info__ < (0, 11):
+    return why(f"jax {jax.__version__} on a GPU", "0.11 or later")
+  return None
+
+
+def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
+  """What errors say where there is no kernel.
+
+  Args:
+    op: the recurrence.
+    got: what came.
+    expected: what there are kernels for.
+    method: what the caller named.
+  """
+  name = _FUNCTIONS.get(op, op)
+  return f"method={method!r} of {name}: got {got}, expected {expected}."
+
+
+def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
+  """The function that calls a kernel, with integers of 32 bits inside.
+
+  Those of 64, which Python's numbers are with `jax_enable_x64`, are none that
+  Pallas lowers.
+  """
+
+  @functools.wraps(call)
+  def narrow(*arguments, **named):
+    with jax.enable_x64(False):
+      return call(*arguments, **named)
+
+  return narrow
+
+
+def interpreter(form: Form):
+  """What `interpret=` of `pl.pallas_call` or `plgpu.kernel` takes."""
+  if not form.interpret:
+    return False
+  if form.chip == "tpu":
+    return True
+  from jax.experimental.pallas import mosaic_gpu as plgpu
+
+  return plgpu.InterpretGPUParams()
+
+
+def varying(
+  like: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype
+) -> jax.ShapeDtypeStruct:
+  """A result of a kernel that varies over devices as an argument does.
+
+  Args:
+    like: the argument; of no consequence outside `jax.shard_map`.
+    shape: of the result.
+    dtype: of the result.
+  """
+  varies = jax.typeof(like).manual_axis_type
+  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=varies)
+
+
+def padded(
+  x: jax.Array, axis: int, multiple: int, fill: float = 0
+) -> jax.Array:
+  """`x` with `fill` at the end of an axis, up to a multiple of a size."""
+  missing = -x.shape[axis] % multiple
+  if not missing:
+    return x
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, missing)
+  return jnp.pad(x, widths, constant_values=fill)

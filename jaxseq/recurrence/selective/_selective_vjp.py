@@ -1,0 +1,278 @@
+"""The selective scan by a kernel, differentiable as often as needed.
+
+The gradient is a kernel, too; that of the gradient is computed without one.
+Where rows and channels give too few blocks to fill a GPU, time is cut into
+segments, as rows of their own.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.linear import _segments as segments
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.selective import _selective_chunk
+from jaxseq.recurrence.shared import _chunks
+
+# Channels of the smallest block, and states of the smallest tile.
+_CHANNELS, _STATES = 128, 8
+
+
+class Options(NamedTuple):
+  """What a kernel is made for: static.
+
+  Attributes:
+    form: as `support.form` gives it.
+    segments: of time, side by side, on GPUs.
+  """
+
+  form: support.Form
+  segments: int = 1
+
+
+class Inputs(NamedTuple):
+  """What the scan is a function of; or cotangents by it."""
+
+  x: jax.Array  # [R, T, D]
+  delta: jax.Array  # [R, T, D]
+  A: jax.Array  # [N, D], float32
+  B: jax.Array  # [R, T, N]
+  C: jax.Array  # [R, T, N]
+  D: jax.Array  # [D], float32
+  h: jax.Array  # [R, N, D], float32
+  keep: jax.Array | None  # [R, T] float32, 0 at resets; None without resets.
+
+
+def run(
+  options: Options,
+  weights: _selective_chunk.Weights,
+  inputs: _selective_chunk.Inputs,
+  h: jax.Array,
+  reset: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """As `_selective_chunk.run` for a whole sequence: the state, and y.
+
+  Args:
+    options: whose kernel runs, and how.
+    weights: with A in float32, and without B and C.
+    inputs: with B and C.
+    h: [R, N, D] float32.
+    reset: [R, T] bool, or None.
+
+  Returns:
+    The last state [R, N, D] in float32, and y [R, T, D] in the dtype of x.
+  """
+  D = weights.D
+  y, final = scan(
+    options,
+    Inputs(
+      inputs.x,
+      inputs.delta,
+      weights.A,
+      inputs.B,
+      inputs.C,
+      jnp.zeros_like(weights.A[0]) if D is None else D,
+      h,
+      None if reset is None else 1 - reset.astype(jnp.float32),
+    ),
+  )
+  return final, y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def scan(options: Options, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
+  """Runs the scan.
+
+  Args:
+    options: whose kernel runs, and how.
+    inputs: of any length and width.
+
+  Returns:
+    Y [R, T, D] in the dtype of x, and the last state [R, N, D] in float32.
+  """
+  y, final, _ = _forward(options, inputs, False)
+  return y, final
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _saving(options, inputs):
+  """As `scan`, and the states between tiles, which pass no cotangents on."""
+  return _forward(options, inputs, True)
+
+
+def _saving_forward(options, inputs):
+  results = _saving(options, inputs)
+  return results, (inputs, results[2])
+
+
+def _saving_backward(options, residuals, cotangents):
+  return (_gradient(options, *residuals, *cotangents[:2]),)
+
+
+def _scan_forward(options, inputs):
+  y, final, states = _saving(options, inputs)
+  return (y, final), (inputs, states)
+
+
+def _scan_backward(options, residuals, cotangents):
+  return (_gradient(options, *residuals, *cotangents),)
+
+
+_saving.defvjp(_saving_forward, _saving_backward)
+scan.defvjp(_scan_forward, _scan_backward)
+
+
+# Layers of the same shapes share what they are lowered to.
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _forward(options, inputs, save):
+  """Y, the last state, and the states between tiles, those padded."""
+  rows, time, d = inputs.x.shape
+  n = inputs.A.shape[0]
+  kernel, padded = _kernel(options), _padded(options, inputs)
+  cut = _by_segment(options, padded, padded.h)
+  if options.segments > 1:
+    start = cut._replace(h=jnp.zeros_like(cut.h))
+    maps = kernel.summary(options.form, start)
+    cut = cut._replace(h=_entering(options, cut, maps, padded.h, False))
+  y, final, states = kernel.forward(options.form, cut, save=save)
+  y = y.reshape(rows, -1, y.shape[-1])
+  final = final.reshape(rows, -1, *final.shape[1:])[:, -1]
+  return y[:, :time, :d], final[:, :n, :d], states
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient(options, inputs, states, g, g_final):
+  """Cotangents of the inputs."""
+  rows = len(g_final)
+  kernel, padded = _kernel(options), _padded(options, inputs)
+  g, g_final = _fill(g, padded.x.shape), _fill(g_final, padded.h.shape)
+  cut = _by_segment(options, padded, g_final)
+  g = _as_rows(options, g)
+  if options.segments > 1:
+    start = cut._replace(h=jnp.zeros_like(cut.h))
+    maps = kernel.adjoint_summary(options.form, start, g)
+    g_final = _entering(options, cut, maps, g_final, True)
+  found = kernel.backward(options.form, cut, states, g, g_final)
+  whole = {
+    name: x.reshape(rows, -1, *x.shape[2:])
+    for name in ("x", "delta", "B", "C")
+    for x in [getattr(found, name)]
+  }
+  d_h = found.h.reshape(rows, -1, *found.h.shape[1:])[:, 0]
+  return jax.tree.map(
+    lambda leaf, like: leaf[tuple(map(slice, like.shape))].astype(like.dtype),
+    found._replace(h=d_h, keep=None, **whole),
+    inputs._replace(keep=None),
+  )
+
+
+def _gradient_forward(options, inputs, states, g, g_final):
+  found = _gradient(options, inputs, states, g, g_final)
+  return found, (inputs, states, g, g_final)
+
+
+def _gradient_backward(options, residuals, cotangents):
+  inputs, states, g, g_final = residuals
+  plain = functools.partial(_plain_gradient, options.form)
+  _, pull = jax.vjp(plain, inputs, g, g_final)
+  d_inputs, d_g, d_final = pull(cotangents)
+  # The states are a function of the inputs, by which `plain` differentiates.
+  return d_inputs, jnp.zeros_like(states), d_g, d_final
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+def _plain_gradient(form, inputs, g, g_final):
+  """As `_gradient`, without a kernel."""
+  _, pull = jax.vjp(functools.partial(_plain, form), inputs)
+  (found,) = pull((g, g_final))
+  return found._replace(keep=None)
+
+
+def _plain(form, inputs):
+  """As `scan`, without a kernel."""
+  method = "associative" if form.chip == "gpu" else "sequential"
+  weights = _selective_chunk.Weights(inputs.A, None, None, inputs.D)
+  elements = _selective_chunk.Inputs(inputs.x, inputs.delta, inputs.B, inputs.C)
+  reset = None if inputs.keep is None else inputs.keep == 0
+  size = max(32, math.isqrt(inputs.x.shape[1]))
+  (_, h), y = _chunks.over_chunks(
+    functools.partial(_selective_chunk.run, method),
+    size,
+    (weights, inputs.h),
+    elements,
+    reset,
+  )
+  return y, h
+
+
+def _kernel(options):
+  """The module with that chip's form, which loads Pallas."""
+  if options.form.chip == "tpu":
+    from jaxseq.recurrence.selective import _selective_tpu as chip
+  else:
+    from jaxseq.recurrence.selective import _selective_gpu as chip
+  return chip
+
+
+def _padded(options, inputs):
+  """Whole tiles, blocks of channels, and states: what is added changes none."""
+  tile = _kernel(options).TILE * options.segments
+  rows, time, d = inputs.x.shape
+  time, d = (-(-size // by) * by for size, by in ((time, tile), (d, _CHANNELS)))
+  n = -(-inputs.A.shape[0] // _STATES) * _STATES
+  keep = inputs.keep
+  if keep is not None:
+    keep = support.padded(keep, 1, tile, fill=1)
+  return Inputs(
+    _fill(inputs.x, (rows, time, d)),
+    _fill(inputs.delta, (rows, time, d)),
+    _fill(inputs.A, (n, d)),
+    _fill(inputs.B.astype(jnp.float32), (rows, time, n)),
+    _fill(inputs.C.astype(jnp.float32), (rows, time, n)),
+    _fill(inputs.D, (d,)),
+    _fill(inputs.h, (rows, n, d)),
+    keep,
+  )
+
+
+def _as_rows(options, x):
+  """[R, T, ...] -> [R segments, T / segments, ...]."""
+  return x.reshape(x.shape[0] * options.segments, -1, *x.shape[2:])
+
+
+def _by_segment(options, inputs, h):
+  """Segments as rows; of `h` [R, N, D] only the shape counts with several."""
+  cut = {
+    name: _as_rows(options, getattr(inputs, name))
+    for name in ("x", "delta", "B", "C")
+  }
+  keep = None if inputs.keep is None else _as_rows(options, inputs.keep)
+  h = jnp.repeat(h, options.segments, axis=0)
+  return inputs._replace(h=h, keep=keep, **cut)
+
+
+def _entering(options, cut, maps, h, reverse):
+  """The state or cotangent that enters each segment, [R segments, N, D]."""
+  total, addend = maps
+  factor = jnp.exp(total[:, None] * cut.A)
+  if cut.keep is not None:
+    alive = jnp.all(cut.keep > 0, axis=1)[:, None, None]
+    factor = jnp.where(alive, factor, 0)
+  rows = h.shape[0]
+  maps = (x.reshape(rows, options.segments, -1) for x in (factor, addend))
+  found = segments.entering(*maps, h.reshape(rows, -1), reverse=reverse)
+  return found.reshape(cut.h.shape)
+
+
+def _fill(x, shape):
+  """Zeros at the end of each axis, up to that shape."""
+  if x.shape == shape:
+    return x
+  widths = [(0, size - have) for size, have in zip(shape, x.shape, strict=True)]
+  return jnp.pad(x, widths)

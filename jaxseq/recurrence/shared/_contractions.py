@@ -1,0 +1,174 @@
+"""Contractions in the form that XLA computes fastest."""
+
+import functools
+import math
+import re
+import string
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.shared import _varying
+
+
+def operand_dtype(
+  dtype: jax.typing.DTypeLike, wide: jax.typing.DTypeLike
+) -> jnp.dtype:
+  """The dtype of operands of products whose sums, states and decays are `wide`.
+
+  bfloat16 stays bfloat16 beside float32. float16 has not the range of float32,
+  which states and cotangents need, and is widened like all else.
+  """
+  narrow = dtype == jnp.bfloat16 and wide == jnp.float32
+  return jnp.dtype(dtype if narrow else wide)
+
+
+def einsum(
+  spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
+) -> jax.Array:
+  """jnp.einsum of two arrays that are brought to the dtype of `operands`.
+
+  Of bfloat16 it is a `narrow_einsum` with its sums as the result.
+  """
+  if operands == jnp.bfloat16:
+    return narrow_einsum(spec, operands, jnp.dtype(jnp.float32), x, y)
+  return jnp.einsum(spec, x.astype(operands), y.astype(operands))
+
+
+def dot(
+  x: jax.Array,
+  y: jax.Array,
+  x_axis: int,
+  y_axis: int,
+  exact: bool = False,
+  operands: jax.typing.DTypeLike | None = None,
+) -> jax.Array:
+  """Sums over one of the last two axes of each; the leading ones are a batch.
+
+  Leading axes of size 1 are repeated. No operand is transposed first, which
+  XLA would do by a copy. With `operands` both are rounded as in `einsum`.
+  """
+  lead = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+  # One leading axis: XLA on CPUs has a limit on their number.
+  x, y = (
+    jnp.broadcast_to(z, lead + z.shape[-2:]).reshape(-1, *z.shape[-2:])
+    for z in (x, y)
+  )
+  if operands == jnp.bfloat16:
+    terms = {-1: "b{}s", -2: "bs{}"}
+    spec = terms[x_axis].format("m") + "," + terms[y_axis].format("n")
+    product = einsum(spec + "->bmn", x, y, operands)
+  else:
+    axes = ((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))
+    precision = lax.Precision.HIGHEST if exact else None
+    product = lax.dot_general(x, y, axes, precision=precision)
+  return product.reshape(lead + product.shape[1:])
+
+
+def dense(
+  x: jax.Array,
+  w: jax.Array,
+  bias: jax.Array | None = None,
+  *,
+  wide: bool = False,
+) -> jax.Array:
+  """The product of (..., n) and (n, m), with a plain one as its gradient in w.
+
+  Where x is narrower than float32 (bfloat16, float16) the products, those of
+  the gradient too, are of its dtype, and their sums float32. The gradients in w
+  and the bias are not rounded: they have the dtypes of these.
+
+  On CPUs the leading axes of x are merged first. The gradient in w then sums
+  over one axis; over several, XLA transposes the operands, and takes up to
+  twice as long. On TPUs merging axes can move the whole array.
+
+  Args:
+    x: (..., n).
+    w: (n, m), brought to the dtype of x.
+    bias: (m,), added before anything is rounded; or None.
+    wide: whether narrow x give the sums as they are, in float32.
+
+  Returns:
+    (..., m) in the dtype of x, or in float32 if that is wider and `wide`. It
+    can be differentiated again, but for narrow x not in forward mode.
+  """
+  y = _dense(x, w, wide or bias is not None)
+  if bias is not None:
+    y = y + bias.astype(y.dtype)
+  return y if wide else y.astype(x.dtype)
+
+
+def _dense(x, w, wide):
+  """The product alone."""
+  if x.ndim > 2 and contexts.machine()[0] == "cpu":
+    *lead, n = x.shape
+    y = _dense(x.reshape(math.prod(lead), n), w, wide)
+    return y.reshape(*lead, w.shape[1])
+  if is_narrow(x.dtype):
+    out = jnp.dtype(jnp.float32) if wide else x.dtype
+    lead = string.ascii_lowercase[: x.ndim - 1]
+    # As the cotangents of narrow_einsum do.
+    x, w = _varying.vary_as(w, x), _varying.vary_as(x, w)
+    return narrow_einsum(f"{lead}X,XY->{lead}Y", x.dtype, out, x, w)
+  axes = ((x.ndim - 1,), (0,)), ((), ())
+  return lax.dot_general(x, w.astype(x.dtype), axes)
+
+
+def is_narrow(dtype: jax.typing.DTypeLike) -> bool:
+  """Returns whether a floating dtype is narrower than float32."""
+  return jnp.finfo(dtype).bits < 32
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def narrow_einsum(
+  spec: str, dtype: jnp.dtype, out: jnp.dtype, x: jax.Array, y: jax.Array
+) -> jax.Array:
+  """jnp.einsum of two arrays rounded to a narrow dtype and summed in float32.
+
+  The gradients are such products too, of cotangents that are rounded, and each
+  has the dtype that its array came in: that of a float32 weight is the sum as
+  it is. JAX's own would be products of float32 cotangents. Each letter of
+  `spec` stands in two of its three terms at least; the result is brought to the
+  dtype `out`. It can be differentiated again, but not in forward mode.
+  """
+  x, y = x.astype(dtype), y.astype(dtype)
+  return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32).astype(out)
+
+
+def _narrow_einsum_forward(spec, dtype, out, x, y):
+  return narrow_einsum(spec, dtype, out, x, y), (x, y)
+
+
+def _narrow_einsum_backward(spec, dtype, out, operands, cotangent):
+  del out
+  x, y = operands
+  x_term, y_term, term = re.split(",|->", spec)
+  return (
+    narrow_einsum(f"{term},{y_term}->{x_term}", dtype, x.dtype, cotangent, y),
+    narrow_einsum(f"{x_term},{term}->{y_term}", dtype, y.dtype, x, cotangent),
+  )
+
+
+narrow_einsum.defvjp(_narrow_einsum_forward, _narrow_einsum_backward)
+
+
+def sum_over(x: jax.Array, axis: int) -> jax.Array:
+  """jnp.sum(x, axis, keepdims=True).
+
+  On CPUs by a product with ones: measured there, XLA's own reductions take 3
+  to 9 ns for an element, and these 0.5.
+  """
+  if x.shape[axis] == 1:
+    return x
+  if contexts.machine()[0] != "cpu":
+    return jnp.sum(x, axis, keepdims=True)
+  axis %= x.ndim
+  if axis == x.ndim - 1:
+    ones = jnp.ones((x.shape[-1], 1), x.dtype)
+    return (x.reshape(-1, x.shape[-1]) @ ones).reshape(*x.shape[:-1], 1)
+  flat = x.reshape(math.prod(x.shape[:axis]), x.shape[axis], -1)
+  ones = jnp.ones((flat.shape[0], 1, flat.shape[1]), x.dtype)
+  total = dot(ones, flat, -1, -2)
+  return total.reshape(*x.shape[:axis], 1, *x.shape[axis + 1 :])

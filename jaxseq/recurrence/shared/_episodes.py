@@ -1,0 +1,88 @@
+"""Episodes within a chunk of a recurrence that is computed by matrix products.
+
+Arrays are [B, heads, C, features], resets [B, C], as in `outer_chunk`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _contractions
+
+
+class Masks(NamedTuple):
+  """Which elements see which, in the presence of resets."""
+
+  pairs: jax.Array  # [B|1, 1, C, C], element t sees element j
+  enter: jax.Array | None  # [B, 1, C, 1], t sees the state before the chunk
+  leave: jax.Array | None  # [B, 1, C, 1], the state after the chunk sees j
+  through: jax.Array | None  # [B, 1, 1, 1], one state sees the other
+
+
+def masks(reset: jax.Array | None, C: int) -> Masks:
+  """Pairs within one episode, the earlier element first."""
+  pairs = jnp.tril(jnp.ones((C, C), bool))[None, None]
+  if reset is None:
+    return Masks(pairs, None, None, None)
+  episode = jnp.cumsum(reset, axis=-1, dtype=jnp.int32)[:, None, :, None]
+  last = episode[..., -1:, :]
+  pairs = pairs & (episode == episode.swapaxes(-1, -2))
+  return Masks(pairs, episode == 0, episode == last, last == 0)
+
+
+def set_aside(
+  queries: tuple[jax.Array, ...],
+  elements: tuple[jax.Array, ...],
+  decay: jax.Array | None,
+  state: jax.Array,
+  masks: Masks,
+) -> tuple:
+  """Takes what is not finite out of the products.
+
+  In a matrix product 0 * nan is nan: what one episode holds would reach all.
+  So elements with infinite or undefined entries are replaced by zeros, and the
+  outputs and the state that depend on them become nan afterwards.
+
+  Args:
+    queries: what reaches the outputs of its own element only.
+    elements: what reaches the state. The last one has all heads.
+    decay: log-decays or None.
+    state: before the chunk, [B, heads, K, V].
+    masks: of the chunk.
+
+  Returns:
+    The four without what is not finite, and bad_rows [B, heads, C, 1] and
+    bad_state [B, heads, 1, 1].
+  """
+
+  def bad(leaf, test=lambda leaf: ~jnp.isfinite(leaf)):
+    # Counted by a product: see `_sum`.
+    return _contractions.sum_over(test(leaf).astype(leaf.dtype), -1) > 0
+
+  bad_query = bad(queries[0])
+  for leaf in queries[1:]:
+    bad_query |= bad(leaf)
+  bad_element = bad(elements[0])
+  for leaf in elements[1:]:
+    bad_element |= bad(leaf)
+  if decay is not None:  # A decay of exp(-inf) = 0 is a decay.
+    bad_element |= bad(decay, lambda a: jnp.isnan(a) | (a == jnp.inf))
+  bad_before = bad(state).any(axis=-2, keepdims=True)
+  # [B, C, C] and [B, C, heads]: one product for all heads.
+  dtype = elements[-1].dtype
+  pairs = masks.pairs[:, 0].astype(dtype)
+  rows = bad_element[..., 0].swapaxes(1, 2).astype(dtype)
+  seen = _contractions.dot(pairs, rows, -1, -2).swapaxes(1, 2)
+  bad_rows = (seen[..., None] > 0) | bad_query | (bad_before & masks.enter)
+  bad_state = (bad_element & masks.leave).any(axis=-2, keepdims=True)
+  bad_state |= bad_before & masks.through
+
+  def clean(leaf):
+    finite = jnp.isfinite(leaf)
+    return jnp.where(finite, leaf, jnp.zeros((), leaf.dtype))
+
+  if decay is not None:
+    decay = jnp.where(jnp.isnan(decay) | (decay == jnp.inf), 0, decay)
+  queries, elements = (tuple(map(clean, x)) for x in (queries, elements))
+  return queries, elements, decay, clean(state), bad_rows, bad_state

@@ -1,0 +1,66 @@
+"""The elements before a device's chunk, where time is split over devices.
+
+For use inside `jax.shard_map`. Device i of the named mesh axis holds the i-th
+of equally long, contiguous chunks of time. What lies before a chunk is on the
+devices to the left, and before the first chunk it is what the caller says: the
+past that a convolution or a window of attention looks back at.
+"""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.shared import _checks
+
+
+def previous(
+  x: jax.Array, count: int, axis: str, init: jax.Array | None = None
+) -> jax.Array:
+  """Returns the `count` elements just before this device's first one.
+
+  One `ppermute` of `count` elements where a chunk is at least so long; else one
+  for each device to the left that elements come from, none waiting for another.
+  Of a chunk (*batch, time, features), oldest first; `init` is what came before
+  the first element of the whole sequence, zeros (False) if None.
+  """
+  _validate.shape("x", x, ("*batch", "time", "features"))
+  _validate.integer("count", count, 0)
+  shape = (*x.shape[:-2], count, x.shape[-1])
+  _checks.shape("init", init, shape)
+  time, devices = x.shape[-2], lax.axis_size(axis)
+  pieces, missing = [], count
+  for hops in range(1, devices):
+    if not missing:
+      break
+    size = min(time, missing)
+    # A device that nobody sends to receives zeros.
+    pairs = [(i, i + hops) for i in range(devices - hops)]
+    pieces.append(lax.ppermute(x[..., time - size :, :], axis, pairs))
+    missing -= size
+  if missing:
+    # More than all devices hold. Zeros that differ between devices, in type.
+    zeros = jnp.broadcast_to(jnp.zeros_like(x[..., :1, :]), shape)
+    pieces.append(zeros[..., :missing, :])
+  received = jnp.concatenate(pieces[::-1], axis=-2) if pieces else x[..., :0, :]
+  if init is None or not count:
+    return received
+  # Device i has i * time elements to its left; what is beyond them is the end
+  # of init.
+  own = jnp.minimum(lax.axis_index(axis) * time, count)
+  padded = jnp.concatenate([init, jnp.zeros_like(init)], axis=-2)
+  before = lax.dynamic_slice_in_dim(padded, own, count, axis=-2)
+  outside = jnp.arange(count) < count - own
+  dtype = jnp.result_type(x, init)
+  return jnp.where(
+    outside[:, None], before.astype(dtype), received.astype(dtype)
+  )
+
+
+def previous_flags(
+  flags: jax.Array, count: int, axis: str, init: jax.Array | None = None
+) -> jax.Array:
+  """`previous` for arrays without features, such as masks and resets."""
+  if init is not None:
+    init = jnp.asarray(init)[..., None]
+  return previous(jnp.asarray(flags)[..., None], count, axis, init)[..., 0]

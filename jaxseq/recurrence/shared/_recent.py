@@ -1,0 +1,86 @@
+"""Windows of the last routed elements, with time split over devices.
+
+A chunk may have fewer routed elements than the window has entries, or none:
+what enters a chunk can come from any number of chunks before it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import _resets
+
+
+class Recent(NamedTuple):
+  """What a chunk leaves in a window."""
+
+  # (*batch,) bool, no reset in the chunk: what is older stays in the window.
+  through: jax.Array | None
+  count: jax.Array  # (*batch,) number of entries that are of the chunk
+  state: jax.Array  # (*batch, entries, channels), these last; zeros in front
+
+
+def combine(left: Recent, right: Recent, hops: int) -> Recent:
+  """The operator: entries of the left one move up, for those of the right."""
+  del hops
+  size = right.state.shape[-2]
+  place = jnp.arange(size) + right.count[..., None]
+  older, count = place < size, left.count
+  state = jnp.take_along_axis(
+    left.state, jnp.minimum(place, size - 1)[..., None], axis=-2
+  )
+  through = None
+  if right.through is not None:
+    through = left.through & right.through
+    state = _resets.select(right.through, state, jnp.zeros_like(state))
+    count = jnp.where(right.through, count, 0)
+  state = jnp.where(older[..., None], state, right.state)
+  return Recent(through, jnp.minimum(count + right.count, size), state)
+
+
+def split(
+  run: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+  last: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+  window: jax.Array,
+  through: jax.Array | None,
+  *,
+  axis: str,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs a chunk with the window that enters it.
+
+  Args:
+    run: from the window before the chunk to outputs and the window after it.
+    last: from the window before the chunk to that after it, and the number of
+      its entries that are of the chunk, with nothing but these before a reset.
+    window: before the whole sequence, the same on all devices.
+    through: (*batch,) whether there is no reset in the chunk, or None.
+    axis: name of the mesh axis.
+
+  Returns:
+    The chunk's outputs, and the window after the whole sequence.
+  """
+  if not window.shape[-2]:
+    return run(window)
+  own = _prefix.vary(axis, window)
+  state, count = last(jnp.zeros_like(own))
+  summary = Recent(through, count, state)
+
+  def begun(zeros, window):
+    # All of the window's entries count, also those that nothing came to.
+    count = jnp.full_like(zeros.count, window.shape[-2])
+    state = window.astype(zeros.state.dtype)
+    return zeros._replace(count=count, state=state)
+
+  zeros = jax.tree.map(jnp.zeros_like, summary)
+  entering, chunks = _prefix.entering(
+    summary, begun(zeros, own), zeros, combine, axis=axis
+  )
+  y, after = run(entering.state)
+  begin = nothing = None
+  if chunks is not None:
+    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
+    begin = begun(nothing, window)
+  return y, _prefix.final(chunks, begin, nothing, combine, after, axis=axis)

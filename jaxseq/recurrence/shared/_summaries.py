@@ -1,0 +1,91 @@
+"""Summaries: the effect of a chunk of time on a state that enters it.
+
+The state after the chunk is the state after it from zeros, plus what is left of
+the state that entered. Both are sums over the chunk; no output is read off.
+Elements before the last reset are taken out first: they must leave no trace,
+undefined numbers neither.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import _resets
+
+
+class Decayed(NamedTuple):
+  """A chunk of a recurrence whose state decays."""
+
+  # (*batch,) bool, no reset in the chunk: the state that enters has a part in
+  # the state after it; None where there are no resets.
+  through: jax.Array | None
+  # What tells the decay of that part; None if it is the same in all chunks.
+  decay: jax.Array | None
+  state: jax.Array  # after the chunk, from zeros
+
+
+def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
+  """`state`, and zeros where `through` is false."""
+  if through is None:
+    return state
+  return _resets.select(through, state, jnp.zeros_like(state))
+
+
+def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
+  """Whether a state comes through both chunks."""
+  return None if left.through is None else left.through & right.through
+
+
+def through_and_kept(reset: jax.Array | None) -> tuple:
+  """`Decayed.through` of resets (*batch, time); what the last one leaves."""
+  if reset is None:
+    return None, None
+  later = lax.cumsum(reset.astype(jnp.int32), reset.ndim - 1, reverse=True)
+  return ~jnp.any(reset, axis=-1), (later == 0) | ((later == 1) & reset)
+
+
+def keep(kept: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
+  """`x` (*batch, time, ...), and `fill` in the elements that are not kept."""
+  if kept is None:
+    return x
+  return _resets.select(kept, x, jnp.full_like(x, fill))
+
+
+def entering(summary: Decayed, init: PyTree, combine, neutral=None, **options):
+  """The state that enters this device's chunk; and all chunks, if gathered.
+
+  `neutral` makes of zeros what changes nothing on the left; else zeros do.
+  """
+  zeros = jax.tree.map(jnp.zeros_like, summary)
+  nothing = zeros if neutral is None else neutral(zeros)
+  entering, chunks = _prefix.entering(
+    summary, _begun(zeros, init), nothing, combine, **options
+  )
+  return entering.state, chunks
+
+
+def final(chunks, init, combine, last, neutral=None, **options):
+  """The state after the whole sequence; init and operator not varied."""
+  begin = nothing = None
+  if chunks is not None:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
+    begin = _begun(zeros, init)
+    nothing = zeros if neutral is None else neutral(zeros)
+  return _prefix.final(chunks, begin, nothing, combine, last, **options)
+
+
+def before_resets(reset):
+  """(*batch, time) bool: the state before the chunk is seen; None for all."""
+  return None if reset is None else jnp.cumsum(reset, axis=-1) == 0
+
+
+def _begun(zeros, init):
+  """The summary that brings the state before the whole sequence with it."""
+  if init is None:
+    return zeros
+  state = jax.tree.map(lambda x, like: x.astype(like.dtype), init, zeros.state)
+  return zeros._replace(state=state)

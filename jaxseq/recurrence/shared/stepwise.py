@@ -1,0 +1,87 @@
+"""The recurrence that must be taken one step at a time: any step function."""
+
+from collections.abc import Callable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _resets
+
+
+def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
+  """Checks the shapes of `fold`'s arguments; returns the batch shape."""
+  leaves = jax.tree.leaves(xs)
+  if not leaves:
+    raise _validate.error("xs", xs, "at least one array")
+  for leaf in leaves:
+    if jnp.ndim(leaf) < 2:
+      raise _validate.error(
+        "xs", f"shape {jnp.shape(leaf)}", "arrays (*batch, time, features)"
+      )
+  leading = {jnp.shape(leaf)[:-1] for leaf in leaves}
+  if len(leading) > 1:
+    raise _validate.error(
+      "xs", sorted(leading), "arrays that share one (*batch, time)"
+    )
+  *batch, time = leading.pop()
+  batch = tuple(batch)
+  if time == 0:
+    raise _validate.error("xs", "0 time steps", "at least one")
+  for leaf in jax.tree.leaves(init):
+    if jnp.shape(leaf)[: len(batch)] != batch:
+      raise _validate.error(
+        "init", f"shape {jnp.shape(leaf)}", f"the batch shape of xs, {batch}"
+      )
+  _checks.reset(reset, batch + (time,))
+  return batch
+
+
+def fold(
+  step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+  init: PyTree,
+  xs: PyTree,
+  *,
+  reset: jax.Array | None = None,
+  fresh: PyTree | None = None,
+  unroll: int = 1,
+) -> tuple[PyTree, PyTree]:
+  """Folds a step function over the time axis.
+
+  Args:
+    step: `step(carry, x_t) -> (carry, y_t)`, where the leaves of `x_t` are
+      those of `xs` without the time axis. The carry keeps its structure,
+      shapes and dtypes.
+    init: carry before the first element, a pytree of (*batch, ...) arrays.
+    xs: pytree of (*batch, time, features) arrays.
+    reset: (*batch, time) bool; where it is True the carry is put back to
+      `fresh` before that element is consumed.
+    fresh: carry of a fresh sequence, a pytree like `init` (its leaves may
+      leave out the batch axes); zeros if None.
+    unroll: number of steps in one iteration of the compiled loop.
+
+  Returns:
+    The outputs, a pytree of (*batch, time, ...) arrays, and the carry after
+    the last element.
+
+  Raises:
+    ValueError: if the shapes of `xs`, `init` and `reset` do not fit together.
+  """
+  batch = _check_fold(init, xs, reset)
+  rank = len(batch)
+  if reset is not None and fresh is None:
+    fresh = jax.tree.map(jnp.zeros_like, init)
+
+  def body(carry, element):
+    x_t, reset_t = element
+    if reset_t is not None:
+      carry = _resets.select(reset_t, fresh, carry)
+    return step(carry, x_t)
+
+  time_major = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, rank, 0), xs)
+  flags = None if reset is None else jnp.moveaxis(reset, rank, 0)
+  final, ys = lax.scan(body, init, (time_major, flags), unroll=unroll)
+  return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, rank), ys), final

@@ -1,0 +1,253 @@
+"""`lti_scan` by one kernel that projects, scans and reads off, where that fits.
+
+Neither the states' inputs nor the cotangents of states go through memory; the
+states do, once, for the gradient. Where rows are too few to fill a GPU, time is
+cut into segments, whose inputs are projected twice. The derivative of the
+gradient is that of chunks without a kernel.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.linear import _linear_methods
+from jaxseq.recurrence.linear import _linear_parts
+from jaxseq.recurrence.linear import _segments as segments
+from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.systems import _lti_chunk
+from jaxseq.recurrence.systems import _lti_parts
+
+# At which JAX multiplies as the kernel does.
+_PRECISIONS = (None, "default", "fastest")
+
+
+class _Options(NamedTuple):
+  """What a kernel is made for: static."""
+
+  form: support.Form
+  segments: int
+  reverse: bool
+
+
+def fits(form: support.Form, system, u: jax.Array) -> bool:
+  """Whether the kernel takes such a system and inputs.
+
+  Args:
+    form: as `support.form` gives it.
+    system: as in `_lti_vjp.run`.
+    u: as in `_lti_vjp.run`.
+  """
+  a, w_in, w_out, _ = system
+  parts, P = len(a), a[0].shape[0]
+  widths = u.shape[-1], w_out.shape[1]
+  states = parts * (P + -P % _lti_parts.CHANNELS)
+  return (
+    form.chip == "gpu"
+    and {u.dtype.name, w_in.dtype.name} == {"float32"}
+    and all(0 < width and width % _lti_parts.DEPTH == 0 for width in widths)
+    and max(*widths, states) <= _lti_parts.WIDEST
+    and u.shape[0] > 0
+    and u.shape[1] >= _lti_parts.TILE
+    and jax.config.jax_default_matmul_precision in _PRECISIONS
+  )
+
+
+def chunk(reverse: bool, options: dict, carry, u, reset):
+  """One chunk, in the form of `_chunks.over_chunks`.
+
+  Args:
+    reverse: as in `_lti_vjp.run`.
+    options: with `form` and `segments`, of `_linear_vjp.scan`.
+    carry: the system, and the state by parts [B, P].
+    u: [B, T, H] inputs.
+    reset: [B, T] bool, or None.
+
+  Returns:
+    The system and the state after the chunk, and the outputs [B, T, M].
+  """
+  system, init = carry
+  # The last chunk may be a short one.
+  count = min(options["segments"], u.shape[1] // _lti_parts.TILE)
+  static = _Options(options["form"], max(1, count), reverse)
+  y, final, _ = _scan(system, u, init, reset, static)
+  return (system, final), y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@functools.partial(jax.jit, static_argnums=4)
+def _scan(system, u, init, reset, options):
+  """Y [B, T, M], the last state by parts [B, P], and what the gradient needs.
+
+  Those are the states as the kernel leaves them, which pass no cotangents on.
+  """
+  from jaxseq.recurrence.systems import _lti_gpu
+
+  layout = _Layout.of(system, u, options)
+  a, w_in, w_out, D = layout.system(system)
+  walk = _lti_parts.Walk(options.form, layout.parts, options.reverse)
+  flags, x, init = layout.flags(reset), layout.along(u), layout.state(init)
+  entering = init
+  if options.segments > 1:
+    maps = _lti_gpu.summary(walk, a, w_in, x, flags, False)
+    entering = layout.entering(maps, init, options.reverse)
+  h, y, last = _lti_gpu.states(walk, a, w_in, w_out, D, x, entering, flags)
+  final = layout.by_row(last)[:, 0 if options.reverse else -1]
+  return layout.whole(y), layout.parts_of(final), h
+
+
+def _scan_forward(system, u, init, reset, options):
+  results = _scan(system, u, init, reset, options)
+  return results, (system, u, init, reset, results[2])
+
+
+def _scan_backward(options, residuals, cotangents):
+  return *_gradient(*residuals, *cotangents[:2], options), None
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
+def _gradient(system, u, init, reset, h, g, g_final, options):
+  """Cotangents of the system, u and init."""
+  return _cotangents(system, u, init, reset, h, g, g_final, options)
+
+
+@functools.partial(jax.jit, static_argnums=7)
+def _cotangents(system, u, init, reset, h, g, g_final, options):
+  """As `_gradient`."""
+  from jaxseq.recurrence.systems import _lti_gpu
+
+  layout = _Layout.of(system, u, options)
+  a, w_in, w_out, D = layout.system(system)
+  back = _lti_parts.Walk(options.form, layout.parts, not options.reverse)
+  flags, x, along = layout.flags(reset), layout.along(g), layout.along(u)
+  entering, before = layout.state(g_final), layout.state(init)
+  if options.segments > 1:
+    maps = _lti_gpu.summary(back, a, w_out.T, x, flags, True)
+    entering = layout.entering(maps, entering, back.backwards)
+    after = layout.by_row(h[:, 0 if options.reverse else -1])
+    before = _linear_methods.previous(after, before, options.reverse)
+    before = before.reshape(entering.shape)
+  lam, du, mu, da = _lti_gpu.gradient(
+    back, a, w_in, w_out, D, x, entering, flags, h, before
+  )
+  first = -1 if options.reverse else 0
+  found = (
+    layout.parts_of(jnp.sum(da, axis=0)),
+    layout.unpadded(jnp.einsum("bth,bts->hs", along, lam)),
+    layout.unpadded(jnp.einsum("btm,bts->ms", x, h)).T,
+    None if D is None else jnp.sum(g * u, axis=(0, 1)),
+  )
+  d_init = layout.parts_of(layout.by_row(mu)[:, first])
+  return found, layout.whole(du), d_init
+
+
+def _gradient_forward(*arguments):
+  return _gradient(*arguments), arguments[:-1]
+
+
+def _gradient_backward(options, arrays, cotangents):
+  """The derivative of that of chunks without a kernel."""
+  system, u, init, reset, h, g, g_final = arrays
+  plain = functools.partial(_plain_gradient, options, reset)
+  _, pull = jax.vjp(plain, system, u, init, g, g_final)
+  d_system, du, d_init, dg, dg_final = pull(cotangents)
+  # The states are a function of the inputs, by which `plain` differentiates.
+  return d_system, du, d_init, None, jnp.zeros_like(h), dg, dg_final
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+def _plain_gradient(options, reset, system, u, init, g, g_final):
+  """As `_gradient`."""
+
+  def run(system, u, init):
+    how = _lti_chunk.Options(options.reverse, "associative", u.shape[1])
+    return _lti_chunk.run(_lti_chunk.System(*system), u, init, reset, how)
+
+  _, pull = jax.vjp(run, system, u, init)
+  return pull((g, g_final))
+
+
+class _Layout(NamedTuple):
+  """Arrays as the kernel takes them: segments as rows, padded states."""
+
+  rows: int
+  time: int
+  segments: int
+  parts: int
+  P: int
+
+  @classmethod
+  def of(cls, system, u, options):
+    a = system[0]
+    return cls(*u.shape[:2], options.segments, len(a), a[0].shape[0])
+
+  @property
+  def _missing(self):
+    return -self.time % (_lti_parts.TILE * self.segments)
+
+  def along(self, x):
+    """[B, T, n] -> [B segments, T / segments, n]."""
+    x = support.padded(x, 1, _lti_parts.TILE * self.segments)
+    return x.reshape(self.rows * self.segments, -1, x.shape[-1])
+
+  def whole(self, x):
+    """The inverse of `along`."""
+    return x.reshape(self.rows, -1, x.shape[-1])[:, : self.time]
+
+  def flags(self, reset):
+    """[B, T] bool -> [B segments, T / segments] int32."""
+    if reset is None and not self._missing:
+      return None
+    if reset is None:
+      reset = jnp.zeros((self.rows, self.time), bool)
+    flags = (~reset).astype(jnp.int32)
+    # 2 lets the state through as it is.
+    flags = support.padded(flags, 1, _lti_parts.TILE * self.segments, fill=2)
+    return flags.reshape(self.rows * self.segments, -1)
+
+  def system(self, system):
+    """Decays side by side, and matrices with states as the kernel has them."""
+    a, w_in, w_out, D = system
+    a = self._padded(jnp.concatenate(a))
+    return a, self._padded(w_in).T, self._padded(w_out.T), D
+
+  def state(self, x):
+    """By parts [B, P] -> [B, S]."""
+    return self._padded(jnp.concatenate(x, axis=-1))
+
+  def by_row(self, x):
+    """[B segments, S] -> [B, segments, S]."""
+    return x.reshape(self.rows, self.segments, -1)
+
+  def entering(self, maps, init, reverse):
+    """The state that enters each segment, [B segments, S]."""
+    maps = (self._complex(self.by_row(x)) for x in maps)
+    found = segments.entering(*maps, self._complex(init), reverse=reverse)
+    found = jnp.concatenate(_linear_parts.split(found), axis=-1)
+    return found.reshape(self.rows * self.segments, -1)
+
+  def parts_of(self, x):
+    """[..., S] -> by parts [..., P]."""
+    halves = jnp.split(x, self.parts, axis=-1)
+    return tuple(half[..., : self.P] for half in halves)
+
+  def unpadded(self, x):
+    """[..., S] -> the parts [..., P] side by side."""
+    return jnp.concatenate(self.parts_of(x), axis=-1)
+
+  def _padded(self, x):
+    """The inverse of `unpadded`."""
+    halves = jnp.split(x, self.parts, axis=-1)
+    halves = [
+      support.padded(half, x.ndim - 1, _lti_parts.CHANNELS) for half in halves
+    ]
+    return jnp.concatenate(halves, axis=-1)
+
+  def _complex(self, x):
+    return _linear_parts.join(tuple(jnp.split(x, self.parts, axis=-1)))

@@ -1,0 +1,158 @@
+"""The core of S5 on Hopper, in one kernel: y = Re(C h) + D u, h = a h + B u.
+
+What becomes of a state at an element, forward and backward; `_lti_gpu_tiles`
+goes along time. Backward, cotangents take the place of inputs, and the matrices
+that of each other. Products are those of float32 at JAX's default precision on
+such a GPU, of numbers with 10 bits.
+
+Real and imaginary parts lie side by side, in the two halves of the last axis.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.linear import _linear_parts
+from jaxseq.recurrence.systems import _lti_gpu_tiles
+from jaxseq.recurrence.systems import _lti_parts
+
+Walk = _lti_parts.Walk
+_add, _times, _conj = _linear_parts.add, _linear_parts.times, _linear_parts.conj
+
+
+def states(
+  walk: Walk,
+  a: jax.Array,
+  w_in: jax.Array,
+  w_out: jax.Array,
+  D: jax.Array | None,
+  u: jax.Array,
+  init: jax.Array,
+  flags: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """H_t = a h_{t-1} + w_in u_t, and y_t = w_out h_t + D u_t.
+
+  Args:
+    walk: static.
+    a: [S] decays.
+    w_in: [S, H]; S is a multiple of `_lti_parts.CHANNELS` for each part, H and
+      M of `_lti_parts.DEPTH`.
+    w_out: [M, S].
+    D: [M], or None.
+    u: [R, T, H], where T is a multiple of `_lti_parts.TILE`.
+    init: [R, S].
+    flags: [R, T] int32, 0 where an element starts afresh, 2 in padding, which
+      lets the state through as it is, else 1. None if all are 1.
+
+  Returns:
+    H [R, T, S], y [R, T, M], and the last state [R, S].
+  """
+
+  def step(x, carry):
+    h = _add(x.kept(_times(x.a, carry)), x.b)
+    h = x.passing(carry, h)
+    return h, h
+
+  h, y, last = _lti_gpu_tiles.along_time(
+    step, walk, a, w_in, (w_out, D), u, (init,), flags
+  )
+  return h, y, last
+
+
+def summary(
+  walk: Walk,
+  a: jax.Array,
+  w_in: jax.Array,
+  u: jax.Array,
+  flags: jax.Array | None,
+  adjoint: bool,
+) -> tuple[jax.Array, jax.Array]:
+  """What all elements of a row together do to a state: its factor and addend.
+
+  Args:
+    walk: as in `states`.
+    a: as in `states`.
+    w_in: as in `states`.
+    u: as in `states`.
+    flags: as in `states`.
+    adjoint: whether to the carry of `gradient`.
+
+  Returns:
+    [R, S] both.
+  """
+
+  def step(x, carry):
+    half = len(carry) // 2
+    factor, addend = carry[:half], carry[half:]
+    after = x.kept(_times(x.a, factor))
+    if adjoint:
+      through = x.kept(_times(x.a, _add(addend, x.b)))
+    else:
+      through = _add(x.kept(_times(x.a, addend)), x.b)
+    return x.passing(carry, after + through), ()
+
+  S = a.shape[0]
+  zero = jnp.zeros_like(u, shape=(u.shape[0], S))
+  one = zero.at[:, : S // walk.parts].set(1)
+  a = _conjugate(walk, a) if adjoint else a
+  *_, factor, addend = _lti_gpu_tiles.along_time(
+    step, walk, a, w_in, (), u, (one, zero), flags
+  )
+  return factor, addend
+
+
+def gradient(
+  walk: Walk,
+  a: jax.Array,
+  w_in: jax.Array,
+  w_out: jax.Array,
+  D: jax.Array | None,
+  g: jax.Array,
+  g_final: jax.Array,
+  flags: jax.Array | None,
+  h: jax.Array,
+  before: jax.Array,
+) -> tuple[jax.Array, ...]:
+  """Lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, du_t = w_in^T lam_t + ...
+
+  Args:
+    walk: as it is walked: from the end, unless the states run backwards.
+    a: as in `states`.
+    w_in: as in `states`.
+    w_out: as in `states`.
+    D: as in `states`: du_t also has D g_t.
+    g: [R, T, M], cotangents of y.
+    g_final: [R, S], cotangents of the last state.
+    flags: as in `states`.
+    h: [R, T, S], the states.
+    before: [R, S], those before each row.
+
+  Returns:
+    Lam [R, T, S], du [R, T, H], mu of the first element [R, S], and the
+    cotangent of a [R, S].
+  """
+
+  def step(x, carry):
+    mu, da = carry[: walk.parts], carry[walk.parts :]
+    lam = _add(x.b, mu)
+    after = x.kept(_times(x.a, lam))
+    da_after = _add(da, x.kept(_times(lam, _conj(x.h))))
+    return x.passing(carry, after + da_after), lam
+
+  zero = jnp.zeros_like(g_final)
+  return _lti_gpu_tiles.along_time(
+    step,
+    walk,
+    _conjugate(walk, a),
+    w_out.T,
+    (w_in.T, D),
+    g,
+    (g_final, zero),
+    flags,
+    h,
+    before,
+  )
+
+
+def _conjugate(walk, a):
+  half = a.shape[0] // walk.parts
+  return a if walk.parts == 1 else a.at[half:].multiply(-1)

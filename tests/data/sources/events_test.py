@@ -1,0 +1,208 @@
+"""Events in a table of one's own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.tasks import events
+from tests.data import writing
+
+SHOP = """user,at,kind,part
+a,2.5,buy,train
+b,1,view,test
+a,1.5,view,train
+b,4,buy,test
+c,3,view,valid
+"""
+COLUMNS = {"stream": "user", "time": "at", "mark": "kind"}
+
+
+def write(folder, text):
+  writing.write(folder, {"shop.csv": text})
+  return folder / "shop.csv"
+
+
+def load(path, **options):
+  return data.load("event_table", path=path, **{**COLUMNS, **options})
+
+
+def test_streams_are_sequences_in_the_order_of_time(tmp_path):
+  splits = load(write(tmp_path, SHOP), split="part", horizon=5)
+  assert splits.info.classes == ("buy", "view")
+  assert splits.train.inputs[..., 0].tolist() == [[1.5, 1]]
+  assert splits.train.targets.tolist() == [[1, 0]]
+  assert splits.valid.lengths.tolist() == [1]
+  assert splits.test.extras.times.tolist() == [[1, 4]]
+  assert splits.info.horizon == 5
+  # What the task wants to know of them.
+  assert events.statistics(splits).num_marks == 2
+  fields = json.loads(json.dumps(splits.info.preparation.to_json()))
+  found = data.sources.from_json(fields).read(tmp_path / "shop.csv")
+  assert found.ids == ("a", "b", "c")
+  assert found.dataset.targets.tolist() == [[1, 0], [1, 0], [1, 0]]
+  assert found.dataset.lengths.tolist() == [2, 2, 1]
+
+
+def test_dates_are_numbers_since_the_start(tmp_path):
+  text = "user,at,kind\n" + "".join(
+    f"{user},2024-01-0{day} 12:00,{kind}\n"
+    for user in "abc"
+    for day, kind in ((1, "x"), (3, "y"))
+  )
+  path = write(tmp_path, text)
+  options = {"test_fraction": 0.34, "valid_fraction": 0.33}
+  splits = load(path, unit="day", start="2023-12-31", **options)
+  assert splits.train.inputs[..., 0].tolist() == [[1.5, 2]]
+  splits = load(path, unit="day", **options)
+  assert splits.train.inputs[..., 0].tolist() == [[0.5, 2]]
+  with pytest.raises(ValueError, match="line 2: .*after the start of obs"):
+    load(path, start="2024-01-02")
+
+
+def test_one_stream_is_cut_into_windows_in_time(tmp_path):
+  text = "at\n" + "".join(f"{i + 0.5}\n" for i in range(20))
+  splits = load(
+    write(tmp_path, text), stream=None, mark=None, window=2, horizon=20
+  )
+  assert splits.info.classes == ("event",)
+  assert [len(part.inputs) for part in splits[:3]] == [7, 1, 2]
+  assert splits.test.extras.times.tolist() == [[0.5, 1.5]] * 2
+  assert splits.info.horizon == 2
+
+
+def test_events_at_the_same_time_are_declared(tmp_path):
+  path = write(tmp_path, "at\n1\n3\n3\n5\n5\n5\n7\n8\n")
+  options = {"stream": None, "mark": None, "window": 4, "test_fraction": 0.5}
+  options["valid_fraction"] = 0
+  with pytest.raises(
+    ValueError, match="line 4: column 'at': got the time of a"
+  ):
+    load(path, **options)
+  splits = load(path, ties="spread", **options)
+  assert splits.train.extras.times[0].tolist() == [1, 3, 3.5, 0, 0]
+  np.testing.assert_allclose(
+    splits.test.extras.times[0], [1, 4 / 3, 5 / 3, 3, 4], rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ("text", "options", "message"),
+  [
+    (
+      SHOP,
+      {"mark": "what"},
+      "there is no column 'what', expected one of 'user', 'at'",
+    ),
+    (
+      SHOP,
+      {"horizon": 3},
+      "line 5: column 'at': got an event 4 after the start",
+    ),
+    (SHOP.replace("2.5,buy", "2.5,"), {}, "line 2: column 'kind': got nothing"),
+    (
+      SHOP.replace("2.5", "x"),
+      {},
+      "line 2: column 'at': got 'x', expected a d",
+    ),
+    (
+      SHOP.replace("2.5", "-1"),
+      {},
+      "line 2: column 'at': got -1.0, expected a",
+    ),
+    (SHOP.replace("b,4,buy", "b,4,sell"), {"split": "part"}, "the mark 'sell'"),
+    (SHOP, {"unit": "year"}, "unit: got 'year', expected one of"),
+    (SHOP, {"split": "kind"}, "line 2: column 'kind': got 'buy' where 'a' has"),
+    (SHOP, {"window": 0}, "window: got 0"),
+  ],
+)
+def test_wrong_tables_are_refused_with_their_place(
+  tmp_path, text, options, message
+):
+  with pytest.raises(ValueError, match=message):
+    load(write(tmp_path, text), **options)
+
+
+def test_marks_that_are_unknown_are_refused_when_read_again(tmp_path):
+  splits = load(write(tmp_path, SHOP), split="part")
+  other = write(tmp_path, SHOP.replace("2.5,buy", "2.5,sell"))
+  with pytest.raises(
+    ValueError, match="line 2: column 'kind': got 'sell', exp"
+  ):
+    splits.info.preparation.read(other)
+
+
+def test_windows_are_no_more_than_the_events_allow(tmp_path):
+  late = SHOP + "a,1e9,buy,train\n"
+  with pytest.raises(ValueError, match="would take .* in memory"):
+    load(write(tmp_path, late), window=200)
+
+
+VISITS = """user,at,kind
+u1,2024-01-03 10:40,x
+u1,2024-01-04 13:00,y
+u1,2024-01-06 09:00,x
+u6,2024-01-05 07:51,y
+u6,2024-01-07 21:00,x
+"""
+
+
+def test_a_stream_does_not_depend_on_who_else_is_in_its_file(tmp_path):
+  splits = load(write(tmp_path, VISITS), test_fraction=0.5, valid_fraction=0)
+  source = splits.info.preparation
+  source = data.sources.from_json(json.loads(json.dumps(source.to_json())))
+  together = source.read(tmp_path / "shop.csv").dataset
+  alone = tmp_path / "alone.csv"
+  header, *rows = VISITS.splitlines()
+  alone.write_text("\n".join([header, *rows[3:]]) + "\n")
+  found = source.read(alone).dataset
+  assert found.inputs[0].tolist() == together.inputs[1].tolist()
+  alone.write_text(f"{header}\nu9,2024-01-01 10:00,x\n")
+  with pytest.raises(ValueError, match="line 2: .*after the start of observ"):
+    source.read(alone)
+
+
+def test_the_unit_of_dates_is_that_of_their_usual_gap(tmp_path):
+  splits = load(write(tmp_path, VISITS), test_fraction=0.5, valid_fraction=0)
+  source = splits.info.preparation
+  # The gaps are 26, 44 and 61 hours.
+  assert (source.unit, source.start) == ("day", "2024-01-03T00:00:00")
+  rows = [
+    f"{user},2024-01-01 00:{i:02},x"
+    for user in "abcdefghij"
+    for i in range(0, 60, 10)
+  ]
+  path = write(tmp_path, "\n".join(["user,at,kind", *rows]) + "\n")
+  assert load(path).info.preparation.unit == "minute"
+  assert load(path, unit="hour").info.preparation.unit == "hour"
+
+
+def test_dates_in_memory_are_those_of_a_file(tmp_path):
+  splits = load(write(tmp_path, VISITS), test_fraction=0.5, valid_fraction=0)
+  read = splits.info.preparation.read(tmp_path / "shop.csv").dataset
+  rows = [row.split(",") for row in VISITS.splitlines()[1:]]
+  times = [
+    np.array([at for user, at, _ in rows if user == u], "M8[ns]")
+    for u in ("u1", "u6")
+  ]
+  marks = [[kind for user, _, kind in rows if user == u] for u in ("u1", "u6")]
+  source = data.sources.EventSource.of_arrays(times, ("x", "y"))
+  for one in (source, splits.info.preparation):
+    found = one.prepare(marks, times=times)
+    np.testing.assert_allclose(found.inputs, read.inputs, rtol=1e-6)
+  numbers = data.sources.EventSource.of_arrays([[1.0, 2.0]], ("x",))
+  with pytest.raises(ValueError, match="got 'dates', expected numbers, as in"):
+    numbers.prepare([["x"] * len(times[0])], times=times[:1])
+  with pytest.raises(ValueError, match="observed_until: got 1.5, expected the"):
+    data.sources.EventSource.of_arrays([[1.0, 2.0]], ("x",), 1.5)
+
+
+def test_an_event_at_the_start_begins_the_observation(tmp_path):
+  text = "user,at,kind\na,0,x\na,2,y\nb,0,x\nb,3,y\nc,1,x\nc,2,y\n"
+  splits = load(
+    write(tmp_path, text), test_fraction=0.34, valid_fraction=0, window=2.0
+  )
+  assert splits.train.extras.times.min() == 0
+  whole = splits.info.preparation.read(tmp_path / "shop.csv").dataset
+  assert whole.inputs[..., 0].tolist() == [[0, 2], [0, 3], [1, 1]]

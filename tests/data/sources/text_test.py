@@ -1,0 +1,80 @@
+"""Texts of one's own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from tests.data import writing
+
+THIRDS = {"valid_fraction": 0.3, "test_fraction": 0.3}
+TENTHS = {"valid_fraction": 0.1, "test_fraction": 0.1}
+
+
+def test_a_text_is_divided_in_its_own_order(tmp_path):
+  writing.write(tmp_path, {"a.txt": "0123456789" * 2})
+  splits = data.load("text_files", path=tmp_path / "a.txt", **TENTHS)
+  assert bytes(splits.train.targets[0]) == b"123456789012345"
+  assert bytes(splits.valid.targets[0]) == b"67"
+  assert bytes(splits.test.inputs[0]) == b"78"
+  prepared = splits.info.preparation
+  found = prepared.read(tmp_path / "a.txt")
+  assert found.ids == ("a.txt",)
+  assert bytes(found.dataset.targets[0]) == b"123456789" + b"0123456789"
+
+
+def test_folders_are_read_in_order_by_a_pattern(tmp_path):
+  texts = {"b.md": "two", "a/c.md": "one", "x.py": "code", ".hidden.md": "no"}
+  writing.write(tmp_path, texts)
+  splits = data.load("text_files", path=tmp_path, pattern="**/*.md", **THIRDS)
+  whole = b"".join(bytes(part.targets[0]) for part in splits[:3])
+  assert whole == b"netwo"
+  found = splits.info.preparation.read(tmp_path)
+  assert found.ids == ("a/c.md", "b.md")
+
+
+def test_documents_are_divided_whole(tmp_path):
+  writing.write(tmp_path, {f"{i}.txt": str(i) * 5 for i in range(10)})
+  splits = data.load("text_files", path=tmp_path, documents=True, **TENTHS)
+  assert splits.train.extras.document_starts.sum() == 8
+  assert len(set(bytes(splits.test.targets[0]))) == 1
+
+
+def test_tokenizers_make_tokens(tmp_path):
+  library = pytest.importorskip("tokenizers")
+  words = {"the": 0, "cat": 1, "sat": 2, "?": 3}
+  made = library.Tokenizer(library.models.WordLevel(words, unk_token="?"))
+  made.pre_tokenizer = library.pre_tokenizers.Whitespace()
+  file = tmp_path / "tokenizer.json"
+  made.save(str(file))
+  path = tmp_path / "a.txt"
+  path.write_text("the cat sat " * 10)
+  splits = data.load("text_files", path=path, tokenizer=file, **TENTHS)
+  assert splits.info.vocab_size == 4
+  assert splits.train.targets[0, :5].tolist() == [1, 2, 0, 1, 2]
+  assert splits.train.targets.dtype == np.int32
+  # The preparation holds the tokenizer itself.
+  fields = json.loads(json.dumps(splits.info.preparation.to_json()))
+  file.unlink()
+  prepared = data.sources.from_json(fields)
+  assert prepared.prepare("the cat dog").inputs.tolist() == [[0, 1]]
+  path.write_bytes(b"the\ncat \xff")
+  with pytest.raises(ValueError, match="a.txt, line 2: got the byte 0xff"):
+    prepared.read(path)
+  file.write_text("{}")
+  with pytest.raises(ValueError, match="tokenizer.json is no tokenizer"):
+    data.load("text_files", path=path, tokenizer=file)
+
+
+def test_what_is_missing_or_too_short_is_said(tmp_path):
+  with pytest.raises(
+    data.MissingData, match="no.txt is no text, and no folder"
+  ):
+    data.load("text_files", path=tmp_path / "no.txt")
+  writing.write(tmp_path, {"a.txt": "abc"})
+  with pytest.raises(ValueError, match="leave bytes to each part of the 3"):
+    data.load("text_files", path=tmp_path / "a.txt")
+  prepared = data.sources.TextSource(reader="text_files", pattern="../*")
+  with pytest.raises(ValueError, match="a pattern inside the folder"):
+    prepared.read(tmp_path)

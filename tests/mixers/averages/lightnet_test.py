@@ -1,0 +1,200 @@
+"""LightNet against both public codes of its layer."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.mixers import positions
+from jaxseq.mixers.averages import lightnet
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
+
+# The layer of fla-org/flash-linear-attention, here with narrow keys.
+FLA = lightnet.Config(
+  16,
+  heads=2,
+  d_key=4,
+  delta_0=0,
+  gate="silu",
+  gate_position="post",
+  gate_rank=4,
+  norm_eps=1e-6,
+  norm_eps_on="mean",
+  scale_q=True,
+  lrpe="none",
+)
+# That of Doraemonzzz/xmixers.
+LAYERS = {
+  "layer_fla": FLA,
+  "layer_vec_nolrpe": lightnet.Config(16, heads=2, lrpe="none"),
+  "layer_vec_coslrpe": lightnet.Config(16, heads=2),
+  "layer_scalar_rotlrpe": lightnet.Config(
+    16, heads=2, decay="scalar", lrpe="rotary"
+  ),
+}
+
+
+def layer_params(data, prefix):
+  """Parameters of either code, or their gradients, in our layout."""
+  gate = "g_proj" if f"{prefix}g_proj.0.weight" in data else "output_gate"
+  names = {f"W_{name}": f"{name}_proj" for name in "qkvo"}
+  names |= {"W_u1": f"{gate}.0", "W_u2": f"{gate}.1"}
+  if f"{prefix}f_proj.weight" in data:
+    names["W_f"] = "f_proj"
+  params = {
+    ours: data[f"{prefix}{theirs}.weight"].T for ours, theirs in names.items()
+  }
+  norm = "g_norm" if gate == "g_proj" else "norm"
+  return params | {"norm": data[f"{prefix}{norm}.weight"]}
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "layer_fla",
+    "layer_scalar_rotlrpe",
+    pytest.param("layer_vec_nolrpe", marks=pytest.mark.slow),
+    pytest.param("layer_vec_coslrpe", marks=pytest.mark.slow),
+  ],
+)
+def test_golden_layer(x64, golden, name):
+  """Outputs, and the gradients of sum(o * cot)."""
+  del x64
+  data, config = golden(f"lightnet/{name}"), LAYERS[name]
+
+  @jax.jit
+  def gradient(params, x):
+    def loss(params, x):
+      y, _ = lightnet.apply(config, params, x)
+      return jnp.sum(y * data["cot"]), y
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
+
+  (_, y), (grads, d_x) = gradient(layer_params(data, "p."), data["x"])
+  close(y, data["o"], FORWARD)
+  close(d_x, data["dx"], GRADIENT)
+  expected = layer_params(data, "g.")
+  assert grads.keys() == expected.keys()
+  for key in grads:
+    close(grads[key], expected[key], GRADIENT)
+
+
+def test_golden_state_and_left_padding(x64, golden):
+  del x64
+  data = golden("lightnet/layer_fla")
+  params = layer_params(data, "p.")
+  apply = jax.jit(functools.partial(lightnet.apply, FLA))
+  _, state = apply(params, data["x"])
+  close(state.w / state.u[..., None], data["final_state"], FORWARD)
+  z = state.m + jnp.log(state.u)
+  close(z, data["final_z"][:, 0], FORWARD)
+  mask = data["left_pad_mask"].astype(bool)
+  y, _ = apply(params, data["x"], mask=mask)
+  close(y[mask], data["o_left_pad"][mask], FORWARD)
+  step = jax.jit(functools.partial(lightnet.step, FLA))
+  state = lightnet.initial_state(FLA, (2,), jnp.float64)
+  for t in range(7):
+    y_t, state = step(params, data["x"][:, t], state, mask=mask[:, t])
+    close(y_t, y[:, t], FORWARD)
+
+
+def test_golden_language_model(x64, golden):
+  """TPE in the place of the embedding, two blocks: logits, all gradients."""
+  del x64
+  data = golden("lightnet/lm_tiny")
+  config = LAYERS["layer_vec_coslrpe"]
+  ids = data["input_ids"]
+
+  def tree(kind):
+    def block(i):
+      prefix = f"{kind}.layers.{i}."
+      mlp = [data[f"{prefix}channel_mixer.w{j}.weight"].T for j in (1, 2, 3)]
+      return {
+        "mixer": layer_params(data, f"{prefix}token_mixer."),
+        "norms": [
+          data[f"{prefix}{name}_norm.weight"] for name in ("token", "channel")
+        ],
+        "mlp": mlp,
+      }
+
+    tpe = {key: data[f"{kind}.tpe.{key}"] for key in ("q", "k", "log_decay")}
+    tpe["norm"] = data[f"{kind}.tpe.norm.weight"]
+    tpe["W_o"] = data[f"{kind}.tpe.o_proj.weight"].T
+    return {
+      "embedding": data[f"{kind}.embed_tokens.weight"],
+      "tpe": tpe,
+      "blocks": [block(0), block(1)],
+      "norm": data[f"{kind}.final_norm.weight"],
+      "head": data[f"{kind}.lm_head.weight"].T,
+    }
+
+  norm = functools.partial(positions.rms_norm, eps=1e-5, eps_on="sum")
+
+  def loss(params):
+    x, _ = positions.tpe(params["tpe"], params["embedding"][ids])
+    for block in params["blocks"]:
+      y, _ = lightnet.apply(config, block["mixer"], norm(x, block["norms"][0]))
+      x = x + y
+      y = norm(x, block["norms"][1])
+      w1, w2, w3 = block["mlp"]
+      x = x + (jax.nn.silu(y @ w1) * (y @ w2)) @ w3
+    logits = norm(x, params["norm"]) @ params["head"]
+    log_probs = jax.nn.log_softmax(logits[:, :-1])
+    picked = jnp.take_along_axis(log_probs, ids[:, 1:, None], axis=-1)
+    return -jnp.mean(picked), logits
+
+  gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  (value, logits), grads = gradient(jax.tree.map(jnp.asarray, tree("p")))
+  close(logits, data["logits"], FORWARD)
+  close(value, data["loss"], FORWARD)
+  jax.tree.map(lambda a, b: close(a, b, GRADIENT), grads, tree("g"))
+
+
+def test_golden_frequencies(golden):
+  """Those that the original drew its angles from."""
+  theta = golden("lightnet/layer_vec_coslrpe")["theta"][0]
+  # The original computes them in float32.
+  np.testing.assert_allclose(positions.cosine_frequencies(8), theta, rtol=1e-6)
+  theta = golden("lightnet/layer_scalar_rotlrpe")["theta"][0]
+  np.testing.assert_allclose(positions.frequencies(4, 8), theta, rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_golden_single_scan(x64, golden, case):
+  """Without time order: 1 to 3 axes, with extra elements, without positions."""
+  del x64
+  data = golden("lightnet/noncausal")
+  prefix = f"c{case}_"
+  data = {
+    key.removeprefix(prefix): value
+    for key, value in data.items()
+    if key.startswith(prefix)
+  }
+  shape = tuple(data["shape"].tolist()) if data["use_md_lrpe"] else None
+
+  @jax.jit
+  def gradient(arguments):
+    def loss(arguments):
+      q, k, v, gate = arguments
+      o = lightnet.single_scan(
+        jax.nn.silu(q),
+        k,
+        v,
+        shape,
+        num_extra=int(data["num_extra"]),
+        theta=data["theta"],
+      )
+      o = jax.nn.silu(gate) * o
+      return jnp.sum(o * data["cot"]), o
+
+    return jax.value_and_grad(loss, has_aux=True)(arguments)
+
+  names = ("q", "k", "v", "gate")
+  (_, o), grads = gradient([data[name] for name in names])
+  close(o, data["o"], FORWARD)
+  for grad, name in zip(grads, names):
+    close(grad, data[f"d{name}"], GRADIENT)

@@ -1,0 +1,223 @@
+"""Attention against an explicit softmax over each episode, in float64."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.mixers.keys_and_values import attention
+
+
+def turn(x, positions, base):
+  """Rotary positions by complex numbers; x (time, heads, D)."""
+  half = x.shape[-1] // 2
+  theta = base ** (-np.arange(half) / half)
+  z = x[..., :half] + 1j * x[..., half:]
+  z = z * np.exp(1j * positions[:, None, None] * theta)
+  return np.concatenate([z.real, z.imag], -1)
+
+
+def episode(config, params, x):
+  """One episode from a fresh state, element by element."""
+  time = len(x)
+
+  def project(name, heads):
+    y = x @ params[f"W_{name}"] + params.get(f"W_{name}_bias", 0.0)
+    factors = params.get(f"{name}_norm", 1.0)
+    if config.qk_norm == "width" and name != "v":
+      y = rms(y, config.eps) * factors
+    y = y.reshape(time, heads, -1)
+    if config.qk_norm == "head" and name != "v":
+      y = rms(y, config.eps) * factors
+    return y
+
+  q = project("q", config.heads)
+  k, v = project("k", config.groups), project("v", config.groups)
+  if config.positions == "rotary":
+    # Any origin will do.
+    places = 3.0 + np.arange(time)
+    cut = int(config.rotary_fraction * q.shape[-1])
+    for z in (q, k):
+      z[..., :cut] = turn(z[..., :cut], places, config.rotary_base)
+  out = np.zeros_like(q)
+  scale = config.scale or 1 / np.sqrt(q.shape[-1])
+  far = np.zeros((config.window + 1, *q.shape[1:]))
+  of_contents = of_distances = q
+  if config.positions == "relative":
+    of_contents = q + params["content_bias"]
+    of_distances = q + params["distance_bias"]
+    width = config.d_model
+    angles = config.rotary_base ** (-np.arange(0, width, 2) / width)
+    angles = np.arange(len(far))[:, None] * angles
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    far = (waves @ params["W_r"]).reshape(far.shape)
+  for t in range(time):
+    seen = slice(max(0, t - config.window), t + 1)
+    for head in range(config.heads):
+      group = head * config.groups // config.heads
+      scores = k[seen, group] @ of_contents[t, head]
+      distances = t - np.arange(t + 1)[seen]
+      scores = (scores + far[distances, head] @ of_distances[t, head]) * scale
+      weights = np.exp(scores - scores.max())
+      out[t, head] = weights @ v[seen, group] / weights.sum()
+  out = out.reshape(time, -1)
+  if config.gate == "sigmoid":
+    logits = x @ params["W_g"] + params.get("W_g_bias", 0.0)
+    out = out / (1 + np.exp(-logits))
+  return out @ params["W_o"] + params.get("W_o_bias", 0.0)
+
+
+def rms(x, eps):
+  """Divides by the root of the mean square over the last axis."""
+  return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"heads": 6, "kv_heads": 3, "window": 3, "rotary_base": 100.0},
+    {"heads": 2, "kv_heads": 1, "d_head": 3, "positions": "none"},
+    {
+      "heads": 4,
+      "kv_heads": 2,
+      "d_head": 10,
+      "qkv_bias": True,
+      "output_bias": True,
+      "qk_norm": "head",
+      "eps": 0.1,
+      "scale": 0.7,
+      "rotary_fraction": 0.45,
+    },
+    {"heads": 4, "kv_heads": 2, "window": 4, "positions": "relative"},
+    pytest.param(
+      {"heads": 2, "window": 99, "positions": "relative", "scale": 0.7},
+      marks=pytest.mark.slow,
+    ),
+    {
+      "heads": 2,
+      "kv_heads": 1,
+      "qkv_bias": True,
+      "qk_norm": "width",
+      "gate": "sigmoid",
+    },
+  ],
+)
+def test_equals_softmax_over_each_episode(x64, options):
+  config = attention.Config(8, **options)
+  params = attention.init(jax.random.key(0), config)
+  rng = np.random.default_rng(0)
+  params = {
+    # Ones and zeros would hide mistakes.
+    name: np.asarray(w, np.float64) + 0.3 * rng.normal(size=w.shape)
+    for name, w in params.items()
+  }
+  x = rng.normal(size=(2, 14, 8))
+  reset = np.zeros((2, 14), bool)
+  reset[0, 5] = reset[0, 9] = reset[1, 0] = True
+  y, state = jax.jit(lambda x: attention.apply(config, params, x, None, reset))(
+    x
+  )
+  for row, begins in ((0, (0, 5, 9, 14)), (1, (0, 14))):
+    for begin, end in zip(begins, begins[1:]):
+      # float64 rounding.
+      np.testing.assert_allclose(
+        y[row, begin:end],
+        episode(config, params, x[row, begin:end]),
+        rtol=1e-11,
+        atol=1e-12,
+      )
+  np.testing.assert_array_equal(state.length, [5, 14])
+
+
+def test_a_window_is_the_memory_of_segments(x64):
+  """Segment by segment, each sees as many elements before it as it is long.
+
+  Transformer-XL as its authors evaluate it, where all elements see equally many
+  (`same_length`): a mask over the memory and the segment.
+  """
+  size = 4
+  config = attention.Config(
+    6, heads=2, window=size, positions="relative", d_head=4
+  )
+  rng = np.random.default_rng(0)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: rng.normal(size=w.shape) for name, w in params.items()}
+  x = rng.normal(size=(5 * size, 6))
+  memory, ys = np.zeros((0, 6)), []
+  state = attention.initial_state(config, (), jnp.float64)
+  apply = jax.jit(lambda x, state: attention.apply(config, params, x, state))
+  for segment in np.split(x, 5):
+    y, state = apply(segment, state)
+    # The hidden states of the memory go through the layer again.
+    both = np.concatenate([memory, segment])
+    np.testing.assert_allclose(
+      y, episode(config, params, both)[-size:], rtol=1e-11, atol=1e-12
+    )
+    memory = both[-size:]
+    ys.append(y)
+  np.testing.assert_allclose(
+    np.concatenate(ys), episode(config, params, x), rtol=1e-11, atol=1e-12
+  )
+
+
+def test_waves_of_an_odd_width_are_refused():
+  with pytest.raises(ValueError, match="d_model: got 5, expected an even numb"):
+    attention.Config(5, positions="relative")
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"hip_keys": 3}, "hip_keys: got 3, expected a multiple of hip_block = 2"),
+    ({"near": -1}, "near: got -1, expected an integer of at least 0"),
+    ({"select": "hop"}, "select: got 'hop', expected one of"),
+    (
+      {"select": "hip", "positions": "relative"},
+      "positions: got 'relative', expected 'rotary' or 'none' with select",
+    ),
+  ],
+)
+def test_options_of_a_search_are_checked(options, message):
+  with pytest.raises(ValueError, match=message):
+    attention.Config(4, **options)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "relative"])
+def test_a_long_stream_forgets_what_left_the_window(x64, positions):
+  """Steps far beyond the window, from a state that `apply` left behind."""
+  config = attention.Config(4, heads=2, window=3, positions=positions)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: np.asarray(w, np.float64) for name, w in params.items()}
+  x = np.random.default_rng(0).normal(size=(20, 4))
+  y, state = jax.jit(lambda x: attention.apply(config, params, x))(x[:9])
+  step = jax.jit(lambda x, state: attention.step(config, params, x, state))
+  ys = list(y)
+  for t in range(9, 20):
+    y, state = step(x[t], state)
+    ys.append(y)
+  # float64 rounding.
+  np.testing.assert_allclose(
+    np.stack(ys), episode(config, params, x), rtol=1e-11, atol=1e-12
+  )
+  assert state.keys.shape == (3, 2, 2)
+
+
+def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
+  config = attention.Config(4, heads=2, window=3)
+  params = attention.init(jax.random.key(0), config)
+  state = jax.tree.map(
+    lambda leaf: jnp.full_like(leaf, jnp.nan),
+    attention.initial_state(config, (1,)),
+  )
+  reset = jnp.asarray([[True, False]])
+
+  def loss(params, x, state):
+    y, final = attention.apply(config, params, x, state, reset)
+    return jnp.sum(y) + sum(jnp.sum(leaf) for leaf in final)
+
+  gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+  grads = gradient(params, jnp.ones((1, 2, 4)), state)
+  chex.assert_tree_all_finite(grads)
+  chex.assert_trees_all_equal(grads[2], jax.tree.map(jnp.zeros_like, state))
