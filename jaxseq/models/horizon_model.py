@@ -104,7 +104,9 @@ def calibrate(
   It has also chosen the seed and, with early stopping, the moment: intervals
   are a little small. As they come where there is no validation part.
   """
-  if splits.valid is None:
+  if splits.valid is None or network.quantile not in (None, 0.5):
+    # Around another quantile than the middle an interval is not as wide below
+    # as above.
     return variables
   return with_intervals(variables, errors(network, variables, splits.valid))
 

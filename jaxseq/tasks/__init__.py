@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import language as language
+  from jaxseq.tasks import losses as losses
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import synthetic as synthetic

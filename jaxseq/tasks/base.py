@@ -19,12 +19,16 @@ from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import datasets
 from jaxseq.data import registry
+from jaxseq.tasks.losses import cross_entropy as cross_entropy
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
+
+# Of the keys of evaluations, which no run uses.
+_EVALUATION = 0xE7A1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,9 +211,14 @@ class Scored:
     return value, supervised.Loss(named, collections, carry)
 
   def scores(
-    self, variables: PyTree, batch: Any
+    self, variables: PyTree, batch: Any, key: jax.Array | None = None
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
-    """Returns `score` of the network on a batch."""
+    """Returns `score` of the network on a batch.
+
+    The key is for what an evaluation draws at random; it is the same for the
+    same batch in every evaluation.
+    """
+    del key
     outputs = self.network.apply(
       variables, *self.inputs(batch), **self.keywords(batch)
     )
@@ -233,11 +242,13 @@ class ArrayProblem(Scored):
     carry: None, as batches are independent.
     size: number of training examples.
     validated: the metric that is told of the validation examples, too.
+    metric: by which training is watched; None for that of the task.
     at_least: examples at once in evaluations, or more.
   """
 
   carry: PyTree = None
   validated: str = "accuracy"
+  metric: str | None = None
   at_least: int = 1
 
   def __init__(
@@ -280,9 +291,16 @@ class ArrayProblem(Scored):
   def average(
     self, examples: PyTree, function: Callable
   ) -> dict[str, jax.Array]:
-    """Averages metrics in batches of training's size or more."""
+    """Averages metrics, of (batch, key), in batches of training's or more."""
+    count = jax.tree.leaves(examples)[0].shape[0]
+    key = jax.random.key(_EVALUATION)
+
+    def keyed(batch):
+      examples, places = batch
+      return function(examples, jax.random.fold_in(key, places[0]))
+
     batch_size = max(self.arm.batch_size, self.at_least)
-    return average_over(function, examples, batch_size)
+    return average_over(keyed, (examples, jnp.arange(count)), batch_size)
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
     """Scores the examples that are not trained on.
@@ -406,32 +424,6 @@ def average_over(
     totals = jax.tree.map(jnp.add, totals, last)
   metrics, weight = totals
   return jax.tree.map(lambda x: x / weight, metrics)
-
-
-def cross_entropy(
-  logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the mean cross-entropy and accuracy over what is scored.
-
-  Args:
-    logits: (..., classes).
-    labels: (...) integers.
-    mask: (...) bool, which labels are scored; all if None.
-
-  Returns:
-    Cross-entropy in nats, accuracy, and the number of scored labels.
-  """
-  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  right = (jnp.argmax(logits, axis=-1) == labels).astype(losses.dtype)
-  if mask is None:
-    mask = jnp.ones(labels.shape, bool)
-  weight = mask.sum()
-  divisor = jnp.maximum(weight, 1)
-
-  def mean(x):
-    return jnp.where(mask, x, 0).sum() / divisor
-
-  return mean(losses), mean(right), weight
 
 
 def parts(splits: datasets.Splits) -> dict[str, datasets.ArrayDataset]:

@@ -35,7 +35,7 @@ class Task:
     problem: (arm, source, config) -> problem; `config` is the comparison, which
       says what all arms have in common, such as the length of a piece.
     metric: by which training is watched: of `Problem.evaluate`, see
-      `tasks.base.make_arm`.
+      `tasks.base.make_arm`; a problem with a `metric` is watched by that.
     better: whether higher or lower is better; None if neither is.
     unit: what the examples of an update are.
     columns: results in the table, to their headings; the first one is what the
@@ -133,7 +133,7 @@ class Task:
       config,
       arm,
       problem,
-      self.metric,
+      getattr(problem, "metric", None) or self.metric,
       self.unit,
       optimizer=self.optimizer,
       better=self.better,
