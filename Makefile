@@ -29,7 +29,7 @@ unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
 .PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-wheel test-interop \
-  test-popgym test-gymnax test-compile test-accelerator test-site test-matrix lint format \
+  test-popgym test-gymnax test-compile test-accelerator accelerator-venv bench-accelerator test-site test-matrix lint format \
   docs bench notebooks \
   coverage constraints clean
 
@@ -97,9 +97,19 @@ test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	.venvs/compile/bin/python -m pytest -m "slow or not slow" -k tokamax \
 	  tests/recurrence/attention/window_kernels_test.py
 
-test-accelerator: venv ## numbers on the GPU or TPU that is there (or a CPU)
-	JAX_PLATFORMS= XLA_FLAGS= $(BIN) -m pytest -m accelerator --timeout=600 \
-	  $(ARGS) tests/accelerator
+accelerator-venv:
+	@PYTHON= sh scripts/venv.sh .venvs/accelerator
+	@sh scripts/accelerator.sh .venvs/accelerator
+
+test-accelerator: accelerator-venv ## numbers on the GPU or TPU that is there (or a CPU)
+	JAX_PLATFORMS= XLA_FLAGS= .venvs/accelerator/bin/python -m pytest \
+	  -m accelerator --timeout=600 $(ARGS) tests/accelerator
+
+bench-accelerator: accelerator-venv ## times there, and the table by which kernels are taken
+	JAX_PLATFORMS= .venvs/accelerator/bin/python -m benchmarks.accelerators \
+	  --minutes=9 --out=runs/accelerators $(ARGS)
+	JAX_PLATFORMS= .venvs/accelerator/bin/python -m benchmarks.accelerators \
+	  --minutes=9 --out=runs/tuned --tune $(ARGS)
 
 test-site: venv ## the documentation in a headless browser (Chromium)
 	$(BIN) -m pytest -m site $(ARGS) tests/docs

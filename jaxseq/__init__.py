@@ -25,8 +25,8 @@ if TYPE_CHECKING:
   from jaxseq import spr as spr
   from jaxseq import tasks as tasks
   from jaxseq import training as training
+  from jaxseq.interop.described_file import load as load
   from jaxseq.models.model import Model as Model
-  from jaxseq.models.model_file import load as load
   from jaxseq.models.model_file import save as save
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -11,9 +11,11 @@ side, each with the milliseconds that the device needs at least, the share of
 that limit, temporaries and seconds to compile. Then whole programs: PPO, SPR,
 DTS and a language model; at last the remaining methods.
 
-With --tune, candidates of method and sizes are timed instead, and rows for
-`jaxseq/recurrence/platform/table.py` printed. --only takes names of recurrences
-and of programs, as in --only=selective,ppo.
+With --tune, candidates of method and sizes are timed instead, and the fastest
+ones written into `jaxseq/recurrence/platform/table.py`, by which "auto" takes
+kernels, or into --table. --only takes names of recurrences and of programs, as
+in --only=selective,ppo. `make bench-accelerator` does all of it in an
+environment that it makes.
 
 Every row is written to DIR/rows.jsonl at once; the tables come last and go to
 DIR/table.md. Compiling is done side by side: its seconds are those of a busy
@@ -35,11 +37,15 @@ from benchmarks.accelerators import problems
 from benchmarks.accelerators import recurrences
 from benchmarks.accelerators import report
 from benchmarks.accelerators import rows
+from benchmarks.accelerators import table_file
 
 _MINUTES = flags.DEFINE_float("minutes", 9.0, "When no row is begun any more.")
 _OUT = flags.DEFINE_string("out", None, "Directory for rows and tables.")
 _ONLY = flags.DEFINE_list("only", None, "Recurrences and programs; all if none")
 _TUNE = flags.DEFINE_bool("tune", False, "Time candidates instead.")
+_TABLE = flags.DEFINE_string(
+  "table", None, "File for --tune; the running jaxseq's, on accelerators."
+)
 _PEERS = flags.DEFINE_bool(
   "peers", None, "Time others beside ours; on GPUs if not given."
 )
@@ -85,6 +91,7 @@ def main(argv: list[str]) -> None:
     if _TUNE.value:
       for problem in chosen:
         measured.tune(problem)
+        _write(measured.tuned, tiny)
     else:
       for problem in chosen:
         measured.first(problem)
@@ -98,6 +105,13 @@ def main(argv: list[str]) -> None:
     if others is not None:
       others.close()
     print("\n" + found.finish())
+
+
+def _write(tuned, tiny):
+  """Rows go into the table as soon as there are some."""
+  if _TABLE.value or not tiny:
+    path = pathlib.Path(_TABLE.value or table_file.default())
+    table_file.write(tuned, path)
 
 
 def _stop(found, others):

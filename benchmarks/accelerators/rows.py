@@ -15,6 +15,7 @@ from benchmarks.accelerators import problems
 from benchmarks.accelerators import programs
 from benchmarks.accelerators import report
 from benchmarks.accelerators import tuning
+from jaxseq.recurrence.platform import table
 
 # Compiled side by side: tracing waits for Python, compiling does not.
 _TOGETHER = 8
@@ -52,6 +53,7 @@ class Rows:
     self._truths: dict[tuple, correctness.Truth] = {}
     # The arguments of one problem, the newest: they take gigabytes.
     self._latest: tuple[problems.Problem | None, list] = None, []
+    self.tuned: list[table.Row] = []
 
   def left(self) -> float:
     """Seconds until the time is up."""
@@ -121,7 +123,8 @@ class Rows:
     floor = 1e3 * problem.floor("gradient", self._chip)
     row = tuning.best(what, times, floor)
     if row is not None:
-      self._report.add({"what": "tuned", "row": row})
+      self.tuned.append(row)
+      self._report.add({"what": "tuned", "row": f"{row!r},"})
 
   def _ours(self, problem, methods):
     """Checks and compiles side by side, then times one after the other."""

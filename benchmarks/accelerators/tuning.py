@@ -135,8 +135,8 @@ def tried(
 
 def best(
   what: Asked, times: dict[tuple[str, str], tuple[Options, float]], floor: float
-) -> str | None:
-  """The row of the fastest candidate, as `platform/table.py` has it.
+) -> table.Row | None:
+  """The row of the fastest candidate.
 
   Args:
     what: that was tuned.
@@ -144,15 +144,14 @@ def best(
     floor: milliseconds that the gradient takes at least.
 
   Returns:
-    Its source text; None if no candidate ran.
+    Its row; None if no candidate ran.
   """
   if not times:
     return None
   (method, _), (options, ms) = min(times.items(), key=lambda item: item[1][1])
   _, chip = contexts.machine()
   share = min(1.0, floor / ms) if ms else math.nan
-  row = _row(what, chip, method, options, round(ms, 4), round(share, 3))
-  return f"{row!r},"
+  return _row(what, chip, method, options, round(ms, 4), round(share, 3))
 
 
 def _row(what, chip, method, options, ms, share):

@@ -1,6 +1,5 @@
 """Files of a model's directory: `config.json` and weights in safetensors."""
 
-import os
 import pathlib
 from typing import Any
 
@@ -68,16 +67,21 @@ def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
   )
 
 
+def _is_name(name):
+  """Whether something is the name of a file beside another."""
+  return (
+    isinstance(name, str)
+    and pathlib.PurePath(name).name == name
+    # Lone surrogates have no bytes of a file's name.
+    and len(name.encode(errors="replace")) <= _LONGEST_NAME
+    and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in name)
+  )
+
+
 def _read_shards(directory):
   index = directory / _INDEX
   files = read_json(index).get("weight_map")
-  if not isinstance(files, dict) or not all(
-    isinstance(name, str)
-    and pathlib.PurePath(name).name == name
-    and len(os.fsencode(name)) <= _LONGEST_NAME
-    and "\0" not in name
-    for name in files.values()
-  ):
+  if not isinstance(files, dict) or not all(map(_is_name, files.values())):
     raise ValueError(
       f"{index}: got {str(files)[:80]}, expected a weight_map from tensors to "
       "files beside it."

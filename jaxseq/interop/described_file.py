@@ -4,39 +4,54 @@
     tensors    variables, by their paths: "params/encoder/kernel"
 
 The JSON ends with the SHA-256 of itself and of all tensors. Nothing of a file
-is executed: all in it is numbers, strings and lists.
+is executed: all in it is numbers, strings and lists. Each kind of trained thing
+is a `Kind`, by name in `KINDS`; `load` reads a file of any of them.
 """
 
+from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
 from typing import Any
 from typing import NamedTuple
+from typing import TypeVar
 
 from flax import traverse_util
-import ml_collections
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _json
+from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.interop import safetensors_file
+from jaxseq.training import configuration
 from jaxseq.training import integrity
+from jaxseq.training import run_directory
+
+T = TypeVar("T")
 
 KEY, DIGEST = "jaxseq", "sha256"
+# Of what lies in the header; another one cannot be read.
+FORMAT = 1
 # Sizes that no tensor has to have, such as those of windows.
 _FREE_SIZE = 1024
 _FREE = ("window", "chunk_size", "horizon", "length")
 LARGEST = 2**24
+# Names of a path to a tensor.
+_DEPTH = 64
+# Fields that every kind has.
+_COMMON = ("format", "versions")
 
 
-class Found(NamedTuple):
-  """What a file holds.
+class Contents(NamedTuple):
+  """The contents of a file.
 
   Attributes:
     described: the JSON, without the digest.
@@ -54,14 +69,99 @@ class Found(NamedTuple):
     return traverse_util.unflatten_dict(self.tensors, sep="/")
 
 
-def write(
-  path: str | os.PathLike, described: Mapping[str, Any], variables: PyTree
-) -> None:
-  """Writes a file, which is replaced as a whole if it is there.
+class Kind(NamedTuple):
+  """A kind of file.
+
+  Attributes:
+    name: what such a file holds, in messages, such as "model".
+    writer: name of the function that writes it.
+    fields: of its JSON, besides "format" and "versions".
+    decode: makes of the contents what the file stands for.
+    optional: further fields, which older files lack.
+  """
+
+  name: str
+  writer: str
+  fields: tuple[str, ...]
+  decode: Callable[[Contents], Any]
+  optional: tuple[str, ...] = ()
+
+
+KINDS = _registry.Registry(
+  "kind of file",
+  {
+    "model": "jaxseq.models.model_file:KIND",
+    "network": "jaxseq.interop.network_file:KIND",
+    "player": "jaxseq.rl.conditioned_players:KIND",
+    "policy": "jaxseq.rl.policies:KIND",
+  },
+)
+
+
+def load(
+  path: str | os.PathLike, kind: Kind | None = None, *, finite: bool = True
+) -> Any:
+  """Reads what a file stands for.
 
   Args:
     path: the file.
-    described: what JSON can hold, with finite numbers; see `encode`.
+    kind: the kind that it has to be of; any of `KINDS` if None.
+    finite: whether weights that are not finite are refused, as runs that go on
+      with `--on_nonfinite=ignore` may leave them.
+
+  Returns:
+    A `jaxseq.Model`; a policy, see `rl.policies.Trained`; a player, see
+    `rl.conditioned_players.Player`; or a network and its variables.
+
+  Raises:
+    ValueError: if the file is none of these, is damaged, or has another format.
+    FileNotFoundError: if there is no such file.
+  """
+  contents = read(path, kind)
+  described = contents.described
+  name = "model" if kind is None else kind.name
+  try:
+    match = kind or _kind_of(described)
+    name = match.name
+    check_fields(described, match)
+    if finite:
+      _check_finite(contents.tensors)
+    return match.decode(contents)
+  except ValueError as error:
+    raise ValueError(f"{path} is no whole {name}: {error}") from error
+
+
+def save(
+  path: str | os.PathLike,
+  kind: Kind,
+  described: Mapping[str, Any],
+  variables: PyTree,
+) -> None:
+  """Writes a file of a kind, which is replaced as a whole if it is there.
+
+  Args:
+    path: the file.
+    kind: its kind.
+    described: the fields, as JSON can hold them; "versions" are those that run
+      now, if they are not among them.
+    variables: nested dictionaries of arrays.
+
+  Raises:
+    OSError: if the file cannot be written.
+  """
+  header = {"format": FORMAT, "versions": run_directory.versions(), **described}
+  check_fields(header, kind)
+  write(path, header, variables)
+
+
+def write(
+  path: str | os.PathLike, described: Mapping[str, Any], variables: PyTree
+) -> None:
+  """Writes a file of any fields, which is replaced as a whole if it is there.
+
+  Args:
+    path: the file.
+    described: what JSON can hold, with finite numbers; see `_codec.encode`.
     variables: nested dictionaries of arrays.
 
   Raises:
@@ -75,63 +175,150 @@ def write(
   safetensors_file.write(pathlib.Path(path), tensors, metadata)
 
 
-def read(path: str | os.PathLike, what: str, writer: str, form: int) -> Found:
+def read(path: str | os.PathLike, kind: Kind | None = None) -> Contents:
   """Reads a file that `write` wrote.
 
   Args:
     path: the file.
-    what: that it should hold, for messages, such as "model".
-    writer: name of the function that writes such files.
-    form: number that the JSON has under "format".
+    kind: what it should be, for messages; a model if None.
 
   Raises:
     ValueError: if the file is none of these, is damaged, or has another format.
     FileNotFoundError: if there is no such file.
   """
+  name, writer = (kind.name, kind.writer) if kind else ("model", "jaxseq.save")
   tensors, metadata = safetensors_file.read_all(path)
   if KEY not in metadata:
     raise ValueError(
-      f"{path} holds tensors and no {what} of jaxseq: expected a file that "
+      f"{path} holds tensors and no {name} of jaxseq: expected a file that "
       f"{writer} wrote."
     )
   try:
     described = _json.loads(metadata[KEY])
     if not isinstance(described, dict):
       raise ValueError("the header holds no object")
-    _check_format(described, form)
+    _check_format(described)
     stated = described.pop(DIGEST, None)
-    found = digest(described, tensors)
-    if stated != found:
+    computed = digest(described, tensors)
+    if stated != computed:
       raise ValueError("its SHA-256 differs from what it says: it was altered")
+    _check_paths(tensors)
   except ValueError as error:
-    raise ValueError(f"{path} is no whole {what}: {error}") from error
-  return Found(described, tensors, found)
+    raise ValueError(f"{path} is no whole {name}: {error}") from error
+  return Contents(described, tensors, computed)
 
 
-def _check_format(described, form):
+def _check_format(described):
   """Checks the version of the format, before other things are looked at."""
-  found = described.get("format")
-  if type(found) is not int or found < 1:
-    raise _validate.error("format", found, f"a number up to {form}")
-  if found != form:
-    age = "a later" if found > form else "an earlier"
+  number = described.get("format")
+  if type(number) is not int or number < 1:
+    raise _validate.error("format", number, f"a number up to {FORMAT}")
+  if number != FORMAT:
+    age = "a later" if number > FORMAT else "an earlier"
     version = described.get("versions")
     version = version.get("jaxseq") if isinstance(version, dict) else None
+    # Without what could steer a terminal.
+    version = repr(str(version)[:80])[1:-1]
     raise ValueError(
-      f"it has format {found}, of {age} version of jaxseq ({version}), and "
-      f"this one reads format {form}: use the version that wrote it"
+      f"it has format {number}, of {age} version of jaxseq ({version}), and "
+      f"this one reads format {FORMAT}: use the version that wrote it"
     )
 
 
-def check_fields(described: Mapping[str, Any], fields: Collection[str]) -> None:
-  """Checks that the JSON has these fields and no others.
+def _check_paths(tensors):
+  """Refuses names of tensors of which no nested dictionaries can be made."""
+  for name in tensors:
+    words = name.split("/")
+    if len(words) > _DEPTH:
+      raise _validate.error("tensors", name[:80], f"names of {_DEPTH} parts")
+    for i in range(1, len(words)):
+      above = "/".join(words[:i])
+      if above in tensors:
+        expected = f"none below {above!r}, which is a tensor"
+        raise _validate.error("tensors", name[:80], expected)
+
+
+def _check_finite(tensors):
+  """Refuses tensors with numbers that are not finite."""
+  for name, tensor in tensors.items():
+    if not safetensors_file.is_finite(tensor):
+      raise ValueError(
+        f"{name[:80]}: got numbers that are not finite, as a run that diverged "
+        "leaves them; jaxseq.load(path, finite=False) reads them."
+      )
+
+
+def _kind_of(described):
+  """The kind of which the JSON has the largest share of fields."""
+  kinds = [KINDS.get(name) for name in KINDS.names()]
+  shares = [
+    sum(name in described for name in kind.fields) / len(kind.fields)
+    for kind in kinds
+  ]
+  if not max(shares):
+    listed = "; ".join(", ".join(kind.fields) for kind in kinds)
+    raise _validate.error("fields", sorted(described), f"one of: {listed}")
+  return kinds[shares.index(max(shares))]
+
+
+def check_fields(described: Mapping[str, Any], kind: Kind) -> None:
+  """Checks that the JSON has the fields of a kind and no others.
 
   Raises:
     ValueError: if not.
   """
-  if set(described) != set(fields):
-    wrong = sorted(set(described) ^ set(fields))
-    raise _validate.error("fields", wrong, ", ".join(fields))
+  check_names(described, (*_COMMON, *kind.fields), kind.optional)
+
+
+def check_names(
+  mapping: Iterable[str],
+  needed: Collection[str],
+  optional: Collection[str] = (),
+) -> None:
+  """Checks the names of fields: those that have to be there, and others.
+
+  Raises:
+    ValueError: if one is missing, or is not among them.
+  """
+  wrong = set(needed) - set(mapping) | set(mapping) - {*needed, *optional}
+  if wrong:
+    raise _validate.error(
+      "fields", sorted(wrong), ", ".join((*needed, *optional))
+    )
+
+
+def build(cls: type[T], fields: Any, name: str) -> T:
+  """Returns the dataclass or module of its JSON, see `_codec.encode`.
+
+  Args:
+    cls: the class, whose annotations say what the fields hold.
+    fields: the JSON, from whoever wrote it.
+    name: what it is called in messages.
+
+  Raises:
+    ValueError: naming the field that is not as it should be.
+  """
+  _validate.instance(name, fields, dict, "an object")
+  for field in _codec.OF_MODULES:
+    if field in fields and hasattr(cls, "parent"):
+      raise _validate.error(name, field, "fields of a network")
+  return configuration.from_config_dict(cls, _codec.decode(fields), name=name)
+
+
+def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:
+  """Returns a network of its fields, whose sizes the tensors give reason to.
+
+  Args:
+    cls: class of the module or of its options.
+    fields: the JSON.
+    contents: of the file.
+    name: what they are called in messages.
+
+  Raises:
+    ValueError: naming the field that is not as it should be.
+  """
+  check_sizes(fields, contents.tensors)
+  return build(cls, fields, name)
 
 
 def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
@@ -142,9 +329,9 @@ def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
     tensors: of the file.
 
   Raises:
-    ValueError: if one does.
+    ValueError: if one does, or a number that divides is not positive.
   """
-  largest = max((max(x.shape, default=0) for x in tensors.values()), default=0)
+  largest = largest_size(tensors)
   for name, value in _leaves(network):
     if name == "num_layers":
       layers = max(len(tensors), largest)
@@ -153,11 +340,23 @@ def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
       free = any(word in name for word in _FREE)
       most = LARGEST if free else max(largest, _FREE_SIZE)
       _validate.integer(f"network: {name}", value, -most, most)
+    if "epsilon" in name and isinstance(value, int | float):
+      if not (math.isfinite(value) and value >= 0):
+        expected = "a finite number of at least 0"
+        raise _validate.error(f"network: {name}", value, expected)
+
+
+def largest_size(tensors: Mapping[str, np.ndarray]) -> int:
+  """Returns the largest size of an axis of the tensors; 0 without any."""
+  return max((max(x.shape, default=0) for x in tensors.values()), default=0)
 
 
 def _leaves(value, name="") -> Iterator[tuple[str, Any]]:
   """Yields the values of nested objects and lists, with the nearest name."""
   if isinstance(value, dict):
+    if set(value) == {"float"}:
+      yield name, _codec.decode(value)
+      return
     for key, item in value.items():
       yield from _leaves(item, key)
   elif isinstance(value, list):
@@ -173,60 +372,12 @@ def digest(
   described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> str:
   """Returns the SHA-256 of the JSON and of all tensors."""
-  found = hashlib.sha256(_canonical(described).encode())
+  whole = hashlib.sha256(_canonical(described).encode())
   for name in sorted(tensors):
-    found.update(f"{name}:{integrity.leaf_digest(tensors[name])}".encode())
-  return found.hexdigest()
+    whole.update(f"{name}:{integrity.leaf_digest(tensors[name])}".encode())
+  return whole.hexdigest()
 
 
 def _canonical(described):
-  """Returns JSON that is the same for the same values."""
+  """JSON that is the same for the same values."""
   return json.dumps(described, sort_keys=True, allow_nan=False)
-
-
-def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:
-  """Returns a value as JSON has it; infinities as {"float": "inf"}.
-
-  Args:
-    value: numbers, strings, lists, mappings and dataclasses of these.
-    name: what it is called in messages.
-    without: fields of dataclasses that are left out.
-
-  Raises:
-    ValueError: if it holds something else.
-  """
-  if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    return {
-      field.name: encode(getattr(value, field.name), field.name, without)
-      for field in dataclasses.fields(value)
-      if field.name not in without
-    }
-  if isinstance(value, Mapping | ml_collections.ConfigDict):
-    return {str(k): encode(x, f"{name}.{k}", without) for k, x in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [encode(x, name, without) for x in value]
-  if isinstance(value, np.generic):
-    value = value.item()
-  if isinstance(value, float) and not np.isfinite(value):
-    return {"float": str(value)}
-  if value is None or isinstance(value, (bool, int, float, str)):
-    return value
-  raise _validate.error(
-    name, value, "numbers, strings, lists and mappings, to be saved"
-  )
-
-
-def decode(value: Any) -> Any:
-  """Undoes what `encode` does to infinities.
-
-  Raises:
-    ValueError: if one is none.
-  """
-  if isinstance(value, list):
-    return [decode(x) for x in value]
-  if not isinstance(value, dict):
-    return value
-  if set(value) == {"float"}:
-    word = _validate.choice("float", value["float"], ("inf", "-inf", "nan"))
-    return float(word)
-  return {k: decode(x) for k, x in value.items()}

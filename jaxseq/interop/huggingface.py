@@ -44,6 +44,7 @@ def load(
   *,
   context: int | None = None,
   scan_layers: bool = False,
+  finite: bool = True,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
@@ -54,6 +55,7 @@ def load(
       4095, if None. Models without full attention do not need it.
     scan_layers: whether the network shall have its layers scanned: compile time
       does not grow with their number. They must be alike.
+    finite: whether weights that are not finite are refused.
 
   Returns:
     The options of a `SequenceNetwork`, and its variables, float32. See
@@ -62,8 +64,8 @@ def load(
   Raises:
     ValueError: if the directory has no such files, they lead out of it, the
       model is of another type or has an option that the network has not, its
-      sizes are not those of the tensors, or tensors are missing, unexpected or
-      misshapen.
+      sizes are not those of the tensors, or tensors are missing, unexpected,
+      misshapen or not finite.
   """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
@@ -73,6 +75,13 @@ def load(
     _validate.choice(f"{path}: model_type", kind, families.names())
   )
   tensors = _model_files.read_tensors(directory)
+  if finite:
+    for name, tensor in tensors.items():
+      if not safetensors_file.is_finite(tensor):
+        raise ValueError(
+          f"{directory}: {name}: got numbers that are not finite; "
+          "load(..., finite=False) reads them."
+        )
   for old, name in getattr(family, "OLD_NAMES", {}).items():
     if old in tensors:
       tensors.setdefault(name, tensors.pop(old))

@@ -8,33 +8,23 @@ For what does not come out of an experiment, and the networks of made signals:
 other experiments leave models, which know their data, too (`jaxseq.models`).
 """
 
-import dataclasses
 import os
-from typing import Any
 
+from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.interop import described_file
-from jaxseq.training import configuration
-from jaxseq.training import run_directory
-
-FORMAT = 1
 
 _NETWORKS = {
   "SequenceNetwork": nn.SequenceNetwork,
   "SequenceModel": nn.SequenceModel,
 }
-# Fields of Linen modules that say nothing of what they compute, and options of
-# the devices that they were on.
-_WITHOUT = ("parent", "name", "time_axis", "time_scheme")
+
+Network = nn.SequenceNetwork | nn.SequenceModel
 
 
-def save(
-  path: str | os.PathLike,
-  network: nn.SequenceNetwork | nn.SequenceModel,
-  variables: PyTree,
-) -> None:
+def save(path: str | os.PathLike, network: Network, variables: PyTree) -> None:
   """Writes a network to a file, which is replaced if it is there.
 
   Args:
@@ -49,24 +39,12 @@ def save(
   name = type(network).__name__
   if _NETWORKS.get(name) is not type(network):
     raise _validate.error("network", name, " or ".join(_NETWORKS))
-  described = {
-    "format": FORMAT,
-    "network": name,
-    "fields": {
-      field.name: described_file.encode(
-        getattr(network, field.name), field.name, _WITHOUT
-      )
-      for field in dataclasses.fields(network)
-      if field.name not in _WITHOUT
-    },
-    "versions": run_directory.versions(),
-  }
-  described_file.write(path, described, variables)
+  fields = _codec.encode(network, "network", _codec.OF_DEVICES)
+  described = {"network": name, "fields": fields}
+  described_file.save(path, KIND, described, variables)
 
 
-def load(
-  path: str | os.PathLike,
-) -> tuple[nn.SequenceNetwork | nn.SequenceModel, PyTree]:
+def load(path: str | os.PathLike) -> tuple[Network, PyTree]:
   """Reads a network that `save` wrote.
 
   Args:
@@ -79,23 +57,18 @@ def load(
     ValueError: if the file is none of these, is damaged, or has a later format.
     FileNotFoundError: if there is no such file.
   """
-  found = described_file.read(path, "network", "network_file.save", FORMAT)
-  try:
-    described_file.check_fields(
-      found.described, ("format", "network", "fields", "versions")
-    )
-    return _decode(found), found.tree
-  except ValueError as error:
-    raise ValueError(f"{path} is no whole network: {error}") from error
+  return described_file.load(path, KIND)
 
 
-def _decode(found: described_file.Found) -> Any:
-  """Makes the module."""
-  name, fields = found.described["network"], found.described["fields"]
-  _validate.choice("network", name, tuple(_NETWORKS))
-  if not isinstance(fields, dict) or set(fields) & set(_WITHOUT):
-    raise _validate.error("fields", fields, "fields of a network")
-  described_file.check_sizes(fields, found.tensors)
-  return configuration.from_config_dict(
-    _NETWORKS[name], described_file.decode(fields), name="fields"
-  )
+def _decode(contents):
+  """The module and its variables."""
+  name = contents.described["network"]
+  cls = _NETWORKS[_validate.choice("network", name, tuple(_NETWORKS))]
+  fields = contents.described["fields"]
+  network = described_file.make_network(cls, fields, contents, "fields")
+  return network, contents.tree
+
+
+KIND = described_file.Kind(
+  "network", "network_file.save", ("network", "fields"), _decode
+)

@@ -5,10 +5,13 @@ clear sentence, and a file is replaced as a whole.
 """
 
 from collections.abc import Mapping
+import errno
 import os
 import pathlib
+import stat
 import struct
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
@@ -62,12 +65,18 @@ def read_all(
     ValueError: see `read`.
     FileNotFoundError: if there is no such file.
   """
-  if os.path.isdir(path):
-    raise ValueError(f"{path} is a directory, expected a safetensors file.")
   try:
     header = _read_header(path)
     # The package has checked that they are strings.
     return safetensors_numpy.load_file(path), header.get("__metadata__") or {}
+  except OSError as error:
+    what = {
+      errno.EISDIR: "a directory, expected a safetensors file",
+      errno.ELOOP: "a symbolic link to itself",
+    }
+    if error.errno not in what:
+      raise
+    raise ValueError(f"{path} is {what[error.errno]}.") from error
   except (safetensors.SafetensorError, *_DAMAGE) as error:
     raise ValueError(
       f"{path} is no safetensors file, or is damaged: {error}."
@@ -76,8 +85,11 @@ def read_all(
 
 def _read_header(path):
   """Reads a header that the package and JSON understand in one way."""
-  with open(path, "rb") as file:
-    size = os.fstat(file.fileno()).st_size
+  with open(path, "rb", opener=_opener) as file:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+      raise ValueError("it is no file but a pipe or a device")
+    size = status.st_size
     if size < 8:
       raise ValueError(f"it has {size} bytes, and is empty or cut short")
     (length,) = struct.unpack("<Q", file.read(8))
@@ -96,6 +108,27 @@ def _read_header(path):
   if not isinstance(header, dict):
     raise ValueError("invalid JSON in header: it is no object")
   return header
+
+
+def is_finite(tensor: np.ndarray) -> bool:
+  """Returns whether all numbers of an array, of any dtype, are finite."""
+  if not jnp.issubdtype(tensor.dtype, jnp.inexact):
+    return True
+  if tensor.dtype.kind == "c":
+    return is_finite(tensor.real) and is_finite(tensor.imag)
+  if tensor.dtype.kind != "f":
+    # bfloat16 and its like.
+    tensor = tensor.astype(np.float32)
+  # Of two numbers alone there is no array as large as the tensor.
+  with np.errstate(invalid="ignore", over="ignore"):
+    return not tensor.size or bool(
+      np.isfinite(tensor.min()) and np.isfinite(tensor.max())
+    )
+
+
+def _opener(path, flags):
+  """Opens what may be a pipe, which nobody writes to, without waiting."""
+  return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write(

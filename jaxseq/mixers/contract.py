@@ -26,6 +26,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import sys
 from typing import Any
 from typing import Protocol
 
@@ -65,32 +66,15 @@ class Traits:
       option `scheme`.
     block: options of `nn.StackConfig` that the mixer's paper has around it,
       where they differ from the defaults.
-    cases: options beyond the defaults that change how the mixer computes; the
-      contract tests run over each.
-    collectives: what `apply` sends with time split over devices, kinds as
-      "all_gather" with their number, None for any; tested only if given. That
-      it does not grow with time is tested always.
-    optional_parameters: names of parameters that are used with an option of
-      `apply` alone, and have no gradient without it.
-    temporary: memory that the compiled `apply` may take on an accelerator
-      beside its inputs, in multiples of these: by platform, "tpu" or "cuda",
-      the forward pass and the gradient. Twice that of the GRU if not given.
-    bfloat16_error: what bfloat16 inputs may cost: the root mean square of the
-      errors of y, and of those of all gradients together, over that of the
-      numbers themselves.
+    splits_time: whether `apply` takes `axis`, so that time can be split over
+      the devices of a mesh; where not, one is refused.
   """
 
   keeps: str = ""
   ssm_parameters: tuple[str, ...] = ()
   schemes: tuple[str, ...] = ()
   block: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  cases: tuple[Mapping[str, Any], ...] = ()
-  collectives: Mapping[str, int | None] | None = None
-  optional_parameters: tuple[str, ...] = ()
-  temporary: Mapping[str, tuple[float, float]] = dataclasses.field(
-    default_factory=dict
-  )
-  bfloat16_error: tuple[float, float] = (0.01, 0.02)
+  splits_time: bool = True
 
 
 # `Traits.block` of what takes the place of attention in a Transformer.
@@ -215,6 +199,11 @@ def apply(
         for name, value in (("state", state), ("axis", options.get("axis"))):
           if value is not None:
             raise error(name, type(value).__name__, _NO_DIRECTION)
+      if not _splits_time(config_type):
+        axis = options.pop("axis", None)
+        if axis is not None:
+          expected = f"None: {config_type.__module__} does not split time"
+          raise error("axis", axis, expected)
       if state is None and fresh:
         state = initial_state(config, batch, wide_dtype(x))
       if options.get("axis") is None:
@@ -227,6 +216,12 @@ def apply(
     return run
 
   return decorate
+
+
+def _splits_time(config_type):
+  """Whether the mixer of a Config says that it does, as by default."""
+  module = sys.modules.get(config_type.__module__)
+  return getattr(module, "TRAITS", Traits()).splits_time
 
 
 def varying_as(x: jax.Array, tree: T) -> T:

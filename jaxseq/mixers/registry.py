@@ -20,10 +20,9 @@ A mixer is a module with these five names:
 
 It may have one more, which the package reads where it is there:
 
-- `TRAITS`: a `contract.Traits`, which says which parameters get the smaller
-  learning rate, ways of splitting time over devices, the block of its paper,
-  options that the contract tests try, what it keeps between elements, what it
-  sends and how much memory it takes. Every field has a default that works.
+- `TRAITS`: a `contract.Traits`, which says what it keeps between elements,
+  which parameters get the smaller learning rate, how time can be split over
+  devices, and the block of its paper. Every field has a default that works.
 
 And what the layers of a stack have in common goes through these, if they are
 there; `jaxseq.nn` calls them:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
+from jaxseq.data import raw_arrays
 from jaxseq.data import sources
 from jaxseq.models import exported
 from jaxseq.models import kinds
@@ -74,16 +75,18 @@ class Model:
     """Returns examples as the network takes them.
 
     Args:
-      source: the path of a file of the same form as the training data; raw
-        arrays, see `Source.prepare`; a `data.ArrayDataset` that is
-        prepared already; or examples from here.
+      source: the path of a file of the same form as the training data, or a
+        frame of pandas with the columns of a table; raw arrays or frames, see
+        `Source.prepare`; a `data.ArrayDataset` that is prepared already; or
+        examples from here.
 
     Raises:
       ValueError: if the file or the arrays are not as in training.
     """
     if isinstance(source, data.Examples):
       return source
-    if isinstance(source, (str, os.PathLike)):
+    frame = raw_arrays.is_frame(source) and self.preparation.reads_frames
+    if frame or isinstance(source, (str, os.PathLike)):
       return self.preparation.read(source)
     dataset = source
     if not isinstance(source, data.ArrayDataset):

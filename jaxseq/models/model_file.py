@@ -8,31 +8,29 @@ Nothing of a file is executed: names in it choose among the kinds of models and
 the mixers that are registered, and all else is numbers, strings and lists.
 """
 
-import dataclasses
+import math
 import os
-import pathlib
 
 from flax import errors as flax_errors
 import jax
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq.data import sources
 from jaxseq.interop import described_file
 from jaxseq.models import kinds
 from jaxseq.models import model as trained
-from jaxseq.training import configuration
 
 NAME = "model.safetensors"
-# Of what lies in the header; another one cannot be read.
-FORMAT = 1
 
 # Fields of configurations that change nothing of what a trained network says.
-_OF_TRAINING = ("optimizer", "batch_size", "time_axis", "time_scheme")
-_FIELDS = (
-  *("format", "kind", "network", "preparation"),
-  *("signature", "about", "versions"),
-)
+_OF_TRAINING = ("optimizer", "batch_size", *_codec.OF_DEVICES)
+# Numbers of a prepared example at most, and pixels of an image.
+_LARGEST_EXAMPLE = 2**22
+_LARGEST_IMAGE = 2**24
+# What stands behind the numbers of a preparation.
+_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def save(path: str | os.PathLike, model: trained.Model) -> None:
@@ -47,22 +45,23 @@ def save(path: str | os.PathLike, model: trained.Model) -> None:
     OSError: if the file cannot be written.
   """
   described = {
-    "format": FORMAT,
     "kind": model.kind,
-    "network": _encode_network(model.network),
+    "network": _encode(model.network, "network"),
     "preparation": _encode(model.preparation.to_json(), "preparation"),
     "signature": _encode(model.signature, "signature"),
     "about": _encode(model.about, "about"),
     "versions": _encode(model.versions, "versions"),
   }
-  described_file.write(path, described, model.variables)
+  described_file.save(path, KIND, described, model.variables)
 
 
-def load(path: str | os.PathLike) -> trained.Model:
+def load(path: str | os.PathLike, *, finite: bool = True) -> trained.Model:
   """Reads a model that `save` wrote.
 
   Args:
     path: the file.
+    finite: whether weights that are not finite are refused, as a run that goes
+      on with `--on_nonfinite=ignore` may leave them.
 
   Returns:
     The model, with its digest.
@@ -72,42 +71,91 @@ def load(path: str | os.PathLike) -> trained.Model:
       later version.
     FileNotFoundError: if there is no such file.
   """
-  found = described_file.read(
-    pathlib.Path(path), "model", "jaxseq.save", FORMAT
-  )
-  try:
-    described_file.check_fields(found.described, _FIELDS)
-    return _decode(found)
-  except ValueError as error:
-    raise ValueError(f"{path} is no whole model: {error}") from error
+  return described_file.load(path, KIND, finite=finite)
 
 
-def _decode(found):
-  """Makes a model of what a file holds."""
-  described, decode = found.described, described_file.decode
+def _decode(contents):
+  """The model of a file."""
+  described = contents.described
   for name in ("network", "preparation", "signature", "about", "versions"):
-    if not isinstance(described[name], dict):
-      raise _validate.error(name, type(described[name]).__name__, "an object")
+    _validate.instance(name, described[name], dict, "an object")
   _validate.choice("kind", described["kind"], kinds.names())
-  network = described["network"]
-  described_file.check_sizes(network, found.tensors)
-  cls = kinds.get(described["kind"]).NETWORK
-  for name in ("parent", "name"):
-    if name in network:
-      raise _validate.error("network", name, "fields of a network")
-  made = configuration.from_config_dict(cls, decode(network), name="network")
+  _check_preparation(described["preparation"], contents.tensors)
   model = trained.Model(
     described["kind"],
-    made,
-    found.tree,
-    sources.from_json(decode(described["preparation"])),
+    described_file.make_network(
+      kinds.get(described["kind"]).NETWORK,
+      described["network"],
+      contents,
+      "network",
+    ),
+    contents.tree,
+    sources.from_json(_codec.decode(described["preparation"])),
     _signature(described["signature"]),
-    decode(described["about"]),
+    _codec.decode(described["about"]),
     described["versions"],
-    found.digest,
+    contents.digest,
   )
   _check_fit(model)
+  _check_names(model)
   return model
+
+
+def _check_preparation(fields, tensors):
+  """Refuses a preparation that asks for more memory than there is reason to."""
+  channels = fields.get("channels")
+  width = len(channels) if isinstance(channels, list) and channels else 1
+  largest = max(described_file.largest_size(tensors), 1024)
+  bounds = {"length": _LARGEST_EXAMPLE // width, "vocab_size": largest}
+  if fields.get("kind") == "forecast":
+    bounds["horizon"] = largest
+  for name, most in bounds.items():
+    value = fields.get(name)
+    if isinstance(value, int | float) and value > most:
+      expected = f"at most {most}"
+      raise _validate.error(f"preparation: {name}", value, expected)
+  size = fields.get("image_size")
+  if isinstance(size, list) and all(type(x) is int for x in size):
+    if math.prod(size) > _LARGEST_IMAGE:
+      expected = f"at most {_LARGEST_IMAGE} pixels"
+      raise _validate.error("preparation: image_size", size, expected)
+  for means, deviations in (
+    ("mean", "deviation"),
+    ("target_mean", "target_deviation"),
+  ):
+    _check_scale(deviations, fields.get(means), fields.get(deviations))
+
+
+def _check_scale(name, means, deviations):
+  """Refuses a scale on which zeros would not be finite."""
+  if not isinstance(means, list) or not isinstance(deviations, list):
+    return
+  for mean, deviation in zip(means, deviations):
+    if all(isinstance(x, int | float) for x in (mean, deviation)) and (
+      deviation > 0
+    ):
+      # Zeros, and the deviation itself, have to be numbers of the network's.
+      if not max(abs(mean), 1) / _FLOAT32 < deviation <= _FLOAT32:
+        got = f"{deviation} for the mean {mean}"
+        expected = "numbers that float32 can hold once they are standardized"
+        raise _validate.error(f"preparation: {name}", got, expected)
+
+
+def _check_names(model):
+  """Checks that outputs and their names are as many, and that names differ."""
+  prepared = model.preparation
+  for field in ("classes", "targets", "channels"):
+    names = getattr(prepared, field, None) or ()
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+      expected = "each name once"
+      raise _validate.error(f"preparation: {field}", twice, expected)
+  field = {"classification": "classes", "regression": "targets"}.get(model.kind)
+  names = field and getattr(prepared, field, None)
+  outputs = getattr(model.network, "num_outputs", None)
+  if names and len(names) != outputs:
+    expected = f"{outputs}, one for each output"
+    raise _validate.error(f"preparation: {field}", len(names), expected)
 
 
 def _signature(given):
@@ -157,15 +205,14 @@ def _check_fit(model):
     ) from error
 
 
-def _encode_network(network):
-  """Returns the fields of a Flax module."""
-  return {
-    field.name: _encode(getattr(network, field.name), field.name)
-    for field in dataclasses.fields(network)
-    if field.name not in ("parent", "name")
-  }
-
-
 def _encode(value, name):
   """Returns a value as JSON has it, without what only training needs."""
-  return described_file.encode(value, name, _OF_TRAINING)
+  return _codec.encode(value, name, _OF_TRAINING)
+
+
+KIND = described_file.Kind(
+  "model",
+  "jaxseq.save",
+  ("kind", "network", "preparation", "signature", "about"),
+  _decode,
+)

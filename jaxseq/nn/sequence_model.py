@@ -1,5 +1,6 @@
 """The sequence model: a stack of sequence layers."""
 
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
@@ -16,6 +18,17 @@ from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 from jaxseq.nn import zamba_block
+
+
+def _with_kernels(call):
+  """The method inside of the context that `config.kernels` names."""
+
+  @functools.wraps(call)
+  def inside(self, *arguments, **named):
+    with recurrence.kernels.use(self.config.kernels):
+      return call(self, *arguments, **named)
+
+  return inside
 
 
 class SequenceModel(recurrent.Recurrent):
@@ -39,6 +52,7 @@ class SequenceModel(recurrent.Recurrent):
   config: stack.StackConfig
 
   @linen.compact
+  @_with_kernels
   def __call__(
     self,
     x: jax.Array,

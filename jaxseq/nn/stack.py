@@ -121,6 +121,8 @@ class StackConfig:
       mesh in force (`jax.set_mesh`) has it; "" for none.
     time_scheme: how they do that, as the `scheme` of a mixer's own `apply`, for
       mixers that have several; "" for what they do by themselves.
+    kernels: of accelerators, as `recurrence.kernels.use` takes it: "auto" where
+      they were measured to be faster, "on" wherever there are some, "off".
 
   Raises:
     ValueError: a mixer or an option is unknown, or a value is out of range.
@@ -171,6 +173,7 @@ class StackConfig:
   scan_layers: bool = False
   time_axis: str = ""
   time_scheme: str = ""
+  kernels: Literal["auto", "on", "off"] = "auto"
 
   def __post_init__(self):
     hybrid = _options.mixers("hybrid", self.hybrid)

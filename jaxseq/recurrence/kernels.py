@@ -18,5 +18,6 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.platform.contexts import choosing_for as choosing_for
   from jaxseq.recurrence.platform.contexts import interpret as interpret
   from jaxseq.recurrence.platform.contexts import off as off
+  from jaxseq.recurrence.platform.contexts import use as use
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -8,7 +8,6 @@ variables, and by what observations and returns are scaled. It has the
 safetensors format with JSON in its header; nothing of it is executed.
 """
 
-import dataclasses
 import os
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
@@ -23,16 +23,8 @@ from jaxseq.interop import described_file
 from jaxseq.rl import conditioned
 from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
-from jaxseq.training import configuration
-from jaxseq.training import run_directory
-
-FORMAT = 1
 
 _SCALES = "scales"
-_FIELDS = ("format", "agent", "conditioned", "network", "versions")
-_OF_MODULES = ("parent", "name")
-# Options of the devices that it was trained on.
-_OF_DEVICES = ("time_axis", "time_scheme")
 
 
 class Player(NamedTuple):
@@ -88,22 +80,14 @@ def save(path: str | os.PathLike, player: Player) -> None:
   Raises:
     OSError: if the file cannot be written.
   """
-  network = {
-    field.name: described_file.encode(
-      getattr(player.model, field.name), field.name, _OF_DEVICES
-    )
-    for field in dataclasses.fields(player.model)
-    if field.name not in _OF_MODULES
-  }
   described = {
-    "format": FORMAT,
-    "agent": described_file.encode(player.agent, "agent"),
+    "agent": _codec.encode(player.agent, "agent"),
     "conditioned": player.conditioned,
-    "network": network,
-    "versions": run_directory.versions(),
+    "network": _codec.encode(player.model, "network", _codec.OF_DEVICES),
   }
   scale = {k: np.asarray(x) for k, x in player.scale._asdict().items()}
-  described_file.write(path, described, {**player.variables, _SCALES: scale})
+  variables = {**player.variables, _SCALES: scale}
+  described_file.save(path, KIND, described, variables)
 
 
 def load(path: str | os.PathLike) -> Player:
@@ -119,36 +103,32 @@ def load(path: str | os.PathLike) -> Player:
     ValueError: if the file is none of these, is damaged, or has a later format.
     FileNotFoundError: if there is no such file.
   """
-  found = described_file.read(
-    path, "player", "conditioned_players.save", FORMAT
+  return described_file.load(path, KIND)
+
+
+def _decode(contents):
+  """The player of a file."""
+  described, variables = contents.described, contents.tree
+  conditions = _validate.instance(
+    "conditioned", described["conditioned"], bool, "True or False"
   )
-  described = found.described
-  try:
-    described_file.check_fields(described, _FIELDS)
-    for name in ("agent", "network"):
-      if not isinstance(described[name], dict):
-        raise _validate.error(name, described[name], "an object")
-    if not isinstance(described["conditioned"], bool):
-      raise _validate.error(
-        "conditioned", described["conditioned"], "True or False"
-      )
-    agent = described_file.decode(described["agent"])
-    network = described_file.decode(described["network"])
-    for name in _OF_MODULES:
-      if name in network:
-        raise _validate.error("network", name, "fields of a network")
-    described_file.check_sizes(network, found.tensors)
-    variables = found.tree
-    scale = variables.pop(_SCALES, {})
-    described_file.check_fields(scale, decision.Scales._fields)
-    return Player(
-      configuration.from_config_dict(ppo.Config, agent, name="agent"),
-      described["conditioned"],
-      configuration.from_config_dict(
-        decision.DecisionModel, network, name="network"
-      ),
-      variables,
-      decision.Scales(**scale),
-    )
-  except ValueError as error:
-    raise ValueError(f"{path} is no whole player: {error}") from error
+  model = described_file.make_network(
+    decision.DecisionModel, described["network"], contents, "network"
+  )
+  scales = variables.pop(_SCALES, {})
+  described_file.check_names(scales, decision.Scales._fields)
+  return Player(
+    described_file.build(ppo.Config, described["agent"], "agent"),
+    conditions,
+    model,
+    variables,
+    decision.Scales(**scales),
+  )
+
+
+KIND = described_file.Kind(
+  "player",
+  "conditioned_players.save",
+  ("agent", "conditioned", "network"),
+  _decode,
+)

@@ -1,39 +1,160 @@
-"""Trained policies in one file each: configuration and variables.
+"""Trained policies in one file each, which act wherever observations come from.
 
     policies.save("agent.safetensors", config, runner.variables)
-    config, variables = policies.load("agent.safetensors")
-    scores = evaluate.evaluate(config, variables, key)
+    policy = policies.load("agent.safetensors")
+    memory = policy.initial_memory()
+    action, memory = policy.act(observation, memory)
 
-The files are safetensors with JSON in their header; nothing of them is
-executed.
+The configuration and the variables are those of `evaluate` and of all else that
+plays; acting takes no environment, as the file knows its spaces. The files are
+safetensors with JSON in their header; nothing of them is executed.
 """
 
+from collections.abc import Iterator
+import dataclasses
+import functools
 import os
 from typing import Any
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.interop import described_file
 from jaxseq.rl import algorithms
 from jaxseq.rl import normalization
-from jaxseq.training import configuration
-from jaxseq.training import run_directory
+from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
+from jaxseq.rl.envs import described_spaces
+from jaxseq.rl.envs import spaces
 
-FORMAT = 1
+# The environment of a policy that acts, see `envs.outside`.
+_OUTSIDE = "outside/"
+_SPACES = ("observation", "action", "shown")
 
 
-class Trained(NamedTuple):
+class Memory(NamedTuple):
+  """What a policy keeps from one observation of an episode to the next.
+
+  Attributes:
+    states: of the network's layers.
+    action: that was taken last.
+    env_state: of what shows observations, such as the images before.
+    first: () bool; no observation of the episode was seen.
+  """
+
+  states: PyTree
+  action: PyTree
+  env_state: PyTree
+  first: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
   """A trained policy.
+
+      config, variables = policies.load("agent.safetensors")
 
   Attributes:
     config: of the algorithm that has trained it; `algorithms.of(config)` is the
       algorithm, whose `player(config)` has the environment and the network.
     variables: the network's, as NumPy arrays.
+    seen: options of `envs.outside.Outside`; None in files of older versions,
+      for which the environment has to be registered.
   """
 
   config: Any
   variables: PyTree
+  seen: tuple[tuple[str, Any], ...] | None = None
+
+  def __iter__(self) -> Iterator[Any]:
+    """Yields the configuration and the variables."""
+    return iter((self.config, self.variables))
+
+  def initial_memory(self) -> Memory:
+    """Returns the memory before the first observation of an episode."""
+    env, params, network = self._player
+    with jax.ensure_compile_time_eval():
+      _, env_state = env.reset(jax.random.key(0), params)
+    return Memory(
+      states=network.initial_state((1,)),
+      action=spaces.zeros(env.action_space(params)),
+      env_state=env_state,
+      first=jnp.bool_(True),
+    )
+
+  def act(
+    self, observation: PyTree, memory: Memory, key: jax.Array | None = None
+  ) -> tuple[PyTree, Memory]:
+    """Acts on the next observation of an episode.
+
+    The previous action, the flag of a first step, and images of before if the
+    network sees several, come out of the memory.
+
+    Args:
+      observation: as the environment gives it: one element of its space, which
+        `observation_space` returns, not flattened, without a batch axis.
+      memory: from `initial_memory` where an episode begins, or from the last
+        call.
+      key: random key, to draw an action; the most probable one if None.
+
+    Returns:
+      The action, as the environment takes it, and the memory afterwards.
+
+    Raises:
+      ValueError: if the observation is none of the environment.
+    """
+    space = self.observation_space
+    observation = described_spaces.element("observation", space, observation)
+    action, memory = self._decide(self.variables, observation, memory, key)
+    if not isinstance(memory.first, jax.core.Tracer):
+      # Environments of other libraries know no arrays of JAX.
+      action = np.asarray(action)
+    return action, memory
+
+  @property
+  def observation_space(self) -> spaces.Space:
+    """The space of observations."""
+    env, params, _ = self._player
+    return wrappers.innermost(env).observation_space(params)
+
+  @functools.cached_property
+  def _player(self) -> rollout.Player:
+    """The network, and in the place of an environment one of its spaces."""
+    seen = self.seen
+    seen = _seen(self.config) if seen is None else seen
+    outside = dataclasses.replace(
+      self.config, env_id=_OUTSIDE, env_options=seen, env_params=()
+    )
+    return algorithms.of(self.config).player(outside)
+
+  @functools.cached_property
+  def _decide(self) -> Any:
+    """The compiled function that acts."""
+    env, params, network = self._player
+
+    def decide(variables, observation, memory, key):
+      shown = params.replace(observation=observation)
+      unused = jax.random.key(0)
+      begun = env.reset(unused, shown)
+      going = env.step(unused, memory.env_state, memory.action, shown)[:2]
+      seen, env_state = wrappers.select(memory.first, begun, going)
+      policy, _, states = network.apply(
+        variables,
+        jax.tree.map(lambda x: x[None], seen),
+        memory.states,
+        jnp.zeros((1,), bool),
+        method="step",
+      )
+      chosen = policy.mode() if key is None else policy.sample(key)
+      action = network.actions.to_environment(chosen[0])
+      return action, Memory(states, action, env_state, jnp.bool_(False))
+
+    return jax.jit(decide)
 
 
 def save(path: str | os.PathLike, config: Any, variables: PyTree) -> None:
@@ -41,34 +162,34 @@ def save(path: str | os.PathLike, config: Any, variables: PyTree) -> None:
 
   Args:
     path: the file.
-    config: of the algorithm, such as `ppo.Config`.
+    config: of the algorithm, such as `ppo.Config`. Its environment has to be
+      registered, as for training: its spaces are kept in the file.
     variables: of one seed, such as `runner.variables`.
 
   Raises:
     TypeError: if the configuration is no algorithm's.
-    ValueError: if it holds what JSON cannot.
+    ValueError: if it holds what JSON cannot, or the environment is unknown.
     OSError: if the file cannot be written.
   """
   algorithm = algorithms.of(config)
-  found = [n for n in algorithms.names() if algorithms.get(n) is algorithm]
+  names = [n for n in algorithms.names() if algorithms.get(n) is algorithm]
   described = {
-    "format": FORMAT,
-    "algorithm": found[0],
-    "config": described_file.encode(config, "config"),
-    "versions": run_directory.versions(),
+    "algorithm": names[0],
+    "config": _codec.encode(config, "config"),
+    "spaces": _codec.encode(dict(_seen(config)), "spaces"),
   }
   variables = dict(variables)
   if normalization.COLLECTION in variables:
     statistics = variables[normalization.COLLECTION]
     variables[normalization.COLLECTION] = statistics._asdict()
-  described_file.write(path, described, variables)
+  described_file.save(path, KIND, described, variables)
 
 
 def load(path: str | os.PathLike) -> Trained:
   """Reads a policy that `save` wrote.
 
-  Its environment is made when it is played: an id of your own has to be
-  registered until then.
+  It acts as it is. To play it by `evaluate`, its environment is made: an id of
+  your own has to be registered until then.
 
   Args:
     path: the file.
@@ -78,26 +199,59 @@ def load(path: str | os.PathLike) -> Trained:
       is of an algorithm that is not registered.
     FileNotFoundError: if there is no such file.
   """
-  found = described_file.read(path, "policy", "policies.save", FORMAT)
-  described = found.described
-  try:
-    described_file.check_fields(
-      described, ("format", "algorithm", "config", "versions")
-    )
-    _validate.choice("algorithm", described["algorithm"], algorithms.names())
-    fields = described_file.decode(described["config"])
-    if not isinstance(fields, dict):
-      raise _validate.error("config", fields, "an object")
-    described_file.check_sizes(fields.get("network"), found.tensors)
-    cls = algorithms.get(described["algorithm"]).Config
-    config = configuration.from_config_dict(cls, fields)
-    variables = found.tree
-    if normalization.COLLECTION in variables:
-      statistics = variables[normalization.COLLECTION]
-      described_file.check_fields(statistics, normalization.Statistics._fields)
-      variables[normalization.COLLECTION] = normalization.Statistics(
-        **statistics
-      )
-    return Trained(config, variables)
-  except ValueError as error:
-    raise ValueError(f"{path} is no whole policy: {error}") from error
+  return described_file.load(path, KIND)
+
+
+def _seen(config) -> tuple[tuple[str, Any], ...]:
+  """Options of the environment of a policy that acts."""
+  env, params = rollout.unwrapped(
+    config.env_id, config.env_options, config.env_params
+  )
+  describe = described_spaces.describe
+  seen = {
+    "observation": describe(env.observation_space(params)),
+    "action": describe(env.action_space(params)),
+    "frame_stack": int(getattr(env, "frame_stack", 1)),
+  }
+  if getattr(env, "shows_history", False):
+    seen["shown"] = describe(env.shown_space(params))
+  return tuple(seen.items())
+
+
+def _decode(contents):
+  """The policy of a file."""
+  described, variables = contents.described, contents.tree
+  name = described["algorithm"]
+  _validate.choice("algorithm", name, algorithms.names())
+  config = described["config"]
+  if isinstance(config, dict):
+    described_file.check_sizes(config.get("network"), contents.tensors)
+  config = described_file.build(algorithms.get(name).Config, config, "config")
+  if normalization.COLLECTION in variables:
+    statistics = variables[normalization.COLLECTION]
+    described_file.check_names(statistics, normalization.Statistics._fields)
+    statistics = normalization.Statistics(**statistics)
+    variables[normalization.COLLECTION] = statistics
+  seen = described.get("spaces")
+  if seen is not None:
+    seen = _decode_spaces(seen)
+  return Trained(config, variables, seen)
+
+
+def _decode_spaces(given):
+  """Options of the environment, of what a file says."""
+  _validate.instance("spaces", given, dict, "an object")
+  needed = "observation", "action", "frame_stack"
+  described_file.check_names(given, needed, ("shown",))
+  _validate.integer("spaces: frame_stack", given["frame_stack"], 1, 1024)
+  seen = described_spaces.frozen(_codec.decode(list(given.values())))
+  seen = dict(zip(given, seen))
+  for name in _SPACES:
+    if name in seen:
+      described_spaces.read(seen[name], f"spaces: {name}")
+  return tuple(seen.items())
+
+
+KIND = described_file.Kind(
+  "policy", "policies.save", ("algorithm", "config"), _decode, ("spaces",)
+)

@@ -80,6 +80,7 @@ class Transition(NamedTuple):
   trial_ended: Array | None = None
 
 
+# The result is cached, so it must hold arrays, never tracers of a caller.
 @functools.cache
 def environment(
   env_id: str,
@@ -106,16 +107,36 @@ def environment(
   Raises:
     ValueError: if the id, an option or a parameter is unknown.
   """
-  # The result is cached, so it must hold arrays, never tracers of a caller.
   with jax.ensure_compile_time_eval():
-    env, env_params = envs.make(env_id, **dict(options))
-    known = [field.name for field in dataclasses.fields(env_params)]
-    for name, _ in params:
-      _validate.choice("env_params", name, known)
-    env_params = dataclasses.replace(env_params, **dict(params))
+    env, env_params = _made(env_id, options, params)
     show = wrappers.images if as_images else wrappers.flat
     env = mixtures.wrap(env, lambda e: wrappers.EpisodeStatistics(show(e)))
   return env, env_params
+
+
+def unwrapped(
+  env_id: str,
+  options: tuple[tuple[str, Any], ...] = (),
+  params: tuple[tuple[str, Any], ...] = (),
+) -> tuple[protocol.Env, PyTree]:
+  """Returns the environment without wrappers; of a mixture its first one.
+
+  The arguments and errors are those of `environment`.
+  """
+  with jax.ensure_compile_time_eval():
+    env, env_params = _made(env_id, options, params)
+    if isinstance(env, mixtures.Mixture):
+      return env.member(0, env_params)
+  return env, env_params
+
+
+def _made(env_id, options, params):
+  """An environment, and its parameters with other values."""
+  env, env_params = envs.make(env_id, **dict(options))
+  known = [field.name for field in dataclasses.fields(env_params)]
+  for name, _ in params:
+    _validate.choice("env_params", name, known)
+  return env, dataclasses.replace(env_params, **dict(params))
 
 
 class Player(NamedTuple):

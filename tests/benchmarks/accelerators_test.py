@@ -1,6 +1,7 @@
 """The benchmark for accelerators, tiny, on the CPU."""
 
 import json
+import runpy
 import sys
 import types
 import zipfile
@@ -18,6 +19,7 @@ from benchmarks.accelerators import problems
 from benchmarks.accelerators import recurrences
 from benchmarks.accelerators import report
 from benchmarks.accelerators import rows
+from benchmarks.accelerators import table_file
 from benchmarks.accelerators import tuning
 from jaxseq.recurrence.platform import table
 from tests import programs as processes
@@ -109,13 +111,33 @@ def test_candidates_are_what_auto_takes():
   assert table.ROWS == ()
   times = {("a", ""): ({}, 2.0), ("b", ""): ({"tile": 32}, 1.0)}
   row = tuning.best(asked, times, 0.5)
-  made = eval(row.rstrip(","), {"Row": table.Row})
-  assert (made.method, made.options, made.ms, made.share) == (
+  assert (row.method, row.options, row.ms, row.share) == (
     "b",
     {"tile": 32},
     1.0,
     0.5,
   )
+
+
+def test_rows_are_written_into_the_table(tmp_path):
+  """A newer one of a problem in the place of the older; formatted as ours."""
+  path = tmp_path / "table.py"
+  path.write_text(table_file.default().read_text())
+  row = table.Row(
+    *("linear", "sm_90", "float32", (8, 4096, 1024), "pallas"),
+    *({"tile": 32, "stages": 3}, 0.5, 0.27, "0.11.2", "2026-01-31"),
+  )
+  other = row._replace(op="lti", shape=(8, 4096, 256, 128), options={})
+  table_file.write([row, other], path)
+  newer = row._replace(ms=0.4)
+  table_file.write([newer], path)
+  module = runpy.run_path(str(path))
+  assert tuple(map(tuple, module["ROWS"])) == (tuple(newer), tuple(other))
+  nearest = module["find"]("linear", "sm_90", "float32", (8, 2048, 1024))
+  assert tuple(nearest) == tuple(newer)
+  before, after = table_file.default().read_text(), path.read_text()
+  for text in before.split("ROWS: tuple[Row, ...] = ()\n"):
+    assert text in after
 
 
 def test_samples_and_their_spread():
@@ -294,8 +316,11 @@ def test_the_whole_benchmark_on_a_cpu(tmp_path):
 
 
 @pytest.mark.slow
-def test_tuning_prints_rows(tmp_path):
-  found, _ = run(tmp_path, "--minutes=5", "--only=linear", "--tune")
+def test_tuning_prints_and_writes_rows(tmp_path):
+  path = tmp_path / "table.py"
+  path.write_text(table_file.default().read_text())
+  arguments = "--minutes=5", "--only=linear", "--tune", f"--table={path}"
+  found, _ = run(tmp_path, *arguments)
   notes = [row["note"] for row in found if row["what"] == "note"]
   assert any("associative" in note and note.endswith("ms") for note in notes)
   kernel = [note for note in notes if "pallas" in note]
@@ -304,3 +329,4 @@ def test_tuning_prints_rows(tmp_path):
   )
   (row,) = (row["row"] for row in found if row["what"] == "tuned")
   assert row.startswith("Row(op='linear'")
+  assert runpy.run_path(str(path))["ROWS"][0].op == "linear"

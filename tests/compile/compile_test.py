@@ -13,18 +13,18 @@ import pytest
 
 from jaxseq import mixers
 from tests.compile import targets
+from tests.mixers import checks
 
 pytestmark = pytest.mark.compile
 
 # Rows enough that arrays of the size of the inputs, 64 MiB, do not all fit the
 # 128 MiB of memory on the chip of a TPU v5e: what lies there is not counted.
 ROWS, TIME, D_MODEL = 64, 4096, 64
-_OPTIONS = dict.fromkeys(("attention", "latent_attention"), {"window": 256})
 # Some run in another way where there are no resets: they declare what it takes.
 _NO_RESETS = {
   f"{name}_no_resets": name
   for name in mixers.names()
-  if "tpu without resets" in mixers.traits(name).temporary
+  if "tpu without resets" in checks.of(name).temporary
 }
 CASES = tuple(sorted((*mixers.names(), *_NO_RESETS)))
 
@@ -34,7 +34,9 @@ def problem(case, rows=ROWS, width=D_MODEL, dtype="float32"):
   """Functions of a mixer, "forward" and "gradient", and shapes for them."""
   name = _NO_RESETS.get(case, case)
   module = mixers.get(name)
-  config = mixers.make_config(name, d_model=width, **_OPTIONS.get(name, {}))
+  config = mixers.make_config(
+    name, d_model=width, **checks.of(name).compiled_options
+  )
   params = jax.eval_shape(lambda: module.init(jax.random.key(0), config))
   x = jax.ShapeDtypeStruct((rows, TIME, width), dtype)
   reset = jax.ShapeDtypeStruct((rows, TIME), jnp.bool_)
@@ -61,11 +63,11 @@ def budget(case, platform, label):
   What was measured with jax 0.11.2, and a third more.
   """
   key = f"{platform} without resets" if case in _NO_RESETS else platform
-  declared = mixers.traits(_NO_RESETS.get(case, case)).temporary
+  declared = checks.of(_NO_RESETS.get(case, case)).temporary
   index = ("forward", "gradient").index(label)
   if key in declared:
     return declared[key][index]
-  return 2 * mixers.traits("gru").temporary[platform][index]
+  return 2 * checks.of("gru").temporary[platform][index]
 
 
 def temporary(case, platform, label, **options):
@@ -88,7 +90,10 @@ def temporary(case, platform, label, **options):
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("case", CASES)
 def test_compiles_within_its_budget(case, platform, label):
-  assert temporary(case, platform, label) <= budget(case, platform, label)
+  name = _NO_RESETS.get(case, case)
+  assert temporary(case, platform, label) <= budget(case, platform, label), (
+    checks.of(name).remedy("temporary")
+  )
 
 
 # Of bfloat16 inputs (32, 4096, 256): what the gradient took in multiples of

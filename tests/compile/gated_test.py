@@ -1,4 +1,4 @@
-"""Gated networks by the compilers: kernels of a step, registers, bundles."""
+"""Gated networks by the compilers: kernels of a step, registers."""
 
 import functools
 
@@ -135,20 +135,3 @@ def test_nothing_spills_on_a_gpu(name, features, capfd, monkeypatch):
   print("\n", found)
   assert {"gated_forward", "gated_backward"} <= set(found)
   assert all(kernel.spilled == 0 for kernel in found.values())
-
-
-def compile_for_tpu():
-  """Compiles all kernels."""
-  arguments = program("lstm", "gradient", 512, method="pallas", time=128)
-  targets.compiled("tpu", *arguments)
-
-
-def test_bundles_of_a_tpu(tmp_path):
-  found = resources.bundles(
-    tmp_path, "tests.compile.gated_test:compile_for_tpu"
-  )
-  print("\n", found)
-  # A body is one step of 64 rows of 512 features: what was counted, and a tenth
-  # more. Its products alone take 1,024.
-  assert 0 < found["gated_forward"] <= 1340
-  assert 0 < found["gated_backward"] <= 1620

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import safetensors.numpy
 
+from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import nn
@@ -216,14 +217,14 @@ def _signed(text: bytes, tensors: dict[str, np.ndarray]) -> bytes:
 _POLICY = {
   "format": 1,
   "algorithm": "ppo",
-  "config": described_file.encode(ppo.Config(), "config"),
+  "config": _codec.encode(ppo.Config(), "config"),
   "versions": {},
 }
 _NETWORK = {
   "format": 1,
   "network": "SequenceNetwork",
   "fields": {
-    "config": described_file.encode(nn.NetworkConfig(), "config"),
+    "config": _codec.encode(nn.NetworkConfig(), "config"),
     "num_outputs": 3,
   },
   "versions": {},

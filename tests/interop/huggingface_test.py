@@ -374,3 +374,22 @@ def test_other_arguments_of_save(tmp_path):
   config = _changed(config, num_layers=3)
   with pytest.raises(ValueError, match="variables: got a parameter of shape"):
     huggingface.save(tmp_path, config, variables)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+  config, variables = _loaded("mamba")
+  broken = jax.tree.map(lambda x: x.at[..., 0].set(jnp.inf), variables)
+  huggingface.save(tmp_path, config, broken)
+  with pytest.raises(ValueError, match="got numbers that are not finite"):
+    huggingface.load(tmp_path)
+  huggingface.load(tmp_path, finite=False)
+
+
+def test_surrogates_in_an_index_get_one_sentence(tmp_path):
+  (tmp_path / "config.json").write_text(
+    (GOLDEN / "mamba" / "config.json").read_text()
+  )
+  index = tmp_path / "model.safetensors.index.json"
+  index.write_text('{"weight_map": {"a": "\\ud800.safetensors"}}')
+  with pytest.raises(ValueError, match="expected a weight_map"):
+    huggingface.load(tmp_path)

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import pathlib
 import struct
 import sys
 
@@ -9,7 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxseq
+from jaxseq.interop import network_file
 from jaxseq.interop import safetensors_file
+from jaxseq.rl import conditioned_players
+from jaxseq.rl import policies
 
 
 def _arrays():
@@ -143,3 +149,27 @@ def test_without_safetensors_a_sentence_names_the_extra(monkeypatch):
     match=r'by safetensors: pip install "jaxseq\[interop\]"',
   ):
     importlib.import_module(safetensors_file.__name__)
+
+
+@pytest.mark.parametrize(
+  "load",
+  [
+    jaxseq.load,
+    network_file.load,
+    policies.load,
+    conditioned_players.load,
+    safetensors_file.read,
+  ],
+)
+def test_what_is_no_file_gets_one_sentence(load, tmp_path):
+  pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+  os.mkfifo(pipe)
+  loop.symlink_to(loop)
+  for path, message in (
+    (pipe, "it is no file but a pipe"),
+    (tmp_path, "is a directory, expected"),
+    (pathlib.Path("/dev/zero"), "it is no file"),
+    (loop, "is a symbolic link to itself"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      load(path)

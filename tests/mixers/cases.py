@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from tests.mixers import checks
 
 D_MODEL = 6
 # float32 sums in another order, over at most 37 steps.
@@ -25,39 +26,22 @@ class Mixer(NamedTuple):
   params: Any
   apply: Any
   step: Any
+  name: str
 
 
 # One of each kind of state.
 _COMMON = ("gru", "lightnet", "mamba", "s5")
-# Those that compute as another one does, whose tests are quick.
-_ALIKE = {
-  "gla": "linear_attention",
-  "hgrn2": "linear_attention",
-  "jrt": "linear_attention",
-  "latent_attention": "attention",
-  "lru": "s5",
-  "mamba3": "mamba2",
-  "mingru": "rglru",
-  "minlstm": "rglru",
-  "mlstm": "gated_deltanet",
-  "mlstm_large": "gated_deltanet",
-  "mom": "gated_deltanet",
-  "routing": "attention",
-  "rwkv4": "aaren",
-  "rwkv7": "gated_deltanet",
-  "short_conv": "rglru",
-}
 
 
 def cases(marks=()):
   """Yields each mixer with its defaults, and, so marked, with other options."""
   for name in mixers.names():
-    for options in [{}, *mixers.traits(name).cases]:
+    for options in [{}, *checks.of(name).cases]:
       words = [f"{key}={value}" for key, value in options.items()]
       yield pytest.param(
         (name, tuple(options.items())),
         id="-".join([name, *words]),
-        marks=marks if options or name in _ALIKE else (),
+        marks=marks if options or checks.of(name).like else (),
       )
 
 
@@ -67,6 +51,12 @@ def plain_cases(marks=()):
     pytest.param((name, ()), id=name, marks=() if name in _COMMON else marks)
     for name in mixers.names()
   ]
+
+
+def short(name):
+  """Options with which chunks of four elements hold all that one sees."""
+  window = checks.of(name).short_window
+  return () if window is None else (("window", window),)
 
 
 @functools.cache
@@ -90,6 +80,7 @@ def bind(case, zeros=False):
     params,
     jax.jit(functools.partial(module.apply, config)),
     jax.jit(functools.partial(module.step, config)),
+    name,
   )
 
 

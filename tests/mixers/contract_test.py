@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import mixers
 from tests.mixers import cases
+from tests.mixers import checks
 
 # float64 sums in another order, over at most 37 steps of decaying recurrences.
 _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
@@ -261,17 +261,16 @@ def test_gradients(x64, mixer):
   """None is missing, and their slopes are those of finite differences."""
   arguments, apply, _ = _gradient_problem(mixer)
   got = jax.device_get(apply(*arguments)[1])
-  unused = mixers.traits(mixer.module).optional_parameters
+  own = checks.of(mixer.name)
+  unused = own.optional_parameters
   used = [leaf for name, leaf in got[0].items() if name not in unused]
   for leaf in jax.tree.leaves((used, got[1:])):
     assert np.abs(leaf).max() > 0
 
   rng = np.random.default_rng(4)
   # S5's fastest states turn by tens of radians per unit of log_step: larger
-  # steps would be too coarse, smaller ones lose digits. A layer norm of two or
-  # three numbers is almost a step itself.
-  is_step = mixer.module.__name__.rpartition(".")[2].startswith("mlstm")
-  epsilon = 1e-7 if is_step else 1e-5
+  # steps would be too coarse, smaller ones lose digits.
+  epsilon = own.finite_difference
   for _ in range(3):
     direction = jax.tree.map(lambda a: rng.normal(size=a.shape), arguments)
     ends = (
@@ -290,6 +289,46 @@ def test_gradients(x64, mixer):
       rtol=1e-5,
       atol=1e-5,
     )
+
+
+@pytest.mark.parametrize(
+  "dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)]
+)
+def test_no_gradient_crosses_a_border(x64, mixer, dtype):
+  """Not a bit of it, however much one of two documents counts."""
+  _, x, state = _problem(mixer, 2)
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixer.params)
+  x = np.asarray(x, dtype)
+  state = jax.tree.map(
+    lambda leaf: (
+      np.asarray(leaf, np.result_type(dtype, 1j))
+      if np.iscomplexobj(leaf)
+      else np.asarray(leaf, dtype)
+    ),
+    jax.device_get(state),
+  )
+
+  @jax.jit
+  def cotangents(reset, of_outputs, of_states):
+    def run(x, state):
+      return mixer.module.apply(mixer.config, params, x, state, reset)
+
+    (y, end), pull = jax.vjp(run, x, state)
+    weights = 1e4 * np.random.default_rng(3).normal(size=y.shape)
+    of_end = jax.tree.map(lambda leaf: of_states * jnp.ones_like(leaf), end)
+    return pull(((of_outputs * weights).astype(y.dtype), of_end))
+
+  for border in (1, 21):
+    first = (np.arange(_TIME) < border)[None, :, None]
+    reset = np.zeros((2, _TIME), bool)
+    reset[:, border] = True
+    d_x, d_state = cotangents(reset, ~first, 1.0)
+    assert np.any(d_x[:, border:] != 0)
+    np.testing.assert_array_equal(d_x[:, :border], 0)
+    chex.assert_trees_all_equal(d_state, jax.tree.map(np.zeros_like, d_state))
+    d_x, _ = cotangents(reset, first, 0.0)
+    assert np.any(d_x[:, :border] != 0)
+    np.testing.assert_array_equal(d_x[:, border:], 0)
 
 
 def test_gradients_equal_those_of_steps(x64, common_mixer):

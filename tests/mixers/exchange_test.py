@@ -8,21 +8,17 @@ import pytest
 from benchmarks import collectives
 from jaxseq import mixers
 from tests.mixers import cases
+from tests.mixers import checks
 
 pytestmark = pytest.mark.devices
 
 P = jax.sharding.PartitionSpec
 _SPLIT = P(None, "sp")
 _DEVICES, _ROWS = 8, 3
-# Keys and values of a window that chunks of four elements can hold.
-_WINDOW = dict.fromkeys(
-  ("attention", "latent_attention", "routing"), (("window", 3),)
-)
 
 
 def _bind(name, options):
-  options = dict(options) or dict(_WINDOW.get(name, ()))
-  return cases.bind((name, tuple(options.items())), zeros=True)
+  return cases.bind((name, options or cases.short(name)), zeros=True)
 
 
 def _split(mixer, name):
@@ -70,15 +66,15 @@ def test_what_is_sent_does_not_grow_with_time(case):
   forward = _split(mixer, name)
   short = _exchanged(forward, mixer, 4)
   assert _exchanged(forward, mixer, 16) == short
-  counts, declared = collectives.count(short), mixers.traits(name).collectives
+  counts, declared = collectives.count(short), checks.of(name).collectives
   if declared is not None:
     # A summary, the elements before a chunk, or a state in each turn. What is
     # the same on all devices, the last state, follows from gathered summaries;
     # a window or the state of a gated network is handed out in a sum.
-    assert set(counts) == set(declared)
+    assert set(counts) == set(declared), checks.of(name).path
     for kind, number in declared.items():
-      if number is not None and not (options and kind == "all_gather"):
-        assert counts[kind] == number
+      if number != "any" and not (options and kind == "all_gather"):
+        assert counts[kind] == number, checks.of(name).path
 
 
 @pytest.mark.slow
@@ -93,7 +89,7 @@ def test_nor_does_what_its_gradient_sends(case):
   assert _exchanged(gradient, mixer, 16) == short
 
 
-@pytest.mark.parametrize("name", mixers.names())
+@pytest.mark.parametrize("name", checks.names())
 def test_time_that_does_not_come_out_even(name):
   mixer = _bind(name, ())
   with pytest.raises(

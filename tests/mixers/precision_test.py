@@ -12,14 +12,9 @@ import pytest
 
 from jaxseq import mixers
 from tests import jaxprs
+from tests.mixers import checks
 
 _D_MODEL, _ROWS, _TIME = 32, 2, 61
-
-# Where a product of weights and activations is in float32, and why.
-_WIDE_PRODUCTS: dict[str, str] = {
-  "s4": "those of the weights' systems, and steps from state to state",
-  "s4d": "those of the weights' systems",
-}
 
 
 @functools.cache
@@ -87,13 +82,17 @@ def test_weights_meet_activations_in_bfloat16(name):
   """In the gradient, which has the products of the forward pass too."""
   _, gradient, params, x = _problem(name)
   products = _products(gradient, params, x)
-  assert products or name in _WIDE_PRODUCTS
+  wide = checks.of(name).wide_products
+  assert products or wide
   for product in products:
     dtypes = {operand.aval.dtype for operand in product.invars}
     if dtypes == {jnp.dtype(jnp.bfloat16)}:
       assert product.params["preferred_element_type"] == jnp.float32, product
     else:
-      assert name in _WIDE_PRODUCTS, product
+      assert wide, (
+        f"{product}: got a wide operand, expected bfloat16, or `wide_products` "
+        f"with the reason in {checks.of(name).path}"
+      )
 
 
 def _relative(got, exact):
@@ -119,7 +118,7 @@ def test_errors_of_bfloat16_stay_within_what_is_declared(name):
     exact = jax.device_get(jax.jit(both)(*wide))
   errors = [_relative(*pair) for pair in zip(got, exact)]
   print(f"\n{name:>16}: {errors[0]:.4f} and {errors[1]:.4f} of the gradient")
-  for error, bound in zip(errors, mixers.traits(name).bfloat16_error):
-    assert error < bound
+  for error, bound in zip(errors, checks.of(name).bfloat16_error):
+    assert error < bound, checks.of(name).remedy("bfloat16_error")
   for leaf, param in zip(got[1][0].values(), params.values()):
     assert leaf.dtype == param.dtype

@@ -10,6 +10,7 @@ import pytest
 from jaxseq import mixers
 from jaxseq import nn
 from tests.mixers import cases
+from tests.mixers import checks
 from tests.recurrence.shared.sharded_cases import assert_close
 
 pytestmark = pytest.mark.devices
@@ -21,41 +22,6 @@ _SPLIT = P(None, "sp")
 _FLOAT64 = 1e-12
 # Those of a kind whose other members are slow tests.
 _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
-# Whose states are sums of rounded products, and whose gradients pass two, or
-# are what is left of numbers that all but cancel.
-_ROUNDED = (
-  "gated_deltanet",
-  "gla",
-  "mamba2",
-  "mamba3",
-  "mlstm",
-  "mom",
-  "rwkv7",
-  "s4",
-  "s4d",
-)
-# Whose outputs are sums of several that are rounded, or quotients of such. Keys
-# of mom have two channels here, and are often next to nothing before they are
-# divided by their lengths: both gradients are up to 0.14 of the largest value
-# from those in float64.
-_SUMS = ("hgrn2", "mlstm", "mom")
-_TWICE = {
-  "gated_deltanet": 2**-5,
-  "gla": 2**-5,
-  # Its norm over one head of six channels divides by next to nothing: that in x
-  # is up to 0.6 of the largest value from that in float32, on one device and on
-  # several.
-  "hgrn2": 2**-3,
-  "jrt": 2**-6,
-  "linear_attention": 2**-6,
-  "lstm": 2**-6,
-  # Layer norms of three numbers are steep: both gradients are up to 0.15 of the
-  # largest value from those in float32.
-  "mlstm": 2**-3,
-  "mom": 2**-2,
-  "routing": 2**-6,
-  "rwkv7": 2**-6,
-}
 
 
 def _mesh(devices):
@@ -79,6 +45,8 @@ def _resets(time, devices):
 
 def _split(mixer, devices):
   """`apply` with time split over devices."""
+  if not mixers.traits(mixer.module).splits_time:
+    pytest.skip("The mixer does not split time.")
   return jax.shard_map(
     functools.partial(mixer.module.apply, mixer.config, axis="sp"),
     mesh=_mesh(devices),
@@ -203,8 +171,7 @@ def _check_gradients(mixer, devices, size):
 # One of each kind: a diagonal state, a matrix, a relay, a cache.
 @pytest.mark.parametrize("name", ["s5", "linear_attention", "gru", "attention"])
 def test_gradients_of_some_mixers(x64, name):
-  options = {"attention": (("window", 3),)}.get(name, ())
-  _check_gradients(cases.bind((name, options)), 4, 2)
+  _check_gradients(cases.bind((name, cases.short(name))), 4, 2)
 
 
 @pytest.mark.slow
@@ -217,7 +184,7 @@ def _but_one_slow(quick):
   """All mixers; what is not the quick one belongs to the slow tests."""
   return [
     pytest.param(name, marks=() if name == quick else pytest.mark.slow)
-    for name in mixers.names()
+    for name in checks.names()
   ]
 
 
@@ -266,11 +233,13 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
   # Sums in float32 of what was rounded alike. Where a state is a product, what
   # enters it is decayed to the end of a chunk first, and chunks differ.
-  assert_close(got[0][1], want[0][1], 2**-7 if name in _ROUNDED else 1e-5)
+  bounds = {"states": 1e-5, "outputs": 2**-7, "gradients": 2**-7}
+  bounds |= checks.of(name).sharded_bfloat16
+  assert_close(got[0][1], want[0][1], bounds["states"])
   # What is in bfloat16 is rounded, here and there by one of 8 bits; in some
   # gradients twice.
-  assert_close(got[0], want[0], 2**-6 if name in _SUMS else 2**-7)
-  assert_close(got[1], want[1], _TWICE.get(name, 2**-7))
+  assert_close(got[0], want[0], bounds["outputs"])
+  assert_close(got[1], want[1], bounds["gradients"])
 
 
 @pytest.mark.slow
@@ -279,7 +248,7 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   ("name", "scan_layers"),
   [
     (name, scan_layers)
-    for name in mixers.names()
+    for name in checks.names()
     for scan_layers in (False, True)
     # Layers that share values are not alike.
     if not (scan_layers and hasattr(mixers.get(name), "apply_shared"))
@@ -319,9 +288,7 @@ def _check_model(config):
     run = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
     return jax.jit(run)(variables, x)
 
-  # Keys that are all but zero are divided by their lengths, and their rounding
-  # is up to 1000 times as large.
-  tolerance = 1e-10 if config.mixer == "gated_deltanet" else _FLOAT64
+  tolerance = checks.of(config.mixer).sharded_model
   assert_close(gradients(split), gradients(run(None)), tolerance)
 
 
@@ -379,7 +346,7 @@ def test_gaps_in_time(x64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mixers.names())
+@pytest.mark.parametrize("name", checks.names())
 def test_a_second_axis_splits_the_batch(x64, name):
   mixer = cases.bind((name, ()))
   params, x, state, reset = _arguments(mixer, 4, 2)

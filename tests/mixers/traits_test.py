@@ -2,12 +2,17 @@
 
 import dataclasses
 import inspect
+import sys
+import types
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq.mixers import contract
+from tests.mixers import checks
 
 
 @pytest.mark.parametrize("name", mixers.names())
@@ -22,7 +27,8 @@ def test_functions_are_those_of_the_module(name):
       assert f"\n  {argument}: " in text, argument
   apply, step = (inspect.signature(f) for f in (module.apply, module.step))
   shared = ["config", "params", "x", "state", "reset"]
-  assert list(apply.parameters)[:6] == [*shared, "axis"]
+  split = ["axis"] if mixers.traits(name).splits_time else []
+  assert list(apply.parameters)[: 5 + len(split)] == [*shared, *split]
   assert list(step.parameters)[:5] == shared
   for signature in (apply, step):
     for option in list(signature.parameters.values())[5:]:
@@ -33,13 +39,47 @@ def test_functions_are_those_of_the_module(name):
 @pytest.mark.parametrize("name", mixers.names())
 def test_traits_fit_the_mixer(name):
   traits, module = mixers.traits(name), mixers.get(name)
+  own = checks.of(name)
   config = mixers.make_config(name, d_model=6)
   params = jax.eval_shape(lambda: module.init(jax.random.key(0), config))
   assert set(traits.ssm_parameters) <= set(params)
-  assert set(traits.optional_parameters) < set(params)
-  for options in traits.cases:
+  assert set(own.optional_parameters) < set(params)
+  for options in own.cases:
     mixers.make_config(name, d_model=6, **options)
   fields = {field.name for field in dataclasses.fields(nn.StackConfig)}
   assert set(traits.block) <= fields
-  for key in traits.temporary:
+  assert own.like is None or own.like in mixers.names()
+  for key in own.temporary:
     assert key.removesuffix(" without resets") in ("tpu", "cuda")
+
+
+def test_a_mixer_may_refuse_split_time(monkeypatch):
+  module = types.ModuleType("whole_time")
+
+  @dataclasses.dataclass(frozen=True)
+  class Config:
+    d_model: int
+
+  Config.__module__ = module.__name__
+  module.Config, module.TRAITS = Config, contract.Traits(splits_time=False)
+  monkeypatch.setitem(sys.modules, module.__name__, module)
+
+  def init(key, config):
+    return {"scale": jnp.ones(config.d_model)}
+
+  def initial_state(config, batch_shape=(), dtype=jnp.float32):
+    return jnp.zeros(batch_shape, dtype)
+
+  @contract.apply(Config, init, initial_state)
+  def apply(config, params, x, state=None, reset=None):
+    """Scales."""
+    return params["scale"] * x, state
+
+  config, x = Config(2), jnp.ones((1, 3, 2))
+  params = init(None, config)
+  assert apply(config, params, x, axis=None)[0].shape == x.shape
+  with pytest.raises(
+    ValueError,
+    match="axis: got 'sp', expected None: whole_time does not split time",
+  ):
+    apply(config, params, x, axis="sp")

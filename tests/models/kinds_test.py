@@ -77,6 +77,31 @@ def test_raw_arrays_are_prepared_as_in_training():
   assert found["id"].tolist() == [str(i) for i in range(6)]
 
 
+def test_a_frame_is_predicted_as_its_columns_are_called():
+  pandas = pytest.importorskip("pandas")
+  case = cases.case("classification")
+  rows = case.splits.test.inputs[:2].astype(np.float64)
+  wanted = case.model.predict(list(rows)).arrays["probability"]
+  frames = [
+    pandas.DataFrame(row, columns=["x", "y"])[["y", "x"]] for row in rows
+  ]
+  found = case.model.predict(frames)
+  np.testing.assert_array_equal(found.arrays["probability"], wanted)
+  # One whose training read a table takes the whole table, too.
+  columns = data.table_layouts.Columns(id="id", time="t", channels=("x", "y"))
+  source = dataclasses.replace(
+    case.model.preparation, reader="table", columns=columns
+  )
+  model = dataclasses.replace(case.model, preparation=source)
+  table = pandas.concat(
+    frame.assign(id=name, t=range(len(frame)), note="a word")
+    for name, frame in zip("pq", frames)
+  )
+  found = model.predict(table.sample(frac=1, random_state=0).sort_values("id"))
+  assert found["id"].tolist() == ["p", "q"]
+  np.testing.assert_array_equal(found.arrays["probability"], wanted)
+
+
 def test_a_batch_changes_no_more_than_rounding():
   case = cases.case("classification")
   whole = case.model.predict(examples(case)).arrays["probability"]

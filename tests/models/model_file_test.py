@@ -48,8 +48,8 @@ def test_what_is_read_is_what_was_written(model, tmp_path):
   jaxseq.save(path, model)
   found = jaxseq.load(path)
   assert found.kind == model.kind
-  assert model_file._encode_network(found.network) == (
-    model_file._encode_network(model.network)
+  assert model_file._encode(found.network, "network") == (
+    model_file._encode(model.network, "network")
   )
   assert found.preparation == model.preparation
   assert found.signature == model.signature
@@ -112,7 +112,7 @@ def test_foreign_files_get_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("number", "age"), [(model_file.FORMAT + 1, "a later"), (0, None)]
+  ("number", "age"), [(described_file.FORMAT + 1, "a later"), (0, None)]
 )
 def test_files_of_other_versions_say_so(file, tmp_path, number, age):
   def change(described, tensors):
@@ -160,6 +160,93 @@ def test_files_of_other_versions_say_so(file, tmp_path, number, age):
 def test_what_makes_no_model_gets_one_sentence(file, tmp_path, change, message):
   with pytest.raises(ValueError, match=message):
     jaxseq.load(rewritten(file, tmp_path, change))
+
+
+def _set(name, value, index=(0,)):
+  """A change that puts a number into a tensor."""
+
+  def change(described, tensors):
+    array = tensors[name].copy()
+    array[(*index, *[0] * (array.ndim - len(index)))] = value
+    tensors[name] = array
+
+  return change
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (_set("params/encoder/kernel", np.nan), "encoder/kernel: got numbers that"),
+    (_set("params/encoder/kernel", -np.inf), "encoder/kernel: got numbers"),
+    (
+      lambda d, t: t.update({"params/encoder": np.zeros(2, np.float32)}),
+      "none below 'params/encoder', which is a tensor",
+    ),
+    (
+      lambda d, t: t.update({"a" + "/a" * 50_000: np.zeros(2, np.float32)}),
+      "expected names of 64 parts",
+    ),
+    (
+      lambda d, t: d["preparation"].update(classes=["a", "b"]),
+      "classes: got 2, expected 3, one for each output",
+    ),
+    (
+      lambda d, t: d["preparation"].update(classes=["a", "b", "a"]),
+      "classes: got .'a'., expected each name once",
+    ),
+    (
+      lambda d, t: d["preparation"].update(
+        mean=[1e308, 0.0], deviation=[5e-324, 1.0]
+      ),
+      "deviation: got '5e-324 for the mean 1e.308'",
+    ),
+    (
+      lambda d, t: d["preparation"].update(length=10**7),
+      "preparation: length: got 10000000",
+    ),
+    (
+      lambda d, t: d["preparation"].update(image_size=[10**5, 10**5]),
+      "preparation: image_size",
+    ),
+    (
+      lambda d, t: d["preparation"].update(kind="forecast", horizon=1e9),
+      "preparation: horizon: got 1000000000.0, expected at most 1024",
+    ),
+    (
+      lambda d, t: d["preparation"].update(kind="text", vocab_size=10**9),
+      "preparation: vocab_size",
+    ),
+    (
+      lambda d, t: d["network"]["config"]["stack"].update(norm_epsilon=-1.0),
+      "norm_epsilon: got -1.0, expected a finite number of at least 0",
+    ),
+    (
+      lambda d, t: d["network"]["config"]["stack"].update(
+        norm_epsilon={"float": "nan"}
+      ),
+      "norm_epsilon: got nan",
+    ),
+  ],
+)
+def test_wrong_models_are_not_believed(file, tmp_path, change, message):
+  with pytest.raises(ValueError, match=f"no whole model: .*{message}"):
+    jaxseq.load(rewritten(file, tmp_path, change))
+
+
+def test_weights_that_diverged_are_read_where_it_is_said(file, tmp_path):
+  path = rewritten(file, tmp_path, _set("params/encoder/kernel", np.nan))
+  model = jaxseq.load(path, finite=False)
+  assert np.isnan(model.variables["params"]["encoder"]["kernel"][0, 0])
+
+
+def test_versions_cannot_steer_a_terminal(file, tmp_path):
+  def change(described, tensors):
+    described.update(format=2, versions={"jaxseq": "\x1b[31m9"})
+
+  with pytest.raises(ValueError) as caught:
+    jaxseq.load(rewritten(file, tmp_path, change))
+  assert "\x1b" not in str(caught.value)
+  assert r"\x1b[31m9" in str(caught.value)
 
 
 def test_a_mesh_is_no_part_of_a_model(tmp_path):

@@ -41,15 +41,15 @@ def test_what_is_no_player_gets_one_sentence(tmp_path):
   *_, player = pole_player.make()
   path = tmp_path / "player.safetensors"
   conditioned_players.save(path, player)
-  whole = described_file.read(path, "player", "save", 1)
+  whole = described_file.read(path)
 
   def fails(message, **changes):
     described_file.write(path, {**whole.described, **changes}, whole.tree)
     with pytest.raises(ValueError, match=f"is no whole player: {message}"):
       conditioned_players.load(path)
 
-  fails("conditioned: got 1, expected True or False", conditioned=1)
-  fails("agent: got 'ppo', expected an object", agent="ppo")
+  fails("conditioned: got 'int', expected True or False", conditioned=1)
+  fails("agent: got 'str', expected an object", agent="ppo")
   network = whole.described["network"]
   fails("network: got 'name'", network={**network, "name": "x"})
   fails("network: max_timesteps", network={**network, "max_timesteps": 10**9})

@@ -3,7 +3,8 @@
 A CSV file has a line of names, then a line for each row, with values between
 commas (tabs in a .tsv file), as UTF-8. A value is missing where there is
 nothing, or one of the words in `MISSING`. Parquet files need the package
-pyarrow, the extra "table".
+pyarrow, the extra "table". A frame of pandas may stand in the place of a file;
+pandas is not imported.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
+from jaxseq.data import raw_arrays
 from jaxseq.data.files import columns
 
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
@@ -33,7 +35,42 @@ _CHUNK = 2**14
 _LISTED = 20
 
 
+# A frame is one of them, too, which needs a type that pandas alone has.
 Path = str | os.PathLike | Sequence[str | os.PathLike]
+
+
+class Frame:
+  """A frame in the place of a file; named levels of its index are columns."""
+
+  suffix, stem = "", "frame"
+
+  def __init__(self, frame: Any):
+    names = [name for name in frame.index.names if name is not None]
+    if names and not set(names) & set(frame.columns):
+      frame = frame.reset_index()
+    self.names = tuple(map(str, frame.columns))
+    self._frame = frame
+
+  def __str__(self) -> str:
+    return self.stem
+
+  def __len__(self) -> int:
+    return len(self._frame)
+
+  def words(self, name: str) -> list[str]:
+    """Returns a column as it would be written in a text."""
+    column = self._frame.iloc[:, self.names.index(name)]
+    return [
+      "" if lacks else str(value).strip()
+      for value, lacks in zip(column, column.isna())
+    ]
+
+  def numbers(self, name: str) -> np.ndarray | None:
+    """Returns a column as float64; None if it does not hold numbers."""
+    column = self._frame.iloc[:, self.names.index(name)]
+    if getattr(column.dtype, "kind", "O") not in "iufb":
+      return None
+    return column.to_numpy(np.float64, na_value=np.nan)
 
 
 class Table(NamedTuple):
@@ -58,7 +95,8 @@ class Table(NamedTuple):
   def place(self, row: int, column: str | None = None) -> str:
     """Returns where an entry stands, for messages."""
     path = self.files[self.file[row]]
-    word = "row" if path.suffix in _PARQUET else "line"
+    text = isinstance(path, pathlib.Path) and path.suffix not in _PARQUET
+    word = "line" if text else "row"
     where = f"{path}, {word} {self.line[row]}"
     return where if column is None else f"{where}: column {column!r}"
 
@@ -68,12 +106,14 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
 
   Args:
     path: a file, a folder of tables, a pattern such as "runs/*.csv", or several
-      of them.
+      of them; or a frame.
 
   Raises:
     MissingData: if there is none.
     ValueError: if a file of a folder leads out of it, or is of no known kind.
   """
+  if raw_arrays.is_frame(path):
+    return (Frame(path),)
   if not isinstance(path, str | os.PathLike):
     found = [file for one in path for file in find(one)]
     if not found:
@@ -103,6 +143,8 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
 
 def describe(path: Path) -> str:
   """Returns a path, or the first of several, for messages."""
+  if raw_arrays.is_frame(path):
+    return Frame.stem
   if isinstance(path, str | os.PathLike):
     return str(path)
   return ", ".join(map(describe, path))
@@ -120,6 +162,8 @@ def header(
   Raises:
     ValueError: if they are none.
   """
+  if isinstance(path, Frame):
+    return _checked_names(path, path.names)
   path = pathlib.Path(path)
   if path.suffix in _PARQUET:
     with _opened(path) as file:
@@ -303,6 +347,10 @@ def _check_columns(path, wanted, names):
 
 def _chunks(path, names, words, numbers, delimiter):
   """Yields line numbers, and the entries of each column as they are kept."""
+  if isinstance(path, Frame):
+    if len(path):
+      yield _frame_chunk(path, words, numbers)
+    return
   if path.suffix in _PARQUET:
     yield from _parquet_chunks(path, words, numbers)
     return
@@ -316,6 +364,20 @@ def _chunks(path, names, words, numbers, delimiter):
     for name in numbers:
       entries[name] = _floats(path, lines, found[places[name]], name)
     yield lines, entries
+
+
+def _frame_chunk(frame, words, numbers):
+  """The numbers of a frame's rows, and its entries as they are kept."""
+  lines = list(range(len(frame)))
+  entries: dict[str, Any] = {name: frame.words(name) for name in words}
+  values = {name: frame.numbers(name) for name in numbers}
+  others = {n: frame.words(n) for n, column in values.items() if column is None}
+  _refuse_words(frame, list(others.items()))
+  for name, column in values.items():
+    if column is None:
+      column = _floats(frame, lines, others[name], name)
+    entries[name] = _finite(frame, lines, column, name)
+  return lines, entries
 
 
 def _refuse_words(path, entries):
@@ -393,7 +455,9 @@ def _floats(path, lines, found, name):
       values.append(number(word, name))
     except ValueError as error:
       hint = "" if any(map(_is_number, found)) else f" {_no_channel([name])}"
-      raise ValueError(f"{path}, line {lines[place]}: {error}{hint}") from error
+      word = "row" if isinstance(path, Frame) else "line"
+      where = f"{path}, {word} {lines[place]}"
+      raise ValueError(f"{where}: {error}{hint}") from error
   return np.array(values)
 
 
@@ -495,6 +559,11 @@ def _parquet_floats(path, lines, array, name):
       ) from error
   values = array.cast(pyarrow.float64(), safe=False)
   values = values.to_numpy(zero_copy_only=False).astype(np.float64)
+  return _finite(path, lines, values, name)
+
+
+def _finite(path, lines, values, name):
+  """Values of rows, none of which is larger than float32 holds."""
   wrong = ~(np.isnan(values) | columns.holds(np.abs(values)))
   if wrong.any():
     place = int(np.argmax(wrong))

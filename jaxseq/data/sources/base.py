@@ -86,6 +86,11 @@ class Source:
       )
     return self._read(path)
 
+  @property
+  def reads_frames(self) -> bool:
+    """Whether `read` takes frames of pandas: it does where it reads tables."""
+    return self.reader is not None and self.reader.endswith("table")
+
   def _read(self, path: Any) -> Examples:
     raise NotImplementedError
 

@@ -117,10 +117,16 @@ class SeriesSource(base.Source):
     """Prepares series of vectors, of any lengths; see `Source.prepare`."""
     names = None
     if raw_arrays.is_frame(values):
-      frame = series_frames.series_of(values)
-      values, names = frame.values, frame.channels
-      if times is None and self._reads(frame.times):
-        times = frame.times
+      if _is_nested(values):
+        frame = series_frames.series_of(values)
+        values, names = frame.values, frame.channels
+        if times is None and self._reads(frame.times):
+          times = frame.times
+      else:
+        values = [values]
+    if times is None and all(map(raw_arrays.is_frame, values)):
+      stamps = [np.asarray(row.index) for row in values]
+      times = stamps if self._reads(stamps) else None
     rows = [
       raw_arrays.series(f"series {number}", row, self.channels, names)
       for number, row in enumerate(raw_arrays.rows(values, lengths))
@@ -140,9 +146,7 @@ class SeriesSource(base.Source):
   def _reads(self, times):
     """Whether times of an index are such as those of the training may be."""
     # Numbers are counted, unless the training had unequal steps of them.
-    return times is not None and (
-      self.gaps is not None or times[0].dtype.kind == "M"
-    )
+    return bool(times) and (self.gaps is not None or times[0].dtype.kind == "M")
 
   def _with_times(self, part, times):
     """The part with the time since the element before, if it is read."""
@@ -244,3 +248,9 @@ class SeriesSource(base.Source):
   def restore_targets(self, values: np.ndarray) -> np.ndarray:
     """Returns predicted numbers (..., targets) in the file's units."""
     return scale.undo(values, self.target_mean, self.target_deviation)
+
+
+def _is_nested(frame):
+  """Whether a frame holds several series, and is not one of numbers."""
+  several = getattr(frame.index, "nlevels", 1) > 1
+  return several or (frame.size > 0 and np.ndim(frame.iloc[0, 0]) > 0)

@@ -87,7 +87,9 @@ class TextSource(base.Source):
     return super().read(path)
 
   def _read(self, path: Any) -> base.Examples:
-    if ".." in self.pattern or self.pattern.startswith("/"):
+    inside = pathlib.PurePath(self.pattern)
+    outside = ".." in self.pattern or "\0" in self.pattern
+    if outside or inside.is_absolute() or not inside.parts:
       raise _validate.error(
         "pattern", self.pattern, "a pattern inside the folder"
       )

@@ -27,9 +27,6 @@ State = recurrence.SoftmaxState
 TRAITS = contract.Traits(
   keeps="running softmax averages, with one learned query per head",
   block=contract.TRANSFORMER_BLOCK,
-  cases=({"heads": 2},),
-  collectives={"all_gather": 1},
-  temporary={"tpu": (1.7, 6.9), "cuda": (3, 4.5)},
 )
 
 

@@ -35,20 +35,6 @@ single_scan = _lightnet.single_scan
 TRAITS = contract.Traits(
   keeps="a matrix per head, divided by a running sum of exponentials",
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {
-      "heads": 3,
-      "delta_0": 0,
-      "gate": "silu",
-      "gate_position": "post",
-      "scale_q": True,
-      "lrpe": "none",
-    },
-    {"decay": "scalar", "input_gate": True, "lrpe": "rotary"},
-  ),
-  # Of averages, and of the places of elements.
-  collectives={"all_gather": 2},
-  temporary={"tpu": (18, 24), "cuda": (12, 27)},
 )
 
 

@@ -13,9 +13,7 @@ from jaxseq.mixers import contract
 Params = contract.Params
 
 # Declarations that both share.
-TRAITS = contract.Traits(
-  block=contract.TRANSFORMER_BLOCK, cases=({"d_hidden": 5},)
-)
+TRAITS = contract.Traits(block=contract.TRANSFORMER_BLOCK)
 
 
 @dataclasses.dataclass(frozen=True)

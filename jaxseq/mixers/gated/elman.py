@@ -22,7 +22,6 @@ Params = contract.Params
 TRAITS = dataclasses.replace(
   _gated.TRAITS,
   keeps="a vector, through a matrix",
-  temporary={"tpu": (2.7, 5.4), "cuda": (1.4, 4.3)},
 )
 
 

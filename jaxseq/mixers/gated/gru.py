@@ -29,8 +29,6 @@ Params = contract.Params
 TRAITS = dataclasses.replace(
   _gated.TRAITS,
   keeps="the same as `elman`, gated",
-  cases=({"d_hidden": 4, "heads": 2},),
-  temporary={"tpu": (2.7, 5.4), "cuda": (1.4, 4.7)},
 )
 
 

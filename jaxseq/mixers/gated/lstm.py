@@ -29,8 +29,6 @@ Params = contract.Params
 TRAITS = dataclasses.replace(
   _gated.TRAITS,
   keeps="two vectors",
-  cases=({"heads": 3},),
-  temporary={"tpu": (2.7, 5.4), "cuda": (1.4, 3.0)},
 )
 
 

@@ -23,7 +23,6 @@ Params = contract.Params
 TRAITS = dataclasses.replace(
   _minimal.TRAITS,
   keeps="a vector, gated by the input",
-  temporary={"tpu": (5.4, 13), "cuda": (4, 9.7)},
 )
 
 

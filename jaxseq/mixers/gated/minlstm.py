@@ -24,7 +24,6 @@ Params = contract.Params
 TRAITS = dataclasses.replace(
   _minimal.TRAITS,
   keeps="a vector, gated by the input as by two gates",
-  temporary={"tpu": (5.4, 16), "cuda": (6.6, 17)},
 )
 
 

@@ -47,39 +47,6 @@ TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
   schemes=window.SCHEMES,
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {"kv_heads": 2, "window": 3, "positions": "none"},
-    {
-      "heads": 2,
-      "d_head": 4,
-      "qkv_bias": True,
-      "output_bias": True,
-      "qk_norm": "head",
-      "gate": "sigmoid",
-      "rotary_fraction": 0.5,
-      "scale": 0.7,
-      "window": 3,
-    },
-    {
-      "heads": 2,
-      "kv_heads": 1,
-      "window": 4,
-      "positions": "relative",
-      "scale": 0.7,
-    },
-    {"heads": 2, "kv_heads": 1, "qk_norm": "width", "window": 3},
-    {
-      "heads": 2,
-      "kv_heads": 1,
-      "window": 25,
-      "select": "hip",
-      "hip_keys": 2,
-      "near": 1,
-      "sinks": 1,
-    },
-  ),
-  collectives={"ppermute": None, "psum": 1},
-  temporary={"tpu": (6.1, 16.5), "cuda": (9.7, 18.2)},
 )
 
 

@@ -34,20 +34,6 @@ Params = contract.Params
 TRAITS = contract.Traits(
   keeps="latents of keys and values of the last elements, 1024 by default",
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {
-      "heads": 2,
-      "d_key": 3,
-      "d_rotary": 4,
-      "d_value": 5,
-      "d_latent": 6,
-      "query_rank": 3,
-      "bias": True,
-      "window": 3,
-    },
-    {"d_rotary": 0, "positions": "none", "window": 2},
-  ),
-  temporary={"tpu": (7.9, 21.5), "cuda": (12.1, 21.5)},
 )
 
 

@@ -45,14 +45,6 @@ TRAITS = contract.Traits(
   keeps="keys and values of the last 32 elements, and of the last 32 of each "
   "of 6 clusters",
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {"heads": 2, "local_heads": 0, "window": 8, "clusters": 2},
-    {"heads": 3, "window": 5, "positions": "none", "d_head": 4},
-  ),
-  # Near two centroids, rounding puts an element into the other cluster.
-  bfloat16_error=(0.16, 0.17),
-  optional_parameters=("centroids",),
-  temporary={"tpu": (5.4, 21.8), "cuda": (6.9, 13.1)},
 )
 
 

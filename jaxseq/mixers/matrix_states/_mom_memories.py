@@ -139,7 +139,7 @@ def inputs(
     decay = (-jnp.exp(params["A_log"]) * rate)[..., None]
   elif config.rule == "gla":
     decay = _decays_of_channels(config, params, x)
-  return Elements(q, own(k), v, read, own(decay)), window
+  return Elements(q, own(k), own(v), read, own(decay)), window
 
 
 def read(

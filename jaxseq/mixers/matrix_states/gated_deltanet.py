@@ -52,23 +52,6 @@ TRAITS = contract.Traits(
   # What the papers' code keeps weight decay away from.
   ssm_parameters=("A_log", "dt_bias"),
   block=contract.TRANSFORMER_BLOCK,
-  temporary={"tpu": (8.4, 31), "cuda": (11, 32)},
-  cases=(
-    {"heads": 2, "decay": "none", "gate": "none", "d_conv": 1},
-    {
-      "heads": 4,
-      "key_heads": 2,
-      "d_key": 3,
-      "d_value": 2,
-      "decay": "channel",
-      "decay_rank": 2,
-      "decay_bound": -5.0,
-      "gate": "sigmoid",
-      "gate_rank": 2,
-      "rates": "channel",
-    },
-    {"heads": 2, "writes": 2, "negative_eigenvalues": True},
-  ),
 )
 
 

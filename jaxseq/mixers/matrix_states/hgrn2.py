@@ -34,11 +34,6 @@ TRAITS = contract.Traits(
   keeps="a matrix per head, of which a forget gate keeps what it does not "
   "replace; with an option 3 inputs of a convolution",
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {"heads": 2, "lower_bound": 0.3},
-    {"heads": 3, "d_key": 4, "d_conv": 4},
-  ),
-  temporary={"tpu": (5.6, 17.4), "cuda": (5.9, 18.4)},
 )
 
 

@@ -42,9 +42,6 @@ _PIECE = 256
 TRAITS = contract.Traits(
   keeps="a matrix per head of products up to second order, divided by a sum",
   block=contract.TRANSFORMER_BLOCK,
-  cases=({"heads": 2, "d_feature": 3, "d_value": 2},),
-  optional_parameters=("W_k_prefix", "W_v_prefix"),
-  temporary={"tpu": (8, 25), "cuda": (7, 15.5)},
 )
 
 

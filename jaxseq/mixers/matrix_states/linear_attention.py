@@ -45,28 +45,6 @@ Params = contract.Params
 TRAITS = contract.Traits(
   keeps="a matrix per head, without decay by default",
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {
-      "heads": 2,
-      "d_value": 3,
-      "feature_map": "none",
-      "decay": "fixed",
-      "normalization": "rms",
-      "positions": "rotary",
-      "gate": "silu",
-    },
-    {
-      "heads": 2,
-      "d_key": 3,
-      "feature_map": "silu",
-      "decay": "vector",
-      "decay_rank": 2,
-      "normalization": "rms",
-    },
-    {"heads": 2, "decay": "scalar", "positions": "rotary"},
-  ),
-  collectives={"all_gather": 1},
-  temporary={"tpu": (9.4, 17), "cuda": (6, 16)},
 )
 
 

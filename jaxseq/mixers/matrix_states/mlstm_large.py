@@ -27,10 +27,6 @@ Params = contract.Params
 TRAITS = contract.Traits(
   keeps="a matrix and a vector per head, with exponential gates",
   block=contract.TRANSFORMER_BLOCK,
-  temporary={"tpu": (4, 15), "cuda": (4.5, 13.3)},
-  cases=(
-    {"heads": 2, "d_key": 3, "d_value": 2, "gate_cap": 2.0, "bias": True},
-  ),
 )
 
 # Of input gates at the beginning.

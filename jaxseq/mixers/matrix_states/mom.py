@@ -41,28 +41,6 @@ TRAITS = contract.Traits(
   "3; 3 inputs of a convolution for each",
   ssm_parameters=("A_log", "dt_bias"),
   block=contract.TRANSFORMER_BLOCK,
-  cases=(
-    {
-      "memories": 3,
-      "heads": 2,
-      "rule": "linear_attention",
-      "feature_map": "elu",
-      "normalize": True,
-      "d_conv": 1,
-      "gate": "none",
-    },
-    {
-      "memories": 3,
-      "shared": False,
-      "heads": 2,
-      "d_key": 2,
-      "rule": "gla",
-      "decay_rank": 2,
-      "d_conv": 2,
-    },
-    {"memories": 3, "heads": 2, "d_value": 2, "one_projection": True},
-  ),
-  temporary={"tpu": (172, 258), "cuda": (69, 147)},
 )
 
 

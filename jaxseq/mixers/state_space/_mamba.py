@@ -16,7 +16,6 @@ TRAITS = contract.Traits(
   # What the papers' code keeps weight decay away from.
   ssm_parameters=("A_log", "D", "dt_bias"),
   block={"activation": "none"},
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
 )
 
 

@@ -26,9 +26,6 @@ Params = contract.Params
 TRAITS = contract.Traits(
   keeps="one diagonal complex system for all channels",
   ssm_parameters=("nu_log", "theta_log", "gamma_log", "B_re", "B_im"),
-  cases=({"d_state": 5, "r_min": 0.5, "r_max": 0.9, "max_phase": 1.0},),
-  collectives={"all_gather": 1},
-  temporary={"tpu": (0.1, 3.9), "cuda": (0.5, 2.8)},
 )
 
 

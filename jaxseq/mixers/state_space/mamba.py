@@ -36,11 +36,6 @@ TRAITS = dataclasses.replace(
   _mamba.TRAITS,
   keeps="16 states per channel, with decays that depend on the input; 3 inputs "
   "of a convolution",
-  cases=(
-    {"d_state": 4, "d_conv": 2, "expand": 1, "bias": True},
-    {"d_state": 4, "d_conv": 2, "dt_rank": 2, "norm": "scaled"},
-  ),
-  temporary={"tpu": (13.5, 36.6), "cuda": (15, 48)},
 )
 
 

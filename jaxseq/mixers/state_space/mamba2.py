@@ -35,28 +35,6 @@ TRAITS = dataclasses.replace(
   _mamba.TRAITS,
   keeps="a matrix per head, with a decay that depends on the input; 3 inputs "
   "of a convolution",
-  cases=(
-    {
-      "headdim": 3,
-      "d_state": 4,
-      "ngroups": 2,
-      "d_conv": 2,
-      "dt_limit": (0.01, 0.06),
-      "bias": True,
-      "chunk_size": 3,
-    },
-    {
-      "channels": 8,
-      "headdim": 2,
-      "d_state": 4,
-      "ngroups": 2,
-      "norm": "before_gate",
-      "norm_groups": 2,
-      "out_bias": True,
-    },
-    {"headdim": 3, "d_state": 4, "norm": "none"},
-  ),
-  temporary={"tpu": (30, 77), "cuda": (25, 79)},
 )
 
 

@@ -37,17 +37,6 @@ TRAITS = contract.Traits(
   # What the authors' code keeps weight decay away from.
   ssm_parameters=("D", "dt_bias"),
   block={"activation": "none"},
-  cases=(
-    {
-      "d_state": 8,
-      "headdim": 3,
-      "ngroups": 2,
-      "rotary_fraction": 1.0,
-      "norm": True,
-      "chunk_size": 3,
-    },
-  ),
-  temporary={"tpu": (50, 94), "cuda": (30, 83)},
 )
 
 

@@ -35,8 +35,6 @@ TRAITS = contract.Traits(
   keeps="a vector, gated by the input; 3 inputs of a convolution",
   ssm_parameters=("Lambda",),
   block=contract.TRANSFORMER_BLOCK,
-  cases=({"d_hidden": 8, "heads": 2, "d_conv": 2}, {"d_conv": 1}),
-  temporary={"tpu": (6.8, 17), "cuda": (4.7, 21)},
 )
 
 

@@ -35,17 +35,6 @@ TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal plus low-rank system",
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "P", "B", "log_step"),
-  cases=(
-    {"d_state": 4, "init": "legt", "method": "convolution"},
-    {"d_state": 4, "init": "fourier", "n_ssm": 3, "dt_transform": "softplus"},
-  ),
-  collectives={"all_gather": 1},
-  temporary={
-    "tpu": (13, 33),
-    "cuda": (6, 13),
-    "tpu without resets": (19, 28),
-    "cuda without resets": (6.7, 9.7),
-  },
 )
 
 

@@ -30,18 +30,6 @@ TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal system",
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
-  cases=(
-    {"d_state": 4, "init": "legs", "n_ssm": 2, "method": "chunks"},
-    {"d_state": 4, "init": "inv", "discretization": "bilinear"},
-    {"d_state": 4, "init": "real", "dt_tie": False},
-  ),
-  collectives={"all_gather": 1},
-  temporary={
-    "tpu": (13, 33),
-    "cuda": (6, 13),
-    "tpu without resets": (19, 27),
-    "cuda without resets": (6.7, 9.5),
-  },
 )
 
 

@@ -31,18 +31,6 @@ TRAITS = contract.Traits(
   keeps="one diagonal system for all channels",
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
-  cases=(
-    {"ssm_size": 8, "blocks": 2},
-    {
-      "ssm_size": 8,
-      "blocks": 1,
-      "discretization": "bilinear",
-      "clip_eigs": True,
-    },
-    {"ssm_size": 6, "blocks": 2, "conj_sym": False},
-  ),
-  collectives={"all_gather": 1},
-  temporary={"tpu": (0.1, 4.1), "cuda": (0.9, 3.4)},
 )
 
 # Largest real part of an eigenvalue under `clip_eigs`.

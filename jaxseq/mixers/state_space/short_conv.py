@@ -22,9 +22,6 @@ Params = contract.Params
 TRAITS = contract.Traits(
   keeps="2 inputs of a gated convolution",
   block=contract.TRANSFORMER_BLOCK,
-  cases=({"d_conv": 5, "bias": True},),
-  collectives={"ppermute": None, "psum": 1},
-  temporary={"tpu": (5.4, 11.4), "cuda": (5.4, 9.4)},
 )
 
 

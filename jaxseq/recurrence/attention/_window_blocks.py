@@ -90,7 +90,7 @@ def attend(
       return averages(q, k, v, sight, window, block_size, table, search)
     from jaxseq.recurrence.attention import _window_vjp
 
-    library = _window_vjp.library(method, q, k, v, whole)
+    library = _window_vjp.library(method, q, k, v, whole, averages)
     alike = (x.astype(dtype) for x in (q, k, v))
     o = _window_vjp.attend(library, window, *alike, begin)
     return o.astype(q.dtype)

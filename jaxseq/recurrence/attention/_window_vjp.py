@@ -10,6 +10,7 @@ The gradient is the library's, too; that of the gradient is computed by blocks,
 All numbers are finite.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.attention import _window_blocks
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 
@@ -31,14 +31,21 @@ class Library(NamedTuple):
   Attributes:
     name: "splash" (JAX's attention for TPUs), "tokamax" or "cudnn".
     interpret: whether it is to run on a CPU.
+    plain: `_window_blocks.averages`, of which the second derivative is.
   """
 
   name: str
   interpret: bool
+  plain: Callable[..., jax.Array]
 
 
 def library(
-  method: str, q: jax.Array, k: jax.Array, v: jax.Array, whole: bool
+  method: str,
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  whole: bool,
+  plain: Callable[..., jax.Array],
 ) -> Library:
   """The library that a method names here.
 
@@ -48,6 +55,7 @@ def library(
     k: keys.
     v: values.
     whole: whether there is one episode, and no key before the first query.
+    plain: as in `Library`.
 
   Returns:
     Which it is.
@@ -57,11 +65,11 @@ def library(
   """
   dtype, width = jnp.result_type(q, k, v), q.shape[-1]
   if method == "pallas":
-    found = Library("splash", support.form("window", dtype).interpret)
+    found = Library("splash", support.form("window", dtype).interpret, plain)
     if dtype == jnp.float16:
       raise _none(method, f"dtype {dtype}", "bfloat16 or float32")
   else:
-    found = Library(method, contexts.interpreted() == "gpu")
+    found = Library(method, contexts.interpreted() == "gpu", plain)
     platform = contexts.machine()[0]
     if platform != "gpu" and not found.interpret:
       raise _none(method, f"platform {platform}", "a GPU")
@@ -149,9 +157,8 @@ def _gradient_forward(library, window, q, k, v, start, pull, g):
 
 
 def _gradient_backward(library, window, residuals, cotangents):
-  del library
   q, k, v, start, g = residuals
-  plain = functools.partial(_plain_gradient, window, start)
+  plain = functools.partial(_plain_gradient, library, window, start)
   _, again = jax.vjp(plain, q, k, v, g)
   d_q, d_k, d_v, d_g = again(cotangents)
   # What the library kept is a function of the others.
@@ -161,12 +168,12 @@ def _gradient_backward(library, window, residuals, cotangents):
 _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
-def _plain_gradient(window, start, q, k, v, g):
+def _plain_gradient(library, window, start, q, k, v, g):
   """As `_gradient`, without a library."""
   earlier = k.shape[1] - q.shape[1]
   seen = jnp.maximum(start, earlier + jnp.arange(q.shape[1]) - window)
   _, pull = jax.vjp(
-    lambda q, k, v: _window_blocks.averages(q, k, v, seen, window), q, k, v
+    lambda q, k, v: library.plain(q, k, v, seen, window), q, k, v
   )
   return pull(g)
 

@@ -120,9 +120,10 @@ def window_attention(
       platform, or for arguments like these, or not installed.
   """
   _validate.choice("method", method, METHODS)
-  if axis is not None:
+  if axis is not None and scheme != "halo":
     if method not in ("auto", "chunked"):
-      sentence = support.sentence("window", f"axis {axis!r}", "no axis", method)
+      got = f"scheme {scheme!r}"
+      sentence = support.sentence("window", got, "scheme 'halo'", method)
       raise NotImplementedError(sentence)
     method = "chunked"
   batch, time = _check(q, k, v, window, init, reset, expand, block_size)

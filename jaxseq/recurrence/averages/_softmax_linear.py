@@ -126,18 +126,16 @@ def averages(
   q, logits, k, v = inputs
   out = _softmax_state.output_dtype(inputs)
   if method == "pallas":
-    form = support.form("softmax_outer", out)
-    if form.chip == "gpu":
-      from jaxseq.recurrence.averages import _softmax_outer_vjp
+    from jaxseq.recurrence.averages import _softmax_outer_vjp
 
-      return _softmax_outer_vjp.scan(
-        inputs, m, u, average, reset, sink=sink, form=form
-      )
+    form = support.form("softmax_outer", out)
+    how = {"sink": sink, "form": form, "plain": averages}
+    return _softmax_outer_vjp.scan(inputs, m, u, average, reset, **how)
   logits = logits.astype(u.dtype)
   decay, share, m, u = log_decay(logits, m, u, reset, sink)
   decay, share = (_softmax_state.spread(x, q.shape[-1]) for x in (decay, share))
   k = share if k is None else share * k
-  if method == "pallas" or _contractions.is_narrow(out):
+  if _contractions.is_narrow(out):
     # Narrow, as the products take them.
     k = k.astype(jnp.result_type(q, v))
   o, average = outer.outer_scan(

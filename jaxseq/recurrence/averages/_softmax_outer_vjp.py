@@ -6,6 +6,7 @@ logits. The derivative of the gradient is that of the matrix products without
 kernels.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -13,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.averages import _softmax_decay_gpu
-from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.outer import _outer_gpu_channels_layout
 from jaxseq.recurrence.outer import _outer_products
@@ -24,11 +24,16 @@ _CHANNELS = _softmax_decay_gpu.CHANNELS
 _CHUNK = 64  # Of `outer_scan`: a multiple of a tile of time.
 
 
+# `_softmax_linear.averages`, without kernels.
+Plain = Callable[..., tuple[jax.Array, ...]]
+
+
 class _Options(NamedTuple):
   """Static."""
 
   sink: float | None
   form: support.Form
+  plain: Plain
 
 
 class _Arrays(NamedTuple):
@@ -85,6 +90,7 @@ def scan(
   *,
   sink: float | None,
   form: support.Form,
+  plain: Plain,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """Runs running averages over time.
 
@@ -97,6 +103,7 @@ def scan(
     reset: (rows, time) bool or None.
     sink: as in `softmax_outer_scan`.
     form: of the kernel, for a GPU.
+    plain: `_softmax_linear.averages`, of which the second derivative is.
 
   Returns:
     Outputs (rows, time, dv), and average, m and u after the last element in
@@ -114,7 +121,7 @@ def scan(
     logits = logits.astype(jnp.float32)
   wide = (x.astype(jnp.float32) for x in (m, u, average))
   x = _Arrays(_softmax_state.Inputs(q, logits, k, v), *wide, reset)
-  o, average, m, u = _scan(_Options(sink, form), x)
+  o, average, m, u = _scan(_Options(sink, form, plain), x)
   n = inputs.logits.shape[-1]
   return o, average, m[:, :n], u[:, :n]
 
@@ -132,9 +139,7 @@ def _plain_gradient(options, x, cotangents):
 
   def run(inputs, u, average):
     how = {"sink": options.sink, "size": _CHUNK, "method": "chunked"}
-    return _Results(
-      *_softmax_linear.averages(inputs, x.m, u, average, x.reset, **how)
-    )
+    return _Results(*options.plain(inputs, x.m, u, average, x.reset, **how))
 
   d = jax.vjp(run, x.inputs, x.u, x.average)[1](cotangents)
   return _Arrays(d[0], jnp.zeros_like(x.m), *d[1:], None)

@@ -88,6 +88,7 @@ def make(
 
 def cotangent(
   decay: jax.Array,
+  begins: jax.Array | None,
   on_time: jax.Array,
   early: jax.Array,
   last: jax.Array,
@@ -99,6 +100,7 @@ def cotangent(
 
   Args:
     decay: the log-decays.
+    begins: [B, 1, C, 1], where episodes begin; None without resets.
     on_time: [B, 1, C, K], sum of those products beside exp(s_t).
     early: [B, 1, C, K], those beside exp(s_{t-1}), or None.
     last: [B, 1, K], the same of the state after the chunk.
@@ -109,7 +111,7 @@ def cotangent(
   if decay.shape[-1] == 1:
     total = _contractions.sum_over(total, -1)
     early = None if early is None else _contractions.sum_over(early, -1)
-  return _outer_decays.d_log_decay(total, decay, early)
+  return _outer_decays.d_log_decay(total, decay, begins, early)
 
 
 def _kept(mask, x):

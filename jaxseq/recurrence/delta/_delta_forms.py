@@ -98,7 +98,9 @@ def _tied_backward(residuals, cotangents):
   if x.decay is not None:
     on_time = wide.q * dq + wide.read * d_read - wide.k * dk
     last = jnp.sum(d_after * after, axis=-1)
-    d_decay = _delta_decays.cotangent(x.decay, on_time, None, last)
+    d_decay = _delta_decays.cotangent(
+      x.decay, masks.begins, on_time, None, last
+    )
   return _like(x, Tied(dq, dk, dv, d_read, d_decay)), d_state, None
 
 
@@ -176,7 +178,9 @@ def _general_backward(residuals, cotangents):
   if x.decay is not None:
     on_time = wide.q * dq - wide.k * dk - wide.b * db
     last = jnp.sum(d_after * after, axis=-1)
-    d_decay = _delta_decays.cotangent(x.decay, on_time, wide.a * da, last)
+    d_decay = _delta_decays.cotangent(
+      x.decay, masks.begins, on_time, wide.a * da, last
+    )
   return _like(x, General(dq, dk, dv, da, db, d_decay)), d_state, None
 
 

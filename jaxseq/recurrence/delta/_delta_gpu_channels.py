@@ -42,8 +42,7 @@ class Plan(NamedTuple):
 
 def sees(facts) -> jax.Array:
   """Pairs [C, C] of elements of one episode."""
-  episode = facts.at[int(Facts.EPISODE)]
-  return blocks.along(episode, 0) == blocks.along(episode, 1)
+  return blocks.sees(facts.at[int(Facts.EPISODE)])
 
 
 def to_states(facts, fact, between, matrix, high, low) -> jax.Array:

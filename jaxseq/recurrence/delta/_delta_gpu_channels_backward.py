@@ -143,7 +143,8 @@ def _kernel(plan, *refs):
   # The pairs are not needed any more.
   blocks.split(sums, of_q, of_read)
   later, earlier = blocks.places()
-  da = blocks.summed(matrix, earlier >= later, of_q, of_read)
+  between = _delta_gpu_channels.sees(facts) & (earlier >= later)
+  da = blocks.summed(matrix, between, of_q, of_read)
   later, earlier = blocks.places()
   da += blocks.summed(matrix, earlier < later, *leaving)
   later, earlier = blocks.places()
@@ -156,12 +157,7 @@ def _kernel(plan, *refs):
   unused = a < _outer_decays.clamp(a)
   if plan.reset:
     # What is none, and what stands at a reset.
-    unused |= ~(a < jnp.inf)
-    later, earlier = blocks.places()
-    goes_on = _delta_gpu_channels.sees(facts) & (earlier < later)
-    goes_on = blocks.any_of_rows(goes_on)
-    goes_on = lax.broadcast_in_dim(goes_on, (CHUNK, BLOCK), [0]) > 0
-    unused |= ~goes_on & (blocks.along(facts.at[int(Facts.EPISODE)], 0) > 0)
+    unused |= ~(a < jnp.inf) | blocks.begins(facts.at[int(Facts.EPISODE)])
   da_ref[row, time, keys] = jnp.where(unused, 0.0, da)
   plgpu.wait_smem_to_gmem(0)
 

@@ -10,7 +10,6 @@ from jaxseq.recurrence.delta import _delta_gpu_backward
 from jaxseq.recurrence.delta import _delta_gpu_channels
 from jaxseq.recurrence.delta import _delta_gpu_channels_backward
 from jaxseq.recurrence.delta import _delta_products
-from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.outer import _outer_gpu_layout
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.platform import support
@@ -159,8 +158,8 @@ def _d_decay(x, sums):
   sums, Sums = sums.sum(2), _delta_gpu_backward.Sums
   last = sums[:, :, int(Sums.LAST)].sum(-1)
   d_sums = sums[:, :, int(Sums.ELEMENTS)].at[..., -1].add(last)
-  a, bad = (y[:, 0] for y in _outer_gpu_layout.decays(_with_heads(x)))
-  da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+  a, bad = _outer_gpu_layout.decays(_with_heads(x))
+  da = _outer_gpu_layout.d_log_decay(d_sums[:, None], a, x.reset)
   if x.reset is not None:
     da = jnp.where(bad, 0, da)
   return da.reshape(rows, -1, 1)[:, :time].astype(x.decay.dtype)

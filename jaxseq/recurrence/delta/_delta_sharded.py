@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _summaries
 
@@ -29,11 +30,14 @@ def delta_scan(
   given = [leaf for leaf in (*x, init) if leaf is not None]
   out = jnp.result_type(x.q, x.k, x.v)
   dtype = jnp.result_type(*given, jnp.float32)
-  x = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+  operands = _contractions.operand_dtype(out, dtype)
+  decay = None if x.decay is None else x.decay.astype(dtype)
+  x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
   dk, dv = x.k.shape[-1], x.v.shape[-1]
   nothing = jnp.zeros_like(x.v, shape=(*x.v.shape[:-1], dk))
   eye = jnp.eye(dv + dk, dtype=dtype)[dv:]
-  state = jnp.zeros_like(x.v, shape=(*x.v.shape[:-2], dk, dv + dk)) + eye
+  shape = *x.v.shape[:-2], dk, dv + dk
+  state = jnp.zeros_like(x.v, dtype, shape=shape) + eye
   x = x._replace(v=jnp.concatenate([x.v, nothing], axis=-1))
   o, state = run(x, state, reset)
   through = None if reset is None else ~jnp.any(reset, axis=-1)
@@ -41,7 +45,9 @@ def delta_scan(
   combine = _combine
   where = {"axis": axis, "exchange": exchange}
   state, chunks = _summaries.entering(summary, init, combine, **where)
-  seen = jnp.einsum("...tk,...kv->...tv", o[..., dv:], state)
+  seen = _contractions.batched(
+    "...tk,...kv->...tv", o[..., dv:], state, operands
+  ).astype(dtype)
   o = o[..., :dv] + _summaries.entered(_summaries.before_resets(reset), seen)
   last = _advance(summary, state)
   return o.astype(out), _summaries.final(

@@ -79,7 +79,7 @@ class Given(NamedTuple):
   masks: _outer_products.Masks
   by: _delta_products.Factors | _outer_tpu_channels.Decays
   bad: jax.Array | None  # [C, 1], of decays.
-  begins: jax.Array | None = None  # [C, 1], at a reset; of decays for each key.
+  episode: jax.Array | None = None  # [8, C], resets; of decays for each key.
 
 
 def given_of(plan, a, facts, careful):
@@ -88,14 +88,14 @@ def given_of(plan, a, facts, careful):
   If `careful`, decays that are none are set aside.
   """
   if plan.channels:
-    episode = begins = None
+    episode = None
     if plan.reset:
       episode, at = facts[int(Facts.EPISODE) :], int(Facts.RESET)
       # What stands at a reset is not read.
       begins = facts.T[:, at : at + 1] > 0
       a = jnp.where(begins, 0.0, a)
     by = _outer_tpu_channels.decays_of(a, episode, careful)
-    return Given(by.masks, by, by.bad, begins)
+    return Given(by.masks, by, by.bad, episode)
   if facts is None:
     masks = _outer_products.Masks.of(plan.chunk, None)
     return Given(masks, _delta_products.factors(masks, None), None)

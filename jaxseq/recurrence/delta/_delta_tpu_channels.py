@@ -146,8 +146,5 @@ def backward(given, x, g, state, d_after):
     dq += jnp.where(level.later, level.decays * to_q, 0.0)
     d_read += jnp.where(level.later, level.decays * to_read, 0.0)
     dk += jnp.where(level.later, 0.0, level.decays * to_k)
-  reset = given.begins is not None
-  d_decays = channels.d_log_decays(d_sums, d_last, x.a, reset)
-  if reset:
-    d_decays = jnp.where(given.begins, 0.0, d_decays)
+  d_decays = channels.d_log_decays(d_sums, d_last, x.a, given.episode)
   return _delta_products.Cotangents(dq, dk, dv, d_read, d_state, d_decays)

@@ -113,7 +113,8 @@ class _Layout(NamedTuple):
     """Cotangents of the decays from those of their sums in the chunks."""
     a, bad = self.decays(x)
     d_sums = d_sums[:, :, 0, :, None]
-    da = _outer_decays.d_log_decay(d_sums, a[..., None])[..., 0]
+    begins = self.chunks(x.reset)[..., None] if self.plan.reset else None
+    da = _outer_decays.d_log_decay(d_sums, a[..., None], begins)[..., 0]
     if self.plan.reset:
       da = jnp.where(bad, 0, da)
     da = da.reshape(da.shape[0], -1, 1)[:, : x.decay.shape[1]]

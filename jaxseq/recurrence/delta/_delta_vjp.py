@@ -5,6 +5,7 @@ that the gradient needs. The derivative of the gradient is that of the matrix
 products without kernels.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.delta import _delta_products
 from jaxseq.recurrence.delta import _delta_tpu_layout
-from jaxseq.recurrence.delta import delta
 from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
+
+# `delta_scan`, without kernels.
+Plain = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 class _Options(NamedTuple):
@@ -23,6 +26,7 @@ class _Options(NamedTuple):
 
   form: support.Form
   chunk_size: int
+  plain: Plain
 
 
 def scan(
@@ -36,6 +40,7 @@ def scan(
   *,
   form: support.Form,
   chunk_size: int,
+  plain: Plain,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence of `delta_scan` over time.
 
@@ -53,6 +58,7 @@ def scan(
     reset: (rows, time) bool or None.
     form: of the kernel.
     chunk_size: elements per chunk, rounded up to what the kernel takes.
+    plain: `delta_scan`, of which the second derivative is.
 
   Returns:
     Outputs (rows, time, dv) in the common dtype of q, k and v, and the last
@@ -68,14 +74,14 @@ def scan(
       decay = jnp.where(reset[..., None], 0, decay)
   init = init.astype(jnp.float32)
   x = _delta_products.Inputs(q, k, v, read, decay, init, reset)
-  o, final = _scan(_Options(form, chunk_size), x)
+  o, final = _scan(_Options(form, chunk_size, plain), x)
   return o.astype(out), final
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
 def _gradient(options, x, kept, cotangents):
   """Cotangents of the inputs."""
-  form, chunk_size = options
+  form, chunk_size, _ = options
   if form.chip == "gpu":
     from jaxseq.recurrence.delta import _delta_gpu_layout
 
@@ -88,7 +94,7 @@ def _plain_gradient(options, x, cotangents):
 
   def run(*floats):
     how = {"method": "chunked", "chunk_size": options.chunk_size}
-    return delta.delta_scan(*floats, reset=x.reset, **how)
+    return options.plain(*floats, reset=x.reset, **how)
 
   floats = jax.vjp(run, *x[:6])[1](cotangents)
   return _delta_products.Inputs(*floats, None)
@@ -97,7 +103,7 @@ def _plain_gradient(options, x, cotangents):
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
   """Outputs with the last state, and if asked what the gradient needs."""
-  form, chunk_size = options
+  form, chunk_size, _ = options
   if form.chip == "gpu":
     from jaxseq.recurrence.delta import _delta_gpu_layout
 

@@ -194,16 +194,22 @@ def dplr_step(
   return _step(_delta_forms.General(q, k, v, a, b, decay), state, reset)
 
 
-def _scan(x, init, reset, *, chunk_size, method, axis, exchange):
-  """A recurrence of `Tied` or `General` inputs."""
+def _scan(
+  x, init, reset, *, chunk_size, method, axis=None, exchange="auto", wide=False
+):
+  """A recurrence of `Tied` or `General` inputs.
+
+  With `wide` outputs have the dtype of states.
+  """
   if axis is not None:
-    run = functools.partial(
-      _scan, chunk_size=chunk_size, method=method, axis=None, exchange="auto"
-    )
+    # Not rounded before what other devices' states add to them.
+    how = {"chunk_size": chunk_size, "method": method, "wide": True}
+    run = functools.partial(_scan, **how)
     return _delta_sharded.delta_scan(
-      run, x, init, reset=reset, axis=axis, exchange=exchange
+      run, x, init, axis=axis, reset=reset, exchange=exchange
     )
-  lead, out, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
+  lead, narrow, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
+  out = dtype if wide else narrow
   *batch, time = lead
   _checks.reset(reset, lead)
   _validate.choice("method", method, METHODS)
@@ -218,8 +224,9 @@ def _scan(x, init, reset, *, chunk_size, method, axis, exchange):
 
   def run(x, init, reset, *, method, chunk_size):
     if method == "pallas":
-      return _by_kernel(x, init, reset, chunk_size)
-    operands = _contractions.operand_dtype(out, dtype)
+      final, o = _by_kernel(x, init, reset, chunk_size)
+      return final, o.astype(out)
+    operands = _contractions.operand_dtype(narrow, dtype)
     chunk = functools.partial(_delta_chunk.chunk, method, operands, out)
     return _chunks.over_chunks(chunk, chunk_size, init, x, reset)
 
@@ -246,7 +253,8 @@ def _by_kernel(x, init, reset, chunk_size):
     message = support.sentence("delta", "dplr_scan", "delta_scan")
     raise NotImplementedError(message)
   form = support.form(_op(x), jnp.result_type(*x[:4], init))
-  o, final = _delta_vjp.scan(*x, init, reset, form=form, chunk_size=chunk_size)
+  how = {"chunk_size": chunk_size, "plain": delta_scan}
+  o, final = _delta_vjp.scan(*x, init, reset, form=form, **how)
   return final, o
 
 

@@ -28,7 +28,7 @@ class Form(NamedTuple):
     operands: dtype of the operands of products.
     hidden: dtype of the hidden states that are returned.
     unrolled: whether loops are those of `_gated_unrolled`.
-    kernel: form of the kernels in the place of loops in chunks, or None.
+    kernel: form of the kernels, of `gated_gpu_scan`, or None.
   """
 
   chunk: int
@@ -147,11 +147,7 @@ def _run_chunk(cell, form, params, state, x, reset):
     return _gated_unrolled.run(cell, form, params, state, x, reset)
   inputs = _gated_products.project(params, x, form.operands)
   given = cell, form.hidden, params, state, inputs, reset
-  if form.kernel is None:
-    return run_loop(*given)
-  from jaxseq.recurrence.gated import _gated_vjp
-
-  return _gated_vjp.run(form.kernel, *given)
+  return run_loop(*given)
 
 
 def step(cell, operands, params, state, x, reset) -> Arrays:
@@ -179,13 +175,7 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
     lambda *args: _gated_products.project(*args, form.operands), params, x
   )
   given = cell, params, state, inputs, reset, d_hidden, d_state
-  if form.kernel is None:
-    pulled = pull_loop(*given)
-  else:
-    from jaxseq.recurrence.gated import _gated_vjp
-
-    pulled = _gated_vjp.pull(form.kernel, *given)
-  d_state, hidden, d_inputs, d_recurrent = pulled
+  d_state, hidden, d_inputs, d_recurrent = pull_loop(*given)
   sums = _gated_products.sums(form.operands)
   d_params, d_x = pull(tuple(leaf.astype(sums) for leaf in d_inputs))
   # The gradient of the kernel in one product per gate, not one per step.

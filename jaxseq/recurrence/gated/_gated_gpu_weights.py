@@ -6,16 +6,36 @@ ones: a bias is two numbers of bfloat16, whose sum has 16 bits. Recurrent
 weights of several heads are blocks in it, with zeros between them.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.gated import _gated_slots
+from jaxseq.recurrence.gated import _gated_chunk
 from jaxseq.recurrence.platform import support
 
 # Columns of ones. Two would do; with eight rows begin at multiples of 16 bytes.
 _ONES = 8
+
+
+@functools.cache
+def _slots(cell, inputs, gates, states):
+  """Which of a cell's distinct sums each input, then each product belongs to.
+
+  Where a cell adds a product to an input, both have one cotangent.
+  """
+  slots = []
+
+  def trace(*arguments):
+    _, saved = cell.forward(*arguments)
+    state = arguments[2]
+    d_inputs, d_recurrent, _ = cell.backward(saved, state, state)
+    slots[:], _ = _gated_chunk.shared((*d_inputs, *d_recurrent))
+
+  leaf = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+  jax.eval_shape(trace, *((leaf,) * count for count in (inputs, gates, states)))
+  return tuple(slots)
 
 
 class Sizes(NamedTuple):
@@ -38,7 +58,7 @@ class Sizes(NamedTuple):
   def of(cls, cell, params, state):
     """Those of arguments of `_gated_gpu_scan.scan`."""
     heads, features, gates, _ = params.kernel.shape
-    slots = _gated_slots.of(cell, len(params.input_bias), gates, len(state))
+    slots = _slots(cell, len(params.input_bias), gates, len(state))
     return cls(heads, features, gates, slots)
 
   @property

@@ -16,6 +16,7 @@ from jaxseq.recurrence.gated import _gated_chunk
 from jaxseq.recurrence.gated import _gated_products
 from jaxseq.recurrence.gated import _gated_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
 
@@ -95,6 +96,15 @@ def _dtypes(params, state, x):
   return wide, narrow, narrow
 
 
+def _kernel(wide, operands):
+  """The form in which kernels run here, or NotImplementedError."""
+  form = support.form("gated", wide)
+  if operands != jnp.bfloat16:
+    got = f"dtype {operands} on a GPU"
+    raise NotImplementedError(support.sentence("gated", got, "bfloat16"))
+  return form
+
+
 def gated_step(
   cell: GatedCell,
   params: GatedParams,
@@ -156,8 +166,8 @@ def gated_scan(
     reset: (time, batch) bool; where True the state is zeros before that step.
     chunk_size: steps in one chunk; chosen by the sizes if None.
     method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", by
-      kernels that keep the recurrent weights on the chip, on GPUs of bfloat16
-      inputs and at most 512 features a head; or "auto".
+      kernels that keep the recurrent weights on the chip, on Hopper GPUs, of
+      bfloat16 inputs and at most 512 features a head; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.
@@ -200,13 +210,9 @@ def gated_scan(
   def loop(*arguments, method, chunk_size):
     kernel, scan = None, _gated_chunk.scan
     if method == "pallas":
-      from jaxseq.recurrence.gated import _gated_slots
+      from jaxseq.recurrence.gated import _gated_gpu_scan
 
-      kernel = _gated_slots.form(wide, operands)
-      if kernel.chip == "gpu":
-        from jaxseq.recurrence.gated import _gated_gpu_scan
-
-        scan = _gated_gpu_scan.scan
+      kernel, scan = _kernel(wide, operands), _gated_gpu_scan.scan
     unrolled = method == "unrolled"
     form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
     return scan(cell, form, *arguments)

@@ -1,5 +1,6 @@
 """Methods of `linear_scan` without kernels: steps, a tree, or blocks."""
 
+import functools
 import math
 
 import jax
@@ -120,3 +121,65 @@ METHODS = {
   "associative": _associative,
   "chunked": _chunked,
 }
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def scan(a, b, init, reset, reverse, method):
+  """The recurrence on a [1|B, 1|T, n], b [B, T, n], init [B, n], reset [B, T].
+
+  Returns h [B, T, n] and the last state [B, n].
+  """
+  return METHODS[method](a, b, init, reset, reverse)
+
+
+def _scan_forward(a, b, init, reset, reverse, method):
+  h, final = scan(a, b, init, reset, reverse, method)
+  return (h, final), (a, h, init, reset)
+
+
+def _scan_backward(reverse, method, residuals, cotangents):
+  return *adjoint(reverse, method, residuals, cotangents), None
+
+
+def adjoint(
+  reverse: bool,
+  method: str,
+  residuals: tuple[jax.Array | None, ...],
+  cotangents: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The gradient: lam_t = g_t + a_{t+1} lam_{t+1}; da_t = lam_t h_{t-1}.
+
+  Args:
+    reverse: as in `linear_scan`.
+    method: as in `linear_scan`; neither "auto" nor "pallas".
+    residuals: a [1|B, 1|T, n], h [B, T, n], init [B, n], reset [B, T] or None.
+    cotangents: of h and of the last state.
+
+  Returns:
+    The cotangents of a, of b, which is lam, and of init.
+  """
+  a, h, init, reset = residuals
+  g, g_final = cotangents
+  first, last = (-1, 0) if reverse else (0, -1)
+  g = jnp.asarray(g).at[:, last].add(g_final)
+  # Element t passes its cotangent on through the decay of its successor; the
+  # entry that has none meets a zero state, so its value does not matter.
+  shift = 1 if reverse else -1
+  a_next = a if a.shape[1] == 1 else jnp.roll(a, shift, axis=1)
+  reset_next = None if reset is None else jnp.roll(reset, shift, axis=1)
+  lam, _ = scan(
+    a_next, g, jnp.zeros_like(init), reset_next, not reverse, method
+  )
+  before = previous(h, init, reverse)
+  if reset is not None:
+    before = _resets.forget(reset, before)
+  da = lam * before
+  axes = tuple(i for i in range(3) if a.shape[i] != da.shape[i])
+  da = jnp.sum(da, axis=axes, keepdims=True)
+  d_init = (a[:, 0] if a.shape[1] == 1 else a[:, first]) * lam[:, first]
+  if reset is not None:
+    d_init = _resets.forget(reset[:, first], d_init)
+  return da, lam, d_init
+
+
+scan.defvjp(_scan_forward, _scan_backward)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_parts
 from jaxseq.recurrence.linear import _segments as segments
-from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.platform import support
 
 LANES = 128
@@ -159,7 +158,7 @@ def _gradient_backward(options, arrays, cotangents):
     # A cotangent of jax is the conjugate of that by parts.
     a, h, init, g, g_final = (_complex(x, options) for x in arrays)
     cotangents = jnp.conj(g), jnp.conj(g_final)
-    found = linear.adjoint(
+    found = _linear_methods.adjoint(
       options.reverse, "associative", (a, h, init, reset), cotangents
     )
     return tuple(_parts(jnp.conj(x), options) for x in found)

@@ -8,7 +8,6 @@ recurrence is linear in its state, that is exact.
 import jax
 
 from jaxseq.recurrence.linear import _linear_methods
-from jaxseq.recurrence.linear import linear
 
 
 def entering(
@@ -25,7 +24,7 @@ def entering(
   Returns:
     [B, segments, n].
   """
-  after, _ = linear.linear_scan(
-    factor, addend, init, reverse=reverse, method="associative"
+  after, _ = _linear_methods.scan(
+    factor, addend, init, None, reverse, "associative"
   )
   return _linear_methods.previous(after, init, reverse)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxseq._types import PyTree
 from jaxseq.recurrence.mlstm import _mlstm_chunk
+from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _summaries
@@ -30,8 +31,11 @@ def mlstm_scan_heads(
   begin = init
   x, init, reset = _prefix.vary(axis, x, init, reset)
   dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
-  wide = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
-  summary = _summary(wide.k, wide.v, wide.i, wide.f, reset)
+  out = jnp.result_type(x.q, x.k, x.v)
+  operands = _contractions.operand_dtype(out, dtype)
+  k, v = (leaf.astype(operands) for leaf in (x.k, x.v))
+  i, f = (leaf.astype(dtype) for leaf in (x.i, x.f))
+  summary = _summary(k, v, i, f, reset)
   by = {"combine": _combine, "neutral": _nothing}
   state, chunks = _summaries.entering(
     summary, init, axis=axis, exchange=exchange, **by
@@ -60,7 +64,7 @@ def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
   if reset is not None:
     m = _resets.select(through, m, jnp.maximum(m, total))
   k = k * jnp.exp(after + i - jnp.expand_dims(m, axis))[..., None]
-  C = jnp.einsum("...thk,...thv->...hkv", k, v)
+  C = _summaries.product("...thk,...thv->...hkv", k, v)
   return _summaries.Decayed(
     through, total, _mlstm_chunk.MLSTMState(C, k.sum(axis), m)
   )

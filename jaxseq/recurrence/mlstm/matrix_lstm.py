@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.mlstm import _mlstm_sharded
-from jaxseq.recurrence.outer import outer
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
@@ -264,7 +263,7 @@ def _run(eps, x, state, reset, *, method, chunk_size):
   operands = _contractions.operand_dtype(out, dtype)
   heads = x.v.shape[2]
   if method == "pallas":
-    return _by_kernel(eps, chunk_size, x, state, reset)
+    return _by_kernel(eps, x, state, reset)
 
   def heads_first(leaf):
     leaf = jnp.moveaxis(leaf, 2, 1)
@@ -283,8 +282,10 @@ def _run(eps, x, state, reset, *, method, chunk_size):
   return h, _mlstm_chunk.unpack(packed)
 
 
-def _by_kernel(eps, chunk_size, x, state, reset):
+def _by_kernel(eps, x, state, reset):
   """The same by the kernels of `outer_scan`, with nothing cut into chunks."""
+  from jaxseq.recurrence.mlstm import _mlstm_vjp
+
   out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
   rows, time, heads, _ = x.v.shape
   packed = _mlstm_chunk.pack(state)
@@ -299,28 +300,12 @@ def _by_kernel(eps, chunk_size, x, state, reset):
   Cn = Cn.reshape(rows, heads, *Cn.shape[1:])
   form = support.form("mlstm", out if dtype == jnp.float32 else dtype)
   q, v = x.q.astype(out), x.v.astype(out)
-  if form.chip == "gpu":
-    from jaxseq.recurrence.mlstm import _mlstm_vjp
-
-    C, n = Cn[..., :-1], Cn[..., -1]
-    given = _mlstm_vjp.Inputs(
-      q, x.k.astype(out), v, log_weight, decay, C, n, reset
-    )
-    o, total, C, n = _mlstm_vjp.scan(given, form=form)
-    Cn = jnp.concatenate([C, n[..., None]], axis=-1)
-  else:
-    k = (x.k.astype(dtype) * jnp.exp(log_weight)[..., None]).astype(out)
-    o, Cn = outer.outer_scan_heads(
-      q,
-      k,
-      _mlstm_chunk.beside_ones(v),
-      decay[..., None],
-      Cn,
-      reset=reset,
-      chunk_size=chunk_size,
-      method="pallas",
-    )
-    o, total = o[..., :-1], o[..., -1].astype(dtype)
+  C, n = Cn[..., :-1], Cn[..., -1]
+  given = _mlstm_vjp.Inputs(
+    q, x.k.astype(out), v, log_weight, decay, C, n, reset
+  )
+  o, total, C, n = _mlstm_vjp.scan(given, form=form)
+  Cn = jnp.concatenate([C, n[..., None]], axis=-1)
   h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])
   last = _mlstm_chunk.rescaled(last, of.m[:, -1])

@@ -65,25 +65,41 @@ def log_decay_sums(a: jax.Array) -> Sums:
 
 
 def d_log_decay(
-  d_sums: jax.Array, a: jax.Array, early: jax.Array | None = None
+  d_sums: jax.Array,
+  a: jax.Array,
+  begins: jax.Array | None,
+  early: jax.Array | None = None,
 ) -> jax.Array:
   """From cotangents of the sums to those of the log-decays, [..., C, A].
 
-  `early` is the part in `d_sums` of those without their own element's decay.
+  An element's decay is in the sums of the later ones of its own episode alone:
+  the terms of others cancel, but not to the bit. The first element of an
+  episode has a decay that nothing sees.
+
+  Args:
+    d_sums: cotangents of the sums.
+    a: log-decays.
+    begins: [..., C, 1] bool, where episodes begin; None without resets.
+    early: the part in `d_sums` of those without their own element's decay.
   """
   C = a.shape[-2]
-  da = _over_time(jnp.triu(jnp.ones((C, C), d_sums.dtype)), d_sums)
+  later = jnp.triu(jnp.ones((C, C), bool))
+  if begins is not None:
+    episode = jnp.cumsum(begins, axis=-2, dtype=jnp.int32)
+    later = later & (episode == episode.swapaxes(-1, -2))
+  da = _over_time(later.astype(d_sums.dtype), d_sums)
   if early is not None:
     da = da - early
-  return jnp.where(a < _lowest(a.dtype), 0, da)
+  unused = a < _lowest(a.dtype)
+  return jnp.where(unused if begins is None else unused | begins, 0, da)
 
 
 def _over_time(matrix, x):
-  """The product of matrix [C, C] and x [..., C, A].
+  """The product of matrix [..., C, C] and x [..., C, A].
 
   For cumulative sums, whose own operation XLA computes slowly.
   """
-  if x.shape[-1] == 1:
+  if x.shape[-1] == 1 and matrix.ndim == 2:
     flat = x.reshape(-1, x.shape[-2])
     y = lax.dot(flat, matrix.T, precision=lax.Precision.HIGHEST)
     return y.reshape(x.shape)

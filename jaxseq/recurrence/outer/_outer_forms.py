@@ -111,7 +111,7 @@ def _scalar_backward(residuals, cotangents):
     d_last = jnp.sum(d_leave, -2, keepdims=True)
     d_last += through * jnp.sum(d_after * state, (-1, -2), keepdims=True)
     da = _outer_decays.d_log_decay(
-      d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a
+      d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a, masks.begins
     )
   return _like(x, dq, dk, dv, da), d_state, None
 
@@ -173,7 +173,7 @@ def _vector_backward(residuals, cotangents):
   d_state = through.swapaxes(-1, -2) * d_after + dot(enter * x.q, g, -2, -2)
   d_last = sum_over(d_after * after, -1).swapaxes(-1, -2)
   d_sums = (x.q * dq - x.k * dk).at[..., -1, :].add(d_last[..., 0, :])
-  da = _outer_decays.d_log_decay(d_sums, x.a)
+  da = _outer_decays.d_log_decay(d_sums, x.a, masks.begins)
   return _like(x, sum_over(dq, 1), sum_over(dk, 1), dv, da), d_state, None
 
 

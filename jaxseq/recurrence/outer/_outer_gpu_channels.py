@@ -128,6 +128,19 @@ def places() -> tuple[jax.Array, jax.Array]:
   return place(0), place(1)
 
 
+def sees(episode) -> jax.Array:
+  """Pairs [64, 64] of elements of one episode, from its number at each."""
+  return along(episode, 0) == along(episode, 1)
+
+
+def begins(episode) -> jax.Array:
+  """Rows [64, 64] of elements that are the first of a later episode."""
+  later, earlier = places()
+  goes_on = any_of_rows(sees(episode) & (earlier < later))
+  goes_on = lax.broadcast_in_dim(goes_on, _TILE, [0]) > 0
+  return ~goes_on & (along(episode, 0) > 0)
+
+
 def zeros() -> jax.Array:
   """What a loop begins to add to, [64, 64]."""
   return plgpu.layout_cast(jnp.zeros(_TILE, jnp.float32), _LAYOUT)

@@ -83,7 +83,7 @@ def _kernel(plan, of_decays, *refs):
   own = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
   d_scores = jnp.where(earlier < later, d_scores, over_values(v_tiles, g_tiles))
   episode = facts.at[int(Facts.EPISODE)]
-  same = along(episode, 0) == along(episode, 1)
+  same = _outer_gpu_channels.sees(episode)
   write(pairs, jnp.where(same, d_scores, 0.0))
   # Through the states.
   later, earlier = places()
@@ -138,13 +138,15 @@ def _kernel(plan, of_decays, *refs):
   alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
   da = jnp.where(alive, through * states, 0.0)
   split(sums[0], high, low)
-  da += summed(matrix, earlier >= later, high, low)
+  between = _outer_gpu_channels.sees(episode) & (earlier >= later)
+  da += summed(matrix, between, high, low)
+  later, earlier = places()
   write(matrix, jnp.where(earlier < later, 1.0, 0.0))
   da += product((matrix, left))
   a = load(a_ref.at[row, time, of_a]).astype(jnp.float32)
   unused = a < _outer_decays.clamp(a)
   if plan.reset:
-    unused |= ~(a < jnp.inf)
+    unused |= ~(a < jnp.inf) | _outer_gpu_channels.begins(episode)
   da_ref[row, time, of_a] = jnp.where(unused, 0.0, da).astype(da_ref.dtype)
   plgpu.wait_smem_to_gmem(0)
 

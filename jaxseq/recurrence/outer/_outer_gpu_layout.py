@@ -204,11 +204,20 @@ def d_decay(x: _outer_products.Inputs, sums: jax.Array) -> jax.Array:
   d_sums = sums[..., Sums.LATER, :] - sums[..., Sums.EARLIER, :]
   d_sums = d_sums.at[..., -1].add(sums[..., Sums.LAST, :].sum(-1))
   a, bad = decays(x)
-  da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+  da = d_log_decay(d_sums, a, x.reset)
   if x.reset is not None:
     da = jnp.where(bad, 0, da)
   da = da.transpose(0, 2, 3, 1).reshape(rows, -1, heads, 1)
   return da[:, :time].astype(x.decay.dtype)
+
+
+def d_log_decay(
+  d_sums: jax.Array, a: jax.Array, reset: jax.Array | None
+) -> jax.Array:
+  """Cotangents of log-decays [rows, heads, chunks, C] from their sums'."""
+  begins = None if reset is None else in_chunks(reset[..., None])[..., None]
+  d_sums = d_sums[..., None]
+  return _outer_decays.d_log_decay(d_sums, a[..., None], begins)[..., 0]
 
 
 def facts(

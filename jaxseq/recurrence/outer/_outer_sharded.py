@@ -11,6 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_decays
+from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _summaries
 
@@ -41,7 +42,8 @@ def outer_scan_heads(
   q, k, v, decay, init, reset = _prefix.vary(axis, q, k, v, decay, init, reset)
   given = [z for z in (q, k, v, decay, init) if z is not None]
   out, dtype = jnp.result_type(q, k, v), jnp.result_type(*given, jnp.float32)
-  q, k, v = (z.astype(dtype) for z in (q, k, v))
+  operands = _contractions.operand_dtype(out, dtype)
+  q, k, v = (z.astype(operands) for z in (q, k, v))
   decay = None if decay is None else decay.astype(dtype)
   o, _ = run(q, k, v, decay, reset=reset)
   heads = v.shape[-2]
@@ -59,7 +61,9 @@ def outer_scan_heads(
       nothing = jnp.zeros_like(decay[..., :1, :, :])
       decay = jnp.concatenate([nothing, earlier], axis=-3)
     q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
-  seen = jnp.einsum("...thk,...hkv->...thv", q, state)
+  seen = _contractions.batched(
+    "...thk,...hkv->...thv", q, state, operands
+  ).astype(dtype)
   o = o + _summaries.entered(before, seen)
   last = _advance(summary, state)
   return o.astype(out), _summaries.final(
@@ -84,9 +88,8 @@ def _summary(
     cut = functools.partial(lax.slice_in_dim, later, axis=axis)
     after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
     k = k * jnp.exp(after)
-  return _summaries.Decayed(
-    through, total, jnp.einsum("...thk,...thv->...hkv", k, v)
-  )
+  state = _summaries.product("...thk,...thv->...hkv", k, v)
+  return _summaries.Decayed(through, total, state)
 
 
 def _combine(

@@ -220,7 +220,10 @@ class _Cotangents(NamedTuple):
 
 
 def d_log_decays(
-  d_sums: jax.Array, d_last: jax.Array, a: jax.Array, reset: bool
+  d_sums: jax.Array,
+  d_last: jax.Array,
+  a: jax.Array,
+  episode: jax.Array | None,
 ) -> jax.Array:
   """Cotangents of log-decays [C, K] from those of their sums.
 
@@ -228,21 +231,26 @@ def d_log_decays(
     d_sums: [C, K], of the sums up to each element.
     d_last: [1, K], of the last one beside that.
     a: [C, K] log-decays as they are given, float32.
-    reset: whether what is no decay was set aside.
+    episode: as in `Blocks`, of the chunk; None without resets.
   """
   place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
   C, bit = d_sums.shape[0], 1
   da = jnp.where(place == C - 1, d_sums + d_last, d_sums)
-  while bit < C:  # The sum over the elements from each to the last.
-    da += jnp.where(place < C - bit, pltpu.roll(da, C - bit, 0), 0.0)
-    bit *= 2
   unused = a < _outer_decays.clamp(a)
-  if reset:
-    unused |= ~(a < jnp.inf)
+  if episode is not None:
+    episode = jnp.broadcast_to(episode.T[:, :1], d_sums.shape)
+    before = jnp.where(place == 0, 0.0, pltpu.roll(episode, 1, 0))
+    unused |= ~(a < jnp.inf) | (episode != before)
+  while bit < C:  # The sum from each element to the last of its episode.
+    within = place < C - bit
+    if episode is not None:
+      within &= pltpu.roll(episode, C - bit, 0) == episode
+    da += jnp.where(within, pltpu.roll(da, C - bit, 0), 0.0)
+    bit *= 2
   return jnp.where(unused, 0.0, da)
 
 
-def _backward_head(plan, apart, x, a, q, k, v, g, state, d_after):
+def _backward_head(apart, episode, x, a, q, k, v, g, state, d_after):
   """Cotangents of a head's inputs; `a` as they are given.
 
   The sums of the decays up to an element stand as exp(s) beside its query and
@@ -277,7 +285,7 @@ def _backward_head(plan, apart, x, a, q, k, v, g, state, d_after):
     dq += jnp.where(level.later, level.decays * d_later, 0.0)
     dk += jnp.where(level.later, 0.0, level.decays * d_earlier)
 
-  da = d_log_decays(d_sums, d_last, a, plan.reset)
+  da = d_log_decays(d_sums, d_last, a, episode)
   return _Cotangents(dq, dk, dv, da, d_state)
 
 
@@ -309,7 +317,7 @@ def _backward_kernel(plan, *refs):
         d_after = jnp.where(bad[1], 0.0, d_after)
         given = map(_outer_products.clean, given)
       q, k, v, state = given
-      d = _backward_head(plan, apart, x, a, q, k, v, g, state, d_after)
+      d = _backward_head(apart, episode, x, a, q, k, v, g, state, d_after)
       worth += [*d, jnp.where(x.bad > 0, jnp.inf, 0.0)]
       results.append((head, keys, values, d))
     return results, worth

@@ -258,7 +258,9 @@ class _Layout(NamedTuple):
     plan = self.plan
     a, bad = self.decays(x)
     d_sums = d_sums[..., : a.shape[-2], :]
-    da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+    begins = self.resets(x)[..., None] if plan.reset else None
+    d_sums = d_sums[..., None]
+    da = _outer_decays.d_log_decay(d_sums, a[..., None], begins)[..., 0]
     if plan.reset:
       da = jnp.where(bad, 0, da)
     da = da.reshape(*da.shape[:4], plan.groups, plan.heads, plan.chunk)
@@ -266,6 +268,11 @@ class _Layout(NamedTuple):
     da = da.reshape(da.shape[0], self.time, -1, 1)
     da = da[:, : x.decay.shape[1], : x.decay.shape[2]]
     return da.astype(x.decay.dtype)
+
+  def resets(self, x):
+    """[rows, 1, 1, chunks, 1, C]."""
+    reset = support.padded(x.reset, 1, self.plan.chunk)
+    return reset.reshape(reset.shape[0], 1, 1, -1, 1, self.plan.chunk)
 
   def facts(self, x):
     """As `_outer_tpu.Facts` has them."""
@@ -286,9 +293,7 @@ class _Layout(NamedTuple):
     if plan.reset:
       missing = at.episode - sum(part.shape[-2] for part in parts)
       parts.append(jnp.zeros((*lead, missing, plan.chunk), jnp.float32))
-      reset = support.padded(x.reset, 1, plan.chunk)
-      reset = reset.reshape(lead[0], 1, 1, lead[3], 1, plan.chunk)
-      reset = jnp.broadcast_to(reset, (*lead, 1, plan.chunk))
+      reset = jnp.broadcast_to(self.resets(x), (*lead, 1, plan.chunk))
       parts.append(_episodes(reset))
     if not parts:
       return None

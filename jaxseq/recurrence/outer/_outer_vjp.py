@@ -5,6 +5,7 @@ that the gradient needs. The derivative of the gradient is that of the matrix
 products without kernels.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.outer import _outer_tpu_layout
-from jaxseq.recurrence.outer import outer
 from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
+
+# `outer_scan_heads`, without kernels.
+Plain = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 class _Options(NamedTuple):
@@ -23,6 +26,7 @@ class _Options(NamedTuple):
 
   form: support.Form
   chunk_size: int
+  plain: Plain
 
 
 def scan(
@@ -35,6 +39,7 @@ def scan(
   *,
   form: support.Form,
   chunk_size: int,
+  plain: Plain,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence of `outer_scan_heads` over time.
 
@@ -51,6 +56,7 @@ def scan(
     reset: (rows, time) bool or None.
     form: of the kernel.
     chunk_size: elements per chunk, rounded up to what the kernel takes.
+    plain: `outer_scan_heads`, of which the second derivative is.
 
   Returns:
     Outputs (rows, time, heads, dv) in the common dtype of q, k and v, and the
@@ -62,7 +68,7 @@ def scan(
   if decay is not None and decay.dtype != jnp.bfloat16:
     decay = decay.astype(jnp.float32)
   init = init.astype(jnp.float32)
-  options = _Options(form, chunk_size)
+  options = _Options(form, chunk_size, plain)
   o, final = _scan(options, _outer_products.Inputs(q, k, v, decay, init, reset))
   return o.astype(out), final
 
@@ -82,7 +88,7 @@ def _plain_gradient(options, x, cotangents):
 
   def run(*floats):
     how = {"method": "chunked", "chunk_size": options.chunk_size}
-    return outer.outer_scan_heads(*floats, reset=x.reset, **how)
+    return options.plain(*floats, reset=x.reset, **how)
 
   floats = jax.vjp(run, *x[:5])[1](cotangents)
   return _outer_products.Inputs(*floats, None)
@@ -91,7 +97,7 @@ def _plain_gradient(options, x, cotangents):
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
   """Outputs with the last state, and if asked those that enter the chunks."""
-  form, chunk_size = options
+  form, chunk_size, _ = options
   if form.chip == "gpu":
     o, final, kept = _layout_on_gpu(x).forward(form, x, keeps)
   else:

@@ -168,13 +168,21 @@ def outer_scan_heads(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: as in `outer_scan`.
   """
+  how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
   if axis is not None:
-    how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-    run = functools.partial(outer_scan_heads, **how)
+    # Not rounded before what other devices' states add to them.
+    run = functools.partial(_scan_heads, wide=True, **how)
     where = {"inclusive": inclusive, "axis": axis, "exchange": exchange}
     return _outer_sharded.outer_scan_heads(
       run, q, k, v, decay, init, reset=reset, **where
     )
+  return _scan_heads(q, k, v, decay, init, reset=reset, wide=False, **how)
+
+
+def _scan_heads(
+  q, k, v, decay=None, init=None, *, reset, chunk_size, method, inclusive, wide
+):
+  """`outer_scan_heads` on one device; `wide` outputs are like the state."""
   _checks.floating(q=q, k=k, v=v)
   lead = _validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
   *batch, time, heads = lead
@@ -203,7 +211,7 @@ def outer_scan_heads(
 
   op = _op(decay is not None and jnp.shape(decay)[-1] > 1)
   inputs = out if dtype == jnp.float32 else dtype
-  run = functools.partial(_run, op, inputs)
+  run = functools.partial(_run, op, inputs, dtype if wide else out)
   o, final = choice.by_platform(
     op,
     inputs,
@@ -308,15 +316,18 @@ def _op(per_channel):
   return "outer_per_channel" if per_channel else "outer"
 
 
-def _run(op, dtype, q, k, v, decay, init, reset, *, method, chunk_size):
-  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
+def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
+  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method.
+
+  Outputs have the dtype `out`.
+  """
   if method == "pallas":
     from jaxseq.recurrence.outer import _outer_vjp
 
     form = support.form(op, dtype)
-    return _outer_vjp.scan(
-      q, k, v, decay, init, reset, form=form, chunk_size=chunk_size
-    )
+    how = {"chunk_size": chunk_size, "plain": outer_scan_heads}
+    o, final = _outer_vjp.scan(q, k, v, decay, init, reset, form=form, **how)
+    return o.astype(out), final
   rows, time, groups, dk = q.shape
   heads, dv = v.shape[2:]
 
@@ -329,9 +340,10 @@ def _run(op, dtype, q, k, v, decay, init, reset, *, method, chunk_size):
   own = (grouped(x, heads // groups) for x in (v, decay))
   x = _outer_forms.Inputs(*shared, *own)
   state = init.reshape(rows * groups, heads // groups, dk, dv)
-  out, operands = jnp.result_type(q, k, v), init.dtype
+  operands = init.dtype
   if method == "chunked":
-    operands = _contractions.operand_dtype(out, init.dtype)
+    narrow = jnp.result_type(q, k, v)
+    operands = _contractions.operand_dtype(narrow, init.dtype)
   chunk = functools.partial(_chunk, method, operands, out)
   final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
   return o.reshape(v.shape), final.reshape(init.shape)

@@ -32,6 +32,7 @@ def choose(
   dtype: jnp.dtype,
   shape: tuple[int, ...],
   method: str = "auto",
+  mode: str = "auto",
 ) -> tuple[str, Options]:
   """Decides what `method="auto"` means, and the sizes that go with a method.
 
@@ -50,6 +51,7 @@ def choose(
       heads, features, window), "delta" and "delta_per_channel" (rows, time, dk,
       dv), "dplr" (channels, states, frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
+    mode: as `contexts.use` takes it.
 
   Returns:
     The method and its options, by name.
@@ -58,7 +60,12 @@ def choose(
     # Symbolic, as in `jax.export`: known only when the program runs.
     shape = (_SYMBOLIC_ROWS, *shape[1:])
   row = None
-  if method == "auto":
+  if method == "auto" and mode == "on" and chip is not None:
+    if support.why_not(op, platform, chip, dtype) is None:
+      method = "pallas"
+    else:
+      method = _OF_OTHERS.get((op, platform), method)
+  if method == "auto" and mode != "off":
     row = table.find(op, chip, jnp.dtype(dtype).name, shape)
   if row is None or (
     row.method == "pallas" and support.why_not(op, platform, chip, dtype)
@@ -115,7 +122,8 @@ def by_platform(
   given = {name: x for name, x in named.items() if x is not None}
 
   def chosen(platform, chip):
-    found, options = choose(op, platform, chip, dtype, shape, method)
+    mode = contexts.mode()
+    found, options = choose(op, platform, chip, dtype, shape, method, mode)
     return options | given | {"method": found}
 
   def traced(platform, chip, *arguments):
@@ -139,7 +147,6 @@ def by_platform(
   if method == "pallas":
     return run(*arguments, **chosen(support.form(op, dtype).chip, None))
   platform, chip = contexts.machine()
-  chip = None if contexts.is_off() else chip
   own, plain, on_cpu = (
     chosen(*each)
     for each in ((platform, chip), (platform, None), ("cpu", None))
@@ -335,5 +342,7 @@ _OPS = {
   "softmax_outer": _softmax_outer,
   "window": _window,
 }
+# Kernels of other libraries, which have methods of their own.
+_OF_OTHERS = {("window", "gpu"): "cudnn"}
 # What lowering calls a platform, where `jax.default_backend()` says otherwise.
 _LOWERED = {"gpu": "cuda"}

@@ -9,7 +9,7 @@ import jax
 from jaxseq import _validate
 
 _interpreted = jax.make_user_context(None)
-_off = jax.make_user_context(False)
+_mode = jax.make_user_context("auto")
 _machine = jax.make_user_context(None)
 _branch = jax.make_user_context(None)
 
@@ -30,13 +30,34 @@ def interpreted() -> str | None:
   return _interpreted.value
 
 
-def off():
-  """Context in which "auto" takes no kernel.
+# What "auto" takes of kernels.
+MODES = ("auto", "on", "off")
 
-  A program that holds one can be exported for its chip only, not for several
+
+def use(mode: str):
+  """Context that says whether "auto" takes kernels.
+
+      with recurrence.kernels.use("on"):
+        y, state = mixer.apply(config, params, x)
+
+  The gradient of what was traced inside takes what was taken there. A program
+  that holds a kernel can be exported for its chip only, not for several
   platforms in one.
+
+  Args:
+    mode: "auto" takes one where `table` has measured that it is the fastest,
+      "on" wherever there is one for the platform, the dtype and the shape,
+      "off" none. A CPU has none: there all are equal.
+
+  Raises:
+    ValueError: if it is none of these.
   """
-  return _off(True)
+  return _mode(_validate.choice("mode", mode, MODES))
+
+
+def off():
+  """Context in which "auto" takes no kernel: `use("off")`."""
+  return use("off")
 
 
 def choosing_for(platform: str, chip: str | None = None):
@@ -78,9 +99,9 @@ def is_branch() -> bool:
   return _branch.value is not None
 
 
-def is_off() -> bool:
-  """Whether "auto" takes no kernel here."""
-  return _off.value
+def mode() -> str:
+  """One of `MODES`: that of the `use` that this is called in."""
+  return _mode.value
 
 
 def _chip(platform):

@@ -16,14 +16,14 @@ _T = TypeVar("_T")
 KERNELS: dict[str, tuple[str, ...]] = {
   "delta": ("tpu", "gpu"),
   "delta_per_channel": ("tpu", "gpu"),
-  "gated": ("tpu", "gpu"),
+  "gated": ("gpu",),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
-  "mlstm": ("tpu", "gpu"),
+  "mlstm": ("gpu",),
   "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
-  "softmax_outer": ("tpu", "gpu"),
+  "softmax_outer": ("gpu",),
   "window": ("tpu",),
 }
 # What is called to reach them, for messages.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_gpu_adjoint
 from jaxseq.recurrence.selective import _selective_gpu_tiles as shared
-from jaxseq.recurrence.selective import _selective_vjp
+from jaxseq.recurrence.selective import _selective_inputs
 
 TILE = shared.TILE
 backward = _selective_gpu_adjoint.backward
@@ -25,7 +25,7 @@ _STAGES = 4
 
 
 def forward(
-  form: support.Form, inputs: _selective_vjp.Inputs, *, save: bool
+  form: support.Form, inputs: _selective_inputs.Inputs, *, save: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """Runs the scan.
 
@@ -89,7 +89,7 @@ def forward(
 
 
 def summary(
-  form: support.Form, inputs: _selective_vjp.Inputs
+  form: support.Form, inputs: _selective_inputs.Inputs
 ) -> tuple[jax.Array, jax.Array]:
   """What all elements of a row together do to a state.
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_gpu_tiles as shared
-from jaxseq.recurrence.selective import _selective_vjp
+from jaxseq.recurrence.selective import _selective_inputs
 
 # Tiles in flight.
 _STAGES = 2
@@ -31,11 +31,11 @@ _ROWS, _STRIDE = 64, 136
 
 def backward(
   form: support.Form,
-  inputs: _selective_vjp.Inputs,
+  inputs: _selective_inputs.Inputs,
   states: jax.Array,
   g: jax.Array,
   g_final: jax.Array,
-) -> _selective_vjp.Inputs:
+) -> _selective_inputs.Inputs:
   """Cotangents of the inputs.
 
   Args:
@@ -185,13 +185,13 @@ def backward(
   columns = found["d_columns"].reshape(rows, -1, time, width)
   d_B, d_C = jnp.split(jnp.sum(columns, axis=1), 2, axis=-1)
   d_A, d_D = (jnp.sum(found[name], axis=0) for name in ("d_A", "d_D"))
-  return _selective_vjp.Inputs(
+  return _selective_inputs.Inputs(
     found["d_x"], found["d_delta"], d_A, d_B, d_C, d_D, found["d_h"], None
   )
 
 
 def summary(
-  form: support.Form, inputs: _selective_vjp.Inputs, g: jax.Array
+  form: support.Form, inputs: _selective_inputs.Inputs, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """What all elements of a row together do to the cotangent of a state.
 

@@ -10,7 +10,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.selective import _selective_vjp
+from jaxseq.recurrence.selective import _selective_inputs
 from jaxseq.recurrence.shared import _varying
 
 # Elements of a tile. What a tile keeps for its way back fills half of the
@@ -32,7 +32,7 @@ def wide(*shape: int) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def tiles_of(inputs: _selective_vjp.Inputs) -> dict[str, jax.Array]:
+def tiles_of(inputs: _selective_inputs.Inputs) -> dict[str, jax.Array]:
   """What comes with each element: B, C and the flag side by side."""
   columns = [inputs.B, inputs.C]
   if inputs.keep is not None:
@@ -42,7 +42,7 @@ def tiles_of(inputs: _selective_vjp.Inputs) -> dict[str, jax.Array]:
   return {"x": inputs.x, "delta": inputs.delta, "columns": columns}
 
 
-def constants_of(inputs: _selective_vjp.Inputs) -> dict[str, jax.Array]:
+def constants_of(inputs: _selective_inputs.Inputs) -> dict[str, jax.Array]:
   """What does not; exp(delta A) becomes a power of two."""
   A = inputs.A * math.log2(math.e)
   return {"A": A, "D": inputs.D, "init": inputs.h}
@@ -165,7 +165,7 @@ def load(tile: dict, t) -> tuple[jax.Array, jax.Array, jax.Array]:
   return x, delta, delta * x
 
 
-def alive_at_of(inputs: _selective_vjp.Inputs) -> Callable:
+def alive_at_of(inputs: _selective_inputs.Inputs) -> Callable:
   """A function: whether element t keeps the state, for each thread, or None."""
   if inputs.keep is None:
     return lambda columns, t: None

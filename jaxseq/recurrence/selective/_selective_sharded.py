@@ -16,9 +16,24 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def selective_scan(
-  run: Run, x, delta, A, B, C, init, *, D, reset, axis: str, exchange: str
+  run: Run,
+  x,
+  delta,
+  A,
+  B,
+  C,
+  init,
+  *,
+  D,
+  reset,
+  by_kernel: bool,
+  axis: str,
+  exchange: str,
 ) -> tuple[jax.Array, jax.Array]:
-  """`selective_scan`; a summary is a state and the sums of delta."""
+  """`selective_scan`; a summary is a state and the sums of delta.
+
+  Kernels take no C that is the same at all times.
+  """
   begin, rates = init, A
   x, delta, A, B, C, init, D, reset = _prefix.vary(
     axis, x, delta, A, B, C, init, D, reset
@@ -28,6 +43,7 @@ def selective_scan(
   # The states alone: read off by zeros. Sums in closed form, with an
   # exponential for each element and state, took four times as long on a CPU.
   nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
+  nothing = jnp.zeros_like(C) if by_kernel else nothing
   _, state = run(x, delta, A, B, nothing, reset=reset)
   steps = delta.astype(jnp.finfo(dtype).dtype)
 

@@ -21,7 +21,7 @@ from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.selective import _selective_vjp
+from jaxseq.recurrence.selective import _selective_inputs
 
 # Elements of a tile: the lanes of B and C.
 TILE = 128
@@ -32,7 +32,7 @@ _STATE = 8192
 
 
 def forward(
-  form: support.Form, inputs: _selective_vjp.Inputs, *, save: bool
+  form: support.Form, inputs: _selective_inputs.Inputs, *, save: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """Runs the scan.
 
@@ -64,11 +64,11 @@ def forward(
 
 def backward(
   form: support.Form,
-  inputs: _selective_vjp.Inputs,
+  inputs: _selective_inputs.Inputs,
   states: jax.Array,
   g: jax.Array,
   g_final: jax.Array,
-) -> _selective_vjp.Inputs:
+) -> _selective_inputs.Inputs:
   """Cotangents of the inputs.
 
   Args:
@@ -116,7 +116,7 @@ def backward(
   d_columns = jnp.sum(d_columns, axis=1).swapaxes(1, 2)
   d_A, d_D = jnp.sum(d_A, axis=0), jnp.sum(d_D, axis=(0, 1))
   d_B, d_C = jnp.split(d_columns, 2, axis=-1)
-  return _selective_vjp.Inputs(d_x, d_delta, d_A, d_B, d_C, d_D, d_h, None)
+  return _selective_inputs.Inputs(d_x, d_delta, d_A, d_B, d_C, d_D, d_h, None)
 
 
 def _sizes(inputs):

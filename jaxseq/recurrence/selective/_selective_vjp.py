@@ -7,7 +7,6 @@ segments, as rows of their own.
 
 import functools
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,39 +14,15 @@ import jax.numpy as jnp
 from jaxseq.recurrence.linear import _segments as segments
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_chunk
+from jaxseq.recurrence.selective import _selective_inputs
 from jaxseq.recurrence.shared import _chunks
 
 # Channels of the smallest block, and states of the smallest tile.
 _CHANNELS, _STATES = 128, 8
 
 
-class Options(NamedTuple):
-  """What a kernel is made for: static.
-
-  Attributes:
-    form: as `support.form` gives it.
-    segments: of time, side by side, on GPUs.
-  """
-
-  form: support.Form
-  segments: int = 1
-
-
-class Inputs(NamedTuple):
-  """What the scan is a function of; or cotangents by it."""
-
-  x: jax.Array  # [R, T, D]
-  delta: jax.Array  # [R, T, D]
-  A: jax.Array  # [N, D], float32
-  B: jax.Array  # [R, T, N]
-  C: jax.Array  # [R, T, N]
-  D: jax.Array  # [D], float32
-  h: jax.Array  # [R, N, D], float32
-  keep: jax.Array | None  # [R, T] float32, 0 at resets; None without resets.
-
-
 def run(
-  options: Options,
+  options: _selective_inputs.Options,
   weights: _selective_chunk.Weights,
   inputs: _selective_chunk.Inputs,
   h: jax.Array,
@@ -68,7 +43,7 @@ def run(
   D = weights.D
   y, final = scan(
     options,
-    Inputs(
+    _selective_inputs.Inputs(
       inputs.x,
       inputs.delta,
       weights.A,
@@ -83,7 +58,9 @@ def run(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def scan(options: Options, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
+def scan(
+  options: _selective_inputs.Options, inputs: _selective_inputs.Inputs
+) -> tuple[jax.Array, jax.Array]:
   """Runs the scan.
 
   Args:
@@ -229,7 +206,7 @@ def _padded(options, inputs):
   keep = inputs.keep
   if keep is not None:
     keep = support.padded(keep, 1, tile, fill=1)
-  return Inputs(
+  return _selective_inputs.Inputs(
     _fill(inputs.x, (rows, time, d)),
     _fill(inputs.delta, (rows, time, d)),
     _fill(inputs.A, (n, d)),

@@ -24,6 +24,7 @@ from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_chunk
+from jaxseq.recurrence.selective import _selective_inputs
 from jaxseq.recurrence.selective import _selective_sharded
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -86,12 +87,11 @@ def selective_scan(
   """
   _validate.choice("method", method, METHODS)
   if axis is not None:
-    if method == "pallas":
-      raise _no_kernel(f"axis {axis!r}", "no axis")
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
     split = {"axis": axis, "exchange": exchange}
+    split["by_kernel"] = method == "pallas"
     return _selective_sharded.selective_scan(
       run, x, delta, A, B, C, init, D=D, reset=reset, **split
     )
@@ -110,7 +110,7 @@ def selective_scan(
       from jaxseq.recurrence.selective import _selective_vjp
 
       form = support.form("selective", x.dtype)
-      options = _selective_vjp.Options(form, **options)
+      options = _selective_inputs.Options(form, **options)
       function = functools.partial(_selective_vjp.run, options)
     else:
       # Without rows there is nothing for a kernel to run on.

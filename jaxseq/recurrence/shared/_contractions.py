@@ -37,6 +37,17 @@ def einsum(
   return jnp.einsum(spec, x.astype(operands), y.astype(operands))
 
 
+def batched(
+  spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
+) -> jax.Array:
+  """`einsum` of arrays that begin with the same axes, which stand as "...".
+
+  The other letters of `spec` are lower case ones.
+  """
+  letters = string.ascii_uppercase[: x.ndim - len(spec.split(",")[0]) + 3]
+  return einsum(spec.replace("...", letters), x, y, operands)
+
+
 def dot(
   x: jax.Array,
   y: jax.Array,

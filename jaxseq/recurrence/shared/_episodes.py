@@ -18,17 +18,19 @@ class Masks(NamedTuple):
   enter: jax.Array | None  # [B, 1, C, 1], t sees the state before the chunk
   leave: jax.Array | None  # [B, 1, C, 1], the state after the chunk sees j
   through: jax.Array | None  # [B, 1, 1, 1], one state sees the other
+  begins: jax.Array | None  # [B, 1, C, 1], t is the first of its episode
 
 
 def masks(reset: jax.Array | None, C: int) -> Masks:
   """Pairs within one episode, the earlier element first."""
   pairs = jnp.tril(jnp.ones((C, C), bool))[None, None]
   if reset is None:
-    return Masks(pairs, None, None, None)
-  episode = jnp.cumsum(reset, axis=-1, dtype=jnp.int32)[:, None, :, None]
+    return Masks(pairs, None, None, None, None)
+  begins = reset[:, None, :, None]
+  episode = jnp.cumsum(begins, axis=-2, dtype=jnp.int32)
   last = episode[..., -1:, :]
   pairs = pairs & (episode == episode.swapaxes(-1, -2))
-  return Masks(pairs, episode == 0, episode == last, last == 0)
+  return Masks(pairs, episode == 0, episode == last, last == 0, begins)
 
 
 def set_aside(

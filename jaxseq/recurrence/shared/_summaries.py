@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
 
@@ -53,6 +54,12 @@ def keep(kept: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
   if kept is None:
     return x
   return _resets.select(kept, x, jnp.full_like(x, fill))
+
+
+def product(spec: str, k: jax.Array, v: jax.Array) -> jax.Array:
+  """Products in the dtype of `v`, and their sums, at least float32."""
+  state = _contractions.batched(spec, k, v, v.dtype)
+  return state.astype(jnp.promote_types(state.dtype, jnp.float32))
 
 
 def entering(summary: Decayed, init: PyTree, combine, neutral=None, **options):

@@ -94,10 +94,13 @@ PLAYGROUND = """
 
 
 # The environments of other libraries, by the name in front of a slash; the
-# functions take the name behind it.
+# functions take the name behind it. One of any library is played "outside".
 LIBRARIES = _registry.Registry(
   "library",
   {
+    "outside": "jaxseq.rl.envs.outside:make",
+  }
+  | {
     library: f"jaxseq.rl.envs.adapters.{module}:make"
     for library, module in {
       "brax": "brax_tasks",

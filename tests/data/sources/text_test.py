@@ -75,6 +75,7 @@ def test_what_is_missing_or_too_short_is_said(tmp_path):
   writing.write(tmp_path, {"a.txt": "abc"})
   with pytest.raises(ValueError, match="leave bytes to each part of the 3"):
     data.load("text_files", path=tmp_path / "a.txt")
-  prepared = data.sources.TextSource(reader="text_files", pattern="../*")
-  with pytest.raises(ValueError, match="a pattern inside the folder"):
-    prepared.read(tmp_path)
+  for pattern in ("../*", "/etc/*", "", "a\0"):
+    source = data.sources.TextSource(reader="text_files", pattern=pattern)
+    with pytest.raises(ValueError, match="a pattern inside the folder"):
+      source.read(tmp_path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from tests.mixers import checks
 
 # float64 against float64 of another program: a few roundings per step.
 _GOLDEN = {"rtol": 1e-11, "atol": 1e-12}
@@ -218,4 +219,4 @@ def test_errors_of_bfloat16_do_not_grow_with_time(name):
   # at most, and the state forgets what products were rounded by.
   errors = np.linalg.norm((y - exact).reshape(2, -1, 64 * width), axis=(0, 2))
   sizes = np.linalg.norm(exact.reshape(2, -1, 64 * width), axis=(0, 2))
-  assert (errors / sizes).max() < mixers.traits(name).bfloat16_error[0]
+  assert (errors / sizes).max() < checks.of(name).bfloat16_error[0]

@@ -153,6 +153,37 @@ def test_memories_without_elements_stay_as_they_are(rule):
       assert np.all(np.any(leaf[:, 4] != before[:, 4], axis=(-1, -2)))
 
 
+@pytest.mark.parametrize(
+  ("rule", "value"),
+  [
+    ("gated_deltanet", np.nan),
+    pytest.param("gated_deltanet", np.inf, marks=pytest.mark.slow),
+    pytest.param("gla", np.nan, marks=pytest.mark.slow),
+  ],
+)
+def test_undefined_values_reach_no_memory_without_elements(rule, value):
+  config = mom.Config(8, rule=rule, heads=2, memories=4, active=2, d_conv=1)
+  params = mom.init(jax.random.key(0), config)
+  # The first memory is never among the two best.
+  params["W_router"] = params["W_router"].at[:, 0].set(0).at[0, 0].set(-40)
+  params["W_v"] = jnp.full_like(params["W_v"], value)
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 20, 8)).astype(np.float32)
+  x[..., 0] = 1
+  state = jax.tree.map(
+    lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype),
+    mom.initial_state(config, (2,)),
+  )
+  reset = np.zeros((2, 20), bool)
+  for flags in (None, reset):
+    _, after = jax.jit(functools.partial(mom.apply, config))(
+      params, x, state, flags
+    )
+    np.testing.assert_array_equal(after.S[:, 0], state.S[:, 0])
+  _, one = jax.jit(functools.partial(mom.step, config))(params, x[:, 0], state)
+  np.testing.assert_array_equal(one.S[:, 0], state.S[:, 0])
+
+
 @pytest.mark.slow
 def test_each_memory_is_a_layer_of_its_own(x64):
   """A memory reads what one without routes reads of its elements alone."""

@@ -212,8 +212,11 @@ def test_vmap_and_no_batch_equal_rows(method):
 @pytest.mark.parametrize(
   ("method", "change", "message"),
   [
-    ("pallas", {"axis": "t"}, "got axis 't', expected no axis"),
-    ("tokamax", {"axis": "t"}, "got axis 't', expected no axis"),
+    (
+      "pallas",
+      {"axis": "t", "scheme": "ring"},
+      "got scheme 'ring', expected scheme 'halo'",
+    ),
     ("cudnn", {}, "got resets or a state, expected reset=None and init=None"),
     ("tokamax", {"q": jnp.ones((2, 5, 2, 8))}, "got dtype float32, expected b"),
     (

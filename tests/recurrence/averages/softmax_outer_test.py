@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
-from jaxseq.recurrence import kernels
 from jaxseq.recurrence import reference
 from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import softmax_outer
@@ -301,30 +300,6 @@ def test_wide_logits_leave_outputs_narrow(method):
   size = np.sqrt(np.mean(np.square(exact)))
   error = np.sqrt(np.mean(np.square(o.astype("f4") - exact)))
   assert error < 2 * 2**-8 * size
-
-
-@pytest.mark.slow
-def test_kernels_of_the_outer_scan_inside():
-  """On a TPU, interpreted, in float32."""
-  *inputs, init = problem(20)
-  arguments = [jnp.asarray(x, jnp.float32) for x in inputs]
-  init = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), init)
-  reset = resets(20)["random"]
-
-  def run(method):
-    def scan(*arguments):
-      *arguments, reset = arguments
-      return recurrence.softmax_outer_scan(
-        *arguments, reset=reset, method=method, sink=SINK
-      )
-
-    compiled = jax.jit(functools.partial(evaluate, scan))
-    return compiled((*arguments, init), reset)
-
-  with kernels.interpret("tpu"):
-    got = run("pallas")
-  # float32 rounding.
-  chex.assert_trees_all_close(got, run("decays"), rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.slow

@@ -164,7 +164,7 @@ def test_contexts_are_part_of_what_jit_remembers():
 
   @jax.jit
   def see(x):
-    seen.append((contexts.machine(), contexts.interpreted(), contexts.is_off()))
+    seen.append((contexts.machine(), contexts.interpreted(), contexts.mode()))
     return x
 
   here = contexts.machine()
@@ -177,10 +177,10 @@ def test_contexts_are_part_of_what_jit_remembers():
     see(1.0)
   see(1.0)
   assert seen == [
-    (here, None, False),
-    (H100, None, False),
-    (H100, "tpu", False),
-    (here, None, True),
+    (here, None, "auto"),
+    (H100, None, "auto"),
+    (H100, "tpu", "auto"),
+    (here, None, "off"),
   ]
 
 
@@ -194,6 +194,35 @@ def test_what_the_caller_names_stays(platform):
     shape, named = (2, 40, 1, 8, 8), {"method": "chunked", "chunk_size": 7}
     x = choice.by_platform("outer", jnp.float32, shape, sizes, 1.0, **named)
   assert x == 1.0
+
+
+@pytest.mark.parametrize("op", support.KERNELS)
+def test_on_takes_a_kernel_wherever_there_is_one(op):
+  """And "auto" none that has not been measured."""
+  shape = {"lti": (2, 300, 4, 8), "linear": (2, 300, 8)}
+  shape = shape.get(op, (2, 300, 4, 8, 8)[: 4 if op == "selective" else 5])
+  if op in ("delta", "delta_per_channel", "softmax_outer", "gated"):
+    shape = (2, 300, 8, 8)
+  for platform, chip in (H100, ("tpu", "TPU v5 lite")):
+    there = support.why_not(op, platform, chip, jnp.dtype("bfloat16")) is None
+    others = {("window", "gpu"): "cudnn"}.get((op, platform))
+    how = op, platform, chip, jnp.dtype("bfloat16"), shape
+    method, _ = choice.choose(*how, mode="on")
+    assert (method == "pallas") == there
+    assert there or others in (None, method)
+    for mode in ("auto", "off"):
+      assert choice.choose(*how, mode=mode)[0] != "pallas"
+    # A chip of which nothing is known, and a CPU.
+    assert choice.choose(op, platform, None, *how[3:], mode="on") == (
+      choice.choose(op, platform, None, *how[3:])
+    )
+  on_cpu = op, "cpu", None, *how[3:]
+  assert choice.choose(*on_cpu, mode="on") == choice.choose(*on_cpu)
+
+
+def test_unknown_modes_are_refused():
+  with pytest.raises(ValueError, match="mode: got 'yes', expected one of"):
+    kernels.use("yes")
 
 
 def test_there_is_a_decision_for_every_recurrence():

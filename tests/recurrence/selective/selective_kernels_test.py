@@ -250,7 +250,6 @@ def states(n):
     ("tpu", {"A": -jnp.ones((3, 2), "complex64")}, r"got dtypes \['complex64'"),
     ("tpu", {"x": jnp.ones((1, 5, 3), "float16")}, r"got dtypes \['float16'"),
     ("tpu", {"B": jnp.ones((1, 1, 3, 2))}, "that is the same at all times"),
-    ("tpu", {"axis": "t"}, "got axis 't', expected no axis"),
     ("gpu", states(17), "got 17 states on a gpu, expected at most 16"),
     ("tpu", states(129), "got 129 states on a tpu, expected at most 128"),
   ],

@@ -51,17 +51,21 @@ def test_lowers_with_checked_types(platform, axis):
   assert text.count(f"custom_call @{kernel}") == 2
 
 
-def selective(x, B, v):
+def selective(x, B, v, axis=None):
   """Of x [rows, time, 3], B [rows, time, 2]."""
-  A = jax.lax.pcast(-jnp.ones((3, 2)), "d", to="varying")
-  return recurrence.selective_scan(x, v, A, B, B, method="pallas")[0]
+  A = -jnp.ones((3, 2))
+  if axis is None:
+    A = jax.lax.pcast(A, "d", to="varying")
+  how = {"method": "pallas", "axis": axis}
+  return recurrence.selective_scan(x, v, A, B, B, **how)[0]
 
 
-def outer(x, B, v):
+def outer(x, B, v, axis=None):
   """Keys of B, values of x."""
   x, k = (y.astype(jnp.bfloat16)[:, :, None] for y in (x, B))
   decay = v[:, :, None, :1]
-  return recurrence.outer_scan_heads(k, k, x, decay, method="pallas")[0]
+  how = {"method": "pallas", "axis": axis}
+  return recurrence.outer_scan_heads(k, k, x, decay, **how)[0]
 
 
 def outer_channels(x, B, v):
@@ -141,6 +145,46 @@ def test_rows_of_other_kernels_lower_with_checked_types(platform, scan):
   x, B = (jax.ShapeDtypeStruct((2, 16, n), jnp.float32) for n in (3, 2))
   with kernels.choosing_for(backend, chip):
     traced = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).trace(x, B, x)
+    text = traced.lower(lowering_platforms=(name,)).as_text()
+  assert {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[name] in text
+
+
+def window(x, B, v, axis=None):
+  """Queries, keys and values of x."""
+  del B, v
+  q = x[:, :, None]
+  how = {"method": "pallas", "axis": axis, "scheme": "halo"}
+  return recurrence.window_attention(q, q, q, 4, **how)[0]
+
+
+@pytest.mark.parametrize(
+  ("scan", "platform"),
+  [
+    pytest.param(selective, V5E, id="selective-tpu"),
+    pytest.param(selective, H100, id="selective-cuda"),
+    pytest.param(outer, H100, id="outer-cuda"),
+    pytest.param(window, V5E, id="window-tpu"),
+  ],
+)
+def test_kernels_run_where_time_is_split(scan, platform):
+  backend, chip, name = platform
+  if name == "cuda" and jax.__version_info__ < (0, 11):
+    pytest.skip("Hopper kernels need jax 0.11.")
+  mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+  time = jax.P(None, "d")
+  scan = functools.partial(scan, axis="d")
+  # Kernels of other libraries have no checked types.
+  checked = {"check_vma": scan.func is not window}
+  sharded = jax.shard_map(
+    scan, mesh=mesh, in_specs=time, out_specs=time, **checked
+  )
+
+  def loss(*arguments):
+    return jnp.sum(sharded(*arguments).astype(jnp.float32) ** 2)
+
+  x, B = (jax.ShapeDtypeStruct((2, 16, n), jnp.float32) for n in (3, 2))
+  with kernels.choosing_for(backend, chip):
+    traced = jax.jit(jax.value_and_grad(loss)).trace(x, B, x)
     text = traced.lower(lowering_platforms=(name,)).as_text()
   assert {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[name] in text
 

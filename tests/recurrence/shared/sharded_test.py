@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import collectives
 from jaxseq import recurrence
+from tests import jaxprs
 from tests.recurrence.shared import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
@@ -327,14 +328,51 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   )
   for leaf in jax.tree.leaves(got[1]):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
-  # The states are sums in float32, of the same rounded inputs; on one device
-  # what meets them in products of bfloat16 is rounded as well.
-  products = name.startswith(("outer", "siso"))
+  # The states are sums in float32, of the same rounded inputs; what meets them
+  # in products of bfloat16 is rounded as well, at other places than on one
+  # device.
+  products = name.startswith(("delta", "dplr", "mlstm", "outer", "siso"))
   cases.assert_close(got[1], want[1], 2**-8 if products else 1e-5)
   # Outputs and slopes are rounded, here and there by one of 8 bits; a quotient
-  # of two products of bfloat16 by two.
-  bits = 6 if name == "mlstm" else 7
+  # of two products of bfloat16 by two, and products of products.
+  bits = 6 if name in ("delta_per_channel", "mlstm") else 7
   cases.assert_close((got[0], got_slopes), (want[0], want_slopes), 2**-bits)
+
+
+def _wide_products(function, length, *arguments):
+  """How many products over time have operands in float32."""
+  run = _with_gradients(function)
+  products = jaxprs.find(jax.make_jaxpr(run)(*arguments), "dot_general")
+  operands = (
+    (operand.aval for operand in product.invars) for product in products
+  )
+  return sum(
+    any(x.dtype == jnp.float32 for x in pair)
+    and any(length in x.shape for x in pair)
+    for pair in map(tuple, operands)
+  )
+
+
+@pytest.mark.parametrize(
+  "name", ["outer", "outer_heads", "delta", "dplr", "mlstm"]
+)
+def test_products_of_bfloat16_are_those_of_one_device(name):
+  """In float32 only where they are so on one device; forward and gradient."""
+  devices, length = 4, 7
+  case = cases.make(name, 2, devices * length, np.float32)
+  timed = {k: x.astype(jnp.bfloat16) for k, x in case.timed.items()}
+  reset = jnp.asarray(cases.masks(devices * length, devices, 0))[:2]
+  case = case._replace(options=case.options | {"method": "chunked"})
+  split = cases.run(case, cases.mesh_of(devices))
+  first = jax.tree.map(lambda x: x[:, :length], (timed, reset))
+
+  def alone(timed, fixed, reset):
+    function = getattr(recurrence, case.name)
+    return function(**timed, **fixed, reset=reset, **case.options)
+
+  assert _wide_products(split, length, timed, case.fixed, reset) <= (
+    _wide_products(alone, length, first[0], case.fixed, first[1])
+  )
 
 
 def test_errors_name_what_came():

@@ -1,0 +1,32 @@
+"""Options and inputs of the kernels of the selective scan."""
+
+from typing import NamedTuple
+
+import jax
+
+from jaxseq.recurrence.platform import support
+
+
+class Options(NamedTuple):
+  """What a kernel is made for: static.
+
+  Attributes:
+    form: as `support.form` gives it.
+    segments: of time, side by side, on GPUs.
+  """
+
+  form: support.Form
+  segments: int = 1
+
+
+class Inputs(NamedTuple):
+  """What the scan is a function of; or cotangents by it."""
+
+  x: jax.Array  # [R, T, D]
+  delta: jax.Array  # [R, T, D]
+  A: jax.Array  # [N, D], float32
+  B: jax.Array  # [R, T, N]
+  C: jax.Array  # [R, T, N]
+  D: jax.Array  # [D], float32
+  h: jax.Array  # [R, N, D], float32
+  keep: jax.Array | None  # [R, T] float32, 0 at resets; None without resets.
