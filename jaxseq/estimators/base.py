@@ -265,7 +265,8 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   @final
   def _outputs(self, *given: Any) -> dict[str, np.ndarray]:
     """Returns what the network says of examples."""
-    return self.model_.outputs(self._examples(*given).dataset)
+    examples = self._examples(*given)
+    return self.model_.outputs(examples.dataset)
 
   @final
   def predictions(self, *given: Any) -> predictions.Predictions:
