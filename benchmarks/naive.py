@@ -14,6 +14,8 @@ Inside `recurrences()` the mixers compute with them:
 """
 
 import contextlib
+import functools
+import inspect
 from unittest import mock
 
 import jax
@@ -181,18 +183,6 @@ def mlstm_scan_heads(
   return jnp.moveaxis(h, v.ndim - 3, v.ndim - 2), final
 
 
-def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None, **options):
-  """`recurrence.dplr_scan` one element after the other."""
-  del options
-  return reference.dplr_scan(q, k, v, a, b, decay, init, reset=reset)
-
-
-def wkv_scan(k, v, decay, bonus, init=None, *, reset=None, **options):
-  """`recurrence.wkv_scan` one element after the other."""
-  del options
-  return reference.wkv_scan(k, v, decay, bonus, init, reset=reset)
-
-
 def delta_scan(q, k, v, read, decay=None, init=None, *, reset=None, **options):
   """`recurrence.delta_scan` by a tree of dense matrices, as memax has it."""
   del options
@@ -294,12 +284,6 @@ def softmax_scan(
   )
 
 
-def gated_scan(cell, params, state, x, *, reset=None, chunk_size=None):
-  """`recurrence.gated_scan` as a scan that JAX differentiates."""
-  del chunk_size
-  return reference.gated_scan(cell, params, state, x, reset=reset)
-
-
 def attend_in_window(q, k, v, start, window, *options):
   """What is in `recurrence.window_attention`, with the scores of all pairs."""
   del options
@@ -309,25 +293,7 @@ def attend_in_window(q, k, v, start, window, *options):
 @contextlib.contextmanager
 def recurrences():
   """Lets the mixers that are traced inside compute with this module."""
-  replaced = {
-    function.__name__: _on_one_device(function)
-    for function in (
-      delta_scan,
-      dplr_scan,
-      fft_convolution,
-      gated_scan,
-      linear_scan,
-      lti_scan,
-      mlstm_scan_heads,
-      outer_scan_heads,
-      selective_scan,
-      siso_kernel,
-      siso_scan,
-      softmax_outer_scan,
-      softmax_scan,
-      wkv_scan,
-    )
-  }
+  replaced = {name: _on_one_device(of) for name, of in _usual_forms().items()}
   with (
     mock.patch.multiple(recurrence, **replaced),
     mock.patch.object(_window_blocks, "attend", attend_in_window),
@@ -336,11 +302,40 @@ def recurrences():
     yield
 
 
+def delta_scan_heads(
+  q, k, v, read, decay=None, init=None, *, reset=None, **options
+):
+  """`recurrence.delta_scan_heads` by `delta_scan`."""
+  x = (q, k, v, read) if decay is None else (q, k, v, read, decay)
+  x = [jnp.moveaxis(y, -2, -3) for y in x] + [None] * (decay is None)
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None, :], x[0].shape[:-1])
+  o, final = delta_scan(*x, init, reset=reset, **options)
+  return jnp.moveaxis(o, -3, -2), final
+
+
+def _usual_forms():
+  """The scans of `recurrence`: those of this module, else of `reference`."""
+  forms = {
+    name: functools.partial(_plain, function)
+    for name, function in vars(reference).items()
+    if name.endswith(("_scan", "_scan_heads"))
+  }
+  forms |= {n: f for n, f in globals().items() if inspect.isfunction(f)}
+  return {n: f for n, f in forms.items() if hasattr(recurrence, n)}
+
+
+def _plain(function, *args, method="auto", chunk_size=None, **options):
+  """A form of `reference`, which has no methods and no chunks."""
+  del method, chunk_size
+  return function(*args, **options)
+
+
 def _on_one_device(function):
   """The function with the arguments that split time over devices, unused."""
 
-  def run(*args, axis=None, exchange="auto", scheme="auto", **options):
-    del exchange, scheme
+  def run(*args, axis=None, scheme="auto", **options):
+    del scheme
     if axis is not None:
       raise ValueError(f"axis: got {axis!r}, expected None.")
     return function(*args, **options)

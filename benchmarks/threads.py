@@ -19,7 +19,7 @@ import jax
 from configs.icrl import quickstart
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
-from jaxseq.training.comparison import arms
+from jaxseq.training import configuration
 from jaxseq.training.devices import seeds
 
 UPDATES = 10
@@ -29,7 +29,9 @@ def _measure(arm):
   """Prints the steps per second of all seeds together."""
   seeds.split_cpu()
   num_seeds = jax.local_device_count()
-  config = arms.parse(quickstart.get_config(), rl_arms.Config)
+  config = configuration.from_config_dict(
+    rl_arms.Config, quickstart.get_config()
+  )
   config = rl_arms.agent_config(config, arm)
   keys = jax.random.split(jax.random.key(0), num_seeds)
   runners = seeds.jit(

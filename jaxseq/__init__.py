@@ -20,6 +20,7 @@ if TYPE_CHECKING:
   from jaxseq import models as models
   from jaxseq import nn as nn
   from jaxseq import planner as planner
+  from jaxseq import programs as programs
   from jaxseq import recurrence as recurrence
   from jaxseq import rl as rl
   from jaxseq import spr as spr

@@ -36,6 +36,9 @@ ALLOWED_LAYERS = {
     *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
     "dts",
   },
+  "programs": {
+    *("interop", "nn", "training", "data", "generation", "tasks", "models"),
+  },
   "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }
 # The layers that people use without Flax, and what they may import.

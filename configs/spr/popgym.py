@@ -12,8 +12,11 @@ predict. The settings were chosen for their size: nothing is promised.
     --config=configs/spr/popgym.py:RepeatPreviousEasy,tiny
 
 is one arm with small networks and a few steps: it learns nothing, and shows in
-seconds whether everything works.
+seconds whether everything works. Options of the game go between commas, too:
+`:RepeatPreviousEasy,k=2`.
 """
+
+import ast
 
 import ml_collections
 
@@ -24,19 +27,23 @@ from jaxseq import _validate
 def get_config(
   variant: str = "RepeatPreviousEasy",
 ) -> ml_collections.ConfigDict:
-  env_id, _, size = variant.partition(",")
-  if size not in ("", "tiny") or not env_id[:1].isupper():
-    raise _validate.error("variant", variant, "ENV_ID or ENV_ID,tiny")
-  tiny = size == "tiny"
+  env_id, *words = variant.split(",")
+  tiny = "tiny" in words
+  options = dict(word.partition("=")[::2] for word in words if word != "tiny")
+  if not env_id[:1].isupper() or not all(options.values()):
+    expected = "ENV_ID, and behind commas tiny or options as k=2"
+    raise _validate.error("variant", variant, expected)
+  env_options = {name: _value(word) for name, word in options.items()}
   config = minatar_quick.get_config("tiny" if tiny else "breakout")
   width = 4 if tiny else 64
-  options = {"d_model": width, "mixer_options": {}}
+  layers = {"d_model": width, "mixer_options": {}}
   config.settings.update(
     env_id=env_id,
+    env_options=env_options,
     batch_size=2 if tiny else 8,
     encoder={"channels": (width,)},
-    transition={"stack": {"mixer": "lstm", **options}},
-    memory={"stack": {"mixer": "s5", **options}},
+    transition={"stack": {"mixer": "lstm", **layers}},
+    memory={"stack": {"mixer": "s5", **layers}},
     clip_rewards=False,
   )
   config.settings.learning.sequence = {
@@ -47,3 +54,11 @@ def get_config(
     # Each arm is compiled.
     config.arms = {"spr": {}}
   return config
+
+
+def _value(word):
+  """A number, True, False, or the word itself."""
+  try:
+    return ast.literal_eval(word)
+  except (SyntaxError, ValueError):
+    return word

@@ -222,6 +222,20 @@ def take(dataset: ArrayDataset, rows: np.ndarray | slice) -> ArrayDataset:
   return jax.tree.map(lambda array: array[rows], dataset)
 
 
+def inside(dataset: ArrayDataset, time: int | None = None) -> np.ndarray:
+  """Returns (n, time) bool: which elements of examples count.
+
+  Args:
+    dataset: the examples.
+    time: elements in time; those of the inputs if None.
+  """
+  count, length = dataset.inputs.shape[:2]
+  time = length if time is None else time
+  if dataset.lengths is None:
+    return np.ones((count, time), bool)
+  return np.arange(time) < np.asarray(dataset.lengths)[:, None]
+
+
 def sliding_windows(array: np.ndarray, length: int) -> np.ndarray:
   """Returns all windows of an array (time, ...) as a view (n, length, ...)."""
   view = np.lib.stride_tricks.sliding_window_view(array, length, axis=0)

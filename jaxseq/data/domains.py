@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data import scale
 from jaxseq.data import window_features
 
 UNLABELED = -1
@@ -198,16 +199,8 @@ def _hold_out(dataset, fraction, holding, seed):
 
 def _moments(dataset):
   """Mean and deviation of each channel over the elements that count."""
-  values = dataset.inputs[_inside(dataset)].astype(np.float64)
-  deviation = values.std(axis=0)
-  return values.mean(axis=0), np.where(deviation == 0, 1, deviation)
-
-
-def _inside(dataset):
-  """Which elements count, (n, time)."""
-  count, time = dataset.inputs.shape[:2]
-  lengths = np.full(count, time) if dataset.lengths is None else dataset.lengths
-  return np.arange(time) < lengths[:, None]
+  values = dataset.inputs[datasets.inside(dataset)].astype(np.float64)
+  return scale.Scale.of(values)
 
 
 def _scaled(dataset, moments):
@@ -216,7 +209,7 @@ def _scaled(dataset, moments):
     return None
   mean, deviation = np.stack(moments, 1)[:, dataset.extras.domain, None]
   inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
-  return dataset._replace(inputs=inputs * _inside(dataset)[..., None])
+  return dataset._replace(inputs=inputs * datasets.inside(dataset)[..., None])
 
 
 def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:

@@ -19,6 +19,7 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import forecast_windows
+from jaxseq.data import part_splits
 from jaxseq.data import table_layouts
 from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
@@ -165,7 +166,7 @@ def load(
     delimiter: what stands between values.
     steps: what becomes of times that are not one step apart.
     valid_fraction: share of the series that is for validation, behind the
-      training span.
+      training span; there is no such part at 0.
     test_fraction: share of the series that is for testing, at its end.
     valid_from: time of the first validation target, in place of shares.
     test_from: time of the first test target, in place of shares.
@@ -258,11 +259,7 @@ def read_again(
 
 def _by_share(count, valid, test):
   """Ends of the three spans."""
-  _validate.fraction("valid_fraction", valid)
-  _validate.fraction("test_fraction", test)
-  if valid + test >= 1:
-    expected = f"less than 1 with the valid_fraction of {valid}"
-    raise _validate.error("test_fraction", test, expected)
+  part_splits.check_shares(valid, test)
   second = count - int(count * test)
   return int(count * (1 - valid - test) + 1e-9), second, count
 

@@ -282,8 +282,10 @@ def make_splits(
   values = scales.apply(values, mean, deviation)
   stamps = calendar(series.times) if with_calendar else None
   parts = [
-    windows(values, start, end, input_length, horizon, stamps)
-    for start, end in zip((0, *ends), ends)
+    None
+    if name == "valid" and start == end
+    else windows(values, start, end, input_length, horizon, stamps)
+    for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends)
   ]
   info = datasets.Info(
     description=f"{input_length} times of a series; the next {horizon}?",

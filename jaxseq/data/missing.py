@@ -120,9 +120,7 @@ def _refuse(name, inputs, channels, trained=False):
 
 def _observed(part):
   """Where values are, (n, time, channels)."""
-  count, time = part.inputs.shape[:2]
-  lengths = np.full(count, time) if part.lengths is None else part.lengths
-  inside = np.arange(time) < lengths[:, None]
+  inside = datasets.inside(part)
   return ~np.isnan(part.inputs) & inside[..., None], inside
 
 

@@ -73,7 +73,8 @@ def read(
   parts = _parts(arrays, path)
   values, ids, labels, own = [], [], [], []
   for number, (name, found) in enumerate(parts.items()):
-    rows = _series(found, f"{path}: {name}", path.stat().st_size)
+    where = f"{path}: {name}" if name else str(path)
+    rows = _series(found, where, path.stat().st_size)
     values += rows
     known = found.get("ids")
     ids += map(str, range(len(rows)) if known is None else known.tolist())

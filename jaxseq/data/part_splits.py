@@ -71,7 +71,7 @@ def by_share(
   Raises:
     ValueError: if a share is out of range or leaves a part without examples.
   """
-  _check_shares(valid, test)
+  check_shares(valid, test)
   if groups is not None:
     return _checked(*_whole_groups(groups, valid, test, seed), share=valid)
   labels = np.zeros(count, int) if classes is None else classes
@@ -93,7 +93,7 @@ def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
   Raises:
     ValueError: if a share is out of range or leaves a part without examples.
   """
-  _check_shares(valid, test)
+  check_shares(valid, test)
   order = np.argsort(starts, kind="stable")
   second = len(order) - round(test * len(order))
   first = second - round(valid * len(order))
@@ -113,8 +113,8 @@ def of_groups(parts: Parts, own: np.ndarray) -> Parts:
   return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))
 
 
-def _check_shares(valid, test):
-  """Checks that something is left for training."""
+def check_shares(valid: float, test: float) -> None:
+  """Raises ValueError unless something is left to train and to test on."""
   _validate.number("valid_fraction", valid, 0, 1)
   _validate.fraction("test_fraction", test)
   if valid + test >= 1:

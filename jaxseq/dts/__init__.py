@@ -46,5 +46,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import reversal as reversal
   from jaxseq.dts import schedules as schedules
   from jaxseq.dts import series_encoders as series_encoders
+  from jaxseq.dts import task as task
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

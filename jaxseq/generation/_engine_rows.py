@@ -16,13 +16,14 @@ class Task:
   """A request on its way.
 
   Attributes:
-    number: of the request.
+    number: of the request; 0 before an engine has taken it.
     request: the request.
     prompt: (time,) int32.
     controls: its options as arrays.
     position: how many tokens of the prompt were read.
     cut: where reading pauses to keep the state.
     constraint: state of the constraint that its rows begin in.
+    passed: requests with patterns that have begun while it waited for room.
   """
 
   number: int
@@ -32,6 +33,7 @@ class Task:
   position: int = 0
   cut: int = 0
   constraint: int = 0
+  passed: int = 0
 
   def seen(self, count: int) -> np.ndarray:
     """Returns the first tokens of the prompt, (1, vocab) bool."""
@@ -92,6 +94,7 @@ def arrivals(
       *[task.controls if task else idle for task in there],
     ),
     seen=seen,
+    before=numbers(lambda row: row.task.prompt[-1], np.int32),
     constraint=numbers(lambda row: row.task.constraint, np.int32)
     if patterns
     else None,

@@ -12,6 +12,7 @@ import numpy as np
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.generation import _drawing
+from jaxseq.generation import _row_states
 from jaxseq.generation import offline
 from jaxseq.generation import token_sampling
 
@@ -38,6 +39,8 @@ class Slots(NamedTuple):
     controls: options of each row.
     limit: (slots,) int32, the most tokens of each row.
     active: (slots,) bool, which slots hold a row that has not ended.
+    before: (slots,) int32, the tokens in front of the rows' last ones.
+    memory: what drafts remember of all rows; None for nothing.
   """
 
   logits: jax.Array
@@ -46,6 +49,8 @@ class Slots(NamedTuple):
   controls: token_sampling.Controls
   limit: jax.Array
   active: jax.Array
+  before: jax.Array
+  memory: PyTree = None
 
 
 class Arrivals(NamedTuple):
@@ -58,6 +63,7 @@ class Arrivals(NamedTuple):
     limit: (n,) int32.
     controls: options of each.
     seen: (n, vocab) bool, the tokens of the prompts.
+    before: (n,) int32, the last of them.
     constraint: state of the constraint that each begins in; None for the first.
   """
 
@@ -67,6 +73,7 @@ class Arrivals(NamedTuple):
   limit: Any
   controls: token_sampling.Controls
   seen: Any
+  before: Any
   constraint: Any = None
 
 
@@ -109,6 +116,17 @@ class Drawn(NamedTuple):
   ended: jax.Array
 
 
+def nothing(count: int, slots: int, dtype: Any) -> Drawn:
+  """Returns places of so many tokens for each slot."""
+  shape = count, slots
+  return Drawn(
+    jnp.zeros(shape, jnp.int32),
+    jnp.zeros(shape, dtype),
+    jnp.zeros(shape, bool),
+    jnp.zeros(shape, bool),
+  )
+
+
 def fresh(
   network: Any,
   variables: PyTree,
@@ -116,6 +134,7 @@ def fresh(
   lines: int,
   key: jax.Array,
   constraint: Any,
+  memory: PyTree = None,
 ) -> tuple[Slots, Reading]:
   """Returns slots without rows, and lines without prompts."""
   token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
@@ -147,14 +166,18 @@ def fresh(
     jax.tree.map(jnp.array, controls),
     jnp.zeros(slots, jnp.int32),
     jnp.zeros(slots, bool),
+    jnp.zeros(slots, jnp.int32),
+    # A copy, as others may hold the memory.
+    jax.tree.map(jnp.array, memory),
   )
   return made, zeros(lines)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(4, 5))
 def advance(
   network: Any,
   most: int,
+  drawing: Any,
   variables: PyTree,
   slots: Slots,
   reading: Reading,
@@ -165,7 +188,8 @@ def advance(
   """Reads a chunk of prompts, lets rows begin, and draws up to `most` tokens.
 
   The prompts' first tokens come with a reset, so that what a line held before
-  does not matter; neither does what a slot held.
+  does not matter; neither does what a slot held. `drawing` takes the place of
+  `draw`, if it is given.
   """
   slots = slots._replace(active=slots.active & work.held)
 
@@ -184,13 +208,20 @@ def advance(
   slots, reading = lax.cond(
     work.reads, read, lambda *both: both, slots, reading
   )
-  shape = (most, len(slots.active))
-  drawn = Drawn(
-    jnp.zeros(shape, jnp.int32),
-    jnp.zeros(shape, slots.logits.dtype),
-    jnp.zeros(shape, bool),
-    jnp.zeros(shape, bool),
-  )
+  options = network, variables, slots, work, most, constraint
+  slots, drawn = (drawing or draw)(*options)
+  return slots, reading, drawn
+
+
+def draw(
+  network: Any,
+  variables: PyTree,
+  slots: Slots,
+  work: Work,
+  most: int,
+  constraint: Any,
+) -> tuple[Slots, Drawn]:
+  """Draws up to `most` tokens of each row, one after the other."""
   begun = jnp.sum(slots.active)
 
   def goes_on(carry):
@@ -200,25 +231,27 @@ def advance(
 
   def step(carry):
     done, slots, drawn = carry
+    controls = awake(slots.controls, slots.active)
     rows, log_prob = _drawing.next_token(
-      constraint, slots.controls, slots.rows, slots.logits
+      constraint, controls, slots.rows, slots.logits
     )
-    drawn = Drawn(
-      drawn.tokens.at[done].set(rows.token),
-      drawn.log_probs.at[done].set(log_prob),
-      drawn.valid.at[done].set(slots.active),
-      drawn.ended.at[done].set(rows.ended),
+    newest = Drawn(rows.token, log_prob, slots.active, rows.ended)
+    drawn = jax.tree.map(
+      lambda leaf, new: leaf.at[done].set(new), drawn, newest
     )
     logits, states = network.apply(
       variables, rows.token, slots.states, method="step"
     )
     active = slots.active & ~rows.ended & (rows.length < slots.limit)
-    slots = Slots(logits, states, rows, slots.controls, slots.limit, active)
+    slots = slots._replace(
+      logits=logits, states=states, rows=rows, active=active
+    )
     return done + 1, slots, drawn
 
+  drawn = nothing(most, len(slots.active), slots.logits.dtype)
   carry = jnp.zeros((), jnp.int32), slots, drawn
   _, slots, drawn = lax.while_loop(goes_on, step, carry)
-  return slots, reading, drawn
+  return slots, drawn
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -274,6 +307,16 @@ def read_on(
   return offline.Prefix(logits, states, seen)
 
 
+def awake(
+  controls: token_sampling.Controls, active: jax.Array
+) -> token_sampling.Controls:
+  """Returns controls by which ended rows ask for nothing that takes time."""
+  greedy = token_sampling.Sampling(temperature=0)
+  idle = token_sampling.make_controls(greedy, controls.stop.shape[-1])
+  idle = idle._replace(stop=controls.stop)
+  return _row_states.where(active, controls, idle)
+
+
 def _placed(slots, reading, arrivals, key, constraint):
   """Slots in which rows have begun."""
   keys = token_sampling.row_keys(key, arrivals.seeds, arrivals.continuation)
@@ -286,9 +329,11 @@ def _placed(slots, reading, arrivals, key, constraint):
     arrivals.controls,
     arrivals.limit,
     jnp.ones(keys.shape, bool),
+    arrivals.before,
   )
-  return jax.tree.map(
+  placed = jax.tree.map(
     lambda leaf, new: leaf.at[arrivals.slot].set(new, mode="drop"),
-    slots,
+    slots._replace(memory=None),
     begun,
   )
+  return placed._replace(memory=slots.memory)

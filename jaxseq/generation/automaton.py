@@ -1,7 +1,7 @@
 r"""Constraints by finite automata: of regular expressions, or of a table.
 
-A pattern becomes an automaton over bytes with as few states as can be, and that
-one over the tokens of a vocabulary: a mask is then one row of a table.
+A pattern becomes an automaton over bytes with as few states as can be, and a
+mask is one row of a table; see `vocabularies` for tokens of several bytes.
 
     number = automaton.compile_pattern(r"-?\d{1,3}(\.\d+)?", end_token=10)
     generation.beam_search(..., end_token=10, constraint=number)
@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.generation import _patterns
+from jaxseq.generation import vocabularies
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +52,7 @@ def compile_pattern(
   tokens: Sequence[bytes] | None = None,
   end_token: int | None = None,
   most_states: int = 100_000,
-) -> Automaton:
+) -> Automaton | vocabularies.TokenAutomaton:
   r"""Compiles a regular expression, which all tokens together match.
 
   The syntax is that of `re`: characters, `.`, classes, `\d \w \s` and their
@@ -63,6 +64,8 @@ def compile_pattern(
     pattern: the regular expression.
     tokens: bytes that each token of the vocabulary stands for; empty ones, as
       of special tokens, are never permitted. If None, the tokens are bytes.
+      States times tokens are at most `vocabularies.MOST_PAIRS`, which take some
+      seconds.
     end_token: token that ends a text, permitted exactly where the tokens before
       it match the pattern; after it nothing else is. It has no other meaning.
       None if nothing ends a text: then nothing is permitted where no match can
@@ -72,14 +75,29 @@ def compile_pattern(
 
   Raises:
     ValueError: if the pattern cannot be parsed, matches nothing, or takes more
-      than `most_states`, or far more work than these mostly do.
+      than `most_states`, or far more work than these mostly do; if tokens are
+      no bytes.
+  """
+  made = over_bytes(pattern, most_states)
+  if tokens is None:
+    table = made.table[:, made.column]
+    return _constraint("pattern", table, made.accepting, end_token)
+  vocabulary = vocabularies.Vocabulary(tokens, end_token)
+  return vocabulary.automaton(vocabulary.tables(made))
+
+
+def over_bytes(
+  pattern: str | bytes, most_states: int = 100_000
+) -> vocabularies.Automaton:
+  """Returns the automaton of a pattern over bytes, see `compile_pattern`.
+
+  Raises:
+    ValueError: as `compile_pattern`.
   """
   table, accepting, widths = _table(_patterns.parse(pattern), most_states)
   table, accepting = _minimized(table, accepting)
-  table = np.repeat(table, widths, axis=1)
-  if tokens is not None:
-    table = _over_tokens(table, tokens)
-  return from_table(table, accepting, end_token=end_token)
+  column = np.repeat(np.arange(len(widths)), widths)
+  return vocabularies.Automaton(table, accepting, column)
 
 
 def from_table(
@@ -110,17 +128,25 @@ def from_table(
   if transitions.min() < -1 or transitions.max() >= states:
     found = f"states from {transitions.min()} to {transitions.max()}"
     raise _validate.error("transitions", found, f"-1 to {states - 1}")
+  if end_token is not None:
+    _validate.integer("end_token", end_token, 0, vocab - 1)
+  return _constraint("the automaton", transitions, accepting, end_token)
+
+
+def _constraint(name, transitions, accepting, end_token):
+  """The constraint of a table; errors have the name of what it is made of."""
+  states, vocab = transitions.shape
   # Two more states: one behind the end, and one that nothing leads out of.
   end, nowhere = states, states + 1
   table = np.full((states + 2, vocab), nowhere, np.int32)
   table[:states] = np.where(transitions < 0, nowhere, transitions)
   if end_token is not None:
-    _validate.integer("end_token", end_token, 0, vocab - 1)
     table[:, end_token] = nowhere
-  live = _live(table, np.append(accepting, [False, False]))
+  edges = vocabularies.edges_of(table)
+  live = vocabularies.live(edges, np.append(accepting, [False, False]))
   if not live[0]:
     why = "" if end_token is None else f" without the end_token {end_token}"
-    raise ValueError(f"the automaton: no text matches it{why}.")
+    raise ValueError(f"{name}: no text matches it{why}.")
   permitted = live[table]
   if end_token is not None:
     permitted[:states, end_token] = accepting
@@ -168,7 +194,7 @@ def _table(choices, most):
           reached[i].add(to)
     rows.append([numbered(found) if found else -1 for found in reached])
   accepting = np.array([choices.end in states for states in sets])
-  return np.array(rows), accepting, np.diff(cuts)
+  return np.array(rows, np.int32), accepting, np.diff(cuts)
 
 
 def _with_free(free, states):
@@ -180,23 +206,6 @@ def _with_free(free, states):
         found.add(state)
         waiting.append(state)
   return frozenset(found)
-
-
-def _live(table, accepting):
-  """Which states an accepting one can be reached from."""
-  count = len(table)
-  edges = np.unique(table.astype(np.int64) * count + np.arange(count)[:, None])
-  starts = np.searchsorted(edges // count, np.arange(count + 1))
-  origins = edges % count
-  live = accepting.copy()
-  waiting = np.flatnonzero(live).tolist()
-  while waiting:
-    state = waiting.pop()
-    for origin in origins[starts[state] : starts[state + 1]].tolist():
-      if not live[origin]:
-        live[origin] = True
-        waiting.append(origin)
-  return live
 
 
 def _minimized(table, accepting):
@@ -257,18 +266,3 @@ def _origins(column):
   for origin, state in enumerate(column.tolist()):
     found[state].append(origin)
   return found
-
-
-def _over_tokens(table, tokens):
-  """The table over tokens of several bytes."""
-  columns = np.vstack([table, np.full(table.shape[1], -1)])
-  known: dict[bytes, np.ndarray] = {b"": np.arange(len(columns))}
-
-  def after(word):
-    if word not in known:
-      known[word] = columns[after(word[:-1]), word[-1]]
-    return known[word]
-
-  none = np.full(len(table), -1)
-  found = [after(bytes(t))[:-1] if len(t) else none for t in tokens]
-  return np.stack(found, axis=1)

@@ -38,6 +38,8 @@ _SAMPLING = {
   "frequency_penalty": "frequency_penalty",
   "min_tokens": "min_length",
 }
+# Characters of a message, most of which the client has sent itself.
+_LONGEST = 1000
 _OWN = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
   *("stream", "stream_options", "logprobs", "regex", "model"),
@@ -259,10 +261,12 @@ def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
   """Returns the answer that says what is wrong.
 
   Args:
-    message: a sentence.
+    message: a sentence; of a long one the middle is left out.
     kind: of the error, by the interface.
     code: a word that the interface has for it, if any.
   """
+  if len(message) > _LONGEST:
+    message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
   return {"error": {"message": message, "type": kind, "code": code}}
 
 

@@ -94,17 +94,7 @@ class DraftModel:
     reset: jax.Array | None,
     logits: jax.Array,
   ) -> Memory:
-    """Reads the prompts.
-
-    Args:
-      memory: with the states in front of them.
-      tokens: (rows, time).
-      reset: (rows, time) bool, or None.
-      logits: of the other network; not needed.
-
-    Returns:
-      The memory.
-    """
+    """Reads the prompts; the other network's logits are not needed."""
     del logits
     options = {} if reset is None else {"reset": reset}
     arguments = memory.variables, tokens, memory.states
@@ -116,14 +106,8 @@ class DraftModel:
   ) -> drafts.Guess:
     """Draws tokens one after the other.
 
-    Args:
-      memory: states after all tokens but the last.
-      recent: (rows, 2) the last two tokens.
-      draws: of this pass.
-
-    Returns:
-      The draft, with the states (rows, nodes, ...) and the log probabilities
-      (rows, nodes, vocab) after its nodes as its source.
+    The source of the draft are the states (rows, nodes, ...) and the log
+    probabilities (rows, nodes, vocab) after its nodes.
     """
 
     def body(carry, depth):
@@ -146,16 +130,7 @@ class DraftModel:
   def judge(
     self, guess: drafts.Guess, logits: jax.Array, draws: drafts.Draws
   ) -> drafts.Verdict:
-    """Keeps or corrects the drafted tokens.
-
-    Args:
-      guess: the draft.
-      logits: (rows, nodes, vocab) of what follows its nodes.
-      draws: of this pass.
-
-    Returns:
-      The accepted nodes.
-    """
+    """Keeps or corrects the drafted tokens."""
     ids, log_q = guess.ids, guess.source[1]
     depths = self.tree.depths
     log_p = jax.nn.log_softmax(draws.process(logits, depths))
@@ -194,15 +169,7 @@ class DraftModel:
   ) -> Memory:
     """Goes back to the states after the accepted tokens.
 
-    Args:
-      memory: with the states in front of the draft.
-      recent: not needed.
-      guess: the draft, with the states after its nodes.
-      logits: not needed.
-      verdict: of the draft; where no node is accepted the states stay.
-
-    Returns:
-      The memory.
+    Where no node is accepted the states stay.
     """
     del recent, logits
     last = jnp.maximum(verdict.count - 1, 0)

@@ -16,11 +16,13 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _draft_slots
 from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import constraints
+from jaxseq.generation import drafts as drafting
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
@@ -31,6 +33,9 @@ from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
 from jaxseq.generation.requests import join
 
+# Requests with patterns that may begin before one that waits for room.
+_PASSES = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:
@@ -40,7 +45,8 @@ class EngineConfig:
     slots: rows that tokens are drawn for at a time.
     lines: prompts that are read at a time.
     chunk: tokens of each that are read in one call.
-    steps: tokens that one call draws for each row, at most.
+    steps: tokens that one call draws for each row, at most; passes, each of
+      some tokens, with drafts.
   """
 
   slots: int = 16
@@ -71,6 +77,8 @@ class Engine:
     cache: where states of prompts are kept; None for none.
     drawn: number of tokens drawn so far.
     read: number of tokens of prompts that were read.
+    passes: number of times that a row was read by the network to draw on; fewer
+      than `drawn` with drafts.
   """
 
   def __init__(
@@ -83,6 +91,8 @@ class Engine:
     constraint: constraints.Constraint | None = None,
     cache: prefix_cache.PrefixCache | None = None,
     patterns: pattern_pool.PatternConfig | None = None,
+    drafts: drafting.Draft | None = None,
+    memory: PyTree = None,
   ):
     """Returns an engine without requests.
 
@@ -94,18 +104,26 @@ class Engine:
       constraint: of all rows, as in `offline.generate`.
       cache: where states of prompts are kept, for prompts that begin alike.
       patterns: room for constraints of single requests; none if None.
+      drafts: makes several tokens of one pass, `recycling.Recycling` or a
+        `draft_model.DraftModel`; a token after the other if None. The matrix of
+        a `Recycling` learns of what is drawn and not of prompts.
+      memory: what drafts remember, as in `speculative.generate`.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
-        does not fit the network; if `cache` holds states of another one or of
-        other variables.
+        or `drafts` does not fit the network; if `cache` holds states of another
+        one or of other variables.
     """
     vocab_size = _network_checks.vocab_size(network, variables)
     _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
     if cache is not None:
       kind = prefix_cache.PrefixCache
       _validate.instance("cache", cache, kind, "PrefixCache(max_bytes)")
-      cache.claim(network, variables)
+    reader, own, shared = _draft_slots.readers(
+      network, variables, drafts, memory
+    )
+    if cache is not None:
+      cache.claim(reader, own)
     if patterns is not None:
       kind = pattern_pool.PatternConfig
       _validate.instance("patterns", patterns, kind, "PatternConfig(...)")
@@ -120,17 +138,24 @@ class Engine:
     self.network = network
     self.config = config
     self.cache = cache
-    self.drawn = self.read = 0
-    self._variables = jax.device_put(variables)
+    self.drawn = self.read = self.passes = 0
+    self._reader = reader
+    # Of the places of drawn tokens, the first of each pass.
+    self._drawing, self._passes = None, slice(None)
+    if drafts is not None:
+      self._drawing = _draft_slots.Drawing(drafts)
+      self._passes = slice(1, None, drafts.tree.paths.shape[1])
+    self._variables = jax.device_put(own)
     self._key = jax.random.key(0) if key is None else key
     self._constraint = constraint
     self._arrays, self._reading = _slots.fresh(
-      network,
+      reader,
       self._variables,
       config.slots,
       config.lines,
       self._key,
       constraint,
+      shared,
     )
     self._vocab_size = vocab_size
     self._numbers = 0
@@ -160,25 +185,42 @@ class Engine:
     """Number of rows in slots."""
     return sum(row is not None for row in self._rows)
 
-  def check(self, request: Request) -> None:
+  def prepare(self, request: Request) -> Task:
     """Checks a request against the network; from any thread.
+
+    Returns:
+      What `submit` takes in its place, once, so that it is not checked twice.
 
     Raises:
       ValueError: if a token or an option is out of the vocabulary's range, or a
         pattern cannot be used.
     """
-    self._controls(request)
+    _validate.instance("request", request, Request, "Request(prompt, length)")
+    _prompts.check_tokens(self.network, request.prompt)
+    if request.pattern is not None:
+      if self._pool is None:
+        expected = "None, as the engine has no patterns=PatternConfig()"
+        raise _validate.error("pattern", request.pattern, expected)
+      self._pool.check(request.pattern)
+    sampling = request.sampling
+    controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
+    prompt = np.asarray(request.prompt, np.int32)
+    return Task(0, request, prompt, controls)
 
-  def submit(self, request: Request) -> int:
-    """Takes a request and returns its number.
+  def check(self, request: Request) -> None:
+    """Checks a request, as `prepare` does."""
+    self.prepare(request)
+
+  def submit(self, request: Request | Task) -> int:
+    """Takes a request, or what `prepare` made of it, and returns its number.
 
     Raises:
-      ValueError: as `check`.
+      ValueError: as `prepare`.
     """
-    controls = self._controls(request)
-    prompt = np.asarray(request.prompt, np.int32)
+    task = request if isinstance(request, Task) else self.prepare(request)
     self._numbers += 1
-    self._queue.append(Task(self._numbers, request, prompt, controls))
+    task.number = self._numbers
+    self._queue.append(task)
     return self._numbers
 
   def cancel(self, number: int, continuation: int | None = None) -> None:
@@ -214,8 +256,9 @@ class Engine:
     self._fill()
     work = self._work()
     self._arrays, self._reading, drawn = _slots.advance(
-      self.network,
+      self._reader,
       self.config.steps,
+      self._drawing,
       self._variables,
       self._arrays,
       self._reading,
@@ -225,6 +268,16 @@ class Engine:
     )
     self._after_reading()
     return self._events(jax.device_get(drawn))
+
+  def warm_up(self) -> None:
+    """Compiles what requests need; nothing of it is counted or kept."""
+    cache, counts = self.cache, (self.drawn, self.read, self.passes)
+    if cache is not None:
+      self.cache = prefix_cache.PrefixCache(cache.max_bytes)
+    # The second goes on after the first, if that is kept.
+    for prompt in ([0], [0, 0]):
+      self.run([Request(prompt, 1)])
+    self.cache, (self.drawn, self.read, self.passes) = cache, counts
 
   def run(self, requests: Iterable[Request]) -> list[list[Result]]:
     """Continues prompts to their ends.
@@ -245,19 +298,6 @@ class Engine:
           parts[numbers[event.request]][event.continuation].append(event)
     return [[join(events) for events in rows] for rows in parts]
 
-  def _controls(self, request):
-    """Options of a request as arrays."""
-    expected = "Request(prompt, length)"
-    _validate.instance("request", request, Request, expected)
-    _prompts.check_tokens(self.network, request.prompt)
-    if request.pattern is not None:
-      if self._pool is None:
-        expected = "None, as the engine has no patterns=PatternConfig()"
-        raise _validate.error("pattern", request.pattern, expected)
-      self._pool.check(request.pattern)
-    sampling = request.sampling
-    return _prompts.controls(self._vocab_size, {}, sampling, ())[0]
-
   def _free(self):
     """Slots that hold nothing."""
     return [i for i, row in enumerate(self._rows) if row is None]
@@ -272,23 +312,39 @@ class Engine:
       if self._ready:
         row, prefix = self._ready.popleft()
         self._place(slot, row, prefix)
+    full: set[str | bytes] = set()
     for number, row in enumerate(self._lines):
       free = self._free()
-      if row is None and free and self._queue and self._admits(self._queue[0]):
-        self._begin(number, free[0], self._queue.popleft())
+      task = self._next(full) if row is None and free else None
+      if task is not None:
+        self._queue.remove(task)
+        self._begin(number, free[0], task)
 
-  def _admits(self, task):
-    """Whether there is room for a request's pattern; takes it."""
-    pattern = task.request.pattern
-    if self._pool is None or pattern is None:
-      return True
-    start = self._pool.take(pattern)
-    if start is None:
-      return False
-    task.constraint = start
-    self._constraint = self._pool.table
-    self._holders.append(task)
-    return True
+  def _next(self, full):
+    """The first request that need not wait for room; None if all must.
+
+    Patterns without room join those of `full`. A request that waits for room
+    lets others pass, but only so many with patterns, which take up room, too.
+    """
+    ahead = []
+    for task in self._queue:
+      pattern = task.request.pattern
+      if pattern is None:
+        break
+      if pattern not in full and all(t.passed < _PASSES for t in ahead):
+        start = self._pool.take(pattern)
+        if start is not None:
+          task.constraint = start
+          self._constraint = self._pool.table
+          self._holders.append(task)
+          for other in ahead:
+            other.passed += 1
+          break
+        full.add(pattern)
+      ahead.append(task)
+    else:
+      return None
+    return task
 
   def _release(self):
     """Gives back the patterns of requests whose rows have all ended."""
@@ -325,7 +381,7 @@ class Engine:
       position += count
       self.read += count
       prefix = _slots.read_on(
-        self.network,
+        self._reader,
         self._variables,
         prefix,
         tokens,
@@ -434,6 +490,7 @@ class Engine:
   def _events(self, drawn):
     """What rows have got; frees the slots of those that have ended."""
     events = []
+    self.passes += int(np.sum(drawn.valid[self._passes]))
     for slot, row in enumerate(self._rows):
       if row is None:
         continue

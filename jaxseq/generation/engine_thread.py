@@ -9,11 +9,13 @@ from typing import Any
 
 from jaxseq import _validate
 from jaxseq.generation import engine as engines
+from jaxseq.generation._engine_rows import Task
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 
-# What a caller gets when the engine has failed.
+# What listeners get when the engine has failed, or was stopped.
 FAILED = "failed"
+STOPPED = "stopped"
 
 
 class Full(Exception):
@@ -43,7 +45,7 @@ class EngineThread:
     self._changed = threading.Condition()
     self._stopped = False
     self._tickets = 0
-    self._new: collections.deque[tuple[int, Request]] = collections.deque()
+    self._new: collections.deque[tuple[int, Task]] = collections.deque()
     self._given_up: list[tuple[int, int | None]] = []
     # By the ticket: the rows that are left, and who hears of them.
     self._open: dict[int, set[int]] = {}
@@ -61,47 +63,55 @@ class EngineThread:
     self._thread.start()
 
   def stop(self) -> None:
-    """Ends the thread after the call that runs; rows are given up."""
+    """Ends the thread after the call that runs; rows hear of `STOPPED`."""
     with self._changed:
       self._stopped = True
       self._changed.notify()
     if self._thread.is_alive():
       self._thread.join()
+    self._tell(STOPPED)
 
   def submit(
     self,
-    requests: Sequence[Request],
+    requests: Sequence[Request | Task],
     hear: Callable[[list[Event] | str], Any],
   ) -> list[int]:
     """Takes requests, all or none.
 
     Args:
-      requests: they are checked here.
+      requests: they are checked here, or `Engine.prepare` has done so.
       hear: is called in the engine's thread with lists of events of one
-        request, whose number there is its ticket; or with `FAILED`.
+        request, whose number there is its ticket; or with `FAILED`; or with
+        `STOPPED`, in the thread that stops the engine.
 
     Returns:
       A ticket for each request.
 
     Raises:
-      ValueError: if a request does not fit the network.
-      Full: if there is no room for them.
+      ValueError: if a request does not fit the network, or there is never room
+        for so many rows.
+      Full: if there is no room for them at present.
     """
-    for request in requests:
-      self.engine.check(request)
+    tasks = [
+      each if isinstance(each, Task) else self.engine.prepare(each)
+      for each in requests
+    ]
+    count = sum(task.request.count for task in tasks)
+    if count > self.most:
+      expected = f"at most {self.most}, the rows that may run or wait"
+      raise _validate.error("rows", count, expected)
     with self._changed:
-      rows = sum(map(len, self._open.values()))
-      if rows + sum(request.count for request in requests) > self.most:
+      if sum(map(len, self._open.values())) + count > self.most:
         raise Full
       if self._stopped or self.failure is not None:
         raise RuntimeError("the engine has stopped")
       tickets = []
-      for request in requests:
+      for task in tasks:
         self._tickets += 1
         tickets.append(self._tickets)
-        self._open[self._tickets] = set(range(request.count))
+        self._open[self._tickets] = set(range(task.request.count))
         self._hear[self._tickets] = hear
-        self._new.append((self._tickets, request))
+        self._new.append((self._tickets, task))
       self._changed.notify()
     return tickets
 
@@ -129,11 +139,16 @@ class EngineThread:
       logging.exception("The engine has failed.")
       with self._changed:
         self.failure = error
-        hear = list(self._hear.values())
-        self._open.clear()
-        self._hear.clear()
-      for call in hear:
-        call(FAILED)
+      self._tell(FAILED)
+
+  def _tell(self, word):
+    """Forgets all rows, and says why to those who wait for them."""
+    with self._changed:
+      listeners = list(self._hear.values())
+      self._open.clear()
+      self._hear.clear()
+    for hear in listeners:
+      hear(word)
 
   def _serve(self):
     """Lets the engine work for as long as there is something to do."""
@@ -149,8 +164,8 @@ class EngineThread:
           return
         new, self._new = self._new, collections.deque()
         given_up, self._given_up = self._given_up, []
-      for ticket, request in new:
-        numbers[ticket] = self.engine.submit(request)
+      for ticket, task in new:
+        numbers[ticket] = self.engine.submit(task)
         tickets[numbers[ticket]] = ticket
       for ticket, continuation in given_up:
         if ticket in numbers:
@@ -166,15 +181,15 @@ class EngineThread:
 
   def _deliver(self, events, tickets):
     """Hands events to those who wait for them."""
-    found = collections.defaultdict(list)
+    by_ticket = collections.defaultdict(list)
     for event in events:
       ticket = tickets[event.request]
-      found[ticket].append(event._replace(request=ticket))
-    for ticket, own in found.items():
+      by_ticket[ticket].append(event._replace(request=ticket))
+    for ticket, news in by_ticket.items():
       with self._changed:
         hear = self._hear.get(ticket)
-        for event in own:
+        for event in news:
           if event.reason:
             self._close(ticket, event.continuation)
       if hear is not None:
-        hear(own)
+        hear(news)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from collections.abc import Coroutine
+from collections.abc import Sequence
 import contextlib
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
+from jaxseq.generation._engine_rows import Task
 
 T = TypeVar("T")
 
@@ -45,6 +47,7 @@ class Rows:
   def __init__(
     self,
     completion: completions.Completion,
+    tasks: Sequence[Task],
     worker: engine_thread.EngineThread,
     codec: texts.Codec,
   ):
@@ -52,6 +55,7 @@ class Rows:
 
     Args:
       completion: the request.
+      tasks: what the engine has prepared of it.
       worker: thread of the engine.
       codec: of the answers.
 
@@ -70,7 +74,7 @@ class Rows:
       with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(self._events.put_nowait, events)
 
-    self._tickets = worker.submit(completion.requests, hear)
+    self._tickets = worker.submit(tasks, hear)
     self._row = {ticket: i for i, ticket in enumerate(self._tickets)}
     self._texts = {
       (ticket, i): texts.TextStream(codec, completion.stop)
@@ -90,14 +94,17 @@ class Rows:
     end = time.monotonic() + timeout
     while left:
       try:
-        remaining = end - time.monotonic()
-        events = await asyncio.wait_for(self._events.get(), remaining)
+        # `wait_for` of Python 3.11 may lose a cancellation.
+        async with asyncio.timeout(end - time.monotonic()):
+          events = await self._events.get()
       except TimeoutError:
         raise Refused(
           408, f"timeout: got no end in {timeout} seconds."
         ) from None
       if events == engine_thread.FAILED:
         raise Refused(500, "engine: it has failed, see the server's log.")
+      if events == engine_thread.STOPPED:
+        raise _given_up()
       # What waits before the word to end is not worth the time.
       if self._given_up:
         raise _given_up()

@@ -9,20 +9,20 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
+import threading
 
 import jax
 from jax import lax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
 from jaxseq.generation import automaton
+from jaxseq.generation import vocabularies
 
 # Tables have this many rows or a power of two times as many, so that few
 # programs write them.
 _ROWS = 16
-# Patterns that are compiled already, for clients that send the same again.
-_KNOWN = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class PatternConfig:
   """Room for the patterns of requests.
 
   Attributes:
-    states: rows of the table, 5 bytes each for each token of the vocabulary; a
-      pattern takes as many as its automaton has states.
+    states: rows of the table, see `row_bytes`; a pattern takes as many as its
+      automaton has states. As much memory again holds what is compiled already.
     tokens: bytes of each token, see `automaton.compile_pattern`; None if tokens
       are bytes.
     end_token: token that ends a text; None if nothing but a whole match does
@@ -44,6 +44,11 @@ class PatternConfig:
 
   def __post_init__(self):
     _validate.integer("states", self.states, 2 * _ROWS)
+
+
+def row_bytes(vocab_size: int) -> int:
+  """Returns the bytes of a row of the table."""
+  return 4 * 256 + -(-vocab_size // 8) + 4
 
 
 @dataclasses.dataclass(eq=False)
@@ -77,17 +82,27 @@ class PatternPool:
       got = f"{tokens}{' (bytes)' if config.tokens is None else ''}"
       expected = f"{vocab_size}, an entry for each token of the network"
       raise _validate.error("tokens", got, expected)
-    if config.end_token is not None:
-      _validate.integer("end_token", config.end_token, 0, vocab_size - 1)
-    shape = config.states, vocab_size
-    self.table = automaton.Automaton(
-      jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool).at[0].set(True)
+    if config.tokens is None:
+      words = [bytes([i]) for i in range(256)]
+    else:
+      words = config.tokens
+    self._vocabulary = vocabularies.Vocabulary(words, config.end_token)
+    width = -(-vocab_size // 8)
+    tables = vocabularies.Tables(
+      np.zeros((config.states, 256), np.int32),
+      np.zeros((config.states, width), np.uint8),
+      np.zeros(config.states, np.int32),
     )
+    tables.bits[0] = 255
+    self.table = self._vocabulary.automaton(tables)
     self._config = config
-    # By the pattern, those that were used last behind the others.
-    self._blocks: collections.OrderedDict[str | bytes, _Block]
+    # By the name of a pattern, those that were used last behind the others.
+    self._blocks: collections.OrderedDict[bytes, _Block]
     self._blocks = collections.OrderedDict()
-    self._compiled = functools.lru_cache(_KNOWN)(self._compile)
+    # What is compiled and has no rows yet, and its bytes.
+    self._waiting: collections.OrderedDict[bytes, vocabularies.Tables]
+    self._waiting = collections.OrderedDict()
+    self._lock, self._one = threading.Lock(), threading.Lock()
 
   def check(self, pattern: str | bytes) -> None:
     """Checks that a pattern can be used; from any thread.
@@ -96,7 +111,17 @@ class PatternPool:
       ValueError: if it cannot be parsed, needs more rows than there are, or
         matches no text that has a token.
     """
-    self._compiled(pattern)
+    name = _name(pattern)
+    # One at a time: each may take much memory.
+    with self._one:
+      if name not in self._blocks and name not in self._waiting:
+        self._keep(name, self._compile(pattern))
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of the table and of what is compiled besides."""
+    table = self._config.states * row_bytes(len(self._vocabulary))
+    return table + sum(each.nbytes for each in self._waiting.values())
 
   def take(self, pattern: str | bytes) -> int | None:
     """Gives a pattern rows, which stay until it is given back as often.
@@ -104,77 +129,101 @@ class PatternPool:
     Returns:
       The state that its texts begin in; None if there is no room at present.
     """
-    block = self._blocks.get(pattern) or self._placed(pattern)
+    name = _name(pattern)
+    block = self._blocks.get(name) or self._placed(name, pattern)
     if block is None:
       return None
     block.users += 1
-    self._blocks.move_to_end(pattern)
+    self._blocks.move_to_end(name)
     return block.start
 
   def give_back(self, pattern: str | bytes) -> None:
     """Says that a request does not need its pattern any more."""
-    self._blocks[pattern].users -= 1
+    self._blocks[_name(pattern)].users -= 1
 
   def _compile(self, pattern):
-    """The table of a pattern, (transitions, permitted)."""
+    """The tables of a pattern."""
     config = self._config
     most = config.states - _ROWS
-    made = automaton.compile_pattern(
-      pattern,
-      tokens=config.tokens,
-      end_token=config.end_token,
-      # Seconds of work at most.
-      most_states=max(10_000, 2 * most),
-    )
-    transitions, permitted = map(np.array, (made.transitions, made.permitted))
-    if _padded(len(transitions)) > most:
-      got = f"{len(transitions)} states"
+    # Seconds of work at most.
+    made = automaton.over_bytes(pattern, max(10_000, 2 * most))
+    states = len(made.table) + 2
+    if states > most:
       expected = f"at most {most} with PatternConfig(states={config.states})"
-      raise _validate.error("pattern", got, expected)
-    beginnings = permitted[0]
+      raise _validate.error("pattern", f"{states} states", expected)
+    tables = self._vocabulary.tables(made)
+    # Behind an end token nothing is permitted, where a row ends.
+    tables.bits[-2] = 0
+    bits = np.unpackbits(tables.bits[0], count=len(self._vocabulary))
     if config.end_token is not None:
-      beginnings = np.delete(beginnings, config.end_token)
-      # A row ends where nothing is permitted.
-      ends = permitted[:, config.end_token]
-      permitted[transitions[ends, config.end_token]] = False
-    if not beginnings.any():
+      bits[config.end_token] = False
+    if not bits.any():
       expected = "one that more than the empty text matches"
       raise _validate.error("pattern", pattern, expected)
-    return transitions, permitted
+    return tables
 
-  def _placed(self, pattern):
+  def _keep(self, name, tables):
+    """Keeps what is compiled, within as many bytes as the table has."""
+    with self._lock:
+      self._waiting[name] = tables
+      room = self._config.states * row_bytes(len(self._vocabulary))
+      while sum(each.nbytes for each in self._waiting.values()) > room:
+        self._waiting.popitem(last=False)
+
+  def _placed(self, name, pattern):
     """A block for a pattern, in the place of others that nobody uses."""
-    transitions, permitted = self._compiled(pattern)
-    size = _padded(len(transitions))
-    start = self._gap(size)
-    while start is None:
-      idle = (name for name, block in self._blocks.items() if not block.users)
-      oldest = next(idle, None)
-      if oldest is None:
-        return None
-      del self._blocks[oldest]
-      start = self._gap(size)
-    rows = ((0, size - len(transitions)), (0, 0))
-    written = automaton.Automaton(
-      np.pad(transitions, rows) + np.int32(start), np.pad(permitted, rows)
+    tables = self._waiting.get(name)
+    if tables is None:
+      tables = self._compile(pattern)
+      self._keep(name, tables)
+    size = self._padded(len(tables.table))
+    blocks = self._blocks.copy()
+    idle = [each for each, block in blocks.items() if not block.users]
+    start = self._gap(blocks, size)
+    # Nothing goes if there is no room even so.
+    while start is None and idle:
+      del blocks[idle.pop(0)]
+      start = self._gap(blocks, size)
+    if start is None:
+      return None
+    rows = size - len(tables.table)
+    table, bits, ends = (
+      np.pad(leaf, ((0, rows), *[(0, 0)] * (leaf.ndim - 1))) for leaf in tables
     )
-    self.table = _write(self.table, written, np.int32(start))
-    self._blocks[pattern] = _Block(start, size)
-    return self._blocks[pattern]
+    first = np.int32(start)
+    leaves = self.table.table, self.table.bits, self.table.ends
+    leaves = _write(leaves, (table + first, bits, ends + first), first)
+    changed = dict(zip(("table", "bits", "ends"), leaves, strict=True))
+    self.table = dataclasses.replace(self.table, **changed)
+    self._blocks = blocks
+    self._blocks[name] = _Block(start, size)
+    with self._lock:
+      self._waiting.pop(name, None)
+    return self._blocks[name]
 
-  def _gap(self, size):
+  def _gap(self, blocks, size):
     """The first row of that many which belong to nothing."""
     start = _ROWS
-    for block in sorted(self._blocks.values(), key=lambda block: block.start):
+    for block in sorted(blocks.values(), key=lambda block: block.start):
       if block.start - start >= size:
         break
       start = block.start + block.size
     return start if start + size <= self._config.states else None
 
+  def _padded(self, count):
+    """Rows that a table of so many takes: few sizes are in use."""
+    size = max(_ROWS, 1 << (count - 1).bit_length())
+    return min(size, self._config.states - _ROWS)
 
-def _padded(count):
-  """Rows that a table of so many takes."""
-  return max(_ROWS, 1 << (count - 1).bit_length())
+
+def _name(pattern):
+  """A short name of a pattern, which may be long itself."""
+  content = (
+    pattern
+    if isinstance(pattern, bytes)
+    else pattern.encode("utf-8", "surrogatepass")
+  )
+  return hashlib.sha256(bytes([isinstance(pattern, bytes)]) + content).digest()
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -104,17 +104,7 @@ class Recycling:
     reset: jax.Array | None,
     logits: jax.Array,
   ) -> jax.Array:
-    """Puts the candidates after the tokens of prompts into the matrix.
-
-    Args:
-      memory: the matrix.
-      tokens: (rows, time).
-      reset: (rows, time) bool, or None; it does not matter.
-      logits: (rows, time, vocab) of what follows them.
-
-    Returns:
-      The matrix, as it was unless `reads_prompt`.
-    """
+    """Puts candidates after prompts into the matrix, if `reads_prompt`."""
     del reset
     if not self.reads_prompt:
       return memory
@@ -124,16 +114,7 @@ class Recycling:
   def propose(
     self, memory: jax.Array, recent: jax.Array, draws: drafts.Draws
   ) -> drafts.Guess:
-    """Fills the tree with tokens.
-
-    Args:
-      memory: the matrix.
-      recent: (rows, 2) the last two tokens.
-      draws: of this pass; nothing is drawn.
-
-    Returns:
-      The draft.
-    """
+    """Fills the tree with tokens; nothing is drawn."""
     del draws
     parents, ranks = np.array(self.tree.parents), np.array(self.tree.ranks)
     ids = jnp.zeros((recent.shape[0], self.tree.size), jnp.int32)
@@ -151,14 +132,6 @@ class Recycling:
 
     So the tokens are draws of the network's own distribution, and the draft
     decides only how many there are in a pass.
-
-    Args:
-      guess: the draft.
-      logits: (rows, nodes, vocab) of what follows its nodes.
-      draws: of this pass.
-
-    Returns:
-      The accepted nodes.
     """
     drawn = draws.tokens(logits, self.tree.depths)
     return drafts.follow(self.tree, guess.ids, drawn)
@@ -173,17 +146,8 @@ class Recycling:
   ) -> jax.Array:
     """Puts the candidates after every node, used or not, into the matrix.
 
-    Of equal tokens the last node counts, and of equal logits the lower token.
-
-    Args:
-      memory: the matrix.
-      recent: (rows, 2) the last two tokens in front of the draft.
-      guess: the draft.
-      logits: (rows, nodes, vocab) of what follows its nodes.
-      verdict: of the draft; rows without accepted nodes are left out.
-
-    Returns:
-      The matrix.
+    Of equal tokens the last node counts, and of equal logits the lower token;
+    rows without accepted nodes are left out.
     """
     before = self._before(guess.ids, recent)
     active = verdict.count[:, None] > 0

@@ -11,6 +11,7 @@ waits for any more and what a server that ends has no time for (503).
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -26,6 +27,7 @@ from jaxseq.data import packages
 from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
 from jaxseq.generation import in_flight
+from jaxseq.generation import metrics
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
@@ -78,132 +80,235 @@ def make_app(
   Raises:
     MissingData: if starlette is not installed.
   """
-  applications, responses, routing = map(
-    _imported, ("applications", "responses", "routing")
+  app = App(worker, codec, config)
+  applications, routing = map(_imported, ("applications", "routing"))
+  completion = routing.Route("/v1/completions", app.complete, methods=["POST"])
+  routes = [
+    completion,
+    routing.Route("/v1/models", app.models),
+    routing.Route("/v1/models/{name}", app.model),
+    routing.Route("/health", app.health),
+    routing.Route("/metrics", app.metrics),
+  ]
+  app.paths = [route.path for route in routes]
+  made = applications.Starlette(
+    routes=routes,
+    lifespan=app.lifespan,
+    exception_handlers={404: app.misdirected, 405: app.misdirected},
   )
+  # A redirection would be an answer without a sentence.
+  made.router.redirect_slashes = False
+  made.state.give_up = app.flights.give_up
+  return made
 
-  flights = in_flight.Flights()
-  counts = {"requests": 0, "refused": 0, "timeouts": 0, "disconnected": 0}
-  seconds = {"count": 0, "sum": 0.0}
 
-  def refusal(error):
-    counts["timeouts" if error.status == 408 else "refused"] += 1
+class App:
+  """The answers of a server.
+
+  Attributes:
+    worker: of the engine.
+    codec: of prompts and answers.
+    config: options.
+    flights: requests that are not answered yet.
+    numbers: what `/metrics` counts.
+    paths: where something is answered.
+  """
+
+  def __init__(
+    self,
+    worker: engine_thread.EngineThread,
+    codec: texts.Codec,
+    config: ServerConfig,
+  ):
+    """Returns the answers of one engine, as `make_app` routes them."""
+    self.worker = worker
+    self.codec = codec
+    self.config = config
+    self.flights = in_flight.Flights()
+    self.numbers = metrics.Metrics()
+    self.paths: list[str] = []
+    self._responses = _imported("responses")
+    self._left = _imported("requests").ClientDisconnect
+
+  async def complete(self, request: Any) -> Any:
+    """Continues prompts: POST /v1/completions."""
+    start = time.monotonic()
+    self.numbers.requests += 1
+    number = f"cmpl-{uuid.uuid4().hex}"
+    try:
+      rows = self._begun(*await self.flights.unless_over(self._read(request)))
+    except in_flight.Refused as error:
+      return self._refusal(error)
+    except self._left:
+      return self._gone()
+    if rows.completion.stream:
+      return self._streamed(rows, number, start)
+    try:
+      return await self._whole(request, rows, number)
+    except in_flight.Refused as error:
+      return self._refusal(error)
+    finally:
+      self._end(rows, start)
+
+  async def models(self, request: Any) -> Any:
+    """Lists the one model: GET /v1/models."""
+    del request
+    entries = {"object": "list", "data": [self._model()]}
+    return self._responses.JSONResponse(entries)
+
+  async def model(self, request: Any) -> Any:
+    """Says that a model is there: GET /v1/models/NAME."""
+    name = request.path_params["name"]
+    if name == self.config.model:
+      return self._responses.JSONResponse(self._model())
+    wrong = _validate.error("model", name, repr(self.config.model))
+    return self._failure(404, str(wrong), "model_not_found")
+
+  async def health(self, request: Any) -> Any:
+    """Says whether the engine runs: GET /health."""
+    del request
+    if self.worker.failure is not None:
+      return self._responses.JSONResponse({"status": "failed"}, 503)
+    return self._responses.JSONResponse({"status": "ok"})
+
+  async def metrics(self, request: Any) -> Any:
+    """Numbers in the text format of Prometheus: GET /metrics."""
+    del request
+    return self._responses.PlainTextResponse(
+      self.numbers.text(self.worker),
+      media_type="text/plain; version=0.0.4",
+    )
+
+  async def misdirected(self, request: Any, error: Any) -> Any:
+    """Answers what goes to no path, or by another method."""
+    if error.status_code == 405:
+      allowed = sorted(error.headers["Allow"].split(", "))
+      wrong = _validate.error("method", request.method, " or ".join(allowed))
+    else:
+      paths = ", ".join(map(repr, self.paths))
+      wrong = _validate.error("path", request.url.path, f"one of {paths}")
+    return self._failure(error.status_code, str(wrong), headers=error.headers)
+
+  @contextlib.asynccontextmanager
+  async def lifespan(self, app: Any) -> AsyncIterator[None]:
+    """Runs the engine's thread for as long as the application runs."""
+    del app
+    self.worker.start()
+    try:
+      yield
+    finally:
+      await asyncio.to_thread(self.worker.stop)
+
+  def _model(self):
+    """The entry of the one model."""
+    owner = {"owned_by": "jaxseq", "created": 0}
+    return {"id": self.config.model, "object": "model"} | owner
+
+  def _refusal(self, error):
+    """The answer of a request that gets no completion."""
+    self.numbers.refuse(error.status)
     headers = {"Retry-After": "1"} if error.status == 429 else None
-    return failure(error.status, str(error), error.code, headers)
+    return self._failure(error.status, str(error), error.code, headers)
 
-  def failure(status, message, code=None, headers=None):
+  def _failure(self, status, message, code=None, headers=None):
+    """An answer that says what is wrong."""
     own = status in (400, 404, 405)
     kind = "invalid_request_error" if own else "server_error"
-    return responses.JSONResponse(
+    return self._responses.JSONResponse(
       completions.error(message, kind, code), status, headers
     )
 
-  async def read(request):
-    size = 0
-    parts = []
+  def _gone(self):
+    """The answer that a client which has gone does not hear."""
+    self.numbers.disconnected += 1
+    return self._responses.Response(status_code=499)
+
+  async def _read(self, request):
+    """A request of a body, and what the engine has prepared of it."""
+    size, body = 0, []
     async for part in request.stream():
       size += len(part)
-      if size > config.body_bytes:
-        raise in_flight.Refused(
-          413, f"body: got more than {config.body_bytes} bytes."
-        )
-      parts.append(part)
+      if size > self.config.body_bytes:
+        most = self.config.body_bytes
+        raise in_flight.Refused(413, f"body: got more than {most} bytes.")
+      body.append(part)
     try:
-      body = json.loads(b"".join(parts))
+      fields = json.loads(b"".join(body))
     except (ValueError, RecursionError):
-      raise in_flight.Refused(
-        400, "body: got no JSON, expected an object."
-      ) from None
+      wrong = "body: got no JSON, expected an object."
+      raise in_flight.Refused(400, wrong) from None
+    config, engine = self.config, self.worker.engine
     try:
-      return completions.parse(
-        body, codec, config.limits, config.stop_tokens, config.model
+      completion = completions.parse(
+        fields, self.codec, config.limits, config.stop_tokens, config.model
       )
+      # Others need not wait while a pattern is compiled.
+      tasks = [
+        await asyncio.to_thread(engine.prepare, each)
+        if each.pattern is not None
+        else engine.prepare(each)
+        for each in completion.requests
+      ]
     except completions.UnknownModel as error:
       raise in_flight.Refused(404, str(error), "model_not_found") from error
     except ValueError as error:
-      raise in_flight.Refused(400, str(error)) from error
+      raise in_flight.Refused(400, completions.in_fields(error)) from error
+    return completion, tasks
 
-  async def checked(request):
-    """Reads a request; compiles patterns, which others need not wait for."""
-    completion = await read(request)
-    for each in completion.requests:
-      if each.pattern is not None:
-        try:
-          await asyncio.to_thread(worker.engine.check, each)
-        except ValueError as error:
-          raise in_flight.Refused(400, completions.in_fields(error)) from error
-    return completion
-
-  def begin(completion):
+  def _begun(self, completion, tasks):
+    """The rows of a request, which the engine has taken."""
     try:
-      rows = in_flight.Rows(completion, worker, codec)
+      rows = in_flight.Rows(completion, tasks, self.worker, self.codec)
     except ValueError as error:
       raise in_flight.Refused(400, completions.in_fields(error)) from error
     except engine_thread.Full:
-      message = f"rows: got more than {worker.most}, which is all there is room"
-      raise in_flight.Refused(429, f"{message} for; try again later.") from None
+      most = self.worker.most
+      message = f"rows: got more than {most}, which is all there is room for"
+      raise in_flight.Refused(429, f"{message}; try again later.") from None
     except RuntimeError as error:
       raise in_flight.Refused(503, f"server: {error}.") from error
-    flights.add(rows)
+    self.flights.add(rows)
     return rows
 
-  async def complete(request):
-    start = time.monotonic()
-    counts["requests"] += 1
-    number = f"cmpl-{uuid.uuid4().hex}"
-    try:
-      completion = await flights.unless_over(checked(request))
-      rows = begin(completion)
-    except in_flight.Refused as error:
-      return refusal(error)
-    if completion.stream:
-      return streamed(rows, number, start)
-    try:
-      return await whole(request, rows, number)
-    except in_flight.Refused as error:
-      return refusal(error)
-    finally:
-      end(rows, start)
+  def _end(self, rows, start):
+    """Gives up what is left of rows, and counts their time."""
+    self.flights.remove(rows)
+    self.numbers.take(time.monotonic() - start)
 
-  def end(rows, start):
-    flights.remove(rows)
-    seconds["count"] += 1
-    seconds["sum"] += time.monotonic() - start
-
-  async def whole(request, rows, number):
+  async def _whole(self, request, rows, number):
     """The answer in one piece, unless the client goes away."""
-    work = asyncio.ensure_future(gathered(rows))
+    work = asyncio.ensure_future(self._gathered(rows))
     gone = asyncio.ensure_future(disconnect(request))
     try:
       await asyncio.wait({work, gone}, return_when="FIRST_COMPLETED")
       if not work.done():
-        counts["disconnected"] += 1
-        return responses.Response(status_code=499)
-      found = work.result()
+        return self._gone()
+      pieces = work.result()
     finally:
       for task in (work, gone):
         task.cancel()
       await asyncio.gather(work, gone, return_exceptions=True)
     choices = [
-      completions.choice(i, pieces, codec, rows.completion.logprobs)
-      for i, pieces in sorted(found.items())
+      completions.choice(i, row, self.codec, rows.completion.logprobs)
+      for i, row in sorted(pieces.items())
     ]
-    drawn = sum(map(len, found.values()))
+    drawn = sum(map(len, pieces.values()))
     used = completions.usage(rows.completion, drawn)
-    return responses.JSONResponse(
-      completions.answer(number, config.model, choices, used)
+    return self._responses.JSONResponse(
+      completions.answer(number, self.config.model, choices, used)
     )
 
-  async def gathered(rows):
-    found: dict[int, list[streaming.Piece]] = {}
-    async for pieces in rows.pieces(config.timeout):
-      found.setdefault(rows.index(pieces[0]), []).extend(pieces)
-    return found
+  async def _gathered(self, rows):
+    """The pieces of each row by its number, when all have ended."""
+    gathered: dict[int, list[streaming.Piece]] = {}
+    async for pieces in rows.pieces(self.config.timeout):
+      gathered.setdefault(rows.index(pieces[0]), []).extend(pieces)
+    return gathered
 
-  def streamed(rows, number, start):
+  def _streamed(self, rows, number, start):
     """The answer in pieces, as an application that sends them."""
-    response = responses.StreamingResponse(
-      events(rows, number), media_type="text/event-stream"
+    response = self._responses.StreamingResponse(
+      self._events(rows, number), media_type="text/event-stream"
     )
 
     async def answer(scope, receive, send):
@@ -219,104 +324,36 @@ def make_app(
         await response(scope, receive, heard)
       except asyncio.CancelledError:
         # A client that does not read holds up even the error.
-        if not flights.over:
+        if not self.flights.over:
           raise
       finally:
-        if not (ended or flights.over):
-          counts["disconnected"] += 1
-        end(rows, start)
+        if not (ended or self.flights.over):
+          self.numbers.disconnected += 1
+        self._end(rows, start)
 
     return answer
 
-  async def events(rows, number):
+  async def _events(self, rows, number):
     """Server-sent events: a piece of the answer each."""
-    drawn = 0
+    drawn, name = 0, self.config.model
     counted = rows.completion.include_usage
     # By the interface all pieces have the field if one has it.
     no_usage = {"usage": None} if counted else {}
     try:
-      async for pieces in rows.pieces(config.timeout):
+      async for pieces in rows.pieces(self.config.timeout):
         drawn += len(pieces)
-        made = completions.choice(
-          rows.index(pieces[0]), pieces, codec, rows.completion.logprobs
+        choice = completions.choice(
+          rows.index(pieces[0]), pieces, self.codec, rows.completion.logprobs
         )
-        if made["text"] or made["finish_reason"] or made["logprobs"]:
-          piece = completions.answer(number, config.model, [made])
-          yield sent(piece | no_usage)
+        if choice["text"] or choice["finish_reason"] or choice["logprobs"]:
+          yield sent(completions.answer(number, name, [choice]) | no_usage)
       if counted:
         used = completions.usage(rows.completion, drawn)
-        yield sent(completions.answer(number, config.model, [], used))
+        yield sent(completions.answer(number, name, [], used))
       yield "data: [DONE]\n\n"
     except in_flight.Refused as error:
-      refusal(error)
+      self.numbers.refuse(error.status)
       yield sent(completions.error(str(error), "server_error"))
-
-  async def models(request):
-    del request
-    entry = {"id": config.model, "object": "model", "owned_by": "jaxseq"}
-    return responses.JSONResponse(
-      {"object": "list", "data": [entry | {"created": 0}]}
-    )
-
-  async def health(request):
-    del request
-    if worker.failure is not None:
-      return responses.JSONResponse({"status": "failed"}, 503)
-    return responses.JSONResponse({"status": "ok"})
-
-  async def metrics(request):
-    del request
-    engine = worker.engine
-    lines = [
-      *(f"jaxseq_{name}_total {count}" for name, count in counts.items()),
-      f"jaxseq_request_seconds_sum {seconds['sum']}",
-      f"jaxseq_request_seconds_count {seconds['count']}",
-      f"jaxseq_generated_tokens_total {engine.drawn}",
-      f"jaxseq_prompt_tokens_total {engine.read}",
-      f"jaxseq_rows {worker.rows}",
-      f"jaxseq_rows_limit {worker.most}",
-    ]
-    if engine.cache is not None:
-      lines += [
-        f"jaxseq_prefix_hits_total {engine.cache.hits}",
-        f"jaxseq_prefix_misses_total {engine.cache.misses}",
-        f"jaxseq_prefix_bytes {engine.cache.nbytes}",
-      ]
-    return responses.PlainTextResponse(
-      "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4"
-    )
-
-  async def misdirected(request, error):
-    if error.status_code == 405:
-      allowed = sorted(error.headers["Allow"].split(", "))
-      wrong = _validate.error("method", request.method, " or ".join(allowed))
-    else:
-      paths = ", ".join(repr(route.path) for route in routes)
-      wrong = _validate.error("path", request.url.path, f"one of {paths}")
-    return failure(error.status_code, str(wrong), headers=error.headers)
-
-  @contextlib.asynccontextmanager
-  async def lifespan(app):
-    del app
-    worker.start()
-    try:
-      yield
-    finally:
-      await asyncio.to_thread(worker.stop)
-
-  routes = [
-    routing.Route("/v1/completions", complete, methods=["POST"]),
-    routing.Route("/v1/models", models),
-    routing.Route("/health", health),
-    routing.Route("/metrics", metrics),
-  ]
-  app = applications.Starlette(
-    routes=routes,
-    lifespan=lifespan,
-    exception_handlers={404: misdirected, 405: misdirected},
-  )
-  app.state.give_up = flights.give_up
-  return app
 
 
 async def disconnect(request: Any) -> None:

@@ -70,6 +70,7 @@ class Progress(NamedTuple):
     recent: (rows, 2) int32, the last two tokens.
     tokens: (rows, length) int32, those generated and, behind these, 0.
     length: (rows,) int32, how many are generated.
+    limit: (rows,) int32, how many there are at most.
     ended: (rows,) bool, whether the last one is one that ends its row.
     passes: (rows,) int32, passes in which the row had not ended.
     past: what the tokens so far say about the next one's drawing.
@@ -81,6 +82,7 @@ class Progress(NamedTuple):
   recent: jax.Array
   tokens: jax.Array
   length: jax.Array
+  limit: jax.Array
   ended: jax.Array
   passes: jax.Array
   past: _pasts.Past
@@ -88,7 +90,7 @@ class Progress(NamedTuple):
   @property
   def done(self) -> jax.Array:
     """(rows,) bool: whether nothing is left to generate."""
-    return self.ended | (self.length == self.tokens.shape[1])
+    return self.ended | (self.length >= self.limit)
 
 
 def generate(
@@ -236,6 +238,7 @@ def begin(
     recent,
     tokens=jnp.zeros((rows, length), jnp.int32),
     length=jnp.zeros((rows,), jnp.int32),
+    limit=jnp.full((rows,), length, jnp.int32),
     ended=jnp.zeros((rows,), bool),
     passes=jnp.zeros((rows,), jnp.int32),
     past=_pasts.begin(constraint, history, (rows,)),
@@ -267,6 +270,26 @@ def advance(
     The progress, and what was accepted: nothing of rows that were done, and no
     more than what was left to generate.
   """
+  how = draft, controls, constraint, scheme
+  progress, verdict, _ = advance_with_logs(network, variables, progress, *how)
+  return progress, verdict
+
+
+def advance_with_logs(
+  network: Any,
+  variables: PyTree,
+  progress: Progress,
+  draft: drafts.Draft,
+  controls: token_sampling.Controls,
+  constraint: constraints.Constraint | None,
+  scheme: str,
+) -> tuple[Progress, drafts.Verdict, jax.Array]:
+  """Makes one draft, and reads it; see `advance`.
+
+  Returns:
+    As `advance`, and the log probabilities that the network gives the verdict's
+    tokens, (rows, depth).
+  """
   draws = drafts.Draws(progress.keys, controls, progress.length)
   guess = draft.propose(progress.memory, progress.recent, draws)
   arguments = guess.ids, progress.states, draft.tree, scheme
@@ -276,9 +299,7 @@ def advance(
     history=pasts.history, allowed=_pasts.allowed(constraint, pasts)
   )
   verdict = draft.judge(guess, result.logits, draws)
-  space = jnp.where(
-    progress.ended, 0, progress.tokens.shape[1] - progress.length
-  )
+  space = jnp.where(progress.ended, 0, progress.limit - progress.length)
   count = jnp.minimum(verdict.count, space)
   order = jnp.arange(verdict.tokens.shape[1])
   ends = jnp.take_along_axis(controls.stop, verdict.tokens, axis=1)
@@ -314,6 +335,7 @@ def advance(
     recent=jnp.take_along_axis(newest, last, axis=1),
     tokens=progress.tokens.at[rows, place].set(verdict.tokens, mode="drop"),
     length=progress.length + count,
+    limit=progress.limit,
     ended=progress.ended | ended,
     passes=progress.passes + (count > 0),
     past=_row_states.where(
@@ -322,7 +344,9 @@ def advance(
       progress.past,
     ),
   )
-  return progress, verdict
+  logs = jax.nn.log_softmax(result.logits)
+  logs = jax.vmap(lambda x, *at: x[at])(logs, verdict.nodes, verdict.tokens)
+  return progress, verdict, logs
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

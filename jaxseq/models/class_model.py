@@ -71,7 +71,7 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   columns: dict[str, Any] = {"id": ids}
   shown = np.ones(len(ids), bool)
   if found["class"].ndim == 2:
-    shown = predictions.inside(found["class"].shape[1], examples.dataset)
+    shown = data.datasets.inside(examples.dataset, found["class"].shape[1])
     counts = shown.sum(axis=1)
     columns = {
       "id": np.repeat(ids, counts),

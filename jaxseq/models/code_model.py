@@ -75,7 +75,7 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   """
   found = model.outputs(examples.dataset)
   x = np.asarray(examples.dataset.inputs)
-  inside = predictions.inside(x.shape[1], examples.dataset)
+  inside = data.datasets.inside(examples.dataset)
   squares = np.square(found["reconstruction"] - x).mean(axis=-1)
   error = (squares * inside).sum(axis=1) / inside.sum(axis=1)
   columns = {"id": examples.ids}

@@ -65,7 +65,7 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   columns: dict[str, Any] = {"id": np.array(examples.ids)}
   shown: Any = slice(None)
   if not _is_whole(model.network):
-    shown = predictions.inside(mean.shape[1], examples.dataset)
+    shown = data.datasets.inside(examples.dataset, mean.shape[1])
     counts = shown.sum(axis=1)
     columns["id"] = np.repeat(columns["id"], counts)
     columns["element"] = predictions.places(counts)

@@ -11,9 +11,6 @@ import functools
 
 from absl import flags
 
-from jaxseq.models import model_file
-from jaxseq.models import predictions
-from jaxseq.models import run_models
 from jaxseq.training import errors
 from jaxseq.training.comparison import experiment
 
@@ -60,6 +57,11 @@ def predicts(program: experiment.Experiment) -> bool:
     UserError: a flag is missing, or there for nothing; there is no model; the
       file does not fit it; or the output cannot be written.
   """
+  # Slow to import, and not needed for the flags.
+  from jaxseq.models import model_file
+  from jaxseq.models import predictions
+  from jaxseq.models import run_models
+
   holders = define_flags()
   source, output, arm = (holder.value for holder in holders)
   if program.mode != "predict":

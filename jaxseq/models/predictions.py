@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq import data
 from jaxseq.data import packages
 from jaxseq.training import files
 
@@ -127,13 +126,6 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
 def places(counts: Sequence[int]) -> np.ndarray:
   """Returns 0 to count - 1 for each of some counts, one after the other."""
   return np.concatenate([np.arange(count) for count in counts])
-
-
-def inside(time: int, dataset: data.ArrayDataset) -> np.ndarray:
-  """Returns (n, time) bool: which elements of examples count."""
-  if dataset.lengths is None:
-    return np.ones((len(dataset.inputs), time), bool)
-  return np.arange(time) < np.asarray(dataset.lengths)[:, None]
 
 
 def _words(column):

@@ -9,6 +9,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.nn import bidirectional as bidirectional
+  from jaxseq.nn import channel_mix as channel_mix
   from jaxseq.nn import dense as dense
   from jaxseq.nn import distributions as distributions
   from jaxseq.nn import experts as experts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
+  from jaxseq.nn import zamba_block as zamba_block
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian

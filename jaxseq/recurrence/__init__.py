@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     token_shift_step as token_shift_step,
   )
   from jaxseq.recurrence.delta.delta import delta_scan as delta_scan
+  from jaxseq.recurrence.delta.delta import delta_scan_heads as delta_scan_heads
   from jaxseq.recurrence.delta.delta import delta_step as delta_step
   from jaxseq.recurrence.delta.delta import dplr_scan as dplr_scan
   from jaxseq.recurrence.delta.delta import dplr_step as dplr_step
@@ -130,6 +131,8 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.outer.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer.outer import outer_step as outer_step
+  from jaxseq.recurrence.platform.contexts import exchanging as exchanging
+  from jaxseq.recurrence.platform.contexts import guarded as guarded
   from jaxseq.recurrence.selective.selective import (
     selective_scan as selective_scan,
   )
@@ -139,7 +142,11 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared._contractions import dense as dense
+  from jaxseq.recurrence.shared._contractions import dense_heads as dense_heads
+  from jaxseq.recurrence.shared.affine import split_affine as split_affine
+  from jaxseq.recurrence.shared.chunked import chunked as chunked
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
+  from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold
   from jaxseq.recurrence.systems import lti as lti
   from jaxseq.recurrence.systems import siso as siso

@@ -7,61 +7,16 @@ all pairs of elements for attention: to be read, and for tests and benchmarks to
 compare with. Dtypes are what the inputs make them.
 """
 
-from collections.abc import Callable
 import math
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.averages._softmax_state import SoftmaxState
 from jaxseq.recurrence.mlstm._mlstm_chunk import MLSTMState
+from jaxseq.recurrence.shared import stepwise
 
-
-def over_time(
-  step: Callable[..., tuple[PyTree, PyTree]],
-  state: PyTree,
-  elements: PyTree,
-  reset: jax.Array | None,
-  *,
-  axis: int,
-  fresh: PyTree | None = None,
-  reverse: bool = False,
-) -> tuple[PyTree, PyTree]:
-  """Takes one step for each element along an axis.
-
-  Args:
-    step: `step(state, *element) -> (state, y)`.
-    state: state before the first element.
-    elements: tuple of arrays, or None, with that axis.
-    reset: bool, (..., time) with time as that axis, or None.
-    axis: which axis is time.
-    fresh: state that a reset puts back before its element is consumed; zeros
-      if None.
-    reverse: from the last element to the first.
-
-  Returns:
-    The outputs, stacked along the axis, and the last state.
-  """
-
-  def body(state, element):
-    flag, element = element
-
-    def put_back(x, new):
-      where = flag.reshape(flag.shape + (1,) * (x.ndim - flag.ndim))
-      return jnp.where(where, new, x)
-
-    if flag is not None:
-      state = jax.tree.map(put_back, state, fresh)
-    return step(state, *element)
-
-  state = jax.tree.map(jnp.asarray, state)
-  if fresh is None:
-    fresh = jax.tree.map(jnp.zeros_like, state)
-  xs = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), (reset, elements))
-  state, y = lax.scan(body, state, xs, reverse=reverse)
-  return jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), y), state
+over_time = stepwise.over_time
 
 
 def _begin(init, shape, *inputs):

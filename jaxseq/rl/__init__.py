@@ -34,6 +34,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import rl_arms as rl_arms
   from jaxseq.rl import rl_report as rl_report
   from jaxseq.rl import rollout as rollout
+  from jaxseq.rl import steps as steps
   from jaxseq.rl import transcript as transcript
   from jaxseq.rl import wrappers as wrappers
   from jaxseq.rl.algorithms import Algorithm as Algorithm

@@ -1,6 +1,8 @@
 """The algorithms by name, open to a user's own."""
 
+from collections.abc import Mapping
 from typing import Any
+from typing import ClassVar
 from typing import Protocol
 
 import jax
@@ -11,7 +13,11 @@ from jaxseq.rl import rollout
 
 REGISTRY = _registry.Registry(
   "algorithm",
-  {"ppo": "jaxseq.rl.agents.ppo", "r2d2": "jaxseq.rl.agents.r2d2"},
+  {
+    "ppo": "jaxseq.rl.agents.ppo",
+    "pqn": "jaxseq.rl.agents.pqn",
+    "r2d2": "jaxseq.rl.agents.r2d2",
+  },
 )
 register = REGISTRY.register
 names = REGISTRY.names
@@ -24,7 +30,10 @@ class Config(Protocol):
   Attributes:
     env_id: an id that `jaxseq.rl.envs.make` knows.
     env_options: pairs of names and values passed on to it.
+    takes_mesh: whether its updates use the devices of a mesh.
   """
+
+  takes_mesh: ClassVar[bool]
 
   env_id: str
   env_options: tuple[tuple[str, Any], ...]
@@ -56,13 +65,20 @@ class Algorithm(Protocol):
     """Returns the state before the first update.
 
     It is a NamedTuple with `variables` for the network of the player, with
-    `opt_state`, and with `world`, whose arrays have an axis of environments.
+    `num_updates`, and with `world`, whose arrays have an axis of environments.
     """
 
   def train(
-    self, config: Any, runner: PyTree, num_updates: int
+    self,
+    config: Any,
+    runner: PyTree,
+    num_updates: int,
+    overrides: Mapping[str, jax.Array] | None = None,
   ) -> tuple[PyTree, dict[str, jax.Array]]:
-    """Makes updates; returns the state and metrics with an axis of updates."""
+    """Makes updates; returns the state and metrics with an axis of updates.
+
+    Arrays in `overrides` stand for the numbers in `config.traced`.
+    """
 
 
 def of(config: Any) -> Algorithm:

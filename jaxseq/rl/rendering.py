@@ -8,11 +8,10 @@ import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import transcript
 from jaxseq.rl import wrappers
-from jaxseq.rl.agents import ppo
-from jaxseq.rl.agents import r2d2
 from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import scenes
 from jaxseq.training import figures
@@ -25,7 +24,7 @@ _WHOLE, _SHORTEST, _LONGEST, _LAST = 12.0, 0.05, 0.5, 1.5
 
 
 def film(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: jax.Array,
   *,

@@ -39,8 +39,8 @@ class Config(arms.Arms):
     evaluations: further environments to evaluate the trained policies on, such
       as tasks that they have not seen: by name, the options that differ from
       those of the training (`env_options`).
-    mesh: how devices share a run of PPO: its environments are the examples.
-      Without one they take seeds each.
+    mesh: how devices share a run of an on-policy algorithm: its environments
+      are the examples. Without one they take seeds each.
   """
 
   _: dataclasses.KW_ONLY
@@ -180,9 +180,10 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
       f"config.arms.{arm}.algorithm: got {name!r}, expected one of"
       f" {', '.join(algorithms.names())}"
     )
-  if name != "ppo" and not config.mesh.trivial:
+  takes_mesh = getattr(algorithms.get(name).Config, "takes_mesh", False)
+  if not takes_mesh and not config.mesh.trivial:
     raise errors.UserError(
-      f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
+      f"mesh: the arm {arm!r} is trained by {name}, which takes no mesh"
     )
   only = dataclasses.replace(config, arms={arm: fields})
   agent = arms.merge(only, arm, algorithms.get(name).Config, "agent")

@@ -14,7 +14,7 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import datasets
-from jaxseq.data import preparation
+from jaxseq.data import sources
 from jaxseq.data import tokens
 from jaxseq.mixers import jrt
 from jaxseq.tasks import base
@@ -135,9 +135,7 @@ class Problem(base.Scored):
       "none needed",
       self.config.num_classes,
       self.config.vocab_size,
-      preparation=preparation.Preparation(
-        "tokens", vocab_size=self.config.vocab_size
-      ),
+      preparation=sources.TokenSource(vocab_size=self.config.vocab_size),
     )
     return datasets.Splits(part, None, part, info)
 

@@ -38,9 +38,12 @@ if TYPE_CHECKING:
   from jaxseq.training import array_files as array_files
   from jaxseq.training import checkpoint as checkpoint
   from jaxseq.training import comparison as comparison
+  from jaxseq.training import compile_cache as compile_cache
   from jaxseq.training import configuration as configuration
   from jaxseq.training import devices as devices
+  from jaxseq.training import early_stopping as early_stopping
   from jaxseq.training import errors as errors
+  from jaxseq.training import event_files as event_files
   from jaxseq.training import figures as figures
   from jaxseq.training import files as files
   from jaxseq.training import finite as finite
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
   from jaxseq.training import loop as loop
   from jaxseq.training import mixed_lengths as mixed_lengths
   from jaxseq.training import optimizers as optimizers
+  from jaxseq.training import per_seed as per_seed
   from jaxseq.training import planned as planned
   from jaxseq.training import plots as plots
   from jaxseq.training import progress as progress

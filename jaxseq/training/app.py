@@ -1,5 +1,7 @@
 """The entry point of an experiment: absl flags, and errors in one sentence.
 
+It imports nothing that is slow: `--help` and a wrong flag are told at once.
+
 A binary looks like this:
 
     _CONFIG, _WORKDIR = app.define_flags()
@@ -7,7 +9,7 @@ A binary looks like this:
     def main(argv):
       del argv
       with errors.setup():
-        config = configuration.parse(_CONFIG.value, Config)
+        config = configuration.load(_CONFIG.value, app.overrides(), Config)
         directory = run_directory.prepare(
           _WORKDIR.value, config, experiment="icrl"
         )
@@ -18,32 +20,24 @@ A binary looks like this:
       app.run_main(main)
 """
 
-import ast
 from collections.abc import Callable
 from collections.abc import Sequence
-import difflib
 import errno
 import functools
-import importlib.util
 import pathlib
 import re
 import sys
-from typing import Any
 from typing import NoReturn
 from typing import get_args
 
 from absl import app as absl_app
 from absl import flags
 from absl import logging
-import ml_collections
-from ml_collections import config_flags
 
-from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import finite
 from jaxseq.training import signals
 from jaxseq.training import streams
-from jaxseq.training.devices import processes
+from jaxseq.training.devices import process_flags
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -62,15 +56,14 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
   With `--mode=predict` the directory alone is enough. Returns their holders,
   which several experiments in one process share.
   """
-  config = config_flags.DEFINE_config_file(
+  config = flags.DEFINE_string(
     "config",
     None,
     "config file, with a variant after a colon if it has any; single fields "
     "are overridden with --config.FIELD=VALUE",
-    # Fields that the file leaves at their defaults can be overridden too; what
-    # fields there are is checked when the config becomes a dataclass.
-    lock_config=False,
-    accept_new_attributes=True,
+  )
+  flags.DEFINE_multi_string(
+    "override", [], "FIELD=VALUE, as --config.FIELD=VALUE"
   )
   workdir = flags.DEFINE_string(
     "workdir",
@@ -85,6 +78,11 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     message="Flag --config must have a value other than None.",
   )
   return config, workdir
+
+
+def overrides() -> list[str]:
+  """Returns the overrides of the config, as "FIELD=VALUE"."""
+  return flags.FLAGS["override"].value
 
 
 def _predicts():
@@ -115,7 +113,7 @@ def define_mode(modes: Sequence[str]) -> flags.FlagHolder:
 @functools.cache
 def define_mesh() -> flags.FlagHolder:
   """Defines `--mesh=data=4,time=2` and processes' flags; returns its holder."""
-  processes.define_flags()
+  process_flags.define()
   return flags.DEFINE_list(
     "mesh",
     [],
@@ -143,7 +141,7 @@ def define_on_nonfinite() -> flags.FlagHolder:
   return flags.DEFINE_enum(
     "on_nonfinite",
     None,
-    get_args(finite.Action),
+    get_args(errors.OnNonfinite),
     "where a loss, a gradient or a parameter becomes NaN or infinite: stop "
     "(the default), skip such updates and count them, or ignore it",
   )
@@ -168,8 +166,12 @@ def run_main(
 
   def guarded(rest: list[str]) -> int | None:
     try:
+      # What is slow to import comes after the flags, which may be wrong.
       signals.exit_on_sigterm()
-      processes.start()
+      if process_flags.defined():
+        from jaxseq.training.devices import processes
+
+        processes.start()
       code = main(rest)
       out.flush()
       if out.lost():
@@ -196,7 +198,7 @@ def run_main(
       )
       sys.exit(INTERRUPTED_EXIT_CODE)
 
-  absl_app.run(guarded, argv, flags_parser=_parse_flags)
+  absl_app.run(guarded, argv, flags_parser=parse_flags)
 
 
 def _exit_with(error: BaseException | str) -> NoReturn:
@@ -205,37 +207,26 @@ def _exit_with(error: BaseException | str) -> NoReturn:
   sys.exit(getattr(error, "exit_code", USER_ERROR_EXIT_CODE))
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
-  """Parses flags; every mistake ends the program with one sentence."""
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses flags; every mistake ends the program with one sentence.
+
+  `--config.FIELD=VALUE` is an item of the flag `--override`.
+  """
   # Orbax reports every step of a save at INFO.
   logging.set_verbosity(logging.WARNING)
-  file, overrides = _config_arguments(argv)
+  arguments = with_overrides(argv)
+  changed = any(argument.startswith("--override=") for argument in arguments)
   try:
-    if file is None and overrides:
+    if changed and not any(re.match(r"--?config\b", x) for x in arguments):
       raise errors.UserError("--config=FILE is missing: name a config file")
     try:
-      rest = flags.FLAGS(argv)
+      rest = flags.FLAGS(arguments)
     except SystemExit:
       # The help has been shown, which absl takes for an error.
       sys.exit(0)
-    except (
-      flags.Error,
-      LookupError,
-      AttributeError,
-      TypeError,
-      OSError,
-      SyntaxError,
-    ):
-      # ml_collections reports several mistakes as bare AttributeErrors or
-      # with a traceback inside the message: look for the cause.
-      if file is not None:
-        config = _load_config(file)
-        for path, value in overrides:
-          _check_override(config, path, value)
-      raise
-    if file is not None:
-      # A missing file would only be reported when the config is first used.
-      _require_file(file)
+    spec = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+    if spec is not None:
+      configuration_file(spec)
   except errors.UserError as error:
     _exit_with(error)
   except flags.Error as error:
@@ -245,98 +236,36 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   return rest
 
 
+def configuration_file(spec: str) -> tuple[pathlib.Path, str]:
+  """Returns the file and the variant of `FILE[:VARIANT]`.
+
+  Raises:
+    UserError: there is no such file.
+  """
+  path, _, variant = spec.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise errors.UserError(f"--config: there is no file {path!r}")
+  return pathlib.Path(path), variant
+
+
 def _first_line(error: Exception) -> str:
   text = str(error).strip().splitlines()[0]
   return re.sub(r"^flag (--\S+)=None: .*", r"\1 is required", text)
 
 
-def _config_arguments(
-  argv: Sequence[str],
-) -> tuple[str | None, list[tuple[str, str | None]]]:
-  """Returns the value of `--config` and the pairs of its overrides."""
-  file, overrides = None, []
-  for i, argument in enumerate(argv[1:], start=1):
-    match = re.match(r"--?(?:no)?config(\.[^=]+)?(?:=(.*))?$", argument, re.S)
-    if not match:
-      continue
-    value = match[2]
-    if value is None and i + 1 < len(argv):
-      value = argv[i + 1]
-    if match[1] is None:
-      file = value
-    else:
-      overrides.append((match[1][1:], value))
-  return file, overrides
-
-
-def _require_file(spec: str) -> pathlib.Path:
-  path = pathlib.Path(spec.split(":", 1)[0])
-  if not path.is_file():
-    raise errors.UserError(f"--config: there is no file {str(path)!r}")
-  return path
-
-
-def _load_config(spec: str) -> Any:
-  """Returns the config that `FILE[:VARIANT]` names."""
-  path = _require_file(spec)
-  variant = spec.partition(":")[2]
-  found = importlib.util.spec_from_file_location("_jaxseq_config", path)
-  if found is None or found.loader is None:
-    raise errors.UserError(f"--config: {str(path)!r} is no Python file")
-  module = importlib.util.module_from_spec(found)
-  try:
-    found.loader.exec_module(module)
-    return module.get_config(*([variant] if variant else []))
-  except (ValueError, TypeError, AttributeError, SyntaxError) as error:
-    raise errors.UserError(
-      f"--config: {path}: {errors.one_sentence(error)}"
-    ) from error
-
-
-def _check_override(config: Any, path: str, value: str | None) -> None:
-  """Raises a UserError if `--config.path=value` names no field of a type."""
-  holder, name = config, "config"
-  known, above = [], ""
-  parts = path.split(".")
-  for i, part in enumerate(parts):
-    rest = parts[i + 1 :]
-    # `field[0]` overrides one item of a tuple.
-    field = part.split("[", 1)[0]
-    if not isinstance(holder, ml_collections.ConfigDict):
-      raise errors.UserError(
-        f"--config.{path}: {name} is {holder!r}, which has no fields; those of "
-        f"{above} (in the config file) are: {', '.join(known)}"
-      )
-    if field not in holder:
-      if difflib.get_close_matches(field, holder.keys(), n=1):
-        unknown = configuration.unknown_field(
-          f"{name} (in the config file)", field, holder.keys()
-        )
-        raise errors.UserError(f"--config.{path}: {unknown}")
-      if rest:
-        whole = ".".join(parts[: i + 1])
-        raise errors.UserError(
-          f"--config.{path}: {name} (in the config file) does not set "
-          f"{field!r}, so that it holds nothing to override; set all of it, as "
-          f'--config.{whole}="{_nested(rest, value)}"'
-        )
-      return  # Checked when the config becomes a dataclass.
-    if holder.get_type(field) is type(None):
-      raise errors.UserError(
-        f"--config.{path}={value}: the config file sets {field!r} to a bare "
-        "None, which has no type to read a value with; set it there to "
-        "ml_collections.config_dict.placeholder(TYPE)"
-      )
-    known, above = sorted(holder), name
-    holder, name = holder[field], f"{name}.{field}"
-
-
-def _nested(parts: Sequence[str], value: str | None) -> str:
-  """Returns a value at a path as nested dicts, in Python's notation."""
-  try:
-    nested = ast.literal_eval(value or "")
-  except (SyntaxError, ValueError):
-    nested = value
-  for part in reversed(parts):
-    nested = {part: nested}
-  return repr(nested)
+def with_overrides(argv: Sequence[str]) -> list[str]:
+  """Returns a command line with `--override` for what overrides a config."""
+  out, rest = [], list(argv)
+  while rest:
+    argument = rest.pop(0)
+    match = re.fullmatch(r"--?(no)?config\.([^=]+)(=.*)?", argument, re.S)
+    if match:
+      value = match[3]
+      if match[1]:
+        value = "=False"
+      elif value is None:
+        bare = not rest or rest[0].startswith("--")
+        value = "=True" if bare else f"={rest.pop(0)}"
+      argument = f"--override={match[2]}{value}"
+    out.append(argument)
+  return out

@@ -7,27 +7,39 @@ the whole config once, against the annotations of a dataclass, and gives an
 object that is hashable and so can be static under `jax.jit`.
 """
 
+import ast
 import collections.abc
+from collections.abc import Sequence
 import dataclasses
 import difflib
+import importlib.util
 import pathlib
+import re
 import sys
 import types
 import typing
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 from typing import TypeVar
 
 import ml_collections
 from ml_collections import config_dict
 import numpy as np
 
+from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training import files
 
 T = TypeVar("T")
 
 _MISSING = dataclasses.MISSING
+# Values that are no literals of Python.
+_WORDS = {
+  "true": True,
+  "false": False,
+  **{word: float(word) for word in ("inf", "-inf", "nan")},
+}
 _ARTICLES = {
   int: "an int",
   float: "a float",
@@ -63,28 +75,120 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   return _convert(cls, config, name)
 
 
-def parse(config: Any, cls: type[T]) -> T:
-  """Turns the value of an absl `--config` flag into a `cls`.
+def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
+  """Builds the config of a command line.
 
   Args:
-    config: `FLAGS.config`, as defined by `app.define_flags`.
+    spec: FILE[:VARIANT], a Python file whose `get_config` takes the variant, if
+      there is one, and returns a ConfigDict, a dictionary or a `cls`.
+    overrides: "FIELD=VALUE", with dots between fields of fields. A value is
+      read as what the field holds in the file; where it holds nothing there, as
+      a Python literal, or as text if it is none.
     cls: the dataclass to build.
 
-  Returns:
-    An instance of `cls`.
-
   Raises:
-    UserError: there is no config, its file could not be loaded, or
-      `from_config_dict` refused it.
+    UserError: the file cannot be loaded, or `from_config_dict` refused it.
   """
-  if config is None:
+  if spec is None:
     raise errors.UserError("--config=FILE is missing: name a config file")
+  path, variant = app.configuration_file(spec)
+  found = importlib.util.spec_from_file_location("_jaxseq_config", path)
+  if found is None or found.loader is None:
+    raise errors.UserError(f"--config: {str(path)!r} is no Python file")
+  module = importlib.util.module_from_spec(found)
   try:
-    # A config flag whose file failed to load raises when it is first touched.
-    config.keys()
-  except OSError as error:
-    raise errors.UserError(errors.one_sentence(error)) from error
-  return from_config_dict(cls, config)
+    found.loader.exec_module(module)
+    config = module.get_config(*([variant] if variant else []))
+  except (ValueError, TypeError, AttributeError, SyntaxError) as error:
+    raise errors.UserError(
+      f"--config: {path}: {errors.one_sentence(error)}"
+    ) from error
+  fields = _fields(config)
+  for override in overrides:
+    _set(fields, *override.split("=", 1))
+  return from_config_dict(cls, fields)
+
+
+class _Open(NamedTuple):
+  """A field that holds nothing, and the type that it takes; see `_fields`."""
+
+  kind: Any
+
+
+def _fields(config: Any) -> Any:
+  """Returns mappings and dataclasses as dictionaries all the way down."""
+  if dataclasses.is_dataclass(config):
+    config = {
+      f.name: getattr(config, f.name) for f in dataclasses.fields(config)
+    }
+  if not _is_mapping(config):
+    return config
+  out = {}
+  for name in sorted(config):
+    kind = type(None)
+    if isinstance(config, ml_collections.ConfigDict):
+      kind = config.get_type(name)
+    value = config.get(name)
+    open_ = value is None and kind is not type(None)
+    out[name] = _Open(kind) if open_ else _fields(value)
+  return out
+
+
+def _set(fields: dict[str, Any], path: str, text: str) -> None:
+  """Puts what a command line says into nested dictionaries."""
+  *above, last = re.findall(r"[^.\[\]]+", path)
+  holder, name = fields, "config"
+  for field in above:
+    if isinstance(holder, dict):
+      inner = holder.get(field)
+      # What the file leaves out, or leaves open, is set from here on.
+      missing = inner is None or isinstance(inner, _Open)
+      inner = holder[field] = {} if missing else inner
+    else:
+      inner = _item(holder, field, name, path)
+    if isinstance(inner, tuple):
+      inner = list(inner)
+      holder[int(field) if isinstance(holder, list) else field] = inner
+    holder, name = inner, f"{name}.{field}"
+  if isinstance(holder, dict):
+    holder[last] = _read(holder.get(last), text, path)
+  else:
+    old = _item(holder, last, name, path)
+    holder[int(last)] = _read(old, text, path)
+
+
+def _item(holder: Any, index: str, name: str, path: str) -> Any:
+  """Returns an item of a list."""
+  if not isinstance(holder, list):
+    raise errors.UserError(
+      f"--config.{path}: {name} is {holder!r}, which has no fields"
+    )
+  try:
+    return holder[int(index)]
+  except (ValueError, IndexError):
+    raise errors.UserError(
+      f"--config.{path}: {name} has {len(holder)} items, of which {index} is "
+      "none"
+    ) from None
+
+
+def _read(old: Any, text: str, path: str) -> Any:
+  """Returns the value that a text gives a field which holds `old`."""
+  kind = old.kind if isinstance(old, _Open) else type(old)
+  if issubclass(kind, str):
+    return text
+  try:
+    value = ast.literal_eval(text)
+  except (ValueError, SyntaxError, MemoryError, RecursionError):
+    value = _WORDS.get(text.lower(), text)
+  if kind is bool and value in (0, 1):
+    return bool(value)
+  # Options of a loader have no annotations that would tell of the mistake.
+  if kind in (int, float, bool) and isinstance(value, str):
+    raise errors.UserError(
+      f"--config.{path}={text}: expected {_ARTICLES[kind]}"
+    )
+  return value
 
 
 def to_json(value: Any) -> Any:
@@ -163,6 +267,8 @@ def _convert(
   annotation: Any, value: Any, path: str, default: Any = None
 ) -> Any:
   """Returns `value` as `annotation` wants it, or raises a UserError."""
+  if isinstance(value, _Open):
+    value = None
   if annotation is Any or isinstance(annotation, TypeVar):
     return _freeze(value)
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -224,7 +330,7 @@ def _convert_tuple(annotation, args, value, path):
   """Converts a list or tuple, or a mapping into pairs."""
   variadic = len(args) == 2 and args[1] is Ellipsis
   if _is_mapping(value) and variadic and typing.get_origin(args[0]) is tuple:
-    value = tuple(value.items())
+    value = tuple(sorted(value.items()))
   if not isinstance(value, (list, tuple)):
     raise _wrong_type(annotation, value, path)
   if not args:
@@ -280,8 +386,11 @@ def _convert_dataclass(cls, value, path, default):
 
 def _freeze(value: Any) -> Any:
   """Returns `value` with mappings and lists made hashable."""
+  if isinstance(value, _Open):
+    return None
   if _is_mapping(value):
-    return ml_collections.FrozenConfigDict(dict(value.items()))
+    fields = {key: _freeze(item) for key, item in value.items()}
+    return ml_collections.FrozenConfigDict(fields)
   if isinstance(value, (list, tuple)):
     return tuple(_freeze(item) for item in value)
   return value

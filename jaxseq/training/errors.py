@@ -1,6 +1,10 @@
 """Errors that are the user's to mend, told in one sentence."""
 
 import contextlib
+from typing import Literal
+
+# What is done where numbers are not finite, see `finite`.
+OnNonfinite = Literal["stop", "skip", "ignore"]
 
 
 class UserError(ValueError):

@@ -16,7 +16,6 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ from jaxseq._types import PyTree
 from jaxseq.training import errors
 from jaxseq.training import per_seed
 
-Action = Literal["stop", "skip", "ignore"]
+Action = errors.OnNonfinite
 
 # By arm and seed, what is not finite, and since when.
 Failed = Mapping[str, Mapping[int, str]]

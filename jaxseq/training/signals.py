@@ -9,9 +9,6 @@ import os
 import signal
 import threading
 
-import jax
-from jax.experimental import multihost_utils
-
 EXIT_CODES = {"SIGTERM": 0, "SIGINT": 130}
 
 
@@ -61,8 +58,11 @@ class GracefulStop:
   """
 
   def __init__(self):
+    import jax  # slow to import, and no matter for `exit_on_sigterm`
+
     self._name: str | None = None
     self._alone = jax.process_count() == 1
+    self._first = jax.process_index() == 0
     self._agreed = False
     self._asked = 0
     self._previous: dict[signal.Signals, object] = {}
@@ -85,7 +85,7 @@ class GracefulStop:
     name = signal.Signals(number).name
     if name == "SIGINT" and self._name == "SIGINT":
       raise KeyboardInterrupt
-    if self._name is None and jax.process_index() == 0:
+    if self._name is None and self._first:
       # Not print: the handler may have come in the middle of one.
       text = f"\n{name}: stopping after what runs now (or is being compiled)"
       if name == "SIGINT":
@@ -103,6 +103,8 @@ class GracefulStop:
     """
     if self._alone:
       return self._name
+    from jax.experimental import multihost_utils
+
     self._asked += 1
     if multihost_utils.reached_preemption_sync_point(self._asked):
       self._agreed = True

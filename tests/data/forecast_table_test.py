@@ -174,3 +174,11 @@ def test_months_follow_months():
     "2024-02-01",
     "2024-03-01",
   ]
+
+
+def test_there_may_be_no_validation_part(tmp_path):
+  path = write(tmp_path, daily())
+  splits = load(path, time="day", normalize=False, valid_fraction=0)
+  assert splits.valid is None
+  whole = load(path, time="day", normalize=False, valid_fraction=0.2)
+  np.testing.assert_array_equal(splits.test.targets[-1], whole.test.targets[-1])

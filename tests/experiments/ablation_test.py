@@ -8,12 +8,12 @@ from jaxseq.rl import rl_arms
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import registry
-from jaxseq.training.comparison import arms
+from jaxseq.training import configuration
 
 
 def test_every_arm_can_play():
-  config = arms.parse(
-    ablation.get_config("CountRecallEasy"), rl_arms.Config, ""
+  config = configuration.from_config_dict(
+    rl_arms.Config, ablation.get_config("CountRecallEasy")
   )
   agents = [rl_arms.agent_config(config, name) for name in config.arms]
   assert len(set(agents)) == 6

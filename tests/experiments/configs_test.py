@@ -29,9 +29,10 @@ EXAMPLES = {
 # whose flags another has too.
 SUPERVISED = [
   path.stem
-  for path in sorted((CONFIGS.parent / "experiments").glob("*.py"))
+  for folder in ("jaxseq/programs", "experiments/lines")
+  for path in sorted((CONFIGS.parent / folder).glob("*.py"))
   if re.search(r"\(base\.(Data)?Comparison\)", path.read_text())
-  and path.stem not in ("dts", "language_model")
+  and path.stem != "language_model"
 ]
 # Variants that need a package that few machines have.
 ABSENT = {("icrl/projected_control", "bodies")}

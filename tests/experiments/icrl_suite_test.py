@@ -11,8 +11,8 @@ from configs.icrl_suite import memory_chain
 from experiments import icrl_suite
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training.comparison import arms
 from tests.experiments import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -81,7 +81,9 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
 
 @pytest.mark.parametrize("variant", ["full", "between", "sweep", "tiny"])
 def test_the_lengths_of_the_memory_chain(variant):
-  config = arms.parse(memory_chain.get_config(variant), icrl_suite.Config, "")
+  config = configuration.from_config_dict(
+    icrl_suite.Config, memory_chain.get_config(variant)
+  )
   lengths = [int(name.removeprefix("memory_")) for name in config.environments]
   assert (
     len(lengths) == {"full": 3, "between": 2, "sweep": 23, "tiny": 2}[variant]

@@ -5,6 +5,7 @@ import sys
 
 from absl import flags
 
+from jaxseq.training import app
 from jaxseq.training.devices import seeds
 from tests import programs
 
@@ -39,10 +40,7 @@ def call_with(monkeypatch, experiment, argv):
   module = importlib.import_module(f"experiments.{experiment}")
   monkeypatch.setattr(sys, "argv", argv)
   try:
-    flags.FLAGS(argv)
+    flags.FLAGS(app.with_overrides(argv))
     module.main([])
   finally:
     flags.FLAGS.unparse_flags()
-    # Flags of single fields are made when they are met.
-    for name in [name for name in flags.FLAGS if "config." in name]:
-      delattr(flags.FLAGS, name)

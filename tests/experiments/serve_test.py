@@ -31,7 +31,8 @@ def checkpoint(tmp_path):
 def test_room_for_patterns(checkpoint):
   served = serve.load(checkpoint)
   found = serve.make_patterns(served, 2**20)
-  assert found == generation.PatternConfig(2**20 // (5 * 256), None, None)
+  # Each row, and as much again for what is compiled: 1,060 bytes.
+  assert found == generation.PatternConfig(2**20 // (2 * 1060), None, None)
   assert serve.make_patterns(served, 0) is None
   ended = serve.make_patterns(served._replace(stop_tokens=(3, 4)), 2**30)
   assert (ended.states, ended.end_token) == (16_384, 3)
@@ -72,6 +73,28 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
   assert served.codec.decode([4, 2]) == "w4 w2"
   assert generation.server.stop_tokens(7) == (7,)
   assert generation.server.stop_tokens([7, 8]) == (7, 8)
+
+
+def test_drafts_of_a_server(checkpoint):
+  served = serve.load(checkpoint)
+  assert serve.make_drafts(None) == {}
+  expected = None
+  for drafts in (None, "recycling", str(checkpoint)):
+    engine = generation.Engine(
+      served.network,
+      served.variables,
+      generation.EngineConfig(slots=2, lines=1, chunk=4, steps=2),
+      **serve.make_drafts(drafts),
+    )
+    greedy = generation.Sampling(temperature=0)
+    request = generation.Request([0, 65], 12, sampling=greedy)
+    ((row,),) = engine.run([request])
+    expected = row.tokens if expected is None else expected
+    # The model drafts for itself; in float32 no two logits are nearly equal.
+    np.testing.assert_array_equal(row.tokens, expected)
+  assert engine.passes == 3
+  with pytest.raises(FileNotFoundError):
+    serve.make_drafts(str(checkpoint / "absent"))
 
 
 @contextlib.contextmanager

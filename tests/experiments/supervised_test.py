@@ -25,7 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # tests and flags of their own.
 EXPERIMENTS = [
   path.stem
-  for path in sorted((ROOT / "experiments").glob("*.py"))
+  for folder in ("jaxseq/programs", "experiments/lines")
+  for path in sorted((ROOT / folder).glob("*.py"))
   if re.search(
     r"\((base\.(Data)?Comparison|supervised_arms\.Supervised)\)",
     path.read_text(),

@@ -434,7 +434,11 @@ READERS = {
   "uwave": Reader(_UWAVE, _checked(uwave.load, valid_fraction=0)),
   "uea": Reader(
     _UEA | {"T/T_TEST.ts": contents.ts("1:2:b")},
-    _checked(lambda folder: uea.load_problem(folder, "T", missing="mask")),
+    _checked(
+      lambda folder: uea.load(
+        folder / "T/T_TRAIN.ts", folder / "T/T_TEST.ts", missing="mask"
+      )
+    ),
   ),
   "time stamps": Reader(_STAMPED, lambda folder: uea.read_ts(folder / "t.ts")),
   "speech": Reader(_speech(), _checked(speech_commands.load)),

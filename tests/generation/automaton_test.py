@@ -2,6 +2,7 @@ import itertools
 import json
 import re
 import time
+import tracemalloc
 
 import hypothesis
 from hypothesis import strategies
@@ -233,3 +234,86 @@ def test_what_is_drawn_is_what_the_pattern_says():
   assert len(whole) > 4
   for text in whole:
     assert re.fullmatch(pattern, text.decode())
+
+
+def _followed(found, tokens):
+  """Whether each token is allowed after those before it."""
+  state = found.initial()
+  for token in tokens:
+    if not found.allowed(state)[token]:
+      return False
+    state = found.advance(state, jnp.asarray(token))
+  return True
+
+
+@hypothesis.given(_PATTERNS, strategies.integers(0, 2**32 - 1))
+@hypothesis.settings(max_examples=25, deadline=None)
+def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):
+  """Also where some bytes are no tokens of their own."""
+  rng = np.random.default_rng(seed)
+  letters = [c.encode() for c in _ALPHABET] + [b"", b"\xc3", b"\xa9"]
+  tokens = [
+    b"".join(letters[i] for i in rng.integers(len(letters), size=size))
+    for size in rng.integers(0, 4, size=12)
+  ]
+  end = int(rng.integers(12))
+  made = automaton.over_bytes(pattern)
+  table = np.vstack([made.table, np.full(made.table.shape[1], -1)])
+
+  def after(state, token):
+    for byte in token:
+      state = table[state, made.column[byte]]
+    return state if token else -1
+
+  states = range(len(made.table))
+  whole = np.array(
+    [[after(state, token) for token in tokens] for state in states]
+  )
+  try:
+    expected = automaton.from_table(whole, made.accepting, end_token=end)
+  except ValueError:
+    with pytest.raises(ValueError, match="no text of the tokens matches it"):
+      automaton.compile_pattern(pattern, tokens=tokens, end_token=end)
+    return
+  found = automaton.compile_pattern(pattern, tokens=tokens, end_token=end)
+  everywhere = jnp.arange(len(whole) + 2)
+  np.testing.assert_array_equal(found.allowed(everywhere), expected.permitted)
+  for token in range(12):
+    following = found.advance(everywhere, jnp.full(len(everywhere), token))
+    permitted = np.asarray(expected.permitted[:, token])
+    np.testing.assert_array_equal(
+      np.asarray(following)[permitted],
+      np.asarray(expected.transitions)[permitted, token],
+    )
+
+
+@pytest.mark.parametrize("pattern", [r".{2000}", r"(a|b)*a(a|b){10}"])
+def test_a_vocabulary_takes_little_time_and_memory(pattern):
+  rng = np.random.default_rng(0)
+  tokens = [bytes([i]) for i in range(256)]
+  tokens += [
+    bytes(rng.choice([*b" abcdetnrs"], i % 9 + 2)) for i in range(20000)
+  ]
+  start = time.process_time()
+  tracemalloc.start()
+  found = automaton.compile_pattern(pattern, tokens=tokens)
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  # A few seconds, and 60 MB of tables with as much beside them; once 3 GB.
+  assert time.process_time() - start < 40
+  assert most < 5e8
+  assert sum(leaf.nbytes for leaf in jax.tree.leaves(found)) < 8e7
+
+
+def test_odd_tokens():
+  tokens = [b"a" * 2000, b"a", b""]
+  found = automaton.compile_pattern("a{2001}", tokens=tokens)
+  assert _followed(found, [0, 1])
+  assert not _followed(found, [0, 0])
+  with pytest.raises(ValueError, match=r"tokens\[1\]: got 'str', expected byt"):
+    automaton.compile_pattern("a", tokens=[b"a", "b"])
+  with pytest.raises(ValueError, match="number of tokens: got 0, expected"):
+    automaton.compile_pattern("a", tokens=[])
+  many = [b"a"] * 2**20
+  with pytest.raises(ValueError, match="pattern: got '603 states', expected a"):
+    automaton.compile_pattern("a{600}", tokens=many)

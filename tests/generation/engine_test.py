@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -163,6 +164,56 @@ def test_a_stem_that_comes_twice_is_kept():
   results = [engine.run([request])[0] for request in requests]
   _check_as_alone(network, variables, requests, results)
   assert engine.read == 12 + 15 + 1
+
+
+def test_an_ended_row_asks_for_nothing_any_more(monkeypatch):
+  """Neither a sort of the vocabulary nor noise, which cost every later step."""
+  network, variables = networks.make("gru")
+  sorts, noise = [], []
+  sort, gumbel = jnp.sort, jax.random.gumbel
+
+  def counted(calls, function):
+    def call(*arguments, **options):
+      jax.debug.callback(lambda: calls.append(1))
+      return function(*arguments, **options)
+
+    return call
+
+  monkeypatch.setattr(jnp, "sort", counted(sorts, sort))
+  monkeypatch.setattr(jax.random, "gumbel", counted(noise, gumbel))
+  # Sizes of no other test, so that the program is traced here.
+  config = generation.EngineConfig(slots=5, lines=2, chunk=3, steps=4)
+  engine = generation.Engine(network, variables, config)
+  greedy = generation.Sampling(temperature=0)
+  short = generation.Sampling(top_p=0.9, repetition_penalty=1.2)
+  engine.submit(generation.Request([1], 40, sampling=greedy))
+  ends = engine.submit(generation.Request([2], 2, sampling=short))
+  events = []
+  while not any(event.request == ends and event.reason for event in events):
+    events += engine.advance()
+  assert engine.running == 1
+  jax.effects_barrier()
+  assert sorts
+  assert noise
+  sorts.clear()
+  noise.clear()
+  while engine.busy:
+    engine.advance()
+  jax.effects_barrier()
+  assert not sorts
+  assert not noise
+
+
+def test_a_warm_up_leaves_nothing():
+  network, variables = networks.make("gru")
+  cache = generation.PrefixCache(10**6)
+  engine = generation.Engine(network, variables, SMALL, cache=cache)
+  engine.warm_up()
+  assert (engine.drawn, engine.read, len(cache), cache.misses) == (0, 0, 0, 0)
+  assert not engine.busy
+  assert engine.cache is cache
+  engine.run([generation.Request([0, 1], 2)])
+  assert (cache.hits, cache.misses) == (0, 1)
 
 
 @pytest.mark.parametrize(

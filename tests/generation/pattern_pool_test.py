@@ -104,6 +104,59 @@ def test_patterns_that_are_given_up_make_room():
       np.testing.assert_array_equal(row.tokens, other.tokens)
 
 
+def test_what_needs_no_room_does_not_wait_for_who_does():
+  engine = _engine(generation.PatternConfig(states=48))
+  long = generation.Request([1], 60, pattern="[a-z]*")
+  holder = engine.submit(long)
+  waits = engine.submit(generation.Request([1], 30, pattern="[b-z]{20,25}"))
+  plain = engine.submit(generation.Request([2], 4))
+  begun = []
+  for _ in range(5):
+    begun += [event.request for event in engine.advance()]
+  assert set(begun) == {holder, plain}
+  # Others that take up room do not pass it for ever.
+  others = [engine.submit(long) for _ in range(20)]
+  for _ in range(400):
+    if not engine.busy:
+      break
+    begun += [event.request for event in engine.advance()]
+  assert not engine.busy
+  order = sorted(set(begun), key=begun.index)
+  assert order.index(waits) == 2 + 16
+  assert set(order[2:18]) == set(others[:16])
+
+
+def test_nothing_goes_for_what_has_no_room_even_so():
+  pool = pattern_pool.PatternPool(2, _TWO)
+  patterns = [bytes([0]) * n for n in (3, 4, 5)]
+  for pattern in patterns:
+    pool.take(pattern)
+  pool.give_back(patterns[0])
+  pool.give_back(patterns[2])
+  table = pool.table
+  assert pool.take(b"\0" * 90) is None
+  # All are still there: nothing has to be written for them.
+  for pattern in patterns:
+    pool.take(pattern)
+  assert pool.table is table
+
+
+def test_memory_is_bounded_for_any_number_of_patterns():
+  pool = pattern_pool.PatternPool(2, generation.PatternConfig(128, _TWO.tokens))
+  room = 128 * pattern_pool.row_bytes(2)
+  for length in range(1, 60):
+    pool.check(b"\0" * length)
+    assert room < pool.nbytes <= 2 * room
+  # What is compiled and gone is compiled again.
+  assert pool.take(b"\0") is not None
+
+
+def test_sizes_in_messages_are_those_of_the_pattern():
+  engine = _engine(generation.PatternConfig(states=96))
+  # More than half of the room: 66 rows, not 128.
+  engine.prepare(generation.Request([1], 5, pattern="a{63}"))
+
+
 @pytest.mark.parametrize(
   ("pattern", "message"),
   [

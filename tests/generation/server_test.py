@@ -17,6 +17,7 @@ import pytest
 from jaxseq import generation
 from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
+from jaxseq.generation import in_flight
 from jaxseq.generation import server
 from tests.generation import networks
 
@@ -96,6 +97,9 @@ def test_a_public_client_is_served():
   with running(model="small") as (worker, address), _client(address) as client:
     ask = client.completions.create
     assert [model.id for model in client.models.list()] == ["small"]
+    assert client.models.retrieve("small").id == "small"
+    with pytest.raises(openai.NotFoundError, match="model: got 'big', expect"):
+      client.models.retrieve("big")
     options = {"model": "small", "max_tokens": 9, "temperature": 0.8}
     found = ask(prompt=["In the", "A"], seed=5, logprobs=1, **options)
     texts = _offline(["In the", "A"], 9, [5, 6], temperature=0.8)
@@ -150,7 +154,8 @@ def test_refusals_and_what_is_given_up():
   with running(0, **options) as (worker, address), _client(address) as client:
     ask = client.completions.create
     endless = {"model": "jaxseq", "prompt": "a", "max_tokens": 10**9}
-    with pytest.raises(openai.RateLimitError, match="try again later"):
+    # No later time has room for these.
+    with pytest.raises(openai.BadRequestError, match="rows: got 5, expected"):
       ask(n=5, **endless)
     with pytest.raises(openai.APIStatusError, match="more than 1000 bytes"):
       ask(model="jaxseq", prompt="a" * 1000)
@@ -161,6 +166,8 @@ def test_refusals_and_what_is_given_up():
     # A client that goes away leaves its slots to others.
     with ask(stream=True, n=4, **endless):
       assert worker.rows == 4
+      with pytest.raises(openai.RateLimitError, match="try again later"):
+        ask(**endless)
     with pytest.raises(urllib.error.HTTPError, match="400"):
       urllib.request.urlopen(f"{address}/v1/completions", b"{")
     end = time.monotonic() + 30
@@ -198,6 +205,7 @@ def test_what_is_not_there_is_an_error_of_the_interface():
     status, message = _refused(f"{address}/v1/chat")
     assert status == 404
     assert message.startswith("path: got '/v1/chat', expected one of '/v1/com")
+    assert _refused(f"{address}/v1/completions/", b"{}")[0] == 404
     assert _refused(f"{address}/v1/completions") == (
       405,
       "method: got 'GET', expected POST.",
@@ -206,6 +214,92 @@ def test_what_is_not_there_is_an_error_of_the_interface():
       405,
       "method: got 'POST', expected GET or HEAD.",
     )
+
+
+def _posted(address, **body):
+  """Status and message of a body that is refused."""
+  return _refused(f"{address}/v1/completions", json.dumps(body).encode())
+
+
+def test_messages_name_fields_and_are_short():
+  with running() as (_, address):
+    status, message = _posted(address, prompt="a", max_tokens=int("1" * 4000))
+    assert status == 400
+    assert message.startswith("max_tokens: got 111")
+    assert message.endswith("111, expected an integer from 1 to 4096.")
+    assert len(message) < 1100
+    for regex in ("\ud800", "[^\\s\\S]"):
+      status, message = _posted(address, prompt="a", regex=regex)
+      assert (status, message) == (
+        400,
+        "regex: no text of the tokens matches it.",
+      )
+
+
+def _begun_body(address, rest):
+  """A connection on which a part of a body has been sent."""
+  port = int(address.rpartition(":")[2])
+  connection = socket.create_connection(("127.0.0.1", port), 30)
+  connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n" + rest)
+  return connection
+
+
+def _waited(condition):
+  """Whether something comes to be within half a minute."""
+  end = time.monotonic() + 30
+  while not condition() and time.monotonic() < end:
+    time.sleep(0.01)
+  return condition()
+
+
+def test_clients_that_leave_within_their_bodies_are_counted(capsys):
+  with running() as (_, address):
+    with _begun_body(address, b"Content-Length: 9\r\n\r\n{"):
+      assert _waited(lambda: "requests_total 1\n" in _get(f"{address}/metrics"))
+    assert _waited(
+      lambda: "disconnected_total 1\n" in _get(f"{address}/metrics")
+    )
+    chunk = b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+    with _begun_body(address, chunk) as connection:
+      connection.sendall(b"no chunk\r\n")
+      assert _waited(
+        lambda: "disconnected_total 2\n" in _get(f"{address}/metrics")
+      )
+  assert "Traceback" not in capsys.readouterr().err
+
+
+class _Silent:
+  """A worker whose events the test makes."""
+
+  def submit(self, tasks, hear):
+    del tasks
+    self.hear = hear
+    return [1]
+
+
+@pytest.mark.parametrize("rounds", range(4))
+def test_a_cancellation_that_meets_events_is_not_lost(rounds):
+  codec, worker = generation.Codec(), _Silent()
+  completion = completions.parse({"prompt": "a"}, codec)
+
+  async def run():
+    rows = in_flight.Rows(completion, (), worker, codec)
+
+    async def gathered():
+      async for _ in rows.pieces(60.0):
+        pass
+
+    work = asyncio.ensure_future(gathered())
+    await asyncio.sleep(0.01)
+    worker.hear([])
+    # In some round both come before the one who waits goes on.
+    for _ in range(rounds):
+      await asyncio.sleep(0)
+    work.cancel()
+    await asyncio.wait({work}, timeout=2)
+    assert work.cancelled()
+
+  asyncio.run(run())
 
 
 def test_a_server_that_ends_says_so_to_who_waits(capsys):

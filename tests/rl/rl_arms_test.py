@@ -4,8 +4,8 @@ import ml_collections
 import pytest
 
 from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training.comparison import arms
 
 
 def _configs(env_id, options, **evaluations):
@@ -13,7 +13,8 @@ def _configs(env_id, options, **evaluations):
     "network": {"stack": {"num_layers": 0}},
     "env_options": tuple(options.items()),
   }
-  config = arms.parse(
+  config = configuration.from_config_dict(
+    rl_arms.Config,
     ml_collections.ConfigDict(
       {
         "arms": {"none": memoryless},
@@ -21,7 +22,6 @@ def _configs(env_id, options, **evaluations):
         "evaluations": evaluations,
       }
     ),
-    rl_arms.Config,
   )
   arm = rl_arms.agent_config(config, "none")
   return arm, rl_arms.evaluation_configs(config, arm)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import on_policy
 from jaxseq.rl.agents import ppo
 from tests.rl import toy
 from tests.rl.agents import ppo_test
@@ -25,7 +26,7 @@ def problem(mixer):
   )
   player, variables, before, _, taken = ppo_test.play(config)
   ones = jnp.ones_like(taken.reward)
-  batch = ppo._Batch(
+  batch = on_policy.Batch(
     before.memory,
     taken,
     jax.random.normal(jax.random.key(1), ones.shape),
@@ -34,7 +35,7 @@ def problem(mixer):
 
   def gradient(config):
     return jax.jit(
-      jax.grad(ppo._loss, argnums=2, has_aux=True), static_argnums=(0, 1)
+      jax.grad(ppo.loss, argnums=2, has_aux=True), static_argnums=(0, 1)
     )(config, player.network, variables, batch)
 
   return config, gradient
@@ -95,9 +96,11 @@ def test_memory_grows_with_a_segment():
       ),
       taken,
     )
-    batch = ppo._Batch(runner.world.memory, taken, taken.reward, taken.reward)
+    batch = on_policy.Batch(
+      runner.world.memory, taken, taken.reward, taken.reward
+    )
     program = jax.jit(
-      jax.grad(ppo._loss, argnums=2, has_aux=True), static_argnums=(0, 1)
+      jax.grad(ppo.loss, argnums=2, has_aux=True), static_argnums=(0, 1)
     ).lower(config, player.network, runner.variables, batch)
     return program.compile().memory_analysis().temp_size_in_bytes
 

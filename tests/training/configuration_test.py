@@ -205,7 +205,91 @@ def test_union_errors_name_the_union_not_an_arm():
 
 def test_parse_needs_a_config():
   with pytest.raises(errors.UserError, match="--config=FILE is missing"):
-    configuration.parse(None, Config)
+    configuration.load(None, (), Config)
+
+
+_FILE = """
+import ml_collections
+def get_config(variant="full"):
+  config = ml_collections.ConfigDict({
+    "optim": {"lr": 0.1, "betas": (0.5, 0.6)}, "name": "run", "seeds": 2,
+    "verbose": False, "layers": ({"lr": 0.1}, {"lr": 0.2}),
+    "mixer": {"text": "a", "whole": 1},
+  })
+  config.mixer.open = ml_collections.config_dict.placeholder(str)
+  config.max_norm = None
+  del config.max_norm
+  return config
+"""
+
+
+@pytest.mark.parametrize(
+  ("override", "fields"),
+  [
+    ("optim.lr=2", {"optim": {"lr": 2.0, "betas": (0.5, 0.6)}}),
+    (
+      "optim.max_norm=inf",
+      {"optim": {"lr": 0.1, "max_norm": np.inf, "betas": (0.5, 0.6)}},
+    ),
+    ("optim.betas=(0.1, 0.2)", {"optim": {"lr": 0.1, "betas": (0.1, 0.2)}}),
+    ("optim.betas[1]=0.9", {"optim": {"lr": 0.1, "betas": (0.5, 0.9)}}),
+    ("name=5", {"name": "5"}),
+    ("verbose=true", {"verbose": True}),
+    ("verbose=0", {"verbose": False}),
+    ("label=s5", {"label": "s5"}),
+    ("label=5", {"label": 5}),
+    ("label=None", {"label": None}),
+    ("eval_optim.lr=3", {"eval_optim": {"lr": 3.0}}),
+    ("layers[1].lr=3", {"layers": ({"lr": 0.1}, {"lr": 3.0})}),
+    ("mixer.open=7", {"mixer": {"text": "a", "whole": 1, "open": "7"}}),
+    (
+      "mixer.new.deep=7",
+      {"mixer": {"text": "a", "whole": 1, "open": None, "new": {"deep": 7}}},
+    ),
+    ("mixer.text=a=b", {"mixer": {"text": "a=b", "whole": 1, "open": None}}),
+  ],
+)
+def test_overrides(tmp_path, override, fields):
+  (tmp_path / "file.py").write_text(_FILE)
+  whole = {
+    "optim": {"lr": 0.1, "betas": (0.5, 0.6)},
+    "layers": ({"lr": 0.1}, {"lr": 0.2}),
+    "mixer": {"text": "a", "whole": 1, "open": None},
+  }
+  expected = build(**whole | fields)
+  spec = str(tmp_path / "file.py")
+  assert configuration.load(spec, [override], Config) == expected
+
+
+@pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("seeds=x", "--config.seeds=x: expected an int"),
+    ("mixer.whole=x", "--config.mixer.whole=x: expected an int"),
+    ("optim.betas[2]=1", "--config.optim.betas[2]: config.optim.betas has 2 "),
+    ("name.a=1", "--config.name.a: config.name is 'run', which has no fields"),
+    ("optim.rate=1", "config.optim has no field 'rate'"),
+    ("optim.lr=-1", "config.optim: lr must be positive"),
+    ("layers[0].rate=1", "config.layers[0] has no field 'rate'"),
+  ],
+)
+def test_wrong_overrides(tmp_path, override, message):
+  (tmp_path / "file.py").write_text(_FILE)
+  with pytest.raises(errors.UserError) as caught:
+    configuration.load(str(tmp_path / "file.py"), [override], Config)
+  assert str(caught.value).startswith(message)
+
+
+def test_a_file_may_return_the_dataclass(tmp_path):
+  (tmp_path / "file.py").write_text(
+    "from tests.training import configuration_test\n"
+    "def get_config():\n"
+    "  optim = configuration_test.Optim(lr=0.5)\n"
+    "  return configuration_test.Config(optim, seeds=3)\n"
+  )
+  spec = str(tmp_path / "file.py")
+  made = configuration.load(spec, ["optim.lr=2", "name=x"], Config)
+  assert made == Config(Optim(lr=2.0), seeds=3, name="x")
 
 
 def test_only_dataclasses_are_built():

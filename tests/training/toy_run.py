@@ -73,7 +73,7 @@ def update(config, state, _):
 def main(argv):
   del argv
   with errors.setup():
-    config = configuration.parse(_CONFIG.value, Config)
+    config = configuration.load(_CONFIG.value, app.overrides(), Config)
     directory = run_directory.prepare(
       _WORKDIR.value,
       config,

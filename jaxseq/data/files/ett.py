@@ -9,28 +9,14 @@ Sources: arXiv 2012.07436 (ETT); the splits of Time-Series-Library (arXiv
 """
 
 import os
-import pathlib
-from typing import Any
 from typing import Unpack
 
-from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
 from jaxseq.data.files import table_files
 
 HORIZONS = (96, 192, 336, 720)
-# Where Time-Series-Library keeps each set, below its folder "dataset".
-LAYOUT = {
-  "ECL": "electricity/electricity.csv",
-  "ETTh1": "ETT-small/ETTh1.csv",
-  "ETTh2": "ETT-small/ETTh2.csv",
-  "ETTm1": "ETT-small/ETTm1.csv",
-  "ETTm2": "ETT-small/ETTm2.csv",
-  "Exchange": "exchange_rate/exchange_rate.csv",
-  "Traffic": "traffic/traffic.csv",
-  "Weather": "weather/weather.csv",
-}
 _MONTH = 30 * 24
 _STEPS_PER_HOUR = {"ETTh1": 1, "ETTh2": 1, "ETTm1": 4, "ETTm2": 4}
 
@@ -88,24 +74,3 @@ def load(
   )
   first, *_ = table_files.header(path)
   return forecast_table.with_reader(splits, time=first)
-
-
-def load_benchmark(
-  root: str | os.PathLike, name: str, **options: Any
-) -> datasets.Splits:
-  """Loads a set of the benchmark by its name in the tables.
-
-  Args:
-    root: folder "dataset" of Time-Series-Library.
-    name: a key of `LAYOUT`.
-    **options: options of `load`.
-
-  Returns:
-    The splits.
-
-  Raises:
-    ValueError: if there is no such set, or see `load`.
-    MissingData: if the file is not there.
-  """
-  _validate.choice("name", name, LAYOUT)
-  return load(pathlib.Path(root) / LAYOUT[name], **options)

@@ -11,9 +11,7 @@ Format: https://www.aeon-toolkit.org, "ts file format"; archive: arXiv
 from collections.abc import Sequence
 import dataclasses
 import os
-import pathlib
 import re
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +24,6 @@ from jaxseq.data import padding
 from jaxseq.data import scale as scales
 from jaxseq.data.files import columns
 from jaxseq.data.sources import series as series_sources
-
-# The multivariate sets of Time-Series-Library's tables.
-BENCHMARK = tuple(
-  "EthanolConcentration FaceDetection Handwriting Heartbeat JapaneseVowels "
-  "PEMS-SF SelfRegulationSCP1 SelfRegulationSCP2 SpokenArabicDigits "
-  "UWaveGestureLibrary".split()
-)
 
 _SIGN = re.compile("[:()]")
 _BETWEEN = re.compile(r"\)\s*,\s*\(")
@@ -294,25 +285,3 @@ def load(
     train, test = (part._replace(lengths=None) for part in (train, test))
     splits = splits._replace(train=train, test=test)
   return datasets.carve_valid(splits, valid_fraction, seed)
-
-
-def load_problem(
-  root: str | os.PathLike, name: str, **options: Any
-) -> datasets.Splits:
-  """Loads a problem from the layout of the archive and Time-Series-Library.
-
-  Args:
-    root: folder with a folder for each problem, in which are NAME_TRAIN.ts and
-      NAME_TEST.ts.
-    name: name of the problem, such as one of `BENCHMARK`.
-    **options: options of `load`.
-
-  Returns:
-    The splits, see `load`.
-
-  Raises:
-    ValueError: see `load`.
-    MissingData: if a file is not there.
-  """
-  start = pathlib.Path(root) / name / name
-  return load(f"{start}_TRAIN.ts", f"{start}_TEST.ts", **options)

@@ -10,6 +10,7 @@ from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
 from typing import Self
+from typing import final
 
 import numpy as np
 
@@ -94,6 +95,7 @@ class Source:
   def _read(self, path: Any) -> Examples:
     raise NotImplementedError
 
+  @final
   def prepare(
     self,
     values: Any,
@@ -118,6 +120,9 @@ class Source:
     Raises:
       ValueError: naming what is not as expected.
     """
+    return self._prepare(values, lengths, times, targets)
+
+  def _prepare(self, values, lengths, times, targets) -> datasets.ArrayDataset:
     raise NotImplementedError
 
   def to_json(self) -> dict[str, Any]:

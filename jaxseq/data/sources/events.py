@@ -141,15 +141,7 @@ class EventSource(base.Source):
     begin = time_stamps.seconds(np.array(time_stamps.parse_date(self.start)))
     return (time_stamps.seconds(array) - begin) / _SECONDS[self.unit]
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[Any] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares streams of events, see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     if targets is not None:
       raise _validate.error("targets", type(targets).__name__, "None")
     marks = [

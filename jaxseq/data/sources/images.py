@@ -7,7 +7,6 @@
 Folders "train" and "test", and perhaps "valid", may hold those of the classes.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
@@ -70,15 +69,7 @@ class ImageSource(base.Source):
     super().__post_init__()
     scale.check("deviation", self.mean, self.deviation)
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[np.ndarray] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares pictures, see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     del lengths, times
     array = np.asarray(values)
     size = self.image_size

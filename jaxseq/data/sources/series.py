@@ -1,7 +1,6 @@
 """Series of vectors in time, with a class, or numbers, or neither."""
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import ClassVar
@@ -106,15 +105,7 @@ class SeriesSource(base.Source):
       fields = {**fields, "columns": columns}
     return super().of_json(fields)
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[np.ndarray] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares series of vectors, of any lengths; see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     names = None
     if raw_arrays.is_frame(values):
       if _is_nested(values):

@@ -4,7 +4,6 @@ splits = data.load("text_files", path="notes")
 splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
 """
 
-from collections.abc import Sequence
 import dataclasses
 import glob
 import os
@@ -53,15 +52,7 @@ class TextSource(base.Source):
   tokenizer: str | None = None
   pattern: str = "**/*"
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[np.ndarray] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares texts, see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     del times, targets
     if isinstance(values, str | bytes):
       values = [values]

@@ -1,8 +1,6 @@
 """Sequences of tokens that have one class each."""
 
-from collections.abc import Sequence
 import dataclasses
-from typing import Any
 from typing import ClassVar
 
 import numpy as np
@@ -34,15 +32,7 @@ class TokenSource(base.Source):
   vocab_size: int | None = None
   tokens: tuple[str, ...] | None = None
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[np.ndarray] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares sequences of tokens, see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     del times
     rows = [
       raw_arrays.tokens(f"sequence {number}", row, self.vocab_size)

@@ -1,6 +1,5 @@
 """Windows of one long series: an input, and what comes next, to forecast."""
 
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import ClassVar
@@ -67,15 +66,7 @@ class WindowSource(base.Source):
     super().__post_init__()
     scale.check("deviation", self.mean, self.deviation)
 
-  def prepare(
-    self,
-    values: Any,
-    lengths: np.ndarray | None = None,
-    *,
-    times: Sequence[np.ndarray] | None = None,
-    targets: Any = None,
-  ) -> datasets.ArrayDataset:
-    """Prepares the end of each series, see `Source.prepare`."""
+  def _prepare(self, values, lengths, times, targets):
     del times
     if targets is not None:
       raise _validate.error("targets", type(targets).__name__, "None")

@@ -37,6 +37,30 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.interop.families import bamba_family as bamba_family
+  from jaxseq.interop.families import falcon_h1_family as falcon_h1_family
+  from jaxseq.interop.families import falcon_mamba_family as falcon_mamba_family
+  from jaxseq.interop.families import (
+    granitemoehybrid_family as granitemoehybrid_family,
+  )
+  from jaxseq.interop.families import jamba_family as jamba_family
+  from jaxseq.interop.families import kimi_linear_family as kimi_linear_family
+  from jaxseq.interop.families import lfm2_family as lfm2_family
+  from jaxseq.interop.families import mamba2_family as mamba2_family
+  from jaxseq.interop.families import mamba_family as mamba_family
+  from jaxseq.interop.families import nemotron_h_family as nemotron_h_family
+  from jaxseq.interop.families import olmo_hybrid_family as olmo_hybrid_family
+  from jaxseq.interop.families import qwen3_5_family as qwen3_5_family
+  from jaxseq.interop.families import qwen3_5_text_family as qwen3_5_text_family
+  from jaxseq.interop.families import qwen3_next_family as qwen3_next_family
+  from jaxseq.interop.families import (
+    recurrent_gemma_family as recurrent_gemma_family,
+  )
+  from jaxseq.interop.families import registry as registry
+  from jaxseq.interop.families import rwkv7_family as rwkv7_family
+  from jaxseq.interop.families import rwkv_family as rwkv_family
+  from jaxseq.interop.families import xlstm_family as xlstm_family
+  from jaxseq.interop.families import zamba2_family as zamba2_family
   from jaxseq.interop.families.registry import get as get
   from jaxseq.interop.families.registry import names as names
 else:

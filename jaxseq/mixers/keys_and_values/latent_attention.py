@@ -282,7 +282,9 @@ def _absorb(config, params, q):
   """Queries of latents: W_k is taken from the keys to them."""
   own, turned = jnp.split(q, (config.key_width,), axis=-1)
   W_k = _by_head(config, params)[..., : config.key_width]
-  q = jnp.concatenate([_dense(own, W_k.swapaxes(1, 2)), turned], axis=-1)
+  q = jnp.concatenate(
+    [recurrence.dense_heads(own, W_k.swapaxes(1, 2)), turned], axis=-1
+  )
   # `window_attention` divides by the root of their width.
   factor = math.sqrt(q.shape[-1] / (config.key_width + config.rotary_width))
   return contract.pointwise(lambda q: factor * q, q)
@@ -290,7 +292,9 @@ def _absorb(config, params, q):
 
 def _release(config, params, o):
   """Averages of values, of averages of latents."""
-  return _dense(o, _by_head(config, params)[..., config.key_width :])
+  return recurrence.dense_heads(
+    o, _by_head(config, params)[..., config.key_width :]
+  )
 
 
 def _by_head(config, params):
@@ -300,7 +304,6 @@ def _by_head(config, params):
 
 
 # (..., heads, n) by (heads, n, m).
-_dense = jax.vmap(recurrence.dense, in_axes=(-2, 0), out_axes=-2)
 
 _EXPANDED = _Form(lambda _, __, q: q, _make, lambda _, __, o: o)
 _ABSORBED = _Form(

@@ -202,10 +202,6 @@ def _decays_of_channels(config, params, x):
   low = _of_memories(config, params, "a", x)
   W, b = params["W_a2"], params["b_a"]
   W, b = (jnp.broadcast_to(y, (config.every, *y.shape[1:])) for y in (W, b))
-
-  def dense(low, W, b):
-    return recurrence.dense(low, W, b, wide=True)
-
-  logits = jax.vmap(dense, in_axes=(-2, 0, 0), out_axes=-2)(low, W, b)
+  logits = recurrence.dense_heads(low, W, b, wide=True)
   logits = logits.reshape(*logits.shape[:-1], config.heads, -1)
   return jax.nn.log_sigmoid(logits) / config.decay_temperature

@@ -219,7 +219,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return _outer.fresh(config, config.heads, batch_shape, dtype)
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset empties the convolution's window too."""
   conv = functools.partial(recurrence.causal_conv, axis=axis)
@@ -378,7 +378,7 @@ def _log_decay(config, params, x):
 
 def _scan(q, k, v, read, decay, state, reset, *, axis):
   """`delta_scan` of arrays with time before writes and heads."""
-  writes, heads = k.shape[-3:-1]
+  writes = k.shape[-3]
 
   def as_writes(x, place):
     """(..., time, heads, n) with nothing at the other writes of an element."""
@@ -393,16 +393,14 @@ def _scan(q, k, v, read, decay, state, reset, *, axis):
     return x.reshape(*x.shape[:-4], -1, *x.shape[-2:])
 
   q, decay = as_writes(q, writes - 1), as_writes(decay, 0)
+  if reset is not None and writes > 1:
+    flags = jnp.zeros((*reset.shape, writes), bool)
+    reset = flags.at[..., 0].set(reset).reshape(*reset.shape[:-1], -1)
   elements = q, flat(k), flat(v), flat(read), decay
-  elements = jax.tree.map(lambda x: jnp.moveaxis(x, -2, -3), elements)
-  if reset is not None:
-    if writes > 1:
-      flags = jnp.zeros((*reset.shape, writes), bool)
-      reset = flags.at[..., 0].set(reset).reshape(*reset.shape[:-1], -1)
-    *batch, time = reset.shape
-    reset = jnp.broadcast_to(reset[..., None, :], (*batch, heads, time))
-  o, state = recurrence.delta_scan(*elements, state, reset=reset, axis=axis)
-  return jnp.moveaxis(o[..., writes - 1 :: writes, :], -3, -2), state
+  o, state = recurrence.delta_scan_heads(
+    *elements, state, reset=reset, axis=axis
+  )
+  return o[..., writes - 1 :: writes, :, :], state
 
 
 def _scan_step(q, k, v, read, decay, state, reset):

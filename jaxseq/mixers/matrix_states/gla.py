@@ -139,7 +139,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return _outer.fresh(config, config.heads, batch_shape, dtype)
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset empties the convolution's window too."""
   params = contract.cast(params, contract.wide_dtype(x))

@@ -186,7 +186,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time."""
   params = contract.cast(params, contract.wide_dtype(x))

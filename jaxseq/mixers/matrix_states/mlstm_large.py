@@ -132,7 +132,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return recurrence.mlstm_initial(batch, *widths, dtype)
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence."""
   scan = _mlstm.apply_scan(axis, config.divisor_eps)

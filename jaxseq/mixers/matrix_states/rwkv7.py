@@ -197,7 +197,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence, whose values are the layer's own."""
   y, state, _ = _apply(config, params, x, state, reset, None, axis)

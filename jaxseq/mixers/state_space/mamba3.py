@@ -187,7 +187,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset forgets the element before, too."""
   params = contract.cast(params, contract.wide_dtype(x))

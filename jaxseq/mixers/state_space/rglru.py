@@ -141,7 +141,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state)
+@contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset empties the convolution's window too."""
   conv = functools.partial(recurrence.causal_conv, axis=axis)

@@ -170,11 +170,7 @@ def default_size(q: jax.Array, window: int) -> int:
 
 
 def _groups(count, size, earlier, window):
-  """Splits `count` blocks into runs that are worth a loop of their own.
-
-  All blocks of a loop read as many keys as its last one can see. Where that is
-  many more than the first ones can see, several loops save work.
-  """
+  """Splits `count` blocks into runs that are worth a loop of their own."""
   loops = min(count, _LOOPS)
   edges = [count * i // loops for i in range(loops + 1)]
   split = list(zip(edges[:-1], edges[1:]))
@@ -209,11 +205,7 @@ def _finite(x):
 
 @jax.custom_vjp
 def _clean(x):
-  """Zeros in the place of what is not finite.
-
-  The gradient is passed on as it comes: what sees such numbers is undefined and
-  has none to give, so they get zeros without being kept for a mask.
-  """
+  """Zeros in the place of what is not finite."""
   return jnp.where(jnp.isfinite(x), x, 0)
 
 
@@ -228,10 +220,7 @@ def _pad(x, front, back):
 
 
 def _attend(q, k, v, table, start, first, search):
-  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
-
-  `first` is the index of the block's first key; query i is key reach + i.
-  """
+  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D]."""
   size, keys = q.shape[1], k.shape[1]
   index = jnp.arange(keys)
   place = keys - size + jnp.arange(size)

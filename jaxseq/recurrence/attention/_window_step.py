@@ -15,24 +15,7 @@ def attend(
   rest: tuple[jax.Array, jax.Array],
   start: jax.Array,
 ) -> jax.Array:
-  """Averages of values for the query of the last key.
-
-  What `_window_blocks.attend` gives, undefined numbers included, and with its
-  gradient. There all keys are looked at and moved several times before they
-  meet queries, which a single query does not repay.
-
-  Args:
-    q: (*batch, 1, heads, D), with its position.
-    first: the key (*batch, 1, groups, D) in front of the others, with its
-      position, and its value (*batch, 1, groups, E). They may be undefined
-      where they are not seen.
-    rest: the other keys and values, `window` of each, the query's own the last;
-      finite where they are not seen.
-    start: (*batch, 1), the first visible of all these keys.
-
-  Returns:
-    (*batch, 1, heads, E) in the dtype of q.
-  """
+  """Averages of values for the query of the last key."""
   arrays = q, *first, *rest
   wide = jnp.promote_types(q.dtype, jnp.float32)
   dtype = jnp.result_type(*arrays)

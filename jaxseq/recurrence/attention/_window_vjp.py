@@ -95,18 +95,7 @@ def attend(
   v: jax.Array,
   start: jax.Array,
 ) -> jax.Array:
-  """Averages like q of the values that each query sees.
-
-  Args:
-    library: whose kernel runs.
-    window: elements that a query sees beside its own.
-    q: queries.
-    k: keys.
-    v: values.
-    start: an element of q that is the first of its episode has its own index
-      among the keys; the others have that of the element before them, or that
-      of a key before the first query.
-  """
+  """Averages like q of the values that each query sees."""
   return _run(library, window, False, q, k, v, start)
 
 

@@ -10,14 +10,13 @@ with keys instead of n.
 
 `Hip` has the options for `window_attention`, where every query searches alone
 and blocks are counted from the first element of its episode: then a query sees
-the same keys in a whole sequence, in pieces of it, and step by step. `blocks`
-is the authors' form for a prompt: a block of queries searches together, and so
-what a query sees depends on later ones of its block.
+the same keys in a whole sequence, in pieces of it, and step by step. In the
+authors' form for a prompt blocks of queries search together, and so what a
+query sees depends on later ones of its block.
 """
 
 from collections.abc import Callable
 import dataclasses
-import math
 from typing import Literal
 
 import jax
@@ -194,97 +193,3 @@ def visible(
   seen = ~searched | jnp.take_along_axis(kept, places, axis=-1)
   seen |= index < anchor + hip.sinks
   return seen & (index >= start) & (index <= own)
-
-
-def blocks(
-  q: jax.Array,
-  k: jax.Array,
-  hip: Hip,
-  query_block: int,
-) -> tuple[jax.Array, jax.Array]:
-  """Finds the keys of whole blocks of queries, as the authors' code does.
-
-  Every second query of a block counts in its scores. Candidates are the blocks
-  of keys from the first one to `near` before the end of the block of queries;
-  the last may be cut there. No positions, no episodes; queries are at the last
-  keys' places.
-
-  Args:
-    q: (*batch, time, d) queries of one head, `time` a multiple of query_block.
-    k: (*batch, earlier + time, d) keys.
-    hip: options; its sinks are of no consequence.
-    query_block: number of queries that search together, at least 2.
-
-  Returns:
-    First keys of the kept blocks (*batch, time / query_block, keep) int32,
-    ascending, and which of them count.
-
-  Raises:
-    ValueError: if shapes or sizes do not fit the above.
-  """
-  *batch, time, width = _validate.shape("q", q, ("*batch", "time", "d"))
-  shape = _validate.shape("k", k, (*batch, "keys", width))
-  if _validate.integer("query_block", query_block, 2) > time or (
-    time % query_block
-  ):
-    expected = f"a divisor of the {time} queries"
-    raise _validate.error("query_block", query_block, expected)
-  keys = shape[-2]
-  if keys < time:
-    raise _validate.error("k", f"shape {shape}", f"at least {time} keys")
-  groups = q.reshape(*batch, -1, query_block, width)[..., 1::2, :]
-  ends = keys - time + query_block * (1 + jnp.arange(time // query_block))
-  count = jnp.maximum(0, -(-(ends - hip.near) // hip.block))
-  count = jnp.broadcast_to(count, (*batch, len(ends))).astype(jnp.int32)
-
-  def score(numbers):
-    index = numbers[..., None] * hip.block + jnp.arange(hip.block)
-    flat = jnp.clip(index, 0, keys - 1).reshape(*batch, -1)
-    near = jnp.take_along_axis(k, flat[..., None], axis=-2)
-    near = near.reshape(*index.shape, width)
-    products = jnp.einsum("...qd,...nbd->...nbq", groups, near)
-    inside = (index < ends[:, None, None])[..., None]
-    return jnp.max(jnp.where(inside, products, -jnp.inf), axis=(-2, -1))
-
-  most = max(0, -(-(keys - hip.near) // hip.block))
-  numbers, held = search(
-    count, hip.keep, rounds(most, hip.keep), hip.representative, score
-  )
-  return numbers * hip.block, held
-
-
-def block_attention(
-  q: jax.Array, k: jax.Array, v: jax.Array, hip: Hip, query_block: int
-) -> jax.Array:
-  """Attention to what `blocks` finds, to what is near, and to the first keys.
-
-  For a prompt: no mixer's contract holds, since the keys that a query sees
-  depend on later queries of its block. It sees none of the future itself. Rows
-  of weights are in memory as a whole.
-
-  Args:
-    q: as in `blocks`, and so k.
-    k: keys.
-    v: (*batch, earlier + time, e) values.
-    hip: options.
-    query_block: number of queries that search together.
-
-  Returns:
-    (*batch, time, e).
-
-  Raises:
-    ValueError: if shapes or sizes do not fit the above.
-  """
-  first, held = blocks(q, k, hip, query_block)
-  keys, time = k.shape[-2], q.shape[-2]
-  _validate.shape("v", v, (*k.shape[:-1], "e"))
-  index, own = jnp.arange(keys), keys - time + jnp.arange(time)
-  ends = own.reshape(-1, query_block)[:, -1:] + 1 - hip.near
-  inside = (index >= first[..., None]) & (index < first[..., None] + hip.block)
-  kept = jnp.any(inside & held[..., None], axis=-2) & (index < ends)
-  kept = jnp.repeat(kept, query_block, axis=-2)
-  own = own[:, None]
-  seen = kept | (index >= own - hip.near) | (index < hip.sinks)
-  scores = jnp.einsum("...qd,...kd->...qk", q, k) / math.sqrt(q.shape[-1])
-  scores = jnp.where(seen & (index <= own), scores, -jnp.inf)
-  return jnp.einsum("...qk,...kd->...qd", jax.nn.softmax(scores), v)

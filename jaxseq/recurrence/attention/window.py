@@ -218,10 +218,7 @@ def _on_one_device(problem):
 
 
 def _with_halo(problem, axis):
-  """Time is split: as many keys and values as a window come from the left.
-
-  What travels does not depend on the length of the whole sequence.
-  """
+  """Time is split: as many keys and values as a window come from the left."""
   q, k, v, count, state, reset = problem[:6]
   *batch, time, groups, width = k.shape
   devices, own = lax.axis_size(axis), lax.axis_index(axis)

@@ -38,7 +38,7 @@ def _combine(left: _Averaged, right: _Averaged, hops: int) -> _Averaged:
 
 
 def softmax_outer_scan(
-  run: Run, q, logits, k, v, init, *, reset, sink, axis: str, exchange: str
+  run: Run, q, logits, k, v, init, *, reset, sink, axis: str
 ) -> tuple[jax.Array, SoftmaxState]:
   """`softmax_outer_scan`; a summary is m, u, w, and with resets a flag."""
   begin = init
@@ -51,14 +51,14 @@ def softmax_outer_scan(
   if k is None and logits.shape[-1] < q.shape[-1]:
     keys = jnp.ones_like(q)
   wide = (None if x is None else x.astype(dtype) for x in (logits, keys, v))
-  where = {"axis": axis, "exchange": exchange}
+  where = {"axis": axis}
   state, chunks = _entering_average(*wide, init, reset, sink, **where)
   o, last = run(q, logits, k, v, state, reset=reset)
   return o, _final_average(chunks, begin, sink, last, axis)
 
 
 def wkv_scan(
-  run: Run, k, v, decay, bonus, init, *, reset, axis: str, exchange: str
+  run: Run, k, v, decay, bonus, init, *, reset, axis: str
 ) -> tuple[jax.Array, SoftmaxState]:
   """`wkv_scan`; a summary is m, u, w, and with resets a flag."""
   begin, length = init, k.shape[-2]
@@ -71,14 +71,14 @@ def wkv_scan(
   summary = _wkv_summary(*wide, reset)
   own = functools.partial(_combine_wkv, length * decay.astype(dtype))
   entering, chunks = _prefix.entering(
-    summary, *_begun(summary, init, None), own, axis=axis, exchange=exchange
+    summary, *_begun(summary, init, None), own, axis=axis
   )
   o, last = run(k, v, decay, bonus, entering.state, reset=reset)
   return o, _final_average(chunks, begin, None, last, axis, combine)
 
 
 def softmax_decay(
-  run: Callable[..., tuple], logits, m, u, *, reset, sink, axis, exchange
+  run: Callable[..., tuple], logits, m, u, *, reset, sink, axis
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
   """`softmax_decay`; a summary is m, u, and with resets a flag."""
   begin = _of_zeros(m, u)
@@ -89,7 +89,7 @@ def softmax_decay(
   # empty arrays that the gradient of a `jax.shard_map` keeps. Those of the tree
   # over time are not kept but computed again.
   zeros, init = jnp.zeros_like(logits[..., :1]), _of_zeros(m, u)
-  where = {"axis": axis, "exchange": exchange}
+  where = {"axis": axis}
   state, chunks = _entering_average(
     logits, None, zeros, init, reset, sink, **where
   )

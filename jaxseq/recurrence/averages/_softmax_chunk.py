@@ -127,11 +127,7 @@ def _scan_tree(first, leaves, reset):
 
 
 def _chunked(state, inputs, reset, sink):
-  """Matrix products over the chunk.
-
-  Masked products do not keep what is not finite in its place: 0 * inf. Such
-  elements are taken out before, and the outputs that depend on them made NaN.
-  """
+  """Matrix products over the chunk."""
   q, logits, k, v = inputs
   good = _finite(logits) & _finite(v)
   if k is not None:
@@ -175,12 +171,7 @@ def _spoiled(bad, bad_state, reset):
 
 
 def _shift(state, logits, reset, sink):
-  """A shift [R, D] for the whole chunk, and whether it will do.
-
-  It is the largest logit, or 0 where that is small, and will do if no element's
-  running maximum is far below it. The maximum rises from the first element of
-  each segment on, so these are what counts.
-  """
+  """A shift [R, D] for the whole chunk, and whether it will do."""
 
   def shift_by(largest):
     return jnp.where(jnp.abs(largest) <= _UNSHIFTED, 0, largest)
@@ -201,10 +192,7 @@ def _shift(state, logits, reset, sink):
 
 
 def _masks(reset, length):
-  """Which s count for t; which t see the state before; which s count after.
-
-  Returns [R or 1, C, C], [R or 1, C, 1] and [R or 1, C, 1].
-  """
+  """Which s count for t; which t see the state before; which s count after."""
   causal = jnp.tri(length, dtype=bool)[None]
   if reset is None:
     every = jnp.ones((1, length, 1), bool)

@@ -190,11 +190,7 @@ def _walk(
   outs: list[tuple[int, jnp.dtype]],
   reverse: bool,
 ) -> tuple[tuple[jax.Array, ...], Vectors]:
-  """Folds `step(given, alive, carry) -> carry, results` over time.
-
-  `given` and `results` have a tuple for each array, of a float32 vector for
-  each of its copies; `outs` says how many, and the dtype.
-  """
+  """Folds `step(given, alive, carry) -> carry, results` over time."""
   rows, time, _ = streamed[0].shape
   n, tiles = carry[0].shape[1], time // TILE
   flags = () if keep is None else (keep,)

@@ -92,27 +92,7 @@ def scan(
   form: support.Form,
   plain: Plain,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Runs running averages over time.
-
-  Args:
-    inputs: q (rows, time, dk), logits (rows, time, n), k like q or None, v
-      (rows, time, dv), of which all but the logits are bfloat16.
-    m: (rows, n) largest logit before the first element, a constant.
-    u: (rows, n) sum of exp(logit - m) before it.
-    average: (rows, dk, dv), of what is summed in u.
-    reset: (rows, time) bool or None.
-    sink: as in `softmax_outer_scan`.
-    form: of the kernel, for a GPU.
-    plain: `_softmax_linear.averages`, of which the second derivative is.
-
-  Returns:
-    Outputs (rows, time, dv), and average, m and u after the last element in
-    float32. That m is a constant, too.
-
-  Raises:
-    NotImplementedError: if the products are not of bfloat16, or of too many
-      features for the chip.
-  """
+  """Runs running averages over time."""
   dtype = _softmax_state.output_dtype(inputs)
   _outer_gpu_channels_layout.check(dtype, *average.shape[1:])
   q, logits, k, v = inputs

@@ -56,19 +56,7 @@ def output_dtype(inputs: Inputs) -> jnp.dtype:
 
 
 def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
-  """The average over the elements of both: the operator of a parallel scan.
-
-  Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3.2. It is
-  associative, and commutative.
-
-  Args:
-    left: average over some elements; one element has m = its logit, u = 1 and w
-      = its value, none have m = -1e30 (or -inf), u = 0 and w = 0.
-    right: average over others, of the same shapes.
-
-  Returns:
-    The average over all of them.
-  """
+  """The average over the elements of both: the operator of a parallel scan."""
   m_left, m_right = (jnp.maximum(x.m, NEG) for x in (left, right))
   m = jnp.maximum(m_left, m_right)
   a, b = jnp.exp(m_left - m), jnp.exp(m_right - m)
@@ -153,22 +141,7 @@ def with_constant_shift(
   known: bool = False,
   decay: jax.Array | None = None,
 ):
-  """Runs what takes every m for a constant, and has the gradient of m too.
-
-  Args:
-    fold: from the state before the first of the logits to that after the last,
-      and what else it returns.
-    logits: [R, T, n].
-    init: m, u [R, n] and w [R, D, E] or None, of the dtype to compute in.
-    reset: [R, T] or None.
-    sink: as in `softmax_outer_scan`.
-    known: whether the m that `fold` returns is the largest logit, so that the
-      logits are not read again for it.
-    decay: (n,), what every element adds to all logits before it; None for 0.
-
-  Returns:
-    The state after the last element, and what else `fold` returns.
-  """
+  """Runs what takes every m for a constant, and has the gradient of m too."""
   init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)
   final, others = fold(_shifted(init, shift, init.m - shift))

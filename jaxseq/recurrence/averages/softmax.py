@@ -28,7 +28,6 @@ def softmax_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, SoftmaxState]:
   """Averages values under softmax weights, over every prefix.
 
@@ -50,7 +49,6 @@ def softmax_scan(
       the values if None. The results do not depend on it.
     method: how the sums are formed, as in `linear_scan`. All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     outputs (*batch, time, dv) in the dtype of the values, 0 where there is
@@ -73,7 +71,7 @@ def softmax_scan(
   if axis is None:
     outputs, final = run(*elements, init, reset=reset)
   else:
-    split = {"axis": axis, "exchange": exchange}
+    split = {"axis": axis}
     outputs, final = _averages_sharded.softmax_outer_scan(
       run, *elements, init, reset=reset, sink=None, **split
     )

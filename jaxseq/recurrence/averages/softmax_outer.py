@@ -52,7 +52,6 @@ def softmax_outer_scan(
   method: str = "auto",
   sink: float | None = None,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, SoftmaxState]:
   """Averages k v^T under running softmax weights per channel, and reads with q.
 
@@ -86,7 +85,6 @@ def softmax_outer_scan(
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     o (*batch, time, dv) in the common dtype of q, k and v; a channel that has
@@ -102,7 +100,7 @@ def softmax_outer_scan(
     run = functools.partial(
       softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
     )
-    split = {"axis": axis, "exchange": exchange}
+    split = {"axis": axis}
     return _averages_sharded.softmax_outer_scan(
       run, q, logits, k, v, init, reset=reset, sink=sink, **split
     )
@@ -215,7 +213,6 @@ def softmax_decay(
   reset: jax.Array | None = None,
   sink: float | None = None,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
   """What makes a multiplicative recurrence an additive one: decays and shares.
 
@@ -230,7 +227,6 @@ def softmax_decay(
     reset: (*batch, time) bool; where true the sum starts anew with the element.
     sink: as in `softmax_outer_scan`.
     axis: as in `softmax_outer_scan`; m and u are those of the whole sequence.
-    exchange: as in `softmax_outer_scan`.
 
   Returns:
     The logarithms (*batch, time, n) of the decays, 0 where the sum before is 0;
@@ -242,7 +238,7 @@ def softmax_decay(
   """
   if axis is not None:
     run = functools.partial(softmax_decay, sink=sink)
-    split = {"axis": axis, "exchange": exchange}
+    split = {"axis": axis}
     return _averages_sharded.softmax_decay(
       run, logits, m, u, reset=reset, sink=sink, **split
     )

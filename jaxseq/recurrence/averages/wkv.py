@@ -44,7 +44,6 @@ def wkv_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, SoftmaxState]:
   """Runs the averages over time.
 
@@ -61,7 +60,6 @@ def wkv_scan(
       None. The results do not depend on it.
     method: how the sums are formed, as in `linear_scan`. All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     o (*batch, time, n) in the dtype of v; and the state after the last element,
@@ -81,7 +79,7 @@ def wkv_scan(
   run = functools.partial(_run, chunk_size=chunk_size, method=method)
   if axis is None:
     return run(k, v, decay, bonus, init, reset=reset)
-  split = {"axis": axis, "exchange": exchange}
+  split = {"axis": axis}
   return _averages_sharded.wkv_scan(
     run, k, v, decay, bonus, init, reset=reset, **split
   )

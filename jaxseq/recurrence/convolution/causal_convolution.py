@@ -103,12 +103,7 @@ def _last(x, window):
 
 @jax.custom_vjp
 def _convolve_narrow(x, weight, window, cut):
-  """Outputs of `_convolve` in float32, for x that is narrower.
-
-  The gradient keeps x as it came, and rounds the cotangent to its dtype: no
-  array of time and channels is in float32, where JAX's own has one for each
-  element of the weight.
-  """
+  """Outputs of `_convolve` in float32, for x that is narrower."""
   return _convolve(x, weight, window, cut)[0]
 
 

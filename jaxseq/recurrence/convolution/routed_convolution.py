@@ -191,11 +191,7 @@ def _take(values, index):
 
 @jax.custom_vjp
 def _moved(x, back, ahead, found):
-  """Entries (*batch, n, channels) at the places `back` (*batch, time).
-
-  Outputs that are used come from places that no other such output comes from:
-  the gradient at a place is what came of `ahead` (*batch, n), where `found`.
-  """
+  """Entries (*batch, n, channels) at the places `back` (*batch, time)."""
   del ahead, found
   return jnp.take_along_axis(x, back[..., None], axis=-2)
 

@@ -21,6 +21,7 @@ def chunk(
   method: str,
   operands: jnp.dtype,
   out: jnp.dtype,
+  guarded: bool,
   state: jax.Array,
   x: Inputs,
   reset: jax.Array | None,
@@ -42,7 +43,8 @@ def chunk(
   x = jax.tree.map(lambda leaf: leaf[:, None], x)
   state = state[:, None]
   masks = _episodes.masks(reset, x.v.shape[-2])
-  if reset is not None:
+  guarded = guarded and reset is not None
+  if guarded:
     (q,), kept, decay, state, bad_rows, bad_state = _episodes.set_aside(
       (x.q,), x[1:-1], x.decay, state, masks
     )
@@ -51,7 +53,7 @@ def chunk(
   o, state = (_delta_forms.tied if tied else _delta_forms.general)(
     x, state, masks
   )
-  if reset is not None:
+  if guarded:
     o = jnp.where(bad_rows, jnp.nan, o)
     state = jnp.where(bad_state, jnp.nan, state)
   return state[:, 0], o[:, 0].astype(out)

@@ -93,18 +93,7 @@ def cotangent(
   early: jax.Array,
   last: jax.Array,
 ) -> jax.Array:
-  """The cotangent of log-decays [B, 1, C, A], read off those of the rest.
-
-  Each factor stands beside an array of the chunk as exp(s_t) x_t or exp(-s_j)
-  x_j, so that its part in d s is x dx or - x dx.
-
-  Args:
-    decay: the log-decays.
-    begins: [B, 1, C, 1], where episodes begin; None without resets.
-    on_time: [B, 1, C, K], sum of those products beside exp(s_t).
-    early: [B, 1, C, K], those beside exp(s_{t-1}), or None.
-    last: [B, 1, K], the same of the state after the chunk.
-  """
+  """The cotangent of log-decays [B, 1, C, A], read off those of the rest."""
   total = on_time.at[..., -1, :].add(last)
   if early is not None:
     total = total + early

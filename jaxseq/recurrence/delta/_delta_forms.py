@@ -44,11 +44,7 @@ class General(NamedTuple):
 def tied(
   x: Tied, state: jax.Array, masks: _episodes.Masks
 ) -> tuple[jax.Array, jax.Array]:
-  """Outputs [B, 1, C, V] and the state after the chunk.
-
-  With w_t = v_t - read_t^T exp(decay_t) S_{t-1} the recurrence is that of
-  `outer_scan` of k and w.
-  """
+  """Outputs [B, 1, C, V] and the state after the chunk."""
   return _tied_forward(x, state, masks)[0]
 
 
@@ -111,11 +107,7 @@ tied.defvjp(_tied_forward, _tied_backward)
 def general(
   x: General, state: jax.Array, masks: _episodes.Masks
 ) -> tuple[jax.Array, jax.Array]:
-  """Outputs [B, 1, C, V] and the state after the chunk.
-
-  With u_t = a_t^T S_{t-1} the recurrence is that of `outer_scan` of b and u,
-  and of k and v.
-  """
+  """Outputs [B, 1, C, V] and the state after the chunk."""
   return _general_forward(x, state, masks)[0]
 
 

@@ -46,16 +46,7 @@ def sees(facts) -> jax.Array:
 
 
 def to_states(facts, fact, between, matrix, high, low) -> jax.Array:
-  """Decays [C, keys] from or to a state, 0 of another episode's.
-
-  Args:
-    facts: of the chunk.
-    fact: `Facts.ENTER` or `Facts.LEAVE`.
-    between: [C, C], which elements' decays an element's are made of.
-    matrix: a tile.
-    high: of what is `split`, the log-decays.
-    low: the other part.
-  """
+  """Decays [C, keys] from or to a state, 0 of another episode's."""
   beyond = blocks.along(facts.at[int(fact)], 0) > 0
   decays = jnp.exp2(blocks.summed(matrix, between, high, low))
   return jnp.where(beyond, decays, 0.0)

@@ -42,28 +42,7 @@ def scan(
   chunk_size: int,
   plain: Plain,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs the recurrence of `delta_scan` over time.
-
-  Products of bfloat16 inputs are of bfloat16 numbers with sums in float32;
-  those of all others are of float32, at JAX's default precision. States, decays
-  and all sums are float32.
-
-  Args:
-    q: (rows, time, dk) queries, of at most 32 bits.
-    k: (rows, time, dk) keys.
-    v: (rows, time, dv) values.
-    read: (rows, time, dk) what the decayed state is read with.
-    decay: (rows, time, dk) or (rows, time, 1) log-decays, or None.
-    init: (rows, dk, dv) state before the first element.
-    reset: (rows, time) bool or None.
-    form: of the kernel.
-    chunk_size: elements per chunk, rounded up to what the kernel takes.
-    plain: `delta_scan`, of which the second derivative is.
-
-  Returns:
-    Outputs (rows, time, dv) in the common dtype of q, k and v, and the last
-    state (rows, dk, dv) in float32.
-  """
+  """Runs the recurrence of `delta_scan` over time."""
   out = jnp.result_type(q, k, v)
   dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
   q, k, v, read = (x.astype(dtype) for x in (q, k, v, read))

@@ -25,12 +25,14 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.delta import _delta_chunk
 from jaxseq.recurrence.delta import _delta_forms
-from jaxseq.recurrence.delta import _delta_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _prefix
+from jaxseq.recurrence.shared import affine
 
 METHODS = ("auto", "sequential", "chunked", "pallas")
 
@@ -47,7 +49,6 @@ def delta_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the delta rule over time; heads are batch axes.
 
@@ -70,7 +71,6 @@ def delta_scan(
       and as many values if each key has a decay) or "auto" (by platform). All
       agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -84,7 +84,54 @@ def delta_scan(
   """
   x = _delta_forms.Tied(q, k, v, read, decay)
   how = {"chunk_size": chunk_size, "method": method}
-  return _scan(x, init, reset, axis=axis, exchange=exchange, **how)
+  return _scan(x, init, reset, axis=axis, **how)
+
+
+def delta_scan_heads(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  read: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  **how,
+) -> tuple[jax.Array, jax.Array]:
+  """`delta_scan` with heads as an axis after time.
+
+  The layout in which projections leave heads, as of `outer_scan_heads`.
+
+  Args:
+    q: (*batch, time, heads, dk) queries, floating.
+    k: (*batch, time, heads, dk) keys.
+    v: (*batch, time, heads, dv) values.
+    read: (*batch, time, heads, dk), as in `delta_scan`.
+    decay: (*batch, time, heads, dk), (*batch, time, heads, 1) or None.
+    init: (*batch, heads, dk, dv) state before the first element, or None.
+    reset: (*batch, time) bool or None.
+    **how: further options of `delta_scan`.
+
+  Returns:
+    Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
+    dv); dtypes as in `delta_scan`.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: as in `delta_scan`.
+  """
+  *batch, time, heads, _ = _validate.shape(
+    "v", v, ("*batch", "time", "heads", "dv")
+  )
+  _checks.reset(reset, (*batch, time))
+  elements = (
+    None if x is None else jnp.moveaxis(jnp.asarray(x), -2, -3)
+    for x in (q, k, v, read, decay)
+  )
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None, :], (*batch, heads, time))
+  o, final = delta_scan(*elements, init, reset=reset, **how)
+  return jnp.moveaxis(o, -3, -2), final
 
 
 def dplr_scan(
@@ -100,7 +147,6 @@ def dplr_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence of a diagonal plus a matrix of rank one over time.
 
@@ -118,7 +164,6 @@ def dplr_scan(
     chunk_size: elements per chunk.
     method: "sequential", "chunked" or "auto"; there is no kernel.
     axis: name of the mesh axis over which time is split.
-    exchange: what devices send.
 
   Returns:
     As `delta_scan`.
@@ -128,7 +173,7 @@ def dplr_scan(
   """
   x = _delta_forms.General(q, k, v, a, b, decay)
   how = {"chunk_size": chunk_size, "method": method}
-  return _scan(x, init, reset, axis=axis, exchange=exchange, **how)
+  return _scan(x, init, reset, axis=axis, **how)
 
 
 def delta_step(
@@ -194,20 +239,11 @@ def dplr_step(
   return _step(_delta_forms.General(q, k, v, a, b, decay), state, reset)
 
 
-def _scan(
-  x, init, reset, *, chunk_size, method, axis=None, exchange="auto", wide=False
-):
-  """A recurrence of `Tied` or `General` inputs.
-
-  With `wide` outputs have the dtype of states.
-  """
+def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
+  """A recurrence of `Tied` or `General` inputs."""
   if axis is not None:
-    # Not rounded before what other devices' states add to them.
-    how = {"chunk_size": chunk_size, "method": method, "wide": True}
-    run = functools.partial(_scan, **how)
-    return _delta_sharded.delta_scan(
-      run, x, init, axis=axis, reset=reset, exchange=exchange
-    )
+    how = {"chunk_size": chunk_size, "method": method}
+    return _over_devices(x, init, reset, axis, how)
   lead, narrow, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
   out = dtype if wide else narrow
   *batch, time = lead
@@ -227,7 +263,8 @@ def _scan(
       final, o = _by_kernel(x, init, reset, chunk_size)
       return final, o.astype(out)
     operands = _contractions.operand_dtype(narrow, dtype)
-    chunk = functools.partial(_delta_chunk.chunk, method, operands, out)
+    how = method, operands, out, contexts.is_guarded()
+    chunk = functools.partial(_delta_chunk.chunk, *how)
     return _chunks.over_chunks(chunk, chunk_size, init, x, reset)
 
   shape = (rows, time, dk, dv)
@@ -243,6 +280,25 @@ def _scan(
     chunk_size=chunk_size,
   )
   return o.reshape(*lead, dv), final.reshape(*batch, dk, dv)
+
+
+def _over_devices(x, init, reset, axis, how):
+  """The recurrence with time split over devices."""
+  given = [leaf for leaf in (*x, init) if leaf is not None]
+  out = jnp.result_type(x.q, x.k, x.v)
+  dtype = jnp.result_type(*given, jnp.float32)
+  operands = _contractions.operand_dtype(out, dtype)
+  decay = None if x.decay is None else x.decay.astype(dtype)
+  x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
+  x = _prefix.vary(axis, x)
+
+  def run(values, state, reset):
+    # Not rounded before what other devices' states add to them.
+    return _scan(x._replace(v=values), state, reset, wide=True, **how)
+
+  rows = x.k.shape[-1]
+  o, final = affine.split_affine(run, init, x.v, reset, rows=rows, axis=axis)
+  return o.astype(out), final
 
 
 def _by_kernel(x, init, reset, chunk_size):
@@ -275,10 +331,7 @@ def _step(x, state, reset):
 
 
 def _check(x, name, state, axes):
-  """Checks all shapes and dtypes.
-
-  Returns the axes before features, the dtype of outputs, and that inside.
-  """
+  """Checks all shapes and dtypes."""
   arrays = {field: y for field, y in x._asdict().items() if y is not None}
   _checks.floating(**arrays, **{name: state})
   *lead, dv = _validate.shape("v", x.v, axes)

@@ -48,20 +48,7 @@ def _in_operands(params, operands):
 
 
 def run_loop(cell, dtype, weights, state, inputs, reset):
-  """The loop over one chunk.
-
-  Args:
-    cell: `gated.GatedCell`.
-    dtype: of the hidden states that are returned.
-    weights: those of which only `kernel` and `bias` are used, the kernel in the
-      dtype of the operands of products.
-    state: before the chunk.
-    inputs: projected, one (time, heads, batch, features) for each gate.
-    reset: (time, batch) bool or None.
-
-  Returns:
-    Hidden states (time, heads, batch, features), and the last state.
-  """
+  """The loop over one chunk."""
 
   def body(state, element):
     _, new, _ = _loop_step(cell, weights, state, *element)
@@ -130,10 +117,7 @@ def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
 
 
 def shared(leaves: Arrays) -> tuple[list[int], Arrays]:
-  """Where each of some arrays is among those of them that are distinct.
-
-  Gates without a product between have one cotangent for both sides.
-  """
+  """Where each of some arrays is among those of them that are distinct."""
   distinct = {id(leaf): leaf for leaf in leaves}
   order = list(distinct)
   return [order.index(id(leaf)) for leaf in leaves], tuple(distinct.values())

@@ -70,11 +70,7 @@ def _load(place, layout):
 
 
 def _computed(leaf):
-  """In float32, with the type of what a step returns.
-
-  What is read in a kernel varies over the devices of `jax.shard_map` as the
-  argument does, by its type, and what is computed does not.
-  """
+  """In float32, with the type of what a step returns."""
   return 1.0 * leaf.astype(jnp.float32)
 
 

@@ -33,20 +33,7 @@ Arrays = _gated_chunk.Arrays
 def scan(
   cell, form: _gated_chunk.Form, params, state: Arrays, x: jax.Array, reset
 ) -> tuple[jax.Array, Arrays]:
-  """`_gated_chunk.scan` by kernels, with operands of products in bfloat16.
-
-  Args:
-    cell: `gated.GatedCell`.
-    form: with a kernel.
-    params: `gated.GatedParams`.
-    state: float32, (heads, batch, features).
-    x: (time, batch, inputs).
-    reset: (time, batch) bool or None.
-
-  Returns:
-    Hidden states (time, heads, batch, features) in bfloat16, and the last
-    state.
-  """
+  """`_gated_chunk.scan` by kernels, with operands of products in bfloat16."""
   hidden, _, final = _run(cell, form, False, params, state, x, reset)
   return _returned(hidden, final, state)
 
@@ -99,10 +86,7 @@ def _returned(hidden, final, state):
 
 
 def _run(cell, form, keep, params, state, x, reset):
-  """Hidden states, the others before the steps if kept, and the last state.
-
-  They are (time, batch, width) and (batch, width) in the multiples of blocks.
-  """
+  """Hidden states, the others before the steps if kept, and the last state."""
   sizes = _gated_gpu_weights.Sizes.of(cell, params, state)
   weights = _gated_gpu_weights.aligned(sizes, params)
   interpret, loops = support.interpreter(form.kernel), sizes.loops

@@ -26,18 +26,7 @@ _add, _times, _conj = _linear_parts.add, _linear_parts.times, _linear_parts.conj
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
-  """H_t = a_t h_{t-1} + b_t.
-
-  Args:
-    walk: static. Parts are an array each, or halves of one: `walk.joined`.
-    a: parts [1|B, 1|T, n], where T is a multiple of the tile, n of 128.
-    b: parts [B, T, n].
-    init: parts [B, n].
-    keep: [B, T] int32, 0 where an element starts afresh, or None.
-
-  Returns:
-    Parts [B, T, n].
-  """
+  """H_t = a_t h_{t-1} + b_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)
@@ -136,11 +125,7 @@ class _Element(NamedTuple):
 
 @support.in_32_bits
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
-  """Folds `step(element, carry) -> carry, outputs` over time.
-
-  Returns as many outputs [B, T, n] as asked for and, `with_last`, the last
-  carry [B, n].
-  """
+  """Folds `step(element, carry) -> carry, outputs` over time."""
   rows, time, n = b[0].shape
   offsets = (0, n // 2) if walk.joined else (0,)
   tile, fixed = walk.tile, a[0].shape[1] == 1

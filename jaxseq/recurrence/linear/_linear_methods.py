@@ -42,10 +42,7 @@ def _at(x, t):
 
 
 def _combine(left, right):
-  """Composes two affine maps; `left` is applied first.
-
-  A decay of zero is a select: what a reset forgets may be inf or NaN.
-  """
+  """Composes two affine maps; `left` is applied first."""
   a_left, b_left = left
   a_right, b_right = right
   carried = jnp.where(a_right == 0, 0, a_right * b_left)
@@ -65,11 +62,7 @@ def _associative(a, b, init, reset, reverse):
 
 
 def _chunked(a, b, init, reset, reverse):
-  """Blocks side by side, the carries between blocks, the blocks once more.
-
-  With blocks of about sqrt(T) elements the depth is O(sqrt(T)) and the work
-  twice that of the loop; only the states are stored.
-  """
+  """Blocks side by side, the carries between blocks, the blocks once more."""
   rows, time, n = b.shape
   size = max(1, math.isqrt(time))
   blocks = -(-time // size)

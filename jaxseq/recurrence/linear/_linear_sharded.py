@@ -15,7 +15,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def linear_scan(
-  run: Run, a, b, init, *, reset, reverse, dtype, axis: str, exchange: str
+  run: Run, a, b, init, *, reset, reverse, dtype, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """`linear_scan`; a summary is the product of decays, and a state."""
   begin = init
@@ -23,9 +23,7 @@ def linear_scan(
   summary = _summary(a.astype(dtype), b.astype(dtype), reset, reverse=reverse)
   combine = _combine
   where = {"axis": axis, "reverse": reverse}
-  state, chunks = _summaries.entering(
-    summary, init, combine, exchange=exchange, **where
-  )
+  state, chunks = _summaries.entering(summary, init, combine, **where)
   h, last = run(a, b, state, reset=reset)
   return h, _summaries.final(chunks, begin, combine, last, **where)
 

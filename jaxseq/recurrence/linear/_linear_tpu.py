@@ -29,18 +29,7 @@ _add, _times, _select = (
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
-  """H_t = a_t h_{t-1} + b_t.
-
-  Args:
-    walk: static; the tile is a multiple of 128.
-    a: parts [1|B, 1|T, n], where T is a multiple of the tile, n of 128.
-    b: parts [B, T, n].
-    init: parts [B, n].
-    keep: [B, T] int32, 0 where an element starts afresh, or None.
-
-  Returns:
-    Parts [B, T, n].
-  """
+  """H_t = a_t h_{t-1} + b_t."""
 
   def step(x, carry):
     h = x.applied(x.a, x.b, carry)
@@ -172,10 +161,7 @@ def _chain(alive, backwards):
 
 @support.in_32_bits
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
-  """Folds `step(eight, carry) -> carry, outputs` over time.
-
-  Returns the outputs [B, T, n], and the last carry, [B, 8, n].
-  """
+  """Folds `step(eight, carry) -> carry, outputs` over time."""
   rows, time, n = b[0].shape
   tile, fixed = walk.tile, a[0].shape[1] == 1
   blocks, eights = time // tile, tile // ROWS

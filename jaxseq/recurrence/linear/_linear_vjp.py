@@ -53,24 +53,7 @@ def scan(
   stages: int = 1,
   segments: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """H_t = a_t h_{t-1} + b_t, in float32 or complex64.
-
-  Args:
-    a: [1|B, 1|T, 1|n] decays.
-    b: [B, T, n] inputs, of the same dtype.
-    init: [B, n] state before the first element.
-    reset: [B, T] bool, or None.
-    reverse: run from the last element to the first.
-    tile: as in `Options`.
-    stages: as in `Options`.
-    segments: as in `Options`.
-
-  Returns:
-    The states [B, T, n], and the last one [B, n].
-
-  Raises:
-    NotImplementedError: if no kernel runs here; see `support.why_not`.
-  """
+  """H_t = a_t h_{t-1} + b_t, in float32 or complex64."""
   a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
   arrays = map(_linear_parts.split, (a, b, init))
   h, final = scan_parts(
@@ -97,23 +80,7 @@ def scan_parts(
   joined: bool = False,
   form: support.Form | None = None,
 ) -> tuple[_linear_parts.Parts, _linear_parts.Parts]:
-  """`scan` of complex numbers that are never put together.
-
-  Args:
-    a: [1|B, 1|T, n] decays, by parts.
-    b: [B, T, n] inputs, by parts.
-    init: [B, n] state before the first element, by parts.
-    reset: as in `scan`.
-    reverse: as in `scan`.
-    tile: as in `Options`.
-    stages: as in `Options`.
-    segments: as in `Options`.
-    joined: as in `Options`: the parts are then a tuple of one array.
-    form: as in `Options`; the one that runs here if None.
-
-  Returns:
-    As `scan` does, by parts.
-  """
+  """`scan` of complex numbers that are never put together."""
   form = form or support.form("linear", b[0].dtype)
   if form.chip == "gpu" and (joined or len(b) > 1):
     tile //= 2  # Both parts share the memory.

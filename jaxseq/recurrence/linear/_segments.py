@@ -13,17 +13,7 @@ from jaxseq.recurrence.linear import _linear_methods
 def entering(
   factor: jax.Array, addend: jax.Array, init: jax.Array, *, reverse: bool
 ) -> jax.Array:
-  """The state that enters each segment.
-
-  Args:
-    factor: [B, segments, n], real or complex.
-    addend: [B, segments, n].
-    init: [B, n] state before the first segment.
-    reverse: whether the last segment comes first.
-
-  Returns:
-    [B, segments, n].
-  """
+  """The state that enters each segment."""
   after, _ = _linear_methods.scan(
     factor, addend, init, None, reverse, "associative"
   )

@@ -12,6 +12,7 @@ from jaxseq.recurrence.linear import _linear_sharded
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _resets
+from jaxseq.recurrence.shared import _varying
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 # Of recurrences that have kernels.
@@ -44,7 +45,6 @@ def linear_scan(
   reverse: bool = False,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Computes h_t = a_t * h_{t-1} + b_t for every t.
 
@@ -70,7 +70,6 @@ def linear_scan(
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     The states (*batch, time, n) and the state (*batch, n) after the element
@@ -83,7 +82,7 @@ def linear_scan(
   """
   if axis is not None:
     run = functools.partial(linear_scan, reverse=reverse, method=method)
-    split = {"axis": axis, "exchange": exchange, "reverse": reverse}
+    split = {"axis": axis, "reverse": reverse}
     dtype = accumulator_dtype(a, b, init)
     return _linear_sharded.linear_scan(
       run, a, b, init, reset=reset, dtype=dtype, **split
@@ -111,6 +110,8 @@ def linear_scan(
   a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
   init = init.reshape(rows, n).astype(dtype)
   reset = None if reset is None else reset.reshape(rows, time)
+  # Inside `jax.shard_map` the carry of a loop varies as what is added to it.
+  init = _varying.vary_as(flat, _varying.vary_as(a, init))
 
   def run(*arguments, method, **options):
     if method == "pallas":

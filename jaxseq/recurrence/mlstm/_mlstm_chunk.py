@@ -77,6 +77,7 @@ def chunk(
   method: str,
   operands: jnp.dtype,
   out: jnp.dtype,
+  guarded: bool,
   eps: float,
   state: Packed,
   x: Inputs,
@@ -96,7 +97,7 @@ def chunk(
   )
   inputs = _outer_forms.Inputs(q, k, v, decay[:, None, :, None])
   Cn = rescaled(state, lax.stop_gradient(state.m)).Cn
-  o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset)
+  o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset, guarded)
   o = o[:, 0].astype(dtype)
   h = read(o[..., :-1], o[..., -1], m, shift, eps)
   last = Packed(Cn[:, 0], shift[:, -1])

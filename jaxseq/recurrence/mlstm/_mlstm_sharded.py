@@ -25,7 +25,6 @@ def mlstm_scan_heads(
   *,
   reset,
   axis: str,
-  exchange: str,
 ) -> tuple[jax.Array, PyTree]:
   """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
   begin = init
@@ -37,19 +36,13 @@ def mlstm_scan_heads(
   i, f = (leaf.astype(dtype) for leaf in (x.i, x.f))
   summary = _summary(k, v, i, f, reset)
   by = {"combine": _combine, "neutral": _nothing}
-  state, chunks = _summaries.entering(
-    summary, init, axis=axis, exchange=exchange, **by
-  )
+  state, chunks = _summaries.entering(summary, init, axis=axis, **by)
   h, last = run(*x, state, reset=reset)
   return h, _summaries.final(chunks, begin, last=last, axis=axis, **by)
 
 
 def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
-  """A summary: one maximum, a product of weighted keys and values.
-
-  The state is that from nothing, m of the logarithm of zero. A reset in the
-  chunk begins with m = 0, which decays like all else.
-  """
+  """A summary: one maximum, a product of weighted keys and values."""
   through, kept = _summaries.through_and_kept(reset)
   axis = f.ndim - 2
   k, v = _summaries.keep(kept, k), _summaries.keep(kept, v)

@@ -28,19 +28,7 @@ class _Options(NamedTuple):
 
 
 def scan(x: Inputs, *, form: support.Form) -> Results:
-  """Runs the recurrence of `mlstm_scan`, relative to the largest weights.
-
-  Args:
-    x: see there.
-    form: of the kernel, for a GPU.
-
-  Returns:
-    What is read off C and n, not divided, and both after the last element.
-
-  Raises:
-    NotImplementedError: if the products are not of bfloat16, or of too many
-      keys for the chip.
-  """
+  """Runs the recurrence of `mlstm_scan`, relative to the largest weights."""
   return _scan(_Options(form), x)
 
 

@@ -20,6 +20,7 @@ from jaxseq import _validate
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.mlstm import _mlstm_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -45,7 +46,6 @@ def mlstm_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, MLSTMState]:
   """Runs the recurrence over time; heads are batch axes.
 
@@ -69,7 +69,6 @@ def mlstm_scan(
       all elements; on GPUs in bfloat16, of at most 128 keys) or "auto" (by
       platform). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     h (*batch, time, dv) in the common dtype of q, k and v, and the state after
@@ -99,7 +98,6 @@ def mlstm_scan(
     chunk_size=chunk_size,
     method=method,
     axis=axis,
-    exchange=exchange,
   )
   final = jax.tree.map(lambda leaf: jnp.squeeze(leaf, len(batch)), final)
   return jnp.squeeze(h, len(lead)), final
@@ -118,7 +116,6 @@ def mlstm_scan_heads(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, MLSTMState]:
   """`mlstm_scan` with heads as an axis after time.
 
@@ -137,7 +134,6 @@ def mlstm_scan_heads(
     chunk_size: as in `mlstm_scan`.
     method: as in `mlstm_scan`.
     axis: as in `mlstm_scan`.
-    exchange: as in `mlstm_scan`.
 
   Returns:
     h (*batch, time, heads, dv), and the state after the last element; dtypes as
@@ -160,9 +156,7 @@ def mlstm_scan_heads(
     run = functools.partial(
       mlstm_scan_heads, eps=eps, chunk_size=chunk_size, method=method
     )
-    return _mlstm_sharded.mlstm_scan_heads(
-      run, x, init, reset=reset, axis=axis, exchange=exchange
-    )
+    return _mlstm_sharded.mlstm_scan_heads(run, x, init, reset=reset, axis=axis)
   rows, dk, dv = math.prod(batch), jnp.shape(k)[-1], jnp.shape(v)[-1]
   dtype = _state_dtype(x, init)
   x = jax.tree.map(
@@ -265,6 +259,8 @@ def _run(eps, x, state, reset, *, method, chunk_size):
   if method == "pallas":
     return _by_kernel(eps, x, state, reset)
 
+  how = method, operands, out, contexts.is_guarded()
+
   def heads_first(leaf):
     leaf = jnp.moveaxis(leaf, 2, 1)
     return leaf.reshape(-1, *leaf.shape[2:])
@@ -273,7 +269,7 @@ def _run(eps, x, state, reset, *, method, chunk_size):
     if reset is not None:
       reset = jnp.repeat(reset, heads, axis=0)
     x = jax.tree.map(heads_first, x)
-    state, h = _mlstm_chunk.chunk(method, operands, out, eps, state, x, reset)
+    state, h = _mlstm_chunk.chunk(*how, eps, state, x, reset)
     h = h.reshape(-1, heads, *h.shape[1:])
     return state, jnp.moveaxis(h, 1, 2)
 

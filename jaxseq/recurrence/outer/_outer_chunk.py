@@ -29,7 +29,11 @@ from jaxseq.recurrence.shared import _resets
 
 
 def run(
-  method: str, x: _outer_forms.Inputs, state: jax.Array, reset: jax.Array | None
+  method: str,
+  x: _outer_forms.Inputs,
+  state: jax.Array,
+  reset: jax.Array | None,
+  guarded: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs one chunk: "sequential", "associative" or "chunked".
 
@@ -41,7 +45,8 @@ def run(
   if method == "associative":
     return _associative(x, state, reset)
   masks = _episodes.masks(reset, x.v.shape[-2])
-  if reset is not None:
+  guarded = guarded and reset is not None
+  if guarded:
     (q,), (k, v), a, state, bad_rows, bad_state = _episodes.set_aside(
       (x.q,), (x.k, x.v), x.a, state, masks
     )
@@ -50,7 +55,7 @@ def run(
     o, state = _outer_forms.scalar(x, state, masks)
   else:
     o, state = _outer_forms.vector(x, state, masks)
-  if reset is not None:
+  if guarded:
     o = jnp.where(bad_rows, jnp.nan, o)
     state = jnp.where(bad_state, jnp.nan, state)
   return o, state

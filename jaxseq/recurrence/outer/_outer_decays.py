@@ -70,18 +70,7 @@ def d_log_decay(
   begins: jax.Array | None,
   early: jax.Array | None = None,
 ) -> jax.Array:
-  """From cotangents of the sums to those of the log-decays, [..., C, A].
-
-  An element's decay is in the sums of the later ones of its own episode alone:
-  the terms of others cancel, but not to the bit. The first element of an
-  episode has a decay that nothing sees.
-
-  Args:
-    d_sums: cotangents of the sums.
-    a: log-decays.
-    begins: [..., C, 1] bool, where episodes begin; None without resets.
-    early: the part in `d_sums` of those without their own element's decay.
-  """
+  """From cotangents of the sums to those of the log-decays, [..., C, A]."""
   C = a.shape[-2]
   later = jnp.triu(jnp.ones((C, C), bool))
   if begins is not None:
@@ -95,10 +84,7 @@ def d_log_decay(
 
 
 def _over_time(matrix, x):
-  """The product of matrix [..., C, C] and x [..., C, A].
-
-  For cumulative sums, whose own operation XLA computes slowly.
-  """
+  """The product of matrix [..., C, C] and x [..., C, A]."""
   if x.shape[-1] == 1 and matrix.ndim == 2:
     flat = x.reshape(-1, x.shape[-2])
     y = lax.dot(flat, matrix.T, precision=lax.Precision.HIGHEST)

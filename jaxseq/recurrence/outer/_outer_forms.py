@@ -34,10 +34,7 @@ class Inputs(NamedTuple):
 
 
 def _ends(x, masks, sums):
-  """Factors [B|1, R|1, C, A] from the state before and to the one after.
-
-  And [..., 1, A] from the one state to the other.
-  """
+  """Factors [B|1, R|1, C, A] from the state before and to the one after."""
   if sums is None:
     factors = (masks.enter, masks.leave, masks.through)
     one = jnp.ones((1, 1, 1, 1), x.v.dtype)
@@ -152,11 +149,7 @@ def _vector_forward(x, state, masks):
 
 
 def _vector_backward(residuals, cotangents):
-  """The decays' cotangents are read off those of q and k.
-
-  The sums stand beside q as exp(s) q and beside k as exp(-s) k, so d_s = q dq -
-  k dk, and S' is proportional to exp(s_C).
-  """
+  """The decays' cotangents are read off those of q and k."""
   x, state, masks, after = residuals
   g, d_after = cotangents
   dot = _product(x)

@@ -143,11 +143,7 @@ def _plan(form, x):
 
 
 def _blocks(x):
-  """Q, k, v, decays and the first state as the kernels take them.
-
-  What is undefined may have been forgotten, but reaches in products of matrices
-  what it should not: with resets it is set aside, by the kernels and here.
-  """
+  """Q, k, v, decays and the first state as the kernels take them."""
   init = x.init if x.reset is None else _outer_products.clean(x.init)
   return *(_flat(y) for y in (x.q, x.k, x.v, x.decay)), _padded_state(init)
 
@@ -173,10 +169,7 @@ def _states(x, shape):
 
 
 def _undefined(x, broken):
-  """Outputs, and last states [B, H, 1, 1], that depend on what is.
-
-  From where k, v or decays are, as `_outer_gpu_channels.states` finds it.
-  """
+  """Outputs, and last states [B, H, 1, 1], that depend on what is."""
   rows, time, heads, _ = x.v.shape
   shape = rows, heads, math.ceil(time / _C), _C
   if x.reset is None:

@@ -59,16 +59,7 @@ def forward(
 
 
 def check(op: str, dtype: jnp.dtype, keys: int) -> None:
-  """Refuses what the kernels do not take.
-
-  Args:
-    op: the recurrence, as `support.sentence` takes it.
-    dtype: of the products.
-    keys: of a head.
-
-  Raises:
-    NotImplementedError: see `forward`.
-  """
+  """Refuses what the kernels do not take."""
 
   def refuse(got, expected):
     got = f"{got} on a GPU"

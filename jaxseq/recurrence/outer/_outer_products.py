@@ -125,25 +125,7 @@ def ruined(
   before: jax.Array,
   bad: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Which results depend on something infinite or undefined.
-
-  In a product of matrices 0 * nan is nan, so that what one episode holds would
-  reach all of the chunk: such entries are replaced by zeros (`clean`), and the
-  results that depend on them by nan.
-
-  Args:
-    masks: with resets.
-    q: [C, K].
-    k: [C, K].
-    v: [C, W].
-    before: [1, W] float32, 1 where the state before the chunk is `broken`.
-    bad: [C, W or 1] float32, 1 where a decay is no number that a state
-      survives; None if there are no decays.
-
-  Returns:
-    Of the outputs [C, W] and of the columns [1, W] of the state, float32: not
-    0 if so.
-  """
+  """Which results depend on something infinite or undefined."""
   of_q = jnp.max(broken(q), 1, keepdims=True)
   of_v = jnp.maximum(broken(v), jnp.max(broken(k), 1, keepdims=True))
   if bad is not None:

@@ -29,7 +29,6 @@ def outer_scan_heads(
   reset,
   inclusive: bool,
   axis: str,
-  exchange: str,
 ) -> tuple[jax.Array, jax.Array]:
   """`outer_scan_heads`, by LASP-2.
 
@@ -49,7 +48,7 @@ def outer_scan_heads(
   heads = v.shape[-2]
   summary = _summary(k, v, decay, reset, heads)
   combine = _combine
-  where = {"axis": axis, "exchange": exchange}
+  where = {"axis": axis}
   state, chunks = _summaries.entering(summary, init, combine, **where)
   before = _summaries.before_resets(reset)
   q = jnp.repeat(q, heads // q.shape[-2], axis=-2)

@@ -20,17 +20,7 @@ def store_defined(
   attempt: Callable[[bool], tuple[list, list[jax.Array]]],
   store: Callable[[list], None],
 ) -> None:
-  """Stores what is computed from the arrays as they are, if it is defined.
-
-  With resets, what is undefined may have been forgotten, but reaches in
-  products of matrices what it should not. It is set aside then.
-
-  Args:
-    reset: whether there are resets.
-    attempt: from whether to set aside, to results and those arrays of which one
-      is undefined wherever something else is.
-    store: writes the results.
-  """
+  """Stores what is computed from the arrays as they are, if it is defined."""
   results, worth = attempt(False)
   if not reset:
     store(results)

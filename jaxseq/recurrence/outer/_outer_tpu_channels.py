@@ -251,13 +251,7 @@ def d_log_decays(
 
 
 def _backward_head(apart, episode, x, a, q, k, v, g, state, d_after):
-  """Cotangents of a head's inputs; `a` as they are given.
-
-  The sums of the decays up to an element stand as exp(s) beside its query and
-  as exp(-s) beside its key: their cotangents are differences of products that
-  were taken for those, with the same rounded factors, so that what is between
-  two elements cancels for those before both.
-  """
+  """Cotangents of a head's inputs; `a` as they are given."""
   narrow_after = d_after.astype(v.dtype)
   scores, sides = _scores(x, apart, q, k)
   d_scores = keep(x.masks.pairs, dot(g, v, 1, 1))

@@ -41,27 +41,7 @@ def scan(
   chunk_size: int,
   plain: Plain,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs the recurrence of `outer_scan_heads` over time.
-
-  Products of bfloat16 inputs are of bfloat16 numbers with sums in float32;
-  those of all others are of float32, at JAX's default precision. States, decays
-  and all sums are float32.
-
-  Args:
-    q: (rows, time, groups, dk) queries, of at most 32 bits.
-    k: (rows, time, groups, dk) keys.
-    v: (rows, time, heads, dv) values.
-    decay: (rows, time, heads, dk or 1) log-decays, or None.
-    init: (rows, heads, dk, dv) state before the first element.
-    reset: (rows, time) bool or None.
-    form: of the kernel.
-    chunk_size: elements per chunk, rounded up to what the kernel takes.
-    plain: `outer_scan_heads`, of which the second derivative is.
-
-  Returns:
-    Outputs (rows, time, heads, dv) in the common dtype of q, k and v, and the
-    last state (rows, heads, dk, dv) in float32.
-  """
+  """Runs the recurrence of `outer_scan_heads` over time."""
   out = jnp.result_type(q, k, v)
   dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
   q, k, v = (x.astype(dtype) for x in (q, k, v))

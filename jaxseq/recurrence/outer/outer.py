@@ -23,6 +23,7 @@ from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
 from jaxseq.recurrence.outer import _outer_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -68,7 +69,6 @@ def outer_scan(
   method: str = "auto",
   inclusive: bool = True,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence over time; heads are batch axes.
 
@@ -91,7 +91,6 @@ def outer_scan(
     inclusive: whether an element reads the state after itself, q_t S_t, or that
       before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -121,7 +120,7 @@ def outer_scan(
     init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
   how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-  split = {"axis": axis, "exchange": exchange}
+  split = {"axis": axis}
   elements = map(one_head, (q, k, v, decay))
   o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
   return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
@@ -139,7 +138,6 @@ def outer_scan_heads(
   method: str = "auto",
   inclusive: bool = True,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """`outer_scan` with heads as an axis after time.
 
@@ -158,7 +156,6 @@ def outer_scan_heads(
     method: as in `outer_scan`.
     inclusive: as in `outer_scan`.
     axis: as in `outer_scan`.
-    exchange: as in `outer_scan`.
 
   Returns:
     Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
@@ -172,7 +169,7 @@ def outer_scan_heads(
   if axis is not None:
     # Not rounded before what other devices' states add to them.
     run = functools.partial(_scan_heads, wide=True, **how)
-    where = {"inclusive": inclusive, "axis": axis, "exchange": exchange}
+    where = {"inclusive": inclusive, "axis": axis}
     return _outer_sharded.outer_scan_heads(
       run, q, k, v, decay, init, reset=reset, **where
     )
@@ -317,10 +314,7 @@ def _op(per_channel):
 
 
 def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
-  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method.
-
-  Outputs have the dtype `out`.
-  """
+  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
   if method == "pallas":
     from jaxseq.recurrence.outer import _outer_vjp
 
@@ -344,17 +338,14 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
   if method == "chunked":
     narrow = jnp.result_type(q, k, v)
     operands = _contractions.operand_dtype(narrow, init.dtype)
-  chunk = functools.partial(_chunk, method, operands, out)
+  how = method, operands, out, contexts.is_guarded()
+  chunk = functools.partial(_chunk, *how)
   final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
   return o.reshape(v.shape), final.reshape(init.shape)
 
 
-def _chunk(method, operands, out, state, x, reset):
-  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it.
-
-  The new state, and outputs [N, C, G, R, V] of dtype `out`; the products are of
-  `operands`.
-  """
+def _chunk(method, operands, out, guarded, state, x, reset):
+  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it."""
   groups = x.v.shape[2]
 
   def heads_first(leaf, dtype=operands):
@@ -367,6 +358,6 @@ def _chunk(method, operands, out, state, x, reset):
   q, k, v = map(heads_first, x[:3])
   a = None if x.a is None else heads_first(x.a, state.dtype)
   x = _outer_forms.Inputs(q, k, v, a)
-  o, state = _outer_chunk.run(method, x, state, reset)
+  o, state = _outer_chunk.run(method, x, state, reset, guarded)
   o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
   return state, o.astype(out)

@@ -178,12 +178,7 @@ def _linear(platform, method, shape):
 
 
 def _segments(rows, time, n):
-  """Segments of time side by side on a GPU, where a block has 128 channels.
-
-  They are read twice: worth it where fewer than a quarter of 132 processors
-  have a block. A power of two, as most lengths are multiples of one. None of
-  this is measured.
-  """
+  """Segments of time side by side on a GPU, where a block has 128 channels."""
   blocks, segments = max(rows, 1) * -(-n // 128), 1
   if blocks < 33:
     while segments * blocks < 100 and time >= 256 * segments:
@@ -261,11 +256,7 @@ def _delta(platform, method, shape):
 
 
 def _softmax(platform, method, shape):
-  """As a linear recurrence, in chunks of sums that are held together.
-
-  They take up to 32 MB in float32; on TPUs 16, as more of them are alive at a
-  time; on CPUs 2, which a core keeps at hand.
-  """
+  """As a linear recurrence, in chunks of sums that are held together."""
   rows, time, _, dv = shape
   numbers, least = {"cpu": (2**19, 64), "tpu": (2**22, 512)}.get(
     platform, (2**23, 1024)
@@ -276,11 +267,7 @@ def _softmax(platform, method, shape):
 
 
 def _softmax_outer(platform, method, shape):
-  """On GPUs decays; elsewhere one exponential per element and channel.
-
-  Decays need no loop inside the chunks, so a fifth of the kernels, but more
-  exponentials; by the counts of a TPU's compiler they move 20 times the bytes.
-  """
+  """On GPUs decays; elsewhere one exponential per element and channel."""
   time = shape[1]
   if method == "auto" and time == 1:
     method = "sequential"
@@ -317,10 +304,7 @@ def _window(platform, method, shape):
 
 
 def _dplr(platform, method, shape):
-  """The Cauchy matrix of S4, in blocks of frequencies.
-
-  Few enough numbers for caches of CPUs, many enough to keep others busy.
-  """
+  """The Cauchy matrix of S4, in blocks of frequencies."""
   width, states, frequencies = shape
   limit = 2**18 if platform == "cpu" else 2**24
   size = max(1, min(frequencies, limit // (width * states)))

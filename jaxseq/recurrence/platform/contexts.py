@@ -12,6 +12,8 @@ _interpreted = jax.make_user_context(None)
 _mode = jax.make_user_context("auto")
 _machine = jax.make_user_context(None)
 _branch = jax.make_user_context(None)
+_exchange = jax.make_user_context("auto")
+_guarded = jax.make_user_context(True)
 
 
 def interpret(chip: str = "tpu"):
@@ -58,6 +60,50 @@ def use(mode: str):
 def off():
   """Context in which "auto" takes no kernel: `use("off")`."""
   return use("off")
+
+
+def guarded(on: bool):
+  """Context that says whether undefined numbers of one episode reach others.
+
+  In matrix products 0 * NaN is NaN: what is not finite in one episode of a
+  packed row would undo the others. So scans of matrix states with resets look
+  for such numbers, set them aside, and write NaN where an output depends on
+  them. Without it they save that, and one NaN ruins its row from there on.
+
+  It concerns `outer_scan`, `delta_scan`, `dplr_scan` and `mlstm_scan` computed
+  by "chunked", and `chunked`; other methods need no guard, and kernels have it.
+
+  Args:
+    on: as it is outside of such a context, True; or False.
+  """
+  return _guarded(bool(on))
+
+
+def is_guarded() -> bool:
+  """Whether undefined numbers of one episode are kept from others here."""
+  return _guarded.value
+
+
+EXCHANGES = ("auto", "gather", "ppermute")
+
+
+def exchanging(exchange: str):
+  """Context that says what devices send where time is split over them.
+
+  Args:
+    exchange: "gather", one `all_gather` of a packed summary per chunk,
+      "ppermute", ceil(log2(devices)) + 1 messages with one summary each, or
+      "auto", the first unless very much would be gathered.
+
+  Raises:
+    ValueError: if it is none of these.
+  """
+  return _exchange(_validate.choice("exchange", exchange, EXCHANGES))
+
+
+def exchange() -> str:
+  """One of `EXCHANGES`: that of the `exchanging` that this is called in."""
+  return _exchange.value
 
 
 def choosing_for(platform: str, chip: str | None = None):

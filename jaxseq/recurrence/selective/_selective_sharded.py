@@ -28,7 +28,6 @@ def selective_scan(
   reset,
   by_kernel: bool,
   axis: str,
-  exchange: str,
 ) -> tuple[jax.Array, jax.Array]:
   """`selective_scan`; a summary is a state and the sums of delta.
 
@@ -51,7 +50,7 @@ def selective_scan(
     return functools.partial(_combine, A.astype(dtype))
 
   summary = _summary(state.astype(dtype), steps, reset)
-  where = {"axis": axis, "exchange": exchange}
+  where = {"axis": axis}
   state, chunks = _summaries.entering(summary, init, combine(A), **where)
   y, last = run(x, delta, A, B, C, state, D=D, reset=reset)
   return y, _summaries.final(chunks, begin, combine(rates), last, axis=axis)

@@ -276,12 +276,7 @@ def _backward(
 
 
 def _sum_states(products):
-  """Sums over the states, one row for each of the [N, channels].
-
-  Eight arrays of eight rows at a time: what each step adds leaves half of its
-  rows free, where another array's sums go. That takes seven turns of rows for
-  what would be 24 in sums of their own.
-  """
+  """Sums over the states, one row for each of the [N, channels]."""
   parts = [
     functools.reduce(jnp.add, jnp.split(each, each.shape[0] // 8))
     for each in products

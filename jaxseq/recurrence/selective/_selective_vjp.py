@@ -61,15 +61,7 @@ def run(
 def scan(
   options: _selective_inputs.Options, inputs: _selective_inputs.Inputs
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs the scan.
-
-  Args:
-    options: whose kernel runs, and how.
-    inputs: of any length and width.
-
-  Returns:
-    Y [R, T, D] in the dtype of x, and the last state [R, N, D] in float32.
-  """
+  """Runs the scan."""
   y, final, _ = _forward(options, inputs, False)
   return y, final
 

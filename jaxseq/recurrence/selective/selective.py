@@ -48,7 +48,6 @@ def selective_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs y_t = C_t h_t + D x_t, h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t.
 
@@ -74,7 +73,6 @@ def selective_scan(
       "associative", "chunked" or "auto", as in `linear_scan`; or "pallas", a
       kernel for a TPU or a GPU of the kind H100, which has chunks of its own.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)
@@ -90,7 +88,7 @@ def selective_scan(
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
-    split = {"axis": axis, "exchange": exchange}
+    split = {"axis": axis}
     split["by_kernel"] = method == "pallas"
     return _selective_sharded.selective_scan(
       run, x, delta, A, B, C, init, D=D, reset=reset, **split
@@ -226,12 +224,7 @@ def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
 
 
 def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
-  """Runs each group of channels on its own.
-
-  `run` is a function of weights, inputs, state and flags, in the layouts of
-  `selective_chunk`, to the new state and y. Returns y and the state in the
-  caller's layout.
-  """
+  """Runs each group of channels on its own."""
   batch, time, n, groups_B, groups_C, real, dtype = layout
   groups, g = {"B": groups_B, "C": groups_C}, max(1, groups_B, groups_C)
   rows, d = (math.prod(batch), *time), x.shape[-1]

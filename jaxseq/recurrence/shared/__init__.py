@@ -1,8 +1,7 @@
 """Parts of several recurrences, above all time split over a mesh axis.
 
 The public scans split time inside `jax.shard_map`, for an argument `axis` that
-is not None, by the module `_*_sharded` of their folder. Two options are common
-to them:
+is not None, by the module `_*_sharded` of their folder:
 
   axis: name of the mesh axis over which time is split into equal, contiguous
     chunks, the first on the first device; arrays are this device's chunks.
@@ -11,10 +10,8 @@ to them:
     whole sequence, the same on all devices. With `reverse`, time runs from the
     last device to the first, `init` is the state after the end of the sequence,
     and the state returned that after its first element.
-  exchange: "gather", one `all_gather` of a packed summary per chunk,
-    "ppermute", ceil(log2(devices)) + 1 messages with one summary each, or
-    "auto", which is the first unless very much would be gathered; see
-    `prefix.entering`.
+
+What they send is that of the context `exchanging`; see `prefix.entering`.
 
 Gathered summaries tell every device the state after the whole sequence too.
 After messages, the last device hands it out in a sum over devices, which is
@@ -46,9 +43,12 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.recurrence.shared import affine as affine
+  from jaxseq.recurrence.shared import chunked as chunked
   from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
+  from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -19,18 +19,7 @@ def over_chunks(
   flags: PyTree,
   weights: PyTree = None,
 ) -> tuple[PyTree, PyTree]:
-  """Folds `function(carry, xs, flags) -> (carry, ys)` over chunks of time.
-
-  The backward pass keeps the carry at the start of each chunk and runs each
-  chunk again, from the last to the first. Neither pass copies xs or ys.
-
-  `function` closes over no traced arrays. The carry is of floating-point
-  arrays, which keep structure, shapes and dtypes; xs and ys of (rows, time,
-  ...) floating-point arrays; flags of such arrays without a gradient. The
-  remainder of the length is a chunk of less than `size` elements. `weights`, of
-  floating-point arrays that are the same for all chunks, are a fourth argument
-  of the function where they are given, and none is kept for a chunk.
-  """
+  """Folds `function(carry, xs, flags) -> (carry, ys)` over chunks of time."""
   return _forward(function, size, carry, xs, flags, weights)[0]
 
 

@@ -35,21 +35,13 @@ def joined(axis: str, tree: PyTree, along: int) -> PyTree:
 
 
 def own_slice(axis: str, x: jax.Array, along: int) -> jax.Array:
-  """This device's share of an array that all devices have.
-
-  `along` is the array axis that is split into equal pieces.
-  """
+  """This device's share of an array that all devices have."""
   size = x.shape[along] // lax.axis_size(axis)
   begin = lax.axis_index(axis) * size
   return lax.dynamic_slice_in_dim(x, begin, size, along)
 
 
 def may_branch() -> bool:
-  """Returns whether devices may take different branches of a program.
-
-  Not where the mesh in force has axes that are left to XLA: it may have to
-  exchange parts of arrays between all devices, and does that where they are
-  used. A device that took another branch would keep the rest waiting for ever.
-  """
+  """Returns whether devices may take different branches of a program."""
   mesh = jax.sharding.get_abstract_mesh()
   return all(mesh.shape[name] == 1 for name in mesh.auto_axes)

@@ -28,10 +28,7 @@ def operand_dtype(
 def einsum(
   spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
 ) -> jax.Array:
-  """jnp.einsum of two arrays that are brought to the dtype of `operands`.
-
-  Of bfloat16 it is a `narrow_einsum` with its sums as the result.
-  """
+  """jnp.einsum of two arrays that are brought to the dtype of `operands`."""
   if operands == jnp.bfloat16:
     return narrow_einsum(spec, operands, jnp.dtype(jnp.float32), x, y)
   return jnp.einsum(spec, x.astype(operands), y.astype(operands))
@@ -40,10 +37,7 @@ def einsum(
 def batched(
   spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
 ) -> jax.Array:
-  """`einsum` of arrays that begin with the same axes, which stand as "...".
-
-  The other letters of `spec` are lower case ones.
-  """
+  """`einsum` of arrays that begin with the same axes, which stand as "..."."""
   letters = string.ascii_uppercase[: x.ndim - len(spec.split(",")[0]) + 3]
   return einsum(spec.replace("...", letters), x, y, operands)
 
@@ -109,6 +103,30 @@ def dense(
   if bias is not None:
     y = y + bias.astype(y.dtype)
   return y if wide else y.astype(x.dtype)
+
+
+def dense_heads(
+  x: jax.Array,
+  w: jax.Array,
+  bias: jax.Array | None = None,
+  *,
+  wide: bool = False,
+) -> jax.Array:
+  """`dense` with a weight of its own for each head.
+
+  Args:
+    x: (..., heads, n).
+    w: (heads, n, m), brought to the dtype of x.
+    bias: (heads, m), added before anything is rounded; or None.
+    wide: as in `dense`.
+
+  Returns:
+    (..., heads, m), as `dense` returns it.
+  """
+  one = functools.partial(dense, wide=wide)
+  if bias is None:
+    return jax.vmap(one, in_axes=(-2, 0), out_axes=-2)(x, w)
+  return jax.vmap(one, in_axes=(-2, 0, 0), out_axes=-2)(x, w, bias)
 
 
 def _dense(x, w, wide):

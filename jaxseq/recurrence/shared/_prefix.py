@@ -16,14 +16,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.recurrence.platform import contexts
 
 # Of the summaries of two neighboring stretches of time, and the number of
 # chunks that the right one consists of, the summary of both.
 Combine = Callable[[PyTree, PyTree, int], PyTree]
 
-EXCHANGES = ("auto", "gather", "ppermute")
 
 # Bytes that a device may receive in one gather before "auto" prefers messages
 # whose number grows with the logarithm of the devices.
@@ -59,7 +58,6 @@ def entering(
   combine: Combine,
   *,
   axis: str,
-  exchange: str = "auto",
   reverse: bool = False,
 ) -> tuple[PyTree, PyTree | None]:
   """Combines the initial state and the summaries of the chunks before.
@@ -79,7 +77,7 @@ def entering(
   this device's chunk; and for `final` those of all chunks, in the order of time
   along a leading axis, or None where they were not gathered.
   """
-  _validate.choice("exchange", exchange, EXCHANGES)
+  exchange = contexts.exchange()
   devices = lax.axis_size(axis)
   summary, initial, neutral = vary(axis, summary, initial, neutral)
   if devices == 1:
@@ -165,11 +163,7 @@ def _in_front(first, rest):
 
 
 def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
-  """Hands what the device that is last in time has to all devices.
-
-  One sum of packed arrays, of which all but one are zero; the result is the
-  same on all devices also in type. A caller that drops it drops the sum.
-  """
+  """Hands what the device that is last in time has to all devices."""
   packed, unpack = _pack(vary(axis, tree))
   is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1
   return unpack(lax.psum(jnp.where(is_last, packed, 0), axis))
@@ -182,12 +176,7 @@ def _varies(x, axis):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gather(axis, packed):
-  """What all devices have, (devices, n), twice: for own use, and in common.
-
-  Cotangents of the first are of each device alone, and their sum is scattered;
-  that of the second is the same on all, and each takes its part of it. Left to
-  itself, JAX would sum up all of the first everywhere.
-  """
+  """What all devices have, (devices, n), twice: for own use, and in common."""
   same = lax.all_gather(packed, axis, to="invarying")
   return lax.pcast(same, axis, to="varying"), same
 

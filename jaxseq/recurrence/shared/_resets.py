@@ -7,10 +7,7 @@ from jaxseq._types import PyTree
 
 
 def forget(reset: jax.Array, state: jax.Array) -> jax.Array:
-  """Zeros where `reset` is set, and `state` (*reset.shape, n) elsewhere.
-
-  A select and not a product: an infinite or undefined state must not survive.
-  """
+  """Zeros where `reset` is set, and `state` (*reset.shape, n) elsewhere."""
   return jnp.where(reset[..., None], jnp.zeros((), state.dtype), state)
 
 

@@ -1,11 +1,14 @@
 """Functions of a state over pieces of time, for what is large in between."""
 
 from collections.abc import Callable
+import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence.shared import _chunks
 
 
 def in_pieces(
@@ -60,3 +63,60 @@ def in_pieces(
     jnp.concatenate(z, axis=axis) for z in zip(*map(jax.tree.leaves, (y, last)))
   ]
   return state, jax.tree.unflatten(jax.tree.structure(y), both)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def in_sections(
+  run: Callable[..., tuple[PyTree, PyTree]],
+  size: int,
+  weights: PyTree,
+  state: PyTree,
+  x: jax.Array,
+  reset: jax.Array | None,
+) -> tuple[PyTree, PyTree]:
+  """Runs a function of a state over time, in pieces if no gradient is asked.
+
+  What it computes between is in memory for one section then. With a gradient
+  it runs once over all, as if it stood alone, and nothing is computed again.
+
+  Args:
+    run: `run(weights, state, x, reset) -> (state, y)`, as of `in_pieces`, for
+      any batch axes; it closes over no traced arrays.
+    size: elements of a section.
+    weights: what is the same for all sections, floating.
+    state: before the first element, of the dtypes that it has afterwards.
+    x: (*batch, time, features).
+    reset: (*batch, time) bool or None.
+
+  Returns:
+    The state after the last element, and y.
+  """
+  *batch, time, _ = x.shape
+  rows, lead = math.prod(batch), len(batch)
+
+  def flat(leaf):
+    return leaf.reshape(rows, *leaf.shape[lead:])
+
+  def section(state, x, reset, weights):
+    return run(weights, state, x, reset)
+
+  if time <= size:
+    return run(weights, state, x, reset)
+  state, x, reset = jax.tree.map(flat, (state, x, reset))
+  results = _chunks.over_chunks(section, size, state, x, reset, weights)
+  return jax.tree.map(
+    lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), results
+  )
+
+
+def _in_sections_forward(run, size, weights, state, x, reset):
+  del size
+  return jax.vjp(lambda *floats: run(*floats, reset), weights, state, x)
+
+
+def _in_sections_backward(run, size, pull, cotangents):
+  del run, size
+  return *pull(cotangents), None
+
+
+in_sections.defvjp(_in_sections_forward, _in_sections_backward)

@@ -40,6 +40,48 @@ def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
   return batch
 
 
+def over_time(
+  step: Callable[..., tuple[PyTree, PyTree]],
+  state: PyTree,
+  elements: PyTree,
+  reset: jax.Array | None,
+  *,
+  axis: int,
+  fresh: PyTree | None = None,
+  reverse: bool = False,
+  unroll: int = 1,
+) -> tuple[PyTree, PyTree]:
+  """Takes one step for each element along an axis.
+
+  Args:
+    step: `step(state, *element) -> (state, y)`.
+    state: state before the first element.
+    elements: tuple of arrays, or None, with that axis.
+    reset: bool, (..., time) with time as that axis, or None.
+    axis: which axis is time.
+    fresh: state that a reset puts back before its element is consumed; zeros
+      if None.
+    reverse: from the last element to the first.
+    unroll: steps in one iteration of the compiled loop.
+
+  Returns:
+    The outputs, stacked along the axis, and the last state.
+  """
+
+  def body(state, element):
+    flag, element = element
+    if flag is not None:
+      state = _resets.select(flag, fresh, state)
+    return step(state, *element)
+
+  state = jax.tree.map(jnp.asarray, state)
+  if fresh is None:
+    fresh = jax.tree.map(jnp.zeros_like, state)
+  xs = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), (reset, elements))
+  state, y = lax.scan(body, state, xs, reverse=reverse, unroll=unroll)
+  return jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), y), state
+
+
 def fold(
   step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
   init: PyTree,
@@ -71,17 +113,10 @@ def fold(
     ValueError: if the shapes of `xs`, `init` and `reset` do not fit together.
   """
   batch = _check_fold(init, xs, reset)
-  rank = len(batch)
-  if reset is not None and fresh is None:
-    fresh = jax.tree.map(jnp.zeros_like, init)
+  leaves, structure = jax.tree.flatten(xs)
 
-  def body(carry, element):
-    x_t, reset_t = element
-    if reset_t is not None:
-      carry = _resets.select(reset_t, fresh, carry)
-    return step(carry, x_t)
+  def one(carry, *x_t):
+    return step(carry, jax.tree.unflatten(structure, x_t))
 
-  time_major = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, rank, 0), xs)
-  flags = None if reset is None else jnp.moveaxis(reset, rank, 0)
-  final, ys = lax.scan(body, init, (time_major, flags), unroll=unroll)
-  return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, rank), ys), final
+  how = {"axis": len(batch), "fresh": fresh, "unroll": unroll}
+  return over_time(one, init, tuple(leaves), reset, **how)

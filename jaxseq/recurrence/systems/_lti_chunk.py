@@ -53,18 +53,7 @@ def run(
   reset: jax.Array | None,
   options: Options,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """Runs the recurrence.
-
-  Args:
-    system: in real form.
-    u: [B, T, H] inputs.
-    init: by parts [B, P], the state before the first element.
-    reset: [B, T] bool, or None.
-    options: static.
-
-  Returns:
-    Y [B, T, M] in the dtype of u, and the last state by parts [B, P].
-  """
+  """Runs the recurrence."""
   return _forward(system, u, init, reset, options)[0]
 
 
@@ -96,11 +85,7 @@ def _rounded(system, u):
 
 
 def _backward(options, residuals, cotangents):
-  """One reverse pass over the chunks, each recomputed from its first state.
-
-  lam_t = C^T g_t + a^T lam_{t+1}; da = sum lam_t h_{t-1}, dB = sum lam_t u_t^T,
-  dC = sum g_t h_t^T, du_t = B^T lam_t, all in real form.
-  """
+  """One reverse pass over the chunks, each recomputed from its first state."""
   system, u, init, reset, boundaries, tail = residuals
   g, g_final = cotangents
   rows, time, _ = u.shape
@@ -198,16 +183,7 @@ def _states_by_scan(system, Bu, h, reset, options):
 
 
 def _adjoint(system, g, states, carry, reset, options):
-  """The chunk backwards: lam_t = g_t + mu_{t+1} with mu_t = a^T lam_t.
-
-  The state before element t is that of element t - 1, so its product with
-  lam_t, the cotangent of a, is taken when element t - 1 comes up; for the first
-  element of a chunk that is in the next call.
-
-  From cotangents g and states [T, B, S]; the carry is mu, the lam of the
-  element after, whether that one starts afresh [B], and the cotangent of a [B,
-  P]. Returns the carry, and lam [T, B, S].
-  """
+  """The chunk backwards: lam_t = g_t + mu_{t+1} with mu_t = a^T lam_t."""
   if options.method != "sequential":
     return _adjoint_by_scan(system, g, states, carry, reset, options)
 

@@ -55,18 +55,7 @@ def fits(form: support.Form, system, u: jax.Array) -> bool:
 
 
 def chunk(reverse: bool, options: dict, carry, u, reset):
-  """One chunk, in the form of `_chunks.over_chunks`.
-
-  Args:
-    reverse: as in `_lti_vjp.run`.
-    options: with `form` and `segments`, of `_linear_vjp.scan`.
-    carry: the system, and the state by parts [B, P].
-    u: [B, T, H] inputs.
-    reset: [B, T] bool, or None.
-
-  Returns:
-    The system and the state after the chunk, and the outputs [B, T, M].
-  """
+  """One chunk, in the form of `_chunks.over_chunks`."""
   system, init = carry
   # The last chunk may be a short one.
   count = min(options["segments"], u.shape[1] // _lti_parts.TILE)

@@ -29,23 +29,7 @@ def states(
   init: jax.Array,
   flags: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """H_t = a h_{t-1} + w_in u_t, and y_t = w_out h_t + D u_t.
-
-  Args:
-    walk: static.
-    a: [S] decays.
-    w_in: [S, H]; S is a multiple of `_lti_parts.CHANNELS` for each part, H and
-      M of `_lti_parts.DEPTH`.
-    w_out: [M, S].
-    D: [M], or None.
-    u: [R, T, H], where T is a multiple of `_lti_parts.TILE`.
-    init: [R, S].
-    flags: [R, T] int32, 0 where an element starts afresh, 2 in padding, which
-      lets the state through as it is, else 1. None if all are 1.
-
-  Returns:
-    H [R, T, S], y [R, T, M], and the last state [R, S].
-  """
+  """H_t = a h_{t-1} + w_in u_t, and y_t = w_out h_t + D u_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)

@@ -28,7 +28,6 @@ def lti_scan(
   reset,
   reverse,
   axis: str,
-  exchange: str,
 ) -> tuple[jax.Array, jax.Array]:
   """`lti_scan`; a summary is a state, and with resets one flag."""
   begin, power = init, lax.integer_pow(Lambda_bar, u.shape[-2])
@@ -50,9 +49,7 @@ def lti_scan(
   own_power = lax.integer_pow(Lambda_bar, u.shape[-2])
   summary = _summaries.Decayed(through, None, state)
   own = functools.partial(combine, own_power)
-  state, chunks = _summaries.entering(
-    summary, init, own, exchange=exchange, **where
-  )
+  state, chunks = _summaries.entering(summary, init, own, **where)
   y, last = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
   combine = functools.partial(combine, power)
   return y, _summaries.final(chunks, begin, combine, last, **where)

@@ -17,7 +17,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def siso_scan(
-  run: Run, A, B, C, u, init, *, reset, axis: str, exchange: str
+  run: Run, A, B, C, u, init, *, reset, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """`siso_scan`; a summary is a state, and with resets one flag.
 
@@ -46,9 +46,7 @@ def siso_scan(
   summary = _summaries.Decayed(through, None, state)
   own_power = _siso_systems.power(A, u.shape[-2])
   own = functools.partial(combine, own_power)
-  state, chunks = _summaries.entering(
-    summary, init, own, axis=axis, exchange=exchange
-  )
+  state, chunks = _summaries.entering(summary, init, own, axis=axis)
   seen = _siso_systems.response(A, C, state, u.shape[-2])
   y = y + _summaries.entered(_summaries.before_resets(reset), seen)
   last = advance(own_power, summary, state, 1)

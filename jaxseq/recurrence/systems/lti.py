@@ -36,7 +36,6 @@ def lti_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs y_t = Re(C h_t) + D u_t over h_t = Lambda_bar h_{t-1} + B_bar u_t.
 
@@ -59,7 +58,6 @@ def lti_scan(
     method: how the states inside a chunk are computed: "sequential",
       "associative", "chunked", "pallas" or "auto", as in `linear_scan`.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, M) in the dtype of `u`, and the state (*batch, P)
@@ -74,7 +72,7 @@ def lti_scan(
     run = functools.partial(
       lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
     )
-    split = {"axis": axis, "exchange": exchange, "reverse": reverse}
+    split = {"axis": axis, "reverse": reverse}
     return _lti_sharded.lti_scan(
       run, Lambda_bar, B_bar, C, u, init, D=D, reset=reset, **split
     )

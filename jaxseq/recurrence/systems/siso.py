@@ -53,7 +53,6 @@ def siso_scan(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   axis: str | None = None,
-  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs x_t = A x_{t-1} + B u_t, y_t = Re(C x_t) in every channel.
 
@@ -72,7 +71,6 @@ def siso_scan(
     chunk_size: elements per chunk, a power of two; by the size of the state if
       None.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
-    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)
@@ -85,7 +83,7 @@ def siso_scan(
   if axis is not None:
     run = functools.partial(siso_scan, chunk_size=chunk_size)
     return _siso_sharded.siso_scan(
-      run, A, B, C, u, init, reset=reset, axis=axis, exchange=exchange
+      run, A, B, C, u, init, reset=reset, axis=axis
     )
   batch, time = _check(A, B, C, u, init, reset, chunk_size)
   A, B, C, is_complex = _siso_systems.real_form(A, B, C, init, u)
@@ -182,10 +180,7 @@ def _chunk(A, B, C, size):
 
 
 def _in_sections(chunk, u, init, reset):
-  """As `_run`; of narrow u, a section of time after the other.
-
-  What they become in float32 would take many times their memory at once.
-  """
+  """As `_run`; of narrow u, a section of time after the other."""
   rows, time, H = u.shape
   _, S, size = chunk.read_in.shape
   length = _siso_systems.section(rows * H, size)
@@ -267,13 +262,7 @@ def _run(chunk, u, init, reset):
 
 
 def _between(decay, gains, start, alive):
-  """The states between chunks.
-
-  gains [chunks, H, S, B] are what the elements of each chunk add, start [H, S,
-  B] what the initial state adds to the state after the first; alive [L, chunks,
-  B] says that there was no reset in the chunk so far. Returns the states that
-  enter the chunks after the first, and the last state.
-  """
+  """The states between chunks."""
   state = gains[0] if start is None else gains[0] + start
   if len(gains) == 1:
     # A loop of no turns, which jax refuses where it does not compile.

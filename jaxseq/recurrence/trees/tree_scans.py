@@ -240,10 +240,7 @@ def _wide(*arrays):
 
 
 def _down(decay, tree):
-  """Of the path down to each node, (*batch, nodes, 1) both.
-
-  The sum of finite decays, and how many there are that forget all.
-  """
+  """Of the path down to each node, (*batch, nodes, 1) both."""
   mask = tree.ancestors.astype(decay.dtype)
   forgets = jnp.isneginf(decay)
   finite = jnp.where(forgets, 0, decay)
@@ -254,11 +251,7 @@ def _down(decay, tree):
 
 
 def _gap(late, early, mask):
-  """A_i - A_j where the mask is set and nothing is forgotten in between.
-
-  One difference, masked in front of the exponential: both factors alone could
-  overflow.
-  """
+  """A_i - A_j where the mask is set and nothing is forgotten in between."""
   early = [jnp.swapaxes(x, -1, -2) for x in early]
   mask = mask & (late[1] == early[1])
   return jnp.where(mask, late[0] - early[0], -jnp.inf)

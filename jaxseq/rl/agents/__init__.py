@@ -6,7 +6,9 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.rl.agents import common as common
+  from jaxseq.rl.agents import on_policy as on_policy
   from jaxseq.rl.agents import ppo as ppo
+  from jaxseq.rl.agents import pqn as pqn
   from jaxseq.rl.agents import r2d2 as r2d2
   from jaxseq.rl.agents import r2d2_config as r2d2_config
   from jaxseq.rl.agents import r2d2_loss as r2d2_loss

@@ -20,6 +20,7 @@ from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
+from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
@@ -56,8 +57,11 @@ class Config:
     skip_nonfinite: whether a step of the optimizer is left out that would make
       a number that is not finite, see `optimizers.step`.
     traced: names of the fields that may be arrays of a program, see `override`.
+    takes_mesh: whether an update spreads what it learns from over the devices
+      of a mesh.
   """
 
+  takes_mesh: ClassVar[bool] = False
   traced: ClassVar[tuple[str, ...]] = (
     "learning_rate",
     "max_grad_norm",
@@ -113,6 +117,32 @@ class Config:
     return self.total_steps // self.steps_per_update
 
 
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+  """Fields of agents that take a random action with probability epsilon.
+
+  Attributes:
+    epsilon_start: probability of a random action at first.
+    epsilon_end: and at last.
+    exploration_fraction: share of the run over which epsilon falls.
+  """
+
+  epsilon_start: float = 1.0
+  epsilon_end: float = 0.05
+  exploration_fraction: float = 0.2
+
+  def __post_init__(self):
+    names = "epsilon_start", "epsilon_end", "exploration_fraction"
+    _validate.fields(self, shares=names)
+
+
+def exploration(config: Any, num_updates: Array) -> Array:
+  """Returns epsilon after so many updates, of any shape, as float32."""
+  span = max(1, round(config.exploration_fraction * config.num_updates))
+  bounds = config.epsilon_start, config.epsilon_end
+  return optax.linear_schedule(*bounds, span)(num_updates.astype(jnp.float32))
+
+
 def player(
   config: Config, make: Callable[[actions.Spec], networks.Policy]
 ) -> rollout.Player:
@@ -131,6 +161,24 @@ def player(
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)
+
+
+def q_player(config: Config, dueling: bool) -> rollout.Player:
+  """Returns the environment of a configuration and a Q-network to play it.
+
+  Raises:
+    ValueError: if the environment or an option is unknown, or if its action is
+      not one choice.
+  """
+
+  def make(spec):
+    if spec.kind != "categorical":
+      why = f"not {spec.kind} ones: a Q-network has one value for each"
+      expected = f"an environment with Discrete actions, {why}"
+      raise _validate.error("env_id", config.env_id, expected)
+    return q_networks.QNetwork(config.network, spec, dueling)
+
+  return player(config, make)
 
 
 def start(

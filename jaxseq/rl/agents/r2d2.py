@@ -17,9 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import last_observation
@@ -75,15 +73,7 @@ def player(config: Config) -> rollout.Player:
     ValueError: if the environment or an option is unknown, or if its action is
       not one choice.
   """
-
-  def make(spec):
-    if spec.kind != "categorical":
-      why = f"not {spec.kind} ones: a Q-network has one value for each"
-      expected = f"an environment with Discrete actions, {why}"
-      raise _validate.error("env_id", config.env_id, expected)
-    return q_networks.QNetwork(config.network, spec, config.dueling)
-
-  return common.player(config, make)
+  return common.q_player(config, config.dueling)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -144,7 +134,7 @@ def update(
   """
   config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)
-  epsilon = exploration(config, runner.num_updates)
+  epsilon = common.exploration(config, runner.num_updates)
   variables = _variables(runner.learned.params, epsilon, runner.statistics)
   world, tail, sequence, transition = _play(
     config, variables, runner.world, runner.tail, key_play
@@ -176,13 +166,6 @@ def update(
 
 
 train = common.make_train(update)
-
-
-def exploration(config: Config, num_updates: Array) -> Array:
-  """Returns epsilon after so many updates, of any shape, as float32."""
-  span = max(1, round(config.exploration_fraction * config.num_updates))
-  bounds = config.epsilon_start, config.epsilon_end
-  return optax.linear_schedule(*bounds, span)(num_updates.astype(jnp.float32))
 
 
 def _variables(params, epsilon, statistics):

@@ -8,13 +8,13 @@ from jaxseq.rl.agents import common
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(common.Config):
+class Config(common.Config, common.Exploration):
   """Everything that a training run depends on, except its key.
 
   The environment must have a `Discrete` action space. Where a time limit is
   bootstrapped, seeing the last observation of an episode counts as a step.
 
-  Attributes, beside those of `common.Config`:
+  Attributes, beside those of `common.Config` and `common.Exploration`:
     dueling: whether values and advantages have a head each.
     sequence_length: steps in each environment between updates: one sequence.
     burn_in: steps before a sequence that renew its stored memory: 0 or a
@@ -29,9 +29,6 @@ class Config(common.Config):
     num_steps: n of the n-step targets.
     q_lambda: of Peng's Q(lambda).
     target_period: optimizer steps between two copies to the target network.
-    epsilon_start: probability of a random action at first.
-    epsilon_end: and at last.
-    exploration_fraction: share of the run over which epsilon falls.
     priority_exponent: how much more often sequences with great errors are
       replayed; 0 draws all alike.
     importance_exponent: how much of that bias the loss takes back.
@@ -56,9 +53,6 @@ class Config(common.Config):
   num_steps: int = 5
   q_lambda: float = 0.8
   target_period: int = 400
-  epsilon_start: float = 1.0
-  epsilon_end: float = 0.05
-  exploration_fraction: float = 0.2
   priority_exponent: float = 0.9
   importance_exponent: float = 0.6
   priority_max_share: float = 0.9
@@ -66,6 +60,7 @@ class Config(common.Config):
 
   def __post_init__(self):
     super().__post_init__()
+    common.Exploration.__post_init__(self)
     _validate.fields(
       self,
       positive=(
@@ -80,9 +75,6 @@ class Config(common.Config):
       above_zero=("reward_scale",),
       shares=(
         "q_lambda",
-        "epsilon_start",
-        "epsilon_end",
-        "exploration_fraction",
         "priority_max_share",
       ),
       not_negative=("burn_in", "priority_exponent", "importance_exponent"),

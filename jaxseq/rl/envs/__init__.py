@@ -33,6 +33,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import concentration as concentration
   from jaxseq.rl.envs import count_recall as count_recall
   from jaxseq.rl.envs import decks as decks
+  from jaxseq.rl.envs import described_spaces as described_spaces
   from jaxseq.rl.envs import for_gymnax as for_gymnax
   from jaxseq.rl.envs import foreign as foreign
   from jaxseq.rl.envs import higher_lower as higher_lower
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import minatar as minatar
   from jaxseq.rl.envs import minesweeper as minesweeper
   from jaxseq.rl.envs import noisy as noisy
+  from jaxseq.rl.envs import outside as outside
   from jaxseq.rl.envs import pendulum as pendulum
   from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation

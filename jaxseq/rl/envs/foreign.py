@@ -1,6 +1,8 @@
 """The base of environments of other libraries, made to reset themselves."""
 
 from collections.abc import Callable
+import dataclasses
+import importlib
 import math
 from typing import Any
 from typing import NamedTuple
@@ -15,6 +17,9 @@ from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+
+# Beyond the number of keys that anything is split into.
+_OF_STEPS = 2**32 - 1
 
 
 @struct.dataclass
@@ -63,8 +68,9 @@ class Foreign(base.Environment):
     raise NotImplementedError
 
   def _step(self, key, state, action, params):
-    # The key as it is for a reset: steps of many libraries take none.
-    stepped = jax.random.fold_in(key, 1)
+    # The key as it is for a reset: steps of many libraries take none. The other
+    # is none of the keys that a reset may split it into.
+    stepped = jax.random.fold_in(key, _OF_STEPS)
     *played, reward, terminated, _ = self.step_env(
       stepped, state, action, params
     )
@@ -96,14 +102,61 @@ class Foreign(base.Environment):
     return observation, State(jnp.int32(0), task_state)
 
 
-def needs(
-  library: str, load: Callable[[], Any], install: str | None = None
-) -> Any:
-  """Returns what `load` imports.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task(Foreign):
+  """An environment of another library, of two functions and its spaces.
+
+  Attributes:
+    title: the library's name of it.
+    observations: the space of observations.
+    actions: the space of actions.
+    limit: the time limit.
+    begins: from a key to the first observation and the library's state.
+    plays: from a key, a state and an action to what a step gives.
+  """
+
+  title: str
+  observations: spaces.Space
+  actions: spaces.Space
+  limit: int
+  begins: Callable[[jax.Array], tuple[PyTree, PyTree]]
+  plays: Callable[[jax.Array, PyTree, PyTree], Played]
+
+  @property
+  def name(self) -> str:
+    """The library's name of it."""
+    return self.title
+
+  @property
+  def max_steps(self) -> int:
+    """The time limit."""
+    return self.limit
+
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """The space of observations."""
+    return self.observations
+
+  def action_space(self, params: PyTree = None) -> spaces.Space:
+    """The space of actions."""
+    return self.actions
+
+  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns the first observation of an episode, and the library's state."""
+    return self.begins(key)
+
+  def play(
+    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
+  ) -> Played:
+    """Plays one step, without time limit and reset."""
+    return self.plays(key, task_state, action)
+
+
+def needs(library: str, module: str, install: str | None = None) -> Any:
+  """Returns a module of a library.
 
   Args:
     library: name of the library.
-    load: imports it.
+    module: its module.
     install: what pip is to install; the extra of the library's name if None.
 
   Raises:
@@ -111,7 +164,9 @@ def needs(
   """
   install = install or f"'jaxseq[{library.lower()}]'"
   try:
-    return load()
+    # The package first: a module of it may be there already.
+    importlib.import_module(module.partition(".")[0])
+    return importlib.import_module(module)
   except ImportError as error:
     raise ModuleNotFoundError(
       f"environments of {library} need the package {error.name!r}, which is "

@@ -209,35 +209,32 @@ class Arm(Protocol):
 Config = TypeVar("Config", bound=Arms)
 
 
-def parse(
-  config: Any,
-  cls: type[Config],
+def chosen(
+  config: Config,
   mesh: Sequence[str] = (),
   on_nonfinite: finite.Action | None = None,
-  chosen: Sequence[str] = (),
+  names: Sequence[str] = (),
 ) -> Config:
-  """Returns the configuration that the flags of a program give.
+  """Returns the configuration as the flags of a program change it.
 
   Args:
-    config: value of `--config`.
-    cls: class of the configuration.
+    config: the comparison.
     mesh: value of `--mesh`.
     on_nonfinite: value of `--on_nonfinite`; None leaves that of the config.
-    chosen: value of `--arms`, the arms that stay; all if there is none.
+    names: value of `--arms`, the arms that stay; all if there is none.
 
   Raises:
-    UserError: there is no config, or one of them is wrong.
-    ValueError: an arm is chosen that the config has not.
+    ValueError: an arm is chosen that the config does not have, or the mesh is
+      wrong.
   """
-  parsed = configuration.parse(config, cls)
-  for name in chosen:
-    _validate.choice("--arms", name, tuple(parsed.arms))
-  kept = {k: x for k, x in parsed.arms.items() if not chosen or k in chosen}
+  for name in names:
+    _validate.choice("--arms", name, tuple(config.arms))
+  left = {k: x for k, x in config.arms.items() if not names or k in names}
   return dataclasses.replace(
-    parsed,
-    arms=type(parsed.arms)(kept) if chosen else parsed.arms,
-    mesh=device_mesh.parse(mesh, parsed.mesh),
-    on_nonfinite=on_nonfinite or parsed.on_nonfinite,
+    config,
+    arms=type(config.arms)(left) if names else config.arms,
+    mesh=device_mesh.parse(mesh, config.mesh),
+    on_nonfinite=on_nonfinite or config.on_nonfinite,
   )
 
 
@@ -294,7 +291,7 @@ def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
     }
   )
   own, name = config.arms[arm], f"config.arms.{arm}"
-  merged = updated(common, own)
+  merged = _merged(_plain(common), _plain(own))
   try:
     made = configuration.from_config_dict(cls, merged, name=name)
   except configuration.FieldError as error:
@@ -320,10 +317,18 @@ def updated(
   fields: Mapping[str, Any], *changes: Mapping[str, Any]
 ) -> ml_collections.FrozenConfigDict:
   """Returns fields with some of them changed, those of mappings one by one."""
-  merged = ml_collections.ConfigDict(_plain(fields), type_safe=False)
+  merged = _plain(fields)
   for change in changes:
-    merged.update(_plain(change))
+    merged = _merged(merged, _plain(change))
   return ml_collections.FrozenConfigDict(merged)
+
+
+def _merged(fields, changes):
+  """Returns nested dictionaries in which others have changed some fields."""
+  both = isinstance(fields, dict) and isinstance(changes, dict)
+  if not both:
+    return changes
+  return fields | {k: _merged(fields.get(k), x) for k, x in changes.items()}
 
 
 def _with_defaults(default, value):

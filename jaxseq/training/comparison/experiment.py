@@ -1,47 +1,46 @@
 """The frame of an experiment's program: its flags, configuration, directory.
 
-PROGRAM = experiment.Experiment("classify", Config)
-
-def main(argv):
-  del argv
-  with PROGRAM.setup() as config:
-    made = ...                            # load data, build arms
-  PROGRAM.compare(config, made, title="accuracy", columns=...)
+PROGRAM = experiment.Experiment("classify", "jaxseq.programs.classify")
+main = PROGRAM.main
+__getattr__ = PROGRAM.attribute
 
 if __name__ == "__main__":
   app.run_main(main)
+
+The module that is named has the class `Config`, and `main(program)`, which
+loads data, builds arms and hands them to `compare`. It is imported once the
+flags are parsed: all that is slow to import is imported there.
 """
 
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
+import functools
+import importlib
 import pathlib
+from typing import TYPE_CHECKING
 from typing import Any
-from typing import Generic
-from typing import TypeVar
 
 from absl import flags
 
 from jaxseq.training import app
 from jaxseq.training import errors
-from jaxseq.training.comparison import arms
-from jaxseq.training.comparison import report
-from jaxseq.training.comparison import run
-from jaxseq.training.devices import seeds
+
+if TYPE_CHECKING:
+  from jaxseq.training.comparison import arms
+  from jaxseq.training.comparison import run
 
 # `--help` shows the flags as those of the program.
 flags.disclaim_key_flags()
 
-Config = TypeVar("Config", bound=arms.Arms)
 
-
-class Experiment(Generic[Config]):
+class Experiment:
   """A comparison of arms as a program; defines its flags.
 
   Args:
     name: of the experiment, which its directories tell.
-    config: class of its configuration.
+    body: name of the module with its class `Config` and its `main`.
     mesh: whether devices may share a run, which `--mesh` says.
     modes: what the program can do.
   """
@@ -49,18 +48,34 @@ class Experiment(Generic[Config]):
   def __init__(
     self,
     name: str,
-    config: type[Config],
+    body: str,
     *,
     mesh: bool = True,
     modes: Sequence[str] = ("train", "evaluate"),
   ):
     self.name = name
-    self._class = config
+    self._body = body
     self._config, self._workdir = app.define_flags()
     self._mode = app.define_mode(tuple(modes))
     self._arms = app.define_arms()
     self._mesh = app.define_mesh() if mesh else None
     self._on_nonfinite = app.define_on_nonfinite()
+
+  @functools.cached_property
+  def body(self) -> Any:
+    """The module of the experiment."""
+    return importlib.import_module(self._body)
+
+  def attribute(self, name: str) -> Any:
+    """Returns what the experiment's module has under a name."""
+    if name.startswith("__"):
+      raise AttributeError(name)
+    return getattr(self.body, name)
+
+  def main(self, argv: Sequence[str] = ()) -> None:
+    """Runs the experiment that the flags describe."""
+    del argv
+    self.body.main(self)
 
   @property
   def mode(self) -> str:
@@ -68,19 +83,24 @@ class Experiment(Generic[Config]):
     return self._mode.value
 
   @contextlib.contextmanager
-  def setup(self) -> Iterator[Config]:
+  def setup(self) -> Iterator[Any]:
     """Gives the configuration to what builds arms and opens the directory.
 
     Raises:
       UserError: the flags are wrong, or what is built is, see `errors.setup`.
     """
+    from jaxseq.training import configuration
+    from jaxseq.training.comparison import arms
+    from jaxseq.training.devices import seeds
+
     seeds.split_cpu()
     with errors.setup():
-      mesh = () if self._mesh is None else self._mesh.value
-      yield arms.parse(
-        self._config.value,
-        self._class,
-        mesh,
+      config = configuration.load(
+        self._config.value, app.overrides(), self.body.Config
+      )
+      yield arms.chosen(
+        config,
+        () if self._mesh is None else self._mesh.value,
         self._on_nonfinite.value,
         self._arms.value,
       )
@@ -95,18 +115,20 @@ class Experiment(Generic[Config]):
     """Whether there is a configuration; predictions can do without."""
     return self._config.value is not None
 
-  def open_directory(self, config: Config) -> pathlib.Path:
+  def open_directory(self, config: "arms.Arms") -> pathlib.Path:
     """Returns the directory of the run, see `arms.open_directory`."""
+    from jaxseq.training.comparison import arms
+
     workdir = self._workdir.value
     return arms.open_directory(workdir, config, self.name, self.mode)
 
   def compare(
     self,
-    config: Config,
-    made: Mapping[str, arms.Arm],
+    config: "arms.Arms",
+    made: "Mapping[str, arms.Arm]",
     directory: pathlib.Path | None = None,
     **options: Any,
-  ) -> run.Results:
+  ) -> "run.Results":
     """Trains and measures arms, or only measures them, and shows the results.
 
     The options are those of `report.finish`: title and columns, and what it has
@@ -115,6 +137,8 @@ class Experiment(Generic[Config]):
     Raises:
       UserError: the directory is none of this run.
     """
+    from jaxseq.training.comparison import report
+
     if directory is None:
       with errors.setup():
         directory = self.open_directory(config)

@@ -10,19 +10,16 @@ itself on TPU VMs, under SLURM, Open MPI and Kubernetes.
 
 from collections.abc import Iterator
 import contextlib
-import functools
 import os
 import re
 import sys
 
-from absl import flags
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
 from jaxseq.training import errors
-
-flags.disclaim_key_flags()
+from jaxseq.training.devices import process_flags
 
 # As of a program that may be started again.
 EXIT_CODE = 75
@@ -31,30 +28,6 @@ EXIT_CODE = 75
 _GONE = "Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|coordination|heartbeat|by peer"
 # Seconds without a sign of life after which a process counts as gone.
 _HEARTBEAT = 100
-
-
-@functools.cache
-def define_flags() -> tuple[flags.FlagHolder, ...]:
-  """Defines the flags by which processes find each other; returns holders."""
-  return (
-    flags.DEFINE_bool(
-      "distributed",
-      False,
-      "run as one of several processes that the cluster (TPU VMs, SLURM, "
-      "Open MPI, Kubernetes) tells of each other",
-    ),
-    flags.DEFINE_string(
-      "coordinator",
-      None,
-      "HOST:PORT of process 0, to run as one of several processes",
-    ),
-    flags.DEFINE_integer(
-      "num_processes", None, "with --coordinator, how many there are"
-    ),
-    flags.DEFINE_integer(
-      "process_id", None, "with --coordinator, the number of this one, from 0"
-    ),
-  )
 
 
 def start() -> None:
@@ -66,9 +39,9 @@ def start() -> None:
   Raises:
     UserError: the flags do not go together, or joining the others failed.
   """
-  if "coordinator" not in flags.FLAGS:
+  if not process_flags.defined():
     return
-  automatic, coordinator, count, number = (f.value for f in define_flags())
+  automatic, coordinator, count, number = process_flags.values()
   by_hand = (coordinator, count, number)
   wrong = None
   if by_hand == (None, None, None):

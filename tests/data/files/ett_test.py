@@ -26,8 +26,8 @@ def test_spans_of_the_benchmark():
 
 
 def test_months_and_numbers_of_windows(tmp_path):
-  root = write(tmp_path / "ETT-small" / "ETTh1.csv", 14500).parents[1]
-  splits = ett.load_benchmark(root, "ETTh1", horizon=192, normalize=False)
+  path = write(tmp_path / "ETT-small" / "ETTh1.csv", 14500)
+  splits = ett.load(path, horizon=192, normalize=False)
   # The numbers of the benchmark: 8640, 2880 and 2880 hours.
   counts = [len(part.inputs) for part in splits[:3]]
   assert counts == [8640 - 96 - 192 + 1, 2880 - 192 + 1, 2880 - 192 + 1]
@@ -35,7 +35,7 @@ def test_months_and_numbers_of_windows(tmp_path):
   assert splits.test.inputs[0, 0, 0] == 11520 - 96
   assert splits.test.targets[-1, -1, 0] == 14399
   assert splits.info.channels == ("HUFL", "OT")
-  scaled = ett.load(root / "ETT-small" / "ETTh1.csv", target="OT")
+  scaled = ett.load(path, target="OT")
   assert scaled.train.inputs.shape[1:] == (96, 1)
   whole = scaled.train.inputs[::96].reshape(-1)
   # 90 windows are whole days of the 360 in training.
@@ -44,9 +44,7 @@ def test_months_and_numbers_of_windows(tmp_path):
 
 def test_other_tables_are_divided_in_shares(tmp_path):
   path = write(tmp_path / "weather" / "weather.csv", 200)
-  splits = ett.load_benchmark(
-    tmp_path, "Weather", input_length=8, horizon=4, normalize=False
-  )
+  splits = ett.load(path, input_length=8, horizon=4, normalize=False)
   assert splits.valid.targets[0, 0, 0] == 140
   assert splits.test.targets[0, 0, 0] == 160
   assert splits.test.targets[-1, -1, 0] == 199
@@ -66,9 +64,5 @@ def test_what_is_wrong_is_said(tmp_path):
     ValueError, match="ETTh1.csv: got 200 times, expected at least 14400"
   ):
     ett.load(path)
-  with pytest.raises(
-    ValueError, match="name: got 'etth1', expected one of 'ECL', 'ETTh1', "
-  ):
-    ett.load_benchmark(tmp_path, "etth1")
   with pytest.raises(data.MissingData, match="electricity.csv is not a file"):
-    ett.load_benchmark(tmp_path, "ECL")
+    ett.load(tmp_path / "electricity.csv")

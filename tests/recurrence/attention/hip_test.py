@@ -11,6 +11,7 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence.attention import _hip_step
 from jaxseq.recurrence.attention import hip
+from tests.recurrence.attention import hip_blocks
 
 
 def unpacked(data, name):
@@ -38,12 +39,14 @@ def test_blocks_of_queries_find_the_keys_of_the_authors_code(x64, golden, name):
   found = options(data, "window")
   q, k, v = (jnp.asarray(data[x], jnp.float64) for x in "qkv")
   size = int(data["block_q"])
-  first, held = jax.jit(hip.blocks, static_argnums=(2, 3))(q, k, found, size)
+  first, held = jax.jit(hip_blocks.blocks, static_argnums=(2, 3))(
+    q, k, found, size
+  )
   np.testing.assert_array_equal(held.sum(-1), data["official_count"])
   for got, kept, expected in zip(first, held, data["official_indices"]):
     for one, flags, row in zip(got, kept, expected):
       np.testing.assert_array_equal(one[flags], row[: flags.sum()])
-  run = jax.jit(hip.block_attention, static_argnums=(3, 4))
+  run = jax.jit(hip_blocks.block_attention, static_argnums=(3, 4))
   # float64 rounding.
   np.testing.assert_allclose(
     run(q, k, v, found, size), data["official_output"], rtol=1e-10, atol=1e-12
@@ -132,7 +135,7 @@ def test_all_keys_that_blocks_of_queries_read(x64, golden, name):
   q, k = (jnp.asarray(data[x], jnp.float64) for x in "qk")
   rows, time, _ = q.shape
   values = jnp.broadcast_to(jnp.eye(time), (rows, time, time))
-  attend = jax.jit(hip.block_attention, static_argnums=(3, 4))
+  attend = jax.jit(hip_blocks.block_attention, static_argnums=(3, 4))
   np.testing.assert_array_equal(
     attend(q, k, values, found, size) > 0, unpacked(data, "official_visible")
   )
@@ -277,14 +280,6 @@ def test_a_key_that_stands_for_its_interval_is_found(
 def test_bad_options_are_named():
   with pytest.raises(ValueError, match="keys: got 5, expected a multiple of b"):
     hip.Hip(5, 2)
-  q = jnp.zeros((6, 2))
-  with pytest.raises(ValueError, match="query_block: got 4, expected a divis"):
-    hip.blocks(q, q, hip.Hip(2), 4)
-  # Every second query counts, of which one alone has none.
-  with pytest.raises(ValueError, match="query_block: got 1, expected an integ"):
-    hip.blocks(q, q, hip.Hip(2), 1)
-  with pytest.raises(ValueError, match=r"k: got shape \(5, 2\), expected at l"):
-    hip.blocks(q, q[:5], hip.Hip(2), 2)
   q = jnp.zeros((1, 5, 2, 4))
   attend = functools.partial(
     recurrence.window_attention, q, q, q, 9, search=hip.Hip(2)

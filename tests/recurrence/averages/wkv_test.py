@@ -178,13 +178,14 @@ def test_time_over_devices(x64, resets, exchange):
   time = P(None, "sp")
 
   def scan(*arguments, reset):
-    run = functools.partial(recurrence.wkv_scan, axis="sp", exchange=exchange)
-    return jax.shard_map(
-      lambda *own: run(*own[:-1], reset=own[-1]),
-      mesh=mesh,
-      in_specs=(time, time, P(), P(), P(), time),
-      out_specs=(time, P()),
-    )(*arguments, reset)
+    run = functools.partial(recurrence.wkv_scan, axis="sp")
+    with recurrence.exchanging(exchange):
+      return jax.shard_map(
+        lambda *own: run(*own[:-1], reset=own[-1]),
+        mesh=mesh,
+        in_specs=(time, time, P(), P(), P(), time),
+        out_specs=(time, P()),
+      )(*arguments, reset)
 
   chex.assert_trees_all_close(
     value_and_gradients(scan, *arguments, reset=reset),

@@ -45,10 +45,11 @@ def run(
     if case.name.startswith(("delta", "dplr", "mlstm", "outer", "softmax")):
       options["method"] = "sequential"  # Compiles fast.
   else:
-    options |= {"axis": "sp", "exchange": exchange}
+    options["axis"] = "sp"
 
   def call(timed, fixed, reset):
-    return function(**timed, **fixed, reset=reset, **options)
+    with recurrence.exchanging(exchange):
+      return function(**timed, **fixed, reset=reset, **options)
 
   return call if mesh is None or inside else _split(call, mesh)
 

@@ -388,7 +388,7 @@ def test_errors_name_what_came():
     return jax.eval_shape(split, jnp.ones((2,)), b)
 
   with pytest.raises(ValueError, match="exchange: got 'ring', expected"):
-    run(exchange="ring")
+    recurrence.exchanging("ring")
   with pytest.raises(ValueError, match="method: got .*, expected one of"):
     run(method="none")
 

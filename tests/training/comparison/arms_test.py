@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxseq.training import checkpoint
+from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from jaxseq.training.comparison import arms
@@ -91,14 +92,14 @@ def test_wrong_options(options, message):
 
 def test_some_arms_alone():
   config = ml_collections.ConfigDict({"arms": {"a": {}, "b": {"seed": 2}}})
-  whole = arms.parse(config, arms.Arms)
+  whole = configuration.from_config_dict(arms.Arms, config)
   assert list(whole.arms) == ["a", "b"]
-  alone = arms.parse(config, arms.Arms, chosen=["b"])
+  alone = arms.chosen(whole, names=["b"])
   assert dict(alone.arms) == {"b": whole.arms["b"]}
   del config.arms["a"]
-  assert alone == arms.parse(config, arms.Arms)
+  assert alone == configuration.from_config_dict(arms.Arms, config)
   with pytest.raises(ValueError, match="--arms: got 'a', expected one of 'b'"):
-    arms.parse(config, arms.Arms, chosen=["a"])
+    arms.chosen(alone, names=["a"])
 
 
 class _State(NamedTuple):

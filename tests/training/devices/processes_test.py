@@ -3,12 +3,13 @@ from absl.testing import flagsaver
 import pytest
 
 from jaxseq.training import errors
+from jaxseq.training.devices import process_flags
 from jaxseq.training.devices import processes
 
 
 @pytest.fixture(autouse=True)
 def _parsed():
-  processes.define_flags()
+  process_flags.define()
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
 

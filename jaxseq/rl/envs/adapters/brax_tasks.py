@@ -25,13 +25,7 @@ def make(
     ValueError: there is no such task.
     ModuleNotFoundError: the package is not installed.
   """
-
-  def load():
-    from brax import envs
-
-    return envs
-
-  envs = foreign.needs("Brax", load)
+  envs = foreign.needs("Brax", "brax.envs")
   if name not in envs._envs:
     known = ", ".join(sorted(envs._envs))
     raise ValueError(f"env_id: got 'brax/{name}', expected one of {known}.")

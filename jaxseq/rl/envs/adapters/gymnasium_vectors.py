@@ -239,12 +239,7 @@ def _of_batches(function):
 
 
 def _gymnasium():
-  def load():
-    import gymnasium
-
-    return gymnasium
-
-  return foreign.needs("Gymnasium", load, "gymnasium")
+  return foreign.needs("Gymnasium", "gymnasium", "gymnasium")
 
 
 @functools.cache

@@ -141,13 +141,7 @@ def make(name: str, *, agent: str | None = None, **options: Any) -> OneAgent:
     ValueError: there is no such environment or agent.
     ModuleNotFoundError: the package is not installed.
   """
-
-  def load():
-    import jaxmarl
-
-    return jaxmarl
-
-  library = foreign.needs("JaxMARL", load)
+  library = foreign.needs("JaxMARL", "jaxmarl")
   with jax.ensure_compile_time_eval():
     team = library.make(name, **options)
   limit = int(getattr(team, "max_steps", 2**30))

@@ -1,5 +1,6 @@
 """Environments of libraries that are installed, and words about others."""
 
+import dataclasses
 import importlib.util
 import sys
 
@@ -132,3 +133,56 @@ def test_spaces_of_other_libraries():
   assert bool(box.contains(jnp.full(2, 1e30)))
   with pytest.raises(ValueError, match="space: got .*MultiBinary"):
     foreign.convert(Graph())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words(foreign.Foreign):
+  """Shows the words that a step and, of the second key, a reset gets."""
+
+  max_steps = 5
+
+  def begin(self, key, params):
+    return jax.random.key_data(jax.random.split(key)[1]), ()
+
+  def play(self, key, task_state, action, params):
+    words = jax.random.key_data(key)
+    return foreign.Played(words, (), jnp.float32(0), jnp.bool_(True))
+
+  def action_space(self, params=None):
+    return spaces.Discrete(2)
+
+
+def test_a_reset_s_keys_are_not_that_of_the_step():
+  env = _Words()
+  _, state = env.reset(jax.random.key(0))
+  first, _, _, terminated, _, info = env.step(
+    jax.random.key(1), state, jnp.int32(0)
+  )
+  assert terminated
+  assert (first != info["final_observation"]).any()
+
+
+def test_an_environment_of_two_functions():
+  env = foreign.Task(
+    "Counts",
+    spaces.Box(0.0, 9.0, (1,)),
+    spaces.Discrete(2),
+    3,
+    lambda key: (jnp.zeros(1), jnp.float32(0)),
+    lambda key, state, action: foreign.Played(
+      (state + action)[None], state + action, state, state >= 5
+    ),
+  )
+  assert (env.name, env.default_params.max_steps_in_episode) == ("Counts", 3)
+  assert hash(env) != hash(dataclasses.replace(env))
+  _, state = env.reset(jax.random.key(0))
+  shown = []
+  for _ in range(3):
+    first, state, _, terminated, truncated, info = env.step(
+      jax.random.key(0), state, jnp.int32(1)
+    )
+    shown.append(float(info["final_observation"][0]))
+  assert shown == [1, 2, 3]
+  assert truncated
+  assert not terminated
+  assert first == 0

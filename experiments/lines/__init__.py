@@ -1,0 +1,1 @@
+"""Lines of work that need configs of the repository."""

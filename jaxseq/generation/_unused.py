@@ -1,0 +1,112 @@
+"""States without the part of them that nothing was written to yet.
+
+A window of attention is as long after a word as after a book. What no token has
+reached is zeros at one of its ends, whatever the mixer, and need not be stored.
+"""
+
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq._types import PyTree
+
+# Arrays of fewer elements stay as they are.
+_LEAST = 1024
+
+
+class Cut(NamedTuple):
+  """A part of an array beside which there is nothing but zeros.
+
+  Attributes:
+    part: the part, as long as a power of two.
+    first: where it begins.
+    axis: along which it was cut.
+    size: of that axis before.
+  """
+
+  part: jax.Array
+  first: int
+  axis: int
+  size: int
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of the part."""
+    return self.part.nbytes
+
+
+def cut(tree: PyTree) -> PyTree:
+  """Returns a pytree of arrays in which those with unused parts are `Cut`."""
+  leaves, structure = jax.tree.flatten(tree)
+  large = [i for i, leaf in enumerate(leaves) if _is_large(leaf)]
+  used = jax.device_get([_used(leaves[i]) for i in large])
+  for i, axes in zip(large, used, strict=True):
+    leaves[i] = _shortest(leaves[i], axes)
+  return jax.tree.unflatten(structure, leaves)
+
+
+def whole(tree: PyTree) -> PyTree:
+  """Returns what `cut` was called with."""
+
+  def leaf(value):
+    if not isinstance(value, Cut):
+      return value
+    return _padded(value.axis, value.size, value.part, np.int32(value.first))
+
+  return jax.tree.map(leaf, tree, is_leaf=is_cut)
+
+
+def is_cut(value: Any) -> bool:
+  """Whether a value is a part of an array."""
+  return isinstance(value, Cut)
+
+
+def _is_large(leaf: Any) -> bool:
+  """Whether an array is worth a look."""
+  return isinstance(leaf, jax.Array) and leaf.size >= _LEAST and leaf.ndim > 2
+
+
+@jax.jit
+def _used(leaf):
+  """For each axis but the first, where something is not a positive zero."""
+  some = leaf != 0
+  if jnp.issubdtype(leaf.dtype, jnp.floating):
+    some = some | jnp.signbit(leaf)
+  return [
+    jnp.any(some, axis=tuple(i for i in range(leaf.ndim) if i != axis))
+    for axis in range(1, leaf.ndim)
+  ]
+
+
+def _shortest(leaf, used):
+  """An array cut along the axis of which the smallest share is in use."""
+  choices = []
+  for axis, there in enumerate(used, 1):
+    places = np.flatnonzero(there)
+    first, last = (places[0], places[-1]) if len(places) else (0, 0)
+    size, full = 1 << int(last - first).bit_length(), leaf.shape[axis]
+    choices.append((size / full, axis, size, min(first, full - size)))
+  share, axis, size, first = min(choices)
+  if share >= 1:
+    return leaf
+  part = _part(axis, size, leaf, np.int32(first))
+  return Cut(part, int(first), axis, leaf.shape[axis])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _part(axis, size, leaf, first):
+  """A part of an array."""
+  return lax.dynamic_slice_in_dim(leaf, first, size, axis)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _padded(axis, size, part, first):
+  """An array of which there is a part."""
+  shape = *part.shape[:axis], size, *part.shape[axis + 1 :]
+  zeros = jnp.zeros(shape, part.dtype)
+  return lax.dynamic_update_slice_in_dim(zeros, part, first, axis)

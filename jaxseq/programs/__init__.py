@@ -1,0 +1,21 @@
+"""Programs for data of one's own, as `jaxseq train` and as binaries.
+
+`line` is the one program of supervised lines of work; each module beside it
+says what is its own: a configuration, perhaps further columns or pictures.
+"""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.programs import classify as classify
+  from jaxseq.programs import events as events
+  from jaxseq.programs import forecast as forecast
+  from jaxseq.programs import language_model as language_model
+  from jaxseq.programs import line as line
+  from jaxseq.programs import serve as serve
+  from jaxseq.programs import serve_flags as serve_flags
+  from jaxseq.programs import text_flags as text_flags
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,0 +1,198 @@
+"""A server of the completions interface for a language model."""
+
+from collections.abc import Sequence
+import json
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+from absl import flags
+from absl import logging
+
+from jaxseq import _validate
+from jaxseq import generation
+from jaxseq import interop
+from jaxseq import models
+from jaxseq.data import packages
+from jaxseq.data import text_tokens
+from jaxseq.generation import completions
+from jaxseq.generation import engine_thread
+from jaxseq.generation import pattern_pool
+from jaxseq.generation import server
+from jaxseq.models import token_model
+from jaxseq.training import errors
+
+
+class Served(NamedTuple):
+  """A model to serve.
+
+  Attributes:
+    network: of tokens.
+    variables: of the network.
+    codec: of its texts.
+    stop_tokens: tokens that end a text.
+  """
+
+  network: Any
+  variables: Any
+  codec: generation.Codec
+  stop_tokens: tuple[int, ...]
+
+
+def load(path: pathlib.Path) -> Served:
+  """Loads a checkpoint.
+
+  Args:
+    path: a file of `jaxseq.models`, a directory that holds it, or one of a
+      pretrained model.
+
+  Raises:
+    ValueError: if there is no model, or none of a text.
+    OSError: if a file cannot be read.
+  """
+  described = path / "config.json"
+  if described.is_file():
+    contents = json.loads(described.read_bytes())
+    if isinstance(contents, dict) and "model_type" in contents:
+      return _pretrained(path, contents)
+  if path.is_dir():
+    file = path / models.model_file.NAME
+    if not file.is_file():
+      arms = sorted(
+        each.parent.name for each in path.glob(f"*/{models.model_file.NAME}")
+      )
+      listed = f"one of its arms ({', '.join(arms)})" if arms else "one with"
+      listed += "" if arms else f" {models.model_file.NAME} or config.json"
+      raise _validate.error("--checkpoint", str(path), listed)
+    path = file
+  model = models.load(path)
+  if model.kind != "language":
+    raise _validate.error("--checkpoint", model.kind, "a model of language")
+  codec = token_model.codec(model.preparation)
+  if codec.tokenizer is None:
+    _check_bytes(model.network.vocab_size)
+  return Served(model.network, model.variables, codec, ())
+
+
+def _pretrained(path, contents):
+  """A model of the transformers library."""
+  config, variables = interop.huggingface.load(path)
+  network = interop.huggingface.make_network(config, variables)
+  file = path / "tokenizer.json"
+  if not file.is_file():
+    _check_bytes(network.vocab_size)
+    return Served(network, variables, generation.Codec(), ())
+  tokenizer = text_tokens.read_tokenizer(file.read_text(), str(file))
+  return Served(
+    network,
+    variables,
+    generation.Codec(tokenizer, start=None),
+    server.stop_tokens(contents.get("eos_token_id")),
+  )
+
+
+def _check_bytes(vocab_size):
+  """Refuses a vocabulary without a tokenizer that is none of bytes."""
+  if vocab_size != 256:
+    raise _validate.error(
+      "--checkpoint",
+      f"{vocab_size} tokens without a tokenizer",
+      "a tokenizer, or 256 tokens: bytes",
+    )
+
+
+def make_patterns(
+  served: Served, memory: int
+) -> generation.PatternConfig | None:
+  """Returns the room for requests' patterns; None, with a warning, if none is.
+
+  Args:
+    served: the model.
+    memory: bytes; 0 for no room.
+
+  Raises:
+    ValueError: if the memory has room for next to nothing.
+  """
+  if not memory:
+    return None
+  vocab_size = served.network.vocab_size
+  # Half holds what is compiled and waits for its rows.
+  each = 2 * pattern_pool.row_bytes(vocab_size)
+  # More than any pattern that somebody writes by hand.
+  states = min(16_384, memory // each)
+  if states < 64:
+    least = 64 * each
+    raise _validate.error(
+      "--pattern_bytes", memory, f"0, or at least {least} for this vocabulary"
+    )
+  tokens = None
+  if served.codec.tokenizer is not None:
+    try:
+      tokens = text_tokens.token_bytes(served.codec.tokenizer, vocab_size)
+    except ValueError as error:
+      logging.warning("Requests cannot have a regex: %s", error)
+      return None
+  end_token = served.stop_tokens[0] if served.stop_tokens else None
+  return generation.PatternConfig(states, tokens, end_token)
+
+
+def make_drafts(drafts: str | None) -> dict[str, Any]:
+  """Returns what `--drafts` says, as options of the engine.
+
+  Raises:
+    ValueError: as `load`.
+    OSError: as `load`.
+  """
+  if drafts is None:
+    return {}
+  if drafts == "recycling":
+    # A small tree, which pays where a pass over more tokens costs more.
+    draft = generation.recycling.Recycling(generation.recycling.SMALL_TREE)
+    return {"drafts": draft}
+  small = load(pathlib.Path(drafts))
+  return {
+    "drafts": generation.draft_model.DraftModel(small.network),
+    "memory": generation.draft_model.Memory(small.variables),
+  }
+
+
+def make_app(served: Served, name: str) -> Any:
+  """Returns the application that the flags describe."""
+  cache = None
+  if flags.FLAGS.prefix_bytes:
+    cache = generation.PrefixCache(flags.FLAGS.prefix_bytes)
+  engine = generation.Engine(
+    served.network,
+    served.variables,
+    generation.EngineConfig(slots=flags.FLAGS.slots, steps=flags.FLAGS.steps),
+    cache=cache,
+    patterns=make_patterns(served, flags.FLAGS.pattern_bytes),
+    **make_drafts(flags.FLAGS.drafts),
+  )
+  # No client should wait for what is compiled.
+  engine.warm_up()
+  config = server.ServerConfig(
+    model=name,
+    timeout=flags.FLAGS.timeout,
+    limits=completions.Limits(max_tokens=flags.FLAGS.max_tokens),
+    stop_tokens=served.stop_tokens,
+  )
+  worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)
+  return server.make_app(worker, served.codec, config)
+
+
+def main(argv: Sequence[str] = ()) -> None:
+  """Serves what the flags describe."""
+  del argv
+  with errors.setup():
+    for module in ("starlette", "uvicorn"):
+      packages.imported(module, server.EXTRA, server.WHY)
+    if flags.FLAGS.checkpoint is None:
+      raise _validate.error(
+        "--checkpoint", None, "a trained model, or a directory of one"
+      )
+    path = pathlib.Path(flags.FLAGS.checkpoint)
+    served = load(path)
+    directory = path if path.is_dir() else path.parent
+    made = make_app(served, flags.FLAGS.name or directory.resolve().name)
+  server.serve(made, flags.FLAGS.host, flags.FLAGS.port, flags.FLAGS.grace)

@@ -1,0 +1,56 @@
+"""The flags of the server of a language model."""
+
+import functools
+
+from absl import flags
+
+flags.disclaim_key_flags()
+
+
+@functools.cache
+def define() -> None:
+  """Defines the flags."""
+  flags.DEFINE_string(
+    "checkpoint", None, "a trained model, or a directory of one"
+  )
+  flags.DEFINE_string("host", "127.0.0.1", "address to listen at")
+  flags.DEFINE_integer(
+    "port", 8000, "port to listen at", lower_bound=0, upper_bound=65535
+  )
+  flags.DEFINE_string("name", None, "of the model; its directory's")
+  flags.DEFINE_integer(
+    "slots", 16, "rows that tokens are drawn for at a time", lower_bound=1
+  )
+  flags.DEFINE_integer(
+    "steps", 8, "tokens of each row that are drawn at a time", lower_bound=1
+  )
+  flags.DEFINE_integer(
+    "waiting", 256, "rows that wait; more are refused", lower_bound=0
+  )
+  flags.DEFINE_float(
+    "timeout", 600.0, "seconds that an answer may take", lower_bound=0.001
+  )
+  flags.DEFINE_integer(
+    "max_tokens", 4096, "the most tokens of an answer", lower_bound=1
+  )
+  flags.DEFINE_integer(
+    "prefix_bytes",
+    2**28,
+    "memory for states of prompts that may come again; 0 for none",
+    lower_bound=0,
+  )
+  flags.DEFINE_integer(
+    "pattern_bytes",
+    2**28,
+    "memory, at most, for tables of requests' regular expressions; 0 for none",
+    lower_bound=0,
+  )
+  flags.DEFINE_string(
+    "drafts",
+    None,
+    "several tokens in one pass: 'recycling', or a smaller model of the same "
+    "tokens, as --checkpoint",
+  )
+  flags.DEFINE_float(
+    "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0
+  )

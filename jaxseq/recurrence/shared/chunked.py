@@ -1,0 +1,120 @@
+"""A recurrence of one's own, chunk by chunk: checks, memory, and the guard."""
+
+from collections.abc import Callable
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _resets
+from jaxseq.recurrence.shared import _varying
+
+Chunk = Callable[[PyTree, PyTree, jax.Array | None], tuple[PyTree, PyTree]]
+
+
+def chunked(
+  chunk: Chunk,
+  init: PyTree,
+  x: PyTree,
+  reset: jax.Array | None = None,
+  *,
+  size: int = 64,
+) -> tuple[PyTree, PyTree]:
+  """Runs a recurrence whose chunks of time are computed by a function.
+
+  The gradient keeps the states between chunks, and computes the rest of a chunk
+  again. Undefined numbers of one episode reach no other: inside of `guarded`,
+  NaN and infinities are zeros for `chunk`, and all that comes after them in
+  their episode is NaN.
+
+      def chunk(state, x, reset):  # Plain steps; matrix products are faster.
+        y, state = recurrence.fold(step, state, x, reset=reset)
+        return state, y
+
+      y, final = recurrence.chunked(chunk, init, x, reset)
+
+  Args:
+    chunk: `chunk(state, x, reset) -> (state, y)` of one batch axis: the state
+      before the chunk, (rows, ...), to that after it; x and y (rows, elements,
+      ...), reset (rows, elements) or None, of at most `size` elements. It puts
+      the state back to zeros where a flag is true, before that element, and
+      closes over no traced arrays.
+    init: state before the first element, floating arrays (*batch, ...), of the
+      dtypes that it has afterwards.
+    x: floating arrays (*batch, time, ...).
+    reset: (*batch, time) bool, or None.
+    size: elements of a chunk.
+
+  Returns:
+    y, arrays (*batch, time, ...), and the state after the last element.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit together.
+  """
+  leaves, states = jax.tree.leaves(x), jax.tree.leaves(init)
+  if not leaves:
+    raise _validate.error("x", x, "at least one array")
+  if reset is not None:
+    lead = jnp.shape(reset)
+  else:
+    rank = min(map(jnp.ndim, leaves))
+    lead = jnp.shape(leaves[0])[: max(rank - 1, 1)]
+  *batch, time = lead
+  for name, arrays, axes in (("x", leaves, lead), ("init", states, lead[:-1])):
+    for leaf in arrays:
+      _checks.floating(**{name: leaf})
+      if jnp.shape(leaf)[: len(axes)] != tuple(axes):
+        expected = f"one that begins with {tuple(axes)}"
+        raise _validate.error(name, f"shape {jnp.shape(leaf)}", expected)
+  _checks.reset(reset, tuple(lead))
+  size = min(_validate.positive("size", size), time)
+  rows = math.prod(batch)
+
+  def flat(leaf):
+    return jnp.reshape(leaf, (rows, *jnp.shape(leaf)[len(batch) :]))
+
+  init, x, reset = jax.tree.map(flat, (init, x, reset))
+  vary = functools.partial(_varying.vary_as, jax.tree.leaves(x)[0])
+  init = jax.tree.map(vary, init)
+  if reset is not None and contexts.is_guarded():
+    chunk = functools.partial(_guarded, chunk)
+  final, y = _chunks.over_chunks(chunk, size, init, x, reset)
+  back = jax.tree.map(
+    lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), (y, final)
+  )
+  return back
+
+
+def _guarded(chunk, state, x, reset):
+  """The chunk of what is finite, and NaN where anything before was not."""
+
+  def undefined(tree, axes):
+    leaves = jax.tree.leaves(tree)
+    flags = (~jnp.isfinite(leaf).all(range(axes, leaf.ndim)) for leaf in leaves)
+    return functools.reduce(jnp.logical_or, flags)
+
+  def finite(tree):
+    return jax.tree.map(
+      lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0).astype(leaf.dtype),
+      tree,
+    )
+
+  bad = undefined(x, 2).astype(jnp.int32)
+  # How many so far, the state among them, and how many before the episode.
+  count = jnp.cumsum(bad, axis=1) + undefined(state, 1)[:, None]
+  earlier = lax.cummax(jnp.where(reset, count - bad, 0), axis=1)
+  ruined = count > earlier
+  state, y = chunk(finite(state), finite(x), reset)
+
+  def mark(flags, tree):
+    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), tree)
+    return _resets.select(flags, nothing, tree)
+
+  return mark(ruined[:, -1], state), mark(ruined, y)

@@ -1,0 +1,350 @@
+"""The base of agents that learn from what they have just played.
+
+An update plays a rollout, makes its advantages and returns, and goes over it in
+epochs of minibatches, each of whole environments. An algorithm adds its player
+and the loss of a minibatch:
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def update(config, runner, overrides=None):
+      config = common.override(config, overrides)
+      return on_policy.update(config, player(config), runner, loss)
+
+as `ppo` and `pqn` do.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import functools
+import types
+from typing import Any
+from typing import ClassVar
+from typing import NamedTuple
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl import normalization
+from jaxseq.rl import rollout
+from jaxseq.rl.agents import common
+from jaxseq.rl.losses import advantages
+from jaxseq.rl.losses import policy
+from jaxseq.training import flat_parameters
+from jaxseq.training import optimizers
+from jaxseq.training.devices import device_mesh
+
+Array = jax.Array
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(common.Config):
+  """What the configurations of all on-policy agents have.
+
+  Attributes, beside those of `common.Config`:
+    rollout_length: steps in each environment between updates.
+    num_epochs: passes over each rollout.
+    num_minibatches: minibatches in a pass; each holds whole environments.
+    gae_lambda: of the advantage estimates, and so of the returns.
+    returns_per_trial: whether values and advantages take the end of a trial
+      for that of an episode, as the memory does not. What later trials bring is
+      then not credited to earlier ones: they are not played worse for the sake
+      of finding something out, and a trial that is over is over, instead of
+      being followed at once by the rewards of the next.
+    segment_length: elements of a rollout that an update runs in parallel; the
+      memory is carried from one segment to the next, and the gradient computes
+      each of them again, so that its memory grows with a segment and not with
+      the rollout. All of the rollout at once if None.
+    truncate_gradient: whether the gradient stops at the borders of segments.
+  """
+
+  takes_mesh: ClassVar[bool] = True
+  traced: ClassVar[tuple[str, ...]] = (*common.Config.traced, "gae_lambda")
+
+  rollout_length: int = 1024
+  num_epochs: int = 30
+  num_minibatches: int = 8
+  gae_lambda: float = 1.0
+  returns_per_trial: bool = False
+  segment_length: int | None = None
+  truncate_gradient: bool = False
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self,
+      positive=("rollout_length", "num_epochs", "num_minibatches"),
+      shares=("gae_lambda",),
+    )
+    self.network.stack.refuse(
+      dropout="the network that learns must be the one that acted"
+    )
+    if self.num_envs % self.num_minibatches:
+      whole = f"{self.num_envs}: a minibatch holds whole environments"
+      expected = f"a divisor of num_envs = {whole}"
+      raise _validate.error("num_minibatches", self.num_minibatches, expected)
+    length = self.segment_length
+    if length is None and self.truncate_gradient:
+      expected = "False without a segment_length"
+      raise _validate.error("truncate_gradient", True, expected)
+    if length is not None and (length < 1 or self.rollout_length % length):
+      expected = f"a divisor of rollout_length = {self.rollout_length}"
+      raise _validate.error("segment_length", length, expected)
+    least = self.steps_per_update
+    self._check_total_steps(least, f"(num_envs * rollout_length = {least})")
+
+  @property
+  def steps_per_update(self) -> int:
+    """Environment steps between updates."""
+    return self.num_envs * self.rollout_length
+
+  @property
+  def minibatch_size(self) -> int:
+    """Environments of a minibatch."""
+    return self.num_envs // self.num_minibatches
+
+
+class RunnerState(NamedTuple):
+  """All that changes during training: save it to go on later.
+
+  Attributes:
+    variables: the network's.
+    opt_state: the optimizer's.
+    world: environments, and the network's memory of them.
+    key: random key.
+    num_updates: () int32, updates done.
+  """
+
+  variables: PyTree
+  opt_state: PyTree
+  world: rollout.World
+  key: Array
+  num_updates: Array
+
+
+class Batch(NamedTuple):
+  """A rollout as a loss uses it, axes (num_envs, time).
+
+  Attributes:
+    memory: of the network at the start of the rollout, without an axis of time.
+    transition: what was played.
+    advantages: of the actions.
+    returns: targets of the values: with `gae_lambda` those of TD(lambda).
+  """
+
+  memory: PyTree
+  transition: rollout.Transition
+  advantages: Array
+  returns: Array
+
+
+# From a configuration, network, its variables and a minibatch to the loss and a
+# dict of scalars.
+Loss = Callable[[Any, Any, PyTree, Batch], tuple[Array, dict[str, Array]]]
+
+
+def check_trials(config: Config, player: rollout.Player) -> rollout.Player:
+  """Returns the player.
+
+  Raises:
+    ValueError: if trials are asked for where episodes have none.
+  """
+  envs = getattr(player.env, "envs", (player.env,))
+  have_trials = all(hasattr(env, "num_trials") for env in envs)
+  if config.returns_per_trial and not have_trials:
+    expected = f"False: the episodes of {config.env_id} have no trials"
+    raise _validate.error("returns_per_trial", True, expected)
+  return player
+
+
+def init(
+  config: Config,
+  player: rollout.Player,
+  key: Array,
+  beside: Mapping[str, PyTree] = types.MappingProxyType({}),
+) -> RunnerState:
+  """Returns the state before the first update.
+
+  Args:
+    config: the configuration.
+    player: the environment and the network that plays it.
+    key: random key.
+    beside: variables that no gradient changes, by collection.
+  """
+  world, variables, key_run = common.start(config, player, key)
+  variables = {**variables, **beside}
+  opt_state = _optimizer(config).init(variables)
+  return RunnerState(variables, opt_state, world, key_run, jnp.int32(0))
+
+
+def update(
+  config: Config, player: rollout.Player, runner: RunnerState, loss: Loss
+) -> tuple[RunnerState, dict[str, Array]]:
+  """Plays one rollout and learns from it.
+
+  Args:
+    config: the configuration.
+    player: the environment and the network that plays it.
+    runner: the state before the update.
+    loss: of a minibatch.
+
+  Returns:
+    The new state and a dict of scalars. `episode_return` and `episode_length`
+    are means over the `episodes` episodes that ended in the rollout, NaN if
+    there were none; those of the loss are means over minibatches; `grad_norm`
+    is that before clipping; `explained_variance` is that of the returns by the
+    values; `env_steps` counts all steps so far.
+
+  Raises:
+    UserError: (a ValueError) the devices of a mesh do not divide the number
+      of the environments of a minibatch.
+  """
+  runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
+  key, key_rollout, key_learn = jax.random.split(runner.key, 3)
+  world, batch = _play(config, player, runner, key_rollout)
+  taken = batch.transition
+  variables, opt_state, metrics = _learn(
+    config, player.network, runner, batch, loss, key_learn
+  )
+  if config.normalize_observation:
+    seen = normalization.observe(variables, taken.observation)
+    if config.skip_nonfinite:
+      skipped = metrics[optimizers.SKIPPED]
+      seen = normalization.unless_skipped(variables, seen, skipped)
+    variables = seen
+  num_updates = runner.num_updates + 1
+  metrics |= common.episode_metrics(taken)
+  metrics["explained_variance"] = policy.explained_variance(
+    taken.value, batch.returns
+  )
+  metrics["env_steps"] = num_updates * config.steps_per_update
+  world = device_mesh.spread_evenly(world)
+  runner = RunnerState(variables, opt_state, world, key, num_updates)
+  return runner, metrics
+
+
+def _play(config, player, runner, key):
+  """The world after a rollout, and the rollout with its targets."""
+  bootstraps = common.bootstraps(config, player)
+  world, taken = rollout.collect(
+    player,
+    runner.variables,
+    runner.world,
+    key,
+    config.rollout_length,
+    final_values=bootstraps,
+  )
+  # This step of the memory is not kept: the next rollout takes it again.
+  last = world.observation, world.memory, world.reset
+  _, bootstrap_value, _ = player.network.apply(
+    runner.variables, *last, method="step"
+  )
+  taken = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), taken)
+  over = taken.terminated
+  if config.returns_per_trial:
+    over |= taken.trial_ended
+  advantage, returns = advantages.gae(
+    taken.reward,
+    taken.value,
+    bootstrap_value,
+    over,
+    taken.truncated,
+    taken.final_value,
+    gamma=config.gamma,
+    gae_lambda=config.gae_lambda,
+  )
+  return world, Batch(runner.world.memory, taken, advantage, returns)
+
+
+def _optimizer(config: Config) -> optax.GradientTransformation:
+  """The optimizer of a whole run."""
+  num_steps = config.num_updates * config.num_epochs * config.num_minibatches
+  return common.make_optimizer(config, num_steps)
+
+
+def _learn(config, network, runner, batch, loss, key):
+  """Runs all epochs over one batch: a single loop over its minibatches."""
+  optimizer = _optimizer(config)
+  keys = jax.random.split(key, config.num_epochs)
+  order = functools.partial(jax.random.permutation, x=config.num_envs)
+  orders = jax.vmap(order)(keys).reshape(-1, config.minibatch_size)
+  # A minibatch has environments of all devices. A rollout is small beside what
+  # the gradient keeps, so that each device gets all of it, once.
+  batch = device_mesh.replicate(batch)
+  form = flat_parameters.choose(optimizer, runner.variables, runner.opt_state)
+
+  def step(carry, chosen):
+    held, opt_state = carry
+    minibatch = device_mesh.spread(
+      jax.tree.map(lambda x: x[chosen], batch), "environments of a minibatch"
+    )
+    gradients, metrics = jax.grad(loss, argnums=2, has_aux=True)(
+      config, network, form.unpack(held), minibatch
+    )
+    gradients = form.pack(gradients)
+    metrics["grad_norm"] = optax.tree.norm(gradients)
+    held, opt_state, skipped = optimizers.step(
+      optimizer,
+      gradients,
+      opt_state,
+      held,
+      skip_nonfinite=config.skip_nonfinite,
+    )
+    return (held, opt_state), metrics | skipped
+
+  held = form.pack(runner.variables), form.pack_state(runner.opt_state)
+  (held, opt_state), metrics = jax.lax.scan(step, held, orders)
+  variables, opt_state = form.unpack(held), form.unpack_state(opt_state)
+  return variables, opt_state, optimizers.over_steps(metrics)
+
+
+def replay(
+  config: Config,
+  network: Any,
+  variables: PyTree,
+  batch: Batch,
+  read: Callable[[Any, Array, Array], T],
+) -> T:
+  """Runs a network in parallel over time over what it has played.
+
+  Args:
+    config: the configuration, with the length of segments.
+    network: of the player.
+    variables: of the network.
+    batch: of whole environments.
+    read: from the policy, its values and the actions taken, all with the axes
+      (num_envs, time), to numbers of each step.
+
+  Returns:
+    What `read` returns, (num_envs, time).
+  """
+
+  def run(memory, segment):
+    observation, reset, action = segment
+    actor, value, memory = network.apply(variables, observation, memory, reset)
+    return memory, read(actor, value, action)
+
+  taken, memory = batch.transition, batch.memory
+  sequence = taken.observation, taken.reset, taken.action
+  length = config.segment_length
+  if length is None:
+    return run(memory, sequence)[1]
+
+  def step(memory, segment):
+    if config.truncate_gradient:
+      memory = jax.lax.stop_gradient(memory)
+    return run(memory, segment)
+
+  def cut(x):
+    return jnp.moveaxis(x.reshape(len(x), -1, length, *x.shape[2:]), 1, 0)
+
+  def join(x):
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
+
+  segments = jax.tree.map(cut, sequence)
+  _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)
+  return jax.tree.map(join, outputs)

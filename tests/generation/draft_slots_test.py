@@ -1,0 +1,182 @@
+"""Drafts in an engine's slots change no token, whatever else it does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from jaxseq import nn
+from jaxseq.generation import automaton
+from jaxseq.generation import draft_model
+from jaxseq.generation import recycling
+
+VOCAB = 7
+LETTERS = [bytes([97 + i]) for i in range(VOCAB)]
+SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=3)
+PATTERNS = (None, "[a-d]{3,9}", None, "(ab|[c-g])*a|[a-g]{14}")
+# Options in which a token follows from those before it, the key and its number.
+SAMPLINGS = {
+  "greedy": ({"temperature": 0}, {"temperature": 0, "stop": (2, 5)}),
+  "drawn": (
+    {"temperature": 0.9, "top_k": 4, "stop": 6},
+    {"temperature": 0.7, "presence_penalty": 0.8, "repetition_penalty": 1.2},
+  ),
+}
+
+
+def _network(*mixers, seed=0):
+  """A network of float64, in which rounding decides nothing."""
+
+  def make(dtype):
+    stack = nn.StackConfig(
+      mixers[0],
+      d_model=8,
+      num_layers=len(mixers),
+      hybrid={name: {} for name in mixers[1:]},
+      dtype=dtype,
+    )
+    return nn.SequenceNetwork(nn.NetworkConfig(stack), VOCAB, VOCAB)
+
+  init = jax.jit(make("float32").init)
+  variables = init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
+  # Far from all tokens alike, so that drafts fit sometimes.
+  double = jax.tree.map(lambda leaf: 2 * np.asarray(leaf, "float64"), variables)
+  return make("float64"), double
+
+
+def _drafts(kind, network, variables):
+  """A draft, and what it remembers at first."""
+  if kind == "recycling":
+    return recycling.Recycling(recycling.SMALL_TREE, 3, 2), None
+  # One that is often right, and often not.
+  rng = np.random.default_rng(1)
+  own = jax.tree.map(
+    lambda leaf: leaf * rng.uniform(0.4, 1.6, leaf.shape), variables
+  )
+  return draft_model.DraftModel(network, 3), draft_model.Memory(own)
+
+
+def _requests(samplings):
+  """Ragged prompts, of which some begin alike, of many kinds."""
+  rng = np.random.default_rng(3)
+  stem = rng.integers(VOCAB, size=9)
+  prompts = [
+    [*stem[: 9 * (i % 3 > 0)], *rng.integers(VOCAB, size=1 + i % 5)]
+    for i in range(10)
+  ]
+  prompts[7] = prompts[4]
+  return [
+    generation.Request(
+      prompt,
+      int(rng.integers(1, 17)),
+      sampling=generation.Sampling(**samplings[i % len(samplings)]),
+      seed=i,
+      count=1 + (i == 2),
+      pattern=PATTERNS[i % len(PATTERNS)],
+    )
+    for i, prompt in enumerate(prompts)
+  ]
+
+
+def _alone(network, variables, request):
+  """The tokens of each continuation by `generate`, up to its end."""
+  constraint = request.pattern and automaton.compile_pattern(
+    request.pattern, tokens=LETTERS
+  )
+  prefix = generation.read_prefix(network, variables, [request.prompt])
+  tokens, _ = generation.continue_prefix(
+    network,
+    variables,
+    prefix,
+    request.length,
+    jax.random.key(0),
+    count=request.count,
+    seeds=[request.seed],
+    sampling=request.sampling,
+    constraint=constraint,
+  )
+  return np.asarray(tokens)[:, 0]
+
+
+@pytest.mark.parametrize(
+  "mixers",
+  [
+    ("gru",),
+    pytest.param(("attention",), marks=pytest.mark.slow),
+    pytest.param(("mamba2", "attention"), marks=pytest.mark.slow),
+    pytest.param(
+      ("gated_deltanet", "attention", "rglru"), marks=pytest.mark.slow
+    ),
+  ],
+  ids="-".join,
+)
+@pytest.mark.parametrize("kind", ["recycling", "network"])
+def test_rows_are_those_without_drafts(mixers, kind):
+  """With shared prompts, patterns, ends, and rows in the place of others."""
+  network, variables = _network(*mixers)
+  names = ("greedy", "drawn") if kind == "recycling" else ("greedy",)
+  with jax.enable_x64():
+    draft, memory = _drafts(kind, network, variables)
+    cache = generation.PrefixCache(10**7, least=3)
+    engine = generation.Engine(
+      network,
+      variables,
+      SMALL,
+      cache=cache,
+      patterns=generation.PatternConfig(64, LETTERS),
+      drafts=draft,
+      memory=memory,
+    )
+    for name in names:
+      requests = _requests(SAMPLINGS[name])
+      # One after the other and all at once: what is kept is of use to both.
+      for each in requests[:4]:
+        engine.run([each])
+      drawn, passes = engine.drawn, engine.passes
+      results = engine.run(requests)
+      for request, rows in zip(requests, results, strict=True):
+        expected = _alone(network, variables, request)
+        for row, whole in zip(rows, expected, strict=True):
+          length = len(row.tokens)
+          np.testing.assert_array_equal(row.tokens, whole[:length])
+          # What follows an end is the last token.
+          assert set(whole[length:]) <= {row.tokens[-1]}
+          assert (row.reason == "length") <= (length == request.length)
+      # The first token of a row takes no pass, and an accepted guess saves one.
+      most = engine.drawn - drawn - sum(map(len, results))
+      assert most / draft.tree.paths.shape[1] < engine.passes - passes < most
+    assert cache.hits > 6
+    again = engine.run(requests[1:2])[0][0]
+    np.testing.assert_array_equal(again.tokens, results[1][0].tokens)
+
+
+def test_log_probabilities_are_the_network_s():
+  network, variables = _network("gru")
+  with jax.enable_x64():
+    draft, memory = _drafts("network", network, variables)
+    engine = generation.Engine(
+      network, variables, SMALL, drafts=draft, memory=memory
+    )
+    sampling = generation.Sampling(temperature=0.5, top_k=3)
+    request = generation.Request([1, 2, 3], 9, sampling=sampling)
+    ((result,),) = engine.run([request])
+    logits, _ = jax.jit(network.apply)(
+      variables, np.concatenate([[1, 2, 3], result.tokens])
+    )
+    logs = jax.nn.log_softmax(logits)[2:-1]
+  # Sums of float64 in another order.
+  np.testing.assert_allclose(
+    result.log_probs, logs[np.arange(9), result.tokens], atol=1e-9
+  )
+
+
+def test_bad_drafts():
+  network, variables = _network("gru")
+  with pytest.raises(ValueError, match="drafts: got 'int', expected a draft: "):
+    generation.Engine(network, variables, SMALL, drafts=3)
+  with pytest.raises(ValueError, match="memory: got 'int', expected None: no"):
+    generation.Engine(network, variables, SMALL, memory=3)
+  draft, _ = _drafts("network", network, variables)
+  with pytest.raises(ValueError, match="memory: got 'NoneType', expected draf"):
+    generation.Engine(network, variables, SMALL, drafts=draft)

@@ -1,0 +1,141 @@
+"""Contract of all algorithms: each one that is registered keeps to it.
+
+`tests/rl/agents/NAME_test.py` has `small(**options)`, which returns a
+configuration of the algorithm NAME that compiles and runs in moments.
+"""
+
+import dataclasses
+import functools
+import importlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.rl import algorithms
+from jaxseq.rl import encoders
+from jaxseq.rl import rollout
+from jaxseq.training import optimizers
+from tests.rl import toy
+
+toy.register(PaidByContract=toy.Paid)
+
+_LIMIT = 5
+_ENVIRONMENT = {
+  "env_id": "JaxseqTest-PaidByContract",
+  "env_options": (("limit", _LIMIT),),
+}
+
+every = pytest.mark.parametrize("name", algorithms.names())
+
+
+@functools.cache
+def case(name):
+  """The algorithm, and a configuration of a few updates of it."""
+  small = importlib.import_module(f"tests.rl.agents.{name}_test").small
+  config = small(**_ENVIRONMENT, normalize_observation=True)
+  return algorithms.get(name), dataclasses.replace(
+    config, skip_nonfinite=True, network=toy.network()
+  )
+
+
+@functools.cache
+def trained(name):
+  """The state at first, and that of a few updates in one call."""
+  algorithm, config = case(name)
+  runner = algorithm.init(config, jax.random.key(0))
+  return runner, *algorithm.train(config, runner, 4)
+
+
+def on_the_host(tree):
+  """What a checkpoint keeps of a state."""
+  return jax.tree.map(
+    lambda x: (
+      jax.random.wrap_key_data(np.asarray(jax.random.key_data(x)))
+      if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+      else np.asarray(x)
+    ),
+    tree,
+  )
+
+
+@every
+def test_a_run_that_is_resumed_is_the_same_run(name):
+  algorithm, config = case(name)
+  first, whole, _ = trained(name)
+  halfway, _ = algorithm.train(config, first, 2)
+  resumed, _ = algorithm.train(config, on_the_host(halfway), 2)
+  assert resumed.num_updates == whole.num_updates == 4
+  chex.assert_trees_all_equal_shapes_and_dtypes(whole, first)
+  # Two programs, of two updates and of four, so that rounding may differ.
+  toy.equal(resumed.variables, whole.variables, rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_ends_of_episodes_are_counted(name):
+  _, config = case(name)
+  _, runner, metrics = trained(name)
+  # Every episode is cut off after as many steps, each of which pays 1.
+  ended = metrics["episodes"] > 0
+  assert ended.any()
+  for field in ("episode_return", "episode_length"):
+    np.testing.assert_array_equal(metrics[field][ended], _LIMIT)
+  np.testing.assert_array_equal(
+    metrics["env_steps"], config.steps_per_update * np.arange(1, 5)
+  )
+  chex.assert_shape(list(metrics.values()), (4,))
+  assert runner.world.reset.shape == (config.num_envs,)
+
+
+@every
+def test_seeds_side_by_side_are_separate_runs(name):
+  algorithm, config = case(name)
+  first, whole, _ = trained(name)
+  both = jax.tree.map(lambda x: jnp.stack([x, x]), first)
+  together, _ = jax.vmap(lambda r: algorithm.train(config, r, 4))(both)
+  # Batched products round differently.
+  alone = jax.tree.map(lambda x: x[1], together.variables)
+  toy.equal(alone, whole.variables, rtol=1e-3, atol=1e-4)
+
+
+@every
+def test_steps_that_are_not_finite_are_skipped(name):
+  algorithm, config = case(name)
+  runner, whole, _ = trained(name)
+  assert "learning_rate" in config.traced
+  after, metrics = algorithm.train(
+    config, runner, 4, {"learning_rate": jnp.float32(jnp.inf)}
+  )
+  assert metrics[optimizers.SKIPPED].sum() > 0
+  before, after = runner.variables["params"], after.variables["params"]
+  toy.equal(after, before)
+  with pytest.raises(AssertionError):
+    toy.equal(whole.variables["params"], before)
+
+
+@every
+@pytest.mark.parametrize("env_id", ["Blank", "RepeatPreviousEasy"])
+def test_images_and_vectors_are_played(name, env_id):
+  algorithm, config = case(name)
+  network = config.network
+  if env_id == "Blank":
+    encoder = encoders.Config(image_shape=(44, 44, 4))
+    network = dataclasses.replace(network, encoder=encoder)
+  config = dataclasses.replace(
+    config,
+    env_id=env_id,
+    env_options=(("shape", (44, 44, 1)),) if env_id == "Blank" else (),
+    network=network,
+    normalize_observation=False,
+  )
+  player = algorithm.player(config)
+  assert isinstance(player, rollout.Player)
+  runner = jax.eval_shape(
+    functools.partial(algorithm.init, config), jax.random.key(0)
+  )
+  after, _ = jax.eval_shape(
+    lambda runner: algorithm.train(config, runner, 2), runner
+  )
+  chex.assert_trees_all_equal_shapes_and_dtypes(after, runner)
