@@ -14,9 +14,6 @@ the last 48 of the 80 tokens to be copied. Tables:
   hip     HiP, beside the best and random blocks, and a window as large
   think   thin keys, by four orders of their channels
   float   keys in block floating point, by three orders of their channels
-  rows    rows of feed-forward layers that a file has to give for a byte of the
-          test part, by the window in which they stay; and the error where a
-          product of low rank guesses which are needed
 """
 
 import argparse
@@ -29,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import small_attention
-from jaxseq.interop import streamed
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import attention
 from jaxseq.mixers.keys_and_values import attention_cache
@@ -300,76 +296,11 @@ def floats(workdir, tasks):
         )
 
 
-def inputs_and_units(params, tokens):
-  """Inputs (time, d) of each feed-forward layer, and its active units."""
-  found = []
-
-  def mix(i, mixer, x):
-    return attention.apply(small_attention.CONFIG, mixer, x)[0]
-
-  x = params["embedding"][tokens]
-  for i, layer in enumerate(params["layers"]):
-    x = x + mix(i, layer["mixer"], small_attention.normed(x, layer["norms"][0]))
-    h = small_attention.normed(x, layer["norms"][1])
-    found.append((h, h @ layer["up"] + layer["up_bias"]))
-    x = x + small_attention.feedforward(layer, h)
-  return found
-
-
-def rows(workdir, tasks, texts=2):
-  """Prints what a `RowStore` reads, in rows of 256 and in bytes."""
-  del tasks  # The other one is no text.
-  params, tokens, _ = problem(workdir, "bytes")
-  found = jax.device_get(jax.jit(inputs_and_units)(params, tokens[:texts]))
-  for i, (layer, (x, before)) in enumerate(zip(params["layers"], found)):
-    path = pathlib.Path(workdir) / f"rows{i}.npy"
-    up, down = np.asarray(layer["up"]).T, np.asarray(layer["down"])
-    streamed.write(path, up, down, np.asarray(layer["up_bias"]))
-    active = before > 0
-    print(f"layer {i}: {active.mean():.3f} of the units active")
-    for window in (1, 2, 4, 8):
-      loads = size = resident = worst = 0
-      for row in range(texts):
-        store = streamed.RowStore(path, len(up), window)
-        for t, units in enumerate(active[row]):
-          counts = store.advance(units)
-          if t < 16:
-            continue  # The buffer fills.
-          loads, size = loads + counts.loads, size + counts.bytes_read
-          resident += counts.resident
-          if t % 64 == 0:
-            whole = np.maximum(before[row, t], 0) @ down
-            error = np.abs(store(x[row, t], units) - whole).max()
-            worst = max(worst, error)
-      number = texts * (active.shape[1] - 16)
-      print(
-        f"layer {i}, window {window}: {loads / number / len(up):.3f} of the "
-        f"rows read for a byte, {size / number:.0f} bytes, "
-        f"{resident / number / len(up):.3f} resident, error {worst:.1e}"
-      )
-    left, values, right = np.linalg.svd(up.T, full_matrices=False)
-    whole = np.maximum(before, 0) @ down
-    for rank in (8, 16, 32, 64):
-      guess = streamed.predicted(
-        x,
-        left[:, :rank] * values[:rank],
-        right[:rank],
-        np.asarray(layer["up_bias"]),
-      )
-      partial = (np.maximum(before, 0) * np.asarray(guess)) @ down
-      error = np.linalg.norm(partial - whole) / np.linalg.norm(whole)
-      print(
-        f"layer {i}, rank {rank}: {np.mean(guess):.3f} guessed, "
-        f"{np.mean(active & ~guess) / active.mean():.3f} of the active missed, "
-        f"relative error {error:.3f}"
-      )
-
-
 def main():
   """Prints the tables."""
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
-  names = ("mass", "hip", "think", "float", "rows")
+  names = ("mass", "hip", "think", "float")
   parser.add_argument("--only", nargs="+", choices=names, default=names)
   parser.add_argument("--tasks", nargs="+", default=list(FIRST))
   arguments = parser.parse_args()
@@ -378,7 +309,6 @@ def main():
     "hip": hips,
     "think": thinks,
     "float": floats,
-    "rows": rows,
   }
   for name, table in tables.items():
     if name in arguments.only:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import difflib
+import functools
 import math
 import numbers
 import types
@@ -176,14 +177,23 @@ def literals(config: Any) -> None:
 
   One of a `Literal | None` may be None as well.
   """
-  hints = typing.get_type_hints(type(config))
-  for field in dataclasses.fields(config):
-    hint, value = hints[field.name], getattr(config, field.name)
-    optional = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    if optional and value is not None:
-      hint = next(iter(typing.get_args(hint)))
+  for name, choices in _literals(type(config)).items():
+    value = getattr(config, name)
+    if value is not None or None not in choices:
+      choice(name, value, [known for known in choices if known is not None])
+
+
+@functools.cache
+def _literals(kind: type) -> dict[str, tuple[Any, ...]]:
+  """Returns the values of a dataclass's fields that are annotated by them."""
+  hints, values = typing.get_type_hints(kind), {}
+  for field in dataclasses.fields(kind):
+    hint, more = hints[field.name], ()
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+      hint, more = next(iter(typing.get_args(hint))), (None,)
     if typing.get_origin(hint) is typing.Literal:
-      choice(field.name, value, typing.get_args(hint))
+      values[field.name] = (*typing.get_args(hint), *more)
+  return values
 
 
 # `fields` has an argument of that name.

@@ -21,19 +21,19 @@ ALLOWED_LAYERS = {
   "recurrence": set(),
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
-  "interop": {"recurrence", "mixers", "nn", "training"},
+  "interop": {"mixers", "nn", "training"},
   "planner": set(),
-  "training": {"recurrence", "mixers", "nn", "planner"},
-  "data": {"recurrence"},
+  "training": {"planner"},
+  "data": set(),
   "generation": {"recurrence", "mixers", "nn", "data"},
-  "tasks": {"recurrence", "mixers", "nn", "planner", "training", "data"},
+  "tasks": {"mixers", "nn", "planner", "training", "data"},
   "rl": {
-    *("recurrence", "mixers", "nn", "interop", "training", "data", "tasks"),
+    *("recurrence", "nn", "interop", "training", "data", "tasks"),
   },
-  "spr": {"recurrence", "mixers", "nn", "training", "rl"},
-  "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
+  "spr": {"mixers", "nn", "training", "rl"},
+  "dts": {"nn", "training", "data", "tasks"},
   "models": {
-    *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
+    *("interop", "nn", "training", "data", "generation", "tasks"),
     "dts",
   },
   "programs": {
@@ -51,12 +51,13 @@ PLAIN_LIBRARIES = {
 CIRCULAR = {"jaxseq.data"}
 # Extras that a module calls, and which it loads where it calls them.
 OPTIONAL_LIBRARIES = {"_window_tokamax": {"tokamax"}}
-# What every layer may import: these need nothing but Python.
+# What every layer may import: these need Python and JAX alone.
 COMMON = {
   "_codec",
   "_json",
   "_lazy",
   "_limits",
+  "_machine",
   "_registry",
   "_serialization",
   "_types",

@@ -106,14 +106,14 @@ def check_text(
     most *= factor
   if size * most <= _FREE:
     return
-  made = [
+  normalizers = [
     (library().Tokenizer.from_str(text).normalizer, factor)
     for text, factor in steps
   ]
   total, bound = 0, max(_FREE, _RATIO * size)
   for start in range(0, len(words), _PIECE):
     piece = words[start : start + _PIECE]
-    for normalizer, factor in made:
+    for normalizer, factor in normalizers:
       _check_size(name, len(piece.encode()) * factor, _FREE)
       piece = normalizer.normalize_str(piece)
     total += len(piece.encode())

@@ -26,7 +26,6 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import factors
-from jaxseq.recurrence import linear
 
 # Angular frequency of the beat, (n,) or (n, time), at a time in seconds.
 Rate = Callable[[np.ndarray], np.ndarray]
@@ -50,7 +49,18 @@ _PEAKS, _PEAK_WIDTH, _POWER_RATIO = (0.1, 0.25), 0.01, 0.5
 # Series made at a time; bounds the memory.
 _CHUNK = 256
 
-_scan = jax.jit(linear.linear_scan)
+
+@jax.jit
+def _decayed_sums(
+  decay: jax.Array, inputs: jax.Array, init: jax.Array
+) -> jax.Array:
+  """The states of z_{k+1} = decay z_k + input_k, (n, steps) as the inputs."""
+
+  def advance(z, pushed):
+    z = decay * z + pushed
+    return z, z
+
+  return jax.lax.scan(advance, init, inputs.T)[1].T
 
 
 class Waves(NamedTuple):
@@ -210,12 +220,9 @@ def by_recurrence(
   inputs = (
     decay * u[:, :-2:2] + 4 * np.exp(-step / 2) * u[:, 1::2] + u[:, 2::2]
   ) * (step / 6)
-  z, _ = _scan(
-    jnp.full(1, decay),
-    jnp.asarray(inputs)[..., None],
-    jnp.full((len(u), 1), _Z),
+  z = np.asarray(
+    _decayed_sums(jnp.asarray(decay), jnp.asarray(inputs), jnp.full(len(u), _Z))
   )
-  z = np.asarray(z)[..., 0]
   return np.concatenate([np.full((len(z), 1), _Z, z.dtype), z], axis=1)
 
 

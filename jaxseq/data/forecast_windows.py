@@ -27,7 +27,6 @@ from jaxseq.data import packages
 from jaxseq.data import scale as scales
 from jaxseq.data import time_stamps
 from jaxseq.data.files import columns as text_columns
-from jaxseq.data.files import table_files
 from jaxseq.data.sources import windows as window_sources
 
 Missing = Literal["refuse", "forward_fill", "mean"]
@@ -83,7 +82,7 @@ def parse_csv(
       if len(row) != len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")
       times.append(time_stamps.parse_date(row[0]))
-      values.append([table_files.number(row[i], header[i]) for i in places])
+      values.append([text_columns.number(row[i], header[i]) for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
   return Series(

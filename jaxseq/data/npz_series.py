@@ -13,6 +13,7 @@ also `X_valid`, the parts are those.
 import os
 import pathlib
 from typing import NamedTuple
+from typing import Unpack
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
 from jaxseq.data import datasets
-from jaxseq.data import missing as missing_values
 from jaxseq.data import raw_arrays
 from jaxseq.data import series_splits
 from jaxseq.data import series_targets
@@ -203,11 +203,7 @@ def load(
   path: str | os.PathLike,
   *,
   target: str = "auto",
-  valid_fraction: float = 0.1,
-  test_fraction: float = 0.2,
-  normalize: bool = True,
-  missing: missing_values.Missing = "refuse",
-  seed: int = 0,
+  **options: Unpack[series_splits.Options],
 ) -> datasets.Splits:
   """Loads series of an .npz archive.
 
@@ -216,12 +212,7 @@ def load(
     target: what `y` is: "class", "number", one or several for each series,
       "step", some at every element, or "auto": classes, if it holds names or
       integers.
-    valid_fraction: share of the series that is for validation, where the
-      archive has no such part.
-    test_fraction: share of the series that is for testing, likewise.
-    normalize: see `series_table.load`, as the next two.
-    missing: what becomes of NaN.
-    seed: of the division by share.
+    **options: see `series_splits.Options`.
 
   Returns:
     The splits, see `series_table.load`.
@@ -232,25 +223,14 @@ def load(
   """
   _validate.choice("target", target, ("auto", "class", "number", "step"))
   whole, found = read(path, target)
-  if missing == "refuse":
-    whole.refuse_missing()
-  parts = series_splits.divide(
-    whole,
-    found,
-    valid_fraction=valid_fraction,
-    test_fraction=test_fraction,
-    seed=seed,
-  )
   return series_splits.make(
     whole,
     found,
-    parts,
-    normalize=normalize,
-    missing=missing,
-    gaps="ignore",
     source=str(path),
+    gaps="ignore",
     reader="npz",
     target=found.kind,
+    **options,
   )
 
 

@@ -1,10 +1,12 @@
 """Parts of a set of series, with the constants of the training part.
 
-All series of one's own come here, from tables, archives and .ts files.
+The series of all people's files come here: of tables, archives and .ts files.
 """
 
 from typing import Any
 from typing import Literal
+from typing import TypedDict
+from typing import get_args
 
 import numpy as np
 
@@ -22,33 +24,29 @@ Gaps = Literal["channel", "extras", "ignore"]
 _PARTS = ("train", "valid", "test")
 
 
-def divide(
-  whole: table_layouts.Recordings,
-  found: series_targets.Targets,
-  *,
-  split: str | None = None,
-  group: str | None = None,
-  by_time: bool = False,
-  valid_fraction: float = 0.1,
-  test_fraction: float = 0.2,
-  seed: int = 0,
-) -> part_splits.Parts:
-  """Divides series for training, validation and testing.
+class Options(TypedDict, total=False):
+  """Options of all loaders of series, with the defaults of `make`.
 
-  Args:
-    whole: the series; if they come from several paths, the last is the test
-      part, and that before it the validation part.
-    found: their targets.
-    split: see `series_table.load`, as the next five.
-    group: column of what must not be divided.
-    by_time: whether the series that begin last are for testing.
-    valid_fraction: share of the validation part.
-    test_fraction: share of the test part.
+  Attributes:
+    valid_fraction: share of the series that is for validation, where there is
+      no such part.
+    test_fraction: share of the series that is for testing, likewise.
+    normalize: whether each channel, and each number to predict, is shifted and
+      scaled to mean 0 and standard deviation 1 over the training part.
+    missing: what becomes of missing values, see `data.missing`.
     seed: of the division by share.
-
-  Raises:
-    ValueError: if a part has no series, or a class none in the training part.
   """
+
+  valid_fraction: float
+  test_fraction: float
+  normalize: bool
+  missing: missing_values.Missing
+  seed: int
+
+
+def _divide(whole, found, split, group, by_time, shares, seed):
+  """The rows of the training, validation and test part."""
+  valid_fraction, test_fraction = shares
   # Pieces of a series stay together, unless there is no other series.
   firsts = np.unique(whole.own, return_index=True)[1]
   if whole.part.max():
@@ -93,29 +91,46 @@ def _known(parts, whole, found):
 def make(
   whole: table_layouts.Recordings,
   found: series_targets.Targets,
-  parts: part_splits.Parts,
   *,
-  normalize: bool,
-  missing: missing_values.Missing,
-  gaps: Gaps,
   source: str,
+  gaps: Gaps = "channel",
+  split: str | None = None,
+  group: str | None = None,
+  by_time: bool = False,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  normalize: bool = True,
+  missing: missing_values.Missing = "refuse",
+  seed: int = 0,
   **fields: Any,
 ) -> datasets.Splits:
-  """Prepares the parts with the constants of the training part.
+  """Divides series, and prepares them with the constants of the training part.
 
   Args:
-    whole: the series.
+    whole: the series; if they come from several paths, the last is the test
+      part, and that before it the validation part.
     found: their targets.
-    parts: which series are in which part.
-    normalize: see `series_table.load`, as the next two.
-    missing: what becomes of missing values.
-    gaps: where the time since the element before goes.
     source: where the series come from.
+    gaps: see `series_table.load`, as the next three.
+    split: column that says train, valid or test for each series.
+    group: column of what must not be divided.
+    by_time: whether the series that begin last are for testing.
+    valid_fraction: see `Options`, as the next four.
+    test_fraction: share of the test part.
+    normalize: whether series are standardized.
+    missing: what becomes of missing values.
+    seed: of the division by share.
     **fields: of the files' form, see `series_sources.SeriesSource`.
 
   Raises:
-    ValueError: if a channel has no value in the training part.
+    ValueError: if a part has no series, a class or a channel none in the
+      training part, or values are missing and to be refused.
   """
+  _validate.choice("gaps", gaps, get_args(Gaps))
+  if missing == "refuse":
+    whole.refuse_missing()
+  shares = valid_fraction, test_fraction
+  parts = _divide(whole, found, split, group, by_time, shares, seed)
   prepared = series_sources.SeriesSource(
     classes=found.classes,
     targets=found.names if found.kind in ("number", "step") else None,

@@ -99,7 +99,6 @@ def load(
     window=window,
   )
   _validate.choice("target", target, get_args(Target))
-  _validate.choice("gaps", gaps, get_args(series_splits.Gaps))
   files = [path]
   files += [one for one in (valid_path, test_path) if one is not None]
   if test_path is None and valid_path is not None:
@@ -113,27 +112,20 @@ def load(
     words=[*said, *(columns.label if inside and target != "step" else ())],
     step_numbers=columns.label if inside and target == "step" else (),
   )
-  if missing == "refuse":
-    whole.refuse_missing()
   found = series_targets.find(whole, columns, target, labels)
-  parts = series_splits.divide(
+  return series_splits.make(
     whole,
     found,
+    source=table_files.describe(path),
+    gaps=gaps,
     split=split,
     group=group,
     by_time=by_time,
     valid_fraction=valid_fraction,
     test_fraction=test_fraction,
-    seed=seed,
-  )
-  return series_splits.make(
-    whole,
-    found,
-    parts,
     normalize=normalize,
     missing=missing,
-    gaps=gaps,
-    source=table_files.describe(path),
+    seed=seed,
     reader="table",
     target=found.kind,
     columns=dataclasses.replace(

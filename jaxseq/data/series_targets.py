@@ -12,6 +12,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import raw_arrays
 from jaxseq.data import table_layouts
+from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import table_files
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -162,7 +163,7 @@ def _kind(entries):
   words = entries[0]
   try:
     for word in words:
-      table_files.number(word, "")
+      text_columns.number(word, "")
   except ValueError:
     return "class"
   return "class" if all(map(_WHOLE.fullmatch, words)) else "number"
@@ -171,7 +172,7 @@ def _kind(entries):
 def _number(word, name, place, number):
   """A number to predict."""
   try:
-    value = table_files.number(word, name)
+    value = text_columns.number(word, name)
   except ValueError:
     value = float("nan")
   if value != value:

@@ -7,12 +7,12 @@ The archives' own sets, in two files each, are `files.uea`; so is the format.
 
 import os
 import pathlib
+from typing import Unpack
 
 import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import datasets
-from jaxseq.data import missing as missing_values
 from jaxseq.data import npz_series
 from jaxseq.data import series_splits
 from jaxseq.data import series_targets
@@ -25,25 +25,17 @@ def load(
   path: str | os.PathLike,
   *,
   test_path: str | os.PathLike | None = None,
-  valid_fraction: float = 0.1,
-  test_fraction: float = 0.2,
-  normalize: bool = True,
-  missing: missing_values.Missing = "refuse",
   gaps: series_splits.Gaps = "channel",
-  seed: int = 0,
+  **options: Unpack[series_splits.Options],
 ) -> datasets.Splits:
   """Loads series of a .ts file.
 
   Args:
     path: the file.
     test_path: file of the test part, in place of a share.
-    valid_fraction: share of the series that is for validation.
-    test_fraction: share of the series that is for testing.
-    normalize: see `series_table.load`, as the next three.
-    missing: what becomes of values that are written as `?`.
     gaps: where the time since the element before goes, if the file has time
-      stamps and they are not always the same apart.
-    seed: of the division by share.
+      stamps and they are not always the same apart; see `series_table.load`.
+    **options: see `series_splits.Options`; a missing value is a `?`.
 
   Returns:
     The splits, see `series_table.load`.
@@ -53,25 +45,14 @@ def load(
     MissingData: if a file is not there.
   """
   whole, targets = _read([path] if test_path is None else [path, test_path])
-  if missing == "refuse":
-    whole.refuse_missing()
-  parts = series_splits.divide(
-    whole,
-    targets,
-    valid_fraction=valid_fraction,
-    test_fraction=test_fraction,
-    seed=seed,
-  )
   return series_splits.make(
     whole,
     targets,
-    parts,
-    normalize=normalize,
-    missing=missing,
-    gaps=gaps,
     source=str(path),
+    gaps=gaps,
     reader="ts",
     target=targets.kind,
+    **options,
   )
 
 

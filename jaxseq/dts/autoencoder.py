@@ -146,7 +146,8 @@ class VAE(linen.Module):
       + self.log_scale
       + 0.5 * math.log(2 * math.pi)
     ).sum(axis=-1)
-    return jnp.where(series_encoders.valid(x, lengths), each, 0).sum(axis=-1)
+    each = series_encoders.without_padding(each[..., None], lengths)
+    return each[..., 0].sum(axis=-1)
 
   def begin(self, z: jax.Array) -> PyTree:
     """See `decoders.Decoder.begin`."""

@@ -68,6 +68,7 @@ class Stack(linen.Module):
     states: PyTree = None,
     train: bool = False,
     step: bool = False,
+    lengths: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence, or over one element.
 
@@ -77,6 +78,7 @@ class Stack(linen.Module):
       states: of the layers; fresh ones if None.
       train: whether dropout is on.
       step: whether x is one element.
+      lengths: (*batch,) numbers of valid elements; all are if None.
 
     Returns:
       (*batch, time, width), without time in a step, and the states after it.
@@ -90,7 +92,8 @@ class Stack(linen.Module):
       x = x + (shift if step else shift[..., None, :])
     layers = nn.SequenceModel(self.config, name="layers")
     condition = condition if self.conditioned else None
-    return layers(x, states, train=train, step=step, condition=condition)
+    options = {"train": train, "step": step, "condition": condition}
+    return layers(x, states, lengths=lengths, **options)
 
 
 class Conv(linen.Module):

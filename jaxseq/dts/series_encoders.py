@@ -12,6 +12,7 @@ from jaxseq.dts import backbones
 from jaxseq.nn import bidirectional
 from jaxseq.nn import dense
 from jaxseq.nn import heads
+from jaxseq.nn import masks
 
 LOGVAR_MIN, LOGVAR_MAX = -10.0, 4.0
 
@@ -32,11 +33,12 @@ class EncoderConfig(backbones.Backbone):
   pooling: Literal["last", "mean"] = "last"
 
 
-def valid(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
-  """Returns (*batch, time) bool: which elements are no padding."""
+def without_padding(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+  """Returns series (*batch, time, n) with zeros behind their ends."""
   if lengths is None:
-    return jnp.ones(x.shape[:-1], bool)
-  return jnp.arange(x.shape[-2]) < lengths[..., None]
+    return x
+  valid = masks.inside(x.shape[-2], lengths)
+  return jnp.where(valid[..., None], x, 0)
 
 
 class Encoder(linen.Module):
@@ -72,7 +74,7 @@ class Encoder(linen.Module):
       ValueError: an MLP gets series of different lengths.
     """
     kind = self.config.kind
-    x = jnp.where(valid(x, lengths)[..., None], x, 0)
+    x = without_padding(x, lengths)
     if kind == "mlp":
       if lengths is not None:
         raise _validate.error("lengths", "an array", "None for an MLP")
@@ -96,7 +98,7 @@ class Encoder(linen.Module):
       if lengths is not None:
         lengths = (lengths + 1) // 2
         # A window that reaches over the end sees zeros, as at a series' own.
-        x = jnp.where(valid(x, lengths)[..., None], x, 0)
+        x = without_padding(x, lengths)
     if lengths is None and self.config.pooling == "last":
       return x.reshape(*x.shape[:-2], -1)
     return heads.pool("mean", x, lengths)
@@ -108,6 +110,7 @@ class Encoder(linen.Module):
       directions.append(("backward", bidirectional.reverse(x, lengths)))
     features = []
     for name, series in directions:
-      y, _ = backbones.Stack(self.config.stack, name=name)(series, train=train)
+      stack = backbones.Stack(self.config.stack, name=name)
+      y, _ = stack(series, train=train, lengths=lengths)
       features.append(heads.pool(self.config.pooling, y, lengths))
     return jnp.concatenate(features, axis=-1)

@@ -207,9 +207,10 @@ def _intercept(tree, following, arguments, keywords, context):
   bound, called = context.module, context.method_name
   if not isinstance(bound, mixer.SequenceMixer):
     return following(*arguments, **keywords)
-  if called not in ("__call__", "share"):
+  if called != "__call__":
     return following(*arguments, **keywords)
-  x, state, _, *shared = arguments
+  x, state, *_ = arguments
+  shared = arguments[4] if len(arguments) > 4 else None
   module = mixers.module_of(bound.config)
   if hasattr(module, "tree"):
     x = x.astype(dense.activation_dtype(bound.dtype, x))
@@ -218,12 +219,11 @@ def _intercept(tree, following, arguments, keywords, context):
     if found is not NotImplemented:
       y, residue = found
       return y, _Pending(residue, bound.config, tree)
-  run = bound.share_step if shared else bound.step
 
   def step(state, element):
-    x, *shared = element
-    y, state, *shared = run(x, state, None, *shared, **keywords)
+    x, shared = element
+    y, state, *shared = bound.step(x, state, None, shared, **keywords)
     return state, (y, *shared)
 
-  (y, *shared), after = trees.tree_fold(step, state, (x, *shared), tree)
-  return y, _Pending(after, bound.config, None), *shared
+  (y, *above), after = trees.tree_fold(step, state, (x, shared), tree)
+  return y, _Pending(after, bound.config, None), *above

@@ -11,7 +11,6 @@
   described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
   spr               state dicts of SPR's PyTorch code
-  streamed          rows of a feed-forward layer, read as they are needed
 
 Nothing is ever downloaded, and nothing is unpickled.
 """
@@ -27,6 +26,5 @@ if TYPE_CHECKING:
   from jaxseq.interop import network_file as network_file
   from jaxseq.interop import safetensors_file as safetensors_file
   from jaxseq.interop import spr as spr
-  from jaxseq.interop import streamed as streamed
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

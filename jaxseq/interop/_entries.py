@@ -10,6 +10,8 @@ import math
 import re
 from typing import Any
 
+from absl import logging
+
 from jaxseq import _validate
 
 MISSING = object()
@@ -18,6 +20,10 @@ _MOST_LAYERS = 1000
 # Numbers of keys and values that attention keeps if the caller does not say.
 _MOST_CONTEXT = 4095
 _CONTEXT = "max_position_embeddings"
+_FEWER = (
+  "context: got %d of the %d elements that %s has; the network forgets what "
+  "lies further back, as the other library does not"
+)
 _CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
 
 
@@ -50,6 +56,8 @@ class Entries:
     self._shapes = shapes
     self._context = context
     self._layers: int | None = None
+    # What was said already, here and by entries that replace these.
+    self._warned: list[int] = []
 
   def check(self, embedding: str, layers: str) -> None:
     """Checks the numbers of tokens and layers.
@@ -123,7 +131,9 @@ class Entries:
   def replaced(self, **contents: Any) -> "Entries":
     """Returns these entries with others in their place or beside them."""
     contents = {**self.contents, **contents}
-    return Entries(contents, self.where, self._shapes, self._context)
+    entries = Entries(contents, self.where, self._shapes, self._context)
+    entries._warned = self._warned
+    return entries
 
   def named(self, names: Mapping[str, str]) -> "Entries":
     """Returns these entries with those under old names under their names.
@@ -278,13 +288,27 @@ class Entries:
 
   @property
   def context(self) -> int:
-    """Numbers of earlier elements that full attention looks back at."""
-    if self._context is not None:
-      return _validate.positive("context", self._context)
+    """Numbers of earlier elements that full attention looks back at.
+
+    Raises:
+      ValueError: if the caller says none, and the model was made for more than
+        are kept by default.
+    """
     said = self.get(_CONTEXT, int, _MOST_CONTEXT)
-    return min(
-      _validate.positive(f"{self.where}: {_CONTEXT}", said), _MOST_CONTEXT
-    )
+    _validate.positive(f"{self.where}: {_CONTEXT}", said)
+    if self._context is not None:
+      _validate.positive("context", self._context)
+      if self._context + 1 < said and not self._warned:
+        self._warned.append(said)
+        logging.warning(_FEWER, self._context, said, self.where)
+      return self._context
+    if said > _MOST_CONTEXT + 1:
+      expected = (
+        f"a number, as {self.where} has {_CONTEXT} = {said}: how many earlier "
+        f"elements are kept, {said - 1} for all of them"
+      )
+      raise _validate.error("context", None, expected)
+    return min(said, _MOST_CONTEXT)
 
   def _bound(self, name, most):
     value = self.contents.get(name)

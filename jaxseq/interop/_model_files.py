@@ -3,8 +3,6 @@
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from jaxseq import _json
 from jaxseq import _limits
 from jaxseq.interop import safetensors_file
@@ -45,16 +43,16 @@ def _own(path):
   return _limits.check_within(path, root)
 
 
-def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads the tensors of a model, of one file or of several.
+def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:
+  """Returns the tensors of a model, of one file or of several, not yet read.
 
   Raises:
     ValueError: if there are none, or a file is damaged or leads elsewhere.
   """
   if (directory / WEIGHTS).is_file():
-    return safetensors_file.read(_own(directory / WEIGHTS))
+    return safetensors_file.stored(_own(directory / WEIGHTS))
   if (directory / _INDEX).is_file():
-    return _read_shards(directory)
+    return _shards(directory)
   pickles = sorted(path.name for path in directory.glob("*.bin"))
   if pickles:
     raise ValueError(
@@ -78,7 +76,7 @@ def _is_name(name):
   )
 
 
-def _read_shards(directory):
+def _shards(directory):
   index = directory / _INDEX
   files = read_json(index).get("weight_map")
   if not isinstance(files, dict) or not all(map(_is_name, files.values())):
@@ -86,17 +84,18 @@ def _read_shards(directory):
       f"{index}: got {str(files)[:80]}, expected a weight_map from tensors to "
       "files beside it."
     )
-  tensors = {}
+  every = {}
   for name in sorted(set(files.values())):
     if not (directory / name).is_file():
       raise ValueError(f"{index} names {name}, which is not in {directory}.")
-    for tensor, value in safetensors_file.read(_own(directory / name)).items():
+    part = safetensors_file.stored(_own(directory / name))
+    for tensor, value in part.items():
       if files.get(tensor) != name:
         raise ValueError(
           f"{directory / name} holds {tensor}, which {index} does not say."
         )
-      tensors[tensor] = value
-  lost = sorted(files.keys() - tensors.keys())
+      every[tensor] = value
+  lost = sorted(files.keys() - every.keys())
   if lost:
     raise ValueError(f"{directory / files[lost[0]]} lacks {lost[0]}.")
-  return tensors
+  return every

@@ -11,6 +11,7 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.interop import _placement
+from jaxseq.interop import safetensors_file
 
 # Places by the paths of parameters, as "stack/layers_0/norm/scale". There may
 # be more than a network has parameters.
@@ -21,10 +22,12 @@ def from_torch(
   config: nn.NetworkConfig,
   vocab_size: int,
   places: Places,
-  tensors: Mapping[str, np.ndarray],
+  tensors: Mapping[str, safetensors_file.Stored],
   where: str,
+  dtype: jax.typing.DTypeLike,
+  finite: bool,
 ) -> dict[str, PyTree]:
-  """Makes float32 parameters from arrays by their PyTorch names.
+  """Makes parameters from arrays by their PyTorch names, one after the other.
 
   Layers must not be scanned; `where` the arrays come from is for messages.
   """
@@ -43,17 +46,25 @@ def from_torch(
   for path, place in used.items():
     want = expected[path]
     for name, shape in zip(place.names, place.shapes(want.shape)):
-      tensor = tensors[name]
-      if tensor.shape != shape:
-        expected_shape = f"shape {shape}, by config.json"
-        raise _validate.error(f"{where}: {name}", tensor.shape, expected_shape)
-      if not jnp.issubdtype(tensor.dtype, jnp.floating):
-        raise ValueError(
-          f"{where}: {name}: got {tensor.dtype}, expected a floating dtype."
+      if tensors[name].shape != shape:
+        got, expected_shape = (
+          tensors[name].shape,
+          f"shape {shape}, by config.json",
         )
-    # A copy: the tensor may be a view of a file that changes later.
-    leaf = place.read([tensors[name] for name in place.names], want.dtype)
-    leaves[path] = jnp.asarray(leaf)
+        raise _validate.error(f"{where}: {name}", got, expected_shape)
+    arrays = [tensors[name].read() for name in place.names]
+    for name, array in zip(place.names, arrays):
+      if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+          f"{where}: {name}: got {array.dtype}, expected a floating dtype."
+        )
+      if finite and not safetensors_file.is_finite(array):
+        raise ValueError(
+          f"{where}: {name}: got numbers that are not finite; "
+          "load(..., finite=False) reads them."
+        )
+    leaf = place.read(arrays, want.dtype)
+    leaves[path] = jnp.asarray(leaf, dtype)
   return traverse_util.unflatten_dict(leaves, sep="/")
 
 

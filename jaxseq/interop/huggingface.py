@@ -8,10 +8,11 @@
 and residual, final RMS norm, and a read-out without bias or tied to the
 embedding (arXiv:2312.00752, arXiv:2405.21060).
 
-Parameters are float32, whatever the files hold, and so are activations unless
-the `dtype` of the options is replaced. Bounds on Mamba-2's step sizes
-(`time_step_limit`) hold when generating too; the transformers library leaves
-them out there.
+Parameters are float32, whatever the files hold, unless `param_dtype` says
+another, and so are activations unless the `dtype` of the options is replaced.
+Tensors are read and converted one after the other. Bounds on Mamba-2's step
+sizes (`time_step_limit`) hold when generating too; the transformers library
+leaves them out there.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ import json
 import os
 import pathlib
 from typing import Any
+from typing import Literal
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +38,7 @@ from jaxseq.interop import families
 from jaxseq.interop import safetensors_file
 
 _HEAD = "lm_head.weight"
+_DTYPES = "float32", "bfloat16", "float16"
 # Mixers whose networks are saved, each in the family of its name.
 _SAVED = ("mamba", "mamba2")
 
@@ -43,6 +47,7 @@ def load(
   directory: str | os.PathLike,
   *,
   context: int | None = None,
+  param_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
   scan_layers: bool = False,
   finite: bool = True,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
@@ -51,22 +56,27 @@ def load(
   Args:
     directory: holds config.json and the weights.
     context: how many earlier elements full attention looks back at, and keeps
-      keys and values of; `max_position_embeddings` of config.json, at most
-      4095, if None. Models without full attention do not need it.
+      keys and values of. If None, as many as the model was made for
+      (`max_position_embeddings` of config.json), up to 4096; models of more
+      want a number. With fewer than that a warning is logged. Models without
+      full attention do not need it.
+    param_dtype: dtype of the parameters. Memory while loading is that of the
+      parameters and of the largest of them.
     scan_layers: whether the network shall have its layers scanned: compile time
       does not grow with their number. They must be alike.
     finite: whether weights that are not finite are refused.
 
   Returns:
-    The options of a `SequenceNetwork`, and its variables, float32. See
-    `make_network` for the network itself.
+    The options of a `SequenceNetwork`, and its variables. See `make_network`
+    for the network itself.
 
   Raises:
     ValueError: if the directory has no such files, they lead out of it, the
       model is of another type or has an option that the network has not, its
-      sizes are not those of the tensors, or tensors are missing, unexpected,
-      misshapen or not finite.
+      sizes are not those of the tensors, tensors are missing, unexpected,
+      misshapen or not finite, or a context is needed.
   """
+  _validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
   contents = _model_files.read_json(path)
@@ -74,14 +84,7 @@ def load(
   family = families.get(
     _validate.choice(f"{path}: model_type", kind, families.names())
   )
-  tensors = _model_files.read_tensors(directory)
-  if finite:
-    for name, tensor in tensors.items():
-      if not safetensors_file.is_finite(tensor):
-        raise ValueError(
-          f"{directory}: {name}: got numbers that are not finite; "
-          "load(..., finite=False) reads them."
-        )
+  tensors = _model_files.tensors(directory)
   for old, name in getattr(family, "OLD_NAMES", {}).items():
     if old in tensors:
       tensors.setdefault(name, tensors.pop(old))
@@ -104,12 +107,11 @@ def load(
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)
-  params = _tensors.from_torch(
-    config, vocab_size, places, tensors, str(directory)
-  )
+  source = places, tensors, str(directory)
+  params = _tensors.from_torch(config, vocab_size, *source, param_dtype, finite)
   if scan_layers:
     config = _scanned(config, True)
-    params = {**params, "stack": _stack_layers(params["stack"])}
+    params["stack"] = _stack_layers(params.pop("stack"))
   return config, {"params": params}
 
 
@@ -135,7 +137,7 @@ def save(
     ValueError: if the transformers library has no such network, the variables
       are not those of the network, or an entry is there already.
   """
-  _validate.choice("dtype", dtype, ("float32", "bfloat16", "float16"))
+  _validate.choice("dtype", dtype, _DTYPES)
   params = variables["params"]
   vocab_size = _vocab_size(variables)
   _check_alike(config.stack)
@@ -220,8 +222,8 @@ def _vocab_size(variables):
 def _drop_copy(tensors, copy, name, directory):
   """Drops a tensor that is there a second time."""
   if copy in tensors:
-    repeated = tensors.pop(copy)
-    if not np.array_equal(repeated, tensors.get(name)):
+    repeated, first = tensors.pop(copy), tensors.get(name)
+    if first is None or not np.array_equal(repeated.read(), first.read()):
       raise ValueError(
         f"{directory}: {copy}: got another than {name}, expected the same, as "
         "config.json ties them."
@@ -237,9 +239,15 @@ def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:
 def _stack_layers(stack):
   count = sum(name.startswith("layers_") for name in stack)
   rest = dict(stack)
-  layers = [rest.pop(f"layers_{i}") for i in range(count)]
-  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-  return {**rest, "layers": stacked}
+  layers = [
+    traverse_util.flatten_dict(rest.pop(f"layers_{i}")) for i in range(count)
+  ]
+  # Each leaf is let go of once it is in its stack.
+  stacked = {
+    path: jnp.stack([layer.pop(path) for layer in layers])
+    for path in list(layers[0])
+  }
+  return {**rest, "layers": traverse_util.unflatten_dict(stacked)}
 
 
 def _split_layers(params, num_layers):

@@ -4,12 +4,15 @@ The package `safetensors` reads and writes them; here a damaged file is one
 clear sentence, and a file is replaced as a whole.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import errno
+import functools
 import os
 import pathlib
 import stat
 import struct
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +34,42 @@ except ImportError as error:
 _LONGEST = 100_000_000
 # What the package raises besides its own error.
 _DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
+
+
+class Stored(NamedTuple):
+  """An array of a file, which is read when it is asked for.
+
+  Attributes:
+    shape: of the array.
+    read: returns it, a copy of what the file holds.
+  """
+
+  shape: tuple[int, ...]
+  read: Callable[[], np.ndarray]
+
+
+def stored(path: str | os.PathLike) -> dict[str, Stored]:
+  """Returns the arrays of a file by name, none of which is read yet.
+
+  Args:
+    path: the file.
+
+  Raises:
+    ValueError: see `read`, also when an array is read.
+    FileNotFoundError: if there is no such file.
+  """
+
+  def opened():
+    _read_header(path)
+    file = safetensors.safe_open(path, framework="np")
+    arrays = {}
+    for name in file.keys():
+      shape = tuple(file.get_slice(name).get_shape())
+      one = functools.partial(file.get_tensor, name)
+      arrays[name] = Stored(shape, functools.partial(_whole, path, one))
+    return arrays
+
+  return _whole(path, opened)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -65,10 +104,19 @@ def read_all(
     ValueError: see `read`.
     FileNotFoundError: if there is no such file.
   """
-  try:
+
+  def loaded():
     header = _read_header(path)
     # The package has checked that they are strings.
     return safetensors_numpy.load_file(path), header.get("__metadata__") or {}
+
+  return _whole(path, loaded)
+
+
+def _whole(path, run):
+  """Returns what a function makes of a file that is not damaged."""
+  try:
+    return run()
   except OSError as error:
     what = {
       errno.EISDIR: "a directory, expected a safetensors file",

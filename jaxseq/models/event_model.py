@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.models import predictions
+from jaxseq.nn import masks
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 
@@ -63,7 +64,7 @@ def compute(
   gap = network.apply(variables, known, ones).gap
   levels = [quantile(gap, level) for level in QUANTILES]
   median = levels[QUANTILES.index(0.5)]
-  inside = jnp.arange(known.gaps.shape[-1]) < known.lengths[..., None]
+  inside = masks.inside(known.gaps.shape[-1], known.lengths)
   true = jnp.where(inside & (known.gaps > 0), known.gaps, median[..., :-1])
   given = jnp.concatenate([true, median[..., -1:]], axis=-1)
   logits = network.apply(variables, known, given).mark_logits
@@ -148,8 +149,8 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   known = arguments(model.network, examples.dataset)
   lengths = known["lengths"]
   count, size = known["gaps"].shape
-  shown = np.arange(size + 1) <= lengths[:, None]
-  happened = np.arange(size + 1) < lengths[:, None]
+  shown = masks.inside(size + 1, lengths + 1)
+  happened = masks.inside(size + 1, lengths)
   before = np.concatenate([np.zeros((count, 1)), known["times"]], axis=1)
   padded = np.pad(known["gaps"], [(0, 0), (0, 1)])
   columns: dict[str, Any] = {

@@ -14,6 +14,7 @@ from jaxseq import nn
 from jaxseq.data import sources
 from jaxseq.data import text_tokens
 from jaxseq.models import predictions
+from jaxseq.nn import masks
 from jaxseq.tasks import language
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     # The first token is no target there.
     lengths = np.asarray(examples.dataset.lengths) + 1
   found = _read(model, tokens, lengths)
-  shown = np.arange(time + 1) <= lengths[:, None]
-  there = np.arange(time + 1) < lengths[:, None]
+  shown = masks.inside(time + 1, lengths + 1)
+  there = masks.inside(time + 1, lengths)
   names = np.array(
     model.preparation.tokens
     or tuple(map(str, range(model.network.num_outputs)))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
   from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
+  from jaxseq.nn import layer_config as layer_config
+  from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
   from jaxseq.nn import recurrent as recurrent
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import RegressionHead as RegressionHead
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer
+  from jaxseq.nn.layer_config import LayerConfig as LayerConfig
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork

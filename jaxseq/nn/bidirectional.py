@@ -57,6 +57,7 @@ class Bidirectional(linen.Module):
       ValueError: if `merge` is unknown, or an argument does not fit.
     """
     _validate.choice("merge", self.merge, ("sum", "concat"))
+    options = {**options, "lengths": lengths}
     ahead, _ = self.forward(x, None, reset, **options)
     if reset is not None:
       # From the end, the first element of an episode is its last.

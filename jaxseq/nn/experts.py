@@ -127,7 +127,9 @@ def route(
   return chosen, routing.scale * weights
 
 
-def balance_loss(logits: jax.Array, routing: Routing) -> jax.Array:
+def balance_loss(
+  logits: jax.Array, routing: Routing, mask: jax.Array | None = None
+) -> jax.Array:
   """Returns the loss that keeps experts in equal use, 1 where they are.
 
   experts * sum_e f_e p_e, with f_e the share of choices that fall on expert e
@@ -136,12 +138,15 @@ def balance_loss(logits: jax.Array, routing: Routing) -> jax.Array:
   Args:
     logits: (..., experts) of the router.
     routing: options.
+    mask: (...) bool, the elements that count; all do if None.
   """
   chosen, _ = route(logits, routing)
   axes = tuple(range(logits.ndim - 1))
   used = jax.nn.one_hot(chosen, routing.experts, dtype=logits.dtype)
-  share = jnp.mean(used, axis=(*axes, logits.ndim - 1))
-  mean = jnp.mean(jax.nn.softmax(logits, axis=-1), axis=axes)
+  where = None if mask is None else mask[..., None]
+  each = None if mask is None else where[..., None]
+  share = jnp.mean(used, axis=(*axes, logits.ndim - 1), where=each)
+  mean = jnp.mean(jax.nn.softmax(logits, axis=-1), axis=axes, where=where)
   return routing.experts * jnp.sum(jax.lax.stop_gradient(share) * mean)
 
 
@@ -160,9 +165,20 @@ class Experts(linen.Module):
 
   @linen.compact
   def __call__(
-    self, x: jax.Array, train: bool = False, step: bool = False
+    self,
+    x: jax.Array,
+    train: bool = False,
+    step: bool = False,
+    mask: jax.Array | None = None,
   ) -> jax.Array:
-    """Maps (..., n) to the same shape; `train` and `step` change nothing."""
+    """Maps (..., n) to the same shape.
+
+    Args:
+      x: inputs.
+      train: changes nothing, and `step` neither.
+      step: likewise.
+      mask: (...) bool, the elements that count for `balance_loss`; all if None.
+    """
     routing, n = self.routing, x.shape[-1]
     dtype = dense.activation_dtype(self.dtype, x)
     x = x.astype(dtype)
@@ -197,7 +213,7 @@ class Experts(linen.Module):
       add_loss(
         self,
         "balance",
-        lambda: routing.balance_weight * balance_loss(logits, routing),
+        lambda: routing.balance_weight * balance_loss(logits, routing, mask),
       )
     flat = seen.reshape(-1, inner)
     y = _mix(

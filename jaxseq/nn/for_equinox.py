@@ -20,6 +20,7 @@ import jax
 
 from jaxseq import mixers
 from jaxseq._types import PyTree
+from jaxseq.nn import _foreign
 
 try:
   import equinox as eqx
@@ -52,46 +53,9 @@ class SequenceMixer(eqx.Module):
     self.config = config
     self.params = mixers.module_of(config).init(key, config)
 
-  def __call__(
-    self,
-    x: jax.Array,
-    state: PyTree = None,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over a sequence.
-
-    Args:
-      x: (*batch, time, d_model).
-      state: state before the first element; a fresh one if None.
-      reset: (*batch, time) bool, or None.
-      **options: keyword options of the mixer's own `apply`.
-
-    Returns:
-      y of x's shape, and the state after the last element.
-    """
-    apply = mixers.module_of(self.config).apply
-    return apply(self.config, self.params, x, state, reset, **options)
-
-  def step(
-    self,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over one element; `__call__` without the time axis."""
-    step = mixers.module_of(self.config).step
-    return step(self.config, self.params, x, state, reset, **options)
-
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = "float32",
-  ) -> PyTree:
-    """Returns a fresh state."""
-    module = mixers.module_of(self.config)
-    return module.initial_state(self.config, batch_shape, dtype)
+  __call__ = _foreign.run_mixer
+  step = _foreign.step_mixer
+  initial_state = _foreign.fresh_state
 
 
 class Network(eqx.Module):
@@ -135,6 +99,11 @@ class Network(eqx.Module):
     self.module = module
     self.params = params
 
+  @property
+  def variables(self) -> PyTree:
+    """The variables as the Linen module takes them."""
+    return {"params": self.params}
+
   def __call__(
     self,
     inputs: PyTree,
@@ -158,26 +127,7 @@ class Network(eqx.Module):
     """
     if key is not None:
       options |= {"train": True, "rngs": {"dropout": key}}
-    variables = {"params": self.params}
-    return self.module.apply(variables, inputs, states, reset, **options)
+    return self.module.apply(self.variables, inputs, states, reset, **options)
 
-  def step(
-    self,
-    inputs: PyTree,
-    states: PyTree,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> Any:
-    """Runs over one element; `__call__` without the time axis."""
-    variables = {"params": self.params}
-    return self.module.apply(
-      variables, inputs, states, reset, method="step", **options
-    )
-
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = "float32",
-  ) -> PyTree:
-    """Returns fresh states."""
-    return self.module.initial_state(batch_shape, dtype)
+  step = _foreign.step_network
+  initial_state = _foreign.fresh_states

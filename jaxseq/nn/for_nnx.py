@@ -20,6 +20,7 @@ import jax
 
 from jaxseq import mixers
 from jaxseq._types import PyTree
+from jaxseq.nn import _foreign
 
 # The collections of Linen's variables, and what their arrays become.
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
@@ -49,46 +50,9 @@ class SequenceMixer(nnx.Module):
     """The parameters as the mixer's own functions take them."""
     return _arrays(self.weights)
 
-  def __call__(
-    self,
-    x: jax.Array,
-    state: PyTree = None,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over a sequence.
-
-    Args:
-      x: (*batch, time, d_model).
-      state: state before the first element; a fresh one if None.
-      reset: (*batch, time) bool, or None.
-      **options: keyword options of the mixer's own `apply`.
-
-    Returns:
-      y of x's shape, and the state after the last element.
-    """
-    apply = mixers.module_of(self.config).apply
-    return apply(self.config, self.params, x, state, reset, **options)
-
-  def step(
-    self,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over one element; `__call__` without the time axis."""
-    step = mixers.module_of(self.config).step
-    return step(self.config, self.params, x, state, reset, **options)
-
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = "float32",
-  ) -> PyTree:
-    """Returns a fresh state."""
-    module = mixers.module_of(self.config)
-    return module.initial_state(self.config, batch_shape, dtype)
+  __call__ = _foreign.run_mixer
+  step = _foreign.step_mixer
+  initial_state = _foreign.fresh_state
 
 
 class Network(nnx.Module):
@@ -170,26 +134,8 @@ class Network(nnx.Module):
       nnx.update(self.collections[name], changed[name])
     return outputs
 
-  def step(
-    self,
-    inputs: PyTree,
-    states: PyTree,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> Any:
-    """Runs over one element; `__call__` without the time axis."""
-    arguments = inputs, states, reset
-    return self.module.apply(
-      self.variables, *arguments, method="step", **options
-    )
-
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = "float32",
-  ) -> PyTree:
-    """Returns fresh states."""
-    return self.module.initial_state(batch_shape, dtype)
+  step = _foreign.step_network
+  initial_state = _foreign.fresh_states
 
 
 def _arrays(tree):

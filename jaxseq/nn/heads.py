@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.nn import dense
 from jaxseq.nn import distributions
+from jaxseq.nn import masks
 
 _ACTIVATIONS = {
   "leaky_relu": linen.leaky_relu,
@@ -200,7 +201,7 @@ class ClassificationHead(Head, kw_only=True):
       x: (*batch, time, n); (*batch, n) also, with pooling "none"; (*batch, 2,
         time, n) for pairs.
       lengths: (*batch,) numbers of valid elements, (*batch, 2) for pairs; all
-        are valid if None. The mean over no element is 0.
+        are valid if None. The features of no element are zeros.
 
     Returns:
       (*batch, num_classes), or (*batch, time, num_classes) with pooling "none".
@@ -238,7 +239,7 @@ def pool(
     pooling: "none", "mean" or "last".
     x: (*batch, time, n).
     lengths: (*batch,) numbers of valid elements, which alone count; all do if
-      None. The mean over no element is 0.
+      None. Of no element both the mean and the last are zeros.
 
   Returns:
     (*batch, n); x with "none".
@@ -261,13 +262,13 @@ def pool(
     raise _validate.error(
       "lengths", f"shape {jnp.shape(lengths)}", f"shape {x.shape[:-2]}"
     )
+  count = lengths[..., None]
   if pooling == "last":
-    index = (lengths - 1)[..., None, None]
-    return jnp.take_along_axis(x, index, axis=-2)[..., 0, :]
-  valid = jnp.arange(x.shape[-2]) < lengths[..., None]
+    last = jnp.take_along_axis(x, count[..., None] - 1, axis=-2)[..., 0, :]
+    return jnp.where(count > 0, last, 0)
+  valid = masks.inside(x.shape[-2], lengths)
   total = jnp.where(valid[..., None], x, 0).sum(-2)
-  # An empty text has no element.
-  return total / jnp.maximum(lengths, 1)[..., None].astype(x.dtype)
+  return total / jnp.maximum(count, 1).astype(x.dtype)
 
 
 def _match(pooling, x, pooled):

@@ -1,5 +1,7 @@
 """The sequence layer: a mixer with what the papers put around it."""
 
+from collections.abc import Callable
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -16,9 +18,10 @@ from jaxseq.nn import dense
 from jaxseq.nn import experts
 from jaxseq.nn import feedforward
 from jaxseq.nn import gtrxl_gate
+from jaxseq.nn import layer_config
+from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
-from jaxseq.nn import stack
 
 # What layers hand on to the layers above them, by name.
 Shared = dict[str, jax.Array]
@@ -37,6 +40,22 @@ class LayerState(NamedTuple):
   feedforward: PyTree
 
 
+class _Pass(NamedTuple):
+  """The arguments of a call that concern both halves of a layer."""
+
+  dtype: jnp.dtype
+  reset: jax.Array | None
+  lengths: jax.Array | None
+  train: bool
+  step: bool
+
+  def mask(self, x: jax.Array) -> jax.Array | None:
+    """Returns which elements of x (*batch, time, n) are valid."""
+    if self.lengths is None:
+      return None
+    return masks.inside(x.shape[-2], self.lengths)
+
+
 class SequenceLayer(recurrent.Recurrent):
   """Norm, mixer, activation or gate, dropout, residual.
 
@@ -45,14 +64,15 @@ class SequenceLayer(recurrent.Recurrent):
   With `feedforward` it is the block of a Transformer with another mixer.
 
   Attributes:
-    config: options of the layer; if it has several mixers, the first is taken.
+    config: options of the layer.
     fixed: keyword options of the mixer's own `apply` or `step` that are no
       arrays, as pairs; so they stay what they are under `linen.remat`.
   """
 
-  config: stack.StackConfig
+  config: layer_config.LayerConfig
   fixed: tuple[tuple[str, Any], ...] = ()
 
+  @linen.compact
   def __call__(
     self,
     x: jax.Array,
@@ -62,7 +82,10 @@ class SequenceLayer(recurrent.Recurrent):
     options: dict[str, Any] | None = None,
     step: bool = False,
     condition: jax.Array | None = None,
-  ) -> tuple[jax.Array, PyTree]:
+    lengths: jax.Array | None = None,
+    shared: Shared | None = None,
+    shift: jax.Array | None = None,
+  ) -> tuple[Any, ...]:
     """Runs over a sequence.
 
     Args:
@@ -75,53 +98,30 @@ class SequenceLayer(recurrent.Recurrent):
       step: whether x is one element, without a time axis.
       condition: (*batch, n), the same at all times, of which a dense layer
         without bias adds a part to x; None for none.
-
-    Returns:
-      y of x's shape, in the dtype of the activations, or of the residual sum if
-      that is another, and the state after the last element.
-
-    Raises:
-      ValueError: if a shape or dtype does not fit.
-    """
-    arguments = x, state, reset, train, options, step, condition
-    y, state, _ = self.share(*arguments)
-    return y, state
-
-  @linen.compact
-  def share(
-    self,
-    x: jax.Array,
-    state: PyTree = None,
-    reset: jax.Array | None = None,
-    train: bool = False,
-    options: dict[str, Any] | None = None,
-    step: bool = False,
-    condition: jax.Array | None = None,
-    shared: Shared | None = None,
-    shift: jax.Array | None = None,
-  ) -> tuple[jax.Array, PyTree, Shared]:
-    """Runs over a sequence in a stack whose layers share values.
-
-    Args:
-      x: as in `__call__`, with all up to `condition`.
-      state: likewise.
-      reset: likewise.
-      train: likewise.
-      options: likewise.
-      step: likewise.
-      condition: likewise.
-      shared: values of the layers below, for mixers that share some.
+      lengths: (*batch,) numbers of valid elements; all are if None. What lies
+        behind them changes nothing at these.
+      shared: values of the layers below, for mixers that share some; None for
+        a layer alone.
       shift: like x; the mixer reads x + shift, through the norm in front of it,
         where the residual sum has x. None for none.
 
     Returns:
-      What `__call__` returns, and the values for the layers above.
+      y of x's shape, in the dtype of the activations, or of the residual sum if
+      that is another, and the state after the last element; with `shared` the
+      values for the layers above, too.
+
+    Raises:
+      ValueError: if a shape or dtype does not fit.
     """
     config = self.config
+    if getattr(config, "hybrid", ()) or getattr(config, "layers", ()):
+      expected = "that of one layer, as of StackConfig.every_layer"
+      raise _validate.error("config", "one of layers that differ", expected)
     if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
       shape, width = f"shape {jnp.shape(x)}", f"{config.d_model} features"
       raise _validate.error("x", shape, f"{width}, the d_model of the layer")
     dtype = dense.activation_dtype(config.dtype, x)
+    run = _Pass(dtype, reset, lengths, train, step)
     x = x.astype(residual_dtype(config, x))
     if condition is not None:
       part = dense.Dense(
@@ -131,19 +131,20 @@ class SequenceLayer(recurrent.Recurrent):
     before = None
     if config.channel_mix and state is not None:
       state, before = state
-    y, shared = x, shared or {}
+    y, above = x, shared or {}
     if config.mixes:
       seen = x if shift is None else x + shift.astype(x.dtype)
       options = {**dict(self.fixed), **(options or {})}
-      arguments = x, seen, state, reset, dtype, train, step, options, shared
-      y, state, shared = self._mixer_half(*arguments)
+      arguments = x, seen, state, options, above, run
+      y, state, above = self._mixer_half(*arguments)
     else:
       state = ()
     if config.feedforward != "none":
-      y, after = self._feed_forward(y, before, reset, dtype, train, step)
+      y, after = self._feed_forward(y, before, run)
       if config.channel_mix:
         state = LayerState(state, after)
-    return y.astype(x.dtype), state, shared
+    y = y.astype(x.dtype)
+    return (y, state) if shared is None else (y, state, above)
 
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):
@@ -155,41 +156,39 @@ class SequenceLayer(recurrent.Recurrent):
     if config.bidirectional or not config.mixes:
       state = ()
     elif config.parallel:
-      state = tuple(map(fresh, (config.mixers[0], *config.parallel_mixers)))
+      state = tuple(map(fresh, (config.mixer_config, *config.parallel_mixers)))
     else:
-      state = fresh(config.mixers[0])
+      state = fresh(config.mixer_config)
     if config.channel_mix:
       return LayerState(state, fresh(config.channel_mix))
     return state
 
-  def _mixer_half(
-    self, x, seen, state, reset, dtype, train, step, options, shared
-  ):
+  def _mixer_half(self, x, seen, state, options, shared, run):
     """The first half of the layer, its state, and what is shared."""
     config = self.config
-    front, behind = self._norms("norm", dtype, train)
+    front, behind = self._norms("norm", x, run)
     second = None
     if config.gtrxl_norm:
       kind = "layer" if config.norm == "none" else config.norm
       second = (
         front or behind
         if config.shared_norm
-        else make_norm(config, kind, dtype, train, "mixer_norm")
+        else self._norm(kind, "mixer_norm", x, run)
       )
-    y = front(seen) if front else seen.astype(dtype)
+    y = front(seen) if front else seen.astype(run.dtype)
     if config.bidirectional:
-      y, state = self._mix_both_ways(y, state, reset, step, options), ()
+      y, state = self._mix_both_ways(y, state, options, run), ()
     else:
-      y, state, shared = self._mix(y, state, reset, step, options, shared)
+      y, state, shared = self._mix(y, state, options, shared, run)
     if second:
       y = second(y)
-    y = self._activate(y, train, step)
+    y = self._activate(y, run)
     return self._sum(x, y, behind, "gate"), state, shared
 
-  def _mix(self, x, states, reset, step, options, shared):
+  def _mix(self, x, states, options, shared, run):
     """The sum of the mixers' outputs, their states, and what is shared."""
     config = self.config
-    configs = (config.mixers[0], *config.parallel_mixers)
+    configs = (config.mixer_config, *config.parallel_mixers)
     if not config.parallel:
       states = (states,)
     elif states is None:
@@ -197,38 +196,43 @@ class SequenceLayer(recurrent.Recurrent):
     total, after = None, []
     for i, (one, state) in enumerate(zip(configs, states)):
       name = f"mixer_{i}" if i else "mixer"
-      scheme = config.time_scheme if stack.splits_by_scheme(one) else ""
+      schemes = mixers.traits(mixers.module_of(one)).schemes
+      scheme = config.time_scheme if schemes else ""
       arguments = one, x.dtype, config.time_axis, scheme
       bound = mixer.SequenceMixer(*arguments, name=name)
       own = {} if i else options
-      if bound.shares:
-        run = bound.share_step if step else bound.share
-        y, state, shared = run(x, state, reset, shared, **own)
+      values = shared if bound.shares else None
+      if run.step:
+        y, state, *above = bound.step(x, state, run.reset, values, **own)
       else:
-        run = bound.step if step else bound
-        y, state = run(x, state, reset, **own)
+        arguments = x, state, run.reset, run.lengths, values
+        y, state, *above = bound(*arguments, **own)
+      shared = above[0] if above else shared
       total = y if total is None else total + y
       after.append(state)
     return total, tuple(after) if config.parallel else after[0], shared
 
-  def _mix_both_ways(self, x, state, reset, step, options):
+  def _mix_both_ways(self, x, state, options, run):
     """The sum of what two mixers make of x from its start and its end."""
-    if step or state is not None:
+    if run.step or state is not None:
       expected = "False where there are states or steps"
       raise _validate.error("bidirectional", True, expected)
     ahead, back = (
-      mixer.SequenceMixer(self.config.mixers[0], x.dtype, parent=None)
+      mixer.SequenceMixer(self.config.mixer_config, x.dtype, parent=None)
       for _ in range(2)
     )
     both = bidirectional.Bidirectional(ahead, back, name="mixer")
-    return both(x, reset, **options)
+    return both(x, run.reset, run.lengths, **options)
 
-  def _norms(self, name, dtype, train):
+  def _norm(self, kind, name, x, run):
+    return make_norm(self.config, kind, run.dtype, run.train, name, run.mask(x))
+
+  def _norms(self, name, x, run):
     """The norm in front of a half of the layer, and the one behind it."""
     config = self.config
     if config.norm == "none":
       return None, None
-    norm = make_norm(config, config.norm, dtype, train, name)
+    norm = self._norm(config.norm, name, x, run)
     ahead = config.prenorm and not config.norm_output
     return (norm, None) if ahead else (None, norm)
 
@@ -244,22 +248,22 @@ class SequenceLayer(recurrent.Recurrent):
       y = x + y
     return norm(y) if norm else y
 
-  def _feed_forward(self, x, state, reset, dtype, train, step):
+  def _feed_forward(self, x, state, run):
     """The second half of the layer, and its state."""
     config = self.config
-    front, behind = self._norms("feedforward_norm", dtype, train)
-    y = front(x) if front else x.astype(dtype)
+    front, behind = self._norms("feedforward_norm", x, run)
+    y = front(x) if front else x.astype(run.dtype)
     if config.channel_mix:
       half = mixer.SequenceMixer(
-        config.channel_mix, dtype, config.time_axis, name="feedforward"
+        config.channel_mix, run.dtype, config.time_axis, name="feedforward"
       )
-      y, state = (half.step if step else half)(y, state, reset)
+      y, state = (half.step if run.step else half)(y, state, run.reset)
     else:
-      y = self._stateless(y, dtype, train, step)
-    y = dense.dropout(y, config.dropout, train, step)
+      y = self._stateless(y, run)
+    y = dense.dropout(y, config.dropout, run.train, run.step)
     return self._sum(x, y, behind, "feedforward_gate"), state
 
-  def _stateless(self, x, dtype, train, step):
+  def _stateless(self, x, run):
     """A feed-forward without a state."""
     config = self.config
     routing, name = config.routing, "feedforward"
@@ -269,19 +273,19 @@ class SequenceLayer(recurrent.Recurrent):
       gated = feedforward.KINDS[kind].gated
       width = 8 * config.d_model // 3 if gated else 4 * config.d_model
     if routing:
-      half = experts.Experts(routing, width, dtype, name=name)
-    else:
-      options = {**dict(config.feedforward_options), "name": name}
-      half = feedforward.FeedForward(
-        kind, width, config.dropout, dtype, **options
-      )
-    return half(x, train, step)
+      half = experts.Experts(routing, width, run.dtype, name=name)
+      return half(x, run.train, run.step, run.mask(x))
+    options = {**dict(config.feedforward_options), "name": name}
+    half = feedforward.FeedForward(
+      kind, width, config.dropout, run.dtype, **options
+    )
+    return half(x, run.train, run.step)
 
-  def _activate(self, y, train, step):
+  def _activate(self, y, run):
     kind = self.config.activation
 
     def dropout(values):
-      return dense.dropout(values, self.config.dropout, train, step)
+      return dense.dropout(values, self.config.dropout, run.train, run.step)
 
     def out(name, values):
       return dense.Dense(y.shape[-1], dtype=y.dtype, name=name)(values)
@@ -298,7 +302,7 @@ class SequenceLayer(recurrent.Recurrent):
     return dropout(value * linen.sigmoid(out("out2", g)))
 
 
-def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
+def residual_dtype(config: layer_config.LayerConfig, x: jax.Array) -> jnp.dtype:
   """Returns the dtype of a layer's input and output."""
   dtype = dense.activation_dtype(config.dtype, x)
   if not config.residual_float32:
@@ -307,22 +311,35 @@ def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
 
 
 def make_norm(
-  config: stack.StackConfig,
+  config: layer_config.LayerConfig,
   kind: str,
   dtype: jax.typing.DTypeLike,
   train: bool,
   name: str,
-) -> linen.Module:
-  """Makes a norm of one of the kinds of `StackConfig.norm` but "none"."""
+  mask: jax.Array | None = None,
+) -> Callable[[jax.Array], jax.Array]:
+  """Makes a norm of one of the kinds of `LayerConfig.norm` but "none".
+
+  Args:
+    config: its options.
+    kind: "layer", "rms" or "batch".
+    dtype: of what comes out.
+    train: whether a batch norm uses, and updates, the batch's statistics.
+    name: of the module.
+    mask: (*batch, time) bool, the elements that count for these; all if None.
+  """
   options = {"epsilon": config.norm_epsilon, "dtype": dtype, "name": name}
   if kind == "layer":
     return linen.LayerNorm(**options)
   if kind == "rms":
     return linen.RMSNorm(**options)
   # The epsilon of the original is flax's own, another one than in layer norms.
-  return linen.BatchNorm(
+  norm = linen.BatchNorm(
     use_running_average=not train,
     momentum=config.batch_norm_momentum,
     dtype=dtype,
     name=name,
   )
+  if mask is None:
+    return norm
+  return functools.partial(norm, mask=mask[..., None])

@@ -1,6 +1,7 @@
 """One Flax module for every mixer."""
 
 import functools
+import inspect
 from typing import Any
 
 from absl import logging
@@ -14,6 +15,7 @@ from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import experts
+from jaxseq.nn import masks
 from jaxseq.nn import recurrent
 
 
@@ -43,44 +45,35 @@ class SequenceMixer(recurrent.Recurrent):
     x: jax.Array,
     state: PyTree = None,
     reset: jax.Array | None = None,
+    lengths: jax.Array | None = None,
+    shared: dict[str, jax.Array] | None = None,
     **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
+  ) -> tuple[Any, ...]:
     """Runs over a sequence.
 
     Args:
       x: (*batch, time, d_model).
       state: state before the first element; a fresh one if None.
       reset: (*batch, time) bool, or None.
+      lengths: (*batch,) numbers of valid elements; all are if None. What lies
+        behind them is left out by mixers with an option `mask`, all those that
+        may see what follows; to the others it is what follows.
+      shared: where the mixer `shares`, values of the layers below, (*batch,
+        time, n) each; None for a layer alone.
       **options: keyword options of the mixer's own `apply`.
 
     Returns:
-      y of x's shape, and the state after the last element.
+      y of x's shape, and the state after the last element; with `shared` the
+      values for the layers above, too.
     """
-    apply = mixers.module_of(self.config).apply
-    return self._run(apply, x, state, reset, (), options)
-
-  def share(
-    self,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None,
-    shared: dict[str, jax.Array],
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree, dict[str, jax.Array]]:
-    """Runs over a sequence, with values that layers share; if it `shares`.
-
-    Args:
-      x: as in `__call__`.
-      state: likewise.
-      reset: likewise.
-      shared: values of the layers below, (*batch, time, n) each.
-      **options: as in `__call__`.
-
-    Returns:
-      What `__call__` returns, and the values for the layers above.
-    """
-    apply = mixers.module_of(self.config).apply_shared
-    return self._run(apply, x, state, reset, (shared,), options)
+    module = mixers.module_of(self.config)
+    apply = module.apply if shared is None else module.apply_shared
+    if lengths is not None and "mask" in _options_of(apply):
+      valid = masks.inside(x.shape[-2], lengths)
+      mask = options.get("mask")
+      options["mask"] = valid if mask is None else mask & valid
+    values = () if shared is None else (shared,)
+    return self._run(apply, x, state, reset, values, options)
 
   @property
   def shares(self) -> bool:
@@ -92,26 +85,16 @@ class SequenceMixer(recurrent.Recurrent):
     x: jax.Array,
     state: PyTree,
     reset: jax.Array | None = None,
+    shared: dict[str, jax.Array] | None = None,
     **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
+  ) -> tuple[Any, ...]:
     """Runs over one element; `__call__` without the time axis."""
     module = mixers.module_of(self.config)
     x = x.astype(dense.activation_dtype(self.dtype, x))
-    return module.step(self.config, self._params(), x, state, reset, **options)
-
-  def share_step(
-    self,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None,
-    shared: dict[str, jax.Array],
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree, dict[str, jax.Array]]:
-    """Runs over one element; `share` without the time axis."""
-    step = mixers.module_of(self.config).step_shared
-    x = x.astype(dense.activation_dtype(self.dtype, x))
-    arguments = self._params(), x, state, reset, shared
-    return step(self.config, *arguments, **options)
+    arguments = self.config, self._params(), x, state, reset
+    if shared is None:
+      return module.step(*arguments, **options)
+    return module.step_shared(*arguments, shared, **options)
 
   @linen.nowrap
   def _fresh(self, batch_shape, dtype):
@@ -190,6 +173,12 @@ class SequenceMixer(recurrent.Recurrent):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
+
+
+@functools.cache
+def _options_of(apply) -> frozenset[str]:
+  """Returns the names of a function's arguments."""
+  return frozenset(inspect.signature(apply).parameters)
 
 
 def split_options(

@@ -107,9 +107,8 @@ class SequenceNetwork(recurrent.Recurrent):
       states: states before the first element; fresh ones if None.
       reset: (*batch, time) bool; where True the states are put back to fresh
         ones before that element. None for no resets.
-      lengths: (*batch,) numbers of valid elements, for pooling; all are valid
-        if None. What lies behind is left out of the pooling, but is seen by
-        mixers that read in both directions.
+      lengths: (*batch,) numbers of valid elements; all are valid if None. What
+        lies behind changes no output of these, nor what is pooled.
       train: whether dropout is on and batch norm uses batch statistics.
       options: keyword options of the mixers' own `apply`.
       step: whether `inputs` is one element, without a time axis.
@@ -157,7 +156,8 @@ class SequenceNetwork(recurrent.Recurrent):
         config.stack, config.stack.norm, dtype, train, "embedding_norm"
       )(x)
     layers = sequence_model.SequenceModel(config.stack, name="stack")
-    x, states = layers(x, states, reset, train, options, step)
+    arguments = x, states, reset, train, options, step, None
+    x, states = layers(*arguments, None if step else lengths)
     if at is not None:
       if step or config.pooling != "none":
         expected = "None in a step and with pooling"

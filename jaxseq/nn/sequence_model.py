@@ -1,6 +1,7 @@
 """The sequence model: a stack of sequence layers."""
 
 import functools
+import inspect
 from typing import Any
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
+from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
@@ -62,6 +64,7 @@ class SequenceModel(recurrent.Recurrent):
     options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
     step: bool = False,
     condition: jax.Array | None = None,
+    lengths: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
@@ -78,6 +81,8 @@ class SequenceModel(recurrent.Recurrent):
       step: whether x is one element, without a time axis.
       condition: (*batch, n), what every layer sees at all times beside its
         input; None for none.
+      lengths: (*batch,) numbers of valid elements; all are if None. What lies
+        behind them changes nothing at these; the states have seen it.
 
     Returns:
       y of x's shape, in the dtype of the activations, and the states after the
@@ -97,12 +102,12 @@ class SequenceModel(recurrent.Recurrent):
     options = _options(config, options)
     kind = layer.SequenceLayer
     if config.remat:
-      # Positions of train and step; a scan's body needs no barrier.
+      names = list(inspect.signature(kind.__call__).parameters)
+      # A scan's body needs no barrier.
       kind = linen.remat(
         kind,
-        static_argnums=(4, 6),
+        static_argnums=tuple(map(names.index, ("train", "step"))),
         prevent_cse=not config.scan_layers,
-        methods=["__call__" if config.scan_layers else "share"],
       )
     if _scans(config):
       x = x.astype(layer.residual_dtype(config, x))
@@ -111,13 +116,12 @@ class SequenceModel(recurrent.Recurrent):
         kind,
         variable_axes={"params": 0, "batch_stats": 0, "losses": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(batch_axes, *[linen.broadcast] * 5),
+        in_axes=(batch_axes, *[linen.broadcast] * 6),
         out_axes=batch_axes,
         length=config.num_layers,
-      )(config, options[0].fixed, name="layers")
-      x, after = layers(
-        x, states, reset, train, options[0].arrays, step, condition
-      )
+      )(config.every_layer[0], options[0].fixed, name="layers")
+      arguments = x, states, reset, train, options[0].arrays, step, condition
+      x, after = layers(*arguments, lengths)
     else:
       after, shared, first = [], {}, x
       common = self._over_layers()
@@ -128,11 +132,11 @@ class SequenceModel(recurrent.Recurrent):
         )
         for i, one in enumerate(configs)
       ]
-      for i in range(config.num_layers):
+      for i, each in enumerate(config.every_layer):
         state = None if states is None else states[i]
         arrays, fixed = options[i % len(options)]
         arrays = common[i] | arrays
-        own = kind(config.layer(i), fixed, name=f"layers_{i}")
+        own = kind(each, fixed, name=f"layers_{i}")
         shift = memory = None
         if i in uses:
           state, memory = state or (None, None)
@@ -140,27 +144,29 @@ class SequenceModel(recurrent.Recurrent):
           run = blocks[number].step if step else blocks[number]
           both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
           shift, memory = run(both, memory, reset, turn=turn)
-        arguments = x, state, reset, train, arrays, step, condition, shared
-        x, state, shared = own.share(*arguments, shift)
+        arguments = x, state, reset, train, arrays, step, condition, lengths
+        x, state, shared = own(*arguments, shared, shift)
         if i in uses:
           state = zamba_block.LayerState(state, memory)
         after.append(state)
       after = tuple(after)
     if config.ends_in_norm:
-      x = layer.make_norm(config, config.norm, dtype, train, "final_norm")(x)
+      mask = None if lengths is None else masks.inside(x.shape[-2], lengths)
+      norm = config, config.norm, dtype, train, "final_norm", mask
+      x = layer.make_norm(*norm)(x)
     return x.astype(dtype), after
 
   def _over_layers(self) -> list[dict[str, jax.Array]]:
     """Options of each layer by parameters that all of a mixer's layers have."""
     config = self.config
-    layers = [config.layer(i) for i in range(config.num_layers)]
+    layers = config.every_layer
     options: list[dict[str, jax.Array]] = [{} for _ in layers]
     for name in dict.fromkeys(each.mixer for each in layers):
       module = mixers.get(name)
       own = [i for i, each in enumerate(layers) if each.mixer == name]
       if not hasattr(module, "init_layers"):
         continue
-      one = layers[own[0]].mixers[0]
+      one = layers[own[0]].mixer_config
       if module.init_layers(jax.random.key(0), one, len(own)) is None:
         continue
       values = self.param(f"{name}_layers", module.init_layers, one, len(own))
@@ -173,10 +179,8 @@ class SequenceModel(recurrent.Recurrent):
   def _fresh(self, batch_shape, dtype):
     config = self.config
     states = [
-      layer.SequenceLayer(config.layer(i), parent=None).initial_state(
-        batch_shape, dtype
-      )
-      for i in range(1 if _scans(config) else config.num_layers)
+      layer.SequenceLayer(each, parent=None).initial_state(batch_shape, dtype)
+      for each in config.every_layer[: 1 if _scans(config) else None]
     ]
     if not _scans(config):
       blocks, uses = config.shared_blocks

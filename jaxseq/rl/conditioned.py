@@ -1,13 +1,12 @@
 """Playing a model that is asked for a return (`jaxseq.tasks.decision`)."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
@@ -15,19 +14,6 @@ from jaxseq.rl.envs import spaces
 from jaxseq.tasks import decision
 
 Array = jax.Array
-
-
-class _LoopState(NamedTuple):
-  """Where the episodes are, leading axis episodes but for key and time."""
-
-  env_state: PyTree
-  observation: Array
-  memory: PyTree
-  to_go: Array
-  total: Array
-  over: Array
-  key: Array
-  time: Array
 
 
 def actions_of(player: rollout.Player) -> decision.Actions:
@@ -84,50 +70,38 @@ def play(
   keys = jax.random.split(key_start, count)
   observation, env_state = reset(keys, env_params)
 
-  def step(loop_state: _LoopState) -> _LoopState:
-    key, key_step = jax.random.split(loop_state.key)
-    returns = loop_state.to_go / scale.returns
+  def step(played, key):
+    env_state, observation, memory, to_go = played.state
+    returns = to_go / scale.returns
     if not arm.conditioned:
       returns = jnp.zeros_like(returns)
-    seen = (loop_state.observation[:, :size] - scale.mean) / scale.deviation
-    time = jnp.full((count,), loop_state.time)
+    seen = (observation[:, :size] - scale.mean) / scale.deviation
+    time = jnp.full((count,), played.time)
     output, memory = model.apply(
-      variables, returns, seen, time, loop_state.memory, method="decide"
+      variables, returns, seen, time, memory, method="decide"
     )
     action = decision.choose(model.actions, output)
     memory = model.apply(variables, action, time, memory, method="remember")
-    keys = jax.random.split(key_step, count)
+    keys = jax.random.split(key, count)
     observation, env_state, reward, terminated, truncated, _ = env_step(
-      keys, loop_state.env_state, action, env_params
+      keys, env_state, action, env_params
     )
-    reward = jnp.where(loop_state.over, 0.0, reward)
-    return _LoopState(
-      env_state=env_state,
-      observation=observation,
-      memory=memory,
-      to_go=loop_state.to_go - reward,
-      total=loop_state.total + reward,
-      over=loop_state.over | terminated | truncated,
-      key=key,
-      time=loop_state.time + 1,
-    )
+    # What follows the end of an episode does not count.
+    to_go = to_go - jnp.where(played.complete, 0.0, reward)
+    state = env_state, observation, memory, to_go
+    return state, reward, terminated | truncated
 
-  limit = env_params.max_steps_in_episode
-  end = jax.lax.while_loop(
-    lambda loop_state: (loop_state.time < limit) & ~loop_state.over.all(),
-    step,
-    _LoopState(
-      env_state=env_state,
-      observation=observation,
-      memory=model.initial_state((count,)),
-      to_go=jnp.asarray(targets, jnp.float32),
-      total=jnp.zeros((count,), jnp.float32),
-      over=jnp.zeros((count,), bool),
-      key=key_play,
-      time=jnp.zeros((), jnp.int32),
-    ),
+  memory, to_go = (
+    model.initial_state((count,)),
+    jnp.asarray(targets, jnp.float32),
   )
-  return end.total
+  return evaluate.play(
+    step,
+    (env_state, observation, memory, to_go),
+    key_play,
+    count,
+    env_params.max_steps_in_episode,
+  ).episode_return
 
 
 def achieved(

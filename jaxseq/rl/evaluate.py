@@ -1,5 +1,6 @@
 """Evaluation of a trained policy: returns of whole episodes, and recordings."""
 
+from collections.abc import Callable
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -17,16 +18,72 @@ from jaxseq.training.devices import device_mesh
 Array = jax.Array
 
 
-class _Progress(NamedTuple):
-  """What is known of each episode so far."""
+class Episodes(NamedTuple):
+  """Whole episodes, one of each environment, as far as they are played.
 
-  world: rollout.World
+  Attributes:
+    state: of whoever plays, with that of the environments.
+    key: random key.
+    episode_return: (num_episodes,) float32, sums of rewards.
+    episode_length: (num_episodes,) int32, steps.
+    complete: (num_episodes,) bool, whether the episode is over.
+    time: () int32, steps played in all environments.
+  """
+
+  state: PyTree
   key: Array
   episode_return: Array
   episode_length: Array
-  trial_returns: Array
   complete: Array
   time: Array
+
+
+def play(
+  step: Callable[[Episodes, Array], tuple[PyTree, Array, Array]],
+  state: PyTree,
+  key: Array,
+  num_episodes: int,
+  limit: int | Array,
+) -> Episodes:
+  """Plays the first whole episode of each of some environments.
+
+  Args:
+    step: from the episodes so far and a key to the state after a step in all
+      environments, the rewards (num_episodes,), and whether episodes ended.
+    state: before the first step.
+    key: random key.
+    num_episodes: number of environments.
+    limit: steps after which to stop.
+
+  Returns:
+    The episodes; what follows their ends does not count.
+  """
+
+  def advance(played: Episodes) -> Episodes:
+    key, key_step = jax.random.split(played.key)
+    state, reward, ended = step(played, key_step)
+    counts = ~played.complete
+    return Episodes(
+      state=state,
+      key=key,
+      episode_return=played.episode_return + jnp.where(counts, reward, 0),
+      episode_length=played.episode_length + counts,
+      complete=played.complete | ended,
+      time=played.time + 1,
+    )
+
+  return jax.lax.while_loop(
+    lambda played: (played.time < limit) & ~played.complete.all(),
+    advance,
+    Episodes(
+      state=state,
+      key=key,
+      episode_return=jnp.zeros((num_episodes,), jnp.float32),
+      episode_length=jnp.zeros((num_episodes,), jnp.int32),
+      complete=jnp.zeros((num_episodes,), bool),
+      time=jnp.zeros((), jnp.int32),
+    ),
+  )
 
 
 @functools.partial(
@@ -69,41 +126,21 @@ def evaluate(
   key_start, key_play = jax.random.split(key)
   num_trials = getattr(player.env, "num_trials", 0)
 
-  def step(loop_state: _Progress) -> _Progress:
-    key_next, key_step = jax.random.split(loop_state.key)
-    world, taken = rollout.step(
-      player, variables, loop_state.world, key_step, greedy=greedy
-    )
-    counts = ~loop_state.complete
-    trial_returns = loop_state.trial_returns
+  def step(played, key):
+    world, trial_returns = played.state
+    world, taken = rollout.step(player, variables, world, key, greedy=greedy)
     if num_trials:
-      played = taken.trial[:, None] == jnp.arange(num_trials)
-      reward = (counts * taken.reward)[:, None]
-      trial_returns = trial_returns + jnp.where(played, reward, 0)
-    return _Progress(
-      world=world,
-      key=key_next,
-      episode_return=loop_state.episode_return + counts * taken.reward,
-      episode_length=loop_state.episode_length + counts,
-      trial_returns=trial_returns,
-      complete=loop_state.complete | taken.terminated | taken.truncated,
-      time=loop_state.time + 1,
-    )
+      trial = taken.trial[:, None] == jnp.arange(num_trials)
+      reward = jnp.where(played.complete, 0, taken.reward)[:, None]
+      trial_returns = trial_returns + jnp.where(trial, reward, 0)
+    ended = taken.terminated | taken.truncated
+    return (world, trial_returns), taken.reward, ended
 
-  start = rollout.start(player, key_start, num_episodes)
-  end = jax.lax.while_loop(
-    lambda loop_state: (loop_state.time < limit) & ~loop_state.complete.all(),
-    step,
-    _Progress(
-      world=device_mesh.spread_evenly(start),
-      key=key_play,
-      episode_return=jnp.zeros((num_episodes,), jnp.float32),
-      episode_length=jnp.zeros((num_episodes,), jnp.int32),
-      trial_returns=jnp.zeros((num_episodes, num_trials), jnp.float32),
-      complete=jnp.zeros((num_episodes,), bool),
-      time=jnp.zeros((), jnp.int32),
-    ),
+  world = device_mesh.spread_evenly(
+    rollout.start(player, key_start, num_episodes)
   )
+  trial_returns = jnp.zeros((num_episodes, num_trials), jnp.float32)
+  end = play(step, (world, trial_returns), key_play, num_episodes, limit)
   result = {
     "episode_return": end.episode_return,
     "episode_length": end.episode_length,
@@ -111,9 +148,10 @@ def evaluate(
     "mean_return": end.episode_return.mean(where=end.complete),
   }
   if num_trials:
-    result["trial_returns"] = end.trial_returns
-    counts = end.complete[:, None]
-    result["mean_trial_returns"] = end.trial_returns.mean(axis=0, where=counts)
+    _, result["trial_returns"] = end.state
+    result["mean_trial_returns"] = result["trial_returns"].mean(
+      axis=0, where=end.complete[:, None]
+    )
   return result
 
 

@@ -238,14 +238,14 @@ def _decode(contents):
   return Trained(config, variables, seen)
 
 
-def _decode_spaces(given):
+def _decode_spaces(described):
   """Options of the environment, of what a file says."""
-  _validate.instance("spaces", given, dict, "an object")
+  _validate.instance("spaces", described, dict, "an object")
   needed = "observation", "action", "frame_stack"
-  described_file.check_names(given, needed, ("shown",))
-  _validate.integer("spaces: frame_stack", given["frame_stack"], 1, 1024)
-  seen = described_spaces.frozen(_codec.decode(list(given.values())))
-  seen = dict(zip(given, seen))
+  described_file.check_names(described, needed, ("shown",))
+  _validate.integer("spaces: frame_stack", described["frame_stack"], 1, 1024)
+  seen = described_spaces.frozen(_codec.decode(list(described.values())))
+  seen = dict(zip(described, seen))
   for name in _SPACES:
     if name in seen:
       described_spaces.read(seen[name], f"spaces: {name}")

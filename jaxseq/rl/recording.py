@@ -18,6 +18,7 @@ from jaxseq import _json
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import trajectories
+from jaxseq.nn import masks
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -143,7 +144,7 @@ def record(
     actions = np.clip(actions, space.low, space.high)
   lengths = dones.argmax(axis=0) + 1
   # Steps by environment, as far as its first episode goes.
-  rows = np.arange(limit) < lengths[:, None]
+  rows = masks.inside(limit, lengths)
 
   def flat(array):
     return np.swapaxes(np.asarray(array), 0, 1)[rows]

@@ -162,7 +162,7 @@ class EventNetwork(linen.Module):
     size = 3 * config.components
     outputs, _ = nn.SequenceNetwork(
       config.network, size + config.mark_width, name="network"
-    )(self._features(events), train=train)
+    )(self._features(events), lengths=events.lengths + 1, train=train)
     return self._heads(outputs, next_gap)
 
   def _features(self, events: Sequences) -> Array:

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import event_network
 from jaxseq.tasks import task
@@ -76,7 +77,7 @@ def statistics(splits: data.Splits) -> event_network.Statistics:
     raise _validate.error(
       "info.horizon", None, "until when sequences were observed"
     )
-  inside = np.arange(train.gaps.shape[1]) < train.lengths[:, None]
+  inside = masks.inside(train.gaps.shape[1], train.lengths)
   gaps = np.asarray(train.gaps, np.float64)[inside]
   logs = np.log(gaps[gaps > 0])
   if logs.size < 2 or not np.isfinite(logs).all():
@@ -256,7 +257,7 @@ def baselines(
 
 def _inside(x, lengths):
   """Marks the elements (n, time) of sequences before their ends."""
-  return jnp.arange(x.shape[1]) < lengths[:, None]
+  return masks.inside(x.shape[1], lengths)
 
 
 def _positive_gaps(events, horizon):

@@ -116,7 +116,7 @@ class Regressor(linen.Module):
     Args:
       x: (*batch, time, features), or pixels row by row.
       gaps: (*batch, time), time since the element before; None if all are 1.
-      lengths: (*batch,), elements that count, for pooling; all if None.
+      lengths: (*batch,), elements that count; all if None.
       train: whether dropout is on, and batch norm uses batch statistics.
       states: of the layers before the first element; fresh ones if None.
       with_states: whether their states after the last one are returned, too.
@@ -139,7 +139,7 @@ class Regressor(linen.Module):
     if gaps is not None and config.gaps == "scale":
       options = {"gaps": gaps}
     y, states = nn.SequenceModel(network.stack, name="stack")(
-      x, states, train=train, options=options
+      x, states, train=train, options=options, lengths=lengths
     )
     if network.pooling != "none":
       y = heads.pool(network.pooling, y, lengths)

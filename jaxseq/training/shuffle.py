@@ -28,7 +28,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.platform import contexts
+from jaxseq import _machine
 
 Array = jax.Array
 
@@ -63,7 +63,7 @@ def permute(words: Array, index: Array, size: int) -> Array:
 
   shape = jnp.broadcast_shapes(words.shape[1:], index.shape)
   state = jnp.broadcast_to(index, shape), jnp.ones(shape, bool)
-  if contexts.machine()[0] == "gpu":
+  if _machine.machine()[0] == "gpu":
     # As often as any number can need: a loop that ends by what it computes
     # makes a GPU wait for its host at every turn.
     most = width * height - size + 1

@@ -15,6 +15,7 @@ from jaxseq.dts import backbones
 from jaxseq.dts import decoders
 from jaxseq.dts import series_encoders
 from jaxseq.nn import bidirectional
+from jaxseq.nn import masks
 
 _LENGTH, _CHANNELS, _LATENT = 9, 2, 3
 _SLOW = [
@@ -141,7 +142,7 @@ def test_padding_changes_nothing(encoder, pooling):
   variables = jax.jit(module.init)(jax.random.key(1), x, lengths)
   encode = jax.jit(module.apply)
   mu, logvar = encode(variables, x, lengths)
-  behind = ~series_encoders.valid(x, lengths)[..., None]
+  behind = ~masks.inside(x.shape[1], lengths)[..., None]
   chex.assert_trees_all_close(
     (mu, logvar),
     encode(variables, jnp.where(behind, 1e3, x), lengths),

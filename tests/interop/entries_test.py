@@ -42,8 +42,10 @@ def test_kinds_of_layers():
 
 def test_context():
   assert _entries_of().context == 4095
-  assert _entries_of(max_position_embeddings=10**6).context == 4095
   assert _entries_of(max_position_embeddings=128).context == 128
+  assert _entries_of(max_position_embeddings=4096).context == 4095
+  with pytest.raises(ValueError, match="context: got None, .* 4096 for all of"):
+    assert _entries_of(max_position_embeddings=4097).context
   assert _entries_of(9000, max_position_embeddings=128).context == 9000
   with pytest.raises(ValueError, match="context: got 0, expected an integer"):
     assert _entries_of(0).context

@@ -98,5 +98,5 @@ def test_a_shorter_context_is_that_of_full_attention():
     ("qwen3_next", "attention"),
   ):
     config, _ = huggingface.load(families_test.GOLDEN / name, context=5)
-    (mixer,) = config.stack.layer(1).mixers
-    assert (config.stack.layer(1).mixer, mixer.window) == (kind, 5)
+    mixer = config.stack.every_layer[1].mixer_config
+    assert (config.stack.every_layer[1].mixer, mixer.window) == (kind, 5)

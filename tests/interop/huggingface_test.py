@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 import shutil
+import weakref
 
 import chex
 import jax
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 from jaxseq import generation
+from jaxseq import nn
+from jaxseq.interop import families
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
 
@@ -374,6 +377,91 @@ def test_other_arguments_of_save(tmp_path):
   config = _changed(config, num_layers=3)
   with pytest.raises(ValueError, match="variables: got a parameter of shape"):
     huggingface.save(tmp_path, config, variables)
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_parameters_in_other_dtypes(scan_layers):
+  load = functools.partial(huggingface.load, scan_layers=scan_layers)
+  config, variables = load(GOLDEN / "mamba2")
+  _, narrow = load(GOLDEN / "mamba2", param_dtype="bfloat16")
+  rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16), variables)
+  chex.assert_trees_all_equal(narrow, rounded)
+  network = huggingface.make_network(config, narrow)
+  tokens = _outputs("mamba2")["ids"]
+  logits, states = network.apply(narrow, tokens)
+  wide = jax.tree.map(lambda x: x.astype(jnp.float32), narrow)
+  expected, _ = network.apply(wide, tokens)
+  # The activations are float32: only sums are in another order.
+  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+  for leaf in jax.tree.leaves(states):
+    assert leaf.dtype == jnp.float32
+  with pytest.raises(ValueError, match="param_dtype: got 'int8', expected one"):
+    load(GOLDEN / "mamba2", param_dtype="int8")
+
+
+def test_tensors_are_read_one_after_the_other(monkeypatch):
+  """At no time are more of them there than one parameter is made of."""
+  alive, most = weakref.WeakSet(), []
+
+  class Counted(np.ndarray):
+    __hash__ = object.__hash__
+
+  def stored(path, real=safetensors_file.stored):
+    def read(one):
+      array = one.read().view(Counted)
+      alive.add(array)
+      most.append(len(alive))
+      return array
+
+    return {
+      name: one._replace(read=functools.partial(read, one))
+      for name, one in real(path).items()
+    }
+
+  monkeypatch.setattr(safetensors_file, "stored", stored)
+  huggingface.load(GOLDEN / "mamba2", param_dtype="bfloat16")
+  assert len(most) > 10
+  assert max(most) <= 2
+
+
+def test_a_context_that_is_too_short_is_said(tmp_path, caplog):
+  source = GOLDEN.parent / "hybrids" / "bamba"
+  shutil.copytree(source, tmp_path / "bamba")
+  path = tmp_path / "bamba" / "config.json"
+  contents = json.loads(path.read_text())
+  path.write_text(json.dumps(contents | {"max_position_embeddings": 8192}))
+  with pytest.raises(ValueError, match="context: got None, .* 8191 for all of"):
+    huggingface.load(tmp_path / "bamba")
+  with caplog.at_level("WARNING"):
+    huggingface.load(tmp_path / "bamba", context=100)
+  (said,) = [m for m in caplog.messages if m.startswith("context: got 100 of")]
+  assert "8192" in said
+  caplog.clear()
+  huggingface.load(tmp_path / "bamba", context=8191)
+  assert not caplog.messages
+
+
+def test_a_family_lacks_no_part(monkeypatch):
+  registry = families.registry._FAMILIES
+  monkeypatch.setattr(registry, "_paths", dict(registry._paths))
+
+  class Mine:
+    EMBEDDING, LAYERS = "embedding", "layers"
+
+    @staticmethod
+    def from_json(entries):
+      del entries
+      return nn.NetworkConfig(), 3
+
+  with pytest.raises(ValueError, match="family 'mine': places: got None, exp"):
+    families.register("mine", Mine)
+  Mine.places = staticmethod(lambda config, entries: {})
+  families.register("mine", Mine)
+  assert families.get("mine") is Mine
+  # Of a path it shows when it is asked for.
+  families.register("json", "json")
+  with pytest.raises(ValueError, match="family 'json': EMBEDDING: got None"):
+    families.get("json")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

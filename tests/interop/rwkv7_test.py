@@ -97,7 +97,7 @@ def test_weights_are_those_of_the_golden_network(golden, directory):
   expected = jax.tree.map(np.float32, rwkv_test.variables(data))
   chex.assert_trees_all_equal(variables, expected)
   stack = config.stack
-  assert (stack.norm_epsilon, stack.layer(1).mixer_options) == (
+  assert (stack.norm_epsilon, stack.every_layer[1].mixer_options) == (
     1e-5,
     tuple(
       sorted(

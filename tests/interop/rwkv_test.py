@@ -22,7 +22,7 @@ def test_halved_streams_have_larger_epsilons(tmp_path):
   assert config.embedding_scale == 1
   families_test.copy("rwkv", tmp_path, rescale_every=1)
   config, same = huggingface.load(tmp_path)
-  layers = [config.stack.layer(i).norm_epsilon for i in range(2)]
+  layers = [config.stack.every_layer[i].norm_epsilon for i in range(2)]
   np.testing.assert_allclose(layers, [1e-5, 4e-5])
   np.testing.assert_allclose(config.stack.norm_epsilon, 16e-5)
   # The norm behind the embedding has that one, too.

@@ -63,7 +63,7 @@ def test_layers_take_turns(x64):
   layers = variables["params"]
   for i, name in enumerate(["A_log", "W_o"] * 2):
     kind = {"A_log": "linear_attention", "W_o": "attention"}[name]
-    (config,) = model.config.layer(i).mixers
+    config = model.config.every_layer[i].mixer_config
     wanted = mixers.get(kind).init(jax.random.key(0), config)
     assert set(layers[f"layers_{i}"]["mixer"]) == set(wanted)
 

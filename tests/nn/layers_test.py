@@ -171,7 +171,7 @@ def test_layers_share_values_carry_two_states_and_know_their_depth():
   assert "v0" not in first["mixer"]
   assert "v0" in second["mixer"]
   assert np.any(first["feedforward"]["mu_k"] != second["feedforward"]["mu_k"])
-  assert config.layer(1).channel_mix.layer == 1
+  assert config.every_layer[1].channel_mix.layer == 1
 
 
 def test_layers_have_one_parameter_in_common():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import csv
 import io
@@ -10,6 +11,7 @@ import os
 import numpy as np
 from numpy import typing as npt
 
+MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -115,3 +117,52 @@ def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
 def holds(sizes: npt.ArrayLike) -> npt.ArrayLike:
   """Returns whether float32 holds numbers of these absolute values."""
   return sizes <= _LARGEST
+
+
+def number(word: str, name: str) -> float:
+  """Reads an entry of a column of numbers; NaN if it is missing.
+
+  Args:
+    word: the entry.
+    name: of the column.
+
+  Raises:
+    ValueError: if it is no finite number that float32 can hold.
+  """
+  text = word.strip()
+  try:
+    value = float("nan" if text in MISSING else text)
+    # Python reads 1_000 as well, and "-nan".
+    if (value != value and text not in MISSING) or "_" in text:
+      raise ValueError(text)
+    numbers([] if value != value else [value])
+  except ValueError as error:
+    raise ValueError(
+      f"column {name!r}: got {word[:40]!r}, expected a finite number, or "
+      "nothing for a missing value."
+    ) from error
+  return value
+
+
+def finite(
+  path: object, rows: Sequence[int], values: np.ndarray, name: str
+) -> np.ndarray:
+  """Returns a column's values, none of which is larger than float32 holds.
+
+  Args:
+    path: of the table, for messages.
+    rows: number of each row.
+    values: (rows,) float64, NaN where one is missing.
+    name: of the column.
+
+  Raises:
+    ValueError: naming the first that is larger.
+  """
+  wrong = ~(np.isnan(values) | holds(np.abs(values)))
+  if wrong.any():
+    place = int(np.argmax(wrong))
+    raise ValueError(
+      f"{path}, row {rows[place]}: column {name!r}: got {values[place]}, "
+      "expected a finite number, or nothing for a missing value."
+    )
+  return values

@@ -2,7 +2,7 @@
 
 A CSV file has a line of names, then a line for each row, with values between
 commas (tabs in a .tsv file), as UTF-8. A value is missing where there is
-nothing, or one of the words in `MISSING`. Parquet files need the package
+nothing, or one of the words `columns.MISSING`. Parquet files need the package
 pyarrow, the extra "table". A frame of pandas may stand in the place of a file;
 pandas is not imported.
 """
@@ -22,13 +22,11 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
-from jaxseq.data import packages
 from jaxseq.data import raw_arrays
+from jaxseq.data.files import _parquet_files
 from jaxseq.data.files import columns
 
-MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
-_PARQUET = (".parquet", ".pq")
 # Rows that are converted together.
 _CHUNK = 2**14
 # Names of columns in a message.
@@ -95,7 +93,10 @@ class Table(NamedTuple):
   def place(self, row: int, column: str | None = None) -> str:
     """Returns where an entry stands, for messages."""
     path = self.files[self.file[row]]
-    text = isinstance(path, pathlib.Path) and path.suffix not in _PARQUET
+    text = (
+      isinstance(path, pathlib.Path)
+      and path.suffix not in _parquet_files.SUFFIXES
+    )
     word = "line" if text else "row"
     where = f"{path}, {word} {self.line[row]}"
     return where if column is None else f"{where}: column {column!r}"
@@ -165,8 +166,8 @@ def header(
   if isinstance(path, Frame):
     return _checked_names(path, path.names)
   path = pathlib.Path(path)
-  if path.suffix in _PARQUET:
-    with _opened(path) as file:
+  if path.suffix in _parquet_files.SUFFIXES:
+    with _parquet_files.opened(path) as file:
       return _checked_names(path, file.schema_arrow.names)
   with columns.lines(path, newline="") as lines:
     rows = csv.reader(lines, delimiter=_delimiter(path, delimiter))
@@ -229,31 +230,6 @@ def read(
     np.concatenate(file),
     np.concatenate(line),
   )
-
-
-def number(word: str, name: str) -> float:
-  """Reads an entry of a column of numbers; NaN if it is missing.
-
-  Args:
-    word: the entry.
-    name: of the column.
-
-  Raises:
-    ValueError: if it is no finite number that float32 can hold.
-  """
-  text = word.strip()
-  try:
-    value = float("nan" if text in MISSING else text)
-    # Python reads 1_000 as well, and "-nan".
-    if (value != value and text not in MISSING) or "_" in text:
-      raise ValueError(text)
-    columns.numbers([] if value != value else [value])
-  except ValueError as error:
-    raise ValueError(
-      f"column {name!r}: got {word[:40]!r}, expected a finite number, or "
-      "nothing for a missing value."
-    ) from error
-  return value
 
 
 def constant(
@@ -351,8 +327,8 @@ def _chunks(path, names, words, numbers, delimiter):
     if len(path):
       yield _frame_chunk(path, words, numbers)
     return
-  if path.suffix in _PARQUET:
-    yield from _parquet_chunks(path, words, numbers)
+  if path.suffix in _parquet_files.SUFFIXES:
+    yield from _parquet_files.chunks(path, words, numbers, _CHUNK)
     return
   places = {name: place for place, name in enumerate(names)}
   for lines, rows in _text_chunks(path, len(names), delimiter):
@@ -376,7 +352,7 @@ def _frame_chunk(frame, words, numbers):
   for name, column in values.items():
     if column is None:
       column = _floats(frame, lines, others[name], name)
-    entries[name] = _finite(frame, lines, column, name)
+    entries[name] = columns.finite(frame, lines, column, name)
   return lines, entries
 
 
@@ -385,7 +361,7 @@ def _refuse_words(path, entries):
   names = [
     name
     for name, words in entries
-    if not all(word.strip() in MISSING for word in words)
+    if not all(word.strip() in columns.MISSING for word in words)
     and not any(map(_is_number, words))
   ]
   # Of one alone an entry is told, where the column is read.
@@ -438,11 +414,11 @@ def _floats(path, lines, found, name):
   """A column of numbers, (rows,) float64."""
   try:
     values = np.array(
-      [float("nan" if word in MISSING else word) for word in found]
+      [float("nan" if word in columns.MISSING else word) for word in found]
     )
     largest = np.nanmax(np.abs(values), initial=0)
     written = np.count_nonzero(np.isnan(values))
-    missing = sum(word in MISSING for word in found)
+    missing = sum(word in columns.MISSING for word in found)
     if columns.holds(largest) and written == missing:
       if not any("_" in word for word in found):
         return values
@@ -452,7 +428,7 @@ def _floats(path, lines, found, name):
   values = []
   for place, word in enumerate(found):
     try:
-      values.append(number(word, name))
+      values.append(columns.number(word, name))
     except ValueError as error:
       hint = "" if any(map(_is_number, found)) else f" {_no_channel([name])}"
       word = "row" if isinstance(path, Frame) else "line"
@@ -469,106 +445,9 @@ def _is_number(word):
   return True
 
 
-def _opened(path):
-  """A Parquet file, whose damage is a ValueError."""
-  parquet = packages.imported(
-    "pyarrow.parquet", "jaxseq[table]", f"{path} is a Parquet file"
-  )
-  try:
-    return parquet.ParquetFile(path)
-  except _arrow_errors() as error:
-    raise _damaged(path, error) from error
-
-
-def _arrow_errors():
-  """What pyarrow raises of files that are damaged."""
-  import pyarrow  # The extra "table".
-
-  return pyarrow.ArrowException, OSError
-
-
-def _damaged(path, error):
-  """The error of a damaged file, in one line."""
-  said = " ".join(str(error).split()).rstrip(".")
-  return ValueError(f"{path} is no whole Parquet file: {said}.")
-
-
 def _checked_names(path, names):
   """The names of a Parquet file's columns."""
   try:
     return _check_names(list(names))
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-
-
-def _parquet_chunks(path, words, numbers):
-  """Yields row numbers, and the entries of each column as they are kept."""
-  kept = [*words, *numbers]
-  # What is repeated stays one copy, however often the file repeats it.
-  parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
-  try:
-    with parquet.ParquetFile(path, read_dictionary=words) as file:
-      count = file.metadata.num_rows
-      size = 8 * count * max(1, len(kept))
-      _limits.check_growth(path, size, os.path.getsize(path))
-      start = 0
-      for batch in file.iter_batches(_CHUNK, columns=kept):
-        # Places of words beyond their list, and the like.
-        batch.validate(full=True)
-        lines = list(range(start, start + batch.num_rows))
-        start += batch.num_rows
-        if start > count:
-          raise ValueError(f"{path}: got more rows than its {count}.")
-        entries: dict[str, Any] = {
-          name: _parquet_words(batch.column(name)) for name in words
-        }
-        for name in numbers:
-          entries[name] = _parquet_floats(path, lines, batch.column(name), name)
-        yield lines, entries
-  except _arrow_errors() as error:
-    raise _damaged(path, error) from error
-
-
-def _parquet_words(array):
-  """Entries as they would be written in a text."""
-  if hasattr(array, "dictionary"):
-    known = _parquet_words(array.dictionary)
-    places = array.indices.to_pylist()
-    return ["" if place is None else known[place] for place in places]
-  return ["" if v is None else str(v).strip() for v in array.to_pylist()]
-
-
-def _parquet_floats(path, lines, array, name):
-  """A column of numbers, (rows,) float64."""
-  import pyarrow  # The extra "table".
-
-  kind = array.type
-  plain = (
-    pyarrow.types.is_integer(kind)
-    or pyarrow.types.is_floating(kind)
-    or pyarrow.types.is_boolean(kind)
-    or pyarrow.types.is_decimal(kind)
-  )
-  if not plain:
-    words = _parquet_words(array)
-    try:
-      return np.array([number(word, name) for word in words])
-    except ValueError as error:
-      raise ValueError(
-        f"{path}: {error} The column is of type {kind}."
-      ) from error
-  values = array.cast(pyarrow.float64(), safe=False)
-  values = values.to_numpy(zero_copy_only=False).astype(np.float64)
-  return _finite(path, lines, values, name)
-
-
-def _finite(path, lines, values, name):
-  """Values of rows, none of which is larger than float32 holds."""
-  wrong = ~(np.isnan(values) | columns.holds(np.abs(values)))
-  if wrong.any():
-    place = int(np.argmax(wrong))
-    raise ValueError(
-      f"{path}, row {lines[place]}: column {name!r}: got {values[place]}, "
-      "expected a finite number, or nothing for a missing value."
-    )
-  return values

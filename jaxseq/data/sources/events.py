@@ -13,29 +13,21 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import ClassVar
-from typing import Literal
-from typing import NamedTuple
 from typing import Self
-from typing import get_args
 
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data import event_streams
 from jaxseq.data import padding
 from jaxseq.data import part_splits
 from jaxseq.data import raw_arrays
-from jaxseq.data import row_groups
 from jaxseq.data import series_targets
 from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
-
-Ties = Literal["refuse", "spread"]
-Unit = Literal["second", "minute", "hour", "day"]
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_ONE_MARK = "event"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +62,12 @@ class EventSource(base.Source):
   horizon: float | None = None
   length: int | None = None
   start: str | None = None
-  unit: Unit | None = None
+  unit: event_streams.Unit | None = None
   stream: str | None = None
   time: str = "time"
   mark: str | None = None
   delimiter: str | None = None
-  ties: Ties = "refuse"
+  ties: event_streams.Ties = "refuse"
 
   @classmethod
   def of_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -112,11 +104,11 @@ class EventSource(base.Source):
     if together.dtype.kind == "M":
       at = time_stamps.seconds(together)
       gaps = [np.diff(time_stamps.seconds(row)) for row in stamps]
-      unit = fields.setdefault("unit", _usual_unit(gaps))
-      fields.setdefault("start", str(_begin(at, unit)))
+      unit = fields.setdefault("unit", event_streams.usual_unit(gaps))
+      fields.setdefault("start", str(event_streams.begin_of(at, unit)))
       if until is not None:
         until = (np.datetime64(until) - np.datetime64(fields["start"])) / (
-          np.timedelta64(_SECONDS[unit], "s")
+          np.timedelta64(event_streams.SECONDS[unit], "s")
         )
     source = cls(classes=tuple(classes), length=max(map(len, stamps)), **fields)
     ends = [source.numbers("times", row)[-1] for row in stamps if len(row)]
@@ -139,7 +131,9 @@ class EventSource(base.Source):
     if self.start is None or self.unit is None:
       raise _validate.error(name, "dates", "numbers, as in training")
     begin = time_stamps.seconds(np.array(time_stamps.parse_date(self.start)))
-    return (time_stamps.seconds(array) - begin) / _SECONDS[self.unit]
+    return (time_stamps.seconds(array) - begin) / event_streams.SECONDS[
+      self.unit
+    ]
 
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
@@ -180,7 +174,7 @@ class EventSource(base.Source):
   def _read(self, path: Any) -> base.Examples:
     # One example for each whole stream, also where those of the training were
     # cut into windows.
-    streams = read(
+    streams = event_streams.read(
       path,
       time=self.time,
       stream=self.stream,
@@ -190,186 +184,19 @@ class EventSource(base.Source):
       unit=self.unit,
       ties=self.ties,
     )
+    if streams.unit is not None and self.unit is None:
+      where = streams.place(0, self.time)
+      raise ValueError(
+        f"{where}: got a date, expected numbers, as in training."
+      )
+    known = set(self.classes or ())
     for number, words in enumerate(streams.marks):
       for event, word in enumerate(words):
-        if word not in (self.classes or ()):
+        if word not in known:
           where = streams.place(number, self.mark, event)
           raw_arrays.class_numbers([word], self.classes, where)
     dataset = self.prepare(streams.marks, times=streams.times)
     return base.Examples(streams.ids, dataset, labeled=True)
-
-
-class Streams(NamedTuple):
-  """Streams of events.
-
-  Attributes:
-    ids: what each stream is called.
-    times: arrays (events_i,) float64 since the start, increasing, from 0 on.
-    marks: lists of as many words.
-    words: by column, the entry of each stream.
-    rows: arrays (events_i,), the table's row of each event.
-    table: what they were read from.
-    start: when the observation began, if that is a date.
-    unit: of the times, if they were dates.
-  """
-
-  ids: tuple[str, ...]
-  times: list[np.ndarray]
-  marks: list[list[str]]
-  words: dict[str, list[str]]
-  rows: list[np.ndarray]
-  table: table_files.Table
-  start: str | None = None
-  unit: Unit | None = None
-
-  def place(self, number: int, column: str | None, event: int = 0) -> str:
-    """Returns where an event stands, for messages."""
-    return self.table.place(int(self.rows[number][event]), column)
-
-
-def read(
-  path: table_files.Path,
-  *,
-  time: str,
-  stream: str | None = None,
-  mark: str | None = None,
-  delimiter: str | None = None,
-  start: str | float | None = None,
-  unit: Unit | None = None,
-  ties: Ties = "refuse",
-  words: Sequence[str] = (),
-) -> Streams:
-  """Reads streams of events.
-
-  Args:
-    path: see `table_files.find`.
-    time: column of the times, dates or numbers.
-    stream: column that names the stream of an event; one stream if None.
-    mark: column of the kind of event; all are of one kind if None.
-    delimiter: see `table_files.read`.
-    start: time at which all streams begin to be observed. If None it is 0, or
-      of dates the last whole unit before the first event of the file.
-    unit: in which dates become numbers; if None the largest that the usual gap
-      between two events of a stream, the median, is not shorter than.
-    ties: what becomes of events of a stream at the same time: "refuse", or
-      "spread": they are moved apart, evenly over the smallest time that lies
-      between any others.
-    words: further columns with one entry for each stream.
-
-  Returns:
-    The streams, in the order of their first rows.
-
-  Raises:
-    ValueError: naming the file, line and column that is not as expected.
-    MissingData: if there is no such file.
-  """
-  _validate.choice("unit", unit, (*_SECONDS, None))
-  _validate.choice("ties", ties, get_args(Ties))
-  named = [name for name in (time, stream, mark) if name is not None]
-  table = table_files.read(
-    table_files.find(path),
-    words=list(dict.fromkeys([*named, *words])),
-    numbers=(),
-    delimiter=delimiter,
-  )
-  names = table.words[stream] if stream else [_ONE_MARK] * len(table.line)
-  stamps = time_stamps.parse(
-    table.words[time], lambda row: table.place(row, time)
-  )
-  ids, rows = row_groups.group(names, stamps)
-  gaps = [np.diff(time_stamps.seconds(stamps[one])) for one in rows]
-  dated = stamps.dtype.kind == "M"
-  if dated and unit is None:
-    unit = _usual_unit(gaps)
-  begin, at = _since(table, time, stamps, start, unit if dated else None)
-  streams = Streams(
-    ids,
-    [at[one] for one in rows],
-    [
-      [table.words[mark][row] if mark else _ONE_MARK for row in r] for r in rows
-    ],
-    {name: table_files.constant(table, name, rows, ids) for name in words},
-    rows,
-    table,
-    str(begin) if dated else None,
-    unit if dated else None,
-  )
-  _check_marks(streams, mark)
-  return _apart(streams, time, ties)
-
-
-def _usual_unit(gaps):
-  """The largest unit that the median of gaps in seconds is not shorter than."""
-  gaps = np.concatenate([np.zeros(0), *gaps])
-  gaps = gaps[gaps > 0]
-  usual = np.median(gaps) if len(gaps) else 0.0
-  fitting = [unit for unit, size in _SECONDS.items() if size <= usual]
-  return fitting[-1] if fitting else "second"
-
-
-def _begin(at, unit):
-  """The last whole unit before the first of dates in seconds."""
-  size = _SECONDS[unit]
-  whole = int(np.ceil(at.min() / size) - 1) * size
-  return np.datetime64(whole, "s")
-
-
-def _since(table, time, stamps, start, unit):
-  """When observation begins, and times as numbers since then."""
-  at = time_stamps.seconds(stamps)
-  size = 1 if unit is None else _SECONDS[unit]
-  try:
-    if unit is None:
-      begin = 0.0 if start is None else float(start)
-      first = begin
-    else:
-      begin = _begin(at, unit)
-      if start is not None:
-        begin = time_stamps.parse_date(str(start))
-      first = time_stamps.seconds(np.array(begin))
-  except ValueError as error:
-    raise ValueError(f"start: {str(error).rstrip('.')}.") from error
-  at = (at - first) / size
-  if at.min() < 0:
-    row = int(np.argmin(at))
-    raise ValueError(
-      f"{table.place(row, time)}: got {stamps[row]}, expected a time after the "
-      f"start of observation, which is {begin if unit else f'{begin:g}'}; the "
-      "option start says another one, before training."
-    )
-  return begin, at
-
-
-def _check_marks(streams, mark):
-  """Refuses events of no kind."""
-  for number, words in enumerate(streams.marks):
-    if "" in words:
-      place = streams.place(number, mark, words.index(""))
-      raise ValueError(f"{place}: got nothing, expected the kind of event.")
-
-
-def _apart(streams, time, ties):
-  """The streams with every event at a time of its own."""
-  gaps = [np.diff(times) for times in streams.times]
-  if all((gap > 0).all() for gap in gaps):
-    return streams
-  if ties == "refuse":
-    number = next(i for i, gap in enumerate(gaps) if not (gap > 0).all())
-    event = int(np.argmin(gaps[number] > 0)) + 1
-    raise ValueError(
-      f"{streams.place(number, time, event)}: got the time of another event of "
-      f"{streams.ids[number]!r}, expected one at a time, or the option ties = "
-      "'spread'."
-    )
-  later = [gap[gap > 0] for gap in gaps]
-  least = min((gap.min() for gap in later if len(gap)), default=1.0)
-  moved = []
-  for times in streams.times:
-    # Of several at one time the first stays, and the others lie behind it.
-    _, first, counts = np.unique(times, return_index=True, return_counts=True)
-    inside = np.arange(len(times)) - np.repeat(first, counts)
-    moved.append(times + least * inside / np.repeat(counts, counts))
-  return streams._replace(times=moved)
 
 
 def load(
@@ -380,8 +207,8 @@ def load(
   mark: str | None = None,
   delimiter: str | None = None,
   start: str | float | None = None,
-  unit: Unit | None = None,
-  ties: Ties = "refuse",
+  unit: event_streams.Unit | None = None,
+  ties: event_streams.Ties = "refuse",
   horizon: float | None = None,
   window: float | None = None,
   split: str | None = None,
@@ -393,7 +220,7 @@ def load(
   """Loads sequences of events.
 
   Args:
-    path: see `read`, as the next seven.
+    path: see `event_streams.read`, as the next seven.
     time: column of the times.
     stream: column that names the stream of an event.
     mark: column of the kind of event.
@@ -428,7 +255,7 @@ def load(
     "delimiter": delimiter,
     "ties": ties,
   }
-  streams = read(
+  streams = event_streams.read(
     path,
     start=start,
     unit=unit,

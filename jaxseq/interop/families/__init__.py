@@ -1,7 +1,7 @@
 """Families of pretrained models, one module each.
 
 A module makes a network of the `config.json` of a `model_type`, and says which
-tensors its parameters are made of. It has
+tensors its parameters are made of: a `Family`, which has
 
     EMBEDDING = "model.embed_tokens.weight"
     LAYERS = "model.layers"
@@ -61,7 +61,9 @@ if TYPE_CHECKING:
   from jaxseq.interop.families import rwkv_family as rwkv_family
   from jaxseq.interop.families import xlstm_family as xlstm_family
   from jaxseq.interop.families import zamba2_family as zamba2_family
+  from jaxseq.interop.families.registry import Family as Family
   from jaxseq.interop.families.registry import get as get
   from jaxseq.interop.families.registry import names as names
+  from jaxseq.interop.families.registry import register as register
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

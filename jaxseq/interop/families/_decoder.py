@@ -135,7 +135,10 @@ def check_silu(entries: _entries.Entries, name: str = "hidden_act") -> None:
 
 
 def attention_options(
-  entries: _entries.Entries, heads: int, kv_heads: int | None = None
+  entries: _entries.Entries,
+  heads: int,
+  kv_heads: int | None = None,
+  window: int | None = None,
 ) -> dict[str, Any]:
   """Returns options of mixer "attention" by the usual entries.
 
@@ -144,6 +147,7 @@ def attention_options(
     heads: number of heads by default.
     kv_heads: number of heads of keys and values by default; as many as heads if
       None, or if the entry is null.
+    window: how many earlier elements are seen; the context if None.
   """
   heads = entries.count("num_attention_heads", heads)
   width = entries.count("head_dim", None)
@@ -157,7 +161,7 @@ def attention_options(
     "heads": heads,
     "kv_heads": kv_heads,
     "d_head": width,
-    "window": entries.context,
+    "window": entries.context if window is None else window,
     "positions": "none",
   }
 

@@ -180,6 +180,6 @@ def mixer_places(
     theirs: name of the layer there.
   """
   ours = f"stack/layers_{index}/mixer"
-  if config.stack.layer(index).mixer == "mamba2":
+  if config.stack.every_layer[index].mixer == "mamba2":
     return _decoder.renamed(ours, f"{theirs}.mamba", MAMBA2)
   return _decoder.attention(ours, f"{theirs}.self_attn")

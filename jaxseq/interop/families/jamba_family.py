@@ -91,11 +91,11 @@ def places(
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     half = f"{theirs}.feed_forward"
     found |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
-    if config.stack.layer(i).mixer == "mamba":
+    if config.stack.every_layer[i].mixer == "mamba":
       found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mamba", _MAMBA)
     else:
       found |= _decoder.attention(f"{ours}/mixer", f"{theirs}.self_attn")
-    routing = config.stack.layer(i).routing
+    routing = config.stack.every_layer[i].routing
     if routing is None:
       found |= _decoder.gated(f"{ours}/feedforward", half)
     else:

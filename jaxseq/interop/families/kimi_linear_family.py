@@ -215,12 +215,12 @@ def places(
   """Returns the places of the parameters."""
   found = _decoder.frame(EMBEDDING, "model.norm.weight")
   for i in range(config.stack.num_layers):
-    layer = config.stack.layer(i)
+    layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     found |= _decoder.norms(
       ours, theirs, "input_layernorm", "post_attention_layernorm"
     )
-    (mixer,) = layer.mixers
+    mixer = layer.mixer_config
     module = f"{ours}/mixer", f"{theirs}.self_attn"
     if layer.mixer == "latent_attention":
       found |= _decoder.renamed(*module, _LATENT)

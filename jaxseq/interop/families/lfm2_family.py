@@ -105,7 +105,7 @@ def places(
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     found |= _decoder.norms(ours, theirs, "operator_norm", "ffn_norm")
-    if config.stack.layer(i).mixer == "attention":
+    if config.stack.every_layer[i].mixer == "attention":
       table, name = _ATTENTION, "self_attn"
     else:
       table, name = _CONV, "conv"

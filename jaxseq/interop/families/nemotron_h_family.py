@@ -144,7 +144,7 @@ def places(
   found = _decoder.frame(EMBEDDING, "backbone.norm_f.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    layer, mixer = config.stack.layer(i), f"{theirs}.mixer"
+    layer, mixer = config.stack.every_layer[i], f"{theirs}.mixer"
     norm = "norm" if layer.mixes else "feedforward_norm"
     found[f"{ours}/{norm}/scale"] = _placement.same(f"{theirs}.norm.weight")
     half = f"{ours}/feedforward"

@@ -120,9 +120,9 @@ def places(
   """Returns the places of the parameters."""
   found = _decoder.frame(EMBEDDING, "model.norm.weight")
   for i in range(config.stack.num_layers):
-    layer = config.stack.layer(i)
+    layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    (mixer,) = layer.mixers
+    mixer = layer.mixer_config
 
     def own(*names, theirs=theirs):
       """The first name of a norm that there is a tensor of."""

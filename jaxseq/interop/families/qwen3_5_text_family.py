@@ -52,11 +52,11 @@ def below(config: nn.NetworkConfig, root: str) -> _tensors.Places:
   found = _decoder.frame(f"{root}.embed_tokens.weight", norm)
   found["stack/final_norm/scale"] = _placement.centered(norm)
   for i in range(config.stack.num_layers):
-    layer = config.stack.layer(i)
+    layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{root}.layers.{i}"
     found |= qwen3_next_family.around(ours, theirs)
     if layer.mixer == "attention":
-      (mixer,) = layer.mixers
+      mixer = layer.mixer_config
       found |= qwen3_next_family.gated_attention(
         mixer, f"{ours}/mixer", f"{theirs}.self_attn"
       )

@@ -119,10 +119,10 @@ def places(
   found = _decoder.frame(EMBEDDING, "model.norm.weight")
   found["stack/final_norm/scale"] = _placement.centered("model.norm.weight")
   for i in range(config.stack.num_layers):
-    layer = config.stack.layer(i)
+    layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     found |= around(ours, theirs)
-    (mixer,) = layer.mixers
+    mixer = layer.mixer_config
     if layer.mixer == "attention":
       found |= gated_attention(mixer, f"{ours}/mixer", f"{theirs}.self_attn")
     else:

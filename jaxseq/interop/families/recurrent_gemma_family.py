@@ -42,17 +42,17 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
   width = entries.count("hidden_size", 2560)
   heads = entries.count("num_attention_heads", 10)
   # Without what the file may say of it: it is decided by the other two.
-  options = _decoder.attention_options(entries.replaced(head_dim=None), 10)
+  by_width = entries.replaced(head_dim=None)
   window = entries.get("attention_window_size", int, 2048)
   if window < 2:
     raise entries.error("attention_window_size", window, "at least 2")
+  # There the element itself is one of them.
+  options = _decoder.attention_options(by_width, 10, window=window - 1)
   attends = {
     "mixer": "attention",
     "mixer_options": {
       **options,
       **_decoder.rotary_options(entries, 0.5),
-      # There the element itself is one of them.
-      "window": window - 1,
       "qkv_bias": entries.get("attention_bias", bool, False),
       "output_bias": True,
     },
@@ -113,7 +113,7 @@ def places(
     "model.final_norm.weight"
   )
   for i in range(config.stack.num_layers):
-    layer = config.stack.layer(i)
+    layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     for name, tensor in (
       ("norm", "temporal_pre_norm"),
@@ -123,7 +123,7 @@ def places(
         f"{theirs}.{tensor}.weight"
       )
     module = f"{ours}/mixer", f"{theirs}.temporal_block"
-    (mixer,) = layer.mixers
+    mixer = layer.mixer_config
     if layer.mixer == "attention":
       found |= _decoder.attention(*module)
     else:

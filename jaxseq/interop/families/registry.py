@@ -1,8 +1,37 @@
 """Names of the families: values of `model_type` in `config.json`."""
 
-from types import ModuleType
+from typing import Protocol
 
 from jaxseq import _registry
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq.interop import _entries
+from jaxseq.interop import _tensors
+
+
+class Family(Protocol):
+  """A family, such as a module; what it may have beside is in `families`.
+
+  Attributes:
+    EMBEDDING: name of the tensor with a row for each token.
+    LAYERS: what stands before the number of a layer.
+  """
+
+  EMBEDDING: str
+  LAYERS: str
+
+  def from_json(
+    self, entries: _entries.Entries
+  ) -> tuple[nn.NetworkConfig, int]:
+    """Returns the options of the network and the number of tokens."""
+    ...
+
+  def places(
+    self, config: nn.NetworkConfig, entries: _entries.Entries
+  ) -> _tensors.Places:
+    """Returns where each parameter's tensors are; too many do no harm."""
+    ...
+
 
 _FAMILIES = _registry.Registry(
   "model_type",
@@ -35,6 +64,37 @@ def names() -> tuple[str, ...]:
   return _FAMILIES.names()
 
 
-def get(name: str) -> ModuleType:
-  """Returns the module of a family, one of `names()`."""
-  return _FAMILIES.get(name)
+def register(name: str, family: str | Family) -> None:
+  """Makes a family known under a `model_type`.
+
+  Args:
+    name: value of `model_type` in config.json.
+    family: import path of its module, "package.module" or
+      "package.module:attribute", or the family itself.
+
+  Raises:
+    ValueError: if the name stands for another one, or it lacks a part; of a
+      path, when it is first asked for.
+  """
+  if not isinstance(family, str):
+    _check(name, family)
+  _FAMILIES.register(name, family)
+
+
+def get(name: str) -> Family:
+  """Returns a family, one of `names()`.
+
+  Raises:
+    ValueError: if there is none of that name, or it lacks a part.
+  """
+  return _check(name, _FAMILIES.get(name))
+
+
+def _check(name, family):
+  """Returns a family that has what all have."""
+  for part in ("EMBEDDING", "LAYERS", "from_json", "places"):
+    value = getattr(family, part, None)
+    if not (isinstance(value, str) if part.isupper() else callable(value)):
+      kind = "a string" if part.isupper() else "a function"
+      raise _validate.error(f"family {name!r}: {part}", value, kind)
+  return family

@@ -91,7 +91,7 @@ def places(
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     found |= _decoder.norms(ours, theirs, "norm_mlstm", "norm_ffn")
-    (mixer,) = config.stack.layer(i).mixers
+    mixer = config.stack.every_layer[i].mixer_config
     module = f"{ours}/mixer", f"{theirs}.mlstm_layer"
     found |= _memory(*module, mixer.heads)
     half = f"{ours}/feedforward", f"{theirs}.ffn"

@@ -90,12 +90,19 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
   """Runs over a sequence.
 
   A bidirectional model keeps the elements on the two sides of a reset apart in
   both directions.
+
+  Options:
+    mask: (*batch, time) bool; elements where it is false, padding say, are read
+      as zeros.
   """
+  contract.check_mask(mask, x)
+  if mask is not None:
+    x = jnp.where(mask[..., None], x, 0)
   if state is not None:
     state = _dplr.join(state)
   system = _discrete(config, params, contract.wide_dtype(x))

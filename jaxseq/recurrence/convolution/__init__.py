@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     causal_conv_step as causal_conv_step,
   )
   from jaxseq.recurrence.convolution.convolution import (
+    chunk_convolution as chunk_convolution,
+  )
+  from jaxseq.recurrence.convolution.convolution import (
     fft_convolution as fft_convolution,
   )
   from jaxseq.recurrence.convolution.routed_convolution import (

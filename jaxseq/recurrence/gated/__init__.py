@@ -8,6 +8,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.gated import gated as gated
   from jaxseq.recurrence.gated.gated import METHODS as METHODS
   from jaxseq.recurrence.gated.gated import SCHEMES as SCHEMES
+  from jaxseq.recurrence.gated.gated import Arrays as Arrays
   from jaxseq.recurrence.gated.gated import GatedCell as GatedCell
   from jaxseq.recurrence.gated.gated import GatedParams as GatedParams
   from jaxseq.recurrence.gated.gated import from_heads as from_heads

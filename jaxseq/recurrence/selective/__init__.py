@@ -6,6 +6,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.recurrence.selective import selective as selective
+  from jaxseq.recurrence.selective.selective import METHODS as METHODS
   from jaxseq.recurrence.selective.selective import (
     selective_scan as selective_scan,
   )

@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxseq import _machine
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
-from jaxseq.recurrence.platform import contexts
 from jaxseq.training import errors
 
 DATA = "data"
@@ -333,7 +333,7 @@ def on_one_gpu() -> bool:
   Inside `jax.shard_map` each device runs a program of its own.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  platform, _ = contexts.machine()
+  platform, _ = _machine.machine()
   return platform == "gpu" and (mesh.empty or mesh.are_all_axes_manual)
 
 

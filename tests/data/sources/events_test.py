@@ -178,6 +178,16 @@ def test_the_unit_of_dates_is_that_of_their_usual_gap(tmp_path):
   assert load(path, unit="hour").info.preparation.unit == "hour"
 
 
+def test_times_are_of_the_kind_of_the_training(tmp_path):
+  numbers = load(write(tmp_path, SHOP), split="part").info.preparation
+  options = {"test_fraction": 0.5, "valid_fraction": 0}
+  dates = load(write(tmp_path, VISITS), **options).info.preparation
+  with pytest.raises(ValueError, match="line 2: .*: got a date, expected numb"):
+    numbers.read(tmp_path / "shop.csv")
+  with pytest.raises(ValueError, match="start: got '2024-.*expected a number,"):
+    dates.read(write(tmp_path, SHOP))
+
+
 def test_dates_in_memory_are_those_of_a_file(tmp_path):
   splits = load(write(tmp_path, VISITS), test_fraction=0.5, valid_fraction=0)
   read = splits.info.preparation.read(tmp_path / "shop.csv").dataset

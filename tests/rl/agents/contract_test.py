@@ -89,6 +89,7 @@ def test_ends_of_episodes_are_counted(name):
   assert runner.world.reset.shape == (config.num_envs,)
 
 
+@pytest.mark.slow
 @every
 def test_seeds_side_by_side_are_separate_runs(name):
   algorithm, config = case(name)

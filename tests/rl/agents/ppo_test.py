@@ -244,26 +244,6 @@ def stacked(config, key, num_seeds):
   return runners, jax.tree.map(lambda *leaves: jnp.stack(leaves), *runners)
 
 
-@pytest.mark.slow
-def test_seeds_under_vmap_are_separate_runs():
-  config = small("s5")
-  runners, together = stacked(config, jax.random.key(3), 3)
-  train = functools.partial(ppo.train, config, num_updates=3)
-  together, metrics = jax.vmap(train)(together)
-  for i, runner in enumerate(runners):
-    runner, expected = train(runner)
-    # Batched products round differently.
-    toy.equal(
-      jax.tree.map(lambda x, i=i: x[i], together.variables),
-      runner.variables,
-      rtol=1e-4,
-      atol=1e-5,
-    )
-    toy.equal(
-      jax.tree.map(lambda x, i=i: x[i], metrics), expected, rtol=1e-3, atol=1e-4
-    )
-
-
 def test_a_branch_stays_a_branch_under_vmap():
   config = small(env_id="JaxseqTest-Paid")
   _, runners = stacked(config, jax.random.key(0), 2)

@@ -1,0 +1,197 @@
+"""Streams of events in tables: each a row, with its stream, time and mark."""
+
+from collections.abc import Sequence
+from typing import Literal
+from typing import NamedTuple
+from typing import get_args
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import row_groups
+from jaxseq.data import time_stamps
+from jaxseq.data.files import table_files
+
+Ties = Literal["refuse", "spread"]
+Unit = Literal["second", "minute", "hour", "day"]
+SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_ONE_MARK = "event"
+
+
+class Streams(NamedTuple):
+  """Streams of events.
+
+  Attributes:
+    ids: what each stream is called.
+    times: arrays (events_i,) float64 since the start, increasing, from 0 on.
+    marks: lists of as many words.
+    words: by column, the entry of each stream.
+    rows: arrays (events_i,), the table's row of each event.
+    table: what they were read from.
+    start: when the observation began, if that is a date.
+    unit: of the times, if they were dates.
+  """
+
+  ids: tuple[str, ...]
+  times: list[np.ndarray]
+  marks: list[list[str]]
+  words: dict[str, list[str]]
+  rows: list[np.ndarray]
+  table: table_files.Table
+  start: str | None = None
+  unit: Unit | None = None
+
+  def place(self, number: int, column: str | None, event: int = 0) -> str:
+    """Returns where an event stands, for messages."""
+    return self.table.place(int(self.rows[number][event]), column)
+
+
+def read(
+  path: table_files.Path,
+  *,
+  time: str,
+  stream: str | None = None,
+  mark: str | None = None,
+  delimiter: str | None = None,
+  start: str | float | None = None,
+  unit: Unit | None = None,
+  ties: Ties = "refuse",
+  words: Sequence[str] = (),
+) -> Streams:
+  """Reads streams of events.
+
+  Args:
+    path: see `table_files.find`.
+    time: column of the times, dates or numbers.
+    stream: column that names the stream of an event; one stream if None.
+    mark: column of the kind of event; all are of one kind if None.
+    delimiter: see `table_files.read`.
+    start: time at which all streams begin to be observed. If None it is 0, or
+      of dates the last whole unit before the first event of the file.
+    unit: in which dates become numbers; if None the largest that the usual gap
+      between two events of a stream, the median, is not shorter than.
+    ties: what becomes of events of a stream at the same time: "refuse", or
+      "spread": they are moved apart, evenly over the smallest time that lies
+      between any others.
+    words: further columns with one entry for each stream.
+
+  Returns:
+    The streams, in the order of their first rows.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected.
+    MissingData: if there is no such file.
+  """
+  _validate.choice("unit", unit, (*SECONDS, None))
+  _validate.choice("ties", ties, get_args(Ties))
+  named = [name for name in (time, stream, mark) if name is not None]
+  table = table_files.read(
+    table_files.find(path),
+    words=list(dict.fromkeys([*named, *words])),
+    numbers=(),
+    delimiter=delimiter,
+  )
+  names = table.words[stream] if stream else [_ONE_MARK] * len(table.line)
+  stamps = time_stamps.parse(
+    table.words[time], lambda row: table.place(row, time)
+  )
+  ids, rows = row_groups.group(names, stamps)
+  gaps = [np.diff(time_stamps.seconds(stamps[one])) for one in rows]
+  dated = stamps.dtype.kind == "M"
+  if dated and unit is None:
+    unit = usual_unit(gaps)
+  begin, at = _since(table, time, stamps, start, unit if dated else None)
+  streams = Streams(
+    ids,
+    [at[one] for one in rows],
+    [
+      [table.words[mark][row] if mark else _ONE_MARK for row in r] for r in rows
+    ],
+    {name: table_files.constant(table, name, rows, ids) for name in words},
+    rows,
+    table,
+    str(begin) if dated else None,
+    unit if dated else None,
+  )
+  _check_marks(streams, mark)
+  return _apart(streams, time, ties)
+
+
+def usual_unit(gaps: Sequence[np.ndarray]) -> Unit:
+  """Returns the largest unit that the usual gap is not shorter than.
+
+  Args:
+    gaps: in seconds; the usual one is their median.
+  """
+  gaps = np.concatenate([np.zeros(0), *gaps])
+  gaps = gaps[gaps > 0]
+  usual = np.median(gaps) if len(gaps) else 0.0
+  fitting = [unit for unit, size in SECONDS.items() if size <= usual]
+  return fitting[-1] if fitting else "second"
+
+
+def begin_of(at: np.ndarray, unit: Unit) -> np.datetime64:
+  """Returns the last whole unit before the first of dates in seconds."""
+  size = SECONDS[unit]
+  whole = int(np.ceil(at.min() / size) - 1) * size
+  return np.datetime64(whole, "s")
+
+
+def _since(table, time, stamps, start, unit):
+  """When observation begins, and times as numbers since then."""
+  at = time_stamps.seconds(stamps)
+  size = 1 if unit is None else SECONDS[unit]
+  try:
+    if unit is None:
+      begin = 0.0 if start is None else float(start)
+      first = begin
+    else:
+      begin = begin_of(at, unit)
+      if start is not None:
+        begin = time_stamps.parse_date(str(start))
+      first = time_stamps.seconds(np.array(begin))
+  except ValueError as error:
+    kind = "a number" if unit is None else "a date"
+    expected = f"{kind}, as the times in {table.place(0, time)} are"
+    raise _validate.error("start", start, expected) from error
+  at = (at - first) / size
+  if at.min() < 0:
+    row = int(np.argmin(at))
+    raise ValueError(
+      f"{table.place(row, time)}: got {stamps[row]}, expected a time after the "
+      f"start of observation, which is {begin if unit else f'{begin:g}'}; the "
+      "option start says another one, before training."
+    )
+  return begin, at
+
+
+def _check_marks(streams, mark):
+  """Refuses events of no kind."""
+  for number, words in enumerate(streams.marks):
+    if "" in words:
+      place = streams.place(number, mark, words.index(""))
+      raise ValueError(f"{place}: got nothing, expected the kind of event.")
+
+
+def _apart(streams, time, ties):
+  """The streams with every event at a time of its own."""
+  gaps = [np.diff(times) for times in streams.times]
+  if all((gap > 0).all() for gap in gaps):
+    return streams
+  if ties == "refuse":
+    number = next(i for i, gap in enumerate(gaps) if not (gap > 0).all())
+    event = int(np.argmin(gaps[number] > 0)) + 1
+    raise ValueError(
+      f"{streams.place(number, time, event)}: got the time of another event of "
+      f"{streams.ids[number]!r}, expected one at a time, or the option ties = "
+      "'spread'."
+    )
+  later = [gap[gap > 0] for gap in gaps]
+  least = min((gap.min() for gap in later if len(gap)), default=1.0)
+  moved = []
+  for times in streams.times:
+    # Of several at one time the first stays, and the others lie behind it.
+    _, first, counts = np.unique(times, return_index=True, return_counts=True)
+    inside = np.arange(len(times)) - np.repeat(first, counts)
+    moved.append(times + least * inside / np.repeat(counts, counts))
+  return streams._replace(times=moved)

@@ -1,0 +1,109 @@
+"""Tables in Parquet files, which the package pyarrow reads."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq.data import packages
+from jaxseq.data.files import columns
+
+SUFFIXES = (".parquet", ".pq")
+
+
+def opened(path: pathlib.Path) -> Any:
+  """Returns an open file, whose damage is a ValueError."""
+  parquet = packages.imported(
+    "pyarrow.parquet", "jaxseq[table]", f"{path} is a Parquet file"
+  )
+  try:
+    return parquet.ParquetFile(path)
+  except _arrow_errors() as error:
+    raise _damaged(path, error) from error
+
+
+def _arrow_errors():
+  """What pyarrow raises of files that are damaged."""
+  import pyarrow  # The extra "table".
+
+  return pyarrow.ArrowException, OSError
+
+
+def _damaged(path, error):
+  """The error of a damaged file, in one line."""
+  said = " ".join(str(error).split()).rstrip(".")
+  return ValueError(f"{path} is no whole Parquet file: {said}.")
+
+
+def chunks(
+  path: pathlib.Path, words: Sequence[str], numbers: Sequence[str], size: int
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
+  """Yields row numbers, and the entries of each column, `size` rows at a time.
+
+  Args:
+    path: the file.
+    words: columns that are kept as they are written.
+    numbers: columns of numbers.
+    size: rows that are converted together.
+  """
+  kept = [*words, *numbers]
+  # What is repeated stays one copy, however often the file repeats it.
+  parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
+  try:
+    with parquet.ParquetFile(path, read_dictionary=words) as file:
+      count = file.metadata.num_rows
+      held = 8 * count * max(1, len(kept))
+      _limits.check_growth(path, held, os.path.getsize(path))
+      start = 0
+      for batch in file.iter_batches(size, columns=kept):
+        # Places of words beyond their list, and the like.
+        batch.validate(full=True)
+        lines = list(range(start, start + batch.num_rows))
+        start += batch.num_rows
+        if start > count:
+          raise ValueError(f"{path}: got more rows than its {count}.")
+        entries: dict[str, Any] = {
+          name: _words(batch.column(name)) for name in words
+        }
+        for name in numbers:
+          entries[name] = _floats(path, lines, batch.column(name), name)
+        yield lines, entries
+  except _arrow_errors() as error:
+    raise _damaged(path, error) from error
+
+
+def _words(array):
+  """Entries as they would be written in a text."""
+  if hasattr(array, "dictionary"):
+    known = _words(array.dictionary)
+    places = array.indices.to_pylist()
+    return ["" if place is None else known[place] for place in places]
+  return ["" if v is None else str(v).strip() for v in array.to_pylist()]
+
+
+def _floats(path, lines, array, name):
+  """A column of numbers, (rows,) float64."""
+  import pyarrow  # The extra "table".
+
+  kind = array.type
+  plain = (
+    pyarrow.types.is_integer(kind)
+    or pyarrow.types.is_floating(kind)
+    or pyarrow.types.is_boolean(kind)
+    or pyarrow.types.is_decimal(kind)
+  )
+  if not plain:
+    words = _words(array)
+    try:
+      return np.array([columns.number(word, name) for word in words])
+    except ValueError as error:
+      raise ValueError(
+        f"{path}: {error} The column is of type {kind}."
+      ) from error
+  values = array.cast(pyarrow.float64(), safe=False)
+  values = values.to_numpy(zero_copy_only=False).astype(np.float64)
+  return columns.finite(path, lines, values, name)
