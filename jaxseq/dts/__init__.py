@@ -25,6 +25,7 @@ if TYPE_CHECKING:
   from jaxseq.dts import backbones as backbones
   from jaxseq.dts import code_report as code_report
   from jaxseq.dts import code_scores as code_scores
+  from jaxseq.dts import code_task as code_task
   from jaxseq.dts import decoders as decoders
   from jaxseq.dts import density_ratio as density_ratio
   from jaxseq.dts import diagnostics as diagnostics
@@ -46,6 +47,5 @@ if TYPE_CHECKING:
   from jaxseq.dts import reversal as reversal
   from jaxseq.dts import schedules as schedules
   from jaxseq.dts import series_encoders as series_encoders
-  from jaxseq.dts import task as task
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -10,11 +10,11 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import sources
 from jaxseq.dts import autoencoder
+from jaxseq.dts import code_task
 from jaxseq.dts import decoders
 from jaxseq.dts import methods
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
-from jaxseq.dts import task
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 
@@ -51,7 +51,7 @@ class DisentangledEncoder(
     n_features_in_: channels; of a table of one channel, times.
   """
 
-  _task = task.TASK
+  _task = code_task.TASK
 
   mixer: str | None = None
   _: dataclasses.KW_ONLY
