@@ -10,6 +10,7 @@ import pytest
 
 import jaxseq
 from jaxseq import _lazy
+from scripts import public_names
 from tests import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -118,6 +119,14 @@ def test_packages_hold_nothing_but_names(package):
     assert isinstance(node, ast.ImportFrom | ast.If) or (
       ast.unparse(node).startswith("__version__ = ")
     ), f"{path}, line {node.lineno}: this belongs into a module"
+
+
+@pytest.mark.parametrize(
+  "path", public_names.faces(), ids=lambda path: path.parent.name
+)
+def test_typed_halves_are_those_of_the_script(path):
+  if path.read_text() != public_names.completed(path):
+    pytest.fail(f"{path}: run `python -m scripts.public_names`", pytrace=False)
 
 
 def test_importing_the_package_loads_nothing_else():

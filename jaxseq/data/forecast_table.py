@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 from typing import Unpack
 from typing import get_args
 
@@ -30,20 +29,6 @@ Steps = Literal["refuse", "insert", "ignore"]
 _ROLES = {**table_layouts.TIMES, "id": "time", "index": "time"}
 
 
-class LongSeries(NamedTuple):
-  """A series of a table.
-
-  Attributes:
-    values: (time, channels) float64, NaN where a value is missing.
-    names: name of each channel.
-    times: (time,) float64 or datetime64, increasing; None if there are none.
-  """
-
-  values: np.ndarray
-  names: tuple[str, ...]
-  times: np.ndarray | None
-
-
 def read(
   path: table_files.Path,
   time: str | None = None,
@@ -51,7 +36,7 @@ def read(
   ignore: Sequence[str] = (),
   delimiter: str | None = None,
   steps: Steps = "refuse",
-) -> LongSeries:
+) -> forecast_windows.Series:
   """Reads a series.
 
   Args:
@@ -89,7 +74,7 @@ def read(
   )
   values = np.stack([table.numbers[name] for name in channels], axis=1)
   if time is None:
-    return LongSeries(values, tuple(channels), None)
+    return forecast_windows.Series(values, tuple(channels), None)
   times = time_stamps.parse(
     table.words[time], lambda row: table.place(row, time)
   )
@@ -104,12 +89,14 @@ def read(
       "column each."
     )
   if steps == "ignore" or time_stamps.is_regular(times):
-    return LongSeries(values, tuple(channels), times)
+    return forecast_windows.Series(values, tuple(channels), times)
 
   def place(number):
     return table.place(int(order[number]), time)
 
-  return LongSeries(*_on_steps(values, times, steps, place, channels))
+  return forecast_windows.Series(
+    *_on_steps(values, times, steps, place, channels)
+  )
 
 
 def _on_steps(values, times, steps, place, channels):
@@ -200,7 +187,7 @@ def load(
     raise _validate.error("with_calendar", True, "False without dates")
   stamps = series.times if series.times is not None else np.arange(count)
   splits = forecast_windows.make_splits(
-    forecast_windows.Series(series.values, series.names, stamps),
+    series._replace(times=stamps),
     ends,
     source=table_files.describe(path),
     license="that of the files",
@@ -231,7 +218,7 @@ def with_reader(splits: datasets.Splits, **fields: Any) -> datasets.Splits:
 
 def read_again(
   path: table_files.Path, source: window_sources.WindowSource
-) -> LongSeries:
+) -> forecast_windows.Series:
   """Reads a series that a forecast goes on from.
 
   Raises:

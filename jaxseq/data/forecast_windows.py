@@ -34,17 +34,17 @@ _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 
 class Series(NamedTuple):
-  """A series with time stamps.
+  """A series of several channels.
 
   Attributes:
     values: (time, channels) float64, NaN where a value is missing.
     names: name of each channel.
-    times: (time,) datetime64[s].
+    times: (time,) float64 or datetime64, increasing; None if there are none.
   """
 
   values: np.ndarray
   names: tuple[str, ...]
-  times: np.ndarray
+  times: np.ndarray | None
 
 
 def parse_csv(

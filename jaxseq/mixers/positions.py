@@ -1,10 +1,9 @@
-"""Positions: TPE and LRPE, along one axis and along several.
+"""Positions: rotary embeddings and LRPE, along one axis and along several.
 
-TPE mixes along an axis with one fixed exponential decay per head; LRPE turns
-queries and keys by angles whose difference is all that a product of the two
-sees. Both are those of LightNet (Qin et al., "You Only Scan Once: Efficient
+LRPE turns queries and keys by angles whose difference is all that a product of
+the two sees. It is that of LightNet (Qin et al., "You Only Scan Once: Efficient
 Multi-dimension Sequential Modeling with LightNet", arXiv:2405.21022) as its
-first author's code has them.
+first author's code has it.
 """
 
 import math
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq import recurrence
 
 Params = dict[str, jax.Array]
 
@@ -234,131 +232,6 @@ def _activate(x, activation):
   if activation == "softmax":
     return jax.nn.softmax(x, axis=-2)
   return getattr(jax.nn, activation)(x)
-
-
-def init_tpe(key: jax.Array, d_model: int, heads: int = 1) -> Params:
-  """Draws the parameters of one TPE.
-
-  Args:
-    key: random key.
-    d_model: number of channels.
-    heads: number of decays; divides d_model.
-
-  Returns:
-    A dict of float32 arrays: q, k (d_model,) ones; log_decay (heads,) zeros,
-    the decay is sigmoid(log_decay); norm (d_model,) ones; W_o (d_model,
-    d_model), LeCun-normal.
-
-  Raises:
-    ValueError: if heads does not divide d_model.
-  """
-  if heads < 1 or d_model % heads:
-    raise _validate.error("heads", heads, f"a divisor of d_model = {d_model}")
-  lecun = jax.nn.initializers.lecun_normal()
-  return {
-    "q": jnp.ones((d_model,), jnp.float32),
-    "k": jnp.ones((d_model,), jnp.float32),
-    "log_decay": jnp.zeros((heads,), jnp.float32),
-    "norm": jnp.ones((d_model,), jnp.float32),
-    "W_o": lecun(key, (d_model, d_model), jnp.float32),
-  }
-
-
-def tpe(
-  params: Params,
-  x: jax.Array,
-  state: jax.Array | None = None,
-  reset: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-  """TPE: y_t = W_o RMSNorm((q_h . k_h) sum_{s <= t} lambda_h^(t-s) x_s).
-
-  A Toeplitz matrix of exponentials along time, computed as a recurrence. In
-  LightNet's language model its output replaces the embedding.
-
-  Args:
-    params: from `init_tpe`.
-    x: (*batch, time, d_model).
-    state: (*batch, d_model) sum before the first element; zeros if None.
-    reset: (*batch, time) bool; where true the sum is put back to zeros before
-      the element is consumed.
-
-  Returns:
-    y of x's shape and dtype, and the sum (*batch, d_model) after the last
-    element.
-
-  Raises:
-    ValueError: if a shape does not fit the above.
-  """
-  _check_tpe(params, x)
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  decay, gain = _tpe_decay_and_gain(params, dtype)
-  sums, state = recurrence.linear_scan(
-    decay, x.astype(dtype), state, reset=reset
-  )
-  return _tpe_output(params, gain * sums, x.dtype), state
-
-
-def tpe_step(
-  params: Params, x: jax.Array, state: jax.Array, reset: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-  """Consumes one element; `tpe` without the time axis."""
-  _check_tpe(params, x)
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  decay, gain = _tpe_decay_and_gain(params, dtype)
-  state = recurrence.linear_step(decay, x.astype(dtype), state, reset=reset)
-  return _tpe_output(params, gain * state, x.dtype), state
-
-
-def md_tpe(
-  params: list[Params], x: jax.Array, axes: tuple[int, ...]
-) -> jax.Array:
-  """MD-TPE: the sum of one TPE along each axis.
-
-  Each is causal along its own axis; all other axes are batch axes.
-
-  Args:
-    params: one dict from `init_tpe` for each entry of `axes`.
-    x: (*batch, *shape, d_model).
-    axes: axes of x to run along, not the last.
-
-  Returns:
-    Array like x.
-
-  Raises:
-    ValueError: if the number of axes or a shape does not fit the above.
-  """
-  if len(params) != len(axes) or not axes:
-    raise _validate.error(
-      "params", params, f"one entry for each of the axes {tuple(axes)}"
-    )
-  channels = jnp.ndim(x) - 1
-  total = 0
-  for one, axis in zip(params, axes):
-    if axis % jnp.ndim(x) == channels:
-      raise _validate.error("axes", tuple(axes), "axes but for the last")
-    y, _ = tpe(one, jnp.moveaxis(x, axis, -2))
-    total = total + jnp.moveaxis(y, -2, axis)
-  return total
-
-
-def _check_tpe(params, x):
-  _validate.shape("x", x, ("*batch", *params["q"].shape))
-
-
-def _tpe_decay_and_gain(params, dtype):
-  """Decay and gain of every channel, (d_model,)."""
-  names = "q", "k", "log_decay"
-  q, k, log_decay = (params[name].astype(dtype) for name in names)
-  heads = log_decay.shape[0]
-  width = q.shape[0] // heads
-  gain = jnp.sum((q * k).reshape(heads, width), axis=-1)
-  decay = jax.nn.sigmoid(log_decay)
-  return jnp.repeat(decay, width), jnp.repeat(gain, width)
-
-
-def _tpe_output(params, x, dtype):
-  y = rms_norm(x, params["norm"], 1e-5, eps_on="sum")
-  return recurrence.dense(y.astype(dtype), params["W_o"])
 
 
 def rms_norm(

@@ -2,7 +2,6 @@
 
 import itertools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,17 +11,6 @@ from jaxseq.mixers import positions
 from tests.mixers.golden_cases import FORWARD
 from tests.mixers.golden_cases import GRADIENT
 from tests.mixers.golden_cases import close
-
-
-def tpe_params(data, prefix):
-  """The original's parameters, or their gradients, in our layout."""
-  return {
-    "q": data[f"{prefix}.q"],
-    "k": data[f"{prefix}.k"],
-    "log_decay": data[f"{prefix}.log_decay"],
-    "norm": data[f"{prefix}.norm.weight"],
-    "W_o": data[f"{prefix}.o_proj.weight"].T,
-  }
 
 
 @pytest.mark.parametrize("case", range(5))
@@ -52,41 +40,6 @@ def test_golden_md_lrpe(x64, golden, case):
   (_, y), d_x = gradient(data["x"])
   close(y, data["y"], FORWARD)
   close(d_x, data["dx"], GRADIENT)
-
-
-@pytest.mark.parametrize(
-  "case",
-  [
-    1,
-    pytest.param(0, marks=pytest.mark.slow),
-    pytest.param(2, marks=pytest.mark.slow),
-  ],
-)
-def test_golden_md_tpe(x64, golden, case):
-  """Doraemonzzz/xmixers: along 1, 2 and 3 axes, all gradients."""
-  del x64
-  data = golden("lightnet/md_tpe")
-  axes = tuple(data[f"c{case}_dims"].tolist())
-
-  def params(kind):
-    return [
-      tpe_params(data, f"c{case}_{kind}.tpes.{j}") for j in range(len(axes))
-    ]
-
-  @jax.jit
-  def gradient(params, x):
-    def loss(params, x):
-      y = positions.md_tpe(params, x, axes)
-      return jnp.sum(y * data[f"c{case}_cot"]), y
-
-    return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
-
-  (_, y), (grads, d_x) = gradient(params("p"), data[f"c{case}_x"])
-  close(y, data[f"c{case}_y"], FORWARD)
-  close(d_x, data[f"c{case}_dx"], GRADIENT)
-  expected = params("g")
-  chex.assert_trees_all_equal_structs(grads, expected)
-  jax.tree.map(lambda a, b: close(a, b, GRADIENT), grads, expected)
 
 
 @pytest.mark.parametrize("shape", [(9,), (3, 4), (2, 3, 2)])
@@ -189,38 +142,6 @@ def test_low_precision_is_turned_in_float32():
     np.testing.assert_allclose(got.astype("f4"), want, rtol=2**-8, atol=1e-30)
 
 
-def test_tpe_pieces_steps_and_resets(x64):
-  """The sum is carried on; a reset puts it back to zeros."""
-  del x64
-  params = positions.init_tpe(jax.random.key(0), 6, heads=2)
-  rng = np.random.default_rng(0)
-  params = {
-    name: value + 0.1 * rng.normal(size=value.shape)
-    for name, value in params.items()
-  }
-  x = rng.normal(size=(2, 9, 6))
-  reset = np.zeros((2, 9), bool)
-  reset[0, 3] = reset[1, 7] = True
-  tpe = jax.jit(positions.tpe)
-  y, final = tpe(params, x, None, reset)
-  first, state = tpe(params, x[:, :5], None, reset[:, :5])
-  second, state = tpe(params, x[:, 5:], state, reset[:, 5:])
-  # float64 rounding, here and below.
-  options = {"rtol": 1e-11, "atol": 1e-12}
-  chex.assert_trees_all_close(
-    (np.concatenate([first, second], 1), state), (y, final), **options
-  )
-  alone, end = tpe(params, x[:1, 3:])
-  np.testing.assert_allclose(y[:1, 3:], alone, **options)
-  np.testing.assert_allclose(final[:1], end, **options)
-  step = jax.jit(positions.tpe_step)
-  state = jnp.zeros((2, 6))
-  for t in range(9):
-    y_t, state = step(params, x[:, t], state, reset[:, t])
-    np.testing.assert_allclose(y_t, y[:, t], **options)
-  np.testing.assert_allclose(state, final, **options)
-
-
 @pytest.mark.parametrize(
   ("call", "message"),
   [
@@ -240,24 +161,6 @@ def test_tpe_pieces_steps_and_resets(x64):
     (
       lambda x: positions.md_lrpe(x, (2, 3), jnp.ones(2)),
       r"theta: got shape .*, expected at least 4 frequencies, 8 channels",
-    ),
-    (
-      lambda x: positions.init_tpe(jax.random.key(0), 8, heads=3),
-      "heads: got 3, expected a divisor of d_model = 8",
-    ),
-    (
-      lambda x: positions.md_tpe([], x, (-2,)),
-      r"params: got \[\], expected one entry for each of the axes \(-2,\)",
-    ),
-    (
-      lambda x: positions.md_tpe(
-        [positions.init_tpe(jax.random.key(0), 8)], x, (-1,)
-      ),
-      "axes: got .*, expected axes but for the last",
-    ),
-    (
-      lambda x: positions.tpe(positions.init_tpe(jax.random.key(0), 4), x),
-      r"x: got shape \(2, 6, 8\), expected \(\*batch, 4\)",
     ),
   ],
 )

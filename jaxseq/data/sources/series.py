@@ -100,8 +100,10 @@ class SeriesSource(base.Source):
   @classmethod
   def of_json(cls, fields: Mapping[str, Any]) -> Self:
     """See `Source.of_json`."""
-    if isinstance(fields.get("columns"), Mapping):
-      columns = table_layouts.Columns.from_options(fields["columns"])
+    if fields.get("columns") is not None:
+      options = fields["columns"]
+      _validate.instance("columns", options, Mapping, "an object of options")
+      columns = table_layouts.Columns.from_options(options)
       fields = {**fields, "columns": columns}
     return super().of_json(fields)
 

@@ -16,7 +16,7 @@ from jaxseq.data import scale
 from jaxseq.data import time_stamps
 from jaxseq.data.sources import base
 
-# Functions (path, source) -> LongSeries, by the form of the file.
+# Functions (path, source) -> forecast_windows.Series, by the form of the file.
 FORMS = _registry.Registry(
   "reader", {"forecast_table": "jaxseq.data.forecast_table:read_again"}
 )

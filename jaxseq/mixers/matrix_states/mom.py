@@ -69,7 +69,9 @@ class Config(_outer.HeadWidths):
     decay_temperature: the larger, the slower the decays of "gla".
     gate: what the heads' outputs are multiplied by, "none" (1) or "silu" (of
       W_g x).
-    balance_weight: weight of `balance_loss` in `auxiliary_loss`.
+    balance_weight: weight of the loss for even use in `auxiliary_loss`.
+    balance: which loss: the authors' in each sequence, "sequences", or that
+      over the elements of all, "pooled".
     eps: added to the mean square in the norm of a head's output.
     dt_min: smallest initial step size, softplus of dt_bias.
     dt_max: largest initial step size; steps are drawn log-uniformly.
@@ -92,6 +94,7 @@ class Config(_outer.HeadWidths):
   decay_temperature: float = 16.0
   gate: Literal["none", "silu"] = "silu"
   balance_weight: float = 0.01
+  balance: Literal["sequences", "pooled"] = "sequences"
   eps: float = 1e-5
   dt_min: float = 0.001
   dt_max: float = 0.1
@@ -304,7 +307,7 @@ def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
 
 
 def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
-  """Returns what training adds to its loss for one layer: its `balance_loss`.
+  """Returns what training adds to its loss for one layer, for even use.
 
   `nn.SequenceMixer` puts it into the collection "losses" where that is mutable,
   and the package's tasks add up what is there.
@@ -319,7 +322,9 @@ def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
     A scalar, float32 or wider, `balance_weight` times the loss.
   """
   logits = router(config, params, x)
-  return config.balance_weight * balance_loss(logits, config.active)
+  pooled = config.balance == "pooled"
+  loss = pooled_balance_loss if pooled else balance_loss
+  return config.balance_weight * loss(logits, config.active)
 
 
 def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:

@@ -167,6 +167,12 @@ def test_sets_without_a_file_form_have_a_preparation_of_arrays():
     ({"kind": "series", "length": True}, "length: got True"),
     ({"kind": "series", "gaps": "x"}, "gaps: got 'x'"),
     ({"kind": "series", "reader_options": 3}, "expected an object"),
+    ({"kind": "series", "columns": [1]}, "columns: got 'list', expected an"),
+    ({"kind": "series", "columns": {"layout": 3}}, "layout: got 3, expected"),
+    ({"kind": []}, "kind: got .., expected one of"),
+    ({"kind": "events", "unit": "week"}, "unit: got 'week', expected one of"),
+    ({"kind": "events", "start": {}}, "start: got {}, expected a text"),
+    ({"kind": "text", "length": 3}, "field: got 'length', expected one of"),
   ],
 )
 def test_a_damaged_preparation_is_refused(fields, message):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import recurrence
 from jaxseq.mixers import positions
 from jaxseq.mixers.averages import lightnet
 from tests.mixers.golden_cases import FORWARD
@@ -134,8 +135,19 @@ def test_golden_language_model(x64, golden):
 
   norm = functools.partial(positions.rms_norm, eps=1e-5, eps_on="sum")
 
+  def toeplitz(params, x):
+    """The language model's embedding: decayed sums of those of before."""
+    decay = jnp.repeat(
+      jax.nn.sigmoid(params["log_decay"]),
+      x.shape[-1] // params["log_decay"].size,
+    )
+    gain = (params["q"] * params["k"]).reshape(params["log_decay"].size, -1)
+    gain = jnp.repeat(gain.sum(-1), gain.shape[-1])
+    sums, _ = recurrence.linear_scan(decay, x)
+    return norm(gain * sums, params["norm"]) @ params["W_o"]
+
   def loss(params):
-    x, _ = positions.tpe(params["tpe"], params["embedding"][ids])
+    x = toeplitz(params["tpe"], params["embedding"][ids])
     for block in params["blocks"]:
       y, _ = lightnet.apply(config, block["mixer"], norm(x, block["norms"][0]))
       x = x + y

@@ -1,5 +1,6 @@
 """Mixture-of-Memories against the authors' layers, and as its routes say."""
 
+import dataclasses
 import functools
 
 import jax
@@ -127,6 +128,9 @@ def test_golden_routes(x64, golden, name):
     close(got, data["aux_loss_fla"], _VALUES)
     got = mom.auxiliary_loss(config, params, data["x"])
     close(got, 0.01 * data["aux_loss_authors"], _VALUES)
+    pooled = dataclasses.replace(config, balance="pooled")
+    got = mom.auxiliary_loss(pooled, params, data["x"])
+    close(got, 0.01 * data["aux_loss_fla"], _VALUES)
 
 
 @pytest.mark.parametrize(
