@@ -98,9 +98,11 @@ class Experiment:
     """
     from jaxseq.training import configuration
     from jaxseq.training.comparison import arms
+    from jaxseq.training import compile_cache
     from jaxseq.training.devices import seeds
 
     seeds.split_cpu()
+    compile_cache.enable()
     with errors.setup():
       config = configuration.load(
         self._config.value, app.overrides(), self.body.Config
