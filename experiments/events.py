@@ -19,7 +19,7 @@ from jaxseq.training import app
 from jaxseq.training.comparison import experiment
 
 _PROGRAM = experiment.Experiment(
-  "events", "jaxseq.programs.events", modes=predict_mode.MODES
+  "events", "jaxseq.tasks.events", modes=predict_mode.MODES
 )
 predict_mode.define_flags()
 main = _PROGRAM.main

@@ -37,7 +37,8 @@ ALLOWED_LAYERS = {
     "dts",
   },
   "programs": {
-    *("interop", "nn", "training", "data", "generation", "tasks", "models"),
+    *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
+    "models",
   },
   "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }

@@ -141,3 +141,22 @@ def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):
   )
   names = wheels.run(python, "-I", "-c", code, cwd=tmp_path).split()
   assert not {"flax", "optax", "gymnax", "ml_collections"} & set(names)
+
+
+def test_the_command_comes_with_the_wheel(wheel, dependencies, tmp_path):
+  python = make_environment(tmp_path / "plain", dependencies)
+  install(python, wheel)
+  command = python.parent / "jaxseq"
+  shown = wheels.run(command, "--help", cwd=tmp_path)
+  assert "jaxseq train classify --data=" in shown
+  (tmp_path / "notes.txt").write_text("ab" * 2000)
+  sizes = {"num_updates": 2, "length": 8, "valid_tokens": 16, "num_seeds": 1}
+  small = ("optimizer.warmup_steps=0", "network.stack.d_model=8")
+  wheels.run(
+    command,
+    *("train", "language_model", "--data=notes.txt", "--workdir=run"),
+    *(f"--config.{name}={value}" for name, value in sizes.items()),
+    *(f"--config.{field}" for field in small),
+    cwd=tmp_path,
+  )
+  assert (tmp_path / "run" / "mamba" / "model.safetensors").is_file()

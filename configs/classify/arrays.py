@@ -12,9 +12,9 @@ in seconds whether the file can be used.
 
 import ml_collections
 
-from configs import own_data
 from configs import supervised
 from configs.classify import _shared
+from jaxseq.programs import own_data
 
 VARIANTS = ("npz", "ts", "tiny", "ts_tiny")
 

@@ -14,9 +14,9 @@ whether the pictures can be used.
 
 import ml_collections
 
-from configs import own_data
 from configs import supervised
 from configs.classify import _shared
+from jaxseq.programs import own_data
 
 VARIANTS = ("rows", "pixels", "tiny")
 

@@ -19,9 +19,9 @@ whether the table can be used.
 
 import ml_collections
 
-from configs import own_data
 from configs import supervised
 from configs.classify import _shared
+from jaxseq.programs import own_data
 
 VARIANTS = ("long", "wide", "steps", "tiny", "wide_tiny")
 

@@ -19,10 +19,10 @@ nothing, and show in seconds whether the table can be used.
 
 import ml_collections
 
-from configs import own_data
 from configs.dts import _shared
 from configs.dts import ragged
 from jaxseq import _validate
+from jaxseq.programs import own_data
 
 VARIANTS = ("long", "wide", "tiny", "wide_tiny")
 

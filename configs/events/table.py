@@ -17,9 +17,9 @@ nothing, and shows in seconds whether the table can be used.
 
 import ml_collections
 
-from configs import own_data
 from configs import supervised
 from configs.events import hawkes
+from jaxseq.programs import own_data
 
 VARIANTS = ("full", "one_stream", "tiny")
 

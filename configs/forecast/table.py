@@ -19,9 +19,9 @@ whether the table can be used.
 
 import ml_collections
 
-from configs import own_data
 from configs import supervised
 from configs.forecast import hourly
+from jaxseq.programs import own_data
 
 VARIANTS = ("full", "tiny")
 

@@ -19,9 +19,9 @@ is `gru`.
 
 import ml_collections
 
-from configs import own_data
 from configs import supervised
 from configs.language_model import kjv
+from jaxseq.programs import own_data
 
 VARIANTS = ("full", "tiny")
 

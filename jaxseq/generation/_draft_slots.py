@@ -59,21 +59,7 @@ class Both:
 def readers(
   network: Any, variables: PyTree, draft: drafts.Draft | None, memory: PyTree
 ) -> tuple[Any, PyTree, PyTree]:
-  """Returns what reads prompts in an engine with drafts.
-
-  Args:
-    network: of the engine.
-    variables: of the network.
-    draft: what makes drafts; None for nothing.
-    memory: as in `speculative.generate`.
-
-  Returns:
-    A network, its variables, and the memory that all rows share, if any.
-
-  Raises:
-    ValueError: if the draft is of no kind that there is, or does not fit the
-      network.
-  """
+  """Returns what reads prompts in an engine with drafts."""
   if draft is None:
     if memory is not None:
       raise _validate.error("memory", type(memory).__name__, "None: no drafts")

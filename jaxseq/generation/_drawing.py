@@ -38,14 +38,7 @@ def start(
   constraint: Any,
   state: PyTree = None,
 ) -> Rows:
-  """Returns rows of which nothing was drawn.
-
-  Args:
-    keys: (*batch,), see `Rows`.
-    history: for penalties.
-    constraint: of all rows, or None.
-    state: of the constraint; as it begins if None.
-  """
+  """Returns rows of which nothing was drawn."""
   past = _pasts.begin(constraint, history, keys.shape, state)
   return Rows(
     keys=keys,
@@ -63,12 +56,7 @@ def next_token(
   rows: Rows,
   logits: jax.Array,
 ) -> tuple[Rows, jax.Array]:
-  """Draws a token of each row; what follows the end of a row is its last one.
-
-  Returns:
-    The rows, `token` among them, and the log probability (*batch,) that the
-    network gives the token, whatever the options.
-  """
+  """Draws a token of each row, and its log probability by the network."""
   allowed = rows.allowed
   if allowed is not None:
     # What follows an end is not looked at.

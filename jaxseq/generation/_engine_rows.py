@@ -65,14 +65,7 @@ def arrivals(
   idle: token_sampling.Controls,
   patterns: bool,
 ) -> _slots.Arrivals:
-  """Returns arrays of rows that begin.
-
-  Args:
-    rows: the rows; None for nothing in its place.
-    slots: the row of each slot.
-    idle: options of nothing.
-    patterns: whether rows begin in states of their own.
-  """
+  """Returns arrays of rows that begin."""
   there = [row.task if row else None for row in rows]
   seen = np.zeros((len(rows), len(idle.stop)), bool)
   for i, task in enumerate(there):

@@ -12,11 +12,7 @@ from jaxseq._types import PyTree
 
 
 def vocab_size(network: Any, variables: PyTree) -> int:
-  """Returns the number of tokens that a network chooses from.
-
-  Raises:
-    ValueError: if it is no network of tokens, or the variables are not its own.
-  """
+  """Returns the number of tokens that a network chooses from."""
   what = type(network).__name__
   if not callable(getattr(network, "apply", None)):
     expected = "a network with `apply`"

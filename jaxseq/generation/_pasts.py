@@ -29,14 +29,7 @@ def begin(
   batch_shape: tuple[int, ...],
   state: PyTree = None,
 ) -> Past:
-  """Returns the past of rows of which nothing was drawn.
-
-  Args:
-    constraint: of all rows, or None.
-    history: for penalties.
-    batch_shape: of the rows.
-    state: of the constraint; as it begins if None.
-  """
+  """Returns the past of rows of which nothing was drawn."""
   if constraint is not None and state is None:
     state = constraint.initial(batch_shape)
   return Past(history, state)
@@ -60,14 +53,7 @@ def allowed(constraint: Any, past: Past) -> jax.Array | None:
 def at_nodes(
   constraint: Any, past: Past, ids: jax.Array, tree: trees.Tree
 ) -> Past:
-  """Returns the past after each node of a tree, leaves (rows, nodes, ...).
-
-  Args:
-    constraint: of all rows, or None.
-    past: after the root, leaves (rows, ...).
-    ids: (rows, nodes) tokens of the nodes; the root's is in the past already.
-    tree: the tree, with one root.
-  """
+  """Returns the past after each node of a tree, leaves (rows, nodes, ...)."""
 
   def step(carry, token):
     past, is_root = carry

@@ -49,11 +49,7 @@ class Choices(NamedTuple):
 
 
 def parse(pattern: str | bytes) -> Choices:
-  """Returns the automaton of a pattern.
-
-  Raises:
-    ValueError: if it is none, or has more than a finite automaton can do.
-  """
+  """Returns the automaton of a pattern."""
   parser = _Parser(pattern)
   start = parser.state()
   try:

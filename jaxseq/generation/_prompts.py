@@ -29,12 +29,7 @@ class Prompts(NamedTuple):
 def make_prompts(
   network: Any, prompt: Any, lengths: Any, reset: Any, states: Any
 ) -> Prompts:
-  """Returns prompts as an array of tokens that the network knows.
-
-  Raises:
-    ValueError: if a prompt is empty or holds an unknown token, or what is given
-      with it does not fit.
-  """
+  """Returns prompts as an array of tokens that the network knows."""
   check_no_text(prompt)
   if isinstance(prompt, list | tuple):
     for row in prompt:
@@ -66,22 +61,14 @@ def make_prompts(
 
 
 def check_no_text(prompt: Any) -> None:
-  """Refuses a text in the place of tokens.
-
-  Raises:
-    ValueError: if it is one.
-  """
+  """Refuses a text in the place of tokens."""
   if isinstance(prompt, str | bytes):
     what = type(prompt).__name__
     raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
 
 
 def one_way(sampling: Any, options: dict[str, Any]) -> Any:
-  """Returns `sampling`, or what options by name say if that is None.
-
-  Raises:
-    ValueError: if an option is unknown or out of range, or there are both.
-  """
+  """Returns `sampling`, or what options by name say if that is None."""
   if sampling is None:
     return token_sampling.from_options(options)
   if options:
@@ -91,11 +78,7 @@ def one_way(sampling: Any, options: dict[str, Any]) -> Any:
 
 
 def check_sampling(sampling: Any) -> None:
-  """Refuses what is no `Sampling`.
-
-  Raises:
-    ValueError: if it is something else.
-  """
+  """Refuses what is no `Sampling`."""
   kind = token_sampling.Sampling
   _validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")
 
@@ -129,11 +112,7 @@ def controls(
   sampling: token_sampling.Sampling | Sequence[token_sampling.Sampling] | None,
   batch_shape: tuple[int, ...],
 ) -> tuple[token_sampling.Controls, bool]:
-  """Returns options as arrays, and whether some are penalties.
-
-  Raises:
-    ValueError: if an option is out of range, or given in two ways.
-  """
+  """Returns options as arrays, and whether some are penalties."""
   sampling = one_way(sampling, options)
   rows = [sampling]
   if not isinstance(sampling, token_sampling.Sampling):
@@ -156,11 +135,7 @@ def row_keys(
   batch_shape: tuple[int, ...],
   count: int | None = None,
 ) -> jax.Array:
-  """Returns random keys of rows, or (count, *batch) of continuations of each.
-
-  Raises:
-    ValueError: if the key is none, or seeds are no (*batch,) integers.
-  """
+  """Returns keys of rows, or (count, *batch) of continuations of each."""
   if seeds is None:
     seeds = np.arange(math.prod(batch_shape)).reshape(batch_shape)
   else:

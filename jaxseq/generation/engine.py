@@ -1,9 +1,25 @@
 """Continuous batching: rows that come and go inside one compiled program.
 
-An engine has slots, each of which holds a row that tokens are drawn for. When
-a row ends, the next prompt takes its slot, and the others go on meanwhile.
-Prompts are read in chunks, several side by side; with a reset at the first
-token of each what was there before is forgotten.
+The life of a request, from `submit` to its last event:
+
+- It waits in the queue until there are a line to read its prompt in, a slot for
+  its first row, and room for its pattern, if it has one. What waits for room
+  alone lets others pass, so many that it is not passed for ever.
+- Its prompt is read in its line, a chunk a call, beside those of other lines. A
+  reset at the first token makes the network forget what the line held before.
+  With a `PrefixCache` reading begins behind the longest prompt that is kept,
+  and pauses where others have begun alike, to keep that as well.
+- What was read is placed in the slot, and what other continuations there are
+  wait for slots of their own, before any new request.
+- Each call draws some tokens for all slots, one a step, or several in one pass
+  over a draft. A row ends by a stop token, its pattern or its length; its slot
+  asks for nothing any more, and the next row takes it.
+- The events of a call say what rows have got. When all rows of a request have
+  ended, or are cancelled, its pattern gives up its room.
+
+Everything happens in `advance`, in the thread that calls it: `_slots` is what
+runs on the device, `EngineThread` a thread for many clients. The host prepares
+a call, and waits for what it has drawn, since that decides what the next reads.
 """
 
 import collections

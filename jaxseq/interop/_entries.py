@@ -42,15 +42,7 @@ class Entries:
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     context: int | None = None,
   ):
-    """Keeps the entries.
-
-    Args:
-      contents: the entries.
-      where: place of the file, for messages.
-      shapes: of the tensors beside it, by their names; sizes are not bounded if
-        None.
-      context: what `context` shall be, None for what the file says.
-    """
+    """Keeps the entries."""
     self.contents = contents
     self.where = where
     self._shapes = shapes
@@ -60,16 +52,7 @@ class Entries:
     self._warned: list[int] = []
 
   def check(self, embedding: str, layers: str) -> None:
-    """Checks the numbers of tokens and layers.
-
-    Args:
-      embedding: name of the tensor with a row for each token.
-      layers: what the names of the layers' tensors begin with, before the
-        number of the layer.
-
-    Raises:
-      ValueError: naming the entry, and what the tensors allow.
-    """
+    """Checks the numbers of tokens and layers."""
     shapes = self._shapes or {}
     shape = shapes.get(embedding, ())
     if len(shape) != 2 or 0 in shape:
@@ -102,17 +85,7 @@ class Entries:
     return _validate.error(f"{self.where}: {name}", value, expected)
 
   def get(self, name: str, kind: type, default: Any = MISSING) -> Any:
-    """Returns an entry.
-
-    Args:
-      name: of the entry.
-      kind: its type; a whole number serves for the other kind of number.
-      default: value where the file has none, or null and this is None; one must
-        be there if missing.
-
-    Raises:
-      ValueError: if there is none, or it has another type or is not finite.
-    """
+    """Returns an entry."""
     value = self.contents.get(name, default)
     if value is MISSING:
       raise ValueError(f"{self.where} has no {name}.")
@@ -136,11 +109,7 @@ class Entries:
     return entries
 
   def named(self, names: Mapping[str, str]) -> "Entries":
-    """Returns these entries with those under old names under their names.
-
-    Args:
-      names: by the old name; of two that are there the old one counts.
-    """
+    """Returns these entries with those under old names under their names."""
     return self.replaced(
       **{
         name: self.contents[old]
@@ -154,16 +123,7 @@ class Entries:
     return (self._shapes or {}).get(tensor)
 
   def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
-    """Returns an integer that no axis of the tensors is shorter than.
-
-    Args:
-      name: of the entry.
-      default: see `get`.
-      times: how many times the longest axis it may be.
-
-    Raises:
-      ValueError: see `get`; or if it is larger.
-    """
+    """Returns an integer that no axis of the tensors is shorter than."""
     if self._shapes is not None:
       sizes = (size for shape in self._shapes.values() for size in (0, *shape))
       self._bound(name, times * max(sizes))
@@ -219,29 +179,12 @@ class Entries:
     return low, high
 
   def choice(self, name: str, choices: Collection[Any], default: Any) -> Any:
-    """Returns an entry that must be one of some values.
-
-    Args:
-      name: of the entry.
-      choices: what a network here can have.
-      default: value where the file has none.
-
-    Raises:
-      ValueError: naming the entry, its value and the choices.
-    """
+    """Returns an entry that must be one of some values."""
     value = self.contents.get(name, default)
     return _validate.choice(f"{self.where}: {name}", value, choices)
 
   def kinds(self, name: str, known: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns an entry that names the kind of each layer.
-
-    Args:
-      name: of the entry.
-      known: kinds by the names that may stand there.
-
-    Raises:
-      ValueError: if it is no list of these, or not as long as there are layers.
-    """
+    """Returns an entry that names the kind of each layer."""
     value = self.contents.get(name, MISSING)
     if value is MISSING:
       raise ValueError(f"{self.where} has no {name}.")
@@ -259,15 +202,7 @@ class Entries:
   def rotary(
     self, fraction: float = 1.0, base: float = 10000.0
   ) -> tuple[float, float]:
-    """Returns the base of rotary positions, and the part of a head they turn.
-
-    Args:
-      fraction: that part, where the file does not say.
-      base: likewise.
-
-    Raises:
-      ValueError: if they are of another kind than the first, "default".
-    """
+    """Returns the base of rotary positions, and the part of heads they turn."""
     name = "rope_parameters"
     said = self.contents.get(name)
     if said is None:
@@ -288,12 +223,7 @@ class Entries:
 
   @property
   def context(self) -> int:
-    """Numbers of earlier elements that full attention looks back at.
-
-    Raises:
-      ValueError: if the caller says none, and the model was made for more than
-        are kept by default.
-    """
+    """Numbers of earlier elements that full attention looks back at."""
     said = self.get(_CONTEXT, int, _MOST_CONTEXT)
     _validate.positive(f"{self.where}: {_CONTEXT}", said)
     if self._context is not None:

@@ -14,11 +14,7 @@ _LONGEST_NAME = 255
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Reads the object that a JSON file of a model holds.
-
-  Raises:
-    ValueError: if there is no such file, or it holds something else.
-  """
+  """Reads the object that a JSON file of a model holds."""
   if not path.is_file():
     got = f"got no {path.name}, expected a directory with one."
     raise ValueError(f"{path.parent}: {got}")
@@ -44,11 +40,7 @@ def _own(path):
 
 
 def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:
-  """Returns the tensors of a model, of one file or of several, not yet read.
-
-  Raises:
-    ValueError: if there are none, or a file is damaged or leads elsewhere.
-  """
+  """Returns the tensors of a model, of one file or of several, not yet read."""
   if (directory / WEIGHTS).is_file():
     return safetensors_file.stored(_own(directory / WEIGHTS))
   if (directory / _INDEX).is_file():

@@ -129,13 +129,7 @@ def stacked(places: Sequence[Place]) -> Place:
 
 
 def joined(places: Sequence[Place], sizes: Sequence[int], axis: int) -> Place:
-  """Tensors that are laid out behind each other in an axis of the parameter.
-
-  Args:
-    places: of the tensors.
-    sizes: of the parts of that axis.
-    axis: of the parameter.
-  """
+  """Tensors that are laid out behind each other in an axis of the parameter."""
   ends = np.cumsum(sizes)[:-1]
   return _together(
     places,

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -91,7 +92,8 @@ def rotary(
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = angles(positions, frequencies(width // 2, width, base), dtype)
   x1, x2 = jnp.split(x.astype(dtype), 2, axis=-1)
-  cos, sin = jnp.cos(phase), jnp.sin(phase)
+  # Made once, and not again for every head and row by the loop that turns them.
+  cos, sin = lax.optimization_barrier((jnp.cos(phase), jnp.sin(phase)))
   turned = jnp.concatenate([x1 * cos - x2 * sin, x1 * sin + x2 * cos], axis=-1)
   return turned.astype(x.dtype)
 

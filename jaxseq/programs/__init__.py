@@ -10,10 +10,12 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.programs import classify as classify
-  from jaxseq.programs import events as events
+  from jaxseq.programs import command as command
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import language_model as language_model
   from jaxseq.programs import line as line
+  from jaxseq.programs import own_data as own_data
+  from jaxseq.programs import own_files as own_files
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
   from jaxseq.programs import text_flags as text_flags

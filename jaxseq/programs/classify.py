@@ -46,12 +46,9 @@ def make_arms(config: Config, splits: Any) -> dict[str, supervised_arms.Arm]:
 def main(program: experiment.Experiment) -> None:
   """Runs the experiment that the flags describe."""
 
-  def title(config, task):
-    return f"{config.data}: {next(iter(task.columns.values()))} on the test set"
-
   def show(config, directory, results):
     del config
     draws = program.mode == "train"
     classification_figures.show(directory, results, draw=draws)
 
-  line.main(program, choose, title, show)
+  line.main(program, choose, show)

@@ -6,7 +6,6 @@ from typing import Any
 
 from jaxseq.models import predict_mode
 from jaxseq.models import run_models
-from jaxseq.tasks import base
 from jaxseq.tasks import task as tasks
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
@@ -17,33 +16,33 @@ Show = Callable[[Any, pathlib.Path, run.Results], None]
 
 def main(
   program: experiment.Experiment,
-  choose: Callable[[Any], tasks.Task],
-  title: Callable[[base.DataComparison, tasks.Task], str],
+  choose: Callable[[Any], tasks.Task] | None = None,
   show: Show = lambda config, directory, results: None,
 ) -> None:
   """Does what the flags say: trains, evaluates or predicts.
 
   Args:
     program: whose flags they are.
-    choose: from the splits of the data to the line of work.
-    title: of the table.
+    choose: from the splits of the data to the line of work; the `TASK` of the
+      program's module if None.
     show: what follows the table.
   """
   if predict_mode.predicts(program):
     return
   with program.setup() as config:
     splits = config.load()
-    task = choose(splits)
+    task = choose(splits) if choose else program.body.TASK
     source = task.source(splits)
     task = task.of(source)
     made = task.arms(config, source)
     directory = program.open_directory(config)
+  watched = next(iter(task.columns.values()))
   levels = task.baselines(source, config, "valid")
   results = program.compare(
     config,
     made,
     directory,
-    title=title(config, task),
+    title=f"{config.data}: {watched} on the test set",
     subject=config.data,
     columns=task.columns,
     ylabel=task.ylabel,

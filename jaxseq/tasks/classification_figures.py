@@ -160,7 +160,8 @@ def draw_calibration(
     axes.set_axis_off()
   figure.supxlabel(
     "mean confidence of a bin\n"
-    "area: share of the test examples; orange: distance from calibrated",
+    # A single panel has no room for more in a line.
+    "area: share of the test examples\norange: distance from calibrated",
     fontsize=9,
   )
   figure.supylabel("share of them that is right", fontsize=9)

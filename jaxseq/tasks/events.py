@@ -295,6 +295,25 @@ def _score(prediction, events, horizon):
   return metrics
 
 
+@dataclasses.dataclass(frozen=True)
+class Config(base.DataComparison):
+  """A comparison of networks on event sequences.
+
+  Attributes:
+    components: see `event_network.ArmConfig`; arms may differ in it, as in the
+      next three.
+    mark_width: see `event_network.ArmConfig`.
+    mark_sees_gap: see `event_network.ArmConfig`.
+    time_frequencies: see `event_network.ArmConfig`.
+  """
+
+  _: dataclasses.KW_ONLY
+  components: int = 16
+  mark_width: int = 32
+  mark_sees_gap: bool = True
+  time_frequencies: int = 0
+
+
 def _adapted(line, splits):
   """Returns the task with the columns that a set's sequences have."""
   columns = {"nll": line.columns["nll"]}

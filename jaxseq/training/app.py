@@ -175,17 +175,17 @@ def run_main(
       code = main(rest)
       out.flush()
       if out.lost():
-        _exit_with(
+        fail(
           f"the standard output could not be written ({out.lost()}); what the "
           "run has reached is in its workdir"
         )
       return code
     except errors.UserError as error:
-      _exit_with(error)
+      fail(error)
     except OSError as error:
       if error.errno not in _FULL:
         raise
-      _exit_with(
+      fail(
         f"{errors.one_sentence(error)}: not all could be written; make room, "
         "and the same command goes on from the last checkpoint"
       )
@@ -201,7 +201,8 @@ def run_main(
   absl_app.run(guarded, argv, flags_parser=parse_flags)
 
 
-def _exit_with(error: BaseException | str) -> NoReturn:
+def fail(error: BaseException | str) -> NoReturn:
+  """Tells of an error in one sentence, and ends the program with its code."""
   text = error if isinstance(error, str) else errors.one_sentence(error)
   print(f"error: {text}", file=sys.stderr, flush=True)
   sys.exit(getattr(error, "exit_code", USER_ERROR_EXIT_CODE))
@@ -228,11 +229,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     if spec is not None:
       configuration_file(spec)
   except errors.UserError as error:
-    _exit_with(error)
+    fail(error)
   except flags.Error as error:
-    _exit_with(_first_line(error))
+    fail(_first_line(error))
   if len(rest) > 1:
-    _exit_with(f"unexpected argument {rest[1]!r}: flags start with --")
+    fail(f"unexpected argument {rest[1]!r}: flags start with --")
   return rest
 
 

@@ -1,8 +1,9 @@
 """Every config, and every arm of it, is accepted."""
 
+import hashlib
 import importlib
+import json
 import pathlib
-import re
 
 import pytest
 
@@ -13,6 +14,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import regression
 from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
+from tests.experiments import programs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments of configs that take more than they could list.
@@ -28,11 +30,9 @@ EXAMPLES = {
 # The experiments that compare networks on a supervised problem, without one
 # whose flags another has too.
 SUPERVISED = [
-  path.stem
-  for folder in ("jaxseq/programs", "experiments/lines")
-  for path in sorted((CONFIGS.parent / folder).glob("*.py"))
-  if re.search(r"\(base\.(Data)?Comparison\)", path.read_text())
-  and path.stem != "language_model"
+  name
+  for name in programs.experiments(base.Comparison)
+  if name != "language_model"
 ]
 # Variants that need a package that few machines have.
 ABSENT = {("icrl/projected_control", "bodies")}
@@ -74,6 +74,8 @@ def variants(name, module):
 def test_configs(experiment):
   module = importlib.import_module(f"experiments.{experiment}")
   arm_config = getattr(module, "arm_config", base.arm_config)
+  if hasattr(module, "TASK"):
+    arm_config = module.TASK.arm_config
   for name, config in configs(experiment, module.Config):
     for arm in config.arms:
       if name == "classify/pendulum":
@@ -99,3 +101,36 @@ def test_configs_of_memories():
       player = algorithms.of(arm).player(arm)
       assert player.env_params.max_steps_in_episode > 0
       rl_arms.evaluation_configs(config, arm)
+
+
+# Digests of what the variants of each file build. After a change that is meant:
+#   python -m tests.experiments.configs_test
+DIGESTS = pathlib.Path(__file__).with_name("configs.json")
+
+
+def digests():
+  """Returns a digest of all variants of each config file."""
+  out = {}
+  for path in sorted(CONFIGS.glob("*/[!_]*.py")):
+    name = f"{path.parent.name}/{path.stem}"
+    module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
+    kind = importlib.import_module(f"experiments.{path.parent.name}").Config
+    listed = EXAMPLES.get(name, getattr(module, "VARIANTS", ()))
+    for arguments in [(), *((variant,) for variant in listed)]:
+      if (name, *arguments) in ABSENT:
+        continue
+      made = module.get_config(*arguments)
+      config = configuration.from_config_dict(kind, made)
+      text = json.dumps(configuration.to_json(config), sort_keys=True)
+      # Small texts are packages of the interpreter.
+      text = text.replace(str(pathlib.Path(json.__file__).parents[1]), "")
+      out.setdefault(name, hashlib.sha256()).update(text.encode())
+  return {name: digest.hexdigest()[:16] for name, digest in out.items()}
+
+
+def test_configs_build_what_they_have_built():
+  assert digests() == json.loads(DIGESTS.read_text())
+
+
+if __name__ == "__main__":
+  DIGESTS.write_text(json.dumps(digests(), indent=1) + "\n")

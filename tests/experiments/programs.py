@@ -10,6 +10,16 @@ from jaxseq.training.devices import seeds
 from tests import programs
 
 
+def experiments(kind):
+  """Returns the names of the experiments whose `Config` is of a class."""
+  names = []
+  for path in sorted((programs.ROOT / "experiments").glob("[!_]*.py")):
+    module = importlib.import_module(f"experiments.{path.stem}")
+    if issubclass(getattr(module, "Config", object), kind):
+      names.append(path.stem)
+  return names
+
+
 def command(experiment, config, workdir, *more):
   return [
     sys.executable,

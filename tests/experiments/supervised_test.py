@@ -3,7 +3,6 @@
 import importlib
 import json
 import pathlib
-import re
 import shutil
 
 import jax
@@ -15,6 +14,7 @@ from jaxseq.rl import conditioned_players
 from jaxseq.tasks import synthetic
 from jaxseq.training import errors
 from jaxseq.training import scalars
+from jaxseq.training.comparison import supervised_arms
 from tests.experiments import programs
 
 # ml_collections loads config files in a way that Python 3.13 deprecates.
@@ -24,14 +24,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Those that compare networks on a supervised problem, without two that have
 # tests and flags of their own.
 EXPERIMENTS = [
-  path.stem
-  for folder in ("jaxseq/programs", "experiments/lines")
-  for path in sorted((ROOT / folder).glob("*.py"))
-  if re.search(
-    r"\((base\.(Data)?Comparison|supervised_arms\.Supervised)\)",
-    path.read_text(),
-  )
-  and path.stem not in ("documents", "language_model")
+  name
+  for name in programs.experiments(supervised_arms.Supervised)
+  if name not in ("documents", "language_model")
 ]
 # What differs between two runs with the same numbers.
 CLOCK = (*scalars.WALL_CLOCK_FIELDS, "seconds", "updates_per_second")

@@ -1,5 +1,7 @@
 """Drafts in an engine's slots change no token, whatever else it does."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,10 @@ SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=3)
 PATTERNS = (None, "[a-d]{3,9}", None, "(ab|[c-g])*a|[a-g]{14}")
 # Options in which a token follows from those before it, the key and its number.
 SAMPLINGS = {
-  "greedy": ({"temperature": 0}, {"temperature": 0, "stop": (2, 5)}),
+  "greedy": (
+    {"temperature": 0, "frequency_penalty": 0.5},
+    {"temperature": 0, "stop": (2, 5)},
+  ),
   "drawn": (
     {"temperature": 0.9, "top_k": 4, "stop": 6},
     {"temperature": 0.7, "presence_penalty": 0.8, "repetition_penalty": 1.2},
@@ -40,9 +45,14 @@ def _network(*mixers, seed=0):
 
   init = jax.jit(make("float32").init)
   variables = init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
-  # Far from all tokens alike, so that drafts fit sometimes.
-  double = jax.tree.map(lambda leaf: 2 * np.asarray(leaf, "float64"), variables)
-  return make("float64"), double
+
+  def scaled(path, leaf):
+    # Far from all tokens alike, so that drafts fit sometimes, and not by the
+    # last token alone.
+    scale = 0.2 if "embedding" in jax.tree_util.keystr(path) else 2
+    return scale * np.asarray(leaf, "float64")
+
+  return make("float64"), jax.tree_util.tree_map_with_path(scaled, variables)
 
 
 def _drafts(kind, network, variables):
@@ -99,6 +109,21 @@ def _alone(network, variables, request):
   return np.asarray(tokens)[:, 0]
 
 
+def _log_probs(network, variables, prompt, tokens):
+  """What the network says of tokens behind a prompt, read at once."""
+  text = np.zeros(40, np.int32)
+  count = len(prompt)
+  text[: count + len(tokens)] = [*prompt, *tokens]
+  logits = _apply(network, variables, text)[count - 1 :]
+  logs = np.asarray(jax.nn.log_softmax(logits))
+  return logs[np.arange(len(tokens)), tokens]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(network, variables, text):
+  return network.apply(variables, text)[0]
+
+
 @pytest.mark.parametrize(
   "mixers",
   [
@@ -140,6 +165,9 @@ def test_rows_are_those_without_drafts(mixers, kind):
         for row, whole in zip(rows, expected, strict=True):
           length = len(row.tokens)
           np.testing.assert_array_equal(row.tokens, whole[:length])
+          logs = _log_probs(network, variables, request.prompt, row.tokens)
+          # Sums of float64 in another order.
+          np.testing.assert_allclose(row.log_probs, logs, atol=1e-9)
           # What follows an end is the last token.
           assert set(whole[length:]) <= {row.tokens[-1]}
           assert (row.reason == "length") <= (length == request.length)
@@ -149,26 +177,6 @@ def test_rows_are_those_without_drafts(mixers, kind):
     assert cache.hits > 6
     again = engine.run(requests[1:2])[0][0]
     np.testing.assert_array_equal(again.tokens, results[1][0].tokens)
-
-
-def test_log_probabilities_are_the_network_s():
-  network, variables = _network("gru")
-  with jax.enable_x64():
-    draft, memory = _drafts("network", network, variables)
-    engine = generation.Engine(
-      network, variables, SMALL, drafts=draft, memory=memory
-    )
-    sampling = generation.Sampling(temperature=0.5, top_k=3)
-    request = generation.Request([1, 2, 3], 9, sampling=sampling)
-    ((result,),) = engine.run([request])
-    logits, _ = jax.jit(network.apply)(
-      variables, np.concatenate([[1, 2, 3], result.tokens])
-    )
-    logs = jax.nn.log_softmax(logits)[2:-1]
-  # Sums of float64 in another order.
-  np.testing.assert_allclose(
-    result.log_probs, logs[np.arange(9), result.tokens], atol=1e-9
-  )
 
 
 def test_bad_drafts():

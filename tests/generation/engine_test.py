@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxseq import generation
+from jaxseq import nn
 from tests.generation import networks
 
 SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=5)
@@ -202,6 +203,24 @@ def test_an_ended_row_asks_for_nothing_any_more(monkeypatch):
   jax.effects_barrier()
   assert not sorts
   assert not noise
+
+
+def test_a_long_window_is_kept_as_far_as_it_was_read():
+  stack = nn.StackConfig("attention", {"window": 512}, d_model=8, num_layers=1)
+  network = nn.SequenceNetwork(nn.NetworkConfig(stack), 7, vocab_size=7)
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
+  # The window alone is 32 kB.
+  cache = generation.PrefixCache(10**4, least=3)
+  engine = generation.Engine(network, variables, SMALL, cache=cache)
+  requests = [
+    generation.Request(np.arange(count) % 7, 6, seed=count)
+    for count in (6, 9, 6)
+  ]
+  results = [engine.run([request])[0] for request in requests]
+  _check_as_alone(network, variables, requests, results)
+  assert (cache.hits, cache.refused, engine.read) == (2, 0, 9)
+  assert cache.nbytes < 3000
 
 
 def test_a_warm_up_leaves_nothing():

@@ -6,10 +6,13 @@ import contextlib
 import json
 import re
 import socket
+import sys
 import threading
 import time
+from unittest import mock
 import urllib.request
 
+from absl import logging as absl_logging
 import jax
 import numpy as np
 import pytest
@@ -43,7 +46,10 @@ def running(waiting=100, cache=None, grace=30.0, **options):
   app = server.make_app(
     worker, generation.Codec(), server.ServerConfig(**options)
   )
-  running = server.make_server(app, grace=grace)
+  # What absl writes to is closed by uvicorn where it is not standard error.
+  handler = absl_logging.get_absl_handler().python_handler
+  with mock.patch.object(handler, "stream", sys.stderr):
+    running = server.make_server(app, grace=grace)
   with socket.socket() as listening:
     listening.bind(("127.0.0.1", 0))
     thread = threading.Thread(target=running.run, args=([listening],))

@@ -167,3 +167,17 @@ def test_low_precision_is_turned_in_float32():
 def test_bad_arguments_are_named(call, message):
   with pytest.raises(ValueError, match=message):
     call(jnp.ones((2, 6, 8)))
+
+
+def test_sines_are_taken_once_and_not_for_every_row_and_head():
+  """No loop over all rows and heads, as a fusion is one, holds a sine."""
+
+  @jax.jit
+  def turn(x):
+    return positions.rotary(x, jnp.arange(64)[:, None])
+
+  text = turn.lower(jnp.ones((8, 64, 4, 16))).compile().as_text()
+  holding = [part for part in text.split("\n\n") if " cosine(" in part]
+  assert holding
+  for part in holding:
+    assert "fused" not in part.split("(")[0] or "[8,64,4" not in part

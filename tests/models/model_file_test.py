@@ -1,6 +1,7 @@
 """Files of models: whole, damaged, foreign, of other versions."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -15,6 +16,7 @@ from jaxseq import models
 from jaxseq.interop import described_file
 from jaxseq.interop import safetensors_file
 from jaxseq.models import model_file
+from jaxseq.rl import algorithms
 from jaxseq.training import integrity
 from tests.models import cases
 
@@ -287,3 +289,25 @@ def test_a_file_of_this_format_stays_readable():
       found.arrays["probability"], wanted["probability"], rtol=1e-4
     )
   assert set(found) > {"id", "class", "probability_a"}
+
+
+def test_files_of_other_kinds_stay_readable():
+  # Written before one function read all kinds, and policies kept their spaces.
+  folder = pathlib.Path(__file__).resolve().parents[1] / "golden" / "models"
+  with np.load(folder / "kinds.npz") as arrays:
+    wanted = dict(arrays)
+  network, variables = jaxseq.load(folder / "network.safetensors")
+  # float32, on any machine.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+  close(network.apply(variables, wanted["inputs"])[0], wanted["outputs"])
+  policy = jaxseq.load(folder / "policy.safetensors")
+  player = algorithms.of(policy.config).player(policy.config)
+  memory, first = player.network.initial_state((2,)), np.zeros(2, bool)
+  _, value, _ = player.network.apply(
+    policy.variables, wanted["observation"], memory, first, method="step"
+  )
+  close(value, wanted["value"])
+  action, _ = policy.act(np.int32(0), policy.initial_memory())
+  assert action in range(4)
+  player = jaxseq.load(folder / "player.safetensors")
+  close(player.scale.mean, wanted["mean"])

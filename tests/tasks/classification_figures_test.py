@@ -1,9 +1,12 @@
 """Pictures of classifiers are written, and long tables are cut."""
 
 import numpy as np
+import pytest
 
 from jaxseq.tasks import classification_figures
 from jaxseq.tasks import confusion
+from jaxseq.training import figures
+from jaxseq.training import per_seed
 
 
 def _result(size):
@@ -13,7 +16,7 @@ def _result(size):
   counts = confusion.Counts(table, bins, 0.5 * bins, 0.25 * bins)
   names = [f"a long name of the class {i}" for i in range(size)]
   accuracy = np.trace(table, axis1=1, axis2=2) / table.sum(axis=(1, 2))
-  return {"accuracy": accuracy.tolist(), **confusion.figures(counts, names)}
+  return {"accuracy": per_seed.of(accuracy), **confusion.figures(counts, names)}
 
 
 def test_what_is_shown(tmp_path, capsys):
@@ -30,3 +33,21 @@ def test_what_is_shown(tmp_path, capsys):
   classification_figures.show(tmp_path / "none", results, draw=False)
   assert not (tmp_path / "none").exists()
   classification_figures.show(tmp_path, {"gru": {"mse": [1.0]}}, draw=True)
+
+
+def test_nothing_of_the_captions_is_cut(tmp_path, monkeypatch):
+  pytest.importorskip("matplotlib")
+  drawn = []
+  monkeypatch.setattr(
+    figures, "save", lambda figure, path: drawn.append(figure) or path
+  )
+  bins = {"confidence": [[0.5]], "accuracy": [[0.5]], "count": [[1]]}
+  result = {"ece": per_seed.PerSeed([0.1]), "calibration": bins}
+  classification_figures.draw_calibration(tmp_path / "a.png", {"gru": result})
+  (figure,) = drawn
+  figure.draw_without_rendering()
+  for text in (figure._supxlabel, figure._supylabel):
+    box = text.get_window_extent()
+    assert 0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    assert 0 <= box.y0

@@ -37,22 +37,7 @@ _SILU = ("silu", "swish")
 def network(
   entries: _entries.Entries, stack: Mapping[str, Any], **options: Any
 ) -> nn.NetworkConfig:
-  """Makes the network of a decoder.
-
-  It has RMS norms in front of what its layers consist of and a read-out without
-  bias.
-
-  Args:
-    entries: of config.json, for messages.
-    stack: options of the stack.
-    **options: options of the network.
-
-  Returns:
-    The options.
-
-  Raises:
-    ValueError: if they are those of no network.
-  """
+  """Makes the network of a decoder."""
   try:
     return nn.NetworkConfig(
       nn.StackConfig(**_STACK | dict(stack)),
@@ -65,11 +50,7 @@ def network(
 
 
 def check_saved(config: nn.NetworkConfig) -> None:
-  """Checks that a network is one of `network` with `mixer` alone.
-
-  Raises:
-    ValueError: naming the option that differs.
-  """
+  """Checks that a network is one of `network` with `mixer` alone."""
   needed = dict(_NETWORK)
   if not config.tie:
     needed["head_bias"] = False
@@ -85,12 +66,7 @@ def check_saved(config: nn.NetworkConfig) -> None:
 
 
 def frame(embedding: str, norm: str) -> dict[str, _placement.Place]:
-  """Returns the places of what is around the layers.
-
-  Args:
-    embedding: name of the tensor with a row for each token.
-    norm: name of the last norm's.
-  """
+  """Returns the places of what is around the layers."""
   return {
     "embed/embedding": _placement.same(embedding),
     "stack/final_norm/scale": _placement.same(norm),
@@ -115,14 +91,7 @@ def renamed(
   theirs: str,
   table: Mapping[str, tuple[str, Callable[[str], _placement.Place]]],
 ) -> dict[str, _placement.Place]:
-  """Returns the places of the parameters of a module.
-
-  Args:
-    ours: path of the module here.
-    theirs: name of the module there.
-    table: by the parameters' own names, those of the tensors and how they are
-      laid out.
-  """
+  """Returns the places of the parameters of a module."""
   return {
     f"{ours}/{parameter}": layout(f"{theirs}.{name}")
     for parameter, (name, layout) in table.items()
@@ -140,15 +109,7 @@ def attention_options(
   kv_heads: int | None = None,
   window: int | None = None,
 ) -> dict[str, Any]:
-  """Returns options of mixer "attention" by the usual entries.
-
-  Args:
-    entries: of config.json.
-    heads: number of heads by default.
-    kv_heads: number of heads of keys and values by default; as many as heads if
-      None, or if the entry is null.
-    window: how many earlier elements are seen; the context if None.
-  """
+  """Returns options of mixer "attention" by the usual entries."""
   heads = entries.count("num_attention_heads", heads)
   width = entries.count("head_dim", None)
   if width is None:
@@ -222,14 +183,7 @@ def dense(
 def experts(
   ours: str, theirs: str, number: int, names: Mapping[str, str]
 ) -> dict[str, _placement.Place]:
-  """Returns the places of experts whose tensors are those of single layers.
-
-  Args:
-    ours: path of the mixture here.
-    theirs: name of the experts there, before a number.
-    number: how many there are.
-    names: of the layers of one expert, by those of the parameters here.
-  """
+  """Returns the places of experts whose tensors are those of single layers."""
   return {
     f"{ours}/{here}": _placement.stacked(
       [_placement.linear(f"{theirs}.{i}.{there}.weight") for i in range(number)]

@@ -12,11 +12,7 @@ KINDS = {"linear_attention": "gated_deltanet", "full_attention": "attention"}
 
 
 def kinds(entries: _entries.Entries) -> tuple[str, ...]:
-  """Returns the mixers of the layers; if nothing is said, every fourth attends.
-
-  Args:
-    entries: of config.json, with `layer_types` or `full_attention_interval`.
-  """
+  """Returns the mixers of the layers; by default every fourth attends."""
   if entries.contents.get("layer_types") is not None:
     return entries.kinds("layer_types", KINDS)
   interval = entries.get("full_attention_interval", int, 4)
@@ -32,14 +28,7 @@ def kinds(entries: _entries.Entries) -> tuple[str, ...]:
 def options(
   entries: _entries.Entries, heads: int, key_heads: int, width: int | None
 ) -> dict[str, Any]:
-  """Returns options of mixer "gated_deltanet" by the usual entries.
-
-  Args:
-    entries: of config.json.
-    heads: number of heads of values by default.
-    key_heads: number of heads of queries and keys by default.
-    width: of a head by default; that must be said if None.
-  """
+  """Returns options of mixer "gated_deltanet" by the usual entries."""
   default = _entries.MISSING if width is None else width
   return {
     "heads": entries.count("linear_num_value_heads", heads),
@@ -64,14 +53,7 @@ def separate(
   ours: str,
   theirs: str,
 ) -> dict[str, _placement.Place]:
-  """Returns the places of queries, keys and values with tensors of their own.
-
-  Args:
-    config: of the mixer.
-    entries: of config.json, with the shapes of the tensors.
-    ours: path of the mixer here.
-    theirs: name of the module there.
-  """
+  """Returns the places of queries, keys and values with their own tensors."""
   convs = [f"{theirs}.{x}_conv1d.weight" for x in "qkv"]
   shapes = [entries.shape(name) for name in convs]
   sizes = [shape[0] for shape in shapes if shape]
@@ -98,15 +80,7 @@ def routed(
   names: dict[str, str],
   shared: str,
 ) -> dict[str, _placement.Place]:
-  """Returns the places of a mixture of experts with one that all pass.
-
-  Args:
-    ours: path of the mixture here.
-    theirs: name of the module there.
-    number: of experts.
-    names: of the layers of an expert, by those of the parameters here.
-    shared: name of the expert that all elements pass.
-  """
+  """Returns the places of a mixture of experts with one that all pass."""
   return {
     f"{ours}/router/kernel": _placement.linear(f"{theirs}.gate.weight"),
     **_decoder.experts(ours, f"{theirs}.experts", number, names),

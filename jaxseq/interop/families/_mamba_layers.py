@@ -62,16 +62,7 @@ _HYBRID = {
 def mamba2_options(
   entries: _entries.Entries, epsilon: float, channels: int | None = None
 ) -> dict[str, Any]:
-  """Returns the options of Mamba-2 in models with other layers, too.
-
-  Args:
-    entries: of config.json.
-    epsilon: what the norm adds.
-    channels: channels inside, `mamba_expand` times the width if None.
-
-  Raises:
-    ValueError: if the heads do not make up the channels.
-  """
+  """Returns the options of Mamba-2 in models with other layers, too."""
   options = read_options(entries, _HYBRID)
   inner = channels or options["expand"] * entries.size("hidden_size")
   heads = entries.count("mamba_n_heads", 128)
@@ -172,13 +163,7 @@ def places(
 def mixer_places(
   config: nn.NetworkConfig, index: int, theirs: str
 ) -> dict[str, _placement.Place]:
-  """Returns the places of a layer's mixer, Mamba-2 or attention.
-
-  Args:
-    config: of the network.
-    index: of the layer.
-    theirs: name of the layer there.
-  """
+  """Returns the places of a layer's mixer, Mamba-2 or attention."""
   ours = f"stack/layers_{index}/mixer"
   if config.stack.every_layer[index].mixer == "mamba2":
     return _decoder.renamed(ours, f"{theirs}.mamba", MAMBA2)

@@ -16,10 +16,7 @@ def attend(
   v: jax.Array,
   start: jax.Array,
 ) -> jax.Array:
-  """Averages like q, of 16 bits.
-
-  Interpreted it is the form of `jax.nn` without cuDNN.
-  """
+  """Averages like q, of 16 bits."""
   del differentiated, start  # All are 0.
   return jax.nn.dot_product_attention(
     q,

@@ -24,13 +24,7 @@ def attend(
   v: jax.Array,
   start: jax.Array,
 ) -> jax.Array:
-  """Averages like q, of 16 bits.
-
-  Interpreted it is tokamax's form without a kernel, with the same mask.
-
-  Raises:
-    NotImplementedError: if tokamax is not installed.
-  """
+  """Averages like q, of 16 bits."""
   try:
     from tokamax._src.ops.attention import base
     from tokamax._src.ops.attention import pallas_mosaic_gpu

@@ -47,22 +47,7 @@ def library(
   whole: bool,
   plain: Callable[..., jax.Array],
 ) -> Library:
-  """The library that a method names here.
-
-  Args:
-    method: "pallas", "cudnn" or "tokamax".
-    q: queries.
-    k: keys.
-    v: values.
-    whole: whether there is one episode, and no key before the first query.
-    plain: as in `Library`.
-
-  Returns:
-    Which it is.
-
-  Raises:
-    NotImplementedError: if it does not take such arguments, with the reason.
-  """
+  """The library that a method names here."""
   dtype, width = jnp.result_type(q, k, v), q.shape[-1]
   if method == "pallas":
     found = Library("splash", support.form("window", dtype).interpret, plain)

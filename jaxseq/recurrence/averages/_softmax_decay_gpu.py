@@ -70,20 +70,7 @@ def forward(
   u: jax.Array,
   dtype: jnp.dtype,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Log-decays, keys times shares, and the last m and u.
-
-  A log-decay is the logarithm of 1 minus the share, -inf where an element is
-  the first of all; both are NaN after an undefined logit, up to a reset.
-
-  Args:
-    plan: static.
-    logits: bfloat16 or float32.
-    k: ones if None.
-    keep: flags.
-    m: [rows, n] float32, the largest logit before the first element.
-    u: [rows, n] float32, the sum of exp(logit - m) before it.
-    dtype: of the first two results.
-  """
+  """Log-decays, keys times shares, and the last m and u."""
   begin = (_NEG, 0.0) if plan.sink is None else (plan.sink, 1.0)
 
   def step(given, alive, carry):
@@ -126,20 +113,7 @@ def backward(
   d_last: jax.Array,
   dtype: jnp.dtype,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-  """Cotangents of logits and k, and of log(Delta) before the first element.
-
-  Args:
-    plan: static.
-    q: queries.
-    dq: their cotangents.
-    k: as in `forward`.
-    d_shared: cotangents of the keys times shares.
-    a: log-decays as `forward` gives them.
-    keep: flags.
-    d_last: [rows, n] float32, the cotangent of the last log(Delta) but for what
-      comes by its query.
-    dtype: of the cotangents of logits.
-  """
+  """Cotangents of logits and k, and of log(Delta) before the first element."""
 
   def step(given, alive, carry):
     def clean(x):

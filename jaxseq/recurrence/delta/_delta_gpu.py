@@ -263,18 +263,7 @@ def scan(
   init: jax.Array,
   keeps: bool,
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked what the gradient needs.
-
-  The latter are the states that enter the chunks and what elements write at
-  their keys, like v, both in bfloat16.
-
-  Args:
-    form: of the kernels.
-    x: see there.
-    inverse: of `invert`.
-    init: the state before the first chunk.
-    keeps: whether to return these two.
-  """
+  """Outputs like v, the last state, and if asked what the gradient needs."""
   rows, keys, values = init.shape
   chunks = x.facts.shape[2]
   like_v = jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16)

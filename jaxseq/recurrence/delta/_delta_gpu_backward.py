@@ -145,15 +145,7 @@ def adjoint(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Cotangents of the values, of the first state and of those after chunks.
-
-  Args:
-    form: of the kernels.
-    x: see there.
-    inverse: of `_delta_gpu.invert`.
-    g: cotangent of the outputs, bfloat16.
-    d_final: cotangent of the last state, float32.
-  """
+  """Cotangents of the values, of the first state and of those after chunks."""
   rows, keys, values = d_final.shape
   chunks, tile = x.facts.shape[2], _outer_gpu.tile
   C, V = _delta_gpu.CHUNK, _delta_gpu.COLUMNS
@@ -307,17 +299,7 @@ def gradients(
   entering: jax.Array,
   after: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Cotangents of q, k and read, and [rows, chunks, K / 64, 2, C] of `Sums`.
-
-  Args:
-    form: of the kernels.
-    x: see there.
-    w: what elements write, of `_delta_gpu.scan`.
-    g: cotangent of the outputs.
-    dv: cotangent of the values, of `adjoint`.
-    entering: states that enter the chunks.
-    after: cotangents of those after them, of `adjoint`.
-  """
+  """Cotangents of q, k and read, and [rows, chunks, K / 64, 2, C] of `Sums`."""
   rows, chunks, keys, _ = entering.shape
   C, parts = _delta_gpu.CHUNK, keys // _KEYS
   sums = rows, chunks, parts, len(Sums), C

@@ -129,13 +129,7 @@ def _kernel(plan, *refs):
 def decayed(
   plan: Plan, x: _delta_gpu.Blocks, a: jax.Array
 ) -> tuple[_delta_gpu.Blocks, jax.Array]:
-  """The arrays with their decays, and the inverse for each chunk.
-
-  Args:
-    plan: see there.
-    x: without decays.
-    a: log-decays [rows, time, K], float32.
-  """
+  """The arrays with their decays, and the inverse for each chunk."""
   rows, _, keys = x.k.shape
   chunks, count = x.facts.shape[2], keys // BLOCK
   bfloat16 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)

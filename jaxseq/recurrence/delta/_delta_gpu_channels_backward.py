@@ -173,18 +173,7 @@ def gradients(
   entering: jax.Array,
   after: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q, k and read, in bfloat16, and of a, in float32.
-
-  Args:
-    plan: see there.
-    x: without decays.
-    a: log-decays [rows, time, K], float32.
-    w: what elements write, of `_delta_gpu.scan`.
-    g: cotangent of the outputs.
-    dv: cotangent of the values, of `_delta_gpu_backward.adjoint`.
-    entering: states that enter the chunks.
-    after: cotangents of those after them, of `adjoint`.
-  """
+  """Cotangents of q, k and read, in bfloat16, and of a, in float32."""
   rows, chunks, keys, values = entering.shape
   tile, count = blocks.tile(), values // BLOCK
   return blocks.call(

@@ -40,12 +40,7 @@ class Kept(NamedTuple):
 def forward(
   form: support.Form, x: _delta_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
-  """Outputs, the last state, and if asked what the gradient needs.
-
-  Raises:
-    NotImplementedError: if the products are not of bfloat16, or of too many
-      keys or values for the chip.
-  """
+  """Outputs, the last state, and if asked what the gradient needs."""
 
   def refuse(got, expected):
     got = f"{got} on a GPU"

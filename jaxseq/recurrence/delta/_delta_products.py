@@ -75,13 +75,7 @@ class Factors(NamedTuple):
 def factors(
   masks: _outer_products.Masks, sums: tuple[jax.Array, ...] | None
 ) -> Factors:
-  """Of a chunk.
-
-  Args:
-    masks: of its elements.
-    sums: sums of the log-decays up to each element, of which the numbers add
-      up, each as a row [1, C] and a column [C, 1]; None without decays.
-  """
+  """The decays of a chunk as factors."""
   size = masks.pairs.shape[0]
   if sums is None:
     pairs = jnp.where(masks.pairs, 1.0, 0.0)
@@ -109,11 +103,7 @@ def factors(
 def accurate(
   x: jax.Array, y: jax.Array, x_axis: int, y_axis: int, like: jnp.dtype
 ) -> jax.Array:
-  """Sums the products of two float32 blocks that must not be rounded.
-
-  All digits are kept, or where `like`, the dtype of the inputs, is bfloat16, 16
-  bits of each number: that is half the work.
-  """
+  """Sums the products of two float32 blocks that must not be rounded."""
   if like == jnp.bfloat16:
     (x, x_rest), (y, y_rest) = map(_split, (x, y))
     dot = _outer_products.dot
@@ -135,13 +125,7 @@ def _split(x):
 
 
 def inverse(A: jax.Array, like: jnp.dtype) -> jax.Array:
-  """(I + A)^-1 of strictly lower triangular A [C, C], C a power of two.
-
-  From inverses X and Z of neighboring blocks on the diagonal, and Y below,
-  that of both has -Z Y X below; all blocks of a size at once. No number grows
-  beyond those of the inverses, as those of powers of A do. Products are
-  `accurate` like that dtype.
-  """
+  """(I + A)^-1 of strictly lower triangular A [C, C], C a power of two."""
   size = A.shape[0]
   later = lax.broadcasted_iota(jnp.int32, A.shape, 0)
   earlier = lax.broadcasted_iota(jnp.int32, A.shape, 1)

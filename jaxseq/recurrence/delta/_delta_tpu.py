@@ -83,10 +83,7 @@ class Given(NamedTuple):
 
 
 def given_of(plan, a, facts, careful):
-  """From the decays [C, K] and the facts [F, C] of a row, or None.
-
-  If `careful`, decays that are none are set aside.
-  """
+  """From the decays [C, K] and the facts [F, C] of a row, or None."""
   if plan.channels:
     episode = None
     if plan.reset:
@@ -123,10 +120,7 @@ def written(given, x, state):
 
 
 def set_aside(given, x, state):
-  """Arrays without what is undefined, and which results are it.
-
-  Those are outputs [C, V] and columns [1, V] of the state.
-  """
+  """Arrays without what is undefined, and which results are it."""
   before = jnp.max(_outer_products.broken(state), 0, keepdims=True)
   bad = jnp.max(_outer_products.broken(x.read), 1, keepdims=True)
   if given.bad is not None:
@@ -236,10 +230,7 @@ def arguments_of(specs, x):
 def forward(
   plan: Plan, x: Blocks, init: jax.Array, keeps: bool
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked the state of each chunk.
-
-  Those states enter the chunks, [rows, chunks, K, V], in the dtype of v.
-  """
+  """Outputs like v, the last state, and if asked the state of each chunk."""
   specs, grid = block_specs(plan, x, init, reverse=False)
   arrays, blocks = arguments_of(specs, x)
   rows, *matrix = init.shape

@@ -105,11 +105,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array | None, ...]:
-  """Cotangents of q, k, v, read and init, and of decays; None without any.
-
-  The latter are like a, or of the sums of decays [rows, chunks, 8, C], in eight
-  equal rows.
-  """
+  """Cotangents of q, k, v, read and init, and of decays; None without any."""
   specs, grid = _delta_tpu.block_specs(plan, x, d_final, reverse=True)
   arrays, blocks = _delta_tpu.arguments_of(specs, x)
   shapes = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in x[:4]]

@@ -77,13 +77,7 @@ def _row(column):
 
 
 def forward(given, x, state):
-  """Outputs of a row's chunk, and the state after it.
-
-  Args:
-    given: `_delta_tpu.Given`.
-    x: `_delta_tpu.Blocks`.
-    state: before the chunk, float32.
-  """
+  """Outputs of a row's chunk, and the state after it."""
   by, narrow = given.by, x.v.dtype
   pairs = _pairs(by, x)
   _, w = _written(by, x, pairs, state)
@@ -95,18 +89,7 @@ def forward(given, x, state):
 
 
 def backward(given, x, g, state, d_after):
-  """Cotangents of a row's chunk.
-
-  Args:
-    given: `_delta_tpu.Given`.
-    x: `_delta_tpu.Blocks`, the decays as they are given.
-    g: of the outputs.
-    state: before the chunk, in the dtype of v.
-    d_after: of the state after it.
-
-  Returns:
-    `_delta_products.Cotangents`.
-  """
+  """Cotangents of a row's chunk."""
   by, narrow = given.by, x.v.dtype
   pairs, through = _pairs(by, x), _column(by.through)
   inverse, w = _written(by, x, pairs, state.astype(jnp.float32))

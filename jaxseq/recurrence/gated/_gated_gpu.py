@@ -55,24 +55,7 @@ def run(
   flags: Arrays,
   interpret,
 ) -> tuple[jax.Array, Arrays, Arrays]:
-  """Runs the loop forward.
-
-  Args:
-    cell: `gated.GatedCell`.
-    slots: for the inputs and then the products of the cell, which of the
-      distinct sums each belongs to.
-    keep: whether the states before the steps are returned.
-    kernel: (heads, gates, features, features) bfloat16, [head, gate, in, out].
-    bias: (sums, width) float32.
-    state: before the first step, float32.
-    inputs: projected, without a bias.
-    flags: of resets.
-    interpret: of `plgpu.kernel`.
-
-  Returns:
-    The hidden states in bfloat16; of the states before the steps all but those,
-    float32, if they are kept; and the last state.
-  """
+  """Runs the loop forward."""
   heads, gates, features, _ = kernel.shape
   time, rows, total = inputs.shape
   shape, count = (time, rows, heads * features), total // (heads * features)
@@ -142,24 +125,7 @@ def pull(
   d_state: Arrays,
   interpret,
 ) -> tuple[jax.Array, Arrays]:
-  """Runs the loop backward.
-
-  Args:
-    cell: as in `run`.
-    slots: as in `run`.
-    kernel: as in `run`.
-    hidden: the hidden states before the steps, the first columns of an array
-      that may have more.
-    kept: the other states before the steps.
-    sums: distinct sums of inputs, products and biases.
-    flags: as in `run`.
-    d_hidden: cotangent of the hidden states.
-    d_state: cotangent of the last state, float32.
-    interpret: of `plgpu.kernel`.
-
-  Returns:
-    The cotangent of the sums, bfloat16, and that of the first state, float32.
-  """
+  """Runs the loop backward."""
   heads, gates, features, _ = kernel.shape
   time, rows, total = sums.shape
   count, inputs = total // (heads * features), len(slots) - gates

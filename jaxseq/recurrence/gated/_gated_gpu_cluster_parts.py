@@ -101,13 +101,7 @@ class Here(NamedTuple):
 
 
 def check(features: int, gates: int, columns: int):
-  """Raises NotImplementedError if the weights of a block do not fit.
-
-  Args:
-    features: of the head, as the kernels take them.
-    gates: of the state.
-    columns: of what a block holds besides, of 64 rows.
-  """
+  """Raises NotImplementedError if the weights of a block do not fit."""
   taken = 2 * (FEATURES * gates * features + ROWS * columns)
   if features > WIDEST or taken > _SHARED:
     got = f"{features} features a head in {gates} gates on a GPU"
@@ -118,16 +112,7 @@ def check(features: int, gates: int, columns: int):
 
 
 def kernel(body, out, scratch, shape: tuple[int, int, int], interpret):
-  """`plgpu.kernel` on clusters.
-
-  Args:
-    body: of arguments, results, `scratch`, a barrier where the warpgroups of a
-      block meet, and one where all blocks do.
-    out: shapes of the results.
-    scratch: of a block.
-    shape: (heads, rows, features).
-    interpret: of `plgpu.kernel`.
-  """
+  """`plgpu.kernel` on clusters."""
   heads, rows, features = shape
   return plgpu.kernel(
     body,

@@ -40,12 +40,7 @@ def product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def project(params, x: jax.Array, operands: jnp.dtype) -> Arrays:
-  """Input projections of a chunk, one array per gate.
-
-  The loop over time wants the gates as arrays of their own: slices of one array
-  inside the loop are not turned into vector code. The merged axes keep the
-  gradient of the kernel a plain matrix product.
-  """
+  """Input projections of a chunk, one array per gate."""
   heads = params.kernel.shape[0]
   if params.input_kernel is None:
     return with_bias(x, params)

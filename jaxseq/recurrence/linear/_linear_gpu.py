@@ -26,7 +26,7 @@ _add, _times, _conj = _linear_parts.add, _linear_parts.times, _linear_parts.conj
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
-  """H_t = a_t h_{t-1} + b_t."""
+  """The states h of h_t = a_t h_{t-1} + b_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)
@@ -75,21 +75,7 @@ def summary(
 def gradient(
   walk: Walk, a: Parts, g: Parts, h: Parts, g_final: Parts, init: Parts, keep
 ) -> tuple[Parts, Parts, Parts]:
-  """Lam_t = g_t + mu_{t+1}, mu_t = a_t^* lam_t, da_t = lam_t h_{t-1}^*.
-
-  Args:
-    walk: as in `states`: `reverse` is that of the states.
-    a: as in `states`.
-    g: parts [B, T, n], cotangents of the states.
-    h: parts [B, T, n], the states.
-    g_final: parts [B, n], cotangents of the last state.
-    init: as in `states`.
-    keep: as in `states`.
-
-  Returns:
-    Da and lam, parts [B, T, n], and mu of the first element, parts [B, n]. Da
-    is summed over time, [B, n], where a is the same at all times.
-  """
+  """The adjoint states lam and mu, and the cotangents of the decays."""
   arrays, fixed = len(g), a[0].shape[1] == 1
 
   def step(x, carry):

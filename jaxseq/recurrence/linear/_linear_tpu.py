@@ -29,7 +29,7 @@ _add, _times, _select = (
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
-  """H_t = a_t h_{t-1} + b_t."""
+  """The states h of h_t = a_t h_{t-1} + b_t."""
 
   def step(x, carry):
     h = x.applied(x.a, x.b, carry)
@@ -41,21 +41,7 @@ def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
 def gradient(
   walk: Walk, a: Parts, g: Parts, h: Parts, g_final: Parts, init: Parts, keep
 ) -> tuple[Parts, Parts, Parts]:
-  """Lam_t = g_t + mu_{t+1}, mu_t = a_t^* lam_t, da_t = lam_t h_{t-1}^*.
-
-  Args:
-    walk: as in `states`: `reverse` is that of the states.
-    a: as in `states`.
-    g: parts [B, T, n], cotangents of the states.
-    h: parts [B, T, n], the states.
-    g_final: parts [B, n], cotangents of the last state.
-    init: as in `states`.
-    keep: as in `states`.
-
-  Returns:
-    Da and lam, parts [B, T, n], and mu of the first element, parts [B, n]. Da
-    is summed over time, [B, n], where a is the same at all times.
-  """
+  """The adjoint states lam and mu, and the cotangents of the decays."""
   count, fixed = len(g), a[0].shape[1] == 1
 
   def step(x, carry):

@@ -77,12 +77,7 @@ def outer_inputs(x: Inputs) -> _outer_products.Inputs:
 def forward(
   form: support.Form, x: Inputs, keeps: bool
 ) -> tuple[Results, Kept | None]:
-  """The results, and if asked what the gradient needs.
-
-  Raises:
-    NotImplementedError: if the products are not of bfloat16, or of too many
-      keys for the registers.
-  """
+  """The results, and if asked what the gradient needs."""
   _outer_gpu_layout.check("mlstm", x.v.dtype, x.q.shape[-1])
   outer, n = outer_inputs(x), x.n[..., None]
   whole = outer._replace(init=jnp.concatenate([x.C, n], axis=-1))

@@ -73,14 +73,36 @@ def d_log_decay(
   """From cotangents of the sums to those of the log-decays, [..., C, A]."""
   C = a.shape[-2]
   later = jnp.triu(jnp.ones((C, C), bool))
-  if begins is not None:
+  if begins is None:
+    da = _over_time(later.astype(d_sums.dtype), d_sums)
+  else:
     episode = jnp.cumsum(begins, axis=-2, dtype=jnp.int32)
-    later = later & (episode == episode.swapaxes(-1, -2))
-  da = _over_time(later.astype(d_sums.dtype), d_sums)
+    if a.shape[-1] == 1:
+      da = _to_the_end(d_sums, episode)
+    else:
+      later = later & (episode == episode.swapaxes(-1, -2))
+      da = _over_time(later.astype(d_sums.dtype), d_sums)
   if early is not None:
     da = da - early
   unused = a < _lowest(a.dtype)
   return jnp.where(unused if begins is None else unused | begins, 0, da)
+
+
+def _to_the_end(x, episode):
+  """Sums of x [..., C, 1] from each element to the last of its episode."""
+  C, bit = x.shape[-2], 1
+
+  def later(leaf):
+    cut = leaf[..., bit:, :]
+    nothing = jnp.zeros_like(leaf[..., :bit, :])
+    return jnp.concatenate([cut, nothing], axis=-2)
+
+  # Episodes are counted from 1, and there is none behind the chunk.
+  episode = episode + 1
+  while bit < C:
+    x = x + jnp.where(later(episode) == episode, later(x), 0)
+    bit *= 2
+  return x
 
 
 def _over_time(matrix, x):

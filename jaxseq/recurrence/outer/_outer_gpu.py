@@ -119,11 +119,7 @@ def product(x, y):
 
 
 def decays(facts, reverse=False, weighted=False):
-  """Decays [C, C] between elements, of a row's from those it sees.
-
-  Those are the earlier ones and itself, or in reverse the later ones. With the
-  weights of the earlier ones if asked.
-  """
+  """Decays [C, C] between elements, of a row's from those it sees."""
   shape, sign = (CHUNK, CHUNK), -1 if reverse else 1
   later, earlier = Facts.SUMS, Weighted.KEYS if weighted else Facts.SUMS
   of_row, of_column = (earlier, later) if reverse else (later, earlier)
@@ -141,10 +137,7 @@ def decays(facts, reverse=False, weighted=False):
 
 
 def clean(facts, inputs, cotangents=None):
-  """Puts zeros in place of what is undefined, if there is any in the chunk.
-
-  Of cotangents in place of those of undefined outputs.
-  """
+  """Puts zeros in place of what is undefined, if there is any in the chunk."""
 
   @pl.when(facts[int(Facts.DOUBT), CHUNK - 1] > 0)
   def _():

@@ -214,19 +214,7 @@ def backward(
   decayed: bool,
   ones: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Cotangents of q and k, and `sums` if there are decays.
-
-  Args:
-    form: of the kernel.
-    groups: of heads that share q and k.
-    x: see there.
-    g: cotangents of the outputs, like v.
-    entering: states that enter the chunks, as `_outer_gpu.scan` keeps them.
-    after: cotangents of those after the chunks, likewise.
-    decayed: whether there are decays.
-    ones: of a column of ones, as `entering` and `after` in float32, if there is
-      one; then there are decays, and each head has queries and keys of its own.
-  """
+  """Cotangents of q and k, and `sums` if there are decays."""
   rows, heads, chunks, K, V = entering.shape
   C, stages = _outer_gpu.CHUNK, _outer_gpu.STAGES
   parts, wide = K // _KEYS, _outer_gpu.COLUMNS

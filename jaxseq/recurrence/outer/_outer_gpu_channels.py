@@ -115,10 +115,7 @@ def along(ref, axis: int) -> jax.Array:
 
 
 def places() -> tuple[jax.Array, jax.Array]:
-  """Rows and columns [64, 64].
-
-  Of two axes right away, the compiler would not see which are equal.
-  """
+  """Rows and columns [64, 64]."""
 
   def place(axis):
     layout = _LAYOUT.reduce(1 - axis)
@@ -411,15 +408,7 @@ def states(
   *,
   reverse: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """The states that enter the chunks, bfloat16, and the last one, float32.
-
-  And with resets [rows, heads, blocks of keys, chunks, C], not 0 at elements of
-  which k, v or a decay is undefined: they are set aside.
-
-  With `reverse` the cotangents of the states after the chunks, and of the first
-  one, from queries instead of k, the cotangents of outputs instead of v, and
-  that of the last state instead of init; nothing is looked for then.
-  """
+  """The states that enter the chunks, bfloat16, and the last one, float32."""
   rows, heads = init.shape[:2]
   keys, values = plan.keys // BLOCK, plan.values // BLOCK
   shape = rows, heads, plan.chunks, plan.keys, plan.values
@@ -461,11 +450,7 @@ def outputs(
   *,
   reverse: bool = False,
 ) -> jax.Array:
-  """Outputs like v.
-
-  With `reverse` the cotangents of values, from those of outputs instead of v
-  and those of the states after the chunks instead of `entering`.
-  """
+  """Outputs like v."""
   rows, heads = entering.shape[:2]
   keys, values = plan.keys // BLOCK, plan.values // BLOCK
   return call(

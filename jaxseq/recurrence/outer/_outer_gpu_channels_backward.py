@@ -165,23 +165,7 @@ def backward(
   *,
   of_decays: bool,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q and k, for each head, and if asked of a.
-
-  Args:
-    plan: as in `_outer_gpu_channels`.
-    q: as there.
-    k: as there.
-    v: as there.
-    a: as there.
-    facts: as there.
-    entering: states that enter the chunks.
-    g: cotangents of outputs, like v, 0 where those are undefined.
-    leaving: cotangents of the states after the chunks.
-    of_decays: whether those of a are asked for; a has K channels then.
-
-  Returns:
-    Arrays [rows, time, heads * K] in the dtypes of q, k and a.
-  """
+  """Cotangents of q and k, for each head, and if asked of a."""
   rows, heads = entering.shape[:2]
   values = plan.values // BLOCK
   shape = *a.shape[:2], heads * plan.keys

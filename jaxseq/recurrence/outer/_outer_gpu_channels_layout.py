@@ -36,14 +36,7 @@ class Kept(NamedTuple):
 def forward(
   form: support.Form, x: _outer_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
-  """Outputs, the last state, and if asked what the gradient needs.
-
-  Decays may be of fewer channels, a divisor of them in multiples of 64: channel
-  d has that of number d modulo these.
-
-  Raises:
-    NotImplementedError: as `check`.
-  """
+  """Outputs, the last state, and if asked what the gradient needs."""
   check(x.v.dtype, *x.init.shape[2:])
   facts, plan = _facts(x), _plan(form, x)
   q, k, v, a, init = _blocks(x)
@@ -67,10 +60,7 @@ def backward(
   *,
   of_decays: bool = True,
 ) -> _outer_products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state.
-
-  None of the decays unless asked: each channel has to have its own for that.
-  """
+  """Cotangents of the inputs from those of the outputs and the last state."""
   plan, facts = _plan(form, x), kept.facts
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
@@ -108,15 +98,7 @@ def _of_groups(x, shape, heads):
 
 
 def check(dtype: jnp.dtype, keys: int, values: int) -> None:
-  """Raises NotImplementedError unless there are kernels for such products.
-
-  They are of bfloat16, and of no more features than the chip has room for.
-
-  Args:
-    dtype: of the values.
-    keys: number of key channels.
-    values: number of a head's values.
-  """
+  """Raises NotImplementedError unless there are kernels for such products."""
 
   def refuse(got, expected):
     got = f"{got} on a GPU"

@@ -35,12 +35,7 @@ class Kept(NamedTuple):
 def forward(
   form: support.Form, x: _outer_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
-  """Outputs, the last state, and if asked what the gradient needs.
-
-  Raises:
-    NotImplementedError: if the products are not of bfloat16, or of too many
-      keys for the registers.
-  """
+  """Outputs, the last state, and if asked what the gradient needs."""
   check("outer", x.v.dtype, x.q.shape[-1])
   groups, lost = x.q.shape[2], undefined(x)
   given, init = facts(x, lost), x.init
@@ -134,12 +129,7 @@ def state_of(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def undefined(x: _outer_products.Inputs, *more: jax.Array) -> jax.Array | None:
-  """Outputs [B, T, H] that depend on what is undefined; None without resets.
-
-  Args:
-    x: inputs.
-    *more: of elements, like its keys.
-  """
+  """Outputs [B, T, H] that depend on what is undefined; None without resets."""
   if x.reset is None:
     return None
   heads = x.v.shape[2]
@@ -184,12 +174,7 @@ def sums_of(sums: jax.Array, heads: int) -> jax.Array:
 
 
 def d_decay(x: _outer_products.Inputs, sums: jax.Array) -> jax.Array:
-  """Cotangents of the decays.
-
-  Args:
-    x: inputs.
-    sums: from `sums_of`.
-  """
+  """Cotangents of the decays."""
   rows, time, heads, _ = x.decay.shape
   Sums = _outer_gpu_backward.Sums
   d_sums = sums[..., Sums.LATER, :] - sums[..., Sums.EARLIER, :]
@@ -216,14 +201,7 @@ def facts(
   lost: jax.Array | None,
   log_weight: jax.Array | None = None,
 ) -> jax.Array:
-  """As `_outer_gpu.Facts` has them, [rows, heads, chunks, F, C].
-
-  Args:
-    x: inputs.
-    lost: what is `undefined`.
-    log_weight: of keys, [rows, heads, chunks, C]; with it there is the row of
-      `_outer_gpu.Weighted` for it.
-  """
+  """As `_outer_gpu.Facts` has them, [rows, heads, chunks, F, C]."""
   C, (rows, time, heads, _) = _outer_gpu.CHUNK, x.v.shape
   shape = rows, heads, math.ceil(time / C), C
   sums = rest = jnp.zeros(shape, jnp.float32)

@@ -31,10 +31,7 @@ class Inputs(NamedTuple):
 
 
 def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
-  """Sums the products of two blocks over one axis of each, in float32.
-
-  Products of float32 are of JAX's default precision for the platform.
-  """
+  """Sums the products of two blocks over one axis of each, in float32."""
   axes = ((x_axis,), (y_axis,)), ((), ())
   # What a caller asks for of float32 products does not concern others.
   exact = x.dtype == jnp.float32
@@ -45,10 +42,7 @@ def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
 
 
 def beside(columns: list[jax.Array], width: int) -> jax.Array:
-  """Blocks of columns: of the first `width` the first array's, and so on.
-
-  Arrays are [C, len(columns) * width], or [C, 1] for columns that are equal.
-  """
+  """Blocks of columns: of the first `width` the first array's, and so on."""
   rows, total = columns[0].shape[0], len(columns) * width
   lane = lax.broadcasted_iota(jnp.int32, (rows, total), 1)
   wide = jnp.broadcast_to(columns[0], (rows, total))
@@ -74,13 +68,7 @@ class Masks(NamedTuple):
 
   @classmethod
   def of(cls, size: int, episode: jax.Array | None) -> "Masks":
-    """Masks of a chunk of that size.
-
-    Args:
-      size: C.
-      episode: [8, C] float32, in each row the resets up to each element; None
-        if there are none.
-    """
+    """Masks of a chunk of that size."""
     later = lax.broadcasted_iota(jnp.int32, (size, size), 0)
     earlier = lax.broadcasted_iota(jnp.int32, (size, size), 1)
     pairs = later >= earlier

@@ -252,11 +252,7 @@ class Blocks(NamedTuple):
 def forward(
   plan: Plan, x: Blocks, init: jax.Array, keeps: bool
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked the state of each chunk.
-
-  Those states enter the chunks, [rows, blocks of groups, chunks, blocks of
-  heads, K, W], in the dtype of v.
-  """
+  """Outputs like v, the last state, and if asked the state of each chunk."""
   specs, grid = block_specs(plan, x, init, reverse=False)
   states = jax.ShapeDtypeStruct(
     (init.shape[0], init.shape[1], grid[2], *init.shape[2:]), x.v.dtype

@@ -164,11 +164,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q, k, v and init, and of the sums of decays if there are.
-
-  The latter [rows, blocks of groups, blocks of heads, chunks, heads of a
-  program to a multiple of 8, C].
-  """
+  """Cotangents of q, k, v and init, and of the sums of decays if there are."""
   specs, grid = _outer_tpu.block_specs(plan, x, d_final, reverse=True)
   shapes = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k, x.v)]
   shapes.append(jax.ShapeDtypeStruct(d_final.shape, jnp.float32))

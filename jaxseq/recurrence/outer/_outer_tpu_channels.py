@@ -84,13 +84,7 @@ class Decays(NamedTuple):
 
 
 def decays_of(a: jax.Array, episode: jax.Array | None, careful: bool) -> Decays:
-  """Decays of a chunk.
-
-  Args:
-    a: log-decays [C, K], C a power of two.
-    episode: as in `Blocks`, of the chunk; None without resets.
-    careful: whether what is no decay is set aside.
-  """
+  """Decays of a chunk."""
   C, a = a.shape[0], a.astype(jnp.float32)
   masks = _outer_products.Masks.of(C, episode)
   fine = a < jnp.inf
@@ -225,14 +219,7 @@ def d_log_decays(
   a: jax.Array,
   episode: jax.Array | None,
 ) -> jax.Array:
-  """Cotangents of log-decays [C, K] from those of their sums.
-
-  Args:
-    d_sums: [C, K], of the sums up to each element.
-    d_last: [1, K], of the last one beside that.
-    a: [C, K] log-decays as they are given, float32.
-    episode: as in `Blocks`, of the chunk; None without resets.
-  """
+  """Cotangents of log-decays [C, K] from those of their sums."""
   place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
   C, bit = d_sums.shape[0], 1
   da = jnp.where(place == C - 1, d_sums + d_last, d_sums)
@@ -330,10 +317,7 @@ def _backward_kernel(plan, *refs):
 def forward(
   plan: Plan, x: Blocks, init: jax.Array, keeps: bool
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked the state of each chunk.
-
-  Those states enter the chunks, [rows, chunks, heads, V, K], in the dtype of v.
-  """
+  """Outputs like v, the last state, and if asked the state of each chunk."""
   specs, grid = _specs(plan, x, reverse=False)
   rows, heads, *state = init.shape
   entering = jax.ShapeDtypeStruct((rows, grid[2], heads, *state), x.v.dtype)

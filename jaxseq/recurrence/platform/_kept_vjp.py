@@ -12,23 +12,7 @@ def differentiable(
   gradient: Callable[..., Any],
   plain_gradient: Callable[..., Any],
 ) -> Callable[..., Any]:
-  """Makes a scan with a gradient by kernels, and a second derivative.
-
-  What the kernels keep counts as constant. The derivative of the gradient is
-  that of a gradient without kernels.
-
-  Args:
-    forward: (options, x, keeps) -> (results, kept), kept None without `keeps`;
-      the options are static, and x is a named tuple of arrays with flags
-      `reset`, or None in their place.
-    gradient: (options, x, kept, cotangents of the results) -> cotangents of x,
-      None for the flags.
-    plain_gradient: (options, x, cotangents) -> the same, by functions that JAX
-      differentiates.
-
-  Returns:
-    (options, x) -> results.
-  """
+  """Makes a scan with a gradient by kernels, and a second derivative."""
   static = functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 
   @static

@@ -27,16 +27,7 @@ _STAGES = 4
 def forward(
   form: support.Form, inputs: _selective_inputs.Inputs, *, save: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Runs the scan.
-
-  Args:
-    form: whether Pallas's interpreter runs it, and which.
-    inputs: padded to whole tiles, 128 channels and 8 or 16 states.
-    save: whether to return the states that enter the tiles.
-
-  Returns:
-    Y in the dtype of x, the last state, and [R, T / TILE, N, D] states or None.
-  """
+  """Runs the scan."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)
@@ -91,16 +82,7 @@ def forward(
 def summary(
   form: support.Form, inputs: _selective_inputs.Inputs
 ) -> tuple[jax.Array, jax.Array]:
-  """What all elements of a row together do to a state.
-
-  Args:
-    form: as in `forward`.
-    inputs: as in `forward`, with an `h` of zeros.
-
-  Returns:
-    The sum of delta, [R, D], by which the state decays, and what is added to it
-    then, [R, N, D].
-  """
+  """What all elements of a row together do to a state."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)

@@ -36,18 +36,7 @@ def backward(
   g: jax.Array,
   g_final: jax.Array,
 ) -> _selective_inputs.Inputs:
-  """Cotangents of the inputs.
-
-  Args:
-    form: whether Pallas's interpreter runs it, and which.
-    inputs: those of `forward`.
-    states: those that entered the tiles.
-    g: cotangent of y, in its dtype.
-    g_final: cotangent of the last state, float32.
-
-  Returns:
-    Cotangents in float32, but those of x and delta in their dtypes.
-  """
+  """Cotangents of the inputs."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   tiles, width = time // shared.TILE, 2 * n
@@ -193,17 +182,7 @@ def backward(
 def summary(
   form: support.Form, inputs: _selective_inputs.Inputs, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """What all elements of a row together do to the cotangent of a state.
-
-  Args:
-    form: as in `backward`.
-    inputs: as in `backward`, with an `h` of zeros.
-    g: as in `backward`.
-
-  Returns:
-    The sum of delta, [R, D], by which the cotangent decays, and what is added
-    to it then, [R, N, D].
-  """
+  """What all elements of a row together do to the cotangent of a state."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)

@@ -60,24 +60,7 @@ def call(
   stages: int,
   reverse: bool = False,
 ) -> dict[str, jax.Array]:
-  """Runs `body` in every block; its loop waits for and releases tiles.
-
-  Args:
-    body: a function of references by name, the block's channels, its row, and
-      two functions of the number of a tile, counted as it is walked: `wait`
-      returns references to the tile, `release` fetches one into its place.
-    name: of the kernel.
-    form: whether Pallas's interpreter runs it, and which.
-    arrays: by name, among them x [R, T, D].
-    streamed: names of those that come in by tiles.
-    outs: results by name.
-    scratch: further memory, by name.
-    stages: tiles in flight.
-    reverse: from the last tile to the first.
-
-  Returns:
-    The results.
-  """
+  """Runs `body` in every block; its loop waits for and releases tiles."""
   rows, time, d = arrays["x"].shape
   tiles = time // TILE
   stages = min(stages, tiles)

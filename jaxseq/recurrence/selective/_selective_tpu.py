@@ -34,16 +34,7 @@ _STATE = 8192
 def forward(
   form: support.Form, inputs: _selective_inputs.Inputs, *, save: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Runs the scan.
-
-  Args:
-    form: whether Pallas's interpreter runs it, and which.
-    inputs: padded to whole tiles, 128 channels and eight states.
-    save: whether to return the states that enter the tiles.
-
-  Returns:
-    Y in the dtype of x, the last state, and [R, T / TILE, N, D] states or None.
-  """
+  """Runs the scan."""
   rows, time, d, n, width = _sizes(inputs)
   spec, tile, wide = _specs(n, width, inputs.keep is not None, lambda k: k)
   outs = [(inputs.x.dtype, (rows, time, d), tile), (None, (rows, n, d), wide)]
@@ -69,18 +60,7 @@ def backward(
   g: jax.Array,
   g_final: jax.Array,
 ) -> _selective_inputs.Inputs:
-  """Cotangents of the inputs.
-
-  Args:
-    form: whether Pallas's interpreter runs it, and which.
-    inputs: those of `forward`.
-    states: those that entered the tiles.
-    g: cotangent of y, in its dtype.
-    g_final: cotangent of the last state, float32.
-
-  Returns:
-    Cotangents in float32, but those of x and delta in their dtypes.
-  """
+  """Cotangents of the inputs."""
   rows, time, d, n, width = _sizes(inputs)
   tiles = time // TILE
 

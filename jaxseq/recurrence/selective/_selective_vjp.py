@@ -28,18 +28,7 @@ def run(
   h: jax.Array,
   reset: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """As `_selective_chunk.run` for a whole sequence: the state, and y.
-
-  Args:
-    options: whose kernel runs, and how.
-    weights: with A in float32, and without B and C.
-    inputs: with B and C.
-    h: [R, N, D] float32.
-    reset: [R, T] bool, or None.
-
-  Returns:
-    The last state [R, N, D] in float32, and y [R, T, D] in the dtype of x.
-  """
+  """As `_selective_chunk.run` for a whole sequence: the state, and y."""
   D = weights.D
   y, final = scan(
     options,

@@ -32,13 +32,7 @@ class _Options(NamedTuple):
 
 
 def fits(form: support.Form, system, u: jax.Array) -> bool:
-  """Whether the kernel takes such a system and inputs.
-
-  Args:
-    form: as `support.form` gives it.
-    system: as in `_lti_vjp.run`.
-    u: as in `_lti_vjp.run`.
-  """
+  """Whether the kernel takes such a system and inputs."""
   a, w_in, w_out, _ = system
   parts, P = len(a), a[0].shape[0]
   widths = u.shape[-1], w_out.shape[1]

@@ -65,24 +65,7 @@ def along_time(
   h: jax.Array | None = None,
   before: jax.Array | None = None,
 ) -> tuple[jax.Array, ...]:
-  """Folds `step(element, carry) -> carry, state` over time, in each row.
-
-  Args:
-    step: of an `Element`, and the carry by parts.
-    walk: static.
-    a: [S] decays.
-    w_in: [S, H], by which x becomes what steps see.
-    read_out: w_out [M, S], by which states become y, and D [M] or None, which
-      adds D x to it; empty if only the carry is asked for.
-    x: [R, T, H].
-    carry: before the first element, arrays of [R, S].
-    flags: as in `_lti_gpu.states`.
-    h: [R, T, S] states, of which steps see the one before their element.
-    before: [R, S], that of the first.
-
-  Returns:
-    The states [R, T, S] and y [R, T, M], with `read_out`; and the last carry.
-  """
+  """Folds `step(element, carry) -> carry, state` over time, in each row."""
   rows, time, H = x.shape
   S, tiles = a.shape[0], time // TILE
   read_out = tuple(each for each in read_out if each is not None)

@@ -27,21 +27,7 @@ def run(
   chunk_size: int,
   **options: int,
 ) -> tuple[jax.Array, _linear_parts.Parts]:
-  """Y_t = Re(C h_t) + D u_t over h_t = a h_{t-1} + B u_t.
-
-  Args:
-    system: `lti`'s, in real form: a by parts [P], w_in [H, S], w_out [S, M] and
-      D [M] or None, where S is P for each part.
-    u: [B, T, H] inputs.
-    init: by parts [B, P].
-    reset: [B, T] bool, or None.
-    reverse: run from the last element to the first.
-    chunk_size: elements whose states are held at once.
-    **options: of `_linear_vjp.scan`.
-
-  Returns:
-    [B, T, M] in the dtype of u, and the last state by parts [B, P].
-  """
+  """Y_t = Re(C h_t) + D u_t over h_t = a h_{t-1} + B u_t."""
   turned = reverse and u.shape[1] > chunk_size
   if turned:
     # Chunks follow each other from the first on.

@@ -8,8 +8,9 @@ if __name__ == "__main__":
   app.run_main(main)
 
 The module that is named has the class `Config`, and `main(program)`, which
-loads data, builds arms and hands them to `compare`. It is imported once the
-flags are parsed: all that is slow to import is imported there.
+loads data, builds arms and hands them to `compare`. Without a `main` it is that
+of a task, whose `TASK` is trained by the one program for all of them. It is
+imported once the flags are parsed: nothing that is slow to import comes before.
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
   from jaxseq.training.comparison import arms
   from jaxseq.training.comparison import run
 
+# What runs a module that has a `TASK` and no `main`.
+_LINE = "jaxseq.programs.line"
+
 # `--help` shows the flags as those of the program.
 flags.disclaim_key_flags()
 
@@ -40,7 +44,7 @@ class Experiment:
 
   Args:
     name: of the experiment, which its directories tell.
-    body: name of the module with its class `Config` and its `main`.
+    body: name of the module with its class `Config`, and `main` or `TASK`.
     mesh: whether devices may share a run, which `--mesh` says.
     modes: what the program can do.
   """
@@ -75,7 +79,10 @@ class Experiment:
   def main(self, argv: Sequence[str] = ()) -> None:
     """Runs the experiment that the flags describe."""
     del argv
-    self.body.main(self)
+    body = self.body
+    if not hasattr(body, "main"):
+      body = importlib.import_module(_LINE)
+    body.main(self)
 
   @property
   def mode(self) -> str:

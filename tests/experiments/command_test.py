@@ -1,0 +1,102 @@
+"""The command `jaxseq`, on files of one's own."""
+
+import importlib
+
+import pytest
+
+from jaxseq.programs import command
+from jaxseq.programs import own_files
+from jaxseq.training import configuration
+from tests import programs
+
+_MAIN = "from jaxseq.programs import command; command.main()"
+_SMALL = [
+  "--config.num_updates=4",
+  "--config.updates_per_chunk=2",
+  "--config.batch_size=2",
+  "--config.num_seeds=1",
+  "--config.optimizer.warmup_steps=0",
+  "--config.network.stack.d_model=4",
+]
+
+
+def run(*arguments):
+  return programs.run("-c", _MAIN, *arguments)
+
+
+def write_table(path, first):
+  rows = [
+    f"{series},{series % 2 + time},{'ab'[series % 2]}"
+    for series in range(first, first + 20)
+    for time in range(3)
+  ]
+  path.write_text("\n".join(["id,x,label", *rows, ""]))
+
+
+def test_train_evaluate_and_predict(tmp_path):
+  data, new, output = (tmp_path / n for n in ("a.csv", "b.csv", "out.csv"))
+  write_table(data, 0)
+  write_table(new, 100)
+  place = f"--workdir={tmp_path / 'run'}"
+  shared = ["classify", place, f"--data={data}", "--arms=gru", *_SMALL]
+  done = run("train", *shared)
+  assert done.returncode == 0, done.stderr
+  assert "accuracy on the test set" in done.stdout
+  assert (tmp_path / "run" / "gru" / "model.safetensors").is_file()
+  done = run("evaluate", *shared)
+  assert done.returncode == 0, done.stderr
+  done = run(
+    "predict", "classify", place, f"--data={new}", f"--output={output}"
+  )
+  assert done.returncode == 0, done.stderr
+  assert len(output.read_text().splitlines()) == 21
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ([], "got '', expected jaxseq train|evaluate|predict|serve: try --help"),
+    (["learn"], "got 'learn', expected jaxseq train|"),
+    (["train"], "jaxseq train: got '', expected one of classify, events, "),
+    (["train", "speak"], "jaxseq train: got 'speak', expected one of classify"),
+    (["train", "events"], "--workdir is required"),
+    (["train", "events", "--workdri=w"], "Unknown command line flag 'workdri'"),
+    (["serve", "here"], "unexpected argument 'here'"),
+  ],
+)
+def test_wrong_command_lines(arguments, message):
+  done = run(*arguments)
+  assert done.returncode == 2
+  assert done.stderr.startswith(f"error: {message}")
+  assert done.stderr.count("\n") == 1
+
+
+def test_help_tells_of_the_tasks():
+  done = run("--help")
+  assert done.returncode == 0
+  assert all(task in done.stdout for task in command.BODIES)
+  for arguments in (["train", "events"], ["serve"]):
+    done = run(*arguments, "--help")
+    assert done.returncode == 0
+    assert "jaxseq train classify" in done.stdout
+
+
+@pytest.mark.parametrize("variant", own_files.VARIANTS)
+def test_every_config_is_one_of_its_task(variant):
+  task = variant.partition(".")[0]
+  module = importlib.import_module(command.BODIES[task])
+  config = configuration.from_config_dict(
+    module.Config, own_files.get_config(variant)
+  )
+  for arm in config.arms:
+    if task == "classify":
+      module.choose(_Numbers).arm_config(config, arm)
+    elif task == "forecast":
+      module.arm_config(config, arm)
+    else:
+      module.TASK.arm_config(config, arm)
+
+
+class _Numbers:
+  class info:
+    num_classes = 2
