@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import heads
+from jaxseq.mixers import head_parts
 
 # Forget gates at the beginning, before the sigmoid, over the heads.
 _FORGET_BIAS = (3.0, 6.0)
@@ -36,7 +36,7 @@ def read(scan, q, k, v, gates, state, reset):
     (..., heads, d_value) and the state.
   """
   i, f = jnp.split(gates, 2, axis=-1)
-  q, k, v = (heads.split(x, i.shape[-1]) for x in (q, k, v))
+  q, k, v = (head_parts.split(x, i.shape[-1]) for x in (q, k, v))
   scale = 1 / math.sqrt(k.shape[-1])
   k = contract.pointwise(lambda k: scale * k, k)
   return scan(q, k, v, i, jax.nn.log_sigmoid(f), state, reset=reset)
@@ -51,7 +51,7 @@ def step_scan(eps):
   """For `read` of one element: heads are batch axes."""
 
   def scan(q, k, v, i, f, state, *, reset):
-    reset = heads.resets(reset, i.shape, time=False)
+    reset = head_parts.resets(reset, i.shape, time=False)
     return recurrence.mlstm_step(q, k, v, i, f, state, eps=eps, reset=reset)
 
   return scan

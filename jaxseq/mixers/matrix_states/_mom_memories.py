@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import heads
+from jaxseq.mixers import head_parts
 
 # Added to the sum of squares of queries and keys, and to the divisor.
 _LENGTH_EPS, _SUM_EPS = 1e-6, 1e-10
@@ -44,7 +44,7 @@ def sequence(*, axis: str | None) -> Over:
 
   def conv(x, weight, window, routed, reset):
     x, routed = jnp.moveaxis(x, -2, -3), jnp.moveaxis(routed, -1, -2)
-    reset = heads.resets(reset, routed.shape)
+    reset = head_parts.resets(reset, routed.shape)
     y, window = recurrence.routed_conv(
       x, weight, window, routed, reset, axis=axis
     )
@@ -53,7 +53,7 @@ def sequence(*, axis: str | None) -> Over:
   def scan(x, state, reset):
     # (*batch, time, memories, heads, n) -> (*batch, memories, heads, time, n).
     x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -4, -2), x)
-    reset = heads.resets(reset, x.v.shape[:-1])
+    reset = head_parts.resets(reset, x.v.shape[:-1])
     if x.read is None:
       o, state = recurrence.outer_scan(
         x.q, x.k, x.v, x.decay, state, reset=reset, axis=axis
@@ -69,11 +69,11 @@ def element() -> Over:
   """Passes over one element."""
 
   def conv(x, weight, window, routed, reset):
-    reset = heads.resets(reset, routed.shape, time=False)
+    reset = head_parts.resets(reset, routed.shape, time=False)
     return recurrence.routed_conv_step(x, weight, window, routed, reset)
 
   def scan(x, state, reset):
-    reset = heads.resets(reset, x.v.shape[:-1], time=False)
+    reset = head_parts.resets(reset, x.v.shape[:-1], time=False)
     if x.read is None:
       return recurrence.outer_step(x.q, x.k, x.v, x.decay, state, reset=reset)
     return recurrence.delta_step(*x, state, reset=reset)
@@ -184,7 +184,7 @@ def _of_memories(config, params, name, x, wide=False):
 def _feature(config):
   """What is done with queries and with keys."""
   if config.rule == "gated_deltanet":
-    return functools.partial(heads.unit, eps=_LENGTH_EPS)
+    return functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   if config.feature_map == "elu":
     return lambda x: jax.nn.elu(x) + 1
   return jax.nn.relu if config.feature_map == "relu" else lambda x: x

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import heads
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import _mamba
@@ -335,7 +335,7 @@ def _split(config, qkv):
   k = k.reshape(*lead, writes, config.groups, config.key_width)
   v = v.reshape(*lead, writes, config.heads, config.value_width)
 
-  unit = functools.partial(heads.unit, eps=_LENGTH_EPS)
+  unit = functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   scaled = functools.partial(unit, scale=config.key_width**-0.5)
   q = contract.pointwise(scaled, q)
   shared = config.heads // config.groups
@@ -403,5 +403,5 @@ def _scan(q, k, v, read, decay, state, reset, *, axis):
 def _scan_step(q, k, v, read, decay, state, reset):
   """One step of `delta_scan`; heads are batch axes of a step."""
   k, v, read = (x[..., 0, :, :] for x in (k, v, read))
-  reset = heads.resets(reset, q.shape[:-1], time=False)
+  reset = head_parts.resets(reset, q.shape[:-1], time=False)
   return recurrence.delta_step(q, k, v, read, decay, state, reset=reset)

@@ -29,7 +29,7 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
-from jaxseq.mixers import heads
+from jaxseq.mixers import head_parts
 
 Params = contract.Params
 
@@ -335,7 +335,7 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
   rate = jax.nn.sigmoid(_low_rank(params, "a", mixed["a"]))
   gate = _low_rank(params, "g", mixed["g"], jax.nn.sigmoid)
 
-  split = functools.partial(heads.split, heads=config.heads)
+  split = functools.partial(head_parts.split, heads=config.heads)
   r, k, v, decay, rate = map(split, (r, k, v, decay, rate))
   k_k, k_a = split(params["k_k"]), split(params["k_a"])
   z = contract.pointwise(lambda k, k_k: _unit(k * k_k), k, k_k)
@@ -387,7 +387,7 @@ def _scan(*arguments, axis):
   """`dplr_scan` of arrays with time before heads."""
   *elements, state, reset = arguments
   elements = [jnp.moveaxis(x, -2, -3) for x in elements]
-  reset = heads.resets(reset, elements[0].shape[:-1])
+  reset = head_parts.resets(reset, elements[0].shape[:-1])
   o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
   return jnp.moveaxis(o, -3, -2), state
 
@@ -395,5 +395,5 @@ def _scan(*arguments, axis):
 def _scan_step(*arguments):
   """One step of `dplr_scan`; heads are batch axes of a step."""
   *elements, state, reset = arguments
-  reset = heads.resets(reset, elements[0].shape[:-1], time=False)
+  reset = head_parts.resets(reset, elements[0].shape[:-1], time=False)
   return recurrence.dplr_step(*elements, state, reset=reset)

@@ -2,9 +2,9 @@
 
 Parts for mixers with a state for each head, (..., heads, width):
 
-    q, k, v = (heads.split(recurrence.dense(x, W), 4) for W in weights)
+    q, k, v = (head_parts.split(recurrence.dense(x, W), 4) for W in weights)
     q, k, v = (jnp.moveaxis(x, -2, -3) for x in (q, k, v))
-    reset = heads.resets(reset, v.shape[:-1])
+    reset = head_parts.resets(reset, v.shape[:-1])
     o, state = recurrence.outer_scan(q, k, v, None, state, reset=reset)
 """
 
