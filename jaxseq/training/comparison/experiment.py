@@ -96,9 +96,9 @@ class Experiment:
     Raises:
       UserError: the flags are wrong, or what is built is, see `errors.setup`.
     """
+    from jaxseq.training import compile_cache
     from jaxseq.training import configuration
     from jaxseq.training.comparison import arms
-    from jaxseq.training import compile_cache
     from jaxseq.training.devices import seeds
 
     seeds.split_cpu()
