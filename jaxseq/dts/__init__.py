@@ -25,6 +25,7 @@ if TYPE_CHECKING:
   from jaxseq.dts import backbones as backbones
   from jaxseq.dts import code_report as code_report
   from jaxseq.dts import code_scores as code_scores
+  from jaxseq.dts import code_task as code_task
   from jaxseq.dts import decoders as decoders
   from jaxseq.dts import density_ratio as density_ratio
   from jaxseq.dts import diagnostics as diagnostics

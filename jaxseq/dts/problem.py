@@ -1,5 +1,6 @@
 """A disentangling auto-encoder as a supervised problem, and its optimiser."""
 
+from collections.abc import Hashable
 import dataclasses
 
 import jax
@@ -163,6 +164,13 @@ class Problem(base.ArrayProblem):
       self.carry["weights"] = jax.tree.map(jnp.float32, weights)
     if arm.aggressive:
       self.carry["aggressive"] = aggressive_training.initial()
+
+  def program_key(self) -> Hashable | None:
+    """Returns what the programs depend on beside the windows' shapes."""
+    if self.arm.aggressive or "weights" in self.carry:
+      return None
+    fields = self.arm, self.network, self.heads, self.size, self.num_updates
+    return (*fields, self.part, self.validated)
 
   def init(self, key: jax.Array) -> dict[str, PyTree]:
     """Returns the variables of model, classifiers and discriminator."""

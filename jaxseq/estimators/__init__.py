@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators import event_estimator as event_estimator
   from jaxseq.estimators import fitting as fitting
   from jaxseq.estimators import forecaster as forecaster
+  from jaxseq.estimators import programs as programs
   from jaxseq.estimators import regressor as regressor
   from jaxseq.estimators import series_input as series_input
   from jaxseq.estimators import updating as updating

@@ -1,21 +1,35 @@
-"""The base of estimators: options, splits, preparation and models."""
+"""The base of estimators: parameters, and all of fitting and predicting.
 
-from collections.abc import Callable
+An estimator names how its data are read, how they are prepared, its line of
+work and the configuration of its arm; that is `_read`, `_preparation`, `_task`
+and `_configure`. What is done with them stands here, once and for all.
+"""
+
+from collections.abc import Mapping
 import dataclasses
+import functools
 import os
 from typing import Any
+from typing import ClassVar
+from typing import NamedTuple
+from typing import Self
+from typing import final
+import warnings
 
 import numpy as np
 
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq.data import preparation as preparations
+from jaxseq.data import scale
+from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import fitting
 from jaxseq.estimators import series_input
 from jaxseq.models import model as models
 from jaxseq.models import model_file
+from jaxseq.models import predictions
+from jaxseq.tasks import task
 from jaxseq.training import recipes
 from jaxseq.training.comparison import supervised_arms
 
@@ -39,11 +53,48 @@ OPTIONS = """\
   verbose: 1 shows progress: a bar in a terminal, lines in a notebook."""
 
 
+class Rows(NamedTuple):
+  """Examples as an estimator was handed them, checked.
+
+  Attributes:
+    values: arrays (time_i, channels), or the marks of events.
+    targets: of each; None if there are none.
+    ids: what each is called.
+    channels: their names; None if they have none.
+    times: arrays (time_i,), when each element is; None if they do not say.
+    classes: (n,) numbers of classes, for parts with as many of each; None
+      elsewhere.
+  """
+
+  values: list[Any]
+  targets: Any = None
+  ids: tuple[str, ...] = ()
+  channels: tuple[str, ...] | None = None
+  times: list[np.ndarray] | None = None
+  classes: np.ndarray | None = None
+
+
+class Material(NamedTuple):
+  """Training data, prepared.
+
+  Attributes:
+    source: what the problem is made of, see `tasks.task`.
+    count: number of training examples.
+    preparation: whose constants are those of the training examples.
+    example: one of them.
+    calibration: examples that tell how wide intervals are, if any.
+  """
+
+  source: Any
+  count: int
+  preparation: sources.Source
+  example: data.ArrayDataset
+  calibration: data.ArrayDataset | None = None
+
+
+@dataclasses.dataclass(eq=False, repr=False)
 class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   """Base of the estimators: a network around any mixer, trained in memory.
-
-  A subclass names its parameters in its own `__init__`, as scikit-learn wants
-  it.
 
   Attributes:
     model_: a `models.Model` of what was trained.
@@ -51,40 +102,80 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     n_updates_: updates after which the variables were found.
   """
 
-  missing = "refuse"
-  channels_first = False
+  _task: ClassVar[task.Task]
 
-  def _network(self, pooling: str) -> nn.NetworkConfig:
-    """Returns the configuration of the network."""
-    mixer_options = dict(self.mixer_options or {})
-    traits = mixers.traits(self.mixer)
-    stack = nn.StackConfig(
-      mixer=self.mixer,
-      mixer_options=mixer_options,
-      d_model=self.d_model,
-      num_layers=self.num_layers,
-      dropout=self.dropout,
-      **traits.block,
-    )
-    return nn.NetworkConfig(stack, pooling=pooling)
+  mixer: str | None = "s5"
+  _: dataclasses.KW_ONLY
+  mixer_options: Mapping[str, Any] | None = None
+  d_model: int = 64
+  num_layers: int = 2
+  dropout: float = 0.0
+  num_updates: int = 1000
+  batch_size: int = 32
+  learning_rate: float = 3e-3
+  weight_decay: float = 0.01
+  early_stopping: int = 0
+  validation_fraction: float = 0.1
+  evaluations: int = 20
+  random_state: Any = None
+  verbose: int = 0
 
-  def _recipe(self) -> recipes.Recipe:
-    return recipes.Recipe(
-      learning_rate=self.learning_rate, weight_decay=self.weight_decay
-    )
+  def _read(self, *given: Any, reset: bool) -> Rows:
+    """Returns what was handed over; `reset` where it is to be trained on."""
+    raise NotImplementedError
 
-  def _seed(self) -> int:
-    state = _scikit_learn.validation.check_random_state(self.random_state)
-    return int(state.randint(_SEEDS))
+  def _preparation(self, rows: Rows, train: np.ndarray) -> sources.Source:
+    """Returns the preparation, whose constants are those of training rows."""
+    raise NotImplementedError
 
-  def _train(
+  def _configure(self, batch_size: int) -> Any:
+    """Returns the configuration of the arm, a `_task.arm`."""
+    raise NotImplementedError
+
+  def _variables(self, network: Any, variables: Any, material: Material) -> Any:
+    """Returns those of the model, which are made of the problem's."""
+    return variables
+
+  def _material(
     self,
-    make: Callable[[supervised_arms.Supervised], supervised_arms.Arm],
-    seed: int,
-  ) -> fitting.Fitted:
-    """Trains the problem of an arm; sets `history_` and `n_updates_`."""
+    rows: Rows,
+    seed: int | None,
+    prepared: sources.Source | None = None,
+  ) -> Material:
+    """Returns training data; without a seed nothing is held back."""
+    train, valid = self._divide(rows, seed)
+    prepared = prepared or self._preparation(rows, train)
+    part = self._prepare(prepared, rows)
+    first = data.take(part, train)
+    held = None if valid is None else data.take(part, valid)
+    classes = prepared.classes
+    info = data.Info(
+      "Examples handed to an estimator.",
+      "memory",
+      "",
+      num_classes=None if classes is None else len(classes),
+      classes=classes,
+      channels=prepared.channels,
+      horizon=prepared.horizon,
+      preparation=prepared,
+    )
+    # There is no test set; what stands for it is never looked at.
+    splits = data.Splits(first, held, first if held is None else held, info)
+    source = self._task.source(splits)
+    return Material(source, len(train), prepared, data.take(first, slice(0, 1)))
+
+  @final
+  def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
+    return prepared.prepare(rows.values, times=rows.times, targets=rows.targets)
+
+  @final
+  def _fit(self, *given: Any) -> Self:
+    """Trains a network from the beginning; sets all that `fit` sets."""
+    rows = self._read(*given, reset=True)
+    seed = self._seed()
+    material = self._material(rows, seed)
     fitted = fitting.train(
-      make,
+      functools.partial(self._arm, material),
       num_updates=self.num_updates,
       early_stopping=self.early_stopping,
       evaluations=self.evaluations,
@@ -93,76 +184,105 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
       verbose=self.verbose,
     )
     self.history_, self.n_updates_ = fitted.history, fitted.update
-    return fitted
+    self._keep(material, fitted.network, fitted.variables)
+    for name in ("_training", "_program", "_stream"):
+      self.__dict__.pop(name, None)
+    return self
 
-  def _keep(self, kind: str, network: Any, variables: Any, splits) -> None:
+  @final
+  def _arm(
+    self, material: Material, config: supervised_arms.Supervised
+  ) -> supervised_arms.Arm:
+    arm = self._configure(min(self.batch_size, material.count))
+    problem = self._task.problem(arm, material.source, config)
+    return self._task.make_arm(config, arm, problem, rate=self.learning_rate)
+
+  @final
+  def _keep(self, material: Material, network: Any, variables: Any) -> None:
     """Sets `model_`."""
-    about = {"estimator": type(self).__name__, "step": self.n_updates_}
-    self.model_ = models.make(kind, network, variables, splits, about)
+    self.model_ = models.make(
+      str(self._task.kind),
+      network,
+      self._variables(network, variables, material),
+      preparation=material.preparation,
+      examples=material.example,
+      about={"estimator": type(self).__name__, "step": self.n_updates_},
+    )
 
+  @final
   def _divide(
-    self, count: int, seed: int, strata: np.ndarray | None = None
+    self, rows: Rows, seed: int | None
   ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the rows to train on, and those of validation, if any."""
-    rows = np.arange(count)
-    if not self.early_stopping:
-      return rows, None
-    if strata is not None and np.bincount(strata).min() < 2:
-      strata = None
+    count = len(rows.values)
+    everything = np.arange(count)
+    if not self.early_stopping or seed is None:
+      return everything, None
+    if count < 2:
+      raise ValueError(
+        f"early_stopping: got {count} example, expected at least two: one to "
+        "train on and one for validation."
+      )
     train, valid = _scikit_learn.model_selection.train_test_split(
-      rows,
+      everything,
       test_size=self.validation_fraction,
       random_state=seed,
-      stratify=strata,
+      stratify=_strata(rows.classes, self.validation_fraction),
     )
     return np.sort(train), np.sort(valid)
 
-  def _prepared(
-    self, series: series_input.Series, train: np.ndarray, **fields: Any
-  ) -> preparations.Preparation:
-    """Returns the preparation, whose constants are those of training series."""
-    rows = [series.values[i] for i in train]
-    together = np.concatenate(rows)
-    channels = series.channels
-    if channels is None:
-      width = together.shape[1]
-      channels = tuple(f"channel_{i}" for i in range(width))
-    with np.errstate(invalid="ignore"):
-      mean, deviation = np.nanmean(together, 0), np.nanstd(together, 0)
-    # A channel that never changes stays what it is.
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    return preparations.Preparation(
-      "series",
-      channels=channels,
-      mean=preparations.as_numbers(mean),
-      deviation=preparations.as_numbers(deviation),
-      missing=self.missing,
-      fill=(0.0,) * len(channels),
-      length=max(map(len, rows)),
-      **fields,
-    )
+  @final
+  def _seed(self) -> int:
+    state = _scikit_learn.validation.check_random_state(self.random_state)
+    return int(state.randint(_SEEDS))
 
-  def predictions(self, X: Any) -> Any:
-    """Returns all that the model says of series, as named columns.
+  @final
+  def _network(self, pooling: str) -> nn.NetworkConfig:
+    """Returns the configuration of the network."""
+    stack = nn.StackConfig(
+      mixer=self.mixer,
+      mixer_options=dict(self.mixer_options or {}),
+      d_model=self.d_model,
+      num_layers=self.num_layers,
+      dropout=self.dropout,
+      **mixers.traits(self.mixer).block,
+    )
+    return nn.NetworkConfig(stack, pooling=pooling)
+
+  @final
+  def _recipe(self, **options: Any) -> recipes.Recipe:
+    """Returns how it is trained; programs have the learning rate traced."""
+    return recipes.Recipe(weight_decay=self.weight_decay, **options)
+
+  @final
+  def _examples(self, *given: Any) -> sources.Examples:
+    """Returns examples that the model takes."""
+    _scikit_learn.validation.check_is_fitted(self, "model_")
+    rows = self._read(*given, reset=False)
+    prepared = self.model_.preparation
+    return sources.Examples(rows.ids, self._prepare(prepared, rows))
+
+  @final
+  def _outputs(self, *given: Any) -> dict[str, np.ndarray]:
+    """Returns what the network says of examples."""
+    examples = self._examples(*given)
+    return self.model_.outputs(examples.dataset)
+
+  @final
+  def predictions(self, *given: Any) -> predictions.Predictions:
+    """Returns all that the model says of examples, as named columns.
 
     Args:
-      X: series in any form.
+      *given: examples in any form that `predict` takes.
 
     Returns:
       A `models.Predictions`: of each kind of model its columns, to be read by
       name or written to a file.
     """
-    _scikit_learn.validation.check_is_fitted(self, "model_")
-    series = series_input.read(self, X, reset=False)
-    dataset = self.model_.preparation.prepare(series.values)
-    return self.model_.predict(preparations.Examples(series.ids, dataset))
+    examples = self._examples(*given)
+    return self.model_.predict(examples)
 
-  def _outputs(self, X: Any) -> dict[str, np.ndarray]:
-    """Returns what the network says of series."""
-    _scikit_learn.validation.check_is_fitted(self, "model_")
-    series = series_input.read(self, X, reset=False)
-    return self.model_.outputs(self.model_.preparation.prepare(series.values))
-
+  @final
   def save(self, path: str | os.PathLike) -> None:
     """Writes the model to one file, which `jaxseq.load` reads.
 
@@ -182,31 +302,73 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return state
 
 
-def splits_of(
-  part: data.ArrayDataset,
-  train: np.ndarray,
-  valid: np.ndarray | None,
-  **info: Any,
-) -> data.Splits:
-  """Returns examples as parts of a set; there is no test set.
+@dataclasses.dataclass(eq=False, repr=False)
+class SeriesEstimator(SequenceEstimator):
+  """Base of the estimators of series: X, in any of the forms of people's."""
 
-  Args:
-    part: all examples.
-    train: rows of the training examples.
-    valid: rows of those of validation; None for none.
-    **info: further fields of `data.Info`.
-  """
-  known = data.Info("Series handed to an estimator.", "memory", "", **info)
-  first = data.take(part, train)
-  held = None if valid is None else data.take(part, valid)
-  return data.Splits(first, held, first if held is None else held, known)
+  _: dataclasses.KW_ONLY
+  missing: str = "refuse"
+  channels_first: bool = False
+
+  @final
+  def fit(self, X: Any, y: Any = None) -> Self:
+    """Trains a network from the beginning.
+
+    Args:
+      X: series, see `jaxseq.estimators`.
+      y: what is learnt of each, see the class; not used where there is none.
+
+    Raises:
+      ValueError: naming what is not as expected.
+    """
+    return self._fit(X, y)
+
+  def _targets(self, y: Any, rows: Rows, *, reset: bool) -> Rows:
+    """Returns the rows with their targets."""
+    raise NotImplementedError
+
+  @final
+  def _read(self, X: Any, *y: Any, reset: bool) -> Rows:
+    series = series_input.read(self, X, reset=reset)
+    rows = Rows(series.values, ids=series.ids, channels=series.channels)
+    return self._targets(y[0], rows, reset=reset) if y else rows
+
+  @final
+  def _standardization(self, rows: Rows, train: np.ndarray) -> dict[str, Any]:
+    """Returns the fields of a preparation that say how channels are scaled."""
+    together = np.concatenate([rows.values[i] for i in train])
+    channels = rows.channels
+    if channels is None:
+      channels = tuple(f"channel_{i}" for i in range(together.shape[1]))
+    return {
+      "channels": channels,
+      **scale.Scale.of(together)._asdict(),
+      "missing": self.missing,
+      "fill": (0.0,) * len(channels),
+      "length": max(len(rows.values[i]) for i in train),
+    }
+
+
+def _strata(classes: np.ndarray | None, fraction: float) -> np.ndarray | None:
+  """Returns the classes, if either part can have examples of all of them."""
+  if classes is None:
+    return None
+  counts = np.bincount(classes)
+  counts = counts[counts > 0]
+  held = int(np.ceil(len(classes) * fraction))
+  if counts.min() >= 2 and len(counts) <= min(held, len(classes) - held):
+    return classes
+  warnings.warn(
+    f"validation_fraction: {held} of {len(classes)} examples cannot have all "
+    f"{len(counts)} classes, of which the rarest has {counts.min()}: they are "
+    "drawn without regard to classes.",
+    stacklevel=5,
+  )
+  return None
 
 
 def documented(cls: type) -> type:
   """Decorator: puts the options that all share into a class's docstring."""
-  cls.__doc__ = (cls.__doc__ or "").replace("  OPTIONS", _indented(OPTIONS))
+  lines = "\n".join(f"  {line}" for line in OPTIONS.splitlines())
+  cls.__doc__ = (cls.__doc__ or "").replace("  OPTIONS", lines)
   return cls
-
-
-def _indented(text):
-  return "\n".join(f"  {line}" for line in text.splitlines())

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.estimators import programs
+from jaxseq.training import compile_cache
 from jaxseq.training import finite
 from jaxseq.training import loop
 from jaxseq.training import progress
@@ -25,6 +27,7 @@ class Fitted:
   """What training has found.
 
   Attributes:
+    network: of the problem.
     variables: of the problem, those that were best on validation examples where
       there is early stopping.
     update: updates after which the variables were found.
@@ -32,6 +35,7 @@ class Fitted:
       of validation examples, each a list over evaluations.
   """
 
+  network: Any
   variables: PyTree
   update: int
   history: dict[str, list[float]]
@@ -73,8 +77,9 @@ def train(
     chunks_per_evaluation=1,
     early_stopping=early_stopping,
   )
+  compile_cache.enable()
   arm = make(config)
-  program = arm.program(config)
+  program = programs.of(config, arm)
   history = _History()
   stopped = None if program.rule is None else program.rule.stopped
   guard = finite.Guard(
@@ -112,7 +117,9 @@ def train(
     state = program.rule.chosen(state)
     update = state.best.update
   variables = jax.tree.map(lambda x: x[0], jax.device_get(state.variables))
-  return Fitted(variables, int(update[0]), history.columns())
+  return Fitted(
+    arm.problem.network, variables, int(update[0]), history.columns()
+  )
 
 
 class _History:

@@ -29,32 +29,94 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   """
   finite = True if estimator.missing == "refuse" else "allow-nan"
   if _is_table(X):
+    check_columns("X", X)
     table = _scikit_learn.validation.validate_data(
       estimator, X, reset=reset, dtype=np.float64, ensure_all_finite=finite
     )
     names = tuple(map(str, range(len(table))))
-    found = Series(names, list(table[:, :, None]), None)
+    series = Series(names, list(table[:, :, None]), None)
     kind = "table"
   else:
-    found = series_frames.series_of(X, channels_first=estimator.channels_first)
+    series = series_frames.series_of(X, channels_first=estimator.channels_first)
     kind = "series"
     if reset:
-      estimator.n_features_in_ = found.values[0].shape[1]
+      estimator.n_features_in_ = series.values[0].shape[1]
       if hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
   if reset:
     estimator.input_kind_ = kind
-    estimator.channels_ = found.channels
-    return found
+    estimator.channels_ = series.channels
+    return series
   width = 1 if estimator.input_kind_ == "table" else estimator.n_features_in_
-  got = found.values[0].shape[1]
+  check_channels(
+    "X", series.values[0].shape[1], series.channels, width, estimator.channels_
+  )
+  return series
+
+
+def read_one(
+  name: str, y: Any, width: int | None, known: tuple[str, ...] | None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+  """Returns one series (time, channels) float64, and its channels' names.
+
+  Args:
+    name: of the argument.
+    y: (time,) or (time, channels) finite numbers, an array or a frame.
+    width: channels of the training's series; None where this is it.
+    known: their names, if they had any.
+
+  Raises:
+    ValueError: naming what is not as expected.
+  """
+  check_columns(name, y)
+  names = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
+  array = _scikit_learn.validation.check_array(
+    y, ensure_2d=False, dtype=np.float64, input_name=name
+  )
+  array = array[:, None] if array.ndim == 1 else array
+  if width is not None:
+    check_channels(name, array.shape[1], names, width, known)
+  return array, names
+
+
+def check_channels(
+  name: str,
+  got: int,
+  names: tuple[str, ...] | None,
+  width: int,
+  known: tuple[str, ...] | None,
+) -> None:
+  """Raises ValueError unless channels are those of training, in their order."""
   if got != width:
-    raise _validate.error("X: channels", got, f"{width}, as in training")
-  known = estimator.channels_
-  if None not in (known, found.channels) and found.channels != known:
-    names = list(found.channels)
-    raise _validate.error("X: columns", names, f"{list(known)}, as in training")
-  return found
+    raise _validate.error(f"{name}: channels", got, f"{width}, as in training")
+  if None not in (known, names) and names != known:
+    expected = f"{list(known or ())}, as in training"
+    raise _validate.error(f"{name}: columns", list(names or ()), expected)
+
+
+def check_columns(name: str, frame: Any) -> None:
+  """Raises ValueError if a column of a frame holds no numbers."""
+  if not (hasattr(frame, "dtypes") and hasattr(frame, "columns")):
+    return
+  for column, dtype in zip(frame.columns, frame.dtypes):
+    if getattr(dtype, "kind", "f") not in "iufbO" or (
+      dtype.kind == "O" and any(isinstance(x, str) for x in frame[column][:1])
+    ):
+      raise ValueError(
+        f"{name}: column {column!r}: got {dtype}, expected numbers; a table of "
+        "several series wants their names and times in its index: "
+        "frame.set_index([name, time])."
+      )
+
+
+def required(estimator: Any, y: Any) -> Any:
+  """Returns y, or raises ValueError in the words of scikit-learn."""
+  if y is None:
+    raise ValueError(
+      f"{type(estimator).__name__} requires y to be passed, but the target y "
+      "is None."
+    )
+  return y
 
 
 def check_count(name: str, values: Any, count: int) -> None:

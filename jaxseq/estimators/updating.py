@@ -3,73 +3,76 @@
 import dataclasses
 import functools
 from typing import Any
+from typing import Self
+from typing import final
 
 import jax
 import numpy as np
 
+from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
+from jaxseq.training import compile_cache
 from jaxseq.training import supervised
 
 
-class Updating:
-  """Base of estimators that go on learning from examples that come later.
+@dataclasses.dataclass(eq=False, repr=False)
+class UpdatedEstimator(base.SeriesEstimator):
+  """Base of estimators that go on learning from examples that come later."""
 
-  A subclass has `_read`, `_splits`, `_problem`, and the kind of its models.
-  """
+  def _problem(self, arm: Any, source: Any) -> Any:
+    """Returns the problem of an update."""
+    return self._task.problem(arm, source, None)
 
-  _kind: str
-
-  def _go_on(self, X: Any, y: Any, *, carry: bool = False, **options: Any):
+  @final
+  def _go_on(
+    self, X: Any, y: Any, *, carry: bool = False, **options: Any
+  ) -> Self:
     """Makes one update with all examples; with `carry` states are kept."""
+    compile_cache.enable()
     first = not hasattr(self, "_training")
-    series, targets = self._read(X, y, reset=first, **options)
-    rows = np.arange(len(series.values))
+    rows = self._read(X, reset=first)
+    rows = self._targets(y, rows, reset=first, **options)
+    material = self._material(rows, None, *() if first else self._training[:1])
+    arm = self._configure(material.count)
+    problem = self._problem(arm, material.source)
+    run = self._update(arm, problem)
     if first:
-      splits = self._splits(series, targets, rows, None)
-      problem = self._problem(splits, whole=True)
-      optimizer = self._constant_optimizer()
-      state = jax.jit(functools.partial(supervised.init, problem, optimizer))(
-        jax.random.key(self._seed())
-      )
-      self._training = problem.network, splits, _stored(state)
+      state = jax.jit(
+        functools.partial(
+          supervised.init, problem, self._constant_optimizer(arm)
+        )
+      )(jax.random.key(self._seed()))
       self.n_updates_ = 0
-    network, splits, stored = self._training
-    part = splits.info.preparation.prepare(series.values, targets=targets)
-    splits_now = splits._replace(train=part, valid=None, test=part)
-    state = _restored(stored)
+    else:
+      state = _restored(self._training[1])
     if not carry:
       state = state._replace(carry=None)
-    run, problem = self._update(splits_now)
     state, metrics = jax.device_get(run(state, problem.data))
     if not np.isfinite(metrics["loss"]):
       raise ValueError(
         f"update {self.n_updates_ + 1}: the loss is {float(metrics['loss'])}: "
         "try a smaller learning_rate."
       )
-    self._training = network, splits, _stored(state)
+    self._training = material.preparation, _stored(state)
     self.n_updates_ += 1
-    self._keep(self._kind, network, jax.device_get(state.variables), splits)
+    self._keep(material, problem.network, jax.device_get(state.variables))
     return self
 
-  def _update(self, splits):
-    """The compiled update with all examples of a set, and their problem."""
-    problem = self._problem(splits, whole=True)
-    # Its configuration has the parameters and the number of examples.
+  @final
+  def _update(self, arm, problem):
+    """The compiled update with all examples of a problem."""
+    # The configuration has the parameters and the number of examples.
     config, run = getattr(self, "_program", (None, None))
-    if config != problem.arm:
-      optimizer = self._constant_optimizer()
+    if config != (arm, self.learning_rate):
+      optimizer = self._constant_optimizer(arm)
       run = jax.jit(functools.partial(supervised.update, problem, optimizer))
-      self._program = problem.arm, run
-    return run, problem
+      self._program = (arm, self.learning_rate), run
+    return run
 
-  def _constant_optimizer(self):
-    recipe = dataclasses.replace(self._recipe(), schedule="constant")
-    arm = tasks.ArmConfig(self._network("none"), recipe)
-    return tasks.make_optimizer(arm, 1)
-
-  def _forget_updates(self) -> None:
-    self.__dict__.pop("_training", None)
-    self.__dict__.pop("_program", None)
+  @final
+  def _constant_optimizer(self, arm):
+    recipe = self._recipe(learning_rate=self.learning_rate, schedule="constant")
+    return tasks.make_optimizer(dataclasses.replace(arm, optimizer=recipe), 1)
 
 
 def _stored(state):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import averages as averages
   from jaxseq.mixers import contract as contract
   from jaxseq.mixers import gated as gated
+  from jaxseq.mixers import head_parts as head_parts
   from jaxseq.mixers import keys_and_values as keys_and_values
   from jaxseq.mixers import matrix_states as matrix_states
   from jaxseq.mixers import positions as positions

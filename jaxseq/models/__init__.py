@@ -16,7 +16,6 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.models import class_model as class_model
   from jaxseq.models import code_model as code_model
-  from jaxseq.models import conformal as conformal
   from jaxseq.models import event_model as event_model
   from jaxseq.models import exported as exported
   from jaxseq.models import horizon_model as horizon_model

@@ -1,5 +1,6 @@
 """Models of the next values of a multivariate series."""
 
+import functools
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -7,8 +8,8 @@ import jax
 import numpy as np
 
 from jaxseq import data
-from jaxseq.models import conformal
 from jaxseq.models import predictions
+from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
 
 if TYPE_CHECKING:
@@ -53,37 +54,66 @@ def compute(
   return found
 
 
-def calibrate(
-  network: forecasting.Forecaster, variables: Any, splits: data.Splits
-) -> Any:
-  """Returns variables with the half widths of intervals.
+def errors(
+  network: forecasting.Forecaster, variables: Any, windows: data.ArrayDataset
+) -> np.ndarray:
+  """Returns how far forecasts are off, in order.
 
   Args:
     network: the trained network.
     variables: its variables.
-    splits: windows whose validation part, which training has not learnt from,
-      says how far forecasts are off; of many windows it is some, evenly spaced.
+    windows: which it was not trained on; of many it is some, evenly spaced.
 
   Returns:
-    The variables with one more collection, `conformal.COLLECTION`, of half
-    widths (horizon, channels) by level; as they came where there are no
-    validation windows, or too few of them.
+    (n, horizon, channels) absolute errors, rising along the first axis.
   """
-  if splits.valid is None:
-    return variables
-  targets = splits.valid.targets
+  targets = windows.targets
   most = min(_WINDOWS, max(_NUMBERS // targets[0].size, 1))
   count = min(len(targets), most)
   places = np.linspace(0, len(targets) - 1, count).astype(int)
-  forecast = jax.jit(network.apply)
-  errors = []
+  parts = []
   for start in range(0, count, _BATCH):
     # The last batch is filled up, so that one program serves all.
     rows = places[np.minimum(np.arange(start, start + _BATCH), count - 1)]
-    found = np.asarray(forecast(variables, splits.valid.inputs[rows]))
-    errors.append((found - targets[rows])[: count - start])
-  widths = conformal.half_widths(np.concatenate(errors))
+    forecast = np.asarray(_forecast(network, variables, windows.inputs[rows]))
+    parts.append(np.abs(forecast - targets[rows])[: count - start])
+  return np.sort(np.concatenate(parts), axis=0)
+
+
+def with_intervals(variables: Any, errors: np.ndarray) -> Any:
+  """Returns variables with the half widths of intervals.
+
+  Args:
+    variables: of a network.
+    errors: see `errors`.
+
+  Returns:
+    The variables with one more collection, `conformal.COLLECTION`, of half
+    widths (horizon, channels) by level; as they came where the errors are too
+    few.
+  """
+  widths = conformal.half_widths(errors)
   return {**variables, conformal.COLLECTION: widths} if widths else variables
+
+
+def calibrate(
+  network: forecasting.Forecaster, variables: Any, splits: data.Splits
+) -> Any:
+  """Returns variables with intervals that the validation part says.
+
+  It has also chosen the seed and, with early stopping, the moment: intervals
+  are a little small. As they come where there is no validation part.
+  """
+  if splits.valid is None or network.quantile not in (None, 0.5):
+    # Around another quantile than the middle an interval is not as wide below
+    # as above.
+    return variables
+  return with_intervals(variables, errors(network, variables, splits.valid))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forecast(network, variables, inputs):
+  return network.apply(variables, inputs)
 
 
 def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:

@@ -152,8 +152,12 @@ class Model:
   @functools.cached_property
   def _compiled(self) -> Callable[[Arrays], Arrays]:
     """The program of a batch, with the variables on the device."""
-    compute = jax.jit(functools.partial(self.parts.compute, self.network))
-    return functools.partial(compute, jax.device_put(self.variables))
+    return functools.partial(
+      _compute,
+      self.parts.compute,
+      self.network,
+      jax.device_put(self.variables),
+    )
 
   def _fitted(self, arguments):
     """Returns arguments as in training, or says what differs."""
@@ -186,6 +190,12 @@ class Model:
       )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compute(compute, network, variables, arguments):
+  """One program for all models of equal networks, for any variables."""
+  return compute(network, variables, arguments)
+
+
 def _fits(shape, axes):
   """Whether a shape has the axes of a signature."""
   return len(shape) == len(axes) and all(
@@ -197,26 +207,51 @@ def make(
   kind: str,
   network: Any,
   variables: PyTree,
-  splits: data.Splits,
+  splits: data.Splits | None = None,
   about: Mapping[str, Any] | None = None,
+  *,
+  preparation: data.Source | None = None,
+  examples: Any = None,
 ) -> Model:
   """Returns the model of a trained network.
+
+    model = models.make(
+      "language",
+      network,
+      variables,
+      preparation=data.sources.TextSource(vocab_size=256),
+      examples=["any text"],
+    )
 
   Args:
     kind: one of `models.kinds.names()`.
     network: the Flax module.
     variables: its variables, of one seed.
     splits: what it was trained on. A few examples and the preparation are used,
-      and of forecasts the validation part, for intervals.
+      and of forecasts the validation part, for intervals. Not needed with the
+      next two, from a training loop of one's own.
     about: see `Model.about`.
+    preparation: of raw data, as in training; that of the splits if None.
+    examples: one or more of the training examples, raw, as
+      `preparation.prepare` takes them, or prepared; those of the splits if
+      None.
+
+  Raises:
+    ValueError: there are neither splits nor a preparation and examples.
   """
-  prepared = splits.info.preparation
-  if prepared is None:
-    prepared = sources.derive(splits)
+  if splits is None and (preparation is None or examples is None):
+    raise ValueError(
+      "models.make: got no splits, expected them, or both a preparation and "
+      "examples."
+    )
+  prepared = preparation or splits.info.preparation or sources.derive(splits)
+  one = splits.train if examples is None else examples
+  if not isinstance(one, data.ArrayDataset):
+    one = prepared.prepare(one)
+  one = data.take(one, slice(0, 1))
   parts = kinds.get(kind)
-  one = data.take(splits.train, slice(0, 1))
   variables = jax.tree.map(np.asarray, jax.device_get(variables))
-  if hasattr(parts, "calibrate"):
+  if splits is not None and hasattr(parts, "calibrate"):
     variables = parts.calibrate(network, variables, splits)
   return Model(
     kind,

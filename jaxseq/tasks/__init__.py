@@ -9,6 +9,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import budget as budget
   from jaxseq.tasks import classification as classification
   from jaxseq.tasks import classification_figures as classification_figures
+  from jaxseq.tasks import conformal as conformal
   from jaxseq.tasks import confusion as confusion
   from jaxseq.tasks import decision as decision
   from jaxseq.tasks import document_arms as document_arms
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import language as language
+  from jaxseq.tasks import losses as losses
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import synthetic as synthetic

@@ -1,6 +1,7 @@
 """The base of supervised problems: an arm's options, batches, averages."""
 
 from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -18,12 +19,16 @@ from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import datasets
 from jaxseq.data import registry
+from jaxseq.tasks.losses import cross_entropy as cross_entropy
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
+
+# Of the keys of evaluations, which no run uses.
+_EVALUATION = 0xE7A1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +128,9 @@ def make_arm(
   problem: supervised.Problem,
   metric: str,
   unit: str,
+  optimizer: Callable[
+    [Any, int], optax.GradientTransformation
+  ] = make_optimizer,
   **options: Any,
 ) -> supervised_arms.Arm:
   """Returns an arm that is ready to be trained.
@@ -135,6 +143,7 @@ def make_arm(
     metric: name of the metric in `problem.evaluate` that is watched; that of
       the validation part has "valid_" in front, if there are both.
     unit: what `arm.batch_size` counts, unless `examples` is among the options.
+    optimizer: (arm, num_updates) -> the optimiser.
     **options: further fields of `supervised_arms.Arm`.
 
   Raises:
@@ -143,7 +152,7 @@ def make_arm(
   watched = getattr(problem, "watched", lambda name: name)(metric)
   made = supervised_arms.Arm(
     problem,
-    make_optimizer(arm, config.num_updates),
+    optimizer(arm, config.num_updates),
     watched,
     unit=unit,
     part=problem.part,
@@ -202,9 +211,14 @@ class Scored:
     return value, supervised.Loss(named, collections, carry)
 
   def scores(
-    self, variables: PyTree, batch: Any
+    self, variables: PyTree, batch: Any, key: jax.Array | None = None
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
-    """Returns `score` of the network on a batch."""
+    """Returns `score` of the network on a batch.
+
+    The key is for what an evaluation draws at random; it is the same for the
+    same batch in every evaluation.
+    """
+    del key
     outputs = self.network.apply(
       variables, *self.inputs(batch), **self.keywords(batch)
     )
@@ -213,6 +227,9 @@ class Scored:
 
 class ArrayProblem(Scored):
   """Base of the problems whose examples lie on the device as arrays.
+
+  Where there is no validation part, training is watched by the test part: that
+  is the rule of all of them. Nothing can tell then when to stop early.
 
   A subclass has `init` of `supervised.Problem` and `score` of `Scored`.
 
@@ -225,11 +242,13 @@ class ArrayProblem(Scored):
     carry: None, as batches are independent.
     size: number of training examples.
     validated: the metric that is told of the validation examples, too.
+    metric: by which training is watched; None for that of the task.
     at_least: examples at once in evaluations, or more.
   """
 
   carry: PyTree = None
   validated: str = "accuracy"
+  metric: str | None = None
   at_least: int = 1
 
   def __init__(
@@ -248,6 +267,19 @@ class ArrayProblem(Scored):
         f"at most {size}, the number of training examples",
       )
 
+  def program_key(self) -> Hashable | None:
+    """Returns what the problem's programs depend on beside the data's shapes.
+
+    None if they depend on more than can be compared. Problems of one class with
+    equal keys, on data of the same shapes, have the same programs.
+    """
+    fields = {k: x for k, x in vars(self).items() if k != "data"}
+    try:
+      hash(tuple(fields.values()))
+    except TypeError:
+      return None
+    return tuple(sorted(fields.items()))
+
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> PyTree:
     """Draws a batch: each example once before any comes again."""
     return take(data["train"], self.draw(key, update))
@@ -259,9 +291,16 @@ class ArrayProblem(Scored):
   def average(
     self, examples: PyTree, function: Callable
   ) -> dict[str, jax.Array]:
-    """Averages metrics in batches of training's size or more."""
+    """Averages metrics, of (batch, key), in batches of training's or more."""
+    count = jax.tree.leaves(examples)[0].shape[0]
+    key = jax.random.key(_EVALUATION)
+
+    def keyed(batch):
+      examples, places = batch
+      return function(examples, jax.random.fold_in(key, places[0]))
+
     batch_size = max(self.arm.batch_size, self.at_least)
-    return average_over(function, examples, batch_size)
+    return average_over(keyed, (examples, jnp.arange(count)), batch_size)
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
     """Scores the examples that are not trained on.
@@ -385,32 +424,6 @@ def average_over(
     totals = jax.tree.map(jnp.add, totals, last)
   metrics, weight = totals
   return jax.tree.map(lambda x: x / weight, metrics)
-
-
-def cross_entropy(
-  logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the mean cross-entropy and accuracy over what is scored.
-
-  Args:
-    logits: (..., classes).
-    labels: (...) integers.
-    mask: (...) bool, which labels are scored; all if None.
-
-  Returns:
-    Cross-entropy in nats, accuracy, and the number of scored labels.
-  """
-  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  right = (jnp.argmax(logits, axis=-1) == labels).astype(losses.dtype)
-  if mask is None:
-    mask = jnp.ones(labels.shape, bool)
-  weight = mask.sum()
-  divisor = jnp.maximum(weight, 1)
-
-  def mean(x):
-    return jnp.where(mask, x, 0).sum() / divisor
-
-  return mean(losses), mean(right), weight
 
 
 def parts(splits: datasets.Splits) -> dict[str, datasets.ArrayDataset]:

@@ -61,12 +61,16 @@ class Problem(base.ArrayProblem):
     return network_inputs(batch, self.paired)
 
   def scores(
-    self, variables: base.PyTree, batch: data.ArrayDataset
+    self,
+    variables: base.PyTree,
+    batch: data.ArrayDataset,
+    key: jax.Array | None = None,
   ) -> tuple[dict[str, Any], jax.Array]:
     """Returns `score` of the network on a batch, and what it was taken for.
 
     The tallies are the `confusion.Counts` as shares of the batch.
     """
+    del key
     outputs = self.network.apply(variables, *self.inputs(batch))
     metrics, count = self.score(outputs, batch)
     counts = confusion.count(outputs[0], batch.targets)

@@ -184,13 +184,8 @@ class Problem(base.ArrayProblem):
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
     known = statistics(splits)
     network = make_network(arm, known)
-    if splits.valid is None:
-      raise _validate.error("valid", None, "validation sequences")
-    parts = {
-      "train": sequences(splits.train),
-      "valid": sequences(splits.valid),
-      "test": sequences(splits.test),
-    }
+    named = dict(zip(("train", "valid", "test"), splits[:3]))
+    parts = {k: sequences(x) for k, x in named.items() if x is not None}
     self.horizon = known.horizon
     super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
 
@@ -242,8 +237,9 @@ def baselines(
   splits: data.Splits, part: Literal["test", "valid"] = "test"
 ) -> dict[str, dict[str, float]]:
   """Scores the process that made the sequences of a part, where it is known."""
-  made = sequences(getattr(splits, part))
-  if made.true_events is None:
+  dataset = getattr(splits, part)
+  made = None if dataset is None else sequences(dataset)
+  if made is None or made.true_events is None:
     return {}
   terms = Terms(
     np.asarray(made.true_events, np.float64),

@@ -19,6 +19,7 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import losses
 from jaxseq.tasks import task
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
@@ -37,12 +38,29 @@ class ArmConfig(base.ArmConfig):
       and standard deviation 1, and the forecast is put back (Kim et al., ICLR
       2022, "RevIN"; Liu et al., arXiv:2205.14415).
     affine: whether the normalised channels get a learnt scale and shift.
+    objective: what is minimized: "mse", "mae", or the "quantile_loss" of
+      `quantile`, which makes forecasts of that quantile.
+    quantile: above 0 and below 1.
   """
 
   _: dataclasses.KW_ONLY
   channels: Literal["independent", "mixed"] = "independent"
   normalize: bool = True
   affine: bool = False
+  objective: Literal["mse", "mae", "quantile_loss"] = "mse"
+  quantile: float = 0.5
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.number("quantile", self.quantile)
+    if not 0 < self.quantile < 1:
+      expected = "a number above 0 and below 1"
+      raise _validate.error("quantile", self.quantile, expected)
+
+  @property
+  def forecast_quantile(self) -> float | None:
+    """The quantile that is forecast; None for a mean or a median."""
+    return self.quantile if self.objective == "quantile_loss" else None
 
 
 class Spans(NamedTuple):
@@ -50,14 +68,15 @@ class Spans(NamedTuple):
 
   Attributes:
     train: (time, channels) float32.
-    valid: (time, channels) float32, from the first validation input on.
+    valid: (time, channels) float32, from the first validation input on; None
+      without a validation part.
     test: (time, channels) float32, from the first test input on.
     input_length: times of an input.
     horizon: times of a target.
   """
 
   train: np.ndarray
-  valid: np.ndarray
+  valid: np.ndarray | None
   test: np.ndarray
   input_length: int
   horizon: int
@@ -92,11 +111,9 @@ def spans(splits: data.Splits) -> Spans:
       )
     return np.asarray(span, np.float32)
 
-  if splits.valid is None:
-    raise _validate.error("valid", None, "validation windows")
   return Spans(
     join("train", splits.train),
-    join("valid", splits.valid),
+    None if splits.valid is None else join("valid", splits.valid),
     join("test", splits.test),
     splits.train.inputs.shape[1],
     splits.train.targets.shape[1],
@@ -115,6 +132,7 @@ class Forecaster(linen.Module):
     channels: see `ArmConfig`.
     normalize: see `ArmConfig`.
     affine: see `ArmConfig`.
+    quantile: of the values to come, that forecasts are; None for their middle.
   """
 
   config: nn.NetworkConfig
@@ -122,6 +140,7 @@ class Forecaster(linen.Module):
   channels: str = "independent"
   normalize: bool = True
   affine: bool = False
+  quantile: float | None = None
 
   @linen.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -163,7 +182,12 @@ class Forecaster(linen.Module):
 def make_forecaster(arm: ArmConfig, horizon: int) -> Forecaster:
   """Returns the model of an arm."""
   return Forecaster(
-    arm.network, horizon, arm.channels, arm.normalize, arm.affine
+    arm.network,
+    horizon,
+    arm.channels,
+    arm.normalize,
+    arm.affine,
+    arm.forecast_quantile,
   )
 
 
@@ -186,12 +210,12 @@ class Problem(base.ArrayProblem):
       number of training windows.
   """
 
-  objective = validated = "mse"
-  train_metrics = ("mse", "mae")
+  train_metrics = ("mse", "mae", "quantile_loss")
   at_least = 128
 
   def __init__(self, arm: ArmConfig, series: Spans):
     base.check_pooling(arm.network, True, "a window has one forecast")
+    self.objective = self.validated = self.metric = arm.objective
     self.input_length = series.input_length
     self.total = series.input_length + series.horizon
     spans = {"train": series.train, "valid": series.valid, "test": series.test}
@@ -220,9 +244,17 @@ class Problem(base.ArrayProblem):
   def score(
     self, outputs: jax.Array, batch: jax.Array
   ) -> tuple[dict[str, jax.Array], int]:
-    """Returns "mse" and "mae" over windows, times and channels."""
-    error = outputs - batch[:, self.input_length :]
+    """Returns "mse" and "mae" over windows, times and channels.
+
+    With them comes "quantile_loss" where a quantile is forecast.
+    """
+    targets = batch[:, self.input_length :]
+    error = outputs - targets
     metrics = {"mse": jnp.mean(error**2), "mae": jnp.mean(jnp.abs(error))}
+    quantile = self.arm.forecast_quantile
+    if quantile is not None:
+      loss = losses.quantile_loss(outputs, targets, quantile)
+      metrics["quantile_loss"] = jnp.mean(loss)
     return metrics, len(batch)
 
   def average(
@@ -231,7 +263,8 @@ class Problem(base.ArrayProblem):
     """Averages metrics over all windows of a span."""
     starts = jnp.arange(examples.shape[0] - self.total + 1)
     return super().average(
-      starts, lambda starts: function(windows(examples, starts, self.total))
+      starts,
+      lambda starts, key: function(windows(examples, starts, self.total), key),
     )
 
 
@@ -243,7 +276,7 @@ def baselines(
   Args:
     series: the spans.
     period: length of the season in steps, at most the input length.
-    part: which span.
+    part: which span; without a validation part there is nothing to score.
 
   Returns:
     "mse" and "mae" of "repeat last" (the last value of the window) and of
@@ -255,6 +288,8 @@ def baselines(
   length, horizon = series.input_length, series.horizon
   _validate.integer("period", period, 1, length)
   span = getattr(series, part)
+  if span is None:
+    return {}
   view = np.lib.stride_tricks.sliding_window_view(
     span, length + horizon, axis=0
   )
@@ -283,7 +318,12 @@ TASK = task.Task(
   metric="mse",
   better="lower",
   unit="windows",
-  columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
+  columns={
+    "mse": "MSE",
+    "mae": "MAE",
+    "quantile_loss": "quantile loss",
+    "valid_mse": "validation MSE",
+  },
   kind="forecasting",
   source=spans,
   baselines=lambda series, config, part: baselines(series, config.period, part),

@@ -22,6 +22,7 @@ from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
+from jaxseq.tasks import losses
 from jaxseq.tasks import task
 
 # The smallest variance, as in the paper's code.
@@ -154,13 +155,8 @@ class Regressor(linen.Module):
 def negative_log_likelihood(
   mean: jax.Array, variance: jax.Array, targets: jax.Array
 ) -> jax.Array:
-  """Returns that of a Gaussian, (...), summed over the targets' last axis.
-
-  The constant, half the logarithm of 2 pi for each number, is left out.
-  """
-  variance = jnp.maximum(variance, FLOOR)
-  terms = jnp.log(variance) + (targets - mean) ** 2 / variance
-  return 0.5 * terms.sum(axis=-1)
+  """Returns that of a Gaussian, (...), see `losses`; variances have a floor."""
+  return losses.negative_log_likelihood(mean, variance, targets, FLOOR)
 
 
 class Problem(base.ArrayProblem):

@@ -11,16 +11,15 @@ serves is the same program for all of them.
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
-import types
 from typing import Any
 from typing import Literal
+
+import optax
 
 from jaxseq import _validate
 from jaxseq.tasks import base
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
-
-_NONE: Mapping[str, str] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Task:
     problem: (arm, source, config) -> problem; `config` is the comparison, which
       says what all arms have in common, such as the length of a piece.
     metric: by which training is watched: of `Problem.evaluate`, see
-      `tasks.base.make_arm`.
+      `tasks.base.make_arm`; a problem with a `metric` is watched by that.
     better: whether higher or lower is better; None if neither is.
     unit: what the examples of an update are.
     columns: results in the table, to their headings; the first one is what the
@@ -45,6 +44,7 @@ class Task:
     source: splits -> source.
     adapt: (task, source) -> the task as it is for these data: with the names
       of their classes in `figures`, or a column that only they have.
+    optimizer: (arm, num_updates) -> how an arm is trained.
     examples: (arm, problem) -> examples of one update, for the speed; the
       arm's batch size if None.
     more: (config, arm, source) -> what an arm reports beside its metrics, a
@@ -57,7 +57,7 @@ class Task:
   """
 
   name: str
-  arm: type[base.ArmConfig]
+  arm: type[Any]
   problem: Callable[[Any, Any, Any], supervised.Problem]
   metric: str
   better: Literal["higher", "lower"] | None
@@ -66,6 +66,9 @@ class Task:
   kind: str | None = None
   source: Callable[[Any], Any] = lambda splits: splits
   adapt: Callable[["Task", Any], "Task"] = lambda task, source: task
+  optimizer: Callable[[Any, int], optax.GradientTransformation] = (
+    base.make_optimizer
+  )
   examples: Callable[[Any, Any], int] | None = None
   more: Callable[[Any, Any, Any], supervised_arms.More] | None = None
   figures: Callable[[Any], dict[str, Any]] | None = None
@@ -97,6 +100,7 @@ class Task:
     arm: Any,
     problem: supervised.Problem,
     source: Any = None,
+    rate: float | None = None,
   ) -> supervised_arms.Arm:
     """Returns an arm that is ready to be trained on a problem.
 
@@ -105,6 +109,8 @@ class Task:
       arm: configuration of the arm.
       problem: of the arm.
       source: what the problem was made of, for `more`.
+      rate: peak learning rate in the place of the arm's; the program is the
+        same for any, see `supervised_arms.Arm`.
 
     Raises:
       ValueError: the comparison asks for early stopping, and nothing can tell.
@@ -114,12 +120,22 @@ class Task:
       options["examples"] = self.examples(arm, problem)
     if self.more is not None:
       options["more"] = self.more(config, arm, source)
+    if rate is not None:
+      options["rate"] = rate
+      options["optimizer_at"] = lambda rate: self.optimizer(
+        dataclasses.replace(
+          arm,
+          optimizer=dataclasses.replace(arm.optimizer, learning_rate=rate),
+        ),
+        config.num_updates,
+      )
     return base.make_arm(
       config,
       arm,
       problem,
-      self.metric,
+      getattr(problem, "metric", None) or self.metric,
       self.unit,
+      optimizer=self.optimizer,
       better=self.better,
       figures=self.figures,
       **options,

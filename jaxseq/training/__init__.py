@@ -38,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.training import array_files as array_files
   from jaxseq.training import checkpoint as checkpoint
   from jaxseq.training import comparison as comparison
+  from jaxseq.training import compile_cache as compile_cache
   from jaxseq.training import configuration as configuration
   from jaxseq.training import devices as devices
   from jaxseq.training import early_stopping as early_stopping

@@ -140,3 +140,21 @@ def test_take_and_host():
   chex.assert_trees_all_equal(
     base.host(taken), {"x": np.array([[4.0, 5.0], [0.0, 1.0]]), "none": None}
   )
+
+
+class _Drawing(base.ArrayProblem):
+  """Its evaluations draw numbers."""
+
+  def scores(self, variables, batch, key=None):
+    return {"accuracy": jax.random.uniform(key)}, len(batch)
+
+
+def test_evaluations_draw_the_same_numbers_for_the_same_batch():
+  data = {"train": np.zeros(4), "test": np.zeros(4)}
+  arm = base.ArmConfig(batch_size=2)
+  problem = _Drawing(arm, None, data, 4)
+  first = problem.evaluate({}, data)["accuracy"]
+  assert first == problem.evaluate({}, data)["accuracy"]
+  # Two batches, which draw other numbers.
+  alone = problem.evaluate({}, {"test": data["test"][:2]})["accuracy"]
+  assert first != alone

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 
+import numpy as np
 import pytest
 
 from jaxseq import data
@@ -10,6 +11,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import events
+from jaxseq.tasks import forecasting
 from jaxseq.tasks import synthetic
 from jaxseq.tasks import task
 
@@ -93,3 +95,26 @@ def test_options_are_checked_whoever_builds_the_arm(name, field):
 def test_a_plan_of_documents_has_a_known_method():
   with pytest.raises(ValueError, match="method: got 'lptt', expected one of"):
     document_plans.PlanConfig(method="lptt")
+
+
+def test_without_a_validation_part_the_test_part_is_watched():
+  """One rule for all: nothing else changes, but nothing can stop early."""
+  splits = data.load("hawkes", train=20, valid=10, test=10)
+  series = forecasting.Spans(*np.zeros((3, 30, 1), np.float32), 4, 2)
+  cases = [
+    (events.TASK, splits, splits._replace(valid=None)),
+    (forecasting.TASK, series, series._replace(valid=None)),
+  ]
+  pooling = {"events": "none", "forecasting": "last"}
+  for line, whole, without in cases:
+    config = dataclasses.replace(
+      comparison(),
+      network={
+        "stack": {"mixer": "gru", "d_model": 4, "num_layers": 1},
+        "pooling": pooling[line.name],
+      },
+    )
+    parts = [line.arms(config, source)["a"].part for source in (whole, without)]
+    assert parts == ["validation", "test"], line.name
+    with pytest.raises(ValueError, match="there is no validation part"):
+      line.arms(dataclasses.replace(config, early_stopping=1), without)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 
 Params = dict[str, jax.Array]
@@ -68,8 +69,7 @@ def _vector(config, params, x, state, reset, mask, place, axis):
   q, logits, k, v = (
     None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
   )
-  if reset is not None:
-    reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
+  reset = head_parts.resets(reset, v.shape[:-1])
   # Both halves of the channels have the same logits, and m and u. Of narrow x
   # they are not held twice.
   own, rows = logits.shape[-1], state.w.shape[-2]

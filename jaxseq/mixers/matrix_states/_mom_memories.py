@@ -6,6 +6,7 @@ channels), or before that of heads. `over` says what ... are: `sequence` for
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 
 # Added to the sum of squares of queries and keys, and to the divisor.
 _LENGTH_EPS, _SUM_EPS = 1e-6, 1e-10
@@ -42,8 +44,7 @@ def sequence(*, axis: str | None) -> Over:
 
   def conv(x, weight, window, routed, reset):
     x, routed = jnp.moveaxis(x, -2, -3), jnp.moveaxis(routed, -1, -2)
-    if reset is not None:
-      reset = jnp.broadcast_to(reset[..., None, :], routed.shape)
+    reset = head_parts.resets(reset, routed.shape)
     y, window = recurrence.routed_conv(
       x, weight, window, routed, reset, axis=axis
     )
@@ -52,8 +53,7 @@ def sequence(*, axis: str | None) -> Over:
   def scan(x, state, reset):
     # (*batch, time, memories, heads, n) -> (*batch, memories, heads, time, n).
     x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -4, -2), x)
-    if reset is not None:
-      reset = jnp.broadcast_to(reset[..., None, None, :], x.v.shape[:-1])
+    reset = head_parts.resets(reset, x.v.shape[:-1])
     if x.read is None:
       o, state = recurrence.outer_scan(
         x.q, x.k, x.v, x.decay, state, reset=reset, axis=axis
@@ -69,13 +69,11 @@ def element() -> Over:
   """Passes over one element."""
 
   def conv(x, weight, window, routed, reset):
-    if reset is not None:
-      reset = jnp.broadcast_to(reset[..., None], routed.shape)
+    reset = head_parts.resets(reset, routed.shape, time=False)
     return recurrence.routed_conv_step(x, weight, window, routed, reset)
 
   def scan(x, state, reset):
-    if reset is not None:
-      reset = jnp.broadcast_to(reset[..., None, None], x.v.shape[:-1])
+    reset = head_parts.resets(reset, x.v.shape[:-1], time=False)
     if x.read is None:
       return recurrence.outer_step(x.q, x.k, x.v, x.decay, state, reset=reset)
     return recurrence.delta_step(*x, state, reset=reset)
@@ -186,15 +184,10 @@ def _of_memories(config, params, name, x, wide=False):
 def _feature(config):
   """What is done with queries and with keys."""
   if config.rule == "gated_deltanet":
-    return _unit
+    return functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   if config.feature_map == "elu":
     return lambda x: jax.nn.elu(x) + 1
   return jax.nn.relu if config.feature_map == "relu" else lambda x: x
-
-
-def _unit(x):
-  square = jnp.sum(x * x, axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(square + _LENGTH_EPS)
 
 
 def _decays_of_channels(config, params, x):

@@ -4,7 +4,6 @@ Each has queries and keys (..., heads, d_key), values (..., heads, d_value) and
 log-decays, and a norm between the scan and the output projection.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import positions
 
 Params = contract.Params
 
@@ -67,11 +65,6 @@ class HeadWidths:
     return math.ceil(self.d_model / self.heads)
 
 
-def split_heads(x: jax.Array, heads: int) -> jax.Array:
-  """Returns (..., heads * width) as (..., heads, width)."""
-  return x.reshape(*x.shape[:-1], heads, -1)
-
-
 def log_decay(logits: jax.Array, temperature: float) -> jax.Array:
   """Returns log sigmoid(logits)^(1 / temperature)."""
   return jax.nn.log_sigmoid(logits) / temperature
@@ -107,14 +100,3 @@ def scan(
   return recurrence.outer_scan_heads(
     q, k, v, decay, state, reset=reset, axis=axis
   )
-
-
-def normed(o: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-  """Divides o (..., n) by the root of its mean square; scale is (n,)."""
-  norm = functools.partial(positions.rms_norm, eps=eps)
-  return contract.pointwise(norm, o, scale)
-
-
-def gated(o: jax.Array, gate: jax.Array) -> jax.Array:
-  """Returns o silu(gate)."""
-  return contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import _mamba
@@ -334,13 +335,9 @@ def _split(config, qkv):
   k = k.reshape(*lead, writes, config.groups, config.key_width)
   v = v.reshape(*lead, writes, config.heads, config.value_width)
 
-  def unit(x, scale=1.0):
-    square = jnp.sum(x * x, axis=-1, keepdims=True)
-    return scale * x * jax.lax.rsqrt(square + _LENGTH_EPS)
-
-  q = contract.pointwise(
-    functools.partial(unit, scale=config.key_width**-0.5), q
-  )
+  unit = functools.partial(head_parts.unit, eps=_LENGTH_EPS)
+  scaled = functools.partial(unit, scale=config.key_width**-0.5)
+  q = contract.pointwise(scaled, q)
   shared = config.heads // config.groups
   q, k = (
     jnp.repeat(x, shared, axis=-2) for x in (q, contract.pointwise(unit, k))
@@ -406,7 +403,5 @@ def _scan(q, k, v, read, decay, state, reset, *, axis):
 def _scan_step(q, k, v, read, decay, state, reset):
   """One step of `delta_scan`; heads are batch axes of a step."""
   k, v, read = (x[..., 0, :, :] for x in (k, v, read))
-  if reset is not None:
-    shape = *reset.shape, q.shape[-2]
-    reset = jnp.broadcast_to(reset[..., None], shape)
+  reset = head_parts.resets(reset, q.shape[:-1], time=False)
   return recurrence.delta_step(q, k, v, read, decay, state, reset=reset)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import _mamba
 
@@ -149,17 +150,17 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
     qkv, window = _mamba.convolved(conv, params, qkv, window, reset)
   queries, keys, _ = config.channels
   q, k, v = (
-    _outer.split_heads(part, config.heads)
+    head_parts.split(part, config.heads)
     for part in jnp.split(qkv, (queries, queries + keys), axis=-1)
   )
   logits = _outer.low_rank_logits(params, x)
   decay = _outer.log_decay(logits, config.decay_temperature)
-  decay = _outer.split_heads(decay, config.heads)
+  decay = head_parts.split(decay, config.heads)
   o, S = _outer.scan(q, k, v, decay, state.S, reset, axis)
-  o = _outer.normed(o, params["norm_scale"], config.eps)
+  o = head_parts.normed(o, params["norm_scale"], config.eps)
   o = o.reshape(*x.shape[:-1], -1)
   if config.gate == "silu":
-    o = _outer.gated(o, recurrence.dense(x, params["W_g"]))
+    o = head_parts.gated(o, recurrence.dense(x, params["W_g"]))
   return recurrence.dense(o, params["W_o"]), State(window, S)
 
 

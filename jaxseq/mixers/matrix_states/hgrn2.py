@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _outer
 
 Params = contract.Params
@@ -159,12 +160,12 @@ def apply(
   q = contract.pointwise(jax.nn.silu, q)
   decay, k = _forget_gate(f, bound)
   q, k, i, decay = (
-    _outer.split_heads(part, config.count)
+    head_parts.split(part, config.count)
     for part in (q, k.astype(x.dtype), i, decay)
   )
   o, S = _outer.scan(q, k, i, decay, state.S, reset, axis)
   o = o.reshape(*x.shape[:-1], config.d_model)
-  o = _outer.normed(o, params["norm_scale"], config.eps)
+  o = head_parts.normed(o, params["norm_scale"], config.eps)
   return recurrence.dense(o, params["W_o"]), State(window, S)
 
 

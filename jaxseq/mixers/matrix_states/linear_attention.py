@@ -36,6 +36,7 @@ import numpy as np
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 from jaxseq.mixers.averages import _places
 from jaxseq.mixers.matrix_states import _outer
@@ -191,7 +192,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time."""
   params = contract.cast(params, contract.wide_dtype(x))
   q, k, v = (
-    _outer.split_heads(recurrence.dense(x, params[w]), config.heads)
+    head_parts.split(recurrence.dense(x, params[w]), config.heads)
     for w in _INPUTS
   )
   q, k = (_features(config, z) for z in (q, k))
@@ -199,7 +200,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   o, state = _attend(config, params, (q, k), turned, v, x, state, reset, axis)
   if config.gate == "silu":
     gate = recurrence.dense(x, params["W_g"])
-    o = _outer.gated(o, _outer.split_heads(gate, config.heads))
+    o = head_parts.gated(o, head_parts.split(gate, config.heads))
   y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
   return y, state._replace(position=position)
 
@@ -234,7 +235,7 @@ def _log_decay(config, params, x):
     logits = _outer.low_rank_logits(params, x)
   else:
     logits = recurrence.dense(x, params["W_a"], params["b_a"], wide=True)
-  logits = _outer.split_heads(logits, config.heads)
+  logits = head_parts.split(logits, config.heads)
   return _outer.log_decay(logits, config.decay_temperature)
 
 
@@ -251,7 +252,7 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
     decay = contract.varying_as(x, decay)
   if config.normalization == "rms":
     o, S = _outer.scan(*turned, v, decay, state.S, reset, axis)
-    o = _outer.normed(o, params["norm_scale"], config.eps)
+    o = head_parts.normed(o, params["norm_scale"], config.eps)
     return o, State(S, None, None)
   # The keys' sum is one more column of S, of values 1.
   one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.gated import _blocks
 from jaxseq.mixers.matrix_states import _mlstm
 from jaxseq.mixers.state_space import _mamba
@@ -180,7 +181,7 @@ def _run(config, params, x, state, reset, conv, scan):
   qkv = jnp.concatenate([q, k, v], axis=-1)
   gates = recurrence.dense(qkv, params["W_if"], params["W_if_bias"], wide=True)
   h, memory = _mlstm.read(scan, q, k, v, gates, state.memory, reset)
-  h = _mlstm.layer_norm(h, params["norm_scale"], None, config.eps)
+  h = head_parts.layer_normed(h, params["norm_scale"], None, config.eps)
 
   def gated(h, c, z, skip):
     return (h + skip * c) * jax.nn.silu(z)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _mlstm
 
 Params = contract.Params
@@ -152,7 +153,7 @@ def _run(config, params, x, state, reset, scan):
   gates = recurrence.dense(x, params["W_if"], params["W_if_bias"], wide=True)
   gates = config.gate_cap * jnp.tanh(gates / config.gate_cap)
   h, state = _mlstm.read(scan, q, k, v, gates, state, reset)
-  h = _mlstm.layer_norm(
+  h = head_parts.layer_normed(
     h, params["norm_scale"], params.get("norm_bias"), config.eps
   )
   y = contract.pointwise(lambda h, z: h * jax.nn.sigmoid(z), h, z)

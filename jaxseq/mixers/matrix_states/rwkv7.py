@@ -29,6 +29,7 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 
 Params = contract.Params
 
@@ -334,11 +335,9 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
   rate = jax.nn.sigmoid(_low_rank(params, "a", mixed["a"]))
   gate = _low_rank(params, "g", mixed["g"], jax.nn.sigmoid)
 
-  def heads(x):
-    return x.reshape(*x.shape[:-1], config.heads, config.width)
-
-  r, k, v, decay, rate = map(heads, (r, k, v, decay, rate))
-  k_k, k_a = heads(params["k_k"]), heads(params["k_a"])
+  split = functools.partial(head_parts.split, heads=config.heads)
+  r, k, v, decay, rate = map(split, (r, k, v, decay, rate))
+  k_k, k_a = split(params["k_k"]), split(params["k_a"])
   z = contract.pointwise(lambda k, k_k: _unit(k * k_k), k, k_k)
   k = contract.pointwise(
     lambda k, rate, k_a: k * (1 + (rate - 1) * k_a), k, rate, k_a
@@ -351,9 +350,9 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
     o = o + jnp.sum(r * k * r_k, axis=-1, keepdims=True) * v
     return o * gate
 
-  scale, bias = heads(params["norm_scale"]), heads(params["norm_bias"])
+  scale, bias = split(params["norm_scale"]), split(params["norm_bias"])
   weights = scale, bias, params["r_k"]
-  y = contract.pointwise(read_out, o, r, k, v, heads(gate), *weights)
+  y = contract.pointwise(read_out, o, r, k, v, split(gate), *weights)
   y = recurrence.dense(y.reshape(x.shape), params["W_o"])
   return y, State(last, S), v_first
 
@@ -388,10 +387,7 @@ def _scan(*arguments, axis):
   """`dplr_scan` of arrays with time before heads."""
   *elements, state, reset = arguments
   elements = [jnp.moveaxis(x, -2, -3) for x in elements]
-  if reset is not None:
-    *batch, time = reset.shape
-    shape = *batch, elements[0].shape[-3], time
-    reset = jnp.broadcast_to(reset[..., None, :], shape)
+  reset = head_parts.resets(reset, elements[0].shape[:-1])
   o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
   return jnp.moveaxis(o, -3, -2), state
 
@@ -399,6 +395,5 @@ def _scan(*arguments, axis):
 def _scan_step(*arguments):
   """One step of `dplr_scan`; heads are batch axes of a step."""
   *elements, state, reset = arguments
-  if reset is not None:
-    reset = jnp.broadcast_to(reset[..., None], elements[0].shape[:-1])
+  reset = head_parts.resets(reset, elements[0].shape[:-1], time=False)
   return recurrence.dplr_step(*elements, state, reset=reset)

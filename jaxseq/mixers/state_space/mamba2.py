@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.state_space import _mamba
 from jaxseq.mixers.state_space import discretize
 
@@ -321,8 +322,7 @@ def _normalized(config, x, scale):
 def _scan_step(C, B, x, decay, state, *, reset):
   """One step of `outer_scan_heads`; heads are batch axes of a step."""
   C, B = _to_heads(x, C, B)
-  if reset is not None:
-    reset = jnp.broadcast_to(reset[..., None], (*reset.shape, x.shape[-2]))
+  reset = head_parts.resets(reset, x.shape[:-1], time=False)
   return recurrence.outer_step(C, B, x, decay, state, reset=reset)
 
 

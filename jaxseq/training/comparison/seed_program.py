@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import copy
 import functools
 from typing import Any
 
@@ -57,11 +58,8 @@ class SeedProgram:
     self._init = init
     self._keys = keys
     self._examples = examples
-    self._data = (
-      placement.share(config.mesh, copies * config.num_seeds, data)
-      if data
-      else ()
-    )
+    self._given = data
+    self._copies = copies
 
     @functools.cache
     def chunk(count: int):
@@ -81,12 +79,38 @@ class SeedProgram:
         out_shardings=(where, placement.everywhere(config.mesh)),
       )
 
-    self._chunk = chunk
+    @functools.cache
+    def start():
+      _, where = self._placements()
+      options: dict[str, Any] = {"out_shardings": where}
+      if where is None and jax.default_backend() == "cpu":
+        # It runs once: optimising it costs more than it gives.
+        options["compiler_options"] = {"xla_backend_optimization_level": 0}
+      return self.compile(self._init, one_by_one=True, **options)
+
+    self._chunk, self._start = chunk, start
     self._broken = self.compile(
       self._flags,
       copies=copies,
       out_shardings=placement.everywhere(config.mesh),
     )
+
+  def on(self, keys: jax.Array, data: tuple[Any, ...]) -> "SeedProgram":
+    """Returns the same program with other keys and data, of the same shapes.
+
+    What has been compiled for one of them serves the other.
+    """
+    other = copy.copy(self)
+    other._keys, other._given = keys, data
+    other.__dict__.pop("_data", None)
+    return other
+
+  @functools.cached_property
+  def _data(self):
+    """The data on the devices."""
+    num_runs = self._copies * self.config.num_seeds
+    given = self._given
+    return placement.share(self.config.mesh, num_runs, given) if given else ()
 
   def compile(
     self, function: Callable, *, copies: int = 1, **options: Any
@@ -101,12 +125,7 @@ class SeedProgram:
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
-    _, where = self._placements()
-    options: dict[str, Any] = {"out_shardings": where}
-    if where is None and jax.default_backend() == "cpu":
-      # It runs once: optimising it costs more than it gives.
-      options["compiler_options"] = {"xla_backend_optimization_level": 0}
-    return self.compile(self._init, one_by_one=True, **options)(self._keys)
+    return self._start()(self._keys)
 
   def template(self) -> PyTree:
     """Returns the shapes of all seeds' states, placed as they are trained."""

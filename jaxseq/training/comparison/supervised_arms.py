@@ -52,6 +52,15 @@ class Supervised(arms.Arms):
     _validate.integer("early_stopping", self.early_stopping, 0)
 
 
+def _train(arm, skip_nonfinite, state, data, *rest):
+  """Updates of one seed; a rate that is traced stands before their count."""
+  *rate, count = rest
+  optimizer = arm.optimizer_at(*rate) if rate else arm.optimizer
+  return supervised.train(
+    arm.problem, optimizer, state, data, count, skip_nonfinite=skip_nonfinite
+  )
+
+
 class Program(seed_program.SeedProgram):
   """The seeds of a supervised arm, or of several arms side by side.
 
@@ -67,18 +76,11 @@ class Program(seed_program.SeedProgram):
     super().__init__(
       config,
       functools.partial(supervised.init, first.problem, first.optimizer),
-      lambda state, data, count: supervised.train(
-        first.problem,
-        first.optimizer,
-        state,
-        data,
-        count,
-        skip_nonfinite=config.on_nonfinite == "skip",
-      ),
+      functools.partial(_train, first, config.on_nonfinite == "skip"),
       placement.keys(config.mesh, config.seed, config.num_seeds),
       examples=_EXAMPLES,
       num_updates=config.num_updates,
-      data=(first.problem.data,),
+      data=first.data,
       copies=len(group),
     )
     self.evaluate_every = config.chunks_per_evaluation
@@ -91,6 +93,12 @@ class Program(seed_program.SeedProgram):
     # Without a validation part both are measured on the same.
     if first.part == "validation" and functions[0] != functions[1]:
       self._evaluate = self.compile(first.problem.evaluate, shared=1)
+
+  def on(self, keys: jax.Array, data: tuple[Any, ...]) -> "Program":
+    """Returns the same program with other keys and data, see `SeedProgram`."""
+    other = super().on(keys, data)
+    other.__dict__.pop("_measured_data", None)
+    return other
 
   @functools.cached_property
   def _measured_data(self):
@@ -179,6 +187,9 @@ class Arm:
     more: what the arm reports beside its metrics; nothing if None.
     part: of the data that `metric` is of, see `arms.Arm`.
     better: whether higher or lower is better; None if neither is.
+    rate: peak learning rate that is an argument of the program, which then is
+      the same for any; None where it is a part of `optimizer`.
+    optimizer_at: from such a rate, traced, to the optimiser.
     figures: from the `supervised.TALLIES` of `problem.evaluate`, with an axis
       of seeds in front, to results; None without tallies.
   """
@@ -193,6 +204,16 @@ class Arm:
   part: arms.Part = "test"
   better: Literal["higher", "lower"] | None = None
   figures: Callable[[Any], dict[str, Any]] | None = None
+  rate: float | None = None
+  optimizer_at: Callable[[Any], optax.GradientTransformation] | None = None
+
+  @property
+  def data(self) -> tuple[Any, ...]:
+    """The problem's data, and the rate if it is traced."""
+    if self.rate is None:
+      return (self.problem.data,)
+    rate = np.asarray(self.rate, jax.dtypes.canonicalize_dtype(float))
+    return self.problem.data, rate
 
   def rule(self, patience: int) -> early_stopping.Rule:
     """Returns the rule of early stopping after so many evaluations.

@@ -7,8 +7,8 @@ import pytest
 import jaxseq
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.models import conformal
 from jaxseq.models import horizon_model
+from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
 from tests.models import cases
 
