@@ -19,7 +19,17 @@ SUBORDINATE = re.compile(
 # A formula is no sentence, and its first letter is a name.
 FORMULA = re.compile(r"\S+ [-+*/=] ")
 # Packages whose functions and classes keep to this too, not modules alone.
-CLEAN_PACKAGES = ("interop", "recurrence")
+CLEAN_PACKAGES = (
+  "data",
+  "dts",
+  "interop",
+  "planner",
+  "programs",
+  "recurrence",
+  "rl",
+  "spr",
+  "training",
+)
 # Names that say nothing of what they hold.
 VAGUE = {"anything", "now", "told", "whether"}
 # Stems of British spellings; names are American.
