@@ -96,11 +96,13 @@ class Experiment:
     Raises:
       UserError: the flags are wrong, or what is built is, see `errors.setup`.
     """
+    from jaxseq.training import compile_cache
     from jaxseq.training import configuration
     from jaxseq.training.comparison import arms
     from jaxseq.training.devices import seeds
 
     seeds.split_cpu()
+    compile_cache.enable()
     with errors.setup():
       config = configuration.load(
         self._config.value, app.overrides(), self.body.Config
