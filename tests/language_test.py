@@ -12,9 +12,23 @@ SOURCES = {
   path.relative_to(ROOT): ast.parse(path.read_text())
   for path in sorted((ROOT / "jaxseq").rglob("*.py"))
 }
-# A docstring that begins so does not say what the module is.
+# A docstring that begins so does not name what it is about.
 SUBORDINATE = re.compile(
-  r"(What|How|Which|Where|When|Whether|From|Why|Who|If|That)\b"
+  r"(What|How|Which|Where|When|Whether|From|Why|Who|If|That|Of|Those|As)\b"
+)
+# A formula is no sentence, and its first letter is a name.
+FORMULA = re.compile(r"\S+ [-+*/=] ")
+# Packages whose functions and classes keep to this too, not modules alone.
+CLEAN_PACKAGES = (
+  "data",
+  "dts",
+  "interop",
+  "planner",
+  "programs",
+  "recurrence",
+  "rl",
+  "spr",
+  "training",
 )
 # Names that say nothing of what they hold.
 VAGUE = {"anything", "now", "told", "whether"}
@@ -78,6 +92,35 @@ def test_docstrings_of_modules_say_what_the_module_is():
     f"{path}: {ast.get_docstring(tree).splitlines()[0]}"
     for path, tree in SOURCES.items()
     if SUBORDINATE.match(ast.get_docstring(tree))
+  ]
+  assert not wrong, "\n".join(wrong)
+
+
+def clean_sources():
+  """Yields the modules of clean packages, with their paths."""
+  for path, tree in SOURCES.items():
+    if path.parts[1] in CLEAN_PACKAGES:
+      yield path, tree
+
+
+def test_docstrings_of_functions_and_classes_name_what_they_are_about():
+  wrong = [
+    f"{path}:{node.lineno}: {words.splitlines()[0]}"
+    for path, tree in clean_sources()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    and (words := ast.get_docstring(node))
+    and (SUBORDINATE.match(words) or FORMULA.match(words))
+  ]
+  assert not wrong, "\n".join(wrong)
+
+
+def test_docstrings_of_private_functions_are_one_sentence():
+  wrong = [
+    f"{path}:{node.lineno}: {node.name}"
+    for path, tree in clean_sources()
+    for node in private_functions(tree)
+    if "\n" in (ast.get_docstring(node) or "")
   ]
   assert not wrong, "\n".join(wrong)
 

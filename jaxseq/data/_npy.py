@@ -39,7 +39,7 @@ DAMAGE = (
 
 
 class Header(NamedTuple):
-  """What an .npy file says of its array.
+  """The header of an .npy file.
 
   Attributes:
     shape: of the array.
@@ -55,15 +55,7 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
-  """Reads the header of an .npy file, behind which the array's bytes begin.
-
-  Args:
-    file: the file, open at its start.
-    kinds: kinds of dtype to take, by NumPy's letters.
-
-  Raises:
-    ValueError: if it is none, or the array is of another kind.
-  """
+  """Returns the header of an .npy file, whose dtype is of some kinds."""
   start = file.read(8)
   if (
     len(start) < 8
@@ -95,12 +87,7 @@ def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
 
 
 def open_map(path: str | os.PathLike) -> np.ndarray:
-  """Opens the array of a file as a read-only memory map.
-
-  Raises:
-    ValueError: if the file is damaged or in another format.
-    OSError: if it cannot be opened.
-  """
+  """Returns a file's array as a read-only memory map."""
   with open(path, "rb") as file:
     header = read_header(file)
     start = file.tell()
@@ -117,15 +104,7 @@ def open_map(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Reads the arrays of an .npz archive by name.
-
-  The archive keeps a checksum of every array, which is verified.
-
-  Raises:
-    ValueError: if the archive is damaged, in another format, or would take far
-      more memory than its size.
-    OSError: if it cannot be opened.
-  """
+  """Returns the arrays of an .npz archive by name, their checksums verified."""
   with open(path, "rb") as file:
     held = os.fstat(file.fileno()).st_size
     try:

@@ -67,19 +67,7 @@ class _Array:
 
 
 def loads(content: bytes) -> Any:
-  """Reads a pickle of dicts, lists, tuples, strings, numbers and arrays.
-
-  Args:
-    content: the pickle. Arrays are of booleans, integers, floats, strings or
-      Python objects, as NumPy 1 and 2 write them.
-
-  Returns:
-    The value. Arrays are views of bytes and cannot be written to. An array or a
-    list can be in several places, and what holds itself can be as well.
-
-  Raises:
-    ValueError: if it is no such pickle.
-  """
+  """Returns a pickle's dicts, lists, tuples, strings, numbers and arrays."""
   machine = _Machine(len(content))
   file = io.BytesIO(content)
   while code := file.read(1):
@@ -102,7 +90,7 @@ def loads(content: bytes) -> Any:
 
 
 class _Machine:
-  """What the instructions so far have made.
+  """The stack and memo of a pickle's instructions, as far as they have run.
 
   Args:
     size: bytes of the pickle, which bound what instructions make by copying.

@@ -44,16 +44,7 @@ _MANY = 16
 
 
 def checked(content: str, name: str) -> str:
-  """Returns a tokenizer's JSON without what would pad or cut its texts.
-
-  Args:
-    content: of its file.
-    name: what it is called in messages.
-
-  Raises:
-    ValueError: if it is no object of JSON, its parts write too many bytes for
-      one, or a regular expression in it repeats repetitions.
-  """
+  """Returns a tokenizer's bounded JSON, which neither pads nor cuts texts."""
   try:
     described = _json.loads(content)
   except ValueError as error:
@@ -87,17 +78,7 @@ def checked(content: str, name: str) -> str:
 def check_text(
   tokenizer: Any, library: Callable[[], Any], words: str, name: str
 ) -> None:
-  """Refuses a text that a tokenizer's normalizer would make far longer.
-
-  Args:
-    tokenizer: of the package tokenizers.
-    library: imports the package.
-    words: the text.
-    name: what it is called in messages.
-
-  Raises:
-    ValueError: if it becomes more than 4 MiB and 8 times its bytes.
-  """
+  """Refuses a text that grows beyond 4 MiB and 8 times its bytes."""
   if getattr(tokenizer, "normalizer", None) is None:
     return
   steps = _steps(bytes(tokenizer.normalizer.__getstate__()))
@@ -186,10 +167,7 @@ def _longest_word(encoded):
 
 
 def repeats_repetitions(pattern: str) -> bool:
-  """Returns whether a group that repeats something is repeated itself.
-
-  Such patterns, as `(a+)+$`, can fail in as many ways as a text has parts.
-  """
+  """True if a group that repeats something is repeated itself, as `(a+)+$`."""
   inside = [False]
   i, ended = 0, False
   while i < len(pattern):
@@ -216,7 +194,7 @@ def repeats_repetitions(pattern: str) -> bool:
 
 
 def _repetition(pattern, i):
-  """Whether a repetition without an end stands at a place, and what follows."""
+  """The place behind a repetition, and whether it has no end."""
   endless = False
   while i < len(pattern) and pattern[i] in "*+?{":
     if pattern[i] == "{":

@@ -19,18 +19,7 @@ def check_finite(
   channels: Sequence[str] | None = None,
   expected: str = "finite numbers",
 ) -> None:
-  """Refuses NaN and infinities.
-
-  Args:
-    name: of the array.
-    array: of any dtype; only floats can hold such values.
-    axes: what each axis counts, for the message.
-    channels: names of the last axis' entries, if they have any.
-    expected: the end of the message.
-
-  Raises:
-    ValueError: with the first place, and how many such values there are.
-  """
+  """Refuses NaN and infinities with the first place and their number."""
   if array.dtype.kind not in "fc":
     return
   refuse(name, array, lambda x: ~np.isfinite(x), axes, channels, expected)
@@ -59,19 +48,7 @@ def refuse(
   channels: Sequence[str] | None,
   expected: str,
 ) -> None:
-  """Refuses values; see `check_finite`.
-
-  Args:
-    name: of the array.
-    array: the array.
-    wrong: function of a piece of the array that tells which values are wrong.
-    axes: what each axis counts.
-    channels: names of the last axis' entries, if they have any.
-    expected: the end of the message.
-
-  Raises:
-    ValueError: with the first wrong value, its place, and how many there are.
-  """
+  """Refuses values that are `wrong` with the first place and their number."""
   whole = _without_copies(array)
   if whole is not array and not any(wrong(x).any() for _, x in _chunks(whole)):
     return
@@ -124,11 +101,7 @@ def _chunks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _without_copies(array: np.ndarray) -> np.ndarray:
-  """Returns the array, or the smaller one that overlapping windows are of.
-
-  Windows at every step hold each value many times. If that array is in order
-  as a whole, so are they.
-  """
+  """Returns the array, or the smaller one behind its overlapping windows."""
   base = array
   while getattr(base, "base", None) is not None:
     base = base.base

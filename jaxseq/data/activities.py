@@ -31,7 +31,7 @@ _JITTER = (0.9, 1.1)
 
 
 class Subject(NamedTuple):
-  """What is particular to a subject.
+  """The traits of a subject.
 
   Attributes:
     tempo: factor of the frequencies.

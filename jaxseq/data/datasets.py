@@ -142,7 +142,7 @@ class Domains(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-  """What is known of a data set; None where it does not apply.
+  """The description of a data set; None where a field does not apply.
 
   Attributes:
     description: one sentence: what an input and what a target is.

@@ -172,7 +172,7 @@ def breathing(time: np.ndarray) -> np.ndarray:
 
 
 def _pushed(angle, parameters):
-  """What the waves do to z' at an angle (n, ...)."""
+  """The push of the waves on z' at an angle (n, ...)."""
   total = np.zeros_like(angle)
   shift = (slice(None),) + (None,) * (angle.ndim - 1)
   for a, theta, b in zip(parameters.a.T, parameters.theta.T, parameters.b.T):

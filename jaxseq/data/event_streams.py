@@ -138,7 +138,7 @@ def begin_of(at: np.ndarray, unit: Unit) -> np.datetime64:
 
 
 def _since(table, time, stamps, start, unit):
-  """When observation begins, and times as numbers since then."""
+  """The beginning of observation, and times as numbers since then."""
   at = time_stamps.seconds(stamps)
   size = 1 if unit is None else SECONDS[unit]
   try:

@@ -137,7 +137,7 @@ def treat(
 
 
 def _known_mean(series, end):
-  """How many values of each channel are there up to a time, and their mean."""
+  """The number and mean of each channel's values up to a time."""
   known = ~np.isnan(series.values[:end])
   counts = known.sum(axis=0)
   total = np.where(known, series.values[:end], 0).sum(axis=0)

@@ -72,7 +72,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
 
 def _decompressed(content, path):
-  """What gzip has compressed, of the size that the array's header tells."""
+  """The bytes that gzip has compressed, as many as the array's header tells."""
   decoder = zlib.decompressobj(wbits=31)
   try:
     # The header has at most 4 bytes and 4 for each of 255 axes.

@@ -119,7 +119,7 @@ def _refuse(name, inputs, channels, trained=False):
 
 
 def _observed(part):
-  """Where values are, (n, time, channels)."""
+  """The masks of present values and of places inside lengths."""
   inside = datasets.inside(part)
   return ~np.isnan(part.inputs) & inside[..., None], inside
 

@@ -151,7 +151,7 @@ def _first_stage(index, worth, rows, beta, most, rare):
 
 
 def _starts(index, key, rows, end_token, documents):
-  """Where a key begins in each of some documents, as these are read."""
+  """The places in each of some documents, as read, at which a key begins."""
   found: dict[int, list[int]] = {}
   numbers, ends = index.places(rows)
   lengths = np.asarray(index.lengths)[numbers]

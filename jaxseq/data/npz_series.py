@@ -37,7 +37,7 @@ _PARTS = ("train", "valid", "test")
 
 
 class Places(NamedTuple):
-  """Where the examples of an archive stand, for messages."""
+  """The places of an archive's examples, for messages."""
 
   path: pathlib.Path
   word: str = "example"

@@ -39,7 +39,7 @@ _CHUNK = 100
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-  """How an image is drawn; lengths in pixels.
+  """The form of a drawing; lengths in pixels.
 
   Attributes:
     size: height and width.
@@ -152,7 +152,7 @@ class _Shapes:
     return y * self.width + x
 
   def inside(self, y, x):
-    """Whether a dash may have its middle there."""
+    """True if a dash may have its middle there."""
     low, high = self.border, self.size - self.border
     return low <= y < high and low <= x < high
 

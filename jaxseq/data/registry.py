@@ -127,7 +127,7 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
 
 
 def _options(function):
-  """Whether each option of a loader is needed, by name."""
+  """A loader's options by name, True where one is needed."""
   found = {}
   for name, option in inspect.signature(function).parameters.items():
     if option.kind is option.VAR_KEYWORD:

@@ -157,7 +157,7 @@ def _stepwise(whole, columns):
 
 
 def _kind(entries):
-  """Whether labels are numbers, some of which are not whole, or classes."""
+  """The kind of labels: "number" if some are not whole, else "class"."""
   if len(entries) > 1:
     return "number"
   words = entries[0]

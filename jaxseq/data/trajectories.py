@@ -71,7 +71,7 @@ class Windows(NamedTuple):
 
 
 class Statistics(NamedTuple):
-  """What a model is normalized by and compared with.
+  """The statistics that a model is normalized by and compared with.
 
   Attributes:
     mean: mean observation, float32 of an observation's shape.
@@ -176,7 +176,7 @@ def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
 
 
 def _starts(trajectories):
-  """Where each episode starts, and its length."""
+  """The start and the length of each episode."""
   ends = np.flatnonzero(np.asarray(trajectories.dones)) + 1
   lengths = np.diff(ends, prepend=0)
   return ends - lengths, lengths

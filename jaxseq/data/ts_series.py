@@ -103,7 +103,7 @@ def _read(paths, source=None):
 
 
 def _form(file):
-  """What files that belong together have in common, in words."""
+  """The traits that files of one data set have in common, in words."""
   channels = file.series[0].shape[1]
   stamps = "no time stamps" if file.times is None else "time stamps"
   classes = "none" if file.classes is None else ", ".join(file.classes)

@@ -23,11 +23,7 @@ def draw(
   lengths: np.ndarray | None = None,
   channels: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
-  """Draws a grid of windows, those of row r up to the time lengths[r].
-
-  The title is black and on the left, what the columns are gray and above them,
-  and the caption gray and below all.
-  """
+  """Draws a grid of windows, those of row r up to the time lengths[r]."""
   rows, columns, length, count = windows.shape
   if lengths is None:
     lengths = np.full(rows, length)

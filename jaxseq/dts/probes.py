@@ -179,13 +179,9 @@ def _domain_accuracies(fitted, tested, kind, seed):
 
 
 def _folds(fitted, tested, seed):
-  """Returns which windows of both domains to fit on, and which to score.
-
-  No recording is on both sides, and each test window is scored once. Both
-  halves have as many recordings of each class: a half with more of one class in
-  one domain would tell that domain from the class, and the other half reverse
-  it. All at once if recordings are not known; none if there is one to fit on.
-  """
+  """Returns which windows to fit on and to score, apart by recording."""
+  # Both halves have as many recordings of each class: more of one class in one
+  # domain would tell that domain from the class.
   if any(windows.recordings is None for windows in (*fitted, *tested)):
     both = fitted, tested
     return [[[np.ones(len(x.codes), bool) for x in part] for part in both]]
@@ -266,10 +262,7 @@ def _scores(model, codes, labels) -> Classification:
 
 
 def _balanced_rows(labels: np.ndarray, seed: int) -> np.ndarray:
-  """Returns rows in which each label is as often as the most frequent one.
-
-  MLPs of scikit-learn take no class weights.
-  """
+  """Returns rows in which each label is as often as the most frequent one."""
   rng = np.random.default_rng(seed)
   members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
   most = max(map(len, members))

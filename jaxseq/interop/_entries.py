@@ -28,7 +28,7 @@ _CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
 
 
 class Entries:
-  """What `config.json` says of a model, checked where it is read.
+  """Entries of a model's `config.json`, checked where they are read.
 
   Attributes:
     contents: the entries.

@@ -19,10 +19,8 @@ def restore(x: np.ndarray, latent: Latent) -> np.ndarray:
 
 
 def from_torch(tensor: np.ndarray, latent: Latent | None = None) -> np.ndarray:
-  """Lays out a tensor of a convolution (OIHW), a dense layer, or a vector.
-
-  `latent` is given where the inputs of a dense layer are a flattened one.
-  """
+  """Tensor of a convolution (OIHW), dense layer or vector, as Flax has it."""
+  # `latent` is given where the inputs of a dense layer are a flattened one.
   if tensor.ndim == 4:
     return tensor.transpose(2, 3, 1, 0)
   return (tensor if latent is None else reorder(tensor, latent)).T

@@ -58,7 +58,7 @@ def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:
 
 
 def _is_name(name):
-  """Whether something is the name of a file beside another."""
+  """True for the name of a file beside another."""
   return (
     isinstance(name, str)
     and pathlib.PurePath(name).name == name

@@ -27,10 +27,8 @@ def from_torch(
   dtype: jax.typing.DTypeLike,
   finite: bool,
 ) -> dict[str, PyTree]:
-  """Makes parameters from arrays by their PyTorch names, one after the other.
-
-  Layers must not be scanned; `where` the arrays come from is for messages.
-  """
+  """Parameters from arrays by their PyTorch names, one after the other."""
+  # Layers must not be scanned; `where` the arrays come from is for messages.
   expected = _shapes(config, vocab_size)
   used = {path: places[path] for path in expected}
   known = {name for place in used.values() for name in place.names}

@@ -27,7 +27,7 @@ from jaxseq.planner import schedule
 
 
 class Key(NamedTuple):
-  """What a compiled program depends on.
+  """The sizes that a compiled program depends on.
 
   Attributes:
     rows: rows of the arrays, the number of groups.
@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
 
 class Wave(NamedTuple):
-  """What all devices do at the same time; arrays are (rows, row_length).
+  """The work of all devices at one time; arrays are (rows, row_length).
 
   Attributes:
     tokens: int32, 0 in padding.

@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-  """Which devices work on which documents, in which order.
+  """The devices of each document, and the order of their work.
 
   Attributes:
     rows: in the order of their execution; every document is in one of them.

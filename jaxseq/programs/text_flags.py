@@ -9,7 +9,7 @@ flags.disclaim_key_flags()
 
 
 class Options(NamedTuple):
-  """What the flags say; "" and None where they say nothing."""
+  """The values of the flags; "" and None where they say nothing."""
 
   prompt: str
   length: int

@@ -259,7 +259,7 @@ def causal_conv(x, weight, bias, window, reset=None):
 
 
 def routed_conv(x, weight, window, routed, reset=None):
-  """As `causal_conv` of the elements that are routed, 0 for the others."""
+  """`causal_conv` of the elements that are routed, 0 for the others."""
 
   def step(window, x, routed):
     seen = jnp.concatenate([window, x[..., None, :]], axis=-2)

@@ -17,7 +17,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-  """What the policy decides in one step.
+  """The decision of a policy in one step.
 
   Attributes:
     kind: "categorical", one choice: a () int32 action; "factored", k

@@ -40,7 +40,7 @@ class Config(Protocol):
 
   @property
   def num_updates(self) -> int:
-    """Of the whole run."""
+    """Updates of the whole run."""
 
   @property
   def steps_per_update(self) -> int:

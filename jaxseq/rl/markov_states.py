@@ -46,17 +46,17 @@ class MarkovState(base.Environment):
 
   @property
   def step_words(self) -> int:
-    """Those of the game, as `reset_words` are."""
+    """The game's number of words for a step."""
     return self.env.step_words
 
   @property
   def reset_words(self) -> int:
-    """Those of the game."""
+    """The game's number of words for a reset."""
     return self.env.reset_words
 
   @property
   def default_params(self) -> PyTree:
-    """Those of the game."""
+    """The game's parameters."""
     return self.env.default_params
 
   @property
@@ -84,29 +84,29 @@ class MarkovState(base.Environment):
     return spaces.Dict({"observation": observation, "state": state})
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
-    """That of the game."""
+    """The game's actions."""
     return self.env.action_space(params)
 
   def is_terminated(self, state: PyTree, params: PyTree) -> jax.Array:
-    """As the game says."""
+    """Returns whether the game has ended by itself."""
     return self.env.is_terminated(state, params)
 
   def is_truncated(self, state: PyTree, params: PyTree) -> jax.Array:
-    """As the game says."""
+    """Returns whether the game is cut off."""
     return self.env.is_truncated(state, params)
 
   def start(self, words: jax.Array, params: PyTree) -> PyTree:
-    """As the game does."""
+    """Starts the game."""
     return self.env.start(words, params)
 
   def restart(self, words: jax.Array, state: PyTree, params: PyTree) -> PyTree:
-    """As the game does."""
+    """Starts the game anew."""
     return self.env.restart(words, state, params)
 
   def advance(
     self, words: jax.Array, state: PyTree, action: jax.Array, params: PyTree
   ) -> tuple[PyTree, jax.Array]:
-    """As the game does."""
+    """Advances the game."""
     return self.env.advance(words, state, action, params)
 
   def observe(self, state: PyTree, params: PyTree) -> PyTree:

@@ -119,7 +119,7 @@ class Trials(wrappers.Wrapper):
 
   @property
   def default_params(self) -> Params:
-    """Those of the environment, and a limit that the trials do not reach."""
+    """The environment's parameters, and a limit that trials do not reach."""
     env_params = self.env.default_params
     if self.trial_steps is not None:
       env_params = env_params.replace(max_steps_in_episode=self.trial_steps)
@@ -184,7 +184,7 @@ class Trials(wrappers.Wrapper):
     return self.env.observation_space(self._or_default(params).env)
 
   def action_space(self, params: Params | None = None) -> spaces.Space:
-    """That of the environment."""
+    """The environment's actions."""
     return self.env.action_space(self._or_default(params).env)
 
   def _reset(self, key, params):

@@ -62,7 +62,7 @@ class Mixture(base.Jitted):
 
   @property
   def default_params(self) -> Params:
-    """Those of the environments."""
+    """The parameters of the environments."""
     params = tuple(env.default_params for env in self.envs)
     longest = max(int(part.max_steps_in_episode) for part in params)
     return Params(envs=params, max_steps_in_episode=longest)
@@ -79,15 +79,15 @@ class Mixture(base.Jitted):
     return counts.pop() if len(counts) == 1 else 0
 
   def observation_space(self, params: Params | None = None) -> spaces.Space:
-    """That of the first environment, for one member of the batch."""
+    """The first environment's observations, for one member of the batch."""
     return self.envs[0].observation_space(self._or_default(params).envs[0])
 
   def shown_space(self, params: Params | None = None) -> spaces.Space:
-    """That of the first environment, for one member of the batch."""
+    """The first environment's own observations, for one member of the batch."""
     return self.envs[0].shown_space(self._or_default(params).envs[0])
 
   def action_space(self, params: Params | None = None) -> spaces.Space:
-    """That of the first environment, for one member of the batch."""
+    """The first environment's actions, for one member of the batch."""
     return self.envs[0].action_space(self._or_default(params).envs[0])
 
   def member(self, index: int, params: Params) -> tuple[PyTree, PyTree]:

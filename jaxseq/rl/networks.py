@@ -55,7 +55,7 @@ class Policy(Protocol):
 
   @property
   def actions(self) -> actions.Spec:
-    """What is decided."""
+    """The decision that the network makes."""
 
   def init(self, key: Array, observation: PyTree, /) -> PyTree:
     """Returns fresh variables; the observation has a time axis."""

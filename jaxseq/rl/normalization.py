@@ -33,7 +33,7 @@ _MAX_SIZE = 10.0
 
 
 class Statistics(NamedTuple):
-  """What is known of the observations so far.
+  """The statistics of the observations so far.
 
   Attributes:
     count: () float32, how many they are.
@@ -110,7 +110,7 @@ class Normalized:
 
   @property
   def actions(self) -> actions.Spec:
-    """What the policy decides."""
+    """The decision that the policy makes."""
     return self.network.actions
 
   def init(self, key: Array, observation: Array) -> dict[str, PyTree]:

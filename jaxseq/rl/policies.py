@@ -38,7 +38,7 @@ _SPACES = ("observation", "action", "shown")
 
 
 class Memory(NamedTuple):
-  """What a policy keeps from one observation of an episode to the next.
+  """The memory of a policy between two observations of an episode.
 
   Attributes:
     states: of the network's layers.

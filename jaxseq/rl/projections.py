@@ -115,7 +115,7 @@ class Projected(wrappers.Wrapper):
     return spaces.Box(-math.inf, math.inf, (self.observation_size,))
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
-    """That of the environment, or numbers that matter between -1 and 1."""
+    """The environment's actions, or numbers that matter between -1 and 1."""
     if self.action_size is None:
       return self.env.action_space(self._or_default(params))
     return spaces.Box(-1.0, 1.0, (self.action_size,))

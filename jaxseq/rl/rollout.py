@@ -43,7 +43,7 @@ class World(NamedTuple):
 
 
 class Transition(NamedTuple):
-  """What one step leaves behind; leading axes as the caller stacks them.
+  """The record of one step; leading axes as the caller stacks them.
 
   Attributes:
     observation: (..., d), acted on.

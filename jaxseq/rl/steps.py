@@ -62,11 +62,7 @@ def scan(
 
 
 def _invariants_outside(step, variables, carry, element):
-  """A step as a function of what is computed of the variables, and that.
-
-  An operation is done outside if all that it takes comes from the variables,
-  and if its result is no larger: else a loop would read more than it computes.
-  """
+  """The step behind its invariants, and these: no larger than their inputs."""
   closed, shapes = jax.make_jaxpr(step, return_shape=True)(
     variables, carry, element
   )
@@ -127,7 +123,7 @@ def _size(variables) -> int:
 
 
 def _joins(leaf) -> bool:
-  """Whether an output is put together with others."""
+  """True if an output is put together with others."""
   if not jnp.ndim(leaf) or math.prod(leaf.shape) > _MOST:
     return False
   return leaf.dtype in (jnp.bool_, jnp.int32, jnp.uint32, jnp.float32)

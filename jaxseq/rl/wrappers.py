@@ -82,7 +82,7 @@ class Physics(Wrapper):
 
   @property
   def default_params(self) -> PyTree:
-    """Those of the environment, with the other values."""
+    """The environment's parameters, with the other values."""
     return self.env.default_params.replace(**dict(self.values))
 
 
@@ -201,7 +201,7 @@ class FlattenHistory(Wrapper):
     return spaces.flatten(space, spaces.zeros(space))
 
   def _history_size(self, params: PyTree) -> int:
-    """How many numbers follow the environment's own observation."""
+    """The number of entries behind the environment's own observation."""
     size = spaces.flat_size(self.env.action_space(params))
     return size + (2 if self.first_step == "one_hot" else 1)
 

@@ -41,7 +41,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How an agent is trained.
+  """The training of an agent.
 
   Attributes:
     variant: the agent.

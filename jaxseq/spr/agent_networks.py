@@ -69,7 +69,7 @@ class Config:
 
   @property
   def drops(self) -> bool:
-    """Whether a part has dropout."""
+    """True if a part has dropout."""
     parts = (self.transition, self.memory)
     rates = [p.stack.dropout for p in parts if isinstance(p, stacks.Config)]
     return any([self.encoder.dropout, *rates])

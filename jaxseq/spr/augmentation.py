@@ -37,7 +37,7 @@ class Config:
 
 
 class Draws(NamedTuple):
-  """What is random about an augmentation, for each stack.
+  """The random numbers of an augmentation, for each stack.
 
   Attributes:
     row: (*batch,) int32 in [0, 2 pad], where the crop starts; pad leaves the

@@ -72,7 +72,7 @@ class Game:
 
   @property
   def is_image(self) -> bool:
-    """Whether frames are images."""
+    """True if frames are images."""
     return spaces.is_image(self.env.observation_space(self.env_params))
 
   @property

@@ -97,7 +97,7 @@ class Config:
 
   @property
   def predicts(self) -> bool:
-    """Whether the agent predicts its own latents."""
+    """True if the agent predicts its own latents."""
     return self.networks.transition is not None
 
   @property
@@ -107,12 +107,12 @@ class Config:
 
   @property
   def recurrent(self) -> bool:
-    """Whether the agent has a memory."""
+    """True if the agent has a memory."""
     return self.networks.memory is not None
 
   @property
   def has_momentum(self) -> bool:
-    """Whether there is a momentum copy."""
+    """True if there is a momentum copy."""
     return self.predicts and self.spr_target == "momentum"
 
 

@@ -26,7 +26,7 @@ SHRUNK = ("encoder", "transition")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """When and how weights are reset; the defaults are those of BBF.
+  """The times and sizes of resets; the defaults are those of BBF.
 
   Attributes:
     every: environment steps between resets.
@@ -71,7 +71,7 @@ class Annealing:
 
 
 def is_due(config: Config, step: int) -> bool:
-  """Whether weights are reset after an environment step, counted from 1."""
+  """Returns whether weights are reset after a step, counted from 1."""
   return 0 < step <= config.last and step % config.every == 0
 
 

@@ -21,7 +21,7 @@ TABLE = "improvement.txt"
 
 
 class Report(NamedTuple):
-  """What `write` made.
+  """The tables and files of `write`.
 
   Attributes:
     table: of the probabilities.

@@ -49,7 +49,7 @@ class Table(NamedTuple):
 
 
 class Report(NamedTuple):
-  """What `write` made.
+  """The tables and files of `write`.
 
   Attributes:
     tables: scores of each game, and aggregates.

@@ -86,7 +86,7 @@ def overrides() -> list[str]:
 
 
 def _predicts():
-  """Whether the program is to predict, by a model that is there."""
+  """True if the program is to predict, by a model that is there."""
   mode = flags.FLAGS["mode"].value if "mode" in flags.FLAGS else None
   return mode == "predict"
 

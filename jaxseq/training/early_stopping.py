@@ -20,7 +20,7 @@ from jaxseq._types import PyTree
 
 
 class Best(NamedTuple):
-  """What was best so far, of each seed.
+  """The best evaluation so far, of each seed.
 
   Attributes:
     variables: of the model.
@@ -37,7 +37,7 @@ class Best(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """When a seed stops.
+  """A rule that ends the training of a seed.
 
   The states are of all seeds: NamedTuples with the fields `variables`, `update`
   (seeds,) and `best`, a `Best`.
@@ -61,7 +61,7 @@ class Rule:
     )
 
   def template(self, state: Any) -> Any:
-    """As `initial`, of the shapes of a state."""
+    """Returns the shapes of `initial`, from the shapes of a state."""
     count = state.update
     score = jax.ShapeDtypeStruct(
       count.shape, jnp.float32, sharding=getattr(count, "sharding", None)

@@ -138,7 +138,7 @@ class Guard:
 
   @property
   def all_failed(self) -> bool:
-    """Whether no seed of any arm is left."""
+    """True if no seed of any arm is left."""
     return sum(map(len, self.failed.values())) == len(self._runs)
 
   def take(

@@ -45,7 +45,7 @@ class Elementwise(optax.GradientTransformation):
 
 
 class Form(Protocol):
-  """How parameters are held in a loop."""
+  """The form in which a loop holds parameters."""
 
   def pack(self, tree: PyTree) -> PyTree:
     """Returns what holds the arrays of a tree like the parameters."""

@@ -29,7 +29,7 @@ class DamagedError(Exception):
 
 
 class Record(NamedTuple):
-  """What is known of a checkpoint.
+  """The record of a checkpoint.
 
   Attributes:
     step: its step.

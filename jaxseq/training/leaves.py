@@ -23,7 +23,7 @@ _PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
 
 
 class Leaf(NamedTuple):
-  """What is known of a leaf without its array.
+  """The description of a leaf without its array.
 
   Attributes:
     path: where in the tree, as "params/layer_0/kernel".

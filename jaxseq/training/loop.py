@@ -49,7 +49,7 @@ class Checkpoints(Protocol):
 
   @property
   def directory(self) -> pathlib.Path:
-    """Where they are."""
+    """The directory that holds them."""
 
   def save(self, step: int, tree: PyTree) -> None:
     """Starts to save a state."""
@@ -255,16 +255,14 @@ def run(
 
 
 def _restore(checkpointer, state, guard):
-  """Returns the step that a run goes on from, and its state.
-
-  Where seeds have failed in the newest checkpoint the guard may go back.
-  """
+  """Returns the step that a run goes on from, and its state."""
   restored = checkpointer.restore(state) if checkpointer is not None else None
   if restored is None:
     return 0, state
   if guard is None or not guard.restored(restored[1], restored[0]):
     return restored
   newest, pinned = guard.failed, checkpointer.pinned()
+  # Where seeds have failed in the newest checkpoint the guard may go back.
   if guard.goes_back and pinned is not None and pinned < restored[0]:
     earlier = checkpointer.restore(state, pinned)
     if not guard.restored(earlier[1], pinned):
@@ -290,11 +288,7 @@ def _updates(checkpointer, step, num_updates, steps_per_update):
 
 
 def _act(found, guard, checkpointer, writer, saved) -> None:
-  """Tells what a guard has found, pins the last good state, or ends the run.
-
-  Raises:
-    NotFinite: no run is left.
-  """
+  """Reports a guard's finds, pins the last good state, or ends the run."""
   if not found:
     return
   if guard.all_failed:

@@ -97,7 +97,7 @@ def make_loss_and_grad(
 def make_loss(
   token_loss: TokenLoss, devices: Sequence[jax.Device] | None = None
 ) -> Callable[[PyTree, rows.Batch], jax.Array]:
-  """As `make_loss_and_grad`, without the gradient."""
+  """Returns `make_loss_and_grad`'s function without the gradient."""
 
   def own(params, wave):
     return token_loss(params, wave, SEQUENCE)
@@ -202,11 +202,9 @@ def _wait(tree):
 
 
 def _relabel(tree, place):
-  """Moves arrays to another mesh of the same devices, which copies nothing.
-
-  jax 0.11.2 aborts on two meshes in one program, and cannot always move arrays
-  between processes.
-  """
+  """Returns arrays on another mesh of the same devices, without a copy."""
+  # jax 0.11.2 aborts on two meshes in one program, and cannot always move
+  # arrays between processes.
 
   def move(x):
     if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer):

@@ -54,7 +54,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class AdamW:
-  """What is said of an Adam or AdamW with a schedule, with groups or without.
+  """The options of an Adam or AdamW with a schedule, with groups or without.
 
   Attributes:
     learning_rate: peak learning rate.
@@ -127,7 +127,7 @@ class Config(AdamW):
 
 
 class Row(NamedTuple):
-  """How one parameter is trained: a row of `describe`."""
+  """The training of one parameter: a row of `describe`."""
 
   path: str
   group: str

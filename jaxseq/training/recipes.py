@@ -135,7 +135,7 @@ def _group(name, parameters, learning_rate=None, **options):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(optimizers.AdamW):
-  """How a network around some mixer is trained.
+  """The training of a network around some mixer.
 
   Attributes:
     name: "plain": everything alike. "ssm": the mixer's own parameters (its

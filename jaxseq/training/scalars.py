@@ -286,11 +286,7 @@ def split_updates(
 
 
 def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
-  """Yields the whole lines of a file with their rows.
-
-  A kill can cut the last line; elsewhere a line that is no row is damage, of
-  which a warning tells.
-  """
+  """Yields the whole lines of a file with their rows, and warns of damage."""
   with open(path, encoding="utf-8", errors="replace") as file:
     lines = file.readlines()
   for number, line in enumerate(lines, start=1):

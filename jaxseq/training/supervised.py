@@ -32,7 +32,7 @@ TALLIES = "tallies"
 
 
 class Loss(NamedTuple):
-  """What a problem's loss function returns beside the loss.
+  """The outputs of a problem's loss function beside the loss.
 
   Attributes:
     metrics: scalars of the batch.
@@ -59,11 +59,11 @@ class Problem(Protocol):
 
   @property
   def init(self) -> Callable[[jax.Array], PyTree]:
-    """From a key to variables, a dict of Flax collections with "params"."""
+    """A function from a key to Flax collections, with "params" among them."""
 
   @property
   def sample(self) -> Callable[[jax.Array, jax.Array, PyTree], PyTree]:
-    """From (key, update, data) to a batch.
+    """A function from (key, update, data) to a batch.
 
     The key is the same for all updates of a seed; `update` counts those made,
     see `draw`.
@@ -73,19 +73,19 @@ class Problem(Protocol):
   def loss(
     self,
   ) -> Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, Loss]]:
-    """From (variables, batch, carry, key) to a scalar and a `Loss`."""
+    """A function from (variables, batch, carry, key) to a scalar and `Loss`."""
 
   @property
   def validate(self) -> Callable[[PyTree, PyTree], Metrics]:
-    """From (variables, data) to the metrics by which training is watched.
+    """A function from (variables, data) to the metrics of training.
 
-    They are of the validation part. Of a problem without one they are those of
-    `evaluate`.
+    Training is watched by them, on the validation part. For a problem without
+    one they are those of `evaluate`.
     """
 
   @property
   def evaluate(self) -> Callable[[PyTree, PyTree], Metrics]:
-    """From (variables, data) to the metrics of what has been trained."""
+    """A function from (variables, data) to the metrics of a trained model."""
 
 
 class State(NamedTuple):
@@ -166,7 +166,7 @@ def update(
 
 
 def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
-  """As `update`, what is trained apart from the state, as `form` holds it."""
+  """The next state of parameters that `form` holds apart from the rest."""
   key_data, key_loss = jax.random.split(state.key)
   batch = device_mesh.spread(problem.sample(key_data, state.update, data))
   key_loss = jax.random.fold_in(key_loss, state.update)
@@ -205,7 +205,7 @@ def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
 
 
 def _split(variables):
-  """What is trained, and the other collections."""
+  """The trained collection, and the others."""
   rest = {k: v for k, v in variables.items() if k != "params"}
   return {"params": variables["params"]}, rest
 

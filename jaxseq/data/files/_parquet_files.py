@@ -27,7 +27,7 @@ def opened(path: pathlib.Path) -> Any:
 
 
 def _arrow_errors():
-  """What pyarrow raises of files that are damaged."""
+  """The errors that pyarrow raises of damaged files."""
   import pyarrow  # The extra "table".
 
   return pyarrow.ArrowException, OSError
@@ -42,14 +42,7 @@ def _damaged(path, error):
 def chunks(
   path: pathlib.Path, words: Sequence[str], numbers: Sequence[str], size: int
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-  """Yields row numbers, and the entries of each column, `size` rows at a time.
-
-  Args:
-    path: the file.
-    words: columns that are kept as they are written.
-    numbers: columns of numbers.
-    size: rows that are converted together.
-  """
+  """Yields row numbers and the columns' entries, `size` rows at a time."""
   kept = [*words, *numbers]
   # What is repeated stays one copy, however often the file repeats it.
   parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))

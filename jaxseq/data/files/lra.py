@@ -80,7 +80,7 @@ def encode(
 
 
 def _of_bytes(description, source):
-  """What is known of a set of bytes in two classes."""
+  """The description of a set of bytes in two classes."""
   return datasets.Info(
     description, source, "see source", num_classes=2, vocab_size=256
   )

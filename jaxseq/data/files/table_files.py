@@ -262,7 +262,7 @@ def constant(
 
 
 def _delimiter(path, delimiter):
-  """What stands between the values of a text."""
+  """The character between the values of a text."""
   if delimiter is None:
     return "\t" if path.suffix == ".tsv" else ","
   if len(delimiter) != 1 or delimiter in '"\r\n':

@@ -89,7 +89,7 @@ class Source:
 
   @property
   def reads_frames(self) -> bool:
-    """Whether `read` takes frames of pandas: it does where it reads tables."""
+    """True if `read` takes frames of pandas: it does where it reads tables."""
     return self.reader is not None and self.reader.endswith("table")
 
   def _read(self, path: Any) -> Examples:

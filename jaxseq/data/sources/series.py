@@ -137,7 +137,7 @@ class SeriesSource(base.Source):
     return part._replace(lengths=None) if np.all(lengths == length) else part
 
   def _reads(self, times):
-    """Whether times of an index are such as those of the training may be."""
+    """True if times of an index are such as those of the training may be."""
     # Numbers are counted, unless the training had unequal steps of them.
     return bool(times) and (self.gaps is not None or times[0].dtype.kind == "M")
 
@@ -244,6 +244,6 @@ class SeriesSource(base.Source):
 
 
 def _is_nested(frame):
-  """Whether a frame holds several series, and is not one of numbers."""
+  """True if a frame holds several series, and is not one of numbers."""
   several = getattr(frame.index, "nlevels", 1) > 1
   return several or (frame.size > 0 and np.ndim(frame.iloc[0, 0]) > 0)

@@ -156,10 +156,7 @@ def _log_density(z, mu, logvar) -> np.ndarray:
 
 
 def _log_sum_exp(values: np.ndarray) -> np.ndarray:
-  """Returns the logarithm of each row's sum of exponentials; eats its input.
-
-  With the copies that scipy makes it takes several times as long.
-  """
+  """Returns the logarithm of each row's sum of exponentials; eats its input."""
   largest = values.max(axis=1, keepdims=True)
   values -= largest
   np.exp(values, out=values)

@@ -28,7 +28,7 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
 def make_network(
   entries: _entries.Entries, norm: Mapping[str, Any]
 ) -> tuple[nn.NetworkConfig, int]:
-  """As `from_json`, with options of the mixer's norm."""
+  """Network of `from_json`, with options of the mixer's norm."""
   options = _mamba_layers.read_options(entries, _OPTIONS)
   if entries.contents.get("time_step_rank", "auto") != "auto":
     options["dt_rank"] = entries.size("time_step_rank")
@@ -45,7 +45,7 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
 def describe(
   config: nn.NetworkConfig, vocab_size: int, norm: str
 ) -> dict[str, Any]:
-  """As `to_json`, of mixers that have this norm."""
+  """Entries of `to_json`, of mixers that have this norm."""
   entries = _mamba_layers.to_json(config, vocab_size, _OPTIONS)
   (mixer,) = config.stack.mixers
   if mixer.norm != norm:

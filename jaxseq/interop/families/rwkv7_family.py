@@ -78,7 +78,7 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
 
 
 def _inner_width(entries, width):
-  """That of the channel mix: if not given, a multiple of 32 and of width."""
+  """Width of the channel mix, by default a multiple of 32 and of width."""
   inner = entries.count("intermediate_size", None)
   if inner is not None:
     return inner

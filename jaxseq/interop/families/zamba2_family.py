@@ -75,7 +75,7 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
 
 
 def _ties(entries):
-  """Whether weights are tied, the embedding's and the blocks' alike."""
+  """True if weights are tied, the embedding's and the blocks' alike."""
   return entries.get("tie_word_embeddings", bool, True)
 
 

@@ -13,18 +13,9 @@ Part = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
-  """Averages of the values of all parts, which stay where they are.
-
-  A query that sees an undefined number gives NaN. What it does not see has to
-  be finite.
-
-  Args:
-    q: (*batch, queries, heads, D), each of which sees something.
-    parts: keys, values and what is seen.
-
-  Returns:
-    (*batch, queries, heads, E), at least float32.
-  """
+  """Averages (*batch, queries, heads, E) of the values of all parts."""
+  # The parts stay where they are. A query that sees an undefined number gives
+  # NaN; what it does not see has to be finite.
   *batch, queries, heads, width = q.shape
   groups = parts[0][0].shape[-2]
   wide = jnp.promote_types(q.dtype, jnp.float32)

@@ -16,17 +16,9 @@ def scores(
   keys: int,
   operands: jax.typing.DTypeLike,
 ) -> jax.Array:
-  """Returns p_i . table[d], d the distance from query i to a key.
-
-  Args:
-    p: (rows, queries, heads, D); query i is key keys - queries + i.
-    table: (distances, heads, D).
-    keys: number of keys, at least that of queries.
-    operands: dtype of the products.
-
-  Returns:
-    (rows, heads, queries, keys); 0 for distances that the table has not.
-  """
+  """Products p_i . table[d] at distance d, (rows, heads, queries, keys)."""
+  # Query i is at key keys - queries + i; 0 for distances that the table has
+  # not.
   queries = p.shape[1]
   # Column c of row i, before it is moved, is of distance keys - 1 - c.
   first, columns = keys - 1, keys + queries - 1

@@ -13,7 +13,7 @@ from jaxseq.recurrence.shared import _varying
 
 
 def pays(search: hip.Hip | None, time: int, keys: int) -> bool:
-  """Whether `time` queries read fewer keys by themselves than there are."""
+  """True if `time` queries read fewer keys by themselves than there are."""
   return search is not None and time == 1 and search.touched(keys - 1) < keys
 
 
@@ -26,20 +26,9 @@ def attend(
   window: int,
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None,
 ) -> jax.Array:
-  """Averages of v for the query of the last key.
-
-  Args:
-    search: options.
-    q: (*batch, 1, heads, D), with its positions.
-    k: (*batch, keys, groups, D), without positions.
-    v: (*batch, keys, groups, D).
-    anchor: (*batch, 1) int32, first element of the query's episode.
-    window: number of keys that it sees beside its own.
-    embed: adds positions to keys, as in `window_attention`.
-
-  Returns:
-    (*batch, 1, heads, D) in the dtype of q.
-  """
+  """Averages (*batch, 1, heads, D) for the query of the last key."""
+  # Keys come without positions, which `embed` adds; `window` keys beside its
+  # own and from `anchor` on, the first of its episode, are seen.
   batch, keys, shape, out = anchor.shape[:-1], k.shape[-3], q.shape, q.dtype
   q, k, v = (x.reshape(-1, *x.shape[len(batch) :]) for x in (q, k, v))
   q, anchor = q[:, 0], anchor.reshape(-1, 1, 1)

@@ -38,29 +38,18 @@ def attend(
   distances: tuple[jax.Array, jax.Array] | None = None,
   select: tuple[hip.Hip, jax.Array] | None = None,
 ) -> jax.Array:
-  """Averages of k and v (*batch, earlier + time, groups, D) for q and `start`.
-
-  No query t sees a key before start[t] (*batch, time), which is at most its
-  own. What is not visible is cut off by selects, undefined numbers too; an
-  element that sees undefined numbers gives NaN.
-
-  Args:
-    q: (*batch, time, heads, D); they are at the last keys' places.
-    k: keys.
-    v: values, whose width may be another; "auto" is "chunked" then.
-    start: first visible keys; for a kernel each is a key before the first
-      query, the same for all queries, or the first of an episode.
-    window: elements that a query sees beside its own.
-    block_size: of `averages`.
-    method: one of `window.METHODS`.
-    whole: whether all of `start` is 0, and there are no keys before the first
-      query.
-    distances: queries like q and (window + 1, heads, D) vectors, whose products
-      are added to those of q and k; or None. "auto" is "chunked" then.
-    select: a search for the keys that a query sees, and where the episodes of
-      queries begin (*batch, time), before all keys if negative; or None. "auto"
-      is "chunked" then.
-  """
+  """Averages (*batch, time, heads, E) by a `method` of `window.METHODS`."""
+  # Queries q (*batch, time, heads, D) are at the places of the last of k and v
+  # (*batch, earlier + time, groups, D or E). No query t sees a key before
+  # start[t] (*batch, time), which is at most its own; for a kernel each is a
+  # key before the first query, the same for all queries, or the first of an
+  # episode. `whole` says that all of `start` is 0 and no keys come before the
+  # queries. What is not visible is cut off by selects, undefined numbers too;
+  # an element that sees undefined numbers gives NaN. `distances` are queries
+  # like q and (window + 1, heads, D) vectors, whose products are added to those
+  # of q and k. `select` is a search for visible keys, and where the episodes of
+  # queries begin (*batch, time), before all keys if negative. With either, or
+  # an E other than D, "auto" is "chunked".
   *batch, time = start.shape
   earlier = k.shape[-3] - time
   rows = math.prod(batch)
@@ -135,13 +124,11 @@ def averages(
   table: jax.Array | None = None,
   search: hip.Hip | None = None,
 ) -> jax.Array:
-  """The same for finite numbers, with one batch axis, in blocks of queries.
-
-  The backward pass computes the weights of a block again. `start` leaves out
-  what is beyond the window, too. With a table of vectors for distances, those
-  that meet them stand behind the features of q. With a search, `start` has
-  another axis, and where the query's episode begins beside its first key.
-  """
+  """Averages of finite numbers, with one batch axis, in blocks of queries."""
+  # The backward pass computes the weights of a block again. `start` leaves out
+  # what is beyond the window, too. With a table of vectors for distances, those
+  # that meet them stand behind the features of q. With a search, `start` has
+  # another axis, and where the query's episode begins beside its first key.
   time = q.shape[1]
   earlier = k.shape[1] - time
   if block_size is None:
@@ -199,7 +186,7 @@ def _group(q, k, v, start, table, window, size, search):
 
 
 def _finite(x):
-  """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
+  """Flags [B, T] of elements [B, T, heads, D] that are finite throughout."""
   return jnp.all(jnp.isfinite(x), axis=(2, 3))
 
 
@@ -311,7 +298,7 @@ def _blocks_forward(q, k, v, start, table, size, search):
 
 
 def _blocks_backward(size, search, residuals, d_o):
-  """From the last block to the first; a carry holds what keys still collect."""
+  """Cotangents; a carry from the last block on holds what keys collect."""
   q, k, v, start, table = residuals
   time, keys = q.shape[1], k.shape[1]
   reach = keys - time

@@ -65,7 +65,7 @@ def attend(
 
 
 def _segments(x, earlier, before, size, count):
-  """[R, earlier + T, ...] -> [R, count, before + size, ...]."""
+  """Array [R, count, before + size, ...] of [R, earlier + T, ...]."""
   front = before - earlier
   x = x[:, max(0, -front) :]
   back = before + count * size - x.shape[1] - max(0, front)

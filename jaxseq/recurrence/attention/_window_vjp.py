@@ -143,7 +143,7 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 def _plain_gradient(library, window, start, q, k, v, g):
-  """As `_gradient`, without a library."""
+  """Cotangents of q, k and v without a library."""
   earlier = k.shape[1] - q.shape[1]
   seen = jnp.maximum(start, earlier + jnp.arange(q.shape[1]) - window)
   _, pull = jax.vjp(
@@ -153,7 +153,7 @@ def _plain_gradient(library, window, start, q, k, v, g):
 
 
 def _run(library, window, differentiated, q, k, v, start):
-  """As `attend`, by the module that calls the library, which loads it."""
+  """Result of the module that calls the library, which is loaded here."""
   if library.name == "splash":
     from jaxseq.recurrence.attention import _window_tpu as module
   elif library.name == "tokamax":

@@ -140,7 +140,7 @@ def visible(
   anchor: jax.Array,
   own: jax.Array,
 ) -> jax.Array:
-  """Which keys queries see, where all products are there.
+  """Mask of the keys that queries see, where all products are there.
 
   Args:
     hip: options.

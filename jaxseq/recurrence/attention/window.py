@@ -173,7 +173,7 @@ class _Problem(NamedTuple):
   method: str
 
   def steps(self):
-    """Whether there is one element behind a cache, and nothing special."""
+    """True for one plain element behind a cache."""
     plain = self.distances is None and self.search is None
     return plain and self.q.shape[-3] == 1 and self.method in METHODS[:2]
 
@@ -182,7 +182,7 @@ class _Problem(NamedTuple):
     return x if self.embed is None else self.embed(x, index)
 
   def begin(self):
-    """Where the episode of the cached elements begins, before them if < 0."""
+    """First place of the cached elements' episode, negative if before them."""
     # The caller's flag may void what a state says: any number will do then.
     length = jnp.clip(jnp.nan_to_num(self.init.length), 0, _LONGEST)
     return self.window - jnp.round(length).astype(jnp.int32)
@@ -338,7 +338,7 @@ def _step(problem):
 
 
 def _last_reset(reset, time, axis):
-  """Where the whole sequence has its last reset, (*batch,); -1 for nowhere."""
+  """Place of the whole sequence's last reset, (*batch,); -1 for none."""
   if reset is None:
     return None
   place = jnp.arange(time)
@@ -355,7 +355,7 @@ def _flat(k, v):
 
 
 def _starts(begin, reset, earlier, time):
-  """Where the episode of each element begins, among all, (*batch, time)."""
+  """Place among all where each element's episode begins, (*batch, time)."""
   if reset is None:
     return jnp.broadcast_to(begin[..., None], (*begin.shape, time))
   last = jnp.where(reset, jnp.arange(time), -1)
@@ -364,7 +364,7 @@ def _starts(begin, reset, earlier, time):
 
 
 def _cached_average(problem, q, begin, place, axis):
-  """What this device's queries see of the cache."""
+  """Average over the cached keys that this device's queries see."""
   state, reset = problem.init, problem.reset
   index = jnp.arange(problem.window)
   keys = problem.embedded(state.keys.astype(q.dtype), index)

@@ -122,7 +122,7 @@ def _final_average(chunks, init, sink, last, axis, combine=_combine):
 
 
 def _begun(summary, init, sink):
-  """Of the type of a summary: that of what is before, and of nothing."""
+  """Summaries of what is before and of nothing, typed like a summary."""
   neutral = jax.tree.map(jnp.zeros_like, summary)
   neutral = neutral._replace(state=_softmax_state.fresh(None, summary.state))
   begin = _softmax_state.fresh(sink, summary.state)

@@ -38,12 +38,9 @@ def run(
   size: int,
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
-  """Runs over whole sequences, chunks of `size` elements one after the other.
-
-  The dtype of m, u [R, n] and w [R, D, E] is that to compute in; m is taken for
-  a constant. Returns the state after the last element, and o [R, T, E] in the
-  common dtype of q, k and v.
-  """
+  """State after the last element, and outputs [R, T, E]; chunks of `size`."""
+  # The dtype of m, u [R, n] and w [R, D, E] is that to compute in; m is taken
+  # for a constant. Outputs have the common dtype of q, k and v.
   function = _function(method, sink)
   return _chunks.over_chunks(function, size, init, inputs, reset)
 
@@ -161,7 +158,7 @@ def _finite(x):
 
 
 def _spoiled(bad, bad_state, reset):
-  """Whether something bad came since the last reset, [R, C]."""
+  """Flags of elements with a bad one since the last reset, [R, C]."""
   index = jnp.arange(1, bad.shape[1] + 1)
   start = jnp.where(bad_state, 0, -1)[:, None]
   last_bad = jnp.maximum(lax.cummax(jnp.where(bad, index, -1), axis=1), start)
@@ -192,7 +189,7 @@ def _shift(state, logits, reset, sink):
 
 
 def _masks(reset, length):
-  """Which s count for t; which t see the state before; which s count after."""
+  """Masks: s counts for t; t sees the state before; s counts after."""
   causal = jnp.tri(length, dtype=bool)[None]
   if reset is None:
     every = jnp.ones((1, length, 1), bool)

@@ -47,7 +47,7 @@ Vectors = tuple[jax.Array, ...]
 
 
 class Plan(NamedTuple):
-  """What a call is made for; static.
+  """Static options of a call.
 
   Attributes:
     copies: channels of q and k that have one logit.
@@ -150,7 +150,7 @@ def _log_of_rest(x):
 
 
 def _less_than_one(a):
-  """1 - exp(a), for a above -`_SMALL`, to 1e-7 of it."""
+  """Difference 1 - exp(a), for a above -`_SMALL`, to 1e-7 of it."""
   return -a * (1 + a * (1 / 2 + a * (1 / 6 + a / 24)))
 
 

@@ -33,7 +33,7 @@ _SECTION = 512
 
 
 class _Weights(NamedTuple):
-  """Of every element, [R, T, D]; constants but for `weight` and `u`."""
+  """Weights of elements [R, T, D], constants but for `weight` and `u`."""
 
   before: jax.Array  # the largest logit before it
   after: jax.Array  # the largest logit
@@ -51,12 +51,9 @@ def one_channel(
   steps: bool,
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
-  """Averages of one channel, by a `linear_scan` of that method.
-
-  From a state with m, u [R, 1] and w [R, 1, E], of the dtype to compute in,
-  scores [R, T, 1], v [R, T, E] and flags [R, T] to the state after the last
-  element and outputs [R, T, E]. Maxima are found in steps, or in a tree.
-  """
+  """State after the last element, and averages [R, T, E] of one channel."""
+  # The state is m, u [R, 1] and w [R, 1, E], of the dtype to compute in. Maxima
+  # are found in steps, or in a tree.
   dtype = state.w.dtype
   scores, v = scores.astype(dtype), v.astype(dtype)
   x = _weights(scores, state.m, state.u, reset, None, steps, method)
@@ -76,12 +73,9 @@ def channels(
   size: int | None,
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
-  """Averages per channel, by an `outer_scan` of decays and shares.
-
-  From a state with m, u [R, n] and w [R, D, E], of the dtype to compute in, and
-  flags [R, T] to the state after the last element and outputs [R, T, E]. `size`
-  is that of the chunks of `outer_scan`, which is run by `method`.
-  """
+  """State after the last element, and averages [R, T, E] per channel."""
+  # The state is m, u [R, n] and w [R, D, E], of the dtype to compute in; `size`
+  # is that of the chunks of `outer_scan`, which is run by `method`.
   run = _channels_function(sink, size, method)
   narrow = _contractions.is_narrow(_softmax_state.output_dtype(inputs))
   shared = inputs.logits.shape[-1] < inputs.q.shape[-1]
@@ -119,10 +113,7 @@ def averages(
   size: int | None,
   method: str,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """`channels` of the average [R, D, E] in place of a sum.
-
-  Returns outputs, and average, m and u after the last element.
-  """
+  """Outputs, and average [R, D, E], m and u after the last element."""
   q, logits, k, v = inputs
   out = _softmax_state.output_dtype(inputs)
   if method == "pallas":
@@ -154,12 +145,10 @@ def log_decay(
   reset: jax.Array | None,
   sink: float | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """log(Delta_{t-1} / Delta_t), exp(logits_t) / Delta_t, and the last m and u.
-
-  Delta is the sum of exp(logits), logits [R, T, D], and m a constant.
-  Differences of logarithms of Delta would lose the digits of its growth; here
-  maxima and sums are compared on their own.
-  """
+  """Decays log(Delta_{t-1} / Delta_t), shares, and the last m and u."""
+  # Delta is the sum of exp(logits), logits [R, T, D], and m a constant.
+  # Differences of logarithms of Delta would lose the digits of its growth; here
+  # maxima and sums are compared on their own.
 
   # A dozen arrays of the size of the logits lie between them and the results:
   # the gradient makes them again.
@@ -188,7 +177,7 @@ def _log_decay(logits, m, u, reset, *, sink, method, **options):
 
 
 def _weights(logits, m, u, reset, sink, steps, method):
-  """What is known of the elements before any value is."""
+  """Weights of the elements, which no value enters."""
   logits = _softmax_state.clamp(logits)
   form = _steps if steps else _tree
   fixed, *init = lax.stop_gradient((logits, m, u))
@@ -207,7 +196,7 @@ def _weights(logits, m, u, reset, sink, steps, method):
 
 
 def _steps(logits, reset, sink, init):
-  """As `_tree`, one step after the other."""
+  """Result of `_tree`, one step after the other."""
   begin = (NEG, 0) if sink is None else (sink, 1)
 
   def body(state, x):
@@ -256,10 +245,7 @@ def _merge(left, right):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _as_linear_scan(method, h, decay, b, init, reset):
-  """States h that are known, with the gradient of the `linear_scan` they are.
-
-  The gradient is with respect to b and init.
-  """
+  """Known states h with the gradient, in b and init, of their `linear_scan`."""
   del method, decay, b, init, reset
   return h
 
@@ -285,7 +271,7 @@ _as_linear_scan.defvjp(_as_linear_scan_forward, _as_linear_scan_backward)
 def previous(
   x: jax.Array, init: jax.Array, reset: jax.Array | None, begin: float
 ) -> jax.Array:
-  """What was before each element, [R, T, D]; `begin` after a reset."""
+  """Elements one step later, [R, T, D]; `init` first, `begin` at resets."""
   before = jnp.concatenate([init[:, None], x[:, :-1]], axis=1)
   if reset is None:
     return before

@@ -37,7 +37,7 @@ class _Options(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-  """What the recurrence consumes.
+  """Arrays that the recurrence consumes.
 
   Attributes:
     inputs: q, logits, k and v, of which k may be None.
@@ -55,7 +55,7 @@ class _Arrays(NamedTuple):
 
 
 class _Kept(NamedTuple):
-  """What the gradient needs beside the arguments.
+  """Residuals of the gradient beside the arguments.
 
   Attributes:
     a: log-decays.
@@ -199,7 +199,7 @@ def _keep(x):
 
 
 def _outer_inputs(x, a, shared):
-  """What `outer_scan_heads` has for one head."""
+  """Inputs of `outer_scan_heads` for one head."""
   elements = (z[:, :, None] for z in (x.inputs.q, shared, x.inputs.v, a))
   return _outer_products.Inputs(*elements, x.average[:, None], x.reset)
 

@@ -42,7 +42,7 @@ class SoftmaxState(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """What is averaged and read; a k of None stands for ones."""
+  """Arrays that are averaged and read; a k of None stands for ones."""
 
   q: jax.Array  # [R, T, D]
   logits: jax.Array  # [R, T, n], of channel d that of number d modulo n
@@ -100,7 +100,7 @@ def in_own_channels(state: SoftmaxState, n: int) -> SoftmaxState:
 
 
 def divide(x: jax.Array, u: jax.Array) -> jax.Array:
-  """X / u, and 0 where u is 0: the average of nothing."""
+  """Quotient x / u, and 0 where u is 0: the average of nothing."""
   some = u > 0
   return jnp.where(some, x / jnp.where(some, u, 1), 0)
 

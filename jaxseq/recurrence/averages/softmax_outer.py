@@ -214,7 +214,7 @@ def softmax_decay(
   sink: float | None = None,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-  """What makes a multiplicative recurrence an additive one: decays and shares.
+  """Decays and shares: an additive recurrence for a multiplicative one.
 
   With Delta_t the sum of exp(logits_s) over s <= t, the weight exp(logits_s) /
   Delta_t of element s is its share exp(logits_s) / Delta_s times the decays

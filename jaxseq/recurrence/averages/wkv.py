@@ -242,7 +242,7 @@ def _maxima_in_steps(k, decay, m, reset):
 
 
 def _maxima_in_a_tree(k, decay, m, reset):
-  """As `_maxima_in_steps`, as a tree over time."""
+  """Result of `_maxima_in_steps`, by a tree over time."""
   counts, k = jnp.ones_like(k[:, :, :1]), jnp.maximum(k, NEG)
   flags = None if reset is None else reset[..., None]
 

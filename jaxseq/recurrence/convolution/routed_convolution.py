@@ -151,7 +151,7 @@ def _order(x, window, routed, reset):
 
 
 def _outputs(order, weight, routed):
-  """What `routed_conv` returns first."""
+  """Outputs of `routed_conv`."""
   count, size = weight.shape[0] - 1, order.marks.shape[-1]
   y = weight[-1] * order.entries[..., count:, :]
   back = jnp.broadcast_to(jnp.arange(count, size), routed.shape)

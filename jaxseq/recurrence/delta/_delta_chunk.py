@@ -26,10 +26,8 @@ def chunk(
   x: Inputs,
   reset: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """The state after the chunk, and outputs [B, C, V] of dtype `out`.
-
-  The method is "sequential" or "chunked"; products are of `operands`.
-  """
+  """State after a "sequential" or "chunked" chunk, and outputs [B, C, V]."""
+  # Products are of `operands`, outputs of dtype `out`.
   if method == "sequential":
     x = jax.tree.map(lambda leaf: leaf.astype(state.dtype), x)
     state, o = _sequential(x, state, reset)
@@ -62,10 +60,7 @@ def chunk(
 def step(
   x: Inputs, state: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """One element: x without the time axis, reset [B].
-
-  Returns the state after it and the output [B, V].
-  """
+  """State after one element, without the time axis, and its output [B, V]."""
   decay = x.decay
   if reset is not None:
     state = _resets.select(reset, jnp.zeros_like(state), state)

@@ -32,10 +32,8 @@ class Decays(NamedTuple):
   def pairs(
     self, left: jax.Array, right: jax.Array, *, early: bool, strict: bool
   ) -> jax.Array:
-    """sum_d left_t[d] exp(s_t[d] - s_j[d]) right_j[d], [B, 1, C, C].
-
-    For j <= t, or j < t if `strict`, which `early` needs; else 0.
-    """
+    """Products over d of left_t exp(s_t - s_j) right_j, [B, 1, C, C]."""
+    # For j <= t, or j < t if `strict`, which `early` needs; else 0.
     mask = self.masks.pairs
     C = mask.shape[-1]
     if strict:
@@ -53,21 +51,21 @@ class Decays(NamedTuple):
     return gram * _outer_decays.exp_where(mask, own - columns)
 
   def enter(self, x: jax.Array, *, early: bool = False) -> jax.Array:
-    """What x_t sees the state before the chunk through, times x_t."""
+    """Product of x_t and its decay since the state before the chunk."""
     if self.sums is None:
       return _kept(self.masks.enter, x)
     sums = self._before() if early else self.sums
     return x * _outer_decays.exp_where(self.masks.enter, sums.total())
 
   def leave(self, x: jax.Array) -> jax.Array:
-    """What the state after the chunk sees element t through, times x_t."""
+    """Product of x_t and its decay up to the state after the chunk."""
     if self.sums is None:
       return _kept(self.masks.leave, x)
     last = self.sums[..., -1:, :] - self.sums
     return x * _outer_decays.exp_where(self.masks.leave, last)
 
   def through(self, state: jax.Array) -> jax.Array:
-    """What is left of the state before the chunk in the one after it."""
+    """Remainder of the state before the chunk in the one after it."""
     if self.sums is None:
       return _kept(self.masks.through, state)
     last = self.sums[..., -1:, :].total()

@@ -48,7 +48,7 @@ Facts = _outer_gpu.Facts
 
 
 class Blocks(NamedTuple):
-  """What the kernels consume, laid out as above.
+  """Arrays that the kernels consume, laid out as above.
 
   Where each key has a decay, q and read as they meet the state before a chunk
   and k as it meets the one after it, what the elements of a chunk see of each
@@ -65,7 +65,7 @@ class Blocks(NamedTuple):
 
   @property
   def channels(self) -> bool:
-    """Whether each key has a decay."""
+    """True if each key has a decay."""
     return self.scores is not None
 
 
@@ -161,7 +161,7 @@ def tiles_of(x: Blocks, keys: int) -> list:
 
 
 def kept(facts, through, state):
-  """What is left of a state after a chunk, in its place."""
+  """Remainder of a state after a chunk."""
   if through is None:
     return facts[int(Facts.ENTER), CHUNK - 1] * state
   by = plgpu.load(through, layout=_outer_gpu.LAYOUT.reduce(1))

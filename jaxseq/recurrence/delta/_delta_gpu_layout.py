@@ -19,7 +19,7 @@ _TILE = 64
 
 
 class Kept(NamedTuple):
-  """What the gradient needs beside the inputs.
+  """Residuals of the gradient beside the inputs.
 
   Attributes:
     given: what the kernels along time consume.
@@ -110,7 +110,7 @@ def backward(
 
 
 def _channels(x):
-  """Whether each key has a decay."""
+  """True if each key has a decay."""
   return x.decay is not None and x.decay.shape[2] > 1
 
 
@@ -119,7 +119,7 @@ def _plan(form, x):
 
 
 def _with_heads(x):
-  """As the kernels of `outer_scan_heads` have it, one head to a row."""
+  """Inputs of the kernels of `outer_scan_heads`, one head to a row."""
   if _channels(x) and x.reset is not None:
     # What stands at a reset is not read.
     x = x._replace(decay=jnp.where(x.reset[..., None], 0, x.decay))
@@ -130,12 +130,12 @@ def _with_heads(x):
 
 
 def _blocks(x, facts):
-  """What the kernels consume."""
+  """Padded arrays of the kernels."""
   return _delta_gpu.Blocks(*map(_elements, x[:4]), facts)
 
 
 def _elements(x):
-  """Of an array [rows, time, n], padded."""
+  """Array [rows, time, n], padded."""
   return support.padded(support.padded(x, 1, _delta_gpu.CHUNK), 2, _TILE)
 
 

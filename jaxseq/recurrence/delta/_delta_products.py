@@ -13,7 +13,7 @@ from jaxseq.recurrence.outer import _outer_products
 
 
 class Inputs(NamedTuple):
-  """What the kernels of `delta_scan` consume.
+  """Arrays that the kernels of `delta_scan` consume.
 
   Attributes:
     q: [rows, time, K] in the dtype of the products.
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-  """Of what one row reads in a chunk, in float32.
+  """Cotangents of the arrays of one row in a chunk, in float32.
 
   Attributes:
     q: [C, K].
@@ -125,7 +125,7 @@ def _split(x):
 
 
 def inverse(A: jax.Array, like: jnp.dtype) -> jax.Array:
-  """(I + A)^-1 of strictly lower triangular A [C, C], C a power of two."""
+  """Inverse of I + A for strictly lower triangular A [C, C], C a power of 2."""
   size = A.shape[0]
   later = lax.broadcasted_iota(jnp.int32, A.shape, 0)
   earlier = lax.broadcasted_iota(jnp.int32, A.shape, 1)

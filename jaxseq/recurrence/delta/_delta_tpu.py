@@ -63,7 +63,7 @@ class Facts(enum.IntEnum):
 
 
 class Blocks(NamedTuple):
-  """What a call consumes, laid out as above; None is what it has not."""
+  """Arrays of a call, laid out as above; None for what it has not."""
 
   q: jax.Array
   k: jax.Array
@@ -74,7 +74,7 @@ class Blocks(NamedTuple):
 
 
 class Given(NamedTuple):
-  """What is known of a chunk of one row beside its arrays."""
+  """Masks and decays of a chunk of one row."""
 
   masks: _outer_products.Masks
   by: _delta_products.Factors | _outer_tpu_channels.Decays
@@ -83,7 +83,7 @@ class Given(NamedTuple):
 
 
 def given_of(plan, a, facts, careful):
-  """From the decays [C, K] and the facts [F, C] of a row, or None."""
+  """Masks and decays from a row's decays [C, K] and facts [F, C] or None."""
   if plan.channels:
     episode = None
     if plan.reset:
@@ -131,7 +131,7 @@ def set_aside(given, x, state):
 
 
 def inputs_of(plan, refs):
-  """Those of a kernel as `Blocks`, and what else it has."""
+  """References to a kernel's inputs as `Blocks`, and the other references."""
   refs, has_facts = list(refs), plan.reset or plan.decay > plan.channels
   given, refs = refs[:4], refs[4:]
   a = refs.pop(0) if plan.channels else None

@@ -83,7 +83,7 @@ class _Layout(NamedTuple):
     )
 
   def elements(self, x):
-    """Of an array [rows, time, n], padded."""
+    """Array [rows, time, n], padded."""
     x = support.padded(x, 1, self.plan.chunk)
     return support.padded(x, 2, _outer_tpu_layout.features(x.shape[2]))
 
@@ -94,12 +94,12 @@ class _Layout(NamedTuple):
     return x
 
   def inputs(self, x):
-    """What the kernels consume."""
+    """Padded arrays of the kernels."""
     a = self.elements(x.decay) if self.plan.channels else None
     return _delta_tpu.Blocks(*map(self.elements, x[:4]), a, self.facts(x))
 
   def chunks(self, x):
-    """From [rows, time] to [rows, chunks, C], padded."""
+    """Array [rows, chunks, C] of [rows, time], padded."""
     x = support.padded(x, 1, self.plan.chunk)
     return x.reshape(x.shape[0], -1, self.plan.chunk)
 
@@ -121,7 +121,7 @@ class _Layout(NamedTuple):
     return da.astype(x.decay.dtype)
 
   def facts(self, x):
-    """As `_delta_tpu.Facts` has them."""
+    """Facts of the elements, laid out as `_delta_tpu.Facts` says."""
     plan, Facts = self.plan, _delta_tpu.Facts
     if not plan.reset and plan.decay == plan.channels:
       return None

@@ -20,7 +20,7 @@ _BASE = 16
 
 
 def inverse(A: jax.Array) -> jax.Array:
-  """(I + A)^-1 of strictly lower triangular A [..., C, C]."""
+  """Inverse of I + A for strictly lower triangular A [..., C, C]."""
   *lead, C, _ = A.shape
   size = min(_BASE, C)
   while size < C:
@@ -70,7 +70,7 @@ def _substituted(A):
 
 
 def _merged(found, below):
-  """From inverses of blocks, and the blocks below, those of twice the size."""
+  """Inverses of twice the size, from those of blocks and the blocks below."""
   first, last = found[:, ::2], found[:, 1::2]
   across = _contractions.dot(below, first, -1, -2, exact=True)
   across = -_contractions.dot(last, across, -1, -2, exact=True)

@@ -21,14 +21,14 @@ Arrays = _gated_products.Arrays
 
 
 class Form(NamedTuple):
-  """What is static in a scan.
+  """Static options of a scan.
 
   Attributes:
     chunk: steps in a chunk of time.
     operands: dtype of the operands of products.
     hidden: dtype of the hidden states that are returned.
     unrolled: whether loops are those of `_gated_unrolled`.
-    kernel: form of the kernels, of `gated_gpu_scan`, or None.
+    kernel: form of the kernels, of `_gated_gpu_scan`, or None.
   """
 
   chunk: int
@@ -69,23 +69,11 @@ def _loop_step(cell, weights, state, inputs, reset):
 
 
 def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
-  """The loop over one chunk again, and then back.
-
-  Args:
-    cell: as in `run_loop`.
-    weights: as in `run_loop`.
-    state: as in `run_loop`.
-    inputs: as in `run_loop`.
-    reset: as in `run_loop`.
-    d_hidden: cotangent of the hidden states.
-    d_state: cotangent of the last state.
-
-  Returns:
-    The cotangent of the state before the chunk; the hidden states before the
-    steps; the cotangents of the inputs and of the recurrent products, one for
-    each gate. The latter two are in the dtype of the operands of products: all
-    that becomes of them are products.
-  """
+  """Cotangents of a chunk whose loop is run again, and hidden states before."""
+  # First comes the cotangent of the state before the chunk; then the hidden
+  # states before the steps, and the cotangents of the inputs and of the
+  # recurrent products, one for each gate. The latter two are in the dtype of
+  # the operands of products: all that becomes of them are products.
 
   def forward(state, element):
     before, new, saved = _loop_step(cell, weights, state, *element)
@@ -117,7 +105,7 @@ def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
 
 
 def shared(leaves: Arrays) -> tuple[list[int], Arrays]:
-  """Where each of some arrays is among those of them that are distinct."""
+  """Place of each array among the distinct ones, and the distinct ones."""
   distinct = {id(leaf): leaf for leaf in leaves}
   order = list(distinct)
   return [order.index(id(leaf)) for leaf in leaves], tuple(distinct.values())
@@ -172,7 +160,7 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
 
 
 def _outer_sum(left: jax.Array, right: jax.Array) -> jax.Array:
-  """sum_tb left[t,h,b,i] right[t,h,b,j]; returns (heads, i, j)."""
+  """Sums over t, b of left[t,h,b,i] right[t,h,b,j]: (heads, i, j)."""
   if left.shape[1] == 1:
     # With two summed axes the compiler would transpose first: merge them.
     left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (left, right))

@@ -192,7 +192,7 @@ def _own():
 
 
 def _here(heads, features):
-  """What this warpgroup works on."""
+  """Rows and features of this warpgroup."""
   rows = pl.ds(lax.axis_index("block") * ROWS, ROWS)
   start = lax.axis_index("head") * features + _own().start
   return parts.Place(rows, pl.ds(start, FEATURES), heads * features)

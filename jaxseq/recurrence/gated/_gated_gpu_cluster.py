@@ -232,7 +232,7 @@ def pull(
       return total[...]
 
     def read(t):
-      """What a step needs of main memory."""
+      """Arrays that a step loads from main memory."""
       place = here.place
       given = (
         tuple(place.read(sums_ref, t, part=slot) for slot in range(outputs)),

@@ -40,7 +40,7 @@ def in_parts(features: int) -> tuple[int, int]:
 
 
 class Here(NamedTuple):
-  """What this warpgroup works on, and its block.
+  """Place of a warpgroup, and its block.
 
   Attributes:
     place: rows and features of this warpgroup.
@@ -72,11 +72,11 @@ class Here(NamedTuple):
     )
 
   def owned(self, *time, part: int = 0):
-    """Where the rows and features of the block are in an array."""
+    """Index of the block's rows and features in an array."""
     return self._at(time, part, self.block * FEATURES, FEATURES)
 
   def others(self, time, first, count: int, part: int = 0):
-    """Where some features of the head are, which other blocks own."""
+    """Index of some features of the head, which other blocks own."""
     return self._at((time,), part, first, count)
 
   def _at(self, time, part, first, count):
@@ -85,7 +85,7 @@ class Here(NamedTuple):
 
   @property
   def first(self):
-    """Whether this warpgroup copies for its block."""
+    """True if this warpgroup copies for its block."""
     return self.group == 0
 
   def fetch(self, kernel, to, loaded):

@@ -19,7 +19,7 @@ _WGMMA = plgpu.Layout.WGMMA
 
 
 class Place(NamedTuple):
-  """What a warpgroup works on.
+  """Rows and features that a warpgroup works on.
 
   Attributes:
     rows: of all arrays.
@@ -32,7 +32,7 @@ class Place(NamedTuple):
   width: int
 
   def at(self, *time, part: int = 0):
-    """Where these rows and features are in an array."""
+    """Index of these rows and features in an array."""
     start = self.columns.start + part * self.width
     return *time, self.rows, pl.ds(start, self.columns.size)
 
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     leaf[self.at(*time, part=part)] = value.astype(leaf.dtype)
 
   def biases(self, leaf):
-    """Those of each part over all rows; `leaf` is (parts, width)."""
+    """Biases of each part over all rows, of a `leaf` (parts, width)."""
     layout = _WGMMA.reduce(0)
     loaded = (_load(leaf.at[i, self.columns], layout) for i in _range(leaf))
     return [lax.broadcast_in_dim(x, self._shape(), (1,)) for x in loaded]
@@ -75,12 +75,8 @@ def _computed(leaf):
 
 
 def owners(slots: tuple[int, ...]) -> dict[int, int]:
-  """The last of the places that share a slot: that of a state if there is one.
-
-  Args:
-    slots: for the inputs and then the products of a cell, which of the distinct
-      sums each belongs to.
-  """
+  """Last of the places that share a slot: that of a state if there is one."""
+  # `slots` has, for inputs and then products of a cell, their distinct sums.
   return {slot: place for place, slot in enumerate(slots)}
 
 

@@ -55,7 +55,7 @@ def _run_and_keep_forward(cell, form, *arguments):
 
 
 def _run_and_keep_backward(cell, form, arguments, cotangents):
-  """As without kernels; to what is kept `_pull` sends nothing back."""
+  """Cotangents without kernels; `_pull` sends none to what is kept."""
   params, state, x, reset = arguments
   d_hidden, _, d_final = cotangents
   run = _without_kernels(cell, form, reset)
@@ -155,7 +155,7 @@ def _pull_forward(cell, form, params, state, x, reset, kept, *cotangents):
 
 
 def _pull_backward(cell, form, residuals, again):
-  """As of the gradient without kernels, which nothing kept enters."""
+  """Cotangents of the gradient without kernels, which nothing kept enters."""
   params, state, x, reset, kept, cotangents = residuals
   run = _without_kernels(cell, form, reset)
 
@@ -188,7 +188,7 @@ def _flags(sizes, reset):
 
 
 def _from_heads(sizes, leaf):
-  """(..., heads, batch, features) to (..., rows, width) of blocks."""
+  """Array (..., rows, width) of blocks, of (..., heads, batch, features)."""
   leaf = jnp.moveaxis(leaf, -3, -2)
   leaf = sizes.padded(leaf.reshape(*leaf.shape[:-2], -1))
   return support.padded(leaf, leaf.ndim - 2, sizes.loops.ROWS)

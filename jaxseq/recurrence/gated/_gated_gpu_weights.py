@@ -21,10 +21,7 @@ _ONES = 8
 
 @functools.cache
 def _slots(cell, inputs, gates, states):
-  """Which of a cell's distinct sums each input, then each product belongs to.
-
-  Where a cell adds a product to an input, both have one cotangent.
-  """
+  """Distinct sum that each input, then each product of a cell belongs to."""
   slots = []
 
   def trace(*arguments):
@@ -39,7 +36,7 @@ def _slots(cell, inputs, gates, states):
 
 
 class Sizes(NamedTuple):
-  """What is static.
+  """Static sizes.
 
   Attributes:
     heads: number of heads.
@@ -56,7 +53,7 @@ class Sizes(NamedTuple):
 
   @classmethod
   def of(cls, cell, params, state):
-    """Those of arguments of `_gated_gpu_scan.scan`."""
+    """Sizes of arguments of `_gated_gpu_scan.scan`."""
     heads, features, gates, _ = params.kernel.shape
     slots = _slots(cell, len(params.input_bias), gates, len(state))
     return cls(heads, features, gates, slots)
@@ -86,7 +83,7 @@ class Sizes(NamedTuple):
     return self.heads * self.loops.width(self.features)
 
   def padded(self, x: jax.Array) -> jax.Array:
-    """(..., heads * features) to (..., width)."""
+    """Array (..., width) of (..., heads * features)."""
     split = x.reshape(*x.shape[:-1], self.heads, self.features)
     columns = self.loops.width(self.features)
     return support.padded(split, split.ndim - 1, columns).reshape(
@@ -100,7 +97,7 @@ class Sizes(NamedTuple):
 
 
 class Weights(NamedTuple):
-  """Those of `gated.GatedParams` with the features of blocks.
+  """Weights of `gated.GatedParams` with the features of blocks.
 
   Attributes:
     kernel: (heads, gates, features, features) bfloat16, [head, gate, in, out].
@@ -195,7 +192,7 @@ def unstacked(sizes: Sizes, params, matrix: jax.Array):
 
 
 def beside(weights: Weights, before: jax.Array, x: jax.Array) -> jax.Array:
-  """What the matrix is multiplied with: hidden states, inputs and ones."""
+  """Left operand of the matrix: hidden states, inputs and ones."""
   ones = jnp.ones((*before.shape[:-1], _ONES), before.dtype)
   between = [] if weights.input_kernel is None else [x.astype(before.dtype)]
   return jnp.concatenate([before, *between, ones], -1)
@@ -243,7 +240,7 @@ def to_inputs(
 
 
 def _product(x, matrix):
-  """Of (time, rows, n) and (n, m), summed in float32, and then rounded."""
+  """Product of (time, rows, n) and (n, m), summed in float32, then rounded."""
   flat = x.reshape(-1, x.shape[-1]).astype(jnp.bfloat16)
   product = jnp.dot(
     flat, matrix.astype(jnp.bfloat16), preferred_element_type=jnp.float32

@@ -53,14 +53,14 @@ def project(params, x: jax.Array, operands: jnp.dtype) -> Arrays:
 
 
 def with_bias(products: jax.Array, params) -> Arrays:
-  """From all gates' products one array per gate, with its bias."""
+  """Arrays of the gates, with biases, from the products of all."""
   parts = jnp.split(products, len(params.input_bias), -1)
   heads = params.kernel.shape[0]
   return tuple(to_heads(x + b, heads) for x, b in zip(parts, params.input_bias))
 
 
 def recurrent(params, hidden: jax.Array) -> Arrays:
-  """R h + b of one step, one array per gate; `hidden` is (heads, batch, f)."""
+  """Sums R h + b of one step, an array per gate, (heads, batch, f)."""
   heads, features, _, _ = params.kernel.shape
   # One product for all gates, heads leading: the layout in which compilers
   # find a plain (batched) matrix product.
@@ -70,7 +70,7 @@ def recurrent(params, hidden: jax.Array) -> Arrays:
 
 
 def gates_of(params, products: jax.Array) -> Arrays:
-  """From all gates' R h of one step one array per gate, with its bias."""
+  """Arrays of the gates, with biases, from all gates' R h of one step."""
   heads, features, gates, _ = params.kernel.shape
   split = jnp.split(products, gates, -1)
   if params.bias is None:

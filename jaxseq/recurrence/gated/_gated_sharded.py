@@ -39,10 +39,7 @@ def scan(
 
 
 def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
-  """Returns the scheme that "auto" stands for, and checks any other.
-
-  A ValueError if there is no such scheme, or it does not fit the numbers.
-  """
+  """Scheme that "auto" stands for, or the given one if it fits the numbers."""
   _validate.choice("scheme", scheme, SCHEMES)
   sizes = {"batch": batch, "heads": heads}
   if scheme == "auto":

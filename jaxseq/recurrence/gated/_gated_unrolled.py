@@ -36,10 +36,8 @@ def run(cell, form, params, state, x, reset):
 
 
 def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
-  """Cotangents of one chunk: of the state before it, its x and the weights.
-
-  `hidden` is what `run` returned, if that is all of the states, or None.
-  """
+  """Cotangents of a chunk's earlier state, its x and the weights."""
+  # `hidden` is what `run` returned, if that is all of the states, or None.
   products = _products(params, x, form.operands)
   heads, features, gates, _ = params.kernel.shape
   kernel = params.kernel.reshape(heads, features, -1)
@@ -105,7 +103,7 @@ def _before(cell, params, state, products, reset):
 
 
 def _at_once(hidden, kernel):
-  """R h of all steps, (time, heads, batch, gates * features)."""
+  """Products R h of all steps, (time, heads, batch, gates * features)."""
   time, heads, batch, features = hidden.shape
   # Heads leading and one axis of rows, as compilers want them.
   rows = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * batch, features)

@@ -38,18 +38,7 @@ def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
 def summary(
   walk: Walk, a: Parts, b: Parts, keep, adjoint: bool
 ) -> tuple[Parts, Parts]:
-  """What all elements of a row together do to a state: its factor and addend.
-
-  Args:
-    walk: as in `states`.
-    a: as in `states`.
-    b: as in `states`.
-    keep: as in `states`.
-    adjoint: whether to the carry of `gradient`.
-
-  Returns:
-    Parts [B, n] of both.
-  """
+  """Factor and addend [B, n], by parts, of all elements of a row together."""
   rows, arrays = b[0].shape[0], len(b)
 
   def step(x, carry):
@@ -97,7 +86,7 @@ def gradient(
 
 
 class _Element(NamedTuple):
-  """What a step sees of one element: vectors of 128 channels."""
+  """Arrays of one element in a step: vectors of 128 channels."""
 
   a: Parts
   b: Parts

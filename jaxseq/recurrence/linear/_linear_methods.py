@@ -118,10 +118,8 @@ METHODS = {
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def scan(a, b, init, reset, reverse, method):
-  """The recurrence on a [1|B, 1|T, n], b [B, T, n], init [B, n], reset [B, T].
-
-  Returns h [B, T, n] and the last state [B, n].
-  """
+  """States [B, T, n] and last state [B, n]."""
+  # From a [1|B, 1|T, n], b [B, T, n], init [B, n] and reset [B, T].
   return METHODS[method](a, b, init, reset, reverse)
 
 
@@ -140,17 +138,9 @@ def adjoint(
   residuals: tuple[jax.Array | None, ...],
   cotangents: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The gradient: lam_t = g_t + a_{t+1} lam_{t+1}; da_t = lam_t h_{t-1}.
-
-  Args:
-    reverse: as in `linear_scan`.
-    method: as in `linear_scan`; neither "auto" nor "pallas".
-    residuals: a [1|B, 1|T, n], h [B, T, n], init [B, n], reset [B, T] or None.
-    cotangents: of h and of the last state.
-
-  Returns:
-    The cotangents of a, of b, which is lam, and of init.
-  """
+  """Cotangents of a, of b, which is lam, and of init."""
+  # lam_t = g_t + a_{t+1} lam_{t+1}; da_t = lam_t h_{t-1}. `residuals` are a
+  # [1|B, 1|T, n], h [B, T, n], init [B, n], reset [B, T] or None.
   a, h, init, reset = residuals
   g, g_final = cotangents
   first, last = (-1, 0) if reverse else (0, -1)

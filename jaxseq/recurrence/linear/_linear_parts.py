@@ -13,7 +13,7 @@ Parts: TypeAlias = tuple[jax.Array, ...]
 
 
 class Walk(NamedTuple):
-  """How a kernel goes along time: static.
+  """Direction and tiles of a kernel along time: static.
 
   Attributes:
     form: as `support.form` gives it.

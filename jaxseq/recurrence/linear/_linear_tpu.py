@@ -81,7 +81,7 @@ class _Chain(NamedTuple):
 
 
 class _Eight(NamedTuple):
-  """What a step sees: 8 elements of 128 channels, by parts.
+  """Arrays of a step: 8 elements of 128 channels, by parts.
 
   Attributes:
     chain: flags.

@@ -22,7 +22,7 @@ LANES = 128
 
 
 class Options(NamedTuple):
-  """What a kernel is made for: static.
+  """Static options of a kernel.
 
   Attributes:
     form: as `support.form` gives it.
@@ -53,7 +53,7 @@ def scan(
   stages: int = 1,
   segments: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """H_t = a_t h_{t-1} + b_t, in float32 or complex64."""
+  """States h_t = a_t h_{t-1} + b_t, in float32 or complex64."""
   a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
   arrays = map(_linear_parts.split, (a, b, init))
   h, final = scan_parts(
@@ -167,7 +167,7 @@ def _states(a, b, init, reset, options):
 
 @functools.partial(jax.jit, static_argnums=6)
 def _cotangents(a, h, init, reset, g, g_final, options):
-  """As `_gradient`."""
+  """Cotangents of `_gradient`, by the kernel."""
   layout, kernels, walk = _begin(h, options)
   shape = a[0].shape
   # Where the recurrence begins with padding, that holds the state `init`.
@@ -244,17 +244,17 @@ class _Layout(NamedTuple):
     return tuple(part[:, : self.time, : self.n] for part in x)
 
   def by_segment(self, x):
-    """[B, S, n] or [B, n] -> [B S, N]."""
+    """Array [B S, N] of [B, S, n] or [B, n]."""
     x = (part.reshape(-1, self.n) for part in x)
     return tuple(support.padded(part, 1, LANES) for part in x)
 
   def states(self, x):
-    """[B S, N] -> [B, S, n]."""
+    """Array [B, S, n] of [B S, N]."""
     x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
     return tuple(part[..., : self.n] for part in x)
 
   def decays(self, a):
-    """[1|B, 1|T, n] -> [1|B S, 1|T / S, N]."""
+    """Array [1|B S, 1|T / S, N] of [1|B, 1|T, n]."""
     segments = self.options.segments
     if a[0].shape[1] > 1 or self._missing:
       rows = self.rows if segments > 1 else a[0].shape[0]
@@ -270,7 +270,7 @@ class _Layout(NamedTuple):
     )
 
   def keep(self, reset):
-    """[B, T] bool -> [B S, T / S] int32."""
+    """Array [B S, T / S] int32 of [B, T] bool."""
     if reset is None:
       return None
     shape = (self.rows * self.options.segments, -1)

@@ -83,10 +83,8 @@ def chunk(
   x: Inputs,
   reset: jax.Array | None,
 ) -> tuple[Packed, jax.Array]:
-  """The state after the chunk, and outputs [B, C, V] of dtype `out`.
-
-  The method is "sequential" or "chunked"; products are of `operands`.
-  """
+  """State after a "sequential" or "chunked" chunk, and outputs [B, C, V]."""
+  # Products are of `operands`, outputs of dtype `out`.
   if method == "sequential":
     return _sequential(out, eps, state, x, reset)
   dtype = state.m.dtype
@@ -105,7 +103,7 @@ def chunk(
 
 
 class Weights(NamedTuple):
-  """Of elements, [B, C]: what makes of an mLSTM an `outer_scan`.
+  """Weights of elements [B, C] that make of an mLSTM an `outer_scan`.
 
   Attributes:
     m: largest logarithm of a weight so far.
@@ -123,7 +121,7 @@ class Weights(NamedTuple):
 def weights(
   i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
 ) -> Weights:
-  """Of logarithms of gates [B, C] and m [B] before them, in its dtype."""
+  """Weights from log-gates [B, C] and the m [B] before them, in its dtype."""
   i, f = (clamp(gate.astype(m.dtype)) for gate in (i, f))
   found = running_max(i, f, m, reset)
   shift, before = lax.stop_gradient((found, m))
@@ -144,10 +142,7 @@ def beside_ones(v: jax.Array) -> jax.Array:
 def step(
   x: Inputs, state: Packed, reset: jax.Array | None, eps: float
 ) -> tuple[Packed, jax.Array]:
-  """One element: x without the time axis, reset [B], all in one dtype.
-
-  Returns the state after it and the output [B, V].
-  """
+  """State after one element, all in one dtype, and its output [B, V]."""
   if reset is not None:
     fresh = jax.tree.map(jnp.zeros_like, state)
     state = _resets.select(reset, fresh, state)
@@ -171,10 +166,8 @@ def read(
   shift: jax.Array,
   eps: float,
 ) -> jax.Array:
-  """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off.
-
-  The shift is m in value, but for the gradient a constant.
-  """
+  """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off."""
+  # The shift is m in value, but for the gradient a constant.
   least = jnp.exp(-shift)
   slack = eps * jnp.exp(m - shift)
   divisor = jnp.maximum(jnp.abs(total), least) + slack
@@ -189,10 +182,8 @@ def clamp(gate: jax.Array) -> jax.Array:
 def running_max(
   i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
 ) -> jax.Array:
-  """m_t = max(f_t + m_{t-1}, i_t), and m_{t-1} = 0 at a reset: [B, C].
-
-  By doubling: after each round an entry has twice as many elements behind it.
-  """
+  """Maxima m_t = max(f_t + m_{t-1}, i_t), from m = 0 at a reset: [B, C]."""
+  # By doubling: after each round an entry has twice as many elements behind it.
   C = i.shape[1]
   # Of those elements: whether there is a reset, the sum of f, and m from
   # nothing before them.

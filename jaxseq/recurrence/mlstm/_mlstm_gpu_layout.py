@@ -18,7 +18,7 @@ from jaxseq.recurrence.platform import support
 
 
 class Inputs(NamedTuple):
-  """What the recurrence consumes.
+  """Arrays that the recurrence consumes.
 
   Attributes:
     q: [rows, time, heads, K] bfloat16.
@@ -42,7 +42,7 @@ class Inputs(NamedTuple):
 
 
 class Results(NamedTuple):
-  """What the recurrence returns.
+  """Arrays that the recurrence returns.
 
   Attributes:
     o: [rows, time, heads, V], q C.
@@ -58,7 +58,7 @@ class Results(NamedTuple):
 
 
 class Kept(NamedTuple):
-  """What the gradient needs beside the inputs.
+  """Residuals of the gradient beside the inputs.
 
   Attributes:
     outer: see there.
@@ -70,7 +70,7 @@ class Kept(NamedTuple):
 
 
 def outer_inputs(x: Inputs) -> _outer_products.Inputs:
-  """What `outer_scan_heads` has, without weights and the column of ones."""
+  """Inputs of `outer_scan_heads`, without weights and column of ones."""
   return _outer_products.Inputs(x.q, x.k, x.v, x.decay[..., None], x.C, x.reset)
 
 
@@ -169,5 +169,5 @@ def _log_weights(x):
 
 
 def _of_elements(x, time):
-  """From [rows, heads, chunks, C] to [rows, time, heads]."""
+  """Array [rows, time, heads] of [rows, heads, chunks, C]."""
   return x.reshape(*x.shape[:2], -1)[..., :time].swapaxes(1, 2)

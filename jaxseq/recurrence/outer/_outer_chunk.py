@@ -13,7 +13,7 @@ With s_t the sum of the log-decays up to element t,
   o_t = sum_{j <= t} (q_t exp(s_t - s_j) k_j) v_j + q_t exp(s_t) S
   S'  = exp(s_C) S + sum_j exp(s_C - s_j) k_j v_j^T
 
-where resets take pairs out of the sums; `outer_forms` computes this. a and S
+where resets take pairs out of the sums; `_outer_forms` computes this. a and S
 are in the dtype in which all is summed up, q, k and v in that of operands.
 """
 
@@ -35,11 +35,8 @@ def run(
   reset: jax.Array | None,
   guarded: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs one chunk: "sequential", "associative" or "chunked".
-
-  The first two take all in one dtype. Returns outputs [B, R, C, V] and the
-  state after the chunk.
-  """
+  """Outputs [B, R, C, V] of one chunk by `method`, and the state after it."""
+  # "sequential" and "associative" take all in one dtype.
   if method == "sequential":
     return _sequential(x, state, reset)
   if method == "associative":

@@ -70,7 +70,7 @@ def d_log_decay(
   begins: jax.Array | None,
   early: jax.Array | None = None,
 ) -> jax.Array:
-  """From cotangents of the sums to those of the log-decays, [..., C, A]."""
+  """Cotangents of the log-decays [..., C, A], from those of their sums."""
   C = a.shape[-2]
   later = jnp.triu(jnp.ones((C, C), bool))
   if begins is None:
@@ -124,14 +124,12 @@ def exp_where(mask: jax.Array | None, exponent: jax.Array) -> jax.Array:
 def scores(
   q: jax.Array, k: jax.Array, sums: Sums, operands: jax.typing.DTypeLike
 ) -> jax.Array:
-  """sum_d q_t[d] exp(s_t[d] - s_j[d]) k_j[d] for j <= t: [..., C, C].
-
-  The later half sees the earlier one through the sum at the border between
-  them: both exponents that come of it are those of decays. Within the halves
-  the same again, side by side, so that a channel takes 2 log(C) exponentials
-  per element. Above the diagonal is nothing meant to be read. What is decayed
-  is rounded to `operands` for the products.
-  """
+  """Sums over d of q_t exp(s_t - s_j) k_j for j <= t: [..., C, C]."""
+  # The later half sees the earlier one through the sum at the border between
+  # them: both exponents that come of it are those of decays. Within the halves
+  # the same again, side by side, so that a channel takes 2 log(C) exponentials
+  # per element. Above the diagonal is nothing meant to be read. What is decayed
+  # is rounded to `operands` for the products.
   shape = jnp.broadcast_shapes(q.shape, sums.high.shape)
   C, K = shape[-2:]
   size = _SMALLEST_HALF

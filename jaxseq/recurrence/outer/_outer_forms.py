@@ -1,10 +1,10 @@
 """A chunk of `outer_scan` as matrix products, with the derivatives written out.
 
-Layouts are those of `outer_chunk`. With a decay per head the products q k^T are
-taken once and multiplied by the decays of the pairs, the state space duality of
-Mamba-2 (arXiv:2405.21060, section 6); a decay per channel stands inside them,
-as in gated linear attention (arXiv:2312.06635, section 4). The inputs and the
-state before the chunk are the only residuals.
+Layouts are those of `_outer_chunk`. With a decay per head the products q k^T
+are taken once and multiplied by the decays of the pairs, the state space
+duality of Mamba-2 (arXiv:2405.21060, section 6); a decay per channel stands
+inside them, as in gated linear attention (arXiv:2312.06635, section 4). The
+inputs and the state before the chunk are the only residuals.
 
 q, k and v may be bfloat16 where log-decays and states are float32. Products
 take operands of their dtype then, and what is computed in float32 and enters
@@ -25,7 +25,7 @@ sum_over = _contractions.sum_over
 
 
 class Inputs(NamedTuple):
-  """What a chunk consumes; layouts as in `outer_chunk`."""
+  """Arrays that a chunk consumes; layouts as in `_outer_chunk`."""
 
   q: jax.Array
   k: jax.Array

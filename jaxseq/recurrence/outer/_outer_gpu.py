@@ -71,7 +71,7 @@ class Weighted(enum.IntEnum):
 
 
 class Blocks(NamedTuple):
-  """What the kernels consume, laid out as above."""
+  """Arrays that the kernels consume, laid out as above."""
 
   q: jax.Array
   k: jax.Array
@@ -80,7 +80,7 @@ class Blocks(NamedTuple):
 
 
 class Ones(NamedTuple):
-  """What belongs to the column of ones, in float32.
+  """Results for the column of ones, in float32.
 
   Attributes:
     outputs: [rows, heads, chunks, C], None back in time.
@@ -109,7 +109,7 @@ def spread(x, axis):
 
 
 def product(x, y):
-  """Of matrices in shared memory."""
+  """Product of matrices in shared memory."""
 
   def run(sums):
     plgpu.wgmma(sums, x, y)
@@ -310,23 +310,13 @@ def scan(
   reverse: bool = False,
   ones: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, Ones | None]:
-  """Outputs like v, the last state, and if asked those that enter the chunks.
-
-  The latter are [rows, heads, chunks, K, V] in bfloat16. Then what belongs to a
-  column of ones, if there is one. Time is a multiple of
-  `CHUNK`, K one of 64 of at most `MOST_KEYS`, and V one of `COLUMNS`; q, k and
-  v are bfloat16, the others float32.
-
-  Args:
-    form: of the kernel.
-    groups: of heads that share q and k.
-    x: see there; with `reverse` q and k in each other's place, and g as v.
-    init: the state before the first chunk, or in reverse after the last one.
-    keeps: whether to return the states.
-    reverse: whether time runs backwards.
-    ones: [rows, heads, K] float32, like `init` for the column of ones; None if
-      there is none. With it each head has queries and keys of its own.
-  """
+  """Outputs like v, last state, states that enter chunks if asked for, ones."""
+  # Entering states are [rows, heads, chunks, K, V] in bfloat16. Time is a
+  # multiple of `CHUNK`, K one of 64 of at most `MOST_KEYS`, and V one of
+  # `COLUMNS`; q, k and v are bfloat16, the others float32. In `reverse` q and k
+  # are in each other's place, g stands for v, and `init` is the state after the
+  # last chunk. `ones` [rows, heads, K] is like `init` for the column of ones,
+  # or None; with it each head has queries and keys of its own.
   rows, heads, K, V = init.shape
   wide, stages = COLUMNS, (STAGES, CHUNK)
   chunks, count = x.facts.shape[2:4]

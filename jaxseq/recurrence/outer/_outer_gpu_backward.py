@@ -152,7 +152,7 @@ def _kernel(groups, decayed, weighted, *refs):
     return given * _outer_gpu.decays(of_head, weighted=True)
 
   def sums_of_ones():
-    """What the column of ones has to add to the sums."""
+    """Addends of the column of ones to the sums."""
     later = enters() * jnp.sum(load(q) * of_keys(ones_entering), 1)
     by_states = jnp.sum(load(k) * of_keys(ones_after), 1)
     by_states *= fact_of(of_head, Facts.LEAVE)

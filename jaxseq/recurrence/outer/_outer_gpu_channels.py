@@ -139,7 +139,7 @@ def begins(episode) -> jax.Array:
 
 
 def zeros() -> jax.Array:
-  """What a loop begins to add to, [64, 64]."""
+  """Zeros [64, 64] that a loop adds to."""
   return plgpu.layout_cast(jnp.zeros(_TILE, jnp.float32), _LAYOUT)
 
 
@@ -164,7 +164,7 @@ def summed(matrix, ones: jax.Array, high, low) -> jax.Array:
 
 
 def log_decays(plan: Plan, a: jax.Array) -> jax.Array:
-  """Of base 2, in float32 and finite."""
+  """Logarithms of decays of base 2, in float32 and finite."""
   a = a.astype(jnp.float32)
   if plan.reset:
     a = jnp.where(a < jnp.inf, a, 0.0)

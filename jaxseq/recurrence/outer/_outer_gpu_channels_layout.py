@@ -17,7 +17,7 @@ _C, _B = _outer_gpu_channels.CHUNK, _outer_gpu_channels.BLOCK
 
 
 class Kept(NamedTuple):
-  """What the gradient needs beside the inputs.
+  """Residuals of the gradient beside the inputs.
 
   Attributes:
     entering: states that enter the chunks.
@@ -131,7 +131,7 @@ def _blocks(x):
 
 
 def _flat(x):
-  """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+  """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
   x = support.padded(support.padded(x, 1, _C), 3, _B)
   return x.reshape(*x.shape[:2], -1)
 
@@ -169,7 +169,7 @@ def _undefined(x, broken):
 
 
 def _facts(x):
-  """As `_outer_gpu_channels.Facts` has them, [rows, heads, chunks, F, C]."""
+  """Facts of `_outer_gpu_channels.Facts`, [rows, heads, chunks, F, C]."""
   rows, time, heads, _ = x.v.shape
   shape = rows, heads, math.ceil(time / _C), _C
   if x.reset is None:

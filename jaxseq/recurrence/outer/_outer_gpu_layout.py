@@ -18,7 +18,7 @@ TILE = 64
 
 
 class Kept(NamedTuple):
-  """What the gradient needs beside the inputs.
+  """Residuals of the gradient beside the inputs.
 
   Attributes:
     entering: states that enter the chunks.
@@ -100,13 +100,13 @@ def backward(
 
 
 def blocks(x: _outer_products.Inputs, facts: jax.Array) -> _outer_gpu.Blocks:
-  """What the kernels consume."""
+  """Padded arrays of the kernels."""
   q, k, v = flat(x.q, TILE), flat(x.k, TILE), flat(x.v, _outer_gpu.COLUMNS)
   return _outer_gpu.Blocks(q, k, v, facts)
 
 
 def flat(x: jax.Array, multiple: int) -> jax.Array:
-  """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+  """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
   x = support.padded(support.padded(x, 1, _outer_gpu.CHUNK), 3, multiple)
   return x.reshape(*x.shape[:2], -1)
 
@@ -153,7 +153,7 @@ def undefined(x: _outer_products.Inputs, *more: jax.Array) -> jax.Array | None:
 
 
 def in_chunks(x: jax.Array) -> jax.Array:
-  """From [rows, time, heads] to [rows, heads, chunks, C], padded."""
+  """Array [rows, heads, chunks, C] of [rows, time, heads], padded."""
   x = support.padded(x, 1, _outer_gpu.CHUNK)
   x = x.reshape(x.shape[0], -1, _outer_gpu.CHUNK, x.shape[2])
   return x.transpose(0, 3, 1, 2)
@@ -167,7 +167,7 @@ def decays(x: _outer_products.Inputs) -> tuple[jax.Array, jax.Array]:
 
 
 def sums_of(sums: jax.Array, heads: int) -> jax.Array:
-  """What the kernel has summed up, [rows, heads, chunks, R, C]."""
+  """Sums of the kernel, [rows, heads, chunks, R, C]."""
   rows, blocks = sums.shape[:2]
   shape = rows, heads, blocks // heads, *sums.shape[2:]
   return sums.reshape(shape).sum((2, 4))
@@ -201,7 +201,7 @@ def facts(
   lost: jax.Array | None,
   log_weight: jax.Array | None = None,
 ) -> jax.Array:
-  """As `_outer_gpu.Facts` has them, [rows, heads, chunks, F, C]."""
+  """Facts of `_outer_gpu.Facts`, [rows, heads, chunks, F, C]."""
   C, (rows, time, heads, _) = _outer_gpu.CHUNK, x.v.shape
   shape = rows, heads, math.ceil(time / C), C
   sums = rest = jnp.zeros(shape, jnp.float32)

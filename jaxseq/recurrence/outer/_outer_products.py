@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 
 class Inputs(NamedTuple):
-  """What the kernels of `outer_scan_heads` consume.
+  """Arrays that the kernels of `outer_scan_heads` consume.
 
   Attributes:
     q: [rows, time, groups, K] in the dtype of the products.
@@ -52,7 +52,7 @@ def beside(columns: list[jax.Array], width: int) -> jax.Array:
 
 
 class Masks(NamedTuple):
-  """Which elements of a chunk see which; without resets None but `pairs`.
+  """Visibility among elements of a chunk; all but `pairs` None without resets.
 
   Attributes:
     pairs: [C, C] bool, element t sees element j.
@@ -90,7 +90,7 @@ def keep(mask: jax.Array | None, x: jax.Array) -> jax.Array:
 
 
 def finite(x: jax.Array) -> jax.Array:
-  """Whether numbers are neither infinite nor undefined."""
+  """Flags of numbers that are neither infinite nor undefined."""
   return jnp.abs(x.astype(jnp.float32)) < jnp.inf
 
 
@@ -113,7 +113,7 @@ def ruined(
   before: jax.Array,
   bad: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Which results depend on something infinite or undefined."""
+  """Flags of results that depend on something infinite or undefined."""
   of_q = jnp.max(broken(q), 1, keepdims=True)
   of_v = jnp.maximum(broken(v), jnp.max(broken(k), 1, keepdims=True))
   if bad is not None:

@@ -30,13 +30,11 @@ def outer_scan_heads(
   inclusive: bool,
   axis: str,
 ) -> tuple[jax.Array, jax.Array]:
-  """`outer_scan_heads`, by LASP-2.
-
-  A summary is a state and the sums of the log-decays, and with resets one flag.
-  The scan of the chunk from zeros runs beside the exchange, and the entering
-  state is read with the decayed queries at the end. In the gradient its
-  cotangent, one more product, is sent while the scan runs backwards.
-  """
+  """Result of `outer_scan_heads`, by LASP-2."""
+  # A summary is a state and the sums of the log-decays, and with resets one
+  # flag. The scan of the chunk from zeros runs beside the exchange, and the
+  # entering state is read with the decayed queries at the end. In the gradient
+  # its cotangent, one more product, is sent while the scan runs backwards.
   begin = init
   q, k, v, decay, init, reset = _prefix.vary(axis, q, k, v, decay, init, reset)
   given = [z for z in (q, k, v, decay, init) if z is not None]

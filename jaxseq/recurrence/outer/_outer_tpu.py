@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 
 
 class Facts(NamedTuple):
-  """Where the rows of `facts` begin; each has one number for an element.
+  """First rows of each kind in `facts`; a row has one number an element.
 
   Attributes:
     sums: of the decays, a row for each head.
@@ -76,7 +76,7 @@ class Facts(NamedTuple):
 
   @classmethod
   def of(cls, plan: Plan) -> "Facts":
-    """Those of a plan."""
+    """First rows of the facts of a plan."""
     heads = plan.groups * plan.heads if plan.decay else 0
     bad = 2 * heads if plan.exact else heads
     episode = bad + heads if plan.reset else bad
@@ -85,7 +85,7 @@ class Facts(NamedTuple):
 
 
 class Given(NamedTuple):
-  """What all heads of a chunk have in common."""
+  """Facts and masks that all heads of a chunk have in common."""
 
   facts: jax.Array | None
   columns: jax.Array | None  # `facts`, transposed.
@@ -101,7 +101,7 @@ class Tile(NamedTuple):
 
 
 class Factors(NamedTuple):
-  """What the heads of a tile are multiplied by."""
+  """Factors of the heads of a tile."""
 
   pairs: list[jax.Array]  # Of each head, [C, C].
   enter: jax.Array  # [C, W], from the state before the chunk.
@@ -110,7 +110,7 @@ class Factors(NamedTuple):
 
 
 def given_of(plan, facts_ref):
-  """What the heads have in common, from a reference to the facts or None."""
+  """Facts and masks of all heads, from a reference to the facts or None."""
   if facts_ref is None:
     return Given(None, None, _outer_products.Masks.of(plan.chunk, None))
   facts, at = facts_ref[...], Facts.of(plan).episode
@@ -241,7 +241,7 @@ def _forward_kernel(plan, keeps, *refs):
 
 
 class Blocks(NamedTuple):
-  """What a call consumes, laid out as above."""
+  """Arrays of a call, laid out as above."""
 
   q: jax.Array
   k: jax.Array

@@ -22,7 +22,7 @@ dot = _outer_products.dot
 
 
 class _Cotangents(NamedTuple):
-  """Of what one tile reads."""
+  """Cotangents of the arrays of one tile."""
 
   keys: slice
   values: slice

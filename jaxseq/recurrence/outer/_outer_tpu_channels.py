@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 
 class Blocks(NamedTuple):
-  """What a call consumes, laid out as above."""
+  """Arrays of a call, laid out as above."""
 
   q: jax.Array
   k: jax.Array
@@ -204,7 +204,7 @@ def _forward_kernel(plan, keeps, *refs):
 
 
 class _Cotangents(NamedTuple):
-  """Of what one head reads."""
+  """Cotangents of the arrays of one head."""
 
   q: jax.Array
   k: jax.Array

@@ -73,7 +73,7 @@ def backward(
 
 
 def _backward_channels(form, chunk_size, x, entering, g, d_final):
-  """As `backward`."""
+  """Cotangents of `backward`, with a decay for each key."""
   layout, x_own = _Channels.of(form, chunk_size, x), _own_keys(x)
   *d_x, d_init = _outer_tpu_channels.backward(
     layout.plan,
@@ -125,7 +125,7 @@ class _Channels(NamedTuple):
     )
 
   def flat(self, x):
-    """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+    """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
     x = support.padded(x, 1, self.plan.chunk)
     x = support.padded(x, 2, self.plan.heads)
     x = support.padded(x, 3, features(x.shape[3]))
@@ -137,7 +137,7 @@ class _Channels(NamedTuple):
     return x[:, : shape[1], : shape[2], : shape[3]]
 
   def blocks(self, state):
-    """From [rows, heads, dk, dv] to [rows, heads, V, K], padded."""
+    """Array [rows, heads, V, K] of [rows, heads, dk, dv], padded."""
     state = support.padded(state.swapaxes(2, 3), 1, self.plan.heads)
     state = support.padded(state, 2, self.plan.values)
     return support.padded(state, 3, self.plan.keys)
@@ -148,7 +148,7 @@ class _Channels(NamedTuple):
     return state[:, : shape[1], : shape[2], : shape[3]]
 
   def inputs(self, x):
-    """What the kernel consumes."""
+    """Padded arrays of the kernel."""
     episode = None
     if x.reset is not None:
       reset = support.padded(x.reset, 1, self.plan.chunk)
@@ -195,7 +195,7 @@ class _Layout(NamedTuple):
     )
 
   def flat(self, x, features, per_group=1):
-    """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+    """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
     x = support.padded(x, 1, self.plan.chunk)
     x = support.padded(x, 2, self.plan.groups * per_group)
     x = support.padded(x, 3, features)
@@ -208,7 +208,7 @@ class _Layout(NamedTuple):
     return x[:, : shape[1], : shape[2], : shape[3]]
 
   def blocks(self, state):
-    """From [rows, heads, dk, dv] to [rows, blocks, blocks, K, W]."""
+    """Array [rows, blocks, blocks, K, W] of [rows, heads, dk, dv]."""
     plan = self.plan
     state = support.padded(state, 1, plan.groups * self.per_group)
     state = support.padded(support.padded(state, 2, plan.keys), 3, plan.values)
@@ -230,7 +230,7 @@ class _Layout(NamedTuple):
     return state[:, : shape[1], : shape[2], : shape[3]]
 
   def inputs(self, x):
-    """What the kernel consumes."""
+    """Padded arrays of the kernel."""
     return _outer_tpu.Blocks(
       self.flat(x.q, self.plan.keys),
       self.flat(x.k, self.plan.keys),
@@ -275,7 +275,7 @@ class _Layout(NamedTuple):
     return reset.reshape(reset.shape[0], 1, 1, -1, 1, self.plan.chunk)
 
   def facts(self, x):
-    """As `_outer_tpu.Facts` has them."""
+    """Facts of the elements, laid out as `_outer_tpu.Facts` says."""
     plan = self.plan
     parts, at = [], _outer_tpu.Facts.of(plan)
     lead = (
@@ -302,7 +302,7 @@ class _Layout(NamedTuple):
 
 
 def features(size: int) -> int:
-  """What a head's features are padded to."""
+  """Padded number of a head's features."""
   if size > _LANES:
     return size + -size % _LANES
   return max(_SUBLANES, _power(size))

@@ -228,11 +228,9 @@ def _scan_heads(
 
 
 def _read_before(q, init, reset):
-  """Queries one element earlier, and the first output (*batch, 1, heads, dv).
-
-  With their outputs one element later they have read the state before theirs.
-  Decays are not divided by, which a query times their inverse would need.
-  """
+  """Queries an element earlier, and the first output (*batch, 1, heads, dv)."""
+  # With their outputs one element later they have read the state before theirs.
+  # Decays are not divided by, which a query times their inverse would need.
   q = jnp.asarray(q)
   shared = init.shape[-3] // q.shape[-2]
   first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)
@@ -309,7 +307,7 @@ def _accumulator_dtype(*arrays):
 
 
 def _op(per_channel):
-  """What `kernels.choice` calls the recurrence."""
+  """Name of the recurrence in `platform.choice`."""
   return "outer_per_channel" if per_channel else "outer"
 
 
@@ -345,7 +343,7 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
 
 
 def _chunk(method, operands, out, guarded, state, x, reset):
-  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it."""
+  """State [N G, R, K, V] after inputs [N, C, G, R|1, F], and outputs."""
   groups = x.v.shape[2]
 
   def heads_first(leaf, dtype=operands):

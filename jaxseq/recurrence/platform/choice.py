@@ -187,7 +187,7 @@ def _segments(rows, time, n):
 
 
 def _lti(platform, method, shape):
-  """As a linear recurrence, in chunks: those are what memory goes to."""
+  """Method of a linear recurrence, in chunks: their states take the memory."""
   rows, time, _, n = max(shape[0], 1), *shape[1:]
   if method == "pallas":
     # The states of a chunk, of which there are copies, take 256 MB if complex.
@@ -208,7 +208,7 @@ def _lti(platform, method, shape):
 
 
 def _selective(platform, method, shape):
-  """As a linear recurrence; step by step on TPUs, whose loops stay on chip."""
+  """Method of a linear recurrence; steps on TPUs, whose loops stay on chip."""
   rows, time, d, n = shape
   # Boundaries and states of a chunk take the least memory at sqrt(time). A size
   # that divides the length saves the code for a remainder.
@@ -256,7 +256,7 @@ def _delta(platform, method, shape):
 
 
 def _softmax(platform, method, shape):
-  """As a linear recurrence, in chunks of sums that are held together."""
+  """Method of a linear recurrence, in chunks of sums held together."""
   rows, time, _, dv = shape
   numbers, least = {"cpu": (2**19, 64), "tpu": (2**22, 512)}.get(
     platform, (2**23, 1024)

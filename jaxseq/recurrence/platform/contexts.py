@@ -85,7 +85,7 @@ def guarded(on: bool):
 
 
 def is_guarded() -> bool:
-  """Whether undefined numbers of one episode are kept from others here."""
+  """True if undefined numbers of one episode are kept from others here."""
   return _guarded.value
 
 

@@ -44,7 +44,7 @@ _CAPABILITIES = ("sm_90",)
 
 
 class Form(NamedTuple):
-  """Which form of a kernel runs: static.
+  """Static form of the kernel that runs.
 
   Attributes:
     chip: "tpu" or "gpu".
@@ -84,7 +84,7 @@ def form(op: str, dtype: jnp.dtype) -> Form:
 def why_not(
   op: str, platform: str, chip: str | None, dtype: jnp.dtype
 ) -> str | None:
-  """Why no kernel runs there: a sentence, or None if one does.
+  """Reason why no kernel runs there: a sentence, or None if one does.
 
   Args:
     op: a key of `KERNELS`.
@@ -116,7 +116,7 @@ def why_not(
 
 
 def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
-  """What errors say where there is no kernel.
+  """Error text where there is no kernel.
 
   Args:
     op: the recurrence.
@@ -144,7 +144,7 @@ def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
 
 
 def interpreter(form: Form):
-  """What `interpret=` of `pl.pallas_call` or `plgpu.kernel` takes."""
+  """Argument `interpret=` of `pl.pallas_call` or `plgpu.kernel`."""
   if not form.interpret:
     return False
   if form.chip == "tpu":

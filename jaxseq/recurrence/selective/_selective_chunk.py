@@ -33,7 +33,7 @@ _UNROLLED = 32
 
 
 class Weights(NamedTuple):
-  """What does not depend on time; B and C are None where they do."""
+  """Weights without a time axis; B and C are None where they depend on time."""
 
   A: jax.Array  # [N, D]
   B: jax.Array | None  # [N, D]
@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """What comes with each element; B and C are None where Weights have them."""
+  """Inputs of each element; B and C are None where Weights have them."""
 
   x: jax.Array  # [R, T, D]
   delta: jax.Array  # [R, T, D]
@@ -51,7 +51,7 @@ class Inputs(NamedTuple):
 
 
 class _Elements(NamedTuple):
-  """What the recurrence sees, [T, R, ...], or of one element [R, ...]."""
+  """Arrays of the recurrence, [T, R, ...], or of one element [R, ...]."""
 
   delta: jax.Array
   u: jax.Array
@@ -66,12 +66,9 @@ def run(
   inputs: Inputs,
   reset: jax.Array | None,
 ) -> tuple[tuple[Weights, jax.Array], jax.Array]:
-  """Runs a chunk; a function for `chunks.over_chunks`.
-
-  The carry is the weights, in the dtype of the computation, and the state [R,
-  N, D]; y is [R, T, D] in the dtype of x. `method` is that of `linear_scan`,
-  but not "auto".
-  """
+  """Weights and state [R, N, D] after a chunk, and y [R, T, D] like x."""
+  # A function for `_chunks.over_chunks`. The carry is of the dtype of the
+  # computation; `method` is that of `linear_scan`, but not "auto".
   weights, h = carry
   x, elements = _elements(weights, inputs, reset)
   # Time first: one step is one stretch of memory.
@@ -86,7 +83,7 @@ def run(
 def step(
   weights: Weights, inputs: Inputs, h: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """As `run` for one element, without the time axis: the state, and y."""
+  """State and y of `run` for one element, without the time axis."""
   x, element = _elements(weights, inputs, reset)
   h = _advance(weights, element, h)
   y = _read(weights, element, h)
@@ -97,7 +94,7 @@ def step(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _chunk(method, weights, elements, h):
-  """Y [T, R, D] and the state after the chunk."""
+  """Outputs y [T, R, D] and the state after the chunk."""
   if method == "sequential":
 
     def body(h, element):
@@ -163,7 +160,7 @@ def _back_in_steps(method, weights, elements, a, h, states, g, mu):
 
 
 def _back_at_once(method, weights, elements, a, h, states, g, mu):
-  """As `_back_in_steps`, in few and large operations."""
+  """Result of `_back_in_steps`, in few and large operations."""
   reset = elements.reset
   # Element t passes its cotangent on through the decay of its successor; what
   # is wrapped around meets a zero state.
@@ -207,7 +204,7 @@ def _next(a, weights, element, h):
 
 
 def _read(weights, element, h):
-  """Y for the state after the element, without D."""
+  """Output y for the state after the element, without D."""
   return jnp.real(_sum_n(h, _spread(element.C, weights.C)))
 
 
@@ -243,7 +240,7 @@ def _linear_scan(method, a, b, init, reset, *, reverse):
 
 
 def _over_n(x):
-  """[..., D] -> [..., 1, D], to stand beside states."""
+  """Array [..., 1, D] of [..., D], to stand beside states."""
   return x[..., None, :]
 
 

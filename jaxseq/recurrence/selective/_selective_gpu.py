@@ -82,7 +82,7 @@ def forward(
 def summary(
   form: support.Form, inputs: _selective_inputs.Inputs
 ) -> tuple[jax.Array, jax.Array]:
-  """What all elements of a row together do to a state."""
+  """Sums of delta and addend of all elements of a row to a state."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)

@@ -182,7 +182,7 @@ def backward(
 def summary(
   form: support.Form, inputs: _selective_inputs.Inputs, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """What all elements of a row together do to the cotangent of a state."""
+  """Sums of delta and addend of a row to the cotangent of a state."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)

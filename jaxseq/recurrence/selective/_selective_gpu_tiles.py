@@ -33,7 +33,7 @@ def wide(*shape: int) -> jax.ShapeDtypeStruct:
 
 
 def tiles_of(inputs: _selective_inputs.Inputs) -> dict[str, jax.Array]:
-  """What comes with each element: B, C and the flag side by side."""
+  """Arrays of each element: x, delta, and B, C and the flag side by side."""
   columns = [inputs.B, inputs.C]
   if inputs.keep is not None:
     # Copies want a multiple of 16 bytes.
@@ -43,7 +43,7 @@ def tiles_of(inputs: _selective_inputs.Inputs) -> dict[str, jax.Array]:
 
 
 def constants_of(inputs: _selective_inputs.Inputs) -> dict[str, jax.Array]:
-  """What does not; exp(delta A) becomes a power of two."""
+  """Arrays of a whole row, with exp(delta A) as a power of two."""
   A = inputs.A * math.log2(math.e)
   return {"A": A, "D": inputs.D, "init": inputs.h}
 

@@ -8,7 +8,7 @@ from jaxseq.recurrence.platform import support
 
 
 class Options(NamedTuple):
-  """What a kernel is made for: static.
+  """Static options of a kernel.
 
   Attributes:
     form: as `support.form` gives it.
@@ -20,7 +20,7 @@ class Options(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """What the scan is a function of; or cotangents by it."""
+  """Arrays that the scan is a function of; or their cotangents."""
 
   x: jax.Array  # [R, T, D]
   delta: jax.Array  # [R, T, D]

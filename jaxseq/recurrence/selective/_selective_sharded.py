@@ -29,10 +29,8 @@ def selective_scan(
   by_kernel: bool,
   axis: str,
 ) -> tuple[jax.Array, jax.Array]:
-  """`selective_scan`; a summary is a state and the sums of delta.
-
-  Kernels take no C that is the same at all times.
-  """
+  """Result of `selective_scan`; a summary is a state and sums of delta."""
+  # Kernels take no C that is the same at all times.
   begin, rates = init, A
   x, delta, A, B, C, init, D, reset = _prefix.vary(
     axis, x, delta, A, B, C, init, D, reset

@@ -110,7 +110,7 @@ def _sizes(inputs):
 
 
 def _arrays(inputs):
-  """What both kernels read."""
+  """Arrays that both kernels read."""
   # exp(delta A) is a power of two on the chip: the factor is taken out here.
   A = inputs.A * math.log2(math.e)
   columns = [inputs.B, inputs.C]
@@ -293,7 +293,7 @@ def _column(columns, which, n, j):
 
 
 def _advance(A, columns, n, has_keep, j, delta, u, h):
-  """What remains of the state before element j, and the state after it."""
+  """Remainder of the state before element j, and the state after it."""
   p = jnp.exp2(delta[j : j + 1] * A[...]) * h
   if has_keep:
     p = jnp.where(_column(columns, 2, n, j) > 0, p, 0)

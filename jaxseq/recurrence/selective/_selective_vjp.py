@@ -28,7 +28,7 @@ def run(
   h: jax.Array,
   reset: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """As `_selective_chunk.run` for a whole sequence: the state, and y."""
+  """State and y of `_selective_chunk.run` for a whole sequence."""
   D = weights.D
   y, final = scan(
     options,
@@ -57,7 +57,7 @@ def scan(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _saving(options, inputs):
-  """As `scan`, and the states between tiles, which pass no cotangents on."""
+  """Results of `scan`, and states between tiles, which pass no cotangents."""
   return _forward(options, inputs, True)
 
 
@@ -146,14 +146,14 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 def _plain_gradient(form, inputs, g, g_final):
-  """As `_gradient`, without a kernel."""
+  """Cotangents of the inputs without a kernel."""
   _, pull = jax.vjp(functools.partial(_plain, form), inputs)
   (found,) = pull((g, g_final))
   return found._replace(keep=None)
 
 
 def _plain(form, inputs):
-  """As `scan`, without a kernel."""
+  """Results of `scan` without a kernel."""
   method = "associative" if form.chip == "gpu" else "sequential"
   weights = _selective_chunk.Weights(inputs.A, None, None, inputs.D)
   elements = _selective_chunk.Inputs(inputs.x, inputs.delta, inputs.B, inputs.C)
@@ -200,7 +200,7 @@ def _padded(options, inputs):
 
 
 def _as_rows(options, x):
-  """[R, T, ...] -> [R segments, T / segments, ...]."""
+  """Array [R segments, T / segments, ...] of [R, T, ...]."""
   return x.reshape(x.shape[0] * options.segments, -1, *x.shape[2:])
 
 

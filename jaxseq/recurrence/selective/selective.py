@@ -167,7 +167,7 @@ def selective_step(
 
 
 def _run(method, size, weights, inputs, h, reset):
-  """In chunks of `size`, in the layouts of `selective_chunk`: state and y."""
+  """In chunks of `size`, in the layouts of `_selective_chunk`: state and y."""
   function = functools.partial(_selective_chunk.run, method)
   (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
   return h, y
@@ -230,12 +230,12 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
   rows, d = (math.prod(batch), *time), x.shape[-1]
 
   def by_channel(array):
-    """[R, d, n] -> [g, R, n, d / g]."""
+    """Array [g, R, n, d / g] of [R, d, n]."""
     array = array.astype(dtype).reshape(-1, g, d // g, n)
     return jnp.moveaxis(array, (1, 3), (0, 2))
 
   def by_element(name, array):
-    """(*batch, time, [g,] n) -> [g, R, T, n]."""
+    """Array [g, R, T, n] of (*batch, time, [g,] n)."""
     array = array.reshape(*rows, groups[name], n)
     if groups[name] < g:
       # Cotangents of all groups are added, which wants the wide dtype.
@@ -243,7 +243,7 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
     return jnp.broadcast_to(jnp.moveaxis(array, -2, 0), (g, *rows, n))
 
   def split(array):
-    """(*batch, time, d) -> [g, R, T, d / g]."""
+    """Array [g, R, T, d / g] of (*batch, time, d)."""
     return jnp.moveaxis(array.reshape(*rows, g, d // g), -2, 0)
 
   weights = _selective_chunk.Weights(

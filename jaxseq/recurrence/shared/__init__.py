@@ -11,13 +11,13 @@ is not None, by the module `_*_sharded` of their folder:
     last device to the first, `init` is the state after the end of the sequence,
     and the state returned that after its first element.
 
-What they send is that of the context `exchanging`; see `prefix.entering`.
+What they send is that of the context `exchanging`; see `_prefix.entering`.
 
 Gathered summaries tell every device the state after the whole sequence too.
 After messages, the last device hands it out in a sum over devices, which is
 dropped with it. So it is for arguments that do not depend on time, such as
 `A`, that the devices compute from what differs between them, and under
-`check_vma=False`: `prefix.final`.
+`check_vma=False`: `_prefix.final`.
 
 A summary has the size of a state and does not grow with time. It is computed
 first, from sums over the chunk without outputs; then the plain function runs

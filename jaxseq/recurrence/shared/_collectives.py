@@ -18,10 +18,8 @@ def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:
 
 
 def joined(axis: str, tree: PyTree, along: int) -> PyTree:
-  """The devices' arrays one behind the other, the same on all devices.
-
-  A sum, since the type of a gathered array says that devices differ.
-  """
+  """Devices' arrays one behind the other, the same on all devices."""
+  # By a sum, since the type of a gathered array says that devices differ.
 
   def join(leaf):
     shape = list(leaf.shape)

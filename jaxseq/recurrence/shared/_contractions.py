@@ -16,11 +16,9 @@ from jaxseq.recurrence.shared import _varying
 def operand_dtype(
   dtype: jax.typing.DTypeLike, wide: jax.typing.DTypeLike
 ) -> jnp.dtype:
-  """The dtype of operands of products whose sums, states and decays are `wide`.
-
-  bfloat16 stays bfloat16 beside float32. float16 has not the range of float32,
-  which states and cotangents need, and is widened like all else.
-  """
+  """Dtype of the operands of products whose sums and states are `wide`."""
+  # bfloat16 stays bfloat16 beside float32. float16 has not the range of
+  # float32, which states and cotangents need, and is widened like all else.
   narrow = dtype == jnp.bfloat16 and wide == jnp.float32
   return jnp.dtype(dtype if narrow else wide)
 
@@ -50,11 +48,9 @@ def dot(
   exact: bool = False,
   operands: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
-  """Sums over one of the last two axes of each; the leading ones are a batch.
-
-  Leading axes of size 1 are repeated. No operand is transposed first, which
-  XLA would do by a copy. With `operands` both are rounded as in `einsum`.
-  """
+  """Sums over one of the last two axes of each; the others are a batch."""
+  # Leading axes of size 1 are repeated. No operand is transposed first, which
+  # XLA would do by a copy. With `operands` both are rounded as in `einsum`.
   lead = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
   # One leading axis: XLA on CPUs has a limit on their number.
   x, y = (
@@ -154,14 +150,12 @@ def is_narrow(dtype: jax.typing.DTypeLike) -> bool:
 def narrow_einsum(
   spec: str, dtype: jnp.dtype, out: jnp.dtype, x: jax.Array, y: jax.Array
 ) -> jax.Array:
-  """jnp.einsum of two arrays rounded to a narrow dtype and summed in float32.
-
-  The gradients are such products too, of cotangents that are rounded, and each
-  has the dtype that its array came in: that of a float32 weight is the sum as
-  it is. JAX's own would be products of float32 cotangents. Each letter of
-  `spec` stands in two of its three terms at least; the result is brought to the
-  dtype `out`. It can be differentiated again, but not in forward mode.
-  """
+  """Sums in float32 of products of arrays rounded to a narrow dtype."""
+  # The gradients are such products too, of cotangents that are rounded, and
+  # each has the dtype that its array came in: that of a float32 weight is the
+  # sum as it is. JAX's own would be products of float32 cotangents. Each letter
+  # of `spec` stands in two of its three terms at least; the result is of dtype
+  # `out`, and can be differentiated again, but not in forward mode.
   x, y = x.astype(dtype), y.astype(dtype)
   return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32).astype(out)
 
@@ -184,11 +178,9 @@ narrow_einsum.defvjp(_narrow_einsum_forward, _narrow_einsum_backward)
 
 
 def sum_over(x: jax.Array, axis: int) -> jax.Array:
-  """jnp.sum(x, axis, keepdims=True).
-
-  On CPUs by a product with ones: measured there, XLA's own reductions take 3
-  to 9 ns for an element, and these 0.5.
-  """
+  """Sums over an axis, which stays with size 1."""
+  # On CPUs by a product with ones: measured there, XLA's own reductions take 3
+  # to 9 ns for an element, and these 0.5.
   if x.shape[axis] == 1:
     return x
   if contexts.machine()[0] != "cpu":

@@ -1,6 +1,6 @@
 """Episodes within a chunk of a recurrence that is computed by matrix products.
 
-Arrays are [B, heads, C, features], resets [B, C], as in `outer_chunk`.
+Arrays are [B, heads, C, features], resets [B, C], as in `_outer_chunk`.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jaxseq.recurrence.shared import _contractions
 
 
 class Masks(NamedTuple):
-  """Which elements see which, in the presence of resets."""
+  """Visibility among elements in the presence of resets."""
 
   pairs: jax.Array  # [B|1, 1, C, C], element t sees element j
   enter: jax.Array | None  # [B, 1, C, 1], t sees the state before the chunk
@@ -40,26 +40,15 @@ def set_aside(
   state: jax.Array,
   masks: Masks,
 ) -> tuple:
-  """Takes what is not finite out of the products.
-
-  In a matrix product 0 * nan is nan: what one episode holds would reach all.
-  So elements with infinite or undefined entries are replaced by zeros, and the
-  outputs and the state that depend on them become nan afterwards.
-
-  Args:
-    queries: what reaches the outputs of its own element only.
-    elements: what reaches the state. The last one has all heads.
-    decay: log-decays or None.
-    state: before the chunk, [B, heads, K, V].
-    masks: of the chunk.
-
-  Returns:
-    The four without what is not finite, and bad_rows [B, heads, C, 1] and
-    bad_state [B, heads, 1, 1].
-  """
+  """Queries, elements, decay and state without undefined numbers, and flags."""
+  # In a matrix product 0 * nan is nan: what one episode holds would reach all.
+  # So elements with infinite or undefined entries are replaced by zeros, and
+  # the outputs and the state that depend on them, bad_rows [B, heads, C, 1] and
+  # bad_state [B, heads, 1, 1], become nan afterwards. Queries reach only their
+  # own outputs, elements the state; the last of these has all heads.
 
   def bad(leaf, test=lambda leaf: ~jnp.isfinite(leaf)):
-    # Counted by a product: see `_sum`.
+    # A product counts faster than a reduction.
     return _contractions.sum_over(test(leaf).astype(leaf.dtype), -1) > 0
 
   bad_query = bad(queries[0])

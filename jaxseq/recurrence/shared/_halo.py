@@ -17,13 +17,11 @@ from jaxseq.recurrence.shared import _checks
 def previous(
   x: jax.Array, count: int, axis: str, init: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the `count` elements just before this device's first one.
-
-  One `ppermute` of `count` elements where a chunk is at least so long; else one
-  for each device to the left that elements come from, none waiting for another.
-  Of a chunk (*batch, time, features), oldest first; `init` is what came before
-  the first element of the whole sequence, zeros (False) if None.
-  """
+  """Elements, `count` of them, just before this device's first one."""
+  # One `ppermute` of `count` elements where a chunk is at least so long; else
+  # one for each device to the left that elements come from, none waiting for
+  # another. Of a chunk (*batch, time, features), oldest first; `init` is what
+  # came before the first element of the whole sequence, zeros (False) if None.
   _validate.shape("x", x, ("*batch", "time", "features"))
   _validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])

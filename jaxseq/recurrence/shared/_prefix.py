@@ -31,11 +31,9 @@ _FEW_DEVICES = 8
 
 
 def vary(axis: str, *trees: PyTree) -> Any:
-  """Gives all leaves one type: that of values that differ between devices.
-
-  Loops want carries, and custom derivatives want cotangents, that differ over
-  the same mesh axes before and after. Returns a list unless there is one tree.
-  """
+  """Trees whose leaves have the type of values that differ between devices."""
+  # Loops want carries, and custom derivatives want cotangents, that differ over
+  # the same mesh axes before and after.
   zero = lax.axis_index(axis) * 0
   for leaf in jax.tree.leaves(trees):
     # A constant with the type of the leaf.
@@ -60,23 +58,18 @@ def entering(
   axis: str,
   reverse: bool = False,
 ) -> tuple[PyTree, PyTree | None]:
-  """Combines the initial state and the summaries of the chunks before.
-
-  "gather" is one `all_gather` of the packed summaries, of which each device
-  combines those it needs, with a tree: the single exchange of LASP-2 (Sun et
-  al., arXiv:2502.07563, section 3), whose gradient is one reduce-scatter.
-  "ppermute" is a shift by one device and Hillis and Steele's scan over devices
-  ("Data parallel algorithms", 1986): ceil(log2(devices)) more messages of one
-  packed summary each, one after the other, and the same number in the gradient.
-  "auto" is "gather" as long as there are at most 8 devices, or each receives at
-  most 1 MiB by it: that follows from the volumes, and not from a timing.
-
-  `initial` is a summary that brings the state before the whole sequence with
-  it, `neutral` one that changes nothing on the left; `combine` works on
-  summaries with a further leading axis. Returns a summary of all that is before
-  this device's chunk; and for `final` those of all chunks, in the order of time
-  along a leading axis, or None where they were not gathered.
-  """
+  """Summary before this device's chunk; and for `final` all, or None."""
+  # "gather" is one `all_gather` of the packed summaries, of which each device
+  # combines those it needs, with a tree: the single exchange of LASP-2 (Sun et
+  # al., arXiv:2502.07563, section 3), whose gradient is one reduce-scatter.
+  # "ppermute" is a shift by one device and Hillis and Steele's scan over
+  # devices ("Data parallel algorithms", 1986): ceil(log2(devices)) more
+  # messages of one packed summary each, one after the other, and the same
+  # number in the gradient. "auto" is "gather" as long as there are at most 8
+  # devices, or each receives at most 1 MiB by it: that follows from the
+  # volumes, and not from a timing. `initial` is a summary that brings the state
+  # before the whole sequence with it, `neutral` one that changes nothing on the
+  # left; `combine` works on summaries with a further leading axis.
   exchange = contexts.exchange()
   devices = lax.axis_size(axis)
   summary, initial, neutral = vary(axis, summary, initial, neutral)
@@ -124,13 +117,11 @@ def final(
   axis: str,
   reverse: bool = False,
 ) -> PyTree:
-  """The state after the whole sequence, the same on all devices.
-
-  From summaries that `entering` gathered every device works it out for itself.
-  Else the device that is last in time has to hand out its `last` state:
-  `replicate_last`. So it has if `initial`, `neutral` or what `combine` holds
-  have not the type of values that are the same on all devices.
-  """
+  """State after the whole sequence, the same on all devices."""
+  # From summaries that `entering` gathered every device works it out for
+  # itself. Else the device that is last in time has to hand out its `last`
+  # state: `replicate_last`. So it has if `initial`, `neutral` or what `combine`
+  # holds have not the type of values that are the same on all devices.
   if gathered is not None:
     # In front of all: a neutral summary is one only on the left of it.
     every = jax.tree.map(_in_front, initial, gathered)
@@ -142,11 +133,9 @@ def final(
 
 
 def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
-  """Combines neighbors along the first axis until one is left, which goes.
-
-  A tree of logarithmic depth. An odd one out is the first, so that of any two
-  the right one stands for a power of two of elements.
-  """
+  """Combination of all entries of the first axis, by a tree of neighbors."""
+  # An odd one out is the first, so that of any two the right one stands for a
+  # power of two of elements.
   hops = 1
   while (count := jax.tree.leaves(tree)[0].shape[0]) > 1:
     if count % 2:
@@ -170,13 +159,13 @@ def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
 
 
 def _varies(x, axis):
-  """Whether devices differ, says the type."""
+  """True if, by its type, devices differ in an array."""
   return axis in jax.typeof(x).manual_axis_type.varying
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gather(axis, packed):
-  """What all devices have, (devices, n), twice: for own use, and in common."""
+  """Arrays of all devices, (devices, n), twice: for own use, and in common."""
   same = lax.all_gather(packed, axis, to="invarying")
   return lax.pcast(same, axis, to="varying"), same
 

@@ -15,7 +15,7 @@ from jaxseq.recurrence.shared import _resets
 
 
 class Recent(NamedTuple):
-  """What a chunk leaves in a window."""
+  """Remainder of a chunk in a window."""
 
   # (*batch,) bool, no reset in the chunk: what is older stays in the window.
   through: jax.Array | None
@@ -49,19 +49,12 @@ def split(
   *,
   axis: str,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs a chunk with the window that enters it.
-
-  Args:
-    run: from the window before the chunk to outputs and the window after it.
-    last: from the window before the chunk to that after it, and the number of
-      its entries that are of the chunk, with nothing but these before a reset.
-    window: before the whole sequence, the same on all devices.
-    through: (*batch,) whether there is no reset in the chunk, or None.
-    axis: name of the mesh axis.
-
-  Returns:
-    The chunk's outputs, and the window after the whole sequence.
-  """
+  """Outputs of a chunk, and the window after the whole sequence."""
+  # `run` goes from the window before the chunk to outputs and the window after
+  # it; `last` to that window, and the number of its entries that are of the
+  # chunk, with nothing but these before a reset. `window` is that before the
+  # whole sequence, the same on all devices; `through` (*batch,) says that the
+  # chunk has no reset, or is None.
   if not window.shape[-2]:
     return run(window)
   own = _prefix.vary(axis, window)

@@ -12,10 +12,8 @@ def forget(reset: jax.Array, state: jax.Array) -> jax.Array:
 
 
 def select(reset: jax.Array, fresh: PyTree, carry: PyTree) -> PyTree:
-  """Takes `fresh` where `reset` is set, and `carry` elsewhere.
-
-  A select and not a product: an infinite or undefined state must not survive.
-  """
+  """Leaves of `fresh` where `reset` is set, and of `carry` elsewhere."""
+  # A select and not a product: an infinite or undefined state must not survive.
 
   def leaf(new, old):
     mask = reset.reshape(reset.shape + (1,) * (old.ndim - reset.ndim))

@@ -37,7 +37,7 @@ def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
 
 
 def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
-  """Whether a state comes through both chunks."""
+  """Flag of a state that comes through both chunks."""
   return None if left.through is None else left.through & right.through
 
 
@@ -63,10 +63,8 @@ def product(spec: str, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def entering(summary: Decayed, init: PyTree, combine, neutral=None, **options):
-  """The state that enters this device's chunk; and all chunks, if gathered.
-
-  `neutral` makes of zeros what changes nothing on the left; else zeros do.
-  """
+  """State that enters this device's chunk; and all chunks, if gathered."""
+  # `neutral` makes of zeros what changes nothing on the left; else zeros do.
   zeros = jax.tree.map(jnp.zeros_like, summary)
   nothing = zeros if neutral is None else neutral(zeros)
   entering, chunks = _prefix.entering(

@@ -32,7 +32,7 @@ class System(NamedTuple):
 
 
 class Options(NamedTuple):
-  """How the states are computed: static.
+  """Static options of the states' computation.
 
   Attributes:
     reverse: run from the last element to the first.
@@ -130,12 +130,10 @@ run.defvjp(_forward, _backward)
 
 
 def _over_chunks(chunk, carry, out, time, size, reverse, extra=None):
-  """Folds `chunk(carry, out, start, length, [extra])` over the chunks of time.
-
-  The remainder of a length that is no multiple of `size` is a shorter chunk at
-  the end of time. Returns the carry, the filled `out`, and what the calls
-  returned third: stacked for the whole chunks, and for the remainder.
-  """
+  """Carry of `chunk` over time, the filled `out`, and third results."""
+  # The remainder of a length that is no multiple of `size` is a shorter chunk
+  # at the end of time. Third results are stacked for the whole chunks, and then
+  # those of the remainder.
   count, rest = divmod(time, size)
   stacked = tail = None
 
@@ -173,7 +171,7 @@ def _states(system, u, h, reset, options):
 
 
 def _states_by_scan(system, Bu, h, reset, options):
-  """As `_states`, through `linear_scan`: few and large operations."""
+  """Result of `_states`, through `linear_scan`: few and large operations."""
   a, Bu = join(system.a), join(_split(Bu, system.a)).swapaxes(0, 1)
   h, reset = join(h), None if reset is None else reset.swapaxes(0, 1)
   how = {"reverse": options.reverse, "method": options.method}
@@ -201,7 +199,7 @@ def _adjoint(system, g, states, carry, reset, options):
 
 
 def _adjoint_by_scan(system, g, states, carry, reset, options):
-  """As `_adjoint`, through `linear_scan` with the conjugate decay."""
+  """Result of `_adjoint`, by `linear_scan` with the conjugate decay."""
   mu, later, fresh, d_a = carry
   first, last = (-1, 0) if options.reverse else (0, -1)
   g = join(_split(g, system.a)).at[last].add(join(mu)).swapaxes(0, 1)
@@ -253,19 +251,19 @@ def _parts(x, a):
 
 
 def _affine(a, h, b):
-  """A * h + b, by parts."""
+  """State a h + b, by parts."""
   if len(a) == 1:
     return (a[0] * h[0] + b[0],)
   return (a[0] * h[0] - a[1] * h[1] + b[0], a[0] * h[1] + a[1] * h[0] + b[1])
 
 
 def _add(x, y):
-  """X + y, by parts."""
+  """Sum x + y, by parts."""
   return tuple(map(jnp.add, x, y))
 
 
 def _product_conj(x, y):
-  """X * conj(y), by parts: the transpose of multiplication by y."""
+  """Product x conj(y), by parts: the transpose of multiplication by y."""
   if len(x) == 1:
     return (x[0] * y[0],)
   return x[0] * y[0] + x[1] * y[1], x[1] * y[0] - x[0] * y[1]

@@ -24,7 +24,7 @@ _PRECISIONS = (None, "default", "fastest")
 
 
 class _Options(NamedTuple):
-  """What a kernel is made for: static."""
+  """Static options of a kernel."""
 
   form: support.Form
   segments: int
@@ -32,7 +32,7 @@ class _Options(NamedTuple):
 
 
 def fits(form: support.Form, system, u: jax.Array) -> bool:
-  """Whether the kernel takes such a system and inputs."""
+  """True if the kernel takes such a system and inputs."""
   a, w_in, w_out, _ = system
   parts, P = len(a), a[0].shape[0]
   widths = u.shape[-1], w_out.shape[1]
@@ -61,10 +61,9 @@ def chunk(reverse: bool, options: dict, carry, u, reset):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 @functools.partial(jax.jit, static_argnums=4)
 def _scan(system, u, init, reset, options):
-  """Y [B, T, M], the last state by parts [B, P], and what the gradient needs.
-
-  Those are the states as the kernel leaves them, which pass no cotangents on.
-  """
+  """Outputs [B, T, M], the last state by parts [B, P], and residuals."""
+  # Residuals are the states as the kernel leaves them, which pass no cotangents
+  # on.
   from jaxseq.recurrence.systems import _lti_gpu
 
   layout = _Layout.of(system, u, options)
@@ -100,7 +99,7 @@ def _gradient(system, u, init, reset, h, g, g_final, options):
 
 @functools.partial(jax.jit, static_argnums=7)
 def _cotangents(system, u, init, reset, h, g, g_final, options):
-  """As `_gradient`."""
+  """Cotangents of `_gradient`, by the kernel."""
   from jaxseq.recurrence.systems import _lti_gpu
 
   layout = _Layout.of(system, u, options)
@@ -146,7 +145,7 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 def _plain_gradient(options, reset, system, u, init, g, g_final):
-  """As `_gradient`."""
+  """Cotangents of `_gradient`, without a kernel."""
 
   def run(system, u, init):
     how = _lti_chunk.Options(options.reverse, "associative", u.shape[1])
@@ -175,7 +174,7 @@ class _Layout(NamedTuple):
     return -self.time % (_lti_parts.TILE * self.segments)
 
   def along(self, x):
-    """[B, T, n] -> [B segments, T / segments, n]."""
+    """Array [B segments, T / segments, n] of [B, T, n]."""
     x = support.padded(x, 1, _lti_parts.TILE * self.segments)
     return x.reshape(self.rows * self.segments, -1, x.shape[-1])
 
@@ -184,7 +183,7 @@ class _Layout(NamedTuple):
     return x.reshape(self.rows, -1, x.shape[-1])[:, : self.time]
 
   def flags(self, reset):
-    """[B, T] bool -> [B segments, T / segments] int32."""
+    """Array [B segments, T / segments] int32 of [B, T] bool."""
     if reset is None and not self._missing:
       return None
     if reset is None:
@@ -205,7 +204,7 @@ class _Layout(NamedTuple):
     return self._padded(jnp.concatenate(x, axis=-1))
 
   def by_row(self, x):
-    """[B segments, S] -> [B, segments, S]."""
+    """Array [B, segments, S] of [B segments, S]."""
     return x.reshape(self.rows, self.segments, -1)
 
   def entering(self, maps, init, reverse):

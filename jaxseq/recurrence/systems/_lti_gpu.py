@@ -29,7 +29,7 @@ def states(
   init: jax.Array,
   flags: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """H_t = a h_{t-1} + w_in u_t, and y_t = w_out h_t + D u_t."""
+  """States h_t = a h_{t-1} + w_in u_t, and outputs w_out h_t + D u_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)
@@ -50,19 +50,7 @@ def summary(
   flags: jax.Array | None,
   adjoint: bool,
 ) -> tuple[jax.Array, jax.Array]:
-  """What all elements of a row together do to a state: its factor and addend.
-
-  Args:
-    walk: as in `states`.
-    a: as in `states`.
-    w_in: as in `states`.
-    u: as in `states`.
-    flags: as in `states`.
-    adjoint: whether to the carry of `gradient`.
-
-  Returns:
-    [R, S] both.
-  """
+  """Factor and addend [R, S] to a state of all elements of a row together."""
 
   def step(x, carry):
     half = len(carry) // 2
@@ -96,24 +84,11 @@ def gradient(
   h: jax.Array,
   before: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, du_t = w_in^T lam_t + ...
-
-  Args:
-    walk: as it is walked: from the end, unless the states run backwards.
-    a: as in `states`.
-    w_in: as in `states`.
-    w_out: as in `states`.
-    D: as in `states`: du_t also has D g_t.
-    g: [R, T, M], cotangents of y.
-    g_final: [R, S], cotangents of the last state.
-    flags: as in `states`.
-    h: [R, T, S], the states.
-    before: [R, S], those before each row.
-
-  Returns:
-    Lam [R, T, S], du [R, T, H], mu of the first element [R, S], and the
-    cotangent of a [R, S].
-  """
+  """Cotangents lam [R, T, S], du [R, T, H], mu [R, S] and of a [R, S]."""
+  # lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, du_t = w_in^T lam_t + D
+  # g_t, from the end, unless the states run backwards; `g_final` [R, S] is the
+  # cotangent of the last state, and `before` [R, S] has the states before each
+  # row.
 
   def step(x, carry):
     mu, da = carry[: walk.parts], carry[walk.parts :]

@@ -33,7 +33,7 @@ _LAYOUT = plgpu.Layout.WGMMA
 
 
 class Element(NamedTuple):
-  """What a step sees of one element: vectors of 128 channels, by parts."""
+  """Arrays of one element in a step: vectors of 128 channels, by parts."""
 
   a: _linear_parts.Parts
   b: _linear_parts.Parts
@@ -45,7 +45,7 @@ class Element(NamedTuple):
     return _linear_parts.select(self.flag, x, 0.0)
 
   def passing(self, carry, x):
-    """What it was in the padding."""
+    """Carry in the padding, and elsewhere x."""
     if self.flag is None:
       return x
     padding = self.flag > 1.5

@@ -13,7 +13,7 @@ WIDEST = 256
 
 
 class Walk(NamedTuple):
-  """How a kernel goes along time: static.
+  """Direction and parts of a kernel along time: static.
 
   Attributes:
     form: as `support.form` gives it.

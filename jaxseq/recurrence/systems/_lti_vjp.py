@@ -27,7 +27,7 @@ def run(
   chunk_size: int,
   **options: int,
 ) -> tuple[jax.Array, _linear_parts.Parts]:
-  """Y_t = Re(C h_t) + D u_t over h_t = a h_{t-1} + B u_t."""
+  """Outputs y_t = Re(C h_t) + D u_t over h_t = a h_{t-1} + B u_t."""
   turned = reverse and u.shape[1] > chunk_size
   if turned:
     # Chunks follow each other from the first on.

@@ -19,11 +19,9 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 def siso_scan(
   run: Run, A, B, C, u, init, *, reset, axis: str
 ) -> tuple[jax.Array, jax.Array]:
-  """`siso_scan`; a summary is a state, and with resets one flag.
-
-  The convolutions inside the chunk run beside the exchange; the response to
-  the entering state is added at the end.
-  """
+  """Result of `siso_scan`; a summary is a state, and with resets one flag."""
+  # The convolutions inside the chunk run beside the exchange; the response to
+  # the entering state is added at the end.
   begin, power = init, _siso_systems.power(A, u.shape[-2])
   A, B, C, u, init, reset = _prefix.vary(axis, A, B, C, u, init, reset)
   wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))

@@ -19,10 +19,8 @@ def chunk_size(time, states):
 
 
 def section(channels, size):
-  """Elements of time that are run at once, of that many channels in all rows.
-
-  Whole chunks of `size`: at least 8, and 32 MB in float32.
-  """
+  """Length of time that is run at once, of that many channels in all rows."""
+  # Whole chunks of `size`: at least 8, and 32 MB in float32.
   return size * max(8, 2**23 // (channels * size))
 
 
@@ -49,7 +47,7 @@ def joined_parts(x, is_complex):
 
 
 def times(A, x):
-  """A x for x [H, S, ...]."""
+  """Product A x for x [H, S, ...]."""
   if isinstance(A, tuple):
     a, b = (_as_column(part, x) for part in A)
     re, im = jnp.split(x, 2, axis=1)
@@ -79,7 +77,7 @@ def _square(A):
 
 
 def all_powers(A, count):
-  """[A, A^2, A^4, ...]; the last is A^count if count is a power of two."""
+  """Powers [A, A^2, A^4, ...]; A^count is last for a count 2^n."""
   powers = [A]
   while 1 << (len(powers) - 1) < count:
     powers.append(_square(powers[-1]))
@@ -107,12 +105,10 @@ def advance(powers, x, count):
 def response(
   A: jax.Array, C: jax.Array, state: jax.Array, length: int
 ) -> jax.Array:
-  """The outputs Re(C A^(t+1) state), t < length, of systems without inputs.
-
-  Products of matrices for as many states as there are in a scan, one for each
-  chunk of elements. From A (H, N) or (H, N, N), C (H, N) and states (*batch, H,
-  N), real or complex, to (*batch, length, H), real.
-  """
+  """Outputs Re(C A^(t+1) state) (*batch, length, H) without inputs."""
+  # Products of matrices for as many states as there are in a scan, one for each
+  # chunk of elements. A is (H, N) or (H, N, N), C (H, N), states (*batch, H,
+  # N).
   *batch, H, N = state.shape
   A, x, C, _ = real_form(A, state.reshape(-1, H, N), C)
   size = chunk_size(length, C.shape[-1])

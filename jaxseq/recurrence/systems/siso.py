@@ -35,7 +35,7 @@ from jaxseq.recurrence.systems import _siso_systems
 
 
 class _Chunk(NamedTuple):
-  """What a chunk of L elements does; S real numbers make up a state."""
+  """Matrices of a chunk of L elements; S real numbers make up a state."""
 
   kernel: jax.Array  # [H, L], C A^l B
   read_in: jax.Array  # [H, S, L], A^l B
@@ -180,7 +180,7 @@ def _chunk(A, B, C, size):
 
 
 def _in_sections(chunk, u, init, reset):
-  """As `_run`; of narrow u, a section of time after the other."""
+  """Result of `_run`, section after section of time for narrow u."""
   rows, time, H = u.shape
   _, S, size = chunk.read_in.shape
   length = _siso_systems.section(rows * H, size)
@@ -199,11 +199,9 @@ def _section(init, u, reset, chunk):
 
 
 def _run(chunk, u, init, reset):
-  """U [B, T, H], init [B, H, S], reset [B, T] -> y [B, T, H], state [B, H, S].
-
-  Arrays are [H, L, R] inside: channels, elements of a chunk, and chunks times
-  rows, which lie side by side in memory.
-  """
+  """Outputs [B, T, H] and state [B, H, S]."""
+  # Arrays are [H, L, R] inside: channels, elements of a chunk, and chunks times
+  # rows, which lie side by side in memory.
   H, S, size = chunk.read_in.shape
   rows, time, _ = u.shape
   operands = _contractions.operand_dtype(u.dtype, chunk.kernel.dtype)
@@ -213,7 +211,7 @@ def _run(chunk, u, init, reset):
   pad = count * size - time
 
   def split(x):
-    """[B, T, ...] -> [L, chunks, B, ...]."""
+    """Array [L, chunks, B, ...] of [B, T, ...]."""
     x = jnp.pad(x, ((0, 0), (pad, 0)) + ((0, 0),) * (x.ndim - 2))
     x = x.reshape((rows, count, size) + x.shape[2:])
     return jnp.moveaxis(x, 0, 2).swapaxes(0, 1)

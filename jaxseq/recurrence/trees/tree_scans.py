@@ -240,7 +240,7 @@ def _wide(*arrays):
 
 
 def _down(decay, tree):
-  """Of the path down to each node, (*batch, nodes, 1) both."""
+  """Sums of the path down to each node, (*batch, nodes, 1) both."""
   mask = tree.ancestors.astype(decay.dtype)
   forgets = jnp.isneginf(decay)
   finite = jnp.where(forgets, 0, decay)
@@ -251,20 +251,20 @@ def _down(decay, tree):
 
 
 def _gap(late, early, mask):
-  """A_i - A_j where the mask is set and nothing is forgotten in between."""
+  """Differences A_i - A_j in the mask where nothing between is forgotten."""
   early = [jnp.swapaxes(x, -1, -2) for x in early]
   mask = mask & (late[1] == early[1])
   return jnp.where(mask, late[0] - early[0], -jnp.inf)
 
 
 def _kept(path):
-  """exp(A_i), the share of what is in front of the tree."""
+  """Factors exp(A_i), the share of what is in front of the tree."""
   total, forgets = path
   return jnp.where(forgets > 0, 0, jnp.exp(total))
 
 
 def _weights(q, k, decay, mask, tree):
-  """exp(A_i - A_j) (q_i . k_j) where the mask is set, and 0."""
+  """Weights exp(A_i - A_j) (q_i . k_j) where the mask is set, and 0."""
   products = jnp.einsum("...ik,...jk->...ij", q, k, precision="highest")
   if decay is None:
     return jnp.where(mask, products, 0)
@@ -273,7 +273,7 @@ def _weights(q, k, decay, mask, tree):
 
 
 def _carried(q, decay, init, tree):
-  """exp(A_i) q_i S_0."""
+  """Outputs exp(A_i) q_i S_0 of the state in front of the tree."""
   if decay is not None:
     q = q * _kept(_down(decay.astype(q.dtype), tree))
   init = init.astype(q.dtype)

@@ -31,7 +31,7 @@ C = TypeVar("C", bound="Config")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """What the configurations of all agents have; they add what is their own.
+  """The configuration of all agents, to which each adds fields of its own.
 
   Attributes:
     env_id: an id that `jaxseq.rl.envs.make` knows.
@@ -277,7 +277,7 @@ def make_optimizer(
 
 
 def bootstraps(config: Config, player: rollout.Player) -> bool:
-  """Whether a cut is bootstrapped, and a time limit may cut an episode off."""
+  """Returns whether a cut is bootstrapped and a time limit may cut episodes."""
   natural = getattr(player.env, "num_steps", math.inf)
   limit = player.env_params.max_steps_in_episode
   return config.bootstrap_truncated and natural >= limit

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Config(common.Config):
-  """What the configurations of all on-policy agents have.
+  """The configuration that all on-policy agents have in common.
 
   Attributes, beside those of `common.Config`:
     rollout_length: steps in each environment between updates.

@@ -32,7 +32,7 @@ class Tail(NamedTuple):
 
 
 class Sequence(NamedTuple):
-  """What is stored; leading axis num_envs, or as the caller stacks them.
+  """A stored sequence; leading axis num_envs, or as the caller stacks them.
 
   Attributes:
     memory: before the first observation.

@@ -36,7 +36,7 @@ class Film:
 
   @property
   def ended(self) -> bool:
-    """Whether the last step is that of the episode."""
+    """True if the last step is that of the episode."""
     return bool(self.taken.terminated[-1] | self.taken.truncated[-1])
 
   def seen(self, t: int) -> np.ndarray:

@@ -26,7 +26,7 @@ _MAX_LINES = 4
 
 
 class Mark(NamedTuple):
-  """What stands in one cell.
+  """The content of one cell.
 
   Attributes:
     text: lines of text; "" for an empty cell.

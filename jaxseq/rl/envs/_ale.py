@@ -106,11 +106,7 @@ class Player:
 
 
 def package() -> Any:
-  """Returns the module.
-
-  Raises:
-    ValueError: it is not installed.
-  """
+  """Returns the module, or raises a ValueError that tells how to install it."""
   try:
     import ale_py
   except ImportError as error:
@@ -123,11 +119,7 @@ def package() -> Any:
 
 
 def names() -> tuple[str, ...]:
-  """Returns the names of the games that are installed.
-
-  Raises:
-    ValueError: the package is not installed.
-  """
+  """Returns the names of the games that are installed."""
   return tuple(sorted(package().roms.get_all_rom_ids()))
 
 
@@ -160,17 +152,7 @@ class Emulator:
 
 
 def emulator(name: str, seed: int = 0) -> Emulator:
-  """Returns an emulator with a game in it, without sticky actions.
-
-  Its games begin alike, whatever was played before.
-
-  Args:
-    name: as "ms_pacman", see `names`.
-    seed: of the emulator's random numbers.
-
-  Raises:
-    ValueError: there is no such game, or what plays it is not installed.
-  """
+  """Returns a game's emulator without sticky actions; all games begin alike."""
   ale_py = package()
   _validate.choice("game", name, names())
   try:

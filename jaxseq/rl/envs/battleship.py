@@ -154,10 +154,7 @@ class Battleship(base.Environment):
     return Fleet(board=board, placed=jnp.int32(0))
 
   def _try_to_place(self, words: jax.Array, fleet: Fleet) -> Fleet:
-    """Places the next ship if a random segment of its size is free.
-
-    Trying until it is free makes all free segments equally likely.
-    """
+    """Places the next ship if a random segment of its size is free."""
     sizes = np.array(self.ship_sizes, np.int32)
     is_next = np.arange(len(sizes)) == fleet.placed
     size = jnp.sum(jnp.where(is_next, sizes, 0), dtype=jnp.int32)

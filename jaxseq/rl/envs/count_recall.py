@@ -57,7 +57,7 @@ class CountRecall(card_game.CardGame):
 
   @property
   def max_count(self) -> int:
-    """How many cards there are of a type."""
+    """Cards of each type."""
     return self.num_cards // self.card_types
 
   def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:

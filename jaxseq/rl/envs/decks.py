@@ -27,7 +27,7 @@ MAX_DECKS = 1000
 
 
 class Deck(NamedTuple):
-  """What is left of a deck.
+  """The rest of a deck.
 
   Attributes:
     totals: (types,) int32, running totals of the cards left.

@@ -65,7 +65,7 @@ class ForGymnax:
     return self.env.observe(state, params)
 
   def is_terminal(self, state: PyTree, params: PyTree) -> jax.Array:
-    """Whether the episode has ended by itself, () bool, by its older name."""
+    """Returns whether the episode has ended by itself, () bool; an old name."""
     return self.env.is_terminated(state, params)
 
   def discount(self, state: PyTree, params: PyTree) -> jax.Array:

@@ -34,7 +34,7 @@ class State(base.EnvState):
 
 
 class Played(NamedTuple):
-  """What a step of the library gives.
+  """The outcome of a step of the library.
 
   Attributes:
     observation: an element of the observation space.

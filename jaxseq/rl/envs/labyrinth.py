@@ -79,7 +79,7 @@ class ExploreState(EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class Labyrinth(base.Environment):
-  """What the two labyrinths share: mazes, moves and what is seen.
+  """The mazes, moves and views that the two labyrinths share.
 
   The maze (see `mazes`) has an opening in each of two opposite outer walls,
   anywhere beside a room: the start and, if there is one, the goal. The moves

@@ -43,7 +43,7 @@ class MinAtar(base.Environment):
 
   @property
   def default_params(self) -> PyTree:
-    """Those of gymnax."""
+    """The parameters that gymnax has as its default."""
     return self._env[1]
 
   @property

@@ -142,12 +142,9 @@ class MineSweeper(base.Environment):
     return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)
 
   def _lay_mines(self, words: jax.Array) -> jax.Array:
-    """Draws `num_mines` different cells, all sets being equally likely.
-
-    This is Floyd's algorithm: for j = n-k, ..., n-1 it takes a random cell of
-    0..j, or j itself if that one is taken (Bentley and Floyd, "A sample of
-    brilliance", CACM 30, 1987).
-    """
+    """Draws `num_mines` different cells, all sets being equally likely."""
+    # Floyd's algorithm (Bentley and Floyd, "A sample of brilliance", CACM 30,
+    # 1987): a random cell of 0..j for each j, or j itself if that is taken.
     order = np.arange(self.num_mines, dtype=np.int32)
     last = jnp.asarray(self.num_clear + order)
 

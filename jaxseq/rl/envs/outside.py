@@ -47,7 +47,7 @@ class Outside(base.Jitted):
 
   @property
   def shows_history(self) -> bool:
-    """Whether observations tell the previous action already."""
+    """True if observations tell the previous action already."""
     return self.shown is not None
 
   @property

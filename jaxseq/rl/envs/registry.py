@@ -241,7 +241,7 @@ def _make_for_gymnax(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
 
 
 def _make_flat(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
-  """As `_make_for_gymnax`, with flat observations."""
+  """Makes a flat environment of the registry for gymnax's clients."""
   # Here and not above: wrappers import environments.
   from jaxseq.rl import wrappers
 

@@ -88,7 +88,7 @@ class Batch(NamedTuple):
 
 
 class Following(NamedTuple):
-  """What followed steps t; k counts from 0, n is at most max_steps.
+  """The steps after t; k counts from 0, n is at most max_steps.
 
   Let d be the first done in t .. t + K. What came after it belongs to another
   episode and is replaced, in all but `action` and `done`.

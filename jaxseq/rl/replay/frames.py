@@ -96,23 +96,23 @@ class Config:
 
   @property
   def steps_before(self) -> int:
-    """How many of the oldest steps cannot be drawn: their stacks are cut."""
+    """Oldest steps that cannot be drawn: their stacks are cut."""
     return max(self.stack - 1, 1)
 
   @property
   def steps_after(self) -> int:
-    """How many of the newest steps cannot be drawn, as in SPR's code."""
+    """Newest steps that cannot be drawn, as in SPR's code."""
     span = 1 if self.sequence is None else self.sequence.span
     return span - 1 + self.num_predictions + self.max_steps + 2
 
   @property
   def least(self) -> int:
-    """How many steps make sure that a sequence can be drawn."""
+    """Steps that make sure that a sequence can be drawn."""
     return self.steps_before + self.steps_after + self.every
 
   @property
   def observation_shape(self) -> tuple[int, ...]:
-    """Of a stack: (height, width, stack * channels) for images."""
+    """The shape of a stack: (height, width, stack * channels) for images."""
     return frame_rows.stacked_shape(self.frame_shape, self.stack)
 
 

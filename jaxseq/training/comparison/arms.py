@@ -46,7 +46,7 @@ def free(default: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Arms:
-  """What all comparisons of arms have in their configuration.
+  """The configuration that all comparisons of arms have in common.
 
   Attributes:
     arms: for each arm, by name, the fields in which it differs; it is trained

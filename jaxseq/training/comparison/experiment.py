@@ -86,7 +86,7 @@ class Experiment:
 
   @property
   def mode(self) -> str:
-    """What is to be done: one of the modes."""
+    """The mode of the program: one of its modes."""
     return self._mode.value
 
   @contextlib.contextmanager
@@ -121,7 +121,7 @@ class Experiment:
 
   @property
   def has_config(self) -> bool:
-    """Whether there is a configuration; predictions can do without."""
+    """True if there is a configuration; predictions can do without."""
     return self._config.value is not None
 
   def open_directory(self, config: "arms.Arms") -> pathlib.Path:

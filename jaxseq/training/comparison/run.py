@@ -76,10 +76,7 @@ def train(
 
 
 def _train(config, directory, names, made, each):
-  """Trains arms as one program; what they need is freed before the next.
-
-  Returns their results, and what has failed of each.
-  """
+  """Returns results and failures of arms that are trained as one program."""
   first, *beside = (made[name] for name in names)
   program = first.program(config, beside)
   places = [directory / name for name in names]
@@ -269,7 +266,7 @@ def restore(
 def restore_program(
   program: arms.Program, directory: pathlib.Path
 ) -> tuple[int, PyTree]:
-  """As `restore`, for the program of the arm and its own directory."""
+  """Returns `restore`'s result for an arm's program and its own directory."""
   place = directory / run_directory.CHECKPOINTS
   with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
     found = checkpointer.restore(program.template())

@@ -110,7 +110,7 @@ def _train(config, place, made, show):
 
 
 def _evaluate(config, place, made, show):
-  """As `_train`, of the newest checkpoints."""
+  """The results and failures of the newest checkpoints."""
   results, failed = {}, {}
   for name in made:
     try:

@@ -30,7 +30,7 @@ _EXAMPLES = "carry"
 
 @dataclasses.dataclass(frozen=True)
 class Supervised(arms.Arms):
-  """What supervised experiments have in their configuration.
+  """The configuration that supervised experiments have in common.
 
   Attributes:
     num_updates: of each run.

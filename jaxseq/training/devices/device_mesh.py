@@ -36,7 +36,7 @@ _MIN_SIZE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-  """How devices share a run; 1, 1, 1 is a run without a mesh.
+  """The devices that share a run; 1, 1, 1 is a run without a mesh.
 
   Attributes:
     data: groups of devices that share the examples of a batch; 0 for as many
@@ -60,7 +60,7 @@ class MeshConfig:
 
   @property
   def trivial(self) -> bool:
-    """Whether this is one device."""
+    """True if this is one device."""
     return (self.data, self.parameters, self.time) == (1, 1, 1)
 
 
@@ -327,7 +327,7 @@ def split_time(config: MeshConfig, arm: T) -> T:
 
 
 def on_one_gpu() -> bool:
-  """Whether what is traced here runs on one GPU, and no mesh cuts its arrays.
+  """Returns whether traced code runs on one GPU, and no mesh cuts its arrays.
 
   A GPU's way of doing something with few kernels is then worth its while.
   Inside `jax.shard_map` each device runs a program of its own.

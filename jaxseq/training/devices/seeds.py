@@ -41,19 +41,15 @@ def num_cores() -> int:
 
 
 def _pool_size() -> int:
-  """Returns how many threads XLA's pool is to have; it reads that from NPROC.
-
-  Every device may keep a thread waiting for the others, so that with one more
-  some work always goes on; jax 0.10.2 can wait for ever where there are two
-  threads for two cores. Beyond that more threads cost more than they give: a
-  pool of 8 on two cores trains S5 by PPO at two thirds to four fifths of the
-  speed (`benchmarks.threads`).
-  """
+  """Returns the number of threads of XLA's pool, which it reads from NPROC."""
   forced = re.search(
     r"xla_force_host_platform_device_count=(\d+)",
     os.environ.get("XLA_FLAGS", ""),
   )
   devices = int(forced[1]) if forced else jax.config.jax_num_cpu_devices
+  # A device may keep a thread waiting for the others: one more goes on. With
+  # two for two cores jax 0.10.2 can wait for ever; a pool of 8 there trains S5
+  # by PPO at two thirds to four fifths of the speed (`benchmarks.threads`).
   return max(num_cores(), devices) + 1
 
 

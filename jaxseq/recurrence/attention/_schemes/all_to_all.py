@@ -12,14 +12,12 @@ from jaxseq.recurrence.averages import _softmax_state
 
 
 def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
-  """Exchanges a split of time for a split of heads, and back.
-
-  Jacobs et al., "DeepSpeed Ulysses", arXiv:2309.14509, section 3. Four
-  all_to_alls, of queries, keys, values and outputs: each device sends and
-  receives (W - 1) / W of its own elements, whatever W is. The number of heads
-  has to be a multiple of W; heads of keys and values that are not are repeated
-  first, as often as it takes.
-  """
+  """Averages by an exchange of a split of time for one of heads, and back."""
+  # Jacobs et al., "DeepSpeed Ulysses", arXiv:2309.14509, section 3. Four
+  # all_to_alls, of queries, keys, values and outputs: each device sends and
+  # receives (W - 1) / W of its own elements, whatever W is. The number of heads
+  # has to be a multiple of W; heads of keys and values that are not are
+  # repeated first, as often as it takes.
   mask, devices = problem.mask, problem.mask.layout.devices
   heads, groups = problem.q.shape[-3], problem.k.shape[-3]
   if heads % devices:
@@ -60,17 +58,17 @@ def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
 
 
 def _to_heads(x, axis):
-  """(*batch, heads, time, d) to (*batch, heads / W, W * time, d)."""
+  """Array (*batch, heads / W, W * time, d) of (*batch, heads, time, d)."""
   return lax.all_to_all(x, axis, x.ndim - 3, x.ndim - 2, tiled=True)
 
 
 def _to_time(x, axis):
-  """(W, *batch, heads / W, time, d) to (*batch, heads, time, d)."""
+  """Array (*batch, heads, time, d) of (W, *batch, heads / W, time, d)."""
   x = jnp.moveaxis(x, 0, -3)
   x = x.reshape(*x.shape[:-3], -1, x.shape[-1])
   return lax.all_to_all(x, axis, x.ndim - 2, x.ndim - 3, tiled=True)
 
 
 def _by_device(x, devices):
-  """(..., W * time, d) to (W, ..., time, d)."""
+  """Array (W, ..., time, d) of (..., W * time, d)."""
   return jnp.moveaxis(x.reshape(*x.shape[:-2], devices, -1, x.shape[-1]), -3, 0)

@@ -26,7 +26,7 @@ _TILE = 128
 
 
 class Sight(NamedTuple):
-  """What decides which keys some queries see; what is None hides nothing."""
+  """Places and episodes that hide keys from queries; None hides nothing."""
 
   q: jax.Array | None  # (queries,) int positions
   k: jax.Array | None  # (keys,)
@@ -45,7 +45,7 @@ class Sight(NamedTuple):
 
 
 class Mask(NamedTuple):
-  """Who sees whom."""
+  """Visibility of keys over a whole split sequence."""
 
   layout: layouts.Layout
   causal: bool
@@ -53,7 +53,7 @@ class Mask(NamedTuple):
   segments: jax.Array | None
 
   def sight(self, i, j, part=None, other=None) -> Sight:
-    """What queries of device i, or a part, see of the keys of j, or a part."""
+    """Sight of queries of device i, or a part, on keys of j, or a part."""
     places = segments = None, None
     if self.causal:
       places = self._cut(self.layout.positions, i, j, part, other)
@@ -112,14 +112,11 @@ def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
 
 
 def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
-  """Attention to one block of keys.
-
-  Some of the queries at a time, if there are many: neither their weights nor
-  who sees whom is ever there for all of them, and the gradient computes both
-  again. What is not visible is cut off by selects, undefined numbers too. The
-  scores are relative to m (*batch, heads, queries), their maximum if None,
-  which is a constant to gradients: it cancels in the average.
-  """
+  """Attention to one block of keys, with some of the queries at a time."""
+  # If there are many queries, neither their weights nor their masks are ever
+  # there for all, and the gradient computes both again. What is not visible is
+  # cut off by selects, undefined numbers too. Scores are relative to m (*batch,
+  # heads, queries), a constant to gradients as it cancels, or to their maximum.
   time = q.shape[-2]
   size = _tile_size(time)
   if size == time:
@@ -163,7 +160,7 @@ def _attend_tile(q, k, v, visible, m):
 
 
 def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
-  """Q . k / sqrt(d), (*batch, heads, queries, keys); -1e30 if not visible."""
+  """Scores q . k / sqrt(d), (*batch, heads, queries, keys), or -1e30."""
   dtype = jnp.promote_types(jnp.result_type(q, k), jnp.float32)
   *batch, heads, time, width = q.shape
   good = jnp.all(jnp.isfinite(k), axis=-1)
@@ -199,11 +196,9 @@ def read(weights: jax.Array, v, visible: jax.Array | None) -> jax.Array:
 
 
 def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
-  """Merges attention to the keys of device j into averages of device i.
-
-  Parts that are entirely in the future are skipped. The gradient computes the
-  weights again instead of keeping them.
-  """
+  """Averages of device i with attention to the keys of device j merged in."""
+  # Parts that are entirely in the future are skipped. The gradient computes the
+  # weights again instead of keeping them.
   layout = mask.layout
 
   # Outside of the branches: what these need in the gradient would be copied.

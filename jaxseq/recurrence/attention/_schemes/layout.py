@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     return self.time // self.parts
 
   def chunk(self, device, part: int):
-    """Which chunk of the sequence a part of a device is."""
+    """Number of the sequence's chunk that a part of a device holds."""
     return 2 * self.devices - 1 - device if part else device
 
   def part(self, x: jax.Array, part: int, axis: int = -2) -> jax.Array:
@@ -54,7 +54,7 @@ class Layout(NamedTuple):
     return jnp.concatenate([chunk * self.size + index for chunk in chunks])
 
   def need(self, part: int, other: int, causal: bool) -> str:
-    """Whether a part sees keys of another: "never", "sometimes" or "always"."""
+    """Use of another part's keys: "never", "sometimes" or "always"."""
     if not causal:
       return "always"
     index = np.arange(self.devices)
@@ -65,10 +65,7 @@ class Layout(NamedTuple):
 
 
 def make(order: str, axis: str | None, time: int) -> Layout:
-  """Returns the layout of sequences that are split over a mesh axis.
-
-  `time` is that of each device; without a mesh axis there is one device.
-  """
+  """Layout of sequences of `time` a device, split over an axis or on one."""
   _validate.choice("order", order, ORDERS)
   if order == "zigzag" and time % 2:
     raise _validate.error(

@@ -43,11 +43,11 @@ class OneAgent(foreign.Foreign):
     return self.team.name
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """What the agent sees."""
+    """The space of what the agent sees."""
     return foreign.convert(self.team.observation_space(self.agent))
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
-    """What the agent decides."""
+    """The space of the agent's actions."""
     return foreign.convert(self.team.action_space(self.agent))
 
   def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -95,7 +95,7 @@ class AllAgents(OneAgent):
   """
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """What each agent sees."""
+    """The space of what each agent sees."""
     names = self.team.agents
     seen = {n: foreign.convert(self.team.observation_space(n)) for n in names}
     return spaces.Dict(seen)
