@@ -142,8 +142,8 @@ def truncate(A_bar: jax.Array, C: jax.Array, length: int) -> jax.Array:
 def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
   """Kernels (directions, H, length), real, from their Fourier transforms."""
   # At omega = exp(-2 i theta), theta = pi j / length, the generating function
-  # of 2 Re(C A_bar^l B_bar) is (arXiv:2111.00396, algorithm 1, divided through by
-  # 1 + omega so that nothing is infinite at omega = -1)
+  # of 2 Re(C A_bar^l B_bar) is (arXiv:2111.00396, algorithm 1, divided through
+  # by 1 + omega so that nothing is infinite at omega = -1)
   #
   #   exp(i theta) [k_CB - c k_CP (1 + c k_PP)^-1 k_PB]
   #   k_xy = sum over n and conjugates of x_n y_n / (i sigma - c Lambda_n)
