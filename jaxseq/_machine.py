@@ -32,7 +32,7 @@ def branch(platform: str, chip: str | None):
 
 
 def machine() -> tuple[str, str | None]:
-  """What the machine computes on, or one branch of a program: platform, chip.
+  """Platform and chip of the machine, or of one branch of a program.
 
   Returns:
     The platform as `jax.default_backend()` gives it, and the chip: a GPU's
@@ -47,7 +47,7 @@ def machine() -> tuple[str, str | None]:
 
 
 def is_branch() -> bool:
-  """Whether code is being traced for one kind of chip alone."""
+  """True while code is traced for one kind of chip alone."""
   return _branch.value is not None
 
 

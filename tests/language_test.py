@@ -22,7 +22,10 @@ FORMULA = re.compile(r"\S+ [-+*/=] ")
 CLEAN_PACKAGES = (
   "data",
   "dts",
+  "generation",
   "interop",
+  "mixers",
+  "nn",
   "planner",
   "programs",
   "recurrence",

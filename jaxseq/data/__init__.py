@@ -46,7 +46,6 @@ if TYPE_CHECKING:
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
-  from jaxseq.data import preparation as preparation
   from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import row_groups as row_groups

@@ -95,12 +95,10 @@ def draw(
   most: int,
   constraint: Any,
 ) -> tuple[_slots.Slots, _slots.Drawn]:
-  """Draws what comes next in `most` passes at most, each over a draft.
-
-  The first token of a row is drawn of what its prompt left. From then on the
-  states are those in front of the row's last token, with which a draft begins,
-  and what is not accepted of it was never in them.
-  """
+  """Slots and tokens of at most `most` passes, each over a draft."""
+  # The first token of a row is drawn of what its prompt left. From then on the
+  # states are those in front of the row's last token, with which a draft
+  # begins, and what is not accepted of it was never in them.
   depth = draft.tree.paths.shape[1]
   count = len(slots.active)
   drawn = _slots.nothing(1 + most * depth, count, slots.logits.dtype)

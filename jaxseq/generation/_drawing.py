@@ -12,7 +12,7 @@ from jaxseq.generation import token_sampling
 
 
 class Rows(NamedTuple):
-  """What the drawing of tokens carries.
+  """Carry of the drawing of tokens.
 
   Attributes:
     keys: (*batch,) random keys, see `token_sampling.row_keys`.

@@ -12,7 +12,7 @@ from jaxseq.recurrence import tree as trees
 
 
 class Past(NamedTuple):
-  """What is carried from token to token.
+  """Carry from token to token.
 
   Attributes:
     history: for penalties; None without.

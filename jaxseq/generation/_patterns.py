@@ -75,10 +75,7 @@ class _Parser:
     self.free: list[list[int]] = []
 
   def error(self, expected, place=None):
-    """Returns an error of what stands at a place; at the present one if None.
-
-    That is the first character of what is not as expected.
-    """
+    """Error about the text at a place, at the present one if None."""
     place = self.place if place is None else place
     found = f"{self.text!r}, at place {place} (the first is 0)"
     return ValueError(f"pattern: got {found}, expected {expected}.")

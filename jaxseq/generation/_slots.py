@@ -18,7 +18,7 @@ from jaxseq.generation import token_sampling
 
 
 class Reading(NamedTuple):
-  """What was read of prompts, a line for each.
+  """Results of reading prompts, a line for each.
 
   Attributes:
     logits: (lines, vocab), after the newest token.
@@ -78,7 +78,7 @@ class Arrivals(NamedTuple):
 
 
 class Work(NamedTuple):
-  """What one call does.
+  """Work of one call.
 
   Attributes:
     reads: () bool, whether there is something to read.
@@ -185,12 +185,10 @@ def advance(
   key: jax.Array,
   constraint: Any,
 ) -> tuple[Slots, Reading, Drawn]:
-  """Reads a chunk of prompts, lets rows begin, and draws up to `most` tokens.
-
-  The prompts' first tokens come with a reset, so that what a line held before
-  does not matter; neither does what a slot held. `drawing` takes the place of
-  `draw`, if it is given.
-  """
+  """Slots, reading and tokens after a chunk of prompts and `most` tokens."""
+  # The prompts' first tokens come with a reset, so that what a line held before
+  # does not matter; neither does what a slot held. `drawing` takes the place of
+  # `draw`, if it is given.
   slots = slots._replace(active=slots.active & work.held)
 
   def read(slots, reading):

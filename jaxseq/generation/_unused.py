@@ -62,12 +62,12 @@ def whole(tree: PyTree) -> PyTree:
 
 
 def is_cut(value: Any) -> bool:
-  """Whether a value is a part of an array."""
+  """True for a part of an array."""
   return isinstance(value, Cut)
 
 
 def _is_large(leaf: Any) -> bool:
-  """Whether an array is worth a look."""
+  """True for an array that is worth a look."""
   return isinstance(leaf, jax.Array) and leaf.size >= _LEAST and leaf.ndim > 2
 
 

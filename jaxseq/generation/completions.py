@@ -58,7 +58,7 @@ class UnknownModel(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """What a request may ask for.
+  """Limits of a request.
 
   Attributes:
     max_tokens: the most tokens of a continuation.
@@ -344,6 +344,6 @@ def _shown(value):
 
 
 def _is_token(value):
-  """Whether a value is an integer that may be a token."""
+  """True for an integer that may be a token."""
   fits = isinstance(value, int) and not isinstance(value, bool)
   return fits and abs(value) < 2**31

@@ -34,7 +34,7 @@ _DRAFT, _KEEP = 1, 2
 
 
 class Memory(NamedTuple):
-  """What a drafting network brings along.
+  """Memory of a drafting network.
 
   Attributes:
     variables: of the network.

@@ -87,7 +87,7 @@ class Guess(NamedTuple):
 
 
 class Verdict(NamedTuple):
-  """What of a draft is accepted.
+  """Accepted nodes of a draft.
 
   Attributes:
     nodes: (rows, depth) the accepted nodes, from the root on, and others behind

@@ -187,7 +187,7 @@ class Engine:
 
   @property
   def busy(self) -> bool:
-    """Whether there is something left to do."""
+    """True while there is something left to do."""
     return bool(self._queue or self._ready or any(self._rows))
 
   @property
@@ -337,11 +337,9 @@ class Engine:
         self._begin(number, free[0], task)
 
   def _next(self, full):
-    """The first request that need not wait for room; None if all must.
-
-    Patterns without room join those of `full`. A request that waits for room
-    lets others pass, but only so many with patterns, which take up room, too.
-    """
+    """First request that need not wait for room; None if all must."""
+    # Patterns without room join those of `full`. A request that waits for room
+    # lets others pass, but only so many with patterns, which take up room, too.
     ahead = []
     for task in self._queue:
       pattern = task.request.pattern
@@ -504,7 +502,7 @@ class Engine:
       self._lines[i] = None
 
   def _events(self, drawn):
-    """What rows have got; frees the slots of those that have ended."""
+    """Events of rows, of which those that have ended leave their slots."""
     events = []
     self.passes += int(np.sum(drawn.valid[self._passes]))
     for slot, row in enumerate(self._rows):

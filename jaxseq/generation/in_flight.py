@@ -83,7 +83,7 @@ class Rows:
     }
 
   def index(self, piece: streaming.Piece) -> int:
-    """Which of the answer's choices a piece belongs to."""
+    """Number of the answer's choice that a piece belongs to."""
     return piece.row * self.completion.requests[0].count + piece.continuation
 
   async def pieces(
@@ -140,7 +140,7 @@ class Flights:
 
   @property
   def over(self) -> bool:
-    """Whether they have been given up."""
+    """True once they have been given up."""
     return self._over.is_set()
 
   def add(self, rows: Rows) -> None:

@@ -7,7 +7,7 @@ from jaxseq.generation import engine_thread
 
 @dataclasses.dataclass
 class Metrics:
-  """What has happened to the requests of a server.
+  """Counts of the requests of a server.
 
   Attributes:
     requests: number of them.

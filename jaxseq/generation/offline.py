@@ -23,7 +23,7 @@ from jaxseq.generation import token_sampling
 
 
 class Prefix(NamedTuple):
-  """What a network keeps of prompts that it has read.
+  """State of a network after prompts that it has read.
 
   Attributes:
     logits: (*batch, vocab), of the token that follows each prompt.

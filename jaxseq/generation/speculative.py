@@ -43,7 +43,7 @@ _DEFAULT = recycling.Recycling()
 
 
 class Generated(NamedTuple):
-  """What `generate` returns.
+  """Results of `generate`.
 
   Attributes:
     tokens: (*batch, length) int32.

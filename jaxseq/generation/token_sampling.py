@@ -75,7 +75,7 @@ class Sampling:
 
   @property
   def penalizes(self) -> bool:
-    """Whether tokens depend on those before them other than by the network."""
+    """True if tokens depend on earlier ones other than by the network."""
     penalties = self.presence_penalty, self.frequency_penalty
     return self.repetition_penalty != 1 or any(penalties)
 

@@ -176,7 +176,7 @@ def commit(
 )
 @dataclasses.dataclass(frozen=True)
 class _Pending:
-  """What a mixer's states after the nodes are made of.
+  """Parts that a mixer's states after the nodes are made of.
 
   Attributes:
     residue: states after all nodes; or what the mixer's `tree` has returned.

@@ -225,7 +225,7 @@ class Vocabulary:
       yield some, np.concatenate(after)
 
   def _live(self, table, accepting, column, trie):
-    """Which states an accepting one can be reached from, token by token."""
+    """States from which an accepting one can be reached, token by token."""
     single = self._some & (np.diff(self.starts) == 1)
     alone = np.unique(column[self.content[self.starts[:-1][single]]])
     by_bytes = live(edges_of(table), accepting)

@@ -33,7 +33,7 @@ def depth(config: Any) -> float:
 
 
 def ramp(width: int) -> np.ndarray:
-  """Of each channel, its number over the width, in float64."""
+  """Numbers of the channels over the width, in float64."""
   return np.arange(width) / width
 
 

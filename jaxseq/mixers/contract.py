@@ -58,7 +58,7 @@ literals = _validate.literals
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-  """What the package reads of a mixer beside the five names of the contract.
+  """Traits of a mixer beside the five names of the contract.
 
   A mixer that wants to say something of this has a module constant `TRAITS`;
   every field has a default that works.
@@ -250,7 +250,7 @@ def _in_sections(function, config, params, x, state, reset):
 
 
 def _splits_time(config_type):
-  """Whether the mixer of a Config says that it does, as by default."""
+  """True if the mixer of a Config says that it splits time, as by default."""
   module = sys.modules.get(config_type.__module__)
   return getattr(module, "TRAITS", Traits()).splits_time
 

@@ -72,7 +72,7 @@ class MLP(linen.Module):
 
 
 class Head(linen.Module, kw_only=True):
-  """What all heads have: an MLP that reads features out.
+  """Base of all heads: an MLP that reads features out.
 
   The defaults of the gains, where a head says no other, are those of
   arXiv:2303.03982 for policies.

@@ -77,7 +77,7 @@ class SequenceMixer(recurrent.Recurrent):
 
   @property
   def shares(self) -> bool:
-    """Whether the mixer has values that the layers of a stack share."""
+    """True if the mixer has values that the layers of a stack share."""
     return hasattr(mixers.module_of(self.config), "apply_shared")
 
   def step(
@@ -119,7 +119,7 @@ class SequenceMixer(recurrent.Recurrent):
     return True
 
   def _run(self, apply, x, state, reset, shared, options):
-    """As the mixer's `apply`, or `apply_shared` with what is shared."""
+    """Result of the mixer's `apply`, or `apply_shared` with what is shared."""
     x = x.astype(dense.activation_dtype(self.dtype, x))
     params = self._params()
     module = mixers.module_of(self.config)
@@ -131,7 +131,7 @@ class SequenceMixer(recurrent.Recurrent):
     return apply(self.config, params, x, state, reset, *shared, **options)
 
   def _split(self, apply, params, x, state, reset, shared, options):
-    """As `apply`, each device on its part of the time."""
+    """Result of `apply`, each device on its part of the time."""
     if state is None:
       wide = jnp.promote_types(x.dtype, jnp.float32)
       state = self._fresh(x.shape[:-2], wide)

@@ -241,7 +241,7 @@ class StackConfig(LayerConfig):
 
   @property
   def ends_in_norm(self) -> bool:
-    """Whether a norm follows the last layer."""
+    """True if a norm follows the last layer."""
     if self.final_norm is not None:
       return self.final_norm
     return self.prenorm and self.norm != "none" and self.num_layers > 0

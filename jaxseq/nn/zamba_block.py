@@ -271,7 +271,7 @@ def step(config, params, x, state, reset=None, *, turn=0):
 
 
 def _project(params, turn, name, x):
-  """W x + b, and what the layer's own matrices of a low rank make of x."""
+  """Sum of W x + b and of x times the layer's own low-rank matrices."""
   y = contract.project(params, name, x)
   if f"{name}_down" in params:
     low = recurrence.dense(x, params[f"{name}_down"][turn])

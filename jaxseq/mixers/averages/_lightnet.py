@@ -29,12 +29,10 @@ def over_time(
   place: jax.Array | None,
   axis: str | None = None,
 ) -> tuple[jax.Array, recurrence.SoftmaxState]:
-  """Averages of both kinds of decay.
-
-  From x (*batch, time, d_model), m, u and w of the state and positions (*batch,
-  time, 1), None if lrpe is "none", to o (*batch, time, H, d_model / H) and the
-  state after the last element.
-  """
+  """Averages of both kinds of decay, and the state after the last element."""
+  # From x (*batch, time, d_model), m, u and w of the state and positions
+  # (*batch, time, 1), None if lrpe is "none", to o (*batch, time, H, d_model /
+  # H).
   run = _scalar if config.decay == "scalar" else _vector
   return run(config, params, x, state, reset, mask, place, axis)
 
@@ -116,11 +114,9 @@ def array(
   shape: tuple[int, ...],
   num_extra: int,
 ) -> jax.Array:
-  """All elements of an array see each other.
-
-  From x (*batch, n, d_model), n = num_extra + prod(shape), to o (*batch, n, H,
-  d_model / H).
-  """
+  """Outputs of elements of an array that all see each other."""
+  # From x (*batch, n, d_model), n = num_extra + prod(shape), to o (*batch, n,
+  # H, d_model / H).
   # The heads are one more batch axis.
   q, logits, v = (
     jnp.moveaxis(z, -2, -3)
@@ -144,23 +140,11 @@ def single_scan(
   num_extra: int = 0,
   theta: jax.Array | None = None,
 ) -> jax.Array:
-  """The operation without time order: q (softmax(logits)^T v), one pass.
-
-  Section 3.2 of the paper. Without positions it does not depend on the order of
-  the elements.
-
-  Args:
-    q: (*batch, n, dk) queries.
-    logits: (*batch, n, dk); the softmax is over the n elements.
-    v: (*batch, n, dv).
-    shape: sizes of the axes of an array: MD-LRPE on queries and keys; without
-      positions if None.
-    num_extra: number of elements before the array.
-    theta: frequencies, as in `positions.md_lrpe`.
-
-  Returns:
-    (*batch, n, dv).
-  """
+  """Products q (softmax(logits)^T v), (*batch, n, dv), in one pass."""
+  # Section 3.2 of the paper. Without positions it does not depend on the order
+  # of the elements. The softmax of logits (*batch, n, dk) is over the n
+  # elements; `shape` has the axes of an array, whose queries and keys get
+  # MD-LRPE with frequencies `theta`, behind `num_extra` other elements.
   keys = jax.nn.softmax(logits, axis=-2).astype(v.dtype)
   if shape is not None:
     q, keys = (

@@ -13,13 +13,10 @@ def since_reset(
   time: int,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Counts the elements since the sequence was fresh.
-
-  From a position (*batch,), floating, the number of elements before the first
-  one, the places (*batch, time) of the elements, 0 at a reset, and that
-  (*batch,) of the element after the last one, in its dtype. With time split
-  over devices and resets, the counts of the chunks are exchanged.
-  """
+  """Places (*batch, time) since the last reset, and that of one more."""
+  # From a position (*batch,), floating, the number of elements before the first
+  # one; the last place is in its dtype. With time split over devices and
+  # resets, the counts of the chunks are exchanged.
   index = jnp.arange(time)
   if axis is not None and reset is not None:
     # The count is a recurrence itself: one more with each element.

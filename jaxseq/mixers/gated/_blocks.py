@@ -12,11 +12,8 @@ def dense(
   *,
   wide: bool = False,
 ) -> jax.Array:
-  """`recurrence.dense` with a matrix of blocks.
-
-  From x (..., blocks * n), W (blocks, n, m) and bias (blocks * m,) to an array
-  (..., blocks * m).
-  """
+  """Product (..., blocks * m) of `recurrence.dense` with a matrix of blocks."""
+  # From x (..., blocks * n), W (blocks, n, m) and bias (blocks * m,).
   blocks = x.reshape(*x.shape[:-1], W.shape[0], -1)
 
   def one(x, W):

@@ -65,11 +65,9 @@ def init(
   recurrent_gates: int,
   biases: int,
 ) -> Params:
-  """Draws W, R, b and, for a hidden width other than d_model, W_out, b_out.
-
-  `input_gates` see the input, `recurrent_gates` the hidden state, and there are
-  `biases` bias vectors; the mixers' own `init` tells their layouts.
-  """
+  """Weights W, R, b and, for hidden width other than d_model, W_out, b_out."""
+  # `input_gates` see the input, `recurrent_gates` the hidden state, and there
+  # are `biases` bias vectors; the mixers' own `init` tells their layouts.
   key_w, key_r, key_out = jax.random.split(key, 3)
   width, heads = config.width, config.heads
   lecun = jax.nn.initializers.lecun_normal()
@@ -98,11 +96,9 @@ def bind(
   cell: recurrence.GatedCell,
   weights: Callable[[Params], recurrence.GatedParams] = weights,
 ) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
-  """Makes the `initial_state`, `apply` and `step` of a gated network.
-
-  Its state is so many vectors; `weights` are those of the recurrence, from the
-  mixer's parameters.
-  """
+  """Functions `initial_state`, `apply` and `step` of a gated network."""
+  # Its state is so many vectors; `weights` are those of the recurrence, from
+  # the mixer's parameters.
 
   @contract.initial_state
   def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -149,10 +145,8 @@ def bind(
 
 
 def _prepare(config, params, x, state):
-  """Parameters, state, the state head by head, and the dtype of products.
-
-  Parameters and state are in one dtype, the latter with one batch axis.
-  """
+  """Parameters and state in one dtype, the state by heads, and a dtype."""
+  # The state by heads has one batch axis; the dtype is that of products.
   dtype = contract.wide_dtype(x, state)
   rows = (leaf.astype(dtype).reshape(-1, leaf.shape[-1]) for leaf in state)
   before = tuple(recurrence.to_heads(leaf, config.heads) for leaf in rows)

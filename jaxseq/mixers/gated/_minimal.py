@@ -51,7 +51,7 @@ def init(key: jax.Array, config: Config, parts: int) -> Params:
 
 
 def positive(x: jax.Array) -> jax.Array:
-  """X + 1/2 where x is not negative, and sigmoid(x) elsewhere."""
+  """Sum x + 1/2 where x is not negative, and sigmoid(x) elsewhere."""
   return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
 
 
@@ -61,14 +61,9 @@ def bind(
   init: Callable[..., Params],
   coefficients: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
 ) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
-  """Makes the `initial_state`, `apply` and `step` of h_t = a_t h_{t-1} + b_t.
-
-  Args:
-    config_type: the mixer's Config.
-    state_type: the mixer's State, of one vector.
-    init: the mixer's function of this name.
-    coefficients: from the projection of x, in float32 or wider, to a and b.
-  """
+  """Functions `initial_state`, `apply`, `step` of h_t = a_t h_{t-1} + b_t."""
+  # `coefficients` goes from the projection of x, in float32 or wider, to a and
+  # b.
 
   @contract.initial_state
   def initial_state(config, batch_shape=(), dtype=jnp.float32):

@@ -51,7 +51,7 @@ def init(key: jax.Array, config: Config) -> Params:
 
 
 def _coefficients(projected):
-  """1 - z and z g(h)."""
+  """Coefficients 1 - z and z g(h)."""
   hidden, gate = jnp.split(projected, 2, axis=-1)
   z = jax.nn.sigmoid(gate)
   return jax.nn.sigmoid(-gate), z * _minimal.positive(hidden)

@@ -93,14 +93,14 @@ class Format:
   def decoded(
     self, state: BlockState | None, dtype: jax.typing.DTypeLike
   ) -> recurrence.WindowState | None:
-    """What `window_attention` knows as a state."""
+    """State for `window_attention`."""
     if state is None:
       return None
     keys = self._read(state.mantissas, state.exponents, dtype)
     return recurrence.WindowState(keys, state.values, state.length)
 
   def encoded(self, state: recurrence.WindowState) -> BlockState:
-    """What is kept; keys that are rounded already stay what they are."""
+    """Compressed state; keys that are rounded already stay the same."""
     return BlockState(*self._kept(state.keys), state.values, state.length)
 
   def _kept(self, k):

@@ -21,15 +21,9 @@ class Averages(NamedTuple):
 
 
 def initial_averages(centroids: jax.Array, elements: float) -> Averages:
-  """Returns running means as if elements had come to all clusters alike.
-
-  With counts from 0 the first update would divide by next to nothing, and throw
-  the centroids far away.
-
-  Args:
-    centroids: (heads, clusters, d).
-    elements: number of elements in a batch.
-  """
+  """Running means as if `elements` had come to all clusters alike."""
+  # With counts from 0 the first update would divide by next to nothing, and
+  # throw the centroids (heads, clusters, d) far away.
   counts = jnp.full(centroids.shape[:-1], elements / centroids.shape[-2])
   counts = counts.astype(centroids.dtype)
   return Averages(counts, centroids * counts[..., None])

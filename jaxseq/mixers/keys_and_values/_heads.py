@@ -46,7 +46,7 @@ def scaled(config, q):
 
 
 def gated(config, params, x, o):
-  """What the heads give (..., heads, d_head), side by side and gated."""
+  """Outputs of the heads (..., heads, d_head), side by side and gated."""
   o = o.reshape(*x.shape[:-1], -1)
   if config.gate == "none":
     return o

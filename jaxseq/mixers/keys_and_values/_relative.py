@@ -20,16 +20,9 @@ _DEVIATION = 0.02
 
 
 def init(key: jax.Array, config: Any) -> contract.Params:
-  """Draws the parameters.
-
-  Args:
-    key: random key.
-    config: options of `attention`.
-
-  Returns:
-    W_r (d_model, heads * d_head), LeCun-normal, content_bias (u) and
-    distance_bias (v), (heads, d_head), normal with deviation 0.02.
-  """
+  """Parameters W_r, content_bias (u) and distance_bias (v)."""
+  # W_r (d_model, heads * d_head) is LeCun-normal, u and v (heads, d_head)
+  # normal with deviation 0.02.
   keys = jax.random.split(key, 3)
   shape = config.heads, config.head_width
   lecun = jax.nn.initializers.lecun_normal()
@@ -44,12 +37,7 @@ def init(key: jax.Array, config: Any) -> contract.Params:
 def queries(
   params: contract.Params, q: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns queries of contents, q + u, and of distances, q + v.
-
-  Args:
-    params: with those of `init`.
-    q: (*batch, time, heads, d_head).
-  """
+  """Queries of contents, q + u, and of distances, q + v."""
 
   def add(q, bias):
     return q + bias.astype(q.dtype)
@@ -61,24 +49,16 @@ def queries(
 def table(
   config: Any, params: contract.Params, dtype: jax.typing.DTypeLike
 ) -> jax.Array:
-  """Returns W_r R_n for each distance n, (window + 1, heads, d_head).
-
-  Args:
-    config: options of `attention`.
-    params: with those of `init`.
-    dtype: of the products and the result.
-  """
+  """Vectors W_r R_n of each distance n, (window + 1, heads, d_head)."""
   waves = encodings(config.window + 1, config.d_model, config.rotary_base)
   found = recurrence.dense(waves.astype(dtype), params["W_r"])
   return found.reshape(-1, config.heads, config.head_width)
 
 
 def encodings(count: int, width: int, base: float) -> jax.Array:
-  """Returns R_n for n below `count`: sines, then cosines, (count, width).
-
-  Frequencies fall from 1 to almost 1 / base. In float32, or float64 where that
-  is on.
-  """
+  """Sines, then cosines R_n for n below `count`, (count, width)."""
+  # Frequencies fall from 1 to almost 1 / base. In float32, or float64 where
+  # that is on.
   frequencies = base ** -(jnp.arange(0, width, 2) / width)
   angles = jnp.arange(count)[:, None] * frequencies
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

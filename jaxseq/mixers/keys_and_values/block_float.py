@@ -23,7 +23,7 @@ _LOWEST, _HIGHEST, _UNDEFINED = -126, 127, -128
 
 @dataclasses.dataclass(frozen=True)
 class BlockFloat:
-  """How keys are kept.
+  """Form in which keys are kept.
 
   Attributes:
     bits: of a mantissa, its sign counted: 2 to 8.

@@ -280,7 +280,7 @@ def _projected(config, params, x):
 
 
 def _queries(config, params, x):
-  """Those of the heads with clusters."""
+  """Queries of the heads with clusters."""
   q = contract.project(params, "W_q", x)
   return q.reshape(*x.shape[:-1], config.heads, -1)[..., config.near :, :]
 

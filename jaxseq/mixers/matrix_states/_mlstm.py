@@ -21,20 +21,10 @@ def gate_biases(input_bias: jax.Array) -> jax.Array:
 
 
 def read(scan, q, k, v, gates, state, reset):
-  """Runs `scan` of heads in the last axis but one.
-
-  Args:
-    scan: of `apply_scan` or `step_scan`.
-    q: (..., heads * d_key).
-    k: (..., heads * d_key), divided by sqrt(d_key) here.
-    v: (..., heads * d_value).
-    gates: (..., 2 * heads), input gates and forget gates before the sigmoid.
-    state: a `recurrence.MLSTMState` of heads.
-    reset: as a mixer gets it.
-
-  Returns:
-    (..., heads, d_value) and the state.
-  """
+  """Outputs (..., heads, d_value) and the state, by a `scan` of heads."""
+  # q and k are (..., heads * d_key), of which k is divided by sqrt(d_key) here,
+  # v is (..., heads * d_value), and gates (..., 2 * heads) are input gates and
+  # forget gates before the sigmoid.
   i, f = jnp.split(gates, 2, axis=-1)
   q, k, v = (head_parts.split(x, i.shape[-1]) for x in (q, k, v))
   scale = 1 / math.sqrt(k.shape[-1])

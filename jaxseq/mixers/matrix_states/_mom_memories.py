@@ -22,7 +22,7 @@ _LENGTH_EPS, _SUM_EPS = 1e-6, 1e-10
 
 
 class Elements(NamedTuple):
-  """What the memories get, (..., memories, heads, width)."""
+  """Inputs of the memories, (..., memories, heads, width)."""
 
   q: jax.Array
   k: jax.Array
@@ -90,17 +90,9 @@ def inputs(
   reset: jax.Array | None,
   over: Over,
 ) -> tuple[Elements, jax.Array | None]:
-  """Returns what the memories get of x, and the convolutions' next windows.
-
-  Args:
-    config: options of `mom`.
-    params: in the dtype to compute in.
-    x: (..., d_model).
-    window: (*batch, memories, d_conv - 1, channels), or None.
-    routed: (..., memories) bool, who gets what.
-    reset: (...) bool or None.
-    over: the passes.
-  """
+  """Inputs of the memories from x, and the convolutions' next windows."""
+  # x is (..., d_model), `window` (*batch, memories, d_conv - 1, channels) or
+  # None, and `routed` (..., memories) says who gets what.
   qkv = jnp.concatenate(
     [_of_memories(config, params, name, x) for name in "qkv"], axis=-1
   )
@@ -148,16 +140,9 @@ def read(
   reset: jax.Array | None,
   over: Over,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Returns what is read, (..., memories, heads, d_value), and S and z after.
-
-  Args:
-    config: options of `mom`.
-    x: what the memories get.
-    S: (*batch, memories, heads, d_key, d_value), before the first element.
-    z: (*batch, memories, heads, d_key), or None.
-    reset: (...) bool or None.
-    over: the passes.
-  """
+  """Outputs (..., memories, heads, d_value), and S and z after them."""
+  # Before the first element S is (*batch, memories, heads, d_key, d_value), and
+  # z (*batch, memories, heads, d_key) or None.
   if not config.normalize:
     o, S = over.scan(x, S, reset)
     return o, S, None
@@ -182,7 +167,7 @@ def _of_memories(config, params, name, x, wide=False):
 
 
 def _feature(config):
-  """What is done with queries and with keys."""
+  """Feature map of queries and keys."""
   if config.rule == "gated_deltanet":
     return functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   if config.feature_map == "elu":

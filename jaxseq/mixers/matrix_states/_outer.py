@@ -85,17 +85,9 @@ def scan(
   reset: jax.Array | None,
   axis: str | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns d_key^-0.5 q_t S_t, and the last S; arrays as in the head.
-
-  Args:
-    q: queries with time before heads.
-    k: keys.
-    v: values.
-    decay: (..., heads, d_key | 1) or None.
-    state: (*batch, heads, d_key, d_value).
-    reset: (*batch, time) bool or None.
-    axis: name of the mesh axis over which time is split, or None.
-  """
+  """Outputs d_key^-0.5 q_t S_t, and the last S; arrays as in the head."""
+  # The decay is (..., heads, d_key | 1) or None, the state (*batch, heads,
+  # d_key, d_value); q, k and v have time before heads.
   q = q * q.shape[-1] ** -0.5
   return recurrence.outer_scan_heads(
     q, k, v, decay, state, reset=reset, axis=axis

@@ -234,10 +234,8 @@ def _check_prefix(prefix, x, axis):
 
 
 def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
-  """The state before the first element with what the prefix gives beside.
-
-  And the resets without one at the first element, which comes before that.
-  """
+  """State before the first element with the prefix's share, and the resets."""
+  # The resets go without one at the first element, which comes before that.
   time = x.shape[-2]
   index = jnp.arange(time)
   if axis is not None:

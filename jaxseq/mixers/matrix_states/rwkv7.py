@@ -358,7 +358,7 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
 
 
 def _low_rank(params, name, x, function=None):
-  """p0 + function(x p1) p2, in float32 or wider; the gate has no p0."""
+  """Sum p0 + function(x p1) p2, in float32 or wider; the gate has no p0."""
   x = recurrence.dense(x, params[f"{name}1"])
   if function is not None:
     x = contract.pointwise(function, x)
@@ -377,7 +377,7 @@ def _unit(x):
 
 
 def _normalized(x, eps):
-  """(x - mean) / sqrt(variance + eps) along the last axis."""
+  """Deviations (x - mean) / sqrt(variance + eps) along the last axis."""
   x = x - jnp.mean(x, axis=-1, keepdims=True)
   square = jnp.mean(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(square + eps)

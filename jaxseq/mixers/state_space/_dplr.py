@@ -81,7 +81,7 @@ def _outer(P, weights):
 
 
 def _resolvent(system):
-  """R w = D w - D P G^-1 P^H D w: D (H, M) and G^-1 (H, r, r)."""
+  """Products R w = D w - D P G^-1 P^H D w: D (H, M) and G^-1 (H, r, r)."""
   Lambda, P, _, dt = system
   D = 1 / (2 / dt[:, None] - Lambda)
   PDP = jnp.transpose(_inner(P, D * P), (1, 2, 0))
@@ -89,10 +89,8 @@ def _resolvent(system):
 
 
 def advance(system: System, z: jax.Array, u: jax.Array) -> jax.Array:
-  """One step of the bilinear transform, in O(M) per channel.
-
-  From states (*batch, H, M) and inputs u (*batch, H) to A_bar z + B_bar u.
-  """
+  """States A_bar z + B_bar u of the bilinear transform, in O(M) per channel."""
+  # From states (*batch, H, M) and inputs u (*batch, H).
   Lambda, P, B, _ = system
   D, G_inv = _resolvent(system)
   # z + 2 R (A z + B u): the change is computed to full precision also where
@@ -103,10 +101,7 @@ def advance(system: System, z: jax.Array, u: jax.Array) -> jax.Array:
 
 
 def transition(system: System) -> tuple[jax.Array, jax.Array]:
-  """The bilinear transform as matrices.
-
-  A_bar (H, 2 M, 2 M) and B_bar (H, 2 M), real, on joined states.
-  """
+  """Matrices A_bar (H, 2 M, 2 M) and B_bar (H, 2 M), real, of joined states."""
   _, P, B, dt = system
   D, G_inv = _resolvent(system)
   # P^H D is a map to real numbers.
@@ -130,10 +125,9 @@ def _real_diagonal(d):
 
 
 def truncate(A_bar: jax.Array, C: jax.Array, length: int) -> jax.Array:
-  """C (I - A_bar^length), the paper's C~: its endless kernel is C's, cut off.
-
-  From A_bar (H, 2 M, 2 M) of `transition` and C (directions, H, M) complex.
-  """
+  """Matrix C (I - A_bar^length), the paper's C~, whose kernel is cut off."""
+  # From A_bar (H, 2 M, 2 M) of `transition` and C (directions, H, M) complex.
+  # The endless kernel of the result is the one of C, cut off.
   c = read_out(C)
   after = jnp.swapaxes(c, 0, 1)
   for bit in range(length.bit_length()):
@@ -146,21 +140,20 @@ def truncate(A_bar: jax.Array, C: jax.Array, length: int) -> jax.Array:
 
 
 def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
-  """The kernels (directions, H, length), real, from their Fourier transforms.
-
-  At omega = exp(-2 i theta), theta = pi j / length, the generating function of
-  2 Re(C A_bar^l B_bar) is (arXiv:2111.00396, algorithm 1, divided through by
-  1 + omega so that nothing is infinite at omega = -1)
-
-    exp(i theta) [k_CB - c k_CP (1 + c k_PP)^-1 k_PB]
-    k_xy = sum over n and conjugates of x_n y_n / (i sigma - c Lambda_n)
-
-  with c = cos(theta) and sigma = 2 sin(theta) / dt. The two terms of a
-  conjugate pair have a common denominator that is the same for all x and y, and
-  real numerators but for one factor i: a real matrix product with a Cauchy
-  matrix (M, frequencies). That is computed block by block, again in the
-  backward pass. C (directions, H, M) is that of `truncate` for this length.
-  """
+  """Kernels (directions, H, length), real, from their Fourier transforms."""
+  # At omega = exp(-2 i theta), theta = pi j / length, the generating function
+  # of 2 Re(C A_bar^l B_bar) is (arXiv:2111.00396, algorithm 1, divided through
+  # by 1 + omega so that nothing is infinite at omega = -1)
+  #
+  #   exp(i theta) [k_CB - c k_CP (1 + c k_PP)^-1 k_PB]
+  #   k_xy = sum over n and conjugates of x_n y_n / (i sigma - c Lambda_n)
+  #
+  # with c = cos(theta) and sigma = 2 sin(theta) / dt. The two terms of a
+  # conjugate pair have a common denominator that is the same for all x and y,
+  # and real numerators but for one factor i: a real matrix product with a
+  # Cauchy matrix (M, frequencies). That is computed block by block, again in
+  # the backward pass. C (directions, H, M) is that of `truncate` for this
+  # length.
   Lambda, P, B, dt = system
   directions, (H, M), rank = len(C), Lambda.shape, len(P)
   rows = jnp.concatenate(
@@ -219,11 +212,9 @@ def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
 
 
 def _cauchy(Lambda, c, sigma):
-  """1 / ((i sigma - c Lambda) (i sigma - c conj(Lambda))).
-
-  Real and imaginary part (H, M, frequencies), from Lambda (H, M), c
-  (frequencies,) and sigma (H, frequencies).
-  """
+  """Products 1 / ((i sigma - c Lambda) (i sigma - c conj(Lambda)))."""
+  # Real and imaginary part (H, M, frequencies), from Lambda (H, M), c
+  # (frequencies,) and sigma (H, frequencies).
   re, im = c * Lambda.real[..., None], c * Lambda.imag[..., None]
   sigma = sigma[:, None]
   # A product and not a difference of squares: close to a resonance that would

@@ -61,7 +61,7 @@ class Config(contract.Options):
 
   @property
   def biases_out(self) -> bool:
-    """Whether out_proj has a bias."""
+    """True if out_proj has a bias."""
     return self.bias
 
 
@@ -72,10 +72,8 @@ def convolved(
   window: jax.Array,
   reset: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns silu of the convolution `conv` of x, in its dtype, and the window.
-
-  Of narrow x the gradient convolves again, and keeps x alone.
-  """
+  """Values silu of the convolution `conv` of x, like x, and the window."""
+  # Of narrow x the gradient convolves again, and keeps x alone.
 
   def run(x, weight, bias, window):
     y, window = conv(x, weight, bias, window, reset)

@@ -139,7 +139,7 @@ def init_Lambda(config: Config, Lambda: np.ndarray) -> dict[str, jax.Array]:
 
 
 def real_part(config: Config, params: Params, dtype: _DType) -> jax.Array:
-  """Re(Lambda), (n_ssm, N)."""
+  """Real part of Lambda, (n_ssm, N)."""
   load, _ = TRANSFORMS[config.real_transform]
   return -load(params["Lambda_re"].astype(dtype))
 
@@ -175,18 +175,17 @@ def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
 
 
 def with_input(u: jax.Array, y: jax.Array, D: jax.Array) -> jax.Array:
-  """Y + D u: the feed-through of every channel."""
+  """Sum y + D u: the feed-through of every channel."""
   return y + D.astype(u.dtype) * u
 
 
 def choose_method(time: int, init: str, *, carried: bool) -> str:
-  """Decides what `method="auto"` means for sequences without resets.
-
-  `benchmarks/s4.py` prints the timings of both for the machine it runs on. On a
-  CPU the convolution took half the time of the chunks for the gradient at 1024
-  elements. With a state handed in it would have to add the response to that,
-  which the chunks have anyway. For accelerators the choice rests on no timing.
-  """
+  """Method that "auto" means for sequences without resets."""
+  # `benchmarks/s4.py` prints the timings of both for the machine it runs on. On
+  # a CPU the convolution took half the time of the chunks for the gradient at
+  # 1024 elements. With a state handed in it would have to add the response to
+  # that, which the chunks have anyway. For accelerators the choice rests on no
+  # timing.
   # The eigenvalues of LegT's normal part lie on the imaginary axis, where the
   # low-rank correction of S4's kernel cancels what the diagonal has too much:
   # errors of 2e-3 in float32 at 16384 elements, against 4e-6 by chunks.
@@ -204,13 +203,11 @@ def run(
   reset: jax.Array | None,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs over a sequence u (*batch, time, H), in one direction or both.
-
-  The second direction goes backwards and excludes the present element, as in
-  the code of S4. `method` of the configuration counts where there is no reset;
-  with resets or a split of time (in one direction only) the pass is by chunks.
-  State and result are those of `recurrence.siso_scan`.
-  """
+  """State and outputs of `recurrence.siso_scan`, in one direction or both."""
+  # The second direction goes backwards and excludes the present element, as in
+  # the code of S4. `method` of the configuration counts where there is no
+  # reset; with resets or a split of time (in one direction only) the pass is by
+  # chunks.
   A, B, C, _ = system
   scan = functools.partial(recurrence.siso_scan, reset=reset, axis=axis)
   if axis is not None:
@@ -244,14 +241,14 @@ def _convolve(system, u, state):
 
 
 def _after(A, x):
-  """A x for x (rows, H, N)."""
+  """Products A x for x (rows, H, N)."""
   if A.ndim == 2:
     return A * x
   return jnp.einsum("hij,bhj->bhi", A, x, precision="highest")
 
 
 def _backwards(A, B, C, u, reset):
-  """y_t = sum over s > t in t's episode of Re(C A^(s-t-1) B) u_s."""
+  """Sums y_t over s > t in t's episode of Re(C A^(s-t-1) B) u_s."""
   if reset is not None:
     # What follows t is another episode if t + 1 starts one.
     ends = jnp.roll(reset, -1, axis=-1).at[..., -1].set(True)

@@ -125,11 +125,9 @@ def half_dplr(name: str, N: int) -> DPLR:
 
 
 def _normal_part(normal):
-  """Eigenvalues, by imaginary part, and eigenvectors.
-
-  A real number times I plus a skew-symmetric matrix, which is i times a
-  Hermitian one.
-  """
+  """Eigenvalues, by imaginary part, and eigenvectors."""
+  # A real number times I plus a skew-symmetric matrix, which is i times a
+  # Hermitian one.
   imag, V = np.linalg.eigh(-1j * normal)
   return np.mean(np.diagonal(normal)) + 1j * imag, V
 

@@ -103,7 +103,7 @@ class Config(_mamba.Config):
 
   @property
   def biases_out(self) -> bool:
-    """Whether out_proj has a bias."""
+    """True if out_proj has a bias."""
     return self.bias if self.out_bias is None else self.out_bias
 
   @property
@@ -285,10 +285,8 @@ def _project(config, params, x):
 
 
 def _ssm(config, params, xBC, dt, state, reset, scan):
-  """The recurrence: xBC (..., conv_channels), dt (..., heads).
-
-  Returns its y without D x, and x, (..., heads, headdim), and the state.
-  """
+  """Outputs y without D x, and x, (..., heads, headdim), and the state."""
+  # From xBC (..., conv_channels) and dt (..., heads).
   lead, inner = xBC.shape[:-1], config.d_inner
   states = config.ngroups * config.d_state
   x, B, C = jnp.split(xBC, (inner, inner + states), axis=-1)

@@ -338,11 +338,9 @@ def _rate(a):
 
 
 def _phases(turns, angle, reset, axis):
-  """Values e^{i theta}, (*batch, time, heads, angles), and the last theta.
-
-  A product of e^{i turn} has no large numbers in it: a sum of 100,000 angles
-  would have no digits left in float32.
-  """
+  """Values e^{i theta}, (*batch, time, heads, angles), and the last theta."""
+  # A product of e^{i turn} has no large numbers in it: a sum of 100,000 angles
+  # would have no digits left in float32.
   *lead, heads, angles = turns.shape
   flat = turns.reshape(*lead, heads * angles)
   factors = lax.complex(jnp.cos(flat), jnp.sin(flat))
@@ -374,10 +372,7 @@ def _turned(x, cos, sin):
 
 
 def _of_successor(x, reset, axis):
-  """What the element after each one has of (*batch, time, heads).
-
-  Zeros before a reset, and for the last element of all.
-  """
+  """Entries of the next elements; 0 before a reset and at the end."""
   if reset is not None:
     x = jnp.where(reset[..., None], 0, x)
   first = x[..., :1, :]

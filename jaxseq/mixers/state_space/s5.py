@@ -248,14 +248,10 @@ def commit(
 
 
 def _step_matrices(config, params, dtype, factor=None):
-  """B and C as matrices (H, 2 P) and (2 P, H) of real and imaginary parts.
-
-  With factors (P,) those of the inputs are in B.
-
-  The barrier keeps XLA from putting the transpositions into the products of a
-  single row, which are several times slower so on a CPU. A loop over steps
-  makes the matrices once.
-  """
+  """Real matrices (H, 2 P) and (2 P, H) of B and C for single steps."""
+  # With factors (P,) those of the inputs are in B. The barrier keeps XLA from
+  # putting the transpositions into the products of a single row, which are
+  # several times slower so on a CPU. A loop over steps makes the matrices once.
   B = params["B"].astype(dtype)
   C = _factor(config) * params["C"].astype(dtype)
   parts = B[..., 0], B[..., 1]
@@ -293,7 +289,7 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
 
 
 def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
-  """As `_regular` with a step size per element; the states are stored."""
+  """Result of `_regular` with a step size per element; states are stored."""
   scan = functools.partial(
     recurrence.linear_scan, axis=axis, reset=reset, reverse=reverse
   )
@@ -318,7 +314,7 @@ def _factor(config):
 
 
 def _project(B, u):
-  """B u for real u (..., H): (..., P) complex."""
+  """Products B u for real u (..., H): (..., P) complex."""
   B = B.astype(contract.wide_dtype(u))
   return jax.lax.complex(*(_product(u, B[..., i].T) for i in (0, 1)))
 
@@ -331,7 +327,7 @@ def _product(x, w):
 
 
 def _read_out(config, C, states, dtype):
-  """Re(C x) by products in `dtype`, of both of a conjugate pair: (..., H)."""
+  """Real parts of C x by products in `dtype`, of both of a pair: (..., H)."""
   re, im = jnp.real(states), jnp.imag(states)
   C = _factor(config) * C.astype(re.dtype)
   re, im = (
