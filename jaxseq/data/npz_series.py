@@ -1,4 +1,4 @@
-"""Series of one's own in an .npz archive of NumPy arrays.
+"""Your own series in an .npz archive of NumPy arrays.
 
     np.savez("walks.npz", X=values, y=labels, lengths=lengths)
     splits = data.load("npz", path="walks.npz")

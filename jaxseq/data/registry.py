@@ -2,7 +2,7 @@
 
 A loader is a function with keyword options that returns `Splits`; an option
 called `seed` takes the seed given to `load`. Options that loaders share can be
-a `TypedDict` (`**options: Unpack[...]`). A loader of one's own becomes known by
+a `TypedDict` (`**options: Unpack[...]`). A loader of your own becomes known by
 `register(name, "module:function")`.
 """
 

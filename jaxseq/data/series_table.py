@@ -1,4 +1,4 @@
-"""Series in tables of one's own: CSV or Parquet files, see `table_layouts`.
+"""Series in your own tables: CSV or Parquet files, see `table_layouts`.
 
 splits = data.load("table", path="walks.csv", id="id", label="label")
 """

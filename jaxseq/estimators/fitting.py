@@ -24,7 +24,7 @@ _CHUNKS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-  """What training has found.
+  """The outcome of training.
 
   Attributes:
     network: of the problem.
@@ -123,7 +123,7 @@ def train(
 
 
 class _History:
-  """What `loop.run` writes, kept in memory: a `scalars.MetricWriter`."""
+  """The rows that `loop.run` writes, in memory: a `scalars.MetricWriter`."""
 
   def __init__(self):
     self._rows: dict[int, dict[str, float]] = {}

@@ -197,7 +197,7 @@ def _compute(compute, network, variables, arguments):
 
 
 def _fits(shape, axes):
-  """Whether a shape has the axes of a signature."""
+  """True if a shape has the axes of a signature."""
   return len(shape) == len(axes) and all(
     size == want for size, want in zip(shape, axes) if isinstance(want, int)
   )

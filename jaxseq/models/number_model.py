@@ -80,5 +80,5 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
 
 
 def _is_whole(network):
-  """Whether a sequence has its numbers as a whole."""
+  """True if a sequence has its numbers as a whole."""
   return network.config.network.pooling != "none"

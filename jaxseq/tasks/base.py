@@ -33,7 +33,7 @@ _EVALUATION = 0xE7A1
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig:
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     network: of the arm.

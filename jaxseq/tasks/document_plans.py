@@ -49,7 +49,7 @@ class Documents(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
-  """How updates are planned. Nothing of it changes a loss but by rounding.
+  """The plan of updates. Nothing of it changes a loss but by rounding.
 
   Attributes:
     method: "lpt" and "stream": see `planner.plan`; to compare with: "packing",

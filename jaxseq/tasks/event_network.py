@@ -25,7 +25,7 @@ _LOG_SCALE = (-5.0, 0.5)
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     components: of the mixture.
@@ -72,7 +72,7 @@ class Sequences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """What the network knows of the data beforehand.
+  """The statistics of the training data, by which the network scales its own.
 
   Attributes:
     num_marks: number of marks.
@@ -121,7 +121,7 @@ class Mixture(NamedTuple):
 
 
 class Prediction(NamedTuple):
-  """What is said before an event.
+  """The prediction of an event, from the events before it.
 
   Attributes:
     gap: distribution of the time until it.
@@ -166,7 +166,7 @@ class EventNetwork(linen.Module):
     return self._heads(outputs, next_gap)
 
   def _features(self, events: Sequences) -> Array:
-    """What tells of each event: (*batch, events + 1, features)."""
+    """The features of each event: (*batch, events + 1, features)."""
     known = self.statistics
     gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
     time = events.times / known.horizon
