@@ -145,7 +145,7 @@ class _History:
   def columns(self) -> dict[str, list[float]]:
     """Returns lists over rows; NaN where a row lacks a name."""
     names = dict.fromkeys(k for row in self._rows.values() for k in row)
-    found: dict[str, list[float]] = {"update": list(self._rows)}
+    entries: dict[str, list[float]] = {"update": list(self._rows)}
     for name in names:
-      found[name] = [row.get(name, np.nan) for row in self._rows.values()]
-    return found
+      entries[name] = [row.get(name, np.nan) for row in self._rows.values()]
+    return entries

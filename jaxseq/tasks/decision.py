@@ -85,9 +85,9 @@ class Scales(NamedTuple):
 
 def scales(recorded: trajectories.Trajectories) -> Scales:
   """Returns by what a recording is scaled."""
-  known = trajectories.statistics(recorded)
-  largest = max(float(np.abs(known.returns).max()), 1e-6)
-  return Scales(known.mean, known.deviation, np.float32(largest))
+  statistics = trajectories.statistics(recorded)
+  largest = max(float(np.abs(statistics.returns).max()), 1e-6)
+  return Scales(statistics.mean, statistics.deviation, np.float32(largest))
 
 
 class DecisionModel(linen.Module):
