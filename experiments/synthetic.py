@@ -1,4 +1,4 @@
-r"""What a mixer can learn and what it cannot: tasks sampled without end.
+r"""Tasks sampled without end, which show the limits of mixers.
 
     python -m experiments.synthetic \
       --config=configs/synthetic/selective_copying.py --workdir=DIR

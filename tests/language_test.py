@@ -22,15 +22,18 @@ FORMULA = re.compile(r"\S+ [-+*/=] ")
 CLEAN_PACKAGES = (
   "data",
   "dts",
+  "estimators",
   "generation",
   "interop",
   "mixers",
+  "models",
   "nn",
   "planner",
   "programs",
   "recurrence",
   "rl",
   "spr",
+  "tasks",
   "training",
 )
 # Names that say nothing of what they hold.

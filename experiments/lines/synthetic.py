@@ -1,4 +1,4 @@
-"""What a mixer can learn and what it cannot: tasks sampled without end."""
+"""Tasks sampled without end, which show the limits of mixers."""
 
 from collections.abc import Mapping
 import dataclasses

@@ -71,10 +71,10 @@ def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
   if count > _LONGEST:
     raise ValueError(f"its header has {count} bytes")
   text = file.read(count).decode("latin1")
-  found = _HEADER.fullmatch(text)
-  if found is None:
+  match = _HEADER.fullmatch(text)
+  if match is None:
     raise ValueError(f"its header is {text[:80]!r}")
-  code, by_columns, sizes = found.groups()
+  code, by_columns, sizes = match.groups()
   shape = tuple(int(size) for size in sizes.split(",") if size.strip())
   try:
     dtype = np.dtype(code)

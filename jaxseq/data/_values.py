@@ -54,10 +54,10 @@ def refuse(
     return
   first, count = None, 0
   for start, part in _chunks(array):
-    found = wrong(part)
-    number = int(np.count_nonzero(found))
+    mask = wrong(part)
+    number = int(np.count_nonzero(mask))
     if number and first is None:
-      index = np.unravel_index(int(np.argmax(found)), found.shape)
+      index = np.unravel_index(int(np.argmax(mask)), mask.shape)
       value = part[index].item()
       first = value, (int(index[0]) + start, *map(int, index[1:]))
     count += number

@@ -94,11 +94,11 @@ def load(
   info = _decoded(_limits.check_within(path / _INFO, path))
   parts = []
   for part in _PARTS:
-    found = {
+    datasets_of_parts = {
       file.name[len(part) + 1 : -4]: _open(file, path)
       for file in sorted(path.glob(f"{part}.*.npy"))
     }
-    parts.append(_dataset(found, path, part))
+    parts.append(_dataset(datasets_of_parts, path, part))
   splits = datasets.Splits(*parts, info)
   if not checked and missing == "refuse":
     return splits
@@ -130,20 +130,20 @@ def _named(dataset):
   return {name: array for name, array in fields.items() if array is not None}
 
 
-def _dataset(found, path, part):
-  if not found and part == "valid":
+def _dataset(files_of_part, path, part):
+  if not files_of_part and part == "valid":
     return None
-  missing = {"inputs", "targets"} - set(found)
+  missing = {"inputs", "targets"} - set(files_of_part)
   if missing:
     raise datasets.MissingData(
       f"{path} lacks {', '.join(f'{part}.{m}.npy' for m in sorted(missing))}."
     )
   extras = datasets.Extras()._asdict()
-  extras = {name: found.pop(f"extras.{name}", None) for name in extras}
+  extras = {name: files_of_part.pop(f"extras.{name}", None) for name in extras}
   fields = [name for name in datasets.ArrayDataset._fields if name != "extras"]
-  arrays = {name: found.pop(name, None) for name in fields}
-  if found:
-    other = path / f"{part}.{next(iter(found))}.npy"
+  arrays = {name: files_of_part.pop(name, None) for name in fields}
+  if files_of_part:
+    other = path / f"{part}.{next(iter(files_of_part))}.npy"
     raise ValueError(f"{other} is nothing that jaxseq.data.arrays.save writes.")
   return datasets.ArrayDataset(**arrays, extras=datasets.Extras(**extras))
 
@@ -191,7 +191,7 @@ _TUPLES = {"factors": datasets.Factors, "domains": datasets.Domains}
 
 def _encoded(info: datasets.Info) -> str:
   """Writes what is kept as JSON."""
-  kept = {}
+  columns = {}
   for name, check in _FIELDS.items():
     value = getattr(info, name)
     if name in _TUPLES and value is not None:
@@ -202,29 +202,29 @@ def _encoded(info: datasets.Info) -> str:
     if isinstance(value, str | int | float | tuple | dict):
       value = json.loads(json.dumps(value))
       if check(value):
-        kept[name] = value
-  return json.dumps(kept, indent=2, allow_nan=False) + "\n"
+        columns[name] = value
+  return json.dumps(columns, indent=2, allow_nan=False) + "\n"
 
 
 def _decoded(file: pathlib.Path) -> datasets.Info:
   """Undoes `_encoded`."""
   try:
-    found = _json.loads(file.read_bytes())
+    values = _json.loads(file.read_bytes())
   except ValueError as error:
     raise ValueError(f"{file} is not JSON: {error}.") from error
-  if not isinstance(found, Mapping):
-    raise _validate.error(str(file), type(found).__name__, "a JSON object")
-  lacking = [name for name in _TEXTS if name not in found]
+  if not isinstance(values, Mapping):
+    raise _validate.error(str(file), type(values).__name__, "a JSON object")
+  lacking = [name for name in _TEXTS if name not in values]
   if lacking:
     raise ValueError(f"{file} lacks {', '.join(lacking)}.")
-  known = {field.name for field in dataclasses.fields(datasets.Info)}
-  for name, value in found.items():
-    _validate.choice(f"{file}: entries", name, sorted(known & set(_FIELDS)))
+  names = {field.name for field in dataclasses.fields(datasets.Info)}
+  for name, value in values.items():
+    _validate.choice(f"{file}: entries", name, sorted(names & set(_FIELDS)))
     if not _FIELDS[name](value):
       raise _validate.error(f"{file}: {name}", value, "a value of its kind")
   fields = {
     name: tuple(value) if isinstance(value, list) else value
-    for name, value in found.items()
+    for name, value in values.items()
   }
   if "preparation" in fields:
     try:

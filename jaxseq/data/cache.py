@@ -31,9 +31,9 @@ def folder() -> pathlib.Path:
   Raises:
     ValueError: if there is no home directory, and JAXSEQ_CACHE is not set.
   """
-  given = os.environ.get("JAXSEQ_CACHE")
-  if given:
-    return pathlib.Path(given)
+  variable = os.environ.get("JAXSEQ_CACHE")
+  if variable:
+    return pathlib.Path(variable)
   try:
     return pathlib.Path.home() / ".cache" / "jaxseq"
   except RuntimeError as error:
@@ -84,16 +84,16 @@ def arrays(
       f"the cache folder {path.parent} cannot be written to "
       f"({error.strerror}); set JAXSEQ_CACHE to one that can."
     ) from error
-  found = make()
+  result = make()
   try:
-    write(path, found)
+    write(path, result)
   except OSError as error:
     logging.warning(
       "%s could not be written (%s): the set is made anew next time",
       path,
       error.strerror,
     )
-  return found
+  return result
 
 
 def read(path: str | os.PathLike) -> Arrays:

@@ -92,18 +92,18 @@ def _check_arrays(dataset, name):
   inputs, targets, lengths, extras = dataset
   for key, array in {"inputs": inputs, "targets": targets}.items():
     if not hasattr(array, "dtype"):
-      found = type(array).__name__
-      raise _validate.error(f"{name}: {key}", found, "an array")
-  found = f"shape {inputs.shape} and dtype {inputs.dtype}"
+      got = type(array).__name__
+      raise _validate.error(f"{name}: {key}", got, "an array")
+  got = f"shape {inputs.shape} and dtype {inputs.dtype}"
   kinds = {2: "iu", 3: "f"}.get(inputs.ndim, "")
   # The floats that are none of NumPy's own, such as bfloat16, are of kind V.
   kind = inputs.dtype.kind
   if kind not in kinds or not kinds:
     expected = "(n, time) of integers or (n, time, features) of floats"
-    raise _validate.error(f"{name}: inputs", found, expected)
+    raise _validate.error(f"{name}: inputs", got, expected)
   if 0 in inputs.shape:
     expected = "at least one example, one element in time and one feature"
-    raise _validate.error(f"{name}: inputs", found, expected)
+    raise _validate.error(f"{name}: inputs", got, expected)
   count, time = inputs.shape[:2]
   named = {"targets": targets, "lengths": lengths, **extras._asdict()}
   for key, array in named.items():
@@ -112,19 +112,19 @@ def _check_arrays(dataset, name):
       raise _validate.error(f"{name}: {key}", f"shape {array.shape}", expected)
   if targets.dtype.kind not in "iuf":
     expected = "numbers: of classes, whose names belong into info.classes, or"
-    found = f"dtype {targets.dtype}"
-    raise _validate.error(f"{name}: targets", found, f"{expected} of values")
+    got = f"dtype {targets.dtype}"
+    raise _validate.error(f"{name}: targets", got, f"{expected} of values")
   for key, array in extras._asdict().items():
     if array is not None and key not in ("second",):
       kinds = "f" if key in _FLOATS else "b" if key in _FLAGS else "iu"
       if array.dtype.kind not in kinds:
         words = {"f": "floats", "b": "booleans", "iu": "integers"}[kinds]
-        found = f"dtype {array.dtype}"
-        raise _validate.error(f"{name}: {key}", found, words)
+        got = f"dtype {array.dtype}"
+        raise _validate.error(f"{name}: {key}", got, words)
   if lengths is not None:
     if lengths.shape != (count,) or lengths.dtype != np.int32:
-      found = f"shape {lengths.shape} and dtype {lengths.dtype}"
-      raise _validate.error(f"{name}: lengths", found, f"({count},) of int32")
+      got = f"shape {lengths.shape} and dtype {lengths.dtype}"
+      raise _validate.error(f"{name}: lengths", got, f"({count},) of int32")
     _check_lengths(f"{name}: lengths", lengths, time)
 
 
@@ -180,8 +180,8 @@ def _check_values(dataset, name, info, maps):
     sizes = info.factors.sizes
     if targets.ndim != 2 or targets.shape[1] != len(sizes):
       expected = f"({len(targets)}, {len(sizes)}), a level of each factor"
-      found = f"shape {targets.shape}"
-      raise _validate.error(f"{name}: targets", found, expected)
+      got = f"shape {targets.shape}"
+      raise _validate.error(f"{name}: targets", got, expected)
     for column, (factor, size) in enumerate(zip(info.factors.names, sizes)):
       expected = f"levels 0 to {size - 1} of {factor!r}"
       integers(f"targets[{column}]", targets[:, column], 0, size, expected)
@@ -189,8 +189,8 @@ def _check_values(dataset, name, info, maps):
     # Domain adaptation marks examples without a label by -1.
     low = 0 if info.domains is None else -1
     above = 2**31 if classes is None else classes
-    known = "" if classes is None else f", as info.num_classes is {classes}"
-    expected = f"classes {low} to {above - 1}{known}"
+    reason = "" if classes is None else f", as info.num_classes is {classes}"
+    expected = f"classes {low} to {above - 1}{reason}"
     integers("targets", targets, low, above, expected)
 
 

@@ -295,9 +295,9 @@ def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
     return splits
   labels = splits.train.targets
   if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-    found = f"shape {labels.shape} and dtype {labels.dtype}"
+    received = f"shape {labels.shape} and dtype {labels.dtype}"
     expected = "integer targets of shape (n,) to take validation examples of"
-    raise _validate.error("targets", found, expected)
+    raise _validate.error("targets", received, expected)
   train, valid = stratified_split(labels, fraction, seed)
   return splits._replace(
     train=take(splits.train, train), valid=take(splits.train, valid)

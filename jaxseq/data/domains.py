@@ -172,9 +172,9 @@ def split_tails(
   for number in np.unique(recording):
     rows = np.flatnonzero(recording == number)
     rows = rows[np.argsort(start[rows], kind="stable")]
-    kept = len(rows) - round(fraction * len(rows))
-    second.append(rows[kept:])
-    rows, tail = rows[:kept], rows[kept:]
+    border = len(rows) - round(fraction * len(rows))
+    second.append(rows[border:])
+    rows, tail = rows[:border], rows[border:]
     if len(tail):
       rows = rows[start[rows] + length <= start[tail[0]]]
     first.append(rows)

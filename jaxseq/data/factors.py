@@ -90,8 +90,8 @@ def factor_values(
     expected = f"a last axis of {len(ranges)} ({', '.join(ranges)})"
     raise _validate.error("levels", f"shape {levels.shape}", expected)
   if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
-    found = f"{levels.min()} .. {levels.max()}"
-    raise ValueError(f"levels: got {found}, expected 0 to {LEVELS - 1}.")
+    received = f"{levels.min()} .. {levels.max()}"
+    raise ValueError(f"levels: got {received}, expected 0 to {LEVELS - 1}.")
   return {
     name: np.linspace(*ends, LEVELS)[levels[..., i]]
     for i, (name, ends) in enumerate(ranges.items())
@@ -254,16 +254,16 @@ def make_splits(
     inputs = (series / scale).astype(np.float32)[..., None]
     extras = datasets.Extras(phase=phase.astype(np.float32) if start else None)
     parts[name] = datasets.ArrayDataset(inputs, levels, None, extras)
-  known = datasets.Factors(names, (LEVELS,) * len(names), scale, noise)
-  info = datasets.Info(description, source, "none needed", factors=known)
+  factors = datasets.Factors(names, (LEVELS,) * len(names), scale, noise)
+  info = datasets.Info(description, source, "none needed", factors=factors)
   return datasets.Splits(**parts, info=info)
 
 
-def _of_length(series, length, *known, **options):
+def _of_length(series, length, *details, **options):
   """Makes a set by a function of levels and a length alone."""
   _validate.positive("length", length)
   return make_splits(
-    lambda levels, phase, rng: series(levels, length), *known, **options
+    lambda levels, phase, rng: series(levels, length), *details, **options
   )
 
 
@@ -281,8 +281,8 @@ def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
     ValueError: if a number is out of range.
   """
   about = "A seasonal series with a trend; which six factors made it?"
-  known = (SEASONAL, about, "sines over a line")
-  return _of_length(seasonal_series, length, *known, **options)
+  details = (SEASONAL, about, "sines over a line")
+  return _of_length(seasonal_series, length, *details, **options)
 
 
 def ecg(

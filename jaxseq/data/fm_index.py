@@ -114,10 +114,10 @@ class FMIndex:
       The document and the place in it of the run's last token, each (count,)
       int64, in the order of the rows.
     """
-    found = np.asarray(self.suffix_array[slice(*rows)], np.int64)
-    document = np.searchsorted(self.beginnings, found, "right") - 1
+    positions = np.asarray(self.suffix_array[slice(*rows)], np.int64)
+    document = np.searchsorted(self.beginnings, positions, "right") - 1
     end = np.asarray(self.beginnings)[document] + self.lengths[document]
-    return document, end - 1 - found
+    return document, end - 1 - positions
 
   def document(self, number: int) -> np.ndarray:
     """Returns the tokens of a document, (length,) int64."""
@@ -185,9 +185,9 @@ def build(
       expected = "(tokens,) integers, at least one"
       raise _validate.error(f"document {number}", what, expected)
     if tokens.min() < 0 or tokens.max() >= vocab_size:
-      found = f"tokens from {tokens.min()} to {tokens.max()}"
+      received = f"tokens from {tokens.min()} to {tokens.max()}"
       expected = f"tokens from 0 to {vocab_size - 1}"
-      raise _validate.error(f"document {number}", found, expected)
+      raise _validate.error(f"document {number}", received, expected)
     pieces.append(tokens[::-1].astype(np.int64) + SHIFT)
   if not pieces:
     raise _validate.error("documents", [], "at least one document")

@@ -1,4 +1,4 @@
-"""One long series of one's own to forecast, in a CSV or Parquet table.
+"""Your own long series to forecast, in a CSV or Parquet table.
 
     splits = data.load("forecast_table", path="load.csv", time="date")
 

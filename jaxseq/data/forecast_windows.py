@@ -124,7 +124,7 @@ def treat(
       missing_values.expected(choices),
     )
     return values
-  known = ~np.isnan(values)
+  present = ~np.isnan(values)
   counts, mean = _known_mean(series, end)
   if not counts.all():
     name = series.names[int(np.argmin(counts))]
@@ -132,15 +132,15 @@ def treat(
       f"{source}: got no value of {name!r} in the training span, expected some."
     )
   if missing == "mean":
-    return np.where(known, values, mean)
-  return missing_values.fill_forward(values, known, mean)
+    return np.where(present, values, mean)
+  return missing_values.fill_forward(values, present, mean)
 
 
 def _known_mean(series, end):
   """The number and mean of each channel's values up to a time."""
-  known = ~np.isnan(series.values[:end])
-  counts = known.sum(axis=0)
-  total = np.where(known, series.values[:end], 0).sum(axis=0)
+  present = ~np.isnan(series.values[:end])
+  counts = present.sum(axis=0)
+  total = np.where(present, series.values[:end], 0).sum(axis=0)
   return counts, total / np.maximum(counts, 1)
 
 
@@ -268,8 +268,8 @@ def make_splits(
       f"{input_length + horizon}."
     )
   values = treat(series, missing, ends[0], source)
-  known = scales.Scale.of(values[: ends[0]])
-  mean, deviation = known if normalize else (None, None)
+  constants = scales.Scale.of(values[: ends[0]])
+  mean, deviation = constants if normalize else (None, None)
   fill = None
   if missing != "refuse":
     # What stands for a value that is missing and has none before it.
@@ -291,7 +291,7 @@ def make_splits(
     source=source,
     license=license,
     channels=series.names,
-    mean=np.array(known.mean),
+    mean=np.array(constants.mean),
     deviation=spread,
     preparation=window_sources.WindowSource(
       channels=series.names,

@@ -41,8 +41,8 @@ def tokenize(expression: str) -> list[int]:
   words = [word for word in expression.split() if word not in ("(", ")")]
   unknown = sorted(set(words) - set(TOKENS[1:]))
   if unknown:
-    found, known = " ".join(unknown[:3]), " ".join(TOKENS[1:])
-    raise ValueError(f"expression: got {found}, expected {known}.")
+    received, expected = " ".join(unknown[:3]), " ".join(TOKENS[1:])
+    raise ValueError(f"expression: got {received}, expected {expected}.")
   return [_IDS[word] for word in words]
 
 
@@ -188,8 +188,8 @@ def load(
   """
   _validate.choice("size", size, _SIZES)
   max_depth, shortest, longest, *counts = _SIZES[size]
-  given = (train, valid, test)
-  counts = [count if n is None else n for n, count in zip(given, counts)]
+  sizes = (train, valid, test)
+  counts = [count if n is None else n for n, count in zip(sizes, counts)]
   _validate.all_positive(**dict(zip(("train", "valid", "test"), counts)))
 
   names = ("inputs", "values", "lengths")
@@ -204,8 +204,8 @@ def load(
     "bounds": [max_depth, shortest, longest],
     "count": sum(counts),
   }
-  found = cache.arrays("listops", options, make, enabled=cached)
-  whole = datasets.ArrayDataset(*map(found.get, names))
+  generated = cache.arrays("listops", options, make, enabled=cached)
+  whole = datasets.ArrayDataset(*map(generated.get, names))
   parts = datasets.consecutive(whole, counts)
   majority = np.bincount(parts[2].targets).max() / counts[2]
   info = datasets.Info(

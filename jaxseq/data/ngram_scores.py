@@ -111,14 +111,14 @@ def score_documents(
   # Published: by scores alone where documents are chosen, as they came.
   chosen = _first_stage(index, worth, rows, beta, most, rare)
   ordered = dict(sorted(worth.items(), key=lambda item: (-item[1], item[0])))
-  found: dict[int, list[tuple[Key, list[int]]]] = {d: [] for d in chosen}
+  occurrences: dict[int, list[tuple[Key, list[int]]]] = {d: [] for d in chosen}
   for key in ordered:
-    starts_of = _starts(index, key, rows[key], end_token, found)
+    starts_of = _starts(index, key, rows[key], end_token, occurrences)
     for document, starts in starts_of.items():
-      found[document].append((key, starts))
+      occurrences[document].append((key, starts))
   totals = {
     document: _total(index, document, matches, ordered, beta)
-    for document, matches in found.items()
+    for document, matches in occurrences.items()
   }
   return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
@@ -152,7 +152,7 @@ def _first_stage(index, worth, rows, beta, most, rare):
 
 def _starts(index, key, rows, end_token, documents):
   """The places in each of some documents, as read, at which a key begins."""
-  found: dict[int, list[int]] = {}
+  places: dict[int, list[int]] = {}
   numbers, ends = index.places(rows)
   lengths = np.asarray(index.lengths)[numbers]
   starts = ends - len(key) + 1
@@ -163,13 +163,13 @@ def _starts(index, key, rows, end_token, documents):
     starts = starts + 1
   within &= np.isin(numbers, list(documents))
   for number, start in zip(numbers[within].tolist(), starts[within].tolist()):
-    found.setdefault(number, []).append(start)
+    places.setdefault(number, []).append(start)
   if end_token is not None and key[0] == end_token:
     for number in documents:
       tokens = index.document(number)[:-1]
       if tuple(tokens[: len(key) - 1].tolist()) == key[1:]:
-        found.setdefault(number, []).append(0)
-  return {number: sorted(starts) for number, starts in found.items()}
+        places.setdefault(number, []).append(0)
+  return {number: sorted(starts) for number, starts in places.items()}
 
 
 def _total(index, document, matches, worth: Mapping[Key, float], beta):

@@ -1,4 +1,4 @@
-"""Series of one's own in an .npz archive of NumPy arrays.
+"""Your own series in an .npz archive of NumPy arrays.
 
     np.savez("walks.npz", X=values, y=labels, lengths=lengths)
     splits = data.load("npz", path="walks.npz")
@@ -71,15 +71,15 @@ def read(
   arrays = _npy.read_archive(path)
   channels = arrays.pop("channels", None)
   parts = _parts(arrays, path)
-  values, ids, labels, own = [], [], [], []
-  for number, (name, found) in enumerate(parts.items()):
+  values, ids, labels, part_numbers = [], [], [], []
+  for number, (name, part_arrays) in enumerate(parts.items()):
     where = f"{path}: {name}" if name else str(path)
-    rows = _series(found, where, path.stat().st_size)
+    rows = _series(part_arrays, where, path.stat().st_size)
     values += rows
-    known = found.get("ids")
-    ids += map(str, range(len(rows)) if known is None else known.tolist())
-    own += [number] * len(rows)
-    labels.append(found.get("y"))
+    part_ids = part_arrays.get("ids")
+    ids += map(str, range(len(rows)) if part_ids is None else part_ids.tolist())
+    part_numbers += [number] * len(rows)
+    labels.append(part_arrays.get("y"))
   width = values[0].shape[1]
   if channels is None:
     names = tuple(f"channel {i}" for i in range(width))
@@ -90,14 +90,14 @@ def read(
       place = Places(path).place(number)
       raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
   whole = table_layouts.Recordings.of_values(
-    values, names, Places(path), ids=tuple(ids), part=np.array(own)
+    values, names, Places(path), ids=tuple(ids), part=np.array(part_numbers)
   )
   return whole, _targets(labels, whole, target, classes, str(path))
 
 
 def _parts(arrays, path):
   """Arrays by part and by what they are; one part without a name."""
-  found: dict[str, dict[str, np.ndarray]] = {}
+  parts: dict[str, dict[str, np.ndarray]] = {}
   for name, array in arrays.items():
     start, _, end = name.rpartition("_")
     part = end if start and end in _PARTS else ""
@@ -112,10 +112,10 @@ def _parts(arrays, path):
         "targets), lengths, ids or channels, perhaps with _train, _valid or "
         "_test behind them."
       )
-    if kind in found.setdefault(part, {}):
+    if kind in parts.setdefault(part, {}):
       raise ValueError(f"{path}: got {name!r} and another array of that kind.")
-    found[part][kind] = array
-  named = {part: found[part] for part in ("", *_PARTS) if part in found}
+    parts[part][kind] = array
+  named = {part: parts[part] for part in ("", *_PARTS) if part in parts}
   whole = set(named) in ({""}, {"train", "test"}, set(_PARTS))
   if not whole or not all("X" in arrays for arrays in named.values()):
     raise ValueError(
@@ -125,9 +125,9 @@ def _parts(arrays, path):
   return named
 
 
-def _series(found, name, held):
+def _series(arrays, name, held):
   """The rows of X up to their lengths, (time_i, channels) each."""
-  array = found["X"]
+  array = arrays["X"]
   if array.dtype.kind not in "iuf" or array.ndim not in (2, 3):
     shape = f"shape {array.shape} and dtype {array.dtype}"
     expected = "numbers (n, time, channels), or (n, time)"
@@ -136,11 +136,11 @@ def _series(found, name, held):
   if 0 in array.shape:
     raise _validate.error(f"{name}: X", f"shape {array.shape}", "no axis of 0")
   count, time = array.shape[:2]
-  lengths = found.get("lengths", np.full(count, time))
+  lengths = arrays.get("lengths", np.full(count, time))
   for key in ("lengths", "y", "ids"):
-    if key in found and (not found[key].ndim or len(found[key]) != count):
+    if key in arrays and (not arrays[key].ndim or len(arrays[key]) != count):
       expected = f"one entry for each of the {count} series"
-      shape = f"shape {found[key].shape}"
+      shape = f"shape {arrays[key].shape}"
       raise _validate.error(f"{name}: {key}", shape, expected)
   whole = lengths.dtype.kind in "iu" and lengths.ndim == 1
   if not whole or lengths.min() < 1 or lengths.max() > time:
@@ -174,9 +174,9 @@ def _targets(labels, whole, target, classes, name):
     words = [
       x.decode("latin1") if kind == "S" else str(x) for x in array.tolist()
     ]
-    known = series_targets.in_order(words) if classes is None else classes
-    numbers = raw_arrays.class_numbers(np.array(words), known, f"{name}: y")
-    return series_targets.Targets("class", numbers, known, ("y",))
+    names = series_targets.in_order(words) if classes is None else classes
+    numbers = raw_arrays.class_numbers(np.array(words), names, f"{name}: y")
+    return series_targets.Targets("class", numbers, names, ("y",))
   numbers = np.asarray(array, np.float64) if array.dtype.kind in "iuf" else None
   if numbers is None or not np.isfinite(numbers).all():
     raise _validate.error(
@@ -222,14 +222,14 @@ def load(
     MissingData: if there is no such file.
   """
   _validate.choice("target", target, ("auto", "class", "number", "step"))
-  whole, found = read(path, target)
+  whole, targets = read(path, target)
   return series_splits.make(
     whole,
-    found,
+    targets,
     source=str(path),
     gaps="ignore",
     reader="npz",
-    target=found.kind,
+    target=targets.kind,
     **options,
   )
 
@@ -243,11 +243,11 @@ def read_again(
     ValueError: see `load`.
     MissingData: see `load`.
   """
-  known = source.target != "none"
+  labeled = source.target != "none"
   whole, targets = read(
-    path, source.target if known else "auto", source.classes
+    path, source.target if labeled else "auto", source.classes
   )
-  if not known:
+  if not labeled:
     targets = series_targets.none(len(whole.ids))
   if len(whole.channels) != len(source.channels or whole.channels):
     raise _validate.error(

@@ -46,9 +46,9 @@ def pad_sequences(
   _limits.check_growth("sequences", size * len(sequences), held)
   trailing = {sequence.shape[1:] for sequence in sequences}
   if len(trailing) > 1:
-    found = ", ".join(map(str, sorted(trailing)))
+    shapes = ", ".join(map(str, sorted(trailing)))
     raise ValueError(
-      f"sequences: got {found}, expected one shape behind the time axis."
+      f"sequences: got {shapes}, expected one shape behind the time axis."
     )
   dtype = np.result_type(*{sequence.dtype for sequence in sequences})
   padded = np.full((len(sequences), length, *trailing.pop()), value, dtype)

@@ -127,12 +127,12 @@ def _whole_groups(groups, valid, test, seed):
   names = sorted(set(groups))
   order = np.random.default_rng(seed).permutation(len(names))
   places = {names[number]: place for place, number in enumerate(order)}
-  own = np.array([places[name] for name in groups])
-  counts = np.cumsum(np.bincount(own, minlength=len(names)))
+  numbers = np.array([places[name] for name in groups])
+  counts = np.cumsum(np.bincount(numbers, minlength=len(names)))
   # A group belongs where its middle is.
-  middle = (counts - np.bincount(own) / 2) / len(groups)
+  middle = (counts - np.bincount(numbers) / 2) / len(groups)
   part = np.where(middle < test, 2, np.where(middle < test + valid, 1, 0))
-  return (np.flatnonzero(part[own] == i) for i in range(3))
+  return (np.flatnonzero(part[numbers] == i) for i in range(3))
 
 
 def _checked(train, valid, test, share=0.0):

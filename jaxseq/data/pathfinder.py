@@ -194,12 +194,12 @@ class _Path:
     return None
 
 
-def _start(shapes, draw, y, x, kept):
+def _start(shapes, draw, y, x, occupied):
   """Starts a path in a random direction if its dash touches nothing."""
   if not shapes.inside(y, x):
     return None
   direction = int(draw() * _DIRECTIONS)
-  if shapes.dash_bits[direction] << shapes.shift(y, x) & kept:
+  if shapes.dash_bits[direction] << shapes.shift(y, x) & occupied:
     return None
   return _Path(shapes, y, x, direction)
 
@@ -222,42 +222,42 @@ def _long_paths(drawing, shapes, rng):
   )
   if second is None:
     return None
-  kept = 0
+  occupied = 0
   for _ in range(drawing.dashes - 1):
     for path, other in ((first, second), (second, first)):
-      kept = path.grow(draw, rng.choices, kept, other.last)
-      if kept is None:
+      occupied = path.grow(draw, rng.choices, occupied, other.last)
+      if occupied is None:
         return None
-  return first, second, kept | first.last | second.last
+  return first, second, occupied | first.last | second.last
 
 
-def _distractor(drawing, shapes, rng, kept):
+def _distractor(drawing, shapes, rng, occupied):
   """Draws one short path, or returns None."""
   draw = rng.random
   y, x = int(draw() * shapes.size), int(draw() * shapes.size)
-  path = _start(shapes, draw, y, x, kept)
+  path = _start(shapes, draw, y, x, occupied)
   if path is None:
     return None
   for _ in range(drawing.distractor_dashes - 1):
-    kept = path.grow(draw, rng.choices, kept, 0)
-    if kept is None:
+    occupied = path.grow(draw, rng.choices, occupied, 0)
+    if occupied is None:
       return None
-  return path, kept | path.last
+  return path, occupied | path.last
 
 
 def _layout(drawing, shapes, rng):
   """Draws paths until an image is complete: the two long ones come first."""
   while True:
-    found = _long_paths(drawing, shapes, rng)
-    if found is None:
+    layout = _long_paths(drawing, shapes, rng)
+    if layout is None:
       continue
-    first, second, kept = found
+    first, second, occupied = layout
     paths = [first, second]
     for _ in range(_PATHS):
       if len(paths) < 2 + drawing.distractors:
-        added = _distractor(drawing, shapes, rng, kept)
+        added = _distractor(drawing, shapes, rng, occupied)
         if added is not None:
-          path, kept = added
+          path, occupied = added
           paths.append(path)
     if len(paths) == 2 + drawing.distractors:
       return paths
@@ -301,9 +301,9 @@ def generate(
   for row in range(count):
     paths = _layout(drawing, shapes, rng)
     same = int(rng.random() * 2)
-    own = int(rng.random() * 2)
-    other = own if same else 1 - own
-    ends = (paths[own].places[0], paths[other].places[-1])
+    label = int(rng.random() * 2)
+    other = label if same else 1 - label
+    ends = (paths[label].places[0], paths[other].places[-1])
     images[row] = _paint(drawing, shapes, paths, ends)
     labels[row] = same
     discs[row] = [(y / _FINE, x / _FINE) for y, x, _ in ends]
@@ -371,15 +371,15 @@ def load(
     "size": size,
     "count": sum(counts),
   }
-  found = cache.arrays(
+  arrays = cache.arrays(
     "pathfinder",
     options,
     lambda: _draw(seed, sum(counts), DRAWINGS[size], workers),
     enabled=cached,
   )
-  pixels = found["images"].reshape(sum(counts), size * size, 1)
+  pixels = arrays["images"].reshape(sum(counts), size * size, 1)
   inputs = pixels.astype(np.float32) / 255
-  whole = datasets.ArrayDataset(inputs, found["labels"])
+  whole = datasets.ArrayDataset(inputs, arrays["labels"])
   parts = datasets.consecutive(whole, counts)
   info = datasets.Info(
     description="Dashed paths and two discs; are they on the same path?",

@@ -270,13 +270,16 @@ def load(
 
   options = {"version": _VERSION, "seed": seed, "counts": counts}
   options["frames"] = [frames, kept]
-  found = cache.arrays("pendulum", options, make, enabled=cached)
+  generated = cache.arrays("pendulum", options, make, enabled=cached)
   parts = []
   for part, count in counts.items():
-    chosen = found[f"{part}_frames"]
+    chosen = generated[f"{part}_frames"]
     gaps = np.diff(chosen, axis=1, prepend=chosen[:, :1] - 1)
-    pixels = found[f"{part}_images"].reshape(count, kept, SIZE * SIZE)
-    inputs, targets = pixels.astype(np.float32) / 255, found[f"{part}_targets"]
+    pixels = generated[f"{part}_images"].reshape(count, kept, SIZE * SIZE)
+    inputs, targets = (
+      pixels.astype(np.float32) / 255,
+      generated[f"{part}_targets"],
+    )
     extras = datasets.Extras(gaps=gaps.astype(np.float32))
     parts.append(datasets.ArrayDataset(inputs, targets, None, extras))
   info = datasets.Info(

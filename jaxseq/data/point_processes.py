@@ -107,7 +107,7 @@ class Hawkes:
     jumps = np.array(self.a).T * self.b  # [j]: what an event j adds
     clock = np.zeros(count)
     excitation = np.zeros((count, len(mu)))
-    found = [[] for _ in range(count)]
+    events = [[] for _ in range(count)]
     active = np.arange(count)
     while len(active):
       # Between events the intensity falls, so its present value bounds it.
@@ -123,9 +123,9 @@ class Hawkes:
       rows = active[accepted]
       excitation[rows] += jumps[marks[accepted]]
       for row, mark in zip(rows, marks[accepted]):
-        found[row].append((clock[row], mark))
+        events[row].append((clock[row], mark))
       active = active[inside]
-    return _events(found, horizon)
+    return _events(events, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event.
@@ -195,12 +195,12 @@ class Poisson:
   ) -> Events:
     """Simulates sequences by thinning; see `Hawkes.simulate`."""
     top = self.base + self.swing
-    found = []
+    events = []
     for number in rng.poisson(top * horizon, count):
       times = np.sort(horizon * (1 - rng.uniform(size=number)))
-      kept = rng.uniform(size=number) * top < self._rate(times)
-      found.append([(time, 0) for time in times[kept]])
-    return _events(found, horizon)
+      accepted = rng.uniform(size=number) * top < self._rate(times)
+      events.append([(time, 0) for time in times[accepted]])
+    return _events(events, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event."""
@@ -233,13 +233,13 @@ class Renewal:
     self, rng: np.random.Generator, count: int, horizon: float
   ) -> Events:
     """Simulates sequences; see `Hawkes.simulate`."""
-    found = []
+    events = []
     for _ in range(count):
       clock, sequence = 0.0, []
       while (clock := clock + rng.gamma(self.shape) / self.rate) <= horizon:
         sequence.append((clock, 0))
-      found.append(sequence)
-    return _events(found, horizon)
+      events.append(sequence)
+    return _events(events, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event."""
@@ -275,7 +275,7 @@ class SelfCorrecting:
   ) -> Events:
     """Simulates sequences by inversion; see `Hawkes.simulate`."""
     clock = np.zeros(count)
-    found = [[] for _ in range(count)]
+    events = [[] for _ in range(count)]
     active = np.arange(count)
     number = 0
     while len(active):
@@ -286,9 +286,9 @@ class SelfCorrecting:
       clock[active] += gap
       active = active[clock[active] <= horizon]
       for row in active:
-        found[row].append((clock[row], 0))
+        events[row].append((clock[row], 0))
       number += 1
-    return _events(found, horizon)
+    return _events(events, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event."""
@@ -314,9 +314,9 @@ PROCESSES = {
 }
 
 
-def _events(found, horizon):
+def _events(sequences, horizon):
   """Pads lists of (time, mark)."""
-  rows = [np.array(row, float).reshape(-1, 2) for row in found]
+  rows = [np.array(row, float).reshape(-1, 2) for row in sequences]
   padded, lengths = padding.pad_sequences(rows, max(1, *map(len, rows), 0))
   return Events(
     padded[..., 0], padded[..., 1].astype(np.int32), lengths, float(horizon)

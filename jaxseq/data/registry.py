@@ -2,7 +2,7 @@
 
 A loader is a function with keyword options that returns `Splits`; an option
 called `seed` takes the seed given to `load`. Options that loaders share can be
-a `TypedDict` (`**options: Unpack[...]`). A loader of one's own becomes known by
+a `TypedDict` (`**options: Unpack[...]`). A loader of your own becomes known by
 `register(name, "module:function")`.
 """
 
@@ -104,18 +104,18 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     MissingData: if what holds the data is not installed.
   """
   function = loader(name)
-  known = _options(function)
+  needs = _options(function)
   what = f"options of the data set {name!r}"
   for option in options:
-    _validate.choice(what, option, [key for key in known if key != "seed"])
+    _validate.choice(what, option, [key for key in needs if key != "seed"])
   missing = [
-    key for key, needed in known.items() if needed and key not in options
+    key for key, needed in needs.items() if needed and key not in options
   ]
   if missing:
     raise ValueError(
       f"{what}: got no {', '.join(missing)}, expected the place of its files."
     )
-  if "seed" in known and seed is not None:
+  if "seed" in needs and seed is not None:
     options["seed"] = seed
   # A loader that maps files has checked their values itself, if it was to.
   splits = checks.check_splits(function(**options), name, maps=False)
@@ -128,12 +128,12 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
 
 def _options(function):
   """A loader's options by name, True where one is needed."""
-  found = {}
+  options = {}
   for name, option in inspect.signature(function).parameters.items():
     if option.kind is option.VAR_KEYWORD:
       # The options of a `TypedDict`, which the loader passes on.
       for shared in typing.get_args(option.annotation):
-        found |= dict.fromkeys(shared.__annotations__, False)
+        options |= dict.fromkeys(shared.__annotations__, False)
     else:
-      found[name] = option.default is option.empty
-  return found
+      options[name] = option.default is option.empty
+  return options

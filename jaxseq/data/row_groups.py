@@ -21,10 +21,10 @@ def group(
     rows of each.
   """
   places: dict = {}
-  own = np.array([places.setdefault(one, len(places)) for one in ids])
+  numbers = np.array([places.setdefault(one, len(places)) for one in ids])
   if times is None:
-    order = np.argsort(own, kind="stable")
+    order = np.argsort(numbers, kind="stable")
   else:
-    order = np.lexsort((times, own))
-  ends = np.searchsorted(own[order], np.arange(len(places) + 1))
+    order = np.lexsort((times, numbers))
+  ends = np.searchsorted(numbers[order], np.arange(len(places) + 1))
   return tuple(places), [order[a:b] for a, b in zip(ends, ends[1:])]

@@ -62,8 +62,8 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
     channels = tuple(map(str, items[0].columns))
     for name, item in zip(names, items):
       if tuple(map(str, item.columns)) != channels:
-        found = list(map(str, item.columns))
-        raise _validate.error(f"series {name}: columns", found, f"{channels}")
+        columns = list(map(str, item.columns))
+        raise _validate.error(f"series {name}: columns", columns, f"{channels}")
     channels_first = False
   values = [
     _values(item, f"series {name}", channels_first)
@@ -92,8 +92,8 @@ def _values(item, name, channels_first):
 def _indexed(frame):
   """Series of a frame with an index of instance and time."""
   if frame.index.nlevels != 2:
-    found = f"{frame.index.nlevels} levels"
-    raise _validate.error("index", found, "two: instance and time")
+    received = f"{frame.index.nlevels} levels"
+    raise _validate.error("index", received, "two: instance and time")
   names = np.asarray(frame.index.get_level_values(0)).astype(str)
   at = np.asarray(frame.index.get_level_values(1))
   values = _values(frame, "frame", False)
@@ -111,25 +111,25 @@ def _nested(frame):
   """Series of a frame with one in every cell."""
   channels = tuple(map(str, frame.columns))
   if not len(frame) or not channels:
-    found = f"shape {tuple(frame.shape)}"
-    raise _validate.error("frame", found, "at least one row and column")
+    arrays = f"shape {tuple(frame.shape)}"
+    raise _validate.error("frame", arrays, "at least one row and column")
   values = []
   for row in range(len(frame)):
     cells = [frame.iloc[row, column] for column in range(len(channels))]
-    found = [
+    arrays = [
       _values(cell, f"row {row}, column {channel!r}", False)[:, 0]
       if np.ndim(cell) == 1
       else None
       for cell, channel in zip(cells, channels)
     ]
-    for cell, channel, read in zip(cells, channels, found):
+    for cell, channel, read in zip(cells, channels, arrays):
       if read is None:
         kind = type(cell).__name__
         expected = "a series in every cell, or an index of instance and time"
         raise _validate.error(f"row {row}, column {channel!r}", kind, expected)
-    length = max(len(read) for read in found)
+    length = max(len(read) for read in arrays)
     series = np.full((length, len(channels)), np.nan)
-    for column, read in enumerate(found):
+    for column, read in enumerate(arrays):
       series[: len(read), column] = read
     values.append(series)
   return FrameSeries(tuple(map(str, frame.index)), values, channels)

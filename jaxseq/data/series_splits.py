@@ -44,13 +44,13 @@ class Options(TypedDict, total=False):
   seed: int
 
 
-def _divide(whole, found, split, group, by_time, shares, seed):
+def _divide(whole, targets, split, group, by_time, shares, seed):
   """The rows of the training, validation and test part."""
   valid_fraction, test_fraction = shares
   # Pieces of a series stay together, unless there is no other series.
   firsts = np.unique(whole.own, return_index=True)[1]
   if whole.part.max():
-    parts = _parts_of_files(whole, firsts, valid_fraction, found, seed)
+    parts = _parts_of_files(whole, firsts, valid_fraction, targets, seed)
   elif split is not None:
     entries = [whole.words[split][row] for row in firsts]
     parts = part_splits.by_words(
@@ -59,7 +59,7 @@ def _divide(whole, found, split, group, by_time, shares, seed):
   elif len(firsts) == 1 < len(whole.own):
     order = np.arange(len(whole.own))
     return _known(
-      part_splits.by_time(order, valid_fraction, test_fraction), whole, found
+      part_splits.by_time(order, valid_fraction, test_fraction), whole, targets
     )
   elif by_time:
     if whole.stamps is None:
@@ -72,19 +72,19 @@ def _divide(whole, found, split, group, by_time, shares, seed):
       valid_fraction,
       test_fraction,
       seed,
-      classes=found.values[firsts] if found.kind == "class" else None,
+      classes=targets.values[firsts] if targets.kind == "class" else None,
       groups=(
         None if group is None else [whole.words[group][row] for row in firsts]
       ),
     )
   # A series that is too short for a window has no piece, and so no number here.
-  own = np.unique(whole.own, return_inverse=True)[1]
-  return _known(part_splits.of_groups(parts, own), whole, found)
+  numbers = np.unique(whole.own, return_inverse=True)[1]
+  return _known(part_splits.of_groups(parts, numbers), whole, targets)
 
 
-def _known(parts, whole, found):
+def _known(parts, whole, targets):
   """The parts, if the training part has all classes."""
-  series_targets.check_classes(found, parts.train, whole)
+  series_targets.check_classes(targets, parts.train, whole)
   return parts
 
 
@@ -139,28 +139,28 @@ def make(
     **fields,
     **_constants(whole, parts.train, found, normalize, missing, gaps),
   )
-  made = [
+  datasets_of_parts = [
     prepared.part(whole, rows, found) if len(rows) else None for rows in parts
   ]
-  return _as_splits(made, prepared, whole, found, source)
+  return _as_splits(datasets_of_parts, prepared, whole, found, source)
 
 
-def _parts_of_files(whole, firsts, share, found, seed):
+def _parts_of_files(whole, firsts, share, targets, seed):
   """Parts by the files that the series were read from."""
   part = whole.part[firsts]
-  own = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
-  if len(own) == len(_PARTS):
-    return part_splits.Parts(*own)
-  train, test = own
+  rows = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
+  if len(rows) == len(_PARTS):
+    return part_splits.Parts(*rows)
+  train, test = rows
   if not share:
     return part_splits.Parts(train, train[:0], test)
-  classes = found.values[firsts[train]] if found.kind == "class" else None
+  classes = targets.values[firsts[train]] if targets.kind == "class" else None
   # What is called the test part here is that for validation.
   inner = part_splits.by_share(len(train), 0, share, seed, classes=classes)
   return part_splits.Parts(train[inner.train], train[inner.test], test)
 
 
-def _constants(whole, train, found, normalize, missing, gaps):
+def _constants(whole, train, targets, normalize, missing, gaps):
   """Numbers of the training part that all parts are prepared with."""
   values = np.concatenate([whole.values[i] for i in train])
   empty = np.isnan(values).all(axis=0)
@@ -177,8 +177,8 @@ def _constants(whole, train, found, normalize, missing, gaps):
   if normalize:
     mean, deviation = scale.Scale.of(values)
     constants |= {"mean": mean, "deviation": deviation}
-    if found.kind in ("number", "step"):
-      mean, deviation = scale.Scale.of(found.training(train))
+    if targets.kind in ("number", "step"):
+      mean, deviation = scale.Scale.of(targets.training(train))
       constants |= {"target_mean": mean, "target_deviation": deviation}
   if missing != "refuse":
     # After normalization the mean is 0.
@@ -195,9 +195,9 @@ def _constants(whole, train, found, normalize, missing, gaps):
   return constants
 
 
-def _as_splits(made, prepared, whole, found, source):
+def _as_splits(made, prepared, whole, targets, source):
   """The parts with what is known of them."""
-  if found.kind == "none":
+  if targets.kind == "none":
     made = [
       part and part._replace(targets=np.zeros_like(part.targets))
       for part in made
@@ -217,11 +217,11 @@ def _as_splits(made, prepared, whole, found, source):
     "none": "without targets.",
   }
   info = datasets.Info(
-    f"Series of {', '.join(whole.channels)}; {words[found.kind]}",
+    f"Series of {', '.join(whole.channels)}; {words[targets.kind]}",
     source,
     "that of the files",
-    num_classes=None if found.classes is None else len(found.classes),
-    classes=found.classes,
+    num_classes=None if targets.classes is None else len(targets.classes),
+    classes=targets.classes,
     channels=channels,
     mean=None if prepared.mean is None else np.array(prepared.mean),
     deviation=(

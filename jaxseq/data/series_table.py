@@ -1,4 +1,4 @@
-"""Series in tables of one's own: CSV or Parquet files, see `table_layouts`.
+"""Series in your own tables: CSV or Parquet files, see `table_layouts`.
 
 splits = data.load("table", path="walks.csv", id="id", label="label")
 """
@@ -112,10 +112,10 @@ def load(
     words=[*said, *(columns.label if inside and target != "step" else ())],
     step_numbers=columns.label if inside and target == "step" else (),
   )
-  found = series_targets.find(whole, columns, target, labels)
+  targets = series_targets.find(whole, columns, target, labels)
   return series_splits.make(
     whole,
-    found,
+    targets,
     source=table_files.describe(path),
     gaps=gaps,
     split=split,
@@ -127,7 +127,7 @@ def load(
     missing=missing,
     seed=seed,
     reader="table",
-    target=found.kind,
+    target=targets.kind,
     columns=dataclasses.replace(
       columns,
       # Those of a long table may stand anywhere in another file.

@@ -141,7 +141,7 @@ def check_classes(
 
 def _stepwise(whole, columns):
   """Numbers at every element."""
-  found = []
+  rows = []
   for number, one in enumerate(whole.ids):
     values = np.stack(
       [whole.numbers[name][number] for name in columns.label], axis=1
@@ -152,8 +152,8 @@ def _stepwise(whole, columns):
         f"{whole.place(number, columns.label[column], step)}: got nothing "
         f"(element {step} of series {one!r}), expected a number to predict."
       )
-    found.append(values)
-  return found
+    rows.append(values)
+  return rows
 
 
 def _kind(entries):
@@ -205,7 +205,7 @@ def _of_file(whole, columns, labels):
         f"{whole.place(int(np.argmax(whole.own == number)))}: got the series "
         f"{one!r}, which is not in {labels}, expected a label for each series."
       )
-  chosen = [rows[whole.names[own]] for own in whole.own]
+  chosen = [rows[whole.names[entry]] for entry in whole.own]
   words = {
     name: [table.words[name][row] for row in chosen] for name in columns.label
   }

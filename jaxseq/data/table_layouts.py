@@ -93,9 +93,9 @@ class Columns:
     Raises:
       ValueError: naming an option that is unknown or wrong.
     """
-    known = [field.name for field in dataclasses.fields(cls)]
+    names = [field.name for field in dataclasses.fields(cls)]
     for name in options:
-      _validate.choice("columns", name, known)
+      _validate.choice("columns", name, names)
     return cls(**options)
 
   def options(self) -> dict[str, Any]:
@@ -211,10 +211,10 @@ def as_names(name: str, value: Any) -> tuple[str, ...]:
     return ()
   if isinstance(value, str):
     return tuple(word.strip() for word in value.split(",") if word.strip())
-  found = tuple(value) if isinstance(value, Sequence) else None
-  if found is None or not all(isinstance(word, str) for word in found):
+  names = tuple(value) if isinstance(value, Sequence) else None
+  if names is None or not all(isinstance(word, str) for word in names):
     raise _validate.error(name, value, "names of columns")
-  return found
+  return names
 
 
 def read(
@@ -242,9 +242,9 @@ def read(
     ValueError: naming the file, line and column that is not as expected.
     MissingData: if there is no such file.
   """
-  found = [table_files.find(path) for path in paths]
-  files = [file for some in found for file in some]
-  parts = np.repeat(np.arange(len(found)), list(map(len, found)))
+  path_files = [table_files.find(path) for path in paths]
+  files = [file for some in path_files for file in some]
+  parts = np.repeat(np.arange(len(path_files)), list(map(len, path_files)))
   names = table_files.header(files[0], columns.delimiter)
   others = {columns.id, columns.time, *columns.label, *columns.ignore}
   others |= {*words, *step_numbers}
@@ -280,27 +280,27 @@ def read(
 
 def _pieces(whole, window):
   """Series cut into windows that do not overlap."""
-  own, starts = [], []
+  rows, starts = [], []
   for number, values in enumerate(whole.values):
     count = len(values) // window
-    own += [number] * count
+    rows += [number] * count
     starts += range(0, count * window, window)
-  if not own:
+  if not rows:
     longest = max(map(len, whole.values))
     expected = f"at most {longest}, the elements of the longest series"
     raise _validate.error("window", window, expected)
 
   def cut(arrays):
-    return [arrays[i][start : start + window] for i, start in zip(own, starts)]
+    return [arrays[i][start : start + window] for i, start in zip(rows, starts)]
 
-  pieces = np.array(own)
+  pieces = np.array(rows)
   elements = None if whole.elements is None else cut(whole.elements)
   return whole._replace(
-    ids=tuple(f"{whole.ids[i]}:{start}" for i, start in zip(own, starts)),
+    ids=tuple(f"{whole.ids[i]}:{start}" for i, start in zip(rows, starts)),
     values=cut(whole.values),
     stamps=None if whole.stamps is None else cut(whole.stamps),
     words={
-      name: [words[i] for i in own] for name, words in whole.words.items()
+      name: [words[i] for i in rows] for name, words in whole.words.items()
     },
     numbers={name: cut(arrays) for name, arrays in whole.numbers.items()},
     part=whole.part[pieces],
@@ -431,9 +431,11 @@ def _from_wide(table, part, columns, channels, words, step_numbers):
   for number, name in enumerate(names):
     for step, column in enumerate(places[name]):
       values[:, step, number] = table.numbers[column]
-  known = ~np.isnan(values).all(axis=-1)
+  filled = ~np.isnan(values).all(axis=-1)
   lengths = np.where(
-    known.any(axis=1), known.shape[1] - np.argmax(known[:, ::-1], axis=1), 0
+    filled.any(axis=1),
+    filled.shape[1] - np.argmax(filled[:, ::-1], axis=1),
+    0,
   )
   if not lengths.all():
     row = int(np.argmin(lengths))
@@ -450,13 +452,13 @@ def _from_wide(table, part, columns, channels, words, step_numbers):
 
 def _numbered(channels, file: pathlib.Path):
   """The columns of each channel of a wide table, in the order of time."""
-  found: dict[str, dict[int, str]] = {}
+  columns: dict[str, dict[int, str]] = {}
   for column in channels:
     match = _NUMBERED.fullmatch(column)
     if match is None:
       # One channel, whose columns have names of their own.
       return (_ONE_CHANNEL,), {_ONE_CHANNEL: list(channels)}
-    steps = found.setdefault(match[1] or _ONE_CHANNEL, {})
+    steps = columns.setdefault(match[1] or _ONE_CHANNEL, {})
     if int(match[2]) in steps:
       other = steps[int(match[2])]
       raise ValueError(
@@ -464,10 +466,10 @@ def _numbered(channels, file: pathlib.Path):
         f"column for step {match[2]}."
       )
     steps[int(match[2])] = column
-  first = next(iter(found))
-  for name, steps in found.items():
-    if steps.keys() != found[first].keys():
-      step = min(steps.keys() ^ found[first].keys())
+  first = next(iter(columns))
+  for name, steps in columns.items():
+    if steps.keys() != columns[first].keys():
+      step = min(steps.keys() ^ columns[first].keys())
       raise ValueError(
         f"{file}: got the step {step} of only one of the channels {first!r} "
         f"and {name!r}, expected the same steps of all; options channels and "
@@ -475,6 +477,6 @@ def _numbered(channels, file: pathlib.Path):
       )
   ordered = {
     name: [steps[step] for step in sorted(steps)]
-    for name, steps in found.items()
+    for name, steps in columns.items()
   }
   return tuple(ordered), ordered

@@ -68,12 +68,12 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
 
 
 def _check_kjv(content, source):
-  found = hashlib.sha256(content).hexdigest()
+  digest = hashlib.sha256(content).hexdigest()
   differences = []
   if len(content) != KJV_BYTES:
     differences.append(f"{len(content)} bytes where {KJV_BYTES} are expected")
-  if found != KJV_SHA256:
-    differences.append(f"sha256 {found} where {KJV_SHA256} is expected")
+  if digest != KJV_SHA256:
+    differences.append(f"sha256 {digest} where {KJV_SHA256} is expected")
   if differences:
     raise ValueError(
       f"{source} is not the text of Debian's bible-kjv 4.39: "
@@ -158,7 +158,7 @@ def kjv(
 
 def _python_documents(root):
   """Returns (name, content) of each source file, sorted by name."""
-  given = root
+  folder = root
   root = pathlib.Path(root or sysconfig.get_path("stdlib"))
   # Installed packages, and what running leaves behind, are not the library.
   skipped = {"__pycache__", "dist-packages", "site-packages"}
@@ -172,7 +172,7 @@ def _python_documents(root):
       f"{root} has no Python source files: install Python's standard library, "
       "or give its folder as root."
     )
-  if given is not None:
+  if folder is not None:
     # The interpreter's own library, which runs, may have its files elsewhere.
     for path in paths.values():
       _limits.check_within(path, root)
@@ -211,11 +211,11 @@ def python_source(
   manifest = tuple(
     (name, hashlib.sha256(content).hexdigest()) for name, content in files
   )
-  found = manifest_digest(manifest)
-  if digest is not None and digest != found:
+  corpus_digest = manifest_digest(manifest)
+  if digest is not None and digest != corpus_digest:
     raise ValueError(
       f"digest: got {digest}, expected that of the {len(manifest)} files "
-      f"found, {found}: another version of Python has another corpus."
+      f"found, {corpus_digest}: another version of Python has another corpus."
     )
   pieces = [f"# {name}\n".encode() + content for name, content in files]
   if documents:
@@ -229,6 +229,6 @@ def python_source(
     num_classes=256,
     vocab_size=256,
     manifest=manifest,
-    digest=found,
+    digest=corpus_digest,
   )
   return datasets.Splits(*parts, info)

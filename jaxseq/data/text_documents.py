@@ -30,11 +30,11 @@ def of_bible(content: bytes, level: str) -> list[bytes]:
   depth = BIBLE_LEVELS.index(level) + 1
   documents, before = [], None
   for number, line in enumerate(content.splitlines(keepends=True), 1):
-    found = _PLACE.match(line)
-    if found is None:
+    match = _PLACE.match(line)
+    if match is None:
       expected = "a place at its beginning, such as 'Ge1:1'"
       raise _validate.error(f"line {number} of the text", line[:20], expected)
-    place = found.groups()[:depth]
+    place = match.groups()[:depth]
     if place != before:
       documents.append([])
     documents[-1].append(line)
@@ -64,12 +64,12 @@ def split(
   Raises:
     ValueError: if a part would be empty.
   """
-  found = [
+  parts = [
     np.frombuffer(d, np.uint8) if isinstance(d, bytes) else d
     for d in documents
     if len(d)
   ]
-  count = len(found)
+  count = len(parts)
   order = np.random.default_rng(seed).permutation(count)
   first = count - round((valid + test) * count)
   second = count - round(test * count)
@@ -79,7 +79,7 @@ def split(
       f"leave a document to each part of the {count}."
     )
   return tuple(
-    _part([found[i] for i in rows]) for rows in np.split(order, [first, second])
+    _part([parts[i] for i in rows]) for rows in np.split(order, [first, second])
   )
 
 

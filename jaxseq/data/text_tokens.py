@@ -175,8 +175,8 @@ def _token_bytes(tokenizer, vocab_size):
   found = [b""] * vocab_size
   for word, number in tokenizer.get_vocab().items():
     if number < vocab_size:
-      own = added.get(number)
-      found[number] = content(word) if own is None else _added(own)
+      token = added.get(number)
+      found[number] = content(word) if token is None else _added(token)
   return found
 
 

@@ -125,10 +125,10 @@ def from_flat(
     any_rest = name in ("observations", "actions")
     shape = array.shape[:1] if any_rest else array.shape
     if len(steps) != 1 or shape != steps:
-      found = f"shape {array.shape} beside {steps}"
+      received = f"shape {array.shape} beside {steps}"
       form = "(steps, ...)" if any_rest else "(steps)"
       expected = f"{form} with the steps of dones"
-      raise _validate.error(name, found, expected)
+      raise _validate.error(name, received, expected)
   if dones.dtype.kind not in "biuf":
     raise _validate.error("dones", f"dtype {dones.dtype}", "booleans")
   _values.refuse(
@@ -298,9 +298,9 @@ def windows(trajectories: Trajectories, starts: Array, context: int) -> Windows:
   places = jnp.where(mask, starts[:, None] + moved, 0)
 
   def cut(array):
-    found = jnp.asarray(array)[places]
-    padding = mask.reshape(mask.shape + (1,) * (found.ndim - 2))
-    return jnp.where(padding, found, jnp.zeros((), found.dtype))
+    entries = jnp.asarray(array)[places]
+    padding = mask.reshape(mask.shape + (1,) * (entries.ndim - 2))
+    return jnp.where(padding, entries, jnp.zeros((), entries.dtype))
 
   names = Windows._fields[:-1]
   return Windows(*(cut(getattr(trajectories, name)) for name in names), mask)

@@ -1,4 +1,4 @@
-"""Series of one's own in a .ts file of sktime or aeon, or in two.
+"""Your own series in a .ts file of sktime or aeon, or in two.
 
     splits = data.load("ts", path="walks.ts")
 

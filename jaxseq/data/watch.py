@@ -74,14 +74,14 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
   ), tuple(map(str, names))
 
 
-def _series(found: Any, path: str | os.PathLike) -> list[np.ndarray]:
+def _series(arrays: Any, path: str | os.PathLike) -> list[np.ndarray]:
   """Checks the recordings and returns them as (time, 6) float32."""
-  if isinstance(found, np.ndarray) and found.ndim:
-    found = list(found)
-  if not isinstance(found, list):
+  if isinstance(arrays, np.ndarray) and arrays.ndim:
+    arrays = list(arrays)
+  if not isinstance(arrays, list):
     raise ValueError(f"{path}: X is no list of recordings.")
   size = 0
-  for number, array in enumerate(found):
+  for number, array in enumerate(arrays):
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
       raise ValueError(f"{path}: X: recording {number} is no array of numbers.")
     if array.ndim != 2 or array.shape[1] != _CHANNELS:
@@ -95,7 +95,7 @@ def _series(found: Any, path: str | os.PathLike) -> list[np.ndarray]:
   _limits.check_growth(path, size, os.path.getsize(path))
   return [
     _values.to_float32(f"{path}: X: recording {number}", array)
-    for number, array in enumerate(found)
+    for number, array in enumerate(arrays)
   ]
 
 

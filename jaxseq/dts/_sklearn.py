@@ -42,7 +42,7 @@ def area_under_roc(
     if members.any() and not members.all():
       areas.append(metrics.roc_auc_score(members, column))
   if not areas:
-    known = f"one of them among {np.asarray(classes).tolist()}"
-    expected = f"at least two classes, {known}, for an area under a ROC curve"
+    options = f"one of them among {np.asarray(classes).tolist()}"
+    expected = f"at least two classes, {options}, for an area under a ROC curve"
     raise _validate.error("labels", np.unique(labels).tolist(), expected)
   return float(np.mean(areas))

@@ -192,10 +192,10 @@ def generate(
       expected = "None: the decoder is not autoregressive"
       raise _validate.error("prompt", "an array", expected)
     return model.apply(variables, z, method="decode")
-  given = 0 if prompt is None else prompt.shape[-2]
+  start = 0 if prompt is None else prompt.shape[-2]
   padded = jnp.zeros((*z.shape[:-1], model.length, model.channels), z.dtype)
-  if given:
-    padded = padded.at[..., :given, :].set(prompt)
+  if start:
+    padded = padded.at[..., :start, :].set(prompt)
   states = model.apply(variables, z, method="begin")
 
   def body(carry, inputs):
@@ -205,6 +205,6 @@ def generate(
     element = jnp.where(is_given, true, mean)
     return (element, states), element
 
-  steps = (jnp.moveaxis(padded, -2, 0), jnp.arange(model.length) < given)
+  steps = (jnp.moveaxis(padded, -2, 0), jnp.arange(model.length) < start)
   _, series = lax.scan(body, (jnp.zeros_like(padded[..., 0, :]), states), steps)
   return jnp.moveaxis(series, 0, -2)

@@ -203,7 +203,7 @@ def comparison(
       metrics.png.
     results: of the arms, with the scores of `arm`.
   """
-  runs, known, part = {}, {}, ""
+  runs, scores, part = {}, {}, ""
   # The bias is that of the number of windows, the same for all.
   keys = [key for key in pictures.METRICS if key != "information_bias"]
   for name, row in results.items():
@@ -212,10 +212,10 @@ def comparison(
     runs[name] = {part: values for part, (_, values) in columns.items()}
     runs[name]["steps"] = columns["mi"][0]
     part = _part(rows, "mi")
-    known[name] = {key: row[key] for key in keys if key in row}
+    scores[name] = {key: row[key] for key in keys if key in row}
   pictures.information_curves(directory / "information.png", runs, part=part)
-  if any(known.values()):
-    pictures.metric_bars(directory / BARS, known)
+  if any(scores.values()):
+    pictures.metric_bars(directory / BARS, scores)
 
 
 def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
@@ -228,14 +228,14 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
     results: of the arms, with the scores of `arm`.
   """
   first = next(iter(results.values()))
-  found = [key for key in pictures.METRICS if key in first]
+  keys = [key for key in pictures.METRICS if key in first]
   measured = [
-    [name, *(tables.mean_std(row[key]) for key in found)]
+    [name, *(tables.mean_std(row[key]) for key in keys)]
     for name, row in results.items()
   ]
-  if found:
+  if keys:
     title = "metrics of disentanglement"
-    tables.show(["arm", *found], measured, title)
+    tables.show(["arm", *keys], measured, title)
   rows = [
     [name, segment, *map(tables.mean_std, columns.values())]
     for name, row in results.items()

@@ -43,23 +43,23 @@ def of_factors(
     "dci_completeness", "dci_informativeness", "sap_discrete", "explicitness";
     and "beta_vae".
   """
-  found = metrics.summary(mu, factors, votes=votes)
-  found["sap"] = found.pop("sap_continuous")
+  scores = metrics.summary(mu, factors, votes=votes)
+  scores["sap"] = scores.pop("sap_continuous")
   noise = np.random.default_rng(0).standard_normal(mu.shape)
   z = mu + np.exp(0.5 * logvar) * noise
-  found["posterior_mig"] = metrics.posterior_mig(mu, logvar, z, factors).score
+  scores["posterior_mig"] = metrics.posterior_mig(mu, logvar, z, factors).score
   if trees:
     half = len(mu) // 2
     parts = mu[:half], factors[:half], mu[half:], factors[half:]
     # The published settings stop after 100 steps, whatever is left to learn.
     with _sklearn.may_stop_early():
-      found |= metrics.learned(*parts, trees=trees)
+      scores |= metrics.learned(*parts, trees=trees)
       voted = metrics.beta_vae_from_table(
         mu, factors, train_points=votes, evaluation_points=max(1, votes // 2)
       )
-    found["dci"] = found.pop("dci_disentanglement")
-    found["beta_vae"] = voted.evaluation
-  return found
+    scores["dci"] = scores.pop("dci_disentanglement")
+    scores["beta_vae"] = voted.evaluation
+  return scores
 
 
 def of_domains(

@@ -129,11 +129,11 @@ def scores(
       codes = [np.asarray(encode(model, part)[0]) for part in (train, test)]
       row |= _accuracies(codes, train.targets, test.targets, seed)
     if "forecast" in tasks:
-      own, other = continued(model, test.inputs)
-      row["forecast mse"] = forecasts.mse(own, test.inputs)
+      same, other = continued(model, test.inputs)
+      row["forecast mse"] = forecasts.mse(same, test.inputs)
       row["forecast other"] = forecasts.mse(other, test.inputs)
       if drawn:
-        series = {"forecast": own, "with another window's code": other}
+        series = {"forecast": same, "with another window's code": other}
         downstream_pictures.draw_forecasts(
           directory / "forecasts.png",
           test.inputs[:_DRAWN],
@@ -173,11 +173,11 @@ def baselines(
   """
   train = evaluation.some(base.host(splits.train), labeled)
   test = evaluation.some(base.host(splits.test), evaluated)
-  found = {}
+  results = {}
   if "classify" in tasks:
     raw = [np.asarray(part.inputs) for part in (train, test)]
     raw = [x.reshape(len(x), -1) for x in raw]
-    found["raw windows"] = _accuracies(raw, train.targets, test.targets, 0)
+    results["raw windows"] = _accuracies(raw, train.targets, test.targets, 0)
   every = np.asarray(splits.train.inputs)
   if "forecast" in tasks:
     x = np.asarray(test.inputs)
@@ -185,15 +185,15 @@ def baselines(
       ("last value", forecasts.last_value(x)),
       ("linear map", forecasts.linear(every, x)),
     ):
-      found[name] = {"forecast mse": forecasts.mse(series, x)}
+      results[name] = {"forecast mse": forecasts.mse(series, x)}
   if "anomaly" in tasks:
     gaussian = _sklearn.load("covariance").LedoitWolf()
     gaussian.fit(every.reshape(len(every), -1))
     distance = gaussian.mahalanobis(test.inputs.reshape(len(test.inputs), -1))
-    found["Gaussian"] = {
+    results["Gaussian"] = {
       "anomaly auc": diagnostics.anomaly_auc(distance, test.targets)
     }
-  return found
+  return results
 
 
 def anomaly_scores(
@@ -222,11 +222,11 @@ def _accuracies(codes, targets, targets_test, seed):
   columns, columns_test = (
     y.reshape(len(y), -1).T for y in (targets, targets_test)
   )
-  found = {}
+  row = {}
   for kind in probes.KINDS:
     right = [
       probes.classify(codes[0], y, codes[1], y_test, kind=kind, seed=seed)
       for y, y_test in zip(columns, columns_test)
     ]
-    found[f"class {kind}"] = float(np.mean([each.accuracy for each in right]))
-  return found
+    row[f"class {kind}"] = float(np.mean([each.accuracy for each in right]))
+  return row

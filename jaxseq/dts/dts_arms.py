@@ -51,9 +51,9 @@ def make_arms(
       del program
       draw = trained and processes.is_first()
       parts = arm, splits, variables, directory
-      found = code_report.arm(*parts, trees=trees, draw=draw)
+      row = code_report.arm(*parts, trees=trees, draw=draw)
       options = {"labeled": labeled, "draw": draw}
-      return found | downstream.scores(downstream_tasks, *parts, **options)
+      return row | downstream.scores(downstream_tasks, *parts, **options)
 
     return scores
 
@@ -61,11 +61,11 @@ def make_arms(
   if metric in ("nll", "neg_elbo", "test_accuracy"):
     better = "higher" if metric == "test_accuracy" else "lower"
   stacks = [problem.stack_of(arm) for arm in configs.values()]
-  made = {}
+  arms_by_name = {}
   for (name, arm), stack in zip(configs.items(), stacks):
     shared = stack is not None and stacks.count(stack) > 1
     windows = problem.Problem(arm, splits, num_updates, traced_weights=shared)
-    made[name] = supervised_arms.Arm(
+    arms_by_name[name] = supervised_arms.Arm(
       windows,
       problem.make_optimizer(arm, num_updates),
       metric=windows.watched(metric),
@@ -77,5 +77,5 @@ def make_arms(
       better=better,
     )
     if early_stopping:
-      made[name].rule(early_stopping)
-  return made
+      arms_by_name[name].rule(early_stopping)
+  return arms_by_name

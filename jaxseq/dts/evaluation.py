@@ -117,7 +117,7 @@ def evaluate(
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = autoencoder.sample(key_z, mu, logvar)
   other = z[exchange(key_other, len(z))]
-  own = nll(vae, variables, windows, z).mean()
+  reconstruction = nll(vae, variables, windows, z).mean()
   foreign = nll(vae, variables, windows, other).mean()
   kl_d = divergences.kl(mu, logvar).mean(axis=0)
   densities = estimators.log_densities(z, mu, logvar, kind="exact", rows=_BATCH)
@@ -126,14 +126,14 @@ def evaluate(
   if scale is None:
     scale = jnp.exp(variables["params"]["log_scale"])
   return {
-    "nll": own,
+    "nll": reconstruction,
     "kl": kl_d.sum(),
-    "neg_elbo": own + kl_d.sum(),
+    "neg_elbo": reconstruction + kl_d.sum(),
     "mi": terms.mi,
     "mi_agg": estimators.mi_agg_of(densities, logvar),
     "tc": terms.tc,
     "dwkl": terms.dwkl,
-    "gap": foreign - own,
+    "gap": foreign - reconstruction,
     "active": active(mu).sum(),
     "noise_scale": jnp.asarray(scale, jnp.float32),
     "kl_d": {str(i): kl_d[i] for i in range(kl_d.shape[0])},

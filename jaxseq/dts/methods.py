@@ -137,12 +137,12 @@ class Config:
   def __post_init__(self):
     _validate.literals(self)
     _validate.number("alpha", self.alpha)
-    given = [x for x in _OPTIONAL if getattr(self, x) is not None]
+    names = [x for x in _OPTIONAL if getattr(self, x) is not None]
     _validate.fields(
       self,
       positive=("anneal_cycles",),
       optional=("rows",),
-      not_negative=(*_NOT_NEGATIVE, "capacity_weight", *given),
+      not_negative=(*_NOT_NEGATIVE, "capacity_weight", *names),
     )
     _validate.fraction("capacity_ramp", self.capacity_ramp)
     if self.anneal_ratio is not None:

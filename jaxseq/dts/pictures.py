@@ -131,8 +131,8 @@ def information_curves(
         curve = values["steps"], values[name]
         panels.setdefault(title, {})[run] = curve
   if not panels:
-    found = {run: sorted(values) for run, values in runs.items()}
-    raise _validate.error("runs", found, f"one of {', '.join(_TITLES)}")
+    parts_of_runs = {run: sorted(values) for run, values in runs.items()}
+    raise _validate.error("runs", parts_of_runs, f"one of {', '.join(_TITLES)}")
   ylabel = f"{part} windows" if part else ""
   return plots.learning_curves(path, panels, xlabel="updates", ylabel=ylabel)
 

@@ -135,8 +135,8 @@ def domain_table(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   names = "source", "source_test", "target", "target_test"
-  given = source, source_test, target, target_test
-  parts = [_windows(name, part) for name, part in zip(names, given)]
+  windows = source, source_test, target, target_test
+  parts = [_windows(name, part) for name, part in zip(names, windows)]
   first = parts[0].codes
   for name, part in zip(names, parts):
     _arrays.alike(f"{name}.codes", part.codes, "source.codes", first, "codes")

@@ -180,8 +180,8 @@ class Problem(base.ArrayProblem):
     if self.heads is not None:
       params["heads"] = self.heads.init(key_heads, code)["params"]
     if self.arm.objective.method == "factor_vae":
-      made = density_ratio.Discriminator().init(key_discriminator, code)
-      params["discriminator"] = made["params"]
+      weights = density_ratio.Discriminator().init(key_discriminator, code)
+      params["discriminator"] = weights["params"]
     return {"params": params}
 
   def loss(

@@ -120,7 +120,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   random_state: Any = None
   verbose: int = 0
 
-  def _read(self, *given: Any, reset: bool) -> Rows:
+  def _read(self, *inputs: Any, reset: bool) -> Rows:
     """Returns what was handed over; `reset` where it is to be trained on."""
     raise NotImplementedError
 
@@ -169,9 +169,9 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return prepared.prepare(rows.values, times=rows.times, targets=rows.targets)
 
   @final
-  def _fit(self, *given: Any) -> Self:
+  def _fit(self, *inputs: Any) -> Self:
     """Trains a network from the beginning; sets all that `fit` sets."""
-    rows = self._read(*given, reset=True)
+    rows = self._read(*inputs, reset=True)
     seed = self._seed()
     material = self._material(rows, seed)
     fitted = fitting.train(
@@ -255,17 +255,17 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return recipes.Recipe(weight_decay=self.weight_decay, **options)
 
   @final
-  def _examples(self, *given: Any) -> sources.Examples:
+  def _examples(self, *inputs: Any) -> sources.Examples:
     """Returns examples that the model takes."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
-    rows = self._read(*given, reset=False)
+    rows = self._read(*inputs, reset=False)
     prepared = self.model_.preparation
     return sources.Examples(rows.ids, self._prepare(prepared, rows))
 
   @final
-  def _outputs(self, *given: Any) -> dict[str, np.ndarray]:
+  def _outputs(self, *inputs: Any) -> dict[str, np.ndarray]:
     """Returns what the network says of examples."""
-    examples = self._examples(*given)
+    examples = self._examples(*inputs)
     return self.model_.outputs(examples.dataset)
 
   @final

@@ -24,7 +24,7 @@ _CHUNKS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-  """What training has found.
+  """The outcome of training.
 
   Attributes:
     network: of the problem.
@@ -123,7 +123,7 @@ def train(
 
 
 class _History:
-  """What `loop.run` writes, kept in memory: a `scalars.MetricWriter`."""
+  """The rows that `loop.run` writes, in memory: a `scalars.MetricWriter`."""
 
   def __init__(self):
     self._rows: dict[int, dict[str, float]] = {}
@@ -145,7 +145,7 @@ class _History:
   def columns(self) -> dict[str, list[float]]:
     """Returns lists over rows; NaN where a row lacks a name."""
     names = dict.fromkeys(k for row in self._rows.values() for k in row)
-    found: dict[str, list[float]] = {"update": list(self._rows)}
+    entries: dict[str, list[float]] = {"update": list(self._rows)}
     for name in names:
-      found[name] = [row.get(name, np.nan) for row in self._rows.values()]
-    return found
+      entries[name] = [row.get(name, np.nan) for row in self._rows.values()]
+    return entries

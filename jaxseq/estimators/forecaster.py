@@ -200,11 +200,11 @@ class Forecaster(base.SequenceEstimator):
     spans = forecasting.Spans(
       scaled[:end], valid, scaled[:total], length, self.horizon
     )
-    kept = scaled[calibrated - length :] if self.intervals else valid
+    material = scaled[calibrated - length :] if self.intervals else valid
     windows = None
-    if kept is not None:
+    if material is not None:
       windows = forecast_windows.windows(
-        kept, 0, len(kept), length, self.horizon
+        material, 0, len(material), length, self.horizon
       )
     one = data.ArrayDataset(scaled[None, :length], scaled[None, length:total])
     return base.Material(spans, end - total + 1, prepared, one, windows)

@@ -128,7 +128,7 @@ def check_count(name: str, values: Any, count: int) -> None:
 
 
 def _is_table(X):
-  """Whether X is a table (n, time) of numbers, and not series of their own."""
+  """True if X is a table (n, time) of numbers, and not series of their own."""
   if isinstance(X, Mapping) or X is None or isinstance(X, str):
     return isinstance(X, str) or X is None
   if hasattr(X, "columns") and hasattr(X, "index"):

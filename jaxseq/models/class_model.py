@@ -31,8 +31,8 @@ def arguments(
   Of pairs, the second axis has length 2.
   """
   inputs, _, _, lengths = classification.network_inputs(dataset, network.pairs)
-  found = {"inputs": inputs, "lengths": lengths}
-  return {k: np.asarray(x) for k, x in found.items() if x is not None}
+  arrays = {"inputs": inputs, "lengths": lengths}
+  return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
 
 
 def compute(
@@ -65,21 +65,21 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     "class" (a name), "probability_NAME" of each class and, where the examples
     have it, "target", the true class.
   """
-  found = model.outputs(examples.dataset)
+  outputs = model.outputs(examples.dataset)
   names = class_names(model)
   words, ids = np.array(names), np.array(examples.ids)
   columns: dict[str, Any] = {"id": ids}
   shown = np.ones(len(ids), bool)
-  if found["class"].ndim == 2:
-    shown = data.datasets.inside(examples.dataset, found["class"].shape[1])
+  if outputs["class"].ndim == 2:
+    shown = data.datasets.inside(examples.dataset, outputs["class"].shape[1])
     counts = shown.sum(axis=1)
     columns = {
       "id": np.repeat(ids, counts),
       "element": predictions.places(counts),
     }
-  columns["class"] = words[found["class"]][shown]
+  columns["class"] = words[outputs["class"]][shown]
   for i, name in enumerate(names):
-    columns[f"probability_{name}"] = found["probability"][..., i][shown]
+    columns[f"probability_{name}"] = outputs["probability"][..., i][shown]
   if examples.labeled:
     columns["target"] = words[np.asarray(examples.dataset.targets)][shown]
-  return predictions.Predictions(columns, found)
+  return predictions.Predictions(columns, outputs)

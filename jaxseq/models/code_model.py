@@ -29,8 +29,8 @@ def arguments(
 ) -> dict[str, np.ndarray]:
   """Returns "inputs" and, where windows were padded, "lengths"."""
   del network
-  found = {"inputs": dataset.inputs, "lengths": dataset.lengths}
-  return {k: np.asarray(x) for k, x in found.items() if x is not None}
+  arrays = {"inputs": dataset.inputs, "lengths": dataset.lengths}
+  return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
 
 
 def compute(
@@ -73,17 +73,20 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     standardized as the inputs; and "target" where the examples have classes.
     `arrays` has "reconstruction" (n, time, channels), "code" and "deviation".
   """
-  found = model.outputs(examples.dataset)
+  outputs = model.outputs(examples.dataset)
   x = np.asarray(examples.dataset.inputs)
   inside = data.datasets.inside(examples.dataset)
-  squares = np.square(found["reconstruction"] - x).mean(axis=-1)
+  squares = np.square(outputs["reconstruction"] - x).mean(axis=-1)
   error = (squares * inside).sum(axis=1) / inside.sum(axis=1)
   columns = {"id": examples.ids}
-  for i, code in enumerate(found["code"].T):
+  for i, code in enumerate(outputs["code"].T):
     columns[f"code_{i}"] = code
-  columns |= {"anomaly_score": found["anomaly"], "reconstruction_error": error}
+  columns |= {
+    "anomaly_score": outputs["anomaly"],
+    "reconstruction_error": error,
+  }
   targets = np.asarray(examples.dataset.targets)
   if examples.labeled and targets.ndim == 1:
     names = model.preparation.classes
     columns["target"] = targets if names is None else np.array(names)[targets]
-  return predictions.Predictions(columns, found)
+  return predictions.Predictions(columns, outputs)

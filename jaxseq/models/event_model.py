@@ -36,12 +36,12 @@ def arguments(
 ) -> dict[str, np.ndarray]:
   """Returns "gaps", "times", "marks" (n, events) and "lengths" (n,)."""
   del network
-  known = events.sequences(dataset)
+  sequences = events.sequences(dataset)
   return {
-    "gaps": np.asarray(known.gaps, np.float32),
-    "times": np.asarray(known.times, np.float32),
-    "marks": np.asarray(known.marks, np.int32),
-    "lengths": np.asarray(known.lengths, np.int32),
+    "gaps": np.asarray(sequences.gaps, np.float32),
+    "times": np.asarray(sequences.times, np.float32),
+    "marks": np.asarray(sequences.marks, np.int32),
+    "lengths": np.asarray(sequences.lengths, np.int32),
   }
 
 
@@ -59,15 +59,17 @@ def compute(
     median elsewhere if the network's marks depend on it; and the mixture of the
     gap, "log_weight", "mean" and "log_scale" (.., components).
   """
-  known = event_network.Sequences(**arguments)
-  ones = jnp.ones((*known.gaps.shape[:-1], known.gaps.shape[-1] + 1))
-  gap = network.apply(variables, known, ones).gap
+  sequences = event_network.Sequences(**arguments)
+  ones = jnp.ones((*sequences.gaps.shape[:-1], sequences.gaps.shape[-1] + 1))
+  gap = network.apply(variables, sequences, ones).gap
   levels = [quantile(gap, level) for level in QUANTILES]
   median = levels[QUANTILES.index(0.5)]
-  inside = masks.inside(known.gaps.shape[-1], known.lengths)
-  true = jnp.where(inside & (known.gaps > 0), known.gaps, median[..., :-1])
-  given = jnp.concatenate([true, median[..., -1:]], axis=-1)
-  logits = network.apply(variables, known, given).mark_logits
+  inside = masks.inside(sequences.gaps.shape[-1], sequences.lengths)
+  true = jnp.where(
+    inside & (sequences.gaps > 0), sequences.gaps, median[..., :-1]
+  )
+  gaps = jnp.concatenate([true, median[..., -1:]], axis=-1)
+  logits = network.apply(variables, sequences, gaps).mark_logits
   return {
     "expected_gap": gap.expectation(),
     "quantiles": jnp.stack(levels, axis=-1),
@@ -83,8 +85,8 @@ def quantile(gap: event_network.Mixture, level: float) -> jax.Array:
   """Returns the gaps (...) that come with a probability of at most `level`."""
   # Each component is below its own quantile with that probability, so that the
   # mixture's lies between the least and the greatest of them.
-  own = gap.mean + jnp.exp(gap.log_scale) * jax.scipy.special.ndtri(level)
-  low, high = own.min(axis=-1), own.max(axis=-1)
+  quantiles = gap.mean + jnp.exp(gap.log_scale) * jax.scipy.special.ndtri(level)
+  low, high = quantiles.min(axis=-1), quantiles.max(axis=-1)
 
   def halve(ends, _):
     low, high = ends
@@ -122,11 +124,11 @@ def intensities(model: "Model", source: Any, elapsed: np.ndarray) -> np.ndarray:
     (n, times), in events per unit of time.
   """
   examples = model.examples(source)
-  found = model.outputs(examples.dataset)
+  outputs = model.outputs(examples.dataset)
   rows = np.arange(len(examples.ids))
   last = _lengths(examples.dataset)
   gap = event_network.Mixture(
-    *(found[name][rows, last] for name in ("log_weight", "mean", "log_scale"))
+    *(outputs[name][rows, last] for name in ("log_weight", "mean", "log_scale"))
   )
   elapsed = jnp.broadcast_to(
     jnp.asarray(elapsed, jnp.float32), (len(rows), len(elapsed))
@@ -145,32 +147,32 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     happened "gap" and, among several marks, "mark_target". The last rows of
     sequences, where these are empty, are what is to come.
   """
-  found = model.outputs(examples.dataset)
-  known = arguments(model.network, examples.dataset)
-  lengths = known["lengths"]
-  count, size = known["gaps"].shape
+  outputs = model.outputs(examples.dataset)
+  sequences = arguments(model.network, examples.dataset)
+  lengths = sequences["lengths"]
+  count, size = sequences["gaps"].shape
   shown = masks.inside(size + 1, lengths + 1)
   happened = masks.inside(size + 1, lengths)
-  before = np.concatenate([np.zeros((count, 1)), known["times"]], axis=1)
-  padded = np.pad(known["gaps"], [(0, 0), (0, 1)])
+  before = np.concatenate([np.zeros((count, 1)), sequences["times"]], axis=1)
+  padded = np.pad(sequences["gaps"], [(0, 0), (0, 1)])
   columns: dict[str, Any] = {
     "id": np.repeat(np.array(examples.ids), lengths + 1),
     "event": predictions.places(lengths + 1),
     "after": before.astype(np.float32)[shown],
-    "gap_expected": found["expected_gap"][shown],
+    "gap_expected": outputs["expected_gap"][shown],
   }
   for i, level in enumerate(QUANTILES):
-    columns[f"gap_{level:.0%}"] = found["quantiles"][..., i][shown]
+    columns[f"gap_{level:.0%}"] = outputs["quantiles"][..., i][shown]
   columns["gap"] = np.where(happened, padded, np.float32(np.nan))[shown]
   marks = model.network.statistics.num_marks
   if marks > 1:
     names = np.array(model.preparation.classes or tuple(map(str, range(marks))))
-    columns["mark"] = names[found["mark"]][shown]
+    columns["mark"] = names[outputs["mark"]][shown]
     for i, name in enumerate(names):
-      columns[f"probability_{name}"] = found["probability"][..., i][shown]
-    true = names[np.pad(known["marks"], [(0, 0), (0, 1)])]
+      columns[f"probability_{name}"] = outputs["probability"][..., i][shown]
+    true = names[np.pad(sequences["marks"], [(0, 0), (0, 1)])]
     columns["mark_target"] = np.where(happened, true, "")[shown]
-  return predictions.Predictions(columns, found)
+  return predictions.Predictions(columns, outputs)
 
 
 def _lengths(dataset):

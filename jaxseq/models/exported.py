@@ -36,7 +36,7 @@ _REFUSALS = (
 
 
 class Source(Protocol):
-  """What a program is made of; `jaxseq.Model` has it."""
+  """The source of a program; `jaxseq.Model` is one."""
 
   @property
   def network(self) -> Any:
@@ -44,7 +44,7 @@ class Source(Protocol):
 
   @property
   def variables(self) -> PyTree:
-    """Those of the network."""
+    """The variables of the network."""
 
   @property
   def signature(self) -> Mapping[str, tuple[str, tuple[str, ...]]]:

@@ -47,11 +47,11 @@ def compute(
   of the other levels that the variables have widths of.
   """
   forecast = network.apply(variables, arguments["inputs"])
-  found = {"forecast": forecast}
+  outputs = {"forecast": forecast}
   for level, width in variables.get(conformal.COLLECTION, {}).items():
-    found[f"lower_{level}"] = forecast - width
-    found[f"upper_{level}"] = forecast + width
-  return found
+    outputs[f"lower_{level}"] = forecast - width
+    outputs[f"upper_{level}"] = forecast + width
+  return outputs
 
 
 def errors(
@@ -125,9 +125,9 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     "NAME_upper_80%" and likewise for 95 %; and where the examples have it
     "NAME_target".
   """
-  found = model.outputs(examples.dataset)
+  outputs = model.outputs(examples.dataset)
   prepared = model.preparation
-  count, horizon, channels = found["forecast"].shape
+  count, horizon, channels = outputs["forecast"].shape
   names = prepared.channels or tuple(f"channel_{i}" for i in range(channels))
   columns: dict[str, Any] = {
     "id": np.repeat(np.array(examples.ids), horizon),
@@ -141,10 +141,10 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     values = prepared.restore(np.asarray(values)).reshape(-1, channels)
     columns.update({f"{x}{ending}": y for x, y in zip(names, values.T)})
 
-  add(found["forecast"], "")
+  add(outputs["forecast"], "")
   for level in sorted(model.variables.get(conformal.COLLECTION, ())):
     for end in ("lower", "upper"):
-      add(found[f"{end}_{level}"], f"_{end}_{level}%")
+      add(outputs[f"{end}_{level}"], f"_{end}_{level}%")
   if examples.labeled:
     add(examples.dataset.targets, "_target")
-  return predictions.Predictions(columns, found)
+  return predictions.Predictions(columns, outputs)

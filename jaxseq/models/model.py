@@ -170,9 +170,9 @@ class Model:
         arguments = {**arguments, name: np.full(shape, time, dtype)}
       got = arguments.get(name)
       if got is None or not _fits(np.shape(got), axes):
-        found = None if got is None else f"shape {np.shape(got)}"
+        received = None if got is None else f"shape {np.shape(got)}"
         listed = ", ".join(map(str, axes))
-        raise _validate.error(name, found, f"({listed}), as in training")
+        raise _validate.error(name, received, f"({listed}), as in training")
     for name in arguments.keys() - self.signature.keys() - {"lengths"}:
       raise _validate.error(name, "an array", "none, as in training")
     if "lengths" in arguments.keys() - self.signature.keys():
@@ -197,7 +197,7 @@ def _compute(compute, network, variables, arguments):
 
 
 def _fits(shape, axes):
-  """Whether a shape has the axes of a signature."""
+  """True if a shape has the axes of a signature."""
   return len(shape) == len(axes) and all(
     size == want for size, want in zip(shape, axes) if isinstance(want, int)
   )
@@ -271,12 +271,12 @@ def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:
     arguments: the arrays.
     time_axis: which axis may have any length; None for no other than the batch.
   """
-  found = {}
+  signature = {}
   for name, x in arguments.items():
     words = {0: "batch", time_axis: "time"}
     axes = tuple(words.get(i, size) for i, size in enumerate(np.shape(x)))
-    found[name] = str(np.asarray(x).dtype), axes
-  return found
+    signature[name] = str(np.asarray(x).dtype), axes
+  return signature
 
 
 def in_batches(
@@ -298,14 +298,14 @@ def in_batches(
   parts = []
   for start in range(0, count, size):
     rows = np.minimum(np.arange(start, start + size), count - 1)
-    found = function({k: jnp.asarray(x[rows]) for k, x in arguments.items()})
-    kept = min(size, count - start)
-    parts.append({k: np.asarray(x)[:kept] for k, x in found.items()})
+    outputs = function({k: jnp.asarray(x[rows]) for k, x in arguments.items()})
+    number = min(size, count - start)
+    parts.append({k: np.asarray(x)[:number] for k, x in outputs.items()})
   return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
 def library_versions() -> dict[str, Any]:
   """Returns the versions of Python and of the libraries."""
-  known = run_directory.versions()
+  versions = run_directory.versions()
   names = ("python", "jaxseq", "jax", "jaxlib", "flax", "numpy", "device")
-  return {name: known[name] for name in names}
+  return {name: versions[name] for name in names}

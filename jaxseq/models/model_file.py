@@ -158,10 +158,10 @@ def _check_names(model):
     raise _validate.error(f"preparation: {field}", len(names), expected)
 
 
-def _signature(given):
+def _signature(words):
   """Returns the signature of what a file says of it."""
-  made = {}
-  for name, entry in given.items():
+  signature = {}
+  for name, entry in words.items():
     try:
       dtype, axes = entry
       fits = np.dtype(dtype).kind in "fiub" and all(
@@ -173,8 +173,8 @@ def _signature(given):
       fits = False
     if not fits:
       raise _validate.error(f"signature: {name}", entry, "a dtype and axes")
-    made[name] = dtype, tuple(axes)
-  return made
+    signature[name] = dtype, tuple(axes)
+  return signature
 
 
 def _check_fit(model):
@@ -186,8 +186,8 @@ def _check_fit(model):
   }
   try:
     jax.eval_shape(
-      lambda variables, given: model.parts.compute(
-        model.network, variables, given
+      lambda variables, arrays: model.parts.compute(
+        model.network, variables, arrays
       ),
       model.variables,
       shapes,

@@ -30,18 +30,18 @@ def arguments(
 
   Lengths are for pooling: without it what lies behind an end is no prediction.
   """
-  found = {"inputs": dataset.inputs, "gaps": dataset.extras.gaps}
+  arrays = {"inputs": dataset.inputs, "gaps": dataset.extras.gaps}
   if _is_whole(network):
-    found["lengths"] = dataset.lengths
-  return {k: np.asarray(x) for k, x in found.items() if x is not None}
+    arrays["lengths"] = dataset.lengths
+  return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
 
 
 def compute(
   network: regression.Regressor, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "mean" and "deviation" (n, time, numbers), or (n, numbers)."""
-  given = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))
-  mean, variance = network.apply(variables, *given)
+  arrays = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))
+  mean, variance = network.apply(variables, *arrays)
   deviation = jnp.sqrt(jnp.maximum(variance, regression.FLOOR))
   return {"mean": mean, "deviation": deviation}
 
@@ -54,14 +54,14 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     number its "NAME" and "NAME_deviation", the standard deviation, in the units
     of the data; where the examples have it also "NAME_target".
   """
-  found = model.outputs(examples.dataset)
+  outputs = model.outputs(examples.dataset)
   prepared = model.preparation
-  numbers = found["mean"].shape[-1]
+  numbers = outputs["mean"].shape[-1]
   names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
   scale = np.ones(numbers)
   if prepared.target_deviation is not None:
     scale = np.array(prepared.target_deviation)
-  mean = prepared.restore_targets(found["mean"])
+  mean = prepared.restore_targets(outputs["mean"])
   columns: dict[str, Any] = {"id": np.array(examples.ids)}
   shown: Any = slice(None)
   if not _is_whole(model.network):
@@ -71,14 +71,16 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     columns["element"] = predictions.places(counts)
   for i, name in enumerate(names):
     columns[name] = mean[..., i][shown]
-    columns[f"{name}_deviation"] = found["deviation"][..., i][shown] * scale[i]
+    columns[f"{name}_deviation"] = (
+      outputs["deviation"][..., i][shown] * scale[i]
+    )
   if examples.labeled:
     targets = prepared.restore_targets(np.asarray(examples.dataset.targets))
     for i, name in enumerate(names):
       columns[f"{name}_target"] = targets[..., i][shown]
-  return predictions.Predictions(columns, found)
+  return predictions.Predictions(columns, outputs)
 
 
 def _is_whole(network):
-  """Whether a sequence has its numbers as a whole."""
+  """True if a sequence has its numbers as a whole."""
   return network.config.network.pooling != "none"

@@ -85,11 +85,11 @@ def predicts(program: experiment.Experiment) -> bool:
         f"{str(directory)!r} holds a model of experiments.{made_by}, none of "
         f"experiments.{program.name}"
       )
-    found = model.predict(source)
-    found.write(output)
+    rows = model.predict(source)
+    rows.write(output)
   about = model.about
   print(
-    f"{found.num_rows:,} {'row' if found.num_rows == 1 else 'rows'} by "
+    f"{rows.num_rows:,} {'row' if rows.num_rows == 1 else 'rows'} by "
     f"{about.get('arm')} (seed {about.get('seed')}, {about.get('chosen_by')}): "
     f"{output}"
   )

@@ -78,7 +78,7 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
   if examples.dataset.lengths is not None:
     # The first token is no target there.
     lengths = np.asarray(examples.dataset.lengths) + 1
-  found = _read(model, tokens, lengths)
+  outputs = _read(model, tokens, lengths)
   shown = masks.inside(time + 1, lengths + 1)
   there = masks.inside(time + 1, lengths)
   names = np.array(
@@ -86,17 +86,17 @@ def predict(model: "Model", examples: data.Examples) -> predictions.Predictions:
     or tuple(map(str, range(model.network.num_outputs)))
   )
   padded = np.pad(tokens, [(0, 0), (0, 1)])
-  logs = np.pad(found["log_probability"], [(0, 0), (0, 1)])
+  logs = np.pad(outputs["log_probability"], [(0, 0), (0, 1)])
   return predictions.Predictions(
     {
       "id": np.repeat(np.array(examples.ids), lengths + 1),
       "position": predictions.places(lengths + 1),
-      "expected": names[found["expected"]][shown],
-      "expected_probability": found["expected_probability"][shown],
+      "expected": names[outputs["expected"]][shown],
+      "expected_probability": outputs["expected_probability"][shown],
       "token": np.where(there, names[padded], "")[shown],
       "probability": np.where(there, np.exp(logs), np.float32(np.nan))[shown],
     },
-    {k: found[k] for k in ("log_probability", "probability")},
+    {k: outputs[k] for k in ("log_probability", "probability")},
   )
 
 
@@ -177,19 +177,19 @@ def _read(model, tokens, lengths):
   for first in range(0, len(tokens), rows):
     states = None
     last = np.zeros((len(tokens[first : first + rows]), vocab), np.float32)
-    found = []
+    pieces_read = []
     for start in range(0, pieces * size, size):
-      own = np.s_[first : first + rows], np.s_[start : start + size]
+      place = np.s_[first : first + rows], np.s_[start : start + size]
       if states is None:
         states = model.network.initial_state((len(last),))
-      states, out = piece(variables, states, inputs[own], targets[own])
+      states, out = piece(variables, states, inputs[place], targets[place])
       logs, best, likely = map(np.asarray, out[:3])
-      found.append((logs, best, likely))
+      pieces_read.append((logs, best, likely))
       ends = lengths[first : first + rows] - start
       here = (ends >= 0) & (ends < size)
       last[here] = np.asarray(out[3])[here, ends[here]] if here.any() else 0
     parts.append(
-      (*map(functools.partial(np.concatenate, axis=1), zip(*found)), last)
+      (*map(functools.partial(np.concatenate, axis=1), zip(*pieces_read)), last)
     )
   logs, best, likely, last = map(np.concatenate, zip(*parts))
   time = tokens.shape[1]

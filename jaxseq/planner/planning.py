@@ -66,8 +66,8 @@ def plan(
   if method == "milp":
     rows = milp.solve(problem, bound, best.makespan, time_limit)
     if rows is not None:
-      found = schedule.assemble(problem, rows, bound, "milp")
-      best = min(best, found, key=_makespan)
+      candidate = schedule.assemble(problem, rows, bound, "milp")
+      best = min(best, candidate, key=_makespan)
   return best
 
 
@@ -78,12 +78,14 @@ def propose(
 
   `bound` is the seconds that no plan can go below.
   """
-  found = [schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")]
+  candidates = [
+    schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")
+  ]
   for degree in problem.degrees.tolist():
     if problem.lengths[0] <= problem.capacity * degree:
       recurrent = problem.cost_model.kind == "recurrent"
       streams = recurrent and degree == problem.num_devices
       name = "stream" if streams else f"homogeneous-{degree}"
       rows = stream.homogeneous(problem, degree)
-      found.append(schedule.assemble(problem, rows, bound, name))
-  return found
+      candidates.append(schedule.assemble(problem, rows, bound, name))
+  return candidates

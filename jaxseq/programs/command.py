@@ -9,7 +9,7 @@ r"""The command `jaxseq`, which comes with the package.
 Tasks are classify (series, arrays, pictures; numbers, too), events, forecast
 and language_model. Where the columns have other names, or anything else is to
 be another, `--config.FIELD=VALUE` says so, as --config.data_options.label=kind;
-`--config=FILE.py` takes a config of one's own. `jaxseq train TASK --help` lists
+`--config=FILE.py` takes a config of your own. `jaxseq train TASK --help` lists
 the flags, docs/own_data.md the options.
 """
 

@@ -79,12 +79,12 @@ def main(program: experiment.Experiment) -> None:
       horizon: forecasting.baselines(spans, config.period)
       for horizon, spans in series.items()
     }
-    made = make_arms(config, series)
+    arms_by_name = make_arms(config, series)
     directory = program.open_directory(config)
   longest = max(config.horizons)
   results = program.compare(
     config,
-    made,
+    arms_by_name,
     directory,
     title=f"{config.data}: errors on the test span",
     subject=f"{config.data}, horizon {longest}",
@@ -106,7 +106,7 @@ def main(program: experiment.Experiment) -> None:
       config,
       directory,
       "forecasting",
-      made,
+      arms_by_name,
       {f"{name}-{h}": x for h, x in splits.items() for name in config.arms},
     ),
   )
@@ -115,7 +115,7 @@ def main(program: experiment.Experiment) -> None:
       config,
       directory,
       {name: arm_config(config, name) for name in config.arms},
-      made,
+      arms_by_name,
       series[longest],
       splits[longest].info,
     )

@@ -114,22 +114,22 @@ def measures(
     return language.bits_per_token(network, variables, text, 1024)
 
   test = language.streams(corpus.test, config.test_streams)
-  found: dict[str, Any] = {
+  options: dict[str, Any] = {
     "test_bits": program.measure(as_trained, variables, test),
     "state_bytes": budget.state_bytes(arm.network),
   }
   speed = curves.speed(directory, "cpu")
   if math.isfinite(speed):
     each = arm.batch_size * config.length * config.num_seeds
-    found["bytes_per_cpu_second"] = round(speed * each)
+    options["bytes_per_cpu_second"] = round(speed * each)
   if config.dynamic:
     score = functools.partial(
       dynamic_evaluation.bits_per_token, config.dynamic_evaluation(), network
     )
     train = language.streams(corpus.train, arm.batch_size)
     test = language.streams(corpus.test, 1)
-    found["dynamic_bits"] = program.measure(score, variables, train, test)
-  return found
+    options["dynamic_bits"] = program.measure(score, variables, train, test)
+  return options
 
 
 def make_sampling(
@@ -156,7 +156,7 @@ def main(program: experiment.Experiment) -> None:
     splits = config.load()
     corpus = language.from_splits(splits)
     sampling = make_sampling(options, corpus.vocab_size)
-    made = make_arms(config, corpus)
+    arms_by_name = make_arms(config, corpus)
     directory = program.open_directory(config)
   if program.mode != "generate":
     columns = dict(TASK.columns)
@@ -167,19 +167,19 @@ def main(program: experiment.Experiment) -> None:
     title = f"{config.data}, bits per byte"
     program.compare(
       config,
-      made,
+      arms_by_name,
       directory,
       title=title,
       subject=config.data,
       columns=columns,
       ylabel=TASK.ylabel,
       each=run_models.writer(
-        program, config, directory, "language", made, splits
+        program, config, directory, "language", arms_by_name, splits
       ),
     )
   if program.mode != "evaluate":
     codec = token_model.codec(splits.info.preparation)
-    for name, arm in made.items():
+    for name, arm in arms_by_name.items():
       _, state = run.restore(config, directory, name, arm)
       print(f"\n--- {name} (seed 0), temperature {options.temperature} ---")
       print(

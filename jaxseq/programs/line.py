@@ -34,13 +34,13 @@ def main(
     task = choose(splits) if choose else program.body.TASK
     source = task.source(splits)
     task = task.of(source)
-    made = task.arms(config, source)
+    arms_by_name = task.arms(config, source)
     directory = program.open_directory(config)
   watched = next(iter(task.columns.values()))
   levels = task.baselines(source, config, "valid")
   results = program.compare(
     config,
-    made,
+    arms_by_name,
     directory,
     title=f"{config.data}: {watched} on the test set",
     subject=config.data,
@@ -48,6 +48,8 @@ def main(
     ylabel=task.ylabel,
     baselines=task.baselines(source, config, "test"),
     levels={name: values[task.metric] for name, values in levels.items()},
-    each=run_models.writer(program, config, directory, task.kind, made, splits),
+    each=run_models.writer(
+      program, config, directory, task.kind, arms_by_name, splits
+    ),
   )
   show(config, directory, results)

@@ -1,4 +1,4 @@
-"""Options of the loaders of one's own data, for flags to set.
+"""Options of the loaders of your own data, for flags to set.
 
 Each is a field of `config.data_options`; one without a value is not used.
 """

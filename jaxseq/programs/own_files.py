@@ -1,4 +1,4 @@
-"""The configs that `jaxseq train` has for files of one's own.
+"""The configs that `jaxseq train` has for your own files.
 
     jaxseq train classify --data=walks.csv --workdir=runs/walks
 

@@ -194,5 +194,7 @@ def main(argv: Sequence[str] = ()) -> None:
     path = pathlib.Path(flags.FLAGS.checkpoint)
     served = load(path)
     directory = path if path.is_dir() else path.parent
-    made = make_app(served, flags.FLAGS.name or directory.resolve().name)
-  server.serve(made, flags.FLAGS.host, flags.FLAGS.port, flags.FLAGS.grace)
+    app_served = make_app(served, flags.FLAGS.name or directory.resolve().name)
+  server.serve(
+    app_served, flags.FLAGS.host, flags.FLAGS.port, flags.FLAGS.grace
+  )

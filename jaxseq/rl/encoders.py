@@ -199,8 +199,8 @@ def _stack(config, params, x, key):
       x = layers.conv(layer, x, stride=stride, **options)
     x = jax.nn.relu(x)
     if drops:
-      kept = jax.random.bernoulli(keys[i], 1 - config.dropout, x.shape)
-      x = jnp.where(kept, x / (1 - config.dropout), 0)
+      mask = jax.random.bernoulli(keys[i], 1 - config.dropout, x.shape)
+      x = jnp.where(mask, x / (1 - config.dropout), 0)
   return x
 
 

@@ -56,9 +56,9 @@ class Mixture(base.Jitted):
     if not self.envs:
       raise _validate.error("envs", self.envs, "1 or more environments")
     for name in ("observation_space", "action_space"):
-      found = [getattr(env, name)(env.default_params) for env in self.envs]
-      if len({spaces.signature(space) for space in found}) > 1:
-        raise _validate.error(f"{name} of envs", found, "one for all")
+      listed = [getattr(env, name)(env.default_params) for env in self.envs]
+      if len({spaces.signature(space) for space in listed}) > 1:
+        raise _validate.error(f"{name} of envs", listed, "one for all")
 
   @property
   def default_params(self) -> Params:
@@ -97,9 +97,9 @@ class Mixture(base.Jitted):
       index: which one.
       params: of the mixture.
     """
-    own, limit = params.envs[index], params.max_steps_in_episode
-    limit = jnp.minimum(own.max_steps_in_episode, limit)
-    return self.envs[index], own.replace(max_steps_in_episode=limit)
+    env_params, limit = params.envs[index], params.max_steps_in_episode
+    limit = jnp.minimum(env_params.max_steps_in_episode, limit)
+    return self.envs[index], env_params.replace(max_steps_in_episode=limit)
 
   def members(self, num_envs: int) -> np.ndarray:
     """Returns which of the environments each member of a batch is.

@@ -144,9 +144,9 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   if isinstance(env.observation_space(env_params), spaces.Dict):
     expected = "False: images are scaled by 255"
     raise _validate.error("normalize_observation", True, expected)
-  own = spaces.is_number(env.shown_space(env_params)).tolist()
+  is_number = spaces.is_number(env.shown_space(env_params)).tolist()
   size = spaces.flat_size(env.observation_space(env_params))
-  return Normalized(network, (*own, *(False,) * (size - len(own))))
+  return Normalized(network, (*is_number, *(False,) * (size - len(is_number))))
 
 
 def unless_skipped(before: PyTree, after: PyTree, skipped: Array) -> PyTree:

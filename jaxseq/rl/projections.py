@@ -70,9 +70,9 @@ class Projected(wrappers.Wrapper):
       return
     space = spaces.convert(self.env.action_space(self.env.default_params))
     if not (isinstance(space, spaces.Discrete) or spaces.is_bounded(space)):
-      found = f"the actions of the environment, {space!r},"
+      received = f"the actions of the environment, {space!r},"
       expected = (
-        f"None: {found} are neither Discrete nor a Box with finite bounds"
+        f"None: {received} are neither Discrete nor a Box with finite bounds"
       )
       raise _validate.error("action_size", self.action_size, expected)
 

@@ -156,11 +156,11 @@ def make_arms(config: Config) -> dict[str, Arm]:
     UserError: (a ValueError) a field is unknown or has a wrong value, or an
       environment does not fit.
   """
-  made = {}
+  arms_by_name = {}
   for name in config.arms:
     agent = agent_config(config, name)
-    made[name] = Arm(agent, evaluation_configs(config, agent))
-  return made
+    arms_by_name[name] = Arm(agent, evaluation_configs(config, agent))
+  return arms_by_name
 
 
 def agent_config(config: Config, arm: str) -> algorithms.Config:
@@ -206,7 +206,7 @@ def evaluation_configs(
       training.
   """
   trained = algorithms.of(agent).player(agent)
-  found = {}
+  agents = {}
   for name, options in config.evaluations.items():
     if name == agent.env_id:
       raise errors.UserError(
@@ -214,8 +214,8 @@ def evaluation_configs(
         " that of the environment of the training"
       )
     merged = dict(agent.env_options) | dict(options.items())
-    found[name] = dataclasses.replace(agent, env_options=tuple(merged.items()))
-    player = algorithms.of(agent).player(found[name])
+    agents[name] = dataclasses.replace(agent, env_options=tuple(merged.items()))
+    player = algorithms.of(agent).player(agents[name])
     for what in ("observation_space", "action_space"):
       both = trained, player
       expected, got = (getattr(p.env, what)(p.env_params) for p in both)
@@ -224,4 +224,4 @@ def evaluation_configs(
           f"config.evaluations.{name}: got the {what.replace('_', ' ')} {got},"
           f" expected that of the training, {expected}"
         )
-  return found
+  return agents

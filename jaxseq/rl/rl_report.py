@@ -59,13 +59,16 @@ def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
     tables.show(
       ["environment", *results],
       [
-        [where, *(tables.mean_std(arm["evaluation"]) for arm in found.values())]
-        for where, found in evaluated.items()
+        [
+          where,
+          *(tables.mean_std(arm["evaluation"]) for arm in rows.values()),
+        ]
+        for where, rows in evaluated.items()
       ],
       title=f"Return of {over}",
     )
-  for where, found in evaluated.items():
-    trials = _trials(found)
+  for where, rows in evaluated.items():
+    trials = _trials(rows)
     if not trials:
       continue
     columns = [map(tables.mean_std, values.T) for values in trials.values()]
@@ -95,9 +98,9 @@ def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
   trials = {
     where: {
       name: (1 + np.arange(values.shape[1]), values)
-      for name, values in _trials(found).items()
+      for name, values in _trials(results_of_task).items()
     }
-    for where, found in _evaluated(task, results).items()
+    for where, results_of_task in _evaluated(task, results).items()
   }
   if all(trials.values()):
     x, y = "trial within an episode", "mean return of the trial"
@@ -108,15 +111,15 @@ def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
 
 def _evaluated(task: str, results: Any) -> dict[str, Any]:
   """Returns evaluations of all arms: on the task, and on the further ones."""
-  found = {task: results}
+  results_by_task = {task: results}
   for name in next(iter(results.values())).get("evaluations", {}):
-    found[name] = {
+    results_by_task[name] = {
       arm: result["evaluations"][name] for arm, result in results.items()
     }
-  return found
+  return results_by_task
 
 
-def _trials(found: Any) -> dict[str, np.ndarray]:
+def _trials(results: Any) -> dict[str, np.ndarray]:
   """Returns the trials' returns (seeds, trials) of arms that have trials."""
-  have = [name for name, arm in found.items() if "trials" in arm]
-  return {name: np.asarray(found[name]["trials"]) for name in have}
+  have = [name for name, arm in results.items() if "trials" in arm]
+  return {name: np.asarray(results[name]["trials"]) for name in have}

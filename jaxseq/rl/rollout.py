@@ -133,9 +133,9 @@ def unwrapped(
 def _made(env_id, options, params):
   """An environment, and its parameters with other values."""
   env, env_params = envs.make(env_id, **dict(options))
-  known = [field.name for field in dataclasses.fields(env_params)]
+  names = [field.name for field in dataclasses.fields(env_params)]
   for name, _ in params:
-    _validate.choice("env_params", name, known)
+    _validate.choice("env_params", name, names)
   return env, dataclasses.replace(env_params, **dict(params))
 
 

@@ -67,28 +67,28 @@ def _invariants_outside(step, variables, carry, element):
     variables, carry, element
   )
   structure, jaxpr = jax.tree.structure(shapes), closed.jaxpr
-  given = jax.tree.leaves(variables)
-  known = dict(zip(jaxpr.invars, given))
-  known |= zip(jaxpr.constvars, closed.consts)
+  leaves = jax.tree.leaves(variables)
+  invariants = dict(zip(jaxpr.invars, leaves))
+  invariants |= zip(jaxpr.constvars, closed.consts)
   inside = []
   for equation in jaxpr.eqns:
     takes = [x for x in equation.invars if not isinstance(x, core.Literal)]
     outside = (
       bool(takes)
       and not equation.effects
-      and all(x in known for x in takes)
+      and all(x in invariants for x in takes)
       and _size(equation.outvars) <= _size(takes)
     )
     if outside:
-      _evaluate([equation], known)
+      _evaluate([equation], invariants)
     else:
       inside.append(equation)
   uses = [*jaxpr.outvars, *(x for each in inside for x in each.invars)]
   names = dict.fromkeys(
-    x for x in uses if not isinstance(x, core.Literal) and x in known
+    x for x in uses if not isinstance(x, core.Literal) and x in invariants
   )
-  invariant = [known[name] for name in names]
-  rest = jaxpr.invars[len(given) :]
+  invariant = [invariants[name] for name in names]
+  rest = jaxpr.invars[len(leaves) :]
 
   def body(invariant, carry, element):
     values = dict(zip(names, invariant))
@@ -105,13 +105,13 @@ def _evaluate(equations, values):
   for equation in equations:
     primitive = equation.primitive
     options = primitive.get_bind_params(equation.params)
-    given = (_value(x, values) for x in equation.invars)
+    arguments = (_value(x, values) for x in equation.invars)
     # Profiles show by these names which module an operation is part of.
     scope = jax.named_scope(str(equation.source_info.name_stack))
     with equation.ctx.manager, scope:
-      found = primitive.bind(*given, **options)
-    found = found if primitive.multiple_results else [found]
-    values.update(zip(equation.outvars, found))
+      outputs = primitive.bind(*arguments, **options)
+    outputs = outputs if primitive.multiple_results else [outputs]
+    values.update(zip(equation.outvars, outputs))
 
 
 def _value(x, values):

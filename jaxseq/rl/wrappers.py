@@ -76,9 +76,9 @@ class Physics(Wrapper):
   values: tuple[tuple[str, Any], ...] = ()
 
   def __post_init__(self):
-    known = [f.name for f in dataclasses.fields(self.env.default_params)]
+    names = [f.name for f in dataclasses.fields(self.env.default_params)]
     for name, _ in self.values:
-      _validate.choice("values", name, known)
+      _validate.choice("values", name, names)
 
   @property
   def default_params(self) -> PyTree:

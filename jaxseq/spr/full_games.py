@@ -72,9 +72,9 @@ def make(config: agent.Config, game: games.Game) -> Callable[..., Result]:
       returns += np.where(playing, reward, 0)
       lengths += playing
       playing = playing & ~fresh
-    kept = np.asarray(frames, game.frame_dtype)
+    stored = np.asarray(frames, game.frame_dtype)
     return Result(
-      returns, lengths, kept.reshape(len(frames), *game.frame_shape)
+      returns, lengths, stored.reshape(len(frames), *game.frame_shape)
     )
 
   return play

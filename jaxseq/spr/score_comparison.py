@@ -61,14 +61,14 @@ def improvements(
       what = f"scores of the games {games}, as of the first agent"
       raise _validate.error(f"agents[{name!r}]", list(played), what)
     tables_of[name] = scores.normalized_table({g: played[g] for g in games})
-  found = {name: {} for name in agents}
+  results = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
     value, low, high = aggregates.improvement(
       tables_of[a], tables_of[b], resamples=resamples, seed=seed
     )
-    found[a][b] = value, low, high
-    found[b][a] = 1 - value, 1 - high, 1 - low
-  return found
+    results[a][b] = value, low, high
+    results[b][a] = 1 - value, 1 - high, 1 - low
+  return results
 
 
 def write(
@@ -99,12 +99,12 @@ def write(
     raise _validate.error(
       "agents", list(agents), "two or more, to compare them"
     )
-  found = improvements(agents, resamples=resamples, seed=seed)
+  results = improvements(agents, resamples=resamples, seed=seed)
   games = next(iter(agents.values()))
   runs = max(len(played[game]) for played in agents.values() for game in games)
   form, intervals = scores.interval_format(runs)
   rows = [
-    [a, *("-" if a == b else form.format(*found[a][b]) for b in agents)]
+    [a, *("-" if a == b else form.format(*results[a][b]) for b in agents)]
     for a in agents
   ]
   title = (
@@ -114,9 +114,9 @@ def write(
   table = scores.Table(["agent", *agents], rows, title)
   directory = scores.write_tables(directory, TABLE, table)
   # Of each pair once: the other way round it is the rest to 1.
-  pairs = itertools.combinations(found, 2)
-  bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
+  pairs = itertools.combinations(results, 2)
+  bars = {f"{a} beats {b}": results[a][b] for a, b in pairs}
   picture = plots.intervals(
     directory / "improvement.png", {"probability of improvement": bars}
   )
-  return Report(table, found, picture)
+  return Report(table, results, picture)

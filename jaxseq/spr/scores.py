@@ -112,8 +112,8 @@ def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
     ValueError: if an agent or a game is unknown.
   """
   _validate.choice("agent", agent, published.SCORES)
-  found = published.SCORES[agent]
-  return normalized_table({game: [found.get(game)] for game in games})
+  scores = published.SCORES[agent]
+  return normalized_table({game: [scores.get(game)] for game in games})
 
 
 def published_aggregates(
@@ -130,12 +130,12 @@ def published_aggregates(
   if set(games) == set(published.GAMES):
     return dict(published.AGGREGATES)
   source = "computed from published scores of the games"
-  found = {}
+  aggregates_by_agent = {}
   for agent in published.SCORES:
     table = published_table(agent, games)
     values = (float(f(table)) for f in (aggregates.mean, aggregates.median))
-    found[agent] = published.Aggregates(*values, source=source)
-  return found
+    aggregates_by_agent[agent] = published.Aggregates(*values, source=source)
+  return aggregates_by_agent
 
 
 def sample_efficiency(
@@ -171,8 +171,8 @@ def sample_efficiency(
     game: np.array([_hold(steps, row, grid) for row in values])
     for game, (steps, values) in curves.items()
   }
-  known = np.isfinite(np.concatenate(list(held.values())))
-  first = int(np.argmax(known.all(axis=0)))
+  finite = np.isfinite(np.concatenate(list(held.values())))
+  first = int(np.argmax(finite.all(axis=0)))
   options = {"resamples": resamples, "confidence": confidence, "seed": seed}
   points = []
   for i in range(first, grid.size):
@@ -222,11 +222,11 @@ def write(
   ours = aggregates.aggregates(table, resamples=resamples, seed=seed)
   others = published_aggregates(games)
   rivals = {agent: published_table(agent, games) for agent in against}
-  made = (
+  shown = (
     _games_table(scores, table, name, against),
     _aggregates_table(games, table, name, ours, others),
   )
-  directory = write_tables(directory, TABLE, *made)
+  directory = write_tables(directory, TABLE, *shown)
   pictures = [
     _draw_aggregates(directory, name, ours, others),
     _draw_profiles(directory, table, name, rivals),
@@ -243,7 +243,7 @@ def write(
         "interval",
       )
     )
-  return Report(made, ours, tuple(file for file in pictures if file))
+  return Report(shown, ours, tuple(file for file in pictures if file))
 
 
 def write_tables(
@@ -308,7 +308,9 @@ def _games_table(scores, table, name, against) -> Table:
       game,
       tables.mean_std(scores[game], digits=1),
       tables.mean_std(table[:, i]),
-      *(f"{found[game]:>8.1f}" for found in others.values()),
+      *(
+        f"{scores_of_agent[game]:>8.1f}" for scores_of_agent in others.values()
+      ),
     ]
     for i, game in enumerate(scores)
   ]
@@ -324,9 +326,11 @@ def _aggregates_table(games, table, name, ours, others) -> Table:
   form, intervals = interval_format(len(table))
   cells = [form.format(*ours[key]) for key in TITLES]
   rows = [[name, str(len(table)), *cells, _iqm_of_means(table)]]
-  for agent, found in others.items():
-    values = [getattr(found, key) for key in TITLES]
-    runs = "-" if found.runs is None else str(found.runs)
+  for agent, aggregates_of_agent in others.items():
+    values = [getattr(aggregates_of_agent, key) for key in TITLES]
+    runs = (
+      "-" if aggregates_of_agent.runs is None else str(aggregates_of_agent.runs)
+    )
     cells = ["-" if value is None else f"{value:.3f}" for value in values]
     of_means = "-"
     if agent in published.SCORES:
@@ -348,10 +352,10 @@ def _draw_aggregates(directory, name, ours, others):
   """Draws aggregates; what is not known of others, as intervals, is NaN."""
   panels = {}
   for key, title in TITLES.items():
-    known = {agent: getattr(found, key) for agent, found in others.items()}
+    values = {agent: getattr(result, key) for agent, result in others.items()}
     panels[title] = {name: ours[key]} | {
       agent: (float("nan" if value is None else value), math.nan, math.nan)
-      for agent, value in known.items()
+      for agent, value in values.items()
     }
   return plots.intervals(directory / "aggregates.png", panels)
 

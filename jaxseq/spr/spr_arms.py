@@ -126,17 +126,17 @@ class Arm:
     del seconds
     config = program.config
     play = full_games.make(self.agent, self.game)
-    played, kept = [], config.gif_frames
+    played, num_frames = [], config.gif_frames
     for seed, key in enumerate(arms.split_keys(config)[1]):
       agent = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.agent)
       agent = jax.device_put(agent, jax.local_devices()[0])
       played.append(
-        play(agent, key, config.evaluation_games, 0 if seed else kept)
+        play(agent, key, config.evaluation_games, 0 if seed else num_frames)
       )
     gif = "not drawn, gif_frames is 0"
-    if kept and not self.game.is_image:
+    if num_frames and not self.game.is_image:
       gif = "not drawn, observations are no images"
-    elif kept:
+    elif num_frames:
       try:
         frames, length = played[0].frames, int(played[0].lengths[0])
         path = gifs.write_gif(directory / GIF, frames, length)
@@ -165,7 +165,7 @@ def make_arms(config: Config) -> dict[str, Arm]:
   Raises:
     ValueError: a field is unknown or wrong, or a game cannot be played.
   """
-  made = {}
+  arms_by_name = {}
   for name in config.arms:
     settings = arms.merge(config, name, spr_settings.Settings, "settings")
     game = spr_settings.make_game(settings)
@@ -174,5 +174,5 @@ def make_arms(config: Config) -> dict[str, Arm]:
       update = dataclasses.replace(agent.variant.update, skip_nonfinite=True)
       variant = dataclasses.replace(agent.variant, update=update)
       agent = dataclasses.replace(agent, variant=variant)
-    made[name] = Arm(settings, game, agent)
-  return made
+    arms_by_name[name] = Arm(settings, game, agent)
+  return arms_by_name

@@ -33,7 +33,7 @@ _EVALUATION = 0xE7A1
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig:
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     network: of the arm.
@@ -150,7 +150,7 @@ def make_arm(
     ValueError: the comparison asks for early stopping, and nothing can tell.
   """
   watched = getattr(problem, "watched", lambda name: name)(metric)
-  made = supervised_arms.Arm(
+  arm_of_problem = supervised_arms.Arm(
     problem,
     optimizer(arm, config.num_updates),
     watched,
@@ -159,8 +159,8 @@ def make_arm(
     **{"examples": arm.batch_size, **options},
   )
   if config.early_stopping:
-    made.rule(config.early_stopping)
-  return made
+    arm_of_problem.rule(config.early_stopping)
+  return arm_of_problem
 
 
 class Scored:
@@ -258,8 +258,8 @@ class ArrayProblem(Scored):
     self.network = network
     self.data = data
     self.size = size
-    known = data.get("valid") is not None
-    self.part: arms.Part = "validation" if known else "test"
+    has_valid = data.get("valid") is not None
+    self.part: arms.Part = "validation" if has_valid else "test"
     if arm.batch_size > size:
       raise _validate.error(
         "batch_size",

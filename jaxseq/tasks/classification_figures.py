@@ -36,11 +36,11 @@ def show(
     results: of the arms.
     draw: whether to draw.
   """
-  found = {name: x for name, x in results.items() if "classes" in x}
-  if not found or not processes.is_first():
+  classes = {name: x for name, x in results.items() if "classes" in x}
+  if not classes or not processes.is_first():
     return
-  headings, rows = confusion.rows(found, _MOST_ROWS)
-  total = len(next(iter(found.values()))["classes"])
+  headings, rows = confusion.rows(classes, _MOST_ROWS)
+  total = len(next(iter(classes.values()))["classes"])
   which = "" if len(rows) == total else f"; the {len(rows)} lowest of {total}"
   tables.show(
     headings, rows, title=f"classes on the test set, means over seeds{which}"
@@ -49,9 +49,9 @@ def show(
     return
   pictures = [
     draw_confusion(directory / name / "confusion.png", result, name)
-    for name, result in found.items()
+    for name, result in classes.items()
   ]
-  pictures.append(draw_calibration(directory / "calibration.png", found))
+  pictures.append(draw_calibration(directory / "calibration.png", classes))
   if all(pictures):
     print(f"Confusion and calibration: {', '.join(map(str, pictures))}")
 

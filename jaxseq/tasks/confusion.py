@@ -128,26 +128,28 @@ def rows(
     The headings, and a row for each class: its support, and for each arm the
     mean of F1 over seeds; of a single arm also precision and recall.
   """
-  found = {name: x["classes"] for name, x in results.items() if "classes" in x}
-  first = next(iter(found.values()))
+  classes = {
+    name: x["classes"] for name, x in results.items() if "classes" in x
+  }
+  first = next(iter(classes.values()))
 
   def means(name, key):
-    return [_mean(arm[name][key]) for arm in found.values()]
+    return [_mean(arm[name][key]) for arm in classes.values()]
 
   names = list(first)
   if len(names) > most:
     names = sorted(names, key=lambda name: _lowest(means(name, "f1")))[:most]
   keys = {"precision": "precision", "recall": "recall", "f1": "F1"}
-  if len(found) > 1:
+  if len(classes) > 1:
     keys = {"f1": "F1"}
   headings = ["class", "examples"]
-  for arm in found:
-    of_arm = f" of {arm}" if len(found) > 1 else ""
+  for arm in classes:
+    of_arm = f" of {arm}" if len(classes) > 1 else ""
     headings += [f"{label}{of_arm}" for label in keys.values()]
   table = []
   for name in names:
     row = [name, f"{first[name]['support']:,}"]
-    for arm in found.values():
+    for arm in classes.values():
       row += [_text(_mean(arm[name][key])) for key in keys]
     table.append(row)
   return headings, table

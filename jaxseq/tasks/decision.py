@@ -33,7 +33,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     conditioned: whether the network sees returns-to-go. If not, these tokens
@@ -53,7 +53,7 @@ class ArmConfig(base.ArmConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Actions:
-  """What is decided in one step.
+  """The decision of one step.
 
   Attributes:
     kind: "discrete": one of `size` options, () int32; "continuous": `size`
@@ -70,7 +70,7 @@ class Actions:
 
 
 class Scales(NamedTuple):
-  """By what observations and returns are scaled.
+  """The scales of observations and returns.
 
   Attributes:
     mean: (d,) of the recorded observations.
@@ -85,9 +85,9 @@ class Scales(NamedTuple):
 
 def scales(recorded: trajectories.Trajectories) -> Scales:
   """Returns by what a recording is scaled."""
-  known = trajectories.statistics(recorded)
-  largest = max(float(np.abs(known.returns).max()), 1e-6)
-  return Scales(known.mean, known.deviation, np.float32(largest))
+  statistics = trajectories.statistics(recorded)
+  largest = max(float(np.abs(statistics.returns).max()), 1e-6)
+  return Scales(statistics.mean, statistics.deviation, np.float32(largest))
 
 
 class DecisionModel(linen.Module):
@@ -364,7 +364,7 @@ class Problem:
 
 
 class Recording(NamedTuple):
-  """What problems are made of: episodes, and how a model of them is played.
+  """The source of problems: episodes, and the way to play a model of them.
 
   Attributes:
     episodes: all that were recorded.

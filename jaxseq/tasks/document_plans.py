@@ -49,7 +49,7 @@ class Documents(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
-  """How updates are planned. Nothing of it changes a loss but by rounding.
+  """The plan of updates. Nothing of it changes a loss but by rounding.
 
   Attributes:
     method: "lpt" and "stream": see `planner.plan`; to compare with: "packing",
@@ -76,9 +76,9 @@ class PlanConfig:
     _validate.literals(self)
     _validate.integer("tokens_per_device", self.tokens_per_device, 0)
     _validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
-    known = {f.name for f in dataclasses.fields(planner.CostModel)}
+    names = {f.name for f in dataclasses.fields(planner.CostModel)}
     for name in self.costs:
-      _validate.choice("costs", name, sorted(known - set(_DERIVED)))
+      _validate.choice("costs", name, sorted(names - set(_DERIVED)))
 
 
 class Planner(NamedTuple):

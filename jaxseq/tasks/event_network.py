@@ -25,7 +25,7 @@ _LOG_SCALE = (-5.0, 0.5)
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     components: of the mixture.
@@ -72,7 +72,7 @@ class Sequences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """What the network knows of the data beforehand.
+  """The statistics of the training data, by which the network scales its own.
 
   Attributes:
     num_marks: number of marks.
@@ -121,7 +121,7 @@ class Mixture(NamedTuple):
 
 
 class Prediction(NamedTuple):
-  """What is said before an event.
+  """The prediction of an event, from the events before it.
 
   Attributes:
     gap: distribution of the time until it.
@@ -166,10 +166,10 @@ class EventNetwork(linen.Module):
     return self._heads(outputs, next_gap)
 
   def _features(self, events: Sequences) -> Array:
-    """What tells of each event: (*batch, events + 1, features)."""
-    known = self.statistics
+    """The features of each event: (*batch, events + 1, features)."""
+    statistics = self.statistics
     gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
-    time = events.times / known.horizon
+    time = events.times / statistics.horizon
     # Longer streams than those of the training, such as those that were cut
     # into windows, are read as one window after the other.
     time = time - jnp.maximum(jnp.ceil(time) - 1, 0)
@@ -177,7 +177,7 @@ class EventNetwork(linen.Module):
     angles = math.pi * time[..., None] * periods
     features = jnp.concatenate(
       [
-        jax.nn.one_hot(events.marks, known.num_marks),
+        jax.nn.one_hot(events.marks, statistics.num_marks),
         self._scaled_log(gaps)[..., None],
         time[..., None],
         jnp.sin(angles),
@@ -191,7 +191,7 @@ class EventNetwork(linen.Module):
     return features.at[..., 0, -1].set(1.0)
 
   def _heads(self, outputs, next_gap):
-    config, known = self.config, self.statistics
+    config, statistics = self.config, self.statistics
     count = config.components
     weight, mean, scale, state = jnp.split(
       outputs, [count, 2 * count, 3 * count], axis=-1
@@ -200,8 +200,8 @@ class EventNetwork(linen.Module):
     offsets = jnp.linspace(-2.0, 2.0, count) if count > 1 else jnp.zeros(1)
     gap = Mixture(
       jax.nn.log_softmax(weight),
-      known.log_mean + known.log_deviation * (mean + offsets),
-      math.log(known.log_deviation) + _bounded(scale),
+      statistics.log_mean + statistics.log_deviation * (mean + offsets),
+      math.log(statistics.log_deviation) + _bounded(scale),
     )
     hidden = state
     if config.mark_sees_gap:
@@ -211,12 +211,12 @@ class EventNetwork(linen.Module):
       hidden = state + linen.Dense(width, name="gap_out")(
         linen.tanh(state + linen.Dense(width, name="gap_in")(seen))
       )
-    logits = linen.Dense(known.num_marks, name="marks")(linen.tanh(hidden))
+    logits = linen.Dense(statistics.num_marks, name="marks")(linen.tanh(hidden))
     return Prediction(gap, logits)
 
   def _scaled_log(self, gap):
-    known = self.statistics
-    return (jnp.log(gap) - known.log_mean) / known.log_deviation
+    statistics = self.statistics
+    return (jnp.log(gap) - statistics.log_mean) / statistics.log_deviation
 
 
 def _bounded(scale):

@@ -182,11 +182,11 @@ class Problem(base.ArrayProblem):
   at_least = 64
 
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
-    known = statistics(splits)
-    network = make_network(arm, known)
+    measured = statistics(splits)
+    network = make_network(arm, measured)
     named = dict(zip(("train", "valid", "test"), splits[:3]))
     parts = {k: sequences(x) for k, x in named.items() if x is not None}
-    self.horizon = known.horizon
+    self.horizon = measured.horizon
     super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
 
   def init(self, key: jax.Array) -> base.PyTree:
@@ -238,14 +238,14 @@ def baselines(
 ) -> dict[str, dict[str, float]]:
   """Scores the process that made the sequences of a part, where it is known."""
   dataset = getattr(splits, part)
-  made = None if dataset is None else sequences(dataset)
-  if made is None or made.true_events is None:
+  events = None if dataset is None else sequences(dataset)
+  if events is None or events.true_events is None:
     return {}
   terms = Terms(
-    np.asarray(made.true_events, np.float64),
-    np.asarray(made.true_tail, np.float64),
+    np.asarray(events.true_events, np.float64),
+    np.asarray(events.true_tail, np.float64),
   )
-  nll, event_nll = per_event(terms, made.lengths)
+  nll, event_nll = per_event(terms, events.lengths)
   return {
     "true process": {
       "nll": float(nll),

@@ -28,7 +28,7 @@ EPSILON = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     channels: "independent": each channel is a sequence of its own, and all of

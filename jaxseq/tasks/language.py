@@ -263,10 +263,7 @@ def window(
 
 
 def _jumped(text: Text, begins, offset, length):
-  """The window of each stream, `offset` after the place it has jumped to.
-
-  What follows the end of a stream is its beginning.
-  """
+  """The window of each stream, a ring, `offset` after its jump."""
   total = text.tokens.shape[1]
   index = (begins[:, None] + offset + jnp.arange(-1, length)) % total
 
@@ -282,11 +279,9 @@ def _jumped(text: Text, begins, offset, length):
 
 
 def _first(length, mask):
-  """Marks the first of some elements, or none.
-
-  By comparison: where XLA splits time over devices, writing one element of an
-  array of bool goes wrong in jax 0.11.2.
-  """
+  """The mark of the first of some elements, or of none."""
+  # By comparison: where XLA splits time over devices, writing one element of an
+  # array of bool goes wrong in jax 0.11.2.
   return (jnp.arange(length) == 0) & mask
 
 

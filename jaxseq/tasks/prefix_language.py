@@ -94,5 +94,5 @@ def prefix_loss(
 
 
 def _of_prefix(time, prefix):
-  """Which elements are of the prefix, (time,) or (*batch, time)."""
+  """The mask of the prefix, (time,) or (*batch, time)."""
   return jnp.arange(time) < jnp.asarray(prefix)[..., None]

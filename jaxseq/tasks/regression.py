@@ -31,7 +31,7 @@ FLOOR = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How one arm is built and trained.
+  """The network and the training of one arm.
 
   Attributes:
     gaps: what becomes of the time between elements, where the data have it:

@@ -29,7 +29,7 @@ _TEST_SEED = 0x7E57
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How one arm reads, is built and trained.
+  """The reading, the network and the training of one arm.
 
   Attributes:
     reads: a sequence from its first element to its last, "once" or "twice" (one
@@ -245,7 +245,7 @@ def _score(outputs, batch, at):
 
 
 class Source(NamedTuple):
-  """What is sampled.
+  """The source of sampled sequences.
 
   Attributes:
     task: name of the task in `jaxseq.data.tokens`.

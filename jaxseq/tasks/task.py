@@ -24,7 +24,7 @@ from jaxseq.training.comparison import supervised_arms
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-  """What a program has to know of a line of work.
+  """A line of work, as programs know it.
 
   A source is what problems are made of: the `data.Splits` of a data set, or
   what `source` makes of them, such as a text or the spans of a series.

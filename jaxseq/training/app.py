@@ -99,8 +99,8 @@ def define_mode(modes: Sequence[str]) -> flags.FlagHolder:
   """
   if "mode" in flags.FLAGS:
     flag = flags.FLAGS["mode"]
-    known = flag.parser.enum_values
-    known.extend(mode for mode in modes if mode not in known)
+    choices = flag.parser.enum_values
+    choices.extend(mode for mode in modes if mode not in choices)
     return flags.FlagHolder(flags.FLAGS, flag, ensure_non_none_value=True)
   return flags.DEFINE_enum(
     "mode",

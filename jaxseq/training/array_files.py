@@ -127,11 +127,11 @@ def _restore_args(template: PyTree):
   ocp = _orbax()
   if leaves.is_whole(template):
     return ocp.RestoreArgs(restore_type=np.ndarray)
-  kept = template
+  placed = template
   if jax.dtypes.issubdtype(template.dtype, jax.dtypes.prng_key):
-    kept = jax.eval_shape(jax.random.key_data, template)
+    placed = jax.eval_shape(jax.random.key_data, template)
   return ocp.ArrayRestoreArgs(
-    sharding=template.sharding, global_shape=kept.shape, dtype=kept.dtype
+    sharding=template.sharding, global_shape=placed.shape, dtype=placed.dtype
   )
 
 

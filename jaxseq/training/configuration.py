@@ -92,12 +92,12 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
   if spec is None:
     raise errors.UserError("--config=FILE is missing: name a config file")
   path, variant = app.configuration_file(spec)
-  found = importlib.util.spec_from_file_location("_jaxseq_config", path)
-  if found is None or found.loader is None:
+  module_spec = importlib.util.spec_from_file_location("_jaxseq_config", path)
+  if module_spec is None or module_spec.loader is None:
     raise errors.UserError(f"--config: {str(path)!r} is no Python file")
-  module = importlib.util.module_from_spec(found)
+  module = importlib.util.module_from_spec(module_spec)
   try:
-    found.loader.exec_module(module)
+    module_spec.loader.exec_module(module)
     config = module.get_config(*([variant] if variant else []))
   except (ValueError, TypeError, AttributeError, SyntaxError) as error:
     raise errors.UserError(
@@ -358,16 +358,16 @@ def _convert_dataclass(cls, value, path, default):
   hints = typing.get_type_hints(cls, include_extras=True)
   kwargs = {}
   for field in fields.values():
-    kept = field.default
+    value_before = field.default
     if isinstance(default, cls):
-      kept = kwargs[field.name] = getattr(default, field.name)
+      value_before = kwargs[field.name] = getattr(default, field.name)
     if field.name in value:
       try:
         item = value[field.name]
       except config_dict.RequiredValueError as error:
         raise errors.UserError(f"{path}.{field.name} is not set") from error
       kwargs[field.name] = _convert(
-        hints[field.name], item, f"{path}.{field.name}", kept
+        hints[field.name], item, f"{path}.{field.name}", value_before
       )
     elif field.name in kwargs:
       continue

@@ -191,7 +191,7 @@ class Guard:
     Returns:
       What has failed in this chunk.
     """
-    found: dict[str, dict[int, str]] = {}
+    new_failures: dict[str, dict[int, str]] = {}
     stopped = self._stopped(state)
     for i, (arm, seed) in enumerate(self._runs):
       if stopped[i] or seed in self.failed.get(arm, {}):
@@ -202,16 +202,16 @@ class Guard:
         wrong.append(parameters(names, broken[i]))
         since = before if since is None else since
       if wrong:
-        kept = "nothing had been saved before"
+        last_save = "nothing had been saved before"
         if saved is not None:
-          kept = f"the last checkpoint before is that of step {saved:,}"
+          last_save = f"the last checkpoint before is that of step {saved:,}"
         text = (
           f"after step {since:,} numbers are not finite, of "
-          f"{' and of '.join(wrong)}; {kept}"
+          f"{' and of '.join(wrong)}; {last_save}"
         )
-        for record in (self.failed, found):
+        for record in (self.failed, new_failures):
           record.setdefault(arm, {})[seed] = text
-    return found
+    return new_failures
 
   def _losses_of(self, run, rows, before):
     """Returns which losses of a run are not finite, and the step before."""

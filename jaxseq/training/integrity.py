@@ -106,11 +106,11 @@ def check_files(root: pathlib.Path, record: Record) -> None:
   for name, (size, digest) in record.files.items():
     path = root / name
     try:
-      found = path.stat().st_size
+      size_on_disk = path.stat().st_size
       if not path.is_file():
         raise DamagedError(f"{name} is no file")
-      if found != size:
-        raise DamagedError(f"{name} has {found} bytes instead of {size}")
+      if size_on_disk != size:
+        raise DamagedError(f"{name} has {size_on_disk} bytes instead of {size}")
       with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
           raise DamagedError(f"{name} was altered: its SHA-256 differs")
@@ -128,7 +128,7 @@ def check_leaves(record: Record, values: Sequence[Any]) -> None:
 def _encode(record: Record) -> str:
   content = {"format": _FORMAT, **record._asdict()}
   body = json.dumps(content, sort_keys=True, allow_nan=False)
-  own = hashlib.sha256(body.encode()).hexdigest()
+  digest = hashlib.sha256(body.encode()).hexdigest()
   return json.dumps(
-    {**content, "sha256": own}, sort_keys=True, indent=1, allow_nan=False
+    {**content, "sha256": digest}, sort_keys=True, indent=1, allow_nan=False
   )

@@ -42,8 +42,8 @@ def hold(directory: pathlib.Path) -> None:
   """
   path = directory / FILE
   descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-  found = os.fstat(descriptor)
-  file = found.st_dev, found.st_ino
+  status = os.fstat(descriptor)
+  file = status.st_dev, status.st_ino
   if file in _held:
     os.close(descriptor)
     _files[directory.absolute()] = file
@@ -93,10 +93,10 @@ def check(place: pathlib.Path) -> None:
     if file is None:
       continue
     try:
-      found = (directory / FILE).stat()
+      status = (directory / FILE).stat()
     except OSError:
-      found = None
-    if found is None or (found.st_dev, found.st_ino) != file:
+      status = None
+    if status is None or (status.st_dev, status.st_ino) != file:
       raise errors.UserError(
         f"workdir {str(directory)!r} or its file {FILE} was moved or removed "
         "while this program wrote there, and another program may have taken "

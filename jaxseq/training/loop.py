@@ -206,11 +206,11 @@ def run(
       last = done == num_updates
       if not fresh:
         # The first chunk of a size is compiled: its time tells no speed.
-        made = count * steps_per_update
-        rows[-1]["steps_per_second"] = made / seconds
+        steps_made = count * steps_per_update
+        rows[-1]["steps_per_second"] = steps_made / seconds
         # The clock of some systems is too coarse for short chunks.
         if cpu_seconds > 0:
-          rows[-1]["steps_per_cpu_second"] = made / cpu_seconds
+          rows[-1]["steps_per_cpu_second"] = steps_made / cpu_seconds
       compiled.add(count)
       steps = [(done - back) * steps_per_update for back in range(len(rows))][
         ::-1
@@ -218,8 +218,8 @@ def run(
       for at, row in zip(steps, rows):
         _write(writer, at, row)
       if guard is not None:
-        found = guard.look(state, [*zip(steps, rows)], broken, before, saved)
-        _act(found, guard, checkpointer, writer, saved)
+        failures = guard.look(state, [*zip(steps, rows)], broken, before, saved)
+        _act(failures, guard, checkpointer, writer, saved)
       latest = scalars.flatten(rows[-1])
       dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
@@ -287,9 +287,9 @@ def _updates(checkpointer, step, num_updates, steps_per_update):
   return done
 
 
-def _act(found, guard, checkpointer, writer, saved) -> None:
+def _act(failures, guard, checkpointer, writer, saved) -> None:
   """Reports a guard's finds, pins the last good state, or ends the run."""
-  if not found:
+  if not failures:
     return
   if guard.all_failed:
     if writer is not None:
@@ -300,7 +300,7 @@ def _act(found, guard, checkpointer, writer, saved) -> None:
   if checkpointer is not None and saved is not None:
     checkpointer.pin(saved)
   if processes.is_first():
-    for sentence in finite.sentences(found):
+    for sentence in finite.sentences(failures):
       print(f"warning: {sentence}; the others go on", file=sys.stderr)
 
 

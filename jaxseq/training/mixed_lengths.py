@@ -105,7 +105,7 @@ def make_loss(
   return _make(own, lambda loss, params: loss, devices)
 
 
-def _make(own, like, devices):
+def _make(loss_of_wave, like, devices):
   """Returns what adds up arrays `like` (loss, params), of devices and waves."""
 
   @functools.cache
@@ -118,7 +118,7 @@ def _make(own, like, devices):
     def add(totals, params, wave, active, weight):
       def work(totals, params, wave, weight):
         return jax.tree.map(
-          lambda x, y: x + weight * y, totals, own(params, wave)
+          lambda x, y: x + weight * y, totals, loss_of_wave(params, wave)
         )
 
       arguments = totals, params, wave, weight

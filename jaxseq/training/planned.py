@@ -148,7 +148,7 @@ def make_chunk(
   )
 
   def run_chunk(state, count):
-    made = []
+    rows_of_updates = []
     programs = state.programs.copy()
     variables, opt_state = state.variables, state.opt_state
     for update in range(int(state.update), int(state.update) + count):
@@ -157,7 +157,7 @@ def make_chunk(
       variables, opt_state, changed = improve(variables, opt_state, gradients)
       for degree, level in step.programs:
         programs[degree.bit_length() - 1, level] = True
-      made.append(
+      rows_of_updates.append(
         {
           "train_bits_per_token": loss / math.log(2),
           **changed,
@@ -168,7 +168,9 @@ def make_chunk(
           "programs": int(programs.sum()),
         }
       )
-    metrics = jax.tree.map(lambda *x: np.array(x), *jax.device_get(made))
+    metrics = jax.tree.map(
+      lambda *x: np.array(x), *jax.device_get(rows_of_updates)
+    )
     done = np.asarray(state.update + count, np.int64)
     return State(variables, opt_state, programs, done), metrics
 

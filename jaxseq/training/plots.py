@@ -282,12 +282,12 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
 def _note(panels: Collection[Mapping[str, tuple]], smooth: int) -> str:
   """Returns the caption: what lines and bands are, where they need a word."""
   parts = []
-  found = [
+  notes = [
     int(np.isfinite(mean).sum())
     for panel in panels
     for _, mean, *_ in panel.values()
   ]
-  if 1 in found:
+  if 1 in notes:
     parts.append("points: a single evaluation, no curve")
   if smooth > 1:
     parts.append(f"lines: means of the last {smooth} values")

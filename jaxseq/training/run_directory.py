@@ -207,11 +207,11 @@ def _check_same_run(path, described, may_change) -> None:
       f"{holds} a {CONFIG_FILE} of another program: choose an empty or new "
       "directory"
     )
-  found = stored.get("format", 1)
-  if found != FORMAT:
-    age = "an earlier" if found < FORMAT else "a later"
+  version = stored.get("format", 1)
+  if version != FORMAT:
+    age = "an earlier" if version < FORMAT else "a later"
     raise errors.UserError(
-      f"{holds} a run of format {found}, written by {age} version of jaxseq; "
+      f"{holds} a run of format {version}, written by {age} version of jaxseq; "
       f"this one reads format {FORMAT}: choose another workdir, or the version "
       "that wrote it"
     )

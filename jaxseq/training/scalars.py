@@ -93,12 +93,12 @@ class MetricWriter:
       raise ValueError("resume() must be called before the first write()")
     if not self._path.exists():
       return
-    kept = []
+    whole_lines = []
     for line, row in _lines(self._path):
       if step is not None and row["step"] <= step:
-        kept.append(line)
-    files.write_text(self._path, "".join(kept))
-    self._purge_step = (step or 0) + 1 if kept else 0
+        whole_lines.append(line)
+    files.write_text(self._path, "".join(whole_lines))
+    self._purge_step = (step or 0) + 1 if whole_lines else 0
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes one row; it is in the file when this returns.

@@ -69,8 +69,10 @@ class GracefulStop:
 
   def __enter__(self) -> "GracefulStop":
     if threading.current_thread() is threading.main_thread():
-      own = (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
-      for number in own:
+      signs = (
+        (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
+      )
+      for number in signs:
         self._previous[number] = signal.signal(number, self._handle)
     return self
 

@@ -26,16 +26,16 @@ def mean_std(values: Any, digits: int = 3) -> str:
     The text; a single value has no spread, and no finite value gives "-". The
     spread is the standard deviation with n - 1 in the denominator.
   """
-  found = spread(values)
-  if found["n"] == 0:
+  summary = spread(values)
+  if summary["n"] == 0:
     return "-"
   if np.issubdtype(np.asarray(values).dtype, np.integer):
     digits = min(1, np.ptp(values))
-  text = f"{found['mean']:.{digits}f}"
-  if found["n"] > 1:
-    text += f" ± {found['std']:.{digits}f}"
+  text = f"{summary['mean']:.{digits}f}"
+  if summary["n"] > 1:
+    text += f" ± {summary['std']:.{digits}f}"
   size = np.size(values)
-  lost = size - found["n"]
+  lost = size - summary["n"]
   return text + (f" ({lost} of {size} not finite)" if lost else "")
 
 

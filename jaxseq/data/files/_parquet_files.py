@@ -43,16 +43,16 @@ def chunks(
   path: pathlib.Path, words: Sequence[str], numbers: Sequence[str], size: int
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
   """Yields row numbers and the columns' entries, `size` rows at a time."""
-  kept = [*words, *numbers]
+  column_names = [*words, *numbers]
   # What is repeated stays one copy, however often the file repeats it.
   parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
   try:
     with parquet.ParquetFile(path, read_dictionary=words) as file:
       count = file.metadata.num_rows
-      held = 8 * count * max(1, len(kept))
+      held = 8 * count * max(1, len(column_names))
       _limits.check_growth(path, held, os.path.getsize(path))
       start = 0
-      for batch in file.iter_batches(size, columns=kept):
+      for batch in file.iter_batches(size, columns=column_names):
         # Places of words beyond their list, and the like.
         batch.validate(full=True)
         lines = list(range(start, start + batch.num_rows))
@@ -72,9 +72,9 @@ def chunks(
 def _words(array):
   """Entries as they would be written in a text."""
   if hasattr(array, "dictionary"):
-    known = _words(array.dictionary)
+    entries = _words(array.dictionary)
     places = array.indices.to_pylist()
-    return ["" if place is None else known[place] for place in places]
+    return ["" if place is None else entries[place] for place in places]
   return ["" if v is None else str(v).strip() for v in array.to_pylist()]
 
 

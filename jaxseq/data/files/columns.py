@@ -84,8 +84,8 @@ def read(
     ValueError: naming the line that is not as it should be.
   """
   rows = []
-  with lines(path) as found:
-    for line in found:
+  with lines(path) as content:
+    for line in content:
       words = line.split()
       if len(words) != width:
         raise ValueError(f"{width} numbers are expected; got {len(words)}.")
@@ -107,11 +107,11 @@ def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
   Raises:
     ValueError: naming the word that is not one.
   """
-  found = [float(word) for word in words]
-  for number in found:
+  values = [float(word) for word in words]
+  for number in values:
     if not holds(abs(number)):
       raise ValueError(f"{what}: got {number}, expected finite numbers")
-  return found
+  return values
 
 
 def holds(sizes: npt.ArrayLike) -> npt.ArrayLike:

@@ -31,7 +31,7 @@ def _read(folder, name, parse, count, what, more=False):
   """Columns of what a function of the cells makes of each line of a file."""
   path = datasets.find_file(pathlib.Path(folder) / name, _ADVICE)
   _limits.check_within(path, folder)
-  found = []
+  rows = []
   # The cells are not quoted, so that the csv module would misread them.
   with columns.lines(path, newline="\n") as lines:
     for line in lines:
@@ -39,10 +39,10 @@ def _read(folder, name, parse, count, what, more=False):
       if len(cells) < count or len(cells) > count and not more:
         raise ValueError(f"{what} are expected; got {len(cells)} columns.")
       if cells != ["Source", "Target"]:
-        found.append(parse(*cells))
-  if not found:
+        rows.append(parse(*cells))
+  if not rows:
     raise ValueError(f"{path} has no lines of values.")
-  return tuple(zip(*found))
+  return tuple(zip(*rows))
 
 
 def _label(text, count):
@@ -105,15 +105,15 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     ids = np.array(expressions.tokenize(expression), np.uint8)
     return ids, _label(value, 10)
 
-  found = []
+  datasets_of_parts = []
   for name in ("train", "val", "test"):
     what = "an expression and its value"
-    found.append(_read(path, f"basic_{name}.tsv", parse, 2, what))
-  lengths = [len(row) for rows, _ in found for row in rows]
+    datasets_of_parts.append(_read(path, f"basic_{name}.tsv", parse, 2, what))
+  lengths = [len(row) for rows, _ in datasets_of_parts for row in rows]
   longest = max(lengths)
   _limits.check_growth(path, longest * len(lengths), sum(lengths))
   parts = []
-  for rows, values in found:
+  for rows, values in datasets_of_parts:
     inputs, lengths = padding.pad_sequences(rows, longest)
     targets = np.array(values, np.int32)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths))

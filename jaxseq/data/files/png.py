@@ -50,9 +50,9 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
   except _DAMAGE as error:
     raise ValueError(f"{path} is no PNG file, or damaged: {error}.") from error
   if mode != "L" or interlaced:
-    found = mode + ", interlaced" * interlaced
+    form = mode + ", interlaced" * interlaced
     expected = "8 bits of grey, mode 'L', not interlaced"
-    raise _validate.error(str(path), found, expected)
+    raise _validate.error(str(path), form, expected)
   # Rows that are not there would be black: pillow does not miss them. One byte
   # more tells that there are too many.
   expected = pixels.size + len(pixels)

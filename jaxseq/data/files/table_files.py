@@ -116,10 +116,10 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
   if raw_arrays.is_frame(path):
     return (Frame(path),)
   if not isinstance(path, str | os.PathLike):
-    found = [file for one in path for file in find(one)]
-    if not found:
+    matches = [file for one in path for file in find(one)]
+    if not matches:
       raise _validate.error("path", path, "at least one file")
-    return tuple(found)
+    return tuple(matches)
   place = pathlib.Path(path)
   if place.is_dir():
     files = sorted(
@@ -199,22 +199,22 @@ def read(
     MissingData: if pyarrow is not installed, and there are Parquet files.
   """
   first = header(paths[0], delimiter)
-  known = set(first)
+  names = set(first)
   if numbers is None:
     numbers = [name for name in first if name not in set(words)]
-  absent = {name for name in optional if name not in known}
+  absent = {name for name in optional if name not in names}
   words = [name for name in words if name not in absent]
   numbers = [name for name in numbers if name not in absent]
   _check_columns(paths[0], (*words, *numbers), first)
-  kept = {name: [] for name in words}
+  word_entries = {name: [] for name in words}
   values = {name: [] for name in numbers}
   file, line = [], []
   for index, path in enumerate(paths):
-    own = header(path, delimiter)
-    _check_columns(path, (*words, *numbers), own)
-    for lines, entries in _chunks(path, own, words, numbers, delimiter):
+    header_row = header(path, delimiter)
+    _check_columns(path, (*words, *numbers), header_row)
+    for lines, entries in _chunks(path, header_row, words, numbers, delimiter):
       for name in words:
-        kept[name] += entries[name]
+        word_entries[name] += entries[name]
       for name in numbers:
         values[name].append(entries[name])
       file.append(np.full(len(lines), index, np.int32))
@@ -224,7 +224,7 @@ def read(
     raise ValueError(f"{listed}: got no rows, expected at least one.")
   return Table(
     {name: np.concatenate(parts) for name, parts in values.items()},
-    kept,
+    word_entries,
     first,
     tuple(paths),
     np.concatenate(file),
@@ -247,7 +247,7 @@ def constant(
     ValueError: naming a row that has another entry than the first.
   """
   entries = table.words[name]
-  found = []
+  values = []
   for word, rows in zip(ids, cut):
     first = entries[rows[0]]
     for row in rows:
@@ -257,8 +257,8 @@ def constant(
           f"{word!r} has {first[:40]!r} before, expected one entry for each "
           "series."
         )
-    found.append(first)
-  return found
+    values.append(first)
+  return values
 
 
 def _delimiter(path, delimiter):
@@ -309,8 +309,8 @@ def _check_names(names):
 
 def _check_columns(path, wanted, names):
   """Checks that a file has columns; says which it has, if not all of many."""
-  known = set(names)
-  name = next((name for name in wanted if name not in known), None)
+  column_names = set(names)
+  name = next((name for name in wanted if name not in column_names), None)
   if name is None:
     return
   close = difflib.get_close_matches(name, names, n=1)
@@ -332,13 +332,13 @@ def _chunks(path, names, words, numbers, delimiter):
     return
   places = {name: place for place, name in enumerate(names)}
   for lines, rows in _text_chunks(path, len(names), delimiter):
-    found = list(zip(*rows))
+    cells = list(zip(*rows))
     entries: dict[str, Any] = {
-      name: [word.strip() for word in found[places[name]]] for name in words
+      name: [word.strip() for word in cells[places[name]]] for name in words
     }
-    _refuse_words(path, [(n, found[places[n]]) for n in numbers])
+    _refuse_words(path, [(n, cells[places[n]]) for n in numbers])
     for name in numbers:
-      entries[name] = _floats(path, lines, found[places[name]], name)
+      entries[name] = _floats(path, lines, cells[places[name]], name)
     yield lines, entries
 
 
@@ -410,27 +410,27 @@ def _text_chunks(
     yield numbers, rows
 
 
-def _floats(path, lines, found, name):
+def _floats(path, lines, numbers, name):
   """A column of numbers, (rows,) float64."""
   try:
     values = np.array(
-      [float("nan" if word in columns.MISSING else word) for word in found]
+      [float("nan" if word in columns.MISSING else word) for word in numbers]
     )
     largest = np.nanmax(np.abs(values), initial=0)
     written = np.count_nonzero(np.isnan(values))
-    missing = sum(word in columns.MISSING for word in found)
+    missing = sum(word in columns.MISSING for word in numbers)
     if columns.holds(largest) and written == missing:
-      if not any("_" in word for word in found):
+      if not any("_" in word for word in numbers):
         return values
   except ValueError:
     pass
   # Entry by entry, to find the one that is wrong.
   values = []
-  for place, word in enumerate(found):
+  for place, word in enumerate(numbers):
     try:
       values.append(columns.number(word, name))
     except ValueError as error:
-      hint = "" if any(map(_is_number, found)) else f" {_no_channel([name])}"
+      hint = "" if any(map(_is_number, numbers)) else f" {_no_channel([name])}"
       word = "row" if isinstance(path, Frame) else "line"
       where = f"{path}, {word} {lines[place]}"
       raise ValueError(f"{where}: {error}{hint}") from error

@@ -61,15 +61,15 @@ def _channels(line, stamped):
   """Cuts a line at colons; those in brackets may belong to a time of day."""
   if not stamped:
     return line.split(":")
-  found, start, opened = [], 0, 0
+  channels, start, opened = [], 0, 0
   for match in _SIGN.finditer(line):
     sign = match[0]
     if sign == ":" and opened <= 0:
-      found.append(line[start : match.start()])
+      channels.append(line[start : match.start()])
       start = match.end()
     elif sign != ":":
       opened += 1 if sign == "(" else -1
-  return [*found, line[start:]]
+  return [*channels, line[start:]]
 
 
 def _pairs(text):
@@ -234,8 +234,8 @@ def load(
   empty = np.isnan(values).all(axis=0)
   if empty.any():
     raise ValueError(f"{train_path}: channel {int(np.argmax(empty))} is empty.")
-  known = scales.Scale.of(values)
-  mean, deviation = known if normalize else (None, None)
+  constants = scales.Scale.of(values)
+  mean, deviation = constants if normalize else (None, None)
   series = [case for file in files for case in file.series]
   longest = max(map(len, series))
   _limits.check_growth(
@@ -259,7 +259,7 @@ def load(
     license=license,
     num_classes=None if classes is None else len(classes),
     classes=classes,
-    mean=np.array(known.mean),
+    mean=np.array(constants.mean),
     deviation=np.nanstd(values, axis=0),
   )
   names = (str(train_path), "", str(test_path))

@@ -30,7 +30,7 @@ _MIN_RECORDS = 19200
 
 def _records(path):
   """The complete records of the file, and the number of the others."""
-  found, left_out = [], 0
+  records, left_out = [], 0
   with columns.lines(path) as lines:
     for record in (record for line in lines for record in line.split(";")):
       fields = [field.strip() for field in record.split(",")]
@@ -48,8 +48,8 @@ def _records(path):
       if time == 0:
         left_out += 1
       else:
-        found.append((number, label, time, *values))
-  return found, left_out
+        records.append((number, label, time, *values))
+  return records, left_out
 
 
 def read(
@@ -71,13 +71,13 @@ def read(
     MissingData: if the file is not there.
   """
   path = datasets.find_file(path, "unpack WISDM_ar_v1.1 there")
-  found, left_out = _records(path)
-  if not found:
+  records, left_out = _records(path)
+  if not records:
     raise ValueError(
       f"{path} has no record of the form user,activity,time,x,y,z; with all of "
       "its fields."
     )
-  users, labels, times, *axes = (np.array(column) for column in zip(*found))
+  users, labels, times, *axes = (np.array(column) for column in zip(*records))
   first = domains.runs([users, labels], times, 1e9 * max_gap)
   values = np.stack(axes, axis=-1).astype(np.float32)
   return domains.Recordings(

@@ -7,7 +7,7 @@
 
 A kind is one file: a frozen class that holds what was found in the training
 data, reads other files of the same form, and prepares raw arrays as in
-training. A kind of one's own is registered under its name,
+training. A kind of your own is registered under its name,
 `sources.KINDS.register("name", "module:Class")`.
 """
 

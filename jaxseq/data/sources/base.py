@@ -141,9 +141,9 @@ class Source:
     Raises:
       ValueError: naming the field that is not as it should be.
     """
-    known = [field.name for field in dataclasses.fields(cls)]
+    names = [field.name for field in dataclasses.fields(cls)]
     for name in fields:
-      _validate.choice("preparation: field", name, known)
+      _validate.choice("preparation: field", name, names)
     return cls(
       **{
         name: tuple(value) if isinstance(value, list) else value

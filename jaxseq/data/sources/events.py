@@ -189,10 +189,10 @@ class EventSource(base.Source):
       raise ValueError(
         f"{where}: got a date, expected numbers, as in training."
       )
-    known = set(self.classes or ())
+    classes = set(self.classes or ())
     for number, words in enumerate(streams.marks):
       for event, word in enumerate(words):
-        if word not in known:
+        if word not in classes:
           where = streams.place(number, self.mark, event)
           raw_arrays.class_numbers([word], self.classes, where)
     dataset = self.prepare(streams.marks, times=streams.times)
@@ -265,16 +265,16 @@ def load(
   horizon = _observed(streams, horizon, time)
   source = table_files.describe(path)
   times, marks = streams.times, streams.marks
-  own, begin = np.arange(len(times)), None
+  numbers, begin = np.arange(len(times)), None
   if window is not None:
     _validate.above_zero("window", window)
-    times, marks, own, begin = _windows(streams, horizon, window, source)
+    times, marks, numbers, begin = _windows(streams, horizon, window, source)
     horizon = window
   if split is not None:
     parts = part_splits.by_words(
       streams.words[split], lambda number: streams.place(number, split)
     )
-    parts = part_splits.of_groups(parts, own)
+    parts = part_splits.of_groups(parts, numbers)
   elif by_time or len(streams.ids) == 1:
     first = np.array([one[0] if len(one) else 0.0 for one in times])
     begin = first if begin is None else begin
@@ -283,7 +283,7 @@ def load(
     parts = part_splits.by_share(
       len(streams.ids), valid_fraction, test_fraction, seed
     )
-    parts = part_splits.of_groups(parts, own)
+    parts = part_splits.of_groups(parts, numbers)
   trained = [word for i in parts.train for word in marks[i]]
   if not trained:
     raise ValueError(f"{source}: got no event in the training part.")
@@ -299,7 +299,7 @@ def load(
     reader="event_table",
     **options,
   )
-  made = [
+  sets = [
     prepared.prepare([marks[i] for i in rows], times=[times[i] for i in rows])
     if len(rows)
     else None
@@ -314,7 +314,7 @@ def load(
     horizon=float(horizon),
     preparation=prepared,
   )
-  return datasets.Splits(made[0], made[1], made[2], info)
+  return datasets.Splits(sets[0], sets[1], sets[2], info)
 
 
 def _observed(streams, horizon, time):
@@ -345,17 +345,17 @@ def _windows(streams, horizon, window, source):
     for number, (low, high) in enumerate(zip(ends, ends[1:])):
       times.append(one[low:high] - number * window)
       marks.append(words[low:high])
-  own = np.repeat(np.arange(len(streams.ids)), count)
+  numbers = np.repeat(np.arange(len(streams.ids)), count)
   begin = np.tile(np.arange(count) * float(window), len(streams.ids))
-  return times, marks, own, begin
+  return times, marks, numbers, begin
 
 
 def _check_known(streams, parts, marks, classes, mark):
   """Refuses marks that the training part has not."""
-  known = set(classes)
+  names = set(classes)
   lacking = {
     word for rows in parts[1:] for i in rows for word in marks[i]
-  } - known
+  } - names
   if lacking:
     word = min(lacking)
     number, words = next(

@@ -124,22 +124,22 @@ def find(path: str | os.PathLike) -> Pictures:
   root = pathlib.Path(path)
   if root.is_file():
     return Pictures((root.name,), (root,), ("",))
-  found = [
+  files = [
     file
     for file in sorted((*root.glob("*"), *root.glob("*/*")))
     if file.suffix.lower() in SUFFIXES and file.is_file()
   ]
-  if not found:
+  if not files:
     raise datasets.MissingData(
       f"{path} holds no pictures: give a folder with one folder for each "
       f"class, and in them files that end in {', '.join(SUFFIXES)}, as path."
     )
-  for file in found:
+  for file in files:
     _limits.check_within(file, root)
-  names = [file.relative_to(root) for file in found]
+  names = [file.relative_to(root) for file in files]
   labels = ["" if len(n.parts) == 1 else n.parts[0] for n in names]
   return Pictures(
-    tuple(name.as_posix() for name in names), tuple(found), tuple(labels)
+    tuple(name.as_posix() for name in names), tuple(files), tuple(labels)
   )
 
 
@@ -180,11 +180,11 @@ def read(
           if image.width * image.height > _limits.PIXELS:
             size = f"{image.width} x {image.height} pixels"
             raise ValueError(f"it has {size}, over {_limits.PIXELS}")
-          made = image.convert("RGB" if color else "L")
-          wanted = (size[0] or made.height, size[1] or made.width)
-          if wanted != (made.height, made.width):
-            made = made.resize(wanted[::-1], Image.Resampling.BILINEAR)
-          pictures.append(np.asarray(made))
+          scaled = image.convert("RGB" if color else "L")
+          wanted = (size[0] or scaled.height, size[1] or scaled.width)
+          if wanted != (scaled.height, scaled.width):
+            scaled = scaled.resize(wanted[::-1], Image.Resampling.BILINEAR)
+          pictures.append(np.asarray(scaled))
     except damage as error:
       said = str(error).rstrip(".")
       raise ValueError(f"{file} is no picture, or damaged: {said}.") from error
@@ -192,11 +192,11 @@ def read(
     taken = pictures[-1].nbytes * len(pictures)
     _limits.check_growth(f"{files[0]} and others", taken, held)
     if pictures[-1].shape != pictures[0].shape:
-      found, first = (
+      pixels, first = (
         " x ".join(map(str, p.shape[:2])) for p in (pictures[-1], pictures[0])
       )
       raise ValueError(
-        f"{file}: got {found} pixels, expected {first} as in {files[0]}, or "
+        f"{file}: got {pixels} pixels, expected {first} as in {files[0]}, or "
         "the options height and width, to which all are scaled."
       )
   return np.stack(pictures)
@@ -239,10 +239,10 @@ def load(
   root = pathlib.Path(path)
   divided = all((root / name).is_dir() for name in ("train", "test"))
   places = [root / name for name in _PARTS] if divided else [root]
-  found = [find(place) for place in places if place.is_dir() or not divided]
+  listings = [find(place) for place in places if place.is_dir() or not divided]
   names = [name for name, p in zip(_PARTS, places) if p.is_dir() or not divided]
-  files = tuple(file for one in found for file in one.files)
-  labels = [label for one in found for label in one.labels]
+  files = tuple(file for one in listings for file in one.files)
+  labels = [label for one in listings for label in one.labels]
   if "" in labels:
     raise ValueError(
       f"{files[labels.index('')]}: got a picture beside the folders, expected "
@@ -253,7 +253,7 @@ def load(
   pictures = read(files, color, (height, width))
   if divided:
     part = np.repeat(
-      [_PARTS.index(name) for name in names], [len(f.files) for f in found]
+      [_PARTS.index(name) for name in names], [len(f.files) for f in listings]
     )
     rows = part_splits.Parts(*(np.flatnonzero(part == i) for i in range(3)))
   else:
@@ -273,7 +273,7 @@ def load(
     order=order,
     reader="image_folders",
   )
-  made = [
+  parts = [
     prepared.prepare(pictures[i], targets=targets[i]) if len(i) else None
     for i in rows
   ]
@@ -287,4 +287,4 @@ def load(
     image_size=pictures.shape[1:3],
     preparation=prepared,
   )
-  return datasets.Splits(made[0], made[1], made[2], info)
+  return datasets.Splits(parts[0], parts[1], parts[2], info)

@@ -119,18 +119,18 @@ def find(
   if place.is_file():
     return ((place.name, place),)
   if place.is_dir():
-    found = [
+    files = [
       file
       for file in sorted(place.glob(pattern))
       if file.is_file()
       and not any(p.startswith(".") for p in file.relative_to(place).parts)
     ]
-    for file in found:
+    for file in files:
       _limits.check_within(file, place)
-    named = [(file.relative_to(place).as_posix(), file) for file in found]
+    named = [(file.relative_to(place).as_posix(), file) for file in files]
   else:
-    found = sorted(glob.glob(str(path), recursive=True))
-    named = [(file, pathlib.Path(file)) for file in found]
+    files = sorted(glob.glob(str(path), recursive=True))
+    named = [(file, pathlib.Path(file)) for file in files]
     named = [(name, file) for name, file in named if file.is_file()]
   if not named:
     raise datasets.MissingData(

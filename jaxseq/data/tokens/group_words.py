@@ -46,11 +46,11 @@ class Group(NamedTuple):
 
 def _permutations(size, even):
   """All permutations in lexicographic order, or even ones; their numbers."""
-  found = list(itertools.permutations(range(size)))
+  rows = list(itertools.permutations(range(size)))
   if even:
     pairs = list(itertools.combinations(range(size), 2))
-    found = [p for p in found if sum(p[i] > p[j] for i, j in pairs) % 2 == 0]
-  return np.array(found), {p: i for i, p in enumerate(found)}
+    rows = [p for p in rows if sum(p[i] > p[j] for i, j in pairs) % 2 == 0]
+  return np.array(rows), {p: i for i, p in enumerate(rows)}
 
 
 def _permutation_group(size, even):
@@ -115,10 +115,10 @@ def generators(name: str) -> tuple[int, ...]:
     return (1, 59)
   cycles = _GENERATORS[name]
   _, numbers = _permutations(len(cycles[0]), even=name[0] == "A")
-  found = tuple(numbers[cycle] for cycle in cycles)
+  indices = tuple(numbers[cycle] for cycle in cycles)
   if name == "A4xZ5":
-    return (*(5 * number for number in found), 1)
-  return found
+    return (*(5 * number for number in indices), 1)
+  return indices
 
 
 @dataclasses.dataclass(frozen=True)

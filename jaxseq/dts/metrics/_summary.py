@@ -101,8 +101,8 @@ def summary(
   }
   if codes_test is not None:
     out |= learned(codes, factors, *test, trees=trees, seed=seed)
-  found = {name: float(value) for name, value in out.items()}
-  return found | {"active_codes": int(active.sum())}
+  scores = {name: float(value) for name, value in out.items()}
+  return scores | {"active_codes": int(active.sum())}
 
 
 def learned(

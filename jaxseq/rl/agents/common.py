@@ -223,9 +223,9 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
     _validate.choice("overrides", name, config.traced)
     value = jnp.asarray(value, jnp.float32)
     if value.shape:
-      found = f"an array of shape {value.shape}"
+      received = f"an array of shape {value.shape}"
       raise _validate.error(
-        f"overrides: {name}", found, "a scalar: use jax.vmap"
+        f"overrides: {name}", received, "a scalar: use jax.vmap"
       )
     object.__setattr__(changed, name, value)
   return changed

@@ -91,8 +91,8 @@ class Config(common.Config, common.Exploration):
       expected = f"at most replay_sequences = {held}"
       raise _validate.error("learning_starts", self.learning_starts, expected)
     least = self.steps_per_update * (self.first_update + 1)
-    found = f"({least}, by num_envs, sequence_length and learning_starts)"
-    self._check_total_steps(least, f"that learns {found}")
+    reason = f"({least}, by num_envs, sequence_length and learning_starts)"
+    self._check_total_steps(least, f"that learns {reason}")
 
   @property
   def steps_per_update(self) -> int:

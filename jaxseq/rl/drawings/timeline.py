@@ -79,8 +79,8 @@ def rows(film: reel.Film, t: int) -> dict[str, Mark]:
     case repeat_first.RepeatFirst():
       asked = film.choices(first)[0]
     case repeat_previous.RepeatPrevious():
-      known = time >= game.k - 1
-      asked = film.choices(t - game.k + 1)[0] if known else None
+      is_shown = time >= game.k - 1
+      asked = film.choices(t - game.k + 1)[0] if is_shown else None
     case autoencode.Autoencode():
       watches, suit = seen
       asked = None if watches else int(film.states.stack[t][0])

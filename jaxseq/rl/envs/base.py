@@ -226,12 +226,12 @@ class Environment(Jitted):
 
   def _step(self, key, state, action, params):
     words = _words(key, self.step_words + self.reset_words)
-    drawn, kept = words[: self.step_words], words[self.step_words :]
+    drawn, reset_words = words[: self.step_words], words[self.step_words :]
     final, stepped, reward = self._advance(drawn, state, action, params)
     terminated = self.is_terminated(stepped, params)
     truncated = self.is_truncated(stepped, params)
     done = terminated | truncated
-    fresh = self.restart(kept, stepped, params)
+    fresh = self.restart(reset_words, stepped, params)
     begun, played = (self.observe(fresh, params), fresh), (final, stepped)
     after = select(done, begun, played)
     return outcome(*after, reward, terminated, truncated, final)

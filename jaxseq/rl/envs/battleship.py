@@ -108,9 +108,9 @@ class Battleship(base.Environment):
     """Plays one step; see the base class."""
     shot = bitboard.cell(self.board_size, action[0], action[1])
     hit = ~bitboard.is_empty(state.ships & ~state.guesses & shot)
-    found = jnp.float32(1 / self.num_ship_cells)
+    hit_reward = jnp.float32(1 / self.num_ship_cells)
     missed = jnp.float32(-1 / (self.board_size**2 - self.num_ship_cells))
-    reward = jnp.where(hit, found, missed)
+    reward = jnp.where(hit, hit_reward, missed)
     hit = hit.astype(jnp.int32)
     state = state.replace(
       time=state.time + 1,

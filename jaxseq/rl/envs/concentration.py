@@ -145,7 +145,7 @@ class Concentration(card_game.CardGame):
     """The card at a position, and the deck when it has been laid there."""
     if state.deck.order is not None:
       return state.deck.order[position], state.deck
-    known = state.values[position]
+    value = state.values[position]
     drawn, deck = decks.deal(state.deck, word)
-    fresh = known == self.card_types
-    return base.select(fresh, (drawn, deck), (known, state.deck))
+    fresh = value == self.card_types
+    return base.select(fresh, (drawn, deck), (value, state.deck))

@@ -265,8 +265,8 @@ class LabyrinthExplore(Labyrinth):
     state = self._go(words, state, action)
     here = self._cell(state.position)
     is_new = bitboard.is_empty(state.explored & here)
-    found = jnp.float32(1) / state.num_free.astype(jnp.float32)
-    reward = jnp.where(is_new, found, jnp.float32(-1 / self.episode_length))
+    bonus = jnp.float32(1) / state.num_free.astype(jnp.float32)
+    reward = jnp.where(is_new, bonus, jnp.float32(-1 / self.episode_length))
     state = state.replace(
       explored=state.explored | here,
       num_new=state.num_new - is_new.astype(jnp.int32),

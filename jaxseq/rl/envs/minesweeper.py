@@ -103,10 +103,10 @@ class MineSweeper(base.Environment):
     here = bitboard.cell(self.height, row, column)
     is_mine = ~bitboard.is_empty(state.mines & here)
     is_new = bitboard.is_empty((state.mines | state.opened) & here)
-    found = jnp.float32(1 / self.num_clear)
+    open_reward = jnp.float32(1 / self.num_clear)
     again = jnp.float32(-0.5 / (self.num_clear - 2))
     boom = jnp.float32(-0.5 - 1 / self.num_clear)
-    reward = jnp.where(is_mine, boom, jnp.where(is_new, found, again))
+    reward = jnp.where(is_mine, boom, jnp.where(is_new, open_reward, again))
     rows = np.arange(self.height, dtype=np.int32)
     # Bits that would lie left of the board fall off.
     three = (jnp.int32(7) << column) >> 1

@@ -123,7 +123,7 @@ def make(task: str, episode_length: int | None = None) -> Playground:
   with jax.ensure_compile_time_eval():
     config = mujoco_playground.registry.get_default_config(task)
     config.impl = "jax"
-    made = mujoco_playground.registry.load(task, config=config)
+    env = mujoco_playground.registry.load(task, config=config)
   if episode_length is None:
     episode_length = config.episode_length
-  return Playground(made, episode_length)
+  return Playground(env, episode_length)

@@ -259,10 +259,10 @@ def _make_of_gymnax(env_id, options):
   import gymnax
 
   if env_id not in gymnax.registered_envs:
-    known = list(dict.fromkeys([*names(), *gymnax.registered_envs]))
-    close = difflib.get_close_matches(str(env_id), known, n=1)
+    ids = list(dict.fromkeys([*names(), *gymnax.registered_envs]))
+    close = difflib.get_close_matches(str(env_id), ids, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    listed = [name for name in known if not name.endswith("-Atari")]
+    listed = [name for name in ids if not name.endswith("-Atari")]
     raise ValueError(
       f"env_id: got {env_id!r}, {hint}expected one of {', '.join(listed)} or a"
       " game of Atari, such as Pong-Atari."

@@ -279,9 +279,9 @@ def take(
   if sequence is None:
     places = slot[:, None] + after.offset[:, : ahead + 1]
     last = slot + after.offset[:, num_steps]
-    found = {"next_observation": observations(config, state, last)}
+    observed = {"next_observation": observations(config, state, last)}
   else:
-    found = {
+    observed = {
       "next_observation": None,
       "reset": state.done[(places - 1) % config.capacity],
       "memory": jax.tree.map(lambda x: x[slot // config.every], state.memory),
@@ -295,7 +295,7 @@ def take(
     done=after.done,
     done_n=after.done_n[:, 0],
     weight=jnp.ones(slot.shape, config.dtype),
-    **found,
+    **observed,
   )
 
 

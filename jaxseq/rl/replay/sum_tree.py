@@ -121,9 +121,9 @@ def sample(priorities: Priorities, uniform: Double | Array) -> Array:
   wanted = _add(
     wanted, Double(*(jnp.where(row > 0, -part[place], 0) for part in upto))
   )
-  found = rows[row]
-  upto = _running(_double(found))
-  column = _first_reaching(upto, found > 0, wanted)
+  row_sums = rows[row]
+  upto = _running(_double(row_sums))
+  column = _first_reaching(upto, row_sums > 0, wanted)
   return row * rows.shape[1] + column
 
 

@@ -105,7 +105,7 @@ def hooks(config: Arms) -> list[scalars.Hook]:
   Raises:
     ValueError: there is none of a name.
   """
-  found = []
+  functions = []
   for path in config.hooks:
     module, _, name = path.partition(":")
     try:
@@ -115,8 +115,8 @@ def hooks(config: Arms) -> list[scalars.Hook]:
       raise _validate.error("hooks", path, expected) from error
     if not callable(hook):
       raise _validate.error("hooks", path, "the name of a function")
-    found.append(hook)
-  return found
+    functions.append(hook)
+  return functions
 
 
 class Program(Protocol):
@@ -290,16 +290,16 @@ def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
       if hasattr(config, field.name)
     }
   )
-  own, name = config.arms[arm], f"config.arms.{arm}"
-  merged = _merged(_plain(common), _plain(own))
+  fields, name = config.arms[arm], f"config.arms.{arm}"
+  merged = _merged(_plain(common), _plain(fields))
   try:
-    made = configuration.from_config_dict(cls, merged, name=name)
+    config_of_arm = configuration.from_config_dict(cls, merged, name=name)
   except configuration.FieldError as error:
-    if not _has(own, error.path.removeprefix(f"{name}.")):
+    if not _has(fields, error.path.removeprefix(f"{name}.")):
       # It is told where it was written: in what all arms share.
       configuration.from_config_dict(cls, merged, name=place)
     raise
-  return device_mesh.split_time(config.mesh, made)
+  return device_mesh.split_time(config.mesh, config_of_arm)
 
 
 def _has(fields, path):
@@ -335,11 +335,13 @@ def _with_defaults(default, value):
   """Adds to a mapping the fields of `default` that are not their class's."""
   if not dataclasses.is_dataclass(default) or not isinstance(value, Mapping):
     return value
-  own = {
+  pairs = {
     f.name: (f.default, getattr(default, f.name))
     for f in dataclasses.fields(default)
   }
-  return {k: new for k, (old, new) in own.items() if new != old} | _plain(value)
+  return {k: new for k, (old, new) in pairs.items() if new != old} | _plain(
+    value
+  )
 
 
 def _plain(value):

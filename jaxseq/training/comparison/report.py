@@ -160,10 +160,10 @@ def finish(
 
 def _spread(result, columns):
   """Returns mean, standard deviation and number of seeds of the columns."""
-  known = (column for column in columns if column in result)
+  names = (column for column in columns if column in result)
   return {
     column: tables.spread(result[column])
-    for column in known
+    for column in names
     if isinstance(result[column], per_seed.PerSeed)
   }
 
@@ -172,8 +172,8 @@ def _watched(part, metric, label, columns):
   """Names the metric of a curve, and the part of the data that it is of."""
   if label is None:
     name = metric.removeprefix("valid_")
-    known = (columns[x] for x in (name, f"test_{name}") if x in columns)
-    label = next(known, name)
+    headings = (columns[x] for x in (name, f"test_{name}") if x in columns)
+    label = next(headings, name)
   return f"{label}, {part} part" if part else label
 
 

@@ -66,8 +66,8 @@ def train(
   """
   results, failed = {}, {}
   for names in stacked.groups(config, made):
-    found, wrong = _train(config, directory, names, made, each)
-    results |= found
+    results_of_group, wrong = _train(config, directory, names, made, each)
+    results |= results_of_group
     failed |= wrong
   results = {name: results[name] for name in made if name in results}
   if failed:
@@ -75,9 +75,9 @@ def train(
   return results
 
 
-def _train(config, directory, names, made, each):
+def _train(config, directory, names, arms_by_name, each):
   """Returns results and failures of arms that are trained as one program."""
-  first, *beside = (made[name] for name in names)
+  first, *beside = (arms_by_name[name] for name in names)
   program = first.program(config, beside)
   places = [directory / name for name in names]
   label = names[0] if len(names) == 1 else f"{len(names)} arms"
@@ -87,7 +87,7 @@ def _train(config, directory, names, made, each):
       program,
       places,
       config,
-      label=label.ljust(max(map(len, made))),
+      label=label.ljust(max(map(len, arms_by_name))),
       metric=first.metric,
     )
   except finite.NotFinite as error:
@@ -100,7 +100,7 @@ def _train(config, directory, names, made, each):
     if len(lost) == config.num_seeds:
       continue
     part = finite.replace(part, lost, config.num_seeds)
-    report = made[name].report(program, part, place, seconds)
+    report = arms_by_name[name].report(program, part, place, seconds)
     if config.on_nonfinite == "skip":
       report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
     results[name] = finite.hide(report, lost)
@@ -269,10 +269,10 @@ def restore_program(
   """Returns `restore`'s result for an arm's program and its own directory."""
   place = directory / run_directory.CHECKPOINTS
   with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
-    found = checkpointer.restore(program.template())
-  if found is None:
+    restored = checkpointer.restore(program.template())
+  if restored is None:
     raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
-  step, state = found
+  step, state = restored
   return step, state if program.rule is None else program.rule.chosen(state)
 
 
@@ -286,15 +286,15 @@ def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
   Raises:
     UserError: none of them has a checkpoint.
   """
-  found, missing = [], []
+  names_trained, missing = [], []
   for name in names:
     place = directory / name / run_directory.CHECKPOINTS
     with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
-      (found if checkpointer.steps() else missing).append(name)
-  if not found:
+      (names_trained if checkpointer.steps() else missing).append(name)
+  if not names_trained:
     raise errors.UserError(
       f"{str(directory)!r} holds no checkpoint: train first"
     )
   if missing:
     print(f"Left out, without a checkpoint: {', '.join(missing)}.")
-  return found
+  return names_trained

@@ -109,8 +109,8 @@ class SeedProgram:
   def _data(self):
     """The data on the devices."""
     num_runs = self._copies * self.config.num_seeds
-    given = self._given
-    return placement.share(self.config.mesh, num_runs, given) if given else ()
+    data = self._given
+    return placement.share(self.config.mesh, num_runs, data) if data else ()
 
   def compile(
     self, function: Callable, *, copies: int = 1, **options: Any
@@ -152,9 +152,10 @@ class SeedProgram:
       sharding: where all arrays lie; that of a described device compiles for it
         without the hardware.
     """
-    given = self.template(), *self._data
+    arguments = self.template(), *self._data
     shapes = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), given
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      arguments,
     )
     return self._chunk(count).lower(*shapes)
 

@@ -28,11 +28,11 @@ def groups(config: Any, made: Mapping[str, Any]) -> list[list[str]]:
     config: the comparison; with a mesh every arm is alone.
     made: the arms by name, see `arms.Arm.stack`.
   """
-  found = {}
+  members = {}
   for name, arm in made.items():
     alone = arm.stack is None or not config.mesh.trivial
-    found.setdefault((name,) if alone else (None, arm.stack), []).append(name)
-  return list(found.values())
+    members.setdefault((name,) if alone else (None, arm.stack), []).append(name)
+  return list(members.values())
 
 
 def split(tree: PyTree, count: int) -> list[PyTree]:
@@ -94,11 +94,11 @@ class Checkpointers(contextlib.ExitStack):
     A run that was killed between two arms comes back to this step with the
     same numbers: what is there stays.
     """
-    for own, part in zip(self._all, split(tree, len(self._all))):
-      if step not in own.steps():
+    for one, part in zip(self._all, split(tree, len(self._all))):
+      if step not in one.steps():
         # Orbax does not write two checkpoints at a time in one process.
         self.wait()
-        own.save(step, part)
+        one.save(step, part)
 
   def restore(
     self, template: PyTree, step: int | None = None
@@ -118,7 +118,7 @@ class Checkpointers(contextlib.ExitStack):
     """
     steps = {step}
     if step is None:
-      steps = set.intersection(*(set(own.steps()) for own in self._all))
+      steps = set.intersection(*(set(one.steps()) for one in self._all))
     shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template
     )
@@ -127,7 +127,7 @@ class Checkpointers(contextlib.ExitStack):
     for step in sorted(steps, reverse=True):
       try:
         restored = [
-          own.restore(part, step)[1] for own, part in zip(self._all, parts)
+          one.restore(part, step)[1] for one, part in zip(self._all, parts)
         ]
         return step, join(restored)
       except checkpoint.CheckpointError as error:
@@ -138,23 +138,23 @@ class Checkpointers(contextlib.ExitStack):
 
   def pin(self, step: int) -> None:
     """See `Checkpointer.pin`."""
-    for own in self._all:
-      own.pin(step)
+    for one in self._all:
+      one.pin(step)
 
   def pinned(self) -> int | None:
     """Returns the step that all arms keep for good; None if there is none."""
-    steps = {own.pinned() for own in self._all}
+    steps = {one.pinned() for one in self._all}
     return steps.pop() if len(steps) == 1 else None
 
   def go_back(self, step: int) -> None:
     """See `Checkpointer.go_back`."""
-    for own in self._all:
-      own.go_back(step)
+    for one in self._all:
+      one.go_back(step)
 
   def wait(self) -> None:
     """Waits until the last saves are on disk."""
-    for own in self._all:
-      own.wait()
+    for one in self._all:
+      one.wait()
 
 
 class MetricWriters(contextlib.ExitStack):
@@ -174,8 +174,8 @@ class MetricWriters(contextlib.ExitStack):
 
   def resume(self, step: int | None) -> None:
     """See `MetricWriter.resume`."""
-    for own in self._all:
-      own.resume(step)
+    for writer in self._all:
+      writer.resume(step)
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes the part of each arm; a plain number is that of all arms."""
@@ -187,13 +187,13 @@ class MetricWriters(contextlib.ExitStack):
 
     flat = scalars.flatten(values)
     vectors = {name: spread(x) for name, x in flat.items()}
-    for own, part in zip(self._all, split(vectors, count)):
-      own.write(
+    for writer, part in zip(self._all, split(vectors, count)):
+      writer.write(
         step,
         {name: x if np.ndim(flat[name]) else x[0] for name, x in part.items()},
       )
 
   def flush(self) -> None:
     """Puts everything written so far on disk."""
-    for own in self._all:
-      own.flush()
+    for writer in self._all:
+      writer.flush()

@@ -72,7 +72,7 @@ def run_all(
     "TASK/ARM" and seed what has failed, for `check`.
   """
   results, failed = {}, {}
-  for index, (task, (config, made)) in enumerate(runs.items()):
+  for index, (task, (config, arms_by_name)) in enumerate(runs.items()):
     place = arms.open_directory(directory / task, config, experiment, mode)
 
     def show(name, step, state, report, task=task):
@@ -81,27 +81,27 @@ def run_all(
 
     finished = report.read(place)
     if mode == "evaluate":
-      found, wrong = _evaluate(config, place, made, show)
-      results[task] = configuration.to_json(found)
+      results_of_task, wrong = _evaluate(config, place, arms_by_name, show)
+      results[task] = configuration.to_json(results_of_task)
     elif finished is not None:
       results[task], wrong = finished, {}
     else:
       if processes.is_first():
         print(f"{task} ({index + 1} of {len(runs)})", flush=True)
-      found, wrong = _train(config, place, made, show)
-      found = configuration.to_json(found)
-      results[task] = found
+      results_of_task, wrong = _train(config, place, arms_by_name, show)
+      results_of_task = configuration.to_json(results_of_task)
+      results[task] = results_of_task
       if processes.is_first() and not wrong:
-        files.write_json(place / report.RESULTS, found)
-      done(task, found)
+        files.write_json(place / report.RESULTS, results_of_task)
+      done(task, results_of_task)
     failed |= {f"{task}/{arm}": seeds for arm, seeds in wrong.items()}
   return results, failed
 
 
-def _train(config, place, made, show):
+def _train(config, place, arms_by_name, show):
   """Returns the results of a run, and what has failed of which arm."""
   try:
-    return run.train(config, place, made, show), {}
+    return run.train(config, place, arms_by_name, show), {}
   except run.Failed as error:
     if processes.is_first():
       for sentence in finite.sentences(error.failed):
@@ -109,12 +109,12 @@ def _train(config, place, made, show):
     return error.results, error.failed
 
 
-def _evaluate(config, place, made, show):
+def _evaluate(config, place, arms_by_name, show):
   """The results and failures of the newest checkpoints."""
   results, failed = {}, {}
-  for name in made:
+  for name in arms_by_name:
     try:
-      results |= run.evaluate(config, place, made, show, names=[name])
+      results |= run.evaluate(config, place, arms_by_name, show, names=[name])
     except finite.NotFinite as error:
       failed |= error.failed
   return results, failed
@@ -150,8 +150,11 @@ def show(
   An arm that has failed in a task has a dash there.
   """
   rows = [
-    [task, *(cell(task, arm) if arm in found else "-" for arm in config.arms)]
-    for task, found in results.items()
+    [
+      task,
+      *(cell(task, arm) if arm in row else "-" for arm in config.arms),
+    ]
+    for task, row in results.items()
   ]
   tables.show(["environment", *config.arms], rows, title=title)
   print()
@@ -175,12 +178,12 @@ def show_aggregates(
     NaN for an arm with a score that is not finite.
   """
   missing = dict.fromkeys(aggregates.AGGREGATES, (math.nan,) * 3)
-  found = {
+  score_arrays = {
     arm: aggregates.aggregates(x) if np.isfinite(x).all() else missing
     for arm, x in scores.items()
   }
   ours = {
-    label: {arm: values[name] for arm, values in found.items()}
+    label: {arm: values[name] for arm, values in score_arrays.items()}
     for name, label in _AGGREGATES.items()
   }
   rows = [[arm, *(_interval(x[arm]) for x in ours.values())] for arm in scores]

@@ -74,21 +74,21 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
   Raises:
     UserError: a pair is none, or a field or its value is wrong.
   """
-  known = {field.name: field.type for field in dataclasses.fields(MeshConfig)}
+  types = {field.name: field.type for field in dataclasses.fields(MeshConfig)}
   changed = {}
   for pair in pairs:
     name, _, value = pair.partition("=")
-    if name not in known or not value.isdecimal():
+    if name not in types or not value.isdecimal():
       raise errors.UserError(
         f"--mesh: got {pair!r}, expected NAME=NUMBER, a whole number from 0, "
-        f"with a name of {', '.join(known)}"
+        f"with a name of {', '.join(types)}"
       )
-    if name in changed or (known[name] is bool and value not in ("0", "1")):
+    if name in changed or (types[name] is bool and value not in ("0", "1")):
       raise errors.UserError(
         f"--mesh: got {pair!r}, expected every name once, and split_data=0 or "
         "split_data=1"
       )
-    changed[name] = known[name](int(value))
+    changed[name] = types[name](int(value))
   try:
     return dataclasses.replace(config, **changed)
   except ValueError as error:

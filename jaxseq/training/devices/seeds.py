@@ -65,11 +65,11 @@ def over(
   """
 
   def mapped(*arguments):
-    own = arguments[: len(arguments) - shared]
-    rest = arguments[len(own) :]
+    mapped_arguments = arguments[: len(arguments) - shared]
+    rest = arguments[len(mapped_arguments) :]
 
-    def of_one(own):
-      return function(*own, *rest)
+    def of_one(mapped_arguments):
+      return function(*mapped_arguments, *rest)
 
     in_turn = one_by_one
     if in_turn is None:
@@ -77,11 +77,11 @@ def over(
       # several at once, by `vmap`, take up to three times as long a seed.
       in_turn = jax.default_backend() == "cpu"
     if not in_turn:
-      return jax.vmap(of_one)(own)
-    if any(leaf.shape[0] > 1 for leaf in jax.tree.leaves(own)):
-      return jax.lax.map(of_one, own)
+      return jax.vmap(of_one)(mapped_arguments)
+    if any(leaf.shape[0] > 1 for leaf in jax.tree.leaves(mapped_arguments)):
+      return jax.lax.map(of_one, mapped_arguments)
     # No loop, and no axis of length 1 in every operation.
-    alone = of_one(jax.tree.map(lambda leaf: leaf[0], own))
+    alone = of_one(jax.tree.map(lambda leaf: leaf[0], mapped_arguments))
     return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), alone)
 
   return mapped
@@ -130,8 +130,8 @@ def jit(
   by_seed = jax.sharding.PartitionSpec("seeds")
 
   def spread_out(*arguments):
-    own = (by_seed,) * (len(arguments) - shared)
-    specs = own + (jax.sharding.PartitionSpec(),) * shared
+    placements = (by_seed,) * (len(arguments) - shared)
+    specs = placements + (jax.sharding.PartitionSpec(),) * shared
     return jax.shard_map(
       mapped, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False
     )(*arguments)

@@ -27,8 +27,8 @@ def make(
   """
   envs = foreign.needs("Brax", "brax.envs")
   if name not in envs._envs:
-    known = ", ".join(sorted(envs._envs))
-    raise ValueError(f"env_id: got 'brax/{name}', expected one of {known}.")
+    names = ", ".join(sorted(envs._envs))
+    raise ValueError(f"env_id: got 'brax/{name}', expected one of {names}.")
   return playground.Playground(
     envs.get_environment(name, **options), episode_length
   )
