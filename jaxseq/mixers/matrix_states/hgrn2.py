@@ -242,8 +242,8 @@ def _inputs(config, params, x, window, reset, axis):
 
 def _forget_gate(f, bound):
   """Values log a and 1 - a of a = bound + (1 - bound) sigmoid(f)."""
-  # Without the difference 1 - a, which has no digits where a is near 1; nor has
-  # the logarithm of a there.
+  # The difference 1 - a has no digits where a is near 1, nor has the logarithm
+  # of a there.
   k = (1 - bound) * jax.nn.sigmoid(-f)
   a = bound + (1 - bound) * jax.nn.sigmoid(f)
   near_one = jnp.log1p(-jnp.minimum(k, 0.5))

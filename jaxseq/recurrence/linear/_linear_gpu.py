@@ -38,7 +38,7 @@ def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
 def summary(
   walk: Walk, a: Parts, b: Parts, keep, adjoint: bool
 ) -> tuple[Parts, Parts]:
-  """Factor and addend [B, n], by parts, of all elements of a row together."""
+  """Factor and addend [B, n] of a row to a state, or to `gradient`'s carry."""
   rows, arrays = b[0].shape[0], len(b)
 
   def step(x, carry):

@@ -50,7 +50,7 @@ def summary(
   flags: jax.Array | None,
   adjoint: bool,
 ) -> tuple[jax.Array, jax.Array]:
-  """Factor and addend [R, S] to a state of all elements of a row together."""
+  """Factor and addend [R, S] of a row to a state, or to `gradient`'s carry."""
 
   def step(x, carry):
     half = len(carry) // 2
