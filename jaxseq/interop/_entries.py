@@ -183,7 +183,7 @@ class Entries:
     value = self.contents.get(name, default)
     return _validate.choice(f"{self.where}: {name}", value, choices)
 
-  def kinds(self, name: str, known: Mapping[str, str]) -> tuple[str, ...]:
+  def kinds(self, name: str, choices: Mapping[str, str]) -> tuple[str, ...]:
     """Returns an entry that names the kind of each layer."""
     value = self.contents.get(name, MISSING)
     if value is MISSING:
@@ -196,8 +196,8 @@ class Entries:
     if len(value) != count or len(value) > _MOST_LAYERS:
       raise self.error(name, f"{len(value)} kinds", f"{count}, one a layer")
     for kind in value:
-      _validate.choice(f"{self.where}: {name}", kind, known)
-    return tuple(known[kind] for kind in value)
+      _validate.choice(f"{self.where}: {name}", kind, choices)
+    return tuple(choices[kind] for kind in value)
 
   def rotary(
     self, fraction: float = 1.0, base: float = 10000.0

@@ -301,7 +301,7 @@ def _flattened(row, latent):
   return latent if "features" in row.axes else None
 
 
-def _check_names(what, got: Iterable, wanted: Iterable, known: Iterable):
+def _check_names(what, got: Iterable, wanted: Iterable, others: Iterable):
   """Checks that everything is there, and nothing unknown."""
 
   def show(names):
@@ -311,7 +311,7 @@ def _check_names(what, got: Iterable, wanted: Iterable, known: Iterable):
   missing = [name for name in wanted if name not in got]
   if missing:
     raise ValueError(f"{what}: got no {show(missing)}, expected it.")
-  unknown = [name for name in got if name not in known]
+  unknown = [name for name in got if name not in others]
   if unknown:
     raise ValueError(
       f"{what}: got {show(unknown)}, expected only what SPR's network has."

@@ -27,12 +27,12 @@ def mixers(field: str, given: Any) -> tuple[tuple[str, Options], ...]:
   return tuple((name, pairs(field, options)) for name, options in entries)
 
 
-def layers(given: Any) -> tuple[Options, ...]:
+def layers(value: Any) -> tuple[Options, ...]:
   """Returns the fields of each layer as pairs."""
-  if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+  if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
     expected = "the fields of each layer, as ({}, {'mixer': 'attention'})"
-    raise _validate.error("layers", given, expected)
-  return tuple(pairs("layers", options) for options in given)
+    raise _validate.error("layers", value, expected)
+  return tuple(pairs("layers", options) for options in value)
 
 
 def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:

@@ -149,7 +149,7 @@ class SequenceMixer(recurrent.Recurrent):
     apply = functools.partial(apply, self.config, axis=self.time_axis, **fixed)
     values = (features,) * len(shared)
     return jax.shard_map(
-      lambda *own: apply(*own[:-1], **own[-1]),
+      lambda *part: apply(*part[:-1], **part[-1]),
       in_specs=(whole, features, whole, flags, *values, split),
       out_specs=(features, whole, *values),
       axis_names={self.time_axis},

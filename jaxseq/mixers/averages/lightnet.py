@@ -240,8 +240,8 @@ def apply(
   if shape is not None:
     if axis is not None:
       raise contract.error("axis", axis, "None with shape")
-    flags = state, reset
-    return _run_array(config, params, x, flags, mask, tuple(shape), num_extra)
+    past = state, reset
+    return _run_array(config, params, x, past, mask, tuple(shape), num_extra)
   if num_extra:
     raise contract.error("num_extra", num_extra, "0 without shape")
   dtype = contract.wide_dtype(x, state)
@@ -274,10 +274,10 @@ def step(config, params, x, state, reset=None, *, mask=None):
   return contract.one_element(apply, config, params, x, state, reset, mask=mask)
 
 
-def _run_array(config, params, x, given, mask, shape, num_extra):
+def _run_array(config, params, x, past, mask, shape, num_extra):
   """`apply` without time order."""
   positions.check_grid("x", x.shape[-2], shape, num_extra)
-  for name, value in zip(("state", "reset"), given):
+  for name, value in zip(("state", "reset"), past):
     if value is not None:
       raise contract.error(
         name, type(value).__name__, "None with shape: there is no time"

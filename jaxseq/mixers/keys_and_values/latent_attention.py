@@ -264,11 +264,11 @@ def _turning(config):
   return turn
 
 
-def _make(config, params, kept):
+def _make(config, params, state):
   """Keys and values of all heads."""
   # Zero times what is not finite is not zero, in the gradient of the matrix.
-  finite = jnp.all(jnp.isfinite(kept), axis=-1, keepdims=True)
-  clean = jnp.where(finite, kept, 0)
+  finite = jnp.all(jnp.isfinite(state), axis=-1, keepdims=True)
+  clean = jnp.where(finite, state, 0)
   latents, shared = jnp.split(clean, (config.latent_width,), axis=-1)
   both = recurrence.dense(latents[..., 0, :], params["W_kv2"])
   both = both.reshape(*both.shape[:-1], config.heads, -1)

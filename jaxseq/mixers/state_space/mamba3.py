@@ -273,7 +273,7 @@ def scan(
   cos, sin = jnp.real(phase), jnp.imag(phase)
   q, k = (contract.pointwise(_turned, part, cos, sin) for part in (q, k))
   tau = jax.nn.sigmoid(trap)
-  own, late = tau * dt, jax.nn.sigmoid(-trap) * dt
+  gain, late = tau * dt, jax.nn.sigmoid(-trap) * dt
   # The last element of all waits for its successor, in the state.
   first = _of_device(late[..., 0, :], axis, last=False)[..., None]
   last_k, last_x = state.k, state.x
@@ -283,7 +283,7 @@ def scan(
     begins = _of_device(begins, axis, last=False)[..., None, None] > 0
     last_k, last_x = (jnp.where(begins, 0, z) for z in (last_k, last_x))
   before = (first * last_k)[..., None] * last_x[..., None, :]
-  weights = own + _of_successor(late, reset, axis)
+  weights = gain + _of_successor(late, reset, axis)
   read, S = recurrence.outer_scan_heads(
     q,
     k,
@@ -296,11 +296,11 @@ def scan(
     axis=axis,
   )
 
-  def finish(read, q, k, x, decay, own):
-    score = own * jnp.sum(q * k, axis=-1)
+  def finish(read, q, k, x, decay, gain):
+    score = gain * jnp.sum(q * k, axis=-1)
     return jnp.exp(decay)[..., None] * read + score[..., None] * x
 
-  y = contract.pointwise(finish, read, q, k, x, decay, own)
+  y = contract.pointwise(finish, read, q, k, x, decay, gain)
   last = jnp.concatenate([k[..., -1, :, :], x[..., -1, :, :]], axis=-1)
   last = _of_device(last.astype(S.dtype), axis, last=True)
   last_k, last_x = jnp.split(last, (k.shape[-1],), axis=-1)

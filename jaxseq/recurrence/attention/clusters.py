@@ -254,9 +254,9 @@ def _run(q, both, number, last, state, count):
   return o, *_from_sorted(both, number, last, state)
 
 
-def _sorted(number, kept):
+def _sorted(number, buffered):
   """The order by episodes and clusters, the older first, and the numbers."""
-  number = jnp.concatenate([kept, number], axis=1)
+  number = jnp.concatenate([buffered, number], axis=1)
   order = jnp.argsort(number, axis=-1, stable=True)
   return order, jnp.take_along_axis(number, order, axis=-1)
 

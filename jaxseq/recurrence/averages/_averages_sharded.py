@@ -168,10 +168,10 @@ def _combine_wkv(
   return _combine(left._replace(state=state), right, hops)
 
 
-def _weights(kept, logits):
+def _weights(rest, logits):
   """The largest of the logits that are kept, and the weights beside it."""
   logits = _summaries.keep(
-    kept, _softmax_state.clamp(logits), _softmax_state.NEG
+    rest, _softmax_state.clamp(logits), _softmax_state.NEG
   )
   m = jnp.max(logits, axis=-2)
   some = logits > _softmax_state.NEG

@@ -73,8 +73,8 @@ def forward(
   """Log-decays, keys times shares, and the last m and u."""
   begin = (_NEG, 0.0) if plan.sink is None else (plan.sink, 1.0)
 
-  def step(given, alive, carry):
-    (g,), *keys = given
+  def step(arrays, alive, carry):
+    (g,), *keys = arrays
     m, u = carry
     if alive is not None:
       m, u = (jnp.where(alive, x, y) for x, y in zip(carry, begin))
@@ -115,12 +115,12 @@ def backward(
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
   """Cotangents of logits and k, and of log(Delta) before the first element."""
 
-  def step(given, alive, carry):
+  def step(arrays, alive, carry):
     def clean(x):
       # What is undefined may have been forgotten.
       return x if alive is None else jnp.where(jnp.abs(x) < jnp.inf, x, 0.0)
 
-    (a,), q, dq, d_shared, *keys = given
+    (a,), q, dq, d_shared, *keys = arrays
     if alive is not None:
       a = jnp.where(a < jnp.inf, a, -jnp.inf)
     (after,) = carry

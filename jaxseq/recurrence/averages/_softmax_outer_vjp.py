@@ -147,25 +147,25 @@ def _forward(options, x):
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _backward(options, x, kept, cotangents):
+def _backward(options, x, saved, cotangents):
   """Cotangents of the arrays but flags."""
   g, d_average, _, d_u = cotangents
-  if kept.outer.undefined is not None:
-    d_average = jnp.where(kept.outer.undefined[:, 0], 0, d_average)
+  if saved.outer.undefined is not None:
+    d_average = jnp.where(saved.outer.undefined[:, 0], 0, d_average)
   outer = _outer_gpu_channels_layout.backward(
     options.form,
-    _outer_inputs(x, kept.a, kept.shared),
-    kept.outer,
+    _outer_inputs(x, saved.a, saved.shared),
+    saved.outer,
     g[:, :, None],
     d_average[:, None],
     of_decays=False,
   )
   dq, d_shared, dv = (z[:, :, 0] for z in (outer.q, outer.k, outer.v))
   d_init, (q, logits, k, _) = outer.init[:, 0], x.inputs
-  d_last = _defined(x, kept.u) * d_u - _by_logits(x, kept.average, d_average)
+  d_last = _defined(x, saved.u) * d_u - _by_logits(x, saved.average, d_average)
   d_logits, dk, d_first = _softmax_decay_gpu.backward(
     _plan(options, x),
-    *(_padded(z) for z in (q, dq, k, d_shared, kept.a)),
+    *(_padded(z) for z in (q, dq, k, d_shared, saved.a)),
     _keep(x),
     support.padded(d_last, 1, _CHANNELS),
     logits.dtype,

@@ -190,14 +190,14 @@ def _take(values, index):
 
 
 @jax.custom_vjp
-def _moved(x, back, ahead, found):
+def _moved(x, back, ahead, marks):
   """Entries (*batch, n, channels) at the places `back` (*batch, time)."""
-  del ahead, found
+  del ahead, marks
   return jnp.take_along_axis(x, back[..., None], axis=-2)
 
 
-def _moved_forward(x, back, ahead, found):
-  return _moved(x, back, ahead, found), (ahead, found)
+def _moved_forward(x, back, ahead, marks):
+  return _moved(x, back, ahead, marks), (ahead, marks)
 
 
 def _moved_backward(residuals, g):

@@ -112,15 +112,15 @@ def inverted(pairs, high, low, high_below, low_below) -> None:
     bit = lax.shift_left(jnp.int32(1), level)
     return jnp.where((differ >= bit) & (differ < 2 * bit), pairs, 0.0)
 
-  def merge(level, found):
-    blocks.split(found, high, low)
+  def merge(level, inverse):
+    blocks.split(inverse, high, low)
     blocks.split(below(level), high_below, low_below)
     across = solved(high, low, high_below, low_below)
     blocks.split(across, high_below, low_below)
-    return found - solved(high_below, low_below, high, low)
+    return inverse - solved(high_below, low_below, high, low)
 
-  found = jnp.where(later == sooner, 1.0, 0.0) - below(jnp.int32(0))
-  blocks.split(lax.fori_loop(1, _LEVELS, merge, found), high, low)
+  inverse = jnp.where(later == sooner, 1.0, 0.0) - below(jnp.int32(0))
+  blocks.split(lax.fori_loop(1, _LEVELS, merge, inverse), high, low)
 
 
 @support.in_32_bits

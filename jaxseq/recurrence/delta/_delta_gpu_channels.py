@@ -65,23 +65,23 @@ def _kernel(plan, *refs):
       source = ref.at[row, time, blocks.block(j)]
       plgpu.copy_gmem_to_smem(source, tile.at[j], ready)
 
-  def of_block(j, found):
+  def of_block(j, inverse):
     """Adds what a block's keys are of the pairs, and decays its tiles."""
     q, k, read = (tile.at[j] for tile in tiles)
     a = blocks.load(a_ref.at[row, time, blocks.block(j)])
     blocks.split(blocks.log_decays(plan, a), high, low)
 
-    def of_level(index, found):
+    def of_level(index, inverse):
       level, sums = blocks.Level.of(index), []
       decays = jnp.exp2(blocks.summed(matrix, level.between(), high, low))
-      for tile, pairs in zip((q, read), found):
+      for tile, pairs in zip((q, read), inverse):
         x = jnp.where(level.later, blocks.load(tile), blocks.load(k))
         blocks.write(met, x.astype(jnp.float32) * decays)
         added = blocks.product((met, blocks.turned(met)))
         sums.append(pairs + jnp.where(level.across(), added, 0.0))
       return tuple(sums)
 
-    scores, reads = lax.fori_loop(0, blocks.LEVELS, of_level, found)
+    scores, reads = lax.fori_loop(0, blocks.LEVELS, of_level, inverse)
     wide = (blocks.load(tile).astype(jnp.float32) for tile in (q, k))
     diagonal = jnp.sum(functools.reduce(jnp.multiply, wide), axis=1)
     diagonal = lax.broadcast_in_dim(diagonal, (CHUNK, CHUNK), [0])
@@ -110,10 +110,10 @@ def _kernel(plan, *refs):
 
   plgpu.barrier_wait(ready)
   _outer_gpu.clean(facts, [tile.at[j] for tile in tiles for j in range(count)])
-  found = blocks.zeros(), blocks.zeros()
+  inverse = blocks.zeros(), blocks.zeros()
   for j in range(count):
-    found = of_block(j, found)
-  scores, reads = found
+    inverse = of_block(j, inverse)
+  scores, reads = inverse
   later, earlier = blocks.places()
   blocks.write(matrix, jnp.where(sees(facts) & (earlier <= later), scores, 0.0))
   plgpu.copy_smem_to_gmem(matrix, scores_ref.at[row, chunk])

@@ -81,19 +81,19 @@ def forward(
 def backward(
   form: support.Form,
   x: _delta_products.Inputs,
-  kept: Kept,
+  saved: Kept,
   g: jax.Array,
   d_final: jax.Array,
 ) -> _delta_products.Inputs:
   """Cotangents of the inputs from those of the outputs and the last state."""
-  if kept.undefined is not None:
-    d_final = jnp.where(kept.undefined, 0, d_final)
+  if saved.undefined is not None:
+    d_final = jnp.where(saved.undefined, 0, d_final)
   g = _elements(g)
   dv, d_init, after = _delta_gpu_backward.adjoint(
-    form, kept.given, kept.inverse, g, _state(d_final)
+    form, saved.given, saved.inverse, g, _state(d_final)
   )
-  arrays, of_pairs = _blocks(x, kept.given.facts), (kept.written, g, dv)
-  of_states = kept.entering, after
+  arrays, of_pairs = _blocks(x, saved.given.facts), (saved.written, g, dv)
+  of_states = saved.entering, after
   if _channels(x):
     dq, dk, d_read, d_decay = _delta_gpu_channels_backward.gradients(
       _plan(form, x), arrays, _elements(x.decay), *of_pairs, *of_states

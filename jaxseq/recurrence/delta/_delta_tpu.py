@@ -109,23 +109,23 @@ def given_of(plan, a, facts, careful):
   return Given(masks, _delta_products.factors(masks, sums), bad)
 
 
-def written(given, x, state):
+def written(shared, x, state):
   """The inverse [C, C], and what is written at the keys, [C, V] float32."""
-  A = dot(x.read, x.k, 1, 1) * given.by.strict
+  A = dot(x.read, x.k, 1, 1) * shared.by.strict
   like = x.v.dtype
   inverse = _delta_products.inverse(A, like)
-  reads = given.by.enter * dot(x.read, state.astype(x.read.dtype), 1, 0)
+  reads = shared.by.enter * dot(x.read, state.astype(x.read.dtype), 1, 0)
   values = x.v.astype(jnp.float32) - reads
   return inverse, accurate(inverse, values, 1, 0, like)
 
 
-def set_aside(given, x, state):
+def set_aside(shared, x, state):
   """Arrays without what is undefined, and which results are it."""
   before = jnp.max(_outer_products.broken(state), 0, keepdims=True)
   bad = jnp.max(_outer_products.broken(x.read), 1, keepdims=True)
-  if given.bad is not None:
-    bad = jnp.maximum(bad, given.bad)
-  flags = _outer_products.ruined(given.masks, x.q, x.k, x.v, before, bad)
+  if shared.bad is not None:
+    bad = jnp.maximum(bad, shared.bad)
+  flags = _outer_products.ruined(shared.masks, x.q, x.k, x.v, before, bad)
   *cleaned, state = map(_outer_products.clean, (*x[:4], state))
   return Blocks(*cleaned, *x[4:]), state, [part > 0 for part in flags]
 
@@ -143,10 +143,10 @@ def row_of(refs, row):
   return Blocks(*(None if ref is None else ref[row] for ref in refs))
 
 
-def _row(given, x, state):
+def _row(shared, x, state):
   """Outputs of a row's chunk, and the state after it."""
-  by, narrow = given.by, x.v.dtype
-  _, w = written(given, x, state)
+  by, narrow = shared.by, x.v.dtype
+  _, w = written(shared, x, state)
   scores = (dot(x.q, x.k, 1, 1) * by.pairs).astype(narrow)
   o = dot(scores, w.astype(narrow), 1, 0)
   o += by.enter * dot(x.q, state.astype(narrow), 1, 0)

@@ -21,10 +21,10 @@ from jaxseq.recurrence.outer import _outer_tpu_call
 dot = _outer_products.dot
 
 
-def _row(given, x, g, state, d_after):
+def _row(shared, x, g, state, d_after):
   """Cotangents of a row's chunk."""
-  by, narrow = given.by, x.v.dtype
-  inverse, w = _delta_tpu.written(given, x, state.astype(jnp.float32))
+  by, narrow = shared.by, x.v.dtype
+  inverse, w = _delta_tpu.written(shared, x, state.astype(jnp.float32))
   scores = (dot(x.q, x.k, 1, 1) * by.pairs).astype(narrow)
   narrow_after, narrow_w = d_after.astype(narrow), w.astype(narrow)
   asked = by.leave * dot(x.k, narrow_after, 1, 0)

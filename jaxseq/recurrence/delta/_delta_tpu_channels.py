@@ -76,9 +76,9 @@ def _row(column):
   return jnp.broadcast_to(column, (column.shape[0], 8)).T[:1]
 
 
-def forward(given, x, state):
+def forward(shared, x, state):
   """Outputs of a row's chunk, and the state after it."""
-  by, narrow = given.by, x.v.dtype
+  by, narrow = shared.by, x.v.dtype
   pairs = _pairs(by, x)
   _, w = _written(by, x, pairs, state)
   w = w.astype(narrow)
@@ -88,9 +88,9 @@ def forward(given, x, state):
   return o, _column(by.through) * state + added
 
 
-def backward(given, x, g, state, d_after):
+def backward(shared, x, g, state, d_after):
   """Cotangents of a row's chunk."""
-  by, narrow = given.by, x.v.dtype
+  by, narrow = shared.by, x.v.dtype
   pairs, through = _pairs(by, x), _column(by.through)
   inverse, w = _written(by, x, pairs, state.astype(jnp.float32))
   narrow_w, narrow_after = w.astype(narrow), d_after.astype(narrow)
@@ -129,5 +129,5 @@ def backward(given, x, g, state, d_after):
     dq += jnp.where(level.later, level.decays * to_q, 0.0)
     d_read += jnp.where(level.later, level.decays * to_read, 0.0)
     dk += jnp.where(level.later, 0.0, level.decays * to_k)
-  d_decays = channels.d_log_decays(d_sums, d_last, x.a, given.episode)
+  d_decays = channels.d_log_decays(d_sums, d_last, x.a, shared.episode)
   return _delta_products.Cotangents(dq, dk, dv, d_read, d_state, d_decays)

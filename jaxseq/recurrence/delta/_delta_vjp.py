@@ -58,14 +58,14 @@ def scan(
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _gradient(options, x, kept, cotangents):
+def _gradient(options, x, residuals, cotangents):
   """Cotangents of the inputs."""
   form, chunk_size, _ = options
   if form.chip == "gpu":
     from jaxseq.recurrence.delta import _delta_gpu_layout
 
-    return _delta_gpu_layout.backward(form, x, kept, *cotangents)
-  return _delta_tpu_layout.backward(form, chunk_size, x, kept, *cotangents)
+    return _delta_gpu_layout.backward(form, x, residuals, *cotangents)
+  return _delta_tpu_layout.backward(form, chunk_size, x, residuals, *cotangents)
 
 
 def _plain_gradient(options, x, cotangents):

@@ -69,9 +69,9 @@ def _substituted(A):
   return rows
 
 
-def _merged(found, below):
+def _merged(inverses, below):
   """Inverses of twice the size, from those of blocks and the blocks below."""
-  first, last = found[:, ::2], found[:, 1::2]
+  first, last = inverses[:, ::2], inverses[:, 1::2]
   across = _contractions.dot(below, first, -1, -2, exact=True)
   across = -_contractions.dot(last, across, -1, -2, exact=True)
   upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)

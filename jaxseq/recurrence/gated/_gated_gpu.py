@@ -76,7 +76,7 @@ def run(
       return tuple(leaf[...] for leaf in sums)
 
     def step(t, state):
-      given = [here.read(input_ref, t, part=gate) for gate in range(count)]
+      terms = [here.read(input_ref, t, part=gate) for gate in range(count)]
       state = parts.forget(here.flag(flag_refs, t), state)
       # While some read one half, others may be a step ahead and write.
       slot = lax.rem(t, 2)
@@ -89,7 +89,7 @@ def run(
       )
       # Held from step to step, biases would take registers that there are not.
       biases = here.biases(bias_ref)
-      values = parts.with_biases((*given, *recurrent), biases, slots)
+      values = parts.with_biases((*terms, *recurrent), biases, slots)
       new, _ = cell.forward(tuple(values[:count]), tuple(values[count:]), state)
       here.write(output_ref, new[0], t)
       for leaf, value in zip(kept_refs, state[1:]):
@@ -118,7 +118,7 @@ def pull(
   slots: tuple[int, ...],
   kernel: jax.Array,
   hidden: jax.Array,
-  kept: Arrays,
+  more: Arrays,
   sums: jax.Array,
   flags: Arrays,
   d_hidden: jax.Array,
@@ -129,7 +129,7 @@ def pull(
   heads, gates, features, _ = kernel.shape
   time, rows, total = sums.shape
   count, inputs = total // (heads * features), len(slots) - gates
-  counts = 2, len(kept), 1, len(flags), 1, len(d_state), 1
+  counts = 2, len(more), 1, len(flags), 1, len(d_state), 1
 
   def gated_backward(*refs):
     *groups, d_first, scratch = parts.split(refs, *counts, len(d_state))
@@ -181,7 +181,7 @@ def pull(
   call = _kernel(
     gated_backward, out, scratch, kernel.shape, rows, interpret, barriers=2
   )
-  results = call(kernel, hidden, *kept, sums, *flags, d_hidden, *d_state)
+  results = call(kernel, hidden, *more, sums, *flags, d_hidden, *d_state)
   d_sums, *d_state = (_varying.vary_as(sums, leaf) for leaf in results)
   return d_sums, tuple(d_state)
 

@@ -52,7 +52,7 @@ def run(
   heads, gates, features, _ = kernel.shape
   time, rows, total = inputs.shape
   shape, columns = (time, rows, heads * features), gates * clusters.COLUMNS
-  given = total // (heads * features)
+  split = total // (heads * features)
   clusters.check(features, gates, features + clusters.FEATURES)
   count, size = clusters.in_parts(features)
   more = state[1:] if keep else ()
@@ -104,12 +104,12 @@ def run(
 
     def step(t, state):
       # Read before anything is waited for.
-      each = (here.place.read(input_ref, t, part=gate) for gate in range(given))
+      each = (here.place.read(input_ref, t, part=gate) for gate in range(split))
       values, flag = [*each], here.place.flag(flag_refs, t + 1)
       gather(t)
       total = pl.run_scoped(products, plgpu.ACC((ROWS, columns), jnp.float32))
       values = parts.with_biases(values + _gates(total, gates), biases, slots)
-      new, _ = cell.forward(tuple(values[:given]), tuple(values[given:]), state)
+      new, _ = cell.forward(tuple(values[:split]), tuple(values[split:]), state)
       before_next = parts.forget(flag, new)
       publish(t + 1, before_next)
       here.place.write(output_ref, new[0], t)
@@ -159,7 +159,7 @@ def pull(
   slots: tuple[int, ...],
   kernel: jax.Array,
   hidden: jax.Array,
-  kept: Arrays,
+  more: Arrays,
   sums: jax.Array,
   flags: Arrays,
   d_hidden: jax.Array,
@@ -172,7 +172,7 @@ def pull(
   outputs, inputs = total // (heads * features), len(slots) - gates
   clusters.check(features, gates, features + outputs * clusters.FEATURES)
   count, size = clusters.in_parts(features)
-  counts = 2, len(kept), 1, len(flags), 1, len(d_state), 1
+  counts = 2, len(more), 1, len(flags), 1, len(d_state), 1
 
   def gated_backward(*refs):
     *groups, d_first, rest = parts.split(refs, *counts, len(d_state))
@@ -282,7 +282,7 @@ def pull(
   # As [head, warpgroup, in, (gate, out)].
   kernel = kernel.transpose(0, 2, 1, 3)
   kernel = kernel.reshape(heads, -1, clusters.COLUMNS, gates * features)
-  results = call(kernel, hidden, *kept, sums, *flags, d_hidden, *d_state)
+  results = call(kernel, hidden, *more, sums, *flags, d_hidden, *d_state)
   d_sums, *d_state = (_varying.vary_as(sums, leaf) for leaf in results)
   return d_sums, tuple(d_state)
 

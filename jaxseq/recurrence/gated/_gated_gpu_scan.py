@@ -108,7 +108,7 @@ def _run(cell, form, keep, params, state, x, reset):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _pull(cell, form, params, state, x, reset, kept, d_hidden, d_final):
+def _pull(cell, form, params, state, x, reset, more, d_hidden, d_final):
   """Cotangents of weights, first state and inputs."""
   sizes = _gated_gpu_weights.Sizes.of(cell, params, state)
   weights = _gated_gpu_weights.aligned(sizes, params)
@@ -118,22 +118,22 @@ def _pull(cell, form, params, state, x, reset, kept, d_hidden, d_final):
 
   def chunk(carry, element):
     d_state, d_stacked = carry
-    x, flags, before, kept, d_hidden = element
+    x, flags, before, more, d_hidden = element
     operand = _gated_gpu_weights.beside(weights, before, x)
     sums = _gated_gpu_weights.sums(sizes, weights, stacked, operand, x)
     d_sums, d_state = pull(
-      operand, kept, sums, flags, d_hidden, d_state, interpret
+      operand, more, sums, flags, d_hidden, d_state, interpret
     )
     d_stacked += _gated_gpu_weights.outer_sum(operand, d_sums)
     d_x = _gated_gpu_weights.to_inputs(sizes, weights, stacked, d_sums, x.dtype)
     return (d_state, d_stacked), d_x
 
-  hidden, *kept = kept
+  hidden, *more = more
   elements = (
     _inputs(sizes, params, x),
     _flags(sizes, reset),
     _before(sizes, state[0], hidden, reset),
-    tuple(kept),
+    tuple(more),
     _from_heads(sizes, d_hidden),
   )
   d_final = tuple(_from_heads(sizes, leaf) for leaf in d_final)
@@ -149,9 +149,9 @@ def _pull(cell, form, params, state, x, reset, kept, d_hidden, d_final):
   return d_params, tuple(_to_heads(leaf, state) for leaf in d_state), d_x
 
 
-def _pull_forward(cell, form, params, state, x, reset, kept, *cotangents):
-  pulled = _pull(cell, form, params, state, x, reset, kept, *cotangents)
-  return pulled, (params, state, x, reset, kept, cotangents)
+def _pull_forward(cell, form, params, state, x, reset, more, *cotangents):
+  pulled = _pull(cell, form, params, state, x, reset, more, *cotangents)
+  return pulled, (params, state, x, reset, more, cotangents)
 
 
 def _pull_backward(cell, form, residuals, again):

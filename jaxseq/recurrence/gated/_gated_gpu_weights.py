@@ -202,23 +202,23 @@ def sums(
   sizes: Sizes,
   weights: Weights,
   matrix: jax.Array,
-  given: jax.Array,
+  operand: jax.Array,
   x: jax.Array,
 ) -> jax.Array:
   """The distinct sums of all steps, (time, rows, sums * width) in bfloat16."""
   if weights.input_kernel is not None:
-    return _product(given, matrix)
+    return _product(operand, matrix)
   parts = jnp.split(x.astype(jnp.float32), sizes.inputs, -1)
   total = [jnp.zeros_like(parts[0])] * sizes.count
   for slot, part in zip(sizes.slots, parts):
     total[slot] = total[slot] + part
   total = jnp.concatenate(total, -1)
-  return (total + _product(given, matrix)).astype(jnp.bfloat16)
+  return (total + _product(operand, matrix)).astype(jnp.bfloat16)
 
 
-def outer_sum(given: jax.Array, d_sums: jax.Array) -> jax.Array:
+def outer_sum(operand: jax.Array, d_sums: jax.Array) -> jax.Array:
   """The cotangent of the matrix, in float32."""
-  left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (given, d_sums))
+  left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (operand, d_sums))
   return jnp.einsum(
     "ti,tj->ij", left, right, preferred_element_type=jnp.float32
   )

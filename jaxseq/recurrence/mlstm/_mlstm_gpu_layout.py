@@ -111,11 +111,11 @@ def forward(
 
 
 def backward(
-  form: support.Form, x: Inputs, kept: Kept, cotangents: Results
+  form: support.Form, x: Inputs, saved: Kept, cotangents: Results
 ) -> Inputs:
   """Cotangents of the inputs from those of the results."""
   g, d_total, dC, dn = cotangents
-  facts, undefined = kept.outer.facts, kept.outer.undefined
+  facts, undefined = saved.outer.facts, saved.outer.undefined
   if undefined is not None:
     dC = jnp.where(undefined, 0, dC)
     dn = jnp.where(undefined[..., 0], 0, dn)
@@ -135,14 +135,14 @@ def backward(
     ones=support.padded(dn, 2, _outer_gpu_layout.TILE),
   )
   dq, dk, sums = _outer_gpu_backward.backward(
-    *(form, heads, blocks, g, kept.outer.entering, after, True),
-    (kept.ones, ones.entering),
+    *(form, heads, blocks, g, saved.outer.entering, after, True),
+    (saved.ones, ones.entering),
   )
   Sums = _outer_gpu_backward.Sums
   sums = _outer_gpu_layout.sums_of(sums, heads)
   # What the kernel leaves out: the column of ones, from state to state.
   through = facts[..., _outer_gpu.Facts.ENTER, -1]
-  of_states = through * jnp.sum(kept.ones * ones.entering, axis=-1)
+  of_states = through * jnp.sum(saved.ones * ones.entering, axis=-1)
   sums = sums.at[..., Sums.LAST, -1].add(of_states)
   d_weight = sums[..., Sums.EARLIER, :] + sums[..., Sums.WEIGHT, :]
   if undefined is not None:

@@ -39,8 +39,8 @@ def _forward(options, x, keeps):
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _gradient(options, x, kept, cotangents):
-  return _mlstm_gpu_layout.backward(options.form, x, kept, cotangents)
+def _gradient(options, x, residuals, cotangents):
+  return _mlstm_gpu_layout.backward(options.form, x, residuals, cotangents)
 
 
 def _plain_gradient(options, x, cotangents):

@@ -54,17 +54,17 @@ def forward(
 def backward(
   form: support.Form,
   x: _outer_products.Inputs,
-  kept: Kept,
+  saved: Kept,
   g: jax.Array,
   d_final: jax.Array,
   *,
   of_decays: bool = True,
 ) -> _outer_products.Inputs:
   """Cotangents of the inputs from those of the outputs and the last state."""
-  plan, facts = _plan(form, x), kept.facts
-  if kept.undefined is not None:
-    d_final = jnp.where(kept.undefined, 0, d_final)
-    lost = kept.lost.reshape(*kept.lost.shape[:2], -1)
+  plan, facts = _plan(form, x), saved.facts
+  if saved.undefined is not None:
+    d_final = jnp.where(saved.undefined, 0, d_final)
+    lost = saved.lost.reshape(*saved.lost.shape[:2], -1)
     lost = lost[:, :, : g.shape[1]].swapaxes(1, 2)[..., None]
     g = jnp.where(lost > 0, 0, g)
   q, k, v, a, _ = _blocks(x)
@@ -74,10 +74,10 @@ def backward(
     plan, q, g, a, facts, d_final, **back
   )
   dv = _outer_gpu_channels.outputs(
-    plan, q, k, g, a, facts, kept.lost, leaving, **back
+    plan, q, k, g, a, facts, saved.lost, leaving, **back
   )
   dq, dk, *da = _outer_gpu_channels_backward.backward(
-    plan, q, k, v, a, facts, kept.entering, g, leaving, of_decays=of_decays
+    plan, q, k, v, a, facts, saved.entering, g, leaving, of_decays=of_decays
   )
   return _outer_products.Inputs(
     *(_of_groups(y, x.q.shape, x.v.shape[2]) for y in (dq, dk)),

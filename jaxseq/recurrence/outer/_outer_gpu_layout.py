@@ -69,14 +69,14 @@ def check(op: str, dtype: jnp.dtype, keys: int) -> None:
 def backward(
   form: support.Form,
   x: _outer_products.Inputs,
-  kept: Kept,
+  saved: Kept,
   g: jax.Array,
   d_final: jax.Array,
 ) -> _outer_products.Inputs:
   """Cotangents of the inputs from those of the outputs and the last state."""
-  if kept.undefined is not None:
-    d_final = jnp.where(kept.undefined, 0, d_final)
-  groups, arrays = x.q.shape[2], blocks(x, kept.facts)
+  if saved.undefined is not None:
+    d_final = jnp.where(saved.undefined, 0, d_final)
+  groups, arrays = x.q.shape[2], blocks(x, saved.facts)
   g = flat(g, _outer_gpu.COLUMNS)
   dv, d_init, after, _ = _outer_gpu.scan(
     form,
@@ -87,7 +87,7 @@ def backward(
     reverse=True,
   )
   dq, dk, sums = _outer_gpu_backward.backward(
-    *(form, groups, arrays, g, kept.entering, after, x.decay is not None)
+    *(form, groups, arrays, g, saved.entering, after, x.decay is not None)
   )
   return _outer_products.Inputs(
     by_head(dq, x.q.shape),

@@ -130,9 +130,9 @@ def tiles(plan, group):
     yield Tile(keys, values, heads)
 
 
-def factors(plan, given, tile):
+def factors(plan, shared, tile):
   """Factors of a tile."""
-  masks, at = given.masks, Facts.of(plan)
+  masks, at = shared.masks, Facts.of(plan)
   C, W = plan.chunk, len(tile.heads) * plan.values
   if not plan.decay:
     pairs = [jnp.where(masks.pairs, 1.0, 0.0)] * len(tile.heads)
@@ -146,8 +146,8 @@ def factors(plan, given, tile):
 
   def of(first):
     """Rows and columns of the heads, and these as wide as the tile."""
-    rows = [given.facts[first + h : first + h + 1] for h in tile.heads]
-    columns = [given.columns[:, first + h : first + h + 1] for h in tile.heads]
+    rows = [shared.facts[first + h : first + h + 1] for h in tile.heads]
+    columns = [shared.columns[:, first + h : first + h + 1] for h in tile.heads]
     return rows, columns, _outer_products.beside(columns, plan.values)
 
   rows, columns, wide = of(at.sums)
@@ -169,24 +169,24 @@ def factors(plan, given, tile):
   )
 
 
-def ruined(plan, given, tile, q, k, v, state):
+def ruined(plan, shared, tile, q, k, v, state):
   """Results of a tile that are undefined: outputs, and columns of the state."""
   before = jnp.max(_outer_products.broken(state), 0, keepdims=True)
   bad = None
   if plan.decay:
     first = Facts.of(plan).bad
-    columns = [given.columns[:, first + h : first + h + 1] for h in tile.heads]
+    columns = [shared.columns[:, first + h : first + h + 1] for h in tile.heads]
     bad = _outer_products.beside(columns, plan.values)
-  both = _outer_products.ruined(given.masks, q, k, v, before, bad)
+  both = _outer_products.ruined(shared.masks, q, k, v, before, bad)
   return [part > 0 for part in both]
 
 
-def bad_decays(plan, given):
+def bad_decays(plan, shared):
   """Not finite where a decay is none that a state survives."""
   if not plan.decay:
     return []
   first = Facts.of(plan).bad
-  bad = given.facts[first : first + plan.groups * plan.heads]
+  bad = shared.facts[first : first + plan.groups * plan.heads]
   return [jnp.where(bad > 0, jnp.inf, 0.0)]
 
 

@@ -33,9 +33,9 @@ class _Cotangents(NamedTuple):
   sums: list[tuple[jax.Array, jax.Array]]  # Of each head, see `_rows`.
 
 
-def _backward_tile(plan, given, tile, gram, q, k, v, g, state, d_after):
+def _backward_tile(plan, shared, tile, gram, q, k, v, g, state, d_after):
   """Cotangents of a tile's inputs, but for what goes by `gram`: that itself."""
-  by, V = _outer_tpu.factors(plan, given, tile), plan.values
+  by, V = _outer_tpu.factors(plan, shared, tile), plan.values
   wide_v, wide_g = v.astype(jnp.float32), g.astype(jnp.float32)
   narrow_after = d_after.astype(v.dtype)
   entering = (by.enter * wide_g).astype(v.dtype)
@@ -53,10 +53,10 @@ def _backward_tile(plan, given, tile, gram, q, k, v, g, state, d_after):
   lane = lax.broadcasted_iota(jnp.int32, wide_v.shape, 1)
   d_gram, d_values, sums = 0.0, [], []
   for head, pairs in enumerate(by.pairs):
-    own = (lane >= head * V) & (lane < (head + 1) * V)
+    lanes = (lane >= head * V) & (lane < (head + 1) * V)
 
-    def of_head(x, own=own):
-      return x if len(by.pairs) == 1 else jnp.where(own[: x.shape[0]], x, 0.0)
+    def of_head(x, lanes=lanes):
+      return x if len(by.pairs) == 1 else jnp.where(lanes[: x.shape[0]], x, 0.0)
 
     d_pairs = dot(of_head(wide_g).astype(v.dtype), v, 1, 1) * pairs
     d_gram += d_pairs

@@ -24,25 +24,25 @@ def differentiable(
     return forward(options, x, True)
 
   @static
-  def pulled(options, x, kept, cotangents):
-    return gradient(options, x, kept, cotangents)
+  def pulled(options, x, saved, cotangents):
+    return gradient(options, x, saved, cotangents)
 
   def scan_forward(options, x):
-    results, kept = keeping(options, x)
-    return results, (x, kept)
+    results, saved = keeping(options, x)
+    return results, (x, saved)
 
   def scan_backward(options, residuals, cotangents):
     return (pulled(options, *residuals, cotangents),)
 
   def keeping_forward(options, x):
-    results, kept = keeping(options, x)
-    return (results, kept), (x, kept)
+    results, saved = keeping(options, x)
+    return (results, saved), (x, saved)
 
   def keeping_backward(options, residuals, cotangents):
     return scan_backward(options, residuals, cotangents[0])
 
-  def pulled_forward(options, x, kept, cotangents):
-    return pulled(options, x, kept, cotangents), (x, cotangents)
+  def pulled_forward(options, x, saved, cotangents):
+    return pulled(options, x, saved, cotangents), (x, cotangents)
 
   def pulled_backward(options, residuals, cotangents):
     _, pull = jax.vjp(functools.partial(plain_gradient, options), *residuals)

@@ -49,11 +49,11 @@ def through_and_kept(reset: jax.Array | None) -> tuple:
   return ~jnp.any(reset, axis=-1), (later == 0) | ((later == 1) & reset)
 
 
-def keep(kept: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
+def keep(flags: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
   """`x` (*batch, time, ...), and `fill` in the elements that are not kept."""
-  if kept is None:
+  if flags is None:
     return x
-  return _resets.select(kept, x, jnp.full_like(x, fill))
+  return _resets.select(flags, x, jnp.full_like(x, fill))
 
 
 def product(spec: str, k: jax.Array, v: jax.Array) -> jax.Array:
