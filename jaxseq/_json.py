@@ -56,12 +56,12 @@ def loads(
 
 
 def _object(pairs):
-  found = dict(pairs)
-  if len(found) < len(pairs):
+  result = dict(pairs)
+  if len(result) < len(pairs):
     names = [name for name, _ in pairs]
-    twice = next(name for name in found if names.count(name) > 1)
+    twice = next(name for name in result if names.count(name) > 1)
     raise ValueError(f"it holds the name {twice[:80]!r} twice")
-  return found
+  return result
 
 
 def _float(word):

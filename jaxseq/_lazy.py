@@ -27,9 +27,9 @@ def attach(
   module = sys.modules[package]
   source = module.__spec__.loader.get_source(package)
   origins = {
-    found.name: (package, found.name)
-    for found in pkgutil.iter_modules(getattr(module, "__path__", ()))
-    if not found.name.startswith("_")
+    info.name: (package, info.name)
+    for info in pkgutil.iter_modules(getattr(module, "__path__", ()))
+    if not info.name.startswith("_")
   }
   origins |= {
     alias.asname: (node.module, alias.name)

@@ -39,11 +39,11 @@ class Registry(Mapping[str, Any]):
     Raises:
       ValueError: if the name stands for another path already.
     """
-    known = self._paths.setdefault(name, path)
-    if isinstance(known, str) and known != path:
+    present = self._paths.setdefault(name, path)
+    if isinstance(present, str) and present != path:
       raise ValueError(
         f"{self.kind}: got {name!r}, expected a name that is free: it stands "
-        f"for {known}, not for {path}."
+        f"for {present}, not for {path}."
       )
     self._paths[name] = path
 
@@ -69,8 +69,8 @@ class Registry(Mapping[str, Any]):
     if not isinstance(path, str):
       return path
     module, _, attribute = path.partition(":")
-    found = importlib.import_module(module)
-    return getattr(found, attribute) if attribute else found
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
 
   def __getitem__(self, name: str) -> Any:
     return self.get(name)

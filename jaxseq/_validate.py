@@ -97,11 +97,11 @@ def all_positive(**values: Any) -> None:
 
 def choice(name: str, value: T, choices: Iterable[T]) -> T:
   """Checks that a value is one of some names; suggests a close one."""
-  known = tuple(choices)
-  if value not in known:
-    close = difflib.get_close_matches(str(value), map(str, known), n=1)
+  names = tuple(choices)
+  if value not in names:
+    close = difflib.get_close_matches(str(value), map(str, names), n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    listed = ", ".join(map(repr, known)) or "none, for there is no entry"
+    listed = ", ".join(map(repr, names)) or "none, for there is no entry"
     raise error(name, value, f"one of {listed}{hint}")
   return value
 
@@ -122,14 +122,14 @@ def shape(
   sizes = tuple(expected)
   leading = bool(sizes) and str(sizes[0]).startswith("*")
   sizes = sizes[leading:]
-  own = got[len(got) - len(sizes) :] if leading else got
-  if len(own) != len(sizes) or not all(
+  last = got[len(got) - len(sizes) :] if leading else got
+  if len(last) != len(sizes) or not all(
     size >= 1 if isinstance(want, str) else size == want
-    for size, want in zip(own, sizes)
+    for size, want in zip(last, sizes)
   ):
     listed = ", ".join(map(str, expected))
     comma = "," if len(expected) == 1 else ""
-    empty = " with at least one element" if 0 in own else ""
+    empty = " with at least one element" if 0 in last else ""
     raise error(name, f"shape {got}", f"({listed}{comma}){empty}")
   return got
 
@@ -180,7 +180,7 @@ def literals(config: Any) -> None:
   for name, choices in _literals(type(config)).items():
     value = getattr(config, name)
     if value is not None or None not in choices:
-      choice(name, value, [known for known in choices if known is not None])
+      choice(name, value, [option for option in choices if option is not None])
 
 
 @functools.cache

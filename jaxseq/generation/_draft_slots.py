@@ -46,12 +46,14 @@ class Both:
     read = []
     before = (None, None) if states is None else states
     networks = self.network, self.small
-    for network, own, state in zip(networks, variables, before, strict=True):
+    for network, weights, state in zip(
+      networks, variables, before, strict=True
+    ):
       at = {}
       if isinstance(network, nn.SequenceNetwork) and "method" not in options:
         last = tokens.shape[-1] - 1
         at["at"] = jnp.full((*tokens.shape[:-1], 1), last)
-      read.append(network.apply(own, tokens, state, **options, **at))
+      read.append(network.apply(weights, tokens, state, **options, **at))
     (logits, first), (_, second) = read
     return logits, (first, second)
 
@@ -175,8 +177,8 @@ def _progress(variables, draft, slots):
   rows = slots.rows
   states, memory = slots.states, slots.memory
   if isinstance(draft, draft_model.DraftModel):
-    states, own = states
-    memory = draft_model.Memory(variables[1], own)
+    states, state = states
+    memory = draft_model.Memory(variables[1], state)
   return speculative.Progress(
     keys=rows.keys,
     states=states,

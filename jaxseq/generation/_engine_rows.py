@@ -37,9 +37,9 @@ class Task:
 
   def seen(self, count: int) -> np.ndarray:
     """Returns the first tokens of the prompt, (1, vocab) bool."""
-    found = np.zeros((1, len(self.controls.stop)), bool)
-    found[0, self.prompt[:count]] = True
-    return found
+    flags = np.zeros((1, len(self.controls.stop)), bool)
+    flags[0, self.prompt[:count]] = True
+    return flags
 
 
 @dataclasses.dataclass(eq=False)

@@ -20,11 +20,11 @@ def vocab_size(network: Any, variables: PyTree) -> int:
       expected += ": the `network` of what `jaxseq.load` returns"
     raise _validate.error("network", what, expected)
   if not isinstance(network, nn.SequenceNetwork):
-    found = getattr(network, "num_outputs", None)
-    if found is None:
+    size = getattr(network, "num_outputs", None)
+    if size is None:
       token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-      found = jax.eval_shape(network.apply, variables, token)[0].shape[-1]
-    return found
+      size = jax.eval_shape(network.apply, variables, token)[0].shape[-1]
+    return size
   if network.vocab_size is None:
     expected = "one of tokens, with a vocab_size"
     raise _validate.error("network", f"{what} of vectors", expected)

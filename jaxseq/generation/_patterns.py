@@ -77,8 +77,8 @@ class _Parser:
   def error(self, expected, place=None):
     """Error about the text at a place, at the present one if None."""
     place = self.place if place is None else place
-    found = f"{self.text!r}, at place {place} (the first is 0)"
-    return ValueError(f"pattern: got {found}, expected {expected}.")
+    text = f"{self.text!r}, at place {place} (the first is 0)"
+    return ValueError(f"pattern: got {text}, expected {expected}.")
 
   def state(self):
     """Makes a state."""
@@ -90,9 +90,9 @@ class _Parser:
 
   def taken(self, word):
     """Goes on behind a word, if it is next."""
-    found = self.text.startswith(word, self.place)
-    self.place += len(word) * found
-    return found
+    match = self.text.startswith(word, self.place)
+    self.place += len(word) * match
+    return match
 
   def next(self):
     """Takes a character."""
@@ -142,17 +142,17 @@ class _Parser:
   def counts(self):
     """Reads a quantifier; returns the least and most repetitions."""
     begin = self.place
-    found = _COUNTS.match(self.text, self.place)
+    match = _COUNTS.match(self.text, self.place)
     if self.taken("*"):
       least, most = 0, None
     elif self.taken("+"):
       least, most = 1, None
     elif self.taken("?"):
       least, most = 0, 1
-    elif found and found[0] != "{}":
-      self.place = found.end()
-      least = int(found[1] or 0)
-      most = int(found[3]) if found[3] else None if found[2] else least
+    elif match and match[0] != "{}":
+      self.place = match.end()
+      least = int(match[1] or 0)
+      most = int(match[3]) if match[3] else None if match[2] else least
       if most is not None and most < least:
         raise self.error("no fewer repetitions at most than at least", begin)
       if max(least, most or 0) > _MOST:
@@ -256,14 +256,14 @@ class _Parser:
 
   def others(self, ranges):
     """Returns the ranges of all other characters."""
-    found, after = [], 0
+    gaps, after = [], 0
     for low, high in sorted(ranges):
       if low > after:
-        found.append((after, low - 1))
+        gaps.append((after, low - 1))
       after = max(after, high + 1)
     if after <= self.last:
-      found.append((after, self.last))
-    return found
+      gaps.append((after, self.last))
+    return gaps
 
   def step(self, state, ranges):
     """Adds the bytes of a character; returns the state behind."""

@@ -91,8 +91,8 @@ def check_tokens(network: Any, tokens: Any) -> None:
   tokens = np.asarray(tokens)
   wrong = (tokens < 0) | (tokens >= count)
   if wrong.any():
-    found = int(tokens[wrong][0])
-    raise _validate.error("prompt", found, f"tokens from 0 to {count - 1}")
+    token = int(tokens[wrong][0])
+    raise _validate.error("prompt", token, f"tokens from 0 to {count - 1}")
 
 
 def make_history(prompts: Prompts, vocab_size: int) -> token_sampling.History:
@@ -125,8 +125,8 @@ def controls(
   for one in rows:
     if one.top_k is not None:
       _validate.integer("top_k", one.top_k, 1, vocab_size)
-  found = token_sampling.make_controls(sampling, vocab_size)
-  return found, any(one.penalizes for one in rows)
+  result = token_sampling.make_controls(sampling, vocab_size)
+  return result, any(one.penalizes for one in rows)
 
 
 def row_keys(
@@ -162,8 +162,8 @@ def _at_ends(prompt, lengths):
     lengths = np.asarray(lengths)
     wrong = (lengths < 1) | (lengths > time)
     if wrong.any():
-      found = int(lengths[wrong][0])
-      raise _validate.error("lengths", found, f"integers from 1 to {time}")
+      length = int(lengths[wrong][0])
+      raise _validate.error("lengths", length, f"integers from 1 to {time}")
   first = time - lengths[..., None]
   places = np.arange(time)
   index = jnp.maximum(places - first, 0)

@@ -149,7 +149,7 @@ def fresh(
     )
 
   vocab_size = logits.shape[-1]
-  own = zeros(slots)
+  row_state = zeros(slots)
   controls = token_sampling.make_controls(
     [token_sampling.Sampling()] * slots, vocab_size
   )
@@ -158,9 +158,9 @@ def fresh(
     jnp.zeros((slots, vocab_size), bool),
     jnp.zeros((slots, vocab_size), jnp.int32),
   )
-  made = Slots(
-    own.logits,
-    own.states,
+  result = Slots(
+    row_state.logits,
+    row_state.states,
     _drawing.start(keys, history, constraint),
     # Copies: what is donated must not be an array of the host.
     jax.tree.map(jnp.array, controls),
@@ -170,7 +170,7 @@ def fresh(
     # A copy, as others may hold the memory.
     jax.tree.map(jnp.array, memory),
   )
-  return made, zeros(lines)
+  return result, zeros(lines)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(4, 5))

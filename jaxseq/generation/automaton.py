@@ -78,12 +78,12 @@ def compile_pattern(
       than `most_states`, or far more work than these mostly do; if tokens are
       no bytes.
   """
-  made = over_bytes(pattern, most_states)
+  machine = over_bytes(pattern, most_states)
   if tokens is None:
-    table = made.table[:, made.column]
-    return _constraint("pattern", table, made.accepting, end_token)
+    table = machine.table[:, machine.column]
+    return _constraint("pattern", table, machine.accepting, end_token)
   vocabulary = vocabularies.Vocabulary(tokens, end_token)
-  return vocabulary.automaton(vocabulary.tables(made))
+  return vocabulary.automaton(vocabulary.tables(machine))
 
 
 def over_bytes(
@@ -126,8 +126,8 @@ def from_table(
     what = f"dtype {transitions.dtype}"
     raise _validate.error("transitions", what, "integers")
   if transitions.min() < -1 or transitions.max() >= states:
-    found = f"states from {transitions.min()} to {transitions.max()}"
-    raise _validate.error("transitions", found, f"-1 to {states - 1}")
+    extent = f"states from {transitions.min()} to {transitions.max()}"
+    raise _validate.error("transitions", extent, f"-1 to {states - 1}")
   if end_token is not None:
     _validate.integer("end_token", end_token, 0, vocab - 1)
   return _constraint("the automaton", transitions, accepting, end_token)
@@ -192,20 +192,20 @@ def _table(choices, most):
       for low, high, to in choices.edges[state]:
         for i in range(place[low], place[high + 1]):
           reached[i].add(to)
-    rows.append([numbered(found) if found else -1 for found in reached])
+    rows.append([numbered(subset) if subset else -1 for subset in reached])
   accepting = np.array([choices.end in states for states in sets])
   return np.array(rows, np.int32), accepting, np.diff(cuts)
 
 
 def _with_free(free, states):
   """All states that need no further byte."""
-  found, waiting = set(states), list(states)
+  result, waiting = set(states), list(states)
   while waiting:
     for state in free[waiting.pop()]:
-      if state not in found:
-        found.add(state)
+      if state not in result:
+        result.add(state)
         waiting.append(state)
-  return frozenset(found)
+  return frozenset(result)
 
 
 def _minimized(table, accepting):
@@ -218,13 +218,13 @@ def _minimized(table, accepting):
   # Numbers in the order of first states, so that the start stays 0.
   order = np.argsort(np.argsort(first))
   group, first = order[group], np.sort(first)
-  found = group[table[first]]
+  merged = group[table[first]]
   accepting = accepting[first]
   nowhere = group[-1]
-  found = np.where(found == nowhere, -1, found)
+  merged = np.where(merged == nowhere, -1, merged)
   if nowhere == len(first) - 1 and nowhere:
-    found, accepting = found[:-1], accepting[:-1]
-  return found, accepting
+    merged, accepting = merged[:-1], accepting[:-1]
+  return merged, accepting
 
 
 def _groups(table, accepting):
@@ -262,7 +262,7 @@ def _groups(table, accepting):
 
 def _origins(column):
   """By a state, those that lead to it."""
-  found = collections.defaultdict(list)
+  origins = collections.defaultdict(list)
   for origin, state in enumerate(column.tolist()):
-    found[state].append(origin)
-  return found
+    origins[state].append(origin)
+  return origins

@@ -303,8 +303,8 @@ def _gather(tree, index):
   axis = index.ndim - 1
 
   def take(leaf):
-    own = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
-    return jnp.take_along_axis(leaf, own, axis=axis)
+    wide_index = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
+    return jnp.take_along_axis(leaf, wide_index, axis=axis)
 
   return jax.tree.map(take, tree)
 

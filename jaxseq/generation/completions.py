@@ -119,9 +119,9 @@ def parse(
   """
   if not isinstance(body, Mapping):
     raise _validate.error("body", type(body).__name__, "a JSON object")
-  known = {*_FIXED, *_IGNORED, *_SAMPLING, *_OWN}
+  names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OWN}
   for name in body:
-    _validate.choice("field", name, sorted(known))
+    _validate.choice("field", name, sorted(names))
   for name, values in _FIXED.items():
     if body.get(name) not in values:
       raise _validate.error(name, body[name], f"{values[1]!r}, or none")
@@ -138,12 +138,12 @@ def parse(
   if len(stop) > limits.stops or not all(stop):
     expected = f"up to {limits.stops} texts that are not empty"
     raise _validate.error("stop", body["stop"], expected)
-  own = body.get("stop_token_ids", [])
-  if not isinstance(own, list):
-    raise _validate.error("stop_token_ids", own, "a list of tokens")
+  end_tokens = body.get("stop_token_ids", [])
+  if not isinstance(end_tokens, list):
+    raise _validate.error("stop_token_ids", end_tokens, "a list of tokens")
   try:
     sampling = token_sampling.Sampling(
-      stop=(*stop_tokens, *own),
+      stop=(*stop_tokens, *end_tokens),
       **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
     )
   except ValueError as wrong:
@@ -207,9 +207,9 @@ def choice(
     logprobs: whether the choice has log probabilities.
   """
   reason = pieces[-1].reason
-  found = None
+  log_probabilities = None
   if logprobs:
-    found = {
+    log_probabilities = {
       "tokens": [codec.decode([piece.token]) for piece in pieces],
       "token_logprobs": [piece.log_prob for piece in pieces],
       "top_logprobs": None,
@@ -218,7 +218,7 @@ def choice(
   return {
     "index": index,
     "text": "".join(piece.text for piece in pieces),
-    "logprobs": found,
+    "logprobs": log_probabilities,
     "finish_reason": "stop" if reason == "match" else reason,
   }
 
@@ -237,14 +237,14 @@ def answer(
     choices: from `choice`.
     usage: numbers of tokens, of a whole answer.
   """
-  made = {
+  body = {
     "id": number,
     "object": "text_completion",
     "created": int(time.time()),
     "model": model,
     "choices": list(choices),
   }
-  return made | ({} if usage is None else {"usage": dict(usage)})
+  return body | ({} if usage is None else {"usage": dict(usage)})
 
 
 def usage(completion: Completion, drawn: int) -> dict[str, int]:
@@ -302,12 +302,12 @@ def _flag(name, value):
 
 def _texts(name, value):
   """Returns a text, or a list of them, as a list."""
-  found = [value] if isinstance(value, str) else value
-  if not isinstance(found, list) or not all(
-    isinstance(text, str) for text in found
+  entries = [value] if isinstance(value, str) else value
+  if not isinstance(entries, list) or not all(
+    isinstance(text, str) for text in entries
   ):
     raise _validate.error(name, value, "a text, or a list of texts")
-  return found
+  return entries
 
 
 def _prompts(value):

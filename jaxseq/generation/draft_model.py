@@ -79,10 +79,10 @@ class DraftModel:
     """
     expected = "draft_model.Memory(variables)"
     _validate.instance("memory", memory, Memory, expected)
-    own = _network_checks.vocab_size(self.network, memory.variables)
-    if own != vocab:
+    size = _network_checks.vocab_size(self.network, memory.variables)
+    if size != vocab:
       expected = f"{vocab}, as the network that reads the drafts has"
-      raise _validate.error("vocab_size of the draft's network", own, expected)
+      raise _validate.error("vocab_size of the draft's network", size, expected)
     if memory.states is not None:
       return memory
     return memory._replace(states=_row_states.fresh_states(self.network, rows))
@@ -123,8 +123,8 @@ class DraftModel:
       return (following, states), (token, states, log_q)
 
     begin = recent[:, 1], memory.states
-    _, made = lax.scan(body, begin, jnp.arange(self.tree.size))
-    ids, states, log_q = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), made)
+    _, nodes = lax.scan(body, begin, jnp.arange(self.tree.size))
+    ids, states, log_q = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), nodes)
     return drafts.Guess(ids, (states, log_q))
 
   def judge(
@@ -140,8 +140,8 @@ class DraftModel:
     places = draws.length[:, None] + depths[:-1]
     keys = self._keys(draws, places, _KEEP)
     uniform = jax.vmap(jax.vmap(jax.random.uniform))(keys)
-    kept = jnp.cumprod(jnp.log(uniform) < gain, axis=1)
-    count = jnp.sum(kept, axis=1) + 1
+    accepted = jnp.cumprod(jnp.log(uniform) < gain, axis=1)
+    count = jnp.sum(accepted, axis=1) + 1
     at = (count - 1)[:, None, None]
     p = jnp.exp(jnp.take_along_axis(log_p, at, axis=1)[:, 0])
     q = jnp.exp(jnp.take_along_axis(log_q, at, axis=1)[:, 0])

@@ -135,11 +135,11 @@ class Engine:
     if cache is not None:
       kind = prefix_cache.PrefixCache
       _validate.instance("cache", cache, kind, "PrefixCache(max_bytes)")
-    reader, own, shared = _draft_slots.readers(
+    reader, reader_variables, shared = _draft_slots.readers(
       network, variables, drafts, memory
     )
     if cache is not None:
-      cache.claim(reader, own)
+      cache.claim(reader, reader_variables)
     if patterns is not None:
       kind = pattern_pool.PatternConfig
       _validate.instance("patterns", patterns, kind, "PatternConfig(...)")
@@ -161,7 +161,7 @@ class Engine:
     if drafts is not None:
       self._drawing = _draft_slots.Drawing(drafts)
       self._passes = slice(1, None, drafts.tree.paths.shape[1])
-    self._variables = jax.device_put(own)
+    self._variables = jax.device_put(reader_variables)
     self._key = jax.random.key(0) if key is None else key
     self._constraint = constraint
     self._arrays, self._reading = _slots.fresh(
@@ -376,13 +376,13 @@ class Engine:
     self._rows[slot] = row
     self._lines[number] = row
     if self.cache is not None:
-      found = self.cache.get(task.prompt)
-      position = found[0] if found else 0
+      entry = self.cache.get(task.prompt)
+      position = entry[0] if entry else 0
       shared = self.cache.shared(task.prompt)
       if position < shared < len(task.prompt):
         task.cut = shared
-      if found:
-        self._resume(number, slot, *found)
+      if entry:
+        self._resume(number, slot, *entry)
 
   def _resume(self, number, slot, position, prefix):
     """Goes on after a prefix: what fills no chunk is read token by token."""

@@ -146,12 +146,12 @@ class PatternPool:
     config = self._config
     most = config.states - _ROWS
     # Seconds of work at most.
-    made = automaton.over_bytes(pattern, max(10_000, 2 * most))
-    states = len(made.table) + 2
+    machine = automaton.over_bytes(pattern, max(10_000, 2 * most))
+    states = len(machine.table) + 2
     if states > most:
       expected = f"at most {most} with PatternConfig(states={config.states})"
       raise _validate.error("pattern", f"{states} states", expected)
-    tables = self._vocabulary.tables(made)
+    tables = self._vocabulary.tables(machine)
     # Behind an end token nothing is permitted, where a row ends.
     tables.bits[-2] = 0
     bits = np.unpackbits(tables.bits[0], count=len(self._vocabulary))

@@ -91,15 +91,15 @@ def make_app(
     routing.Route("/metrics", app.metrics),
   ]
   app.paths = [route.path for route in routes]
-  made = applications.Starlette(
+  application = applications.Starlette(
     routes=routes,
     lifespan=app.lifespan,
     exception_handlers={404: app.misdirected, 405: app.misdirected},
   )
   # A redirection would be an answer without a sentence.
-  made.router.redirect_slashes = False
-  made.state.give_up = app.flights.give_up
-  return made
+  application.router.redirect_slashes = False
+  application.state.give_up = app.flights.give_up
+  return application
 
 
 class App:
@@ -212,8 +212,8 @@ class App:
 
   def _failure(self, status, message, code=None, headers=None):
     """An answer that says what is wrong."""
-    own = status in (400, 404, 405)
-    kind = "invalid_request_error" if own else "server_error"
+    fault = status in (400, 404, 405)
+    kind = "invalid_request_error" if fault else "server_error"
     return self._responses.JSONResponse(
       completions.error(message, kind, code), status, headers
     )

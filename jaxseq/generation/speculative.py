@@ -165,20 +165,20 @@ def generate(
   wide["stop"] = (vocab,)
   controls = controls._replace(
     **{
-      name: np.broadcast_to(getattr(controls, name), (*batch, *own)).reshape(
-        count, *own
+      name: np.broadcast_to(getattr(controls, name), (*batch, *shape)).reshape(
+        count, *shape
       )
-      for name, own in wide.items()
+      for name, shape in wide.items()
     }
   )
   history, states = flat(history), flat(states)
   rows = tokens, keys, memory, states, reset, controls, history
   arguments = variables, *rows, constraint
-  found = _generate(network, length, draft, scheme, *arguments)
+  result = _generate(network, length, draft, scheme, *arguments)
   tokens, states, passes = _reshape(
-    (found.tokens, found.states, found.passes), (count,), batch
+    (result.tokens, result.states, result.passes), (count,), batch
   )
-  return Generated(tokens, states, found.memory, passes)
+  return Generated(tokens, states, result.memory, passes)
 
 
 def begin(
@@ -223,11 +223,11 @@ def begin(
   if states is None:
     states = fresh
   if prompt.shape[1] > 1:
-    own = None if reset is None else reset[:, :-1]
-    options = {} if reset is None else {"reset": own}
+    flags = None if reset is None else reset[:, :-1]
+    options = {} if reset is None else {"reset": flags}
     tokens = prompt[:, :-1]
     logits, states = network.apply(variables, tokens, states, **options)
-    memory = draft.read_prompt(memory, tokens, own, logits)
+    memory = draft.read_prompt(memory, tokens, flags, logits)
   if reset is not None:
     states = _row_states.where(reset[:, -1], fresh, states)
   recent = jnp.pad(prompt, [(0, 0), (1, 0)])[:, -2:]

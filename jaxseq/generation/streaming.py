@@ -115,19 +115,19 @@ def stream(
   _validate.integer("count", count, 1)
   sampling = _prompts.one_way(sampling, options)
   _prompts.check_sampling(sampling)
-  for name, given in {"prompts": prompts, "stop_texts": stop_texts}.items():
-    if isinstance(given, str | bytes):
-      raise _validate.error(name, given, f"a list of them, as [{given!r}]")
+  for name, value in {"prompts": prompts, "stop_texts": stop_texts}.items():
+    if isinstance(value, str | bytes):
+      raise _validate.error(name, value, f"a list of them, as [{value!r}]")
   _validate.instance("codec", codec, texts.Codec | None, "Codec(), or None")
   if stop_texts and codec is None:
     raise _validate.error("stop_texts", stop_texts, "none without a codec")
   if seeds is None:
     seeds = range(len(prompts))
   lengths = [length] * len(prompts) if np.ndim(length) == 0 else length
-  for name, given in {"seeds": seeds, "length": lengths}.items():
-    if len(given) != len(prompts):
+  for name, value in {"seeds": seeds, "length": lengths}.items():
+    if len(value) != len(prompts):
       expected = f"{len(prompts)}, one for each prompt"
-      raise _validate.error(name, f"{len(given)} of them", expected)
+      raise _validate.error(name, f"{len(value)} of them", expected)
   requests = [
     Request(
       encoded(prompt, codec), most, sampling=sampling, seed=seed, count=count

@@ -49,13 +49,13 @@ class Substrings:
   def allowed(self, state: Rows) -> jax.Array:
     """Returns which tokens follow in the corpus, (*batch, vocab) bool."""
     counts = self._ranks(state.high) - self._ranks(state.low)
-    found = counts[..., fm_index.SHIFT :] > 0
+    flags = counts[..., fm_index.SHIFT :] > 0
     if self.end_token is None:
-      return found
-    ends = jnp.arange(found.shape[-1]) == self.end_token
+      return flags
+    ends = jnp.arange(flags.shape[-1]) == self.end_token
     if not self.always_end:
-      ends = ends & ~jnp.any(found, axis=-1, keepdims=True)
-    return found | ends
+      ends = ends & ~jnp.any(flags, axis=-1, keepdims=True)
+    return flags | ends
 
   def advance(self, state: Rows, token: jax.Array) -> Rows:
     """Returns the rows of the tokens with one more; (0, 0) if none."""
@@ -102,8 +102,8 @@ def within(
   Raises:
     ValueError: if the corpus is too long, or `end_token` is no token.
   """
-  made = "fm_index.build(documents, vocab_size)"
-  _validate.instance("index", index, fm_index.FMIndex, made)
+  call = "fm_index.build(documents, vocab_size)"
+  _validate.instance("index", index, fm_index.FMIndex, call)
   if len(index) >= 2**31:
     expected = "one of less than 2^31 symbols"
     raise _validate.error("index", f"one of {len(index)} symbols", expected)

@@ -145,8 +145,8 @@ class TextStream:
 
   def _rest(self):
     """Text of the tokens that was not handed out."""
-    known = self._codec.decode(self._tokens[: self._known])
-    return self._codec.decode(self._tokens)[len(known) :]
+    prefix = self._codec.decode(self._tokens[: self._known])
+    return self._codec.decode(self._tokens)[len(prefix) :]
 
   def _cut(self, text):
     """Adds characters to those held back; returns what is certain."""

@@ -125,9 +125,9 @@ def from_options(options: Mapping[str, Any]) -> Sampling:
   Raises:
     ValueError: if there is no option of a name, or one is out of range.
   """
-  known = [field.name for field in dataclasses.fields(Sampling)]
+  names = [field.name for field in dataclasses.fields(Sampling)]
   for name in options:
-    _validate.choice("option", name, known)
+    _validate.choice("option", name, names)
   return Sampling(**options)
 
 
@@ -359,10 +359,10 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
   Raises:
     ValueError: if an option is out of range.
   """
-  found = from_options(options)
-  if found.top_k is not None:
-    _validate.integer("top_k", found.top_k, 1, logits.shape[-1])
-  controls = make_controls(found, logits.shape[-1])
+  sampling = from_options(options)
+  if sampling.top_k is not None:
+    _validate.integer("top_k", sampling.top_k, 1, logits.shape[-1])
+  controls = make_controls(sampling, logits.shape[-1])
   controls = jax.tree.map(jnp.asarray, controls)
   return draw(key, process_logits(logits, controls), controls.temperature)
 

@@ -215,9 +215,9 @@ def _intercept(tree, following, arguments, keywords, context):
   if hasattr(module, "tree"):
     x = x.astype(dense.activation_dtype(bound.dtype, x))
     params = bound.variables["params"]
-    found = module.tree(bound.config, params, x, state, tree, **keywords)
-    if found is not NotImplemented:
-      y, residue = found
+    result = module.tree(bound.config, params, x, state, tree, **keywords)
+    if result is not NotImplemented:
+      y, residue = result
       return y, _Pending(residue, bound.config, tree)
 
   def step(state, element):

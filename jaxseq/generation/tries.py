@@ -46,9 +46,9 @@ class Trie:
   def advance(self, state: jax.Array, token: jax.Array) -> jax.Array:
     """Returns the node after a token; one without edges if there is none."""
     tokens, nodes = self._edges(state)
-    found = jnp.where(tokens == token[..., None], nodes, -1)
+    places = jnp.where(tokens == token[..., None], nodes, -1)
     nowhere = self.first.shape[0] - 2
-    best = jnp.max(found, axis=-1)
+    best = jnp.max(places, axis=-1)
     return jnp.where(best < 0, nowhere, best)
 
   def _edges(self, state):

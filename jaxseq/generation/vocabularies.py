@@ -274,15 +274,15 @@ def live(
   order = np.argsort(to, kind="stable")
   starts = np.searchsorted(to[order], np.arange(len(accepting) + 1))
   origins = origins[order]
-  found = accepting.copy()
-  waiting = np.flatnonzero(found).tolist()
+  flags = accepting.copy()
+  waiting = np.flatnonzero(flags).tolist()
   while waiting:
     state = waiting.pop()
     for origin in origins[starts[state] : starts[state + 1]].tolist():
-      if not found[origin]:
-        found[origin] = True
+      if not flags[origin]:
+        flags[origin] = True
         waiting.append(origin)
-  return found
+  return flags
 
 
 def edges_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,10 +31,10 @@ def from_torch(
   # Layers must not be scanned; `where` the arrays come from is for messages.
   expected = _shapes(config, vocab_size)
   used = {path: places[path] for path in expected}
-  known = {name for place in used.values() for name in place.names}
+  known_names = {name for place in used.values() for name in place.names}
   for verb, names, what in (
-    ("lacks", known - tensors.keys(), "asks for"),
-    ("holds", tensors.keys() - known, "has no place for"),
+    ("lacks", known_names - tensors.keys(), "asks for"),
+    ("holds", tensors.keys() - known_names, "has no place for"),
   ):
     if names:
       raise ValueError(

@@ -267,13 +267,13 @@ def _layer(name, path, axes, parts=_PLAIN):
 
 def _read(tensors, table, latent, dropout):
   """Returns the parameters of a table."""
-  known = {row.name for row in (*_network(dropout), *_momentum(dropout))}
-  known.update(
+  names = {row.name for row in (*_network(dropout), *_momentum(dropout))}
+  names.update(
     name
     for name in tensors
     if name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
   )
-  _check_names("tensors", tensors, [row.name for row in table], known)
+  _check_names("tensors", tensors, [row.name for row in table], names)
   arrays = {row.name: np.asarray(tensors[row.name]) for row in table}
   _check_shapes(
     [(row.name, arrays[row.name].shape, row.axes) for row in table], latent

@@ -137,9 +137,9 @@ class Options:
 
   def __init_subclass__(cls, **options):
     super().__init_subclass__(**options)
-    title, _, own = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
+    title, _, text = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
     _, _, inherited = (cls.__base__.__doc__ or "").partition(_FIELDS)
-    fields = "\n".join(filter(None, (inherited, own)))
+    fields = "\n".join(filter(None, (inherited, text)))
     cls.__doc__ = title + _FIELDS + fields
 
 
@@ -471,8 +471,8 @@ Raises:
 
 def _document(function, common):
   """Completes a docstring; "Options:" are those beyond the contract's."""
-  own, _, options = (inspect.getdoc(function) or "").partition("Options:\n")
+  head, _, options = (inspect.getdoc(function) or "").partition("Options:\n")
   options = options.rstrip() + "\n" if options else ""
   if "{options}" in common:
     common = common.replace("{options}\n", options + "\n")
-  function.__doc__ = own.rstrip() + "\n" + common
+  function.__doc__ = head.rstrip() + "\n" + common

@@ -221,12 +221,12 @@ def make_config(name: str, **options: Any) -> Any:
       value is out of range.
   """
   kind = get(name).Config
-  known = dataclasses.fields(kind)
+  fields = dataclasses.fields(kind)
   for option in options:
     _validate.choice(
-      f"option of mixer {name!r}", option, [field.name for field in known]
+      f"option of mixer {name!r}", option, [field.name for field in fields]
     )
-  for field in known:
+  for field in fields:
     needed = (
       field.default is dataclasses.MISSING
       and field.default_factory is dataclasses.MISSING

@@ -16,15 +16,15 @@ Options = tuple[tuple[str, Any], ...] | Mapping[str, Any]
 def mixers(field: str, given: Any) -> tuple[tuple[str, Options], ...]:
   """Returns mixers and their options as pairs."""
   try:
-    found = tuple(given.items() if isinstance(given, Mapping) else given)
-    names = [name for name, _ in found]
+    entries = tuple(given.items() if isinstance(given, Mapping) else given)
+    names = [name for name, _ in entries]
     fits = all(isinstance(name, str) for name in names)
   except (TypeError, ValueError):
-    fits, found = False, ()
+    fits, entries = False, ()
   if isinstance(given, str) or not fits:
     expected = "mixers with their options, as {'attention': {'window': 64}}"
     raise _validate.error(field, given, expected)
-  return tuple((name, pairs(field, options)) for name, options in found)
+  return tuple((name, pairs(field, options)) for name, options in entries)
 
 
 def layers(given: Any) -> tuple[Options, ...]:
@@ -32,7 +32,7 @@ def layers(given: Any) -> tuple[Options, ...]:
   if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
     expected = "the fields of each layer, as ({}, {'mixer': 'attention'})"
     raise _validate.error("layers", given, expected)
-  return tuple(pairs("layers", own) for own in given)
+  return tuple(pairs("layers", options) for options in given)
 
 
 def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:

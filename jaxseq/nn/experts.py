@@ -111,8 +111,8 @@ def route(
   if routing.active_groups < routing.groups:
     parts = merits.reshape(*merits.shape[:-1], routing.groups, -1)
     best = jnp.sum(jax.lax.top_k(parts, 2)[0], axis=-1)
-    _, kept = jax.lax.top_k(best, routing.active_groups)
-    open_ = jnp.any(kept[..., None] == jnp.arange(routing.groups), axis=-2)
+    _, groups = jax.lax.top_k(best, routing.active_groups)
+    open_ = jnp.any(groups[..., None] == jnp.arange(routing.groups), axis=-2)
     parts = jnp.where(open_[..., None], parts, -jnp.inf)
     merits = parts.reshape(merits.shape)
   _, chosen = jax.lax.top_k(merits, routing.active)
@@ -261,9 +261,9 @@ def _mix(kind, x, chosen, shares, *matrices):
   """Sums over the chosen experts: x (n, d), chosen and shares (n, active)."""
   if chosen.size <= len(matrices[0]):
     # So few that not all experts are needed: only the chosen are read.
-    own = [jnp.take(matrix, chosen, axis=0) for matrix in matrices]
+    weights = [jnp.take(matrix, chosen, axis=0) for matrix in matrices]
     over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
-    y = over(kind, x, own)
+    y = over(kind, x, weights)
     return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
   return jax.lax.platform_dependent(
     x,
@@ -289,9 +289,9 @@ def _one_by_one(kind, x, chosen, shares, *matrices):
   """All rows through one expert after the other."""
 
   def add(y, expert):
-    number, own = expert
+    number, weights = expert
     share = jnp.sum(jnp.where(chosen == number, shares, 0), axis=-1)
-    part = _expert(kind, x, own)
+    part = _expert(kind, x, weights)
     return y + share[:, None] * part.astype(y.dtype), None
 
   y = jnp.zeros_like(x, shares.dtype)

@@ -67,6 +67,6 @@ class GTrXLGate(linen.Module):
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     r = jax.nn.sigmoid(r + r_stream)
     z = jax.nn.sigmoid(z + z_stream - b)
-    (kept,) = project("kept", 1, r * wide)
-    h = jnp.tanh(h + kept)
+    (projection,) = project("kept", 1, r * wide)
+    h = jnp.tanh(h + projection)
     return ((1 - z) * wide + z * h).astype(x.dtype)

@@ -200,13 +200,13 @@ class SequenceLayer(recurrent.Recurrent):
       scheme = config.time_scheme if schemes else ""
       arguments = one, x.dtype, config.time_axis, scheme
       bound = mixer.SequenceMixer(*arguments, name=name)
-      own = {} if i else options
+      extra = {} if i else options
       values = shared if bound.shares else None
       if run.step:
-        y, state, *above = bound.step(x, state, run.reset, values, **own)
+        y, state, *above = bound.step(x, state, run.reset, values, **extra)
       else:
         arguments = x, state, run.reset, run.lengths, values
-        y, state, *above = bound(*arguments, **own)
+        y, state, *above = bound(*arguments, **extra)
       shared = above[0] if above else shared
       total = y if total is None else total + y
       after.append(state)

@@ -213,14 +213,14 @@ class LayerConfig:
     name, options = "feedforward_options", dict(self.feedforward_options)
     if self.feedforward in KINDS:
       fields = dataclasses.fields(KINDS[self.feedforward])
-      known = [x.name for x in fields if x.name not in ("d_model", "width")]
+      names = [x.name for x in fields if x.name not in ("d_model", "width")]
     else:
-      known = [] if self.feedforward == "none" else ["bias"]
+      names = [] if self.feedforward == "none" else ["bias"]
     for option in options:
       what = f"{name} of feedforward {self.feedforward!r}"
-      if not known:
+      if not names:
         raise _validate.error(what, option, "none")
-      _validate.choice(what, option, known)
+      _validate.choice(what, option, names)
     if not isinstance(options.get("bias", True), bool):
       raise _validate.error(f"{name}.bias", options["bias"], "True or False")
     try:

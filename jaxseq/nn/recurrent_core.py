@@ -53,9 +53,9 @@ class RecurrentCore(linen.Module):
     """
     ins, resets = x
     if ins.ndim != 3 or resets.shape != ins.shape[:2]:
-      found = f"shapes {ins.shape} and {resets.shape}"
+      shapes = f"shapes {ins.shape} and {resets.shape}"
       expected = "(time, batch, features) and (time, batch)"
-      raise _validate.error("ins and resets", found, expected)
+      raise _validate.error("ins and resets", shapes, expected)
     if ins.shape[-1] != self.config.d_model:
       dtype = self.config.dtype
       ins = dense.Dense(self.config.d_model, dtype=dtype, name="encoder")(ins)

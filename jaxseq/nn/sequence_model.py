@@ -136,7 +136,7 @@ class SequenceModel(recurrent.Recurrent):
         state = None if states is None else states[i]
         arrays, fixed = options[i % len(options)]
         arrays = common[i] | arrays
-        own = kind(each, fixed, name=f"layers_{i}")
+        module = kind(each, fixed, name=f"layers_{i}")
         shift = memory = None
         if i in uses:
           state, memory = state or (None, None)
@@ -145,7 +145,7 @@ class SequenceModel(recurrent.Recurrent):
           both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
           shift, memory = run(both, memory, reset, turn=turn)
         arguments = x, state, reset, train, arrays, step, condition, lengths
-        x, state, shared = own(*arguments, shared, shift)
+        x, state, shared = module(*arguments, shared, shift)
         if i in uses:
           state = zamba_block.LayerState(state, memory)
         after.append(state)
@@ -163,16 +163,16 @@ class SequenceModel(recurrent.Recurrent):
     options: list[dict[str, jax.Array]] = [{} for _ in layers]
     for name in dict.fromkeys(each.mixer for each in layers):
       module = mixers.get(name)
-      own = [i for i, each in enumerate(layers) if each.mixer == name]
+      turns = [i for i, each in enumerate(layers) if each.mixer == name]
       if not hasattr(module, "init_layers"):
         continue
-      one = layers[own[0]].mixer_config
-      if module.init_layers(jax.random.key(0), one, len(own)) is None:
+      one = layers[turns[0]].mixer_config
+      if module.init_layers(jax.random.key(0), one, len(turns)) is None:
         continue
-      values = self.param(f"{name}_layers", module.init_layers, one, len(own))
-      found = module.over_layers(values)
-      for turn, i in enumerate(own):
-        options[i] = {key: value[turn] for key, value in found.items()}
+      values = self.param(f"{name}_layers", module.init_layers, one, len(turns))
+      table = module.over_layers(values)
+      for turn, i in enumerate(turns):
+        options[i] = {key: value[turn] for key, value in table.items()}
     return options
 
   @linen.nowrap

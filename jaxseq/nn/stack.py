@@ -143,15 +143,15 @@ class StackConfig(LayerConfig):
       **fields: further ones of the stack, as `final_norm`.
     """
     first = {name: getattr(layers[0], name) for name in _FIELDS}
-    own = []
+    entries = []
     for index, each in enumerate(layers):
       for name in _IN_COMMON:
         if getattr(each, name) != first[name]:
           where = f"layers[{index}].{name}"
           expected = f"{first[name]!r}, as of the first"
           raise _validate.error(where, getattr(each, name), expected)
-      own.append({name: getattr(each, name) for name in _OWN})
-    number = {"layers": tuple(own), "num_layers": len(layers)}
+      entries.append({name: getattr(each, name) for name in _OWN})
+    number = {"layers": tuple(entries), "num_layers": len(layers)}
     return cls(**{**first, **number, **fields})
 
   @functools.cached_property
@@ -175,11 +175,11 @@ class StackConfig(LayerConfig):
     """Returns the fields of one layer."""
     fields = {name: getattr(self, name) for name in _FIELDS}
     if self.layers:
-      own = dict(self.layers[index])
+      layer_options = dict(self.layers[index])
       for name in ("mixer", "feedforward"):
-        if own.get(name, fields[name]) != fields[name]:
+        if layer_options.get(name, fields[name]) != fields[name]:
           fields[f"{name}_options"] = ()
-      fields |= own
+      fields |= layer_options
     elif self.hybrid:
       mixer, options = self._in_turn[index % len(self._in_turn)]
       fields |= {"mixer": mixer, "mixer_options": options}
@@ -192,8 +192,8 @@ class StackConfig(LayerConfig):
       kind, options = fields[name], dict(fields[f"{name}_options"])
       if kind in kinds:
         config = layer_config.KINDS.get(kind) or mixers.get(kind).Config
-        known = config.__dataclass_fields__
-        if {"layer", "num_layers"} <= known.keys() - options.keys():
+        field_table = config.__dataclass_fields__
+        if {"layer", "num_layers"} <= field_table.keys() - options.keys():
           options |= {"layer": index, "num_layers": self.num_layers}
           fields[f"{name}_options"] = _options.pairs(name, options)
     return fields
@@ -256,12 +256,12 @@ class StackConfig(LayerConfig):
     for each in self._kinds:
       for config in (each.mixer_config, *each.parallel_mixers):
         module = mixers.module_of(config)
-        if own := mixers.traits(module).ssm_parameters:
+        if ssm_names := mixers.traits(module).ssm_parameters:
           params = jax.eval_shape(
             lambda key, init=module.init, config=config: init(key, config),
             jax.random.key(0),
           )
-          names.update(set(own) & set(params))
+          names.update(set(ssm_names) & set(params))
     return tuple(sorted(names))
 
   def _check_scan(self):
@@ -286,5 +286,5 @@ class StackConfig(LayerConfig):
         self.time_scheme,
         "'', for these mixers split time in one way only",
       )
-    for known in filter(None, schemes):
-      _validate.choice("time_scheme", self.time_scheme, ("", *known))
+    for names in filter(None, schemes):
+      _validate.choice("time_scheme", self.time_scheme, ("", *names))

@@ -145,11 +145,11 @@ def plan(
     return (), {}
   rest = dict(options)
   layers, blocks = rest.pop("layers", ()), rest.pop("blocks", 1)
-  own = {"d_model", "turns"}
-  known = [f.name for f in dataclasses.fields(Config) if f.name not in own]
+  reserved = {"d_model", "turns"}
+  names = [f.name for f in dataclasses.fields(Config) if f.name not in reserved]
   for name in rest:
     contract.choice(
-      "option of shared_block", name, ["layers", "blocks", *known]
+      "option of shared_block", name, ["layers", "blocks", *names]
     )
   if (
     not isinstance(layers, tuple | list)

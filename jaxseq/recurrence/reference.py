@@ -144,10 +144,10 @@ def mlstm_scan(
 
   def step(state, q, k, v, i, f):
     m = jnp.maximum(f + state.m, i)
-    kept, new = jnp.exp(f + state.m - m), jnp.exp(i - m)
-    C = kept[..., None, None] * state.C
+    remainder, new = jnp.exp(f + state.m - m), jnp.exp(i - m)
+    C = remainder[..., None, None] * state.C
     C = C + new[..., None, None] * k[..., None] * v[..., None, :]
-    n = kept[..., None] * state.n + new[..., None] * k
+    n = remainder[..., None] * state.n + new[..., None] * k
     divisor = jnp.maximum(jnp.abs(jnp.sum(q * n, -1)), jnp.exp(-m)) + eps
     h = jnp.einsum("...k,...kv->...v", q, C) / divisor[..., None]
     return MLSTMState(C, n, m), h
@@ -278,9 +278,9 @@ def window_attention(q, k, v, start, window):
   """
   time, keys = q.shape[-3], k.shape[-3]
   k, v = (jnp.repeat(x, q.shape[-2] // k.shape[-2], axis=-2) for x in (k, v))
-  own = keys - time + jnp.arange(time)[:, None]
+  place = keys - time + jnp.arange(time)[:, None]
   index = jnp.arange(keys)
-  visible = (index <= own) & (index >= own - window)
+  visible = (index <= place) & (index >= place - window)
   visible = visible & (index >= start[..., None])
   scores = jnp.einsum("...thd,...shd->...hts", q, k) / math.sqrt(q.shape[-1])
   scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)

@@ -152,12 +152,12 @@ def places(
   table: Mapping[str, tuple[str, Callable[[str], _placement.Place]]],
 ) -> dict[str, _placement.Place]:
   """Returns the places of all parameters, those of the mixers by a table."""
-  found = _decoder.frame(EMBEDDING, "backbone.norm_f.weight")
+  paths = _decoder.frame(EMBEDDING, "backbone.norm_f.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found[f"{ours}/norm/scale"] = _placement.same(f"{theirs}.norm.weight")
-    found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mixer", table)
-  return found
+    paths[f"{ours}/norm/scale"] = _placement.same(f"{theirs}.norm.weight")
+    paths |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mixer", table)
+  return paths
 
 
 def mixer_places(

@@ -53,10 +53,10 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
-    found |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.feed_forward")
-    found |= _mamba_layers.mixer_places(config, i, theirs)
-  return found
+    paths |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
+    paths |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.feed_forward")
+    paths |= _mamba_layers.mixer_places(config, i, theirs)
+  return paths

@@ -61,12 +61,12 @@ def places(
   config: nn.NetworkConfig, entries: _entries.Entries
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
-  found = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
   (mamba,) = config.stack.parallel_mixers
   factors = _factors(entries, mamba)
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
+    paths |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
     layer = _decoder.gated("feedforward", f"{theirs}.feed_forward")
     layer |= _decoder.attention("mixer", f"{theirs}.self_attn")
     layer |= _decoder.renamed(
@@ -74,8 +74,8 @@ def places(
     )
     for path, place in layer.items():
       factor = factors.get(path, 1.0)
-      found[f"{ours}/{path}"] = _placement.scaled(place, factor)
-  return found
+      paths[f"{ours}/{path}"] = _placement.scaled(place, factor)
+  return paths
 
 
 def _factors(entries, mamba):

@@ -87,39 +87,39 @@ def places(
   config: nn.NetworkConfig, entries: _entries.Entries
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
-  found = _decoder.frame(EMBEDDING, "model.norm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.norm.weight")
   scaled = {}
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     half, mixture = f"{ours}/feedforward", f"{theirs}.block_sparse_moe"
-    found |= _decoder.norms(
+    paths |= _decoder.norms(
       ours, theirs, "input_layernorm", "post_attention_layernorm"
     )
-    found |= _mamba_layers.mixer_places(config, i, theirs)
+    paths |= _mamba_layers.mixer_places(config, i, theirs)
     routing, width = config.stack.routing, config.stack.feedforward_width
     dense, shared = half, width
     if routing is not None:
       dense, shared = f"{half}/shared", routing.shared_width
       router = f"{mixture}.router.layer.weight"
-      found[f"{half}/router/kernel"] = _placement.linear(router)
+      paths[f"{half}/router/kernel"] = _placement.linear(router)
       packed = _placement.experts(f"{mixture}.input_linear.weight")
-      found |= _halves(f"{half}/{{}}", packed, width, 1)
-      found[f"{half}/out"] = _placement.experts(
+      paths |= _halves(f"{half}/{{}}", packed, width, 1)
+      paths[f"{half}/out"] = _placement.experts(
         f"{mixture}.output_linear.weight"
       )
     packed = _placement.linear(f"{theirs}.shared_mlp.input_linear.weight")
-    found |= _halves(f"{dense}/{{}}/kernel", packed, shared, 0)
-    found[f"{dense}/out/kernel"] = _placement.linear(
+    paths |= _halves(f"{dense}/{{}}/kernel", packed, shared, 0)
+    paths[f"{dense}/out/kernel"] = _placement.linear(
       f"{theirs}.shared_mlp.output_linear.weight"
     )
     ends = f"{ours}/mixer/out_proj", f"{ours}/mixer/W_o", f"{half}/out"
     scaled |= {
       path: place
-      for path, place in found.items()
+      for path, place in paths.items()
       if path.startswith((*ends, f"{dense}/out"))
     }
   multiplier = entries.get("residual_multiplier", float, 1.0)
-  return found | {
+  return paths | {
     path: _placement.scaled(place, multiplier) for path, place in scaled.items()
   }
 

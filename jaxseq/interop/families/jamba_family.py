@@ -86,26 +86,26 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     half = f"{theirs}.feed_forward"
-    found |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
+    paths |= _decoder.norms(ours, theirs, "input_layernorm", "pre_ff_layernorm")
     if config.stack.every_layer[i].mixer == "mamba":
-      found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mamba", _MAMBA)
+      paths |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mamba", _MAMBA)
     else:
-      found |= _decoder.attention(f"{ours}/mixer", f"{theirs}.self_attn")
+      paths |= _decoder.attention(f"{ours}/mixer", f"{theirs}.self_attn")
     routing = config.stack.every_layer[i].routing
     if routing is None:
-      found |= _decoder.gated(f"{ours}/feedforward", half)
+      paths |= _decoder.gated(f"{ours}/feedforward", half)
     else:
-      found[f"{ours}/feedforward/router/kernel"] = _placement.linear(
+      paths[f"{ours}/feedforward/router/kernel"] = _placement.linear(
         f"{half}.router.weight"
       )
-      found |= _decoder.experts(
+      paths |= _decoder.experts(
         f"{ours}/feedforward",
         f"{half}.experts",
         routing.experts,
         _decoder.GATED,
       )
-  return found
+  return paths

@@ -119,9 +119,9 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
 
 def _delta_entries(entries):
   """The entries, with those of the delta rule out of their own object."""
-  own = entries.contents.get("linear_attn_config") or {}
-  if not isinstance(own, dict):
-    raise entries.error("linear_attn_config", own, "an object")
+  options = entries.contents.get("linear_attn_config") or {}
+  if not isinstance(options, dict):
+    raise entries.error("linear_attn_config", options, "an object")
   names = {
     "head_dim": "linear_head_dim",
     "num_heads": "linear_num_heads",
@@ -130,7 +130,7 @@ def _delta_entries(entries):
     "kda_layers": "kda_layers",
   }
   return entries.replaced(
-    **{names[name]: own[name] for name in names if name in own}
+    **{names[name]: options[name] for name in names if name in options}
   )
 
 
@@ -213,32 +213,32 @@ def places(
   config: nn.NetworkConfig, entries: _entries.Entries
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
-  found = _decoder.frame(EMBEDDING, "model.norm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.norm.weight")
   for i in range(config.stack.num_layers):
     layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found |= _decoder.norms(
+    paths |= _decoder.norms(
       ours, theirs, "input_layernorm", "post_attention_layernorm"
     )
     mixer = layer.mixer_config
     module = f"{ours}/mixer", f"{theirs}.self_attn"
     if layer.mixer == "latent_attention":
-      found |= _decoder.renamed(*module, _LATENT)
+      paths |= _decoder.renamed(*module, _LATENT)
       queries = _QUERIES if mixer.query_rank is None else _LOW_QUERIES
-      found |= _decoder.renamed(*module, queries)
+      paths |= _decoder.renamed(*module, queries)
     else:
-      found |= _delta_layers.separate(mixer, entries, *module)
-      found |= _decoder.renamed(*module, _DELTA)
+      paths |= _delta_layers.separate(mixer, entries, *module)
+      paths |= _decoder.renamed(*module, _DELTA)
     half, mixture = f"{ours}/feedforward", f"{theirs}.block_sparse_moe"
     if layer.routing is None:
       # The library itself writes dense layers under the mixtures' name.
       named = entries.shape(f"{mixture}.gate_proj.weight")
-      found |= _decoder.gated(half, mixture if named else f"{theirs}.mlp")
+      paths |= _decoder.gated(half, mixture if named else f"{theirs}.mlp")
       continue
-    found |= _delta_layers.routed(
+    paths |= _delta_layers.routed(
       half, mixture, layer.routing.experts, _EXPERT, "shared_experts"
     )
-    found[f"{half}/selection_bias"] = _placement.same(
+    paths[f"{half}/selection_bias"] = _placement.same(
       f"{mixture}.gate.e_score_correction_bias"
     )
-  return found
+  return paths

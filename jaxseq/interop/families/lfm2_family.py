@@ -101,16 +101,16 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "model.embedding_norm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.embedding_norm.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found |= _decoder.norms(ours, theirs, "operator_norm", "ffn_norm")
+    paths |= _decoder.norms(ours, theirs, "operator_norm", "ffn_norm")
     if config.stack.every_layer[i].mixer == "attention":
       table, name = _ATTENTION, "self_attn"
     else:
       table, name = _CONV, "conv"
-    found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.{name}", table)
+    paths |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.{name}", table)
     layers = {"in": "w1", "gate": "w3", "out": "w2"}
     half = f"{ours}/feedforward", f"{theirs}.feed_forward"
-    found |= _decoder.dense(*half, layers)
-  return found
+    paths |= _decoder.dense(*half, layers)
+  return paths

@@ -45,7 +45,7 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
   """Returns the options of the network and the number of tokens."""
   kinds = _kinds(entries)
   epsilon = entries.epsilon("layer_norm_epsilon", 1e-5)
-  made = {
+  layers = {
     kind: make(entries)
     for kind, make in (
       ("mamba2", lambda entries: _mamba(entries, epsilon)),
@@ -61,7 +61,7 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
     "num_layers": len(kinds),
     "norm_epsilon": epsilon,
     "residual_float32": entries.get("residual_in_fp32", bool, False),
-    "layers": tuple(made[kind] for kind in kinds),
+    "layers": tuple(layers[kind] for kind in kinds),
   }
   # The class never ties them, whatever `tie_word_embeddings` says.
   config = _decoder.network(entries, stack, tie=False)
@@ -141,23 +141,23 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "backbone.norm_f.weight")
+  paths = _decoder.frame(EMBEDDING, "backbone.norm_f.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     layer, mixer = config.stack.every_layer[i], f"{theirs}.mixer"
     norm = "norm" if layer.mixes else "feedforward_norm"
-    found[f"{ours}/{norm}/scale"] = _placement.same(f"{theirs}.norm.weight")
+    paths[f"{ours}/{norm}/scale"] = _placement.same(f"{theirs}.norm.weight")
     half = f"{ours}/feedforward"
     if layer.mixes and layer.mixer == "mamba2":
       table = _mamba_layers.MAMBA2
-      found |= _decoder.renamed(f"{ours}/mixer", mixer, table)
+      paths |= _decoder.renamed(f"{ours}/mixer", mixer, table)
     elif layer.mixes:
-      found |= _decoder.attention(f"{ours}/mixer", mixer)
+      paths |= _decoder.attention(f"{ours}/mixer", mixer)
     elif layer.routing is None:
-      found |= _decoder.dense(half, mixer, _DENSE)
+      paths |= _decoder.dense(half, mixer, _DENSE)
     else:
-      found |= _mixture(half, mixer, layer.routing.experts)
-  return found
+      paths |= _mixture(half, mixer, layer.routing.experts)
+  return paths
 
 
 def _mixture(ours, theirs, number):

@@ -118,7 +118,7 @@ def places(
   config: nn.NetworkConfig, entries: _entries.Entries
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
-  found = _decoder.frame(EMBEDDING, "model.norm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.norm.weight")
   for i in range(config.stack.num_layers):
     layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
@@ -132,17 +132,17 @@ def places(
     middle = own("post_attention_layernorm", "feedforward_layer_norm")
     if layer.mixer == "attention":
       last = "post_feedforward_layernorm"
-      found |= _decoder.norms(ours, theirs, middle, last)
-      found |= _decoder.attention(f"{ours}/mixer", f"{theirs}.self_attn")
+      paths |= _decoder.norms(ours, theirs, middle, last)
+      paths |= _decoder.attention(f"{ours}/mixer", f"{theirs}.self_attn")
       for name in "qk":
-        found[f"{ours}/mixer/{name}_norm"] = _placement.same(
+        paths[f"{ours}/mixer/{name}_norm"] = _placement.same(
           f"{theirs}.self_attn.{name}_norm.weight"
         )
     else:
       first = own("input_layernorm", "attention_layer_norm")
-      found |= _decoder.norms(ours, theirs, first, middle)
+      paths |= _decoder.norms(ours, theirs, first, middle)
       module = f"{ours}/mixer", f"{theirs}.linear_attn"
-      found |= _delta_layers.separate(mixer, entries, *module)
-      found |= _decoder.renamed(*module, _DELTA)
-    found |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
-  return found
+      paths |= _delta_layers.separate(mixer, entries, *module)
+      paths |= _decoder.renamed(*module, _DELTA)
+    paths |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
+  return paths

@@ -49,20 +49,20 @@ def places(
 def below(config: nn.NetworkConfig, root: str) -> _tensors.Places:
   """Returns the places of the parameters, by the name of the model itself."""
   norm = f"{root}.norm.weight"
-  found = _decoder.frame(f"{root}.embed_tokens.weight", norm)
-  found["stack/final_norm/scale"] = _placement.centered(norm)
+  paths = _decoder.frame(f"{root}.embed_tokens.weight", norm)
+  paths["stack/final_norm/scale"] = _placement.centered(norm)
   for i in range(config.stack.num_layers):
     layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{root}.layers.{i}"
-    found |= qwen3_next_family.around(ours, theirs)
+    paths |= qwen3_next_family.around(ours, theirs)
     if layer.mixer == "attention":
       mixer = layer.mixer_config
-      found |= qwen3_next_family.gated_attention(
+      paths |= qwen3_next_family.gated_attention(
         mixer, f"{ours}/mixer", f"{theirs}.self_attn"
       )
     else:
       module = f"{ours}/mixer", f"{theirs}.linear_attn"
-      found |= qwen3_next_family.delta_scalars(*module)
-      found |= _decoder.renamed(*module, _DELTA)
-    found |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
-  return found
+      paths |= qwen3_next_family.delta_scalars(*module)
+      paths |= _decoder.renamed(*module, _DELTA)
+    paths |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
+  return paths

@@ -116,31 +116,31 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "model.norm.weight")
-  found["stack/final_norm/scale"] = _placement.centered("model.norm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.norm.weight")
+  paths["stack/final_norm/scale"] = _placement.centered("model.norm.weight")
   for i in range(config.stack.num_layers):
     layer = config.stack.every_layer[i]
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found |= around(ours, theirs)
+    paths |= around(ours, theirs)
     mixer = layer.mixer_config
     if layer.mixer == "attention":
-      found |= gated_attention(mixer, f"{ours}/mixer", f"{theirs}.self_attn")
+      paths |= gated_attention(mixer, f"{ours}/mixer", f"{theirs}.self_attn")
     else:
-      found |= _delta(mixer, f"{ours}/mixer", f"{theirs}.linear_attn")
+      paths |= _delta(mixer, f"{ours}/mixer", f"{theirs}.linear_attn")
     if layer.routing is None:
-      found |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
+      paths |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp")
     else:
-      found |= _delta_layers.routed(
+      paths |= _delta_layers.routed(
         f"{ours}/feedforward",
         f"{theirs}.mlp",
         layer.routing.experts,
         _decoder.GATED,
         "shared_expert",
       )
-      found[f"{ours}/feedforward/shared_gate/kernel"] = _placement.linear(
+      paths[f"{ours}/feedforward/shared_gate/kernel"] = _placement.linear(
         f"{theirs}.mlp.shared_expert_gate.weight"
       )
-  return found
+  return paths
 
 
 def around(ours: str, theirs: str) -> dict[str, _placement.Place]:
@@ -164,7 +164,7 @@ def gated_attention(
     ours: path of the mixer here.
     theirs: name of the module there.
   """
-  found = _decoder.attention(ours, theirs)
+  paths = _decoder.attention(ours, theirs)
   width = config.head_width
   size = 2 * config.heads * width
   query, gate = np.arange(size).reshape(-1, 2, width).swapaxes(0, 1)
@@ -173,14 +173,14 @@ def gated_attention(
       ("", "weight", _placement.linear),
       ("_bias", "bias", _placement.same),
     ):
-      found[f"{ours}/W_{name}{suffix}"] = _placement.rows(
+      paths[f"{ours}/W_{name}{suffix}"] = _placement.rows(
         layout(f"{theirs}.q_proj.{tensor}"), index.ravel(), size
       )
   for name in "qk":
-    found[f"{ours}/{name}_norm"] = _placement.centered(
+    paths[f"{ours}/{name}_norm"] = _placement.centered(
       f"{theirs}.{name}_norm.weight"
     )
-  return found
+  return paths
 
 
 def delta_scalars(ours: str, theirs: str) -> dict[str, _placement.Place]:
@@ -200,7 +200,7 @@ def delta_scalars(ours: str, theirs: str) -> dict[str, _placement.Place]:
 
 def _delta(config: gated_deltanet.Config, ours, theirs):
   """Places of Gated DeltaNet, whose tensors go by heads of keys."""
-  found = delta_scalars(ours, theirs)
+  paths = delta_scalars(ours, theirs)
   shared = config.heads // config.groups
   values = shared * config.value_width
   for tensor, names, widths in (
@@ -215,10 +215,10 @@ def _delta(config: gated_deltanet.Config, ours, theirs):
     rows = np.arange(size).reshape(config.groups, -1)
     parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
     for name in dict.fromkeys(names):
-      index = [part.ravel() for own, part in zip(names, parts) if own == name]
-      found[f"{ours}/W_{name}"] = _placement.rows(
+      index = [part.ravel() for each, part in zip(names, parts) if each == name]
+      paths[f"{ours}/W_{name}"] = _placement.rows(
         _placement.linear(f"{theirs}.{tensor}.weight"),
         np.concatenate(index),
         size,
       )
-  return found
+  return paths

@@ -108,8 +108,8 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "")
-  found["stack/final_norm/scale"] = _placement.centered(
+  paths = _decoder.frame(EMBEDDING, "")
+  paths["stack/final_norm/scale"] = _placement.centered(
     "model.final_norm.weight"
   )
   for i in range(config.stack.num_layers):
@@ -119,21 +119,21 @@ def places(
       ("norm", "temporal_pre_norm"),
       ("feedforward_norm", "channel_pre_norm"),
     ):
-      found[f"{ours}/{name}/scale"] = _placement.centered(
+      paths[f"{ours}/{name}/scale"] = _placement.centered(
         f"{theirs}.{tensor}.weight"
       )
     module = f"{ours}/mixer", f"{theirs}.temporal_block"
     mixer = layer.mixer_config
     if layer.mixer == "attention":
-      found |= _decoder.attention(*module)
+      paths |= _decoder.attention(*module)
     else:
-      found |= _decoder.renamed(*module, _RECURRENT)
+      paths |= _decoder.renamed(*module, _RECURRENT)
       for name, tensor in (("i", "input_gate"), ("r", "recurrent_gate")):
-        found[f"{ours}/mixer/b_{name}"] = _by_head(
+        paths[f"{ours}/mixer/b_{name}"] = _by_head(
           f"{theirs}.temporal_block.rg_lru.{tensor}_bias", mixer.heads
         )
-    found |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp_block")
-  return found
+    paths |= _decoder.gated(f"{ours}/feedforward", f"{theirs}.mlp_block")
+  return paths
 
 
 def _by_head(name, heads):

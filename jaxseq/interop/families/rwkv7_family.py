@@ -91,7 +91,7 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "model.norm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.norm.weight")
   norms = {
     "embedding_norm": f"{LAYERS}.0.pre_norm",
     "stack/final_norm": "model.norm",
@@ -100,8 +100,8 @@ def places(
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     norms[f"{ours}/norm"] = f"{theirs}.attn_norm"
     norms[f"{ours}/feedforward_norm"] = f"{theirs}.ffn_norm"
-    found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.attn", _MIXER)
-    found |= _decoder.renamed(
+    paths |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.attn", _MIXER)
+    paths |= _decoder.renamed(
       f"{ours}/feedforward", f"{theirs}.ffn", _CHANNEL_MIX
     )
-  return found | rwkv_family.layer_norms(norms)
+  return paths | rwkv_family.layer_norms(norms)

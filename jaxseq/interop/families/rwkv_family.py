@@ -86,7 +86,7 @@ def from_json(entries: _entries.Entries) -> tuple[nn.NetworkConfig, int]:
     "feedforward_options": {"receptance": True},
   }
   if set(epsilons) != {last}:
-    stack["layers"] = tuple({"norm_epsilon": own} for own in epsilons)
+    stack["layers"] = tuple({"norm_epsilon": eps} for eps in epsilons)
   config = _decoder.network(
     entries,
     stack,
@@ -110,7 +110,7 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = {
+  paths = {
     "embed/embedding": _placement.same(EMBEDDING),
     "head/mlp/dense_0/kernel": _placement.linear(_HEAD),
   }
@@ -122,11 +122,11 @@ def places(
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     norms[f"{ours}/norm"] = f"{theirs}.ln1"
     norms[f"{ours}/feedforward_norm"] = f"{theirs}.ln2"
-    found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.attention", _MIXER)
-    found |= _decoder.renamed(
+    paths |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.attention", _MIXER)
+    paths |= _decoder.renamed(
       f"{ours}/feedforward", f"{theirs}.feed_forward", _CHANNEL_MIX
     )
-  return found | layer_norms(norms)
+  return paths | layer_norms(norms)
 
 
 def layer_norms(names: Mapping[str, str]) -> dict[str, _placement.Place]:

@@ -87,16 +87,16 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "backbone.out_norm.weight")
+  paths = _decoder.frame(EMBEDDING, "backbone.out_norm.weight")
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
-    found |= _decoder.norms(ours, theirs, "norm_mlstm", "norm_ffn")
+    paths |= _decoder.norms(ours, theirs, "norm_mlstm", "norm_ffn")
     mixer = config.stack.every_layer[i].mixer_config
     module = f"{ours}/mixer", f"{theirs}.mlstm_layer"
-    found |= _memory(*module, mixer.heads)
+    paths |= _memory(*module, mixer.heads)
     half = f"{ours}/feedforward", f"{theirs}.ffn"
-    found |= _decoder.dense(*half, _FEEDFORWARD)
-  return found
+    paths |= _decoder.dense(*half, _FEEDFORWARD)
+  return paths
 
 
 def _memory(ours, theirs, heads):
@@ -104,7 +104,7 @@ def _memory(ours, theirs, heads):
   table = {"norm_scale": ("multihead_norm.weight", _placement.same)}
   for here, there in _PROJECTIONS.items():
     table[here] = f"{there}.weight", _placement.linear
-  found = _decoder.renamed(ours, theirs, table)
+  paths = _decoder.renamed(ours, theirs, table)
   gates = [f"{theirs}.{name}gate_preact" for name in "if"]
   sizes = heads, heads
   for name, part, layout in (
@@ -112,5 +112,5 @@ def _memory(ours, theirs, heads):
     ("W_if_bias", "bias", _placement.same),
   ):
     places = [layout(f"{gate}.{part}") for gate in gates]
-    found[f"{ours}/{name}"] = _placement.joined(places, sizes, -1)
-  return found
+    paths[f"{ours}/{name}"] = _placement.joined(places, sizes, -1)
+  return paths

@@ -130,15 +130,15 @@ def unused(entries: _entries.Entries) -> Collection[str]:
     return ()
   hybrids = _hybrids(entries.kinds(_NAME, _KINDS))
   names = "|".join(map(re.escape, _ADAPTERS.values()))
-  found = []
+  tensor_names = []
   for turn, i in enumerate(hybrids):
     prefix = re.escape(f"{LAYERS}.{i}.shared_transformer.")
     pattern = re.compile(rf"{prefix}(?:{names})\.([0-9]+)\..+")
     for name in entries.tensors:
       match = pattern.fullmatch(name)
       if match is not None and match[1] != str(turn):
-        found.append(name)
-  return found
+        tensor_names.append(name)
+  return tensor_names
 
 
 def copies(entries: _entries.Entries) -> Mapping[str, str]:
@@ -166,32 +166,32 @@ def places(
 ) -> _tensors.Places:
   """Returns the places of the parameters."""
   del entries
-  found = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
+  paths = _decoder.frame(EMBEDDING, "model.final_layernorm.weight")
   blocks, uses = config.stack.shared_blocks
   for i in range(config.stack.num_layers):
     ours, theirs = f"stack/layers_{i}", f"{LAYERS}.{i}"
     if i in uses:
       theirs = f"{theirs}.mamba_decoder"
     norm = f"{theirs}.input_layernorm.weight"
-    found[f"{ours}/norm/scale"] = _placement.same(norm)
+    paths[f"{ours}/norm/scale"] = _placement.same(norm)
     table = _mamba_layers.MAMBA2
-    found |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mamba", table)
+    paths |= _decoder.renamed(f"{ours}/mixer", f"{theirs}.mamba", table)
   for number in range(len(blocks)):
     ours = f"stack/shared_block_{number}"
     layers = [i for i, use in uses.items() if use.block == number]
     theirs = f"{LAYERS}.{layers[0]}.shared_transformer"
-    found |= _decoder.renamed(ours, theirs, _BLOCK)
-    found[f"{ours}/L"] = _placement.stacked(
+    paths |= _decoder.renamed(ours, theirs, _BLOCK)
+    paths[f"{ours}/L"] = _placement.stacked(
       [_placement.linear(f"{LAYERS}.{i}.linear.weight") for i in layers]
     )
     # Adapters are numbered as the layers with blocks are, over all blocks.
     turns = range(number, len(uses), len(blocks))
     for name, there in _ADAPTERS.items():
       for end, half in enumerate(("down", "up")):
-        found[f"{ours}/{name}_{half}"] = _placement.stacked(
+        paths[f"{ours}/{name}_{half}"] = _placement.stacked(
           [
             _placement.linear(f"{theirs}.{there}.{turn}.{end}.weight")
             for turn in turns
           ]
         )
-  return found
+  return paths

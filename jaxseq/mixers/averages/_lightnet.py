@@ -70,12 +70,12 @@ def _vector(config, params, x, state, reset, mask, place, axis):
   reset = head_parts.resets(reset, v.shape[:-1])
   # Both halves of the channels have the same logits, and m and u. Of narrow x
   # they are not held twice.
-  own, rows = logits.shape[-1], state.w.shape[-2]
-  state = state._replace(m=state.m[..., :own], u=state.u[..., :own])
+  size, rows = logits.shape[-1], state.w.shape[-2]
+  state = state._replace(m=state.m[..., :size], u=state.u[..., :size])
   o, state = recurrence.softmax_outer_scan(
     q, logits, k, v, state, axis=axis, reset=reset, sink=config.sink
   )
-  m, u = (jnp.concatenate([z] * (rows // own), -1) for z in (state.m, state.u))
+  m, u = (jnp.concatenate([z] * (rows // size), -1) for z in (state.m, state.u))
   return jnp.moveaxis(o, -3, -2), state._replace(m=m, u=u)
 
 

@@ -240,8 +240,8 @@ def apply(
   if shape is not None:
     if axis is not None:
       raise contract.error("axis", axis, "None with shape")
-    given = state, reset
-    return _run_array(config, params, x, given, mask, tuple(shape), num_extra)
+    flags = state, reset
+    return _run_array(config, params, x, flags, mask, tuple(shape), num_extra)
   if num_extra:
     raise contract.error("num_extra", num_extra, "0 without shape")
   dtype = contract.wide_dtype(x, state)

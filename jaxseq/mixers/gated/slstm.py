@@ -70,24 +70,24 @@ def _slope_of_max(x, y):
 def _forward(inputs, recurrent, state):
   _, c, n, m = state
   i, f, z, o = (a + b for a, b in zip(inputs, recurrent))
-  kept = _log_sigmoid(f) + m
-  new_m = jnp.where(n == 0, i, jnp.maximum(i, kept))
+  log_kept = _log_sigmoid(f) + m
+  new_m = jnp.where(n == 0, i, jnp.maximum(i, log_kept))
   scale_in = jnp.exp(i - new_m)
   # In a fresh state l may be far above m = i: what it scales is zero there, and
   # infinity times zero is not.
   bound = 0.5 * math.log(jnp.finfo(i.dtype).max)
-  scale_kept = jnp.exp(jnp.minimum(kept - new_m, bound))
+  scale_kept = jnp.exp(jnp.minimum(log_kept - new_m, bound))
   z, o = jnp.tanh(z), _gated.sigmoid(o)
   new_c = scale_kept * c + scale_in * z
   total = scale_kept * n + scale_in
   new_n = jnp.maximum(total, 1)
-  saved = (i, f, z, o, kept, scale_in, scale_kept, total, new_c)
+  saved = (i, f, z, o, log_kept, scale_in, scale_kept, total, new_c)
   return (o * new_c / new_n, new_c, new_n, new_m), saved
 
 
 def _backward(saved, state, cotangent):
   """Exact, the scale m included; ties of both maxima are split in halves."""
-  i, f, z, o, kept, scale_in, scale_kept, total, new_c = saved
+  i, f, z, o, log_kept, scale_in, scale_kept, total, new_c = saved
   _, c, n, _ = state
   d_h, d_c, d_n, d_m = cotangent
   new_n = jnp.maximum(total, 1)
@@ -99,7 +99,7 @@ def _backward(saved, state, cotangent):
   d_in = (d_c * z + d_total) * scale_in
   d_kept = (d_c * c + d_total * n) * scale_kept
   d_m = d_m - d_in - d_kept
-  to_i = jnp.where(n == 0, 1, _slope_of_max(i, kept))
+  to_i = jnp.where(n == 0, 1, _slope_of_max(i, log_kept))
   d_kept = d_kept + d_m * (1 - to_i)
   d_gates = (
     d_in + d_m * to_i,

@@ -33,35 +33,35 @@ class BlockState(NamedTuple):
 
 def parse(config) -> block_float.BlockFloat | None:
   """Returns the format of a configuration, of a mapping too, checked."""
-  found = config.key_format
-  if isinstance(found, Mapping | tuple):
-    fields = dict(found)
-    known = [field.name for field in dataclasses.fields(block_float.BlockFloat)]
+  form = config.key_format
+  if isinstance(form, Mapping | tuple):
+    fields = dict(form)
+    names = [field.name for field in dataclasses.fields(block_float.BlockFloat)]
     for name in fields:
-      contract.choice("option of key_format", name, known)
-    found = block_float.BlockFloat(**fields)
-  if found is None:
+      contract.choice("option of key_format", name, names)
+    form = block_float.BlockFloat(**fields)
+  if form is None:
     return None
-  if not isinstance(found, block_float.BlockFloat):
+  if not isinstance(form, block_float.BlockFloat):
     expected = "a BlockFloat, as BlockFloat(bits=4, block=32), or None"
-    raise contract.error("key_format", found, expected)
-  if config.head_width % found.block:
+    raise contract.error("key_format", form, expected)
+  if config.head_width % form.block:
     expected = f"a divisor of the {config.head_width} channels of a head"
-    raise contract.error("key_format.block", found.block, expected)
-  if found.order == "norm" and config.positions == "rotary" and found.block % 2:
+    raise contract.error("key_format.block", form.block, expected)
+  if form.order == "norm" and config.positions == "rotary" and form.block % 2:
     expected = "an even number, for pairs that rotary positions turn"
-    raise contract.error("key_format.block", found.block, expected)
-  return found
+    raise contract.error("key_format.block", form.block, expected)
+  return form
 
 
 def initial(config, batch_shape, dtype) -> BlockState:
   """Returns the state of a fresh sequence: what zeros are kept as."""
   shape = (*batch_shape, config.window, config.groups, config.head_width)
   zeros = jnp.zeros(shape, dtype)
-  kept = block_float.quantize(
+  numbers = block_float.quantize(
     zeros, config.key_format.bits, config.key_format.block
   )
-  return BlockState(*kept, zeros, jnp.zeros(batch_shape, dtype))
+  return BlockState(*numbers, zeros, jnp.zeros(batch_shape, dtype))
 
 
 class Format:

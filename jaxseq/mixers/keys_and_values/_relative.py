@@ -51,8 +51,8 @@ def table(
 ) -> jax.Array:
   """Vectors W_r R_n of each distance n, (window + 1, heads, d_head)."""
   waves = encodings(config.window + 1, config.d_model, config.rotary_base)
-  found = recurrence.dense(waves.astype(dtype), params["W_r"])
-  return found.reshape(-1, config.heads, config.head_width)
+  vectors = recurrence.dense(waves.astype(dtype), params["W_r"])
+  return vectors.reshape(-1, config.heads, config.head_width)
 
 
 def encodings(count: int, width: int, base: float) -> jax.Array:

@@ -211,8 +211,8 @@ def init(key: jax.Array, config: Config) -> Params:
       params[f"{name}_norm"] = jnp.ones((width,), jnp.float32)
   if config.gate != "none":
     # Of no key above: without a gate these are what they are.
-    own = jax.random.fold_in(key, len(keys))
-    params["W_g"] = lecun(own, (config.d_model, inner), jnp.float32)
+    gate_key = jax.random.fold_in(key, len(keys))
+    params["W_g"] = lecun(gate_key, (config.d_model, inner), jnp.float32)
   if config.positions == "relative":
     params |= _relative.init(jax.random.fold_in(key, len(keys) + 1), config)
   for name in "qkvg" * config.qkv_bias + "o" * config.output_bias:

@@ -79,8 +79,8 @@ def channels(q: jax.Array, k: jax.Array, ratio: float) -> jax.Array:
   q, k = q.astype(wide), k.astype(wide)
   of_queries = jnp.sum(q * q, axis=-3).reshape(*batch, groups, -1, width)
   scores = jnp.sum(of_queries, axis=-2) * jnp.sum(k * k, axis=-3)
-  kept = jax.lax.top_k(scores, width - int(ratio * width))[1]
-  return jnp.sort(kept, axis=-1)
+  index = jax.lax.top_k(scores, width - int(ratio * width))[1]
+  return jnp.sort(index, axis=-1)
 
 
 def thin(
@@ -185,8 +185,8 @@ def thin_step(
   q = _turned(config, _heads.scaled(config, q), length)
   k = _turned(config, k, length)
   keys, values = (
-    jnp.concatenate([kept, one[..., None, :, :].astype(kept.dtype)], axis=-3)
-    for kept, one in ((state.keys, k), (state.values, v))
+    jnp.concatenate([past, one[..., None, :, :].astype(past.dtype)], axis=-3)
+    for past, one in ((state.keys, k), (state.values, v))
   )
   # Distances from the element, of whole keys and of thin ones.
   places, old = keys.shape[-3] - 1, state.thin_keys.shape[-3]
@@ -208,20 +208,20 @@ def thin_step(
   def scores(q, keys, seen):
     mask = seen[..., None, None, :]
     keys = jnp.where(seen[..., None, None], keys, 0)
-    found = product("...ghd,...kgd->...ghk", q, keys)
-    found = found / math.sqrt(config.head_width)
-    return jnp.where(mask, found, -jnp.inf)
+    products = product("...ghd,...kgd->...ghk", q, keys)
+    products = products / math.sqrt(config.head_width)
+    return jnp.where(mask, products, -jnp.inf)
 
   q = grouped(q)
   chosen = jnp.broadcast_to(
     state.channels[..., None, :], (*q.shape[:-1], state.channels.shape[-1])
   )
   thin_q = jnp.take_along_axis(q, chosen, axis=-1)
-  found = [
+  products = [
     scores(thin_q, state.thin_keys, thin_seen),
     scores(q, keys, seen),
   ]
-  weights = jax.nn.softmax(jnp.concatenate(found, axis=-1), axis=-1)
+  weights = jax.nn.softmax(jnp.concatenate(products, axis=-1), axis=-1)
   all_seen = jnp.concatenate([thin_seen, seen], axis=-1)[..., None, None]
   both = jnp.concatenate([state.thin_values, values], axis=-3)
   o = product("...ghk,...kgd->...ghd", weights, jnp.where(all_seen, both, 0))

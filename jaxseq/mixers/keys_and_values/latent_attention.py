@@ -222,10 +222,10 @@ def _form(config, time, continued):
   """The form with fewer products for so many queries."""
   keys = time + config.window * continued
   latent, rotary = config.latent_width, config.rotary_width
-  made = latent * (config.key_width + config.value_width)
+  expansion = latent * (config.key_width + config.value_width)
   heads = config.key_width + rotary + config.value_width
-  expanded = keys * made + time * keys * heads
-  absorbed = time * made + time * keys * (2 * latent + rotary)
+  expanded = keys * expansion + time * keys * heads
+  absorbed = time * expansion + time * keys * (2 * latent + rotary)
   return _ABSORBED if absorbed < expanded else _EXPANDED
 
 
@@ -280,10 +280,10 @@ def _make(config, params, kept):
 
 def _absorb(config, params, q):
   """Queries of latents: W_k is taken from the keys to them."""
-  own, turned = jnp.split(q, (config.key_width,), axis=-1)
+  content, turned = jnp.split(q, (config.key_width,), axis=-1)
   W_k = _by_head(config, params)[..., : config.key_width]
   q = jnp.concatenate(
-    [recurrence.dense_heads(own, W_k.swapaxes(1, 2)), turned], axis=-1
+    [recurrence.dense_heads(content, W_k.swapaxes(1, 2)), turned], axis=-1
   )
   # `window_attention` divides by the root of their width.
   factor = math.sqrt(q.shape[-1] / (config.key_width + config.rotary_width))

@@ -187,13 +187,13 @@ def init(key: jax.Array, config: Config) -> Params:
   keys = dict(zip(names, jax.random.split(key, len(names))))
   lecun = jax.nn.initializers.lecun_normal()
   width, (_, inner, values) = config.d_model, config.channels
-  own = 1 if config.one_projection else config.every
+  copies = 1 if config.one_projection else config.every
   columns = {"router": config.memories, "q": inner}
-  columns |= {"k": own * inner, "v": own * values}
+  columns |= {"k": copies * inner, "v": copies * values}
   if config.rule == "gated_deltanet":
-    columns |= {"b": own * config.heads, "a": own * config.heads}
+    columns |= {"b": copies * config.heads, "a": copies * config.heads}
   elif config.rule == "gla":
-    columns["a"] = own * config.decay_rank
+    columns["a"] = copies * config.decay_rank
   if config.gate != "none":
     columns["g"] = values
   params = {
@@ -212,9 +212,9 @@ def init(key: jax.Array, config: Config) -> Params:
     )
   elif config.rule == "gla":
     stacked = jax.nn.initializers.lecun_normal(batch_axis=0)
-    shape = own, config.decay_rank, inner
+    shape = copies, config.decay_rank, inner
     params["W_a2"] = stacked(keys["a2"], shape, jnp.float32)
-    params["b_a"] = jnp.zeros((own, inner), jnp.float32)
+    params["b_a"] = jnp.zeros((copies, inner), jnp.float32)
   params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
   params["W_o"] = lecun(keys["o"], (values, width), jnp.float32)
   return params

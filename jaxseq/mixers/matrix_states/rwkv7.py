@@ -109,9 +109,9 @@ class Config:
   @property
   def ranks(self) -> dict[str, int]:
     """Ranks of the projections by way of few channels: of w, a, v and g."""
-    given = self.decay_rank, self.rate_rank, self.value_rank, self.gate_rank
+    sizes = self.decay_rank, self.rate_rank, self.value_rank, self.gate_rank
     ranks = {}
-    for (name, factor), rank in zip(_RANKS.items(), given):
+    for (name, factor), rank in zip(_RANKS.items(), sizes):
       usual = round(factor * math.sqrt(self.d_model) / 32) * 32
       ranks[name] = max(32, usual) if rank is None else rank
     return ranks

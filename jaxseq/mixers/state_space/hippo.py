@@ -213,7 +213,7 @@ def block_legs(
       "an even size of each block, with conjugate symmetry",
     )
   form = legs_dplr(width)
-  kept = width // 2 if conj_sym else width
-  Lambda = np.tile(form.Lambda[:kept], blocks)
-  V = np.kron(np.eye(blocks), form.V[:, :kept])
+  length = width // 2 if conj_sym else width
+  Lambda = np.tile(form.Lambda[:length], blocks)
+  V = np.kron(np.eye(blocks), form.V[:, :length])
   return Lambda, V, V.conj().T

@@ -276,8 +276,8 @@ def _project(config, params, x):
   weight, bias = params["in_proj"], params.get("in_proj_bias")
 
   def part(columns, wide=False):
-    own = None if bias is None else bias[columns]
-    return recurrence.dense(x, weight[:, columns], own, wide=wide)
+    bias_part = None if bias is None else bias[columns]
+    return recurrence.dense(x, weight[:, columns], bias_part, wide=wide)
 
   # Of one product the parts would be copies beside the whole.
   z, xBC = part(slice(inner)), part(slice(inner, end))

@@ -31,25 +31,25 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
     k = lax.optimization_barrier(k)
     # XLA on CPUs transposes the second factor: keys, or one query of each head.
     if queries == 1:
-      own = product("...jgd,...gid->...gji", k, q).swapaxes(-1, -2)
+      logits = product("...jgd,...gid->...gji", k, q).swapaxes(-1, -2)
     else:
-      own = product("...gid,...jgd->...gij", q, k)
-    own = (own / math.sqrt(width)).reshape(*shape, -1)
+      logits = product("...gid,...jgd->...gij", q, k)
+    logits = (logits / math.sqrt(width)).reshape(*shape, -1)
     visible = visible[..., None, None, :, :]
     # A key that is not finite makes no finite score.
-    finite = jnp.isfinite(own) | ~visible
+    finite = jnp.isfinite(logits) | ~visible
     defined.append(jnp.all(finite, axis=(-4, -3, -1)))
-    scores.append(jnp.where(visible, own, -jnp.inf))
-  tops = [jnp.max(own, axis=-1, keepdims=True) for own in scores]
+    scores.append(jnp.where(visible, logits, -jnp.inf))
+  tops = [jnp.max(logits, axis=-1, keepdims=True) for logits in scores]
   top = lax.stop_gradient(functools.reduce(jnp.maximum, tops))
   o, total = 0, 0
-  for own, (_, v, _) in zip(scores, parts):
-    weights = jnp.exp(own - top)
+  for logits, (_, v, _) in zip(scores, parts):
+    weights = jnp.exp(logits - top)
     total = total + jnp.sum(weights, axis=-1, keepdims=True)
-    weights = weights.reshape(*batch, groups, -1, own.shape[-1])
+    weights = weights.reshape(*batch, groups, -1, logits.shape[-1])
     o = o + product("...gij,...jgd->...gid", weights.astype(v.dtype), v)
   o = o.reshape(*shape, -1) / total
   defined.append(jnp.all(jnp.isfinite(o), axis=(-4, -3, -1)))
-  known = functools.reduce(jnp.logical_and, defined)[..., None, None, :, None]
-  o = jnp.where(known, o, jnp.nan).reshape(*batch, heads, queries, -1)
+  sound = functools.reduce(jnp.logical_and, defined)[..., None, None, :, None]
+  o = jnp.where(sound, o, jnp.nan).reshape(*batch, heads, queries, -1)
   return jnp.moveaxis(o, -3, -2)

@@ -27,11 +27,11 @@ def scores(
   table = table[max(0, -front) :]
   widths = ((max(0, front), back), (0, 0), (0, 0))
   table = jnp.pad(table, widths)
-  found = _contractions.einsum("rqhd,chd->rhqc", p, table, operands)
+  products = _contractions.einsum("rqhd,chd->rhqc", p, table, operands)
   if queries == 1:
-    return found
+    return products
   # Row i moves queries - 1 - i to the left: rows of one column less.
-  lead = found.shape[:2]
-  flat = found.reshape(*lead, -1)[..., queries - 1 :]
+  lead = products.shape[:2]
+  flat = products.reshape(*lead, -1)[..., queries - 1 :]
   flat = flat[..., : queries * (columns - 1)]
   return flat.reshape(*lead, queries, columns - 1)[..., :keys]

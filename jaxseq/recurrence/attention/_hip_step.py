@@ -33,9 +33,9 @@ def attend(
   q, k, v = (x.reshape(-1, *x.shape[len(batch) :]) for x in (q, k, v))
   q, anchor = q[:, 0], anchor.reshape(-1, 1, 1)
   rows, heads, _ = q.shape
-  own = keys - 1
-  start = jnp.maximum(anchor, max(0, own - window))
-  base, count = search.candidates(start, anchor, jnp.full_like(start, own))
+  place = keys - 1
+  start = jnp.maximum(anchor, max(0, place - window))
+  base, count = search.candidates(start, anchor, jnp.full_like(start, place))
   wide = jnp.promote_types(q.dtype, jnp.float32)
   operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
   scale = math.sqrt(q.shape[-1])
@@ -47,7 +47,7 @@ def attend(
 
   def read(x, index):
     """Keys or values (rows, heads, n, D) at index (rows, heads, n)."""
-    return x[row, jnp.clip(index, 0, own), group]
+    return x[row, jnp.clip(index, 0, place), group]
 
   def turned(k, index):
     if embed is None:
@@ -73,14 +73,14 @@ def attend(
 
   def score(blocks):
     index = members(blocks)
-    scores = products(*fixed, index, (index >= start) & (index <= own))
+    scores = products(*fixed, index, (index >= start) & (index <= place))
     scores = scores.reshape(*blocks.shape, search.block)
     return jnp.max(scores, axis=-1)
 
   counts = jnp.broadcast_to(count[..., 0], (rows, heads))
   counts = _varying.vary_as(k, _varying.vary_as(q, counts))
   blocks, held = hip.search(
-    counts, search.keep, search.rounds(own), search.representative, score
+    counts, search.keep, search.rounds(place), search.representative, score
   )
   # Each key once: what lies before the whole blocks, what lies behind them,
   # the blocks, and those of the first elements that are in none of these.
@@ -92,8 +92,8 @@ def attend(
   chosen = (number[..., None] == blocks[..., None, :]) & held[..., None, :]
   free = (sinks >= base) & (sinks < behind) & ~jnp.any(chosen, axis=-1)
   parts = [
-    (before, (before < base) & (before <= own)),
-    (after, after <= own),
+    (before, (before < base) & (before <= place)),
+    (after, after <= place),
     (members(blocks), jnp.repeat(held, search.block, axis=-1)),
     (sinks, free),
   ]

@@ -221,7 +221,7 @@ def _attend(q, k, v, table, start, first, search):
   visible &= index <= place[:, None]
   wide = jnp.promote_types(q.dtype, jnp.float32)
   operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
-  own = functools.partial(
+  plain = functools.partial(
     _softmax_attention, table=table, operands=operands, select=select
   )
   # The library takes its softmax of float64 in float32, and in its gradient
@@ -229,9 +229,9 @@ def _attend(q, k, v, table, start, first, search):
   # keeps all scores that are added.
   alike = k.shape[-1] == v.shape[-1] and table is None and search is None
   if operands != jnp.float32 or not alike:
-    return own(q, k, v, visible)
+    return plain(q, k, v, visible)
   return lax.platform_dependent(
-    q, k, v, visible, cpu=own, default=_library_attention
+    q, k, v, visible, cpu=plain, default=_library_attention
   )
 
 

@@ -38,8 +38,8 @@ def attend(
   size = min(time, max(_SEGMENT, window)) if differentiated else time
   count = -(-time // size)
   before = min(window, earlier + (count - 1) * size)
-  own = earlier + jnp.arange(time)
-  start = jnp.maximum(start, own - window)
+  place = earlier + jnp.arange(time)
+  start = jnp.maximum(start, place - window)
   # Behind the last query are some that see themselves.
   missing = count * size - time
   behind = earlier + time + jnp.arange(missing)
@@ -73,7 +73,7 @@ def _segments(x, earlier, before, size, count):
   x = jnp.pad(x, widths)
   if count == 1:
     return x[:, None]
-  own = x[:, before:].reshape(x.shape[0], count, size, *x.shape[2:])
+  blocks = x[:, before:].reshape(x.shape[0], count, size, *x.shape[2:])
   # No window is longer than a segment here.
-  tails = x[:, : count * size].reshape(own.shape)[:, :, :before]
-  return jnp.concatenate([tails, own], axis=2)
+  tails = x[:, : count * size].reshape(blocks.shape)[:, :, :before]
+  return jnp.concatenate([tails, blocks], axis=2)

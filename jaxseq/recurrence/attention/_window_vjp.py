@@ -50,13 +50,13 @@ def library(
   """The library that a method names here."""
   dtype, width = jnp.result_type(q, k, v), q.shape[-1]
   if method == "pallas":
-    found = Library("splash", support.form("window", dtype).interpret, plain)
+    choice = Library("splash", support.form("window", dtype).interpret, plain)
     if dtype == jnp.float16:
       raise _none(method, f"dtype {dtype}", "bfloat16 or float32")
   else:
-    found = Library(method, contexts.interpreted() == "gpu", plain)
+    choice = Library(method, contexts.interpreted() == "gpu", plain)
     platform = contexts.machine()[0]
-    if platform != "gpu" and not found.interpret:
+    if platform != "gpu" and not choice.interpret:
       raise _none(method, f"platform {platform}", "a GPU")
     if dtype not in (jnp.bfloat16, jnp.float16):
       raise _none(method, f"dtype {dtype}", "bfloat16 or float16")
@@ -68,7 +68,7 @@ def library(
     # Their kernels do not say over which devices their results vary.
     expected = "one that checks no types of them (check_vma=False)"
     raise _none(method, "a shard_map that checks varying axes", expected)
-  return found
+  return choice
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -126,8 +126,8 @@ def _gradient(library, window, q, k, v, start, pull, g):
 
 
 def _gradient_forward(library, window, q, k, v, start, pull, g):
-  found = _gradient(library, window, q, k, v, start, pull, g)
-  return found, (q, k, v, start, g)
+  cotangents = _gradient(library, window, q, k, v, start, pull, g)
+  return cotangents, (q, k, v, start, g)
 
 
 def _gradient_backward(library, window, residuals, cotangents):

@@ -126,14 +126,14 @@ def cluster_attention(
     o, state, count = _run(q, both, number, last, state, count)
   else:
     q, both, number, last = _prefix.vary(axis, q, both, number, last)
-    own = _prefix.vary(axis, state)
+    local = _prefix.vary(axis, state)
     zeros = _prefix.vary(axis, jnp.zeros_like(count))
     numbers = _sorted(number, number[:, :0])
-    left, found = _kept(both, *numbers, last, own)
-    through = jnp.broadcast_to((last == 0)[:, None], found.shape)
-    summary = _recent.Recent(through, found, left)
+    left, state_part = _kept(both, *numbers, last, local)
+    through = jnp.broadcast_to((last == 0)[:, None], state_part.shape)
+    summary = _recent.Recent(through, state_part, left)
     nothing = jax.tree.map(jnp.zeros_like, summary)
-    begin = nothing._replace(count=zeros + count, state=own)
+    begin = nothing._replace(count=zeros + count, state=local)
     entering, _ = _prefix.entering(
       summary, begin, nothing, _recent.combine, axis=axis
     )
@@ -215,12 +215,12 @@ def cluster_step(
   scores = jnp.where(seen, scores / np.sqrt(width), -jnp.inf)
   weights = jax.nn.softmax(scores)
   o = _contractions.einsum("...w,...wd->...d", weights, seen_values, operands)
-  own = jnp.arange(init.count.shape[-1]) == chosen
+  marks = jnp.arange(init.count.shape[-1]) == chosen
 
   def put(buffers, buffer):
-    return jnp.where(own[..., None, None], buffer[..., None, :, :], buffers)
+    return jnp.where(marks[..., None, None], buffer[..., None, :, :], buffers)
 
-  counts = jnp.where(own, count[..., None], init.count)
+  counts = jnp.where(marks, count[..., None], init.count)
   state = ClusterState(put(init.keys, keys), put(init.values, values), counts)
   return o.astype(q.dtype), state
 
@@ -231,9 +231,9 @@ def _run(q, both, number, last, state, count):
   time, width = q.shape[1:]
   # What the buffers hold is of the first episode; what they do not, of none.
   held = jnp.arange(reach) >= reach - count[..., None]
-  kept = jnp.where(held, jnp.arange(clusters)[:, None], -1)
-  kept = kept.reshape(rows, -1).astype(jnp.int32)
-  order, number = _sorted(number, kept)
+  numbers = jnp.where(held, jnp.arange(clusters)[:, None], -1)
+  numbers = numbers.reshape(rows, -1).astype(jnp.int32)
+  order, number = _sorted(number, numbers)
   both = jnp.concatenate([state.reshape(rows, -1, 2 * width), both], axis=1)
   earlier = both.shape[1] - time
   both = jnp.take_along_axis(both, order[..., None], axis=1)
@@ -279,10 +279,10 @@ def _from_sorted(both, number, last, like):
   index = end[..., None] - window + jnp.arange(window)
   valid = index >= start[..., None]
   flat = jnp.maximum(index, 0).reshape(both.shape[0], -1)
-  found = jnp.take_along_axis(both, flat[..., None], axis=1)
-  found = found.reshape(like.shape)
-  found = jnp.where(valid[..., None], found, jnp.zeros((), found.dtype))
-  return found, jnp.minimum(end - start, window)
+  values = jnp.take_along_axis(both, flat[..., None], axis=1)
+  values = values.reshape(like.shape)
+  values = jnp.where(valid[..., None], values, jnp.zeros((), values.dtype))
+  return values, jnp.minimum(end - start, window)
 
 
 def _shaped(state, count, init):

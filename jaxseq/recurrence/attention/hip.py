@@ -183,13 +183,13 @@ def visible(
   )
   most = keys // size + 1
   flags = jnp.zeros((*scores.shape[:-1], most + 1), bool)
-  kept = jnp.put_along_axis(
+  block_flags = jnp.put_along_axis(
     flags, jnp.where(held, blocks, most), True, axis=-1, inplace=False
   )
   index = jnp.arange(keys)
   number = (index - base) // size
   searched = (number >= 0) & (number < count)
   places = jnp.broadcast_to(jnp.clip(number, 0, most), scores.shape)
-  seen = ~searched | jnp.take_along_axis(kept, places, axis=-1)
+  seen = ~searched | jnp.take_along_axis(block_flags, places, axis=-1)
   seen |= index < anchor + hip.sinks
   return seen & (index >= start) & (index <= own)

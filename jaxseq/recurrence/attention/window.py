@@ -221,7 +221,7 @@ def _with_halo(problem, axis):
   """Time is split: as many keys and values as a window come from the left."""
   q, k, v, count, state, reset = problem[:6]
   *batch, time, groups, width = k.shape
-  devices, own = lax.axis_size(axis), lax.axis_index(axis)
+  devices, device = lax.axis_size(axis), lax.axis_index(axis)
   if state is None:
     count = min(count, (devices - 1) * time)
     begin, init = jnp.zeros(batch, jnp.int32), None
@@ -235,7 +235,7 @@ def _with_halo(problem, axis):
   if v is not None:
     v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)
   # From positions in the whole sequence to those among the keys here.
-  begin = begin + count - own * time
+  begin = begin + count - device * time
   if reset is not None and count:
     flags = _halo.previous_flags(reset, count, axis)
     last = jnp.max(jnp.where(flags, jnp.arange(count), -1), axis=-1)
@@ -325,16 +325,16 @@ def _step(problem):
   if problem.v is not None:
     front_value, values = moved(problem.init.values, problem.v)
   # What is kept is made once: products read it as it lies.
-  kept = problem.kept(keys, values, start[..., 0] - 1)
-  kept = lax.optimization_barrier(kept)
+  arrays = problem.kept(keys, values, start[..., 0] - 1)
+  arrays = lax.optimization_barrier(arrays)
   index = np.arange(window + 1)
   o = _window_step.attend(
     problem.embedded(problem.q, index[window:]),
     seen(front_key, front_value, index[:1]),
-    seen(*kept, index[1:]),
+    seen(*arrays, index[1:]),
     start,
   )
-  return o, *kept
+  return o, *arrays
 
 
 def _last_reset(reset, time, axis):

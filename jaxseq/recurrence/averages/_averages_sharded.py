@@ -45,8 +45,8 @@ def softmax_outer_scan(
   q, logits, k, v, init, reset = _prefix.vary(
     axis, q, logits, k, v, init, reset
   )
-  given = jax.tree.leaves((q, logits, k, v, init))
-  dtype = jnp.result_type(*given, jnp.float32)
+  leaves = jax.tree.leaves((q, logits, k, v, init))
+  dtype = jnp.result_type(*leaves, jnp.float32)
   keys = k
   if k is None and logits.shape[-1] < q.shape[-1]:
     keys = jnp.ones_like(q)
@@ -69,9 +69,9 @@ def wkv_scan(
   )
   wide = (x.astype(dtype) for x in (k, v, decay))
   summary = _wkv_summary(*wide, reset)
-  own = functools.partial(_combine_wkv, length * decay.astype(dtype))
+  operator = functools.partial(_combine_wkv, length * decay.astype(dtype))
   entering, chunks = _prefix.entering(
-    summary, *_begun(summary, init, None), own, axis=axis
+    summary, *_begun(summary, init, None), operator, axis=axis
   )
   o, last = run(k, v, decay, bonus, entering.state, reset=reset)
   return o, _final_average(chunks, begin, None, last, axis, combine)
@@ -135,12 +135,12 @@ def _begun(summary, init, sink):
 
 def _summary(logits, k, v, reset, sink: float | None) -> _Averaged:
   """A summary: one maximum, a product of weights and values."""
-  through, kept = _summaries.through_and_kept(reset)
-  v = _summaries.keep(kept, v)
-  m, weight = _weights(kept, logits)
+  through, rest = _summaries.through_and_kept(reset)
+  v = _summaries.keep(rest, v)
+  m, weight = _weights(rest, logits)
   key = weight
   if k is not None:
-    key = _softmax_state.spread(weight, k.shape[-1]) * _summaries.keep(kept, k)
+    key = _softmax_state.spread(weight, k.shape[-1]) * _summaries.keep(rest, k)
   w = jnp.einsum("...tk,...tv->...kv", key, v)
   state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   if reset is not None and sink is not None:
@@ -153,9 +153,9 @@ def _summary(logits, k, v, reset, sink: float | None) -> _Averaged:
 
 def _wkv_summary(k, v, decay, reset) -> _Averaged:
   """A summary: one maximum, a sum of weights times values."""
-  through, kept = _summaries.through_and_kept(reset)
-  m, weight = _weights(kept, _softmax_state.decayed(k, decay))
-  w = jnp.sum(weight * _summaries.keep(kept, v), axis=-2)[..., None]
+  through, rest = _summaries.through_and_kept(reset)
+  m, weight = _weights(rest, _softmax_state.decayed(k, decay))
+  w = jnp.sum(weight * _summaries.keep(rest, v), axis=-2)[..., None]
   state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   return _Averaged(through, state)
 

@@ -117,8 +117,8 @@ def _scan_tree(first, leaves, reset):
   def combine(left, right):
     # Selected before and not after, so that nothing undefined on the left gets
     # into gradients on the right.
-    kept = _resets.select(right[1], nothing, left[0])
-    return _softmax_state.softmax_combine(kept, right[0]), left[1] | right[1]
+    earlier = _resets.select(right[1], nothing, left[0])
+    return _softmax_state.softmax_combine(earlier, right[0]), left[1] | right[1]
 
   return lax.associative_scan(combine, (leaves, reset), axis=1)[0]
 

@@ -218,11 +218,11 @@ def _walk(
         times = [TILE - 1 - t for t in times] if reverse else times
         # Loads come before all stores, which the compiler would not pass.
         elements = [(given(slot, t), alive(slot, t)) for t in times]
-        found = []
+        walked = []
         for element in elements:
           carry, results = step(*element, carry)
-          found.append(results)
-        for t, results in zip(times, found):
+          walked.append(results)
+        for t, results in zip(times, walked):
           for ref, (_, dtype), result in zip(out_refs, outs, results):
             for j, x in enumerate(result):
               place = row, tile_of(index) * TILE + t, channels(j)
@@ -274,9 +274,9 @@ def _walk(
     kernel_name=name,
     interpret=support.interpreter(plan.form),
   )
-  found = kernel(*streamed, *flags, *carry)
-  found = tuple(_varying.vary_as(streamed[0], x) for x in found)
-  return found[: len(outs)], found[len(outs) :]
+  walked = kernel(*streamed, *flags, *carry)
+  walked = tuple(_varying.vary_as(streamed[0], x) for x in walked)
+  return walked[: len(outs)], walked[len(outs) :]
 
 
 def _vector(ref):

@@ -225,8 +225,8 @@ def _tree(logits, reset, sink, init):
 
   def combine(left, right):
     flag, *state = right
-    kept = jnp.where(flag, NEG, left[1]), jnp.where(flag, 0, left[2])
-    return flag | left[0], *_merge(kept, state)
+    earlier = jnp.where(flag, NEG, left[1]), jnp.where(flag, 0, left[2])
+    return flag | left[0], *_merge(earlier, state)
 
   states = lax.associative_scan(combine, (flags, *leaves), axis=1)
   return combine((False, *init), states)[1:]

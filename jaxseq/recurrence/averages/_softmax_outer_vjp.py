@@ -206,9 +206,9 @@ def _outer_inputs(x, a, shared):
 
 def _by_logits(x, state, d_state):
   """The cotangent of the logarithm of a state's factor, [R, n]."""
-  found = jnp.sum(_defined(x, state) * d_state, axis=2)
+  slopes = jnp.sum(_defined(x, state) * d_state, axis=2)
   n = x.m.shape[1]
-  return found.reshape(found.shape[0], -1, n).sum(1)
+  return slopes.reshape(slopes.shape[0], -1, n).sum(1)
 
 
 def _defined(x, state):

@@ -196,5 +196,5 @@ def _with_slopes_jvp(sink, primals, tangents):
     return _last_max(logits, m, reset, sink)
 
   # Not what is known itself: that has no slopes when differentiated again.
-  known = _with_slopes(sink, *primals)
-  return known, jax.jvp(largest, (logits, m), tangents[1:3])[1]
+  result = _with_slopes(sink, *primals)
+  return result, jax.jvp(largest, (logits, m), tangents[1:3])[1]

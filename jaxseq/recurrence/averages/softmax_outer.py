@@ -309,8 +309,8 @@ def _check(q, logits, k, v, state, time_axes):
   dk, dv = shape[-1], jnp.shape(v)[-1]
   check_state(state, (batch + (n,), batch + (n,), batch + (dk, dv)))
   inputs = jax.tree.map(jnp.asarray, _softmax_state.Inputs(q, logits, k, v))
-  given = jax.tree.leaves((inputs, state))
-  return inputs, batch, jnp.result_type(*given, jnp.float32)
+  leaves = jax.tree.leaves((inputs, state))
+  return inputs, batch, jnp.result_type(*leaves, jnp.float32)
 
 
 def check_state(state, shapes) -> None:

@@ -138,8 +138,8 @@ def wkv_initial(
 def _run(k, v, decay, bonus, init, *, reset, chunk_size, method):
   *batch, time, n = k.shape
   batch, rows = tuple(batch), math.prod(batch)
-  given = jax.tree.leaves((k, v, decay, bonus, init))
-  dtype = jnp.result_type(*given, jnp.float32)
+  leaves = jax.tree.leaves((k, v, decay, bonus, init))
+  dtype = jnp.result_type(*leaves, jnp.float32)
   if init is None:
     init = wkv_initial(batch, n, dtype)
     init = jax.tree.map(functools.partial(_varying.vary_as, k), init)
@@ -269,6 +269,6 @@ def _check(k, v, decay, bonus, state, time_axes):
   for name, x in (("decay", decay), ("bonus", bonus)):
     _validate.shape(name, x, shape[-1:])
   _checks.floating(k=k, v=v, decay=decay, bonus=bonus)
-  own = (*shape[: -1 - time_axes], shape[-1])
-  softmax_outer.check_state(state, (own, own, (*own, 1)))
+  row_shape = (*shape[: -1 - time_axes], shape[-1])
+  softmax_outer.check_state(state, (row_shape, row_shape, (*row_shape, 1)))
   return shape

@@ -156,12 +156,12 @@ def _outputs(order, weight, routed):
   y = weight[-1] * order.entries[..., count:, :]
   back = jnp.broadcast_to(jnp.arange(count, size), routed.shape)
   ahead = jnp.broadcast_to(jnp.arange(size), order.marks.shape)
-  found = order.marks
+  marks = order.marks
   for lag in range(1, weight.shape[0]):
     back, ahead = _take(order.before, back), _take(order.after, ahead)
-    found = found & (ahead < size)
+    marks = marks & (ahead < size)
     ahead = jnp.minimum(ahead, size - 1)
-    past = _moved(order.entries, back, ahead - count, found)
+    past = _moved(order.entries, back, ahead - count, marks)
     if order.episode is not None:
       other = _take(order.episode, back) != order.episode[..., count:]
       past = _resets.forget(other, past)
@@ -177,12 +177,12 @@ def _last(order, count):
     end = _take(order.before, end)
     places.append(end)
   index = jnp.concatenate([end[..., :0], *places[::-1]], axis=-1)
-  kept = jnp.take_along_axis(order.entries, index[..., None], axis=-2)
-  own = index >= count
+  entries = jnp.take_along_axis(order.entries, index[..., None], axis=-2)
+  marks = index >= count
   if order.episode is not None:
     other = _take(order.episode, index) != order.episode[..., -1:]
-    kept, own = _resets.forget(other, kept), own & ~other
-  return kept, jnp.sum(own, axis=-1, dtype=jnp.int32)
+    entries, marks = _resets.forget(other, entries), marks & ~other
+  return entries, jnp.sum(marks, axis=-1, dtype=jnp.int32)
 
 
 def _take(values, index):
@@ -201,11 +201,11 @@ def _moved_forward(x, back, ahead, found):
 
 
 def _moved_backward(residuals, g):
-  ahead, found = residuals
+  ahead, marks = residuals
   # Places of the window's entries are below 0.
   index = jnp.maximum(ahead, 0)[..., None]
   dx = jnp.take_along_axis(g, index, axis=-2)
-  return _resets.forget(~found | (ahead < 0), dx), None, None, None
+  return _resets.forget(~marks | (ahead < 0), dx), None, None, None
 
 
 _moved.defvjp(_moved_forward, _moved_backward)

@@ -43,10 +43,10 @@ def chunk(
   masks = _episodes.masks(reset, x.v.shape[-2])
   guarded = guarded and reset is not None
   if guarded:
-    (q,), kept, decay, state, bad_rows, bad_state = _episodes.set_aside(
+    (q,), elements, decay, state, bad_rows, bad_state = _episodes.set_aside(
       (x.q,), x[1:-1], x.decay, state, masks
     )
-    x = type(x)(q, *kept, decay)
+    x = type(x)(q, *elements, decay)
   tied = isinstance(x, _delta_forms.Tied)
   o, state = (_delta_forms.tied if tied else _delta_forms.general)(
     x, state, masks

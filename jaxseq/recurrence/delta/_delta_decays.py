@@ -46,9 +46,9 @@ class Decays(NamedTuple):
     gram = _contractions.dot(left, right, -1, -1, operands=self.operands)
     if self.sums is None:
       return jnp.where(mask, gram, 0)
-    own = self._before() if early else self.sums
+    rows = self._before() if early else self.sums
     columns = _outer_decays.Sums(*(part.swapaxes(-1, -2) for part in self.sums))
-    return gram * _outer_decays.exp_where(mask, own - columns)
+    return gram * _outer_decays.exp_where(mask, rows - columns)
 
   def enter(self, x: jax.Array, *, early: bool = False) -> jax.Array:
     """Product of x_t and its decay since the state before the chunk."""

@@ -128,7 +128,7 @@ def invert(form: support.Form, x: Blocks) -> jax.Array:
   """The inverse for each chunk, in two parts."""
   rows, _, keys = x.k.shape
   chunks = x.facts.shape[2]
-  found = plgpu.kernel(
+  inverses = plgpu.kernel(
     _invert_kernel,
     out_type=jax.ShapeDtypeStruct(
       (rows, chunks, 2, CHUNK, CHUNK), jnp.bfloat16
@@ -145,19 +145,19 @@ def invert(form: support.Form, x: Blocks) -> jax.Array:
     interpret=support.interpreter(form),
     kernel_name="delta_invert",
   )(x.read, x.k, x.facts)
-  return _varying.vary_as(x.v, found)
+  return _varying.vary_as(x.v, inverses)
 
 
 def tiles_of(x: Blocks, keys: int) -> list:
   """Shared memory for what kernels along time consume of chunks."""
   of_keys, of_values = (tile(_STAGES, CHUNK, n) for n in (keys, COLUMNS))
-  found = [of_keys, of_keys, of_values, of_keys]
-  found.append(plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32))
-  found.append(tile(_STAGES, 2, CHUNK, CHUNK))
+  tiles = [of_keys, of_keys, of_values, of_keys]
+  tiles.append(plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32))
+  tiles.append(tile(_STAGES, 2, CHUNK, CHUNK))
   if x.channels:
-    found.append(tile(_STAGES, CHUNK, CHUNK))
-    found.append(plgpu.SMEM((_STAGES, keys), jnp.float32))
-  return found
+    tiles.append(tile(_STAGES, CHUNK, CHUNK))
+    tiles.append(plgpu.SMEM((_STAGES, keys), jnp.float32))
+  return tiles
 
 
 def kept(facts, through, state):
@@ -207,8 +207,8 @@ def _scan_kernel(keeps, channels, *refs):
     blocks.split(state, narrow, narrow_rest)
     plgpu.barrier_wait(ready.at[slot])
     pl.when(chunk + 1 < chunks)(lambda: fetch(chunk + 1))
-    q, k, v, read, facts, inverse, *own = (tile.at[slot] for tile in tiles)
-    scores, through = own or (products, None)
+    q, k, v, read, facts, inverse, *pairs = (tile.at[slot] for tile in tiles)
+    scores, through = pairs or (products, None)
     _outer_gpu.clean(facts, (v,) if channels else (q, k, v, read))
     if keeps:
       plgpu.copy_smem_to_gmem(narrow, entering_ref.at[row, chunk, :, columns])
@@ -270,7 +270,7 @@ def scan(
   states = jax.ShapeDtypeStruct((rows, chunks, keys, values), jnp.bfloat16)
   wide = [] if x.channels else [tile(CHUNK, COLUMNS)]
   tiles = tiles_of(x, keys)
-  found = plgpu.kernel(
+  results = plgpu.kernel(
     functools.partial(_scan_kernel, keeps, x.channels),
     out_type=(
       like_v,
@@ -289,4 +289,4 @@ def scan(
     interpret=support.interpreter(form),
     kernel_name="delta_forward",
   )(*(y for y in x if y is not None), inverse, init)
-  return tuple(_varying.vary_as(x.v, y) for y in found)
+  return tuple(_varying.vary_as(x.v, y) for y in results)

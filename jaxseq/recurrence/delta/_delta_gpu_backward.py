@@ -90,12 +90,12 @@ def _adjoint_kernel(channels, *refs):
     narrow[...] = after.astype(jnp.bfloat16)
     plgpu.barrier_wait(ready.at[slot])
     pl.when(step + 1 < chunks)(lambda: fetch(step + 1))
-    q, k, g, read, facts, inverse, *own = (tile.at[slot] for tile in tiles)
+    q, k, g, read, facts, inverse, *pairs = (tile.at[slot] for tile in tiles)
     _outer_gpu.clean(facts, () if channels else (q, k, read), g)
     plgpu.commit_smem()
     plgpu.copy_smem_to_gmem(narrow, after_ref.at[row, chunk, :, columns])
     if channels:
-      scores, through = own[0].transpose((1, 0)), own[1]
+      scores, through = pairs[0].transpose((1, 0)), pairs[1]
     else:
       scores, through = products, None
       gram = product(k, q.transpose((1, 0))) * _outer_gpu.decays(facts, True)
@@ -151,7 +151,7 @@ def adjoint(
   C, V = _delta_gpu.CHUNK, _delta_gpu.COLUMNS
   wide, tiles = [] if x.channels else [tile(C, V)], _delta_gpu.tiles_of(x, keys)
   arrays = (y for y in x._replace(v=g) if y is not None)
-  found = plgpu.kernel(
+  results = plgpu.kernel(
     functools.partial(_adjoint_kernel, x.channels),
     out_type=(
       jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16),
@@ -170,7 +170,7 @@ def adjoint(
     interpret=support.interpreter(form),
     kernel_name="delta_adjoint",
   )(*arrays, inverse, d_final)
-  return tuple(_varying.vary_as(x.v, y) for y in found)
+  return tuple(_varying.vary_as(x.v, y) for y in results)
 
 
 def _gradients_kernel(*refs):
@@ -304,7 +304,7 @@ def gradients(
   C, parts = _delta_gpu.CHUNK, keys // _KEYS
   sums = rows, chunks, parts, len(Sums), C
   tile = _outer_gpu.tile(C, _KEYS)
-  found = plgpu.kernel(
+  results = plgpu.kernel(
     _gradients_kernel,
     out_type=(
       *[jax.ShapeDtypeStruct(x.q.shape, jnp.bfloat16)] * 3,
@@ -325,4 +325,4 @@ def gradients(
     interpret=support.interpreter(form),
     kernel_name="delta_gradients",
   )(x.q, x.k, x.read, x.facts, w, g, dv, entering, after)
-  return tuple(_varying.vary_as(x.v, y) for y in found)
+  return tuple(_varying.vary_as(x.v, y) for y in results)

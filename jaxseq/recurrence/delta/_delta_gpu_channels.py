@@ -83,10 +83,10 @@ def _kernel(plan, *refs):
 
     scores, reads = lax.fori_loop(0, blocks.LEVELS, of_level, found)
     wide = (blocks.load(tile).astype(jnp.float32) for tile in (q, k))
-    own = jnp.sum(functools.reduce(jnp.multiply, wide), axis=1)
-    own = lax.broadcast_in_dim(own, (CHUNK, CHUNK), [0])
+    diagonal = jnp.sum(functools.reduce(jnp.multiply, wide), axis=1)
+    diagonal = lax.broadcast_in_dim(diagonal, (CHUNK, CHUNK), [0])
     later, earlier = blocks.places()
-    scores = jnp.where(earlier == later, scores + own, scores)
+    scores = jnp.where(earlier == later, scores + diagonal, scores)
 
     def leave(tile, decays, ref):
       wide = blocks.load(tile).astype(jnp.float32)
@@ -95,11 +95,11 @@ def _kernel(plan, *refs):
       plgpu.copy_smem_to_gmem(tile, target)
 
     of_q, of_k, of_read = out_refs
-    given = matrix, high, low
-    enter = to_states(facts, Facts.ENTER, earlier <= later, *given)
+    terms = matrix, high, low
+    enter = to_states(facts, Facts.ENTER, earlier <= later, *terms)
     leave(q, enter, of_q)
     leave(read, enter, of_read)
-    leave(k, to_states(facts, Facts.LEAVE, earlier > later, *given), of_k)
+    leave(k, to_states(facts, Facts.LEAVE, earlier > later, *terms), of_k)
     blocks.write(matrix, jnp.where(later >= 0, 1.0, 0.0))
     # The same in all columns.
     sums = ((blocks.turned(part), matrix) for part in (high, low))

@@ -70,7 +70,7 @@ def _kernel(plan, *refs):
   # Cotangents of pairs, of rows by columns and the other way.
   later, earlier = blocks.places()
   d_scores = over_values(g, w)
-  own = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
+  diagonal = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
   d_scores = jnp.where(earlier < later, d_scores, over_values(w, g))
   same = _delta_gpu_channels.sees(facts)
   blocks.write(of_q, jnp.where(same, d_scores, 0.0))
@@ -97,9 +97,9 @@ def _kernel(plan, *refs):
   enter = to_states(Facts.ENTER, earlier <= later)
   dq, sums = through_state(q, enter, over_values(g, entering))
   # Of an element with itself.
-  own = lax.broadcast_in_dim(own, (CHUNK, BLOCK), [0])
-  dq += own * _wide(k)
-  dk += own * _wide(q)
+  diagonal = lax.broadcast_in_dim(diagonal, (CHUNK, BLOCK), [0])
+  dq += diagonal * _wide(k)
+  dk += diagonal * _wide(q)
 
   def through_pairs(tile, pairs, *asked):
     """Adds what elements are asked for by those that meet them."""

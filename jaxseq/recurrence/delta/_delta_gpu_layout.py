@@ -64,18 +64,18 @@ def forward(
     # What is undefined may have been forgotten, but reaches in products of
     # matrices what it should not. The kernels set it aside.
     init = _outer_products.clean(init)
-  given = _blocks(x, facts)
+  inputs = _blocks(x, facts)
   if _channels(x):
-    given, inverse = _delta_gpu_channels.decayed(
-      _plan(form, x), given, _elements(x.decay)
+    inputs, inverse = _delta_gpu_channels.decayed(
+      _plan(form, x), inputs, _elements(x.decay)
     )
   else:
-    inverse = _delta_gpu.invert(form, given)
-  o, final, *kept = _delta_gpu.scan(form, given, inverse, _state(init), keeps)
+    inverse = _delta_gpu.invert(form, inputs)
+  o, final, *rest = _delta_gpu.scan(form, inputs, inverse, _state(init), keeps)
   o, final = _cut(o, x.v.shape), _cut(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
-  return o, final, Kept(given, inverse, *kept, undefined) if keeps else None
+  return o, final, Kept(inputs, inverse, *rest, undefined) if keeps else None
 
 
 def backward(
@@ -92,16 +92,16 @@ def backward(
   dv, d_init, after = _delta_gpu_backward.adjoint(
     form, kept.given, kept.inverse, g, _state(d_final)
   )
-  given, of_pairs = _blocks(x, kept.given.facts), (kept.written, g, dv)
+  arrays, of_pairs = _blocks(x, kept.given.facts), (kept.written, g, dv)
   of_states = kept.entering, after
   if _channels(x):
     dq, dk, d_read, d_decay = _delta_gpu_channels_backward.gradients(
-      _plan(form, x), given, _elements(x.decay), *of_pairs, *of_states
+      _plan(form, x), arrays, _elements(x.decay), *of_pairs, *of_states
     )
     d_decay = _cut(d_decay, x.decay.shape)
   else:
     dq, dk, d_read, sums = _delta_gpu_backward.gradients(
-      form, given, *of_pairs, *of_states
+      form, arrays, *of_pairs, *of_states
     )
     d_decay = None if x.decay is None else _d_decay(x, sums)
   d_inputs = (_cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))

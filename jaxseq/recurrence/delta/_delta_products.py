@@ -130,14 +130,14 @@ def inverse(A: jax.Array, like: jnp.dtype) -> jax.Array:
   later = lax.broadcasted_iota(jnp.int32, A.shape, 0)
   earlier = lax.broadcasted_iota(jnp.int32, A.shape, 1)
   differ = later ^ earlier
-  found, block = jnp.where(later == earlier, 1.0, 0.0), 1
+  blocks, block = jnp.where(later == earlier, 1.0, 0.0), 1
   while block < size:
     # Where the two differ in this bit and in none above.
     below = jnp.where((differ >= block) & (differ < 2 * block), A, 0.0)
     if block == 1:
-      found = found - below
+      blocks = blocks - below
     else:
-      across = accurate(found, below, 1, 0, like)
-      found = found - accurate(across, found, 1, 0, like)
+      across = accurate(blocks, below, 1, 0, like)
+      blocks = blocks - accurate(across, blocks, 1, 0, like)
     block *= 2
-  return found
+  return blocks

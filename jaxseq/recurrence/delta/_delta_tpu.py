@@ -125,17 +125,17 @@ def set_aside(given, x, state):
   bad = jnp.max(_outer_products.broken(x.read), 1, keepdims=True)
   if given.bad is not None:
     bad = jnp.maximum(bad, given.bad)
-  found = _outer_products.ruined(given.masks, x.q, x.k, x.v, before, bad)
+  flags = _outer_products.ruined(given.masks, x.q, x.k, x.v, before, bad)
   *cleaned, state = map(_outer_products.clean, (*x[:4], state))
-  return Blocks(*cleaned, *x[4:]), state, [part > 0 for part in found]
+  return Blocks(*cleaned, *x[4:]), state, [part > 0 for part in flags]
 
 
 def inputs_of(plan, refs):
   """References to a kernel's inputs as `Blocks`, and the other references."""
   refs, has_facts = list(refs), plan.reset or plan.decay > plan.channels
-  given, refs = refs[:4], refs[4:]
+  arrays, refs = refs[:4], refs[4:]
   a = refs.pop(0) if plan.channels else None
-  return Blocks(*given, a, refs.pop(0) if has_facts else None), refs
+  return Blocks(*arrays, a, refs.pop(0) if has_facts else None), refs
 
 
 def row_of(refs, row):
@@ -171,12 +171,12 @@ def _forward_kernel(plan, keeps, *refs):
     results, worth = [], []
     for row in range(plan.rows):
       x, state = row_of(inputs, row), final_ref[row]
-      given = given_of(plan, x.a, x.facts, careful)
+      shared = given_of(plan, x.a, x.facts, careful)
       if plan.reset and plan.decay:
-        worth.append(jnp.where(given.bad > 0, jnp.inf, 0.0))
+        worth.append(jnp.where(shared.bad > 0, jnp.inf, 0.0))
       if careful:
-        x, state, bad = set_aside(given, x, state)
-      o, state = of_row(given, x, state)
+        x, state, bad = set_aside(shared, x, state)
+      o, state = of_row(shared, x, state)
       if careful:
         o, state = (
           jnp.where(undefined, jnp.nan, y)

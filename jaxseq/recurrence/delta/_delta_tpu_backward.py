@@ -72,15 +72,15 @@ def _kernel(plan, *refs):
     results, worth = [], []
     for row in range(plan.rows):
       x = _delta_tpu.row_of(inputs, row)
-      given = _delta_tpu.given_of(plan, x.a, x.facts, careful)
+      shared = _delta_tpu.given_of(plan, x.a, x.facts, careful)
       g, state, d_after = g_ref[row], entering_ref[row], d_init_ref[row]
       if plan.reset and plan.decay:
-        worth.append(jnp.where(given.bad > 0, jnp.inf, 0.0))
+        worth.append(jnp.where(shared.bad > 0, jnp.inf, 0.0))
       if careful:
-        x, state, bad = _delta_tpu.set_aside(given, x, state)
+        x, state, bad = _delta_tpu.set_aside(shared, x, state)
         g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
         d_after = jnp.where(bad[1], 0.0, d_after)
-      d = of_row(given, x, g, state, d_after)
+      d = of_row(shared, x, g, state, d_after)
       worth += d[:5]
       results.append(d)
     return results, worth
@@ -118,7 +118,7 @@ def backward(
     shape = *x.facts.shape[:2], 8, plan.chunk
     shapes.append(jax.ShapeDtypeStruct(shape, jnp.float32))
     outputs.append(specs["d_sums"])
-  found = _outer_tpu_call.call(
+  cotangents = _outer_tpu_call.call(
     "delta_backward",
     plan.form,
     functools.partial(_kernel, plan),
@@ -129,4 +129,4 @@ def backward(
     [],
     [*arrays, entering, g, d_final],
   )
-  return (*found, *([] if plan.decay else [None]))
+  return (*cotangents, *([] if plan.decay else [None]))

@@ -112,9 +112,9 @@ def backward(given, x, g, state, d_after):
   held = jnp.sum(d_after * state.astype(jnp.float32), 1, keepdims=True)
   d_last = jnp.sum(by_k, 0, keepdims=True) + _row(through * held)
   # Of an element with itself.
-  own = jnp.where(pairs.apart == 0, d_scores, 0.0).astype(narrow)
-  dq = by.enter * to_q + dot(own, x.k, 1, 0)
-  dk = by.leave * to_k + dot(own, x.q, 0, 0)
+  diagonal = jnp.where(pairs.apart == 0, d_scores, 0.0).astype(narrow)
+  dq = by.enter * to_q + dot(diagonal, x.k, 1, 0)
+  dk = by.leave * to_k + dot(diagonal, x.q, 0, 0)
   d_read = by.enter * to_read
   for level, (q, read, k) in zip(by.levels, pairs.sides):
     across = (pairs.apart >= level.bit) & (pairs.apart < 2 * level.bit)

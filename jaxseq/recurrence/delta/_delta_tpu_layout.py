@@ -127,20 +127,20 @@ class _Layout(NamedTuple):
       return None
     rows, time, _ = x.v.shape
     shape = rows, -(-time // plan.chunk), 1, plan.chunk
-    found = {}
+    fact_rows = {}
     if plan.channels:
-      found = {Facts.RESET: self.chunks(x.reset).astype(jnp.float32)}
+      fact_rows = {Facts.RESET: self.chunks(x.reset).astype(jnp.float32)}
     elif plan.decay:
       a, bad = self.decays(x)
       sums = _outer_decays.log_decay_sums(a[..., None])
-      found = {
+      fact_rows = {
         Facts.SUMS: sums.high[..., 0],
         Facts.REST: sums.low[..., 0],
         Facts.BAD: bad.astype(jnp.float32),
       }
     zeros = jnp.zeros(shape, jnp.float32)
     lines = [
-      found[row].reshape(shape) if row in found else zeros
+      fact_rows[row].reshape(shape) if row in fact_rows else zeros
       for row in range(int(Facts.EPISODE))
     ]
     if plan.reset:

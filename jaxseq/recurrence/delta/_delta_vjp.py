@@ -86,10 +86,10 @@ def _forward(options, x, keeps):
   if form.chip == "gpu":
     from jaxseq.recurrence.delta import _delta_gpu_layout
 
-    o, final, kept = _delta_gpu_layout.forward(form, x, keeps)
+    o, final, residuals = _delta_gpu_layout.forward(form, x, keeps)
   else:
-    o, final, kept = _delta_tpu_layout.forward(form, chunk_size, x, keeps)
-  return (o, final), kept
+    o, final, residuals = _delta_tpu_layout.forward(form, chunk_size, x, keeps)
+  return (o, final), residuals
 
 
 _scan = _kept_vjp.differentiable(_forward, _gradient, _plain_gradient)

@@ -28,11 +28,11 @@ def inverse(A: jax.Array) -> jax.Array:
   A = A.reshape(-1, C, C)
   A = jnp.pad(A, ((0, 0), (0, size - C), (0, size - C)))
   block = min(_BASE, C)
-  found = _substituted(_diagonal(A, block, 0))
+  blocks = _substituted(_diagonal(A, block, 0))
   while block < size:
-    found = _merged(found, _diagonal(A, block, 1)[:, ::2])
+    blocks = _merged(blocks, _diagonal(A, block, 1)[:, ::2])
     block *= 2
-  return found[:, 0, :C, :C].reshape(*lead, C, C)
+  return blocks[:, 0, :C, :C].reshape(*lead, C, C)
 
 
 def _diagonal(A, block, below):

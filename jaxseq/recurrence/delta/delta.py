@@ -284,9 +284,9 @@ def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
 
 def _over_devices(x, init, reset, axis, how):
   """The recurrence with time split over devices."""
-  given = [leaf for leaf in (*x, init) if leaf is not None]
+  arrays = [leaf for leaf in (*x, init) if leaf is not None]
   out = jnp.result_type(x.q, x.k, x.v)
-  dtype = jnp.result_type(*given, jnp.float32)
+  dtype = jnp.result_type(*arrays, jnp.float32)
   operands = _contractions.operand_dtype(out, dtype)
   decay = None if x.decay is None else x.decay.astype(dtype)
   x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
@@ -347,9 +347,9 @@ def _check(x, name, state, axes):
     )
   batch = lead[:-1] if "time" in axes else lead
   _checks.shape(name, state, (*batch, shape[-1], dv))
-  given = [y for y in (*arrays.values(), state) if y is not None]
+  leaves = [y for y in (*arrays.values(), state) if y is not None]
   return (
     lead,
     jnp.result_type(x.q, x.k, x.v),
-    jnp.result_type(*given, jnp.float32),
+    jnp.result_type(*leaves, jnp.float32),
   )

@@ -118,8 +118,8 @@ def _run_chunk(cell, form, params, state, x, reset):
 
     return _gated_unrolled.run(cell, form, params, state, x, reset)
   inputs = _gated_products.project(params, x, form.operands)
-  given = cell, form.hidden, params, state, inputs, reset
-  return run_loop(*given)
+  arguments = cell, form.hidden, params, state, inputs, reset
+  return run_loop(*arguments)
 
 
 def step(cell, operands, params, state, x, reset) -> Arrays:
@@ -131,8 +131,8 @@ def step(cell, operands, params, state, x, reset) -> Arrays:
   kernel = params.input_kernel.reshape(inputs, gates * width)
   products = _contractions.dense(x.astype(operands), kernel, wide=True)
   projected = _gated_products.with_bias(products, params)
-  given = _gated_products.recurrent(_in_operands(params, operands), state[0])
-  return cell.forward(projected, given, state)[0]
+  sums = _gated_products.recurrent(_in_operands(params, operands), state[0])
+  return cell.forward(projected, sums, state)[0]
 
 
 def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
@@ -146,8 +146,8 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
   inputs, pull = jax.vjp(
     lambda *args: _gated_products.project(*args, form.operands), params, x
   )
-  given = cell, params, state, inputs, reset, d_hidden, d_state
-  d_state, hidden, d_inputs, d_recurrent = pull_loop(*given)
+  arguments = cell, params, state, inputs, reset, d_hidden, d_state
+  d_state, hidden, d_inputs, d_recurrent = pull_loop(*arguments)
   sums = _gated_products.sums(form.operands)
   d_params, d_x = pull(tuple(leaf.astype(sums) for leaf in d_inputs))
   # The gradient of the kernel in one product per gate, not one per step.
@@ -210,19 +210,19 @@ def _scan_forward(cell, form, params, state, x, reset):
   # Where what is returned is all of the state, no loop is needed to have it
   # again.
   whole = len(state) == 1 and state[0].dtype == form.hidden
-  kept = hidden if form.unrolled and whole else None
-  return (hidden, final), (params, x, reset, bounds, kept)
+  above = hidden if form.unrolled and whole else None
+  return (hidden, final), (params, x, reset, bounds, above)
 
 
 def _scan_backward(cell, form, residuals, cotangents):
   """Goes back chunk by chunk, recomputing inside each from its first state."""
-  given, x, reset, (first_state, states), kept = residuals
+  wide, x, reset, (first_state, states), above = residuals
   d_hidden, d_state = cotangents
-  params = _in_operands(given, form.operands)
+  params = _in_operands(wide, form.operands)
   first = x.shape[0] % form.chunk
-  head, rest = _split_time((x, reset, d_hidden, kept), first, form.chunk)
+  head, rest = _split_time((x, reset, d_hidden, above), first, form.chunk)
   # Sums over chunks, wide even of weights that are not.
-  d_params, parts = _zeros_like(given, _gated_products.sums(form.operands)), []
+  d_params, parts = _zeros_like(wide, _gated_products.sums(form.operands)), []
   if first < x.shape[0]:
 
     def body(carry, element):
@@ -243,7 +243,7 @@ def _scan_backward(cell, form, residuals, cotangents):
     d_params = jax.tree.map(jnp.add, d_params, update)
     parts.insert(0, d_x)
   d_x = jnp.concatenate(parts) if len(parts) > 1 else parts[0]
-  d_params = jax.tree.map(lambda d, w: d.astype(w.dtype), d_params, given)
+  d_params = jax.tree.map(lambda d, w: d.astype(w.dtype), d_params, wide)
   return d_params, d_state, d_x, None
 
 

@@ -59,20 +59,20 @@ def run(
   heads, gates, features, _ = kernel.shape
   time, rows, total = inputs.shape
   shape, count = (time, rows, heads * features), total // (heads * features)
-  kept = state[1:] if keep else ()
-  counts = 2, len(state), 1, len(flags), 1, len(kept)
+  more = state[1:] if keep else ()
+  counts = 2, len(state), 1, len(flags), 1, len(more)
 
   def gated_forward(*refs):
     *groups, final, scratch = parts.split(refs, *counts, len(state))
     (kernel_ref, bias_ref), state_refs, (input_ref,) = groups[:3]
     flag_refs, (output_ref,), kept_refs = groups[3:]
     weights, hidden, loaded, shared = scratch
-    here, own = _here(heads, features), _own()
+    here, span = _here(heads, features), _own()
     _fetch(kernel_ref, weights, loaded)
 
     def products(slot, *sums):
       for gate, leaf in enumerate(sums):
-        plgpu.wgmma(leaf, hidden.at[slot], weights.at[gate, :, own])
+        plgpu.wgmma(leaf, hidden.at[slot], weights.at[gate, :, span])
       return tuple(leaf[...] for leaf in sums)
 
     def step(t, state):
@@ -80,7 +80,7 @@ def run(
       state = parts.forget(here.flag(flag_refs, t), state)
       # While some read one half, others may be a step ahead and write.
       slot = lax.rem(t, 2)
-      hidden[slot, :, own] = state[0].astype(jnp.bfloat16)
+      hidden[slot, :, span] = state[0].astype(jnp.bfloat16)
       plgpu.commit_smem()
       parts.meet(shared)
       recurrent = pl.run_scoped(
@@ -103,13 +103,13 @@ def run(
 
   result = functools.partial(support.varying, inputs)
   out = [result(shape, jnp.bfloat16)]
-  out += [result(shape, jnp.float32)] * len(kept)
+  out += [result(shape, jnp.float32)] * len(more)
   out += [result(shape[1:], jnp.float32)] * len(state)
   scratch = _buffer(gates, features, features), _buffer(2, ROWS, features)
   call = _kernel(gated_forward, out, scratch, kernel.shape, rows, interpret)
   results = call(kernel, bias, *state, inputs, *flags)
   hidden, *results = (_varying.vary_as(inputs, leaf) for leaf in results)
-  return hidden, tuple(results[: len(kept)]), tuple(results[len(kept) :])
+  return hidden, tuple(results[: len(more)]), tuple(results[len(more) :])
 
 
 @support.in_32_bits
@@ -136,12 +136,12 @@ def pull(
     (kernel_ref, hidden_ref), kept_refs, (sums_ref,), flag_refs = groups[:4]
     (d_hidden_ref,), d_final_refs, (output_ref,) = groups[4:]
     weights, d_products, loaded, written, read = scratch
-    here, own = _here(heads, features), _own()
+    here, span = _here(heads, features), _own()
     _fetch(kernel_ref, weights, loaded)
 
     def through(total):
       def one_gate(gate, _):
-        plgpu.wgmma(total, d_products.at[gate], weights.at[gate, own].T)
+        plgpu.wgmma(total, d_products.at[gate], weights.at[gate, span].T)
 
       # Unrolled, what addresses the weights takes half the registers.
       lax.fori_loop(0, gates, one_gate, None)
@@ -150,14 +150,14 @@ def pull(
     def step(number, d_new):
       t = time - 1 - number
       state = tuple(here.read(leaf, t) for leaf in (hidden_ref, *kept_refs))
-      given = [here.read(sums_ref, t, part=slot) for slot in range(count)]
-      values = parts.from_sums(given, slots)
+      terms = [here.read(sums_ref, t, part=slot) for slot in range(count)]
+      values = parts.from_sums(terms, slots)
       values = tuple(values[:inputs]), tuple(values[inputs:])
       _, saved = cell.forward(*values, state)
       d_new = d_new[0] + here.read(d_hidden_ref, t), *d_new[1:]
       d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_new)
       for gate, value in enumerate(d_recurrent):
-        d_products[gate, :, own] = value.astype(jnp.bfloat16)
+        d_products[gate, :, span] = value.astype(jnp.bfloat16)
       _, distinct = _gated_chunk.shared((*d_inputs, *d_recurrent))
       for slot, value in enumerate(distinct):
         here.write(output_ref, value, t, part=slot)

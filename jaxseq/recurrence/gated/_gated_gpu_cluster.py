@@ -55,8 +55,8 @@ def run(
   given = total // (heads * features)
   clusters.check(features, gates, features + clusters.FEATURES)
   count, size = clusters.in_parts(features)
-  kept = state[1:] if keep else ()
-  counts = 2, len(state), 1, len(flags), 1, len(kept)
+  more = state[1:] if keep else ()
+  counts = 2, len(state), 1, len(flags), 1, len(more)
 
   def gated_forward(*refs):
     *groups, final, rest = parts.split(refs, *counts, len(state))
@@ -129,7 +129,7 @@ def run(
 
   result = functools.partial(support.varying, inputs)
   out = [result(shape, jnp.bfloat16)]
-  out += [result(shape, jnp.float32)] * len(kept)
+  out += [result(shape, jnp.float32)] * len(more)
   out += [result(shape[1:], jnp.float32)] * len(state)
   # Two steps of hidden states: while some read one, others write the other.
   out.append(result((2, *shape[1:]), jnp.bfloat16))
@@ -150,7 +150,7 @@ def run(
   flags = [jnp.pad(leaf, ((0, 1), (0, 0))) for leaf in flags]
   results = call(kernel, bias, *state, inputs, *flags)
   hidden, *results = (_varying.vary_as(inputs, leaf) for leaf in results[:-1])
-  return hidden, tuple(results[: len(kept)]), tuple(results[len(kept) :])
+  return hidden, tuple(results[: len(more)]), tuple(results[len(more) :])
 
 
 @support.in_32_bits
@@ -234,16 +234,16 @@ def pull(
     def read(t):
       """Arrays that a step loads from main memory."""
       place = here.place
-      given = (
+      loads = (
         tuple(place.read(sums_ref, t, part=slot) for slot in range(outputs)),
         tuple(place.read(leaf, t) for leaf in (hidden_ref, *kept_refs)),
         place.read(d_hidden_ref, t),
       )
-      return jax.tree.map(parts.in_layout, given)
+      return jax.tree.map(parts.in_layout, loads)
 
     def step(number, carry):
-      t, (d_new, given) = time - 1 - number, carry
-      given_sums, state, d_hidden = given
+      t, (d_new, loads) = time - 1 - number, carry
+      given_sums, state, d_hidden = loads
       values = parts.from_sums(given_sums, slots)
       values = tuple(values[:inputs]), tuple(values[inputs:])
       flag = here.place.flag(flag_refs, t)
@@ -253,13 +253,13 @@ def pull(
       _, distinct = _gated_chunk.shared((*d_inputs, *d_recurrent))
       publish(t, distinct)
       # Of the step before this one, while others work on this.
-      given = read(jnp.maximum(t - 1, 0))
+      loads = read(jnp.maximum(t - 1, 0))
       total = pl.run_scoped(
         functools.partial(through, t),
         plgpu.ACC((ROWS, clusters.COLUMNS), jnp.float32),
       )
       d_state = parts.forget(flag, (d_state[0] + total, *d_state[1:]))
-      return jax.tree.map(parts.in_layout, d_state), given
+      return jax.tree.map(parts.in_layout, d_state), loads
 
     last = tuple(here.place.read(leaf) for leaf in d_final_refs)
     last, _ = lax.fori_loop(0, time, step, (last, read(time - 1)))

@@ -62,9 +62,9 @@ class Here(NamedTuple):
     group, block = lax.axis_index("group"), lax.axis_index("block")
     rows = pl.ds(lax.axis_index("rows") * ROWS, ROWS)
     start = lax.axis_index("head") * features
-    own = pl.ds(start + block * FEATURES + group * COLUMNS, COLUMNS)
+    columns = pl.ds(start + block * FEATURES + group * COLUMNS, COLUMNS)
     return cls(
-      parts.Place(rows, own, heads * features),
+      parts.Place(rows, columns, heads * features),
       group,
       pl.ds(group * COLUMNS, COLUMNS),
       start,

@@ -39,8 +39,8 @@ def scan(
 
 
 def _scan_forward(cell, form, params, state, x, reset):
-  hidden, kept, final = _run_and_keep(cell, form, params, state, x, reset)
-  residuals = params, state, x, reset, (hidden, *kept)
+  hidden, more, final = _run_and_keep(cell, form, params, state, x, reset)
+  residuals = params, state, x, reset, (hidden, *more)
   return _returned(hidden, final, state), residuals
 
 
@@ -95,16 +95,16 @@ def _run(cell, form, keep, params, state, x, reset):
   def chunk(state, element):
     x, flags = element
     products = _gated_gpu_weights.projected(weights, x)
-    hidden, kept, state = run(
+    hidden, more, state = run(
       *(weights.kernel, _gated_gpu_weights.biases(sizes, weights)),
       *(state, products, flags, interpret),
     )
-    return state, (hidden, kept)
+    return state, (hidden, more)
 
   elements = _inputs(sizes, params, x), _flags(sizes, reset)
   first = tuple(_from_heads(sizes, leaf) for leaf in state)
-  final, (hidden, kept) = _over_chunks(chunk, form.chunk, first, elements)
-  return hidden, kept, final
+  final, (hidden, more) = _over_chunks(chunk, form.chunk, first, elements)
+  return hidden, more, final
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -119,12 +119,12 @@ def _pull(cell, form, params, state, x, reset, kept, d_hidden, d_final):
   def chunk(carry, element):
     d_state, d_stacked = carry
     x, flags, before, kept, d_hidden = element
-    given = _gated_gpu_weights.beside(weights, before, x)
-    sums = _gated_gpu_weights.sums(sizes, weights, stacked, given, x)
+    operand = _gated_gpu_weights.beside(weights, before, x)
+    sums = _gated_gpu_weights.sums(sizes, weights, stacked, operand, x)
     d_sums, d_state = pull(
-      given, kept, sums, flags, d_hidden, d_state, interpret
+      operand, kept, sums, flags, d_hidden, d_state, interpret
     )
-    d_stacked += _gated_gpu_weights.outer_sum(given, d_sums)
+    d_stacked += _gated_gpu_weights.outer_sum(operand, d_sums)
     d_x = _gated_gpu_weights.to_inputs(sizes, weights, stacked, d_sums, x.dtype)
     return (d_state, d_stacked), d_x
 
@@ -156,7 +156,7 @@ def _pull_forward(cell, form, params, state, x, reset, kept, *cotangents):
 
 def _pull_backward(cell, form, residuals, again):
   """Cotangents of the gradient without kernels, which nothing kept enters."""
-  params, state, x, reset, kept, cotangents = residuals
+  params, state, x, reset, residual_states, cotangents = residuals
   run = _without_kernels(cell, form, reset)
 
   def pulled(params, state, x, *cotangents):
@@ -165,7 +165,7 @@ def _pull_backward(cell, form, residuals, again):
 
   _, pull = jax.vjp(pulled, params, state, x, *cotangents)
   d_params, d_state, d_x, *d_cotangents = pull(again)
-  nothing = jax.tree.map(jnp.zeros_like, kept)
+  nothing = jax.tree.map(jnp.zeros_like, residual_states)
   return d_params, d_state, d_x, None, nothing, *d_cotangents
 
 
@@ -238,15 +238,15 @@ def _over_chunks(
       chunks = jax.tree.map(
         lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), rest
       )
-      carry, found = lax.scan(body, carry, chunks, reverse=reverse)
+      carry, results = lax.scan(body, carry, chunks, reverse=reverse)
       parts["rest"] = jax.tree.map(
-        lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), found
+        lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), results
       )
     return carry
 
   for turn in (go_on, begin) if reverse else (begin, go_on):
     carry = turn(carry)
-  found = [parts[name] for name in ("first", "rest") if name in parts]
-  if len(found) == 1:
-    return carry, found[0]
-  return carry, jax.tree.map(lambda *each: jnp.concatenate(each), *found)
+  results = [parts[name] for name in ("first", "rest") if name in parts]
+  if len(results) == 1:
+    return carry, results[0]
+  return carry, jax.tree.map(lambda *each: jnp.concatenate(each), *results)

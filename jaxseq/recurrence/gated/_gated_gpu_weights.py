@@ -182,13 +182,13 @@ def unstacked(sizes: Sizes, params, matrix: jax.Array):
     inputs = sizes.cut(jnp.stack([rows[:, slot] for slot in first], 1))
   if params.bias is not None:
     bias = sizes.cut(jnp.stack([ones[slot] for slot in last]))
-  found = params._replace(
+  cotangents = params._replace(
     input_kernel=inputs,
     input_bias=input_bias,
     kernel=jnp.stack(blocks, 2),
     bias=bias,
   )
-  return jax.tree.map(lambda d, w: d.astype(w.dtype), found, params)
+  return jax.tree.map(lambda d, w: d.astype(w.dtype), cotangents, params)
 
 
 def beside(weights: Weights, before: jax.Array, x: jax.Array) -> jax.Array:

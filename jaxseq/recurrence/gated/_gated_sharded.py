@@ -96,7 +96,7 @@ def _by_heads(run, params, state, x, reset, axis):
 
 
 def _relay(run, params, state, x, reset, axis):
-  own = lax.axis_index(axis)
+  device = lax.axis_index(axis)
 
   # Recomputed, so that the gradient keeps one state per turn and not what a
   # whole chunk of time leaves behind.
@@ -107,11 +107,11 @@ def _relay(run, params, state, x, reset, axis):
 
     # What a device sends whose turn it is not, nobody takes.
     if _collectives.may_branch():
-      after = lax.cond(own == number, work, lambda state: state, state)
+      after = lax.cond(device == number, work, lambda state: state, state)
     else:
       after = work(state)
     received = tuple(_collectives.shift(leaf, axis) for leaf in after)
-    return _resets.select(own == number + 1, received, state), None
+    return _resets.select(device == number + 1, received, state), None
 
   turns = jnp.arange(lax.axis_size(axis) - 1)
   state, _ = lax.scan(turn, state, turns)

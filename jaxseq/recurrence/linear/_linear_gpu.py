@@ -160,8 +160,8 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     def fetch(k):
       slot = lax.rem(k, stages)
       places = [
-        ref.at[own, pl.ds(begin(k), tile), columns]
-        for ref, own, columns in along_views
+        ref.at[segment, pl.ds(begin(k), tile), columns]
+        for ref, segment, columns in along_views
       ]
       places += [
         ref.at[row, pl.ds(before(k), tile), columns]
@@ -264,8 +264,8 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     compiler_params=plgpu.CompilerParams(unsafe_no_auto_barriers=True),
     interpret=support.interpreter(walk.form),
   )
-  found = kernel(*(x for group in groups for x in group))
-  return tuple(_varying.vary_as(b[0], x) for x in found)
+  kernel_outputs = kernel(*(x for group in groups for x in group))
+  return tuple(_varying.vary_as(b[0], x) for x in kernel_outputs)
 
 
 def _row(row, x):

@@ -214,22 +214,22 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
       t = place(k) * tile + i * ROWS
       t += lax.broadcasted_iota(jnp.int32, (ROWS, LANES), 0)
       shift = ROWS - 1 if walk.reverse else 1
-      found = []
+      shifted = []
       for ref, edge_ref, first in zip(h_refs, edge_refs, init_refs):
-        own = ref[pl.ds(i * ROWS, ROWS), columns]
+        tile_rows = ref[pl.ds(i * ROWS, ROWS), columns]
         other = ref[pl.ds(near * ROWS, ROWS), columns]
         other = jnp.where(i == last, edge_ref[:, columns], other)
-        own, other = (pltpu.roll(x, shift, 0) for x in (own, other))
-        x = jnp.where(inside > 0, own, other)
-        found.append(jnp.where(t == start, first[:, columns], x))
-      return tuple(found)
+        tile_rows, other = (pltpu.roll(x, shift, 0) for x in (tile_rows, other))
+        x = jnp.where(inside > 0, tile_rows, other)
+        shifted.append(jnp.where(t == start, first[:, columns], x))
+      return tuple(shifted)
 
     def eight(i, carry):
       i = eights - 1 - i if backwards else i
       at = pl.ds(i * ROWS, ROWS)
       alive = alive_refs[0][at, :] if flags else None
       chain, after = _chain(alive, backwards), []
-      for group, own in enumerate(carry):
+      for group, tile_rows in enumerate(carry):
         columns = slice(group * LANES, (group + 1) * LANES)
         current = tuple(ref[at, columns] for ref in along_refs)
         a_now = current[: len(a)]
@@ -240,8 +240,8 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
           )
         h_now = before(i, columns) if h else ()
         x = _Eight(chain, a_now, current[-len(b) :], h_now)
-        own, results = step(x, own)
-        after.append(own)
+        tile_rows, results = step(x, tile_rows)
+        after.append(tile_rows)
         for ref, result in zip(out_refs, results):
           ref[at, columns] = result
       return tuple(after)
@@ -251,9 +251,9 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
       for group in range(groups)
     )
     last = lax.fori_loop(0, eights, eight, carry_now)
-    for group, own in enumerate(last):
+    for group, tile_rows in enumerate(last):
       columns = slice(group * LANES, (group + 1) * LANES)
-      for ref, out, x in zip(scratch_refs, last_refs, own):
+      for ref, out, x in zip(scratch_refs, last_refs, tile_rows):
         ref[:, columns] = x
         out[:, columns] = x
 

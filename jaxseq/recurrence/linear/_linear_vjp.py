@@ -125,10 +125,10 @@ def _gradient_backward(options, arrays, cotangents):
     # A cotangent of jax is the conjugate of that by parts.
     a, h, init, g, g_final = (_complex(x, options) for x in arrays)
     cotangents = jnp.conj(g), jnp.conj(g_final)
-    found = _linear_methods.adjoint(
+    gradients = _linear_methods.adjoint(
       options.reverse, "associative", (a, h, init, reset), cotangents
     )
-    return tuple(_parts(jnp.conj(x), options) for x in found)
+    return tuple(_parts(jnp.conj(x), options) for x in gradients)
 
   _, pull = jax.vjp(by_tree, a, h, init, g, g_final)
   da, dh, d_init, dg, dg_final = pull(cotangents)
@@ -281,5 +281,5 @@ class _Layout(NamedTuple):
     """The state that enters each segment, [B, S, n], from what each does."""
     maps = (_complex(self.states(x), self.options) for x in maps)
     init = _complex(init, self.options)
-    found = segments.entering(*maps, init, reverse=reverse)
-    return _parts(found, self.options)
+    states = segments.entering(*maps, init, reverse=reverse)
+    return _parts(states, self.options)

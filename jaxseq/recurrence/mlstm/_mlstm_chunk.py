@@ -123,15 +123,15 @@ def weights(
 ) -> Weights:
   """Weights from log-gates [B, C] and the m [B] before them, in its dtype."""
   i, f = (clamp(gate.astype(m.dtype)) for gate in (i, f))
-  found = running_max(i, f, m, reset)
-  shift, before = lax.stop_gradient((found, m))
+  maxima = running_max(i, f, m, reset)
+  shift, before = lax.stop_gradient((maxima, m))
   earlier = jnp.concatenate([before[:, None], shift[:, :-1]], axis=1)
   # In this order: the difference of shifts is exact where they are close, and
   # the rounding of m undone.
   decay = f + (earlier - shift)
   if reset is not None:
     decay = jnp.where(reset, 0, decay)
-  return Weights(found, shift, i - shift, decay)
+  return Weights(maxima, shift, i - shift, decay)
 
 
 def beside_ones(v: jax.Array) -> jax.Array:
@@ -149,10 +149,10 @@ def step(
   i, f = clamp(x.i), clamp(x.f)
   m = jnp.maximum(f + state.m, i)
   shift, before = lax.stop_gradient((m, state.m))
-  kept = jnp.exp(f + (before - shift))
+  remainder = jnp.exp(f + (before - shift))
   v = beside_ones(x.v)
   k = x.k * jnp.exp(i - shift)[..., None]
-  Cn = kept[..., None, None] * rescaled(state, before).Cn
+  Cn = remainder[..., None, None] * rescaled(state, before).Cn
   Cn = Cn + k[..., None] * v[..., None, :]
   o = jnp.sum(x.q[..., None] * Cn, axis=-2)
   h = read(o[..., :-1], o[..., -1], m, shift, eps)

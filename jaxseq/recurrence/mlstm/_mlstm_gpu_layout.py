@@ -104,10 +104,10 @@ def forward(
   if lost is not None:
     total = jnp.where(lost, jnp.nan, total)
     C, n = jnp.where(last, jnp.nan, C), jnp.where(last[..., 0], jnp.nan, n)
-  kept = None
+  saved = None
   if keeps:
-    kept = Kept(_outer_gpu_layout.Kept(entering, facts, last), ones.entering)
-  return Results(o, total, C, n), kept
+    saved = Kept(_outer_gpu_layout.Kept(entering, facts, last), ones.entering)
+  return Results(o, total, C, n), saved
 
 
 def backward(
@@ -120,8 +120,8 @@ def backward(
     dC = jnp.where(undefined, 0, dC)
     dn = jnp.where(undefined[..., 0], 0, dn)
   doubt = facts[..., _outer_gpu.Facts.DOUBT, :]
-  given = jnp.where(doubt > 1, 0, _outer_gpu_layout.in_chunks(d_total))
-  facts = jnp.concatenate([facts, given[..., None, :]], axis=3)
+  cotangent = jnp.where(doubt > 1, 0, _outer_gpu_layout.in_chunks(d_total))
+  facts = jnp.concatenate([facts, cotangent[..., None, :]], axis=3)
   outer, heads = outer_inputs(x), x.v.shape[2]
   blocks = _outer_gpu_layout.blocks(outer, facts)
   g = _outer_gpu_layout.flat(g, _outer_gpu.COLUMNS)
@@ -163,9 +163,9 @@ def backward(
 
 def _log_weights(x):
   """[rows, heads, chunks, C], and which are undefined."""
-  found = _outer_gpu_layout.in_chunks(x.log_weight)
-  bad = ~_outer_products.finite(found)
-  return (found if x.reset is None else jnp.where(bad, 0, found)), bad
+  log_weight = _outer_gpu_layout.in_chunks(x.log_weight)
+  bad = ~_outer_products.finite(log_weight)
+  return (log_weight if x.reset is None else jnp.where(bad, 0, log_weight)), bad
 
 
 def _of_elements(x, time):

@@ -43,12 +43,12 @@ def mlstm_scan_heads(
 
 def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
   """A summary: one maximum, a product of weighted keys and values."""
-  through, kept = _summaries.through_and_kept(reset)
+  through, rest = _summaries.through_and_kept(reset)
   axis = f.ndim - 2
-  k, v = _summaries.keep(kept, k), _summaries.keep(kept, v)
-  i = _summaries.keep(kept, _mlstm_chunk.clamp(i), _mlstm_chunk.NEG)
+  k, v = _summaries.keep(rest, k), _summaries.keep(rest, v)
+  i = _summaries.keep(rest, _mlstm_chunk.clamp(i), _mlstm_chunk.NEG)
   later = lax.cumsum(
-    _summaries.keep(kept, _mlstm_chunk.clamp(f)), axis, reverse=True
+    _summaries.keep(rest, _mlstm_chunk.clamp(f)), axis, reverse=True
   )
   total = lax.index_in_dim(later, 0, axis, keepdims=False)
   cut = functools.partial(lax.slice_in_dim, later, axis=axis)

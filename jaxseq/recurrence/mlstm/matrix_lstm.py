@@ -297,10 +297,10 @@ def _by_kernel(eps, x, state, reset):
   form = support.form("mlstm", out if dtype == jnp.float32 else dtype)
   q, v = x.q.astype(out), x.v.astype(out)
   C, n = Cn[..., :-1], Cn[..., -1]
-  given = _mlstm_vjp.Inputs(
+  inputs = _mlstm_vjp.Inputs(
     q, x.k.astype(out), v, log_weight, decay, C, n, reset
   )
-  o, total, C, n = _mlstm_vjp.scan(given, form=form)
+  o, total, C, n = _mlstm_vjp.scan(inputs, form=form)
   Cn = jnp.concatenate([C, n[..., None]], axis=-1)
   h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])
@@ -336,5 +336,5 @@ _NAMES = ("q", "k", "v", "log_input", "log_forget")
 
 
 def _state_dtype(x, state):
-  given = jax.tree.leaves((x, state))
-  return jnp.result_type(*given, jnp.float32)
+  leaves = jax.tree.leaves((x, state))
+  return jnp.result_type(*leaves, jnp.float32)

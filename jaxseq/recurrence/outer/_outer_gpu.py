@@ -207,10 +207,10 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
 
   def read_ones(q):
     """Products of the queries and that state, [C]."""
-    found = jnp.zeros((), jnp.float32)
+    total = jnp.zeros((), jnp.float32)
     for part in parts:
-      found += jnp.sum(load(q.at[:, part]) * spread(of_keys(n.at[part]), 1), 1)
-    return found
+      total += jnp.sum(load(q.at[:, part]) * spread(of_keys(n.at[part]), 1), 1)
+    return total
 
   def add_ones(k, facts):
     """Takes that state to the one after the chunk."""
@@ -335,7 +335,7 @@ def scan(
       results["ones_entering"] = float32((rows, heads, chunks, K))
     if not reverse:
       results["ones"] = float32((rows, heads, chunks, CHUNK))
-  found = plgpu.kernel(
+  outs = plgpu.kernel(
     functools.partial(_kernel, groups, K, reverse, keeps, weighted),
     out_type=tuple(results.values()),
     grid=(rows, heads, V // wide),
@@ -351,10 +351,10 @@ def scan(
     interpret=support.interpreter(form),
     kernel_name="outer_reverse" if reverse else "outer_forward",
   )(*x, init, *([ones] if weighted else []))
-  found = {name: _varying.vary_as(x.v, y) for name, y in zip(results, found)}
+  outs = {name: _varying.vary_as(x.v, y) for name, y in zip(results, outs)}
   beside = None
   if weighted:
     beside = Ones(
-      found.get("ones"), found["ones_final"], found.get("ones_entering")
+      outs.get("ones"), outs["ones_final"], outs.get("ones_entering")
     )
-  return found["o"], found["final"], found.get("entering"), beside
+  return outs["o"], outs["final"], outs.get("entering"), beside

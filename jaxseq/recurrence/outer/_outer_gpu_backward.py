@@ -148,8 +148,8 @@ def _kernel(groups, decayed, weighted, *refs):
     return fact_of(of_head, Facts.ENTER) * fact_of(of_head, Weighted.GIVEN)
 
   def pairs_of_ones():
-    given = along(of_head, Weighted.GIVEN, 0, (C, C))
-    return given * _outer_gpu.decays(of_head, weighted=True)
+    pair_weights = along(of_head, Weighted.GIVEN, 0, (C, C))
+    return pair_weights * _outer_gpu.decays(of_head, weighted=True)
 
   def sums_of_ones():
     """Addends of the column of ones to the sums."""
@@ -185,15 +185,15 @@ def _kernel(groups, decayed, weighted, *refs):
     plgpu.commit_smem()
     plgpu.wgmma(dq, pairs, k)
     plgpu.wgmma(dk, pairs.transpose((1, 0)), q)
-    found = dq[...]
+    cotangent = dq[...]
     if weighted:
-      found += spread(enters(), 0) * of_keys(ones_entering)
-    wide_q[...] = found.astype(jnp.bfloat16)
-    found = dk[...]
+      cotangent += spread(enters(), 0) * of_keys(ones_entering)
+    wide_q[...] = cotangent.astype(jnp.bfloat16)
+    cotangent = dk[...]
     if weighted:
       leaves = fact_of(of_head, Facts.LEAVE)
-      found += spread(leaves, 0) * of_keys(ones_after)
-    wide_k[...] = found.astype(jnp.bfloat16)
+      cotangent += spread(leaves, 0) * of_keys(ones_after)
+    wide_k[...] = cotangent.astype(jnp.bfloat16)
 
   like_q = plgpu.ACC((C, K), jnp.float32)
   pl.run_scoped(gradients, like_q, like_q)
@@ -227,7 +227,7 @@ def backward(
   like_q = _outer_gpu.tile(C, _KEYS)
   of_ones = [plgpu.SMEM((x.facts.shape[3], C), jnp.float32)]
   of_ones += [plgpu.SMEM((_KEYS,), jnp.float32)] * 2
-  found = plgpu.kernel(
+  results = plgpu.kernel(
     functools.partial(_kernel, groups, decayed, weighted),
     out_type=(
       *(jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k)),
@@ -249,5 +249,5 @@ def backward(
     interpret=support.interpreter(form),
     kernel_name="outer_backward",
   )(*x, g, entering, after, *(ones or ()))
-  dq, dk, *sums = (_varying.vary_as(x.v, y) for y in found)
+  dq, dk, *sums = (_varying.vary_as(x.v, y) for y in results)
   return dq, dk, sums[0] if decayed else None

@@ -335,14 +335,14 @@ def outputs_kernel(plan, reverse, *refs):
       decays = jnp.exp2(summed(matrix, level.between(), high, low))
       x = jnp.where(level.later, load(q_tile), load(k_tile))
       write(met, x.astype(jnp.float32) * decays)
-      found = product((met, turned(met)))
-      return scores + jnp.where(level.across(), found, 0.0)
+      products = product((met, turned(met)))
+      return scores + jnp.where(level.across(), products, 0.0)
 
     scores = lax.fori_loop(0, LEVELS, of_level, scores)
     q, k = (load(x).astype(jnp.float32) for x in (q_tile, k_tile))
-    own = lax.broadcast_in_dim(jnp.sum(q * k, axis=1), _TILE, [0])
+    diagonal = lax.broadcast_in_dim(jnp.sum(q * k, axis=1), _TILE, [0])
     later, earlier = places()
-    scores = jnp.where(earlier == later, scores + own, scores)
+    scores = jnp.where(earlier == later, scores + diagonal, scores)
     # From the state before the chunk, or of cotangents from that after it.
     between = earlier > later if reverse else earlier <= later
     decays = jnp.exp2(summed(matrix, between, high, low))
@@ -379,7 +379,7 @@ def outputs_kernel(plan, reverse, *refs):
 
 def call(plan: Plan, name: str, kernel, grid: dict, out, scratch, *arguments):
   """Calls a kernel over a grid of named sizes."""
-  found = plgpu.kernel(
+  results = plgpu.kernel(
     kernel,
     out_type=tuple(out),
     grid=tuple(grid.values()),
@@ -394,7 +394,7 @@ def call(plan: Plan, name: str, kernel, grid: dict, out, scratch, *arguments):
     interpret=support.interpreter(plan.form),
     kernel_name=name,
   )(*arguments)
-  return tuple(_varying.vary_as(arguments[0], x) for x in found)
+  return tuple(_varying.vary_as(arguments[0], x) for x in results)
 
 
 @support.in_32_bits

@@ -80,7 +80,7 @@ def _kernel(plan, of_decays, *refs):
   # Cotangents of scores, of rows by columns and the other way.
   later, earlier = places()
   d_scores = over_values(g_tiles, v_tiles)
-  own = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
+  diagonal = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
   d_scores = jnp.where(earlier < later, d_scores, over_values(v_tiles, g_tiles))
   episode = facts.at[int(Facts.EPISODE)]
   same = _outer_gpu_channels.sees(episode)
@@ -100,9 +100,9 @@ def _kernel(plan, of_decays, *refs):
     for i in range(values):
       x, y = (load(z.at[i]).astype(jnp.float32) for z in (s_tiles, d_tiles))
       write(s_tiles.at[i], x * y)
-  own = lax.broadcast_in_dim(own, (CHUNK, BLOCK), [0])
-  dq += own * load(k_tile).astype(jnp.float32)
-  dk += own * load(q_tile).astype(jnp.float32)
+  diagonal = lax.broadcast_in_dim(diagonal, (CHUNK, BLOCK), [0])
+  dq += diagonal * load(k_tile).astype(jnp.float32)
+  dk += diagonal * load(q_tile).astype(jnp.float32)
 
   def of_level(index, carry):
     dq, dk, *sums = carry

@@ -38,19 +38,19 @@ def forward(
   """Outputs, the last state, and if asked what the gradient needs."""
   check("outer", x.v.dtype, x.q.shape[-1])
   groups, lost = x.q.shape[2], undefined(x)
-  given, init = facts(x, lost), x.init
+  fact_rows, init = facts(x, lost), x.init
   if lost is not None:
     lost = lost[:, -1, :, None, None]
     # What is undefined may have been forgotten, but reaches in products of
     # matrices what it should not. The kernels set it aside.
     init = _outer_products.clean(init)
   o, final, entering, _ = _outer_gpu.scan(
-    form, groups, blocks(x, given), padded_state(init), keeps=keeps
+    form, groups, blocks(x, fact_rows), padded_state(init), keeps=keeps
   )
   o, final = by_head(o, x.v.shape), state_of(final, x.init.shape)
   if lost is not None:
     final = jnp.where(lost, jnp.nan, final)
-  return o, final, Kept(entering, given, lost) if keeps else None
+  return o, final, Kept(entering, fact_rows, lost) if keeps else None
 
 
 def check(op: str, dtype: jnp.dtype, keys: int) -> None:
@@ -76,18 +76,18 @@ def backward(
   """Cotangents of the inputs from those of the outputs and the last state."""
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
-  groups, given = x.q.shape[2], blocks(x, kept.facts)
+  groups, arrays = x.q.shape[2], blocks(x, kept.facts)
   g = flat(g, _outer_gpu.COLUMNS)
   dv, d_init, after, _ = _outer_gpu.scan(
     form,
     groups,
-    given._replace(q=given.k, k=given.q, v=g),
+    arrays._replace(q=arrays.k, k=arrays.q, v=g),
     padded_state(d_final),
     keeps=True,
     reverse=True,
   )
   dq, dk, sums = _outer_gpu_backward.backward(
-    *(form, groups, given, g, kept.entering, after, x.decay is not None)
+    *(form, groups, arrays, g, kept.entering, after, x.decay is not None)
   )
   return _outer_products.Inputs(
     by_head(dq, x.q.shape),
@@ -221,7 +221,7 @@ def facts(
   if log_weight is not None:
     rest += log_weight
   Facts = _outer_gpu.Facts
-  found = {
+  fact_rows = {
     Facts.SUMS: sums,
     Facts.EPISODE: episode.astype(jnp.float32),
     Facts.ENTER: jnp.where(episode == 0, jnp.exp(sums), 0),
@@ -229,5 +229,5 @@ def facts(
     Facts.DOUBT: doubt,
   }
   if log_weight is not None:
-    found[_outer_gpu.Weighted.KEYS] = sums - log_weight
-  return jnp.stack([found[fact] for fact in sorted(found)], axis=3)
+    fact_rows[_outer_gpu.Weighted.KEYS] = sums - log_weight
+  return jnp.stack([fact_rows[fact] for fact in sorted(fact_rows)], axis=3)

@@ -37,8 +37,8 @@ def outer_scan_heads(
   # its cotangent, one more product, is sent while the scan runs backwards.
   begin = init
   q, k, v, decay, init, reset = _prefix.vary(axis, q, k, v, decay, init, reset)
-  given = [z for z in (q, k, v, decay, init) if z is not None]
-  out, dtype = jnp.result_type(q, k, v), jnp.result_type(*given, jnp.float32)
+  arrays = [z for z in (q, k, v, decay, init) if z is not None]
+  out, dtype = jnp.result_type(q, k, v), jnp.result_type(*arrays, jnp.float32)
   operands = _contractions.operand_dtype(out, dtype)
   q, k, v = (z.astype(operands) for z in (q, k, v))
   decay = None if decay is None else decay.astype(dtype)
@@ -72,12 +72,12 @@ def _summary(
   k: jax.Array, v: jax.Array, decay, reset, heads: int
 ) -> _summaries.Decayed:
   """A summary: one product of keys and values, sums of decays."""
-  through, kept = _summaries.through_and_kept(reset)
-  k, v = _summaries.keep(kept, k), _summaries.keep(kept, v)
+  through, rest = _summaries.through_and_kept(reset)
+  k, v = _summaries.keep(rest, k), _summaries.keep(rest, v)
   k = jnp.repeat(k, heads // k.shape[-2], axis=-2)
   total = None
   if decay is not None:
-    decay = _outer_decays.clamp(_summaries.keep(kept, decay))
+    decay = _outer_decays.clamp(_summaries.keep(rest, decay))
     axis = decay.ndim - 3
     later = lax.cumsum(decay, axis, reverse=True)
     total = lax.index_in_dim(later, 0, axis, keepdims=False)

@@ -203,21 +203,21 @@ def _forward_kernel(plan, keeps, *refs):
 
   if keeps:
     entering_ref[0][...] = final_ref[block].astype(entering_ref[0].dtype)
-  given = given_of(plan, facts_ref)
+  shared = given_of(plan, facts_ref)
 
   def attempt(careful):
-    results, worth = [], bad_decays(plan, given) if plan.reset else []
+    results, worth = [], bad_decays(plan, shared) if plan.reset else []
     for group in range(plan.groups):
       gram = None
       for tile in tiles(plan, group):
         x = q_ref[:, tile.keys], k_ref[:, tile.keys], v_ref[:, tile.values]
         x = *x, final_ref[block, :, tile.values]
         if careful:
-          bad = ruined(plan, given, tile, *x)
+          bad = ruined(plan, shared, tile, *x)
           x = map(_outer_products.clean, x)
         q, k, v, state = x
         gram = dot(q, k, 1, 1) if gram is None else gram
-        by = factors(plan, given, tile)
+        by = factors(plan, shared, tile)
         parts = [dot((gram * x).astype(v.dtype), v, 1, 0) for x in by.pairs]
         o = _outer_products.beside(parts, plan.values)
         o += by.enter * dot(q, state.astype(q.dtype), 1, 0)

@@ -93,12 +93,12 @@ def _backward_kernel(plan, count, *refs):
     sum_q[...] = jnp.zeros_like(sum_q)
     sum_k[...] = jnp.zeros_like(sum_k)
 
-  given = _outer_tpu.given_of(plan, facts_ref)
+  shared = _outer_tpu.given_of(plan, facts_ref)
 
   def attempt(careful):
     results, worth = (
       [],
-      _outer_tpu.bad_decays(plan, given) if plan.reset else [],
+      _outer_tpu.bad_decays(plan, shared) if plan.reset else [],
     )
     for group in range(plan.groups):
       gram, d_gram = None, 0.0
@@ -108,14 +108,14 @@ def _backward_kernel(plan, count, *refs):
         g = g_ref[:, tile.values]
         d_after = d_init_ref[block, :, tile.values]
         if careful:
-          bad = _outer_tpu.ruined(plan, given, tile, *x)
+          bad = _outer_tpu.ruined(plan, shared, tile, *x)
           g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
           d_after = jnp.where(bad[1], 0.0, d_after)
           x = map(_outer_products.clean, x)
         q, k, v, state = x
         gram = dot(q, k, 1, 1) if gram is None else gram
         more, d = _backward_tile(
-          *(plan, given, tile, gram, q, k, v, g, state, d_after)
+          *(plan, shared, tile, gram, q, k, v, g, state, d_after)
         )
         d_gram += more
         worth += [d.v, d.state]

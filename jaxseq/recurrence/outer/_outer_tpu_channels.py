@@ -178,12 +178,12 @@ def _forward_kernel(plan, keeps, *refs):
     results, worth = [], []
     for head in range(plan.heads):
       keys, values = _columns(plan.keys, head), _columns(plan.values, head)
-      given = q_ref[:, keys], k_ref[:, keys], v_ref[:, values], final_ref[head]
+      arrays = q_ref[:, keys], k_ref[:, keys], v_ref[:, values], final_ref[head]
       x = decays_of(a_ref[:, keys], episode, careful)
       if careful:
-        bad = _ruined(x, *given)
-        given = map(_outer_products.clean, given)
-      q, k, v, state = given
+        bad = _ruined(x, *arrays)
+        arrays = map(_outer_products.clean, arrays)
+      q, k, v, state = arrays
       scores, _ = _scores(x, apart, q, k)
       o = dot(scores.astype(v.dtype), v, 1, 0)
       o += dot(decayed(q, x.enter), state.astype(q.dtype), 1, 1)
@@ -254,9 +254,9 @@ def _backward_head(apart, episode, x, a, q, k, v, g, state, d_after):
     d_after * state.astype(jnp.float32), 0, keepdims=True
   )
   # Of an element with itself.
-  own = jnp.where(apart == 0, d_scores, 0.0).astype(q.dtype)
-  dq = x.enter * d_entering + dot(own, k, 1, 0)
-  dk = x.leave * d_leaving + dot(own, q, 0, 0)
+  diagonal = jnp.where(apart == 0, d_scores, 0.0).astype(q.dtype)
+  dq = x.enter * d_entering + dot(diagonal, k, 1, 0)
+  dk = x.leave * d_leaving + dot(diagonal, q, 0, 0)
   for level, (later, earlier) in zip(x.levels, sides):
     across = (apart >= level.bit) & (apart < 2 * level.bit)
     across = jnp.where(across, d_scores, 0.0).astype(q.dtype)
@@ -287,17 +287,17 @@ def _backward_kernel(plan, *refs):
     results, worth = [], []
     for head in range(plan.heads):
       keys, values = _columns(plan.keys, head), _columns(plan.values, head)
-      given = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
-      given = *given, entering_ref[head]
+      arrays = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
+      arrays = *arrays, entering_ref[head]
       a = a_ref[:, keys].astype(jnp.float32)
       g, d_after = g_ref[:, values], d_init_ref[head]
       x = decays_of(a, episode, careful)
       if careful:
-        bad = _ruined(x, *given)
+        bad = _ruined(x, *arrays)
         g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
         d_after = jnp.where(bad[1], 0.0, d_after)
-        given = map(_outer_products.clean, given)
-      q, k, v, state = given
+        arrays = map(_outer_products.clean, arrays)
+      q, k, v, state = arrays
       d = _backward_head(apart, episode, x, a, q, k, v, g, state, d_after)
       worth += [*d, jnp.where(x.bad > 0, jnp.inf, 0.0)]
       results.append((head, keys, values, d))

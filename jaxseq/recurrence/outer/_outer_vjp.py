@@ -79,10 +79,10 @@ def _forward(options, x, keeps):
   """Outputs with the last state, and if asked those that enter the chunks."""
   form, chunk_size, _ = options
   if form.chip == "gpu":
-    o, final, kept = _layout_on_gpu(x).forward(form, x, keeps)
+    o, final, residuals = _layout_on_gpu(x).forward(form, x, keeps)
   else:
-    o, final, kept = _outer_tpu_layout.forward(form, chunk_size, x, keeps)
-  return (o, final), kept
+    o, final, residuals = _outer_tpu_layout.forward(form, chunk_size, x, keeps)
+  return (o, final), residuals
 
 
 def _layout_on_gpu(x):

@@ -329,8 +329,8 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
     return x.reshape(rows, time, groups, heads, x.shape[-1])
 
   shared = (grouped(x, 1) for x in (q, k))
-  own = (grouped(x, heads // groups) for x in (v, decay))
-  x = _outer_forms.Inputs(*shared, *own)
+  per_head = (grouped(x, heads // groups) for x in (v, decay))
+  x = _outer_forms.Inputs(*shared, *per_head)
   state = init.reshape(rows * groups, heads // groups, dk, dv)
   operands = init.dtype
   if method == "chunked":

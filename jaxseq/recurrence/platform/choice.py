@@ -119,12 +119,12 @@ def by_platform(
   Returns:
     What `run` returns.
   """
-  given = {name: x for name, x in named.items() if x is not None}
+  kwargs = {name: x for name, x in named.items() if x is not None}
 
   def chosen(platform, chip):
     mode = contexts.mode()
-    found, options = choose(op, platform, chip, dtype, shape, method, mode)
-    return options | given | {"method": found}
+    choice, options = choose(op, platform, chip, dtype, shape, method, mode)
+    return options | kwargs | {"method": choice}
 
   def traced(platform, chip, *arguments):
     options, without = chosen(platform, chip), chosen(platform, None)
@@ -147,14 +147,14 @@ def by_platform(
   if method == "pallas":
     return run(*arguments, **chosen(support.form(op, dtype).chip, None))
   platform, chip = contexts.machine()
-  own, plain, on_cpu = (
+  local, plain, on_cpu = (
     chosen(*each)
     for each in ((platform, chip), (platform, None), ("cpu", None))
   )
-  if contexts.is_branch() or platform == "cpu" or own == on_cpu:
+  if contexts.is_branch() or platform == "cpu" or local == on_cpu:
     return traced(platform, chip, *arguments)
   branches = {"cpu": branch("cpu", None)}
-  if own != plain:
+  if local != plain:
     # A kernel is lowered for its own chip only.
     branches[_LOWERED.get(platform, platform)] = branch(platform, chip)
   return lax.platform_dependent(

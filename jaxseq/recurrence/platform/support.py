@@ -71,14 +71,14 @@ def form(op: str, dtype: jnp.dtype) -> Form:
   chip = contexts.interpreted()
   if chip is None:
     reason = why_not(op, *contexts.machine(), dtype)
-    found = Form(contexts.machine()[0], False)
+    result = Form(contexts.machine()[0], False)
   else:
     fitting = {"tpu": None, "gpu": _CAPABILITIES[0]}[chip]
     reason = why_not(op, chip, fitting, dtype)
-    found = Form(chip, True)
+    result = Form(chip, True)
   if reason is not None:
     raise NotImplementedError(reason)
-  return found
+  return result
 
 
 def why_not(

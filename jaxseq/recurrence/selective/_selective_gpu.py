@@ -73,10 +73,10 @@ def forward(
     for j in range(n):
       refs["final"][row, j, channels] = h[j]
 
-  found = shared.call(
+  results = shared.call(
     body, "selective_forward", form, arrays, streamed, outs, {}, _STAGES
   )
-  return found["y"], found["final"], found.get("states")
+  return results["y"], results["final"], results.get("states")
 
 
 def summary(
@@ -119,7 +119,7 @@ def summary(
       refs["addend"][row, j, channels] = h[j]
 
   streamed = ("x", "delta", "columns")
-  found = shared.call(
+  results = shared.call(
     body, "selective_summary", form, arrays, streamed, outs, {}, _STAGES
   )
-  return found["total"], found["addend"]
+  return results["total"], results["addend"]

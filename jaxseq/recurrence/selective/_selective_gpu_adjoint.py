@@ -69,7 +69,7 @@ def backward(
   def body(refs, channels, row, wait, release):
     A = [shared.vector(refs["A"].at[j, channels]) for j in range(n)]
     D = shared.vector(refs["D"].at[channels])
-    kept, products = refs["kept"], refs["products"]
+    remainders, products = refs["kept"], refs["products"]
     block = lax.axis_index("block")
 
     def again(current, k):
@@ -80,7 +80,7 @@ def backward(
           alive, after = alive_at(current["columns"], t), []
           for j in range(n):
             p = shared.remains(alive, jnp.exp2(delta * A[j]) * h[j])
-            kept[t, j, :] = p
+            remainders[t, j, :] = p
             after.append(p + current["columns"][t, j] * u)
           h = tuple(after)
         return h
@@ -99,7 +99,7 @@ def backward(
       d_a = d_u = jnp.zeros_like(u)
       mu, sum_A = list(mu), list(sum_A)
       for j in range(n):
-        p = shared.vector(kept.at[t, j])
+        p = shared.vector(remainders.at[t, j])
         B, C = current["columns"][t, j], current["columns"][t, n + j]
         lam = mu[j] + C * g
         w = lam * p
@@ -160,7 +160,7 @@ def backward(
       refs["d_A"][row, j, channels] = sum_A[j]
     refs["d_D"][row, channels] = sum_D
 
-  found = shared.call(
+  results = shared.call(
     body,
     "selective_backward",
     form,
@@ -171,11 +171,11 @@ def backward(
     _STAGES,
     reverse=True,
   )
-  columns = found["d_columns"].reshape(rows, -1, time, width)
+  columns = results["d_columns"].reshape(rows, -1, time, width)
   d_B, d_C = jnp.split(jnp.sum(columns, axis=1), 2, axis=-1)
-  d_A, d_D = (jnp.sum(found[name], axis=0) for name in ("d_A", "d_D"))
+  d_A, d_D = (jnp.sum(results[name], axis=0) for name in ("d_A", "d_D"))
   return _selective_inputs.Inputs(
-    found["d_x"], found["d_delta"], d_A, d_B, d_C, d_D, found["d_h"], None
+    results["d_x"], results["d_delta"], d_A, d_B, d_C, d_D, results["d_h"], None
   )
 
 
@@ -219,7 +219,7 @@ def summary(
     for j in range(n):
       refs["addend"][row, j, channels] = mu[j]
 
-  found = shared.call(
+  results = shared.call(
     body,
     "selective_adjoint_summary",
     form,
@@ -230,4 +230,4 @@ def summary(
     _STAGES_SUMMARY,
     reverse=True,
   )
-  return found["total"], found["addend"]
+  return results["total"], results["addend"]

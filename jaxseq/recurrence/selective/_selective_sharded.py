@@ -35,8 +35,8 @@ def selective_scan(
   x, delta, A, B, C, init, D, reset = _prefix.vary(
     axis, x, delta, A, B, C, init, D, reset
   )
-  given = (A, B, C) + (() if init is None else (init,))
-  dtype = jnp.result_type(*given, x, delta, jnp.float32)
+  arrays = (A, B, C) + (() if init is None else (init,))
+  dtype = jnp.result_type(*arrays, x, delta, jnp.float32)
   # The states alone: read off by zeros. Sums in closed form, with an
   # exponential for each element and state, took four times as long on a CPU.
   nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
@@ -56,9 +56,9 @@ def selective_scan(
 
 def _summary(state: jax.Array, delta: jax.Array, reset) -> _summaries.Decayed:
   """A summary with its state: sums of delta tell the decay."""
-  through, kept = _summaries.through_and_kept(reset)
+  through, rest = _summaries.through_and_kept(reset)
   return _summaries.Decayed(
-    through, jnp.sum(_summaries.keep(kept, delta), axis=-2), state
+    through, jnp.sum(_summaries.keep(rest, delta), axis=-2), state
   )
 
 

@@ -191,7 +191,7 @@ def _backward(
 ):
   """One tile: its states again, then back through it."""
   del init
-  d_x, d_delta, d_columns, d_A, d_D, d_h, kept, carry = outs_scratch
+  d_x, d_delta, d_columns, d_A, d_D, d_h, remainders, carry = outs_scratch
   n = A.shape[0]
   lane = lax.broadcasted_iota(jnp.int32, (n, TILE), 1)
   bodies = TILE // _STEPS
@@ -211,7 +211,7 @@ def _backward(
     d_D[...] += jnp.sum(g_i * x_i, axis=0, keepdims=True)
     for j in range(_STEPS):
       p, h = _advance(A, current, n, has_keep, j, delta_i, u, h)
-      kept[i * _STEPS + j] = p
+      remainders[i * _STEPS + j] = p
       summed = jnp.sum(h * g_i[j : j + 1], axis=1, keepdims=True)
       d_C = jnp.where(lane == i * _STEPS + j, summed, d_C)
     return h, d_C
@@ -230,7 +230,7 @@ def _backward(
     for j in reversed(range(_STEPS)):
       line = slice(j, j + 1)
       lam = mu + _column(current, 1, n, j) * g_i[line]
-      w = lam * kept[i * _STEPS + j]
+      w = lam * remainders[i * _STEPS + j]
       sum_A = sum_A + delta_i[line] * w
       d_a.append(A[...] * w)
       d_u.append(_column(current, 0, n, j) * lam)

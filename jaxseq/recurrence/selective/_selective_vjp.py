@@ -114,23 +114,23 @@ def _gradient(options, inputs, states, g, g_final):
     start = cut._replace(h=jnp.zeros_like(cut.h))
     maps = kernel.adjoint_summary(options.form, start, g)
     g_final = _entering(options, cut, maps, g_final, True)
-  found = kernel.backward(options.form, cut, states, g, g_final)
+  cotangents = kernel.backward(options.form, cut, states, g, g_final)
   whole = {
     name: x.reshape(rows, -1, *x.shape[2:])
     for name in ("x", "delta", "B", "C")
-    for x in [getattr(found, name)]
+    for x in [getattr(cotangents, name)]
   }
-  d_h = found.h.reshape(rows, -1, *found.h.shape[1:])[:, 0]
+  d_h = cotangents.h.reshape(rows, -1, *cotangents.h.shape[1:])[:, 0]
   return jax.tree.map(
     lambda leaf, like: leaf[tuple(map(slice, like.shape))].astype(like.dtype),
-    found._replace(h=d_h, keep=None, **whole),
+    cotangents._replace(h=d_h, keep=None, **whole),
     inputs._replace(keep=None),
   )
 
 
 def _gradient_forward(options, inputs, states, g, g_final):
-  found = _gradient(options, inputs, states, g, g_final)
-  return found, (inputs, states, g, g_final)
+  cotangents = _gradient(options, inputs, states, g, g_final)
+  return cotangents, (inputs, states, g, g_final)
 
 
 def _gradient_backward(options, residuals, cotangents):
@@ -148,8 +148,8 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 def _plain_gradient(form, inputs, g, g_final):
   """Cotangents of the inputs without a kernel."""
   _, pull = jax.vjp(functools.partial(_plain, form), inputs)
-  (found,) = pull((g, g_final))
-  return found._replace(keep=None)
+  (cotangents,) = pull((g, g_final))
+  return cotangents._replace(keep=None)
 
 
 def _plain(form, inputs):
@@ -224,8 +224,8 @@ def _entering(options, cut, maps, h, reverse):
     factor = jnp.where(alive, factor, 0)
   rows = h.shape[0]
   maps = (x.reshape(rows, options.segments, -1) for x in (factor, addend))
-  found = segments.entering(*maps, h.reshape(rows, -1), reverse=reverse)
-  return found.reshape(cut.h.shape)
+  states = segments.entering(*maps, h.reshape(rows, -1), reverse=reverse)
+  return states.reshape(cut.h.shape)
 
 
 def _fill(x, shape):

@@ -218,9 +218,9 @@ def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
     expected = "equally many groups, or one of them a single one"
     got = f"{groups[0]} and {groups[1]}"
     raise _validate.error("B and C", got, expected)
-  given = (A, B, C) + (() if init is None else (init,))
-  real = jnp.result_type(*map(jnp.real, given), x, delta, jnp.float32)
-  return _Layout(batch, time, n, *groups, real, jnp.result_type(real, *given))
+  arrays = (A, B, C) + (() if init is None else (init,))
+  real = jnp.result_type(*map(jnp.real, arrays), x, delta, jnp.float32)
+  return _Layout(batch, time, n, *groups, real, jnp.result_type(real, *arrays))
 
 
 def _by_group(run, layout, x, delta, A, B, C, init, D, reset):

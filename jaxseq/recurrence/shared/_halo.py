@@ -45,10 +45,10 @@ def previous(
     return received
   # Device i has i * time elements to its left; what is beyond them is the end
   # of init.
-  own = jnp.minimum(lax.axis_index(axis) * time, count)
+  start = jnp.minimum(lax.axis_index(axis) * time, count)
   padded = jnp.concatenate([init, jnp.zeros_like(init)], axis=-2)
-  before = lax.dynamic_slice_in_dim(padded, own, count, axis=-2)
-  outside = jnp.arange(count) < count - own
+  before = lax.dynamic_slice_in_dim(padded, start, count, axis=-2)
+  outside = jnp.arange(count) < count - start
   dtype = jnp.result_type(x, init)
   return jnp.where(
     outside[:, None], before.astype(dtype), received.astype(dtype)

@@ -82,8 +82,8 @@ def entering(
     many = devices > _FEW_DEVICES and received > _MOST_GATHERED
     exchange = "ppermute" if many else "gather"
   if exchange == "ppermute":
-    found = _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
-    return found, None
+    prefix = _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
+    return prefix, None
   if _varies(packed, axis):
     gathered, same = _gather(axis, packed)
   else:
@@ -126,9 +126,9 @@ def final(
     # In front of all: a neutral summary is one only on the left of it.
     every = jax.tree.map(_in_front, initial, gathered)
     state = fold(combine, every, neutral).state
-    found = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
-    if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(found)):
-      return found
+    result = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
+    if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(result)):
+      return result
   return replicate_last(last, axis, reverse=reverse)
 
 
@@ -175,10 +175,10 @@ def _gather_forward(axis, packed):
 
 
 def _gather_backward(axis, _, cotangents):
-  own, same = cotangents
+  local, same = cotangents
   index = lax.axis_index(axis)
   part = lax.dynamic_index_in_dim(same, index, keepdims=False)
-  return (lax.psum_scatter(own, axis) + part,)
+  return (lax.psum_scatter(local, axis) + part,)
 
 
 _gather.defvjp(_gather_forward, _gather_backward)

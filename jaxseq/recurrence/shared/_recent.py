@@ -57,8 +57,8 @@ def split(
   # chunk has no reset, or is None.
   if not window.shape[-2]:
     return run(window)
-  own = _prefix.vary(axis, window)
-  state, count = last(jnp.zeros_like(own))
+  local = _prefix.vary(axis, window)
+  state, count = last(jnp.zeros_like(local))
   summary = Recent(through, count, state)
 
   def begun(zeros, window):
@@ -69,7 +69,7 @@ def split(
 
   zeros = jax.tree.map(jnp.zeros_like, summary)
   entering, chunks = _prefix.entering(
-    summary, begun(zeros, own), zeros, combine, axis=axis
+    summary, begun(zeros, local), zeros, combine, axis=axis
   )
   y, after = run(entering.state)
   begin = nothing = None

@@ -69,8 +69,8 @@ def split_affine(
   _checks.reset(reset, lead)
   begin = init
   values, init, reset = _prefix.vary(axis, values, init, reset)
-  given = [values] if init is None else [values, init]
-  dtype = jnp.result_type(*given, jnp.float32)
+  arrays = [values] if init is None else [values, init]
+  dtype = jnp.result_type(*arrays, jnp.float32)
   operands = _contractions.operand_dtype(values.dtype, dtype)
   nothing = jnp.zeros_like(values, shape=(*lead, rows))
   eye = jnp.eye(columns + rows, dtype=dtype)[columns:]

@@ -116,9 +116,9 @@ def _backward(options, residuals, cotangents):
   grads = jax.tree.map(jnp.zeros_like, (system.w_in, system.w_out, system.D))
   fresh = None if reset is None else jnp.zeros_like(reset[:, 0])
   carry = (mu, zeros, fresh, zeros), grads
-  size, kept = options.chunk_size, (boundaries, tail)
+  size, saved = options.chunk_size, (boundaries, tail)
   carry, du, _, _ = _over_chunks(
-    chunk, carry, jnp.zeros_like(u), time, size, not options.reverse, kept
+    chunk, carry, jnp.zeros_like(u), time, size, not options.reverse, saved
   )
   (mu, later, fresh, d_a), grads = carry
   d_a = _add(d_a, _forget(fresh, _product_conj(later, init)))
@@ -140,8 +140,8 @@ def _over_chunks(chunk, carry, out, time, size, reverse, extra=None):
   def whole(carry_out, x):
     index, extra_c = x
     args = () if extra is None else (extra_c,)
-    carry, out, kept = chunk(*carry_out, index * size, size, *args)
-    return (carry, out), kept
+    carry, out, third = chunk(*carry_out, index * size, size, *args)
+    return (carry, out), third
 
   def remainder(carry, out):
     args = () if extra is None else (extra[1],)

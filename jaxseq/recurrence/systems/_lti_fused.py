@@ -117,14 +117,14 @@ def _cotangents(system, u, init, reset, h, g, g_final, options):
     back, a, w_in, w_out, D, x, entering, flags, h, before
   )
   first = -1 if options.reverse else 0
-  found = (
+  d_system = (
     layout.parts_of(jnp.sum(da, axis=0)),
     layout.unpadded(jnp.einsum("bth,bts->hs", along, lam)),
     layout.unpadded(jnp.einsum("btm,bts->ms", x, h)).T,
     None if D is None else jnp.sum(g * u, axis=(0, 1)),
   )
   d_init = layout.parts_of(layout.by_row(mu)[:, first])
-  return found, layout.whole(du), d_init
+  return d_system, layout.whole(du), d_init
 
 
 def _gradient_forward(*arguments):
@@ -210,9 +210,9 @@ class _Layout(NamedTuple):
   def entering(self, maps, init, reverse):
     """The state that enters each segment, [B segments, S]."""
     maps = (self._complex(self.by_row(x)) for x in maps)
-    found = segments.entering(*maps, self._complex(init), reverse=reverse)
-    found = jnp.concatenate(_linear_parts.split(found), axis=-1)
-    return found.reshape(self.rows * self.segments, -1)
+    states = segments.entering(*maps, self._complex(init), reverse=reverse)
+    states = jnp.concatenate(_linear_parts.split(states), axis=-1)
+    return states.reshape(self.rows * self.segments, -1)
 
   def parts_of(self, x):
     """[..., S] -> by parts [..., P]."""

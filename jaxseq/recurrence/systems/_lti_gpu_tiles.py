@@ -117,34 +117,34 @@ def along_time(
 
     def product(k, which):
       """The operand's tile times a matrix."""
-      own = [i for i, chunk in enumerate(chunks) if chunk[0] == which]
+      numbers = [i for i, chunk in enumerate(chunks) if chunk[0] == which]
       width = w_refs[which].shape[0]
 
       def run(sums):
-        for number in own:
+        for number in numbers:
           slot = lax.rem(k * len(chunks) + number, _STAGES)
           plgpu.barrier_wait(loaded.at[slot])
           matrix = columns.at[slot, pl.ds(0, width)].transpose((1, 0))
           plgpu.wgmma(sums, operand.at[chunks[number][1]], matrix)
           # The product before is done, and its columns may go.
-          if number > own[0]:
+          if number > numbers[0]:
             plgpu.wgmma_wait(1)
             plgpu.commit_smem()
             fetch_columns(k, number - 1 + _STAGES)
         plgpu.wgmma_wait(0)
         plgpu.commit_smem()
-        fetch_columns(k, own[-1] + _STAGES)
+        fetch_columns(k, numbers[-1] + _STAGES)
         return sums[...]
 
       return pl.run_scoped(run, plgpu.ACC((TILE, width), jnp.float32))
 
     a_now = [
-      tuple(_vector(a_ref.at[own]) for own in of(group))
+      tuple(_vector(a_ref.at[numbers]) for numbers in of(group))
       for group in range(groups)
     ]
 
     def element(t, i, group):
-      b = tuple(_vector(states.at[i, own]) for own in of(group))
+      b = tuple(_vector(states.at[i, numbers]) for numbers in of(group))
       h_now = ()
       if past:
         later = 1 if walk.backwards else -1
@@ -155,10 +155,10 @@ def along_time(
           jnp.where(_wide(t == edge) > 0, first, other)
           for first, other in (
             (
-              _vector(past_refs[1].at[row, own]),
-              _vector(past_refs[0].at[row, at, own]),
+              _vector(past_refs[1].at[row, numbers]),
+              _vector(past_refs[0].at[row, at, numbers]),
             )
-            for own in of(group)
+            for numbers in of(group)
           )
         )
       flag = _wide(flag_refs[0][row, t]) if flags else None
@@ -175,15 +175,15 @@ def along_time(
         for group in range(groups):
           # Loads come before all stores, which the compiler would not pass.
           elements = [element(begin(k) + i, i, group) for i in indices]
-          found = []
+          outs = []
           for each in elements:
             carry[group], result = step(each, carry[group])
-            found.append(result)
-          for i, result in zip(indices, found):
-            for own, part in zip(of(group), result):
-              states[i, own] = part
+            outs.append(result)
+          for i, result in zip(indices, outs):
+            for numbers, part in zip(of(group), result):
+              states[i, numbers] = part
               if read_out:
-                out_refs[0][row, begin(k) + i, own] = part
+                out_refs[0][row, begin(k) + i, numbers] = part
         return tuple(carry)
 
       return lax.fori_loop(0, TILE // _GROUP, some, carry)
@@ -196,12 +196,14 @@ def along_time(
       plgpu.commit_smem()
       y = product(k, 1)
       for start in range(0, y.shape[1], _OUT):
-        own = pl.ds(start, min(_OUT, y.shape[1] - start))
-        at = row, pl.ds(begin(k), TILE), own
-        part = lax.slice(y, (0, start), (TILE, start + own.size))
+        numbers = pl.ds(start, min(_OUT, y.shape[1] - start))
+        at = row, pl.ds(begin(k), TILE), numbers
+        part = lax.slice(y, (0, start), (TILE, start + numbers.size))
         for D in w_refs[2:]:
           through = plgpu.load(x_ref.at[at], layout=_LAYOUT, optimized=False)
-          D = plgpu.load(D.at[own], layout=_LAYOUT.reduce(0), optimized=False)
+          D = plgpu.load(
+            D.at[numbers], layout=_LAYOUT.reduce(0), optimized=False
+          )
           part += lax.broadcast_in_dim(D, part.shape, [1]) * through
         out_refs[1][at] = part
 
@@ -226,17 +228,17 @@ def along_time(
     # The product has the type of what the loop returns inside `jax.shard_map`.
     carry_now = tuple(
       tuple(
-        _vector(ref.at[row, own]) * 1.0
+        _vector(ref.at[row, numbers]) * 1.0
         for ref in carry_refs
-        for own in of(group)
+        for numbers in of(group)
       )
       for group in range(groups)
     )
     last = lax.fori_loop(0, tiles, tile, carry_now)
-    for group, found in enumerate(last):
-      places = [(ref, own) for ref in last_refs for own in of(group)]
-      for (ref, own), part in zip(places, found):
-        ref[row, own] = part
+    for group, outs in enumerate(last):
+      places = [(ref, numbers) for ref in last_refs for numbers in of(group)]
+      for (ref, numbers), part in zip(places, outs):
+        ref[row, numbers] = part
 
   arrays = (x, a, w_in, *read_out, *flags, *past, *carry)
   M = read_out[0].shape[0] if read_out else 0
@@ -244,7 +246,7 @@ def along_time(
   shapes += [(rows, S)] * len(carry)
   depth = max(H, S if read_out else 0) // DEPTH
   name = "lti_adjoint" if past else "lti_states" if read_out else "lti_summary"
-  found = plgpu.kernel(
+  outs = plgpu.kernel(
     body,
     out_type=tuple(jax.ShapeDtypeStruct(each, jnp.float32) for each in shapes),
     scratch_types=(
@@ -264,7 +266,7 @@ def along_time(
     ),
     interpret=support.interpreter(walk.form),
   )(*arrays)
-  return tuple(_varying.vary_as(x, each) for each in found)
+  return tuple(_varying.vary_as(x, each) for each in outs)
 
 
 def _tile(count, height):

@@ -43,8 +43,8 @@ def siso_scan(
 
   summary = _summaries.Decayed(through, None, state)
   own_power = _siso_systems.power(A, u.shape[-2])
-  own = functools.partial(combine, own_power)
-  state, chunks = _summaries.entering(summary, init, own, axis=axis)
+  operator = functools.partial(combine, own_power)
+  state, chunks = _summaries.entering(summary, init, operator, axis=axis)
   seen = _siso_systems.response(A, C, state, u.shape[-2])
   y = y + _summaries.entered(_summaries.before_resets(reset), seen)
   last = advance(own_power, summary, state, 1)

@@ -81,9 +81,9 @@ def lti_scan(
   _validate.choice("method", method, linear.KERNEL_METHODS)
   if chunk_size is not None:
     chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
-  given = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
-  is_complex = any(jnp.iscomplexobj(x) for x in given)
-  real = jnp.result_type(*(jnp.real(x) for x in given), u, jnp.float32)
+  arrays = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
+  is_complex = any(jnp.iscomplexobj(x) for x in arrays)
+  real = jnp.result_type(*(jnp.real(x) for x in arrays), u, jnp.float32)
 
   def parts(x):
     x = jnp.asarray(x)

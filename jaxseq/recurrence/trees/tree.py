@@ -135,7 +135,7 @@ def from_ranks(ranks: Iterable[Sequence[int]]) -> Tree:
       a path stands there twice.
   """
   number = {(): 0}
-  parents, own = [-1], [-1]
+  parents, leaf_nodes = [-1], [-1]
   for row in ranks:
     path = tuple(int(rank) for rank in row if rank >= 0)
     if path in number or path[:-1] not in number:
@@ -143,8 +143,8 @@ def from_ranks(ranks: Iterable[Sequence[int]]) -> Tree:
       raise _validate.error("ranks", path, expected)
     number[path] = len(parents)
     parents.append(number[path[:-1]])
-    own.append(path[-1])
-  return Tree(tuple(parents), tuple(own))
+    leaf_nodes.append(path[-1])
+  return Tree(tuple(parents), tuple(leaf_nodes))
 
 
 def chain(size: int) -> Tree:

@@ -88,8 +88,8 @@ def window_after(
   """
   window, depth = init.keys.shape[-3], len(tree.levels)
   paths = np.zeros((tree.size, depth), int)
-  for number, own in enumerate(tree.ancestors):
-    above = np.flatnonzero(own)
+  for number, flags in enumerate(tree.ancestors):
+    above = np.flatnonzero(flags)
     paths[number, : len(above)] = above
   path = jnp.asarray(paths)[node]
   count = jnp.asarray(tree.depths)[node] + 1

@@ -43,8 +43,8 @@ def tree_linear_scan(
   a = jnp.broadcast_to(a.astype(dtype), b.shape)
 
   def step(h, element):
-    decay, own = element
-    h = decay * h + own
+    decay, addend = element
+    h = decay * h + addend
     return h, h
 
   h, _ = tree_fold(step, init, (a, b.astype(dtype)), tree, b.ndim - 2)
@@ -223,10 +223,10 @@ def tree_causal_conv(
   if window is None:
     window = jnp.zeros((*batch, width - 1, channels), dtype)
   # Those in front of the tree stand behind its nodes, the newest at the end.
-  known = jnp.concatenate([x, window.astype(dtype)], axis=-2)
-  own = np.arange(tree.size)[:, None]
-  index = np.concatenate([tree.before(width - 1), own], axis=1)
-  seen = jnp.take(known, index % (tree.size + width - 1), axis=-2)
+  elements = jnp.concatenate([x, window.astype(dtype)], axis=-2)
+  node = np.arange(tree.size)[:, None]
+  index = np.concatenate([tree.before(width - 1), node], axis=1)
+  seen = jnp.take(elements, index % (tree.size + width - 1), axis=-2)
   y = jnp.sum(weight * seen, axis=-2)
   if bias is not None:
     y = y + bias.astype(dtype)

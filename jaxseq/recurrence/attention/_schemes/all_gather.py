@@ -15,12 +15,12 @@ def gather(problem: blocks.Problem, axis: str) -> jax.Array:
   width = problem.q.shape[-1]
   packed = jnp.concatenate([problem.k, problem.v], axis=-1)
   packed = lax.all_gather(packed, axis)
-  own = lax.axis_index(axis)
+  i = lax.axis_index(axis)
 
   def body(state, element):
     j, kv = element
     k, v = kv[..., :width], kv[..., width:]
-    return blocks.accumulate(state, problem.q, k, v, problem.mask, own, j), None
+    return blocks.accumulate(state, problem.q, k, v, problem.mask, i, j), None
 
   devices = jnp.arange(problem.mask.layout.devices)
   state, _ = lax.scan(body, problem.nothing, (devices, packed))

@@ -135,8 +135,8 @@ def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
     part = sight._replace(q=places, q_segments=segments)
     return _attend_tile(q, k, v, part.visible(), m)
 
-  own = split(sight.q, -1), split(sight.q_segments, -1)
-  state = lax.map(tile, (split(q, -2), own, split(m, -1)))
+  query_places = split(sight.q, -1), split(sight.q_segments, -1)
+  state = lax.map(tile, (split(q, -2), query_places, split(m, -1)))
   flat = q.shape[:-1]
   m, u = (jnp.moveaxis(x, 0, -2).reshape(flat) for x in state[:2])
   return SoftmaxState(m, u, jnp.moveaxis(state.w, 0, -3).reshape(*flat, -1))
@@ -210,8 +210,8 @@ def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
       for c in range(layout.parts):
 
         def merge(part, a=a, c=c):
-          own = (layout.part(x, p) for x, p in ((q, a), (k, c), (v, c)))
-          block = attend(*own, mask.sight(i, j, a, c))
+          arrays = (layout.part(x, p) for x, p in ((q, a), (k, c), (v, c)))
+          block = attend(*arrays, mask.sight(i, j, a, c))
           return _softmax_state.softmax_combine(part, block)
 
         part = where_needed(mask, i, j, a, c, merge, part)

@@ -17,11 +17,11 @@ def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
   # way, and W - 1 of heads * time * (e + 2), in float32 or wider, the other.
   _, k, v, mask = problem[:4]
   devices = mask.layout.devices
-  own = lax.axis_index(axis)
+  device = lax.axis_index(axis)
   visiting, state = problem.q, problem.nothing
   for step in range(devices):
-    i = (own + step) % devices
-    share = blocks.accumulate(problem.nothing, visiting, k, v, mask, i, own)
+    i = (device + step) % devices
+    share = blocks.accumulate(problem.nothing, visiting, k, v, mask, i, device)
     if step:
       share = blocks.unpack(_collectives.shift(blocks.pack(share), axis, step))
     state = _softmax_state.softmax_combine(state, share)

@@ -29,12 +29,12 @@ def ring(problem: blocks.Problem, axis: str) -> jax.Array:
 def _ring(axis, mask, q, kv, nothing, segments):
   """Averages of q over the keys of all devices; kv are the own ones."""
   mask = mask._replace(segments=segments)
-  own, devices = lax.axis_index(axis), mask.layout.devices
+  device, devices = lax.axis_index(axis), mask.layout.devices
   width = q.shape[-1]
 
   def visit(state, kv, step):
-    k, v, j = kv[..., :width], kv[..., width:], (own - step) % devices
-    return blocks.accumulate(state, q, k, v, mask, own, j)
+    k, v, j = kv[..., :width], kv[..., width:], (device - step) % devices
+    return blocks.accumulate(state, q, k, v, mask, device, j)
 
   def body(carry, step):
     state, kv = carry
@@ -53,19 +53,19 @@ def _ring_backward(axis, mask, residuals, cotangent):
   """Sums relative to the final m are linear: each block has its own slope."""
   q, kv, segments, state = residuals
   mask = mask._replace(segments=segments)
-  own, devices = lax.axis_index(axis), mask.layout.devices
+  device, devices = lax.axis_index(axis), mask.layout.devices
   layout, width = mask.layout, q.shape[-1]
   d_state = cotangent._replace(m=jnp.zeros_like(cotangent.m))
 
   def visit(d_q, d_kv, kv, step):
-    j = (own - step) % devices
+    j = (device - step) % devices
     for a in range(layout.parts):
       m = layout.part(state.m, a, -1)
       d_part = blocks.split(d_state, layout, a)
       for c in range(layout.parts):
 
         def add(d, a=a, c=c, m=m, d_part=d_part):
-          sight = mask.sight(own, j, a, c)
+          sight = mask.sight(device, j, a, c)
 
           def sums(q, kv):
             q, kv = layout.part(q, a), layout.part(kv, c)
@@ -77,7 +77,7 @@ def _ring_backward(axis, mask, residuals, cotangent):
             lambda x, y: x + y.astype(x.dtype), d, pull(d_part)
           )
 
-        d_q, d_kv = blocks.where_needed(mask, own, j, a, c, add, (d_q, d_kv))
+        d_q, d_kv = blocks.where_needed(mask, device, j, a, c, add, (d_q, d_kv))
     return d_q, d_kv
 
   def body(carry, step):

@@ -18,11 +18,11 @@ def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   # round. 2 (W - 1) ppermutes of groups * time * d (or e) elements; memory
   # grows with the length of the whole sequence.
   mask, devices = problem.mask, problem.mask.layout.devices
-  own = lax.axis_index(axis)
+  device = lax.axis_index(axis)
   steps = jnp.arange(devices)
 
   def visible(step):
-    return mask.sight(own, (own - step) % devices).visible()
+    return mask.sight(device, (device - step) % devices).visible()
 
   def fill(k, step):
     block = blocks.scores(problem.q, k, visible(step))
