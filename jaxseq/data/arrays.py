@@ -1,4 +1,4 @@
-"""Data sets as arrays in files, of which only what is asked for is read.
+"""Data sets as arrays in files, of which only the parts in use are read.
 
     arrays.save("sets/listops", data.load("lra_listops", path=...))
     splits = data.load("arrays", path="sets/listops")
@@ -190,7 +190,7 @@ _TUPLES = {"factors": datasets.Factors, "domains": datasets.Domains}
 
 
 def _encoded(info: datasets.Info) -> str:
-  """Writes what is kept as JSON."""
+  """The text of the kept fields, as JSON."""
   columns = {}
   for name, check in _FIELDS.items():
     value = getattr(info, name)

@@ -1,4 +1,4 @@
-"""Generated sets on disk, for those that take long to generate.
+"""Generated sets on disk, where generation takes long.
 
 Nothing is written unless a caller asks for it. The folder is $JAXSEQ_CACHE, or
 ~/.cache/jaxseq.

@@ -173,7 +173,7 @@ class _Path:
     self.last = shapes.kept_bits[direction] << shapes.shift(y, x)
 
   def grow(self, draw, choose, kept, other):
-    """Adds a dash; returns what is kept free afterwards, or None."""
+    """Adds a dash; returns the bits to keep free afterwards, or None."""
     shapes = self.shapes
     y, x, direction = self.places[-1]
     for _ in range(_TRIES):

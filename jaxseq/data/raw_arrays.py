@@ -83,7 +83,7 @@ def _by_name(name, item, names, channels):
 
 
 def _unnamed(channels):
-  """True if names are those that channels without one are called by."""
+  """True if names are the ones that channels without names get."""
   return any(
     tuple(channels) == tuple(f"channel{sign}{i}" for i in range(len(channels)))
     for sign in "_ "

@@ -196,7 +196,7 @@ def _constants(whole, train, targets, normalize, missing, gaps):
 
 
 def _as_splits(made, prepared, whole, targets, source):
-  """The parts with what is known of them."""
+  """The parts with their description."""
   if targets.kind == "none":
     made = [
       part and part._replace(targets=np.zeros_like(part.targets))

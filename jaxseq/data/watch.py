@@ -121,7 +121,7 @@ def _content(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _integers(value: Any) -> np.ndarray | None:
-  """Returns an array (n,) int32 of what is that; None of anything else."""
+  """Returns integers (n,) as int32; None of any other value."""
   if not isinstance(value, np.ndarray):
     plain = isinstance(value, list) and all(type(x) in _NUMBERS for x in value)
     value = np.array(value) if plain else np.array(None)

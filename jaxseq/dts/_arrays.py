@@ -96,7 +96,7 @@ def train_and_test(
   factors_test: jax.typing.ArrayLike,
   least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-  """Returns what a metric fits on and what it is scored on, checked."""
+  """Returns the checked arrays that a metric fits and scores on."""
   codes, factors = pair(codes, factors, codes_least=least, factors_least=least)
   # A factor that happens not to vary in a test set is no mistake.
   codes_test, factors_test = pair(

@@ -36,7 +36,7 @@ def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
 def traversal_effect(
   traversal: np.ndarray, reference: np.ndarray
 ) -> np.ndarray:
-  """Returns how much each coordinate changes what is decoded.
+  """Returns the change that each coordinate makes to the decoded series.
 
   An autoregressive decoder must run freely, on its own means: teacher forcing
   hides what z does.

@@ -234,9 +234,9 @@ def weights(config: Config) -> Weights:
 
 
 def without_weights(config: Config) -> Config | None:
-  """Returns what is left of the options if their weights are traced.
+  """Returns the options without their weights, which are traced.
 
-  Objectives for which that is equal are one program with different `weights`.
+  Objectives for which these are equal are one program with different `weights`.
 
   Returns:
     A "dts" objective with default weights, or None for methods and options that

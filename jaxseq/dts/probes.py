@@ -37,7 +37,7 @@ class Classification(NamedTuple):
 
 
 class Windows(NamedTuple):
-  """Codes of windows, and what is known of them.
+  """Codes of windows, with their labels.
 
   Attributes:
     codes: (n, D) float, means of q(z|x).

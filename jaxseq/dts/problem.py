@@ -96,7 +96,7 @@ def models(variables: PyTree) -> list[PyTree]:
 def stack_of(arm: ArmConfig) -> ArmConfig | None:
   """Returns what arms share that can be trained side by side as one program.
 
-  That are arms whose objectives differ in weights alone. None for an arm that
+  These are arms whose objectives differ in weights alone. None for an arm that
   cannot have its weights traced.
   """
   left = methods.without_weights(arm.objective)

@@ -1,4 +1,4 @@
-"""The regulariser of every method: what is added to the reconstruction.
+"""The regulariser of every method: the terms beside the reconstruction.
 
 One weighted sum of mutual information, total correlation and dimension-wise KL
 (see `methods`), and what is done against posteriors that collapse: annealing,

@@ -121,7 +121,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   verbose: int = 0
 
   def _read(self, *inputs: Any, reset: bool) -> Rows:
-    """Returns what was handed over; `reset` where it is to be trained on."""
+    """Returns the rows of the inputs; `reset` where they are for training."""
     raise NotImplementedError
 
   def _preparation(self, rows: Rows, train: np.ndarray) -> sources.Source:

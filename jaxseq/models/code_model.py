@@ -36,7 +36,7 @@ def arguments(
 def compute(
   network: autoencoder.VAE, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns codes and what is made of them.
+  """Returns codes and the outputs that follow from them.
 
   Returns:
     "code" and "deviation" (n, D), mean and standard deviation of q(z|x);

@@ -50,7 +50,7 @@ def compute(
   variables: Any,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-  """Returns what is said before each event, and of the one after the last.
+  """Returns the predictions of each event, and of the one after the last.
 
   Returns:
     Arrays (n, events + 1, ...), of which those of an example's events and the

@@ -48,7 +48,7 @@ def writer(
   """Returns what writes an arm's model once it is trained, for `run.train`.
 
   Args:
-    program: which does nothing of this kind unless its mode is "train".
+    program: nothing is written unless its mode is "train".
     config: the comparison.
     directory: of the run; the file is `directory / arm / model_file.NAME`.
     kind: of the models.
@@ -80,7 +80,7 @@ def saver(
   """Returns what saves one seed of an arm once it is trained, for `run.train`.
 
   Args:
-    program: which does nothing of this kind unless its mode is "train".
+    program: nothing is written unless its mode is "train".
     config: the comparison.
     save: writes a file: from the arm's name, the variables and where they come
       from, see `models.Model.about`.

@@ -78,7 +78,7 @@ class Batch(NamedTuple):
 
   @property
   def padding(self) -> float:
-    """Share of padding in what is computed."""
+    """Share of padding in the computed elements."""
     rows = [w.segment[active] for w, active in zip(self.waves, self.active)]
     size = sum(segment.size for segment in rows)
     return sum(int((segment < 0).sum()) for segment in rows) / size

@@ -92,7 +92,7 @@ def spread(
 def pack(
   problem: workload.Workload, placements: Sequence[Placement]
 ) -> list[Placement]:
-  """Splits what is on each block into rows that fit into memory.
+  """Splits each block's documents into rows that fit into memory.
 
   From at most one placement for each block to placements of one row each.
   """

@@ -17,10 +17,10 @@ Array = jax.Array
 
 
 def actions_of(player: rollout.Player) -> decision.Actions:
-  """Returns what is decided in an environment.
+  """Returns the actions of an environment.
 
   Raises:
-    ValueError: if that is neither one choice nor bounded numbers in a vector.
+    ValueError: if they are neither one choice nor bounded numbers in a vector.
   """
   space = spaces.convert(player.env.action_space(player.env_params))
   match space:

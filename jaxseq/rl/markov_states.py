@@ -71,7 +71,7 @@ class MarkovState(base.Environment):
     return getattr(self.env, name)
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of what is shown."""
+    """The space of the observations."""
     params = self._or_default(params)
     key = jax.eval_shape(lambda: jax.random.key(0))
     size = jax.eval_shape(
@@ -110,7 +110,7 @@ class MarkovState(base.Environment):
     return self.env.advance(words, state, action, params)
 
   def observe(self, state: PyTree, params: PyTree) -> PyTree:
-    """Returns what is shown of a state."""
+    """Returns the observation of a state."""
     if self.shown == "instead":
       return vector(state)
     shown = self.env.observe(state, params)

@@ -150,7 +150,7 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
 
 
 def unless_skipped(before: PyTree, after: PyTree, skipped: Array) -> PyTree:
-  """Returns the statistics after an update that skips what is not finite.
+  """Returns the statistics after an update that skips undefined numbers.
 
   Args:
     before: what holds the statistics, before the update.

@@ -1,4 +1,4 @@
-"""An episode as a table to read: what was seen, done and earned."""
+"""An episode as a table: observations, actions and rewards."""
 
 from typing import Any
 

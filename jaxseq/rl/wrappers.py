@@ -140,7 +140,7 @@ class Shown(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class FlattenHistory(Wrapper):
-  """Flat observations that tell what was done before, and what is new.
+  """Flat observations that tell the action before, and first steps.
 
   The observation is one float32 vector: the environment's observation, the
   previous action, and whether this is the first step of an episode. Discrete
@@ -219,7 +219,7 @@ class FlattenHistory(Wrapper):
 
 
 class ImageObservation(NamedTuple):
-  """An image, and what was done before.
+  """An image, and the action before.
 
   Attributes:
     image: (..., height, width, channels) uint8.
@@ -233,7 +233,7 @@ class ImageObservation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ImageHistory(FlattenHistory):
-  """Images beside what was done before and whether an episode begins.
+  """Images beside the action before and the flag of a first step.
 
   Observations are `ImageObservation`s; all else is as in `FlattenHistory`.
 

@@ -210,7 +210,7 @@ def _momentum_part(config, params):
 def draw(
   key: Array, config: Config, images: inputs.Augmentations
 ) -> inputs.Draws:
-  """Draws what is random about an update with the images of each branch."""
+  """Draws the random numbers of an update, with each branch's images."""
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
   head, shifts = config.networks.head, config.augmentation
   noise = q_heads.draw_noise(key_noise, head)

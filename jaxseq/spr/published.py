@@ -1,4 +1,4 @@
-"""Published numbers of Atari-100k: what is known, and where it is from.
+"""Published numbers of Atari-100k, with their sources.
 
 26 games, 100,000 agent steps (400,000 frames) each. Scores are mean returns of
 whole games, unclipped. Random and human scores are those that the field

@@ -1,4 +1,4 @@
-"""Resets of an agent's weights, and what is annealed between them.
+"""Resets of an agent's weights, and the annealing between them.
 
 Encoder and transition model are shrunk and perturbed (Ash and Adams,
 arXiv:1910.08475), everything else is drawn anew: D'Oro et al., "Sample-

@@ -349,7 +349,7 @@ def _iqm_of_means(table):
 
 
 def _draw_aggregates(directory, name, ours, others):
-  """Draws aggregates; what is not known of others, as intervals, is NaN."""
+  """Draws aggregates; unknown ones of others, as intervals, are NaN."""
   panels = {}
   for key, title in TITLES.items():
     values = {agent: getattr(result, key) for agent, result in others.items()}

@@ -1,4 +1,4 @@
-"""Updates of an agent: what is drawn for them, and the step itself.
+"""Updates of an agent: the random numbers, and the step itself.
 
 An agent with a memory learns from sequences (`sequence_loss`), any other from
 transitions (`transition_loss`); `learner` does the rest.
@@ -25,7 +25,7 @@ def _loss_of(config: learner.Config) -> types.ModuleType:
 def draw(
   key: Array, config: learner.Config, batch: frames.Batch
 ) -> inputs.Draws:
-  """Draws what is random about an update with a batch."""
+  """Draws the random numbers of an update with a batch."""
   return learner.draw(key, config, _loss_of(config).images(config, batch))
 
 

@@ -190,7 +190,7 @@ class Scored:
   def score(
     self, outputs: Any, batch: Any
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
-    """Returns means over what is scored of a batch, and how much that is."""
+    """Returns means over a batch's scored elements, and their number."""
     raise NotImplementedError
 
   def loss(

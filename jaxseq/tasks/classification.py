@@ -80,7 +80,7 @@ class Problem(base.ArrayProblem):
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree
   ) -> supervised.Metrics:
-    """Scores what is not trained on, and counts what the test examples are."""
+    """Scores parts that are not trained on, and counts the test's classes."""
     metrics = super().evaluate(variables, data)
     size = len(data["test"].targets)
     counts = jax.tree.map(lambda x: x * size, metrics[supervised.TALLIES])

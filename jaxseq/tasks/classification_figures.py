@@ -29,7 +29,7 @@ def show(
 ) -> None:
   """Prints the table of classes, and draws what the classifiers do.
 
-  Of several processes the first does.
+  Only the first of several processes does.
 
   Args:
     directory: of the run; gets calibration.png, and ARM/confusion.png.

@@ -343,7 +343,7 @@ class Problem:
     carry: None,
     key: Array,
   ) -> tuple[Array, supervised.Loss]:
-    """Returns how far the actions are from those that were taken."""
+    """Returns the distance of the actions from those that were taken."""
     windows, scale = batch
     seen = inputs(self.arm, windows, scale)
     (outputs, _), _, penalty = base.in_training(

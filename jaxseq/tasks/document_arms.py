@@ -123,7 +123,7 @@ class Arm:
     directory: pathlib.Path,
     seconds: float | None = None,
   ) -> dict[str, Any]:
-    """Measures what was trained, see `comparison.arms.Arm`.
+    """Measures the trained variables, see `comparison.arms.Arm`.
 
     Returns:
       "seconds" of training, if it was trained here; "parameters",

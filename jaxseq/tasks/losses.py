@@ -12,7 +12,7 @@ import optax
 def cross_entropy(
   logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the mean cross-entropy and accuracy over what is scored.
+  """Returns the mean cross-entropy and accuracy over scored elements.
 
   Args:
     logits: (..., classes).

@@ -61,7 +61,7 @@ def prefix_loss(
   weight: float = 0.25,
   mask: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Returns the loss behind the prefix plus that of what is hidden in it.
+  """Returns the loss behind the prefix plus that of tokens hidden in it.
 
   Args:
     logits: (*batch, time, vocab) of the network on `hide(tokens[..., :-1])`.

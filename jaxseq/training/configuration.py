@@ -346,7 +346,7 @@ def _convert_tuple(annotation, args, value, path):
 
 
 def _convert_dataclass(cls, value, path, default):
-  """Converts a mapping into `cls`; what is left out is as in `default`."""
+  """Converts a mapping into `cls`; fields left out are as in `default`."""
   if isinstance(value, cls):
     return value
   if not _is_mapping(value):

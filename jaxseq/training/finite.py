@@ -179,7 +179,7 @@ class Guard:
     before: int,
     saved: int | None,
   ) -> Failed:
-    """Looks at a chunk, and keeps in `failed` what is wrong.
+    """Looks at a chunk, and keeps its failures in `failed`.
 
     Args:
       state: after the chunk.

@@ -25,7 +25,7 @@ _FORMAT = 1
 
 
 class DamagedError(Exception):
-  """A checkpoint is not what was written; the message says what differs."""
+  """A checkpoint differs from the one written; the message says where."""
 
 
 class Record(NamedTuple):

@@ -131,7 +131,7 @@ def to_host(values: Sequence[Any]) -> list[Any]:
 
 
 def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
-  """Returns a leaf like the template's from what was kept.
+  """Returns a leaf like the template's from its stored form.
 
   Args:
     leaf: its description.

@@ -1,4 +1,4 @@
-"""Training on planned batches: updates, evaluations, what is told of plans.
+"""Training on planned batches: updates, evaluations, reports of plans.
 
     state = planned.init(problem, optimizer, seed)
     run_chunk = planned.make_chunk(problem, optimizer)

@@ -1,4 +1,4 @@
-"""The directory of one run: what it must be, and what describes the run.
+"""The directory of one run, and the files that describe it.
 
     config.json      the experiment's name and its whole config
     versions.json    interpreter, libraries, device, commit, command line, time

@@ -211,7 +211,7 @@ def _split(variables):
 
 
 def _joined(trained, state):
-  """The state with what is trained among its variables."""
+  """The state with the trained collection among its variables."""
   return state._replace(variables={**state.variables, **trained})
 
 

@@ -351,7 +351,7 @@ def _windows(streams, horizon, window, source):
 
 
 def _check_known(streams, parts, marks, classes, mark):
-  """Refuses marks that the training part has not."""
+  """Refuses marks that no event of the training part has."""
   names = set(classes)
   lacking = {
     word for rows in parts[1:] for i in rows for word in marks[i]

@@ -309,7 +309,7 @@ def replay(
   batch: Batch,
   read: Callable[[Any, Array, Array], T],
 ) -> T:
-  """Runs a network in parallel over time over what it has played.
+  """Runs a network in parallel over time over its rollout.
 
   Args:
     config: the configuration, with the length of segments.

@@ -59,7 +59,7 @@ def card(choice: int, types: int) -> Mark:
 
 
 def rows(film: reel.Film, t: int) -> dict[str, Mark]:
-  """Returns what is shown of step t, by the labels of the rows.
+  """Returns the marks of step t, by the labels of the rows.
 
   Args:
     film: the episode.
@@ -140,7 +140,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def reward_color(reward: float) -> str:
-  """Returns green for what is good, orange for what is bad."""
+  """Returns green for good marks, orange for bad ones."""
   if not reward:
     return paint.GRAY
   return paint.GREEN if reward > 0 else paint.ORANGE

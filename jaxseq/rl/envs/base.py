@@ -218,7 +218,7 @@ class Environment(Jitted):
     raise NotImplementedError
 
   def observe(self, state: PyTree, params: EnvParams) -> PyTree:
-    """Returns what is seen of a state, an element of the observation space."""
+    """Returns the observation of a state, an element of its space."""
     raise NotImplementedError
 
   def _reset(self, key, params):

@@ -249,7 +249,7 @@ def _can_start(config, state, slot):
 
 
 def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
-  """Draws what is random about a sample: uniforms from [0, 1)."""
+  """Draws the random numbers of a sample: uniforms from [0, 1)."""
   return sum_tree.draw(key, batch_size, config.dtype)
 
 

@@ -128,7 +128,7 @@ def sample(priorities: Priorities, uniform: Double | Array) -> Array:
 
 
 def _first_reaching(upto, positive, wanted):
-  """Returns the first places of the last axis that reach what is wanted."""
+  """Returns the first places of the last axis that reach the wanted sums."""
   high, low = wanted.high[:, None], wanted.low[:, None]
   reached = (upto.high > high) | ((upto.high == high) & (upto.low >= low))
   reached &= positive

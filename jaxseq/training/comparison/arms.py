@@ -192,7 +192,7 @@ class Arm(Protocol):
     directory: pathlib.Path,
     seconds: float | None,
   ) -> dict[str, Any]:
-    """Measures what was trained.
+    """Measures the trained variables.
 
     Args:
       program: that of the arm.

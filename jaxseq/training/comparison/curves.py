@@ -77,6 +77,6 @@ def highest_mean(values: np.ndarray, span: int) -> float:
 
 
 def finite_mean(values: np.ndarray) -> float:
-  """Returns the mean of what is finite, NaN if nothing is."""
+  """Returns the mean of the finite numbers, NaN if none is finite."""
   finite = values[np.isfinite(values)]
   return float(finite.mean()) if finite.size else math.nan

@@ -78,7 +78,7 @@ def finish(
 ) -> None:
   """Shows the results; after a training, writes them and draws the curve too.
 
-  Of several processes the first does.
+  Only the first of several processes does.
 
   Args:
     config: the comparison.

@@ -99,7 +99,7 @@ def run_all(
 
 
 def _train(config, place, arms_by_name, show):
-  """Returns the results of a run, and what has failed of which arm."""
+  """Returns the results of a run, and the failures of each arm."""
   try:
     return run.train(config, place, arms_by_name, show), {}
   except run.Failed as error:

@@ -248,7 +248,7 @@ class Arm:
     directory: pathlib.Path,
     seconds: float | None = None,
   ) -> dict[str, Any]:
-    """Measures what was trained, see `arms.Arm`.
+    """Measures the trained variables, see `arms.Arm`.
 
     Returns:
       "seconds", compilation included, if it was trained here, of arms side by

@@ -48,7 +48,7 @@ class Watchdog:
       self._thread.join()
 
   def beat(self, doing: str) -> None:
-    """Tells that all is well, and what is done next."""
+    """Tells that all is well, and names the next step."""
     self._doing = doing
     self._last = time.monotonic()
 
