@@ -18,24 +18,6 @@ SUBORDINATE = re.compile(
 )
 # A formula is no sentence, and its first letter is a name.
 FORMULA = re.compile(r"\S+ [-+*/=] ")
-# Packages whose functions and classes keep to this too, not modules alone.
-CLEAN_PACKAGES = (
-  "data",
-  "dts",
-  "estimators",
-  "generation",
-  "interop",
-  "mixers",
-  "models",
-  "nn",
-  "planner",
-  "programs",
-  "recurrence",
-  "rl",
-  "spr",
-  "tasks",
-  "training",
-)
 # Names that say nothing of what they hold.
 VAGUE = {"anything", "now", "told", "whether"}
 # Stems of British spellings; names are American.
@@ -102,17 +84,10 @@ def test_docstrings_of_modules_say_what_the_module_is():
   assert not wrong, "\n".join(wrong)
 
 
-def clean_sources():
-  """Yields the modules of clean packages, with their paths."""
-  for path, tree in SOURCES.items():
-    if path.parts[1] in CLEAN_PACKAGES:
-      yield path, tree
-
-
 def test_docstrings_of_functions_and_classes_name_what_they_are_about():
   wrong = [
     f"{path}:{node.lineno}: {words.splitlines()[0]}"
-    for path, tree in clean_sources()
+    for path, tree in SOURCES.items()
     for node in ast.walk(tree)
     if isinstance(node, ast.FunctionDef | ast.ClassDef)
     and (words := ast.get_docstring(node))
@@ -124,7 +99,7 @@ def test_docstrings_of_functions_and_classes_name_what_they_are_about():
 def test_docstrings_of_private_functions_are_one_sentence():
   wrong = [
     f"{path}:{node.lineno}: {node.name}"
-    for path, tree in clean_sources()
+    for path, tree in SOURCES.items()
     for node in private_functions(tree)
     if "\n" in (ast.get_docstring(node) or "")
   ]
