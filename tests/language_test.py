@@ -73,6 +73,10 @@ def test_what_the_checks_look_for_they_find():
   assert set(names) & VAGUE == {"now"}
   assert "mesh_lib" in names
   assert [node.name for node in private_functions(tree)] == ["_f", "g"]
+  assert SUBORDINATE.match("Of a chunk.")
+  assert not SUBORDINATE.match("Office hours.")
+  assert FORMULA.match("H_t = a_t h_{t-1} + b_t.")
+  assert not FORMULA.match("The state h = a h + b.")
 
 
 def test_docstrings_of_modules_say_what_the_module_is():

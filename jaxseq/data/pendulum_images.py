@@ -257,14 +257,14 @@ def load(
   def make():
     rng = np.random.RandomState(seed)
     other = np.random.RandomState(seed + 1)
-    made = {
+    by_part = {
       "train": generate(rng, train, train, frames, kept),
       "test": generate(rng, 0, test, frames, kept),
       "valid": generate(other, valid, valid, frames, kept),
     }
     return {
       f"{part}_{key}": array
-      for part, arrays in made.items()
+      for part, arrays in by_part.items()
       for key, array in arrays.items()
     }
 

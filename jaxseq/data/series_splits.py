@@ -195,16 +195,16 @@ def _constants(whole, train, targets, normalize, missing, gaps):
   return constants
 
 
-def _as_splits(made, prepared, whole, targets, source):
+def _as_splits(sets, prepared, whole, targets, source):
   """The parts with their description."""
   if targets.kind == "none":
-    made = [
+    sets = [
       part and part._replace(targets=np.zeros_like(part.targets))
-      for part in made
+      for part in sets
     ]
   # One structure for all parts: a step compiled for one serves the others.
-  if any(part is not None and part.lengths is not None for part in made):
-    made = [part and _with_lengths(part) for part in made]
+  if any(part is not None and part.lengths is not None for part in sets):
+    sets = [part and _with_lengths(part) for part in sets]
   channels = whole.channels
   if prepared.missing == "mask":
     channels += tuple(f"{name} observed" for name in channels)
@@ -229,7 +229,7 @@ def _as_splits(made, prepared, whole, targets, source):
     ),
     preparation=prepared,
   )
-  return datasets.Splits(*made, info)
+  return datasets.Splits(*sets, info)
 
 
 def _with_lengths(part):

@@ -120,10 +120,10 @@ def continue_text(
       option is out of range.
     MissingData: if the package of the tokenizer is not installed.
   """
-  fits, made = model.kind == "language", generation.Codec()
+  fits, text_codec = model.kind == "language", generation.Codec()
   if fits:
-    made = codec(model.preparation)
-    fits = made.tokenizer is not None or model.network.vocab_size == 256
+    text_codec = codec(model.preparation)
+    fits = text_codec.tokenizer is not None or model.network.vocab_size == 256
   if not fits:
     raise ValueError(
       f"model: got one of {model.kind} with {model.network.num_outputs} "
@@ -135,7 +135,7 @@ def continue_text(
     prompt,
     length,
     jax.random.key(seed),
-    codec=made,
+    codec=text_codec,
     **options,
   )
 

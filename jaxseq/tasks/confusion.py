@@ -83,10 +83,10 @@ def figures(
   right = np.diagonal(table, axis1=1, axis2=2)
   support, chosen = table.sum(axis=2), table.sum(axis=1)
   # A class without examples has a recall of nothing, whatever was chosen.
-  known = np.where(support > 0, support, 0)
+  occurring = np.where(support > 0, support, 0)
   per_class = {
     "precision": _share(right, chosen),
-    "recall": _share(right, known),
+    "recall": _share(right, occurring),
     "f1": _share(2 * right, np.where(support > 0, support + chosen, 0)),
   }
   confidence = _share(np.asarray(counts.confidence, float), bins)

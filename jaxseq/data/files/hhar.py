@@ -92,7 +92,7 @@ def read(
   series = np.split(values, first[1:])
   first = first[active]
   return domains.Recordings(
-    [cut for cut, kept in zip(series, active) if kept],
+    [cut for cut, is_active in zip(series, active) if is_active],
     labels[first].astype(np.int32),
     {
       "user": users[first].astype(np.int32),
