@@ -149,5 +149,5 @@ def test_what_takes_no_mesh():
   config = rl_arms.Config(
     arms={"gru": {}}, algorithm="r2d2", mesh=device_mesh.MeshConfig(data=2)
   )
-  with pytest.raises(errors.UserError, match="'gru' is trained by r2d2, and"):
+  with pytest.raises(errors.UserError, match="by r2d2, which takes no mesh"):
     rl_arms.agent_config(config, "gru")

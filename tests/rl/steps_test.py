@@ -45,8 +45,10 @@ def test_steps_are_those_of_a_scan(batched):
   expected = jax.jit(run)(*given)
   with kernels.choosing_for("gpu"):
     found = jax.jit(run)(*given)
-  # All the same operations: only what they are fused with differs.
-  chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-7)
+  # All the same operations: only what they are fused with differs. How that
+  # rounds depends on the processor, and five steps with weights above 1 make a
+  # rounding of numbers of size 1 some ten times as large.
+  chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-5)
   for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
     assert got.dtype == want.dtype
 
