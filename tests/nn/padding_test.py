@@ -56,7 +56,17 @@ def _heads(name):
   return {"heads": 2} if "heads" in fields else {}
 
 
-@pytest.mark.parametrize("name", mixers.names())
+# One of each kind; the wrapper around the others is the same.
+_QUICK = {"attention", "gru", "lightnet", "mamba2", "rwkv7", "s5"}
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+    for name in mixers.names()
+  ],
+)
 def test_both_directions_of_every_mixer(name):
   with jax.enable_x64(True):
     config = nn.StackConfig(

@@ -338,4 +338,6 @@ def test_one_device_is_the_whole_sequence(order):
   q, k, v = problem(len(reset), dtype=np.float32)
   got = recurrence.softmax_attention(q, k, v, reset=reset, order=order)
   want = split("ring", 1, order=order)(q, k, v, reset)
-  np.testing.assert_array_equal(got, want)
+  # The same numbers, which another program sums in an order of its own on some
+  # processors.
+  np.testing.assert_allclose(got, want, rtol=2**-20, atol=2**-20)
