@@ -4,10 +4,12 @@ import pathlib
 import re
 
 import numpy as np
+import pytest
 
 _PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "ppo.md"
 
 
+@pytest.mark.slow
 def test_the_program_of_the_page_learns():
   (block,) = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
   # Every second line of a screen would be too many.
