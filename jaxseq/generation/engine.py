@@ -32,6 +32,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _admission
 from jaxseq.generation import _draft_slots
 from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
@@ -48,9 +49,6 @@ from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
 from jaxseq.generation.requests import join
-
-# Requests with patterns that may begin before one that waits for room.
-_PASSES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +175,7 @@ class Engine:
     self._numbers = 0
     self._queue: collections.deque[Task] = collections.deque()
     self._ready: collections.deque[tuple[Row, Any]] = collections.deque()
-    # Requests whose patterns have their places in the pool.
-    self._holders: list[Task] = []
+    self._admission = _admission.Admission(self._pool)
     self._lines: list[Row | None] = [None] * config.lines
     self._rows: list[Row | None] = [None] * config.slots
     self._idle = token_sampling.make_controls(
@@ -323,51 +320,21 @@ class Engine:
     for i, row in enumerate(self._lines):
       if row is not None and row not in self._rows:
         self._lines[i] = None
-    self._release()
+    rows = (*self._rows, *(row for row, _ in self._ready))
+    self._admission.release({row.task for row in rows if row})
     for slot in self._free():
       if self._ready:
         row, prefix = self._ready.popleft()
         self._place(slot, row, prefix)
     full: set[str | bytes] = set()
     for number, row in enumerate(self._lines):
-      free = self._free()
-      task = self._next(full) if row is None and free else None
+      free = [] if row else self._free()
+      task = self._admission.first(self._queue, full) if free else None
       if task is not None:
         self._queue.remove(task)
-        self._begin(number, free[0], task)
-
-  def _next(self, full):
-    """First request that need not wait for room; None if all must."""
-    # Patterns without room join those of `full`. A request that waits for room
-    # lets others pass, but only so many with patterns, which take up room, too.
-    ahead = []
-    for task in self._queue:
-      pattern = task.request.pattern
-      if pattern is None:
-        break
-      if pattern not in full and all(t.passed < _PASSES for t in ahead):
-        start = self._pool.take(pattern)
-        if start is not None:
-          task.constraint = start
+        if self._pool is not None:
           self._constraint = self._pool.table
-          self._holders.append(task)
-          for other in ahead:
-            other.passed += 1
-          break
-        full.add(pattern)
-      ahead.append(task)
-    else:
-      return None
-    return task
-
-  def _release(self):
-    """Gives back the patterns of requests whose rows have all ended."""
-    waiting = [row for row, _ in self._ready]
-    live = {row.task for row in (*self._rows, *waiting) if row}
-    for task in self._holders:
-      if task not in live:
-        self._pool.give_back(task.request.pattern)
-    self._holders = [task for task in self._holders if task in live]
+        self._begin(number, free[0], task)
 
   def _begin(self, number, slot, task):
     """Gives a prompt a line, and a slot for when it is read."""
