@@ -8,7 +8,7 @@ over the last `window` elements j of t's cluster in its episode, itself counted;
 Roy, Saffar, Vaswani and Grangier, "Efficient content-based sparse attention
 with Routing Transformers", arXiv:2003.05997, whose clusters take their best
 elements of a whole sequence, in which later ones push earlier ones out: here
-clusters take their elements as they come. `top_w` is the published form.
+clusters take their elements as they come.
 
 No gradient reaches the centroids from outputs. `auxiliary_loss` has one, for
 training without further ado; or running means take its place, as published:
@@ -32,14 +32,11 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _centroids
-from jaxseq.mixers.keys_and_values import _top_w
 
 Params = contract.Params
-top_w = _top_w.top_w
 Averages = _centroids.Averages
 initial_averages = _centroids.initial_averages
 running_means = _centroids.running_means
-moved_units = _centroids.moved_units
 
 TRAITS = contract.Traits(
   keeps="keys and values of the last 32 elements, and of the last 32 of each "
@@ -213,7 +210,7 @@ def clusters(params: Params, q: jax.Array) -> jax.Array:
   Returns:
     (..., heads) int32.
   """
-  q = lax.stop_gradient(contract.pointwise(_top_w.layer_norm, q))
+  q = lax.stop_gradient(contract.pointwise(_centroids.layer_norm, q))
   mu = lax.stop_gradient(_centroids.unit(params["centroids"])).astype(q.dtype)
   scores = jnp.einsum(
     "...hd,hcd->...hc", q, mu, preferred_element_type=contract.wide_dtype(q)
@@ -237,7 +234,7 @@ def statistics(
   """
   q = lax.stop_gradient(_queries(config, params, x))
   number = clusters(params, q)
-  q = contract.cast(_top_w.layer_norm(q), contract.wide_dtype(x))
+  q = contract.cast(_centroids.layer_norm(q), contract.wide_dtype(x))
   member = jax.nn.one_hot(number, config.count, dtype=q.dtype)
   member = member.reshape(-1, *member.shape[-2:])
   q = q.reshape(-1, *q.shape[-2:])
@@ -263,7 +260,7 @@ def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
   q = _queries(config, params, x)
   number = clusters(params, q)
   wide = contract.wide_dtype(x)
-  q = _centroids.unit(_top_w.layer_norm(q.astype(wide)))
+  q = _centroids.unit(_centroids.layer_norm(q.astype(wide)))
   mu = _centroids.unit(params["centroids"].astype(wide))
   heads = jnp.arange(mu.shape[0])
   nearest = mu[heads, number]
