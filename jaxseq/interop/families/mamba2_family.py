@@ -44,8 +44,6 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
   entries["architectures"] = ["Mamba2ForCausalLM"]
   entries["head_dim"] = mixer.head_width
   entries["num_heads"] = mixer.heads
-  if mixer.chunk_size is not None:
-    entries["chunk_size"] = mixer.chunk_size
   if mixer.dt_limit != (0.0, math.inf):
     entries["time_step_limit"] = list(mixer.dt_limit)
   if mixer.norm_eps != stack.norm_epsilon:

@@ -12,8 +12,6 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 
-Params = dict[str, jax.Array]
-
 # Logit of an element that is left out. Not -inf: where all elements are, a
 # softmax of these is still defined.
 _NOTHING = -1e30
@@ -21,7 +19,7 @@ _NOTHING = -1e30
 
 def over_time(
   config: Any,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   state: recurrence.SoftmaxState,
   reset: jax.Array | None,
@@ -108,7 +106,7 @@ def _scalar(config, params, x, state, reset, mask, place, axis):
 
 def array(
   config: Any,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   mask: jax.Array | None,
   shape: tuple[int, ...],
@@ -154,7 +152,7 @@ def single_scan(
 
 
 def output(
-  config: Any, params: Params, o: jax.Array, x: jax.Array
+  config: Any, params: contract.Params, o: jax.Array, x: jax.Array
 ) -> jax.Array:
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (
@@ -191,5 +189,4 @@ def _queries(config, params, x):
 
 def _heads(config, x, W, wide=False):
   """(..., d_model) -> (..., H, width)."""
-  y = recurrence.dense(x, W, wide=wide)
-  return y.reshape(*y.shape[:-1], config.num_heads, -1)
+  return head_parts.split(recurrence.dense(x, W, wide=wide), config.num_heads)

@@ -29,7 +29,6 @@ from jaxseq.mixers import positions
 from jaxseq.mixers.averages import _lightnet
 from jaxseq.mixers.averages import _places
 
-Params = contract.Params
 single_scan = _lightnet.single_scan
 
 TRAITS = contract.Traits(
@@ -39,7 +38,7 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of LightNet.
 
   The defaults are those of the paper's first author (Doraemonzzz/xmixers) but
@@ -51,7 +50,6 @@ class Config:
            norm_eps=1e-6, norm_eps_on="mean", scale_q=True, lrpe="none")
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads; divides d_model. The largest divisor that leaves
       them at least 128 wide if None: 1024 and 2048 get the 8 and 16 of the two
       codes.
@@ -78,7 +76,6 @@ class Config:
     lrpe_base: inverse of the smallest frequency, about.
   """
 
-  d_model: int
   heads: int | None = None
   d_key: int | None = None
   gate_rank: int | None = None
@@ -94,17 +91,8 @@ class Config:
   lrpe_base: float = 10000.0
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model",),
-      optional=("heads", "d_key", "gate_rank"),
-      above_zero=("norm_eps", "lrpe_base"),
-    )
-    if self.d_model % self.num_heads:
-      raise contract.error(
-        "heads", self.heads, f"a divisor of d_model = {self.d_model}"
-      )
+    super().__post_init__()
+    contract.divisor("heads", self.num_heads, d_model=self.d_model)
     if self.input_gate and self.decay == "vector":
       raise contract.error(
         "input_gate", True, "False: a vector decay has it always"
@@ -117,10 +105,8 @@ class Config:
   @property
   def num_heads(self) -> int:
     """H, the number of heads."""
-    if self.heads is not None:
-      return self.heads
     most = max(1, self.d_model // 128)
-    return next(h for h in range(most, 0, -1) if self.d_model % h == 0)
+    return self.heads or contract.largest_divisor(self.d_model, most)
 
   @property
   def key_width(self) -> int:
@@ -130,10 +116,8 @@ class Config:
   @property
   def state_width(self) -> int:
     """Rows of a head's matrix state: key channels after position embedding."""
-    doubled = ("cosine", "cosine_half") + (
-      ("rotary",) if self.decay == "vector" else ()
-    )
-    return self.key_width * (2 if self.lrpe in doubled else 1)
+    turned = self.lrpe == "rotary" and self.decay == "vector"
+    return self.key_width * (1 + (turned or "cosine" in self.lrpe))
 
   @property
   def sink(self) -> float | None:
@@ -162,7 +146,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, ones for the norm.
 
   (The first author's code starts with an output projection of zeros, and logits
@@ -187,14 +171,9 @@ def init(key: jax.Array, config: Config) -> Params:
   }
   if config.decay == "scalar":
     shapes["W_f"] = (d, heads)
-  lecun = jax.nn.initializers.lecun_normal()
-  keys = jax.random.split(key, len(shapes))
-  params = {
-    name: lecun(one, shape, jnp.float32)
-    for one, (name, shape) in zip(keys, shapes.items())
-  }
-  params["norm"] = jnp.ones((d,), jnp.float32)
-  return params
+  draw = contract.Draws(key, " ".join(shapes))
+  params = {name: draw(name, *shape) for name, shape in shapes.items()}
+  return params | {"norm": contract.ones(d)}
 
 
 @contract.initial_state

@@ -19,7 +19,6 @@ attention.
 """
 
 import dataclasses
-import functools
 from typing import Literal
 from typing import NamedTuple
 
@@ -29,12 +28,10 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import positions
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _mom_memories
 from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head for each of 5 memories, of which an element changes "
@@ -45,20 +42,15 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_outer.HeadWidths):
+class Config(_outer.HeadWidths, discretize.FlooredSteps):
   """Options of Mixture-of-Memories.
 
   Attributes:
-    d_model: width of inputs and outputs.
     memories: number of memories beside the shared one.
     active: number of these that an element is routed to.
     shared: whether there is a memory that all elements come to.
     rule: how memories change: "gated_deltanet", with a decay per head;
       "linear_attention", without one; "gla", with a decay per channel of keys.
-    heads: number of heads.
-    d_key: width of a head's queries and keys; d_model / heads, rounded up, if
-      None.
-    d_value: width of a head's values; as d_key's default if None.
     d_conv: width of the convolutions, the present element counted; 1 for none.
     one_projection: whether all memories have keys, values and decays in common.
     feature_map: of queries and keys of "linear_attention": "elu" (elu(x) + 1),
@@ -73,19 +65,12 @@ class Config(_outer.HeadWidths):
     balance: which loss: the authors' in each sequence, "sequences", or that
       over the elements of all, "pooled".
     eps: added to the mean square in the norm of a head's output.
-    dt_min: smallest initial step size, softplus of dt_bias.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
-    dt_init_floor: lower bound on initial step sizes.
   """
 
-  d_model: int
   memories: int = 4
   active: int = 2
   shared: bool = True
   rule: Literal["gated_deltanet", "linear_attention", "gla"] = "gated_deltanet"
-  heads: int = 4
-  d_key: int | None = None
-  d_value: int | None = None
   d_conv: int = 4
   one_projection: bool = False
   feature_map: Literal["elu", "relu", "none"] = "none"
@@ -93,30 +78,12 @@ class Config(_outer.HeadWidths):
   decay_rank: int = 16
   decay_temperature: float = 16.0
   gate: Literal["none", "silu"] = "silu"
-  balance_weight: float = 0.01
+  balance_weight: contract.NotNegative = 0.01
   balance: Literal["sequences", "pooled"] = "sequences"
   eps: float = 1e-5
-  dt_min: float = 0.001
-  dt_max: float = 0.1
-  dt_init_floor: float = 1e-4
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=(
-        "d_model",
-        "memories",
-        "active",
-        "heads",
-        "d_conv",
-        "decay_rank",
-      ),
-      optional=("d_key", "d_value"),
-      above_zero=("decay_temperature", "eps", "dt_init_floor"),
-      not_negative=("balance_weight",),
-    )
-    discretize.check_step_sizes(self)
+    super().__post_init__()
     if self.active > self.memories:
       expected = f"at most memories = {self.memories}"
       raise contract.error("active", self.active, expected)
@@ -159,7 +126,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
@@ -183,9 +150,7 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale: (d_value,), ones.
       W_o: (heads * d_value, d_model).
   """
-  names = "router", "q", "k", "v", "conv", "b", "a", "a2", "A", "dt", "g", "o"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "router q k v conv b a a2 A dt g o")
   width, (_, inner, values) = config.d_model, config.channels
   copies = 1 if config.one_projection else config.every
   columns = {"router": config.memories, "q": inner}
@@ -196,27 +161,17 @@ def init(key: jax.Array, config: Config) -> Params:
     columns["a"] = copies * config.decay_rank
   if config.gate != "none":
     columns["g"] = values
-  params = {
-    f"W_{name}": lecun(keys[name], (width, count), jnp.float32)
-    for name, count in columns.items()
-  }
-  if config.d_conv > 1:
-    shape = config.d_conv, sum(config.channels)
-    params["conv_weight"] = contract.uniform(keys["conv"], shape, config.d_conv)
+  params = {f"W_{name}": draw(name, width, n) for name, n in columns.items()}
+  params |= draw.conv(config.d_conv, sum(config.channels))
   if config.rule == "gated_deltanet":
-    heads = (config.heads,)
-    A = jax.random.uniform(keys["A"], heads, jnp.float32, 0.01, 16)
-    params["A_log"] = jnp.log(A)
-    params["dt_bias"] = discretize.step_size_bias(
-      keys["dt"], config.heads, config
-    )
+    params |= _outer.rates(draw, config.heads, config.heads, config)
   elif config.rule == "gla":
     stacked = jax.nn.initializers.lecun_normal(batch_axis=0)
     shape = copies, config.decay_rank, inner
-    params["W_a2"] = stacked(keys["a2"], shape, jnp.float32)
-    params["b_a"] = jnp.zeros((copies, inner), jnp.float32)
-  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
-  params["W_o"] = lecun(keys["o"], (values, width), jnp.float32)
+    params["W_a2"] = stacked(draw.keys["a2"], shape, jnp.float32)
+    params["b_a"] = contract.zeros(copies, inner)
+  params["norm_scale"] = contract.ones(config.value_width)
+  params["W_o"] = draw("o", values, width)
   return params
 
 
@@ -249,7 +204,7 @@ def step(config, params, x, state, reset=None):
   return _run(config, params, x, state, reset, _mom_memories.element())
 
 
-def router(config: Config, params: Params, x: jax.Array) -> jax.Array:
+def router(config: Config, params: contract.Params, x: jax.Array) -> jax.Array:
   """Returns the logits that decide which memories the elements come to.
 
   Args:
@@ -306,7 +261,9 @@ def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
   return logits.shape[-1] * jnp.sum(share * mean)
 
 
-def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
+def auxiliary_loss(
+  config: Config, params: contract.Params, x: jax.Array
+) -> jax.Array:
   """Returns what training adds to its loss for one layer, for even use.
 
   `nn.SequenceMixer` puts it into the collection "losses" where that is mutable,
@@ -361,10 +318,8 @@ def _run(config, params, x, state, reset, over):
     return jnp.sum(weights[..., None, None] * o, axis=-3)
 
   o = contract.pointwise(mixed, o, weights)
-  norm = functools.partial(positions.rms_norm, eps=config.eps)
-  o = contract.pointwise(norm, o, params["norm_scale"])
+  o = head_parts.normed(o, params["norm_scale"], config.eps)
   o = o.reshape(*x.shape[:-1], -1)
   if config.gate == "silu":
-    gate = recurrence.dense(x, params["W_g"])
-    o = contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+    o = head_parts.gated(o, recurrence.dense(x, params["W_g"]))
   return recurrence.dense(o, params["W_o"]), State(window, S, z)

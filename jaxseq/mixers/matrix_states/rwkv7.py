@@ -30,8 +30,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
-
-Params = contract.Params
+from jaxseq.mixers import passes
 
 # Key of the first layer's values among what layers share.
 SHARED = "v_first"
@@ -51,11 +50,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_rwkv.Layer):
   """Options of RWKV-7's time mix.
 
   Attributes:
-    d_model: width of inputs and outputs, and of all heads together.
     head_size: width of a head; the largest divisor of d_model up to 64, which
       is the original's, if None.
     decay_rank: rank of the decay's projection w1 w2; if None, 2.5
@@ -65,41 +63,26 @@ class Config:
     gate_rank: rank of g1 g2, 5 sqrt(d_model).
     layer: number of the layer in its network, from 0; the first has no v0, v1
       and v2. Initial parameters depend on it.
-    num_layers: number of layers in the network.
     eps: added to the variance in the norm of a head's output. The original has
       64e-5 whatever the head's size.
   """
 
-  d_model: int
   head_size: int | None = None
   decay_rank: int | None = None
   rate_rank: int | None = None
   value_rank: int | None = None
   gate_rank: int | None = None
-  layer: int = 0
-  num_layers: int = 1
   eps: float = 64e-5
 
   def __post_init__(self):
-    ranks = "decay_rank", "rate_rank", "value_rank", "gate_rank"
-    contract.fields(
-      self,
-      positive=("d_model", "num_layers"),
-      optional=("head_size", *ranks),
-      above_zero=("eps",),
-    )
-    _rwkv.check_layer(self)
-    if self.d_model % self.width:
-      expected = f"a divisor of d_model = {self.d_model}"
-      raise contract.error("head_size", self.head_size, expected)
+    super().__post_init__()
+    contract.divisor("head_size", self.width, d_model=self.d_model)
 
   @property
   def width(self) -> int:
     """Width of a head."""
-    if self.head_size is not None:
-      return self.head_size
-    sizes = range(min(_HEAD_SIZE, self.d_model), 0, -1)
-    return next(size for size in sizes if self.d_model % size == 0)
+    largest = contract.largest_divisor(self.d_model, _HEAD_SIZE)
+    return self.head_size or largest
 
   @property
   def heads(self) -> int:
@@ -132,7 +115,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the original code does.
 
   Returns:
@@ -148,8 +131,7 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale, norm_bias: (d_model,).
     The first layer has no v0, v1, v2.
   """
-  names = "r", "k", "v", "w2", "a2", "v2", "g2"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
+  keys = contract.Draws(key, "r k v w2 a2 v2 g2").keys
   width, layer, layers = config.d_model, config.layer, config.num_layers
   ratio = _rwkv.depth(config)
   params = {
@@ -198,23 +180,9 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence, whose values are the layer's own."""
-  y, state, _ = _apply(config, params, x, state, reset, None, axis)
-  return y, state
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  y, state, _ = _step(config, params, x, state, reset, None)
-  return y, state
-
-
 def apply_shared(
   config: Config,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   state: State | None,
   reset: jax.Array | None,
@@ -250,7 +218,7 @@ def apply_shared(
 
 def step_shared(
   config: Config,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   state: State,
   reset: jax.Array | None,
@@ -294,32 +262,23 @@ def _given(shared, x):
 @contract.apply(Config, init, initial_state)
 def _checked_apply(config, params, x, state, reset, *, axis, v_first):
   """`apply`, whose state comes with the first layer's values."""
-  y, *both = _apply(config, params, x, state, reset, v_first, axis)
+  over = functools.partial(passes.over_sequence, axis=axis)
+  y, *both = _run(over, config, params, x, state, reset, v_first)
   return y, tuple(both)
 
 
 @contract.step(Config, init, initial_state)
 def _checked_step(config, params, x, state, reset, *, v_first):
   """`step`, whose state comes with the first layer's values."""
-  y, *both = _step(config, params, x, state, reset, v_first)
+  over = passes.over_element
+  y, *both = _run(over, config, params, x, state, reset, v_first)
   return y, tuple(both)
 
 
-def _apply(config, params, x, state, reset, v_first, axis):
-  shift = functools.partial(recurrence.token_shift, axis=axis)
-  scan = functools.partial(_scan, axis=axis)
-  return _run(config, params, x, state, reset, v_first, shift, scan)
-
-
-def _step(config, params, x, state, reset, v_first):
-  shift, scan = recurrence.token_shift_step, _scan_step
-  return _run(config, params, x, state, reset, v_first, shift, scan)
-
-
-def _run(config, params, x, state, reset, v_first, shift, scan):
+def _run(over, config, params, x, state, reset, v_first=None):
   """y, the state, and the first layer's values."""
   params = contract.cast(params, contract.wide_dtype(x))
-  before, last = shift(x, state.last, reset)
+  before, last = over(recurrence.token_shift, x, state.last, reset)
   mixed = {
     name: contract.pointwise(_rwkv.mix, x, before, params[f"mu_{name}"])
     for name in _SHIFTS
@@ -343,7 +302,8 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
     lambda k, rate, k_a: k * (1 + (rate - 1) * k_a), k, rate, k_a
   )
   b = contract.pointwise(jnp.multiply, z, rate)
-  o, S = scan(r, k, v, -z, b, decay, state.S, reset)
+  elements = r, k, v, -z, b, decay, state.S
+  o, S = over(passes.dplr_scan_heads, *elements, reset=reset)
 
   def read_out(o, r, k, v, gate, scale, bias, r_k):
     o = _normalized(o, config.eps) * scale + bias
@@ -383,17 +343,10 @@ def _normalized(x, eps):
   return x * jax.lax.rsqrt(square + eps)
 
 
-def _scan(*arguments, axis):
-  """`dplr_scan` of arrays with time before heads."""
-  *elements, state, reset = arguments
-  elements = [jnp.moveaxis(x, -2, -3) for x in elements]
-  reset = head_parts.resets(reset, elements[0].shape[:-1])
-  o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
-  return jnp.moveaxis(o, -3, -2), state
+def _alone(over, config, params, x, state, reset):
+  """Runs over a sequence, whose values are the layer's own."""
+  y, state, _ = _run(over, config, params, x, state, reset)
+  return y, state
 
 
-def _scan_step(*arguments):
-  """One step of `dplr_scan`; heads are batch axes of a step."""
-  *elements, state, reset = arguments
-  reset = head_parts.resets(reset, elements[0].shape[:-1], time=False)
-  return recurrence.dplr_step(*elements, state, reset=reset)
+apply, step = passes.make(Config, init, initial_state, _alone, sections=True)

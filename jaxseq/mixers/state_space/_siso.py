@@ -20,8 +20,6 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.state_space import discretize
 
-Params = contract.Params
-
 _DType = jax.typing.DTypeLike
 
 # Smallest distance of an initial eigenvalue from the imaginary axis.
@@ -52,16 +50,13 @@ class System(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(contract.Options):
+class Config(discretize.StepSizes):
   """Options that both have.
 
   Attributes:
-    d_model: width of inputs and outputs, H.
     d_state: states per channel, conjugates counted, N; even.
     n_ssm: number of different systems but for C, D and step size; channel h has
       that of number h modulo n_ssm. One per channel if None.
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
     real_transform: -Re(Lambda) is this function of the parameter: "exp",
       "softplus", "relu" (plus 1e-4) or "none".
     dt_transform: the step size is this function of the parameter: "exp" or
@@ -75,12 +70,9 @@ class Config(contract.Options):
       "auto". With resets it is always "chunks". They agree to rounding.
   """
 
-  d_model: int
   d_state: int = 64
   n_ssm: int | None = None
   init: str = ""
-  dt_min: float = 0.001
-  dt_max: float = 0.1
   real_transform: Literal["exp", "softplus", "relu", "none"] = "exp"
   dt_transform: Literal["exp", "softplus"] = "exp"
   step_rescale: float = 1.0
@@ -88,20 +80,10 @@ class Config(contract.Options):
   method: Literal["auto", "convolution", "chunks"] = "auto"
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "d_state"),
-      optional=("n_ssm",),
-      above_zero=("step_rescale",),
-    )
+    super().__post_init__()
     if self.d_state % 2:
       raise contract.error("d_state", self.d_state, "an even number")
-    if self.d_model % self.copies:
-      raise contract.error(
-        "n_ssm", self.n_ssm, f"a divisor of d_model = {self.d_model}"
-      )
-    discretize.check_step_sizes(self)
+    contract.divisor("n_ssm", self.copies, d_model=self.d_model)
 
   @property
   def copies(self) -> int:
@@ -138,13 +120,17 @@ def init_Lambda(config: Config, Lambda: np.ndarray) -> dict[str, jax.Array]:
   }
 
 
-def real_part(config: Config, params: Params, dtype: _DType) -> jax.Array:
+def real_part(
+  config: Config, params: contract.Params, dtype: _DType
+) -> jax.Array:
   """Real part of Lambda, (n_ssm, N)."""
   load, _ = TRANSFORMS[config.real_transform]
   return -load(params["Lambda_re"].astype(dtype))
 
 
-def complex_Lambda(config: Config, params: Params, dtype: _DType) -> jax.Array:
+def complex_Lambda(
+  config: Config, params: contract.Params, dtype: _DType
+) -> jax.Array:
   """Lambda, (n_ssm, N) complex."""
   re = real_part(config, params, dtype)
   return lax.complex(re, params["Lambda_im"].astype(dtype))
@@ -160,7 +146,9 @@ def init_step(
   return discretize.inverse_softplus(jnp.exp(log_step))
 
 
-def step_sizes(config: Config, params: Params, dtype: _DType) -> jax.Array:
+def step_sizes(
+  config: Config, params: contract.Params, dtype: _DType
+) -> jax.Array:
   """Step sizes at the sampling rate of use, in the shape of the parameter."""
   load, _ = TRANSFORMS[config.dt_transform]
   return config.step_rescale * load(params["log_step"].astype(dtype))

@@ -29,8 +29,6 @@ from jaxseq.mixers.state_space import _dplr
 from jaxseq.mixers.state_space import _siso
 from jaxseq.mixers.state_space import hippo
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal plus low-rank system",
   # What the paper trains with the smaller learning rate.
@@ -52,7 +50,7 @@ class Config(_siso.Config):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters (arXiv:2111.00396, section 3, and its code).
 
   Returns:

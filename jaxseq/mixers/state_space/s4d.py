@@ -24,8 +24,6 @@ from jaxseq.mixers.state_space import _siso
 from jaxseq.mixers.state_space import discretize
 from jaxseq.mixers.state_space import hippo
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal system",
   # What the paper trains with the smaller learning rate.
@@ -55,7 +53,7 @@ class Config(_siso.Config):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters (arXiv:2206.11893, section 4, and its code).
 
   Returns:

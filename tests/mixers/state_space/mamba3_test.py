@@ -31,7 +31,7 @@ def siso(arguments, state):
   )
   x = arguments["x"]
   y, state = mamba3.scan(
-    q, k, x, decay, dt, trap, arguments["angles"], state, chunk_size=5
+    q, k, x, decay, dt, trap, arguments["angles"], state
   )
   y = y + arguments["D"][:, None] * x
   return y * jax.nn.silu(arguments["z"]), state
