@@ -200,7 +200,7 @@ def apply(
 
   def decorate(function):
     @functools.wraps(function)
-    def run(config, params, x, state=None, reset=None, **options):
+    def run(config, params, x, state=None, reset=None, *more, **options):
       x = jnp.asarray(x)
       _arguments.check_params(config_type, init, config, params)
       batch = _arguments.check_inputs(
@@ -222,8 +222,9 @@ def apply(
         params, state, reset = varying_as(x, (params, state, reset))
       if sections and all(value is None for value in options.values()):
         return _in_sections(function, config, params, x, state, reset)
-      y, state = function(config, params, x, state, reset, **options)
-      return y.astype(x.dtype), state
+      arguments = config, params, x, state, reset, *more
+      y, *rest = function(*arguments, **options)
+      return y.astype(x.dtype), *rest
 
     _documents.complete(run, _documents.APPLY)
     return run
@@ -271,14 +272,15 @@ def step(
 
   def decorate(function):
     @functools.wraps(function)
-    def run(config, params, x, state, reset=None, **options):
+    def run(config, params, x, state, reset=None, *more, **options):
       x = jnp.asarray(x)
       _arguments.check_params(config_type, init, config, params)
       _arguments.check_inputs(config, x, state, initial_state, reset, step=True)
       if getattr(config, "bidirectional", False):
         raise error("config.bidirectional", True, "False: steps see no future")
-      y, state = function(config, params, x, state, reset, **options)
-      return y.astype(x.dtype), state
+      arguments = config, params, x, state, reset, *more
+      y, *rest = function(*arguments, **options)
+      return y.astype(x.dtype), *rest
 
     _documents.complete(run, _documents.STEP)
     return run
@@ -335,6 +337,24 @@ def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:
   if x.dtype != wide_dtype(x):
     return x.dtype
   return wide_dtype(x, *others)
+
+
+def masked_mean(
+  x: jax.Array, mask: jax.Array | None, axis: int | tuple[int, ...]
+) -> jax.Array:
+  """Returns the mean of the elements that count, 0 where there are none.
+
+  Args:
+    x: (..., n).
+    mask: (...) bool, or None if all count.
+    axis: axes to take the mean over, not the last one.
+  """
+  if mask is None:
+    return jnp.mean(x, axis=axis)
+  mask = jnp.broadcast_to(mask, x.shape[:-1])[..., None]
+  count = jnp.sum(mask, axis=axis)
+  total = jnp.sum(jnp.where(mask, x, 0), axis=axis)
+  return total / jnp.maximum(count, 1).astype(x.dtype)
 
 
 def project(params: Params, name: str, x: jax.Array) -> jax.Array:

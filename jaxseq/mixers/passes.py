@@ -151,36 +151,43 @@ def convolved(
 
 
 def over_sequence(
-  scan: Callable[..., Any], *arguments: Any, axis: str | None, **options: Any
+  scan: Callable[..., Any],
+  *arguments: Any,
+  axis: str | None,
+  step: Callable[..., Any] | None = None,
+  **options: Any,
 ) -> Any:
   """Runs a recurrence over a sequence, with time split over devices or not."""
+  del step
   return scan(*arguments, axis=axis, **options)
 
 
 def over_element(
-  scan: Callable[..., Any], *arguments: Any, **options: Any
+  scan: Callable[..., Any],
+  *arguments: Any,
+  step: Callable[..., Any] | None = None,
+  **options: Any,
 ) -> Any:
-  """Runs over one element, by the step that belongs to a scan."""
-  return _steps()[scan](*arguments, **options)
+  """Runs over one element, by `step`, or the one that belongs to a scan."""
+  return (step or _steps()[scan])(*arguments, **options)
 
 
 @functools.cache
 def _steps():
   return {
     recurrence.causal_conv: recurrence.causal_conv_step,
-    recurrence.delta_scan_heads: _of_heads(recurrence.delta_step),
-    dplr_scan_heads: _of_heads(recurrence.dplr_step),
+    recurrence.delta_scan_heads: of_heads(recurrence.delta_step),
     recurrence.linear_scan: _linear_step,
-    recurrence.mlstm_scan_heads: _of_heads(recurrence.mlstm_step),
-    recurrence.outer_scan_heads: _of_heads(recurrence.outer_step),
+    recurrence.mlstm_scan_heads: of_heads(recurrence.mlstm_step),
+    recurrence.outer_scan_heads: of_heads(recurrence.outer_step),
     recurrence.selective_scan: recurrence.selective_step,
     recurrence.token_shift: recurrence.token_shift_step,
     recurrence.wkv_scan: recurrence.wkv_step,
   }
 
 
-def _of_heads(step):
-  """A step whose batch axes are heads, too; groups of them share q and k."""
+def of_heads(step: Callable[..., Any]) -> Callable[..., Any]:
+  """Makes a step whose batch axes are heads, too; groups share q and k."""
 
   def run(q, k, v, *rest, reset=None, **options):
     reset = head_parts.resets(reset, v.shape[:-1], time=False)
@@ -188,17 +195,6 @@ def _of_heads(step):
     return step(q, k, v, *rest, reset=reset, **options)
 
   return run
-
-
-def dplr_scan_heads(
-  *arguments: jax.Array, reset: jax.Array | None, axis: str | None
-) -> tuple[jax.Array, jax.Array]:
-  """Runs `recurrence.dplr_scan` over arrays with time before heads."""
-  *elements, state = arguments
-  elements = [jnp.moveaxis(x, -2, -3) for x in elements]
-  reset = head_parts.resets(reset, elements[0].shape[:-1])
-  o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
-  return jnp.moveaxis(o, -3, -2), state
 
 
 def _linear_step(a, b, h, *, reset=None):

@@ -16,10 +16,6 @@ import numpy as np
 
 from jaxseq import _validate
 
-Params = dict[str, jax.Array]
-
-ACTIVATIONS = ("none", "relu", "sigmoid", "silu", "softmax")
-
 
 def frequencies(count: int, width: int, base: float = 10000.0) -> np.ndarray:
   """Returns base^(-2 i / width) for i < count, in float64."""
@@ -158,7 +154,6 @@ def md_lrpe(
   theta: jax.Array | np.ndarray | None = None,
   *,
   num_extra: int = 0,
-  activation: str = "none",
 ) -> jax.Array:
   """MD-LRPE: LRPE "cosine" for the elements of an array of several axes.
 
@@ -172,18 +167,15 @@ def md_lrpe(
     theta: (e,) or, with x (..., heads, n, D), (heads, e) frequencies with e *
       len(shape) >= D; `md_frequencies` if None.
     num_extra: number of extra elements.
-    activation: applied to x first; one of "none", "relu", "sigmoid", "silu" and
-      "softmax", which is over the n elements.
 
   Returns:
-    (..., n, 2 D): [f(x) cos, f(x) sin].
+    (..., n, 2 D): [x cos, x sin].
 
   Raises:
-    ValueError: if sizes or the activation do not fit the above.
+    ValueError: if sizes do not fit the above.
   """
   x = jnp.asarray(x)
   check_grid("x", x.shape[-2], shape, num_extra)
-  _validate.choice("activation", activation, ACTIVATIONS)
   width = x.shape[-1]
   if theta is None:
     theta = md_frequencies(width, len(shape))
@@ -196,7 +188,6 @@ def md_lrpe(
     )
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = _grid_phases(shape, jnp.asarray(theta, dtype), width, num_extra)
-  x = _activate(x, activation)
   turned = [x * jnp.cos(phase), x * jnp.sin(phase)]
   return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
@@ -226,14 +217,6 @@ def _grid_phases(shape, theta, width, num_extra):
   phase = phase.reshape(phase.shape[:-2] + (-1,))[..., :width]
   widths = ((0, 0),) * (phase.ndim - 2) + ((num_extra, 0), (0, 0))
   return jnp.pad(phase, widths)
-
-
-def _activate(x, activation):
-  if activation == "none":
-    return x
-  if activation == "softmax":
-    return jax.nn.softmax(x, axis=-2)
-  return getattr(jax.nn, activation)(x)
 
 
 def rms_norm(

@@ -33,7 +33,8 @@ there; `jaxseq.nn` calls them:
 - `init_layers(key, config, layers) -> array` and `over_layers(array) ->
   options`: one parameter of all layers with this mixer, or None, and options of
   `apply` and `step` made of it, each with a leading axis of layers.
-- `auxiliary_loss(config, params, x) -> scalar`: what training adds to its loss.
+- `auxiliary_loss(config, params, x, mask=None) -> scalar`: what training adds
+  to its loss, of the elements where mask (*batch, time) is true.
 
 A mixer may also read a `recurrence.Tree` of elements at once, of which each
 follows its parent; `jaxseq.generation` calls these, and goes through the tree

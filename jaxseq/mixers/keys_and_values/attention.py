@@ -19,10 +19,8 @@ Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
-from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any
 from typing import Literal
 
 import jax
@@ -224,43 +222,20 @@ def apply(
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
-  o, state = heads(config, params, x, state, reset, axis=axis, scheme=scheme)
+  options = {"reset": reset, "axis": axis, "scheme": scheme}
+  o, state = _attended(config, params, x, state, **options)
   return contract.project(params, "W_o", o), state
 
 
-def heads(
-  config: Config,
-  params: contract.Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-  scheme: str = "halo",
-  attend: Callable[..., tuple[jax.Array, Any]] = recurrence.window_attention,
-) -> tuple[jax.Array, Any]:
-  """Returns what the heads give, in front of the output matrix.
-
-  Args:
-    config: as in `apply`, and so the others; they are not checked.
-    params: all but W_o and its bias.
-    x: (*batch, time, d_model).
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool, or None.
-    axis: name of the mesh axis over which time is split, or None.
-    scheme: how devices exchange what they need.
-    attend: what runs over queries, keys and values.
-
-  Returns:
-    (*batch, time, heads * d_head), and the state after the last element, or
-    what `attend` returns in its place.
-  """
+def _attended(
+  config, params, x, state, attend=recurrence.window_attention, **options
+):
+  """Outputs of the heads, side by side, and what `attend` returns beside."""
   q, k, v = _heads.project(config, params, x)
   keys = None
   if config.key_format is not None:
     keys = _block_keys.Format(config, params)
     k, state = keys.rounded(k), keys.decoded(state, k.dtype)
-  options = {"reset": reset, "axis": axis, "scheme": scheme}
   options["search"] = config.search
   if config.positions == "relative":
     q, p = _relative.queries(params, q)
@@ -304,7 +279,7 @@ def tree(
     o = recurrence.tree_window_attention(*arguments, embed=embed)
     return o, (k, v)
 
-  o, residue = heads(config, params, x, state, attend=attend)
+  o, residue = _attended(config, params, x, state, attend)
   return contract.project(params, "W_o", o), residue
 
 

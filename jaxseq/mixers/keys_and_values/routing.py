@@ -213,7 +213,10 @@ def statistics(
 
 
 def auxiliary_loss(
-  config: Config, params: contract.Params, x: jax.Array
+  config: Config,
+  params: contract.Params,
+  x: jax.Array,
+  mask: jax.Array | None = None,
 ) -> jax.Array:
   """Returns what training adds to its loss for one layer.
 
@@ -226,6 +229,7 @@ def auxiliary_loss(
     config: options.
     params: from `init`.
     x: (..., d_model), the layer's inputs.
+    mask: (...) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar, float32 or wider.
@@ -237,8 +241,15 @@ def auxiliary_loss(
   mu = _centroids.unit(params["centroids"].astype(wide))
   heads = jnp.arange(mu.shape[0])
   nearest = mu[heads, number]
-  of_centroids = jnp.mean((lax.stop_gradient(q) - nearest) ** 2)
-  of_queries = jnp.mean((q - lax.stop_gradient(nearest)) ** 2)
+
+  def mean(square):
+    if mask is None:
+      return jnp.mean(square)
+    axes = tuple(range(square.ndim - 1))
+    return jnp.mean(contract.masked_mean(square, mask[..., None], axes))
+
+  of_centroids = mean((lax.stop_gradient(q) - nearest) ** 2)
+  of_queries = mean((q - lax.stop_gradient(nearest)) ** 2)
   return of_centroids + config.commitment * of_queries
 
 

@@ -29,6 +29,7 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _mom_memories
 from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import discretize
@@ -191,19 +192,6 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence; a reset empties all memories and their windows."""
-  over = _mom_memories.sequence(axis=axis)
-  return _run(config, params, x, state, reset, over)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  return _run(config, params, x, state, reset, _mom_memories.element())
-
-
 def router(config: Config, params: contract.Params, x: jax.Array) -> jax.Array:
   """Returns the logits that decide which memories the elements come to.
 
@@ -219,7 +207,9 @@ def router(config: Config, params: contract.Params, x: jax.Array) -> jax.Array:
   return recurrence.dense(x, params["W_router"], wide=True)
 
 
-def balance_loss(logits: jax.Array, active: int) -> jax.Array:
+def balance_loss(
+  logits: jax.Array, active: int, mask: jax.Array | None = None
+) -> jax.Array:
   """Returns the authors' loss for even use of the memories, `active` at best.
 
   memories^2 mean_e(f_e p_e) in each sequence, with f_e the share of its
@@ -229,17 +219,24 @@ def balance_loss(logits: jax.Array, active: int) -> jax.Array:
   Args:
     logits: (..., time, memories), of `router`; layers may be a leading axis.
     active: number of memories that an element comes to.
+    mask: (..., time) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar. Its gradient is that of p.
   """
   weights, routed = route(logits, active)
-  share = jnp.mean(routed.astype(weights.dtype), axis=-2)
-  mean = jnp.mean(weights, axis=-2)
-  return logits.shape[-1] ** 2 * jnp.mean(share * mean)
+  share = contract.masked_mean(routed.astype(weights.dtype), mask, -2)
+  even = share * contract.masked_mean(weights, mask, -2)
+  if mask is None:
+    return logits.shape[-1] ** 2 * jnp.mean(even)
+  axes = tuple(range(even.ndim - 1))
+  mean = contract.masked_mean(even, jnp.any(mask, axis=-1), axes)
+  return logits.shape[-1] ** 2 * jnp.mean(mean)
 
 
-def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
+def pooled_balance_loss(
+  logits: jax.Array, active: int, mask: jax.Array | None = None
+) -> jax.Array:
   """Returns flash-linear-attention's loss for even use, `active` at best.
 
   memories sum_e(f_e p_e) over the elements of all sequences and layers, with
@@ -249,6 +246,7 @@ def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
   Args:
     logits: (..., memories), of `router`; layers may be a leading axis.
     active: number of memories that an element comes to.
+    mask: (...) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar. Its gradient is that of p.
@@ -256,13 +254,16 @@ def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
   _, routed = route(logits, active)
   axes = tuple(range(logits.ndim - 1))
   probabilities = jax.nn.softmax(logits, axis=-1)
-  share = jnp.mean(routed.astype(probabilities.dtype), axis=axes)
-  mean = jnp.mean(probabilities, axis=axes)
+  share = contract.masked_mean(routed.astype(probabilities.dtype), mask, axes)
+  mean = contract.masked_mean(probabilities, mask, axes)
   return logits.shape[-1] * jnp.sum(share * mean)
 
 
 def auxiliary_loss(
-  config: Config, params: contract.Params, x: jax.Array
+  config: Config,
+  params: contract.Params,
+  x: jax.Array,
+  mask: jax.Array | None = None,
 ) -> jax.Array:
   """Returns what training adds to its loss for one layer, for even use.
 
@@ -274,6 +275,7 @@ def auxiliary_loss(
     params: from `init`.
     x: (*batch, time, d_model), the layer's inputs; or one element without time,
       which is a sequence of its own.
+    mask: (*batch, time) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar, float32 or wider, `balance_weight` times the loss.
@@ -281,7 +283,7 @@ def auxiliary_loss(
   logits = router(config, params, x)
   pooled = config.balance == "pooled"
   loss = pooled_balance_loss if pooled else balance_loss
-  return config.balance_weight * loss(logits, config.active)
+  return config.balance_weight * loss(logits, config.active, mask)
 
 
 def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:
@@ -302,8 +304,8 @@ def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:
   return weights, jnp.any(places, axis=-2)
 
 
-def _run(config, params, x, state, reset, over):
-  params = contract.cast(params, contract.wide_dtype(x))
+def _run(over, config, params, x, state, reset):
+  """Runs over a sequence; a reset empties all memories and their windows."""
   weights, routed = route(router(config, params, x), config.active)
   if config.shared:
     one = jnp.ones_like(weights[..., :1])
@@ -323,3 +325,6 @@ def _run(config, params, x, state, reset, over):
   if config.gate == "silu":
     o = head_parts.gated(o, recurrence.dense(x, params["W_g"]))
   return recurrence.dense(o, params["W_o"]), State(window, S, z)
+
+
+apply, step = passes.make(Config, init, initial_state, _run, sections=True)

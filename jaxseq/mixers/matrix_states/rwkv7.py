@@ -18,7 +18,6 @@ that follows in a block is `jaxseq.nn.channel_mix`.
 import dataclasses
 import functools
 import math
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -180,103 +179,38 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-def apply_shared(
-  config: Config,
-  params: contract.Params,
-  x: jax.Array,
-  state: State | None,
-  reset: jax.Array | None,
-  shared: dict[str, Any],
-  *,
-  axis: str | None = None,
-) -> tuple[jax.Array, State, dict[str, Any]]:
-  """Runs over a sequence as a layer among others; see `apply`.
+@contract.apply(Config, init, initial_state)
+def apply_shared(config, params, x, state, reset, shared, *, axis=None):
+  """Runs over a sequence as a layer among others; returns what they share, too.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model), floating.
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool or None.
+  Options:
     shared: what the layers before have left, of which this reads "v_first",
       values (*batch, time, d_model). The first layer, and one that finds none,
       leaves its own there.
-    axis: name of the mesh axis over which time is split.
-
-  Returns:
-    y, the state after the last element, and what layers share from here on.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
   """
-  v_first = _given(shared, x)
-  y, (state, v_first) = _checked_apply(
-    config, params, x, state, reset, axis=axis, v_first=v_first
-  )
-  return y, state, {**shared, SHARED: v_first}
-
-
-def step_shared(
-  config: Config,
-  params: contract.Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None,
-  shared: dict[str, Any],
-) -> tuple[jax.Array, State, dict[str, Any]]:
-  """Consumes one element; `apply_shared` without the time axis.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model), floating.
-    state: state before the element.
-    reset: (*batch,) bool or None.
-    shared: as in `apply_shared`, with values (*batch, d_model).
-
-  Returns:
-    y, the state after the element, and what layers share from here on.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
-  """
-  v_first = _given(shared, x)
-  y, (state, v_first) = _checked_step(
-    config, params, x, state, reset, v_first=v_first
-  )
-  return y, state, {**shared, SHARED: v_first}
-
-
-def _given(shared, x):
-  """The first layer's values, if there are any; they are like x."""
-  v_first = shared.get(SHARED)
-  if v_first is not None and jnp.shape(v_first) != jnp.shape(x):
-    raise contract.error(
-      f"shared[{SHARED!r}]",
-      f"shape {jnp.shape(v_first)}",
-      f"{jnp.shape(x)}, that of x",
-    )
-  return v_first
-
-
-@contract.apply(Config, init, initial_state)
-def _checked_apply(config, params, x, state, reset, *, axis, v_first):
-  """`apply`, whose state comes with the first layer's values."""
   over = functools.partial(passes.over_sequence, axis=axis)
-  y, *both = _run(over, config, params, x, state, reset, v_first)
-  return y, tuple(both)
+  return _run(over, config, params, x, state, reset, shared)
 
 
 @contract.step(Config, init, initial_state)
-def _checked_step(config, params, x, state, reset, *, v_first):
-  """`step`, whose state comes with the first layer's values."""
-  over = passes.over_element
-  y, *both = _run(over, config, params, x, state, reset, v_first)
-  return y, tuple(both)
+def step_shared(config, params, x, state, reset, shared):
+  """Consumes one element; `apply_shared` without the time axis.
+
+  Options:
+    shared: as in `apply_shared`, with values (*batch, d_model).
+  """
+  return _run(passes.over_element, config, params, x, state, reset, shared)
 
 
-def _run(over, config, params, x, state, reset, v_first=None):
-  """y, the state, and the first layer's values."""
+def _run(over, config, params, x, state, reset, shared):
+  """Outputs y, the state, and what layers share from here on."""
+  v_first = shared.get(SHARED)
+  if v_first is not None and jnp.shape(v_first) != x.shape:
+    raise contract.error(
+      f"shared[{SHARED!r}]",
+      f"shape {jnp.shape(v_first)}",
+      f"{x.shape}, that of x",
+    )
   params = contract.cast(params, contract.wide_dtype(x))
   before, last = over(recurrence.token_shift, x, state.last, reset)
   mixed = {
@@ -303,7 +237,8 @@ def _run(over, config, params, x, state, reset, v_first=None):
   )
   b = contract.pointwise(jnp.multiply, z, rate)
   elements = r, k, v, -z, b, decay, state.S
-  o, S = over(passes.dplr_scan_heads, *elements, reset=reset)
+  step = passes.of_heads(recurrence.dplr_step)
+  o, S = over(_scan, *elements, reset=reset, step=step)
 
   def read_out(o, r, k, v, gate, scale, bias, r_k):
     o = _normalized(o, config.eps) * scale + bias
@@ -314,7 +249,7 @@ def _run(over, config, params, x, state, reset, v_first=None):
   weights = scale, bias, params["r_k"]
   y = contract.pointwise(read_out, o, r, k, v, split(gate), *weights)
   y = recurrence.dense(y.reshape(x.shape), params["W_o"])
-  return y, State(last, S), v_first
+  return y, State(last, S), {**shared, SHARED: v_first}
 
 
 def _low_rank(params, name, x, function=None):
@@ -343,9 +278,18 @@ def _normalized(x, eps):
   return x * jax.lax.rsqrt(square + eps)
 
 
+def _scan(*arguments, reset, axis):
+  """Result of `recurrence.dplr_scan` of arrays with time before heads."""
+  *elements, state = arguments
+  elements = [jnp.moveaxis(x, -2, -3) for x in elements]
+  reset = head_parts.resets(reset, elements[0].shape[:-1])
+  o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
+  return jnp.moveaxis(o, -3, -2), state
+
+
 def _alone(over, config, params, x, state, reset):
   """Runs over a sequence, whose values are the layer's own."""
-  y, state, _ = _run(over, config, params, x, state, reset)
+  y, state, _ = _run(over, config, params, x, state, reset, {})
   return y, state
 
 

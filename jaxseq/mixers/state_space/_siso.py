@@ -1,9 +1,4 @@
-"""Parameters and passes of S4 and S4D, with one system per channel.
-
-Both are linear systems with one input and one output for every channel, with
-real parts of eigenvalues and step sizes stored through a transform, and both
-have a kernel that a convolution applies to whole sequences.
-"""
+"""Parameters and passes of S4 and S4D, with one system per channel."""
 
 from collections.abc import Callable
 import dataclasses
@@ -154,6 +149,40 @@ def step_sizes(
   return config.step_rescale * load(params["log_step"].astype(dtype))
 
 
+def bind(
+  config_type: type,
+  init: Callable[..., contract.Params],
+  initial_state: Callable[..., jax.Array],
+  discrete: Callable[..., System],
+  join: Callable[[jax.Array], jax.Array] = lambda state: state,
+  split: Callable[[jax.Array], jax.Array] = lambda state: state,
+) -> contract.Apply:
+  """Function `apply`, by systems in discrete time on joined states."""
+
+  @contract.apply(config_type, init, initial_state, fresh=False)
+  def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
+    """Runs over a sequence.
+
+    A bidirectional model keeps the elements on the two sides of a reset apart
+    in both directions.
+
+    Options:
+      mask: (*batch, time) bool; elements where it is false, padding say, are
+        read as zeros.
+    """
+    contract.check_mask(mask, x)
+    if mask is not None:
+      x = jnp.where(mask[..., None], x, 0)
+    if state is not None:
+      state = join(state)
+    system = discrete(config, params, contract.wide_dtype(x))
+    y, state = run(config, system, x, state, reset, axis)
+    y = contract.pointwise(_with_input, x, y, params["D"])
+    return y, split(state)
+
+  return contract.of_module(config_type, apply=apply)[0]
+
+
 def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
   """Zeros where `reset` is set, and `state` (*reset.shape, H, N) elsewhere."""
   if reset is None:
@@ -162,7 +191,7 @@ def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
   return jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
 
 
-def with_input(u: jax.Array, y: jax.Array, D: jax.Array) -> jax.Array:
+def _with_input(u, y, D):
   """Sum y + D u: the feed-through of every channel."""
   return y + D.astype(u.dtype) * u
 
