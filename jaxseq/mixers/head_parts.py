@@ -13,6 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
@@ -75,3 +76,30 @@ def layer_normed(
 def gated(o: jax.Array, gate: jax.Array) -> jax.Array:
   """Returns o silu(gate)."""
   return contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+
+
+def dense(
+  x: jax.Array,
+  W: jax.Array,
+  bias: jax.Array | None = None,
+  *,
+  wide: bool = False,
+) -> jax.Array:
+  """Returns (..., heads * m), the product of each head with its own matrix.
+
+  Args:
+    x: (..., heads * n).
+    W: (heads, n, m).
+    bias: (heads * m,), or None.
+    wide: whether the product of narrow x is float32.
+  """
+  heads = x.reshape(*x.shape[:-1], W.shape[0], -1)
+
+  def one(x, W):
+    return recurrence.dense(x, W, wide=wide or bias is not None)
+
+  y = jax.vmap(one, in_axes=(-2, 0), out_axes=-2)(heads, W)
+  y = y.reshape(*x.shape[:-1], -1)
+  if bias is not None:
+    y = y + bias.astype(y.dtype)
+  return y if wide else y.astype(x.dtype)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq import recurrence
 
 
 def frequencies(count: int, width: int, base: float = 10000.0) -> np.ndarray:
@@ -92,6 +93,45 @@ def rotary(
   cos, sin = lax.optimization_barrier((jnp.cos(phase), jnp.sin(phase)))
   turned = jnp.concatenate([x1 * cos - x2 * sin, x1 * sin + x2 * cos], axis=-1)
   return turned.astype(x.dtype)
+
+
+def since_reset(
+  position: jax.Array,
+  reset: jax.Array | None,
+  time: int,
+  axis: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Counts elements since the last reset.
+
+  Args:
+    position: (*batch,) number of elements before the first one, floating.
+    reset: (*batch, time) bool, or None.
+    time: number of elements.
+    axis: name of the mesh axis over which time is split, or None.
+
+  Returns:
+    Places (*batch, time) in the dtype of position, and that of one more.
+  """
+  index = jnp.arange(time)
+  if axis is not None and reset is not None:
+    # The count is a recurrence itself: one more with each element.
+    one = jnp.ones((1,), position.dtype)
+    ones = jnp.ones((*reset.shape, 1), position.dtype)
+    counts, after = recurrence.linear_scan(
+      one, ones, position[..., None], axis=axis, reset=reset
+    )
+    return counts[..., 0] - 1, after[..., 0]
+  first, count = 0, time
+  if axis is not None:
+    first = lax.axis_index(axis) * time
+    count = lax.axis_size(axis) * time
+  place = position[..., None] + (first + index).astype(position.dtype)
+  if reset is None:
+    return place, position + count
+  last = lax.cummax(jnp.where(reset, index, -1), axis=reset.ndim - 1)
+  since = (index - last).astype(position.dtype)
+  place = jnp.where(last < 0, place, since)
+  return place, place[..., -1] + 1
 
 
 def check_rotary(config: Any, name: str, width: int) -> None:

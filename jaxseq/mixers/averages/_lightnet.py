@@ -17,26 +17,11 @@ from jaxseq.mixers import positions
 _NOTHING = -1e30
 
 
-def over_time(
-  config: Any,
-  params: contract.Params,
-  x: jax.Array,
-  state: recurrence.SoftmaxState,
-  reset: jax.Array | None,
-  mask: jax.Array | None,
-  place: jax.Array | None,
-  axis: str | None = None,
-) -> tuple[jax.Array, recurrence.SoftmaxState]:
-  """Averages of both kinds of decay, and the state after the last element."""
+def vector(config, params, x, state, reset, mask, place, axis):
+  """Averages with logits for each key channel, and the state after them."""
   # From x (*batch, time, d_model), m, u and w of the state and positions
   # (*batch, time, 1), None if lrpe is "none", to o (*batch, time, H, d_model /
   # H).
-  run = _scalar if config.decay == "scalar" else _vector
-  return run(config, params, x, state, reset, mask, place, axis)
-
-
-def _vector(config, params, x, state, reset, mask, place, axis):
-  """Logits for each key channel: the additive recurrence itself."""
   q = _queries(config, params, x)
   logits, v = _logits_v(config, params, x, mask)
   k = None
@@ -77,8 +62,8 @@ def _vector(config, params, x, state, reset, mask, place, axis):
   return jnp.moveaxis(o, -3, -2), state._replace(m=m, u=u)
 
 
-def _scalar(config, params, x, state, reset, mask, place, axis):
-  """One logit for each head: a decay, and the multiplicative recurrence."""
+def scalar(config, params, x, state, reset, mask, place, axis):
+  """Result of `vector` with one logit for each head, a decay."""
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
   k = contract.pointwise(jax.nn.silu, k)
   v = _heads(config, x, params["W_v"])

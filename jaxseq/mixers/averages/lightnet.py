@@ -27,7 +27,6 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.mixers.averages import _lightnet
-from jaxseq.mixers.averages import _places
 
 single_scan = _lightnet.single_scan
 
@@ -219,7 +218,7 @@ def apply(
   if shape is not None:
     if axis is not None:
       raise contract.error("axis", axis, "None with shape")
-    past = state, reset
+    past = {"state": state, "reset": reset}
     return _run_array(config, params, x, past, mask, tuple(shape), num_extra)
   if num_extra:
     raise contract.error("num_extra", num_extra, "0 without shape")
@@ -231,13 +230,12 @@ def apply(
   m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
   place = None
   if position is not None:
-    place, position = _places.since_reset(position, reset, x.shape[-2], axis)
+    place, position = positions.since_reset(position, reset, x.shape[-2], axis)
     place = place[..., None]
   average = recurrence.SoftmaxState(m, u, w)
   x = x.astype(contract.product_dtype(x, state))
-  o, average = _lightnet.over_time(
-    config, params, x, average, reset, mask, place, axis
-  )
+  run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
+  o, average = run(config, params, x, average, reset, mask, place, axis)
   y = _lightnet.output(config, params, o.reshape(x.shape), x)
   return y, State(*average, position)
 
@@ -256,7 +254,7 @@ def step(config, params, x, state, reset=None, *, mask=None):
 def _run_array(config, params, x, past, mask, shape, num_extra):
   """`apply` without time order."""
   positions.check_grid("x", x.shape[-2], shape, num_extra)
-  for name, value in zip(("state", "reset"), past):
+  for name, value in past.items():
     if value is not None:
       raise contract.error(
         name, type(value).__name__, "None with shape: there is no time"

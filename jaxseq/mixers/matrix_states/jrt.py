@@ -32,7 +32,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
-from jaxseq.mixers.averages import _places
+from jaxseq.mixers import positions
 
 # Added to the divisor, as in the original code.
 _EPS = 1e-12
@@ -229,7 +229,7 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     first = reset & (index == 0)
     reset = reset & (index > 0)
     # As many elements since the last reset as there are before: none yet.
-    place, _ = _places.since_reset(
+    place, _ = positions.since_reset(
       jnp.zeros_like(S[..., 0, 0, 0]), reset, time, axis
     )
     own = own & (place == index)

@@ -39,7 +39,6 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
 from jaxseq.mixers import positions
-from jaxseq.mixers.averages import _places
 from jaxseq.mixers.matrix_states import _outer
 
 TRAITS = contract.Traits(
@@ -254,7 +253,7 @@ def _turned(config, q, k, position, reset, axis):
   """Queries and keys with their positions, and the position that follows."""
   if config.positions == "none":
     return (q, k), None
-  place, after = _places.since_reset(position, reset, q.shape[-3], axis)
+  place, after = positions.since_reset(position, reset, q.shape[-3], axis)
   turned = (
     positions.rotary(x, place[..., None], config.rotary_base) for x in (q, k)
   )

@@ -25,7 +25,6 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
-from jaxseq.mixers.gated import _blocks
 from jaxseq.mixers.matrix_states import _mlstm
 
 TRAITS = contract.Traits(
@@ -138,7 +137,7 @@ def _run(over, config, params, x, state, reset):
   u, z = jnp.split(contract.project(params, "W_up", x), 2, axis=-1)
   c, window = passes.convolved(over, params, u, state.conv, reset)
   q, k, v = (
-    _blocks.dense(y, params[f"W_{name}"], params.get(f"W_{name}_bias"))
+    head_parts.dense(y, params[f"W_{name}"], params.get(f"W_{name}_bias"))
     for name, y in (("q", c), ("k", c), ("v", u))
   )
   qkv = jnp.concatenate([q, k, v], axis=-1)

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
-from jaxseq.mixers.gated import _blocks
 
 # Factor on the recurrence gate.
 _SHARPNESS = 8.0
@@ -191,7 +191,7 @@ def coefficients(
 
 def _gate(params, name, u):
   """sigmoid(W u + b), with W block by block, at least float32."""
-  y = _blocks.dense(u, params[f"W_{name}"], wide=True)
+  y = head_parts.dense(u, params[f"W_{name}"], wide=True)
   return jax.nn.sigmoid(y + params[f"b_{name}"])
 
 
