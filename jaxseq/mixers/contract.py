@@ -1,9 +1,10 @@
 """The parts of a mixer that all mixers share: declarations, checks, decorators.
 
 What a mixer is stands in `jaxseq.mixers.registry`. This module has what its
-author needs beside `jaxseq.recurrence`: `Traits`, what a mixer may declare, and
-decorators, which check what a caller hands in, so that the functions below them
-hold the mixer alone, and which complete their docstrings (`init` does no more):
+author needs beside `jaxseq.recurrence`: `Options`, the base of a Config,
+`Traits`, what a mixer may declare, `Draws` of parameters, and decorators, which
+check what a caller hands in, so that the functions below them hold the mixer
+alone, and which complete their docstrings (`init` does no more):
 
     @contract.initial_state
     def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -18,6 +19,8 @@ hold the mixer alone, and which complete their docstrings (`init` does no more):
     def step(config, params, x, state, reset=None):
       state = recurrence.linear_step(params["a"], x, state, reset=reset)
       return state, state
+
+`jaxseq.mixers.passes` makes the last two of one function.
 """
 
 from collections.abc import Callable
@@ -53,9 +56,7 @@ Run = Callable[..., tuple[jax.Array, PyTree]]
 # Checks of a configuration, for its `__post_init__`.
 error = _validate.error
 choice = _validate.choice
-at_least = _validate.at_least
 fields = _validate.fields
-literals = _validate.literals
 
 FromZero = Annotated[int, 0]
 NotNegative = Annotated[float, 0]

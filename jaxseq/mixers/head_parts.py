@@ -55,6 +55,13 @@ def normed(o: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
   return contract.pointwise(norm, o, scale)
 
 
+def standardized(x: jax.Array, eps: float) -> jax.Array:
+  """Returns (x - mean) / sqrt(variance + eps) along the last axis."""
+  x = x - jnp.mean(x, axis=-1, keepdims=True)
+  square = jnp.mean(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(square + eps)
+
+
 def layer_normed(
   x: jax.Array, scale: jax.Array, bias: jax.Array | None, eps: float
 ) -> jax.Array:
@@ -64,9 +71,7 @@ def layer_normed(
   """
 
   def run(x, scale, *bias):
-    x = x - jnp.mean(x, axis=-1, keepdims=True)
-    square = jnp.mean(x * x, axis=-1, keepdims=True)
-    x = x * jax.lax.rsqrt(square + eps)
+    x = standardized(x, eps)
     x = scale * x.reshape(*x.shape[:-2], -1)
     return x + bias[0] if bias else x
 

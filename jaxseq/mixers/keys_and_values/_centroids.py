@@ -63,13 +63,6 @@ def running_means(
   return averages, averages.sums / smooth[..., None]
 
 
-def layer_norm(x: jax.Array, eps: float = 1e-6) -> jax.Array:
-  """Normalizes over the last axis, without factors: length sqrt(d)."""
-  x = x - jnp.mean(x, axis=-1, keepdims=True)
-  square = jnp.mean(x * x, axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(square + eps)
-
-
 def unit(x: jax.Array) -> jax.Array:
   """Vectors of length 1; those of length 0 stay."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)

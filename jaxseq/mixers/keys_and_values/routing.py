@@ -171,6 +171,11 @@ def step(config, params, x, state, reset=None):
   return _output(params, x, [*outputs, o], State(local, routed))
 
 
+def _normed(q):
+  """Queries after a layer norm without factors: of length sqrt(d)."""
+  return head_parts.standardized(q, 1e-6)
+
+
 def clusters(params: contract.Params, q: jax.Array) -> jax.Array:
   """Returns the cluster of each query; among equals, the lower number.
 
@@ -181,7 +186,7 @@ def clusters(params: contract.Params, q: jax.Array) -> jax.Array:
   Returns:
     (..., heads) int32.
   """
-  q = lax.stop_gradient(contract.pointwise(_centroids.layer_norm, q))
+  q = lax.stop_gradient(contract.pointwise(_normed, q))
   mu = lax.stop_gradient(_centroids.unit(params["centroids"])).astype(q.dtype)
   scores = jnp.einsum(
     "...hd,hcd->...hc", q, mu, preferred_element_type=contract.wide_dtype(q)
@@ -205,7 +210,7 @@ def statistics(
   """
   q = lax.stop_gradient(_queries(config, params, x))
   number = clusters(params, q)
-  q = contract.cast(_centroids.layer_norm(q), contract.wide_dtype(x))
+  q = contract.cast(_normed(q), contract.wide_dtype(x))
   member = jax.nn.one_hot(number, config.count, dtype=q.dtype)
   member = member.reshape(-1, *member.shape[-2:])
   q = q.reshape(-1, *q.shape[-2:])
@@ -237,7 +242,7 @@ def auxiliary_loss(
   q = _queries(config, params, x)
   number = clusters(params, q)
   wide = contract.wide_dtype(x)
-  q = _centroids.unit(_centroids.layer_norm(q.astype(wide)))
+  q = _centroids.unit(_normed(q.astype(wide)))
   mu = _centroids.unit(params["centroids"].astype(wide))
   heads = jnp.arange(mu.shape[0])
   nearest = mu[heads, number]

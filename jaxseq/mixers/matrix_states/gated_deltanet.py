@@ -230,11 +230,8 @@ def _split(config, qkv):
   unit = functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   scaled = functools.partial(unit, scale=config.key_width**-0.5)
   q = contract.pointwise(scaled, q)
-  shared = config.heads // config.groups
-  q, k = (
-    jnp.repeat(x, shared, axis=-2) for x in (q, contract.pointwise(unit, k))
-  )
-  return q, k, v
+  k, shared = contract.pointwise(unit, k), config.heads // config.groups
+  return jnp.repeat(q, shared, axis=-2), jnp.repeat(k, shared, axis=-2), v
 
 
 def _rates(config, params, x):
@@ -287,7 +284,6 @@ def _scan(over, q, k, v, read, decay, state, reset):
   if reset is not None and writes > 1:
     flags = jnp.zeros((*reset.shape, writes), bool)
     reset = flags.at[..., 0].set(reset).reshape(*reset.shape[:-1], -1)
-  elements = q, flat(k), flat(v), flat(read), decay
   elements = q, flat(k), flat(v), flat(read), decay, state
   o, state = over(recurrence.delta_scan_heads, *elements, reset=reset)
   return (o if writes == 1 else o[..., writes - 1 :: writes, :, :]), state

@@ -220,7 +220,11 @@ def _run(over, config, params, x, state, reset, shared):
   r, k, v = (recurrence.dense(mixed[c], params[f"W_{c}"]) for c in "rkv")
   if "v0" in params and v_first is not None:
     weight = _low_rank(params, "v", mixed["v"])
-    v = contract.pointwise(_drawn, v, v_first.astype(v.dtype), weight)
+
+    def drawn(v, v_first, weight):
+      return v + (v_first - v) * jax.nn.sigmoid(weight)
+
+    v = contract.pointwise(drawn, v, v_first.astype(v.dtype), weight)
   else:
     v_first = v
   decay = _low_rank(params, "w", mixed["w"], jnp.tanh)
@@ -241,7 +245,7 @@ def _run(over, config, params, x, state, reset, shared):
   o, S = over(_scan, *elements, reset=reset, step=step)
 
   def read_out(o, r, k, v, gate, scale, bias, r_k):
-    o = _normalized(o, config.eps) * scale + bias
+    o = head_parts.standardized(o, config.eps) * scale + bias
     o = o + jnp.sum(r * k * r_k, axis=-1, keepdims=True) * v
     return o * gate
 
@@ -261,21 +265,10 @@ def _low_rank(params, name, x, function=None):
   return recurrence.dense(x, params[f"{name}2"], bias, wide=True)
 
 
-def _drawn(v, v_first, weight):
-  return v + (v_first - v) * jax.nn.sigmoid(weight)
-
-
 def _unit(x):
   """Returns x at length 1 along the last axis, or 0."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, _SMALLEST_LENGTH**2))
-
-
-def _normalized(x, eps):
-  """Deviations (x - mean) / sqrt(variance + eps) along the last axis."""
-  x = x - jnp.mean(x, axis=-1, keepdims=True)
-  square = jnp.mean(x * x, axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(square + eps)
 
 
 def _scan(*arguments, reset, axis):
