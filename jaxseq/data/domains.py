@@ -148,23 +148,10 @@ def runs(
   return np.flatnonzero(change)
 
 
-def split_tails(
+def _split_tails(
   dataset: datasets.ArrayDataset, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Divides windows at a time in every recording.
-
-  Args:
-    dataset: windows, as `windows` returns them.
-    fraction: share of the windows of each recording, the last ones, in the
-      second part; rounded to whole windows.
-
-  Returns:
-    The row indices of the first and of the second part. Windows that share
-    elements in time with one of the second part are in neither.
-
-  Raises:
-    ValueError: if fraction is not in 0 .. 1.
-  """
+  """Divides windows at a time in every recording."""
   _validate.number("fraction", fraction, 0, 1)
   recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
@@ -186,7 +173,7 @@ def _hold_out(dataset, fraction, holding, seed):
   if not fraction:
     return dataset, None
   if holding == "tail":
-    first, second = split_tails(dataset, fraction)
+    first, second = _split_tails(dataset, fraction)
   else:
     first, second = datasets.stratified_split(dataset.targets, fraction, seed)
   if not (len(first) and len(second)):

@@ -389,12 +389,12 @@ READERS = {
   "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),
   "idx.gz": Reader(
     {"file": contents.idx(np.zeros((3, 4), np.uint8))},
-    _one(images.read_idx),
+    _one(images._read_idx),
     gzip.compress,
   ),
   "gz": Reader(
     {"file": gzip.compress(contents.idx(np.zeros((3, 4), np.uint8)))},
-    _one(images.read_idx),
+    _one(images._read_idx),
   ),
   "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
   "png": Reader({"file": contents.png(_PIXELS)}, _one(png.read_png)),
