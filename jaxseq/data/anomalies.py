@@ -137,8 +137,8 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
 
   Returns:
     The splits, as of `ecg_diff_count`: the first 60 % of the 7500 elements are
-    the training series and the next 15 % that of the validation, both without an
-    anomaly; the rest, with 352 anomalous elements, is the test series.
+    the training series and the next 15 % that of the validation, both without
+    an anomaly; the rest, with 352 anomalous elements, is the test series.
 
   Raises:
     ValueError: if a number is out of range.

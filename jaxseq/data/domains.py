@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _window_features
 from jaxseq.data import datasets
 from jaxseq.data import scale
-from jaxseq.data import window_features
 
 UNLABELED = -1
 
@@ -310,7 +310,10 @@ def adapt(
       without those that overlap with them; or "stratified", the same share of
       each class at random, for recordings of one window.
     features: "raw", the windows; or "statistics", 12 numbers for each channel
-      (see `window_features.describe`) as a single element in time.
+      as a single element in time: mean, deviation, minimum, maximum, median,
+      distance of the quartiles, mean absolute change from one element to the
+      next, and the logarithm of the mean power in five bands, each twice as
+      wide as the one below.
     scaling: see `make_splits`.
     unlabeled: whether the training set holds the target windows. Without them
       it is what a model without adaptation learns from.
@@ -346,7 +349,7 @@ def adapt(
   see, test = _hold_out(of_target, held_out, holding, seed)
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
-    parts = [part and window_features.described(part) for part in parts]
+    parts = [part and _window_features.described(part) for part in parts]
   chosen = datasets.Domains(by, names, count, scaling)
   info = dataclasses.replace(info, domains=chosen)
   return make_splits(*parts, info, scaling=scaling, unlabeled=unlabeled)

@@ -20,12 +20,12 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
+from jaxseq.data import _time_stamps
 from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data import scale as scales
-from jaxseq.data import time_stamps
 from jaxseq.data.files import columns as text_columns
 from jaxseq.data.sources import windows as window_sources
 
@@ -81,7 +81,7 @@ def parse_csv(
     for row in rows:
       if len(row) != len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")
-      times.append(time_stamps.parse_date(row[0]))
+      times.append(_time_stamps.parse_date(row[0]))
       values.append([text_columns.number(row[i], header[i]) for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
@@ -279,7 +279,9 @@ def make_splits(
       fill=fill,
       length=input_length,
       horizon=horizon,
-      step=time_stamps.usual_step([np.diff(time_stamps.seconds(series.times))]),
+      step=_time_stamps.usual_step(
+        [np.diff(_time_stamps.seconds(series.times))]
+      ),
     ),
   )
   return datasets.Splits(*parts, info)

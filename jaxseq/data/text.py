@@ -17,8 +17,8 @@ import sysconfig
 import numpy as np
 
 from jaxseq import _limits
+from jaxseq.data import _text_documents
 from jaxseq.data import datasets
-from jaxseq.data import text_documents
 
 # What the program of Debian's bible-kjv 4.39 prints.
 KJV_BYTES = 4404412
@@ -130,7 +130,7 @@ def kjv(
   if documents is None:
     parts = _split_bytes(content)
   else:
-    parts = text_documents.split(text_documents.of_bible(content, documents))
+    parts = _text_documents.split(_text_documents.of_bible(content, documents))
   info = datasets.Info(
     "The King James Bible byte by byte; which byte is next?",
     "Debian's bible-kjv 4.39",
@@ -206,7 +206,7 @@ def python_source(
     )
   pieces = [f"# {name}\n".encode() + content for name, content in files]
   if documents:
-    parts = text_documents.split(pieces)
+    parts = _text_documents.split(pieces)
   else:
     parts = _split_bytes(b"".join(pieces))
   info = datasets.Info(
