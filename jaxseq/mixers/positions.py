@@ -148,8 +148,6 @@ def lrpe_cosine(
   x: jax.Array,
   positions: jax.Array,
   base: float = 10000.0,
-  *,
-  half: bool = False,
 ) -> jax.Array:
   """LRPE "cosine": [x cos(n theta), x sin(n theta)] at position n.
 
@@ -159,7 +157,6 @@ def lrpe_cosine(
     x: (..., D).
     positions: as in `rotary`.
     base: theta_i = base^(-2 i / D).
-    half: theta is 0 for the second half of the channels.
 
   Returns:
     (..., 2 D).
@@ -167,19 +164,9 @@ def lrpe_cosine(
   x = jnp.asarray(x)
   width = x.shape[-1]
   dtype = jnp.promote_types(x.dtype, jnp.float32)
-  phase = angles(positions, cosine_frequencies(width, base, half), dtype)
+  phase = angles(positions, frequencies(width, width, base), dtype)
   turned = [x * jnp.cos(phase), x * jnp.sin(phase)]
   return jnp.concatenate(turned, axis=-1).astype(x.dtype)
-
-
-def cosine_frequencies(
-  width: int, base: float = 10000.0, half: bool = False
-) -> np.ndarray:
-  """Returns the frequencies (width,) of `lrpe_cosine`."""
-  theta = frequencies(width, width, base)
-  if half:
-    theta[width // 2 :] = 0
-  return theta
 
 
 def md_frequencies(width: int, axes: int, base: float = 10000.0) -> np.ndarray:

@@ -37,10 +37,9 @@ def vector(config, params, x, state, reset, mask, place, axis):
       angle = positions.angles(place, theta, logits.dtype)
       angle = jnp.concatenate([angle, angle], axis=-1)
     else:
-      half = config.lrpe == "cosine_half"
-      turned = functools.partial(positions.lrpe_cosine, base=base, half=half)
+      turned = functools.partial(positions.lrpe_cosine, base=base)
       q = contract.pointwise(turned, q, place)
-      theta = positions.cosine_frequencies(width, base, half)
+      theta = positions.frequencies(width, width, base)
       angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
@@ -81,8 +80,7 @@ def scalar(config, params, x, state, reset, mask, place, axis):
   if config.lrpe == "rotary":
     q, k = (positions.rotary(z, place, base) for z in (q, k))
   elif config.lrpe != "none":
-    half = config.lrpe == "cosine_half"
-    q, k = (positions.lrpe_cosine(z, place, base, half=half) for z in (q, k))
+    q, k = (positions.lrpe_cosine(z, place, base) for z in (q, k))
   o, w = recurrence.outer_scan_heads(
     q, k, v, decay[..., None], state.w, axis=axis, reset=reset
   )

@@ -67,11 +67,10 @@ class Config(contract.Options):
     norm_eps_on: to the "mean" or to the "sum" of the squares.
     scale_q: multiply q by d_key^-0.5.
     lrpe: position embedding of q and keys: "none", "cosine" (twice the key
-      channels in the state), "cosine_half" (the second half of the channels
-      does not turn) or "rotary". Rotating the two channels of a pair together
-      is no longer a rotation of the key once they decay differently: for vector
-      decays "rotary" rotates the query against the weighted key, which takes
-      twice the channels too. (The reference fails there.)
+      channels in the state) or "rotary". Rotating the two channels of a pair
+      together is no longer a rotation of the key once they decay differently:
+      for vector decays "rotary" rotates the query against the weighted key,
+      which takes twice the channels too. (The reference fails there.)
     lrpe_base: inverse of the smallest frequency, about.
   """
 
@@ -86,7 +85,7 @@ class Config(contract.Options):
   norm_eps: float = 1e-5
   norm_eps_on: Literal["mean", "sum"] = "sum"
   scale_q: bool = False
-  lrpe: Literal["none", "cosine", "cosine_half", "rotary"] = "cosine"
+  lrpe: Literal["none", "cosine", "rotary"] = "cosine"
   lrpe_base: float = 10000.0
 
   def __post_init__(self):
@@ -116,7 +115,7 @@ class Config(contract.Options):
   def state_width(self) -> int:
     """Rows of a head's matrix state: key channels after position embedding."""
     turned = self.lrpe == "rotary" and self.decay == "vector"
-    return self.key_width * (1 + (turned or "cosine" in self.lrpe))
+    return self.key_width * (1 + (turned or self.lrpe == "cosine"))
 
   @property
   def sink(self) -> float | None:

@@ -14,7 +14,6 @@ W_k and W_v are taken to the queries and the outputs, which then meet the
 latents themselves, as section 2.1.2 has it.
 """
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -164,23 +163,24 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 @contract.apply(Config, init, initial_state, fresh=False)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time * window."""
-  form = _form(config, x.shape[-2], state is not None)
-  cache = None
+  q, cache = _queries(config, params, x), None
+  absorbed = _absorbs(config, x.shape[-2], state is not None)
+  expand = _latents if absorbed else _make
   if state is not None:
     latents = state.latents[..., None, :]
     cache = recurrence.WindowState(latents, None, state.length)
   o, last = recurrence.window_attention(
-    form.queries(config, params, _queries(config, params, x)),
+    _absorb(config, params, q) if absorbed else q,
     _kept(config, params, x),
     None,
     config.window,
     cache,
     reset=reset,
     embed=_turning(config),
-    expand=functools.partial(form.expand, config, params),
+    expand=functools.partial(expand, config, params),
     axis=axis,
   )
-  o = form.values(config, params, o)
+  o = _release(config, params, o) if absorbed else o
   state = State(last.keys[..., 0, :], last.length)
   state = contract.cast(state, contract.wide_dtype(x))
   return contract.project(params, "W_o", o.reshape(*x.shape[:-1], -1)), state
@@ -189,25 +189,15 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 step = passes.step_by(Config, init, initial_state, apply)
 
 
-class _Form(NamedTuple):
-  """A way of computing: what queries, latents and averages become."""
-
-  queries: Callable[[Config, contract.Params, jax.Array], jax.Array]
-  expand: Callable[
-    [Config, contract.Params, jax.Array], tuple[jax.Array, jax.Array]
-  ]
-  values: Callable[[Config, contract.Params, jax.Array], jax.Array]
-
-
-def _form(config, time, continued):
-  """The form with fewer products for so many queries."""
+def _absorbs(config, time, continued):
+  """True if queries of latents take fewer products than keys and values."""
   keys = time + config.window * continued
   latent, rotary = config.latent_width, config.rotary_width
   expansion = latent * (config.key_width + config.value_width)
   heads = config.key_width + rotary + config.value_width
   expanded = keys * expansion + time * keys * heads
   absorbed = time * expansion + time * keys * (2 * latent + rotary)
-  return _ABSORBED if absorbed < expanded else _EXPANDED
+  return absorbed < expanded
 
 
 def _queries(config, params, x):
@@ -254,6 +244,12 @@ def _make(config, params, state):
   return jnp.where(finite, keys, jnp.nan), values
 
 
+def _latents(config, params, state):
+  """Latents and keys to turn, as keys of all heads, and latents as values."""
+  del params
+  return state, state[..., : config.latent_width]
+
+
 def _absorb(config, params, q):
   """Queries of latents: W_k is taken from the keys to them."""
   content, turned = jnp.split(q, (config.key_width,), axis=-1)
@@ -277,11 +273,3 @@ def _by_head(config, params):
   """(heads, d_latent, d_key + d_value)."""
   W = params["W_kv2"]
   return W.reshape(len(W), config.heads, -1).swapaxes(0, 1)
-
-
-_EXPANDED = _Form(lambda _, __, q: q, _make, lambda _, __, o: o)
-_ABSORBED = _Form(
-  _absorb,
-  lambda config, _, kept: (kept, kept[..., : config.latent_width]),
-  _release,
-)

@@ -157,7 +157,7 @@ def _run(over, params, x, state, reset, begins):
     u, window = over(recurrence.causal_conv, u, taps, bias, window, reset)
     u = u.astype(x.dtype)
   begins = begins if reset is None else jnp.where(reset, 1, begins)
-  a, b = coefficients(params, u, begins)
+  a, b = _coefficients(params, u, begins)
   h, last = over(recurrence.linear_scan, a, b, state.h, reset=reset)
   branch = recurrence.dense(x, params["W_y"], params["b_y"])
   y = contract.pointwise(
@@ -167,20 +167,10 @@ def _run(over, params, x, state, reset, begins):
   return y, State(last, window, jnp.zeros_like(state.fresh))
 
 
-def coefficients(
-  params: contract.Params, u: jax.Array, begins: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Returns a and b of the recurrence h_t = a_t h_{t-1} + b_t.
-
-  Args:
-    params: the gates' W_i, b_i, W_r, b_r, and Lambda, see `init`.
-    u: (..., d_hidden).
-    begins: (...), 1 at the first element of each sequence, whose b is not
-      multiplied by sqrt(1 - a^2), 0 elsewhere; of any dtype.
-
-  Returns:
-    Two arrays of u's shape, float32 or wider.
-  """
+def _coefficients(params, u, begins):
+  """Coefficients a and b, like u, of a linear recurrence; float32 or wider."""
+  # `begins` (...) is 1 at the first element of each sequence, whose b is not
+  # multiplied by sqrt(1 - a^2), and 0 elsewhere.
   i, r = (_gate(params, name, u) for name in "ir")
   log_a = -_SHARPNESS * r * jax.nn.softplus(params["Lambda"])
   begins = jnp.asarray(begins, log_a.dtype)[..., None]
