@@ -46,7 +46,6 @@ if TYPE_CHECKING:
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import registry as registry
   from jaxseq.data import scale as scale
-  from jaxseq.data import series as series
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table
   from jaxseq.data import sources as sources

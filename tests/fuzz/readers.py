@@ -435,7 +435,7 @@ READERS = {
   "uea": Reader(
     _UEA | {"T/T_TEST.ts": contents.ts("1:2:b")},
     _checked(
-      lambda folder: uea.load(
+      lambda folder: ts_series.archive(
         folder / "T/T_TRAIN.ts", folder / "T/T_TEST.ts", missing="mask"
       )
     ),
