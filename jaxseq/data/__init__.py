@@ -31,7 +31,6 @@ if TYPE_CHECKING:
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
-  from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops

@@ -36,7 +36,7 @@ SETS = _registry.Registry(
     "ett": "jaxseq.data.files.ett:load",
     "event_table": "jaxseq.data.sources.events:load",
     "fashion": "jaxseq.data.images:fashion",
-    "forecast_table": "jaxseq.data.forecast_table:load",
+    "forecast_table": "jaxseq.data.forecast_windows:load",
     "gunpoint": "jaxseq.data.ts_series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",
     "heartbeat": "jaxseq.data.factors:heartbeat",

@@ -24,7 +24,6 @@ from jaxseq.data import arrays
 from jaxseq.data import cache
 from jaxseq.data import checks
 from jaxseq.data import fm_index
-from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
@@ -320,7 +319,7 @@ READERS = {
   "forecast tables": Reader(
     {"a.csv": contents.table()},
     _checked(
-      forecast_table.load,
+      forecast_windows.load,
       time="date",
       steps="insert",
       missing="mean",
@@ -405,9 +404,7 @@ READERS = {
   ),
   "csv in zip": Reader(
     {"file": _HOURLY},
-    _one(
-      lambda f: forecast_windows.parse_csv(forecast_windows._unzipped(f), "")
-    ),
+    _one(lambda f: forecast_windows._unzipped(f)),
     contents.zipped("a.csv"),
   ),
   "csv of anomalies": Reader(
