@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _fields
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import missing as missing_values
@@ -69,13 +70,10 @@ class Columns:
   window: int | None = None
 
   def __post_init__(self):
-    _validate.choice("layout", self.layout, ("long", "wide"))
-    for name in ("id", "time", "delimiter"):
-      value = getattr(self, name)
-      if not (value is None or isinstance(value, str)):
-        raise _validate.error(name, value, "the name of a column, or None")
     for name in ("label", "channels", "ignore"):
       object.__setattr__(self, name, as_names(name, getattr(self, name)))
+    _validate.literals(self)
+    _fields.check(self)
     if self.window is not None:
       _validate.integer("window", self.window, 1)
     if self.layout == "wide" and self.time is not None:
@@ -85,25 +83,6 @@ class Columns:
     if len(set(used)) < len(used):
       twice = next(name for name in used if used.count(name) > 1)
       raise ValueError(f"columns: got {twice!r} twice, expected one use of it.")
-
-  @classmethod
-  def from_options(cls, options: Mapping[str, Any]) -> "Columns":
-    """Makes one of what `options` returned, perhaps after JSON.
-
-    Raises:
-      ValueError: naming an option that is unknown or wrong.
-    """
-    names = [field.name for field in dataclasses.fields(cls)]
-    for name in options:
-      _validate.choice("columns", name, names)
-    return cls(**options)
-
-  def options(self) -> dict[str, Any]:
-    """Returns the fields as values that JSON has."""
-    return {
-      name: list(value) if isinstance(value, tuple) else value
-      for name, value in dataclasses.asdict(self).items()
-    }
 
 
 class Recordings(NamedTuple):

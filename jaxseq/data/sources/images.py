@@ -68,6 +68,8 @@ class ImageSource(base.Source):
   def __post_init__(self):
     super().__post_init__()
     scale.check("deviation", self.mean, self.deviation)
+    if self.image_size is not None:
+      _check_size(self.image_size)
 
   def _prepare(self, values, lengths, times, targets):
     del lengths, times
@@ -165,12 +167,7 @@ def read(
   """
   Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
   damage = (*_DAMAGE, Image.DecompressionBombError)
-  for name, one in zip(("height", "width"), size):
-    if one is not None:
-      _validate.integer(name, one, 1, _limits.PIXELS)
-  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
-    expected = f"at most {_limits.PIXELS} pixels"
-    raise _validate.error("height and width", size, expected)
+  _check_size(size)
   pictures, held = [], 0
   for file in files:
     try:
@@ -200,6 +197,16 @@ def read(
         "the options height and width, to which all are scaled."
       )
   return np.stack(pictures)
+
+
+def _check_size(size):
+  """Refuses a height or width of no pixels, and too many of them."""
+  for name, one in zip(("height", "width"), size):
+    if one is not None:
+      _validate.integer(name, one, 1, _limits.PIXELS)
+  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
+    expected = f"at most {_limits.PIXELS} pixels"
+    raise _validate.error("height and width", size, expected)
 
 
 def load(

@@ -10,8 +10,10 @@ from typing import TypedDict
 
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq.data import _fields
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
@@ -118,16 +120,16 @@ class SeriesSource(base.Source):
     """See `Source.to_json`."""
     fields = super().to_json()
     if self.columns is not None:
-      fields["columns"] = self.columns.options()
+      fields["columns"] = _codec.encode(self.columns, "columns")
     return fields
 
   @classmethod
   def of_json(cls, fields: Mapping[str, Any]) -> Self:
     """See `Source.of_json`."""
     if fields.get("columns") is not None:
-      options = fields["columns"]
-      _validate.instance("columns", options, Mapping, "an object of options")
-      columns = table_layouts.Columns.from_options(options)
+      columns = _fields.make(
+        table_layouts.Columns, fields["columns"], "columns"
+      )
       fields = {**fields, "columns": columns}
     return super().of_json(fields)
 
