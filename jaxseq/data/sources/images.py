@@ -69,7 +69,7 @@ class ImageSource(base.Source):
     super().__post_init__()
     scale.check("deviation", self.mean, self.deviation)
     if self.image_size is not None:
-      _check_size(self.image_size)
+      _check_size(self.image_size, "image_size")
 
   def _prepare(self, values, lengths, times, targets):
     del lengths, times
@@ -199,14 +199,14 @@ def read(
   return np.stack(pictures)
 
 
-def _check_size(size):
+def _check_size(size, whole="height and width"):
   """Refuses a height or width of no pixels, and too many of them."""
   for name, one in zip(("height", "width"), size):
     if one is not None:
       _validate.integer(name, one, 1, _limits.PIXELS)
   if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
     expected = f"at most {_limits.PIXELS} pixels"
-    raise _validate.error("height and width", size, expected)
+    raise _validate.error(whole, size, expected)
 
 
 def load(
