@@ -43,6 +43,7 @@ if TYPE_CHECKING:
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
+  from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
   from jaxseq.data import scale as scale
   from jaxseq.data import series_frames as series_frames

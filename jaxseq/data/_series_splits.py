@@ -14,8 +14,8 @@ from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
+from jaxseq.data import recordings
 from jaxseq.data import scale
-from jaxseq.data import table_layouts
 from jaxseq.data.sources import series as series_sources
 
 _PARTS = ("train", "valid", "test")
@@ -29,7 +29,7 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
   if whole.part.max():
     parts = _parts_of_files(whole, firsts, valid_fraction, targets, seed)
   elif split is not None:
-    entries = [whole.words[split][row] for row in firsts]
+    entries = [whole.entries[split][row] for row in firsts]
     parts = _part_splits.by_words(
       entries, lambda number: whole.place(int(firsts[number]), split)
     )
@@ -49,7 +49,7 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
       seed,
       classes=targets.values[firsts] if targets.kind == "class" else None,
       groups=(
-        None if group is None else [whole.words[group][row] for row in firsts]
+        None if group is None else [whole.entries[group][row] for row in firsts]
       ),
     )
   # A series that is too short for a window has no piece, and so no number here.
@@ -58,7 +58,7 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
 
 
 def make(
-  whole: table_layouts.Recordings,
+  whole: recordings.Recordings,
   targets: _series_targets.Targets,
   *,
   source: str,

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
+from jaxseq.data import recordings
 from jaxseq.data import table_layouts
 from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import table_files
@@ -47,7 +48,7 @@ def none(count: int) -> Targets:
 
 
 def find(
-  whole: table_layouts.Recordings,
+  whole: recordings.Recordings,
   columns: table_layouts.Columns,
   target: str,
   labels: str | os.PathLike | None,
@@ -67,7 +68,7 @@ def find(
   def place(number, name):
     return whole.place(number, name)
 
-  words = whole.words
+  words = whole.entries
   if labels is not None:
     words, place = _of_file(whole, columns, labels)
   for name in columns.label:
@@ -105,7 +106,7 @@ def in_order(words: Sequence[str]) -> tuple[str, ...]:
 def check_classes(
   found: Targets,
   train: np.ndarray,
-  whole: table_layouts.Recordings,
+  whole: recordings.Recordings,
 ) -> None:
   """Refuses classes that no training series is of."""
   if found.classes is None:

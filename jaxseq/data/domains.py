@@ -6,11 +6,9 @@ domains. A training set holds windows of both, and those of the target carry
 the test set.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 from typing import Literal
-from typing import NamedTuple
 from typing import TypedDict
 from typing import get_args
 
@@ -20,6 +18,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import _window_features
 from jaxseq.data import datasets
+from jaxseq.data import recordings
 from jaxseq.data import scale
 
 UNLABELED = -1
@@ -65,46 +64,32 @@ class Options(TypedDict, total=False):
   unlabeled: bool
 
 
-class Recordings(NamedTuple):
-  """Recordings of different lengths.
-
-  Attributes:
-    series: arrays (length_i, channels), one for each recording.
-    labels: (n,) int32 classes.
-    attributes: further integers (n,) int32 of each recording, by their names
-      in `datasets.Extras`: the subject, the device.
-  """
-
-  series: Sequence[np.ndarray]
-  labels: np.ndarray
-  attributes: Mapping[str, np.ndarray]
-
-
 def windows(
-  recordings: Recordings, length: int, step: int
+  whole: recordings.Recordings, length: int, step: int
 ) -> datasets.ArrayDataset:
   """Cuts recordings in windows; no window reaches over the end of one.
 
   Args:
-    recordings: the recordings. One that is shorter than a window has none.
+    whole: the recordings, with the entry "label". One that is shorter than a
+      window has none.
     length: elements of a window in time.
     step: elements from the start of a window to that of the next.
 
   Returns:
     Inputs (n, length, channels) float32; targets (n,), the label of the
-    recording. extras: the attributes, the number of the recording, and start,
-    the window's first element in it; all (n,) int32.
+    recording. extras: the other entries, the number of the recording, and
+    start, the window's first element in it; all (n,) int32.
 
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
   """
   _validate.all_positive(length=length, step=step)
-  longest = max(map(len, recordings.series), default=0)
+  longest = max(map(len, whole.values), default=0)
   if longest < length:
     expected = f"at most that of the longest recording, {longest}"
     raise _validate.error("length", length, expected)
   inputs, places, starts = [], [], []
-  for place, series in enumerate(recordings.series):
+  for place, series in enumerate(whole.values):
     if len(series) < length:
       continue
     cut = datasets.sliding_windows(series, length)[::step].astype(np.float32)
@@ -114,14 +99,12 @@ def windows(
   place = np.concatenate(places)
   extras = {
     name: np.asarray(values, np.int32)[place]
-    for name, values in recordings.attributes.items()
+    for name, values in whole.entries.items()
   }
+  targets = extras.pop("label")
   extras |= {"recording": place, "start": np.concatenate(starts)}
   return datasets.ArrayDataset(
-    np.concatenate(inputs),
-    np.asarray(recordings.labels, np.int32)[place],
-    None,
-    datasets.Extras(**extras),
+    np.concatenate(inputs), targets, None, datasets.Extras(**extras)
   )
 
 

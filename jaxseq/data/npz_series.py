@@ -24,7 +24,7 @@ from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import datasets
-from jaxseq.data import table_layouts
+from jaxseq.data import recordings
 from jaxseq.data.sources import series as series_sources
 
 _NAMES = {
@@ -52,7 +52,7 @@ def read(
   path: str | os.PathLike,
   target: str = "auto",
   classes: tuple[str, ...] | None = None,
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
   """Reads the series of an archive.
 
   Args:
@@ -89,8 +89,13 @@ def read(
     if row.shape[1] != len(names):
       place = Places(path).place(number)
       raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
-  whole = table_layouts.Recordings.of_values(
-    values, names, Places(path), ids=tuple(ids), part=np.array(part_numbers)
+  whole = recordings.Recordings.of(
+    values,
+    {},
+    channels=names,
+    table=Places(path),
+    ids=tuple(ids),
+    part=np.array(part_numbers),
   )
   return whole, _targets(labels, whole, target, classes, str(path))
 
@@ -236,7 +241,7 @@ def load(
 
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
   """Reads series as `load` reads those of its archive; its parts in a row.
 
   Raises:

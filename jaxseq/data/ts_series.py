@@ -22,7 +22,7 @@ from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import npz_series
 from jaxseq.data import packages
-from jaxseq.data import table_layouts
+from jaxseq.data import recordings
 from jaxseq.data.files import uea
 from jaxseq.data.sources import series as series_sources
 
@@ -165,7 +165,7 @@ unit_test = functools.partial(packaged, "UnitTest")
 
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
   """Reads the cases of a file, with or without labels, for predictions.
 
   Raises:
@@ -199,10 +199,11 @@ def _read(paths, source=None, labeled=False):
   if files[0].times is not None:
     stamps = [t for file in files for t in file.times or ()]
   ids = tuple(str(i) for count in counts for i in range(count))
-  whole = table_layouts.Recordings.of_values(
+  whole = recordings.Recordings.of(
     values,
-    tuple(f"channel {i}" for i in range(values[0].shape[1])),
-    npz_series.Places(paths[0], "case"),
+    {},
+    channels=tuple(f"channel {i}" for i in range(values[0].shape[1])),
+    table=npz_series.Places(paths[0], "case"),
     ids=ids,
     stamps=stamps,
     part=np.repeat(np.arange(len(files)), counts),

@@ -24,6 +24,7 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import packages
+from jaxseq.data import recordings
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
@@ -31,12 +32,12 @@ _CHANNELS = 6
 _NUMBERS = (int, float, bool)
 
 
-def read() -> tuple[domains.Recordings, tuple[str, ...]]:
+def read() -> tuple[recordings.Recordings, tuple[str, ...]]:
   """Reads the recordings.
 
   Returns:
-    The recordings, with the attributes subject, 1 .. 10, and side, 0 for the
-    left arm and 1 for the right; and the names of the exercises.
+    The recordings, with the entries label; subject, 1 .. 10, and side, 0 for
+    the left arm and 1 for the right; and the names of the exercises.
 
   Raises:
     ValueError: if the file is not as it should be.
@@ -69,8 +70,8 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
   if len(wrong):
     expected = f"0 to {len(names) - 1}, as y_labels are {len(names)} names"
     raise _validate.error(f"{path}: y", int(wrong[0]), expected)
-  return domains.Recordings(
-    series, labels, {"subject": subject, "side": side}
+  return recordings.Recordings.of(
+    series, {"label": labels, "subject": subject, "side": side}
   ), tuple(map(str, names))
 
 
@@ -163,8 +164,8 @@ def load(
     MissingData: if seglearn is not installed.
   """
   _validate.choice("by", by, ("side", "subject"))
-  recordings, names = read()
-  examples = domains.windows(recordings, window, step)
+  whole, names = read()
+  examples = domains.windows(whole, window, step)
   info = datasets.Info(
     description="Motion of a wrist; which of 7 shoulder exercises?",
     source="seglearn load_watch (arXiv 1802.01489)",

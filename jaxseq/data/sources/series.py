@@ -20,6 +20,7 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
+from jaxseq.data import recordings
 from jaxseq.data import scale
 from jaxseq.data import series_frames
 from jaxseq.data import table_layouts
@@ -226,7 +227,7 @@ class SeriesSource(base.Source):
 
   def part(
     self,
-    whole: table_layouts.Recordings,
+    whole: recordings.Recordings,
     rows: np.ndarray,
     targets: _series_targets.Targets,
   ) -> datasets.ArrayDataset:
