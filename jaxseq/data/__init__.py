@@ -23,7 +23,6 @@ if TYPE_CHECKING:
   from jaxseq.data import activities as activities
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
-  from jaxseq.data import cache as cache
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains

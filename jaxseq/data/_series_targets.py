@@ -13,7 +13,7 @@ from jaxseq import _validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import recordings
 from jaxseq.data import table_layouts
-from jaxseq.data.files import columns as text_columns
+from jaxseq.data.files import _columns
 from jaxseq.data.files import table_files
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -148,7 +148,7 @@ def _kind(entries):
   words = entries[0]
   try:
     for word in words:
-      text_columns.number(word, "")
+      _columns.number(word, "")
   except ValueError:
     return "class"
   return "class" if all(map(_WHOLE.fullmatch, words)) else "number"
@@ -157,7 +157,7 @@ def _kind(entries):
 def _number(word, name, place, number):
   """A number to predict."""
   try:
-    value = text_columns.number(word, name)
+    value = _columns.number(word, name)
   except ValueError:
     value = float("nan")
   if value != value:

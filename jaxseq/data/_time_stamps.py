@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 # A year alone would be any number.
 _DATE = re.compile(
@@ -148,7 +148,7 @@ def _number(word):
   """A finite number."""
   try:
     value = float(word)
-    columns.numbers([value])
+    _columns.numbers([value])
   except ValueError:
     raise ValueError(
       f"got {word[:40]!r}, expected a finite number, as the time before is."

@@ -48,25 +48,12 @@ class Places(NamedTuple):
     return where if column is None else f"{where}: {column!r}"
 
 
-def read(
+def _read(
   path: str | os.PathLike,
   target: str = "auto",
   classes: tuple[str, ...] | None = None,
 ) -> tuple[recordings.Recordings, _series_targets.Targets]:
-  """Reads the series of an archive.
-
-  Args:
-    path: the file.
-    target: what the labels are, see `series_table.load`.
-    classes: names of the classes; those that occur if None.
-
-  Returns:
-    The series and their targets.
-
-  Raises:
-    ValueError: if the archive is damaged, or an array is not as expected.
-    MissingData: if there is no such file.
-  """
+  """Reads the series of an archive."""
   path = datasets.find_file(path, "give an .npz archive as path")
   arrays = _npy.read_archive(path)
   channels = arrays.pop("channels", None)
@@ -227,7 +214,7 @@ def load(
     MissingData: if there is no such file.
   """
   _validate.choice("target", target, ("auto", "class", "number", "step"))
-  whole, targets = read(path, target)
+  whole, targets = _read(path, target)
   return _series_splits.make(
     whole,
     targets,
@@ -249,7 +236,7 @@ def read_again(
     MissingData: see `load`.
   """
   labeled = source.target != "none"
-  whole, targets = read(
+  whole, targets = _read(
     path, source.target if labeled else "auto", source.classes
   )
   if not labeled:

@@ -20,7 +20,7 @@ import random
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import cache
+from jaxseq.data import _cache
 from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the images change.
@@ -340,7 +340,8 @@ def load(
     train: number of training images.
     valid: number of validation images.
     test: number of test images.
-    cached: whether to keep what was generated on disk, see `cache`.
+    cached: whether to keep what was generated on disk, in
+      $JAXSEQ_CACHE or ~/.cache/jaxseq.
     workers: number of processes that draw. A program that asks for several
       must be importable without side effects, as for `multiprocessing`.
 
@@ -360,7 +361,7 @@ def load(
     "size": size,
     "count": sum(counts),
   }
-  arrays = cache.arrays(
+  arrays = _cache.arrays(
     "pathfinder",
     options,
     lambda: _draw(seed, sum(counts), DRAWINGS[size], workers),

@@ -17,11 +17,11 @@ from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data import _cache
 from jaxseq.data import _pickles
 from jaxseq.data import _text_documents
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
-from jaxseq.data import cache
 from jaxseq.data import checks
 from jaxseq.data import fm_index
 from jaxseq.data import forecast_windows
@@ -382,7 +382,7 @@ READERS = {
   "archives": Reader({"file": _recorded()}, _one(trajectories.load)),
   "arrays in archives": Reader(
     {"file": contents.npy(np.arange(6.0))},
-    _one(cache.read),
+    _one(_cache.read),
     contents.zipped("a.npy"),
   ),
   "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),

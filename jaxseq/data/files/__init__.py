@@ -6,7 +6,6 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.data.files import cifar as cifar
-  from jaxseq.data.files import columns as columns
   from jaxseq.data.files import ett as ett
   from jaxseq.data.files import hhar as hhar
   from jaxseq.data.files import lra as lra

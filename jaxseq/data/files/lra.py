@@ -18,7 +18,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
 from jaxseq.data import padding
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 from jaxseq.data.files import png
 
 # Levels of difficulty of Pathfinder; the benchmark uses the last.
@@ -33,7 +33,7 @@ def _read(folder, name, parse, count, what, more=False):
   _limits.check_within(path, folder)
   rows = []
   # The cells are not quoted, so that the csv module would misread them.
-  with columns.lines(path, newline="\n") as lines:
+  with _columns.lines(path, newline="\n") as lines:
     for line in lines:
       cells = line.rstrip("\r\n").split("\t")
       if len(cells) < count or len(cells) > count and not more:
@@ -239,7 +239,7 @@ def _samples(root, level):
   paths, labels = [], []
   for file in files:
     # Lines of text in spite of the name: folder, image, number, class, ...
-    with columns.lines(file) as lines:
+    with _columns.lines(file) as lines:
       listed = [parse(line) for line in lines]
     for image, label in listed:
       datasets.find_file(image, f"{file} lists it; {_ADVICE}")

@@ -18,7 +18,7 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 _SIGN = re.compile("[:()]")
 _BETWEEN = re.compile(r"\)\s*,\s*\(")
@@ -84,8 +84,8 @@ def _values(text, stamped):
   words = [value for _, value in pairs] if stamped else text.split(",")
   # An infinity is no missing value, and NaN is one.
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
-  columns.numbers(value for value in values if value == value)
-  return values, columns.numbers((time for time, _ in pairs), "time stamps")
+  _columns.numbers(value for value in values if value == value)
+  return values, _columns.numbers((time for time, _ in pairs), "time stamps")
 
 
 def read_ts(path: str | os.PathLike) -> TsFile:
@@ -105,7 +105,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   path = datasets.find_file(path, hint)
   header = {}
   series, labels, times = [], [], []
-  with columns.lines(path) as lines:
+  with _columns.lines(path) as lines:
     for line in map(str.strip, lines):
       if line.startswith(("#", "%")):
         continue
@@ -146,7 +146,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
     if len({name.lower() for name in classes}) < len(classes):
       raise ValueError(f"{path}: classLabel: got a class twice.")
   elif labels:
-    labels = columns.numbers(labels, f"{path}: targets")
+    labels = _columns.numbers(labels, f"{path}: targets")
   return TsFile(
     header.get("problemname", path.stem),
     series,

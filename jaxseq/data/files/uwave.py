@@ -22,7 +22,7 @@ from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import padding
 from jaxseq.data import recordings
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 GESTURES = 8
 _FOLDER = re.compile(r"U([0-9]{1,9})\s*\(([0-9]{1,9})\)")
@@ -59,7 +59,7 @@ def read(path: str | os.PathLike) -> recordings.Recordings:
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
       _limits.check_within(file, root)
-      series.append(columns.read(file, 3, np.float32))
+      series.append(_columns.read(file, 3, np.float32))
       if not len(series[-1]):
         raise ValueError(f"{file} has no lines of numbers.")
       rest.append((int(match[1]) - 1, user, day, int(match[2] or 0)))

@@ -91,8 +91,8 @@ class ImageSource(base.Source):
     return datasets.ArrayDataset(inputs, classes)
 
   def _read(self, path: Any) -> base.Examples:
-    pictures = find(path)
-    pixels = read(pictures.files, self.color, self.image_size or (None, None))
+    pictures = _find(path)
+    pixels = _read(pictures.files, self.color, self.image_size or (None, None))
     labels = pictures.labels
     labeled = "" not in labels and set(labels) <= set(self.classes or ())
     dataset = self.prepare(pixels, targets=list(labels) if labeled else None)
@@ -113,16 +113,8 @@ class Pictures(NamedTuple):
   labels: tuple[str, ...]
 
 
-def find(path: str | os.PathLike) -> Pictures:
-  """Returns the pictures of a folder, or one picture.
-
-  Args:
-    path: a folder of pictures or of one folder for each class, or a file.
-
-  Raises:
-    MissingData: if there is none.
-    ValueError: if a file leads out of the folder.
-  """
+def _find(path: str | os.PathLike) -> Pictures:
+  """Returns the pictures of a folder, or one picture."""
   root = pathlib.Path(path)
   if root.is_file():
     return Pictures((root.name,), (root,), ("",))
@@ -145,26 +137,12 @@ def find(path: str | os.PathLike) -> Pictures:
   )
 
 
-def read(
+def _read(
   files: tuple[pathlib.Path, ...],
   color: bool,
   size: tuple[int | None, int | None] = (None, None),
 ) -> np.ndarray:
-  """Reads pictures of one size.
-
-  Args:
-    files: the files.
-    color: whether red, green and blue are kept, or gray is made of them.
-    size: height and width to which pictures are scaled; that of all of them
-      where it is None.
-
-  Returns:
-    (n, height, width) uint8, or (n, height, width, 3).
-
-  Raises:
-    ValueError: if a file is damaged or too large, or the sizes differ.
-    MissingData: if pillow is not installed.
-  """
+  """Reads pictures of one size."""
   Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
   damage = (*_DAMAGE, Image.DecompressionBombError)
   _check_size(size)
@@ -246,7 +224,7 @@ def load(
   root = pathlib.Path(path)
   divided = all((root / name).is_dir() for name in ("train", "test"))
   places = [root / name for name in _PARTS] if divided else [root]
-  listings = [find(place) for place in places if place.is_dir() or not divided]
+  listings = [_find(place) for place in places if place.is_dir() or not divided]
   names = [name for name, p in zip(_PARTS, places) if p.is_dir() or not divided]
   files = tuple(file for one in listings for file in one.files)
   labels = [label for one in listings for label in one.labels]
@@ -257,7 +235,7 @@ def load(
     )
   classes = tuple(sorted(set(labels)))
   targets = _raw_arrays.class_numbers(labels, classes)
-  pictures = read(files, color, (height, width))
+  pictures = _read(files, color, (height, width))
   if divided:
     part = np.repeat(
       [_PARTS.index(name) for name in names], [len(f.files) for f in listings]
