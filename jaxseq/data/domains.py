@@ -16,12 +16,26 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import _window_features
 from jaxseq.data import datasets
 from jaxseq.data import recordings
 from jaxseq.data import scale
 
 UNLABELED = -1
+
+# The numbers of a channel, in this order; "band_i" is the logarithm of the mean
+# power in the i-th of five bands, each twice as wide as the one below.
+STATISTICS = (
+  "mean",
+  "deviation",
+  "minimum",
+  "maximum",
+  "median",
+  "quartiles",
+  "change",
+  *(f"band_{i}" for i in range(5)),
+)
+_BANDS = 5
+_FLOOR = 1e-6
 
 # Source and target subjects of the tables of CoDATS (arXiv 2005.10996), by its
 # numbering; "watch" has no published pairs, these are one fixed choice.
@@ -182,6 +196,31 @@ def _scaled(dataset, moments):
   return dataset._replace(inputs=inputs * datasets.inside(dataset)[..., None])
 
 
+def _described(windows: np.ndarray) -> np.ndarray:
+  """Returns (..., channels * 12) float32, `STATISTICS` channel by channel."""
+  length = windows.shape[-2]
+  least = 2 ** (_BANDS + 1) - 2
+  if length < least:
+    expected = f"at least {least} elements in time"
+    raise _validate.error("windows", length, expected)
+  x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
+  lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
+  power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length
+  # Without the mean, which has a number of its own.
+  power = power[..., 1:]
+  edges = power.shape[-1] * (2.0 ** np.arange(_BANDS + 1) - 1)
+  edges = np.round(edges / (2.0**_BANDS - 1)).astype(int)
+  bands = [
+    np.log(power[..., a:b].mean(axis=-1) + _FLOOR)
+    for a, b in zip(edges[:-1], edges[1:])
+  ]
+  numbers = [f(x, axis=-1) for f in (np.mean, np.std, np.min, np.max)]
+  change = np.abs(np.diff(x, axis=-1)).mean(axis=-1)
+  numbers += [median, upper - lower, change, *bands]
+  out = np.stack(numbers, axis=-1).astype(np.float32)
+  return out.reshape(*out.shape[:-2], -1)
+
+
 def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
   """Returns the examples of several sets, one after the other."""
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
@@ -332,7 +371,10 @@ def adapt(
   see, test = _hold_out(of_target, held_out, holding, seed)
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
-    parts = [part and _window_features.described(part) for part in parts]
+    parts = [
+      part and part._replace(inputs=_described(part.inputs)[:, None])
+      for part in parts
+    ]
   chosen = datasets.Domains(by, names, count, scaling)
   info = dataclasses.replace(info, domains=chosen)
   return make_splits(*parts, info, scaling=scaling, unlabeled=unlabeled)

@@ -19,7 +19,6 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import _cache
 from jaxseq.data import _pickles
-from jaxseq.data import _text_documents
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import checks
@@ -28,6 +27,7 @@ from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
 from jaxseq.data import series_table
+from jaxseq.data import text
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
 from jaxseq.data import watch
@@ -35,7 +35,6 @@ from jaxseq.data.files import cifar
 from jaxseq.data.files import ett
 from jaxseq.data.files import hhar
 from jaxseq.data.files import lra
-from jaxseq.data.files import png
 from jaxseq.data.files import speech_commands
 from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
@@ -396,8 +395,8 @@ READERS = {
     _one(images._read_idx),
   ),
   "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
-  "png": Reader({"file": contents.png(_PIXELS)}, _one(png.read_png)),
-  "pixels of png": Reader({"file": _PIXELS}, _one(png.read_png), contents.png),
+  "png": Reader({"file": contents.png(_PIXELS)}, _one(lra._read_png)),
+  "pixels of png": Reader({"file": _PIXELS}, _one(lra._read_png), contents.png),
   "csv": Reader(
     {"file": contents.table()},
     _one(_checked(ett.load, input_length=3, horizon=2)),
@@ -413,7 +412,7 @@ READERS = {
   ),
   "bible": Reader(
     {"file": b"Ge1:1 In the\nGe1:2 And the\nEx1:1 Now these\n"},
-    _one(lambda f: _text_documents.of_bible(f.read_bytes(), "book")),
+    _one(lambda f: text._documents_of_bible(f.read_bytes(), "book")),
   ),
   "hhar": Reader(
     {"file": _HHAR},

@@ -16,7 +16,6 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
-from jaxseq.data import _text_documents
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text
@@ -181,7 +180,7 @@ def load(
     raise _validate.error("repeats", repeats, "1 without documents")
   pieces = text_prompts.repeat_documents(pieces, repeats)
   if documents:
-    parts = _text_documents.split(pieces, valid_fraction, test_fraction, seed)
+    parts = text.split_documents(pieces, valid_fraction, test_fraction, seed)
   else:
     parts = text.split_tokens(
       np.concatenate(pieces), valid_fraction, test_fraction
