@@ -45,7 +45,6 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import noisy as noisy
   from jaxseq.rl.envs import outside as outside
   from jaxseq.rl.envs import pendulum as pendulum
-  from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation
   from jaxseq.rl.envs import protocol as protocol
   from jaxseq.rl.envs import randomness as randomness

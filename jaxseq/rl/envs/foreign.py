@@ -49,23 +49,43 @@ class Played(NamedTuple):
   terminated: jax.Array
 
 
-class Foreign(base.Environment):
-  """An environment of another library, made to reset itself.
+Begin = Callable[[jax.Array], tuple[PyTree, PyTree]]
+Play = Callable[[jax.Array, PyTree, PyTree], Played]
 
-  A subclass is a frozen dataclass with `begin`, `play`, spaces and `max_steps`.
-  The time limit, which makes a step `truncated`, is kept here. A reset is
-  computed only at steps at which some member of the batch needs one.
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Foreign(base.Environment):
+  """An environment of another library, of two functions and its spaces.
+
+  It resets itself, and keeps the time limit, which makes a step `truncated`. A
+  reset is computed only at steps at which some member of the batch needs one.
+
+  Attributes:
+    title: the library's name of it.
+    observations: the space of observations.
+    actions: the space of actions.
+    limit: the time limit.
+    begin: from a key to the first observation and the library's state.
+    play: from a key, a state and an action to what a step gives, without time
+      limit and reset.
   """
 
-  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns the first observation of an episode, and the library's state."""
-    raise NotImplementedError
+  title: str
+  observations: spaces.Space
+  actions: spaces.Space
+  limit: int
+  begin: Begin
+  play: Play
 
-  def play(
-    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
-  ) -> Played:
-    """Plays one step, without time limit and reset."""
-    raise NotImplementedError
+  @property
+  def name(self) -> str:
+    """The library's name of it."""
+    return self.title
+
+  @property
+  def max_steps(self) -> int:
+    """The time limit."""
+    return self.limit
 
   def _step(self, key, state, action, params):
     # The key as it is for a reset: steps of many libraries take none. The other
@@ -88,7 +108,7 @@ class Foreign(base.Environment):
   ) -> tuple[PyTree, State, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     spaces.check("action", self.action_space(params), action)
-    played = self.play(key, state.task_state, action, params)
+    played = self.play(key, state.task_state, action)
     # As everywhere in gymnax, gradients do not flow through the dynamics.
     observation, after = jax.lax.stop_gradient(
       (played.observation, State(state.time + 1, played.task_state))
@@ -98,57 +118,57 @@ class Foreign(base.Environment):
 
   def reset_env(self, key: jax.Array, params: PyTree) -> tuple[PyTree, State]:
     """Starts an episode, as gymnax names it."""
-    observation, task_state = self.begin(key, params)
+    observation, task_state = self.begin(key)
     return observation, State(jnp.int32(0), task_state)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Task(Foreign):
-  """An environment of another library, of two functions and its spaces.
+def of_gymnax(
+  env: Any, params: PyTree, view: Callable[[Any], Any] = lambda x: x
+) -> tuple[Begin, Play]:
+  """Returns the functions of an environment with gymnax's interface.
 
-  Attributes:
-    title: the library's name of it.
-    observations: the space of observations.
-    actions: the space of actions.
-    limit: the time limit.
-    begins: from a key to the first observation and the library's state.
-    plays: from a key, a state and an action to what a step gives.
+  Args:
+    env: with `reset_env` and `step_env`.
+    params: its parameters.
+    view: from its observations to those of the space.
   """
 
-  title: str
-  observations: spaces.Space
-  actions: spaces.Space
-  limit: int
-  begins: Callable[[jax.Array], tuple[PyTree, PyTree]]
-  plays: Callable[[jax.Array, PyTree, PyTree], Played]
+  def begin(key):
+    observation, task_state = env.reset_env(key, params)
+    return view(observation), task_state
 
-  @property
-  def name(self) -> str:
-    """The library's name of it."""
-    return self.title
+  def play(key, task_state, action):
+    observation, *played, _ = env.step_env(key, task_state, action, params)
+    return Played(view(observation), *played)
 
-  @property
-  def max_steps(self) -> int:
-    """The time limit."""
-    return self.limit
+  return begin, play
 
-  def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of observations."""
-    return self.observations
 
-  def action_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of actions."""
-    return self.actions
+def of_states(
+  reset: Callable[[jax.Array], Any],
+  step: Callable[[Any, PyTree], Any],
+  view: Callable[[Any], PyTree],
+  ended: Callable[[Any], jax.Array],
+) -> tuple[Begin, Play]:
+  """Returns the functions of a library whose states hold all that they tell.
 
-  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns the first observation of an episode, and the library's state."""
-    return self.begins(key)
+  Args:
+    reset: from a key to a state, which keeps a key of its own and the `reward`.
+    step: from a state and an action to a state.
+    view: from a state to the observation.
+    ended: from a state to whether the episode has ended by itself.
+  """
 
-  def play(
-    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
-  ) -> Played:
-    """Plays one step, without time limit and reset."""
-    return self.plays(key, task_state, action)
+  def begin(key):
+    first = reset(key)
+    return view(first), first
+
+  def play(key, task_state, action):
+    del key  # The state holds one of its own.
+    after = step(task_state, action)
+    return Played(view(after), after, after.reward, ended(after))
+
+  return begin, play
 
 
 def needs(library: str, module: str, install: str | None = None) -> Any:

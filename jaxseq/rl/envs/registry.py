@@ -98,19 +98,14 @@ PLAYGROUND = """
 LIBRARIES = _registry.Registry(
   "library",
   {
+    "gymnasium": "jaxseq.rl.envs.adapters.gymnasium_vectors:make",
     "outside": "jaxseq.rl.envs.outside:make",
   }
   | {
-    library: f"jaxseq.rl.envs.adapters.{module}:make"
-    for library, module in {
-      "brax": "brax_tasks",
-      "craftax": "craftax_worlds",
-      "gymnasium": "gymnasium_vectors",
-      "jaxmarl": "marl_views",
-      "navix": "navix_grids",
-      "popgym_arcade": "arcade_games",
-      "xminigrid": "xland_grids",
-    }.items()
+    library: f"jaxseq.rl.envs.adapters.libraries:{library}"
+    for library in (
+      *("brax", "craftax", "jaxmarl", "navix", "popgym_arcade", "xminigrid"),
+    )
   },
 )
 
@@ -136,7 +131,7 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
   for game in _MINATAR:
     entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
   for task in PLAYGROUND:
-    path = f"{here}.playground:make"
+    path = f"{here}.adapters.libraries:playground"
     entries[f"Playground-{task}"] = path, {"task": task}
   for game in _ATARI:
     entries[atari_id(game)] = f"{here}.atari:Atari", {"game": game}

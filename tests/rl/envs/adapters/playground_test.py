@@ -9,7 +9,7 @@ import pytest
 
 from jaxseq.rl import envs
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import playground
+from jaxseq.rl.envs.adapters import libraries
 
 
 @struct.dataclass
@@ -71,7 +71,7 @@ def play(env, actions):
 
 
 def test_a_time_limit_shows_the_last_observation_and_starts_afresh():
-  env = playground.Playground(Slide(), episode_length=3)
+  env = libraries.of_mujoco(Slide(), episode_length=3)
   # What lies beyond -1 is clipped.
   actions = jnp.full((6, 2, 1), -0.5).at[2].set(-7.0)
   first, (seen, final, reward, terminated, truncated) = play(env, actions)
@@ -91,7 +91,7 @@ def test_a_time_limit_shows_the_last_observation_and_starts_afresh():
 
 def test_a_failed_simulation_terminates_with_finite_numbers():
   env = wrappers.EpisodeStatistics(
-    wrappers.FlattenHistory(playground.Playground(Slide()))
+    wrappers.FlattenHistory(libraries.of_mujoco(Slide()))
   )
   _, (seen, final, reward, terminated, truncated) = play(
     env, jnp.ones((2, 3, 1))
@@ -107,7 +107,7 @@ def test_a_failed_simulation_terminates_with_finite_numbers():
 
 
 def test_resets_are_computed_where_there_are_any():
-  env = playground.Playground(Slide())
+  env = libraries.of_mujoco(Slide())
   keys = jax.random.split(jax.random.key(0), 2)
   _, state = jax.vmap(env.reset)(keys)
   program = jax.make_jaxpr(jax.vmap(env.step))(keys, state, jnp.zeros((2, 1)))
@@ -116,15 +116,15 @@ def test_resets_are_computed_where_there_are_any():
 
 def test_what_is_wrong(monkeypatch):
   with pytest.raises(ValueError, match="episode_length: got 0, expected an"):
-    playground.Playground(Slide(), 0)
+    libraries.of_mujoco(Slide(), 0)
   pixels = Slide()
   pixels.observation_size = {"pixels": (8, 8, 3)}
   with pytest.raises(ValueError, match="task: got observations .*one vector"):
-    playground.Playground(pixels)
+    libraries.of_mujoco(pixels)
   with pytest.raises(ValueError, match="task: got 'Cartpole', expected one"):
-    playground.make("Cartpole")
+    libraries.playground("Cartpole")
   monkeypatch.setitem(sys.modules, "mujoco_playground", None)
-  with pytest.raises(ModuleNotFoundError, match="needs the package 'mujoco_pl"):
+  with pytest.raises(ModuleNotFoundError, match="need the package 'mujoco_pl"):
     envs.make("Playground-PointMass")
 
 
