@@ -9,13 +9,11 @@ if TYPE_CHECKING:
   from jaxseq.rl import agents as agents
   from jaxseq.rl import algorithms as algorithms
   from jaxseq.rl import batching as batching
-  from jaxseq.rl import conditioned as conditioned
   from jaxseq.rl import conditioned_players as conditioned_players
   from jaxseq.rl import drawings as drawings
   from jaxseq.rl import encoders as encoders
   from jaxseq.rl import envs as envs
   from jaxseq.rl import evaluate as evaluate
-  from jaxseq.rl import films as films
   from jaxseq.rl import last_observation as last_observation
   from jaxseq.rl import layers as layers
   from jaxseq.rl import losses as losses

@@ -6,15 +6,12 @@ import math
 import numpy as np
 
 from jaxseq.rl.drawings import paint
-from jaxseq.rl.drawings import reel
 
 _TRACK = 2.4  # metres to either side of a cart
 _MAX_TORQUE = 2.0
 
 
-def draw_cartpole(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_cartpole(canvas, area, film, t):
   """Draws cart and pole, and an arrow for the push of step t.
 
   Where they are seen through noise, a faint pole shows what is seen.
@@ -44,9 +41,7 @@ def draw_cartpole(
   canvas.line([(back, y - 6), end, (back, y + 6)], paint.BLACK, 3)
 
 
-def draw_pendulum(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_pendulum(canvas, area, film, t):
   """Draws the pendulum, upright at the top, and an arc for the torque."""
   x, y = paint.middle(area)
   radius = 0.42 * min(area[2] - area[0], area[3] - area[1])
@@ -76,9 +71,7 @@ def draw_pendulum(
     canvas.circle(arc[-1], 4, paint.BLUE)
 
 
-def draw_mountain_car(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_mountain_car(canvas, area, film, t):
   """Draws the hill, the car and the flag that it is to reach."""
   place = _plane(area, -1.2, 0.6, -1.1, 1.4)
 
@@ -94,9 +87,7 @@ def draw_mountain_car(
   canvas.circle((x, y - 9), 9, paint.BLUE)
 
 
-def draw_points(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_points(canvas, area, film, t):
   """Draws a point, its way so far and its goal; urchins are to be avoided."""
   states = film.states
   if hasattr(states, "urchin_xys"):
@@ -117,9 +108,7 @@ def draw_points(
   canvas.circle(way[-1], 6, paint.BLUE)
 
 
-def draw_reacher(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_reacher(canvas, area, film, t):
   """Draws an arm of links of length 1, and the goal of its hand."""
   angles = film.states.angles[t]
   limit = len(angles) + 0.4

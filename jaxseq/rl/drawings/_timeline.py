@@ -1,6 +1,5 @@
 """The last steps side by side: for card games, and for anything else."""
 
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,6 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.rl import transcript
 from jaxseq.rl.drawings import paint
-from jaxseq.rl.drawings import reel
 from jaxseq.rl.envs import autoencode
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import count_recall
@@ -26,13 +24,7 @@ _MAX_LINES = 4
 
 
 class Mark(NamedTuple):
-  """The content of one cell.
-
-  Attributes:
-    text: lines of text; "" for an empty cell.
-    color: of the text.
-    is_card: whether it is drawn as a card.
-  """
+  """The content of one cell: lines of text, "" for none."""
 
   text: str
   color: str = paint.BLACK
@@ -43,12 +35,7 @@ NOTHING = Mark("")
 
 
 def card(choice: int, types: int) -> Mark:
-  """Returns a playing card.
-
-  Args:
-    choice: which of the types.
-    types: 2 colours, 4 suits or 13 ranks.
-  """
+  """Returns a playing card, of 2 colours, 4 suits or 13 ranks."""
   match types:
     case decks.COLORS:
       return Mark("■", (paint.BLACK, _RED)[choice], True)
@@ -58,13 +45,8 @@ def card(choice: int, types: int) -> Mark:
   return Mark(_RANKS[choice], paint.BLACK, True)
 
 
-def rows(film: reel.Film, t: int) -> dict[str, Mark]:
-  """Returns the marks of step t, by the labels of the rows.
-
-  Args:
-    film: the episode.
-    t: the step.
-  """
+def rows(film, t: int) -> dict[str, Mark]:
+  """Returns the marks of step t, by the labels of the rows."""
   game = film.game
   if not isinstance(game, card_game.CardGame):
     lines = transcript.describe(film.space, film.seen(t)).split()
@@ -75,44 +57,35 @@ def rows(film: reel.Film, t: int) -> dict[str, Mark]:
   seen, (done,), types = film.choices(t), film.action(t), game.card_types
   time = int(film.states.time[t])
   first = t - time  # Of this game: in a meta-episode there may be others.
+  sees, asked = card(seen[-1], types), NOTHING
   match game:
     case repeat_first.RepeatFirst():
-      asked = film.choices(first)[0]
+      asked = card(film.choices(first)[0], types)
     case repeat_previous.RepeatPrevious():
-      is_shown = time >= game.k - 1
-      asked = film.choices(t - game.k + 1)[0] if is_shown else None
+      if time >= game.k - 1:
+        asked = card(film.choices(t - game.k + 1)[0], types)
     case autoencode.Autoencode():
-      watches, suit = seen
-      asked = None if watches else int(film.states.stack[t][0])
-      return {
-        "sees": card(suit, types) if watches else Mark("play\nback"),
-        "asked": NOTHING if asked is None else card(asked, types),
-        "does": NOTHING if watches else card(done, types),
-      }
+      if seen[0]:
+        return {"sees": sees, "asked": NOTHING, "does": NOTHING}
+      sees = Mark("play\nback")
+      asked = card(int(film.states.stack[t][0]), types)
     case count_recall.CountRecall():
       value, query = seen
       count = sum(film.choices(i)[0] == query for i in range(first, t + 1))
       return {
         "sees": card(value, types),
-        "query": card(query, types),
+        "query": sees,
         "asked": Mark(str(count)),
         "does": Mark(str(done)),
       }
     case higher_lower.HigherLower():
-      guess = ("higher", "lower")[done]
-      return {"sees": card(seen[0], types), "does": Mark(guess)}
+      return {"sees": sees, "does": Mark(("higher", "lower")[done])}
     case _:
       raise _validate.error("game", game, "one with a timeline")
-  return {
-    "sees": card(seen[0], types),
-    "asked": NOTHING if asked is None else card(asked, types),
-    "does": card(done, types),
-  }
+  return {"sees": sees, "asked": asked, "does": card(done, types)}
 
 
-def draw(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw(canvas, area, film, t):
   """Draws the last steps up to step t, which stands in a frame."""
   left, top, right, bottom = area
   width = (right - left - _LABELS) / _COLUMNS
@@ -146,9 +119,7 @@ def reward_color(reward: float) -> str:
   return paint.GREEN if reward > 0 else paint.ORANGE
 
 
-def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
-  if not mark.text:
-    return
+def _draw_mark(canvas, point, mark, width, height):
   x, y = point
   if mark.is_card:
     tall = min(height * 0.8, width * 1.1)
@@ -158,8 +129,7 @@ def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
     canvas.text(point, mark.text, tall * 0.5, mark.color)
     return
   lines = mark.text.split("\n")
-  longest = max(map(len, lines))
-  size = float(np.clip(1.5 * width / longest, 8, 15))
+  size = float(np.clip(1.5 * width / max(1, *map(len, lines)), 8, 15))
   for i, line in enumerate(lines):
     shift = (i - (len(lines) - 1) / 2) * size * 1.25
     canvas.text((x, y + shift), line, size, mark.color)

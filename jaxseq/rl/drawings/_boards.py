@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
+from jaxseq.rl.drawings import _timeline
 from jaxseq.rl.drawings import paint
-from jaxseq.rl.drawings import reel
-from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import decks
 
@@ -17,9 +16,7 @@ _SHIP = "#c9ccd1"
 _SEA = "#eaf3f8"
 
 
-def draw_labyrinth(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_labyrinth(canvas, area, film, t):
   """Draws the maze; a frame marks the nine cells that the agent sees."""
   size, states = film.game.height, film.states
   free = bitboard.to_grid(states.free[t][:size], size)
@@ -48,9 +45,7 @@ def draw_labyrinth(
   canvas.circle(paint.middle(box), radius, paint.BLUE)
 
 
-def draw_battleship(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_battleship(canvas, area, film, t):
   """Draws ships, shots so far and, in a frame, the shot of step t."""
   size, states = film.game.board_size, film.states
   ships = bitboard.to_grid(states.ships[t], size)
@@ -68,9 +63,7 @@ def draw_battleship(
   canvas.box(boxes[shot[0]][shot[1]], None, paint.BLACK, 2)
 
 
-def draw_minesweeper(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_minesweeper(canvas, area, film, t):
   """Draws mines, counts so far and, in a frame, the cell of step t."""
   game, states = film.game, film.states
   mines = bitboard.to_grid(states.mines[t], game.width)
@@ -93,9 +86,7 @@ def draw_minesweeper(
   canvas.box(boxes[chosen[0]][chosen[1]], None, paint.BLUE, 3)
 
 
-def draw_concentration(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_concentration(canvas, area, film, t):
   """Draws what lies face up and, in a frame, the card that step t turns."""
   game, states = film.game, film.states
   matched, seen = states.matched[t] == 1, film.choices(t)
@@ -109,15 +100,13 @@ def draw_concentration(
     edge = paint.GREEN if matched[i] else paint.GRAY
     canvas.box(box, color, edge, 2 if matched[i] else 1, radius=3)
     if not hidden:
-      mark = timeline.card(seen[i], game.card_types)
+      mark = _timeline.card(seen[i], game.card_types)
       size = 0.55 * (box[2] - box[0])
       canvas.text(paint.middle(box), mark.text, size, mark.color)
   canvas.box(boxes[chosen], None, paint.ORANGE, 3, radius=3)
 
 
-def draw_bandit(
-  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
-) -> None:
+def draw_bandit(canvas, area, film, t):
   """Draws how often each arm would pay, how often it was pulled, and where."""
   payouts = film.states.payouts[t]
   # Of this game only: in a meta-episode there may have been others.
