@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.rl import _transcript
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
-from jaxseq.rl import transcript
 from jaxseq.rl import wrappers
 from jaxseq.rl.drawings import _scenes
 from jaxseq.rl.envs import spaces
@@ -54,7 +54,7 @@ class Film:
 
   def seen(self, t: int) -> np.ndarray:
     """Returns what step t is taken with, without the previous action."""
-    seen = transcript.flat(self.taken.observation)
+    seen = _transcript.flat(self.taken.observation)
     return seen[t][: spaces.flat_size(self.space)]
 
   def choices(self, t: int) -> list[int]:
@@ -101,7 +101,7 @@ def film(
     played = evaluate.record(
       config, variables, key, num_steps, greedy=greedy, member=index
     )
-    length = transcript.first_length(played[0])
+    length = _transcript.first_length(played[0])
     taken, states = jax.tree.map(
       lambda leaf, length=length: leaf[:length], jax.device_get(played)
     )

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.rl import _transcript
 from jaxseq.rl import evaluate
 from jaxseq.rl import rendering
 from jaxseq.rl import rl_arms
-from jaxseq.rl import transcript
 from jaxseq.training import plots
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
@@ -82,8 +82,8 @@ def show_episode(
   players = evaluate.members(rl_arms.agent_config(config, name))
   for player, film in zip(players, played):
     title = f"{film.title}, played by {name} (seed 0) after {step:,} steps"
-    rows = transcript.rows(player, film.taken, _EPISODE_ROWS)
-    tables.show(transcript.columns(player), rows, title=title)
+    rows = _transcript.rows(player, film.taken, _EPISODE_ROWS)
+    tables.show(_transcript.columns(player), rows, title=title)
     print()
 
 

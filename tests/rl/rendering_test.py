@@ -22,11 +22,10 @@ from jaxseq.rl.drawings import _scenes
 from jaxseq.rl.drawings import _timeline
 from jaxseq.rl.drawings import paint
 from jaxseq.rl.envs import battleship
-from jaxseq.rl.envs import count_recall
+from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import labyrinth
 from jaxseq.rl.envs import minatar
 from jaxseq.rl.envs import minesweeper
-from jaxseq.rl.envs import repeat_previous
 from jaxseq.rl.envs import spaces as more_spaces
 from tests.rl import toy
 
@@ -192,7 +191,7 @@ def test_a_timeline_says_what_was_asked():
   suits = np.array([2, 0, 3, 1, 1, 0])
   film = make_film(
     game,
-    repeat_previous.EnvState(time=np.arange(6), deck=None, window=None),
+    card_games.RepeatPreviousState(time=np.arange(6), deck=None, window=None),
     [0, 1, 2, 2, 3, 3],
     rewards=[0, 0, 0, 1 / 48, -1 / 48, 1 / 48],
     observations=np.eye(4)[suits],
@@ -220,7 +219,7 @@ def test_a_count_is_that_of_the_values_so_far():
   observations = np.concatenate([np.eye(2)[values], np.eye(2)[queries]], axis=1)
   # The fourth step is the first of another game.
   time = np.array([0, 1, 2, 0])
-  states = count_recall.EnvState(time=time, deck=None, cards=None)
+  states = card_games.CountRecallState(time=time, deck=None, cards=None)
   film = make_film(game, states, [1, 0, 2, 2], observations=observations)
   asked = [_timeline.rows(film, t)["asked"].text for t in range(4)]
   assert asked == ["1", "1", "2", "0"]
@@ -287,7 +286,9 @@ def test_every_game_is_drawn(env_id):
 
 def test_a_long_episode_is_thinned_out():
   game, _ = envs.make("RepeatPreviousEasy")
-  states = repeat_previous.EnvState(time=np.arange(25), deck=None, window=None)
+  states = card_games.RepeatPreviousState(
+    time=np.arange(25), deck=None, window=None
+  )
   film = make_film(game, states, [0] * 25, observations=np.eye(4)[[0] * 25])
   pictures = rendering.frames([film, film], limit=10)
   # Every third step, up to the last.
@@ -305,7 +306,9 @@ def test_a_film_says_what_it_leaves_out(monkeypatch):
 
   monkeypatch.setattr(paint.Canvas, "text", text)
   game, _ = envs.make("RepeatPreviousEasy")
-  states = repeat_previous.EnvState(time=np.arange(25), deck=None, window=None)
+  states = card_games.RepeatPreviousState(
+    time=np.arange(25), deck=None, window=None
+  )
   seen = np.eye(4)[[0] * 25]
   for ended in (True, False):
     film = make_film(game, states, [0] * 25, observations=seen, ended=ended)

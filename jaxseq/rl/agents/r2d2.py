@@ -19,22 +19,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.rl import batching
-from jaxseq.rl import last_observation
+from jaxseq.rl import _batching
+from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import _r2d2_config
+from jaxseq.rl.agents import _r2d2_loss
+from jaxseq.rl.agents import _r2d2_rollout
 from jaxseq.rl.agents import common
-from jaxseq.rl.agents import r2d2_config
-from jaxseq.rl.agents import r2d2_loss
-from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.replay import sequences
 from jaxseq.training import optimizers
 
 Array = jax.Array
-Config = r2d2_config.Config
+Config = _r2d2_config.Config
 
 
 class RunnerState(NamedTuple):
@@ -51,11 +51,11 @@ class RunnerState(NamedTuple):
     statistics: of observations, () if they are not normalized.
   """
 
-  learned: r2d2_loss.Learned
+  learned: _r2d2_loss.Learned
   epsilon: Array
   world: rollout.World
-  tail: r2d2_rollout.Tail
-  replay: sequences.Replay[r2d2_rollout.Sequence]
+  tail: _r2d2_rollout.Tail
+  replay: sequences.Replay[_r2d2_rollout.Sequence]
   key: Array
   num_updates: Array
   statistics: PyTree = ()
@@ -86,7 +86,7 @@ def init(config: Config, key: Array) -> RunnerState:
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
-  world, tail = r2d2_rollout.start(world, config.burn_in)
+  world, tail = _r2d2_rollout.start(world, config.burn_in)
   play = functools.partial(_play, config)
   first = _variables(params, epsilon, statistics), world, tail, key_run
   one = jax.tree.map(
@@ -94,7 +94,7 @@ def init(config: Config, key: Array) -> RunnerState:
     jax.eval_shape(play, *first)[2],
   )
   return RunnerState(
-    learned=r2d2_loss.Learned(
+    learned=_r2d2_loss.Learned(
       params=params,
       # Buffers of its own, so that the state can be donated.
       target=jax.tree.map(jnp.copy, params),
@@ -186,14 +186,14 @@ def _learner(config):
   players = player(config)
   if not common.bootstraps(config, players):
     return players
-  env = mixtures.wrap(players.env, last_observation.LastObservation)
+  env = mixtures.wrap(players.env, _last_observation.LastObservation)
   return players._replace(env=env)
 
 
 def _play(config, variables, world, tail, key):
   """Plays sequences in which a cut is either bootstrapped or an end."""
   learner = _learner(config)
-  world, tail, sequence, transition = r2d2_rollout.play(
+  world, tail, sequence, transition = _r2d2_rollout.play(
     learner, variables, world, tail, key, config.sequence_length
   )
   if not common.bootstraps(config, learner):
@@ -214,7 +214,7 @@ def _learn_if_ready(config, runner, replay, key):
   num_steps *= config.num_minibatches
 
   def learn():
-    return r2d2_loss.learn(
+    return _r2d2_loss.learn(
       config, network, _optimizer(config), learned, replay, key, num_steps
     )
 
@@ -228,7 +228,7 @@ def _learn_if_ready(config, runner, replay, key):
     return learned, replay.priorities, unknown
 
   return jax.lax.cond(
-    batching.any_of_batch(ready),
+    _batching.any_of_batch(ready),
     lambda: wrappers.select(ready, learn(), wait()),
     wait,
   )

@@ -6,8 +6,8 @@ import numpy as np
 
 from jaxseq.rl.drawings import _timeline
 from jaxseq.rl.drawings import paint
-from jaxseq.rl.envs import bitboard
-from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import _decks
 
 _WALL = "#44546a"
 _OPEN = "#f7f7f7"
@@ -19,10 +19,10 @@ _SEA = "#eaf3f8"
 def draw_labyrinth(canvas, area, film, t):
   """Draws the maze; a frame marks the nine cells that the agent sees."""
   size, states = film.game.height, film.states
-  free = bitboard.to_grid(states.free[t][:size], size)
+  free = _bitboard.to_grid(states.free[t][:size], size)
   boxes = paint.grid(area, size, size)
   if hasattr(states, "explored"):
-    visited = bitboard.to_grid(states.explored[t][:size], size)
+    visited = _bitboard.to_grid(states.explored[t][:size], size)
   else:
     visited = np.zeros((size, size), bool)
     visited[states.position.row[: t + 1], states.position.column[: t + 1]] = 1
@@ -48,8 +48,8 @@ def draw_labyrinth(canvas, area, film, t):
 def draw_battleship(canvas, area, film, t):
   """Draws ships, shots so far and, in a frame, the shot of step t."""
   size, states = film.game.board_size, film.states
-  ships = bitboard.to_grid(states.ships[t], size)
-  guesses = bitboard.to_grid(states.guesses[t], size)
+  ships = _bitboard.to_grid(states.ships[t], size)
+  guesses = _bitboard.to_grid(states.guesses[t], size)
   shot = film.action(t)
   guesses[shot] = 1
   boxes = paint.grid(area, size, size)
@@ -66,8 +66,8 @@ def draw_battleship(canvas, area, film, t):
 def draw_minesweeper(canvas, area, film, t):
   """Draws mines, counts so far and, in a frame, the cell of step t."""
   game, states = film.game, film.states
-  mines = bitboard.to_grid(states.mines[t], game.width)
-  opened = bitboard.to_grid(states.opened[t], game.width)
+  mines = _bitboard.to_grid(states.mines[t], game.width)
+  opened = _bitboard.to_grid(states.opened[t], game.width)
   chosen = film.action(t)
   opened[chosen] = 1
   padded = np.pad(mines, 1)
@@ -91,7 +91,9 @@ def draw_concentration(canvas, area, film, t):
   game, states = film.game, film.states
   matched, seen = states.matched[t] == 1, film.choices(t)
   (chosen,) = film.action(t)
-  rows = paint.grid(area, math.ceil(game.num_cards / decks.RANKS), decks.RANKS)
+  rows = paint.grid(
+    area, math.ceil(game.num_cards / _decks.RANKS), _decks.RANKS
+  )
   boxes = [box for row in rows for box in row]
   for i in range(game.num_cards):
     box = paint.inset(boxes[i], 1.5)

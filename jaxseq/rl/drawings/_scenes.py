@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.rl import transcript
+from jaxseq.rl import _transcript
 from jaxseq.rl.drawings import _boards
 from jaxseq.rl.drawings import _bodies
 from jaxseq.rl.drawings import _timeline
@@ -101,4 +101,4 @@ def action_text(film, t: int) -> str:
       return f"card {action[0] + 1}"
     case card_game.CardGame():
       return ""  # The timeline shows it.
-  return f"action {transcript.numbers(film.taken.action[t])}"
+  return f"action {_transcript.numbers(film.taken.action[t])}"

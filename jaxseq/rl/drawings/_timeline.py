@@ -5,15 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.rl import transcript
+from jaxseq.rl import _transcript
 from jaxseq.rl.drawings import paint
-from jaxseq.rl.envs import autoencode
+from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import card_game
-from jaxseq.rl.envs import count_recall
-from jaxseq.rl.envs import decks
-from jaxseq.rl.envs import higher_lower
-from jaxseq.rl.envs import repeat_first
-from jaxseq.rl.envs import repeat_previous
+from jaxseq.rl.envs import card_games
 
 _COLUMNS = 8
 _LABELS = 52  # pixels
@@ -37,9 +33,9 @@ NOTHING = Mark("")
 def card(choice: int, types: int) -> Mark:
   """Returns a playing card, of 2 colours, 4 suits or 13 ranks."""
   match types:
-    case decks.COLORS:
+    case _decks.COLORS:
       return Mark("■", (paint.BLACK, _RED)[choice], True)
-    case decks.SUITS:
+    case _decks.SUITS:
       red = choice in (1, 2)
       return Mark(_SUITS[choice], _RED if red else paint.BLACK, True)
   return Mark(_RANKS[choice], paint.BLACK, True)
@@ -49,27 +45,27 @@ def rows(film, t: int) -> dict[str, Mark]:
   """Returns the marks of step t, by the labels of the rows."""
   game = film.game
   if not isinstance(game, card_game.CardGame):
-    lines = transcript.describe(film.space, film.seen(t)).split()
+    lines = _transcript.describe(film.space, film.seen(t)).split()
     if len(lines) > _MAX_LINES:
       lines = [*lines[: _MAX_LINES - 1], "…"]
-    done = transcript.numbers(film.taken.action[t]).replace(" ", "\n")
+    done = _transcript.numbers(film.taken.action[t]).replace(" ", "\n")
     return {"sees": Mark("\n".join(lines)), "does": Mark(done)}
   seen, (done,), types = film.choices(t), film.action(t), game.card_types
   time = int(film.states.time[t])
   first = t - time  # Of this game: in a meta-episode there may be others.
   sees, asked = card(seen[-1], types), NOTHING
   match game:
-    case repeat_first.RepeatFirst():
+    case card_games.RepeatFirst():
       asked = card(film.choices(first)[0], types)
-    case repeat_previous.RepeatPrevious():
+    case card_games.RepeatPrevious():
       if time >= game.k - 1:
         asked = card(film.choices(t - game.k + 1)[0], types)
-    case autoencode.Autoencode():
+    case card_games.Autoencode():
       if seen[0]:
         return {"sees": sees, "asked": NOTHING, "does": NOTHING}
       sees = Mark("play\nback")
       asked = card(int(film.states.stack[t][0]), types)
-    case count_recall.CountRecall():
+    case card_games.CountRecall():
       value, query = seen
       count = sum(film.choices(i)[0] == query for i in range(first, t + 1))
       return {
@@ -78,7 +74,7 @@ def rows(film, t: int) -> dict[str, Mark]:
         "asked": Mark(str(count)),
         "does": Mark(str(done)),
       }
-    case higher_lower.HigherLower():
+    case card_games.HigherLower():
       return {"sees": sees, "does": Mark(("higher", "lower")[done])}
     case _:
       raise _validate.error("game", game, "one with a timeline")

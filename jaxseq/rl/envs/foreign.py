@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import batching
+from jaxseq.rl import _batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
@@ -97,7 +97,7 @@ class Foreign(base.Environment):
     truncated = self.is_truncated(played[1], params)
     done = terminated | truncated
     after = jax.lax.cond(
-      batching.any_of_batch(done),
+      _batching.any_of_batch(done),
       lambda: base.select(done, [*self.reset_env(key, params)], played),
       lambda: played,
     )

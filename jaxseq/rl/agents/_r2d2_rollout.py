@@ -75,22 +75,12 @@ def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
   return world._replace(reset=jnp.ones_like(world.reset)), tail
 
 
-def play(
-  player: rollout.Player,
-  variables: PyTree,
-  world: rollout.World,
-  tail: Tail,
-  key: Array,
-  length: int,
-) -> tuple[rollout.World, Tail, Sequence, rollout.Transition]:
+def play(player, variables, world, tail, key, length):
   """Plays a sequence in every environment; its length is a multiple of burn-in.
 
   Where the environment says `truncated`, the observation acted on must have
-  been the last of an episode, as in `last_observation.LastObservation`.
-
-  Returns:
-    The world and the tail afterwards, the sequences, and the transitions with
-    axes (num_envs, length).
+  been the last of an episode, as in `_last_observation.LastObservation`. The
+  transitions, beside the sequences, have axes (num_envs, length).
   """
   burn_in = tail.reset.shape[1]
   piece = burn_in or length

@@ -42,17 +42,7 @@ class Deck(NamedTuple):
 def full(types: int, copies: int, order: jax.Array | None = None) -> Deck:
   """Returns a full deck of `copies` cards of each of `types` types.
 
-  Args:
-    types: number of card types.
-    copies: cards of each type.
-    order: optional (types * copies,) integers in [0, types), the cards in
-      dealing order; such a deck ignores the random words it is given.
-
-  Returns:
-    The deck.
-
-  Raises:
-    ValueError: if `order` has another shape or is not of integers.
+  One with an `order`, (types * copies,) integers, ignores random words.
   """
   totals = copies * jnp.arange(1, types + 1, dtype=jnp.int32)
   if order is None:
@@ -69,15 +59,7 @@ def full(types: int, copies: int, order: jax.Array | None = None) -> Deck:
 
 
 def deal(deck: Deck, word: jax.Array) -> tuple[jax.Array, Deck]:
-  """Takes the next card from the deck.
-
-  Args:
-    deck: the deck; dealing from an empty one gives the last type.
-    word: () uint32 random word.
-
-  Returns:
-    The card, () int32 in [0, types), and the deck without it.
-  """
+  """Deals a card, () int32; an empty deck gives the last type."""
   types = deck.totals.shape[-1]
   if deck.order is None:
     rank = randomness.below(word, deck.totals[-1])

@@ -17,10 +17,9 @@ _DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 def describe(space: Any) -> tuple[Any, ...]:
   """Returns a space of this package or of gymnax as nested tuples.
 
-  Returns:
-    ("Discrete", n), ("MultiDiscrete", sizes), ("Box", low, high, shape, dtype),
-    whose bounds are numbers or, where they differ, tuples of all of them,
-    ("Tuple", spaces) or ("Dict", pairs of names and spaces).
+  They are ("Discrete", n), ("MultiDiscrete", sizes), ("Box", low, high, shape,
+  dtype), whose bounds are numbers or, where they differ, tuples of all of them,
+  ("Tuple", spaces) or ("Dict", pairs of names and spaces).
   """
   space = spaces.convert(space)
   match space:
@@ -44,15 +43,7 @@ def _bounds(values):
 
 
 def read(described: Any, name: str = "space") -> spaces.Space:
-  """Returns the space that `describe` described.
-
-  Args:
-    described: lists may stand for tuples.
-    name: what it is called in messages.
-
-  Raises:
-    ValueError: if it is none.
-  """
+  """Returns what `describe` described; raises a ValueError if it is none."""
   try:
     match described:
       case ["Discrete", int(n)]:
@@ -92,17 +83,7 @@ def frozen(value: Any) -> Any:
 
 
 def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
-  """Returns an element of a space as arrays of its dtypes.
-
-  Args:
-    name: what it is called in messages.
-    space: the space.
-    value: the element, of arrays, numbers, lists, tuples and mappings.
-
-  Raises:
-    ValueError: if it has another shape, lacks a part, is no number, or is a
-      choice that there is not; bounds of a `Box` are not looked at.
-  """
+  """Returns an element as arrays; raises a ValueError if it is none."""
   if isinstance(space, spaces.Dict):
     if not isinstance(value, Mapping) or set(value) != set(space.spaces):
       got = (

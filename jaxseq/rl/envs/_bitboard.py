@@ -15,14 +15,7 @@ MAX_WIDTH = 31
 
 
 def from_grid(grid: jax.Array) -> jax.Array:
-  """Returns the board of the cells that are not 0.
-
-  Args:
-    grid: (height, width) numbers or bools, at most `MAX_WIDTH` wide.
-
-  Returns:
-    (height,) int32.
-  """
+  """Returns the board, (height,) int32, of cells (height, width) not 0."""
   columns = jnp.arange(grid.shape[-1], dtype=jnp.int32)
   bits = (jnp.asarray(grid) != 0).astype(jnp.int32) << columns
   return jnp.sum(bits, axis=-1, dtype=jnp.int32)

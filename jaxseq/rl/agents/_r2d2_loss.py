@@ -8,13 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq._types import PyTree
-from jaxseq.rl import q_networks
-from jaxseq.rl.agents import r2d2_config
-from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
-from jaxseq.rl.replay import sum_tree
 from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
 
@@ -35,22 +31,10 @@ class Learned(NamedTuple):
   opt_state: PyTree
 
 
-def learn(
-  config: r2d2_config.Config,
-  network: q_networks.QNetwork,
-  optimizer: optax.GradientTransformation,
-  learned: Learned,
-  replay: sequences.Replay[r2d2_rollout.Sequence],
-  key: Array,
-  num_steps: Array,
-) -> tuple[Learned, sum_tree.Priorities, dict[str, Array]]:
+def learn(config, network, optimizer, learned, replay, key, num_steps):
   """Takes the optimizer steps of one update, `num_steps` of the run before it.
 
-  The replay must have a sequence.
-
-  Returns:
-    What has been learned, the priorities of the replay, and the
-    metrics of `loss` and `grad_norm`, scalars, as means over the steps.
+  The replay must have a sequence. Metrics are means over the steps.
   """
   form = flat_parameters.choose(optimizer, learned.params, learned.opt_state)
 
@@ -113,13 +97,7 @@ def learn(
   return learned, tree, optimizers.over_steps(metrics)
 
 
-def action_values(
-  config: r2d2_config.Config,
-  network: q_networks.QNetwork,
-  params: PyTree,
-  batch: r2d2_rollout.Sequence,
-  key_dropout: Array | None = None,
-) -> Array:
+def action_values(config, network, params, batch, key_dropout=None):
   """Returns the values of all actions at all steps of replayed sequences.
 
   The memory starts as it was stored and is renewed over the burn-in, through
@@ -145,12 +123,7 @@ def action_values(
   return run(memory, slice(config.burn_in, None), **options)[0].values
 
 
-def targets(
-  config: r2d2_config.Config,
-  q: Array,
-  q_target: Array,
-  batch: r2d2_rollout.Sequence,
-) -> Array:
+def targets(config, q, q_target, batch):
   """Returns what the values of the actions taken should be.
 
   From action values (batch, time + 1, n) of the network and of the target
@@ -169,21 +142,11 @@ def targets(
 
 
 def loss(
-  config: r2d2_config.Config,
-  network: q_networks.QNetwork,
-  params: PyTree,
-  target_params: PyTree,
-  batch: r2d2_rollout.Sequence,
-  weight: Array,
-  key_dropout: Array | None = None,
-) -> tuple[Array, tuple[dict[str, Array], Array]]:
-  """Returns the loss of sequences with one leading axis and weights (batch,).
+  config, network, params, target_params, batch, weight, key_dropout=None
+):
+  """Returns the loss of sequences, metrics, and priorities (batch,).
 
   With a key the values that learn have dropout, and their targets have none.
-
-  Returns:
-    The loss; and a dict of scalars, `loss`, `td_error` and `q_value`, with the
-    priorities (batch,) of the sequences.
   """
   q = selector = action_values(config, network, params, batch, key_dropout)
   if key_dropout is not None:

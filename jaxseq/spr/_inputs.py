@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import q_heads
 
@@ -52,20 +51,10 @@ class Draws(NamedTuple):
     return jax.random.split(self.dropout[branch], 3)[part]
 
 
-def check(
-  batch: frames.Batch,
-  *,
-  steps: int,
-  rows: int,
-  ahead: int,
-  observation_shape: tuple[int, ...],
-) -> None:
+def check(batch, *, steps, rows, ahead, observation_shape):
   """Checks the shapes of a batch, whose elements have observations of `steps`.
 
   From `rows` transitions or steps is learned, `ahead` is K.
-
-  Raises:
-    ValueError: naming the field, what came and what is expected.
   """
   size = len(batch.weight)
   shapes = {
@@ -87,11 +76,7 @@ def check(
       raise _validate.error(f"batch.{name}", f"shape {came}", f"shape {shape}")
 
 
-def augment(
-  config: augmentation.Config | None,
-  images: Augmentations,
-  draws: Augmentations | None,
-) -> Augmentations:
+def augment(config, images, draws):
   """Returns the images of each branch augmented by its draws; None stays None.
 
   Without a configuration nothing is augmented, and there are no draws.

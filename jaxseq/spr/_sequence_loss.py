@@ -1,6 +1,6 @@
 """Loss of an agent with a memory, from sequences.
 
-The loss of `transition_loss`, as a mean over the steps of each sequence. The
+The loss of `update`, as a mean over the steps of each sequence. The
 memory is that which was stored before the sequence, renewed over the burn-in,
 through which no gradient flows; it is made fresh where an episode begins. The
 target network starts from the same memory. What is predicted are the encoder's
@@ -20,49 +20,39 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
-from jaxseq.rl.replay import frames
 from jaxseq.rl.replay import sequences
+from jaxseq.spr import _inputs
+from jaxseq.spr import _objective
 from jaxseq.spr import agent_networks
-from jaxseq.spr import inputs
 from jaxseq.spr import learner
-from jaxseq.spr import objective
 from jaxseq.spr import q_heads
 
 
-def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:
+def images(config, batch):
   """Returns the images of each branch of an update."""
   predicted = None
   if config.predicts:
     first = config.sequence.burn_in + 1
     last = config.sequence.span + config.ahead
     predicted = batch.observation[:, first:last]
-  return inputs.Augmentations(
+  return _inputs.Augmentations(
     batch.observation, predicted, batch.observation, None
   )
 
 
-def make(
-  config: learner.Config,
-  state: learner.State,
-  batch: frames.Batch,
-  draws: inputs.Draws,
-) -> learner.Loss:
-  """Returns the loss of sequences as a function of the online parameters.
-
-  Raises:
-    ValueError: if they do not fit the configuration.
-  """
+def make(config, state, batch, draws):
+  """Returns the loss of sequences as a function of the online parameters."""
   sequence, ahead = config.sequence, config.ahead
   steps, least = batch.reset.shape[-1], sequence.span + max(ahead, 1)
   _validate.integer("steps of batch.reset", steps, least)
-  inputs.check(
+  _inputs.check(
     batch,
     steps=steps,
     rows=sequence.length * len(batch.weight),
     ahead=ahead,
     observation_shape=config.networks.encoder.image_shape,
   )
-  augmented = inputs.augment(
+  augmented = _inputs.augment(
     config.augmentation, images(config, batch), draws.augmentations
   )
   key_burn_in, key = _keys(draws, 0)
@@ -84,7 +74,7 @@ def make(
     outputs = q_heads.apply(
       config.networks.head, params["head"], _rows(seen), draws.noise
     )
-    terms = objective.terms(
+    terms = _objective.terms(
       config, params, batch, _rows(latent), outputs, target, projected, draws
     )
     rl, spr, priority = (x.reshape(-1, sequence.length) for x in terms)
@@ -148,7 +138,7 @@ def _value_target(config, state, batch, augmented, draws, memory):
     selector = outputs_ahead(
       state.params, augmented.online, memory, draws.noise, draws.dropout_key(3)
     )
-  return objective.bootstrap(config, batch, outputs, selector)
+  return _objective.bootstrap(config, batch, outputs, selector)
 
 
 def _rows(x):

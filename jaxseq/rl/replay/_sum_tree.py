@@ -47,11 +47,7 @@ class Priorities(NamedTuple):
 
 
 def init(value: Array) -> Priorities:
-  """Returns priorities of values (slots,) floating, finite and at least 0.
-
-  Raises:
-    ValueError: if there is no slot, or `value` is not a floating vector.
-  """
+  """Returns priorities of values (slots,) floating, finite and at least 0."""
   value = jnp.asarray(value)
   if value.ndim != 1 or not value.size or value.dtype.kind != "f":
     raise _validate.error(
@@ -71,18 +67,7 @@ def get(priorities: Priorities, slot: Array) -> Array:
 
 
 def put(priorities: Priorities, slot: Array, value: Array) -> Priorities:
-  """Sets priorities.
-
-  Args:
-    priorities: from before.
-    slot: (n,) integers. Where a slot occurs again, the first value counts. All
-      pairs are compared: n is meant to be at most a few thousand.
-    value: (n,), finite and at least 0.
-
-  Returns:
-    The priorities after. With its memory donated, a jitted caller changes them
-    in place.
-  """
+  """Sets priorities (n,); where a slot occurs again, the first counts."""
   rows, sums, highest = priorities
   value = jnp.asarray(value, rows.dtype)
   highest = jnp.maximum(highest, value.max())

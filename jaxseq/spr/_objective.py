@@ -1,6 +1,6 @@
 """Value and self-prediction losses per step, their targets and priorities.
 
-The same for steps on their own (`transition_loss`) and for those of sequences
+The same for steps on their own (`update`) and for those of sequences
 (`sequence_loss`). Schwarzer et al., arXiv:2007.05929, section 2.
 """
 
@@ -11,10 +11,7 @@ import optax
 
 from jaxseq.rl.losses import categorical
 from jaxseq.rl.losses import td
-from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
-from jaxseq.spr import inputs
-from jaxseq.spr import learner
 from jaxseq.spr import q_heads
 
 Array = jax.Array
@@ -52,12 +49,7 @@ def episode_mask(done: Array) -> Array:
   return jnp.cumsum(done, axis=-1) == 0
 
 
-def bootstrap(
-  config: learner.Config,
-  batch: frames.Batch,
-  outputs: Array,
-  selector: Array,
-) -> Array:
+def bootstrap(config, batch, outputs, selector):
   """Returns what the values of the actions taken should be.
 
   From outputs (batch, num_actions, ...) of the target network at s_{t+n}, and
@@ -76,16 +68,7 @@ def bootstrap(
   )
 
 
-def terms(
-  config: learner.Config,
-  params: learner.Params,
-  batch: frames.Batch,
-  latent: Array,
-  outputs: Array,
-  target: Array,
-  projected: Array | None,
-  draws: inputs.Draws,
-) -> tuple[Array, Array, Array]:
+def terms(config, params, batch, latent, outputs, target, projected, draws):
   """Returns the losses of each step, and its priority.
 
   From the latents z_t (batch, height, width, channels), the outputs of the head

@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import randomness
 
 # The grid has to fit a bitboard.
-MAX_ROOMS = (bitboard.MAX_WIDTH - 1) // 2
+MAX_ROOMS = (_bitboard.MAX_WIDTH - 1) // 2
 # Random words that `carve` takes.
 WORDS = 2
 
@@ -53,19 +53,11 @@ class Maze(NamedTuple):
 
 
 def begin(size: int, word: jax.Array) -> Maze:
-  """Returns a maze of which only one random room is carved.
-
-  Args:
-    size: m, number of rows and of columns of rooms.
-    word: () uint32 random word.
-
-  Returns:
-    The maze.
-  """
+  """Returns a maze of size x size rooms, of which one random one is carved."""
   room = randomness.below(word, size**2)
   row, column = room // size, 2 * (room % size) + 1
   return Maze(
-    rooms=bitboard.cell(size, row, column),
+    rooms=_bitboard.cell(size, row, column),
     links=jnp.zeros((size,), jnp.int32),
     row=row,
     column=column,
@@ -80,15 +72,7 @@ def is_done(maze: Maze) -> jax.Array:
 
 
 def carve(words: jax.Array, maze: Maze) -> Maze:
-  """Carves a passage into one more room; a maze that is done stays as it is.
-
-  Args:
-    words: (WORDS,) uint32 random words.
-    maze: the maze.
-
-  Returns:
-    The maze.
-  """
+  """Carves into one more room, by (WORDS,) uint32, if one is left."""
   size = maze.rooms.shape[-1]
   all_rooms = jnp.int32(sum(1 << (2 * i + 1) for i in range(size)))
   solid = ~maze.rooms & all_rooms
@@ -98,7 +82,9 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   # Rooms of the maze that have a room to walk into.
   exits = maze.rooms & (solid << 2 | solid >> 2 | above | below)
   rows = np.arange(size, dtype=np.int32)
-  stuck = bitboard.is_empty(exits & bitboard.cell(size, maze.row, maze.column))
+  stuck = _bitboard.is_empty(
+    exits & _bitboard.cell(size, maze.row, maze.column)
+  )
 
   counts = jax.lax.population_count(exits)
   above_or_here = jnp.where(rows[:, None] >= rows, counts, 0)
@@ -116,9 +102,11 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   row = jnp.where(stuck, found_row, maze.row)
   column = jnp.where(stuck, found_column, maze.column)
 
-  here = bitboard.cell(size, row, column)
+  here = _bitboard.cell(size, row, column)
   ways = [above, below, solid << 2, solid >> 2]
-  is_open = [(~bitboard.is_empty(way & here)).astype(jnp.int32) for way in ways]
+  is_open = [
+    (~_bitboard.is_empty(way & here)).astype(jnp.int32) for way in ways
+  ]
   # The fraction that the room's choice has left of the word is uniform too.
   rest = words[0] * num_exits.astype(jnp.uint32)
   rank = randomness.below(rest, sum(is_open))
@@ -129,10 +117,10 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   can = (maze.left > 0) & (tries >= 0)
   next_row = row + down - up
   next_column = column + 2 * (right - left)
-  room = bitboard.cell(size, next_row, next_column)
-  passage = bitboard.cell(size, row, column + right - left)
+  room = _bitboard.cell(size, next_row, next_column)
+  passage = _bitboard.cell(size, row, column + right - left)
   # Up or down; a passage that leads aside is in the rows of rooms.
-  link = bitboard.cell(size, row - up, column)
+  link = _bitboard.cell(size, row - up, column)
   aside = (left | right) == 1
   carved = Maze(
     rooms=maze.rooms | room | jnp.where(aside, passage, 0),

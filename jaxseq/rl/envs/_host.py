@@ -13,19 +13,11 @@ from jaxseq._types import PyTree
 
 
 def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:
-  """Calls a pure function of the host from compiled code.
+  """Calls a pure function of the host, of NumPy arrays, from compiled code.
 
   Each array that goes to the host or comes back costs some 10 microseconds, so
-  all go as the bytes of one.
-
-  Args:
-    function: takes NumPy arrays like `arguments`, and returns some like
-      `results`. Under `vmap` it is called for one member after the other.
-    results: tree of `jax.ShapeDtypeStruct`.
-    *arguments: trees of arrays.
-
-  Returns:
-    A tree like `results`, of arrays.
+  all go as the bytes of one. Results are told by `jax.ShapeDtypeStruct`s. Under
+  `vmap` the function is called for one member after the other.
   """
   leaves, structure = jax.tree.flatten(arguments)
   leaves = [jnp.asarray(leaf) for leaf in leaves]

@@ -16,23 +16,10 @@ _BITS = 11
 
 
 def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Resizes a grey image; pixels lie between their neighbours.
-
-  A pixel lies between two columns and two rows; weights are multiples of
-  1/2048.
+  """Resizes a grey image of uint8; pixels lie between their neighbours.
 
   OpenCV takes the means of 2x2 pixels where both sides are halved exactly; this
   function does not.
-
-  Args:
-    image: (rows, columns) uint8.
-    shape: (rows, columns) of the result.
-
-  Returns:
-    uint8 of that shape.
-
-  Raises:
-    ValueError: the image is not one of bytes, or a side is not positive.
   """
   _check(image, shape)
   # Beyond the outer pixels' centres there is one column, of weight 1; but the
@@ -51,20 +38,10 @@ def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Shrinks a grey image; pixels are means over the areas that they cover.
+  """Shrinks a grey image of uint8; pixels are means over what they cover.
 
   OpenCV has ways of its own for images whose sides shrink by whole factors;
   this function has not.
-
-  Args:
-    image: (rows, columns) uint8.
-    shape: (rows, columns) of the result, no larger.
-
-  Returns:
-    uint8 of that shape.
-
-  Raises:
-    ValueError: the image is not one of bytes, or a side is not positive.
   """
   _check(image, shape)
   # Columns first, as OpenCV. Turned, as NumPy takes whole rows faster.

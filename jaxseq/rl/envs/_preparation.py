@@ -8,7 +8,6 @@ episode ends before that, the reset does the rest in a loop, which a batch of
 environments runs for as long as one of them needs it.
 """
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import jax
@@ -20,27 +19,11 @@ Plan = TypeVar("Plan")
 SEED_WORDS = 2
 
 
-def finish(
-  words: jax.Array,
-  plan: Plan,
-  is_wanted: jax.Array | bool,
-  is_ready: Callable[[Plan], jax.Array],
-  work: Callable[[jax.Array, Plan], Plan],
-  work_words: int,
-) -> Plan:
-  """Works on a plan until it is ready.
+def finish(words, plan, is_wanted, is_ready, work, work_words):
+  """Works on a plan, if it `is_wanted`, until it is ready.
 
-  Args:
-    words: (SEED_WORDS,) uint32; all further random words follow from them.
-    plan: the plan, a pytree of arrays.
-    is_wanted: () bool, whether the plan is needed at all; if not it is
-      returned as it is.
-    is_ready: tells whether a plan is ready, () bool.
-    work: does a piece of work, from (work_words,) uint32 and a plan.
-    work_words: number of random words for a piece of work.
-
-  Returns:
-    The plan.
+  All random words follow from (SEED_WORDS,) uint32; a piece of work takes
+  (work_words,) of them and the plan.
   """
   key = jax.random.wrap_key_data(words, impl="threefry2x32")
 

@@ -7,8 +7,8 @@ from flax import struct
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import described_spaces
 from jaxseq.rl.envs import spaces
 
 
@@ -30,7 +30,7 @@ class Outside(base.Jitted):
   So the wrappers of an agent see what they would see of the environment itself.
 
   Attributes:
-    observation: its space, see `described_spaces.describe`.
+    observation: its space, see `_described_spaces.describe`.
     action: that of actions.
     shown: of an environment that shows the previous action by itself, the space
       of what its observations begin with; None of others.
@@ -65,15 +65,15 @@ class Outside(base.Jitted):
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
     """The space of observations."""
-    return described_spaces.read(self.observation, "observation")
+    return _described_spaces.read(self.observation, "observation")
 
   def shown_space(self, params: PyTree = None) -> spaces.Space:
     """The space of what observations begin with."""
-    return described_spaces.read(self.shown or self.observation, "shown")
+    return _described_spaces.read(self.shown or self.observation, "shown")
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
     """The space of actions."""
-    return described_spaces.read(self.action, "action")
+    return _described_spaces.read(self.action, "action")
 
 
 def make(name: str, **options: Any) -> Outside:

@@ -5,18 +5,12 @@ import jax
 
 @jax.custom_batching.custom_vmap
 def any_of_batch(flag: jax.Array) -> jax.Array:
-  """Returns whether the flag of any member of the batch is set.
+  """Returns, () bool, whether a flag of any member of the batch is set.
 
   Under `vmap` a `cond` on a batched predicate runs both branches. The answer
   here is one for all members, however many `vmap` there are, so that a `cond`
   on it stays a branch: rare work costs nothing while no member asks for it.
   The branch has to select by the flag itself.
-
-  Args:
-    flag: bool of any shape.
-
-  Returns:
-    () bool.
   """
   return flag.any()
 

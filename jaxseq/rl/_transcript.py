@@ -6,8 +6,7 @@ import numpy as np
 
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import repeat_first
-from jaxseq.rl.envs import repeat_previous
+from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import spaces
 
 
@@ -17,17 +16,10 @@ def columns(player: rollout.Player) -> list[str]:
   return ["step", "observation", *asked, "action", "reward", "value"]
 
 
-def rows(
-  player: rollout.Player, episode: rollout.Transition, limit: int | None = None
-) -> list[list[Any]]:
+def rows(player, episode, limit=None):
   """Returns one row per step of the first episode in a recording.
 
   In games that ask for a card the row also shows which card would be right.
-
-  Args:
-    player: who was recorded.
-    episode: transitions from `evaluate.record`.
-    limit: the most rows to return.
   """
   length = first_length(episode)
   length = min(length, limit or length)
@@ -62,10 +54,6 @@ def describe(space: spaces.Space, flat: np.ndarray) -> str:
   """Returns a flat observation in words; numbers beyond its size are ignored.
 
   Of an image the words tell the size.
-
-  Args:
-    space: the space of the observation before it was flattened.
-    flat: the flattened observation.
   """
   space = spaces.convert(space)
   match space:
@@ -93,9 +81,9 @@ def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
   """Returns the card that is asked for at each step; None in other games."""
   game = wrappers.innermost(env)
   shown = [str(card) for card in cards.reshape(len(cards), -1).argmax(-1)]
-  if isinstance(game, repeat_first.RepeatFirst):
+  if isinstance(game, card_games.RepeatFirst):
     return [shown[0]] * len(shown)
-  if isinstance(game, repeat_previous.RepeatPrevious):
+  if isinstance(game, card_games.RepeatPrevious):
     return (["-"] * (game.k - 1) + shown)[: len(shown)]
   return None
 

@@ -31,20 +31,8 @@ Step = Callable[[PyTree, PyTree, Any], tuple[PyTree, PyTree]]
 _MOST = 2**16
 
 
-def scan(
-  step: Step, variables: PyTree, carry: PyTree, elements: PyTree
-) -> tuple[PyTree, PyTree]:
-  """Runs steps that all see the same variables, as `jax.lax.scan` does.
-
-  Args:
-    step: `step(variables, carry, element) -> (carry, output)`.
-    variables: pytree of arrays.
-    carry: what the first step starts from.
-    elements: pytree of arrays with a leading axis of steps.
-
-  Returns:
-    The last carry, and the outputs along a leading axis.
-  """
+def scan(step, variables, carry, elements):
+  """Scans a `step(variables, carry, element) -> (carry, output)`."""
   if not device_mesh.on_one_gpu():
     return jax.lax.scan(
       lambda carry, element: step(variables, carry, element), carry, elements
