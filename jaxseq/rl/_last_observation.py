@@ -13,19 +13,12 @@ from jaxseq.rl.envs import spaces
 
 @struct.dataclass
 class LastObservationState:
-  """State of `LastObservation`.
-
-  Attributes:
-    env_state: the environment's state.
-    cut: () bool; the observation on show is the last of an episode.
-    first: the first observation of the episode after that.
-    info: of the step that cut the episode off.
-  """
+  """State of `LastObservation`."""
 
   env_state: PyTree
-  cut: jax.Array
-  first: PyTree
-  info: PyTree
+  cut: jax.Array  # () bool; the observation on show is the last of an episode
+  first: PyTree  # observation of the episode after that
+  info: PyTree  # of the step that cut the episode off
 
 
 @dataclasses.dataclass(frozen=True)

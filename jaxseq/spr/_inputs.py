@@ -26,20 +26,12 @@ class Augmentations(NamedTuple):
 
 
 class Draws(NamedTuple):
-  """Random draws of an update.
+  """Random draws of an update, None of what there is not."""
 
-  Attributes:
-    noise: of the online head, for the whole update; None if it is not noisy.
-    target_noise: of the target head; None unless it is "fresh".
-    augmentations: None if nothing is augmented.
-    dropout: four random keys, as the fields of Augmentations; None without
-      dropout.
-  """
-
-  noise: q_heads.Noises = None
-  target_noise: q_heads.Noises = None
+  noise: q_heads.Noises = None  # of the online head, for the whole update
+  target_noise: q_heads.Noises = None  # of the target head, where it is "fresh"
   augmentations: Augmentations | None = None
-  dropout: Array | None = None
+  dropout: Array | None = None  # four keys, as the fields of Augmentations
 
   def dropout_key(self, branch: int, part: int = 0) -> Array | None:
     """Returns the key of a branch's dropout; None without dropout.

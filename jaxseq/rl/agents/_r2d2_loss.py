@@ -18,13 +18,7 @@ Array = jax.Array
 
 
 class Learned(NamedTuple):
-  """Parameters, those of the target network, and the optimizer's state.
-
-  Attributes:
-    params: the network's parameters.
-    target: those of the target network.
-    opt_state: the optimizer's.
-  """
+  """Parameters, those of the target network, and the optimizer's state."""
 
   params: PyTree
   target: PyTree

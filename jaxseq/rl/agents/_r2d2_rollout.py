@@ -18,42 +18,29 @@ Array = jax.Array
 
 
 class Tail(NamedTuple):
-  """The last steps before a sequence; leading axis num_envs.
+  """The last steps before a sequence; leading axis num_envs."""
 
-  Attributes:
-    memory: before these steps; () if there are none.
-    observation: (num_envs, burn_in, d).
-    reset: (num_envs, burn_in) bool.
-  """
-
-  memory: PyTree
-  observation: Array
-  reset: Array
+  memory: PyTree  # before these steps; () if there are none
+  observation: Array  # (num_envs, burn_in, d)
+  reset: Array  # (num_envs, burn_in) bool
 
 
 class Sequence(NamedTuple):
   """A stored sequence; leading axis num_envs, or as the caller stacks them.
 
-  Attributes:
-    memory: before the first observation.
-    observation: (..., burn_in + time + 1, d); those of the burn-in, those acted
-      on, and the one after the last step.
-    reset: (..., burn_in + time + 1) bool; the flag that the network saw with
-      each observation.
-    action: (..., time) int32.
-    reward: (..., time) float32.
-    terminated: (..., time) bool; the episode ended after the step.
-    cut: (..., time) bool; the observation was the last of an episode that a
-      time limit cut off, and nothing was done there.
+  Observations are those of the burn-in, those acted on, and the one after the
+  last step; `reset` is what the network saw with them. Where it is `cut` the
+  observation was the last of an episode that a time limit cut off, and nothing
+  was done there.
   """
 
-  memory: PyTree
-  observation: Array
-  reset: Array
-  action: Array
-  reward: Array
-  terminated: Array
-  cut: Array
+  memory: PyTree  # before the first observation
+  observation: Array  # (..., burn_in + time + 1, d)
+  reset: Array  # (..., burn_in + time + 1) bool
+  action: Array  # (..., time) int32
+  reward: Array  # (..., time) float32
+  terminated: Array  # (..., time) bool
+  cut: Array  # (..., time) bool
 
 
 def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:

@@ -16,23 +16,14 @@ NOOP = 0
 
 
 class Step(NamedTuple):
-  """Outcome of one action of a player.
+  """Outcome of one action: the frame to act on next, and what it led to."""
 
-  Attributes:
-    frame: (84, 84) uint8, to act on next: of another game if this one is over.
-    final_frame: (84, 84) uint8, that the action led to.
-    reward: () float32, points of the game.
-    life_lost: () bool, whether a life was lost and the game goes on.
-    terminated: () bool, whether the game is over.
-    truncated: () bool, whether it was stopped by the time limit.
-  """
-
-  frame: np.ndarray
-  final_frame: np.ndarray
-  reward: np.ndarray
-  life_lost: np.ndarray
-  terminated: np.ndarray
-  truncated: np.ndarray
+  frame: np.ndarray  # (84, 84) uint8, of another game if this one is over
+  final_frame: np.ndarray  # (84, 84) uint8, that the action led to
+  reward: np.ndarray  # () float32, points of the game
+  life_lost: np.ndarray  # () bool, and the game goes on
+  terminated: np.ndarray  # () bool, the game is over
+  truncated: np.ndarray  # () bool, stopped by the time limit
 
 
 class Player:

@@ -27,16 +27,10 @@ MAX_DECKS = 1000
 
 
 class Deck(NamedTuple):
-  """The rest of a deck.
+  """The rest of a deck, dealt at random or, for replays, in a known order."""
 
-  Attributes:
-    totals: (types,) int32, running totals of the cards left.
-    order: None for a deck dealt at random, or (n,) int32: the cards in the
-      order in which they are dealt, for replays.
-  """
-
-  totals: jax.Array
-  order: jax.Array | None = None
+  totals: jax.Array  # (types,) int32, running totals of the cards left
+  order: jax.Array | None = None  # (n,) int32, the cards as they are dealt
 
 
 def full(types: int, copies: int, order: jax.Array | None = None) -> Deck:

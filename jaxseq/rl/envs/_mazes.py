@@ -33,23 +33,17 @@ WORDS = 2
 class Maze(NamedTuple):
   """A maze of m x m rooms that is being carved.
 
-  Attributes:
-    rooms: (m,) int32 bitboard, the free places of the grid's odd rows.
-    links: (m,) int32 bitboard, the free places of the even rows, each below
-      the row of the same index in `rooms`; the last one stays empty.
-    row: () int32, index in `rooms` of the room the walk has come to.
-    column: () int32, its column in the grid.
-    tries: () int32, tries left to find a room to walk on from.
-    left: () int32, rooms not yet part of the maze; 0 when the maze is done,
-      even if no try was left to reach them all.
+  The walk has come to a room. A row of links is below the row of rooms of the
+  same index; the last one stays empty. No room is left when the maze is done,
+  even if no try was left to reach them all.
   """
 
-  rooms: jax.Array
-  links: jax.Array
-  row: jax.Array
-  column: jax.Array
-  tries: jax.Array
-  left: jax.Array
+  rooms: jax.Array  # (m,) int32 bitboard, free places of the grid's odd rows
+  links: jax.Array  # (m,) int32 bitboard, free places of the even rows
+  row: jax.Array  # () int32, of the room, index in `rooms`
+  column: jax.Array  # () int32, its column in the grid
+  tries: jax.Array  # () int32, left to find a room to walk on from
+  left: jax.Array  # () int32, rooms not yet part of the maze
 
 
 def begin(size: int, word: jax.Array) -> Maze:

@@ -14,13 +14,9 @@ from jaxseq.rl.envs import spaces
 
 @struct.dataclass
 class Params(base.EnvParams):
-  """Parameters of `Outside`.
+  """Parameters of `Outside`."""
 
-  Attributes, beside those of `base.EnvParams`:
-    observation: the observation that comes next.
-  """
-
-  observation: PyTree = None
+  observation: PyTree = None  # that comes next
 
 
 @dataclasses.dataclass(frozen=True)

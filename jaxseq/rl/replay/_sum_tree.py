@@ -32,18 +32,14 @@ class Double(NamedTuple):
 
 
 class Priorities(NamedTuple):
-  """Priorities of the slots 0, 1, ...
+  """Priorities of the slots 0, 1, ..., slot i in row i // width.
 
-  Attributes:
-    rows: (rows, width) floating, at least 0; slot i is in row i // width. There
-      may be slots more than asked for, of priority 0.
-    sums: (rows,) twice, the sum of each row.
-    highest: (), the highest value that was ever given, and at least 1.
+  There may be slots more than asked for, of priority 0.
   """
 
-  rows: Array
-  sums: Double
-  highest: Array
+  rows: Array  # (rows, width) floating, at least 0
+  sums: Double  # (rows,) twice, the sum of each row
+  highest: Array  # (), the highest value ever, and at least 1
 
 
 def init(value: Array) -> Priorities:
