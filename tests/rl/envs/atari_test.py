@@ -19,9 +19,9 @@ RULES = pytest.mark.parametrize("rules", ["ale", "released"])
 @pytest.fixture
 def no_hosts():
   """Hosts that were made before are forgotten, and afterwards too."""
-  atari._host.cache_clear()
+  atari._hosted.cache_clear()
   yield
-  atari._host.cache_clear()
+  atari._hosted.cache_clear()
 
 
 @pytest.mark.usefixtures("no_hosts")
