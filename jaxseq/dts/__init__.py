@@ -37,7 +37,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import estimators as estimators
   from jaxseq.dts import evaluation as evaluation
   from jaxseq.dts import forecasts as forecasts
-  from jaxseq.dts import masked as masked
   from jaxseq.dts import methods as methods
   from jaxseq.dts import metrics as metrics
   from jaxseq.dts import pictures as pictures

@@ -10,7 +10,6 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq.dts import masked
 from jaxseq.nn import dense
 
 Array = jax.Array
@@ -41,64 +40,41 @@ class Discriminator(linen.Module):
     return dense.Dense(2, dtype=dtype, name="logits")(z)
 
 
-def permute(key: Array, z: Array, mask: Array | None = None) -> Array:
+def permute(key: Array, z: Array) -> Array:
   """Permutes each coordinate over the batch, independently of the others.
 
   Args:
     key: random key.
     z: (batch, D).
-    mask: (batch,) bool; rows that do not count only change places with rows
-      that do not count either.
 
   Returns:
     (batch, D) samples of the product of marginals, without a gradient.
   """
-  z = jax.lax.stop_gradient(z)
-  order = jax.random.uniform(key, z.shape)
-  if mask is None:
-    return jnp.take_along_axis(z, jnp.argsort(order, axis=0), axis=0)
-  masked.check_mask(mask, z.shape[0])
-  source = jnp.argsort(order + ~mask[:, None], axis=0)
-  place = jnp.argsort(~mask, stable=True)
-  shuffled = jnp.take_along_axis(z, source, axis=0)
-  return jnp.zeros_like(z).at[place].set(shuffled)
+  order = jnp.argsort(jax.random.uniform(key, z.shape), axis=0)
+  return jnp.take_along_axis(jax.lax.stop_gradient(z), order, axis=0)
 
 
-def total_correlation(
-  logits: Array, mask: Array | None = None, axis_name: str | None = None
-) -> Array:
+def total_correlation(logits: Array) -> Array:
   """Estimates the total correlation from a discriminator's logits.
 
   Args:
     logits: (batch, 2) of samples of q(z), through which the encoder learns.
-    mask: (batch,) bool, False for rows that do not count.
-    axis_name: mapped axis that shares the batch.
 
   Returns:
     () mean of log D - log(1 - D), nats.
   """
-  return masked.mean(logits[:, 0] - logits[:, 1], mask, axis_name)
+  return (logits[:, 0] - logits[:, 1]).mean()
 
 
-def discriminator_loss(
-  logits: Array,
-  logits_permuted: Array,
-  mask: Array | None = None,
-  axis_name: str | None = None,
-) -> Array:
+def discriminator_loss(logits: Array, logits_permuted: Array) -> Array:
   """Returns the discriminator's cross entropy.
 
   Args:
     logits: (batch, 2) of samples of q(z). Stop the gradient at the samples.
     logits_permuted: (batch, 2) of permuted samples.
-    mask: (batch,) bool, False for rows of both that do not count.
-    axis_name: mapped axis that shares the batch.
 
   Returns:
     () -(E log D(z) + E log(1 - D(z_permuted))) / 2; log 2 by guessing.
   """
-  real, permuted = (
-    jax.nn.log_softmax(masked.hide(x, mask)) for x in (logits, logits_permuted)
-  )
-  each = real[:, 0] + permuted[:, 1]
-  return -0.5 * masked.mean(each, mask, axis_name)
+  real, permuted = map(jax.nn.log_softmax, (logits, logits_permuted))
+  return -0.5 * (real[:, 0] + permuted[:, 1]).mean()

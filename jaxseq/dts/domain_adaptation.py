@@ -34,7 +34,6 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import domains
-from jaxseq.dts import masked
 from jaxseq.dts import reversal
 from jaxseq.dts import schedules
 
@@ -112,13 +111,7 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
 
 
 def losses(
-  config: Config,
-  logits: PerHead,
-  labels: Array,
-  domain: Array,
-  source: Array,
-  mask: Array | None = None,
-  axis_name: str | None = None,
+  config: Config, logits: PerHead, labels: Array, domain: Array, source: Array
 ) -> PerHead:
   """Returns the loss of each classifier.
 
@@ -129,8 +122,6 @@ def losses(
     labels: (batch,) int classes. Those of target windows may be anything.
     domain: (batch,) int domains.
     source: (batch,) bool, True for source windows.
-    mask: (batch,) bool, False where a row is padding.
-    axis_name: mapped axis that shares the batch.
 
   Returns:
     Means (), nats: over source windows, or over all. Zero if there are none.
@@ -138,30 +129,31 @@ def losses(
   Raises:
     ValueError: for arrays whose shapes do not fit.
   """
-  rows = logits.yy.shape[0]
-  masked.check_integers("labels", labels, rows)
-  masked.check_integers("domain", domain, rows)
-  masked.check_mask(source, rows, "source")
-  masked.check_mask(mask, rows)
-  labeled = source if mask is None else source & mask
-  labels = jnp.where(labeled, labels, 0)
-  domain = masked.hide(domain, mask)
+  shape = logits.yy.shape[:1]
+  for name, x, kind, expected in (
+    ("labels", labels, jnp.integer, "integers"),
+    ("domain", domain, jnp.integer, "integers"),
+    ("source", source, jnp.bool_, "a bool array"),
+  ):
+    if x.shape != shape or not jnp.issubdtype(x.dtype, kind):
+      got = f"dtype {x.dtype}, shape {x.shape}"
+      raise _validate.error(name, got, f"{expected} of shape {shape}")
+  cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
-  def cross_entropy(logits, target, counts):
-    logits = masked.hide(logits, counts)
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    return masked.mean(each, counts, axis_name)
+  def of_class(logits):
+    each = cross_entropy(logits, jnp.where(source, labels, 0))
+    total = jnp.where(source, each, 0).sum()
+    return total / jnp.maximum(source.sum(), 1)
 
   if config.adversary == "cross_entropy":
-    loss_dy = cross_entropy(logits.dy, labels, labeled)
+    loss_dy = of_class(logits.dy)
   else:
-    log_probs = jax.nn.log_softmax(masked.hide(logits.dy, mask))
-    entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
-    loss_dy = masked.mean(entropy, mask, axis_name)
+    log_probs = jax.nn.log_softmax(logits.dy)
+    loss_dy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1).mean()
   return PerHead(
-    yy=cross_entropy(logits.yy, labels, labeled),
-    yd=cross_entropy(logits.yd, domain, mask),
-    dd=cross_entropy(logits.dd, domain, mask),
+    yy=of_class(logits.yy),
+    yd=cross_entropy(logits.yd, domain).mean(),
+    dd=cross_entropy(logits.dd, domain).mean(),
     dy=loss_dy,
   )
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -268,35 +267,6 @@ def test_options_against_collapse_stop_the_gradient_of_a_small_kl(results):
     np.testing.assert_allclose(
       grads["delta_min"][i], marginal[name], **TOLERANCE
     )
-
-
-@pytest.mark.slow
-def test_shards_have_the_value_of_the_whole_batch(x64, results):
-  arrays, computed, *_ = results
-
-  @jax.jit
-  def run(*batch):
-    def one(mu, logvar, eps):
-      return {
-        name: regularization.regularizer(
-          CONFIGS[name],
-          regularization.Codes(mu, logvar, mu + jnp.exp(logvar / 2) * eps),
-          size=int(arrays["N"]),
-          progress=PROGRESS,
-          key=jax.random.key(KEY),
-          groups=GROUPS,
-          axis_name="shard",
-        )
-        for name in ("dip_vae_ii", "dts_mmd")
-      }
-
-    shards = [x.reshape(2, 4, 4) for x in batch]
-    return jax.vmap(one, axis_name="shard")(*shards)
-
-  batch = (arrays[key] for key in ("mu", "logvar", "eps"))
-  for name, got in run(*batch).items():
-    want = jax.tree.map(lambda x: np.stack([x, x]), computed[name])
-    chex.assert_trees_all_close(got, want, **TOLERANCE)
 
 
 def test_what_is_refused():

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     beta_vae_features as beta_vae_features,
   )
   from jaxseq.dts.metrics._beta_vae import (
-    beta_vae_from_encoder as beta_vae_from_encoder,
-  )
-  from jaxseq.dts.metrics._beta_vae import (
     beta_vae_from_features as beta_vae_from_features,
   )
   from jaxseq.dts.metrics._beta_vae import (
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
     disentanglement_per_code as disentanglement_per_code,
   )
   from jaxseq.dts.metrics._factor_vae import FactorVae as FactorVae
-  from jaxseq.dts.metrics._factor_vae import (
-    factor_vae_from_encoder as factor_vae_from_encoder,
-  )
   from jaxseq.dts.metrics._factor_vae import (
     factor_vae_from_table as factor_vae_from_table,
   )
@@ -68,7 +62,6 @@ if TYPE_CHECKING:
     modularity_per_code as modularity_per_code,
   )
   from jaxseq.dts.metrics._posterior import PosteriorGap as PosteriorGap
-  from jaxseq.dts.metrics._posterior import joint_entropy as joint_entropy
   from jaxseq.dts.metrics._posterior import (
     posterior_entropies as posterior_entropies,
   )

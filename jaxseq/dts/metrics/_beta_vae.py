@@ -4,8 +4,6 @@ Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained
 Variational Framework", ICLR 2017, section 3, as in disentanglement_lib.
 """
 
-from collections.abc import Callable
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,32 +53,19 @@ def beta_vae_from_table(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   codes, factors = _arrays.pair(codes, factors, factors_least=2)
-  draw = _draws.Table(codes, factors).pairs
-  return _score(draw, train_points, evaluation_points, batch, seed)
-
-
-def beta_vae_from_encoder(
-  encode: Callable[[np.ndarray], np.ndarray],
-  sizes: Sequence[int],
-  *,
-  train_points: int = 10_000,
-  evaluation_points: int = 5_000,
-  batch: int = 64,
-  seed: int = 0,
-) -> BetaVae:
-  """Returns the score of an encoder of a generator with known factors.
-
-  `encode` makes codes (m, D) from factors (m, K) int64: it generates a window
-  for each row and encodes it; what it draws is its own. `sizes` (K,) are the
-  levels of each factor, 0 .. size - 1, which are equally likely. All else is
-  as in `beta_vae_from_table`.
-
-  Raises:
-    ValueError: a size is below 2, or `encode` returns another shape.
-    ModuleNotFoundError: scikit-learn is not installed.
-  """
-  draw = _draws.make_generator(encode, sizes).pairs
-  return _score(draw, train_points, evaluation_points, batch, seed)
+  table, points = _draws.Table(codes, factors), []
+  for pieces in _draws.in_pieces(
+    table.pairs,
+    np.random.default_rng(seed),
+    batch,
+    train_points=train_points,
+    evaluation_points=evaluation_points,
+  ):
+    features, common = zip(
+      *((beta_vae_features(*pair), factor) for *pair, factor in pieces)
+    )
+    points += [np.concatenate(features), np.concatenate(common)]
+  return beta_vae_from_features(*points)
 
 
 def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -135,20 +120,3 @@ def beta_vae_from_features(
     float(model.score(train, train_factor)),
     float(model.score(other, evaluation_factor)),
   )
-
-
-def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
-  """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
-  points, rng = [], np.random.default_rng(seed)
-  for pieces in _draws.in_pieces(
-    draw,
-    rng,
-    batch,
-    train_points=train_points,
-    evaluation_points=evaluation_points,
-  ):
-    features, factors = zip(
-      *[(beta_vae_features(*codes), common) for *codes, common in pieces]
-    )
-    points += [np.concatenate(features), np.concatenate(factors)]
-  return beta_vae_from_features(*points)

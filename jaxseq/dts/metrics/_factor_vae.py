@@ -4,8 +4,6 @@ Kim and Mnih, "Disentangling by Factorising", arXiv:1802.05983, section 4, as in
 disentanglement_lib.
 """
 
-from collections.abc import Callable
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,41 +63,20 @@ def factor_vae_from_table(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
   codes, factors = _arrays.pair(codes, factors)
-  draw = _draws.Table(codes, factors).held
-  votes = _Votes(factors.shape[1], _variances(codes), least_deviation)
-  rng = np.random.default_rng(seed)
-  return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
-
-
-def factor_vae_from_encoder(
-  encode: Callable[[np.ndarray], np.ndarray],
-  sizes: Sequence[int],
-  *,
-  train_votes: int = 10_000,
-  evaluation_votes: int = 5_000,
-  batch: int = 64,
-  variance_examples: int = 10_000,
-  least_deviation: float = 0.05,
-  seed: int = 0,
-) -> FactorVae:
-  """Returns the score of an encoder of a generator with known factors.
-
-  `encode` and `sizes` are those of `beta_vae_from_encoder`, and the global
-  variances are of `variance_examples` examples. All else is as in
-  `factor_vae_from_table`.
-
-  Raises:
-    ValueError: a size is below 2, or `encode` returns another shape.
-  """
-  generator = _draws.make_generator(encode, sizes)
-  _validate.positive("variance_examples", variance_examples)
-  rng = np.random.default_rng(seed)
-  shape = variance_examples, len(sizes)
-  codes = encode(rng.integers(generator.sizes, size=shape))
-  codes = _arrays.code_array(codes, "what encode returns")
-  votes = _Votes(len(sizes), _variances(codes), least_deviation)
-  draw = generator.held
-  return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
+  if len(codes) < 2:
+    raise _validate.error("codes", "1 example", "at least 2 examples")
+  # A variance is of 2 examples or more.
+  _validate.integer("batch", batch, 2)
+  pieces = _draws.in_pieces(
+    _draws.Table(codes, factors).held,
+    np.random.default_rng(seed),
+    batch,
+    train_votes=train_votes,
+    evaluation_votes=evaluation_votes,
+  )
+  variances = codes.var(0, ddof=1)
+  votes = _Votes(factors.shape[1], variances, least_deviation)
+  return votes.result(*(sum(votes.count(*x) for x in part) for part in pieces))
 
 
 def factor_vae_from_votes(
@@ -179,19 +156,3 @@ class _Votes:
       for votes in (train, evaluation)
     ]
     return FactorVae(*right, self.active, classifier, train, evaluation)
-
-
-def _score(votes, draw, rng, train_votes, evaluation_votes, batch) -> FactorVae:
-  """Draws batches by `draw(rng, count, batch)` and lets them vote."""
-  # A variance is of 2 examples or more.
-  _validate.integer("batch", batch, 2)
-  pieces = _draws.in_pieces(
-    draw, rng, batch, train_votes=train_votes, evaluation_votes=evaluation_votes
-  )
-  return votes.result(*(sum(votes.count(*x) for x in part) for part in pieces))
-
-
-def _variances(codes: np.ndarray) -> np.ndarray:
-  if len(codes) < 2:
-    raise _validate.error("codes", "1 example", "at least 2 examples")
-  return codes.var(0, ddof=1)

@@ -61,16 +61,6 @@ def posterior_entropies(
   return _entropies(mu, logvar, z)
 
 
-def joint_entropy(mu: np.ndarray, logvar: np.ndarray, z: np.ndarray) -> float:
-  """Returns the entropy of the aggregate posterior over all coordinates.
-
-  In nats; as biased as `posterior_entropies`, whose arguments and errors it
-  has, and more so with many codes.
-  """
-  mu, logvar, z = _gaussians(mu, logvar, z)
-  return float(_entropies(mu, logvar, z, [range(z.shape[1])])[0])
-
-
 def posterior_mig(
   mu: np.ndarray, logvar: np.ndarray, z: np.ndarray, factors: np.ndarray
 ) -> PosteriorGap:
@@ -129,19 +119,17 @@ def _gaussians(mu, logvar, z, least=1):
   return mu, logvar, z
 
 
-def _entropies(mu, logvar, z, groups=None) -> np.ndarray:
-  """Returns the entropies of groups of coordinates; of each one if None."""
-  groups = groups or [[d] for d in range(z.shape[1])]
-  totals = np.zeros(len(groups))
+def _entropies(mu, logvar, z) -> np.ndarray:
+  """Returns the entropy of each coordinate."""
+  totals = np.zeros(z.shape[1])
   # Pieces of rows are small beside all columns.
   size = max(1, _PIECE // len(mu))
-  for g, group in enumerate(groups):
+  for d in range(len(totals)):
     for first in range(0, len(z), size):
-      rows = slice(first, first + size)
-      log_q = sum(
-        _log_density(z[rows, d], mu[:, d], logvar[:, d]) for d in group
-      )
-      totals[g] -= _log_sum_exp(log_q).sum()
+      piece = z[first : first + size, d]
+      totals[d] -= _log_sum_exp(
+        _log_density(piece, mu[:, d], logvar[:, d])
+      ).sum()
   return totals / len(z) + math.log(len(mu))
 
 

@@ -67,19 +67,6 @@ def test_codes_for_factors_noise_and_nothing():
   assert not nothing.active.any()
 
 
-def test_an_encoder():
-  result = metrics.factor_vae_from_encoder(
-    lambda factors: -factors[:, ::-1].astype(float),
-    (3, 4),
-    train_votes=100,
-    evaluation_votes=50,
-    batch=16,
-    variance_examples=200,
-  )
-  assert result.evaluation == 1.0
-  assert result.classifier.tolist() == [1, 0]
-
-
 def test_wrong_batches():
   with pytest.raises(ValueError, match=r"got shape \(3, 4\) and \(2,\)"):
     metrics.factor_vae_from_votes(
