@@ -8,7 +8,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   run_directory  the directory of one run: config.json, versions.json
   files          JSON and text files that are always whole
   lock           one program at a time writes to that directory
-  checkpoint     asynchronous Orbax checkpoints, verified when restored
+  checkpoint     asynchronous checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
   loop           chunks of compiled updates, logging, checkpoints, exact resume
   streams        standard output that may be closed or full
@@ -35,7 +35,6 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.training import aggregates as aggregates
   from jaxseq.training import app as app
-  from jaxseq.training import array_files as array_files
   from jaxseq.training import checkpoint as checkpoint
   from jaxseq.training import comparison as comparison
   from jaxseq.training import compile_cache as compile_cache
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
   from jaxseq.training import finite as finite
   from jaxseq.training import flat_parameters as flat_parameters
   from jaxseq.training import integrity as integrity
-  from jaxseq.training import leaves as leaves
   from jaxseq.training import lock as lock
   from jaxseq.training import loop as loop
   from jaxseq.training import mixed_lengths as mixed_lengths

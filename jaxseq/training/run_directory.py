@@ -36,10 +36,10 @@ CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
 CHECKPOINTS = "checkpoints"
 
-_PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax")
 _PROGRAM = "jaxseq"
 # Of what lies in a run's directory; another one cannot be gone on with.
-FORMAT = 2
+FORMAT = 3
 
 
 def prepare(
