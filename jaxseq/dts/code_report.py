@@ -12,12 +12,12 @@ import numpy as np
 from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.data import domains
+from jaxseq.dts import _pictures
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_scores
 from jaxseq.dts import diagnostics
 from jaxseq.dts import evaluation
 from jaxseq.dts import metrics
-from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.tasks import base
@@ -90,7 +90,7 @@ def arm(
     )
     if draw:
       entropies = metrics.entropies(factors)
-      pictures.information_map(
+      _pictures.information_map(
         directory / "information_map.png",
         metrics.information_matrix(codes[0][0], factors) / entropies,
         factors=splits.info.factors.names,
@@ -205,7 +205,7 @@ def comparison(
   """
   runs, scores, part = {}, {}, ""
   # The bias is that of the number of windows, the same for all.
-  keys = [key for key in pictures.METRICS if key != "information_bias"]
+  keys = [key for key in _pictures.METRICS if key != "information_bias"]
   for name, row in results.items():
     rows = scalars.read(directory / name)
     columns = {x: _watched(rows, x) for x in ("mi", "tc", "dwkl")}
@@ -213,9 +213,9 @@ def comparison(
     runs[name]["steps"] = columns["mi"][0]
     part = _part(rows, "mi")
     scores[name] = {key: row[key] for key in keys if key in row}
-  pictures.information_curves(directory / "information.png", runs, part=part)
+  _pictures.information_curves(directory / "information.png", runs, part=part)
   if any(scores.values()):
-    pictures.metric_bars(directory / BARS, scores)
+    _pictures.metric_bars(directory / BARS, scores)
 
 
 def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
@@ -228,7 +228,7 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
     results: of the arms, with the scores of `arm`.
   """
   first = next(iter(results.values()))
-  keys = [key for key in pictures.METRICS if key in first]
+  keys = [key for key in _pictures.METRICS if key in first]
   measured = [
     [name, *(tables.mean_std(row[key]) for key in keys)]
     for name, row in results.items()
@@ -269,7 +269,7 @@ def _draw(vae, variables, splits, directory):
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)
     part = _part(rows, "kl_d/0")
-    pictures.kl_heat_map(directory / "kl.png", steps, kl, part=part)
+    _pictures.kl_heat_map(directory / "kl.png", steps, kl, part=part)
   if vae.length == 1:
     return  # Statistics of a window have no course in time.
 
@@ -284,7 +284,7 @@ def _draw(vae, variables, splits, directory):
     for decode in (traversals, autoencoder.generate)
   )
   effects = diagnostics.traversal_effect(traversal[:, :, :end], reference[:end])
-  pictures.traversal_grid(
+  _pictures.traversal_grid(
     directory / "traversal.png",
     np.asarray(traversal),
     names=[f"z{i}\n{effect:.2g}" for i, effect in enumerate(effects)],
@@ -297,7 +297,7 @@ def _draw(vae, variables, splits, directory):
     decode = jax.jit(functools.partial(swaps, vae, variables))
     swapped = decode(means(chosen))
     names = _names(chosen, splits.info)
-    pictures.swap_grid(
+    _pictures.swap_grid(
       directory / "swap.png",
       np.asarray(swapped),
       rows=names,

@@ -12,10 +12,10 @@ IJCAI 2019 (DSR), arXiv:2012.11807:
     dy   class from g_d, reversed      of source windows alone, or the entropy
                                        of the prediction, of all windows
 
-Reversed ones learn to predict while the encoder learns to prevent it (see
-`reversal`). Training windows are those of the source domains, with their
-classes, and those of the target domains, which have `data.domains.UNLABELED`
-for one: their labels are never used.
+Reversed ones learn to predict while the encoder learns to prevent it. Training
+windows are those of the source domains, with their classes, and those of the
+target domains, which have `data.domains.UNLABELED` for one: their labels are
+never used.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,6 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import domains
-from jaxseq.dts import reversal
 from jaxseq.dts import schedules
 
 Array = jax.Array
@@ -83,6 +82,33 @@ class PerHead(NamedTuple):
   dy: Array
 
 
+def reverse(x: Array, coefficient: Array | float) -> Array:
+  """Returns x; the gradient behind it is multiplied by -coefficient.
+
+  What comes after, such as a domain classifier, learns to minimise its loss;
+  what comes before learns to maximise it. Ganin et al., "Domain-Adversarial
+  Training of Neural Networks", arXiv:1505.07818, section 4.2.
+
+  Args:
+    x: (...), floating.
+    coefficient: () strength. It may be traced, so that a schedule compiles
+      once, and has no gradient itself.
+  """
+  return _reverse(x, jnp.asarray(coefficient, x.dtype))
+
+
+@jax.custom_vjp
+def _reverse(x, coefficient):
+  del coefficient
+  return x
+
+
+_reverse.defvjp(
+  lambda x, coefficient: (x, coefficient),
+  lambda coefficient, y: (-coefficient * y, jnp.zeros_like(coefficient)),
+)
+
+
 def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
   """Cuts means into segments, reversed where a classifier is an adversary.
 
@@ -104,9 +130,9 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
   g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
   return PerHead(
     yy=g_y,
-    yd=reversal.reverse(g_y, strength),
+    yd=reverse(g_y, strength),
     dd=g_d,
-    dy=reversal.reverse(g_d, strength),
+    dy=reverse(g_d, strength),
   )
 
 

@@ -19,8 +19,6 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   shuffle        random orders of which any part is computed alone
   finite         numbers that are not finite are noticed, and acted on
   supervised     a problem's state and its updates by gradient
-  mixed_lengths  loss and gradient of a planned batch on many devices
-  planned        training on planned batches
   optimizers     parameter groups by path; recipes: those of the papers
   flat_parameters  parameters as a few long vectors
   figures        PNG and GIF files; plots: learning curves
@@ -50,10 +48,8 @@ if TYPE_CHECKING:
   from jaxseq.training import integrity as integrity
   from jaxseq.training import lock as lock
   from jaxseq.training import loop as loop
-  from jaxseq.training import mixed_lengths as mixed_lengths
   from jaxseq.training import optimizers as optimizers
   from jaxseq.training import per_seed as per_seed
-  from jaxseq.training import planned as planned
   from jaxseq.training import plots as plots
   from jaxseq.training import progress as progress
   from jaxseq.training import recipes as recipes

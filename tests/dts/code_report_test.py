@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.dts import _pictures
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import domain_adaptation
 from jaxseq.dts import metrics
-from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
@@ -168,7 +168,7 @@ def test_scores_of_known_factors(tmp_path, capsys):
   scores = code_report.arm(
     arm, splits, variables, tmp_path, trees=2, votes=40, draw=False
   )
-  names = set(pictures.METRICS) - {"sap_continuous", "dci_disentanglement"}
+  names = set(_pictures.METRICS) - {"sap_continuous", "dci_disentanglement"}
   assert set(scores) == names
   assert all(len(values) == 2 for values in scores.values())
   vae = problem.make_model(arm, splits)

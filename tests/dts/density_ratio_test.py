@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseq.dts import density_ratio
+from jaxseq.dts import _density_ratio
 
 
 def test_coordinates_are_permuted_independently():
   z = np.arange(60, dtype=np.float32).reshape(20, 3)
-  permuted = jax.jit(density_ratio.permute)(jax.random.key(0), z)
+  permuted = jax.jit(_density_ratio.permute)(jax.random.key(0), z)
   np.testing.assert_array_equal(np.sort(permuted, axis=0), z)
   # A common permutation would leave rows together.
   assert (np.diff(permuted, axis=1) == 1).mean() < 0.3
@@ -25,8 +25,8 @@ def test_loss_and_estimate_by_hand(x64):
   @jax.jit
   def run(logits, permuted):
     return (
-      density_ratio.total_correlation(logits),
-      density_ratio.discriminator_loss(logits, permuted),
+      _density_ratio.total_correlation(logits),
+      _density_ratio.discriminator_loss(logits, permuted),
     )
 
   tc, loss = run(logits, permuted)
@@ -38,7 +38,7 @@ def test_loss_and_estimate_by_hand(x64):
 
 def test_discriminator_has_the_published_layers():
   def shapes(**options):
-    model = density_ratio.Discriminator(**options)
+    model = _density_ratio.Discriminator(**options)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((2, 10)))
     return [x["kernel"].shape for x in variables["params"].values()]
 
@@ -52,7 +52,7 @@ def test_discriminator_learns_the_total_correlation_of_a_gaussian():
   correlation = 0.8
   exact = -0.5 * np.log(1 - correlation**2)  # 0.51
   chol = np.linalg.cholesky([[1, correlation], [correlation, 1]])
-  model = density_ratio.Discriminator(width=64, depth=2)
+  model = _density_ratio.Discriminator(width=64, depth=2)
   params = model.init(jax.random.key(0), jnp.ones((1, 2)))
   optimizer = optax.adam(1e-3, b1=0.5, b2=0.9)
 
@@ -62,13 +62,15 @@ def test_discriminator_learns_the_total_correlation_of_a_gaussian():
   def step(carry, key):
     params, state = carry
     keys = jax.random.split(key, 3)
-    permuted = density_ratio.permute(keys[1], sample(keys[2]))
+    permuted = _density_ratio.permute(keys[1], sample(keys[2]))
 
     def loss(params):
       logits = model.apply(params, sample(keys[0]))
       return (
-        density_ratio.discriminator_loss(logits, model.apply(params, permuted)),
-        density_ratio.total_correlation(logits),
+        _density_ratio.discriminator_loss(
+          logits, model.apply(params, permuted)
+        ),
+        _density_ratio.total_correlation(logits),
       )
 
     grads, tc = jax.grad(loss, has_aux=True)(params)

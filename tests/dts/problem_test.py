@@ -12,7 +12,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data import domains
-from jaxseq.dts import aggressive_training
+from jaxseq.dts import _aggressive_training
 from jaxseq.dts import autoencoder
 from jaxseq.dts import backbones
 from jaxseq.dts import decoders
@@ -236,12 +236,12 @@ def test_the_discriminator_is_still_while_the_encoder_is_updated():
 
 
 def test_aggressive_rounds():
-  state = aggressive_training.initial()
+  state = _aggressive_training.initial()
   splits = make_splits()
   vae = problem.make_model(make_arm(), splits)
   variables = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)
   advance = jax.jit(
-    lambda state: aggressive_training.advance(
+    lambda state: _aggressive_training.advance(
       state, vae, variables, splits.test
     )
   )
@@ -251,7 +251,7 @@ def test_aggressive_rounds():
     state = advance(state)
   # The parameters stay as they are, and so does the information: each round
   # ends at its second look, 20 updates on; the first one counts as a rise.
-  expected = ([True] * 20 + [False]) * (1 + aggressive_training.PATIENCE)
+  expected = ([True] * 20 + [False]) * (1 + _aggressive_training.PATIENCE)
   assert frozen == expected + [False] * (200 - len(expected))
 
 
@@ -264,8 +264,8 @@ def test_aggressive_watches_validation_windows(held_out):
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   # The next update is followed by a look.
-  before = aggressive_training.initial()._replace(
-    inner=jnp.int32(aggressive_training.CHECK_EVERY - 1)
+  before = _aggressive_training.initial()._replace(
+    inner=jnp.int32(_aggressive_training.CHECK_EVERY - 1)
   )
   model_variables = {"params": variables["params"]["model"]}
   vae = problem.make_model(make_arm(), splits)
@@ -275,7 +275,7 @@ def test_aggressive_watches_validation_windows(held_out):
   def look():
     carry = made.carry | {"aggressive": before}
     _, extra = made.loss(variables, batch, carry, jax.random.key(1))
-    after = aggressive_training.advance(before, vae, model_variables, watched)
+    after = _aggressive_training.advance(before, vae, model_variables, watched)
     return extra.carry["aggressive"].last, after.last
 
   got, expected = look()
@@ -283,7 +283,7 @@ def test_aggressive_watches_validation_windows(held_out):
 
 
 def test_frozen_parameters_keep_their_momentum():
-  optimizer = aggressive_training.hold_frozen(optax.adam(0.1), optax.adam(0.1))
+  optimizer = _aggressive_training.hold_frozen(optax.adam(0.1), optax.adam(0.1))
   params = {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}
   state = optimizer.init(params)
   ones = jax.tree.map(jnp.ones_like, params)

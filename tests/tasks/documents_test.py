@@ -12,7 +12,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
-from jaxseq.training import planned
+from jaxseq.planner import planned
 from jaxseq.training import recipes
 
 LONGEST = 64

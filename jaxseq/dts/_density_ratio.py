@@ -8,8 +8,10 @@ first for samples of q(z).
 
 from flax import linen
 import jax
+from jax import lax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 
 Array = jax.Array
@@ -41,40 +43,29 @@ class Discriminator(linen.Module):
 
 
 def permute(key: Array, z: Array) -> Array:
-  """Permutes each coordinate over the batch, independently of the others.
-
-  Args:
-    key: random key.
-    z: (batch, D).
-
-  Returns:
-    (batch, D) samples of the product of marginals, without a gradient.
-  """
+  """Permutes each coordinate of (batch, D) on its own, without a gradient."""
   order = jnp.argsort(jax.random.uniform(key, z.shape), axis=0)
-  return jnp.take_along_axis(jax.lax.stop_gradient(z), order, axis=0)
+  return jnp.take_along_axis(lax.stop_gradient(z), order, axis=0)
 
 
 def total_correlation(logits: Array) -> Array:
-  """Estimates the total correlation from a discriminator's logits.
-
-  Args:
-    logits: (batch, 2) of samples of q(z), through which the encoder learns.
-
-  Returns:
-    () mean of log D - log(1 - D), nats.
-  """
+  """Returns the mean of log D - log(1 - D) of samples of q(z), nats: ()."""
   return (logits[:, 0] - logits[:, 1]).mean()
 
 
 def discriminator_loss(logits: Array, logits_permuted: Array) -> Array:
-  """Returns the discriminator's cross entropy.
-
-  Args:
-    logits: (batch, 2) of samples of q(z). Stop the gradient at the samples.
-    logits_permuted: (batch, 2) of permuted samples.
-
-  Returns:
-    () -(E log D(z) + E log(1 - D(z_permuted))) / 2; log 2 by guessing.
-  """
+  """Returns -(E log D(z) + E log(1 - D(z_permuted))) / 2; log 2 by guessing."""
   real, permuted = map(jax.nn.log_softmax, (logits, logits_permuted))
   return -0.5 * (real[:, 0] + permuted[:, 1]).mean()
+
+
+def tc_and_loss(params: PyTree, key: Array, z: Array) -> tuple[Array, Array]:
+  """Returns the total correlation for the model, and the other's own loss."""
+
+  def logits(params, z):
+    return Discriminator().apply({"params": params}, z)
+
+  tc = total_correlation(logits(lax.stop_gradient(params), z))
+  true = lax.stop_gradient(z)
+  both = (logits(params, x) for x in (true, permute(key, true)))
+  return tc, discriminator_loss(*both)

@@ -20,8 +20,8 @@ import numpy as np
 import optax
 
 from jaxseq._types import PyTree
+from jaxseq.planner import mixed_lengths
 from jaxseq.planner import rows
-from jaxseq.training import mixed_lengths
 from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
 
