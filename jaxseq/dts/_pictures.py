@@ -221,23 +221,18 @@ def metric_bars(
   metrics = dict.fromkeys(name for values in runs.values() for name in values)
   if not metrics:
     raise _validate.error("runs", runs, "some with metrics")
-  columns = min(4, len(metrics))
-  rows = -(-len(metrics) // columns)
-  height = 0.7 + 0.3 * len(runs)
-  figure = figures.new(path, 1.4 + 2.3 * columns, 0.3 + height * rows)
-  if figure is None:
+  titles = [METRICS.get(name, name.replace("_", " ")) for name in metrics]
+  columns, height = min(4, len(metrics)), 0.7 + 0.3 * len(runs)
+  size, margin = (2.3, height), (1.4, 0.3)
+  grid = figures.panels(path, titles, columns, size, margin, sharey=True)
+  if grid is None:
     return None
+  figure = grid[0].figure
   figure.get_layout_engine().set(h_pad=0.08)
-  grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-  for axes in grid.flat[len(metrics) :]:
-    axes.set_axis_off()
-  for axes, name in zip(grid.flat, metrics):
+  for axes, name in zip(grid, metrics):
     values = [values.get(name) for values in runs.values()]
     _draw_bars(axes, values, score=name not in _UNBOUNDED)
-    label = METRICS.get(name, name.replace("_", " "))
-    axes.set_title(label, loc="left", fontsize=10)
-    axes.set_yticks(range(len(runs)), list(runs), fontsize=9)
-    axes.set_ylim(len(runs) - 0.5, -0.5)
+    figures.rows(axes, list(runs))
   return figures.save(figure, path)
 
 
@@ -271,7 +266,6 @@ def _draw_bars(axes, values, score) -> None:
   # Room for the numbers.
   axes.set_xlim(low, high + 0.28 * (high - low))
   axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-  axes.tick_params(axis="y", length=0)
   axes.tick_params(axis="x", labelsize=7, labelcolor=figures.GRAY, length=2)
 
 

@@ -30,9 +30,9 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import _leaves
+from jaxseq.training import _lock
 from jaxseq.training import errors
 from jaxseq.training import integrity
-from jaxseq.training import lock
 
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
@@ -263,7 +263,7 @@ class Checkpointer:
     record = record._replace(pieces=pieces)
     integrity.write(temporary, record)
     try:
-      lock.check(self._directory)
+      _lock.check(self._directory)
     except errors.UserError:
       # The run's directory was moved: here is another one, made by this save.
       _remove(temporary)

@@ -28,14 +28,14 @@ import jax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
-from jaxseq.training import early_stopping
+from jaxseq.training import _early_stopping
+from jaxseq.training import _lock
 from jaxseq.training import errors
 from jaxseq.training import finite
-from jaxseq.training import lock
 from jaxseq.training import scalars
 from jaxseq.training import signals
+from jaxseq.training.devices import _watchdog
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import watchdog
 
 # Seconds; compiling a large program takes many minutes.
 _PATIENCE = 3600
@@ -101,7 +101,7 @@ def run(
   progress: Bar | None = None,
   patience: float | None = None,
   guard: finite.Guard | None = None,
-  rule: early_stopping.Rule | None = None,
+  rule: _early_stopping.Rule | None = None,
 ) -> State:
   """Trains to the end, from the newest checkpoint if there is one.
 
@@ -169,7 +169,7 @@ def run(
   with (
     processes.end_with_the_others(),
     signals.GracefulStop() as stop,
-    watchdog.Watchdog(patience) as dog,
+    _watchdog.Watchdog(patience) as dog,
     (progress if first else None) or contextlib.nullcontext() as bar,
   ):
     step, state = _restore(checkpointer, state, guard)
@@ -238,7 +238,7 @@ def run(
       due = last or over or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
         if first:
-          lock.check(checkpointer.directory)
+          _lock.check(checkpointer.directory)
         if writer is not None:
           # The rows before a checkpoint are never written again.
           writer.flush()

@@ -31,8 +31,8 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _validate
+from jaxseq.training import _event_files
 from jaxseq.training import errors
-from jaxseq.training import event_files
 from jaxseq.training import files
 
 # Called on the host with the directory of a run, a step and its row.
@@ -174,7 +174,7 @@ class MetricWriter:
     if not self._tensorboard:
       return
     try:
-      self._events = event_files.EventFiles(
+      self._events = _event_files.EventFiles(
         self._path.parent / "tensorboard", self._purge_step
       )
     except ImportError:
