@@ -124,24 +124,6 @@ def aggregates(
   }
 
 
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
-  """Returns how probably a run of x beats one of y, averaged over tasks.
-
-  P(x > y) + P(x = y) / 2 over all pairs of runs on a task.
-
-  Args:
-    x: (runs, tasks), finite.
-    y: (other number of runs, tasks), finite.
-
-  Returns:
-    A number in [0, 1].
-
-  Raises:
-    ValueError: if an array is no finite table, or the tasks differ in number.
-  """
-  return float(_improvement(*_pair(x, y)))
-
-
 def improvement(
   x: np.ndarray,
   y: np.ndarray,
@@ -150,9 +132,11 @@ def improvement(
   confidence: float = 0.95,
   seed: int = 0,
 ) -> tuple[float, float, float]:
-  """Returns `probability_of_improvement` with its bootstrap interval.
+  """Returns how probably a run of x beats one of y, with bootstrap interval.
 
-  The runs of x and those of y are resampled as in `bootstrap`, independently.
+  That is P(x > y) + P(x = y) / 2 over all pairs of runs on a task, averaged
+  over tasks. The runs of x and those of y are resampled as in `bootstrap`,
+  independently.
 
   Args:
     x: (runs, tasks), finite.
@@ -162,10 +146,11 @@ def improvement(
     seed: of the resamples.
 
   Returns:
-    The probability, and lower and upper end.
+    The probability, in [0, 1], and lower and upper end.
 
   Raises:
-    ValueError: as `probability_of_improvement`, or if a number is out of range.
+    ValueError: if an array is no finite table, the tasks differ in number, or a
+      number is out of range.
   """
   pair = _pair(x, y)
   ends = _bootstrap(pair, _improvement, resamples, confidence, seed)

@@ -19,7 +19,6 @@ are the same but for the order in which a global norm is summed up.
 """
 
 import dataclasses
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -42,22 +41,6 @@ class Elementwise(optax.GradientTransformation):
   norms of single arrays matter to it, only paths, by which
   `optimizers.path_labels` chooses what is done, and the norm of all gradients.
   """
-
-
-class Form(Protocol):
-  """The form in which a loop holds parameters."""
-
-  def pack(self, tree: PyTree) -> PyTree:
-    """Returns what holds the arrays of a tree like the parameters."""
-
-  def unpack(self, held: PyTree) -> PyTree:
-    """Returns the tree of what `pack` made of it."""
-
-  def pack_state(self, state: optax.OptState) -> optax.OptState:
-    """Returns the optimiser's state with its trees packed."""
-
-  def unpack_state(self, state: optax.OptState) -> optax.OptState:
-    """Returns the state of what `pack_state` made of it."""
 
 
 class Plain:
@@ -123,7 +106,7 @@ def choose(
   optimizer: optax.GradientTransformation,
   params: PyTree,
   state: optax.OptState,
-) -> Form:
+) -> Plain | Packed:
   """Chooses how parameters are held: in vectors on one GPU, if they can be.
 
   Args:

@@ -11,7 +11,6 @@ import dataclasses
 import re
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,15 +123,6 @@ class Config(AdamW):
         re.compile(pattern or "")
       except re.error as error:
         raise ValueError(f"pattern {pattern!r}: {error}") from error
-
-
-class Row(NamedTuple):
-  """The training of one parameter: a row of `describe`."""
-
-  path: str
-  group: str
-  learning_rate: float
-  weight_decay: float
 
 
 def leaf_names(*names: str) -> str:
@@ -258,16 +248,6 @@ def over_steps(metrics: dict[str, Any]) -> dict[str, Any]:
   if SKIPPED in metrics:
     means[SKIPPED] = metrics[SKIPPED].sum(axis=0)
   return means
-
-
-def describe(config: Config, params: PyTree) -> list[Row]:
-  """Lists how each parameter is trained: group, peak learning rate, decay."""
-  labels = jax.tree.leaves(path_labels(params, config.groups, config.no_decay))
-  settings = _settings(config)
-  paths, _ = _paths(params)
-  return [
-    Row(path, label, *settings[label]) for path, label in zip(paths, labels)
-  ]
 
 
 def _paths(params: PyTree) -> tuple[list[str], Any]:
