@@ -123,15 +123,10 @@ def arm(
 def traversals(
   vae: autoencoder.VAE, variables: PyTree, mu: jax.Array
 ) -> jax.Array:
-  """Decodes one code while each coordinate in turn moves from -3 to 3.
+  """Decodes one code (D,) while each coordinate in turn moves from -3 to 3.
 
   An autoregressive decoder runs freely: with the true past at its input it
   would hide what the code does.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    mu: (D,).
 
   Returns:
     (D, 7, length, channels).
@@ -144,15 +139,9 @@ def traversals(
 
 
 def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
-  """Decodes the first segment of each window with the second of each other.
+  """Decodes the first of two segments of each window with each other's second.
 
-  Args:
-    vae: a model with two segments.
-    variables: of the model.
-    mu: (n, D) means.
-
-  Returns:
-    (n, n, length, channels); rows have the first segment.
+  From means (n, D) to (n, n, length, channels); rows have the first segment.
   """
   end = vae.config.segments[0]
   count = mu.shape[0]
@@ -198,10 +187,8 @@ def comparison(
 ) -> None:
   """Draws the parts of the KL of all arms over training, and their metrics.
 
-  Args:
-    directory: of the run; gets information.png and, where factors are known,
-      metrics.png.
-    results: of the arms, with the scores of `arm`.
+  The directory of the run gets information.png and, where factors are known,
+  metrics.png. Results are those of the arms, with the scores of `arm`.
   """
   runs, scores, part = {}, {}, ""
   # The bias is that of the number of windows, the same for all.
@@ -222,10 +209,7 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
   """Prints what the table of results has no place for.
 
   These are all metrics of disentanglement, and what probes read off segments of
-  the code.
-
-  Args:
-    results: of the arms, with the scores of `arm`.
+  the code, in the results of the arms with the scores of `arm`.
   """
   first = next(iter(results.values()))
   keys = [key for key in _pictures.METRICS if key in first]

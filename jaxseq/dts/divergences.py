@@ -104,15 +104,10 @@ def _kernel(kernel, d2, dim, width):
 
 
 def covariance(mu: Array, logvar: Array | None = None) -> Array:
-  """Returns the covariance of the means, or of the samples, over a batch.
+  """Returns the covariance (D, D) of means (batch, D), or of the samples.
 
-  Args:
-    mu: (batch, D).
-    logvar: (batch, D); with it the mean variance of q(z | x) is added, which
-      gives the covariance of z.
-
-  Returns:
-    (D, D), divided by the number of rows.
+  With the log variances (batch, D) the mean variance of q(z | x) is added,
+  which gives the covariance of z. Sums are divided by the number of rows.
   """
   centered = mu - mu.mean(axis=0)
   result = (centered[:, :, None] * centered[:, None, :]).mean(axis=0)

@@ -110,15 +110,10 @@ _reverse.defvjp(
 
 
 def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
-  """Cuts means into segments, reversed where a classifier is an adversary.
+  """Cuts means (batch, D) into segments, reversed for the adversaries.
 
-  Args:
-    config: options.
-    mu: (batch, D) means of q(z | x).
-    strength: () coefficient of the reversal; may be traced.
-
-  Returns:
-    What each classifier sees, (batch, class_size) or (batch, domain_size).
+  The coefficient of the reversal () may be traced. Returns what each classifier
+  sees, (batch, class_size) or (batch, domain_size).
 
   Raises:
     ValueError: if D is not the sum of the two sizes.
@@ -276,16 +271,9 @@ def evaluate(
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:
-  """Returns how often the class is told right from its own segment.
+  """Returns "NAME_accuracy" of each part: how often the class is told right.
 
-  Args:
-    heads: the classifiers.
-    params: theirs.
-    encode: from windows to means (n, D).
-    parts: windows by name.
-
-  Returns:
-    "NAME_accuracy" for each part.
+  From its own segment, of the means (n, D) that `encode` makes of windows.
   """
   metrics = {}
   for name, part in parts.items():

@@ -43,11 +43,7 @@ _DRAWN = 4
 
 
 def check(tasks: Sequence[str], splits: data.Splits) -> None:
-  """Checks that a set of windows has what the tasks need.
-
-  Args:
-    tasks: some of `TASKS`.
-    splits: the windows.
+  """Checks that a set of windows has what some of `TASKS` need.
 
   Raises:
     ValueError: a task is unknown or named twice, or the windows do not fit it.
@@ -199,13 +195,7 @@ def baselines(
 def anomaly_scores(
   vae: autoencoder.VAE, variables: PyTree, dataset: data.ArrayDataset
 ) -> jax.Array:
-  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    dataset: windows.
-  """
+  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each."""
   mu, logvar = evaluation.encode(vae, variables, dataset)
 
   def of_sample(key):

@@ -38,8 +38,8 @@ def make_arms(
     num_updates: of the whole run.
     metric: what the progress bar and the learning curve show.
     trees: of DCI's boosting, see `code_report.arm`.
-    downstream_tasks: see `downstream.scores`.
-    labeled: see `downstream.scores`.
+    downstream_tasks: see `downstream.scores`, as for `labeled`.
+    labeled: of so many training windows the labels are known.
     early_stopping: see `supervised_arms.Supervised`.
 
   Raises:

@@ -233,16 +233,10 @@ def _group_sums(x, groups):
 
 
 def per_sample(densities: Densities) -> Terms:
-  """Splits log q(z | x) - log p(z) of each sample.
+  """Splits log q(z | x) - log p(z) of each sample: terms with an axis (B,).
 
   The parts add up to it whatever the estimate of q(z) is. A single one may be
   negative.
-
-  Args:
-    densities: from `log_densities`.
-
-  Returns:
-    The terms with a leading axis (B,).
   """
   product = densities.log_qz_d.sum(axis=-1)
   dwkl_d = densities.log_qz_d - densities.log_pz_d
@@ -265,12 +259,8 @@ def per_sample(densities: Densities) -> Terms:
 def decompose(densities: Densities) -> Terms:
   """Averages the terms of the KL over samples.
 
-  Args:
-    densities: from `log_densities`.
-
-  Returns:
-    The terms; none of them has a bound that holds for estimates, so that a
-    negative total correlation means that the estimate is noisy.
+  None of them has a bound that holds for estimates, so that a negative total
+  correlation means that the estimate is noisy.
   """
   return jax.tree.map(lambda x: x.mean(axis=0), per_sample(densities))
 
@@ -284,14 +274,8 @@ def mi_agg(
   arXiv:1901.05534, appendix: E log q(z | x) - E log q(z), where q(z) is the
   mixture of the batch. About log(batch) is the most that it can show.
 
-  Args:
-    z: (B, D), one sample for each row.
-    mu: (B, D).
-    logvar: (B, D).
-    rows: samples at a time, as in `log_densities`.
-
-  Returns:
-    (), nats.
+  From samples, means and log variances (B, D) to (), nats; `rows` samples at a
+  time, as in `log_densities`.
   """
   densities = log_densities(z, mu, logvar, kind="exact", rows=rows)
   return mi_agg_of(densities, logvar)
@@ -300,12 +284,7 @@ def mi_agg(
 def mi_agg_of(densities: Densities, logvar: Array) -> Array:
   """Returns what `mi_agg` does, from the "exact" densities of a big batch.
 
-  Args:
-    densities: from `log_densities`.
-    logvar: (B, D), what they were made from.
-
-  Returns:
-    (), nats.
+  They were made from log variances (B, D).
   """
   negative_entropy = -0.5 * (_LOG_2PI + 1 + logvar).sum(axis=-1)
   return negative_entropy.mean() - densities.log_qz.mean()

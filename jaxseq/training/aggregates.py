@@ -20,11 +20,7 @@ Aggregate = Callable[[np.ndarray], np.ndarray]
 def mean(scores: np.ndarray) -> np.ndarray:
   """Returns the mean over tasks of the mean over runs.
 
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
+  Scores (..., runs, tasks) to (...,).
   """
   return np.mean(scores, axis=(-2, -1))
 
@@ -52,12 +48,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
   """Returns how far scores stay below a target on average; less is better.
 
-  Args:
-    scores: (..., runs, tasks).
-    target: what lies above it counts as the target.
-
-  Returns:
-    (...,).
+  What lies above it counts as the target. Scores (..., runs, tasks) to (...,).
   """
   return target - np.mean(np.minimum(scores, target), axis=(-2, -1))
 
@@ -107,16 +98,11 @@ def aggregates(
 ) -> dict[str, tuple[float, float, float]]:
   """Returns each of `AGGREGATES` with the ends of its bootstrap interval.
 
-  Args:
-    scores: (runs, tasks), finite.
-    **options: of `bootstrap`.
+  The scores (runs, tasks), options and errors are those of `bootstrap`.
 
   Returns:
     "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
     end).
-
-  Raises:
-    ValueError: as `bootstrap`.
   """
   return {
     name: (float(function(scores)), *bootstrap(scores, function, **options))
@@ -136,7 +122,7 @@ def improvement(
 
   That is P(x > y) + P(x = y) / 2 over all pairs of runs on a task, averaged
   over tasks. The runs of x and those of y are resampled as in `bootstrap`,
-  independently.
+  independently, with its options.
 
   Args:
     x: (runs, tasks), finite.
@@ -158,17 +144,10 @@ def improvement(
 
 
 def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
-  """Returns the share of scores above each of several levels.
+  """Returns the share of scores above each of several levels, in [0, 1].
 
-  Args:
-    scores: (runs, tasks), finite.
-    taus: (levels,).
-
-  Returns:
-    (levels,) numbers in [0, 1].
-
-  Raises:
-    ValueError: if the scores are not a finite table.
+  From scores (runs, tasks), a ValueError if they are no finite table, and
+  levels (levels,) to (levels,).
   """
   scores = _table("scores", scores)
   return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))

@@ -36,10 +36,7 @@ STYLES = (
 def new(path: str | os.PathLike, width: float, height: float) -> Any:
   """Returns a figure, or None, with a warning, without matplotlib.
 
-  Args:
-    path: the file that it is for, named in the warning.
-    width: inches.
-    height: inches.
+  Width and height are in inches; the warning names the file that it is for.
   """
   try:
     # Slow to import, and not needed by a program that draws nothing.
@@ -114,15 +111,7 @@ def rows(axes: Any, labels: Sequence[str]) -> None:
 
 
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file; the file is whole at any time.
-
-  Args:
-    figure: from `new`.
-    path: the file; its directory is made.
-
-  Returns:
-    The path.
-  """
+  """Writes a PNG file, which is whole at any time; returns its path."""
   path = pathlib.Path(path)
   with files.replacing(path) as file:
     figure.savefig(file, format="png")

@@ -109,10 +109,7 @@ def choose(
 ) -> Plain | Packed:
   """Chooses how parameters are held: in vectors on one GPU, if they can be.
 
-  Args:
-    optimizer: vectors only for an `Elementwise` one.
-    params: a dict of parameters.
-    state: the optimiser's.
+  They can for an `Elementwise` optimiser, whose state this is.
   """
   # Over a mesh each array has a placement of its own.
   if isinstance(optimizer, Elementwise) and device_mesh.on_one_gpu():
@@ -123,12 +120,8 @@ def choose(
 def make(params: PyTree, state: optax.OptState) -> Packed:
   """Returns the form in which arrays that are trained alike share a vector.
 
-  Large ones have one of their own.
-
-  Args:
-    params: a dict of parameters.
-    state: of an `Elementwise` optimiser. Which of the parameters each of its
-      parts trains is known by what is masked in the part's state.
+  Large ones have one of their own. Which of the parameters each part of an
+  `Elementwise` optimiser trains is known by what is masked in the part's state.
   """
   pairs, treedef = jax.tree_util.tree_flatten_with_path(params)
   masks = []

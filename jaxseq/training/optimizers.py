@@ -135,11 +135,9 @@ def path_labels(
 ) -> Any:
   """Returns a tree like `params` with the name of each parameter's group.
 
-  Args:
-    params: tree of parameters.
-    groups: in order of precedence.
-    no_decay: parameters outside of groups get the label "rest_no_decay" where
-      this pattern is found in their path, and "rest" elsewhere.
+  Groups are in order of precedence. Parameters outside of them get the label
+  "rest_no_decay" where the pattern `no_decay` is found in their path, and
+  "rest" elsewhere.
 
   Raises:
     ValueError: no parameter's path matches the pattern of a group.
@@ -213,13 +211,8 @@ def step(
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
   """Makes one step of an optimiser.
 
-  Args:
-    optimizer: the optimiser.
-    gradients: of the parameters.
-    opt_state: its state.
-    params: the parameters.
-    skip_nonfinite: whether a step leaves all as it is if a gradient, or a
-      parameter after it, would not be finite.
+  With `skip_nonfinite` a step leaves all as it is if a gradient, or a parameter
+  after it, would not be finite.
 
   Returns:
     The parameters and the state after the step; and metrics, with

@@ -82,10 +82,7 @@ class MetricWriter:
   def resume(self, step: int | None) -> None:
     """Drops the rows after a step, which a resumed run writes again.
 
-    Call it before the first `write`.
-
-    Args:
-      step: the step that the run goes on from; None drops all rows.
+    None drops all rows. Call it before the first `write`.
     """
     if not self._active:
       return
@@ -188,10 +185,7 @@ class MetricWriter:
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads the rows of a `metrics.jsonl`.
-
-  Args:
-    path: the file, or the directory that holds it.
+  """Reads the rows of a `metrics.jsonl`, or of that in a directory.
 
   Returns:
     One dict per row; numbers that are not finite are floats again. If there is
