@@ -69,17 +69,10 @@ def beta_vae_from_table(
 
 
 def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Returns mean distances of pairs, coordinate by coordinate.
+  """Returns mean distances of pairs, coordinate by coordinate: (V, D) float64.
 
-  Args:
-    first: (V, b, D) codes.
-    second: (V, b, D) codes that have one factor in common with them.
-
-  Returns:
-    (V, D) float64.
-
-  Raises:
-    ValueError: shapes differ.
+  Of codes (V, b, D) and others that have one factor in common with them; a
+  ValueError if shapes differ.
   """
   first, second = np.asarray(first, float), np.asarray(second, float)
   if first.ndim != 3 or first.shape != second.shape:
