@@ -86,28 +86,24 @@ def regularizer(
   analytic = divergences.kl(mu, logvar).mean(axis=0)
   metrics = _term_metrics(terms, analytic)
   weight = methods.weights(config) if weight is None else weight
-  if config.form == "A":
-    value, base = weight.mi * terms.mi, 0.0
-  else:
-    each = analytic
-    if config.kl_cond == "sampled":
-      each = (densities.log_qz_x_d - densities.log_pz_d).mean(axis=0)
-    value, capacity = _conditional(config, weight, each, groups, progress)
-    base = weight.mi
-    if capacity is not None:
-      metrics["capacity"] = capacity
+  each = analytic
+  if config.kl_cond == "sampled":
+    each = (densities.log_qz_x_d - densities.log_pz_d).mean(axis=0)
+  value, capacity = _conditional(config, weight, each, groups, progress)
+  if capacity is not None:
+    metrics["capacity"] = capacity
   if config.kl_marg == "mmd":
     prior = jax.random.normal(key, z.shape, z.dtype)
     metrics["mmd"] = divergences.mmd(z, prior, kernel=config.mmd_kernel)
-    excess = weight.dw - base
+    excess = weight.dw - weight.mi
     if config.mmd_weight is not None:
       excess = config.mmd_weight
     value += metrics["mmd"] * excess
   else:
     # What the terms of KL(q(z) || p(z)) cost beyond the common weight.
     value += (
-      _times(weight.tc - base, terms.tc if tc is None else tc)
-      + _times(weight.dw - base, terms.dwkl)
+      _times(weight.tc - weight.mi, terms.tc if tc is None else tc)
+      + _times(weight.dw - weight.mi, terms.dwkl)
       + _times(weight.gtc - weight.tc, terms.tc_group)
     )
   if tc is not None:

@@ -185,7 +185,7 @@ def test_windows_of_different_lengths(backbone):
 
 
 def test_discriminator_is_trained_alone():
-  arm = make_arm(objective=methods.Config(method="factor_vae", form="B"))
+  arm = make_arm(objective=methods.Config(method="factor_vae"))
   _, before, after, metrics = _train(arm, make_splits(), 2)
   old, new = (s.variables["params"] for s in (before, after))
   chex.assert_trees_all_equal_structs(old, new)
@@ -212,9 +212,7 @@ def test_aggressive_updates_move_the_encoder_alone():
 
 @pytest.mark.slow
 def test_the_discriminator_is_still_while_the_encoder_is_updated():
-  arm = make_arm(
-    objective=methods.Config(method="factor_vae", form="B"), aggressive=True
-  )
+  arm = make_arm(objective=methods.Config(method="factor_vae"), aggressive=True)
   made = problem.Problem(arm, make_splits(), 100)
   optimizer = problem.make_optimizer(arm, 100)
   state = jax.jit(functools.partial(supervised.init, made, optimizer))(
@@ -323,7 +321,7 @@ _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
       _SHARED,
     ),
     pytest.param(
-      make_arm(objective=methods.Config(method="factor_vae", form="B")),
+      make_arm(objective=methods.Config(method="factor_vae")),
       _SHARED,
       marks=pytest.mark.slow,
     ),
@@ -454,7 +452,6 @@ def test_traced_weights_are_those_of_separate_arms():
     {"method": "info_vae", "kl_marg": "mmd"},
     {"mi_cap": 2.0},
     {"w_gtc": 2.0},
-    {"objective": "marginal_reward"},
   ],
 )
 def test_what_is_more_than_weights_is_not_stacked(options):
