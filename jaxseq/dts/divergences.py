@@ -28,11 +28,7 @@ def kl(mu: Array, logvar: Array) -> Array:
 
 
 def mmd(
-  z: Array,
-  prior: Array,
-  *,
-  kernel: Kernel = "imq_wae",
-  unbiased: bool = True,
+  z: Array, prior: Array, *, kernel: Kernel = "imq_wae", unbiased: bool = True
 ) -> Array:
   """Estimates the squared maximum mean discrepancy of q(z) and p(z).
 

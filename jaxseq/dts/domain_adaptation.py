@@ -124,10 +124,7 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
     raise _validate.error("mu", f"shape {mu.shape}", expected)
   g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
   return PerHead(
-    yy=g_y,
-    yd=reverse(g_y, strength),
-    dd=g_d,
-    dy=reverse(g_d, strength),
+    yy=g_y, yd=reverse(g_y, strength), dd=g_d, dy=reverse(g_d, strength)
   )
 
 

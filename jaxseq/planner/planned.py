@@ -134,10 +134,7 @@ def make_chunk(
     return (
       trained,
       opt_state,
-      {
-        "grad_norm": optax.tree.norm(gradients),
-        **skipped,
-      },
+      {"grad_norm": optax.tree.norm(gradients), **skipped},
     )
 
   improve = jax.jit(

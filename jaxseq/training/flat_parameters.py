@@ -103,9 +103,7 @@ class Packed:
 
 
 def choose(
-  optimizer: optax.GradientTransformation,
-  params: PyTree,
-  state: optax.OptState,
+  optimizer: optax.GradientTransformation, params: PyTree, state: optax.OptState
 ) -> Plain | Packed:
   """Chooses how parameters are held: in vectors on one GPU, if they can be.
 

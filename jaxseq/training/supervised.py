@@ -183,12 +183,7 @@ def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
     variables = optimizers.keep_if(applied, variables, dict(state.variables))
     carry = optimizers.keep_if(applied, carry, state.carry)
   state = State(
-    variables,
-    opt_state,
-    carry,
-    state.key,
-    state.update + 1,
-    state.best,
+    variables, opt_state, carry, state.key, state.update + 1, state.best
   )
   return held, state, metrics
 
