@@ -110,6 +110,7 @@ def read_arrays(
     for leaf, *of_files in zip(record.leaves, *record.pieces):
       form = _leaves.stored(leaf)
       out = None if form is None else np.empty(form.shape, form.dtype)
+      left = 0 if out is None else out.size
       for file, pieces in zip(opened, of_files):
         for start, shape, digest in pieces:
           piece = np.empty(shape, out.dtype)
@@ -119,6 +120,9 @@ def read_arrays(
             raise DamagedError(f"{name}: {leaf.path!r} is not what was saved")
           place = (slice(a, a + n) for a, n in zip(start, shape))
           out[tuple(place)] = piece
+          left -= piece.size
+      if left:
+        raise DamagedError(f"{leaf.path!r} has {left} numbers in no file")
       yield leaf, out
 
 
