@@ -15,12 +15,6 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.dts.metrics._beta_vae import BetaVae as BetaVae
   from jaxseq.dts.metrics._beta_vae import (
-    beta_vae_features as beta_vae_features,
-  )
-  from jaxseq.dts.metrics._beta_vae import (
-    beta_vae_from_features as beta_vae_from_features,
-  )
-  from jaxseq.dts.metrics._beta_vae import (
     beta_vae_from_table as beta_vae_from_table,
   )
   from jaxseq.dts.metrics._dci import Dci as Dci
@@ -38,9 +32,6 @@ if TYPE_CHECKING:
   from jaxseq.dts.metrics._factor_vae import FactorVae as FactorVae
   from jaxseq.dts.metrics._factor_vae import (
     factor_vae_from_table as factor_vae_from_table,
-  )
-  from jaxseq.dts.metrics._factor_vae import (
-    factor_vae_from_votes as factor_vae_from_votes,
   )
   from jaxseq.dts.metrics._gap import mig as mig
   from jaxseq.dts.metrics._gap import mig_per_factor as mig_per_factor

@@ -61,55 +61,30 @@ def beta_vae_from_table(
     train_points=train_points,
     evaluation_points=evaluation_points,
   ):
-    features, common = zip(
-      *((beta_vae_features(*pair), factor) for *pair, factor in pieces)
+    distances, common = zip(
+      *((features(*pair), factor) for *pair, factor in pieces)
     )
-    points += [np.concatenate(features), np.concatenate(common)]
-  return beta_vae_from_features(*points)
+    points += [np.concatenate(distances), np.concatenate(common)]
+  return score(*points)
 
 
-def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Returns mean distances of pairs, coordinate by coordinate: (V, D) float64.
-
-  Of codes (V, b, D) and others that have one factor in common with them; a
-  ValueError if shapes differ.
-  """
-  first, second = np.asarray(first, float), np.asarray(second, float)
-  if first.ndim != 3 or first.shape != second.shape:
-    shapes = f"shape {first.shape} and {second.shape}"
-    raise _validate.error("codes", shapes, "(points, pairs, codes), both alike")
+def features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Returns mean distances (V, D) of pairs of codes (V, b, D)."""
   return np.abs(first - second).mean(1)
 
 
-def beta_vae_from_features(
-  train_features: np.ndarray,
+def score(
+  train: np.ndarray,
   train_factor: np.ndarray,
-  evaluation_features: np.ndarray,
-  evaluation_factor: np.ndarray,
+  other: np.ndarray,
+  other_factor: np.ndarray,
 ) -> BetaVae:
-  """Returns the score of recorded points.
-
-  Args:
-    train_features: (V, D) from `beta_vae_features`.
-    train_factor: (V,) int, the factor in common.
-    evaluation_features: (W, D).
-    evaluation_factor: (W,) int.
-
-  Raises:
-    ValueError: shapes or dtypes do not fit, or all points have one factor.
-    ModuleNotFoundError: scikit-learn is not installed.
-  """
-  train = _arrays.code_array(train_features, "train_features")
-  other = _arrays.code_array(evaluation_features, "evaluation_features")
-  train_factor = _arrays.label_array(train_factor, len(train), "train_factor")
-  evaluation_factor = _arrays.label_array(
-    evaluation_factor, len(other), "evaluation_factor"
-  )
+  """Returns the score of points (V, D) with the factors (V,) in common."""
   if np.ptp(train_factor) == 0:
     raise _validate.error("train_factor", train_factor, "at least two factors")
   model = _sklearn.load("linear_model").LogisticRegression()
   model.fit(train, train_factor)
   return BetaVae(
     float(model.score(train, train_factor)),
-    float(model.score(other, evaluation_factor)),
+    float(model.score(other, other_factor)),
   )
