@@ -152,19 +152,11 @@ def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
   return autoencoder.generate(vae, variables, mixed)
 
 
-def contrasting(splits: data.Splits, count: int = 4) -> data.ArrayDataset:
-  """Picks a few windows that differ in class and domain, to swap segments.
-
-  The windows of one recording, which follow each other, would all be alike.
-
-  Args:
-    splits: the windows. Half are taken from those for validation, which are of
-      the source domains, and half from those for testing, which are of the
-      target; all from the latter if there are no others.
-    count: how many at most. Of each half no two have the same class, and those
-      of the target have classes that the others lack as far as there are any.
-      The first ones are taken where windows have no classes.
-  """
+def _contrasting(splits: data.Splits, count: int = 4) -> data.ArrayDataset:
+  """Picks a few windows that differ in class and domain, to swap segments."""
+  # The windows of one recording, which follow each other, would all be alike.
+  # Those for validation are of the source domains, those for testing of the
+  # target, which have classes that the others lack as far as there are any.
   parts = [base.host(part) for part in (splits.valid, splits.test) if part]
   each = count // len(parts)
   if splits.info.num_classes is None:
@@ -277,7 +269,7 @@ def _draw(vae, variables, splits, directory):
     channels=splits.info.channels,
   )
   if len(vae.config.segments) == 2:
-    chosen = contrasting(splits)
+    chosen = _contrasting(splits)
     decode = jax.jit(functools.partial(swaps, vae, variables))
     swapped = decode(means(chosen))
     names = _names(chosen, splits.info)

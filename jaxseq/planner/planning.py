@@ -58,7 +58,7 @@ def plan(
   )
   bound = workload.lower_bound(problem)
   if method == "stream":
-    rows = homogeneous(problem, num_devices)
+    rows = _homogeneous(problem, num_devices)
     return schedule.assemble(problem, rows, bound, "stream")
   best = min(propose(problem, bound), key=_makespan)
   if method == "milp":
@@ -84,24 +84,19 @@ def propose(
       recurrent = problem.cost_model.kind == "recurrent"
       streams = recurrent and degree == problem.num_devices
       name = "stream" if streams else f"homogeneous-{degree}"
-      rows = homogeneous(problem, degree)
+      rows = _homogeneous(problem, degree)
       candidates.append(schedule.assemble(problem, rows, bound, name))
   return candidates
 
 
-def homogeneous(
+def _homogeneous(
   problem: workload.Workload, degree: int
 ) -> list[schedule.Placement]:
-  """Spreads single documents over groups of `degree`, then packs each group's.
-
-  Over all devices, for a recurrent mixer, that is a stream: documents one after
-  another, cut into equal pieces wherever that falls. Equal tokens are equal
-  time there, so only the exchange of states and the rows that memory asks for
-  come on top of the even share.
-
-  Returns placements of one row each; a ValueError if the longest document does
-  not fit on such a group.
-  """
+  """Spreads documents over groups of one degree, then packs each group's."""
+  # Over all devices, for a recurrent mixer, that is a stream: documents one
+  # after another, cut into equal pieces wherever that falls. Equal tokens are
+  # equal time there, so only the exchange of states and the rows that memory
+  # asks for come on top of the even share.
   if problem.lengths[0] > problem.capacity * degree:
     name, got = f"lengths[{problem.order[0]}]", int(problem.lengths[0])
     most = f"at most {degree} * {problem.capacity} tokens"

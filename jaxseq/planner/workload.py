@@ -62,7 +62,7 @@ def make_workload(
     raise _validate.error(f"lengths[{place}]", got, "at least 1")
   if num_devices < 1 or num_devices & (num_devices - 1):
     raise _validate.error("num_devices", num_devices, "a power of two")
-  capacity = tokens_per_device(cost_model, memory_per_device)
+  capacity = _tokens_per_device(cost_model, memory_per_device)
   if lengths.max() > capacity * num_devices:
     place = int(lengths.argmax())
     most = f"at most {num_devices} * {capacity} tokens"
@@ -89,13 +89,10 @@ def make_workload(
   )
 
 
-def tokens_per_device(
+def _tokens_per_device(
   cost_model: costs.CostModel, memory_per_device: float
 ) -> int:
-  """Returns how many tokens' activations fit beside the fixed bytes.
-
-  At least 1; a ValueError if there is not even memory for one.
-  """
+  """Returns how many tokens' activations fit beside the fixed bytes."""
   free = memory_per_device - cost_model.fixed_bytes
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))

@@ -53,9 +53,6 @@ if TYPE_CHECKING:
     modularity_per_code as modularity_per_code,
   )
   from jaxseq.dts.metrics._posterior import PosteriorGap as PosteriorGap
-  from jaxseq.dts.metrics._posterior import (
-    posterior_entropies as posterior_entropies,
-  )
   from jaxseq.dts.metrics._posterior import posterior_mig as posterior_mig
   from jaxseq.dts.metrics._sap import sap_continuous as sap_continuous
   from jaxseq.dts.metrics._sap import sap_discrete as sap_discrete
