@@ -28,7 +28,7 @@ def is_long(problem: workload.Workload, lower_bound: float) -> np.ndarray:
 def _place(
   problem: workload.Workload, choice: np.ndarray
 ) -> tuple[float, list[schedule.Placement]]:
-  """Puts documents on blocks by falling degree; returns the largest load, too."""
+  """Puts documents on blocks by falling degree; tells the largest load, too."""
   loads = [0.0]
   placements = []
   for column in range(len(problem.degrees) - 1, -1, -1):
