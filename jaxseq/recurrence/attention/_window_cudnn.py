@@ -1,8 +1,4 @@
-"""Attention to a window on a GPU: cuDNN's, through `jax.nn`.
-
-It has no first key for each query: one episode, from its first element on. See
-`_window_vjp` for the arrays.
-"""
+"""Attention to a window on a GPU: cuDNN's, of one episode, through `jax.nn`."""
 
 import jax
 

@@ -1,13 +1,6 @@
-"""Attention to a window by others' kernels, differentiable as often as needed.
+"""Attention to a window by others' kernels, of finite numbers.
 
-The gradient is the library's, too; that of the gradient is computed by blocks,
-`_window_blocks`. Arrays are
-
-  q      [R, T, heads, D]
-  k, v   [R, earlier + T, groups, D], whose last T elements are those of q
-  start  [R, T] integers, the first key of each query's episode
-
-All numbers are finite.
+The gradient is the library's; that of the gradient is of `_window_blocks`.
 """
 
 from collections.abc import Callable
@@ -26,16 +19,11 @@ _WIDEST = 256
 
 
 class Library(NamedTuple):
-  """Whose kernel runs: static.
+  """Whose kernel runs: static."""
 
-  Attributes:
-    name: "splash" (JAX's attention for TPUs), "tokamax" or "cudnn".
-    interpret: whether it is to run on a CPU.
-    plain: `_window_blocks.averages`, of which the second derivative is.
-  """
-
-  name: str
-  interpret: bool
+  name: str  # "splash" (JAX's attention for TPUs), "tokamax" or "cudnn"
+  interpret: bool  # whether it is to run on a CPU
+  # `_window_blocks.averages`, of which the second derivative is
   plain: Callable[..., jax.Array]
 
 
@@ -81,6 +69,8 @@ def attend(
   start: jax.Array,
 ) -> jax.Array:
   """Averages like q of the values that each query sees."""
+  # Of q [R, T, heads, D] and k, v [R, earlier + T, groups, D]; start [R, T] is
+  # the first key of each query's episode.
   return _run(library, window, False, q, k, v, start)
 
 

@@ -1,7 +1,4 @@
-"""The running softmax averages with time split over devices; see `shared`.
-
-`run` is the function of this device's chunk alone.
-"""
+"""The running softmax averages with time split over devices; see `shared`."""
 
 from collections.abc import Callable
 import functools

@@ -1,21 +1,8 @@
 """Decays and shares of running softmax averages on Hopper, and back.
 
-A thread owns a channel of the logits: it walks along time with its largest
-logit and the sum of its weights in registers, and writes the log-decay of each
-element and its share of the sum, by which keys are multiplied. Tiles of time
-come in by the copy engine. With Delta_t the sum of exp(logits) up to element t,
-the cotangents of log(Delta_t) are those of the queries: as
-
-  o_t = q_t W_t / Delta_t,   d log(Delta_t) = -q_t dq_t,
-
-with dq_t the cotangent of q_t. So the way back needs no cotangent of a decay:
-it sums these from the last element to the first, decayed.
-
-Arrays, with channels in multiples of 128 and time in multiples of `TILE`:
-
-  logits, a  [rows, time, n]
-  q, k       [rows, time, copies * n], channel d has the logit d modulo n
-  keep       [rows, time] int32, 0 where an element starts afresh, or None
+A thread walks along time with its channel's largest logit and sum of weights.
+As o_t = q_t W_t / Delta_t, the cotangent of log(Delta_t) is -q_t dq_t: the way
+back needs no cotangent of a decay.
 """
 
 from collections.abc import Callable
@@ -47,17 +34,13 @@ Vectors = tuple[jax.Array, ...]
 
 
 class Plan(NamedTuple):
-  """Static options of a call.
+  """Static options of a call."""
 
-  Attributes:
-    copies: channels of q and k that have one logit.
-    sink: as in `softmax_outer_scan`.
-    form: of the kernel.
-  """
-
-  copies: int
-  sink: float | None
-  form: support.Form
+  # logits, a [rows, time, n]; q, k [rows, time, copies * n], channel d has the
+  # logit d modulo n; keep [rows, time] int32, 0 where an element starts afresh.
+  copies: int  # channels of q and k that have one logit
+  sink: float | None  # as in `softmax_outer_scan`
+  form: support.Form  # of the kernel
 
 
 @support.in_32_bits

@@ -1,10 +1,4 @@
-"""`softmax_outer_scan` by kernels for Hopper, with its derivatives.
-
-One kernel makes decays and shares of the logits, those of `outer_scan` do the
-rest; back, one more takes the cotangents of queries and keys to those of the
-logits. The derivative of the gradient is that of the matrix products without
-kernels.
-"""
+"""`softmax_outer_scan` by kernels for Hopper, with its derivatives."""
 
 from collections.abc import Callable
 import functools
@@ -37,39 +31,23 @@ class _Options(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-  """Arrays that the recurrence consumes.
+  """Arrays that the recurrence consumes."""
 
-  Attributes:
-    inputs: q, logits, k and v, of which k may be None.
-    m: [R, n] float32, a constant.
-    u: [R, n] float32.
-    average: [R, D, E] float32.
-    reset: [R, T] bool, or None.
-  """
-
-  inputs: _softmax_state.Inputs
-  m: jax.Array
-  u: jax.Array
-  average: jax.Array
-  reset: jax.Array | None
+  inputs: _softmax_state.Inputs  # q, logits, k and v, of which k may be None
+  m: jax.Array  # [R, n] float32, a constant
+  u: jax.Array  # [R, n] float32
+  average: jax.Array  # [R, D, E] float32
+  reset: jax.Array | None  # [R, T] bool, or None
 
 
 class _Kept(NamedTuple):
-  """Residuals of the gradient beside the arguments.
+  """Residuals of the gradient beside the arguments."""
 
-  Attributes:
-    a: log-decays.
-    shared: keys times shares.
-    u: the last sum.
-    average: the last average.
-    outer: what `outer_scan` keeps.
-  """
-
-  a: jax.Array
-  shared: jax.Array
-  u: jax.Array
-  average: jax.Array
-  outer: _outer_gpu_channels_layout.Kept
+  a: jax.Array  # log-decays
+  shared: jax.Array  # keys times shares
+  u: jax.Array  # the last sum
+  average: jax.Array  # the last average
+  outer: _outer_gpu_channels_layout.Kept  # what `outer_scan` keeps
 
 
 class _Results(NamedTuple):

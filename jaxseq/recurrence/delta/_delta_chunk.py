@@ -1,8 +1,4 @@
-"""One chunk of the delta rules, by a method; and one element.
-
-Arrays are [B, C, F], log-decays [B, C, A] with A = 1 or K, states [B, K, V] and
-resets [B, C]. States and log-decays are in the dtype in which all is summed up.
-"""
+"""One chunk of the delta rules, arrays [B, C, F], by a method; one element."""
 
 import functools
 

@@ -1,23 +1,8 @@
-"""Chunks of `delta_scan` on Hopper.
+"""Chunks of `delta_scan` on Hopper, by the formulas of `_delta_forms.tied`.
 
-Two kernels. `invert` takes all chunks at once, and writes down the inverse of
-what the elements of each read off each other, by levels as in
-`_delta_products.inverse`; where each key has a decay, `_delta_gpu_channels`
-does so. `scan` goes along time, with some columns of a row's state in
-registers. Arrays, heads among the rows, with features in multiples of
-64 and time in multiples of `CHUNK`:
-
-  q, k, read  [rows, time, K]
-  v           [rows, time, V]
-  facts       [rows, 1, chunks, F, C], see `_outer_gpu.Facts`
-  scores      [rows, chunks, C, C]
-  through     [rows, chunks, K]
-  inverse     [rows, chunks, 2, C, C], two parts that add up
-  state       [rows, K, V]
-  states      [rows, chunks, K, V]
-
-The formulas are those of `_delta_forms.tied`. Products are of bfloat16 numbers,
-but for those of the inverse and that it is made of, which have 16 bits.
+`invert` takes all chunks at once, and writes down the inverse of what the
+elements of each read off each other; `scan` goes along time, with some columns
+of a row's state in registers. Heads are among the rows.
 """
 
 import functools
@@ -48,20 +33,18 @@ Facts = _outer_gpu.Facts
 
 
 class Blocks(NamedTuple):
-  """Arrays that the kernels consume, laid out as above.
+  """Arrays that the kernels consume; states are [rows, K, V]."""
 
-  Where each key has a decay, q and read as they meet the state before a chunk
-  and k as it meets the one after it, what the elements of a chunk see of each
-  other, and what it leaves of a state.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  read: jax.Array
-  facts: jax.Array
-  scores: jax.Array | None = None
-  through: jax.Array | None = None
+  # Where each key has a decay, q and read are as they meet the state before a
+  # chunk, and k as it meets the one after it.
+  q: jax.Array  # [rows, time, K]
+  k: jax.Array  # [rows, time, K]
+  v: jax.Array  # [rows, time, V]
+  read: jax.Array  # [rows, time, K]
+  facts: jax.Array  # [rows, 1, chunks, F, C], see `_outer_gpu.Facts`
+  # What elements of a chunk see of each other, and what it leaves of a state.
+  scores: jax.Array | None = None  # [rows, chunks, C, C]
+  through: jax.Array | None = None  # [rows, chunks, K]
 
   @property
   def channels(self) -> bool:
@@ -125,7 +108,7 @@ def inverted(pairs, high, low, high_below, low_below) -> None:
 
 @support.in_32_bits
 def invert(form: support.Form, x: Blocks) -> jax.Array:
-  """The inverse for each chunk, in two parts."""
+  """The inverse [rows, chunks, 2, C, C], two parts that add up."""
   rows, _, keys = x.k.shape
   chunks = x.facts.shape[2]
   inverses = plgpu.kernel(

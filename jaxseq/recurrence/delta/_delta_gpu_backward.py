@@ -1,22 +1,16 @@
 """The gradient of `delta_scan` on Hopper.
 
-Two kernels, of arrays laid out as in `_delta_gpu`. `adjoint` goes back along
-time with the cotangent D of the state after a chunk in registers,
+`adjoint` goes back along time with the cotangent D of the state after a chunk,
+M the inverse, P the scores of queries and keys, e and l the factors from the
+state before the chunk and to the one after it:
 
-  dv = M^T (P^T g + l k D)
-  D' = through D + q^T (e g) - read^T (e dv)
+  dv = M^T (P^T g + l k D),  D' = through D + q^T (e g) - read^T (e dv)
 
-with M the inverse, P the scores of queries and keys, e and l the factors from
-the state before the chunk and to the one after it. `gradients` takes all chunks
-at once: with w what was written, S the state that enters and R the pairs of
-reads and keys,
+`gradients` takes all chunks at once: with w what was written, S the state that
+enters and R the pairs of reads and keys,
 
-  dP = g w^T,  dR = -dv w^T
-  dq = dP k + e g S^T,  d_read = dR k - e dv S^T
+  dP = g w^T,  dR = -dv w^T,  dq = dP k + e g S^T,  d_read = dR k - e dv S^T
   dk = dP^T q + dR^T read + l w D^T
-
-where decays stand before pairs. Where each key has a decay, `adjoint` has them
-in its arrays, and `_delta_gpu_channels_backward` is in place of `gradients`.
 """
 
 import enum

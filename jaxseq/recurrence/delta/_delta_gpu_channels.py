@@ -1,11 +1,4 @@
-"""Chunks of `delta_scan` on Hopper where each key has a decay, prepared.
-
-The kernel takes all chunks at once, and leaves to `_delta_gpu.scan` arrays in
-which the decays are: queries, keys and reads as they meet the states, what the
-elements of a chunk see of each other, and the inverse of what they read off
-each other. Decays stand inside the products, bit by bit of the positions as in
-`_outer_gpu_channels`: at each border reads meet the keys that queries meet.
-"""
+"""Arrays for `_delta_gpu.scan` in which decays of each key are, on Hopper."""
 
 import functools
 from typing import NamedTuple
@@ -29,15 +22,10 @@ Facts = _outer_gpu.Facts
 
 
 class Plan(NamedTuple):
-  """Kinds of one call; static.
+  """Kinds of one call; static."""
 
-  Attributes:
-    reset: whether there are resets: what is undefined is set aside then.
-    form: of the kernels.
-  """
-
-  reset: bool
-  form: support.Form
+  reset: bool  # whether there are resets: what is undefined is set aside then
+  form: support.Form  # of the kernels
 
 
 def sees(facts) -> jax.Array:

@@ -1,11 +1,4 @@
-"""Cotangents of q, k, read and decays of `delta_scan` on Hopper.
-
-With a decay for each key. The kernel takes all chunks, and all blocks of 64
-keys in them, at once: what elements write, the cotangents of the values and the
-states at both ends of a chunk with theirs are known then, see
-`_delta_gpu_backward` for the formulas. Cotangents of pairs go to their elements
-level by level, as in `_outer_gpu_channels_backward`.
-"""
+"""Cotangents of q, k, read and decays of each key of `delta_scan` on Hopper."""
 
 import functools
 

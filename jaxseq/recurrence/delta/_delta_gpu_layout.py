@@ -19,21 +19,13 @@ _TILE = 64
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    given: what the kernels along time consume.
-    inverse: of what elements of a chunk read off each other.
-    entering: states that enter the chunks.
-    written: what elements write at their keys.
-    undefined: last states that are undefined, [rows, 1, 1] bool; None without
-      resets.
-  """
-
-  given: _delta_gpu.Blocks
-  inverse: jax.Array
-  entering: jax.Array
-  written: jax.Array
+  given: _delta_gpu.Blocks  # what the kernels along time consume
+  inverse: jax.Array  # of what elements of a chunk read off each other
+  entering: jax.Array  # states that enter the chunks
+  written: jax.Array  # what elements write at their keys
+  # last states that are undefined, [rows, 1, 1] bool; None without resets
   undefined: jax.Array | None
 
 

@@ -1,8 +1,4 @@
-"""Arrays of `delta_scan` in the blocks of its kernels on TPUs.
-
-Features are padded to a power of two or to a multiple of 128, and time to whole
-chunks; usually nothing is padded and nothing copied.
-"""
+"""Arrays of `delta_scan` in the blocks of its kernels on TPUs."""
 
 from typing import NamedTuple
 

@@ -1,9 +1,4 @@
-"""`delta_scan` by kernels, with its derivatives.
-
-The inputs and what a kernel keeps, the states that enter the chunks, are all
-that the gradient needs. The derivative of the gradient is that of the matrix
-products without kernels.
-"""
+"""`delta_scan` by kernels, with its derivatives."""
 
 from collections.abc import Callable
 import functools

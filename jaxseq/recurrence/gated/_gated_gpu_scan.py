@@ -1,15 +1,7 @@
 """A gated recurrence on Hopper: products of all steps around its loops.
 
-Forward the inputs are projected in one product, without their bias, and the
-loop of a kernel reads its result where it lies. Backward nothing runs there
-again: the kernel has kept the states beside the hidden ones, and one product of
-hidden states, inputs and ones with all weights and biases gives the distinct
-sums of every step. Their cotangents, which the loop back leaves in one array,
-make those of the inputs and, in one product more, those of all weights and
-biases. Products are sums in float32; what lies between them is bfloat16.
-
-Time is cut into chunks only where these arrays would be long. Derivatives of
-the gradient are those of `_gated_chunk`, without kernels.
+The way back runs nothing again: one product of hidden states, inputs and ones
+with all weights and biases gives the distinct sums of every step.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,4 @@
-"""Diagonal linear recurrences on Hopper: a thread owns a channel.
-
-A block of 128 threads walks along time with the states of 128 channels in
-registers; tiles of the inputs stream into shared memory ahead of it, and tiles
-of the results out behind it, by the copy engine. Complex numbers are pairs.
-"""
+"""Diagonal linear recurrences on Hopper: a thread owns a channel."""
 
 from typing import NamedTuple
 

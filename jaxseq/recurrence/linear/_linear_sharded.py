@@ -1,7 +1,4 @@
-"""The linear scan with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""The linear scan with time split over devices; `shared` has the idea."""
 
 from collections.abc import Callable
 

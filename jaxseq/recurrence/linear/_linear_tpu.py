@@ -1,10 +1,7 @@
 """Diagonal linear recurrences on TPUs: eight elements at a time.
 
-A register holds 8 elements of 128 channels. Three shifted steps compose the
-maps of the elements before each one in it, and the state that comes from the
-register before is applied to all eight at once. Blocks of time follow each
-other on the last axis of the grid, with the carry in scratch memory. Complex
-numbers are pairs.
+Three shifted steps compose the maps of the elements in a register of 8 elements
+of 128 channels; the state of the register before is applied to all at once.
 """
 
 from typing import NamedTuple
@@ -64,36 +61,26 @@ def gradient(
 
 
 class _Chain(NamedTuple):
-  """Flags of eight elements, and where they let pass what came before.
+  """Flags of eight elements, and where they let pass what came before."""
 
-  Attributes:
-    backwards: whether the elements are consumed from the last to the first.
-    alive: [8, 128] float32, 0 where an element starts afresh, or None.
-    passing: for shifts by 1, 2 and 4, float32 above 0 where the elements before
-      reach this one.
-    through: 0 where one of the elements up to this one starts afresh, or None.
-  """
-
+  # whether the elements are consumed from the last to the first
   backwards: bool
+  # [8, 128] float32, 0 where an element starts afresh, or None
   alive: jax.Array | None
+  # for shifts by 1, 2 and 4, float32 above 0 where the elements before reach
+  # this one
   passing: tuple[jax.Array, ...]
+  # 0 where one of the elements up to this one starts afresh, or None
   through: jax.Array | None
 
 
 class _Eight(NamedTuple):
-  """Arrays of a step: 8 elements of 128 channels, by parts.
+  """Arrays of a step: 8 elements of 128 channels, by parts."""
 
-  Attributes:
-    chain: flags.
-    a: decays.
-    b: inputs, or cotangents.
-    h: the states before each element.
-  """
-
-  chain: _Chain
-  a: Parts
-  b: Parts
-  h: Parts
+  chain: _Chain  # flags
+  a: Parts  # decays
+  b: Parts  # inputs, or cotangents
+  h: Parts  # the states before each element
 
   @property
   def alive(self):

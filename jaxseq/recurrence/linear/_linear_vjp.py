@@ -1,10 +1,7 @@
 """`linear_scan` by kernels, forward and backward.
 
-The gradient is one more kernel that reads decays, states and cotangents once.
-Its derivative in turn is that of the tree, so that second derivatives are
-right, if slow. Where rows and channels give too few blocks to fill a GPU, time
-is cut into segments: what each does to a state is found first, then the states
-that enter the segments, then all states.
+Where rows and channels give too few blocks to fill a GPU, time is cut into
+segments: what each does to a state is found first, then what enters them.
 """
 
 import functools
@@ -22,23 +19,16 @@ LANES = 128
 
 
 class Options(NamedTuple):
-  """Static options of a kernel.
+  """Static options of a kernel."""
 
-  Attributes:
-    form: as `support.form` gives it.
-    tile: elements per tile, a multiple of 8, on TPUs of 128.
-    stages: tiles under way at a time, on GPUs.
-    segments: of time, side by side, on GPUs.
-    reverse: whether the recurrence runs from the last element to the first.
-    joined: whether the parts are halves of the last axis of one array, whose
-      size is a multiple of 256; on GPUs.
-  """
-
-  form: support.Form
-  tile: int
-  stages: int
-  segments: int
+  form: support.Form  # as `support.form` gives it
+  tile: int  # elements per tile, a multiple of 8, on TPUs of 128
+  stages: int  # tiles under way at a time, on GPUs
+  segments: int  # of time, side by side, on GPUs
+  # whether the recurrence runs from the last element to the first
   reverse: bool
+  # whether the parts are halves of the last axis of one array, whose size is a
+  # multiple of 256; on GPUs
   joined: bool
 
 

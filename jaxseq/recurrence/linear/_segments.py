@@ -1,9 +1,4 @@
-"""Segments of time that kernels take side by side, where there are few rows.
-
-What all elements of a segment do to a state is found first, its factor and its
-addend; then the states that enter the segments; then all others. As the
-recurrence is linear in its state, that is exact.
-"""
+"""Segments of time that kernels take side by side, where there are few rows."""
 
 import jax
 

@@ -1,8 +1,4 @@
-"""`mlstm_scan` by kernels for Hopper, with its derivatives.
-
-The inputs and the states that enter the chunks are all that the gradient needs.
-The derivative of the gradient is that of the matrix products without kernels.
-"""
+"""`mlstm_scan` by kernels for Hopper, with its derivatives."""
 
 import functools
 from typing import NamedTuple

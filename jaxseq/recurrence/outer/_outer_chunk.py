@@ -1,20 +1,11 @@
 """One chunk of `outer_scan`: matrix products in place of a loop.
 
-Arrays have their heads before time and time before features:
-
-  q, k   [B, 1, C, K]   one for all R heads of a group
-  v      [B, R, C, V]
-  a      [B, R, C, A]   log-decays, A = 1 or K; or None
-  S      [B, R, K, V]   state before the chunk
-  reset  [B, C]         or None
-
 With s_t the sum of the log-decays up to element t,
 
   o_t = sum_{j <= t} (q_t exp(s_t - s_j) k_j) v_j + q_t exp(s_t) S
   S'  = exp(s_C) S + sum_j exp(s_C - s_j) k_j v_j^T
 
-where resets take pairs out of the sums; `_outer_forms` computes this. a and S
-are in the dtype in which all is summed up, q, k and v in that of operands.
+for states S [B, R, K, V], where resets [B, C] take pairs out of the sums.
 """
 
 import jax

@@ -1,27 +1,15 @@
 """Chunks of `outer_scan` on Hopper, with a decay per head or none.
 
 A block is a warpgroup that takes one row, one head and some columns of its
-values through all chunks, with the state in registers. The next chunk's arrays
-are on their way while one is computed. Arrays are as projections leave them:
-
-  q, k    [rows, time, groups * K]
-  v       [rows, time, heads * V]
-  facts   [rows, heads, chunks, F, C], see `Facts`
-  state   [rows, heads, K, V]
-
-Back in time the same recurrence gives the cotangents of values and states: with
-q and k in each other's place, the outputs' cotangents g as values and that of
-the last state as the first,
+values through all chunks, with the state in registers. Back in time the same
+recurrence, with q and k in each other's place and the outputs' cotangents g as
+values, gives the cotangents of values and states:
 
   dv_j = sum_{t >= j} (k_j q_t) exp(s_t - s_j) g_t + exp(s_C - s_j) k_j D
   D'   = exp(s_C) D + sum_t exp(s_t) q_t g_t^T
 
-The gradients of queries, keys and decays are in `_outer_gpu_backward`.
-
 With `Ones` keys have weights exp(w_j), and there is a column of ones beside the
-values, which is not in memory: its part n of the state and its outputs are
-vectors of the blocks that have the queries and keys on the chip anyhow. Back in
-time its cotangents stand in `facts`, and no cotangent of it is asked for.
+values, which is not in memory; back in time its cotangents are in `facts`.
 """
 
 import enum
@@ -71,26 +59,20 @@ class Weighted(enum.IntEnum):
 
 
 class Blocks(NamedTuple):
-  """Arrays that the kernels consume, laid out as above."""
+  """Arrays that the kernels consume; states are [rows, heads, K, V]."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  facts: jax.Array
+  q: jax.Array  # [rows, time, groups * K]
+  k: jax.Array  # [rows, time, groups * K]
+  v: jax.Array  # [rows, time, heads * V]
+  facts: jax.Array  # [rows, heads, chunks, F, C], see `Facts`
 
 
 class Ones(NamedTuple):
-  """Results for the column of ones, in float32.
+  """Results for the column of ones, in float32."""
 
-  Attributes:
-    outputs: [rows, heads, chunks, C], None back in time.
-    final: [rows, heads, K], the state after the last chunk.
-    entering: [rows, heads, chunks, K], if asked for.
-  """
-
-  outputs: jax.Array | None
-  final: jax.Array
-  entering: jax.Array | None
+  outputs: jax.Array | None  # [rows, heads, chunks, C], None back in time
+  final: jax.Array  # [rows, heads, K], the state after the last chunk
+  entering: jax.Array | None  # [rows, heads, chunks, K], if asked for
 
 
 def fact_of(facts, fact, axis=0):

@@ -1,22 +1,13 @@
 """Gradients of queries, keys and decays of `outer_scan` on Hopper.
 
-A block is a warpgroup that takes one chunk of one row, and 64 keys of a group;
-its loop goes through the group's heads, whose cotangents add up in registers.
-With S the state that enters the chunk, D the cotangent of the one after it, P
-the decays between elements, g the outputs' cotangents and e and l the factors
-from S and to the state after the chunk,
+A block takes one chunk of one row, and 64 keys of a group. With S the state
+that enters, D the cotangent of the one after, P the decays between elements, g
+the outputs' cotangents, e and l the factors from S and to the state after,
 
   dq = sum over heads of (g v^T P) k + e g S^T
   dk = sum over heads of (g v^T P)^T q + l v D^T
 
-where e, l and P stand before rows and between pairs. Arrays are laid out as in
-`_outer_gpu`, which makes both states, and
-
-  sums    [rows, heads * V / 64, chunks, K / 64, 3, C], see `Sums`
-
-With a column of ones, see there, of which g has no part and g_1 is its own, g
-v^T has g_1 as a summand in each row, and states have n and its cotangent; each
-head then has one more block of `sums`, and those a fourth row.
+With a column of ones of cotangent g_1, g v^T has g_1 as a summand in each row.
 """
 
 import enum

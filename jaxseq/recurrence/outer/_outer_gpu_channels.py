@@ -1,25 +1,9 @@
 """Chunks of `outer_scan` on Hopper, with a decay for each channel of the keys.
 
-Two kernels. `states` goes along time with 64 channels of one head's state in
-registers and writes down what enters each chunk; `outputs` takes all chunks at
-once. Both also run backwards, for the cotangents of states and of values.
-
-Decays stand inside the products of queries and keys. As in
-`_outer_tpu_channels`, one product for each bit of the positions has the pairs
-of elements that differ in it and in none above: the later one is decayed from
-the border between the halves of their block, the earlier one to it, so that no
-exponent is that of more than a true decay. The sums of log-decays are products
-with matrices of zeros and ones, of two bfloat16 parts.
-
-Arrays, with features in multiples of 64 and time in multiples of `CHUNK`:
-
-  q, k    [rows, time, groups * K]
-  v       [rows, time, heads * V]
-  a       [rows, time, heads * A], channel d has that of number d modulo A
-  facts   [rows, heads, chunks, F, C], see `Facts`
-  lost    [rows, heads, chunks, C], not 0 where an output is undefined
-  state   [rows, heads, K, V]
-  states  [rows, heads, chunks, K, V]
+`states` goes along time with 64 channels of a head's state and writes down what
+enters each chunk; `outputs` takes all chunks at once. Decays stand inside the
+products as in `_outer_tpu_channels`; their sums are products of ones and two
+bfloat16 parts.
 """
 
 import enum
@@ -56,27 +40,20 @@ class Facts(enum.IntEnum):
 
 
 class Plan(NamedTuple):
-  """Sizes of one call; static.
+  """Sizes of one call; static."""
 
-  Attributes:
-    groups: heads of q and k.
-    heads: of v.
-    keys: K.
-    values: V.
-    decays: A, which divides K.
-    chunks: number of chunks.
-    reset: whether there are resets: what is undefined is set aside then.
-    form: of the kernel.
-  """
-
-  groups: int
-  heads: int
-  keys: int
-  values: int
-  decays: int
-  chunks: int
-  reset: bool
-  form: support.Form
+  # q, k [rows, time, groups * K]; v [rows, time, heads * V]; a [rows, time,
+  # heads * A], channel d has that of number d modulo A; facts [rows, heads,
+  # chunks, F, C]; lost [rows, heads, chunks, C], not 0 where an output is
+  # undefined. Features come in multiples of 64.
+  groups: int  # heads of q and k
+  heads: int  # of v
+  keys: int  # K
+  values: int  # V
+  decays: int  # A, which divides K
+  chunks: int  # number of chunks
+  reset: bool  # whether there are resets: what is undefined is set aside then
+  form: support.Form  # of the kernel
 
 
 def tile(*lead: int, dtype: jnp.dtype = jnp.bfloat16) -> plgpu.SMEM:

@@ -1,11 +1,7 @@
 """Cotangents of queries, keys and decays per channel of `outer_scan` on Hopper.
 
-The kernel takes all chunks, and all blocks of 64 channels in them, at once:
-what enters the chunks and the cotangents of what leaves them is known then, see
-`_outer_gpu_channels`. A block's cotangents are sums over the levels of that
-module. At each of them a row's cotangent, as it meets the others at the border,
-is the product of one symmetric matrix, of the cotangents of the scores on both
-sides of the diagonal, and the rows that met.
+At each level of `_outer_gpu_channels` a row's cotangent is the product of one
+symmetric matrix, of the scores' cotangents, and the rows that met.
 """
 
 import functools

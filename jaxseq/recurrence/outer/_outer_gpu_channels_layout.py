@@ -17,19 +17,13 @@ _C, _B = _outer_gpu_channels.CHUNK, _outer_gpu_channels.BLOCK
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    entering: states that enter the chunks.
-    facts: of the elements, see `_outer_gpu_channels.Facts`.
-    lost: which outputs are undefined, as the kernels take it.
-    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
-      without resets.
-  """
-
-  entering: jax.Array
-  facts: jax.Array
-  lost: jax.Array
+  entering: jax.Array  # states that enter the chunks
+  facts: jax.Array  # of the elements, see `_outer_gpu_channels.Facts`
+  lost: jax.Array  # which outputs are undefined, as the kernels take it
+  # last states that are undefined, [rows, heads, 1, 1] bool; None without
+  # resets
   undefined: jax.Array | None
 
 

@@ -18,17 +18,12 @@ TILE = 64
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    entering: states that enter the chunks.
-    facts: of the elements, see `_outer_gpu.Facts`.
-    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
-      without resets.
-  """
-
-  entering: jax.Array
-  facts: jax.Array
+  entering: jax.Array  # states that enter the chunks
+  facts: jax.Array  # of the elements, see `_outer_gpu.Facts`
+  # last states that are undefined, [rows, heads, 1, 1] bool; None without
+  # resets
   undefined: jax.Array | None
 
 

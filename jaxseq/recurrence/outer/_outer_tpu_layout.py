@@ -1,9 +1,7 @@
 """Arrays of `outer_scan_heads` in the blocks of its kernel on TPUs.
 
-Blocks have 8 k x 128 l numbers or the whole of an axis. So heads of fewer than
-128 features go side by side, features are padded to a power of two or to a
-multiple of 128, groups and time to whole blocks; usually nothing is padded and
-nothing copied.
+Blocks have 8 k x 128 l numbers or the whole of an axis: heads of fewer features
+go side by side, features are padded to a power of two or a multiple of 128.
 """
 
 import functools

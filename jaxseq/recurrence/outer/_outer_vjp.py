@@ -1,9 +1,4 @@
-"""`outer_scan_heads` by kernels, with its derivatives.
-
-The inputs and what a kernel keeps, the states that enter the chunks, are all
-that the gradient needs. The derivative of the gradient is that of the matrix
-products without kernels.
-"""
+"""`outer_scan_heads` by kernels, with its derivatives."""
 
 from collections.abc import Callable
 import functools

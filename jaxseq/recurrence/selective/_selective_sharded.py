@@ -1,7 +1,4 @@
-"""The selective scan with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""The selective scan with time split over devices; `shared` has the idea."""
 
 from collections.abc import Callable
 import functools

@@ -1,14 +1,9 @@
 """The selective scan on a TPU: states of one block of channels stay in VMEM.
 
-The grid is rows, blocks of channels and tiles of time; the last is walked one
-after the other. A state is [N, channels]: states in the sublanes, channels in
-the lanes. B and C come with time in the lanes, so that a column stands beside
-the states, and the flags as N more such rows. The backward pass walks the tiles
-in reverse: it computes the states of a tile again from the one that entered it,
-then goes back through them. Sums over the channels of a block are added by XLA.
-
-Equations as in `_selective_chunk`; with p_t = a_t h_{t-1}, or 0 at a reset,
-the state is h_t = p_t + B_t u_t, and w_t = lam_t p_t.
+A state is [N, channels]: states in the sublanes, channels in the lanes. B and C
+come with time in the lanes, so that a column stands beside the states, and the
+flags as N more such rows. As in `_selective_chunk`; p_t = a_t h_{t-1}, or 0 at
+a reset.
 """
 
 import functools

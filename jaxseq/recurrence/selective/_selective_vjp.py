@@ -1,9 +1,4 @@
-"""The selective scan by a kernel, differentiable as often as needed.
-
-The gradient is a kernel, too; that of the gradient is computed without one.
-Where rows and channels give too few blocks to fill a GPU, time is cut into
-segments, as rows of their own.
-"""
+"""The selective scan by a kernel, differentiable as often as needed."""
 
 import functools
 import math

@@ -1,7 +1,4 @@
-"""Episodes within a chunk of a recurrence that is computed by matrix products.
-
-Arrays are [B, heads, C, features], resets [B, C], as in `_outer_chunk`.
-"""
+"""Episodes within a chunk that is computed by matrix products."""
 
 from typing import NamedTuple
 

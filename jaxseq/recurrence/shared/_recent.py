@@ -1,8 +1,4 @@
-"""Windows of the last routed elements, with time split over devices.
-
-A chunk may have fewer routed elements than the window has entries, or none:
-what enters a chunk can come from any number of chunks before it.
-"""
+"""Windows of the last routed elements, with time split over devices."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,9 +1,7 @@
 """Summaries: the effect of a chunk of time on a state that enters it.
 
-The state after the chunk is the state after it from zeros, plus what is left of
-the state that entered. Both are sums over the chunk; no output is read off.
-Elements before the last reset are taken out first: they must leave no trace,
-undefined numbers neither.
+The state after it from zeros, and what is left of the state that entered.
+Elements before the last reset are taken out first, undefined numbers too.
 """
 
 from typing import NamedTuple

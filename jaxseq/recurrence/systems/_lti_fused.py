@@ -1,9 +1,7 @@
 """`lti_scan` by one kernel that projects, scans and reads off, where that fits.
 
-Neither the states' inputs nor the cotangents of states go through memory; the
-states do, once, for the gradient. Where rows are too few to fill a GPU, time is
-cut into segments, whose inputs are projected twice. The derivative of the
-gradient is that of chunks without a kernel.
+Where rows are too few to fill a GPU, time is cut into segments, whose inputs
+are projected twice.
 """
 
 import functools

@@ -1,10 +1,7 @@
 """Loops of S5's core along time on Hopper, a tile after the other.
 
-A block of 128 threads takes one row, 64 elements at a time: the tensor cores
-project a tile's inputs, each thread takes a channel of the states from element
-to element in shared memory, and the tensor cores read the outputs off. There is
-no room for the matrices: 32 columns of them come by at a time, for each tile
-again, most likely from the cache.
+A block takes one row, 64 elements at a time: tensor cores project and read off,
+a thread has a channel; 32 columns of the matrices come by at a time.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Time-invariant systems with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""Time-invariant systems with time split over devices; see `shared`."""
 
 from collections.abc import Callable
 import functools

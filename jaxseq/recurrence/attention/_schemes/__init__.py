@@ -1,9 +1,4 @@
-"""Exact softmax attention with time split over the devices of a mesh axis.
-
-Functions from a `blocks.Problem` and the name of the axis to the outputs, for
-use inside `jax.shard_map`; they differ in what travels, how often, and in
-memory. `SCHEMES` has them by name; `recurrence.softmax_attention` calls them.
-"""
+"""Functions from a `blocks.Problem` and a mesh axis to outputs, by scheme."""
 
 from jaxseq.recurrence.attention._schemes.all_gather import gather
 from jaxseq.recurrence.attention._schemes.all_to_all import ulysses
