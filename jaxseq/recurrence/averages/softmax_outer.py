@@ -23,23 +23,6 @@ SoftmaxState = _softmax_state.SoftmaxState
 METHODS = (*linear.KERNEL_METHODS, "decays")
 
 
-def choose_method(platform: str, time: int) -> str:
-  """Decides what `method="auto"` means.
-
-  `kernels.choice` decides it, and `benchmarks/softmax.py` prints the timings of
-  the machine it runs on.
-
-  Args:
-    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    time: number of elements.
-
-  Returns:
-    One of "sequential", "chunked" and "decays".
-  """
-  shape = (1, time, 1, 1)
-  return choice.choose("softmax_outer", platform, None, jnp.float32, shape)[0]
-
-
 def softmax_outer_scan(
   q: jax.Array,
   logits: jax.Array,
@@ -78,7 +61,7 @@ def softmax_outer_scan(
       the chunk), "chunked" (matrix products), "decays" (the multiplicative
       recurrence: `softmax_decay`, then `outer_scan`), "pallas" (the same in
       kernels; on GPUs as `outer_scan` has them, with decays of bfloat16) or
-      "auto" (see `choose_method`). All agree to rounding. In "chunked" and
+      "auto" (by platform). All agree to rounding. In "chunked" and
       "pallas" a NaN or infinity in one element makes all channels of the
       outputs that depend on it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts

@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
 
 def forward(
-  form: support.Form, x: _delta_products.Inputs, keeps: bool
+  form: support.Form, _: int, x: _delta_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs."""
 
@@ -72,6 +72,7 @@ def forward(
 
 def backward(
   form: support.Form,
+  _: int,
   x: _delta_products.Inputs,
   saved: Kept,
   g: jax.Array,

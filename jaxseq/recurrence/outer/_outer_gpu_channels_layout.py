@@ -28,7 +28,7 @@ class Kept(NamedTuple):
 
 
 def forward(
-  form: support.Form, x: _outer_products.Inputs, keeps: bool
+  form: support.Form, _: int, x: _outer_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs."""
   check(x.v.dtype, *x.init.shape[2:])
@@ -47,6 +47,7 @@ def forward(
 
 def backward(
   form: support.Form,
+  _: int,
   x: _outer_products.Inputs,
   saved: Kept,
   g: jax.Array,

@@ -28,7 +28,7 @@ class Kept(NamedTuple):
 
 
 def forward(
-  form: support.Form, x: _outer_products.Inputs, keeps: bool
+  form: support.Form, _: int, x: _outer_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs."""
   check("outer", x.v.dtype, x.q.shape[-1])
@@ -63,6 +63,7 @@ def check(op: str, dtype: jnp.dtype, keys: int) -> None:
 
 def backward(
   form: support.Form,
+  _: int,
   x: _outer_products.Inputs,
   saved: Kept,
   g: jax.Array,
