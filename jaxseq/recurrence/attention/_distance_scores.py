@@ -7,10 +7,7 @@ from jaxseq.recurrence.shared import _contractions
 
 
 def scores(
-  p: jax.Array,
-  table: jax.Array,
-  keys: int,
-  operands: jax.typing.DTypeLike,
+  p: jax.Array, table: jax.Array, keys: int, operands: jax.typing.DTypeLike
 ) -> jax.Array:
   """Products p_i . table[d] at distance d, (rows, heads, queries, keys)."""
   # Query i is at key keys - queries + i; 0 for distances that the table has

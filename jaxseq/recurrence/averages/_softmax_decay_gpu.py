@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHANNELS = 128
 TILE = 32
@@ -180,8 +180,8 @@ def _walk(
       parts += [
         (ref.at[row, times], x) for ref, x in zip(flag_refs, flag_tiles)
       ]
-      for source, target in parts:
-        plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+      pairs = ((source, target.at[slot]) for source, target in parts)
+      _hopper.fetch(pairs, ready.at[slot])
 
     def given(slot, t):
       vectors = iter(_vector(x.at[slot, t]) for x in places)
@@ -234,31 +234,27 @@ def _walk(
     jax.ShapeDtypeStruct((rows, time, count * n), dtype)
     for count, dtype in outs
   ]
-  shapes += [jax.ShapeDtypeStruct((rows, n), jnp.float32) for _ in carry]
+  shapes += [_hopper.float32((rows, n)) for _ in carry]
   block = (stages, TILE, CHANNELS)
-  kernel = plgpu.kernel(
+  walked = _hopper.call(
+    name,
+    plan.form,
     body,
-    out_type=tuple(shapes),
-    scratch_types={
+    {"row": rows, "column": n // CHANNELS},
+    shapes,
+    {
       "places": [plgpu.SMEM(block, streamed[i].dtype) for i, _ in views],
       "flag_tiles": [plgpu.SMEM((stages, TILE), jnp.int32) for _ in flags],
       "ready": plgpu.Barrier(
         num_arrivals=len(views) + len(flags), num_barriers=stages
       ),
     },
-    grid=(rows, n // CHANNELS),
-    grid_names=("row", "column"),
+    (*streamed, *flags, *carry),
+    streamed[0],
     # Threads share nothing but tiles, whose barriers are above.
-    compiler_params=plgpu.CompilerParams(
-      approx_math=True,
-      unsafe_no_auto_barriers=True,
-      lowering_semantics=plgpu.LoweringSemantics.Lane,
-    ),
-    kernel_name=name,
-    interpret=support.interpreter(plan.form),
+    unsafe_no_auto_barriers=True,
+    **_hopper.APPROXIMATE,
   )
-  walked = kernel(*streamed, *flags, *carry)
-  walked = tuple(_varying.vary_as(streamed[0], x) for x in walked)
   return walked[: len(outs)], walked[len(outs) :]
 
 

@@ -126,10 +126,7 @@ def averages(
     # Narrow, as the products take them.
     k = k.astype(jnp.result_type(q, v))
   o, average = outer.outer_scan(
-    *(q, k, v, decay, average),
-    reset=reset,
-    chunk_size=size,
-    method=method,
+    *(q, k, v, decay, average), reset=reset, chunk_size=size, method=method
   )
   return o, average, m, u
 

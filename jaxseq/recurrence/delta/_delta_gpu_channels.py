@@ -13,6 +13,7 @@ from jaxseq.recurrence.delta import _delta_gpu
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
 # Values for which `_delta_gpu_channels_backward` has shared memory.
@@ -120,7 +121,7 @@ def decayed(
   """The arrays with their decays, and the inverse for each chunk."""
   rows, _, keys = x.k.shape
   chunks, count = x.facts.shape[2], keys // BLOCK
-  bfloat16 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)
+  bfloat16 = _hopper.bfloat16
   *decayed, scores, through, inverse = blocks.call(
     plan,
     "delta_channels",
@@ -129,7 +130,7 @@ def decayed(
     [
       *[bfloat16(x.k.shape)] * 3,
       bfloat16((rows, chunks, CHUNK, CHUNK)),
-      jax.ShapeDtypeStruct((rows, chunks, count, BLOCK), jnp.float32),
+      _hopper.float32((rows, chunks, count, BLOCK)),
       bfloat16((rows, chunks, 2, CHUNK, CHUNK)),
     ],
     [

@@ -14,6 +14,7 @@ from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
 Facts = _outer_gpu.Facts
@@ -42,8 +43,7 @@ def _kernel(plan, *refs):
       copies.append((ref.at[row, time, columns], tile.at[i]))
     for ref, tile in ((entering_ref, entering), (after_ref, after)):
       copies.append((ref.at[row, chunk, keys, columns], tile.at[i]))
-  for source, target in copies:
-    plgpu.copy_gmem_to_smem(source, target, ready)
+  _hopper.fetch(copies, ready)
 
   def over_values(x, y):
     tiles = ((x.at[i], blocks.turned(y.at[i])) for i in range(count))
@@ -175,8 +175,8 @@ def gradients(
     functools.partial(_kernel, plan),
     {"row": rows, "chunk": chunks, "part": keys // BLOCK},
     [
-      *[jax.ShapeDtypeStruct(x.q.shape, jnp.bfloat16)] * 3,
-      jax.ShapeDtypeStruct(a.shape, jnp.float32),
+      *[_hopper.bfloat16(x.q.shape)] * 3,
+      _hopper.float32(a.shape),
     ],
     [
       *[tile] * 3,

@@ -92,11 +92,11 @@ def check(features: int, gates: int, columns: int):
   """Raises NotImplementedError if the weights of a block do not fit."""
   taken = 2 * (FEATURES * gates * features + ROWS * columns)
   if features > WIDEST or taken > _SHARED:
-    got = f"{features} features a head in {gates} gates on a GPU"
+    got = f"{features} features a head in {gates} gates"
     expected = (
       f"at most {WIDEST} features, and {_SHARED} bytes for {FEATURES} of them"
     )
-    raise NotImplementedError(support.sentence("gated", got, expected))
+    support.refuse("gated", got, expected)
 
 
 def kernel(body, out, scratch, shape: tuple[int, int, int], interpret):

@@ -4,6 +4,7 @@ Three shifted steps compose the maps of the elements in a register of 8 elements
 of 128 channels; the state of the register before is applied to all at once.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_parts
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _tpu
 
 LANES, ROWS = 128, 8
 Parts = _linear_parts.Parts
@@ -254,22 +256,20 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
     for _ in flags
   ]
   specs += [state_spec(x) for x in (*still, *carry, *init)]
-  shapes = [support.varying(b[0], b[0].shape, jnp.float32)] * outputs
-  shapes += [support.varying(b[0], (rows, ROWS, n), jnp.float32) for _ in carry]
+  float32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+  shapes = [float32(b[0].shape)] * outputs
+  shapes += [float32((rows, ROWS, n)) for _ in carry]
   out_specs = [spec(b[0], tile, place)] * outputs
   out_specs += [state_spec(b[0], ROWS) for _ in carry]
   scratch = [pltpu.VMEM((ROWS, width), jnp.float32) for _ in carry]
   scratch += [pltpu.VMEM((tile, LANES), jnp.float32) for _ in flags]
-  semantics = ("parallel", "parallel", "arbitrary")
-  call = pl.pallas_call(
+  results = _tpu.call(
+    "linear_adjoint" if h else "linear_recurrence",
+    walk.form,
     body,
-    out_shape=shapes,
-    grid=(rows, n // width, blocks),
-    in_specs=specs,
-    out_specs=out_specs,
-    scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(dimension_semantics=semantics),
-    interpret=support.interpreter(walk.form),
-    name="linear_adjoint" if h else "linear_recurrence",
+    (rows, n // width, blocks),
+    *(specs, out_specs, shapes, scratch),
+    [x for group in inputs for x in group],
+    like=b[0],
   )
-  return tuple(call(*(x for group in inputs for x in group)))
+  return tuple(results)

@@ -56,12 +56,7 @@ def scan(
   a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
   arrays = map(_linear_parts.split, (a, b, init))
   h, final = scan_parts(
-    *arrays,
-    reset,
-    reverse=reverse,
-    tile=tile,
-    stages=stages,
-    segments=segments,
+    *arrays, reset, reverse=reverse, tile=tile, stages=stages, segments=segments
   )
   return _linear_parts.join(h), _linear_parts.join(final)
 

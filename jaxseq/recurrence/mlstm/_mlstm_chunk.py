@@ -143,11 +143,7 @@ def step(
 
 
 def read(
-  o: jax.Array,
-  total: jax.Array,
-  m: jax.Array,
-  shift: jax.Array,
-  eps: float,
+  o: jax.Array, total: jax.Array, m: jax.Array, shift: jax.Array, eps: float
 ) -> jax.Array:
   """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off."""
   # The shift is m in value, but for the gradient a constant.

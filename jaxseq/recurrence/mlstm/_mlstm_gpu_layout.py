@@ -72,7 +72,7 @@ def forward(
   )
   o = _outer_gpu_layout.by_head(o, x.v.shape)
   total = _of_elements(ones.outputs, x.v.shape[1])
-  C = _outer_gpu_layout.state_of(C, x.C.shape)
+  C = support.cut(C, x.C.shape)
   n = ones.final[..., : x.n.shape[-1]]
   if lost is not None:
     total = jnp.where(lost, jnp.nan, total)
@@ -128,7 +128,7 @@ def backward(
     by_head(dv, x.v.shape),
     _of_elements(d_weight, x.v.shape[1]),
     _outer_gpu_layout.d_decay(outer, sums)[..., 0],
-    _outer_gpu_layout.state_of(dC, x.C.shape),
+    support.cut(dC, x.C.shape),
     ones.final[..., : x.n.shape[-1]],
     None,
   )

@@ -16,12 +16,7 @@ from jaxseq.recurrence.shared import _summaries
 
 
 def mlstm_scan_heads(
-  run: Callable[..., tuple[jax.Array, PyTree]],
-  x,
-  init,
-  *,
-  reset,
-  axis: str,
+  run: Callable[..., tuple[jax.Array, PyTree]], x, init, *, reset, axis: str
 ) -> tuple[jax.Array, PyTree]:
   """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
   begin = init

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK = 64  # Rows of a product of the warpgroup.
 # Columns of values of one block: with 128 keys its registers hold such a state.
@@ -33,10 +33,6 @@ MOST_KEYS = 128
 # Chunks in flight.
 STAGES = 2
 LAYOUT = plgpu.Layout.WGMMA
-# Decays are rounded to 8 bits for the products.
-COMPILER_PARAMS = plgpu.CompilerParams(
-  approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane
-)
 
 
 class Facts(enum.IntEnum):
@@ -161,13 +157,13 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
   def fetch(step):
     slot, chunk = lax.rem(step, jnp.int32(STAGES)), chunk_at(step)
     time = pl.ds(chunk * C, C)
-    for source, target in (
-      (q_ref.at[row, time, of_k], q_tiles),
-      (k_ref.at[row, time, of_k], k_tiles),
-      (v_ref.at[row, time, of_v], v_tiles),
-      (facts_ref.at[row, head, chunk], facts_tiles),
-    ):
-      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+    pairs = (
+      (q_ref.at[row, time, of_k], q_tiles.at[slot]),
+      (k_ref.at[row, time, of_k], k_tiles.at[slot]),
+      (v_ref.at[row, time, of_v], v_tiles.at[slot]),
+      (facts_ref.at[row, head, chunk], facts_tiles.at[slot]),
+    )
+    _hopper.fetch(pairs, ready.at[slot])
 
   first = lax.axis_index("columns") == 0
   # Of the column of ones; it goes through the keys in parts, for the registers.
@@ -303,37 +299,37 @@ def scan(
   wide, stages = COLUMNS, (STAGES, CHUNK)
   chunks, count = x.facts.shape[2:4]
   weighted = ones is not None
-  float32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
   results = {
     "o": jax.ShapeDtypeStruct(x.v.shape, x.v.dtype),
-    "final": float32(init.shape),
+    "final": _hopper.float32(init.shape),
   }
   if keeps:
     states = rows, heads, chunks, K, V
-    results["entering"] = jax.ShapeDtypeStruct(states, jnp.bfloat16)
+    results["entering"] = _hopper.bfloat16(states)
   if weighted:
-    results["ones_final"] = float32(ones.shape)
+    results["ones_final"] = _hopper.float32(ones.shape)
     if keeps:
-      results["ones_entering"] = float32((rows, heads, chunks, K))
+      results["ones_entering"] = _hopper.float32((rows, heads, chunks, K))
     if not reverse:
-      results["ones"] = float32((rows, heads, chunks, CHUNK))
-  outs = plgpu.kernel(
+      results["ones"] = _hopper.float32((rows, heads, chunks, CHUNK))
+  outs = _hopper.call(
+    "outer_reverse" if reverse else "outer_forward",
+    form,
     functools.partial(_kernel, groups, K, reverse, keeps, weighted),
-    out_type=tuple(results.values()),
-    grid=(rows, heads, V // wide),
-    grid_names=("rows", "heads", "columns"),
-    scratch_types=[
+    {"rows": rows, "heads": heads, "columns": V // wide},
+    results.values(),
+    [
       *(tile(*stages, K), tile(*stages, K), tile(*stages, wide)),
       plgpu.SMEM((STAGES, count, CHUNK), jnp.float32),
       *(tile(CHUNK, CHUNK), tile(CHUNK, wide), tile(K, wide)),
       *([plgpu.SMEM((K,), jnp.float32)] if weighted else []),
       plgpu.Barrier(num_arrivals=4, num_barriers=STAGES),
     ],
-    compiler_params=COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="outer_reverse" if reverse else "outer_forward",
-  )(*x, init, *([ones] if weighted else []))
-  outs = {name: _varying.vary_as(x.v, y) for name, y in zip(results, outs)}
+    (*x, init, *([ones] if weighted else [])),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )
+  outs = dict(zip(results, outs))
   beside = None
   if weighted:
     beside = Ones(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK = 64  # Rows of a product of the warpgroup.
 BLOCK = 64  # Channels of a tile: a row of it has 128 bytes.
@@ -226,8 +226,7 @@ def states_kernel(plan, reverse, *refs):
     for i in values:
       of_v = block(head * len(values) + i)
       parts.append((v_ref.at[row, time, of_v], v_tiles.at[slot, i]))
-    for source, target in parts:
-      plgpu.copy_gmem_to_smem(source, target, ready.at[slot])
+    _hopper.fetch(parts, ready.at[slot])
 
   def chunk_of(step):
     return plan.chunks - 1 - step if reverse else step
@@ -356,22 +355,9 @@ def outputs_kernel(plan, reverse, *refs):
 
 def call(plan: Plan, name: str, kernel, grid: dict, out, scratch, *arguments):
   """Calls a kernel over a grid of named sizes."""
-  results = plgpu.kernel(
-    kernel,
-    out_type=tuple(out),
-    grid=tuple(grid.values()),
-    grid_names=tuple(grid),
-    scratch_types=scratch,
-    compiler_params=plgpu.CompilerParams(
-      approx_math=True,
-      # All sums are along the registers of a few threads.
-      reduction_scratch_bytes=0,
-      lowering_semantics=plgpu.LoweringSemantics.Lane,
-    ),
-    interpret=support.interpreter(plan.form),
-    kernel_name=name,
-  )(*arguments)
-  return tuple(_varying.vary_as(arguments[0], x) for x in results)
+  how = name, plan.form, kernel, grid, out, scratch, arguments, arguments[0]
+  # All sums are along the registers of a few threads.
+  return _hopper.call(*how, reduction_scratch_bytes=0, **_hopper.APPROXIMATE)
 
 
 @support.in_32_bits
@@ -389,13 +375,10 @@ def states(
   rows, heads = init.shape[:2]
   keys, values = plan.keys // BLOCK, plan.values // BLOCK
   shape = rows, heads, plan.chunks, plan.keys, plan.values
-  out = [
-    jax.ShapeDtypeStruct(shape, jnp.bfloat16),
-    jax.ShapeDtypeStruct(init.shape, jnp.float32),
-  ]
+  out = [_hopper.bfloat16(shape), _hopper.float32(init.shape)]
   if plan.reset and not reverse:
     shape = rows, heads, keys, plan.chunks, CHUNK
-    out.append(jax.ShapeDtypeStruct(shape, jnp.float32))
+    out.append(_hopper.float32(shape))
   entering, final, *broken = call(
     plan,
     "outer_channels_adjoint" if reverse else "outer_channels_states",

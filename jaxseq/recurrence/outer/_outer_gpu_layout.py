@@ -42,7 +42,7 @@ def forward(
   o, final, entering, _ = _outer_gpu.scan(
     form, groups, blocks(x, fact_rows), padded_state(init), keeps=keeps
   )
-  o, final = by_head(o, x.v.shape), state_of(final, x.init.shape)
+  o, final = by_head(o, x.v.shape), support.cut(final, x.init.shape)
   if lost is not None:
     final = jnp.where(lost, jnp.nan, final)
   return o, final, Kept(entering, fact_rows, lost) if keeps else None
@@ -50,15 +50,10 @@ def forward(
 
 def check(op: str, dtype: jnp.dtype, keys: int) -> None:
   """Refuses what the kernels do not take."""
-
-  def refuse(got, expected):
-    got = f"{got} on a GPU"
-    raise NotImplementedError(support.sentence(op, got, expected))
-
   if dtype != jnp.bfloat16:
-    refuse(f"dtype {dtype}", "bfloat16")
+    support.refuse(op, f"dtype {dtype}", "bfloat16")
   if keys > _outer_gpu.MOST_KEYS:
-    refuse(f"dk {keys}", f"at most {_outer_gpu.MOST_KEYS}")
+    support.refuse(op, f"dk {keys}", f"at most {_outer_gpu.MOST_KEYS}")
 
 
 def backward(
@@ -90,7 +85,7 @@ def backward(
     by_head(dk, x.k.shape),
     by_head(dv, x.v.shape),
     None if sums is None else d_decay(x, sums_of(sums, x.v.shape[2])),
-    state_of(d_init, x.init.shape),
+    support.cut(d_init, x.init.shape),
     None,
   )
 
@@ -117,11 +112,6 @@ def padded_state(x: jax.Array) -> jax.Array:
   """A state [rows, heads, K, V] as the kernels take it."""
   x = support.padded(x, 2, TILE)
   return support.padded(x, 3, _outer_gpu.COLUMNS)
-
-
-def state_of(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """The other way, to that shape."""
-  return x[:, :, : shape[2], : shape[3]]
 
 
 def undefined(x: _outer_products.Inputs, *more: jax.Array) -> jax.Array | None:

@@ -16,16 +16,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def outer_scan_heads(
-  run: Run,
-  q,
-  k,
-  v,
-  decay,
-  init,
-  *,
-  reset,
-  inclusive: bool,
-  axis: str,
+  run: Run, q, k, v, decay, init, *, reset, inclusive: bool, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """Result of `outer_scan_heads`, by LASP-2."""
   # A summary is a state and the sums of the log-decays, and with resets one

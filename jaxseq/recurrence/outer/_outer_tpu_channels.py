@@ -195,10 +195,7 @@ class _Cotangents(NamedTuple):
 
 
 def d_log_decays(
-  d_sums: jax.Array,
-  d_last: jax.Array,
-  a: jax.Array,
-  episode: jax.Array | None,
+  d_sums: jax.Array, d_last: jax.Array, a: jax.Array, episode: jax.Array | None
 ) -> jax.Array:
   """Cotangents of log-decays [C, K] from those of their sums."""
   place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)

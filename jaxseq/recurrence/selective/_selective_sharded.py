@@ -13,18 +13,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def selective_scan(
-  run: Run,
-  x,
-  delta,
-  A,
-  B,
-  C,
-  init,
-  *,
-  D,
-  reset,
-  by_kernel: bool,
-  axis: str,
+  run: Run, x, delta, A, B, C, init, *, D, reset, by_kernel: bool, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """Result of `selective_scan`; a summary is a state and sums of delta."""
   # Kernels take no C that is the same at all times.

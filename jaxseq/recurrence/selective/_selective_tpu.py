@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_inputs
+from jaxseq.recurrence.shared import _tpu
 
 # Elements of a tile: the lanes of B and C.
 TILE = 128
@@ -130,25 +131,15 @@ def _states(n, width, at=lambda k: k):
   return pl.BlockSpec((None, None, n, width), lambda r, c, k: (r, at(k), 0, c))
 
 
-@support.in_32_bits
 def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
-  """A call whose last axis of the grid is walked in order."""
-  return pl.pallas_call(
-    kernel,
-    name=name,
-    grid=grid,
-    in_specs=in_specs,
-    out_specs=[spec for _, _, spec in outs],
-    out_shape=[
-      support.varying(arrays[0], shape, dtype or jnp.float32)
-      for dtype, shape, _ in outs
-    ],
-    scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(
-      dimension_semantics=("parallel", "parallel", "arbitrary")
-    ),
-    interpret=support.interpreter(form),
-  )(*arrays)
+  """Results of a dtype, float32 if None, a shape and blocks each."""
+  dtypes, shapes, out_specs = zip(*outs)
+  shapes = [
+    jax.ShapeDtypeStruct(shape, dtype or jnp.float32)
+    for shape, dtype in zip(shapes, dtypes)
+  ]
+  how = grid, in_specs, out_specs, shapes, scratch
+  return _tpu.call(name, form, kernel, *how, arrays)
 
 
 def _forward(has_keep, save, x, delta, A, columns, D, init, y, final, *more):

@@ -78,7 +78,7 @@ def _gradient(options, inputs, states, cotangents):
   }
   d_h = cotangents.h.reshape(rows, -1, *cotangents.h.shape[1:])[:, 0]
   return jax.tree.map(
-    lambda leaf, like: leaf[tuple(map(slice, like.shape))].astype(like.dtype),
+    lambda leaf, like: support.cut(leaf, like.shape).astype(like.dtype),
     cotangents._replace(h=d_h, keep=None, **whole),
     inputs._replace(keep=None),
   )

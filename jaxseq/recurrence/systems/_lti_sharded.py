@@ -14,17 +14,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def lti_scan(
-  run: Run,
-  Lambda_bar,
-  B_bar,
-  C,
-  u,
-  init,
-  *,
-  D,
-  reset,
-  reverse,
-  axis: str,
+  run: Run, Lambda_bar, B_bar, C, u, init, *, D, reset, reverse, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """`lti_scan`; a summary is a state, and with resets one flag."""
   begin, power = init, lax.integer_pow(Lambda_bar, u.shape[-2])
