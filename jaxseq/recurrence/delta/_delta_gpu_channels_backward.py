@@ -174,10 +174,7 @@ def gradients(
     "delta_channels_gradients",
     functools.partial(_kernel, plan),
     {"row": rows, "chunk": chunks, "part": keys // BLOCK},
-    [
-      *[_hopper.bfloat16(x.q.shape)] * 3,
-      _hopper.float32(a.shape),
-    ],
+    [*[_hopper.bfloat16(x.q.shape)] * 3, _hopper.float32(a.shape)],
     [
       *[tile] * 3,
       plgpu.SMEM((len(Facts), CHUNK), jnp.float32),

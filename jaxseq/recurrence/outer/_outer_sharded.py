@@ -33,9 +33,6 @@ def outer_scan_heads(
   o, _ = run(q, k, v, decay, reset=reset)
   heads = v.shape[-2]
   summary = _summary(k, v, decay, reset, heads)
-  combine = _combine
-  where = {"axis": axis}
-  state, chunks = _summaries.entering(summary, init, combine, **where)
   before = _summaries.before_resets(reset)
   q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
   if decay is not None:
@@ -46,14 +43,18 @@ def outer_scan_heads(
       nothing = jnp.zeros_like(decay[..., :1, :, :])
       decay = jnp.concatenate([nothing, earlier], axis=-3)
     q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
-  seen = _contractions.batched(
-    "...thk,...hkv->...thv", q, state, operands
-  ).astype(dtype)
-  o = o + _summaries.entered(before, seen)
-  last = _advance(summary, state)
-  return o.astype(out), _summaries.final(
-    chunks, begin, combine, last, axis=axis
+
+  def completed(state):
+    seen = _contractions.batched(
+      "...thk,...hkv->...thv", q, state, operands
+    ).astype(dtype)
+    return o + _summaries.entered(before, seen), _advance(summary, state)
+
+  where = {"axis": axis}
+  y, last = _summaries.scan(
+    completed, summary, (init, begin), _combine, **where
   )
+  return y.astype(out), last
 
 
 def _summary(

@@ -34,10 +34,9 @@ def selective_scan(
     return functools.partial(_combine, A.astype(dtype))
 
   summary = _summary(state.astype(dtype), steps, reset)
-  where = {"axis": axis}
-  state, chunks = _summaries.entering(summary, init, combine(A), **where)
-  y, last = run(x, delta, A, B, C, state, D=D, reset=reset)
-  return y, _summaries.final(chunks, begin, combine(rates), last, axis=axis)
+  run = functools.partial(run, x, delta, A, B, C, D=D, reset=reset)
+  operators, inits = (combine(A), combine(rates)), (init, begin)
+  return _summaries.scan(run, summary, inits, *operators, axis=axis)
 
 
 def _summary(state: jax.Array, delta: jax.Array, reset) -> _summaries.Decayed:

@@ -35,8 +35,6 @@ def lti_scan(
   where = {"axis": axis, "reverse": reverse}
   own_power = lax.integer_pow(Lambda_bar, u.shape[-2])
   summary = _summaries.Decayed(through, None, state)
-  operator = functools.partial(combine, own_power)
-  state, chunks = _summaries.entering(summary, init, operator, **where)
-  y, last = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
-  combine = functools.partial(combine, power)
-  return y, _summaries.final(chunks, begin, combine, last, **where)
+  operators = (functools.partial(combine, x) for x in (own_power, power))
+  run = functools.partial(run, Lambda_bar, B_bar, C, u, D=D, reset=reset)
+  return _summaries.scan(run, summary, (init, begin), *operators, **where)
