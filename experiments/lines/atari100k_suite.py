@@ -65,7 +65,9 @@ def make_runs(
   """
   runs = {}
   for game in config.games:
-    settings = arms.updated(config.settings, {"env_id": envs.atari_id(game)})
+    settings = configuration.merged(
+      config.settings, {"env_id": envs.atari_id(game)}
+    )
     local = suite.narrow(config, spr_arms.Config, settings=settings)
     runs[game] = local, spr_arms.make_arms(local)
   return runs

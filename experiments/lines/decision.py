@@ -47,7 +47,7 @@ class Config(base.Comparison):
   """
 
   _: dataclasses.KW_ONLY
-  ppo: Mapping[str, Any]
+  ppo: configuration.Fields
   checkpoints: int = 20
   episodes: int = 1000
   context: int = 20

@@ -57,7 +57,7 @@ class Config(rl_arms.Config):
 
 def on(config: Config, name: str) -> rl_arms.Config:
   """Returns the comparison of the arms on one environment, by its name."""
-  agent = arms.updated(
+  agent = configuration.merged(
     config.agent, {"env_id": name}, config.environments[name]
   )
   return suite.narrow(config, rl_arms.Config, agent=agent)
