@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_parts
-from jaxseq.recurrence.linear import _segments as segments
 from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 
@@ -238,5 +237,5 @@ class _Layout(NamedTuple):
     """The state that enters each segment, [B, S, n], from what each does."""
     maps = (_complex(self.states(x), self.options) for x in maps)
     init = _complex(init, self.options)
-    states = segments.entering(*maps, init, reverse=reverse)
+    states = _linear_methods.entering(*maps, init, reverse=reverse)
     return _parts(states, self.options)

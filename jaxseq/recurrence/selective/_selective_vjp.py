@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.linear import _segments as segments
+from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_chunk
@@ -160,7 +160,7 @@ def _entering(options, cut, maps, h, reverse):
     factor = jnp.where(alive, factor, 0)
   rows = h.shape[0]
   maps = (x.reshape(rows, options.segments, -1) for x in (factor, addend))
-  states = segments.entering(*maps, h.reshape(rows, -1), reverse=reverse)
+  states = _linear_methods.entering(*maps, h.reshape(rows, -1), reverse=reverse)
   return states.reshape(cut.h.shape)
 
 

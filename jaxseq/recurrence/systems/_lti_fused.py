@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_parts
-from jaxseq.recurrence.linear import _segments as segments
 from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.systems import _lti_chunk
@@ -178,7 +177,9 @@ class _Layout(NamedTuple):
   def entering(self, maps, init, reverse):
     """The state that enters each segment, [B segments, S]."""
     maps = (self._complex(self.by_row(x)) for x in maps)
-    states = segments.entering(*maps, self._complex(init), reverse=reverse)
+    states = _linear_methods.entering(
+      *maps, self._complex(init), reverse=reverse
+    )
     states = jnp.concatenate(_linear_parts.split(states), axis=-1)
     return states.reshape(self.rows * self.segments, -1)
 
