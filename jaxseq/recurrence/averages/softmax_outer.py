@@ -83,9 +83,8 @@ def softmax_outer_scan(
     run = functools.partial(
       softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
     )
-    split = {"axis": axis}
     return _averages_sharded.softmax_outer_scan(
-      run, q, logits, k, v, init, reset=reset, sink=sink, **split
+      run, q, logits, k, v, init, reset=reset, sink=sink, axis=axis
     )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
@@ -134,12 +133,10 @@ def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
   """Outputs and the last state, of one batch axis."""
 
   def fold(state):
-    if method in ("decays", "pallas"):
-      how = {"size": chunk_size, "method": "auto"}
-      if method == "pallas":
-        how["method"] = method
-      return _softmax_linear.channels(state, inputs, reset, sink=sink, **how)
     how = {"sink": sink, "size": chunk_size, "method": method}
+    if method in ("decays", "pallas"):
+      how["method"] = "auto" if method == "decays" else method
+      return _softmax_linear.channels(state, inputs, reset, **how)
     return _softmax_chunk.run(inputs, state, reset, **how)
 
   final, o = _softmax_state.with_constant_shift(
@@ -221,9 +218,8 @@ def softmax_decay(
   """
   if axis is not None:
     run = functools.partial(softmax_decay, sink=sink)
-    split = {"axis": axis}
     return _averages_sharded.softmax_decay(
-      run, logits, m, u, reset=reset, sink=sink, **split
+      run, logits, m, u, reset=reset, sink=sink, axis=axis
     )
   logits = jnp.asarray(logits)
   *batch, _, n = _validate.shape("logits", logits, ("*batch", "time", "n"))

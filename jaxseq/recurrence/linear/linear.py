@@ -65,11 +65,9 @@ def linear_scan(
   """
   if axis is not None:
     run = functools.partial(linear_scan, reverse=reverse, method=method)
-    split = {"axis": axis, "reverse": reverse}
+    where = {"reset": reset, "axis": axis, "reverse": reverse}
     dtype = accumulator_dtype(a, b, init)
-    return _linear_sharded.linear_scan(
-      run, a, b, init, reset=reset, dtype=dtype, **split
-    )
+    return _linear_sharded.linear_scan(run, a, b, init, dtype=dtype, **where)
   a, b = jnp.asarray(a), jnp.asarray(b)
   *batch, time, n = _validate.shape("b", b, ("*batch", "time", "n"))
   batch = tuple(batch)

@@ -33,20 +33,17 @@ def run(
   if method == "associative":
     return _associative(x, state, reset)
   masks = _episodes.masks(reset, x.v.shape[-2])
-  guarded = guarded and reset is not None
-  if guarded:
-    (q,), (k, v), a, state, bad_rows, bad_state = _episodes.set_aside(
-      (x.q,), (x.k, x.v), x.a, state, masks
-    )
-    x = _outer_forms.Inputs(q, k, v, a)
-  if x.a is None or x.a.shape[-1] == 1:
-    o, state = _outer_forms.scalar(x, state, masks)
-  else:
-    o, state = _outer_forms.vector(x, state, masks)
-  if guarded:
-    o = jnp.where(bad_rows, jnp.nan, o)
-    state = jnp.where(bad_state, jnp.nan, state)
-  return o, state
+
+  def products(queries, elements, a, state):
+    x = _outer_forms.Inputs(*queries, *elements, a)
+    per_head = a is None or a.shape[-1] == 1
+    form = _outer_forms.scalar if per_head else _outer_forms.vector
+    return form(x, state, masks)
+
+  arguments = (x.q,), (x.k, x.v), x.a, state
+  if guarded and reset is not None:
+    return _episodes.guarded(products, *arguments, masks)
+  return products(*arguments)
 
 
 def step(q, k, v, a, state, reset, *, inclusive=True):

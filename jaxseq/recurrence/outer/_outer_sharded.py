@@ -50,10 +50,8 @@ def outer_scan_heads(
     ).astype(dtype)
     return o + _summaries.entered(before, seen), _advance(summary, state)
 
-  where = {"axis": axis}
-  y, last = _summaries.scan(
-    completed, summary, (init, begin), _combine, **where
-  )
+  inits = init, begin
+  y, last = _summaries.scan(completed, summary, inits, _combine, axis=axis)
   return y.astype(out), last
 
 

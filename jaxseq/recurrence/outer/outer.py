@@ -95,9 +95,8 @@ def outer_scan(
     init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
   how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-  split = {"axis": axis}
   elements = map(one_head, (q, k, v, decay))
-  o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
+  o, final = outer_scan_heads(*elements, init, reset=reset, axis=axis, **how)
   return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
 
 
@@ -144,10 +143,8 @@ def outer_scan_heads(
   if axis is not None:
     # Not rounded before what other devices' states add to them.
     run = functools.partial(_scan_heads, wide=True, **how)
-    where = {"inclusive": inclusive, "axis": axis}
-    return _outer_sharded.outer_scan_heads(
-      run, q, k, v, decay, init, reset=reset, **where
-    )
+    where = {"reset": reset, "inclusive": inclusive, "axis": axis}
+    return _outer_sharded.outer_scan_heads(run, q, k, v, decay, init, **where)
   return _scan_heads(q, k, v, decay, init, reset=reset, wide=False, **how)
 
 
