@@ -4,6 +4,7 @@ Where rows and channels give too few blocks to fill a GPU, time is cut into
 segments: what each does to a state is found first, then what enters them.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,6 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_parts
-from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 
 LANES = 128
@@ -29,15 +29,6 @@ class Options(NamedTuple):
   # whether the parts are halves of the last axis of one array, whose size is a
   # multiple of 256; on GPUs
   joined: bool
-
-
-class _Arrays(NamedTuple):
-  """Arrays that the recurrence consumes, by parts."""
-
-  a: _linear_parts.Parts  # [1|B, 1|T, n]
-  b: _linear_parts.Parts  # [B, T, n]
-  init: _linear_parts.Parts  # [B, n]
-  reset: jax.Array | None  # [B, T]
 
 
 def scan(
@@ -78,7 +69,58 @@ def scan_parts(
   if form.chip == "gpu" and (joined or len(b) > 1):
     tile //= 2  # Both parts share the memory.
   options = Options(form, tile, stages, segments, reverse, joined)
-  return _scan(options, _Arrays(a, b, init, reset))
+  return _scan(a, b, init, reset, options)
+
+
+# The states are all that the gradient needs: `_kept_vjp` would hold the inputs.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scan(a, b, init, reset, options):
+  """The states [B, T, n] and the last one, by parts."""
+  h = _states(a, b, init, reset, options)
+  return h, tuple(part[:, 0 if options.reverse else -1] for part in h)
+
+
+def _scan_forward(a, b, init, reset, options):
+  h, final = _scan(a, b, init, reset, options)
+  return (h, final), (a, h, init, reset)
+
+
+def _scan_backward(options, residuals, cotangents):
+  return *_gradient(*residuals, *cotangents, options), None
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _gradient(a, h, init, reset, g, g_final, options):
+  """Cotangents of a, b and init."""
+  return _cotangents(a, h, init, reset, g, g_final, options)
+
+
+def _gradient_forward(*arguments):
+  return _gradient(*arguments), arguments[:-1]
+
+
+def _gradient_backward(options, arrays, cotangents):
+  """The derivative of the tree's."""
+  a, h, init, reset, g, g_final = arrays
+
+  def by_tree(*arrays):
+    # A cotangent of jax is the conjugate of that by parts.
+    a, h, init, g, g_final = (_complex(x, options) for x in arrays)
+    cotangents = jnp.conj(g), jnp.conj(g_final)
+    gradients = _linear_methods.adjoint(
+      options.reverse, "associative", (a, h, init, reset), cotangents
+    )
+    return tuple(_parts(jnp.conj(x), options) for x in gradients)
+
+  _, pull = jax.vjp(by_tree, a, h, init, g, g_final)
+  da, dh, d_init, dg, dg_final = pull(cotangents)
+  return da, dh, d_init, None, dg, dg_final
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 def _complex(x, options):
@@ -94,9 +136,10 @@ def _parts(x, options):
   return (jnp.concatenate(x, axis=-1),) if options.joined else x
 
 
-def _forward(options, arrays, _):
-  """The states [B, T, n] and the last one, by parts; and the states."""
-  a, b, init, reset = arrays
+# Compiled functions, so that layers of one shape share what is slow to lower.
+@functools.partial(jax.jit, static_argnums=4)
+def _states(a, b, init, reset, options):
+  """The states [B, T, n], by parts."""
   layout, kernels, walk = _begin(b, options)
   a, keep, b = layout.decays(a), layout.keep(reset), layout.along(b)
   entering = init
@@ -104,13 +147,12 @@ def _forward(options, arrays, _):
     maps = kernels.summary(walk, a, b, keep, False)
     entering = layout.entering(maps, init, options.reverse)
   h = kernels.states(walk, a, b, layout.by_segment(entering), keep)
-  h = layout.whole(h)
-  return (h, tuple(part[:, 0 if options.reverse else -1] for part in h)), h
+  return layout.whole(h)
 
 
-def _gradient(options, arrays, h, cotangents):
-  """Cotangents of the arrays, by the kernel."""
-  (a, _, init, reset), (g, g_final) = arrays, cotangents
+@functools.partial(jax.jit, static_argnums=6)
+def _cotangents(a, h, init, reset, g, g_final, options):
+  """Cotangents of `_gradient`, by the kernel."""
   layout, kernels, walk = _begin(h, options)
   shape = a[0].shape
   # Where the recurrence begins with padding, that holds the state `init`.
@@ -138,20 +180,7 @@ def _gradient(options, arrays, h, cotangents):
   da = tuple(jnp.sum(x, axis=summed, keepdims=True) for x in da)
   first = -1 if options.reverse else 0
   d_init = tuple(x[:, first] for x in layout.states(mu))
-  return _Arrays(da, layout.whole(db), d_init, None)
-
-
-def _plain(options, arrays):
-  """The results by a tree."""
-  *floats, reset = arrays
-  a, b, init = (_complex(x, options) for x in floats)
-  results = _linear_methods.scan(
-    a, b, init, reset, options.reverse, "associative"
-  )
-  return tuple(_parts(x, options) for x in results)
-
-
-_scan = _kept_vjp.differentiable(_forward, _gradient, _plain)
+  return da, layout.whole(db), d_init
 
 
 def _begin(x, options):
