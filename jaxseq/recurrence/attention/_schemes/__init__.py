@@ -1,4 +1,7 @@
-"""Functions from a `blocks.Problem` and a mesh axis to outputs, by scheme."""
+"""Functions from a `blocks.Problem` and a mesh axis to outputs, by scheme.
+
+`exact_attention.softmax_attention` says what travels in each, and from where.
+"""
 
 from jaxseq.recurrence.attention._schemes.all_gather import gather
 from jaxseq.recurrence.attention._schemes.all_to_all import ulysses
