@@ -11,7 +11,7 @@ from jaxseq.recurrence.shared import _collectives
 def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages by queries that go left and partial results that go home."""
   # Keys and values stay. In step t device i works on the queries of device
-  # i + t and sends (m, u, w), its share of their result, t devices to the right.
+  # i + t and sends (m, u, w), its share of their result, t devices on.
   _, k, v, mask = problem[:4]
   devices = mask.layout.devices
   device = lax.axis_index(axis)
