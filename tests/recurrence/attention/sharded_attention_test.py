@@ -110,8 +110,9 @@ def test_values_and_gradients_are_those_of_one_device(x64, name):
   check(name, 4, "contiguous", causal=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ring", "token_ring"])
+@pytest.mark.parametrize(
+  "name", ["ring", pytest.param("token_ring", marks=pytest.mark.slow)]
+)
 def test_zigzag_order_and_few_queries_at_a_time(x64, monkeypatch, name):
   monkeypatch.setattr(blocks, "_TILE", 2)
   check(name, 2, "zigzag", causal=True)
