@@ -1,8 +1,6 @@
 """All mixers on one task, with equally many parameters."""
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 from typing import Literal
 
 from jaxseq import _validate
@@ -34,7 +32,7 @@ class Config(base.Comparison):
   _: dataclasses.KW_ONLY
   kind: Literal["classify", "synthetic"]
   task: str
-  task_options: Mapping[str, Any] = arms.EMPTY
+  task_options: arms.Fields = arms.EMPTY
   budget: int | None = None
 
   def __post_init__(self):

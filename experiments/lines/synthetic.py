@@ -37,7 +37,7 @@ class Config(base.Comparison):
 
   _: dataclasses.KW_ONLY
   task: str
-  task_options: Mapping[str, Any] = arms.EMPTY
+  task_options: arms.Fields = arms.EMPTY
   test_options: Mapping[str, Mapping[str, Any]] = arms.EMPTY
   test_batches: int = 16
   further_batch_size: int = 8

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Hashable
-from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -77,7 +76,7 @@ class DataComparison(Comparison):
 
   _: dataclasses.KW_ONLY
   data: str
-  data_options: Mapping[str, Any] = arms.options("data", registry.annotations)
+  data_options: arms.Fields = arms.options("data", registry.annotations)
 
   def load(self, **options: Any) -> datasets.Splits:
     """Loads the data set, with more options of its loader if there are any."""
