@@ -95,12 +95,10 @@ def _gaussians(mu, logvar, z, least=1):
 
 
 def _entropies(mu, logvar, z) -> np.ndarray:
-  """Returns the entropy (D,) of each coordinate of the aggregate posterior.
-
-  -mean_i log q(z_i,d) with q(z_d) = 1/n sum_j N(mu_j,d, sigma^2_j,d). Each z
-  comes from a component of the mixture, and its own component is among the n:
-  that lowers the estimate, the more the fewer rows there are.
-  """
+  """Returns the entropy (D,) of each coordinate of the aggregate posterior."""
+  # -mean_i log q(z_i,d) with q(z_d) = 1/n sum_j N(mu_j,d, sigma^2_j,d). Each z
+  # comes from a component of the mixture, and its own component is among the n:
+  # that lowers the estimate, the more the fewer rows there are.
   totals = np.zeros(z.shape[1])
   # Pieces of rows are small beside all columns.
   size = max(1, _PIECE // len(mu))
