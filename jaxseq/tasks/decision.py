@@ -31,9 +31,9 @@ from jaxseq.training.comparison import arms
 Array = jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     conditioned: whether the network sees returns-to-go. If not, these tokens
@@ -42,9 +42,13 @@ class ArmConfig(base.ArmConfig):
       learnt from.
   """
 
-  _: dataclasses.KW_ONLY
   conditioned: bool = True
   top_share: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()

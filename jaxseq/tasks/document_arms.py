@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
@@ -23,7 +24,9 @@ from jaxseq.training import per_seed
 from jaxseq.training import planned
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
 
 METRIC = "bits_per_token"
 
@@ -143,34 +146,91 @@ class Arm:
     }
 
 
-def make_arm(
-  arm: base.ArmConfig,
-  corpus: language.Corpus,
-  plan: document_plans.PlanConfig,
-  *,
-  num_updates: int,
-  devices: int = 0,
-  **options: Any,
-) -> Arm:
-  """Returns an arm.
+@dataclasses.dataclass(frozen=True)
+class Config(base.DataComparison):
+  """A comparison of networks on the documents of one text.
 
-  Args:
-    arm: its configuration.
-    corpus: the text.
+  Attributes:
+    max_length: elements of a document; what is longer becomes several. An
+      element more than bytes are read: every document has a start.
+    valid_tokens: bytes of the validation documents that an evaluation reads.
     plan: how updates are planned.
-    num_updates: of the whole run.
-    devices: see `choose_devices`.
-    **options: more of `documents.Problem`.
+    devices: how many share the work; 0 for as many as there are, in one process
+      the greatest power of two of them.
+    num_seeds: 1, as a run takes all devices.
+  """
+
+  _: dataclasses.KW_ONLY
+  max_length: int = 8192
+  valid_tokens: int = 65_536
+  plan: document_plans.PlanConfig = arms.free(document_plans.PlanConfig())
+  devices: int = arms.free(0)
+  num_seeds: int = 1
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self, positive=("max_length", "valid_tokens", "batch_size")
+    )
+    if self.num_seeds != 1:
+      raise _validate.error(
+        "num_seeds",
+        self.num_seeds,
+        "1: a run takes all devices; start one with another seed",
+      )
+    if not self.mesh.trivial:
+      raise _validate.error(
+        "mesh",
+        self.mesh,
+        "none, as the planner groups the devices; config.devices says how many",
+      )
+    if self.early_stopping:
+      raise _validate.error(
+        "early_stopping",
+        self.early_stopping,
+        "0, as the last variables alone are kept",
+      )
+
+
+def make_arms(config: Config, corpus: language.Corpus) -> dict[str, Arm]:
+  """Builds every arm.
 
   Raises:
     ValueError: an option is wrong.
   """
-  return Arm(
-    documents.Problem(
-      arm, corpus, plan, devices=choose_devices(devices), **options
-    ),
-    base.make_optimizer(arm, num_updates),
-    arm.batch_size,
+  arms_by_name = {}
+  for name in config.arms:
+    arm = base.arm_config(config, name)
+    problem = documents.Problem(
+      arm,
+      corpus,
+      config.plan,
+      max_length=config.max_length,
+      seed=config.seed,
+      valid_tokens=config.valid_tokens,
+      devices=choose_devices(config.devices),
+    )
+    optimizer = base.make_optimizer(arm, config.num_updates)
+    arms_by_name[name] = Arm(problem, optimizer, arm.batch_size)
+  return arms_by_name
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms; there is one seed, without an axis."""
+  del program
+  splits = config.load()
+  options = {
+    "title": f"{config.data}, bits per byte",
+    "subject": config.data,
+    "columns": {METRIC: "validation", "test_bits": "all test documents"},
+    "ylabel": "bits per byte",
+  }
+  return works.Work(
+    arms=make_arms(config, language.from_splits(splits)),
+    options=options,
+    kind="language",
+    splits=splits,
+    select=lambda variables, seed: variables,
   )
 
 

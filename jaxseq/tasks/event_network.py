@@ -23,9 +23,9 @@ Array = jax.Array
 _LOG_SCALE = (-5.0, 0.5)
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     components: of the mixture.
@@ -37,11 +37,15 @@ class ArmConfig(base.ArmConfig):
       last event; their periods are 2, 1, 1/2, ... horizons.
   """
 
-  _: dataclasses.KW_ONLY
   components: int = 16
   mark_width: int = 32
   mark_sees_gap: bool = True
   time_frequencies: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()

@@ -292,22 +292,8 @@ def _score(prediction, events, horizon):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(base.DataComparison):
-  """A comparison of networks on event sequences.
-
-  Attributes:
-    components: see `event_network.ArmConfig`; arms may differ in it, as in the
-      next three.
-    mark_width: see `event_network.ArmConfig`.
-    mark_sees_gap: see `event_network.ArmConfig`.
-    time_frequencies: see `event_network.ArmConfig`.
-  """
-
-  _: dataclasses.KW_ONLY
-  components: int = 16
-  mark_width: int = 32
-  mark_sees_gap: bool = True
-  time_frequencies: int = 0
+class Config(event_network.Options, base.DataComparison):
+  """A comparison on event sequences, with `event_network.Options`."""
 
 
 def _adapted(line, splits):

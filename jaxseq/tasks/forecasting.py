@@ -26,9 +26,9 @@ from jaxseq.tasks import task
 EPSILON = 1e-5
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     channels: "independent": each channel is a sequence of its own, and all of
@@ -38,15 +38,24 @@ class ArmConfig(base.ArmConfig):
       and standard deviation 1, and the forecast is put back (Kim et al., ICLR
       2022, "RevIN"; Liu et al., arXiv:2205.14415).
     affine: whether the normalised channels get a learnt scale and shift.
+  """
+
+  channels: Literal["independent", "mixed"] = "independent"
+  normalize: bool = True
+  affine: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`.
+
+  Attributes:
     objective: what is minimized: "mse", "mae", or the "quantile_loss" of
       `quantile`, which makes forecasts of that quantile.
     quantile: above 0 and below 1.
   """
 
   _: dataclasses.KW_ONLY
-  channels: Literal["independent", "mixed"] = "independent"
-  normalize: bool = True
-  affine: bool = False
   objective: Literal["mse", "mae", "quantile_loss"] = "mse"
   quantile: float = 0.5
 
@@ -129,9 +138,9 @@ class Forecaster(linen.Module):
   Attributes:
     config: options of the network, which pools.
     horizon: times to forecast.
-    channels: see `ArmConfig`.
-    normalize: see `ArmConfig`.
-    affine: see `ArmConfig`.
+    channels: see `Options`.
+    normalize: see `Options`.
+    affine: see `Options`.
     quantile: of the values to come, that forecasts are; None for their middle.
   """
 
@@ -325,6 +334,7 @@ TASK = task.Task(
     "valid_mse": "validation MSE",
   },
   kind="forecasting",
+  title="{subject}: errors on the test span",
   source=spans,
   baselines=lambda series, config, part: baselines(series, config.period, part),
 )

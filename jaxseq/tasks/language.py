@@ -304,6 +304,7 @@ TASK = task.Task(
   unit="bytes",
   columns={"bits_per_token": "validation", "test_bits": "whole test text"},
   kind="language",
+  title="{subject}, bits per byte",
   source=from_splits,
   examples=lambda arm, problem: arm.batch_size * problem.length,
   ylabel="bits per byte",

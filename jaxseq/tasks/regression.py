@@ -29,9 +29,9 @@ from jaxseq.tasks import task
 FLOOR = 1e-6
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     gaps: what becomes of the time between elements, where the data have it:
@@ -41,9 +41,13 @@ class ArmConfig(base.ArmConfig):
       small convolutional network reads; 0 for feature vectors.
   """
 
-  _: dataclasses.KW_ONLY
   gaps: Literal["scale", "append", "ignore"] = "append"
   image_size: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()

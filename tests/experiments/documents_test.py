@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from configs.documents import python as config_file
-from experiments import documents
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import document_arms
@@ -24,7 +23,7 @@ def parse(variant="tiny", **fields):
   config = config_file.get_config(variant)
   config.tensorboard = False
   config.update(fields)
-  return configuration.from_config_dict(documents.Config, config)
+  return configuration.from_config_dict(document_arms.Config, config)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def corpus():
 
 
 def train_or_evaluate(config, corpus, directory, mode="train"):
-  made = documents.make_arms(config, corpus)
+  made = document_arms.make_arms(config, corpus)
   act = run.train if mode == "train" else run.evaluate
   return act(config, directory, {ARM: made[ARM]})[ARM]
 
@@ -111,4 +110,4 @@ def test_wrong_fields_get_one_sentence(corpus):
   with pytest.raises(errors.UserError, match="got 3, expected a power of two"):
     document_arms.choose_devices(3)
   with pytest.raises(ValueError, match="batch_size: got 1000, expected at"):
-    documents.make_arms(parse(batch_size=1000), corpus)
+    document_arms.make_arms(parse(batch_size=1000), corpus)
