@@ -77,7 +77,7 @@ def ppo_config(memory: str, tiny: bool = False, **options) -> ppo.Config:
     if memory == "s5":
       stack.mixer_options.ssm_size = 16
   config.agent.update(options)
-  config = configuration.parse(config, rl_arms.Config)
+  config = configuration.from_config_dict(rl_arms.Config, config)
   return rl_arms.agent_config(config, memory)
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
-  from jaxseq.data import event_streams as event_streams
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
@@ -42,31 +41,23 @@ if TYPE_CHECKING:
   from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
-  from jaxseq.data import part_splits as part_splits
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
-  from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
-  from jaxseq.data import row_groups as row_groups
   from jaxseq.data import scale as scale
   from jaxseq.data import series as series
   from jaxseq.data import series_frames as series_frames
-  from jaxseq.data import series_splits as series_splits
   from jaxseq.data import series_table as series_table
-  from jaxseq.data import series_targets as series_targets
   from jaxseq.data import sources as sources
   from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
-  from jaxseq.data import text_documents as text_documents
   from jaxseq.data import text_prompts as text_prompts
   from jaxseq.data import text_tokens as text_tokens
-  from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import ts_series as ts_series
   from jaxseq.data import watch as watch
-  from jaxseq.data import window_features as window_features
   from jaxseq.data.checks import check as check
   from jaxseq.data.checks import check_splits as check_splits
   from jaxseq.data.datasets import ArrayDataset as ArrayDataset

@@ -46,27 +46,15 @@ class Subject(NamedTuple):
   noise: float
 
 
-def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-  """Returns the rotation (3, 3) about an axis, by Rodrigues' formula.
-
-  Args:
-    axis: (3,) of length 1.
-    angle: in radians.
-  """
+def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+  """Returns the rotation (3, 3) about an axis, by Rodrigues' formula."""
   x, y, z = axis
   cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
   return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def subject(number: int) -> Subject:
-  """Returns a subject, the same in every set.
-
-  Args:
-    number: number of the subject, from 0.
-
-  Returns:
-    The subject.
-  """
+def _subject(number: int) -> Subject:
+  """Returns a subject by its number from 0, the same in every set."""
   rng = np.random.RandomState(_SUBJECT_SEED + number)
   tempo = rng.uniform(*_TEMPO)
   gain = rng.uniform(*_GAIN)
@@ -74,70 +62,47 @@ def subject(number: int) -> Subject:
   angle = rng.uniform(*_ANGLE)
   noise = rng.uniform(*_NOISE)
   axis = axis / np.linalg.norm(axis)
-  return Subject(tempo, gain, rotation(axis, angle), noise)
+  return Subject(tempo, gain, _rotation(axis, angle), noise)
 
 
-def harmonics(label: int) -> np.ndarray:
+def _harmonics(label: int) -> np.ndarray:
   """Returns the amplitudes of a class, (channels, harmonics)."""
   rng = np.random.RandomState(_CLASS_SEED + label)
   amplitudes = rng.uniform(0.2, 1.0, (_CHANNELS, _HARMONICS))
   return amplitudes / np.arange(1, _HARMONICS + 1)
 
 
-def activity_series(
+def _activity_series(
   labels: np.ndarray,
   who: Subject,
   phases: np.ndarray,
   jitter: np.ndarray | float = 1.0,
   length: int = 128,
 ) -> np.ndarray:
-  """Makes windows of a subject, without noise.
-
-  The value is rotation (gravity + gain jitter sum_h H[:, h] sin(2 pi h f tempo
-  t + phase_h)), with f and H of the class.
-
-  Args:
-    labels: (n,) classes 0 .. 5.
-    who: the subject.
-    phases: (n, 3) phases of the harmonics.
-    jitter: (n,) or a number, a factor of the window's amplitude.
-    length: number of elements in time, 50 per second.
-
-  Returns:
-    (n, length, 3) float64.
-  """
+  """Makes windows (n, length, 3) of a subject, without noise."""
+  # rotation (gravity + gain jitter sum_h H[:, h] sin(2 pi h f tempo t +
+  # phase_h)), with f and H of the class.
   labels = np.asarray(labels)
   time = np.arange(length) / RATE
   base = np.array(FREQUENCIES)[labels] * who.tempo
   order = np.arange(1, _HARMONICS + 1)
   turns = base[:, None, None] * order * time[:, None]
   waves = np.sin(2 * np.pi * turns + phases[:, None])
-  amplitudes = np.stack([harmonics(c) for c in range(len(FREQUENCIES))])
+  amplitudes = np.stack([_harmonics(c) for c in range(len(FREQUENCIES))])
   motion = np.einsum("nth,nch->ntc", waves, amplitudes[labels])
   scale = who.gain * np.broadcast_to(jitter, labels.shape)[:, None, None]
   return (_GRAVITY + scale * motion) @ who.rotation.T
 
 
-def sample(
+def _sample(
   rng: np.random.Generator, number: int, count: int, length: int = 128
 ) -> datasets.ArrayDataset:
-  """Draws windows of one subject.
-
-  Args:
-    rng: source of randomness.
-    number: number of the subject.
-    count: number of windows.
-    length: number of elements in time.
-
-  Returns:
-    Inputs (count, length, 3) and targets (count,), the classes. extras:
-    subject, (count,) int32.
-  """
-  who = subject(number)
+  """Draws windows (count, length, 3) of one subject, with their classes."""
+  who = _subject(number)
   labels = rng.integers(0, len(FREQUENCIES), count, dtype=np.int32)
   phases = rng.uniform(0, 2 * np.pi, (count, _HARMONICS))
   jitter = rng.uniform(*_JITTER, count)
-  series = activity_series(labels, who, phases, jitter, length)
+  series = _activity_series(labels, who, phases, jitter, length)
   series = series + who.noise * rng.standard_normal(series.shape)
   extras = datasets.Extras(subject=np.full(count, number, np.int32))
   return datasets.ArrayDataset(series.astype(np.float32), labels, None, extras)
@@ -188,7 +153,7 @@ def load(
     drawn = []
     for number in numbers:
       rng = np.random.default_rng([seed, part, number])
-      windows = sample(rng, number, count, length)
+      windows = _sample(rng, number, count, length)
       domain = np.full(count, subjects.index(number), np.int32)
       extras = windows.extras._replace(domain=domain)
       drawn.append(windows._replace(extras=extras))

@@ -56,21 +56,8 @@ def parse_csv(text: str, source: str) -> Series:
   return Series(values, labels == 1)
 
 
-def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
-  """Cuts a series in windows.
-
-  Args:
-    series: of at least a window.
-    length: elements of a window in time.
-    step: elements from the start of a window to that of the next.
-
-  Returns:
-    Inputs (n, length, 1) float32; targets (n,) int32, 1 where a window holds
-    anomalous elements. extras.start, (n,) int32: the first element.
-
-  Raises:
-    ValueError: if the series is shorter than a window, or a number is below 1.
-  """
+def _windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
+  """Cuts a series in windows, of the class 1 where elements are anomalous."""
   _validate.all_positive(length=length, step=step)
   if len(series.values) < length:
     most = f"at most {len(series.values)}, that of the shortest part"
@@ -86,7 +73,7 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   )
 
 
-def make_splits(
+def _make_splits(
   train: Series,
   valid: Series,
   test: Series,
@@ -94,25 +81,7 @@ def make_splits(
   step: int,
   info: datasets.Info,
 ) -> datasets.Splits:
-  """Makes the windows of the three parts of a set.
-
-  Args:
-    train: a series without anomalies.
-    valid: a series to choose options with.
-    test: a series with anomalies.
-    length: elements of a window in time.
-    step: from the start of a window to that of the next.
-    info: what is known of the set.
-
-  Returns:
-    The splits, see `windows`; values are shifted and scaled to mean 0 and
-    standard deviation 1 over the training series. info has that mean and
-    deviation.
-
-  Raises:
-    ValueError: there is an anomaly in the training series or none in the test
-      series, or a number is out of range.
-  """
+  """Makes the windows of three parts, standardized by the training series."""
   if train.anomalous.any() or not test.anomalous.any():
     raise ValueError(
       f"anomalies: got {test.anomalous.sum()} and {train.anomalous.sum()} "
@@ -122,7 +91,7 @@ def make_splits(
 
   def cut(series):
     scaled = (series.values - mean) / (deviation or 1.0)
-    return windows(Series(scaled, series.anomalous), length, step)
+    return _windows(Series(scaled, series.anomalous), length, step)
 
   info = dataclasses.replace(
     info, num_classes=2, mean=mean, deviation=deviation
@@ -138,8 +107,10 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
     step: from the start of a window to that of the next.
 
   Returns:
-    The splits, see `make_splits`: 10000 elements each, of which 300 in three
-    stretches are anomalous in the validation and in the test series.
+    The splits: inputs (n, length, 1), standardized over the training series;
+    targets (n,), 1 where a window holds anomalous elements; extras.start, (n,),
+    the first element. Of 10000 elements each, 300 in three stretches are
+    anomalous in the validation and in the test series.
 
   Raises:
     ValueError: if a number is out of range.
@@ -154,7 +125,7 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
     "aeon load_ecg_diff_count_3",
     "BSD-3-Clause (package)",
   )
-  return make_splits(*parts, length, step, info)
+  return _make_splits(*parts, length, step, info)
 
 
 def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
@@ -165,9 +136,9 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
     step: from the start of a window to that of the next.
 
   Returns:
-    The splits, see `make_splits`: the first 60 % of the 7500 elements are the
-    training series and the next 15 % that of the validation, both without an
-    anomaly; the rest, with 352 anomalous elements, is the test series.
+    The splits, as of `ecg_diff_count`: the first 60 % of the 7500 elements are
+    the training series and the next 15 % that of the validation, both without
+    an anomaly; the rest, with 352 anomalous elements, is the test series.
 
   Raises:
     ValueError: if a number is out of range.
@@ -182,7 +153,7 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
     "sktime mitdb.csv (MIT-BIH arrhythmia database)",
     "BSD-3-Clause (package), ODC-BY (database)",
   )
-  return make_splits(*map(Series, *cut), length, step, info)
+  return _make_splits(*map(Series, *cut), length, step, info)
 
 
 def _read(package: str, file: str) -> Series:

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _window_features
 from jaxseq.data import datasets
 from jaxseq.data import scale
-from jaxseq.data import window_features
 
 UNLABELED = -1
 
@@ -148,23 +148,10 @@ def runs(
   return np.flatnonzero(change)
 
 
-def split_tails(
+def _split_tails(
   dataset: datasets.ArrayDataset, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Divides windows at a time in every recording.
-
-  Args:
-    dataset: windows, as `windows` returns them.
-    fraction: share of the windows of each recording, the last ones, in the
-      second part; rounded to whole windows.
-
-  Returns:
-    The row indices of the first and of the second part. Windows that share
-    elements in time with one of the second part are in neither.
-
-  Raises:
-    ValueError: if fraction is not in 0 .. 1.
-  """
+  """Divides windows at a time in every recording."""
   _validate.number("fraction", fraction, 0, 1)
   recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
@@ -186,7 +173,7 @@ def _hold_out(dataset, fraction, holding, seed):
   if not fraction:
     return dataset, None
   if holding == "tail":
-    first, second = split_tails(dataset, fraction)
+    first, second = _split_tails(dataset, fraction)
   else:
     first, second = datasets.stratified_split(dataset.targets, fraction, seed)
   if not (len(first) and len(second)):
@@ -323,7 +310,10 @@ def adapt(
       without those that overlap with them; or "stratified", the same share of
       each class at random, for recordings of one window.
     features: "raw", the windows; or "statistics", 12 numbers for each channel
-      (see `window_features.describe`) as a single element in time.
+      as a single element in time: mean, deviation, minimum, maximum, median,
+      distance of the quartiles, mean absolute change from one element to the
+      next, and the logarithm of the mean power in five bands, each twice as
+      wide as the one below.
     scaling: see `make_splits`.
     unlabeled: whether the training set holds the target windows. Without them
       it is what a model without adaptation learns from.
@@ -359,7 +349,7 @@ def adapt(
   see, test = _hold_out(of_target, held_out, holding, seed)
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
-    parts = [part and window_features.described(part) for part in parts]
+    parts = [part and _window_features.described(part) for part in parts]
   chosen = datasets.Domains(by, names, count, scaling)
   info = dataclasses.replace(info, domains=chosen)
   return make_splits(*parts, info, scaling=scaling, unlabeled=unlabeled)

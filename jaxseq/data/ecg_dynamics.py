@@ -9,7 +9,7 @@ and down as the point passes the angles of the waves P, Q, R, S and T:
 with breathing z0 = 0.005 sin(2 pi t / 4 s). Times are in seconds.
 
 On the circle the angle is the integral of w, and what is left, z' + z = a known
-input, is a scalar linear recurrence: `by_recurrence`.
+input, is a scalar linear recurrence: `_by_recurrence`.
 
 Source: McSharry et al., IEEE Trans. Biomed. Eng. 50(3), 2003. Angles and widths
 follow the heart rate as in the authors' code (ECGSYN).
@@ -79,15 +79,8 @@ class Waves(NamedTuple):
   b: np.ndarray
 
 
-def adjusted(heart_rate: np.ndarray) -> Waves:
-  """Returns the published waves at a heart rate.
-
-  Args:
-    heart_rate: (n,) in beats per minute.
-
-  Returns:
-    The waves: wider, and P, Q, S and T farther from R, at a higher rate.
-  """
+def _adjusted(heart_rate: np.ndarray) -> Waves:
+  """Returns the published waves at heart rates (n,) in beats per minute."""
   h = np.sqrt(np.asarray(heart_rate, float) / 60)[:, None]
   powers = np.array([0.5, 1.0, 0.0, 1.0, 0.5])
   return Waves(
@@ -111,7 +104,7 @@ def waves(levels: np.ndarray) -> Waves:
     The waves.
   """
   value = factors.factor_values(levels, factors.ECG)
-  published = adjusted(value["heart_rate"])
+  published = _adjusted(value["heart_rate"])
   a, theta = published.a.copy(), published.theta.copy()
   a[:, 0] *= value["p_amplitude"] / _P_HEIGHT
   a[:, 1:4] *= value["r_amplitude"][:, None]
@@ -121,7 +114,7 @@ def waves(levels: np.ndarray) -> Waves:
   return published._replace(a=a, theta=theta)
 
 
-def steady(heart_rate: np.ndarray) -> Rate:
+def _steady(heart_rate: np.ndarray) -> Rate:
   """Returns the rate of hearts that beat evenly; heart_rate (n,) per minute."""
   rate = 2 * np.pi * np.asarray(heart_rate, float) / 60
 
@@ -131,19 +124,12 @@ def steady(heart_rate: np.ndarray) -> Rate:
   return at
 
 
-def variable(
+def _variable(
   rng: np.random.Generator, heart_rate: np.ndarray, deviation: float
 ) -> Rate:
-  """Draws the angular frequency of hearts that vary from beat to beat.
-
-  The time between beats is a sum of cosines with random phases, whose spectrum
-  has two Gaussian peaks at 0.1 Hz and 0.25 Hz.
-
-  Args:
-    rng: source of randomness.
-    heart_rate: (n,) mean heart rate in beats per minute.
-    deviation: standard deviation of the heart rate in beats per minute.
-  """
+  """Draws the angular frequency of hearts that vary from beat to beat."""
+  # The time between beats is a sum of cosines with random phases, whose
+  # spectrum has two Gaussian peaks at 0.1 Hz and 0.25 Hz.
   heart_rate = np.asarray(heart_rate, float)
   grid = np.arange(-4, 4.01, 0.25) * _PEAK_WIDTH
   frequencies = np.concatenate([grid + peak for peak in _PEAKS])
@@ -165,7 +151,7 @@ def variable(
   return at
 
 
-def breathing(time: np.ndarray) -> np.ndarray:
+def _breathing(time: np.ndarray) -> np.ndarray:
   """Returns the baseline z0 at a time in seconds."""
   height, frequency = _BREATHING
   return height * np.sin(2 * np.pi * frequency * time)
@@ -182,31 +168,17 @@ def _pushed(angle, parameters):
   return total
 
 
-def by_recurrence(
+def _by_recurrence(
   parameters: Waves,
   steps: int,
   step: float = _STEP,
   rate: Rate | None = None,
   angle: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-  """Solves the model as a linear recurrence in z.
-
-  z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
-  by Simpson's rule, which is of order 4 as well; u is the input at the known
-  angle.
-
-  Args:
-    parameters: the waves of n series.
-    steps: number of steps.
-    step: length of a step in seconds.
-    rate: angular frequency as a function of time; steady if None.
-    angle: where on the circle the series start, a number or (n,).
-
-  Returns:
-    (n, steps + 1): z at the times 0, step, 2 step, ...; float64 if 64-bit types
-    are on, float32 otherwise.
-  """
-  rate = steady(parameters.heart_rate) if rate is None else rate
+  """Returns z, (n, steps + 1), at the times 0, step, 2 step, ..."""
+  # z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
+  # by Simpson's rule, which is of order 4; u is the input at the known angle.
+  rate = _steady(parameters.heart_rate) if rate is None else rate
   # Starts and middles of all steps in turn.
   times = np.arange(2 * steps + 1) * (step / 2)
   shape = (len(parameters.heart_rate), len(times))
@@ -215,7 +187,7 @@ def by_recurrence(
   moved = np.cumsum((w[:, 1:] + w[:, :-1]) * (step / 4), axis=1)
   start = np.broadcast_to(angle, shape[:1])[:, None]
   angles = start + np.pad(moved, ((0, 0), (1, 0)))
-  u = _pushed(angles, parameters) + breathing(times)
+  u = _pushed(angles, parameters) + _breathing(times)
   decay = np.exp(-step)
   inputs = (
     decay * u[:, :-2:2] + 4 * np.exp(-step / 2) * u[:, 1::2] + u[:, 2::2]
@@ -226,7 +198,7 @@ def by_recurrence(
   return np.concatenate([np.full((len(z), 1), _Z, z.dtype), z], axis=1)
 
 
-def ecg_series(
+def _ecg_series(
   levels: np.ndarray,
   length: int = 128,
   rate: int = 64,
@@ -234,25 +206,7 @@ def ecg_series(
   heart_rate_deviation: float = 0.0,
   rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-  """Makes ECGs, without noise.
-
-  The model runs for four seconds before the first element.
-
-  Args:
-    levels: (n, 6) levels of the factors of `factors.ECG`.
-    length: number of elements in time.
-    rate: elements per second, a divisor of 512, the number of steps in one.
-    start: phase of the beat at the first element, a number or (n,); 0 is R.
-    heart_rate_deviation: standard deviation of the heart rate within a series,
-      in beats per minute.
-    rng: source of its randomness; not needed at 0.
-
-  Returns:
-    (n, length) float64; z times `GAIN`.
-
-  Raises:
-    ValueError: if an option is out of range.
-  """
+  """Makes ECGs (n, length) float64 without noise; z times `GAIN`."""
   per_second = round(1 / _STEP)
   _validate.positive("length", length)
   if rate < 1 or per_second % rate:
@@ -270,15 +224,15 @@ def ecg_series(
   for first in range(0, len(levels), _CHUNK):
     rows = slice(first, first + _CHUNK)
     parameters = waves(levels[rows])
-    turning = steady(parameters.heart_rate)
+    turning = _steady(parameters.heart_rate)
     if heart_rate_deviation:
-      turning = variable(rng, parameters.heart_rate, heart_rate_deviation)
+      turning = _variable(rng, parameters.heart_rate, heart_rate_deviation)
     # Back by what the warm-up turns.
     times = np.arange(2 * warm_up + 1) * (_STEP / 2)
     w = np.broadcast_to(turning(times), (len(parameters.a), len(times)))
     turned = np.trapezoid(w, dx=_STEP / 2, axis=1)
     angle = start[rows] - turned
-    z = by_recurrence(parameters, steps, rate=turning, angle=angle)
+    z = _by_recurrence(parameters, steps, rate=turning, angle=angle)
     parts.append(GAIN * z[:, warm_up::stride].astype(float))
   return np.concatenate(parts)
 
@@ -309,7 +263,7 @@ def load(
     ValueError: if an option is out of range.
   """
   return factors.make_splits(
-    lambda levels, phase, rng: ecg_series(
+    lambda levels, phase, rng: _ecg_series(
       levels, length, rate, phase, heart_rate_deviation, rng
     ),
     factors.ECG,

@@ -53,19 +53,10 @@ _CENTERS = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
 _Q_SHARE, _S_SHARE = 0.12, 0.25
 
 
-def sample_factors(
+def _sample_factors(
   rng: np.random.Generator, count: int, factors: int = 6
 ) -> np.ndarray:
-  """Draws the levels of independent, uniform factors.
-
-  Args:
-    rng: source of randomness.
-    count: number of series.
-    factors: number of factors.
-
-  Returns:
-    (count, factors) int32 in 0 .. 7.
-  """
+  """Draws levels (count, factors) int32 of independent, uniform factors."""
   return rng.integers(0, LEVELS, (count, factors), dtype=np.int32)
 
 
@@ -104,7 +95,7 @@ def _over_time(levels, ranges):
   return {name: value[..., None] for name, value in values.items()}
 
 
-def wrap(angle: np.ndarray) -> np.ndarray:
+def _wrap(angle: np.ndarray) -> np.ndarray:
   """Returns the angle in -pi .. pi (pi excluded) that is the same direction."""
   return (angle + np.pi) % (2 * np.pi) - np.pi
 
@@ -138,7 +129,7 @@ def _beats(value, phase):
   centers[0] = centers[0] * value["pr_interval"]
   centers[4] = centers[4] * value["qt_interval"]
   return sum(
-    height * np.exp(-(wrap(phase - center) ** 2) / (2 * width**2))
+    height * np.exp(-(_wrap(phase - center) ** 2) / (2 * width**2))
     for height, center, width in zip(heights, centers, WIDTHS)
   )
 
@@ -241,7 +232,7 @@ def make_splits(
   parts, scale = {}, None
   for number, (name, count) in enumerate(counts.items()):
     rng = np.random.default_rng([seed, number])
-    levels = sample_factors(rng, count, len(names))
+    levels = _sample_factors(rng, count, len(names))
     phase = np.full(count, -np.pi)
     if start == "random":
       phase = rng.uniform(-np.pi, np.pi, count)

@@ -16,11 +16,11 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _part_splits
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import forecast_windows
-from jaxseq.data import part_splits
 from jaxseq.data import table_layouts
-from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import windows as window_sources
 
@@ -75,7 +75,7 @@ def read(
   values = np.stack([table.numbers[name] for name in channels], axis=1)
   if time is None:
     return forecast_windows.Series(values, tuple(channels), None)
-  times = time_stamps.parse(
+  times = _time_stamps.parse(
     table.words[time], lambda row: table.place(row, time)
   )
   order = np.argsort(times, kind="stable")
@@ -88,7 +88,7 @@ def read(
       "expected one row for each time. Several series in one table are one "
       "column each."
     )
-  if steps == "ignore" or time_stamps.is_regular(times):
+  if steps == "ignore" or _time_stamps.is_regular(times):
     return forecast_windows.Series(values, tuple(channels), times)
 
   def place(number):
@@ -101,11 +101,11 @@ def read(
 
 def _on_steps(values, times, steps, place, channels):
   """The series with a row at every step; refuses what lies between."""
-  at = time_stamps.seconds(times)
+  at = _time_stamps.seconds(times)
   gaps = np.diff(at)
   step = float(np.median(gaps))
   counts = np.round(gaps / step)
-  between = np.abs(gaps - counts * step) > time_stamps.TOLERANCE * step
+  between = np.abs(gaps - counts * step) > _time_stamps.TOLERANCE * step
   wrong = between if steps == "insert" else between | (counts != 1)
   if wrong.any():
     first = int(np.argmax(wrong))
@@ -246,7 +246,7 @@ def read_again(
 
 def _by_share(count, valid, test):
   """Ends of the three spans."""
-  part_splits.check_shares(valid, test)
+  _part_splits.check_shares(valid, test)
   second = count - int(count * test)
   return int(count * (1 - valid - test) + 1e-9), second, count
 
@@ -257,7 +257,7 @@ def _by_time(times, valid_from, test_from):
   for name, word in (("valid_from", valid_from), ("test_from", test_from)):
     try:
       if times.dtype.kind == "M":
-        start = time_stamps.parse_date(str(word))
+        start = _time_stamps.parse_date(str(word))
       else:
         start = float(word)
     except ValueError as error:

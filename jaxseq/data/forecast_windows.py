@@ -20,12 +20,12 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
+from jaxseq.data import _time_stamps
 from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data import scale as scales
-from jaxseq.data import time_stamps
 from jaxseq.data.files import columns as text_columns
 from jaxseq.data.sources import windows as window_sources
 
@@ -81,7 +81,7 @@ def parse_csv(
     for row in rows:
       if len(row) != len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")
-      times.append(time_stamps.parse_date(row[0]))
+      times.append(_time_stamps.parse_date(row[0]))
       values.append([text_columns.number(row[i], header[i]) for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
@@ -90,27 +90,10 @@ def parse_csv(
   )
 
 
-def treat(
+def _treat(
   series: Series, missing: Missing, end: int, source: str
 ) -> np.ndarray:
-  """Returns the values of a series, missing ones treated as declared.
-
-  Args:
-    series: the series, NaN where a value is missing.
-    missing: "refuse"; "forward_fill", the last value before it, or the mean
-      where there is none; or "mean", that of the channel over the training
-      span. A mask is none of them: the channels of the inputs are those of the
-      targets, which would be missing as well.
-    end: time behind the training span.
-    source: where the series comes from, for messages.
-
-  Returns:
-    (time, channels) without NaN.
-
-  Raises:
-    ValueError: if a value is missing and to be refused, with its time and
-      channel; or the training span has none of a channel.
-  """
+  """Returns the values of a series, missing ones treated as declared."""
   choices = get_args(Missing)
   _validate.choice("missing", missing, choices)
   values = series.values
@@ -144,16 +127,8 @@ def _known_mean(series, end):
   return counts, total / np.maximum(counts, 1)
 
 
-def calendar(times: np.ndarray) -> np.ndarray:
-  """Returns where each time lies in its hour, day, week, month and year.
-
-  Args:
-    times: (time,) datetime64.
-
-  Returns:
-    (time, 5) float32 in -0.5 .. 0.5: minute of the hour, hour of the day, day
-    of the week from Monday, day of the month, day of the year.
-  """
+def _calendar(times: np.ndarray) -> np.ndarray:
+  """Returns where each time lies in its hour, day, week, month and year."""
   seconds = times.astype("datetime64[s]").astype(np.int64)
   days = times.astype("datetime64[D]")
   month = (days - days.astype("datetime64[M]")).astype(np.int64)
@@ -244,8 +219,11 @@ def make_splits(
     horizon: times of a target.
     normalize: whether each channel is shifted and scaled to mean 0 and standard
       deviation 1 over the training span.
-    with_calendar: whether extras.calendar holds `calendar` of each window.
-    missing: what becomes of missing values, see `treat`.
+    with_calendar: whether extras.calendar holds `_calendar` of each window.
+    missing: "refuse"; "forward_fill", the last value before it, or the mean
+      where there is none; or "mean", that of the channel over the training
+      span. A mask is none of them: the channels of the inputs are those of the
+      targets, which would be missing as well.
     source: where the series comes from.
     license: its terms.
 
@@ -267,7 +245,7 @@ def make_splits(
       f"{source}: got no time in the training span, expected at least "
       f"{input_length + horizon}."
     )
-  values = treat(series, missing, ends[0], source)
+  values = _treat(series, missing, ends[0], source)
   constants = scales.Scale.of(values[: ends[0]])
   mean, deviation = constants if normalize else (None, None)
   fill = None
@@ -279,7 +257,7 @@ def make_splits(
     fill = tuple(map(float, fill))
   spread = values[: ends[0]].std(0)
   values = scales.apply(values, mean, deviation)
-  stamps = calendar(series.times) if with_calendar else None
+  stamps = _calendar(series.times) if with_calendar else None
   parts = [
     None
     if name == "valid" and start == end
@@ -301,7 +279,9 @@ def make_splits(
       fill=fill,
       length=input_length,
       horizon=horizon,
-      step=time_stamps.usual_step([np.diff(time_stamps.seconds(series.times))]),
+      step=_time_stamps.usual_step(
+        [np.diff(_time_stamps.seconds(series.times))]
+      ),
     ),
   )
   return datasets.Splits(*parts, info)

@@ -46,18 +46,8 @@ class Options(TypedDict, total=False):
   valid_fraction: float
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
-  """Reads an array in the idx format of MNIST, compressed by gzip or not.
-
-  Args:
-    path: the file.
-
-  Returns:
-    The array.
-
-  Raises:
-    ValueError: if the file is damaged or in another format.
-  """
+def _read_idx(path: str | os.PathLike) -> np.ndarray:
+  """Reads an array in the idx format of MNIST, compressed by gzip or not."""
   path = pathlib.Path(path)
   content = path.read_bytes()
   if content[:2] == b"\x1f\x8b":
@@ -220,7 +210,7 @@ def fashion(
   parts = []
   for part in ("train", "t10k"):
     images, labels = (
-      read_idx(_idx_path(folder, f"{part}-{name}"))
+      _read_idx(_idx_path(folder, f"{part}-{name}"))
       for name in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
     if images.dtype != np.uint8 or labels.dtype != np.uint8:

@@ -112,22 +112,10 @@ def _grow(draw, depth, max_depth, limit, ids):
   return _apply(operator, values)
 
 
-def generate(
+def _generate(
   seed: int, count: int, max_depth: int, shortest: int, longest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Generates different expressions.
-
-  Args:
-    seed: seed.
-    count: number of expressions.
-    max_depth: depth at which all nodes are digits; the root has depth 1.
-    shortest: number of tokens that an expression must exceed.
-    longest: number of tokens that it must stay below.
-
-  Returns:
-    Token ids (count, longest - 1) uint8, padded with 0 at the end; values
-    (count,) int32; and lengths (count,) int32.
-  """
+  """Different expressions: ids (count, longest - 1), values and lengths."""
   draw = random.Random(seed).random
   inputs = np.zeros((count, longest - 1), np.uint8)
   values = np.zeros(count, np.int32)
@@ -195,7 +183,7 @@ def load(
   names = ("inputs", "values", "lengths")
 
   def make():
-    arrays = generate(seed, sum(counts), max_depth, shortest, longest)
+    arrays = _generate(seed, sum(counts), max_depth, shortest, longest)
     return dict(zip(names, arrays))
 
   options = {

@@ -20,10 +20,10 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _series_splits
+from jaxseq.data import _series_targets
 from jaxseq.data import datasets
-from jaxseq.data import raw_arrays
-from jaxseq.data import series_splits
-from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
 from jaxseq.data.sources import series as series_sources
 
@@ -52,7 +52,7 @@ def read(
   path: str | os.PathLike,
   target: str = "auto",
   classes: tuple[str, ...] | None = None,
-) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
   """Reads the series of an archive.
 
   Args:
@@ -156,7 +156,7 @@ def _series(arrays, name, held):
 def _targets(labels, whole, target, classes, name):
   """Targets of all parts."""
   if all(array is None for array in labels):
-    return series_targets.none(len(whole.ids))
+    return _series_targets.none(len(whole.ids))
   if any(array is None for array in labels):
     raise ValueError(f"{name}: got y of some parts, expected it of all.")
   shapes = {array.shape[1:] for array in labels}
@@ -174,9 +174,9 @@ def _targets(labels, whole, target, classes, name):
     words = [
       x.decode("latin1") if kind == "S" else str(x) for x in array.tolist()
     ]
-    names = series_targets.in_order(words) if classes is None else classes
-    numbers = raw_arrays.class_numbers(np.array(words), names, f"{name}: y")
-    return series_targets.Targets("class", numbers, names, ("y",))
+    names = _series_targets.in_order(words) if classes is None else classes
+    numbers = _raw_arrays.class_numbers(np.array(words), names, f"{name}: y")
+    return _series_targets.Targets("class", numbers, names, ("y",))
   numbers = np.asarray(array, np.float64) if array.dtype.kind in "iuf" else None
   if numbers is None or not np.isfinite(numbers).all():
     raise _validate.error(
@@ -187,10 +187,10 @@ def _targets(labels, whole, target, classes, name):
       numbers = numbers[..., None]
     _validate.shape(f"{name}: y", numbers, (len(numbers), "time", "numbers"))
     rows = [y[: len(x)] for y, x in zip(numbers, whole.values)]
-    return series_targets.Targets("step", rows, None, _called(numbers))
+    return _series_targets.Targets("step", rows, None, _called(numbers))
   numbers = numbers[:, None] if numbers.ndim == 1 else numbers
   _validate.shape(f"{name}: y", numbers, (len(numbers), "numbers"))
-  return series_targets.Targets("number", numbers, None, _called(numbers))
+  return _series_targets.Targets("number", numbers, None, _called(numbers))
 
 
 def _called(numbers):
@@ -203,7 +203,7 @@ def load(
   path: str | os.PathLike,
   *,
   target: str = "auto",
-  **options: Unpack[series_splits.Options],
+  **options: Unpack[series_sources.Options],
 ) -> datasets.Splits:
   """Loads series of an .npz archive.
 
@@ -212,7 +212,7 @@ def load(
     target: what `y` is: "class", "number", one or several for each series,
       "step", some at every element, or "auto": classes, if it holds names or
       integers.
-    **options: see `series_splits.Options`.
+    **options: see `sources.series.Options`.
 
   Returns:
     The splits, see `series_table.load`.
@@ -223,7 +223,7 @@ def load(
   """
   _validate.choice("target", target, ("auto", "class", "number", "step"))
   whole, targets = read(path, target)
-  return series_splits.make(
+  return _series_splits.make(
     whole,
     targets,
     source=str(path),
@@ -236,7 +236,7 @@ def load(
 
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
   """Reads series as `load` reads those of its archive; its parts in a row.
 
   Raises:
@@ -248,7 +248,7 @@ def read_again(
     path, source.target if labeled else "auto", source.classes
   )
   if not labeled:
-    targets = series_targets.none(len(whole.ids))
+    targets = _series_targets.none(len(whole.ids))
   if len(whole.channels) != len(source.channels or whole.channels):
     raise _validate.error(
       f"{path}: channels", len(whole.channels), f"{len(source.channels or ())}"

@@ -278,21 +278,10 @@ def _paint(drawing, shapes, paths, discs):
   return np.rint(255 * fine.mean(axis=(1, 3))).astype(np.uint8)
 
 
-def generate(
+def _generate(
   seed: int, count: int, drawing: Drawing = DRAWINGS[32]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Draws images.
-
-  Args:
-    seed: seed.
-    count: number of images.
-    drawing: how they are drawn.
-
-  Returns:
-    Images (count, size, size) uint8; classes (count,) int32, 1 where the discs
-    are on one path; and the middles of the two discs in pixels, (count, 2, 2)
-    float32 as (y, x).
-  """
+  """Images uint8, classes (1: one path), and middles (count, 2, 2) of discs."""
   rng = random.Random(seed)
   shapes = _shapes(drawing)
   images = np.zeros((count, drawing.size, drawing.size), np.uint8)
@@ -312,7 +301,7 @@ def generate(
 
 def _chunk(seed, number, count, drawing):
   words = np.random.SeedSequence([seed, number]).generate_state(2, np.uint64)
-  images, labels, _ = generate(int(words[0]), count, drawing)
+  images, labels, _ = _generate(int(words[0]), count, drawing)
   return images, labels
 
 

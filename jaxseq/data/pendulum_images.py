@@ -43,19 +43,10 @@ _FACTOR_LOW = (0.0, 0.25)
 _FACTOR_HIGH = (0.75, 1.0)
 
 
-def simulate(
+def _simulate(
   rng: np.random.RandomState, count: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Simulates pendulums; the angle is 0 where the pendulum hangs.
-
-  Args:
-    rng: source of randomness.
-    count: number of pendulums.
-    frames: number of frames, 0.01 apart in time.
-
-  Returns:
-    Angle and velocity, (count, frames) float64 each; the angle in -pi .. pi.
-  """
+  """Angles in -pi .. pi and velocities, (count, frames) each; hanging is 0."""
   angle = rng.uniform(0, 2 * np.pi, count)
   velocity = np.zeros(count)
   angles, velocities = [angle], [velocity]
@@ -121,42 +112,26 @@ def _shrinking():
   return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _render(end_x, end_y):
+def _rendered(end_x, end_y):
   weights = _shrinking()
   image = weights @ (_draw_rod(end_x, end_y) @ weights.T)
   return (255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
-def render(angles: np.ndarray) -> np.ndarray:
-  """Draws pendulums without noise.
-
-  Args:
-    angles: (...) angles; at 0 the pendulum points to the last row.
-
-  Returns:
-    Images (..., 24, 24) uint8.
-  """
+def _render(angles: np.ndarray) -> np.ndarray:
+  """Images (..., 24, 24) uint8 of pendulums at angles (...), without noise."""
   ends = _CENTER + _ROD * np.stack([np.sin(angles), np.cos(angles)], -1)
   # The line ends at a whole pixel, so that there are few different images.
   pixels = ends.astype(int).reshape(-1, 2)
   pixels, places = np.unique(pixels, axis=0, return_inverse=True)
-  images = np.stack([_render(int(x), int(y)) for x, y in pixels])
+  images = np.stack([_rendered(int(x), int(y)) for x, y in pixels])
   return images[places.reshape(angles.shape)]
 
 
-def noise_factors(
+def _noise_factors(
   rng: np.random.RandomState, count: int, frames: int
 ) -> np.ndarray:
-  """Draws how much of each image is left by the noise.
-
-  Args:
-    rng: source of randomness.
-    count: number of sequences.
-    frames: number of frames.
-
-  Returns:
-    (count, frames) in 0 (noise only) .. 1 (no noise), 1 in the first 5 frames.
-  """
+  """Shares (count, frames) of images left by noise; 1 in the first 5 frames."""
   factors = [rng.uniform(0, 1, count)]
   for _ in range(frames - 1):
     step = rng.uniform(-_FACTOR_STEP, _FACTOR_STEP, count)
@@ -168,20 +143,10 @@ def noise_factors(
   return result
 
 
-def choose_frames(
+def _choose_frames(
   offset: int, count: int, frames: int, kept: int
 ) -> np.ndarray:
-  """Draws the frames of each sequence that are seen.
-
-  Args:
-    offset: seed of the first sequence; each has the next one's.
-    count: number of sequences.
-    frames: number of frames of a sequence.
-    kept: number of them that are seen.
-
-  Returns:
-    (count, kept) int32, increasing in each row.
-  """
+  """Frames (count, kept) that are seen; row i is drawn by seed offset + i."""
   chosen = [
     np.random.default_rng(offset + i).choice(frames, kept, replace=False)
     for i in range(count)
@@ -189,28 +154,16 @@ def choose_frames(
   return np.sort(np.array(chosen, np.int32), axis=1)
 
 
-def generate(
+def _generate(
   rng: np.random.RandomState, offset: int, count: int, frames: int, kept: int
 ) -> dict[str, np.ndarray]:
-  """Generates sequences.
-
-  Args:
-    rng: source of randomness; sequences drawn later from it are others.
-    offset: see `choose_frames`.
-    count: number of sequences.
-    frames: number of frames that are simulated.
-    kept: number of frames that are seen.
-
-  Returns:
-    images (count, kept, 24, 24) uint8, targets (count, kept, 2) float32 and
-    frames (count, kept) int32.
-  """
-  angles, _ = simulate(rng, count, frames)
+  """Images uint8, targets (count, kept, 2), and frames that are seen."""
+  angles, _ = _simulate(rng, count, frames)
   # The published generator disturbs velocities too, and never uses them.
   shown = angles + rng.normal(0, _ANGLE_NOISE, (count, frames, 2))[..., 0]
-  factors = noise_factors(rng, count, frames)
-  chosen = choose_frames(offset, count, frames, kept)
-  images = render(np.take_along_axis(shown, chosen, axis=1))
+  factors = _noise_factors(rng, count, frames)
+  chosen = _choose_frames(offset, count, frames, kept)
+  images = _render(np.take_along_axis(shown, chosen, axis=1))
   for row in range(count):
     noise = rng.uniform(0, 255, (frames, SIZE, SIZE))[chosen[row]]
     factor = factors[row, chosen[row], None, None]
@@ -258,9 +211,9 @@ def load(
     rng = np.random.RandomState(seed)
     other = np.random.RandomState(seed + 1)
     by_part = {
-      "train": generate(rng, train, train, frames, kept),
-      "test": generate(rng, 0, test, frames, kept),
-      "valid": generate(other, valid, valid, frames, kept),
+      "train": _generate(rng, train, train, frames, kept),
+      "test": _generate(rng, 0, test, frames, kept),
+      "valid": _generate(other, valid, valid, frames, kept),
     }
     return {
       f"{part}_{key}": array

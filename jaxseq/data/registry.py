@@ -126,6 +126,15 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   return splits._replace(info=info)
 
 
+def annotations(name: str) -> dict[str, Any]:
+  """Returns the annotations of the options of a set's loader, by name."""
+  out = {}
+  for option, hint in typing.get_type_hints(loader(name)).items():
+    shared = typing.get_origin(hint) is typing.Unpack
+    out |= typing.get_type_hints(hint.__args__[0]) if shared else {option: hint}
+  return out
+
+
 def _options(function):
   """A loader's options by name, True where one is needed."""
   options = {}

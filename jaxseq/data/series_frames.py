@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import row_groups
+from jaxseq.data import _row_groups
 
 
 class FrameSeries(NamedTuple):
@@ -32,6 +32,11 @@ class FrameSeries(NamedTuple):
   times: list[np.ndarray] | None = None
 
 
+def is_frame(value: Any) -> bool:
+  """Returns whether a value is a frame, as of pandas, which is not imported."""
+  return hasattr(value, "columns") and hasattr(value, "index")
+
+
 def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
   """Returns series of any of the forms above.
 
@@ -46,7 +51,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
   Raises:
     ValueError: naming what is not as expected.
   """
-  if hasattr(collection, "columns") and hasattr(collection, "index"):
+  if is_frame(collection):
     if getattr(collection.index, "nlevels", 1) > 1:
       return _indexed(collection)
     return _nested(collection)
@@ -97,7 +102,7 @@ def _indexed(frame):
   names = np.asarray(frame.index.get_level_values(0)).astype(str)
   at = np.asarray(frame.index.get_level_values(1))
   values = _values(frame, "frame", False)
-  ids, cut = row_groups.group(names, at)
+  ids, cut = _row_groups.group(names, at)
   times = [at[rows] for rows in cut] if at.dtype.kind in "iufM" else None
   return FrameSeries(
     ids,

@@ -10,10 +10,10 @@ from typing import Literal
 from typing import get_args
 
 from jaxseq import _validate
+from jaxseq.data import _series_splits
+from jaxseq.data import _series_targets
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
-from jaxseq.data import series_splits
-from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import series as series_sources
@@ -43,7 +43,7 @@ def load(
   test_fraction: float = 0.2,
   normalize: bool = True,
   missing: missing_values.Missing = "refuse",
-  gaps: series_splits.Gaps = "channel",
+  gaps: series_sources.Gaps = "channel",
   seed: int = 0,
 ) -> datasets.Splits:
   """Loads series with a class or numbers for each, or without.
@@ -112,8 +112,8 @@ def load(
     words=[*said, *(columns.label if inside and target != "step" else ())],
     step_numbers=columns.label if inside and target == "step" else (),
   )
-  targets = series_targets.find(whole, columns, target, labels)
-  return series_splits.make(
+  targets = _series_targets.find(whole, columns, target, labels)
+  return _series_splits.make(
     whole,
     targets,
     source=table_files.describe(path),
@@ -141,7 +141,7 @@ def load(
 
 def read_again(
   path: table_files.Path, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
   """Reads series as `load` does, with or without the column of labels.
 
   Raises:
@@ -165,7 +165,7 @@ def read_again(
     )
   entries = whole.numbers if kind == "step" else whole.words
   if not columns.label or not set(columns.label) <= entries.keys():
-    return whole, series_targets.none(len(whole.ids))
-  return whole, series_targets.find(
+    return whole, _series_targets.none(len(whole.ids))
+  return whole, _series_targets.find(
     whole, columns, kind, None, classes=source.classes
   )

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _row_groups
+from jaxseq.data import _time_stamps
 from jaxseq.data import missing as missing_values
-from jaxseq.data import row_groups
-from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
@@ -352,11 +352,11 @@ def _from_long(table, part, columns, channels, words, step_numbers):
     _check_present(table, columns.id)
   stamps = None
   if columns.time is not None:
-    stamps = time_stamps.parse(
+    stamps = _time_stamps.parse(
       table.words[columns.time],
       lambda row: table.place(row, columns.time),
     )
-  keys, cut = row_groups.group(zip(part.tolist(), ids), stamps)
+  keys, cut = _row_groups.group(zip(part.tolist(), ids), stamps)
   ids = tuple(word for _, word in keys)
   if stamps is not None:
     _check_increasing(table, columns.time, stamps, cut, ids)

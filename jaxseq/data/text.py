@@ -17,8 +17,8 @@ import sysconfig
 import numpy as np
 
 from jaxseq import _limits
+from jaxseq.data import _text_documents
 from jaxseq.data import datasets
-from jaxseq.data import text_documents
 
 # What the program of Debian's bible-kjv 4.39 prints.
 KJV_BYTES = 4404412
@@ -82,30 +82,17 @@ def _check_kjv(content, source):
   return content
 
 
-def split_bytes(
+def _split_bytes(
   content: bytes, valid: float = 0.05, test: float = 0.05
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides a corpus in its own order.
-
-  Args:
-    content: the corpus.
-    valid: share of the validation part, next to last.
-    test: share of the test part, the last.
-
-  Returns:
-    Training, validation and test parts: inputs and targets (1, bytes) uint8. A
-    part's first input is the last byte of the part before it.
-
-  Raises:
-    ValueError: if a part would be empty.
-  """
+  """Divides a corpus in its own order."""
   return split_tokens(np.frombuffer(content, np.uint8), valid, test)
 
 
 def split_tokens(
   data: np.ndarray, valid: float = 0.05, test: float = 0.05
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides tokens (n,) in their own order; see `split_bytes`."""
+  """Divides tokens (n,) in their own order; see `_split_bytes`."""
   first = len(data) - round((valid + test) * len(data))
   second = len(data) - round(test * len(data))
   if not 1 < first < second < len(data):
@@ -141,9 +128,9 @@ def kjv(
   """
   content = kjv_bytes(path)
   if documents is None:
-    parts = split_bytes(content)
+    parts = _split_bytes(content)
   else:
-    parts = text_documents.split(text_documents.of_bible(content, documents))
+    parts = _text_documents.split(_text_documents.of_bible(content, documents))
   info = datasets.Info(
     "The King James Bible byte by byte; which byte is next?",
     "Debian's bible-kjv 4.39",
@@ -179,7 +166,7 @@ def _python_documents(root):
   return [(name, paths[name].read_bytes()) for name in sorted(paths)]
 
 
-def manifest_digest(manifest: Iterable[tuple[str, str]]) -> str:
+def _manifest_digest(manifest: Iterable[tuple[str, str]]) -> str:
   """Returns one sha256 for a manifest: state it beside a result."""
   lines = "".join(f"{digest}  {name}\n" for name, digest in manifest)
   return hashlib.sha256(lines.encode()).hexdigest()
@@ -211,7 +198,7 @@ def python_source(
   manifest = tuple(
     (name, hashlib.sha256(content).hexdigest()) for name, content in files
   )
-  corpus_digest = manifest_digest(manifest)
+  corpus_digest = _manifest_digest(manifest)
   if digest is not None and digest != corpus_digest:
     raise ValueError(
       f"digest: got {digest}, expected that of the {len(manifest)} files "
@@ -219,9 +206,9 @@ def python_source(
     )
   pieces = [f"# {name}\n".encode() + content for name, content in files]
   if documents:
-    parts = text_documents.split(pieces)
+    parts = _text_documents.split(pieces)
   else:
-    parts = split_bytes(b"".join(pieces))
+    parts = _split_bytes(b"".join(pieces))
   info = datasets.Info(
     "Python source code byte by byte; which byte is next?",
     "the standard library of the running Python",

@@ -12,10 +12,10 @@ from typing import Unpack
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _series_splits
+from jaxseq.data import _series_targets
 from jaxseq.data import datasets
 from jaxseq.data import npz_series
-from jaxseq.data import series_splits
-from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
 from jaxseq.data.files import uea
 from jaxseq.data.sources import series as series_sources
@@ -25,8 +25,8 @@ def load(
   path: str | os.PathLike,
   *,
   test_path: str | os.PathLike | None = None,
-  gaps: series_splits.Gaps = "channel",
-  **options: Unpack[series_splits.Options],
+  gaps: series_sources.Gaps = "channel",
+  **options: Unpack[series_sources.Options],
 ) -> datasets.Splits:
   """Loads series of a .ts file.
 
@@ -35,7 +35,7 @@ def load(
     test_path: file of the test part, in place of a share.
     gaps: where the time since the element before goes, if the file has time
       stamps and they are not always the same apart; see `series_table.load`.
-    **options: see `series_splits.Options`; a missing value is a `?`.
+    **options: see `sources.series.Options`; a missing value is a `?`.
 
   Returns:
     The splits, see `series_table.load`.
@@ -45,7 +45,7 @@ def load(
     MissingData: if a file is not there.
   """
   whole, targets = _read([path] if test_path is None else [path, test_path])
-  return series_splits.make(
+  return _series_splits.make(
     whole,
     targets,
     source=str(path),
@@ -58,7 +58,7 @@ def load(
 
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, series_targets.Targets]:
+) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
   """Reads the cases of a file, with or without labels, for predictions.
 
   Raises:
@@ -114,7 +114,7 @@ def _targets(paths, files, source=None):
   """Classes or numbers of the cases of all files."""
   count = sum(len(file.series) for file in files)
   if all(file.labels is None for file in files):
-    return series_targets.none(count)
+    return _series_targets.none(count)
   for path, file in zip(paths, files):
     if file.labels is None:
       raise _validate.error(
@@ -126,11 +126,11 @@ def _targets(paths, files, source=None):
     classes = files[0].classes
   if classes is None:
     numbers = np.array([x for file in files for x in file.labels], np.float64)
-    return series_targets.Targets("number", numbers[:, None], None, ("value",))
+    return _series_targets.Targets("number", numbers[:, None], None, ("value",))
   numbers = [
     uea.class_numbers(file.labels, classes, path)
     for path, file in zip(paths, files)
   ]
-  return series_targets.Targets(
+  return _series_targets.Targets(
     "class", np.concatenate(numbers), classes, ("label",)
   )

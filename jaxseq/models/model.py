@@ -17,7 +17,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
-from jaxseq.data import raw_arrays
+from jaxseq.data import series_frames
 from jaxseq.data import sources
 from jaxseq.models import exported
 from jaxseq.models import kinds
@@ -85,7 +85,7 @@ class Model:
     """
     if isinstance(source, data.Examples):
       return source
-    frame = raw_arrays.is_frame(source) and self.preparation.reads_frames
+    frame = series_frames.is_frame(source) and self.preparation.reads_frames
     if frame or isinstance(source, (str, os.PathLike)):
       return self.preparation.read(source)
     dataset = source

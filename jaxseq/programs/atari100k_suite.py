@@ -12,6 +12,7 @@ from jaxseq.spr import published
 from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
 from jaxseq.spr import spr_arms
+from jaxseq.training import configuration
 from jaxseq.training import finite
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
@@ -63,7 +64,9 @@ def make_runs(
   """
   runs = {}
   for game in config.games:
-    settings = arms.updated(config.settings, {"env_id": envs.atari_id(game)})
+    settings = configuration.merged(
+      config.settings, {"env_id": envs.atari_id(game)}
+    )
     local = suite.narrow(config, spr_arms.Config, settings=settings)
     runs[game] = local, spr_arms.make_arms(local)
   return runs

@@ -42,7 +42,7 @@ class Config(decision.Options, base.Comparison):
   """
 
   _: dataclasses.KW_ONLY
-  ppo: Mapping[str, Any]
+  ppo: configuration.Fields
   checkpoints: int = 20
   episodes: int = 1000
   context: int = 20

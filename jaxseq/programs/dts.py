@@ -53,10 +53,12 @@ class Config(supervised_arms.Supervised):
 
   _: dataclasses.KW_ONLY
   data: str
-  data_options: Mapping[str, Any] = arms.EMPTY
-  model: Mapping[str, Any] = arms.EMPTY
-  objective: Mapping[str, Any] = arms.EMPTY
-  optimizer: Mapping[str, Any] = arms.EMPTY
+  data_options: Mapping[str, Any] = arms.options(
+    "data", data.registry.annotations
+  )
+  model: arms.Fields = arms.EMPTY
+  objective: arms.Fields = arms.EMPTY
+  optimizer: arms.Fields = arms.EMPTY
   adaptation: Mapping[str, Any] | None = None
   aggressive: bool = False
   elbo_weight: float = 1.0

@@ -10,6 +10,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.rl import films
 from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 from jaxseq.training import finite
 from jaxseq.training import plots
 from jaxseq.training import tables
@@ -54,7 +55,7 @@ class Config(rl_arms.Config):
 
 def on(config: Config, name: str) -> rl_arms.Config:
   """Returns the comparison of the arms on one environment, by its name."""
-  agent = arms.updated(
+  agent = configuration.merged(
     config.agent, {"env_id": name}, config.environments[name]
   )
   return suite.narrow(config, rl_arms.Config, agent=agent)

@@ -1,6 +1,5 @@
 """Next-byte prediction on a text, with any mixer; generation of text."""
 
-from collections.abc import Mapping
 import dataclasses
 import functools
 import math
@@ -46,7 +45,7 @@ class Config(base.DataComparison):
   jump_every: int | None = None
   valid_tokens: int = 65_536
   test_streams: int = 1
-  dynamic: Mapping[str, Any] = arms.EMPTY
+  dynamic: arms.Fields = arms.EMPTY
   batch_size: int = 16
 
   def __post_init__(self):

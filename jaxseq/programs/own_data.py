@@ -1,9 +1,9 @@
 """Options of the loaders of your own data, for flags to set.
 
-Each is a field of `config.data_options`; one without a value is not used.
+Each is a field of `config.data_options`; one that is None is not used.
 """
 
-from ml_collections import config_dict
+_SHARES = {"valid_fraction": 0.1, "test_fraction": 0.2}
 
 
 def series(**options: object) -> dict[str, object]:
@@ -12,12 +12,10 @@ def series(**options: object) -> dict[str, object]:
     "path": "data.csv",
     "layout": "long",
     **_open("id", "time", "label", "channels", "ignore", "delimiter", "labels"),
-    **_open("split", "group", "valid_path", "test_path"),
-    "window": config_dict.placeholder(int),
+    **_open("split", "group", "valid_path", "test_path", "window"),
     "target": "auto",
     "by_time": False,
-    "valid_fraction": 0.1,
-    "test_fraction": 0.2,
+    **_SHARES,
     "normalize": True,
     "missing": "refuse",
     "gaps": "channel",
@@ -28,8 +26,7 @@ def series(**options: object) -> dict[str, object]:
 def arrays(**options: object) -> dict[str, object]:
   """Returns the options that `npz_series.load` and `ts_series.load` share."""
   return {
-    "valid_fraction": 0.1,
-    "test_fraction": 0.2,
+    **_SHARES,
     "normalize": True,
     "missing": "refuse",
     **options,
@@ -43,8 +40,7 @@ def forecast(**options: object) -> dict[str, object]:
     **_open("time", "channels", "ignore", "delimiter"),
     **_open("valid_from", "test_from"),
     "steps": "refuse",
-    "valid_fraction": 0.1,
-    "test_fraction": 0.2,
+    **_SHARES,
     "missing": "refuse",
     **options,
   }
@@ -55,12 +51,10 @@ def events(**options: object) -> dict[str, object]:
   return {
     "path": "data.csv",
     **_open("time", "stream", "mark", "delimiter", "start", "split", "unit"),
-    "horizon": config_dict.placeholder(float),
-    "window": config_dict.placeholder(float),
+    **_open("horizon", "window"),
     "ties": "refuse",
     "by_time": False,
-    "valid_fraction": 0.1,
-    "test_fraction": 0.2,
+    **_SHARES,
     **options,
   }
 
@@ -84,14 +78,12 @@ def images(**options: object) -> dict[str, object]:
     "path": "data",
     "order": "row",
     "color": False,
-    "height": config_dict.placeholder(int),
-    "width": config_dict.placeholder(int),
-    "valid_fraction": 0.1,
-    "test_fraction": 0.2,
+    **_open("height", "width"),
+    **_SHARES,
     **options,
   }
 
 
 def _open(*names: str) -> dict[str, object]:
   """Returns options without a value, which take a string."""
-  return {name: config_dict.placeholder(str) for name in names}
+  return dict.fromkeys(names)

@@ -5,11 +5,16 @@
 is `--config=.../own_files.py:classify.table --config.data_options.path=...`.
 """
 
-import ml_collections
+from typing import Any
 
 from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq.programs import classify
+from jaxseq.programs import forecast
+from jaxseq.programs import language_model
 from jaxseq.programs import own_data
+from jaxseq.tasks import base
+from jaxseq.tasks import events
 
 _SERIES = {
   "table": own_data.series(id="id", label="label"),
@@ -25,41 +30,38 @@ VARIANTS = (
 )
 
 
-def get_config(variant: str = VARIANTS[0]) -> ml_collections.ConfigDict:
+def get_config(variant: str = VARIANTS[0]) -> base.DataComparison:
   """Returns the config of TASK.DATA: two small networks, or one for texts."""
   _validate.choice("variant", variant, VARIANTS)
   task, _, data = variant.partition(".")
-  stack = {"d_model": 64, "num_layers": 2}
-  config = ml_collections.ConfigDict(
-    {
-      "data": data,
-      "network": {"stack": stack},
-      "optimizer": {"learning_rate": 2e-3, "warmup_steps": 50},
-      "num_updates": 1500,
-      "updates_per_chunk": 50,
-      "chunks_per_evaluation": 5,
-      "batch_size": 16,
-    }
-  )
+  fields: dict[str, Any] = {}
+  stack: dict[str, Any] = {"d_model": 64, "num_layers": 2}
   if task == "classify":
-    config.data_options = _SERIES[data]
-    config.network.pooling = "mean"
+    kind, options = classify.Config, _SERIES[data]
   elif task == "events":
-    options = {"time": "time", "stream": "stream", "mark": "mark"}
-    config.data_options = own_data.events(**options)
+    kind = events.Config
+    options = own_data.events(time="time", stream="stream", mark="mark")
   elif task == "forecast":
-    config.data_options = own_data.forecast()
-    config.update(input_length=48, horizons=(24,), batch_size=32)
-    config.network.pooling = "last"
-    stack = {"norm": "layer", "dropout": 0.1}
-    config.network.stack.update(stack)
+    kind, options = forecast.Config, own_data.forecast()
+    fields = {"input_length": 48, "horizons": (24,), "batch_size": 32}
+    stack |= {"norm": "layer", "dropout": 0.1}
   else:
-    config.data_options = own_data.text()
-    config.update(num_seeds=1, length=128, jump_every=8)
-    config.network.stack.update({"d_model": 192, "num_layers": 3})
+    kind, options = language_model.Config, own_data.text()
+    fields = {"num_seeds": 1, "length": 128, "jump_every": 8}
+    stack = {"d_model": 192, "num_layers": 3}
+  poolings = {"classify": "mean", "forecast": "last"}
+  pooling = {"pooling": poolings[task]} if task in poolings else {}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
-  config.arms = {
-    name: {"network": {"stack": {"mixer": name, **mixers.traits(name).block}}}
-    for name in names
-  }
-  return config
+  return kind(
+    data=data,
+    data_options=options,
+    network={"stack": stack, **pooling},
+    optimizer={"learning_rate": 2e-3, "warmup_steps": 50},
+    num_updates=1500,
+    chunks_per_evaluation=5,
+    arms={
+      name: {"network": {"stack": {"mixer": name, **mixers.traits(name).block}}}
+      for name in names
+    },
+    **{"batch_size": 16, **fields},
+  )

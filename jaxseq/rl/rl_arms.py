@@ -45,7 +45,7 @@ class Config(arms.Arms):
 
   _: dataclasses.KW_ONLY
   algorithm: str = "ppo"
-  agent: Mapping[str, Any] = arms.EMPTY
+  agent: arms.Fields = arms.EMPTY
   evaluation_episodes: int = arms.free(128)
   evaluation_greedy: bool = arms.free(False)
   evaluations: Mapping[str, Mapping[str, Any]] = arms.free(arms.EMPTY)

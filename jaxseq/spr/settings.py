@@ -16,8 +16,6 @@ import dataclasses
 import typing
 from typing import Any
 
-import ml_collections
-
 from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.rl import encoders
@@ -29,7 +27,7 @@ from jaxseq.spr import stacks
 from jaxseq.spr import variants
 from jaxseq.training import configuration
 
-_EMPTY = ml_collections.FrozenConfigDict()
+_EMPTY = configuration.EMPTY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +180,7 @@ def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
   hints = typing.get_type_hints(type(config))
   for key, value in changes.items():
     old = fields.get(key)
-    if isinstance(value, (Mapping, ml_collections.ConfigDict)):
+    if isinstance(value, Mapping):
       if dataclasses.is_dataclass(old):
         value = _with(old, value, f"{name}.{key}")
       elif old is None:

@@ -1,6 +1,5 @@
 """Comparisons of self-predictive agents: configuration and arms."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -41,7 +40,7 @@ class Config(arms.Arms):
   """
 
   _: dataclasses.KW_ONLY
-  settings: Mapping[str, Any] = arms.EMPTY
+  settings: arms.Fields = arms.EMPTY
   updates_per_chunk: int = 500
   evaluation_games: int = arms.free(100)
   gif_frames: int = arms.free(400)

@@ -61,8 +61,8 @@ class Comparison(supervised_arms.Supervised):
   """
 
   _: dataclasses.KW_ONLY
-  network: Mapping[str, Any] = arms.EMPTY
-  optimizer: Mapping[str, Any] = arms.EMPTY
+  network: arms.Fields = arms.EMPTY
+  optimizer: arms.Fields = arms.EMPTY
   batch_size: int = 32
 
 
@@ -96,7 +96,7 @@ class DataComparison(Comparison):
 
   _: dataclasses.KW_ONLY
   data: str
-  data_options: Mapping[str, Any] = arms.EMPTY
+  data_options: Mapping[str, Any] = arms.options("data", registry.annotations)
 
   @property
   def subject(self) -> str:

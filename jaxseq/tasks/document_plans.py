@@ -8,7 +8,6 @@ from typing import Literal
 from typing import NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
 from jaxseq import _validate
@@ -17,6 +16,7 @@ from jaxseq import planner
 from jaxseq.planner import baselines
 from jaxseq.planner import rows
 from jaxseq.tasks import language
+from jaxseq.training import configuration
 from jaxseq.training import planned
 
 # Fields of the cost model that follow from the network and the options.
@@ -70,7 +70,7 @@ class PlanConfig:
   tokens_per_device: int = 0
   levels: int = 3
   uniform: bool = True
-  costs: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+  costs: Mapping[str, Any] = configuration.EMPTY
 
   def __post_init__(self):
     _validate.literals(self)

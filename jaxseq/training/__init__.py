@@ -4,7 +4,7 @@ The modules are imported when first used, so that a program pays only for
 those that it needs (Orbax, matplotlib and tensorboardX are not light):
 
   app            absl entry point; a user's mistake becomes one sentence
-  configuration  ml_collections config -> validated frozen dataclass
+  configuration  config files -> validated frozen dataclasses
   run_directory  the directory of one run: config.json, versions.json
   files          JSON and text files that are always whole
   lock           one program at a time writes to that directory

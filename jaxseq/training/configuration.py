@@ -1,30 +1,32 @@
-"""Config files (ml_collections) turned into validated frozen dataclasses.
+"""Configs: the frozen dataclasses of programs, built and checked by field.
 
-A config file returns a `ConfigDict`, which the command line overrides field by
-field. It knows nothing of the fields that a program reads: a misspelt one, or
-one of the wrong type, would fail far from its cause. `from_config_dict` checks
-the whole config once, against the annotations of a dataclass, and gives an
-object that is hashable and so can be static under `jax.jit`.
+A config file's `get_config` returns a program's dataclass, whose fields the
+command line overrides one by one. Files of one's own may return a mapping.
+`from_config_dict` checks the whole config once, against the annotations of the
+dataclass, and gives an object that is hashable and so can be static under
+`jax.jit`.
 """
 
 import ast
-import collections.abc
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import pathlib
 import re
 import sys
 import types
 import typing
+from typing import Annotated
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 from typing import TypeVar
 
-import ml_collections
-from ml_collections import config_dict
+from flax import core
 import numpy as np
 
 from jaxseq.training import app
@@ -33,7 +35,12 @@ from jaxseq.training import files
 
 T = TypeVar("T")
 
+EMPTY = core.FrozenDict()
+# Some fields of a dataclass that is built later, such as those that arms share.
+Fields = Annotated[Mapping[str, Any], "fields"]
+
 _MISSING = dataclasses.MISSING
+_OPTIONS = "options"
 # Values that are no literals of Python.
 _WORDS = {
   "true": True,
@@ -51,19 +58,32 @@ _ARTICLES = {
 }
 
 
+def options(of: str, annotations: Callable[[Any], Mapping[str, Any]]) -> Any:
+  """Returns a dataclass's field with options of what another field names.
+
+  Args:
+    of: name of that other field.
+    annotations: from its value to the options' annotations, by name, which tell
+      how the command line's text is read where the file sets nothing.
+  """
+  return dataclasses.field(
+    default=EMPTY, metadata={_OPTIONS: (of, annotations)}
+  )
+
+
 def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   """Builds a (nested) dataclass from a config and checks every field.
 
   Fields that the config leaves out keep the dataclass's defaults; inside a
   field whose default is a dataclass, those of that default. An int is
   accepted where a float is expected, a list where a tuple is expected, and a
-  mapping where a tuple of pairs is expected. Mappings become
-  `FrozenConfigDict`s, so that the result stays hashable.
+  mapping where a tuple of pairs is expected. Mappings are frozen, so that the
+  result stays hashable.
 
   Args:
     cls: a dataclass whose annotations say what each field may hold: scalars,
       tuples, `Literal`, `X | None`, other dataclasses, `Mapping`, `Any`.
-    config: a ConfigDict or another mapping from field names to values.
+    config: a `cls` or a mapping from field names to values.
     name: what the config is called in messages.
 
   Raises:
@@ -72,7 +92,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   """
   if not dataclasses.is_dataclass(cls):
     raise TypeError(f"cls must be a dataclass, got {cls!r}")
-  return _convert(cls, config, name)
+  return _convert_dataclass(cls, _shallow(config), name, None)
 
 
 def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
@@ -80,7 +100,7 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
 
   Args:
     spec: FILE[:VARIANT], a Python file whose `get_config` takes the variant, if
-      there is one, and returns a ConfigDict, a dictionary or a `cls`.
+      there is one, and returns a `cls` or a mapping of its fields.
     overrides: "FIELD=VALUE", with dots between fields of fields. A value is
       read as what the field holds in the file; where it holds nothing there, as
       a Python literal, or as text if it is none.
@@ -103,47 +123,74 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
     raise errors.UserError(
       f"--config: {path}: {errors.one_sentence(error)}"
     ) from error
-  fields = _fields(config)
+  fields = _thawed(_shallow(config))
   for override in overrides:
-    _set(fields, *override.split("=", 1))
+    _set(cls, fields, *override.split("=", 1))
   return from_config_dict(cls, fields)
 
 
-class _Open(NamedTuple):
-  """A field that holds nothing, and the type that it takes; see `_fields`."""
+def freeze(value: Any) -> Any:
+  """Returns `value` with mappings, by the order of names, and lists frozen."""
+  if isinstance(value, Mapping):
+    return core.FrozenDict({key: freeze(value[key]) for key in sorted(value)})
+  if isinstance(value, (list, tuple)):
+    return tuple(freeze(item) for item in value)
+  return value
 
-  kind: Any
 
-
-def _fields(config: Any) -> Any:
-  """Returns mappings and dataclasses as dictionaries all the way down."""
-  if dataclasses.is_dataclass(config):
-    config = {
-      f.name: getattr(config, f.name) for f in dataclasses.fields(config)
-    }
-  if not _is_mapping(config):
-    return config
-  out = {}
-  for name in sorted(config):
-    kind = type(None)
-    if isinstance(config, ml_collections.ConfigDict):
-      kind = config.get_type(name)
-    value = config.get(name)
-    open_ = value is None and kind is not type(None)
-    out[name] = _Open(kind) if open_ else _fields(value)
+def merged(
+  fields: Mapping[str, Any], *changes: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns fields with some of them changed, those of mappings one by one."""
+  out = dict(fields)
+  for change in changes:
+    for name, value in change.items():
+      both = isinstance(out.get(name), Mapping) and isinstance(value, Mapping)
+      out[name] = merged(out[name], value) if both else value
   return out
 
 
-def _set(fields: dict[str, Any], path: str, text: str) -> None:
+def updated(config: T, **changes: Any) -> T:
+  """Returns a config with other fields.
+
+  A mapping changes single fields of `Fields` and of dataclasses; it takes the
+  place of any other mapping.
+  """
+  hints = _hints(type(config))
+  for name, value in changes.items():
+    old = getattr(config, name)
+    if hints[name] == Fields:
+      changes[name] = merged(old, value)
+    elif dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+      changes[name] = updated(old, **value)
+  return dataclasses.replace(config, **changes)
+
+
+def _shallow(config: Any) -> Any:
+  """Returns a dataclass, or a ConfigDict of ml_collections, as a dictionary."""
+  if dataclasses.is_dataclass(config):
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+  return config.to_dict() if hasattr(config, "to_dict") else config
+
+
+def _thawed(value: Any) -> Any:
+  """Returns mappings and dataclasses as dictionaries all the way down."""
+  value = _shallow(value)
+  if not isinstance(value, Mapping):
+    return value
+  return {name: _thawed(item) for name, item in value.items()}
+
+
+def _set(cls: type, fields: dict[str, Any], path: str, text: str) -> None:
   """Puts what a command line says into nested dictionaries."""
   *above, last = re.findall(r"[^.\[\]]+", path)
   holder, name = fields, "config"
   for field in above:
     if isinstance(holder, dict):
-      inner = holder.get(field)
-      # What the file leaves out, or leaves open, is set from here on.
-      missing = inner is None or isinstance(inner, _Open)
-      inner = holder[field] = {} if missing else inner
+      # What the file leaves out is set from here on.
+      if holder.get(field) is None:
+        holder[field] = {}
+      inner = holder[field]
     else:
       inner = _item(holder, field, name, path)
     if isinstance(inner, tuple):
@@ -151,10 +198,23 @@ def _set(fields: dict[str, Any], path: str, text: str) -> None:
       holder[int(field) if isinstance(holder, list) else field] = inner
     holder, name = inner, f"{name}.{field}"
   if isinstance(holder, dict):
-    holder[last] = _read(holder.get(last), text, path)
+    old = holder.get(last)
+    if old is None and _is_text(cls, fields, [*above, last]):
+      old = ""
+    holder[last] = _read(old, text, path)
   else:
     old = _item(holder, last, name, path)
     holder[int(last)] = _read(old, text, path)
+
+
+def _is_text(cls: type, fields: dict[str, Any], path: list[str]) -> bool:
+  """True if a path leads to an option that takes text, see `options`."""
+  holder = {field.name: field for field in dataclasses.fields(cls)}.get(path[0])
+  of, annotations = getattr(holder, "metadata", {}).get(_OPTIONS, ("", None))
+  if of not in fields or len(path) != 2:
+    return False
+  hint = annotations(fields[of]).get(path[1])
+  return str in (hint, *typing.get_args(hint))
 
 
 def _item(holder: Any, index: str, name: str, path: str) -> Any:
@@ -174,19 +234,18 @@ def _item(holder: Any, index: str, name: str, path: str) -> Any:
 
 def _read(old: Any, text: str, path: str) -> Any:
   """Returns the value that a text gives a field which holds `old`."""
-  kind = old.kind if isinstance(old, _Open) else type(old)
-  if issubclass(kind, str):
+  if isinstance(old, str):
     return text
   try:
     value = ast.literal_eval(text)
   except (ValueError, SyntaxError, MemoryError, RecursionError):
     value = _WORDS.get(text.lower(), text)
-  if kind is bool and value in (0, 1):
+  if isinstance(old, bool) and value in (0, 1):
     return bool(value)
   # Options of a loader have no annotations that would tell of the mistake.
-  if kind in (int, float, bool) and isinstance(value, str):
+  if isinstance(old, (int, float)) and isinstance(value, str):
     raise errors.UserError(
-      f"--config.{path}={text}: expected {_ARTICLES[kind]}"
+      f"--config.{path}={text}: expected {_ARTICLES[type(old)]}"
     )
   return value
 
@@ -199,10 +258,8 @@ def to_json(value: Any) -> Any:
   """
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     out = {"_type": _type_name(type(value))}
-    for field in dataclasses.fields(value):
-      out[field.name] = to_json(getattr(value, field.name))
-    return out
-  if _is_mapping(value):
+    return out | {k: to_json(item) for k, item in _shallow(value).items()}
+  if isinstance(value, Mapping):
     return {str(k): to_json(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
     return [to_json(item) for item in value]
@@ -235,7 +292,7 @@ def difference(old: Any, new: Any, path: str = "") -> list[tuple]:
   return [] if same else [(path, old, new)]
 
 
-def unknown_field(name: str, field: str, known: typing.Iterable[str]) -> str:
+def unknown_field(name: str, field: str, known: Iterable[str]) -> str:
   """Returns the sentence for a field that does not exist."""
   known = sorted(known)
   close = difflib.get_close_matches(field, known, n=1)
@@ -258,83 +315,69 @@ def _type_name(cls: type) -> str:
   return f"{module.rpartition('.')[2]}.{cls.__qualname__}"
 
 
-def _is_mapping(value: Any) -> bool:
-  kinds = (collections.abc.Mapping, ml_collections.ConfigDict)
-  return isinstance(value, kinds)
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+  return typing.get_type_hints(cls, include_extras=True)
 
 
 def _convert(
   annotation: Any, value: Any, path: str, default: Any = None
 ) -> Any:
   """Returns `value` as `annotation` wants it, or raises a UserError."""
-  if isinstance(value, _Open):
-    value = None
   if annotation is Any or isinstance(annotation, TypeVar):
-    return _freeze(value)
+    return freeze(value)
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if origin in (typing.Union, types.UnionType):
     return _convert_union(annotation, args, value, path, default)
-  if origin is typing.Annotated:
+  if origin is Annotated:
     return _convert(args[0], value, path)
-  if origin is Literal:
-    # True == 1 in Python, but not in a config.
-    if any(type(a) is type(value) and a == value for a in args):
-      return value
-    raise _wrong_type(annotation, value, path)
   if origin is tuple or annotation is tuple:
     return _convert_tuple(annotation, args, value, path)
   if dataclasses.is_dataclass(annotation):
     return _convert_dataclass(annotation, value, path, default)
-  kind = origin or annotation
-  if kind in (dict, collections.abc.Mapping, ml_collections.FrozenConfigDict):
-    if not _is_mapping(value):
-      raise _wrong_type(annotation, value, path)
-    return _freeze(value)
-  return _convert_plain(annotation, kind, value, path)
-
-
-def _convert_plain(annotation: Any, kind: Any, value: Any, path: str) -> Any:
-  if isinstance(value, np.generic):
-    value = value.item()
-  if kind is float and type(value) is int:
-    return float(value)
-  if kind is int and isinstance(value, bool):
+  if origin is Literal:
+    # True == 1 in Python, but not in a config.
+    fits = any(type(a) is type(value) and a == value for a in args)
+  else:
+    kind = origin or annotation
+    if isinstance(value, np.generic):
+      value = value.item()
+    if kind is float and type(value) is int:
+      return float(value)
+    fits = not isinstance(kind, type) or isinstance(value, kind)
+    fits = fits and not (kind is int and isinstance(value, bool))
+  if not fits:
     raise _wrong_type(annotation, value, path)
-  if isinstance(kind, type) and not isinstance(value, kind):
-    raise _wrong_type(annotation, value, path)
-  return value
+  return freeze(value)
 
 
 def _convert_union(annotation, args, value, path, default):
   if value is None and types.NoneType in args:
     return None
   arms = [a for a in args if a is not types.NoneType]
-  if len(arms) == 1:
-    try:
-      return _convert(arms[0], value, path, default)
-    except FieldError as error:
-      if error.path != path:
-        raise
-      raise _wrong_type(annotation, value, path) from None
   # An exact type first, so that 1 stays an int where int | float is allowed.
   arms.sort(key=lambda arm: type(value) is not arm)
   for arm in arms:
     try:
       return _convert(arm, value, path, default)
-    except errors.UserError:
-      continue
+    except errors.UserError as error:
+      # What is wrong inside of the only kind that there is.
+      inside = getattr(error, "path", None) != path or error.__cause__
+      if len(arms) == 1 and inside:
+        raise
   raise _wrong_type(annotation, value, path)
 
 
 def _convert_tuple(annotation, args, value, path):
   """Converts a list or tuple, or a mapping into pairs."""
   variadic = len(args) == 2 and args[1] is Ellipsis
-  if _is_mapping(value) and variadic and typing.get_origin(args[0]) is tuple:
+  pairs = variadic and typing.get_origin(args[0]) is tuple
+  if isinstance(value, Mapping) and pairs:
     value = tuple(sorted(value.items()))
   if not isinstance(value, (list, tuple)):
     raise _wrong_type(annotation, value, path)
-  if not args:
-    return _freeze(value) if annotation is tuple else ()
+  if annotation is tuple:
+    return freeze(value)
   if variadic:
     args = (args[0],) * len(value)
   if len(args) != len(value):
@@ -349,55 +392,39 @@ def _convert_dataclass(cls, value, path, default):
   """Converts a mapping into `cls`; fields left out are as in `default`."""
   if isinstance(value, cls):
     return value
-  if not _is_mapping(value):
+  if not isinstance(value, Mapping):
     raise _wrong_type(cls, value, path)
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
   for key in value:
     if key not in fields:
       raise FieldError(unknown_field(path, key, fields), f"{path}.{key}")
-  hints = typing.get_type_hints(cls, include_extras=True)
   kwargs = {}
-  for field in fields.values():
-    value_before = field.default
+  for name, field in fields.items():
+    hint, before = _hints(cls)[name], field.default
     if isinstance(default, cls):
-      value_before = kwargs[field.name] = getattr(default, field.name)
-    if field.name in value:
-      try:
-        item = value[field.name]
-      except config_dict.RequiredValueError as error:
-        raise errors.UserError(f"{path}.{field.name} is not set") from error
-      kwargs[field.name] = _convert(
-        hints[field.name], item, f"{path}.{field.name}", value_before
-      )
-    elif field.name in kwargs:
+      before = kwargs[name] = getattr(default, name)
+    if name in value:
+      kwargs[name] = _convert(hint, value[name], f"{path}.{name}", before)
+    elif name in kwargs:
       continue
     elif field.default is _MISSING and field.default_factory is _MISSING:
       raise errors.UserError(
-        f"{path}.{field.name} is missing: {path} needs it, with "
-        f"{_describe(hints[field.name])}"
+        f"{path}.{name} is missing: {path} needs it, with {_describe(hint)}"
       )
   try:
     return cls(**kwargs)
   except errors.UserError:
     raise
   except ValueError as error:
-    raise errors.UserError(f"{path}: {errors.one_sentence(error)}") from error
-
-
-def _freeze(value: Any) -> Any:
-  """Returns `value` with mappings and lists made hashable."""
-  if isinstance(value, _Open):
-    return None
-  if _is_mapping(value):
-    fields = {key: _freeze(item) for key, item in value.items()}
-    return ml_collections.FrozenConfigDict(fields)
-  if isinstance(value, (list, tuple)):
-    return tuple(_freeze(item) for item in value)
-  return value
+    sentence = errors.one_sentence(error)
+    field = re.match(r"\w+(?=: got)", sentence)
+    raise FieldError(
+      f"{path}: {sentence}", f"{path}.{field[0]}" if field else path
+    ) from error
 
 
 class FieldError(errors.UserError):
-  """A field that does not exist or has a wrong type, and its path."""
+  """A field that does not exist or has a wrong value, and its path."""
 
   def __init__(self, message: str, path: str):
     super().__init__(message)
@@ -416,6 +443,8 @@ def _describe(annotation: Any) -> str:
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if origin in (typing.Union, types.UnionType):
     return " or ".join(_describe(arg) for arg in args)
+  if origin is Annotated:
+    return _describe(args[0])
   if origin is Literal:
     return "one of " + ", ".join(repr(arg) for arg in args)
   if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
@@ -427,6 +456,6 @@ def _describe(annotation: Any) -> str:
   if dataclasses.is_dataclass(annotation):
     names = ", ".join(f.name for f in dataclasses.fields(annotation))
     return f"a mapping with fields of {annotation.__name__} ({names})"
-  if (origin or annotation) in (dict, collections.abc.Mapping):
+  if (origin or annotation) in (dict, Mapping):
     return "a mapping"
   return f"a {getattr(annotation, '__name__', str(annotation))}"

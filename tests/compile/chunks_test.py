@@ -31,7 +31,9 @@ _HOST = re.compile(r"callback|infeed|outfeed|\b(send|recv)\(")
 
 
 def of_agent(module, config_type=rl_arms.Config):
-  config = configuration.parse(module.get_config("tiny"), config_type)
+  config = configuration.from_config_dict(
+    config_type, module.get_config("tiny")
+  )
   (arm, *_) = rl_arms.make_arms(config).values()
   return arm.program(config)
 

@@ -27,7 +27,9 @@ MINIBATCH = {"s5": 423, "gru": 6800}
 
 def config_of(memory):
   """64 environments of RepeatPreviousEasy, 1024 steps, 30 x 8 minibatches."""
-  config = configuration.parse(MEMORIES[memory].get_config(), rl_arms.Config)
+  config = configuration.from_config_dict(
+    rl_arms.Config, MEMORIES[memory].get_config()
+  )
   return rl_arms.agent_config(config, memory)
 
 

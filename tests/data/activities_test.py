@@ -20,7 +20,7 @@ def test_subjects_are_drawn_in_the_order_described():
   axis = rng.standard_normal(3)
   angle = math.radians(60) * rng.random_sample()
   noise = 0.05 + 0.15 * rng.random_sample()
-  who = activities.subject(3)
+  who = activities._subject(3)
   # Float64 rounding.
   assert who.tempo == pytest.approx(tempo, abs=1e-12)
   assert who.gain == pytest.approx(gain, abs=1e-12)
@@ -36,9 +36,9 @@ def test_subjects_are_drawn_in_the_order_described():
 
 
 def test_series_of_the_description():
-  who = activities.subject(0)
+  who = activities._subject(0)
   phases = np.array([[0.3, 1.2, 5.0], [2.0, 0.1, 4.4]])
-  series = activities.activity_series(
+  series = activities._activity_series(
     np.array([4, 1]), who, phases, np.array([0.95, 1.05]), 7
   )
   for row, (label, base, jitter) in enumerate([(4, 2.6, 0.95), (1, 1.4, 1.05)]):
@@ -56,7 +56,7 @@ def test_series_of_the_description():
 
 
 def test_noise_and_classes():
-  windows = activities.sample(np.random.default_rng(0), 2, 3000, 16)
+  windows = activities._sample(np.random.default_rng(0), 2, 3000, 16)
   # Each class is drawn 500 times; five standard deviations are 102.
   assert abs(np.bincount(windows.targets, minlength=6) - 500).max() < 102
   rng = np.random.default_rng(0)
@@ -65,8 +65,8 @@ def test_noise_and_classes():
     rng.uniform(0, 2 * np.pi, (3000, 3)),
     rng.uniform(0.9, 1.1, 3000),
   )
-  who = activities.subject(2)
-  clean = activities.activity_series(labels, who, phases, jitter, 16)
+  who = activities._subject(2)
+  clean = activities._activity_series(labels, who, phases, jitter, 16)
   # One standard error of the deviation of 144000 numbers is 0.2 %.
   assert (windows.inputs - clean).std() == pytest.approx(who.noise, rel=0.01)
 

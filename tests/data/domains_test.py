@@ -66,7 +66,7 @@ def test_runs_end_where_something_changes():
 
 
 def test_tails_share_nothing_with_what_comes_before(cut):
-  first, second = domains.split_tails(cut, 0.4)
+  first, second = domains._split_tails(cut, 0.4)
   place, start = cut.extras.recording, cut.extras.start
   for number in np.unique(place):
     early = start[first][place[first] == number]

@@ -19,7 +19,7 @@ def derivative(state, time, parameters, rate):
     [
       g * x - rate * y,
       g * y + rate * x,
-      pushed - (z - ecg_dynamics.breathing(time)),
+      pushed - (z - ecg_dynamics._breathing(time)),
     ],
     -1,
   )
@@ -27,7 +27,7 @@ def derivative(state, time, parameters, rate):
 
 def by_runge_kutta(parameters, steps, step=_STEP, rate=None, angle=0.0):
   """States (n, steps + 1, 3) by the Runge-Kutta method of order 4."""
-  rate = ecg_dynamics.steady(parameters.heart_rate) if rate is None else rate
+  rate = ecg_dynamics._steady(parameters.heart_rate) if rate is None else rate
   angle = np.broadcast_to(angle, parameters.heart_rate.shape)
   state = np.stack(
     [np.cos(angle), np.sin(angle), np.full(len(angle), ecg_dynamics._Z)], -1
@@ -83,7 +83,7 @@ def test_trajectory(stored, solved):
 
 
 def test_waves_follow_the_heart_rate(parameters):
-  published = ecg_dynamics.adjusted(parameters.heart_rate)
+  published = ecg_dynamics._adjusted(parameters.heart_rate)
   np.testing.assert_allclose(published.theta, parameters.theta, atol=1e-12)
   np.testing.assert_allclose(published.b, parameters.b, atol=1e-12)
 
@@ -91,7 +91,7 @@ def test_waves_follow_the_heart_rate(parameters):
 def test_the_recurrence_solves_the_same_equation(x64, parameters, solved):
   # Both are of order 4 in the step: halving it divides their distance by 16.
   steps = solved.shape[1] - 1
-  found = ecg_dynamics.by_recurrence(parameters, steps)
+  found = ecg_dynamics._by_recurrence(parameters, steps)
   distance = abs(found - solved[..., 2]).max()
   assert found.dtype == np.float64
   # z spans 0.06; the error of a step is (step / width of R)^4 / 2880 of it,
@@ -99,7 +99,7 @@ def test_the_recurrence_solves_the_same_equation(x64, parameters, solved):
   assert distance < 1e-8
   half = _STEP / 2
   fine = abs(
-    ecg_dynamics.by_recurrence(parameters, 400, half)
+    ecg_dynamics._by_recurrence(parameters, 400, half)
     - by_runge_kutta(parameters, 400, half)[..., 2]
   ).max()
   coarse = abs(found - solved[..., 2])[:, :201].max()
@@ -107,7 +107,7 @@ def test_the_recurrence_solves_the_same_equation(x64, parameters, solved):
 
 
 def test_the_recurrence_in_float32(parameters, solved):
-  found = ecg_dynamics.by_recurrence(parameters, solved.shape[1] - 1)
+  found = ecg_dynamics._by_recurrence(parameters, solved.shape[1] - 1)
   assert found.dtype == np.float32
   # z is below 0.08 and remembers 512 steps: rounding of 6e-8 z a step adds up
   # to sqrt(512) of it, and stays below ten times 1e-7.
@@ -116,14 +116,14 @@ def test_the_recurrence_in_float32(parameters, solved):
 
 def test_hearts_that_vary(x64, parameters):
   rng = np.random.default_rng(0)
-  many = ecg_dynamics.variable(rng, np.full(300, 60.0), 2.0)
+  many = ecg_dynamics._variable(rng, np.full(300, 60.0), 2.0)
   gaps = 2 * np.pi / many(np.arange(0, 100, 2.0))
   # 60 * 2 / 60^2 seconds; 300 independent hearts.
   assert gaps.std() == pytest.approx(1 / 30, rel=0.05)
   assert gaps.mean() == pytest.approx(1, abs=0.002)
-  rate = ecg_dynamics.variable(rng, parameters.heart_rate, 2.0)
+  rate = ecg_dynamics._variable(rng, parameters.heart_rate, 2.0)
   np.testing.assert_allclose(
-    ecg_dynamics.by_recurrence(parameters, 300, rate=rate),
+    ecg_dynamics._by_recurrence(parameters, 300, rate=rate),
     by_runge_kutta(parameters, 300, rate=rate)[..., 2],
     # As above, and the trapezoid rule for the angle: below 1e-7 radians.
     atol=1e-7,
@@ -131,7 +131,9 @@ def test_hearts_that_vary(x64, parameters):
 
 
 def test_power_of_the_variation():
-  rate = ecg_dynamics.variable(np.random.default_rng(1), np.full(40, 60.0), 2.0)
+  rate = ecg_dynamics._variable(
+    np.random.default_rng(1), np.full(40, 60.0), 2.0
+  )
   gaps = 2 * np.pi / rate(np.arange(0, 400, 1.0))
   power = (abs(np.fft.rfft(gaps - gaps.mean(1, keepdims=True))) ** 2).mean(0)
   frequency = np.fft.rfftfreq(400, 1.0)
@@ -143,9 +145,9 @@ def test_power_of_the_variation():
 
 
 def test_series_of_factors():
-  levels = factors.sample_factors(np.random.default_rng(0), 3)
+  levels = factors._sample_factors(np.random.default_rng(0), 3)
   start = np.array([-np.pi, -1.0, 2.0])
-  series = ecg_dynamics.ecg_series(levels, 4, 8, start)
+  series = ecg_dynamics._ecg_series(levels, 4, 8, start)
   # Four seconds earlier, at a steady rate.
   waves = ecg_dynamics.waves(levels)
   before = start - 2 * np.pi * waves.heart_rate / 60 * 4
@@ -156,8 +158,8 @@ def test_series_of_factors():
 
 
 def test_r_comes_half_a_beat_after_an_aligned_start():
-  levels = factors.sample_factors(np.random.default_rng(0), 8)
-  series = ecg_dynamics.ecg_series(levels, 64, 64)
+  levels = factors._sample_factors(np.random.default_rng(0), 8)
+  series = ecg_dynamics._ecg_series(levels, 64, 64)
   rate = np.linspace(50, 110, 8)[levels[:, 0]] / 60
   for row, expected in zip(series, 32 / rate):
     # Within the first beat, and to an element.
@@ -183,8 +185,8 @@ def test_wrong_options_are_named():
   with pytest.raises(
     ValueError, match="rate: got 60, expected a divisor of 512"
   ):
-    ecg_dynamics.ecg_series(levels, rate=60)
+    ecg_dynamics._ecg_series(levels, rate=60)
   with pytest.raises(
     ValueError, match="heart_rate_deviation: got 1.0, expected .* also rng"
   ):
-    ecg_dynamics.ecg_series(levels, heart_rate_deviation=1.0)
+    ecg_dynamics._ecg_series(levels, heart_rate_deviation=1.0)

@@ -62,7 +62,7 @@ def test_values_of_levels_lie_evenly():
 
 
 def test_factors_are_uniform_and_independent():
-  levels = factors.sample_factors(np.random.default_rng(0), 16000)
+  levels = factors._sample_factors(np.random.default_rng(0), 16000)
   # 2000 of each level; five standard deviations of a binomial count are 209.
   for column in levels.T:
     assert abs(np.bincount(column, minlength=8) - 2000).max() < 209

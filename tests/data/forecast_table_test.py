@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import time_stamps
+from jaxseq.data import _time_stamps
 from tests.data import writing
 
 SIZES = {"input_length": 4, "horizon": 2}
@@ -169,7 +169,7 @@ def test_a_year_alone_is_no_date(tmp_path):
 def test_months_follow_months():
   months = np.arange("2023-11", "2024-02", dtype="datetime64[M]")
   times = months.astype("datetime64[us]")
-  found = time_stamps.following(times, 2)
+  found = _time_stamps.following(times, 2)
   assert found.astype("datetime64[D]").astype(str).tolist() == [
     "2024-02-01",
     "2024-03-01",

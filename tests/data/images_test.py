@@ -32,7 +32,7 @@ def test_idx_files(tmp_path):
   path = tmp_path / "file"
   numbers = np.arange(-3, 3, dtype=">i2").reshape(2, 3)
   path.write_bytes(idx(numbers, 0x0B))
-  np.testing.assert_array_equal(images.read_idx(path), numbers)
+  np.testing.assert_array_equal(images._read_idx(path), numbers)
   content = idx(np.zeros((4, 5), np.uint8))
   for bad, message in (
     (content[:-1], "32 bytes are expected and 31 there"),
@@ -52,7 +52,7 @@ def test_idx_files(tmp_path):
   ):
     path.write_bytes(bad)
     with pytest.raises(ValueError, match=message):
-      images.read_idx(path)
+      images._read_idx(path)
 
 
 def test_floats_and_links_are_no_images(fashion_folder):
@@ -76,7 +76,7 @@ def test_fashion_from_its_files(fashion_folder):
   splits = data.load("fashion", path=fashion_folder)
   assert splits.train.inputs.shape == (20, 28, 28)
   assert splits.test.inputs.shape == (6, 28, 28)
-  pixels = images.read_idx(fashion_folder / "train-images-idx3-ubyte.gz")
+  pixels = images._read_idx(fashion_folder / "train-images-idx3-ubyte.gz")
   # Float32 of pixel / 255: within its rounding.
   np.testing.assert_allclose(
     splits.train.inputs, pixels / 255, rtol=2e-7, atol=0

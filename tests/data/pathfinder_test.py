@@ -13,7 +13,7 @@ _EASY = pathfinder.Drawing(dashes=6, distractors=3)
 
 @pytest.fixture(scope="module")
 def easy():
-  return pathfinder.generate(0, 400, _EASY)
+  return pathfinder._generate(0, 400, _EASY)
 
 
 def test_images_have_two_discs_and_all_dashes(easy):
@@ -57,7 +57,7 @@ def test_paths_and_discs_follow_the_rule(monkeypatch):
   monkeypatch.setattr(
     pathfinder, "_paint", lambda *arguments: drawn.append(arguments[2:]) or 0
   )
-  _, labels, _ = pathfinder.generate(3, 40, _EASY)
+  _, labels, _ = pathfinder._generate(3, 40, _EASY)
   assert 5 < labels.sum() < 35
   shapes = pathfinder._shapes(_EASY)
   for label, (paths, ends) in zip(labels, drawn, strict=True):
@@ -83,7 +83,7 @@ def test_paths_and_discs_follow_the_rule(monkeypatch):
 
 def test_published_drawings_can_be_drawn():
   for size, drawing in pathfinder.DRAWINGS.items():
-    images, _, _ = pathfinder.generate(2, 1, drawing)
+    images, _, _ = pathfinder._generate(2, 1, drawing)
     assert images.shape == (1, size, size)
     share = np.mean(images > 0)
     assert 0.02 < share < 0.6

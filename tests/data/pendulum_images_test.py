@@ -23,20 +23,20 @@ def draw(angle):
 
 def test_images_are_those_of_the_description():
   angles = np.linspace(-math.pi, math.pi, 97).reshape(97, 1)
-  images = pendulum_images.render(angles)
+  images = pendulum_images._render(angles)
   assert images.shape == (97, 1, 24, 24)
   for image, angle in zip(images[:, 0], angles[:, 0]):
     # Sums in another order can fall on the other side of a whole number.
     np.testing.assert_allclose(image.astype(int), draw(angle), atol=1)
   # It hangs down at 0, and is seen to point right a quarter turn later.
-  hanging, right = pendulum_images.render(np.array([0, math.pi / 2]))
+  hanging, right = pendulum_images._render(np.array([0, math.pi / 2]))
   assert hanging[20, 12] > 200
   assert right[12, 20] > 200
   assert hanging[3, 12] == right[12, 3] == 0
 
 
 def test_angles_follow_the_equation_of_motion():
-  angles, velocities = pendulum_images.simulate(np.random.RandomState(0), 3, 6)
+  angles, velocities = pendulum_images._simulate(np.random.RandomState(0), 3, 6)
   rng = np.random.RandomState(0)
   starts = rng.uniform(0, 2 * math.pi, 3)
   pushes = [rng.normal(0, 0.1, 3) for _ in range(5)]
@@ -56,7 +56,7 @@ def test_angles_follow_the_equation_of_motion():
 
 
 def test_noise_comes_and_goes():
-  factors = pendulum_images.noise_factors(np.random.RandomState(0), 300, 60)
+  factors = pendulum_images._noise_factors(np.random.RandomState(0), 300, 60)
   assert np.all(factors[:, :5] == 1)
   assert factors.min() == 0
   assert factors.max() == 1
@@ -88,9 +88,9 @@ def test_the_draws_come_in_the_published_order(small):
   # Training and test sequences from one stream, whichever frames are kept.
   rng = np.random.RandomState(42)
   for part, count, offset in ((small.train, 12, 12), (small.test, 5, 0)):
-    angles, _ = pendulum_images.simulate(rng, count, 100)
+    angles, _ = pendulum_images._simulate(rng, count, 100)
     rng.normal(size=(count, 100, 2))
-    factors = pendulum_images.noise_factors(rng, count, 100)
+    factors = pendulum_images._noise_factors(rng, count, 100)
     for row in range(count):
       noise = rng.uniform(0, 255, (100, 24, 24))
       seed = np.random.default_rng(offset + row)
@@ -114,14 +114,14 @@ def test_clean_frames_show_the_targets(small):
   targets = np.concatenate([small.train.targets, small.test.targets])[:, 0]
   chosen = np.concatenate(
     [
-      pendulum_images.choose_frames(12, 12, 100, 50),
-      pendulum_images.choose_frames(0, 5, 100, 50),
+      pendulum_images._choose_frames(12, 12, 100, 50),
+      pendulum_images._choose_frames(0, 5, 100, 50),
     ]
   )[:, 0]
   clean = chosen < 5
   assert clean.sum() > 10
   angles = np.arctan2(*targets[clean].T)
-  images = pendulum_images.render(angles).reshape(-1, 576)
+  images = pendulum_images._render(angles).reshape(-1, 576)
   # The angle that is drawn is 1e-5 off, which can move the end by a pixel.
   equal = np.all(np.rint(shown[clean] * 255) == images, axis=1)
   assert equal.mean() > 0.9

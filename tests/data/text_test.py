@@ -15,7 +15,7 @@ _CONTENT = bytes(np.random.default_rng(0).integers(0, 128, 2000, np.uint8))
 
 
 def test_a_corpus_is_divided_in_its_order():
-  parts = text.split_bytes(_CONTENT)
+  parts = text._split_bytes(_CONTENT)
   joined = b"".join(part.targets.tobytes() for part in parts)
   # Every byte but the first is a target once.
   assert joined == _CONTENT[1:]
@@ -29,7 +29,7 @@ def test_a_corpus_is_divided_in_its_order():
   assert parts[1].inputs[0, 0] == parts[0].targets[0, -1]
   for shares in ((0, 0.1), (0.1, 0), (0.5, 0.5)):
     with pytest.raises(ValueError, match="leave bytes to each part"):
-      text.split_bytes(_CONTENT, *shares)
+      text._split_bytes(_CONTENT, *shares)
 
 
 def test_a_corpus_does_not_leave_its_folder(tmp_path):
@@ -116,7 +116,7 @@ def test_python_files_in_sorted_order(library):
   expected = f"# a/c.py\n{(library / 'a/c.py').read_text('utf-8')}# b.py\nx = 1"
   # Every byte but the first is a target.
   assert text_of(splits).startswith(expected.encode()[1:])
-  assert splits.info.digest == text.manifest_digest(manifest)
+  assert splits.info.digest == text._manifest_digest(manifest)
 
 
 def test_the_corpus_can_be_pinned(library, tmp_path):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxseq.data import time_stamps
+from jaxseq.data import _time_stamps
 
 
 def parse(*words):
-  return time_stamps.parse(words, lambda row: f"row {row}").astype("M8[s]")
+  return _time_stamps.parse(words, lambda row: f"row {row}").astype("M8[s]")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,6 @@ def test_the_agent_of_the_page_remembers_and_its_config_is_one():
   assert names["observations"].shape == (60, 9)
   assert len(names["env"].step(*_reset(names))) == 5
   exec(compile(experiment, _PAGE.name, "exec"), names)
-  config = configuration.parse(names["get_config"](), rl_arms.Config)
+  config = configuration.from_config_dict(rl_arms.Config, names["get_config"]())
   for arm in config.arms:
     assert rl_arms.agent_config(config, arm).env_id == "RecallBit"

@@ -16,8 +16,6 @@ from jaxseq.training import errors
 from tests.experiments import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# ml_collections loads config files in a way that Python 3.13 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ import pytest
 from jaxseq.training import errors
 from tests.experiments import programs
 
-# ml_collections loads config files in a way that Python 3.13 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
-
 CONFIG = "configs/language_model/kjv.py:tiny"
 
 

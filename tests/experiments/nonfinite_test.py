@@ -8,8 +8,6 @@ from tests.experiments import programs
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-# ml_collections loads config files in a way that Python 3.13 deprecates.
-@pytest.mark.filterwarnings("ignore:the load_module")
 @pytest.mark.parametrize(
   ("experiment", "config", "rate", "arm"),
   [

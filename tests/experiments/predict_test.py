@@ -10,9 +10,6 @@ import jaxseq
 from jaxseq.training import errors
 from tests.experiments import programs
 
-# ml_collections loads config files in a way that Python 3.13 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
-
 SIZES = {
   "network.stack.d_model": 8,
   "network.stack.num_layers": 1,

@@ -17,9 +17,6 @@ from jaxseq.training import scalars
 from jaxseq.training.comparison import supervised_arms
 from tests.experiments import programs
 
-# ml_collections loads config files in a way that Python 3.13 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Those that compare networks on a supervised problem, without two that have
 # tests and flags of their own.

@@ -18,6 +18,7 @@ from jaxseq import _json
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import _pickles
+from jaxseq.data import _text_documents
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import cache
@@ -28,7 +29,6 @@ from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
 from jaxseq.data import series_table
-from jaxseq.data import text_documents
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
 from jaxseq.data import watch
@@ -389,12 +389,12 @@ READERS = {
   "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),
   "idx.gz": Reader(
     {"file": contents.idx(np.zeros((3, 4), np.uint8))},
-    _one(images.read_idx),
+    _one(images._read_idx),
     gzip.compress,
   ),
   "gz": Reader(
     {"file": gzip.compress(contents.idx(np.zeros((3, 4), np.uint8)))},
-    _one(images.read_idx),
+    _one(images._read_idx),
   ),
   "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
   "png": Reader({"file": contents.png(_PIXELS)}, _one(png.read_png)),
@@ -416,7 +416,7 @@ READERS = {
   ),
   "bible": Reader(
     {"file": b"Ge1:1 In the\nGe1:2 And the\nEx1:1 Now these\n"},
-    _one(lambda f: text_documents.of_bible(f.read_bytes(), "book")),
+    _one(lambda f: _text_documents.of_bible(f.read_bytes(), "book")),
   ),
   "hhar": Reader(
     {"file": _HHAR},

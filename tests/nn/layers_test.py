@@ -8,7 +8,6 @@ import types
 import chex
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
@@ -96,7 +95,6 @@ def test_layers_come_from_config_files_and_go_to_files(tmp_path):
     "num_layers": 3,
     "norm": "rms",
   }
-  fields = ml_collections.ConfigDict(fields)
   assert configuration.from_config_dict(nn.StackConfig, fields) == DIFFERENT
   model = nn.SequenceModel(DIFFERENT)
   variables = model.init(jax.random.key(0), x_of(1, 2))

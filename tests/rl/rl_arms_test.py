@@ -1,6 +1,5 @@
 """Which environments an arm is evaluated on, beside that of its training."""
 
-import ml_collections
 import pytest
 
 from jaxseq.rl import rl_arms
@@ -15,13 +14,11 @@ def _configs(env_id, options, **evaluations):
   }
   config = configuration.from_config_dict(
     rl_arms.Config,
-    ml_collections.ConfigDict(
-      {
-        "arms": {"none": memoryless},
-        "agent": {"env_id": env_id},
-        "evaluations": evaluations,
-      }
-    ),
+    {
+      "arms": {"none": memoryless},
+      "agent": {"env_id": env_id},
+      "evaluations": evaluations,
+    },
   )
   arm = rl_arms.agent_config(config, "none")
   return arm, rl_arms.evaluation_configs(config, arm)

@@ -3,10 +3,7 @@
 import dataclasses
 import importlib
 import pathlib
-import sys
 
-from absl import flags
-from ml_collections import config_flags
 import pytest
 
 from jaxseq import spr
@@ -31,23 +28,13 @@ def arms_of(name, *arguments):
   return make_arms(module.get_config(*arguments))
 
 
-@pytest.fixture
-def agent_of(monkeypatch):
-  """Returns a function from a config's name and flags to its only agent."""
-
-  def parse(name, *overrides):
-    module = importlib.import_module(f"configs.spr.{name}")
-    values, argv = flags.FlagValues(), ["program", *overrides]
-    # The fields that are overridden are looked up there.
-    monkeypatch.setattr(sys, "argv", argv)
-    config_flags.DEFINE_config_dict(
-      "config", module.get_config(), lock_config=False, flag_values=values
-    )
-    values(argv)
-    (arm,) = make_arms(values.config).values()
-    return arm.agent
-
-  return parse
+def agent_of(name, *overrides):
+  """Returns the only agent of a config, with fields as the flags have them."""
+  overrides = [override.removeprefix("--config.") for override in overrides]
+  file = str(CONFIGS / f"{name}.py")
+  config = configuration.load(file, overrides, spr_arms.Config)
+  (arm,) = make_arms(config).values()
+  return arm.agent
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -74,7 +61,7 @@ def test_atari_100k_is_the_published_agent(atari_stand_in):
 
 
 @pytest.mark.parametrize("variant", variants.names())
-def test_every_published_agent_has_a_config(variant, atari_stand_in, agent_of):
+def test_every_published_agent_has_a_config(variant, atari_stand_in):
   agent = agent_of(f"atari100k_{variant}")
   published = variants.get(variant, 6)
   assert agent.variant == published
@@ -85,7 +72,7 @@ def test_every_published_agent_has_a_config(variant, atari_stand_in, agent_of):
 
 @pytest.mark.parametrize("variant", variants.names())
 @pytest.mark.parametrize("name", ["atari100k_spr", "atari100k_sr_spr"])
-def test_a_config_of_another_agent(name, variant, atari_stand_in, agent_of):
+def test_a_config_of_another_agent(name, variant, atari_stand_in):
   switch = f"--config.settings.variant={variant}"
   published = variants.get(variant, 6)
   assert agent_of(name, switch).variant == published
@@ -118,7 +105,7 @@ def test_what_is_none_is_as_published(atari_stand_in):
   assert unclipped.update.optimizer.max_grad_norm is None
 
 
-def test_resets_that_an_agent_has_not(atari_stand_in, agent_of):
+def test_resets_that_an_agent_has_not(atari_stand_in):
   assert agent_of("atari100k_spr").variant.resets is None
   every = "--config.settings.agent.resets.every=5000"
   assert agent_of("atari100k_bbf", every).variant.resets == resets.Config(5000)

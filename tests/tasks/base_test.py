@@ -3,9 +3,9 @@
 import dataclasses
 
 import chex
+from flax import core
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
@@ -13,7 +13,7 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.training import recipes
 
-Frozen = ml_collections.FrozenConfigDict
+Frozen = core.FrozenDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +40,7 @@ def test_a_run_is_longer_than_its_warmup():
 
 def test_an_arm_overrides_what_is_shared():
   config = Comparison(
-    arms=Frozen(
-      {"a": {}, "b": {"network": {"stack": {"d_model": 6}}, "depth": 3}}
-    )
+    arms={"a": {}, "b": {"network": {"stack": {"d_model": 6}}, "depth": 3}}
   )
   first = base.arm_config(config, "a")
   assert first.network == nn.NetworkConfig(nn.StackConfig("gru", d_model=4))

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -93,7 +92,7 @@ def _arm(speed, stack=None, part="validation", better="lower"):
 
 def _config(num_updates=200, patience=3):
   return supervised_arms.Supervised(
-    arms=ml_collections.FrozenConfigDict({"one": {}, "two": {}}),
+    arms={"one": {}, "two": {}},
     num_seeds=3,
     num_updates=num_updates,
     updates_per_chunk=1,

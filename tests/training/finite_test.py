@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -200,7 +199,7 @@ class _Arm:
 def _config(**options):
   names = {"good": {}, "one": {}, "all": {}}
   return arms.Arms(
-    arms=ml_collections.FrozenConfigDict(names),
+    arms=names,
     **{
       "num_seeds": 2,
       "updates_per_chunk": 2,

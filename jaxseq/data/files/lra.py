@@ -56,21 +56,10 @@ def _label(text, count):
   return int(label)
 
 
-def encode(
+def _encode(
   texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Turns texts into ids of bytes.
-
-  Args:
-    texts: n texts.
-    max_length: length of the time axis; what is longer is cut.
-
-  Returns:
-    Ids (n, max_length) uint8, padded with 0 at the end, and lengths (n,) int32.
-
-  Raises:
-    ValueError: if there is no text or max_length is less than 1.
-  """
+  """Turns texts into ids of bytes."""
   _validate.integer("max_length", max_length, 1)
   rows = [
     np.frombuffer(text.encode()[:max_length], np.uint8) + np.uint8(1)
@@ -156,8 +145,8 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
     max_length: number of bytes that are read of a review.
 
   Returns:
-    The splits: inputs (n, max_length) uint8, see `encode`; targets (n,), 1 for
-    a positive review. There is no validation set; the benchmark's results
+    The splits: inputs (n, max_length) uint8, see above; targets (n,), 1 for a
+    positive review. There is no validation set; the benchmark's results
     choose by test accuracy, `carve_valid` does better.
 
   Raises:
@@ -177,7 +166,7 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
       labels, texts = _read(root, name, parse, 2, what, more=True)
     else:
       labels, texts = _reviews(root, part)
-    inputs, lengths = encode(texts, max_length)
+    inputs, lengths = _encode(texts, max_length)
     parts.append(
       datasets.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
     )
@@ -197,7 +186,7 @@ def retrieval(
     max_length: number of bytes that are read of a paper.
 
   Returns:
-    The splits: inputs (n, max_length) uint8 are the first papers, see `encode`;
+    The splits: inputs (n, max_length) uint8 are the first papers, as ids;
     extras.second (n, max_length) uint8 and extras.second_lengths (n,)
     int32 the second ones; targets (n,), 1 where they are related.
 
@@ -215,8 +204,8 @@ def retrieval(
     what = "class, two numbers and two texts"
     file = f"new_aan_pairs.{name}.tsv"
     labels, first, second = _read(path, file, parse, 5, what)
-    inputs, lengths = encode(first, max_length)
-    second, second_lengths = encode(second, max_length)
+    inputs, lengths = _encode(first, max_length)
+    second, second_lengths = _encode(second, max_length)
     extras = datasets.Extras(second=second, second_lengths=second_lengths)
     targets = np.array(labels, np.int32)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))

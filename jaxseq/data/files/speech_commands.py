@@ -23,18 +23,8 @@ TEN = tuple("yes no up down left right on off stop go".split())
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
 
-def read_wav(path: str | os.PathLike) -> np.ndarray:
-  """Reads a recording.
-
-  Args:
-    path: wav file of one channel with 16 bits at 16 kHz.
-
-  Returns:
-    (time,) int16.
-
-  Raises:
-    ValueError: if the file is damaged or of another kind.
-  """
+def _read_wav(path: str | os.PathLike) -> np.ndarray:
+  """Reads a recording."""
   size = os.path.getsize(path)
   content = b""
   try:
@@ -113,7 +103,7 @@ def load(
     inputs = np.zeros((len(names), rate, 1), np.float32)
     for row, name in zip(inputs, names):
       path = _limits.check_within(folder / name, folder)
-      values = read_wav(path)[:RATE][:: RATE // rate]
+      values = _read_wav(path)[:RATE][:: RATE // rate]
       row[: len(values), 0] = values / np.float32(2**15)
     labels = [words.index(name.split("/")[0]) for name in names]
     parts[part] = datasets.ArrayDataset(inputs, np.array(labels, np.int32))

@@ -22,7 +22,7 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
-from jaxseq.data import raw_arrays
+from jaxseq.data import series_frames
 from jaxseq.data.files import _parquet_files
 from jaxseq.data.files import columns
 
@@ -113,7 +113,7 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
     MissingData: if there is none.
     ValueError: if a file of a folder leads out of it, or is of no known kind.
   """
-  if raw_arrays.is_frame(path):
+  if series_frames.is_frame(path):
     return (Frame(path),)
   if not isinstance(path, str | os.PathLike):
     matches = [file for one in path for file in find(one)]
@@ -144,7 +144,7 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
 
 def describe(path: Path) -> str:
   """Returns a path, or the first of several, for messages."""
-  if raw_arrays.is_frame(path):
+  if series_frames.is_frame(path):
     return Frame.stem
   if isinstance(path, str | os.PathLike):
     return str(path)

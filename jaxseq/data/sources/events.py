@@ -19,13 +19,13 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _event_streams
+from jaxseq.data import _part_splits
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _series_targets
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
-from jaxseq.data import event_streams
 from jaxseq.data import padding
-from jaxseq.data import part_splits
-from jaxseq.data import raw_arrays
-from jaxseq.data import series_targets
-from jaxseq.data import time_stamps
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
 
@@ -62,12 +62,12 @@ class EventSource(base.Source):
   horizon: float | None = None
   length: int | None = None
   start: str | None = None
-  unit: event_streams.Unit | None = None
+  unit: _event_streams.Unit | None = None
   stream: str | None = None
   time: str = "time"
   mark: str | None = None
   delimiter: str | None = None
-  ties: event_streams.Ties = "refuse"
+  ties: _event_streams.Ties = "refuse"
 
   @classmethod
   def of_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -97,18 +97,18 @@ class EventSource(base.Source):
     Raises:
       ValueError: if there is no event, or one after the end.
     """
-    stamps = [time_stamps.as_array(row) for row in times]
+    stamps = [_time_stamps.as_array(row) for row in times]
     if not sum(map(len, stamps)):
       raise ValueError("times: got no events, expected streams with some.")
     together = np.concatenate([row for row in stamps if len(row)])
     if together.dtype.kind == "M":
-      at = time_stamps.seconds(together)
-      gaps = [np.diff(time_stamps.seconds(row)) for row in stamps]
-      unit = fields.setdefault("unit", event_streams.usual_unit(gaps))
-      fields.setdefault("start", str(event_streams.begin_of(at, unit)))
+      at = _time_stamps.seconds(together)
+      gaps = [np.diff(_time_stamps.seconds(row)) for row in stamps]
+      unit = fields.setdefault("unit", _event_streams.usual_unit(gaps))
+      fields.setdefault("start", str(_event_streams.begin_of(at, unit)))
       if until is not None:
         until = (np.datetime64(until) - np.datetime64(fields["start"])) / (
-          np.timedelta64(event_streams.SECONDS[unit], "s")
+          np.timedelta64(_event_streams.SECONDS[unit], "s")
         )
     source = cls(classes=tuple(classes), length=max(map(len, stamps)), **fields)
     ends = [source.numbers("times", row)[-1] for row in stamps if len(row)]
@@ -125,13 +125,13 @@ class EventSource(base.Source):
     Raises:
       ValueError: if they are dates where the training had numbers.
     """
-    array = time_stamps.as_array(stamps)
+    array = _time_stamps.as_array(stamps)
     if array.dtype.kind != "M":
       return array.astype(np.float64)
     if self.start is None or self.unit is None:
       raise _validate.error(name, "dates", "numbers, as in training")
-    begin = time_stamps.seconds(np.array(time_stamps.parse_date(self.start)))
-    return (time_stamps.seconds(array) - begin) / event_streams.SECONDS[
+    begin = _time_stamps.seconds(np.array(_time_stamps.parse_date(self.start)))
+    return (_time_stamps.seconds(array) - begin) / _event_streams.SECONDS[
       self.unit
     ]
 
@@ -139,8 +139,10 @@ class EventSource(base.Source):
     if targets is not None:
       raise _validate.error("targets", type(targets).__name__, "None")
     marks = [
-      raw_arrays.class_numbers(row, self.classes, f"marks of sequence {number}")
-      for number, row in enumerate(raw_arrays.rows(values, lengths))
+      _raw_arrays.class_numbers(
+        row, self.classes, f"marks of sequence {number}"
+      )
+      for number, row in enumerate(_raw_arrays.rows(values, lengths))
     ]
     if times is None or len(times) != len(marks):
       got = None if times is None else f"{len(times)} arrays"
@@ -149,7 +151,7 @@ class EventSource(base.Source):
     stamps, gaps = [], []
     for number, row in enumerate(times):
       name = f"times of sequence {number}"
-      at = raw_arrays.times(name, self.numbers(name, row), len(marks[number]))
+      at = _raw_arrays.times(name, self.numbers(name, row), len(marks[number]))
       stamps.append(at)
       gaps.append(np.diff(at, prepend=0.0))
       wrong = gaps[-1] <= 0
@@ -174,7 +176,7 @@ class EventSource(base.Source):
   def _read(self, path: Any) -> base.Examples:
     # One example for each whole stream, also where those of the training were
     # cut into windows.
-    streams = event_streams.read(
+    streams = _event_streams.read(
       path,
       time=self.time,
       stream=self.stream,
@@ -194,7 +196,7 @@ class EventSource(base.Source):
       for event, word in enumerate(words):
         if word not in classes:
           where = streams.place(number, self.mark, event)
-          raw_arrays.class_numbers([word], self.classes, where)
+          _raw_arrays.class_numbers([word], self.classes, where)
     dataset = self.prepare(streams.marks, times=streams.times)
     return base.Examples(streams.ids, dataset, labeled=True)
 
@@ -207,8 +209,8 @@ def load(
   mark: str | None = None,
   delimiter: str | None = None,
   start: str | float | None = None,
-  unit: event_streams.Unit | None = None,
-  ties: event_streams.Ties = "refuse",
+  unit: _event_streams.Unit | None = None,
+  ties: _event_streams.Ties = "refuse",
   horizon: float | None = None,
   window: float | None = None,
   split: str | None = None,
@@ -220,14 +222,18 @@ def load(
   """Loads sequences of events.
 
   Args:
-    path: see `event_streams.read`, as the next seven.
-    time: column of the times.
-    stream: column that names the stream of an event.
-    mark: column of the kind of event.
-    delimiter: what stands between values.
-    start: time at which all streams begin to be observed.
-    unit: in which dates become numbers; by their usual gap if None.
-    ties: what becomes of events at the same time.
+    path: see `table_files.find`.
+    time: column of the times, dates or numbers.
+    stream: column that names the stream of an event; one stream if None.
+    mark: column of the kind of event; all are of one kind if None.
+    delimiter: see `table_files.read`.
+    start: time at which all streams begin to be observed. If None it is 0, or
+      of dates the last whole unit before the first event of the file.
+    unit: in which dates become numbers; if None the largest that the usual gap
+      between two events of a stream, the median, is not shorter than.
+    ties: what becomes of events of a stream at the same time: "refuse", or
+      "spread": they are moved apart, evenly over the smallest time that lies
+      between any others.
     horizon: until when all streams were observed, since the start; the time of
       the last event of all if None.
     window: time into which every stream is cut, each piece a sequence that
@@ -255,7 +261,7 @@ def load(
     "delimiter": delimiter,
     "ties": ties,
   }
-  streams = event_streams.read(
+  streams = _event_streams.read(
     path,
     start=start,
     unit=unit,
@@ -271,23 +277,23 @@ def load(
     times, marks, numbers, begin = _windows(streams, horizon, window, source)
     horizon = window
   if split is not None:
-    parts = part_splits.by_words(
+    parts = _part_splits.by_words(
       streams.words[split], lambda number: streams.place(number, split)
     )
-    parts = part_splits.of_groups(parts, numbers)
+    parts = _part_splits.of_groups(parts, numbers)
   elif by_time or len(streams.ids) == 1:
     first = np.array([one[0] if len(one) else 0.0 for one in times])
     begin = first if begin is None else begin
-    parts = part_splits.by_time(begin, valid_fraction, test_fraction)
+    parts = _part_splits.by_time(begin, valid_fraction, test_fraction)
   else:
-    parts = part_splits.by_share(
+    parts = _part_splits.by_share(
       len(streams.ids), valid_fraction, test_fraction, seed
     )
-    parts = part_splits.of_groups(parts, numbers)
+    parts = _part_splits.of_groups(parts, numbers)
   trained = [word for i in parts.train for word in marks[i]]
   if not trained:
     raise ValueError(f"{source}: got no event in the training part.")
-  classes = series_targets.in_order(trained)
+  classes = _series_targets.in_order(trained)
   _check_known(streams, parts, marks, classes, mark)
   begins = start if streams.start is None else streams.start
   prepared = EventSource(

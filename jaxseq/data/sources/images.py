@@ -21,10 +21,10 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _part_splits
+from jaxseq.data import _raw_arrays
 from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data import part_splits
-from jaxseq.data import raw_arrays
 from jaxseq.data import scale
 from jaxseq.data.sources import base
 
@@ -85,7 +85,7 @@ class ImageSource(base.Source):
     )
     if self.order == "pixel":
       inputs = inputs.reshape(count, -1, colors)
-    classes = raw_arrays.class_targets(targets, self.classes, count)
+    classes = _raw_arrays.class_targets(targets, self.classes, count)
     return datasets.ArrayDataset(inputs, classes)
 
   def _read(self, path: Any) -> base.Examples:
@@ -249,15 +249,15 @@ def load(
       "each in the folder of its class."
     )
   classes = tuple(sorted(set(labels)))
-  targets = raw_arrays.class_numbers(labels, classes)
+  targets = _raw_arrays.class_numbers(labels, classes)
   pictures = read(files, color, (height, width))
   if divided:
     part = np.repeat(
       [_PARTS.index(name) for name in names], [len(f.files) for f in listings]
     )
-    rows = part_splits.Parts(*(np.flatnonzero(part == i) for i in range(3)))
+    rows = _part_splits.Parts(*(np.flatnonzero(part == i) for i in range(3)))
   else:
-    rows = part_splits.by_share(
+    rows = _part_splits.by_share(
       len(files), valid_fraction, test_fraction, seed, classes=targets
     )
   lacking = np.setdiff1d(np.arange(len(classes)), targets[rows.train])

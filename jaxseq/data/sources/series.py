@@ -6,20 +6,21 @@ from typing import Any
 from typing import ClassVar
 from typing import Literal
 from typing import Self
+from typing import TypedDict
 
 import numpy as np
 
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _series_targets
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
-from jaxseq.data import raw_arrays
 from jaxseq.data import scale
 from jaxseq.data import series_frames
-from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
-from jaxseq.data import time_stamps
 from jaxseq.data.sources import base
 
 # Functions (path, source) -> (Recordings, Targets), by the form of the file.
@@ -32,6 +33,29 @@ FORMS = _registry.Registry(
     "ts": "jaxseq.data.ts_series:read_again",
   },
 )
+
+
+Gaps = Literal["channel", "extras", "ignore"]
+
+
+class Options(TypedDict, total=False):
+  """Options of all loaders of series, with the defaults of `series_table`.
+
+  Attributes:
+    valid_fraction: share of the series that is for validation, where there is
+      no such part.
+    test_fraction: share of the series that is for testing, likewise.
+    normalize: whether each channel, and each number to predict, is shifted and
+      scaled to mean 0 and standard deviation 1 over the training part.
+    missing: what becomes of missing values, see `data.missing`.
+    seed: of the division by share.
+  """
+
+  valid_fraction: float
+  test_fraction: float
+  normalize: bool
+  missing: missing_values.Missing
+  seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +133,7 @@ class SeriesSource(base.Source):
 
   def _prepare(self, values, lengths, times, targets):
     names = None
-    if raw_arrays.is_frame(values):
+    if series_frames.is_frame(values):
       if _is_nested(values):
         frame = series_frames.series_of(values)
         values, names = frame.values, frame.channels
@@ -117,12 +141,12 @@ class SeriesSource(base.Source):
           times = frame.times
       else:
         values = [values]
-    if times is None and all(map(raw_arrays.is_frame, values)):
+    if times is None and all(map(series_frames.is_frame, values)):
       stamps = [np.asarray(row.index) for row in values]
       times = stamps if self._reads(stamps) else None
     rows = [
-      raw_arrays.series(f"series {number}", row, self.channels, names)
-      for number, row in enumerate(raw_arrays.rows(values, lengths))
+      _raw_arrays.series(f"series {number}", row, self.channels, names)
+      for number, row in enumerate(_raw_arrays.rows(values, lengths))
     ]
     scaled = [self.standardize(row) for row in rows]
     length = max(max(map(len, scaled), default=0), self.length or 0)
@@ -153,10 +177,10 @@ class SeriesSource(base.Source):
     gaps = np.zeros(part.inputs.shape[:2], np.float32)
     for number, (row, length) in enumerate(zip(gaps, part.lengths)):
       name = f"times of series {number}"
-      stamps = time_stamps.seconds(np.asarray(times[number]))
-      stamps = raw_arrays.times(name, stamps, length)
+      stamps = _time_stamps.seconds(np.asarray(times[number]))
+      stamps = _raw_arrays.times(name, stamps, length)
       if self.gaps is None:
-        time_stamps.check_step(name, stamps, self.step)
+        _time_stamps.check_step(name, stamps, self.step)
         continue
       # Before the first element there is none: one step is the usual time.
       row[0] = 1.0
@@ -172,7 +196,7 @@ class SeriesSource(base.Source):
     """Classes by their names or numbers, numbers standardized, or unknown."""
     count = len(lengths)
     if self.targets is None:
-      return raw_arrays.class_targets(targets, self.classes, count)
+      return _raw_arrays.class_targets(targets, self.classes, count)
     width = len(self.targets)
     if targets is None:
       shape = (count, time, width) if self.stepwise else (count, width)
@@ -202,7 +226,7 @@ class SeriesSource(base.Source):
     self,
     whole: table_layouts.Recordings,
     rows: np.ndarray,
-    targets: series_targets.Targets,
+    targets: _series_targets.Targets,
   ) -> datasets.ArrayDataset:
     """Returns some series of a file as examples.
 
@@ -213,11 +237,11 @@ class SeriesSource(base.Source):
     """
     times = None
     if whole.stamps is not None:
-      times = [time_stamps.seconds(whole.stamps[i]) for i in rows]
+      times = [_time_stamps.seconds(whole.stamps[i]) for i in rows]
       if self.gaps is None and self.step is not None:
         for number, stamps in zip(rows, times):
           place = whole.place(int(number), None, 0)
-          time_stamps.check_step(place, stamps, self.step)
+          _time_stamps.check_step(place, stamps, self.step)
     numbers = None
     if targets.kind == "step":
       numbers = [targets.values[i] for i in rows]

@@ -15,11 +15,11 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _text_documents
 from jaxseq.data import datasets
 from jaxseq.data import padding
-from jaxseq.data import raw_arrays
 from jaxseq.data import text
-from jaxseq.data import text_documents
 from jaxseq.data import text_prompts
 from jaxseq.data import text_tokens
 from jaxseq.data.sources import base
@@ -57,12 +57,12 @@ class TextSource(base.Source):
     if isinstance(values, str | bytes):
       values = [values]
     rows = []
-    for number, row in enumerate(raw_arrays.rows(values, lengths)):
+    for number, row in enumerate(_raw_arrays.rows(values, lengths)):
       name = f"text {number}"
       if isinstance(row, str | bytes):
         content = row.encode() if isinstance(row, str) else row
         row = text_tokens.encode(content, self._coder(), name)
-      row = raw_arrays.tokens(name, row, self.vocab_size)
+      row = _raw_arrays.tokens(name, row, self.vocab_size)
       if len(row) < 2:
         raise ValueError(f"{name}: got {len(row)} tokens, expected at least 2.")
       rows.append(row)
@@ -190,7 +190,7 @@ def load(
     raise _validate.error("repeats", repeats, "1 without documents")
   pieces = text_prompts.repeat_documents(pieces, repeats)
   if documents:
-    parts = text_documents.split(pieces, valid_fraction, test_fraction, seed)
+    parts = _text_documents.split(pieces, valid_fraction, test_fraction, seed)
   else:
     parts = text.split_tokens(
       np.concatenate(pieces), valid_fraction, test_fraction

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from jaxseq.data import _raw_arrays
 from jaxseq.data import datasets
 from jaxseq.data import padding
-from jaxseq.data import raw_arrays
 from jaxseq.data.sources import base
 
 
@@ -35,13 +35,13 @@ class TokenSource(base.Source):
   def _prepare(self, values, lengths, times, targets):
     del times
     rows = [
-      raw_arrays.tokens(f"sequence {number}", row, self.vocab_size)
-      for number, row in enumerate(raw_arrays.rows(values, lengths))
+      _raw_arrays.tokens(f"sequence {number}", row, self.vocab_size)
+      for number, row in enumerate(_raw_arrays.rows(values, lengths))
     ]
     length = max(max(map(len, rows), default=0), self.length or 1)
     inputs, lengths = padding.pad_sequences(
       [row.astype(np.int32) for row in rows], length
     )
-    classes = raw_arrays.class_targets(targets, self.classes, len(rows))
+    classes = _raw_arrays.class_targets(targets, self.classes, len(rows))
     whole = np.all(lengths == length)
     return datasets.ArrayDataset(inputs, classes, None if whole else lengths)

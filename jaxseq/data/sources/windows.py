@@ -9,11 +9,12 @@ import numpy as np
 
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
-from jaxseq.data import raw_arrays
 from jaxseq.data import scale
-from jaxseq.data import time_stamps
+from jaxseq.data import series_frames
 from jaxseq.data.sources import base
 
 # Functions (path, source) -> forecast_windows.Series, by the form of the file.
@@ -70,15 +71,15 @@ class WindowSource(base.Source):
     del times
     if targets is not None:
       raise _validate.error("targets", type(targets).__name__, "None")
-    one = raw_arrays.is_frame(values) or (
+    one = series_frames.is_frame(values) or (
       isinstance(values, np.ndarray)
       and (values.ndim == 2 or values.dtype.names is not None)
     )
     windows = []
-    items = [values] if one else raw_arrays.rows(values, lengths)
+    items = [values] if one else _raw_arrays.rows(values, lengths)
     for number, item in enumerate(items):
       name = f"series {number}"
-      row = raw_arrays.series(name, item, self.channels)
+      row = _raw_arrays.series(name, item, self.channels)
       if len(row) < self.length:
         expected = f"at least {self.length} times, those of an input"
         raise ValueError(f"{name}: got {len(row)}, expected {expected}.")
@@ -106,15 +107,15 @@ class WindowSource(base.Source):
     """
     if self.step is not None and len(times) > 1:
       # Working days, or months, are not all equally long.
-      loose = 0.25 if self.steps == "ignore" else time_stamps.TOLERANCE
-      time_stamps.check_step(name, times, self.step, usual=True, within=loose)
+      loose = 0.25 if self.steps == "ignore" else _time_stamps.TOLERANCE
+      _time_stamps.check_step(name, times, self.step, usual=True, within=loose)
 
   def _read(self, path: Any) -> base.Examples:
     series = FORMS.get(self.reader)(path, self)
     dataset = self.prepare([series.values])
     if series.times is None:
       return base.Examples((str(len(series.values) - 1),), dataset)
-    times = time_stamps.following(series.times, self.horizon)
+    times = _time_stamps.following(series.times, self.horizon)
     return base.Examples((str(series.times[-1]),), dataset, times=times[None])
 
   def standardize(self, values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from typing import Protocol
 from typing import TypeVar
 
 import jax
-import ml_collections
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
@@ -29,8 +28,8 @@ from jaxseq.training import scalars
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
 
-EMPTY = ml_collections.FrozenConfigDict()
-Mode = Literal["train", "evaluate"]
+EMPTY, Fields = configuration.EMPTY, configuration.Fields
+options = configuration.options
 Part = Literal["validation", "test", ""]
 
 _FREE = "may_change"
@@ -78,6 +77,8 @@ class Arms:
   mesh: device_mesh.MeshConfig = free(device_mesh.MeshConfig())
 
   def __post_init__(self):
+    for name, value in vars(self).items():
+      object.__setattr__(self, name, configuration.freeze(value))
     if not self.arms:
       raise _validate.error("arms", {}, "at least one arm")
     for name in self.arms:
@@ -232,7 +233,7 @@ def chosen(
   left = {k: x for k, x in config.arms.items() if not names or k in names}
   return dataclasses.replace(
     config,
-    arms=type(config.arms)(left) if names else config.arms,
+    arms=left,
     mesh=device_mesh.parse(mesh, config.mesh),
     on_nonfinite=on_nonfinite or config.on_nonfinite,
   )
@@ -281,17 +282,12 @@ def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
     UserError: (a ValueError) a field is unknown or has a wrong value.
   """
   place = f"config.{shared}".rstrip(".")
-  common = (
-    getattr(config, shared)
-    if shared
-    else {
-      field.name: _with_defaults(field.default, getattr(config, field.name))
-      for field in dataclasses.fields(cls)
-      if hasattr(config, field.name)
-    }
-  )
+  names = {field.name for field in dataclasses.fields(cls)}
+  common = vars(config) if not shared else getattr(config, shared)
+  if not shared:
+    common = {k: x for k, x in common.items() if k in names}
   fields, name = config.arms[arm], f"config.arms.{arm}"
-  merged = _merged(_plain(common), _plain(fields))
+  merged = configuration.merged(common, fields)
   try:
     config_of_arm = configuration.from_config_dict(cls, merged, name=name)
   except configuration.FieldError as error:
@@ -305,50 +301,12 @@ def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
 def _has(fields, path):
   """Returns whether there is a field at a path with dots and [indices]."""
   for name in path.partition("[")[0].split("."):
-    if not isinstance(fields, Mapping | ml_collections.ConfigDict):
+    if not isinstance(fields, Mapping):
       return True
     if name not in fields:
       return False
     fields = fields[name]
   return True
-
-
-def updated(
-  fields: Mapping[str, Any], *changes: Mapping[str, Any]
-) -> ml_collections.FrozenConfigDict:
-  """Returns fields with some of them changed, those of mappings one by one."""
-  merged = _plain(fields)
-  for change in changes:
-    merged = _merged(merged, _plain(change))
-  return ml_collections.FrozenConfigDict(merged)
-
-
-def _merged(fields, changes):
-  """Returns nested dictionaries in which others have changed some fields."""
-  both = isinstance(fields, dict) and isinstance(changes, dict)
-  if not both:
-    return changes
-  return fields | {k: _merged(fields.get(k), x) for k, x in changes.items()}
-
-
-def _with_defaults(default, value):
-  """Adds to a mapping the fields of `default` that are not their class's."""
-  if not dataclasses.is_dataclass(default) or not isinstance(value, Mapping):
-    return value
-  pairs = {
-    f.name: (f.default, getattr(default, f.name))
-    for f in dataclasses.fields(default)
-  }
-  return {k: new for k, (old, new) in pairs.items() if new != old} | _plain(
-    value
-  )
-
-
-def _plain(value):
-  """Returns mappings, frozen or not, as dictionaries all the way down."""
-  if not isinstance(value, (Mapping, ml_collections.ConfigDict)):
-    return value
-  return {key: _plain(item) for key, item in value.items()}
 
 
 def split_keys(config: Arms) -> tuple[jax.Array, jax.Array]:

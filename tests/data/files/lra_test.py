@@ -54,7 +54,7 @@ def test_listops(tmp_path):
 
 
 def test_bytes_and_where_they_are_cut():
-  inputs, lengths = lra.encode(["ab", "\N{SNOWMAN}" * 3, ""], 5)
+  inputs, lengths = lra._encode(["ab", "\N{SNOWMAN}" * 3, ""], 5)
   assert inputs.shape == (3, 5)
   assert lengths.tolist() == [2, 5, 0]
   assert decode(inputs[0], 2) == "ab"
@@ -62,7 +62,7 @@ def test_bytes_and_where_they_are_cut():
   with pytest.raises(
     ValueError, match="max_length: got 0, expected an integer of at least 1"
   ):
-    lra.encode(["a"], 0)
+    lra._encode(["a"], 0)
 
 
 def test_reviews_in_folders(tmp_path):

@@ -93,7 +93,7 @@ def test_what_is_wrong_is_said(folder):
   # What is there is read, whatever the header says.
   path.write_bytes(longer)
   with memory.at_most(2):
-    assert len(speech_commands.read_wav(path)) == 9000
+    assert len(speech_commands._read_wav(path)) == 9000
   path.unlink()
   path.symlink_to("/etc/hostname")
   with pytest.raises(ValueError, match="expected a file of the set in"):

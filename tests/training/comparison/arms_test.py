@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
@@ -29,7 +28,7 @@ class Arm:
 
 
 def _config(**options):
-  mapping = ml_collections.FrozenConfigDict({"a": {}, "b": {"rate": 2}})
+  mapping = {"a": {}, "b": {"rate": 2}}
   return arms.Arms(arms=mapping, **options)
 
 
@@ -41,8 +40,8 @@ class Shared(arms.Arms):
 
 
 def _shared(**fields):
-  mapping = ml_collections.FrozenConfigDict({"a": {}, "b": {"rate": 2}})
-  return Shared(mapping, agent=ml_collections.FrozenConfigDict(fields))
+  mapping = {"a": {}, "b": {"rate": 2}}
+  return Shared(mapping, agent=fields)
 
 
 def test_merging():
@@ -64,9 +63,7 @@ def test_merging():
 def test_a_slip_is_named_where_it_was_written(fields, message):
   with pytest.raises(errors.UserError, match=f"^{re.escape(message)}"):
     arms.merge(_shared(**fields), "a", Arm, "agent")
-  wrong = dataclasses.replace(
-    _shared(), arms=ml_collections.FrozenConfigDict({"a": fields})
-  )
+  wrong = dataclasses.replace(_shared(), arms={"a": fields})
   there = message.replace("config.agent", "config.arms.a")
   with pytest.raises(errors.UserError, match=f"^{re.escape(there)}"):
     arms.merge(wrong, "a", Arm)
@@ -91,12 +88,12 @@ def test_wrong_options(options, message):
 
 
 def test_some_arms_alone():
-  config = ml_collections.ConfigDict({"arms": {"a": {}, "b": {"seed": 2}}})
+  config = {"arms": {"a": {}, "b": {"seed": 2}}}
   whole = configuration.from_config_dict(arms.Arms, config)
   assert list(whole.arms) == ["a", "b"]
   alone = arms.chosen(whole, names=["b"])
   assert dict(alone.arms) == {"b": whole.arms["b"]}
-  del config.arms["a"]
+  del config["arms"]["a"]
   assert alone == configuration.from_config_dict(arms.Arms, config)
   with pytest.raises(ValueError, match="--arms: got 'a', expected one of 'b'"):
     arms.chosen(alone, names=["a"])

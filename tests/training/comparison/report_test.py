@@ -5,7 +5,6 @@ import types
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -51,12 +50,12 @@ def _arm(rate):
 @pytest.fixture
 def comparison():
   config = supervised_arms.Supervised(
-    arms=ml_collections.FrozenConfigDict({"fast": {}, "slow": {}}),
+    arms={"fast": {}, "slow": {}},
     num_seeds=2,
     num_updates=60,
     updates_per_chunk=10,
     tensorboard=False,
-    references=ml_collections.FrozenConfigDict({"perfect": 0.0}),
+    references={"perfect": 0.0},
   )
   return config, {"fast": _arm(0.05), "slow": _arm(0.001)}
 

@@ -9,7 +9,6 @@ import types
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -55,7 +54,7 @@ def _arm(scale, stack):
 
 def _run(directory, stack):
   config = supervised_arms.Supervised(
-    arms=ml_collections.FrozenConfigDict({name: {} for name in SCALES}),
+    arms={name: {} for name in SCALES},
     num_seeds=2,
     num_updates=40,
     updates_per_chunk=10,

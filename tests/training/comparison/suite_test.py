@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
@@ -56,7 +55,7 @@ class _Arm:
 
 def _runs(breaks):
   """Two tasks of two arms; in the first one these arms break."""
-  names = ml_collections.FrozenConfigDict({"gru": {}, "s5": {}})
+  names = {"gru": {}, "s5": {}}
   config = arms.Arms(
     arms=names, num_seeds=2, updates_per_chunk=2, tensorboard=False
   )

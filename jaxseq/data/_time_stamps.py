@@ -21,15 +21,7 @@ TOLERANCE = 1e-3
 
 
 def parse_date(word: str) -> np.datetime64:
-  """Reads a date and time such as 2024-01-31 23:59, to the microsecond.
-
-  Args:
-    word: the date, of a year and month at least. With an offset from UTC behind
-      its minutes, such as +02:00 or Z, it becomes the time in UTC.
-
-  Raises:
-    ValueError: if it is none.
-  """
+  """Reads a date and time such as 2024-01-31 23:59, in UTC if it has a zone."""
   text = word.strip().replace(" ", "T")
   offset = np.timedelta64(0, "m")
   zone = _zone(text)
@@ -55,19 +47,7 @@ def _zone(text):
 
 
 def parse(words: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
-  """Reads time stamps, which are dates or numbers according to the first.
-
-  Args:
-    words: (n,) entries of a column.
-    place: where the entry of a row stands, for messages.
-
-  Returns:
-    (n,) float64, or datetime64 in microseconds.
-
-  Raises:
-    ValueError: naming the first entry that is not what the others are, or that
-      has an offset from UTC where the others have none.
-  """
+  """Reads time stamps, which are dates or numbers according to the first."""
   stamps = []
   numeric = bool(len(words)) and _is_number(words[0])
   zoned = bool(len(words)) and _zone(words[0].strip()) is not None
@@ -113,18 +93,7 @@ def check_step(
   usual: bool = False,
   within: float = TOLERANCE,
 ) -> None:
-  """Refuses times (n,) that are not as far apart as those of the training.
-
-  Args:
-    name: what to call them in messages.
-    times: numbers, or dates.
-    step: of the training, in seconds if they are dates.
-    usual: whether the median has to be that step, and not all of them.
-    within: share of the step by which another one may differ.
-
-  Raises:
-    ValueError: naming both steps.
-  """
+  """Refuses times (n,) that are not as far apart as those of the training."""
   gaps = np.diff(seconds(np.asarray(times)))
   if usual and len(gaps):
     gaps = np.median(gaps, keepdims=True)
@@ -147,15 +116,7 @@ def is_regular(times: np.ndarray, step: float | None = None) -> bool:
 
 
 def following(times: np.ndarray, count: int) -> np.ndarray:
-  """Returns the times after the last, by the usual step.
-
-  Args:
-    times: (n,) at least two, increasing, float64 or datetime64.
-    count: number of times to return.
-
-  Returns:
-    (count,) of the same dtype; in whole months where the steps are.
-  """
+  """Returns the times after the last by the usual step, or by whole months."""
   ahead = np.arange(1, count + 1)
   if times.dtype.kind == "M" and not is_regular(times):
     months = times.astype("datetime64[M]")

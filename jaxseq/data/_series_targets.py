@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import raw_arrays
+from jaxseq.data import _raw_arrays
 from jaxseq.data import table_layouts
 from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import table_files
@@ -54,19 +54,7 @@ def find(
   *,
   classes: Sequence[str] | None = None,
 ) -> Targets:
-  """Returns the targets of series.
-
-  Args:
-    whole: the series, with the columns of labels unless there is a file.
-    columns: which columns hold what.
-    target: "class", "number", "step" or "auto", see `series_table.load`.
-    labels: a further table with a row for each series.
-    classes: the names of classes; those that occur, in order, if None.
-
-  Raises:
-    ValueError: naming the line of a label that is missing or not as expected.
-    MissingData: if there is no such further table.
-  """
+  """Returns the targets of series."""
   if not columns.label:
     if labels is not None or target in ("step", "number"):
       raise _validate.error("label", None, "the column that holds the labels")
@@ -102,7 +90,7 @@ def find(
       _validate.choice(place(number, name), word, classes)
   if classes is None:
     classes = in_order(words[name])
-  numbers = raw_arrays.class_numbers(words[name], classes)
+  numbers = _raw_arrays.class_numbers(words[name], classes)
   return Targets("class", numbers, tuple(classes), columns.label)
 
 
@@ -119,11 +107,7 @@ def check_classes(
   train: np.ndarray,
   whole: table_layouts.Recordings,
 ) -> None:
-  """Refuses classes that no training series is of.
-
-  Raises:
-    ValueError: naming such a class and a series of it.
-  """
+  """Refuses classes that no training series is of."""
   if found.classes is None:
     return
   # Classes without any example are those that a header lists in vain.

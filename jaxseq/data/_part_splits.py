@@ -29,15 +29,7 @@ class Parts(NamedTuple):
 
 
 def by_words(words: Sequence[str], place: Callable[[int], str]) -> Parts:
-  """Divides by what a column says: train, valid or test.
-
-  Args:
-    words: (n,) entries.
-    place: where the entry of an example stands, for messages.
-
-  Raises:
-    ValueError: naming an entry that is none of them, or a part that is empty.
-  """
+  """Divides by what a column says: train, valid or test."""
   for row, word in enumerate(words):
     if word.lower() not in _WORDS:
       raise ValueError(
@@ -56,21 +48,7 @@ def by_share(
   classes: np.ndarray | None = None,
   groups: Sequence[str] | None = None,
 ) -> Parts:
-  """Divides by chance.
-
-  Args:
-    count: number of examples.
-    valid: share of the validation part, in 0 .. 1; there is none at 0.
-    test: share of the test part, above 0.
-    seed: of the choice.
-    classes: (n,) integers; each part gets the same share of every class,
-      rounded to whole examples.
-    groups: (n,) names; examples of one group stay together, and then classes
-      are not looked at.
-
-  Raises:
-    ValueError: if a share is out of range or leaves a part without examples.
-  """
+  """Divides by chance, with shares of classes, or with groups left whole."""
   check_shares(valid, test)
   if groups is not None:
     return _checked(*_whole_groups(groups, valid, test, seed), share=valid)
@@ -83,16 +61,7 @@ def by_share(
 
 
 def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
-  """Divides by time: the latest are for testing, those before for validation.
-
-  Args:
-    starts: (n,) float64 or datetime64, when each example begins.
-    valid: share of the validation part, in 0 .. 1; there is none at 0.
-    test: share of the test part, above 0.
-
-  Raises:
-    ValueError: if a share is out of range or leaves a part without examples.
-  """
+  """Divides by time: the latest for testing, those before for validation."""
   check_shares(valid, test)
   order = np.argsort(starts, kind="stable")
   second = len(order) - round(test * len(order))
@@ -104,12 +73,7 @@ def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
 
 
 def of_groups(parts: Parts, own: np.ndarray) -> Parts:
-  """Returns the rows of pieces, out of the parts that their wholes are in.
-
-  Args:
-    parts: rows of the wholes.
-    own: (n,) the whole of each piece.
-  """
+  """Returns the rows of pieces by the parts of their wholes; `own`: of each."""
   return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))
 
 

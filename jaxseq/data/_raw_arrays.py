@@ -6,14 +6,11 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import series_frames
 
 
 def rows(values: Any, lengths: np.ndarray | None = None) -> list[Any]:
-  """Returns the arrays of a sequence, or the rows of one up to their lengths.
-
-  Raises:
-    ValueError: if there is none, or there are other numbers of lengths.
-  """
+  """Returns the arrays of a sequence, or rows of one up to their lengths."""
   items = list(values)
   if not items:
     raise ValueError("values: got none, expected at least one example.")
@@ -23,14 +20,9 @@ def rows(values: Any, lengths: np.ndarray | None = None) -> list[Any]:
   return [row[: int(length)] for row, length in zip(items, lengths)]
 
 
-def is_frame(value: Any) -> bool:
-  """Returns whether a value is a frame, as of pandas, which is not imported."""
-  return hasattr(value, "columns") and hasattr(value, "index")
-
-
 def names_of(item: Any) -> tuple[str, ...] | None:
   """Returns the names of a frame's columns, or of an array's fields."""
-  if is_frame(item):
+  if series_frames.is_frame(item):
     return tuple(map(str, item.columns))
   return getattr(getattr(item, "dtype", None), "names", None)
 
@@ -41,18 +33,7 @@ def series(
   channels: Sequence[str] | None,
   names: Sequence[str] | None = None,
 ) -> np.ndarray:
-  """Returns one series as numbers (time, channels).
-
-  Args:
-    name: what to call it in messages.
-    item: an array; or a frame or an array with fields, whose columns are taken
-      by their names, in whatever order they are, and others left out.
-    channels: the names; None for any number of channels.
-    names: of an array's columns, if they have any.
-
-  Raises:
-    ValueError: if a channel is not there, or values are no numbers.
-  """
+  """Returns one series (time, channels); columns of frames by name."""
   names = names_of(item) if names is None else names
   if names is not None:
     item = _by_name(name, item, names, channels)
@@ -75,7 +56,7 @@ def _by_name(name, item, names, channels):
         f"{name}: columns", list(names), f"{listed}, as in training"
       )
     wanted = [places[one] for one in channels]
-  if is_frame(item):
+  if series_frames.is_frame(item):
     return item.iloc[:, wanted]
   if item.dtype.names is None:
     return item[:, wanted]
@@ -91,11 +72,7 @@ def _unnamed(channels):
 
 
 def tokens(name: str, item: Any, vocab_size: int | None) -> np.ndarray:
-  """Returns one sequence of tokens (time,), checked.
-
-  Raises:
-    ValueError: if they are no integers from 0 to `vocab_size` - 1.
-  """
+  """Returns one sequence of tokens (time,), checked."""
   array = np.asarray(item)
   if array.dtype.kind not in "iu":
     raise _validate.error(name, f"dtype {array.dtype}", "integers")
@@ -109,11 +86,7 @@ def tokens(name: str, item: Any, vocab_size: int | None) -> np.ndarray:
 
 
 def times(name: str, stamps: Any, length: int) -> np.ndarray:
-  """Returns the times (length,) of one sequence, checked, as float64.
-
-  Raises:
-    ValueError: if there are others than `length`, or one is not finite.
-  """
+  """Returns the times (length,) of one sequence, checked, as float64."""
   array = np.asarray(stamps, np.float64)
   if array.shape != (length,) or not np.isfinite(array).all():
     expected = f"a finite time for each of the {length} elements"
@@ -124,19 +97,7 @@ def times(name: str, stamps: Any, length: int) -> np.ndarray:
 def class_numbers(
   labels: Any, classes: Sequence[str] | None, name: str = "targets"
 ) -> np.ndarray:
-  """Returns the place of each label among the names of classes.
-
-  Args:
-    labels: (n,) names, or integers that are such places already.
-    classes: the names in order; None if there are only numbers.
-    name: what to call the labels in messages.
-
-  Returns:
-    (n,) int32.
-
-  Raises:
-    ValueError: naming a label that is not among the classes.
-  """
+  """Returns the place of each label among the names of classes, (n,) int32."""
   array = np.asarray(labels)
   if not len(array):
     return np.zeros(0, np.int32)

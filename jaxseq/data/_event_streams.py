@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import row_groups
-from jaxseq.data import time_stamps
+from jaxseq.data import _row_groups
+from jaxseq.data import _time_stamps
 from jaxseq.data.files import table_files
 
 Ties = Literal["refuse", "spread"]
@@ -58,30 +58,7 @@ def read(
   ties: Ties = "refuse",
   words: Sequence[str] = (),
 ) -> Streams:
-  """Reads streams of events.
-
-  Args:
-    path: see `table_files.find`.
-    time: column of the times, dates or numbers.
-    stream: column that names the stream of an event; one stream if None.
-    mark: column of the kind of event; all are of one kind if None.
-    delimiter: see `table_files.read`.
-    start: time at which all streams begin to be observed. If None it is 0, or
-      of dates the last whole unit before the first event of the file.
-    unit: in which dates become numbers; if None the largest that the usual gap
-      between two events of a stream, the median, is not shorter than.
-    ties: what becomes of events of a stream at the same time: "refuse", or
-      "spread": they are moved apart, evenly over the smallest time that lies
-      between any others.
-    words: further columns with one entry for each stream.
-
-  Returns:
-    The streams, in the order of their first rows.
-
-  Raises:
-    ValueError: naming the file, line and column that is not as expected.
-    MissingData: if there is no such file.
-  """
+  """Reads streams of events, see `sources.events.load`, by first rows."""
   _validate.choice("unit", unit, (*SECONDS, None))
   _validate.choice("ties", ties, get_args(Ties))
   named = [name for name in (time, stream, mark) if name is not None]
@@ -92,11 +69,11 @@ def read(
     delimiter=delimiter,
   )
   names = table.words[stream] if stream else [_ONE_MARK] * len(table.line)
-  stamps = time_stamps.parse(
+  stamps = _time_stamps.parse(
     table.words[time], lambda row: table.place(row, time)
   )
-  ids, rows = row_groups.group(names, stamps)
-  gaps = [np.diff(time_stamps.seconds(stamps[one])) for one in rows]
+  ids, rows = _row_groups.group(names, stamps)
+  gaps = [np.diff(_time_stamps.seconds(stamps[one])) for one in rows]
   dated = stamps.dtype.kind == "M"
   if dated and unit is None:
     unit = usual_unit(gaps)
@@ -118,11 +95,7 @@ def read(
 
 
 def usual_unit(gaps: Sequence[np.ndarray]) -> Unit:
-  """Returns the largest unit that the usual gap is not shorter than.
-
-  Args:
-    gaps: in seconds; the usual one is their median.
-  """
+  """Returns the largest unit that the usual gap is not shorter than."""
   gaps = np.concatenate([np.zeros(0), *gaps])
   gaps = gaps[gaps > 0]
   usual = np.median(gaps) if len(gaps) else 0.0
@@ -139,7 +112,7 @@ def begin_of(at: np.ndarray, unit: Unit) -> np.datetime64:
 
 def _since(table, time, stamps, start, unit):
   """The beginning of observation, and times as numbers since then."""
-  at = time_stamps.seconds(stamps)
+  at = _time_stamps.seconds(stamps)
   size = 1 if unit is None else SECONDS[unit]
   try:
     if unit is None:
@@ -148,8 +121,8 @@ def _since(table, time, stamps, start, unit):
     else:
       begin = begin_of(at, unit)
       if start is not None:
-        begin = time_stamps.parse_date(str(start))
-      first = time_stamps.seconds(np.array(begin))
+        begin = _time_stamps.parse_date(str(start))
+      first = _time_stamps.seconds(np.array(begin))
   except ValueError as error:
     kind = "a number" if unit is None else "a date"
     expected = f"{kind}, as the times in {table.place(0, time)} are"

@@ -22,20 +22,7 @@ _FLOOR = 1e-6
 
 
 def describe(windows: np.ndarray) -> np.ndarray:
-  """Returns the statistics of windows.
-
-  Args:
-    windows: (..., time, channels), at least 62 long, so that each band holds a
-      frequency.
-
-  Returns:
-    (..., channels * 12) float32, the numbers of `NAMES` channel by channel:
-    "quartiles" is the distance between the upper and the lower, "change" the
-    mean absolute difference from one element to the next.
-
-  Raises:
-    ValueError: if windows are too short.
-  """
+  """Returns (..., channels * 12) float32, the numbers of `NAMES` by channel."""
   length = windows.shape[-2]
   least = 2 ** (_BANDS + 1) - 2
   if length < least:

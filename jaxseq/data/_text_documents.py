@@ -14,18 +14,7 @@ _PLACE = re.compile(rb"(\d?[A-Za-z]+)(\d+):(\d+)\s")
 
 
 def of_bible(content: bytes, level: str) -> list[bytes]:
-  """Cuts the King James Bible.
-
-  Args:
-    content: verses, one a line, each behind its place, such as "Ge1:1 ".
-    level: what is a document, one of `BIBLE_LEVELS`.
-
-  Returns:
-    The documents in their order.
-
-  Raises:
-    ValueError: if there is no such level, or a line has no place.
-  """
+  """Cuts the King James Bible, verses one a line, at one of `BIBLE_LEVELS`."""
   _validate.choice("documents", level, BIBLE_LEVELS)
   depth = BIBLE_LEVELS.index(level) + 1
   documents, before = [], None
@@ -48,22 +37,7 @@ def split(
   test: float = 0.05,
   seed: int = 0,
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides documents at random, each of them whole.
-
-  Args:
-    documents: bytes, or arrays (n,) of tokens; empty ones are left out.
-    valid: share of the documents in the validation part.
-    test: share of the documents in the test part.
-    seed: of their order, in which they follow one another in each part.
-
-  Returns:
-    Training, validation and test parts: inputs and targets (1, n) uint8, or of
-    the tokens' dtype; extras.document_starts (1, n) bool, True at the first
-    byte or token of a document, whose input is 0.
-
-  Raises:
-    ValueError: if a part would be empty.
-  """
+  """Divides documents at random; extras.document_starts: where each begins."""
   parts = [
     np.frombuffer(d, np.uint8) if isinstance(d, bytes) else d
     for d in documents

@@ -4,44 +4,21 @@ The series of all people's files come here: of tables, archives and .ts files.
 """
 
 from typing import Any
-from typing import Literal
-from typing import TypedDict
 from typing import get_args
 
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _part_splits
+from jaxseq.data import _series_targets
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
-from jaxseq.data import part_splits
 from jaxseq.data import scale
-from jaxseq.data import series_targets
 from jaxseq.data import table_layouts
-from jaxseq.data import time_stamps
 from jaxseq.data.sources import series as series_sources
 
-Gaps = Literal["channel", "extras", "ignore"]
 _PARTS = ("train", "valid", "test")
-
-
-class Options(TypedDict, total=False):
-  """Options of all loaders of series, with the defaults of `make`.
-
-  Attributes:
-    valid_fraction: share of the series that is for validation, where there is
-      no such part.
-    test_fraction: share of the series that is for testing, likewise.
-    normalize: whether each channel, and each number to predict, is shifted and
-      scaled to mean 0 and standard deviation 1 over the training part.
-    missing: what becomes of missing values, see `data.missing`.
-    seed: of the division by share.
-  """
-
-  valid_fraction: float
-  test_fraction: float
-  normalize: bool
-  missing: missing_values.Missing
-  seed: int
 
 
 def _divide(whole, targets, split, group, by_time, shares, seed):
@@ -53,21 +30,21 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
     parts = _parts_of_files(whole, firsts, valid_fraction, targets, seed)
   elif split is not None:
     entries = [whole.words[split][row] for row in firsts]
-    parts = part_splits.by_words(
+    parts = _part_splits.by_words(
       entries, lambda number: whole.place(int(firsts[number]), split)
     )
   elif len(firsts) == 1 < len(whole.own):
     order = np.arange(len(whole.own))
     return _known(
-      part_splits.by_time(order, valid_fraction, test_fraction), whole, targets
+      _part_splits.by_time(order, valid_fraction, test_fraction), whole, targets
     )
   elif by_time:
     if whole.stamps is None:
       raise _validate.error("time", None, "a column, to divide by time")
     starts = np.array([whole.stamps[row][0] for row in firsts])
-    parts = part_splits.by_time(starts, valid_fraction, test_fraction)
+    parts = _part_splits.by_time(starts, valid_fraction, test_fraction)
   else:
-    parts = part_splits.by_share(
+    parts = _part_splits.by_share(
       len(firsts),
       valid_fraction,
       test_fraction,
@@ -79,21 +56,21 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
     )
   # A series that is too short for a window has no piece, and so no number here.
   numbers = np.unique(whole.own, return_inverse=True)[1]
-  return _known(part_splits.of_groups(parts, numbers), whole, targets)
+  return _known(_part_splits.of_groups(parts, numbers), whole, targets)
 
 
 def _known(parts, whole, targets):
   """The parts, if the training part has all classes."""
-  series_targets.check_classes(targets, parts.train, whole)
+  _series_targets.check_classes(targets, parts.train, whole)
   return parts
 
 
 def make(
   whole: table_layouts.Recordings,
-  found: series_targets.Targets,
+  found: _series_targets.Targets,
   *,
   source: str,
-  gaps: Gaps = "channel",
+  gaps: series_sources.Gaps = "channel",
   split: str | None = None,
   group: str | None = None,
   by_time: bool = False,
@@ -104,29 +81,8 @@ def make(
   seed: int = 0,
   **fields: Any,
 ) -> datasets.Splits:
-  """Divides series, and prepares them with the constants of the training part.
-
-  Args:
-    whole: the series; if they come from several paths, the last is the test
-      part, and that before it the validation part.
-    found: their targets.
-    source: where the series come from.
-    gaps: see `series_table.load`, as the next three.
-    split: column that says train, valid or test for each series.
-    group: column of what must not be divided.
-    by_time: whether the series that begin last are for testing.
-    valid_fraction: see `Options`, as the next four.
-    test_fraction: share of the test part.
-    normalize: whether series are standardized.
-    missing: what becomes of missing values.
-    seed: of the division by share.
-    **fields: of the files' form, see `series_sources.SeriesSource`.
-
-  Raises:
-    ValueError: if a part has no series, a class or a channel none in the
-      training part, or values are missing and to be refused.
-  """
-  _validate.choice("gaps", gaps, get_args(Gaps))
+  """Divides series; prepares them with the constants of the training part."""
+  _validate.choice("gaps", gaps, get_args(series_sources.Gaps))
   if missing == "refuse":
     whole.refuse_missing()
   shares = valid_fraction, test_fraction
@@ -150,14 +106,14 @@ def _parts_of_files(whole, firsts, share, targets, seed):
   part = whole.part[firsts]
   rows = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
   if len(rows) == len(_PARTS):
-    return part_splits.Parts(*rows)
+    return _part_splits.Parts(*rows)
   train, test = rows
   if not share:
-    return part_splits.Parts(train, train[:0], test)
+    return _part_splits.Parts(train, train[:0], test)
   classes = targets.values[firsts[train]] if targets.kind == "class" else None
   # What is called the test part here is that for validation.
-  inner = part_splits.by_share(len(train), 0, share, seed, classes=classes)
-  return part_splits.Parts(train[inner.train], train[inner.test], test)
+  inner = _part_splits.by_share(len(train), 0, share, seed, classes=classes)
+  return _part_splits.Parts(train[inner.train], train[inner.test], test)
 
 
 def _constants(whole, train, targets, normalize, missing, gaps):
@@ -185,11 +141,11 @@ def _constants(whole, train, targets, normalize, missing, gaps):
     fill = np.zeros(len(empty)) if normalize else np.nanmean(values, axis=0)
     constants["fill"] = tuple(map(float, fill))
   if whole.stamps is not None and gaps != "ignore":
-    between = [np.diff(time_stamps.seconds(whole.stamps[i])) for i in train]
-    step = time_stamps.usual_step(between)
+    between = [np.diff(_time_stamps.seconds(whole.stamps[i])) for i in train]
+    step = _time_stamps.usual_step(between)
     constants["step"] = step
     if step is not None and not all(
-      time_stamps.is_regular(stamps, step) for stamps in whole.stamps
+      _time_stamps.is_regular(stamps, step) for stamps in whole.stamps
     ):
       constants["gaps"] = gaps
   return constants
