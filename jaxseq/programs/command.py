@@ -17,73 +17,23 @@ docs/own_data.md the options.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import importlib
 import pathlib
 import sys
 from typing import Any
-from typing import NamedTuple
 from typing import NoReturn
 
 from absl import flags
 
 from jaxseq.models import predict_mode
 from jaxseq.programs import serve_flags
-from jaxseq.programs import text_flags
+from jaxseq.tasks import lines
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
-from jaxseq.training.devices import process_flags
 
 flags.disclaim_key_flags()
 
 VERBS = ("train", "evaluate", "predict", "serve")
-_PLAYED = ("train", "evaluate")
-
-
-class Line(NamedTuple):
-  """A line of work as a program.
-
-  Attributes:
-    body: name of its module, see `experiment.Experiment`.
-    modes: what the program can do.
-    mesh: whether `--mesh` says which devices share a run.
-    define: defines further flags.
-    data: data sets of one's own files, by the ends of their names; "/" stands
-      for directories, and "" for all else.
-  """
-
-  body: str
-  modes: tuple[str, ...] = predict_mode.MODES
-  mesh: bool = True
-  define: Callable[[], Any] = lambda: None
-  data: dict[str, str] = {}
-
-
-LINES = {
-  "atari100k_suite": Line(
-    "jaxseq.programs.atari100k_suite", _PLAYED, mesh=False
-  ),
-  "classify": Line(
-    "jaxseq.programs.classify",
-    data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
-  ),
-  "compare": Line("jaxseq.programs.compare"),
-  "decision": Line("jaxseq.programs.decision", _PLAYED),
-  "documents": Line(
-    "jaxseq.tasks.document_arms", mesh=False, define=process_flags.define
-  ),
-  "dts": Line("jaxseq.programs.dts"),
-  "events": Line("jaxseq.tasks.events", data={"": "event_table"}),
-  "forecast": Line("jaxseq.programs.forecast", data={"": "forecast_table"}),
-  "icrl": Line("jaxseq.programs.icrl", _PLAYED),
-  "icrl_suite": Line("jaxseq.programs.icrl_suite", _PLAYED),
-  "language_model": Line(
-    "jaxseq.programs.language_model",
-    (*predict_mode.MODES, "generate"),
-    define=text_flags.define,
-    data={"": "text_files"},
-  ),
-  "spr": Line("jaxseq.programs.spr", _PLAYED, mesh=False),
-  "synthetic": Line("jaxseq.tasks.synthetic", _PLAYED),
-}
 _CONFIGS = pathlib.Path(__file__).with_name("own_files.py")
 
 
@@ -96,10 +46,11 @@ def program(name: str) -> tuple[Callable[[Sequence[str]], None], Callable]:
     What runs it once flags are parsed, and what takes a name of its body, which
     is imported for that.
   """
-  line = LINES[name]
+  line = lines.LINES[name]
   if "predict" in line.modes:
     predict_mode.define_flags()
-  line.define()
+  if line.flags:
+    importlib.import_module(line.flags).define()
   flagged = experiment.Experiment(
     name, line.body, mesh=line.mesh, modes=line.modes
   )
@@ -134,14 +85,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   if verb == "serve":
     app.run_main(server()[0], call + tasks)
   name, *more = tasks or [""]
-  able = [x for x, line in LINES.items() if verb in line.modes]
+  able = [x for x, line in lines.LINES.items() if verb in line.modes]
   if more or name not in able:
     app.fail(
       f"jaxseq {verb}: got {' '.join(tasks)!r}, expected one of "
       f"{', '.join(able)}"
     )
   run, _ = program(name)
-  if verb != "predict" and LINES[name].data:
+  if verb != "predict" and lines.LINES[name].data:
     call = _with_config(name, call)
   app.run_main(run, [*call, f"--mode={verb}"])
 
@@ -157,7 +108,7 @@ def _with_config(task: str, arguments: list[str]) -> list[str]:
     ending = "/" if pathlib.Path(path).is_dir() else pathlib.Path(path).suffix
     out.append(f"--config.data_options.path={path}")
   if not any(argument.startswith("--config=") for argument in out):
-    data = LINES[task].data
+    data = lines.LINES[task].data
     kind = data.get(ending, data[""])
     out.insert(1, f"--config={_CONFIGS}:{task}.{kind}")
   return out

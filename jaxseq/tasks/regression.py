@@ -13,6 +13,7 @@ from typing import Literal
 from flax import linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
@@ -23,6 +24,7 @@ from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
+from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 
 # The smallest variance, as in the paper's code.
@@ -219,6 +221,53 @@ def _pool(x):
   return x.max(axis=(-4, -2))
 
 
+def _is_whole(network):
+  """True if a sequence has its numbers as a whole."""
+  return network.config.network.pooling != "none"
+
+
+def _arguments(network, dataset):
+  """Returns "inputs" and, where the data have it, "gaps" and "lengths"."""
+  # Without pooling what lies behind an end is no prediction.
+  lengths = dataset.lengths if _is_whole(network) else None
+  return outputs.present(
+    inputs=dataset.inputs, gaps=dataset.extras.gaps, lengths=lengths
+  )
+
+
+def _compute(network, variables, arguments):
+  """Returns "mean" and "deviation" (n, time, numbers), or (n, numbers)."""
+  arrays = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))
+  mean, variance = network.apply(variables, *arrays)
+  return {"mean": mean, "deviation": jnp.sqrt(jnp.maximum(variance, FLOOR))}
+
+
+def _predict(model, examples):
+  """Returns a row for each element of each example, or for each example."""
+  arrays, prepared = model.outputs(examples.dataset), model.preparation
+  mean, deviation = (
+    prepared.restore_targets(arrays["mean"]),
+    arrays["deviation"],
+  )
+  numbers = mean.shape[-1]
+  names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
+  scale = prepared.target_deviation
+  scale = np.ones(numbers) if scale is None else np.array(scale)
+  shown: Any = slice(None)
+  columns = {"id": np.array(examples.ids)}
+  if not _is_whole(model.network):
+    shown = data.datasets.inside(examples.dataset, mean.shape[1])
+    columns = outputs.rows(examples.ids, shown, "element")
+  for i, name in enumerate(names):
+    columns[name] = mean[..., i][shown]
+    columns[f"{name}_deviation"] = deviation[..., i][shown] * scale[i]
+  if examples.labeled:
+    targets = prepared.restore_targets(np.asarray(examples.dataset.targets))
+    for i, name in enumerate(names):
+      columns[f"{name}_target"] = targets[..., i][shown]
+  return columns, arrays
+
+
 TASK = task.Task(
   name="regression",
   arm=ArmConfig,
@@ -228,4 +277,10 @@ TASK = task.Task(
   unit="sequences",
   columns={"mse": "mean squared error", "test_loss": "loss"},
   kind="regression",
+  outputs=outputs.Outputs(
+    network=Regressor,
+    arguments=_arguments,
+    compute=_compute,
+    predict=_predict,
+  ),
 )

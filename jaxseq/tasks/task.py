@@ -18,6 +18,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq.tasks import base
+from jaxseq.tasks import outputs as model_outputs
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work
@@ -56,6 +57,7 @@ class Task:
       arm's batch size if None.
     more: (config, arm, source) -> what an arm reports beside its metrics, a
       `supervised_arms.More`.
+    outputs: those of its models, if there is such a kind.
     figures: from the tallies of an evaluation to results, see
       `supervised_arms.Arm`.
     baselines: (source, config, part) -> metrics of what needs no training, by
@@ -82,6 +84,7 @@ class Task:
   fit: Callable[[Any, Any, Any], Any] = lambda arm, source, config: arm
   examples: Callable[[Any, Any], int] | None = None
   more: Callable[[Any, Any, Any], supervised_arms.More] | None = None
+  outputs: model_outputs.Outputs | None = None
   figures: Callable[[Any], dict[str, Any]] | None = None
   baselines: Callable[[Any, Any, str], Mapping[str, Mapping[str, float]]] = (
     lambda source, config, part: {}

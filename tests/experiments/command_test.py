@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from jaxseq.programs import command
 from jaxseq.programs import own_files
+from jaxseq.tasks import lines
 from jaxseq.training import configuration
 from tests import programs
 
@@ -77,7 +77,7 @@ def test_wrong_command_lines(arguments, message):
 def test_help_tells_of_the_tasks():
   done = run("--help")
   assert done.returncode == 0
-  assert all(task in done.stdout for task in command.LINES)
+  assert all(task in done.stdout for task in lines.LINES)
   for arguments in (["train", "events"], ["serve"]):
     done = run(*arguments, "--help")
     assert done.returncode == 0
@@ -87,7 +87,7 @@ def test_help_tells_of_the_tasks():
 @pytest.mark.parametrize("variant", own_files.VARIANTS)
 def test_every_config_is_one_of_its_task(variant):
   task = variant.partition(".")[0]
-  module = importlib.import_module(command.LINES[task].body)
+  module = importlib.import_module(lines.LINES[task].body)
   config = configuration.from_config_dict(
     module.Config, own_files.get_config(variant)
   )
@@ -97,4 +97,4 @@ def test_every_config_is_one_of_its_task(variant):
 
 def test_every_experiment_is_a_task_of_the_command():
   files = (programs.ROOT / "experiments").glob("[!_]*.py")
-  assert {file.stem for file in files} == {*command.LINES, "serve"}
+  assert {file.stem for file in files} == {*lines.LINES, "serve"}
