@@ -13,18 +13,18 @@ if TYPE_CHECKING:
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
-  from jaxseq.programs import decision as decision
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
   from jaxseq.programs import language_model as language_model
   from jaxseq.programs import line as line
+  from jaxseq.programs import offline_rl as offline_rl
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files
+  from jaxseq.programs import self_prediction as self_prediction
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
-  from jaxseq.programs import spr as spr
   from jaxseq.programs import text_flags as text_flags
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -73,12 +73,12 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
   def more(config, arm, source):
     del config, source
-    # Told in the table: the arm is as wide as its budget lets it be.
-    told = {
+    # Shown in the table: the arm is as wide as its budget lets it be.
+    columns = {
       "d_model": arm.network.stack.d_model,
       "state_bytes": budget.state_bytes(arm.network),
     }
-    return lambda *measured: told
+    return lambda *measured: columns
 
   return dataclasses.replace(
     line,

@@ -47,7 +47,7 @@ LINES = {
     data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
   ),
   "compare": Line(f"{_PROGRAMS}.compare"),
-  "decision": Line(f"{_PROGRAMS}.decision", modes=_PLAYED),
+  "decision": Line(f"{_PROGRAMS}.offline_rl", modes=_PLAYED),
   "documents": Line(
     "jaxseq.tasks.document_arms",
     mesh=False,
@@ -69,6 +69,6 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={"": "text_files"},
   ),
-  "spr": Line(f"{_PROGRAMS}.spr", modes=_PLAYED, mesh=False),
+  "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line("jaxseq.tasks.synthetic", modes=_PLAYED),
 }

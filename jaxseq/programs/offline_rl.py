@@ -9,13 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
 from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
-from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.training import configuration
 from jaxseq.training import tables
@@ -24,50 +22,7 @@ from jaxseq.training.comparison import report
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
-
-@dataclasses.dataclass(frozen=True)
-class Config(decision.Options, base.Comparison):
-  """A comparison of networks on recorded episodes, with `decision.Options`.
-
-  Attributes:
-    ppo: fields of `ppo.Config`: the environment, and the agent that is
-      recorded.
-    checkpoints: how often the agent's policy is looked at during its training,
-      to find the medium player.
-    episodes: number of recorded episodes, a third of them of each level.
-    context: steps of a window.
-    targets: returns to ask for in evaluations; the last is the one that the
-      progress bar, the learning curve and the first column of the table show.
-    evaluation_episodes: episodes per seed for each of them.
-  """
-
-  _: dataclasses.KW_ONLY
-  ppo: configuration.Fields
-  checkpoints: int = 20
-  episodes: int = 1000
-  context: int = 20
-  targets: tuple[float, ...]
-  evaluation_episodes: int = 20
-  batch_size: int = 64
-
-  def __post_init__(self):
-    super().__post_init__()
-    _validate.fields(
-      self,
-      positive=("checkpoints", "episodes", "context", "evaluation_episodes"),
-    )
-    names = {f"{target:g}" for target in self.targets}
-    if not names or len(names) < len(self.targets):
-      raise _validate.error(
-        "targets", self.targets, "at least one return, each of them once"
-      )
-
-  @property
-  def subject(self) -> str:
-    """The environment's name, for titles."""
-    return self.ppo["env_id"]
-
-
+Config = decision.Config
 TASK = decision.TASK
 
 
