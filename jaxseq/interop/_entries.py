@@ -129,18 +129,19 @@ class Entries:
       self._bound(name, times * max(sizes))
     return self.get(name, int, default)
 
-  def taps(self, name: str, default: Any = MISSING) -> Any:
+  def taps(self, name: str, default: Any = MISSING, least: int = 0) -> Any:
     """Returns the width of the convolutions, bounded by theirs if any."""
-    if self._shapes is not None:
-      widths = [
-        shape[-1]
-        for tensor, shape in self._shapes.items()
-        if tensor.endswith(_CONV) and shape
-      ]
-      if not widths:
-        return self.size(name, default)
+    widths = [
+      shape[-1]
+      for tensor, shape in (self._shapes or {}).items()
+      if tensor.endswith(_CONV) and shape
+    ]
+    if widths:
       self._bound(name, max(widths))
-    return self.get(name, int, default)
+    width = self.get(name, int, default) if widths else self.size(name, default)
+    if width < least:
+      raise self.error(name, width, f"at least {least}")
+    return width
 
   def count(self, name: str, default: Any = MISSING) -> Any:
     """Returns a `size` of at least 1."""
@@ -153,6 +154,15 @@ class Entries:
     """Returns a number above 0, such as a norm adds."""
     value = self.get(name, float, default)
     return _validate.above_zero(f"{self.where}: {name}", value)
+
+  def flag(self, name: str, default: bool) -> bool:
+    """Returns whether something is so."""
+    return self.get(name, bool, default)
+
+  @property
+  def layers(self) -> int:
+    """Number of layers."""
+    return self.get("num_hidden_layers", int)
 
   def numbers(self, name: str, count: int) -> tuple[float, ...]:
     """Returns a list of so many numbers, by default ones."""

@@ -88,20 +88,21 @@ def load(
   for old, name in getattr(family, "OLD_NAMES", {}).items():
     if old in tensors:
       tensors.setdefault(name, tensors.pop(old))
-  if hasattr(family, "IGNORED"):
+  ignored = getattr(family, "IGNORED", None)
+  if ignored is not None:
     tensors = {
       name: tensor
       for name, tensor in tensors.items()
-      if not family.IGNORED.fullmatch(name)
+      if not ignored.fullmatch(name)
     }
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
   entries = _entries.Entries(contents, str(path), shapes, context)
   entries.check(family.EMBEDDING, family.LAYERS)
   config, vocab_size = family.from_json(entries)
   copies = {_HEAD: family.EMBEDDING} if config.tie else {}
-  if hasattr(family, "copies"):
+  if getattr(family, "copies", None) is not None:
     copies |= family.copies(entries)
-  if hasattr(family, "unused"):
+  if getattr(family, "unused", None) is not None:
     for name in family.unused(entries):
       del tensors[name]
   for copy, name in copies.items():

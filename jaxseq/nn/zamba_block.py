@@ -31,11 +31,9 @@ from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
-Params = contract.Params
-
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of a shared block.
 
   Attributes:
@@ -54,7 +52,6 @@ class Config:
     eps: added to the mean square in the norms.
   """
 
-  d_model: int
   turns: int = 1
   heads: int = 4
   kv_heads: int | None = None
@@ -69,38 +66,28 @@ class Config:
   eps: float = 1e-5
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "turns", "heads", "window", "rank"),
-      optional=("kv_heads", "d_head", "width"),
-      above_zero=("eps",),
-    )
-    for name, value, divisor in (
-      ("d_model", self.d_model, 2),
-      ("kv_heads", self.heads, self.groups),
-      ("heads", self.d_model, self.heads if self.d_head is None else 1),
-    ):
-      if value % divisor:
-        expected = f"a divisor of {value}" if divisor > 2 else "an even number"
-        got = value if name == "d_model" else divisor
-        raise contract.error(name, got, expected)
+    super().__post_init__()
+    if self.d_model % 2:
+      raise contract.error("d_model", self.d_model, "an even number")
+    contract.divisor("kv_heads", self.groups, heads=self.heads)
+    if self.d_head is None:
+      contract.divisor("heads", self.heads, d_model=self.d_model)
     positions.check_rotary(self, "d_head", self.head_width)
 
   @property
   def groups(self) -> int:
     """Number of heads of keys and values."""
-    return self.heads if self.kv_heads is None else self.kv_heads
+    return self.kv_heads or self.heads
 
   @property
   def head_width(self) -> int:
     """Width of a head."""
-    return self.d_model // self.heads if self.d_head is None else self.d_head
+    return self.d_head or self.d_model // self.heads
 
   @property
   def hidden(self) -> int:
     """Hidden width of the feed-forward."""
-    return 2 * self.d_model if self.width is None else self.width
+    return self.width or 2 * self.d_model
 
 
 @_serialization.exported("jaxseq.nn.zamba_block.LayerState")
@@ -168,7 +155,7 @@ def plan(
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, those behind a rank zeros.
 
   Returns:
@@ -202,19 +189,15 @@ def init(key: jax.Array, config: Config) -> Params:
     for name, shape in shapes.items()
   }
   params["L"] = each(next(keys), (config.turns, d, d), jnp.float32)
-  for name in ("W_in", "W_q", "W_k", "W_v")[
-    : 4 if config.attention_rank else 1
-  ]:
+  for name in ("W_in", "W_q", "W_k", "W_v")[: 1 + 3 * config.attention_rank]:
     rows, columns = shapes[name]
     down = config.turns, rows, config.rank
     params[f"{name}_down"] = each(next(keys), down, jnp.float32)
-    up = config.turns, config.rank, columns
-    params[f"{name}_up"] = jnp.zeros(up, jnp.float32)
+    params[f"{name}_up"] = contract.zeros(config.turns, config.rank, columns)
   if config.bias:
-    params["W_in_bias"] = jnp.zeros((hidden,), jnp.float32)
-    params["W_out_bias"] = jnp.zeros((d,), jnp.float32)
-  params["norm"] = jnp.ones((config.d_model,), jnp.float32)
-  params["feedforward_norm"] = jnp.ones((d,), jnp.float32)
+    params |= contract.biases(params, "W_in", "W_out")
+  params["norm"] = contract.ones(config.d_model)
+  params["feedforward_norm"] = contract.ones(d)
   return params
 
 

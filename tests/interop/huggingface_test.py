@@ -333,7 +333,7 @@ def _changed(config, head_bias=False, **options):
     ({"feedforward": "swiglu"}, "feedforward: got 'swiglu', expected 'none'"),
     ({"final_norm": False}, "final_norm: got False"),
     ({"head_bias": True}, "head_bias: got True, expected False"),
-    ({"norm_epsilon": 1e-3}, "the mixer's norm_eps: got 1e-05 and 0.001"),
+    ({"norm_epsilon": 1e-3}, "the mixer's norm_eps: got 1e-05, expected 0.001"),
     ({"num_layers": 3}, "got shape None of stack/layers_2/mixer/A_log"),
   ],
 )
@@ -360,7 +360,9 @@ def test_other_arguments_of_save(tmp_path):
   config, variables = _loaded("mamba2")
   options = dict(config.stack.mixer_options) | {"norm_groups": 1}
   ungrouped = _changed(config, mixer_options=options)
-  with pytest.raises(ValueError, match="the mixer's norm_groups: got 1 and"):
+  with pytest.raises(
+    ValueError, match="the mixer's norm_groups: got 1, expected 2"
+  ):
     huggingface.save(tmp_path, ungrouped, variables)
   with pytest.raises(
     ValueError, match="dtype: got 'int8', expected one of 'float32', 'bfloat16'"

@@ -1,13 +1,23 @@
-"""Parts that families share: the network around the layers, and its tensors."""
+"""Families of decoders: a network around layers, and the tensors of both."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
+import dataclasses
+import re
 from typing import Any
 
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.interop import _entries
 from jaxseq.interop import _placement
+from jaxseq.interop._entries import Entries
+
+Places = dict[str, _placement.Place]
+# By a parameter, the name of its tensor in a module, and its layout.
+Table = Mapping[str, tuple[str, Callable[[str], _placement.Place]]]
+# By an option of a mixer, its entry, type and default.
+Options = Mapping[str, tuple[str, type, Any]]
 
 # Every family's network, where its own options do not differ.
 _STACK = {
@@ -31,26 +41,231 @@ _NETWORK = {
   "logit_scale": 1.0,
   "logit_cap": None,
 }
-_SILU = ("silu", "swish")
+# The usual names of a gated feed-forward's layers, by those here: the one with
+# the activation, the gate that meets it, the one behind.
+GATED = {"in": "gate_proj", "gate": "up_proj", "out": "down_proj"}
+# Kinds of layers by the names that several families have for them.
+MAMBA_KINDS = {
+  "linear_attention": "mamba2",
+  "mamba": "mamba2",
+  "full_attention": "attention",
+  "attention": "attention",
+}
 
 
-def network(
-  entries: _entries.Entries, stack: Mapping[str, Any], **options: Any
-) -> nn.NetworkConfig:
-  """Makes the network of a decoder."""
-  try:
-    return nn.NetworkConfig(
-      nn.StackConfig(**_STACK | dict(stack)),
-      **{"head_bias": False, **_NETWORK, **options},
-    )
-  except ValueError as error:
-    raise ValueError(
-      f"{entries.where} does not make a network: {error}"
-    ) from error
+def tensors(
+  linear: Mapping[str, str] | None = None,
+  same: Mapping[str, str] | None = None,
+  conv: str | None = None,
+) -> Table:
+  """Returns the tensors of linear layers, as they are, and of a convolution."""
+  table = {}
+  if conv is not None:
+    table["conv_weight"] = f"{conv}.weight", _placement.conv
+    table["conv_bias"] = f"{conv}.bias", _placement.same
+  for ours, theirs in (linear or {}).items():
+    table[ours] = f"{theirs}.weight", _placement.linear
+    table[f"{ours}_bias"] = f"{theirs}.bias", _placement.same
+  for ours, theirs in (same or {}).items():
+    table[ours] = theirs, _placement.same
+  return table
+
+
+_ATTENTION = tensors({f"W_{x}": f"{x}_proj" for x in "qkvo"})
+_NORM = tensors(same={"scale": "weight", "bias": "bias"})
+
+
+def renamed(ours: str, theirs: str, table: Table) -> Places:
+  """Returns the places of the parameters of a module."""
+  return {
+    f"{ours}/{parameter}": layout(f"{theirs}.{name}")
+    for parameter, (name, layout) in table.items()
+  }
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+  """A layer; its methods return places by paths inside of it.
+
+  Attributes:
+    number: which one.
+    stack: options of all layers.
+    entries: of the model.
+    theirs: what the names of the layer's tensors begin with.
+  """
+
+  number: int
+  stack: nn.StackConfig
+  entries: Entries
+  theirs: str
+
+  @property
+  def config(self) -> nn.LayerConfig:
+    """The options of the layer."""
+    return self.stack.every_layer[self.number]
+
+  @property
+  def mixer(self) -> Any:
+    """The options of the mixer."""
+    return self.config.mixer_config
+
+  def named(self, theirs: str) -> str:
+    """Returns the name of what is in the layer."""
+    return f"{self.theirs}.{theirs}"
+
+  def norms(
+    self,
+    mixer: str,
+    feedforward: str,
+    place: Callable[[str], _placement.Place] = _placement.same,
+  ) -> Places:
+    """Returns the places of the two norms, by their names there."""
+    return {
+      "norm/scale": place(self.named(f"{mixer}.weight")),
+      "feedforward_norm/scale": place(self.named(f"{feedforward}.weight")),
+    }
+
+  def module(self, theirs: str, table: Table, ours: str = "mixer") -> Places:
+    """Returns the places of a module, the mixer if it is not said."""
+    return renamed(ours, self.named(theirs), table)
+
+  def attention(self, theirs: str = "self_attn") -> Places:
+    """Returns the places of mixer "attention": `q_proj` and its like."""
+    return self.module(theirs, _ATTENTION)
+
+  def dense(
+    self,
+    theirs: str,
+    names: Mapping[str, str] = GATED,
+    ours: str = "feedforward",
+  ) -> Places:
+    """Returns the places of dense layers, by their names here and there."""
+    paths = {}
+    for here, there in names.items():
+      name = self.named(f"{theirs}.{there}")
+      paths[f"{ours}/{here}/kernel"] = _placement.linear(f"{name}.weight")
+      paths[f"{ours}/{here}/bias"] = _placement.same(f"{name}.bias")
+    return paths
+
+  def experts(
+    self,
+    theirs: str,
+    names: Mapping[str, str] = GATED,
+    router: str = "gate",
+    bias: str | None = None,
+  ) -> Places:
+    """Returns the places of experts with tensors each, and of their router."""
+    paths = {
+      "feedforward/router/kernel": _placement.linear(
+        self.named(f"{theirs}.{router}.weight")
+      )
+    }
+    if bias is not None:
+      name = self.named(f"{theirs}.{bias}")
+      paths["feedforward/selection_bias"] = _placement.same(name)
+    for here, there in names.items():
+      each = [
+        self.named(f"{theirs}.experts.{i}.{there}.weight")
+        for i in range(self.config.routing.experts)
+      ]
+      paths[f"feedforward/{here}"] = _placement.stacked(
+        [_placement.linear(name) for name in each]
+      )
+    return paths
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+  """A family whose tensors stand under the numbers of layers.
+
+  Attributes:
+    options: what makes the options of the network and of its stack, of entries
+      and of what norms add; those below need not be among them.
+    layer: what makes the places of a layer, by paths inside of it.
+    EMBEDDING: see `registry.Family`, as of the other capitals.
+    norm: name of the last norm's weight.
+    norm_place: layout of that.
+    epsilon: name and default of what norms add.
+    width: default of `hidden_size`.
+    tie: whether the embedding is tied by default; None if it never is.
+    activation: name of the entry that has to be silu; None for none.
+    prepare: what makes other entries of those of the file.
+    around: what makes places of parameters outside of the layers.
+    copies: see `families`, as of what follows.
+  """
+
+  options: Callable[[Entries, float], dict[str, Any]]
+  layer: Callable[[Layer], Places]
+  _: dataclasses.KW_ONLY
+  EMBEDDING: str = "model.embed_tokens.weight"
+  LAYERS: str = "model.layers"
+  OLD_NAMES: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  IGNORED: re.Pattern[str] | None = None
+  norm: str = "model.norm.weight"
+  norm_place: Callable[[str], _placement.Place] = _placement.same
+  epsilon: tuple[str, float] = ("rms_norm_eps", 1e-6)
+  width: Any = _entries.MISSING
+  tie: bool | None = False
+  activation: str | None = "hidden_act"
+  prepare: Callable[[Entries], Entries] = lambda entries: entries
+  around: Callable[[nn.NetworkConfig], Places] = lambda config: {}
+  copies: Callable[[Entries], Mapping[str, str]] | None = None
+  unused: Callable[[Entries], Iterable[str]] | None = None
+  to_json: Callable[[nn.NetworkConfig, int], dict[str, Any]] | None = None
+
+  def from_json(self, entries: Entries) -> tuple[nn.NetworkConfig, int]:
+    """Returns the options of the network and the number of tokens."""
+    entries = self.prepare(entries)
+    if self.activation is not None:
+      entries.choice(self.activation, ("silu", "swish"), "silu")
+    epsilon = entries.epsilon(*self.epsilon)
+    options = {
+      "d_model": entries.count("hidden_size", self.width),
+      "norm_epsilon": epsilon,
+      **self.options(entries, epsilon),
+    }
+    if "num_layers" not in options:
+      layers = options.get("layers")
+      options["num_layers"] = len(layers) if layers else entries.layers
+    around = {name: options.pop(name) for name in _NETWORK if name in options}
+    tie = self.tie
+    if tie is not None:
+      tie = entries.flag("tie_word_embeddings", tie)
+    try:
+      config = nn.NetworkConfig(
+        nn.StackConfig(**_STACK | options),
+        **{"head_bias": False, "tie": bool(tie), **_NETWORK, **around},
+      )
+    except ValueError as error:
+      raise ValueError(
+        f"{entries.where} does not make a network: {error}"
+      ) from error
+    return config, entries.get("vocab_size", int)
+
+  def places(self, config: nn.NetworkConfig, entries: Entries) -> Places:
+    """Returns the places of the parameters."""
+    paths = {
+      "embed/embedding": _placement.same(self.EMBEDDING),
+      "stack/final_norm/scale": self.norm_place(self.norm),
+      "head/mlp/dense_0/kernel": _placement.linear("lm_head.weight"),
+    }
+    for i in range(config.stack.num_layers):
+      layer = Layer(i, config.stack, entries, f"{self.LAYERS}.{i}")
+      for path, place in self.layer(layer).items():
+        paths[f"stack/layers_{i}/{path}"] = place
+    return paths | self.around(config)
+
+
+def layer_norms(names: Mapping[str, str]) -> Places:
+  """Returns the places of layer norms, by their paths here and there."""
+  paths = {}
+  for here, there in names.items():
+    paths |= renamed(here, there, _NORM)
+  return paths
 
 
 def check_saved(config: nn.NetworkConfig) -> None:
-  """Checks that a network is one of `network` with `mixer` alone."""
+  """Checks that a network is one of a `Decoder` with `mixer` alone."""
   needed = dict(_NETWORK)
   if not config.tie:
     needed["head_bias"] = False
@@ -65,51 +280,39 @@ def check_saved(config: nn.NetworkConfig) -> None:
     raise _validate.error("final_norm", False, expected)
 
 
-def frame(embedding: str, norm: str) -> dict[str, _placement.Place]:
-  """Returns the places of what is around the layers."""
-  return {
-    "embed/embedding": _placement.same(embedding),
-    "stack/final_norm/scale": _placement.same(norm),
-    "head/mlp/dense_0/kernel": _placement.linear("lm_head.weight"),
-  }
+def read_options(entries: Entries, table: Options) -> dict[str, Any]:
+  """Returns the options of a mixer that a table has the names of."""
+  options = {}
+  for option, (name, kind, default) in table.items():
+    if option == "d_conv":
+      options[option] = entries.taps(name, default)
+    elif kind is int:
+      options[option] = entries.size(name, default)
+    else:
+      options[option] = entries.get(name, kind, default)
+  return options
 
 
-def norms(
-  ours: str, theirs: str, mixer: str, feedforward: str
-) -> dict[str, _placement.Place]:
-  """Returns the places of the two norms of a layer, by their names there."""
-  return {
-    f"{ours}/norm/scale": _placement.same(f"{theirs}.{mixer}.weight"),
-    f"{ours}/feedforward_norm/scale": _placement.same(
-      f"{theirs}.{feedforward}.weight"
-    ),
-  }
-
-
-def renamed(
-  ours: str,
-  theirs: str,
-  table: Mapping[str, tuple[str, Callable[[str], _placement.Place]]],
-) -> dict[str, _placement.Place]:
-  """Returns the places of the parameters of a module."""
-  return {
-    f"{ours}/{parameter}": layout(f"{theirs}.{name}")
-    for parameter, (name, layout) in table.items()
-  }
-
-
-def check_silu(entries: _entries.Entries, name: str = "hidden_act") -> None:
-  """Checks that an activation is silu."""
-  entries.choice(name, _SILU, "silu")
-
-
-def attention_options(
-  entries: _entries.Entries,
+def attends(
+  entries: Entries,
   heads: int,
   kv_heads: int | None = None,
-  window: int | None = None,
+  *,
+  rotary: float | None = None,
+  bias: str | None = None,
+  **options: Any,
 ) -> dict[str, Any]:
-  """Returns options of mixer "attention" by the usual entries."""
+  """Returns a layer of attention by the usual entries.
+
+  Args:
+    entries: of the model.
+    heads: how many there are by default.
+    kv_heads: of keys and values; as many as `heads` if None.
+    rotary: the part of a head that positions turn by default; None for no
+      positions.
+    bias: name of the entry whether projections have biases.
+    **options: others of the mixer.
+  """
   heads = entries.count("num_attention_heads", heads)
   width = entries.count("head_dim", None)
   if width is None:
@@ -118,75 +321,32 @@ def attention_options(
     kv_heads = heads
   else:
     kv_heads = entries.count("num_key_value_heads", kv_heads)
-  return {
+  result = {
     "heads": heads,
     "kv_heads": kv_heads,
     "d_head": width,
-    "window": entries.context if window is None else window,
     "positions": "none",
   }
+  if rotary is not None:
+    result["positions"] = "rotary"
+    base, fraction = entries.rotary(rotary)
+    result |= {"rotary_base": base, "rotary_fraction": fraction}
+  if bias is not None:
+    said = entries.flag(bias, False)
+    result |= {"qkv_bias": said, "output_bias": said}
+  result |= options
+  if "window" not in result:
+    result["window"] = entries.context
+  return {"mixer": "attention", "mixer_options": result}
 
 
-def rotary_options(
-  entries: _entries.Entries, fraction: float = 1.0
+def swiglu(
+  entries: Entries, width: int, bias: str | None = None
 ) -> dict[str, Any]:
-  """Returns options of rotary positions; `fraction` where none is said."""
-  base, fraction = entries.rotary(fraction)
+  """Returns a gated feed-forward, and the name of the entry of its biases."""
+  options = {} if bias is None else {"bias": entries.flag(bias, False)}
   return {
-    "positions": "rotary",
-    "rotary_base": base,
-    "rotary_fraction": fraction,
-  }
-
-
-def attention(ours: str, theirs: str) -> dict[str, _placement.Place]:
-  """Returns the places of mixer "attention": `q_proj` and its like."""
-  projections = {f"W_{x}": f"{x}_proj" for x in ("q", "k", "v", "o")}
-  return renamed(
-    ours,
-    theirs,
-    {
-      **{k: (f"{v}.weight", _placement.linear) for k, v in projections.items()},
-      **{
-        f"{k}_bias": (f"{v}.bias", _placement.same)
-        for k, v in projections.items()
-      },
-    },
-  )
-
-
-# The usual names of a gated feed-forward's layers, by those here: the one with
-# the activation, the gate that meets it, the one behind.
-GATED = {"in": "gate_proj", "gate": "up_proj", "out": "down_proj"}
-
-
-def gated(ours: str, theirs: str) -> dict[str, _placement.Place]:
-  """Returns the places of a gated feed-forward with the usual names."""
-  return dense(ours, theirs, GATED)
-
-
-def dense(
-  ours: str, theirs: str, names: Mapping[str, str]
-) -> dict[str, _placement.Place]:
-  """Returns the places of dense layers, by their names here and there."""
-  kernels = {
-    f"{here}/kernel": (f"{there}.weight", _placement.linear)
-    for here, there in names.items()
-  }
-  biases = {
-    f"{here}/bias": (f"{there}.bias", _placement.same)
-    for here, there in names.items()
-  }
-  return renamed(ours, theirs, kernels | biases)
-
-
-def experts(
-  ours: str, theirs: str, number: int, names: Mapping[str, str]
-) -> dict[str, _placement.Place]:
-  """Returns the places of experts whose tensors are those of single layers."""
-  return {
-    f"{ours}/{here}": _placement.stacked(
-      [_placement.linear(f"{theirs}.{i}.{there}.weight") for i in range(number)]
-    )
-    for here, there in names.items()
+    "feedforward": "swiglu",
+    "feedforward_width": entries.count("intermediate_size", width),
+    "feedforward_options": options,
   }

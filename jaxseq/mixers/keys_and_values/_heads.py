@@ -4,9 +4,34 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 
+from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
+
+
+def window(config, groups, count, batch_shape, dtype):
+  """Keys and values of no elements, of `count` at most, for these heads."""
+  shape = *batch_shape, count, groups, config.head_width
+  shapes = shape, shape, shape[:-3]
+  return recurrence.WindowState(*(jnp.zeros(one, dtype) for one in shapes))
+
+
+def width(config):
+  """The width of a head, an even number by default."""
+  return config.d_head or 2 * math.ceil(config.d_model / config.heads / 2)
+
+
+def turning(config):
+  """The function that turns queries and keys; None without positions."""
+  if config.positions != "rotary":
+    return None
+
+  def turn(x, index):
+    return positions.rotary(x, index[..., None], config.rotary_base)
+
+  return turn
 
 
 def project(config, params, x):

@@ -154,7 +154,7 @@ def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
   ("options", "message"),
   [
     ({"d_rotary": 3}, "d_rotary: got 3, expected an even number"),
-    ({"d_rotary": -2}, "d_rotary: got -2, expected an integer of at least 1"),
+    ({"d_rotary": -2}, "d_rotary: got -2, expected an integer of at least 0"),
     ({"d_latent": 0}, "d_latent: got 0"),
     ({"positions": "sin"}, "positions: got 'sin'"),
   ],
