@@ -1,5 +1,7 @@
 """Codes of windows as a line of work, see `jaxseq.tasks.task`."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,9 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 
 
-def _compute(network, variables, arguments):
+def compute(
+  network: autoencoder.VAE, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
   """Returns codes and the outputs that follow from them.
 
   Returns:
@@ -78,7 +82,7 @@ TASK = task.Task(
     arguments=lambda network, dataset: outputs.present(
       inputs=dataset.inputs, lengths=dataset.lengths
     ),
-    compute=_compute,
+    compute=compute,
     predict=_predict,
     # Windows have one length.
     time_axis=lambda network: None,

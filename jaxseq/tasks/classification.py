@@ -158,7 +158,9 @@ def _arguments(network, dataset):
   return outputs.present(inputs=inputs, lengths=lengths)
 
 
-def _compute(network, variables, arguments):
+def compute(
+  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
   """Returns "class" (n,) and "probability" (n, classes), or of each element."""
   lengths = arguments.get("lengths")
   logits, _ = network.apply(variables, arguments["inputs"], None, None, lengths)
@@ -199,7 +201,7 @@ TASK = task.Task(
   outputs=outputs.Outputs(
     network=nn.SequenceNetwork,
     arguments=_arguments,
-    compute=_compute,
+    compute=compute,
     predict=_predict,
     # Pairs have an axis in front of it.
     time_axis=lambda network: 2 if network.pairs else 1,

@@ -323,7 +323,11 @@ def _arguments(network, dataset):
   }
 
 
-def _compute(network, variables, arguments):
+def compute(
+  network: event_network.EventNetwork,
+  variables: Any,
+  arguments: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
   """Returns the predictions of each event, and of the one after the last.
 
   Returns:
@@ -412,7 +416,7 @@ TASK = task.Task(
   outputs=outputs.Outputs(
     network=event_network.EventNetwork,
     arguments=_arguments,
-    compute=_compute,
+    compute=compute,
     predict=_predict,
   ),
   adapt=_adapted,

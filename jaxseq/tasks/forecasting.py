@@ -6,6 +6,7 @@ thousand windows that share a value do not hold it a thousand times.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -322,7 +323,9 @@ def baselines(
   }
 
 
-def _compute(network, variables, arguments):
+def compute(
+  network: Forecaster, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
   """Returns "forecast" (n, horizon, channels), standardized as the inputs.
 
   With it come "lower_80" and "upper_80", the ends of its intervals, and those
@@ -386,7 +389,7 @@ TASK = task.Task(
   outputs=outputs.Outputs(
     network=Forecaster,
     arguments=lambda network, dataset: outputs.present(inputs=dataset.inputs),
-    compute=_compute,
+    compute=compute,
     predict=_predict,
     calibrate=_calibrate,
   ),

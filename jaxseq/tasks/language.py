@@ -8,6 +8,7 @@ piece are those before the next one (gradients stop there).
 
 import functools
 import math
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -303,7 +304,9 @@ def _arguments(network, dataset):
   return {"tokens": tokens.astype(np.int32)}
 
 
-def _compute(network, variables, arguments):
+def compute(
+  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
   """Returns what the network says of whole texts at once.
 
   Returns:
@@ -423,7 +426,7 @@ TASK = task.Task(
   outputs=outputs.Outputs(
     network=nn.SequenceNetwork,
     arguments=_arguments,
-    compute=_compute,
+    compute=compute,
     predict=_predict,
   ),
   title="{subject}, bits per byte",

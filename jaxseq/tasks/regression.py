@@ -235,7 +235,9 @@ def _arguments(network, dataset):
   )
 
 
-def _compute(network, variables, arguments):
+def compute(
+  network: Regressor, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
   """Returns "mean" and "deviation" (n, time, numbers), or (n, numbers)."""
   arrays = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))
   mean, variance = network.apply(variables, *arrays)
@@ -280,7 +282,7 @@ TASK = task.Task(
   outputs=outputs.Outputs(
     network=Regressor,
     arguments=_arguments,
-    compute=_compute,
+    compute=compute,
     predict=_predict,
   ),
 )
