@@ -53,9 +53,7 @@ class Config(supervised_arms.Supervised):
 
   _: dataclasses.KW_ONLY
   data: str
-  data_options: Mapping[str, Any] = arms.options(
-    "data", data.registry.annotations
-  )
+  data_options: arms.Fields = arms.options("data", data.registry.annotations)
   model: arms.Fields = arms.EMPTY
   objective: arms.Fields = arms.EMPTY
   optimizer: arms.Fields = arms.EMPTY

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Hashable
-from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -77,7 +76,7 @@ class TaskComparison(Comparison):
 
   _: dataclasses.KW_ONLY
   task: str
-  task_options: Mapping[str, Any] = arms.EMPTY
+  task_options: arms.Fields = arms.EMPTY
 
   @property
   def subject(self) -> str:
@@ -96,7 +95,7 @@ class DataComparison(Comparison):
 
   _: dataclasses.KW_ONLY
   data: str
-  data_options: Mapping[str, Any] = arms.options("data", registry.annotations)
+  data_options: arms.Fields = arms.options("data", registry.annotations)
 
   @property
   def subject(self) -> str:

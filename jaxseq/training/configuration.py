@@ -151,19 +151,22 @@ def merged(
 
 
 def updated(config: T, **changes: Any) -> T:
-  """Returns a config with other fields.
+  """Returns a config with other fields, which are checked.
 
   A mapping changes single fields of `Fields` and of dataclasses; it takes the
   place of any other mapping.
+
+  Raises:
+    UserError: see `from_config_dict`.
   """
-  hints = _hints(type(config))
+  fields, hints = _shallow(config), _hints(type(config))
   for name, value in changes.items():
-    old = getattr(config, name)
-    if hints[name] == Fields:
-      changes[name] = merged(old, value)
-    elif dataclasses.is_dataclass(old) and isinstance(value, Mapping):
-      changes[name] = updated(old, **value)
-  return dataclasses.replace(config, **changes)
+    old = fields.get(name)
+    partly = hints.get(name) == Fields or dataclasses.is_dataclass(old)
+    if partly and isinstance(value, Mapping):
+      value = merged(_shallow(old), value)
+    fields[name] = value
+  return from_config_dict(type(config), fields)
 
 
 def _shallow(config: Any) -> Any:

@@ -50,9 +50,7 @@ def playable(atari_stand_in, monkeypatch):
 
 
 def suite(variant, **changes):
-  config = atari100k.get_config(variant)
-  config.update(changes)
-  return configuration.from_config_dict(atari100k_suite.Config, config)
+  return configuration.updated(atari100k.get_config(variant), **changes)
 
 
 @pytest.mark.parametrize("agent", variants.names())

@@ -59,15 +59,14 @@ def check_refusal(name, module):
     refusal = str(error)
   assert "got 'huge'" in refusal, (
     f"configs/{name}.py: get_config('huge') raised {refusal}, expected the "
-    "ValueError of `configs.supervised.base` for what is not in VARIANTS"
+    "ValueError of `configs.variants.Variants` for what is none of them"
   )
 
 
 def variants(name, module):
   if name in EXAMPLES:
     return EXAMPLES[name]
-  assert hasattr(module, "VARIANTS"), f"configs/{name}.py has no VARIANTS"
-  return module.VARIANTS
+  return getattr(module, "VARIANTS", getattr(module.get_config, "names", ()))
 
 
 @pytest.mark.parametrize("experiment", SUPERVISED)
@@ -115,8 +114,7 @@ def digests():
     name = f"{path.parent.name}/{path.stem}"
     module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
     kind = importlib.import_module(f"experiments.{path.parent.name}").Config
-    listed = EXAMPLES.get(name, getattr(module, "VARIANTS", ()))
-    for arguments in [(), *((variant,) for variant in listed)]:
+    for arguments in [(), *((v,) for v in variants(name, module))]:
       if (name, *arguments) in ABSENT:
         continue
       made = module.get_config(*arguments)

@@ -21,9 +21,7 @@ ARM = "linear_attention"
 
 def parse(variant="tiny", **fields):
   config = config_file.get_config(variant)
-  config.tensorboard = False
-  config.update(fields)
-  return configuration.from_config_dict(document_arms.Config, config)
+  return configuration.updated(config, tensorboard=False, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +74,8 @@ def test_other_devices_and_another_plan_go_on_with_a_run(corpus, tmp_path):
   train_or_evaluate(one, corpus, tmp_path)
   expected = rows(tmp_path)
   shutil.rmtree(tmp_path / ARM / "checkpoints" / "4")
-  plan = {**config_file.get_config("tiny").plan, "method": "packing"}
-  train_or_evaluate(parse(devices=8, plan=plan), corpus, tmp_path)
+  packed = parse(devices=8, plan={"method": "packing"})
+  train_or_evaluate(packed, corpus, tmp_path)
   for row, want in zip(rows(tmp_path), expected, strict=True):
     for name in want.keys() & {"train_bits_per_token", "bits_per_token"}:
       # float32: sums in another order.
