@@ -8,20 +8,20 @@ A program takes the arrays of the model's signature, prepared as the network
 takes them, and returns what `Model.outputs` does. The variables are part of it.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import os
 import pathlib
-from typing import Any
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import jax
 from jax import export
 
 from jaxseq import _validate
-from jaxseq._types import PyTree
 from jaxseq.training import files
+
+if TYPE_CHECKING:
+  from jaxseq.models.model import Model
 
 # Lengths up to which the mixers' forms do not depend on the length: of some on
 # none, of others beyond one of these.
@@ -35,28 +35,8 @@ _REFUSALS = (
 )
 
 
-class Source(Protocol):
-  """The source of a program; `jaxseq.Model` is one."""
-
-  @property
-  def network(self) -> Any:
-    """A Flax module."""
-
-  @property
-  def variables(self) -> PyTree:
-    """The variables of the network."""
-
-  @property
-  def signature(self) -> Mapping[str, tuple[str, tuple[str, ...]]]:
-    """Dtype and axes of each array that the network takes."""
-
-  @property
-  def parts(self) -> Any:
-    """The kind of model, with `compute`."""
-
-
 def make(
-  model: Source,
+  model: "Model",
   batch: int | None = None,
   time: int | None = None,
   platforms: Sequence[str] | None = None,

@@ -5,7 +5,6 @@ from collections.abc import Hashable
 import dataclasses
 import functools
 from typing import Any
-from typing import TypeVar
 
 import jax
 from jax import lax
@@ -105,23 +104,6 @@ class DataComparison(Comparison):
   def load(self, **options: Any) -> datasets.Splits:
     """Loads the data set, with more options of its loader if there are any."""
     return registry.load(self.data, **options, **self.data_options)
-
-
-Arm = TypeVar("Arm", bound=ArmConfig)
-
-
-def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
-  """Returns the whole configuration of an arm.
-
-  Args:
-    config: a comparison, whose fields of the same names arms share.
-    name: of the arm.
-    cls: class of an arm's configuration.
-
-  Raises:
-    UserError: (a ValueError) a field is unknown or has a wrong value.
-  """
-  return arms.merge(config, name, cls)
 
 
 def make_optimizer(

@@ -153,7 +153,7 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, Arm]:
   """
   arms_by_name = {}
   for name in config.arms:
-    arm = base.arm_config(config, name)
+    arm = arms.merge(config, name, base.ArmConfig)
     problem = documents.Problem(
       arm,
       corpus,

@@ -20,6 +20,7 @@ from jaxseq import _validate
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs as model_outputs
 from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work
 
@@ -106,7 +107,7 @@ class Task:
     Raises:
       UserError: (a ValueError) a field is unknown or has a wrong value.
     """
-    return base.arm_config(config, name, self.arm)
+    return arms.merge(config, name, self.arm)
 
   def make_arm(
     self,

@@ -14,6 +14,7 @@ from jaxseq.tasks import language
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import run
 
 ARM = "linear_attention"
@@ -86,7 +87,7 @@ def test_configs():
   for variant in ("python", "bible", "tiny"):
     config = parse(variant)
     for name in config.arms:
-      arm = base.arm_config(config, name)
+      arm = arms.merge(config, name, base.ArmConfig)
       base.make_optimizer(arm, config.num_updates)
   with pytest.raises(ValueError, match="got 'huge'"):
     config_file.get_config("huge")
