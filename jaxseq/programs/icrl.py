@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 
-from jaxseq.rl import films
 from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import tables
@@ -27,7 +26,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   def each(directory, name, step, state, report):
     del report
     if trains:
-      films.write(config, directory, name, state.variables)
+      rl_report.write_film(config, directory, name, state.variables)
     else:
       rl_report.show_episode(config, directory, name, step, state.variables)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.rl import films
 from jaxseq.rl import rl_arms
+from jaxseq.rl import rl_report
 from jaxseq.training import configuration
 from jaxseq.training import finite
 from jaxseq.training import plots
@@ -137,7 +137,9 @@ def work(config: Config, program: experiment.Experiment) -> suite.Suite:
 
   def film(directory, env_id, name, state):
     if name in config.films:
-      films.write(runs[env_id][0], directory / env_id, name, state.variables)
+      rl_report.write_film(
+        runs[env_id][0], directory / env_id, name, state.variables
+      )
 
   def end(directory, results, failed):
     finish(config, directory, results, program.mode, failed)

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from jaxseq.data import trajectories
-from jaxseq.rl import conditioned
 from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
@@ -33,7 +32,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   )
   player = ppo.player(agent)
   steps = int(player.env_params.max_steps_in_episode)
-  actions = conditioned.actions_of(player)
+  actions = conditioned_players.actions_of(player)
   for name in config.arms:
     # What is wrong is told before there is a directory.
     decision.make_model(TASK.arm_config(config, name), actions, steps)
@@ -49,7 +48,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
   def play(arm, model):
     return functools.partial(
-      conditioned.achieved,
+      conditioned_players.achieved,
       arm,
       model,
       player=player,
