@@ -12,16 +12,13 @@ from collections.abc import Sequence
 import functools
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 from jax import export
 
 from jaxseq import _validate
 from jaxseq.training import files
-
-if TYPE_CHECKING:
-  from jaxseq.models.model import Model
 
 # Lengths up to which the mixers' forms do not depend on the length: of some on
 # none, of others beyond one of these.
@@ -36,7 +33,7 @@ _REFUSALS = (
 
 
 def make(
-  model: "Model",
+  model: Any,
   batch: int | None = None,
   time: int | None = None,
   platforms: Sequence[str] | None = None,
@@ -44,7 +41,7 @@ def make(
   """Returns the program of a model.
 
   Args:
-    model: the model.
+    model: a `jaxseq.Model`.
     batch: number of examples; any if None.
     time: elements of the sequences. Any from 2 on if None, or, where the form
       of the mixer depends on the length, any up to 65536, 512, 128 or 32: a
