@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import cache
+from jaxseq.data import _cache
 from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the sets change.
@@ -164,7 +164,8 @@ def load(
     train: number of training expressions, in place of the size's.
     valid: number of validation expressions, in place of the size's.
     test: number of test expressions, in place of the size's.
-    cached: whether to keep what was generated on disk, see `cache`.
+    cached: whether to keep what was generated on disk, in
+      $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, time) uint8 tokens, targets (n,) the values. No
@@ -192,7 +193,7 @@ def load(
     "bounds": [max_depth, shortest, longest],
     "count": sum(counts),
   }
-  generated = cache.arrays("listops", options, make, enabled=cached)
+  generated = _cache.arrays("listops", options, make, enabled=cached)
   whole = datasets.ArrayDataset(*map(generated.get, names))
   parts = datasets.consecutive(whole, counts)
   majority = np.bincount(parts[2].targets).max() / counts[2]

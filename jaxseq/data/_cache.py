@@ -26,11 +26,7 @@ UNREADABLE = (OSError, ValueError)
 
 
 def folder() -> pathlib.Path:
-  """Returns the folder of cached sets; it need not exist.
-
-  Raises:
-    ValueError: if there is no home directory, and JAXSEQ_CACHE is not set.
-  """
+  """Returns the folder of cached sets; it need not exist."""
   variable = os.environ.get("JAXSEQ_CACHE")
   if variable:
     return pathlib.Path(variable)
@@ -50,21 +46,7 @@ def arrays(
   *,
   enabled: bool = True,
 ) -> Arrays:
-  """Returns arrays from the cache, or makes and keeps them.
-
-  Args:
-    name: name of the set; the first part of the file's name.
-    options: everything that the arrays depend on, the version of the generator
-      included, as JSON values.
-    make: function that makes the arrays.
-    enabled: whether to read and write the cache; False calls `make` alone.
-
-  Returns:
-    The arrays by name.
-
-  Raises:
-    ValueError: if the folder cannot be written to.
-  """
+  """Returns arrays from the cache, or makes and keeps them."""
   if not enabled:
     return make()
   described = json.dumps(options, sort_keys=True)
@@ -102,15 +84,7 @@ def read(path: str | os.PathLike) -> Arrays:
 
 
 def write(path: str | os.PathLike, values: Arrays) -> None:
-  """Writes an archive of arrays, whole or not at all.
-
-  Args:
-    path: the file, in a folder that exists.
-    values: the arrays by name.
-
-  Raises:
-    OSError: if the file cannot be written.
-  """
+  """Writes an archive of arrays, whole or not at all."""
   # Beside the target, and renamed, so that no reader sees a part.
   handle, temporary = tempfile.mkstemp(
     suffix=".tmp", dir=pathlib.Path(path).parent

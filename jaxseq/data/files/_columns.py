@@ -40,19 +40,7 @@ def lines(
   content: str | None = None,
   newline: str | None = None,
 ) -> Iterator[Lines]:
-  """Opens a text for a block of which every ValueError names its line.
-
-  Args:
-    source: the file, or what to call the content in messages.
-    content: the text, if it is not that of a file.
-    newline: what ends a line, see `open`.
-
-  Yields:
-    The lines that are not blank.
-
-  Raises:
-    ValueError: what the block raised, behind the place of the line.
-  """
+  """Opens a text for a block of which every ValueError names its line."""
   if content is not None:
     text = io.StringIO(content.removeprefix("\ufeff"))
   else:
@@ -70,19 +58,7 @@ def lines(
 def read(
   path: str | os.PathLike, width: int, dtype: npt.DTypeLike
 ) -> np.ndarray:
-  """Reads numbers separated by blanks; empty lines do no harm.
-
-  Args:
-    path: the file.
-    width: numbers in a line.
-    dtype: of the result.
-
-  Returns:
-    (lines, width) of the dtype, finite.
-
-  Raises:
-    ValueError: naming the line that is not as it should be.
-  """
+  """Reads numbers separated by blanks; empty lines do no harm."""
   rows = []
   with lines(path) as content:
     for line in content:
@@ -102,11 +78,7 @@ def read(
 
 
 def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
-  """Reads finite numbers that float32 can hold.
-
-  Raises:
-    ValueError: naming the word that is not one.
-  """
+  """Reads finite numbers that float32 can hold."""
   values = [float(word) for word in words]
   for number in values:
     if not holds(abs(number)):
@@ -120,15 +92,7 @@ def holds(sizes: npt.ArrayLike) -> npt.ArrayLike:
 
 
 def number(word: str, name: str) -> float:
-  """Reads an entry of a column of numbers; NaN if it is missing.
-
-  Args:
-    word: the entry.
-    name: of the column.
-
-  Raises:
-    ValueError: if it is no finite number that float32 can hold.
-  """
+  """Reads an entry of a column of numbers; NaN if it is missing."""
   text = word.strip()
   try:
     value = float("nan" if text in MISSING else text)
@@ -147,17 +111,7 @@ def number(word: str, name: str) -> float:
 def finite(
   path: object, rows: Sequence[int], values: np.ndarray, name: str
 ) -> np.ndarray:
-  """Returns a column's values, none of which is larger than float32 holds.
-
-  Args:
-    path: of the table, for messages.
-    rows: number of each row.
-    values: (rows,) float64, NaN where one is missing.
-    name: of the column.
-
-  Raises:
-    ValueError: naming the first that is larger.
-  """
+  """Returns a column's values, none of which is larger than float32 holds."""
   wrong = ~(np.isnan(values) | holds(np.abs(values)))
   if wrong.any():
     place = int(np.argmax(wrong))

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from jaxseq import data
-from jaxseq.data import series
+from jaxseq.data import ts_series
 
 _FILE = """@problemName UnitTest
 @timestamps false
@@ -69,4 +69,4 @@ def test_what_to_install_is_said(monkeypatch):
 
 def test_unknown_problems_are_named():
   with pytest.raises(data.MissingData, match="NoSuchProblem is a file of the"):
-    series.load("NoSuchProblem")
+    ts_series.packaged("NoSuchProblem")
