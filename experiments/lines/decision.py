@@ -13,7 +13,6 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import trajectories
 from jaxseq.models import run_models
-from jaxseq.rl import conditioned
 from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
@@ -81,7 +80,7 @@ def make_model(
   """Returns the model of an arm."""
   return decision.make_model(
     arm_config(config, name),
-    conditioned.actions_of(player),
+    conditioned_players.actions_of(player),
     int(player.env_params.max_steps_in_episode),
   )
 
@@ -101,7 +100,7 @@ def make_arms(
     arm = arm_config(config, name)
     model = make_model(config, name, player)
     play = functools.partial(
-      conditioned.achieved,
+      conditioned_players.achieved,
       arm,
       model,
       player=player,

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 
-from jaxseq.rl import films
 from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import tables
@@ -41,7 +40,7 @@ def _train(config, directory, made, task) -> None:
     directory,
     made,
     "train",
-    each=lambda name, step, state, report: films.write(
+    each=lambda name, step, state, report: rl_report.write_film(
       config, directory, name, state.variables
     ),
     title=task,

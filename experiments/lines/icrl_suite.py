@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.rl import films
 from jaxseq.rl import rl_arms
+from jaxseq.rl import rl_report
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import finite
@@ -145,7 +145,9 @@ def main(program: experiment.Experiment) -> None:
 
   def film(env_id, name, state):
     if name in config.films:
-      films.write(runs[env_id][0], directory / env_id, name, state.variables)
+      rl_report.write_film(
+        runs[env_id][0], directory / env_id, name, state.variables
+      )
 
   results, failed = suite.run_all(
     directory, runs, program.mode, experiment="icrl", each=film

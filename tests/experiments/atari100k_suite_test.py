@@ -46,7 +46,7 @@ class Host:
 
 @pytest.fixture
 def playable(atari_stand_in, monkeypatch):
-  monkeypatch.setattr(atari, "_host", lambda *_: Host())
+  monkeypatch.setattr(atari, "_hosted", lambda *_: Host())
 
 
 def suite(variant, **changes):

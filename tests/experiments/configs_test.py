@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 
+from configs.variants import Variants
 from jaxseq.dts import problem
 from jaxseq.rl import algorithms
 from jaxseq.rl import rl_arms
@@ -43,7 +44,10 @@ def configs(experiment, kind):
   for path in sorted((CONFIGS / experiment).glob("[!_]*.py")):
     name = f"{experiment}/{path.stem}"
     module = importlib.import_module(f"configs.{experiment}.{path.stem}")
-    for arguments in [(), *((variant,) for variant in variants(name, module))]:
+    named = [(variant,) for variant in variants(name, module)]
+    # The first of `Variants` is the default.
+    default = [] if isinstance(module.get_config, Variants) else [()]
+    for arguments in [*default, *named]:
       if (name, *arguments) not in ABSENT:
         made = module.get_config(*arguments)
         yield name, configuration.from_config_dict(kind, made, name=name)
