@@ -38,7 +38,7 @@ ALLOWED_LAYERS = {
   },
   "programs": {
     *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
-    "models",
+    *("rl", "spr", "dts", "models"),
   },
   "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }

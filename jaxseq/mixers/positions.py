@@ -145,9 +145,7 @@ def check_rotary(config: Any, name: str, width: int) -> None:
 
 
 def lrpe_cosine(
-  x: jax.Array,
-  positions: jax.Array,
-  base: float = 10000.0,
+  x: jax.Array, positions: jax.Array, base: float = 10000.0
 ) -> jax.Array:
   """LRPE "cosine": [x cos(n theta), x sin(n theta)] at position n.
 

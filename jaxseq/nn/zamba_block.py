@@ -29,7 +29,9 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
+from jaxseq.mixers.keys_and_values import _heads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,9 +206,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no keys and values."""
-  shape = (*batch_shape, config.window, config.groups, config.head_width)
-  shapes = shape, shape, shape[:-3]
-  return recurrence.WindowState(*(jnp.zeros(one, dtype) for one in shapes))
+  return _heads.window(config, config.groups, config.window, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -217,8 +217,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
     turn: number of the layer among those that use the block.
   """
   project = functools.partial(_project, params, turn)
-  norm = functools.partial(positions.rms_norm, eps=config.eps)
-  v = contract.pointwise(norm, x, params["norm"])
+  v = head_parts.normed(x, params["norm"], config.eps)
   q, k, v = (
     project(name, v).reshape(*x.shape[:-1], -1, config.head_width)
     for name in ("W_q", "W_k", "W_v")
@@ -226,22 +225,19 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
   # Products of heads of twice the usual width are divided as others are.
   q = contract.pointwise(lambda q: math.sqrt(2) * q, q)
 
-  def rotate(x, index):
-    return positions.rotary(x, index[:, None], config.rotary_base)
-
   o, state = recurrence.window_attention(
     q,
     k,
     v,
     config.window,
     state,
-    embed=rotate if config.positions == "rotary" else None,
+    embed=_heads.turning(config),
     reset=reset,
     axis=axis,
   )
   state = contract.cast(state, contract.wide_dtype(x))
   h = project("W_o", o.reshape(*x.shape[:-1], -1))
-  h = contract.pointwise(norm, h, params["feedforward_norm"])
+  h = head_parts.normed(h, params["feedforward_norm"], config.eps)
   z = contract.pointwise(_gated, project("W_in", h))
   return recurrence.dense(project("W_out", z), params["L"][turn]), state
 

@@ -1,6 +1,5 @@
 """Projections of attention to heads, positions, and the gate behind them."""
 
-import functools
 import math
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 
 
@@ -23,13 +23,14 @@ def width(config):
   return config.d_head or 2 * math.ceil(config.d_model / config.heads / 2)
 
 
-def turning(config):
+def turning(config, channels=None):
   """The function that turns queries and keys; None without positions."""
   if config.positions != "rotary":
     return None
 
   def turn(x, index):
-    return positions.rotary(x, index[..., None], config.rotary_base)
+    base = config.rotary_base
+    return positions.rotary(x, index[..., None], base, channels=channels)
 
   return turn
 
@@ -49,16 +50,9 @@ def project(config, params, x):
   def norm(name, y):
     if f"{name}_norm" not in params:
       return y  # Values have none.
-    rms = functools.partial(positions.rms_norm, eps=config.eps)
-    return contract.pointwise(rms, y, params[f"{name}_norm"])
+    return head_parts.normed(y, params[f"{name}_norm"], config.eps)
 
   return map(one, "qkv")
-
-
-def rotate(config, x, index):
-  """Queries or keys (..., heads, d_head) turned by positions (...)."""
-  base, channels = config.rotary_base, config.turned
-  return positions.rotary(x, index[..., None], base, channels=channels)
 
 
 def scaled(config, q):

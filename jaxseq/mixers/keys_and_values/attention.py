@@ -20,7 +20,6 @@ are forgotten: the state has a fixed size.
 """
 
 import dataclasses
-import functools
 from typing import Literal
 
 import jax
@@ -242,9 +241,7 @@ def _attended(
     table = _relative.table(config, params, q.dtype)
     options["distances"] = _heads.scaled(config, p), table
   q = _heads.scaled(config, q)
-  embed = None
-  if config.positions == "rotary":
-    embed = functools.partial(_heads.rotate, config)
+  embed = _heads.turning(config, config.turned)
   o, state = attend(q, k, v, config.window, state, embed=embed, **options)
   state = contract.cast(state, contract.wide_dtype(x))
   if keys is not None:

@@ -122,14 +122,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 @contract.apply(Config, init, initial_state)
 def apply(
-  config,
-  params,
-  x,
-  state=None,
-  reset=None,
-  *,
-  axis=None,
-  lower_bound=None,
+  config, params, x, state=None, reset=None, *, axis=None, lower_bound=None
 ):
   """Runs over a sequence; a reset empties the convolution's window too.
 

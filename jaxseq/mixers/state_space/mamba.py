@@ -26,8 +26,8 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
-from jaxseq.mixers import positions
 from jaxseq.mixers.state_space import _mamba
 from jaxseq.mixers.state_space import discretize
 
@@ -148,7 +148,8 @@ def _run(over, config, params, x, state, reset):
   projected = recurrence.dense(u, params["x_proj"])
   parts = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
   if config.norm != "none":
-    parts = map(_normalizer(config, params), ("dt", "B", "C"), parts)
+    normed = functools.partial(_normed, config, params)
+    parts = map(normed, ("dt", "B", "C"), parts)
   low, B, C = parts
   delta = recurrence.dense(low, params["dt_proj"], params["dt_bias"], wide=True)
   delta, A = jax.nn.softplus(delta), -jnp.exp(params["A_log"])
@@ -160,15 +161,9 @@ def _run(over, config, params, x, state, reset):
   return contract.project(params, "out_proj", y), State(window, ssm)
 
 
-def _normalizer(config, params):
-  """A function of the name of a part of the projection, and the part."""
-
-  def run(name, x):
-    weight = params.get(f"{name}_norm", jnp.ones(x.shape[-1:], x.dtype))
-    norm = functools.partial(positions.rms_norm, eps=config.norm_eps)
-    return contract.pointwise(norm, x, weight)
-
-  return run
+def _normed(config, params, name, x):
+  weight = params.get(f"{name}_norm", jnp.ones(x.shape[-1:], x.dtype))
+  return head_parts.normed(x, weight, config.norm_eps)
 
 
 apply, step = passes.make(Config, init, initial_state, _run, sections=True)

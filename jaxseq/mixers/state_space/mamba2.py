@@ -38,7 +38,7 @@ TRAITS = dataclasses.replace(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_mamba.Config, _mamba.Heads):
+class Config(_mamba.Heads, _mamba.Config):
   """Options of Mamba-2; the defaults are those of the paper's code.
 
   Attributes:

@@ -301,10 +301,7 @@ def _phases(turns, angle, reset, axis):
   # Of length 1 but for rounding, which adds up.
   phase = phase / jnp.abs(phase)
   theta = jnp.mod(jnp.arctan2(jnp.imag(last), jnp.real(last)), 2 * math.pi)
-  return (
-    phase.reshape(turns.shape),
-    theta.reshape(*lead[:-1], heads, angles),
-  )
+  return (phase.reshape(turns.shape), theta.reshape(*lead[:-1], heads, angles))
 
 
 def _turned(x, cos, sin):

@@ -19,8 +19,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import passes
 
 TRAITS = contract.Traits(
-  keeps="2 inputs of a gated convolution",
-  block=contract.TRANSFORMER_BLOCK,
+  keeps="2 inputs of a gated convolution", block=contract.TRANSFORMER_BLOCK
 )
 
 

@@ -11,7 +11,6 @@ from jaxseq import _validate
 from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import configuration
-from jaxseq.training import files
 from jaxseq.training import finite
 from jaxseq.training import plots
 from jaxseq.training import tables
@@ -20,7 +19,6 @@ from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import suite
-from jaxseq.training.devices import processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +108,8 @@ def finish(
   )
   if mode == "evaluate":
     return
-  written = {"environments": results, "aggregates": ours}
-  if failed:
-    written["not_finite"] = {k: dict(v) for k, v in failed.items()}
-  files.write_json(directory / report.RESULTS, configuration.to_json(written))
+  report.write(directory, {"environments": results, "aggregates": ours}, failed)
+  options = report.of_agents("episode", config.evaluation_episodes)
   picture = plots.learning_curves(
     directory / "learning_curves.png",
     {
@@ -122,9 +118,7 @@ def finish(
       }
       for env_id in results
     },
-    xlabel="environment steps",
-    ylabel="return of the episodes that ended",
-    smooth=5,
+    **{name: options[name] for name in ("xlabel", "ylabel", "smooth")},
   )
   bars = plots.intervals(directory / "aggregates.png", ours)
   print(f"Pictures: {picture}, {bars}")
@@ -134,24 +128,20 @@ def _speed(config, directory):
   return config.num_seeds * curves.speed(directory)
 
 
-def main(program: experiment.Experiment) -> None:
-  """Runs the suite that the flags describe."""
-  with program.setup() as config:
-    runs = {}
-    for env_id in config.environments:
-      local = on(config, env_id)
-      runs[env_id] = local, rl_arms.make_arms(local)
-    directory = program.open_directory(config)
+def work(config: Config, program: experiment.Experiment) -> suite.Suite:
+  """Returns the runs, one of each environment."""
+  runs = {}
+  for env_id in config.environments:
+    local = on(config, env_id)
+    runs[env_id] = local, rl_arms.make_arms(local)
 
-  def film(env_id, name, state):
+  def film(directory, env_id, name, state):
     if name in config.films:
       rl_report.write_film(
         runs[env_id][0], directory / env_id, name, state.variables
       )
 
-  results, failed = suite.run_all(
-    directory, runs, program.mode, experiment="icrl", each=film
-  )
-  if processes.is_first():
+  def end(directory, results, failed):
     finish(config, directory, results, program.mode, failed)
-  suite.check(failed)
+
+  return suite.Suite("icrl", runs, end, film)

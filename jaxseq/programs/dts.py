@@ -8,17 +8,23 @@ from typing import Literal
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.dts import code_report
+from jaxseq.dts import code_task
 from jaxseq.dts import downstream
-from jaxseq.dts import dts_arms
 from jaxseq.dts import probes
 from jaxseq.dts import problem
-from jaxseq.models import predict_mode
-from jaxseq.models import run_models
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
+
+# Results in the table, as far as there are any, to their headings.
+COLUMNS = {
+  "valid_accuracy": "source",
+  "test_accuracy": "target",
+  **{name: name for name in ("nll", "kl", "mi", "tc", "dwkl", "gap", "active")},
+  **{name: name for name in (*code_report.SHORT, *downstream.SCORES)},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,53 +94,80 @@ def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
   return configs
 
 
-def main(program: experiment.Experiment) -> None:
-  """Runs the experiment that the flags describe."""
-  if predict_mode.predicts(program):
-    return
-  with program.setup() as config:
-    configs = arm_configs(config)
-    if config.adaptation is not None or config.trees:
-      # Needed after the training: better missed before.
-      probes.require()
-    splits = data.load(config.data, **config.data_options)
-    downstream.check(config.downstream, splits)
-    made = dts_arms.make_arms(
-      configs,
-      splits,
-      num_updates=config.num_updates,
-      metric=config.metric,
-      trees=config.trees,
-      downstream_tasks=config.downstream,
-      labeled=config.labeled,
-      early_stopping=config.early_stopping,
+def make_arms(
+  config: Config, splits: data.Splits
+) -> dict[str, supervised_arms.Arm]:
+  """Builds every arm; those that differ in weights alone share a program.
+
+  Raises:
+    ValueError: an option is wrong.
+  """
+
+  def more(config, arm, source):
+    def scores(program, variables, directory, trained):
+      del program
+      draw = trained and processes.is_first()
+      given = arm, source, variables, directory
+      row = code_report.arm(*given, trees=config.trees, draw=draw)
+      return row | downstream.scores(
+        config.downstream, *given, labeled=config.labeled, draw=draw
+      )
+
+    return scores
+
+  better = {"nll": "lower", "neg_elbo": "lower", "test_accuracy": "higher"}
+  line = dataclasses.replace(
+    code_task.TASK,
+    metric=config.metric,
+    better=better.get(config.metric),
+    more=more,
+  )
+  configs = arm_configs(config)
+  stacks = [problem.stack_of(arm) for arm in configs.values()]
+  arms_by_name = {}
+  for (name, arm), stack in zip(configs.items(), stacks):
+    shared = stack is not None and stacks.count(stack) > 1
+    windows = problem.Problem(
+      arm, splits, config.num_updates, traced_weights=shared
     )
-    directory = program.open_directory(config)
-  results = report.main(
-    config,
-    directory,
-    made,
-    program.mode,
-    title=f"{config.data}: nats per test window",
-    subject=config.data,
-    columns=dts_arms.COLUMNS,
-    baselines=downstream.baselines(
+    arms_by_name[name] = dataclasses.replace(
+      line.make_arm(config, arm, windows, splits),
+      stack=stack if shared else None,
+    )
+  return arms_by_name
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and the tables and pictures of their codes."""
+  arm_configs(config)
+  if config.adaptation is not None or config.trees:
+    # Needed after the training: better missed before.
+    probes.require()
+  splits = data.load(config.data, **config.data_options)
+  downstream.check(config.downstream, splits)
+
+  def show(directory, results):
+    if processes.is_first():
+      code_report.show_details(results)
+      if program.mode == "train":
+        code_report.comparison(directory, results)
+
+  options = {
+    "title": f"{config.data}: nats per test window",
+    "subject": config.data,
+    "columns": COLUMNS,
+    "baselines": downstream.baselines(
       config.downstream,
       splits,
       evaluated=config.evaluated,
       labeled=config.labeled,
     ),
-    each=run_models.writer(
-      program,
-      config,
-      directory,
-      "codes",
-      made,
-      splits,
-      select=lambda variables, seed: problem.models(variables)[seed],
-    ),
+  }
+  return works.Work(
+    arms=make_arms(config, splits),
+    options=options,
+    kind="codes",
+    splits=splits,
+    select=lambda variables, seed: problem.models(variables)[seed],
+    show=show,
   )
-  if processes.is_first():
-    code_report.show_details(results)
-    if program.mode == "train":
-      code_report.comparison(directory, results)

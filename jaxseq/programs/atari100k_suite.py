@@ -13,7 +13,6 @@ from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
 from jaxseq.spr import spr_arms
 from jaxseq.training import configuration
-from jaxseq.training import files
 from jaxseq.training import finite
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
@@ -73,25 +72,6 @@ def make_runs(
   return runs
 
 
-def run_all(
-  config: Config, directory: pathlib.Path, mode: str
-) -> tuple[suite.Results, finite.Failed]:
-  """Trains or evaluates on every game, see `suite.run_all`."""
-
-  def show(game, results):
-    for name, result in results.items():
-      values = result["evaluation"]
-      print(
-        f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
-        f"{tables.mean_std(scores.normalize(game, values))}",
-        flush=True,
-      )
-
-  return suite.run_all(
-    directory, make_runs(config), mode, experiment="spr", done=show
-  )
-
-
 def finish(
   config: Config,
   directory: pathlib.Path,
@@ -116,8 +96,6 @@ def finish(
     else:
       agents[name] = played
   made = {"games": results, "aggregates": {}}
-  if failed:
-    made["not_finite"] = {k: dict(v) for k, v in failed.items()}
   for name, played in agents.items():
     written = scores.write(
       place / name,
@@ -137,7 +115,7 @@ def finish(
     tables.show(*found.table)
     print(f"\nPicture: {found.picture or 'none'}\n")
   if mode == "train":
-    files.write_json(directory / report.RESULTS, configuration.to_json(made))
+    report.write(directory, made, failed)
 
 
 def _curves(config, directory, name):
@@ -150,11 +128,19 @@ def _curves(config, directory, name):
   return found
 
 
-def main(program: experiment.Experiment) -> None:
-  """Runs the suite that the flags describe."""
-  with program.setup() as config:
-    make_runs(config)
-    directory = program.open_directory(config)
-  results, failed = run_all(config, directory, program.mode)
-  finish(config, directory, results, program.mode, failed)
-  suite.check(failed)
+def work(config: Config, program: experiment.Experiment) -> suite.Suite:
+  """Returns the runs, one of each game."""
+
+  def show(game, results):
+    for name, result in results.items():
+      values = result["evaluation"]
+      print(
+        f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
+        f"{tables.mean_std(scores.normalize(game, values))}",
+        flush=True,
+      )
+
+  def end(directory, results, failed):
+    finish(config, directory, results, program.mode, failed)
+
+  return suite.Suite("spr", make_runs(config), end, done=show)
