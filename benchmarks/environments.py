@@ -26,7 +26,7 @@ import numpy as np
 from jaxseq.rl import envs
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import card_game
-from jaxseq.rl.envs import count_recall
+from jaxseq.rl.envs import card_games
 
 _ENVS = flags.DEFINE_list(
   "envs", None, "Ids of the environments; all of the package by default."
@@ -59,7 +59,7 @@ class _Shuffled(environment.Environment):
     del params
     types = self.game.card_types
     cards = jnp.repeat(jnp.arange(types), self.game.num_cards // types)
-    if isinstance(self.game, count_recall.CountRecall):
+    if isinstance(self.game, card_games.CountRecall):
       # It deals from two decks.
       cards = jnp.stack([cards, cards])
     cards = jax.random.permutation(key, cards, axis=-1, independent=True)

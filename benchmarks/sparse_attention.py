@@ -12,7 +12,6 @@ the last 48 of the 80 tokens to be copied. Tables:
   mass    share of dense softmax weights that each choice of 64 keys and the
           last 32 holds, of random queries and keys that resemble neighbors
   hip     HiP, beside the best and random blocks, and a window as large
-  think   thin keys, by four orders of their channels
   float   keys in block floating point, by three orders of their channels
 """
 
@@ -28,7 +27,6 @@ import numpy as np
 from benchmarks import small_attention
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import attention
-from jaxseq.mixers.keys_and_values import attention_cache
 from jaxseq.mixers.keys_and_values import block_float
 from jaxseq.recurrence.attention import hip
 
@@ -183,85 +181,6 @@ def hips(workdir, tasks):
       print(f"{task}, {keys} keys: {text}", flush=True)
 
 
-def prefilled(params, tokens, first):
-  """The layers' states after `first` tokens, and their last 32 inputs."""
-  states = []
-
-  def mix(_, params, x):
-    y, state = attention.apply(small_attention.CONFIG, params, x)
-    states.append((state, x[:, -32:]))
-    return y
-
-  small_attention.network(params, tokens[:, :first], mix)
-  return states
-
-
-def dropped(order, ratio, params, state, x_last, key):
-  """A thin cache whose channels are chosen by an order."""
-  thin = functools.partial(
-    attention_cache.thin, small_attention.CONFIG, params, x_last, state
-  )
-  if order == "ThinK":
-    return thin(ratio)
-  cache = thin(0.0)
-  if order == "random":
-    worth = jax.random.uniform(key, cache.channels.shape)
-  elif order == "key norm":
-    both = cache.thin_keys, cache.keys
-    worth = sum(jnp.sum(x * x, axis=-3) for x in both)
-  else:
-    q = (x_last @ params["W_q"]).reshape(*x_last.shape[:-1], 2, -1)
-    length = int(state.length[0])
-    place = length - q.shape[1] + jnp.arange(q.shape[1])[:, None]
-    q = positions.rotary(q, place, small_attention.CONFIG.rotary_base)
-    worth = jnp.sum(q * q, axis=-3)
-  width = worth.shape[-1]
-  kept = jax.lax.top_k(worth, width - int(ratio * width))[1]
-  kept = jnp.sort(kept, axis=-1)
-  keys = jnp.take_along_axis(cache.thin_keys, kept[:, None], axis=-1)
-  return cache._replace(thin_keys=keys, channels=kept)
-
-
-@jax.jit
-def continued(params, caches, tokens, targets):
-  """Mean bits of tokens (rows, time), one after the other, with thin keys."""
-
-  def body(caches, element):
-    token, target = element
-    new = []
-
-    def mix(i, params, x):
-      y, cache = attention_cache.thin_step(
-        small_attention.CONFIG, params, x, caches[i]
-      )
-      new.append(cache)
-      return y
-
-    logits = small_attention.network(params, token, mix)
-    return new, small_attention.bits(logits, target)
-
-  _, found = jax.lax.scan(body, caches, (tokens.T, targets.T))
-  return jnp.mean(found)
-
-
-def thinks(workdir, tasks):
-  """Prints bits with thin keys after a prompt, by four orders of channels."""
-  for task in tasks:
-    first = FIRST[task]
-    params, tokens, targets = problem(workdir, task)
-    states = jax.jit(prefilled, static_argnums=2)(params, tokens, first)
-    for order in ("ThinK", "key norm", "query norm", "random"):
-      found = []
-      for ratio in (0.0, 0.2, 0.4, 0.5, 0.75):
-        caches = [
-          dropped(order, ratio, layer["mixer"], *state, jax.random.key(i))
-          for i, (layer, state) in enumerate(zip(params["layers"], states))
-        ]
-        bits = continued(params, caches, tokens[:, first:], targets[:, first:])
-        found.append(f"{ratio}: {float(bits):.4f}")
-      print(f"{task}, {order}: {', '.join(found)}", flush=True)
-
-
 def floats(workdir, tasks):
   """Prints bits with keys in block floating point, by three orders."""
   for task in tasks:
@@ -300,14 +219,13 @@ def main():
   """Prints the tables."""
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
-  names = ("mass", "hip", "think", "float")
+  names = ("mass", "hip", "float")
   parser.add_argument("--only", nargs="+", choices=names, default=names)
   parser.add_argument("--tasks", nargs="+", default=list(FIRST))
   arguments = parser.parse_args()
   tables = {
     "mass": lambda _, __: mass(),
     "hip": hips,
-    "think": thinks,
     "float": floats,
   }
   for name, table in tables.items():

@@ -6,12 +6,19 @@ from jaxseq import mixers
 TRANSFORMER = {"activation": "none", "feedforward": "gelu"}
 
 
+def arm(mixer: str, **options: object) -> dict[str, dict]:
+  """Returns an arm of a mixer, in the block that it declares.
+
+  Args:
+    mixer: name of the mixer.
+    **options: of the stack, which go before those of the block.
+  """
+  return bare(mixer, **{**mixers.traits(mixer).block, **options})[mixer]
+
+
 def arms(*names: str) -> dict[str, dict]:
   """Returns one arm for each mixer, in the block that it declares."""
-  made = {}
-  for name in names:
-    made |= bare(name, **mixers.traits(name).block)
-  return made
+  return {name: arm(name) for name in names}
 
 
 def bare(*names: str, **options: object) -> dict[str, dict]:

@@ -1,30 +1,14 @@
 """What the configs of supervised experiments say alike."""
 
-from collections.abc import Sequence
 import json
 import pathlib
-
-import ml_collections
+from typing import TypeVar
 
 from configs import blocks
-from jaxseq import _validate
+from jaxseq.tasks import base
+from jaxseq.training import configuration
 
-
-def base(
-  variant: str, variants: Sequence[str], **fields: object
-) -> ml_collections.ConfigDict:
-  """Returns a config of two seeds.
-
-  Args:
-    variant: what is asked for.
-    variants: what there is.
-    **fields: of the config.
-
-  Raises:
-    ValueError: there is no such variant.
-  """
-  _validate.choice("variant", variant, variants)
-  return ml_collections.ConfigDict({"seed": 0, "num_seeds": 2, **fields})
+Config = TypeVar("Config", bound=base.Comparison)
 
 
 def adamw(
@@ -41,24 +25,15 @@ def adamw(
   return {name: value for name, value in fields.items() if value is not None}
 
 
-def tiny_text(
-  config: ml_collections.ConfigDict, *names: str, **fields: object
-) -> ml_collections.ConfigDict:
-  """Shrinks a config of language models, on a small package of Python's own.
-
-  Args:
-    config: what is shrunk.
-    *names: mixers of the arms; a GRU if there is none.
-    **fields: of the config, which are changed as well.
-  """
-  root = pathlib.Path(json.__file__).parent
-  config.update(data="python_source", data_options={"root": str(root)})
-  return tiny(config, *names, length=16, valid_tokens=256, **fields)
+def tiny_text(config: Config, *names: str, **fields: object) -> Config:
+  """Shrinks a config of language models, as `tiny` on a package of Python's."""
+  root = str(pathlib.Path(json.__file__).parent)
+  texts = {"data": "python_source", "data_options": {"root": root}}
+  small = {"length": 16, "valid_tokens": 256}
+  return tiny(config, *names, **texts, **small, **fields)
 
 
-def tiny(
-  config: ml_collections.ConfigDict, *names: str, **fields: object
-) -> ml_collections.ConfigDict:
+def tiny(config: Config, *names: str, **fields: object) -> Config:
   """Shrinks a config to seconds: it learns nothing.
 
   Args:
@@ -66,9 +41,14 @@ def tiny(
     *names: mixers of the arms; a GRU if there is none.
     **fields: of the config, which are changed as well.
   """
-  config.update(num_updates=4, updates_per_chunk=2, chunks_per_evaluation=1)
-  config.update(batch_size=4, **fields)
-  config.optimizer.update(warmup_steps=0)
-  config.network.stack.update(d_model=8, num_layers=1)
-  config.arms = blocks.arms(*(names or ("gru",)))
-  return config
+  small = configuration.updated(
+    config,
+    num_updates=4,
+    updates_per_chunk=2,
+    chunks_per_evaluation=1,
+    batch_size=4,
+    optimizer={"warmup_steps": 0},
+    network={"stack": {"d_model": 8, "num_layers": 1}},
+    arms=blocks.arms(*(names or ("gru",))),
+  )
+  return configuration.updated(small, **fields)

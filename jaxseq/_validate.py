@@ -177,23 +177,51 @@ def literals(config: Any) -> None:
 
   One of a `Literal | None` may be None as well.
   """
-  for name, choices in _literals(type(config)).items():
+  for name, (kind, choices, optional) in _rules(type(config)).items():
     value = getattr(config, name)
-    if value is not None or None not in choices:
-      choice(name, value, [option for option in choices if option is not None])
+    if kind is typing.Literal and not (optional and value is None):
+      choice(name, value, choices)
+
+
+def annotated(config: Any) -> None:
+  """Checks each field of a dataclass by its annotation.
+
+  A `Literal` has its choices, an `int` is at least 1 and a `float` finite and
+  above 0. `Annotated[int, 0]` is at least 0, likewise for numbers, and
+  `Annotated[float, None]` any finite one. With `| None` None is allowed, too.
+  """
+  literals(config)
+  for name, (kind, low, optional) in _rules(type(config)).items():
+    value = getattr(config, name)
+    if kind is typing.Literal or (optional and value is None):
+      continue
+    if kind is int:
+      integer(name, value, 1 if low is _DEFAULT else low)
+    elif low is _DEFAULT:
+      _above_zero(name, value)
+    else:
+      number(name, value, low)
+
+
+_DEFAULT = object()
 
 
 @functools.cache
-def _literals(kind: type) -> dict[str, tuple[Any, ...]]:
-  """Returns the values of a dataclass's fields that are annotated by them."""
-  hints, values = typing.get_type_hints(kind), {}
+def _rules(kind: type) -> dict[str, tuple[Any, Any, bool]]:
+  """Returns what a dataclass's fields are checked for by their annotations."""
+  hints, rules = typing.get_type_hints(kind, include_extras=True), {}
   for field in dataclasses.fields(kind):
-    hint, more = hints[field.name], ()
+    hint, optional, bound = hints[field.name], False, _DEFAULT
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-      hint, more = next(iter(typing.get_args(hint))), (None,)
+      optional = type(None) in typing.get_args(hint)
+      hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is typing.Annotated:
+      hint, bound, *_ = typing.get_args(hint)
     if typing.get_origin(hint) is typing.Literal:
-      values[field.name] = (*typing.get_args(hint), *more)
-  return values
+      rules[field.name] = typing.Literal, typing.get_args(hint), optional
+    elif hint in (int, float):
+      rules[field.name] = hint, bound, optional
+  return rules
 
 
 # `fields` has an argument of that name.

@@ -90,7 +90,7 @@ def atari_stand_in(monkeypatch):
   class Host:
     num_actions, num_bytes = 6, 8
 
-  monkeypatch.setattr(atari, "_host", lambda game, rules: Host())
+  monkeypatch.setattr(atari, "_hosted", lambda game, rules: Host())
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ import jaxseq
 NAMES = {
   "jaxseq.mixers._block_keys.BlockState",
   "jaxseq.mixers._outer.ConvState",
-  "jaxseq.mixers.attention_cache.ThinState",
   "jaxseq.mixers.elman.State",
   "jaxseq.mixers.gru.State",
   "jaxseq.mixers.jrt.State",

@@ -18,6 +18,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq import spr
 from jaxseq.dts import problem
+from jaxseq.programs import dts
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.spr import runner
@@ -68,15 +69,16 @@ def ppo_config(memory: str, tiny: bool = False, **options) -> ppo.Config:
     **options: fields of `ppo.Config` that differ.
   """
   config = _MEMORIES[memory].get_config()
+  arms = config.arms
   if tiny:
-    config.agent.update(num_envs=4, rollout_length=16, num_epochs=1)
-    config.agent.num_minibatches = 2
-    stack = config.arms[memory].network.stack
-    stack.update(d_model=16, num_layers=1)
+    sizes = {"num_envs": 4, "rollout_length": 16}
+    options = {**sizes, "num_epochs": 1, "num_minibatches": 2, **options}
+    stack = {"d_model": 16, "num_layers": 1}
     if memory == "s5":
-      stack.mixer_options.ssm_size = 16
-  config.agent.update(options)
-  config = configuration.from_config_dict(rl_arms.Config, config)
+      stack["mixer_options"] = {"ssm_size": 16}
+    small = {memory: {"network": {"stack": stack}}}
+    arms = configuration.merged(arms, small)
+  config = configuration.updated(config, agent=options, arms=arms)
   return rl_arms.agent_config(config, memory)
 
 
@@ -147,9 +149,6 @@ def of_spr(seeds: int = 1, *, tiny: bool = False):
 
 def of_dts(seeds: int = 4, updates: int = 20, *, tiny: bool = False):
   """Updates of DTS, as in configs/dts/quick.py."""
-  # It defines flags that its own program needs: not before ours are parsed.
-  from experiments import dts
-
   variant = ("tiny",) if tiny else ()
   config = configuration.from_config_dict(
     dts.Config, quick.get_config(*variant), name="config"

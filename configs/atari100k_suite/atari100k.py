@@ -14,27 +14,26 @@ is one game with small networks and a few steps: it learns nothing, and shows
 whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.spr import _shared
-from jaxseq import _validate
+from jaxseq.programs import atari100k_suite
 from jaxseq.spr import published
-from jaxseq.spr import variants
+from jaxseq.spr import variants as agents
+from jaxseq.training import configuration
 
-VARIANTS = (*variants.names(), "tiny")
+
+def _suite(agent: str) -> atari100k_suite.Config:
+  """Returns the suite of an agent."""
+  game = _shared.on_atari(agent, published.GAMES[0])
+  suite = atari100k_suite.Config(**vars(game))
+  # References are those of one game.
+  return configuration.updated(
+    suite, num_seeds=5, tensorboard=False, references={}
+  )
 
 
-def get_config(variant: str = "spr") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  agent = "spr" if variant == "tiny" else variant
-  config = _shared.atari100k(agent, published.GAMES[0])
-  config.num_seeds = 5
-  config.tensorboard = False
-  # Those of one game.
-  config.references = {}
-  config.games = published.GAMES
-  if variant == "tiny":
-    config = _shared.tiny(config)
-    config.num_seeds = 2
-    config.games = ("pong",)
-  return config
+get_config = variants.Variants(
+  spr=_suite("spr"),
+  **{agent: _suite(agent) for agent in agents.names() if agent != "spr"},
+  tiny=_shared.tiny(_suite("spr"), num_seeds=2, games=("pong",)),
+)

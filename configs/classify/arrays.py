@@ -10,21 +10,13 @@ Variants: `ts`, a .ts file; `tiny` and `ts_tiny`, which learn nothing, and show
 in seconds whether the file can be used.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
 from jaxseq.programs import own_data
 
-VARIANTS = ("npz", "ts", "tiny", "ts_tiny")
-
-
-def get_config(variant: str = "npz") -> ml_collections.ConfigDict:
-  data = "ts" if variant.startswith("ts") else "npz"
-  config = _shared.base(variant, VARIANTS, data)
-  config.data_options = own_data.arrays(path=f"data.{data}")
-  if data == "ts":
-    config.data_options.test_path = ml_collections.config_dict.placeholder(str)
-  config.update(num_updates=2000, batch_size=16)
-  config.optimizer.learning_rate = 2e-3
-  return supervised.tiny(config) if variant.endswith("tiny") else config
+NPZ = _shared.own("npz", **own_data.arrays(path="data.npz"))
+TS = _shared.own("ts", **own_data.arrays(path="data.ts"), test_path=None)
+get_config = variants.Variants(
+  npz=NPZ, ts=TS, tiny=supervised.tiny(NPZ), ts_tiny=supervised.tiny(TS)
+)

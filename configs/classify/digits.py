@@ -11,24 +11,31 @@ whole image gets 0.972.
 shows in seconds whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
 from configs import blocks
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "digits")
-  config.update(num_updates=2000, chunks_per_evaluation=2)
-  config.optimizer = supervised.adamw(3e-3, 0.01)
-  config.references = {"linear model": 0.972}
-  s5 = blocks.bare("s5", mixer_options={"ssm_size": 64})
-  config.arms = s5 | blocks.arms("gru")
-  if variant == "tiny":
-    config.update(num_updates=6, updates_per_chunk=3)
-    config.network.stack.update(d_model=8, num_layers=1)
-    config.arms.s5.network.stack.mixer_options.update(ssm_size=8, blocks=1)
-  return config
+S5 = blocks.bare("s5", mixer_options={"ssm_size": 64})
+FULL = dataclasses.replace(
+  _shared.base("digits"),
+  num_updates=2000,
+  chunks_per_evaluation=2,
+  optimizer=supervised.adamw(3e-3, 0.01),
+  references={"linear model": 0.972},
+  arms=S5 | blocks.arms("gru"),
+)
+SMALL = {"network": {"stack": {"mixer_options": {"ssm_size": 8, "blocks": 1}}}}
+get_config = variants.Variants(
+  full=FULL,
+  tiny=configuration.updated(
+    FULL,
+    num_updates=6,
+    updates_per_chunk=3,
+    network={"stack": {"d_model": 8, "num_layers": 1}},
+    arms=configuration.merged(FULL.arms, {"s5": SMALL}),
+  ),
+)

@@ -13,20 +13,24 @@ has sequences of 784, and is meant for a GPU. `:tiny` learns nothing, and shows
 in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("row", "pixel", "tiny")
-
-
-def get_config(variant: str = "row") -> ml_collections.ConfigDict:
-  order = "pixel" if variant == "pixel" else "row"
-  config = _shared.base(variant, VARIANTS, "fashion", order=order)
-  config.num_updates = 9000
-  config.network.stack.update(norm="layer", dropout=0.1)
-  if variant == "pixel":
-    config.num_updates = 90_000
-    config.network.stack.update(d_model=128, num_layers=4, norm="batch")
-  return supervised.tiny(config) if variant == "tiny" else config
+ROW = _shared.base(
+  "fashion",
+  data_options={"order": "row"},
+  num_updates=9000,
+  network={"stack": {"norm": "layer", "dropout": 0.1}},
+)
+get_config = variants.Variants(
+  row=ROW,
+  pixel=configuration.updated(
+    ROW,
+    data_options={"order": "pixel"},
+    num_updates=90_000,
+    network={"stack": {"d_model": 128, "num_layers": 4, "norm": "batch"}},
+  ),
+  tiny=supervised.tiny(ROW),
+)

@@ -12,20 +12,15 @@ Height and width may be left out if all pictures have one size.
 whether the pictures can be used.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
 from jaxseq.programs import own_data
+from jaxseq.training import configuration
 
-VARIANTS = ("rows", "pixels", "tiny")
-
-
-def get_config(variant: str = "rows") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "image_folders")
-  config.data_options = own_data.images()
-  config.update(num_updates=2000, batch_size=16)
-  config.optimizer.learning_rate = 2e-3
-  if variant == "pixels":
-    config.data_options.order = "pixel"
-  return supervised.tiny(config) if variant == "tiny" else config
+ROWS = _shared.own("image_folders", **own_data.images())
+get_config = variants.Variants(
+  rows=ROWS,
+  pixels=configuration.updated(ROWS, data_options={"order": "pixel"}),
+  tiny=supervised.tiny(ROWS),
+)

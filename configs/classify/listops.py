@@ -9,20 +9,18 @@ about 0.2. The Long Range Arena's own size is in `lra.py`. `:tiny` learns
 nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "listops", size="small")
-  config.num_updates = 10_000
-  config.network.stack.update(d_model=96, num_layers=4, norm="layer")
-  config.optimizer.update(learning_rate=2e-3, weight_decay=0.05)
-  if variant == "tiny":
-    config.data_options.update(train=20, valid=5, test=10, cached=False)
-    return supervised.tiny(config)
-  return config
+FULL = _shared.base(
+  "listops",
+  data_options={"size": "small"},
+  num_updates=10_000,
+  network={"stack": {"d_model": 96, "num_layers": 4, "norm": "layer"}},
+  optimizer={"learning_rate": 2e-3, "weight_decay": 0.05},
+)
+SMALL = {"train": 20, "valid": 5, "test": 10, "cached": False}
+get_config = variants.Variants(
+  full=FULL, tiny=supervised.tiny(FULL, data_options=SMALL)
+)

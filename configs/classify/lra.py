@@ -19,12 +19,12 @@ These are hours to days on a large GPU; none has been run to its end by us, so
 no result is given.
 """
 
-import ml_collections
+import dataclasses
+from typing import Any
 
+from configs import variants
 from configs.classify import _shared
-from jaxseq import _validate
-
-_GROUPS = {"name": "s5", "schedule": "cosine"}
+from jaxseq.programs import classify
 
 # Layers, width, states, blocks; options of mixer, network and optimiser; batch,
 # epochs and training examples.
@@ -144,36 +144,41 @@ _TASKS = {
   },
 }
 
-VARIANTS = tuple(_TASKS)
+
+def _config(task: dict[str, Any]) -> classify.Config:
+  """Returns the config of a task."""
+  data, options = task["data"]
+  updates_per_epoch = task["examples"] // task["batch_size"]
+  return dataclasses.replace(
+    _shared.base(data),
+    data_options=options,
+    num_seeds=1,
+    num_updates=task["epochs"] * updates_per_epoch,
+    updates_per_chunk=updates_per_epoch // 10,
+    chunks_per_evaluation=10,
+    batch_size=task["batch_size"],
+    # The paper's code has no norm between the last layer and the pooling.
+    network={
+      "stack": {"norm": "batch", "final_norm": False, **task["stack"]},
+      "pooling": "mean",
+      "head_widths": task.get("head_widths", ()),
+    },
+    optimizer={
+      "name": "s5",
+      "schedule": "cosine",
+      "learning_rate": task["factor"] * task["ssm_learning_rate"],
+      "ssm_learning_rate": task["ssm_learning_rate"],
+      "weight_decay": task["weight_decay"],
+      "s5_groups": task["s5_groups"],
+      "dt_global": task.get("dt_global", False),
+      "warmup_steps": task.get("warmup_epochs", 1) * updates_per_epoch,
+      "max_grad_norm": None,
+    },
+    references={"S5 (paper)": task["reference"]},
+    arms={"s5": {"network": {"stack": _shared.s5_paper(**task["mixer"])}}},
+  )
 
 
-def get_config(task: str = "listops") -> ml_collections.ConfigDict:
-  chosen = _TASKS[_validate.choice("task", task, VARIANTS)]
-  name, options = chosen["data"]
-  config = _shared.base(task, VARIANTS, name, **options)
-  updates_per_epoch = chosen["examples"] // chosen["batch_size"]
-  config.num_seeds = 1
-  config.num_updates = chosen["epochs"] * updates_per_epoch
-  config.updates_per_chunk = updates_per_epoch // 10
-  config.chunks_per_evaluation = 10
-  config.batch_size = chosen["batch_size"]
-  # The paper's code has no norm between the last layer and the pooling.
-  config.network = {
-    "stack": {"norm": "batch", "final_norm": False, **chosen["stack"]},
-    "pooling": "mean",
-    "head_widths": chosen.get("head_widths", ()),
-  }
-  config.optimizer = {
-    **_GROUPS,
-    "learning_rate": chosen["factor"] * chosen["ssm_learning_rate"],
-    "ssm_learning_rate": chosen["ssm_learning_rate"],
-    "weight_decay": chosen["weight_decay"],
-    "s5_groups": chosen["s5_groups"],
-    "dt_global": chosen.get("dt_global", False),
-    "warmup_steps": chosen.get("warmup_epochs", 1) * updates_per_epoch,
-    "max_grad_norm": None,
-  }
-  config.references = {"S5 (paper)": chosen["reference"]}
-  mixer = _shared.s5_paper(**chosen["mixer"])
-  config.arms = {"s5": {"network": {"stack": mixer}}}
-  return config
+get_config = variants.Variants(
+  **{name: _config(task) for name, task in _TASKS.items()}
+)

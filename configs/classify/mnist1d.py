@@ -12,22 +12,22 @@ applies one fixed permutation to the points: the same authors report 0.57 and
 0.56. `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "shuffled", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "mnist1d")
-  config.network.stack.norm = "layer"
-  if variant == "shuffled":
-    config.data_options = {"shuffle_time": True}
-    config.references = {"GRU of the authors": 0.57, "CNN": 0.56}
-    return config
-  config.references = {"GRU of the authors": 0.91, "CNN": 0.94}
-  if variant == "tiny":
-    return supervised.tiny(config, data_options={"train": 20, "test": 20})
-  return config
+FULL = _shared.base(
+  "mnist1d",
+  network={"stack": {"norm": "layer"}},
+  references={"GRU of the authors": 0.91, "CNN": 0.94},
+)
+get_config = variants.Variants(
+  full=FULL,
+  shuffled=configuration.updated(
+    FULL,
+    data_options={"shuffle_time": True},
+    references={"GRU of the authors": 0.57, "CNN": 0.56},
+  ),
+  tiny=supervised.tiny(FULL, data_options={"train": 20, "test": 20}),
+)

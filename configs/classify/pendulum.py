@@ -16,69 +16,57 @@ has 10 epochs of the first arm. `:tiny` learns nothing, and shows in seconds
 whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "short", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "pendulum")
-  epochs = 100 if variant == "full" else 10
-  # 62 whole batches of 32 in 2,000 sequences.
-  config.num_updates = 62 * epochs
-  config.updates_per_chunk = 62
-  config.chunks_per_evaluation = 1 if variant == "short" else 5
-  config.batch_size = 32
-  config.gaps = "scale"
-  config.image_size = 24
-  config.network = {
-    "stack": {
-      "mixer": "s5",
-      "mixer_options": {
-        "ssm_size": 16,
-        "blocks": 8,
-        "dt_min": 0.01,
-        "dt_max": 0.1,
-      },
-      "d_model": 30,
-      "num_layers": 4,
-      "prenorm": False,
-      "activation": "half_glu2",
-    },
-    "head_widths": (30,),
-  }
-  config.optimizer = {
+# 62 whole batches of 32 in 2,000 sequences.
+EPOCH = 62
+S5 = {"ssm_size": 16, "blocks": 8, "dt_min": 0.01, "dt_max": 0.1}
+STACK = {
+  "mixer": "s5",
+  "mixer_options": S5,
+  "d_model": 30,
+  "num_layers": 4,
+  "prenorm": False,
+  "activation": "half_glu2",
+}
+FULL = dataclasses.replace(
+  _shared.base("pendulum"),
+  num_updates=100 * EPOCH,
+  updates_per_chunk=EPOCH,
+  batch_size=32,
+  gaps="scale",
+  image_size=24,
+  network={"stack": STACK, "head_widths": (30,)},
+  optimizer={
     "name": "s5",
     "learning_rate": 0.012,
     "ssm_learning_rate": 0.003,
-    "warmup_steps": 62,
+    "warmup_steps": EPOCH,
     "max_grad_norm": None,
-  }
-  config.references = {"S5 (paper)": 3.41e-3}
-  config.arms = {
+  },
+  references={"S5 (paper)": 3.41e-3},
+  arms={
     "s5": {},
     "s5_append": {"gaps": "append"},
     "s5_ignore": {"gaps": "ignore"},
-  }
-  if variant == "short":
-    config.arms = {"s5": {}}
-  if variant == "tiny":
-    network = config.network.to_dict()
-    supervised.tiny(
-      config,
-      data_options={
-        "train": 8,
-        "valid": 3,
-        "test": 5,
-        "frames": 8,
-        "kept": 4,
-        "cached": False,
-      },
-    )
-    config.network = network
-    config.network.stack.num_layers = 1
-    config.arms = {"s5": {}}
-  return config
+  },
+)
+SHORT = configuration.updated(
+  FULL, num_updates=10 * EPOCH, chunks_per_evaluation=1, arms={"s5": {}}
+)
+SIZES = {"train": 8, "valid": 3, "test": 5, "frames": 8, "kept": 4}
+get_config = variants.Variants(
+  full=FULL,
+  short=SHORT,
+  tiny=supervised.tiny(
+    SHORT,
+    data_options={**SIZES, "cached": False},
+    network={"stack": {"d_model": 30}},
+    arms=SHORT.arms,
+  ),
+)

@@ -14,27 +14,28 @@ S5 is published with 0.9965. `:tiny` learns nothing, and shows in seconds
 whether everything works.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "permuted", "mnist", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "mnist_subset", order="pixel")
-  config.network.stack.update(
-    d_model=96, num_layers=4, norm="batch", dropout=0.1
-  )
-  config.references = {"linear model": 0.902, "nearest neighbour": 0.933}
-  if variant == "permuted":
-    config.data_options.permutation = 0
-  if variant == "mnist":
-    config.data = "fashion"
-    config.data_options.path = "data/mnist"
-    config.num_updates = 140_000
-    config.references = {"S5 (paper)": 0.9965}
-  if variant == "tiny":
-    return supervised.tiny(config, data_options={"order": "row"})
-  return config
+FULL = _shared.base(
+  "mnist_subset",
+  data_options={"order": "pixel"},
+  network={
+    "stack": {"d_model": 96, "num_layers": 4, "norm": "batch", "dropout": 0.1}
+  },
+  references={"linear model": 0.902, "nearest neighbour": 0.933},
+)
+get_config = variants.Variants(
+  full=FULL,
+  permuted=configuration.updated(FULL, data_options={"permutation": 0}),
+  mnist=configuration.updated(
+    FULL,
+    data="fashion",
+    data_options={"path": "data/mnist"},
+    num_updates=140_000,
+    references={"S5 (paper)": 0.9965},
+  ),
+  tiny=supervised.tiny(FULL, data_options={"order": "row"}),
+)

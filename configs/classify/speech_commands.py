@@ -11,68 +11,56 @@ test set. Meant for a large GPU; it has not been run to its end by us, so no
 result is given. `:tiny` learns nothing of the same folder.
 """
 
-import ml_collections
+import dataclasses
 
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  updates_per_epoch = 84_843 // 16
-  config = _shared.base(
-    variant, VARIANTS, "speech_commands", path="data/speech_commands"
-  )
-  config.num_seeds = 1
-  config.num_updates = 40 * updates_per_epoch
-  config.updates_per_chunk = 500
-  config.chunks_per_evaluation = 10
-  config.batch_size = 16
-  config.network = {
-    "stack": {"num_layers": 6, "norm": "batch"},
-    "pooling": "mean",
-  }
-  config.optimizer = {"schedule": "cosine", "max_grad_norm": None}
-  config.references = {"S5 (paper)": 0.9652, "S4 (paper)": 0.9608}
-  config.arms = {
-    "s5": {
-      "network": {
-        "stack": {
-          **_shared.s5_paper(128, 16, c_init="lecun_normal"),
-          "d_model": 96,
-          "activation": "half_glu1",
-          "dropout": 0.1,
-        }
-      },
-      "optimizer": {
-        "name": "s5",
-        "s5_groups": "noBCdecay",
-        "learning_rate": 8e-3,
-        "ssm_learning_rate": 2e-3,
-        "weight_decay": 0.04,
-        "warmup_steps": updates_per_epoch,
-      },
+EPOCH = 84_843 // 16
+S5 = _shared.s5_paper(128, 16, c_init="lecun_normal")
+S4 = {"d_state": 64, "n_ssm": 2, "bidirectional": True}
+ARMS = {
+  "s5": {
+    "network": {
+      "stack": {
+        **S5,
+        "d_model": 96,
+        "activation": "half_glu1",
+        "dropout": 0.1,
+      }
     },
-    "s4": {
-      "network": {
-        "stack": {
-          "mixer": "s4",
-          "mixer_options": {
-            "d_state": 64,
-            "n_ssm": 2,
-            "bidirectional": True,
-          },
-          "d_model": 128,
-        }
-      },
-      "optimizer": {
-        "name": "s4",
-        "learning_rate": 1e-2,
-        "ssm_learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "warmup_steps": 1000,
-      },
+    "optimizer": {
+      "name": "s5",
+      "s5_groups": "noBCdecay",
+      "learning_rate": 8e-3,
+      "ssm_learning_rate": 2e-3,
+      "weight_decay": 0.04,
+      "warmup_steps": EPOCH,
     },
-  }
-  return supervised.tiny(config) if variant == "tiny" else config
+  },
+  "s4": {
+    "network": {"stack": {"mixer": "s4", "mixer_options": S4, "d_model": 128}},
+    "optimizer": {
+      "name": "s4",
+      "learning_rate": 1e-2,
+      "ssm_learning_rate": 1e-3,
+      "weight_decay": 0.05,
+      "warmup_steps": 1000,
+    },
+  },
+}
+FULL = dataclasses.replace(
+  _shared.base("speech_commands"),
+  data_options={"path": "data/speech_commands"},
+  num_seeds=1,
+  num_updates=40 * EPOCH,
+  updates_per_chunk=500,
+  chunks_per_evaluation=10,
+  batch_size=16,
+  network={"stack": {"num_layers": 6, "norm": "batch"}, "pooling": "mean"},
+  optimizer={"schedule": "cosine", "max_grad_norm": None},
+  references={"S5 (paper)": 0.9652, "S4 (paper)": 0.9608},
+  arms=ARMS,
+)
+get_config = variants.Variants(full=FULL, tiny=supervised.tiny(FULL))

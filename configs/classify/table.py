@@ -17,24 +17,20 @@ each series; `steps`, numbers to predict at every element, in the column that
 whether the table can be used.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.classify import _shared
 from jaxseq.programs import own_data
+from jaxseq.training import configuration
 
-VARIANTS = ("long", "wide", "steps", "tiny", "wide_tiny")
-
-
-def get_config(variant: str = "long") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "table")
-  config.data_options = own_data.series(id="id", label="label")
-  config.update(num_updates=2000, batch_size=16)
-  config.optimizer.learning_rate = 2e-3
-  if variant.startswith("wide"):
-    config.data_options.layout = "wide"
-    config.data_options.id = ml_collections.config_dict.placeholder(str)
-  if variant == "steps":
-    config.data_options.target = "step"
-    config.network.pooling = "none"
-  return supervised.tiny(config) if variant.endswith("tiny") else config
+LONG = _shared.own("table", **own_data.series(id="id", label="label"))
+WIDE = configuration.updated(LONG, data_options={"layout": "wide", "id": None})
+get_config = variants.Variants(
+  long=LONG,
+  wide=WIDE,
+  steps=configuration.updated(
+    LONG, data_options={"target": "step"}, network={"pooling": "none"}
+  ),
+  tiny=supervised.tiny(LONG),
+  wide_tiny=supervised.tiny(WIDE),
+)

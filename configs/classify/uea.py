@@ -17,25 +17,35 @@ also basic_motions, italy_power_demand, gunpoint, osuleaf and others that
 seconds whether they can be read.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
 from configs.classify import _shared
+from jaxseq.programs import classify
+
+FILES = {
+  "train_path": "data/Heartbeat_TRAIN.ts",
+  "test_path": "data/Heartbeat_TEST.ts",
+}
 
 
-def get_config(variant: str = "uea") -> ml_collections.ConfigDict:
+def get_config(variant: str = "uea") -> classify.Config:
   data = "uea" if variant == "tiny" else variant
   # Which sets there are, `jaxseq.data` says.
-  config = _shared.base(variant, (variant,), data)
-  if data == "uea":
-    config.data_options = {
-      "train_path": "data/Heartbeat_TRAIN.ts",
-      "test_path": "data/Heartbeat_TEST.ts",
-    }
-  config.update(num_seeds=5, num_updates=2000, batch_size=16)
-  config.network.stack.update(norm="layer", prenorm=False, dropout=0.1)
-  config.network.stack.update(blocks.TRANSFORMER)
-  config.optimizer.learning_rate = 1e-3
-  config.arms = blocks.bare("aaren", "attention")
+  config = _shared.base(
+    data,
+    data_options=FILES if data == "uea" else {},
+    num_seeds=5,
+    num_updates=2000,
+    batch_size=16,
+    network={
+      "stack": {
+        "norm": "layer",
+        "prenorm": False,
+        "dropout": 0.1,
+        **blocks.TRANSFORMER,
+      }
+    },
+    optimizer={"learning_rate": 1e-3},
+    arms=blocks.bare("aaren", "attention"),
+  )
   return supervised.tiny(config) if variant == "tiny" else config

@@ -8,16 +8,14 @@ random forest on summary statistics gets 0.958. `:tiny` shows in seconds whether
 everything works.
 """
 
-import ml_collections
-
 from configs.compare import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "japanese_vowels")
-  config.update(num_updates=1500, batch_size=32)
-  config.network.stack.dropout = 0.2
-  config.references = {"random forest": 0.958}
-  return _shared.tiny(config) if variant == "tiny" else config
+get_config = _shared.with_tiny(
+  _shared.of(
+    "japanese_vowels",
+    num_updates=1500,
+    batch_size=32,
+    network={"stack": {"dropout": 0.2}},
+    references={"random forest": 0.958},
+  )
+)

@@ -8,18 +8,13 @@ than others: the floor is the share of the commonest, about 0.2. `:tiny` shows
 in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs.compare import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "listops", size="small")
-  config.update(num_updates=1000, batch_size=32)
-  config.optimizer.learning_rate = 2e-3
-  if variant == "tiny":
-    config.task_options.update(train=20, valid=5, test=10, cached=False)
-    return _shared.tiny(config)
-  return config
+FULL = _shared.of(
+  "listops",
+  task_options={"size": "small"},
+  num_updates=1000,
+  batch_size=32,
+  optimizer={"learning_rate": 2e-3},
+)
+get_config = _shared.with_tiny(FULL, train=20, valid=5, test=10, cached=False)

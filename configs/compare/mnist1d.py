@@ -8,15 +8,9 @@ network and 0.32 for logistic regression. `:tiny` shows in seconds whether
 everything works.
 """
 
-import ml_collections
-
 from configs.compare import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = _shared.base(variant, VARIANTS, "mnist1d")
-  config.num_updates = 2500
-  config.references = {"GRU of the authors": 0.91, "CNN": 0.94}
-  return _shared.tiny(config) if variant == "tiny" else config
+KNOWN = {"GRU of the authors": 0.91, "CNN": 0.94}
+get_config = _shared.with_tiny(
+  _shared.of("mnist1d", num_updates=2500, references=KNOWN)
+)

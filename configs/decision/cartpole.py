@@ -9,22 +9,22 @@ episodes in all. A return is the number of steps that the pole stood, at most
 returns. `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from jaxseq.tasks import decision
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = supervised.base(
-    variant, VARIANTS, num_updates=2000, updates_per_chunk=100, batch_size=64
-  )
-  config.chunks_per_evaluation = 5
-  config.update(episodes=1000, context=20)
-  config.targets = (20.0, 100.0, 200.0, 350.0, 500.0)
-  config.ppo = {
+STACK = {"d_model": 64, "num_layers": 2, "prenorm": False, "dropout": 0.1}
+CLONING = {**blocks.bare("gru")["gru"], "conditioned": False}
+FULL = decision.Config(
+  num_updates=2000,
+  updates_per_chunk=100,
+  chunks_per_evaluation=5,
+  batch_size=64,
+  episodes=1000,
+  context=20,
+  targets=(20.0, 100.0, 200.0, 350.0, 500.0),
+  ppo={
     "env_id": "CartPole-v1",
     "num_envs": 16,
     "rollout_length": 128,
@@ -43,21 +43,32 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "encoder_widths": (),
       "head_widths": (64,),
     },
-  }
-  stack = {"d_model": 64, "num_layers": 2, "prenorm": False, "dropout": 0.1}
-  config.network = {"stack": {**stack, **blocks.TRANSFORMER}}
-  config.optimizer = supervised.adamw(1e-3, 1e-4, warmup_steps=100)
-  config.optimizer.max_grad_norm = 0.25
-  attention = blocks.bare("attention", mixer_options={"window": 60})
-  cloning = {**blocks.bare("gru")["gru"], "conditioned": False}
-  config.arms = attention | blocks.bare("aaren", "gru")
-  config.arms.cloning = {**cloning, "top_share": 0.1}
-  if variant == "tiny":
-    supervised.tiny(config, checkpoints=2, episodes=9, context=4)
-    config.update(targets=(10.0, 20.0), evaluation_episodes=2)
-    config.ppo.update(num_envs=4, rollout_length=16, total_steps=2 * 64)
-    config.ppo.env_params = {"max_steps_in_episode": 20}
-    config.ppo.network.head_widths = (8,)
-    config.ppo.network.stack.d_model = 8
-    config.arms.cloning = {**cloning, "top_share": 0.2}
-  return config
+  },
+  network={"stack": {**STACK, **blocks.TRANSFORMER}},
+  optimizer={
+    **supervised.adamw(1e-3, 1e-4, warmup_steps=100),
+    "max_grad_norm": 0.25,
+  },
+  arms={
+    **blocks.bare("attention", mixer_options={"window": 60}),
+    **blocks.bare("aaren", "gru"),
+    "cloning": {**CLONING, "top_share": 0.1},
+  },
+)
+TINY = supervised.tiny(
+  FULL,
+  checkpoints=2,
+  episodes=9,
+  context=4,
+  targets=(10.0, 20.0),
+  evaluation_episodes=2,
+  ppo={
+    "num_envs": 4,
+    "rollout_length": 16,
+    "total_steps": 2 * 64,
+    "env_params": {"max_steps_in_episode": 20},
+    "network": {"head_widths": (8,), "stack": {"d_model": 8}},
+  },
+  arms={**blocks.arms("gru"), "cloning": {**CLONING, "top_share": 0.2}},
+)
+get_config = variants.Variants(full=FULL, tiny=TINY)

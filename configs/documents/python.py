@@ -17,51 +17,50 @@ takes the chapters of the King James Bible (Debian's package bible-kjv), and
 import email
 import pathlib
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from jaxseq.tasks import document_plans
+from jaxseq.tasks import documents
+from jaxseq.training import configuration
 
-VARIANTS = ("python", "bible", "tiny")
-
-
-def get_config(variant: str = "python") -> ml_collections.ConfigDict:
-  config = supervised.base(
-    variant, VARIANTS, data="python_source", data_options={"documents": True}
-  )
-  if variant == "bible":
-    config.data = "kjv"
-    config.data_options = {"documents": "chapter"}
-  config.update(num_updates=200, updates_per_chunk=10, batch_size=16)
-  config.update(chunks_per_evaluation=5, chunks_per_checkpoint=5)
-  config.update(num_seeds=1, max_length=4096, valid_tokens=65_536)
-  # Times in those of a token on one device: a row costs as much as 100 tokens,
-  # and the exchange of a state as much as 20 for each further device.
-  config.plan = {
-    "method": "lpt",
-    "tokens_per_device": 0,
-    "levels": 3,
-    "uniform": True,
-    "costs": {
-      "row_overhead": 100.0,
-      "state_bytes": 10.0,
-      "bandwidths": (1.0,),
-    },
-  }
-  config.network = {
-    "stack": {
-      "d_model": 64,
-      "num_layers": 2,
-      "norm": "rms",
-      "activation": "none",
-      "feedforward": "swiglu",
-    }
-  }
-  config.optimizer = supervised.adamw(3e-3, 0.1, warmup_steps=30)
-  config.arms = blocks.bare("linear_attention")
-  if variant == "tiny":
-    config.data_options.root = str(pathlib.Path(email.__file__).parent)
-    config.plan.levels = 2
-    supervised.tiny(config, "linear_attention", chunks_per_checkpoint=1)
-    config.update(batch_size=6, max_length=400, valid_tokens=600)
-  return config
+# Times in those of a token on one device: a row costs as much as 100 tokens,
+# and the exchange of a state as much as 20 for each further device.
+COSTS = {"row_overhead": 100.0, "state_bytes": 10.0, "bandwidths": (1.0,)}
+STACK = {
+  "d_model": 64,
+  "num_layers": 2,
+  "norm": "rms",
+  "activation": "none",
+  "feedforward": "swiglu",
+}
+PYTHON = documents.Config(
+  data="python_source",
+  data_options={"documents": True},
+  num_updates=200,
+  updates_per_chunk=10,
+  batch_size=16,
+  chunks_per_evaluation=5,
+  chunks_per_checkpoint=5,
+  max_length=4096,
+  plan=document_plans.PlanConfig(costs=COSTS),
+  network={"stack": STACK},
+  optimizer=supervised.adamw(3e-3, 0.1, warmup_steps=30),
+  arms=blocks.bare("linear_attention"),
+)
+get_config = variants.Variants(
+  python=PYTHON,
+  bible=configuration.updated(
+    PYTHON, data="kjv", data_options={"documents": "chapter"}
+  ),
+  tiny=supervised.tiny(
+    PYTHON,
+    "linear_attention",
+    data_options={"root": str(pathlib.Path(email.__file__).parent)},
+    plan={"levels": 2},
+    chunks_per_checkpoint=1,
+    batch_size=6,
+    max_length=400,
+    valid_tokens=600,
+  ),
+)

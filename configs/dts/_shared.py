@@ -1,51 +1,47 @@
 """What the configs of disentangled time series share."""
 
-import ml_collections
-
-# Arms of the comparisons, by method; weights as in `jaxseq.dts.methods`.
-METHODS = {
-  "vae": {"method": "vae"},
-  "beta_vae_4": {"method": "beta_vae", "beta": 4.0},
-  "beta_vae_10": {"method": "beta_vae", "beta": 10.0},
-  "beta_tcvae_4": {"method": "beta_tcvae", "beta": 4.0},
-  "beta_tcvae_10": {"method": "beta_tcvae", "beta": 10.0},
-  "factor_vae": {"method": "factor_vae", "gamma": 10.0},
-  "info_vae": {
-    "method": "info_vae",
-    "alpha": 0.5,
-    "lam": 10.0,
-    "kl_marg": "mmd",
-  },
-  "annealed_vae": {"method": "annealed_vae", "capacity": 20.0},
-  "dip_vae_i": {"method": "dip_vae_i"},
-  "dip_vae_ii": {"method": "dip_vae_ii"},
-  "dts_light": {"method": "dts", "beta": 1.0, "alpha": 0.5},
-  "dts_4": {"method": "dts", "beta": 4.0, "alpha": 3.5},
-  "dts_10": {"method": "dts", "beta": 10.0, "alpha": 9.5},
-  # The prior's shape of each coordinate costs no more than in a VAE.
-  "dts_10_dw": {"method": "dts", "beta": 10.0, "alpha": 9.5, "w_dw": 1.0},
-}
+from jaxseq.programs import dts as program
+from jaxseq.training import configuration
 
 
-def arms(*names: str) -> dict[str, dict]:
-  """Returns one arm for each of these methods."""
-  chosen = {name: {"objective": METHODS[name]} for name in names}
-  if "factor_vae" in chosen:
-    # Ten times the published rate, in a hundredth of the updates: with less
-    # the discriminator sees no total correlation worth a penalty.
-    chosen["factor_vae"]["discriminator_learning_rate"] = 1e-3
-  return chosen
-
-
-def tcvae(beta: float, **options: object) -> dict[str, dict]:
-  """Returns an arm of beta-TCVAE with these options of the objective."""
-  return {"objective": {"method": "beta_tcvae", "beta": beta, **options}}
+def of(method: str, **options: object) -> dict[str, dict]:
+  """Returns an arm of a method, with these options of its objective."""
+  return {"objective": {"method": method, **options}}
 
 
 def dts(beta: float, alpha: float, **options: object) -> dict[str, dict]:
   """Returns an arm of DTS; its dimension-wise KL weighs 1, as in a VAE."""
-  weights = {"beta": beta, "alpha": alpha, "w_dw": 1.0}
-  return {"objective": {"method": "dts", **weights, **options}}
+  return of("dts", **{"beta": beta, "alpha": alpha, "w_dw": 1.0, **options})
+
+
+# Arms of the comparisons; weights as in `jaxseq.dts.methods`.
+ARMS = {
+  "vae": of("vae"),
+  "beta_vae_4": of("beta_vae", beta=4.0),
+  "beta_vae_10": of("beta_vae", beta=10.0),
+  "beta_tcvae_4": of("beta_tcvae", beta=4.0),
+  "beta_tcvae_10": of("beta_tcvae", beta=10.0),
+  # Ten times the published rate, in a hundredth of the updates: with less the
+  # discriminator sees no total correlation worth a penalty.
+  "factor_vae": {
+    **of("factor_vae", gamma=10.0),
+    "discriminator_learning_rate": 1e-3,
+  },
+  "info_vae": of("info_vae", alpha=0.5, lam=10.0, kl_marg="mmd"),
+  "annealed_vae": of("annealed_vae", capacity=20.0),
+  "dip_vae_i": of("dip_vae_i"),
+  "dip_vae_ii": of("dip_vae_ii"),
+  "dts_light": of("dts", beta=1.0, alpha=0.5),
+  "dts_4": of("dts", beta=4.0, alpha=3.5),
+  "dts_10": of("dts", beta=10.0, alpha=9.5),
+  # The prior's shape of each coordinate costs no more than in a VAE.
+  "dts_10_dw": dts(10.0, 9.5),
+}
+
+
+def arms(*names: str) -> dict[str, dict]:
+  """Returns the arms of these names."""
+  return {name: ARMS[name] for name in names}
 
 
 def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
@@ -60,12 +56,13 @@ def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
   }
 
 
-def mixer_encoder(name: str) -> dict[str, object]:
-  """Returns an encoder of one layer that reads in both directions."""
-  return {"encoder": {"kind": "mixer", "stack": mixer(name)}}
+def autoregressive(layers: int) -> dict[str, object]:
+  """Returns a decoder of convolutions that sees the past."""
+  widths = {"widths": (32,) * layers, "skip_z": True}
+  return {"form": "ar", "kind": "conv", **widths}
 
 
-def base(data: str, **options: object) -> ml_collections.ConfigDict:
+def base(data: str, **changes: object) -> program.Config:
   """Returns a comparison on series with known factors.
 
   Convolutions encode, and dense layers decode all times at once: nothing
@@ -73,33 +70,42 @@ def base(data: str, **options: object) -> ml_collections.ConfigDict:
 
   Args:
     data: name of the data set.
-    **options: of its loader.
+    **changes: fields that are other ones.
   """
-  model = {
-    "latent": 10,
-    "encoder": {"kind": "conv", "widths": (32, 64, 64)},
-    "decoder": {"kind": "mlp", "widths": (256, 256)},
-  }
-  numbers = {"seed": 0, "num_seeds": 3, "num_updates": 4000, "batch_size": 128}
-  chunks = {"updates_per_chunk": 250, "chunks_per_evaluation": 4}
-  return ml_collections.ConfigDict(
-    {
-      **numbers,
-      **chunks,
-      "data": data,
-      "data_options": options,
-      "model": model,
-      "objective": {"anneal": "none"},
-      "optimizer": {"learning_rate": 1e-3},
-      "metric": "nll",
-    }
+  config = program.Config(
+    data=data,
+    num_seeds=3,
+    num_updates=4000,
+    updates_per_chunk=250,
+    chunks_per_evaluation=4,
+    model={
+      "latent": 10,
+      "encoder": {"kind": "conv", "widths": (32, 64, 64)},
+      "decoder": {"kind": "mlp", "widths": (256, 256)},
+    },
+    objective={"anneal": "none"},
+    optimizer={"learning_rate": 1e-3},
+    arms=ARMS,
   )
+  return configuration.updated(config, **changes)
 
 
-def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def tiny(config: program.Config, **changes: object) -> program.Config:
   """Shrinks a comparison to seconds: it learns nothing."""
-  config.update(num_seeds=1, num_updates=4, batch_size=8, evaluated=64)
-  config.update(updates_per_chunk=2, chunks_per_evaluation=1)
-  config.data_options.update(train=64, valid=8, test=64, length=16)
-  config.arms = arms("vae", "dts_light")
-  return config
+  small = configuration.updated(
+    config,
+    num_seeds=1,
+    num_updates=4,
+    batch_size=8,
+    evaluated=64,
+    updates_per_chunk=2,
+    chunks_per_evaluation=1,
+    arms=arms("vae", "dts_light"),
+  )
+  return configuration.updated(small, **changes)
+
+
+def tiny_series(config: program.Config) -> program.Config:
+  """Shrinks a comparison on generated series, and the series."""
+  sizes = {"train": 64, "valid": 8, "test": 64, "length": 16}
+  return tiny(config, data_options=sizes)

@@ -18,41 +18,39 @@ another. "source" and "target" are accuracies on the two subjects.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
+from jaxseq.training import configuration
 
-VARIANTS = ("synthetic", "own", "watch", "tiny")
-
-
-def get_config(variant: str = "synthetic") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  if variant == "watch":
-    config = _shared.base("watch", by="side", source=0, target=1)
-  else:
-    config = _shared.base(
-      "activities", source=0, target=1, train=2000, test=2000
-    )
-  config.num_updates = 1500
-  config.updates_per_chunk = 100
-  config.batch_size = 128
-  config.model.latent = 16
-  config.model.segments = (12, 4)
-  config.adaptation = {"class_size": 12, "domain_size": 4}
-  config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}
-  config.metric = "test_accuracy"
-  alone = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
-  config.arms = {
-    "source_only": {"adaptation": alone, "elbo_weight": 0.0},
-    "heads": {"adaptation": {"adversary": "entropy"}, "elbo_weight": 0.0},
+ALONE = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
+ENTROPY = {"adaptation": {"adversary": "entropy"}}
+SYNTHETIC = dataclasses.replace(
+  _shared.base(
+    "activities",
+    data_options={"source": 0, "target": 1, "train": 2000, "test": 2000},
+    model={"latent": 16, "segments": (12, 4)},
+  ),
+  num_updates=1500,
+  updates_per_chunk=100,
+  adaptation={"class_size": 12, "domain_size": 4},
+  objective={"method": "dts", "beta": 1.0, "alpha": 0.5},
+  metric="test_accuracy",
+  arms={
+    "source_only": {"adaptation": ALONE, "elbo_weight": 0.0},
+    "heads": {**ENTROPY, "elbo_weight": 0.0},
     "dts": {},
-    "dts_entropy": {"adaptation": {"adversary": "entropy"}},
-  }
-  if variant == "own":
-    config.data_options.scaling = "own"
-  if variant == "tiny":
-    arms = config.arms
-    config = _shared.tiny(config)
-    config.arms = {"dts": arms.dts}
-  return config
+    "dts_entropy": ENTROPY,
+  },
+)
+get_config = variants.Variants(
+  synthetic=SYNTHETIC,
+  own=configuration.updated(SYNTHETIC, data_options={"scaling": "own"}),
+  watch=dataclasses.replace(
+    SYNTHETIC,
+    data="watch",
+    data_options={"by": "side", "source": 0, "target": 1},
+  ),
+  tiny=configuration.updated(_shared.tiny_series(SYNTHETIC), arms={"dts": {}}),
+)

@@ -14,90 +14,60 @@ a code may hold what the decoder never reads.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
+from jaxseq.programs import dts as program
 
-_DECODERS = {
-  "conv": {
-    "kind": "conv",
-    "widths": (32,) * 6,
-    "skip_z": True,
-  },
-  "lstm": {
-    "stack": {
-      "mixer": "lstm",
-      "d_model": 64,
-      "num_layers": 1,
-      "norm": "none",
-      "activation": "none",
-      "residual": False,
-    }
-  },
-  "gru": {
-    "stack": {
-      "mixer": "gru",
-      "d_model": 64,
-      "num_layers": 1,
-      "norm": "none",
-      "activation": "none",
-      "residual": False,
-    }
-  },
-  "s5": {"stack": _shared.mixer("s5", 2)},
+_PLAIN = {"norm": "none", "activation": "none", "residual": False}
+_GRU = {"mixer": "gru", "d_model": 64, "num_layers": 1, **_PLAIN}
+_STACKS = {
+  "lstm": {**_GRU, "mixer": "lstm"},
+  "gru": _GRU,
+  "s5": _shared.mixer("s5", 2),
   "mamba": {
-    "stack": {
-      "mixer": "mamba",
-      "d_model": 32,
-      "num_layers": 2,
-      "norm": "rms",
-      "activation": "none",
-      "residual": True,
-    }
+    **_PLAIN,
+    "mixer": "mamba",
+    "d_model": 32,
+    "num_layers": 2,
+    "norm": "rms",
+    "residual": True,
   },
 }
+# The same warm-up for all at this beta: three quarters of the training.
+_SLOW = {"beta": 4.0, "anneal": "monotonic", "anneal_ratio": 0.75}
 
-VARIANTS = (*_DECODERS, "tiny")
 
-
-def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("seasonal_factors", seed=1, noise=1.0)
-  config.num_updates = 1200
-  config.updates_per_chunk = 100
-  config.batch_size = 64
-  config.model.decoder = {
-    "form": "ar",
-    **_DECODERS.get(variant, _DECODERS["conv"]),
-  }
-  config.optimizer = {"learning_rate": 2e-3}
-  config.objective = {"anneal": "none"}
-  config.arms = {
-    "vae": {"objective": {"method": "vae"}},
-    "beta_vae_4": {"objective": {"method": "beta_vae", "beta": 4.0}},
-    "beta_tcvae_4": {"objective": {"method": "beta_tcvae", "beta": 4.0}},
-    "cyclical": {"objective": {"method": "vae", "anneal": "cyclical"}},
-    "free_bits": {"objective": {"method": "vae", "free_bits": 0.25}},
-    "aggressive": {"objective": {"method": "vae"}, "aggressive": True},
-    "dts_1": {"objective": {"method": "dts", "beta": 1.0, "alpha": 0.5}},
-    "dts_4_warm": {
-      "objective": {
-        "method": "dts",
-        "beta": 4.0,
-        "alpha": 4.0,
-        "anneal": "monotonic",
-      }
+def _by(decoder: dict[str, object]) -> program.Config:
+  """Returns the comparison with a decoder."""
+  config = _shared.base(
+    "seasonal_factors",
+    data_options={"seed": 1, "noise": 1.0},
+    num_updates=1200,
+    updates_per_chunk=100,
+    batch_size=64,
+    optimizer={"learning_rate": 2e-3},
+    arms={
+      **_shared.arms("vae", "beta_vae_4", "beta_tcvae_4"),
+      "cyclical": _shared.of("vae", anneal="cyclical"),
+      "free_bits": _shared.of("vae", free_bits=0.25),
+      "aggressive": {**_shared.of("vae"), "aggressive": True},
+      "dts_1": _shared.of("dts", beta=1.0, alpha=0.5),
+      "dts_4_warm": _shared.of("dts", beta=4.0, alpha=4.0, anneal="monotonic"),
+      "dts_4_slow": _shared.of("dts", alpha=4.0, **_SLOW),
+      "beta_vae_4_slow": _shared.of("beta_vae", **_SLOW),
+      "beta_tcvae_4_slow": _shared.of("beta_tcvae", **_SLOW),
+      "dts_4_cold": _shared.of("dts", beta=4.0, alpha=4.0),
     },
-    # The same warm-up for all at this beta: three quarters of the training.
-    "dts_4_slow": _slow(method="dts", alpha=4.0),
-    "beta_vae_4_slow": _slow(method="beta_vae"),
-    "beta_tcvae_4_slow": _slow(method="beta_tcvae"),
-    "dts_4_cold": {"objective": {"method": "dts", "beta": 4.0, "alpha": 4.0}},
-  }
-  return _shared.tiny(config) if variant == "tiny" else config
+  )
+  model = {**config.model, "decoder": decoder}
+  return dataclasses.replace(config, model=model)
 
 
-def _slow(**options):
-  schedule = {"anneal": "monotonic", "anneal_ratio": 0.75}
-  return {"objective": {"beta": 4.0, **schedule, **options}}
+CONV = _by(_shared.autoregressive(6))
+get_config = variants.Variants(
+  conv=CONV,
+  **{name: _by({"form": "ar", "stack": x}) for name, x in _STACKS.items()},
+  tiny=_shared.tiny_series(CONV),
+)

@@ -16,42 +16,33 @@ first half alone of every second window.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
+from jaxseq.training import configuration
 
-VARIANTS = {
-  "seasonal": (
-    "seasonal_factors",
-    {"seed": 1, "noise": 1.0},
-    ("classify", "forecast"),
-  ),
-  "ecg": ("ecg_diff_count", {}, ("forecast", "anomaly")),
-  "mitdb": ("mitdb", {"length": 64}, ("forecast", "anomaly")),
-  "tiny": ("seasonal_factors", {}, ("classify", "forecast")),
-}
-
-
-def get_config(variant: str = "seasonal") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  name, options, tasks = VARIANTS[variant]
-  config = _shared.base(name, **options)
-  config.num_updates = 800
-  config.updates_per_chunk = 100
-  config.batch_size = 64
-  config.optimizer = {"learning_rate": 2e-3}
-  config.model.decoder = {
-    "form": "ar",
-    "kind": "conv",
-    "widths": (32,) * 5,
-    "skip_z": True,
-  }
-  config.prefix_rate = 0.5
-  config.downstream = tasks
-  config.arms = {
-    "vae": {"objective": {"method": "vae"}},
-    "beta_tcvae_4": {"objective": {"method": "beta_tcvae", "beta": 4.0}},
-    "dts_light": {"objective": {"method": "dts", "beta": 1.0, "alpha": 0.5}},
-  }
-  return _shared.tiny(config) if variant == "tiny" else config
+SEASONAL = _shared.base(
+  "seasonal_factors",
+  data_options={"seed": 1, "noise": 1.0},
+  num_updates=800,
+  updates_per_chunk=100,
+  batch_size=64,
+  optimizer={"learning_rate": 2e-3},
+  model={"decoder": _shared.autoregressive(5)},
+  prefix_rate=0.5,
+  downstream=("classify", "forecast"),
+  arms=_shared.arms("vae", "beta_tcvae_4", "dts_light"),
+)
+ECG = dataclasses.replace(
+  SEASONAL,
+  data="ecg_diff_count",
+  data_options={},
+  downstream=("forecast", "anomaly"),
+)
+get_config = variants.Variants(
+  seasonal=SEASONAL,
+  ecg=ECG,
+  mitdb=configuration.updated(ECG, data="mitdb", data_options={"length": 64}),
+  tiny=_shared.tiny_series(dataclasses.replace(SEASONAL, data_options={})),
+)

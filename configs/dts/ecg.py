@@ -13,39 +13,34 @@ intervals as factors.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
+from jaxseq.training import configuration
 
-_DATA = {
-  "ecg": ("ecg", {"length": 64, "rate": 32.0}),
-  "heartbeat": ("heartbeat", {}),
-  "dynamics": ("ecg_dynamics", {}),
-  "beyond": ("ecg", {"length": 64, "rate": 32.0}),
-  "tiny": ("ecg", {}),
+ECG = _shared.base(
+  "ecg",
+  data_options={"length": 64, "rate": 32.0},
+  arms={
+    **_shared.ARMS,
+    "beta_vae_2": _shared.of("beta_vae", beta=2.0),
+    "dts_4_dw": _shared.dts(4.0, 3.5),
+  },
+)
+BEYOND = {
+  "beta_tcvae_20": _shared.of("beta_tcvae", beta=20.0),
+  "dts_20_dw": _shared.dts(20.0, 19.5),
+  "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
+  # Two levels: dependence between pairs of coordinates costs more than that
+  # within a pair.
+  "dts_6_pairs_20_dw": {
+    "model": {"segments": (2,) * 5},
+    **_shared.dts(6.0, 5.5, w_gtc=20.0),
+  },
 }
-
-VARIANTS = tuple(_DATA)
-
-
-def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  name, options = _DATA[variant]
-  config = _shared.base(name, **options)
-  config.arms = _shared.arms(*_shared.METHODS)
-  config.arms.beta_vae_2 = {"objective": {"method": "beta_vae", "beta": 2.0}}
-  config.arms.dts_4_dw = _shared.dts(4.0, 3.5)
-  if variant == "beyond":
-    config.arms = {
-      "beta_tcvae_20": _shared.tcvae(20.0),
-      "dts_20_dw": _shared.dts(20.0, 19.5),
-      "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
-      # Two levels: dependence between pairs of coordinates costs more than
-      # that within a pair.
-      "dts_6_pairs_20_dw": {
-        "model": {"segments": (2,) * 5},
-        **_shared.dts(6.0, 5.5, w_gtc=20.0),
-      },
-    }
-  return _shared.tiny(config) if variant == "tiny" else config
+get_config = variants.Variants(
+  ecg=ECG,
+  heartbeat=_shared.base("heartbeat", arms=ECG.arms),
+  dynamics=_shared.base("ecg_dynamics", arms=ECG.arms),
+  beyond=configuration.updated(ECG, arms=BEYOND),
+  tiny=_shared.tiny_series(_shared.base("ecg")),
+)

@@ -7,19 +7,14 @@ offset and second harmonic. `:tiny` learns nothing, and shows in seconds whether
 everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("seasonal_factors")
-  config.num_seeds = 2
-  config.arms = _shared.arms(
+FULL = _shared.base(
+  "seasonal_factors",
+  num_seeds=2,
+  arms=_shared.arms(
     "vae", "beta_vae_10", "beta_tcvae_10", "dts_10", "dts_10_dw"
-  )
-  return _shared.tiny(config) if variant == "tiny" else config
+  ),
+)
+get_config = variants.Variants(full=FULL, tiny=_shared.tiny_series(FULL))

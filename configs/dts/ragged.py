@@ -15,54 +15,41 @@ the code tells the speaker. The series are a file of the package aeon
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
+from jaxseq.training import configuration
 
-VARIANTS = {
-  "japanese_vowels": "japanese_vowels",
-  "pickup_gesture": "pickup_gesture",
-  "tiny": "japanese_vowels",
+GRU = {
+  "mixer": "gru",
+  "d_model": 32,
+  "num_layers": 1,
+  "norm": "none",
+  "activation": "none",
+  "residual": False,
 }
-
-
-def get_config(variant: str = "japanese_vowels") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base(VARIANTS[variant])
-  config.num_updates = 1000
-  config.updates_per_chunk = 100
-  config.batch_size = 32
-  config.optimizer = {"learning_rate": 2e-3}
-  recurrent = {
-    "kind": "mixer",
-    "stack": {
-      "mixer": "gru",
-      "d_model": 32,
-      "num_layers": 1,
-      "norm": "none",
-      "activation": "none",
-      "residual": False,
-    },
-  }
-  config.model = {
+RECURRENT = {"kind": "mixer", "stack": GRU}
+S5 = {"encoder": {"stack": _shared.mixer("s5", 2)}}
+VOWELS = dataclasses.replace(
+  _shared.base("japanese_vowels"),
+  num_updates=1000,
+  updates_per_chunk=100,
+  batch_size=32,
+  optimizer={"learning_rate": 2e-3},
+  model={
     "latent": 8,
-    "encoder": recurrent,
-    "decoder": {"form": "ar", **recurrent},
-  }
-  config.downstream = ("classify",)
-  config.arms = {
-    "vae": {"objective": {"method": "vae"}},
-    "beta_tcvae_4": {"objective": {"method": "beta_tcvae", "beta": 4.0}},
-    "dts_light": {"objective": {"method": "dts", "beta": 1.0, "alpha": 0.5}},
-    "dts_light_s5": {
-      "objective": {"method": "dts", "beta": 1.0, "alpha": 0.5},
-      "model": {"encoder": {"stack": _shared.mixer("s5", 2)}},
-    },
-  }
-  if variant == "tiny":
-    arms = config.arms
-    config = _shared.tiny(config)
-    config.data_options = {}
-    config.arms = {"dts_light": arms.dts_light}
-  return config
+    "encoder": RECURRENT,
+    "decoder": {"form": "ar", **RECURRENT},
+  },
+  downstream=("classify",),
+  arms={
+    **_shared.arms("vae", "beta_tcvae_4", "dts_light"),
+    "dts_light_s5": {**_shared.ARMS["dts_light"], "model": S5},
+  },
+)
+get_config = variants.Variants(
+  japanese_vowels=VOWELS,
+  pickup_gesture=configuration.updated(VOWELS, data="pickup_gesture"),
+  tiny=_shared.tiny(VOWELS, arms=_shared.arms("dts_light")),
+)

@@ -15,45 +15,42 @@ Each method is an arm; three seeds. Then DCI, half a minute for each model:
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
-
-VARIANTS = ("full", "beyond", "tiny")
+from jaxseq.training import configuration
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("seasonal_factors")
-  config.arms = _shared.arms(*_shared.METHODS)
-  if variant == "beyond":
-    config.arms = {
-      "beta_tcvae_6": _shared.tcvae(6.0),
-      "beta_tcvae_20": _shared.tcvae(20.0),
-      "beta_tcvae_10_warm": _shared.tcvae(10.0, anneal="monotonic"),
-      "dts_6_dw": _shared.dts(6.0, 5.5),
-      "dts_20_dw": _shared.dts(20.0, 19.5),
-      "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
-      "dts_10_10_dw": _shared.dts(10.0, 10.0),
-      "dts_10_dw_3": _shared.dts(10.0, 9.5, w_dw=3.0),
-      # Two levels: dependence between pairs of coordinates costs more than
-      # that within a pair.
-      "dts_6_pairs_20_dw": {
-        "model": {"segments": (2,) * 5},
-        **_shared.dts(6.0, 5.5, w_gtc=20.0),
-      },
-      "beta_tcvae_20_s5": {
-        "model": _shared.mixer_encoder("s5"),
-        **_shared.tcvae(20.0),
-      },
-      "dts_20_dw_s5": {
-        "model": _shared.mixer_encoder("s5"),
-        **_shared.dts(20.0, 19.5),
-      },
-      "dts_20_dw_lightnet": {
-        "model": _shared.mixer_encoder("lightnet"),
-        **_shared.dts(20.0, 19.5),
-      },
-    }
-  return _shared.tiny(config) if variant == "tiny" else config
+def _read_by(mixer: str) -> dict[str, dict]:
+  """Returns an encoder of one layer that reads in both directions."""
+  encoder = {"kind": "mixer", "stack": _shared.mixer(mixer)}
+  return {"model": {"encoder": encoder}}
+
+
+FULL = _shared.base("seasonal_factors")
+BEYOND = {
+  "beta_tcvae_6": _shared.of("beta_tcvae", beta=6.0),
+  "beta_tcvae_20": _shared.of("beta_tcvae", beta=20.0),
+  "beta_tcvae_10_warm": _shared.of("beta_tcvae", beta=10.0, anneal="monotonic"),
+  "dts_6_dw": _shared.dts(6.0, 5.5),
+  "dts_20_dw": _shared.dts(20.0, 19.5),
+  "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
+  "dts_10_10_dw": _shared.dts(10.0, 10.0),
+  "dts_10_dw_3": _shared.dts(10.0, 9.5, w_dw=3.0),
+  # Two levels: dependence between pairs of coordinates costs more than that
+  # within a pair.
+  "dts_6_pairs_20_dw": {
+    "model": {"segments": (2,) * 5},
+    **_shared.dts(6.0, 5.5, w_gtc=20.0),
+  },
+  "beta_tcvae_20_s5": {
+    **_read_by("s5"),
+    **_shared.of("beta_tcvae", beta=20.0),
+  },
+  "dts_20_dw_s5": {**_read_by("s5"), **_shared.dts(20.0, 19.5)},
+  "dts_20_dw_lightnet": {**_read_by("lightnet"), **_shared.dts(20.0, 19.5)},
+}
+get_config = variants.Variants(
+  full=FULL,
+  beyond=configuration.updated(FULL, arms=BEYOND),
+  tiny=_shared.tiny_series(FULL),
+)

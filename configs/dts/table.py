@@ -17,29 +17,27 @@ Variants: `wide`, a row for each series; `tiny` and `wide_tiny`, which learn
 nothing, and show in seconds whether the table can be used.
 """
 
-import ml_collections
+import dataclasses
 
+from configs import variants
 from configs.dts import _shared
 from configs.dts import ragged
-from jaxseq import _validate
 from jaxseq.programs import own_data
+from jaxseq.training import configuration
 
-VARIANTS = ("long", "wide", "tiny", "wide_tiny")
-
-
-def get_config(variant: str = "long") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ragged.get_config()
-  config.data = "table"
-  config.downstream = ()
-  config.batch_size = 16
-  del config.arms.dts_light_s5
-  if variant.endswith("tiny"):
-    arms = config.arms
-    config = _shared.tiny(config)
-    config.arms = {"dts_light": arms.dts_light}
-  config.data_options = own_data.series(id="id")
-  if variant.startswith("wide"):
-    config.data_options.layout = "wide"
-    config.data_options.id = ml_collections.config_dict.placeholder(str)
-  return config
+LONG = dataclasses.replace(
+  ragged.VOWELS,
+  data="table",
+  data_options=own_data.series(id="id"),
+  downstream=(),
+  batch_size=16,
+  arms=_shared.arms("vae", "beta_tcvae_4", "dts_light"),
+)
+WIDE = configuration.updated(LONG, data_options={"layout": "wide", "id": None})
+SMALL = _shared.arms("dts_light")
+get_config = variants.Variants(
+  long=LONG,
+  wide=WIDE,
+  tiny=_shared.tiny(LONG, arms=SMALL),
+  wide_tiny=_shared.tiny(WIDE, arms=SMALL),
+)

@@ -25,13 +25,13 @@ and all of these together, in this order: `:own_heads_reverse`, `:own_1_to_2`.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
+import dataclasses
 import itertools
 
-import ml_collections
-
+from configs import variants
 from configs.dts import _shared
-from jaxseq import _validate
 from jaxseq.data import domains
+from jaxseq.programs import dts as program
 
 _DIRECTIONS = {
   "": ("side", 0, 1),
@@ -41,72 +41,67 @@ _DIRECTIONS = {
     for source, target in domains.PAIRS["watch"]
   },
 }
-_ARMS = ("heads", "weights")
 _WEIGHTS = {"0001": 0.001, "001": 0.01, "01": 0.1, "1": 1.0}
-# Name of a variant -> scaling, arms, direction.
-VARIANTS = {
-  "_".join(filter(None, parts)) or "full": parts
-  for parts in itertools.product(("", "own"), ("", *_ARMS), _DIRECTIONS)
-} | {"tiny": ("", "", "")}
+ALONE = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
+ENTROPY = {"adaptation": {"adversary": "entropy"}}
+# The parts of a variant's name: scaling, arms, direction.
+_PARTS = itertools.product(("", "own"), ("", "heads", "weights"), _DIRECTIONS)
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  scaling, arms, direction = VARIANTS[variant]
+def _config(scaling: str, arms: str, direction: str) -> program.Config:
   by, source, target = _DIRECTIONS[direction]
-  config = _shared.base(
-    "watch",
-    by=by,
-    source=source,
-    target=target,
-    scaling=scaling or "source",
-    features="statistics",
-  )
-  # Two subjects have a quarter of the windows.
-  config.num_updates = 1500 if by == "side" else 600
-  config.updates_per_chunk = 100
-  config.batch_size = 256
-  config.optimizer = {"learning_rate": 2e-3}
-  config.model = {
-    "latent": 16,
-    "segments": (12, 4),
-    "encoder": {"kind": "mlp", "widths": (64,)},
-    "decoder": {"kind": "mlp", "widths": (64,)},
-  }
-  config.adaptation = {"class_size": 12, "domain_size": 4}
-  config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}
-  # Of 0.001, 0.01, 0.1 and 1 the greatest that costs less than 0.01 of accuracy
-  # on held-out windows of the source (`:weights`).
-  config.elbo_weight = 0.1
-  config.metric = "test_accuracy"
-  alone = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
-  config.arms = {
-    "source_only": {"adaptation": alone, "elbo_weight": 0.0},
-    "adversary": {
-      "adaptation": {"w_dd": 0.0, "w_dy": 0.0},
-      "elbo_weight": 0.0,
+  config = dataclasses.replace(
+    _shared.base("watch"),
+    data_options={
+      "by": by,
+      "source": source,
+      "target": target,
+      "scaling": scaling or "source",
+      "features": "statistics",
     },
-    "dts": {},
-    "dts_entropy": {"adaptation": {"adversary": "entropy"}},
-  }
+    # Two subjects have a quarter of the windows.
+    num_updates=1500 if by == "side" else 600,
+    updates_per_chunk=100,
+    batch_size=256,
+    optimizer={"learning_rate": 2e-3},
+    model={
+      "latent": 16,
+      "segments": (12, 4),
+      "encoder": {"kind": "mlp", "widths": (64,)},
+      "decoder": {"kind": "mlp", "widths": (64,)},
+    },
+    adaptation={"class_size": 12, "domain_size": 4},
+    objective={"method": "dts", "beta": 1.0, "alpha": 0.5},
+    # Of 0.001, 0.01, 0.1 and 1 the greatest that costs less than 0.01 of
+    # accuracy on held-out windows of the source (`:weights`).
+    elbo_weight=0.1,
+    metric="test_accuracy",
+    arms={
+      "source_only": {"adaptation": ALONE, "elbo_weight": 0.0},
+      "adversary": {
+        "adaptation": {"w_dd": 0.0, "w_dy": 0.0},
+        "elbo_weight": 0.0,
+      },
+      "dts": {},
+      "dts_entropy": ENTROPY,
+    },
+  )
   if arms == "heads":
-    config.elbo_weight = 0.0
-    config.arms = {
-      "heads": {},
-      "heads_entropy": {"adaptation": {"adversary": "entropy"}},
-    }
+    heads = {"heads": {}, "heads_entropy": ENTROPY}
+    return dataclasses.replace(config, elbo_weight=0.0, arms=heads)
   if arms == "weights":
-    config.arms = {
-      f"elbo_{name}": {
-        "adaptation": {"adversary": "entropy"},
-        "elbo_weight": weight,
-      }
+    weights = {
+      f"elbo_{name}": {**ENTROPY, "elbo_weight": weight}
       for name, weight in _WEIGHTS.items()
     }
-  if variant == "tiny":
-    options = config.data_options.to_dict()
-    arms = config.arms.to_dict()
-    config = _shared.tiny(config)
-    config.data_options = options
-    config.arms = {name: arms[name] for name in ("source_only", "dts")}
+    return dataclasses.replace(config, arms=weights)
   return config
+
+
+FULL = _config("", "", "")
+get_config = variants.Variants(
+  **{"_".join(filter(None, x)) or "full": _config(*x) for x in _PARTS},
+  tiny=_shared.tiny(
+    FULL, arms={name: FULL.arms[name] for name in ("source_only", "dts")}
+  ),
+)

@@ -13,36 +13,37 @@ learns nothing, and shows in seconds whether everything works. The files
 processes, with one mark each.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
-from jaxseq import _validate
+from configs import variants
+from jaxseq.tasks import events
+from jaxseq.training import configuration
 
-VARIANTS = ("hawkes", "poisson", "renewal", "self_correcting", "tiny")
-
-
-def get_config(variant: str = "hawkes") -> ml_collections.ConfigDict:
-  data = "hawkes" if variant == "tiny" else variant
-  config = supervised.base(variant, VARIANTS, data=data, data_options={})
-  config.update(num_updates=1500, updates_per_chunk=50, batch_size=32)
-  config.chunks_per_evaluation = 5
-  # Only this one depends on the time since the start of a sequence.
-  config.time_frequencies = 8 if variant == "poisson" else 0
-  config.network = {"stack": {"d_model": 32, "num_layers": 1}}
-  config.optimizer = supervised.adamw(3e-3, 0.01, warmup_steps=50)
-  transformer = {**blocks.TRANSFORMER, "num_layers": 2, "dropout": 0.1}
-  transformers = blocks.bare("aaren", "attention", **transformer)
-  config.arms = transformers | blocks.bare("gru")
-  if variant == "tiny":
-    config.data_options = {"train": 8, "valid": 4, "test": 5, "horizon": 8.0}
-    supervised.tiny(config, components=2)
-  return config
+TRANSFORMER = {**blocks.TRANSFORMER, "num_layers": 2, "dropout": 0.1}
+HAWKES = events.Config(
+  data="hawkes",
+  num_updates=1500,
+  chunks_per_evaluation=5,
+  network={"stack": {"d_model": 32, "num_layers": 1}},
+  optimizer=supervised.adamw(3e-3, 0.01, warmup_steps=50),
+  arms=blocks.bare("aaren", "attention", **TRANSFORMER) | blocks.bare("gru"),
+)
+SMALL = {"train": 8, "valid": 4, "test": 5, "horizon": 8.0}
+TINY = supervised.tiny(HAWKES, components=2, data_options=SMALL)
 
 
-def of_process(name: str, variant: str) -> ml_collections.ConfigDict:
-  """Returns the config of a process, "full" or "tiny"."""
-  _validate.choice("variant", variant, ("full", "tiny"))
-  config = get_config(name if variant == "full" else variant)
-  config.data = name
-  return config
+def of_process(data: str, **fields: object) -> variants.Variants:
+  """Returns the variants of a process, "full" and "tiny"."""
+  return variants.Variants(
+    full=configuration.updated(HAWKES, data=data, **fields),
+    tiny=configuration.updated(TINY, data=data),
+  )
+
+
+get_config = variants.Variants(
+  hawkes=HAWKES,
+  poisson=configuration.updated(HAWKES, data="poisson", time_frequencies=8),
+  renewal=configuration.updated(HAWKES, data="renewal"),
+  self_correcting=configuration.updated(HAWKES, data="self_correcting"),
+  tiny=TINY,
+)

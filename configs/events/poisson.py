@@ -8,12 +8,7 @@ itself is the line to reach. `:tiny` learns nothing, and shows in seconds
 whether everything works.
 """
 
-import ml_collections
-
 from configs.events import hawkes
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  return hawkes.of_process("poisson", variant)
+# Only this one depends on the time since the start of a sequence.
+get_config = hawkes.of_process("poisson", time_frequencies=8)

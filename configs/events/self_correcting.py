@@ -8,12 +8,6 @@ in `hawkes.py`, the process itself is the line to reach. `:tiny` learns nothing,
 and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs.events import hawkes
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  return hawkes.of_process("self_correcting", variant)
+get_config = hawkes.of_process("self_correcting")

@@ -15,22 +15,20 @@ Variants: `one_stream`, without the column `stream`; `tiny`, which learns
 nothing, and shows in seconds whether the table can be used.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.events import hawkes
 from jaxseq.programs import own_data
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "one_stream", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  supervised.base(variant, VARIANTS)
-  config = hawkes.get_config("hawkes")
-  config.update(data="event_table", batch_size=16)
-  config.data_options = own_data.events(
-    time="time", stream="stream", mark="mark"
-  )
-  if variant == "one_stream":
-    config.data_options.stream = ml_collections.config_dict.placeholder(str)
-  return supervised.tiny(config, components=2) if variant == "tiny" else config
+FULL = configuration.updated(
+  hawkes.HAWKES,
+  data="event_table",
+  data_options=own_data.events(time="time", stream="stream", mark="mark"),
+  batch_size=16,
+)
+get_config = variants.Variants(
+  full=FULL,
+  one_stream=configuration.updated(FULL, data_options={"stream": None}),
+  tiny=supervised.tiny(FULL, components=2),
+)

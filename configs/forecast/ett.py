@@ -15,23 +15,22 @@ not been run to its end by us, so no result is given.
 learns nothing, and shows in seconds whether the file can be used.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from jaxseq.programs import forecast
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = supervised.base(
-    variant, VARIANTS, data="ett", data_options={"path": "data/ETTh1.csv"}
-  )
-  config.update(num_updates=2500, updates_per_chunk=50, batch_size=32)
-  config.update(num_seeds=5, chunks_per_evaluation=5)
-  config.update(input_length=96, horizons=(96, 192, 336, 720), period=24)
-  config.channels = "mixed"
-  config.network = {
+FULL = forecast.Config(
+  data="ett",
+  data_options={"path": "data/ETTh1.csv"},
+  num_updates=2500,
+  num_seeds=5,
+  chunks_per_evaluation=5,
+  input_length=96,
+  horizons=(96, 192, 336, 720),
+  period=24,
+  channels="mixed",
+  network={
     "stack": {
       "d_model": 512,
       "num_layers": 2,
@@ -42,10 +41,17 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "dropout": 0.1,
     },
     "pooling": "last",
-  }
-  config.optimizer = supervised.adamw(1e-4)
-  config.arms = blocks.bare("aaren", "attention", mixer_options={"heads": 8})
-  if variant == "tiny":
-    config.network.stack.feedforward_width = 16
-    supervised.tiny(config, num_seeds=1, horizons=(8,), input_length=24)
-  return config
+  },
+  optimizer=supervised.adamw(1e-4),
+  arms=blocks.bare("aaren", "attention", mixer_options={"heads": 8}),
+)
+get_config = variants.Variants(
+  full=FULL,
+  tiny=supervised.tiny(
+    FULL,
+    num_seeds=1,
+    horizons=(8,),
+    input_length=24,
+    network={"stack": {"feedforward_width": 16}},
+  ),
+)

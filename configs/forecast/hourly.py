@@ -14,31 +14,36 @@ squared error above 0.05. `:tiny` learns nothing of the same series, and shows
 in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from jaxseq.programs import forecast
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "seasonal", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  data, horizons = "seasonal", (96,)
-  if variant == "full":
-    data, horizons = "autots_hourly", (96, 192, 336, 720)
-  config = supervised.base(variant, VARIANTS, data=data, data_options={})
-  config.update(num_updates=2000, updates_per_chunk=50, batch_size=32)
-  config.chunks_per_evaluation = 5
-  config.update(input_length=96, horizons=horizons, period=24)
-  config.channels = "independent"
-  config.network = {
+TRANSFORMERS = blocks.bare("aaren", "attention", **blocks.TRANSFORMER)
+SEASONAL = forecast.Config(
+  data="seasonal",
+  num_updates=2000,
+  chunks_per_evaluation=5,
+  input_length=96,
+  horizons=(96,),
+  period=24,
+  network={
     "stack": {"d_model": 64, "num_layers": 2, "norm": "layer", "dropout": 0.1},
     "pooling": "last",
-  }
-  config.optimizer = supervised.adamw(1e-3, 0.01, warmup_steps=50)
-  transformers = blocks.bare("aaren", "attention", **blocks.TRANSFORMER)
-  config.arms = transformers | blocks.bare("s5")
-  if variant == "tiny":
-    config.data_options = {"times": 300, "channels": 2}
-    supervised.tiny(config, input_length=24, horizons=(4, 8))
-  return config
+  },
+  optimizer=supervised.adamw(1e-3, 0.01, warmup_steps=50),
+  arms=TRANSFORMERS | blocks.bare("s5"),
+)
+get_config = variants.Variants(
+  full=configuration.updated(
+    SEASONAL, data="autots_hourly", horizons=(96, 192, 336, 720)
+  ),
+  seasonal=SEASONAL,
+  tiny=supervised.tiny(
+    SEASONAL,
+    data_options={"times": 300, "channels": 2},
+    input_length=24,
+    horizons=(4, 8),
+  ),
+)

@@ -17,20 +17,20 @@ the forecast that the table compares with:
 whether the table can be used.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.forecast import hourly
 from jaxseq.programs import own_data
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  supervised.base(variant, VARIANTS)
-  config = hourly.get_config("seasonal")
-  config.data, config.data_options = "forecast_table", own_data.forecast()
-  config.update(input_length=48, horizons=(24,))
-  if variant == "tiny":
-    supervised.tiny(config, num_seeds=1, horizons=(4,), input_length=24)
-  return config
+FULL = configuration.updated(
+  hourly.SEASONAL,
+  data="forecast_table",
+  data_options=own_data.forecast(),
+  input_length=48,
+  horizons=(24,),
+)
+get_config = variants.Variants(
+  full=FULL,
+  tiny=supervised.tiny(FULL, num_seeds=1, horizons=(4,), input_length=24),
+)

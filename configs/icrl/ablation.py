@@ -20,12 +20,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 
 from configs.icrl import quickstart
 from jaxseq.rl import envs
+from jaxseq.rl import rl_arms
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
+from jaxseq.training import configuration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,32 +55,29 @@ def _stale(env_id: str) -> str:
   return name
 
 
-def get_config(argument: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
+def get_config(argument: str = "RepeatFirstEasy") -> rl_arms.Config:
   env_id, _, variant = argument.partition(",")
   config = quickstart.get_config(variant or "full")
-  config.num_seeds = 4 if variant != "tiny" else 1
-  config.references = {}
-  config.agent.env_id = env_id
-  network = config.arms.s5.network.to_dict()
+  s5 = config.arms["s5"]
 
   def changed(**options: Any) -> dict[str, Any]:
-    return {**network, "stack": {**network["stack"], **options}}
+    return configuration.merged(s5, {"network": {"stack": options}})
 
-  s5 = network["stack"]["mixer_options"]
-  config.arms = {
-    "s5": {"network": network},
-    "stale_flags": {"network": network, "env_id": _stale(env_id)},
-    "no_norm": {"network": changed(norm="none")},
-    "slow_ssm": {"network": network, "ssm_learning_rate_factor": 0.1},
-    "constant_rate": {
-      "network": network,
-      "learning_rate_schedule": "constant",
-    },
-    "clip_eigs": {"network": changed(mixer_options={**s5, "clip_eigs": True})},
+  arms = {
+    "s5": s5,
+    "stale_flags": {**s5, "env_id": _stale(env_id)},
+    "no_norm": changed(norm="none"),
+    "slow_ssm": {**s5, "ssm_learning_rate_factor": 0.1},
+    "constant_rate": {**s5, "learning_rate_schedule": "constant"},
+    "clip_eigs": changed(mixer_options={"clip_eigs": True}),
   }
   if variant == "tiny":
     # An arm takes as long to compile as any other.
-    config.arms = {
-      name: config.arms[name].to_dict() for name in ("s5", "stale_flags")
-    }
-  return config
+    arms = {name: arms[name] for name in ("s5", "stale_flags")}
+  return configuration.updated(
+    config,
+    num_seeds=4 if variant != "tiny" else 1,
+    references={},
+    agent={"env_id": env_id},
+    arms=arms,
+  )

@@ -21,12 +21,10 @@ three cells at a time is to be visited. `:tiny` learns nothing, and shows in
 seconds whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.icrl import quickstart
-from jaxseq import _validate
+from jaxseq.training import configuration
 
-VARIANTS = ("Medium", "Hard", "mixers", "labyrinth", "tiny")
 # Mixers and their options.
 _MEMORIES = {
   "s5": {"ssm_size": 128, "blocks": 1},
@@ -37,46 +35,39 @@ _MEMORIES = {
   "mingru": {"d_hidden": 256},
   "rglru": {"d_hidden": 128},
 }
-
-
-def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  if variant == "tiny":
-    config = quickstart.get_config("tiny")
-    config.agent.env_id = "RepeatPreviousMedium"
-    return config
-  config = quickstart.get_config()
-  if variant in ("mixers", "labyrinth"):
-    return _mixers(config, variant)
-  config.num_seeds = 4  # As many on each of two cores.
-  config.agent.env_id = f"RepeatPrevious{variant}"
-  config.agent.total_steps = 3_000_000
-  config.arms.s5.network.stack.mixer_options.ssm_size = 128
-  config.arms.gru.network.stack.d_model = 128
-  return config
-
-
-def _mixers(config, variant):
-  """Returns one arm for each memory, alike but for that."""
-  config.agent.update(env_id="RepeatPreviousMedium", total_steps=819_200)
-  if variant == "labyrinth":
-    config.references = {}
-    config.agent.update(env_id="LabyrinthExploreEasy", total_steps=409_600)
-  config.num_seeds = 1
-  config.arms = {
-    name: {
-      "network": {
-        "stack": {
-          "mixer": name,
-          "mixer_options": options,
-          "d_model": 64,
-          "num_layers": 2,
-          "norm": "layer",
-        },
-        "encoder_widths": (64,),
-        "head_widths": (64,),
-      }
-    }
-    for name, options in _MEMORIES.items()
-  }
-  return config
+_WIDE = {"encoder_widths": (64,), "head_widths": (64,)}
+MEDIUM = configuration.updated(
+  quickstart.FULL,
+  num_seeds=4,  # As many on each of two cores.
+  agent={"env_id": "RepeatPreviousMedium", "total_steps": 3_000_000},
+  arms=quickstart.arms(
+    s5={**quickstart.S5, "mixer_options": {"ssm_size": 128, "blocks": 1}},
+    gru={**quickstart.GRU, "d_model": 128},
+  ),
+)
+# One arm for each memory, alike but for that.
+MIXERS = configuration.updated(
+  MEDIUM,
+  num_seeds=1,
+  agent={"total_steps": 819_200},
+  arms=quickstart.arms(
+    _WIDE,
+    **{
+      name: {**quickstart.S5, "mixer": name, "mixer_options": options}
+      for name, options in _MEMORIES.items()
+    },
+  ),
+)
+get_config = variants.Variants(
+  Medium=MEDIUM,
+  Hard=configuration.updated(MEDIUM, agent={"env_id": "RepeatPreviousHard"}),
+  mixers=MIXERS,
+  labyrinth=configuration.updated(
+    MIXERS,
+    references={},
+    agent={"env_id": "LabyrinthExploreEasy", "total_steps": 409_600},
+  ),
+  tiny=configuration.updated(
+    quickstart.TINY, agent={"env_id": "RepeatPreviousMedium"}
+  ),
+)

@@ -8,20 +8,21 @@ the config's argument says, is to name it. The return is 1 or -1: 0 is chance.
 What was reached, and in what time, is in docs/results/in_context_rl.md.
 """
 
-import ml_collections
-
 from configs.icrl import quickstart
+from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 
 
-def get_config(length: str = "20") -> ml_collections.ConfigDict:
+def get_config(length: str = "20") -> rl_arms.Config:
   # Episodes of gymnax end after 1,000 steps, whatever the memory's length.
   if not length.isdigit() or not 1 <= int(length) <= 998:
     raise ValueError(f"length: got {length!r}, expected 1 to 998.")
-  config = quickstart.get_config()
-  config.agent.update(
-    env_id="MemoryChain-bsuite",
-    env_params={"memory_length": int(length)},
-    total_steps=204_800,
+  return configuration.updated(
+    quickstart.FULL,
+    agent={
+      "env_id": "MemoryChain-bsuite",
+      "env_params": {"memory_length": int(length)},
+      "total_steps": 204_800,
+    },
+    references={"perfect": 1.0, "chance": 0.0},
   )
-  config.references = {"perfect": 1.0, "chance": 0.0}
-  return config

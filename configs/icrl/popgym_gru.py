@@ -7,24 +7,14 @@ As `popgym_s5.py` with one GRU of width 256 for memory: same steps, rollouts and
 epochs. It has not been run to its end by us, so no result is given.
 """
 
-import ml_collections
-
 from configs.icrl import popgym_s5
+from configs.icrl import quickstart
+from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 
 
-def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
-  config = popgym_s5.get_config(env_id)
-  config.arms = {
-    "gru": {
-      "network": {
-        "stack": {
-          "mixer": "gru",
-          "d_model": 256,
-          "num_layers": 1,
-          "activation": "none",
-          "residual": False,
-        }
-      }
-    }
-  }
-  return config
+def get_config(env_id: str = "RepeatPreviousEasy") -> rl_arms.Config:
+  stack = {**quickstart.GRU, "d_model": 256}
+  return configuration.updated(
+    popgym_s5.get_config(env_id), arms={"gru": {"network": {"stack": stack}}}
+  )

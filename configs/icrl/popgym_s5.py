@@ -10,47 +10,38 @@ counts as an end. It is meant for a GPU: on one CPU core a run would take more
 than a day. It has not been run to its end by us, so no result is given.
 """
 
-import ml_collections
+from jaxseq.rl import rl_arms
+
+S5 = {
+  "mixer": "s5",
+  "mixer_options": {"ssm_size": 256, "blocks": 1, "c_init": "lecun_normal"},
+  "d_model": 256,
+  "num_layers": 4,
+}
 
 
-def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
-  config = ml_collections.ConfigDict()
-  config.seed = 42
-  config.num_seeds = 1
-  config.updates_per_chunk = 1
-  config.chunks_per_checkpoint = 10
-  config.evaluation_episodes = 128
-  config.agent = {
-    "env_id": env_id,
-    "normalize_observation": False,
-    "num_envs": 64,
-    "rollout_length": 1024,
-    "total_steps": 15_000_000,
-    "num_epochs": 30,
-    "num_minibatches": 8,
-    "learning_rate": 5e-5,
-    "gamma": 0.99,
-    "gae_lambda": 1.0,
-    "clip": 0.2,
-    "entropy_coef": 0.0,
-    "value_coef": 1.0,
-    "max_grad_norm": 0.5,
-    "bootstrap_truncated": False,
-  }
-  config.arms = {
-    "s5": {
-      "network": {
-        "stack": {
-          "mixer": "s5",
-          "mixer_options": {
-            "ssm_size": 256,
-            "blocks": 1,
-            "c_init": "lecun_normal",
-          },
-          "d_model": 256,
-          "num_layers": 4,
-        }
-      }
-    }
-  }
-  return config
+def get_config(env_id: str = "RepeatPreviousEasy") -> rl_arms.Config:
+  return rl_arms.Config(
+    seed=42,
+    num_seeds=1,
+    updates_per_chunk=1,
+    chunks_per_checkpoint=10,
+    agent={
+      "env_id": env_id,
+      "normalize_observation": False,
+      "num_envs": 64,
+      "rollout_length": 1024,
+      "total_steps": 15_000_000,
+      "num_epochs": 30,
+      "num_minibatches": 8,
+      "learning_rate": 5e-5,
+      "gamma": 0.99,
+      "gae_lambda": 1.0,
+      "clip": 0.2,
+      "entropy_coef": 0.0,
+      "value_coef": 1.0,
+      "max_grad_norm": 0.5,
+      "bootstrap_truncated": False,
+    },
+    arms={"s5": {"network": {"stack": S5}}},
+  )

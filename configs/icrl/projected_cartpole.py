@@ -38,105 +38,50 @@ to its end by us. `:tiny` learns nothing, and shows in seconds whether
 everything works.
 """
 
-import ml_collections
+import dataclasses
 
-from jaxseq import _validate
+from configs import variants
+from configs.icrl import quickstart
+from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "s5", "long", "paper", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 1 if variant == "paper" else 4
-  config.updates_per_chunk = 5
-  config.chunks_per_checkpoint = 10
-  config.evaluation_episodes = 512
-  options = {
-    "num_trials": 16,
-    "max_steps": 25,
-    "noise_sigma": 0.005,
-    "max_start": 0.19,
-  }
-  config.agent = {
-    "env_id": "ProjectedCartPole",
-    "normalize_observation": True,
-    "returns_per_trial": True,
-    "num_envs": 64,
-    "rollout_length": 256,
-    "total_steps": 3_000_000,
-    "num_epochs": 4,
-    "num_minibatches": 4,
-    "learning_rate": 1e-3,
-    "learning_rate_schedule": "linear",
-    "gae_lambda": 0.95,
-    "entropy_coef": 0.01,
-  }
-  network = {
-    "stack": {
-      "mixer": "gru",
-      "d_model": 128,
-      "num_layers": 1,
-      "activation": "none",
-      "residual": False,
-    },
-    "encoder_widths": (128,),
-    "head_widths": (128,),
-  }
-  if variant == "s5":
-    network["stack"].update(
-      mixer="s5",
-      mixer_options={"ssm_size": 128, "blocks": 1},
-      num_layers=2,
-      norm="layer",
-      activation="full_glu",
-      residual=True,
-    )
-  if variant == "long":
-    options.update(max_steps=100, noise_sigma=0.02)
-  if variant == "paper":
-    options = {"num_trials": 16, "max_steps": 200}
-    config.updates_per_chunk = 1
-    config.agent.update(
-      normalize_observation=False,
-      returns_per_trial=False,
-      rollout_length=1024,
-      total_steps=15_000_000,
-      num_epochs=30,
-      num_minibatches=8,
-      learning_rate=5e-5,
-      learning_rate_schedule="constant",
-      gae_lambda=1.0,
-      entropy_coef=0.0,
-    )
-    network = {
-      "stack": {
-        "mixer": "s5",
-        "mixer_options": {"ssm_size": 256, "blocks": 1},
-        "d_model": 256,
-        "num_layers": 4,
-      }
-    }
-  if variant == "tiny":
-    options = {"num_trials": 2, "max_steps": 12}
-    config.num_seeds = 1
-    config.updates_per_chunk = 2
-    config.chunks_per_checkpoint = 1
-    config.evaluation_episodes = 8
-    config.agent.update(
-      num_envs=4, rollout_length=32, total_steps=4 * 128, num_epochs=1
-    )
-    network.update(encoder_widths=(8,), head_widths=(8,))
-    network["stack"]["d_model"] = 8
-  config.arms = arms(network, options)
-  if variant == "tiny":
-    # An arm takes as long to compile as any other.
-    del config.arms["forgets"]
-  return config
+OPTIONS = {
+  "num_trials": 16,
+  "max_steps": 25,
+  "noise_sigma": 0.005,
+  "max_start": 0.19,
+}
+# As in the paper.
+LONG_OPTIONS = {"num_trials": 16, "max_steps": 200}
+S5 = {
+  "mixer": "s5",
+  "mixer_options": {"ssm_size": 128, "blocks": 1},
+  "d_model": 128,
+  "num_layers": 2,
+  "norm": "layer",
+  "activation": "full_glu",
+  "residual": True,
+}
+LARGE_S5 = {
+  "mixer": "s5",
+  "mixer_options": {"ssm_size": 256, "blocks": 1},
+  "d_model": 256,
+  "num_layers": 4,
+}
 
 
-def arms(network: dict, options: dict) -> dict[str, dict]:
+def network(stack: dict[str, object], width: int = 128) -> dict[str, object]:
+  """Returns a network around a stack."""
+  return {"stack": stack, "encoder_widths": (width,), "head_widths": (width,)}
+
+
+GRU = network({**quickstart.GRU, "d_model": 128})
+SMALL_GRU = network({**quickstart.GRU, "d_model": 8}, 8)
+
+
+def arms(
+  network: dict[str, dict], options: dict[str, object]
+) -> dict[str, dict]:
   """Returns arms that keep their memory, that forget, and that have none."""
   kept = tuple(options.items())
   stack = network["stack"]
@@ -151,3 +96,67 @@ def arms(network: dict, options: dict) -> dict[str, dict]:
       "env_options": kept,
     },
   }
+
+
+FULL = rl_arms.Config(
+  num_seeds=4,
+  chunks_per_checkpoint=10,
+  evaluation_episodes=512,
+  agent={
+    "env_id": "ProjectedCartPole",
+    "normalize_observation": True,
+    "returns_per_trial": True,
+    "num_envs": 64,
+    "rollout_length": 256,
+    "total_steps": 3_000_000,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "linear",
+    "gae_lambda": 0.95,
+    "entropy_coef": 0.01,
+  },
+  arms=arms(GRU, OPTIONS),
+)
+TINY_ARMS = arms(SMALL_GRU, {"num_trials": 2, "max_steps": 12})
+TINY = configuration.updated(
+  FULL,
+  num_seeds=1,
+  updates_per_chunk=2,
+  chunks_per_checkpoint=1,
+  evaluation_episodes=8,
+  agent={
+    "num_envs": 4,
+    "rollout_length": 32,
+    "total_steps": 4 * 128,
+    "num_epochs": 1,
+  },
+  # An arm takes as long to compile as any other.
+  arms={name: TINY_ARMS[name] for name in ("gru", "none")},
+)
+get_config = variants.Variants(
+  full=FULL,
+  s5=dataclasses.replace(FULL, arms=arms(network(S5), OPTIONS)),
+  long=dataclasses.replace(
+    FULL, arms=arms(GRU, OPTIONS | {"max_steps": 100, "noise_sigma": 0.02})
+  ),
+  paper=configuration.updated(
+    FULL,
+    num_seeds=1,
+    updates_per_chunk=1,
+    agent={
+      "normalize_observation": False,
+      "returns_per_trial": False,
+      "rollout_length": 1024,
+      "total_steps": 15_000_000,
+      "num_epochs": 30,
+      "num_minibatches": 8,
+      "learning_rate": 5e-5,
+      "learning_rate_schedule": "constant",
+      "gae_lambda": 1.0,
+      "entropy_coef": 0.0,
+    },
+    arms=arms({"stack": LARGE_S5}, LONG_OPTIONS),
+  ),
+  tiny=TINY,
+)

@@ -25,48 +25,59 @@ learns nothing, on two of the tasks, and shows in two or three minutes, most of
 them spent compiling, whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.icrl import projected_cartpole
-from jaxseq import _validate
 from jaxseq.rl import meta_suites
+from jaxseq.training import configuration
 
-VARIANTS = ("cartpoles", "bodies", "tiny")
+OPTIONS = {
+  "tasks": meta_suites.TRAINING_CART_POLES,
+  "num_trials": 8,
+  "trial_steps": 25,
+  "action_size": None,
+  "same_start": True,
+}
+SMALL = {
+  "tasks": meta_suites.TRAINING_CART_POLES[:2],
+  "num_trials": 2,
+  "trial_steps": 12,
+}
+AGENT = {"env_id": "ProjectedControl"}
 
 
-def get_config(variant: str = "cartpoles") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = projected_cartpole.get_config(
-    "tiny" if variant == "tiny" else "full"
-  )
-  config.agent.env_id = "ProjectedControl"
-  if variant == "bodies":
-    config.num_seeds = 2
-    config.agent.update(
-      returns_per_trial=False, entropy_coef=0.0, total_steps=4_000_000
-    )
-    options = {}
-    evaluated = meta_suites.CONTROL_TASKS
-  else:
-    config.num_seeds = 1 if variant == "tiny" else 3
-    options = {
-      "tasks": meta_suites.TRAINING_CART_POLES,
-      "num_trials": 8,
-      "trial_steps": 25,
-      "action_size": None,
-      "same_start": True,
-    }
-    evaluated = meta_suites.CART_POLES
-  if variant == "tiny":
-    options.update(
-      tasks=meta_suites.TRAINING_CART_POLES[:2], num_trials=2, trial_steps=12
-    )
-    evaluated = meta_suites.HELD_OUT_CART_POLES[:1]
-  config.evaluations = {task: {"tasks": (task,)} for task in evaluated}
-  config.arms = projected_cartpole.arms(
-    config.arms.gru.network.to_dict(), options
-  )
-  if variant == "tiny":
+def _on(tasks: tuple[str, ...]) -> dict[str, dict]:
+  """Returns the evaluations on tasks, one by one."""
+  return {task: {"tasks": (task,)} for task in tasks}
+
+
+CART_POLES = configuration.updated(
+  projected_cartpole.FULL,
+  num_seeds=3,
+  agent=AGENT,
+  evaluations=_on(meta_suites.CART_POLES),
+  arms=projected_cartpole.arms(projected_cartpole.GRU, OPTIONS),
+)
+SMALL_ARMS = projected_cartpole.arms(
+  projected_cartpole.SMALL_GRU, OPTIONS | SMALL
+)
+get_config = variants.Variants(
+  cartpoles=CART_POLES,
+  bodies=configuration.updated(
+    CART_POLES,
+    num_seeds=2,
+    agent={
+      "returns_per_trial": False,
+      "entropy_coef": 0.0,
+      "total_steps": 4_000_000,
+    },
+    evaluations=_on(meta_suites.CONTROL_TASKS),
+    arms=projected_cartpole.arms(projected_cartpole.GRU, {}),
+  ),
+  tiny=configuration.updated(
+    projected_cartpole.TINY,
+    agent=AGENT,
+    evaluations=_on(meta_suites.HELD_OUT_CART_POLES[:1]),
     # An arm takes as long to compile as any other.
-    config.arms = {"gru": config.arms.gru.to_dict()}
-  return config
+    arms={"gru": SMALL_ARMS["gru"]},
+  ),
+)

@@ -20,24 +20,61 @@ has layers of S5 and of attention in turn, with feed-forward halves, in
 bfloat16; `:hybrid_tiny` is that with a few updates.
 """
 
-import ml_collections
-
 from configs import blocks
-from jaxseq import _validate
+from configs import variants
+from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny", "hybrid", "hybrid_tiny")
+S5 = {
+  "mixer": "s5",
+  "mixer_options": {"ssm_size": 64, "blocks": 1},
+  "d_model": 64,
+  "num_layers": 2,
+  "norm": "layer",
+}
+GRU = {
+  "mixer": "gru",
+  "d_model": 64,
+  "num_layers": 1,
+  "activation": "none",
+  "residual": False,
+}
+WIDTHS = {"encoder_widths": (128,), "head_widths": (128, 128)}
+SMALL = {
+  "network": {
+    "encoder_widths": (8,),
+    "head_widths": (8,),
+    "stack": {"d_model": 8},
+  }
+}
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.updates_per_chunk = 5
-  config.chunks_per_checkpoint = 6
-  config.evaluation_episodes = 128
-  config.references = {"perfect": 1.0, "no memory": -0.5}
-  config.agent = {
+def arms(widths: object = None, **stacks: object) -> dict[str, dict]:
+  """Returns arms with these stacks and networks around them of these widths."""
+  return {
+    name: {"network": {"stack": stack, **(widths or WIDTHS)}}
+    for name, stack in stacks.items()
+  }
+
+
+def small(config: rl_arms.Config, **agent: object) -> rl_arms.Config:
+  """Shrinks a comparison to seconds: it learns nothing."""
+  return configuration.updated(
+    config,
+    updates_per_chunk=2,
+    chunks_per_checkpoint=1,
+    evaluation_episodes=8,
+    agent={"num_envs": 4, **agent},
+    arms={
+      name: configuration.merged(arm, SMALL)
+      for name, arm in config.arms.items()
+    },
+  )
+
+
+FULL = rl_arms.Config(
+  references={"perfect": 1.0, "no memory": -0.5},
+  agent={
     "env_id": "RepeatPreviousEasy",
     "normalize_observation": False,
     "num_envs": 16,
@@ -48,36 +85,16 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "learning_rate": 1e-3,
     "learning_rate_schedule": "linear",
     "gae_lambda": 0.95,
-  }
-  stacks = {
-    "s5": {
-      "mixer": "s5",
-      "mixer_options": {"ssm_size": 64, "blocks": 1},
-      "d_model": 64,
-      "num_layers": 2,
-      "norm": "layer",
-    },
-    "gru": {
-      "mixer": "gru",
-      "d_model": 64,
-      "num_layers": 1,
-      "activation": "none",
-      "residual": False,
-    },
-  }
-  if variant.startswith("hybrid"):
-    stacks = {"hybrid": blocks.hybrid(64, window=16)}
-  widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
-  config.arms = {
-    name: {"network": {"stack": stack, **widths}}
-    for name, stack in stacks.items()
-  }
-  if variant.endswith("tiny"):
-    config.updates_per_chunk = 2
-    config.chunks_per_checkpoint = 1
-    config.evaluation_episodes = 8
-    config.agent.update(num_envs=4, rollout_length=64, total_steps=6 * 256)
-    for arm in config.arms.values():
-      arm.network.update(encoder_widths=(8,), head_widths=(8,))
-      arm.network.stack.d_model = 8
-  return config
+  },
+  arms=arms(s5=S5, gru=GRU),
+)
+TINY = small(FULL, rollout_length=64, total_steps=6 * 256)
+HYBRID = configuration.updated(
+  FULL, arms=arms(hybrid=blocks.hybrid(64, window=16))
+)
+get_config = variants.Variants(
+  full=FULL,
+  tiny=TINY,
+  hybrid=HYBRID,
+  hybrid_tiny=small(HYBRID, rollout_length=64, total_steps=6 * 256),
+)

@@ -15,47 +15,57 @@ in seconds whether everything works. `:hybrid` and `:hybrid_tiny` have the
 quickstart's layers of S5 and of attention in turn.
 """
 
-import ml_collections
+import dataclasses
 
+from configs import variants
 from configs.icrl import quickstart
+from jaxseq.rl import rl_arms
 
-VARIANTS = quickstart.VARIANTS
+AGENT = {
+  "env_id": "RepeatPreviousEasy",
+  "normalize_observation": False,
+  "num_envs": 16,
+  "sequence_length": 32,
+  "burn_in": 8,
+  "total_steps": 307_200,
+  "replay_sequences": 2048,
+  "learning_starts": 64,
+  "num_minibatches": 4,
+  "batch_size": 32,
+  "learning_rate": 1e-3,
+  "learning_rate_schedule": "linear",
+  "adam_epsilon": 1e-8,
+  "max_grad_norm": 10.0,
+  "gamma": 0.9,
+  "reward_scale": 25.0,
+  "num_steps": 3,
+  "target_period": 100,
+  "epsilon_end": 0.02,
+  "exploration_fraction": 0.3,
+  "rescale_values": False,
+}
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = quickstart.get_config(variant)
-  config.algorithm = "r2d2"
-  del config.agent
-  config.evaluation_greedy = True
-  config.updates_per_chunk = 20
-  config.chunks_per_checkpoint = 10
-  config.agent = {
-    "env_id": "RepeatPreviousEasy",
-    "normalize_observation": False,
-    "num_envs": 16,
-    "sequence_length": 32,
-    "burn_in": 8,
-    "total_steps": 307_200,
-    "replay_sequences": 2048,
-    "learning_starts": 64,
-    "num_minibatches": 4,
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "learning_rate_schedule": "linear",
-    "adam_epsilon": 1e-8,
-    "max_grad_norm": 10.0,
-    "gamma": 0.9,
-    "reward_scale": 25.0,
-    "num_steps": 3,
-    "target_period": 100,
-    "epsilon_end": 0.02,
-    "exploration_fraction": 0.3,
-    "rescale_values": False,
-  }
-  if variant.endswith("tiny"):
-    config.updates_per_chunk = 2
-    config.chunks_per_checkpoint = 1
-    config.agent.update(
-      num_envs=4, total_steps=6 * 128, learning_starts=8, batch_size=4
-    )
-  return config
+def _learned_by_it(config: rl_arms.Config) -> rl_arms.Config:
+  """Returns a comparison of the quickstart with this algorithm."""
+  return dataclasses.replace(
+    config,
+    algorithm="r2d2",
+    evaluation_greedy=True,
+    updates_per_chunk=20,
+    chunks_per_checkpoint=10,
+    agent=AGENT,
+  )
+
+
+def _small(config: rl_arms.Config) -> rl_arms.Config:
+  return quickstart.small(
+    config, total_steps=6 * 128, learning_starts=8, batch_size=4
+  )
+
+
+FULL = _learned_by_it(quickstart.FULL)
+HYBRID = _learned_by_it(quickstart.HYBRID)
+get_config = variants.Variants(
+  full=FULL, tiny=_small(FULL), hybrid=HYBRID, hybrid_tiny=_small(HYBRID)
+)

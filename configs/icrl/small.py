@@ -12,13 +12,12 @@ observations are numbers of very different sizes,
 shows them to the network less their running mean, in standard deviations.
 """
 
-import ml_collections
-
 from configs.icrl import quickstart
+from jaxseq.rl import rl_arms
+from jaxseq.training import configuration
 
 
-def get_config(env_id: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
-  config = quickstart.get_config()
-  config.agent.env_id = env_id
-  config.references = {}
-  return config
+def get_config(env_id: str = "RepeatFirstEasy") -> rl_arms.Config:
+  return configuration.updated(
+    quickstart.FULL, agent={"env_id": env_id}, references={}
+  )

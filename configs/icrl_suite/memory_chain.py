@@ -17,54 +17,51 @@ steps for the LSTM alone, which remembers 30 and not 100. `:tiny` learns
 nothing, and shows in a minute whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.icrl import quickstart
-from jaxseq import _validate
+from jaxseq.programs import icrl_suite
+from jaxseq.training import configuration
 
 _EPISODES = 10_000
-_LENGTHS = {
-  "full": (10, 30, 100),
-  "between": (50, 70),
-  "sweep": (*range(1, 11), 12, 14, 17, 20, 25, *range(30, 101, 10)),
-  "tiny": (3, 5),
-}
+_SWEEP = (*range(1, 11), 12, 14, 17, 20, 25, *range(30, 101, 10))
+ATTENTION = {"mixer": "attention", "mixer_options": {"window": 128}}
+ARMS = quickstart.arms(
+  s5=quickstart.S5,
+  lstm={**quickstart.GRU, "mixer": "lstm"},
+  attention={**quickstart.S5, **ATTENTION},
+)
+LSTM = {"lstm": ARMS["lstm"]}
 
-VARIANTS = tuple(_LENGTHS)
 
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  tiny = variant == "tiny"
-  config = quickstart.get_config("tiny" if tiny else "full")
-  config.num_seeds = 1 if tiny else 4  # As many on each of two cores.
-  config.references = {}
-  config.tensorboard = False
-  config.environments = {
-    f"memory_{length:03}": {
+def _suite(*lengths: int, tiny: bool = False) -> icrl_suite.Config:
+  """Returns the suite of these lengths; a small one of an LSTM alone."""
+  comparison = quickstart.TINY if tiny else quickstart.FULL
+  environments = {}
+  for length in lengths:
+    # An episode is one step longer than the memory.
+    steps = _EPISODES * (length + 1)
+    environments[f"memory_{length:03}"] = {
       "env_id": "MemoryChain-bsuite",
       "env_params": {"memory_length": length},
-      # An episode is one step longer than the memory.
-      "total_steps": (
-        config.agent.total_steps if tiny else _EPISODES * (length + 1)
-      ),
+      "total_steps": comparison.agent["total_steps"] if tiny else steps,
     }
-    for length in _LENGTHS[variant]
-  }
-  config.bounds = dict.fromkeys(config.environments, (-1.0, 1.0))
-  s5 = config.arms.s5.network.to_dict()
-  gru = config.arms.gru.network.to_dict()
-  lstm = {**gru["stack"], "mixer": "lstm"}
-  attention = {
-    **s5["stack"],
-    "mixer": "attention",
-    "mixer_options": {"window": 128},
-  }
-  config.arms = {
-    "s5": {"network": s5},
-    "lstm": {"network": {**gru, "stack": lstm}},
-    "attention": {"network": {**s5, "stack": attention}},
-  }
-  if variant in ("between", "tiny"):
-    config.arms = {"lstm": config.arms.lstm.to_dict()}
-  return config
+  return icrl_suite.Config(
+    **vars(comparison)
+    | {
+      "num_seeds": 1 if tiny else 4,  # As many on each of two cores.
+      "references": {},
+      "tensorboard": False,
+      "arms": ARMS,
+    },
+    environments=environments,
+    bounds=dict.fromkeys(environments, (-1.0, 1.0)),
+  )
+
+
+SMALL = {"lstm": configuration.merged(LSTM["lstm"], quickstart.SMALL)}
+get_config = variants.Variants(
+  full=_suite(10, 30, 100),
+  between=configuration.updated(_suite(50, 70), arms=LSTM),
+  sweep=_suite(*_SWEEP),
+  tiny=configuration.updated(_suite(3, 5, tiny=True), arms=SMALL),
+)

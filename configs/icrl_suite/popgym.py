@@ -15,10 +15,9 @@ when it is stopped.
 learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.icrl import quickstart
-from jaxseq import _validate
+from jaxseq.programs import icrl_suite
 
 # Returns of a random and of a reference player.
 _BOUNDS = {
@@ -29,53 +28,52 @@ _BOUNDS = {
   "PositionOnlyCartPoleEasy": (0.11, 1.0),
   "MultiarmedBanditEasy": (0.0, 0.66),
 }
+_LAYERS = {"d_model": 64, "num_layers": 2, "norm": "layer"}
+ARMS = quickstart.arms(
+  s5=quickstart.S5,
+  gru=quickstart.GRU,
+  lstm={**quickstart.GRU, "mixer": "lstm"},
+  mamba={
+    **_LAYERS,
+    "mixer": "mamba",
+    "mixer_options": {"expand": 1},
+    "activation": "none",
+  },
+  lightnet={**_LAYERS, "mixer": "lightnet"},
+  aaren={**_LAYERS, "mixer": "aaren"},
+  attention={
+    **_LAYERS,
+    "mixer": "attention",
+    "mixer_options": {"window": 128},
+  },
+  none={"d_model": 64, "num_layers": 0},
+)
 
-VARIANTS = ("full", "tiny")
+
+def _suite(comparison, arms, *games, **fields) -> icrl_suite.Config:
+  """Returns the suite of some games."""
+  same = vars(comparison) | {"references": {}, "tensorboard": False}
+  return icrl_suite.Config(
+    **same | {"arms": arms, **fields},
+    environments={game: {} for game in games},
+    bounds={game: _BOUNDS[game] for game in games},
+  )
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = quickstart.get_config(variant)
-  config.num_seeds = 4  # As many on each of two cores.
-  config.references = {}
-  config.tensorboard = False
-  config.bounds = dict(_BOUNDS)
-  config.environments = {env_id: {} for env_id in _BOUNDS}
-  transformer = {"d_model": 64, "num_layers": 2, "norm": "layer"}
-  stacks = {
-    "lstm": {**config.arms.gru.network.stack, "mixer": "lstm"},
-    "mamba": {
-      **transformer,
-      "mixer": "mamba",
-      "mixer_options": {"expand": 1},
-      "activation": "none",
-    },
-    "lightnet": {**transformer, "mixer": "lightnet"},
-    "aaren": {**transformer, "mixer": "aaren"},
-    "attention": {
-      **transformer,
-      "mixer": "attention",
-      "mixer_options": {"window": 128},
-    },
-    "none": {"d_model": 64, "num_layers": 0},
-  }
-  widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
-  config.arms = {
-    **config.arms,
-    **{
-      name: {"network": {"stack": stack, **widths}}
-      for name, stack in stacks.items()
-    },
-  }
-  config.films = ("s5",)
-  if variant == "tiny":
-    config.num_seeds = 1
-    config.environments = {"RepeatFirstEasy": {}, "MultiarmedBanditEasy": {}}
-    config.bounds = {name: _BOUNDS[name] for name in config.environments}
-    config.arms = {
-      "gru": config.arms.gru,
-      "none": config.arms.none,
-    }
-    config.arms.none.network.stack.d_model = 8
-    config.films = ()
-  return config
+NONE = quickstart.arms(none={"d_model": 8, "num_layers": 0})
+get_config = variants.Variants(
+  full=_suite(
+    quickstart.FULL,
+    ARMS,
+    *_BOUNDS,
+    num_seeds=4,  # As many on each of two cores.
+    films=("s5",),
+  ),
+  tiny=_suite(
+    quickstart.TINY,
+    {"gru": quickstart.TINY.arms["gru"], **NONE},
+    "RepeatFirstEasy",
+    "MultiarmedBanditEasy",
+    num_seeds=1,
+  ),
+)

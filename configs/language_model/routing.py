@@ -12,33 +12,28 @@ routing network alone, learns nothing, and shows within a minute whether the
 program works.
 """
 
-import ml_collections
-
 from configs import blocks
 from configs import supervised
+from configs import variants
+from configs.language_model import mixers
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  config = supervised.base(variant, VARIANTS, data="kjv", data_options={})
-  config.update(num_updates=3000, updates_per_chunk=50, batch_size=4)
-  config.update(chunks_per_evaluation=100, chunks_per_checkpoint=100)
-  config.update(num_seeds=1, length=512, jump_every=8, test_streams=16)
-  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "rms"}}
-  config.optimizer = supervised.adamw(4e-3, 0.1, warmup_steps=50)
-  config.arms = {
-    "attention": _arm("attention", window=512),
-    "attention_32": _arm("attention", window=31),
-    "routing": _arm("routing", window=32, clusters=6),
-  }
-  if variant == "tiny":
-    supervised.tiny_text(config, "routing")
-  return config
-
-
-def _arm(mixer, **options):
-  """An arm with options of its mixer."""
-  arm = blocks.arms(mixer)[mixer]
-  arm["network"]["stack"]["mixer_options"] = options
-  return arm
+FULL = configuration.updated(
+  mixers.BASE,
+  num_updates=3000,
+  batch_size=4,
+  num_seeds=1,
+  length=512,
+  network={"stack": {"d_model": 64}},
+  optimizer={"warmup_steps": 50},
+  arms={
+    "attention": blocks.arm("attention", mixer_options={"window": 512}),
+    "attention_32": blocks.arm("attention", mixer_options={"window": 31}),
+    "routing": blocks.arm(
+      "routing", mixer_options={"window": 32, "clusters": 6}
+    ),
+  },
+)
+get_config = variants.Variants(
+  full=FULL, tiny=supervised.tiny_text(FULL, "routing")
+)

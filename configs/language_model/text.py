@@ -17,21 +17,21 @@ learns nothing, and shows in seconds whether the text can be used; its only arm
 is `gru`.
 """
 
-import ml_collections
-
 from configs import supervised
+from configs import variants
 from configs.language_model import kjv
 from jaxseq.programs import own_data
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  supervised.base(variant, VARIANTS)
-  config = kjv.get_config("stdlib")
-  config.update(data="text_files", num_updates=1000, batch_size=8, length=128)
-  config.test_streams = 1
-  config.data_options = own_data.text()
-  if variant == "tiny":
-    supervised.tiny(config, length=16, valid_tokens=256)
-  return config
+FULL = configuration.updated(
+  kjv.STDLIB,
+  data="text_files",
+  data_options=own_data.text(),
+  num_updates=1000,
+  batch_size=8,
+  length=128,
+  test_streams=1,
+)
+get_config = variants.Variants(
+  full=FULL, tiny=supervised.tiny(FULL, length=16, valid_tokens=256)
+)

@@ -15,10 +15,6 @@ seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs.spr import _shared
 
-
-def get_config(variant: str = "pong") -> ml_collections.ConfigDict:
-  return _shared.atari100k("bbf", variant)
+get_config = _shared.atari100k("bbf")

@@ -16,40 +16,45 @@ has layers of S5 and of attention in turn, with feed-forward halves, in
 bfloat16, in place of the LSTMs; `:hybrid_tiny` is that with a few steps.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.spr import minatar_quick
-from jaxseq import _validate
+from jaxseq.spr import spr_arms
+from jaxseq.training import configuration
 
-VARIANTS = (*minatar_quick.VARIANTS, "hybrid", "hybrid_tiny")
+LSTM = {"mixer": "lstm", "mixer_options": {}, "d_model": 64}
+HYBRID = blocks.hybrid(64, window=16)
 
 
-def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
-  tiny, hybrid = variant.endswith("tiny"), variant.startswith("hybrid")
-  _validate.choice("variant", variant, VARIANTS)
-  game = "breakout" if hybrid else variant
-  config = minatar_quick.get_config("tiny" if tiny else game)
-  stack = {"mixer": "lstm", "mixer_options": {}, "d_model": 64}
-  if hybrid:
-    stack = blocks.hybrid(64, window=16)
+def _of(
+  config: spr_arms.Config, stack: dict[str, object], tiny: bool = False
+) -> spr_arms.Config:
+  """Returns the arms with a stack as memory and as model of latents."""
+  singles = {"batch_size": 4 if tiny else 32}
   # Sequences of 8 in place of single steps: fewer of them make a batch.
-  sequence = {"length": 8, "burn_in": 8}
-  config.settings.learning.sequence = sequence
-  config.settings.batch_size = 8
-  if tiny:
-    stack["d_model"] = 8 if hybrid else 4
-    config.settings.learning.sequence = {"length": 2, "burn_in": 3}
-    config.settings.batch_size = 2
-  config.arms = {
-    "spr": {"batch_size": 4 if tiny else 32},
+  length, burn_in = (2, 3) if tiny else (8, 8)
+  sequence = {"length": length, "burn_in": burn_in}
+  arms = {
+    "spr": singles,
     "memory": {"memory": {"stack": stack}},
-    "mixer_transition": {
-      "batch_size": 4 if tiny else 32,
-      "transition": {"stack": stack},
-    },
+    "mixer_transition": {**singles, "transition": {"stack": stack}},
   }
   if tiny:
     # The agent of `minatar_quick`, which takes as long to compile as any other.
-    del config.arms["spr"]
-  return config
+    del arms["spr"]
+  return configuration.updated(
+    config,
+    settings={
+      "learning": {"sequence": sequence},
+      "batch_size": 2 if tiny else 8,
+    },
+    arms=arms,
+  )
+
+
+get_config = variants.Variants(
+  **{game: _of(minatar_quick.on(game), LSTM) for game in minatar_quick.GAMES},
+  tiny=_of(minatar_quick.TINY, {**LSTM, "d_model": 4}, tiny=True),
+  hybrid=_of(minatar_quick.BREAKOUT, HYBRID),
+  hybrid_tiny=_of(minatar_quick.TINY, {**HYBRID, "d_model": 8}, tiny=True),
+)

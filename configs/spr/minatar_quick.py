@@ -16,32 +16,24 @@ is the same with small networks and a few steps: it learns nothing, and shows
 in seconds whether everything works.
 """
 
-import ml_collections
-
+from configs import variants
 from configs.spr import _shared
-from jaxseq import _validate
+from jaxseq.spr import spr_arms
+from jaxseq.training import configuration
 
 GAMES = {
-  "asterix": "Asterix-MinAtar",
   "breakout": "Breakout-MinAtar",
+  "asterix": "Asterix-MinAtar",
   "freeway": "Freeway-MinAtar",
   "seaquest": "Seaquest-MinAtar",
   "space_invaders": "SpaceInvaders-MinAtar",
 }
-
-VARIANTS = (*GAMES, "tiny")
-
-
-def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.comparison(
-    num_seeds=2,
-    updates_per_chunk=250,
-    chunks_per_checkpoint=20,
-    keep_checkpoints=2,
-  )
-  config.settings = {
-    "env_id": GAMES["breakout" if variant == "tiny" else variant],
+BREAKOUT = spr_arms.Config(
+  updates_per_chunk=250,
+  chunks_per_checkpoint=20,
+  keep_checkpoints=2,
+  settings={
+    "env_id": "Breakout-MinAtar",
     "env_options": {},
     "variant": "spr",
     "num_steps": 20_000,
@@ -53,17 +45,29 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
     },
     "agent": {"min_replay": 1000, "updates_per_step": 1},
     # What else can be changed on the command line.
-    "transition": {"stack": {"mixer": "none"}},
-    "memory": {"stack": {"mixer": "none"}},
-  }
-  config.arms = {"spr": {}, "rainbow": {"self_prediction": False}}
-  if variant == "tiny":
-    config.updates_per_chunk = 10
-    config.chunks_per_checkpoint = 2
-    config.evaluation_games = 4
-    config.settings.update(num_steps=70, batch_size=4)
-    config.settings.encoder = {"channels": (2,)}
-    config.settings.head.hidden = 4
-    config.settings.learning.num_predictions = 2
-    config.settings.agent.min_replay = 40
-  return config
+    **_shared.PLAIN,
+  },
+  arms={"spr": {}, "rainbow": {"self_prediction": False}},
+)
+TINY = configuration.updated(
+  BREAKOUT,
+  updates_per_chunk=10,
+  chunks_per_checkpoint=2,
+  evaluation_games=4,
+  settings={
+    "num_steps": 70,
+    "batch_size": 4,
+    "encoder": {"channels": (2,)},
+    "head": {"hidden": 4},
+    "learning": {"num_predictions": 2},
+    "agent": {"min_replay": 40},
+  },
+)
+
+
+def on(game: str) -> spr_arms.Config:
+  """Returns the comparison on a game."""
+  return configuration.updated(BREAKOUT, settings={"env_id": GAMES[game]})
+
+
+get_config = variants.Variants(**{game: on(game) for game in GAMES}, tiny=TINY)

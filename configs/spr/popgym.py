@@ -18,15 +18,13 @@ seconds whether everything works. Options of the game go between commas, too:
 
 import ast
 
-import ml_collections
-
 from configs.spr import minatar_quick
 from jaxseq import _validate
+from jaxseq.spr import spr_arms
+from jaxseq.training import configuration
 
 
-def get_config(
-  variant: str = "RepeatPreviousEasy",
-) -> ml_collections.ConfigDict:
+def get_config(variant: str = "RepeatPreviousEasy") -> spr_arms.Config:
   env_id, *words = variant.split(",")
   tiny = "tiny" in words
   options = dict(word.partition("=")[::2] for word in words if word != "tiny")
@@ -34,26 +32,24 @@ def get_config(
     expected = "ENV_ID, and behind commas tiny or options as k=2"
     raise _validate.error("variant", variant, expected)
   env_options = {name: _value(word) for name, word in options.items()}
-  config = minatar_quick.get_config("tiny" if tiny else "breakout")
-  width = 4 if tiny else 64
+  config = minatar_quick.TINY if tiny else minatar_quick.BREAKOUT
+  width, length = (4, 2) if tiny else (64, 16)
   layers = {"d_model": width, "mixer_options": {}}
-  config.settings.update(
-    env_id=env_id,
-    env_options=env_options,
-    batch_size=2 if tiny else 8,
-    encoder={"channels": (width,)},
-    transition={"stack": {"mixer": "lstm", **layers}},
-    memory={"stack": {"mixer": "s5", **layers}},
-    clip_rewards=False,
-  )
-  config.settings.learning.sequence = {
-    "length": 2 if tiny else 16,
-    "burn_in": 2 if tiny else 16,
-  }
-  if tiny:
+  return configuration.updated(
+    config,
+    settings={
+      "env_id": env_id,
+      "env_options": env_options,
+      "batch_size": 2 if tiny else 8,
+      "encoder": {"channels": (width,)},
+      "transition": {"stack": {"mixer": "lstm", **layers}},
+      "memory": {"stack": {"mixer": "s5", **layers}},
+      "clip_rewards": False,
+      "learning": {"sequence": {"length": length, "burn_in": length}},
+    },
     # Each arm is compiled.
-    config.arms = {"spr": {}}
-  return config
+    arms={"spr": {}} if tiny else config.arms,
+  )
 
 
 def _value(word):

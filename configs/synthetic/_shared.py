@@ -1,48 +1,54 @@
 """What the configs of the synthetic tasks share."""
 
-from collections.abc import Sequence
-
-import ml_collections
-
 from configs import supervised
+from jaxseq.tasks import synthetic
 
 
 def base(
-  variant: str,
-  variants: Sequence[str],
   task: str,
+  options: dict[str, object],
   norm: str = "layer",
-  **options: object,
-) -> ml_collections.ConfigDict:
+  optimizer: dict[str, object] | None = None,
+  **fields: object,
+) -> synthetic.Config:
   """Returns a comparison of small networks on a task.
 
   Args:
-    variant: what is asked for.
-    variants: what there is.
     task: name of the task.
+    options: of the task.
     norm: of the networks.
-    **options: of the task.
+    optimizer: fields that are other ones.
+    **fields: of the config.
   """
-  config = supervised.base(
-    variant, variants, task=task, task_options=dict(options)
+  adamw = supervised.adamw(2e-3, warmup_steps=100)
+  return synthetic.Config(
+    task=task,
+    task_options=options,
+    network={"stack": {"d_model": 64, "num_layers": 2, "norm": norm}},
+    optimizer={**adamw, **(optimizer or {})},
+    **fields,
   )
-  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": norm}}
-  config.optimizer = supervised.adamw(2e-3, warmup_steps=100)
-  return config
 
 
 def tiny(
-  config: ml_collections.ConfigDict,
+  config: synthetic.Config,
   options: dict[str, object],
   longer: dict[str, object],
-) -> ml_collections.ConfigDict:
+  **changes: object,
+) -> synthetic.Config:
   """Shrinks a config to seconds: it learns nothing.
 
   Args:
     config: what is shrunk.
     options: of the task.
     longer: those that differ in the test that follows.
+    **changes: fields that are other ones as well.
   """
-  config.task_options.update(options)
-  config.test_options = {"longer": longer}
-  return supervised.tiny(config, test_batches=1, further_batches=1)
+  return supervised.tiny(
+    config,
+    task_options=options,
+    test_options={"longer": longer},
+    test_batches=1,
+    further_batches=1,
+    **changes,
+  )

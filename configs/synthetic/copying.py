@@ -10,21 +10,17 @@ random places. `:tiny` learns nothing, and shows in seconds whether everything
 works.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  task = {"blanks": 100, "memorise": 10, "vocab_size": 10}
-  config = _shared.base(variant, VARIANTS, "copying", **task)
-  config.update(num_updates=1000, updates_per_chunk=50, batch_size=32)
-  config.arms = blocks.arms("s4", "s4d", "gru", "mamba")
-  config.test_options = {f"{n} blanks": {"blanks": n} for n in (200, 400)}
-  if variant == "tiny":
-    task = {"blanks": 6, "memorise": 2, "vocab_size": 8}
-    return _shared.tiny(config, task, longer={"blanks": 12})
-  return config
+FULL = _shared.base(
+  "copying",
+  {"blanks": 100, "memorise": 10, "vocab_size": 10},
+  arms=blocks.arms("s4", "s4d", "gru", "mamba"),
+  test_options={f"{n} blanks": {"blanks": n} for n in (200, 400)},
+)
+SMALL = {"blanks": 6, "memorise": 2, "vocab_size": 8}
+get_config = variants.Variants(
+  full=FULL, tiny=_shared.tiny(FULL, SMALL, longer={"blanks": 12})
+)

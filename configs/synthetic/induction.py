@@ -18,34 +18,38 @@ with rotary positions falls to 0.31 at 1,024. `:tiny` learns nothing, and shows
 in seconds whether everything works.
 """
 
-import ml_collections
+import dataclasses
 
 from configs import blocks
+from configs import variants
 from configs.synthetic import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "mamba", "paper", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  task = {"length": 256, "vocab_size": 16}
-  config = _shared.base(variant, VARIANTS, "induction", "rms", **task)
-  config.update(num_updates=10_000, updates_per_chunk=100, batch_size=32)
-  config.update(num_seeds=1, chunks_per_evaluation=5)
-  config.update(further_batch_size=4, further_batches=32)
-  config.arms = blocks.arms("mamba", "attention", "s5")
-  config.test_options = {
-    f"{2**i:,}": {"length": 2**i} for i in (6, 8, 10, 12, 14, 15)
-  }
-  if variant == "mamba":
-    config.arms = blocks.arms("mamba")
-  if variant == "paper":
-    config.update(num_updates=204_800, updates_per_chunk=512, batch_size=8)
-    config.optimizer = {
-      "name": "plain",
-      "learning_rate": 1e-3,
-      "schedule": "constant",
-    }
-  if variant == "tiny":
-    task = {"length": 8, "vocab_size": 4}
-    return _shared.tiny(config, task, longer={"length": 16})
-  return config
+PLAIN = {"name": "plain", "learning_rate": 1e-3, "schedule": "constant"}
+FULL = _shared.base(
+  "induction",
+  {"length": 256, "vocab_size": 16},
+  "rms",
+  num_updates=10_000,
+  updates_per_chunk=100,
+  num_seeds=1,
+  chunks_per_evaluation=5,
+  further_batch_size=4,
+  further_batches=32,
+  arms=blocks.arms("mamba", "attention", "s5"),
+  test_options={f"{2**i:,}": {"length": 2**i} for i in (6, 8, 10, 12, 14, 15)},
+)
+get_config = variants.Variants(
+  full=FULL,
+  mamba=configuration.updated(FULL, arms=blocks.arms("mamba")),
+  paper=dataclasses.replace(
+    FULL,
+    num_updates=204_800,
+    updates_per_chunk=512,
+    batch_size=8,
+    optimizer=PLAIN,
+  ),
+  tiny=_shared.tiny(
+    FULL, {"length": 8, "vocab_size": 4}, longer={"length": 16}
+  ),
+)

@@ -18,47 +18,46 @@ rotations of an icosahedron, products of two reflections each. `:tiny` learns
 nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import state_tracking
-from jaxseq import _validate
+from jaxseq.tasks import synthetic
+from jaxseq.training import configuration
 
-VARIANTS = ("S3", "A5", "tiny")
 
-
-def get_config(variant: str = "S3") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = state_tracking.get_config(variant)
-  if variant == "tiny":
-    config.arms = blocks.bare("gated_deltanet", mixer_options={"writes": 2})
-    return config
-  config.network.stack.update(d_model=32, num_layers=1)
-  config.update(num_updates=1200, updates_per_chunk=200)
-  config.optimizer.update(learning_rate=4e-3, warmup_steps=100)
-  config.test_options["256"] = {"min_length": 256, "max_length": 256}
-  heads = 2
-  if variant == "A5":
-    heads = 4
-    config.network.stack.d_model = 64
+def _on(group: str, heads: int, width: int) -> synthetic.Config:
+  """Returns the comparison on the words of a group."""
   gated = {"heads": heads, "d_conv": 1}
-  delta = {**gated, "decay": "none"}
-  reflections = {**delta, "negative_eigenvalues": True}
+  reflections = {**gated, "negative_eigenvalues": True}
+  delta = {**reflections, "decay": "none"}
   arms = {
-    "delta_0_1": ("gated_deltanet", delta),
-    "delta_0_2": ("gated_deltanet", reflections),
-    "product_2": ("gated_deltanet", {**reflections, "writes": 2}),
-    "product_3": ("gated_deltanet", {**reflections, "writes": 3}),
-    "product_4": ("gated_deltanet", {**reflections, "writes": 4}),
-    "gated": ("gated_deltanet", {**gated, "negative_eigenvalues": True}),
+    "delta_0_1": ("gated_deltanet", {**gated, "decay": "none"}),
+    "delta_0_2": ("gated_deltanet", delta),
+    "product_2": ("gated_deltanet", {**delta, "writes": 2}),
+    "product_3": ("gated_deltanet", {**delta, "writes": 3}),
+    "product_4": ("gated_deltanet", {**delta, "writes": 4}),
+    "gated": ("gated_deltanet", reflections),
     "rwkv7": ("rwkv7", {"head_size": 16}),
     "mlstm": ("mlstm", {"heads": heads}),
     "mamba3": ("mamba3", {}),
     "lstm": ("lstm", {}),
   }
-  config.arms = {
-    arm: blocks.arms(mixer)[mixer] for arm, (mixer, _) in arms.items()
-  }
-  for arm, (_, options) in arms.items():
-    config.arms[arm].network.stack.mixer_options = options
-  return config
+  return configuration.updated(
+    state_tracking.GROUPS[group],
+    network={"stack": {"d_model": width, "num_layers": 1}},
+    num_updates=1200,
+    optimizer={"learning_rate": 4e-3, "warmup_steps": 100},
+    test_options=state_tracking.of_lengths(32, 64, 128, 256),
+    arms={
+      arm: blocks.arm(mixer, mixer_options=options)
+      for arm, (mixer, options) in arms.items()
+    },
+  )
+
+
+SMALL = blocks.bare("gated_deltanet", mixer_options={"writes": 2})
+get_config = variants.Variants(
+  S3=_on("S3", heads=2, width=32),
+  A5=_on("A5", heads=4, width=64),
+  tiny=configuration.updated(state_tracking.TINY, arms=SMALL),
+)

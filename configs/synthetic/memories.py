@@ -11,32 +11,27 @@ their convolutions, by wider keys or by wider values. `:tiny` learns nothing,
 and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import mqar
-from jaxseq import _validate
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = mqar.get_config("tiny" if variant == "tiny" else "mixers")
-  options = {"heads": 1, "d_key": 4, "d_value": 32}
-  one = {**options, "memories": 1, "active": 1, "shared": False}
-  arms = {
-    "mom": options,
-    "one_small": one,
-    "one_wide_keys": {**one, "d_key": 30},
-    "one_wide_values": {**one, "d_value": 174},
-  }
-  if variant == "tiny":
-    arms = {"mom": options}
-  else:
-    config.num_updates = 1600
-    config.task_options.vocab_size = 64
-  config.arms = {name: blocks.arms("mom")["mom"] for name in arms}
-  for name, options in arms.items():
-    config.arms[name].network.stack.mixer_options = options
-  return config
+OPTIONS = {"heads": 1, "d_key": 4, "d_value": 32}
+ONE = {**OPTIONS, "memories": 1, "active": 1, "shared": False}
+MOM = {"mom": blocks.arm("mom", mixer_options=OPTIONS)}
+get_config = variants.Variants(
+  full=configuration.updated(
+    mqar.MIXERS,
+    num_updates=1600,
+    task_options={"vocab_size": 64},
+    arms={
+      **MOM,
+      "one_small": blocks.arm("mom", mixer_options=ONE),
+      "one_wide_keys": blocks.arm("mom", mixer_options={**ONE, "d_key": 30}),
+      "one_wide_values": blocks.arm(
+        "mom", mixer_options={**ONE, "d_value": 174}
+      ),
+    },
+  ),
+  tiny=configuration.updated(mqar.TINY, arms=MOM),
+)

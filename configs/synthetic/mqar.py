@@ -25,57 +25,64 @@ a GRU, learns nothing, and shows within a minute whether the program works.
 
 import dataclasses
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import _shared
-from jaxseq import mixers
+from jaxseq import mixers as registry
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "paper", "mixers", "vocabulary", "tiny")
 # Of each kind of memory one or two.
 _SOME = ("attention", "mamba2", "mlstm", "gated_deltanet", "mamba", "s5", "gru")
 
 
-def _one_head(name):
+def _one_head(name: str) -> dict[str, dict]:
   """Returns an arm of a mixer, with one head where it has heads."""
-  arm = blocks.arms(name)[name]
-  made = mixers.make_config(name, d_model=64)
-  if "heads" in (field.name for field in dataclasses.fields(made)):
-    arm["network"]["stack"]["mixer_options"] = {"heads": 1}
-  return arm
+  config = registry.make_config(name, d_model=64)
+  names = [field.name for field in dataclasses.fields(config)]
+  heads = {"mixer_options": {"heads": 1}} if "heads" in names else {}
+  return blocks.arm(name, **heads)
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  task = {"length": 64, "pairs": 8, "vocab_size": 256}
-  config = _shared.base(variant, VARIANTS, "mqar", **task)
-  config.update(num_updates=2000, updates_per_chunk=200, batch_size=64)
-  config.optimizer.update(weight_decay=0.1, warmup_steps=200)
-  config.arms = blocks.arms("attention", "mamba2", "mamba", "aaren")
-  config.test_options = {
-    "16 pairs": {"pairs": 16},
-    "length 128": {"length": 128},
-  }
-  if variant == "paper":
-    config.num_updates = 62_500
-    config.task_options = {"length": 256, "pairs": 16, "vocab_size": 8192}
-    config.network.stack.d_model = 128
-    config.test_options = {
-      "32 pairs": {"pairs": 32},
-      "length 512": {"length": 512},
-    }
-  if variant in ("mixers", "vocabulary"):
-    config.update(num_updates=1000, num_seeds=1, batch_size=32)
-    config.chunks_per_evaluation = 5
-    config.optimizer.update(learning_rate=4e-3, warmup_steps=50)
-    config.task_options = {"length": 32, "pairs": 8, "vocab_size": 128}
-    config.arms = {name: _one_head(name) for name in mixers.names()}
-    config.test_options = {"16 pairs": {"length": 64, "pairs": 16}}
-  if variant == "vocabulary":
-    config.update(num_updates=8000, updates_per_chunk=400)
-    config.task_options.vocab_size = 8192
-    config.network.tie = True
-    config.arms = {name: _one_head(name) for name in _SOME}
-  if variant == "tiny":
-    task = {"length": 8, "pairs": 2, "vocab_size": 8}
-    return _shared.tiny(config, task, longer={"length": 12})
-  return config
+FULL = _shared.base(
+  "mqar",
+  {"length": 64, "pairs": 8, "vocab_size": 256},
+  optimizer={"weight_decay": 0.1, "warmup_steps": 200},
+  num_updates=2000,
+  updates_per_chunk=200,
+  batch_size=64,
+  arms=blocks.arms("attention", "mamba2", "mamba", "aaren"),
+  test_options={"16 pairs": {"pairs": 16}, "length 128": {"length": 128}},
+)
+MIXERS = configuration.updated(
+  FULL,
+  task_options={"length": 32, "vocab_size": 128},
+  optimizer={"learning_rate": 4e-3, "warmup_steps": 50},
+  num_updates=1000,
+  num_seeds=1,
+  batch_size=32,
+  chunks_per_evaluation=5,
+  arms={name: _one_head(name) for name in registry.names()},
+  test_options={"16 pairs": {"length": 64, "pairs": 16}},
+)
+SMALL = {"length": 8, "pairs": 2, "vocab_size": 8}
+TINY = _shared.tiny(FULL, SMALL, longer={"length": 12})
+get_config = variants.Variants(
+  full=FULL,
+  paper=configuration.updated(
+    FULL,
+    num_updates=62_500,
+    task_options={"length": 256, "pairs": 16, "vocab_size": 8192},
+    network={"stack": {"d_model": 128}},
+    test_options={"32 pairs": {"pairs": 32}, "length 512": {"length": 512}},
+  ),
+  mixers=MIXERS,
+  vocabulary=configuration.updated(
+    MIXERS,
+    num_updates=8000,
+    updates_per_chunk=400,
+    task_options={"vocab_size": 8192},
+    network={"tie": True},
+    arms={name: _one_head(name) for name in _SOME},
+  ),
+  tiny=TINY,
+)

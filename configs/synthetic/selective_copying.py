@@ -10,21 +10,20 @@ dynamics do not depend on its inputs cannot tell tokens from blanks; in
 nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import _shared
 
-VARIANTS = ("full", "tiny")
-
-
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  task = {"blanks": 112, "memorise": 8, "vocab_size": 16}
-  config = _shared.base(variant, VARIANTS, "selective_copying", "rms", **task)
-  config.update(num_updates=4000, updates_per_chunk=200, batch_size=32)
-  config.arms = blocks.arms("mamba", "s4")
-  config.test_options = {f"{n} blanks": {"blanks": n} for n in (168, 224)}
-  if variant == "tiny":
-    task = {"blanks": 6, "memorise": 2, "vocab_size": 8}
-    return _shared.tiny(config, task, longer={"blanks": 12})
-  return config
+FULL = _shared.base(
+  "selective_copying",
+  {"blanks": 112, "memorise": 8, "vocab_size": 16},
+  "rms",
+  num_updates=4000,
+  updates_per_chunk=200,
+  arms=blocks.arms("mamba", "s4"),
+  test_options={f"{n} blanks": {"blanks": n} for n in (168, 224)},
+)
+SMALL = {"blanks": 6, "memorise": 2, "vocab_size": 8}
+get_config = variants.Variants(
+  full=FULL, tiny=_shared.tiny(FULL, SMALL, longer={"blanks": 12})
+)

@@ -13,44 +13,52 @@ After the training, the table has either order of the sets by itself. `:tiny`
 learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import _shared
+from jaxseq.training import configuration
 
-VARIANTS = ("full", "tiny")
 
-
-def _arm(mixer, reads="once", **options):
+def _arm(mixer: str, reads: str = "once", **options: int) -> dict[str, object]:
   """Returns an arm whose every second layer has this mixer."""
   stack = {"mixer": "short_conv", "hybrid": {mixer: options}}
   return {"reads": reads, "network": {"stack": {**stack, **blocks.TRANSFORMER}}}
 
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  task = {"first": 4, "second": 16, "vocab_size": 64}
-  config = _shared.base(variant, VARIANTS, "set_disjointness", "rms", **task)
-  config.update(num_updates=1200, updates_per_chunk=200, batch_size=64)
-  config.update(num_seeds=1, chunks_per_evaluation=6)
-  config.update(further_batch_size=64, further_batches=16)
-  config.optimizer.update(learning_rate=4e-3)
-  config.network.stack.update(d_model=48, num_layers=4)
-  arms = {"attention": _arm("attention", heads=2)}
-  for width in (2, 4):
-    for name, reads in (
-      ("causal", "once"),
-      ("twice", "twice"),
-      ("prefix", "prefix"),
-    ):
-      made = _arm("jrt", reads, heads=2, d_feature=width)
-      arms[f"{name}_{width}"] = made
-  config.arms = arms
-  config.test_options = {
-    "small first": {"swap": False},
-    "large first": {"first": 16, "second": 4, "swap": False},
-  }
-  if variant == "tiny":
-    config = _shared.tiny(config, {"second": 6}, {"second": 12})
-    config.arms = {"prefix": arms["prefix_4"], "twice": arms["twice_4"]}
-    config.network.stack.num_layers = 2
-  return config
+READS = {"causal": "once", "twice": "twice", "prefix": "prefix"}
+ARMS = {
+  f"{name}_{width}": _arm("jrt", reads, heads=2, d_feature=width)
+  for width in (2, 4)
+  for name, reads in READS.items()
+}
+FULL = configuration.updated(
+  _shared.base(
+    "set_disjointness",
+    {"first": 4, "second": 16, "vocab_size": 64},
+    "rms",
+    optimizer={"learning_rate": 4e-3},
+    num_updates=1200,
+    updates_per_chunk=200,
+    batch_size=64,
+    num_seeds=1,
+    chunks_per_evaluation=6,
+    further_batch_size=64,
+    further_batches=16,
+    arms={"attention": _arm("attention", heads=2), **ARMS},
+    test_options={
+      "small first": {"swap": False},
+      "large first": {"first": 16, "second": 4, "swap": False},
+    },
+  ),
+  network={"stack": {"d_model": 48, "num_layers": 4}},
+)
+get_config = variants.Variants(
+  full=FULL,
+  tiny=_shared.tiny(
+    FULL,
+    {"second": 6},
+    longer={"second": 12},
+    arms={"prefix": ARMS["prefix_4"], "twice": ARMS["twice_4"]},
+    network={"stack": {"num_layers": 2}},
+  ),
+)

@@ -15,27 +15,37 @@ takes another group: S3 (solvable, 6 elements), Z60 (commutative), A4xZ5 or S5.
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
 
-import ml_collections
-
 from configs import blocks
+from configs import variants
 from configs.synthetic import _shared
 from jaxseq.data.tokens import group_words
+from jaxseq.training import configuration
 
-VARIANTS = (*group_words.GROUPS, "tiny")
+
+def of_lengths(*lengths: int) -> dict[str, dict[str, int]]:
+  """Returns tests with words of these lengths."""
+  return {f"{n}": {"min_length": n, "max_length": n} for n in lengths}
 
 
-def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
-  group = "S3" if variant == "tiny" else variant
-  task = {"group": group, "alphabet": "generators", "min_length": 3}
-  config = _shared.base(variant, VARIANTS, "group_words", **task, max_length=32)
-  config.update(num_updates=3000, updates_per_chunk=200, batch_size=64)
-  config.optimizer.update(weight_decay=0.01, warmup_steps=200)
-  config.arms = blocks.arms("lstm", "slstm", "mamba", "s5")
-  config.test_options = {
-    f"{length}": {"min_length": length, "max_length": length}
-    for length in (32, 64, 128)
-  }
-  if variant == "tiny":
-    longer = {"min_length": 12, "max_length": 12}
-    return _shared.tiny(config, {"max_length": 6}, longer)
-  return config
+A5 = _shared.base(
+  "group_words",
+  {
+    "group": "A5",
+    "alphabet": "generators",
+    "min_length": 3,
+    "max_length": 32,
+  },
+  optimizer={"weight_decay": 0.01, "warmup_steps": 200},
+  num_updates=3000,
+  updates_per_chunk=200,
+  batch_size=64,
+  arms=blocks.arms("lstm", "slstm", "mamba", "s5"),
+  test_options=of_lengths(32, 64, 128),
+)
+GROUPS = {
+  group: configuration.updated(A5, task_options={"group": group})
+  for group in ("A5", *(x for x in group_words.GROUPS if x != "A5"))
+}
+LONGER = {"min_length": 12, "max_length": 12}
+TINY = _shared.tiny(GROUPS["S3"], {"max_length": 6}, LONGER)
+get_config = variants.Variants(**GROUPS, tiny=TINY)

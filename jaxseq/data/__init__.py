@@ -23,7 +23,6 @@ if TYPE_CHECKING:
   from jaxseq.data import activities as activities
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
-  from jaxseq.data import cache as cache
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
-  from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
@@ -44,9 +42,9 @@ if TYPE_CHECKING:
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
+  from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
   from jaxseq.data import scale as scale
-  from jaxseq.data import series as series
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table
   from jaxseq.data import sources as sources

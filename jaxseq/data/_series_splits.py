@@ -14,8 +14,8 @@ from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
+from jaxseq.data import recordings
 from jaxseq.data import scale
-from jaxseq.data import table_layouts
 from jaxseq.data.sources import series as series_sources
 
 _PARTS = ("train", "valid", "test")
@@ -29,15 +29,13 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
   if whole.part.max():
     parts = _parts_of_files(whole, firsts, valid_fraction, targets, seed)
   elif split is not None:
-    entries = [whole.words[split][row] for row in firsts]
+    entries = [whole.entries[split][row] for row in firsts]
     parts = _part_splits.by_words(
       entries, lambda number: whole.place(int(firsts[number]), split)
     )
   elif len(firsts) == 1 < len(whole.own):
     order = np.arange(len(whole.own))
-    return _known(
-      _part_splits.by_time(order, valid_fraction, test_fraction), whole, targets
-    )
+    return _part_splits.by_time(order, valid_fraction, test_fraction)
   elif by_time:
     if whole.stamps is None:
       raise _validate.error("time", None, "a column, to divide by time")
@@ -51,25 +49,21 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
       seed,
       classes=targets.values[firsts] if targets.kind == "class" else None,
       groups=(
-        None if group is None else [whole.words[group][row] for row in firsts]
+        None if group is None else [whole.entries[group][row] for row in firsts]
       ),
     )
   # A series that is too short for a window has no piece, and so no number here.
   numbers = np.unique(whole.own, return_inverse=True)[1]
-  return _known(_part_splits.of_groups(parts, numbers), whole, targets)
-
-
-def _known(parts, whole, targets):
-  """The parts, if the training part has all classes."""
-  _series_targets.check_classes(targets, parts.train, whole)
-  return parts
+  return _part_splits.of_groups(parts, numbers)
 
 
 def make(
-  whole: table_layouts.Recordings,
-  found: _series_targets.Targets,
+  whole: recordings.Recordings,
+  targets: _series_targets.Targets,
   *,
   source: str,
+  description: str | None = None,
+  license: str = "that of the files",
   gaps: series_sources.Gaps = "channel",
   split: str | None = None,
   group: str | None = None,
@@ -77,6 +71,7 @@ def make(
   valid_fraction: float = 0.1,
   test_fraction: float = 0.2,
   normalize: bool = True,
+  scale_targets: bool = True,
   missing: missing_values.Missing = "refuse",
   seed: int = 0,
   **fields: Any,
@@ -86,19 +81,54 @@ def make(
   if missing == "refuse":
     whole.refuse_missing()
   shares = valid_fraction, test_fraction
-  parts = _divide(whole, found, split, group, by_time, shares, seed)
+  parts = _divide(whole, targets, split, group, by_time, shares, seed)
+  _series_targets.check_classes(targets, parts.train, whole)
+  numeric = targets.kind in ("number", "step")
   prepared = series_sources.SeriesSource(
-    classes=found.classes,
-    targets=found.names if found.kind in ("number", "step") else None,
-    stepwise=found.kind == "step",
+    classes=targets.classes,
+    targets=targets.names if numeric else None,
+    stepwise=targets.kind == "step",
     missing=missing,
     **fields,
-    **_constants(whole, parts.train, found, normalize, missing, gaps),
+    **_constants(
+      whole, parts.train, targets, normalize, scale_targets, missing, gaps
+    ),
   )
-  datasets_of_parts = [
-    prepared.part(whole, rows, found) if len(rows) else None for rows in parts
+  sets = [
+    prepared.part(whole, rows, targets) if len(rows) else None for rows in parts
   ]
-  return _as_splits(datasets_of_parts, prepared, whole, found, source)
+  if targets.kind == "none":
+    sets = [s and s._replace(targets=np.zeros_like(s.targets)) for s in sets]
+  # One structure for all parts: a step compiled for one serves the others.
+  if any(part is not None and part.lengths is not None for part in sets):
+    sets = [
+      part and part._replace(lengths=datasets.inside(part).sum(1, np.int32))
+      for part in sets
+    ]
+  channels = whole.channels
+  if missing == "mask":
+    channels += tuple(f"{name} observed" for name in channels)
+  if prepared.gaps == "channel":
+    channels += ("time since the element before",)
+  names = ", ".join(prepared.targets or ())
+  asked = {
+    "class": "which class?",
+    "number": f"{names}?",
+    "step": f"{names} at every element?",
+    "none": "without targets.",
+  }[targets.kind]
+  info = datasets.Info(
+    description or f"Series of {', '.join(whole.channels)}; {asked}",
+    source,
+    license,
+    num_classes=None if targets.classes is None else len(targets.classes),
+    classes=targets.classes,
+    channels=channels,
+    mean=prepared.mean and np.array(prepared.mean),
+    deviation=prepared.deviation and np.array(prepared.deviation),
+    preparation=prepared,
+  )
+  return datasets.Splits(*sets, info)
 
 
 def _parts_of_files(whole, firsts, share, targets, seed):
@@ -116,7 +146,7 @@ def _parts_of_files(whole, firsts, share, targets, seed):
   return _part_splits.Parts(train[inner.train], train[inner.test], test)
 
 
-def _constants(whole, train, targets, normalize, missing, gaps):
+def _constants(whole, train, targets, normalize, scale_targets, missing, gaps):
   """Numbers of the training part that all parts are prepared with."""
   values = np.concatenate([whole.values[i] for i in train])
   empty = np.isnan(values).all(axis=0)
@@ -133,7 +163,7 @@ def _constants(whole, train, targets, normalize, missing, gaps):
   if normalize:
     mean, deviation = scale.Scale.of(values)
     constants |= {"mean": mean, "deviation": deviation}
-    if targets.kind in ("number", "step"):
+    if scale_targets and targets.kind in ("number", "step"):
       mean, deviation = scale.Scale.of(targets.training(train))
       constants |= {"target_mean": mean, "target_deviation": deviation}
   if missing != "refuse":
@@ -149,48 +179,3 @@ def _constants(whole, train, targets, normalize, missing, gaps):
     ):
       constants["gaps"] = gaps
   return constants
-
-
-def _as_splits(sets, prepared, whole, targets, source):
-  """The parts with their description."""
-  if targets.kind == "none":
-    sets = [
-      part and part._replace(targets=np.zeros_like(part.targets))
-      for part in sets
-    ]
-  # One structure for all parts: a step compiled for one serves the others.
-  if any(part is not None and part.lengths is not None for part in sets):
-    sets = [part and _with_lengths(part) for part in sets]
-  channels = whole.channels
-  if prepared.missing == "mask":
-    channels += tuple(f"{name} observed" for name in channels)
-  if prepared.gaps == "channel":
-    channels += ("time since the element before",)
-  words = {
-    "class": "which class?",
-    "number": f"{', '.join(prepared.targets or ())}?",
-    "step": f"{', '.join(prepared.targets or ())} at every element?",
-    "none": "without targets.",
-  }
-  info = datasets.Info(
-    f"Series of {', '.join(whole.channels)}; {words[targets.kind]}",
-    source,
-    "that of the files",
-    num_classes=None if targets.classes is None else len(targets.classes),
-    classes=targets.classes,
-    channels=channels,
-    mean=None if prepared.mean is None else np.array(prepared.mean),
-    deviation=(
-      None if prepared.deviation is None else np.array(prepared.deviation)
-    ),
-    preparation=prepared,
-  )
-  return datasets.Splits(*sets, info)
-
-
-def _with_lengths(part):
-  """A part that says the lengths of its series."""
-  if part.lengths is not None:
-    return part
-  count, length = part.inputs.shape[:2]
-  return part._replace(lengths=np.full(count, length, np.int32))

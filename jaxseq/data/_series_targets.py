@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
+from jaxseq.data import recordings
 from jaxseq.data import table_layouts
-from jaxseq.data.files import columns as text_columns
+from jaxseq.data.files import _columns
 from jaxseq.data.files import table_files
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -47,7 +48,7 @@ def none(count: int) -> Targets:
 
 
 def find(
-  whole: table_layouts.Recordings,
+  whole: recordings.Recordings,
   columns: table_layouts.Columns,
   target: str,
   labels: str | os.PathLike | None,
@@ -67,7 +68,7 @@ def find(
   def place(number, name):
     return whole.place(number, name)
 
-  words = whole.words
+  words = whole.entries
   if labels is not None:
     words, place = _of_file(whole, columns, labels)
   for name in columns.label:
@@ -105,7 +106,7 @@ def in_order(words: Sequence[str]) -> tuple[str, ...]:
 def check_classes(
   found: Targets,
   train: np.ndarray,
-  whole: table_layouts.Recordings,
+  whole: recordings.Recordings,
 ) -> None:
   """Refuses classes that no training series is of."""
   if found.classes is None:
@@ -147,7 +148,7 @@ def _kind(entries):
   words = entries[0]
   try:
     for word in words:
-      text_columns.number(word, "")
+      _columns.number(word, "")
   except ValueError:
     return "class"
   return "class" if all(map(_WHOLE.fullmatch, words)) else "number"
@@ -156,7 +157,7 @@ def _kind(entries):
 def _number(word, name, place, number):
   """A number to predict."""
   try:
-    value = text_columns.number(word, name)
+    value = _columns.number(word, name)
   except ValueError:
     value = float("nan")
   if value != value:

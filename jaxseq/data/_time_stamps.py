@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 # A year alone would be any number.
 _DATE = re.compile(
@@ -46,10 +46,12 @@ def _zone(text):
   return _ZONE.search(text) if ":" in text else None
 
 
-def parse(words: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
-  """Reads time stamps, which are dates or numbers according to the first."""
+def parse(
+  words: Sequence[str], place: Callable[[int], str], dates: bool = False
+) -> np.ndarray:
+  """Reads time stamps, dates or numbers according to the first, or dates."""
   stamps = []
-  numeric = bool(len(words)) and _is_number(words[0])
+  numeric = not dates and bool(len(words)) and _is_number(words[0])
   zoned = bool(len(words)) and _zone(words[0].strip()) is not None
   for row, word in enumerate(words):
     try:
@@ -146,7 +148,7 @@ def _number(word):
   """A finite number."""
   try:
     value = float(word)
-    columns.numbers([value])
+    _columns.numbers([value])
   except ValueError:
     raise ValueError(
       f"got {word[:40]!r}, expected a finite number, as the time before is."

@@ -13,7 +13,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 
 class Series(NamedTuple):
@@ -39,11 +39,11 @@ def parse_csv(text: str, source: str) -> Series:
     ValueError: naming the line that is not as it should be.
   """
   rows = []
-  with columns.lines(source, text) as lines:
+  with _columns.lines(source, text) as lines:
     next(lines, None)
     for line in lines:
       try:
-        value, label = columns.numbers(line.split(",")[-2:])
+        value, label = _columns.numbers(line.split(",")[-2:])
       except ValueError as error:
         said = f"expected a value and a label; got {line.strip()!r}."
         raise ValueError(said) from error

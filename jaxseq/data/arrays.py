@@ -8,19 +8,18 @@ out (`split_data` in `training.devices.device_mesh`), each process then reads
 the rows of its own devices and, if the set is not checked, no others.
 """
 
-from collections.abc import Mapping
-import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from typing import Any
 
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _fields
 from jaxseq.data import _npy
 from jaxseq.data import checks
 from jaxseq.data import datasets
@@ -148,62 +147,29 @@ def _dataset(files_of_part, path, part):
   return datasets.ArrayDataset(**arrays, extras=datasets.Extras(**extras))
 
 
-def _is(*kinds: type):
-  """Returns a check for a value of one of some types."""
-  return lambda value: type(value) in kinds
-
-
-def _are(*kinds: type):
-  """Returns a check for a list of such values."""
-  return lambda value: isinstance(value, list) and all(map(_is(*kinds), value))
-
-
-def _has(**checks: Any):
-  """Returns a check for an object with exactly these entries."""
-  return lambda value: (
-    isinstance(value, dict)
-    and value.keys() == checks.keys()
-    and all(check(value[name]) for name, check in checks.items())
-  )
-
-
-# What is kept of each field, and its check.
-_TEXTS = ("description", "source", "license")
-_FIELDS = {
-  **dict.fromkeys((*_TEXTS, "digest"), _is(str)),
-  **dict.fromkeys(("num_classes", "vocab_size", "left_out"), _is(int)),
-  **dict.fromkeys(("rate", "horizon", "mean", "deviation"), _is(int, float)),
-  **dict.fromkeys(("classes", "channels", "tokens", "devices"), _are(str)),
-  "image_size": _are(int),
-  "factors": _has(
-    names=_are(str),
-    sizes=_are(int),
-    scale=_is(int, float),
-    noise=_is(int, float),
-  ),
-  "preparation": _is(dict),
-  "domains": _has(
-    by=_is(str), names=_are(int), num_sources=_is(int), scaling=_is(str)
-  ),
-}
-_TUPLES = {"factors": datasets.Factors, "domains": datasets.Domains}
+# What is kept of a description, and the records in it.
+_KEPT = (
+  *("description", "source", "license", "digest", "num_classes", "vocab_size"),
+  *("left_out", "rate", "horizon", "mean", "deviation", "classes", "channels"),
+  *("tokens", "devices", "image_size", "factors", "preparation", "domains"),
+)
+_RECORDS = {"factors": datasets.Factors, "domains": datasets.Domains}
 
 
 def _encoded(info: datasets.Info) -> str:
   """The text of the kept fields, as JSON."""
-  columns = {}
-  for name, check in _FIELDS.items():
-    value = getattr(info, name)
-    if name in _TUPLES and value is not None:
-      value = value._asdict()
-    if name == "preparation" and value is not None:
-      value = value.to_json()
-    # Through JSON, in which tuples are lists.
-    if isinstance(value, str | int | float | tuple | dict):
-      value = json.loads(json.dumps(value))
-      if check(value):
-        columns[name] = value
-  return json.dumps(columns, indent=2, allow_nan=False) + "\n"
+  values = {name: getattr(info, name) for name in _KEPT}
+  for name, value in values.items():
+    if name in _RECORDS and value is not None:
+      values[name] = value._asdict()
+  if info.preparation is not None:
+    values["preparation"] = info.preparation.to_json()
+  values = {
+    name: _codec.encode(value, name)
+    for name, value in values.items()
+    if value is not None and not isinstance(value, np.ndarray)
+  }
+  return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def _decoded(file: pathlib.Path) -> datasets.Info:
@@ -212,31 +178,15 @@ def _decoded(file: pathlib.Path) -> datasets.Info:
     values = _json.loads(file.read_bytes())
   except ValueError as error:
     raise ValueError(f"{file} is not JSON: {error}.") from error
-  if not isinstance(values, Mapping):
-    raise _validate.error(str(file), type(values).__name__, "a JSON object")
-  lacking = [name for name in _TEXTS if name not in values]
-  if lacking:
-    raise ValueError(f"{file} lacks {', '.join(lacking)}.")
-  names = {field.name for field in dataclasses.fields(datasets.Info)}
-  for name, value in values.items():
-    _validate.choice(f"{file}: entries", name, sorted(names & set(_FIELDS)))
-    if not _FIELDS[name](value):
-      raise _validate.error(f"{file}: {name}", value, "a value of its kind")
-  fields = {
-    name: tuple(value) if isinstance(value, list) else value
-    for name, value in values.items()
-  }
-  if "preparation" in fields:
+  _validate.instance(str(file), values, dict, "a JSON object")
+  for name in values:
+    _validate.choice(f"{file}: entries", name, _KEPT)
+  for name, kind in _RECORDS.items():
+    if name in values:
+      values[name] = _fields.make(kind, values[name], f"{file}: {name}")
+  if "preparation" in values:
     try:
-      fields["preparation"] = kinds.from_json(fields["preparation"])
+      values["preparation"] = kinds.from_json(values["preparation"])
     except ValueError as error:
       raise ValueError(f"{file}: {error}") from error
-  for name, kind in _TUPLES.items():
-    if name in fields:
-      fields[name] = kind(
-        **{
-          key: tuple(value) if isinstance(value, list) else value
-          for key, value in fields[name].items()
-        }
-      )
-  return datasets.Info(**fields)
+  return _fields.make(datasets.Info, values, str(file))

@@ -5,16 +5,13 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import Any
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from jaxseq import _validate
-
-if TYPE_CHECKING:
-  from jaxseq.data.sources.base import Source
 
 
 class MissingData(ValueError):
@@ -167,7 +164,7 @@ class Info:
     left_out: number of damaged records that were left out.
     manifest: name and sha256 of each file of a corpus.
     digest: one sha256 for the manifest.
-    preparation: how the inputs were made, to make others likewise.
+    preparation: the `data.Source` that makes other inputs likewise.
   """
 
   description: str
@@ -192,7 +189,7 @@ class Info:
   left_out: int | None = None
   manifest: tuple[tuple[str, str], ...] | None = None
   digest: str | None = None
-  preparation: "Source | None" = None
+  preparation: Any = None
 
 
 class Splits(NamedTuple):

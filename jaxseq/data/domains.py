@@ -6,11 +6,9 @@ domains. A training set holds windows of both, and those of the target carry
 the test set.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 from typing import Literal
-from typing import NamedTuple
 from typing import TypedDict
 from typing import get_args
 
@@ -18,11 +16,26 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import _window_features
 from jaxseq.data import datasets
+from jaxseq.data import recordings
 from jaxseq.data import scale
 
 UNLABELED = -1
+
+# The numbers of a channel, in this order; "band_i" is the logarithm of the mean
+# power in the i-th of five bands, each twice as wide as the one below.
+STATISTICS = (
+  "mean",
+  "deviation",
+  "minimum",
+  "maximum",
+  "median",
+  "quartiles",
+  "change",
+  *(f"band_{i}" for i in range(5)),
+)
+_BANDS = 5
+_FLOOR = 1e-6
 
 # Source and target subjects of the tables of CoDATS (arXiv 2005.10996), by its
 # numbering; "watch" has no published pairs, these are one fixed choice.
@@ -65,46 +78,32 @@ class Options(TypedDict, total=False):
   unlabeled: bool
 
 
-class Recordings(NamedTuple):
-  """Recordings of different lengths.
-
-  Attributes:
-    series: arrays (length_i, channels), one for each recording.
-    labels: (n,) int32 classes.
-    attributes: further integers (n,) int32 of each recording, by their names
-      in `datasets.Extras`: the subject, the device.
-  """
-
-  series: Sequence[np.ndarray]
-  labels: np.ndarray
-  attributes: Mapping[str, np.ndarray]
-
-
 def windows(
-  recordings: Recordings, length: int, step: int
+  whole: recordings.Recordings, length: int, step: int
 ) -> datasets.ArrayDataset:
   """Cuts recordings in windows; no window reaches over the end of one.
 
   Args:
-    recordings: the recordings. One that is shorter than a window has none.
+    whole: the recordings, with the entry "label". One that is shorter than a
+      window has none.
     length: elements of a window in time.
     step: elements from the start of a window to that of the next.
 
   Returns:
     Inputs (n, length, channels) float32; targets (n,), the label of the
-    recording. extras: the attributes, the number of the recording, and start,
-    the window's first element in it; all (n,) int32.
+    recording. extras: the other entries, the number of the recording, and
+    start, the window's first element in it; all (n,) int32.
 
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
   """
   _validate.all_positive(length=length, step=step)
-  longest = max(map(len, recordings.series), default=0)
+  longest = max(map(len, whole.values), default=0)
   if longest < length:
     expected = f"at most that of the longest recording, {longest}"
     raise _validate.error("length", length, expected)
   inputs, places, starts = [], [], []
-  for place, series in enumerate(recordings.series):
+  for place, series in enumerate(whole.values):
     if len(series) < length:
       continue
     cut = datasets.sliding_windows(series, length)[::step].astype(np.float32)
@@ -114,14 +113,12 @@ def windows(
   place = np.concatenate(places)
   extras = {
     name: np.asarray(values, np.int32)[place]
-    for name, values in recordings.attributes.items()
+    for name, values in whole.entries.items()
   }
+  targets = extras.pop("label")
   extras |= {"recording": place, "start": np.concatenate(starts)}
   return datasets.ArrayDataset(
-    np.concatenate(inputs),
-    np.asarray(recordings.labels, np.int32)[place],
-    None,
-    datasets.Extras(**extras),
+    np.concatenate(inputs), targets, None, datasets.Extras(**extras)
   )
 
 
@@ -197,6 +194,31 @@ def _scaled(dataset, moments):
   mean, deviation = np.stack(moments, 1)[:, dataset.extras.domain, None]
   inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
   return dataset._replace(inputs=inputs * datasets.inside(dataset)[..., None])
+
+
+def _described(windows: np.ndarray) -> np.ndarray:
+  """Returns (..., channels * 12) float32, `STATISTICS` channel by channel."""
+  length = windows.shape[-2]
+  least = 2 ** (_BANDS + 1) - 2
+  if length < least:
+    expected = f"at least {least} elements in time"
+    raise _validate.error("windows", length, expected)
+  x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
+  lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
+  power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length
+  # Without the mean, which has a number of its own.
+  power = power[..., 1:]
+  edges = power.shape[-1] * (2.0 ** np.arange(_BANDS + 1) - 1)
+  edges = np.round(edges / (2.0**_BANDS - 1)).astype(int)
+  bands = [
+    np.log(power[..., a:b].mean(axis=-1) + _FLOOR)
+    for a, b in zip(edges[:-1], edges[1:])
+  ]
+  numbers = [f(x, axis=-1) for f in (np.mean, np.std, np.min, np.max)]
+  change = np.abs(np.diff(x, axis=-1)).mean(axis=-1)
+  numbers += [median, upper - lower, change, *bands]
+  out = np.stack(numbers, axis=-1).astype(np.float32)
+  return out.reshape(*out.shape[:-2], -1)
 
 
 def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
@@ -349,7 +371,10 @@ def adapt(
   see, test = _hold_out(of_target, held_out, holding, seed)
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
-    parts = [part and _window_features.described(part) for part in parts]
+    parts = [
+      part and part._replace(inputs=_described(part.inputs)[:, None])
+      for part in parts
+    ]
   chosen = datasets.Domains(by, names, count, scaling)
   info = dataclasses.replace(info, domains=chosen)
   return make_splits(*parts, info, scaling=scaling, unlabeled=unlabeled)

@@ -9,13 +9,12 @@ and down as the point passes the angles of the waves P, Q, R, S and T:
 with breathing z0 = 0.005 sin(2 pi t / 4 s). Times are in seconds.
 
 On the circle the angle is the integral of w, and what is left, z' + z = a known
-input, is a scalar linear recurrence: `_by_recurrence`.
+input, is a scalar linear recurrence.
 
 Source: McSharry et al., IEEE Trans. Biomed. Eng. 50(3), 2003. Angles and widths
 follow the heart rate as in the authors' code (ECGSYN).
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 from typing import Unpack
 
@@ -26,9 +25,6 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import factors
-
-# Angular frequency of the beat, (n,) or (n, time), at a time in seconds.
-Rate = Callable[[np.ndarray], np.ndarray]
 
 # The waves P, Q, R, S and T at a heart rate of 60 beats per minute.
 _ANGLES = np.radians([-70.0, -15.0, 0.0, 15.0, 100.0])
@@ -43,9 +39,6 @@ _WARM_UP = 4.0
 _STEP = 1 / 512
 # Heights of P and T beside R in the published model.
 _P_HEIGHT, _T_HEIGHT = 0.25, 0.4
-# Spectrum of the times between beats: frequencies in Hz of blood pressure and
-# breathing, width of both peaks, power of the first over that of the second.
-_PEAKS, _PEAK_WIDTH, _POWER_RATIO = (0.1, 0.25), 0.01, 0.5
 # Series made at a time; bounds the memory.
 _CHUNK = 256
 
@@ -114,41 +107,9 @@ def waves(levels: np.ndarray) -> Waves:
   return published._replace(a=a, theta=theta)
 
 
-def _steady(heart_rate: np.ndarray) -> Rate:
-  """Returns the rate of hearts that beat evenly; heart_rate (n,) per minute."""
-  rate = 2 * np.pi * np.asarray(heart_rate, float) / 60
-
-  def at(time):
-    return rate[:, None] if np.ndim(time) else rate
-
-  return at
-
-
-def _variable(
-  rng: np.random.Generator, heart_rate: np.ndarray, deviation: float
-) -> Rate:
-  """Draws the angular frequency of hearts that vary from beat to beat."""
-  # The time between beats is a sum of cosines with random phases, whose
-  # spectrum has two Gaussian peaks at 0.1 Hz and 0.25 Hz.
-  heart_rate = np.asarray(heart_rate, float)
-  grid = np.arange(-4, 4.01, 0.25) * _PEAK_WIDTH
-  frequencies = np.concatenate([grid + peak for peak in _PEAKS])
-  shape = np.exp(-(grid**2) / (2 * _PEAK_WIDTH**2))
-  power = np.concatenate([_POWER_RATIO * shape, shape])
-  weights = np.sqrt(2 * power / power.sum())
-  phases = rng.uniform(0, 2 * np.pi, (len(heart_rate), len(grid) * 2))
-  mean = 60 / heart_rate
-  spread = 60 * deviation / heart_rate**2
-
-  def at(time):
-    # A cosine of a sum, so that all series share those of the time.
-    turns = 2 * np.pi * np.multiply.outer(frequencies, time)
-    wave = (weights * np.cos(phases)) @ np.cos(turns)
-    wave -= (weights * np.sin(phases)) @ np.sin(turns)
-    shift = (slice(None),) + (None,) * np.ndim(time)
-    return 2 * np.pi / (mean[shift] + spread[shift] * wave)
-
-  return at
+def _rate(heart_rate: np.ndarray) -> np.ndarray:
+  """Returns the angular frequency (n,) of hearts of so many beats a minute."""
+  return 2 * np.pi * np.asarray(heart_rate, float) / 60
 
 
 def _breathing(time: np.ndarray) -> np.ndarray:
@@ -172,20 +133,17 @@ def _by_recurrence(
   parameters: Waves,
   steps: int,
   step: float = _STEP,
-  rate: Rate | None = None,
   angle: np.ndarray | float = 0.0,
 ) -> np.ndarray:
   """Returns z, (n, steps + 1), at the times 0, step, 2 step, ..."""
   # z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
   # by Simpson's rule, which is of order 4; u is the input at the known angle.
-  rate = _steady(parameters.heart_rate) if rate is None else rate
   # Starts and middles of all steps in turn.
   times = np.arange(2 * steps + 1) * (step / 2)
-  shape = (len(parameters.heart_rate), len(times))
-  w = np.broadcast_to(rate(times), shape)
-  # The trapezoid rule: w changes within seconds, a step is a fraction of one.
-  moved = np.cumsum((w[:, 1:] + w[:, :-1]) * (step / 4), axis=1)
-  start = np.broadcast_to(angle, shape[:1])[:, None]
+  rate = _rate(parameters.heart_rate)[:, None]
+  moves = np.broadcast_to(2 * rate * (step / 4), (len(rate), 2 * steps))
+  moved = np.cumsum(moves, axis=1)
+  start = np.broadcast_to(angle, len(rate))[:, None]
   angles = start + np.pad(moved, ((0, 0), (1, 0)))
   u = _pushed(angles, parameters) + _breathing(times)
   decay = np.exp(-step)
@@ -203,19 +161,12 @@ def _ecg_series(
   length: int = 128,
   rate: int = 64,
   start: float | np.ndarray = -np.pi,
-  heart_rate_deviation: float = 0.0,
-  rng: np.random.Generator | None = None,
 ) -> np.ndarray:
   """Makes ECGs (n, length) float64 without noise; z times `GAIN`."""
   per_second = round(1 / _STEP)
   _validate.positive("length", length)
   if rate < 1 or per_second % rate:
     raise _validate.error("rate", rate, f"a divisor of {per_second}")
-  if not heart_rate_deviation >= 0 or (heart_rate_deviation and rng is None):
-    expected = "a number of at least 0, and above 0 also rng"
-    raise _validate.error(
-      "heart_rate_deviation", heart_rate_deviation, expected
-    )
   start = np.broadcast_to(start, len(levels))
   warm_up = round(_WARM_UP * per_second)
   stride = per_second // rate
@@ -224,15 +175,11 @@ def _ecg_series(
   for first in range(0, len(levels), _CHUNK):
     rows = slice(first, first + _CHUNK)
     parameters = waves(levels[rows])
-    turning = _steady(parameters.heart_rate)
-    if heart_rate_deviation:
-      turning = _variable(rng, parameters.heart_rate, heart_rate_deviation)
     # Back by what the warm-up turns.
-    times = np.arange(2 * warm_up + 1) * (_STEP / 2)
-    w = np.broadcast_to(turning(times), (len(parameters.a), len(times)))
-    turned = np.trapezoid(w, dx=_STEP / 2, axis=1)
-    angle = start[rows] - turned
-    z = _by_recurrence(parameters, steps, rate=turning, angle=angle)
+    rate_of_each = _rate(parameters.heart_rate)[:, None]
+    w = np.broadcast_to(rate_of_each, (len(rate_of_each), 2 * warm_up + 1))
+    angle = start[rows] - np.trapezoid(w, dx=_STEP / 2, axis=1)
+    z = _by_recurrence(parameters, steps, angle=angle)
     parts.append(GAIN * z[:, warm_up::stride].astype(float))
   return np.concatenate(parts)
 
@@ -241,7 +188,6 @@ def load(
   length: int = 128,
   rate: int = 64,
   start: factors.Start = "aligned",
-  heart_rate_deviation: float = 0.0,
   **options: Unpack[factors.Options],
 ) -> datasets.Splits:
   """Makes a set of ECGs of the dynamical model.
@@ -252,8 +198,6 @@ def load(
     length: number of elements in time.
     rate: elements per second, a divisor of 512.
     start: see `factors.ecg`.
-    heart_rate_deviation: standard deviation of the heart rate within a series,
-      in beats per minute; 1 is usual, 0 is an even beat.
     **options: see `factors.make_splits`.
 
   Returns:
@@ -263,9 +207,7 @@ def load(
     ValueError: if an option is out of range.
   """
   return factors.make_splits(
-    lambda levels, phase, rng: _ecg_series(
-      levels, length, rate, phase, heart_rate_deviation, rng
-    ),
+    lambda levels, phase, rng: _ecg_series(levels, length, rate, phase),
     factors.ECG,
     "An ECG of a dynamical model; which six factors made it?",
     "dynamical model of McSharry et al., 2003",

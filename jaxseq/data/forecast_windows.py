@@ -5,11 +5,13 @@ inputs of the later spans may reach back into the span before, their targets do
 not: the layout of Time-Series-Library (arXiv 2407.13278).
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
-import csv
 import os
+import pathlib
+import tempfile
+from typing import Any
 from typing import Literal
-from typing import NamedTuple
 from typing import TypedDict
 from typing import Unpack
 from typing import get_args
@@ -20,78 +22,23 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
+from jaxseq.data import _part_splits
 from jaxseq.data import _time_stamps
 from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data import scale as scales
-from jaxseq.data.files import columns as text_columns
+from jaxseq.data import table_layouts
+from jaxseq.data.files import table_files
 from jaxseq.data.sources import windows as window_sources
 
 Missing = Literal["refuse", "forward_fill", "mean"]
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 
-class Series(NamedTuple):
-  """A series of several channels.
-
-  Attributes:
-    values: (time, channels) float64, NaN where a value is missing.
-    names: name of each channel.
-    times: (time,) float64 or datetime64, increasing; None if there are none.
-  """
-
-  values: np.ndarray
-  names: tuple[str, ...]
-  times: np.ndarray | None
-
-
-def parse_csv(
-  text: str, source: str, columns: Sequence[str] | None = None
-) -> Series:
-  """Reads a table whose first column is a date and time.
-
-  Args:
-    text: the table: a line of names, then a line for each time.
-    source: what to call it in messages.
-    columns: names of the channels to keep; all if None.
-
-  Returns:
-    The series; an empty entry is a missing value.
-
-  Raises:
-    ValueError: naming the line or column that is not as it should be.
-  """
-  times, values = [], []
-  with text_columns.lines(source, text) as lines:
-    rows = csv.reader(lines)
-    header = next(rows, [])
-    if len(header) < 2:
-      raise ValueError(
-        f"got {header}, expected names: a date and at least one channel."
-      )
-    if len(set(header)) < len(header):
-      twice = next(name for name in header if header.count(name) > 1)
-      raise ValueError(f"got the column {twice!r} twice, expected other names.")
-    columns = header[1:] if columns is None else columns
-    places = [
-      header.index(_validate.choice("column", name, header)) for name in columns
-    ]
-    for row in rows:
-      if len(row) != len(header):
-        raise ValueError(f"got {len(row)} of {len(header)} entries.")
-      times.append(_time_stamps.parse_date(row[0]))
-      values.append([text_columns.number(row[i], header[i]) for i in places])
-  if not values:
-    raise ValueError(f"{source} has no lines of values.")
-  return Series(
-    np.array(values), tuple(columns), np.array(times, "datetime64[s]")
-  )
-
-
 def _treat(
-  series: Series, missing: Missing, end: int, source: str
+  series: window_sources.Series, missing: Missing, end: int, source: str
 ) -> np.ndarray:
   """Returns the values of a series, missing ones treated as declared."""
   choices = get_args(Missing)
@@ -199,7 +146,7 @@ class Options(TypedDict, total=False):
 
 
 def make_splits(
-  series: Series,
+  series: window_sources.Series,
   ends: tuple[int, int, int],
   input_length: int = 96,
   horizon: int = 96,
@@ -209,6 +156,7 @@ def make_splits(
   missing: Missing = "refuse",
   source: str,
   license: str,
+  reader: Mapping[str, Any] | None = None,
 ) -> datasets.Splits:
   """Makes the windows of the three spans of a series.
 
@@ -219,13 +167,17 @@ def make_splits(
     horizon: times of a target.
     normalize: whether each channel is shifted and scaled to mean 0 and standard
       deviation 1 over the training span.
-    with_calendar: whether extras.calendar holds `_calendar` of each window.
+    with_calendar: whether extras.calendar holds of each time of a window, in
+      -0.5 .. 0.5: minute of the hour, hour of the day, day of the week from
+      Monday, day of the month, day of the year.
     missing: "refuse"; "forward_fill", the last value before it, or the mean
       where there is none; or "mean", that of the channel over the training
       span. A mask is none of them: the channels of the inputs are those of the
       targets, which would be missing as well.
     source: where the series comes from.
     license: its terms.
+    reader: fields of the source for tables that it is to read; None if it reads
+      none.
 
   Returns:
     The splits, see `windows`. info has channel names, and the mean and
@@ -264,6 +216,20 @@ def make_splits(
     else windows(values, start, end, input_length, horizon, stamps)
     for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends)
   ]
+  fields: dict[str, Any] = {
+    "channels": series.names,
+    "mean": mean,
+    "deviation": deviation,
+    "missing": missing,
+    "fill": fill,
+    "length": input_length,
+    "horizon": horizon,
+    "step": _time_stamps.usual_step(
+      [np.diff(_time_stamps.seconds(series.times))]
+    ),
+  }
+  if reader is not None:
+    fields |= {"reader": "forecast_table", **reader}
   info = datasets.Info(
     description=f"{input_length} times of a series; the next {horizon}?",
     source=source,
@@ -271,18 +237,7 @@ def make_splits(
     channels=series.names,
     mean=np.array(constants.mean),
     deviation=spread,
-    preparation=window_sources.WindowSource(
-      channels=series.names,
-      mean=mean,
-      deviation=deviation,
-      missing=missing,
-      fill=fill,
-      length=input_length,
-      horizon=horizon,
-      step=_time_stamps.usual_step(
-        [np.diff(_time_stamps.seconds(series.times))]
-      ),
-    ),
+    preparation=window_sources.WindowSource(**fields),
   )
   return datasets.Splits(*parts, info)
 
@@ -310,7 +265,13 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
   """
   file = "traffic_hourly.zip"
   path = packages.find(file, f"datasets/data/{file}", "autots")
-  series = parse_csv(_unzipped(path), str(path), _HOURLY_COLUMNS)
+  with tempfile.TemporaryDirectory() as folder:
+    table = pathlib.Path(folder, "traffic_hourly.csv")
+    table.write_bytes(_unzipped(path))
+    first, *_ = table_files.header(table)
+    series = window_sources.read(
+      table, first, _HOURLY_COLUMNS, steps="ignore", dates=True
+    )
   return make_splits(
     series,
     shares(len(series.values)),
@@ -321,13 +282,13 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
 
 def _unzipped(path):
-  """The text of the first file in an archive."""
+  """The content of the first file in an archive."""
   with open(path, "rb") as file:
     try:
       with zipfile.ZipFile(file) as archive:
         first = archive.infolist()[0]
         _limits.check_growth(path, first.file_size, os.path.getsize(path))
-        return _npy.read_member(archive, first).decode(errors="replace")
+        return _npy.read_member(archive, first)
     except (*_npy.DAMAGE, IndexError) as error:
       raise ValueError(f"{path} is no whole zip archive: {error}.") from error
 
@@ -370,7 +331,7 @@ def seasonal(
   for value, shock in zip(values, shocks):
     state = 0.9 * state + shock
     value += state
-  series = Series(
+  series = window_sources.Series(
     values,
     tuple(f"channel_{i}" for i in range(channels)),
     np.datetime64("2024-01-01T00", "s") + hours * np.timedelta64(3600, "s"),
@@ -382,3 +343,101 @@ def seasonal(
     license="none needed",
     **options,
   )
+
+
+def load(
+  path: table_files.Path,
+  *,
+  time: str | None = None,
+  channels: str | Sequence[str] | None = None,
+  ignore: str | Sequence[str] | None = None,
+  delimiter: str | None = None,
+  steps: window_sources.Steps = "refuse",
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  valid_from: str | float | None = None,
+  test_from: str | float | None = None,
+  **options: Unpack[Options],
+) -> datasets.Splits:
+  """Loads a series and lays windows over its three spans.
+
+  Args:
+    path: a file, or several whose rows follow each other, see
+      `table_files.find`.
+    time: column of dates or numbers, by which the rows are put in order; None
+      if there is none, and the rows are in order.
+    channels: columns of values; all others if None.
+    ignore: columns that are left out.
+    delimiter: see `table_files.read`.
+    steps: what becomes of times that are not one step apart: "refuse", "insert"
+      rows of missing values where whole steps are missing, or "ignore".
+    valid_fraction: share of the series that is for validation, behind the
+      training span; there is no such part at 0.
+    test_fraction: share of the series that is for testing, at its end.
+    valid_from: time of the first validation target, in place of shares.
+    test_from: time of the first test target, in place of shares.
+    **options: see `make_splits`: input_length and horizon,
+      normalize, with_calendar and missing.
+
+  Returns:
+    The splits, see `windows`.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected, or the
+      option that is wrong.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  names = table_layouts.as_names("channels", channels)
+  left_out = table_layouts.as_names("ignore", ignore)
+  series = window_sources.read(path, time, names, left_out, delimiter, steps)
+  count = len(series.values)
+  if valid_from is None and test_from is None:
+    _part_splits.check_shares(valid_fraction, test_fraction)
+    first = int(count * (1 - valid_fraction - test_fraction) + 1e-9)
+    ends = first, count - int(count * test_fraction), count
+  elif series.times is None or valid_from is None or test_from is None:
+    raise ValueError(
+      f"valid_from and test_from: got {valid_from!r} and {test_from!r}, "
+      f"expected both, and a column of time (got {time!r})."
+    )
+  else:
+    ends = _by_time(series.times, valid_from, test_from)
+  if options.get("with_calendar") and (
+    series.times is None or series.times.dtype.kind != "M"
+  ):
+    raise _validate.error("with_calendar", True, "False without dates")
+  stamps = series.times if series.times is not None else np.arange(count)
+  return make_splits(
+    series._replace(times=stamps),
+    ends,
+    source=table_files.describe(path),
+    license="that of the files",
+    reader={
+      "time": time,
+      "delimiter": delimiter,
+      "steps": steps,
+      **({"step": None} if series.times is None else {}),
+    },
+    **options,
+  )
+
+
+def _by_time(times, valid_from, test_from):
+  """Ends of the three spans, by the times at which the later ones begin."""
+  starts = []
+  for name, word in (("valid_from", valid_from), ("test_from", test_from)):
+    try:
+      if times.dtype.kind == "M":
+        start = _time_stamps.parse_date(str(word))
+      else:
+        start = float(word)
+    except ValueError as error:
+      raise ValueError(f"{name}: {str(error).rstrip('.')}.") from error
+    starts.append(int(np.searchsorted(times, start)))
+  first, second = starts
+  if not 0 < first < second < len(times):
+    raise ValueError(
+      f"valid_from and test_from: got {valid_from} and {test_from}, expected "
+      f"times in this order between {times[0]} and {times[-1]}."
+    )
+  return first, second, len(times)

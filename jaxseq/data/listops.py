@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import cache
+from jaxseq.data import _cache
 from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the sets change.
@@ -54,40 +54,6 @@ def _apply(operator, values):
   if operator == _MED:
     return int(statistics.median(values))
   return sum(values) % 10
-
-
-def evaluate(ids: list[int]) -> int:
-  """Returns the value of an expression.
-
-  Args:
-    ids: token ids of one expression, as from `tokenize`.
-
-  Returns:
-    Its value, 0 .. 9.
-
-  Raises:
-    ValueError: if the brackets do not match, or it is not one expression.
-  """
-  lists = [[]]
-  for token in ids:
-    if _MIN <= token <= _SM:
-      lists.append([token])
-    elif token != _CLOSE:
-      lists[-1].append(token - 1)
-    elif len(lists) < 2 or len(lists[-1]) < 2:
-      raise ValueError(
-        "expression: got a ] that closes nothing or no values, expected one "
-        "after a list."
-      )
-    else:
-      operator, *values = lists.pop()
-      lists[-1].append(_apply(operator, values))
-  if len(lists) != 1 or len(lists[0]) != 1:
-    raise ValueError(
-      "expression: got several or an open one, expected one with all brackets "
-      "shut."
-    )
-  return lists[0][0]
 
 
 class _TooLong(Exception):
@@ -164,7 +130,8 @@ def load(
     train: number of training expressions, in place of the size's.
     valid: number of validation expressions, in place of the size's.
     test: number of test expressions, in place of the size's.
-    cached: whether to keep what was generated on disk, see `cache`.
+    cached: whether to keep what was generated on disk, in
+      $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, time) uint8 tokens, targets (n,) the values. No
@@ -192,7 +159,7 @@ def load(
     "bounds": [max_depth, shortest, longest],
     "count": sum(counts),
   }
-  generated = cache.arrays("listops", options, make, enabled=cached)
+  generated = _cache.arrays("listops", options, make, enabled=cached)
   whole = datasets.ArrayDataset(*map(generated.get, names))
   parts = datasets.consecutive(whole, counts)
   majority = np.bincount(parts[2].targets).max() / counts[2]

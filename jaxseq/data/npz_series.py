@@ -24,7 +24,7 @@ from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import datasets
-from jaxseq.data import table_layouts
+from jaxseq.data import recordings
 from jaxseq.data.sources import series as series_sources
 
 _NAMES = {
@@ -48,25 +48,12 @@ class Places(NamedTuple):
     return where if column is None else f"{where}: {column!r}"
 
 
-def read(
+def _read(
   path: str | os.PathLike,
   target: str = "auto",
   classes: tuple[str, ...] | None = None,
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
-  """Reads the series of an archive.
-
-  Args:
-    path: the file.
-    target: what the labels are, see `series_table.load`.
-    classes: names of the classes; those that occur if None.
-
-  Returns:
-    The series and their targets.
-
-  Raises:
-    ValueError: if the archive is damaged, or an array is not as expected.
-    MissingData: if there is no such file.
-  """
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
+  """Reads the series of an archive."""
   path = datasets.find_file(path, "give an .npz archive as path")
   arrays = _npy.read_archive(path)
   channels = arrays.pop("channels", None)
@@ -89,8 +76,13 @@ def read(
     if row.shape[1] != len(names):
       place = Places(path).place(number)
       raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
-  whole = table_layouts.Recordings.of_values(
-    values, names, Places(path), ids=tuple(ids), part=np.array(part_numbers)
+  whole = recordings.Recordings.of(
+    values,
+    {},
+    channels=names,
+    table=Places(path),
+    ids=tuple(ids),
+    part=np.array(part_numbers),
   )
   return whole, _targets(labels, whole, target, classes, str(path))
 
@@ -222,7 +214,7 @@ def load(
     MissingData: if there is no such file.
   """
   _validate.choice("target", target, ("auto", "class", "number", "step"))
-  whole, targets = read(path, target)
+  whole, targets = _read(path, target)
   return _series_splits.make(
     whole,
     targets,
@@ -236,7 +228,7 @@ def load(
 
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
   """Reads series as `load` reads those of its archive; its parts in a row.
 
   Raises:
@@ -244,7 +236,7 @@ def read_again(
     MissingData: see `load`.
   """
   labeled = source.target != "none"
-  whole, targets = read(
+  whole, targets = _read(
     path, source.target if labeled else "auto", source.classes
   )
   if not labeled:

@@ -10,17 +10,15 @@ Arena). This is another program with the same rules and proportions: its images
 are alike, not equal.
 """
 
-from concurrent import futures
 import dataclasses
 import functools
 import math
-import multiprocessing
 import random
 
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import cache
+from jaxseq.data import _cache
 from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the images change.
@@ -299,23 +297,13 @@ def _generate(
   return images, labels, discs
 
 
-def _chunk(seed, number, count, drawing):
-  words = np.random.SeedSequence([seed, number]).generate_state(2, np.uint64)
-  images, labels, _ = _generate(int(words[0]), count, drawing)
-  return images, labels
-
-
-def _draw(seed, count, drawing, workers):
-  """Draws in chunks; the images do not depend on the number of workers."""
-  sizes = [min(_CHUNK, count - start) for start in range(0, count, _CHUNK)]
-  rows = ([seed] * len(sizes), range(len(sizes)), sizes, [drawing] * len(sizes))
-  if workers == 1:
-    chunks = list(map(_chunk, *rows))
-  else:
-    # A fork of a process with threads, such as those of jax, can hang.
-    context = multiprocessing.get_context("spawn")
-    with futures.ProcessPoolExecutor(workers, context) as pool:
-      chunks = list(pool.map(_chunk, *rows))
+def _draw(seed, count, drawing):
+  """Draws in chunks, each from a stream of random numbers of its own."""
+  chunks = []
+  for number, start in enumerate(range(0, count, _CHUNK)):
+    words = np.random.SeedSequence([seed, number]).generate_state(2, np.uint64)
+    size = min(_CHUNK, count - start)
+    chunks.append(_generate(int(words[0]), size, drawing)[:2])
   images, labels = (np.concatenate(arrays) for arrays in zip(*chunks))
   return {"images": images, "labels": labels}
 
@@ -327,7 +315,6 @@ def load(
   valid: int = 500,
   test: int = 500,
   cached: bool = True,
-  workers: int = 1,
 ) -> datasets.Splits:
   """Generates Pathfinder.
 
@@ -340,9 +327,8 @@ def load(
     train: number of training images.
     valid: number of validation images.
     test: number of test images.
-    cached: whether to keep what was generated on disk, see `cache`.
-    workers: number of processes that draw. A program that asks for several
-      must be importable without side effects, as for `multiprocessing`.
+    cached: whether to keep what was generated on disk, in
+      $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, size^2, 1) in 0 .. 1, the pixels row by row; targets
@@ -352,7 +338,7 @@ def load(
     ValueError: if an option is out of range.
   """
   _validate.choice("size", size, DRAWINGS)
-  _validate.all_positive(train=train, valid=valid, test=test, workers=workers)
+  _validate.all_positive(train=train, valid=valid, test=test)
   counts = (train, valid, test)
   options = {
     "version": _VERSION,
@@ -360,10 +346,10 @@ def load(
     "size": size,
     "count": sum(counts),
   }
-  arrays = cache.arrays(
+  arrays = _cache.arrays(
     "pathfinder",
     options,
-    lambda: _draw(seed, sum(counts), DRAWINGS[size], workers),
+    lambda: _draw(seed, sum(counts), DRAWINGS[size]),
     enabled=cached,
   )
   pixels = arrays["images"].reshape(sum(counts), size * size, 1)

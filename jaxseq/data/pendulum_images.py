@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import cache
+from jaxseq.data import _cache
 from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the set changes.
@@ -192,7 +192,8 @@ def load(
     test: number of test sequences.
     frames: number of frames of a sequence, 0.01 apart in time.
     kept: number of frames that are seen.
-    cached: whether to keep what was generated on disk, see `cache`.
+    cached: whether to keep what was generated on disk, in
+      $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, kept, 576) in 0 .. 1, the pixels row by row; targets
@@ -223,7 +224,7 @@ def load(
 
   options = {"version": _VERSION, "seed": seed, "counts": counts}
   options["frames"] = [frames, kept]
-  generated = cache.arrays("pendulum", options, make, enabled=cached)
+  generated = _cache.arrays("pendulum", options, make, enabled=cached)
   parts = []
   for part, count in counts.items():
     chosen = generated[f"{part}_frames"]

@@ -44,7 +44,7 @@ def check(
     mean is not None and len(mean) != len(deviation or ())
   ):
     raise _validate.error(name, deviation, "as many numbers as the means")
-  if deviation is not None and min(deviation) <= 0:
+  if deviation is not None and not (deviation and min(deviation) > 0):
     raise _validate.error(name, deviation, "numbers above 0")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import _row_groups
+from jaxseq.data import padding
 
 
 class FrameSeries(NamedTuple):
@@ -120,21 +121,12 @@ def _nested(frame):
     raise _validate.error("frame", arrays, "at least one row and column")
   values = []
   for row in range(len(frame)):
-    cells = [frame.iloc[row, column] for column in range(len(channels))]
-    arrays = [
-      _values(cell, f"row {row}, column {channel!r}", False)[:, 0]
-      if np.ndim(cell) == 1
-      else None
-      for cell, channel in zip(cells, channels)
-    ]
-    for cell, channel, read in zip(cells, channels, arrays):
-      if read is None:
-        kind = type(cell).__name__
+    cells = []
+    for column, channel in enumerate(channels):
+      cell, name = frame.iloc[row, column], f"row {row}, column {channel!r}"
+      if np.ndim(cell) != 1:
         expected = "a series in every cell, or an index of instance and time"
-        raise _validate.error(f"row {row}, column {channel!r}", kind, expected)
-    length = max(len(read) for read in arrays)
-    series = np.full((length, len(channels)), np.nan)
-    for column, read in enumerate(arrays):
-      series[: len(read), column] = read
-    values.append(series)
+        raise _validate.error(name, type(cell).__name__, expected)
+      cells.append(_values(cell, name, False)[:, 0])
+    values.append(padding.pad_sequences(cells, value=np.nan)[0].T)
   return FrameSeries(tuple(map(str, frame.index)), values, channels)

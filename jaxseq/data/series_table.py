@@ -14,6 +14,7 @@ from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
+from jaxseq.data import recordings
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import series as series_sources
@@ -141,7 +142,7 @@ def load(
 
 def read_again(
   path: table_files.Path, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
   """Reads series as `load` does, with or without the column of labels.
 
   Raises:
@@ -163,7 +164,7 @@ def read_again(
       whole.channels,
       f"{source.channels}",
     )
-  entries = whole.numbers if kind == "step" else whole.words
+  entries = whole.numbers if kind == "step" else whole.entries
   if not columns.label or not set(columns.label) <= entries.keys():
     return whole, _series_targets.none(len(whole.ids))
   return whole, _series_targets.find(

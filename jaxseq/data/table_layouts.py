@@ -18,14 +18,14 @@ import re
 from types import MappingProxyType
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _fields
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
-from jaxseq.data import missing as missing_values
+from jaxseq.data import recordings
 from jaxseq.data.files import table_files
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
@@ -69,13 +69,10 @@ class Columns:
   window: int | None = None
 
   def __post_init__(self):
-    _validate.choice("layout", self.layout, ("long", "wide"))
-    for name in ("id", "time", "delimiter"):
-      value = getattr(self, name)
-      if not (value is None or isinstance(value, str)):
-        raise _validate.error(name, value, "the name of a column, or None")
     for name in ("label", "channels", "ignore"):
       object.__setattr__(self, name, as_names(name, getattr(self, name)))
+    _validate.literals(self)
+    _fields.check(self)
     if self.window is not None:
       _validate.integer("window", self.window, 1)
     if self.layout == "wide" and self.time is not None:
@@ -85,116 +82,6 @@ class Columns:
     if len(set(used)) < len(used):
       twice = next(name for name in used if used.count(name) > 1)
       raise ValueError(f"columns: got {twice!r} twice, expected one use of it.")
-
-  @classmethod
-  def from_options(cls, options: Mapping[str, Any]) -> "Columns":
-    """Makes one of what `options` returned, perhaps after JSON.
-
-    Raises:
-      ValueError: naming an option that is unknown or wrong.
-    """
-    names = [field.name for field in dataclasses.fields(cls)]
-    for name in options:
-      _validate.choice("columns", name, names)
-    return cls(**options)
-
-  def options(self) -> dict[str, Any]:
-    """Returns the fields as values that JSON has."""
-    return {
-      name: list(value) if isinstance(value, tuple) else value
-      for name, value in dataclasses.asdict(self).items()
-    }
-
-
-class Recordings(NamedTuple):
-  """Series of a table.
-
-  Attributes:
-    ids: what each series is called; pieces of one by its name and their first
-      element, as in "a:200".
-    values: arrays (time_i, channels) float64, NaN where a value is missing.
-    channels: their names.
-    stamps: arrays (time_i,) float64 or datetime64, increasing; None if there is
-      no such column.
-    words: by column, the entry of each series.
-    numbers: by column, arrays (time_i,) float64 of further numbers.
-    part: (n,) number of the path that each series was read from.
-    rows: (n,) number of the table's row at which each series begins.
-    elements: arrays (time_i,), the row of each element; None if the series are
-      rows.
-    table: what they were read from.
-    own: (n,) number of the whole series that each is a piece of.
-    names: what the whole series are called.
-  """
-
-  ids: tuple[str, ...]
-  values: list[np.ndarray]
-  channels: tuple[str, ...]
-  stamps: list[np.ndarray] | None
-  words: dict[str, list[str]]
-  numbers: dict[str, list[np.ndarray]]
-  part: np.ndarray
-  rows: np.ndarray
-  elements: list[np.ndarray] | None
-  table: Any
-  own: np.ndarray
-  names: tuple[str, ...]
-
-  @classmethod
-  def of_values(
-    cls,
-    values: list[np.ndarray],
-    channels: tuple[str, ...],
-    table: Any,
-    *,
-    ids: tuple[str, ...],
-    part: np.ndarray,
-    **fields: Any,
-  ) -> "Recordings":
-    """Returns series that are whole, each of them a row of their table.
-
-    Args:
-      values: see `Recordings`, as the others.
-      channels: their names.
-      table: has `place(row, column)`.
-      ids: of the series.
-      part: number of the path of each.
-      **fields: others, in place of none.
-    """
-    rows = np.arange(len(values))
-    whole = cls(
-      ids, values, channels, None, {}, {}, part, rows, None, table, rows, ids
-    )
-    return whole._replace(**fields)
-
-  def place(
-    self, number: int, column: str | None = None, element: int | None = None
-  ) -> str:
-    """Returns where a series begins, or an element is, for messages."""
-    row = self.rows[number]
-    if self.elements is not None and element is not None:
-      row = self.elements[number][element]
-    return self.table.place(int(row), column)
-
-  def refuse_missing(self, trained: bool = False) -> None:
-    """Refuses missing values, by the place of the first.
-
-    Args:
-      trained: whether they are to be predicted by a model that is there.
-
-    Raises:
-      ValueError: naming it.
-    """
-    for number, values in enumerate(self.values):
-      wrong = np.isnan(values)
-      if wrong.any():
-        step, channel = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        place = self.place(number, self.channels[channel], int(step))
-        raise ValueError(
-          f"{place}: got nothing (element {step} of series "
-          f"{self.ids[number]!r}), expected "
-          f"{missing_values.expected(trained=trained)}."
-        )
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
@@ -224,7 +111,7 @@ def read(
   words: Sequence[str] = (),
   step_numbers: Sequence[str] = (),
   optional: Sequence[str] = (),
-) -> Recordings:
+) -> recordings.Recordings:
   """Reads series.
 
   Args:
@@ -299,8 +186,9 @@ def _pieces(whole, window):
     ids=tuple(f"{whole.ids[i]}:{start}" for i, start in zip(rows, starts)),
     values=cut(whole.values),
     stamps=None if whole.stamps is None else cut(whole.stamps),
-    words={
-      name: [words[i] for i in rows] for name, words in whole.words.items()
+    entries={
+      name: [entries[i] for i in rows]
+      for name, entries in whole.entries.items()
     },
     numbers={name: cut(arrays) for name, arrays in whole.numbers.items()},
     part=whole.part[pieces],
@@ -362,7 +250,7 @@ def _from_long(table, part, columns, channels, words, step_numbers):
     _check_increasing(table, columns.time, stamps, cut, ids)
   values = np.stack([table.numbers[name] for name in channels], axis=1)
   firsts = np.array([rows.min() for rows in cut])
-  return Recordings(
+  return recordings.Recordings(
     ids,
     [values[rows] for rows in cut],
     channels,
@@ -440,13 +328,13 @@ def _from_wide(table, part, columns, channels, words, step_numbers):
   if not lengths.all():
     row = int(np.argmin(lengths))
     raise ValueError(f"{table.place(row)}: got a series without any value.")
-  return Recordings.of_values(
+  return recordings.Recordings.of(
     [row[:length] for row, length in zip(values, lengths)],
-    names,
-    table,
+    {name: table.words[name] for name in words if name in table.words},
+    channels=names,
+    table=table,
     ids=ids,
     part=part,
-    words={name: table.words[name] for name in words if name in table.words},
   )
 
 

@@ -7,9 +7,11 @@ target once. Bits per byte are nats / ln 2, over all targets of a part.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -17,12 +19,15 @@ import sysconfig
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq.data import _text_documents
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 # What the program of Debian's bible-kjv 4.39 prints.
 KJV_BYTES = 4404412
 KJV_SHA256 = "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d"
+BIBLE_LEVELS = ("book", "chapter")
+# The place that a verse's line begins with: book, chapter, verse.
+_PLACE = re.compile(rb"(\d?[A-Za-z]+)(\d+):(\d+)\s")
 _KJV_COMMAND = ("-f", "gen1:1-rev22:21")
 
 
@@ -69,30 +74,34 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
 
 def _check_kjv(content, source):
   digest = hashlib.sha256(content).hexdigest()
-  differences = []
-  if len(content) != KJV_BYTES:
-    differences.append(f"{len(content)} bytes where {KJV_BYTES} are expected")
   if digest != KJV_SHA256:
-    differences.append(f"sha256 {digest} where {KJV_SHA256} is expected")
-  if differences:
     raise ValueError(
-      f"{source} is not the text of Debian's bible-kjv 4.39: "
-      f"{'; '.join(differences)}. Results on it cannot be compared."
+      f"{source} is not the text of Debian's bible-kjv 4.39: {len(content)} "
+      f"bytes with sha256 {digest} where {KJV_BYTES} with {KJV_SHA256} are "
+      "expected. Results on it cannot be compared."
     )
   return content
 
 
-def _split_bytes(
-  content: bytes, valid: float = 0.05, test: float = 0.05
-) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides a corpus in its own order."""
-  return split_tokens(np.frombuffer(content, np.uint8), valid, test)
-
-
 def split_tokens(
-  data: np.ndarray, valid: float = 0.05, test: float = 0.05
+  data: bytes | np.ndarray, valid: float = 0.05, test: float = 0.05
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides tokens (n,) in their own order; see `_split_bytes`."""
+  """Divides a corpus in its own order.
+
+  Args:
+    data: bytes, or tokens (n,).
+    valid: share of the validation part, next to last.
+    test: share of the test part, the last.
+
+  Returns:
+    Training, validation and test parts: inputs and targets (1, n). A part's
+    first input is the last byte or token of the part before it.
+
+  Raises:
+    ValueError: if a part would be empty.
+  """
+  if isinstance(data, bytes):
+    data = np.frombuffer(data, np.uint8)
   first = len(data) - round((valid + test) * len(data))
   second = len(data) - round(test * len(data))
   if not 1 < first < second < len(data):
@@ -116,7 +125,7 @@ def kjv(
   Args:
     path: see `kjv_bytes`.
     documents: "book" or "chapter": these are documents, that are
-      shuffled and divided whole, see `documents.split`. One text if None.
+      shuffled and divided whole, see `split_documents`. One text if None.
 
   Returns:
     The splits: inputs and targets (1, bytes) uint8, with document_starts if
@@ -128,9 +137,9 @@ def kjv(
   """
   content = kjv_bytes(path)
   if documents is None:
-    parts = _split_bytes(content)
+    parts = split_tokens(content)
   else:
-    parts = _text_documents.split(_text_documents.of_bible(content, documents))
+    parts = split_documents(_documents_of_bible(content, documents))
   info = datasets.Info(
     "The King James Bible byte by byte; which byte is next?",
     "Debian's bible-kjv 4.39",
@@ -141,6 +150,62 @@ def kjv(
     baselines={"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27},
   )
   return datasets.Splits(*parts, info)
+
+
+def _documents_of_bible(content: bytes, level: str) -> list[bytes]:
+  """Cuts the King James Bible, verses one a line, at one of `BIBLE_LEVELS`."""
+  _validate.choice("documents", level, BIBLE_LEVELS)
+  depth = BIBLE_LEVELS.index(level) + 1
+  documents, before = [], None
+  for number, line in enumerate(content.splitlines(keepends=True), 1):
+    match = _PLACE.match(line)
+    if match is None:
+      expected = "a place at its beginning, such as 'Ge1:1'"
+      raise _validate.error(f"line {number} of the text", line[:20], expected)
+    place = match.groups()[:depth]
+    if place != before:
+      documents.append([])
+    documents[-1].append(line)
+    before = place
+  return [b"".join(lines) for lines in documents]
+
+
+def split_documents(
+  documents: Sequence[bytes | np.ndarray],
+  valid: float = 0.05,
+  test: float = 0.05,
+  seed: int = 0,
+) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
+  """Divides documents at random; extras.document_starts: where each begins."""
+  parts = [
+    np.frombuffer(d, np.uint8) if isinstance(d, bytes) else d
+    for d in documents
+    if len(d)
+  ]
+  count = len(parts)
+  order = np.random.default_rng(seed).permutation(count)
+  first = count - round((valid + test) * count)
+  second = count - round(test * count)
+  if not 0 < first < second < count:
+    raise ValueError(
+      f"valid and test: got {valid} and {test}, expected positive shares that "
+      f"leave a document to each part of the {count}."
+    )
+  return tuple(
+    _part([parts[i] for i in rows]) for rows in np.split(order, [first, second])
+  )
+
+
+def _part(documents):
+  targets = np.concatenate(documents)
+  starts = np.zeros(len(targets), bool)
+  starts[np.cumsum([0, *map(len, documents[:-1])])] = True
+  inputs = np.where(starts, 0, np.roll(targets, 1)).astype(targets.dtype)
+  return datasets.ArrayDataset(
+    inputs[None],
+    targets[None],
+    extras=datasets.Extras(document_starts=starts[None]),
+  )
 
 
 def _python_documents(root):
@@ -184,7 +249,7 @@ def python_source(
     digest: digest that the manifest must have; the corpus is another one with
       another interpreter, so a comparison should state it. Not checked if None.
     documents: whether files are documents, of very different lengths, that are
-      shuffled and divided whole, see `documents.split`.
+      shuffled and divided whole, see `split_documents`.
 
   Returns:
     The splits: inputs and targets (1, bytes) uint8, with document_starts if
@@ -206,9 +271,9 @@ def python_source(
     )
   pieces = [f"# {name}\n".encode() + content for name, content in files]
   if documents:
-    parts = _text_documents.split(pieces)
+    parts = split_documents(pieces)
   else:
-    parts = _split_bytes(b"".join(pieces))
+    parts = split_tokens(b"".join(pieces))
   info = datasets.Info(
     "Python source code byte by byte; which byte is next?",
     "the standard library of the running Python",

@@ -1,10 +1,14 @@
-"""Your own series in a .ts file of sktime or aeon, or in two.
+"""Series in .ts files of sktime or aeon: your own, or sets of the archives.
 
     splits = data.load("ts", path="walks.ts")
+    splits = data.load("uea", train_path=..., test_path=...)
+    splits = data.load("gunpoint")
 
-The archives' own sets, in two files each, are `files.uea`; so is the format.
+Some sets of the UCR and UEA archives ship inside aeon and sktime, of which only
+the data files are read. `files.uea` reads the format.
 """
 
+import functools
 import os
 import pathlib
 from typing import Unpack
@@ -15,10 +19,14 @@ from jaxseq import _validate
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
 from jaxseq.data import npz_series
-from jaxseq.data import table_layouts
+from jaxseq.data import packages
+from jaxseq.data import recordings
 from jaxseq.data.files import uea
 from jaxseq.data.sources import series as series_sources
+
+_SKTIME_ONLY = ("PLAID", "Tecator")
 
 
 def load(
@@ -44,7 +52,7 @@ def load(
     ValueError: naming the line that is not as the format says.
     MissingData: if a file is not there.
   """
-  whole, targets = _read([path] if test_path is None else [path, test_path])
+  whole, targets, _ = _read([path] if test_path is None else [path, test_path])
   return _series_splits.make(
     whole,
     targets,
@@ -56,16 +64,115 @@ def load(
   )
 
 
+def archive(
+  train_path: str | os.PathLike,
+  test_path: str | os.PathLike,
+  seed: int = 0,
+  normalize: bool = True,
+  valid_fraction: float = 0.0,
+  missing: missing_values.Missing = "refuse",
+  license: str = "free for research (UCR/UEA archive)",
+) -> datasets.Splits:
+  """Loads a problem of the archive from its two files.
+
+  Args:
+    train_path: file of the training cases.
+    test_path: file of the test cases.
+    seed: seed of the choice of validation cases.
+    normalize: whether each channel is shifted and scaled to mean 0 and standard
+      deviation 1 over all training values.
+    valid_fraction: share of each class of the training cases that is for
+      validation; classification only.
+    missing: what becomes of missing values, see `data.missing`; channels that
+      are shorter than the longest one of a case lack values, too.
+    license: terms of the data.
+
+  Returns:
+    The splits: inputs (n, time, channels) with one time axis for all parts,
+    padded with 0 at the end; targets (n,) classes or (n, 1) numbers. info has
+    class names, and the mean and standard deviation of each channel before
+    normalization.
+
+  Raises:
+    ValueError: if a file is not as the format says, they differ in channels, or
+      values are missing and to be refused.
+    MissingData: if a file is not there.
+  """
+  whole, targets, name = _read([train_path, test_path], labeled=True)
+  splits = _series_splits.make(
+    whole,
+    targets,
+    source=str(train_path),
+    description=f"{name}: which class, or what value, has a series?",
+    license=license,
+    gaps="ignore",
+    valid_fraction=0.0,
+    normalize=normalize,
+    scale_targets=False,
+    missing=missing,
+    reader="ts",
+    target=targets.kind,
+  )
+  return datasets.carve_valid(splits, valid_fraction, seed)
+
+
+def packaged(
+  problem: str,
+  seed: int = 0,
+  normalize: bool = True,
+  valid_fraction: float = 0.0,
+  missing: missing_values.Missing = "refuse",
+) -> datasets.Splits:
+  """Loads a set of the archives that ships inside aeon or sktime.
+
+  Args:
+    problem: its name in the archives, which is that of its folder and files,
+      such as "GunPoint".
+    seed: see `archive`, as the next three.
+    normalize: whether each channel is standardized.
+    valid_fraction: share of each class that is for validation.
+    missing: what becomes of missing values.
+
+  Returns:
+    The splits, see `archive`.
+
+  Raises:
+    ValueError: if a name or number is out of range.
+    MissingData: if no package with the set is installed.
+  """
+  where = ("sktime",) if problem in _SKTIME_ONLY else ("aeon", "sktime")
+  file = f"datasets/data/{problem}/{problem}_TRAIN.ts"
+  train = packages.find(problem, file, *where)
+  test = train.with_name(f"{problem}_TEST.ts")
+  return archive(train, test, seed, normalize, valid_fraction, missing)
+
+
+# Loaders for the registry.
+acsf1 = functools.partial(packaged, "ACSF1")
+arrow_head = functools.partial(packaged, "ArrowHead")
+basic_motions = functools.partial(packaged, "BasicMotions")
+cardano_sentiment = functools.partial(packaged, "CardanoSentiment")
+covid_3month = functools.partial(packaged, "Covid3Month")
+gunpoint = functools.partial(packaged, "GunPoint")
+italy_power_demand = functools.partial(packaged, "ItalyPowerDemand")
+japanese_vowels = functools.partial(packaged, "JapaneseVowels")
+osuleaf = functools.partial(packaged, "OSULeaf")
+pickup_gesture = functools.partial(packaged, "PickupGestureWiimoteZ")
+plaid = functools.partial(packaged, "PLAID")
+tecator = functools.partial(packaged, "Tecator")
+unit_test = functools.partial(packaged, "UnitTest")
+
+
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
-) -> tuple[table_layouts.Recordings, _series_targets.Targets]:
+) -> tuple[recordings.Recordings, _series_targets.Targets]:
   """Reads the cases of a file, with or without labels, for predictions.
 
   Raises:
     ValueError: if the file is not as the format says, or has other channels.
     MissingData: if it is not there.
   """
-  whole, targets = _read([path], source)
+  whole, targets, _ = _read([path], source)
   width = len(source.mean or source.channels or whole.channels)
   if len(whole.channels) != width:
     got = len(whole.channels)
@@ -73,13 +180,14 @@ def read_again(
   return whole, targets
 
 
-def _read(paths, source=None):
-  """The cases of files that belong together, and their labels."""
+def _read(paths, source=None, labeled=False):
+  """The cases of files that belong together, their labels, and a name."""
   paths = [pathlib.Path(path) for path in paths]
   files = [uea.read_ts(path) for path in paths]
   for path, file in zip(paths, files):
-    if not file.series:
-      raise ValueError(f"{path}: got no case, expected at least one.")
+    if not file.series or (labeled and file.labels is None):
+      kind = "labelled ones" if labeled else "at least one"
+      raise ValueError(f"{path}: got no case, expected {kind}.")
     form, first = _form(file), _form(files[0])
     if form != first:
       raise ValueError(
@@ -91,15 +199,16 @@ def _read(paths, source=None):
   if files[0].times is not None:
     stamps = [t for file in files for t in file.times or ()]
   ids = tuple(str(i) for count in counts for i in range(count))
-  whole = table_layouts.Recordings.of_values(
+  whole = recordings.Recordings.of(
     values,
-    tuple(f"channel {i}" for i in range(values[0].shape[1])),
-    npz_series.Places(paths[0], "case"),
+    {},
+    channels=tuple(f"channel {i}" for i in range(values[0].shape[1])),
+    table=npz_series.Places(paths[0], "case"),
     ids=ids,
     stamps=stamps,
     part=np.repeat(np.arange(len(files)), counts),
   )
-  return whole, _targets(paths, files, source)
+  return whole, _targets(paths, files, source), files[0].name
 
 
 def _form(file):

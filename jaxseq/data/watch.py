@@ -24,19 +24,20 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import packages
+from jaxseq.data import recordings
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
 _CHANNELS = 6
-_NUMBERS = (int, float, bool)
+_AXIS = ("recording",)
 
 
-def read() -> tuple[domains.Recordings, tuple[str, ...]]:
+def read() -> tuple[recordings.Recordings, tuple[str, ...]]:
   """Reads the recordings.
 
   Returns:
-    The recordings, with the attributes subject, 1 .. 10, and side, 0 for the
-    left arm and 1 for the right; and the names of the exercises.
+    The recordings, with the entries label; subject, 1 .. 10, and side, 0 for
+    the left arm and 1 for the right; and the names of the exercises.
 
   Raises:
     ValueError: if the file is not as it should be.
@@ -51,47 +52,40 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
       f"{path} does not hold a dict with the keys {', '.join(_KEYS)}."
     )
   series = _series(content["X"], path)
-  columns = [_integers(content[key]) for key in ("y", "subject", "side")]
-  if any(c is None or len(c) != len(series) for c in columns):
-    raise ValueError(
-      f"{path} does not hold one label, subject and side for each of its "
-      f"{len(series)} recordings."
-    )
-  labels, subject, side = columns
-  names = content["y_labels"]
-  if isinstance(names, np.ndarray) and names.ndim:
-    names = list(names)
-  if not isinstance(names, list) or not all(
-    isinstance(name, str) for name in names
-  ):
+  labels, subject, side = (
+    _integers(content[key], len(series), path)
+    for key in ("y", "subject", "side")
+  )
+  names = _listed(content["y_labels"])
+  if names is None or not all(isinstance(name, str) for name in names):
     raise ValueError(f"{path}: y_labels are no list of names.")
-  wrong = labels[(labels < 0) | (labels >= len(names))]
-  if len(wrong):
-    expected = f"0 to {len(names) - 1}, as y_labels are {len(names)} names"
-    raise _validate.error(f"{path}: y", int(wrong[0]), expected)
-  return domains.Recordings(
-    series, labels, {"subject": subject, "side": side}
-  ), tuple(map(str, names))
+  expected = f"0 to {len(names) - 1}, as y_labels are {len(names)} names"
+  _values.check_range(f"{path}: y", labels, 0, len(names), _AXIS, expected)
+  entries = {"label": labels, "subject": subject, "side": side}
+  return recordings.Recordings.of(series, entries), tuple(map(str, names))
 
 
-def _series(arrays: Any, path: str | os.PathLike) -> list[np.ndarray]:
+def _listed(value):
+  """A list, also of an array's entries; None of anything else."""
+  if isinstance(value, np.ndarray) and value.ndim:
+    return list(value)
+  return value if isinstance(value, list) else None
+
+
+def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
   """Checks the recordings and returns them as (time, 6) float32."""
-  if isinstance(arrays, np.ndarray) and arrays.ndim:
-    arrays = list(arrays)
-  if not isinstance(arrays, list):
+  arrays = _listed(value)
+  if arrays is None:
     raise ValueError(f"{path}: X is no list of recordings.")
-  size = 0
   for number, array in enumerate(arrays):
+    name = f"{path}: X: recording {number}"
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
-      raise ValueError(f"{path}: X: recording {number} is no array of numbers.")
+      raise ValueError(f"{name} is no array of numbers.")
     if array.ndim != 2 or array.shape[1] != _CHANNELS:
-      raise _validate.error(
-        f"{path}: X: recording {number}",
-        f"shape {array.shape}",
-        f"(time, {_CHANNELS})",
-      )
-    size += array.nbytes
+      expected = f"(time, {_CHANNELS})"
+      raise _validate.error(name, f"shape {array.shape}", expected)
   # A file can name one recording any number of times.
+  size = sum(array.nbytes for array in arrays)
   _limits.check_growth(path, size, os.path.getsize(path))
   return [
     _values.to_float32(f"{path}: X: recording {number}", array)
@@ -120,16 +114,19 @@ def _content(path: str | os.PathLike) -> dict[str, Any]:
   return content
 
 
-def _integers(value: Any) -> np.ndarray | None:
-  """Returns integers (n,) as int32; None of any other value."""
-  if not isinstance(value, np.ndarray):
-    plain = isinstance(value, list) and all(type(x) in _NUMBERS for x in value)
-    value = np.array(value) if plain else np.array(None)
-  if value.ndim != 1 or value.dtype.kind not in "biuf":
-    return None
-  whole = np.rint(value)
-  same = np.isfinite(value) & (whole == value) & (np.abs(whole) < 2**31)
-  return whole.astype(np.int32) if same.all() else None
+def _integers(value: Any, count: int, path: str | os.PathLike) -> np.ndarray:
+  """Returns integers (count,) as int32; refuses any other value."""
+  try:
+    array = np.asarray(value, np.float64)
+  except (TypeError, ValueError):
+    array = np.full(count, np.nan)
+  whole = (np.rint(array) == array) & (np.abs(array) < 2**31)
+  if array.shape != (count,) or not whole.all():
+    raise ValueError(
+      f"{path} does not hold one label, subject and side for each of its "
+      f"{count} recordings."
+    )
+  return array.astype(np.int32)
 
 
 def load(
@@ -163,8 +160,8 @@ def load(
     MissingData: if seglearn is not installed.
   """
   _validate.choice("by", by, ("side", "subject"))
-  recordings, names = read()
-  examples = domains.windows(recordings, window, step)
+  whole, names = read()
+  examples = domains.windows(whole, window, step)
   info = datasets.Info(
     description="Motion of a wrist; which of 7 shoulder exercises?",
     source="seglearn load_watch (arXiv 1802.01489)",

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import domain_adaptation as domain_adaptation
   from jaxseq.dts import downstream as downstream
   from jaxseq.dts import downstream_pictures as downstream_pictures
-  from jaxseq.dts import dts_arms as dts_arms
   from jaxseq.dts import estimators as estimators
   from jaxseq.dts import evaluation as evaluation
   from jaxseq.dts import forecasts as forecasts

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import head_parts as head_parts
   from jaxseq.mixers import keys_and_values as keys_and_values
   from jaxseq.mixers import matrix_states as matrix_states
+  from jaxseq.mixers import passes as passes
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
   from jaxseq.mixers import state_space as state_space
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
   from jaxseq.mixers.gated import minlstm as minlstm
   from jaxseq.mixers.gated import slstm as slstm
   from jaxseq.mixers.keys_and_values import attention as attention
-  from jaxseq.mixers.keys_and_values import attention_cache as attention_cache
   from jaxseq.mixers.keys_and_values import block_float as block_float
   from jaxseq.mixers.keys_and_values import latent_attention as latent_attention
   from jaxseq.mixers.keys_and_values import routing as routing
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
+  from jaxseq.mixers.registry import current_options as current_options
   from jaxseq.mixers.registry import get as get
   from jaxseq.mixers.registry import make_config as make_config
   from jaxseq.mixers.registry import module_of as module_of

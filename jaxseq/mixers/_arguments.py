@@ -10,17 +10,7 @@ from jaxseq import _validate
 
 
 def check_params(config_type, init, config, params):
-  """Checks that parameters are those of a configuration.
-
-  Args:
-    config_type: the mixer's Config.
-    init: the mixer's function of this name.
-    config: what came as configuration.
-    params: what came as parameters.
-
-  Raises:
-    ValueError: they are not.
-  """
+  """Raises a ValueError unless parameters are those of a configuration."""
   if not isinstance(config, config_type):
     kind = type(config)
     raise _validate.error(
@@ -52,19 +42,7 @@ def _expected_shapes(init, config):
 
 
 def check_inputs(config, x, state, initial_state, reset, *, step):
-  """Checks x, state and reset; returns the batch shape.
-
-  Args:
-    config: of the mixer.
-    x: one element, or a sequence of them.
-    state: what came as state; None for none.
-    initial_state: the mixer's function of this name.
-    reset: flags, or None.
-    step: whether x is one element.
-
-  Raises:
-    ValueError: one of them does not fit the others.
-  """
+  """Checks x, of one element or a sequence, state and reset; returns batch."""
   width, shape = config.d_model, x.shape
   layout = f"(*batch, {width})" if step else f"(*batch, time, {width})"
   if len(shape) < (1 if step else 2) or shape[-1] != width:

@@ -1,13 +1,15 @@
 """Parts that all versions of RWKV have: token shift, initial values."""
 
+import dataclasses
 import math
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.mixers import contract
 
 # `contract.Traits.block`: what stands around the time mix of all versions.
 BLOCK = {
@@ -22,12 +24,26 @@ def mix(x: jax.Array, before: jax.Array, mu: jax.Array) -> jax.Array:
   return x + (before - x) * mu
 
 
-def check_layer(config: Any) -> None:
-  """Raises ValueError unless config.layer is one of config.num_layers."""
-  _validate.integer("layer", config.layer, 0, config.num_layers - 1)
+@dataclasses.dataclass(frozen=True)
+class Layer(contract.Options):
+  """Base of a Config whose initial parameters depend on the layer's place.
+
+  Attributes:
+    layer: number of the layer in its network, from 0. Initial parameters depend
+      on it.
+    num_layers: number of layers in the network.
+  """
+
+  _: dataclasses.KW_ONLY
+  layer: Annotated[int, None] = 0
+  num_layers: int = 1
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.integer("layer", self.layer, 0, self.num_layers - 1)
 
 
-def depth(config: Any) -> float:
+def depth(config: Layer) -> float:
   """The layer from 0, the first, to 1, the last; 0 if it is alone."""
   return config.layer / max(1, config.num_layers - 1)
 

@@ -1,9 +1,10 @@
 """The parts of a mixer that all mixers share: declarations, checks, decorators.
 
 What a mixer is stands in `jaxseq.mixers.registry`. This module has what its
-author needs beside `jaxseq.recurrence`: `Traits`, what a mixer may declare, and
-decorators, which check what a caller hands in, so that the functions below them
-hold the mixer alone, and which complete their docstrings (`init` does no more):
+author needs beside `jaxseq.recurrence`: `Options`, the base of a Config,
+`Traits`, what a mixer may declare, `Draws` of parameters, and decorators, which
+check what a caller hands in, so that the functions below them hold the mixer
+alone, and which complete their docstrings (`init` does no more):
 
     @contract.initial_state
     def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -18,6 +19,8 @@ hold the mixer alone, and which complete their docstrings (`init` does no more):
     def step(config, params, x, state, reset=None):
       state = recurrence.linear_step(params["a"], x, state, reset=reset)
       return state, state
+
+`jaxseq.mixers.passes` makes the last two of one function.
 """
 
 from collections.abc import Callable
@@ -27,6 +30,7 @@ import functools
 import inspect
 import math
 import sys
+from typing import Annotated
 from typing import Any
 from typing import Protocol
 
@@ -38,6 +42,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.mixers import _arguments
+from jaxseq.mixers import _documents
 from jaxseq.recurrence.shared import _varying
 
 # Elements of all rows in a section of time: measured on a CPU, where these took
@@ -51,9 +56,11 @@ Run = Callable[..., tuple[jax.Array, PyTree]]
 # Checks of a configuration, for its `__post_init__`.
 error = _validate.error
 choice = _validate.choice
-at_least = _validate.at_least
 fields = _validate.fields
-literals = _validate.literals
+
+FromZero = Annotated[int, 0]
+NotNegative = Annotated[float, 0]
+Number = Annotated[float, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,36 +93,8 @@ class Traits:
 TRANSFORMER_BLOCK = {"activation": "none", "feedforward": "swiglu"}
 
 
-class Apply(Protocol):
-  """The function `apply` of a mixer."""
-
-  def __call__(
-    self,
-    config: Any,
-    params: PyTree,
-    x: jax.Array,
-    state: PyTree = None,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Returns y and the state after the last element."""
-    ...
-
-
-class Step(Protocol):
-  """The function `step` of a mixer."""
-
-  def __call__(
-    self,
-    config: Any,
-    params: PyTree,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Returns y and the state after the element."""
-    ...
+Apply = Callable[..., tuple[jax.Array, PyTree]]
+Step = Callable[..., tuple[jax.Array, PyTree]]
 
 
 class Mixer(Protocol):
@@ -128,25 +107,49 @@ class Mixer(Protocol):
   step: Step
 
 
+@dataclasses.dataclass(frozen=True)
 class Options:
-  """Base of a Config from which the mixers' own derive.
+  """Base of the mixers' Configs, whose fields are checked by their annotations.
 
+  `int` is an integer of at least 1, `float` a number above 0, `FromZero` and
+  `NotNegative` include 0, `Number` is any finite one, and `Literal` its values.
   A derived class tells its own fields; in its docstring those of its base stand
   above them.
+
+  Attributes:
+    d_model: width of inputs and outputs.
   """
+
+  d_model: int
 
   def __init_subclass__(cls, **options):
     super().__init_subclass__(**options)
-    title, _, text = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
-    _, _, inherited = (cls.__base__.__doc__ or "").partition(_FIELDS)
-    fields = "\n".join(filter(None, (inherited, text)))
-    cls.__doc__ = title + _FIELDS + fields
+    cls.__doc__ = _documents.with_fields(cls)
+
+  def __post_init__(self):
+    _validate.annotated(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden(Options):
+  """Base of a Config with a width of its own inside.
+
+  Attributes:
+    d_hidden: width of the state; d_model if None.
+  """
+
+  d_hidden: int | None = None
+
+  @property
+  def width(self) -> int:
+    """Width of the state."""
+    return self.d_model if self.d_hidden is None else self.d_hidden
 
 
 def init(function: Callable[..., Params]) -> Callable[..., Params]:
   """Decorator of a mixer's `init`: puts `Args` before its Returns."""
   text = inspect.getdoc(function) or ""
-  function.__doc__ = text.replace("Returns:\n", _INIT, 1)
+  function.__doc__ = text.replace("Returns:\n", _documents.INIT, 1)
   return function
 
 
@@ -165,7 +168,7 @@ def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
       raise error("dtype", dtype, "a real floating one, as float32")
     return function(config, batch_shape, jnp.promote_types(dtype, jnp.float32))
 
-  _document(run, _INITIAL_STATE)
+  _documents.complete(run, _documents.INITIAL_STATE)
   return run
 
 
@@ -198,7 +201,7 @@ def apply(
 
   def decorate(function):
     @functools.wraps(function)
-    def run(config, params, x, state=None, reset=None, **options):
+    def run(config, params, x, state=None, reset=None, *more, **options):
       x = jnp.asarray(x)
       _arguments.check_params(config_type, init, config, params)
       batch = _arguments.check_inputs(
@@ -220,10 +223,11 @@ def apply(
         params, state, reset = varying_as(x, (params, state, reset))
       if sections and all(value is None for value in options.values()):
         return _in_sections(function, config, params, x, state, reset)
-      y, state = function(config, params, x, state, reset, **options)
-      return y.astype(x.dtype), state
+      arguments = config, params, x, state, reset, *more
+      y, *rest = function(*arguments, **options)
+      return y.astype(x.dtype), *rest
 
-    _document(run, _APPLY)
+    _documents.complete(run, _documents.APPLY)
     return run
 
   return decorate
@@ -269,39 +273,28 @@ def step(
 
   def decorate(function):
     @functools.wraps(function)
-    def run(config, params, x, state, reset=None, **options):
+    def run(config, params, x, state, reset=None, *more, **options):
       x = jnp.asarray(x)
       _arguments.check_params(config_type, init, config, params)
       _arguments.check_inputs(config, x, state, initial_state, reset, step=True)
       if getattr(config, "bidirectional", False):
         raise error("config.bidirectional", True, "False: steps see no future")
-      y, state = function(config, params, x, state, reset, **options)
-      return y.astype(x.dtype), state
+      arguments = config, params, x, state, reset, *more
+      y, *rest = function(*arguments, **options)
+      return y.astype(x.dtype), *rest
 
-    _document(run, _STEP)
+    _documents.complete(run, _documents.STEP)
     return run
 
   return decorate
 
 
-def of_module(
-  config_type: type,
-  initial_state: Callable[..., PyTree],
-  apply: Apply,
-  step: Step,
-) -> tuple[Callable[..., PyTree], Apply, Step]:
-  """Returns functions that were made for a mixer as those of its module.
-
-  Args:
-    config_type: the mixer's Config, which is defined there.
-    initial_state: the function, as for the other two.
-    apply: likewise.
-    step: likewise.
-  """
-  for function in (initial_state, apply, step):
+def of_module(config_type: type, **functions: Any) -> tuple[Any, ...]:
+  """Returns functions, by name, as those of the module of a mixer's Config."""
+  for name, function in functions.items():
     function.__module__ = config_type.__module__
-    function.__qualname__ = function.__name__
-  return initial_state, apply, step
+    function.__name__ = function.__qualname__ = name
+  return tuple(functions.values())
 
 
 def one_element(
@@ -347,6 +340,24 @@ def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:
   return wide_dtype(x, *others)
 
 
+def masked_mean(
+  x: jax.Array, mask: jax.Array | None, axis: int | tuple[int, ...]
+) -> jax.Array:
+  """Returns the mean of the elements that count, 0 where there are none.
+
+  Args:
+    x: (..., n).
+    mask: (...) bool, or None if all count.
+    axis: axes to take the mean over, not the last one.
+  """
+  if mask is None:
+    return jnp.mean(x, axis=axis)
+  mask = jnp.broadcast_to(mask, x.shape[:-1])[..., None]
+  count = jnp.sum(mask, axis=axis)
+  total = jnp.sum(jnp.where(mask, x, 0), axis=axis)
+  return total / jnp.maximum(count, 1).astype(x.dtype)
+
+
 def project(params: Params, name: str, x: jax.Array) -> jax.Array:
   """Returns x @ params[name] + params[name + "_bias"], if there is a bias."""
   return recurrence.dense(x, params[name], params.get(f"{name}_bias"))
@@ -380,6 +391,41 @@ def pointwise(
   return run(x, *arrays)
 
 
+class Draws:
+  """Draws of a mixer's parameters, float32, with a key for each name."""
+
+  def __init__(self, key: jax.Array, names: str):
+    split = names.split()
+    self.keys = dict(zip(split, jax.random.split(key, len(split))))
+
+  def __call__(self, name: str, *shape: int) -> jax.Array:
+    """Returns a LeCun-normal matrix."""
+    lecun = jax.nn.initializers.lecun_normal()
+    return lecun(self.keys[name], shape, jnp.float32)
+
+  def conv(self, taps: int, channels: int) -> Params:
+    """Returns the conv_weight of a causal convolution; nothing for one tap."""
+    if taps == 1:
+      return {}
+    weight = uniform(self.keys["conv"], (taps, channels), taps)
+    return {"conv_weight": weight}
+
+
+def biases(params: Params, *names: str) -> Params:
+  """Returns zeros for all columns of matrices, by their names."""
+  return {f"{name}_bias": zeros(params[name].shape[-1]) for name in names}
+
+
+def zeros(*shape: int) -> jax.Array:
+  """Returns zeros in float32."""
+  return jnp.zeros(shape, jnp.float32)
+
+
+def ones(*shape: int) -> jax.Array:
+  """Returns ones in float32."""
+  return jnp.ones(shape, jnp.float32)
+
+
 def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
   """Draws weights as PyTorch does for linear and convolutional layers."""
   bound = 1 / math.sqrt(fan_in)
@@ -389,6 +435,20 @@ def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
 def largest_divisor(number: int, most: int) -> int:
   """Returns the largest divisor of a number that is not above `most`."""
   return max(n for n in range(1, min(most, number) + 1) if number % n == 0)
+
+
+def divisor(name: str, value: int, **of: int) -> None:
+  """Raises a ValueError unless a field's value divides that of another."""
+  for other, number in of.items():
+    if number % value:
+      raise error(name, value, f"a divisor of {other} = {number}")
+
+
+def multiple(name: str, value: int, **of: int) -> None:
+  """Raises a ValueError unless a field's value is a multiple of others'."""
+  for other, number in of.items():
+    if value % number:
+      raise error(name, value, f"a multiple of {other} = {number}")
 
 
 def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
@@ -407,72 +467,3 @@ def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
 
 
 _NO_DIRECTION = "None for a model that reads in both directions"
-
-# What comes before the fields in the docstring of a configuration.
-_FIELDS = "\n\nAttributes:\n"
-
-_INIT = """\
-Args:
-  key: random key.
-  config: options.
-
-Returns:
-"""
-
-_INITIAL_STATE = """
-Args:
-  config: options.
-  batch_shape: leading axes.
-  dtype: real dtype of the state, float32 if it is narrower; complex states take
-    the complex dtype of the same precision.
-
-Returns:
-  The state.
-
-Raises:
-  ValueError: if batch_shape or dtype is not of that kind.
-"""
-
-_APPLY = """
-Args:
-  config: options.
-  params: from `init`.
-  x: (*batch, time, d_model), floating.
-  state: state before the first element; a fresh one if None.
-  reset: (*batch, time) bool; where true the state is that of a fresh sequence
-    before the element is consumed.
-  axis: name of the mesh axis over which time is split, inside `jax.shard_map`:
-    x and reset are this device's chunk, the states those before and after the
-    whole sequence, the same on every device.
-{options}
-Returns:
-  y of x's shape and dtype, and the state after the last element, float32 or
-  wider.
-
-Raises:
-  ValueError: if an argument does not fit the above.
-"""
-
-_STEP = """
-Args:
-  config: options.
-  params: from `init`.
-  x: (*batch, d_model), floating.
-  state: state before the element.
-  reset: (*batch,) bool; where true the state is that of a fresh sequence first.
-{options}
-Returns:
-  y of x's shape and dtype, and the state after the element.
-
-Raises:
-  ValueError: if an argument does not fit the above.
-"""
-
-
-def _document(function, common):
-  """Completes a docstring; "Options:" are those beyond the contract's."""
-  head, _, options = (inspect.getdoc(function) or "").partition("Options:\n")
-  options = options.rstrip() + "\n" if options else ""
-  if "{options}" in common:
-    common = common.replace("{options}\n", options + "\n")
-  function.__doc__ = head.rstrip() + "\n" + common

@@ -13,6 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
@@ -54,6 +55,13 @@ def normed(o: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
   return contract.pointwise(norm, o, scale)
 
 
+def standardized(x: jax.Array, eps: float) -> jax.Array:
+  """Returns (x - mean) / sqrt(variance + eps) along the last axis."""
+  x = x - jnp.mean(x, axis=-1, keepdims=True)
+  square = jnp.mean(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(square + eps)
+
+
 def layer_normed(
   x: jax.Array, scale: jax.Array, bias: jax.Array | None, eps: float
 ) -> jax.Array:
@@ -63,9 +71,7 @@ def layer_normed(
   """
 
   def run(x, scale, *bias):
-    x = x - jnp.mean(x, axis=-1, keepdims=True)
-    square = jnp.mean(x * x, axis=-1, keepdims=True)
-    x = x * jax.lax.rsqrt(square + eps)
+    x = standardized(x, eps)
     x = scale * x.reshape(*x.shape[:-2], -1)
     return x + bias[0] if bias else x
 
@@ -75,3 +81,30 @@ def layer_normed(
 def gated(o: jax.Array, gate: jax.Array) -> jax.Array:
   """Returns o silu(gate)."""
   return contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+
+
+def dense(
+  x: jax.Array,
+  W: jax.Array,
+  bias: jax.Array | None = None,
+  *,
+  wide: bool = False,
+) -> jax.Array:
+  """Returns (..., heads * m), the product of each head with its own matrix.
+
+  Args:
+    x: (..., heads * n).
+    W: (heads, n, m).
+    bias: (heads * m,), or None.
+    wide: whether the product of narrow x is float32.
+  """
+  heads = x.reshape(*x.shape[:-1], W.shape[0], -1)
+
+  def one(x, W):
+    return recurrence.dense(x, W, wide=wide or bias is not None)
+
+  y = jax.vmap(one, in_axes=(-2, 0), out_axes=-2)(heads, W)
+  y = y.reshape(*x.shape[:-1], -1)
+  if bias is not None:
+    y = y + bias.astype(y.dtype)
+  return y if wide else y.astype(x.dtype)

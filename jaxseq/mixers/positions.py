@@ -15,10 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-
-Params = dict[str, jax.Array]
-
-ACTIVATIONS = ("none", "relu", "sigmoid", "silu", "softmax")
+from jaxseq import recurrence
 
 
 def frequencies(count: int, width: int, base: float = 10000.0) -> np.ndarray:
@@ -98,6 +95,45 @@ def rotary(
   return turned.astype(x.dtype)
 
 
+def since_reset(
+  position: jax.Array,
+  reset: jax.Array | None,
+  time: int,
+  axis: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Counts elements since the last reset.
+
+  Args:
+    position: (*batch,) number of elements before the first one, floating.
+    reset: (*batch, time) bool, or None.
+    time: number of elements.
+    axis: name of the mesh axis over which time is split, or None.
+
+  Returns:
+    Places (*batch, time) in the dtype of position, and that of one more.
+  """
+  index = jnp.arange(time)
+  if axis is not None and reset is not None:
+    # The count is a recurrence itself: one more with each element.
+    one = jnp.ones((1,), position.dtype)
+    ones = jnp.ones((*reset.shape, 1), position.dtype)
+    counts, after = recurrence.linear_scan(
+      one, ones, position[..., None], axis=axis, reset=reset
+    )
+    return counts[..., 0] - 1, after[..., 0]
+  first, count = 0, time
+  if axis is not None:
+    first = lax.axis_index(axis) * time
+    count = lax.axis_size(axis) * time
+  place = position[..., None] + (first + index).astype(position.dtype)
+  if reset is None:
+    return place, position + count
+  last = lax.cummax(jnp.where(reset, index, -1), axis=reset.ndim - 1)
+  since = (index - last).astype(position.dtype)
+  place = jnp.where(last < 0, place, since)
+  return place, place[..., -1] + 1
+
+
 def check_rotary(config: Any, name: str, width: int) -> None:
   """Checks rotary options; `name` is the field that gives a head's width."""
   if not config.rotary_base > 1:
@@ -109,11 +145,7 @@ def check_rotary(config: Any, name: str, width: int) -> None:
 
 
 def lrpe_cosine(
-  x: jax.Array,
-  positions: jax.Array,
-  base: float = 10000.0,
-  *,
-  half: bool = False,
+  x: jax.Array, positions: jax.Array, base: float = 10000.0
 ) -> jax.Array:
   """LRPE "cosine": [x cos(n theta), x sin(n theta)] at position n.
 
@@ -123,7 +155,6 @@ def lrpe_cosine(
     x: (..., D).
     positions: as in `rotary`.
     base: theta_i = base^(-2 i / D).
-    half: theta is 0 for the second half of the channels.
 
   Returns:
     (..., 2 D).
@@ -131,19 +162,9 @@ def lrpe_cosine(
   x = jnp.asarray(x)
   width = x.shape[-1]
   dtype = jnp.promote_types(x.dtype, jnp.float32)
-  phase = angles(positions, cosine_frequencies(width, base, half), dtype)
+  phase = angles(positions, frequencies(width, width, base), dtype)
   turned = [x * jnp.cos(phase), x * jnp.sin(phase)]
   return jnp.concatenate(turned, axis=-1).astype(x.dtype)
-
-
-def cosine_frequencies(
-  width: int, base: float = 10000.0, half: bool = False
-) -> np.ndarray:
-  """Returns the frequencies (width,) of `lrpe_cosine`."""
-  theta = frequencies(width, width, base)
-  if half:
-    theta[width // 2 :] = 0
-  return theta
 
 
 def md_frequencies(width: int, axes: int, base: float = 10000.0) -> np.ndarray:
@@ -158,7 +179,6 @@ def md_lrpe(
   theta: jax.Array | np.ndarray | None = None,
   *,
   num_extra: int = 0,
-  activation: str = "none",
 ) -> jax.Array:
   """MD-LRPE: LRPE "cosine" for the elements of an array of several axes.
 
@@ -172,18 +192,15 @@ def md_lrpe(
     theta: (e,) or, with x (..., heads, n, D), (heads, e) frequencies with e *
       len(shape) >= D; `md_frequencies` if None.
     num_extra: number of extra elements.
-    activation: applied to x first; one of "none", "relu", "sigmoid", "silu" and
-      "softmax", which is over the n elements.
 
   Returns:
-    (..., n, 2 D): [f(x) cos, f(x) sin].
+    (..., n, 2 D): [x cos, x sin].
 
   Raises:
-    ValueError: if sizes or the activation do not fit the above.
+    ValueError: if sizes do not fit the above.
   """
   x = jnp.asarray(x)
   check_grid("x", x.shape[-2], shape, num_extra)
-  _validate.choice("activation", activation, ACTIVATIONS)
   width = x.shape[-1]
   if theta is None:
     theta = md_frequencies(width, len(shape))
@@ -196,7 +213,6 @@ def md_lrpe(
     )
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = _grid_phases(shape, jnp.asarray(theta, dtype), width, num_extra)
-  x = _activate(x, activation)
   turned = [x * jnp.cos(phase), x * jnp.sin(phase)]
   return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
@@ -226,14 +242,6 @@ def _grid_phases(shape, theta, width, num_extra):
   phase = phase.reshape(phase.shape[:-2] + (-1,))[..., :width]
   widths = ((0, 0),) * (phase.ndim - 2) + ((num_extra, 0), (0, 0))
   return jnp.pad(phase, widths)
-
-
-def _activate(x, activation):
-  if activation == "none":
-    return x
-  if activation == "softmax":
-    return jax.nn.softmax(x, axis=-2)
-  return getattr(jax.nn, activation)(x)
 
 
 def rms_norm(

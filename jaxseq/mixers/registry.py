@@ -33,7 +33,8 @@ there; `jaxseq.nn` calls them:
 - `init_layers(key, config, layers) -> array` and `over_layers(array) ->
   options`: one parameter of all layers with this mixer, or None, and options of
   `apply` and `step` made of it, each with a leading axis of layers.
-- `auxiliary_loss(config, params, x) -> scalar`: what training adds to its loss.
+- `auxiliary_loss(config, params, x, mask=None) -> scalar`: what training adds
+  to its loss, of the elements where mask (*batch, time) is true.
 
 A mixer may also read a `recurrence.Tree` of elements at once, of which each
 follows its parent; `jaxseq.generation` calls these, and goes through the tree
@@ -77,6 +78,7 @@ What holds for every mixer:
      (docs/precision.md). Of float32 and float64 all is in that dtype.
 """
 
+from collections.abc import Iterable
 import dataclasses
 import sys
 from typing import Any
@@ -206,6 +208,22 @@ def traits(mixer: str | contract.Mixer) -> contract.Traits:
   return getattr(module, "TRAITS", contract.Traits())
 
 
+# Options that saved configurations may have, and that change nothing now.
+_RETIRED = {
+  "aaren": ("block_size",),
+  "mamba2": ("chunk_size",),
+  "mamba3": ("chunk_size",),
+}
+
+
+def current_options(
+  name: str, options: Iterable[tuple[str, Any]]
+) -> tuple[tuple[str, Any], ...]:
+  """Returns a mixer's options without those that are gone."""
+  retired = _RETIRED.get(name, ())
+  return tuple(pair for pair in options if pair[0] not in retired)
+
+
 def make_config(name: str, **options: Any) -> Any:
   """Makes the configuration of a mixer from a name and options.
 
@@ -221,6 +239,7 @@ def make_config(name: str, **options: Any) -> Any:
       value is out of range.
   """
   kind = get(name).Config
+  options = dict(current_options(name, options.items()))
   fields = dataclasses.fields(kind)
   for option in options:
     _validate.choice(

@@ -47,8 +47,7 @@ def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
 
 def _hashable(value: Any) -> Any:
   """Returns mappings as pairs and lists as tuples, however deep."""
-  # Mappings of ml_collections are none of collections.abc.
-  if hasattr(value, "items"):
+  if isinstance(value, Mapping):
     return pairs("options", value)
   if isinstance(value, list | tuple):
     return tuple(_hashable(item) for item in value)

@@ -9,7 +9,6 @@ state is the last input, which a reset puts back to zeros.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,44 +16,30 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
-
-Params = contract.Params
+from jaxseq.mixers import passes
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_rwkv.Layer):
   """Options of a channel mix.
 
   Attributes:
-    d_model: width of inputs and outputs.
     width: hidden width; 4 d_model if None.
     receptance: whether a gate by sigmoid is on the output, as in RWKV-4. It has
       a say in the initial parameters, too.
-    layer: number of the layer in its network, from 0. Initial parameters depend
-      on it.
-    num_layers: number of layers in the network.
   """
 
-  d_model: int
   width: int | None = None
   receptance: bool = False
-  layer: int = 0
-  num_layers: int = 1
-
-  def __post_init__(self):
-    contract.fields(
-      self, positive=("d_model", "num_layers"), optional=("width",)
-    )
-    _rwkv.check_layer(self)
 
   @property
   def hidden(self) -> int:
     """Hidden width."""
-    return 4 * self.d_model if self.width is None else self.width
+    return self.width or 4 * self.d_model
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the original code does.
 
   Returns:
@@ -88,24 +73,10 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return jnp.zeros((*batch_shape, config.d_model), dtype)
 
 
-@contract.apply(Config, init, initial_state)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence."""
   del config
-  shift = functools.partial(recurrence.token_shift, axis=axis)
-  return _run(params, x, state, reset, shift)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  del config
-  return _run(params, x, state, reset, recurrence.token_shift_step)
-
-
-def _run(params, x, state, reset, shift):
-  params = contract.cast(params, contract.wide_dtype(x))
-  before, last = shift(x, state, reset)
+  before, last = over(recurrence.token_shift, x, state, reset)
 
   def projected(name):
     mu = params[f"mu_{name}"]
@@ -118,3 +89,6 @@ def _run(params, x, state, reset, shift):
     gate = projected("r")
     y = contract.pointwise(lambda y, r: y * jax.nn.sigmoid(r), y, gate)
   return y, last
+
+
+apply, step = passes.make(Config, init, initial_state, _run)

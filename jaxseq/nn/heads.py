@@ -124,9 +124,7 @@ class GaussianHead(Head, kw_only=True):
     """Maps (..., n) features to a distribution with batch shape (...)."""
     mean = _read_out(self, self.num_outputs, x)
     log_std = self.param(
-      "log_std",
-      linen.initializers.constant(self.log_std),
-      (self.num_outputs,),
+      "log_std", linen.initializers.constant(self.log_std), (self.num_outputs,)
     )
     return distributions.DiagonalGaussian(
       mean, jnp.broadcast_to(log_std, mean.shape)

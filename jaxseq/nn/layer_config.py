@@ -101,14 +101,7 @@ class LayerConfig:
   gate_bias: float = 2.0
   residual_float32: bool = False
   feedforward: Literal[
-    "none",
-    "relu",
-    "gelu",
-    "relu2",
-    "swiglu",
-    "geglu",
-    "experts",
-    "channel_mix",
+    "none", "relu", "gelu", "relu2", "swiglu", "geglu", "experts", "channel_mix"
   ] = "none"
   feedforward_width: int | None = None
   feedforward_options: Options = ()
@@ -123,6 +116,8 @@ class LayerConfig:
     self._set(parallel=_options.mixers("parallel", self.parallel))
     for name in ("mixer_options", "feedforward_options"):
       self._set(**{name: _options.pairs(name, getattr(self, name))})
+    options = mixers.current_options(self.mixer, self.mixer_options)
+    self._set(mixer_options=options)
     self._set(dtype=_options.dtype_name(self.dtype))
     _validate.literals(self)
     _validate.fields(

@@ -68,10 +68,17 @@ class SequenceMixer(recurrent.Recurrent):
     """
     module = mixers.module_of(self.config)
     apply = module.apply if shared is None else module.apply_shared
-    if lengths is not None and "mask" in _options_of(apply):
-      valid = masks.inside(x.shape[-2], lengths)
+    valid = None if lengths is None else masks.inside(x.shape[-2], lengths)
+    if valid is not None and "mask" in _options_of(apply):
       mask = options.get("mask")
       options["mask"] = valid if mask is None else mask & valid
+    if hasattr(module, "auxiliary_loss"):
+      # No gradient of what is undefined in the padding.
+      seen = x if valid is None else jnp.where(valid[..., None], x, 0)
+      seen = seen.astype(dense.activation_dtype(self.dtype, x))
+      arguments = self.config, self._params(), seen, valid
+      loss = functools.partial(module.auxiliary_loss, *arguments)
+      experts.add_loss(self, "auxiliary", loss)
     values = () if shared is None else (shared,)
     return self._run(apply, x, state, reset, values, options)
 
@@ -122,10 +129,6 @@ class SequenceMixer(recurrent.Recurrent):
     """Result of the mixer's `apply`, or `apply_shared` with what is shared."""
     x = x.astype(dense.activation_dtype(self.dtype, x))
     params = self._params()
-    module = mixers.module_of(self.config)
-    if hasattr(module, "auxiliary_loss"):
-      loss = functools.partial(module.auxiliary_loss, self.config, params, x)
-      experts.add_loss(self, "auxiliary", loss)
     if self._splits(x):
       return self._split(apply, params, x, state, reset, shared, options)
     return apply(self.config, params, x, state, reset, *shared, **options)

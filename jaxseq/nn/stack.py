@@ -105,22 +105,6 @@ class StackConfig(LayerConfig):
     self._check_schemes()
 
   @classmethod
-  def of(
-    cls,
-    mixer: str,
-    options: Mapping[str, Any] | None = None,
-    **fields: Any,
-  ) -> Self:
-    """Returns a stack of equal layers.
-
-    Args:
-      mixer: its name.
-      options: fields of its Config.
-      **fields: further ones of the stack, as `num_layers`.
-    """
-    return cls(mixer, options or {}, **fields)
-
-  @classmethod
   def alternating(
     cls, *kinds: str | tuple[str, Mapping[str, Any]], **fields: Any
   ) -> Self:

@@ -29,13 +29,13 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
-
-Params = contract.Params
+from jaxseq.mixers.keys_and_values import _heads
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of a shared block.
 
   Attributes:
@@ -54,7 +54,6 @@ class Config:
     eps: added to the mean square in the norms.
   """
 
-  d_model: int
   turns: int = 1
   heads: int = 4
   kv_heads: int | None = None
@@ -69,38 +68,28 @@ class Config:
   eps: float = 1e-5
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "turns", "heads", "window", "rank"),
-      optional=("kv_heads", "d_head", "width"),
-      above_zero=("eps",),
-    )
-    for name, value, divisor in (
-      ("d_model", self.d_model, 2),
-      ("kv_heads", self.heads, self.groups),
-      ("heads", self.d_model, self.heads if self.d_head is None else 1),
-    ):
-      if value % divisor:
-        expected = f"a divisor of {value}" if divisor > 2 else "an even number"
-        got = value if name == "d_model" else divisor
-        raise contract.error(name, got, expected)
+    super().__post_init__()
+    if self.d_model % 2:
+      raise contract.error("d_model", self.d_model, "an even number")
+    contract.divisor("kv_heads", self.groups, heads=self.heads)
+    if self.d_head is None:
+      contract.divisor("heads", self.heads, d_model=self.d_model)
     positions.check_rotary(self, "d_head", self.head_width)
 
   @property
   def groups(self) -> int:
     """Number of heads of keys and values."""
-    return self.heads if self.kv_heads is None else self.kv_heads
+    return self.kv_heads or self.heads
 
   @property
   def head_width(self) -> int:
     """Width of a head."""
-    return self.d_model // self.heads if self.d_head is None else self.d_head
+    return self.d_head or self.d_model // self.heads
 
   @property
   def hidden(self) -> int:
     """Hidden width of the feed-forward."""
-    return 2 * self.d_model if self.width is None else self.width
+    return self.width or 2 * self.d_model
 
 
 @_serialization.exported("jaxseq.nn.zamba_block.LayerState")
@@ -168,7 +157,7 @@ def plan(
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, those behind a rank zeros.
 
   Returns:
@@ -202,28 +191,22 @@ def init(key: jax.Array, config: Config) -> Params:
     for name, shape in shapes.items()
   }
   params["L"] = each(next(keys), (config.turns, d, d), jnp.float32)
-  for name in ("W_in", "W_q", "W_k", "W_v")[
-    : 4 if config.attention_rank else 1
-  ]:
+  for name in ("W_in", "W_q", "W_k", "W_v")[: 1 + 3 * config.attention_rank]:
     rows, columns = shapes[name]
     down = config.turns, rows, config.rank
     params[f"{name}_down"] = each(next(keys), down, jnp.float32)
-    up = config.turns, config.rank, columns
-    params[f"{name}_up"] = jnp.zeros(up, jnp.float32)
+    params[f"{name}_up"] = contract.zeros(config.turns, config.rank, columns)
   if config.bias:
-    params["W_in_bias"] = jnp.zeros((hidden,), jnp.float32)
-    params["W_out_bias"] = jnp.zeros((d,), jnp.float32)
-  params["norm"] = jnp.ones((config.d_model,), jnp.float32)
-  params["feedforward_norm"] = jnp.ones((d,), jnp.float32)
+    params |= contract.biases(params, "W_in", "W_out")
+  params["norm"] = contract.ones(config.d_model)
+  params["feedforward_norm"] = contract.ones(d)
   return params
 
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no keys and values."""
-  shape = (*batch_shape, config.window, config.groups, config.head_width)
-  shapes = shape, shape, shape[:-3]
-  return recurrence.WindowState(*(jnp.zeros(one, dtype) for one in shapes))
+  return _heads.window(config, config.groups, config.window, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -234,8 +217,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
     turn: number of the layer among those that use the block.
   """
   project = functools.partial(_project, params, turn)
-  norm = functools.partial(positions.rms_norm, eps=config.eps)
-  v = contract.pointwise(norm, x, params["norm"])
+  v = head_parts.normed(x, params["norm"], config.eps)
   q, k, v = (
     project(name, v).reshape(*x.shape[:-1], -1, config.head_width)
     for name in ("W_q", "W_k", "W_v")
@@ -243,22 +225,19 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
   # Products of heads of twice the usual width are divided as others are.
   q = contract.pointwise(lambda q: math.sqrt(2) * q, q)
 
-  def rotate(x, index):
-    return positions.rotary(x, index[:, None], config.rotary_base)
-
   o, state = recurrence.window_attention(
     q,
     k,
     v,
     config.window,
     state,
-    embed=rotate if config.positions == "rotary" else None,
+    embed=_heads.turning(config),
     reset=reset,
     axis=axis,
   )
   state = contract.cast(state, contract.wide_dtype(x))
   h = project("W_o", o.reshape(*x.shape[:-1], -1))
-  h = contract.pointwise(norm, h, params["feedforward_norm"])
+  h = head_parts.normed(h, params["feedforward_norm"], config.eps)
   z = contract.pointwise(_gated, project("W_in", h))
   return recurrence.dense(project("W_out", z), params["L"][turn]), state
 

@@ -34,7 +34,7 @@ def arrays(**options: object) -> dict[str, object]:
 
 
 def forecast(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.forecast_table.load`."""
+  """Returns the options of `jaxseq.data.forecast_windows.load`."""
   return {
     "path": "data.csv",
     **_open("time", "channels", "ignore", "delimiter"),

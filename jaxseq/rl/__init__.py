@@ -8,18 +8,13 @@ if TYPE_CHECKING:
   from jaxseq.rl import actions as actions
   from jaxseq.rl import agents as agents
   from jaxseq.rl import algorithms as algorithms
-  from jaxseq.rl import batching as batching
-  from jaxseq.rl import conditioned as conditioned
   from jaxseq.rl import conditioned_players as conditioned_players
   from jaxseq.rl import drawings as drawings
   from jaxseq.rl import encoders as encoders
   from jaxseq.rl import envs as envs
   from jaxseq.rl import evaluate as evaluate
-  from jaxseq.rl import films as films
-  from jaxseq.rl import last_observation as last_observation
   from jaxseq.rl import layers as layers
   from jaxseq.rl import losses as losses
-  from jaxseq.rl import markov_states as markov_states
   from jaxseq.rl import meta as meta
   from jaxseq.rl import meta_suites as meta_suites
   from jaxseq.rl import mixtures as mixtures
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
   from jaxseq.rl import rl_arms as rl_arms
   from jaxseq.rl import rl_report as rl_report
   from jaxseq.rl import rollout as rollout
-  from jaxseq.rl import steps as steps
-  from jaxseq.rl import transcript as transcript
   from jaxseq.rl import wrappers as wrappers
   from jaxseq.rl.algorithms import Algorithm as Algorithm
   from jaxseq.rl.networks import Policy as Policy

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import batching
+from jaxseq.rl import _batching
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
@@ -165,7 +165,7 @@ class Trials(wrappers.Wrapper):
     done = terminated | truncated
     after = final, going
     shown, state = jax.lax.cond(
-      batching.any_of_batch(done),
+      _batching.any_of_batch(done),
       lambda: wrappers.select(done, self._reset(key_reset, params), after),
       lambda: after,
     )

@@ -23,23 +23,14 @@ from jaxseq.rl.envs import cartpole
 
 
 class _Task(NamedTuple):
-  """A task of control.
-
-  Attributes:
-    env_id: of gymnax.
-    step: the largest reward of a step, by absolute value.
-    once: whether it is paid once in a trial, instead of at every step.
-    physics: pairs of names and values of the environment's parameters.
-    shown: which numbers of an observation are shown; all of them if empty.
-    noise_sigma: standard deviation of what is added to them.
-  """
+  """A task of control, of gymnax."""
 
   env_id: str
-  step: float
-  once: bool = False
-  physics: tuple[tuple[str, float], ...] = ()
-  shown: tuple[int, ...] = ()
-  noise_sigma: float = 0.0
+  step: float  # the largest reward of a step, by absolute value
+  once: bool = False  # whether it is paid once in a trial, not at every step
+  physics: tuple[tuple[str, float], ...] = ()  # of the parameters
+  shown: tuple[int, ...] = ()  # which numbers of an observation; all if empty
+  noise_sigma: float = 0.0  # of what is added to them
 
 
 def _cart_pole(length: float, gravity: float, force: float) -> _Task:

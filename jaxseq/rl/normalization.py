@@ -149,23 +149,19 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   return Normalized(network, (*is_number, *(False,) * (size - len(is_number))))
 
 
-def unless_skipped(before: PyTree, after: PyTree, skipped: Array) -> PyTree:
-  """Returns the statistics after an update that skips undefined numbers.
+def after_update(
+  statistics: Statistics, observation: Array, skipped: Array | None
+) -> Statistics:
+  """Returns the statistics after an update of an agent.
 
   Args:
-    before: what holds the statistics, before the update.
-    after: the same with what the update has observed.
-    skipped: optimizer steps of the update that have been skipped.
-
-  Returns:
-    `after`; `before` if a step was skipped, or `after` is not finite.
+    statistics: before the update.
+    observation: (..., d), what the update has seen.
+    skipped: optimizer steps of the update that have been left out, if such
+      steps are: then nothing is added, nor what is not finite.
   """
-  leaves = jax.tree.leaves(after)
-  whole = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-  return optimizers.keep_if(whole & (skipped == 0), after, before)
-
-
-def observe(variables: PyTree, observation: Array) -> dict[str, Any]:
-  """Returns a `Normalized`'s variables after more observations (..., d)."""
-  merged = merge(variables[COLLECTION], observation)
-  return {**variables, COLLECTION: merged}
+  merged = merge(statistics, observation)
+  if skipped is None:
+    return merged
+  whole = jnp.stack([jnp.isfinite(leaf).all() for leaf in merged]).all()
+  return optimizers.keep_if(whole & (skipped == 0), merged, statistics)

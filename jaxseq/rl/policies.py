@@ -29,7 +29,7 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import described_spaces
+from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import spaces
 
 # The environment of a policy that acts, see `envs.outside`.
@@ -109,7 +109,7 @@ class Trained:
       ValueError: if the observation is none of the environment.
     """
     space = self.observation_space
-    observation = described_spaces.element("observation", space, observation)
+    observation = _described_spaces.element("observation", space, observation)
     action, memory = self._decide(self.variables, observation, memory, key)
     if not isinstance(memory.first, jax.core.Tracer):
       # Environments of other libraries know no arrays of JAX.
@@ -207,7 +207,7 @@ def _seen(config) -> tuple[tuple[str, Any], ...]:
   env, params = rollout.unwrapped(
     config.env_id, config.env_options, config.env_params
   )
-  describe = described_spaces.describe
+  describe = _described_spaces.describe
   seen = {
     "observation": describe(env.observation_space(params)),
     "action": describe(env.action_space(params)),
@@ -244,11 +244,11 @@ def _decode_spaces(described):
   needed = "observation", "action", "frame_stack"
   described_file.check_names(described, needed, ("shown",))
   _validate.integer("spaces: frame_stack", described["frame_stack"], 1, 1024)
-  seen = described_spaces.frozen(_codec.decode(list(described.values())))
+  seen = _described_spaces.frozen(_codec.decode(list(described.values())))
   seen = dict(zip(described, seen))
   for name in _SPACES:
     if name in seen:
-      described_spaces.read(seen[name], f"spaces: {name}")
+      _described_spaces.read(seen[name], f"spaces: {name}")
   return tuple(seen.items())
 
 

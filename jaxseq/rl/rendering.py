@@ -1,26 +1,78 @@
 """Episodes of a policy as animated pictures."""
 
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.rl import _transcript
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
-from jaxseq.rl import transcript
+from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.rl.drawings import reel
-from jaxseq.rl.drawings import scenes
+from jaxseq.rl.drawings import _scenes
+from jaxseq.rl.envs import spaces
 from jaxseq.training import figures
-
-Film = reel.Film
 
 _COLORS = 64  # of a frame; it keeps files small
 # In seconds: of a whole animation, of one frame, and of the last one.
 _WHOLE, _SHORTEST, _LONGEST, _LAST = 12.0, 0.05, 0.5, 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+  """One episode, or its beginning.
+
+  Attributes:
+    title: what is played.
+    game: the environment inside all wrappers.
+    space: of what an observation begins with; see `shown_space` of wrappers.
+    states: of the game before each step: numpy arrays, leading axis time.
+    taken: the transitions: numpy arrays, leading axis time.
+  """
+
+  title: str
+  game: Any
+  space: spaces.Space
+  states: PyTree
+  taken: rollout.Transition
+
+  @property
+  def length(self) -> int:
+    """Number of steps."""
+    return len(self.taken.reward)
+
+  @property
+  def ended(self) -> bool:
+    """True if the last step is that of the episode."""
+    return bool(self.taken.terminated[-1] | self.taken.truncated[-1])
+
+  def seen(self, t: int) -> np.ndarray:
+    """Returns what step t is taken with, without the previous action."""
+    seen = _transcript.flat(self.taken.observation)
+    return seen[t][: spaces.flat_size(self.space)]
+
+  def choices(self, t: int) -> list[int]:
+    """Returns what step t is taken with as integers, -1 for no choice at all.
+
+    Only for spaces that are `Discrete` or made of such.
+    """
+    space = spaces.convert(self.space)
+    parts = [space] if isinstance(space, spaces.Discrete) else space.spaces
+    ends = np.cumsum([part.n for part in parts])[:-1]
+    return [
+      int(flat.argmax()) if flat.any() else -1
+      for flat in np.split(self.seen(t), ends)
+    ]
+
+  def action(self, t: int) -> tuple[Any, ...]:
+    """Returns the numbers of the action of step t."""
+    return tuple(np.ravel(self.taken.action[t]).tolist())
 
 
 def film(
@@ -49,7 +101,7 @@ def film(
     played = evaluate.record(
       config, variables, key, num_steps, greedy=greedy, member=index
     )
-    length = transcript.first_length(played[0])
+    length = _transcript.first_length(played[0])
     taken, states = jax.tree.map(
       lambda leaf, length=length: leaf[:length], jax.device_get(played)
     )
@@ -80,7 +132,7 @@ def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
     every = -(-episode.length // limit)
     # Counted from the last one, which is drawn in any case.
     steps = range(last % every, episode.length, every)
-    pictures += [scenes.frame(episode, t, every) for t in steps]
+    pictures += [_scenes.frame(episode, t, every) for t in steps]
   return pictures
 
 

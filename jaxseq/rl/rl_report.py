@@ -4,17 +4,62 @@ import itertools
 import pathlib
 from typing import Any
 
+from absl import logging
+import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.rl import _transcript
 from jaxseq.rl import evaluate
-from jaxseq.rl import films
+from jaxseq.rl import rendering
 from jaxseq.rl import rl_arms
-from jaxseq.rl import transcript
 from jaxseq.training import plots
 from jaxseq.training import tables
+from jaxseq.training.comparison import arms
+from jaxseq.training.devices import placement
+from jaxseq.training.devices import processes
 
 _EPISODE_ROWS = 64  # steps shown of an episode, at most
+
+
+def write_film(
+  config: rl_arms.Config,
+  directory: pathlib.Path,
+  name: str,
+  variables: PyTree,
+) -> list[rendering.Film]:
+  """Plays an episode with an arm's first seed, and writes it as a GIF.
+
+  Args:
+    config: the comparison.
+    directory: where `episode_NAME.gif` is to be.
+    name: the arm.
+    variables: of all its seeds, leading axis num_seeds.
+
+  Returns:
+    What was played, of a mixture an episode of each environment. Of several
+    processes only the first plays; the others return no film. If no GIF can be
+    drawn, for lack of matplotlib or pillow, a warning is logged instead.
+  """
+  variables = placement.gather(config.mesh, variables)
+  if not processes.is_first():
+    return []
+  films = rendering.film(
+    rl_arms.agent_config(config, name),
+    jax.tree.map(lambda leaf: leaf[0], variables),
+    arms.split_keys(config)[1][0],
+    greedy=config.evaluation_greedy,
+  )
+  path = directory / f"episode_{name}.gif"
+  try:
+    rendering.write_gif(path, rendering.frames(films))
+  except ModuleNotFoundError as error:
+    logging.warning(
+      "%s is not installed: %s is not drawn (pip install 'jaxseq[log]').",
+      error.name,
+      path,
+    )
+  return films
 
 
 def show_episode(
@@ -28,17 +73,17 @@ def show_episode(
 
   Args:
     config: the comparison.
-    directory: of the run, see `films.write`.
+    directory: of the run, see `write_film`.
     name: of the arm.
     step: after which its checkpoint was made.
     variables: of all its seeds.
   """
-  played = films.write(config, directory, name, variables)
+  played = write_film(config, directory, name, variables)
   players = evaluate.members(rl_arms.agent_config(config, name))
   for player, film in zip(players, played):
     title = f"{film.title}, played by {name} (seed 0) after {step:,} steps"
-    rows = transcript.rows(player, film.taken, _EPISODE_ROWS)
-    tables.show(transcript.columns(player), rows, title=title)
+    rows = _transcript.rows(player, film.taken, _EPISODE_ROWS)
+    tables.show(_transcript.columns(player), rows, title=title)
     print()
 
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import batching
+from jaxseq.rl import _batching
+from jaxseq.rl import _steps
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
-from jaxseq.rl import steps
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import protocol
 
@@ -268,7 +268,7 @@ def collect(
     return after, taken
 
   keys = jax.random.split(key, num_steps)
-  world, played = steps.scan(play, variables, world, keys)
+  world, played = _steps.scan(play, variables, world, keys)
   if at_once:
     return world, _with_final_values(player, variables, *played)
   return world, played
@@ -286,7 +286,7 @@ def _with_final_values(player, variables, taken, observation, memory):
 
   # Costs a step of the network only where an episode is cut off.
   value = jax.lax.cond(
-    batching.any_of_batch(cut), compute, lambda: jnp.zeros_like(taken.value)
+    _batching.any_of_batch(cut), compute, lambda: jnp.zeros_like(taken.value)
   )
   return taken._replace(final_value=jnp.where(cut, value, 0))
 

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
   from jaxseq.spr import full_games as full_games
   from jaxseq.spr import game as game
   from jaxseq.spr import gifs as gifs
-  from jaxseq.spr import inputs as inputs
   from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
-  from jaxseq.spr import objective as objective
   from jaxseq.spr import optimizer as optimizer
   from jaxseq.spr import published as published
   from jaxseq.spr import q_heads as q_heads
@@ -36,11 +34,9 @@ if TYPE_CHECKING:
   from jaxseq.spr import runner as runner
   from jaxseq.spr import score_comparison as score_comparison
   from jaxseq.spr import scores as scores
-  from jaxseq.spr import sequence_loss as sequence_loss
   from jaxseq.spr import settings as settings
   from jaxseq.spr import spr_arms as spr_arms
   from jaxseq.spr import stacks as stacks
-  from jaxseq.spr import transition_loss as transition_loss
   from jaxseq.spr import update as update
   from jaxseq.spr import variants as variants
 else:

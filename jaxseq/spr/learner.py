@@ -1,7 +1,7 @@
 """Parameters of an agent with their copies, and their optimizer step.
 
 Online networks, a target network, for some agents a momentum copy, and the
-optimizer. What the loss is does not matter here: see `transition_loss` and
+optimizer. What the loss is does not matter here: see `update` and
 `sequence_loss`. Schwarzer et al., arXiv:2007.05929, and its code; the later
 agents that `variants` names differ in the options.
 """
@@ -18,9 +18,9 @@ import optax
 from jaxseq import _validate
 from jaxseq.rl import wrappers
 from jaxseq.rl.replay import frame_sequences
+from jaxseq.spr import _inputs
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
-from jaxseq.spr import inputs
 from jaxseq.spr import optimizer
 from jaxseq.spr import q_heads
 from jaxseq.training import optimizers
@@ -208,8 +208,8 @@ def _momentum_part(config, params):
 
 
 def draw(
-  key: Array, config: Config, images: inputs.Augmentations
-) -> inputs.Draws:
+  key: Array, config: Config, images: _inputs.Augmentations
+) -> _inputs.Draws:
   """Draws the random numbers of an update, with each branch's images."""
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
   head, shifts = config.networks.head, config.augmentation
@@ -224,12 +224,12 @@ def draw(
       else augmentation.draw(key, shifts, image.shape[:-3])
       for key, image in zip(jax.random.split(key_image, 4), images)
     ]
-    augmentations = inputs.Augmentations(*drawn)
+    augmentations = _inputs.Augmentations(*drawn)
     if config.shared_next:
       augmentations = augmentations._replace(next_online=drawn[2])
   if config.networks.drops:
     dropout = jax.random.split(key_dropout, 4)
-  return inputs.Draws(noise, fresh, augmentations, dropout)
+  return _inputs.Draws(noise, fresh, augmentations, dropout)
 
 
 def descend(
@@ -262,7 +262,7 @@ def descend(
 
 
 def noise_of_target(
-  config: Config, state: State, draws: inputs.Draws
+  config: Config, state: State, draws: _inputs.Draws
 ) -> q_heads.Noises:
   """Returns the noise of the target network in an update."""
   copied = config.target_noise == "copied"
@@ -270,7 +270,7 @@ def noise_of_target(
 
 
 def to_predict(
-  config: Config, state: State, image: Array | None, draws: inputs.Draws
+  config: Config, state: State, image: Array | None, draws: _inputs.Draws
 ) -> Array | None:
   """Returns the projections that predictions are compared with.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import itertools
 import os
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 from jaxseq import _validate
@@ -35,18 +36,14 @@ class Report(NamedTuple):
 
 
 def improvements(
-  agents: Mapping[str, Mapping[str, Sequence[float]]],
-  *,
-  resamples: int = 2000,
-  seed: int = 0,
+  agents: Mapping[str, Mapping[str, Sequence[float]]], **options: Any
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
   """Returns how probably a run of each agent beats one of each other.
 
   Args:
     agents: by name, games to the scores of their runs: the same games for all
       agents, equally many runs of each.
-    resamples: of the bootstrap.
-    seed: of the resamples.
+    **options: of `aggregates.improvement`, such as `resamples`.
 
   Returns:
     By agent and by other agent, `aggregates.improvement` of their runs.
@@ -64,7 +61,7 @@ def improvements(
   results = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
     value, low, high = aggregates.improvement(
-      tables_of[a], tables_of[b], resamples=resamples, seed=seed
+      tables_of[a], tables_of[b], **options
     )
     results[a][b] = value, low, high
     results[b][a] = 1 - value, 1 - high, 1 - low
@@ -74,9 +71,7 @@ def improvements(
 def write(
   directory: str | os.PathLike,
   agents: Mapping[str, Mapping[str, Sequence[float]]],
-  *,
-  resamples: int = 2000,
-  seed: int = 0,
+  **options: Any,
 ) -> Report:
   """Writes how probably each agent of a suite beats each other one.
 
@@ -86,8 +81,7 @@ def write(
   Args:
     directory: where to; made if it does not exist.
     agents: what `improvements` takes, two or more.
-    resamples: of the bootstrap.
-    seed: of the resamples.
+    **options: of `aggregates.improvement`, such as `resamples`.
 
   Returns:
     The table, the probabilities and the name of the picture.
@@ -99,7 +93,7 @@ def write(
     raise _validate.error(
       "agents", list(agents), "two or more, to compare them"
     )
-  results = improvements(agents, resamples=resamples, seed=seed)
+  results = improvements(agents, **options)
   games = next(iter(agents.values()))
   runs = max(len(played[game]) for played in agents.values() for game in games)
   form, intervals = scores.interval_format(runs)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import math
 import os
 import pathlib
-import types
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -30,14 +30,9 @@ from jaxseq.training import tables
 TABLE = "suite.txt"
 AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
 # The aggregates, as `aggregates.AGGREGATES` names them, to their headings.
-TITLES = types.MappingProxyType(
-  {
-    "mean": "mean",
-    "median": "median",
-    "iqm": "IQM",
-    "optimality_gap": "optimality gap",
-  }
-)
+TITLES = {k: k.replace("_", " ") for k in aggregates.AGGREGATES} | {
+  "iqm": "IQM"
+}
 
 
 class Table(NamedTuple):
@@ -139,11 +134,7 @@ def published_aggregates(
 
 
 def sample_efficiency(
-  curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
-  *,
-  resamples: int = 500,
-  confidence: float = 0.95,
-  seed: int = 0,
+  curves: Mapping[str, tuple[ArrayLike, ArrayLike]], **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the IQM over the course of training.
 
@@ -152,9 +143,7 @@ def sample_efficiency(
   Args:
     curves: games to (steps (n,), ascending, and scores (runs, n)); n may
       differ between games.
-    resamples: of the bootstrap at each step.
-    confidence: share of the resamples inside the intervals.
-    seed: of the resamples.
+    **options: of `aggregates.bootstrap` at each step, of 500 resamples.
 
   Returns:
     Steps (m,), all those of the curves from the one on at which every run of
@@ -173,11 +162,10 @@ def sample_efficiency(
   }
   finite = np.isfinite(np.concatenate(list(held.values())))
   first = int(np.argmax(finite.all(axis=0)))
-  options = {"resamples": resamples, "confidence": confidence, "seed": seed}
   points = []
   for i in range(first, grid.size):
     table = normalized_table({game: rows[:, i] for game, rows in held.items()})
-    ends = aggregates.bootstrap(table, **options)
+    ends = aggregates.bootstrap(table, **{"resamples": 500, **options})
     points.append((aggregates.iqm(table), *ends))
   return grid[first:], np.transpose(points)
 
@@ -189,8 +177,7 @@ def write(
   name: str = "ours",
   against: Sequence[str] = AGAINST,
   curves: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
-  resamples: int = 2000,
-  seed: int = 0,
+  **options: Any,
 ) -> Report:
   """Writes the table of a suite and its figures.
 
@@ -206,8 +193,7 @@ def write(
       the same name.
     against: names in `published.SCORES` to show scores and profiles of.
     curves: what `sample_efficiency` takes; None for none.
-    resamples: of the bootstrap.
-    seed: of the resamples.
+    **options: of `aggregates.bootstrap`, such as `resamples`.
 
   Returns:
     The tables, the aggregates and the names of the pictures.
@@ -219,7 +205,7 @@ def write(
   if name in published.AGGREGATES:
     name = f"{name}, ours"
   table, games = normalized_table(scores), list(scores)
-  ours = aggregates.aggregates(table, resamples=resamples, seed=seed)
+  ours = aggregates.aggregates(table, **options)
   others = published_aggregates(games)
   rivals = {agent: published_table(agent, games) for agent in against}
   shown = (
@@ -232,7 +218,7 @@ def write(
     _draw_profiles(directory, table, name, rivals),
   ]
   if curves is not None:
-    steps, (iqm, low, high) = sample_efficiency(curves, seed=seed)
+    steps, (iqm, low, high) = sample_efficiency(curves)
     pictures.append(
       plots.learning_curve(
         directory / "sample_efficiency.png",
@@ -352,11 +338,11 @@ def _draw_aggregates(directory, name, ours, others):
   """Draws aggregates; unknown ones of others, as intervals, are NaN."""
   panels = {}
   for key, title in TITLES.items():
-    values = {agent: getattr(result, key) for agent, result in others.items()}
-    panels[title] = {name: ours[key]} | {
-      agent: (float("nan" if value is None else value), math.nan, math.nan)
-      for agent, value in values.items()
-    }
+    panels[title] = {name: ours[key]}
+    for agent, result in others.items():
+      value = getattr(result, key)
+      value = math.nan if value is None else value
+      panels[title][agent] = value, math.nan, math.nan
   return plots.intervals(directory / "aggregates.png", panels)
 
 

@@ -20,7 +20,6 @@ from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.rl import encoders
 from jaxseq.spr import agent
-from jaxseq.spr import conv_transition
 from jaxseq.spr import game as games
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
@@ -140,11 +139,7 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   )
 
 
-def _transition(
-  settings: Settings,
-  published: conv_transition.Config,
-  encoder: encoders.Config,
-) -> conv_transition.Config | mixer_transition.Config:
+def _transition(settings, published, encoder):
   """Returns the configuration of the transition model."""
   fields = dict(settings.transition)
   shape = encoders.latent_shape(encoder)

@@ -151,19 +151,22 @@ def merged(
 
 
 def updated(config: T, **changes: Any) -> T:
-  """Returns a config with other fields.
+  """Returns a config with other fields, which are checked.
 
   A mapping changes single fields of `Fields` and of dataclasses; it takes the
   place of any other mapping.
+
+  Raises:
+    UserError: see `from_config_dict`.
   """
-  hints = _hints(type(config))
+  fields, hints = _shallow(config), _hints(type(config))
   for name, value in changes.items():
-    old = getattr(config, name)
-    if hints[name] == Fields:
-      changes[name] = merged(old, value)
-    elif dataclasses.is_dataclass(old) and isinstance(value, Mapping):
-      changes[name] = updated(old, **value)
-  return dataclasses.replace(config, **changes)
+    old = fields.get(name)
+    partly = hints.get(name) == Fields or dataclasses.is_dataclass(old)
+    if partly and isinstance(value, Mapping):
+      value = merged(_shallow(old), value)
+    fields[name] = value
+  return from_config_dict(type(config), fields)
 
 
 def _shallow(config: Any) -> Any:
@@ -174,37 +177,45 @@ def _shallow(config: Any) -> Any:
 
 
 def _thawed(value: Any) -> Any:
-  """Returns mappings and dataclasses as dictionaries all the way down."""
+  """Returns mappings, dataclasses and tuples so that they can be changed."""
   value = _shallow(value)
+  if isinstance(value, (list, tuple)):
+    return [_thawed(item) for item in value]
   if not isinstance(value, Mapping):
     return value
   return {name: _thawed(item) for name, item in value.items()}
 
 
 def _set(cls: type, fields: dict[str, Any], path: str, text: str) -> None:
-  """Puts what a command line says into nested dictionaries."""
+  """Puts what a command line says into dictionaries and lists."""
   *above, last = re.findall(r"[^.\[\]]+", path)
   holder, name = fields, "config"
   for field in above:
-    if isinstance(holder, dict):
+    key, inner = _entry(holder, field, name, path)
+    if inner is None:
       # What the file leaves out is set from here on.
-      if holder.get(field) is None:
-        holder[field] = {}
-      inner = holder[field]
-    else:
-      inner = _item(holder, field, name, path)
-    if isinstance(inner, tuple):
-      inner = list(inner)
-      holder[int(field) if isinstance(holder, list) else field] = inner
+      inner = holder[key] = {}
     holder, name = inner, f"{name}.{field}"
+  key, old = _entry(holder, last, name, path)
+  if old is None and _is_text(cls, fields, [*above, last]):
+    old = ""
+  holder[key] = _read(old, text, path)
+
+
+def _entry(holder: Any, field: str, name: str, path: str) -> tuple[Any, Any]:
+  """Returns the key of a field or item, and what is there."""
   if isinstance(holder, dict):
-    old = holder.get(last)
-    if old is None and _is_text(cls, fields, [*above, last]):
-      old = ""
-    holder[last] = _read(old, text, path)
-  else:
-    old = _item(holder, last, name, path)
-    holder[int(last)] = _read(old, text, path)
+    return field, holder.get(field)
+  if not isinstance(holder, list):
+    raise errors.UserError(
+      f"--config.{path}: {name} is {holder!r}, which has no fields"
+    )
+  if not field.isdecimal() or int(field) >= len(holder):
+    raise errors.UserError(
+      f"--config.{path}: {name} has {len(holder)} items, of which {field} is "
+      "none"
+    )
+  return int(field), holder[int(field)]
 
 
 def _is_text(cls: type, fields: dict[str, Any], path: list[str]) -> bool:
@@ -215,21 +226,6 @@ def _is_text(cls: type, fields: dict[str, Any], path: list[str]) -> bool:
     return False
   hint = annotations(fields[of]).get(path[1])
   return str in (hint, *typing.get_args(hint))
-
-
-def _item(holder: Any, index: str, name: str, path: str) -> Any:
-  """Returns an item of a list."""
-  if not isinstance(holder, list):
-    raise errors.UserError(
-      f"--config.{path}: {name} is {holder!r}, which has no fields"
-    )
-  try:
-    return holder[int(index)]
-  except (ValueError, IndexError):
-    raise errors.UserError(
-      f"--config.{path}: {name} has {len(holder)} items, of which {index} is "
-      "none"
-    ) from None
 
 
 def _read(old: Any, text: str, path: str) -> Any:
@@ -292,8 +288,7 @@ def difference(old: Any, new: Any, path: str = "") -> list[tuple]:
   return [] if same else [(path, old, new)]
 
 
-def unknown_field(name: str, field: str, known: Iterable[str]) -> str:
-  """Returns the sentence for a field that does not exist."""
+def _unknown_field(name: str, field: str, known: Iterable[str]) -> str:
   known = sorted(known)
   close = difflib.get_close_matches(field, known, n=1)
   hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -397,7 +392,7 @@ def _convert_dataclass(cls, value, path, default):
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
   for key in value:
     if key not in fields:
-      raise FieldError(unknown_field(path, key, fields), f"{path}.{key}")
+      raise FieldError(_unknown_field(path, key, fields), f"{path}.{key}")
   kwargs = {}
   for name, field in fields.items():
     hint, before = _hints(cls)[name], field.default

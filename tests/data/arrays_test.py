@@ -92,14 +92,17 @@ def test_a_broken_info_is_refused(tmp_path):
   for text, message in (
     ("[" * 200_000, "info.json is not JSON: it is nested more than 64 deep"),
     ("[]", "info.json: got 'list', expected a JSON object"),
-    ("{}", "info.json lacks description, source, license"),
+    ("{}", "info.json: got .., expected also description, source"),
     (json.dumps(good | {"x": 1}), "info.json: entries: got 'x', expected one"),
     (json.dumps(good | {"baselines": 1}), "entries: got 'baselines'"),
     (json.dumps(good | {"num_classes": "3"}), "num_classes: got '3', expect"),
     (json.dumps(good | {"num_classes": 10**30}), "is beyond those of 64 bits"),
     (json.dumps(good | {"num_classes": 0}), "num_classes: got 0, expected"),
-    (json.dumps(good | {"classes": [1]}), "classes: got .1., expected"),
-    (json.dumps(good | {"factors": {}}), "factors: got .., expected"),
+    (json.dumps(good | {"classes": [1]}), "classes: got .1,., expected"),
+    (
+      json.dumps(good | {"factors": {}}),
+      "factors: got .., expected also names",
+    ),
   ):
     file.write_text(text)
     with pytest.raises(ValueError, match=message):

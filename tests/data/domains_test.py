@@ -10,6 +10,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data import domains
+from jaxseq.data.recordings import Recordings
 
 _INFO = data.Info("", "", "", num_classes=3)
 
@@ -21,8 +22,8 @@ def recordings(lengths=(23, 4, 30, 17, 25, 40), subjects=(1, 1, 1, 2, 2, 7)):
     for i, n in enumerate(lengths)
   ]
   count = len(lengths)
-  return domains.Recordings(
-    series, np.arange(count) % 3, {"subject": np.array(subjects)}
+  return Recordings.of(
+    series, {"label": np.arange(count) % 3, "subject": np.array(subjects)}
   )
 
 

@@ -25,9 +25,9 @@ def derivative(state, time, parameters, rate):
   )
 
 
-def by_runge_kutta(parameters, steps, step=_STEP, rate=None, angle=0.0):
+def by_runge_kutta(parameters, steps, step=_STEP, angle=0.0):
   """States (n, steps + 1, 3) by the Runge-Kutta method of order 4."""
-  rate = ecg_dynamics._steady(parameters.heart_rate) if rate is None else rate
+  w = 2 * np.pi * parameters.heart_rate / 60
   angle = np.broadcast_to(angle, parameters.heart_rate.shape)
   state = np.stack(
     [np.cos(angle), np.sin(angle), np.full(len(angle), ecg_dynamics._Z)], -1
@@ -35,11 +35,10 @@ def by_runge_kutta(parameters, steps, step=_STEP, rate=None, angle=0.0):
   states = [state]
   for k in range(steps):
     start, middle, end = k * step, (k + 0.5) * step, (k + 1) * step
-    w_start, w_middle, w_end = rate(start), rate(middle), rate(end)
-    k1 = derivative(state, start, parameters, w_start)
-    k2 = derivative(state + step / 2 * k1, middle, parameters, w_middle)
-    k3 = derivative(state + step / 2 * k2, middle, parameters, w_middle)
-    k4 = derivative(state + step * k3, end, parameters, w_end)
+    k1 = derivative(state, start, parameters, w)
+    k2 = derivative(state + step / 2 * k1, middle, parameters, w)
+    k3 = derivative(state + step / 2 * k2, middle, parameters, w)
+    k4 = derivative(state + step * k3, end, parameters, w)
     state = state + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
     states.append(state)
   return np.stack(states, axis=1)
@@ -114,36 +113,6 @@ def test_the_recurrence_in_float32(parameters, solved):
   np.testing.assert_allclose(found, solved[..., 2], atol=1e-6)
 
 
-def test_hearts_that_vary(x64, parameters):
-  rng = np.random.default_rng(0)
-  many = ecg_dynamics._variable(rng, np.full(300, 60.0), 2.0)
-  gaps = 2 * np.pi / many(np.arange(0, 100, 2.0))
-  # 60 * 2 / 60^2 seconds; 300 independent hearts.
-  assert gaps.std() == pytest.approx(1 / 30, rel=0.05)
-  assert gaps.mean() == pytest.approx(1, abs=0.002)
-  rate = ecg_dynamics._variable(rng, parameters.heart_rate, 2.0)
-  np.testing.assert_allclose(
-    ecg_dynamics._by_recurrence(parameters, 300, rate=rate),
-    by_runge_kutta(parameters, 300, rate=rate)[..., 2],
-    # As above, and the trapezoid rule for the angle: below 1e-7 radians.
-    atol=1e-7,
-  )
-
-
-def test_power_of_the_variation():
-  rate = ecg_dynamics._variable(
-    np.random.default_rng(1), np.full(40, 60.0), 2.0
-  )
-  gaps = 2 * np.pi / rate(np.arange(0, 400, 1.0))
-  power = (abs(np.fft.rfft(gaps - gaps.mean(1, keepdims=True))) ** 2).mean(0)
-  frequency = np.fft.rfftfreq(400, 1.0)
-  low = power[abs(frequency - 0.1) < 0.045].sum()
-  high = power[abs(frequency - 0.25) < 0.045].sum()
-  # The standard error of the ratio over 40 hearts is about 3 %.
-  assert low / high == pytest.approx(0.5, rel=0.1)
-  assert low + high > 0.99 * power[1:].sum()
-
-
 def test_series_of_factors():
   levels = factors._sample_factors(np.random.default_rng(0), 3)
   start = np.array([-np.pi, -1.0, 2.0])
@@ -174,9 +143,7 @@ def test_loading():
   assert splits.test.targets.shape == (2, 6)
   assert splits.info.factors.names == tuple(factors.ECG)
   np.testing.assert_array_equal(splits.test.inputs, again.test.inputs)
-  moving = data.load(
-    "ecg_dynamics", start="random", heart_rate_deviation=3.0, **options
-  )
+  moving = data.load("ecg_dynamics", start="random", **options)
   assert abs(moving.train.inputs - splits.train.inputs).max() > 0.1
 
 
@@ -186,7 +153,3 @@ def test_wrong_options_are_named():
     ValueError, match="rate: got 60, expected a divisor of 512"
   ):
     ecg_dynamics._ecg_series(levels, rate=60)
-  with pytest.raises(
-    ValueError, match="heart_rate_deviation: got 1.0, expected .* also rng"
-  ):
-    ecg_dynamics._ecg_series(levels, heart_rate_deviation=1.0)

@@ -162,7 +162,7 @@ def test_a_year_alone_is_no_date(tmp_path):
   path = write(
     tmp_path, ["id,t,a", *(f"{1000 + i},{i},{i}" for i in range(40))]
   )
-  with pytest.raises(ValueError, match="line 2: got '1000', expected a date"):
+  with pytest.raises(ValueError, match="line 2: .*'1000', expected a date"):
     data.load("ett", path=path, **SIZES)
 
 

@@ -9,60 +9,21 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data import forecast_windows
+from jaxseq.data.sources import windows
 
 
-def table(times=40, missing=()):
-  lines = ["date,a,b"]
-  for i in range(times):
-    first = "" if i in missing else str(i)
-    lines.append(f"2020-02-{1 + i // 24:02} {i % 24:02}:00:00,{first},{-i}")
-  return "\n".join(lines) + "\n"
-
-
-def test_tables():
-  series = forecast_windows.parse_csv(table(missing=(0, 5)), "mine")
-  assert series.names == ("a", "b")
-  assert series.values.shape == (40, 2)
-  assert np.isnan(series.values[[0, 5], 0]).all()
-  assert series.times[25] == np.datetime64("2020-02-02T01:00:00")
-  (only,) = forecast_windows.parse_csv(table(), "mine", ["b"]).values.T
-  np.testing.assert_array_equal(only, -np.arange(40))
-
-
-@pytest.mark.parametrize(
-  ("text", "message"),
-  [
-    ("", "mine, line 1: got .., expected names: a date and at least one"),
-    ("date,a\n", "mine has no lines of values"),
-    ("date,a\n2020-01-01,1\n2020-01-02,x\n", "line 3: column 'a': got 'x'"),
-    ("date,a,b\n2020-01-01,1,inf\n", "line 2: column 'b': got 'inf', expec"),
-    ("date,a\n2020-01-01,1e308\n", "line 2: column 'a': got '1e308', expec"),
-    ("date,a,a\n2020-01-01,1,2\n", "line 1: got the column 'a' twice"),
-    ("date,a\n2020-01-01,1,2\n", "line 2: got 3 of 2 entries"),
-    (f"date,a\n2020-01-01,{'1' * 200_000}\n", "line 2: field larger than"),
-    ("date,a\n2020-13-01,1\n", "mine, line 2"),
-    ("date,a\nnow,1\n", "line 2: got 'now', expected a date and time"),
-    ("date,a\nNaT,1\n", "line 2: got 'NaT', expected a date and time"),
-    ("date,a\n2020-01-01T00Z,1\n", "line 2: got .* with an offset"),
-    ("date,a\n2020-01-01\n", "mine, line 2"),
-  ],
-)
-def test_wrong_tables_are_refused(text, message):
-  with pytest.raises(ValueError, match=message):
-    forecast_windows.parse_csv(text, "mine")
-
-
-def test_absent_columns_are_named():
-  with pytest.raises(
-    ValueError, match="column: got 'OT', expected one of 'date', 'a', 'b'"
-  ):
-    forecast_windows.parse_csv(table(), "mine", ["OT"])
+def series_of(times=40, missing=()):
+  values = np.stack([np.arange(times), -np.arange(times)], 1).astype(float)
+  values[list(missing), 0] = np.nan
+  start = np.datetime64("2020-02-01T00", "s")
+  stamps = start + np.arange(times) * np.timedelta64(3600, "s")
+  return windows.Series(values, ("a", "b"), stamps)
 
 
 def test_missing_values_are_treated_as_declared():
   nan = np.nan
   values = np.array([[nan, 1], [2, nan], [nan, nan], [4, 5], [nan, 7]])
-  series = forecast_windows.Series(values, ("a", "b"), np.arange(5))
+  series = windows.Series(values, ("a", "b"), np.arange(5))
 
   def treat(missing, end=4):
     return forecast_windows._treat(series, missing, end, "mine").tolist()
@@ -94,9 +55,8 @@ def test_the_calendar():
 
 
 def splits_of(**options):
-  series = forecast_windows.parse_csv(table(missing=(5,)), "mine")
   return forecast_windows.make_splits(
-    series,
+    series_of(missing=(5,)),
     (20, 28, 38),
     4,
     3,
@@ -141,7 +101,6 @@ def test_only_training_times_set_the_scale():
 
 
 def test_spans_without_room_are_refused():
-  series = forecast_windows.parse_csv(table(), "mine")
   for ends, lengths, message in (
     ((20, 28, 41), (4, 3), "mine: got 40 times, expected at least 41"),
     ((6, 28, 38), (4, 3), "input_length . horizon: got 4 . 3, expected at"),
@@ -149,7 +108,7 @@ def test_spans_without_room_are_refused():
   ):
     with pytest.raises(ValueError, match=message):
       forecast_windows.make_splits(
-        series, ends, *lengths, source="mine", license=""
+        series_of(), ends, *lengths, source="mine", license=""
       )
 
 

@@ -111,14 +111,6 @@ def test_load(easy_size, tmp_path, monkeypatch):
   assert hashing.shared_rows(splits.train.inputs, splits.test.inputs) == 0
 
 
-def test_the_number_of_workers_changes_nothing():
-  drawing = pathfinder.Drawing(dashes=2, distractors=0)
-  alone = pathfinder._draw(5, 130, drawing, 1)
-  together = pathfinder._draw(5, 130, drawing, 2)
-  for name, array in alone.items():
-    np.testing.assert_array_equal(array, together[name])
-
-
 def test_dashes_must_not_touch():
   with pytest.raises(
     ValueError, match="thickness: got 1.0, expected .* 2 margin = 0.4"

@@ -76,7 +76,6 @@ def test_unknown_names_and_options_are_named():
     ("listops", {"size": "big"}, "size: got 'big', expected one of 'small'"),
     ("listops", {"valid": 0}, "valid: got 0, expected an integer of at least"),
     ("pathfinder", {"size": 16}, "size: got 16, expected one of 32, 64, 128"),
-    ("pathfinder", {"workers": 0}, "workers: got 0, expected an integer of at"),
     ("pendulum", {"valid": 0}, "valid: got 0, expected an integer of at least"),
     (
       "pendulum",

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import _text_documents
+from jaxseq.data import text
 
 _BIBLE = b"Ge1:1 In\nGe1:2 And\nGe2:1 Thus\n1Sm1:1 Now\n1Sm11:1 Then\n"
 
 
 def test_books_and_chapters():
-  assert _text_documents.of_bible(_BIBLE, "book") == [
+  assert text._documents_of_bible(_BIBLE, "book") == [
     b"Ge1:1 In\nGe1:2 And\nGe2:1 Thus\n",
     b"1Sm1:1 Now\n1Sm11:1 Then\n",
   ]
-  assert _text_documents.of_bible(_BIBLE, "chapter") == [
+  assert text._documents_of_bible(_BIBLE, "chapter") == [
     b"Ge1:1 In\nGe1:2 And\n",
     b"Ge2:1 Thus\n",
     b"1Sm1:1 Now\n",
@@ -23,14 +23,14 @@ def test_books_and_chapters():
   with pytest.raises(
     ValueError, match="documents: got 'verse', expected one of 'book', "
   ):
-    _text_documents.of_bible(_BIBLE, "verse")
+    text._documents_of_bible(_BIBLE, "verse")
   with pytest.raises(ValueError, match="line 2 of the text: got b'And.n'"):
-    _text_documents.of_bible(b"Ge1:1 In\nAnd\n", "book")
+    text._documents_of_bible(b"Ge1:1 In\nAnd\n", "book")
 
 
 def test_documents_stay_whole():
   texts = [bytes([65 + i]) * (i + 1) for i in range(20)]
-  parts = _text_documents.split([*texts, b""], valid=0.1, test=0.2)
+  parts = text.split_documents([*texts, b""], valid=0.1, test=0.2)
   found = []
   for part in parts:
     (starts,) = part.extras.document_starts
@@ -46,7 +46,7 @@ def test_documents_stay_whole():
   assert list(map(len, found)) == [14, 2, 4]
   assert sorted(sum(found, [])) == texts
   with pytest.raises(ValueError, match="leave a document to each part of the"):
-    _text_documents.split(texts[:5])
+    text.split_documents(texts[:5])
 
 
 def test_files_of_python_are_documents(tmp_path):

@@ -92,8 +92,11 @@ def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
     ({"X": [np.full((9, 6), 1e39)] * 42}, "recording 0: got inf at element"),
     # One array a thousand times.
     ({"X": [whole] * 6000}, "bytes that would take 288000000 in memory"),
-    ({"y": np.full(42, 9)}, "y: got 9, expected 0 to 6, as y_labels are 7"),
-    ({"y": np.full(42, -1)}, "y: got -1, expected 0 to 6"),
+    (
+      {"y": np.full(42, 9)},
+      "y: got 9 at recording 0 .42 .*, expected 0 to 6, as y",
+    ),
+    ({"y": np.full(42, -1)}, "y: got -1 at recording 0 .*, expected 0 to 6"),
     ({"y": np.full(42, np.nan)}, "one label, subject and side for each"),
     ({"subject": ["one"] * 42}, "one label, subject and side for each"),
     ({"y_labels": [1, 2]}, "y_labels are no list of names"),

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxseq.data import _window_features
-from jaxseq.data import datasets
+from jaxseq.data import domains
 
 
 def _named(window):
-  numbers = _window_features.describe(window[:, None])
-  return dict(zip(_window_features.NAMES, numbers))
+  numbers = domains._described(window[:, None])
+  return dict(zip(domains.STATISTICS, numbers))
 
 
 def test_moments_and_order():
@@ -41,15 +40,13 @@ def test_bands_tell_the_frequency(frequency, band):
 
 def test_channels_follow_one_another():
   windows = np.random.default_rng(0).standard_normal((3, 64, 2))
-  found = _window_features.described(
-    datasets.ArrayDataset(np.float32(windows), np.zeros(3, np.int32))
-  ).inputs
-  assert found.shape == (3, 1, 24)
+  found = domains._described(np.float32(windows))
+  assert found.shape == (3, 24)
   np.testing.assert_allclose(
-    found[1, 0, 12:], _window_features.describe(windows[1, :, 1:]), rtol=1e-4
+    found[1, 12:], domains._described(windows[1, :, 1:]), rtol=1e-4
   )
 
 
 def test_short_windows_are_refused():
   with pytest.raises(ValueError, match="windows: got 61, expected at least"):
-    _window_features.describe(np.zeros((61, 1)))
+    domains._described(np.zeros((61, 1)))

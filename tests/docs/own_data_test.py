@@ -1,6 +1,5 @@
 """The page on data of one's own: its calls run, its commands are accepted."""
 
-import ast
 import importlib
 import pathlib
 import re
@@ -75,27 +74,22 @@ def test_the_calls_of_the_page_run(folder):
 
 
 def _config(command):
-  """The experiment's module, and the config that a command asks for."""
+  """The config that a command asks for."""
   _, _, module, *flags = shlex.split(command.replace("\\\n", " "))
   values = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
-  path, _, variant = values.pop("config").partition(":")
+  file = str(_ROOT / values.pop("config"))
   assert values.pop("workdir")
-  name = path.removesuffix(".py").replace("/", ".")
-  made = importlib.import_module(name).get_config(*filter(None, [variant]))
-  with made.unlocked():
-    for key, value in values.items():
-      field = key.removeprefix("config.")
-      # Options of the data are strings here; fields of the config are numbers.
-      if "." not in field:
-        value = ast.literal_eval(value)
-      made.update_from_flattened_dict({field: value})
-  return importlib.import_module(module), made
+  overrides = [
+    f"{field.removeprefix('config.')}={value}"
+    for field, value in values.items()
+  ]
+  kind = importlib.import_module(module).Config
+  return configuration.load(file, overrides, kind)
 
 
 @pytest.mark.parametrize("command", _blocks("bash"))
 def test_the_commands_of_the_page_find_their_data(folder, command):
-  module, made = _config(command)
-  config = configuration.from_config_dict(module.Config, made, name="config")
+  config = _config(command)
   more = {}
   if "forecast" in command:
     more = {"input_length": config.input_length, "horizon": config.horizons[0]}

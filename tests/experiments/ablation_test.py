@@ -23,7 +23,7 @@ def test_every_arm_can_play():
 
 def test_flags_are_stale():
   config = ablation.get_config("RepeatFirstEasy")
-  name = config.arms.stale_flags.env_id
+  name = config.arms["stale_flags"]["env_id"]
   stale, params = registry.make(name)
   whole = wrappers.FlattenHistory(registry.make("RepeatFirstEasy")[0])
 

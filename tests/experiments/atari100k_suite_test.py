@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.atari100k_suite import atari100k
-from experiments import atari100k_suite
+from jaxseq.programs import atari100k_suite
 from jaxseq.rl import envs
 from jaxseq.rl.envs import atari
 from jaxseq.spr import published
@@ -46,13 +46,11 @@ class Host:
 
 @pytest.fixture
 def playable(atari_stand_in, monkeypatch):
-  monkeypatch.setattr(atari, "_host", lambda *_: Host())
+  monkeypatch.setattr(atari, "_hosted", lambda *_: Host())
 
 
 def suite(variant, **changes):
-  config = atari100k.get_config(variant)
-  config.update(changes)
-  return configuration.from_config_dict(atari100k_suite.Config, config)
+  return configuration.updated(atari100k.get_config(variant), **changes)
 
 
 @pytest.mark.parametrize("agent", variants.names())

@@ -7,13 +7,14 @@ import pathlib
 
 import pytest
 
+from configs.variants import Variants
 from jaxseq.dts import problem
 from jaxseq.rl import algorithms
 from jaxseq.rl import rl_arms
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
-from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
+from jaxseq.training.comparison import arms
 from tests.experiments import programs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
@@ -43,7 +44,10 @@ def configs(experiment, kind):
   for path in sorted((CONFIGS / experiment).glob("[!_]*.py")):
     name = f"{experiment}/{path.stem}"
     module = importlib.import_module(f"configs.{experiment}.{path.stem}")
-    for arguments in [(), *((variant,) for variant in variants(name, module))]:
+    named = [(variant,) for variant in variants(name, module)]
+    # The first of `Variants` is the default.
+    default = [] if isinstance(module.get_config, Variants) else [()]
+    for arguments in [*default, *named]:
       if (name, *arguments) not in ABSENT:
         made = module.get_config(*arguments)
         yield name, configuration.from_config_dict(kind, made, name=name)
@@ -59,31 +63,26 @@ def check_refusal(name, module):
     refusal = str(error)
   assert "got 'huge'" in refusal, (
     f"configs/{name}.py: get_config('huge') raised {refusal}, expected the "
-    "ValueError of `configs.supervised.base` for what is not in VARIANTS"
+    "ValueError of `configs.variants.Variants` for what is none of them"
   )
 
 
 def variants(name, module):
   if name in EXAMPLES:
     return EXAMPLES[name]
-  assert hasattr(module, "VARIANTS"), f"configs/{name}.py has no VARIANTS"
-  return module.VARIANTS
+  return getattr(module, "VARIANTS", getattr(module.get_config, "names", ()))
 
 
 @pytest.mark.parametrize("experiment", SUPERVISED)
 def test_configs(experiment):
   module = importlib.import_module(f"experiments.{experiment}")
-  arm_config = getattr(module, "arm_config", base.arm_config)
-  if hasattr(module, "TASK"):
-    arm_config = module.TASK.arm_config
+  task = getattr(module, "TASK", None)
   for name, config in configs(experiment, module.Config):
+    kind = base.ArmConfig if task is None else task.arm
+    if name == "classify/pendulum":
+      kind = regression.ArmConfig
     for arm in config.arms:
-      if name == "classify/pendulum":
-        made = base.arm_config(config, arm, regression.ArmConfig)
-      elif experiment == "synthetic":
-        made = base.arm_config(config, arm, synthetic.ArmConfig)
-      else:
-        made = arm_config(config, arm)
+      made = arms.merge(config, arm, kind)
       base.make_optimizer(made, config.num_updates)
 
 
@@ -115,8 +114,7 @@ def digests():
     name = f"{path.parent.name}/{path.stem}"
     module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
     kind = importlib.import_module(f"experiments.{path.parent.name}").Config
-    listed = EXAMPLES.get(name, getattr(module, "VARIANTS", ()))
-    for arguments in [(), *((variant,) for variant in listed)]:
+    for arguments in [(), *((v,) for v in variants(name, module))]:
       if (name, *arguments) in ABSENT:
         continue
       made = module.get_config(*arguments)

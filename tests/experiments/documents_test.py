@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from configs.documents import python as config_file
-from experiments import documents
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import document_arms
@@ -15,6 +14,7 @@ from jaxseq.tasks import language
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import run
 
 ARM = "linear_attention"
@@ -22,9 +22,7 @@ ARM = "linear_attention"
 
 def parse(variant="tiny", **fields):
   config = config_file.get_config(variant)
-  config.tensorboard = False
-  config.update(fields)
-  return configuration.from_config_dict(documents.Config, config)
+  return configuration.updated(config, tensorboard=False, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def corpus():
 
 
 def train_or_evaluate(config, corpus, directory, mode="train"):
-  made = documents.make_arms(config, corpus)
+  made = document_arms.make_arms(config, corpus)
   act = run.train if mode == "train" else run.evaluate
   return act(config, directory, {ARM: made[ARM]})[ARM]
 
@@ -77,8 +75,8 @@ def test_other_devices_and_another_plan_go_on_with_a_run(corpus, tmp_path):
   train_or_evaluate(one, corpus, tmp_path)
   expected = rows(tmp_path)
   shutil.rmtree(tmp_path / ARM / "checkpoints" / "4")
-  plan = {**config_file.get_config("tiny").plan, "method": "packing"}
-  train_or_evaluate(parse(devices=8, plan=plan), corpus, tmp_path)
+  packed = parse(devices=8, plan={"method": "packing"})
+  train_or_evaluate(packed, corpus, tmp_path)
   for row, want in zip(rows(tmp_path), expected, strict=True):
     for name in want.keys() & {"train_bits_per_token", "bits_per_token"}:
       # float32: sums in another order.
@@ -89,7 +87,7 @@ def test_configs():
   for variant in ("python", "bible", "tiny"):
     config = parse(variant)
     for name in config.arms:
-      arm = base.arm_config(config, name)
+      arm = arms.merge(config, name, base.ArmConfig)
       base.make_optimizer(arm, config.num_updates)
   with pytest.raises(ValueError, match="got 'huge'"):
     config_file.get_config("huge")
@@ -111,4 +109,4 @@ def test_wrong_fields_get_one_sentence(corpus):
   with pytest.raises(errors.UserError, match="got 3, expected a power of two"):
     document_arms.choose_devices(3)
   with pytest.raises(ValueError, match="batch_size: got 1000, expected at"):
-    documents.make_arms(parse(batch_size=1000), corpus)
+    document_arms.make_arms(parse(batch_size=1000), corpus)

@@ -1,10 +1,10 @@
 """The tiny suite with one arm, for tests that run it several times."""
 
 from configs.icrl_suite import popgym
+from jaxseq.training import configuration
 
 
 def get_config():
-  config = popgym.get_config("tiny")
-  del config.arms["gru"]
-  config.films = ("none",)
-  return config
+  return configuration.updated(
+    popgym.get_config("tiny"), arms=popgym.NONE, films=("none",)
+  )

@@ -60,7 +60,7 @@ TABLES = {
 def tiny(experiment):
   """The first config of an experiment that has a tiny variant."""
   paths = sorted((ROOT / "configs" / experiment).glob("[!_]*.py"))
-  names = [path.stem for path in paths if '"tiny"' in path.read_text()]
+  names = [path.stem for path in paths if "tiny=" in path.read_text()]
   assert names, f'configs/{experiment} has no file with a variant "tiny"'
   return CONFIGS.get(experiment, names[0])
 
@@ -171,13 +171,13 @@ def test_a_decision_network_is_left_and_plays(run, tmp_path):
 def test_a_network_of_signals_is_left(monkeypatch, tmp_path):
   config = tmp_path / "signals.py"
   config.write_text(
+    "import dataclasses\n"
     "from configs.synthetic import copying\n"
     "def get_config():\n"
     "  config = copying.get_config('tiny')\n"
-    "  config.task, config.test_options = 'delay', {}\n"
-    "  config.task_options = {'length': 16, 'delay': 2}\n"
-    "  config.update(num_seeds=1, tensorboard=False)\n"
-    "  return config\n"
+    "  fields = {'num_seeds': 1, 'tensorboard': False, 'test_options': {}}\n"
+    "  fields['task_options'] = {'length': 16, 'delay': 2}\n"
+    "  return dataclasses.replace(config, task='delay', **fields)\n"
   )
   workdir = tmp_path / "run"
   programs.call(monkeypatch, "synthetic", config, workdir)

@@ -17,18 +17,17 @@ from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data import _cache
 from jaxseq.data import _pickles
-from jaxseq.data import _text_documents
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
-from jaxseq.data import cache
 from jaxseq.data import checks
 from jaxseq.data import fm_index
-from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
 from jaxseq.data import series_table
+from jaxseq.data import text
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
 from jaxseq.data import watch
@@ -36,7 +35,6 @@ from jaxseq.data.files import cifar
 from jaxseq.data.files import ett
 from jaxseq.data.files import hhar
 from jaxseq.data.files import lra
-from jaxseq.data.files import png
 from jaxseq.data.files import speech_commands
 from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
@@ -320,7 +318,7 @@ READERS = {
   "forecast tables": Reader(
     {"a.csv": contents.table()},
     _checked(
-      forecast_table.load,
+      forecast_windows.load,
       time="date",
       steps="insert",
       missing="mean",
@@ -383,7 +381,7 @@ READERS = {
   "archives": Reader({"file": _recorded()}, _one(trajectories.load)),
   "arrays in archives": Reader(
     {"file": contents.npy(np.arange(6.0))},
-    _one(cache.read),
+    _one(_cache.read),
     contents.zipped("a.npy"),
   ),
   "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),
@@ -397,17 +395,15 @@ READERS = {
     _one(images._read_idx),
   ),
   "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
-  "png": Reader({"file": contents.png(_PIXELS)}, _one(png.read_png)),
-  "pixels of png": Reader({"file": _PIXELS}, _one(png.read_png), contents.png),
+  "png": Reader({"file": contents.png(_PIXELS)}, _one(lra._read_png)),
+  "pixels of png": Reader({"file": _PIXELS}, _one(lra._read_png), contents.png),
   "csv": Reader(
     {"file": contents.table()},
     _one(_checked(ett.load, input_length=3, horizon=2)),
   ),
   "csv in zip": Reader(
     {"file": _HOURLY},
-    _one(
-      lambda f: forecast_windows.parse_csv(forecast_windows._unzipped(f), "")
-    ),
+    _one(lambda f: forecast_windows._unzipped(f)),
     contents.zipped("a.csv"),
   ),
   "csv of anomalies": Reader(
@@ -416,7 +412,7 @@ READERS = {
   ),
   "bible": Reader(
     {"file": b"Ge1:1 In the\nGe1:2 And the\nEx1:1 Now these\n"},
-    _one(lambda f: _text_documents.of_bible(f.read_bytes(), "book")),
+    _one(lambda f: text._documents_of_bible(f.read_bytes(), "book")),
   ),
   "hhar": Reader(
     {"file": _HHAR},
@@ -435,7 +431,7 @@ READERS = {
   "uea": Reader(
     _UEA | {"T/T_TEST.ts": contents.ts("1:2:b")},
     _checked(
-      lambda folder: uea.load(
+      lambda folder: ts_series.archive(
         folder / "T/T_TRAIN.ts", folder / "T/T_TEST.ts", missing="mask"
       )
     ),

@@ -194,25 +194,21 @@ def test_nothing_undefined_passes_a_reset(x64, mixer):
   np.testing.assert_allclose(got[0], y[:, 3], **_FLOAT64)
 
 
-def test_nothing_undefined_passes_a_reset_backwards(x64, mixer):
+def test_nothing_undefined_passes_a_reset_backwards(x64, mixer, gradients):
   """A state that has diverged does not reach the gradient of parameters."""
-  params, x, _ = _problem(mixer, 2, time=4)
+  (params, x, _), apply = gradients
   reset = np.zeros((2, 4), bool)
   reset[:, 0] = True
-
-  @jax.jit
-  def gradients(state):
-    def loss(params, x):
-      y, final = mixer.module.apply(mixer.config, params, x, state, reset)
-      leaves = [y, *jax.tree.leaves(_as_real(final))]
-      return sum(jnp.sum(leaf) for leaf in leaves)
-
-    return jax.grad(loss, argnums=(0, 1))(params, x)
-
   fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
-  expected = gradients(fresh)
+
+  def slopes(state):
+    return apply(params, x, jax.device_get(_as_real(state)), reset)[1][:2]
+
+  expected = slopes(fresh)
   for bad in (np.nan, np.inf):
-    got = gradients(jax.tree.map(lambda a, b=bad: np.full_like(a, b), fresh))
+    got = slopes(
+      jax.tree.map(lambda a, b=bad: np.full(a.shape, b, a.dtype), fresh)
+    )
     chex.assert_trees_all_close(got, expected, **_FLOAT64)
 
 
@@ -237,30 +233,37 @@ def test_future_does_not_leak(x64, mixer):
 
 
 def _gradient_problem(mixer):
-  """Returns arguments, all real, and a function of (value, gradients)."""
+  """Returns arguments, all real, and the compiled (value, gradients)."""
   params, x, state = _problem(mixer, 2, time=4)
-  reset = np.zeros((2, 4), bool)
-  reset[0, 2] = True
-
-  def value_and_gradients(function):
-    def loss(params, x, real_state):
-      y, final = function(params, x, _as_state(real_state, state), reset)
-      leaves = [y, *jax.tree.leaves(_as_real(final))]
-      weights = np.random.default_rng(3)
-      return sum(jnp.sum(a * weights.normal(size=a.shape)) for a in leaves)
-
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
-
   apply = functools.partial(mixer.module.apply, mixer.config)
-  steps = functools.partial(_scan_steps, mixer)
   arguments = jax.device_get((params, x, jax.jit(_as_real)(state)))
-  return arguments, value_and_gradients(apply), value_and_gradients(steps)
+  return arguments, _value_and_gradients(apply, state)
 
 
-def test_gradients(x64, mixer):
+def _value_and_gradients(function, state):
+  def loss(params, x, real_state, reset):
+    y, final = function(params, x, _as_state(real_state, state), reset)
+    leaves = [y, *jax.tree.leaves(_as_real(final))]
+    weights = np.random.default_rng(3)
+    return sum(jnp.sum(a * weights.normal(size=a.shape)) for a in leaves)
+
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+
+
+@pytest.fixture(scope="module")
+def gradients(mixer):
+  """The gradient problem of a mixer, compiled once for its tests."""
+  with jax.enable_x64(True):
+    return _gradient_problem(mixer)
+
+
+_RESET = np.array([[False, False, True, False], [False] * 4])
+
+
+def test_gradients(x64, mixer, gradients):
   """None is missing, and their slopes are those of finite differences."""
-  arguments, apply, _ = _gradient_problem(mixer)
-  got = jax.device_get(apply(*arguments)[1])
+  arguments, apply = gradients
+  got = jax.device_get(apply(*arguments, _RESET)[1])
   own = checks.of(mixer.name)
   unused = own.optional_parameters
   used = [leaf for name, leaf in got[0].items() if name not in unused]
@@ -277,7 +280,7 @@ def test_gradients(x64, mixer):
       jax.tree.map(lambda a, d, e=e: a + e * d, arguments, direction)
       for e in (epsilon, -epsilon)
     )
-    above, below = (apply(*end)[0] for end in ends)
+    above, below = (apply(*end, _RESET)[0] for end in ends)
     slope = sum(
       np.vdot(a, d)
       for a, d in zip(jax.tree.leaves(got), jax.tree.leaves(direction))
@@ -332,9 +335,12 @@ def test_no_gradient_crosses_a_border(x64, mixer, dtype):
 
 
 def test_gradients_equal_those_of_steps(x64, common_mixer):
-  arguments, apply, steps = _gradient_problem(common_mixer)
+  arguments, apply = _gradient_problem(common_mixer)
+  state = cases.used_state(common_mixer, arguments[0], (2,))
+  steps = functools.partial(_scan_steps, common_mixer)
+  expected = _value_and_gradients(steps, state)(*arguments, _RESET)[1]
   chex.assert_trees_all_close(
-    apply(*arguments)[1], steps(*arguments)[1], **_FLOAT64
+    apply(*arguments, _RESET)[1], expected, **_FLOAT64
   )
 
 

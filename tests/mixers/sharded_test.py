@@ -114,10 +114,9 @@ def test_packed_documents_do_not_touch_each_other(x64, mixer, on_four):
   assert np.any(before[0] != after[0])
 
 
-def test_rows_split_over_devices(x64, mixer):
+def test_rows_split_over_devices(x64, common_mixer):
   """Plain data parallelism, with the checks of types that are the default."""
-  mesh = _mesh(4)
-  rows = P("sp")
+  mixer, mesh, rows = common_mixer, _mesh(4), P("sp")
 
   def loss(params, x, reset):
     y, state = mixer.module.apply(mixer.config, params, x, None, reset)

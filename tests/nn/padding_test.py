@@ -181,3 +181,29 @@ def test_no_element_is_pooled_to_zeros(pooling):
   pooled = nn.heads.pool(pooling, x, jnp.array([0, 1]))
   np.testing.assert_array_equal(pooled[0], 0)
   np.testing.assert_array_equal(pooled[1], 2)
+
+
+@pytest.mark.parametrize(
+  ("mixer", "options"),
+  [
+    ("routing", {"heads": 2}),
+    ("mom", {"heads": 2}),
+    ("mom", {"heads": 2, "balance": "pooled"}),
+  ],
+)
+def test_a_mixers_own_loss_does_not_see_padding(mixer, options):
+  with jax.enable_x64(True):
+    config = nn.StackConfig(mixer, options, d_model=6, num_layers=1)
+    model, x = nn.SequenceModel(config), _rows()
+    variables = _variables(model, x)
+
+    @jax.jit
+    def loss(x, lengths):
+      _, state = model.apply(variables, x, lengths=lengths, mutable=["losses"])
+      return sum(jax.tree.leaves(state["losses"]))
+
+    wider = np.pad(x, ((0, 0), (0, 3), (0, 0)), constant_values=7)
+    value = loss(x, _LENGTHS)
+    np.testing.assert_allclose(loss(wider, _LENGTHS), value, **_CLOSE)
+    # Of all rows at their full length it is what it is without lengths.
+    np.testing.assert_allclose(loss(x, np.full(4, 9)), loss(x, None), **_CLOSE)

@@ -14,8 +14,6 @@ _ATTENTION = {"heads": 2, "window": 4}
 
 def test_constructors_give_what_the_fields_give():
   fields = {"d_model": 8, "num_layers": 4, "norm": "rms"}
-  plain = nn.StackConfig("gru", **fields)
-  assert nn.StackConfig.of("gru", **fields) == plain
   pair = ("attention", _ATTENTION)
   turns = nn.StackConfig.alternating("gru", pair, **fields)
   assert turns == nn.StackConfig("gru", hybrid=(pair,), **fields)

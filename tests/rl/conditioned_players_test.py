@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from jaxseq.interop import described_file
-from jaxseq.rl import conditioned
 from jaxseq.rl import conditioned_players
 from tests.rl import pole_player
 
 
 def test_a_player_is_saved_loaded_and_plays(tmp_path):
-  arm, world, player = pole_player.make()
+  *_, player = pole_player.make()
   path = tmp_path / "player.safetensors"
   conditioned_players.save(path, player)
   found = conditioned_players.load(path)
@@ -22,17 +21,7 @@ def test_a_player_is_saved_loaded_and_plays(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, found.scale, player.scale)
   key, targets = jax.random.key(1), [5.0, 12.0, 12.0]
   played = conditioned_players.play(found, key, targets)
-  wanted = jax.jit(
-    lambda variables: conditioned.play(
-      arm,
-      player.model,
-      variables,
-      player.scale,
-      world,
-      key,
-      jnp.array(targets),
-    )
-  )(player.variables)
+  wanted = conditioned_players.play(player, key, jnp.array(targets))
   np.testing.assert_array_equal(played, wanted)
   assert (played > 0).all()
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import _transcript
 from jaxseq.rl import evaluate
-from jaxseq.rl import transcript
 from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
@@ -101,10 +101,10 @@ def test_transcript_of_repeat_previous():
   episode = jax.device_get(
     evaluate.record(config, variables, jax.random.key(4), 60)[0]
   )
-  rows = transcript.rows(player, episode)
+  rows = _transcript.rows(player, episode)
   # One episode and no more.
   assert len(rows) == 51
-  columns = transcript.columns(player)
+  columns = _transcript.columns(player)
   assert columns == [
     "step",
     "observation",
@@ -117,7 +117,7 @@ def test_transcript_of_repeat_previous():
   assert [row[2] for row in rows] == ["-"] * 3 + shown[:-3]
   for _, _, asked, action, reward, _ in rows[3:]:
     assert (asked == action) == (float(reward) > 0)
-  assert len(transcript.rows(player, episode, limit=7)) == 7
+  assert len(_transcript.rows(player, episode, limit=7)) == 7
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_transcript_of_other_environments(env_id):
   episode = jax.device_get(
     evaluate.record(config, variables, jax.random.key(4), 8)[0]
   )
-  rows = transcript.rows(player, episode)
-  assert all(len(row) == len(transcript.columns(player)) for row in rows)
+  rows = _transcript.rows(player, episode)
+  assert all(len(row) == len(_transcript.columns(player)) for row in rows)
   if env_id == "RepeatFirstEasy":
     assert {row[2] for row in rows} == {rows[0][1]}

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import last_observation
+from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
 from tests.rl import toy
 
@@ -36,7 +36,7 @@ def test_a_cut_episode_shows_its_last_observation():
   # a one-hot, and the first-step flag.
   env, params = toy.paid()
   shown, action, reward, terminated, truncated, info = play(
-    last_observation.LastObservation(env), params, 18
+    _last_observation.LastObservation(env), params, 18
   )
   time = np.arange(18) % 6
   np.testing.assert_allclose(shown[:, 0], np.sin(time), rtol=1e-6)
@@ -58,7 +58,7 @@ def test_terminations_are_as_they_were():
   # Within five steps, some episodes end by themselves.
   env, params = toy.paid(longest=9)
   shown, _, reward, terminated, truncated, info = play(
-    last_observation.LastObservation(env), params, 300
+    _last_observation.LastObservation(env), params, 300
   )
   assert terminated.sum() > 20
   assert truncated.sum() > 10
@@ -78,7 +78,7 @@ def test_terminations_are_as_they_were():
 def test_the_shortest_episodes(cuts_at_once):
   env, params = toy.paid(limit=cuts_at_once)
   _, _, reward, _, truncated, info = play(
-    last_observation.LastObservation(env), params, 12
+    _last_observation.LastObservation(env), params, 12
   )
   expected = np.arange(12) % (cuts_at_once + 1) == cuts_at_once
   np.testing.assert_array_equal(truncated, expected)
@@ -90,7 +90,7 @@ def test_the_shortest_episodes(cuts_at_once):
 def test_mixtures_are_wrapped_block_by_block():
   blocks = [toy.paid(limit=limit)[0] for limit in (2, 3)]
   mixture = mixtures.Mixture(tuple(blocks))
-  env = mixtures.wrap(mixture, last_observation.LastObservation)
+  env = mixtures.wrap(mixture, _last_observation.LastObservation)
   keys = jax.random.split(jax.random.key(0), 4)
   _, state = env.reset(keys)
   ends = []

@@ -183,12 +183,12 @@ def test_statistics_of_a_skipped_update_are_not_applied():
 
 
 def test_only_what_is_finite_and_not_skipped_is_applied():
-  before, after = normalization.initial(2), normalization.initial(2)
-  after = after._replace(count=jnp.float32(3))
-  spoiled = after._replace(mean=jnp.float32([0, jnp.inf]))
-  for new, skipped, count in ((after, 0, 3), (after, 1, 0), (spoiled, 0, 0)):
-    found = normalization.unless_skipped(before, new, jnp.int32(skipped))
-    assert found.count == count
+  before, seen = normalization.initial(2), jnp.ones((3, 2))
+  spoiled = seen.at[0, 1].set(jnp.inf)
+  for new, skipped, count in ((seen, 0, 3), (seen, 1, 0), (spoiled, 0, 0)):
+    after = normalization.after_update(before, new, jnp.int32(skipped))
+    assert after.count == count
+  assert normalization.after_update(before, spoiled, None).count == 3
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
-from jaxseq.rl import conditioned
 from jaxseq.rl import conditioned_players
 from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
@@ -27,7 +26,7 @@ def make():
     conditioned=False,
   )
   world = ppo.player(CONFIG)
-  model = decision.make_model(arm, conditioned.actions_of(world), 12)
+  model = decision.make_model(arm, conditioned_players.actions_of(world), 12)
   steps = jnp.zeros((1, 3))
   variables = jax.jit(model.init)(
     jax.random.key(0),

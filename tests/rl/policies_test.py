@@ -20,8 +20,8 @@ from jaxseq.rl import policies
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
+from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import described_spaces
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 from tests.rl import toy
@@ -256,9 +256,9 @@ def test_files_of_before_act_where_the_environment_is_registered(tmp_path):
   ids=lambda space: type(space).__name__,
 )
 def test_spaces_survive_as_tuples(space):
-  described = described_spaces.describe(space)
-  again = described_spaces.read(described)
-  assert described_spaces.describe(again) == described
+  described = _described_spaces.describe(space)
+  again = _described_spaces.read(described)
+  assert _described_spaces.describe(again) == described
   assert spaces.signature(again) == spaces.signature(space)
 
 
@@ -267,4 +267,4 @@ def test_spaces_survive_as_tuples(space):
 )
 def test_what_is_no_space_gets_one_sentence(described):
   with pytest.raises(ValueError, match="space"):
-    described_spaces.read(described)
+    _described_spaces.read(described)

@@ -10,7 +10,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.data import trajectories
-from jaxseq.rl import conditioned
+from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
@@ -105,7 +105,7 @@ def test_play_asks_the_model_step_by_step():
     )
   )
   player = ppo.player(CONFIG)
-  actions = conditioned.actions_of(player)
+  actions = conditioned_players.actions_of(player)
   assert actions == decision.Actions("discrete", 2)
   model = decision.make_model(arm, actions, 12)
   variables = ppo.init(CONFIG, jax.random.key(0)).variables
@@ -117,7 +117,7 @@ def test_play_asks_the_model_step_by_step():
 
   @jax.jit
   def achieved(variables):
-    return conditioned.achieved(
+    return conditioned_players.achieved(
       arm, model, variables, scale, player, jax.random.key(3), (5.0, 12.0), 2
     )
 
@@ -135,10 +135,10 @@ def test_play_asks_the_model_step_by_step():
 
 
 def test_actions_that_have_no_bounds():
-  actions = conditioned.actions_of(ppo.player(PENDULUM))
+  actions = conditioned_players.actions_of(ppo.player(PENDULUM))
   assert actions == decision.Actions("continuous", 1, (-2.0,), (2.0,))
   player = ppo.player(PENDULUM)
   space = spaces.Box(-np.inf, np.inf, (1,))
   env = types.SimpleNamespace(action_space=lambda params: space)
   with pytest.raises(ValueError, match="expected Discrete, or a Box of finite"):
-    conditioned.actions_of(player._replace(env=env))
+    conditioned_players.actions_of(player._replace(env=env))

@@ -16,18 +16,16 @@ from jaxseq.rl import rendering
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
-from jaxseq.rl.drawings import boards
-from jaxseq.rl.drawings import bodies
+from jaxseq.rl.drawings import _boards
+from jaxseq.rl.drawings import _bodies
+from jaxseq.rl.drawings import _scenes
+from jaxseq.rl.drawings import _timeline
 from jaxseq.rl.drawings import paint
-from jaxseq.rl.drawings import reel
-from jaxseq.rl.drawings import scenes
-from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import battleship
-from jaxseq.rl.envs import count_recall
+from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import labyrinth
 from jaxseq.rl.envs import minatar
 from jaxseq.rl.envs import minesweeper
-from jaxseq.rl.envs import repeat_previous
 from jaxseq.rl.envs import spaces as more_spaces
 from tests.rl import toy
 
@@ -50,7 +48,7 @@ def make_film(
   if observations is None:
     observations = np.zeros((length, more_spaces.flat_size(space)))
   nothing = np.zeros((length,), np.float32)
-  return reel.Film(
+  return rendering.Film(
     title="a game",
     game=game,
     space=space,
@@ -107,7 +105,7 @@ def test_a_labyrinth_shows_walls_view_and_agent():
     next_maze=None,
   )
   film = make_film(game, states, [1, 1])
-  pixels = drawn(boards.draw_labyrinth, film, 1)
+  pixels = drawn(_boards.draw_labyrinth, film, 1)
   cells = paint.grid(AREA, 7, 7)
   middles = {
     name: color_at(pixels, paint.middle(cells[row][column]))
@@ -126,7 +124,7 @@ def test_a_labyrinth_shows_walls_view_and_agent():
   # The frame is around columns 1 to 3 of the first three rows.
   corner = cells[2][3][2] - 1, cells[2][3][3] - 1
   assert color_at(pixels, corner) == paint.ORANGE.upper()
-  assert scenes.action_text(film, 1) == "right"
+  assert _scenes.action_text(film, 1) == "right"
 
 
 def test_battleship_tells_hits_from_misses():
@@ -141,7 +139,7 @@ def test_battleship_tells_hits_from_misses():
     fleet=None,
   )
   pixels = drawn(
-    boards.draw_battleship, make_film(game, states, [[0, 0], [3, 3]]), 1
+    _boards.draw_battleship, make_film(game, states, [[0, 0], [3, 3]]), 1
   )
   cells = paint.grid(AREA, 6, 6)
   hit, unseen, miss = (
@@ -168,7 +166,7 @@ def test_minesweeper_shows_an_explosion():
   cells = paint.grid(AREA, 4, 4)
   before, after = (
     color_at(
-      drawn(boards.draw_minesweeper, film, t),
+      drawn(_boards.draw_minesweeper, film, t),
       paint.middle(cells[0][1]),
     )
     for t in range(2)
@@ -182,7 +180,7 @@ def test_of_an_image_a_timeline_tells_the_size():
   image = np.zeros((2, 10, 10, 4), np.uint8)
   seen = wrappers.ImageObservation(image, np.zeros((2, 4), np.float32))
   film = make_film(game, None, [0, 2], observations=seen)
-  rows = timeline.rows(film, 1)
+  rows = _timeline.rows(film, 1)
   assert rows["sees"].text == "image\n10x10x4"
   assert rows["does"].text == "2"
   assert film.seen(1).shape == (400,)
@@ -193,20 +191,20 @@ def test_a_timeline_says_what_was_asked():
   suits = np.array([2, 0, 3, 1, 1, 0])
   film = make_film(
     game,
-    repeat_previous.EnvState(time=np.arange(6), deck=None, window=None),
+    card_games.RepeatPreviousState(time=np.arange(6), deck=None, window=None),
     [0, 1, 2, 2, 3, 3],
     rewards=[0, 0, 0, 1 / 48, -1 / 48, 1 / 48],
     observations=np.eye(4)[suits],
   )
-  assert timeline.rows(film, 2)["asked"] == timeline.NOTHING
+  assert _timeline.rows(film, 2)["asked"] == _timeline.NOTHING
   for t in (3, 4, 5):
-    rows = timeline.rows(film, t)
-    assert rows["asked"] == timeline.card(suits[t - 3], 4)
+    rows = _timeline.rows(film, t)
+    assert rows["asked"] == _timeline.card(suits[t - 3], 4)
     assert (rows["asked"] == rows["does"]) == (film.taken.reward[t] > 0)
-  colors = [timeline.reward_color(film.taken.reward[t]) for t in (2, 4, 5)]
+  colors = [_timeline.reward_color(film.taken.reward[t]) for t in (2, 4, 5)]
   assert colors == [paint.GRAY, paint.ORANGE, paint.GREEN]
   # The frame of the current step stands behind its column only.
-  pixels = drawn(timeline.draw, film, 2)
+  pixels = drawn(_timeline.draw, film, 2)
   width = (AREA[2] - AREA[0] - 52) / 8
   shades = [
     color_at(pixels, (AREA[0] + 52 + (column + 0.1) * width, 300))
@@ -221,9 +219,9 @@ def test_a_count_is_that_of_the_values_so_far():
   observations = np.concatenate([np.eye(2)[values], np.eye(2)[queries]], axis=1)
   # The fourth step is the first of another game.
   time = np.array([0, 1, 2, 0])
-  states = count_recall.EnvState(time=time, deck=None, cards=None)
+  states = card_games.CountRecallState(time=time, deck=None, cards=None)
   film = make_film(game, states, [1, 0, 2, 2], observations=observations)
-  asked = [timeline.rows(film, t)["asked"].text for t in range(4)]
+  asked = [_timeline.rows(film, t)["asked"].text for t in range(4)]
   assert asked == ["1", "1", "2", "0"]
 
 
@@ -237,7 +235,7 @@ def test_arms_and_cars_are_where_the_state_says():
     time=np.zeros(1),
   )
   film = make_film(game, states, np.zeros(shape))
-  pixels = drawn(bodies.draw_reacher, film, 0)
+  pixels = drawn(_bodies.draw_reacher, film, 0)
   # Two links of 1 to the right, in a plane from -2.4 to 2.4.
   assert color_at(pixels, (160 + 300 * 2 / 4.8, 160)) == paint.BLACK.upper()
   assert color_at(pixels, (160 + 300 * 1.5 / 4.8, 160)) == (
@@ -250,7 +248,7 @@ def test_arms_and_cars_are_where_the_state_says():
   film = make_film(
     continuous_mountain_car.ContinuousMountainCar(), car, [[0.0]]
   )
-  pixels = drawn(bodies.draw_mountain_car, film, 0)
+  pixels = drawn(_bodies.draw_mountain_car, film, 0)
   assert has_color(pixels, paint.BLUE)
   points = swimmer.EnvState(
     urchin_xys=np.zeros((2, 5, 2)),
@@ -260,7 +258,7 @@ def test_arms_and_cars_are_where_the_state_says():
     time=np.arange(2),
   )
   film = make_film(swimmer.Swimmer(), points, np.zeros((2, 2)))
-  assert has_color(drawn(bodies.draw_points, film, 1), paint.SKY)
+  assert has_color(drawn(_bodies.draw_points, film, 1), paint.SKY)
 
 
 @pytest.mark.parametrize("env_id", GAMES)
@@ -278,8 +276,8 @@ def test_every_game_is_drawn(env_id):
     rewards=np.array([0.0, 0.5], np.float32),
     observations=np.stack([seen] * 2),
   )
-  first, second = (scenes.frame(film, t) for t in range(2))
-  assert first.shape == (scenes.HEIGHT, scenes.WIDTH, 3)
+  first, second = (_scenes.frame(film, t) for t in range(2))
+  assert first.shape == (_scenes.HEIGHT, _scenes.WIDTH, 3)
   assert first.dtype == np.uint8
   assert (first != second).any()
   # Something stands in the middle part of the picture.
@@ -288,12 +286,14 @@ def test_every_game_is_drawn(env_id):
 
 def test_a_long_episode_is_thinned_out():
   game, _ = envs.make("RepeatPreviousEasy")
-  states = repeat_previous.EnvState(time=np.arange(25), deck=None, window=None)
+  states = card_games.RepeatPreviousState(
+    time=np.arange(25), deck=None, window=None
+  )
   film = make_film(game, states, [0] * 25, observations=np.eye(4)[[0] * 25])
   pictures = rendering.frames([film, film], limit=10)
   # Every third step, up to the last.
   assert len(pictures) == 2 * 9
-  np.testing.assert_array_equal(pictures[8], scenes.frame(film, 24, every=3))
+  np.testing.assert_array_equal(pictures[8], _scenes.frame(film, 24, every=3))
 
 
 def test_a_film_says_what_it_leaves_out(monkeypatch):
@@ -306,7 +306,9 @@ def test_a_film_says_what_it_leaves_out(monkeypatch):
 
   monkeypatch.setattr(paint.Canvas, "text", text)
   game, _ = envs.make("RepeatPreviousEasy")
-  states = repeat_previous.EnvState(time=np.arange(25), deck=None, window=None)
+  states = card_games.RepeatPreviousState(
+    time=np.arange(25), deck=None, window=None
+  )
   seen = np.eye(4)[[0] * 25]
   for ended in (True, False):
     film = make_film(game, states, [0] * 25, observations=seen, ended=ended)

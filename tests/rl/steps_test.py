@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxseq.recurrence import kernels
-from jaxseq.rl import steps
+from jaxseq.rl import _steps
 from tests import jaxprs
 
 NUM_ENVS = 3
@@ -38,7 +38,7 @@ def arguments():
 @pytest.mark.parametrize("batched", [False, True])
 def test_steps_are_those_of_a_scan(batched):
   given = arguments()
-  run = lambda *given: steps.scan(step, *given)  # noqa: E731
+  run = lambda *given: _steps.scan(step, *given)  # noqa: E731
   if batched:
     given = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), given)
     run = jax.vmap(run)
@@ -55,7 +55,7 @@ def test_steps_are_those_of_a_scan(batched):
 
 def test_a_step_leaves_one_array_behind_and_makes_no_weights():
   with kernels.choosing_for("gpu"):
-    jaxpr = jax.make_jaxpr(lambda *given: steps.scan(step, *given))(
+    jaxpr = jax.make_jaxpr(lambda *given: _steps.scan(step, *given))(
       *arguments()
     )
   (loop,) = jaxprs.find(jaxpr, "scan")

@@ -27,12 +27,15 @@ from tests.spr import agent_test
 def test_a_run_is_finite_and_goes_on_from_a_checkpoint(
   part, predicts, tmp_path
 ):
-  made = minatar_memory.get_config("hybrid_tiny")
   # What has nothing to do with the layers is left out: quicker to compile.
-  made.settings.head.update(noisy=False, atoms=None, dueling=False)
-  made.settings.learning.double = False
-  made.settings.self_prediction = predicts
-  config = configuration.from_config_dict(spr_arms.Config, made)
+  config = configuration.updated(
+    minatar_memory.get_config("hybrid_tiny"),
+    settings={
+      "head": {"noisy": False, "atoms": None, "dueling": False},
+      "learning": {"double": False},
+      "self_prediction": predicts,
+    },
+  )
   name = {"transition": "mixer_transition"}.get(part, part)
   arm = spr_arms.make_arms(config)[name]
   game, config = arm.game, arm.agent

@@ -11,13 +11,12 @@ import pytest
 from jaxseq import spr
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
+from jaxseq.spr import _inputs
 from jaxseq.spr import agent_networks
 from jaxseq.spr import full_games
-from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import q_heads
 from jaxseq.spr import runner
-from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import agent_test
 from tests.spr import games
@@ -137,7 +136,7 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   def both(start, replay):
     keywords = {"num_steps": N, "gamma": 0.9}
     batch = frames.take(config.replay, replay, slot, **keywords)
-    draws = inputs.Draws(noise)
+    draws = _inputs.Draws(noise)
     after, metrics = update.update(
       agent, start, batch._replace(weight=weight), draws
     )
@@ -146,7 +145,7 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
     steps = dataclasses.replace(config.replay, sequence=None)
     alone = frames.take(steps, replay, places, **keywords)
     alone = alone._replace(weight=jnp.repeat(weight, sequence.length))
-    loss = transition_loss.make(agent, start, alone, draws)
+    loss = update.make_loss(agent, start, alone, draws)
     wanted = learner.descend(agent, start, loss, draws.noise)
     return after, metrics, wanted
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.spr import objective
+from jaxseq.spr import _objective
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -14,11 +14,11 @@ def test_spr_loss_equals_the_reference(x64, golden):
     key: jnp.asarray(value)
     for key, value in golden("spr/spr_loss_K5_D32").items()
   }
-  mask = objective.episode_mask(arrays["done"].T).T
+  mask = _objective.episode_mask(arrays["done"].T).T
   np.testing.assert_array_equal(mask, arrays["nonterminal_mask"] == 1)
 
   def loss(prediction):
-    distance = objective.spr_distance(prediction, arrays["target"])
+    distance = _objective.spr_distance(prediction, arrays["target"])
     kept = jnp.where(mask, distance, 0)
     per_example = kept[1:].mean(axis=0) * arrays["is_weights"]
     first = (kept[0] * arrays["is_weights"]).mean()
@@ -33,7 +33,7 @@ def test_spr_loss_equals_the_reference(x64, golden):
 
 
 def test_distances_of_zero_vectors_have_a_gradient():
-  grad = jax.grad(lambda x: objective.spr_distance(x, jnp.ones(4)))(
+  grad = jax.grad(lambda x: _objective.spr_distance(x, jnp.ones(4)))(
     jnp.zeros(4)
   )
   assert np.isfinite(grad).all()

@@ -1,10 +1,10 @@
 """The arms of the tiny variant, one seed."""
 
 from configs.spr import minatar_memory
+from jaxseq.training import configuration
 
 
 def get_config():
-  config = minatar_memory.get_config("tiny")
-  config.num_seeds = 1
-  config.keep_checkpoints = 9
-  return config
+  return configuration.updated(
+    minatar_memory.get_config("tiny"), num_seeds=1, keep_checkpoints=9
+  )

@@ -9,10 +9,10 @@ import pytest
 
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
+from jaxseq.spr import _inputs
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
 from jaxseq.spr import conv_transition
-from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import optimizer
 from jaxseq.spr import q_heads
@@ -154,7 +154,7 @@ def test_values_without_distribution_or_predictions():
   parts = config.networks
   assert set(state.params) == {"encoder", "head"}
   assert state.noise is None
-  after, metrics = step(config, state, batch, inputs.Draws())
+  after, metrics = step(config, state, batch, _inputs.Draws())
   q, q_next = (
     agent_networks.action_values(parts, state.params, image)[0]
     for image in (batch.observation[:, 0], batch.next_observation)
@@ -265,7 +265,7 @@ def test_batches_of_another_shape_are_refused():
   for name in ("observation", "action", "done_n"):
     bad = batch._replace(**{name: getattr(batch, name)[:-1]})
     with pytest.raises(ValueError, match=f"batch.{name}: got shape"):
-      update.update(config, state, bad, inputs.Draws())
+      update.update(config, state, bad, _inputs.Draws())
 
 
 def test_head_must_fit_the_encoder():

@@ -8,14 +8,13 @@ import pytest
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.rl.replay import frames
+from jaxseq.spr import _inputs
+from jaxseq.spr import _objective
 from jaxseq.spr import agent_networks
 from jaxseq.spr import conv_transition
-from jaxseq.spr import inputs
 from jaxseq.spr import learner
-from jaxseq.spr import objective
 from jaxseq.spr import optimizer
 from jaxseq.spr import q_heads
-from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import reference
 
@@ -84,7 +83,7 @@ def golden_case(arrays, done_n):
     done_n=arrays["done_n"][0],
     weight=arrays["is_weights"],
   )
-  return config, state, jax.tree.map(jnp.asarray, batch), inputs.Draws(noise)
+  return config, state, jax.tree.map(jnp.asarray, batch), _inputs.Draws(noise)
 
 
 def forward(config, state, batch, draws):
@@ -106,11 +105,11 @@ def forward(config, state, batch, draws):
     projected = agent_networks.encode_project(
       parts, state.momentum, batch.observation
     )
-    distance = objective.spr_distance(predicted, projected)
+    distance = _objective.spr_distance(predicted, projected)
     # The golden file has time first.
     return jax.nn.log_softmax(logits), jnp.swapaxes(latents, 0, 1), distance.T
 
-  whole = transition_loss.make(config, state, batch, draws)
+  whole = update.make_loss(config, state, batch, draws)
   grads = jax.grad(lambda params: whole(params)[0])(state.params)
   return loss(state.params), grads
 

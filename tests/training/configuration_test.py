@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 import dataclasses
-import os
-import pathlib
-import subprocess
-import sys
+import importlib
+import json
+import runpy
 from typing import Any
 from typing import Literal
 
@@ -14,8 +13,6 @@ import pytest
 
 from jaxseq.training import configuration
 from jaxseq.training import errors
-
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,7 +337,9 @@ def test_json_tells_classes_with_the_same_fields_apart():
   assert [name for name, _, _ in differs] == ["_type"]
 
 
-def test_json_is_the_same_however_the_program_was_started(tmp_path):
+def test_json_is_the_same_however_the_program_was_started(
+  tmp_path, monkeypatch, capsys
+):
   program = """
 import dataclasses, json
 from jaxseq.training import configuration
@@ -350,24 +349,11 @@ class Config:
 if __name__ == "__main__":
   print(json.dumps(configuration.to_json(Config())))
 """
-  (tmp_path / "program.py").write_text(program)
-  lines = [
-    subprocess.run(
-      [sys.executable, *arguments],
-      cwd=tmp_path,
-      env={**os.environ, "PYTHONPATH": str(_ROOT)},
-      capture_output=True,
-      text=True,
-      check=True,
-    ).stdout
-    for arguments in (
-      ["program.py"],
-      ["-m", "program"],
-      [
-        "-c",
-        "import program, json; from jaxseq.training import configuration; "
-        "print(json.dumps(configuration.to_json(program.Config())))",
-      ],
-    )
-  ]
-  assert lines == ['{"_type": "program.Config", "a": 1}\n'] * 3
+  (tmp_path / "its_program.py").write_text(program)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  runpy.run_path(str(tmp_path / "its_program.py"), run_name="__main__")
+  runpy.run_module("its_program", run_name="__main__", alter_sys=True)
+  config = importlib.import_module("its_program").Config()
+  print(json.dumps(configuration.to_json(config)))
+  shown = capsys.readouterr().out
+  assert shown == '{"_type": "its_program.Config", "a": 1}\n' * 3

@@ -6,11 +6,9 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.data.files import cifar as cifar
-  from jaxseq.data.files import columns as columns
   from jaxseq.data.files import ett as ett
   from jaxseq.data.files import hhar as hhar
   from jaxseq.data.files import lra as lra
-  from jaxseq.data.files import png as png
   from jaxseq.data.files import speech_commands as speech_commands
   from jaxseq.data.files import table_files as table_files
   from jaxseq.data.files import uci_har as uci_har

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq.data import packages
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -92,11 +92,11 @@ def _floats(path, lines, array, name):
   if not plain:
     words = _words(array)
     try:
-      return np.array([columns.number(word, name) for word in words])
+      return np.array([_columns.number(word, name) for word in words])
     except ValueError as error:
       raise ValueError(
         f"{path}: {error} The column is of type {kind}."
       ) from error
   values = array.cast(pyarrow.float64(), safe=False)
   values = values.to_numpy(zero_copy_only=False).astype(np.float64)
-  return columns.finite(path, lines, values, name)
+  return _columns.finite(path, lines, values, name)

@@ -12,9 +12,9 @@ import os
 from typing import Unpack
 
 from jaxseq.data import datasets
-from jaxseq.data import forecast_table
 from jaxseq.data import forecast_windows
 from jaxseq.data.files import table_files
+from jaxseq.data.sources import windows as window_sources
 
 HORIZONS = (96, 192, 336, 720)
 _MONTH = 30 * 24
@@ -62,15 +62,14 @@ def load(
     MissingData: if there is no such file.
   """
   path = datasets.find_file(path, "put the benchmark's csv file there")
-  columns = None if target is None else (target,)
-  text = path.read_text(encoding="utf-8", errors="replace")
-  series = forecast_windows.parse_csv(text, str(path), columns)
-  splits = forecast_windows.make_splits(
+  time, *_ = table_files.header(path)
+  channels = () if target is None else (target,)
+  series = window_sources.read(path, time, channels, steps="ignore", dates=True)
+  return forecast_windows.make_splits(
     series,
     spans(path.stem, len(series.values)) if ends is None else ends,
     source=str(path),
     license="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
+    reader={"time": time},
     **options,
   )
-  first, *_ = table_files.header(path)
-  return forecast_table.with_reader(splits, time=first)

@@ -19,7 +19,8 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data.files import columns
+from jaxseq.data import recordings
+from jaxseq.data.files import _columns
 
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
@@ -36,7 +37,7 @@ def _rows(path):
   values, times = array.array("f"), array.array("d")
   users, devices, labels = (array.array("b") for _ in range(3))
   names = []
-  with columns.lines(path) as lines:
+  with _columns.lines(path) as lines:
     header = next(lines, "").strip()
     if header != _HEADER:
       raise ValueError(
@@ -51,8 +52,8 @@ def _rows(path):
         names.append(device)
         if len(names) > _DEVICES:
           raise ValueError(f"more than {_DEVICES} devices.")
-      times.extend(columns.numbers([arrival], "Arrival_Time"))
-      values.extend(columns.numbers((x, y, z), "x, y and z"))
+      times.extend(_columns.numbers([arrival], "Arrival_Time"))
+      values.extend(_columns.numbers((x, y, z), "x, y and z"))
       users.append(USERS.index(_validate.choice("User", user, USERS)))
       devices.append(names.index(device))
       labels.append(_LABELS.index(_validate.choice("gt", label, _LABELS)) - 1)
@@ -62,7 +63,7 @@ def _rows(path):
 
 def read(
   path: str | os.PathLike, max_gap: float = 1.0
-) -> tuple[domains.Recordings, tuple[str, ...]]:
+) -> tuple[recordings.Recordings, tuple[str, ...]]:
   """Reads the readings of a sensor.
 
   Args:
@@ -70,8 +71,9 @@ def read(
     max_gap: seconds between two readings over which a recording ends.
 
   Returns:
-    The recordings, each of one user, device and activity, with the attributes
-    user, the place among `USERS`, and device; and the devices' names, sorted.
+    The recordings, each of one user, device and activity, with the entries
+    label, user, the place among `USERS`, and device; and the devices' names,
+    sorted.
 
   Raises:
     ValueError: naming the line that is not as it should be.
@@ -91,13 +93,10 @@ def read(
   active = labels[first] >= 0
   series = np.split(values, first[1:])
   first = first[active]
-  return domains.Recordings(
+  columns_of = {"label": labels, "user": users, "device": devices}
+  return recordings.Recordings.of(
     [cut for cut, is_active in zip(series, active) if is_active],
-    labels[first].astype(np.int32),
-    {
-      "user": users[first].astype(np.int32),
-      "device": devices[first].astype(np.int32),
-    },
+    {name: array[first].astype(np.int32) for name, array in columns_of.items()},
   ), names
 
 
@@ -134,8 +133,8 @@ def load(
     MissingData: if the file is not there.
   """
   _validate.choice("by", by, ("user", "device"))
-  recordings, names = read(path, max_gap)
-  examples = domains.windows(recordings, window, step)
+  whole, names = read(path, max_gap)
+  examples = domains.windows(whole, window, step)
   info = datasets.Info(
     description="Motion of a phone or watch; which of 6 activities?",
     source=f"HHAR, {path}",

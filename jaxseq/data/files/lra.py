@@ -7,9 +7,12 @@ Source: arXiv 2011.04006. `files.cifar` reads the images of its task Image.
 """
 
 from collections.abc import Sequence
+import io
 import os
 import pathlib
 import re
+import struct
+import zlib
 
 import numpy as np
 
@@ -17,13 +20,17 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
+from jaxseq.data import packages
 from jaxseq.data import padding
-from jaxseq.data.files import columns
-from jaxseq.data.files import png
+from jaxseq.data.files import _columns
 
 # Levels of difficulty of Pathfinder; the benchmark uses the last.
 LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
 _LICENSE = "Apache-2.0 (Long Range Arena)"
+# Of an image: 4096 x 4096, far more than any set of sequences has.
+_PIXELS = 2**24
+# What pillow raises of files that are damaged or none.
+_DAMAGE = (OSError, SyntaxError, ValueError, OverflowError, struct.error)
 _ADVICE = "unpack the Long Range Arena's release there"
 
 
@@ -33,7 +40,7 @@ def _read(folder, name, parse, count, what, more=False):
   _limits.check_within(path, folder)
   rows = []
   # The cells are not quoted, so that the csv module would misread them.
-  with columns.lines(path, newline="\n") as lines:
+  with _columns.lines(path, newline="\n") as lines:
     for line in lines:
       cells = line.rstrip("\r\n").split("\t")
       if len(cells) < count or len(cells) > count and not more:
@@ -239,7 +246,7 @@ def _samples(root, level):
   paths, labels = [], []
   for file in files:
     # Lines of text in spite of the name: folder, image, number, class, ...
-    with columns.lines(file) as lines:
+    with _columns.lines(file) as lines:
       listed = [parse(line) for line in lines]
     for image, label in listed:
       datasets.find_file(image, f"{file} lists it; {_ADVICE}")
@@ -248,6 +255,54 @@ def _samples(root, level):
         paths.append(image)
         labels.append(label)
   return paths, np.array(labels, np.int32)
+
+
+def _read_png(path: str | os.PathLike) -> np.ndarray:
+  """Reads a greyscale image of 8 bits a pixel, not interlaced, as uint8."""
+  Image = packages.imported(
+    "PIL.Image", "jaxseq[data]", "images are read by pillow"
+  )
+  content = pathlib.Path(path).read_bytes()
+  try:
+    (width, height), compressed = _png_parts(content)
+    if width * height > _PIXELS:
+      raise ValueError(f"it has {width} x {height} pixels, over {_PIXELS}")
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+      # Checks every checksum; afterwards the file has to be opened again.
+      image.verify()
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+      pixels, mode = np.asarray(image), image.mode
+      interlaced = bool(image.info.get("interlace"))
+  except _DAMAGE as error:
+    raise ValueError(f"{path} is no PNG file, or damaged: {error}.") from error
+  if mode != "L" or interlaced:
+    form = mode + ", interlaced" * interlaced
+    expected = "8 bits of grey, mode 'L', not interlaced"
+    raise _validate.error(str(path), form, expected)
+  # Rows that are not there would be black: pillow does not miss them. One byte
+  # more tells that there are too many.
+  expected = pixels.size + len(pixels)
+  decoder = zlib.decompressobj()
+  size = len(decoder.decompress(compressed, expected + 1))
+  if size != expected:
+    says = f"{expected} bytes, a filter and the pixels of each row"
+    raise _validate.error(str(path), size, says)
+  return pixels
+
+
+def _png_parts(content):
+  """The size that the only header tells, and the compressed pixels."""
+  kind, place, sizes, compressed = b"", 8, [], []
+  while kind != b"IEND":
+    length, kind = struct.unpack_from(">I4s", content, place)
+    if kind == b"IHDR":
+      sizes.append(struct.unpack_from(">II", content, place + 8))
+    elif kind == b"IDAT":
+      compressed.append(content[place + 8 : place + 8 + length])
+    place += length + 12
+  if len(sizes) != 1:
+    raise ValueError(f"it has {len(sizes)} headers")
+  return sizes[0], b"".join(compressed)
 
 
 def pathfinder(
@@ -280,12 +335,12 @@ def pathfinder(
   count = len(paths)
   if count < 10:
     raise ValueError(f"{path}: at least 10 images are needed; got {count}.")
-  shape = png.read_png(paths[0]).shape
+  shape = _read_png(paths[0]).shape
   held = sum(os.path.getsize(file) for file in paths)
   _limits.check_growth(path, count * shape[0] * shape[1], held)
   pixels = np.zeros((count, shape[0] * shape[1]), np.uint8)
   for row, file in zip(pixels, paths):
-    image = png.read_png(file)
+    image = _read_png(file)
     if image.shape != shape:
       expected = f"{shape} pixels like the first image"
       raise _validate.error(str(file), image.shape, expected)

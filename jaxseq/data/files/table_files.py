@@ -2,7 +2,7 @@
 
 A CSV file has a line of names, then a line for each row, with values between
 commas (tabs in a .tsv file), as UTF-8. A value is missing where there is
-nothing, or one of the words `columns.MISSING`. Parquet files need the package
+nothing, or NA, N/A, NaN, nan, NULL or null. Parquet files need the package
 pyarrow, the extra "table". A frame of pandas may stand in the place of a file;
 pandas is not imported.
 """
@@ -23,8 +23,8 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import series_frames
+from jaxseq.data.files import _columns
 from jaxseq.data.files import _parquet_files
-from jaxseq.data.files import columns
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 # Rows that are converted together.
@@ -169,7 +169,7 @@ def header(
   if path.suffix in _parquet_files.SUFFIXES:
     with _parquet_files.opened(path) as file:
       return _checked_names(path, file.schema_arrow.names)
-  with columns.lines(path, newline="") as lines:
+  with _columns.lines(path, newline="") as lines:
     rows = csv.reader(lines, delimiter=_delimiter(path, delimiter))
     return _names(next(rows, []), delimiter)
 
@@ -352,7 +352,7 @@ def _frame_chunk(frame, words, numbers):
   for name, column in values.items():
     if column is None:
       column = _floats(frame, lines, others[name], name)
-    entries[name] = columns.finite(frame, lines, column, name)
+    entries[name] = _columns.finite(frame, lines, column, name)
   return lines, entries
 
 
@@ -361,7 +361,7 @@ def _refuse_words(path, entries):
   names = [
     name
     for name, words in entries
-    if not all(word.strip() in columns.MISSING for word in words)
+    if not all(word.strip() in _columns.MISSING for word in words)
     and not any(map(_is_number, words))
   ]
   # Of one alone an entry is told, where the column is read.
@@ -394,7 +394,7 @@ def _text_chunks(
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
   """Yields some rows at a time with their lines."""
   numbers, rows = [], []
-  with columns.lines(path, newline="") as lines:
+  with _columns.lines(path, newline="") as lines:
     reader = csv.reader(lines, delimiter=_delimiter(path, delimiter))
     next(reader)
     for row in reader:
@@ -414,12 +414,12 @@ def _floats(path, lines, numbers, name):
   """A column of numbers, (rows,) float64."""
   try:
     values = np.array(
-      [float("nan" if word in columns.MISSING else word) for word in numbers]
+      [float("nan" if word in _columns.MISSING else word) for word in numbers]
     )
     largest = np.nanmax(np.abs(values), initial=0)
     written = np.count_nonzero(np.isnan(values))
-    missing = sum(word in columns.MISSING for word in numbers)
-    if columns.holds(largest) and written == missing:
+    missing = sum(word in _columns.MISSING for word in numbers)
+    if _columns.holds(largest) and written == missing:
       if not any("_" in word for word in numbers):
         return values
   except ValueError:
@@ -428,7 +428,7 @@ def _floats(path, lines, numbers, name):
   values = []
   for place, word in enumerate(numbers):
     try:
-      values.append(columns.number(word, name))
+      values.append(_columns.number(word, name))
     except ValueError as error:
       hint = "" if any(map(_is_number, numbers)) else f" {_no_channel([name])}"
       word = "row" if isinstance(path, Frame) else "line"

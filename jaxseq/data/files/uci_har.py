@@ -20,7 +20,7 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data.files import columns
+from jaxseq.data.files import _columns
 
 CLASSES = tuple(
   "walking walking_upstairs walking_downstairs sitting standing laying".split()
@@ -38,7 +38,7 @@ def _rows(root, file, width, dtype):
   """The numbers of a file below the set's folder, (lines, width)."""
   path = datasets.find_file(root / file, "unpack 'UCI HAR Dataset' there")
   _limits.check_within(path, root)
-  return columns.read(path, width, dtype)
+  return _columns.read(path, width, dtype)
 
 
 def _part(folder, part):

@@ -9,7 +9,6 @@ Format: https://www.aeon-toolkit.org, "ts file format"; archive: arXiv
 """
 
 from collections.abc import Sequence
-import dataclasses
 import os
 import re
 from typing import NamedTuple
@@ -19,11 +18,7 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
-from jaxseq.data import missing as missing_values
-from jaxseq.data import padding
-from jaxseq.data import scale as scales
-from jaxseq.data.files import columns
-from jaxseq.data.sources import series as series_sources
+from jaxseq.data.files import _columns
 
 _SIGN = re.compile("[:()]")
 _BETWEEN = re.compile(r"\)\s*,\s*\(")
@@ -89,8 +84,8 @@ def _values(text, stamped):
   words = [value for _, value in pairs] if stamped else text.split(",")
   # An infinity is no missing value, and NaN is one.
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
-  columns.numbers(value for value in values if value == value)
-  return values, columns.numbers((time for time, _ in pairs), "time stamps")
+  _columns.numbers(value for value in values if value == value)
+  return values, _columns.numbers((time for time, _ in pairs), "time stamps")
 
 
 def read_ts(path: str | os.PathLike) -> TsFile:
@@ -110,7 +105,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   path = datasets.find_file(path, hint)
   header = {}
   series, labels, times = [], [], []
-  with columns.lines(path) as lines:
+  with _columns.lines(path) as lines:
     for line in map(str.strip, lines):
       if line.startswith(("#", "%")):
         continue
@@ -151,7 +146,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
     if len({name.lower() for name in classes}) < len(classes):
       raise ValueError(f"{path}: classLabel: got a class twice.")
   elif labels:
-    labels = columns.numbers(labels, f"{path}: targets")
+    labels = _columns.numbers(labels, f"{path}: targets")
   return TsFile(
     header.get("problemname", path.stem),
     series,
@@ -183,105 +178,3 @@ def class_numbers(
       listed = ", ".join(classes)
       raise _validate.error(f"{path}: labels", label, f"among {listed}")
   return np.array([numbers[label.lower()] for label in labels], np.int32)
-
-
-def load(
-  train_path: str | os.PathLike,
-  test_path: str | os.PathLike,
-  seed: int = 0,
-  normalize: bool = True,
-  valid_fraction: float = 0.0,
-  missing: missing_values.Missing = "refuse",
-  license: str = "free for research (UCR/UEA archive)",
-) -> datasets.Splits:
-  """Loads a problem of the archive from its two files.
-
-  Args:
-    train_path: file of the training cases.
-    test_path: file of the test cases.
-    seed: seed of the choice of validation cases.
-    normalize: whether each channel is shifted and scaled to mean 0 and standard
-      deviation 1 over all training values.
-    valid_fraction: share of each class of the training cases that is for
-      validation; classification only.
-    missing: what becomes of missing values, see `data.missing`; channels that
-      are shorter than the longest one of a case lack values, too.
-    license: terms of the data.
-
-  Returns:
-    The splits: inputs (n, time, channels) with one time axis for all parts,
-    padded with 0 at the end; targets (n,) classes or (n, 1) numbers. info has
-    class names, and the mean and standard deviation of each channel before
-    normalization.
-
-  Raises:
-    ValueError: if a file is not as the format says, they differ in channels, or
-      values are missing and to be refused.
-    MissingData: if a file is not there.
-  """
-  paths = (train_path, test_path)
-  files = [read_ts(path) for path in paths]
-  for path, file in zip(paths, files):
-    if not file.series or file.labels is None:
-      raise ValueError(f"{path}: got no case, expected labelled ones.")
-  channels = [file.series[0].shape[1] for file in files]
-  if channels[0] != channels[1]:
-    raise ValueError(
-      f"{train_path} and {test_path}: got {channels[0]} and {channels[1]}, "
-      "expected equally many channels."
-    )
-  values = np.concatenate(files[0].series).astype(np.float64)
-  empty = np.isnan(values).all(axis=0)
-  if empty.any():
-    raise ValueError(f"{train_path}: channel {int(np.argmax(empty))} is empty.")
-  constants = scales.Scale.of(values)
-  mean, deviation = constants if normalize else (None, None)
-  series = [case for file in files for case in file.series]
-  longest = max(map(len, series))
-  _limits.check_growth(
-    f"{train_path} and {test_path}",
-    longest * len(series) * series[0][:1].nbytes,
-    sum(case.nbytes for case in series),
-  )
-  classes = files[0].classes
-  parts = []
-  for path, file in zip(paths, files):
-    scaled = [scales.apply(x, mean, deviation) for x in file.series]
-    inputs, lengths = padding.pad_sequences(scaled, longest)
-    if classes is None:
-      targets = np.array(file.labels, np.float32)[:, None]
-    else:
-      targets = class_numbers(file.labels, classes, path)
-    parts.append(datasets.ArrayDataset(inputs, targets, lengths))
-  info = datasets.Info(
-    description=f"{files[0].name}: which class, or what value, has a series?",
-    source=str(train_path),
-    license=license,
-    num_classes=None if classes is None else len(classes),
-    classes=classes,
-    mean=np.array(constants.mean),
-    deviation=np.nanstd(values, axis=0),
-  )
-  names = (str(train_path), "", str(test_path))
-  fill = None
-  if missing != "refuse":
-    fill = missing_values.training_mean(parts[0], names[0])
-  prepared = series_sources.SeriesSource(
-    classes=classes,
-    targets=("value",) if classes is None else None,
-    mean=mean,
-    deviation=deviation,
-    missing=missing,
-    fill=None if fill is None else tuple(map(float, fill)),
-    length=longest,
-    reader="ts",
-  )
-  info = dataclasses.replace(info, preparation=prepared)
-  splits = datasets.Splits(parts[0], None, parts[1], info)
-  splits = missing_values.treat(splits, missing, names)
-  # One structure for both parts: a step compiled for one serves the other.
-  train, test = splits.train, splits.test
-  if all(np.all(part.lengths == longest) for part in (train, test)):
-    train, test = (part._replace(lengths=None) for part in (train, test))
-    splits = splits._replace(train=train, test=test)
-  return datasets.carve_valid(splits, valid_fraction, seed)

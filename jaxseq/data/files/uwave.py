@@ -21,21 +21,22 @@ from jaxseq import _limits
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import padding
-from jaxseq.data.files import columns
+from jaxseq.data import recordings
+from jaxseq.data.files import _columns
 
 GESTURES = 8
 _FOLDER = re.compile(r"U([0-9]{1,9})\s*\(([0-9]{1,9})\)")
 _FILE = re.compile(r"Acceleration([0-9]{1,9})-([0-9]{0,9})\.txt")
 
 
-def read(path: str | os.PathLike) -> domains.Recordings:
+def read(path: str | os.PathLike) -> recordings.Recordings:
   """Reads all gestures.
 
   Args:
     path: the folder that holds the folders "U1 (1)" to "U8 (7)".
 
   Returns:
-    The gestures, with labels 0 .. 7 and the attributes user, 1 .. 8; day, 1 ..
+    The gestures, with the entries label, 0 .. 7; user, 1 .. 8; day, 1 ..
     7; and repetition, from 1, or 0 if the file's name does not tell.
 
   Raises:
@@ -48,7 +49,7 @@ def read(path: str | os.PathLike) -> domains.Recordings:
     for entry in root.glob("*")
     if entry.is_dir() and (match := _FOLDER.fullmatch(entry.name))
   ]
-  series, labels, rest = [], [], []
+  series, rest = [], []
   for user, day, folder in sorted(folders):
     for file in sorted(folder.rglob("*Acceleration*.txt")):
       match = _FILE.search(file.name)
@@ -58,21 +59,18 @@ def read(path: str | os.PathLike) -> domains.Recordings:
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
       _limits.check_within(file, root)
-      series.append(columns.read(file, 3, np.float32))
+      series.append(_columns.read(file, 3, np.float32))
       if not len(series[-1]):
         raise ValueError(f"{file} has no lines of numbers.")
-      labels.append(int(match[1]) - 1)
-      rest.append((user, day, int(match[2] or 0)))
+      rest.append((int(match[1]) - 1, user, day, int(match[2] or 0)))
   if not series:
     raise datasets.MissingData(
       f"{root} has no folders such as 'U1 (1)' with files of gestures: unpack "
       "the uWave gesture library and each of its rar files there."
     )
-  names = ("user", "day", "repetition")
-  attributes = np.array(rest, np.int32).T
-  return domains.Recordings(
-    series, np.array(labels, np.int32), dict(zip(names, attributes))
-  )
+  names = ("label", "user", "day", "repetition")
+  entries = np.array(rest, np.int32).T
+  return recordings.Recordings.of(series, dict(zip(names, entries)))
 
 
 def load(
@@ -100,10 +98,12 @@ def load(
     ValueError: if a file is not as it should be or an option out of range.
     MissingData: if there are no such folders.
   """
-  recordings = read(path)
-  inputs, lengths = padding.pad_sequences(recordings.series)
-  extras = datasets.Extras(**recordings.attributes)
-  whole = datasets.ArrayDataset(inputs, recordings.labels, lengths, extras)
+  gestures = read(path)
+  inputs, lengths = padding.pad_sequences(gestures.values)
+  entries = dict(gestures.entries)
+  labels = entries.pop("label")
+  extras = datasets.Extras(**entries)
+  whole = datasets.ArrayDataset(inputs, labels, lengths, extras)
   info = datasets.Info(
     description="Acceleration of a hand; which of 8 gestures?",
     source=f"uWave gesture library, {path}",

@@ -18,7 +18,8 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data.files import columns
+from jaxseq.data import recordings
+from jaxseq.data.files import _columns
 
 CLASSES = tuple("Walking Jogging Sitting Standing Upstairs Downstairs".split())
 RATE = 20.0
@@ -31,7 +32,7 @@ _MIN_RECORDS = 19200
 def _records(path):
   """The complete records of the file, and the number of the others."""
   records, left_out = [], 0
-  with columns.lines(path) as lines:
+  with _columns.lines(path) as lines:
     for record in (record for line in lines for record in line.split(";")):
       fields = [field.strip() for field in record.split(",")]
       if fields[-1] == "" and len(fields) == _FIELDS + 1:
@@ -44,7 +45,7 @@ def _records(path):
       user, activity, *numbers = fields
       label = CLASSES.index(_validate.choice("the activity", activity, CLASSES))
       number = _validate.integer("the user", int(user), 0, 2**31 - 1)
-      time, *values = columns.numbers(numbers)
+      time, *values = _columns.numbers(numbers)
       if time == 0:
         left_out += 1
       else:
@@ -54,7 +55,7 @@ def _records(path):
 
 def read(
   path: str | os.PathLike, max_gap: float = 1.0
-) -> tuple[domains.Recordings, int]:
+) -> tuple[recordings.Recordings, int]:
   """Reads the recordings.
 
   Args:
@@ -62,8 +63,8 @@ def read(
     max_gap: seconds between two records over which a recording ends.
 
   Returns:
-    The recordings, each of one user and activity, with the attribute user, the
-    number in the file; and how many records were left out.
+    The recordings, each of one user and activity, with the entries label and
+    user, the number in the file; and how many records were left out.
 
   Raises:
     ValueError: naming the line that is not as it should be, or if there is no
@@ -80,33 +81,35 @@ def read(
   users, labels, times, *axes = (np.array(column) for column in zip(*records))
   first = domains.runs([users, labels], times, 1e9 * max_gap)
   values = np.stack(axes, axis=-1).astype(np.float32)
-  return domains.Recordings(
+  return recordings.Recordings.of(
     np.split(values, first[1:]),
-    labels[first].astype(np.int32),
-    {"user": users[first].astype(np.int32)},
+    {
+      "label": labels[first].astype(np.int32),
+      "user": users[first].astype(np.int32),
+    },
   ), left_out
 
 
 def renumbered(
-  recordings: domains.Recordings, min_records: int = _MIN_RECORDS
-) -> domains.Recordings:
+  whole: recordings.Recordings, min_records: int = _MIN_RECORDS
+) -> recordings.Recordings:
   """Leaves out users with few records and numbers the others from 0.
 
   This is the numbering of CoDATS, which `domains.PAIRS` follows.
 
   Args:
-    recordings: the recordings, as `read` returns them.
+    whole: the recordings, as `read` returns them.
     min_records: a user needs more records than this.
 
   Returns:
-    The recordings of the other users, with the attribute subject, the place
+    The recordings of the other users, with the entry subject, the place
     among them in the order of their numbers, besides user.
 
   Raises:
     ValueError: if no user has as many.
   """
-  user = recordings.attributes["user"]
-  lengths = np.array([len(series) for series in recordings.series])
+  user = whole.entries["user"]
+  lengths = np.array([len(series) for series in whole.values])
   numbers, place = np.unique(user, return_inverse=True)
   totals = np.bincount(place, weights=lengths)
   enough = totals > min_records
@@ -117,10 +120,10 @@ def renumbered(
     )
   subject = (np.cumsum(enough) - 1)[place].astype(np.int32)
   rows = np.flatnonzero(enough[place])
-  return domains.Recordings(
-    [recordings.series[row] for row in rows],
-    recordings.labels[rows],
-    {"subject": subject[rows], "user": user[rows]},
+  entries = {**whole.entries, "subject": subject}
+  return recordings.Recordings.of(
+    [whole.values[row] for row in rows],
+    {name: array[rows] for name, array in entries.items()},
   )
 
 
@@ -157,8 +160,8 @@ def load(
     ValueError: if the file is not as it should be or an option out of range.
     MissingData: if the file is not there.
   """
-  recordings, left_out = read(path, max_gap)
-  examples = domains.windows(renumbered(recordings, min_records), window, step)
+  whole, left_out = read(path, max_gap)
+  examples = domains.windows(renumbered(whole, min_records), window, step)
   info = datasets.Info(
     description="Motion of a phone in the pocket; which of 6 activities?",
     source=f"WISDM AR v1.1, {path}",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import math
 import os
 import typing
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _fields
 from jaxseq.data import datasets
 
 
@@ -60,9 +60,14 @@ class Source:
   reader: str | None = None
 
   def __post_init__(self):
-    hints = typing.get_type_hints(type(self))
-    for field in dataclasses.fields(self):
-      _check(field.name, getattr(self, field.name), hints[field.name])
+    _validate.literals(self)
+    _fields.check(self)
+    for name, hint in _fields.hints(type(self)).items():
+      value, kinds = getattr(self, name), (hint, *typing.get_args(hint))
+      if value is not None and int in kinds:
+        _validate.integer(name, value, 1, _limits.COUNT)
+      elif value is not None and float in kinds:
+        _validate.above_zero(name, value)
     if self.reader is not None:
       _validate.choice("reader", self.reader, self.forms)
 
@@ -141,67 +146,4 @@ class Source:
     Raises:
       ValueError: naming the field that is not as it should be.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
-    for name in fields:
-      _validate.choice("preparation: field", name, names)
-    return cls(
-      **{
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in fields.items()
-      }
-    )
-
-
-def _is_names(value):
-  return isinstance(value, tuple) and all(isinstance(x, str) for x in value)
-
-
-def _is_number(value):
-  return type(value) in (int, float) and math.isfinite(value)
-
-
-def _is_numbers(value):
-  return (
-    isinstance(value, tuple) and len(value) > 0 and all(map(_is_number, value))
-  )
-
-
-def _is_count(value):
-  return type(value) is int and 0 < value <= _limits.COUNT
-
-
-_COUNT = f"an integer from 1 to {_limits.COUNT}"
-# What a value of a type has to be, and its check.
-_CHECKS = {
-  tuple[str, ...]: ("names", _is_names),
-  tuple[float, ...]: ("finite numbers", _is_numbers),
-  tuple[int, int]: (
-    f"height and width, each {_COUNT}, and at most {_limits.PIXELS} pixels",
-    lambda x: (
-      isinstance(x, tuple)
-      and len(x) == 2
-      and all(map(_is_count, x))
-      and x[0] * x[1] <= _limits.PIXELS
-    ),
-  ),
-  int: (_COUNT, _is_count),
-  float: ("a number above 0", lambda x: _is_number(x) and x > 0),
-  bool: ("True or False", lambda x: isinstance(x, bool)),
-  str: ("a text", lambda x: isinstance(x, str)),
-}
-
-
-def _check(name, value, hint):
-  """Checks a field by its type."""
-  options = typing.get_args(hint)
-  if value is None and type(None) in options:
-    return
-  if typing.get_origin(hint) is typing.Literal:
-    _validate.choice(name, value, options)
-    return
-  kinds = [hint] if hint in _CHECKS else [x for x in options if x in _CHECKS]
-  literal = [x for x in options if typing.get_origin(x) is typing.Literal]
-  if literal and not kinds:
-    _validate.choice(name, value, typing.get_args(literal[0]))
-  elif kinds and not any(_CHECKS[kind][1](value) for kind in kinds):
-    raise _validate.error(name, value, _CHECKS[kinds[0]][0])
+    return _fields.make(cls, fields, "preparation")

@@ -68,6 +68,8 @@ class ImageSource(base.Source):
   def __post_init__(self):
     super().__post_init__()
     scale.check("deviation", self.mean, self.deviation)
+    if self.image_size is not None:
+      _check_size(self.image_size, "image_size")
 
   def _prepare(self, values, lengths, times, targets):
     del lengths, times
@@ -89,8 +91,8 @@ class ImageSource(base.Source):
     return datasets.ArrayDataset(inputs, classes)
 
   def _read(self, path: Any) -> base.Examples:
-    pictures = find(path)
-    pixels = read(pictures.files, self.color, self.image_size or (None, None))
+    pictures = _find(path)
+    pixels = _read(pictures.files, self.color, self.image_size or (None, None))
     labels = pictures.labels
     labeled = "" not in labels and set(labels) <= set(self.classes or ())
     dataset = self.prepare(pixels, targets=list(labels) if labeled else None)
@@ -111,16 +113,8 @@ class Pictures(NamedTuple):
   labels: tuple[str, ...]
 
 
-def find(path: str | os.PathLike) -> Pictures:
-  """Returns the pictures of a folder, or one picture.
-
-  Args:
-    path: a folder of pictures or of one folder for each class, or a file.
-
-  Raises:
-    MissingData: if there is none.
-    ValueError: if a file leads out of the folder.
-  """
+def _find(path: str | os.PathLike) -> Pictures:
+  """Returns the pictures of a folder, or one picture."""
   root = pathlib.Path(path)
   if root.is_file():
     return Pictures((root.name,), (root,), ("",))
@@ -143,34 +137,15 @@ def find(path: str | os.PathLike) -> Pictures:
   )
 
 
-def read(
+def _read(
   files: tuple[pathlib.Path, ...],
   color: bool,
   size: tuple[int | None, int | None] = (None, None),
 ) -> np.ndarray:
-  """Reads pictures of one size.
-
-  Args:
-    files: the files.
-    color: whether red, green and blue are kept, or gray is made of them.
-    size: height and width to which pictures are scaled; that of all of them
-      where it is None.
-
-  Returns:
-    (n, height, width) uint8, or (n, height, width, 3).
-
-  Raises:
-    ValueError: if a file is damaged or too large, or the sizes differ.
-    MissingData: if pillow is not installed.
-  """
+  """Reads pictures of one size."""
   Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
   damage = (*_DAMAGE, Image.DecompressionBombError)
-  for name, one in zip(("height", "width"), size):
-    if one is not None:
-      _validate.integer(name, one, 1, _limits.PIXELS)
-  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
-    expected = f"at most {_limits.PIXELS} pixels"
-    raise _validate.error("height and width", size, expected)
+  _check_size(size)
   pictures, held = [], 0
   for file in files:
     try:
@@ -200,6 +175,16 @@ def read(
         "the options height and width, to which all are scaled."
       )
   return np.stack(pictures)
+
+
+def _check_size(size, whole="height and width"):
+  """Refuses a height or width of no pixels, and too many of them."""
+  for name, one in zip(("height", "width"), size):
+    if one is not None:
+      _validate.integer(name, one, 1, _limits.PIXELS)
+  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
+    expected = f"at most {_limits.PIXELS} pixels"
+    raise _validate.error(whole, size, expected)
 
 
 def load(
@@ -239,7 +224,7 @@ def load(
   root = pathlib.Path(path)
   divided = all((root / name).is_dir() for name in ("train", "test"))
   places = [root / name for name in _PARTS] if divided else [root]
-  listings = [find(place) for place in places if place.is_dir() or not divided]
+  listings = [_find(place) for place in places if place.is_dir() or not divided]
   names = [name for name, p in zip(_PARTS, places) if p.is_dir() or not divided]
   files = tuple(file for one in listings for file in one.files)
   labels = [label for one in listings for label in one.labels]
@@ -250,7 +235,7 @@ def load(
     )
   classes = tuple(sorted(set(labels)))
   targets = _raw_arrays.class_numbers(labels, classes)
-  pictures = read(files, color, (height, width))
+  pictures = _read(files, color, (height, width))
   if divided:
     part = np.repeat(
       [_PARTS.index(name) for name in names], [len(f.files) for f in listings]

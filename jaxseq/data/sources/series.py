@@ -10,14 +10,17 @@ from typing import TypedDict
 
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq.data import _fields
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
+from jaxseq.data import recordings
 from jaxseq.data import scale
 from jaxseq.data import series_frames
 from jaxseq.data import table_layouts
@@ -118,16 +121,16 @@ class SeriesSource(base.Source):
     """See `Source.to_json`."""
     fields = super().to_json()
     if self.columns is not None:
-      fields["columns"] = self.columns.options()
+      fields["columns"] = _codec.encode(self.columns, "columns")
     return fields
 
   @classmethod
   def of_json(cls, fields: Mapping[str, Any]) -> Self:
     """See `Source.of_json`."""
     if fields.get("columns") is not None:
-      options = fields["columns"]
-      _validate.instance("columns", options, Mapping, "an object of options")
-      columns = table_layouts.Columns.from_options(options)
+      columns = _fields.make(
+        table_layouts.Columns, fields["columns"], "columns"
+      )
       fields = {**fields, "columns": columns}
     return super().of_json(fields)
 
@@ -224,7 +227,7 @@ class SeriesSource(base.Source):
 
   def part(
     self,
-    whole: table_layouts.Recordings,
+    whole: recordings.Recordings,
     rows: np.ndarray,
     targets: _series_targets.Targets,
   ) -> datasets.ArrayDataset:

@@ -16,7 +16,6 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
-from jaxseq.data import _text_documents
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text
@@ -85,7 +84,7 @@ class TextSource(base.Source):
         "pattern", self.pattern, "a pattern inside the folder"
       )
     # Each file is an example.
-    files = find(path, self.pattern)
+    files = _find(path, self.pattern)
     coder = self._coder()
     rows = [
       text_tokens.encode(file.read_bytes(), coder, str(file))
@@ -102,19 +101,10 @@ class TextSource(base.Source):
     return text_tokens.read_tokenizer(self.tokenizer)
 
 
-def find(
+def _find(
   path: str | os.PathLike, pattern: str = "**/*"
 ) -> tuple[tuple[str, pathlib.Path], ...]:
-  """Returns the names and paths of the files that a path stands for, in order.
-
-  Args:
-    path: a file, a folder, or a pattern such as "notes/*.md".
-    pattern: which files of a folder; hidden ones are left out.
-
-  Raises:
-    MissingData: if there is none.
-    ValueError: if a file of a folder leads out of it.
-  """
+  """Returns the names and paths of the files of a path, in order."""
   place = pathlib.Path(path)
   if place.is_file():
     return ((place.name, place),)
@@ -154,7 +144,7 @@ def load(
   """Loads texts to model.
 
   Args:
-    path: a file, a folder, or a pattern, see `find`.
+    path: a file, a folder, or a pattern such as "notes/*.md".
     pattern: which files of a folder.
     documents: whether each file is a document by itself, shuffled and divided
       whole; one text of all files in order if not.
@@ -173,7 +163,7 @@ def load(
     ValueError: if a text is not as expected, or too short.
     MissingData: if a file, or the package of the tokenizer, is not there.
   """
-  files = find(path, pattern)
+  files = _find(path, pattern)
   coder, content = None, None
   if tokenizer is not None:
     place = datasets.find_file(tokenizer, "give a tokenizer.json as tokenizer")
@@ -190,7 +180,7 @@ def load(
     raise _validate.error("repeats", repeats, "1 without documents")
   pieces = text_prompts.repeat_documents(pieces, repeats)
   if documents:
-    parts = _text_documents.split(pieces, valid_fraction, test_fraction, seed)
+    parts = text.split_documents(pieces, valid_fraction, test_fraction, seed)
   else:
     parts = text.split_tokens(
       np.concatenate(pieces), valid_fraction, test_fraction

@@ -1,13 +1,16 @@
 """Windows of one long series: an input, and what comes next, to forecast."""
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import ClassVar
 from typing import Literal
+from typing import NamedTuple
+from typing import get_args
 
 import numpy as np
 
-from jaxseq import _registry
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _time_stamps
@@ -15,12 +18,27 @@ from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import scale
 from jaxseq.data import series_frames
+from jaxseq.data import table_layouts
+from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
 
-# Functions (path, source) -> forecast_windows.Series, by the form of the file.
-FORMS = _registry.Registry(
-  "reader", {"forecast_table": "jaxseq.data.forecast_table:read_again"}
-)
+Steps = Literal["refuse", "insert", "ignore"]
+# A number of the row is a time, too.
+_ROLES = {**table_layouts.TIMES, "id": "time", "index": "time"}
+
+
+class Series(NamedTuple):
+  """A series of several channels.
+
+  Attributes:
+    values: (time, channels) float64, NaN where a value is missing.
+    names: name of each channel.
+    times: (time,) float64 or datetime64, increasing; None if there are none.
+  """
+
+  values: np.ndarray
+  names: tuple[str, ...]
+  times: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +62,11 @@ class WindowSource(base.Source):
     time: column of a table's times.
     delimiter: see `table_files.read`.
     steps: what becomes of rows that are not one step apart, see
-      `forecast_table.read`.
+      `read`.
   """
 
   kind: ClassVar[str] = "forecast"
-  forms: ClassVar[tuple[str, ...]] = FORMS.names()
+  forms: ClassVar[tuple[str, ...]] = ("forecast_table",)
 
   _: dataclasses.KW_ONLY
   channels: tuple[str, ...] | None = None
@@ -61,7 +79,7 @@ class WindowSource(base.Source):
   step: float | None = None
   time: str | None = None
   delimiter: str | None = None
-  steps: Literal["refuse", "insert", "ignore"] = "refuse"
+  steps: Steps = "refuse"
 
   def __post_init__(self):
     super().__post_init__()
@@ -111,10 +129,24 @@ class WindowSource(base.Source):
       _time_stamps.check_step(name, times, self.step, usual=True, within=loose)
 
   def _read(self, path: Any) -> base.Examples:
-    series = FORMS.get(self.reader)(path, self)
+    series = read(
+      path,
+      self.time,
+      self.channels or (),
+      delimiter=self.delimiter,
+      steps=self.steps,
+    )
+    name = table_files.describe(path)
+    least = max(self.length, 2)
+    if len(series.values) < least:
+      raise ValueError(
+        f"{name}: got {len(series.values)} times, expected at least {least}, "
+        "those of an input."
+      )
     dataset = self.prepare([series.values])
     if series.times is None:
       return base.Examples((str(len(series.values) - 1),), dataset)
+    self.check_step(f"{name}: column {self.time!r}", series.times)
     times = _time_stamps.following(series.times, self.horizon)
     return base.Examples((str(series.times[-1]),), dataset, times=times[None])
 
@@ -125,3 +157,103 @@ class WindowSource(base.Source):
   def restore(self, values: np.ndarray) -> np.ndarray:
     """Returns standardized values (..., channels) in the file's units."""
     return scale.undo(values, self.mean, self.deviation)
+
+
+def read(
+  path: table_files.Path,
+  time: str | None = None,
+  channels: Sequence[str] = (),
+  ignore: Sequence[str] = (),
+  delimiter: str | None = None,
+  steps: Steps = "refuse",
+  dates: bool = False,
+) -> Series:
+  """Reads a series.
+
+  Args:
+    path: a file, or several whose rows follow each other, see
+      `table_files.find`.
+    time: column of dates or numbers, by which the rows are put in order; None
+      if there is none, and the rows are in order.
+    channels: columns of values; all others if empty.
+    ignore: columns that are left out.
+    delimiter: see `table_files.read`.
+    steps: what becomes of times that are not one step apart: "refuse", "insert"
+      rows of missing values where whole steps are missing, or "ignore".
+    dates: whether times have to be dates.
+
+  Returns:
+    The series.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected.
+    MissingData: if there is no such file.
+  """
+  _validate.choice("steps", steps, get_args(Steps))
+  files = table_files.find(path)
+  others = {time, *ignore}
+  if not channels:
+    names = table_files.header(files[0], delimiter)
+    channels = tuple(name for name in names if name not in others)
+    table_layouts.check_roles(files[0], channels, _ROLES)
+  if not channels:
+    raise ValueError(f"{files[0]}: got no column of values, expected some.")
+  table = table_files.read(
+    files,
+    words=() if time is None else (time,),
+    numbers=channels,
+    delimiter=delimiter,
+  )
+  values = np.stack([table.numbers[name] for name in channels], axis=1)
+  if time is None:
+    return Series(values, tuple(channels), None)
+  times = _time_stamps.parse(
+    table.words[time], lambda row: table.place(row, time), dates
+  )
+  order = np.argsort(times, kind="stable")
+  values, times = values[order], times[order]
+  twice = times[1:] == times[:-1]
+  if twice.any():
+    row = int(order[1:][np.argmax(twice)])
+    raise ValueError(
+      f"{table.place(row, time)}: got {times[1:][np.argmax(twice)]} twice, "
+      "expected one row for each time. Several series in one table are one "
+      "column each."
+    )
+  if steps == "ignore" or _time_stamps.is_regular(times):
+    return Series(values, tuple(channels), times)
+
+  def place(number):
+    return table.place(int(order[number]), time)
+
+  return Series(*_on_steps(values, times, steps, place, channels))
+
+
+def _on_steps(values, times, steps, place, channels):
+  """The series with a row at every step; refuses what lies between."""
+  at = _time_stamps.seconds(times)
+  gaps = np.diff(at)
+  step = float(np.median(gaps))
+  counts = np.round(gaps / step)
+  between = np.abs(gaps - counts * step) > _time_stamps.TOLERANCE * step
+  wrong = between if steps == "insert" else between | (counts != 1)
+  if wrong.any():
+    first = int(np.argmax(wrong))
+    unit = " seconds" if times.dtype.kind == "M" else ""
+    raise ValueError(
+      f"{place(first + 1)}: got {times[first + 1]}, {gaps[first]:g}{unit} "
+      f"after the time before, expected the usual step of {step:g}{unit}; or "
+      "the option steps = 'insert' (rows that are missing, by whole steps) or "
+      "'ignore' (one row is one step, such as a working day)."
+    )
+  rows = np.concatenate([[0], np.cumsum(counts).astype(int)])
+  size = 8 * (rows[-1] + 1) * values.shape[1]
+  _limits.check_growth(place(0), int(size), values.nbytes)
+  filled = np.full((rows[-1] + 1, values.shape[1]), np.nan)
+  filled[rows] = values
+  if times.dtype.kind == "M":
+    wide = np.timedelta64(round(step * 1e6), "us")
+    stamps = times[0] + np.arange(len(filled)) * wide
+  else:
+    stamps = times[0] + np.arange(len(filled)) * step
+  return filled, tuple(channels), stamps

@@ -29,21 +29,12 @@ class _Config(sampling.StringConfig):
   every_step: bool = False
 
 
-class _BinaryConfig(_Config):
-  """Options of strings of 0 and 1, with 2 after the end."""
+@dataclasses.dataclass(frozen=True)
+class BinaryConfig(_Config):
+  """Options of parity and even pairs. Tokens: 0, 1, and 2 after the end."""
 
   vocab_size = 3
   num_classes = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class ParityConfig(_BinaryConfig):
-  """Options of parity. Tokens: 0, 1, and 2 after the end."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvenPairsConfig(_BinaryConfig):
-  """Options of even pairs. Tokens: 0, 1, and 2 after the end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +83,14 @@ def _string(key, config, count):
   return sampling.draw_length(key_length, config), string
 
 
-def sample_parity(key: jax.Array, config: ParityConfig) -> sampling.TokenBatch:
+def sample_parity(key: jax.Array, config: BinaryConfig) -> sampling.TokenBatch:
   """Samples parity: the number of ones, modulo 2."""
   length, string = _string(key, config, 2)
   return _padded(length, string, jnp.cumsum(string) % 2, config)
 
 
 def sample_even_pairs(
-  key: jax.Array, config: EvenPairsConfig
+  key: jax.Array, config: BinaryConfig
 ) -> sampling.TokenBatch:
   """Samples even pairs: the number of unequal neighbours, modulo 2."""
   length, string = _string(key, config, 2)
@@ -157,8 +148,8 @@ def sample_modular_arithmetic(
 
 
 CYCLE_NAVIGATION = sampling.Task(CycleNavigationConfig, sample_cycle_navigation)
-EVEN_PAIRS = sampling.Task(EvenPairsConfig, sample_even_pairs)
+EVEN_PAIRS = sampling.Task(BinaryConfig, sample_even_pairs)
 MODULAR_ARITHMETIC = sampling.Task(
   ModularArithmeticConfig, sample_modular_arithmetic
 )
-PARITY = sampling.Task(ParityConfig, sample_parity)
+PARITY = sampling.Task(BinaryConfig, sample_parity)

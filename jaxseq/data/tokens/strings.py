@@ -38,7 +38,7 @@ class _Config(sampling.StringConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class _SymbolsConfig(_Config):
+class SymbolsConfig(_Config):
   """Options of a task on strings of any symbols.
 
   Attributes:
@@ -65,31 +65,21 @@ class _SymbolsConfig(_Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class ReverseConfig(_SymbolsConfig):
-  """Options of reversing a string."""
-
-
-@dataclasses.dataclass(frozen=True)
-class OddsFirstConfig(_SymbolsConfig):
-  """Options of odds first."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DuplicateConfig(_SymbolsConfig):
+class DuplicateConfig(SymbolsConfig):
   """Options of writing a string twice."""
 
   copies = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class BucketSortConfig(_SymbolsConfig):
+class BucketSortConfig(SymbolsConfig):
   """Options of bucket sort."""
 
   symbols: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class MissingDuplicateConfig(_SymbolsConfig):
+class MissingDuplicateConfig(SymbolsConfig):
   """Options of the missing duplicate: lengths are even, hole before blank."""
 
   min_length: int = 2
@@ -149,63 +139,40 @@ def _assemble(config, string, length, answer, answer_length):
   return sampling.TokenBatch(inputs, answer[jnp.where(mask, nth, 0)], mask)
 
 
-def _answered(answer, key, config):
-  """Samples a string of equally likely symbols and its answer, in copies."""
-  key_length, key_string = jax.random.split(key)
-  length = sampling.draw_length(key_length, config)
-  shape = (config.max_length,)
-  string = sampling.integers(key_string, shape, 0, config.symbols)
-  answered = answer(string, length)
-  return _assemble(config, string, length, answered, config.copies * length)
+def _answered(answer):
+  """A sampler of strings of equally likely symbols, answered in copies."""
+
+  def sample(key, config):
+    key_length, key_string = jax.random.split(key)
+    length = sampling.draw_length(key_length, config)
+    shape = (config.max_length,)
+    string = sampling.integers(key_string, shape, 0, config.symbols)
+    answers = answer(string, length, config)
+    return _assemble(config, string, length, answers, config.copies * length)
+
+  return sample
 
 
-def sample_reverse(
-  key: jax.Array, config: ReverseConfig
-) -> sampling.TokenBatch:
-  """Samples strings and their mirror images."""
-
-  def answer(string, length):
-    return string[length - 1 - jnp.arange(config.max_answer)]
-
-  return _answered(answer, key, config)
+def _mirrored(string, length, config):
+  return string[length - 1 - jnp.arange(config.max_answer)]
 
 
-def sample_duplicate(
-  key: jax.Array, config: DuplicateConfig
-) -> sampling.TokenBatch:
-  """Samples strings that are to be written twice."""
-
-  def answer(string, length):
-    return string[jnp.arange(config.max_answer) % length]
-
-  return _answered(answer, key, config)
+def _twice(string, length, config):
+  return string[jnp.arange(config.max_answer) % length]
 
 
-def sample_odds_first(
-  key: jax.Array, config: OddsFirstConfig
-) -> sampling.TokenBatch:
-  """Samples strings of which places 1, 3, .. come first, then 0, 2, .."""
-
-  def answer(string, length):
-    place = jnp.arange(config.max_answer)
-    odds = length // 2
-    source = jnp.where(place < odds, 2 * place + 1, 2 * (place - odds))
-    # Beyond the length nothing counts, and the index need only be valid.
-    return string[jnp.minimum(source, config.max_length - 1)]
-
-  return _answered(answer, key, config)
+def _odds_first(string, length, config):
+  """Places 1, 3, .. come first, then 0, 2, .."""
+  place = jnp.arange(config.max_answer)
+  odds = length // 2
+  source = jnp.where(place < odds, 2 * place + 1, 2 * (place - odds))
+  # Beyond the length nothing counts, and the index need only be valid.
+  return string[jnp.minimum(source, config.max_length - 1)]
 
 
-def sample_bucket_sort(
-  key: jax.Array, config: BucketSortConfig
-) -> sampling.TokenBatch:
-  """Samples strings that are to be sorted."""
-
-  def answer(string, length):
-    inside = jnp.arange(config.max_length) < length
-    return jnp.sort(jnp.where(inside, string, config.symbols))
-
-  return _answered(answer, key, config)
+def _sorted(string, length, config):
+  inside = jnp.arange(config.max_length) < length
+  return jnp.sort(jnp.where(inside, string, config.symbols))
 
 
 def sample_missing_duplicate(
@@ -288,11 +255,11 @@ def sample_binary_addition(
 
 
 BINARY_ADDITION = sampling.Task(BinaryAdditionConfig, sample_binary_addition)
-BUCKET_SORT = sampling.Task(BucketSortConfig, sample_bucket_sort)
-DUPLICATE_STRING = sampling.Task(DuplicateConfig, sample_duplicate)
+BUCKET_SORT = sampling.Task(BucketSortConfig, _answered(_sorted))
+DUPLICATE_STRING = sampling.Task(DuplicateConfig, _answered(_twice))
 MISSING_DUPLICATE = sampling.Task(
   MissingDuplicateConfig, sample_missing_duplicate
 )
-ODDS_FIRST = sampling.Task(OddsFirstConfig, sample_odds_first)
-REVERSE_STRING = sampling.Task(ReverseConfig, sample_reverse)
+ODDS_FIRST = sampling.Task(SymbolsConfig, _answered(_odds_first))
+REVERSE_STRING = sampling.Task(SymbolsConfig, _answered(_mirrored))
 STACK_MANIPULATION = sampling.Task(StackConfig, sample_stack)

@@ -178,8 +178,6 @@ def _save_mamba2(config, vocab_size):
   stack = config.stack
   (mixer,) = stack.mixers
   entries |= {"head_dim": mixer.head_width, "num_heads": mixer.heads}
-  if mixer.chunk_size is not None:
-    entries["chunk_size"] = mixer.chunk_size
   if mixer.dt_limit != (0.0, math.inf):
     entries["time_step_limit"] = list(mixer.dt_limit)
   _check_mixer(

@@ -12,33 +12,16 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 
-Params = dict[str, jax.Array]
-
 # Logit of an element that is left out. Not -inf: where all elements are, a
 # softmax of these is still defined.
 _NOTHING = -1e30
 
 
-def over_time(
-  config: Any,
-  params: Params,
-  x: jax.Array,
-  state: recurrence.SoftmaxState,
-  reset: jax.Array | None,
-  mask: jax.Array | None,
-  place: jax.Array | None,
-  axis: str | None = None,
-) -> tuple[jax.Array, recurrence.SoftmaxState]:
-  """Averages of both kinds of decay, and the state after the last element."""
+def vector(config, params, x, state, reset, mask, place, axis):
+  """Averages with logits for each key channel, and the state after them."""
   # From x (*batch, time, d_model), m, u and w of the state and positions
   # (*batch, time, 1), None if lrpe is "none", to o (*batch, time, H, d_model /
   # H).
-  run = _scalar if config.decay == "scalar" else _vector
-  return run(config, params, x, state, reset, mask, place, axis)
-
-
-def _vector(config, params, x, state, reset, mask, place, axis):
-  """Logits for each key channel: the additive recurrence itself."""
   q = _queries(config, params, x)
   logits, v = _logits_v(config, params, x, mask)
   k = None
@@ -54,10 +37,9 @@ def _vector(config, params, x, state, reset, mask, place, axis):
       angle = positions.angles(place, theta, logits.dtype)
       angle = jnp.concatenate([angle, angle], axis=-1)
     else:
-      half = config.lrpe == "cosine_half"
-      turned = functools.partial(positions.lrpe_cosine, base=base, half=half)
+      turned = functools.partial(positions.lrpe_cosine, base=base)
       q = contract.pointwise(turned, q, place)
-      theta = positions.cosine_frequencies(width, base, half)
+      theta = positions.frequencies(width, width, base)
       angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
@@ -79,8 +61,8 @@ def _vector(config, params, x, state, reset, mask, place, axis):
   return jnp.moveaxis(o, -3, -2), state._replace(m=m, u=u)
 
 
-def _scalar(config, params, x, state, reset, mask, place, axis):
-  """One logit for each head: a decay, and the multiplicative recurrence."""
+def scalar(config, params, x, state, reset, mask, place, axis):
+  """Result of `vector` with one logit for each head, a decay."""
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
   k = contract.pointwise(jax.nn.silu, k)
   v = _heads(config, x, params["W_v"])
@@ -98,8 +80,7 @@ def _scalar(config, params, x, state, reset, mask, place, axis):
   if config.lrpe == "rotary":
     q, k = (positions.rotary(z, place, base) for z in (q, k))
   elif config.lrpe != "none":
-    half = config.lrpe == "cosine_half"
-    q, k = (positions.lrpe_cosine(z, place, base, half=half) for z in (q, k))
+    q, k = (positions.lrpe_cosine(z, place, base) for z in (q, k))
   o, w = recurrence.outer_scan_heads(
     q, k, v, decay[..., None], state.w, axis=axis, reset=reset
   )
@@ -108,7 +89,7 @@ def _scalar(config, params, x, state, reset, mask, place, axis):
 
 def array(
   config: Any,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   mask: jax.Array | None,
   shape: tuple[int, ...],
@@ -154,7 +135,7 @@ def single_scan(
 
 
 def output(
-  config: Any, params: Params, o: jax.Array, x: jax.Array
+  config: Any, params: contract.Params, o: jax.Array, x: jax.Array
 ) -> jax.Array:
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (
@@ -191,5 +172,4 @@ def _queries(config, params, x):
 
 def _heads(config, x, W, wide=False):
   """(..., d_model) -> (..., H, width)."""
-  y = recurrence.dense(x, W, wide=wide)
-  return y.reshape(*y.shape[:-1], config.num_heads, -1)
+  return head_parts.split(recurrence.dense(x, W, wide=wide), config.num_heads)

@@ -13,6 +13,7 @@ residual, LayerNorm and feed-forward are in `jaxseq.nn`.
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -20,8 +21,8 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 
-Params = contract.Params
 State = recurrence.SoftmaxState
 
 TRAITS = contract.Traits(
@@ -31,42 +32,29 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of Aaren.
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads, each with a query, scores and an average of its own;
       divides d_model. The paper does not fix it; 8 where that divides d_model,
       else 1, if None.
-    block_size: elements that are averaged together before they meet the state
-      (the paper's block-by-block mode, section 3.1); by platform if None. The
-      result does not depend on it; `apply` can override it.
   """
 
-  d_model: int
   heads: int | None = None
-  block_size: int | None = None
 
   def __post_init__(self):
-    contract.fields(
-      self, positive=("d_model",), optional=("heads", "block_size")
-    )
-    if self.d_model % self.num_heads:
-      raise contract.error(
-        "heads", self.heads, f"a divisor of d_model = {self.d_model}"
-      )
+    super().__post_init__()
+    contract.divisor("heads", self.num_heads, d_model=self.d_model)
 
   @property
   def num_heads(self) -> int:
     """H, the number of heads."""
-    if self.heads is not None:
-      return self.heads
-    return 8 if self.d_model % 8 == 0 else 1
+    return self.heads or (1 if self.d_model % 8 else 8)
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   The projections as in a Transformer layer of PyTorch: Xavier-uniform over W_q,
@@ -107,23 +95,12 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 
 @contract.apply(Config, init, initial_state)
-def apply(
-  config,
-  params,
-  x,
-  state=None,
-  reset=None,
-  *,
-  axis=None,
-  mask=None,
-  block_size=None,
-):
+def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
   """Runs over a sequence.
 
   Options:
     mask: (*batch, time) bool; elements where it is false, padding say, are left
       out of all averages. Where there is nothing to average y is b_o.
-    block_size: in the place of the option of the same name.
   """
   contract.check_mask(mask, x)
   *batch, time, _ = x.shape
@@ -131,11 +108,10 @@ def apply(
   scores, values = _project(config, params, x, state)
   # The heads are one more batch axis of the average.
   shape = (*batch, heads, time)
-  reset, mask = (_per_head(flag, shape, -2) for flag in (reset, mask))
+  reset, mask = (head_parts.resets(flag, shape) for flag in (reset, mask))
   scores, values = jnp.moveaxis(scores, -1, -2), jnp.moveaxis(values, -2, -3)
-  size = config.block_size if block_size is None else block_size
   outputs, state = recurrence.softmax_scan(
-    scores, values, state, axis=axis, reset=reset, mask=mask, chunk_size=size
+    scores, values, state, axis=axis, reset=reset, mask=mask
   )
   outputs = jnp.moveaxis(outputs, -3, -2).reshape(x.shape)
   return _output(params, outputs, values.dtype), state
@@ -151,17 +127,12 @@ def step(config, params, x, state, reset=None, *, mask=None):
   contract.check_mask(mask, x)
   scores, values = _project(config, params, x, state)
   shape = (*x.shape[:-1], config.num_heads)
-  reset, mask = (_per_head(flag, shape, -1) for flag in (reset, mask))
+  per_head = functools.partial(head_parts.resets, shape=shape, time=False)
+  reset, mask = map(per_head, (reset, mask))
   outputs, state = recurrence.softmax_step(
     scores, values, state, reset=reset, mask=mask
   )
   return _output(params, outputs.reshape(x.shape), values.dtype), state
-
-
-def _per_head(flag, shape, axis):
-  if flag is None:
-    return None
-  return jnp.broadcast_to(jnp.expand_dims(flag, axis), shape)
 
 
 def _project(config, params, x, state):

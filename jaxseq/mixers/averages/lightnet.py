@@ -27,9 +27,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.mixers.averages import _lightnet
-from jaxseq.mixers.averages import _places
 
-Params = contract.Params
 single_scan = _lightnet.single_scan
 
 TRAITS = contract.Traits(
@@ -39,7 +37,7 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of LightNet.
 
   The defaults are those of the paper's first author (Doraemonzzz/xmixers) but
@@ -51,7 +49,6 @@ class Config:
            norm_eps=1e-6, norm_eps_on="mean", scale_q=True, lrpe="none")
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads; divides d_model. The largest divisor that leaves
       them at least 128 wide if None: 1024 and 2048 get the 8 and 16 of the two
       codes.
@@ -70,15 +67,13 @@ class Config:
     norm_eps_on: to the "mean" or to the "sum" of the squares.
     scale_q: multiply q by d_key^-0.5.
     lrpe: position embedding of q and keys: "none", "cosine" (twice the key
-      channels in the state), "cosine_half" (the second half of the channels
-      does not turn) or "rotary". Rotating the two channels of a pair together
-      is no longer a rotation of the key once they decay differently: for vector
-      decays "rotary" rotates the query against the weighted key, which takes
-      twice the channels too. (The reference fails there.)
+      channels in the state) or "rotary". Rotating the two channels of a pair
+      together is no longer a rotation of the key once they decay differently:
+      for vector decays "rotary" rotates the query against the weighted key,
+      which takes twice the channels too. (The reference fails there.)
     lrpe_base: inverse of the smallest frequency, about.
   """
 
-  d_model: int
   heads: int | None = None
   d_key: int | None = None
   gate_rank: int | None = None
@@ -90,21 +85,12 @@ class Config:
   norm_eps: float = 1e-5
   norm_eps_on: Literal["mean", "sum"] = "sum"
   scale_q: bool = False
-  lrpe: Literal["none", "cosine", "cosine_half", "rotary"] = "cosine"
+  lrpe: Literal["none", "cosine", "rotary"] = "cosine"
   lrpe_base: float = 10000.0
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model",),
-      optional=("heads", "d_key", "gate_rank"),
-      above_zero=("norm_eps", "lrpe_base"),
-    )
-    if self.d_model % self.num_heads:
-      raise contract.error(
-        "heads", self.heads, f"a divisor of d_model = {self.d_model}"
-      )
+    super().__post_init__()
+    contract.divisor("heads", self.num_heads, d_model=self.d_model)
     if self.input_gate and self.decay == "vector":
       raise contract.error(
         "input_gate", True, "False: a vector decay has it always"
@@ -117,10 +103,8 @@ class Config:
   @property
   def num_heads(self) -> int:
     """H, the number of heads."""
-    if self.heads is not None:
-      return self.heads
     most = max(1, self.d_model // 128)
-    return next(h for h in range(most, 0, -1) if self.d_model % h == 0)
+    return self.heads or contract.largest_divisor(self.d_model, most)
 
   @property
   def key_width(self) -> int:
@@ -130,10 +114,8 @@ class Config:
   @property
   def state_width(self) -> int:
     """Rows of a head's matrix state: key channels after position embedding."""
-    doubled = ("cosine", "cosine_half") + (
-      ("rotary",) if self.decay == "vector" else ()
-    )
-    return self.key_width * (2 if self.lrpe in doubled else 1)
+    turned = self.lrpe == "rotary" and self.decay == "vector"
+    return self.key_width * (1 + (turned or self.lrpe == "cosine"))
 
   @property
   def sink(self) -> float | None:
@@ -162,7 +144,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, ones for the norm.
 
   (The first author's code starts with an output projection of zeros, and logits
@@ -187,14 +169,9 @@ def init(key: jax.Array, config: Config) -> Params:
   }
   if config.decay == "scalar":
     shapes["W_f"] = (d, heads)
-  lecun = jax.nn.initializers.lecun_normal()
-  keys = jax.random.split(key, len(shapes))
-  params = {
-    name: lecun(one, shape, jnp.float32)
-    for one, (name, shape) in zip(keys, shapes.items())
-  }
-  params["norm"] = jnp.ones((d,), jnp.float32)
-  return params
+  draw = contract.Draws(key, " ".join(shapes))
+  params = {name: draw(name, *shape) for name, shape in shapes.items()}
+  return params | {"norm": contract.ones(d)}
 
 
 @contract.initial_state
@@ -240,7 +217,7 @@ def apply(
   if shape is not None:
     if axis is not None:
       raise contract.error("axis", axis, "None with shape")
-    past = state, reset
+    past = {"state": state, "reset": reset}
     return _run_array(config, params, x, past, mask, tuple(shape), num_extra)
   if num_extra:
     raise contract.error("num_extra", num_extra, "0 without shape")
@@ -252,13 +229,12 @@ def apply(
   m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
   place = None
   if position is not None:
-    place, position = _places.since_reset(position, reset, x.shape[-2], axis)
+    place, position = positions.since_reset(position, reset, x.shape[-2], axis)
     place = place[..., None]
   average = recurrence.SoftmaxState(m, u, w)
   x = x.astype(contract.product_dtype(x, state))
-  o, average = _lightnet.over_time(
-    config, params, x, average, reset, mask, place, axis
-  )
+  run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
+  o, average = run(config, params, x, average, reset, mask, place, axis)
   y = _lightnet.output(config, params, o.reshape(x.shape), x)
   return y, State(*average, position)
 
@@ -277,7 +253,7 @@ def step(config, params, x, state, reset=None, *, mask=None):
 def _run_array(config, params, x, past, mask, shape, num_extra):
   """`apply` without time order."""
   positions.check_grid("x", x.shape[-2], shape, num_extra)
-  for name, value in zip(("state", "reset"), past):
+  for name, value in past.items():
     if value is not None:
       raise contract.error(
         name, type(value).__name__, "None with shape: there is no time"

@@ -12,7 +12,6 @@ follows in a block is `jaxseq.nn.channel_mix`, with receptance.
 """
 
 import dataclasses
-import functools
 import math
 from typing import NamedTuple
 
@@ -24,8 +23,7 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
-
-Params = contract.Params
+from jaxseq.mixers import passes
 
 TRAITS = contract.Traits(
   keeps="a running softmax average per channel, whose weights decay; the last "
@@ -35,32 +33,19 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_rwkv.Layer):
   """Options of RWKV-4's time mix.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_hidden: number of averages; d_model if None.
-    layer: number of the layer in its network, from 0. Initial parameters depend
-      on it.
-    num_layers: number of layers in the network.
   """
 
-  d_model: int
   d_hidden: int | None = None
-  layer: int = 0
-  num_layers: int = 1
-
-  def __post_init__(self):
-    contract.fields(
-      self, positive=("d_model", "num_layers"), optional=("d_hidden",)
-    )
-    _rwkv.check_layer(self)
 
   @property
   def width(self) -> int:
     """Number of averages."""
-    return self.d_model if self.d_hidden is None else self.d_hidden
+    return self.d_hidden or self.d_model
 
 
 @_serialization.exported("jaxseq.mixers.rwkv4.State")
@@ -78,7 +63,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the original code does.
 
   Returns:
@@ -119,26 +104,10 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence."""
   del config
-  shift = functools.partial(recurrence.token_shift, axis=axis)
-  scan = functools.partial(recurrence.wkv_scan, axis=axis)
-  return _run(params, x, state, reset, shift, scan)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  del config
-  shift, scan = recurrence.token_shift_step, recurrence.wkv_step
-  return _run(params, x, state, reset, shift, scan)
-
-
-def _run(params, x, state, reset, shift, scan):
-  params = contract.cast(params, contract.wide_dtype(x))
-  before, last = shift(x, state.last, reset)
+  before, last = over(recurrence.token_shift, x, state.last, reset)
 
   def projected(name, wide=False):
     mu = params[f"mu_{name}"]
@@ -147,6 +116,10 @@ def _run(params, x, state, reset, shift, scan):
 
   k, v = projected("k", wide=True), projected("v")
   decay = -jnp.exp(params["decay"])
-  o, average = scan(k, v, decay, params["bonus"], state.average, reset=reset)
+  elements = k, v, decay, params["bonus"], state.average
+  o, average = over(recurrence.wkv_scan, *elements, reset=reset)
   y = contract.pointwise(lambda o, r: o * jax.nn.sigmoid(r), o, projected("r"))
   return recurrence.dense(y, params["W_o"]), State(last, average)
+
+
+apply, step = passes.make(Config, init, initial_state, _run)

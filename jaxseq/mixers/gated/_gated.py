@@ -11,40 +11,25 @@ from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.recurrence.gated import gated
 
-Params = contract.Params
-
 # Declarations that all of them share.
-TRAITS = contract.Traits(
-  schemes=gated.SCHEMES,
-)
+TRAITS = contract.Traits(schemes=gated.SCHEMES)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(contract.Options):
+class Config(contract.Hidden):
   """Options of a gated network.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_hidden: width of the hidden state; d_model if None. Any other width adds
       an output projection.
     heads: number of diagonal blocks of the recurrent matrices.
   """
 
-  d_model: int
-  d_hidden: int | None = None
   heads: int = 1
 
   def __post_init__(self):
-    contract.fields(self, positive=("d_model", "heads"), optional=("d_hidden",))
-    if self.width % self.heads:
-      raise contract.error(
-        "d_hidden", self.width, f"a multiple of heads = {self.heads}"
-      )
-
-  @property
-  def width(self) -> int:
-    """Width of the hidden state."""
-    return self.d_model if self.d_hidden is None else self.d_hidden
+    super().__post_init__()
+    contract.multiple("d_hidden", self.width, heads=self.heads)
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
@@ -52,7 +37,7 @@ def sigmoid(x: jax.Array) -> jax.Array:
   return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
-def weights(params: Params) -> recurrence.GatedParams:
+def weights(params: contract.Params) -> recurrence.GatedParams:
   """The weights of a recurrence whose biases stand beside the inputs."""
   return recurrence.GatedParams(params["W"], params["b"], params["R"])
 
@@ -64,7 +49,7 @@ def init(
   input_gates: int,
   recurrent_gates: int,
   biases: int,
-) -> Params:
+) -> contract.Params:
   """Weights W, R, b and, for hidden width other than d_model, W_out, b_out."""
   # `input_gates` see the input, `recurrent_gates` the hidden state, and there
   # are `biases` bias vectors; the mixers' own `init` tells their layouts.
@@ -81,20 +66,20 @@ def init(
       key_w, (config.d_model, input_gates * width), jnp.float32
     ).reshape(config.d_model, input_gates, width),
     "R": jnp.moveaxis(blocks, 1, 2),
-    "b": jnp.zeros((biases, width), jnp.float32),
+    "b": contract.zeros(biases, width),
   }
   if width != config.d_model:
     params["W_out"] = lecun(key_out, (width, config.d_model), jnp.float32)
-    params["b_out"] = jnp.zeros((config.d_model,), jnp.float32)
+    params["b_out"] = contract.zeros(config.d_model)
   return params
 
 
 def bind(
   config_type: type,
   state_type: type,
-  init: Callable[..., Params],
+  init: Callable[..., contract.Params],
   cell: recurrence.GatedCell,
-  weights: Callable[[Params], recurrence.GatedParams] = weights,
+  weights: Callable[[contract.Params], recurrence.GatedParams] = weights,
 ) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
   """Functions `initial_state`, `apply` and `step` of a gated network."""
   # Its state is so many vectors; `weights` are those of the recurrence, from
@@ -141,7 +126,8 @@ def bind(
     y = recurrence.from_heads(after[0])
     return _output(params, y.astype(dtype), x), _state(state, after, batch)
 
-  return contract.of_module(config_type, initial_state, apply, step)
+  functions = {"initial_state": initial_state, "apply": apply, "step": step}
+  return contract.of_module(config_type, **functions)
 
 
 def _prepare(config, params, x, state):

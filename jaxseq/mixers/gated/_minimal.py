@@ -9,44 +9,28 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.mixers import contract
-
-Params = contract.Params
+from jaxseq.mixers import passes
 
 # Declarations that both share.
 TRAITS = contract.Traits(block=contract.TRANSFORMER_BLOCK)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(contract.Options):
+class Config(contract.Hidden):
   """Options that both have.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_hidden: width of the state; d_model if None. Any other width adds an
       output projection.
   """
 
-  d_model: int
-  d_hidden: int | None = None
 
-  def __post_init__(self):
-    contract.fields(self, positive=("d_model",), optional=("d_hidden",))
-
-  @property
-  def width(self) -> int:
-    """Width of the state."""
-    return self.d_model if self.d_hidden is None else self.d_hidden
-
-
-def init(key: jax.Array, config: Config, parts: int) -> Params:
+def init(key: jax.Array, config: Config, parts: int) -> contract.Params:
   """Draws W, to `parts` arrays side by side, and W_out where there is one."""
-  key_in, key_out = jax.random.split(key)
-  lecun = jax.nn.initializers.lecun_normal()
-  shape = config.d_model, parts * config.width
-  params = {"W": lecun(key_in, shape, jnp.float32)}
+  draw = contract.Draws(key, "in out")
+  params = {"W": draw("in", config.d_model, parts * config.width)}
   if config.width != config.d_model:
-    shape = config.width, config.d_model
-    params["W_out"] = lecun(key_out, shape, jnp.float32)
+    params["W_out"] = draw("out", config.width, config.d_model)
   return params
 
 
@@ -58,7 +42,7 @@ def positive(x: jax.Array) -> jax.Array:
 def bind(
   config_type: type,
   state_type: type,
-  init: Callable[..., Params],
+  init: Callable[..., contract.Params],
   coefficients: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
 ) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
   """Functions `initial_state`, `apply`, `step` of h_t = a_t h_{t-1} + b_t."""
@@ -70,28 +54,16 @@ def bind(
     """Returns the state of a fresh sequence: zeros."""
     return state_type(jnp.zeros((*batch_shape, config.width), dtype))
 
-  @contract.apply(config_type, init, initial_state)
-  def apply(config, params, x, state=None, reset=None, *, axis=None):
+  def run(over, config, params, x, state, reset):
     """Runs over a sequence."""
     del config
-    params, a, b = project(params, x)
-    h, last = recurrence.linear_scan(a, b, state.h, reset=reset, axis=axis)
+    a, b = coefficients(recurrence.dense(x, params["W"], wide=True))
+    h, last = over(recurrence.linear_scan, a, b, state.h, reset=reset)
     return _output(params, h, x), state_type(last)
 
-  @contract.step(config_type, init, initial_state)
-  def step(config, params, x, state, reset=None):
-    """Consumes one element; `apply` without the time axis."""
-    del config
-    params, a, b = project(params, x)
-    h = recurrence.linear_step(a, b, state.h, reset=reset)
-    return _output(params, h, x), state_type(h)
-
-  def project(params, x):
-    params = contract.cast(params, contract.wide_dtype(x))
-    a, b = coefficients(recurrence.dense(x, params["W"], wide=True))
-    return params, a, b
-
-  return contract.of_module(config_type, initial_state, apply, step)
+  contract.of_module(config_type, initial_state=initial_state)
+  apply, step = passes.make(config_type, init, initial_state, run)
+  return initial_state, apply, step
 
 
 def _output(params, h, x):

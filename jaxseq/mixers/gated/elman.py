@@ -17,12 +17,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 
-Params = contract.Params
-
-TRAITS = dataclasses.replace(
-  _gated.TRAITS,
-  keeps="a vector, through a matrix",
-)
+TRAITS = dataclasses.replace(_gated.TRAITS, keeps="a vector, through a matrix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +50,7 @@ _CELL = recurrence.GatedCell(_forward, _backward)
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal inputs, orthogonal blocks, zero bias.
 
   Returns:

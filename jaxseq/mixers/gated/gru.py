@@ -24,12 +24,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 
-Params = contract.Params
-
-TRAITS = dataclasses.replace(
-  _gated.TRAITS,
-  keeps="the same as `elman`, gated",
-)
+TRAITS = dataclasses.replace(_gated.TRAITS, keeps="the same as `elman`, gated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +63,7 @@ _CELL = recurrence.GatedCell(_forward, _backward)
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal inputs, orthogonal blocks, zero biases.
 
   Returns:

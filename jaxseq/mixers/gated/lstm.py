@@ -24,12 +24,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 
-Params = contract.Params
-
-TRAITS = dataclasses.replace(
-  _gated.TRAITS,
-  keeps="two vectors",
-)
+TRAITS = dataclasses.replace(_gated.TRAITS, keeps="two vectors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Config(_gated.Config):
       first (Jozefowicz et al. 2015).
   """
 
-  forget_bias: float = 1.0
+  forget_bias: contract.Number = 1.0
 
 
 @_serialization.exported("jaxseq.mixers.lstm.State")
@@ -81,7 +76,7 @@ _CELL = recurrence.GatedCell(_forward, _backward)
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal inputs, orthogonal blocks.
 
   Returns:

@@ -18,11 +18,8 @@ from jaxseq import _serialization
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _minimal
 
-Params = contract.Params
-
 TRAITS = dataclasses.replace(
-  _minimal.TRAITS,
-  keeps="a vector, gated by the input",
+  _minimal.TRAITS, keeps="a vector, gated by the input"
 )
 
 
@@ -39,7 +36,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices.
 
   Returns:

@@ -19,11 +19,8 @@ from jaxseq import _serialization
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _minimal
 
-Params = contract.Params
-
 TRAITS = dataclasses.replace(
-  _minimal.TRAITS,
-  keeps="a vector, gated by the input as by two gates",
+  _minimal.TRAITS, keeps="a vector, gated by the input as by two gates"
 )
 
 
@@ -40,7 +37,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices.
 
   Returns:

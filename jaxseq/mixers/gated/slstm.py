@@ -26,12 +26,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 from jaxseq.mixers.gated import lstm
 
-Params = contract.Params
-
-TRAITS = dataclasses.replace(
-  _gated.TRAITS,
-  keeps="four vectors",
-)
+TRAITS = dataclasses.replace(_gated.TRAITS, keeps="four vectors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +111,7 @@ _CELL = recurrence.GatedCell(_forward, _backward)
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, which are those of the LSTM.
 
   Returns:

@@ -6,7 +6,6 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.mixers.keys_and_values import attention as attention
-  from jaxseq.mixers.keys_and_values import attention_cache as attention_cache
   from jaxseq.mixers.keys_and_values import block_float as block_float
   from jaxseq.mixers.keys_and_values import latent_attention as latent_attention
   from jaxseq.mixers.keys_and_values import routing as routing

@@ -63,34 +63,6 @@ def running_means(
   return averages, averages.sums / smooth[..., None]
 
 
-def moved_units(
-  centroids: jax.Array,
-  counts: jax.Array,
-  sums: jax.Array,
-  decay: float = 0.999,
-) -> jax.Array:
-  """Moves centroids of length 1 towards directions, as lucidrains' code does.
-
-  Each goes to decay * mu + (1 - decay) * the direction of its cluster's sum;
-  that of an empty cluster stays.
-
-  Args:
-    centroids: (heads, clusters, d).
-    counts: (heads, clusters), elements of the batch in each cluster.
-    sums: (heads, clusters, d), sums of their unit vectors.
-    decay: share of the centroid that stays.
-
-  Returns:
-    Centroids (heads, clusters, d), of about length 1.
-
-  Raises:
-    ValueError: if decay is no number from 0 to 1.
-  """
-  _validate.number("decay", decay, 0, 1)
-  means = jnp.where(counts[..., None] > 0, unit(sums), centroids)
-  return decay * centroids + (1 - decay) * means
-
-
 def unit(x: jax.Array) -> jax.Array:
   """Vectors of length 1; those of length 0 stay."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)

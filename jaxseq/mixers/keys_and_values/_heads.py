@@ -1,12 +1,38 @@
 """Projections of attention to heads, positions, and the gate behind them."""
 
-import functools
 import math
 
 import jax
+import jax.numpy as jnp
 
+from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
+
+
+def window(config, groups, count, batch_shape, dtype):
+  """Keys and values of no elements, of `count` at most, for these heads."""
+  shape = *batch_shape, count, groups, config.head_width
+  shapes = shape, shape, shape[:-3]
+  return recurrence.WindowState(*(jnp.zeros(one, dtype) for one in shapes))
+
+
+def width(config):
+  """The width of a head, an even number by default."""
+  return config.d_head or 2 * math.ceil(config.d_model / config.heads / 2)
+
+
+def turning(config, channels=None):
+  """The function that turns queries and keys; None without positions."""
+  if config.positions != "rotary":
+    return None
+
+  def turn(x, index):
+    base = config.rotary_base
+    return positions.rotary(x, index[..., None], base, channels=channels)
+
+  return turn
 
 
 def project(config, params, x):
@@ -24,16 +50,9 @@ def project(config, params, x):
   def norm(name, y):
     if f"{name}_norm" not in params:
       return y  # Values have none.
-    rms = functools.partial(positions.rms_norm, eps=config.eps)
-    return contract.pointwise(rms, y, params[f"{name}_norm"])
+    return head_parts.normed(y, params[f"{name}_norm"], config.eps)
 
   return map(one, "qkv")
-
-
-def rotate(config, x, index):
-  """Queries or keys (..., heads, d_head) turned by positions (...)."""
-  base, channels = config.rotary_base, config.turned
-  return positions.rotary(x, index[..., None], base, channels=channels)
 
 
 def scaled(config, q):

@@ -23,14 +23,12 @@ def init(key: jax.Array, config: Any) -> contract.Params:
   """Parameters W_r, content_bias (u) and distance_bias (v)."""
   # W_r (d_model, heads * d_head) is LeCun-normal, u and v (heads, d_head)
   # normal with deviation 0.02.
-  keys = jax.random.split(key, 3)
+  draw = contract.Draws(key, "r content_bias distance_bias")
   shape = config.heads, config.head_width
-  lecun = jax.nn.initializers.lecun_normal()
   width = config.heads * config.head_width
-  return {
-    "W_r": lecun(keys[0], (config.d_model, width), jnp.float32),
-    "content_bias": _DEVIATION * jax.random.normal(keys[1], shape, "f"),
-    "distance_bias": _DEVIATION * jax.random.normal(keys[2], shape, "f"),
+  return {"W_r": draw("r", config.d_model, width)} | {
+    name: _DEVIATION * jax.random.normal(draw.keys[name], shape, "f")
+    for name in ("content_bias", "distance_bias")
   }
 
 

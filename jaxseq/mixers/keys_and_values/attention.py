@@ -19,11 +19,7 @@ Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size.
 """
 
-from collections.abc import Callable
 import dataclasses
-import functools
-import math
-from typing import Any
 from typing import Literal
 
 import jax
@@ -31,6 +27,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import passes
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _block_keys
 from jaxseq.mixers.keys_and_values import _heads
@@ -39,7 +36,6 @@ from jaxseq.mixers.keys_and_values import block_float
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.attention import window
 
-Params = contract.Params
 State = recurrence.WindowState
 BlockFloat = block_float.BlockFloat
 
@@ -51,11 +47,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of attention.
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads.
     kv_heads: number of heads of keys and values, a divisor of `heads`; `heads`
       if None. Neighbouring heads share them.
@@ -96,7 +91,6 @@ class Config:
       what is kept has none, so none goes back to the keys of earlier calls.
   """
 
-  d_model: int
   heads: int = 4
   kv_heads: int | None = None
   d_head: int | None = None
@@ -113,38 +107,24 @@ class Config:
   select: Literal["all", "hip"] = "all"
   hip_keys: int = 64
   hip_block: int = 2
-  near: int = 32
-  sinks: int = 0
+  near: contract.FromZero = 32
+  sinks: contract.FromZero = 0
   representative: Literal["center", "first"] = "center"
   key_format: block_float.BlockFloat | None = None
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads", "window"),
-      optional=("kv_heads", "d_head"),
-      above_zero=("eps",),
-    )
-    if self.heads % self.groups:
-      raise contract.error(
-        "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
-      )
-    if not 0 < self.rotary_fraction <= 1:
+    super().__post_init__()
+    contract.divisor("kv_heads", self.groups, heads=self.heads)
+    if self.rotary_fraction > 1:
       expected = "a number above 0 and at most 1"
       raise contract.error("rotary_fraction", self.rotary_fraction, expected)
-    if self.scale is not None:
-      contract.fields(self, above_zero=("scale",))
     if self.positions == "relative" and self.d_model % 2:
       expected = "an even number with positions = 'relative'"
       raise contract.error("d_model", self.d_model, expected)
     whole = self.turned == self.head_width
     name = "d_head" if whole else "int(rotary_fraction * d_head)"
     positions.check_rotary(self, name, self.turned)
-    contract.at_least(self, hip_keys=1, hip_block=1, near=0, sinks=0)
-    if self.hip_keys % self.hip_block:
-      expected = f"a multiple of hip_block = {self.hip_block}"
-      raise contract.error("hip_keys", self.hip_keys, expected)
+    contract.multiple("hip_keys", self.hip_keys, hip_block=self.hip_block)
     if self.select == "hip" and self.positions == "relative":
       expected = "'rotary' or 'none' with select = 'hip'"
       raise contract.error("positions", self.positions, expected)
@@ -154,14 +134,12 @@ class Config:
   @property
   def groups(self) -> int:
     """Number of heads of keys and values."""
-    return self.heads if self.kv_heads is None else self.kv_heads
+    return self.kv_heads or self.heads
 
   @property
   def head_width(self) -> int:
     """Width of a head."""
-    if self.d_head is not None:
-      return self.d_head
-    return 2 * math.ceil(self.d_model / self.heads / 2)
+    return _heads.width(self)
 
   @property
   def search(self) -> hip.Hip | None:
@@ -178,7 +156,7 @@ class Config:
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, biases 0.
 
   Returns:
@@ -194,32 +172,30 @@ def init(key: jax.Array, config: Config) -> Params:
       W_r: (d_model, heads * d_head), content_bias, distance_bias: (heads,
         d_head), normal, if positions are "relative".
   """
-  keys = jax.random.split(key, 4)
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "q k v o")
   inner = config.heads * config.head_width
   shared = config.groups * config.head_width
   params = {
-    "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
-    "W_k": lecun(keys[1], (config.d_model, shared), jnp.float32),
-    "W_v": lecun(keys[2], (config.d_model, shared), jnp.float32),
-    "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
+    "W_q": draw("q", config.d_model, inner),
+    "W_k": draw("k", config.d_model, shared),
+    "W_v": draw("v", config.d_model, shared),
+    "W_o": draw("o", inner, config.d_model),
   }
   if config.qk_norm != "none":
-    wide = config.qk_norm == "width"
     for name, width in (("q", inner), ("k", shared)):
-      width = width if wide else config.head_width
-      params[f"{name}_norm"] = jnp.ones((width,), jnp.float32)
+      width = width if config.qk_norm == "width" else config.head_width
+      params[f"{name}_norm"] = contract.ones(width)
   if config.gate != "none":
     # Of no key above: without a gate these are what they are.
-    gate_key = jax.random.fold_in(key, len(keys))
+    lecun = jax.nn.initializers.lecun_normal()
+    gate_key = jax.random.fold_in(key, 4)
     params["W_g"] = lecun(gate_key, (config.d_model, inner), jnp.float32)
   if config.positions == "relative":
-    params |= _relative.init(jax.random.fold_in(key, len(keys) + 1), config)
-  for name in "qkvg" * config.qkv_bias + "o" * config.output_bias:
-    if f"W_{name}" in params:
-      width = params[f"W_{name}"].shape[1]
-      params[f"W_{name}_bias"] = jnp.zeros((width,), jnp.float32)
-  return params
+    params |= _relative.init(jax.random.fold_in(key, 5), config)
+  names = [
+    f"W_{n}" for n in "qkvg" * config.qkv_bias + "o" * config.output_bias
+  ]
+  return params | contract.biases(params, *(n for n in names if n in params))
 
 
 @contract.initial_state
@@ -231,9 +207,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """
   if config.key_format is not None:
     return _block_keys.initial(config, batch_shape, dtype)
-  shape = (*batch_shape, config.window, config.groups, config.head_width)
-  shapes = shape, shape, shape[:-3]
-  return State(*(jnp.zeros(one, dtype) for one in shapes))
+  return _heads.window(config, config.groups, config.window, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -247,52 +221,27 @@ def apply(
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
-  o, state = heads(config, params, x, state, reset, axis=axis, scheme=scheme)
+  options = {"reset": reset, "axis": axis, "scheme": scheme}
+  o, state = _attended(config, params, x, state, **options)
   return contract.project(params, "W_o", o), state
 
 
-def heads(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-  scheme: str = "halo",
-  attend: Callable[..., tuple[jax.Array, Any]] = recurrence.window_attention,
-) -> tuple[jax.Array, Any]:
-  """Returns what the heads give, in front of the output matrix.
-
-  Args:
-    config: as in `apply`, and so the others; they are not checked.
-    params: all but W_o and its bias.
-    x: (*batch, time, d_model).
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool, or None.
-    axis: name of the mesh axis over which time is split, or None.
-    scheme: how devices exchange what they need.
-    attend: what runs over queries, keys and values.
-
-  Returns:
-    (*batch, time, heads * d_head), and the state after the last element, or
-    what `attend` returns in its place.
-  """
+def _attended(
+  config, params, x, state, attend=recurrence.window_attention, **options
+):
+  """Outputs of the heads, side by side, and what `attend` returns beside."""
   q, k, v = _heads.project(config, params, x)
   keys = None
   if config.key_format is not None:
     keys = _block_keys.Format(config, params)
     k, state = keys.rounded(k), keys.decoded(state, k.dtype)
-  options = {"reset": reset, "axis": axis, "scheme": scheme}
   options["search"] = config.search
   if config.positions == "relative":
     q, p = _relative.queries(params, q)
     table = _relative.table(config, params, q.dtype)
     options["distances"] = _heads.scaled(config, p), table
   q = _heads.scaled(config, q)
-  embed = None
-  if config.positions == "rotary":
-    embed = functools.partial(_heads.rotate, config)
+  embed = _heads.turning(config, config.turned)
   o, state = attend(q, k, v, config.window, state, embed=embed, **options)
   state = contract.cast(state, contract.wide_dtype(x))
   if keys is not None:
@@ -300,15 +249,12 @@ def heads(
   return _heads.gated(config, params, x, o), state
 
 
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Runs attention over one element; the cache moves on by one."""
-  return contract.one_element(apply, config, params, x, state, reset)
+step = passes.step_by(Config, init, initial_state, apply)
 
 
 def tree(
   config: Config,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   state: State,
   nodes: recurrence.Tree,
@@ -320,20 +266,17 @@ def tree(
     with "relative" positions, a search for keys or keys in another format,
     which go level by level.
   """
-  if config.positions == "relative" or config.select != "all":
-    return NotImplemented
-  if config.key_format is not None:
+  whole = config.select == "all" and config.key_format is None
+  if config.positions == "relative" or not whole:
     return NotImplemented
 
   def attend(q, k, v, window, init, *, embed, **unused):
     del unused  # There are neither resets nor axes.
-    options = {"embed": embed}
-    o = recurrence.tree_window_attention(
-      q, k, v, window, init, nodes, **options
-    )
+    arguments = q, k, v, window, init, nodes
+    o = recurrence.tree_window_attention(*arguments, embed=embed)
     return o, (k, v)
 
-  o, residue = heads(config, params, x, state, attend=attend)
+  o, residue = _attended(config, params, x, state, attend)
   return contract.project(params, "W_o", o), residue
 
 

@@ -14,7 +14,6 @@ W_k and W_v are taken to the queries and the outputs, which then meet the
 latents themselves, as section 2.1.2 has it.
 """
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -27,9 +26,9 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers import positions
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="latents of keys and values of the last elements, 1024 by default",
@@ -38,11 +37,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of latent attention.
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads.
     d_key: width of a head's queries and keys, but for what is turned; d_model /
       heads, rounded up to an even number, if None.
@@ -62,10 +60,9 @@ class Config:
     eps: added to the mean square in the norms.
   """
 
-  d_model: int
   heads: int = 4
   d_key: int | None = None
-  d_rotary: int | None = None
+  d_rotary: contract.FromZero | None = None
   d_value: int | None = None
   d_latent: int | None = None
   query_rank: int | None = None
@@ -76,16 +73,8 @@ class Config:
   eps: float = 1e-6
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads", "window"),
-      optional=("d_key", "d_value", "d_latent", "query_rank"),
-      above_zero=("eps",),
-    )
-    if self.d_rotary != 0:
-      contract.fields(self, optional=("d_rotary",))
-      positions.check_rotary(self, "d_rotary", self.rotary_width)
+    super().__post_init__()
+    positions.check_rotary(self, "d_rotary", self.rotary_width or 2)
 
   @property
   def key_width(self) -> int:
@@ -125,7 +114,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, biases 0.
 
   Returns:
@@ -140,33 +129,25 @@ def init(key: jax.Array, config: Config) -> Params:
       W_q_bias, with a query_rank, W_kv_bias and W_o_bias: of as many as the
         columns of the matrix, if there are biases.
   """
-  keys = jax.random.split(key, 5)
-  lecun = jax.nn.initializers.lecun_normal()
-  key_width, value_width = config.key_width, config.value_width
+  draw = contract.Draws(key, "W_q W_kv W_kv2 W_o W_q2")
   latent, rotary = config.latent_width, config.rotary_width
-  queries = config.heads * (key_width + rotary)
-  rank = config.query_rank
-  sizes = {
-    "W_q": (config.d_model, queries if rank is None else rank),
+  queries = config.heads * (config.key_width + rotary)
+  values = config.heads * config.value_width
+  shapes = {
+    "W_q": (config.d_model, config.query_rank or queries),
     "W_kv": (config.d_model, latent + rotary),
-    "W_kv2": (latent, config.heads * (key_width + value_width)),
-    "W_o": (config.heads * value_width, config.d_model),
+    "W_kv2": (latent, config.heads * config.key_width + values),
+    "W_o": (values, config.d_model),
   }
-  if rank is not None:
-    sizes["W_q2"] = rank, queries
-  params = {
-    name: lecun(one, size, jnp.float32)
-    for one, (name, size) in zip(keys, sizes.items())
-  }
-  params["kv_norm"] = jnp.ones((latent,), jnp.float32)
+  if config.query_rank is not None:
+    shapes["W_q2"] = config.query_rank, queries
+  params = {name: draw(name, *shape) for name, shape in shapes.items()}
+  params["kv_norm"] = contract.ones(latent)
   biased = ["W_kv", "W_o"]
-  if rank is not None:
-    params["q_norm"] = jnp.ones((rank,), jnp.float32)
+  if config.query_rank is not None:
+    params["q_norm"] = contract.ones(config.query_rank)
     biased.append("W_q")
-  if config.bias:
-    for name in biased:
-      params[f"{name}_bias"] = jnp.zeros(sizes[name][1:], jnp.float32)
-  return params
+  return params | (contract.biases(params, *biased) if config.bias else {})
 
 
 @contract.initial_state
@@ -182,58 +163,48 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 @contract.apply(Config, init, initial_state, fresh=False)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time * window."""
-  form = _form(config, x.shape[-2], state is not None)
-  cache = None
+  q, cache = _queries(config, params, x), None
+  absorbed = _absorbs(config, x.shape[-2], state is not None)
+  expand = _latents if absorbed else _make
   if state is not None:
     latents = state.latents[..., None, :]
     cache = recurrence.WindowState(latents, None, state.length)
   o, last = recurrence.window_attention(
-    form.queries(config, params, _queries(config, params, x)),
+    _absorb(config, params, q) if absorbed else q,
     _kept(config, params, x),
     None,
     config.window,
     cache,
     reset=reset,
     embed=_turning(config),
-    expand=functools.partial(form.expand, config, params),
+    expand=functools.partial(expand, config, params),
     axis=axis,
   )
-  o = form.values(config, params, o)
+  o = _release(config, params, o) if absorbed else o
   state = State(last.keys[..., 0, :], last.length)
   state = contract.cast(state, contract.wide_dtype(x))
   return contract.project(params, "W_o", o.reshape(*x.shape[:-1], -1)), state
 
 
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Runs over one element; the cache moves on by one."""
-  return contract.one_element(apply, config, params, x, state, reset)
+step = passes.step_by(Config, init, initial_state, apply)
 
 
-class _Form(NamedTuple):
-  """A way of computing: what queries, latents and averages become."""
-
-  queries: Callable[[Config, Params, jax.Array], jax.Array]
-  expand: Callable[[Config, Params, jax.Array], tuple[jax.Array, jax.Array]]
-  values: Callable[[Config, Params, jax.Array], jax.Array]
-
-
-def _form(config, time, continued):
-  """The form with fewer products for so many queries."""
+def _absorbs(config, time, continued):
+  """True if queries of latents take fewer products than keys and values."""
   keys = time + config.window * continued
   latent, rotary = config.latent_width, config.rotary_width
   expansion = latent * (config.key_width + config.value_width)
   heads = config.key_width + rotary + config.value_width
   expanded = keys * expansion + time * keys * heads
   absorbed = time * expansion + time * keys * (2 * latent + rotary)
-  return _ABSORBED if absorbed < expanded else _EXPANDED
+  return absorbed < expanded
 
 
 def _queries(config, params, x):
   """(*batch, time, heads, d_key + d_rotary)."""
   q = contract.project(params, "W_q", x)
   if config.query_rank is not None:
-    q = _normed(config, q, params["q_norm"])
+    q = head_parts.normed(q, params["q_norm"], config.eps)
     q = recurrence.dense(q, params["W_q2"])
   return q.reshape(*x.shape[:-1], config.heads, -1)
 
@@ -242,13 +213,8 @@ def _kept(config, params, x):
   """Latents and keys to turn, (*batch, time, 1, d_latent + d_rotary)."""
   both = contract.project(params, "W_kv", x)
   latents, keys = jnp.split(both, (config.latent_width,), axis=-1)
-  latents = _normed(config, latents, params["kv_norm"])
+  latents = head_parts.normed(latents, params["kv_norm"], config.eps)
   return jnp.concatenate([latents, keys], axis=-1)[..., None, :]
-
-
-def _normed(config, x, weight):
-  norm = functools.partial(positions.rms_norm, eps=config.eps)
-  return contract.pointwise(norm, x, weight)
 
 
 def _turning(config):
@@ -278,6 +244,12 @@ def _make(config, params, state):
   return jnp.where(finite, keys, jnp.nan), values
 
 
+def _latents(config, params, state):
+  """Latents and keys to turn, as keys of all heads, and latents as values."""
+  del params
+  return state, state[..., : config.latent_width]
+
+
 def _absorb(config, params, q):
   """Queries of latents: W_k is taken from the keys to them."""
   content, turned = jnp.split(q, (config.key_width,), axis=-1)
@@ -301,13 +273,3 @@ def _by_head(config, params):
   """(heads, d_latent, d_key + d_value)."""
   W = params["W_kv2"]
   return W.reshape(len(W), config.heads, -1).swapaxes(0, 1)
-
-
-# (..., heads, n) by (heads, n, m).
-
-_EXPANDED = _Form(lambda _, __, q: q, _make, lambda _, __, o: o)
-_ABSORBED = _Form(
-  _absorb,
-  lambda config, _, kept: (kept, kept[..., : config.latent_width]),
-  _release,
-)

@@ -8,7 +8,7 @@ over the last `window` elements j of t's cluster in its episode, itself counted;
 Roy, Saffar, Vaswani and Grangier, "Efficient content-based sparse attention
 with Routing Transformers", arXiv:2003.05997, whose clusters take their best
 elements of a whole sequence, in which later ones push earlier ones out: here
-clusters take their elements as they come. `top_w` is the published form.
+clusters take their elements as they come.
 
 No gradient reaches the centroids from outputs. `auxiliary_loss` has one, for
 training without further ado; or running means take its place, as published:
@@ -20,6 +20,7 @@ training without further ado; or running means take its place, as published:
 
 import dataclasses
 import math
+from typing import Annotated
 from typing import Literal
 from typing import NamedTuple
 
@@ -30,16 +31,14 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _centroids
-from jaxseq.mixers.keys_and_values import _top_w
+from jaxseq.mixers.keys_and_values import _heads
 
-Params = contract.Params
-top_w = _top_w.top_w
 Averages = _centroids.Averages
 initial_averages = _centroids.initial_averages
 running_means = _centroids.running_means
-moved_units = _centroids.moved_units
 
 TRAITS = contract.Traits(
   keeps="keys and values of the last 32 elements, and of the last 32 of each "
@@ -49,11 +48,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of routing attention.
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads.
     d_head: width of a head; d_model / heads, rounded up to an even number, if
       None.
@@ -69,36 +67,26 @@ class Config:
       them to their centroids, beside that of the centroids, which is 1.
   """
 
-  d_model: int
   heads: int = 4
   d_head: int | None = None
-  window: int = 32
+  window: Annotated[int, 2] = 32
   clusters: int | None = None
-  local_heads: int | None = None
+  local_heads: contract.FromZero | None = None
   positions: Literal["rotary", "none"] = "rotary"
   rotary_base: float = 10000.0
-  commitment: float = 1e-4
+  commitment: contract.NotNegative = 1e-4
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads"),
-      optional=("d_head", "clusters"),
-      not_negative=("commitment",),
-    )
-    contract.at_least(self, window=2)
-    if self.local_heads is not None:
-      contract.at_least(self, local_heads=0)
-      if self.local_heads >= self.heads:
-        expected = f"fewer than heads = {self.heads}: attention is without"
-        raise contract.error("local_heads", self.local_heads, expected)
+    super().__post_init__()
+    if self.near >= self.heads:
+      expected = f"fewer than heads = {self.heads}: attention is without"
+      raise contract.error("local_heads", self.local_heads, expected)
     positions.check_rotary(self, "d_head", self.head_width)
 
   @property
   def head_width(self) -> int:
     """Width of a head."""
-    return self.d_head or 2 * math.ceil(self.d_model / self.heads / 2)
+    return _heads.width(self)
 
   @property
   def near(self) -> int:
@@ -125,7 +113,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, centroids of length 1.
 
   Returns:
@@ -134,48 +122,34 @@ def init(key: jax.Array, config: Config) -> Params:
       W_o: (heads * d_head, d_model).
       centroids: (heads - local_heads, clusters, d_head).
   """
-  keys = jax.random.split(key, 5)
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "W_q W_k W_v W_o centroids")
   inner = config.heads * config.head_width
+  params = {name: draw(name, config.d_model, inner) for name in _PROJECTIONS}
+  params["W_o"] = draw("W_o", inner, config.d_model)
   shape = (config.heads - config.near, config.count, config.head_width)
-  centroids = jax.random.normal(keys[4], shape, jnp.float32)
-  return {
-    "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
-    "W_k": lecun(keys[1], (config.d_model, inner), jnp.float32),
-    "W_v": lecun(keys[2], (config.d_model, inner), jnp.float32),
-    "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
-    "centroids": _centroids.unit(centroids),
-  }
+  centroids = jax.random.normal(draw.keys["centroids"], shape, jnp.float32)
+  return params | {"centroids": _centroids.unit(centroids)}
+
+
+_PROJECTIONS = ("W_q", "W_k", "W_v")
 
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no elements."""
-  width, local = config.head_width, None
-  if config.near:
-    shape = (*batch_shape, config.window - 1, config.near, width)
-    shapes = shape, shape, shape[:-3]
-    local = recurrence.WindowState(*(jnp.zeros(s, dtype) for s in shapes))
-  sizes = config.heads - config.near, config.count, config.window, width
+  near, width, local = config.near, config.head_width, None
+  if near:
+    local = _heads.window(config, near, config.window - 1, batch_shape, dtype)
+  sizes = config.heads - near, config.count, config.window, width
   return State(local, recurrence.cluster_initial(batch_shape, *sizes, dtype))
 
 
 @contract.apply(Config, init, initial_state)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time * window."""
-  near, outputs, local = config.near, [], state.local
   q, k, v = _projected(config, params, x)
-  if near:
-    o, local = recurrence.window_attention(
-      *(z[..., :near, :] for z in (q, k, v)),
-      config.window - 1,
-      state.local,
-      reset=reset,
-      embed=_turning(config),
-      axis=axis,
-    )
-    outputs.append(o)
-  q, k, v = (z[..., near:, :] for z in (q, k, v))
+  outputs, local = _local(config, (q, k, v), state.local, reset, axis)
+  q, k, v = (z[..., config.near :, :] for z in (q, k, v))
   o, routed = recurrence.cluster_attention(
     *(q, k, v, clusters(params, q)), state.routed, reset=reset, axis=axis
   )
@@ -185,25 +159,24 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
   """Runs over one element, which reads one cluster of each head."""
-  near, outputs, local = config.near, [], state.local
   q, k, v = _projected(config, params, x)
-  if near:
-    o, local = recurrence.window_attention(
-      *(z[..., None, :near, :] for z in (q, k, v)),
-      config.window - 1,
-      state.local,
-      reset=None if reset is None else reset[..., None],
-      embed=_turning(config),
-    )
-    outputs.append(o[..., 0, :, :])
-  q, k, v = (z[..., near:, :] for z in (q, k, v))
+  elements = [z[..., None, :, :] for z in (q, k, v)]
+  flags = None if reset is None else reset[..., None]
+  outputs, local = _local(config, elements, state.local, flags, None)
+  q, k, v = (z[..., config.near :, :] for z in (q, k, v))
   o, routed = recurrence.cluster_step(
     *(q, k, v, clusters(params, q)), state.routed, reset=reset
   )
+  outputs = [z[..., 0, :, :] for z in outputs]
   return _output(params, x, [*outputs, o], State(local, routed))
 
 
-def clusters(params: Params, q: jax.Array) -> jax.Array:
+def _normed(q):
+  """Queries after a layer norm without factors: of length sqrt(d)."""
+  return head_parts.standardized(q, 1e-6)
+
+
+def clusters(params: contract.Params, q: jax.Array) -> jax.Array:
   """Returns the cluster of each query; among equals, the lower number.
 
   Args:
@@ -213,7 +186,7 @@ def clusters(params: Params, q: jax.Array) -> jax.Array:
   Returns:
     (..., heads) int32.
   """
-  q = lax.stop_gradient(contract.pointwise(_top_w.layer_norm, q))
+  q = lax.stop_gradient(contract.pointwise(_normed, q))
   mu = lax.stop_gradient(_centroids.unit(params["centroids"])).astype(q.dtype)
   scores = jnp.einsum(
     "...hd,hcd->...hc", q, mu, preferred_element_type=contract.wide_dtype(q)
@@ -222,7 +195,7 @@ def clusters(params: Params, q: jax.Array) -> jax.Array:
 
 
 def statistics(
-  config: Config, params: Params, x: jax.Array
+  config: Config, params: contract.Params, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Sums up what running means need of a batch.
 
@@ -237,14 +210,19 @@ def statistics(
   """
   q = lax.stop_gradient(_queries(config, params, x))
   number = clusters(params, q)
-  q = contract.cast(_top_w.layer_norm(q), contract.wide_dtype(x))
+  q = contract.cast(_normed(q), contract.wide_dtype(x))
   member = jax.nn.one_hot(number, config.count, dtype=q.dtype)
   member = member.reshape(-1, *member.shape[-2:])
   q = q.reshape(-1, *q.shape[-2:])
   return jnp.sum(member, axis=0), jnp.einsum("nhc,nhd->hcd", member, q)
 
 
-def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
+def auxiliary_loss(
+  config: Config,
+  params: contract.Params,
+  x: jax.Array,
+  mask: jax.Array | None = None,
+) -> jax.Array:
   """Returns what training adds to its loss for one layer.
 
   The mean square distance of queries, layer-normed and of length 1, from the
@@ -256,6 +234,7 @@ def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
     config: options.
     params: from `init`.
     x: (..., d_model), the layer's inputs.
+    mask: (...) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar, float32 or wider.
@@ -263,37 +242,47 @@ def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
   q = _queries(config, params, x)
   number = clusters(params, q)
   wide = contract.wide_dtype(x)
-  q = _centroids.unit(_top_w.layer_norm(q.astype(wide)))
+  q = _centroids.unit(_normed(q.astype(wide)))
   mu = _centroids.unit(params["centroids"].astype(wide))
   heads = jnp.arange(mu.shape[0])
   nearest = mu[heads, number]
-  of_centroids = jnp.mean((lax.stop_gradient(q) - nearest) ** 2)
-  of_queries = jnp.mean((q - lax.stop_gradient(nearest)) ** 2)
+
+  def mean(square):
+    if mask is None:
+      return jnp.mean(square)
+    axes = tuple(range(square.ndim - 1))
+    return jnp.mean(contract.masked_mean(square, mask[..., None], axes))
+
+  of_centroids = mean((lax.stop_gradient(q) - nearest) ** 2)
+  of_queries = mean((q - lax.stop_gradient(nearest)) ** 2)
   return of_centroids + config.commitment * of_queries
 
 
 def _projected(config, params, x):
   """Queries, keys and values (..., heads, d_head)."""
-  names = ("W_q", "W_k", "W_v")
-  parts = (contract.project(params, name, x) for name in names)
-  return [y.reshape(*x.shape[:-1], config.heads, -1) for y in parts]
+  projected = (contract.project(params, name, x) for name in _PROJECTIONS)
+  return [head_parts.split(y, config.heads) for y in projected]
 
 
 def _queries(config, params, x):
   """Queries of the heads with clusters."""
-  q = contract.project(params, "W_q", x)
-  return q.reshape(*x.shape[:-1], config.heads, -1)[..., config.near :, :]
+  q = head_parts.split(contract.project(params, "W_q", x), config.heads)
+  return q[..., config.near :, :]
 
 
-def _turning(config):
-  """The function that turns queries and keys, or None."""
-  if config.positions == "none":
-    return None
-
-  def turn(x, index):
-    return positions.rotary(x, index[:, None], config.rotary_base)
-
-  return turn
+def _local(config, elements, state, reset, axis):
+  """A list of what the local heads give, if there are any, and their state."""
+  if not config.near:
+    return [], state
+  o, state = recurrence.window_attention(
+    *(z[..., : config.near, :] for z in elements),
+    config.window - 1,
+    state,
+    reset=reset,
+    embed=_heads.turning(config),
+    axis=axis,
+  )
+  return [o], state
 
 
 def _output(params, x, outputs, state):

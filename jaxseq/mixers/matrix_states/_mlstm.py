@@ -1,6 +1,5 @@
 """The matrix memory that the mixers of the mLSTM share."""
 
-import functools
 import math
 
 import jax
@@ -20,8 +19,8 @@ def gate_biases(input_bias: jax.Array) -> jax.Array:
   return jnp.concatenate([input_bias, forget])
 
 
-def read(scan, q, k, v, gates, state, reset):
-  """Outputs (..., heads, d_value) and the state, by a `scan` of heads."""
+def read(over, q, k, v, gates, state, reset, eps):
+  """Outputs (..., heads, d_value) and the state; eps is beside the divisor."""
   # q and k are (..., heads * d_key), of which k is divided by sqrt(d_key) here,
   # v is (..., heads * d_value), and gates (..., 2 * heads) are input gates and
   # forget gates before the sigmoid.
@@ -29,19 +28,5 @@ def read(scan, q, k, v, gates, state, reset):
   q, k, v = (head_parts.split(x, i.shape[-1]) for x in (q, k, v))
   scale = 1 / math.sqrt(k.shape[-1])
   k = contract.pointwise(lambda k: scale * k, k)
-  return scan(q, k, v, i, jax.nn.log_sigmoid(f), state, reset=reset)
-
-
-def apply_scan(axis, eps):
-  """For `read` of a sequence; eps is that beside the divisor."""
-  return functools.partial(recurrence.mlstm_scan_heads, axis=axis, eps=eps)
-
-
-def step_scan(eps):
-  """For `read` of one element: heads are batch axes."""
-
-  def scan(q, k, v, i, f, state, *, reset):
-    reset = head_parts.resets(reset, i.shape, time=False)
-    return recurrence.mlstm_step(q, k, v, i, f, state, eps=eps, reset=reset)
-
-  return scan
+  elements = q, k, v, i, jax.nn.log_sigmoid(f), state
+  return over(recurrence.mlstm_scan_heads, *elements, eps=eps, reset=reset)

@@ -1,9 +1,4 @@
-"""Memories of Mixture-of-Memories: what they get, and what is read from them.
-
-Arrays have the memories as an axis before that of features, (..., memories,
-channels), or before that of heads. `over` says what ... are: `sequence` for
-(*batch, time), `element` for (*batch,).
-"""
+"""Memories of Mixture-of-Memories: what they get, and what they give."""
 
 from collections.abc import Callable
 import functools
@@ -32,53 +27,37 @@ class Elements(NamedTuple):
   decay: jax.Array | None  # logarithms
 
 
-class Over(NamedTuple):
-  """Passes over a sequence, or one element."""
-
-  conv: Callable[..., tuple[jax.Array, jax.Array]]
-  scan: Callable[..., tuple[jax.Array, jax.Array]]
-
-
-def sequence(*, axis: str | None) -> Over:
-  """Passes over a sequence, with time split over devices or not."""
-
-  def conv(x, weight, window, routed, reset):
-    x, routed = jnp.moveaxis(x, -2, -3), jnp.moveaxis(routed, -1, -2)
-    reset = head_parts.resets(reset, routed.shape)
-    y, window = recurrence.routed_conv(
-      x, weight, window, routed, reset, axis=axis
-    )
-    return jnp.moveaxis(y, -3, -2), window
-
-  def scan(x, state, reset):
-    # (*batch, time, memories, heads, n) -> (*batch, memories, heads, time, n).
-    x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -4, -2), x)
-    reset = head_parts.resets(reset, x.v.shape[:-1])
-    if x.read is None:
-      o, state = recurrence.outer_scan(
-        x.q, x.k, x.v, x.decay, state, reset=reset, axis=axis
-      )
-    else:
-      o, state = recurrence.delta_scan(*x, state, reset=reset, axis=axis)
-    return jnp.moveaxis(o, -2, -4), state
-
-  return Over(conv, scan)
+def _routed_conv(x, weight, window, routed, reset, *, axis):
+  """Convolutions of (..., memories, channels), each over what came to it."""
+  x, routed = jnp.moveaxis(x, -2, -3), jnp.moveaxis(routed, -1, -2)
+  reset = head_parts.resets(reset, routed.shape)
+  y, window = recurrence.routed_conv(
+    x, weight, window, routed, reset, axis=axis
+  )
+  return jnp.moveaxis(y, -3, -2), window
 
 
-def element() -> Over:
-  """Passes over one element."""
+def _routed_conv_step(x, weight, window, routed, reset):
+  reset = head_parts.resets(reset, routed.shape, time=False)
+  return recurrence.routed_conv_step(x, weight, window, routed, reset)
 
-  def conv(x, weight, window, routed, reset):
-    reset = head_parts.resets(reset, routed.shape, time=False)
-    return recurrence.routed_conv_step(x, weight, window, routed, reset)
 
-  def scan(x, state, reset):
-    reset = head_parts.resets(reset, x.v.shape[:-1], time=False)
-    if x.read is None:
-      return recurrence.outer_step(x.q, x.k, x.v, x.decay, state, reset=reset)
-    return recurrence.delta_step(*x, state, reset=reset)
+def _scan(x, state, *, reset, axis):
+  """Recurrences of (*batch, time, memories, heads, n)."""
+  x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -4, -2), x)
+  options = {"reset": head_parts.resets(reset, x.v.shape[:-1]), "axis": axis}
+  if x.read is None:
+    o, state = recurrence.outer_scan(x.q, x.k, x.v, x.decay, state, **options)
+  else:
+    o, state = recurrence.delta_scan(*x, state, **options)
+  return jnp.moveaxis(o, -2, -4), state
 
-  return Over(conv, scan)
+
+def _scan_step(x, state, *, reset):
+  reset = head_parts.resets(reset, x.v.shape[:-1], time=False)
+  if x.read is None:
+    return recurrence.outer_step(x.q, x.k, x.v, x.decay, state, reset=reset)
+  return recurrence.delta_step(*x, state, reset=reset)
 
 
 def inputs(
@@ -88,7 +67,7 @@ def inputs(
   window: jax.Array | None,
   routed: jax.Array,
   reset: jax.Array | None,
-  over: Over,
+  over: Callable[..., Any],
 ) -> tuple[Elements, jax.Array | None]:
   """Inputs of the memories from x, and the convolutions' next windows."""
   # x is (..., d_model), `window` (*batch, memories, d_conv - 1, channels) or
@@ -99,7 +78,8 @@ def inputs(
   if config.d_conv > 1:
 
     def convolved(qkv, weight, window):
-      y, window = over.conv(qkv, weight, window, routed, reset)
+      arguments = qkv, weight, window, routed, reset
+      y, window = over(_routed_conv, *arguments, step=_routed_conv_step)
       return contract.pointwise(jax.nn.silu, y.astype(x.dtype)), window
 
     if x.dtype != contract.wide_dtype(x):
@@ -138,18 +118,19 @@ def read(
   S: jax.Array,
   z: jax.Array | None,
   reset: jax.Array | None,
-  over: Over,
+  over: Callable[..., Any],
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """Outputs (..., memories, heads, d_value), and S and z after them."""
   # Before the first element S is (*batch, memories, heads, d_key, d_value), and
   # z (*batch, memories, heads, d_key) or None.
   if not config.normalize:
-    o, S = over.scan(x, S, reset)
+    o, S = over(_scan, x, S, reset=reset, step=_scan_step)
     return o, S, None
   # The sum of keys is one more column of S, of values 1.
   one = jnp.ones_like(x.v[..., :1])
   x = x._replace(v=jnp.concatenate([x.v, one], axis=-1))
-  o, S = over.scan(x, jnp.concatenate([S, z[..., None]], axis=-1), reset)
+  S = jnp.concatenate([S, z[..., None]], axis=-1)
+  o, S = over(_scan, x, S, reset=reset, step=_scan_step)
 
   def divided(o):
     return o[..., :-1] / (o[..., -1:] + _SUM_EPS)

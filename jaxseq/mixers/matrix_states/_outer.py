@@ -1,10 +1,8 @@
-"""Parts of the mixers with matrix states: linear attention, GLA, HGRN2, ...
+"""Parts of the mixers with matrix states: linear attention, GLA, HGRN2, ..."""
 
-Each has queries and keys (..., heads, d_key), values (..., heads, d_value) and
-log-decays, and a norm between the scan and the output projection.
-"""
-
+import dataclasses
 import math
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -13,8 +11,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-
-Params = contract.Params
+from jaxseq.mixers.state_space import discretize
 
 
 @_serialization.exported("jaxseq.mixers._outer.ConvState")
@@ -42,27 +39,43 @@ def fresh(config, heads, batch_shape, dtype) -> ConvState:
   )
 
 
-class HeadWidths:
-  """Base of a Config with d_model, heads, and d_key and d_value or None."""
+@dataclasses.dataclass(frozen=True)
+class HeadWidths(contract.Options):
+  """Base of a Config of mixers with heads.
 
-  d_model: int
-  heads: int
-  d_key: int | None
-  d_value: int | None
+  Attributes:
+    heads: number of heads.
+    d_key: width of a head's queries and keys; d_model / heads, rounded up, if
+      None.
+    d_value: width of a head's values; as d_key's default if None.
+  """
+
+  heads: int = 4
+  d_key: int | None = None
+  d_value: int | None = None
 
   @property
   def key_width(self) -> int:
     """Width of a head's queries and keys."""
-    return self._default_width if self.d_key is None else self.d_key
+    return self.d_key or self._default_width
 
   @property
   def value_width(self) -> int:
     """Width of a head's values."""
-    return self._default_width if self.d_value is None else self.d_value
+    return self.d_value or self._default_width
 
   @property
   def _default_width(self):
     return math.ceil(self.d_model / self.heads)
+
+
+def rates(
+  draw: contract.Draws, heads: int, decays: int, config: Any
+) -> contract.Params:
+  """Draws A_log (heads,) and dt_bias (decays,) of decays with step sizes."""
+  A = jax.random.uniform(draw.keys["A"], (heads,), jnp.float32, 0.01, 16)
+  bias = discretize.step_size_bias(draw.keys["dt"], decays, config)
+  return {"A_log": jnp.log(A), "dt_bias": bias}
 
 
 def log_decay(logits: jax.Array, temperature: float) -> jax.Array:
@@ -70,7 +83,7 @@ def log_decay(logits: jax.Array, temperature: float) -> jax.Array:
   return jax.nn.log_sigmoid(logits) / temperature
 
 
-def low_rank_logits(params: Params, x: jax.Array) -> jax.Array:
+def low_rank_logits(params: contract.Params, x: jax.Array) -> jax.Array:
   """Returns W_a2 (W_a x) + b_a, at least float32."""
   low = recurrence.dense(x, params["W_a"])
   return recurrence.dense(low, params["W_a2"], params["b_a"], wide=True)
@@ -85,7 +98,7 @@ def scan(
   reset: jax.Array | None,
   axis: str | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Outputs d_key^-0.5 q_t S_t, and the last S; arrays as in the head."""
+  """Outputs d_key^-0.5 q_t S_t, and the last S."""
   # The decay is (..., heads, d_key | 1) or None, the state (*batch, heads,
   # d_key, d_value); q, k and v have time before heads.
   q = q * q.shape[-1] ** -0.5

@@ -37,12 +37,9 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
-from jaxseq.mixers import positions
+from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _outer
-from jaxseq.mixers.state_space import _mamba
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 # Added to the sum of squares of queries and keys.
 _LENGTH_EPS = 1e-6
@@ -57,12 +54,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_outer.HeadWidths):
+class Config(_outer.HeadWidths, discretize.FlooredSteps):
   """Options of Gated DeltaNet.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    heads: number of heads.
     key_heads: number of heads of queries and keys, each for heads / key_heads
       neighboring heads; `heads` if None.
     d_key: width of a head's queries and keys; d_model / heads, rounded up, if
@@ -86,20 +81,13 @@ class Config(_outer.HeadWidths):
     gate_rank: rank of the gate's projection; full if None.
     gate_bias: whether a projection of that rank has a bias.
     eps: added to the mean square in the norm of a head's output.
-    dt_min: smallest initial step size, softplus of dt_bias.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
-    dt_init_floor: lower bound on initial step sizes.
   """
 
-  d_model: int
-  heads: int = 4
   key_heads: int | None = None
-  d_key: int | None = None
-  d_value: int | None = None
   d_conv: int = 4
   decay: Literal["none", "head", "channel"] = "head"
   decay_rank: int | None = None
-  decay_bound: float | None = None
+  decay_bound: contract.Number | None = None
   rates: Literal["head", "channel"] = "head"
   negative_eigenvalues: bool = False
   writes: int = 1
@@ -107,22 +95,10 @@ class Config(_outer.HeadWidths):
   gate_rank: int | None = None
   gate_bias: bool = True
   eps: float = 1e-5
-  dt_min: float = 0.001
-  dt_max: float = 0.1
-  dt_init_floor: float = 1e-4
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads", "d_conv", "writes"),
-      optional=("key_heads", "d_key", "d_value", "decay_rank", "gate_rank"),
-      above_zero=("eps", "dt_init_floor"),
-    )
-    discretize.check_step_sizes(self)
-    if self.heads % self.groups:
-      expected = f"a divisor of heads = {self.heads}"
-      raise contract.error("key_heads", self.key_heads, expected)
+    super().__post_init__()
+    contract.divisor("key_heads", self.groups, heads=self.heads)
     if self.decay_bound is not None and not self.decay_bound < 0:
       expected = "a number below 0, or None"
       raise contract.error("decay_bound", self.decay_bound, expected)
@@ -130,7 +106,7 @@ class Config(_outer.HeadWidths):
   @property
   def groups(self) -> int:
     """Number of heads of queries and keys."""
-    return self.heads if self.key_heads is None else self.key_heads
+    return self.key_heads or self.heads
 
   @property
   def channels(self) -> tuple[int, int, int]:
@@ -148,7 +124,7 @@ State = _outer.ConvState
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
@@ -170,47 +146,38 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale: (d_value,), ones.
       W_o: (heads * d_value, d_model).
   """
-  names = "qkv", "conv", "b", "w", "a", "a2", "A", "dt", "g", "g2", "o"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "qkv conv b w a a2 A dt g g2 o")
   width, inner = config.d_model, sum(config.channels)
   rates = config.writes * config.heads
   if config.rates == "channel":
     rates = config.writes * config.groups * config.key_width
 
-  def matrix(name, rows, columns):
-    return lecun(keys[name], (rows, columns), jnp.float32)
-
   def projection(name, columns, rank):
     if rank is None:
-      return {f"W_{name}": matrix(name, width, columns)}
-    low = {f"W_{name}": matrix(name, width, rank)}
-    return low | {f"W_{name}2": matrix(f"{name}2", rank, columns)}
+      return {f"W_{name}": draw(name, width, columns)}
+    low = {f"W_{name}": draw(name, width, rank)}
+    return low | {f"W_{name}2": draw(f"{name}2", rank, columns)}
 
-  params = {"W_qkv": matrix("qkv", width, inner)}
-  params["W_b"] = matrix("b", width, rates)
-  if config.d_conv > 1:
-    taps = config.d_conv
-    params["conv_weight"] = contract.uniform(keys["conv"], (taps, inner), taps)
+  params = {
+    "W_qkv": draw("qkv", width, inner),
+    "W_b": draw("b", width, rates),
+    "norm_scale": contract.ones(config.value_width),
+    "W_o": draw("o", config.values, width),
+    **draw.conv(config.d_conv, inner),
+  }
   if config.rates == "channel":
-    columns = config.writes * config.values
-    params["W_w"] = matrix("w", width, columns)
+    params["W_w"] = draw("w", width, config.writes * config.values)
   if config.decay != "none":
-    decays = config.heads
-    if config.decay == "channel":
-      decays *= config.key_width
-    rank = config.decay_rank if config.decay == "channel" else None
-    params |= projection("a", decays, rank)
-    A = jax.random.uniform(keys["A"], (config.heads,), jnp.float32, 0.01, 16)
-    bounded = config.decay_bound is not None
-    params["A_log"] = jnp.zeros_like(A) if bounded else jnp.log(A)
-    params["dt_bias"] = discretize.step_size_bias(keys["dt"], decays, config)
+    by_channel = config.decay == "channel"
+    decays = config.heads * (config.key_width if by_channel else 1)
+    params |= projection("a", decays, config.decay_rank if by_channel else None)
+    params |= _outer.rates(draw, config.heads, decays, config)
+    if config.decay_bound is not None:
+      params["A_log"] = contract.zeros(config.heads)
   if config.gate != "none":
     params |= projection("g", config.values, config.gate_rank)
     if config.gate_rank is not None and config.gate_bias:
-      params["W_g2_bias"] = jnp.zeros((config.values,), jnp.float32)
-  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
-  params["W_o"] = matrix("o", config.values, width)
+      params["W_g2_bias"] = contract.zeros(config.values)
   return params
 
 
@@ -220,85 +187,11 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return _outer.fresh(config, config.heads, batch_shape, dtype)
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  conv = functools.partial(recurrence.causal_conv, axis=axis)
-  scan = functools.partial(_scan, axis=axis)
-  return _run(config, params, x, state, reset, conv, scan)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  if config.writes > 1:
-    return contract.one_element(apply, config, params, x, state, reset)
-  conv = recurrence.causal_conv_step
-  return _run(config, params, x, state, reset, conv, _scan_step)
-
-
-def tree(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  nodes: recurrence.Tree,
-) -> tuple[jax.Array, State]:
-  """Consumes a tree of elements, x (*batch, nodes, d_model).
-
-  Returns:
-    y of x's shape, and what `commit` makes states of; NotImplemented with
-    several writes or a decay per channel, which go level by level.
-  """
-  if config.writes > 1 or config.decay == "channel":
-    return NotImplemented
-
-  def conv(x, weight, bias, window, reset):
-    del reset
-    return recurrence.tree_causal_conv(x, weight, bias, window, nodes)
-
-  def scan(q, k, v, read, decay, state, reset):
-    del reset
-    k, v, read = (x[..., 0, :, :] for x in (k, v, read))
-    elements = q, k, v, read, decay
-    elements = jax.tree.map(lambda x: jnp.swapaxes(x, -2, -3), elements)
-    o, u = recurrence.tree_delta_scan(*elements, state, nodes)
-    residue = elements[1], u, elements[4]
-    return jnp.swapaxes(o, -2, -3).astype(q.dtype), residue
-
-  y, residue = _run(config, params, x, state, None, conv, scan)
-  return y.astype(x.dtype), residue
-
-
-def commit(
-  config: Config,
-  residue: State,
-  state: State,
-  nodes: recurrence.Tree,
-  node: jax.Array,
-) -> State:
-  """Returns the state after one node of each row.
-
-  Args:
-    config: as in `tree`.
-    residue: from `tree`.
-    state: in front of the tree.
-    nodes: the tree.
-    node: (*batch,) numbers of nodes.
-  """
-  window = state.conv
-  if config.d_conv > 1:
-    window = recurrence.after_node(residue.conv, node, node.ndim)
-  node = jnp.broadcast_to(node[..., None], (*node.shape, config.heads))
-  S = recurrence.outer_after(*residue.S, state.S, nodes, node)
-  return State(window.astype(state.conv.dtype), S.astype(state.S.dtype))
-
-
-def _run(config, params, x, state, reset, conv, scan):
-  params = contract.cast(params, contract.wide_dtype(x))
   qkv, window = recurrence.dense(x, params["W_qkv"]), state.conv
   if config.d_conv > 1:
-    qkv, window = _mamba.convolved(conv, params, qkv, window, reset)
+    qkv, window = passes.convolved(over, params, qkv, window, reset)
   else:
     qkv = contract.pointwise(jax.nn.silu, qkv)
   q, k, v = _split(config, qkv)
@@ -306,9 +199,8 @@ def _run(config, params, x, state, reset, conv, scan):
   read = contract.pointwise(jnp.multiply, k, erase)
   v = contract.pointwise(jnp.multiply, v, write)
   decay = _log_decay(config, params, x)
-  o, S = scan(q, k, v, read, decay, state.S, reset)
-  norm = functools.partial(positions.rms_norm, eps=config.eps)
-  o = contract.pointwise(norm, o, params["norm_scale"])
+  o, S = _scan(over, q, k, v, read, decay, state.S, reset)
+  o = head_parts.normed(o, params["norm_scale"], config.eps)
   o = o.reshape(*x.shape[:-1], config.values)
   if config.gate != "none":
     gate = getattr(jax.nn, config.gate)
@@ -338,11 +230,8 @@ def _split(config, qkv):
   unit = functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   scaled = functools.partial(unit, scale=config.key_width**-0.5)
   q = contract.pointwise(scaled, q)
-  shared = config.heads // config.groups
-  q, k = (
-    jnp.repeat(x, shared, axis=-2) for x in (q, contract.pointwise(unit, k))
-  )
-  return q, k, v
+  k, shared = contract.pointwise(unit, k), config.heads // config.groups
+  return jnp.repeat(q, shared, axis=-2), jnp.repeat(k, shared, axis=-2), v
 
 
 def _rates(config, params, x):
@@ -373,8 +262,8 @@ def _log_decay(config, params, x):
   return -rate * jax.nn.softplus(logits)
 
 
-def _scan(q, k, v, read, decay, state, reset, *, axis):
-  """`delta_scan` of arrays with time before writes and heads."""
+def _scan(over, q, k, v, read, decay, state, reset):
+  """The recurrence of arrays with time before writes and heads."""
   writes = k.shape[-3]
 
   def as_writes(x, place):
@@ -387,21 +276,28 @@ def _scan(q, k, v, read, decay, state, reset, *, axis):
 
   def flat(x):
     """(..., time, writes, heads, n) as a longer sequence."""
+    if writes == 1:
+      return x[..., 0, :, :]
     return x.reshape(*x.shape[:-4], -1, *x.shape[-2:])
 
   q, decay = as_writes(q, writes - 1), as_writes(decay, 0)
   if reset is not None and writes > 1:
     flags = jnp.zeros((*reset.shape, writes), bool)
     reset = flags.at[..., 0].set(reset).reshape(*reset.shape[:-1], -1)
-  elements = q, flat(k), flat(v), flat(read), decay
-  o, state = recurrence.delta_scan_heads(
-    *elements, state, reset=reset, axis=axis
-  )
-  return o[..., writes - 1 :: writes, :, :], state
+  elements = q, flat(k), flat(v), flat(read), decay, state
+  o, state = over(recurrence.delta_scan_heads, *elements, reset=reset)
+  return (o if writes == 1 else o[..., writes - 1 :: writes, :, :]), state
 
 
-def _scan_step(q, k, v, read, decay, state, reset):
-  """One step of `delta_scan`; heads are batch axes of a step."""
-  k, v, read = (x[..., 0, :, :] for x in (k, v, read))
-  reset = head_parts.resets(reset, q.shape[:-1], time=False)
-  return recurrence.delta_step(q, k, v, read, decay, state, reset=reset)
+apply, _step = passes.make(Config, init, initial_state, _run, sections=True)
+tree, commit = passes.trees(
+  Config, _run, lambda config: config.writes == 1 and config.decay != "channel"
+)
+
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  if config.writes > 1:
+    return contract.one_element(apply, config, params, x, state, reset)
+  return _step(config, params, x, state, reset)

@@ -22,10 +22,8 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _outer
-from jaxseq.mixers.state_space import _mamba
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay per channel of the keys; with an "
@@ -35,11 +33,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of gated linear attention; the defaults are those of its code.
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads.
     expand_k: width of all heads' keys / d_model; a head's is rounded up.
     expand_v: width of all heads' values / d_model; likewise.
@@ -54,7 +51,6 @@ class Config:
     eps: added to the mean square in the norm of a head's output.
   """
 
-  d_model: int
   heads: int = 4
   expand_k: float = 0.5
   expand_v: float = 1.0
@@ -63,14 +59,6 @@ class Config:
   decay_temperature: float = 16.0
   gate: Literal["none", "silu"] = "silu"
   eps: float = 1e-5
-
-  def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads", "d_conv", "decay_rank"),
-      above_zero=("expand_k", "expand_v", "decay_temperature", "eps"),
-    )
 
   @property
   def key_width(self) -> int:
@@ -96,7 +84,7 @@ State = _outer.ConvState
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, zero biases.
 
   Returns:
@@ -111,26 +99,20 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale: (d_value,), ones.
       W_o: (heads * d_value, d_model).
   """
-  names = "qkv", "conv", "a", "a2", "g", "o"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "qkv conv a a2 g o")
   width, inner = config.d_model, sum(config.channels)
   _, decays, values = config.channels
-
-  def matrix(name, rows, columns):
-    return lecun(keys[name], (rows, columns), jnp.float32)
-
-  params = {"W_qkv": matrix("qkv", width, inner)}
-  if config.d_conv > 1:
-    taps = config.d_conv
-    params["conv_weight"] = contract.uniform(keys["conv"], (taps, inner), taps)
-  params["W_a"] = matrix("a", width, config.decay_rank)
-  params["W_a2"] = matrix("a2", config.decay_rank, decays)
-  params["b_a"] = jnp.zeros((decays,), jnp.float32)
+  params = {
+    "W_qkv": draw("qkv", width, inner),
+    "W_a": draw("a", width, config.decay_rank),
+    "W_a2": draw("a2", config.decay_rank, decays),
+    "b_a": contract.zeros(decays),
+    "norm_scale": contract.ones(config.value_width),
+    "W_o": draw("o", values, width),
+    **draw.conv(config.d_conv, inner),
+  }
   if config.gate != "none":
-    params["W_g"] = matrix("g", width, values)
-  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
-  params["W_o"] = matrix("o", values, width)
+    params["W_g"] = draw("g", width, values)
   return params
 
 
@@ -144,10 +126,9 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset empties the convolution's window too."""
   params = contract.cast(params, contract.wide_dtype(x))
-  qkv, window = recurrence.dense(x, params["W_qkv"]), state.conv
-  if config.d_conv > 1:
-    conv = functools.partial(recurrence.causal_conv, axis=axis)
-    qkv, window = _mamba.convolved(conv, params, qkv, window, reset)
+  qkv = recurrence.dense(x, params["W_qkv"])
+  over = functools.partial(passes.over_sequence, axis=axis)
+  qkv, window = passes.convolved(over, params, qkv, state.conv, reset)
   queries, keys, _ = config.channels
   q, k, v = (
     head_parts.split(part, config.heads)
@@ -164,7 +145,4 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   return recurrence.dense(o, params["W_o"]), State(window, S)
 
 
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  return contract.one_element(apply, config, params, x, state, reset)
+step = passes.step_by(Config, init, initial_state, apply)

@@ -29,8 +29,6 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _outer
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="a matrix per head, of which a forget gate keeps what it does not "
   "replace; with an option 3 inputs of a convolution",
@@ -39,11 +37,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of HGRN2.
 
   Attributes:
-    d_model: width of inputs, values and outputs.
     heads: number of heads; d_model / 128, or the largest divisor of d_model
       below it, if None.
     d_key: width of a head's keys, the expansion of the state; d_model / heads
@@ -55,48 +52,39 @@ class Config:
     eps: added to the mean square in the norm.
   """
 
-  d_model: int
   heads: int | None = None
   d_key: int | None = None
   d_conv: int = 1
-  lower_bound: float = 0.0
+  lower_bound: contract.Number = 0.0
   eps: float = 1e-5
 
   def __post_init__(self):
-    contract.fields(
-      self,
-      positive=("d_model", "d_conv"),
-      optional=("heads", "d_key"),
-      above_zero=("eps",),
-    )
-    if self.d_model % self.count:
-      expected = f"a divisor of d_model = {self.d_model}"
-      raise contract.error("heads", self.count, expected)
+    super().__post_init__()
+    contract.divisor("heads", self.num_heads, d_model=self.d_model)
     if not 0 <= self.lower_bound < 1:
       expected = "a number from 0 to below 1"
       raise contract.error("lower_bound", self.lower_bound, expected)
 
   @property
-  def count(self) -> int:
+  def num_heads(self) -> int:
     """Number of heads."""
-    if self.heads is not None:
-      return self.heads
-    return contract.largest_divisor(self.d_model, max(1, self.d_model // 128))
+    most = max(1, self.d_model // 128)
+    return self.heads or contract.largest_divisor(self.d_model, most)
 
   @property
   def key_width(self) -> int:
     """Width of a head's queries and keys."""
-    return self.value_width if self.d_key is None else self.d_key
+    return self.d_key or self.value_width
 
   @property
   def value_width(self) -> int:
     """Width of a head's values."""
-    return self.d_model // self.count
+    return self.d_model // self.num_heads
 
   @property
   def channels(self) -> tuple[int, int, int]:
     """Channels of q, f and i, which the convolution is over."""
-    keys = self.count * self.key_width
+    keys = self.num_heads * self.key_width
     return keys, keys, self.d_model
 
 
@@ -104,7 +92,7 @@ State = _outer.ConvState
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, LeCun-normal matrices.
 
   Returns:
@@ -116,37 +104,25 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale: (d_model,), ones.
       W_o: (d_model, d_model).
   """
-  names = "q", "f", "i", "conv", "o"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
-  lecun = jax.nn.initializers.lecun_normal()
-  width, taps = config.d_model, config.d_conv
-  params = {}
+  draw = contract.Draws(key, "q f i conv o")
+  width = config.d_model
+  params = draw.conv(config.d_conv, sum(config.channels))
   for name, columns in zip("qfi", config.channels):
-    params[f"W_{name}"] = lecun(keys[name], (width, columns), jnp.float32)
-  if taps > 1:
-    shape = taps, sum(config.channels)
-    params["conv_weight"] = contract.uniform(keys["conv"], shape, taps)
-  params["norm_scale"] = jnp.ones((width,), jnp.float32)
-  params["W_o"] = lecun(keys["o"], (width, width), jnp.float32)
+    params[f"W_{name}"] = draw(name, width, columns)
+  params["norm_scale"] = contract.ones(width)
+  params["W_o"] = draw("o", width, width)
   return params
 
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: zeros."""
-  return _outer.fresh(config, config.count, batch_shape, dtype)
+  return _outer.fresh(config, config.num_heads, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state)
 def apply(
-  config,
-  params,
-  x,
-  state=None,
-  reset=None,
-  *,
-  axis=None,
-  lower_bound=None,
+  config, params, x, state=None, reset=None, *, axis=None, lower_bound=None
 ):
   """Runs over a sequence; a reset empties the convolution's window too.
 
@@ -160,7 +136,7 @@ def apply(
   q = contract.pointwise(jax.nn.silu, q)
   decay, k = _forget_gate(f, bound)
   q, k, i, decay = (
-    head_parts.split(part, config.count)
+    head_parts.split(part, config.num_heads)
     for part in (q, k.astype(x.dtype), i, decay)
   )
   o, S = _outer.scan(q, k, i, decay, state.S, reset, axis)
@@ -187,7 +163,7 @@ def init_layers(
   del key  # As in the original code.
   if config.lower_bound:
     return None
-  channels = config.count * config.key_width
+  channels = config.num_heads * config.key_width
   return jnp.zeros((layers, channels), jnp.float32)
 
 
@@ -218,7 +194,7 @@ def _bound(config, lower_bound, x, axis):
   """The lower bound, a number or one for each channel."""
   if lower_bound is None:
     return config.lower_bound
-  channels = config.count * config.key_width
+  channels = config.num_heads * config.key_width
   _validate.shape("lower_bound", lower_bound, (channels,))
   lower_bound = jnp.asarray(lower_bound, contract.wide_dtype(x))
   return contract.varying_as(x, lower_bound) if axis is None else lower_bound

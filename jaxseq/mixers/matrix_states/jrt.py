@@ -30,9 +30,9 @@ from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers.averages import _places
-
-Params = contract.Params
+from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
+from jaxseq.mixers import positions
 
 # Added to the divisor, as in the original code.
 _EPS = 1e-12
@@ -46,26 +46,19 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of prefix linear attention.
 
   Attributes:
-    d_model: width of inputs and outputs.
     heads: number of heads.
     d_feature: width of a head's queries and keys, before the feature map, which
       makes 1 + d_feature + d_feature^2 features of them.
     d_value: width of a head's values; d_model / heads, rounded up, if None.
   """
 
-  d_model: int
   heads: int = 4
   d_feature: int = 16
   d_value: int | None = None
-
-  def __post_init__(self):
-    contract.fields(
-      self, positive=("d_model", "heads", "d_feature"), optional=("d_value",)
-    )
 
   @property
   def features(self) -> int:
@@ -75,9 +68,7 @@ class Config:
   @property
   def value_width(self) -> int:
     """Width of a head's values."""
-    if self.d_value is not None:
-      return self.d_value
-    return math.ceil(self.d_model / self.heads)
+    return self.d_value or math.ceil(self.d_model / self.heads)
 
 
 @_serialization.exported("jaxseq.mixers.jrt.State")
@@ -94,7 +85,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices.
 
   Returns:
@@ -105,17 +96,16 @@ def init(key: jax.Array, config: Config) -> Params:
         beside; used with the option `prefix` of `apply` alone.
       W_o: (heads * d_value, d_model).
   """
-  keys = jax.random.split(key, 6)
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "q k v k_prefix v_prefix o")
   width, values = config.d_model, config.heads * config.value_width
   inner = config.heads * config.d_feature
   return {
-    "W_q": lecun(keys[0], (width, inner), jnp.float32),
-    "W_k": lecun(keys[1], (width, inner), jnp.float32),
-    "W_v": lecun(keys[2], (width, values), jnp.float32),
-    "W_k_prefix": lecun(keys[3], (width, inner), jnp.float32),
-    "W_v_prefix": lecun(keys[4], (width, values), jnp.float32),
-    "W_o": lecun(keys[5], (values, width), jnp.float32),
+    "W_q": draw("q", width, inner),
+    "W_k": draw("k", width, inner),
+    "W_v": draw("v", width, values),
+    "W_k_prefix": draw("k_prefix", width, inner),
+    "W_v_prefix": draw("v_prefix", width, values),
+    "W_o": draw("o", values, width),
   }
 
 
@@ -159,7 +149,8 @@ def apply(
     S, reset = _with_prefix(config, params, x, S, reset, axis, prefix, mask)
 
   def run(S, x, reset, mask):
-    q = taylor_features(_heads(config, recurrence.dense(x, params["W_q"])))
+    q = head_parts.split(recurrence.dense(x, params["W_q"]), config.heads)
+    q = taylor_features(q)
     k, v = _keys_and_values(config, params, x, mask)
     o, S = recurrence.outer_scan_heads(q, k, v, None, S, reset=reset, axis=axis)
     o = contract.pointwise(lambda o: o[..., :-1] / (o[..., -1:] + _EPS), o)
@@ -171,10 +162,7 @@ def apply(
   return y, State(S[..., :-1], S[..., -1])
 
 
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis and a prefix."""
-  return contract.one_element(apply, config, params, x, state, reset)
+step = passes.step_by(Config, init, initial_state, apply)
 
 
 def taylor_features(x: jax.Array) -> jax.Array:
@@ -198,16 +186,11 @@ def taylor_features(x: jax.Array) -> jax.Array:
   return contract.pointwise(features, x)
 
 
-def _heads(config, x):
-  """(..., heads * width) -> (..., heads, width)."""
-  return x.reshape(*x.shape[:-1], config.heads, -1)
-
-
 def _keys_and_values(config, params, x, mask, suffix=""):
   """Features of keys, 0 without the mask, and values with a column of ones."""
   k, v = (
-    _heads(config, recurrence.dense(x, params[f"W_{name}{suffix}"]))
-    for name in "kv"
+    head_parts.split(y, config.heads)
+    for y in (recurrence.dense(x, params[f"W_{n}{suffix}"]) for n in "kv")
   )
   k = taylor_features(k)
   v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
@@ -246,7 +229,7 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     first = reset & (index == 0)
     reset = reset & (index > 0)
     # As many elements since the last reset as there are before: none yet.
-    place, _ = _places.since_reset(
+    place, _ = positions.since_reset(
       jnp.zeros_like(S[..., 0, 0, 0]), reset, time, axis
     )
     own = own & (place == index)

@@ -37,11 +37,9 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers import positions
-from jaxseq.mixers.averages import _places
 from jaxseq.mixers.matrix_states import _outer
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, without decay by default",
@@ -54,8 +52,6 @@ class Config(_outer.HeadWidths):
   """Options of linear attention.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    heads: number of heads.
     d_key: width of a head's queries and keys; d_model / heads, rounded up to an
       even number, if None.
     d_value: width of a head's values; as d_key's default if None.
@@ -77,10 +73,6 @@ class Config(_outer.HeadWidths):
       (silu(W_g x)).
   """
 
-  d_model: int
-  heads: int = 4
-  d_key: int | None = None
-  d_value: int | None = None
   feature_map: Literal["elu", "relu", "silu", "none"] = "elu"
   decay: Literal["none", "fixed", "scalar", "vector"] = "none"
   decay_rank: int = 16
@@ -92,13 +84,7 @@ class Config(_outer.HeadWidths):
   gate: Literal["none", "silu"] = "none"
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads", "decay_rank"),
-      optional=("d_key", "d_value"),
-      above_zero=("decay_temperature", "eps"),
-    )
+    super().__post_init__()
     if self.normalization == "sum" and self.feature_map not in ("elu", "relu"):
       raise contract.error(
         "feature_map",
@@ -136,7 +122,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, zero biases.
 
   Returns:
@@ -150,29 +136,27 @@ def init(key: jax.Array, config: Config) -> Params:
       W_g: (d_model, heads * d_value), if there is a gate.
       norm_scale: (d_value,), ones, if normalization is "rms".
   """
-  keys = jax.random.split(key, 7)
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "q k v o a a2 g")
   width = config.d_model
   inner = config.heads * config.key_width
   values = config.heads * config.value_width
   params = {
-    "W_q": lecun(keys[0], (width, inner), jnp.float32),
-    "W_k": lecun(keys[1], (width, inner), jnp.float32),
-    "W_v": lecun(keys[2], (width, values), jnp.float32),
-    "W_o": lecun(keys[3], (values, width), jnp.float32),
+    "W_q": draw("q", width, inner),
+    "W_k": draw("k", width, inner),
+    "W_v": draw("v", width, values),
+    "W_o": draw("o", values, width),
   }
   if config.decay == "scalar":
-    params["W_a"] = lecun(keys[4], (width, config.heads), jnp.float32)
-    params["b_a"] = jnp.zeros((config.heads,), jnp.float32)
+    params["W_a"] = draw("a", width, config.heads)
+    params["b_a"] = contract.zeros(config.heads)
   elif config.decay == "vector":
-    rank = config.decay_rank
-    params["W_a"] = lecun(keys[4], (width, rank), jnp.float32)
-    params["W_a2"] = lecun(keys[5], (rank, inner), jnp.float32)
-    params["b_a"] = jnp.zeros((inner,), jnp.float32)
+    params["W_a"] = draw("a", width, config.decay_rank)
+    params["W_a2"] = draw("a2", config.decay_rank, inner)
+    params["b_a"] = contract.zeros(inner)
   if config.gate != "none":
-    params["W_g"] = lecun(keys[6], (width, values), jnp.float32)
+    params["W_g"] = draw("g", width, values)
   if config.normalization == "rms":
-    params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
+    params["norm_scale"] = contract.ones(config.value_width)
   return params
 
 
@@ -193,7 +177,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   params = contract.cast(params, contract.wide_dtype(x))
   q, k, v = (
     head_parts.split(recurrence.dense(x, params[w]), config.heads)
-    for w in _INPUTS
+    for w in ("W_q", "W_k", "W_v")
   )
   q, k = (_features(config, z) for z in (q, k))
   turned, position = _turned(config, q, k, state.position, reset, axis)
@@ -205,13 +189,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   return y, state._replace(position=position)
 
 
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  return contract.one_element(apply, config, params, x, state, reset)
-
-
-_INPUTS = ("W_q", "W_k", "W_v")
+step = passes.step_by(Config, init, initial_state, apply)
 
 
 def _features(config, x):
@@ -275,7 +253,7 @@ def _turned(config, q, k, position, reset, axis):
   """Queries and keys with their positions, and the position that follows."""
   if config.positions == "none":
     return (q, k), None
-  place, after = _places.since_reset(position, reset, q.shape[-3], axis)
+  place, after = positions.since_reset(position, reset, q.shape[-3], axis)
   turned = (
     positions.rotary(x, place[..., None], config.rotary_base) for x in (q, k)
   )

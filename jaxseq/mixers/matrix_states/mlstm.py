@@ -14,7 +14,6 @@ NX-AI's code. The layer of xLSTM-7B is another mixer, `mlstm_large`.
 """
 
 import dataclasses
-import functools
 import math
 from typing import NamedTuple
 
@@ -25,11 +24,8 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
-from jaxseq.mixers.gated import _blocks
+from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _mlstm
-from jaxseq.mixers.state_space import _mamba
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix and a vector per head, with exponential gates; 3 inputs of a "
@@ -39,11 +35,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of the block.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_hidden: width inside, a multiple of heads and of d_block; if None 2
       d_model, rounded up to one. The original rounds up to a multiple of 64.
     heads: number of heads.
@@ -55,7 +50,6 @@ class Config:
     divisor_eps: added to the divisor, relative to the largest weight.
   """
 
-  d_model: int
   d_hidden: int | None = None
   heads: int = 4
   d_conv: int = 4
@@ -65,26 +59,15 @@ class Config:
   divisor_eps: float = 1e-6
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads", "d_conv", "d_block"),
-      optional=("d_hidden",),
-      above_zero=("eps", "divisor_eps"),
-    )
-    if self.width % math.lcm(self.heads, self.d_block):
-      expected = (
-        f"a multiple of heads = {self.heads} and of d_block = {self.d_block}"
-      )
-      raise contract.error("d_hidden", self.width, expected)
+    super().__post_init__()
+    blocks = {"heads": self.heads, "d_block": self.d_block}
+    contract.multiple("d_hidden", self.width, **blocks)
 
   @property
   def width(self) -> int:
     """Width inside."""
-    if self.d_hidden is not None:
-      return self.d_hidden
     step = math.lcm(self.heads, self.d_block)
-    return step * math.ceil(2 * self.d_model / step)
+    return self.d_hidden or step * math.ceil(2 * self.d_model / step)
 
 
 @_serialization.exported("jaxseq.mixers.mlstm.State")
@@ -102,7 +85,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, the gates' as the original code does.
 
   Returns:
@@ -117,27 +100,24 @@ def init(key: jax.Array, config: Config) -> Params:
       W_down: (d_hidden, d_model).
       W_up_bias, W_q_bias, W_k_bias, W_v_bias, W_down_bias: zeros, if bias.
   """
-  names = "up", "conv", "conv_bias", "q", "k", "v", "i", "down"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "up conv conv_bias q k v i down")
   width, hidden, taps = config.d_model, config.width, config.d_conv
-  params = {"W_up": lecun(keys["up"], (width, 2 * hidden), jnp.float32)}
+  params = {"W_up": draw("up", width, 2 * hidden), **draw.conv(taps, hidden)}
   if taps > 1:
-    params["conv_weight"] = contract.uniform(keys["conv"], (taps, hidden), taps)
-    params["conv_bias"] = contract.uniform(keys["conv_bias"], (hidden,), taps)
+    bias = contract.uniform(draw.keys["conv_bias"], (hidden,), taps)
+    params["conv_bias"] = bias
   shape = hidden // config.d_block, config.d_block, config.d_block
   for name in "qkv":
-    normal = jax.random.normal(keys[name], shape, jnp.float32)
+    normal = jax.random.normal(draw.keys[name], shape, jnp.float32)
     params[f"W_{name}"] = normal / math.sqrt(config.d_block)
-  params["W_if"] = jnp.zeros((3 * hidden, 2 * config.heads), jnp.float32)
-  input_bias = 0.1 * jax.random.normal(keys["i"], (config.heads,), jnp.float32)
-  params["W_if_bias"] = _mlstm.gate_biases(input_bias)
-  params["norm_scale"] = params["skip"] = jnp.ones((hidden,), jnp.float32)
-  params["W_down"] = lecun(keys["down"], (hidden, width), jnp.float32)
+  params["W_if"] = contract.zeros(3 * hidden, 2 * config.heads)
+  normal = jax.random.normal(draw.keys["i"], (config.heads,), jnp.float32)
+  params["W_if_bias"] = _mlstm.gate_biases(0.1 * normal)
+  params["norm_scale"] = params["skip"] = contract.ones(hidden)
+  params["W_down"] = draw("down", hidden, width)
   if config.bias:
-    widths = {"up": 2 * hidden, "down": width} | dict.fromkeys("qkv", hidden)
-    for name, size in widths.items():
-      params[f"W_{name}_bias"] = jnp.zeros((size,), jnp.float32)
+    params |= contract.biases(params, "W_up", "W_down")
+    params |= {f"W_{name}_bias": contract.zeros(hidden) for name in "qkv"}
   return params
 
 
@@ -152,35 +132,18 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  conv = functools.partial(recurrence.causal_conv, axis=axis)
-  scan = _mlstm.apply_scan(axis, config.divisor_eps)
-  return _run(config, params, x, state, reset, conv, scan)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  conv = recurrence.causal_conv_step
-  scan = _mlstm.step_scan(config.divisor_eps)
-  return _run(config, params, x, state, reset, conv, scan)
-
-
-def _run(config, params, x, state, reset, conv, scan):
-  params = contract.cast(params, contract.wide_dtype(x))
   u, z = jnp.split(contract.project(params, "W_up", x), 2, axis=-1)
-  c, window = u, state.conv
-  if config.d_conv > 1:
-    c, window = _mamba.convolved(conv, params, u, window, reset)
+  c, window = passes.convolved(over, params, u, state.conv, reset)
   q, k, v = (
-    _blocks.dense(y, params[f"W_{name}"], params.get(f"W_{name}_bias"))
+    head_parts.dense(y, params[f"W_{name}"], params.get(f"W_{name}_bias"))
     for name, y in (("q", c), ("k", c), ("v", u))
   )
   qkv = jnp.concatenate([q, k, v], axis=-1)
   gates = recurrence.dense(qkv, params["W_if"], params["W_if_bias"], wide=True)
-  h, memory = _mlstm.read(scan, q, k, v, gates, state.memory, reset)
+  elements = q, k, v, gates, state.memory, reset
+  h, memory = _mlstm.read(over, *elements, config.divisor_eps)
   h = head_parts.layer_normed(h, params["norm_scale"], None, config.eps)
 
   def gated(h, c, z, skip):
@@ -188,3 +151,6 @@ def _run(config, params, x, state, reset, conv, scan):
 
   y = contract.pointwise(gated, h, c, z, params["skip"])
   return contract.project(params, "W_down", y), State(window, memory)
+
+
+apply, step = passes.make(Config, init, initial_state, _run, sections=True)

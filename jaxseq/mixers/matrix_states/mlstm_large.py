@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _mlstm
-
-Params = contract.Params
+from jaxseq.mixers.matrix_states import _outer
 
 TRAITS = contract.Traits(
   keeps="a matrix and a vector per head, with exponential gates",
@@ -35,12 +35,10 @@ _INPUT_BIAS = -10.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_outer.HeadWidths):
   """Options of the layer.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    heads: number of heads.
     d_key: width of a head's queries and keys; half of d_model / heads, rounded
       up, if None.
     d_value: width of a head's values; d_model / heads, rounded up, if None.
@@ -51,41 +49,19 @@ class Config:
     divisor_eps: added to the divisor, relative to the largest weight.
   """
 
-  d_model: int
-  heads: int = 4
-  d_key: int | None = None
-  d_value: int | None = None
   gate_cap: float = 15.0
   bias: bool = False
   eps: float = 1e-6
   divisor_eps: float = 1e-6
 
-  def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "heads"),
-      optional=("d_key", "d_value"),
-      above_zero=("gate_cap", "eps", "divisor_eps"),
-    )
-
   @property
   def key_width(self) -> int:
     """Width of a head's queries and keys."""
-    if self.d_key is not None:
-      return self.d_key
-    return math.ceil(self.d_model / self.heads / 2)
-
-  @property
-  def value_width(self) -> int:
-    """Width of a head's values."""
-    if self.d_value is not None:
-      return self.d_value
-    return math.ceil(self.d_model / self.heads)
+    return self.d_key or math.ceil(self.d_model / self.heads / 2)
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, the gates' as the original code does.
 
   Returns:
@@ -99,26 +75,23 @@ def init(key: jax.Array, config: Config) -> Params:
       W_q_bias, W_k_bias, W_v_bias, W_g_bias, norm_bias, W_o_bias: zeros, if
         bias.
   """
-  lecun = jax.nn.initializers.lecun_normal()
   width, keys = config.d_model, config.heads * config.key_width
   values = config.heads * config.value_width
-  shapes = {
-    "W_q": (width, keys),
-    "W_k": (width, keys),
-    "W_v": (width, values),
-    "W_g": (width, values),
-    "W_o": (values, width),
+  draw = contract.Draws(key, "q k v g o")
+  params = {
+    "W_q": draw("q", width, keys),
+    "W_k": draw("k", width, keys),
+    "W_v": draw("v", width, values),
+    "W_g": draw("g", width, values),
+    "W_o": draw("o", values, width),
   }
-  drawn = zip(jax.random.split(key, len(shapes)), shapes.items())
-  params = {name: lecun(k, shape, jnp.float32) for k, (name, shape) in drawn}
-  params["W_if"] = jnp.zeros((width, 2 * config.heads), jnp.float32)
+  if config.bias:
+    params |= contract.biases(params, *params)
+    params["norm_bias"] = contract.zeros(values)
+  params["W_if"] = contract.zeros(width, 2 * config.heads)
   input_bias = jnp.full((config.heads,), _INPUT_BIAS, jnp.float32)
   params["W_if_bias"] = _mlstm.gate_biases(input_bias)
-  params["norm_scale"] = jnp.ones((values,), jnp.float32)
-  if config.bias:
-    for name, (_, size) in shapes.items():
-      params[f"{name}_bias"] = jnp.zeros((size,), jnp.float32)
-    params["norm_bias"] = jnp.zeros((values,), jnp.float32)
+  params["norm_scale"] = contract.ones(values)
   return params
 
 
@@ -133,28 +106,18 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return recurrence.mlstm_initial(batch, *widths, dtype)
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence."""
-  scan = _mlstm.apply_scan(axis, config.divisor_eps)
-  return _run(config, params, x, state, reset, scan)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  scan = _mlstm.step_scan(config.divisor_eps)
-  return _run(config, params, x, state, reset, scan)
-
-
-def _run(config, params, x, state, reset, scan):
-  params = contract.cast(params, contract.wide_dtype(x))
   q, k, v, z = (contract.project(params, f"W_{name}", x) for name in "qkvg")
   gates = recurrence.dense(x, params["W_if"], params["W_if_bias"], wide=True)
   gates = config.gate_cap * jnp.tanh(gates / config.gate_cap)
-  h, state = _mlstm.read(scan, q, k, v, gates, state, reset)
+  elements = q, k, v, gates, state, reset
+  h, state = _mlstm.read(over, *elements, config.divisor_eps)
   h = head_parts.layer_normed(
     h, params["norm_scale"], params.get("norm_bias"), config.eps
   )
   y = contract.pointwise(lambda h, z: h * jax.nn.sigmoid(z), h, z)
   return contract.project(params, "W_o", y), state
+
+
+apply, step = passes.make(Config, init, initial_state, _run, sections=True)

@@ -19,7 +19,6 @@ attention.
 """
 
 import dataclasses
-import functools
 from typing import Literal
 from typing import NamedTuple
 
@@ -29,12 +28,11 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import positions
+from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _mom_memories
 from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head for each of 5 memories, of which an element changes "
@@ -45,20 +43,15 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_outer.HeadWidths):
+class Config(_outer.HeadWidths, discretize.FlooredSteps):
   """Options of Mixture-of-Memories.
 
   Attributes:
-    d_model: width of inputs and outputs.
     memories: number of memories beside the shared one.
     active: number of these that an element is routed to.
     shared: whether there is a memory that all elements come to.
     rule: how memories change: "gated_deltanet", with a decay per head;
       "linear_attention", without one; "gla", with a decay per channel of keys.
-    heads: number of heads.
-    d_key: width of a head's queries and keys; d_model / heads, rounded up, if
-      None.
-    d_value: width of a head's values; as d_key's default if None.
     d_conv: width of the convolutions, the present element counted; 1 for none.
     one_projection: whether all memories have keys, values and decays in common.
     feature_map: of queries and keys of "linear_attention": "elu" (elu(x) + 1),
@@ -73,19 +66,12 @@ class Config(_outer.HeadWidths):
     balance: which loss: the authors' in each sequence, "sequences", or that
       over the elements of all, "pooled".
     eps: added to the mean square in the norm of a head's output.
-    dt_min: smallest initial step size, softplus of dt_bias.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
-    dt_init_floor: lower bound on initial step sizes.
   """
 
-  d_model: int
   memories: int = 4
   active: int = 2
   shared: bool = True
   rule: Literal["gated_deltanet", "linear_attention", "gla"] = "gated_deltanet"
-  heads: int = 4
-  d_key: int | None = None
-  d_value: int | None = None
   d_conv: int = 4
   one_projection: bool = False
   feature_map: Literal["elu", "relu", "none"] = "none"
@@ -93,30 +79,12 @@ class Config(_outer.HeadWidths):
   decay_rank: int = 16
   decay_temperature: float = 16.0
   gate: Literal["none", "silu"] = "silu"
-  balance_weight: float = 0.01
+  balance_weight: contract.NotNegative = 0.01
   balance: Literal["sequences", "pooled"] = "sequences"
   eps: float = 1e-5
-  dt_min: float = 0.001
-  dt_max: float = 0.1
-  dt_init_floor: float = 1e-4
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=(
-        "d_model",
-        "memories",
-        "active",
-        "heads",
-        "d_conv",
-        "decay_rank",
-      ),
-      optional=("d_key", "d_value"),
-      above_zero=("decay_temperature", "eps", "dt_init_floor"),
-      not_negative=("balance_weight",),
-    )
-    discretize.check_step_sizes(self)
+    super().__post_init__()
     if self.active > self.memories:
       expected = f"at most memories = {self.memories}"
       raise contract.error("active", self.active, expected)
@@ -159,7 +127,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
@@ -183,9 +151,7 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale: (d_value,), ones.
       W_o: (heads * d_value, d_model).
   """
-  names = "router", "q", "k", "v", "conv", "b", "a", "a2", "A", "dt", "g", "o"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
-  lecun = jax.nn.initializers.lecun_normal()
+  draw = contract.Draws(key, "router q k v conv b a a2 A dt g o")
   width, (_, inner, values) = config.d_model, config.channels
   copies = 1 if config.one_projection else config.every
   columns = {"router": config.memories, "q": inner}
@@ -196,27 +162,17 @@ def init(key: jax.Array, config: Config) -> Params:
     columns["a"] = copies * config.decay_rank
   if config.gate != "none":
     columns["g"] = values
-  params = {
-    f"W_{name}": lecun(keys[name], (width, count), jnp.float32)
-    for name, count in columns.items()
-  }
-  if config.d_conv > 1:
-    shape = config.d_conv, sum(config.channels)
-    params["conv_weight"] = contract.uniform(keys["conv"], shape, config.d_conv)
+  params = {f"W_{name}": draw(name, width, n) for name, n in columns.items()}
+  params |= draw.conv(config.d_conv, sum(config.channels))
   if config.rule == "gated_deltanet":
-    heads = (config.heads,)
-    A = jax.random.uniform(keys["A"], heads, jnp.float32, 0.01, 16)
-    params["A_log"] = jnp.log(A)
-    params["dt_bias"] = discretize.step_size_bias(
-      keys["dt"], config.heads, config
-    )
+    params |= _outer.rates(draw, config.heads, config.heads, config)
   elif config.rule == "gla":
     stacked = jax.nn.initializers.lecun_normal(batch_axis=0)
     shape = copies, config.decay_rank, inner
-    params["W_a2"] = stacked(keys["a2"], shape, jnp.float32)
-    params["b_a"] = jnp.zeros((copies, inner), jnp.float32)
-  params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
-  params["W_o"] = lecun(keys["o"], (values, width), jnp.float32)
+    params["W_a2"] = stacked(draw.keys["a2"], shape, jnp.float32)
+    params["b_a"] = contract.zeros(copies, inner)
+  params["norm_scale"] = contract.ones(config.value_width)
+  params["W_o"] = draw("o", values, width)
   return params
 
 
@@ -236,20 +192,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence; a reset empties all memories and their windows."""
-  over = _mom_memories.sequence(axis=axis)
-  return _run(config, params, x, state, reset, over)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  return _run(config, params, x, state, reset, _mom_memories.element())
-
-
-def router(config: Config, params: Params, x: jax.Array) -> jax.Array:
+def router(config: Config, params: contract.Params, x: jax.Array) -> jax.Array:
   """Returns the logits that decide which memories the elements come to.
 
   Args:
@@ -264,7 +207,9 @@ def router(config: Config, params: Params, x: jax.Array) -> jax.Array:
   return recurrence.dense(x, params["W_router"], wide=True)
 
 
-def balance_loss(logits: jax.Array, active: int) -> jax.Array:
+def balance_loss(
+  logits: jax.Array, active: int, mask: jax.Array | None = None
+) -> jax.Array:
   """Returns the authors' loss for even use of the memories, `active` at best.
 
   memories^2 mean_e(f_e p_e) in each sequence, with f_e the share of its
@@ -274,17 +219,24 @@ def balance_loss(logits: jax.Array, active: int) -> jax.Array:
   Args:
     logits: (..., time, memories), of `router`; layers may be a leading axis.
     active: number of memories that an element comes to.
+    mask: (..., time) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar. Its gradient is that of p.
   """
   weights, routed = route(logits, active)
-  share = jnp.mean(routed.astype(weights.dtype), axis=-2)
-  mean = jnp.mean(weights, axis=-2)
-  return logits.shape[-1] ** 2 * jnp.mean(share * mean)
+  share = contract.masked_mean(routed.astype(weights.dtype), mask, -2)
+  even = share * contract.masked_mean(weights, mask, -2)
+  if mask is None:
+    return logits.shape[-1] ** 2 * jnp.mean(even)
+  axes = tuple(range(even.ndim - 1))
+  mean = contract.masked_mean(even, jnp.any(mask, axis=-1), axes)
+  return logits.shape[-1] ** 2 * jnp.mean(mean)
 
 
-def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
+def pooled_balance_loss(
+  logits: jax.Array, active: int, mask: jax.Array | None = None
+) -> jax.Array:
   """Returns flash-linear-attention's loss for even use, `active` at best.
 
   memories sum_e(f_e p_e) over the elements of all sequences and layers, with
@@ -294,6 +246,7 @@ def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
   Args:
     logits: (..., memories), of `router`; layers may be a leading axis.
     active: number of memories that an element comes to.
+    mask: (...) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar. Its gradient is that of p.
@@ -301,12 +254,17 @@ def pooled_balance_loss(logits: jax.Array, active: int) -> jax.Array:
   _, routed = route(logits, active)
   axes = tuple(range(logits.ndim - 1))
   probabilities = jax.nn.softmax(logits, axis=-1)
-  share = jnp.mean(routed.astype(probabilities.dtype), axis=axes)
-  mean = jnp.mean(probabilities, axis=axes)
+  share = contract.masked_mean(routed.astype(probabilities.dtype), mask, axes)
+  mean = contract.masked_mean(probabilities, mask, axes)
   return logits.shape[-1] * jnp.sum(share * mean)
 
 
-def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
+def auxiliary_loss(
+  config: Config,
+  params: contract.Params,
+  x: jax.Array,
+  mask: jax.Array | None = None,
+) -> jax.Array:
   """Returns what training adds to its loss for one layer, for even use.
 
   `nn.SequenceMixer` puts it into the collection "losses" where that is mutable,
@@ -317,6 +275,7 @@ def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
     params: from `init`.
     x: (*batch, time, d_model), the layer's inputs; or one element without time,
       which is a sequence of its own.
+    mask: (*batch, time) bool, False for padding, which does not count; or None.
 
   Returns:
     A scalar, float32 or wider, `balance_weight` times the loss.
@@ -324,7 +283,7 @@ def auxiliary_loss(config: Config, params: Params, x: jax.Array) -> jax.Array:
   logits = router(config, params, x)
   pooled = config.balance == "pooled"
   loss = pooled_balance_loss if pooled else balance_loss
-  return config.balance_weight * loss(logits, config.active)
+  return config.balance_weight * loss(logits, config.active, mask)
 
 
 def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:
@@ -345,8 +304,8 @@ def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:
   return weights, jnp.any(places, axis=-2)
 
 
-def _run(config, params, x, state, reset, over):
-  params = contract.cast(params, contract.wide_dtype(x))
+def _run(over, config, params, x, state, reset):
+  """Runs over a sequence; a reset empties all memories and their windows."""
   weights, routed = route(router(config, params, x), config.active)
   if config.shared:
     one = jnp.ones_like(weights[..., :1])
@@ -361,10 +320,11 @@ def _run(config, params, x, state, reset, over):
     return jnp.sum(weights[..., None, None] * o, axis=-3)
 
   o = contract.pointwise(mixed, o, weights)
-  norm = functools.partial(positions.rms_norm, eps=config.eps)
-  o = contract.pointwise(norm, o, params["norm_scale"])
+  o = head_parts.normed(o, params["norm_scale"], config.eps)
   o = o.reshape(*x.shape[:-1], -1)
   if config.gate == "silu":
-    gate = recurrence.dense(x, params["W_g"])
-    o = contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+    o = head_parts.gated(o, recurrence.dense(x, params["W_g"]))
   return recurrence.dense(o, params["W_o"]), State(window, S, z)
+
+
+apply, step = passes.make(Config, init, initial_state, _run, sections=True)

@@ -18,7 +18,6 @@ that follows in a block is `jaxseq.nn.channel_mix`.
 import dataclasses
 import functools
 import math
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -30,8 +29,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
-
-Params = contract.Params
+from jaxseq.mixers import passes
 
 # Key of the first layer's values among what layers share.
 SHARED = "v_first"
@@ -51,11 +49,10 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_rwkv.Layer):
   """Options of RWKV-7's time mix.
 
   Attributes:
-    d_model: width of inputs and outputs, and of all heads together.
     head_size: width of a head; the largest divisor of d_model up to 64, which
       is the original's, if None.
     decay_rank: rank of the decay's projection w1 w2; if None, 2.5
@@ -65,41 +62,26 @@ class Config:
     gate_rank: rank of g1 g2, 5 sqrt(d_model).
     layer: number of the layer in its network, from 0; the first has no v0, v1
       and v2. Initial parameters depend on it.
-    num_layers: number of layers in the network.
     eps: added to the variance in the norm of a head's output. The original has
       64e-5 whatever the head's size.
   """
 
-  d_model: int
   head_size: int | None = None
   decay_rank: int | None = None
   rate_rank: int | None = None
   value_rank: int | None = None
   gate_rank: int | None = None
-  layer: int = 0
-  num_layers: int = 1
   eps: float = 64e-5
 
   def __post_init__(self):
-    ranks = "decay_rank", "rate_rank", "value_rank", "gate_rank"
-    contract.fields(
-      self,
-      positive=("d_model", "num_layers"),
-      optional=("head_size", *ranks),
-      above_zero=("eps",),
-    )
-    _rwkv.check_layer(self)
-    if self.d_model % self.width:
-      expected = f"a divisor of d_model = {self.d_model}"
-      raise contract.error("head_size", self.head_size, expected)
+    super().__post_init__()
+    contract.divisor("head_size", self.width, d_model=self.d_model)
 
   @property
   def width(self) -> int:
     """Width of a head."""
-    if self.head_size is not None:
-      return self.head_size
-    sizes = range(min(_HEAD_SIZE, self.d_model), 0, -1)
-    return next(size for size in sizes if self.d_model % size == 0)
+    largest = contract.largest_divisor(self.d_model, _HEAD_SIZE)
+    return self.head_size or largest
 
   @property
   def heads(self) -> int:
@@ -132,7 +114,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the original code does.
 
   Returns:
@@ -148,8 +130,7 @@ def init(key: jax.Array, config: Config) -> Params:
       norm_scale, norm_bias: (d_model,).
     The first layer has no v0, v1, v2.
   """
-  names = "r", "k", "v", "w2", "a2", "v2", "g2"
-  keys = dict(zip(names, jax.random.split(key, len(names))))
+  keys = contract.Draws(key, "r k v w2 a2 v2 g2").keys
   width, layer, layers = config.d_model, config.layer, config.num_layers
   ratio = _rwkv.depth(config)
   params = {
@@ -198,128 +179,40 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence, whose values are the layer's own."""
-  y, state, _ = _apply(config, params, x, state, reset, None, axis)
-  return y, state
+@contract.apply(Config, init, initial_state)
+def apply_shared(config, params, x, state, reset, shared, *, axis=None):
+  """Runs over a sequence as a layer among others; returns what they share, too.
 
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  y, state, _ = _step(config, params, x, state, reset, None)
-  return y, state
-
-
-def apply_shared(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None,
-  reset: jax.Array | None,
-  shared: dict[str, Any],
-  *,
-  axis: str | None = None,
-) -> tuple[jax.Array, State, dict[str, Any]]:
-  """Runs over a sequence as a layer among others; see `apply`.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model), floating.
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool or None.
+  Options:
     shared: what the layers before have left, of which this reads "v_first",
       values (*batch, time, d_model). The first layer, and one that finds none,
       leaves its own there.
-    axis: name of the mesh axis over which time is split.
-
-  Returns:
-    y, the state after the last element, and what layers share from here on.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
   """
-  v_first = _given(shared, x)
-  y, (state, v_first) = _checked_apply(
-    config, params, x, state, reset, axis=axis, v_first=v_first
-  )
-  return y, state, {**shared, SHARED: v_first}
-
-
-def step_shared(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None,
-  shared: dict[str, Any],
-) -> tuple[jax.Array, State, dict[str, Any]]:
-  """Consumes one element; `apply_shared` without the time axis.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model), floating.
-    state: state before the element.
-    reset: (*batch,) bool or None.
-    shared: as in `apply_shared`, with values (*batch, d_model).
-
-  Returns:
-    y, the state after the element, and what layers share from here on.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
-  """
-  v_first = _given(shared, x)
-  y, (state, v_first) = _checked_step(
-    config, params, x, state, reset, v_first=v_first
-  )
-  return y, state, {**shared, SHARED: v_first}
-
-
-def _given(shared, x):
-  """The first layer's values, if there are any; they are like x."""
-  v_first = shared.get(SHARED)
-  if v_first is not None and jnp.shape(v_first) != jnp.shape(x):
-    raise contract.error(
-      f"shared[{SHARED!r}]",
-      f"shape {jnp.shape(v_first)}",
-      f"{jnp.shape(x)}, that of x",
-    )
-  return v_first
-
-
-@contract.apply(Config, init, initial_state)
-def _checked_apply(config, params, x, state, reset, *, axis, v_first):
-  """`apply`, whose state comes with the first layer's values."""
-  y, *both = _apply(config, params, x, state, reset, v_first, axis)
-  return y, tuple(both)
+  over = functools.partial(passes.over_sequence, axis=axis)
+  return _run(over, config, params, x, state, reset, shared)
 
 
 @contract.step(Config, init, initial_state)
-def _checked_step(config, params, x, state, reset, *, v_first):
-  """`step`, whose state comes with the first layer's values."""
-  y, *both = _step(config, params, x, state, reset, v_first)
-  return y, tuple(both)
+def step_shared(config, params, x, state, reset, shared):
+  """Consumes one element; `apply_shared` without the time axis.
+
+  Options:
+    shared: as in `apply_shared`, with values (*batch, d_model).
+  """
+  return _run(passes.over_element, config, params, x, state, reset, shared)
 
 
-def _apply(config, params, x, state, reset, v_first, axis):
-  shift = functools.partial(recurrence.token_shift, axis=axis)
-  scan = functools.partial(_scan, axis=axis)
-  return _run(config, params, x, state, reset, v_first, shift, scan)
-
-
-def _step(config, params, x, state, reset, v_first):
-  shift, scan = recurrence.token_shift_step, _scan_step
-  return _run(config, params, x, state, reset, v_first, shift, scan)
-
-
-def _run(config, params, x, state, reset, v_first, shift, scan):
-  """y, the state, and the first layer's values."""
+def _run(over, config, params, x, state, reset, shared):
+  """Outputs y, the state, and what layers share from here on."""
+  v_first = shared.get(SHARED)
+  if v_first is not None and jnp.shape(v_first) != x.shape:
+    raise contract.error(
+      f"shared[{SHARED!r}]",
+      f"shape {jnp.shape(v_first)}",
+      f"{x.shape}, that of x",
+    )
   params = contract.cast(params, contract.wide_dtype(x))
-  before, last = shift(x, state.last, reset)
+  before, last = over(recurrence.token_shift, x, state.last, reset)
   mixed = {
     name: contract.pointwise(_rwkv.mix, x, before, params[f"mu_{name}"])
     for name in _SHIFTS
@@ -327,7 +220,11 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
   r, k, v = (recurrence.dense(mixed[c], params[f"W_{c}"]) for c in "rkv")
   if "v0" in params and v_first is not None:
     weight = _low_rank(params, "v", mixed["v"])
-    v = contract.pointwise(_drawn, v, v_first.astype(v.dtype), weight)
+
+    def drawn(v, v_first, weight):
+      return v + (v_first - v) * jax.nn.sigmoid(weight)
+
+    v = contract.pointwise(drawn, v, v_first.astype(v.dtype), weight)
   else:
     v_first = v
   decay = _low_rank(params, "w", mixed["w"], jnp.tanh)
@@ -343,10 +240,12 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
     lambda k, rate, k_a: k * (1 + (rate - 1) * k_a), k, rate, k_a
   )
   b = contract.pointwise(jnp.multiply, z, rate)
-  o, S = scan(r, k, v, -z, b, decay, state.S, reset)
+  elements = r, k, v, -z, b, decay, state.S
+  step = passes.of_heads(recurrence.dplr_step)
+  o, S = over(_scan, *elements, reset=reset, step=step)
 
   def read_out(o, r, k, v, gate, scale, bias, r_k):
-    o = _normalized(o, config.eps) * scale + bias
+    o = head_parts.standardized(o, config.eps) * scale + bias
     o = o + jnp.sum(r * k * r_k, axis=-1, keepdims=True) * v
     return o * gate
 
@@ -354,7 +253,7 @@ def _run(config, params, x, state, reset, v_first, shift, scan):
   weights = scale, bias, params["r_k"]
   y = contract.pointwise(read_out, o, r, k, v, split(gate), *weights)
   y = recurrence.dense(y.reshape(x.shape), params["W_o"])
-  return y, State(last, S), v_first
+  return y, State(last, S), {**shared, SHARED: v_first}
 
 
 def _low_rank(params, name, x, function=None):
@@ -366,34 +265,25 @@ def _low_rank(params, name, x, function=None):
   return recurrence.dense(x, params[f"{name}2"], bias, wide=True)
 
 
-def _drawn(v, v_first, weight):
-  return v + (v_first - v) * jax.nn.sigmoid(weight)
-
-
 def _unit(x):
   """Returns x at length 1 along the last axis, or 0."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, _SMALLEST_LENGTH**2))
 
 
-def _normalized(x, eps):
-  """Deviations (x - mean) / sqrt(variance + eps) along the last axis."""
-  x = x - jnp.mean(x, axis=-1, keepdims=True)
-  square = jnp.mean(x * x, axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(square + eps)
-
-
-def _scan(*arguments, axis):
-  """`dplr_scan` of arrays with time before heads."""
-  *elements, state, reset = arguments
+def _scan(*arguments, reset, axis):
+  """Result of `recurrence.dplr_scan` of arrays with time before heads."""
+  *elements, state = arguments
   elements = [jnp.moveaxis(x, -2, -3) for x in elements]
   reset = head_parts.resets(reset, elements[0].shape[:-1])
   o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
   return jnp.moveaxis(o, -3, -2), state
 
 
-def _scan_step(*arguments):
-  """One step of `dplr_scan`; heads are batch axes of a step."""
-  *elements, state, reset = arguments
-  reset = head_parts.resets(reset, elements[0].shape[:-1], time=False)
-  return recurrence.dplr_step(*elements, state, reset=reset)
+def _alone(over, config, params, x, state, reset):
+  """Runs over a sequence, whose values are the layer's own."""
+  y, state, _ = _run(over, config, params, x, state, reset, {})
+  return y, state
+
+
+apply, step = passes.make(Config, init, initial_state, _alone, sections=True)

@@ -1,9 +1,4 @@
-"""Parameters and passes of S4 and S4D, with one system per channel.
-
-Both are linear systems with one input and one output for every channel, with
-real parts of eigenvalues and step sizes stored through a transform, and both
-have a kernel that a convolution applies to whole sequences.
-"""
+"""Parameters and passes of S4 and S4D, with one system per channel."""
 
 from collections.abc import Callable
 import dataclasses
@@ -19,8 +14,6 @@ import numpy as np
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 _DType = jax.typing.DTypeLike
 
@@ -52,16 +45,13 @@ class System(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(contract.Options):
+class Config(discretize.StepSizes):
   """Options that both have.
 
   Attributes:
-    d_model: width of inputs and outputs, H.
     d_state: states per channel, conjugates counted, N; even.
     n_ssm: number of different systems but for C, D and step size; channel h has
       that of number h modulo n_ssm. One per channel if None.
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
     real_transform: -Re(Lambda) is this function of the parameter: "exp",
       "softplus", "relu" (plus 1e-4) or "none".
     dt_transform: the step size is this function of the parameter: "exp" or
@@ -75,12 +65,9 @@ class Config(contract.Options):
       "auto". With resets it is always "chunks". They agree to rounding.
   """
 
-  d_model: int
   d_state: int = 64
   n_ssm: int | None = None
   init: str = ""
-  dt_min: float = 0.001
-  dt_max: float = 0.1
   real_transform: Literal["exp", "softplus", "relu", "none"] = "exp"
   dt_transform: Literal["exp", "softplus"] = "exp"
   step_rescale: float = 1.0
@@ -88,20 +75,10 @@ class Config(contract.Options):
   method: Literal["auto", "convolution", "chunks"] = "auto"
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "d_state"),
-      optional=("n_ssm",),
-      above_zero=("step_rescale",),
-    )
+    super().__post_init__()
     if self.d_state % 2:
       raise contract.error("d_state", self.d_state, "an even number")
-    if self.d_model % self.copies:
-      raise contract.error(
-        "n_ssm", self.n_ssm, f"a divisor of d_model = {self.d_model}"
-      )
-    discretize.check_step_sizes(self)
+    contract.divisor("n_ssm", self.copies, d_model=self.d_model)
 
   @property
   def copies(self) -> int:
@@ -138,13 +115,17 @@ def init_Lambda(config: Config, Lambda: np.ndarray) -> dict[str, jax.Array]:
   }
 
 
-def real_part(config: Config, params: Params, dtype: _DType) -> jax.Array:
+def real_part(
+  config: Config, params: contract.Params, dtype: _DType
+) -> jax.Array:
   """Real part of Lambda, (n_ssm, N)."""
   load, _ = TRANSFORMS[config.real_transform]
   return -load(params["Lambda_re"].astype(dtype))
 
 
-def complex_Lambda(config: Config, params: Params, dtype: _DType) -> jax.Array:
+def complex_Lambda(
+  config: Config, params: contract.Params, dtype: _DType
+) -> jax.Array:
   """Lambda, (n_ssm, N) complex."""
   re = real_part(config, params, dtype)
   return lax.complex(re, params["Lambda_im"].astype(dtype))
@@ -160,10 +141,46 @@ def init_step(
   return discretize.inverse_softplus(jnp.exp(log_step))
 
 
-def step_sizes(config: Config, params: Params, dtype: _DType) -> jax.Array:
+def step_sizes(
+  config: Config, params: contract.Params, dtype: _DType
+) -> jax.Array:
   """Step sizes at the sampling rate of use, in the shape of the parameter."""
   load, _ = TRANSFORMS[config.dt_transform]
   return config.step_rescale * load(params["log_step"].astype(dtype))
+
+
+def bind(
+  config_type: type,
+  init: Callable[..., contract.Params],
+  initial_state: Callable[..., jax.Array],
+  discrete: Callable[..., System],
+  join: Callable[[jax.Array], jax.Array] = lambda state: state,
+  split: Callable[[jax.Array], jax.Array] = lambda state: state,
+) -> contract.Apply:
+  """Function `apply`, by systems in discrete time on joined states."""
+
+  @contract.apply(config_type, init, initial_state, fresh=False)
+  def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
+    """Runs over a sequence.
+
+    A bidirectional model keeps the elements on the two sides of a reset apart
+    in both directions.
+
+    Options:
+      mask: (*batch, time) bool; elements where it is false, padding say, are
+        read as zeros.
+    """
+    contract.check_mask(mask, x)
+    if mask is not None:
+      x = jnp.where(mask[..., None], x, 0)
+    if state is not None:
+      state = join(state)
+    system = discrete(config, params, contract.wide_dtype(x))
+    y, state = run(config, system, x, state, reset, axis)
+    y = contract.pointwise(_with_input, x, y, params["D"])
+    return y, split(state)
+
+  return contract.of_module(config_type, apply=apply)[0]
 
 
 def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
@@ -174,7 +191,7 @@ def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
   return jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
 
 
-def with_input(u: jax.Array, y: jax.Array, D: jax.Array) -> jax.Array:
+def _with_input(u, y, D):
   """Sum y + D u: the feed-through of every channel."""
   return y + D.astype(u.dtype) * u
 

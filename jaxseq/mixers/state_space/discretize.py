@@ -5,13 +5,14 @@ discretized copy of B is needed.
 """
 
 from collections.abc import Callable
+import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.mixers import contract
 
 # Below this the quotient of ZOH is replaced by its limit; the error of the
 # limit is half of |dt Lambda|, far below float32 rounding.
@@ -62,16 +63,40 @@ def get(name: str) -> Callable:
   return METHODS[_validate.choice("discretization", name, METHODS)]
 
 
-def check_step_sizes(config: Any) -> None:
-  """Checks dt_min and dt_max, the bounds of the initial step sizes."""
-  if not 0 < config.dt_min <= config.dt_max:
-    raise _validate.error(
-      "dt_min", config.dt_min, f"0 < dt_min <= dt_max = {config.dt_max}"
-    )
+@dataclasses.dataclass(frozen=True)
+class StepSizes(contract.Options):
+  """Base of a Config with step sizes, whose first ones are drawn.
+
+  Attributes:
+    dt_min: smallest initial step size.
+    dt_max: largest initial step size; steps are drawn log-uniformly.
+  """
+
+  _: dataclasses.KW_ONLY
+  dt_min: float = 0.001
+  dt_max: float = 0.1
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.dt_min > self.dt_max:
+      expected = f"0 < dt_min <= dt_max = {self.dt_max}"
+      raise _validate.error("dt_min", self.dt_min, expected)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlooredSteps(StepSizes):
+  """Base of a Config for `step_size_bias`.
+
+  Attributes:
+    dt_init_floor: lower bound on initial step sizes.
+  """
+
+  _: dataclasses.KW_ONLY
+  dt_init_floor: float = 1e-4
 
 
 def log_step_sizes(
-  key: jax.Array, shape: tuple[int, ...], config: Any
+  key: jax.Array, shape: tuple[int, ...], config: StepSizes
 ) -> jax.Array:
   """Draws logarithms of step sizes, uniform between those of the bounds."""
   low, high = math.log(config.dt_min), math.log(config.dt_max)
@@ -83,7 +108,9 @@ def inverse_softplus(x: jax.Array) -> jax.Array:
   return x + jnp.log(-jnp.expm1(-x))
 
 
-def step_size_bias(key: jax.Array, count: int, config: Any) -> jax.Array:
+def step_size_bias(
+  key: jax.Array, count: int, config: FlooredSteps
+) -> jax.Array:
   """Draws biases (count,), by softplus step sizes of at least the floor."""
   dt = jnp.exp(log_step_sizes(key, (count,), config))
   return inverse_softplus(jnp.maximum(dt, config.dt_init_floor))

@@ -21,8 +21,6 @@ from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="one diagonal complex system for all channels",
   ssm_parameters=("nu_log", "theta_log", "gamma_log", "B_re", "B_im"),
@@ -30,30 +28,23 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of the LRU.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_state: number of complex states; d_model if None.
     r_min: smallest absolute value of the initial eigenvalues.
     r_max: largest one, at most 1. For long memories both are near 1.
     max_phase: largest phase of the initial eigenvalues, in radians.
   """
 
-  d_model: int
   d_state: int | None = None
-  r_min: float = 0.0
-  r_max: float = 1.0
+  r_min: contract.Number = 0.0
+  r_max: contract.Number = 1.0
   max_phase: float = 2 * math.pi
 
   def __post_init__(self):
-    contract.fields(
-      self,
-      positive=("d_model",),
-      optional=("d_state",),
-      above_zero=("max_phase",),
-    )
+    super().__post_init__()
     if not 0 <= self.r_min < self.r_max <= 1:
       expected = f"0 <= r_min < r_max = {self.r_max} <= 1"
       raise contract.error("r_min", self.r_min, expected)
@@ -61,7 +52,7 @@ class Config:
   @property
   def states(self) -> int:
     """Number of complex states."""
-    return self.d_model if self.d_state is None else self.d_state
+    return self.d_state or self.d_model
 
 
 @_serialization.exported("jaxseq.mixers.lru.State")
@@ -72,7 +63,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: eigenvalues uniform on a ring, normal matrices.
 
   Returns:

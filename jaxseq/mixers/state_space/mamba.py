@@ -26,11 +26,10 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import positions
+from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers.state_space import _mamba
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 TRAITS = dataclasses.replace(
   _mamba.TRAITS,
@@ -61,12 +60,6 @@ class Config(_mamba.Config):
   norm: Literal["none", "plain", "scaled"] = "none"
   norm_eps: float = 1e-6
 
-  def __post_init__(self):
-    super().__post_init__()
-    contract.fields(
-      self, optional=("dt_rank",), above_zero=("dt_scale", "norm_eps")
-    )
-
   @property
   def rank(self) -> int:
     """Rank of the projection to the step sizes."""
@@ -90,7 +83,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters (arXiv:2312.00752, section 3.6, and its code).
 
   Returns:
@@ -146,45 +139,31 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  conv = functools.partial(recurrence.causal_conv, axis=axis)
-  scan = functools.partial(recurrence.selective_scan, axis=axis)
-  return _run(config, params, x, state, reset, conv, scan)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  conv, scan = recurrence.causal_conv_step, recurrence.selective_step
-  return _run(config, params, x, state, reset, conv, scan)
-
-
-def _run(config, params, x, state, reset, conv, scan):
-  params = contract.cast(params, contract.wide_dtype(x))
   inner, N = config.d_inner, config.d_state
   u = contract.project(params, "in_proj", x)
   u, z = u[..., :inner], u[..., inner:]
-  u, window = _mamba.convolved(conv, params, u, state.conv, reset)
+  u, window = passes.convolved(over, params, u, state.conv, reset)
   projected = recurrence.dense(u, params["x_proj"])
   parts = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
   if config.norm != "none":
-    parts = map(_normalizer(config, params), ("dt", "B", "C"), parts)
+    normed = functools.partial(_normed, config, params)
+    parts = map(normed, ("dt", "B", "C"), parts)
   low, B, C = parts
   delta = recurrence.dense(low, params["dt_proj"], params["dt_bias"], wide=True)
   delta, A = jax.nn.softplus(delta), -jnp.exp(params["A_log"])
-  y, ssm = scan(u, delta, A, B, C, state.ssm, D=params["D"], reset=reset)
+  elements = u, delta, A, B, C, state.ssm
+  y, ssm = over(
+    recurrence.selective_scan, *elements, D=params["D"], reset=reset
+  )
   y = contract.pointwise(lambda y, z: y * jax.nn.silu(z), y, z)
   return contract.project(params, "out_proj", y), State(window, ssm)
 
 
-def _normalizer(config, params):
-  """A function of the name of a part of the projection, and the part."""
+def _normed(config, params, name, x):
+  weight = params.get(f"{name}_norm", jnp.ones(x.shape[-1:], x.dtype))
+  return head_parts.normed(x, weight, config.norm_eps)
 
-  def run(name, x):
-    weight = params.get(f"{name}_norm", jnp.ones(x.shape[-1:], x.dtype))
-    norm = functools.partial(positions.rms_norm, eps=config.norm_eps)
-    return contract.pointwise(norm, x, weight)
 
-  return run
+apply, step = passes.make(Config, init, initial_state, _run, sections=True)

@@ -26,11 +26,9 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 from jaxseq.mixers.state_space import _mamba
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 TRAITS = dataclasses.replace(
   _mamba.TRAITS,
@@ -40,17 +38,13 @@ TRAITS = dataclasses.replace(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_mamba.Config):
+class Config(_mamba.Heads, _mamba.Config):
   """Options of Mamba-2; the defaults are those of the paper's code.
 
   Attributes:
     channels: channels inside, d_inner; expand * d_model if None.
-    headdim: channels of a head, P; 64 or, where that is no divisor of d_inner,
-      the largest divisor below it, if None.
-    ngroups: groups of heads that share B and C.
     dt_limit: bounds on the step sizes at all times.
     A_init_range: bounds between which the initial -A are drawn uniformly.
-    chunk_size: elements per chunk of the scan; by the sizes if None.
     norm: where the norm stands: "after_gate", norm(y * silu(z)), "before_gate",
       norm(y) * silu(z), or nowhere, "none".
     norm_eps: added to the mean square in the norm.
@@ -60,13 +54,9 @@ class Config(_mamba.Config):
     out_bias: whether out_proj has a bias; as in_proj if None.
   """
 
-  d_state: int = 128
   channels: int | None = None
-  headdim: int | None = None
-  ngroups: int = 1
   dt_limit: tuple[float, float] = (0.0, math.inf)
   A_init_range: tuple[float, float] = (1.0, 16.0)
-  chunk_size: int | None = None
   norm: Literal["after_gate", "before_gate", "none"] = "after_gate"
   norm_eps: float = 1e-5
   norm_groups: int = 1
@@ -74,21 +64,8 @@ class Config(_mamba.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    contract.fields(
-      self,
-      positive=("ngroups", "norm_groups"),
-      optional=("channels", "headdim", "chunk_size"),
-      above_zero=("norm_eps",),
-    )
-    for name, value, divisor in (
-      ("headdim", self.d_inner, self.head_width),
-      ("ngroups", self.heads, self.ngroups),
-      ("norm_groups", self.d_inner, self.norm_groups),
-    ):
-      if value % divisor:
-        inside = "expand * d_model" if self.channels is None else "channels"
-        what = "heads" if name == "ngroups" else inside
-        raise contract.error(name, divisor, f"a divisor of {what} = {value}")
+    inside = {self.inside: self.d_inner}
+    contract.divisor("norm_groups", self.norm_groups, **inside)
     for name, lowest in (("dt_limit", 0.0), ("A_init_range", 1e-30)):
       bounds = tuple(getattr(self, name))  # Hashable, whatever came.
       if len(bounds) != 2 or not lowest <= bounds[0] <= bounds[1]:
@@ -97,26 +74,19 @@ class Config(_mamba.Config):
       object.__setattr__(self, name, bounds)
 
   @property
+  def inside(self) -> str:
+    """The name of what d_inner comes from."""
+    return super().inside if self.channels is None else "channels"
+
+  @property
   def d_inner(self) -> int:
     """Number of channels inside."""
-    return super().d_inner if self.channels is None else self.channels
+    return self.channels or super().d_inner
 
   @property
   def biases_out(self) -> bool:
     """True if out_proj has a bias."""
     return self.bias if self.out_bias is None else self.out_bias
-
-  @property
-  def head_width(self) -> int:
-    """Channels of a head."""
-    if self.headdim is not None:
-      return self.headdim
-    return contract.largest_divisor(self.d_inner, 64)
-
-  @property
-  def heads(self) -> int:
-    """Number of heads."""
-    return self.d_inner // self.head_width
 
   @property
   def conv_channels(self) -> int:
@@ -139,7 +109,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the paper's code does.
 
   Returns:
@@ -185,81 +155,14 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-@contract.apply(Config, init, initial_state, sections=True)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  conv = functools.partial(recurrence.causal_conv, axis=axis)
-  scan = functools.partial(
-    recurrence.outer_scan_heads, axis=axis, chunk_size=config.chunk_size
-  )
-  return _run(config, params, x, state, reset, conv, scan)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  conv = recurrence.causal_conv_step
-  return _run(config, params, x, state, reset, conv, _scan_step)
-
-
-def tree(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  nodes: recurrence.Tree,
-) -> tuple[jax.Array, State]:
-  """Consumes a tree of elements, x (*batch, nodes, d_model).
-
-  Returns:
-    y of x's shape, and what `commit` makes states of.
-  """
-
-  def conv(x, weight, bias, window, reset):
-    del reset
-    return recurrence.tree_causal_conv(x, weight, bias, window, nodes)
-
-  def scan(C, B, x, decay, state, *, reset):
-    del reset
-    C, B = _to_heads(x, C, B)
-    C, B, x, decay = (jnp.swapaxes(leaf, -2, -3) for leaf in (C, B, x, decay))
-    y = recurrence.tree_outer_scan(C, B, x, decay, state, nodes)
-    return jnp.swapaxes(y, -2, -3).astype(x.dtype), (B, x, decay)
-
-  y, residue = _run(config, params, x, state, None, conv, scan)
-  return y.astype(x.dtype), residue
-
-
-def commit(
-  config: Config,
-  residue: State,
-  state: State,
-  nodes: recurrence.Tree,
-  node: jax.Array,
-) -> State:
-  """Returns the state after one node of each row.
-
-  Args:
-    config: as in `tree`.
-    residue: from `tree`.
-    state: in front of the tree.
-    nodes: the tree.
-    node: (*batch,) numbers of nodes.
-  """
-  window = recurrence.after_node(residue.conv, node, node.ndim)
-  node = jnp.broadcast_to(node[..., None], (*node.shape, config.heads))
-  ssm = recurrence.outer_after(*residue.ssm, state.ssm, nodes, node)
-  return State(window.astype(state.conv.dtype), ssm.astype(state.ssm.dtype))
-
-
-def _run(config, params, x, state, reset, conv, scan):
-  params = contract.cast(params, contract.wide_dtype(x))
   z, xBC, dt = _project(config, params, x)
-  xBC, window = _mamba.convolved(conv, params, xBC, state.conv, reset)
+  xBC, window = passes.convolved(over, params, xBC, state.conv, reset)
   dt = jax.nn.softplus(dt + params["dt_bias"])
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
-  y, x, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
+  y, x, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, over)
   finish, scale = functools.partial(_finish, config), ()
   if config.norm != "none":
     scale = (params["norm_scale"],)
@@ -284,7 +187,7 @@ def _project(config, params, x):
   return z, xBC, part(slice(end, None), wide=True)
 
 
-def _ssm(config, params, xBC, dt, state, reset, scan):
+def _ssm(config, params, xBC, dt, state, reset, over):
   """Outputs y without D x, and x, (..., heads, headdim), and the state."""
   # From xBC (..., conv_channels) and dt (..., heads).
   lead, inner = xBC.shape[:-1], config.d_inner
@@ -296,7 +199,8 @@ def _ssm(config, params, xBC, dt, state, reset, scan):
   )
   decay = (-jnp.exp(params["A_log"]) * dt)[..., None]
   scaled = contract.pointwise(lambda x, dt: dt[..., None] * x, x, dt)
-  y, state = scan(C, B, scaled, decay, state, reset=reset)
+  elements = C, B, scaled, decay, state
+  y, state = over(recurrence.outer_scan_heads, *elements, reset=reset)
   return y, x, state
 
 
@@ -317,14 +221,5 @@ def _normalized(config, x, scale):
   return groups.reshape(x.shape) * scale
 
 
-def _scan_step(C, B, x, decay, state, *, reset):
-  """One step of `outer_scan_heads`; heads are batch axes of a step."""
-  C, B = _to_heads(x, C, B)
-  reset = head_parts.resets(reset, x.shape[:-1], time=False)
-  return recurrence.outer_step(C, B, x, decay, state, reset=reset)
-
-
-def _to_heads(x, *groups):
-  """Arrays of groups (..., groups, n), once for each head of x."""
-  heads = x.shape[-2]
-  return [jnp.repeat(leaf, heads // leaf.shape[-2], axis=-2) for leaf in groups]
+apply, step = passes.make(Config, init, initial_state, _run, sections=True)
+tree, commit = passes.trees(Config, _run)

@@ -26,10 +26,10 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import passes
 from jaxseq.mixers import positions
+from jaxseq.mixers.state_space import _mamba
 from jaxseq.mixers.state_space import discretize
-
-Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay that depends on the input; angles; "
@@ -41,76 +41,28 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_mamba.Heads):
   """Options of Mamba-3; the defaults are those of the authors' code.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    expand: d_inner / d_model, where d_inner is the number of channels inside.
     d_state: states per channel, N, the width of queries and keys.
-    headdim: channels of a head; 64 or, where that is no divisor of d_inner, the
-      largest divisor below it, if None.
-    ngroups: groups of heads that share B and C.
     rotary_fraction: part of the states that is turned, 0.5 or 1.
     A_floor: lower bound of -A.
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
-    dt_init_floor: lower bound on initial step sizes.
     norm: whether y is normalized in each head, before the gate.
     norm_eps: added to the mean square in the norms, those of B and C too.
-    chunk_size: elements per chunk of the scan; by the sizes if None.
   """
 
-  d_model: int
-  expand: int = 2
-  d_state: int = 128
-  headdim: int | None = None
-  ngroups: int = 1
   rotary_fraction: float = 0.5
   A_floor: float = 1e-4
-  dt_min: float = 0.001
-  dt_max: float = 0.1
-  dt_init_floor: float = 1e-4
   norm: bool = False
   norm_eps: float = 1e-5
-  chunk_size: int | None = None
 
   def __post_init__(self):
-    contract.fields(
-      self,
-      positive=("d_model", "expand", "d_state", "ngroups"),
-      optional=("headdim", "chunk_size"),
-      above_zero=("A_floor", "dt_init_floor", "norm_eps"),
-    )
+    super().__post_init__()
     contract.choice("rotary_fraction", self.rotary_fraction, (0.5, 1.0))
-    discretize.check_step_sizes(self)
     if not self.angles:
       expected = f"at least {round(2 / self.rotary_fraction)}"
       raise contract.error("d_state", self.d_state, expected)
-    for name, value, divisor in (
-      ("headdim", self.d_inner, self.head_width),
-      ("ngroups", self.heads, self.ngroups),
-    ):
-      if value % divisor:
-        what = "heads" if name == "ngroups" else "expand * d_model"
-        raise contract.error(name, divisor, f"a divisor of {what} = {value}")
-
-  @property
-  def d_inner(self) -> int:
-    """Number of channels inside."""
-    return self.expand * self.d_model
-
-  @property
-  def head_width(self) -> int:
-    """Channels of a head."""
-    if self.headdim is not None:
-      return self.headdim
-    return contract.largest_divisor(self.d_inner, 64)
-
-  @property
-  def heads(self) -> int:
-    """Number of heads."""
-    return self.d_inner // self.head_width
 
   @property
   def angles(self) -> int:
@@ -143,7 +95,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the authors' code does.
 
   Returns:
@@ -209,7 +161,6 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
     angle[..., None, :],
     state,
     reset=reset,
-    chunk_size=config.chunk_size,
     axis=axis,
   )
 
@@ -225,10 +176,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   return recurrence.dense(y, params["out_proj"]), state
 
 
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  return contract.one_element(apply, config, params, x, state, reset)
+step = passes.step_by(Config, init, initial_state, apply)
 
 
 def scan(
@@ -242,7 +190,6 @@ def scan(
   state: State,
   *,
   reset: jax.Array | None = None,
-  chunk_size: int | None = None,
   axis: str | None = None,
 ) -> tuple[jax.Array, State]:
   """Runs the recurrence of Mamba-3 over time, by one `outer_scan`.
@@ -262,7 +209,6 @@ def scan(
     state: state before the first element.
     reset: (*batch, time) bool; where true the state is that of a fresh sequence
       before the element is consumed.
-    chunk_size: as in `recurrence.outer_scan`.
     axis: name of the mesh axis over which time is split, or None.
 
   Returns:
@@ -292,7 +238,6 @@ def scan(
     state.S + before,
     reset=reset,
     inclusive=False,
-    chunk_size=chunk_size,
     axis=axis,
   )
 
@@ -356,10 +301,7 @@ def _phases(turns, angle, reset, axis):
   # Of length 1 but for rounding, which adds up.
   phase = phase / jnp.abs(phase)
   theta = jnp.mod(jnp.arctan2(jnp.imag(last), jnp.real(last)), 2 * math.pi)
-  return (
-    phase.reshape(turns.shape),
-    theta.reshape(*lead[:-1], heads, angles),
-  )
+  return (phase.reshape(turns.shape), theta.reshape(*lead[:-1], heads, angles))
 
 
 def _turned(x, cos, sin):

@@ -22,9 +22,8 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers.gated import _blocks
-
-Params = contract.Params
+from jaxseq.mixers import head_parts
+from jaxseq.mixers import passes
 
 # Factor on the recurrence gate.
 _SHARPNESS = 8.0
@@ -39,33 +38,21 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Hidden):
   """Options of the block.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_hidden: width of the state; d_model if None. The paper has 4 / 3 of it.
     heads: blocks of the gates' matrices.
     d_conv: width of the convolution, the present element counted; 1 for none.
   """
 
-  d_model: int
-  d_hidden: int | None = None
   heads: int = 1
   d_conv: int = 4
 
   def __post_init__(self):
-    contract.fields(
-      self, positive=("d_model", "heads", "d_conv"), optional=("d_hidden",)
-    )
-    if self.width % self.heads:
-      expected = f"a multiple of heads = {self.heads}"
-      raise contract.error("d_hidden", self.width, expected)
-
-  @property
-  def width(self) -> int:
-    """Width of the state."""
-    return self.d_model if self.d_hidden is None else self.d_hidden
+    super().__post_init__()
+    contract.multiple("d_hidden", self.width, heads=self.heads)
 
 
 @_serialization.exported("jaxseq.mixers.rglru.State")
@@ -85,7 +72,7 @@ class State(NamedTuple):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters, as the original code does.
 
   Returns:
@@ -144,38 +131,34 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 @contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  conv = functools.partial(recurrence.causal_conv, axis=axis)
-  scan = functools.partial(recurrence.linear_scan, axis=axis)
+  del config
   first = jnp.arange(x.shape[-2]) == 0
   if axis is not None:
     first &= jax.lax.axis_index(axis) == 0
   begins = jnp.where(first, state.fresh[..., None], 0)
-  return _run(config, params, x, state, reset, begins, conv, scan)
+  over = functools.partial(passes.over_sequence, axis=axis)
+  return _run(over, params, x, state, reset, begins)
 
 
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
-
-  def scan(a, b, h, *, reset):
-    h = recurrence.linear_step(a, b, h, reset=reset)
-    return h, h
-
-  conv = recurrence.causal_conv_step
-  return _run(config, params, x, state, reset, state.fresh, conv, scan)
+  del config
+  over = passes.over_element
+  return _run(over, params, x, state, reset, state.fresh)
 
 
-def _run(config, params, x, state, reset, begins, conv, scan):
+def _run(over, params, x, state, reset, begins):
   """`begins` (...) is 1 where the state is fresh, beside those of resets."""
   params = contract.cast(params, contract.wide_dtype(x))
   u, window = recurrence.dense(x, params["W_x"], params["b_x"]), state.conv
-  if config.d_conv > 1:
+  if "conv_weight" in params:
     taps, bias = params["conv_weight"], params["conv_bias"]
-    u, window = conv(u, taps, bias, window, reset)
+    u, window = over(recurrence.causal_conv, u, taps, bias, window, reset)
     u = u.astype(x.dtype)
   begins = begins if reset is None else jnp.where(reset, 1, begins)
-  a, b = coefficients(params, u, begins)
-  h, last = scan(a, b, state.h, reset=reset)
+  a, b = _coefficients(params, u, begins)
+  h, last = over(recurrence.linear_scan, a, b, state.h, reset=reset)
   branch = recurrence.dense(x, params["W_y"], params["b_y"])
   y = contract.pointwise(
     lambda branch, h: jax.nn.gelu(branch) * h, branch, h.astype(x.dtype)
@@ -184,20 +167,10 @@ def _run(config, params, x, state, reset, begins, conv, scan):
   return y, State(last, window, jnp.zeros_like(state.fresh))
 
 
-def coefficients(
-  params: Params, u: jax.Array, begins: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Returns a and b of the recurrence h_t = a_t h_{t-1} + b_t.
-
-  Args:
-    params: the gates' W_i, b_i, W_r, b_r, and Lambda, see `init`.
-    u: (..., d_hidden).
-    begins: (...), 1 at the first element of each sequence, whose b is not
-      multiplied by sqrt(1 - a^2), 0 elsewhere; of any dtype.
-
-  Returns:
-    Two arrays of u's shape, float32 or wider.
-  """
+def _coefficients(params, u, begins):
+  """Coefficients a and b, like u, of a linear recurrence; float32 or wider."""
+  # `begins` (...) is 1 at the first element of each sequence, whose b is not
+  # multiplied by sqrt(1 - a^2), and 0 elsewhere.
   i, r = (_gate(params, name, u) for name in "ir")
   log_a = -_SHARPNESS * r * jax.nn.softplus(params["Lambda"])
   begins = jnp.asarray(begins, log_a.dtype)[..., None]
@@ -208,7 +181,7 @@ def coefficients(
 
 def _gate(params, name, u):
   """sigmoid(W u + b), with W block by block, at least float32."""
-  y = _blocks.dense(u, params[f"W_{name}"], wide=True)
+  y = head_parts.dense(u, params[f"W_{name}"], wide=True)
   return jax.nn.sigmoid(y + params[f"b_{name}"])
 
 

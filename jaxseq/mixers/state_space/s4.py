@@ -29,8 +29,6 @@ from jaxseq.mixers.state_space import _dplr
 from jaxseq.mixers.state_space import _siso
 from jaxseq.mixers.state_space import hippo
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal plus low-rank system",
   # What the paper trains with the smaller learning rate.
@@ -52,7 +50,7 @@ class Config(_siso.Config):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters (arXiv:2111.00396, section 3, and its code).
 
   Returns:
@@ -87,28 +85,6 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: complex zeros (*batch, H, N / 2)."""
   shape = (*batch_shape, config.d_model, config.d_state // 2)
   return jnp.zeros(shape, jnp.result_type(dtype, jnp.complex64))
-
-
-@contract.apply(Config, init, initial_state, fresh=False)
-def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
-  """Runs over a sequence.
-
-  A bidirectional model keeps the elements on the two sides of a reset apart in
-  both directions.
-
-  Options:
-    mask: (*batch, time) bool; elements where it is false, padding say, are read
-      as zeros.
-  """
-  contract.check_mask(mask, x)
-  if mask is not None:
-    x = jnp.where(mask[..., None], x, 0)
-  if state is not None:
-    state = _dplr.join(state)
-  system = _discrete(config, params, contract.wide_dtype(x))
-  y, state = _siso.run(config, system, x, state, reset, axis)
-  y = contract.pointwise(_siso.with_input, x, y, params["D"])
-  return y, _dplr.split(state)
 
 
 @contract.step(Config, init, initial_state)
@@ -152,3 +128,8 @@ def _discrete(config, params, dtype):
     return _dplr.kernel(continuous, truncated, length)
 
   return _siso.System(A_bar, B_bar, _dplr.read_out(C), kernel)
+
+
+apply = _siso.bind(
+  Config, init, initial_state, _discrete, _dplr.join, _dplr.split
+)

@@ -24,8 +24,6 @@ from jaxseq.mixers.state_space import _siso
 from jaxseq.mixers.state_space import discretize
 from jaxseq.mixers.state_space import hippo
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal system",
   # What the paper trains with the smaller learning rate.
@@ -55,7 +53,7 @@ class Config(_siso.Config):
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters (arXiv:2206.11893, section 4, and its code).
 
   Returns:
@@ -106,26 +104,6 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return jnp.zeros(shape, dtype)
 
 
-@contract.apply(Config, init, initial_state, fresh=False)
-def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
-  """Runs over a sequence.
-
-  A bidirectional model keeps the elements on the two sides of a reset apart in
-  both directions.
-
-  Options:
-    mask: (*batch, time) bool; elements where it is false, padding say, are read
-      as zeros.
-  """
-  contract.check_mask(mask, x)
-  if mask is not None:
-    x = jnp.where(mask[..., None], x, 0)
-  system = _discrete(config, params, contract.wide_dtype(x))
-  y, state = _siso.run(config, system, x, state, reset, axis)
-  y = contract.pointwise(_siso.with_input, x, y, params["D"])
-  return y, state
-
-
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
@@ -163,3 +141,6 @@ def _discrete(config, params, dtype):
     )
 
   return _siso.System(A_bar, B_bar, C, kernel)
+
+
+apply = _siso.bind(Config, init, initial_state, _discrete)

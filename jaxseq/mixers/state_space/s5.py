@@ -25,8 +25,6 @@ from jaxseq.mixers import contract
 from jaxseq.mixers.state_space import discretize
 from jaxseq.mixers.state_space import hippo
 
-Params = contract.Params
-
 TRAITS = contract.Traits(
   keeps="one diagonal system for all channels",
   # What the paper trains with the smaller learning rate.
@@ -38,19 +36,16 @@ _CLIP = -1e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(discretize.StepSizes):
   """Options of S5; the defaults are those of the paper's code.
 
   Attributes:
-    d_model: width of inputs and outputs, H.
     ssm_size: number of states, conjugates counted.
     blocks: diagonal blocks of the HiPPO initialization.
     conj_sym: states come in conjugate pairs and one of each is kept: P =
       ssm_size / 2 and y = 2 Re(C x) + D u.
     discretization: "zoh" or "bilinear".
     c_init: "trunc_standard_normal", "lecun_normal" or "complex_normal".
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
     clip_eigs: keep real parts of eigenvalues at or below -1e-4.
     step_rescale: factor on all step sizes; 2 runs a model on every second
       sample of the signal that it was trained on.
@@ -58,7 +53,6 @@ class Config:
       it has no `step` and takes no state.
   """
 
-  d_model: int
   ssm_size: int = 256
   blocks: int = 8
   conj_sym: bool = True
@@ -66,26 +60,18 @@ class Config:
   c_init: Literal["trunc_standard_normal", "lecun_normal", "complex_normal"] = (
     "trunc_standard_normal"
   )
-  dt_min: float = 0.001
-  dt_max: float = 0.1
   clip_eigs: bool = False
   step_rescale: float = 1.0
   bidirectional: bool = False
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "ssm_size", "blocks"),
-      above_zero=("step_rescale",),
-    )
+    super().__post_init__()
     block = self.blocks * (2 if self.conj_sym else 1)
     if self.ssm_size % block:
       what = "2 * blocks with conj_sym" if self.conj_sym else "blocks"
       raise contract.error(
         "ssm_size", self.ssm_size, f"a multiple of {what}, {block}"
       )
-    discretize.check_step_sizes(self)
 
   @property
   def num_states(self) -> int:
@@ -94,7 +80,7 @@ class Config:
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters (arXiv:2208.04933, appendix B.1, and its code).
 
   Returns:
@@ -216,7 +202,7 @@ def step(config, params, x, state, reset=None, *, gaps=None):
 
 def tree(
   config: Config,
-  params: Params,
+  params: contract.Params,
   x: jax.Array,
   state: jax.Array,
   nodes: recurrence.Tree,

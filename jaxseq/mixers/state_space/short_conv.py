@@ -9,44 +9,35 @@ gates and the convolution, and one option for all three biases.
 """
 
 import dataclasses
-import functools
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-
-Params = contract.Params
+from jaxseq.mixers import passes
 
 TRAITS = contract.Traits(
-  keeps="2 inputs of a gated convolution",
-  block=contract.TRANSFORMER_BLOCK,
+  keeps="2 inputs of a gated convolution", block=contract.TRANSFORMER_BLOCK
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of the block.
 
   Attributes:
-    d_model: width of inputs and outputs.
     d_conv: width of the convolution, the present element counted; at least 2.
     bias: whether both projections and the convolution have biases.
   """
 
-  d_model: int
-  d_conv: int = 3
+  d_conv: Annotated[int, 2] = 3
   bias: bool = False
-
-  def __post_init__(self):
-    contract.fields(self, positive=("d_model", "d_conv"))
-    if self.d_conv < 2:
-      raise contract.error("d_conv", self.d_conv, "an integer of at least 2")
 
 
 @contract.init
-def init(key: jax.Array, config: Config) -> Params:
+def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters: LeCun-normal matrices, zero biases.
 
   Returns:
@@ -80,26 +71,15 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   return jnp.zeros((*batch_shape, config.d_conv - 1, config.d_model), dtype)
 
 
-@contract.apply(Config, init, initial_state)
-def apply(config, params, x, state=None, reset=None, *, axis=None):
+def _run(over, config, params, x, window, reset):
   """Runs over a sequence."""
   del config
-  conv = functools.partial(recurrence.causal_conv, axis=axis)
-  return _run(params, x, state, reset, conv)
-
-
-@contract.step(Config, init, initial_state)
-def step(config, params, x, state, reset=None):
-  """Consumes one element; `apply` without the time axis."""
-  del config
-  return _run(params, x, state, reset, recurrence.causal_conv_step)
-
-
-def _run(params, x, window, reset, conv):
-  params = contract.cast(params, contract.wide_dtype(x))
   B, C, u = jnp.split(contract.project(params, "W_in", x), 3, axis=-1)
   weight, bias = params["conv_weight"], params.get("conv_bias")
   u = contract.pointwise(jnp.multiply, B, u)
-  u, window = conv(u, weight, bias, window, reset)
+  u, window = over(recurrence.causal_conv, u, weight, bias, window, reset)
   u = contract.pointwise(jnp.multiply, C, u.astype(x.dtype))
   return contract.project(params, "W_out", u), window
+
+
+apply, step = passes.make(Config, init, initial_state, _run)

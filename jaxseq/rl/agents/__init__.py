@@ -10,8 +10,5 @@ if TYPE_CHECKING:
   from jaxseq.rl.agents import ppo as ppo
   from jaxseq.rl.agents import pqn as pqn
   from jaxseq.rl.agents import r2d2 as r2d2
-  from jaxseq.rl.agents import r2d2_config as r2d2_config
-  from jaxseq.rl.agents import r2d2_loss as r2d2_loss
-  from jaxseq.rl.agents import r2d2_rollout as r2d2_rollout
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -211,11 +211,11 @@ def update(
     config, player.network, runner, batch, loss, key_learn
   )
   if config.normalize_observation:
-    seen = normalization.observe(variables, taken.observation)
-    if config.skip_nonfinite:
-      skipped = metrics[optimizers.SKIPPED]
-      seen = normalization.unless_skipped(variables, seen, skipped)
-    variables = seen
+    name, skipped = normalization.COLLECTION, metrics.get(optimizers.SKIPPED)
+    seen = normalization.after_update(
+      variables[name], taken.observation, skipped
+    )
+    variables = {**variables, name: seen}
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(taken)
   metrics["explained_variance"] = policy.explained_variance(

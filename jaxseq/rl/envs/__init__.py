@@ -21,38 +21,23 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.rl.envs import adapters as adapters
   from jaxseq.rl.envs import atari as atari
-  from jaxseq.rl.envs import atari_released as atari_released
-  from jaxseq.rl.envs import autoencode as autoencode
   from jaxseq.rl.envs import bandit as bandit
   from jaxseq.rl.envs import base as base
   from jaxseq.rl.envs import battleship as battleship
-  from jaxseq.rl.envs import bitboard as bitboard
   from jaxseq.rl.envs import blank as blank
   from jaxseq.rl.envs import card_game as card_game
+  from jaxseq.rl.envs import card_games as card_games
   from jaxseq.rl.envs import cartpole as cartpole
   from jaxseq.rl.envs import concentration as concentration
-  from jaxseq.rl.envs import count_recall as count_recall
-  from jaxseq.rl.envs import decks as decks
-  from jaxseq.rl.envs import described_spaces as described_spaces
   from jaxseq.rl.envs import for_gymnax as for_gymnax
   from jaxseq.rl.envs import foreign as foreign
-  from jaxseq.rl.envs import higher_lower as higher_lower
-  from jaxseq.rl.envs import host as host
   from jaxseq.rl.envs import labyrinth as labyrinth
-  from jaxseq.rl.envs import mazes as mazes
   from jaxseq.rl.envs import minatar as minatar
   from jaxseq.rl.envs import minesweeper as minesweeper
-  from jaxseq.rl.envs import noisy as noisy
-  from jaxseq.rl.envs import outside as outside
   from jaxseq.rl.envs import pendulum as pendulum
-  from jaxseq.rl.envs import playground as playground
-  from jaxseq.rl.envs import preparation as preparation
   from jaxseq.rl.envs import protocol as protocol
   from jaxseq.rl.envs import randomness as randomness
   from jaxseq.rl.envs import registry as registry
-  from jaxseq.rl.envs import repeat_first as repeat_first
-  from jaxseq.rl.envs import repeat_previous as repeat_previous
-  from jaxseq.rl.envs import resizing as resizing
   from jaxseq.rl.envs import spaces as spaces
   from jaxseq.rl.envs.protocol import Env as Env
   from jaxseq.rl.envs.registry import POPGYM as POPGYM

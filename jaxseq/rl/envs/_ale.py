@@ -1,6 +1,5 @@
 """Atari's emulator, of the package ale-py, and the players of its games."""
 
-from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 import weakref
@@ -8,6 +7,7 @@ import weakref
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.rl.envs import _resizing
 
 # Frames of a step, and the height and width of an image.
 SKIP = 4
@@ -16,27 +16,18 @@ NOOP = 0
 
 
 class Step(NamedTuple):
-  """Outcome of one action of a player.
+  """Outcome of one action: the frame to act on next, and what it led to."""
 
-  Attributes:
-    frame: (84, 84) uint8, to act on next: of another game if this one is over.
-    final_frame: (84, 84) uint8, that the action led to.
-    reward: () float32, points of the game.
-    life_lost: () bool, whether a life was lost and the game goes on.
-    terminated: () bool, whether the game is over.
-    truncated: () bool, whether it was stopped by the time limit.
-  """
-
-  frame: np.ndarray
-  final_frame: np.ndarray
-  reward: np.ndarray
-  life_lost: np.ndarray
-  terminated: np.ndarray
-  truncated: np.ndarray
+  frame: np.ndarray  # (84, 84) uint8, of another game if this one is over
+  final_frame: np.ndarray  # (84, 84) uint8, that the action led to
+  reward: np.ndarray  # () float32, points of the game
+  life_lost: np.ndarray  # () bool, and the game goes on
+  terminated: np.ndarray  # () bool, the game is over
+  truncated: np.ndarray  # () bool, stopped by the time limit
 
 
 class Player:
-  """One player at an emulator; subclasses have the rules.
+  """One player at an emulator, by the rules of ale-py's `AtariVectorEnv`.
 
   Attributes:
     emulator: an `Emulator` with a game in it, and no sticky actions.
@@ -52,15 +43,9 @@ class Player:
   # Bounds of what `draw_noops` is to return, and the usual time limit.
   noops = (0, 29)
   limit = 27_000
-  # Of `resizing`, how images get their size.
-  resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+  resize = staticmethod(_resizing.area)
 
-  def __init__(
-    self,
-    emulator: Any,
-    draw_noops: Callable[[], int],
-    max_steps: int | None = None,
-  ):
+  def __init__(self, emulator, draw_noops, max_steps=None):
     self.emulator = emulator
     self.draw_noops = draw_noops
     self.max_steps = self.limit if max_steps is None else max_steps
@@ -72,11 +57,20 @@ class Player:
 
   def reset(self) -> np.ndarray:
     """Begins a game; returns the frame (84, 84) uint8."""
-    raise NotImplementedError
+    self.emulator.reset_game()
+    for _ in range(self.draw_noops()):
+      self.emulator.act(NOOP)
+    self.lives, self.steps = self.emulator.lives(), 0
+    return self._shrink(self._look(0))
 
   def step(self, action: int) -> Step:
     """Takes an action, an index into the game's smallest set of actions."""
-    raise NotImplementedError
+    reward, before = self._repeat(action)
+    frame = self._shrink(np.maximum(before, self._look(1)))
+    lost = self.emulator.lives() < self.lives
+    self.lives = self.emulator.lives()
+    self.steps += 1
+    return self._finish(frame, reward, lost, self.steps >= self.max_steps)
 
   def _repeat(self, action: int) -> tuple[float, np.ndarray]:
     """Plays the frames of a step; returns the points and the last but one."""
@@ -103,6 +97,53 @@ class Player:
     following = self.reset() if over else frame
     flags = map(np.bool_, (life_lost and not over, terminated, truncated))
     return Step(following, frame, np.float32(reward), *flags)
+
+
+class Released(Player):
+  """One player by the rules of the released code of SPR.
+
+  For those who compare with that code to the pixel. The emulator, the actions
+  and the 4 frames of a step are the same. These differ:
+
+      images    are shrunk bilinearly, as OpenCV does it
+      begin     2 to 31 frames of doing nothing, one more than `draw_noops` says
+      life      where one is lost, a further frame of doing nothing is played.
+                It alone is shown, and what it scores does not count. A life is
+                lost where fewer are left than after the last loss: one that was
+                won meanwhile makes up for it
+      limit     the step after 27,000 others is the last of a game
+
+  Schwarzer et al., arXiv:2007.05929, and its code (github.com/mila-iqia/spr).
+  """
+
+  noops = (1, 30)
+  resize = staticmethod(_resizing.bilinear)
+
+  def reset(self) -> np.ndarray:
+    """Begins a game; returns the frame (84, 84) uint8."""
+    self.emulator.reset_game()
+    self._begin_life()
+    for _ in range(self.draw_noops()):
+      self.emulator.act(NOOP)
+    self.steps = 0
+    return self._shrink(self._look(0))
+
+  def step(self, action: int) -> Step:
+    """Takes an action, an index into the game's smallest set of actions."""
+    reward, before = self._repeat(action)
+    # At 0 the game is over, or has no lives.
+    lost = 0 < self.emulator.lives() < self.lives
+    if lost:
+      self._begin_life()
+    shown = self._look(1) if lost else np.maximum(before, self._look(1))
+    frame = self._shrink(shown)
+    stopped = self.steps >= self.max_steps
+    self.steps += 1
+    return self._finish(frame, reward, lost, stopped)
+
+  def _begin_life(self):
+    self.emulator.act(NOOP)
+    self.lives = self.emulator.lives()
 
 
 def package() -> Any:

@@ -29,37 +29,11 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import _ale
-from jaxseq.rl.envs import atari_released
+from jaxseq.rl.envs import _host
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import host
-from jaxseq.rl.envs import resizing
 from jaxseq.rl.envs import spaces
 
-
-class Player(_ale.Player):
-  """One player by the rules of ale-py's `AtariVectorEnv`."""
-
-  resize = staticmethod(resizing.area)
-
-  def reset(self) -> np.ndarray:
-    """Begins a game; returns the frame (84, 84) uint8."""
-    self.emulator.reset_game()
-    for _ in range(self.draw_noops()):
-      self.emulator.act(_ale.NOOP)
-    self.lives, self.steps = self.emulator.lives(), 0
-    return self._shrink(self._look(0))
-
-  def step(self, action: int) -> _ale.Step:
-    """Takes an action, an index into the game's smallest set of actions."""
-    reward, before = self._repeat(action)
-    frame = self._shrink(np.maximum(before, self._look(1)))
-    lost = self.emulator.lives() < self.lives
-    self.lives = self.emulator.lives()
-    self.steps += 1
-    return self._finish(frame, reward, lost, self.steps >= self.max_steps)
-
-
-_PLAYERS = {"ale": Player, "released": atari_released.Player}
+_PLAYERS = {"ale": _ale.Player, "released": _ale.Released}
 
 
 @struct.dataclass
@@ -84,8 +58,10 @@ class Atari(base.Environment):
 
   Attributes:
     game: name of the game, as "ms_pacman"; see `names`.
-    rules: "ale", those above, or "released", those of SPR's released code; see
-      `atari_released`.
+    rules: "ale", those above, or "released", those of SPR's released code: it
+      shrinks images bilinearly, begins with 2 to 31 frames of doing nothing,
+      and shows after the loss of a life a further such frame alone, which does
+      not count. The step after 27,000 others is the last of a game.
     frame_stack: how many frames agents should see at once.
   """
 
@@ -146,7 +122,7 @@ class Atari(base.Environment):
 
   @property
   def _host(self) -> "_Host":
-    return _host(self.game, self.rules)
+    return _hosted(self.game, self.rules)
 
   def _noops(self, key):
     low, high = _PLAYERS[self.rules].noops
@@ -156,7 +132,7 @@ class Atari(base.Environment):
     """Calls a function of the host, whose last result is a state."""
     number, memory = _array(np.int32), _array(np.uint8, self._host.num_bytes)
     state = EnvState(time=number, lives=number, emulator=memory)
-    return host.call(function, (*shapes, state), *arguments)
+    return _host.call(function, (*shapes, state), *arguments)
 
 
 class _Host:
@@ -203,7 +179,7 @@ class _Host:
     return EnvState(*numbers, memory)
 
 
-_host = functools.cache(_Host)
+_hosted = functools.cache(_Host)
 
 
 names = _ale.names

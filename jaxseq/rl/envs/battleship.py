@@ -11,9 +11,9 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import _preparation
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import bitboard
-from jaxseq.rl.envs import preparation
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
@@ -75,10 +75,10 @@ class Battleship(base.Environment):
   observations = spaces.Discrete(2)
   ship_sizes: ClassVar[tuple[int, ...]] = (2, 3, 3, 4)
   step_words: ClassVar[int] = 1
-  reset_words: ClassVar[int] = preparation.SEED_WORDS
+  reset_words: ClassVar[int] = _preparation.SEED_WORDS
 
   def __post_init__(self):
-    size, largest = self.board_size, bitboard.MAX_WIDTH
+    size, largest = self.board_size, _bitboard.MAX_WIDTH
     _validate.integer("board_size", size, _MIN_BOARD_SIZE, largest)
 
   @property
@@ -106,8 +106,8 @@ class Battleship(base.Environment):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    shot = bitboard.cell(self.board_size, action[0], action[1])
-    hit = ~bitboard.is_empty(state.ships & ~state.guesses & shot)
+    shot = _bitboard.cell(self.board_size, action[0], action[1])
+    hit = ~_bitboard.is_empty(state.ships & ~state.guesses & shot)
     hit_reward = jnp.float32(1 / self.num_ship_cells)
     missed = jnp.float32(-1 / (self.board_size**2 - self.num_ship_cells))
     reward = jnp.where(hit, hit_reward, missed)
@@ -137,7 +137,7 @@ class Battleship(base.Environment):
     """Starts an episode with a fleet, when it is complete."""
     work = self._try_to_place, self.step_words
     count = len(self.ship_sizes)
-    ships = preparation.finish(
+    ships = _preparation.finish(
       words, fleet, is_wanted, lambda fleet: fleet.placed == count, *work
     ).board
     return EnvState(
@@ -168,7 +168,7 @@ class Battleship(base.Environment):
     is_inside = (rows >= first) & (rows < first + size)
     down = jnp.where(is_inside, 1 << (line - lines), 0)
     segment = jnp.where(line < lines, across, down)
-    is_free = bitboard.is_empty(fleet.board & segment)
+    is_free = _bitboard.is_empty(fleet.board & segment)
     fits = (fleet.placed < len(sizes)) & is_free
     return Fleet(
       board=jnp.where(fits, fleet.board | segment, fleet.board),

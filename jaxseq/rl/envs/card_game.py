@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import decks
 
 
 @struct.dataclass
@@ -23,7 +23,7 @@ class EnvState(base.EnvState):
     deck: what is left of the deck.
   """
 
-  deck: decks.Deck
+  deck: _decks.Deck
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +46,12 @@ class CardGame(base.Environment):
   reset_words: ClassVar[int] = 1
 
   def __post_init__(self):
-    _validate.integer("num_decks", self.num_decks, 1, decks.MAX_DECKS)
+    _validate.integer("num_decks", self.num_decks, 1, _decks.MAX_DECKS)
 
   @property
   def num_cards(self) -> int:
     """Number of cards dealt in an episode."""
-    return self.num_decks * decks.CARDS_PER_DECK
+    return self.num_decks * _decks.CARDS_PER_DECK
 
   @property
   def num_steps(self) -> int:
@@ -63,7 +63,7 @@ class CardGame(base.Environment):
     """The time limit; it lies beyond the natural end."""
     return self.num_steps + 1
 
-  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
+  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> EnvState:
     """Deals what the first observation shows from a full deck.
 
     Args:
@@ -107,6 +107,6 @@ class CardGame(base.Environment):
     """Returns whether the last card has been answered, () bool."""
     return state.time >= self.num_steps
 
-  def _full_deck(self, order: jax.Array | None = None) -> decks.Deck:
+  def _full_deck(self, order: jax.Array | None = None) -> _decks.Deck:
     copies = self.num_cards // self.card_types
-    return decks.full(self.card_types, copies, order)
+    return _decks.full(self.card_types, copies, order)

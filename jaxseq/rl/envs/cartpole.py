@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _noisy
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import noisy
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
@@ -126,7 +126,7 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
 
 
 @dataclasses.dataclass(frozen=True)
-class NoisyPositionOnlyCartPole(noisy.Noisy, PositionOnlyCartPole):
+class NoisyPositionOnlyCartPole(_noisy.Noisy, PositionOnlyCartPole):
   """Balances a pole, seeing with an error where cart and pole are.
 
   Independent normal noise is added to every observation, the first included,

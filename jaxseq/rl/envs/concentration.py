@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
-from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
 
 # Of suits, a single deck has an odd number of cards each.
-_CARD_TYPES = (decks.COLORS, decks.RANKS)
+_CARD_TYPES = (_decks.COLORS, _decks.RANKS)
 
 
 @struct.dataclass
@@ -61,7 +61,7 @@ class Concentration(card_game.CardGame):
     card_types: what is seen of a card: 2 colours or 13 ranks.
   """
 
-  card_types: int = decks.COLORS
+  card_types: int = _decks.COLORS
 
   reset_words = 0
 
@@ -80,7 +80,7 @@ class Concentration(card_game.CardGame):
     """The time limit."""
     return self.num_steps
 
-  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
+  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> EnvState:
     """Lays out all cards face down; see the base class.
 
     The order of a known deck is that of the positions.
@@ -146,6 +146,6 @@ class Concentration(card_game.CardGame):
     if state.deck.order is not None:
       return state.deck.order[position], state.deck
     value = state.values[position]
-    drawn, deck = decks.deal(state.deck, word)
+    drawn, deck = _decks.deal(state.deck, word)
     fresh = value == self.card_types
     return base.select(fresh, (drawn, deck), (value, state.deck))

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import batching
+from jaxseq.rl import _batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
@@ -49,78 +49,33 @@ class Played(NamedTuple):
   terminated: jax.Array
 
 
-class Foreign(base.Environment):
-  """An environment of another library, made to reset itself.
-
-  A subclass is a frozen dataclass with `begin`, `play`, spaces and `max_steps`.
-  The time limit, which makes a step `truncated`, is kept here. A reset is
-  computed only at steps at which some member of the batch needs one.
-  """
-
-  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns the first observation of an episode, and the library's state."""
-    raise NotImplementedError
-
-  def play(
-    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
-  ) -> Played:
-    """Plays one step, without time limit and reset."""
-    raise NotImplementedError
-
-  def _step(self, key, state, action, params):
-    # The key as it is for a reset: steps of many libraries take none. The other
-    # is none of the keys that a reset may split it into.
-    stepped = jax.random.fold_in(key, _OF_STEPS)
-    *played, reward, terminated, _ = self.step_env(
-      stepped, state, action, params
-    )
-    truncated = self.is_truncated(played[1], params)
-    done = terminated | truncated
-    after = jax.lax.cond(
-      batching.any_of_batch(done),
-      lambda: base.select(done, [*self.reset_env(key, params)], played),
-      lambda: played,
-    )
-    return base.outcome(*after, reward, terminated, truncated, played[0])
-
-  def step_env(
-    self, key: jax.Array, state: State, action: PyTree, params: PyTree
-  ) -> tuple[PyTree, State, jax.Array, jax.Array, dict[str, PyTree]]:
-    """Plays one step without time limit and reset, as gymnax names it."""
-    spaces.check("action", self.action_space(params), action)
-    played = self.play(key, state.task_state, action, params)
-    # As everywhere in gymnax, gradients do not flow through the dynamics.
-    observation, after = jax.lax.stop_gradient(
-      (played.observation, State(state.time + 1, played.task_state))
-    )
-    reward = jnp.asarray(played.reward, jnp.float32)
-    return observation, after, reward, jnp.asarray(played.terminated, bool), {}
-
-  def reset_env(self, key: jax.Array, params: PyTree) -> tuple[PyTree, State]:
-    """Starts an episode, as gymnax names it."""
-    observation, task_state = self.begin(key, params)
-    return observation, State(jnp.int32(0), task_state)
+Begin = Callable[[jax.Array], tuple[PyTree, PyTree]]
+Play = Callable[[jax.Array, PyTree, PyTree], Played]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Task(Foreign):
+class Foreign(base.Environment):
   """An environment of another library, of two functions and its spaces.
+
+  It resets itself, and keeps the time limit, which makes a step `truncated`. A
+  reset is computed only at steps at which some member of the batch needs one.
 
   Attributes:
     title: the library's name of it.
     observations: the space of observations.
     actions: the space of actions.
     limit: the time limit.
-    begins: from a key to the first observation and the library's state.
-    plays: from a key, a state and an action to what a step gives.
+    begin: from a key to the first observation and the library's state.
+    play: from a key, a state and an action to what a step gives, without time
+      limit and reset.
   """
 
   title: str
   observations: spaces.Space
   actions: spaces.Space
   limit: int
-  begins: Callable[[jax.Array], tuple[PyTree, PyTree]]
-  plays: Callable[[jax.Array, PyTree, PyTree], Played]
+  begin: Begin
+  play: Play
 
   @property
   def name(self) -> str:
@@ -132,23 +87,88 @@ class Task(Foreign):
     """The time limit."""
     return self.limit
 
-  def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of observations."""
-    return self.observations
+  def _step(self, key, state, action, params):
+    # The key as it is for a reset: steps of many libraries take none. The other
+    # is none of the keys that a reset may split it into.
+    stepped = jax.random.fold_in(key, _OF_STEPS)
+    *played, reward, terminated, _ = self.step_env(
+      stepped, state, action, params
+    )
+    truncated = self.is_truncated(played[1], params)
+    done = terminated | truncated
+    after = jax.lax.cond(
+      _batching.any_of_batch(done),
+      lambda: base.select(done, [*self.reset_env(key, params)], played),
+      lambda: played,
+    )
+    return base.outcome(*after, reward, terminated, truncated, played[0])
 
-  def action_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of actions."""
-    return self.actions
+  def step_env(
+    self, key: jax.Array, state: State, action: PyTree, params: PyTree
+  ) -> tuple[PyTree, State, jax.Array, jax.Array, dict[str, PyTree]]:
+    """Plays one step without time limit and reset, as gymnax names it."""
+    spaces.check("action", self.action_space(params), action)
+    played = self.play(key, state.task_state, action)
+    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    observation, after = jax.lax.stop_gradient(
+      (played.observation, State(state.time + 1, played.task_state))
+    )
+    reward = jnp.asarray(played.reward, jnp.float32)
+    return observation, after, reward, jnp.asarray(played.terminated, bool), {}
 
-  def begin(self, key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns the first observation of an episode, and the library's state."""
-    return self.begins(key)
+  def reset_env(self, key: jax.Array, params: PyTree) -> tuple[PyTree, State]:
+    """Starts an episode, as gymnax names it."""
+    observation, task_state = self.begin(key)
+    return observation, State(jnp.int32(0), task_state)
 
-  def play(
-    self, key: jax.Array, task_state: PyTree, action: PyTree, params: PyTree
-  ) -> Played:
-    """Plays one step, without time limit and reset."""
-    return self.plays(key, task_state, action)
+
+def of_gymnax(
+  env: Any, params: PyTree, view: Callable[[Any], Any] = lambda x: x
+) -> tuple[Begin, Play]:
+  """Returns the functions of an environment with gymnax's interface.
+
+  Args:
+    env: with `reset_env` and `step_env`.
+    params: its parameters.
+    view: from its observations to those of the space.
+  """
+
+  def begin(key):
+    observation, task_state = env.reset_env(key, params)
+    return view(observation), task_state
+
+  def play(key, task_state, action):
+    observation, *played, _ = env.step_env(key, task_state, action, params)
+    return Played(view(observation), *played)
+
+  return begin, play
+
+
+def of_states(
+  reset: Callable[[jax.Array], Any],
+  step: Callable[[Any, PyTree], Any],
+  view: Callable[[Any], PyTree],
+  ended: Callable[[Any], jax.Array],
+) -> tuple[Begin, Play]:
+  """Returns the functions of a library whose states hold all that they tell.
+
+  Args:
+    reset: from a key to a state, which keeps a key of its own and the `reward`.
+    step: from a state and an action to a state.
+    view: from a state to the observation.
+    ended: from a state to whether the episode has ended by itself.
+  """
+
+  def begin(key):
+    first = reset(key)
+    return view(first), first
+
+  def play(key, task_state, action):
+    del key  # The state holds one of its own.
+    after = step(task_state, action)
+    return Played(view(after), after, after.reward, ended(after))
+
+  return begin, play
 
 
 def needs(library: str, module: str, install: str | None = None) -> Any:

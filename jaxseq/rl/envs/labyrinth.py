@@ -11,10 +11,10 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import _mazes
+from jaxseq.rl.envs import _preparation
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import bitboard
-from jaxseq.rl.envs import mazes
-from jaxseq.rl.envs import preparation
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
@@ -59,7 +59,7 @@ class EnvState(base.EnvState):
   goal: Place
   position: Place
   move: jax.Array
-  next_maze: mazes.Maze
+  next_maze: _mazes.Maze
 
 
 @struct.dataclass
@@ -107,16 +107,16 @@ class Labyrinth(base.Environment):
   observations = spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
   # Passages of the next maze that are carved in each step.
   carves_per_step: ClassVar[int] = 1
-  reset_words: ClassVar[int] = preparation.SEED_WORDS + 3
+  reset_words: ClassVar[int] = _preparation.SEED_WORDS + 3
 
   def __post_init__(self):
-    _validate.integer("size", self.size, _MIN_ROOMS, mazes.MAX_ROOMS)
+    _validate.integer("size", self.size, _MIN_ROOMS, _mazes.MAX_ROOMS)
     _validate.integer("episode_length", self.episode_length, 2)
 
   @property
   def step_words(self) -> int:
     """Random words of a step, all for the next maze."""
-    return self.carves_per_step * mazes.WORDS
+    return self.carves_per_step * _mazes.WORDS
 
   @property
   def height(self) -> int:
@@ -130,7 +130,7 @@ class Labyrinth(base.Environment):
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Carves a maze and enters it."""
-    return self._next(words, mazes.begin(self.size, words[-1]), True)
+    return self._next(words, _mazes.begin(self.size, words[-1]), True)
 
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
@@ -156,9 +156,11 @@ class Labyrinth(base.Environment):
     return jnp.concatenate([view.reshape(9), state.move[None]])
 
   def _next(self, words, maze, is_wanted):
-    seed, (entrance, first_room, _) = jnp.split(words, [preparation.SEED_WORDS])
-    maze = preparation.finish(
-      seed, maze, is_wanted, mazes.is_done, mazes.carve, mazes.WORDS
+    seed, (entrance, first_room, _) = jnp.split(
+      words, [_preparation.SEED_WORDS]
+    )
+    maze = _preparation.finish(
+      seed, maze, is_wanted, _mazes.is_done, _mazes.carve, _mazes.WORDS
     )
     # Which outer wall, and beside which rooms the two openings are.
     index = randomness.below(entrance, 4 * self.size**2)
@@ -169,8 +171,8 @@ class Labyrinth(base.Environment):
     for room, across in ((index // self.size, near), (index % self.size, far)):
       ways = across, 2 * room + 1
       places.append(Place(*base.select(side < 2, ways, ways[::-1])))
-    next_maze = mazes.begin(self.size, first_room)
-    return self._enter(mazes.free_places(maze), *places, next_maze)
+    next_maze = _mazes.begin(self.size, first_room)
+    return self._enter(_mazes.free_places(maze), *places, next_maze)
 
   def _enter(self, free, start, goal, next_maze):
     """Starts an episode on a (height,) bitboard of free cells."""
@@ -186,7 +188,7 @@ class Labyrinth(base.Environment):
     )
 
   def _cell(self, place):
-    return bitboard.cell(self.height + 1, *place)
+    return _bitboard.cell(self.height + 1, *place)
 
   def _go(self, words, state, move):
     """Moves, and carves on at the next maze."""
@@ -195,11 +197,11 @@ class Labyrinth(base.Environment):
     right = (move == RIGHT).astype(jnp.int32) - (move == LEFT)
     # Off the grid there are only walls; a shift by -1 is not defined.
     target = Place(row + down, jnp.maximum(column + right, 0))
-    can = ~bitboard.is_empty(state.free & self._cell(target))
+    can = ~_bitboard.is_empty(state.free & self._cell(target))
     maze = state.next_maze
-    pieces = words.reshape(self.carves_per_step, mazes.WORDS)
+    pieces = words.reshape(self.carves_per_step, _mazes.WORDS)
     maze = jax.lax.fori_loop(
-      0, len(pieces), lambda i, maze: mazes.carve(pieces[i], maze), maze
+      0, len(pieces), lambda i, maze: _mazes.carve(pieces[i], maze), maze
     )
     return state.replace(
       time=state.time + 1,
@@ -264,7 +266,7 @@ class LabyrinthExplore(Labyrinth):
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
     here = self._cell(state.position)
-    is_new = bitboard.is_empty(state.explored & here)
+    is_new = _bitboard.is_empty(state.explored & here)
     bonus = jnp.float32(1) / state.num_free.astype(jnp.float32)
     reward = jnp.where(is_new, bonus, jnp.float32(-1 / self.episode_length))
     state = state.replace(
@@ -280,6 +282,6 @@ class LabyrinthExplore(Labyrinth):
   def _enter(self, free, start, goal, next_maze):
     nowhere = Place(jnp.int32(_NOWHERE), jnp.int32(_NOWHERE))
     first = super()._enter(free, start, nowhere, next_maze)
-    num_free = bitboard.count(first.free) - 1
+    num_free = _bitboard.count(first.free) - 1
     counts = {"num_free": num_free, "num_new": num_free}
     return ExploreState(**vars(first), explored=self._cell(start), **counts)

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
@@ -63,7 +63,7 @@ class MineSweeper(base.Environment):
 
   def __post_init__(self):
     for name in ("height", "width"):
-      _validate.integer(name, getattr(self, name), 1, bitboard.MAX_WIDTH)
+      _validate.integer(name, getattr(self, name), 1, _bitboard.MAX_WIDTH)
     # Three cells are to be clear.
     most = self.height * self.width - 3
     _validate.integer("num_mines", self.num_mines, 1, most)
@@ -100,9 +100,9 @@ class MineSweeper(base.Environment):
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     row, column = action[0], action[1]
-    here = bitboard.cell(self.height, row, column)
-    is_mine = ~bitboard.is_empty(state.mines & here)
-    is_new = bitboard.is_empty((state.mines | state.opened) & here)
+    here = _bitboard.cell(self.height, row, column)
+    is_mine = ~_bitboard.is_empty(state.mines & here)
+    is_new = _bitboard.is_empty((state.mines | state.opened) & here)
     open_reward = jnp.float32(1 / self.num_clear)
     again = jnp.float32(-0.5 / (self.num_clear - 2))
     boom = jnp.float32(-0.5 - 1 / self.num_clear)
@@ -116,7 +116,7 @@ class MineSweeper(base.Environment):
       opened=state.opened | (here & ~state.mines),
       num_opened=state.num_opened + is_new.astype(jnp.int32),
       exploded=is_mine.astype(jnp.int32),
-      count=bitboard.count(state.mines & around),
+      count=_bitboard.count(state.mines & around),
     )
     return state, reward
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import _noisy
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import noisy
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
@@ -92,7 +92,7 @@ class PositionOnlyPendulum(base.Environment):
 
 
 @dataclasses.dataclass(frozen=True)
-class NoisyPositionOnlyPendulum(noisy.Noisy, PositionOnlyPendulum):
+class NoisyPositionOnlyPendulum(_noisy.Noisy, PositionOnlyPendulum):
   """Swings up a pendulum, seeing with an error where it is.
 
   Independent normal noise is added to every observation, the first included,

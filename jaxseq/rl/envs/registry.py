@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxseq import _registry
 from jaxseq._types import PyTree
-from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import for_gymnax
 from jaxseq.rl.envs import protocol
 
@@ -16,24 +16,24 @@ _DIFFICULTIES = ("Easy", "Medium", "Hard")
 # Of each game of POPGym: where it is, and its options at each difficulty.
 _POPGYM = {
   "RepeatPrevious": (
-    "repeat_previous",
+    "card_games",
     {"num_decks": (1, 2, 3), "k": (4, 32, 64)},
   ),
-  "RepeatFirst": ("repeat_first", {"num_decks": (1, 8, 16)}),
-  "Autoencode": ("autoencode", {"num_decks": (1, 2, 3)}),
+  "RepeatFirst": ("card_games", {"num_decks": (1, 8, 16)}),
+  "Autoencode": ("card_games", {"num_decks": (1, 2, 3)}),
   "CountRecall": (
-    "count_recall",
+    "card_games",
     {
       "num_decks": (1, 2, 4),
-      "card_types": (decks.COLORS, decks.SUITS, decks.RANKS),
+      "card_types": (_decks.COLORS, _decks.SUITS, _decks.RANKS),
     },
   ),
-  "HigherLower": ("higher_lower", {"num_decks": (1, 2, 3)}),
+  "HigherLower": ("card_games", {"num_decks": (1, 2, 3)}),
   "Concentration": (
     "concentration",
     {
       "num_decks": (1, 2, 1),
-      "card_types": (decks.COLORS, decks.COLORS, decks.RANKS),
+      "card_types": (_decks.COLORS, _decks.COLORS, _decks.RANKS),
     },
   ),
   "Battleship": ("battleship", {"board_size": (8, 10, 12)}),
@@ -98,19 +98,14 @@ PLAYGROUND = """
 LIBRARIES = _registry.Registry(
   "library",
   {
-    "outside": "jaxseq.rl.envs.outside:make",
+    "gymnasium": "jaxseq.rl.envs.adapters.gymnasium_vectors:make",
+    "outside": "jaxseq.rl.envs._outside:make",
   }
   | {
-    library: f"jaxseq.rl.envs.adapters.{module}:make"
-    for library, module in {
-      "brax": "brax_tasks",
-      "craftax": "craftax_worlds",
-      "gymnasium": "gymnasium_vectors",
-      "jaxmarl": "marl_views",
-      "navix": "navix_grids",
-      "popgym_arcade": "arcade_games",
-      "xminigrid": "xland_grids",
-    }.items()
+    library: f"jaxseq.rl.envs.adapters.libraries:{library}"
+    for library in (
+      *("brax", "craftax", "jaxmarl", "navix", "popgym_arcade", "xminigrid"),
+    )
   },
 )
 
@@ -136,7 +131,7 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
   for game in _MINATAR:
     entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
   for task in PLAYGROUND:
-    path = f"{here}.playground:make"
+    path = f"{here}.adapters.libraries:playground"
     entries[f"Playground-{task}"] = path, {"task": task}
   for game in _ATARI:
     entries[atari_id(game)] = f"{here}.atari:Atari", {"game": game}

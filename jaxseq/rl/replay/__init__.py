@@ -9,6 +9,5 @@ if TYPE_CHECKING:
   from jaxseq.rl.replay import frame_sequences as frame_sequences
   from jaxseq.rl.replay import frames as frames
   from jaxseq.rl.replay import sequences as sequences
-  from jaxseq.rl.replay import sum_tree as sum_tree
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -35,9 +35,9 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
+from jaxseq.rl.replay import _sum_tree
 from jaxseq.rl.replay import frame_rows
 from jaxseq.rl.replay import frame_sequences
-from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
 Batch = frame_sequences.Batch
@@ -136,7 +136,7 @@ class State(NamedTuple):
   action: Array
   reward: Array
   done: Array
-  priorities: sum_tree.Priorities
+  priorities: _sum_tree.Priorities
   cursor: Array
   size: Array
   memory: PyTree = ()
@@ -160,7 +160,7 @@ def init(config: Config, memory: PyTree = ()) -> State:
     action=jnp.zeros(shape, jnp.int32),
     reward=jnp.zeros(shape, config.dtype),
     done=jnp.zeros(shape, bool),
-    priorities=sum_tree.init(jnp.zeros(shape, config.dtype)),
+    priorities=_sum_tree.init(jnp.zeros(shape, config.dtype)),
     cursor=jnp.zeros((), jnp.int32),
     size=jnp.zeros((), jnp.int32),
     memory=jax.tree.map(
@@ -224,7 +224,7 @@ def add(
   if config.new_priority == "max":
     value = state.priorities.highest
   value = jnp.where(_can_start(config, state, slot), value, 0)
-  return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
+  return state._replace(priorities=_sum_tree.put(state.priorities, slot, value))
 
 
 def remember(config: Config, state: State, memory: PyTree) -> State:
@@ -248,9 +248,9 @@ def _can_start(config, state, slot):
   return has_all & (slot % config.every == 0)
 
 
-def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
+def draw(key: Array, config: Config, batch_size: int) -> _sum_tree.Double:
   """Draws the random numbers of a sample: uniforms from [0, 1)."""
-  return sum_tree.draw(key, batch_size, config.dtype)
+  return _sum_tree.draw(key, batch_size, config.dtype)
 
 
 def take(
@@ -302,7 +302,7 @@ def take(
 def sample(
   config: Config,
   state: State,
-  uniform: sum_tree.Double | Array,
+  uniform: _sum_tree.Double | Array,
   *,
   beta: float | Array,
   num_steps: int | Array,
@@ -317,8 +317,8 @@ def sample(
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  slot = sum_tree.sample(state.priorities, uniform)
-  priority = sum_tree.get(state.priorities, slot)
+  slot = _sum_tree.sample(state.priorities, uniform)
+  priority = _sum_tree.get(state.priorities, slot)
   batch = take(config, state, slot, num_steps=num_steps, gamma=gamma)
   weight = priorities.importance_weights(priority, beta, 1e-5)
   return Sample(batch._replace(weight=weight), slot, priority)
@@ -343,7 +343,7 @@ def update_priorities(
     return state
   value = jnp.asarray(priority, config.dtype) ** config.priority_exponent
   value = jnp.where(_can_start(config, state, slot), value, 0)
-  return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
+  return state._replace(priorities=_sum_tree.put(state.priorities, slot, value))
 
 
 def following(

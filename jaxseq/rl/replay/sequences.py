@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.rl.losses import priorities as weights
-from jaxseq.rl.replay import sum_tree
+from jaxseq.rl.replay import _sum_tree
 
 Array = jax.Array
 Item = TypeVar("Item")
@@ -36,7 +36,7 @@ class Replay(NamedTuple, Generic[Item]):
   """
 
   items: Item
-  priorities: sum_tree.Priorities
+  priorities: _sum_tree.Priorities
   count: Array
 
 
@@ -53,7 +53,7 @@ def init(item: Item, capacity: int) -> Replay[Item]:
     items=jax.tree.map(
       lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), item
     ),
-    priorities=sum_tree.init(jnp.zeros((capacity,), jnp.float32)),
+    priorities=_sum_tree.init(jnp.zeros((capacity,), jnp.float32)),
     count=jnp.zeros((), jnp.int32),
   )
 
@@ -76,7 +76,7 @@ def add(replay: Replay[Item], items: Item) -> Replay[Item]:
     items=jax.tree.map(
       lambda ring, item: ring.at[places].set(item), replay.items, items
     ),
-    priorities=sum_tree.put(
+    priorities=_sum_tree.put(
       replay.priorities, places, jnp.broadcast_to(highest, (number,))
     ),
     count=replay.count + number,
@@ -99,9 +99,9 @@ def sample(
     The places of the sequences, (batch_size,) int32, and their weights,
     (batch_size,) float32, the greatest of which is 1.
   """
-  uniform = sum_tree.draw(key, batch_size)
-  places = sum_tree.sample(replay.priorities, uniform)
-  drawn = sum_tree.get(replay.priorities, places)
+  uniform = _sum_tree.draw(key, batch_size)
+  places = _sum_tree.sample(replay.priorities, uniform)
+  drawn = _sum_tree.get(replay.priorities, places)
   return places, weights.importance_weights(drawn, importance_exponent)
 
 
@@ -129,15 +129,15 @@ def renew(
 
 
 def set_priority(
-  priorities: sum_tree.Priorities,
+  priorities: _sum_tree.Priorities,
   places: Array,
   priority: Array,
   exponent: float = 1.0,
-) -> sum_tree.Priorities:
+) -> _sum_tree.Priorities:
   """Returns the priorities of a ring with other ones (n,) in places (n,) int32.
 
   Of a place that occurs twice, the first one counts. A sequence is drawn with a
   probability in proportion to its priority, at least 0, to the power of
   `exponent`; 0 draws uniformly.
   """
-  return sum_tree.put(priorities, places, (priority + _LEAST) ** exponent)
+  return _sum_tree.put(priorities, places, (priority + _LEAST) ** exponent)

@@ -55,28 +55,23 @@ def of_training(
   _, values = curve(directory, metric)
   span = max(1, values.shape[1] // 20)
   return {
-    "training": per_seed.PerSeed(finite_mean(seed[-span:]) for seed in values),
+    "training": per_seed.PerSeed(_mean(seed[-span:]) for seed in values),
     "best": per_seed.PerSeed(highest_mean(seed, span) for seed in values),
-    "overall": per_seed.PerSeed(finite_mean(seed) for seed in values),
+    "overall": per_seed.PerSeed(_mean(seed) for seed in values),
   }
 
 
 def highest_mean(values: np.ndarray, span: int) -> float:
-  """Returns the highest mean of neighbouring values.
+  """Returns the highest mean of `span` of the values (n,) in a row.
 
-  Args:
-    values: (n,); those that are not finite are left out.
-    span: how many neighbours, at most n.
-
-  Returns:
-    The mean, NaN if no value is finite.
+  Those that are not finite are left out; the mean is NaN if none is finite.
   """
   starts = range(len(values) - span + 1)
-  means = [finite_mean(values[i : i + span]) for i in starts]
+  means = [_mean(values[i : i + span]) for i in starts]
   return max(filter(math.isfinite, means), default=math.nan)
 
 
-def finite_mean(values: np.ndarray) -> float:
+def _mean(values):
   """Returns the mean of the finite numbers, NaN if none is finite."""
   finite = values[np.isfinite(values)]
   return float(finite.mean()) if finite.size else math.nan

@@ -221,18 +221,13 @@ class Arm:
     Raises:
       ValueError: the arm has no validation part, or its metric no direction.
     """
+    wrong = ""
     if self.part != "validation":
-      raise _validate.error(
-        "early_stopping",
-        patience,
-        "0, as there is no validation part that could tell",
-      )
-    if self.better is None:
-      raise _validate.error(
-        "early_stopping",
-        patience,
-        f"0, as neither a higher nor a lower {self.metric} is better",
-      )
+      wrong = "there is no validation part that could tell"
+    elif self.better is None:
+      wrong = f"neither a higher nor a lower {self.metric} is better"
+    if wrong:
+      raise _validate.error("early_stopping", patience, f"0, as {wrong}")
     return early_stopping.Rule(self.metric, self.better == "higher", patience)
 
   def program(

@@ -44,15 +44,15 @@ def path(tmp_path):
 def test_recordings(path):
   found, devices = hhar.read(path)
   assert devices == ("gear_2", "nexus4_1")
-  starts = [(series[0, 0], len(series)) for series in found.series]
+  starts = [(series[0, 0], len(series)) for series in found.values]
   assert starts == [(500, 8), (0, 9), (200, 7), (300, 6), (400, 5), (600, 10)]
-  names = [hhar.CLASSES[label] for label in found.labels]
+  names = [hhar.CLASSES[label] for label in found.entries["label"]]
   assert names == ["walk", "stand", "stand", "walk", "walk", "bike"]
-  np.testing.assert_array_equal(found.attributes["device"], [0, 1, 1, 1, 1, 0])
-  np.testing.assert_array_equal(found.attributes["user"], [0, 0, 0, 0, 0, 2])
-  np.testing.assert_allclose(found.series[0][3], [503, -0.68, 0.818])
+  np.testing.assert_array_equal(found.entries["device"], [0, 1, 1, 1, 1, 0])
+  np.testing.assert_array_equal(found.entries["user"], [0, 0, 0, 0, 0, 2])
+  np.testing.assert_allclose(found.values[0][3], [503, -0.68, 0.818])
   # Over a gap of five seconds, if asked for.
-  assert len(hhar.read(path, max_gap=10)[0].series) == 5
+  assert len(hhar.read(path, max_gap=10)[0].values) == 5
 
 
 def test_users_and_devices_as_domains(path):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxseq.data.files import png
+from jaxseq.data.files import lra
 from tests.data import memory
 
 
@@ -40,7 +40,7 @@ def test_files_of_another_library(tmp_path):
   path = tmp_path / "a.png"
   for image in images():
     Image.fromarray(image).save(path)
-    np.testing.assert_array_equal(png.read_png(path), image)
+    np.testing.assert_array_equal(lra._read_png(path), image)
 
 
 def filtered(image, kind):
@@ -63,7 +63,7 @@ def test_every_filter(tmp_path, kind):
   path = tmp_path / "a.png"
   for image in images():
     path.write_bytes(encode(filtered(image, kind), image.shape[1]))
-    np.testing.assert_array_equal(png.read_png(path), image)
+    np.testing.assert_array_equal(lra._read_png(path), image)
 
 
 def test_no_more_is_decompressed_than_the_header_says(tmp_path):
@@ -72,7 +72,7 @@ def test_no_more_is_decompressed_than_the_header_says(tmp_path):
   path.write_bytes(encode([bytes(200 * 10**6)], 8, height=8))
   with memory.at_most(10):
     with pytest.raises(ValueError, match="a.png: got 73, expected 72 bytes"):
-      png.read_png(path)
+      lra._read_png(path)
 
 
 def test_wrong_files_are_refused(tmp_path):
@@ -100,4 +100,4 @@ def test_wrong_files_are_refused(tmp_path):
   ):
     path.write_bytes(bad)
     with pytest.raises(ValueError, match=message):
-      png.read_png(path)
+      lra._read_png(path)

@@ -33,17 +33,17 @@ def write(root):
 def test_gestures(tmp_path):
   written = write(tmp_path)
   found = uwave.read(tmp_path)
-  assert len(found.series) == 64
+  assert len(found.values) == 64
   keys = list(
     zip(
-      found.attributes["user"],
-      found.attributes["day"],
-      found.labels + 1,
-      found.attributes["repetition"],
+      found.entries["user"],
+      found.entries["day"],
+      found.entries["label"] + 1,
+      found.entries["repetition"],
     )
   )
   assert keys.count((4, 2, 7, 0)) == 1
-  for key, series in zip(keys, found.series):
+  for key, series in zip(keys, found.values):
     expected = written[(4, 2, 7, 2) if key[3] == 0 else tuple(map(int, key))]
     # Six digits behind the point, in float32.
     np.testing.assert_allclose(series, expected, atol=1e-6)

@@ -46,20 +46,20 @@ def path(tmp_path):
 def test_recordings(path):
   found, left_out = wisdm.read(path)
   assert left_out == 5
-  starts = [(series[0, 0], len(series)) for series in found.series]
+  starts = [(series[0, 0], len(series)) for series in found.values]
   assert starts == [(0, 6), (100, 5), (200, 6), (300, 9), (400, 3)]
-  np.testing.assert_array_equal(found.series[0][:, 0], [0, 1, 2, 5, 6, 7])
-  np.testing.assert_allclose(found.series[1][1], [101, 12.68, 0.50395286])
-  names = [wisdm.CLASSES[label] for label in found.labels]
+  np.testing.assert_array_equal(found.values[0][:, 0], [0, 1, 2, 5, 6, 7])
+  np.testing.assert_allclose(found.values[1][1], [101, 12.68, 0.50395286])
+  names = [wisdm.CLASSES[label] for label in found.entries["label"]]
   assert names == ["Jogging", "Walking", "Walking", "Sitting", "Standing"]
-  np.testing.assert_array_equal(found.attributes["user"], [33, 33, 33, 7, 12])
+  np.testing.assert_array_equal(found.entries["user"], [33, 33, 33, 7, 12])
 
 
 def test_numbers_of_subjects_with_enough_records(path):
   found = wisdm.renumbered(wisdm.read(path)[0], 3)
-  np.testing.assert_array_equal(found.attributes["subject"], [1, 1, 1, 0])
-  np.testing.assert_array_equal(found.attributes["user"], [33, 33, 33, 7])
-  assert [len(series) for series in found.series] == [6, 5, 6, 9]
+  np.testing.assert_array_equal(found.entries["subject"], [1, 1, 1, 0])
+  np.testing.assert_array_equal(found.entries["user"], [33, 33, 33, 7])
+  assert [len(series) for series in found.values] == [6, 5, 6, 9]
   with pytest.raises(
     ValueError, match="min_records: got 19200, expected less than 17, the most"
   ):

@@ -205,21 +205,6 @@ def test_induction():
   assert starts == set(range(config.length - 2))
 
 
-def test_induction_with_more_triggers():
-  length = 20
-  config, batch = _sample("induction", triggers=6, length=length)
-  special = config.vocab_size - 1
-  counts = []
-  for inputs, targets, _ in zip(*batch):
-    *starts, end = np.flatnonzero(inputs == special)
-    assert end == length - 1
-    assert {inputs[start + 1] for start in starts} == {targets[end]}
-    counts.append(len(starts))
-  assert set(counts) == set(range(1, 7))
-  # One and five coins: mean 3.5, standard deviation of the mean 0.07.
-  assert abs(np.mean(counts) - 3.5) < 0.3
-
-
 def test_associative_recall():
   config, batch = _sample("associative_recall")
   for inputs, targets, mask in zip(*batch):

@@ -123,27 +123,6 @@ def test_state_is_of_one_size():
     assert [leaf.shape for leaf in state] == [(2,), (2,), (2, 4)]
 
 
-@pytest.mark.parametrize(
-  "size", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 18))]
-)
-def test_blocks_of_any_size_give_the_same(x64, size):
-  del x64
-  params = random_params()
-  x = np.random.default_rng(1).normal(size=(2, 19, 8))
-  reset = np.zeros((2, 19), bool)
-  reset[0, 9] = True
-  apply = jax.jit(
-    functools.partial(aaren.apply, CONFIG), static_argnames="block_size"
-  )
-  want = apply(params, x, None, reset)
-  got = apply(params, x, None, reset, block_size=size)
-  # float64 rounding.
-  chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
-  config = aaren.Config(8, heads=2, block_size=size)
-  got = jax.jit(functools.partial(aaren.apply, config))(params, x, None, reset)
-  chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
-
-
 def test_query_is_not_computed_from_the_input(x64):
   """The last output is the same for any order of all elements.
 
@@ -217,7 +196,3 @@ def test_bad_arguments_are_named():
     aaren.apply(CONFIG, params, x, mask=jnp.ones((2, 3)))
   with pytest.raises(ValueError, match=r"mask: got shape .*\(2, 3\)"):
     aaren.apply(CONFIG, params, x, mask=jnp.ones((3,), bool))
-  with pytest.raises(
-    ValueError, match="chunk_size: got .*, expected an integer of at least 1"
-  ):
-    aaren.apply(CONFIG, params, x, block_size=0)

@@ -42,8 +42,6 @@ def positioned(x, places, config):
     z = (x[..., :half] + 1j * x[..., half:]) * turn
     return np.concatenate([z.real, z.imag], -1)
   theta = config.lrpe_base ** (-np.arange(2 * half) / half)
-  if config.lrpe == "cosine_half":
-    theta[half:] = 0
   phase = places[:, None, None] * theta
   return np.concatenate([x * np.cos(phase), x * np.sin(phase)], -1)
 
@@ -94,7 +92,6 @@ def definition(config, params, x):
     {"lrpe": "none", "delta_0": 0},
     {"lrpe": "none", "delta_0": 1, "gate": "silu", "norm_eps": 0.1},
     {"lrpe": "cosine", "delta_0": 0, "lrpe_base": 100.0, "scale_q": True},
-    {"lrpe": "cosine_half", "d_key": 6},
     {"lrpe": "rotary", "norm_eps_on": "mean", "norm_eps": 0.1},
     {"decay": "scalar", "lrpe": "none", "delta_0": 0},
     {"decay": "scalar", "lrpe": "cosine", "input_gate": True},

@@ -101,8 +101,10 @@ def test_both_forms_are_one_function(x64, options, monkeypatch):
   config, params, x = problem(options, time=6)
   _, state = latent_attention.apply(config, params, x)
   results = []
-  for form in (latent_attention._ABSORBED, latent_attention._EXPANDED):
-    monkeypatch.setattr(latent_attention, "_form", lambda *_, form=form: form)
+  for form in (True, False):
+    monkeypatch.setattr(
+      latent_attention, "_absorbs", lambda *_, form=form: form
+    )
 
     def loss(params, x, state):
       y, after = latent_attention.apply(config, params, x, state)
@@ -121,12 +123,12 @@ def test_few_queries_meet_the_latents_themselves():
   )
   assert (config.rotary_width, config.latent_width) == (64, 512)
   for time, continued, expected in (
-    (1, True, latent_attention._ABSORBED),
-    (16, True, latent_attention._ABSORBED),
-    (512, True, latent_attention._EXPANDED),
-    (4096, False, latent_attention._EXPANDED),
+    (1, True, True),
+    (16, True, True),
+    (512, True, False),
+    (4096, False, False),
   ):
-    assert latent_attention._form(config, time, continued) is expected
+    assert latent_attention._absorbs(config, time, continued) is expected
 
 
 def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
@@ -154,7 +156,7 @@ def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
   ("options", "message"),
   [
     ({"d_rotary": 3}, "d_rotary: got 3, expected an even number"),
-    ({"d_rotary": -2}, "d_rotary: got -2, expected an integer of at least 1"),
+    ({"d_rotary": -2}, "d_rotary: got -2, expected an integer of at least 0"),
     ({"d_latent": 0}, "d_latent: got 0"),
     ({"positions": "sin"}, "positions: got 'sin'"),
   ],

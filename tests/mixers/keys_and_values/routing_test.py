@@ -1,4 +1,4 @@
-"""Routing attention, online and as published, beside golden values."""
+"""Routing attention beside golden values."""
 
 import dataclasses
 import functools
@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
-from jaxseq.mixers.keys_and_values import _top_w
 from jaxseq.mixers.keys_and_values import attention
 from jaxseq.mixers.keys_and_values import routing
-from tests.mixers.golden_cases import GRADIENT
-from tests.mixers.golden_cases import close
 
 # Pure arithmetic in float64.
 _EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -67,21 +64,9 @@ def test_online_form_whole_in_halves_and_by_steps(x64, golden):
 
 
 @pytest.mark.parametrize("name", ["paper_plain", "paper_shared_causal"])
-def test_form_and_running_means_of_the_authors_code(x64, golden, name):
+def test_running_means_of_the_authors_code(x64, golden, name):
   del x64
   data = golden(f"routing/{name}")
-  arguments = (*(jnp.asarray(data[n]) for n in "qkv"), data["means"])
-  options = {
-    "causal": bool(data["causal"]),
-    "shared": bool(data["shared_qk"]),
-  }
-  run = functools.partial(routing.top_w, **options)
-  run = jax.jit(run, static_argnums=4, static_argnames="damping")
-  window = int(data["window"])
-  published = run(*arguments, window, damping=0.01)
-  np.testing.assert_allclose(published, data["output_published"], **_EXACT)
-  exact = run(*arguments, window)
-  np.testing.assert_allclose(exact, data["output_mean"], **_EXACT)
   # Of queries side by side, in a layer that hands them on as they are.
   _, heads, _, width = data["q"].shape
   inner = heads * width
@@ -103,115 +88,6 @@ def test_form_and_running_means_of_the_authors_code(x64, golden, name):
   np.testing.assert_allclose(averages.counts, data["ema_count1"], **_EXACT)
   np.testing.assert_allclose(averages.sums, data["ema_means1"], **_EXACT)
   np.testing.assert_allclose(centroids, data["means1"], **_EXACT)
-
-
-@pytest.mark.parametrize("name", ["paper_plain", "paper_shared_causal"])
-def test_centroids_take_the_stored_elements(x64, golden, name):
-  """In the order of time, and each element as often as is stored."""
-  del x64
-  data = golden(f"routing/{name}")
-  q, k, mu = (jnp.asarray(data[n]) for n in ("q", "k", "means"))
-  window, shared = int(data["window"]), bool(data["shared_qk"])
-  for x, stored in ((q, "query_index"), (q if shared else k, "key_index")):
-    taken = _top_w._taken(_top_w.layer_norm(x), mu, window)
-    np.testing.assert_array_equal(taken, data[stored])
-  # Averages of ones, each sum divided by one more than there are.
-  share = routing.top_w(
-    *(q, k, jnp.ones_like(q), mu, window),
-    causal=bool(data["causal"]),
-    shared=shared,
-    damping=1.0,
-  )
-  picked = data["picked"][..., None]
-  np.testing.assert_allclose(
-    share, np.broadcast_to(picked / (picked + 1), share.shape), **_EXACT
-  )
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_one_published_cluster_of_all_is_attention(x64, shared):
-  """Less what the authors' code divides by in excess."""
-  del x64
-  q, k, v = np.random.default_rng(0).normal(size=(3, 2, 2, 7, 4))
-  mu = np.ones((2, 1, 4))
-  o = routing.top_w(q, k, v, mu, 7, shared=shared, damping=0.01)
-
-  def normed(x):
-    x = x - x.mean(-1, keepdims=True)
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
-
-  scores = normed(q) @ normed(q if shared else k).swapaxes(-1, -2)
-  weights = np.where(np.tri(7, dtype=bool), np.exp(scores), 0)
-  weights = weights / weights.sum(-1, keepdims=True)
-  np.testing.assert_allclose(o, weights @ v / 1.01, **_EXACT)
-
-
-@pytest.mark.parametrize("norm", ["layer", "unit"])
-def test_no_query_reads_a_later_key_of_other_ranks(x64, norm):
-  """Of queries and keys that centroids take apart, by places in time."""
-  del x64
-  q, k = np.random.default_rng(0).normal(size=(2, 1, 2, 12, 12))
-  mu = np.random.default_rng(1).normal(size=(2, 3, 12))
-  # The value of each key is a number of its own.
-  v = np.broadcast_to(np.eye(12), q.shape)
-  run = functools.partial(routing.top_w, q, k, v, mu, 5, norm=norm)
-  all_read = np.asarray(run(causal=False)) != 0
-  assert np.any(all_read & ~np.tri(12, dtype=bool))
-  np.testing.assert_array_equal(
-    np.asarray(run(causal=True)) != 0, all_read & np.tri(12, dtype=bool)
-  )
-
-
-@pytest.mark.parametrize(
-  "name", ["lucid_causal", "lucid_plain_masked", "lucid_shared_causal"]
-)
-def test_form_of_lucidrains_code(x64, golden, name):
-  """Outputs, commitment, all gradients, and the centroids after a batch."""
-  del x64
-  data = golden(f"routing/{name}")
-  mu, shared = jnp.asarray(data["means"]), bool(data["shared_qk"])
-  options = {
-    "causal": bool(data["causal"]),
-    "shared": shared,
-    "norm": "unit",
-    "mask": data.get("mask"),
-    "damping": 1e-5,
-  }
-
-  def unit(x):
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-
-  def routed(q, k):
-    """Directions of queries and keys, and their clusters."""
-    x = unit(jnp.concatenate([q, q if shared else k], axis=-2))
-    return x, jnp.argmax(jnp.einsum("bhtd,hcd->bhtc", x, mu), axis=-1)
-
-  def loss(q, k, v, keys, values):
-    memory = keys, values
-    o = routing.top_w(
-      q, k, v, mu, int(data["window"]), memory=memory, **options
-    )
-    x, number = routed(q, k)
-    nearest = mu[jnp.arange(len(mu))[:, None], number]
-    commitment = 1e-4 * jnp.mean((x - nearest) ** 2)
-    return jnp.sum(o * data["cotangent"]) + 1e4 * commitment, (o, commitment)
-
-  names = ["q", "k", "v", "mem_key", "mem_value"]
-  gradient = jax.jit(jax.value_and_grad(loss, range(5), has_aux=True))
-  (_, (o, commitment)), grads = gradient(*(data[n] for n in names))
-  np.testing.assert_allclose(o, data["output"], **_EXACT)
-  np.testing.assert_allclose(commitment, data["aux_loss"], rtol=1e-12)
-  for one, grad in zip(names, grads):
-    if f"grad_{one}" in data:
-      close(grad, data[f"grad_{one}"], GRADIENT)
-  x, number = routed(jnp.asarray(data["q"]), jnp.asarray(data["k"]))
-  member = jax.nn.one_hot(number, mu.shape[1], dtype=x.dtype)
-  counts = member.sum((0, 2))
-  sums = jnp.einsum("bhtc,bhtd->hcd", member, x)
-  moved = routing.moved_units(mu, counts, sums)
-  np.testing.assert_allclose(moved, data["updated_means"], **_EXACT)
-  moved = routing.moved_units(mu, counts, sums, 0.0)
-  np.testing.assert_allclose(moved, data["new_means"], **_EXACT)
 
 
 def problem(**options):
@@ -278,9 +154,6 @@ def test_running_means_begin_where_the_centroids_are():
 def test_a_cluster_without_elements_stays_where_it_is():
   mu = jnp.asarray([[[1.0, 0.0], [0.0, 1.0]]])
   counts, sums = jnp.asarray([[0.0, 2.0]]), jnp.asarray([[[0, 0], [3.0, 4.0]]])
-  moved = routing.moved_units(mu, counts, sums, 0.5)
-  # float32 rounding.
-  np.testing.assert_allclose(moved, [[[1, 0], [0.3, 0.9]]], rtol=1e-6)
   averages = routing.initial_averages(mu, 4)
   _, moved = routing.running_means(averages, counts, sums, 0.5)
   # Of half of what was; the epsilon in the counts moves it by a share of 1e-5.
@@ -311,11 +184,3 @@ def test_the_loss_moves_centroids_and_queries():
 def test_bad_options_are_named(options, message):
   with pytest.raises(ValueError, match=message):
     routing.Config(8, **options)
-
-
-def test_published_form_names_bad_arguments():
-  q = jnp.zeros((2, 5, 4))
-  with pytest.raises(ValueError, match="window: got 6, expected at most 5"):
-    routing.top_w(q, q, q, jnp.zeros((2, 3, 4)), 6)
-  with pytest.raises(ValueError, match="norm: got 'none', expected one of"):
-    routing.top_w(q, q, q, jnp.zeros((2, 3, 4)), 2, norm="none")

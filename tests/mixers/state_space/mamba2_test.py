@@ -37,7 +37,6 @@ def block(golden):
     headdim=int(data["cfg/headdim"]),
     d_state=int(data["cfg/d_state"]),
     ngroups=int(data["cfg/ngroups"]),
-    chunk_size=5,
   )
   return data, renamed(data, "param/", NAMES), config
 
@@ -126,7 +125,6 @@ def test_groups_limits_biases_and_norms(x64, options):
     ngroups=2,
     d_conv=3,
     dt_limit=(0.01, 0.05),
-    chunk_size=4,
     bias=True,
     **options,
   )

@@ -30,9 +30,7 @@ def siso(arguments, state):
     jnp.moveaxis(arguments[name], -2, -1) for name in ("ADT", "DT", "trap")
   )
   x = arguments["x"]
-  y, state = mamba3.scan(
-    q, k, x, decay, dt, trap, arguments["angles"], state, chunk_size=5
-  )
+  y, state = mamba3.scan(q, k, x, decay, dt, trap, arguments["angles"], state)
   y = y + arguments["D"][:, None] * x
   return y * jax.nn.silu(arguments["z"]), state
 

@@ -33,7 +33,7 @@ def test_golden_recurrence(x64, golden, name):
   reset = np.asarray(data["reset"], bool)
 
   def loss(params, x, h0):
-    a, b = rglru.coefficients(params, x, reset)
+    a, b = rglru._coefficients(params, x, reset)
     y, last = recurrence.linear_scan(a, b, h0, reset=reset)
     value = jnp.sum(y * data["w"]) + jnp.sum(last * data["w_hT"])
     return value, (y, last)

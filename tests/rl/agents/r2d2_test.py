@@ -12,8 +12,8 @@ from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
+from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import r2d2
-from jaxseq.rl.agents import r2d2_loss
 from jaxseq.rl.replay import sequences
 from jaxseq.training.devices import device_mesh
 from tests.rl import toy
@@ -77,7 +77,7 @@ def play_and_replay(config, key):
   )
 
   def values(sequence):
-    return r2d2_loss.action_values(
+    return _r2d2_loss.action_values(
       config, network, runner.learned.params, sequence
     )
 
@@ -154,7 +154,7 @@ def test_no_gradient_flows_through_the_burn_in():
   @jax.jit
   def gradient(observation):
     return jax.grad(
-      lambda observation: r2d2_loss.loss(
+      lambda observation: _r2d2_loss.loss(
         config,
         r2d2.player(config).network,
         runner.learned.params,
@@ -190,8 +190,8 @@ def test_dropout_is_on_in_what_learns_alone():
   def gradient(config, key):
     network = r2d2.player(config).network
     arguments = params, target, batch, jnp.ones(4), key
-    q = r2d2_loss.action_values(config, network, params, batch)
-    grad = jax.grad(r2d2_loss.loss, argnums=2, has_aux=True)
+    q = _r2d2_loss.action_values(config, network, params, batch)
+    grad = jax.grad(_r2d2_loss.loss, argnums=2, has_aux=True)
     return grad(config, network, *arguments)[0], q
 
   (one, q), (two, _) = (

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from jaxseq.rl.envs import _ale
-from jaxseq.rl.envs import atari_released
 from jaxseq.spr import agent
 
 
@@ -26,7 +25,7 @@ def test_the_golden_frames(name, golden):
   # The golden ones are a reset, the frame that every life begins with, and
   # those that follow it.
   noops = len(arrays["reset_raw_actions"]) - 2
-  player = atari_released.Player(emulator, lambda: noops)
+  player = _ale.Released(emulator, lambda: noops)
 
   observation = np.zeros((84, 84, 4), np.uint8)
 
@@ -92,7 +91,7 @@ def shown(game, frame):
 
 def play(lives, steps, noops=0, **options):
   """Returns the frames' only greys and the steps; the first is the reset's."""
-  player = atari_released.Player(Script(lives), lambda: noops, **options)
+  player = _ale.Released(Script(lives), lambda: noops, **options)
   frame = player.reset()
   assert (frame.shape, frame.dtype) == ((84, 84), np.uint8)
   greys, taken = [np.unique(frame).item()], []
@@ -149,9 +148,7 @@ def test_the_limit_ends_a_game():
 
 def test_a_game_begins_after_2_to_31_frames():
   pytest.importorskip("ale_py")
-  assert atari_released.Player.noops == (1, 30)
+  assert _ale.Released.noops == (1, 30)
   # Cars move in every frame.
-  player = atari_released.Player(
-    _ale.emulator("freeway"), iter(range(1, 31)).__next__
-  )
+  player = _ale.Released(_ale.emulator("freeway"), iter(range(1, 31)).__next__)
   assert len({player.reset().tobytes() for _ in range(30)}) == 30

@@ -19,9 +19,9 @@ RULES = pytest.mark.parametrize("rules", ["ale", "released"])
 @pytest.fixture
 def no_hosts():
   """Hosts that were made before are forgotten, and afterwards too."""
-  atari._host.cache_clear()
+  atari._hosted.cache_clear()
   yield
-  atari._host.cache_clear()
+  atari._hosted.cache_clear()
 
 
 @pytest.mark.usefixtures("no_hosts")
@@ -187,7 +187,7 @@ def test_atari_shows_the_golden_frames(golden):
   for i in range(int(arrays["num_envs"])):
     noops = int(arrays["episode_frame_number"][0, i])
     emulator = _ale.emulator(str(arrays["game"]))
-    player = atari.Player(emulator, lambda noops=noops: noops)
+    player = _ale.Player(emulator, lambda noops=noops: noops)
     np.testing.assert_array_equal(player.reset(), arrays["frames"][0, i])
     for t, action in enumerate(arrays["actions"][:, i]):
       step = player.step(action)
@@ -205,7 +205,7 @@ def test_atari_is_stopped_where_the_golden_frames_are(golden):
   arrays = golden("spr/frames_alevec_breakout_truncate")
   assert not arrays["terminated"].any()
   # After 60 frames.
-  player = atari.Player(_ale.emulator(str(arrays["game"])), int, 60 // 4)
+  player = _ale.Player(_ale.emulator(str(arrays["game"])), int, 60 // 4)
   np.testing.assert_array_equal(player.reset(), arrays["frames"][0, 0])
   stopped = 0
   over = False

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import envs
-from jaxseq.rl.envs import bitboard
-from jaxseq.rl.envs import mazes
+from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import _mazes
 
 
 def _chi_squared(seen, expected):
@@ -55,7 +55,7 @@ def test_ships_are_uniform_on_free_segments():
       expected[first | second] += share
   seen = collections.Counter(
     frozenset(zip(*np.nonzero(grid)))
-    for grid in np.asarray(bitboard.to_grid(two, 6))
+    for grid in np.asarray(_bitboard.to_grid(two, 6))
   )
   assert sum(seen.get(board, 0) for board in expected) == num_boards
   statistic, limit = _chi_squared(seen, expected)
@@ -85,7 +85,7 @@ def test_ships_are_complete_however_short_the_episode(steps):
     return jax.lax.scan(body, state, jax.random.split(key, 40))[1]
 
   ships = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 8))
-  assert (jax.jit(jax.vmap(jax.vmap(bitboard.count)))(ships) == 12).all()
+  assert (jax.jit(jax.vmap(jax.vmap(_bitboard.count)))(ships) == 12).all()
   # Ships after each step; with one step an episode the first are not seen.
   fleets = 40 // steps + (steps > 1)
   assert len(np.unique(ships.reshape(-1, 12), axis=0)) == 8 * fleets
@@ -126,7 +126,7 @@ def test_the_next_maze_is_whole_and_its_openings_face_each_other(steps):
   )
   fresh = jax.tree.map(lambda leaf: leaf[done], states)
   assert len(fresh.time) > 30
-  grids = np.asarray(bitboard.to_grid(fresh.free, 7))
+  grids = np.asarray(_bitboard.to_grid(fresh.free, 7))
   # 9 rooms, 8 passages, 2 openings; some mazes in 10^5 are not finished.
   np.testing.assert_array_equal(grids.sum(axis=(1, 2)), 19)
   start, goal = np.stack(fresh.start, -1), np.stack(fresh.goal, -1)
@@ -138,7 +138,7 @@ def test_the_next_maze_is_whole_and_its_openings_face_each_other(steps):
     assert len(np.unique(np.concatenate([start, goal], 1), axis=0)) == 36
   # The next one has begun, with a room of its own.
   np.testing.assert_array_equal(fresh.next_maze.left, 8)
-  assert not mazes.is_done(jax.tree.map(lambda leaf: leaf[0], fresh.next_maze))
+  assert not _mazes.is_done(jax.tree.map(lambda leaf: leaf[0], fresh.next_maze))
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import _decks
 
 
 def _deal_all(types, copies, key, order=None):
   """Deals every card: the cards (n,) and what is left after each."""
-  deck = decks.full(types, copies, order)
+  deck = _decks.full(types, copies, order)
   words = jax.random.bits(key, (types * copies,), jnp.uint32)
 
   def body(deck, word):
-    card, deck = decks.deal(deck, word)
-    return deck, (card, decks.remaining(deck))
+    card, deck = _decks.deal(deck, word)
+    return deck, (card, _decks.remaining(deck))
 
   _, (cards, left) = jax.lax.scan(body, deck, words)
   return cards, left
@@ -80,11 +80,11 @@ def test_a_known_order_is_dealt_whatever_the_words_are():
 
 
 def test_an_empty_deck_deals_a_card_that_exists():
-  deck = decks.full(2, 1)
+  deck = _decks.full(2, 1)
   for _ in range(4):
-    card, deck = decks.deal(deck, jnp.uint32(2**32 - 1))
+    card, deck = _decks.deal(deck, jnp.uint32(2**32 - 1))
     assert 0 <= int(card) < 2
-  np.testing.assert_array_equal(decks.remaining(deck), [0, 0])
+  np.testing.assert_array_equal(_decks.remaining(deck), [0, 0])
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_an_empty_deck_deals_a_card_that_exists():
 )
 def test_a_wrong_order_is_refused(order):
   with pytest.raises(ValueError, match="order: got .* expected 6 integers"):
-    decks.full(3, 2, order)
+    _decks.full(3, 2, order)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import envs
-from jaxseq.rl.envs import bitboard
+from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import _mazes
 from jaxseq.rl.envs import labyrinth
-from jaxseq.rl.envs import mazes
 from tests.rl.envs import recordings
 
 _DIFFICULTIES = (
@@ -34,9 +34,9 @@ def _enter(env, grid):
     index = jnp.argmax((grid == value).reshape(-1)).astype(jnp.int32)
     return labyrinth.Place(index // env.height, index % env.height)
 
-  free = bitboard.from_grid(grid != labyrinth.WALL)
+  free = _bitboard.from_grid(grid != labyrinth.WALL)
   places = first(labyrinth.START), first(labyrinth.GOAL)
-  state = env._enter(free, *places, mazes.begin(env.size, jnp.uint32(0)))
+  state = env._enter(free, *places, _mazes.begin(env.size, jnp.uint32(0)))
   return env.observe(state, env.default_params), state
 
 
@@ -44,11 +44,11 @@ def _enter(env, grid):
 _GAMES = {
   "Battleship": (
     "board",
-    lambda env, board: _start(env, ships=bitboard.from_grid(board)),
+    lambda env, board: _start(env, ships=_bitboard.from_grid(board)),
   ),
   "MineSweeper": (
     "mine_grid",
-    lambda env, mines: _start(env, mines=bitboard.from_grid(mines)),
+    lambda env, mines: _start(env, mines=_bitboard.from_grid(mines)),
   ),
   "LabyrinthEscape": ("grid", _enter),
   "LabyrinthExplore": ("grid", _enter),

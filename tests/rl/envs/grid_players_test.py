@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import envs
-from jaxseq.rl.envs import bitboard
+from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import labyrinth
 from tests.rl.envs import episodes
 
@@ -70,13 +70,13 @@ def _no_repeats(env, state, key):
 
 def _clear_cells_first(env, state, key):
   del key
-  mines = bitboard.to_grid(state.mines, env.width).reshape(-1)
+  mines = _bitboard.to_grid(state.mines, env.width).reshape(-1)
   return _in_order(jnp.argsort(mines), env.width)
 
 
 def _ships_first(env, state, key):
   del key
-  ships = bitboard.to_grid(state.ships, env.board_size).reshape(-1)
+  ships = _bitboard.to_grid(state.ships, env.board_size).reshape(-1)
   return _in_order(jnp.argsort(-ships), env.board_size)
 
 
@@ -123,14 +123,16 @@ def _nearest(env, state, key):
 
   def act(memory, observation, state, t, key):
     del observation, t, key
-    here = bitboard.cell(env.height + 1, *state.position)
-    targets = bitboard.cell(env.height + 1, *state.goal)
+    here = _bitboard.cell(env.height + 1, *state.position)
+    targets = _bitboard.cell(env.height + 1, *state.goal)
     if isinstance(env, labyrinth.LabyrinthExplore):
       targets = state.free & ~state.explored
 
     def is_far(near):
       grown = around(near) & state.free & ~near
-      return bitboard.is_empty(near & around(here)) & ~bitboard.is_empty(grown)
+      return _bitboard.is_empty(near & around(here)) & ~_bitboard.is_empty(
+        grown
+      )
 
     # All cells as near to a target as a neighbour of the agent.
     near = jax.lax.while_loop(

@@ -4,29 +4,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.rl.envs import bitboard
-from jaxseq.rl.envs import mazes
+from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import _mazes
 
 
-def _mazes(size, num_mazes, tries=None):
+def carved_mazes(size, num_mazes, tries=None):
   """Carves mazes, with a limit on the tries if one is given."""
 
   def make(key):
     pieces = size**2 - 1
-    words = jax.random.bits(key, (1 + pieces * mazes.WORDS,), jnp.uint32)
-    maze = mazes.begin(size, words[0])
+    words = jax.random.bits(key, (1 + pieces * _mazes.WORDS,), jnp.uint32)
+    maze = _mazes.begin(size, words[0])
     if tries is not None:
       maze = maze._replace(tries=jnp.int32(tries))
     return jax.lax.scan(
-      lambda maze, words: (mazes.carve(words, maze), None),
+      lambda maze, words: (_mazes.carve(words, maze), None),
       maze,
-      words[1:].reshape(pieces, mazes.WORDS),
+      words[1:].reshape(pieces, _mazes.WORDS),
     )[0]
 
   keys = jax.random.split(jax.random.key(0), num_mazes)
   made = jax.jit(jax.vmap(make))(keys)
-  free = jax.vmap(mazes.free_places)(made)
-  return made, np.asarray(bitboard.to_grid(free, 2 * size + 1))
+  free = jax.vmap(_mazes.free_places)(made)
+  return made, np.asarray(_bitboard.to_grid(free, 2 * size + 1))
 
 
 def _rooms_around(room, size):
@@ -82,7 +82,7 @@ def _passages(grid):
 
 def test_mazes_have_the_probabilities_of_hunt_and_kill():
   num_mazes = 40_000
-  _, grids = _mazes(3, num_mazes)
+  _, grids = carved_mazes(3, num_mazes)
   kinds, counts = np.unique(grids, axis=0, return_counts=True)
   seen = {_passages(grid): n for grid, n in zip(kinds, counts)}
   expected = {
@@ -104,7 +104,7 @@ def test_mazes_have_the_probabilities_of_hunt_and_kill():
 
 
 def test_large_mazes_are_trees_of_all_rooms():
-  made, grids = _mazes(9, 64)
+  made, grids = carved_mazes(9, 64)
   assert (made.left == 0).all()
   # As many passages as a tree has, and every room in reach.
   np.testing.assert_array_equal(grids.sum(axis=(1, 2)), 2 * 81 - 1)
@@ -125,13 +125,13 @@ def test_large_mazes_are_trees_of_all_rooms():
 
 def test_the_number_of_tries_is_limited():
   num_mazes = 20_000
-  made, grids = _mazes(3, num_mazes, tries=1)
+  made, grids = carved_mazes(3, num_mazes, tries=1)
   assert (made.left == 0).all()
   rooms = grids[:, 1::2, 1::2].sum(axis=(1, 2))
   # Still trees, of the rooms that were reached.
   np.testing.assert_array_equal(grids.sum(axis=(1, 2)), 2 * rooms - 1)
-  without, _ = _mazes(3, num_mazes, tries=0)
-  first_walk = np.asarray(jax.vmap(bitboard.count)(without.rooms & 0b101010))
+  without, _ = carved_mazes(3, num_mazes, tries=0)
+  first_walk = np.asarray(jax.vmap(_bitboard.count)(without.rooms & 0b101010))
   # A walk that ends after n of the 9 rooms goes on with the one try if that
   # meets a room with an exit; the same keys give the same first walks.
   assert (rooms >= first_walk).all()
@@ -142,7 +142,7 @@ def test_the_number_of_tries_is_limited():
 
 
 def test_a_maze_that_is_done_stays_as_it_is():
-  made, _ = _mazes(3, 4)
-  words = jax.random.bits(jax.random.key(1), (4, mazes.WORDS), jnp.uint32)
-  carved = jax.jit(jax.vmap(mazes.carve))(words, made)
+  made, _ = carved_mazes(3, 4)
+  words = jax.random.bits(jax.random.key(1), (4, _mazes.WORDS), jnp.uint32)
+  carved = jax.jit(jax.vmap(_mazes.carve))(words, made)
   jax.tree.map(np.testing.assert_array_equal, made, carved)

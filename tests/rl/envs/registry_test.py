@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from jaxseq.rl import envs
-from jaxseq.rl.envs import repeat_first
+from jaxseq.rl.envs import card_games
 
 
 @pytest.mark.parametrize("env_id", envs.POPGYM)
@@ -100,7 +100,7 @@ assert envs.make("RepeatFirstEasy")[0].name == "RepeatFirst"
 
 def test_environments_of_ones_own():
   for num_decks in (2, 1):
-    make = functools.partial(repeat_first.RepeatFirst, num_decks=num_decks)
+    make = functools.partial(card_games.RepeatFirst, num_decks=num_decks)
     envs.register("MyGame", make)
     assert envs.make("MyGame")[0] == make()
   assert envs.make("MyGame", num_decks=3)[0].num_decks == 3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.rl.envs import resizing
+from jaxseq.rl.envs import _resizing
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from jaxseq.rl.envs import resizing
 )
 def test_pixels_lie_between_their_neighbours(image, shape, expected):
   image = np.array(image, np.uint8)
-  resized = resizing.bilinear(image, shape)
+  resized = _resizing.bilinear(image, shape)
   assert resized.dtype == np.uint8
   np.testing.assert_array_equal(resized, expected)
 
@@ -38,7 +38,7 @@ def test_pixels_lie_between_their_neighbours(image, shape, expected):
 def test_an_even_screen_stays_even():
   for gray in range(256):
     screen = np.full((210, 160), gray, np.uint8)
-    assert (resizing.bilinear(screen, (84, 84)) == gray).all()
+    assert (_resizing.bilinear(screen, (84, 84)) == gray).all()
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_an_even_screen_stays_even():
 )
 def test_other_images_are_refused(image, shape, message):
   with pytest.raises(ValueError, match=message):
-    resizing.bilinear(image, shape)
+    _resizing.bilinear(image, shape)

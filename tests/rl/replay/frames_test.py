@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl.replay import _sum_tree
 from jaxseq.rl.replay import frames
-from jaxseq.rl.replay import sum_tree
-from jaxseq.spr import inputs
+from jaxseq.spr import _inputs
 from jaxseq.training import checkpoint
 
 SMALL = frames.Config(
@@ -290,7 +290,7 @@ def check_sample(model, drawn, uniform, beta, n, gamma):
   weight = (model.leaves()[np.asarray(drawn.slot)] + 1e-5) ** -beta
   np.testing.assert_allclose(batch.weight, weight / weight.max(), rtol=1e-5)
   np.testing.assert_allclose(batch.discount, gamma**n, rtol=1e-6)
-  inputs.check(
+  _inputs.check(
     drawn.batch,
     steps=ahead + 1,
     rows=6,
@@ -419,7 +419,7 @@ def test_batches_come_in_proportion_to_priorities():
   priority = jnp.asarray(value**2, jnp.float32)
   state = update_priorities(SMALL, state, can_start[:6], priority)
   uniform = frames.draw(jax.random.key(0), SMALL, 10_000)
-  slot = jax.jit(sum_tree.sample)(state.priorities, uniform)
+  slot = jax.jit(_sum_tree.sample)(state.priorities, uniform)
   want = np.ones(len(can_start))
   want[:6] = value
   counts = np.bincount(slot, minlength=SMALL.capacity)

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl.replay import sum_tree
+from jaxseq.rl.replay import _sum_tree
 
 MILLION = 1_000_000
 
-put = jax.jit(sum_tree.put)
-sample = jax.jit(sum_tree.sample)
+put = jax.jit(_sum_tree.put)
+sample = jax.jit(_sum_tree.sample)
 
 
 def double(uniform):
   """Splits float64 uniforms into pairs of float32."""
   high = np.float32(uniform)
-  return sum_tree.Double(high, np.float32(uniform - high))
+  return _sum_tree.Double(high, np.float32(uniform - high))
 
 
 def values(state, number):
@@ -40,7 +40,7 @@ def test_a_million_slots_are_found_as_with_float64():
   rng = np.random.default_rng(0)
   value = np.exp(rng.normal(size=MILLION, scale=2)).astype(np.float32)
   value[rng.random(MILLION) < 0.3] = 0
-  state = sum_tree.init(value)
+  state = _sum_tree.init(value)
   # Changes leave no errors behind: sums are not changed, but taken again.
   for _ in range(3):
     slot = rng.choice(MILLION, 512, replace=False)
@@ -55,7 +55,7 @@ def test_a_million_slots_are_found_as_with_float64():
   # about 1e-4 fall so close to an edge that this makes a difference.
   np.testing.assert_array_equal(got, want)
   assert got.dtype == np.int32
-  np.testing.assert_array_equal(sum_tree.get(state, got), value[want])
+  np.testing.assert_array_equal(_sum_tree.get(state, got), value[want])
   # One float32 for each sum and draw finds other slots.
   upto = np.cumsum(value)
   naive = np.searchsorted(upto, np.float32(uniform) * upto[-1])
@@ -63,7 +63,7 @@ def test_a_million_slots_are_found_as_with_float64():
 
 
 def test_draws_have_the_bits_of_two_floats():
-  draws = jax.jit(sum_tree.draw, static_argnums=1)(jax.random.key(0), 50_000)
+  draws = jax.jit(_sum_tree.draw, static_argnums=1)(jax.random.key(0), 50_000)
   uniform = np.sum(np.asarray(draws, np.float64), axis=0)
   assert uniform.min() >= 0
   assert uniform.max() < 1
@@ -76,8 +76,8 @@ def test_draws_have_the_bits_of_two_floats():
 
 def test_slots_come_in_proportion_and_never_with_priority_0():
   value = np.array([0, 0, 1, 0, 2, 0, 5, 0, 0, 0], np.float32)
-  state = sum_tree.init(value)
-  draws = sum_tree.draw(jax.random.key(0), 16_000)
+  state = _sum_tree.init(value)
+  draws = _sum_tree.draw(jax.random.key(0), 16_000)
   counts = np.bincount(sample(state, draws), minlength=10)
   # The standard deviation of a count is at most 63.
   np.testing.assert_allclose(counts, value * 2000, atol=300)
@@ -87,7 +87,7 @@ def test_slots_come_in_proportion_and_never_with_priority_0():
 
 
 def test_the_first_of_several_values_counts():
-  state = sum_tree.init(np.full(10, 0.5, np.float32))
+  state = _sum_tree.init(np.full(10, 0.5, np.float32))
   assert state.highest == 1
   slot = np.array([7, 3, 7, 3, 9])
   state = put(state, slot, np.array([4, 2, 8, 1, 0], np.float32))
@@ -109,7 +109,7 @@ def test_any_changes_as_in_a_slow_model(data):
   model = np.array(
     data.draw(strategies.lists(value, min_size=NUMBER, max_size=NUMBER))
   )
-  state = sum_tree.init(model.astype(np.float32))
+  state = _sum_tree.init(model.astype(np.float32))
   slots = strategies.lists(
     strategies.integers(0, NUMBER - 1), min_size=5, max_size=5
   )
@@ -142,9 +142,9 @@ def test_vmap_over_priorities():
   @jax.jit
   @jax.vmap
   def run(value, slot, uniform):
-    state = sum_tree.init(value)
-    state = sum_tree.put(state, slot[None], jnp.zeros(1))
-    return sum_tree.sample(state, uniform)
+    state = _sum_tree.init(value)
+    state = _sum_tree.put(state, slot[None], jnp.zeros(1))
+    return _sum_tree.sample(state, uniform)
 
   got = run(value, np.arange(3), uniform)
   for i in range(3):
@@ -157,4 +157,4 @@ def test_bad_values():
     with pytest.raises(
       ValueError, match="value: got .*, expected a floating vector"
     ):
-      sum_tree.init(bad)
+      _sum_tree.init(bad)

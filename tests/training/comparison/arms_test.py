@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import _validate
 from jaxseq.training import checkpoint
 from jaxseq.training import configuration
 from jaxseq.training import errors
@@ -25,6 +26,9 @@ from jaxseq.training.comparison import seed_program
 class Arm:
   rate: float = 0.1
   inner: tuple[tuple[str, int], ...] = ()
+
+  def __post_init__(self):
+    _validate.above_zero("rate", self.rate)
 
 
 def _config(**options):
@@ -58,6 +62,7 @@ def test_merging():
     ({"rtae": 1}, "config.agent has no field 'rtae' (did you mean"),
     ({"inner": {"x": 1.5}}, "config.agent.inner[0][1]: got 1.5"),
     ({"rate": "x"}, "config.agent.rate: got 'x' (str)"),
+    ({"rate": -1}, "config.agent: rate: got -1"),
   ],
 )
 def test_a_slip_is_named_where_it_was_written(fields, message):

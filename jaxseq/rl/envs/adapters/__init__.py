@@ -8,7 +8,7 @@
     popgym_arcade/CartPoleEasy
     jaxmarl/MPE_simple_spread_v3        one agent, or all as one
 
-Each module has `make(name, **options)`, and imports its library when that is
+Each is a function of the name and options, which imports its library when it is
 called.
 """
 
@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.rl.envs.adapters import arcade_games as arcade_games
-  from jaxseq.rl.envs.adapters import brax_tasks as brax_tasks
-  from jaxseq.rl.envs.adapters import craftax_worlds as craftax_worlds
   from jaxseq.rl.envs.adapters import gymnasium_vectors as gymnasium_vectors
-  from jaxseq.rl.envs.adapters import marl_views as marl_views
-  from jaxseq.rl.envs.adapters import navix_grids as navix_grids
-  from jaxseq.rl.envs.adapters import xland_grids as xland_grids
+  from jaxseq.rl.envs.adapters import libraries as libraries
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -135,25 +135,18 @@ def test_spaces_of_other_libraries():
     foreign.convert(Graph())
 
 
-@dataclasses.dataclass(frozen=True)
-class _Words(foreign.Foreign):
-  """Shows the words that a step and, of the second key, a reset gets."""
-
-  max_steps = 5
-
-  def begin(self, key, params):
-    return jax.random.key_data(jax.random.split(key)[1]), ()
-
-  def play(self, key, task_state, action, params):
-    words = jax.random.key_data(key)
-    return foreign.Played(words, (), jnp.float32(0), jnp.bool_(True))
-
-  def action_space(self, params=None):
-    return spaces.Discrete(2)
-
-
 def test_a_reset_s_keys_are_not_that_of_the_step():
-  env = _Words()
+  """They show the words that a step and, of the second key, a reset gets."""
+  env = foreign.Foreign(
+    "Words",
+    spaces.Box(0, 2**32, (2,)),
+    spaces.Discrete(2),
+    5,
+    lambda key: (jax.random.key_data(jax.random.split(key)[1]), ()),
+    lambda key, *_: foreign.Played(
+      jax.random.key_data(key), (), jnp.float32(0), jnp.bool_(True)
+    ),
+  )
   _, state = env.reset(jax.random.key(0))
   first, _, _, terminated, _, info = env.step(
     jax.random.key(1), state, jnp.int32(0)
@@ -163,7 +156,7 @@ def test_a_reset_s_keys_are_not_that_of_the_step():
 
 
 def test_an_environment_of_two_functions():
-  env = foreign.Task(
+  env = foreign.Foreign(
     "Counts",
     spaces.Box(0.0, 9.0, (1,)),
     spaces.Discrete(2),

@@ -1,0 +1,82 @@
+"""Records that come from files: their fields are checked by annotations."""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+import types
+import typing
+from typing import Any
+from typing import TypeVar
+
+from jaxseq import _validate
+
+T = TypeVar("T")
+_WORDS = {
+  tuple[str, ...]: "names",
+  tuple[int, ...]: "integers",
+  tuple[float, ...]: "finite numbers",
+  float: "a finite number",
+  int: "an integer",
+  bool: "True or False",
+  str: "a text",
+}
+
+
+def check(record: Any, name: str = "") -> None:
+  """Refuses a field of a dataclass or named tuple that is not of its type."""
+  for key, hint in hints(type(record)).items():
+    value = getattr(record, key)
+    if not _fits(value, hint):
+      words = [_WORDS[k] for k in (hint, *typing.get_args(hint)) if k in _WORDS]
+      raise _validate.error(f"{name}{key}", value, (*words, str(hint))[0])
+
+
+def make(kind: type[T], values: Any, name: str) -> T:
+  """Makes a record of a JSON object of its fields, with lists for tuples."""
+  _validate.instance(name, values, Mapping, "an object of its fields")
+  known = hints(kind)
+  for key in values:
+    _validate.choice(f"{name}: field", key, known)
+  fields = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in values.items()
+  }
+  try:
+    record = kind(**fields)
+  except TypeError as error:
+    lacking = ", ".join(key for key in known if key not in fields)
+    raise _validate.error(name, list(fields), f"also {lacking}") from error
+  check(record, f"{name}: ")
+  return record
+
+
+def hints(kind: type) -> dict[str, Any]:
+  """Returns the annotations of the fields of a dataclass or named tuple."""
+  every = typing.get_type_hints(kind)
+  if not dataclasses.is_dataclass(kind):
+    return every
+  return {field.name: every[field.name] for field in dataclasses.fields(kind)}
+
+
+def _fits(value, hint):
+  """True if a value is of an annotated type; numbers have to be finite."""
+  origin, kinds = typing.get_origin(hint), typing.get_args(hint)
+  if hint is Any:
+    return True
+  if origin in (typing.Union, types.UnionType):
+    return any(_fits(value, kind) for kind in kinds)
+  if origin is typing.Literal:
+    return value in kinds
+  if origin is tuple:
+    if kinds[-1] is Ellipsis and isinstance(value, tuple):
+      kinds = kinds[:1] * len(value)
+    return (
+      isinstance(value, tuple)
+      and len(value) == len(kinds)
+      and all(map(_fits, value, kinds))
+    )
+  if hint is float:
+    return type(value) in (int, float) and math.isfinite(value)
+  if hint in (int, bool, str):
+    return type(value) is hint
+  return isinstance(value, origin or hint)

@@ -1,0 +1,122 @@
+"""Text files line by line, and those with as many numbers in every line."""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import csv
+import io
+import os
+
+import numpy as np
+from numpy import typing as npt
+
+MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Lines(Iterator[str]):
+  """The lines of a text that are not blank.
+
+  Attributes:
+    number: of the last line, from 1 on; blank ones count as well.
+  """
+
+  def __init__(self, text: Iterable[str]):
+    self.number = 0
+    self._text = iter(text)
+
+  def __next__(self) -> str:
+    while True:
+      line = next(self._text)
+      self.number += 1
+      if line.strip():
+        return line
+
+
+@contextlib.contextmanager
+def lines(
+  source: str | os.PathLike,
+  content: str | None = None,
+  newline: str | None = None,
+) -> Iterator[Lines]:
+  """Opens a text for a block of which every ValueError names its line."""
+  if content is not None:
+    text = io.StringIO(content.removeprefix("\ufeff"))
+  else:
+    # Spreadsheet programs begin a file with a mark of its encoding.
+    text = open(source, encoding="utf-8-sig", errors="replace", newline=newline)
+  with text:
+    numbered = Lines(text)
+    try:
+      yield numbered
+    except (ValueError, OverflowError, csv.Error) as error:
+      place, said = max(numbered.number, 1), str(error).rstrip(".")
+      raise ValueError(f"{source}, line {place}: {said}.") from error
+
+
+def read(
+  path: str | os.PathLike, width: int, dtype: npt.DTypeLike
+) -> np.ndarray:
+  """Reads numbers separated by blanks; empty lines do no harm."""
+  rows = []
+  with lines(path) as content:
+    for line in content:
+      words = line.split()
+      if len(words) != width:
+        raise ValueError(f"{width} numbers are expected; got {len(words)}.")
+      # What is too large for a float becomes an infinity, which is refused.
+      with np.errstate(over="ignore"):
+        row = np.array(words, dtype)
+      if not np.isfinite(row).all():
+        wrong = int(np.argmin(np.isfinite(row)))
+        raise ValueError(
+          f"number {wrong + 1} is {words[wrong][:20]}; finite ones are expected"
+        )
+      rows.append(row)
+  return np.array(rows, dtype).reshape(-1, width)
+
+
+def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
+  """Reads finite numbers that float32 can hold."""
+  values = [float(word) for word in words]
+  for number in values:
+    if not holds(abs(number)):
+      raise ValueError(f"{what}: got {number}, expected finite numbers")
+  return values
+
+
+def holds(sizes: npt.ArrayLike) -> npt.ArrayLike:
+  """Returns whether float32 holds numbers of these absolute values."""
+  return sizes <= _LARGEST
+
+
+def number(word: str, name: str) -> float:
+  """Reads an entry of a column of numbers; NaN if it is missing."""
+  text = word.strip()
+  try:
+    value = float("nan" if text in MISSING else text)
+    # Python reads 1_000 as well, and "-nan".
+    if (value != value and text not in MISSING) or "_" in text:
+      raise ValueError(text)
+    numbers([] if value != value else [value])
+  except ValueError as error:
+    raise ValueError(
+      f"column {name!r}: got {word[:40]!r}, expected a finite number, or "
+      "nothing for a missing value."
+    ) from error
+  return value
+
+
+def finite(
+  path: object, rows: Sequence[int], values: np.ndarray, name: str
+) -> np.ndarray:
+  """Returns a column's values, none of which is larger than float32 holds."""
+  wrong = ~(np.isnan(values) | holds(np.abs(values)))
+  if wrong.any():
+    place = int(np.argmax(wrong))
+    raise ValueError(
+      f"{path}, row {rows[place]}: column {name!r}: got {values[place]}, "
+      "expected a finite number, or nothing for a missing value."
+    )
+  return values

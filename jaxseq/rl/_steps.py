@@ -1,0 +1,153 @@
+"""The loop over the steps of a rollout, with few kernels in a step.
+
+On a GPU each operation of a step that is not fused with others is a kernel, and
+takes some microseconds to be started whatever it computes. There
+
+- what depends on the network's variables alone, such as a transposed matrix, is
+  computed before the loop, where compilers leave it inside;
+- what the steps leave behind goes into one array, in place of one for each
+  number.
+
+All numbers are the same. Elsewhere this is `jax.lax.scan`: a CPU's compiler
+takes such things out of loops, and writes of numbers cost it nothing.
+"""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq._types import PyTree
+from jaxseq.training.devices import device_mesh
+
+Step = Callable[[PyTree, PyTree, Any], tuple[PyTree, PyTree]]
+
+# Numbers of a step, in all environments, that are put together with others.
+# Of more than these a write takes longer than its start.
+_MOST = 2**16
+
+
+def scan(step, variables, carry, elements):
+  """Scans a `step(variables, carry, element) -> (carry, output)`."""
+  if not device_mesh.on_one_gpu():
+    return jax.lax.scan(
+      lambda carry, element: step(variables, carry, element), carry, elements
+    )
+  first = jax.tree.map(lambda leaf: leaf[0], elements)
+  body, invariant = _invariants_outside(step, variables, carry, first)
+  _, shapes = jax.eval_shape(step, variables, carry, first)
+
+  def run(carry, element):
+    carry, output = body(invariant, carry, element)
+    return carry, _put_together(output)
+
+  carry, outputs = jax.lax.scan(run, carry, elements)
+  return carry, _taken_apart(shapes, outputs)
+
+
+def _invariants_outside(step, variables, carry, element):
+  """The step behind its invariants, and these: no larger than their inputs."""
+  closed, shapes = jax.make_jaxpr(step, return_shape=True)(
+    variables, carry, element
+  )
+  structure, jaxpr = jax.tree.structure(shapes), closed.jaxpr
+  leaves = jax.tree.leaves(variables)
+  invariants = dict(zip(jaxpr.invars, leaves))
+  invariants |= zip(jaxpr.constvars, closed.consts)
+  inside = []
+  for equation in jaxpr.eqns:
+    takes = [x for x in equation.invars if not isinstance(x, core.Literal)]
+    outside = (
+      bool(takes)
+      and not equation.effects
+      and all(x in invariants for x in takes)
+      and _size(equation.outvars) <= _size(takes)
+    )
+    if outside:
+      _evaluate([equation], invariants)
+    else:
+      inside.append(equation)
+  uses = [*jaxpr.outvars, *(x for each in inside for x in each.invars)]
+  names = dict.fromkeys(
+    x for x in uses if not isinstance(x, core.Literal) and x in invariants
+  )
+  invariant = [invariants[name] for name in names]
+  rest = jaxpr.invars[len(leaves) :]
+
+  def body(invariant, carry, element):
+    values = dict(zip(names, invariant))
+    values |= zip(rest, jax.tree.leaves((carry, element)))
+    _evaluate(inside, values)
+    out = [_value(x, values) for x in jaxpr.outvars]
+    return jax.tree.unflatten(structure, out)
+
+  return body, invariant
+
+
+def _evaluate(equations, values):
+  """Adds the results of equations of a jaxpr to the values of its variables."""
+  for equation in equations:
+    primitive = equation.primitive
+    options = primitive.get_bind_params(equation.params)
+    arguments = (_value(x, values) for x in equation.invars)
+    # Profiles show by these names which module an operation is part of.
+    scope = jax.named_scope(str(equation.source_info.name_stack))
+    with equation.ctx.manager, scope:
+      outputs = primitive.bind(*arguments, **options)
+    outputs = outputs if primitive.multiple_results else [outputs]
+    values.update(zip(equation.outvars, outputs))
+
+
+def _value(x, values):
+  return x.val if isinstance(x, core.Literal) else values[x]
+
+
+def _size(variables) -> int:
+  return sum(math.prod(x.aval.shape) for x in variables)
+
+
+def _joins(leaf) -> bool:
+  """True if an output is put together with others."""
+  if not jnp.ndim(leaf) or math.prod(leaf.shape) > _MOST:
+    return False
+  return leaf.dtype in (jnp.bool_, jnp.int32, jnp.uint32, jnp.float32)
+
+
+def _put_together(output):
+  """The small leaves as one array (envs, numbers) uint32, and the others."""
+  small, others = [], []
+  for leaf in jax.tree.leaves(output):
+    (small if _joins(leaf) else others).append(leaf)
+  words = [_words(leaf).reshape(len(leaf), -1) for leaf in small]
+  return jnp.concatenate(words, -1) if words else None, others
+
+
+def _words(x):
+  """Numbers of 32 bits, and flags, as uint32."""
+  if x.dtype == jnp.bool_:
+    return x.astype(jnp.uint32)
+  return jax.lax.bitcast_convert_type(x, jnp.uint32)
+
+
+def _taken_apart(shapes, outputs):
+  """Leaves along the axis of steps, of what `_put_together` made of them."""
+  words, others = outputs
+  shapes, structure = jax.tree.flatten(shapes)
+  start, others, leaves = 0, iter(others), []
+  for shape in shapes:
+    if not _joins(shape):
+      leaves.append(next(others))
+      continue
+    end = start + math.prod(shape.shape[1:])
+    part = words[..., start:end].reshape(len(words), *shape.shape)
+    start = end
+    leaves.append(
+      part != 0
+      if shape.dtype == np.bool_
+      else jax.lax.bitcast_convert_type(part, shape.dtype)
+    )
+  return jax.tree.unflatten(structure, leaves)

@@ -1,0 +1,100 @@
+"""Playing sequences that overlap, for a replay of recurrent experience.
+
+Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
+Learning", ICLR 2019, section 3: a sequence is stored with the state that the
+memory had before it, and with steps in front of it that bring this state up to
+date with later parameters (burn-in).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.rl import rollout
+
+Array = jax.Array
+
+
+class Tail(NamedTuple):
+  """The last steps before a sequence; leading axis num_envs."""
+
+  memory: PyTree  # before these steps; () if there are none
+  observation: Array  # (num_envs, burn_in, d)
+  reset: Array  # (num_envs, burn_in) bool
+
+
+class Sequence(NamedTuple):
+  """A stored sequence; leading axis num_envs, or as the caller stacks them.
+
+  Observations are those of the burn-in, those acted on, and the one after the
+  last step; `reset` is what the network saw with them. Where it is `cut` the
+  observation was the last of an episode that a time limit cut off, and nothing
+  was done there.
+  """
+
+  memory: PyTree  # before the first observation
+  observation: Array  # (..., burn_in + time + 1, d)
+  reset: Array  # (..., burn_in + time + 1) bool
+  action: Array  # (..., time) int32
+  reward: Array  # (..., time) float32
+  terminated: Array  # (..., time) bool
+  cut: Array  # (..., time) bool
+
+
+def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
+  """Returns the world and the steps before it, to play the first sequence.
+
+  Nothing has been played: the steps before are made up, and the first
+  observation is marked as a reset, so that they do not matter.
+  """
+  num_envs = len(world.reset)
+
+  def blank(x):
+    return jnp.zeros((num_envs, burn_in, *x.shape[1:]), x.dtype)
+
+  tail = Tail(
+    memory=world.memory if burn_in else (),
+    observation=jax.tree.map(blank, world.observation),
+    reset=jnp.zeros((num_envs, burn_in), bool),
+  )
+  return world._replace(reset=jnp.ones_like(world.reset)), tail
+
+
+def play(player, variables, world, tail, key, length):
+  """Plays a sequence in every environment; its length is a multiple of burn-in.
+
+  Where the environment says `truncated`, the observation acted on must have
+  been the last of an episode, as in `_last_observation.LastObservation`. The
+  transitions, beside the sequences, have axes (num_envs, length).
+  """
+  burn_in = tail.reset.shape[1]
+  piece = burn_in or length
+
+  def play_piece(world, key):
+    after, taken = rollout.collect(player, variables, world, key, piece)
+    return after, (world.memory, taken)
+
+  after, (memories, taken) = jax.lax.scan(
+    play_piece, world, jax.random.split(key, length // piece)
+  )
+  # (pieces, steps, num_envs) to (num_envs, time).
+  taken = jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(length, *x.shape[2:]), 0, 1), taken
+  )
+  observation, reset = jax.tree.map(
+    lambda *x: jnp.concatenate([*x[:2], x[2][:, None]], axis=1),
+    (tail.observation, tail.reset),
+    (taken.observation, taken.reset),
+    (after.observation, after.reset),
+  )
+  memory = tail.memory if burn_in else world.memory
+  done = taken.action, taken.reward, taken.terminated, taken.truncated
+  sequence = Sequence(memory, observation, reset, *done)
+  tail = Tail(
+    memory=jax.tree.map(lambda x: x[-1], memories) if burn_in else (),
+    observation=jax.tree.map(lambda x: x[:, length:-1], observation),
+    reset=reset[:, length:-1],
+  )
+  return after, tail, sequence, taken

@@ -1,0 +1,42 @@
+"""Sets of cells of a grid, as one integer for each row.
+
+A board is (height,) int32: bit c of entry r tells whether the cell in row r
+and column c belongs to the set. Unions, intersections and tests of whole
+boards then cost a few operations for each row, and under `vmap` they need no
+gather and no scatter.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# The sign bit stays free.
+MAX_WIDTH = 31
+
+
+def from_grid(grid: jax.Array) -> jax.Array:
+  """Returns the board, (height,) int32, of cells (height, width) not 0."""
+  columns = jnp.arange(grid.shape[-1], dtype=jnp.int32)
+  bits = (jnp.asarray(grid) != 0).astype(jnp.int32) << columns
+  return jnp.sum(bits, axis=-1, dtype=jnp.int32)
+
+
+def to_grid(board: jax.Array, width: int) -> jax.Array:
+  """Returns the board as (height, width) int32 of zeros and ones."""
+  return (board[..., None] >> np.arange(width, dtype=np.int32)) & 1
+
+
+def cell(height: int, row: jax.Array, column: jax.Array) -> jax.Array:
+  """Returns the board of a single cell; empty if it lies above or below."""
+  rows = np.arange(height, dtype=np.int32)
+  return jnp.where(rows == row, jnp.int32(1) << column, 0)
+
+
+def is_empty(board: jax.Array) -> jax.Array:
+  """Returns whether no cell belongs to the board, () bool."""
+  return ~jnp.any(board != 0)
+
+
+def count(board: jax.Array) -> jax.Array:
+  """Returns the number of cells of the board, () int32."""
+  return jnp.sum(jax.lax.population_count(board), dtype=jnp.int32)

@@ -1,0 +1,125 @@
+"""Spaces as tuples that JSON can hold, and elements that come from outside."""
+
+from collections.abc import Mapping
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import spaces
+
+_DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
+
+
+def describe(space: Any) -> tuple[Any, ...]:
+  """Returns a space of this package or of gymnax as nested tuples.
+
+  They are ("Discrete", n), ("MultiDiscrete", sizes), ("Box", low, high, shape,
+  dtype), whose bounds are numbers or, where they differ, tuples of all of them,
+  ("Tuple", spaces) or ("Dict", pairs of names and spaces).
+  """
+  space = spaces.convert(space)
+  match space:
+    case spaces.Discrete():
+      return "Discrete", int(space.n)
+    case spaces.MultiDiscrete():
+      return "MultiDiscrete", space.sizes
+    case spaces.Box():
+      shape = tuple(map(int, space.shape))
+      bounds = _bounds(space.low), _bounds(space.high)
+      return "Box", *bounds, shape, np.dtype(space.dtype).name
+    case spaces.Dict():
+      return "Dict", tuple((n, describe(part)) for n, part in space.parts)
+  return "Tuple", tuple(describe(part) for _, part in space.parts)
+
+
+def _bounds(values):
+  """One number for all bounds, or a tuple of them."""
+  flat = np.ravel(np.asarray(values)).tolist()
+  return flat[0] if len(set(flat)) == 1 else tuple(flat)
+
+
+def read(described: Any, name: str = "space") -> spaces.Space:
+  """Returns what `describe` described; raises a ValueError if it is none."""
+  try:
+    match described:
+      case ["Discrete", int(n)]:
+        return spaces.Discrete(_validate.positive(name, n))
+      case ["MultiDiscrete", sizes]:
+        return spaces.MultiDiscrete(
+          tuple(_validate.positive(name, n) for n in sizes)
+        )
+      case ["Box", low, high, shape, dtype]:
+        shape = tuple(_validate.integer(name, n, 0, 2**24) for n in shape)
+        dtype = np.dtype(_validate.choice(name, dtype, _DTYPES))
+        low, high = (_bounds_of(x, shape, name) for x in (low, high))
+        return spaces.Box(low.astype(dtype), high.astype(dtype), shape, dtype)
+      case ["Dict", pairs]:
+        return spaces.Dict({str(n): read(part, name) for n, part in pairs})
+      case ["Tuple", elements]:
+        return spaces.Tuple(tuple(read(part, name) for part in elements))
+  except (TypeError, OverflowError) as error:
+    raise ValueError(f"{name}: {error}") from error
+  raise _validate.error(name, described, "a space")
+
+
+def _bounds_of(bounds, shape, name):
+  """An array of bounds, of one for all numbers or of all of them."""
+  if np.size(bounds) not in (1, math.prod(shape)):
+    raise _validate.error(name, bounds, f"bounds of {shape}")
+  return np.broadcast_to(
+    np.reshape(bounds, shape if np.size(bounds) > 1 else ()), shape
+  )
+
+
+def frozen(value: Any) -> Any:
+  """Returns nested lists as tuples, which can be hashed."""
+  if isinstance(value, list | tuple):
+    return tuple(map(frozen, value))
+  return value
+
+
+def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
+  """Returns an element as arrays; raises a ValueError if it is none."""
+  if isinstance(space, spaces.Dict):
+    if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+      got = (
+        sorted(value) if isinstance(value, Mapping) else type(value).__name__
+      )
+      expected = f"a mapping with {sorted(space.spaces)}"
+      raise _validate.error(name, got, expected)
+  elif isinstance(space, spaces.Tuple) and not isinstance(
+    space, spaces.MultiDiscrete
+  ):
+    if not isinstance(value, list | tuple) or len(value) != space.num_spaces:
+      expected = f"a tuple of {space.num_spaces}"
+      raise _validate.error(name, type(value).__name__, expected)
+  else:
+    return _leaf(name, space, value)
+  return space.of(
+    element(f"{name}[{place!r}]", part, value[place])
+    for place, part in space.parts
+  )
+
+
+def _leaf(name, space, value):
+  """An array of a space."""
+  assert isinstance(space, spaces.Discrete | spaces.Box | spaces.MultiDiscrete)
+  traced = isinstance(value, jax.core.Tracer)
+  array = value if traced else np.asarray(value)
+  discrete = not isinstance(space, spaces.Box)
+  if array.shape != tuple(space.shape) or array.dtype.kind not in (
+    "iub" if discrete else "iubf"
+  ):
+    got = f"shape {array.shape} of {array.dtype}"
+    expected = f"shape {tuple(space.shape)} of {np.dtype(space.dtype)}"
+    raise _validate.error(name, got, expected)
+  if not traced:
+    if not np.isfinite(array).all():
+      raise _validate.error(name, array.tolist(), "finite numbers")
+    if discrete and not bool(space.contains(array)):
+      raise _validate.error(name, array.tolist(), f"an element of {space}")
+  return array.astype(space.dtype)
