@@ -8,8 +8,8 @@ from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import importlib
 import pathlib
+import pkgutil
 import re
 from typing import Any
 from typing import Literal
@@ -108,9 +108,8 @@ def hooks(config: Arms) -> list[scalars.Hook]:
   """
   functions = []
   for path in config.hooks:
-    module, _, name = path.partition(":")
     try:
-      hook = getattr(importlib.import_module(module), name)
+      hook = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
       expected = f'"package.module:name" of a function ({error})'
       raise _validate.error("hooks", path, expected) from error
