@@ -14,9 +14,9 @@ import importlib
 import jax
 
 from benchmarks import timing
-from experiments import dts
 from jaxseq import data
 from jaxseq.dts import problem
+from jaxseq.programs import dts
 from jaxseq.training import configuration
 from jaxseq.training import supervised
 

@@ -17,7 +17,7 @@ import jax
 from benchmarks import timing
 from configs.classify import digits
 from configs.icrl import quickstart
-from experiments import classify
+from jaxseq.programs import classify
 from jaxseq.rl import rl_arms
 from jaxseq.training import configuration
 
@@ -37,7 +37,7 @@ def _supervised():
     classify.Config, digits.get_config(), name="config"
   )
   splits = config.load()
-  return config, lambda changed: classify.make_arms(changed, splits)
+  return config, lambda changed: classify.TASK.arms(changed, splits)
 
 
 def _seconds(chunk, state, count):

@@ -4,7 +4,7 @@
 
 For each shape and dtype, forward and forward with gradient, the methods take
 turns and the best of five is printed. The last column is the method that
-`choose_method` takes on this platform.
+`kernels.choice` takes on this platform.
 """
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks import timing
 from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.platform import choice
 
 SHAPES = (
   (1, 1024, 64),
@@ -56,7 +57,8 @@ def main():
   shapes = timing.shapes_of_flags(__doc__, SHAPES, 3)
   timing.print_methods_head(f"{'B, T, n':>16} {'dtype':>10} {'':>9}")
   for shape in shapes:
-    chosen = linear.choose_method(jax.default_backend(), shape[1])
+    where = jax.default_backend(), None, jnp.float32, shape
+    chosen, _ = choice.choose("linear", *where)
     for dtype in (jnp.float32, jnp.complex64):
       arguments = problem(shape, dtype)
       for label, make in (("forward", forward), ("gradient", gradient)):

@@ -14,7 +14,7 @@ import jax
 
 from benchmarks import timing
 from configs.icrl_suite import popgym
-from experiments import icrl_suite
+from jaxseq.programs import icrl_suite
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import configuration

@@ -15,8 +15,7 @@ import numpy as np
 
 from benchmarks import timing
 from jaxseq import recurrence
-from jaxseq.recurrence.averages import softmax_outer
-from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.platform import choice
 
 # Rows, time, D, width of the values.
 SHAPES = (
@@ -58,12 +57,14 @@ def gradient(method, dk):
 def main():
   shapes = timing.shapes_of_flags(__doc__, SHAPES, 4)
   for outer in (False, True):
-    module = softmax_outer if outer else linear
+    op = "softmax_outer" if outer else "linear"
     methods = (*timing.METHODS, "decays") if outer else timing.METHODS
     some = [shape for shape in shapes if (shape[2] is not None) == outer]
     timing.print_methods_head(f"{'B, T, D, E':>18} {'':>9}", methods)
     for shape in some:
-      chosen = module.choose_method(jax.default_backend(), shape[1])
+      sizes = (1, shape[1], 1, 1) if outer else (1, shape[1], 1)
+      platform = jax.default_backend()
+      chosen, _ = choice.choose(op, platform, None, jnp.float32, sizes)
       for label, make in (("forward", forward), ("gradient", gradient)):
         columns = f"{', '.join(map(str, shape)):>18} {label:>9}"
         of_width = functools.partial(make, dk=shape[2])

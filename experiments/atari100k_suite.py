@@ -14,14 +14,10 @@ other one, in `DIR/summary`; and with `DIR/results.json`. The second command
 plays new games with the newest checkpoints, and writes to `DIR/evaluation`.
 """
 
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "atari100k_suite", "experiments.lines.atari100k_suite", mesh=False
-)
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("atari100k_suite")
 
 
 if __name__ == "__main__":

@@ -16,16 +16,10 @@ Where an example is two sequences, as in the Long Range Arena's Retrieval, they
 are encoded by the same network, and its read-out compares them.
 """
 
-from jaxseq.models import predict_mode
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "classify", "jaxseq.programs.classify", modes=predict_mode.MODES
-)
-predict_mode.define_flags()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("classify")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,10 @@ each arm's trained model, `DIR/ARM/model.safetensors`, which the third command
 uses.
 """
 
-from jaxseq.models import predict_mode
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "compare", "experiments.lines.compare", modes=predict_mode.MODES
-)
-predict_mode.define_flags()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("compare")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,10 @@ asked for), `DIR/results.json` and the trained networks,
 plays. The second command plays the newest checkpoints.
 """
 
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment("decision", "experiments.lines.decision")
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("decision")
 
 
 if __name__ == "__main__":

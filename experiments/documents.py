@@ -19,21 +19,10 @@ probabilities of a text's bytes by the trained model,
 `DIR/ARM/model.safetensors`.
 """
 
-from jaxseq.models import predict_mode
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
-from jaxseq.training.devices import process_flags
 
-_PROGRAM = experiment.Experiment(
-  "documents",
-  "experiments.lines.documents",
-  mesh=False,
-  modes=predict_mode.MODES,
-)
-predict_mode.define_flags()
-process_flags.define()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("documents")
 
 
 if __name__ == "__main__":

@@ -31,16 +31,10 @@ that option on a run that is complete writes them to its files, too. The third
 command encodes the windows of a file.
 """
 
-from jaxseq.models import predict_mode
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "dts", "experiments.lines.dts", modes=predict_mode.MODES
-)
-predict_mode.define_flags()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("dts")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,10 @@ were simulated, the likelihood of the process that made them is the line to
 reach: no model can do better on average.
 """
 
-from jaxseq.models import predict_mode
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "events", "jaxseq.tasks.events", modes=predict_mode.MODES
-)
-predict_mode.define_flags()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("events")
 
 
 if __name__ == "__main__":

@@ -16,16 +16,10 @@ checkpoints, the third forecasts what follows the series of a file. Errors are
 those of the standardised series over all windows of its test span.
 """
 
-from jaxseq.models import predict_mode
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "forecast", "jaxseq.programs.forecast", modes=predict_mode.MODES
-)
-predict_mode.define_flags()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("forecast")
 
 
 if __name__ == "__main__":

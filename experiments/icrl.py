@@ -14,12 +14,10 @@ trained policies, plays new episodes and shows one of them step by step.
 With `--mesh=data=N` N devices share the environments of PPO (docs/devices.md).
 """
 
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment("icrl", "experiments.lines.icrl")
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("icrl")
 
 
 if __name__ == "__main__":

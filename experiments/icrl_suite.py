@@ -13,12 +13,10 @@ environment is drawn as `DIR/ENVIRONMENT/episode_ARM.gif`. The second command
 plays new episodes with the newest checkpoints.
 """
 
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment("icrl_suite", "experiments.lines.icrl_suite")
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("icrl_suite")
 
 
 if __name__ == "__main__":

@@ -18,20 +18,10 @@ newest checkpoints, the third gives the probability of each byte of a file;
 what it has scored, as an adaptive compressor does.
 """
 
-from jaxseq.models import predict_mode
-from jaxseq.programs import text_flags
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment(
-  "language_model",
-  "jaxseq.programs.language_model",
-  modes=(*predict_mode.MODES, "generate"),
-)
-predict_mode.define_flags()
-text_flags.define()
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("language_model")
 
 
 if __name__ == "__main__":

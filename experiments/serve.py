@@ -14,26 +14,10 @@ get an error. Nothing but this machine reaches the server unless `--host` says
 otherwise, and it asks nobody who they are.
 """
 
-from typing import Any
-
-from jaxseq.programs import serve_flags
+from jaxseq.programs import command
 from jaxseq.training import app
 
-serve_flags.define()
-
-
-def main(argv: list[str]) -> None:
-  """Serves what the flags describe."""
-  # Slow to import, and not needed for the flags.
-  from jaxseq.programs import serve
-
-  serve.main(argv)
-
-
-def __getattr__(name: str) -> Any:
-  from jaxseq.programs import serve
-
-  return getattr(serve, name)
+main, __getattr__ = command.server()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ where an earlier run stopped. It ends with whole games of every policy, a table,
 second command restores the trained policies and plays such games again.
 """
 
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment("spr", "experiments.lines.spr", mesh=False)
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("spr")
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ on signals, and of arms that do not read once, the networks
 `DIR/ARM/network.safetensors`.
 """
 
+from jaxseq.programs import command
 from jaxseq.training import app
-from jaxseq.training.comparison import experiment
 
-_PROGRAM = experiment.Experiment("synthetic", "experiments.lines.synthetic")
-main = _PROGRAM.main
-__getattr__ = _PROGRAM.attribute
+main, __getattr__ = command.program("synthetic")
 
 
 if __name__ == "__main__":

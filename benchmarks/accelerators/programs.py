@@ -18,6 +18,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq import spr
 from jaxseq.dts import problem
+from jaxseq.programs import dts
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.spr import runner
@@ -148,9 +149,6 @@ def of_spr(seeds: int = 1, *, tiny: bool = False):
 
 def of_dts(seeds: int = 4, updates: int = 20, *, tiny: bool = False):
   """Updates of DTS, as in configs/dts/quick.py."""
-  # It defines flags that its own program needs: not before ours are parsed.
-  from experiments import dts
-
   variant = ("tiny",) if tiny else ()
   config = configuration.from_config_dict(
     dts.Config, quick.get_config(*variant), name="config"

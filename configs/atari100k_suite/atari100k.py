@@ -16,7 +16,7 @@ whether everything works.
 
 from configs import variants
 from configs.spr import _shared
-from experiments.lines import atari100k_suite
+from jaxseq.programs import atari100k_suite
 from jaxseq.spr import published
 from jaxseq.spr import variants as agents
 from jaxseq.training import configuration

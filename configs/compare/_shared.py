@@ -3,8 +3,8 @@
 from configs import blocks
 from configs import supervised
 from configs import variants
-from experiments.lines import compare
 from jaxseq import mixers
+from jaxseq.programs import compare
 from jaxseq.training import configuration
 
 

@@ -12,7 +12,7 @@ returns. `:tiny` learns nothing, and shows in seconds whether everything works.
 from configs import blocks
 from configs import supervised
 from configs import variants
-from experiments.lines import decision
+from jaxseq.tasks import decision
 
 STACK = {"d_model": 64, "num_layers": 2, "prenorm": False, "dropout": 0.1}
 CLONING = {**blocks.bare("gru")["gru"], "conditioned": False}

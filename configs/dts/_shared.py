@@ -1,6 +1,6 @@
 """What the configs of disentangled time series share."""
 
-from experiments.lines import dts as program
+from jaxseq.programs import dts as program
 from jaxseq.training import configuration
 
 

@@ -18,7 +18,7 @@ import dataclasses
 
 from configs import variants
 from configs.dts import _shared
-from experiments.lines import dts as program
+from jaxseq.programs import dts as program
 
 _PLAIN = {"norm": "none", "activation": "none", "residual": False}
 _GRU = {"mixer": "gru", "d_model": 64, "num_layers": 1, **_PLAIN}

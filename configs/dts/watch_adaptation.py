@@ -30,8 +30,8 @@ import itertools
 
 from configs import variants
 from configs.dts import _shared
-from experiments.lines import dts as program
 from jaxseq.data import domains
+from jaxseq.programs import dts as program
 
 _DIRECTIONS = {
   "": ("side", 0, 1),

@@ -19,7 +19,7 @@ nothing, and shows in a minute whether everything works.
 
 from configs import variants
 from configs.icrl import quickstart
-from experiments.lines import icrl_suite
+from jaxseq.programs import icrl_suite
 from jaxseq.training import configuration
 
 _EPISODES = 10_000

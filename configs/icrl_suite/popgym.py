@@ -17,7 +17,7 @@ learns nothing, and shows in seconds whether everything works.
 
 from configs import variants
 from configs.icrl import quickstart
-from experiments.lines import icrl_suite
+from jaxseq.programs import icrl_suite
 
 # Returns of a random and of a reference player.
 _BOUNDS = {

@@ -1,7 +1,7 @@
 """What the configs of the synthetic tasks share."""
 
 from configs import supervised
-from experiments.lines import synthetic
+from jaxseq.tasks import synthetic
 
 
 def base(

@@ -21,7 +21,7 @@ nothing, and shows in seconds whether everything works.
 from configs import blocks
 from configs import variants
 from configs.synthetic import state_tracking
-from experiments.lines import synthetic
+from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
 
 

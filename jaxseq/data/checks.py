@@ -150,16 +150,14 @@ def _check_values(dataset, name, info, maps):
       axes = _AXES[: array.ndim]
       _values.check_range(f"{name}: {key}", array, low, above, axes, expected)
 
-  for key, array in {"inputs": inputs, "targets": targets}.items():
+  every = {"inputs": inputs, "targets": targets, **extras._asdict()}
+  for key, array in every.items():
     if wanted(array):
       names = info.channels if key == "inputs" else None
       fits = names is not None and len(names) == array.shape[-1]
       _values.check_finite(
         f"{name}: {key}", array, _AXES, names if fits else None
       )
-  for key, array in extras._asdict().items():
-    if wanted(array) and array.dtype.kind == "f":
-      _values.check_finite(f"{name}: {key}", array, _AXES)
   tokens = info.vocab_size
   if tokens is not None and inputs.ndim == 2:
     expected = f"tokens 0 to {tokens - 1}, as info.vocab_size is {tokens}"
@@ -199,14 +197,10 @@ def _check_classes(name, parts, info):
   targets = [part.targets for part in parts]
   if info.num_classes is None or targets[0].ndim != 1:
     return
-  first = None
-  for array in targets:
-    labels = array[array >= 0]
-    if first is None and len(labels):
-      first = labels[0]
-    if np.any(labels != first):
-      return
-  raise ValueError(
-    f"{name}: targets: got class {first} for every example, expected at least "
-    "two classes to tell apart."
-  )
+  labels = np.concatenate([array[array >= 0] for array in targets])
+  if np.all(labels == labels[:1]):
+    first = labels[0] if len(labels) else None
+    raise ValueError(
+      f"{name}: targets: got class {first} for every example, expected at "
+      "least two classes to tell apart."
+    )

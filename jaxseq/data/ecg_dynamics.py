@@ -9,7 +9,7 @@ and down as the point passes the angles of the waves P, Q, R, S and T:
 with breathing z0 = 0.005 sin(2 pi t / 4 s). Times are in seconds.
 
 On the circle the angle is the integral of w, and what is left, z' + z = a known
-input, is a scalar linear recurrence: `_by_recurrence`.
+input, is a scalar linear recurrence.
 
 Source: McSharry et al., IEEE Trans. Biomed. Eng. 50(3), 2003. Angles and widths
 follow the heart rate as in the authors' code (ECGSYN).

@@ -167,7 +167,9 @@ def make_splits(
     horizon: times of a target.
     normalize: whether each channel is shifted and scaled to mean 0 and standard
       deviation 1 over the training span.
-    with_calendar: whether extras.calendar holds `_calendar` of each window.
+    with_calendar: whether extras.calendar holds of each time of a window, in
+      -0.5 .. 0.5: minute of the hour, hour of the day, day of the week from
+      Monday, day of the month, day of the year.
     missing: "refuse"; "forward_fill", the last value before it, or the mean
       where there is none; or "mean", that of the channel over the training
       span. A mask is none of them: the channels of the inputs are those of the

@@ -56,40 +56,6 @@ def _apply(operator, values):
   return sum(values) % 10
 
 
-def evaluate(ids: list[int]) -> int:
-  """Returns the value of an expression.
-
-  Args:
-    ids: token ids of one expression, as from `tokenize`.
-
-  Returns:
-    Its value, 0 .. 9.
-
-  Raises:
-    ValueError: if the brackets do not match, or it is not one expression.
-  """
-  lists = [[]]
-  for token in ids:
-    if _MIN <= token <= _SM:
-      lists.append([token])
-    elif token != _CLOSE:
-      lists[-1].append(token - 1)
-    elif len(lists) < 2 or len(lists[-1]) < 2:
-      raise ValueError(
-        "expression: got a ] that closes nothing or no values, expected one "
-        "after a list."
-      )
-    else:
-      operator, *values = lists.pop()
-      lists[-1].append(_apply(operator, values))
-  if len(lists) != 1 or len(lists[0]) != 1:
-    raise ValueError(
-      "expression: got several or an open one, expected one with all brackets "
-      "shut."
-    )
-  return lists[0][0]
-
-
 class _TooLong(Exception):
   """A tree has more tokens than wanted; the rest of it is not drawn."""
 

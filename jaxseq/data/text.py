@@ -74,30 +74,34 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
 
 def _check_kjv(content, source):
   digest = hashlib.sha256(content).hexdigest()
-  differences = []
-  if len(content) != KJV_BYTES:
-    differences.append(f"{len(content)} bytes where {KJV_BYTES} are expected")
   if digest != KJV_SHA256:
-    differences.append(f"sha256 {digest} where {KJV_SHA256} is expected")
-  if differences:
     raise ValueError(
-      f"{source} is not the text of Debian's bible-kjv 4.39: "
-      f"{'; '.join(differences)}. Results on it cannot be compared."
+      f"{source} is not the text of Debian's bible-kjv 4.39: {len(content)} "
+      f"bytes with sha256 {digest} where {KJV_BYTES} with {KJV_SHA256} are "
+      "expected. Results on it cannot be compared."
     )
   return content
 
 
-def _split_bytes(
-  content: bytes, valid: float = 0.05, test: float = 0.05
-) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides a corpus in its own order."""
-  return split_tokens(np.frombuffer(content, np.uint8), valid, test)
-
-
 def split_tokens(
-  data: np.ndarray, valid: float = 0.05, test: float = 0.05
+  data: bytes | np.ndarray, valid: float = 0.05, test: float = 0.05
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides tokens (n,) in their own order; see `_split_bytes`."""
+  """Divides a corpus in its own order.
+
+  Args:
+    data: bytes, or tokens (n,).
+    valid: share of the validation part, next to last.
+    test: share of the test part, the last.
+
+  Returns:
+    Training, validation and test parts: inputs and targets (1, n). A part's
+    first input is the last byte or token of the part before it.
+
+  Raises:
+    ValueError: if a part would be empty.
+  """
+  if isinstance(data, bytes):
+    data = np.frombuffer(data, np.uint8)
   first = len(data) - round((valid + test) * len(data))
   second = len(data) - round(test * len(data))
   if not 1 < first < second < len(data):
@@ -133,7 +137,7 @@ def kjv(
   """
   content = kjv_bytes(path)
   if documents is None:
-    parts = _split_bytes(content)
+    parts = split_tokens(content)
   else:
     parts = split_documents(_documents_of_bible(content, documents))
   info = datasets.Info(
@@ -269,7 +273,7 @@ def python_source(
   if documents:
     parts = split_documents(pieces)
   else:
-    parts = _split_bytes(b"".join(pieces))
+    parts = split_tokens(b"".join(pieces))
   info = datasets.Info(
     "Python source code byte by byte; which byte is next?",
     "the standard library of the running Python",

@@ -15,7 +15,6 @@ from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
-from jaxseq.models import horizon_model
 from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
 
@@ -216,10 +215,8 @@ class Forecaster(base.SequenceEstimator):
     self._errors = None
     if material.calibration is None:
       return variables
-    self._errors = horizon_model.errors(
-      network, variables, material.calibration
-    )
-    return horizon_model.with_intervals(variables, self._errors)
+    self._errors = conformal.errors(network, variables, material.calibration)
+    return conformal.with_intervals(variables, self._errors)
 
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     values = rows.values[0]

@@ -14,15 +14,10 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.models import class_model as class_model
-  from jaxseq.models import code_model as code_model
-  from jaxseq.models import event_model as event_model
   from jaxseq.models import exported as exported
-  from jaxseq.models import horizon_model as horizon_model
   from jaxseq.models import kinds as kinds
   from jaxseq.models import model as model
   from jaxseq.models import model_file as model_file
-  from jaxseq.models import number_model as number_model
   from jaxseq.models import predict_mode as predict_mode
   from jaxseq.models import predictions as predictions
   from jaxseq.models import run_models as run_models

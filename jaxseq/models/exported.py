@@ -8,19 +8,16 @@ A program takes the arrays of the model's signature, prepared as the network
 takes them, and returns what `Model.outputs` does. The variables are part of it.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import os
 import pathlib
 from typing import Any
-from typing import Protocol
 
 import jax
 from jax import export
 
 from jaxseq import _validate
-from jaxseq._types import PyTree
 from jaxseq.training import files
 
 # Lengths up to which the mixers' forms do not depend on the length: of some on
@@ -35,28 +32,8 @@ _REFUSALS = (
 )
 
 
-class Source(Protocol):
-  """The source of a program; `jaxseq.Model` is one."""
-
-  @property
-  def network(self) -> Any:
-    """A Flax module."""
-
-  @property
-  def variables(self) -> PyTree:
-    """The variables of the network."""
-
-  @property
-  def signature(self) -> Mapping[str, tuple[str, tuple[str, ...]]]:
-    """Dtype and axes of each array that the network takes."""
-
-  @property
-  def parts(self) -> Any:
-    """The kind of model, with `compute`."""
-
-
 def make(
-  model: Source,
+  model: Any,
   batch: int | None = None,
   time: int | None = None,
   platforms: Sequence[str] | None = None,
@@ -64,7 +41,7 @@ def make(
   """Returns the program of a model.
 
   Args:
-    model: the model.
+    model: a `jaxseq.Model`.
     batch: number of examples; any if None.
     time: elements of the sequences. Any from 2 on if None, or, where the form
       of the mixer depends on the length, any up to 65536, 512, 128 or 32: a

@@ -1,30 +1,28 @@
-"""Kinds of models, and what each module of one has.
+"""Kinds of models: the outputs of the tasks that train them.
 
-NETWORK       class of the network, a Flax module whose fields are JSON
-time_axis     network -> which axis of the arguments is time, of any
-              length; None if there is none
-arguments     (network, dataset) -> arrays by name, with an axis of examples
-compute       (network, variables, arguments) -> arrays by name, likewise;
-              a function that can be compiled and exported
-predict       (model, examples) -> `Predictions`
-
-A module of models with intervals that the network does not give also has
-
-calibrate     (network, variables, splits) -> variables that have their widths
+A name stands for a task, "package.module:TASK", whose `outputs` is a
+`tasks.outputs.Outputs`. Those of `tasks.lines` are here; others are registered.
 """
 
 from jaxseq import _registry
+from jaxseq.tasks import lines
+from jaxseq.tasks import outputs
 
 KINDS = _registry.Registry(
   "kind of model",
   {
-    "classification": "jaxseq.models.class_model",
-    "codes": "jaxseq.models.code_model",
-    "events": "jaxseq.models.event_model",
-    "forecasting": "jaxseq.models.horizon_model",
-    "language": "jaxseq.models.token_model",
-    "regression": "jaxseq.models.number_model",
+    kind: f"{module}:TASK"
+    for line in lines.LINES.values()
+    for kind, module in line.kinds.items()
   },
 )
-get = KINDS.get
 names = KINDS.names
+
+
+def get(kind: str) -> outputs.Outputs:
+  """Returns the outputs of models of a kind.
+
+  Raises:
+    ValueError: there is no such kind.
+  """
+  return KINDS.get(kind).outputs

@@ -22,6 +22,7 @@ from jaxseq.data import sources
 from jaxseq.models import exported
 from jaxseq.models import kinds
 from jaxseq.models import predictions
+from jaxseq.tasks import outputs
 from jaxseq.training import run_directory
 
 Arrays = Mapping[str, Any]
@@ -67,8 +68,8 @@ class Model:
     _validate.choice("kind", self.kind, kinds.names())
 
   @property
-  def parts(self) -> Any:
-    """The module of the model's kind, see `models.kinds`."""
+  def parts(self) -> outputs.Outputs:
+    """The outputs of the model's kind, see `models.kinds`."""
     return kinds.get(self.kind)
 
   def examples(self, source: Any) -> data.Examples:
@@ -102,12 +103,14 @@ class Model:
 
     Returns:
       Named columns, with the examples' identifiers in front; which they are,
-      `predict` of the kind's module says, and docs/predictions.md.
+      docs/predictions.md says of each kind.
 
     Raises:
       ValueError: if the file or the arrays are not as in training.
     """
-    return self.parts.predict(self, self.examples(source))
+    return predictions.Predictions(
+      *self.parts.predict(self, self.examples(source))
+    )
 
   def export(
     self,
@@ -251,7 +254,7 @@ def make(
   one = data.take(one, slice(0, 1))
   parts = kinds.get(kind)
   variables = jax.tree.map(np.asarray, jax.device_get(variables))
-  if splits is not None and hasattr(parts, "calibrate"):
+  if splits is not None and parts.calibrate is not None:
     variables = parts.calibrate(network, variables, splits)
   return Model(
     kind,

@@ -84,7 +84,7 @@ def _decode(contents):
   model = trained.Model(
     described["kind"],
     described_file.make_network(
-      kinds.get(described["kind"]).NETWORK,
+      kinds.get(described["kind"]).network,
       described["network"],
       contents,
       "network",

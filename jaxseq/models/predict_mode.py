@@ -17,8 +17,6 @@ from jaxseq.training.comparison import experiment
 # `--help` shows the flags as those of the program.
 flags.disclaim_key_flags()
 
-MODES = ("train", "evaluate", "predict")
-
 
 @functools.cache
 def define_flags() -> tuple[flags.FlagHolder, ...]:
@@ -48,7 +46,7 @@ def predicts(program: experiment.Experiment) -> bool:
   """Predicts if that is the program's mode.
 
   Args:
-    program: of an experiment with the modes `MODES`, or more.
+    program: of an experiment with the mode "predict".
 
   Returns:
     Whether it was.

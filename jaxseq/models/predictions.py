@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 import csv
 import importlib
 import io
@@ -121,11 +120,6 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
   if path.suffix.lower() == ".parquet":
     _pyarrow()
   return path
-
-
-def places(counts: Sequence[int]) -> np.ndarray:
-  """Returns 0 to count - 1 for each of some counts, one after the other."""
-  return np.concatenate([np.arange(count) for count in counts])
 
 
 def _words(column):

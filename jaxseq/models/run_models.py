@@ -1,25 +1,14 @@
-"""The model files of a run: written when its arms are measured, read later."""
+"""The model files of a run: the seed that becomes one, and where it is."""
 
-from collections.abc import Callable
 from collections.abc import Mapping
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxseq import data
-from jaxseq._types import PyTree
-from jaxseq.models import model as trained
 from jaxseq.models import model_file
 from jaxseq.training import errors
 from jaxseq.training import per_seed
-from jaxseq.training.comparison import arms
-from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import run
-from jaxseq.training.comparison import supervised_arms
-from jaxseq.training.devices import placement
-from jaxseq.training.devices import processes
 
 # Metrics of validation examples that choose a seed, and whether more is better.
 _CHOOSING = {
@@ -29,85 +18,6 @@ _CHOOSING = {
   "valid_neg_elbo": False,
   "bits_per_token": False,
 }
-
-
-def seed_of(variables: PyTree, seed: int) -> PyTree:
-  """Returns the variables of one seed."""
-  return jax.tree.map(lambda x: x[seed], variables)
-
-
-def writer(
-  program: experiment.Experiment,
-  config: arms.Arms,
-  directory: pathlib.Path,
-  kind: str,
-  made: Mapping[str, supervised_arms.Arm],
-  splits: data.Splits | dict[str, data.Splits],
-  select: Callable[[PyTree, int], PyTree] = seed_of,
-) -> run.Each:
-  """Returns what writes an arm's model once it is trained, for `run.train`.
-
-  Args:
-    program: nothing is written unless its mode is "train".
-    config: the comparison.
-    directory: of the run; the file is `directory / arm / model_file.NAME`.
-    kind: of the models.
-    made: the arms, whose problems have a `network`.
-    splits: what they are trained on, perhaps by arm.
-    select: from the variables of all seeds and the number of one to those of
-      the network.
-  """
-
-  def save(name, variables, about):
-    model = trained.make(
-      kind,
-      made[name].problem.network,
-      variables,
-      splits[name] if isinstance(splits, dict) else splits,
-      about,
-    )
-    model_file.save(directory / name / model_file.NAME, model)
-
-  return saver(program, config, save, select)
-
-
-def saver(
-  program: experiment.Experiment,
-  config: arms.Arms,
-  save: Callable[[str, PyTree, dict[str, Any]], None],
-  select: Callable[[PyTree, int], PyTree] = seed_of,
-) -> run.Each:
-  """Returns what saves one seed of an arm once it is trained, for `run.train`.
-
-  Args:
-    program: nothing is written unless its mode is "train".
-    config: the comparison.
-    save: writes a file: from the arm's name, the variables and where they come
-      from, see `models.Model.about`.
-    select: from the variables of all seeds and the number of one to those to
-      be saved.
-  """
-
-  def write(name, step, state, report):
-    if program.mode != "train":
-      return
-    variables = placement.gather(config.mesh, state.variables)
-    if not processes.is_first():
-      return
-    seed, reason = choose_seed(report, config.num_seeds)
-    about = {
-      "experiment": program.name,
-      "data": getattr(config, "data", None),
-      "arm": name,
-      "seed": seed,
-      "chosen_by": reason,
-      "step": step,
-    }
-    variables = jax.tree.map(np.asarray, select(variables, seed))
-    with errors.setup():
-      save(name, variables, about)
-
-  return write
 
 
 def choose_seed(report: Mapping[str, Any], num_seeds: int) -> tuple[int, str]:

@@ -6,43 +6,64 @@ r"""The command `jaxseq`, which comes with the package.
       --data=new.csv --output=predictions.csv
     jaxseq serve --checkpoint=runs/notes/mamba
 
-Tasks are classify (series, arrays, pictures; numbers, too), events, forecast
-and language_model. Where the columns have other names, or anything else is to
-be another, `--config.FIELD=VALUE` says so, as --config.data_options.label=kind;
-`--config=FILE.py` takes a config of your own. `jaxseq train TASK --help` lists
-the flags, docs/own_data.md the options.
+With your own files: classify (series, arrays, pictures; numbers, too), events,
+forecast and language_model. Where the columns have other names, or anything
+else is to be another, `--config.FIELD=VALUE` says so, as
+--config.data_options.label=kind; `--config=FILE.py` takes a config of your own,
+which the other tasks need: atari100k_suite, compare, decision, documents, dts,
+icrl, icrl_suite, spr and synthetic. `jaxseq train TASK --help` lists the flags,
+docs/own_data.md the options.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
+import importlib
 import pathlib
 import sys
+from typing import Any
 from typing import NoReturn
 
 from absl import flags
 
 from jaxseq.models import predict_mode
 from jaxseq.programs import serve_flags
-from jaxseq.programs import text_flags
+from jaxseq.tasks import lines
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
 
 flags.disclaim_key_flags()
 
 VERBS = ("train", "evaluate", "predict", "serve")
-# Data sets of other files than tables, by the ends of their names.
-_DATA = {
-  "classify": {".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
-  "events": {"": "event_table"},
-  "forecast": {"": "forecast_table"},
-  "language_model": {"": "text_files"},
-}
-BODIES = {
-  "classify": "jaxseq.programs.classify",
-  "events": "jaxseq.tasks.events",
-  "forecast": "jaxseq.programs.forecast",
-  "language_model": "jaxseq.programs.language_model",
-}
 _CONFIGS = pathlib.Path(__file__).with_name("own_files.py")
+
+
+def program(name: str) -> tuple[Callable[[Sequence[str]], None], Callable]:
+  """Returns the program of a task, whose flags are defined here.
+
+    main, __getattr__ = command.program("classify")
+
+  Returns:
+    What runs it once flags are parsed, and what takes a name of its body, which
+    is imported for that.
+  """
+  line = lines.LINES[name]
+  if "predict" in line.modes:
+    predict_mode.define_flags()
+  if line.flags:
+    importlib.import_module(line.flags).define()
+  flagged = experiment.Experiment(
+    name, line.body, mesh=line.mesh, modes=line.modes
+  )
+
+  def main(argv: Sequence[str] = ()) -> None:
+    """Runs the experiment that the flags describe."""
+    del argv
+    # Slow to import, and not needed for the flags.
+    from jaxseq.programs import line
+
+    line.main(flagged)
+
+  return main, flagged.attribute
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -60,25 +81,20 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   verb, *tasks = words or [""]
   if verb not in VERBS:
     app.fail(f"got {verb!r}, expected jaxseq {'|'.join(VERBS)}: try --help")
-  program = [arguments[0], *rest]
+  call = [arguments[0], *rest]
   if verb == "serve":
-    serve_flags.define()
-    app.run_main(_serve, program + tasks)
-  if len(tasks) != 1 or tasks[0] not in BODIES:
+    app.run_main(server()[0], call + tasks)
+  name, *more = tasks or [""]
+  able = [x for x, line in lines.LINES.items() if verb in line.modes]
+  if more or name not in able:
     app.fail(
       f"jaxseq {verb}: got {' '.join(tasks)!r}, expected one of "
-      f"{', '.join(BODIES)}"
+      f"{', '.join(able)}"
     )
-  (task,) = tasks
-  modes = predict_mode.MODES
-  if task == "language_model":
-    text_flags.define()
-    modes = (*modes, "generate")
-  predict_mode.define_flags()
-  line = experiment.Experiment(task, BODIES[task], modes=modes)
-  if verb != "predict":
-    program = _with_config(task, program)
-  app.run_main(line.main, [*program, f"--mode={verb}"])
+  run, _ = program(name)
+  if verb != "predict" and lines.LINES[name].data:
+    call = _with_config(name, call)
+  app.run_main(run, [*call, f"--mode={verb}"])
 
 
 def _with_config(task: str, arguments: list[str]) -> list[str]:
@@ -92,14 +108,25 @@ def _with_config(task: str, arguments: list[str]) -> list[str]:
     ending = "/" if pathlib.Path(path).is_dir() else pathlib.Path(path).suffix
     out.append(f"--config.data_options.path={path}")
   if not any(argument.startswith("--config=") for argument in out):
-    data = _DATA[task]
+    data = lines.LINES[task].data
     kind = data.get(ending, data[""])
     out.insert(1, f"--config={_CONFIGS}:{task}.{kind}")
   return out
 
 
-def _serve(argv: Sequence[str]) -> None:
-  # Slow to import, and not needed for the flags.
-  from jaxseq.programs import serve
+def server() -> tuple[Callable[[Sequence[str]], None], Callable]:
+  """Returns the program of the server, as `program` does."""
+  serve_flags.define()
 
-  serve.main(argv)
+  def main(argv: Sequence[str]) -> None:
+    """Serves what the flags describe."""
+    from jaxseq.programs import serve
+
+    serve.main(argv)
+
+  def attribute(name: str) -> Any:
+    from jaxseq.programs import serve
+
+    return getattr(serve, name)
+
+  return main, attribute

@@ -1,38 +1,30 @@
 """Long-horizon forecasting of a multivariate series, with any mixer."""
 
 import dataclasses
-from typing import Literal
+import functools
 
 from jaxseq import _validate
-from jaxseq.models import predict_mode
-from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
 from jaxseq.tasks import forecasting
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(base.DataComparison):
-  """A comparison of networks on one series.
+class Config(forecasting.Options, base.DataComparison):
+  """A comparison of networks on one series, with `forecasting.Options`.
 
   Attributes:
     input_length: times of an input.
     horizons: times to forecast; every arm is trained for each of them.
     period: steps of a season, for the seasonal naive forecast.
-    channels: see `forecasting.ArmConfig`; arms may differ in it.
-    normalize: see `forecasting.ArmConfig`; arms may differ in it.
-    affine: see `forecasting.ArmConfig`; arms may differ in it.
   """
 
   _: dataclasses.KW_ONLY
   input_length: int = 96
   horizons: tuple[int, ...] = (96, 192, 336, 720)
   period: int = 24
-  channels: Literal["independent", "mixed"] = "independent"
-  normalize: bool = True
-  affine: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -45,78 +37,50 @@ class Config(base.DataComparison):
       raise _validate.error("horizons", self.horizons, "no repetition")
 
 
-def arm_config(config: Config, name: str) -> forecasting.ArmConfig:
-  """Returns the whole configuration of an arm."""
-  return forecasting.TASK.arm_config(config, name)
+TASK = forecasting.TASK
 
 
-def make_arms(
-  config: Config, series: dict[int, forecasting.Spans]
-) -> dict[str, supervised_arms.Arm]:
-  """Builds every arm for every horizon.
-
-  Raises:
-    ValueError: if an option is wrong.
-  """
-  return {
-    f"{name}-{horizon}": arm
-    for horizon, spans in series.items()
-    for name, arm in forecasting.TASK.arms(config, spans).items()
-  }
-
-
-def main(program: experiment.Experiment) -> None:
-  """Runs the experiment that the flags describe."""
-  if predict_mode.predicts(program):
-    return
-  with program.setup() as config:
-    splits = {
-      horizon: config.load(input_length=config.input_length, horizon=horizon)
-      for horizon in config.horizons
-    }
-    series = {h: forecasting.spans(each) for h, each in splits.items()}
-    baselines = {
-      horizon: forecasting.baselines(spans, config.period)
-      for horizon, spans in series.items()
-    }
-    arms_by_name = make_arms(config, series)
-    directory = program.open_directory(config)
-  longest = max(config.horizons)
-  results = program.compare(
-    config,
-    arms_by_name,
-    directory,
-    title=f"{config.data}: errors on the test span",
-    subject=f"{config.data}, horizon {longest}",
-    columns=forecasting.TASK.columns,
-    baselines={
-      f"{name}-{horizon}": metrics
-      for horizon, by_name in baselines.items()
-      for name, metrics in by_name.items()
-    },
-    drawn=[f"{name}-{longest}" for name in config.arms],
-    levels={
-      f"{name}-{longest}": metrics["mse"]
-      for name, metrics in forecasting.baselines(
-        series[longest], config.period, "valid"
-      ).items()
-    },
-    each=run_models.writer(
-      program,
-      config,
-      directory,
-      "forecasting",
-      arms_by_name,
-      {f"{name}-{h}": x for h, x in splits.items() for name in config.arms},
-    ),
-  )
-  if program.mode == "train":
-    forecast_figures.draw_forecasts(
-      config,
-      directory,
-      {name: arm_config(config, name) for name in config.arms},
-      arms_by_name,
-      series[longest],
-      splits[longest].info,
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns every arm for every horizon, and the pictures of forecasts."""
+  by_horizon = {}
+  for horizon in config.horizons:
+    load = functools.partial(
+      Config.load, input_length=config.input_length, horizon=horizon
     )
+    by_horizon[horizon] = dataclasses.replace(TASK, load=load).work(config)
+
+  def named(values):
+    """Joins what every horizon has by name, with the horizon in the names."""
+    return {
+      f"{name}-{horizon}": x
+      for horizon in config.horizons
+      for name, x in values(by_horizon[horizon]).items()
+    }
+
+  longest = max(config.horizons)
+  arms = named(lambda each: each.arms)
+  options = by_horizon[longest].options
+  levels = {f"{k}-{longest}": x for k, x in options["levels"].items()}
+
+  def show(directory, results):
+    if program.mode != "train":
+      return
+    forecast_figures.draw_forecasts(
+      config, directory, by_horizon[longest], longest
+    )
+    baselines = {h: x.options["baselines"] for h, x in by_horizon.items()}
     forecast_figures.draw_horizons(config, directory, results, baselines)
+
+  return works.Work(
+    arms=arms,
+    options={
+      **options,
+      "subject": f"{config.data}, horizon {longest}",
+      "baselines": named(lambda each: each.options["baselines"]),
+      "drawn": [f"{name}-{longest}" for name in config.arms],
+      "levels": levels,
+    },
+    kind=TASK.kind,
+    splits=named(lambda each: dict.fromkeys(each.arms, each.splits)),
+    show=show,
+  )

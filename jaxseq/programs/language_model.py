@@ -10,8 +10,6 @@ import jax
 
 from jaxseq import _validate
 from jaxseq import generation
-from jaxseq.models import predict_mode
-from jaxseq.models import run_models
 from jaxseq.models import token_model
 from jaxseq.programs import text_flags
 from jaxseq.tasks import base
@@ -24,6 +22,7 @@ from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,20 +75,6 @@ def _more(config, arm, corpus):
   return functools.partial(measures, config, arm, corpus)
 
 
-TASK = dataclasses.replace(language.TASK, more=_more)
-
-
-def make_arms(
-  config: Config, corpus: language.Corpus
-) -> dict[str, supervised_arms.Arm]:
-  """Builds every arm.
-
-  Raises:
-    ValueError: if an option is wrong.
-  """
-  return TASK.arms(config, corpus)
-
-
 def measures(
   config: Config,
   arm: base.ArmConfig,
@@ -131,64 +116,47 @@ def measures(
   return options
 
 
-def make_sampling(
-  options: text_flags.Options, vocab_size: int
-) -> generation.Sampling:
-  """Returns how the flags say that tokens are drawn.
+TASK = dataclasses.replace(
+  language.TASK,
+  columns={
+    **language.TASK.columns,
+    "dynamic_bits": "learning from it",
+    "state_bytes": "bytes of state",
+    "bytes_per_cpu_second": "bytes/CPU s",
+  },
+  more=_more,
+)
 
-  Raises:
-    ValueError: if one is out of range.
-  """
-  if options.top_k is not None:
-    _validate.integer("top_k", options.top_k, 1, vocab_size)
-  return generation.Sampling(
-    temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and the texts that they continue in the end."""
+  work = TASK.work(config)
+  flags = text_flags.values()
+  vocab_size = next(iter(work.arms.values())).problem.network.vocab_size
+  if flags["top_k"] is not None:
+    _validate.integer("top_k", flags["top_k"], 1, vocab_size)
+  sampling = generation.Sampling(
+    **{name: flags[name] for name in ("temperature", "top_k", "top_p")}
   )
 
-
-def main(program: experiment.Experiment) -> None:
-  """Runs the experiment that the flags describe."""
-  if predict_mode.predicts(program):
-    return
-  options = text_flags.values()
-  with program.setup() as config:
-    splits = config.load()
-    corpus = language.from_splits(splits)
-    sampling = make_sampling(options, corpus.vocab_size)
-    arms_by_name = make_arms(config, corpus)
-    directory = program.open_directory(config)
-  if program.mode != "generate":
-    columns = dict(TASK.columns)
-    if config.dynamic:
-      columns["dynamic_bits"] = "learning from it"
-    columns["state_bytes"] = "bytes of state"
-    columns["bytes_per_cpu_second"] = "bytes/CPU s"
-    title = f"{config.data}, bits per byte"
-    program.compare(
-      config,
-      arms_by_name,
-      directory,
-      title=title,
-      subject=config.data,
-      columns=columns,
-      ylabel=TASK.ylabel,
-      each=run_models.writer(
-        program, config, directory, "language", arms_by_name, splits
-      ),
-    )
-  if program.mode != "evaluate":
-    codec = token_model.codec(splits.info.preparation)
-    for name, arm in arms_by_name.items():
+  def show(directory, results):
+    del results
+    if program.mode == "evaluate":
+      return
+    codec = token_model.codec(work.splits.info.preparation)
+    for name, arm in work.arms.items():
       _, state = run.restore(config, directory, name, arm)
-      print(f"\n--- {name} (seed 0), temperature {options.temperature} ---")
+      print(f"\n--- {name} (seed 0), temperature {flags['temperature']} ---")
       print(
         generation.continue_text(
-          language.make_network(base.arm_config(config, name), corpus),
+          arm.problem.network,
           jax.tree.map(lambda x: x[0], jax.device_get(state.variables)),
-          options.prompt,
-          options.length,
-          jax.random.key(options.seed),
+          flags["prompt"],
+          flags["length"],
+          jax.random.key(flags["seed"]),
           codec=codec,
           sampling=sampling,
         )
       )
+
+  return dataclasses.replace(work, show=show)

@@ -1,55 +1,83 @@
-"""A supervised line of work as a program: load, train, measure, show."""
+"""The one program of all lines of work: load, train, measure, show, save."""
 
-from collections.abc import Callable
-import pathlib
-from typing import Any
+import functools
 
+import jax
+import numpy as np
+
+from jaxseq.interop import network_file
+from jaxseq.models import model as models
+from jaxseq.models import model_file
 from jaxseq.models import predict_mode
 from jaxseq.models import run_models
-from jaxseq.tasks import task as tasks
+from jaxseq.training import errors
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import run
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import suite
+from jaxseq.training.devices import placement
+from jaxseq.training.devices import processes
 
-# Called at the end with the configuration, the directory and the results.
-Show = Callable[[Any, pathlib.Path, run.Results], None]
 
-
-def main(
-  program: experiment.Experiment,
-  choose: Callable[[Any], tasks.Task] | None = None,
-  show: Show = lambda config, directory, results: None,
-) -> None:
-  """Does what the flags say: trains, evaluates or predicts.
-
-  Args:
-    program: whose flags they are.
-    choose: from the splits of the data to the line of work; the `TASK` of the
-      program's module if None.
-    show: what follows the table.
-  """
-  if predict_mode.predicts(program):
+def main(program: experiment.Experiment) -> None:
+  """Does what the flags say: trains, evaluates, predicts or generates."""
+  if "predict" in program.modes and predict_mode.predicts(program):
     return
+  body = program.body
   with program.setup() as config:
-    splits = config.load()
-    task = choose(splits) if choose else program.body.TASK
-    source = task.source(splits)
-    task = task.of(source)
-    arms_by_name = task.arms(config, source)
+    if hasattr(body, "work"):
+      work = body.work(config, program)
+    else:
+      work = body.TASK.work(config)
     directory = program.open_directory(config)
-  watched = next(iter(task.columns.values()))
-  levels = task.baselines(source, config, "valid")
-  results = program.compare(
-    config,
-    arms_by_name,
-    directory,
-    title=f"{config.data}: {watched} on the test set",
-    subject=config.data,
-    columns=task.columns,
-    ylabel=task.ylabel,
-    baselines=task.baselines(source, config, "test"),
-    levels={name: values[task.metric] for name, values in levels.items()},
-    each=run_models.writer(
-      program, config, directory, task.kind, arms_by_name, splits
-    ),
-  )
-  show(config, directory, results)
+  if isinstance(work, suite.Suite):
+    work.main(directory, program.mode)
+    return
+  results = {}
+  if program.mode in ("train", "evaluate"):
+    results = report.main(
+      config,
+      directory,
+      work.arms,
+      program.mode,
+      each=functools.partial(_each, program, config, directory, work),
+      **work.options,
+    )
+  work.show(directory, results)
+
+
+def _each(program, config, directory, work, name, step, state, report):
+  """Shows an arm that is measured, and saves its best seed once trained."""
+  work.each(directory, name, step, state, report)
+  if program.mode != "train" or (work.kind, work.save) == (None, None):
+    return
+  variables = placement.gather(config.mesh, state.variables)
+  if not processes.is_first():
+    return
+  seed, reason = run_models.choose_seed(report, config.num_seeds)
+  about = {
+    "experiment": program.name,
+    "data": getattr(config, "data", None),
+    "arm": name,
+    "seed": seed,
+    "chosen_by": reason,
+    "step": step,
+  }
+  variables = jax.tree.map(np.asarray, work.select(variables, seed))
+  with errors.setup():
+    (work.save or functools.partial(_save, work))(
+      directory, name, variables, about
+    )
+
+
+def _save(work, directory, name, variables, about):
+  """Writes an arm's model, or its network where models cannot read like it."""
+  problem, place = work.arms[name].problem, directory / name
+  kind = getattr(problem, "kind", work.kind)
+  if not kind:
+    path = place / "network.safetensors"
+    network_file.save(path, problem.network, variables)
+    return
+  splits = work.splits
+  splits = splits[name] if isinstance(splits, dict) else splits
+  model = models.make(kind, problem.network, variables, splits, about)
+  model_file.save(place / model_file.NAME, model)

@@ -1,28 +1,17 @@
 """The flags of texts that a language model is to continue."""
 
 import functools
-from typing import NamedTuple
+from typing import Any
 
 from absl import flags
 
 flags.disclaim_key_flags()
 
 
-class Options(NamedTuple):
-  """The values of the flags; "" and None where they say nothing."""
-
-  prompt: str
-  length: int
-  temperature: float
-  top_k: int | None
-  top_p: float | None
-  seed: int
-
-
 @functools.cache
-def define() -> tuple[flags.FlagHolder, ...]:
-  """Defines the flags; returns their holders, in the order of `Options`."""
-  return (
+def define() -> dict[str, flags.FlagHolder]:
+  """Defines the flags; returns their holders, by name."""
+  holders = (
     flags.DEFINE_string("prompt", "", "text to continue"),
     flags.DEFINE_integer("length", 400, "bytes to generate", lower_bound=1),
     flags.DEFINE_float(
@@ -43,8 +32,9 @@ def define() -> tuple[flags.FlagHolder, ...]:
     ),
     flags.DEFINE_integer("seed", 0, "seed of the sampling"),
   )
+  return {holder.name: holder for holder in holders}
 
 
-def values() -> Options:
-  """Returns what the flags say."""
-  return Options(*(holder.value for holder in define()))
+def values() -> dict[str, Any]:
+  """Returns what the flags say, by name; "" and None where that is nothing."""
+  return {name: holder.value for name, holder in define().items()}

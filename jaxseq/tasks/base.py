@@ -5,7 +5,6 @@ from collections.abc import Hashable
 import dataclasses
 import functools
 from typing import Any
-from typing import TypeVar
 
 import jax
 from jax import lax
@@ -66,6 +65,25 @@ class Comparison(supervised_arms.Supervised):
 
 
 @dataclasses.dataclass(frozen=True)
+class TaskComparison(Comparison):
+  """A comparison of networks on one task that is sampled, or data by name.
+
+  Attributes:
+    task: its name.
+    task_options: its options.
+  """
+
+  _: dataclasses.KW_ONLY
+  task: str
+  task_options: arms.Fields = arms.EMPTY
+
+  @property
+  def subject(self) -> str:
+    """The name of the task, for titles."""
+    return self.task
+
+
+@dataclasses.dataclass(frozen=True)
 class DataComparison(Comparison):
   """A comparison of networks on one data set.
 
@@ -78,26 +96,14 @@ class DataComparison(Comparison):
   data: str
   data_options: arms.Fields = arms.options("data", registry.annotations)
 
+  @property
+  def subject(self) -> str:
+    """The name of the data, for titles."""
+    return self.data
+
   def load(self, **options: Any) -> datasets.Splits:
     """Loads the data set, with more options of its loader if there are any."""
     return registry.load(self.data, **options, **self.data_options)
-
-
-Arm = TypeVar("Arm", bound=ArmConfig)
-
-
-def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
-  """Returns the whole configuration of an arm.
-
-  Args:
-    config: a comparison, whose fields of the same names arms share.
-    name: of the arm.
-    cls: class of an arm's configuration.
-
-  Raises:
-    UserError: (a ValueError) a field is unknown or has a wrong value.
-  """
-  return arms.merge(config, name, cls)
 
 
 def make_optimizer(
@@ -119,47 +125,6 @@ def make_optimizer(
   return optimizers.make_optimizer(
     recipes.make(arm.optimizer, names, num_updates)
   )
-
-
-def make_arm(
-  config: Comparison,
-  arm: ArmConfig,
-  problem: supervised.Problem,
-  metric: str,
-  unit: str,
-  optimizer: Callable[
-    [Any, int], optax.GradientTransformation
-  ] = make_optimizer,
-  **options: Any,
-) -> supervised_arms.Arm:
-  """Returns an arm that is ready to be trained.
-
-  Args:
-    config: the comparison.
-    arm: configuration of the arm.
-    problem: what it is trained on, with the attribute `part`, of the data that
-      `problem.validate` is of, see `arms.Arm`.
-    metric: name of the metric in `problem.evaluate` that is watched; that of
-      the validation part has "valid_" in front, if there are both.
-    unit: what `arm.batch_size` counts, unless `examples` is among the options.
-    optimizer: (arm, num_updates) -> the optimiser.
-    **options: further fields of `supervised_arms.Arm`.
-
-  Raises:
-    ValueError: the comparison asks for early stopping, and nothing can tell.
-  """
-  watched = getattr(problem, "watched", lambda name: name)(metric)
-  arm_of_problem = supervised_arms.Arm(
-    problem,
-    optimizer(arm, config.num_updates),
-    watched,
-    unit=unit,
-    part=problem.part,
-    **{"examples": arm.batch_size, **options},
-  )
-  if config.early_stopping:
-    arm_of_problem.rule(config.early_stopping)
-  return arm_of_problem
 
 
 class Scored:

@@ -11,12 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import confusion
+from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 
@@ -71,9 +73,9 @@ class Problem(base.ArrayProblem):
     The tallies are the `confusion.Counts` as shares of the batch.
     """
     del key
-    outputs = self.network.apply(variables, *self.inputs(batch))
-    metrics, count = self.score(outputs, batch)
-    counts = confusion.count(outputs[0], batch.targets)
+    predicted = self.network.apply(variables, *self.inputs(batch))
+    metrics, count = self.score(predicted, batch)
+    counts = confusion.count(predicted[0], batch.targets)
     shares = jax.tree.map(lambda x: x / count, counts)
     return {**metrics, supervised.TALLIES: shares}, count
 
@@ -150,6 +152,39 @@ def _adapted(line, splits):
   )
 
 
+def _arguments(network, dataset):
+  """Returns "inputs" and, where sequences were padded, "lengths"."""
+  inputs, _, _, lengths = network_inputs(dataset, network.pairs)
+  return outputs.present(inputs=inputs, lengths=lengths)
+
+
+def compute(
+  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "class" (n,) and "probability" (n, classes), or of each element."""
+  lengths = arguments.get("lengths")
+  logits, _ = network.apply(variables, arguments["inputs"], None, None, lengths)
+  classes = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  return {"class": classes, "probability": jax.nn.softmax(logits)}
+
+
+def _predict(model, examples):
+  """Returns a row for each example, or each element without pooling."""
+  arrays = model.outputs(examples.dataset)
+  count = model.network.num_outputs
+  names = model.preparation.classes or tuple(map(str, range(count)))
+  words, shown = np.array(names), np.ones(len(examples.ids), bool)
+  columns = {"id": np.array(examples.ids)}
+  if arrays["class"].ndim == 2:
+    shown = data.datasets.inside(examples.dataset, arrays["class"].shape[1])
+    columns = outputs.rows(examples.ids, shown, "element")
+  columns["class"] = words[arrays["class"]][shown]
+  columns |= outputs.probabilities(names, arrays["probability"], shown)
+  if examples.labeled:
+    columns["target"] = words[np.asarray(examples.dataset.targets)][shown]
+  return columns, arrays
+
+
 TASK = task.Task(
   name="classification",
   arm=base.ArmConfig,
@@ -163,5 +198,13 @@ TASK = task.Task(
     "ece": "calibration error",
   },
   kind="classification",
+  outputs=outputs.Outputs(
+    network=nn.SequenceNetwork,
+    arguments=_arguments,
+    compute=compute,
+    predict=_predict,
+    # Pairs have an axis in front of it.
+    time_axis=lambda network: 2 if network.pairs else 1,
+  ),
   adapt=_adapted,
 )

@@ -12,16 +12,24 @@ are not quite like the next one: their errors, and so the intervals, are a
 little small. A part of its own, of neither use, has none of that.
 """
 
+import functools
 import math
+from typing import Any
 
+import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq import data
 
 # Per cent of the truths that the intervals in a model's file are to hold.
 LEVELS = (80, 95)
 # Of the collection of a model's variables that has the widths.
 COLLECTION = "intervals"
+# Validation windows that intervals come from, at most, and numbers of them.
+_WINDOWS, _NUMBERS = 4096, 2**26
+# Windows that are computed together.
+_BATCH = 256
 
 
 def rank(count: int, level: float) -> int:
@@ -86,3 +94,50 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
       "tell",
     )
   return np.asarray(errors[place - 1], np.float32)
+
+
+def errors(
+  network: Any, variables: Any, windows: data.ArrayDataset
+) -> np.ndarray:
+  """Returns how far forecasts are off, in order.
+
+  Args:
+    network: the trained network, a Flax module from inputs to forecasts.
+    variables: its variables.
+    windows: which it was not trained on; of many it is some, evenly spaced.
+
+  Returns:
+    (n, horizon, channels) absolute errors, rising along the first axis.
+  """
+  targets = windows.targets
+  most = min(_WINDOWS, max(_NUMBERS // targets[0].size, 1))
+  count = min(len(targets), most)
+  places = np.linspace(0, len(targets) - 1, count).astype(int)
+  parts = []
+  for start in range(0, count, _BATCH):
+    # The last batch is filled up, so that one program serves all.
+    rows = places[np.minimum(np.arange(start, start + _BATCH), count - 1)]
+    forecast = np.asarray(_forecast(network, variables, windows.inputs[rows]))
+    parts.append(np.abs(forecast - targets[rows])[: count - start])
+  return np.sort(np.concatenate(parts), axis=0)
+
+
+def with_intervals(variables: Any, errors: np.ndarray) -> Any:
+  """Returns variables with the half widths of intervals.
+
+  Args:
+    variables: of a network.
+    errors: see `errors`.
+
+  Returns:
+    The variables with one more collection, `COLLECTION`, of half
+    widths (horizon, channels) by level; as they came where the errors are too
+    few.
+  """
+  widths = half_widths(errors)
+  return {**variables, COLLECTION: widths} if widths else variables
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forecast(network, variables, inputs):
+  return network.apply(variables, inputs)

@@ -25,15 +25,16 @@ from jaxseq.data import trajectories
 from jaxseq.nn import dense
 from jaxseq.tasks import base
 from jaxseq.tasks import task
+from jaxseq.training import configuration
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
 Array = jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     conditioned: whether the network sees returns-to-go. If not, these tokens
@@ -42,13 +43,60 @@ class ArmConfig(base.ArmConfig):
       learnt from.
   """
 
-  _: dataclasses.KW_ONLY
   conditioned: bool = True
   top_share: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()
     _validate.fraction("top_share", self.top_share)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Options, base.Comparison):
+  """A comparison of networks on recorded episodes, with `Options`.
+
+  Attributes:
+    ppo: fields of `ppo.Config`: the environment, and the agent that is
+      recorded.
+    checkpoints: how often the agent's policy is looked at during its training,
+      to find the medium player.
+    episodes: number of recorded episodes, a third of them of each level.
+    context: steps of a window.
+    targets: returns to ask for in evaluations; the last is the one that the
+      progress bar, the learning curve and the first column of the table show.
+    evaluation_episodes: episodes per seed for each of them.
+  """
+
+  _: dataclasses.KW_ONLY
+  ppo: configuration.Fields
+  checkpoints: int = 20
+  episodes: int = 1000
+  context: int = 20
+  targets: tuple[float, ...]
+  evaluation_episodes: int = 20
+  batch_size: int = 64
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self,
+      positive=("checkpoints", "episodes", "context", "evaluation_episodes"),
+    )
+    names = {f"{target:g}" for target in self.targets}
+    if not names or len(names) < len(self.targets):
+      raise _validate.error(
+        "targets", self.targets, "at least one return, each of them once"
+      )
+
+  @property
+  def subject(self) -> str:
+    """The environment's name, for titles."""
+    return self.ppo["env_id"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,19 +13,21 @@ import numpy as np
 import optax
 
 from jaxseq._types import PyTree
+from jaxseq.planner import planned
 from jaxseq.tasks import base
-from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import errors
 from jaxseq.training import finite
 from jaxseq.training import per_seed
-from jaxseq.training import planned
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
 
 METRIC = "bits_per_token"
+Config = documents.Config
 
 
 class Program:
@@ -143,34 +145,45 @@ class Arm:
     }
 
 
-def make_arm(
-  arm: base.ArmConfig,
-  corpus: language.Corpus,
-  plan: document_plans.PlanConfig,
-  *,
-  num_updates: int,
-  devices: int = 0,
-  **options: Any,
-) -> Arm:
-  """Returns an arm.
-
-  Args:
-    arm: its configuration.
-    corpus: the text.
-    plan: how updates are planned.
-    num_updates: of the whole run.
-    devices: see `choose_devices`.
-    **options: more of `documents.Problem`.
+def make_arms(config: Config, corpus: language.Corpus) -> dict[str, Arm]:
+  """Builds every arm.
 
   Raises:
     ValueError: an option is wrong.
   """
-  return Arm(
-    documents.Problem(
-      arm, corpus, plan, devices=choose_devices(devices), **options
-    ),
-    base.make_optimizer(arm, num_updates),
-    arm.batch_size,
+  arms_by_name = {}
+  for name in config.arms:
+    arm = arms.merge(config, name, base.ArmConfig)
+    problem = documents.Problem(
+      arm,
+      corpus,
+      config.plan,
+      max_length=config.max_length,
+      seed=config.seed,
+      valid_tokens=config.valid_tokens,
+      devices=choose_devices(config.devices),
+    )
+    optimizer = base.make_optimizer(arm, config.num_updates)
+    arms_by_name[name] = Arm(problem, optimizer, arm.batch_size)
+  return arms_by_name
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms; there is one seed, without an axis."""
+  del program
+  splits = config.load()
+  options = {
+    "title": f"{config.data}, bits per byte",
+    "subject": config.data,
+    "columns": {METRIC: "validation", "test_bits": "all test documents"},
+    "ylabel": "bits per byte",
+  }
+  return works.Work(
+    arms=make_arms(config, language.from_splits(splits)),
+    options=options,
+    kind="language",
+    splits=splits,
+    select=lambda variables, seed: variables,
   )
 
 

@@ -7,6 +7,7 @@ the mean over all targets of the update, so that no number depends on the plan.
 """
 
 from collections.abc import Sequence
+import dataclasses
 
 import jax
 import numpy as np
@@ -14,11 +15,58 @@ import optax
 
 from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq.planner import planned
 from jaxseq.planner import rows
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import language
-from jaxseq.training import planned
+from jaxseq.training.comparison import arms
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(base.DataComparison):
+  """A comparison of networks on the documents of one text.
+
+  Attributes:
+    max_length: elements of a document; what is longer becomes several. An
+      element more than bytes are read: every document has a start.
+    valid_tokens: bytes of the validation documents that an evaluation reads.
+    plan: how updates are planned.
+    devices: how many share the work; 0 for as many as there are, in one process
+      the greatest power of two of them.
+    num_seeds: 1, as a run takes all devices.
+  """
+
+  _: dataclasses.KW_ONLY
+  max_length: int = 8192
+  valid_tokens: int = 65_536
+  plan: document_plans.PlanConfig = arms.free(document_plans.PlanConfig())
+  devices: int = arms.free(0)
+  num_seeds: int = 1
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self, positive=("max_length", "valid_tokens", "batch_size")
+    )
+    if self.num_seeds != 1:
+      raise _validate.error(
+        "num_seeds",
+        self.num_seeds,
+        "1: a run takes all devices; start one with another seed",
+      )
+    if not self.mesh.trivial:
+      raise _validate.error(
+        "mesh",
+        self.mesh,
+        "none, as the planner groups the devices; config.devices says how many",
+      )
+    if self.early_stopping:
+      raise _validate.error(
+        "early_stopping",
+        self.early_stopping,
+        "0, as the last variables alone are kept",
+      )
 
 
 def from_text(text: language.Text, max_length: int) -> document_plans.Documents:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from flax import linen
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
@@ -21,11 +22,13 @@ Array = jax.Array
 # Bounds of the logarithm of a component's scale, in units of the deviation of
 # log gaps: a wide log-normal distribution has a mean beyond all bounds.
 _LOG_SCALE = (-5.0, 0.5)
+# Halvings of the logarithm's range: far below what float32 can tell apart.
+_HALVINGS = 40
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     components: of the mixture.
@@ -37,11 +40,15 @@ class ArmConfig(base.ArmConfig):
       last event; their periods are 2, 1, 1/2, ... horizons.
   """
 
-  _: dataclasses.KW_ONLY
   components: int = 16
   mark_width: int = 32
   mark_sees_gap: bool = True
   time_frequencies: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()
@@ -118,6 +125,32 @@ class Mixture(NamedTuple):
     """Returns the mean gap (...)."""
     log_means = self.mean + 0.5 * jnp.exp(2 * self.log_scale)
     return jnp.exp(jax.nn.logsumexp(self.log_weight + log_means, axis=-1))
+
+  def quantile(self, level: float) -> Array:
+    """Returns gaps (...) that come with a probability of at most `level`."""
+    # Each component is below its own quantile with that probability, so that
+    # the mixture's lies between the least and the greatest of them.
+    ends = self.mean + jnp.exp(self.log_scale) * jax.scipy.special.ndtri(level)
+
+    def halve(ends, _):
+      low, high = ends
+      middle = 0.5 * (low + high)
+      below = self.log_survival(jnp.exp(middle)) > jnp.log1p(-level)
+      ends = jnp.where(below, middle, low), jnp.where(below, high, middle)
+      return ends, None
+
+    first = ends.min(axis=-1), ends.max(axis=-1)
+    (low, high), _ = lax.scan(halve, first, length=_HALVINGS)
+    return jnp.exp(0.5 * (low + high))
+
+  def intensity(self, elapsed: Array) -> Array:
+    """Returns the rate of events, (..., times), after some time without one.
+
+    Args:
+      elapsed: (..., times), above 0, since the last event.
+    """
+    one = jax.tree.map(lambda x: x[..., None, :], self)
+    return jnp.exp(one.log_density(elapsed) - one.log_survival(elapsed))
 
 
 class Prediction(NamedTuple):

@@ -9,6 +9,7 @@ one and the horizon.
 """
 
 import dataclasses
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -21,12 +22,15 @@ from jaxseq import data
 from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import event_network
+from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 
 Array = jax.Array
 # Deviation of the logarithms of gaps below which they are all alike.
 _REGULAR = 1e-4
+# Quantiles of the gap that predictions have.
+QUANTILES = (0.05, 0.5, 0.95)
 
 
 def sequences(part: data.ArrayDataset) -> event_network.Sequences:
@@ -292,22 +296,8 @@ def _score(prediction, events, horizon):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(base.DataComparison):
-  """A comparison of networks on event sequences.
-
-  Attributes:
-    components: see `event_network.ArmConfig`; arms may differ in it, as in the
-      next three.
-    mark_width: see `event_network.ArmConfig`.
-    mark_sees_gap: see `event_network.ArmConfig`.
-    time_frequencies: see `event_network.ArmConfig`.
-  """
-
-  _: dataclasses.KW_ONLY
-  components: int = 16
-  mark_width: int = 32
-  mark_sees_gap: bool = True
-  time_frequencies: int = 0
+class Config(event_network.Options, base.DataComparison):
+  """A comparison on event sequences, with `event_network.Options`."""
 
 
 def _adapted(line, splits):
@@ -321,6 +311,99 @@ def _adapted(line, splits):
   return dataclasses.replace(line, columns=columns)
 
 
+def _arguments(network, dataset):
+  """Returns "gaps", "times", "marks" (n, events) and "lengths" (n,)."""
+  del network
+  events = sequences(dataset)
+  return {
+    "gaps": np.asarray(events.gaps, np.float32),
+    "times": np.asarray(events.times, np.float32),
+    "marks": np.asarray(events.marks, np.int32),
+    "lengths": np.asarray(events.lengths, np.int32),
+  }
+
+
+def compute(
+  network: event_network.EventNetwork,
+  variables: Any,
+  arguments: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+  """Returns the predictions of each event, and of the one after the last.
+
+  Returns:
+    Arrays (n, events + 1, ...), of which those of an example's events and the
+    one behind count: "expected_gap", "quantiles" (.., `QUANTILES`), "mark"
+    and "probability" (.., marks), given the true gap where there is one and the
+    median elsewhere if the network's marks depend on it; and the mixture of the
+    gap, "log_weight", "mean" and "log_scale" (.., components).
+  """
+  events = event_network.Sequences(**arguments)
+  ones = jnp.ones((len(events.gaps), events.gaps.shape[1] + 1))
+  gap = network.apply(variables, events, ones).gap
+  levels = [gap.quantile(level) for level in QUANTILES]
+  median = levels[QUANTILES.index(0.5)]
+  happened = _inside(events.gaps, events.lengths) & (events.gaps > 0)
+  true = jnp.where(happened, events.gaps, median[:, :-1])
+  gaps = jnp.concatenate([true, median[:, -1:]], axis=1)
+  logits = network.apply(variables, events, gaps).mark_logits
+  return {
+    "expected_gap": gap.expectation(),
+    "quantiles": jnp.stack(levels, axis=-1),
+    "mark": jnp.argmax(logits, axis=-1).astype(jnp.int32),
+    "probability": jax.nn.softmax(logits),
+    **gap._asdict(),
+  }
+
+
+def intensities(model: Any, source: Any, elapsed: np.ndarray) -> np.ndarray:
+  """Returns the rate of events after the last one of each sequence.
+
+  Args:
+    model: a `models.Model` of events.
+    source: see `Model.predict`.
+    elapsed: (times,) above 0, since the last event.
+
+  Returns:
+    (n, times), in events per unit of time.
+  """
+  dataset = model.examples(source).dataset
+  arrays, lengths = model.outputs(dataset), sequences(dataset).lengths
+  last = np.arange(len(lengths)), lengths
+  gap = event_network.Mixture(
+    *(jnp.asarray(arrays[name][last]) for name in event_network.Mixture._fields)
+  )
+  times = jnp.asarray(elapsed, jnp.float32)
+  return np.asarray(
+    gap.intensity(jnp.broadcast_to(times, (len(lengths), len(times))))
+  )
+
+
+def _predict(model, examples):
+  """Returns a row for each event, and one for that after the last."""
+  arrays = model.outputs(examples.dataset)
+  events = _arguments(model.network, examples.dataset)
+  lengths, (count, size) = events["lengths"], events["gaps"].shape
+  shown = masks.inside(size + 1, lengths + 1)
+  happened = masks.inside(size + 1, lengths)
+  before = np.concatenate([np.zeros((count, 1)), events["times"]], axis=1)
+  gaps = np.pad(events["gaps"], [(0, 0), (0, 1)])
+  columns = outputs.rows(examples.ids, shown, "event") | {
+    "after": before.astype(np.float32)[shown],
+    "gap_expected": arrays["expected_gap"][shown],
+  }
+  for i, level in enumerate(QUANTILES):
+    columns[f"gap_{level:.0%}"] = arrays["quantiles"][..., i][shown]
+  columns["gap"] = np.where(happened, gaps, np.float32(np.nan))[shown]
+  marks = model.network.statistics.num_marks
+  if marks > 1:
+    names = np.array(model.preparation.classes or tuple(map(str, range(marks))))
+    columns["mark"] = names[arrays["mark"]][shown]
+    columns |= outputs.probabilities(names, arrays["probability"], shown)
+    true = names[np.pad(events["marks"], [(0, 0), (0, 1)])]
+    columns["mark_target"] = np.where(happened, true, "")[shown]
+  return columns, arrays
+
+
 TASK = task.Task(
   name="events",
   arm=event_network.ArmConfig,
@@ -330,6 +413,12 @@ TASK = task.Task(
   unit="sequences",
   columns={"nll": "NLL (nats/event)", "rmse": "RMSE of the gap"},
   kind="events",
+  outputs=outputs.Outputs(
+    network=event_network.EventNetwork,
+    arguments=_arguments,
+    compute=compute,
+    predict=_predict,
+  ),
   adapt=_adapted,
   baselines=lambda splits, config, part: baselines(splits, part),
 )

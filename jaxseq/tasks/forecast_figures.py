@@ -8,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import data
-from jaxseq.tasks import forecasting
 from jaxseq.training import plots
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
-from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
 # Channels that are drawn, at most.
@@ -56,12 +54,7 @@ def draw_horizons(
 
 
 def draw_forecasts(
-  config: Any,
-  directory: pathlib.Path,
-  configs: Mapping[str, forecasting.ArmConfig],
-  made: Mapping[str, supervised_arms.Arm],
-  spans: forecasting.Spans,
-  info: data.Info,
+  config: Any, directory: pathlib.Path, work: works.Work, horizon: int
 ) -> None:
   """Draws forecasts.png, by first seeds, from the middle of the test span.
 
@@ -71,14 +64,18 @@ def draw_forecasts(
   Args:
     config: the comparison.
     directory: of the run.
-    configs: of the arms.
-    made: the arms, by "ARM-HORIZON".
-    spans: of the series and the horizon to draw.
-    info: what is known of the data: names of channels, mean and deviation.
+    work: the arms of one horizon, by name, and their splits.
+    horizon: times to forecast.
   """
-  length, total = spans.input_length, spans.input_length + spans.horizon
-  start = (len(spans.test) - total) // 2
-  window = spans.test[start : start + total]
+  problem = next(iter(work.arms.values())).problem
+  info, test, length = (
+    work.splits.info,
+    problem.data["test"],
+    problem.input_length,
+  )
+  total = length + horizon
+  start = (len(test) - total) // 2
+  window = test[start : start + total]
   # The last input is at 0, and the first forecast at 1.
   times = np.arange(total) - length + 1
   names = info.channels or [f"channel {i}" for i in range(window.shape[1])]
@@ -90,11 +87,9 @@ def draw_forecasts(
     names[channel]: {"measured": (times, measured[:, channel])}
     for channel in drawn
   }
-  for name, arm in configs.items():
-    key = f"{name}-{spans.horizon}"
-    _, state = run.restore(config, directory, key, made[key])
-    model = forecasting.make_forecaster(arm, spans.horizon)
-    forecast = jax.jit(model.apply)(
+  for name, arm in work.arms.items():
+    _, state = run.restore(config, directory, f"{name}-{horizon}", arm)
+    forecast = jax.jit(arm.problem.network.apply)(
       jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.variables)),
       jnp.asarray(window[:length]),
     )

@@ -6,6 +6,7 @@ thousand windows that share a value do not hold it a thousand times.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -19,16 +20,18 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import conformal
 from jaxseq.tasks import losses
+from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     channels: "independent": each channel is a sequence of its own, and all of
@@ -38,15 +41,24 @@ class ArmConfig(base.ArmConfig):
       and standard deviation 1, and the forecast is put back (Kim et al., ICLR
       2022, "RevIN"; Liu et al., arXiv:2205.14415).
     affine: whether the normalised channels get a learnt scale and shift.
+  """
+
+  channels: Literal["independent", "mixed"] = "independent"
+  normalize: bool = True
+  affine: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`.
+
+  Attributes:
     objective: what is minimized: "mse", "mae", or the "quantile_loss" of
       `quantile`, which makes forecasts of that quantile.
     quantile: above 0 and below 1.
   """
 
   _: dataclasses.KW_ONLY
-  channels: Literal["independent", "mixed"] = "independent"
-  normalize: bool = True
-  affine: bool = False
   objective: Literal["mse", "mae", "quantile_loss"] = "mse"
   quantile: float = 0.5
 
@@ -129,9 +141,9 @@ class Forecaster(linen.Module):
   Attributes:
     config: options of the network, which pools.
     horizon: times to forecast.
-    channels: see `ArmConfig`.
-    normalize: see `ArmConfig`.
-    affine: see `ArmConfig`.
+    channels: see `Options`.
+    normalize: see `Options`.
+    affine: see `Options`.
     quantile: of the values to come, that forecasts are; None for their middle.
   """
 
@@ -311,6 +323,55 @@ def baselines(
   }
 
 
+def compute(
+  network: Forecaster, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "forecast" (n, horizon, channels), standardized as the inputs.
+
+  With it come "lower_80" and "upper_80", the ends of its intervals, and those
+  of the other levels that the variables have widths of.
+  """
+  forecast = network.apply(variables, arguments["inputs"])
+  arrays = {"forecast": forecast}
+  for level, width in variables.get(conformal.COLLECTION, {}).items():
+    arrays[f"lower_{level}"] = forecast - width
+    arrays[f"upper_{level}"] = forecast + width
+  return arrays
+
+
+def _predict(model, examples):
+  """Returns a row for each time of each forecast."""
+  arrays, prepared = model.outputs(examples.dataset), model.preparation
+  count, horizon, channels = arrays["forecast"].shape
+  names = prepared.channels or tuple(f"channel_{i}" for i in range(channels))
+  shown = np.ones((count, horizon), bool)
+  columns = outputs.rows(examples.ids, shown, "step")
+  columns["step"] += 1
+  if examples.times is not None:
+    columns["time"] = np.asarray(examples.times).reshape(-1)
+  tables = {"": arrays["forecast"]}
+  for level in sorted(model.variables.get(conformal.COLLECTION, ())):
+    for end in ("lower", "upper"):
+      tables[f"_{end}_{level}%"] = arrays[f"{end}_{level}"]
+  if examples.labeled:
+    tables["_target"] = examples.dataset.targets
+  for ending, values in tables.items():
+    # In the channels' own units.
+    values = prepared.restore(np.asarray(values)).reshape(-1, channels)
+    columns |= {f"{x}{ending}": y for x, y in zip(names, values.T)}
+  return columns, arrays
+
+
+def _calibrate(network, variables, splits):
+  """Returns variables with intervals that the validation part says."""
+  # Around another quantile than the middle an interval is not as wide below as
+  # above.
+  if splits.valid is None or network.quantile not in (None, 0.5):
+    return variables
+  errors = conformal.errors(network, variables, splits.valid)
+  return conformal.with_intervals(variables, errors)
+
+
 TASK = task.Task(
   name="forecasting",
   arm=ArmConfig,
@@ -325,6 +386,14 @@ TASK = task.Task(
     "valid_mse": "validation MSE",
   },
   kind="forecasting",
+  outputs=outputs.Outputs(
+    network=Forecaster,
+    arguments=lambda network, dataset: outputs.present(inputs=dataset.inputs),
+    compute=compute,
+    predict=_predict,
+    calibrate=_calibrate,
+  ),
+  title="{subject}: errors on the test span",
   source=spans,
   baselines=lambda series, config, part: baselines(series, config.period, part),
 )

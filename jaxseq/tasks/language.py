@@ -6,7 +6,9 @@ Training reads the text as parallel streams, piece by piece: the states after a
 piece are those before the next one (gradients stop there).
 """
 
+import functools
 import math
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -18,13 +20,19 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import text_tokens
+from jaxseq.nn import masks
 from jaxseq.tasks import base
+from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
 # What the network reads where a document begins.
 START = text_tokens.START
+
+# Elements of logits that are held at a time, and tokens of a piece at most.
+_ELEMENTS = 2**24
+_PIECE = 4096
 
 
 class Text(NamedTuple):
@@ -289,6 +297,117 @@ def _slice(x, start, length):
   return lax.dynamic_slice_in_dim(x, start, length, axis=1)
 
 
+def _arguments(network, dataset):
+  """Returns "tokens" (n, time) int32: texts, padded at their ends."""
+  del network
+  tokens = np.concatenate([dataset.inputs[:, :1], dataset.targets], axis=1)
+  return {"tokens": tokens.astype(np.int32)}
+
+
+def compute(
+  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns what the network says of whole texts at once.
+
+  Returns:
+    "log_probability" (n, time), of each token given those before it, and
+    "probability" (n, vocabulary), of the token that follows the last.
+  """
+  tokens = arguments["tokens"]
+  inputs = jnp.pad(tokens, [(0, 0), (1, 0)], constant_values=START)
+  logits, _ = network.apply(variables, inputs)
+  logs = jax.nn.log_softmax(logits)
+  return {
+    "log_probability": _of(logs[:, :-1], tokens),
+    "probability": jnp.exp(logs[:, -1]),
+  }
+
+
+def _predict(model, examples):
+  """Returns a row for each token, and one for that after the last."""
+  tokens = _arguments(model.network, examples.dataset)["tokens"]
+  count, time = tokens.shape
+  lengths = np.full(count, time)
+  if examples.dataset.lengths is not None:
+    # The first token is no target there.
+    lengths = np.asarray(examples.dataset.lengths) + 1
+  arrays = _read(model, tokens, lengths)
+  shown = masks.inside(time + 1, lengths + 1)
+  there = masks.inside(time + 1, lengths)
+  names = np.array(
+    model.preparation.tokens
+    or tuple(map(str, range(model.network.num_outputs)))
+  )
+  padded = np.pad(tokens, [(0, 0), (0, 1)])
+  likely = np.exp(np.pad(arrays["log_probability"], [(0, 0), (0, 1)]))
+  columns = outputs.rows(examples.ids, shown, "position") | {
+    "expected": names[arrays["expected"]][shown],
+    "expected_probability": arrays["expected_probability"][shown],
+    "token": np.where(there, names[padded], "")[shown],
+    "probability": np.where(there, likely, np.float32(np.nan))[shown],
+  }
+  return columns, {k: arrays[k] for k in ("log_probability", "probability")}
+
+
+def _of(logs, tokens):
+  """Picks the entry of each token."""
+  return jnp.take_along_axis(logs, tokens[..., None], axis=-1)[..., 0]
+
+
+def _read(model, tokens, lengths):
+  """Reads texts in pieces; returns arrays (n, time + 1) and the last logits."""
+  vocab = model.network.num_outputs
+  inputs = np.pad(tokens, [(0, 0), (1, 0)], constant_values=START)
+  targets = np.pad(tokens, [(0, 0), (0, 1)])
+  size = min(inputs.shape[1], max(1, min(_PIECE, _ELEMENTS // vocab)))
+  rows = max(1, _ELEMENTS // (vocab * size))
+  pieces = -(-inputs.shape[1] // size)
+  padding = [(0, 0), (0, pieces * size - inputs.shape[1])]
+  inputs, targets = np.pad(inputs, padding), np.pad(targets, padding)
+  variables = jax.device_put(model.variables)
+  piece = jax.jit(functools.partial(_piece, model.network))
+  parts = []
+  for first in range(0, len(tokens), rows):
+    states = None
+    last = np.zeros((len(tokens[first : first + rows]), vocab), np.float32)
+    pieces_read = []
+    for start in range(0, pieces * size, size):
+      place = np.s_[first : first + rows], np.s_[start : start + size]
+      if states is None:
+        states = model.network.initial_state((len(last),))
+      states, out = piece(variables, states, inputs[place], targets[place])
+      logs, best, likely = map(np.asarray, out[:3])
+      pieces_read.append((logs, best, likely))
+      ends = lengths[first : first + rows] - start
+      here = (ends >= 0) & (ends < size)
+      last[here] = np.asarray(out[3])[here, ends[here]] if here.any() else 0
+    parts.append(
+      (*map(functools.partial(np.concatenate, axis=1), zip(*pieces_read)), last)
+    )
+  logs, best, likely, last = map(np.concatenate, zip(*parts))
+  time = tokens.shape[1]
+  return {
+    "log_probability": logs[:, :time],
+    "expected": best[:, : time + 1],
+    "expected_probability": likely[:, : time + 1],
+    "probability": last,
+  }
+
+
+def _piece(network, variables, states, inputs, targets):
+  """Reads a piece of texts."""
+  logits, states = network.apply(variables, inputs, states)
+  logs = jax.nn.log_softmax(logits)
+  probability = jnp.exp(logs)
+  best = jnp.argmax(logits, axis=-1)
+  return states, (
+    _of(logs, targets),
+    best,
+    jnp.max(probability, axis=-1),
+    probability,
+  )
+
+
 TASK = task.Task(
   name="language",
   arm=base.ArmConfig,
@@ -304,6 +423,13 @@ TASK = task.Task(
   unit="bytes",
   columns={"bits_per_token": "validation", "test_bits": "whole test text"},
   kind="language",
+  outputs=outputs.Outputs(
+    network=nn.SequenceNetwork,
+    arguments=_arguments,
+    compute=compute,
+    predict=_predict,
+  ),
+  title="{subject}, bits per byte",
   source=from_splits,
   examples=lambda arm, problem: arm.batch_size * problem.length,
   ylabel="bits per byte",

@@ -13,6 +13,7 @@ from typing import Literal
 from flax import linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
@@ -23,15 +24,16 @@ from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
+from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 
 # The smallest variance, as in the paper's code.
 FLOOR = 1e-6
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
 
   Attributes:
     gaps: what becomes of the time between elements, where the data have it:
@@ -41,9 +43,13 @@ class ArmConfig(base.ArmConfig):
       small convolutional network reads; 0 for feature vectors.
   """
 
-  _: dataclasses.KW_ONLY
   gaps: Literal["scale", "append", "ignore"] = "append"
   image_size: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()
@@ -215,6 +221,55 @@ def _pool(x):
   return x.max(axis=(-4, -2))
 
 
+def _is_whole(network):
+  """True if a sequence has its numbers as a whole."""
+  return network.config.network.pooling != "none"
+
+
+def _arguments(network, dataset):
+  """Returns "inputs" and, where the data have it, "gaps" and "lengths"."""
+  # Without pooling what lies behind an end is no prediction.
+  lengths = dataset.lengths if _is_whole(network) else None
+  return outputs.present(
+    inputs=dataset.inputs, gaps=dataset.extras.gaps, lengths=lengths
+  )
+
+
+def compute(
+  network: Regressor, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "mean" and "deviation" (n, time, numbers), or (n, numbers)."""
+  arrays = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))
+  mean, variance = network.apply(variables, *arrays)
+  return {"mean": mean, "deviation": jnp.sqrt(jnp.maximum(variance, FLOOR))}
+
+
+def _predict(model, examples):
+  """Returns a row for each element of each example, or for each example."""
+  arrays, prepared = model.outputs(examples.dataset), model.preparation
+  mean, deviation = (
+    prepared.restore_targets(arrays["mean"]),
+    arrays["deviation"],
+  )
+  numbers = mean.shape[-1]
+  names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
+  scale = prepared.target_deviation
+  scale = np.ones(numbers) if scale is None else np.array(scale)
+  shown: Any = slice(None)
+  columns = {"id": np.array(examples.ids)}
+  if not _is_whole(model.network):
+    shown = data.datasets.inside(examples.dataset, mean.shape[1])
+    columns = outputs.rows(examples.ids, shown, "element")
+  for i, name in enumerate(names):
+    columns[name] = mean[..., i][shown]
+    columns[f"{name}_deviation"] = deviation[..., i][shown] * scale[i]
+  if examples.labeled:
+    targets = prepared.restore_targets(np.asarray(examples.dataset.targets))
+    for i, name in enumerate(names):
+      columns[f"{name}_target"] = targets[..., i][shown]
+  return columns, arrays
+
+
 TASK = task.Task(
   name="regression",
   arm=ArmConfig,
@@ -224,4 +279,10 @@ TASK = task.Task(
   unit="sequences",
   columns={"mse": "mean squared error", "test_loss": "loss"},
   kind="regression",
+  outputs=outputs.Outputs(
+    network=Regressor,
+    arguments=_arguments,
+    compute=compute,
+    predict=_predict,
+  ),
 )

@@ -18,9 +18,14 @@ from jaxseq.data import sources
 from jaxseq.data import tokens
 from jaxseq.mixers import jrt
 from jaxseq.tasks import base
+from jaxseq.tasks import budget
 from jaxseq.tasks import task as lines
 from jaxseq.training import supervised
+from jaxseq.training import tables
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
+from jaxseq.training.comparison import work as works
+from jaxseq.training.devices import processes
 
 # Test batches come from keys that no run uses: those of runs are split off
 # keys made of seeds, and this one is not.
@@ -81,6 +86,9 @@ class Problem(base.Scored):
     self.config = tokens.make_config(task, **options)
     self.time = self.config.time * (2 if arm.reads == "twice" else 1)
     self.network = _network(arm, self.config)
+    classes = arm.reads == "once" and self.config.num_classes is not None
+    # What a model file predicts, it reads once.
+    self.kind = "classification" if classes else ""
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
@@ -263,8 +271,33 @@ def _adapted(line, source):
   columns = {"test_loss": "mean squared error"}
   state = {"state_bytes": line.columns["state_bytes"]}
   return dataclasses.replace(
-    line, metric="test_loss", columns=columns | state, kind=None
+    line, metric="test_loss", columns=columns | state, kind=""
   )
+
+
+def _more(config, arm, source):
+  """Returns what measures the state, and accuracies under `test_options`."""
+  task, options = source
+
+  def measure(program, variables, *unused):
+    further = {
+      label: program.measure(
+        lambda variables, changes=changes: accuracy_at(
+          arm,
+          task,
+          {**options, **changes},
+          variables,
+          config.further_batch_size,
+          config.further_batches,
+        ),
+        variables,
+      )
+      for label, changes in config.test_options.items()
+    }
+    sizes = {"state_bytes": budget.state_bytes(arm.network)}
+    return sizes | ({"further": further} if further else {})
+
+  return measure
 
 
 TASK = lines.Task(
@@ -282,6 +315,60 @@ TASK = lines.Task(
     "state_bytes": "state (bytes)",
   },
   kind="classification",
+  title="{subject}",
+  load=lambda config: Source(config.task, config.task_options),
+  splits=lambda source, arms: next(iter(arms.values())).problem.splits(),
   adapt=_adapted,
   examples=lambda arm, problem: arm.batch_size * problem.time,
+  more=_more,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(base.TaskComparison):
+  """A comparison of networks on one task of `jaxseq.data.tokens`.
+
+  Attributes:
+    test_options: further tests after the training: by label, the options of the
+      task that differ.
+    test_batches: batches of an evaluation.
+    further_batch_size: sequences at once in the further tests.
+    further_batches: how many batches each of them has.
+  """
+
+  _: dataclasses.KW_ONLY
+  test_options: Mapping[str, Mapping[str, Any]] = arms.EMPTY
+  test_batches: int = 16
+  further_batch_size: int = 8
+  further_batches: int = 8
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self, positive=("test_batches", "further_batch_size", "further_batches")
+    )
+    for options in ({}, *self.test_options.values()):
+      tokens.make_config(self.task, **{**self.task_options, **options})
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and the table of further tests."""
+  del program
+  work = TASK.work(config)
+
+  def show(directory, results):
+    del directory
+    if not config.test_options or not processes.is_first():
+      return
+    metric, heading = next(iter(work.options["columns"].items()))
+    labels = tables.natural_order(config.test_options)
+    tables.show(
+      ["arm", *labels],
+      [
+        [name, *(tables.mean_std(x["further"][k][metric]) for k in labels)]
+        for name, x in results.items()
+      ],
+      title=f"{config.task}, {heading} under other options",
+    )
+
+  return dataclasses.replace(work, show=show)

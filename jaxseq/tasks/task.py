@@ -18,8 +18,11 @@ import optax
 
 from jaxseq import _validate
 from jaxseq.tasks import base
+from jaxseq.tasks import outputs as model_outputs
 from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,21 +37,28 @@ class Task:
     arm: class of an arm's configuration.
     problem: (arm, source, config) -> problem; `config` is the comparison, which
       says what all arms have in common, such as the length of a piece.
-    metric: by which training is watched: of `Problem.evaluate`, see
-      `tasks.base.make_arm`; a problem with a `metric` is watched by that.
+    metric: by which training is watched: of `Problem.evaluate`; that of the
+      validation part has "valid_" in front, if there are both. A problem with a
+      `metric` is watched by that.
     better: whether higher or lower is better; None if neither is.
     unit: what the examples of an update are.
     columns: results in the table, to their headings; the first one is what the
       table is about.
-    kind: of the models that are saved, see `models.kinds`; None if none are.
+    kind: of the models that are saved, see `comparison.work`.
+    title: of the table, of the "subject" that the comparison is about, and of
+      what is "watched".
+    load: comparison -> splits; their source, where examples are sampled.
     source: splits -> source.
+    splits: (what was loaded, arms) -> splits, for models that are saved.
     adapt: (task, source) -> the task as it is for these data: with the names
       of their classes in `figures`, or a column that only they have.
     optimizer: (arm, num_updates) -> how an arm is trained.
+    fit: (arm, source, config) -> the arm as it is for these data.
     examples: (arm, problem) -> examples of one update, for the speed; the
       arm's batch size if None.
     more: (config, arm, source) -> what an arm reports beside its metrics, a
       `supervised_arms.More`.
+    outputs: those of its models, if there is such a kind.
     figures: from the tallies of an evaluation to results, see
       `supervised_arms.Arm`.
     baselines: (source, config, part) -> metrics of what needs no training, by
@@ -64,13 +74,18 @@ class Task:
   unit: str
   columns: Mapping[str, str]
   kind: str | None = None
+  title: str = "{subject}: {watched} on the test set"
+  load: Callable[[Any], Any] = lambda config: config.load()
+  splits: Callable[[Any, Mapping[str, Any]], Any] = lambda splits, arms: splits
   source: Callable[[Any], Any] = lambda splits: splits
   adapt: Callable[["Task", Any], "Task"] = lambda task, source: task
   optimizer: Callable[[Any, int], optax.GradientTransformation] = (
     base.make_optimizer
   )
+  fit: Callable[[Any, Any, Any], Any] = lambda arm, source, config: arm
   examples: Callable[[Any, Any], int] | None = None
   more: Callable[[Any, Any, Any], supervised_arms.More] | None = None
+  outputs: model_outputs.Outputs | None = None
   figures: Callable[[Any], dict[str, Any]] | None = None
   baselines: Callable[[Any, Any, str], Mapping[str, Mapping[str, float]]] = (
     lambda source, config, part: {}
@@ -92,7 +107,7 @@ class Task:
     Raises:
       UserError: (a ValueError) a field is unknown or has a wrong value.
     """
-    return base.arm_config(config, name, self.arm)
+    return arms.merge(config, name, self.arm)
 
   def make_arm(
     self,
@@ -115,7 +130,7 @@ class Task:
     Raises:
       ValueError: the comparison asks for early stopping, and nothing can tell.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"examples": arm.batch_size}
     if self.examples is not None:
       options["examples"] = self.examples(arm, problem)
     if self.more is not None:
@@ -129,17 +144,20 @@ class Task:
         ),
         config.num_updates,
       )
-    return base.make_arm(
-      config,
-      arm,
+    metric = getattr(problem, "metric", None) or self.metric
+    ready = supervised_arms.Arm(
       problem,
-      getattr(problem, "metric", None) or self.metric,
-      self.unit,
-      optimizer=self.optimizer,
+      self.optimizer(arm, config.num_updates),
+      getattr(problem, "watched", lambda name: name)(metric),
+      unit=self.unit,
+      part=problem.part,
       better=self.better,
       figures=self.figures,
       **options,
     )
+    if config.early_stopping:
+      ready.rule(config.early_stopping)
+    return ready
 
   def arms(
     self, config: base.Comparison, source: Any
@@ -156,7 +174,34 @@ class Task:
     task = self.of(source)
     arms = {}
     for name in config.arms:
-      arm = self.arm_config(config, name)
-      problem = self.problem(arm, source, config)
+      arm = task.fit(task.arm_config(config, name), source, config)
+      problem = task.problem(arm, source, config)
       arms[name] = task.make_arm(config, arm, problem, source)
     return arms
+
+  def work(self, config: Any) -> work.Work:
+    """Returns all that a program trains, shows and saves of a comparison.
+
+    Raises:
+      ValueError: as `arms`.
+    """
+    splits = self.load(config)
+    source = self.source(splits)
+    task = self.of(source)
+    arms = task.arms(config, source)
+    watched = next(iter(task.columns.values()))
+    levels = task.baselines(source, config, "valid")
+    options = {
+      "title": task.title.format(subject=config.subject, watched=watched),
+      "subject": config.subject,
+      "columns": task.columns,
+      "ylabel": task.ylabel,
+      "baselines": task.baselines(source, config, "test"),
+      "levels": {name: values[task.metric] for name, values in levels.items()},
+    }
+    return work.Work(
+      arms=arms,
+      options=options,
+      kind=task.kind,
+      splits=task.splits(splits, arms),
+    )

@@ -14,9 +14,11 @@ from configs.dts import quick
 from configs.icrl import quickstart
 from configs.icrl import r2d2
 from configs.synthetic import selective_copying
-from jaxseq.dts import dts_arms
+from jaxseq import data
+from jaxseq.programs import dts
 from jaxseq.rl import rl_arms
 from jaxseq.spr import runner
+from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
 from tests.compile import kernels
 from tests.compile import targets
@@ -37,33 +39,19 @@ def of_agent(module, config_type=rl_arms.Config):
 
 
 def of_problem():
-  from experiments import synthetic
-
   config = configuration.from_config_dict(
     synthetic.Config, selective_copying.get_config("tiny"), name="config"
   )
-  (arm, *_) = synthetic.make_arms(config).values()
+  (arm, *_) = synthetic.TASK.work(config).arms.values()
   return arm.program(config)
 
 
 def of_dts():
-  from experiments import dts
-  from jaxseq import data
-
   config = configuration.from_config_dict(
     dts.Config, quick.get_config("tiny"), name="config"
   )
   splits = data.load(config.data, **config.data_options)
-  configs = dts.arm_configs(config)
-  (arm, *_) = dts_arms.make_arms(
-    configs,
-    splits,
-    num_updates=config.num_updates,
-    metric=config.metric,
-    trees=False,
-    downstream_tasks={},
-    labeled=config.labeled,
-  ).values()
+  (arm, *_) = dts.make_arms(config, splits).values()
   return arm.program(config)
 
 

@@ -15,7 +15,7 @@ _CONTENT = bytes(np.random.default_rng(0).integers(0, 128, 2000, np.uint8))
 
 
 def test_a_corpus_is_divided_in_its_order():
-  parts = text._split_bytes(_CONTENT)
+  parts = text.split_tokens(_CONTENT)
   joined = b"".join(part.targets.tobytes() for part in parts)
   # Every byte but the first is a target once.
   assert joined == _CONTENT[1:]
@@ -29,7 +29,7 @@ def test_a_corpus_is_divided_in_its_order():
   assert parts[1].inputs[0, 0] == parts[0].targets[0, -1]
   for shares in ((0, 0.1), (0.1, 0), (0.5, 0.5)):
     with pytest.raises(ValueError, match="leave bytes to each part"):
-      text._split_bytes(_CONTENT, *shares)
+      text.split_tokens(_CONTENT, *shares)
 
 
 def test_a_corpus_does_not_leave_its_folder(tmp_path):
@@ -72,8 +72,11 @@ def test_another_text_is_refused(tmp_path, monkeypatch):
   know_as_kjv(monkeypatch)
   path = tmp_path / "kjv.txt"
   for content, message in (
-    (_CONTENT[:-1], "1999 bytes where 2000 are expected; sha256"),
-    (_CONTENT[:-1] + b"?", "kjv.txt is not .*: sha256 .* is expected"),
+    (_CONTENT[:-1], "1999 bytes with sha256 .* where 2000 with"),
+    (
+      _CONTENT[:-1] + b"?",
+      "kjv.txt is not .*: 2000 bytes with sha256 .* are exp",
+    ),
   ):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.atari100k_suite import atari100k
-from experiments import atari100k_suite
+from jaxseq.programs import atari100k_suite
 from jaxseq.rl import envs
 from jaxseq.rl.envs import atari
 from jaxseq.spr import published

@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from jaxseq.programs import command
 from jaxseq.programs import own_files
+from jaxseq.tasks import lines
 from jaxseq.training import configuration
 from tests import programs
 
@@ -57,8 +57,11 @@ def test_train_evaluate_and_predict(tmp_path):
   [
     ([], "got '', expected jaxseq train|evaluate|predict|serve: try --help"),
     (["learn"], "got 'learn', expected jaxseq train|"),
-    (["train"], "jaxseq train: got '', expected one of classify, events, "),
-    (["train", "speak"], "jaxseq train: got 'speak', expected one of classify"),
+    (["train"], "jaxseq train: got '', expected one of atari100k_suite, cl"),
+    (
+      ["train", "speak"],
+      "jaxseq train: got 'speak', expected one of atari100k_suite",
+    ),
     (["train", "events"], "--workdir is required"),
     (["train", "events", "--workdri=w"], "Unknown command line flag 'workdri'"),
     (["serve", "here"], "unexpected argument 'here'"),
@@ -74,7 +77,7 @@ def test_wrong_command_lines(arguments, message):
 def test_help_tells_of_the_tasks():
   done = run("--help")
   assert done.returncode == 0
-  assert all(task in done.stdout for task in command.BODIES)
+  assert all(task in done.stdout for task in lines.LINES)
   for arguments in (["train", "events"], ["serve"]):
     done = run(*arguments, "--help")
     assert done.returncode == 0
@@ -84,19 +87,14 @@ def test_help_tells_of_the_tasks():
 @pytest.mark.parametrize("variant", own_files.VARIANTS)
 def test_every_config_is_one_of_its_task(variant):
   task = variant.partition(".")[0]
-  module = importlib.import_module(command.BODIES[task])
+  module = importlib.import_module(lines.LINES[task].body)
   config = configuration.from_config_dict(
     module.Config, own_files.get_config(variant)
   )
   for arm in config.arms:
-    if task == "classify":
-      module.choose(_Numbers).arm_config(config, arm)
-    elif task == "forecast":
-      module.arm_config(config, arm)
-    else:
-      module.TASK.arm_config(config, arm)
+    module.TASK.arm_config(config, arm)
 
 
-class _Numbers:
-  class info:
-    num_classes = 2
+def test_every_experiment_is_a_task_of_the_command():
+  files = (programs.ROOT / "experiments").glob("[!_]*.py")
+  assert {file.stem for file in files} == {*lines.LINES, "serve"}

@@ -13,8 +13,8 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import rl_arms
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
-from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
+from jaxseq.training.comparison import arms
 from tests.experiments import programs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
@@ -76,17 +76,13 @@ def variants(name, module):
 @pytest.mark.parametrize("experiment", SUPERVISED)
 def test_configs(experiment):
   module = importlib.import_module(f"experiments.{experiment}")
-  arm_config = getattr(module, "arm_config", base.arm_config)
-  if hasattr(module, "TASK"):
-    arm_config = module.TASK.arm_config
+  task = getattr(module, "TASK", None)
   for name, config in configs(experiment, module.Config):
+    kind = base.ArmConfig if task is None else task.arm
+    if name == "classify/pendulum":
+      kind = regression.ArmConfig
     for arm in config.arms:
-      if name == "classify/pendulum":
-        made = base.arm_config(config, arm, regression.ArmConfig)
-      elif experiment == "synthetic":
-        made = base.arm_config(config, arm, synthetic.ArmConfig)
-      else:
-        made = arm_config(config, arm)
+      made = arms.merge(config, arm, kind)
       base.make_optimizer(made, config.num_updates)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from configs.documents import python as config_file
-from experiments import documents
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import document_arms
@@ -15,6 +14,7 @@ from jaxseq.tasks import language
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import run
 
 ARM = "linear_attention"
@@ -32,7 +32,7 @@ def corpus():
 
 
 def train_or_evaluate(config, corpus, directory, mode="train"):
-  made = documents.make_arms(config, corpus)
+  made = document_arms.make_arms(config, corpus)
   act = run.train if mode == "train" else run.evaluate
   return act(config, directory, {ARM: made[ARM]})[ARM]
 
@@ -87,7 +87,7 @@ def test_configs():
   for variant in ("python", "bible", "tiny"):
     config = parse(variant)
     for name in config.arms:
-      arm = base.arm_config(config, name)
+      arm = arms.merge(config, name, base.ArmConfig)
       base.make_optimizer(arm, config.num_updates)
   with pytest.raises(ValueError, match="got 'huge'"):
     config_file.get_config("huge")
@@ -109,4 +109,4 @@ def test_wrong_fields_get_one_sentence(corpus):
   with pytest.raises(errors.UserError, match="got 3, expected a power of two"):
     document_arms.choose_devices(3)
   with pytest.raises(ValueError, match="batch_size: got 1000, expected at"):
-    documents.make_arms(parse(batch_size=1000), corpus)
+    document_arms.make_arms(parse(batch_size=1000), corpus)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.icrl_suite import memory_chain
-from experiments import icrl_suite
+from jaxseq.programs import icrl_suite
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import configuration

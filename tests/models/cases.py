@@ -115,7 +115,7 @@ def forecasts(channels="mixed", **options):
 
 def texts():
   content = bytes(range(97, 123)) * 12
-  parts = data.text._split_bytes(content, 0.2, 0.2)
+  parts = data.text.split_tokens(content, 0.2, 0.2)
   info = INFO(
     num_classes=256,
     vocab_size=256,

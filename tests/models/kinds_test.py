@@ -12,8 +12,9 @@ import pytest
 
 from jaxseq import data
 from jaxseq.dts import evaluation
-from jaxseq.models import event_model
 from jaxseq.models import token_model
+from jaxseq.tasks import event_network
+from jaxseq.tasks import events
 from jaxseq.tasks import language
 from tests.models import cases
 
@@ -200,8 +201,8 @@ def test_texts_are_read_in_pieces_as_at_once(monkeypatch):
   texts = [b"abcdefghijk", b"xyz", b"klmnopqrs"]
   whole = case.model.predict(texts)
   assert whole.num_rows == 12 + 4 + 10
-  monkeypatch.setattr(token_model, "_PIECE", 4)
-  monkeypatch.setattr(token_model, "_ELEMENTS", 2 * 4 * 256)
+  monkeypatch.setattr(language, "_PIECE", 4)
+  monkeypatch.setattr(language, "_ELEMENTS", 2 * 4 * 256)
   pieces = case.model.predict(texts)
   for name in ("probability", "expected_probability"):
     np.testing.assert_allclose(pieces[name], whole[name], **CLOSE)
@@ -264,10 +265,10 @@ def test_events_have_the_scores_of_the_evaluation():
 def test_quantiles_of_the_next_gap_are_where_the_mixture_says():
   model = cases.case("events").model
   found = model.outputs(cases.case("events").splits.test)
-  gap = event_model.event_network.Mixture(
+  gap = event_network.Mixture(
     *(jnp.asarray(found[n]) for n in ("log_weight", "mean", "log_scale"))
   )
-  for i, level in enumerate(event_model.QUANTILES):
+  for i, level in enumerate(events.QUANTILES):
     survival = jnp.exp(
       gap.log_survival(jnp.asarray(found["quantiles"][..., i]))
     )
@@ -279,11 +280,11 @@ def test_quantiles_of_the_next_gap_are_where_the_mixture_says():
 def test_intensity_is_the_hazard_of_the_mixture():
   case = cases.case("events")
   elapsed = np.geomspace(0.01, 6, 2000)
-  found = event_model.intensities(case.model, case.splits.test, elapsed)
+  found = events.intensities(case.model, case.splits.test, elapsed)
   assert found.shape == (5, 2000)
   outputs = case.model.outputs(case.splits.test)
   rows = np.arange(5), case.splits.test.lengths
-  gap = event_model.event_network.Mixture(
+  gap = event_network.Mixture(
     *(outputs[n][rows] for n in ("log_weight", "mean", "log_scale"))
   )
   # The integral of the hazard is minus the logarithm of the survival.

@@ -12,6 +12,7 @@ import pytest
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.training import recipes
+from jaxseq.training.comparison import arms
 
 Frozen = core.FrozenDict
 
@@ -42,16 +43,16 @@ def test_an_arm_overrides_what_is_shared():
   config = Comparison(
     arms={"a": {}, "b": {"network": {"stack": {"d_model": 6}}, "depth": 3}}
   )
-  first = base.arm_config(config, "a")
+  first = arms.merge(config, "a", base.ArmConfig)
   assert first.network == nn.NetworkConfig(nn.StackConfig("gru", d_model=4))
   assert (first.optimizer.learning_rate, first.batch_size) == (0.1, 8)
-  second = base.arm_config(config, "b", MoreConfig)
+  second = arms.merge(config, "b", MoreConfig)
   assert isinstance(second, MoreConfig)
   assert second.network.stack == nn.StackConfig("gru", d_model=6)
   assert second.depth == 3
-  assert base.arm_config(config, "a", MoreConfig).depth == 2
+  assert arms.merge(config, "a", MoreConfig).depth == 2
   with pytest.raises(ValueError, match="arms.b has no field 'depth'"):
-    base.arm_config(config, "b")
+    arms.merge(config, "b", base.ArmConfig)
   with pytest.raises(
     ValueError, match="batch_size: got 0, expected an integer of at least 1"
   ):

@@ -7,7 +7,6 @@ import pytest
 import jaxseq
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.models import horizon_model
 from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
 from tests.models import cases
@@ -47,8 +46,8 @@ def test_intervals_hold_as_many_truths_as_they_say():
   valid, test = noise(0, 999), noise(1, 4000)
   variables = jax.jit(network.init)(jax.random.key(0), valid.inputs[0])
   splits = data.Splits(valid, valid, test, cases.INFO())
-  variables = horizon_model.calibrate(network, variables, splits)
-  found = jax.jit(horizon_model.compute, static_argnums=0)(
+  variables = forecasting.TASK.outputs.calibrate(network, variables, splits)
+  found = jax.jit(forecasting.TASK.outputs.compute, static_argnums=0)(
     network, variables, {"inputs": test.inputs}
   )
   for level in conformal.LEVELS:
@@ -91,14 +90,14 @@ def test_intervals_go_into_the_file_the_table_and_the_program(tmp_path):
 def test_many_windows_are_thinned(monkeypatch):
   case = cases.case("forecasting")
   splits = case.splits
-  calibrate = horizon_model.calibrate
+  calibrate = forecasting.TASK.outputs.calibrate
   network, variables = case.problem.network, case.variables
-  monkeypatch.setattr(horizon_model, "_BATCH", 4)
+  monkeypatch.setattr(conformal, "_BATCH", 4)
   whole = calibrate(network, variables, splits)["intervals"]["80"]
   wanted = case.model.variables["intervals"]["80"]
   np.testing.assert_allclose(whole, wanted, rtol=2e-5, atol=2e-6)
   # Six numbers a window: room for five windows.
-  monkeypatch.setattr(horizon_model, "_NUMBERS", 35)
+  monkeypatch.setattr(conformal, "_NUMBERS", 35)
   some = calibrate(network, variables, splits)["intervals"]["80"]
   count = len(splits.valid.inputs)
   rows = np.linspace(0, count - 1, 5).astype(int)
@@ -111,12 +110,12 @@ def test_without_validation_there_are_none():
   case = cases.case("forecasting")
   splits = case.splits
   assert (
-    horizon_model.calibrate(
+    forecasting.TASK.outputs.calibrate(
       case.problem.network, case.variables, splits._replace(valid=None)
     )
     is case.variables
   )
   few = splits._replace(valid=data.take(splits.valid, slice(0, 3)))
-  assert "intervals" not in horizon_model.calibrate(
+  assert "intervals" not in forecasting.TASK.outputs.calibrate(
     case.problem.network, case.variables, few
   )

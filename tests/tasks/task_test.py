@@ -72,7 +72,7 @@ def test_columns_are_those_that_the_data_have():
   )
   assert "nll_gap" not in events.TASK.of(unknown).columns
   signals = synthetic.TASK.of(synthetic.Source("delay", {}))
-  assert (signals.metric, signals.kind) == ("test_loss", None)
+  assert (signals.metric, signals.kind) == ("test_loss", "")
 
 
 def test_a_wrong_direction_is_named():

@@ -1,5 +1,6 @@
 """The command line: what a user does wrong is told in one sentence."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -47,29 +48,78 @@ def main(argv):
 if __name__ == "__main__":
   app.run_main(main)
 """
+# Imports the program once, and calls it in a process of its own for each line.
+_CALLS = """
+import json, os, sys
+import program
+
+for line in sys.stdin:
+  with open("out", "w") as out, open("err", "w") as err:
+    child = os.fork()
+    if not child:
+      os.dup2(out.fileno(), 1)
+      os.dup2(err.fileno(), 2)
+      sys.argv = ["program.py", *json.loads(line)]
+      program.app.run_main(program.main)
+  code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+  shown = [open(name).read() for name in ("out", "err")]
+  print(json.dumps([code, *shown]), flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  """Returns a function that runs a program with arguments."""
+def folder(tmp_path_factory):
+  """A folder with a program and configs."""
   folder = tmp_path_factory.mktemp("app")
   (folder / "program.py").write_text(_PROGRAM)
   (folder / "config.py").write_text((_HERE / "toy_config.py").read_text())
   (folder / "syntax.py").write_text("def get_config(:\n")
   (folder / "nameless.py").write_text("def get_config():\n  return oops\n")
+  (folder / "calls.py").write_text(_CALLS)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def options(folder):
+  """Options of processes."""
   environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
+  return {"cwd": folder, "env": environment, "text": True}
+
+
+@pytest.fixture
+def run(options):
+  """Returns a function that runs the program with arguments."""
 
   def call(*arguments):
     return subprocess.run(
       [sys.executable, "program.py", *arguments],
-      cwd=folder,
-      env=environment,
       capture_output=True,
-      text=True,
       timeout=60,
+      **options,
     )
 
   return call
+
+
+@pytest.fixture(scope="module")
+def call(options):
+  """Returns a function to what a call exits with and shows, out and error."""
+  process = subprocess.Popen(
+    [sys.executable, "-W", "ignore", "calls.py"],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    **options,
+  )
+
+  def call(*arguments):
+    process.stdin.write(f"{json.dumps(arguments)}\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+  yield call
+  process.stdin.close()
+  process.wait(timeout=60)
+  process.stdout.close()
 
 
 def test_a_right_command_line(run):
@@ -141,10 +191,9 @@ def test_a_right_command_line(run):
     (["--mode=evaluate"], "/no/such/data.npz: No such file or directory"),
   ],
 )
-def test_wrong_arguments(run, arguments, message):
-  done = run("--config=config.py", "--workdir=w", *arguments)
-  assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
-  assert done.stdout == ""
+def test_wrong_arguments(call, arguments, message):
+  shown = call("--config=config.py", "--workdir=w", *arguments)
+  assert shown == [2, "", f"error: {message}\n"]
 
 
 @pytest.mark.parametrize(
@@ -177,19 +226,18 @@ def test_wrong_arguments(run, arguments, message):
     ),
   ],
 )
-def test_wrong_config(run, arguments, message):
-  done = run(*arguments)
-  assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+def test_wrong_config(call, arguments, message):
+  assert call(*arguments) == [2, "", f"error: {message}\n"]
 
 
-def test_bugs_keep_their_traceback(run):
+def test_bugs_keep_their_traceback(run, call):
   done = run("--config=config.py", "--workdir=w", "--mode=break")
   assert done.returncode == 1
   assert "Traceback" in done.stderr
   assert "a bug" in done.stderr
-  done = run("--config=nameless.py", "--workdir=w")
-  assert done.returncode == 1
-  assert "name 'oops' is not defined" in done.stderr
+  code, _, error = call("--config=nameless.py", "--workdir=w")
+  assert code == 1
+  assert "name 'oops' is not defined" in error
 
 
 def test_setup_translates_expected_errors_only():
@@ -215,7 +263,7 @@ def test_what_is_slow_to_import_comes_after_the_flags():
     "import importlib, pathlib, sys\n"
     "for path in pathlib.Path('experiments').glob('[!_]*.py'):\n"
     "  importlib.import_module(f'experiments.{path.stem}')\n"
-    "slow = {'jax', 'numpy', 'ml_collections', 'orbax'} & set(sys.modules)\n"
+    "slow = {'jax', 'numpy', 'flax', 'orbax'} & set(sys.modules)\n"
     "assert not slow, slow\n"
   )
   done = programs.run("-c", program)

@@ -1,8 +1,4 @@
-"""Scores that depend on how far a key is from its query, for `_window_blocks`.
-
-Products with one vector for each distance, moved so that they stand at the
-keys: Dai et al., "Transformer-XL", arXiv:1901.02860, appendix B.
-"""
+"""Scores by distance, as in Transformer-XL (arXiv:1901.02860, appendix B)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +7,7 @@ from jaxseq.recurrence.shared import _contractions
 
 
 def scores(
-  p: jax.Array,
-  table: jax.Array,
-  keys: int,
-  operands: jax.typing.DTypeLike,
+  p: jax.Array, table: jax.Array, keys: int, operands: jax.typing.DTypeLike
 ) -> jax.Array:
   """Products p_i . table[d] at distance d, (rows, heads, queries, keys)."""
   # Query i is at key keys - queries + i; 0 for distances that the table has

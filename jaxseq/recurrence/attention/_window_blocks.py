@@ -84,22 +84,15 @@ def attend(
     o = _window_vjp.attend(library, window, *alike, begin)
     return o.astype(q.dtype)
 
-  if v.shape[-1] != k.shape[-1]:
-    if method not in ("auto", "chunked"):
-      got, want = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
+  widths = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
+  for unfit, got, want in (
+    (v.shape[-1] != k.shape[-1], *widths),
+    (table is not None, "products with distances", "none"),
+    (search is not None, "a search for keys", "none"),
+  ):
+    if unfit and method not in ("auto", "chunked"):
       raise NotImplementedError(support.sentence("window", got, want, method))
-    method = "chunked"
-  if table is not None:
-    if method not in ("auto", "chunked"):
-      got, want = "products with distances", "none"
-      raise NotImplementedError(support.sentence("window", got, want, method))
-    method = "chunked"
-  if search is not None:
-    if method not in ("auto", "chunked"):
-      raise NotImplementedError(
-        support.sentence("window", "a search for keys", "none", method)
-      )
-    method = "chunked"
+    method = "chunked" if unfit else method
   dtype = jnp.result_type(q, k, v)
   o = choice.by_platform(
     "window",

@@ -1,9 +1,7 @@
 """Attention to a window on a GPU: tokamax's.
 
-Its mask has a first key for each query, at which the forward pass begins; the
-backward pass reads all keys and cuts off afterwards. With a gradient time is
-therefore cut into segments, each with the keys of a window before it, so that
-the work grows with the window. See `_window_vjp` for the arrays.
+Its backward pass reads all keys: with a gradient time is cut into segments,
+each with the keys of a window before it.
 """
 
 import jax

@@ -1,8 +1,4 @@
-"""Attention to a window on a TPU: JAX's splash attention.
-
-Its mask of blocks leaves out what is beyond the window, forward and backward;
-episodes are its segments. See `_window_vjp` for the arrays.
-"""
+"""Attention to a window on a TPU: JAX's splash attention."""
 
 import math
 

@@ -1,13 +1,6 @@
-"""Attention to a window by others' kernels, differentiable as often as needed.
+"""Attention to a window by others' kernels, of finite numbers.
 
-The gradient is the library's, too; that of the gradient is computed by blocks,
-`_window_blocks`. Arrays are
-
-  q      [R, T, heads, D]
-  k, v   [R, earlier + T, groups, D], whose last T elements are those of q
-  start  [R, T] integers, the first key of each query's episode
-
-All numbers are finite.
+The gradient is the library's; that of the gradient is of `_window_blocks`.
 """
 
 from collections.abc import Callable
@@ -18,6 +11,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 
@@ -26,16 +20,11 @@ _WIDEST = 256
 
 
 class Library(NamedTuple):
-  """Whose kernel runs: static.
+  """Whose kernel runs: static."""
 
-  Attributes:
-    name: "splash" (JAX's attention for TPUs), "tokamax" or "cudnn".
-    interpret: whether it is to run on a CPU.
-    plain: `_window_blocks.averages`, of which the second derivative is.
-  """
-
-  name: str
-  interpret: bool
+  name: str  # "splash" (JAX's attention for TPUs), "tokamax" or "cudnn"
+  interpret: bool  # whether it is to run on a CPU
+  # `_window_blocks.averages`, of which the second derivative is
   plain: Callable[..., jax.Array]
 
 
@@ -71,7 +60,15 @@ def library(
   return choice
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+class _Arrays(NamedTuple):
+  """Arrays of finite numbers."""
+
+  q: jax.Array  # [R, T, heads, D]
+  k: jax.Array  # [R, earlier + T, groups, D]
+  v: jax.Array  # [R, earlier + T, groups, D]
+  start: jax.Array  # [R, T], the first key of each query's episode
+
+
 def attend(
   library: Library,
   window: int,
@@ -81,85 +78,48 @@ def attend(
   start: jax.Array,
 ) -> jax.Array:
   """Averages like q of the values that each query sees."""
-  return _run(library, window, False, q, k, v, start)
+  return _attend((library, window), _Arrays(q, k, v, start))
 
 
-def _forward(library, window, q, k, v, start):
-  run = functools.partial(_run, library, window, True, start=start)
+def _forward(options, x, keeps):
+  """The averages, and if asked the library's own gradient."""
+  run = functools.partial(_run, *options, keeps, start=x.start)
+  if not keeps:
+    return run(*x[:3]), None
   # What the library keeps for its gradient is not differentiated itself.
-  o, pull = jax.vjp(run, *map(lax.stop_gradient, (q, k, v)))
-  o = _tied(library, window, q, k, v, start, o, pull)
-  return o, (q, k, v, start, pull)
+  return jax.vjp(run, *map(lax.stop_gradient, x[:3]))
 
 
-def _backward(library, window, residuals, g):
-  return *_gradient(library, window, *residuals, g), None
-
-
-attend.defvjp(_forward, _backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _tied(library, window, q, k, v, start, o, pull):
-  """`o`, which is `attend` of the others, with its gradient."""
-  del library, window, q, k, v, start, pull
-  return o
-
-
-def _tied_forward(library, window, q, k, v, start, o, pull):
-  del library, window
-  return o, (q, k, v, start, pull)
-
-
-def _tied_backward(library, window, residuals, g):
-  return *_gradient(library, window, *residuals, g), None, None, None
-
-
-_tied.defvjp(_tied_forward, _tied_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _gradient(library, window, q, k, v, start, pull, g):
-  """Cotangents of q, k and v from those of the result."""
-  del library, window, q, k, v, start
-  return pull(g)
-
-
-def _gradient_forward(library, window, q, k, v, start, pull, g):
-  cotangents = _gradient(library, window, q, k, v, start, pull, g)
-  return cotangents, (q, k, v, start, g)
-
-
-def _gradient_backward(library, window, residuals, cotangents):
-  q, k, v, start, g = residuals
-  plain = functools.partial(_plain_gradient, library, window, start)
-  _, again = jax.vjp(plain, q, k, v, g)
-  d_q, d_k, d_v, d_g = again(cotangents)
-  # What the library kept is a function of the others.
-  return d_q, d_k, d_v, None, None, d_g
-
-
-_gradient.defvjp(_gradient_forward, _gradient_backward)
-
-
-def _plain_gradient(library, window, start, q, k, v, g):
-  """Cotangents of q, k and v without a library."""
+def _plain(options, x):
+  """The averages without a library."""
+  (library, window), (q, k, v, start) = options, x
   earlier = k.shape[1] - q.shape[1]
   seen = jnp.maximum(start, earlier + jnp.arange(q.shape[1]) - window)
-  _, pull = jax.vjp(
-    lambda q, k, v: library.plain(q, k, v, seen, window), q, k, v
-  )
-  return pull(g)
+  return library.plain(q, k, v, seen, window)
+
+
+_attend = _kept_vjp.differentiable(
+  _forward,
+  lambda options, x, pull, g: _Arrays(*pull(g), None),
+  _plain,
+  flags="start",
+  compiled=False,
+)
 
 
 def _run(library, window, differentiated, q, k, v, start):
-  """Result of the module that calls the library, which is loaded here."""
+  """Result of the library, which is loaded here."""
+  if library.name == "cudnn":  # One episode: `start` is 0.
+    return jax.nn.dot_product_attention(
+      *(q, k, v),
+      is_causal=True,
+      local_window_size=(window, 0),
+      implementation="xla" if library.interpret else "cudnn",
+    )
   if library.name == "splash":
     from jaxseq.recurrence.attention import _window_tpu as module
-  elif library.name == "tokamax":
-    from jaxseq.recurrence.attention import _window_tokamax as module
   else:
-    from jaxseq.recurrence.attention import _window_cudnn as module
+    from jaxseq.recurrence.attention import _window_tokamax as module
   options = library.interpret, differentiated, window
   return module.attend(*options, q, k, v, start)
 

@@ -1,11 +1,7 @@
-"""The running softmax averages with time split over devices; see `shared`.
-
-`run` is the function of this device's chunk alone.
-"""
+"""The running softmax averages with time split over devices; see `shared`."""
 
 from collections.abc import Callable
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +13,10 @@ from jaxseq.recurrence.shared import _summaries
 
 SoftmaxState = _softmax_state.SoftmaxState
 Run = Callable[..., tuple[jax.Array, SoftmaxState]]
+_Decayed = _summaries.Decayed
 
 
-class _Averaged(NamedTuple):
-  """A chunk of a running softmax average."""
-
-  through: jax.Array | None  # as in `_summaries.Decayed`
-  state: _softmax_state.SoftmaxState  # since the last reset in the chunk
-
-
-def _combine(left: _Averaged, right: _Averaged, hops: int) -> _Averaged:
+def _combine(left: _Decayed, right: _Decayed, hops: int) -> _Decayed:
   """The operator of averages."""
   del hops
   before, through = left.state, None
@@ -34,7 +24,9 @@ def _combine(left: _Averaged, right: _Averaged, hops: int) -> _Averaged:
     nothing = _softmax_state.fresh(None, before)
     before = _resets.select(right.through, before, nothing)
     through = left.through & right.through
-  return _Averaged(through, _softmax_state.softmax_combine(before, right.state))
+  return _Decayed(
+    through, None, _softmax_state.softmax_combine(before, right.state)
+  )
 
 
 def softmax_outer_scan(
@@ -51,10 +43,10 @@ def softmax_outer_scan(
   if k is None and logits.shape[-1] < q.shape[-1]:
     keys = jnp.ones_like(q)
   wide = (None if x is None else x.astype(dtype) for x in (logits, keys, v))
-  where = {"axis": axis}
-  state, chunks = _entering_average(*wide, init, reset, sink, **where)
-  o, last = run(q, logits, k, v, state, reset=reset)
-  return o, _final_average(chunks, begin, sink, last, axis)
+  summary = _summary(*wide, reset, sink)
+  run = functools.partial(run, q, logits, k, v, reset=reset)
+  by = _beginning(sink) | {"axis": axis}
+  return _summaries.scan(run, summary, (init, begin), _combine, **by)
 
 
 def wkv_scan(
@@ -70,11 +62,9 @@ def wkv_scan(
   wide = (x.astype(dtype) for x in (k, v, decay))
   summary = _wkv_summary(*wide, reset)
   operator = functools.partial(_combine_wkv, length * decay.astype(dtype))
-  entering, chunks = _prefix.entering(
-    summary, *_begun(summary, init, None), operator, axis=axis
-  )
-  o, last = run(k, v, decay, bonus, entering.state, reset=reset)
-  return o, _final_average(chunks, begin, None, last, axis, combine)
+  run = functools.partial(run, k, v, decay, bonus, reset=reset)
+  inits, by = (init, begin), _beginning(None) | {"axis": axis}
+  return _summaries.scan(run, summary, inits, operator, combine, **by)
 
 
 def softmax_decay(
@@ -89,51 +79,37 @@ def softmax_decay(
   # empty arrays that the gradient of a `jax.shard_map` keeps. Those of the tree
   # over time are not kept but computed again.
   zeros, init = jnp.zeros_like(logits[..., :1]), _of_zeros(m, u)
-  where = {"axis": axis}
-  state, chunks = _entering_average(
-    logits, None, zeros, init, reset, sink, **where
-  )
+  summary = _summary(logits, None, zeros, reset, sink)
   run = jax.checkpoint(functools.partial(run, reset=reset))
-  decay, share, last = run(logits, state.m, state.u)
-  final = _final_average(chunks, begin, sink, _of_zeros(*last), axis)
-  return decay, share, (final.m, final.u)
+
+  def of_state(state):
+    decay, share, last = run(logits, state.m, state.u)
+    return (decay, share), _of_zeros(*last)
+
+  inits, by = (init, begin), _beginning(sink) | {"axis": axis}
+  y, last = _summaries.scan(of_state, summary, inits, _combine, **by)
+  return *y, (last.m, last.u)
 
 
 def _of_zeros(m, u):
   return SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (1,)))
 
 
-def _entering_average(logits, k, v, init, reset, sink, **options):
-  """The average that enters this device's chunk, and all chunks if gathered."""
-  summary = _summary(logits, k, v, reset, sink)
-  entering, chunks = _prefix.entering(
-    summary, *_begun(summary, init, sink), _combine, **options
-  )
-  return entering.state, chunks
+def _beginning(sink):
+  """Options of `_summaries.scan`: what is before, and nothing."""
+
+  def begun(zeros, init):
+    if init is None:
+      init = _softmax_state.fresh(sink, zeros.state)
+    return _summaries.brought(zeros, init)
+
+  def neutral(zeros):
+    return zeros._replace(state=_softmax_state.fresh(None, zeros.state))
+
+  return {"begun": begun, "neutral": neutral}
 
 
-def _final_average(chunks, init, sink, last, axis, combine=_combine):
-  """The average after the whole sequence; `init` not varied."""
-  begin = neutral = None
-  if chunks is not None:
-    one = jax.tree.map(lambda leaf: leaf[0], chunks)
-    begin, neutral = _begun(one, init, sink)
-  return _prefix.final(chunks, begin, neutral, combine, last, axis=axis)
-
-
-def _begun(summary, init, sink):
-  """Summaries of what is before and of nothing, typed like a summary."""
-  neutral = jax.tree.map(jnp.zeros_like, summary)
-  neutral = neutral._replace(state=_softmax_state.fresh(None, summary.state))
-  begin = _softmax_state.fresh(sink, summary.state)
-  if init is not None:
-    begin = jax.tree.map(
-      lambda leaf, like: leaf.astype(like.dtype), init, summary.state
-    )
-  return neutral._replace(state=begin), neutral
-
-
-def _summary(logits, k, v, reset, sink: float | None) -> _Averaged:
+def _summary(logits, k, v, reset, sink: float | None) -> _Decayed:
   """A summary: one maximum, a product of weights and values."""
   through, rest = _summaries.through_and_kept(reset)
   v = _summaries.keep(rest, v)
@@ -148,21 +124,21 @@ def _summary(logits, k, v, reset, sink: float | None) -> _Averaged:
     nothing = _softmax_state.fresh(None, state)
     begin = _resets.select(through, nothing, _softmax_state.fresh(sink, state))
     state = _softmax_state.softmax_combine(begin, state)
-  return _Averaged(through, state)
+  return _Decayed(through, None, state)
 
 
-def _wkv_summary(k, v, decay, reset) -> _Averaged:
+def _wkv_summary(k, v, decay, reset) -> _Decayed:
   """A summary: one maximum, a sum of weights times values."""
   through, rest = _summaries.through_and_kept(reset)
   m, weight = _weights(rest, _softmax_state.decayed(k, decay))
   w = jnp.sum(weight * _summaries.keep(rest, v), axis=-2)[..., None]
   state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
-  return _Averaged(through, state)
+  return _Decayed(through, None, state)
 
 
 def _combine_wkv(
-  total: jax.Array, left: _Averaged, right: _Averaged, hops: int
-) -> _Averaged:
+  total: jax.Array, left: _Decayed, right: _Decayed, hops: int
+) -> _Decayed:
   """The operator of `wkv_scan`; chunks add `total` to logits before them."""
   state = left.state._replace(m=left.state.m + hops * total)
   return _combine(left._replace(state=state), right, hops)

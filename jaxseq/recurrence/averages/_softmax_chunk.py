@@ -1,8 +1,4 @@
-"""Running softmax averages per channel over chunks of time, in three ways.
-
-Of these "chunked", with matrix products, is the fastest on CPUs; GPUs take the
-form of `_softmax_linear`, which has no loop within a chunk.
-"""
+"""Running softmax averages per channel over chunks of time, in three ways."""
 
 import functools
 

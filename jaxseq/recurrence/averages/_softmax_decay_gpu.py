@@ -1,21 +1,8 @@
 """Decays and shares of running softmax averages on Hopper, and back.
 
-A thread owns a channel of the logits: it walks along time with its largest
-logit and the sum of its weights in registers, and writes the log-decay of each
-element and its share of the sum, by which keys are multiplied. Tiles of time
-come in by the copy engine. With Delta_t the sum of exp(logits) up to element t,
-the cotangents of log(Delta_t) are those of the queries: as
-
-  o_t = q_t W_t / Delta_t,   d log(Delta_t) = -q_t dq_t,
-
-with dq_t the cotangent of q_t. So the way back needs no cotangent of a decay:
-it sums these from the last element to the first, decayed.
-
-Arrays, with channels in multiples of 128 and time in multiples of `TILE`:
-
-  logits, a  [rows, time, n]
-  q, k       [rows, time, copies * n], channel d has the logit d modulo n
-  keep       [rows, time] int32, 0 where an element starts afresh, or None
+A thread walks along time with its channel's largest logit and sum of weights.
+As o_t = q_t W_t / Delta_t, the cotangent of log(Delta_t) is -q_t dq_t: the way
+back needs no cotangent of a decay.
 """
 
 from collections.abc import Callable
@@ -30,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHANNELS = 128
 TILE = 32
@@ -47,17 +34,13 @@ Vectors = tuple[jax.Array, ...]
 
 
 class Plan(NamedTuple):
-  """Static options of a call.
+  """Static options of a call."""
 
-  Attributes:
-    copies: channels of q and k that have one logit.
-    sink: as in `softmax_outer_scan`.
-    form: of the kernel.
-  """
-
-  copies: int
-  sink: float | None
-  form: support.Form
+  # logits, a [rows, time, n]; q, k [rows, time, copies * n], channel d has the
+  # logit d modulo n; keep [rows, time] int32, 0 where an element starts afresh.
+  copies: int  # channels of q and k that have one logit
+  sink: float | None  # as in `softmax_outer_scan`
+  form: support.Form  # of the kernel
 
 
 @support.in_32_bits
@@ -197,8 +180,8 @@ def _walk(
       parts += [
         (ref.at[row, times], x) for ref, x in zip(flag_refs, flag_tiles)
       ]
-      for source, target in parts:
-        plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+      pairs = ((source, target.at[slot]) for source, target in parts)
+      _hopper.fetch(pairs, ready.at[slot])
 
     def given(slot, t):
       vectors = iter(_vector(x.at[slot, t]) for x in places)
@@ -251,31 +234,27 @@ def _walk(
     jax.ShapeDtypeStruct((rows, time, count * n), dtype)
     for count, dtype in outs
   ]
-  shapes += [jax.ShapeDtypeStruct((rows, n), jnp.float32) for _ in carry]
+  shapes += [_hopper.float32((rows, n)) for _ in carry]
   block = (stages, TILE, CHANNELS)
-  kernel = plgpu.kernel(
+  walked = _hopper.call(
+    name,
+    plan.form,
     body,
-    out_type=tuple(shapes),
-    scratch_types={
+    {"row": rows, "column": n // CHANNELS},
+    shapes,
+    {
       "places": [plgpu.SMEM(block, streamed[i].dtype) for i, _ in views],
       "flag_tiles": [plgpu.SMEM((stages, TILE), jnp.int32) for _ in flags],
       "ready": plgpu.Barrier(
         num_arrivals=len(views) + len(flags), num_barriers=stages
       ),
     },
-    grid=(rows, n // CHANNELS),
-    grid_names=("row", "column"),
+    (*streamed, *flags, *carry),
+    streamed[0],
     # Threads share nothing but tiles, whose barriers are above.
-    compiler_params=plgpu.CompilerParams(
-      approx_math=True,
-      unsafe_no_auto_barriers=True,
-      lowering_semantics=plgpu.LoweringSemantics.Lane,
-    ),
-    kernel_name=name,
-    interpret=support.interpreter(plan.form),
+    unsafe_no_auto_barriers=True,
+    **_hopper.APPROXIMATE,
   )
-  walked = kernel(*streamed, *flags, *carry)
-  walked = tuple(_varying.vary_as(streamed[0], x) for x in walked)
   return walked[: len(outs)], walked[len(outs) :]
 
 

@@ -4,10 +4,6 @@ With m_t the largest logit up to element t, a constant for all that follows,
 
     u_t = exp(m_{t-1} - m_t) u_{t-1} + exp(g_t - m_t)
     w_t = exp(m_{t-1} - m_t) w_{t-1} + exp(g_t - m_t) k_t v_t^T
-
-so that one channel needs a `linear_scan` (`one_channel`). Of several channels
-the averages w / u are carried on, by the decays and shares of `log_decay`, with
-the matrix products of `outer_scan` (`channels`).
 """
 
 import functools
@@ -130,10 +126,7 @@ def averages(
     # Narrow, as the products take them.
     k = k.astype(jnp.result_type(q, v))
   o, average = outer.outer_scan(
-    *(q, k, v, decay, average),
-    reset=reset,
-    chunk_size=size,
-    method=method,
+    *(q, k, v, decay, average), reset=reset, chunk_size=size, method=method
   )
   return o, average, m, u
 

@@ -1,13 +1,7 @@
-"""`softmax_outer_scan` by kernels for Hopper, with its derivatives.
-
-One kernel makes decays and shares of the logits, those of `outer_scan` do the
-rest; back, one more takes the cotangents of queries and keys to those of the
-logits. The derivative of the gradient is that of the matrix products without
-kernels.
-"""
+"""`softmax_outer_scan` by kernels for Hopper, with its derivatives."""
 
 from collections.abc import Callable
-import functools
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -24,52 +18,32 @@ _CHANNELS = _softmax_decay_gpu.CHANNELS
 _CHUNK = 64  # Of `outer_scan`: a multiple of a tile of time.
 
 
-# `_softmax_linear.averages`, without kernels.
-Plain = Callable[..., tuple[jax.Array, ...]]
-
-
 class _Options(NamedTuple):
-  """Static."""
+  """Static options."""
 
   sink: float | None
   form: support.Form
-  plain: Plain
+  plain: Callable[..., Any]  # `_softmax_linear.averages`, without kernels
 
 
 class _Arrays(NamedTuple):
-  """Arrays that the recurrence consumes.
+  """Arrays that the recurrence consumes."""
 
-  Attributes:
-    inputs: q, logits, k and v, of which k may be None.
-    m: [R, n] float32, a constant.
-    u: [R, n] float32.
-    average: [R, D, E] float32.
-    reset: [R, T] bool, or None.
-  """
-
-  inputs: _softmax_state.Inputs
-  m: jax.Array
-  u: jax.Array
-  average: jax.Array
-  reset: jax.Array | None
+  inputs: _softmax_state.Inputs  # q, logits, k and v, of which k may be None
+  m: jax.Array  # [R, n] float32, a constant
+  u: jax.Array  # [R, n] float32
+  average: jax.Array  # [R, D, E] float32
+  reset: jax.Array | None  # [R, T] bool, or None
 
 
 class _Kept(NamedTuple):
-  """Residuals of the gradient beside the arguments.
+  """Residuals of the gradient beside the arguments."""
 
-  Attributes:
-    a: log-decays.
-    shared: keys times shares.
-    u: the last sum.
-    average: the last average.
-    outer: what `outer_scan` keeps.
-  """
-
-  a: jax.Array
-  shared: jax.Array
-  u: jax.Array
-  average: jax.Array
-  outer: _outer_gpu_channels_layout.Kept
+  a: jax.Array  # log-decays
+  shared: jax.Array  # keys times shares
+  u: jax.Array  # the last sum
+  average: jax.Array  # the last average
+  outer: _outer_gpu_channels_layout.Kept  # what `outer_scan` keeps
 
 
 class _Results(NamedTuple):
@@ -90,7 +64,7 @@ def scan(
   *,
   sink: float | None,
   form: support.Form,
-  plain: Plain,
+  plain: Callable[..., Any],
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """Runs running averages over time."""
   dtype = _softmax_state.output_dtype(inputs)
@@ -114,21 +88,15 @@ def _spread(channels, *arrays):
   return tuple(_softmax_state.spread(x, channels) for x in arrays)
 
 
-def _plain_gradient(options, x, cotangents):
-  """Cotangents of the arrays, by the products without kernels."""
-
-  def run(inputs, u, average):
-    how = {"sink": options.sink, "size": _CHUNK, "method": "chunked"}
-    return _Results(*options.plain(inputs, x.m, u, average, x.reset, **how))
-
-  d = jax.vjp(run, x.inputs, x.u, x.average)[1](cotangents)
-  return _Arrays(d[0], jnp.zeros_like(x.m), *d[1:], None)
+def _plain(options, x):
+  """The results by the products without kernels."""
+  x = x._replace(m=jax.lax.stop_gradient(x.m))
+  how = {"sink": options.sink, "size": _CHUNK, "method": "chunked"}
+  return _Results(*options.plain(*x, **how))
 
 
-# Compiled functions, so that layers of one shape share what is slow to lower.
-@functools.partial(jax.jit, static_argnums=(0,))
-def _forward(options, x):
-  """The results, and what the gradient needs."""
+def _forward(options, x, _):
+  """The results, and what the gradient needs: the kernels are the same."""
   plan, (_, logits, k, v) = _plan(options, x), x.inputs
   logits = support.padded(logits, 1, _CHUNK, _softmax_state.NEG)
   logits = support.padded(logits, 2, _CHANNELS, _softmax_state.NEG)
@@ -140,13 +108,12 @@ def _forward(options, x):
   a, shared = a[:, :time, :n], shared[:, :time, : x.average.shape[1]]
   m, u = m[:, :n], u[:, :n]
   o, average, outer = _outer_gpu_channels_layout.forward(
-    options.form, _outer_inputs(x, a, shared), True
+    options.form, _CHUNK, _outer_inputs(x, a, shared), True
   )
   results = _Results(o[:, :, 0], average[:, 0], m, u)
   return results, _Kept(a, shared, u, results.average, outer)
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
 def _backward(options, x, saved, cotangents):
   """Cotangents of the arrays but flags."""
   g, d_average, _, d_u = cotangents
@@ -154,6 +121,7 @@ def _backward(options, x, saved, cotangents):
     d_average = jnp.where(saved.outer.undefined[:, 0], 0, d_average)
   outer = _outer_gpu_channels_layout.backward(
     options.form,
+    _CHUNK,
     _outer_inputs(x, saved.a, saved.shared),
     saved.outer,
     g[:, :, None],
@@ -216,9 +184,4 @@ def _defined(x, state):
   return state if x.reset is None else _outer_products.clean(state)
 
 
-_scan = _kept_vjp.differentiable(
-  # Kept or not, the kernels are the same.
-  lambda options, x, _: _forward(options, x),
-  _backward,
-  _plain_gradient,
-)
+_scan = _kept_vjp.differentiable(_forward, _backward, _plain)

@@ -1,12 +1,7 @@
 """The state of running softmax averages, and what all forms of them share.
 
-For each of D channels with logits g the average of k v^T under the weights
-exp(g) is kept as (m, u, w): the largest logit so far, the sum of exp(g - m),
-and the sum of exp(g - m) k v^T. All exponents are differences that are at most
-0, or bounded, so that any logits will do.
-
-Gradients: m enters only as a shift that cancels, so it is a constant in all
-forms; `with_constant_shift` puts the slopes of the returned m back.
+m enters only as a shift that cancels, so it is a constant in all forms;
+`with_constant_shift` puts the slopes of the returned m back.
 """
 
 from collections.abc import Callable

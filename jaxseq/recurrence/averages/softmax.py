@@ -71,9 +71,8 @@ def softmax_scan(
   if axis is None:
     outputs, final = run(*elements, init, reset=reset)
   else:
-    split = {"axis": axis}
     outputs, final = _averages_sharded.softmax_outer_scan(
-      run, *elements, init, reset=reset, sink=None, **split
+      run, *elements, init, reset=reset, sink=None, axis=axis
     )
   return outputs, _no_channel(final)
 

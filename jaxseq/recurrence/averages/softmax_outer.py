@@ -23,23 +23,6 @@ SoftmaxState = _softmax_state.SoftmaxState
 METHODS = (*linear.KERNEL_METHODS, "decays")
 
 
-def choose_method(platform: str, time: int) -> str:
-  """Decides what `method="auto"` means.
-
-  `kernels.choice` decides it, and `benchmarks/softmax.py` prints the timings of
-  the machine it runs on.
-
-  Args:
-    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    time: number of elements.
-
-  Returns:
-    One of "sequential", "chunked" and "decays".
-  """
-  shape = (1, time, 1, 1)
-  return choice.choose("softmax_outer", platform, None, jnp.float32, shape)[0]
-
-
 def softmax_outer_scan(
   q: jax.Array,
   logits: jax.Array,
@@ -78,7 +61,7 @@ def softmax_outer_scan(
       the chunk), "chunked" (matrix products), "decays" (the multiplicative
       recurrence: `softmax_decay`, then `outer_scan`), "pallas" (the same in
       kernels; on GPUs as `outer_scan` has them, with decays of bfloat16) or
-      "auto" (see `choose_method`). All agree to rounding. In "chunked" and
+      "auto" (by platform). All agree to rounding. In "chunked" and
       "pallas" a NaN or infinity in one element makes all channels of the
       outputs that depend on it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
@@ -100,9 +83,8 @@ def softmax_outer_scan(
     run = functools.partial(
       softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
     )
-    split = {"axis": axis}
     return _averages_sharded.softmax_outer_scan(
-      run, q, logits, k, v, init, reset=reset, sink=sink, **split
+      run, q, logits, k, v, init, reset=reset, sink=sink, axis=axis
     )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
@@ -151,12 +133,10 @@ def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
   """Outputs and the last state, of one batch axis."""
 
   def fold(state):
-    if method in ("decays", "pallas"):
-      how = {"size": chunk_size, "method": "auto"}
-      if method == "pallas":
-        how["method"] = method
-      return _softmax_linear.channels(state, inputs, reset, sink=sink, **how)
     how = {"sink": sink, "size": chunk_size, "method": method}
+    if method in ("decays", "pallas"):
+      how["method"] = "auto" if method == "decays" else method
+      return _softmax_linear.channels(state, inputs, reset, **how)
     return _softmax_chunk.run(inputs, state, reset, **how)
 
   final, o = _softmax_state.with_constant_shift(
@@ -238,9 +218,8 @@ def softmax_decay(
   """
   if axis is not None:
     run = functools.partial(softmax_decay, sink=sink)
-    split = {"axis": axis}
     return _averages_sharded.softmax_decay(
-      run, logits, m, u, reset=reset, sink=sink, **split
+      run, logits, m, u, reset=reset, sink=sink, axis=axis
     )
   logits = jnp.asarray(logits)
   *batch, _, n = _validate.shape("logits", logits, ("*batch", "time", "n"))

@@ -79,9 +79,8 @@ def wkv_scan(
   run = functools.partial(_run, chunk_size=chunk_size, method=method)
   if axis is None:
     return run(k, v, decay, bonus, init, reset=reset)
-  split = {"axis": axis}
   return _averages_sharded.wkv_scan(
-    run, k, v, decay, bonus, init, reset=reset, **split
+    run, k, v, decay, bonus, init, reset=reset, axis=axis
   )
 
 

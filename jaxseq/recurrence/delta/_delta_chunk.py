@@ -1,8 +1,4 @@
-"""One chunk of the delta rules, by a method; and one element.
-
-Arrays are [B, C, F], log-decays [B, C, A] with A = 1 or K, states [B, K, V] and
-resets [B, C]. States and log-decays are in the dtype in which all is summed up.
-"""
+"""One chunk of the delta rules, arrays [B, C, F], by a method; one element."""
 
 import functools
 
@@ -41,19 +37,17 @@ def chunk(
   x = jax.tree.map(lambda leaf: leaf[:, None], x)
   state = state[:, None]
   masks = _episodes.masks(reset, x.v.shape[-2])
-  guarded = guarded and reset is not None
-  if guarded:
-    (q,), elements, decay, state, bad_rows, bad_state = _episodes.set_aside(
-      (x.q,), x[1:-1], x.decay, state, masks
-    )
-    x = type(x)(q, *elements, decay)
   tied = isinstance(x, _delta_forms.Tied)
-  o, state = (_delta_forms.tied if tied else _delta_forms.general)(
-    x, state, masks
-  )
-  if guarded:
-    o = jnp.where(bad_rows, jnp.nan, o)
-    state = jnp.where(bad_state, jnp.nan, state)
+  form = _delta_forms.tied if tied else _delta_forms.general
+
+  def products(queries, elements, decay, state):
+    return form(type(x)(*queries, *elements, decay), state, masks)
+
+  arguments = (x.q,), x[1:-1], x.decay, state
+  if guarded and reset is not None:
+    o, state = _episodes.guarded(products, *arguments, masks)
+  else:
+    o, state = products(*arguments)
   return state[:, 0], o[:, 0].astype(out)
 
 

@@ -1,9 +1,7 @@
 """Decays inside a chunk of the delta rules.
 
-With s_t the sum of the log-decays up to element t, a query or a read sees what
-element j wrote through exp(s_t - s_j). A read of the state before its own
-element's decay sees it through exp(s_{t-1} - s_j), so it is `early`. Exponents
-are those of true decays, at most 0 where decays are.
+With s_t the sum of the log-decays up to element t, a query sees what element j
+wrote through exp(s_t - s_j), an `early` read through exp(s_{t-1} - s_j).
 """
 
 from typing import NamedTuple
@@ -17,17 +15,11 @@ from jaxseq.recurrence.shared import _episodes
 
 
 class Decays(NamedTuple):
-  """Log-decays of a chunk [B, 1, C, A], and which elements see which.
+  """Log-decays of a chunk [B, 1, C, A], and which elements see which."""
 
-  Attributes:
-    sums: of the log-decays; None without any.
-    masks: of the chunk.
-    operands: dtype of the products' operands.
-  """
-
-  sums: _outer_decays.Sums | None
-  masks: _episodes.Masks
-  operands: jnp.dtype
+  sums: _outer_decays.Sums | None  # of the log-decays; None without any
+  masks: _episodes.Masks  # of the chunk
+  operands: jnp.dtype  # dtype of the products' operands
 
   def pairs(
     self, left: jax.Array, right: jax.Array, *, early: bool, strict: bool

@@ -1,11 +1,7 @@
 """A chunk of the delta rules as matrix products, with derivatives written out.
 
-Arrays are [B, 1, C, F], states [B, 1, K, V]; inputs and the state before the
-chunk are the only residuals. Inside a chunk what is read off the state before
-an element depends on all elements before it: a unit triangular system, of the
-form that products of Householder matrices have (WY; arXiv:2406.06484, section
-3.2; with decays arXiv:2412.06464). Its matrix, the inverse and what is read are
-never narrower than float32.
+Inside a chunk, reads solve a unit triangular system (WY; arXiv:2406.06484,
+section 3.2; with decays arXiv:2412.06464), never narrower than float32.
 """
 
 from typing import NamedTuple

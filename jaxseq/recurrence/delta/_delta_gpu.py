@@ -1,23 +1,8 @@
-"""Chunks of `delta_scan` on Hopper.
+"""Chunks of `delta_scan` on Hopper, by the formulas of `_delta_forms.tied`.
 
-Two kernels. `invert` takes all chunks at once, and writes down the inverse of
-what the elements of each read off each other, by levels as in
-`_delta_products.inverse`; where each key has a decay, `_delta_gpu_channels`
-does so. `scan` goes along time, with some columns of a row's state in
-registers. Arrays, heads among the rows, with features in multiples of
-64 and time in multiples of `CHUNK`:
-
-  q, k, read  [rows, time, K]
-  v           [rows, time, V]
-  facts       [rows, 1, chunks, F, C], see `_outer_gpu.Facts`
-  scores      [rows, chunks, C, C]
-  through     [rows, chunks, K]
-  inverse     [rows, chunks, 2, C, C], two parts that add up
-  state       [rows, K, V]
-  states      [rows, chunks, K, V]
-
-The formulas are those of `_delta_forms.tied`. Products are of bfloat16 numbers,
-but for those of the inverse and that it is made of, which have 16 bits.
+`invert` takes all chunks at once, and writes down the inverse of what the
+elements of each read off each other; `scan` goes along time, with some columns
+of a row's state in registers. Heads are among the rows.
 """
 
 import functools
@@ -32,7 +17,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK = _outer_gpu.CHUNK
 # Columns of values of one block.
@@ -48,20 +33,18 @@ Facts = _outer_gpu.Facts
 
 
 class Blocks(NamedTuple):
-  """Arrays that the kernels consume, laid out as above.
+  """Arrays that the kernels consume; states are [rows, K, V]."""
 
-  Where each key has a decay, q and read as they meet the state before a chunk
-  and k as it meets the one after it, what the elements of a chunk see of each
-  other, and what it leaves of a state.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  read: jax.Array
-  facts: jax.Array
-  scores: jax.Array | None = None
-  through: jax.Array | None = None
+  # Where each key has a decay, q and read are as they meet the state before a
+  # chunk, and k as it meets the one after it.
+  q: jax.Array  # [rows, time, K]
+  k: jax.Array  # [rows, time, K]
+  v: jax.Array  # [rows, time, V]
+  read: jax.Array  # [rows, time, K]
+  facts: jax.Array  # [rows, 1, chunks, F, C], see `_outer_gpu.Facts`
+  # What elements of a chunk see of each other, and what it leaves of a state.
+  scores: jax.Array | None = None  # [rows, chunks, C, C]
+  through: jax.Array | None = None  # [rows, chunks, K]
 
   @property
   def channels(self) -> bool:
@@ -87,12 +70,12 @@ def _invert_kernel(*refs):
   high, low, high_below, low_below, ready = refs
   row, chunk = lax.axis_index("row"), lax.axis_index("chunk")
   time = pl.ds(chunk * CHUNK, CHUNK)
-  for source, target in (
+  pairs = (
     (read_ref.at[row, time], read),
     (k_ref.at[row, time], k),
     (facts_ref.at[row, 0, chunk], facts),
-  ):
-    plgpu.copy_gmem_to_smem(source, target, ready)
+  )
+  _hopper.fetch(pairs, ready)
   plgpu.barrier_wait(ready)
   _outer_gpu.clean(facts, (read, k))
   pairs = product(read, k.transpose((1, 0))) * _outer_gpu.decays(facts)
@@ -125,27 +108,25 @@ def inverted(pairs, high, low, high_below, low_below) -> None:
 
 @support.in_32_bits
 def invert(form: support.Form, x: Blocks) -> jax.Array:
-  """The inverse for each chunk, in two parts."""
+  """The inverse [rows, chunks, 2, C, C], two parts that add up."""
   rows, _, keys = x.k.shape
   chunks = x.facts.shape[2]
-  inverses = plgpu.kernel(
+  return _hopper.call(
+    "delta_invert",
+    form,
     _invert_kernel,
-    out_type=jax.ShapeDtypeStruct(
-      (rows, chunks, 2, CHUNK, CHUNK), jnp.bfloat16
-    ),
-    grid=(rows, chunks),
-    grid_names=("row", "chunk"),
-    scratch_types=[
+    {"row": rows, "chunk": chunks},
+    [_hopper.bfloat16((rows, chunks, 2, CHUNK, CHUNK))],
+    [
       *(tile(CHUNK, keys), tile(CHUNK, keys)),
       plgpu.SMEM((len(Facts), CHUNK), jnp.float32),
       *[tile(CHUNK, CHUNK)] * 4,
       plgpu.Barrier(num_arrivals=3),
     ],
-    compiler_params=_outer_gpu.COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="delta_invert",
-  )(x.read, x.k, x.facts)
-  return _varying.vary_as(x.v, inverses)
+    (x.read, x.k, x.facts),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )[0]
 
 
 def tiles_of(x: Blocks, keys: int) -> list:
@@ -158,6 +139,17 @@ def tiles_of(x: Blocks, keys: int) -> list:
     tiles.append(tile(_STAGES, CHUNK, CHUNK))
     tiles.append(plgpu.SMEM((_STAGES, keys), jnp.float32))
   return tiles
+
+
+def fetch_chunk(refs, tiles, row, chunk, columns, slot, ready) -> None:
+  """Begins to copy what kernels along time consume of a chunk to `tiles_of`."""
+  q, k, v, read, facts, *more = refs
+  time = pl.ds(chunk * CHUNK, CHUNK)
+  sources = [q.at[row, time], k.at[row, time], v.at[row, time, columns]]
+  sources += [read.at[row, time], facts.at[row, 0, chunk]]
+  sources += [ref.at[row, chunk] for ref in more]
+  pairs = zip(sources, (tile.at[slot] for tile in tiles))
+  _hopper.fetch(pairs, ready.at[slot])
 
 
 def kept(facts, through, state):
@@ -183,18 +175,9 @@ def _scan_kernel(keeps, channels, *refs):
   columns = pl.ds(lax.axis_index("column") * V, V)
 
   def fetch(chunk):
-    slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
-    sources = (
-      q_ref.at[row, time],
-      k_ref.at[row, time],
-      v_ref.at[row, time, columns],
-      read_ref.at[row, time],
-      facts_ref.at[row, 0, chunk],
-      inverse_ref.at[row, chunk],
-      *(ref.at[row, chunk] for ref in more),
-    )
-    for source, target in zip(sources, tiles):
-      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+    slot = lax.rem(chunk, jnp.int32(_STAGES))
+    refs = q_ref, k_ref, v_ref, read_ref, facts_ref, inverse_ref, *more
+    fetch_chunk(refs, tiles, row, chunk, columns, slot, ready)
 
   def body(chunk, state):
     slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
@@ -266,27 +249,26 @@ def scan(
   """Outputs like v, the last state, and if asked what the gradient needs."""
   rows, keys, values = init.shape
   chunks = x.facts.shape[2]
-  like_v = jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16)
-  states = jax.ShapeDtypeStruct((rows, chunks, keys, values), jnp.bfloat16)
+  like_v = _hopper.bfloat16(x.v.shape)
+  states = _hopper.bfloat16((rows, chunks, keys, values))
   wide = [] if x.channels else [tile(CHUNK, COLUMNS)]
   tiles = tiles_of(x, keys)
-  results = plgpu.kernel(
+  return _hopper.call(
+    "delta_forward",
+    form,
     functools.partial(_scan_kernel, keeps, x.channels),
-    out_type=(
-      like_v,
-      jax.ShapeDtypeStruct(init.shape, jnp.float32),
+    {"row": rows, "column": values // COLUMNS},
+    [
+      *(like_v, _hopper.float32(init.shape)),
       *([states, like_v] if keeps else []),
-    ),
-    grid=(rows, values // COLUMNS),
-    grid_names=("row", "column"),
-    scratch_types=[
+    ],
+    [
       *(*tiles, *wide),
       *[tile(CHUNK, COLUMNS)] * 3,
       *[tile(keys, COLUMNS)] * 2,
       plgpu.Barrier(num_arrivals=len(tiles), num_barriers=_STAGES),
     ],
-    compiler_params=_outer_gpu.COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="delta_forward",
-  )(*(y for y in x if y is not None), inverse, init)
-  return tuple(_varying.vary_as(x.v, y) for y in results)
+    (*(y for y in x if y is not None), inverse, init),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )

@@ -1,22 +1,16 @@
 """The gradient of `delta_scan` on Hopper.
 
-Two kernels, of arrays laid out as in `_delta_gpu`. `adjoint` goes back along
-time with the cotangent D of the state after a chunk in registers,
+`adjoint` goes back along time with the cotangent D of the state after a chunk,
+M the inverse, P the scores of queries and keys, e and l the factors from the
+state before the chunk and to the one after it:
 
-  dv = M^T (P^T g + l k D)
-  D' = through D + q^T (e g) - read^T (e dv)
+  dv = M^T (P^T g + l k D),  D' = through D + q^T (e g) - read^T (e dv)
 
-with M the inverse, P the scores of queries and keys, e and l the factors from
-the state before the chunk and to the one after it. `gradients` takes all chunks
-at once: with w what was written, S the state that enters and R the pairs of
-reads and keys,
+`gradients` takes all chunks at once: with w what was written, S the state that
+enters and R the pairs of reads and keys,
 
-  dP = g w^T,  dR = -dv w^T
-  dq = dP k + e g S^T,  d_read = dR k - e dv S^T
+  dP = g w^T,  dR = -dv w^T,  dq = dP k + e g S^T,  d_read = dR k - e dv S^T
   dk = dP^T q + dR^T read + l w D^T
-
-where decays stand before pairs. Where each key has a decay, `adjoint` has them
-in its arrays, and `_delta_gpu_channels_backward` is in place of `gradients`.
 """
 
 import enum
@@ -32,7 +26,7 @@ from jaxseq.recurrence.delta import _delta_gpu
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 _KEYS = 64  # Of a block of `gradients`.
 _STAGES = _outer_gpu.STAGES
@@ -70,18 +64,8 @@ def _adjoint_kernel(channels, *refs):
 
   def fetch(step):
     slot, chunk = lax.rem(step, jnp.int32(_STAGES)), chunks - 1 - step
-    time = pl.ds(chunk * C, C)
-    sources = (
-      q_ref.at[row, time],
-      k_ref.at[row, time],
-      g_ref.at[row, time, columns],
-      read_ref.at[row, time],
-      facts_ref.at[row, 0, chunk],
-      inverse_ref.at[row, chunk],
-      *(ref.at[row, chunk] for ref in more),
-    )
-    for source, target in zip(sources, tiles):
-      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+    refs = q_ref, k_ref, g_ref, read_ref, facts_ref, inverse_ref, *more
+    _delta_gpu.fetch_chunk(refs, tiles, row, chunk, columns, slot, ready)
 
   def body(step, after):
     slot, chunk = lax.rem(step, jnp.int32(_STAGES)), chunks - 1 - step
@@ -151,26 +135,26 @@ def adjoint(
   C, V = _delta_gpu.CHUNK, _delta_gpu.COLUMNS
   wide, tiles = [] if x.channels else [tile(C, V)], _delta_gpu.tiles_of(x, keys)
   arrays = (y for y in x._replace(v=g) if y is not None)
-  results = plgpu.kernel(
+  return _hopper.call(
+    "delta_adjoint",
+    form,
     functools.partial(_adjoint_kernel, x.channels),
-    out_type=(
-      jax.ShapeDtypeStruct(x.v.shape, jnp.bfloat16),
-      jax.ShapeDtypeStruct(d_final.shape, jnp.float32),
-      jax.ShapeDtypeStruct((rows, chunks, keys, values), jnp.bfloat16),
-    ),
-    grid=(rows, values // V),
-    grid_names=("row", "column"),
-    scratch_types=[
+    {"row": rows, "column": values // V},
+    [
+      _hopper.bfloat16(x.v.shape),
+      _hopper.float32(d_final.shape),
+      _hopper.bfloat16((rows, chunks, keys, values)),
+    ],
+    [
       *(*tiles, *wide),
       *[tile(C, V)] * 3,
       tile(keys, V),
       plgpu.Barrier(num_arrivals=len(tiles), num_barriers=_STAGES),
     ],
-    compiler_params=_outer_gpu.COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="delta_adjoint",
-  )(*arrays, inverse, d_final)
-  return tuple(_varying.vary_as(x.v, y) for y in results)
+    (*arrays, inverse, d_final),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )
 
 
 def _gradients_kernel(*refs):
@@ -197,8 +181,7 @@ def _gradients_kernel(*refs):
       (w_ref.at[of_values], w),
       (after_ref.at[of_state], after),
     )
-    for source, target in tiles[:count]:
-      plgpu.copy_gmem_to_smem(source, target, barrier)
+    _hopper.fetch(tiles[:count], barrier)
 
   def scale(tile, fact, sign=1):
     # The factors stand where the numbers were.
@@ -266,13 +249,10 @@ def _gradients_kernel(*refs):
     blocks.write(tile, d)
     plgpu.copy_smem_to_gmem(tile, ref.at[row, time, keys])
 
-  for source, target in (
-    (q_ref.at[row, time, keys], q),
-    (k_ref.at[row, time, keys], k),
-    (read_ref.at[row, time, keys], read),
-    (facts_ref.at[row, 0, chunk], facts),
-  ):
-    plgpu.copy_gmem_to_smem(source, target, shared)
+  pairs = [(facts_ref.at[row, 0, chunk], facts)]
+  for ref, tile in ((q_ref, q), (k_ref, k), (read_ref, read)):
+    pairs.append((ref.at[row, time, keys], tile))
+  _hopper.fetch(pairs, shared)
   fetch(jnp.int32(0), 5, ready)
   plgpu.barrier_wait(shared)
   _outer_gpu.clean(facts, (q, k, read))
@@ -304,15 +284,13 @@ def gradients(
   C, parts = _delta_gpu.CHUNK, keys // _KEYS
   sums = rows, chunks, parts, len(Sums), C
   tile = _outer_gpu.tile(C, _KEYS)
-  results = plgpu.kernel(
+  return _hopper.call(
+    "delta_gradients",
+    form,
     _gradients_kernel,
-    out_type=(
-      *[jax.ShapeDtypeStruct(x.q.shape, jnp.bfloat16)] * 3,
-      jax.ShapeDtypeStruct(sums, jnp.float32),
-    ),
-    grid=(rows, chunks, parts),
-    grid_names=("row", "chunk", "part"),
-    scratch_types=[
+    {"row": rows, "chunk": chunks, "part": parts},
+    [*[_hopper.bfloat16(x.q.shape)] * 3, _hopper.float32(sums)],
+    [
       *[tile] * 3,
       plgpu.SMEM((len(Facts), C), jnp.float32),
       *[tile] * 7,
@@ -321,8 +299,7 @@ def gradients(
       plgpu.Barrier(num_arrivals=5),
       plgpu.Barrier(num_arrivals=3),
     ],
-    compiler_params=_outer_gpu.COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="delta_gradients",
-  )(x.q, x.k, x.read, x.facts, w, g, dv, entering, after)
-  return tuple(_varying.vary_as(x.v, y) for y in results)
+    (x.q, x.k, x.read, x.facts, w, g, dv, entering, after),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )

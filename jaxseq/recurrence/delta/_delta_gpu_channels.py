@@ -1,11 +1,4 @@
-"""Chunks of `delta_scan` on Hopper where each key has a decay, prepared.
-
-The kernel takes all chunks at once, and leaves to `_delta_gpu.scan` arrays in
-which the decays are: queries, keys and reads as they meet the states, what the
-elements of a chunk see of each other, and the inverse of what they read off
-each other. Decays stand inside the products, bit by bit of the positions as in
-`_outer_gpu_channels`: at each border reads meet the keys that queries meet.
-"""
+"""Arrays for `_delta_gpu.scan` in which decays of each key are, on Hopper."""
 
 import functools
 from typing import NamedTuple
@@ -20,6 +13,7 @@ from jaxseq.recurrence.delta import _delta_gpu
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
 # Values for which `_delta_gpu_channels_backward` has shared memory.
@@ -29,15 +23,10 @@ Facts = _outer_gpu.Facts
 
 
 class Plan(NamedTuple):
-  """Kinds of one call; static.
+  """Kinds of one call; static."""
 
-  Attributes:
-    reset: whether there are resets: what is undefined is set aside then.
-    form: of the kernels.
-  """
-
-  reset: bool
-  form: support.Form
+  reset: bool  # whether there are resets: what is undefined is set aside then
+  form: support.Form  # of the kernels
 
 
 def sees(facts) -> jax.Array:
@@ -132,7 +121,7 @@ def decayed(
   """The arrays with their decays, and the inverse for each chunk."""
   rows, _, keys = x.k.shape
   chunks, count = x.facts.shape[2], keys // BLOCK
-  bfloat16 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)
+  bfloat16 = _hopper.bfloat16
   *decayed, scores, through, inverse = blocks.call(
     plan,
     "delta_channels",
@@ -141,7 +130,7 @@ def decayed(
     [
       *[bfloat16(x.k.shape)] * 3,
       bfloat16((rows, chunks, CHUNK, CHUNK)),
-      jax.ShapeDtypeStruct((rows, chunks, count, BLOCK), jnp.float32),
+      _hopper.float32((rows, chunks, count, BLOCK)),
       bfloat16((rows, chunks, 2, CHUNK, CHUNK)),
     ],
     [

@@ -1,11 +1,4 @@
-"""Cotangents of q, k, read and decays of `delta_scan` on Hopper.
-
-With a decay for each key. The kernel takes all chunks, and all blocks of 64
-keys in them, at once: what elements write, the cotangents of the values and the
-states at both ends of a chunk with theirs are known then, see
-`_delta_gpu_backward` for the formulas. Cotangents of pairs go to their elements
-level by level, as in `_outer_gpu_channels_backward`.
-"""
+"""Cotangents of q, k, read and decays of each key of `delta_scan` on Hopper."""
 
 import functools
 
@@ -21,6 +14,7 @@ from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.outer import _outer_gpu_channels as blocks
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
 Facts = _outer_gpu.Facts
@@ -49,8 +43,7 @@ def _kernel(plan, *refs):
       copies.append((ref.at[row, time, columns], tile.at[i]))
     for ref, tile in ((entering_ref, entering), (after_ref, after)):
       copies.append((ref.at[row, chunk, keys, columns], tile.at[i]))
-  for source, target in copies:
-    plgpu.copy_gmem_to_smem(source, target, ready)
+  _hopper.fetch(copies, ready)
 
   def over_values(x, y):
     tiles = ((x.at[i], blocks.turned(y.at[i])) for i in range(count))
@@ -181,10 +174,7 @@ def gradients(
     "delta_channels_gradients",
     functools.partial(_kernel, plan),
     {"row": rows, "chunk": chunks, "part": keys // BLOCK},
-    [
-      *[jax.ShapeDtypeStruct(x.q.shape, jnp.bfloat16)] * 3,
-      jax.ShapeDtypeStruct(a.shape, jnp.float32),
-    ],
+    [*[_hopper.bfloat16(x.q.shape)] * 3, _hopper.float32(a.shape)],
     [
       *[tile] * 3,
       plgpu.SMEM((len(Facts), CHUNK), jnp.float32),

@@ -19,41 +19,25 @@ _TILE = 64
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    given: what the kernels along time consume.
-    inverse: of what elements of a chunk read off each other.
-    entering: states that enter the chunks.
-    written: what elements write at their keys.
-    undefined: last states that are undefined, [rows, 1, 1] bool; None without
-      resets.
-  """
-
-  given: _delta_gpu.Blocks
-  inverse: jax.Array
-  entering: jax.Array
-  written: jax.Array
+  given: _delta_gpu.Blocks  # what the kernels along time consume
+  inverse: jax.Array  # of what elements of a chunk read off each other
+  entering: jax.Array  # states that enter the chunks
+  written: jax.Array  # what elements write at their keys
+  # last states that are undefined, [rows, 1, 1] bool; None without resets
   undefined: jax.Array | None
 
 
 def forward(
-  form: support.Form, x: _delta_products.Inputs, keeps: bool
+  form: support.Form, _: int, x: _delta_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs."""
-
-  def refuse(got, expected):
-    got = f"{got} on a GPU"
-    raise NotImplementedError(support.sentence("delta", got, expected))
-
-  if x.v.dtype != jnp.bfloat16:
-    refuse(f"dtype {x.v.dtype}", "bfloat16")
-  keys = x.k.shape[2]
-  if keys > _delta_gpu.MOST_KEYS:
-    refuse(f"dk {keys}", f"at most {_delta_gpu.MOST_KEYS}")
+  _outer_gpu_layout.check("delta", x.v.dtype, x.k.shape[2])
   most, values = _delta_gpu_channels.MOST_VALUES, x.v.shape[2]
   if _channels(x) and values > most:
-    refuse(f"dv {values} with a decay for each key", f"at most {most}")
+    got = f"dv {values} with a decay for each key"
+    support.refuse("delta", got, f"at most {most}")
   heads = _with_heads(x)
   undefined = _outer_gpu_layout.undefined(heads, x.read[:, :, None])
   if _channels(x):
@@ -72,7 +56,7 @@ def forward(
   else:
     inverse = _delta_gpu.invert(form, inputs)
   o, final, *rest = _delta_gpu.scan(form, inputs, inverse, _state(init), keeps)
-  o, final = _cut(o, x.v.shape), _cut(final, x.init.shape)
+  o, final = support.cut(o, x.v.shape), support.cut(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
   return o, final, Kept(inputs, inverse, *rest, undefined) if keeps else None
@@ -80,6 +64,7 @@ def forward(
 
 def backward(
   form: support.Form,
+  _: int,
   x: _delta_products.Inputs,
   saved: Kept,
   g: jax.Array,
@@ -98,14 +83,14 @@ def backward(
     dq, dk, d_read, d_decay = _delta_gpu_channels_backward.gradients(
       _plan(form, x), arrays, _elements(x.decay), *of_pairs, *of_states
     )
-    d_decay = _cut(d_decay, x.decay.shape)
+    d_decay = support.cut(d_decay, x.decay.shape)
   else:
     dq, dk, d_read, sums = _delta_gpu_backward.gradients(
       form, arrays, *of_pairs, *of_states
     )
     d_decay = None if x.decay is None else _d_decay(x, sums)
-  d_inputs = (_cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))
-  d_init = _cut(d_init, x.init.shape)
+  d_inputs = (support.cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))
+  d_init = support.cut(d_init, x.init.shape)
   return _delta_products.Inputs(*d_inputs, d_decay, d_init, None)
 
 
@@ -141,10 +126,6 @@ def _elements(x):
 
 def _state(x):
   return support.padded(support.padded(x, 1, _TILE), 2, _TILE)
-
-
-def _cut(x, shape):
-  return x[:, : shape[1], : shape[2]]
 
 
 def _d_decay(x, sums):

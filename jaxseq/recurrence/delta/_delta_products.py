@@ -1,7 +1,4 @@
-"""Pieces of a chunk of `delta_scan` for its kernels on a TPU.
-
-The functions are on blocks of two axes, as the units of the chip take them.
-"""
+"""Pieces of a chunk of `delta_scan` for its kernels, on blocks of two axes."""
 
 from typing import NamedTuple
 
@@ -13,63 +10,37 @@ from jaxseq.recurrence.outer import _outer_products
 
 
 class Inputs(NamedTuple):
-  """Arrays that the kernels of `delta_scan` consume.
+  """Arrays that the kernels of `delta_scan` consume."""
 
-  Attributes:
-    q: [rows, time, K] in the dtype of the products.
-    k: [rows, time, K].
-    v: [rows, time, V].
-    read: [rows, time, K].
-    decay: [rows, time, K or 1], or None.
-    init: [rows, K, V] float32.
-    reset: [rows, time] bool, or None.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  read: jax.Array
-  decay: jax.Array | None
-  init: jax.Array
-  reset: jax.Array | None
+  q: jax.Array  # [rows, time, K] in the dtype of the products
+  k: jax.Array  # [rows, time, K]
+  v: jax.Array  # [rows, time, V]
+  read: jax.Array  # [rows, time, K]
+  decay: jax.Array | None  # [rows, time, K or 1], or None
+  init: jax.Array  # [rows, K, V] float32
+  reset: jax.Array | None  # [rows, time] bool, or None
 
 
 class Cotangents(NamedTuple):
-  """Cotangents of the arrays of one row in a chunk, in float32.
+  """Cotangents of the arrays of one row in a chunk, in float32."""
 
-  Attributes:
-    q: [C, K].
-    k: [C, K].
-    v: [C, V].
-    read: [C, K].
-    state: [K, V], before the chunk.
-    decays: [C, K], of log-decays; or [1, C], of the sums of one for all keys.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  read: jax.Array
-  state: jax.Array
+  q: jax.Array  # [C, K]
+  k: jax.Array  # [C, K]
+  v: jax.Array  # [C, V]
+  read: jax.Array  # [C, K]
+  state: jax.Array  # [K, V], before the chunk
+  # [C, K], of log-decays; or [1, C], of the sums of one for all keys
   decays: jax.Array
 
 
 class Factors(NamedTuple):
-  """Decays in a chunk, 0 from one episode to another.
+  """Decays in a chunk, 0 from one episode to another."""
 
-  Attributes:
-    pairs: [C, C], from element j to element t, j <= t.
-    strict: the same for j < t.
-    enter: [C, 1], from the state before the chunk.
-    leave: [C, 1], to the state after it.
-    through: [1, 1], from one to the other.
-  """
-
-  pairs: jax.Array
-  strict: jax.Array
-  enter: jax.Array
-  leave: jax.Array
-  through: jax.Array
+  pairs: jax.Array  # [C, C], from element j to element t, j <= t
+  strict: jax.Array  # the same for j < t
+  enter: jax.Array  # [C, 1], from the state before the chunk
+  leave: jax.Array  # [C, 1], to the state after it
+  through: jax.Array  # [1, 1], from one to the other
 
 
 def factors(

@@ -1,17 +1,4 @@
-"""Chunks of `delta_scan` on a TPU.
-
-A program takes a chunk of some rows, heads among them. Chunks follow each other
-in time, and the states stay on the chip:
-
-  q, k, read  [rows, time, K]
-  v           [rows, time, V]
-  a           [rows, time, K], log-decays where each key has one
-  state       [rows, K, V]
-  facts       [rows, chunks, F, C], see `Facts`
-
-The formulas are those of `_delta_forms.tied`; with a decay for each key they
-are in `_delta_tpu_channels`.
-"""
+"""Chunks of `delta_scan` on a TPU, by the formulas of `_delta_forms.tied`."""
 
 import enum
 import functools
@@ -33,23 +20,14 @@ accurate = _delta_products.accurate
 
 
 class Plan(NamedTuple):
-  """Sizes and kinds of one call; static.
+  """Sizes and kinds of one call; static."""
 
-  Attributes:
-    rows: of one program.
-    chunk: C, a power of two.
-    decay: whether there are decays.
-    channels: whether each key has its own.
-    reset: whether there are resets.
-    form: of the kernel.
-  """
-
-  rows: int
-  chunk: int
-  decay: bool
-  channels: bool
-  reset: bool
-  form: support.Form
+  rows: int  # of one program
+  chunk: int  # C, a power of two
+  decay: bool  # whether there are decays
+  channels: bool  # whether each key has its own
+  reset: bool  # whether there are resets
+  form: support.Form  # of the kernel
 
 
 class Facts(enum.IntEnum):
@@ -63,14 +41,14 @@ class Facts(enum.IntEnum):
 
 
 class Blocks(NamedTuple):
-  """Arrays of a call, laid out as above; None for what it has not."""
+  """Arrays of a call; states are [rows, K, V], heads among the rows."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  read: jax.Array
-  a: jax.Array | None
-  facts: jax.Array | None
+  q: jax.Array  # [rows, time, K]
+  k: jax.Array  # [rows, time, K]
+  v: jax.Array  # [rows, time, V]
+  read: jax.Array  # [rows, time, K]
+  a: jax.Array | None  # [rows, time, K], log-decays where each key has one
+  facts: jax.Array | None  # [rows, chunks, F, C], see `Facts`
 
 
 class Given(NamedTuple):

@@ -1,9 +1,4 @@
-"""The gradient of `delta_scan` on a TPU.
-
-Chunks follow each other back in time, with the cotangents of the states on the
-chip; see `_delta_tpu` for the arrays. The formulas are those of the derivative
-of `_delta_forms.tied`.
-"""
+"""The gradient of `delta_scan` on a TPU, back in time."""
 
 import functools
 

@@ -1,12 +1,6 @@
 """A row's chunk of `delta_scan` on a TPU, with a decay for each key.
 
-The decays stand inside the products, bit by bit of the positions as in
-`_outer_tpu_channels`: at each border reads meet the keys that queries meet. The
-formulas are those of `_delta_forms.tied` and its derivative. Arrays are
-
-  q, k, read  [C, K]
-  v           [C, V]
-  state       [K, V]
+At each border of `_outer_tpu_channels` reads meet the keys that queries meet.
 """
 
 from typing import NamedTuple
@@ -25,18 +19,12 @@ keep = _outer_products.keep
 
 
 class _Pairs(NamedTuple):
-  """Products of the elements of a chunk.
+  """Products of the elements of a chunk."""
 
-  Attributes:
-    apart: positions' differing bits [C, C].
-    scores: [C, C], of queries and keys, decayed.
-    reads: [C, C], of reads and keys of earlier elements, decayed.
-    sides: of each level queries, reads and keys as they meet.
-  """
-
-  apart: jax.Array
-  scores: jax.Array
-  reads: jax.Array
+  apart: jax.Array  # positions' differing bits [C, C]
+  scores: jax.Array  # [C, C], of queries and keys, decayed
+  reads: jax.Array  # [C, C], of reads and keys of earlier elements, decayed
+  # of each level queries, reads and keys as they meet
   sides: list[tuple[jax.Array, jax.Array, jax.Array]]
 
 

@@ -1,8 +1,4 @@
-"""Arrays of `delta_scan` in the blocks of its kernels on TPUs.
-
-Features are padded to a power of two or to a multiple of 128, and time to whole
-chunks; usually nothing is padded and nothing copied.
-"""
+"""Arrays of `delta_scan` in the blocks of its kernels on TPUs."""
 
 from typing import NamedTuple
 
@@ -31,7 +27,7 @@ def forward(
   o, final, *entering = _delta_tpu.forward(
     layout.plan, layout.inputs(x), layout.state(x.init), keeps
   )
-  o, final = o[:, : x.v.shape[1], : x.v.shape[2]], _cut(final, x.init.shape)
+  o, final = support.cut(o, x.v.shape), support.cut(final, x.init.shape)
   return o, final, entering[0] if keeps else None
 
 
@@ -52,17 +48,13 @@ def backward(
     layout.elements(g),
     layout.state(d_final),
   )
-  d_inputs = (_cut(d, y.shape) for d, y in zip(d_inputs, x))
+  d_inputs = (support.cut(d, y.shape) for d, y in zip(d_inputs, x))
   if layout.plan.channels:
-    d_decay = _cut(d_decay, x.decay.shape)
+    d_decay = support.cut(d_decay, x.decay.shape)
   elif layout.plan.decay:
     d_decay = layout.d_decay(d_decay, x)
-  d_init = _cut(d_init, x.init.shape)
+  d_init = support.cut(d_init, x.init.shape)
   return _delta_products.Inputs(*d_inputs, d_decay, d_init, None)
-
-
-def _cut(x, shape):
-  return x[:, : shape[1], : shape[2]]
 
 
 class _Layout(NamedTuple):

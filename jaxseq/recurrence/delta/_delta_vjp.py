@@ -1,35 +1,14 @@
-"""`delta_scan` by kernels, with its derivatives.
-
-The inputs and what a kernel keeps, the states that enter the chunks, are all
-that the gradient needs. The derivative of the gradient is that of the matrix
-products without kernels.
-"""
-
-from collections.abc import Callable
-import functools
-from typing import NamedTuple
+"""`delta_scan` by kernels, with its derivatives."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.delta import _delta_products
-from jaxseq.recurrence.delta import _delta_tpu_layout
 from jaxseq.recurrence.platform import _kept_vjp
-from jaxseq.recurrence.platform import support
-
-# `delta_scan`, without kernels.
-Plain = Callable[..., tuple[jax.Array, jax.Array]]
-
-
-class _Options(NamedTuple):
-  """Static."""
-
-  form: support.Form
-  chunk_size: int
-  plain: Plain
 
 
 def scan(
+  options: _kept_vjp.Options,
   q: jax.Array,
   k: jax.Array,
   v: jax.Array,
@@ -37,10 +16,6 @@ def scan(
   decay: jax.Array | None,
   init: jax.Array,
   reset: jax.Array | None,
-  *,
-  form: support.Form,
-  chunk_size: int,
-  plain: Plain,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence of `delta_scan` over time."""
   out = jnp.result_type(q, k, v)
@@ -53,43 +28,17 @@ def scan(
       decay = jnp.where(reset[..., None], 0, decay)
   init = init.astype(jnp.float32)
   x = _delta_products.Inputs(q, k, v, read, decay, init, reset)
-  o, final = _scan(_Options(form, chunk_size, plain), x)
+  o, final = _scan(options, x)
   return o.astype(out), final
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
-def _gradient(options, x, residuals, cotangents):
-  """Cotangents of the inputs."""
-  form, chunk_size, _ = options
-  if form.chip == "gpu":
-    from jaxseq.recurrence.delta import _delta_gpu_layout
-
-    return _delta_gpu_layout.backward(form, x, residuals, *cotangents)
-  return _delta_tpu_layout.backward(form, chunk_size, x, residuals, *cotangents)
-
-
-def _plain_gradient(options, x, cotangents):
-  """Cotangents of the inputs, by the products without kernels."""
-
-  def run(*floats):
-    how = {"method": "chunked", "chunk_size": options.chunk_size}
-    return options.plain(*floats, reset=x.reset, **how)
-
-  floats = jax.vjp(run, *x[:6])[1](cotangents)
-  return _delta_products.Inputs(*floats, None)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _forward(options, x, keeps):
-  """Outputs with the last state, and if asked what the gradient needs."""
-  form, chunk_size, _ = options
-  if form.chip == "gpu":
-    from jaxseq.recurrence.delta import _delta_gpu_layout
-
-    o, final, residuals = _delta_gpu_layout.forward(form, x, keeps)
+def _layout(form, _):
+  """The module of what the kernels for a chip consume."""
+  if form.chip == "tpu":
+    from jaxseq.recurrence.delta import _delta_tpu_layout as layout
   else:
-    o, final, residuals = _delta_tpu_layout.forward(form, chunk_size, x, keeps)
-  return (o, final), residuals
+    from jaxseq.recurrence.delta import _delta_gpu_layout as layout
+  return layout
 
 
-_scan = _kept_vjp.differentiable(_forward, _gradient, _plain_gradient)
+_scan = _kept_vjp.of_matrix_states(_layout)

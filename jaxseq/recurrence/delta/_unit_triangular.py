@@ -1,11 +1,7 @@
 """Inverses of I + A, A strictly lower triangular, by blocks.
 
-Forward substitution in blocks of 16 on the diagonal, and products upwards:
-
-  [[X, 0], [Y, Z]]^-1 = [[X^-1, 0], [-Z^-1 Y X^-1, Z^-1]]
-
-The product (I - A)(I + A^2)(I + A^4)... is exact as well, A being nilpotent,
-but its powers grow beyond the digits of a float32 where keys are alike.
+[[X, 0], [Y, Z]]^-1 = [[X^-1, 0], [-Z^-1 Y X^-1, Z^-1]]. The powers of A in
+(I - A)(I + A^2)(I + A^4)... grow beyond float32 where keys are alike.
 """
 
 import jax

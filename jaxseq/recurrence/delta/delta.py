@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.delta import _delta_chunk
 from jaxseq.recurrence.delta import _delta_forms
+from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
@@ -309,8 +310,8 @@ def _by_kernel(x, init, reset, chunk_size):
     message = support.sentence("delta", "dplr_scan", "delta_scan")
     raise NotImplementedError(message)
   form = support.form(_op(x), jnp.result_type(*x[:4], init))
-  how = {"chunk_size": chunk_size, "plain": delta_scan}
-  o, final = _delta_vjp.scan(*x, init, reset, form=form, **how)
+  options = _kept_vjp.Options(form, chunk_size, delta_scan)
+  o, final = _delta_vjp.scan(options, *x, init, reset)
   return final, o
 
 

@@ -1,8 +1,7 @@
 """Chunks of a gated recurrence: products, the loop over time, its reverse.
 
-Arrays inside are time-major and head by head, (time, heads, batch, features).
-Operands of products have one dtype, which may be narrower than float32; sums,
-gates and states are float32 or wider.
+Arrays inside are (time, heads, batch, features); sums and states float32 or
+wider.
 """
 
 import functools
@@ -21,20 +20,13 @@ Arrays = _gated_products.Arrays
 
 
 class Form(NamedTuple):
-  """Static options of a scan.
+  """Static options of a scan."""
 
-  Attributes:
-    chunk: steps in a chunk of time.
-    operands: dtype of the operands of products.
-    hidden: dtype of the hidden states that are returned.
-    unrolled: whether loops are those of `_gated_unrolled`.
-    kernel: form of the kernels, of `_gated_gpu_scan`, or None.
-  """
-
-  chunk: int
-  operands: jnp.dtype
-  hidden: jnp.dtype
-  unrolled: bool = False
+  chunk: int  # steps in a chunk of time
+  operands: jnp.dtype  # dtype of the operands of products
+  hidden: jnp.dtype  # dtype of the hidden states that are returned
+  unrolled: bool = False  # whether loops are those of `_gated_unrolled`
+  # form of the kernels, of `_gated_gpu_scan`, or None
   kernel: support.Form | None = None
 
 

@@ -1,17 +1,9 @@
 """Loops of a gated recurrence for Hopper: weights stay in shared memory.
 
-A block has the recurrent weights of one head in shared memory and the state of
-64 rows in registers, and walks along time. Each of its warpgroups owns 32
-features of all gates; tensor cores multiply with the hidden state of all of
-them, which goes through shared memory, or on the way back with the cotangents
-of the gates. The pointwise functions of the cell are traced into the kernel.
-
-Arrays lie as products leave them, gate by gate in one array: (time, rows, gates
-* width), with the features of all heads as the width, and are bfloat16 or
-float32; states are (rows, width). Rows come in multiples of 64 and features of
-a head in multiples of 32. Flags of resets are `()` or one (time, rows) array,
-not 0 at resets. Where a cell adds a product to an input, the two have one slot:
-their sum is all that the way back needs, and its cotangent is that of both.
+A block has the weights of one head and the state of 64 rows; each warpgroup
+owns 32 features of all gates. Arrays are (time, rows, gates * width), with the
+features of all heads as the width. Where a cell adds a product to an input, the
+two have one slot: their sum is all that the way back needs.
 """
 
 import functools

@@ -1,16 +1,9 @@
 """Loops of a gated recurrence for Hopper: weights over a cluster of blocks.
 
-For heads that are too wide for one block. Those of a cluster run at the same
-time; each has 32 features of all gates: their weights in shared memory, and
-their state of 64 rows in the registers of two warpgroups. In every step they
-exchange their hidden states, or on the way back their cotangents of the gates,
-through main memory, or rather the cache that all processors share: a block
-copies its own there, waits until the copy is complete, arrives at a barrier of
-the cluster, and once all have arrived copies everybody's to its shared memory.
-Copies from and to shared memory by the unit that does so see that cache alone,
-and not one of a single processor.
-
-Arrays are those of `_gated_gpu`, with features as `width` gives them.
+Each block has 32 features of all gates of 64 rows. In every step they exchange
+hidden states, or back the gates' cotangents, through the cache that all
+processors share: a block copies its own there, waits until the copy is
+complete, arrives at a barrier of the cluster, and then copies everybody's.
 """
 
 import functools

@@ -1,8 +1,4 @@
-"""Clusters of blocks on which the loops of a gated recurrence run.
-
-A block has 32 features of a head and 64 rows, each of its two warpgroups half
-of the features.
-"""
+"""Clusters of blocks on which the loops of a gated recurrence run."""
 
 from typing import NamedTuple
 
@@ -40,21 +36,13 @@ def in_parts(features: int) -> tuple[int, int]:
 
 
 class Here(NamedTuple):
-  """Place of a warpgroup, and its block.
+  """Place of a warpgroup, and its block."""
 
-  Attributes:
-    place: rows and features of this warpgroup.
-    group: which of the block's it is.
-    columns: its features among the block's.
-    start: where the features of its head begin.
-    block: which of the cluster's blocks it is in.
-  """
-
-  place: parts.Place
-  group: jax.Array
-  columns: pl.Slice
-  start: jax.Array
-  block: jax.Array
+  place: parts.Place  # rows and features of this warpgroup
+  group: jax.Array  # which of the block's it is
+  columns: pl.Slice  # its features among the block's
+  start: jax.Array  # where the features of its head begin
+  block: jax.Array  # which of the cluster's blocks it is in
 
   @classmethod
   def of(cls, heads: int, features: int):
@@ -104,11 +92,11 @@ def check(features: int, gates: int, columns: int):
   """Raises NotImplementedError if the weights of a block do not fit."""
   taken = 2 * (FEATURES * gates * features + ROWS * columns)
   if features > WIDEST or taken > _SHARED:
-    got = f"{features} features a head in {gates} gates on a GPU"
+    got = f"{features} features a head in {gates} gates"
     expected = (
       f"at most {WIDEST} features, and {_SHARED} bytes for {FEATURES} of them"
     )
-    raise NotImplementedError(support.sentence("gated", got, expected))
+    support.refuse("gated", got, expected)
 
 
 def kernel(body, out, scratch, shape: tuple[int, int, int], interpret):

@@ -1,10 +1,4 @@
-"""Parts that the loops of a gated recurrence for Hopper share.
-
-Arrays are (time, rows, parts * heads * features), states (rows, heads *
-features), with rows in multiples of 64. A part is a gate, as products leave
-them side by side. A warpgroup works on 64 rows of some features of one head, in
-the layout of the sums of tensor cores.
-"""
+"""Parts that the loops of a gated recurrence for Hopper share."""
 
 from typing import NamedTuple
 
@@ -19,17 +13,11 @@ _WGMMA = plgpu.Layout.WGMMA
 
 
 class Place(NamedTuple):
-  """Rows and features that a warpgroup works on.
+  """Rows and features that a warpgroup works on."""
 
-  Attributes:
-    rows: of all arrays.
-    columns: features, counted over all heads.
-    width: features of all heads, those of a part.
-  """
-
-  rows: pl.Slice
-  columns: pl.Slice
-  width: int
+  rows: pl.Slice  # of all arrays
+  columns: pl.Slice  # features, counted over all heads
+  width: int  # features of all heads, those of a part
 
   def at(self, *time, part: int = 0):
     """Index of these rows and features in an array."""

@@ -1,19 +1,13 @@
 """A gated recurrence on Hopper: products of all steps around its loops.
 
-Forward the inputs are projected in one product, without their bias, and the
-loop of a kernel reads its result where it lies. Backward nothing runs there
-again: the kernel has kept the states beside the hidden ones, and one product of
-hidden states, inputs and ones with all weights and biases gives the distinct
-sums of every step. Their cotangents, which the loop back leaves in one array,
-make those of the inputs and, in one product more, those of all weights and
-biases. Products are sums in float32; what lies between them is bfloat16.
-
-Time is cut into chunks only where these arrays would be long. Derivatives of
-the gradient are those of `_gated_chunk`, without kernels.
+The way back runs nothing again: one product of hidden states, inputs and ones
+with all weights and biases gives the distinct sums of every step.
 """
 
 from collections.abc import Callable
 import functools
+from typing import Any
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -22,6 +16,7 @@ import jax.numpy as jnp
 from jaxseq._types import PyTree
 from jaxseq.recurrence.gated import _gated_chunk
 from jaxseq.recurrence.gated import _gated_gpu_weights
+from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
@@ -29,55 +24,26 @@ from jaxseq.recurrence.shared import _varying
 Arrays = _gated_chunk.Arrays
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+class _Arrays(NamedTuple):
+  """Arguments of `_gated_chunk.scan`."""
+
+  params: Any  # `gated.GatedParams`
+  state: Arrays
+  x: jax.Array
+  reset: jax.Array | None
+
+
 def scan(
   cell, form: _gated_chunk.Form, params, state: Arrays, x: jax.Array, reset
 ) -> tuple[jax.Array, Arrays]:
   """`_gated_chunk.scan` by kernels, with operands of products in bfloat16."""
-  hidden, _, final = _run(cell, form, False, params, state, x, reset)
-  return _returned(hidden, final, state)
+  return _scan((cell, form), _Arrays(params, state, x, reset))
 
 
-def _scan_forward(cell, form, params, state, x, reset):
-  hidden, more, final = _run_and_keep(cell, form, params, state, x, reset)
-  residuals = params, state, x, reset, (hidden, *more)
-  return _returned(hidden, final, state), residuals
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _run_and_keep(cell, form, params, state, x, reset):
-  """`_run`, and what is kept of it."""
-  return _run(cell, form, True, params, state, x, reset)
-
-
-def _run_and_keep_forward(cell, form, *arguments):
-  return _run_and_keep(cell, form, *arguments), arguments
-
-
-def _run_and_keep_backward(cell, form, arguments, cotangents):
-  """Cotangents without kernels; `_pull` sends none to what is kept."""
-  params, state, x, reset = arguments
-  d_hidden, _, d_final = cotangents
-  run = _without_kernels(cell, form, reset)
-  _, pull = jax.vjp(run, params, state, x)
-  return *pull(_returned(d_hidden, d_final, state)), None
-
-
-_run_and_keep.defvjp(_run_and_keep_forward, _run_and_keep_backward)
-
-
-def _without_kernels(cell, form, reset):
-  """`scan` of the other arguments by loops in chunks."""
-  plain = form._replace(kernel=None)
-  run = functools.partial(_gated_chunk.scan, cell, plain)
-  return lambda params, state, x: run(params, state, x, reset)
-
-
-def _scan_backward(cell, form, residuals, cotangents):
-  return *_pull(cell, form, *residuals, *cotangents), None
-
-
-scan.defvjp(_scan_forward, _scan_backward)
+def _plain(options, arrays):
+  """`scan` by loops in chunks."""
+  cell, form = options
+  return _gated_chunk.scan(cell, form._replace(kernel=None), *arrays)
 
 
 def _returned(hidden, final, state):
@@ -85,8 +51,9 @@ def _returned(hidden, final, state):
   return _to_heads(hidden, state), tuple(_to_heads(x, state) for x in final)
 
 
-def _run(cell, form, keep, params, state, x, reset):
-  """Hidden states, the others before the steps if kept, and the last state."""
+def _run(options, arrays, keep):
+  """Hidden states with the last state; and what the gradient needs."""
+  (cell, form), (params, state, x, reset) = options, arrays
   sizes = _gated_gpu_weights.Sizes.of(cell, params, state)
   weights = _gated_gpu_weights.aligned(sizes, params)
   interpret, loops = support.interpreter(form.kernel), sizes.loops
@@ -104,12 +71,13 @@ def _run(cell, form, keep, params, state, x, reset):
   elements = _inputs(sizes, params, x), _flags(sizes, reset)
   first = tuple(_from_heads(sizes, leaf) for leaf in state)
   final, (hidden, more) = _over_chunks(chunk, form.chunk, first, elements)
-  return hidden, more, final
+  return _returned(hidden, final, state), (hidden, *more)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _pull(cell, form, params, state, x, reset, more, d_hidden, d_final):
+def _pull(options, arrays, saved, cotangents):
   """Cotangents of weights, first state and inputs."""
+  (cell, form), (params, state, x, reset) = options, arrays
+  (d_hidden, d_final), (hidden, *more) = cotangents, saved
   sizes = _gated_gpu_weights.Sizes.of(cell, params, state)
   weights = _gated_gpu_weights.aligned(sizes, params)
   stacked = _gated_gpu_weights.stacked(sizes, weights)
@@ -128,7 +96,6 @@ def _pull(cell, form, params, state, x, reset, more, d_hidden, d_final):
     d_x = _gated_gpu_weights.to_inputs(sizes, weights, stacked, d_sums, x.dtype)
     return (d_state, d_stacked), d_x
 
-  hidden, *more = more
   elements = (
     _inputs(sizes, params, x),
     _flags(sizes, reset),
@@ -146,30 +113,11 @@ def _pull(cell, form, params, state, x, reset, more, d_hidden, d_final):
     split = d_x.reshape(*d_x.shape[:2], sizes.inputs, sizes.width)
     d_x = sizes.cut(split).reshape(*d_x.shape[:2], -1)
   d_x = d_x[:, : x.shape[1]]
-  return d_params, tuple(_to_heads(leaf, state) for leaf in d_state), d_x
+  d_state = tuple(_to_heads(leaf, state) for leaf in d_state)
+  return _Arrays(d_params, d_state, d_x, None)
 
 
-def _pull_forward(cell, form, params, state, x, reset, more, *cotangents):
-  pulled = _pull(cell, form, params, state, x, reset, more, *cotangents)
-  return pulled, (params, state, x, reset, more, cotangents)
-
-
-def _pull_backward(cell, form, residuals, again):
-  """Cotangents of the gradient without kernels, which nothing kept enters."""
-  params, state, x, reset, residual_states, cotangents = residuals
-  run = _without_kernels(cell, form, reset)
-
-  def pulled(params, state, x, *cotangents):
-    _, pull = jax.vjp(run, params, state, x)
-    return pull(cotangents)
-
-  _, pull = jax.vjp(pulled, params, state, x, *cotangents)
-  d_params, d_state, d_x, *d_cotangents = pull(again)
-  nothing = jax.tree.map(jnp.zeros_like, residual_states)
-  return d_params, d_state, d_x, None, nothing, *d_cotangents
-
-
-_pull.defvjp(_pull_forward, _pull_backward)
+_scan = _kept_vjp.differentiable(_run, _pull, _plain, compiled=False)
 
 
 def _inputs(sizes, params, x):

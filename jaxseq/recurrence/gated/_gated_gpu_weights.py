@@ -1,9 +1,7 @@
 """Weights of a gated recurrence on Hopper, and the products with them.
 
-All weights and biases are one matrix, of which a column is a feature of one of
-the distinct sums of a step, and the rows are those of hidden states, inputs and
-ones: a bias is two numbers of bfloat16, whose sum has 16 bits. Recurrent
-weights of several heads are blocks in it, with zeros between them.
+All are one matrix: a column for a feature of a distinct sum of a step, rows of
+hidden states, inputs and ones; a bias is two bfloat16 numbers.
 """
 
 import functools
@@ -36,19 +34,13 @@ def _slots(cell, inputs, gates, states):
 
 
 class Sizes(NamedTuple):
-  """Static sizes.
+  """Static sizes."""
 
-  Attributes:
-    heads: number of heads.
-    features: of a head.
-    gates: of the state.
-    slots: for the inputs and then the products of the cell, which of the
-      distinct sums each belongs to.
-  """
-
-  heads: int
-  features: int
-  gates: int
+  heads: int  # number of heads
+  features: int  # of a head
+  gates: int  # of the state
+  # for the inputs and then the products of the cell, which of the distinct sums
+  # each belongs to
   slots: tuple[int, ...]
 
   @classmethod
@@ -97,19 +89,13 @@ class Sizes(NamedTuple):
 
 
 class Weights(NamedTuple):
-  """Weights of `gated.GatedParams` with the features of blocks.
+  """Weights of `gated.GatedParams` with the features of blocks."""
 
-  Attributes:
-    kernel: (heads, gates, features, features) bfloat16, [head, gate, in, out].
-    input_kernel: (inputs, input gates, width), or None.
-    input_bias: (input gates, width).
-    bias: (gates, width), or None.
-  """
-
+  # (heads, gates, features, features) bfloat16, [head, gate, in, out]
   kernel: jax.Array
-  input_kernel: jax.Array | None
-  input_bias: jax.Array
-  bias: jax.Array | None
+  input_kernel: jax.Array | None  # (inputs, input gates, width), or None
+  input_bias: jax.Array  # (input gates, width)
+  bias: jax.Array | None  # (gates, width), or None
 
 
 def aligned(sizes: Sizes, params) -> Weights:

@@ -1,8 +1,4 @@
-"""Products of a gated recurrence: of its inputs, and inside every head.
-
-Operands of products have one dtype, which may be narrower than float32; sums
-are float32 or wider.
-"""
+"""Products of a gated recurrence: of its inputs, and inside every head."""
 
 import jax
 import jax.numpy as jnp

@@ -1,9 +1,4 @@
-"""Gated networks with time split over the devices of a mesh axis.
-
-Their recurrence is not associative: there is no prefix to combine. Devices can
-take turns, or exchange the split of time for a split of what is independent:
-the rows of the batch, or the heads of a block-diagonal recurrence.
-"""
+"""Gated networks with time split over devices, by turns or an exchange."""
 
 from collections.abc import Callable
 

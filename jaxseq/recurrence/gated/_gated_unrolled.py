@@ -1,11 +1,7 @@
 """Chunks of a gated recurrence for GPUs, of which every operation is a launch.
 
-Gates stand side by side in one array, so that a step is two kernels: a product
-and what is pointwise. Flags of resets act on the state that a step leaves
-behind, and several steps share a turn of the loop, which costs kernels of its
-own. The way back computes the recurrent products of all steps in one, from the
-states before them: those that were returned, where nothing else is a state, and
-those of a second way there, where more is.
+A step is two kernels, a product and what is pointwise; several share a turn of
+the loop. The way back has the recurrent products of all steps in one.
 """
 
 import jax

@@ -100,8 +100,7 @@ def _kernel(wide, operands):
   """The form in which kernels run here, or NotImplementedError."""
   form = support.form("gated", wide)
   if operands != jnp.bfloat16:
-    got = f"dtype {operands} on a GPU"
-    raise NotImplementedError(support.sentence("gated", got, "bfloat16"))
+    support.refuse("gated", f"dtype {operands}", "bfloat16")
   return form
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.linear.linear import (
     accumulator_dtype as accumulator_dtype,
   )
-  from jaxseq.recurrence.linear.linear import choose_method as choose_method
   from jaxseq.recurrence.linear.linear import linear_scan as linear_scan
   from jaxseq.recurrence.linear.linear import linear_step as linear_step
 else:

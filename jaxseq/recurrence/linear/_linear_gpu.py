@@ -1,9 +1,4 @@
-"""Diagonal linear recurrences on Hopper: a thread owns a channel.
-
-A block of 128 threads walks along time with the states of 128 channels in
-registers; tiles of the inputs stream into shared memory ahead of it, and tiles
-of the results out behind it, by the copy engine. Complex numbers are pairs.
-"""
+"""Diagonal linear recurrences on Hopper: a thread owns a channel."""
 
 from typing import NamedTuple
 
@@ -15,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_parts
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHANNELS = 128
 # Elements whose inputs are loaded at once: a tile is a multiple.
@@ -172,8 +167,8 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
         (ref.at[row, pl.ds(begin(k), tile)], to)
         for ref, to in zip(flag_refs, flag_tiles)
       ]
-      for place, to in pairs:
-        plgpu.copy_gmem_to_smem(place, to.at[slot], barrier.at[slot])
+      copies = ((place, to.at[slot]) for place, to in pairs)
+      _hopper.fetch(copies, barrier.at[slot])
 
     def element(k, slot, i):
       current = [ref[slot, i] for ref in tiles_in[: len(along_views)]]
@@ -243,29 +238,27 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     block = plgpu.SMEM((slots, tile, CHANNELS), jnp.float32)
     return [block for _ in range(count)]
 
-  shapes = [jax.ShapeDtypeStruct(b[0].shape, jnp.float32)] * outputs
-  shapes += [jax.ShapeDtypeStruct((rows, n), jnp.float32)] * lasts
-  name = "linear_adjoint" if h else "linear_recurrence"
+  shapes = [_hopper.float32(b[0].shape)] * outputs
+  shapes += [_hopper.float32((rows, n))] * lasts
   arriving = (len(along) + len(h)) * len(offsets) + len(flags)
-  kernel = plgpu.kernel(
+  return _hopper.call(
+    "linear_adjoint" if h else "linear_recurrence",
+    walk.form,
     body,
-    out_type=tuple(shapes),
-    scratch_types=(
+    {"row": rows, "column": n // len(offsets) // CHANNELS},
+    shapes,
+    (
       buffers((len(along) + len(h)) * len(offsets), stages),
       buffers(outputs * len(offsets), 2),
       [plgpu.SMEM((stages, tile), jnp.int32) for _ in flags],
       plgpu.Barrier(num_arrivals=arriving, num_barriers=stages),
     ),
-    grid=(rows, n // len(offsets) // CHANNELS),
-    grid_names=("row", "column"),
-    kernel_name=name,
+    [x for group in groups for x in group],
+    b[0],
     # A tile is committed before the copy engine touches it again, and nothing
     # else is both read and written.
-    compiler_params=plgpu.CompilerParams(unsafe_no_auto_barriers=True),
-    interpret=support.interpreter(walk.form),
+    unsafe_no_auto_barriers=True,
   )
-  kernel_outputs = kernel(*(x for group in groups for x in group))
-  return tuple(_varying.vary_as(b[0], x) for x in kernel_outputs)
 
 
 def _row(row, x):

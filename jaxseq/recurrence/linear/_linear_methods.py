@@ -166,3 +166,12 @@ def adjoint(
 
 
 scan.defvjp(_scan_forward, _scan_backward)
+
+
+def entering(
+  factor: jax.Array, addend: jax.Array, init: jax.Array, *, reverse: bool
+) -> jax.Array:
+  """The states [B, S, n] that enter S segments of time, side by side."""
+  # From what all elements of each do to a state, its factor and its addend.
+  after, _ = scan(factor, addend, init, None, reverse, "associative")
+  return previous(after, init, reverse)

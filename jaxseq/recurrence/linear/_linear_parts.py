@@ -13,20 +13,14 @@ Parts: TypeAlias = tuple[jax.Array, ...]
 
 
 class Walk(NamedTuple):
-  """Direction and tiles of a kernel along time: static.
+  """Direction and tiles of a kernel along time: static."""
 
-  Attributes:
-    form: as `support.form` gives it.
-    tile: elements per tile.
-    stages: tiles under way at a time, on GPUs.
-    reverse: whether the recurrence runs from the last element to the first.
-    joined: whether the parts are halves of the last axis of one array, on GPUs.
-  """
-
-  form: support.Form
-  tile: int
-  stages: int
+  form: support.Form  # as `support.form` gives it
+  tile: int  # elements per tile
+  stages: int  # tiles under way at a time, on GPUs
+  # whether the recurrence runs from the last element to the first
   reverse: bool
+  # whether the parts are halves of the last axis of one array, on GPUs
   joined: bool
 
 

@@ -1,9 +1,7 @@
-"""The linear scan with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""The linear scan with time split over devices; `shared` has the idea."""
 
 from collections.abc import Callable
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +19,9 @@ def linear_scan(
   begin = init
   a, b, reset, init = _prefix.vary(axis, a, b, reset, init)
   summary = _summary(a.astype(dtype), b.astype(dtype), reset, reverse=reverse)
-  combine = _combine
+  run = functools.partial(run, a, b, reset=reset)
   where = {"axis": axis, "reverse": reverse}
-  state, chunks = _summaries.entering(summary, init, combine, **where)
-  h, last = run(a, b, state, reset=reset)
-  return h, _summaries.final(chunks, begin, combine, last, **where)
+  return _summaries.scan(run, summary, (init, begin), _combine, **where)
 
 
 def _summary(

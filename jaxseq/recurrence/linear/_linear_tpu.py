@@ -1,12 +1,10 @@
 """Diagonal linear recurrences on TPUs: eight elements at a time.
 
-A register holds 8 elements of 128 channels. Three shifted steps compose the
-maps of the elements before each one in it, and the state that comes from the
-register before is applied to all eight at once. Blocks of time follow each
-other on the last axis of the grid, with the carry in scratch memory. Complex
-numbers are pairs.
+Three shifted steps compose the maps of the elements in a register of 8 elements
+of 128 channels; the state of the register before is applied to all at once.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -17,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_parts
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _tpu
 
 LANES, ROWS = 128, 8
 Parts = _linear_parts.Parts
@@ -64,36 +63,26 @@ def gradient(
 
 
 class _Chain(NamedTuple):
-  """Flags of eight elements, and where they let pass what came before.
+  """Flags of eight elements, and where they let pass what came before."""
 
-  Attributes:
-    backwards: whether the elements are consumed from the last to the first.
-    alive: [8, 128] float32, 0 where an element starts afresh, or None.
-    passing: for shifts by 1, 2 and 4, float32 above 0 where the elements before
-      reach this one.
-    through: 0 where one of the elements up to this one starts afresh, or None.
-  """
-
+  # whether the elements are consumed from the last to the first
   backwards: bool
+  # [8, 128] float32, 0 where an element starts afresh, or None
   alive: jax.Array | None
+  # for shifts by 1, 2 and 4, float32 above 0 where the elements before reach
+  # this one
   passing: tuple[jax.Array, ...]
+  # 0 where one of the elements up to this one starts afresh, or None
   through: jax.Array | None
 
 
 class _Eight(NamedTuple):
-  """Arrays of a step: 8 elements of 128 channels, by parts.
+  """Arrays of a step: 8 elements of 128 channels, by parts."""
 
-  Attributes:
-    chain: flags.
-    a: decays.
-    b: inputs, or cotangents.
-    h: the states before each element.
-  """
-
-  chain: _Chain
-  a: Parts
-  b: Parts
-  h: Parts
+  chain: _Chain  # flags
+  a: Parts  # decays
+  b: Parts  # inputs, or cotangents
+  h: Parts  # the states before each element
 
   @property
   def alive(self):
@@ -267,22 +256,20 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
     for _ in flags
   ]
   specs += [state_spec(x) for x in (*still, *carry, *init)]
-  shapes = [support.varying(b[0], b[0].shape, jnp.float32)] * outputs
-  shapes += [support.varying(b[0], (rows, ROWS, n), jnp.float32) for _ in carry]
+  float32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+  shapes = [float32(b[0].shape)] * outputs
+  shapes += [float32((rows, ROWS, n)) for _ in carry]
   out_specs = [spec(b[0], tile, place)] * outputs
   out_specs += [state_spec(b[0], ROWS) for _ in carry]
   scratch = [pltpu.VMEM((ROWS, width), jnp.float32) for _ in carry]
   scratch += [pltpu.VMEM((tile, LANES), jnp.float32) for _ in flags]
-  semantics = ("parallel", "parallel", "arbitrary")
-  call = pl.pallas_call(
+  results = _tpu.call(
+    "linear_adjoint" if h else "linear_recurrence",
+    walk.form,
     body,
-    out_shape=shapes,
-    grid=(rows, n // width, blocks),
-    in_specs=specs,
-    out_specs=out_specs,
-    scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(dimension_semantics=semantics),
-    interpret=support.interpreter(walk.form),
-    name="linear_adjoint" if h else "linear_recurrence",
+    (rows, n // width, blocks),
+    *(specs, out_specs, shapes, scratch),
+    [x for group in inputs for x in group],
+    like=b[0],
   )
-  return tuple(call(*(x for group in inputs for x in group)))
+  return tuple(results)

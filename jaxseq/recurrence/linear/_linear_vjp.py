@@ -1,10 +1,7 @@
 """`linear_scan` by kernels, forward and backward.
 
-The gradient is one more kernel that reads decays, states and cotangents once.
-Its derivative in turn is that of the tree, so that second derivatives are
-right, if slow. Where rows and channels give too few blocks to fill a GPU, time
-is cut into segments: what each does to a state is found first, then the states
-that enter the segments, then all states.
+Where rows and channels give too few blocks to fill a GPU, time is cut into
+segments: what each does to a state is found first, then what enters them.
 """
 
 import functools
@@ -15,30 +12,22 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_parts
-from jaxseq.recurrence.linear import _segments as segments
 from jaxseq.recurrence.platform import support
 
 LANES = 128
 
 
 class Options(NamedTuple):
-  """Static options of a kernel.
+  """Static options of a kernel."""
 
-  Attributes:
-    form: as `support.form` gives it.
-    tile: elements per tile, a multiple of 8, on TPUs of 128.
-    stages: tiles under way at a time, on GPUs.
-    segments: of time, side by side, on GPUs.
-    reverse: whether the recurrence runs from the last element to the first.
-    joined: whether the parts are halves of the last axis of one array, whose
-      size is a multiple of 256; on GPUs.
-  """
-
-  form: support.Form
-  tile: int
-  stages: int
-  segments: int
+  form: support.Form  # as `support.form` gives it
+  tile: int  # elements per tile, a multiple of 8, on TPUs of 128
+  stages: int  # tiles under way at a time, on GPUs
+  segments: int  # of time, side by side, on GPUs
+  # whether the recurrence runs from the last element to the first
   reverse: bool
+  # whether the parts are halves of the last axis of one array, whose size is a
+  # multiple of 256; on GPUs
   joined: bool
 
 
@@ -57,12 +46,7 @@ def scan(
   a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
   arrays = map(_linear_parts.split, (a, b, init))
   h, final = scan_parts(
-    *arrays,
-    reset,
-    reverse=reverse,
-    tile=tile,
-    stages=stages,
-    segments=segments,
+    *arrays, reset, reverse=reverse, tile=tile, stages=stages, segments=segments
   )
   return _linear_parts.join(h), _linear_parts.join(final)
 
@@ -88,6 +72,7 @@ def scan_parts(
   return _scan(a, b, init, reset, options)
 
 
+# The states are all that the gradient needs: `_kept_vjp` would hold the inputs.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _scan(a, b, init, reset, options):
   """The states [B, T, n] and the last one, by parts."""
@@ -281,5 +266,5 @@ class _Layout(NamedTuple):
     """The state that enters each segment, [B, S, n], from what each does."""
     maps = (_complex(self.states(x), self.options) for x in maps)
     init = _complex(init, self.options)
-    states = segments.entering(*maps, init, reverse=reverse)
+    states = _linear_methods.entering(*maps, init, reverse=reverse)
     return _parts(states, self.options)

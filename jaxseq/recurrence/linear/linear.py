@@ -19,23 +19,6 @@ METHODS = ("auto", "sequential", "associative", "chunked")
 KERNEL_METHODS = (*METHODS, "pallas")
 
 
-def choose_method(platform: str, time: int) -> str:
-  """Decides what `method="auto"` means.
-
-  `kernels.choice` decides it, and `benchmarks/recurrence.py` prints the timings
-  of the machine it runs on. Where kernels run, `kernels.table` may say
-  otherwise.
-
-  Args:
-    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    time: number of elements.
-
-  Returns:
-    One of "sequential", "associative" and "chunked".
-  """
-  return choice.choose("linear", platform, None, jnp.float32, (1, time, 1))[0]
-
-
 def linear_scan(
   a: jax.Array,
   b: jax.Array,
@@ -66,7 +49,7 @@ def linear_scan(
     method: "sequential" (one step at a time), "associative" (a tree over
       time), "chunked" (blocks side by side, then the carries between them),
       "pallas" (kernels, on TPUs and Hopper GPUs, in at most float32) or "auto"
-      (see `choose_method`). All agree to rounding.
+      (by platform and length). All agree to rounding.
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
@@ -82,11 +65,9 @@ def linear_scan(
   """
   if axis is not None:
     run = functools.partial(linear_scan, reverse=reverse, method=method)
-    split = {"axis": axis, "reverse": reverse}
+    where = {"reset": reset, "axis": axis, "reverse": reverse}
     dtype = accumulator_dtype(a, b, init)
-    return _linear_sharded.linear_scan(
-      run, a, b, init, reset=reset, dtype=dtype, **split
-    )
+    return _linear_sharded.linear_scan(run, a, b, init, dtype=dtype, **where)
   a, b = jnp.asarray(a), jnp.asarray(b)
   *batch, time, n = _validate.shape("b", b, ("*batch", "time", "n"))
   batch = tuple(batch)

@@ -1,19 +1,9 @@
 """One chunk of the mLSTM, by a method; and one element.
 
-With m the largest logarithm of a weight so far, the state is (C, n, m), C and n
-being scaled by exp(-m). Relative to the m of its own time, an element is added
-with the weight exp(i - m_t) and kept with the decay exp(f + m_{t-1} - m_t),
-both at most 1, so that C and n are the state of an `outer_scan` whose values
-have a column of ones. Its forms, and their derivatives, serve here.
-
-  q, k   [B, C, K]
-  v      [B, C, V]
-  i, f   [B, C]       logarithms of the gates
-  state  [B, K, V + 1] and m [B]
-  reset  [B, C]       or None
-
-Gradients: m is a shift that cancels, but for the `eps` beside the divisor and
-in the state that is handed on. It is a constant where it only shifts.
+Relative to the largest log-weight m of its own time, an element is added with
+the weight exp(i - m_t) and kept with the decay exp(f + m_{t-1} - m_t), so that
+C and n are the state of an `outer_scan` whose values have a column of ones. For
+gradients m is a constant where it only shifts.
 """
 
 from typing import NamedTuple
@@ -49,11 +39,11 @@ class MLSTMState(NamedTuple):
 class Inputs(NamedTuple):
   """The arrays of time that a chunk consumes."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  i: jax.Array
-  f: jax.Array
+  q: jax.Array  # [B, C, K]
+  k: jax.Array  # [B, C, K]
+  v: jax.Array  # [B, C, V]
+  i: jax.Array  # [B, C], logarithm of the input gate
+  f: jax.Array  # [B, C], logarithm of the forget gate
 
 
 class Packed(NamedTuple):
@@ -103,19 +93,12 @@ def chunk(
 
 
 class Weights(NamedTuple):
-  """Weights of elements [B, C] that make of an mLSTM an `outer_scan`.
+  """Weights of elements [B, C] that make of an mLSTM an `outer_scan`."""
 
-  Attributes:
-    m: largest logarithm of a weight so far.
-    shift: the same, a constant for gradients.
-    log_weight: of the key, at most 0.
-    decay: logarithm.
-  """
-
-  m: jax.Array
-  shift: jax.Array
-  log_weight: jax.Array
-  decay: jax.Array
+  m: jax.Array  # largest logarithm of a weight so far
+  shift: jax.Array  # the same, a constant for gradients
+  log_weight: jax.Array  # of the key, at most 0
+  decay: jax.Array  # logarithm
 
 
 def weights(
@@ -160,11 +143,7 @@ def step(
 
 
 def read(
-  o: jax.Array,
-  total: jax.Array,
-  m: jax.Array,
-  shift: jax.Array,
-  eps: float,
+  o: jax.Array, total: jax.Array, m: jax.Array, shift: jax.Array, eps: float
 ) -> jax.Array:
   """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off."""
   # The shift is m in value, but for the gradient a constant.

@@ -1,9 +1,4 @@
-"""`mlstm_scan` by the kernels of `outer_scan` on Hopper, weights inside.
-
-Keys and values are as the caller has them: the kernels take the logarithms of
-the keys' weights among their facts, and have the column of ones that the
-normalizer is made of on the chip only.
-"""
+"""`mlstm_scan` by the kernels of `outer_scan` on Hopper, weights inside."""
 
 from typing import NamedTuple
 
@@ -18,55 +13,33 @@ from jaxseq.recurrence.platform import support
 
 
 class Inputs(NamedTuple):
-  """Arrays that the recurrence consumes.
+  """Arrays that the recurrence consumes."""
 
-  Attributes:
-    q: [rows, time, heads, K] bfloat16.
-    k: [rows, time, heads, K].
-    v: [rows, time, heads, V].
-    log_weight: [rows, time, heads] float32, of the keys, at most 0.
-    decay: [rows, time, heads] float32, logarithms.
-    C: [rows, heads, K, V] float32, the state before the first element.
-    n: [rows, heads, K] float32, that of the column of ones.
-    reset: [rows, time] bool, or None.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  log_weight: jax.Array
-  decay: jax.Array
+  q: jax.Array  # [rows, time, heads, K] bfloat16
+  k: jax.Array  # [rows, time, heads, K]
+  v: jax.Array  # [rows, time, heads, V]
+  log_weight: jax.Array  # [rows, time, heads] float32, of the keys, at most 0
+  decay: jax.Array  # [rows, time, heads] float32, logarithms
+  # [rows, heads, K, V] float32, the state before the first element
   C: jax.Array
-  n: jax.Array
-  reset: jax.Array | None
+  n: jax.Array  # [rows, heads, K] float32, that of the column of ones
+  reset: jax.Array | None  # [rows, time] bool, or None
 
 
 class Results(NamedTuple):
-  """Arrays that the recurrence returns.
+  """Arrays that the recurrence returns."""
 
-  Attributes:
-    o: [rows, time, heads, V], q C.
-    total: [rows, time, heads] float32, q n.
-    C: the state after the last element.
-    n: that of the column of ones.
-  """
-
-  o: jax.Array
-  total: jax.Array
-  C: jax.Array
-  n: jax.Array
+  o: jax.Array  # [rows, time, heads, V], q C
+  total: jax.Array  # [rows, time, heads] float32, q n
+  C: jax.Array  # the state after the last element
+  n: jax.Array  # that of the column of ones
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    outer: see there.
-    ones: states of the column of ones that enter the chunks.
-  """
-
-  outer: _outer_gpu_layout.Kept
-  ones: jax.Array
+  outer: _outer_gpu_layout.Kept  # see there
+  ones: jax.Array  # states of the column of ones that enter the chunks
 
 
 def outer_inputs(x: Inputs) -> _outer_products.Inputs:
@@ -99,7 +72,7 @@ def forward(
   )
   o = _outer_gpu_layout.by_head(o, x.v.shape)
   total = _of_elements(ones.outputs, x.v.shape[1])
-  C = _outer_gpu_layout.state_of(C, x.C.shape)
+  C = support.cut(C, x.C.shape)
   n = ones.final[..., : x.n.shape[-1]]
   if lost is not None:
     total = jnp.where(lost, jnp.nan, total)
@@ -155,7 +128,7 @@ def backward(
     by_head(dv, x.v.shape),
     _of_elements(d_weight, x.v.shape[1]),
     _outer_gpu_layout.d_decay(outer, sums)[..., 0],
-    _outer_gpu_layout.state_of(dC, x.C.shape),
+    support.cut(dC, x.C.shape),
     ones.final[..., : x.n.shape[-1]],
     None,
   )

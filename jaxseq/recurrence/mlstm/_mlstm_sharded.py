@@ -1,7 +1,4 @@
-"""The mLSTM's states with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""The mLSTM's states with time split over devices; `shared` has the idea."""
 
 from collections.abc import Callable
 import functools
@@ -19,12 +16,7 @@ from jaxseq.recurrence.shared import _summaries
 
 
 def mlstm_scan_heads(
-  run: Callable[..., tuple[jax.Array, PyTree]],
-  x,
-  init,
-  *,
-  reset,
-  axis: str,
+  run: Callable[..., tuple[jax.Array, PyTree]], x, init, *, reset, axis: str
 ) -> tuple[jax.Array, PyTree]:
   """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
   begin = init
@@ -35,10 +27,9 @@ def mlstm_scan_heads(
   k, v = (leaf.astype(operands) for leaf in (x.k, x.v))
   i, f = (leaf.astype(dtype) for leaf in (x.i, x.f))
   summary = _summary(k, v, i, f, reset)
-  by = {"combine": _combine, "neutral": _nothing}
-  state, chunks = _summaries.entering(summary, init, axis=axis, **by)
-  h, last = run(*x, state, reset=reset)
-  return h, _summaries.final(chunks, begin, last=last, axis=axis, **by)
+  run = functools.partial(run, *x, reset=reset)
+  by = {"neutral": _nothing, "axis": axis}
+  return _summaries.scan(run, summary, (init, begin), _combine, **by)
 
 
 def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:

@@ -300,7 +300,7 @@ def _by_kernel(eps, x, state, reset):
   inputs = _mlstm_vjp.Inputs(
     q, x.k.astype(out), v, log_weight, decay, C, n, reset
   )
-  o, total, C, n = _mlstm_vjp.scan(inputs, form=form)
+  o, total, C, n = _mlstm_vjp.scan(form, inputs)
   Cn = jnp.concatenate([C, n[..., None]], axis=-1)
   h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])

@@ -6,7 +6,6 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.recurrence.outer import outer as outer
-  from jaxseq.recurrence.outer.outer import choose_method as choose_method
   from jaxseq.recurrence.outer.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer.outer import outer_step as outer_step

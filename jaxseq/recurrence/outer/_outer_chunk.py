@@ -1,20 +1,11 @@
 """One chunk of `outer_scan`: matrix products in place of a loop.
 
-Arrays have their heads before time and time before features:
-
-  q, k   [B, 1, C, K]   one for all R heads of a group
-  v      [B, R, C, V]
-  a      [B, R, C, A]   log-decays, A = 1 or K; or None
-  S      [B, R, K, V]   state before the chunk
-  reset  [B, C]         or None
-
 With s_t the sum of the log-decays up to element t,
 
   o_t = sum_{j <= t} (q_t exp(s_t - s_j) k_j) v_j + q_t exp(s_t) S
   S'  = exp(s_C) S + sum_j exp(s_C - s_j) k_j v_j^T
 
-where resets take pairs out of the sums; `_outer_forms` computes this. a and S
-are in the dtype in which all is summed up, q, k and v in that of operands.
+for states S [B, R, K, V], where resets [B, C] take pairs out of the sums.
 """
 
 import jax
@@ -42,20 +33,17 @@ def run(
   if method == "associative":
     return _associative(x, state, reset)
   masks = _episodes.masks(reset, x.v.shape[-2])
-  guarded = guarded and reset is not None
-  if guarded:
-    (q,), (k, v), a, state, bad_rows, bad_state = _episodes.set_aside(
-      (x.q,), (x.k, x.v), x.a, state, masks
-    )
-    x = _outer_forms.Inputs(q, k, v, a)
-  if x.a is None or x.a.shape[-1] == 1:
-    o, state = _outer_forms.scalar(x, state, masks)
-  else:
-    o, state = _outer_forms.vector(x, state, masks)
-  if guarded:
-    o = jnp.where(bad_rows, jnp.nan, o)
-    state = jnp.where(bad_state, jnp.nan, state)
-  return o, state
+
+  def products(queries, elements, a, state):
+    x = _outer_forms.Inputs(*queries, *elements, a)
+    per_head = a is None or a.shape[-1] == 1
+    form = _outer_forms.scalar if per_head else _outer_forms.vector
+    return form(x, state, masks)
+
+  arguments = (x.q,), (x.k, x.v), x.a, state
+  if guarded and reset is not None:
+    return _episodes.guarded(products, *arguments, masks)
+  return products(*arguments)
 
 
 def step(q, k, v, a, state, reset, *, inclusive=True):

@@ -1,9 +1,7 @@
 """Sums of log-decays over a chunk, and what is made of them.
 
-With s_t the sum of the log-decays up to element t, element t sees element j <=
-t through exp(s_t - s_j), the state before the chunk through exp(s_t), and the
-state after the chunk sees it through exp(s_C - s_j). These exponents are those
-of true decays, never their inverses: exp(s_t) exp(-s_j) would overflow.
+With s_t the sum up to element t, t sees j <= t through exp(s_t - s_j). Such
+exponents are those of true decays: exp(s_t) exp(-s_j) would overflow.
 """
 
 import math

@@ -1,14 +1,8 @@
 """A chunk of `outer_scan` as matrix products, with the derivatives written out.
 
-Layouts are those of `_outer_chunk`. With a decay per head the products q k^T
-are taken once and multiplied by the decays of the pairs, the state space
-duality of Mamba-2 (arXiv:2405.21060, section 6); a decay per channel stands
-inside them, as in gated linear attention (arXiv:2312.06635, section 4). The
-inputs and the state before the chunk are the only residuals.
-
-q, k and v may be bfloat16 where log-decays and states are float32. Products
-take operands of their dtype then, and what is computed in float32 and enters
-one, a decayed score or a state, is rounded for it; all sums are float32.
+The products q k^T are multiplied by a head's decays of the pairs (Mamba-2,
+arXiv:2405.21060, section 6); a decay per channel stands inside them (gated
+linear attention, arXiv:2312.06635, section 4). Sums are never bfloat16.
 """
 
 import functools
@@ -25,12 +19,12 @@ sum_over = _contractions.sum_over
 
 
 class Inputs(NamedTuple):
-  """Arrays that a chunk consumes; layouts as in `_outer_chunk`."""
+  """Arrays that a chunk consumes, of R heads of a group."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  a: jax.Array | None
+  q: jax.Array  # [B, 1, C, K]
+  k: jax.Array  # [B, 1, C, K]
+  v: jax.Array  # [B, R, C, V]
+  a: jax.Array | None  # [B, R, C, 1 or K], log-decays, as wide as the sums
 
 
 def _ends(x, masks, sums):

@@ -1,27 +1,15 @@
 """Chunks of `outer_scan` on Hopper, with a decay per head or none.
 
 A block is a warpgroup that takes one row, one head and some columns of its
-values through all chunks, with the state in registers. The next chunk's arrays
-are on their way while one is computed. Arrays are as projections leave them:
-
-  q, k    [rows, time, groups * K]
-  v       [rows, time, heads * V]
-  facts   [rows, heads, chunks, F, C], see `Facts`
-  state   [rows, heads, K, V]
-
-Back in time the same recurrence gives the cotangents of values and states: with
-q and k in each other's place, the outputs' cotangents g as values and that of
-the last state as the first,
+values through all chunks, with the state in registers. Back in time the same
+recurrence, with q and k in each other's place and the outputs' cotangents g as
+values, gives the cotangents of values and states:
 
   dv_j = sum_{t >= j} (k_j q_t) exp(s_t - s_j) g_t + exp(s_C - s_j) k_j D
   D'   = exp(s_C) D + sum_t exp(s_t) q_t g_t^T
 
-The gradients of queries, keys and decays are in `_outer_gpu_backward`.
-
 With `Ones` keys have weights exp(w_j), and there is a column of ones beside the
-values, which is not in memory: its part n of the state and its outputs are
-vectors of the blocks that have the queries and keys on the chip anyhow. Back in
-time its cotangents stand in `facts`, and no cotangent of it is asked for.
+values, which is not in memory; back in time its cotangents are in `facts`.
 """
 
 import enum
@@ -36,7 +24,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK = 64  # Rows of a product of the warpgroup.
 # Columns of values of one block: with 128 keys its registers hold such a state.
@@ -45,10 +33,6 @@ MOST_KEYS = 128
 # Chunks in flight.
 STAGES = 2
 LAYOUT = plgpu.Layout.WGMMA
-# Decays are rounded to 8 bits for the products.
-COMPILER_PARAMS = plgpu.CompilerParams(
-  approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane
-)
 
 
 class Facts(enum.IntEnum):
@@ -71,26 +55,20 @@ class Weighted(enum.IntEnum):
 
 
 class Blocks(NamedTuple):
-  """Arrays that the kernels consume, laid out as above."""
+  """Arrays that the kernels consume; states are [rows, heads, K, V]."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  facts: jax.Array
+  q: jax.Array  # [rows, time, groups * K]
+  k: jax.Array  # [rows, time, groups * K]
+  v: jax.Array  # [rows, time, heads * V]
+  facts: jax.Array  # [rows, heads, chunks, F, C], see `Facts`
 
 
 class Ones(NamedTuple):
-  """Results for the column of ones, in float32.
+  """Results for the column of ones, in float32."""
 
-  Attributes:
-    outputs: [rows, heads, chunks, C], None back in time.
-    final: [rows, heads, K], the state after the last chunk.
-    entering: [rows, heads, chunks, K], if asked for.
-  """
-
-  outputs: jax.Array | None
-  final: jax.Array
-  entering: jax.Array | None
+  outputs: jax.Array | None  # [rows, heads, chunks, C], None back in time
+  final: jax.Array  # [rows, heads, K], the state after the last chunk
+  entering: jax.Array | None  # [rows, heads, chunks, K], if asked for
 
 
 def fact_of(facts, fact, axis=0):
@@ -179,13 +157,13 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
   def fetch(step):
     slot, chunk = lax.rem(step, jnp.int32(STAGES)), chunk_at(step)
     time = pl.ds(chunk * C, C)
-    for source, target in (
-      (q_ref.at[row, time, of_k], q_tiles),
-      (k_ref.at[row, time, of_k], k_tiles),
-      (v_ref.at[row, time, of_v], v_tiles),
-      (facts_ref.at[row, head, chunk], facts_tiles),
-    ):
-      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+    pairs = (
+      (q_ref.at[row, time, of_k], q_tiles.at[slot]),
+      (k_ref.at[row, time, of_k], k_tiles.at[slot]),
+      (v_ref.at[row, time, of_v], v_tiles.at[slot]),
+      (facts_ref.at[row, head, chunk], facts_tiles.at[slot]),
+    )
+    _hopper.fetch(pairs, ready.at[slot])
 
   first = lax.axis_index("columns") == 0
   # Of the column of ones; it goes through the keys in parts, for the registers.
@@ -321,37 +299,37 @@ def scan(
   wide, stages = COLUMNS, (STAGES, CHUNK)
   chunks, count = x.facts.shape[2:4]
   weighted = ones is not None
-  float32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
   results = {
     "o": jax.ShapeDtypeStruct(x.v.shape, x.v.dtype),
-    "final": float32(init.shape),
+    "final": _hopper.float32(init.shape),
   }
   if keeps:
     states = rows, heads, chunks, K, V
-    results["entering"] = jax.ShapeDtypeStruct(states, jnp.bfloat16)
+    results["entering"] = _hopper.bfloat16(states)
   if weighted:
-    results["ones_final"] = float32(ones.shape)
+    results["ones_final"] = _hopper.float32(ones.shape)
     if keeps:
-      results["ones_entering"] = float32((rows, heads, chunks, K))
+      results["ones_entering"] = _hopper.float32((rows, heads, chunks, K))
     if not reverse:
-      results["ones"] = float32((rows, heads, chunks, CHUNK))
-  outs = plgpu.kernel(
+      results["ones"] = _hopper.float32((rows, heads, chunks, CHUNK))
+  outs = _hopper.call(
+    "outer_reverse" if reverse else "outer_forward",
+    form,
     functools.partial(_kernel, groups, K, reverse, keeps, weighted),
-    out_type=tuple(results.values()),
-    grid=(rows, heads, V // wide),
-    grid_names=("rows", "heads", "columns"),
-    scratch_types=[
+    {"rows": rows, "heads": heads, "columns": V // wide},
+    results.values(),
+    [
       *(tile(*stages, K), tile(*stages, K), tile(*stages, wide)),
       plgpu.SMEM((STAGES, count, CHUNK), jnp.float32),
       *(tile(CHUNK, CHUNK), tile(CHUNK, wide), tile(K, wide)),
       *([plgpu.SMEM((K,), jnp.float32)] if weighted else []),
       plgpu.Barrier(num_arrivals=4, num_barriers=STAGES),
     ],
-    compiler_params=COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="outer_reverse" if reverse else "outer_forward",
-  )(*x, init, *([ones] if weighted else []))
-  outs = {name: _varying.vary_as(x.v, y) for name, y in zip(results, outs)}
+    (*x, init, *([ones] if weighted else [])),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )
+  outs = dict(zip(results, outs))
   beside = None
   if weighted:
     beside = Ones(

@@ -1,22 +1,13 @@
 """Gradients of queries, keys and decays of `outer_scan` on Hopper.
 
-A block is a warpgroup that takes one chunk of one row, and 64 keys of a group;
-its loop goes through the group's heads, whose cotangents add up in registers.
-With S the state that enters the chunk, D the cotangent of the one after it, P
-the decays between elements, g the outputs' cotangents and e and l the factors
-from S and to the state after the chunk,
+A block takes one chunk of one row, and 64 keys of a group. With S the state
+that enters, D the cotangent of the one after, P the decays between elements, g
+the outputs' cotangents, e and l the factors from S and to the state after,
 
   dq = sum over heads of (g v^T P) k + e g S^T
   dk = sum over heads of (g v^T P)^T q + l v D^T
 
-where e, l and P stand before rows and between pairs. Arrays are laid out as in
-`_outer_gpu`, which makes both states, and
-
-  sums    [rows, heads * V / 64, chunks, K / 64, 3, C], see `Sums`
-
-With a column of ones, see there, of which g has no part and g_1 is its own, g
-v^T has g_1 as a summand in each row, and states have n and its cotangent; each
-head then has one more block of `sums`, and those a fourth row.
+With a column of ones of cotangent g_1, g v^T has g_1 as a summand in each row.
 """
 
 import enum
@@ -30,7 +21,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_gpu
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 _KEYS = 64  # Of a block; each has gradients in as many registers.
 
@@ -85,14 +76,14 @@ def _kernel(groups, decayed, weighted, *refs):
     of_v = row, time, pl.ds(column * V, V)
     head = lax.div(column, columns)
     of_state = pl.ds(part * K, K), pl.ds(lax.rem(column, columns) * V, V)
-    for source, target in (
-      (v_ref.at[of_v], v_tiles),
-      (g_ref.at[of_v], g_tiles),
-      (facts_ref.at[row, head, chunk], facts_tiles),
-      (entering_ref.at[row, head, chunk, *of_state], entering_tiles),
-      (after_ref.at[row, head, chunk, *of_state], after_tiles),
-    ):
-      plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
+    pairs = (
+      (v_ref.at[of_v], v_tiles.at[slot]),
+      (g_ref.at[of_v], g_tiles.at[slot]),
+      (facts_ref.at[row, head, chunk], facts_tiles.at[slot]),
+      (entering_ref.at[row, head, chunk, *of_state], entering_tiles.at[slot]),
+      (after_ref.at[row, head, chunk, *of_state], after_tiles.at[slot]),
+    )
+    _hopper.fetch(pairs, ready.at[slot])
 
   def load(ref):
     return plgpu.load(ref, layout=_outer_gpu.LAYOUT).astype(jnp.float32)
@@ -161,16 +152,15 @@ def _kernel(groups, decayed, weighted, *refs):
     sums[int(Sums.WEIGHT), :] = by_states
     send(steps, later - by_states, pairs_of_ones())
 
-  plgpu.copy_gmem_to_smem(q_ref.at[of_q], q, shared)
-  plgpu.copy_gmem_to_smem(k_ref.at[of_q], k, shared)
+  _hopper.fetch(((q_ref.at[of_q], q), (k_ref.at[of_q], k)), shared)
   if weighted:
     of_state = row, group, chunk, pl.ds(part * K, K)
-    for source, target in (
+    pairs = (
       (facts_ref.at[row, group, chunk], of_head),
       (ones_entering_ref.at[of_state], ones_entering),
       (ones_after_ref.at[of_state], ones_after),
-    ):
-      plgpu.copy_gmem_to_smem(source, target, shared)
+    )
+    _hopper.fetch(pairs, shared)
   fetch(jnp.int32(0))
   plgpu.barrier_wait(shared)
 
@@ -227,16 +217,17 @@ def backward(
   like_q = _outer_gpu.tile(C, _KEYS)
   of_ones = [plgpu.SMEM((x.facts.shape[3], C), jnp.float32)]
   of_ones += [plgpu.SMEM((_KEYS,), jnp.float32)] * 2
-  results = plgpu.kernel(
+  dq, dk, *sums = _hopper.call(
+    "outer_backward",
+    form,
     functools.partial(_kernel, groups, decayed, weighted),
-    out_type=(
-      *(jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k)),
-      *([jax.ShapeDtypeStruct(sums, jnp.float32)] if decayed else []),
-    ),
     # Blocks that read the same follow each other.
-    grid=(groups, rows * chunks * parts),
-    grid_names=("groups", "blocks"),
-    scratch_types=[
+    {"groups": groups, "blocks": rows * chunks * parts},
+    [
+      *(jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k)),
+      *([_hopper.float32(sums)] if decayed else []),
+    ],
+    [
       *(like_q, like_q, like_v, like_v),
       plgpu.SMEM((stages, x.facts.shape[3], C), jnp.float32),
       *(like_state, like_state, like_q, like_q),
@@ -245,9 +236,8 @@ def backward(
       plgpu.Barrier(num_arrivals=5 if weighted else 2),
       plgpu.Barrier(num_arrivals=5, num_barriers=stages),
     ],
-    compiler_params=_outer_gpu.COMPILER_PARAMS,
-    interpret=support.interpreter(form),
-    kernel_name="outer_backward",
-  )(*x, g, entering, after, *(ones or ()))
-  dq, dk, *sums = (_varying.vary_as(x.v, y) for y in results)
+    (*x, g, entering, after, *(ones or ())),
+    x.v,
+    **_hopper.APPROXIMATE,
+  )
   return dq, dk, sums[0] if decayed else None

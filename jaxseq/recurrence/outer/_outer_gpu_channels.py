@@ -1,25 +1,9 @@
 """Chunks of `outer_scan` on Hopper, with a decay for each channel of the keys.
 
-Two kernels. `states` goes along time with 64 channels of one head's state in
-registers and writes down what enters each chunk; `outputs` takes all chunks at
-once. Both also run backwards, for the cotangents of states and of values.
-
-Decays stand inside the products of queries and keys. As in
-`_outer_tpu_channels`, one product for each bit of the positions has the pairs
-of elements that differ in it and in none above: the later one is decayed from
-the border between the halves of their block, the earlier one to it, so that no
-exponent is that of more than a true decay. The sums of log-decays are products
-with matrices of zeros and ones, of two bfloat16 parts.
-
-Arrays, with features in multiples of 64 and time in multiples of `CHUNK`:
-
-  q, k    [rows, time, groups * K]
-  v       [rows, time, heads * V]
-  a       [rows, time, heads * A], channel d has that of number d modulo A
-  facts   [rows, heads, chunks, F, C], see `Facts`
-  lost    [rows, heads, chunks, C], not 0 where an output is undefined
-  state   [rows, heads, K, V]
-  states  [rows, heads, chunks, K, V]
+`states` goes along time with 64 channels of a head's state and writes down what
+enters each chunk; `outputs` takes all chunks at once. Decays stand inside the
+products as in `_outer_tpu_channels`; their sums are products of ones and two
+bfloat16 parts.
 """
 
 import enum
@@ -36,7 +20,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK = 64  # Rows of a product of the warpgroup.
 BLOCK = 64  # Channels of a tile: a row of it has 128 bytes.
@@ -56,27 +40,20 @@ class Facts(enum.IntEnum):
 
 
 class Plan(NamedTuple):
-  """Sizes of one call; static.
+  """Sizes of one call; static."""
 
-  Attributes:
-    groups: heads of q and k.
-    heads: of v.
-    keys: K.
-    values: V.
-    decays: A, which divides K.
-    chunks: number of chunks.
-    reset: whether there are resets: what is undefined is set aside then.
-    form: of the kernel.
-  """
-
-  groups: int
-  heads: int
-  keys: int
-  values: int
-  decays: int
-  chunks: int
-  reset: bool
-  form: support.Form
+  # q, k [rows, time, groups * K]; v [rows, time, heads * V]; a [rows, time,
+  # heads * A], channel d has that of number d modulo A; facts [rows, heads,
+  # chunks, F, C]; lost [rows, heads, chunks, C], not 0 where an output is
+  # undefined. Features come in multiples of 64.
+  groups: int  # heads of q and k
+  heads: int  # of v
+  keys: int  # K
+  values: int  # V
+  decays: int  # A, which divides K
+  chunks: int  # number of chunks
+  reset: bool  # whether there are resets: what is undefined is set aside then
+  form: support.Form  # of the kernel
 
 
 def tile(*lead: int, dtype: jnp.dtype = jnp.bfloat16) -> plgpu.SMEM:
@@ -249,8 +226,7 @@ def states_kernel(plan, reverse, *refs):
     for i in values:
       of_v = block(head * len(values) + i)
       parts.append((v_ref.at[row, time, of_v], v_tiles.at[slot, i]))
-    for source, target in parts:
-      plgpu.copy_gmem_to_smem(source, target, ready.at[slot])
+    _hopper.fetch(parts, ready.at[slot])
 
   def chunk_of(step):
     return plan.chunks - 1 - step if reverse else step
@@ -379,22 +355,9 @@ def outputs_kernel(plan, reverse, *refs):
 
 def call(plan: Plan, name: str, kernel, grid: dict, out, scratch, *arguments):
   """Calls a kernel over a grid of named sizes."""
-  results = plgpu.kernel(
-    kernel,
-    out_type=tuple(out),
-    grid=tuple(grid.values()),
-    grid_names=tuple(grid),
-    scratch_types=scratch,
-    compiler_params=plgpu.CompilerParams(
-      approx_math=True,
-      # All sums are along the registers of a few threads.
-      reduction_scratch_bytes=0,
-      lowering_semantics=plgpu.LoweringSemantics.Lane,
-    ),
-    interpret=support.interpreter(plan.form),
-    kernel_name=name,
-  )(*arguments)
-  return tuple(_varying.vary_as(arguments[0], x) for x in results)
+  how = name, plan.form, kernel, grid, out, scratch, arguments, arguments[0]
+  # All sums are along the registers of a few threads.
+  return _hopper.call(*how, reduction_scratch_bytes=0, **_hopper.APPROXIMATE)
 
 
 @support.in_32_bits
@@ -412,13 +375,10 @@ def states(
   rows, heads = init.shape[:2]
   keys, values = plan.keys // BLOCK, plan.values // BLOCK
   shape = rows, heads, plan.chunks, plan.keys, plan.values
-  out = [
-    jax.ShapeDtypeStruct(shape, jnp.bfloat16),
-    jax.ShapeDtypeStruct(init.shape, jnp.float32),
-  ]
+  out = [_hopper.bfloat16(shape), _hopper.float32(init.shape)]
   if plan.reset and not reverse:
     shape = rows, heads, keys, plan.chunks, CHUNK
-    out.append(jax.ShapeDtypeStruct(shape, jnp.float32))
+    out.append(_hopper.float32(shape))
   entering, final, *broken = call(
     plan,
     "outer_channels_adjoint" if reverse else "outer_channels_states",

@@ -1,11 +1,7 @@
 """Cotangents of queries, keys and decays per channel of `outer_scan` on Hopper.
 
-The kernel takes all chunks, and all blocks of 64 channels in them, at once:
-what enters the chunks and the cotangents of what leaves them is known then, see
-`_outer_gpu_channels`. A block's cotangents are sums over the levels of that
-module. At each of them a row's cotangent, as it meets the others at the border,
-is the product of one symmetric matrix, of the cotangents of the scores on both
-sides of the diagonal, and the rows that met.
+At each level of `_outer_gpu_channels` a row's cotangent is the product of one
+symmetric matrix, of the scores' cotangents, and the rows that met.
 """
 
 import functools
@@ -19,6 +15,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.outer import _outer_gpu_channels
 from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _hopper
 
 CHUNK, BLOCK = _outer_gpu_channels.CHUNK, _outer_gpu_channels.BLOCK
 Facts = _outer_gpu_channels.Facts
@@ -57,8 +54,7 @@ def _kernel(plan, of_decays, *refs):
     parts += [(v_ref.at[of_v], v_tiles.at[i]), (g_ref.at[of_v], g_tiles.at[i])]
     for ref, tiles in ((s_ref, s_tiles), (d_ref, d_tiles)):
       parts.append((ref.at[(row, head, chunk, *of_s)], tiles.at[i]))
-  for source, target in parts:
-    plgpu.copy_gmem_to_smem(source, target, ready)
+  _hopper.fetch(parts, ready)
 
   def over_values(x, y):
     return product(*((x.at[i], turned(y.at[i])) for i in range(values)))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_gpu_channels
 from jaxseq.recurrence.outer import _outer_gpu_channels_backward
+from jaxseq.recurrence.outer import _outer_gpu_layout as layouts
 from jaxseq.recurrence.outer import _outer_products
 from jaxseq.recurrence.platform import support
 
@@ -17,24 +18,18 @@ _C, _B = _outer_gpu_channels.CHUNK, _outer_gpu_channels.BLOCK
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    entering: states that enter the chunks.
-    facts: of the elements, see `_outer_gpu_channels.Facts`.
-    lost: which outputs are undefined, as the kernels take it.
-    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
-      without resets.
-  """
-
-  entering: jax.Array
-  facts: jax.Array
-  lost: jax.Array
+  entering: jax.Array  # states that enter the chunks
+  facts: jax.Array  # of the elements, see `_outer_gpu_channels.Facts`
+  lost: jax.Array  # which outputs are undefined, as the kernels take it
+  # last states that are undefined, [rows, heads, 1, 1] bool; None without
+  # resets
   undefined: jax.Array | None
 
 
 def forward(
-  form: support.Form, x: _outer_products.Inputs, keeps: bool
+  form: support.Form, _: int, x: _outer_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs."""
   check(x.v.dtype, *x.init.shape[2:])
@@ -45,7 +40,7 @@ def forward(
   )
   lost, undefined = _undefined(x, broken)
   o = _outer_gpu_channels.outputs(plan, q, k, v, a, facts, lost, entering)
-  o, final = _heads(o, x.v.shape), _states(final, x.init.shape)
+  o, final = layouts.by_head(o, x.v.shape), support.cut(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
   return o, final, Kept(entering, facts, lost, undefined) if keeps else None
@@ -53,6 +48,7 @@ def forward(
 
 def backward(
   form: support.Form,
+  _: int,
   x: _outer_products.Inputs,
   saved: Kept,
   g: jax.Array,
@@ -68,7 +64,7 @@ def backward(
     lost = lost[:, :, : g.shape[1]].swapaxes(1, 2)[..., None]
     g = jnp.where(lost > 0, 0, g)
   q, k, v, a, _ = _blocks(x)
-  g, d_final = _flat(g), _padded_state(d_final)
+  g, d_final = layouts.flat(g, _B), layouts.padded_state(d_final)
   back = {"reverse": True}
   leaving, d_init, _ = _outer_gpu_channels.states(
     plan, q, g, a, facts, d_final, **back
@@ -81,16 +77,16 @@ def backward(
   )
   return _outer_products.Inputs(
     *(_of_groups(y, x.q.shape, x.v.shape[2]) for y in (dq, dk)),
-    _heads(dv, x.v.shape),
-    _heads(da[0], x.decay.shape) if da else None,
-    _states(d_init, x.init.shape),
+    layouts.by_head(dv, x.v.shape),
+    layouts.by_head(da[0], x.decay.shape) if da else None,
+    support.cut(d_init, x.init.shape),
     None,
   )
 
 
 def _of_groups(x, shape, heads):
-  """Sums over the heads that share keys, as `_heads`."""
-  x = _heads(x, (*shape[:2], heads, shape[3]))
+  """Sums over the heads that share keys, as `by_head`."""
+  x = layouts.by_head(x, (*shape[:2], heads, shape[3]))
   if shape[2] == heads:
     return x
   shared = x.reshape(*shape[:3], heads // shape[2], shape[3])
@@ -99,19 +95,13 @@ def _of_groups(x, shape, heads):
 
 def check(dtype: jnp.dtype, keys: int, values: int) -> None:
   """Raises NotImplementedError unless there are kernels for such products."""
-
-  def refuse(got, expected):
-    got = f"{got} on a GPU"
-    sentence = support.sentence("outer_per_channel", got, expected)
-    raise NotImplementedError(sentence)
-
-  most_keys, most_values = _outer_gpu_channels.MOST
+  op, (most_keys, most_values) = "outer_per_channel", _outer_gpu_channels.MOST
   if dtype != jnp.bfloat16:
-    refuse(f"dtype {dtype}", "bfloat16")
+    support.refuse(op, f"dtype {dtype}", "bfloat16")
   if keys > most_keys:
-    refuse(f"dk {keys}", f"at most {most_keys}")
+    support.refuse(op, f"dk {keys}", f"at most {most_keys}")
   if values > most_values:
-    refuse(f"dv {values}", f"at most {most_values}")
+    support.refuse(op, f"dv {values}", f"at most {most_values}")
 
 
 def _plan(form, x):
@@ -127,27 +117,8 @@ def _plan(form, x):
 def _blocks(x):
   """Q, k, v, decays and the first state as the kernels take them."""
   init = x.init if x.reset is None else _outer_products.clean(x.init)
-  return *(_flat(y) for y in (x.q, x.k, x.v, x.decay)), _padded_state(init)
-
-
-def _flat(x):
-  """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
-  x = support.padded(support.padded(x, 1, _C), 3, _B)
-  return x.reshape(*x.shape[:2], -1)
-
-
-def _heads(x, shape):
-  """The other way, to that shape."""
-  x = x.reshape(*x.shape[:2], shape[2], -1)
-  return x[:, : shape[1], :, : shape[3]]
-
-
-def _padded_state(x):
-  return support.padded(support.padded(x, 2, _B), 3, _B)
-
-
-def _states(x, shape):
-  return x[:, :, : shape[2], : shape[3]]
+  flat = (layouts.flat(y, _B) for y in (x.q, x.k, x.v, x.decay))
+  return *flat, layouts.padded_state(init)
 
 
 def _undefined(x, broken):

@@ -18,22 +18,17 @@ TILE = 64
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs.
+  """Residuals of the gradient beside the inputs."""
 
-  Attributes:
-    entering: states that enter the chunks.
-    facts: of the elements, see `_outer_gpu.Facts`.
-    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
-      without resets.
-  """
-
-  entering: jax.Array
-  facts: jax.Array
+  entering: jax.Array  # states that enter the chunks
+  facts: jax.Array  # of the elements, see `_outer_gpu.Facts`
+  # last states that are undefined, [rows, heads, 1, 1] bool; None without
+  # resets
   undefined: jax.Array | None
 
 
 def forward(
-  form: support.Form, x: _outer_products.Inputs, keeps: bool
+  form: support.Form, _: int, x: _outer_products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
   """Outputs, the last state, and if asked what the gradient needs."""
   check("outer", x.v.dtype, x.q.shape[-1])
@@ -47,7 +42,7 @@ def forward(
   o, final, entering, _ = _outer_gpu.scan(
     form, groups, blocks(x, fact_rows), padded_state(init), keeps=keeps
   )
-  o, final = by_head(o, x.v.shape), state_of(final, x.init.shape)
+  o, final = by_head(o, x.v.shape), support.cut(final, x.init.shape)
   if lost is not None:
     final = jnp.where(lost, jnp.nan, final)
   return o, final, Kept(entering, fact_rows, lost) if keeps else None
@@ -55,19 +50,15 @@ def forward(
 
 def check(op: str, dtype: jnp.dtype, keys: int) -> None:
   """Refuses what the kernels do not take."""
-
-  def refuse(got, expected):
-    got = f"{got} on a GPU"
-    raise NotImplementedError(support.sentence(op, got, expected))
-
   if dtype != jnp.bfloat16:
-    refuse(f"dtype {dtype}", "bfloat16")
+    support.refuse(op, f"dtype {dtype}", "bfloat16")
   if keys > _outer_gpu.MOST_KEYS:
-    refuse(f"dk {keys}", f"at most {_outer_gpu.MOST_KEYS}")
+    support.refuse(op, f"dk {keys}", f"at most {_outer_gpu.MOST_KEYS}")
 
 
 def backward(
   form: support.Form,
+  _: int,
   x: _outer_products.Inputs,
   saved: Kept,
   g: jax.Array,
@@ -94,7 +85,7 @@ def backward(
     by_head(dk, x.k.shape),
     by_head(dv, x.v.shape),
     None if sums is None else d_decay(x, sums_of(sums, x.v.shape[2])),
-    state_of(d_init, x.init.shape),
+    support.cut(d_init, x.init.shape),
     None,
   )
 
@@ -121,11 +112,6 @@ def padded_state(x: jax.Array) -> jax.Array:
   """A state [rows, heads, K, V] as the kernels take it."""
   x = support.padded(x, 2, TILE)
   return support.padded(x, 3, _outer_gpu.COLUMNS)
-
-
-def state_of(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """The other way, to that shape."""
-  return x[:, :, : shape[2], : shape[3]]
 
 
 def undefined(x: _outer_products.Inputs, *more: jax.Array) -> jax.Array | None:

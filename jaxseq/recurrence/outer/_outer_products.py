@@ -1,7 +1,4 @@
-"""Pieces of a chunk of `outer_scan` that its kernels have in common.
-
-The functions are on blocks of two axes, as the units of a chip take them.
-"""
+"""Pieces of a chunk of `outer_scan` for its kernels, on blocks of two axes."""
 
 from typing import NamedTuple
 
@@ -11,23 +8,14 @@ import jax.numpy as jnp
 
 
 class Inputs(NamedTuple):
-  """Arrays that the kernels of `outer_scan_heads` consume.
+  """Arrays that the kernels of `outer_scan_heads` consume."""
 
-  Attributes:
-    q: [rows, time, groups, K] in the dtype of the products.
-    k: [rows, time, groups, K].
-    v: [rows, time, heads, V].
-    decay: [rows, time, heads, K or 1], or None.
-    init: [rows, heads, K, V] float32.
-    reset: [rows, time] bool, or None.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  decay: jax.Array | None
-  init: jax.Array
-  reset: jax.Array | None
+  q: jax.Array  # [rows, time, groups, K] in the dtype of the products
+  k: jax.Array  # [rows, time, groups, K]
+  v: jax.Array  # [rows, time, heads, V]
+  decay: jax.Array | None  # [rows, time, heads, K or 1], or None
+  init: jax.Array  # [rows, heads, K, V] float32
+  reset: jax.Array | None  # [rows, time] bool, or None
 
 
 def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
@@ -52,19 +40,14 @@ def beside(columns: list[jax.Array], width: int) -> jax.Array:
 
 
 class Masks(NamedTuple):
-  """Visibility among elements of a chunk; all but `pairs` None without resets.
+  """Visibility in a chunk; all but `pairs` None without resets."""
 
-  Attributes:
-    pairs: [C, C] bool, element t sees element j.
-    enter: [C, 1] bool, t sees the state before the chunk.
-    leave: [C, 1] bool, the state after the chunk sees j.
-    through: [1, 1] bool, one state sees the other.
-  """
-
-  pairs: jax.Array
+  pairs: jax.Array  # [C, C] bool, element t sees element j
+  # [C, 1] bool, t sees the state before the chunk
   enter: jax.Array | None = None
+  # [C, 1] bool, the state after the chunk sees j
   leave: jax.Array | None = None
-  through: jax.Array | None = None
+  through: jax.Array | None = None  # [1, 1] bool, one state sees the other
 
   @classmethod
   def of(cls, size: int, episode: jax.Array | None) -> "Masks":

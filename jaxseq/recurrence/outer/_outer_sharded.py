@@ -1,7 +1,4 @@
-"""Sums of outer products with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""Sums of outer products with time split over devices; see `shared`."""
 
 from collections.abc import Callable
 import functools
@@ -19,16 +16,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def outer_scan_heads(
-  run: Run,
-  q,
-  k,
-  v,
-  decay,
-  init,
-  *,
-  reset,
-  inclusive: bool,
-  axis: str,
+  run: Run, q, k, v, decay, init, *, reset, inclusive: bool, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """Result of `outer_scan_heads`, by LASP-2."""
   # A summary is a state and the sums of the log-decays, and with resets one
@@ -45,9 +33,6 @@ def outer_scan_heads(
   o, _ = run(q, k, v, decay, reset=reset)
   heads = v.shape[-2]
   summary = _summary(k, v, decay, reset, heads)
-  combine = _combine
-  where = {"axis": axis}
-  state, chunks = _summaries.entering(summary, init, combine, **where)
   before = _summaries.before_resets(reset)
   q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
   if decay is not None:
@@ -58,14 +43,16 @@ def outer_scan_heads(
       nothing = jnp.zeros_like(decay[..., :1, :, :])
       decay = jnp.concatenate([nothing, earlier], axis=-3)
     q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
-  seen = _contractions.batched(
-    "...thk,...hkv->...thv", q, state, operands
-  ).astype(dtype)
-  o = o + _summaries.entered(before, seen)
-  last = _advance(summary, state)
-  return o.astype(out), _summaries.final(
-    chunks, begin, combine, last, axis=axis
-  )
+
+  def completed(state):
+    seen = _contractions.batched(
+      "...thk,...hkv->...thv", q, state, operands
+    ).astype(dtype)
+    return o + _summaries.entered(before, seen), _advance(summary, state)
+
+  inits = init, begin
+  y, last = _summaries.scan(completed, summary, inits, _combine, axis=axis)
+  return y.astype(out), last
 
 
 def _summary(

@@ -1,17 +1,7 @@
 """Chunks of `outer_scan` on a TPU, with a decay per head or none.
 
-A program takes a chunk of one row and some of its heads. Chunks follow each
-other in time, and the states of all heads of a group stay on the chip. Arrays
-are as projections leave them, heads side by side in the last axis:
-
-  q, k    [rows, time, groups * K]
-  v       [rows, time, heads * V]
-  state   [rows, blocks of groups, blocks of heads, K, W]
-  facts   [rows, blocks of groups, blocks of heads, chunks, F, C], see `Facts`
-
-where W is what one program takes of the last axis of v. The formulas are those
-of `_outer_forms.scalar`; factors of the state stand beside v, where heads that
-share q and k share a product, too.
+A program takes a chunk of one row and some of its heads, by the formulas of
+`_outer_forms.scalar`; the states of all heads of a group stay on the chip.
 """
 
 import functools
@@ -32,47 +22,27 @@ _LANES = 128
 
 
 class Plan(NamedTuple):
-  """Sizes and kinds of one call; static.
+  """Sizes and kinds of one call; static."""
 
-  Attributes:
-    groups: of one program.
-    heads: of each of them, in one program.
-    keys: K.
-    values: V.
-    chunk: C.
-    decay: whether there are decays.
-    reset: whether there are resets.
-    exact: whether sums of decays keep more digits than products do.
-    form: of the kernel.
-  """
-
-  groups: int
-  heads: int
-  keys: int
-  values: int
-  chunk: int
-  decay: bool
-  reset: bool
-  exact: bool
-  form: support.Form
+  groups: int  # of one program
+  heads: int  # of each of them, in one program
+  keys: int  # K
+  values: int  # V
+  chunk: int  # C
+  decay: bool  # whether there are decays
+  reset: bool  # whether there are resets
+  exact: bool  # whether sums of decays keep more digits than products do
+  form: support.Form  # of the kernel
 
 
 class Facts(NamedTuple):
-  """First rows of each kind in `facts`; a row has one number an element.
+  """First rows of each kind in `facts`; a row has one number an element."""
 
-  Attributes:
-    sums: of the decays, a row for each head.
-    rest: what is left over of them, if they are exact.
-    bad: 1 where the decay is no number that a state survives.
-    episode: the resets up to the element, eight equal rows.
-    rows: F, a multiple of 8.
-  """
-
-  sums: int
-  rest: int
-  bad: int
-  episode: int
-  rows: int
+  sums: int  # of the decays, a row for each head
+  rest: int  # what is left over of them, if they are exact
+  bad: int  # 1 where the decay is no number that a state survives
+  episode: int  # the resets up to the element, eight equal rows
+  rows: int  # F, a multiple of 8
 
   @classmethod
   def of(cls, plan: Plan) -> "Facts":
@@ -241,11 +211,13 @@ def _forward_kernel(plan, keeps, *refs):
 
 
 class Blocks(NamedTuple):
-  """Arrays of a call, laid out as above."""
+  """Arrays of a call; a program takes W columns of v."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
+  q: jax.Array  # [rows, time, groups * K]
+  k: jax.Array  # [rows, time, groups * K]
+  v: jax.Array  # [rows, time, heads * V]
+  # [rows, blocks of groups, blocks of heads, chunks, F, C], see `Facts`; states
+  # are [rows, blocks of groups, blocks of heads, K, W].
   facts: jax.Array | None
 
 

@@ -1,9 +1,4 @@
-"""The gradient of `outer_scan` on a TPU, with a decay per head or none.
-
-Chunks follow each other back in time, with the cotangents of the states on the
-chip; see `_outer_tpu` for the arrays. The formulas are those of the derivative
-of `_outer_forms.scalar`.
-"""
+"""The gradient of `outer_scan` on a TPU, with a decay per head or none."""
 
 import functools
 from typing import NamedTuple

@@ -1,14 +1,14 @@
 """Calls of the kernels of `outer_scan` on TPUs, and what they store."""
 
 from collections.abc import Callable
+import functools
 
 import jax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_products
-from jaxseq.recurrence.platform import support
+from jaxseq.recurrence.shared import _tpu
 
 # Bytes that a program may take: less than the chips have (128 MiB on v5e), more
 # than the compiler gives by itself.
@@ -30,31 +30,4 @@ def store_defined(
   pl.when(count > 0)(lambda: store(attempt(True)[0]))
 
 
-@support.in_32_bits
-def call(
-  name: str,
-  form: support.Form,
-  kernel: Callable[..., None],
-  grid: tuple[int, ...],
-  in_specs: list[pl.BlockSpec],
-  out_specs: list[pl.BlockSpec],
-  shapes: list[jax.ShapeDtypeStruct],
-  scratch: list[pltpu.VMEM],
-  arguments: list[jax.Array],
-) -> list[jax.Array]:
-  """Calls a kernel over a grid, of which axes from the third go in order."""
-  shapes = [support.varying(arguments[0], x.shape, x.dtype) for x in shapes]
-  order = ("parallel", "parallel") + ("arbitrary",) * (len(grid) - 2)
-  return pl.pallas_call(
-    kernel,
-    out_shape=shapes,
-    grid=grid,
-    in_specs=in_specs,
-    out_specs=out_specs,
-    scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(
-      dimension_semantics=order, vmem_limit_bytes=_VMEM
-    ),
-    interpret=support.interpreter(form),
-    name=name,
-  )(*arguments)
+call = functools.partial(_tpu.call, vmem=_VMEM)

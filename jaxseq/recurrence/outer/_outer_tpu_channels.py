@@ -1,19 +1,8 @@
 """Chunks of `outer_scan` on a TPU, with a decay for each channel of the keys.
 
-The decays stand inside the products of queries and keys. Two elements of a
-chunk are told apart by one bit of their positions, the highest in which they
-differ: it cuts a block of twice its size into halves, and the later half sees
-the earlier one through the border between them. So for each of the log2(C) bits
-one product has all such pairs, of queries decayed from the border and keys
-decayed to it. All exponents are sums of decays, built up from half to half:
-nothing is subtracted, and nothing overflows.
-
-Heads have queries and keys of their own here, side by side in the last axis:
-
-  q, k, a  [rows, time, heads * K]
-  v        [rows, time, heads * V]
-  state    [rows, heads, V, K], keys last
-  episode  [rows, chunks, 8, C], the resets up to an element in equal rows
+The highest bit in which two positions differ cuts a block into halves, and the
+later half sees the earlier one through the border between them: one product for
+each bit, of queries decayed from the border and keys decayed to it.
 """
 
 import functools
@@ -35,32 +24,24 @@ keep = _outer_products.keep
 
 
 class Plan(NamedTuple):
-  """Sizes of one call; static.
+  """Sizes of one call; static."""
 
-  Attributes:
-    heads: of one program.
-    keys: K.
-    values: V.
-    chunk: C, a power of two.
-    reset: whether there are resets.
-    form: of the kernel.
-  """
-
-  heads: int
-  keys: int
-  values: int
-  chunk: int
-  reset: bool
-  form: support.Form
+  heads: int  # of one program
+  keys: int  # K
+  values: int  # V
+  chunk: int  # C, a power of two
+  reset: bool  # whether there are resets
+  form: support.Form  # of the kernel
 
 
 class Blocks(NamedTuple):
-  """Arrays of a call, laid out as above."""
+  """Arrays of a call; states are [rows, heads, V, K], keys last."""
 
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
-  a: jax.Array
+  q: jax.Array  # [rows, time, heads * K]
+  k: jax.Array  # [rows, time, heads * K]
+  v: jax.Array  # [rows, time, heads * V]
+  a: jax.Array  # [rows, time, heads * K]
+  # [rows, chunks, 8, C], the resets up to an element in equal rows
   episode: jax.Array | None
 
 
@@ -214,10 +195,7 @@ class _Cotangents(NamedTuple):
 
 
 def d_log_decays(
-  d_sums: jax.Array,
-  d_last: jax.Array,
-  a: jax.Array,
-  episode: jax.Array | None,
+  d_sums: jax.Array, d_last: jax.Array, a: jax.Array, episode: jax.Array | None
 ) -> jax.Array:
   """Cotangents of log-decays [C, K] from those of their sums."""
   place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)

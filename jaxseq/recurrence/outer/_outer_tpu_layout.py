@@ -1,9 +1,7 @@
 """Arrays of `outer_scan_heads` in the blocks of its kernel on TPUs.
 
-Blocks have 8 k x 128 l numbers or the whole of an axis. So heads of fewer than
-128 features go side by side, features are padded to a power of two or to a
-multiple of 128, groups and time to whole blocks; usually nothing is padded and
-nothing copied.
+Blocks have 8 k x 128 l numbers or the whole of an axis: heads of fewer features
+go side by side, features are padded to a power of two or a multiple of 128.
 """
 
 import functools
@@ -36,13 +34,13 @@ def forward(
     o, final, *entering = _outer_tpu_channels.forward(
       layout.plan, layout.inputs(x_own), layout.blocks(x.init), keeps
     )
-    o, final = layout.heads(o, x.v.shape), layout.states(final, x.init.shape)
+    o, final = _heads(o, x.v.shape), layout.states(final, x.init.shape)
     return o, final, entering[0] if keeps else None
   layout = _Layout.of(form, chunk_size, x)
   o, final, *entering = _outer_tpu.forward(
     layout.plan, layout.inputs(x), layout.blocks(x.init), keeps
   )
-  o, final = layout.heads(o, x.v.shape), layout.states(final, x.init.shape)
+  o, final = _heads(o, x.v.shape), layout.states(final, x.init.shape)
   return o, final, entering[0] if keeps else None
 
 
@@ -65,8 +63,8 @@ def backward(
     layout.flat(g, layout.plan.values, layout.per_group),
     layout.blocks(d_final),
   )
-  dq, dk = (layout.heads(y, x.q.shape) for y in (dq, dk))
-  dv = layout.heads(dv, x.v.shape)
+  dq, dk = (_heads(y, x.q.shape) for y in (dq, dk))
+  dv = _heads(dv, x.v.shape)
   da = layout.d_decay(d_facts[0], x) if d_facts else None
   d_init = layout.states(d_init, x.init.shape)
   return _outer_products.Inputs(dq, dk, dv, da, d_init, None)
@@ -83,7 +81,7 @@ def _backward_channels(form, chunk_size, x, entering, g, d_final):
     layout.blocks(d_final),
   )
   shapes = x_own.q.shape, x_own.k.shape, x.v.shape, x.decay.shape
-  dq, dk, dv, da = map(layout.heads, d_x, shapes)
+  dq, dk, dv, da = map(_heads, d_x, shapes)
   if dq.shape != x.q.shape:
     dq, dk = (
       y.reshape(*y.shape[:2], x.q.shape[2], -1, y.shape[3])
@@ -106,6 +104,18 @@ def _own_keys(x):
   return x._replace(q=q, k=k)
 
 
+def _flat(x, chunk, heads, features):
+  """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
+  for axis, multiple in enumerate((chunk, heads, features), 1):
+    x = support.padded(x, axis, multiple)
+  return x.reshape(*x.shape[:2], -1)
+
+
+def _heads(x, shape):
+  """The other way, to that shape."""
+  return support.cut(x.reshape(*x.shape[:2], -1, features(shape[-1])), shape)
+
+
 class _Channels(NamedTuple):
   """Sizes after padding, of `_outer_tpu_channels`."""
 
@@ -126,15 +136,7 @@ class _Channels(NamedTuple):
 
   def flat(self, x):
     """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
-    x = support.padded(x, 1, self.plan.chunk)
-    x = support.padded(x, 2, self.plan.heads)
-    x = support.padded(x, 3, features(x.shape[3]))
-    return x.reshape(*x.shape[:2], -1)
-
-  def heads(self, x, shape):
-    """The other way, to that shape."""
-    x = x.reshape(*x.shape[:2], -1, features(shape[-1]))
-    return x[:, : shape[1], : shape[2], : shape[3]]
+    return _flat(x, self.plan.chunk, self.plan.heads, features(x.shape[3]))
 
   def blocks(self, state):
     """Array [rows, heads, V, K] of [rows, heads, dk, dv], padded."""
@@ -144,8 +146,7 @@ class _Channels(NamedTuple):
 
   def states(self, state, shape):
     """The other way, to that shape."""
-    state = state.swapaxes(2, 3)
-    return state[:, : shape[1], : shape[2], : shape[3]]
+    return support.cut(state.swapaxes(2, 3), shape)
 
   def inputs(self, x):
     """Padded arrays of the kernel."""
@@ -196,16 +197,7 @@ class _Layout(NamedTuple):
 
   def flat(self, x, features, per_group=1):
     """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
-    x = support.padded(x, 1, self.plan.chunk)
-    x = support.padded(x, 2, self.plan.groups * per_group)
-    x = support.padded(x, 3, features)
-    return x.reshape(*x.shape[:2], -1)
-
-  def heads(self, x, shape):
-    """The other way, to that shape."""
-    n = features(shape[-1])
-    x = x.reshape(*x.shape[:2], x.shape[2] // n, n)
-    return x[:, : shape[1], : shape[2], : shape[3]]
+    return _flat(x, self.plan.chunk, self.plan.groups * per_group, features)
 
   def blocks(self, state):
     """Array [rows, blocks, blocks, K, W] of [rows, heads, dk, dv]."""
@@ -227,7 +219,7 @@ class _Layout(NamedTuple):
     )
     state = state.transpose(0, 1, 4, 2, 5, 3, 6)
     state = state.reshape(shape[0], -1, plan.keys, plan.values)
-    return state[:, : shape[1], : shape[2], : shape[3]]
+    return support.cut(state, shape)
 
   def inputs(self, x):
     """Padded arrays of the kernel."""

@@ -22,6 +22,7 @@ from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
 from jaxseq.recurrence.outer import _outer_sharded
+from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
@@ -29,32 +30,6 @@ from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _resets
-
-
-def choose_method(
-  platform: str, time: int, state_size: int, per_channel: bool
-) -> str:
-  """Decides what `method="auto"` means.
-
-  `kernels.choice` decides it, and the length of chunks. On CPUs the matrix
-  products ("chunked") were as fast as single steps or faster at all shapes
-  measured, forward and gradient, from 8 x 8 to 64 x 64 states, with one
-  exception: a decay per channel of a small state, where they took about twice
-  as long at 16 x 16 and half as long at 32 x 32. They are the form that
-  accelerators are built for; that half of the choice rests on no timing. Where
-  kernels run, `kernels.table` may say otherwise.
-
-  Args:
-    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    time: number of elements.
-    state_size: dk * dv.
-    per_channel: whether each channel of the keys has a decay of its own.
-
-  Returns:
-    One of "sequential", "associative" and "chunked".
-  """
-  shape = (1, time, 1, state_size, 1)
-  return choice.choose(_op(per_channel), platform, None, jnp.float32, shape)[0]
 
 
 def outer_scan(
@@ -86,8 +61,8 @@ def outer_scan(
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
       (matrix products), "pallas" (matrix products in a kernel that keeps the
       state on the chip; on GPUs in bfloat16, with one decay a head at most 128
-      keys, with one a channel at most 256 keys and 128 values) or "auto" (see
-      `choose_method`). All agree to rounding.
+      keys, with one a channel at most 256 keys and 128 values) or "auto" (by
+      platform and size). All agree to rounding.
     inclusive: whether an element reads the state after itself, q_t S_t, or that
       before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
@@ -120,9 +95,8 @@ def outer_scan(
     init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
   how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-  split = {"axis": axis}
   elements = map(one_head, (q, k, v, decay))
-  o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
+  o, final = outer_scan_heads(*elements, init, reset=reset, axis=axis, **how)
   return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
 
 
@@ -169,10 +143,8 @@ def outer_scan_heads(
   if axis is not None:
     # Not rounded before what other devices' states add to them.
     run = functools.partial(_scan_heads, wide=True, **how)
-    where = {"inclusive": inclusive, "axis": axis}
-    return _outer_sharded.outer_scan_heads(
-      run, q, k, v, decay, init, reset=reset, **where
-    )
+    where = {"reset": reset, "inclusive": inclusive, "axis": axis}
+    return _outer_sharded.outer_scan_heads(run, q, k, v, decay, init, **where)
   return _scan_heads(q, k, v, decay, init, reset=reset, wide=False, **how)
 
 
@@ -317,8 +289,8 @@ def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
     from jaxseq.recurrence.outer import _outer_vjp
 
     form = support.form(op, dtype)
-    how = {"chunk_size": chunk_size, "plain": outer_scan_heads}
-    o, final = _outer_vjp.scan(q, k, v, decay, init, reset, form=form, **how)
+    options = _kept_vjp.Options(form, chunk_size, outer_scan_heads)
+    o, final = _outer_vjp.scan(options, q, k, v, decay, init, reset)
     return o.astype(out), final
   rows, time, groups, dk = q.shape
   heads, dv = v.shape[2:]

@@ -1,18 +1,39 @@
-"""Derivatives of scans by kernels that keep what their gradient needs."""
+"""Derivatives of functions by kernels that keep what their gradient needs."""
 
 from collections.abc import Callable
 import functools
 from typing import Any
+from typing import NamedTuple
 
 import jax
+
+from jaxseq.recurrence.platform import support
+
+
+class Options(NamedTuple):
+  """Static options of a scan of matrix states by kernels."""
+
+  form: support.Form
+  chunk_size: int
+  plain: Callable[..., Any]  # the scan without kernels
 
 
 def differentiable(
   forward: Callable[..., Any],
   gradient: Callable[..., Any],
-  plain_gradient: Callable[..., Any],
+  plain: Callable[..., Any],
+  *,
+  flags: str = "reset",
+  compiled: bool = True,
 ) -> Callable[..., Any]:
-  """Makes a scan with a gradient by kernels, and a second derivative."""
+  """Makes `scan(options, x)`, which can be differentiated twice."""
+  # `forward(options, x, keeps)` gives the results and what is saved, from which
+  # `gradient(options, x, saved, cotangents)` makes cotangents like x, but None
+  # for its `flags`. The derivative of the gradient is that of the gradient of
+  # `plain(options, x)`, the results without kernels.
+  if compiled:  # So that layers of one shape share what is slow to lower.
+    forward = jax.jit(forward, static_argnums=(0, 2))
+    gradient = jax.jit(gradient, static_argnums=0)
   static = functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 
   @static
@@ -44,12 +65,41 @@ def differentiable(
   def pulled_forward(options, x, saved, cotangents):
     return pulled(options, x, saved, cotangents), (x, cotangents)
 
-  def pulled_backward(options, residuals, cotangents):
-    _, pull = jax.vjp(functools.partial(plain_gradient, options), *residuals)
-    d_x, d_given = pull(cotangents)
-    return d_x._replace(reset=None), None, d_given
+  def pulled_backward(options, residuals, again):
+    x, cotangents = residuals
+
+    def run(floats):
+      return plain(options, floats._replace(**{flags: getattr(x, flags)}))
+
+    def plain_gradient(floats, cotangents):
+      return jax.vjp(run, floats)[1](cotangents)[0]
+
+    floats = x._replace(**{flags: None})
+    d_x, d_cotangents = jax.vjp(plain_gradient, floats, cotangents)[1](again)
+    # What is saved is a function of the others.
+    return d_x, None, d_cotangents
 
   scan.defvjp(scan_forward, scan_backward)
   keeping.defvjp(keeping_forward, keeping_backward)
   pulled.defvjp(pulled_forward, pulled_backward)
   return scan
+
+
+def of_matrix_states(layout: Callable[..., Any]) -> Callable[..., Any]:
+  """The scan by the kernels of a module that `layout(form, x)` chooses."""
+
+  def forward(options, x, keeps):
+    form, chunk_size, _ = options
+    o, final, saved = layout(form, x).forward(form, chunk_size, x, keeps)
+    return (o, final), saved
+
+  def gradient(options, x, saved, cotangents):
+    form, chunk_size, _ = options
+    return layout(form, x).backward(form, chunk_size, x, saved, *cotangents)
+
+  def plain(options, x):
+    *floats, reset = x
+    how = {"method": "chunked", "chunk_size": options.chunk_size}
+    return options.plain(*floats, reset=reset, **how)
+
+  return differentiable(forward, gradient, plain)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import functools
 from typing import NamedTuple
+from typing import NoReturn
 from typing import TypeVar
 
 import jax
@@ -128,6 +129,11 @@ def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
   return f"method={method!r} of {name}: got {got}, expected {expected}."
 
 
+def refuse(op: str, got: str, expected: str) -> NoReturn:
+  """Raises NotImplementedError: no kernel of a GPU takes what came."""
+  raise NotImplementedError(sentence(op, f"{got} on a GPU", expected))
+
+
 def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
   """The function that calls a kernel, with integers of 32 bits inside.
 
@@ -178,3 +184,8 @@ def padded(
   widths = [(0, 0)] * x.ndim
   widths[axis] = (0, missing)
   return jnp.pad(x, widths, constant_values=fill)
+
+
+def cut(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """The first entries of all axes, of an array that was padded."""
+  return x[tuple(map(slice, shape))]

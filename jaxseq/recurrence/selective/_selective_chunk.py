@@ -1,20 +1,14 @@
 """One chunk of the selective scan, forwards and backwards.
 
-Axes: T time, R rows of the batch, D channels, N states of a channel. States are
-[R, N, D]: the long axis is last. Nothing here is larger than the states of the
-chunk.
-
+Axes: T time, R rows of the batch, D channels, N states; states are [R, N, D].
 With a_t = exp(delta_t A), u_t = delta_t x_t, g_t the cotangent of y_t and lam_t
-that of h_t:
+that of h_t, for complex numbers too (JAX's cotangents are not conjugated):
 
     h_t = a_t h_{t-1} + B_t u_t            y_t = sum_n C_t h_t
     lam_t = C_t g_t + a_{t+1} lam_{t+1}    w_t = lam_t a_t h_{t-1}
     dA = sum_t delta_t w_t                 ddelta_t = sum_n A w_t
     dB_t = sum_d lam_t u_t                 dC_t = sum_d g_t h_t
     du_t = sum_n B_t lam_t
-
-They hold for complex A, B, C and h as they stand, since JAX's cotangents are
-not conjugated; delta, u and y are real.
 """
 
 import functools

@@ -1,11 +1,6 @@
 """The selective scan on a GPU (Hopper): a thread owns a channel and its states.
 
-A block of 128 threads walks over time, its states in registers. Tiles of time
-come in by TMA, several in flight; B, C and the flags are the same for all
-threads and are read as scalars from shared memory.
-
-Equations as in `_selective_chunk`; with p_t = a_t h_{t-1}, or 0 at a reset,
-the state is h_t = p_t + B_t u_t.
+As in `_selective_chunk`; p_t = a_t h_{t-1}, or 0 at a reset.
 """
 
 import jax

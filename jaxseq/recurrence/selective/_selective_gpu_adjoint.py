@@ -1,11 +1,7 @@
-"""The gradient of the selective scan on a GPU (Hopper).
+"""The gradient of the selective scan on a GPU (Hopper), back in time.
 
-Tiles are walked in reverse: a block computes what remains of the states of a
-tile again from the state that entered it, keeps that in shared memory, and goes
-back through it. Sums over the channels of a block go through shared memory,
-some elements at a time; those of different blocks are added by XLA.
-
-As in `_selective_gpu`; besides w_t = lam_t p_t.
+A block computes what remains of a tile's states again, keeps that in shared
+memory, and goes back through it; XLA adds the sums of different blocks.
 """
 
 import functools

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_inputs
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 
 # Elements of a tile. What a tile keeps for its way back fills half of the
 # shared memory.
@@ -109,23 +109,19 @@ def call(
       fetch(step, step)
     body(refs, channels, row, wait, release)
 
-  results = plgpu.kernel(
+  results = _hopper.call(
+    name,
+    form,
     kernel,
-    out_type=tuple(outs.values()),
-    scratch_types={"buffers": buffers, "barriers": barriers} | scratch,
-    grid=(d // CHANNELS, rows),
-    grid_names=("block", "row"),
+    {"block": d // CHANNELS, "row": rows},
+    outs.values(),
+    {"buffers": buffers, "barriers": barriers} | scratch,
+    arrays.values(),
+    arrays["x"],
     # Threads share nothing but tiles and `products`, whose barriers are above.
-    compiler_params=plgpu.CompilerParams(
-      approx_math=True,
-      unsafe_no_auto_barriers=True,
-      lowering_semantics=plgpu.LoweringSemantics.Lane,
-    ),
-    kernel_name=name,
-    interpret=support.interpreter(form),
-  )(*arrays.values())
-  like = arrays["x"]
-  results = (_varying.vary_as(like, x) for x in results)
+    unsafe_no_auto_barriers=True,
+    **_hopper.APPROXIMATE,
+  )
   return dict(zip(outs, results, strict=True))
 
 

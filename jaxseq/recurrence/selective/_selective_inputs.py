@@ -8,15 +8,10 @@ from jaxseq.recurrence.platform import support
 
 
 class Options(NamedTuple):
-  """Static options of a kernel.
+  """Static options of a kernel."""
 
-  Attributes:
-    form: as `support.form` gives it.
-    segments: of time, side by side, on GPUs.
-  """
-
-  form: support.Form
-  segments: int = 1
+  form: support.Form  # as `support.form` gives it
+  segments: int = 1  # of time, side by side, on GPUs
 
 
 class Inputs(NamedTuple):

@@ -1,7 +1,4 @@
-"""The selective scan with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""The selective scan with time split over devices; `shared` has the idea."""
 
 from collections.abc import Callable
 import functools
@@ -16,18 +13,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def selective_scan(
-  run: Run,
-  x,
-  delta,
-  A,
-  B,
-  C,
-  init,
-  *,
-  D,
-  reset,
-  by_kernel: bool,
-  axis: str,
+  run: Run, x, delta, A, B, C, init, *, D, reset, by_kernel: bool, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """Result of `selective_scan`; a summary is a state and sums of delta."""
   # Kernels take no C that is the same at all times.
@@ -48,10 +34,9 @@ def selective_scan(
     return functools.partial(_combine, A.astype(dtype))
 
   summary = _summary(state.astype(dtype), steps, reset)
-  where = {"axis": axis}
-  state, chunks = _summaries.entering(summary, init, combine(A), **where)
-  y, last = run(x, delta, A, B, C, state, D=D, reset=reset)
-  return y, _summaries.final(chunks, begin, combine(rates), last, axis=axis)
+  run = functools.partial(run, x, delta, A, B, C, D=D, reset=reset)
+  operators, inits = (combine(A), combine(rates)), (init, begin)
+  return _summaries.scan(run, summary, inits, *operators, axis=axis)
 
 
 def _summary(state: jax.Array, delta: jax.Array, reset) -> _summaries.Decayed:

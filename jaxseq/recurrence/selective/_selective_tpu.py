@@ -1,14 +1,9 @@
 """The selective scan on a TPU: states of one block of channels stay in VMEM.
 
-The grid is rows, blocks of channels and tiles of time; the last is walked one
-after the other. A state is [N, channels]: states in the sublanes, channels in
-the lanes. B and C come with time in the lanes, so that a column stands beside
-the states, and the flags as N more such rows. The backward pass walks the tiles
-in reverse: it computes the states of a tile again from the one that entered it,
-then goes back through them. Sums over the channels of a block are added by XLA.
-
-Equations as in `_selective_chunk`; with p_t = a_t h_{t-1}, or 0 at a reset,
-the state is h_t = p_t + B_t u_t, and w_t = lam_t p_t.
+A state is [N, channels]: states in the sublanes, channels in the lanes. B and C
+come with time in the lanes, so that a column stands beside the states, and the
+flags as N more such rows. As in `_selective_chunk`; p_t = a_t h_{t-1}, or 0 at
+a reset.
 """
 
 import functools
@@ -22,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_inputs
+from jaxseq.recurrence.shared import _tpu
 
 # Elements of a tile: the lanes of B and C.
 TILE = 128
@@ -135,25 +131,15 @@ def _states(n, width, at=lambda k: k):
   return pl.BlockSpec((None, None, n, width), lambda r, c, k: (r, at(k), 0, c))
 
 
-@support.in_32_bits
 def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
-  """A call whose last axis of the grid is walked in order."""
-  return pl.pallas_call(
-    kernel,
-    name=name,
-    grid=grid,
-    in_specs=in_specs,
-    out_specs=[spec for _, _, spec in outs],
-    out_shape=[
-      support.varying(arrays[0], shape, dtype or jnp.float32)
-      for dtype, shape, _ in outs
-    ],
-    scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(
-      dimension_semantics=("parallel", "parallel", "arbitrary")
-    ),
-    interpret=support.interpreter(form),
-  )(*arrays)
+  """Results of a dtype, float32 if None, a shape and blocks each."""
+  dtypes, shapes, out_specs = zip(*outs)
+  shapes = [
+    jax.ShapeDtypeStruct(shape, dtype or jnp.float32)
+    for shape, dtype in zip(shapes, dtypes)
+  ]
+  how = grid, in_specs, out_specs, shapes, scratch
+  return _tpu.call(name, form, kernel, *how, arrays)
 
 
 def _forward(has_keep, save, x, delta, A, columns, D, init, y, final, *more):

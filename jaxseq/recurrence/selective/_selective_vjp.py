@@ -1,9 +1,4 @@
-"""The selective scan by a kernel, differentiable as often as needed.
-
-The gradient is a kernel, too; that of the gradient is computed without one.
-Where rows and channels give too few blocks to fill a GPU, time is cut into
-segments, as rows of their own.
-"""
+"""The selective scan by a kernel, differentiable as often as needed."""
 
 import functools
 import math
@@ -11,7 +6,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.linear import _segments as segments
+from jaxseq.recurrence.linear import _linear_methods
+from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_chunk
 from jaxseq.recurrence.selective import _selective_inputs
@@ -46,47 +42,8 @@ def run(
   return final, y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def scan(
-  options: _selective_inputs.Options, inputs: _selective_inputs.Inputs
-) -> tuple[jax.Array, jax.Array]:
-  """Runs the scan."""
-  y, final, _ = _forward(options, inputs, False)
-  return y, final
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _saving(options, inputs):
-  """Results of `scan`, and states between tiles, which pass no cotangents."""
-  return _forward(options, inputs, True)
-
-
-def _saving_forward(options, inputs):
-  results = _saving(options, inputs)
-  return results, (inputs, results[2])
-
-
-def _saving_backward(options, residuals, cotangents):
-  return (_gradient(options, *residuals, *cotangents[:2]),)
-
-
-def _scan_forward(options, inputs):
-  y, final, states = _saving(options, inputs)
-  return (y, final), (inputs, states)
-
-
-def _scan_backward(options, residuals, cotangents):
-  return (_gradient(options, *residuals, *cotangents),)
-
-
-_saving.defvjp(_saving_forward, _saving_backward)
-scan.defvjp(_scan_forward, _scan_backward)
-
-
-# Layers of the same shapes share what they are lowered to.
-@functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, inputs, save):
-  """Y, the last state, and the states between tiles, those padded."""
+  """Y and the last state; and the states between tiles, those padded."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   kernel, padded = _kernel(options), _padded(options, inputs)
@@ -98,13 +55,12 @@ def _forward(options, inputs, save):
   y, final, states = kernel.forward(options.form, cut, save=save)
   y = y.reshape(rows, -1, y.shape[-1])
   final = final.reshape(rows, -1, *final.shape[1:])[:, -1]
-  return y[:, :time, :d], final[:, :n, :d], states
+  return (y[:, :time, :d], final[:, :n, :d]), states
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-@functools.partial(jax.jit, static_argnums=0)
-def _gradient(options, inputs, states, g, g_final):
+def _gradient(options, inputs, states, cotangents):
   """Cotangents of the inputs."""
+  g, g_final = cotangents
   rows = len(g_final)
   kernel, padded = _kernel(options), _padded(options, inputs)
   g, g_final = _fill(g, padded.x.shape), _fill(g_final, padded.h.shape)
@@ -122,39 +78,15 @@ def _gradient(options, inputs, states, g, g_final):
   }
   d_h = cotangents.h.reshape(rows, -1, *cotangents.h.shape[1:])[:, 0]
   return jax.tree.map(
-    lambda leaf, like: leaf[tuple(map(slice, like.shape))].astype(like.dtype),
+    lambda leaf, like: support.cut(leaf, like.shape).astype(like.dtype),
     cotangents._replace(h=d_h, keep=None, **whole),
     inputs._replace(keep=None),
   )
 
 
-def _gradient_forward(options, inputs, states, g, g_final):
-  cotangents = _gradient(options, inputs, states, g, g_final)
-  return cotangents, (inputs, states, g, g_final)
-
-
-def _gradient_backward(options, residuals, cotangents):
-  inputs, states, g, g_final = residuals
-  plain = functools.partial(_plain_gradient, options.form)
-  _, pull = jax.vjp(plain, inputs, g, g_final)
-  d_inputs, d_g, d_final = pull(cotangents)
-  # The states are a function of the inputs, by which `plain` differentiates.
-  return d_inputs, jnp.zeros_like(states), d_g, d_final
-
-
-_gradient.defvjp(_gradient_forward, _gradient_backward)
-
-
-def _plain_gradient(form, inputs, g, g_final):
-  """Cotangents of the inputs without a kernel."""
-  _, pull = jax.vjp(functools.partial(_plain, form), inputs)
-  (cotangents,) = pull((g, g_final))
-  return cotangents._replace(keep=None)
-
-
-def _plain(form, inputs):
+def _plain(options, inputs):
   """Results of `scan` without a kernel."""
-  method = "associative" if form.chip == "gpu" else "sequential"
+  method = "associative" if options.form.chip == "gpu" else "sequential"
   weights = _selective_chunk.Weights(inputs.A, None, None, inputs.D)
   elements = _selective_chunk.Inputs(inputs.x, inputs.delta, inputs.B, inputs.C)
   reset = None if inputs.keep is None else inputs.keep == 0
@@ -167,6 +99,10 @@ def _plain(form, inputs):
     reset,
   )
   return y, h
+
+
+# `scan(options, inputs)`: y and the last state.
+scan = _kept_vjp.differentiable(_forward, _gradient, _plain, flags="keep")
 
 
 def _kernel(options):
@@ -224,7 +160,7 @@ def _entering(options, cut, maps, h, reverse):
     factor = jnp.where(alive, factor, 0)
   rows = h.shape[0]
   maps = (x.reshape(rows, options.segments, -1) for x in (factor, addend))
-  states = segments.entering(*maps, h.reshape(rows, -1), reverse=reverse)
+  states = _linear_methods.entering(*maps, h.reshape(rows, -1), reverse=reverse)
   return states.reshape(cut.h.shape)
 
 

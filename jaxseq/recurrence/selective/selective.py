@@ -88,10 +88,9 @@ def selective_scan(
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
-    split = {"axis": axis}
-    split["by_kernel"] = method == "pallas"
+    where = {"reset": reset, "axis": axis, "by_kernel": method == "pallas"}
     return _selective_sharded.selective_scan(
-      run, x, delta, A, B, C, init, D=D, reset=reset, **split
+      run, x, delta, A, B, C, init, D=D, **where
     )
   x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
   *batch, time, d = _validate.shape("x", x, ("*batch", "time", "d"))

@@ -1,7 +1,4 @@
-"""Moves of arrays that are split over devices, or the same on all.
-
-For use inside `jax.shard_map`; `axis` is the name of the mesh axis.
-"""
+"""Moves of arrays inside `jax.shard_map`; `axis` names the mesh axis."""
 
 import jax
 from jax import lax

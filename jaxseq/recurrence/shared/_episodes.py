@@ -1,8 +1,6 @@
-"""Episodes within a chunk of a recurrence that is computed by matrix products.
+"""Episodes within a chunk that is computed by matrix products."""
 
-Arrays are [B, heads, C, features], resets [B, C], as in `_outer_chunk`.
-"""
-
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -77,3 +75,19 @@ def set_aside(
     decay = jnp.where(jnp.isnan(decay) | (decay == jnp.inf), 0, decay)
   queries, elements = (tuple(map(clean, x)) for x in (queries, elements))
   return queries, elements, decay, clean(state), bad_rows, bad_state
+
+
+def guarded(
+  run: Callable[..., tuple[jax.Array, jax.Array]],
+  queries: tuple[jax.Array, ...],
+  elements: tuple[jax.Array, ...],
+  decay: jax.Array | None,
+  state: jax.Array,
+  masks: Masks,
+) -> tuple[jax.Array, jax.Array]:
+  """Results of what is defined, NaN where they depend on what is not."""
+  *arguments, bad_rows, bad_state = set_aside(
+    queries, elements, decay, state, masks
+  )
+  o, state = run(*arguments)
+  return jnp.where(bad_rows, jnp.nan, o), jnp.where(bad_state, jnp.nan, state)

@@ -1,10 +1,4 @@
-"""The elements before a device's chunk, where time is split over devices.
-
-For use inside `jax.shard_map`. Device i of the named mesh axis holds the i-th
-of equally long, contiguous chunks of time. What lies before a chunk is on the
-devices to the left, and before the first chunk it is what the caller says: the
-past that a convolution or a window of attention looks back at.
-"""
+"""The elements before a device's chunk, where time is split over devices."""
 
 import jax
 from jax import lax

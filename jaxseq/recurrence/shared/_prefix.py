@@ -1,10 +1,7 @@
 """The state that enters a device's chunk of time, from one small exchange.
 
-Time is split over the devices of a mesh axis. Each device sums up its chunk:
-what it does to a state that enters it, a pytree of the size of a state, however
-long the chunk is. The operator of the recurrence makes the summary of two
-neighboring chunks out of theirs, so that every device can work out the state
-that enters its own chunk from the summaries before it.
+Each device sums up its chunk: what it does to a state that enters it. The
+operator of the recurrence makes one summary of those of two neighbors.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,4 @@
-"""Windows of the last routed elements, with time split over devices.
-
-A chunk may have fewer routed elements than the window has entries, or none:
-what enters a chunk can come from any number of chunks before it.
-"""
+"""Windows of the last routed elements, with time split over devices."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
+from jaxseq.recurrence.shared import _summaries
 
 
 class Recent(NamedTuple):
@@ -67,13 +64,5 @@ def split(
     state = window.astype(zeros.state.dtype)
     return zeros._replace(count=count, state=state)
 
-  zeros = jax.tree.map(jnp.zeros_like, summary)
-  entering, chunks = _prefix.entering(
-    summary, begun(zeros, local), zeros, combine, axis=axis
-  )
-  y, after = run(entering.state)
-  begin = nothing = None
-  if chunks is not None:
-    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
-    begin = begun(nothing, window)
-  return y, _prefix.final(chunks, begin, nothing, combine, after, axis=axis)
+  windows, by = (local, window), {"axis": axis, "begun": begun}
+  return _summaries.scan(run, summary, windows, combine, **by)

@@ -1,11 +1,11 @@
 """Summaries: the effect of a chunk of time on a state that enters it.
 
-The state after the chunk is the state after it from zeros, plus what is left of
-the state that entered. Both are sums over the chunk; no output is read off.
-Elements before the last reset are taken out first: they must leave no trace,
-undefined numbers neither.
+The state after it from zeros, and what is left of the state that entered.
+Elements before the last reset are taken out first, undefined numbers too.
 """
 
+from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -62,35 +62,46 @@ def product(spec: str, k: jax.Array, v: jax.Array) -> jax.Array:
   return state.astype(jnp.promote_types(state.dtype, jnp.float32))
 
 
-def entering(summary: Decayed, init: PyTree, combine, neutral=None, **options):
-  """State that enters this device's chunk; and all chunks, if gathered."""
-  # `neutral` makes of zeros what changes nothing on the left; else zeros do.
-  zeros = jax.tree.map(jnp.zeros_like, summary)
-  nothing = zeros if neutral is None else neutral(zeros)
-  entering, chunks = _prefix.entering(
-    summary, _begun(zeros, init), nothing, combine, **options
-  )
-  return entering.state, chunks
-
-
-def final(chunks, init, combine, last, neutral=None, **options):
-  """The state after the whole sequence; init and operator not varied."""
-  begin = nothing = None
-  if chunks is not None:
-    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
-    begin = _begun(zeros, init)
-    nothing = zeros if neutral is None else neutral(zeros)
-  return _prefix.final(chunks, begin, nothing, combine, last, **options)
-
-
-def before_resets(reset):
-  """(*batch, time) bool: the state before the chunk is seen; None for all."""
-  return None if reset is None else jnp.cumsum(reset, axis=-1) == 0
-
-
-def _begun(zeros, init):
+def brought(zeros: Decayed, init: PyTree) -> Decayed:
   """The summary that brings the state before the whole sequence with it."""
   if init is None:
     return zeros
   state = jax.tree.map(lambda x, like: x.astype(like.dtype), init, zeros.state)
   return zeros._replace(state=state)
+
+
+def scan(
+  run: Callable[[PyTree], tuple[PyTree, PyTree]],
+  summary: NamedTuple,
+  inits: tuple[PyTree, PyTree],
+  combine: _prefix.Combine,
+  unvaried: _prefix.Combine | None = None,
+  *,
+  axis: str,
+  reverse: bool = False,
+  begun: Callable[[Any, PyTree], Any] = brought,
+  neutral: Callable[[Any], Any] = lambda zeros: zeros,
+) -> tuple[PyTree, PyTree]:
+  """Outputs of a chunk, and the state after the whole sequence."""
+  # `run` goes from the state that enters the chunk to outputs and the state
+  # after it. `inits` are the state before the whole sequence, varied over
+  # devices and not, and so are the operators. Of zeros `begun` makes the
+  # summary that brings it, and `neutral` what changes nothing on the left.
+  where = {"axis": axis, "reverse": reverse}
+  zeros = jax.tree.map(jnp.zeros_like, summary)
+  begin = begun(zeros, inits[0])
+  entering, chunks = _prefix.entering(
+    summary, begin, neutral(zeros), combine, **where
+  )
+  y, last = run(entering.state)
+  begin = nothing = None
+  if chunks is not None:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
+    begin, nothing = begun(zeros, inits[1]), neutral(zeros)
+  operator = unvaried or combine
+  return y, _prefix.final(chunks, begin, nothing, operator, last, **where)
+
+
+def before_resets(reset):
+  """(*batch, time) bool: the state before the chunk is seen; None for all."""
+  return None if reset is None else jnp.cumsum(reset, axis=-1) == 0

@@ -81,14 +81,16 @@ def split_affine(
   summary = _summaries.Decayed(
     through, state[..., columns:], state[..., :columns]
   )
-  state, chunks = _summaries.entering(summary, init, _combine, axis=axis)
-  seen = _contractions.batched(
-    "...tk,...kv->...tv", o[..., columns:], state, operands
-  ).astype(dtype)
-  seen = _summaries.entered(_summaries.before_resets(reset), seen)
-  last = _advance(summary, state)
-  last = _summaries.final(chunks, begin, _combine, last, axis=axis)
-  return o[..., :columns] + seen, last
+
+  def completed(state):
+    seen = _contractions.batched(
+      "...tk,...kv->...tv", o[..., columns:], state, operands
+    ).astype(dtype)
+    seen = _summaries.entered(_summaries.before_resets(reset), seen)
+    return o[..., :columns] + seen, _advance(summary, state)
+
+  inits = init, begin
+  return _summaries.scan(completed, summary, inits, _combine, axis=axis)
 
 
 def _combine(

@@ -1,13 +1,7 @@
 """`lti_scan` without kernels: chunks of time, with products around the states.
 
-A chunk's inputs are projected, its states computed, and its outputs read off
-before the next chunk begins. The backward pass keeps the state at each chunk
-boundary and recomputes the rest.
-
-Complex numbers are carried as (real, imaginary) pairs side by side in one real
-array [..., 2P], so that both projections are single real matrix products. With
-bfloat16 inputs these, and those of the gradient, are of bfloat16 with float32
-sums: the matrices are rounded once, and states for their products alone.
+Complex numbers are (real, imaginary) pairs side by side, [..., 2P], so that
+both projections are single real products.
 """
 
 import functools
@@ -32,17 +26,11 @@ class System(NamedTuple):
 
 
 class Options(NamedTuple):
-  """Static options of the states' computation.
+  """Static options of the states' computation."""
 
-  Attributes:
-    reverse: run from the last element to the first.
-    method: of `linear_scan` inside a chunk; neither "auto" nor "pallas".
-    chunk_size: elements per chunk.
-  """
-
-  reverse: bool
-  method: str
-  chunk_size: int
+  reverse: bool  # run from the last element to the first
+  method: str  # of `linear_scan` inside a chunk; neither "auto" nor "pallas"
+  chunk_size: int  # elements per chunk
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))

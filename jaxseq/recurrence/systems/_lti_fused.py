@@ -1,12 +1,9 @@
 """`lti_scan` by one kernel that projects, scans and reads off, where that fits.
 
-Neither the states' inputs nor the cotangents of states go through memory; the
-states do, once, for the gradient. Where rows are too few to fill a GPU, time is
-cut into segments, whose inputs are projected twice. The derivative of the
-gradient is that of chunks without a kernel.
+Where rows are too few to fill a GPU, time is cut into segments, whose inputs
+are projected twice.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -14,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_parts
-from jaxseq.recurrence.linear import _segments as segments
+from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.systems import _lti_chunk
 from jaxseq.recurrence.systems import _lti_parts
@@ -29,6 +26,15 @@ class _Options(NamedTuple):
   form: support.Form
   segments: int
   reverse: bool
+
+
+class _Arrays(NamedTuple):
+  """Arrays that the recurrence consumes; states are by parts [B, P]."""
+
+  system: tuple  # as `_lti_chunk.System`
+  u: jax.Array  # [B, T, H]
+  init: tuple[jax.Array, ...]
+  reset: jax.Array | None
 
 
 def fits(form: support.Form, system, u: jax.Array) -> bool:
@@ -54,18 +60,15 @@ def chunk(reverse: bool, options: dict, carry, u, reset):
   # The last chunk may be a short one.
   count = min(options["segments"], u.shape[1] // _lti_parts.TILE)
   static = _Options(options["form"], max(1, count), reverse)
-  y, final, _ = _scan(system, u, init, reset, static)
+  y, final = _scan(static, _Arrays(system, u, init, reset))
   return (system, final), y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-@functools.partial(jax.jit, static_argnums=4)
-def _scan(system, u, init, reset, options):
-  """Outputs [B, T, M], the last state by parts [B, P], and residuals."""
-  # Residuals are the states as the kernel leaves them, which pass no cotangents
-  # on.
+def _forward(options, arrays, _):
+  """Outputs [B, T, M] and the last state; states as the kernel leaves them."""
   from jaxseq.recurrence.systems import _lti_gpu
 
+  system, u, init, reset = arrays
   layout = _Layout.of(system, u, options)
   a, w_in, w_out, D = layout.system(system)
   walk = _lti_parts.Walk(options.form, layout.parts, options.reverse)
@@ -76,32 +79,14 @@ def _scan(system, u, init, reset, options):
     entering = layout.entering(maps, init, options.reverse)
   h, y, last = _lti_gpu.states(walk, a, w_in, w_out, D, x, entering, flags)
   final = layout.by_row(last)[:, 0 if options.reverse else -1]
-  return layout.whole(y), layout.parts_of(final), h
+  return (layout.whole(y), layout.parts_of(final)), h
 
 
-def _scan_forward(system, u, init, reset, options):
-  results = _scan(system, u, init, reset, options)
-  return results, (system, u, init, reset, results[2])
-
-
-def _scan_backward(options, residuals, cotangents):
-  return *_gradient(*residuals, *cotangents[:2], options), None
-
-
-_scan.defvjp(_scan_forward, _scan_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
-def _gradient(system, u, init, reset, h, g, g_final, options):
-  """Cotangents of the system, u and init."""
-  return _cotangents(system, u, init, reset, h, g, g_final, options)
-
-
-@functools.partial(jax.jit, static_argnums=7)
-def _cotangents(system, u, init, reset, h, g, g_final, options):
-  """Cotangents of `_gradient`, by the kernel."""
+def _gradient(options, arrays, h, cotangents):
+  """Cotangents of the arrays, by the kernel."""
   from jaxseq.recurrence.systems import _lti_gpu
 
+  (system, u, init, reset), (g, g_final) = arrays, cotangents
   layout = _Layout.of(system, u, options)
   a, w_in, w_out, D = layout.system(system)
   back = _lti_parts.Walk(options.form, layout.parts, not options.reverse)
@@ -124,35 +109,17 @@ def _cotangents(system, u, init, reset, h, g, g_final, options):
     None if D is None else jnp.sum(g * u, axis=(0, 1)),
   )
   d_init = layout.parts_of(layout.by_row(mu)[:, first])
-  return d_system, layout.whole(du), d_init
+  return _Arrays(d_system, layout.whole(du), d_init, None)
 
 
-def _gradient_forward(*arguments):
-  return _gradient(*arguments), arguments[:-1]
+def _plain(options, arrays):
+  """The results without a kernel."""
+  system, u, init, reset = arrays
+  how = _lti_chunk.Options(options.reverse, "associative", u.shape[1])
+  return _lti_chunk.run(_lti_chunk.System(*system), u, init, reset, how)
 
 
-def _gradient_backward(options, arrays, cotangents):
-  """The derivative of that of chunks without a kernel."""
-  system, u, init, reset, h, g, g_final = arrays
-  plain = functools.partial(_plain_gradient, options, reset)
-  _, pull = jax.vjp(plain, system, u, init, g, g_final)
-  d_system, du, d_init, dg, dg_final = pull(cotangents)
-  # The states are a function of the inputs, by which `plain` differentiates.
-  return d_system, du, d_init, None, jnp.zeros_like(h), dg, dg_final
-
-
-_gradient.defvjp(_gradient_forward, _gradient_backward)
-
-
-def _plain_gradient(options, reset, system, u, init, g, g_final):
-  """Cotangents of `_gradient`, without a kernel."""
-
-  def run(system, u, init):
-    how = _lti_chunk.Options(options.reverse, "associative", u.shape[1])
-    return _lti_chunk.run(_lti_chunk.System(*system), u, init, reset, how)
-
-  _, pull = jax.vjp(run, system, u, init)
-  return pull((g, g_final))
+_scan = _kept_vjp.differentiable(_forward, _gradient, _plain)
 
 
 class _Layout(NamedTuple):
@@ -210,7 +177,9 @@ class _Layout(NamedTuple):
   def entering(self, maps, init, reverse):
     """The state that enters each segment, [B segments, S]."""
     maps = (self._complex(self.by_row(x)) for x in maps)
-    states = segments.entering(*maps, self._complex(init), reverse=reverse)
+    states = _linear_methods.entering(
+      *maps, self._complex(init), reverse=reverse
+    )
     states = jnp.concatenate(_linear_parts.split(states), axis=-1)
     return states.reshape(self.rows * self.segments, -1)
 

@@ -1,11 +1,7 @@
 """The core of S5 on Hopper, in one kernel: y = Re(C h) + D u, h = a h + B u.
 
-What becomes of a state at an element, forward and backward; `_lti_gpu_tiles`
-goes along time. Backward, cotangents take the place of inputs, and the matrices
-that of each other. Products are those of float32 at JAX's default precision on
-such a GPU, of numbers with 10 bits.
-
-Real and imaginary parts lie side by side, in the two halves of the last axis.
+Backward, cotangents take the place of inputs, and the matrices that of each
+other. Products have 10 bits, JAX's default of float32 on such a GPU.
 """
 
 import jax

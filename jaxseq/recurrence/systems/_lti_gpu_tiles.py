@@ -1,10 +1,7 @@
 """Loops of S5's core along time on Hopper, a tile after the other.
 
-A block of 128 threads takes one row, 64 elements at a time: the tensor cores
-project a tile's inputs, each thread takes a channel of the states from element
-to element in shared memory, and the tensor cores read the outputs off. There is
-no room for the matrices: 32 columns of them come by at a time, for each tile
-again, most likely from the cache.
+A block takes one row, 64 elements at a time: tensor cores project and read off,
+a thread has a channel; 32 columns of the matrices come by at a time.
 """
 
 from collections.abc import Callable
@@ -18,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import _linear_parts
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _hopper
 from jaxseq.recurrence.systems import _lti_parts
 
 TILE, CHANNELS, DEPTH = _lti_parts.TILE, _lti_parts.CHANNELS, _lti_parts.DEPTH
@@ -246,27 +243,25 @@ def along_time(
   shapes += [(rows, S)] * len(carry)
   depth = max(H, S if read_out else 0) // DEPTH
   name = "lti_adjoint" if past else "lti_states" if read_out else "lti_summary"
-  outs = plgpu.kernel(
+  return _hopper.call(
+    name,
+    walk.form,
     body,
-    out_type=tuple(jax.ShapeDtypeStruct(each, jnp.float32) for each in shapes),
-    scratch_types=(
+    {"row": rows},
+    map(_hopper.float32, shapes),
+    (
       _tile(depth, TILE),
       _tile(_STAGES, max(S, M)),
       plgpu.SMEM((TILE, S + _APART), jnp.float32),
       plgpu.Barrier(num_arrivals=H // DEPTH),
       plgpu.Barrier(num_arrivals=1, num_barriers=_STAGES),
     ),
-    grid=(rows,),
-    grid_names=("row",),
-    kernel_name=name,
+    arrays,
+    x,
     # Barriers stand above wherever a thread reads what another one wrote.
-    compiler_params=plgpu.CompilerParams(
-      unsafe_no_auto_barriers=True,
-      lowering_semantics=plgpu.LoweringSemantics.Lane,
-    ),
-    interpret=support.interpreter(walk.form),
-  )(*arrays)
-  return tuple(_varying.vary_as(x, each) for each in outs)
+    unsafe_no_auto_barriers=True,
+    lowering_semantics=plgpu.LoweringSemantics.Lane,
+  )
 
 
 def _tile(count, height):

@@ -13,14 +13,8 @@ WIDEST = 256
 
 
 class Walk(NamedTuple):
-  """Direction and parts of a kernel along time: static.
+  """Direction and parts of a kernel along time: static."""
 
-  Attributes:
-    form: as `support.form` gives it.
-    parts: 2 for complex states, 1 for real ones.
-    backwards: whether from the last element to the first.
-  """
-
-  form: support.Form
-  parts: int
-  backwards: bool
+  form: support.Form  # as `support.form` gives it
+  parts: int  # 2 for complex states, 1 for real ones
+  backwards: bool  # whether from the last element to the first

@@ -1,7 +1,4 @@
-"""Time-invariant systems with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""Time-invariant systems with time split over devices; see `shared`."""
 
 from collections.abc import Callable
 import functools
@@ -17,17 +14,7 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def lti_scan(
-  run: Run,
-  Lambda_bar,
-  B_bar,
-  C,
-  u,
-  init,
-  *,
-  D,
-  reset,
-  reverse,
-  axis: str,
+  run: Run, Lambda_bar, B_bar, C, u, init, *, D, reset, reverse, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """`lti_scan`; a summary is a state, and with resets one flag."""
   begin, power = init, lax.integer_pow(Lambda_bar, u.shape[-2])
@@ -48,8 +35,6 @@ def lti_scan(
   where = {"axis": axis, "reverse": reverse}
   own_power = lax.integer_pow(Lambda_bar, u.shape[-2])
   summary = _summaries.Decayed(through, None, state)
-  operator = functools.partial(combine, own_power)
-  state, chunks = _summaries.entering(summary, init, operator, **where)
-  y, last = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
-  combine = functools.partial(combine, power)
-  return y, _summaries.final(chunks, begin, combine, last, **where)
+  operators = (functools.partial(combine, x) for x in (own_power, power))
+  run = functools.partial(run, Lambda_bar, B_bar, C, u, D=D, reset=reset)
+  return _summaries.scan(run, summary, (init, begin), *operators, **where)

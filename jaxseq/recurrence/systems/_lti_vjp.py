@@ -1,9 +1,4 @@
-"""`lti_scan` by kernels: one, or two large matrix products around the scan.
-
-The states of a whole chunk of time lie in memory between the products; a chunk
-is as long as a bound on that memory lets it be, and is computed again in the
-backward pass. On a GPU one kernel does it all where it fits: `_lti_fused`.
-"""
+"""`lti_scan` by kernels: one, or two large matrix products around the scan."""
 
 import functools
 

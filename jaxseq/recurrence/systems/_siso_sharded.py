@@ -1,7 +1,4 @@
-"""Systems of one channel with time split over devices; `shared` has the idea.
-
-`run` is the function of this device's chunk alone, with the state that enters.
-"""
+"""Systems of one channel with time split over devices; see `shared`."""
 
 from collections.abc import Callable
 import functools
@@ -25,7 +22,7 @@ def siso_scan(
   begin, power = init, _siso_systems.power(A, u.shape[-2])
   A, B, C, u, init, reset = _prefix.vary(axis, A, B, C, u, init, reset)
   wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))
-  y, state = run(A, B, C, wide, reset=reset)
+  beside, state = run(A, B, C, wide, reset=reset)
   if init is not None:
     state = state.astype(jnp.result_type(state, init))
   through = None if reset is None else ~jnp.any(reset, axis=-1)
@@ -43,12 +40,13 @@ def siso_scan(
 
   summary = _summaries.Decayed(through, None, state)
   own_power = _siso_systems.power(A, u.shape[-2])
-  operator = functools.partial(combine, own_power)
-  state, chunks = _summaries.entering(summary, init, operator, axis=axis)
-  seen = _siso_systems.response(A, C, state, u.shape[-2])
-  y = y + _summaries.entered(_summaries.before_resets(reset), seen)
-  last = advance(own_power, summary, state, 1)
-  combine = functools.partial(combine, power)
-  return y.astype(u.dtype), _summaries.final(
-    chunks, begin, combine, last, axis=axis
-  )
+  operators = (functools.partial(combine, x) for x in (own_power, power))
+
+  def completed(state):
+    seen = _siso_systems.response(A, C, state, u.shape[-2])
+    seen = _summaries.entered(_summaries.before_resets(reset), seen)
+    return beside + seen, advance(own_power, summary, state, 1)
+
+  inits = init, begin
+  y, last = _summaries.scan(completed, summary, inits, *operators, axis=axis)
+  return y.astype(u.dtype), last

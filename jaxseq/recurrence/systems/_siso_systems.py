@@ -1,8 +1,7 @@
 """Systems side by side in real form, their powers, and what they lead to.
 
-A transition is in real form: a pair of (H, N), real and imaginary part of a
-diagonal, where a state is [..., 2N], real parts before imaginary parts; or
-(H, N) a real diagonal; or (H, N, N) real.
+A transition is a pair of (H, N), real and imaginary part of a diagonal, where a
+state is [..., 2N]; or (H, N) a real diagonal; or (H, N, N) real.
 """
 
 import jax

@@ -72,9 +72,9 @@ def lti_scan(
     run = functools.partial(
       lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
     )
-    split = {"axis": axis, "reverse": reverse}
+    where = {"reset": reset, "axis": axis, "reverse": reverse}
     return _lti_sharded.lti_scan(
-      run, Lambda_bar, B_bar, C, u, init, D=D, reset=reset, **split
+      run, Lambda_bar, B_bar, C, u, init, D=D, **where
     )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)

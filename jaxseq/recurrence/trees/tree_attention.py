@@ -68,11 +68,7 @@ def tree_window_attention(
 
 
 def window_after(
-  k: jax.Array,
-  v: jax.Array,
-  init: WindowState,
-  tree: Tree,
-  node: jax.Array,
+  k: jax.Array, v: jax.Array, init: WindowState, tree: Tree, node: jax.Array
 ) -> WindowState:
   """The state of `tree_window_attention` after one node of each row.
 

@@ -137,10 +137,7 @@ def tree_delta_scan(
   if init is not None:
     v = v - _carried(read, decay, init, tree)
   u = jax.scipy.linalg.solve_triangular(
-    weights + jnp.eye(tree.size, dtype=dtype),
-    v,
-    lower=True,
-    unit_diagonal=True,
+    weights + jnp.eye(tree.size, dtype=dtype), v, lower=True, unit_diagonal=True
   )
   return tree_outer_scan(q, k, u, decay, init, tree), u
 

@@ -14,5 +14,6 @@ if TYPE_CHECKING:
   from jaxseq.training.comparison import stacked as stacked
   from jaxseq.training.comparison import suite as suite
   from jaxseq.training.comparison import supervised_arms as supervised_arms
+  from jaxseq.training.comparison import work as work
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

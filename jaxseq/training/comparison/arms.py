@@ -8,8 +8,8 @@ from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import importlib
 import pathlib
+import pkgutil
 import re
 from typing import Any
 from typing import Literal
@@ -20,8 +20,8 @@ import jax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import _early_stopping
 from jaxseq.training import configuration
-from jaxseq.training import early_stopping
 from jaxseq.training import finite
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
@@ -108,9 +108,8 @@ def hooks(config: Arms) -> list[scalars.Hook]:
   """
   functions = []
   for path in config.hooks:
-    module, _, name = path.partition(":")
     try:
-      hook = getattr(importlib.import_module(module), name)
+      hook = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
       expected = f'"package.module:name" of a function ({error})'
       raise _validate.error("hooks", path, expected) from error
@@ -138,7 +137,7 @@ class Program(Protocol):
   update_axis: int | None
   evaluate_every: int | None
   losses: Sequence[str]
-  rule: early_stopping.Rule | None
+  rule: _early_stopping.Rule | None
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""

@@ -1,20 +1,11 @@
 """The frame of an experiment's program: its flags, configuration, directory.
 
-PROGRAM = experiment.Experiment("classify", "jaxseq.programs.classify")
-main = PROGRAM.main
-__getattr__ = PROGRAM.attribute
-
-if __name__ == "__main__":
-  app.run_main(main)
-
-The module that is named has the class `Config`, and `main(program)`, which
-loads data, builds arms and hands them to `compare`. Without a `main` it is that
-of a task, whose `TASK` is trained by the one program for all of them. It is
-imported once the flags are parsed: nothing that is slow to import comes before.
+The module that is named, its body, has the class `Config`, and a `TASK` or a
+function `work`, which say what there is to train and to show. It is imported
+once the flags are parsed: nothing that is slow to import comes before.
 """
 
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import functools
@@ -30,10 +21,6 @@ from jaxseq.training import errors
 
 if TYPE_CHECKING:
   from jaxseq.training.comparison import arms
-  from jaxseq.training.comparison import run
-
-# What runs a module that has a `TASK` and no `main`.
-_LINE = "jaxseq.programs.line"
 
 # `--help` shows the flags as those of the program.
 flags.disclaim_key_flags()
@@ -44,7 +31,7 @@ class Experiment:
 
   Args:
     name: of the experiment, which its directories tell.
-    body: name of the module with its class `Config`, and `main` or `TASK`.
+    body: name of the module with its class `Config`, and `TASK` or `work`.
     mesh: whether devices may share a run, which `--mesh` says.
     modes: what the program can do.
   """
@@ -57,13 +44,14 @@ class Experiment:
     mesh: bool = True,
     modes: Sequence[str] = ("train", "evaluate"),
   ):
-    self.name = name
+    self.name, self.modes = name, tuple(modes)
     self._body = body
     self._config, self._workdir = app.define_flags()
-    self._mode = app.define_mode(tuple(modes))
+    self._mode = app.define_mode(self.modes)
     self._arms = app.define_arms()
     self._mesh = app.define_mesh() if mesh else None
     self._on_nonfinite = app.define_on_nonfinite()
+    self._opened: pathlib.Path | None = None
 
   @functools.cached_property
   def body(self) -> Any:
@@ -75,14 +63,6 @@ class Experiment:
     if name.startswith("__"):
       raise AttributeError(name)
     return getattr(self.body, name)
-
-  def main(self, argv: Sequence[str] = ()) -> None:
-    """Runs the experiment that the flags describe."""
-    del argv
-    body = self.body
-    if not hasattr(body, "main"):
-      body = importlib.import_module(_LINE)
-    body.main(self)
 
   @property
   def mode(self) -> str:
@@ -101,6 +81,7 @@ class Experiment:
     from jaxseq.training.comparison import arms
     from jaxseq.training.devices import seeds
 
+    self._opened = None
     seeds.split_cpu()
     compile_cache.enable()
     with errors.setup():
@@ -125,30 +106,10 @@ class Experiment:
     return self._config.value is not None
 
   def open_directory(self, config: "arms.Arms") -> pathlib.Path:
-    """Returns the directory of the run, see `arms.open_directory`."""
+    """Returns the directory of the run, opened once, see `arms`."""
     from jaxseq.training.comparison import arms
 
-    workdir = self._workdir.value
-    return arms.open_directory(workdir, config, self.name, self.mode)
-
-  def compare(
-    self,
-    config: "arms.Arms",
-    made: "Mapping[str, arms.Arm]",
-    directory: pathlib.Path | None = None,
-    **options: Any,
-  ) -> "run.Results":
-    """Trains and measures arms, or only measures them, and shows the results.
-
-    The options are those of `report.finish`: title and columns, and what it has
-    besides. A directory is given where it has been opened already.
-
-    Raises:
-      UserError: the directory is none of this run.
-    """
-    from jaxseq.training.comparison import report
-
-    if directory is None:
-      with errors.setup():
-        directory = self.open_directory(config)
-    return report.main(config, directory, made, self.mode, **options)
+    if self._opened is None:
+      workdir = self._workdir.value
+      self._opened = arms.open_directory(workdir, config, self.name, self.mode)
+    return self._opened

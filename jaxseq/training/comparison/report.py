@@ -11,6 +11,7 @@ import numpy as np
 from jaxseq import _json
 from jaxseq.training import configuration
 from jaxseq.training import files
+from jaxseq.training import finite
 from jaxseq.training import optimizers
 from jaxseq.training import per_seed
 from jaxseq.training import plots
@@ -74,7 +75,8 @@ def finish(
   xlabel: str = "updates",
   ylabel: str | None = None,
   smooth: int = 1,
-  failed: Mapping[str, Mapping[int, str]] = types.MappingProxyType({}),
+  policies: str = "",
+  failed: finite.Failed = types.MappingProxyType({}),
 ) -> None:
   """Shows the results; after a training, writes them and draws the curve too.
 
@@ -103,10 +105,15 @@ def finish(
     ylabel: name of the metric that is plotted; its heading in the table if
       None. The plot tells the part of the data as well.
     smooth: see `plots.learning_curve`.
+    policies: title of the table of every policy, which an evaluation of agents
+      shows in the place of that of the arms.
     failed: by arm and seed, what has failed, for results.json under
       "not_finite".
   """
   if not processes.is_first():
+    return
+  if policies and mode != "train":
+    show_policies(results, policies)
     return
   baselines = baselines or {}
   columns = {
@@ -127,10 +134,8 @@ def finish(
   }
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
-  if failed:
-    written["not_finite"] = {k: dict(v) for k, v in failed.items()}
   # Before the table is shown: nobody may be there to see it.
-  files.write_json(directory / RESULTS, configuration.to_json(written))
+  write(directory, written, failed)
   show()
   arm = next(iter(made.values()))
   metric = arm.metric if isinstance(arm.metric, str) else arm.metric[0]
@@ -156,6 +161,16 @@ def finish(
     references={**levels, **config.references},
     smooth=smooth,
   )
+
+
+def write(
+  directory: pathlib.Path, results: Mapping[str, Any], failed: finite.Failed
+) -> None:
+  """Writes results.json of a run, with what has failed in it, if anything."""
+  if failed:
+    lost = {name: dict(seeds) for name, seeds in failed.items()}
+    results = {**results, "not_finite": lost}
+  files.write_json(directory / RESULTS, configuration.to_json(results))
 
 
 def _spread(result, columns):
@@ -235,6 +250,21 @@ def _cell(value):
   return f"{value:,}"
 
 
+def of_agents(game: str, evaluated: int) -> dict[str, Any]:
+  """Returns options of `finish` for agents, which play so many "games"."""
+  return {
+    "note": "last twentieth of the training, "
+    f"{tables.counted(evaluated, f'new {game}')}",
+    "columns": {
+      "training": "return in training",
+      "evaluation": "in evaluation",
+    },
+    "xlabel": "environment steps",
+    "ylabel": f"return of the {game}s that ended",
+    "smooth": 5,
+  }
+
+
 def show_policies(results: Mapping[str, Any], title: str) -> None:
   """Prints the returns of every policy of evaluated agents.
 
@@ -244,8 +274,6 @@ def show_policies(results: Mapping[str, Any], title: str) -> None:
       is known.
     title: of the table.
   """
-  if not processes.is_first():
-    return
   rows, games = [], any("games" in result for result in results.values())
   for name, result in results.items():
     for seed, mean in enumerate(result["evaluation"]):

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import functools
 import math
 import pathlib
 import sys
 from typing import Any
+from typing import NamedTuple
 from typing import TypeVar
 
 import numpy as np
@@ -31,6 +33,42 @@ _AGGREGATES = {
 Results = dict[str, run.Results]
 # The configuration and the arms of each task's run, by name of the task.
 Runs = Mapping[str, tuple[arms.Arms, Mapping[str, arms.Arm]]]
+
+
+class Suite(NamedTuple):
+  """The work of a program that runs the arms of a comparison on several tasks.
+
+  Attributes:
+    experiment: name of the experiment that each run is one of.
+    runs: the runs.
+    finish: (directory, results, what has failed) -> tables and files.
+    each: (directory, task, arm, state), called for every arm that is measured.
+    done: called with task and results once a run has been trained.
+  """
+
+  experiment: str
+  runs: Runs
+  finish: Callable[[pathlib.Path, Results, finite.Failed], None]
+  each: Callable[[pathlib.Path, str, str, Any], None] = lambda *measured: None
+  done: Callable[[str, run.Results], None] = lambda task, results: None
+
+  def main(self, directory: pathlib.Path, mode: str) -> None:
+    """Trains or evaluates all runs, and shows them.
+
+    Raises:
+      NotFinite: something has failed; what has not is shown before.
+    """
+    results, failed = run_all(
+      directory,
+      self.runs,
+      mode,
+      experiment=self.experiment,
+      each=functools.partial(self.each, directory),
+      done=self.done,
+    )
+    if processes.is_first():
+      self.finish(directory, results, failed)
+    check(failed)
 
 
 def narrow(config: arms.Arms, cls: type[Config], **changes: Any) -> Config:

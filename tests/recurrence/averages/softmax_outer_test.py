@@ -11,7 +11,6 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
 from jaxseq.recurrence.averages import _softmax_linear
-from jaxseq.recurrence.averages import softmax_outer
 from tests.recurrence import methods
 from tests.recurrence.averages import softmax_cases
 from tests.recurrence.averages.softmax_outer_cases import DV
@@ -356,14 +355,6 @@ def test_memory_does_not_hold_the_states(with_gradient):
   )
   all_states = rows * time * dk * dv * 4
   assert compiled.memory_analysis().temp_size_in_bytes < all_states / 3
-
-
-def test_auto_is_decided_in_one_place():
-  assert softmax_outer.choose_method("cpu", 1) == "sequential"
-  assert softmax_outer.choose_method("cpu", 37) == "chunked"
-  assert softmax_outer.choose_method("gpu", 1) == "sequential"
-  assert softmax_outer.choose_method("gpu", 37) == "decays"
-  assert softmax_outer.choose_method("tpu", 37) == "chunked"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
-from jaxseq.recurrence.linear import linear
 from tests.recurrence import methods
 
 METHODS = ("sequential", "associative", "chunked")
@@ -273,14 +272,6 @@ def test_a_time_invariant_decay_is_never_repeated_over_time():
   temporary = compiled.memory_analysis().temp_size_in_bytes
   # The states, their cotangents, and the shifted states.
   assert temporary < 4 * 4 * 512 * 64 * 4
-
-
-def test_auto_is_one_decision():
-  assert linear.choose_method("cpu", 1024) == "sequential"
-  assert linear.choose_method("gpu", 1) == "sequential"
-  for platform in ("cpu", "gpu", "tpu"):
-    for time in (1, 100, 100_000):
-      assert linear.choose_method(platform, time) in METHODS
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
-from jaxseq.recurrence.outer import outer
 from tests.recurrence import methods
 from tests.recurrence.outer import outer_cases
 
@@ -209,15 +208,6 @@ def test_heads_as_batch_axes(x64, batch, kind):
 
   want = reference.outer_scan(q, k, v, decay, init, reset=reset)
   chex.assert_trees_all_close(got, want, rtol=0, atol=1e-13)
-
-
-def test_auto_is_one_decision():
-  assert outer.choose_method("cpu", 100, 256, True) == "sequential"
-  assert outer.choose_method("cpu", 100, 257, True) == "chunked"
-  assert outer.choose_method("cpu", 100, 64, False) == "chunked"
-  assert outer.choose_method("gpu", 100, 64, True) == "chunked"
-  for platform in ("cpu", "gpu", "tpu"):
-    assert outer.choose_method(platform, 1, 4096, False) == "sequential"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,28 @@ def lowered(*platforms):
   return exported(shape, shape).mlir_module()
 
 
+@pytest.mark.parametrize(
+  ("op", "platform", "shape", "method"),
+  [
+    ("linear", "cpu", (1, 1024, 1), "sequential"),
+    ("linear", "gpu", (1, 1, 1), "sequential"),
+    ("linear", "gpu", (1, 1024, 1), "associative"),
+    ("outer_per_channel", "cpu", (1, 100, 1, 16, 16), "sequential"),
+    ("outer_per_channel", "cpu", (1, 100, 1, 257, 1), "chunked"),
+    ("outer_per_channel", "gpu", (1, 100, 1, 8, 8), "chunked"),
+    ("outer", "cpu", (1, 100, 1, 8, 8), "chunked"),
+    ("outer", "tpu", (1, 1, 1, 64, 64), "sequential"),
+    ("softmax_outer", "cpu", (1, 1, 1, 1), "sequential"),
+    ("softmax_outer", "cpu", (1, 37, 1, 1), "chunked"),
+    ("softmax_outer", "gpu", (1, 1, 1, 1), "sequential"),
+    ("softmax_outer", "gpu", (1, 37, 1, 1), "decays"),
+    ("softmax_outer", "tpu", (1, 37, 1, 1), "chunked"),
+  ],
+)
+def test_auto_is_decided_by_platform_and_shape(op, platform, shape, method):
+  assert choice.choose(op, platform, None, jnp.float32, shape)[0] == method
+
+
 def test_a_machine_without_accelerators_has_one_way(arrays):
   assert "platform_index" not in str(jax.make_jaxpr(run)(*arrays))
   with kernels.choosing_for(*H100):

@@ -87,11 +87,21 @@ _SCANS = [
 ]
 
 
+def _but_slow(*quick):
+  """All scans; those that are not named in the slow suite."""
+  return [
+    scan
+    if scan.id in quick
+    else pytest.param(*scan.values, id=scan.id, marks=pytest.mark.slow)
+    for scan in _SCANS
+  ]
+
+
 @pytest.mark.parametrize(
   ("make", "channels"),
   [
     *_SCANS,
-    pytest.param(_dplr, 1, id="dplr"),
+    pytest.param(_dplr, 1, id="dplr", marks=pytest.mark.slow),
     pytest.param(_dplr, 8, id="dplr-channels"),
   ],
 )
@@ -99,7 +109,7 @@ def test_no_gradient_crosses_a_border(make, channels):
   _check(make, jnp.float32, channels, "chunked")
 
 
-@pytest.mark.parametrize(("make", "channels"), _SCANS[:-1])
+@pytest.mark.parametrize(("make", "channels"), _but_slow("outer-channels")[:-1])
 def test_no_gradient_crosses_a_border_in_kernels_of_a_tpu(make, channels):
   with kernels.interpret("tpu"):
     _check(make, jnp.float32, channels, "pallas")
@@ -108,7 +118,9 @@ def test_no_gradient_crosses_a_border_in_kernels_of_a_tpu(make, channels):
 @pytest.mark.skipif(
   jax.__version_info__ < (0, 11), reason="Mosaic GPU kernels need jax 0.11"
 )
-@pytest.mark.parametrize(("make", "channels"), _SCANS)
+@pytest.mark.parametrize(
+  ("make", "channels"), _but_slow("outer", "delta-channels")
+)
 def test_no_gradient_crosses_a_border_in_kernels_of_a_gpu(make, channels):
   with kernels.interpret("gpu"):
     _check(make, jnp.bfloat16, channels, "pallas")

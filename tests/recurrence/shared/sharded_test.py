@@ -25,8 +25,7 @@ _QUICK = (
   "outer_heads",
   "delta",
 )
-# Those of a kind whose other members are slow tests.
-_FLOAT32 = ("outer_no_decay", 3)
+# That of a kind whose other members are slow tests.
 _TRANSFORMED = "outer_no_decay"
 # Elements of a chunk.
 _LENGTH = 4
@@ -127,19 +126,9 @@ def test_any_number_of_devices(name, devices, exchange):
   _check(name, devices, exchange, np.float64, 1e-12)
 
 
-# One number of devices of one recurrence runs with the quick tests.
-@pytest.mark.parametrize(
-  ("name", "devices"),
-  [
-    pytest.param(
-      name,
-      devices,
-      marks=() if (name, devices) == _FLOAT32 else pytest.mark.slow,
-    )
-    for name in cases.NAMES
-    for devices in (1, 2, 3, 4, 8)
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("name", cases.NAMES)
 def test_float32(name, devices):
   # Sums of up to 32 numbers in another order, of 24 bits each.
   _check(name, devices, "gather", np.float32, 1e-5)
@@ -354,7 +343,11 @@ def _wide_products(function, length, *arguments):
 
 
 @pytest.mark.parametrize(
-  "name", ["outer", "outer_heads", "delta", "dplr", "mlstm"]
+  "name",
+  [
+    *("outer_heads", "dplr", "mlstm"),
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("outer", "delta")),
+  ],
 )
 def test_products_of_bfloat16_are_those_of_one_device(name):
   """In float32 only where they are so on one device; forward and gradient."""

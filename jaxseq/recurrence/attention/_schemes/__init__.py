@@ -1,8 +1,6 @@
-"""Exact softmax attention with time split over the devices of a mesh axis.
+"""Functions from a `blocks.Problem` and a mesh axis to outputs, by scheme.
 
-Functions from a `blocks.Problem` and the name of the axis to the outputs, for
-use inside `jax.shard_map`; they differ in what travels, how often, and in
-memory. `SCHEMES` has them by name; `recurrence.softmax_attention` calls them.
+`exact_attention.softmax_attention` says what travels in each, and from where.
 """
 
 from jaxseq.recurrence.attention._schemes.all_gather import gather

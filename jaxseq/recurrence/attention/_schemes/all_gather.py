@@ -9,9 +9,6 @@ from jaxseq.recurrence.attention._schemes import blocks
 
 def gather(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages of local queries over keys and values gathered on every device."""
-  # LASP-2: Sun et al., "LASP-2", arXiv:2502.07563, section 3.4. One all_gather
-  # of W * groups * time * (d + e) elements, which stay in memory; few where
-  # heads share keys and values.
   width = problem.q.shape[-1]
   packed = jnp.concatenate([problem.k, problem.v], axis=-1)
   packed = lax.all_gather(packed, axis)

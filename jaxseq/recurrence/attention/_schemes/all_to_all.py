@@ -13,11 +13,6 @@ from jaxseq.recurrence.averages import _softmax_state
 
 def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages by an exchange of a split of time for one of heads, and back."""
-  # Jacobs et al., "DeepSpeed Ulysses", arXiv:2309.14509, section 3. Four
-  # all_to_alls, of queries, keys, values and outputs: each device sends and
-  # receives (W - 1) / W of its own elements, whatever W is. The number of heads
-  # has to be a multiple of W; heads of keys and values that are not are
-  # repeated first, as often as it takes.
   mask, devices = problem.mask, problem.mask.layout.devices
   heads, groups = problem.q.shape[-3], problem.k.shape[-3]
   if heads % devices:

@@ -1,9 +1,4 @@
-"""Attention of some queries to a block of keys, which all schemes share.
-
-The result is a running softmax average (m, u, w): those of several blocks are
-merged by `softmax_combine`, in any order. A query that sees nothing of a block
-has the average of nothing: m = -1e30, u = 0, w = 0.
-"""
+"""Running averages (m, u, w) of some queries over a block of keys."""
 
 import math
 from typing import NamedTuple

@@ -1,9 +1,7 @@
-"""Layouts of a sequence over devices, and what each costs.
+"""Layouts of a sequence over devices.
 
-Contiguous: device i of W holds the i-th of W chunks. Under a causal mask the
-last device then has W times the work of the first. Zig-zag: of 2 W chunks
-device i holds numbers i and 2 W - 1 - i, an early and a late one, and all have
-the same work.
+Zig-zag: of 2 W chunks device i of W holds numbers i and 2 W - 1 - i, an early
+and a late one, so that under a causal mask all have the same work.
 """
 
 from typing import NamedTuple

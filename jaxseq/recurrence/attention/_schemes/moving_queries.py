@@ -10,11 +10,8 @@ from jaxseq.recurrence.shared import _collectives
 
 def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages by queries that go left and partial results that go home."""
-  # Wang et al., "TokenRing", arXiv:2412.20501. Keys and values stay. In step t
-  # device i works on the queries of device i + t and sends (m, u, w), its share
-  # of their result, t devices to the right: where links work in both directions
-  # at once, both are used. W - 1 ppermutes of heads * time * d elements one
-  # way, and W - 1 of heads * time * (e + 2), in float32 or wider, the other.
+  # Keys and values stay. In step t device i works on the queries of device
+  # i + t and sends (m, u, w), its share of their result, t devices on.
   _, k, v, mask = problem[:4]
   devices = mask.layout.devices
   device = lax.axis_index(axis)

@@ -12,12 +12,6 @@ from jaxseq.recurrence.shared import _collectives
 
 def ring(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages by keys and values that go from device to device."""
-  # Liu et al., "Ring Attention with Blockwise Transformers for Near-Infinite
-  # Context", arXiv:2310.01889. What a device has seen so far is kept as a
-  # running softmax average. W - 1 ppermutes of groups * time * (d + e)
-  # elements, each of which may go on while the block before is worked on. The
-  # gradient lets keys and values go round again, with their own gradients
-  # behind them: no device ever holds those of more than two.
   packed = jnp.concatenate([problem.k, problem.v], axis=-1)
   mask, segments = problem.mask._replace(segments=None), problem.mask.segments
   state = _ring(axis, mask, problem.q, packed, problem.nothing, segments)

@@ -11,12 +11,7 @@ from jaxseq.recurrence.shared import _collectives
 
 def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages by whole rows of scores, and then values, from all devices."""
-  # Li et al., "Sequence Parallelism: Long Sequence Training from System
-  # Perspective", arXiv:2105.13120, section 3.2 (RSA). Keys go round the ring
-  # once, and each device fills the scores of its queries with the whole
-  # sequence, heads * time * (W * time) of them; after a plain softmax values go
-  # round. 2 (W - 1) ppermutes of groups * time * d (or e) elements; memory
-  # grows with the length of the whole sequence.
+  # Each device fills the scores of its queries with the whole sequence.
   mask, devices = problem.mask, problem.mask.layout.devices
   device = lax.axis_index(axis)
   steps = jnp.arange(devices)

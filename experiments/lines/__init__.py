@@ -1,1 +1,0 @@
-"""Lines of work that need configs of the repository."""

@@ -1,0 +1,283 @@
+"""The completions interface: bodies of requests, and answers, as JSON.
+
+The fields are those of the interface that public client libraries speak, with
+`top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids` and
+`regex`, an expression that the whole answer matches, beside them. What is not
+offered is refused, and not left out silently.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import secrets
+import time
+from typing import Any
+
+from jaxseq import _validate
+from jaxseq.generation import streaming
+from jaxseq.generation import texts
+from jaxseq.generation import token_sampling
+from jaxseq.generation.requests import Request
+
+# Fields of the interface that have no other value here.
+_FIXED = {
+  "best_of": (None, 1),
+  "echo": (None, False),
+  "logit_bias": (None, {}),
+  "suffix": (None, ""),
+}
+# Fields that change nothing.
+_IGNORED = ("user",)
+_SAMPLING = {
+  "temperature": "temperature",
+  "top_k": "top_k",
+  "top_p": "top_p",
+  "min_p": "min_p",
+  "repetition_penalty": "repetition_penalty",
+  "presence_penalty": "presence_penalty",
+  "frequency_penalty": "frequency_penalty",
+  "min_tokens": "min_length",
+}
+# Characters of a message, most of which the client has sent itself.
+_LONGEST = 1000
+_OTHERS = (
+  *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
+  *("stream", "stream_options", "logprobs", "regex", "model"),
+)
+# Names in the engine's messages, and the fields that they are about.
+_FIELDS = {ours: name for name, ours in _SAMPLING.items()} | {
+  "pattern": "regex",
+  # Texts that end a row do not get to the engine.
+  "stop": "stop_token_ids",
+}
+
+
+class UnknownModel(ValueError):
+  """A request names a model that is not served."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """Limits of a request."""
+
+  max_tokens: int = 4096  # Of a continuation.
+  prompt_tokens: int = 65536
+  rows: int = 64  # Continuations, of all prompts together.
+  stops: int = 16  # Texts that end a row.
+
+  def __post_init__(self):
+    names = "max_tokens", "prompt_tokens", "rows", "stops"
+    _validate.fields(self, positive=names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+  """A request of the interface."""
+
+  requests: tuple[Request, ...]  # One for each prompt.
+  stop: tuple[str, ...]  # Texts of which each ends a row.
+  stream: bool  # Whether the answer comes in pieces.
+  logprobs: bool  # Whether it has log probabilities.
+  include_usage: bool = False  # Whether the last piece has numbers of tokens.
+
+
+def parse(
+  body: Any,
+  codec: texts.Codec,
+  limits: Limits = Limits(),
+  stop_tokens: Sequence[int] = (),
+  model: str | None = None,
+) -> Completion:
+  """Reads the body of a request; it need not name the model that is served."""
+  _validate.instance("body", body, Mapping, "a JSON object")
+  names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
+  for name in body:
+    _validate.choice("field", name, sorted(names))
+  for name, values in _FIXED.items():
+    if body.get(name) not in values:
+      raise _validate.error(name, body[name], f"{values[1]!r}, or none")
+  # A field without a value is one that is not there.
+  body = {k: value for k, value in body.items() if value is not None}
+  _check_model(body.get("model", ""), model)
+  length = body.get("max_tokens", 16)
+  _validate.integer("max_tokens", length, 1, limits.max_tokens)
+  count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
+  seed = body.get("seed", secrets.randbits(32))
+  # More bits than these would not count.
+  _validate.integer("seed", seed, 0, 2**32 - 1)
+  stop = _texts("stop", body.get("stop", []))
+  if len(stop) > limits.stops or not all(stop):
+    expected = f"up to {limits.stops} texts that are not empty"
+    raise _validate.error("stop", body["stop"], expected)
+  end_tokens = body.get("stop_token_ids", [])
+  if not isinstance(end_tokens, list):
+    raise _validate.error("stop_token_ids", end_tokens, "a list of tokens")
+  try:
+    sampling = token_sampling.Sampling(
+      stop=(*stop_tokens, *end_tokens),
+      **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
+    )
+  except ValueError as wrong:
+    raise ValueError(in_fields(wrong)) from wrong
+  pattern = body.get("regex")
+  _validate.instance("regex", pattern, str | None, "a text")
+  prompts = _prompts(body.get("prompt"))
+  rows = count * len(prompts)
+  if rows > limits.rows:
+    expected = f"at most {limits.rows}, prompts times n"
+    raise _validate.error("rows", rows, expected)
+  requests = []
+  for i, prompt in enumerate(prompts):
+    tokens = streaming.encoded(prompt, codec)
+    if not 0 < len(tokens) <= limits.prompt_tokens:
+      got = f"{len(tokens)} tokens"
+      expected = f"from 1 to {limits.prompt_tokens}"
+      raise _validate.error("prompt", got, expected)
+    options = {"count": count, "pattern": pattern, "seed": seed + i}
+    requests.append(Request(tokens, length, sampling=sampling, **options))
+  logprobs = body.get("logprobs")
+  if logprobs is not None and not isinstance(logprobs, bool):
+    _validate.integer("logprobs", logprobs, 0, 1)
+  stream = _flag("stream", body.get("stream", False))
+  include_usage = _include_usage(body.get("stream_options"), stream)
+  logged = logprobs is not None and logprobs is not False
+  return Completion(tuple(requests), tuple(stop), stream, logged, include_usage)
+
+
+def in_fields(wrong: ValueError) -> str:
+  """Returns an engine's message with the name of the interface's field."""
+  name, colon, rest = str(wrong).partition(":")
+  return f"{_FIELDS.get(name, name)}{colon}{rest}"
+
+
+def choice(
+  index: int,
+  pieces: Sequence[streaming.Piece],
+  codec: texts.Codec,
+  logprobs: bool,
+) -> dict[str, Any]:
+  """Returns successive pieces of a row as a choice of an answer."""
+  reason = pieces[-1].reason
+  logs = None
+  if logprobs:
+    logs = {
+      "tokens": [codec.decode([piece.token]) for piece in pieces],
+      "token_logprobs": [piece.log_prob for piece in pieces],
+      "top_logprobs": None,
+      "text_offset": None,
+    }
+  return {
+    "index": index,
+    "text": "".join(piece.text for piece in pieces),
+    "logprobs": logs,
+    "finish_reason": "stop" if reason == "match" else reason,
+  }
+
+
+def answer(
+  number: str,
+  model: str,
+  choices: Sequence[Mapping[str, Any]],
+  usage: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+  """Returns an answer, or a piece of one, of what `choice` returns."""
+  body = {
+    "id": number,
+    "object": "text_completion",
+    "created": int(time.time()),
+    "model": model,
+    "choices": list(choices),
+  }
+  return body | ({} if usage is None else {"usage": dict(usage)})
+
+
+def usage(completion: Completion, drawn: int) -> dict[str, int]:
+  """Returns the numbers of tokens of an answer, `drawn` of them generated."""
+  read = sum(len(request.prompt) for request in completion.requests)
+  return {
+    "prompt_tokens": read,
+    "completion_tokens": drawn,
+    "total_tokens": read + drawn,
+  }
+
+
+def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+  """Returns the answer that says what is wrong, in a sentence."""
+  # Of a long sentence the middle is left out.
+  if len(message) > _LONGEST:
+    message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+  return {"error": {"message": message, "type": kind, "code": code}}
+
+
+def _check_model(name, served):
+  """Refuses the name of another model; an empty one is none."""
+  if not isinstance(name, str):
+    raise _validate.error("model", _shown(name), "a text")
+  if name and served is not None and name != served:
+    raise UnknownModel(str(_validate.error("model", name, repr(served))))
+
+
+def _include_usage(options, stream):
+  """Returns what `stream_options` says of the numbers of tokens."""
+  if options is None:
+    return False
+  if not stream:
+    raise _validate.error(
+      "stream_options", _shown(options), "none, as stream is not true"
+    )
+  if not isinstance(options, dict) or options.keys() - {"include_usage"}:
+    expected = "an object with include_usage alone"
+    raise _validate.error("stream_options", _shown(options), expected)
+  value = options.get("include_usage", False)
+  return _flag("stream_options.include_usage", value)
+
+
+def _flag(name, value):
+  """Checks a truth value."""
+  if not isinstance(value, bool):
+    raise _validate.error(name, value, "true or false")
+  return value
+
+
+def _texts(name, value):
+  """Returns a text, or a list of them, as a list."""
+  entries = [value] if isinstance(value, str) else value
+  if not isinstance(entries, list) or not all(
+    isinstance(text, str) for text in entries
+  ):
+    raise _validate.error(name, value, "a text, or a list of texts")
+  return entries
+
+
+def _prompts(value):
+  """Returns prompts, each a text or a list of tokens."""
+  if isinstance(value, str):
+    return [value]
+  if not isinstance(value, list) or not value:
+    got = "an empty list" if value == [] else type(value).__name__
+    expected = "a text, a list of tokens, or a list of these"
+    raise _validate.error("prompt", got, expected)
+  if not isinstance(value[0], str | list):
+    _check_tokens("prompt", value)
+    return [value]
+  for i, prompt in enumerate(value):
+    if isinstance(prompt, list):
+      _check_tokens(f"prompt[{i}]", prompt)
+    elif not isinstance(prompt, str):
+      expected = "a text, or a list of tokens"
+      raise _validate.error(f"prompt[{i}]", _shown(prompt), expected)
+  return value
+
+
+def _check_tokens(name, values):
+  """Refuses a list with an element that is no token."""
+  for i, value in enumerate(values):
+    fits = isinstance(value, int) and not isinstance(value, bool)
+    if not fits or abs(value) >= 2**31:
+      expected = "a token, which is an integer below 2**31"
+      raise _validate.error(f"{name}[{i}]", _shown(value), expected)
+
+
+def _shown(value):
+  """Returns a value for a message; its type in place of much text."""
+  return value if len(repr(value)) <= 80 else type(value).__name__

@@ -1,0 +1,74 @@
+"""The lines of work that programs know by name, and the kinds of their models.
+
+Nothing is imported before it is asked for.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_PLAYED = ("train", "evaluate")
+MODES = (*_PLAYED, "predict")
+
+
+class Line(NamedTuple):
+  """A line of work as a program.
+
+  Attributes:
+    body: name of its module, see `comparison.experiment`.
+    kinds: of models that it trains, to the modules with their `TASK`.
+    modes: what the program can do.
+    mesh: whether `--mesh` says which devices share a run.
+    flags: name of a module whose `define` defines further flags.
+    data: data sets of people's own files, by the ends of their names; "/"
+      stands for directories, and "" for all else.
+  """
+
+  body: str
+  kinds: Mapping[str, str] = {}
+  modes: tuple[str, ...] = MODES
+  mesh: bool = True
+  flags: str = ""
+  data: Mapping[str, str] = {}
+
+
+def _task(name):
+  """Returns the kind of a task's models, which has its name."""
+  return {name: f"jaxseq.tasks.{name}"}
+
+
+_PROGRAMS = "jaxseq.programs"
+LINES = {
+  "atari100k_suite": Line(
+    f"{_PROGRAMS}.atari100k_suite", modes=_PLAYED, mesh=False
+  ),
+  "classify": Line(
+    f"{_PROGRAMS}.classify",
+    _task("classification") | _task("regression"),
+    data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
+  ),
+  "compare": Line(f"{_PROGRAMS}.compare"),
+  "decision": Line(f"{_PROGRAMS}.offline_rl", modes=_PLAYED),
+  "documents": Line(
+    "jaxseq.tasks.document_arms",
+    mesh=False,
+    flags="jaxseq.training.devices.process_flags",
+  ),
+  "dts": Line(f"{_PROGRAMS}.dts", {"codes": "jaxseq.dts.code_task"}),
+  "events": Line(
+    "jaxseq.tasks.events", _task("events"), data={"": "event_table"}
+  ),
+  "forecast": Line(
+    f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}
+  ),
+  "icrl": Line(f"{_PROGRAMS}.icrl", modes=_PLAYED),
+  "icrl_suite": Line(f"{_PROGRAMS}.icrl_suite", modes=_PLAYED),
+  "language_model": Line(
+    f"{_PROGRAMS}.language_model",
+    _task("language"),
+    (*MODES, "generate"),
+    flags=f"{_PROGRAMS}.text_flags",
+    data={"": "text_files"},
+  ),
+  "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
+  "synthetic": Line("jaxseq.tasks.synthetic", modes=_PLAYED),
+}

@@ -1,0 +1,61 @@
+"""The outputs of a task's models, as arrays and as columns."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outputs:
+  """A kind of model: how it computes, and how that is told.
+
+  Attributes:
+    network: class of the network, a Flax module whose fields are JSON.
+    arguments: (network, dataset) -> arrays by name, with an axis of examples.
+    compute: (network, variables, arguments) -> arrays by name, likewise; a
+      function that can be compiled and exported.
+    predict: (model, examples) -> columns by name, with those of `rows` in
+      front, and the arrays that they were made of.
+    time_axis: network -> which axis of the arguments is time, of any length;
+      None if there is none.
+    calibrate: (network, variables, splits) -> variables that have the widths of
+      intervals which the network does not give; None without any.
+  """
+
+  network: type
+  arguments: Callable[[Any, Any], dict[str, np.ndarray]]
+  compute: Callable[[Any, Any, Any], dict[str, Any]]
+  predict: Callable[[Any, Any], tuple[dict[str, Any], Arrays]]
+  time_axis: Callable[[Any], int | None] = lambda network: 1
+  calibrate: Callable[[Any, Any, Any], Any] | None = None
+
+
+def present(**arrays: Any) -> dict[str, np.ndarray]:
+  """Returns the arrays that are not None, by name."""
+  return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
+
+
+def rows(ids: Sequence[str], shown: np.ndarray, name: str) -> dict[str, Any]:
+  """Returns the columns "id" and `name`, the number, of elements.
+
+  Args:
+    ids: (n,) what examples are called.
+    shown: (n, time) bool, which elements have a row.
+    name: of the second column.
+  """
+  example, element = np.nonzero(shown)
+  return {"id": np.array(ids)[example], name: element}
+
+
+def probabilities(
+  names: Sequence[str], values: np.ndarray, shown: Any
+) -> dict[str, np.ndarray]:
+  """Returns the columns "probability_NAME" of values (..., names)."""
+  columns = enumerate(names)
+  return {f"probability_{name}": values[..., i][shown] for i, name in columns}

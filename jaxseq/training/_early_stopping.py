@@ -1,0 +1,108 @@
+"""Stopping where validation gets no better, and the variables that were best.
+
+Seeds are trained as one program. One that has stopped is trained on with the
+others, but what was best of it stays aside, and nothing that comes later
+changes it; the run ends when all have stopped. What is kept is a part of the
+state, so that a run that was interrupted goes on with the same numbers.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq._types import PyTree
+
+
+class Best(NamedTuple):
+  """The best evaluation so far, of each seed.
+
+  Attributes:
+    variables: of the model.
+    score: (seeds,) float32, the metric; NaN before the first evaluation.
+    update: (seeds,) int32, updates that had been made.
+    waited: (seeds,) int32, evaluations since then.
+  """
+
+  variables: PyTree
+  score: jax.Array
+  update: jax.Array
+  waited: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """A rule that ends the training of a seed.
+
+  The states are of all seeds: NamedTuples with the fields `variables`, `update`
+  (seeds,) and `best`, a `Best`.
+
+  Attributes:
+    metric: name of the metric that tells.
+    higher: whether higher is better.
+    patience: evaluations without improvement after which a seed stops.
+  """
+
+  metric: str
+  higher: bool
+  patience: int
+
+  def initial(self, state: Any) -> Any:
+    """Returns the state before the first update with a `Best`."""
+    variables, update = _copy((state.variables, state.update))
+    score = jnp.full_like(update, jnp.nan, jnp.float32)
+    return state._replace(
+      best=Best(variables, score, update, jnp.zeros_like(update))
+    )
+
+  def template(self, state: Any) -> Any:
+    """Returns the shapes of `initial`, from the shapes of a state."""
+    count = state.update
+    score = jax.ShapeDtypeStruct(
+      count.shape, jnp.float32, sharding=getattr(count, "sharding", None)
+    )
+    return state._replace(best=Best(state.variables, score, count, count))
+
+  def keep(self, state: Any, metrics: Mapping[str, Any]) -> Any:
+    """Returns the state with what an evaluation of the seeds says is best."""
+    scores = np.asarray(metrics[self.metric], np.float32)
+    best = _kept(self, state.best, state.variables, state.update, scores)
+    return state._replace(best=best)
+
+  def stopped(self, state: Any) -> np.ndarray:
+    """Returns which seeds have stopped, (seeds,) bool."""
+    return np.asarray(jax.device_get(state.best.waited)) >= self.patience
+
+  def chosen(self, state: Any) -> Any:
+    """Returns the state with the best variables in place of the last."""
+    return state._replace(variables=state.best.variables)
+
+
+@jax.jit
+def _copy(tree):
+  return jax.tree.map(jnp.copy, tree)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _kept(rule, best, variables, update, scores):
+  """Returns the best after an evaluation; a seed that has stopped keeps its."""
+  better = scores > best.score if rule.higher else scores < best.score
+  # A score that is not finite is never better, and any other than none.
+  better = jnp.isfinite(scores) & (better | jnp.isnan(best.score))
+  open_ = best.waited < rule.patience
+  better &= open_
+
+  def pick(new, old):
+    return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+  return Best(
+    jax.tree.map(pick, variables, best.variables),
+    pick(scores, best.score),
+    pick(update, best.update),
+    jnp.where(better, 0, best.waited + open_),
+  )

@@ -1,0 +1,211 @@
+"""Leaves of a pytree as named host arrays, and back, bit for bit.
+
+A checkpoint keeps a flat list of leaves. What an array file cannot tell (the
+implementation of a typed PRNG key, weak types, Python numbers) is kept in a
+JSON-able description of each leaf; the structure of the tree comes from the
+template that the caller restores onto.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.training.devices import device_mesh
+
+_PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
+
+
+class Leaf(NamedTuple):
+  """The description of a leaf without its array.
+
+  Attributes:
+    path: where in the tree, as "params/layer_0/kernel".
+    kind: "array", "key" (typed PRNG key) or "python" (number or string).
+    dtype: name of the dtype, or of the Python type.
+    shape: of the array; for a key without the axis of its words.
+    detail: a key's implementation; a Python value as JSON keeps it; for an
+      array whether it is weakly typed.
+  """
+
+  path: str
+  kind: str
+  dtype: str
+  shape: tuple[int, ...]
+  detail: Any = None
+
+  def __str__(self) -> str:
+    if self.kind == "python":
+      return f"a Python {self.dtype}"
+    return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+  def same_type(self, other: "Leaf") -> bool:
+    """Returns whether values of one may be put in place of the other."""
+    return self[1:4] == other[1:4]
+
+
+def flatten(tree: PyTree) -> tuple[list[tuple[str, Any]], Any]:
+  """Returns the (path, leaf) pairs of a tree, and its structure."""
+  pairs, treedef = jax.tree_util.tree_flatten_with_path(tree)
+  keystr = jax.tree_util.keystr
+  paths = [keystr(path, simple=True, separator="/") for path, _ in pairs]
+  if len(set(paths)) < len(paths):
+    # Such as {"a/b": ..., "a": {"b": ...}}.
+    paths = [keystr(path) for path, _ in pairs]
+  return [(p, leaf) for p, (_, leaf) in zip(paths, pairs)], treedef
+
+
+def describe(path: str, leaf: Any) -> Leaf:
+  """Returns the description of the leaf at a path, or a ValueError."""
+  if type(leaf) in _PYTHON_TYPES.values():
+    return Leaf(path, "python", type(leaf).__name__, (), _encode(leaf))
+  if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
+    raise _validate.error(
+      path, leaf, "an array, typed keys, or a Python number or string"
+    )
+  shape = tuple(leaf.shape)
+  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    impl = None
+    if isinstance(leaf, jax.Array):
+      impl = str(jax.random.key_impl(leaf))
+    return Leaf(path, "key", str(leaf.dtype), shape, impl)
+  dtype = np.dtype(leaf.dtype)
+  if dtype.hasobject or dtype.names or dtype.kind in "SUMm":
+    raise _validate.error(path, f"dtype {dtype}", "one that can be kept")
+  weak = bool(getattr(leaf, "weak_type", False))
+  return Leaf(path, "array", dtype.name, shape, weak)
+
+
+class Piece(NamedTuple):
+  """A part of a leaf's array on the host.
+
+  Attributes:
+    start: where it begins on each axis.
+    array: its numbers.
+  """
+
+  start: tuple[int, ...]
+  array: np.ndarray
+
+
+def to_host(values: Sequence[Any]) -> list[list[Piece]]:
+  """Copies what this process has to write of leaves, which may be donated then.
+
+  Of each array and key, the words of it: all where every process can read that,
+  which process 0 writes, or the shards that lie here. Nothing of Python values.
+  """
+  first, out = jax.process_index() == 0, []
+  for value in values:
+    if type(value) in _PYTHON_TYPES.values():
+      out.append([])
+      continue
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+      value = jax.random.key_data(value)
+    pieces = [Piece((0,) * value.ndim, value)] if first else []
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+      whole = value.is_fully_replicated
+      pieces = [
+        Piece(tuple(axis.start or 0 for axis in shard.index), shard.data)
+        for shard in value.addressable_shards[: 1 if whole else None]
+        if (first if whole else shard.replica_id == 0)
+      ]
+    for _, array in pieces:
+      if isinstance(array, jax.Array):
+        # All transfers are under way before the first is waited for.
+        array.copy_to_host_async()
+    out.append(pieces)
+  return [
+    # On CPU the plain conversion is a view of the device buffer.
+    [Piece(start, np.array(x, copy=True, order="C")) for start, x in pieces]
+    for pieces in out
+  ]
+
+
+def stored(leaf: Leaf) -> jax.ShapeDtypeStruct | None:
+  """Returns shape and dtype of a leaf's numbers; None for a Python value."""
+  if leaf.kind == "python":
+    return None
+  if leaf.kind == "array":
+    return jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
+  words = jax.eval_shape(
+    lambda: jax.random.key_data(jax.random.key(0, impl=leaf.detail))
+  )
+  return jax.ShapeDtypeStruct(leaf.shape + words.shape, words.dtype)
+
+
+def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
+  """Returns a leaf like the template's from its stored form.
+
+  That is a host array, or None for a Python value. The template decides between
+  numpy and JAX arrays, and where they are put.
+  """
+  if leaf.kind == "python":
+    return _decode(leaf)
+  sharding = getattr(template, "sharding", None)
+  committed = getattr(template, "committed", sharding is not None)
+  if not committed:
+    sharding = None
+  if isinstance(template, np.generic):
+    return value[()]
+  if isinstance(template, np.ndarray):
+    return value
+  # `device_put` refuses to put a key that lies here onto devices of others, and
+  # would put its words.
+  value = (
+    jax.device_put(value)
+    if sharding is None
+    else device_mesh.put(value, sharding)
+  )
+  if leaf.kind == "key":
+    return jax.random.wrap_key_data(value, impl=leaf.detail)
+  if leaf.detail:
+    # Weak types take part in dtype promotion. Setting items keeps them.
+    zero = np.zeros((), leaf.dtype).item()
+    return jax.jit(
+      lambda x: jnp.full(leaf.shape, zero).at[...].set(x),
+      out_shardings=sharding,
+    )(value)
+  return value
+
+
+def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:
+  """Says in one phrase where a checkpoint does not fit a template."""
+  have = {leaf.path: leaf for leaf in kept}
+  want = {leaf.path: leaf for leaf in wanted}
+  differences = []
+  for path, leaf in want.items():
+    if path not in have:
+      differences.append(f"it has no {path!r}, which should be {leaf}")
+    elif not leaf.same_type(have[path]):
+      differences.append(f"{path!r} is {have[path]} in it and should be {leaf}")
+  differences += [
+    f"it holds {path!r} ({leaf}), which has no place"
+    for path, leaf in have.items()
+    if path not in want
+  ]
+  if not differences:
+    return None
+  more = len(differences) - 1
+  return differences[0] + (f", and {more} more leaves differ" if more else "")
+
+
+def _encode(value: Any) -> Any:
+  """Returns a Python value in a form that JSON keeps exactly."""
+  if isinstance(value, float):
+    return value.hex()
+  if isinstance(value, complex):
+    return [value.real.hex(), value.imag.hex()]
+  return value
+
+
+def _decode(leaf: Leaf) -> Any:
+  if leaf.dtype == "float":
+    return float.fromhex(leaf.detail)
+  if leaf.dtype == "complex":
+    return complex(*(float.fromhex(part) for part in leaf.detail))
+  return _PYTHON_TYPES[leaf.dtype](leaf.detail)
