@@ -60,7 +60,7 @@ TABLES = {
 def tiny(experiment):
   """The first config of an experiment that has a tiny variant."""
   paths = sorted((ROOT / "configs" / experiment).glob("[!_]*.py"))
-  names = [path.stem for path in paths if "tiny=" in path.read_text()]
+  names = [path.stem for path in paths if "tiny" in path.read_text()]
   assert names, f'configs/{experiment} has no file with a variant "tiny"'
   return CONFIGS.get(experiment, names[0])
 

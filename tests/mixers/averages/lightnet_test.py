@@ -170,7 +170,7 @@ def test_golden_frequencies(golden):
   """Those that the original drew its angles from."""
   theta = golden("lightnet/layer_vec_coslrpe")["theta"][0]
   # The original computes them in float32.
-  np.testing.assert_allclose(positions.cosine_frequencies(8), theta, rtol=1e-6)
+  np.testing.assert_allclose(positions.frequencies(8, 8), theta, rtol=1e-6)
   theta = golden("lightnet/layer_scalar_rotlrpe")["theta"][0]
   np.testing.assert_allclose(positions.frequencies(4, 8), theta, rtol=1e-6)
 
