@@ -10,6 +10,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   lock           one program at a time writes to that directory
   checkpoint     asynchronous Orbax checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
+  loggers        those rows for wandb, trackio and mlflow
   loop           chunks of compiled updates, logging, checkpoints, exact resume
   streams        standard output that may be closed or full
   signals        a stop that is asked for by SIGTERM or SIGINT
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
   from jaxseq.training import integrity as integrity
   from jaxseq.training import leaves as leaves
   from jaxseq.training import lock as lock
+  from jaxseq.training import loggers as loggers
   from jaxseq.training import loop as loop
   from jaxseq.training import mixed_lengths as mixed_lengths
   from jaxseq.training import optimizers as optimizers
