@@ -1,4 +1,4 @@
-"""Rows of a run for wandb, trackio and mlflow: hooks that are named in a config.
+"""Rows of a run for wandb, trackio and mlflow: hooks that a config names.
 
     --config.hooks="('jaxseq.training.loggers:wandb',)"
 

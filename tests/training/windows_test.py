@@ -1,4 +1,4 @@
-"""What Windows has not: `fcntl`, files that are renamed while open, and more."""
+"""What Windows lacks: `fcntl`, files that are renamed while open, and more."""
 
 import os
 import pathlib
