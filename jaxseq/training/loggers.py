@@ -21,8 +21,8 @@ from typing import Any
 from absl import logging
 
 from jaxseq import _json
+from jaxseq.training import _event_files
 from jaxseq.training import errors
-from jaxseq.training import event_files
 from jaxseq.training import files
 
 FILE = "loggers.json"
@@ -84,7 +84,7 @@ def _hook(name, opened, directory, step, row) -> None:
       _open[key] = opened(importlib.import_module(name), directory)
     log = _open[key]
     if log is not None:
-      log(step, event_files.tags(row))
+      log(step, _event_files.tags(row))
   except Exception as error:
     _open[key] = None
     logging.warning(

@@ -36,17 +36,17 @@ def locking(descriptor, mode, count):
 
 sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
 import jaxseq.estimators
-from jaxseq.training import errors, lock
+from jaxseq.training import _lock, errors
 import jaxseq.training.checkpoint
 
 directory = pathlib.Path(sys.argv[1])
-lock.hold(directory)
-lock.hold(directory)
+_lock.hold(directory)
+_lock.hold(directory)
 assert len(taken) == 1
 # As another program, which does not know what this one holds.
-lock._held.clear()
+_lock._held.clear()
 try:
-  lock.hold(directory)
+  _lock.hold(directory)
 except errors.UserError as error:
   print(os.getpid(), error)
 """
