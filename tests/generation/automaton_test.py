@@ -287,7 +287,13 @@ def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):
     )
 
 
-@pytest.mark.parametrize("pattern", [r".{2000}", r"(a|b)*a(a|b){10}"])
+@pytest.mark.parametrize(
+  "pattern",
+  [
+    pytest.param(r".{2000}", marks=pytest.mark.slow),
+    r"(a|b)*a(a|b){10}",
+  ],
+)
 def test_a_vocabulary_takes_little_time_and_memory(pattern):
   rng = np.random.default_rng(0)
   tokens = [bytes([i]) for i in range(256)]
