@@ -74,14 +74,14 @@ def advantages(
   """
   spread = _groups(rewards, group)
   _validate.choice("scale", scale, ("group", "batch", "none"))
-  centred = spread - spread.mean(axis=1, keepdims=True)
+  centered = spread - spread.mean(axis=1, keepdims=True)
   # Of equal rewards rounding may leave something, which 1e-4 would blow up.
-  centred = jnp.where(_flat(spread)[:, None], 0, centred)
+  centered = jnp.where(_flat(spread)[:, None], 0, centered)
   if scale == "group":
-    centred /= spread.std(axis=1, ddof=1, keepdims=True) + _EPSILON
+    centered /= spread.std(axis=1, ddof=1, keepdims=True) + _EPSILON
   elif scale == "batch":
-    centred /= rewards.std(ddof=1) + _EPSILON
-  return centred.reshape(-1)
+    centered /= rewards.std(ddof=1) + _EPSILON
+  return centered.reshape(-1)
 
 
 def flat_groups(rewards: jax.Array, group: int) -> jax.Array:
@@ -188,5 +188,5 @@ def _groups(rewards, group):
 
 
 def _flat(spread):
-  """Whether the rewards of each group are all alike, (groups,)."""
+  """Tells the groups whose rewards are all alike, (groups,) bool."""
   return spread.max(axis=1) == spread.min(axis=1)
