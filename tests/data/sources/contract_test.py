@@ -74,7 +74,7 @@ def _forecast():
 
 def _interactions():
   rows = [
-    f"{name},{step},i{step * 3 % 5}" for name in "abcd" for step in range(4)
+    f"{name},{step},i{step * 3 % 5}" for name in "abcd" for step in range(5)
   ]
   later = ["p,0,i3", "p,2,i1", "q,5,i0", *(f"r,{i},i{i % 4}" for i in range(9))]
   return Case(

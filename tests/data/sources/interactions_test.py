@@ -88,7 +88,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path):
     source.read(other)
   with pytest.raises(ValueError, match="user 1: got shape .*a history of one"):
     source.prepare([["i0"], []])
-  with pytest.raises(ValueError, match="times: got list, expected None"):
+  with pytest.raises(ValueError, match="times: got 'list', expected None"):
     source.prepare([["i0"]], times=[[1]])
   empty = write(tmp_path / "e.csv", ["a,i0,1", "a,,2"])
   with pytest.raises(ValueError, match="e.csv, line 3: .*expected the name of"):
