@@ -188,7 +188,7 @@ def _ranked(logits, batch, repeats):
 
 
 def _allowed(items, lengths, logits, repeats):
-  """Which items (n, items) may be recommended; None if all may."""
+  """The mask (n, items) of what may be recommended; None if all may."""
   if repeats:
     return None
   count, size = logits.shape
