@@ -7,7 +7,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   configuration  config files -> validated frozen dataclasses
   run_directory  the directory of one run: config.json, versions.json
   files          JSON and text files that are always whole
-  checkpoint     asynchronous checkpoints, verified when restored
+  checkpoint     asynchronous Orbax checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
   loop           chunks of compiled updates, logging, checkpoints, exact resume
   signals        a stop that is asked for by SIGTERM or SIGINT

@@ -7,6 +7,7 @@ template that the caller restores onto.
 """
 
 from collections.abc import Sequence
+import re
 from typing import Any
 from typing import NamedTuple
 
@@ -61,7 +62,13 @@ def flatten(tree: PyTree) -> tuple[list[tuple[str, Any]], Any]:
 
 
 def describe(path: str, leaf: Any) -> Leaf:
-  """Returns the description of the leaf at a path, or a ValueError."""
+  """Returns the description of the leaf at a path.
+
+  It is an array, typed key, Python number or string, or ShapeDtypeStruct.
+
+  Raises:
+    ValueError: nothing can keep such a leaf.
+  """
   if type(leaf) in _PYTHON_TYPES.values():
     return Leaf(path, "python", type(leaf).__name__, (), _encode(leaf))
   if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
@@ -81,68 +88,57 @@ def describe(path: str, leaf: Any) -> Leaf:
   return Leaf(path, "array", dtype.name, shape, weak)
 
 
-class Piece(NamedTuple):
-  """A part of a leaf's array on the host.
+def storage_name(index: int, leaf: Leaf) -> str:
+  """Returns the name of a leaf's array: unique, and safe in any storage."""
+  return f"{index:05d}." + re.sub(r"[^A-Za-z0-9_.-]", "_", leaf.path)
 
-  Attributes:
-    start: where it begins on each axis.
-    array: its numbers.
+
+def is_whole(leaf: Any) -> bool:
+  """Returns whether this process can read the whole of an array."""
+  if not isinstance(leaf, jax.Array):
+    return True
+  return leaf.is_fully_addressable or leaf.is_fully_replicated
+
+
+def to_host(values: Sequence[Any]) -> list[Any]:
+  """Copies leaves to the host, so that the originals may be donated.
+
+  Args:
+    values: arrays, typed keys, Python values.
+
+  Returns:
+    A numpy array for each array and key, owned by nobody else; None for Python
+    values; arrays that live on several processes as they are.
   """
-
-  start: tuple[int, ...]
-  array: np.ndarray
-
-
-def to_host(values: Sequence[Any]) -> list[list[Piece]]:
-  """Copies what this process has to write of leaves, which may be donated then.
-
-  Of each array and key, the words of it: all where every process can read that,
-  which process 0 writes, or the shards that lie here. Nothing of Python values.
-  """
-  first, out = jax.process_index() == 0, []
+  out = []
   for value in values:
     if type(value) in _PYTHON_TYPES.values():
-      out.append([])
+      out.append(None)
       continue
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
       value = jax.random.key_data(value)
-    pieces = [Piece((0,) * value.ndim, value)] if first else []
-    if isinstance(value, jax.Array) and not value.is_fully_addressable:
-      whole = value.is_fully_replicated
-      pieces = [
-        Piece(tuple(axis.start or 0 for axis in shard.index), shard.data)
-        for shard in value.addressable_shards[: 1 if whole else None]
-        if (first if whole else shard.replica_id == 0)
-      ]
-    for _, array in pieces:
-      if isinstance(array, jax.Array):
-        # All transfers are under way before the first is waited for.
-        array.copy_to_host_async()
-    out.append(pieces)
+    if isinstance(value, jax.Array) and is_whole(value):
+      if not value.is_fully_addressable:
+        value = value.addressable_data(0)
+      # All transfers are under way before the first is waited for.
+      value.copy_to_host_async()
+    out.append(value)
   return [
     # On CPU the plain conversion is a view of the device buffer.
-    [Piece(start, np.array(x, copy=True, order="C")) for start, x in pieces]
-    for pieces in out
+    np.array(v, copy=True, order="C") if v is not None and is_whole(v) else v
+    for v in out
   ]
-
-
-def stored(leaf: Leaf) -> jax.ShapeDtypeStruct | None:
-  """Returns shape and dtype of a leaf's numbers; None for a Python value."""
-  if leaf.kind == "python":
-    return None
-  if leaf.kind == "array":
-    return jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
-  words = jax.eval_shape(
-    lambda: jax.random.key_data(jax.random.key(0, impl=leaf.detail))
-  )
-  return jax.ShapeDtypeStruct(leaf.shape + words.shape, words.dtype)
 
 
 def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
   """Returns a leaf like the template's from its stored form.
 
-  That is a host array, or None for a Python value. The template decides between
-  numpy and JAX arrays, and where they are put.
+  Args:
+    leaf: its description.
+    value: the host array; None for a Python value; a jax.Array that is already
+      placed if it lives on several processes.
+    template: the leaf in whose place it goes: decides between numpy and JAX
+      arrays, and where they are put.
   """
   if leaf.kind == "python":
     return _decode(leaf)
@@ -154,13 +150,14 @@ def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
     return value[()]
   if isinstance(template, np.ndarray):
     return value
-  # `device_put` refuses to put a key that lies here onto devices of others, and
-  # would put its words.
-  value = (
-    jax.device_put(value)
-    if sharding is None
-    else device_mesh.put(value, sharding)
-  )
+  if not isinstance(value, jax.Array):
+    # `device_put` refuses to put a key that lies here onto devices of others,
+    # and would put its words.
+    value = (
+      jax.device_put(value)
+      if sharding is None
+      else device_mesh.put(value, sharding)
+    )
   if leaf.kind == "key":
     return jax.random.wrap_key_data(value, impl=leaf.detail)
   if leaf.detail:

@@ -1,11 +1,11 @@
 """Checkpoints that are written in the background and verified when read.
 
-Every process writes its part of the arrays into a file, with digests of all of
-them (`integrity`); one rename makes a checkpoint exist at once and whole, and
-the newest good checkpoint is used when a newer one is damaged.
+Arrays are written by Orbax. Around it stand: digests of every leaf and file
+(`integrity`), one rename that makes a checkpoint exist at once and whole, and
+the fall-back to the newest good checkpoint when a newer one is damaged.
 
-    checkpoints/30/0.bin             arrays
-    checkpoints/30/integrity.json    the leaves, and digests
+    checkpoints/30/state/            Orbax
+    checkpoints/30/integrity.json    digests
     checkpoints/40.damaged/          set aside by `restore`
     checkpoints/30.pinned            30 is kept, see `pin`
     checkpoints/60.not_finite/       set aside by `go_back`
@@ -29,11 +29,13 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import _array_files
 from jaxseq.training import _leaves
 from jaxseq.training import _lock
 from jaxseq.training import errors
 from jaxseq.training import integrity
 
+_STATE = "state"
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
 _PINNED = ".pinned"
@@ -69,6 +71,7 @@ class Checkpointer:
     self._directory = pathlib.Path(directory).absolute()
     self._keep = keep
     self._read_only = read_only
+    self._arrays = _array_files.ArrayFiles()
     self._thread = concurrent.futures.ThreadPoolExecutor(
       1, thread_name_prefix="checkpoint"
     )
@@ -125,10 +128,12 @@ class Checkpointer:
           # An earlier try to save this step has failed.
           shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
+      if jax.process_count() > 1:
+        # Reads the arrays that live on several processes before it returns.
+        self._arrays.write(temporary / _STATE, described, values)
     except OSError as error:
       raise self._cannot_write(step, error) from error
-    _meet(f"directory {step}")
-    record = integrity.Record(step, described, [])
+    record = integrity.Record(step, described, [], {})
     future = self._thread.submit(self._commit, temporary, record, values)
     self._pending = (step, future)
 
@@ -222,7 +227,8 @@ class Checkpointer:
       future.result()
     except (OSError, ValueError) as error:
       raise self._cannot_write(step, error) from error
-    _meet(f"checkpoint {step}")
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"checkpoint {step}")
 
   def close(self) -> None:
     """Waits for the last save and ends the background thread."""
@@ -230,6 +236,7 @@ class Checkpointer:
       self.wait()
     finally:
       self._thread.shutdown()
+      self._arrays.close()
 
   def _path(self, step: int) -> pathlib.Path:
     return self._directory / str(step)
@@ -237,7 +244,7 @@ class Checkpointer:
   def _cannot_write(self, step: int, error: Exception) -> CheckpointError:
     return CheckpointError(
       f"checkpoint {step} could not be written to {str(self._directory)!r}: "
-      f"{errors.one_sentence(error)}"
+      f"{_array_files.reason(error)}"
     )
 
   def _clean(self) -> None:
@@ -251,16 +258,21 @@ class Checkpointer:
     self,
     temporary: pathlib.Path,
     record: integrity.Record,
-    values: list[list[_leaves.Piece]],
+    values: list[Any],
   ) -> None:
     """Runs in the background: writes, then makes the step exist."""
-    process = jax.process_index()
-    pieces = integrity.write_arrays(temporary, process, values)
-    if process:
+    if jax.process_count() == 1:
+      self._arrays.write(temporary / _STATE, record.leaves, values)
+    self._arrays.wait()
+    if jax.process_index() != 0:
       return
-    others = range(1, jax.process_count())
-    pieces = [pieces, *(integrity.take_described(temporary, i) for i in others)]
-    record = record._replace(pieces=pieces)
+    record = record._replace(
+      digests=[
+        integrity.leaf_digest(value) if isinstance(value, np.ndarray) else None
+        for value in values
+      ],
+      files=integrity.file_digests(temporary),
+    )
     integrity.write(temporary, record)
     try:
       _lock.check(self._directory)
@@ -287,7 +299,7 @@ class Checkpointer:
     path = self._path(step)
     pairs, treedef = _leaves.flatten(template)
     wanted = [_leaves.describe(p, leaf) for p, leaf in pairs]
-    with _together():
+    with _together(integrity.DamagedError, OSError):
       record = integrity.read(path)
       if record.step != step:
         raise integrity.DamagedError(f"it is of step {record.step}")
@@ -297,13 +309,21 @@ class Checkpointer:
         f"checkpoint {step} in {str(self._directory)!r} is of another model or "
         f"state: {misfit}"
       )
+    with _together(integrity.DamagedError, OSError):
+      integrity.check_files(path, record)
     # Paths are the same; the order may not be, as with another kind of dict.
-    templates, out = dict(pairs), {}
-    with _together():
-      for leaf, value in integrity.read_arrays(path, record):
-        template = templates[leaf.path]
-        out[leaf.path] = _leaves.from_host(leaf, value, template)
-    return jax.tree.unflatten(treedef, [out[p] for p, _ in pairs])
+    order = {leaf.path: i for i, leaf in enumerate(record.leaves)}
+    by_path = dict(pairs)
+    templates = [by_path[leaf.path] for leaf in record.leaves]
+    # Orbax's own errors are of many types.
+    with _together(Exception):
+      values = self._arrays.read(path / _STATE, record.leaves, templates)
+      integrity.check_leaves(record, values)
+    out = [
+      _leaves.from_host(record.leaves[i], values[i], by_path[p])
+      for p, i in ((p, order[p]) for p, _ in pairs)
+    ]
+    return jax.tree.unflatten(treedef, out)
 
   def _set_aside(self, damaged: Mapping[int, str], used: int) -> None:
     """Warns of damaged checkpoints and makes their numbers free again."""
@@ -337,22 +357,17 @@ class Checkpointer:
           f"be set aside ({errors.one_sentence(error)}): remove it, or make "
           "the directory writable"
         ) from error
-    _meet(f"checkpoints set aside{suffix}")
-
-
-def _meet(name: str) -> None:
-  """Waits until all processes are here."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"checkpoints set aside{suffix}")
 
 
 @contextlib.contextmanager
-def _together() -> Iterator[None]:
-  """Makes damage that any process has seen a DamagedError of all."""
+def _together(*kinds: type[Exception]) -> Iterator[None]:
+  """Makes errors of these kinds, of any process, a DamagedError of all."""
   problem = None
   try:
     yield
-  except (integrity.DamagedError, OSError) as error:
+  except kinds as error:
     problem = errors.one_sentence(error)
   whole = np.bool_(problem is None)
   if jax.process_count() > 1:

@@ -1,25 +1,17 @@
-"""The files of a checkpoint, and the record that tells whether they are whole.
+"""The record that tells whether a checkpoint is whole.
 
-    0.bin             arrays as process 0 has written them, one after another
-    integrity.json    the leaves, and a digest of each piece in these files
-
-A flipped bit would be read back as a wrong number. So each piece of an array
-has a digest, taken from the copy in memory before it is written. The record is
-written canonically, with a digest of its own, so that damage to the record
-itself shows too.
+Array files do not notice a flipped bit: it would be read back as a wrong
+number. So each checkpoint has an `integrity.json` with a digest of every leaf,
+taken from the copy in memory before it is written, and of every file. The
+record is written canonically, with a digest of its own, so that damage to the
+record itself shows too.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence
-import contextlib
 import hashlib
 import json
-import math
-import os
 import pathlib
-import time
 from typing import Any
-from typing import BinaryIO
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +21,7 @@ from jaxseq.training import _leaves
 from jaxseq.training import files
 
 FILE = "integrity.json"
-FORMAT = 2
-# Seconds after which another process's file does not come any more.
-_PATIENCE = 600
+_FORMAT = 1
 
 
 class DamagedError(Exception):
@@ -44,86 +34,34 @@ class Record(NamedTuple):
   Attributes:
     step: its step.
     leaves: descriptions of the leaves, in the order of the tree.
-    pieces: of each process's file, of each leaf, the start, shape and SHA-256
-      of each piece that lies there.
+    digests: SHA-256 of each leaf; None for Python values, which are in the
+      record itself, and for arrays that live on several processes.
+    files: path below the checkpoint -> [size in bytes, SHA-256].
   """
 
   step: int
   leaves: list[_leaves.Leaf]
-  pieces: list[list[list[tuple[Sequence[int], Sequence[int], str]]]]
+  digests: list[str | None]
+  files: dict[str, list]
 
 
 def leaf_digest(value: np.ndarray) -> str:
   """Returns the SHA-256 of an array's dtype, shape and bytes."""
   digest = hashlib.sha256(f"{value.dtype.name}{value.shape}".encode())
-  digest.update(_bytes(value))
+  # bfloat16 and its like have no buffer interface of their own.
+  digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
   return digest.hexdigest()
 
 
-def write_arrays(
-  root: pathlib.Path, process: int, values: Sequence[Sequence[_leaves.Piece]]
-) -> list[list[tuple]]:
-  """Writes a process's pieces of all leaves; returns what a record has of them.
-
-  Processes other than 0 leave that in a file for process 0.
-  """
-  described = []
-  with open(_file(root, process), "xb") as file:
-    for pieces in values:
-      described.append(
-        [(start, x.shape, leaf_digest(x)) for start, x in pieces]
-      )
-      for _, array in pieces:
-        file.write(_bytes(array))
-    file.flush()
-    os.fsync(file.fileno())
-  if process:
-    files.write_json(root / f"{process}.json", described)
-  return described
-
-
-def take_described(root: pathlib.Path, process: int) -> list[list[tuple]]:
-  """Waits for what `write_arrays` leaves in a file, and removes that."""
-  path, start = root / f"{process}.json", time.monotonic()
-  while not path.exists():
-    if time.monotonic() > start + _PATIENCE:
-      raise TimeoutError(f"process {process} has not written its part")
-    time.sleep(0.02)
-  described = _json.loads(path.read_text(encoding="utf-8"), long=True)
-  path.unlink()
-  return described
-
-
-def read_arrays(
-  root: pathlib.Path, record: Record
-) -> Iterator[tuple[_leaves.Leaf, np.ndarray | None]]:
-  """Yields the leaves with their numbers, whole; None for Python values.
-
-  Raises:
-    DamagedError: a file is not as it was written.
-  """
-  with contextlib.ExitStack() as stack:
-    opened = [
-      stack.enter_context(_open(root, record, process))
-      for process in range(len(record.pieces))
-    ]
-    for leaf, *of_files in zip(record.leaves, *record.pieces):
-      form = _leaves.stored(leaf)
-      out = None if form is None else np.empty(form.shape, form.dtype)
-      left = 0 if out is None else out.size
-      for file, pieces in zip(opened, of_files):
-        for start, shape, digest in pieces:
-          piece = np.empty(shape, out.dtype)
-          file.readinto(_bytes(piece))
-          if leaf_digest(piece) != digest:
-            name = os.path.basename(file.name)
-            raise DamagedError(f"{name}: {leaf.path!r} is not what was saved")
-          place = (slice(a, a + n) for a, n in zip(start, shape))
-          out[tuple(place)] = piece
-          left -= piece.size
-      if left:
-        raise DamagedError(f"{leaf.path!r} has {left} numbers in no file")
-      yield leaf, out
+def file_digests(root: pathlib.Path) -> dict[str, list]:
+  """Returns size and SHA-256 of every file below `root`, by relative path."""
+  out = {}
+  for path in sorted(root.rglob("*")):
+    if path.is_file() and path != root / FILE:
+      with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      out[path.relative_to(root).as_posix()] = [path.stat().st_size, digest]
+  return out
 
 
 def write(root: pathlib.Path, record: Record) -> None:
@@ -135,67 +73,60 @@ def read(root: pathlib.Path) -> Record:
   """Reads the record of the checkpoint in `root`.
 
   Raises:
-    DamagedError: the record is missing, was altered, or is of another version.
+    DamagedError: the record is missing or was altered.
   """
-  text = _regular(root / FILE).read_bytes()
+  if not (root / FILE).exists():
+    raise DamagedError(f"{FILE} is missing")
+  if not (root / FILE).is_file():
+    # Such as a pipe, which one would wait for.
+    raise DamagedError(f"{FILE} is no file")
+  raw = (root / FILE).read_bytes()
   try:
-    text = text.decode("utf-8")
+    text = raw.decode("utf-8")
     stored = _json.loads(text, long=True)
-    number = stored["format"]
     record = Record(
       stored["step"],
       [
         _leaves.Leaf(path, kind, dtype, tuple(shape), detail)
         for path, kind, dtype, shape, detail in stored["leaves"]
       ],
-      stored.get("pieces"),
+      stored["digests"],
+      stored["files"],
     )
-    whole = number != FORMAT or text == _encode(record)
-  except (ValueError, KeyError, TypeError, AttributeError):
+    whole = text == _encode(record)
+  except (ValueError, KeyError, TypeError):
     whole = False
   if not whole:
     raise DamagedError(f"{FILE} was altered")
-  if number != FORMAT:
-    raise DamagedError(f"{FILE} has format {number!r}, of another version")
   return record
 
 
-def _file(root: pathlib.Path, process: int) -> pathlib.Path:
-  return root / f"{process}.bin"
+def check_files(root: pathlib.Path, record: Record) -> None:
+  """Raises a DamagedError unless every file is as it was written."""
+  for name, (size, digest) in record.files.items():
+    path = root / name
+    try:
+      size_on_disk = path.stat().st_size
+      if not path.is_file():
+        raise DamagedError(f"{name} is no file")
+      if size_on_disk != size:
+        raise DamagedError(f"{name} has {size_on_disk} bytes instead of {size}")
+      with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+          raise DamagedError(f"{name} was altered: its SHA-256 differs")
+    except FileNotFoundError:
+      raise DamagedError(f"{name} is missing") from None
 
 
-def _open(root: pathlib.Path, record: Record, process: int) -> BinaryIO:
-  """Opens the file of a process, which has to have its size."""
-  path = _regular(_file(root, process))
-  size = sum(
-    math.prod(shape) * _leaves.stored(leaf).dtype.itemsize
-    for leaf, pieces in zip(record.leaves, record.pieces[process])
-    for _, shape, _ in pieces
-  )
-  size_on_disk = path.stat().st_size
-  if size_on_disk != size:
-    raise DamagedError(
-      f"{path.name} has {size_on_disk} bytes instead of {size}"
-    )
-  return open(path, "rb")
-
-
-def _regular(path: pathlib.Path) -> pathlib.Path:
-  """Returns the path of a file, and of nothing that one would wait for."""
-  if not path.exists():
-    raise DamagedError(f"{path.name} is missing")
-  if not path.is_file():
-    raise DamagedError(f"{path.name} is no file")
-  return path
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-  """Returns an array's memory; bfloat16 and its like have no buffers."""
-  return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def check_leaves(record: Record, values: Sequence[Any]) -> None:
+  """Raises a DamagedError unless every leaf is as it was in memory."""
+  for leaf, digest, value in zip(record.leaves, record.digests, values):
+    if digest is not None and leaf_digest(value) != digest:
+      raise DamagedError(f"leaf {leaf.path!r} differs from what was saved")
 
 
 def _encode(record: Record) -> str:
-  content: dict[str, Any] = {"format": FORMAT, **record._asdict()}
+  content = {"format": _FORMAT, **record._asdict()}
   body = json.dumps(content, sort_keys=True, allow_nan=False)
   digest = hashlib.sha256(body.encode()).hexdigest()
   return json.dumps(

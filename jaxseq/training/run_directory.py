@@ -36,10 +36,10 @@ CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
 CHECKPOINTS = "checkpoints"
 
-_PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax")
+_PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _PROGRAM = "jaxseq"
 # Of what lies in a run's directory; another one cannot be gone on with.
-FORMAT = 3
+FORMAT = 2
 
 
 def prepare(

@@ -275,7 +275,9 @@ _CIFAR = {
 }
 _HOURLY = contents.table().replace(b"date,a,b", b"date,clouds_all,rain_1h")
 _ANOMALIES = contents.lines("i,value,label", "0,1.5,0", "1,2.5,1")
-_RECORD = integrity._encode(integrity.Record(3, [], [[[[[0], [1], "b"]], []]]))
+_RECORD = integrity._encode(
+  integrity.Record(3, [], ["a", None], {"f": [1, "b"]})
+)
 
 
 def _one(read: Callable[[pathlib.Path], Any]) -> Callable[[pathlib.Path], Any]:

@@ -1,5 +1,6 @@
 """Checkpoints of runs: pinned steps, and directories that are moved or full."""
 
+import jax.numpy as jnp
 import pytest
 
 from jaxseq.training import _lock
@@ -41,3 +42,20 @@ def test_a_directory_that_was_moved_meanwhile_is_not_made_anew(tmp_path):
     with pytest.raises(checkpoint.CheckpointError, match="moved or removed"):
       saver.wait()
   assert not workdir.exists()
+
+
+def test_a_close_that_fails_hides_no_other_error(tmp_path, monkeypatch):
+  saver = checkpoint.Checkpointer(tmp_path)
+
+  def full(*unused):
+    raise OSError(28, "No space left on device")
+
+  def save():
+    with saver:
+      saver.save(1, {"w": jnp.ones(1)})
+      saver.wait()
+
+  monkeypatch.setattr(saver._arrays._orbax, "close", full)
+  monkeypatch.setattr(checkpoint.integrity, "write", full)
+  with pytest.raises(checkpoint.CheckpointError, match="checkpoint 1 could"):
+    save()

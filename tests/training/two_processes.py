@@ -158,7 +158,7 @@ def main(number, port, directory):
     check(saver.restore(make(9.0))[1], last)
     multihost_utils.sync_global_devices("damage")
     if number == 0:
-      file = directory / f"checkpoints/{last}/1.bin"
+      file = max((directory / f"checkpoints/{last}").rglob("*/d/*"))
       file.write_bytes(file.read_bytes()[:-1] + b"?")
     multihost_utils.sync_global_devices("damaged")
     step, state = saver.restore(make(9.0))
