@@ -3,9 +3,8 @@ r"""Items of which each has one that mostly follows it: which one is next?
     python -m experiments.recommend --config=configs/recommend/quickstart.py \
       --workdir=runs/recommend
 
-1,000 users take 20 of 100 items each; minutes on two cores. In a row for the
-most popular items HR@10 is about .2, the arms come close to the .8 with which
-the next item follows from the last.
+1,000 users take 20 of 100 items each. HR@10 of the most popular items is .27;
+a network that knows which item follows can come above .8.
 
 Variants: `table`, for a table of your own with the columns user, item and time
 (`--config.data_options.path=ratings.csv`); `tiny`, which learns nothing, and
