@@ -28,6 +28,8 @@ if TYPE_CHECKING:
   from jaxseq.tasks import outputs as outputs
   from jaxseq.tasks import preference as preference
   from jaxseq.tasks import prefix_language as prefix_language
+  from jaxseq.tasks import ranking as ranking
+  from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task

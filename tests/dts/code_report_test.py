@@ -110,6 +110,7 @@ def test_windows_to_swap_without_domains_or_classes():
   np.testing.assert_array_equal(chosen.inputs, windows.inputs[:4])
 
 
+@pytest.mark.slow
 def test_scores_of_two_domains(tmp_path, capsys):
   pytest.importorskip("sklearn")
   config = domain_adaptation.Config(class_size=3, domain_size=1, widths=(4,))

@@ -141,11 +141,14 @@ def test_gap_is_zero_where_the_code_is_not_used():
   "backbone",
   [
     {"kind": "conv", "widths": (4, 4)},
-    {
-      "stack": dataclasses.replace(
-        backbones.Backbone().stack, mixer="gru", d_model=4
-      )
-    },
+    pytest.param(
+      {
+        "stack": dataclasses.replace(
+          backbones.Backbone().stack, mixer="gru", d_model=4
+        )
+      },
+      marks=pytest.mark.slow,
+    ),
   ],
   ids=["conv", "gru"],
 )
@@ -312,6 +315,7 @@ _SHARED = device_mesh.MeshConfig(data=8, split_data=True)
 _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize(
   ("arm", "mesh"),

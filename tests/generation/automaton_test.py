@@ -246,6 +246,7 @@ def _followed(found, tokens):
   return True
 
 
+@pytest.mark.slow
 @hypothesis.given(_PATTERNS, strategies.integers(0, 2**32 - 1))
 @hypothesis.settings(max_examples=25, deadline=None)
 def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):

@@ -47,6 +47,7 @@ class _Golden:
     return jnp.tanh(hs) @ self.params["out"], h
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "scheme"),
   [

@@ -173,6 +173,7 @@ def test_nothing_leaks_between_documents(kind):
     assert not different[segment != index].any()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
   "kind",

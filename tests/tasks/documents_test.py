@@ -83,6 +83,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(

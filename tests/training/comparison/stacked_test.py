@@ -71,6 +71,7 @@ def _rows(directory):
   return [{k: v for k, v in row.items() if k not in clocks} for row in rows]
 
 
+@pytest.mark.slow
 def test_as_separate_runs(tmp_path):
   alone = _run(tmp_path / "alone", None)
   together = _run(tmp_path / "together", 0)
