@@ -34,6 +34,19 @@ env, params = envs.make("Pong-Atari")
 observation, _ = env.reset(jax.random.key(0), params)
 assert observation.any()
 """,
+  "chats": """
+import json
+import pathlib
+from jaxseq.data import chats
+model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
+written = {"version": "1.0", "model": model}
+pathlib.Path("tokenizer.json").write_text(json.dumps(written))
+template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+pathlib.Path("tokenizer_config.json").write_text(
+  json.dumps({"chat_template": template}))
+chat = {"role": "user", "content": "b"}
+assert chats.read_template(".").encode([chat]) == [1]
+""",
   "data": """
 from jaxseq import data
 assert len(data.load("digits").train.inputs) > 1000

@@ -108,9 +108,38 @@ def token_ids(
   Raises:
     ValueError: if the tokenizer fails with it, or would make it far longer.
   """
+  return _encoding(tokenizer, words, name, special).ids
+
+
+def token_spans(
+  tokenizer: Any, words: str, name: str = "text"
+) -> tuple[list[int], list[tuple[int, int]]]:
+  """Returns the tokens of a text, and the characters that each stands for.
+
+  Nothing is put around the text. Tokens of the bytes of one character have the
+  same characters.
+
+  Args:
+    tokenizer: of the package tokenizers.
+    words: the text.
+    name: what it is called in messages.
+
+  Returns:
+    The tokens, and as many pairs of the first character and the one after the
+    last.
+
+  Raises:
+    ValueError: as `token_ids`.
+  """
+  encoding = _encoding(tokenizer, words, name, False)
+  return encoding.ids, encoding.offsets
+
+
+def _encoding(tokenizer, words, name, special):
+  """The tokens of a text, as the library has them."""
   _tokenizer_bounds.check_text(tokenizer, _library, words, name)
   with _one_sentence(f"{name}: the tokenizer fails with it"):
-    return tokenizer.encode(words, add_special_tokens=special).ids
+    return tokenizer.encode(words, add_special_tokens=special)
 
 
 def text_of(tokenizer: Any, tokens: Iterable[int]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import group_policy as group_policy
+  from jaxseq.tasks import instruction as instruction
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses

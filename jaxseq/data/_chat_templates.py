@@ -1,0 +1,163 @@
+"""Chats as text, by the templates that tokenizers' files hold.
+
+Templates are programs that others wrote: the package jinja2 runs them in its
+sandbox alone, where they reach no attribute of Python's own and change nothing.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import datetime
+import functools
+import hashlib
+import json
+import re
+from typing import Any
+
+from jaxseq.data import packages
+
+# The name by which an answer's ends are marked while a text is made.
+_MARK = "_generation_mark"
+# A template says so which parts of its text a network has written.
+_BLOCK = re.compile(r"\{%[-+]?\s*generation\b")
+
+Message = Mapping[str, Any]
+
+
+def has_blocks(template: str) -> bool:
+  """Returns whether a template says which of its text are answers."""
+  return _BLOCK.search(template) is not None
+
+
+def compiled(template: str, name: str) -> Any:
+  """Returns a template as a program of the sandbox.
+
+  Args:
+    template: the template.
+    name: what to call its owner in messages.
+
+  Raises:
+    ValueError: if it is none.
+    MissingData: if jinja2 is not installed.
+  """
+  _environment()  # The package is there, or the error says so.
+  try:
+    return _compiled(template)
+  except Exception as error:  # Python's own, too: a break outside of a loop.
+    reason = f"the chat template is none: {_sentence(error)}."
+    raise ValueError(f"{name}: {reason}") from None
+
+
+def render(
+  template: str,
+  messages: Sequence[Message],
+  special: Mapping[str, str],
+  prompts: bool,
+  name: str,
+) -> tuple[str, list[tuple[int, int]]]:
+  """Returns the text of a chat, and the characters that are answers.
+
+  Args:
+    template: the template.
+    messages: of the chat.
+    special: special tokens by their names, such as `eos_token`.
+    prompts: whether the text ends where an answer is to begin.
+    name: of the chat, for messages.
+
+  Returns:
+    The text, and pairs of the first character of a `generation` block and the
+    one after its last.
+
+  Raises:
+    ValueError: if the template is none, refuses the chat, or fails with it.
+    MissingData: if jinja2 is not installed.
+  """
+  program = compiled(template, name)
+  # No message can hold what is made of all of them.
+  written = json.dumps([dict(message) for message in messages])
+  mark = "\0" + hashlib.sha256(written.encode()).hexdigest()
+  try:
+    text = program.render(
+      **special,
+      messages=messages,
+      add_generation_prompt=prompts,
+      tools=None,
+      **{_MARK: mark},
+    )
+  except Exception as error:  # Whatever others' code raises.
+    reason = f"the chat template fails with it: {_sentence(error)}."
+    raise ValueError(f"{name}: {reason}") from None
+  return _ranges(text, mark)
+
+
+def _sentence(error):
+  """The message of an error on one line, without its end."""
+  text = " ".join(str(error).split())[:200]
+  return (text or type(error).__name__).rstrip(".")
+
+
+def _ranges(text, mark):
+  """A text without marks, and the places between them."""
+  pieces, ranges, depth, size = [], [], 0, 0
+  for piece in re.split(f"({mark}[<>])", text):
+    if not piece.startswith(mark):
+      pieces.append(piece)
+      size += len(piece)
+    elif piece.endswith("<"):
+      depth += 1
+      if depth == 1:
+        ranges.append((size, size))
+    else:
+      depth -= 1
+      if depth == 0:
+        ranges[-1] = (ranges[-1][0], size)
+  return "".join(pieces), ranges
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(template):
+  """A template as a program of the sandbox."""
+  return _environment().from_string(template)
+
+
+@functools.cache
+def _environment() -> Any:
+  """The sandbox, with all that templates of chats are written for."""
+  what = "templates of chats are run by jinja2"
+  sandbox = packages.imported("jinja2.sandbox", "jaxseq[chats]", what)
+  nodes = packages.imported("jinja2.nodes", "jaxseq[chats]", what)
+  jinja2 = packages.imported("jinja2", "jaxseq[chats]", what)
+  extensions = packages.imported("jinja2.ext", "jaxseq[chats]", what)
+
+  class Generation(extensions.Extension):
+    """The block `generation`, whose ends are marked."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser):
+      line = next(parser.stream).lineno
+      body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+      mark = nodes.Name(_MARK, "load")
+      call = self.call_method("marked", [mark])
+      return nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+    def marked(self, mark, caller):
+      return f"{mark}<{caller()}{mark}>"
+
+  def refuse(message):
+    raise jinja2.TemplateError(message)
+
+  def as_json(value, ensure_ascii=False, **options):
+    # The filter of jinja2 writes for web pages.
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+  environment = sandbox.ImmutableSandboxedEnvironment(
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=[Generation, extensions.loopcontrols],
+  )
+  environment.filters["tojson"] = as_json
+  environment.globals |= {
+    "raise_exception": refuse,
+    "strftime_now": lambda form: datetime.datetime.now().strftime(form),
+  }
+  return environment

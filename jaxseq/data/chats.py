@@ -1,0 +1,325 @@
+"""Chats as tokens, with the tokens of answers told from those of questions.
+
+  template = chats.read_template("model")  # tokenizer.json and its neighbors
+  examples = [
+    template.example(chat) for chat in chats.read("messages.jsonl")
+  ]
+  examples[0].tokens, examples[0].mask
+
+Each line of the file is `{"messages": [{"role": "user", "content": "Hi"},
+..]}`, or `{"prompt": .., "completion": ..}` of two texts or two lists of
+messages. A question is read by a network, an answer is what it learns to write,
+the end of the answer included.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import _validate
+from jaxseq.data import _chat_templates
+from jaxseq.data import text_tokens
+from jaxseq.data._chat_templates import Message
+
+# Of a tokenizer's files; those of large models have 10 MB.
+_LARGEST = 2**26
+# The role whose messages are answers.
+_ANSWERS = "assistant"
+
+Answers = Literal["all", "last"]
+
+
+class Chat(NamedTuple):
+  """A line of a file.
+
+  Attributes:
+    name: the file and the line, for messages.
+    prompt: messages that are read and not learnt, whoever wrote them, or a
+      text; empty where the roles say so.
+    completion: the messages after them, or a text.
+  """
+
+  name: str
+  prompt: tuple[Message, ...] | str
+  completion: tuple[Message, ...] | str
+
+
+class Example(NamedTuple):
+  """A chat as tokens.
+
+  Attributes:
+    text: the chat as its template writes it.
+    tokens: (n,) int32.
+    mask: (n,) bool, the tokens of answers, which are targets.
+  """
+
+  text: str
+  tokens: np.ndarray
+  mask: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+  """A tokenizer and how it writes chats.
+
+  Attributes:
+    tokenizer: of the package tokenizers, see `text_tokens.read_tokenizer`.
+    template: of jinja2, as files of the library transformers have it.
+    special: special tokens by their names, such as `eos_token`.
+  """
+
+  tokenizer: Any
+  template: str
+  special: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def render(
+    self, messages: Sequence[Message], prompts: bool = False, name: str = "chat"
+  ) -> str:
+    """Returns the text of messages.
+
+    Args:
+      messages: of a chat, each with a "role" and its "content".
+      prompts: whether the text ends where an answer is to begin.
+      name: of the chat, for messages.
+
+    Raises:
+      ValueError: if the template refuses the chat, or fails with it.
+      MissingData: if jinja2 is not installed.
+    """
+    return self._render(messages, prompts, name)[0]
+
+  def encode(
+    self, messages: Sequence[Message], prompts: bool = False, name: str = "chat"
+  ) -> list[int]:
+    """Returns the tokens of messages, see `render`."""
+    return text_tokens.token_ids(
+      self.tokenizer, self.render(messages, prompts, name), name
+    )
+
+  def example(self, chat: Chat, answers: Answers = "all") -> Example:
+    """Returns the tokens of a chat, and which are those of answers.
+
+    The blocks `{% generation %}` of the template say so if it has them. Without
+    them, or of the last answer alone, it is what the text has more than the
+    text before the answer, whose tokens have to be its beginning.
+
+    Args:
+      chat: a line of a file.
+      answers: which are learnt; of a prompt with a completion it is always the
+        completion.
+
+    Raises:
+      ValueError: if there is no answer, the tokens of a question are not the
+        beginning of those with its answer, or the template fails.
+      MissingData: if a package is not installed.
+    """
+    _validate.choice("answers", answers, ("all", "last"))
+    name = chat.name
+    if isinstance(chat.completion, str):
+      text, ranges, bounds = self._plain(chat)
+    else:
+      text, ranges, bounds = self._written(chat, answers)
+    tokens, spans = text_tokens.token_spans(self.tokenizer, text, name)
+    mask = np.zeros(len(tokens), bool)
+    for start, end in ranges:
+      inside = [
+        i for i, span in enumerate(spans) if span[0] < end and span[1] > start
+      ]
+      if inside:
+        mask[inside[0] : inside[-1] + 1] = True
+    for before, through in bounds:
+      start = _beginning(before, tokens, name)
+      end = through and _beginning(through, tokens, name)
+      mask[start:end] = True
+    # The first token follows none, so that it is no target.
+    if not mask[1:].any():
+      raise ValueError(f"{name}: got no token of an answer, expected some.")
+    return Example(text, np.array(tokens, np.int32), mask)
+
+  def _plain(self, chat):
+    """Text of two texts, without a template, and where the second begins."""
+    prompt, text = chat.prompt, chat.prompt + chat.completion
+    end = self.special.get("eos_token", "")
+    if not text.endswith(end):
+      text += end
+    before = text_tokens.token_ids(self.tokenizer, prompt, chat.name)
+    return text, [], [(before, None)]
+
+  def _written(self, chat, answers):
+    """Text, characters of answers, and tokens before and through answers."""
+    name, messages = chat.name, (*chat.prompt, *chat.completion)
+    text, ranges = self._render(messages, False, name)
+    roles = [message["role"] for message in messages]
+    if chat.prompt:
+      places, ends = [len(chat.prompt)], [len(messages)]
+    elif _ANSWERS not in roles:
+      expected = f"one of the role {_ANSWERS!r}"
+      raise _validate.error(f"{name}: messages", f"the roles {roles}", expected)
+    elif answers == "all" and _chat_templates.has_blocks(self.template):
+      return text, ranges, []
+    else:
+      places = [i for i, role in enumerate(roles) if role == _ANSWERS]
+      places = places if answers == "all" else places[-1:]
+      ends = [place + 1 for place in places]
+
+    def through(end):
+      # What the template writes behind the last message belongs to it.
+      if end == len(messages):
+        return None
+      return self.encode(messages[:end], False, name)
+
+    bounds = [
+      (self.encode(messages[:place], True, name), through(end))
+      for place, end in zip(places, ends)
+    ]
+    return text, [], bounds
+
+  def _render(self, messages, prompts, name):
+    """Text, and the characters of its blocks."""
+    return _chat_templates.render(
+      self.template, messages, self.special, prompts, name
+    )
+
+
+def read(path: str | os.PathLike) -> list[Chat]:
+  """Reads the chats of a file, one a line.
+
+  Other fields of a line are left alone, those of a message go to the template.
+
+  Raises:
+    ValueError: if a line is none, in one sentence with the file and the line.
+  """
+  chats = []
+  with pathlib.Path(path).open("rb") as file:
+    for number, line in enumerate(file, 1):
+      if line.strip():
+        chats.append(_chat(line, f"{os.fspath(path)}, line {number}"))
+  if not chats:
+    raise ValueError(f"{os.fspath(path)}: got no line, expected chats.")
+  return chats
+
+
+def read_template(folder: str | os.PathLike) -> Template:
+  """Reads the tokenizer of a folder and its template.
+
+  The template is the file `chat_template.jinja`, or else `chat_template` in
+  `tokenizer_config.json`: where that has several, the one named "default".
+
+  Args:
+    folder: with `tokenizer.json` and `tokenizer_config.json`.
+
+  Raises:
+    ValueError: if a file is not what it should be.
+    MissingData: if a package is not installed.
+  """
+  folder = pathlib.Path(folder)
+  place = folder / "tokenizer_config.json"
+  config = {}
+  if place.exists():
+    try:
+      config = _json.loads(_content(place), long=True)
+    except ValueError as error:
+      raise ValueError(f"{place} is no JSON: {error}.") from error
+  _validate.instance(str(place), config, dict, "an object")
+  template = config.get("chat_template")
+  if (folder / "chat_template.jinja").exists():
+    place = folder / "chat_template.jinja"
+    template = _content(place)
+  elif isinstance(template, list):
+    named = [each for each in template if isinstance(each, dict)]
+    template = {each.get("name"): each.get("template") for each in named}.get(
+      "default"
+    )
+  expected = "a text, the template of chats"
+  _validate.instance(f"{place}: chat_template", template, str, expected)
+  special = {
+    name: token.get("content") if isinstance(token, dict) else token
+    for name, token in config.items()
+    if name.endswith("_token")
+  }
+  special = {k: token for k, token in special.items() if isinstance(token, str)}
+  # That the template can be run is told before anything is read by it.
+  _chat_templates.compiled(template, str(place))
+  written = folder / "tokenizer.json"
+  tokenizer = text_tokens.read_tokenizer(_content(written), str(written))
+  return Template(tokenizer, template, special)
+
+
+def _content(path):
+  """The text of a file of a tokenizer."""
+  size = path.stat().st_size
+  if size > _LARGEST:
+    raise _validate.error(str(path), f"{size} bytes", f"at most {_LARGEST}")
+  try:
+    return path.read_text("utf-8")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path}: got {error.reason}, expected UTF-8.") from error
+
+
+def _chat(line, name):
+  """The chat of a line."""
+  try:
+    fields = _json.loads(line)
+  except ValueError as error:
+    reason = " ".join(str(error).split())
+    raise ValueError(f"{name}: it is no JSON: {reason}.") from None
+  _validate.instance(name, fields, dict, "an object")
+  if "messages" in fields:
+    return Chat(name, (), _messages(fields["messages"], f"{name}: messages"))
+  if not {"prompt", "completion"} <= set(fields):
+    expected = "'messages', or 'prompt' and 'completion'"
+    raise _validate.error(f"{name}: fields", sorted(fields), expected)
+  prompt, completion = fields["prompt"], fields["completion"]
+  read_as = _text if isinstance(prompt, str) else _messages
+  return Chat(
+    name,
+    read_as(prompt, f"{name}: prompt"),
+    read_as(completion, f"{name}: completion"),
+  )
+
+
+def _messages(values, name):
+  """Messages that have a role and a content."""
+  _validate.instance(name, values, list, "a list of messages")
+  if not values:
+    raise _validate.error(name, values, "at least one message")
+  for number, message in enumerate(values):
+    place = f"{name}[{number}]"
+    _validate.instance(place, message, dict, "an object")
+    for field in ("role", "content"):
+      _text(message.get(field), f"{place}: {field}")
+  return tuple(values)
+
+
+def _text(value, name):
+  """A text that has bytes: JSON may name halves of characters."""
+  _validate.instance(name, value, str, "a text")
+  try:
+    value.encode()
+  except UnicodeEncodeError as error:
+    half = value[error.start]
+    raise _validate.error(name, half, "whole characters") from None
+  return value
+
+
+def _beginning(start, tokens, name):
+  """The number of tokens of a text's beginning, if it is one."""
+  pairs = zip(start, tokens)
+  place = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+  if place is None and len(start) > len(tokens):
+    place = len(tokens)
+  if place is None:
+    return len(start)
+  got = tokens[place] if place < len(tokens) else "no token"
+  raise ValueError(
+    f"{name}: token {place} of the chat: got {got}, expected {start[place]} as "
+    "in the chat up to an answer, which has to be its beginning."
+  )
