@@ -21,7 +21,6 @@ import numpy as np
 from scipy import optimize
 from scipy import sparse
 
-from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
@@ -81,7 +80,7 @@ def plan(
   if counts is None:
     return None
   placements = _deal(problem, buckets.members, counts, columns)
-  bound = bounds.by_bisection(problem)
+  bound = workload.lower_bound(problem)
   rows = schedule.pack(problem, placements)
   return schedule.assemble(problem, rows, bound, "flexsp")
 

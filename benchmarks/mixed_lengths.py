@@ -24,7 +24,6 @@ from benchmarks import document_lengths
 from benchmarks import flexsp
 from jaxseq import planner
 from jaxseq.planner import baselines
-from jaxseq.planner import bounds
 from jaxseq.planner import planning
 from jaxseq.planner import workload
 
@@ -158,7 +157,7 @@ def stream_over_others(distribution, cost_model, num_devices, draws=3):
   for seed in range(draws):
     batch, memory = draw(distribution, cost_model, num_devices, seed)
     problem = workload.make_workload(batch, num_devices, cost_model, memory)
-    plans = planning.propose(problem, bounds.by_bisection(problem))
+    plans = planning.propose(problem, workload.lower_bound(problem))
     times = {plan.method: plan.makespan for plan in plans}
     stream = times.pop("stream")
     ratios.append([stream / times["lpt"], stream / min(times.values())])

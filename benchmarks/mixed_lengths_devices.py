@@ -28,9 +28,9 @@ from benchmarks import mixed_lengths_measured as measured
 from benchmarks import timing
 from jaxseq import planner
 from jaxseq.planner import baselines
+from jaxseq.planner import mixed_lengths
 from jaxseq.planner import rows
 from jaxseq.planner import schedule
-from jaxseq.training import mixed_lengths
 
 DEVICES = 8
 CAPACITY = 256

@@ -128,7 +128,14 @@ def test_supervised():
   assert check_problem(problem, optax.adam(0.1)) >= 4
 
 
-@pytest.mark.parametrize("method", ["dts", "factor_vae", "info_vae"])
+@pytest.mark.parametrize(
+  "method",
+  [
+    "dts",
+    pytest.param("factor_vae", marks=pytest.mark.slow),
+    pytest.param("info_vae", marks=pytest.mark.slow),
+  ],
+)
 def test_dts(method):
   stack = nn.StackConfig("gru", d_model=4, num_layers=2, dropout=0.5)
   arm = problem_test.problem.ArmConfig(

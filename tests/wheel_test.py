@@ -99,6 +99,7 @@ def test_the_description_has_no_link_into_the_repository(wheel):
   assert not re.search(r"\]\((?!https:)", description)
 
 
+@pytest.mark.slow
 def test_the_readme_runs_with_the_plain_dependencies(
   wheel, dependencies, tmp_path
 ):

@@ -20,30 +20,23 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.dts import aggressive_training as aggressive_training
   from jaxseq.dts import autoencoder as autoencoder
   from jaxseq.dts import backbones as backbones
   from jaxseq.dts import code_report as code_report
   from jaxseq.dts import code_scores as code_scores
   from jaxseq.dts import code_task as code_task
   from jaxseq.dts import decoders as decoders
-  from jaxseq.dts import density_ratio as density_ratio
   from jaxseq.dts import diagnostics as diagnostics
   from jaxseq.dts import divergences as divergences
   from jaxseq.dts import domain_adaptation as domain_adaptation
   from jaxseq.dts import downstream as downstream
-  from jaxseq.dts import downstream_pictures as downstream_pictures
   from jaxseq.dts import estimators as estimators
   from jaxseq.dts import evaluation as evaluation
-  from jaxseq.dts import forecasts as forecasts
-  from jaxseq.dts import masked as masked
   from jaxseq.dts import methods as methods
   from jaxseq.dts import metrics as metrics
-  from jaxseq.dts import pictures as pictures
   from jaxseq.dts import probes as probes
   from jaxseq.dts import problem as problem
   from jaxseq.dts import regularization as regularization
-  from jaxseq.dts import reversal as reversal
   from jaxseq.dts import schedules as schedules
   from jaxseq.dts import series_encoders as series_encoders
 else:

@@ -167,10 +167,7 @@ def sample(key: jax.Array, mu: jax.Array, logvar: jax.Array) -> jax.Array:
 
 
 def generate(
-  model: VAE,
-  variables: PyTree,
-  z: jax.Array,
-  prompt: jax.Array | None = None,
+  model: VAE, variables: PyTree, z: jax.Array, prompt: jax.Array | None = None
 ) -> jax.Array:
   """Decodes without a true past: each element is fed its own mean.
 

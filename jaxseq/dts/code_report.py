@@ -12,12 +12,12 @@ import numpy as np
 from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.data import domains
+from jaxseq.dts import _pictures
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_scores
 from jaxseq.dts import diagnostics
 from jaxseq.dts import evaluation
 from jaxseq.dts import metrics
-from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.tasks import base
@@ -90,7 +90,7 @@ def arm(
     )
     if draw:
       entropies = metrics.entropies(factors)
-      pictures.information_map(
+      _pictures.information_map(
         directory / "information_map.png",
         metrics.information_matrix(codes[0][0], factors) / entropies,
         factors=splits.info.factors.names,
@@ -123,15 +123,10 @@ def arm(
 def traversals(
   vae: autoencoder.VAE, variables: PyTree, mu: jax.Array
 ) -> jax.Array:
-  """Decodes one code while each coordinate in turn moves from -3 to 3.
+  """Decodes one code (D,) while each coordinate in turn moves from -3 to 3.
 
   An autoregressive decoder runs freely: with the true past at its input it
   would hide what the code does.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    mu: (D,).
 
   Returns:
     (D, 7, length, channels).
@@ -144,15 +139,9 @@ def traversals(
 
 
 def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
-  """Decodes the first segment of each window with the second of each other.
+  """Decodes the first of two segments of each window with each other's second.
 
-  Args:
-    vae: a model with two segments.
-    variables: of the model.
-    mu: (n, D) means.
-
-  Returns:
-    (n, n, length, channels); rows have the first segment.
+  From means (n, D) to (n, n, length, channels); rows have the first segment.
   """
   end = vae.config.segments[0]
   count = mu.shape[0]
@@ -163,19 +152,11 @@ def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
   return autoencoder.generate(vae, variables, mixed)
 
 
-def contrasting(splits: data.Splits, count: int = 4) -> data.ArrayDataset:
-  """Picks a few windows that differ in class and domain, to swap segments.
-
-  The windows of one recording, which follow each other, would all be alike.
-
-  Args:
-    splits: the windows. Half are taken from those for validation, which are of
-      the source domains, and half from those for testing, which are of the
-      target; all from the latter if there are no others.
-    count: how many at most. Of each half no two have the same class, and those
-      of the target have classes that the others lack as far as there are any.
-      The first ones are taken where windows have no classes.
-  """
+def _contrasting(splits: data.Splits, count: int = 4) -> data.ArrayDataset:
+  """Picks a few windows that differ in class and domain, to swap segments."""
+  # The windows of one recording, which follow each other, would all be alike.
+  # Those for validation are of the source domains, those for testing of the
+  # target, which have classes that the others lack as far as there are any.
   parts = [base.host(part) for part in (splits.valid, splits.test) if part]
   each = count // len(parts)
   if splits.info.num_classes is None:
@@ -198,14 +179,12 @@ def comparison(
 ) -> None:
   """Draws the parts of the KL of all arms over training, and their metrics.
 
-  Args:
-    directory: of the run; gets information.png and, where factors are known,
-      metrics.png.
-    results: of the arms, with the scores of `arm`.
+  The directory of the run gets information.png and, where factors are known,
+  metrics.png. Results are those of the arms, with the scores of `arm`.
   """
   runs, scores, part = {}, {}, ""
   # The bias is that of the number of windows, the same for all.
-  keys = [key for key in pictures.METRICS if key != "information_bias"]
+  keys = [key for key in _pictures.METRICS if key != "information_bias"]
   for name, row in results.items():
     rows = scalars.read(directory / name)
     columns = {x: _watched(rows, x) for x in ("mi", "tc", "dwkl")}
@@ -213,22 +192,19 @@ def comparison(
     runs[name]["steps"] = columns["mi"][0]
     part = _part(rows, "mi")
     scores[name] = {key: row[key] for key in keys if key in row}
-  pictures.information_curves(directory / "information.png", runs, part=part)
+  _pictures.information_curves(directory / "information.png", runs, part=part)
   if any(scores.values()):
-    pictures.metric_bars(directory / BARS, scores)
+    _pictures.metric_bars(directory / BARS, scores)
 
 
 def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
   """Prints what the table of results has no place for.
 
   These are all metrics of disentanglement, and what probes read off segments of
-  the code.
-
-  Args:
-    results: of the arms, with the scores of `arm`.
+  the code, in the results of the arms with the scores of `arm`.
   """
   first = next(iter(results.values()))
-  keys = [key for key in pictures.METRICS if key in first]
+  keys = [key for key in _pictures.METRICS if key in first]
   measured = [
     [name, *(tables.mean_std(row[key]) for key in keys)]
     for name, row in results.items()
@@ -269,7 +245,7 @@ def _draw(vae, variables, splits, directory):
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)
     part = _part(rows, "kl_d/0")
-    pictures.kl_heat_map(directory / "kl.png", steps, kl, part=part)
+    _pictures.kl_heat_map(directory / "kl.png", steps, kl, part=part)
   if vae.length == 1:
     return  # Statistics of a window have no course in time.
 
@@ -284,7 +260,7 @@ def _draw(vae, variables, splits, directory):
     for decode in (traversals, autoencoder.generate)
   )
   effects = diagnostics.traversal_effect(traversal[:, :, :end], reference[:end])
-  pictures.traversal_grid(
+  _pictures.traversal_grid(
     directory / "traversal.png",
     np.asarray(traversal),
     names=[f"z{i}\n{effect:.2g}" for i, effect in enumerate(effects)],
@@ -293,11 +269,11 @@ def _draw(vae, variables, splits, directory):
     channels=splits.info.channels,
   )
   if len(vae.config.segments) == 2:
-    chosen = contrasting(splits)
+    chosen = _contrasting(splits)
     decode = jax.jit(functools.partial(swaps, vae, variables))
     swapped = decode(means(chosen))
     names = _names(chosen, splits.info)
-    pictures.swap_grid(
+    _pictures.swap_grid(
       directory / "swap.png",
       np.asarray(swapped),
       rows=names,

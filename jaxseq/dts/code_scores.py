@@ -84,9 +84,7 @@ def of_domains(
 
   def windows(part):
     return probes.Windows(
-      means(part),
-      np.asarray(part.targets),
-      part.extras.recording,
+      means(part), np.asarray(part.targets), part.extras.recording
     )
 
   return probes.domain_table(

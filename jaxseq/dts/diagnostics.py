@@ -36,18 +36,12 @@ def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
 def traversal_effect(
   traversal: np.ndarray, reference: np.ndarray
 ) -> np.ndarray:
-  """Returns the change that each coordinate makes to the decoded series.
+  """Returns the change that each coordinate makes to the decoded series, (D,).
 
-  An autoregressive decoder must run freely, on its own means: teacher forcing
-  hides what z does.
-
-  Args:
-    traversal: (D, S, T, C) float, windows decoded with coordinate d at each of
-      S values and the others left.
-    reference: (T, C) float, the window decoded with all of them left.
-
-  Returns:
-    (D,) float64: mean squared change over values, time and channels.
+  The mean squared change over values, time and channels of windows (D, S, T, C)
+  that were decoded with coordinate d at each of S values and the others left,
+  from the window (T, C) decoded with all of them left. An autoregressive
+  decoder must run freely, on its own means: teacher forcing hides what z does.
 
   Raises:
     ValueError: shapes do not fit.

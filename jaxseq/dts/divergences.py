@@ -14,7 +14,6 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.dts import masked
 
 Array = jax.Array
 Kernel = Literal["rbf_infovae", "rbf_2d", "imq_wae", "rbf_wae"]
@@ -29,12 +28,7 @@ def kl(mu: Array, logvar: Array) -> Array:
 
 
 def mmd(
-  z: Array,
-  prior: Array,
-  *,
-  kernel: Kernel = "imq_wae",
-  unbiased: bool = True,
-  mask: Array | None = None,
+  z: Array, prior: Array, *, kernel: Kernel = "imq_wae", unbiased: bool = True
 ) -> Array:
   """Estimates the squared maximum mean discrepancy of q(z) and p(z).
 
@@ -56,10 +50,9 @@ def mmd(
     kernel: its name.
     unbiased: whether to leave out the distance of a sample to itself. The
       result then may be negative: it has no root and no logarithm.
-    mask: (n,) bool, False for rows of both that do not count.
 
   Returns:
-    () value. NaN if it is unbiased and fewer than two rows count.
+    () value. NaN if it is unbiased and n < 2.
 
   Raises:
     ValueError: for an unknown kernel, or shapes that do not fit.
@@ -68,17 +61,13 @@ def mmd(
   if z.ndim != 2 or z.shape != prior.shape:
     shapes = f"shape {z.shape} and {prior.shape}"
     raise _validate.error("z and prior", shapes, "(samples, D), equally many")
-  masked.check_mask(mask, z.shape[0])
-  z, prior = masked.hide(z, mask), masked.hide(prior, mask)
-  valid = jnp.ones(z.shape[0], bool) if mask is None else mask
-  pairs = (valid[:, None] & valid).astype(z.dtype)
-  count = valid.sum().astype(z.dtype)
-  distances = [_squares(z, z), _squares(prior, prior), _squares(z, prior)]
+  count = jnp.asarray(z.shape[0], z.dtype)
+  distances = [_squares(a, b) for a, b in ((z, z), (prior, prior), (z, prior))]
   width = None
   if kernel == "rbf_wae":
-    width = _median_width(distances[0], distances[2], pairs > 0)
+    width = _median_width(distances[0], distances[2])
   inside_z, inside_prior, across = (
-    _kernel(kernel, d2, z.shape[-1], width) * pairs for d2 in distances
+    _kernel(kernel, d2, z.shape[-1], width) for d2 in distances
   )
   inside = inside_z + inside_prior
   total = inside.sum()
@@ -93,13 +82,10 @@ def _squares(a, b):
   return jnp.square(a[:, None] - b).sum(axis=-1)
 
 
-def _median_width(among, across, pairs):
-  count = jnp.sqrt(pairs.sum()).round().astype(int)
-  place = pairs.size - (count**2 - count) // 2
-  widths = [
-    jnp.sort(jnp.where(pairs, d2, -jnp.inf), axis=None)[place]
-    for d2 in (among, across)
-  ]
+def _median_width(among, across):
+  count = len(among)
+  place = count**2 - (count**2 - count) // 2
+  widths = [jnp.sort(d2, axis=None)[place] for d2 in (among, across)]
   return lax.stop_gradient(widths[0] + widths[1])
 
 
@@ -113,32 +99,17 @@ def _kernel(kernel, d2, dim, width):
   return sum(2 * dim * s / (2 * dim * s + d2) for s in _IMQ_SCALES)
 
 
-def covariance(
-  mu: Array,
-  logvar: Array | None = None,
-  *,
-  mask: Array | None = None,
-  axis_name: str | None = None,
-) -> Array:
-  """Returns the covariance of the means, or of the samples, over a batch.
+def covariance(mu: Array, logvar: Array | None = None) -> Array:
+  """Returns the covariance (D, D) of means (batch, D), or of the samples.
 
-  Args:
-    mu: (batch, D).
-    logvar: (batch, D); with it the mean variance of q(z | x) is added, which
-      gives the covariance of z.
-    mask: (batch,) bool, False for rows that do not count.
-    axis_name: mapped axis that shares the batch.
-
-  Returns:
-    (D, D), divided by the number of rows.
+  With the log variances (batch, D) the mean variance of q(z | x) is added,
+  which gives the covariance of z. Sums are divided by the number of rows.
   """
-  centered = masked.hide(mu - masked.mean(mu, mask, axis_name), mask)
-  outer = centered[:, :, None] * centered[:, None, :]
-  result = masked.mean(outer, mask, axis_name)
+  centered = mu - mu.mean(axis=0)
+  result = (centered[:, :, None] * centered[:, None, :]).mean(axis=0)
   if logvar is None:
     return result
-  variance = jnp.exp(masked.hide(logvar, mask))
-  return result + jnp.diag(masked.mean(variance, mask, axis_name))
+  return result + jnp.diag(jnp.exp(logvar).mean(axis=0))
 
 
 def dip_penalty(cov: Array, off_diagonal: float, diagonal: float) -> Array:

@@ -12,10 +12,10 @@ IJCAI 2019 (DSR), arXiv:2012.11807:
     dy   class from g_d, reversed      of source windows alone, or the entropy
                                        of the prediction, of all windows
 
-Reversed ones learn to predict while the encoder learns to prevent it (see
-`reversal`). Training windows are those of the source domains, with their
-classes, and those of the target domains, which have `data.domains.UNLABELED`
-for one: their labels are never used.
+Reversed ones learn to predict while the encoder learns to prevent it. Training
+windows are those of the source domains, with their classes, and those of the
+target domains, which have `data.domains.UNLABELED` for one: their labels are
+never used.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,6 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import domains
-from jaxseq.dts import masked
-from jaxseq.dts import reversal
 from jaxseq.dts import schedules
 
 Array = jax.Array
@@ -84,16 +82,38 @@ class PerHead(NamedTuple):
   dy: Array
 
 
-def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
-  """Cuts means into segments, reversed where a classifier is an adversary.
+def reverse(x: Array, coefficient: Array | float) -> Array:
+  """Returns x; the gradient behind it is multiplied by -coefficient.
+
+  What comes after, such as a domain classifier, learns to minimise its loss;
+  what comes before learns to maximise it. Ganin et al., "Domain-Adversarial
+  Training of Neural Networks", arXiv:1505.07818, section 4.2.
 
   Args:
-    config: options.
-    mu: (batch, D) means of q(z | x).
-    strength: () coefficient of the reversal; may be traced.
+    x: (...), floating.
+    coefficient: () strength. It may be traced, so that a schedule compiles
+      once, and has no gradient itself.
+  """
+  return _reverse(x, jnp.asarray(coefficient, x.dtype))
 
-  Returns:
-    What each classifier sees, (batch, class_size) or (batch, domain_size).
+
+@jax.custom_vjp
+def _reverse(x, coefficient):
+  del coefficient
+  return x
+
+
+_reverse.defvjp(
+  lambda x, coefficient: (x, coefficient),
+  lambda coefficient, y: (-coefficient * y, jnp.zeros_like(coefficient)),
+)
+
+
+def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
+  """Cuts means (batch, D) into segments, reversed for the adversaries.
+
+  The coefficient of the reversal () may be traced. Returns what each classifier
+  sees, (batch, class_size) or (batch, domain_size).
 
   Raises:
     ValueError: if D is not the sum of the two sizes.
@@ -104,21 +124,12 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
     raise _validate.error("mu", f"shape {mu.shape}", expected)
   g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
   return PerHead(
-    yy=g_y,
-    yd=reversal.reverse(g_y, strength),
-    dd=g_d,
-    dy=reversal.reverse(g_d, strength),
+    yy=g_y, yd=reverse(g_y, strength), dd=g_d, dy=reverse(g_d, strength)
   )
 
 
 def losses(
-  config: Config,
-  logits: PerHead,
-  labels: Array,
-  domain: Array,
-  source: Array,
-  mask: Array | None = None,
-  axis_name: str | None = None,
+  config: Config, logits: PerHead, labels: Array, domain: Array, source: Array
 ) -> PerHead:
   """Returns the loss of each classifier.
 
@@ -129,8 +140,6 @@ def losses(
     labels: (batch,) int classes. Those of target windows may be anything.
     domain: (batch,) int domains.
     source: (batch,) bool, True for source windows.
-    mask: (batch,) bool, False where a row is padding.
-    axis_name: mapped axis that shares the batch.
 
   Returns:
     Means (), nats: over source windows, or over all. Zero if there are none.
@@ -138,30 +147,31 @@ def losses(
   Raises:
     ValueError: for arrays whose shapes do not fit.
   """
-  rows = logits.yy.shape[0]
-  masked.check_integers("labels", labels, rows)
-  masked.check_integers("domain", domain, rows)
-  masked.check_mask(source, rows, "source")
-  masked.check_mask(mask, rows)
-  labeled = source if mask is None else source & mask
-  labels = jnp.where(labeled, labels, 0)
-  domain = masked.hide(domain, mask)
+  shape = logits.yy.shape[:1]
+  for name, x, kind, expected in (
+    ("labels", labels, jnp.integer, "integers"),
+    ("domain", domain, jnp.integer, "integers"),
+    ("source", source, jnp.bool_, "a bool array"),
+  ):
+    if x.shape != shape or not jnp.issubdtype(x.dtype, kind):
+      got = f"dtype {x.dtype}, shape {x.shape}"
+      raise _validate.error(name, got, f"{expected} of shape {shape}")
+  cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
-  def cross_entropy(logits, target, counts):
-    logits = masked.hide(logits, counts)
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    return masked.mean(each, counts, axis_name)
+  def of_class(logits):
+    each = cross_entropy(logits, jnp.where(source, labels, 0))
+    total = jnp.where(source, each, 0).sum()
+    return total / jnp.maximum(source.sum(), 1)
 
   if config.adversary == "cross_entropy":
-    loss_dy = cross_entropy(logits.dy, labels, labeled)
+    loss_dy = of_class(logits.dy)
   else:
-    log_probs = jax.nn.log_softmax(masked.hide(logits.dy, mask))
-    entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
-    loss_dy = masked.mean(entropy, mask, axis_name)
+    log_probs = jax.nn.log_softmax(logits.dy)
+    loss_dy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1).mean()
   return PerHead(
-    yy=cross_entropy(logits.yy, labels, labeled),
-    yd=cross_entropy(logits.yd, domain, mask),
-    dd=cross_entropy(logits.dd, domain, mask),
+    yy=of_class(logits.yy),
+    yd=cross_entropy(logits.yd, domain).mean(),
+    dd=cross_entropy(logits.dd, domain).mean(),
     dy=loss_dy,
   )
 
@@ -258,16 +268,9 @@ def evaluate(
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:
-  """Returns how often the class is told right from its own segment.
+  """Returns "NAME_accuracy" of each part: how often the class is told right.
 
-  Args:
-    heads: the classifiers.
-    params: theirs.
-    encode: from windows to means (n, D).
-    parts: windows by name.
-
-  Returns:
-    "NAME_accuracy" for each part.
+  From its own segment, of the means (n, D) that `encode` makes of windows.
   """
   metrics = {}
   for name, part in parts.items():

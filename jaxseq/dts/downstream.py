@@ -17,14 +17,14 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
+from jaxseq.dts import _downstream_pictures
+from jaxseq.dts import _forecasts
 from jaxseq.dts import _sklearn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_scores
 from jaxseq.dts import diagnostics
 from jaxseq.dts import divergences
-from jaxseq.dts import downstream_pictures
 from jaxseq.dts import evaluation
-from jaxseq.dts import forecasts
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.tasks import base
@@ -43,11 +43,7 @@ _DRAWN = 4
 
 
 def check(tasks: Sequence[str], splits: data.Splits) -> None:
-  """Checks that a set of windows has what the tasks need.
-
-  Args:
-    tasks: some of `TASKS`.
-    splits: the windows.
+  """Checks that a set of windows has what some of `TASKS` need.
 
   Raises:
     ValueError: a task is unknown or named twice, or the windows do not fit it.
@@ -99,7 +95,7 @@ def scores(
     config: of the arm.
     splits: the windows.
     variables: of the problem, with a leading axis of seeds.
-    directory: of the arm; gets forecasts.png and anomaly.png.
+    directory: of the arm; gets _forecasts.png and anomaly.png.
     labeled: of so many training windows the labels are known.
     draw: whether to write these files.
 
@@ -117,9 +113,9 @@ def scores(
 
   @jax.jit
   def continued(model, x):
-    z = forecasts.encode(vae, model, x)
+    z = _forecasts.encode(vae, model, x)
     other = z[evaluation.exchange(jax.random.key(0), len(z))]
-    return tuple(forecasts.forecast(vae, model, x, c) for c in (z, other))
+    return tuple(_forecasts.forecast(vae, model, x, c) for c in (z, other))
 
   strangeness = jax.jit(functools.partial(anomaly_scores, vae))
   for seed, model in enumerate(problem.models(variables)):
@@ -130,11 +126,11 @@ def scores(
       row |= _accuracies(codes, train.targets, test.targets, seed)
     if "forecast" in tasks:
       same, other = continued(model, test.inputs)
-      row["forecast mse"] = forecasts.mse(same, test.inputs)
-      row["forecast other"] = forecasts.mse(other, test.inputs)
+      row["forecast mse"] = _forecasts.mse(same, test.inputs)
+      row["forecast other"] = _forecasts.mse(other, test.inputs)
       if drawn:
         series = {"forecast": same, "with another window's code": other}
-        downstream_pictures.draw_forecasts(
+        _downstream_pictures.draw_forecasts(
           directory / "forecasts.png",
           test.inputs[:_DRAWN],
           {name: np.asarray(x[:_DRAWN]) for name, x in series.items()},
@@ -143,7 +139,7 @@ def scores(
       strange = np.asarray(strangeness(model, test))
       row["anomaly auc"] = diagnostics.anomaly_auc(strange, test.targets)
       if drawn:
-        downstream_pictures.draw_anomalies(
+        _downstream_pictures.draw_anomalies(
           directory / "anomaly.png", strange, test.targets
         )
     rows.append(row)
@@ -182,10 +178,10 @@ def baselines(
   if "forecast" in tasks:
     x = np.asarray(test.inputs)
     for name, series in (
-      ("last value", forecasts.last_value(x)),
-      ("linear map", forecasts.linear(every, x)),
+      ("last value", _forecasts.last_value(x)),
+      ("linear map", _forecasts.linear(every, x)),
     ):
-      results[name] = {"forecast mse": forecasts.mse(series, x)}
+      results[name] = {"forecast mse": _forecasts.mse(series, x)}
   if "anomaly" in tasks:
     gaussian = _sklearn.load("covariance").LedoitWolf()
     gaussian.fit(every.reshape(len(every), -1))
@@ -199,13 +195,7 @@ def baselines(
 def anomaly_scores(
   vae: autoencoder.VAE, variables: PyTree, dataset: data.ArrayDataset
 ) -> jax.Array:
-  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    dataset: windows.
-  """
+  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each."""
   mu, logvar = evaluation.encode(vae, variables, dataset)
 
   def of_sample(key):

@@ -19,6 +19,8 @@ with M = batch - 1. The code published with the paper puts 1 / N into the first
 column instead, which makes it the same as `batch`.
 """
 
+from collections.abc import Sequence
+import math
 import typing
 from typing import Literal
 from typing import NamedTuple
@@ -28,14 +30,13 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.dts import _mixture
-from jaxseq.dts import masked
 
 Array = jax.Array
 Kind = Literal["exact", "batch", "mws", "mss"]
-Groups = _mixture.Groups
+Groups = Sequence[Sequence[int]]
 
 KINDS = typing.get_args(Kind)
+_LOG_2PI = math.log(2 * math.pi)
 
 
 class Densities(NamedTuple):
@@ -99,32 +100,24 @@ def log_densities(
   kind: Kind = "mss",
   size: int | None = None,
   groups: Groups | None = None,
-  mask: Array | None = None,
   rows: int | None = None,
-  axis_name: str | None = None,
-  own: Array | None = None,
 ) -> Densities:
   """Computes log densities of samples under posterior, prior and q(z).
 
   Gradients flow through everything, also through log q(z).
 
   Args:
-    z: (B, D) floating samples.
-    mu: (R, D) means of q(z | x) of the rows that q(z) is estimated from.
+    z: (B, D) floating samples, the i-th of them drawn from the i-th row.
+    mu: (R, D) means of q(z | x) of the rows that q(z) is estimated from, at
+      least as many.
     logvar: (R, D) log variances.
     kind: how q(z) is estimated, see above.
     size: N, the number of windows in the data set; needed by "mws" and "mss",
       and not less than the number of rows.
     groups: pairs (start, end), ranges of coordinates that cover each
       coordinate once.
-    mask: (R,) bool, False where a row is padding and has no part in q(z); at
-      least one row must count. What belongs to masked samples is meaningless.
     rows: how many samples are compared with all rows at a time, so that
       (rows, R, D) is the largest array in memory; all of them if None.
-    axis_name: mapped axis (`jax.shard_map`, `jax.vmap`) that shares the rows
-      and samples, in order; q(z) then is that of the rows of all shards.
-    own: (B,) int, the row that each sample was drawn from; the i-th for the
-      i-th sample if None. Within the shard.
 
   Returns:
     The densities, in float32 or wider.
@@ -135,31 +128,33 @@ def log_densities(
   """
   dtype = jnp.promote_types(jnp.result_type(z, mu, logvar), jnp.float32)
   z, mu, logvar = (jnp.asarray(x, dtype) for x in (z, mu, logvar))
-  _check_inputs(z, mu, logvar, kind, mask, rows, own)
+  _check_inputs(z, mu, logvar, kind, size, rows)
   if groups is not None:
-    groups = _mixture.partition(groups, z.shape[-1])
-  if own is None:
-    own = jnp.arange(z.shape[0])
-  if mask is not None:
-    mu, logvar = masked.hide(mu, mask), masked.hide(logvar, mask)
-    z = masked.hide(z, mask[own])
-  log_qz_x_d = _mixture.log_normal(z, mu[own], logvar[own])
-  log_pz_d = _mixture.log_normal(z, 0.0, 0.0)
-  if axis_name is not None:
-    own = own + lax.axis_index(axis_name) * mu.shape[0]
-    mu, logvar = (masked.gather(x, axis_name) for x in (mu, logvar))
-    mask = None if mask is None else masked.gather(mask, axis_name)
-  _check_size(kind, size, mu.shape[0], mask is not None)
+    groups = _partition(groups, z.shape[-1])
+  count = z.shape[0]
+  log_qz_x_d = _log_normal(z, mu[:count], logvar[:count])
+  log_pz_d = _log_normal(z, 0.0, 0.0)
 
-  def of_one(z, own):
-    return _mixture.aggregate(z, own, mu, logvar, mask, kind, size, groups)
+  def of_one(arguments):
+    """Log q(z), log q(z_d) and log q(z_G) of one sample."""
+    z, own = arguments
+    each = _log_normal(z, mu, logvar)  # (R, D)
+    parts = [each.sum(axis=-1, keepdims=True), each]
+    if groups is not None:
+      parts.append(_group_sums(each, groups))
+    weights = _log_weights(own, mu.shape[0], kind, size, dtype)
+    joined = jnp.concatenate(parts, axis=-1) + weights[:, None]
+    log_q = jax.nn.logsumexp(joined, axis=0)
+    end = 1 + mu.shape[-1]
+    return log_q[0], log_q[1:end], None if groups is None else log_q[end:]
 
-  if rows is None or rows >= z.shape[0]:
-    log_qz, log_qz_d, log_qz_g = jax.vmap(of_one)(z, own)
+  samples = z, jnp.arange(count)
+  if rows is None or rows >= count:
+    log_qz, log_qz_d, log_qz_g = jax.vmap(of_one)(samples)
   else:
     # Recomputed in the backward pass, which would else keep every piece.
     log_qz, log_qz_d, log_qz_g = lax.map(
-      jax.checkpoint(lambda args: of_one(*args)), (z, own), batch_size=rows
+      jax.checkpoint(of_one), samples, batch_size=rows
     )
   return Densities(
     log_qz_x=log_qz_x_d.sum(axis=-1),
@@ -168,57 +163,80 @@ def log_densities(
     log_pz_d=log_pz_d,
     log_qz=log_qz,
     log_qz_d=log_qz_d,
-    log_qz_x_g=_mixture.group_sums(log_qz_x_d, groups),
+    log_qz_x_g=_group_sums(log_qz_x_d, groups),
     log_qz_g=log_qz_g,
-    log_qz_prod_g=_mixture.group_sums(log_qz_d, groups),
+    log_qz_prod_g=_group_sums(log_qz_d, groups),
   )
 
 
-def _check_inputs(z, mu, logvar, kind, mask, rows, own):
+def _check_inputs(z, mu, logvar, kind, size, rows):
   _validate.choice("kind", kind, KINDS)
-  if z.ndim != 2 or mu.ndim != 2 or z.shape[-1] != mu.shape[-1]:
+  count = mu.shape[0]
+  if (
+    not z.ndim == mu.ndim == 2 or z.shape[1:] != mu.shape[1:] or len(z) > count
+  ):
     shapes = f"shape {z.shape} and {mu.shape}"
-    raise _validate.error("z and mu", shapes, "(samples, D) and (rows, D)")
+    expected = "(samples, D) and (rows, D), a row or more for each sample"
+    raise _validate.error("z and mu", shapes, expected)
   if logvar.shape != mu.shape:
     expected = f"the shape of mu, {mu.shape}"
     raise _validate.error("logvar", f"shape {logvar.shape}", expected)
-  masked.check_mask(mask, mu.shape[0])
   if rows is not None:
     _validate.positive("rows", rows)
-  if own is None and z.shape[0] > mu.shape[0]:
-    expected = (
-      f"which of the {mu.shape[0]} rows each of the {z.shape[0]} samples was "
-      "drawn from"
-    )
-    raise _validate.error("own", None, expected)
-  if own is not None:
-    masked.check_integers("own", own, z.shape[0])
-
-
-def _check_size(kind, size, rows, masked):
-  if kind not in ("mws", "mss"):
+  if kind in ("exact", "batch"):
     return
   if size is None:
     raise _validate.error("size", None, f"the number of windows for {kind!r}")
   _validate.positive("size", size)
-  if size < rows and not masked:
-    expected = f"at least the {rows} rows of the batch"
+  if size < count:
+    expected = f"at least the {count} rows of the batch"
     raise _validate.error("size", size, expected)
-  if kind == "mss" and rows < 2:
-    raise _validate.error("rows of mu", rows, "at least 2 rows for 'mss'")
+  if kind == "mss" and count < 2:
+    raise _validate.error("rows of mu", count, "at least 2 rows for 'mss'")
+
+
+def _partition(groups, size):
+  """Returns half-open ranges, checked to cover 0 .. size - 1 once each."""
+  pairs = tuple((int(start), int(end)) for start, end in groups)
+  covered = sorted(i for start, end in pairs for i in range(start, end))
+  if any(a >= b for a, b in pairs) or covered != list(range(size)):
+    expected = f"ranges [start, end) that cover the {size} coordinates once"
+    raise _validate.error("groups", pairs, expected)
+  return pairs
+
+
+def _log_normal(z, mu, logvar):
+  """Returns the log density of a Gaussian for each coordinate: (..., D)."""
+  square = jnp.square(z - mu) * jnp.exp(-logvar)
+  return -0.5 * (_LOG_2PI + logvar + square)
+
+
+def _log_weights(own, rows, kind, size, dtype):
+  """Returns the logarithm of each row's weight for the sample of one: (R,)."""
+  count = jnp.asarray(rows, dtype)
+  if kind != "mss":
+    return jnp.full(rows, -jnp.log(count * size if kind == "mws" else count))
+  rank = jnp.arange(rows)
+  others = count - 1
+  # The last row is followed by the first.
+  follows = rank == (own + 1) % rows
+  more = jnp.where(follows, jnp.log((size - others) / size), 0.0)
+  weights = jnp.where(rank == own, -math.log(size), more - jnp.log(others))
+  return weights.astype(dtype)
+
+
+def _group_sums(x, groups):
+  """Sums (..., D) over the coordinates of each group: (..., K)."""
+  if groups is None:
+    return None
+  return jnp.stack([x[..., a:b].sum(axis=-1) for a, b in groups], axis=-1)
 
 
 def per_sample(densities: Densities) -> Terms:
-  """Splits log q(z | x) - log p(z) of each sample.
+  """Splits log q(z | x) - log p(z) of each sample: terms with an axis (B,).
 
   The parts add up to it whatever the estimate of q(z) is. A single one may be
   negative.
-
-  Args:
-    densities: from `log_densities`.
-
-  Returns:
-    The terms with a leading axis (B,).
   """
   product = densities.log_qz_d.sum(axis=-1)
   dwkl_d = densities.log_qz_d - densities.log_pz_d
@@ -238,24 +256,13 @@ def per_sample(densities: Densities) -> Terms:
   )
 
 
-def decompose(
-  densities: Densities, mask: Array | None = None, axis_name: str | None = None
-) -> Terms:
+def decompose(densities: Densities) -> Terms:
   """Averages the terms of the KL over samples.
 
-  Args:
-    densities: from `log_densities`.
-    mask: (B,) bool, False for samples that do not count.
-    axis_name: mapped axis that shares the samples.
-
-  Returns:
-    The terms; none of them has a bound that holds for estimates, so that a
-    negative total correlation means that the estimate is noisy.
+  None of them has a bound that holds for estimates, so that a negative total
+  correlation means that the estimate is noisy.
   """
-  masked.check_mask(mask, densities.log_qz.shape[0])
-  return jax.tree.map(
-    lambda x: masked.mean(x, mask, axis_name), per_sample(densities)
-  )
+  return jax.tree.map(lambda x: x.mean(axis=0), per_sample(densities))
 
 
 def mi_agg(
@@ -267,14 +274,8 @@ def mi_agg(
   arXiv:1901.05534, appendix: E log q(z | x) - E log q(z), where q(z) is the
   mixture of the batch. About log(batch) is the most that it can show.
 
-  Args:
-    z: (B, D), one sample for each row.
-    mu: (B, D).
-    logvar: (B, D).
-    rows: samples at a time, as in `log_densities`.
-
-  Returns:
-    (), nats.
+  From samples, means and log variances (B, D) to (), nats; `rows` samples at a
+  time, as in `log_densities`.
   """
   densities = log_densities(z, mu, logvar, kind="exact", rows=rows)
   return mi_agg_of(densities, logvar)
@@ -283,12 +284,7 @@ def mi_agg(
 def mi_agg_of(densities: Densities, logvar: Array) -> Array:
   """Returns what `mi_agg` does, from the "exact" densities of a big batch.
 
-  Args:
-    densities: from `log_densities`.
-    logvar: (B, D), what they were made from.
-
-  Returns:
-    (), nats.
+  They were made from log variances (B, D).
   """
-  negative_entropy = -0.5 * (_mixture.LOG_2PI + 1 + logvar).sum(axis=-1)
+  negative_entropy = -0.5 * (_LOG_2PI + 1 + logvar).sum(axis=-1)
   return negative_entropy.mean() - densities.log_qz.mean()

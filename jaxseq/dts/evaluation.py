@@ -25,10 +25,6 @@ def chosen(count: int, limit: int) -> np.ndarray:
   """Returns which windows stand for all, (min(count, limit),) int.
 
   They lie evenly: windows may be in the order of recordings or of classes.
-
-  Args:
-    count: number of windows.
-    limit: how many of them at most.
   """
   size = min(count, limit)
   return np.arange(size) * count // size
@@ -37,13 +33,7 @@ def chosen(count: int, limit: int) -> np.ndarray:
 def over_windows(
   function: Callable[..., PyTree], x: jax.Array, *more: jax.Array | None
 ) -> PyTree:
-  """Maps a function of one window over many, some of them at a time.
-
-  Args:
-    function: from a window's part of each array to arrays.
-    x: (n, ...).
-    *more: (n, ...) or None each.
-  """
+  """Maps a function of a window over arrays (n, ...), some rows at a time."""
   return jax.lax.map(
     lambda window: function(*window), (x, *more), batch_size=min(_BATCH, len(x))
   )

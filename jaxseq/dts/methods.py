@@ -76,12 +76,11 @@ class Config:
       that within them.
     w_dw: weight of the dimension-wise KL, if it is to differ from the method's.
     estimator: how q(z) is estimated, see `estimators`.
-    form: "A" samples all terms; "B" has KL(q(z | x) || p(z)) with the weight
-      of the mutual information, and adds what the other terms weigh more. Both
-      have the same expectation.
-    kl_cond: whether form B has that KL in closed form or sampled.
-    kl_marg: whether form B has KL(q(z) || p(z)) sampled, or replaced by the
-      maximum mean discrepancy ("info_vae" and "dts").
+    kl_cond: whether KL(q(z | x) || p(z)), which has the weight of the mutual
+      information, is in closed form or sampled. The other terms add what they
+      weigh more; the expectation is the same.
+    kl_marg: whether KL(q(z) || p(z)) is sampled, or replaced by the maximum
+      mean discrepancy ("info_vae" and "dts").
     mmd_weight: weight of the discrepancy; that of the KL if None.
     mmd_kernel: its kernel, see `divergences.mmd`.
     mi_cap: nats above which mutual information is not rewarded any more.
@@ -98,10 +97,6 @@ class Config:
     anneal_shape: shape of its rise.
     anneal_cycles: number of rises of "cyclical".
     anneal_ratio: part of the training, or of a cycle, that the rise takes.
-    objective: "marginal_reward" is DTS as a re-implementation quotes it, with
-      +(alpha - beta) KL(q(z) || p(z)) in what is maximised. It penalises
-      mutual information and is unbounded for alpha > beta + 1; for comparison
-      only.
     rows: samples that are compared with the batch at a time; all if None.
   """
 
@@ -115,7 +110,6 @@ class Config:
   w_gtc: float | None = None
   w_dw: float | None = None
   estimator: estimators.Kind = "mss"
-  form: Literal["A", "B"] = "B"
   kl_cond: Literal["analytic", "sampled"] = "analytic"
   kl_marg: Literal["sampled", "mmd"] = "sampled"
   mmd_weight: float | None = None
@@ -131,7 +125,6 @@ class Config:
   anneal_shape: schedules.Shape = "linear"
   anneal_cycles: int = 4
   anneal_ratio: float | None = None
-  objective: Literal["elbo", "marginal_reward"] = "elbo"
   rows: int | None = None
 
   def __post_init__(self):
@@ -153,15 +146,6 @@ class Config:
     method, rewarding = self.method, self.method in _REWARDING
     rewards = ", ".join(_REWARDING)
     capped, grouped = self.mi_cap is not None, self.w_gtc is not None
-    for name, is_set in (
-      ("free_bits", self.free_bits > 0),
-      ("delta_min", self.delta_min > 0),
-      ("capacity", self.capacity is not None),
-      ("kl_marg='mmd'", self.kl_marg == "mmd"),
-      ("method='factor_vae'", method == "factor_vae"),
-    ):
-      if is_set and self.form == "A":
-        raise _validate.error("form", "A", f"'B', which {name} needs")
     for is_wrong, name, expected in (
       (
         method == "annealed_vae" and self.capacity is None,
@@ -183,11 +167,6 @@ class Config:
         capped and self.estimator == "mws",
         "mi_cap",
         "None for 'mws', which does not estimate nats",
-      ),
-      (
-        self.objective == "marginal_reward" and (method != "dts" or capped),
-        "objective",
-        "'elbo' for methods other than dts, and with mi_cap",
       ),
     ):
       if is_wrong:
@@ -222,9 +201,6 @@ def weights(config: Config) -> Weights:
     "info_vae": (1.0 - alpha, lam, lam),
     "dts": (beta - alpha, beta, beta),
   }.get(config.method, (1.0, 1.0, 1.0))
-  if config.objective == "marginal_reward":
-    # KL(q(z | x) || p) is the mutual information plus KL(q(z) || p).
-    mi, tc, dw = 1.0, 1.0 - (alpha - beta), 1.0 - (alpha - beta)
   result = Weights(mi, tc, tc, dw)
   if config.w_gtc is not None:
     result = result._replace(gtc=config.w_gtc)
@@ -247,7 +223,6 @@ def without_weights(config: Config) -> Config | None:
     or config.kl_marg == "mmd"
     or config.mi_cap is not None
     or config.w_gtc is not None
-    or config.objective != "elbo"
   ):
     return None
   defaults = {name: getattr(Config, name) for name in _WEIGHT_FIELDS}

@@ -12,12 +12,12 @@ import optax
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
-from jaxseq.dts import aggressive_training
+from jaxseq.dts import _aggressive_training
+from jaxseq.dts import _density_ratio
+from jaxseq.dts import _forecasts
 from jaxseq.dts import autoencoder
-from jaxseq.dts import density_ratio
 from jaxseq.dts import domain_adaptation
 from jaxseq.dts import evaluation
-from jaxseq.dts import forecasts
 from jaxseq.dts import methods
 from jaxseq.dts import regularization
 from jaxseq.tasks import base
@@ -43,14 +43,14 @@ class ArmConfig:
     adaptation: classifiers on the segments, see `domain_adaptation`, if any.
     aggressive: whether the encoder is trained ahead of the decoder, as far as
       validation windows say, or training windows without any; see
-      `aggressive_training`.
+      `_aggressive_training`.
     elbo_weight: factor on -log p(x|z) and the regulariser, beside the
       classifiers; 0 trains these alone.
     discriminator_learning_rate: of FactorVAE's discriminator.
     evaluated: at most so many test windows are evaluated; the exact mixture has
       as many components.
     prefix_rate: share of the windows of which the encoder sees the first half
-      alone in training, which forecasts need: see `forecasts`. q(z) then is
+      alone in training, which forecasts need. q(z) then is
       that of windows seen so or so.
   """
 
@@ -163,7 +163,7 @@ class Problem(base.ArrayProblem):
       weights = methods.weights(arm.objective)
       self.carry["weights"] = jax.tree.map(jnp.float32, weights)
     if arm.aggressive:
-      self.carry["aggressive"] = aggressive_training.initial()
+      self.carry["aggressive"] = _aggressive_training.initial()
 
   def program_key(self) -> Hashable | None:
     """Returns what the programs depend on beside the windows' shapes."""
@@ -180,7 +180,7 @@ class Problem(base.ArrayProblem):
     if self.heads is not None:
       params["heads"] = self.heads.init(key_heads, code)["params"]
     if self.arm.objective.method == "factor_vae":
-      weights = density_ratio.Discriminator().init(key_discriminator, code)
+      weights = _density_ratio.Discriminator().init(key_discriminator, code)
       params["discriminator"] = weights["params"]
     return {"params": params}
 
@@ -193,7 +193,7 @@ class Problem(base.ArrayProblem):
     keys = dict(zip(names, jax.random.split(key, len(names))))
     progress = carry["update"] / self.num_updates
     if arm.aggressive:
-      params = aggressive_training.freeze_decoder(params, carry["aggressive"])
+      params = _aggressive_training.freeze_decoder(params, carry["aggressive"])
     mu, logvar = self._encode(params, batch, keys)
     value, metrics = 0.0, {}
     if arm.elbo_weight:
@@ -207,7 +207,7 @@ class Problem(base.ArrayProblem):
       value, metrics = value + supervision, metrics | more
     carry = {**carry, "update": carry["update"] + 1}
     if arm.aggressive:
-      carry["aggressive"] = aggressive_training.advance(
+      carry["aggressive"] = _aggressive_training.advance(
         carry["aggressive"],
         self.network,
         lax.stop_gradient({"params": params["model"]}),
@@ -238,7 +238,7 @@ class Problem(base.ArrayProblem):
     seen, rate = batch.inputs, self.arm.prefix_rate
     if rate:
       rows = jax.random.bernoulli(keys["prefix"], rate, (self.arm.batch_size,))
-      seen = forecasts.first_half(seen, rows)
+      seen = _forecasts.first_half(seen, rows)
     return self._apply(params, keys, "encode", seen, batch.lengths)
 
   def _apply(self, params, keys, method, *inputs):
@@ -259,7 +259,9 @@ class Problem(base.ArrayProblem):
     nll = self._apply(params, keys, "nll", *seen).mean()
     loss, tc = 0.0, None
     if arm.objective.method == "factor_vae":
-      tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
+      tc, loss = _density_ratio.tc_and_loss(
+        params["discriminator"], keys["permute"], z
+      )
     value, metrics = regularization.regularizer(
       arm.objective,
       regularization.Codes(mu, logvar, z),
@@ -283,7 +285,7 @@ def make_optimizer(
   """
   encoder, decoder = arm.model.encoder, arm.model.decoder
   if arm.aggressive:
-    main = aggressive_training.hold_frozen(
+    main = _aggressive_training.hold_frozen(
       _adam(arm, num_updates, encoder), _adam(arm, num_updates, decoder)
     )
   else:
@@ -296,7 +298,7 @@ def make_optimizer(
     return main
   adversary = optax.adam(arm.discriminator_learning_rate, b1=0.5, b2=0.9)
   if arm.aggressive:
-    adversary = aggressive_training.still_without_gradient(adversary)
+    adversary = _aggressive_training.still_without_gradient(adversary)
   optimizer = optax.partition(
     {"rest": main, _DISCRIMINATOR.name: adversary},
     lambda tree: optimizers.path_labels(tree, (_DISCRIMINATOR,), no_decay=None),
@@ -312,17 +314,3 @@ def _adam(arm, num_updates, *parts):
   return optimizers.make_optimizer(
     recipes.make(recipe, tuple(sorted(names)), num_updates)
   )
-
-
-def _density_ratio(
-  params: PyTree, key: jax.Array, z: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Returns the total correlation for the model, and the other's own loss."""
-
-  def logits(params, z):
-    return density_ratio.Discriminator().apply({"params": params}, z)
-
-  tc = density_ratio.total_correlation(logits(lax.stop_gradient(params), z))
-  true = lax.stop_gradient(z)
-  both = (logits(params, x) for x in (true, density_ratio.permute(key, true)))
-  return tc, density_ratio.discriminator_loss(*both)

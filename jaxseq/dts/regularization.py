@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
-from jaxseq.dts import masked
 from jaxseq.dts import methods
 from jaxseq.dts import schedules
 
@@ -27,13 +26,11 @@ class Codes(NamedTuple):
     mu: (batch, D) means of q(z | x).
     logvar: (batch, D) log variances.
     z: (batch, D) one sample for each row.
-    mask: (batch,) bool, False where a row is padding; None for no padding.
   """
 
   mu: Array
   logvar: Array
   z: Array
-  mask: Array | None = None
 
 
 def regularizer(
@@ -44,7 +41,6 @@ def regularizer(
   progress: Array | float,
   key: Array | None = None,
   groups: estimators.Groups | None = None,
-  axis_name: str | None = None,
   tc: Array | None = None,
   weight: methods.Weights | None = None,
 ) -> tuple[Array, dict[str, Array]]:
@@ -55,12 +51,9 @@ def regularizer(
     codes: of the batch.
     size: number of windows in the data set; static.
     progress: () part of the training that is done, in [0, 1]; may be traced.
-    key: random key for samples of the prior; needed by kl_marg="mmd". The same
-      on all shards.
+    key: random key for samples of the prior; needed by kl_marg="mmd".
     groups: pairs (start, end) of coordinates that cover each one once. They
       add metrics, and are needed by w_gtc and free bits of groups.
-    axis_name: mapped axis that shares the batch; the value then is that of the
-      whole batch on every shard.
     tc: () total correlation by a density ratio; for "factor_vae" only, which
       needs it.
     weight: what the terms weigh, which may be traced; those of the method if
@@ -78,9 +71,8 @@ def regularizer(
       `estimators.log_densities` refuses.
   """
   _check_inputs(config, key, groups, tc)
-  *arrays, mask = codes
-  dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
-  mu, logvar, z = (masked.hide(jnp.asarray(x, dtype), mask) for x in arrays)
+  dtype = jnp.promote_types(jnp.result_type(*codes), jnp.float32)
+  mu, logvar, z = (jnp.asarray(x, dtype) for x in codes)
   densities = estimators.log_densities(
     z,
     mu,
@@ -88,36 +80,30 @@ def regularizer(
     kind=config.estimator,
     size=size,
     groups=groups,
-    mask=mask,
     rows=config.rows,
-    axis_name=axis_name,
   )
-  terms = estimators.decompose(densities, mask, axis_name)
-  analytic = masked.mean(divergences.kl(mu, logvar), mask, axis_name)
+  terms = estimators.decompose(densities)
+  analytic = divergences.kl(mu, logvar).mean(axis=0)
   metrics = _term_metrics(terms, analytic)
   weight = methods.weights(config) if weight is None else weight
-  if config.form == "A":
-    value, base = weight.mi * terms.mi, 0.0
-  else:
-    each = analytic
-    if config.kl_cond == "sampled":
-      difference = densities.log_qz_x_d - densities.log_pz_d
-      each = masked.mean(difference, mask, axis_name)
-    value, capacity = _conditional(config, weight, each, groups, progress)
-    base = weight.mi
-    if capacity is not None:
-      metrics["capacity"] = capacity
+  each = analytic
+  if config.kl_cond == "sampled":
+    each = (densities.log_qz_x_d - densities.log_pz_d).mean(axis=0)
+  value, capacity = _conditional(config, weight, each, groups, progress)
+  if capacity is not None:
+    metrics["capacity"] = capacity
   if config.kl_marg == "mmd":
-    metrics["mmd"] = _mmd(config, key, z, mask, axis_name)
-    excess = weight.dw - base
+    prior = jax.random.normal(key, z.shape, z.dtype)
+    metrics["mmd"] = divergences.mmd(z, prior, kernel=config.mmd_kernel)
+    excess = weight.dw - weight.mi
     if config.mmd_weight is not None:
       excess = config.mmd_weight
     value += metrics["mmd"] * excess
   else:
     # What the terms of KL(q(z) || p(z)) cost beyond the common weight.
     value += (
-      _times(weight.tc - base, terms.tc if tc is None else tc)
-      + _times(weight.dw - base, terms.dwkl)
+      _times(weight.tc - weight.mi, terms.tc if tc is None else tc)
+      + _times(weight.dw - weight.mi, terms.dwkl)
       + _times(weight.gtc - weight.tc, terms.tc_group)
     )
   if tc is not None:
@@ -128,7 +114,7 @@ def regularizer(
   if dip is not None:
     # Of the means, or of the samples.
     spread = None if config.method == "dip_vae_i" else logvar
-    cov = divergences.covariance(mu, spread, mask=mask, axis_name=axis_name)
+    cov = divergences.covariance(mu, spread)
     metrics["dip"] = divergences.dip_penalty(cov, *dip)
     value += metrics["dip"]
   coefficient = schedules.anneal(
@@ -178,17 +164,6 @@ def _conditional(config, weight, each, groups, progress):
   risen = schedules.ramp(progress, 0.0, config.capacity_ramp).astype(kl.dtype)
   capacity = config.capacity * risen
   return config.capacity_weight * jnp.abs(kl - capacity), capacity
-
-
-def _mmd(config, key, z, mask, axis_name):
-  """Returns the maximum mean discrepancy of the codes from the prior."""
-  rows = masked.gather(z, axis_name)
-  if mask is not None:
-    mask = masked.gather(mask, axis_name)
-  prior = jax.random.normal(key, rows.shape, rows.dtype)
-  value = divergences.mmd(rows, prior, kernel=config.mmd_kernel, mask=mask)
-  # Every shard has the same value, and a share of the gradient.
-  return value if axis_name is None else jax.lax.pmean(value, axis_name)
 
 
 def _check_inputs(config, key, groups, tc):

@@ -54,10 +54,7 @@ class Encoder(linen.Module):
 
   @linen.compact
   def __call__(
-    self,
-    x: jax.Array,
-    lengths: jax.Array | None = None,
-    train: bool = False,
+    self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False
   ) -> tuple[jax.Array, jax.Array]:
     """Encodes.
 

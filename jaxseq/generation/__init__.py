@@ -7,14 +7,10 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.generation import automaton as automaton
   from jaxseq.generation import beams as beams
-  from jaxseq.generation import completions as completions
   from jaxseq.generation import constraints as constraints
   from jaxseq.generation import draft_model as draft_model
-  from jaxseq.generation import drafts as drafts
   from jaxseq.generation import engine as engine
   from jaxseq.generation import engine_thread as engine_thread
-  from jaxseq.generation import in_flight as in_flight
-  from jaxseq.generation import metrics as metrics
   from jaxseq.generation import offline as offline
   from jaxseq.generation import pattern_pool as pattern_pool
   from jaxseq.generation import prefix_cache as prefix_cache
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
   from jaxseq.generation import token_sampling as token_sampling
   from jaxseq.generation import tree_passes as tree_passes
   from jaxseq.generation import tries as tries
-  from jaxseq.generation import vocabularies as vocabularies
   from jaxseq.generation.beams import Beams as Beams
   from jaxseq.generation.beams import beam_search as beam_search
   from jaxseq.generation.beams import ranked as ranked

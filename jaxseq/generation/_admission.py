@@ -10,11 +10,7 @@ _PASSES = 16
 
 
 class Admission:
-  """Room for the patterns of requests that are at work.
-
-  Attributes:
-    pool: the room; None for an engine without patterns of single requests.
-  """
+  """Room for the patterns of requests that are at work, if there is a pool."""
 
   def __init__(self, pool: pattern_pool.PatternPool | None):
     self.pool = pool
@@ -25,11 +21,7 @@ class Admission:
     """Returns the first request that need not wait for room; None if all must.
 
     A request that waits for room lets others pass, but only so many with
-    patterns, which take up room, too.
-
-    Args:
-      queue: of requests, in their order.
-      full: patterns without room, which others join here.
+    patterns, which take up room, too. Patterns without room join `full`.
     """
     ahead: list[Task] = []
     for task in queue:

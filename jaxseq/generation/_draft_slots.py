@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.generation import _draft_passes
+from jaxseq.generation import _drafts
 from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _row_states
 from jaxseq.generation import _slots
 from jaxseq.generation import draft_model
-from jaxseq.generation import drafts
 from jaxseq.generation import recycling
-from jaxseq.generation import speculative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +26,10 @@ class Both:
 
   Variables and states are pairs, so that what an engine keeps of a prompt is
   that of both. The logits are those of the first, after the last token alone.
-
-  Attributes:
-    network: which decides.
-    small: which drafts.
   """
 
-  network: Any
-  small: Any
+  network: Any  # Which decides.
+  small: Any  # Which drafts.
 
   def apply(
     self,
@@ -59,7 +55,7 @@ class Both:
 
 
 def readers(
-  network: Any, variables: PyTree, draft: drafts.Draft | None, memory: PyTree
+  network: Any, variables: PyTree, draft: _drafts.Draft | None, memory: PyTree
 ) -> tuple[Any, PyTree, PyTree]:
   """Returns what reads prompts in an engine with drafts."""
   if draft is None:
@@ -79,73 +75,81 @@ def readers(
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-  """`draw` with a draft, in the place of `_slots.draw`."""
+  """Draws with a draft, in the place of `_slots.draw`."""
 
-  draft: drafts.Draft
+  draft: _drafts.Draft
 
-  def __call__(self, *arguments: Any) -> tuple[_slots.Slots, _slots.Drawn]:
-    """Draws; see `draw`."""
-    return draw(self.draft, *arguments)
+  def __call__(
+    self,
+    network: Any,
+    variables: PyTree,
+    slots: _slots.Slots,
+    work: _slots.Work,
+    most: int,
+    constraint: Any,
+  ) -> tuple[_slots.Slots, _slots.Drawn]:
+    """Draws the tokens of at most `most` passes, each over a draft."""
+    # The first token of a row is drawn of what its prompt left. From then on
+    # the states are those in front of the row's last token, with which a draft
+    # begins, and what is not accepted of it was never in them.
+    depth = self.draft.tree.paths.shape[1]
+    fresh = slots.active & (slots.rows.length == 0) & (work.steps > 0)
+
+    def step(done, slots, drawn):
+      slots, newest = self._passed(network, variables, slots, constraint)
+      return slots, _put(drawn, newest, 1 + done * depth)
+
+    begun = jnp.sum(slots.active)
+    drawn = _slots.nothing(1 + most * depth, slots)
+    slots, drawn = lax.cond(
+      jnp.any(fresh),
+      _first,
+      lambda *same: same[:2],
+      *(slots, drawn, fresh, constraint),
+    )
+    return _slots.repeated(step, slots, drawn, work, begun)
+
+  def _passed(self, network, variables, slots, constraint):
+    """Slots after one pass, and the tokens that it has drawn."""
+    large, weights = network, variables
+    states, memory = slots.states, slots.memory
+    pair = isinstance(network, Both)
+    if pair:
+      large, weights = network.network, variables[0]
+      states, memory = states[0], draft_model.Memory(variables[1], states[1])
+    # Rows that have ended rest.
+    rows = slots.rows._replace(ended=slots.rows.ended | ~slots.active)
+    progress, verdict, logs = _draft_passes.advance(
+      large,
+      weights,
+      _draft_passes.Progress(rows, slots.before, slots.limit, states, memory),
+      draft=self.draft,
+      controls=_slots.awake(slots.controls, slots.active),
+      constraint=constraint,
+    )
+    tokens = verdict.tokens.T
+    valid = jnp.arange(len(tokens))[:, None] < verdict.count
+    ended = jnp.broadcast_to(slots.active & progress.rows.ended, valid.shape)
+    states, memory = progress.states, progress.memory
+    if pair:
+      states, memory = (states, memory.states), slots.memory
+    slots = slots._replace(
+      states=states,
+      memory=memory,
+      before=progress.before,
+      rows=progress.rows,
+      active=slots.active & ~progress.done,
+    )
+    return slots, _slots.Drawn(tokens, logs.T, valid, ended)
 
 
-def draw(
-  draft: drafts.Draft,
-  network: Any,
-  variables: PyTree,
-  slots: _slots.Slots,
-  work: _slots.Work,
-  most: int,
-  constraint: Any,
-) -> tuple[_slots.Slots, _slots.Drawn]:
-  """Slots and tokens of at most `most` passes, each over a draft."""
-  # The first token of a row is drawn of what its prompt left. From then on the
-  # states are those in front of the row's last token, with which a draft
-  # begins, and what is not accepted of it was never in them.
-  depth = draft.tree.paths.shape[1]
-  count = len(slots.active)
-  drawn = _slots.nothing(1 + most * depth, count, slots.logits.dtype)
-  begun = jnp.sum(slots.active)
-  fresh = slots.active & (slots.rows.length == 0) & (work.steps > 0)
-  slots, drawn = lax.cond(
-    jnp.any(fresh),
-    _first,
-    lambda *same: same[:2],
-    slots,
+def _put(drawn, newest, place):
+  """Drawn tokens with others at a place."""
+  return jax.tree.map(
+    lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, place, 0),
     drawn,
-    fresh,
-    constraint,
+    newest,
   )
-
-  def goes_on(carry):
-    done, slots, _ = carry
-    left = jnp.sum(slots.active)
-    return (done < work.steps) & (left > 0) & (begun - left < work.enough)
-
-  def step(carry):
-    done, slots, drawn = carry
-    controls = _slots.awake(slots.controls, slots.active)
-    progress, verdict, logs = speculative.advance_with_logs(
-      *_large(network, variables),
-      _progress(variables, draft, slots),
-      *(draft, controls, constraint, "auto"),
-    )
-    ended = slots.active & progress.ended
-    active = slots.active & ~progress.done
-    valid = jnp.arange(depth)[:, None] < verdict.count
-    place = 1 + done * depth
-    newest = _slots.Drawn(
-      verdict.tokens.T, logs.T, valid, jnp.broadcast_to(ended, valid.shape)
-    )
-    drawn = jax.tree.map(
-      lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, place, 0),
-      drawn,
-      newest,
-    )
-    return done + 1, _after(draft, slots, progress, active), drawn
-
-  carry = jnp.zeros((), jnp.int32), slots, drawn
-  _, slots, drawn = lax.while_loop(goes_on, step, carry)
-  return slots, drawn
 
 
 def _first(slots, drawn, fresh, constraint):
@@ -163,48 +167,3 @@ def _first(slots, drawn, fresh, constraint):
   rows = rows._replace(keys=old.keys)
   ends = rows.ended | (rows.length >= slots.limit)
   return slots._replace(rows=rows, active=slots.active & ~ends), drawn
-
-
-def _large(network, variables):
-  """The network that decides, and its variables."""
-  if isinstance(network, Both):
-    return network.network, variables[0]
-  return network, variables
-
-
-def _progress(variables, draft, slots):
-  """Rows of slots as those of `speculative`; those that have ended rest."""
-  rows = slots.rows
-  states, memory = slots.states, slots.memory
-  if isinstance(draft, draft_model.DraftModel):
-    states, state = states
-    memory = draft_model.Memory(variables[1], state)
-  return speculative.Progress(
-    keys=rows.keys,
-    states=states,
-    memory=memory,
-    recent=jnp.stack([slots.before, rows.token], axis=1),
-    tokens=jnp.zeros((len(rows.token), 0), jnp.int32),
-    length=rows.length,
-    limit=slots.limit,
-    ended=rows.ended | ~slots.active,
-    passes=jnp.zeros_like(rows.length),
-    past=rows.past,
-  )
-
-
-def _after(draft, slots, progress, active):
-  """Slots after a pass."""
-  states, memory = progress.states, progress.memory
-  if isinstance(draft, draft_model.DraftModel):
-    states, memory = (states, memory.states), slots.memory
-  before, token = progress.recent.T
-  rows = slots.rows._replace(
-    length=progress.length,
-    token=token,
-    ended=progress.ended,
-    past=progress.past,
-  )
-  return slots._replace(
-    states=states, memory=memory, before=before, rows=rows, active=active
-  )

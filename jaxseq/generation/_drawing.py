@@ -12,24 +12,16 @@ from jaxseq.generation import token_sampling
 
 
 class Rows(NamedTuple):
-  """Carry of the drawing of tokens.
+  """Carry of the drawing of tokens, arrays with (*batch,) in front."""
 
-  Attributes:
-    keys: (*batch,) random keys, see `token_sampling.row_keys`.
-    length: (*batch,) int32, tokens that were drawn.
-    token: (*batch,) int32, the last of them.
-    ended: (*batch,) bool, whether that was one of the row's stop tokens, or the
-      constraint permits nothing after it.
-    past: what the tokens so far say about the next one.
-    allowed: (*batch, vocab) bool, which tokens may come next; None for all.
-  """
-
-  keys: jax.Array
-  length: jax.Array
-  token: jax.Array
+  keys: jax.Array  # Random keys, see `token_sampling.row_keys`.
+  length: jax.Array  # int32, tokens that were drawn.
+  token: jax.Array  # int32, the last of them.
+  # bool, whether that was one of the row's stop tokens, or the constraint
+  # permits nothing after it.
   ended: jax.Array
-  past: _pasts.Past
-  allowed: jax.Array | None
+  past: _pasts.Past  # What the tokens so far say about the next one.
+  allowed: jax.Array | None  # (*batch, vocab) bool, what may come next.
 
 
 def start(

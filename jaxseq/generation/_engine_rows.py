@@ -13,27 +13,16 @@ from jaxseq.generation.requests import Request
 
 @dataclasses.dataclass(eq=False)
 class Task:
-  """A request on its way.
-
-  Attributes:
-    number: of the request; 0 before an engine has taken it.
-    request: the request.
-    prompt: (time,) int32.
-    controls: its options as arrays.
-    position: how many tokens of the prompt were read.
-    cut: where reading pauses to keep the state.
-    constraint: state of the constraint that its rows begin in.
-    passed: requests with patterns that have begun while it waited for room.
-  """
+  """A request on its way."""
 
   number: int
   request: Request
-  prompt: np.ndarray
-  controls: token_sampling.Controls
-  position: int = 0
-  cut: int = 0
-  constraint: int = 0
-  passed: int = 0
+  prompt: np.ndarray  # (time,) int32
+  controls: token_sampling.Controls  # Its options as arrays.
+  position: int = 0  # How many tokens of the prompt were read.
+  cut: int = 0  # Where reading pauses to keep the state.
+  constraint: int = 0  # State of the constraint that its rows begin in.
+  passed: int = 0  # Others with patterns that began while it waited for room.
 
   def seen(self, count: int) -> np.ndarray:
     """Returns the first tokens of the prompt, (1, vocab) bool."""
@@ -44,19 +33,12 @@ class Task:
 
 @dataclasses.dataclass(eq=False)
 class Row:
-  """A continuation in a slot.
-
-  Attributes:
-    task: its request.
-    continuation: which of the request's.
-    placed: whether it has begun; not while its prompt is read.
-    drawn: number of its tokens.
-  """
+  """A continuation in a slot."""
 
   task: Task
-  continuation: int
-  placed: bool = False
-  drawn: int = 0
+  continuation: int  # Which of the request's.
+  placed: bool = False  # Whether it has begun; not while its prompt is read.
+  drawn: int = 0  # Number of its tokens.
 
 
 def arrivals(
@@ -72,23 +54,19 @@ def arrivals(
     if task and task.request.sampling.penalizes:
       seen[i] = task.seen(len(task.prompt))[0]
 
-  def numbers(of, dtype):
-    return np.array([of(row) if row else 0 for row in rows], dtype)
+  def numbers(of, dtype=np.int32, default=0):
+    return np.array([of(row) if row else default for row in rows], dtype)
 
   return _slots.Arrivals(
-    slot=np.array(
-      [slots.index(row) if row else len(slots) for row in rows], np.int32
-    ),
+    slot=numbers(slots.index, default=len(slots)),
     seeds=numbers(lambda row: row.task.request.seed % 2**32, np.uint32),
     continuation=numbers(lambda row: row.continuation, np.uint32),
-    limit=numbers(lambda row: row.task.request.length, np.int32),
+    limit=numbers(lambda row: row.task.request.length),
     controls=jax.tree.map(
       lambda *leaves: np.stack(leaves),
       *[task.controls if task else idle for task in there],
     ),
     seen=seen,
-    before=numbers(lambda row: row.task.prompt[-1], np.int32),
-    constraint=numbers(lambda row: row.task.constraint, np.int32)
-    if patterns
-    else None,
+    before=numbers(lambda row: row.task.prompt[-1]),
+    constraint=numbers(lambda row: row.task.constraint) if patterns else None,
   )

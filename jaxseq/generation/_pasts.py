@@ -7,20 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.generation import _row_states
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
 
 
 class Past(NamedTuple):
-  """Carry from token to token.
+  """Carry from token to token."""
 
-  Attributes:
-    history: for penalties; None without.
-    constraint: state of the constraint; None without one.
-  """
-
-  history: token_sampling.History | None = None
-  constraint: PyTree = None
+  history: token_sampling.History | None = None  # For penalties.
+  constraint: PyTree = None  # The state of the constraint.
 
 
 def begin(
@@ -58,12 +54,7 @@ def at_nodes(
   def step(carry, token):
     past, is_root = carry
     after = extend(constraint, past, token)
-
-    def leaf(new, old):
-      flags = is_root.reshape(*is_root.shape, *[1] * (new.ndim - 2))
-      return jnp.where(flags, old, new)
-
-    after = jax.tree.map(leaf, after, past)
+    after = _row_states.where(is_root, past, after)
     return (after, jnp.zeros_like(is_root)), None
 
   init = past, jnp.ones(len(ids), bool)

@@ -33,19 +33,13 @@ Ranges = list[tuple[int, int]]
 
 
 class Choices(NamedTuple):
-  """An automaton in which several states can be next.
+  """An automaton in which several states can be next."""
 
-  Attributes:
-    edges: of each state (low, high, next): bytes from low to high lead there.
-    free: of each state those that need no byte.
-    start: the first state.
-    end: the state of whole matches.
-  """
-
+  # Of each state (low, high, next): bytes from low to high lead there.
   edges: list[list[tuple[int, int, int]]]
-  free: list[list[int]]
+  free: list[list[int]]  # Of each state those that need no byte.
   start: int
-  end: int
+  end: int  # The state of whole matches.
 
 
 def parse(pattern: str | bytes) -> Choices:

@@ -14,15 +14,11 @@ from jaxseq.generation import token_sampling
 
 
 class Prompts(NamedTuple):
-  """Prompts at the ends of their rows.
+  """Prompts at the ends of their rows."""
 
-  Attributes:
-    tokens: (*batch, time) integers.
-    reset: (*batch, time) bool, true at the first token of a prompt that other
-      tokens stand before; None if there are none.
-  """
-
-  tokens: Any
+  tokens: Any  # (*batch, time) integers.
+  # (*batch, time) bool, true at the first token of a prompt that other tokens
+  # stand before; None if there are none.
   reset: Any
 
 

@@ -18,9 +18,10 @@ def fresh_states(network: Any, rows: int) -> PyTree:
 
 
 def where(flags: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-  """Takes `new` in the rows where the flag (rows,) is set."""
+  """Takes `new` in the rows where the flag (*rows,) is set."""
 
   def leaf(new, old):
-    return jnp.where(flags.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+    wide = flags.reshape(*flags.shape, *[1] * (old.ndim - flags.ndim))
+    return jnp.where(wide, new, old)
 
   return jax.tree.map(leaf, new, old)

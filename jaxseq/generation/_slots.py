@@ -1,5 +1,6 @@
 """Compiled programs of an engine: slots of rows, and prompts that are read."""
 
+from collections.abc import Callable
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -18,113 +19,66 @@ from jaxseq.generation import token_sampling
 
 
 class Reading(NamedTuple):
-  """Results of reading prompts, a line for each.
+  """Results of reading prompts, a line for each."""
 
-  Attributes:
-    logits: (lines, vocab), after the newest token.
-    states: of the network, (lines, ...).
-  """
-
-  logits: jax.Array
-  states: PyTree
+  logits: jax.Array  # (lines, vocab), after the newest token.
+  states: PyTree  # Of the network, (lines, ...).
 
 
 class Slots(NamedTuple):
-  """Rows that tokens are drawn for.
+  """Rows that tokens are drawn for, one in each slot."""
 
-  Attributes:
-    logits: (slots, vocab), of the next token.
-    states: of the network, (slots, ...).
-    rows: what the drawing carries.
-    controls: options of each row.
-    limit: (slots,) int32, the most tokens of each row.
-    active: (slots,) bool, which slots hold a row that has not ended.
-    before: (slots,) int32, the tokens in front of the rows' last ones.
-    memory: what drafts remember of all rows; None for nothing.
-  """
-
-  logits: jax.Array
-  states: PyTree
+  logits: jax.Array  # (slots, vocab), of the next token.
+  states: PyTree  # Of the network, (slots, ...).
   rows: _drawing.Rows
-  controls: token_sampling.Controls
-  limit: jax.Array
-  active: jax.Array
-  before: jax.Array
-  memory: PyTree = None
+  controls: token_sampling.Controls  # Options of each row.
+  limit: jax.Array  # (slots,) int32, the most tokens of each row.
+  active: jax.Array  # (slots,) bool, which hold a row that has not ended.
+  before: jax.Array  # (slots,) int32, the tokens in front of the last ones.
+  memory: PyTree = None  # What drafts remember of all rows.
 
 
 class Arrivals(NamedTuple):
-  """Rows that begin.
+  """Rows that begin."""
 
-  Attributes:
-    slot: (n,) int32, where each goes; the number of slots for nowhere.
-    seeds: (n,) uint32.
-    continuation: (n,) uint32.
-    limit: (n,) int32.
-    controls: options of each.
-    seen: (n, vocab) bool, the tokens of the prompts.
-    before: (n,) int32, the last of them.
-    constraint: state of the constraint that each begins in; None for the first.
-  """
-
-  slot: Any
-  seeds: Any
-  continuation: Any
-  limit: Any
-  controls: token_sampling.Controls
-  seen: Any
-  before: Any
-  constraint: Any = None
+  slot: Any  # (n,) int32, where each goes; the number of slots for nowhere.
+  seeds: Any  # (n,) uint32.
+  continuation: Any  # (n,) uint32.
+  limit: Any  # (n,) int32.
+  controls: token_sampling.Controls  # Options of each.
+  seen: Any  # (n, vocab) bool, the tokens of the prompts.
+  before: Any  # (n,) int32, the last of them.
+  constraint: Any = None  # The state that each begins in; None for the first.
 
 
 class Work(NamedTuple):
-  """Work of one call.
+  """Work of one call."""
 
-  Attributes:
-    reads: () bool, whether there is something to read.
-    tokens: (lines, chunk) int32, the next tokens of the prompts.
-    reset: (lines, chunk) bool, true where a prompt begins.
-    arrivals: rows whose prompts are read to their ends with this chunk.
-    held: (slots,) bool, which slots' rows go on; the others are given up.
-    steps: () int32, tokens to draw for each row at most.
-    enough: () int32, ended rows after which no more tokens are drawn, so that
-      others can take their slots.
-  """
-
-  reads: Any
-  tokens: Any
-  reset: Any
-  arrivals: Arrivals
-  held: Any
-  steps: Any
+  reads: Any  # () bool, whether there is something to read.
+  tokens: Any  # (lines, chunk) int32, the next tokens of the prompts.
+  reset: Any  # (lines, chunk) bool, true where a prompt begins.
+  arrivals: Arrivals  # Rows whose prompts end with this chunk.
+  held: Any  # (slots,) bool, which rows go on; the others are given up.
+  steps: Any  # () int32, tokens to draw for each row at most.
+  # () int32, ended rows after which no more tokens are drawn, so that others
+  # can take their slots.
   enough: Any
 
 
 class Drawn(NamedTuple):
-  """Tokens of one call.
+  """Tokens of one call, (steps, slots) each."""
 
-  Attributes:
-    tokens: (steps, slots) int32.
-    log_probs: (steps, slots), which the network gives them.
-    valid: (steps, slots) bool, which of them are there.
-    ended: (steps, slots) bool, which of them end their row, whatever its limit.
-  """
-
-  tokens: jax.Array
-  log_probs: jax.Array
-  valid: jax.Array
-  ended: jax.Array
+  tokens: jax.Array  # int32
+  log_probs: jax.Array  # By the network.
+  valid: jax.Array  # bool, which of the tokens are there.
+  ended: jax.Array  # bool, which of them end their row, whatever its limit.
 
 
-def nothing(count: int, slots: int, dtype: Any) -> Drawn:
+def nothing(count: int, slots: Slots) -> Drawn:
   """Returns places of so many tokens for each slot."""
-  shape = count, slots
-  return Drawn(
-    jnp.zeros(shape, jnp.int32),
-    jnp.zeros(shape, dtype),
-    jnp.zeros(shape, bool),
-    jnp.zeros(shape, bool),
-  )
+  shape = count, len(slots.active)
+  kinds = jnp.int32, slots.logits.dtype, bool, bool
+  return Drawn(*(jnp.zeros(shape, kind) for kind in kinds))
 
 
 def fresh(
@@ -139,36 +93,34 @@ def fresh(
   """Returns slots without rows, and lines without prompts."""
   token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
   logits, states = jax.eval_shape(network.apply, variables, token)
+  vocab_size = logits.shape[-1]
 
   def zeros(count):
     return Reading(
-      jnp.zeros((count, logits.shape[-1]), logits.dtype),
+      jnp.zeros((count, vocab_size), logits.dtype),
       jax.tree.map(
         lambda leaf: jnp.zeros((count, *leaf.shape[1:]), leaf.dtype), states
       ),
     )
 
-  vocab_size = logits.shape[-1]
-  row_state = zeros(slots)
   controls = token_sampling.make_controls(
     [token_sampling.Sampling()] * slots, vocab_size
   )
   keys = token_sampling.row_keys(key, np.zeros(slots, np.uint32))
-  history = token_sampling.History(
-    jnp.zeros((slots, vocab_size), bool),
-    jnp.zeros((slots, vocab_size), jnp.int32),
-  )
+  seen = jnp.zeros((slots, vocab_size), bool)
+  history = token_sampling.unused_history(seen)
+  empty = zeros(slots)
   result = Slots(
-    row_state.logits,
-    row_state.states,
+    empty.logits,
+    empty.states,
     _drawing.start(keys, history, constraint),
     # Copies: what is donated must not be an array of the host.
     jax.tree.map(jnp.array, controls),
-    jnp.zeros(slots, jnp.int32),
-    jnp.zeros(slots, bool),
-    jnp.zeros(slots, jnp.int32),
+    limit=jnp.zeros(slots, jnp.int32),
+    active=jnp.zeros(slots, bool),
+    before=jnp.zeros(slots, jnp.int32),
     # A copy, as others may hold the memory.
-    jax.tree.map(jnp.array, memory),
+    memory=jax.tree.map(jnp.array, memory),
   )
   return result, zeros(lines)
 
@@ -211,6 +163,27 @@ def advance(
   return slots, reading, drawn
 
 
+def repeated(
+  step: Callable[..., tuple[Slots, Drawn]],
+  slots: Slots,
+  drawn: Drawn,
+  work: Work,
+  begun: jax.Array,
+) -> tuple[Slots, Drawn]:
+  """Repeats a step while rows go on, of which so many had begun."""
+
+  def goes_on(carry):
+    done, slots, _ = carry
+    left = jnp.sum(slots.active)
+    return (done < work.steps) & (left > 0) & (begun - left < work.enough)
+
+  carry = jnp.zeros((), jnp.int32), slots, drawn
+  _, slots, drawn = lax.while_loop(
+    goes_on, lambda carry: (carry[0] + 1, *step(*carry)), carry
+  )
+  return slots, drawn
+
+
 def draw(
   network: Any,
   variables: PyTree,
@@ -220,15 +193,8 @@ def draw(
   constraint: Any,
 ) -> tuple[Slots, Drawn]:
   """Draws up to `most` tokens of each row, one after the other."""
-  begun = jnp.sum(slots.active)
 
-  def goes_on(carry):
-    done, slots, _ = carry
-    left = jnp.sum(slots.active)
-    return (done < work.steps) & (left > 0) & (begun - left < work.enough)
-
-  def step(carry):
-    done, slots, drawn = carry
+  def step(done, slots, drawn):
     controls = awake(slots.controls, slots.active)
     rows, log_prob = _drawing.next_token(
       constraint, controls, slots.rows, slots.logits
@@ -244,12 +210,10 @@ def draw(
     slots = slots._replace(
       logits=logits, states=states, rows=rows, active=active
     )
-    return done + 1, slots, drawn
+    return slots, drawn
 
-  drawn = nothing(most, len(slots.active), slots.logits.dtype)
-  carry = jnp.zeros((), jnp.int32), slots, drawn
-  _, slots, drawn = lax.while_loop(goes_on, step, carry)
-  return slots, drawn
+  begun = jnp.sum(slots.active)
+  return repeated(step, slots, nothing(most, slots), work, begun)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -271,7 +235,7 @@ def line(reading: Reading, number: jax.Array, seen: jax.Array) -> Any:
   one = jax.tree.map(
     lambda leaf: lax.dynamic_slice_in_dim(leaf, number, 1), reading
   )
-  return offline.Prefix(one.logits, one.states, seen)
+  return offline.Prefix(*one, seen)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -301,8 +265,7 @@ def read_on(
     return network.apply(variables, tokens[i][None], carry[1], method="step")
 
   carry = prefix.logits, prefix.states
-  logits, states = lax.fori_loop(0, count, step, carry)
-  return offline.Prefix(logits, states, seen)
+  return offline.Prefix(*lax.fori_loop(0, count, step, carry), seen)
 
 
 def awake(
@@ -318,16 +281,15 @@ def awake(
 def _placed(slots, reading, arrivals, key, constraint):
   """Slots in which rows have begun."""
   keys = token_sampling.row_keys(key, arrivals.seeds, arrivals.continuation)
-  counts = jnp.zeros(arrivals.seen.shape, jnp.int32)
-  history = token_sampling.History(arrivals.seen, counts)
+  history = token_sampling.unused_history(arrivals.seen)
   begun = Slots(
     reading.logits,
     reading.states,
     _drawing.start(keys, history, constraint, arrivals.constraint),
     arrivals.controls,
-    arrivals.limit,
-    jnp.ones(keys.shape, bool),
-    arrivals.before,
+    limit=arrivals.limit,
+    active=jnp.ones(keys.shape, bool),
+    before=arrivals.before,
   )
   placed = jax.tree.map(
     lambda leaf, new: leaf.at[arrivals.slot].set(new, mode="drop"),

@@ -20,19 +20,12 @@ _LEAST = 1024
 
 
 class Cut(NamedTuple):
-  """A part of an array beside which there is nothing but zeros.
+  """A part of an array beside which there is nothing but zeros."""
 
-  Attributes:
-    part: the part, as long as a power of two.
-    first: where it begins.
-    axis: along which it was cut.
-    size: of that axis before.
-  """
-
-  part: jax.Array
-  first: int
-  axis: int
-  size: int
+  part: jax.Array  # As long as a power of two.
+  first: int  # Where it begins.
+  axis: int  # Along which it was cut.
+  size: int  # Of that axis before.
 
   @property
   def nbytes(self) -> int:

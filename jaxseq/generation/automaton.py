@@ -1,7 +1,7 @@
 r"""Constraints by finite automata: of regular expressions, or of a table.
 
 A pattern becomes an automaton over bytes with as few states as can be, and a
-mask is one row of a table; see `vocabularies` for tokens of several bytes.
+mask is one row of a table. Tokens may be of several bytes.
 
     number = automaton.compile_pattern(r"-?\d{1,3}(\.\d+)?", end_token=10)
     generation.beam_search(..., end_token=10, constraint=number)
@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.generation import _patterns
-from jaxseq.generation import vocabularies
+from jaxseq.generation import _vocabularies
 
 
 @jax.tree_util.register_dataclass
@@ -52,7 +52,7 @@ def compile_pattern(
   tokens: Sequence[bytes] | None = None,
   end_token: int | None = None,
   most_states: int = 100_000,
-) -> Automaton | vocabularies.TokenAutomaton:
+) -> Automaton | _vocabularies.TokenAutomaton:
   r"""Compiles a regular expression, which all tokens together match.
 
   The syntax is that of `re`: characters, `.`, classes, `\d \w \s` and their
@@ -64,7 +64,7 @@ def compile_pattern(
     pattern: the regular expression.
     tokens: bytes that each token of the vocabulary stands for; empty ones, as
       of special tokens, are never permitted. If None, the tokens are bytes.
-      States times tokens are at most `vocabularies.MOST_PAIRS`, which take some
+      States times tokens are at most 2**29, which take some
       seconds.
     end_token: token that ends a text, permitted exactly where the tokens before
       it match the pattern; after it nothing else is. It has no other meaning.
@@ -82,22 +82,18 @@ def compile_pattern(
   if tokens is None:
     table = machine.table[:, machine.column]
     return _constraint("pattern", table, machine.accepting, end_token)
-  vocabulary = vocabularies.Vocabulary(tokens, end_token)
+  vocabulary = _vocabularies.Vocabulary(tokens, end_token)
   return vocabulary.automaton(vocabulary.tables(machine))
 
 
 def over_bytes(
   pattern: str | bytes, most_states: int = 100_000
-) -> vocabularies.Automaton:
-  """Returns the automaton of a pattern over bytes, see `compile_pattern`.
-
-  Raises:
-    ValueError: as `compile_pattern`.
-  """
+) -> _vocabularies.Automaton:
+  """Returns the automaton of a pattern over bytes, as `compile_pattern`."""
   table, accepting, widths = _table(_patterns.parse(pattern), most_states)
   table, accepting = _minimized(table, accepting)
   column = np.repeat(np.arange(len(widths)), widths)
-  return vocabularies.Automaton(table, accepting, column)
+  return _vocabularies.Automaton(table, accepting, column)
 
 
 def from_table(
@@ -142,8 +138,8 @@ def _constraint(name, transitions, accepting, end_token):
   table[:states] = np.where(transitions < 0, nowhere, transitions)
   if end_token is not None:
     table[:, end_token] = nowhere
-  edges = vocabularies.edges_of(table)
-  live = vocabularies.live(edges, np.append(accepting, [False, False]))
+  edges = _vocabularies.edges_of(table)
+  live = _vocabularies.live(edges, np.append(accepting, [False, False]))
   if not live[0]:
     why = "" if end_token is None else f" without the end_token {end_token}"
     raise ValueError(f"{name}: no text matches it{why}.")

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _row_states
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
 
@@ -127,17 +128,11 @@ def beam_search(
   if end_token is not None:
     _validate.integer("end_token", end_token, 0, vocab_size - 1)
   constraints.check(constraint, vocab_size)
-  return _search(
-    network,
-    _Options(
-      length, groups, beams // groups, end_token, carry_penalty, renormalize
-    ),
-    variables,
-    prompt,
-    constraint,
-    strength,
-    length_penalty,
+  how = _Options(
+    length, groups, beams // groups, end_token, carry_penalty, renormalize
   )
+  penalties = strength, length_penalty
+  return _search(network, how, variables, prompt, constraint, *penalties)
 
 
 def ranked(
@@ -249,7 +244,7 @@ def _search(
     ended = chosen.ended
     if how.end_token is not None:
       ended = ended | (token == how.end_token)
-      states = _where(ended, chosen.states, states)
+      states = _row_states.where(ended, chosen.states, states)
     after = None
     if constraint is not None:
       after = constraint.advance(chosen.constraint, token)
@@ -307,14 +302,3 @@ def _gather(tree, index):
     return jnp.take_along_axis(leaf, wide_index, axis=axis)
 
   return jax.tree.map(take, tree)
-
-
-def _where(flag, yes, no):
-  """Chooses between two trees, by a flag for each of the leading axes."""
-
-  def choose(yes, no):
-    return jnp.where(
-      flag.reshape(flag.shape + (1,) * (yes.ndim - flag.ndim)), yes, no
-    )
-
-  return jax.tree.map(choose, yes, no)

@@ -23,9 +23,9 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.generation import _drafts
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _row_states
-from jaxseq.generation import drafts
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
 
@@ -67,16 +67,7 @@ class DraftModel:
     return trees.chain(self.length + 1)
 
   def begin(self, memory: Memory | None, vocab: int, rows: int = 1) -> Memory:
-    """Checks what the network brings along, and makes fresh states.
-
-    Args:
-      memory: with the network's variables.
-      vocab: number of tokens.
-      rows: of the batch.
-
-    Raises:
-      ValueError: if there are no variables, or the networks have other tokens.
-    """
+    """Checks the network's variables and tokens, and makes fresh states."""
     expected = "draft_model.Memory(variables)"
     _validate.instance("memory", memory, Memory, expected)
     size = _network_checks.vocab_size(self.network, memory.variables)
@@ -96,14 +87,17 @@ class DraftModel:
   ) -> Memory:
     """Reads the prompts; the other network's logits are not needed."""
     del logits
-    options = {} if reset is None else {"reset": reset}
-    arguments = memory.variables, tokens, memory.states
-    _, states = self.network.apply(*arguments, **options)
+    _, states = self.network.apply(
+      memory.variables,
+      tokens,
+      memory.states,
+      **{} if reset is None else {"reset": reset},
+    )
     return memory._replace(states=states)
 
   def propose(
-    self, memory: Memory, recent: jax.Array, draws: drafts.Draws
-  ) -> drafts.Guess:
+    self, memory: Memory, recent: jax.Array, draws: _drafts.Draws
+  ) -> _drafts.Guess:
     """Draws tokens one after the other.
 
     The source of the draft are the states (rows, nodes, ...) and the log
@@ -125,11 +119,11 @@ class DraftModel:
     begin = recent[:, 1], memory.states
     _, nodes = lax.scan(body, begin, jnp.arange(self.tree.size))
     ids, states, log_q = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), nodes)
-    return drafts.Guess(ids, (states, log_q))
+    return _drafts.Guess(ids, (states, log_q))
 
   def judge(
-    self, guess: drafts.Guess, logits: jax.Array, draws: drafts.Draws
-  ) -> drafts.Verdict:
+    self, guess: _drafts.Guess, logits: jax.Array, draws: _drafts.Draws
+  ) -> _drafts.Verdict:
     """Keeps or corrects the drafted tokens."""
     ids, log_q = guess.ids, guess.source[1]
     depths = self.tree.depths
@@ -157,20 +151,17 @@ class DraftModel:
     tokens = jnp.where(
       nodes == count[:, None] - 1, last[:, None].astype(jnp.int32), following
     )
-    return drafts.Verdict(nodes, count, tokens)
+    return _drafts.Verdict(nodes, count, tokens)
 
   def learn(
     self,
     memory: Memory,
     recent: jax.Array,
-    guess: drafts.Guess,
+    guess: _drafts.Guess,
     logits: jax.Array,
-    verdict: drafts.Verdict,
+    verdict: _drafts.Verdict,
   ) -> Memory:
-    """Goes back to the states after the accepted tokens.
-
-    Where no node is accepted the states stay.
-    """
+    """Goes back to the states after the accepted tokens, if any are."""
     del recent, logits
     last = jnp.maximum(verdict.count - 1, 0)
     after = trees.after_node(guess.source[0], last)

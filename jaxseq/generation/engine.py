@@ -25,6 +25,7 @@ a call, and waits for what it has drawn, since that decides what the next reads.
 import collections
 from collections.abc import Iterable
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -34,12 +35,12 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.generation import _admission
 from jaxseq.generation import _draft_slots
+from jaxseq.generation import _drafts
 from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import constraints
-from jaxseq.generation import drafts as drafting
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
@@ -105,7 +106,7 @@ class Engine:
     constraint: constraints.Constraint | None = None,
     cache: prefix_cache.PrefixCache | None = None,
     patterns: pattern_pool.PatternConfig | None = None,
-    drafts: drafting.Draft | None = None,
+    drafts: _drafts.Draft | None = None,
     memory: PyTree = None,
   ):
     """Returns an engine without requests.
@@ -130,17 +131,16 @@ class Engine:
     """
     vocab_size = _network_checks.vocab_size(network, variables)
     _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
-    if cache is not None:
-      kind = prefix_cache.PrefixCache
-      _validate.instance("cache", cache, kind, "PrefixCache(max_bytes)")
+    for name, value, kind in (
+      ("cache", cache, prefix_cache.PrefixCache),
+      ("patterns", patterns, pattern_pool.PatternConfig),
+    ):
+      _validate.instance(name, value, kind | None, f"{kind.__name__}(...)")
     reader, reader_variables, shared = _draft_slots.readers(
       network, variables, drafts, memory
     )
     if cache is not None:
       cache.claim(reader, reader_variables)
-    if patterns is not None:
-      kind = pattern_pool.PatternConfig
-      _validate.instance("patterns", patterns, kind, "PatternConfig(...)")
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -153,26 +153,21 @@ class Engine:
     self.config = config
     self.cache = cache
     self.drawn = self.read = self.passes = 0
-    self._reader = reader
     # Of the places of drawn tokens, the first of each pass.
     self._drawing, self._passes = None, slice(None)
     if drafts is not None:
       self._drawing = _draft_slots.Drawing(drafts)
       self._passes = slice(1, None, drafts.tree.paths.shape[1])
+    self._reader = reader
     self._variables = jax.device_put(reader_variables)
     self._key = jax.random.key(0) if key is None else key
     self._constraint = constraint
+    sizes = config.slots, config.lines
     self._arrays, self._reading = _slots.fresh(
-      reader,
-      self._variables,
-      config.slots,
-      config.lines,
-      self._key,
-      constraint,
-      shared,
+      reader, self._variables, *sizes, self._key, constraint, shared
     )
     self._vocab_size = vocab_size
-    self._numbers = 0
+    self._numbers = itertools.count(1)
     self._queue: collections.deque[Task] = collections.deque()
     self._ready: collections.deque[tuple[Row, Any]] = collections.deque()
     self._admission = _admission.Admission(self._pool)
@@ -218,11 +213,7 @@ class Engine:
     sampling = request.sampling
     controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
     prompt = np.asarray(request.prompt, np.int32)
-    return Task(0, request, prompt, controls)
-
-  def check(self, request: Request) -> None:
-    """Checks a request, as `prepare` does."""
-    self.prepare(request)
+    return Task(next(self._numbers), request, prompt, controls)
 
   def submit(self, request: Request | Task) -> int:
     """Takes a request, or what `prepare` made of it, and returns its number.
@@ -231,10 +222,8 @@ class Engine:
       ValueError: as `prepare`.
     """
     task = request if isinstance(request, Task) else self.prepare(request)
-    self._numbers += 1
-    task.number = self._numbers
     self._queue.append(task)
-    return self._numbers
+    return task.number
 
   def cancel(self, number: int, continuation: int | None = None) -> None:
     """Gives up a request, or a continuation that has begun; no event follows.
@@ -361,14 +350,8 @@ class Engine:
       tokens[:count] = task.prompt[position : position + count]
       position += count
       self.read += count
-      prefix = _slots.read_on(
-        self._reader,
-        self._variables,
-        prefix,
-        tokens,
-        np.int32(count),
-        task.seen(position),
-      )
+      rest = tokens, np.int32(count), task.seen(position)
+      prefix = _slots.read_on(self._reader, self._variables, prefix, *rest)
     task.position = position
     if position == len(task.prompt):
       self._lines[number] = None
@@ -407,13 +390,8 @@ class Engine:
     """Lets a row begin whose prompt was read before."""
     row.placed = True
     self._rows[slot] = row
-    self._arrays = _slots.place(
-      self._arrays,
-      prefix,
-      self._arrivals([row]),
-      self._key,
-      self._constraint,
-    )
+    where = self._arrivals([row]), self._key, self._constraint
+    self._arrays = _slots.place(self._arrays, prefix, *where)
 
   def _work(self):
     """Arrays of the next call."""
@@ -457,9 +435,8 @@ class Engine:
       task = row.task
       whole = task.position == len(task.prompt)
       if self.cache is not None or task.request.count > 1:
-        prefix = _slots.line(
-          self._reading, np.int32(i), task.seen(task.position)
-        )
+        seen = task.seen(task.position)
+        prefix = _slots.line(self._reading, np.int32(i), seen)
         if not whole:
           self._pause(i, self._rows.index(row), prefix)
           continue

@@ -44,10 +44,9 @@ class EngineThread:
     self.failure: BaseException | None = None
     self._changed = threading.Condition()
     self._stopped = False
-    self._tickets = 0
-    self._new: collections.deque[tuple[int, Task]] = collections.deque()
+    self._new: collections.deque[Task] = collections.deque()
     self._given_up: list[tuple[int, int | None]] = []
-    # By the ticket: the rows that are left, and who hears of them.
+    # By the number of a request: the rows that are left, and who hears of them.
     self._open: dict[int, set[int]] = {}
     self._hear: dict[int, Callable[[list[Event] | str], Any]] = {}
     self._thread = threading.Thread(target=self._run, daemon=True)
@@ -81,11 +80,11 @@ class EngineThread:
     Args:
       requests: they are checked here, or `Engine.prepare` has done so.
       hear: is called in the engine's thread with lists of events of one
-        request, whose number there is its ticket; or with `FAILED`; or with
-        `STOPPED`, in the thread that stops the engine.
+        request; or with `FAILED`; or with `STOPPED`, in the thread that stops
+        the engine.
 
     Returns:
-      A ticket for each request.
+      The number of each request.
 
     Raises:
       ValueError: if a request does not fit the network, or there is never room
@@ -105,30 +104,27 @@ class EngineThread:
         raise Full
       if self._stopped or self.failure is not None:
         raise RuntimeError("the engine has stopped")
-      tickets = []
       for task in tasks:
-        self._tickets += 1
-        tickets.append(self._tickets)
-        self._open[self._tickets] = set(range(task.request.count))
-        self._hear[self._tickets] = hear
-        self._new.append((self._tickets, task))
+        self._open[task.number] = set(range(task.request.count))
+        self._hear[task.number] = hear
+        self._new.append(task)
       self._changed.notify()
-    return tickets
+    return [task.number for task in tasks]
 
-  def cancel(self, ticket: int, continuation: int | None = None) -> None:
+  def cancel(self, number: int, continuation: int | None = None) -> None:
     """Gives up a request, or a continuation that has begun."""
     with self._changed:
-      self._close(ticket, continuation)
-      self._given_up.append((ticket, continuation))
+      self._close(number, continuation)
+      self._given_up.append((number, continuation))
       self._changed.notify()
 
-  def _close(self, ticket, continuation):
+  def _close(self, number, continuation):
     """Forgets rows."""
-    left = self._open.get(ticket, set())
+    left = self._open.get(number, set())
     left -= left if continuation is None else {continuation}
     if not left:
-      self._open.pop(ticket, None)
-      self._hear.pop(ticket, None)
+      self._open.pop(number, None)
+      self._hear.pop(number, None)
 
   def _run(self):
     """The thread."""
@@ -152,8 +148,6 @@ class EngineThread:
 
   def _serve(self):
     """Lets the engine work for as long as there is something to do."""
-    tickets: dict[int, int] = {}
-    numbers: dict[int, int] = {}
     while True:
       with self._changed:
         while not (self._stopped or self._new or self._given_up):
@@ -164,32 +158,23 @@ class EngineThread:
           return
         new, self._new = self._new, collections.deque()
         given_up, self._given_up = self._given_up, []
-      for ticket, task in new:
-        numbers[ticket] = self.engine.submit(task)
-        tickets[numbers[ticket]] = ticket
-      for ticket, continuation in given_up:
-        if ticket in numbers:
-          self.engine.cancel(numbers[ticket], continuation)
+      for task in new:
+        self.engine.submit(task)
+      for number, continuation in given_up:
+        self.engine.cancel(number, continuation)
       if self.engine.busy:
-        self._deliver(self.engine.advance(), tickets)
-      with self._changed:
-        # The engine must hear first of what is given up.
-        left = self._open.keys() | {ticket for ticket, _ in self._given_up}
-      ended = [ticket for ticket in numbers if ticket not in left]
-      for ticket in ended:
-        del tickets[numbers.pop(ticket)]
+        self._deliver(self.engine.advance())
 
-  def _deliver(self, events, tickets):
+  def _deliver(self, events):
     """Hands events to those who wait for them."""
-    by_ticket = collections.defaultdict(list)
+    by_number = collections.defaultdict(list)
     for event in events:
-      ticket = tickets[event.request]
-      by_ticket[ticket].append(event._replace(request=ticket))
-    for ticket, news in by_ticket.items():
+      by_number[event.request].append(event)
+    for number, news in by_number.items():
       with self._changed:
-        hear = self._hear.get(ticket)
+        hear = self._hear.get(number)
         for event in news:
           if event.reason:
-            self._close(ticket, event.continuation)
+            self._close(number, event.continuation)
       if hear is not None:
         hear(news)

@@ -105,17 +105,8 @@ def generate(
     vocab_size, options, sampling, batch_shape
   )
   keys = _prompts.row_keys(key, seeds, batch_shape)
-  return _generate(
-    network,
-    length,
-    penalizes,
-    variables,
-    prompts,
-    keys,
-    states,
-    controls,
-    constraint,
-  )
+  arguments = variables, prompts, states, keys, controls, constraint
+  return _generate(network, length, penalizes, None, *arguments)
 
 
 def read_prefix(
@@ -198,17 +189,8 @@ def continue_prefix(
     vocab_size, options, sampling, tuple(batch_shape)
   )
   keys = _prompts.row_keys(key, seeds, tuple(batch_shape), count)
-  return _continue(
-    network,
-    length,
-    penalizes,
-    count,
-    variables,
-    prefix,
-    keys,
-    controls,
-    constraint,
-  )
+  arguments = variables, prefix, None, keys, controls, constraint
+  return _generate(network, length, penalizes, count, *arguments)
 
 
 def _after(network, variables, prompts, states):
@@ -226,17 +208,29 @@ def _after(network, variables, prompts, states):
   return Prefix(logits[..., -1, :], states, seen)
 
 
-def _drawn(
-  network, length, penalizes, variables, prefix, keys, controls, constraint
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _generate(
+  network,
+  length,
+  penalizes,
+  count,
+  variables,
+  source,
+  states,
+  keys,
+  controls,
+  constraint,
 ):
-  """Tokens one after the other, and the states after all but the last."""
-  history = None
-  if penalizes:
-    counts = jnp.zeros(prefix.seen.shape, jnp.int32)
-    history = token_sampling.History(prefix.seen, counts)
+  """The compiled part of `generate`, or, after a prefix, `continue_prefix`."""
+  if not isinstance(source, Prefix):
+    source = _after(network, variables, source, states)
+  if count is not None:
+    source = jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), source
+    )
+  history = token_sampling.unused_history(source.seen) if penalizes else None
   draw = functools.partial(_drawing.next_token, constraint, controls)
-  rows = _drawing.start(keys, history, constraint)
-  rows, _ = draw(rows, prefix.logits)
+  rows, _ = draw(_drawing.start(keys, history, constraint), source.logits)
   first = rows.token
 
   def body(carry, _):
@@ -245,51 +239,10 @@ def _drawn(
     rows, _ = draw(rows, logits)
     return (rows, states), rows.token
 
-  (_, states), rest = lax.scan(body, (rows, prefix.states), length=length - 1)
+  (_, states), rest = lax.scan(body, (rows, source.states), length=length - 1)
   tokens = jnp.concatenate([first[None], rest], axis=0)
   return jnp.moveaxis(tokens, 0, -1), states
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _generate(
-  network,
-  length,
-  penalizes,
-  variables,
-  prompts,
-  keys,
-  states,
-  controls,
-  constraint,
-):
-  """The compiled part of `generate`."""
-  prefix = _after(network, variables, prompts, states)
-  return _drawn(
-    network, length, penalizes, variables, prefix, keys, controls, constraint
-  )
-
-
 # The compiled part of `read_prefix`.
 _read = functools.partial(jax.jit, static_argnums=0)(_after)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _continue(
-  network,
-  length,
-  penalizes,
-  count,
-  variables,
-  prefix,
-  keys,
-  controls,
-  constraint,
-):
-  """The compiled part of `continue_prefix`."""
-  if count is not None:
-    prefix = jax.tree.map(
-      lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), prefix
-    )
-  return _drawn(
-    network, length, penalizes, variables, prefix, keys, controls, constraint
-  )

@@ -17,8 +17,8 @@ from jax import lax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.generation import _vocabularies
 from jaxseq.generation import automaton
-from jaxseq.generation import vocabularies
 
 # Tables have this many rows or a power of two times as many, so that few
 # programs write them.
@@ -86,9 +86,9 @@ class PatternPool:
       words = [bytes([i]) for i in range(256)]
     else:
       words = config.tokens
-    self._vocabulary = vocabularies.Vocabulary(words, config.end_token)
+    self._vocabulary = _vocabularies.Vocabulary(words, config.end_token)
     width = -(-vocab_size // 8)
-    tables = vocabularies.Tables(
+    tables = _vocabularies.Tables(
       np.zeros((config.states, 256), np.int32),
       np.zeros((config.states, width), np.uint8),
       np.zeros(config.states, np.int32),
@@ -100,7 +100,7 @@ class PatternPool:
     self._blocks: collections.OrderedDict[bytes, _Block]
     self._blocks = collections.OrderedDict()
     # What is compiled and has no rows yet, and its bytes.
-    self._waiting: collections.OrderedDict[bytes, vocabularies.Tables]
+    self._waiting: collections.OrderedDict[bytes, _vocabularies.Tables]
     self._waiting = collections.OrderedDict()
     self._lock, self._one = threading.Lock(), threading.Lock()
 

@@ -1,9 +1,9 @@
 """A bounded store of what networks keep of prompts, least recently used."""
 
 import collections
-import dataclasses
 import logging
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,27 +12,18 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.generation import _unused
 
-# Bytes of a node of the tree beside its tokens.
-_NODE = 256
+# Bytes of an entry beside its tokens and arrays.
+_ENTRY = 256
+# Tokens are hashed by the powers of an odd number.
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclasses.dataclass(eq=False)
-class _Node:
-  """A node of the tree of kept prompts, in which beginnings are shared.
+class _Entry(NamedTuple):
+  """A prompt that is kept."""
 
-  Attributes:
-    edge: tokens behind those of the node above, as bytes of int32.
-    above: the node above; None for the root.
-    below: the nodes below, by the first tokens of their edges.
-    value: what is kept of the tokens up to here; None for nothing.
-    size: bytes of that.
-  """
-
-  edge: bytes = b""
-  above: "_Node | None" = None
-  below: dict[bytes, "_Node"] = dataclasses.field(default_factory=dict)
-  value: PyTree = None
-  size: int = 0
+  tokens: np.ndarray  # int32
+  value: PyTree
+  size: int  # Bytes of all of it.
 
 
 class PrefixCache:
@@ -68,9 +59,11 @@ class PrefixCache:
     self.max_bytes = max_bytes
     self.least = least
     self.hits = self.misses = self.refused = self.nbytes = 0
-    self._root = _Node()
-    # Nodes with something to keep, those that were used last behind the others.
-    self._kept: collections.OrderedDict[_Node, None] = collections.OrderedDict()
+    # By their lengths and hashes, those that were used last behind the others.
+    self._kept: collections.OrderedDict[tuple[int, int], _Entry]
+    self._kept = collections.OrderedDict()
+    # How many there are of each length.
+    self._lengths: collections.Counter[int] = collections.Counter()
     self._recent: collections.deque[np.ndarray] = collections.deque()
     self.recent = recent
     self._owner: tuple[Any, list[Any]] | None = None
@@ -103,8 +96,8 @@ class PrefixCache:
 
   def clear(self) -> None:
     """Forgets everything, also whose states they were."""
-    self._root = _Node()
     self._kept.clear()
+    self._lengths.clear()
     self._recent.clear()
     self._owner, self.nbytes = None, 0
 
@@ -117,21 +110,17 @@ class PrefixCache:
     Returns:
       Its length and what was stored; None if there is none.
     """
-    name = np.asarray(tokens, np.int32).tobytes()
-    node: _Node | None = self._root
-    place, best = 0, None
-    while node is not None and name.startswith(node.edge, place):
-      place += len(node.edge)
-      if node in self._kept:
-        best = place // 4, node
-      node = node.below.get(name[place : place + 4])
-    if best is None:
-      self.misses += 1
-      return None
-    self.hits += 1
-    length, node = best
-    self._kept.move_to_end(node)
-    return length, _unused.whole(node.value)
+    tokens = np.asarray(tokens, np.int32)
+    hashes = _hashes(tokens)
+    for length in sorted(self._lengths, reverse=True):
+      name = length, int(hashes[min(length, len(tokens))])
+      entry = self._kept.get(name)
+      if entry and np.array_equal(entry.tokens, tokens[:length]):
+        self.hits += 1
+        self._kept.move_to_end(name)
+        return length, _unused.whole(entry.value)
+    self.misses += 1
+    return None
 
   def put(self, tokens: np.ndarray, value: PyTree) -> None:
     """Stores what is kept of some tokens; what is too large is left out.
@@ -140,11 +129,11 @@ class PrefixCache:
       tokens: (n,) integers.
       value: a pytree of arrays.
     """
-    name = np.asarray(tokens, np.int32).tobytes()
+    tokens = np.array(tokens, np.int32)
     value = _unused.cut(value)
     parts = jax.tree.leaves(value, is_leaf=_unused.is_cut)
     size = sum(leaf.nbytes for leaf in parts)
-    if size + len(name) + _NODE > self.max_bytes:
+    if size + tokens.nbytes + _ENTRY > self.max_bytes:
       if not self.refused:
         logging.warning(
           "A prompt's state of %d bytes has no room in a PrefixCache of %d.",
@@ -152,11 +141,12 @@ class PrefixCache:
         )
       self.refused += 1
       return
-    node = self._node(name)
-    self.nbytes += size - node.size
-    node.value, node.size = value, size
-    self._kept[node] = None
-    self._kept.move_to_end(node)
+    name = len(tokens), int(_hashes(tokens)[-1])
+    self._drop(name)
+    entry = _Entry(tokens, value, size + tokens.nbytes + _ENTRY)
+    self._kept[name] = entry
+    self._lengths[len(tokens)] += 1
+    self.nbytes += entry.size
     self._fit()
 
   def shared(self, tokens: np.ndarray) -> int:
@@ -186,55 +176,25 @@ class PrefixCache:
     self._fit()
     return best if best >= self.least else 0
 
-  def _node(self, name):
-    """The node of some tokens, made if it is not there."""
-    node, place = self._root, 0
-    while place < len(name):
-      child = node.below.get(name[place : place + 4])
-      if child is None:
-        child = _Node(name[place:], node)
-        self.nbytes += _NODE + len(child.edge)
-      elif not name.startswith(child.edge, place):
-        child = self._split(child, name[place : place + len(child.edge)])
-      node.below[child.edge[:4]] = child
-      node, place = child, place + len(child.edge)
-    return node
-
-  def _split(self, node, tokens):
-    """A new node above one, where its edge goes other ways than the tokens."""
-    count = len(tokens) // 4
-    edge, other = (
-      np.frombuffer(node.edge, np.int32),
-      np.frombuffer(tokens, np.int32),
-    )
-    differ = np.flatnonzero(edge[:count] != other)
-    shared = 4 * int(differ[0] if len(differ) else count)
-    upper = _Node(node.edge[:shared], node.above)
-    node.edge, node.above = node.edge[shared:], upper
-    upper.below[node.edge[:4]] = node
-    self.nbytes += _NODE
-    return upper
+  def _drop(self, name):
+    """Lets an entry go, if it is there."""
+    entry = self._kept.pop(name, None)
+    if entry is not None:
+      self.nbytes -= entry.size
+      self._lengths[name[0]] -= 1
+      self._lengths += collections.Counter()
 
   def _fit(self):
     """Lets go what was not used for longest, until there is room."""
     while self.nbytes > self.max_bytes:
       if len(self._kept) < 2 and self._recent:
         self.nbytes -= self._recent.popleft().nbytes
-        continue
-      node, _ = self._kept.popitem(last=False)
-      self.nbytes -= node.size
-      node.value, node.size = None, 0
-      while node.above and not node.below and node not in self._kept:
-        above = node.above
-        del above.below[node.edge[:4]]
-        self.nbytes -= _NODE + len(node.edge)
-        node = above
-      self._join(node)
+      else:
+        self._drop(next(iter(self._kept)))
 
-  def _join(self, node):
-    """Makes one of a node that keeps nothing and the only one below it."""
-    if node.above and len(node.below) == 1 and node not in self._kept:
-      (child,) = node.below.values()
-      child.edge, child.above = node.edge + child.edge, node.above
-      node.above.below[child.edge[:4]] = child
-      self.nbytes -= _NODE
+
+def _hashes(tokens):
+  """Hashes of the first 0, 1, .. of some tokens, (n + 1,) uint64."""
+  powers = np.cumprod(np.full(len(tokens), _FACTOR))
+  terms = (tokens.astype(np.uint64) + np.uint64(1)) * powers
+  return np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])

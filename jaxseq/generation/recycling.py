@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.generation import drafts
+from jaxseq.generation import _drafts
 from jaxseq.recurrence import tree as trees
 
 # Paths of ranks, level by level.
@@ -73,18 +73,7 @@ class Recycling:
   def begin(
     self, memory: jax.Array | None, vocab: int, rows: int = 1
   ) -> jax.Array:
-    """Returns the matrix of one who has read nothing, or checks another.
-
-    Args:
-      memory: None for zeros, or a matrix of an earlier call.
-      vocab: number of tokens.
-      rows: of the batch, all of which share the matrix.
-
-    Raises:
-      ValueError: if there are fewer tokens than candidates, the matrix would
-        have more rows than an int32 counts, or that of an earlier call has
-        another shape.
-    """
+    """Returns a matrix of zeros, or checks that of an earlier call."""
     del rows
     _validate.integer("vocab", vocab, self.candidates)
     size = vocab**self.context
@@ -112,8 +101,8 @@ class Recycling:
     return self._put(memory, tokens, before, logits, True)
 
   def propose(
-    self, memory: jax.Array, recent: jax.Array, draws: drafts.Draws
-  ) -> drafts.Guess:
+    self, memory: jax.Array, recent: jax.Array, draws: _drafts.Draws
+  ) -> _drafts.Guess:
     """Fills the tree with tokens; nothing is drawn."""
     del draws
     parents, ranks = np.array(self.tree.parents), np.array(self.tree.ranks)
@@ -123,26 +112,26 @@ class Recycling:
       places = self._places(memory, ids, self._before(ids, recent))
       token = memory[places[:, parents[nodes]], ranks[nodes]]
       ids = ids.at[:, nodes].set(token.astype(jnp.int32))
-    return drafts.Guess(ids)
+    return _drafts.Guess(ids)
 
   def judge(
-    self, guess: drafts.Guess, logits: jax.Array, draws: drafts.Draws
-  ) -> drafts.Verdict:
+    self, guess: _drafts.Guess, logits: jax.Array, draws: _drafts.Draws
+  ) -> _drafts.Verdict:
     """Draws what follows every node, and accepts where the draft has it.
 
     So the tokens are draws of the network's own distribution, and the draft
     decides only how many there are in a pass.
     """
     drawn = draws.tokens(logits, self.tree.depths)
-    return drafts.follow(self.tree, guess.ids, drawn)
+    return _drafts.follow(self.tree, guess.ids, drawn)
 
   def learn(
     self,
     memory: jax.Array,
     recent: jax.Array,
-    guess: drafts.Guess,
+    guess: _drafts.Guess,
     logits: jax.Array,
-    verdict: drafts.Verdict,
+    verdict: _drafts.Verdict,
   ) -> jax.Array:
     """Puts the candidates after every node, used or not, into the matrix.
 

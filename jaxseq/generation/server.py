@@ -24,13 +24,14 @@ import uuid
 
 from jaxseq import _validate
 from jaxseq.data import packages
-from jaxseq.generation import completions
+from jaxseq.generation import _completions
+from jaxseq.generation import _in_flight
+from jaxseq.generation import _metrics
 from jaxseq.generation import engine_thread
-from jaxseq.generation import in_flight
-from jaxseq.generation import metrics
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
+Limits = _completions.Limits
 # What to install, and what for.
 EXTRA, WHY = "jaxseq[serve]", "the server needs it"
 
@@ -43,14 +44,15 @@ class ServerConfig:
     model: its name.
     timeout: seconds that an answer may take.
     body_bytes: the largest body of a request.
-    limits: what a request may ask for.
+    limits: what a request may ask for: `max_tokens` of a continuation,
+      `prompt_tokens`, `rows` of all its prompts together, and `stops`, texts.
     stop_tokens: tokens that end every row.
   """
 
   model: str = "jaxseq"
   timeout: float = 600.0
   body_bytes: int = 2**20
-  limits: completions.Limits = completions.Limits()
+  limits: Limits = Limits()
   stop_tokens: tuple[int, ...] = ()
 
   def __post_init__(self):
@@ -80,11 +82,10 @@ def make_app(
   Raises:
     MissingData: if starlette is not installed.
   """
-  app = App(worker, codec, config)
+  app = _App(worker, codec, config)
   applications, routing = map(_imported, ("applications", "routing"))
-  completion = routing.Route("/v1/completions", app.complete, methods=["POST"])
   routes = [
-    completion,
+    routing.Route("/v1/completions", app.complete, methods=["POST"]),
     routing.Route("/v1/models", app.models),
     routing.Route("/v1/models/{name}", app.model),
     routing.Route("/health", app.health),
@@ -102,30 +103,17 @@ def make_app(
   return application
 
 
-class App:
-  """The answers of a server.
+class _App:
+  """The answers of a server, as `make_app` routes them."""
 
-  Attributes:
-    worker: of the engine.
-    codec: of prompts and answers.
-    config: options.
-    flights: requests that are not answered yet.
-    numbers: what `/metrics` counts.
-    paths: where something is answered.
-  """
-
-  def __init__(
-    self,
-    worker: engine_thread.EngineThread,
-    codec: texts.Codec,
-    config: ServerConfig,
-  ):
-    """Returns the answers of one engine, as `make_app` routes them."""
+  def __init__(self, worker, codec, config):
     self.worker = worker
     self.codec = codec
     self.config = config
-    self.flights = in_flight.Flights()
-    self.numbers = metrics.Metrics()
+    # Requests that are not answered yet.
+    self.flights = _in_flight.Flights()
+    self.numbers = _metrics.Metrics()
+    # Where something is answered.
     self.paths: list[str] = []
     self._responses = _imported("responses")
     self._left = _imported("requests").ClientDisconnect
@@ -137,7 +125,7 @@ class App:
     number = f"cmpl-{uuid.uuid4().hex}"
     try:
       rows = self._begun(*await self.flights.unless_over(self._read(request)))
-    except in_flight.Refused as error:
+    except _in_flight.Refused as error:
       return self._refusal(error)
     except self._left:
       return self._gone()
@@ -145,7 +133,7 @@ class App:
       return self._streamed(rows, number, start)
     try:
       return await self._whole(request, rows, number)
-    except in_flight.Refused as error:
+    except _in_flight.Refused as error:
       return self._refusal(error)
     finally:
       self._end(rows, start)
@@ -215,7 +203,7 @@ class App:
     fault = status in (400, 404, 405)
     kind = "invalid_request_error" if fault else "server_error"
     return self._responses.JSONResponse(
-      completions.error(message, kind, code), status, headers
+      _completions.error(message, kind, code), status, headers
     )
 
   def _gone(self):
@@ -230,16 +218,16 @@ class App:
       size += len(part)
       if size > self.config.body_bytes:
         most = self.config.body_bytes
-        raise in_flight.Refused(413, f"body: got more than {most} bytes.")
+        raise _in_flight.Refused(413, f"body: got more than {most} bytes.")
       body.append(part)
     try:
       fields = json.loads(b"".join(body))
     except (ValueError, RecursionError):
       wrong = "body: got no JSON, expected an object."
-      raise in_flight.Refused(400, wrong) from None
+      raise _in_flight.Refused(400, wrong) from None
     config, engine = self.config, self.worker.engine
     try:
-      completion = completions.parse(
+      completion = _completions.parse(
         fields, self.codec, config.limits, config.stop_tokens, config.model
       )
       # Others need not wait while a pattern is compiled.
@@ -249,24 +237,24 @@ class App:
         else engine.prepare(each)
         for each in completion.requests
       ]
-    except completions.UnknownModel as error:
-      raise in_flight.Refused(404, str(error), "model_not_found") from error
+    except _completions.UnknownModel as error:
+      raise _in_flight.Refused(404, str(error), "model_not_found") from error
     except ValueError as error:
-      raise in_flight.Refused(400, completions.in_fields(error)) from error
+      raise _in_flight.Refused(400, _completions.in_fields(error)) from error
     return completion, tasks
 
   def _begun(self, completion, tasks):
     """The rows of a request, which the engine has taken."""
     try:
-      rows = in_flight.Rows(completion, tasks, self.worker, self.codec)
+      rows = _in_flight.Rows(completion, tasks, self.worker, self.codec)
     except ValueError as error:
-      raise in_flight.Refused(400, completions.in_fields(error)) from error
+      raise _in_flight.Refused(400, _completions.in_fields(error)) from error
     except engine_thread.Full:
       most = self.worker.most
       message = f"rows: got more than {most}, which is all there is room for"
-      raise in_flight.Refused(429, f"{message}; try again later.") from None
+      raise _in_flight.Refused(429, f"{message}; try again later.") from None
     except RuntimeError as error:
-      raise in_flight.Refused(503, f"server: {error}.") from error
+      raise _in_flight.Refused(503, f"server: {error}.") from error
     self.flights.add(rows)
     return rows
 
@@ -278,7 +266,7 @@ class App:
   async def _whole(self, request, rows, number):
     """The answer in one piece, unless the client goes away."""
     work = asyncio.ensure_future(self._gathered(rows))
-    gone = asyncio.ensure_future(disconnect(request))
+    gone = asyncio.ensure_future(_disconnect(request))
     try:
       await asyncio.wait({work, gone}, return_when="FIRST_COMPLETED")
       if not work.done():
@@ -289,14 +277,13 @@ class App:
         task.cancel()
       await asyncio.gather(work, gone, return_exceptions=True)
     choices = [
-      completions.choice(i, row, self.codec, rows.completion.logprobs)
+      _completions.choice(i, row, self.codec, rows.completion.logprobs)
       for i, row in sorted(pieces.items())
     ]
     drawn = sum(map(len, pieces.values()))
-    used = completions.usage(rows.completion, drawn)
-    return self._responses.JSONResponse(
-      completions.answer(number, self.config.model, choices, used)
-    )
+    used = _completions.usage(rows.completion, drawn)
+    answer = _completions.answer(number, self.config.model, choices, used)
+    return self._responses.JSONResponse(answer)
 
   async def _gathered(self, rows):
     """The pieces of each row by its number, when all have ended."""
@@ -342,27 +329,27 @@ class App:
     try:
       async for pieces in rows.pieces(self.config.timeout):
         drawn += len(pieces)
-        choice = completions.choice(
+        choice = _completions.choice(
           rows.index(pieces[0]), pieces, self.codec, rows.completion.logprobs
         )
         if choice["text"] or choice["finish_reason"] or choice["logprobs"]:
-          yield sent(completions.answer(number, name, [choice]) | no_usage)
+          yield _sent(_completions.answer(number, name, [choice]) | no_usage)
       if counted:
-        used = completions.usage(rows.completion, drawn)
-        yield sent(completions.answer(number, name, [], used))
+        used = _completions.usage(rows.completion, drawn)
+        yield _sent(_completions.answer(number, name, [], used))
       yield "data: [DONE]\n\n"
-    except in_flight.Refused as error:
+    except _in_flight.Refused as error:
       self.numbers.refuse(error.status)
-      yield sent(completions.error(str(error), "server_error"))
+      yield _sent(_completions.error(str(error), "server_error"))
 
 
-async def disconnect(request: Any) -> None:
+async def _disconnect(request):
   """Returns when the client of a request has gone."""
   while (await request.receive())["type"] != "http.disconnect":
     pass
 
 
-def sent(value: Any) -> str:
+def _sent(value):
   """Returns a value as a server-sent event."""
   return f"data: {json.dumps(value)}\n\n"
 
@@ -398,17 +385,7 @@ def serve(
 def make_server(
   app: Any, host: str = "127.0.0.1", port: int = 8000, grace: float = 30.0
 ) -> Any:
-  """Returns a server of uvicorn, as `serve` runs it.
-
-  Args:
-    app: as in `serve`.
-    host: as in `serve`.
-    port: as in `serve`.
-    grace: as in `serve`.
-
-  Raises:
-    MissingData: if uvicorn is not installed.
-  """
+  """Returns a server of uvicorn, as `serve` runs it, with the same errors."""
   uvicorn = packages.imported("uvicorn", EXTRA, WHY)
 
   class Server(uvicorn.Server):

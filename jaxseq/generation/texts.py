@@ -151,26 +151,16 @@ class TextStream:
   def _cut(self, text):
     """Adds characters to those held back; returns what is certain."""
     held = self._held + text
-    ends = [
-      (held.index(stop) + len(stop), held.index(stop))
-      for stop in self._stop
-      if stop in held
-    ]
-    if ends:
-      self.stopped = True
-      self._held = ""
-      return held[: min(ends)[1]]
+    stops = [(held.find(stop), stop) for stop in self._stop if stop in held]
+    if stops:
+      self.stopped, self._held = True, ""
+      return held[: min((i + len(stop), i) for i, stop in stops)[1]]
     longest = max(map(len, self._stop), default=1) - 1
-    count = next(
-      (
-        size
-        for size in range(min(longest, len(held)), 0, -1)
-        if any(stop.startswith(held[-size:]) for stop in self._stop)
-      ),
-      0,
-    )
-    self._held = held[len(held) - count :]
-    return held[: len(held) - count]
+    for place in range(max(0, len(held) - longest), len(held) + 1):
+      if any(stop.startswith(held[place:]) for stop in self._stop):
+        break
+    self._held = held[place:]
+    return held[:place]
 
 
 def printable(text: str) -> str:

@@ -167,6 +167,11 @@ def make_controls(
   )
 
 
+def unused_history(prompt: jax.Array) -> History:
+  """Returns the history of tokens (*batch, vocab) bool that prompts hold."""
+  return History(prompt, jnp.zeros(prompt.shape, jnp.int32))
+
+
 def make_history(
   prompt: jax.Array, vocab_size: int, valid: jax.Array | None = None
 ) -> History:
@@ -180,13 +185,10 @@ def make_history(
   if valid is not None:
     # An index behind the end is dropped.
     prompt = jnp.where(valid, prompt, vocab_size)
-  shape = (*prompt.shape[:-1], vocab_size)
   flat = prompt.reshape(-1, prompt.shape[-1])
-  seen = jnp.zeros((flat.shape[0], vocab_size), bool)
-  seen = seen.at[jnp.arange(flat.shape[0])[:, None], flat].set(
-    True, mode="drop"
-  )
-  return History(seen.reshape(shape), jnp.zeros(shape, jnp.int32))
+  seen = jnp.zeros((len(flat), vocab_size), bool)
+  seen = seen.at[jnp.arange(len(flat))[:, None], flat].set(True, mode="drop")
+  return unused_history(seen.reshape(*prompt.shape[:-1], vocab_size))
 
 
 def extend_history(history: History, token: jax.Array) -> History:
@@ -391,11 +393,16 @@ def _unchanged(logits, *unused):
 def _penalized(logits, controls, history):
   """Logits with the penalties on what the rows hold."""
   generated = history.counts > 0
-  penalty = jnp.asarray(controls.repetition_penalty, logits.dtype)[..., None]
+  penalty, presence, frequency = (
+    jnp.asarray(value, logits.dtype)[..., None]
+    for value in (
+      controls.repetition_penalty,
+      controls.presence_penalty,
+      controls.frequency_penalty,
+    )
+  )
   repeated = jnp.where(logits < 0, logits * penalty, logits / penalty)
   logits = jnp.where(history.prompt | generated, repeated, logits)
-  presence = jnp.asarray(controls.presence_penalty, logits.dtype)[..., None]
-  frequency = jnp.asarray(controls.frequency_penalty, logits.dtype)[..., None]
   return logits - presence * generated - frequency * history.counts
 
 

@@ -176,14 +176,9 @@ def commit(
 )
 @dataclasses.dataclass(frozen=True)
 class _Pending:
-  """Parts that a mixer's states after the nodes are made of.
+  """Parts that a mixer's states after the nodes are made of."""
 
-  Attributes:
-    residue: states after all nodes; or what the mixer's `tree` has returned.
-    config: of the mixer.
-    tree: the tree, or None if the residue is those states.
-  """
-
+  # States after all nodes; or, with a tree, what the mixer's `tree` returned.
   residue: PyTree
   config: Any
   tree: trees.Tree | None

@@ -16,21 +16,15 @@ Tensors = tuple[np.ndarray, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """The tensors of a parameter: scale * (laid out tensors + offset).
-
-  Attributes:
-    names: of the tensors.
-    to_torch: lays a parameter out as these tensors, as views.
-    from_torch: lays these tensors out as a parameter.
-    rows: the part of each tensor, if others have the rest.
-    scale: factor, a number or an array that broadcasts with the parameter.
-    offset: what is added before.
-  """
+  """The tensors of a parameter: scale * (laid out tensors + offset)."""
 
   names: tuple[str, ...]
+  # Lays a parameter out as these tensors, as views.
   to_torch: Callable[[np.ndarray], Tensors]
   from_torch: Callable[..., np.ndarray]
+  # The part of each tensor, if others have the rest.
   rows: "Rows | None" = None
+  # A number or an array that broadcasts with the parameter.
   scale: float | np.ndarray = 1.0
   offset: float = 0.0
 
@@ -62,17 +56,11 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-  """A part of a tensor.
+  """A part of a tensor."""
 
-  Attributes:
-    index: the rows, in their order.
-    size: how many rows the tensor has.
-    axis: of the rows.
-  """
-
-  index: slice | np.ndarray
-  size: int
-  axis: int = 0
+  index: slice | np.ndarray  # The rows, in their order.
+  size: int  # How many rows the tensor has.
+  axis: int = 0  # Of the rows.
 
   @property
   def _place(self):

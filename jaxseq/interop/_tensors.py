@@ -43,15 +43,14 @@ def from_torch(
   leaves = {}
   for path, place in used.items():
     want = expected[path]
+    arrays = []
     for name, shape in zip(place.names, place.shapes(want.shape)):
       if tensors[name].shape != shape:
-        got, expected_shape = (
-          tensors[name].shape,
-          f"shape {shape}, by config.json",
-        )
-        raise _validate.error(f"{where}: {name}", got, expected_shape)
-    arrays = [tensors[name].read() for name in place.names]
-    for name, array in zip(place.names, arrays):
+        needed = f"shape {shape}, by config.json"
+        raise _validate.error(f"{where}: {name}", tensors[name].shape, needed)
+    for name in place.names:
+      array = tensors[name].read()
+      arrays.append(array)
       if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
           f"{where}: {name}: got {array.dtype}, expected a floating dtype."
@@ -61,8 +60,7 @@ def from_torch(
           f"{where}: {name}: got numbers that are not finite; "
           "load(..., finite=False) reads them."
         )
-    leaf = place.read(arrays, want.dtype)
-    leaves[path] = jnp.asarray(leaf, dtype)
+    leaves[path] = jnp.asarray(place.read(arrays, want.dtype), dtype)
   return traverse_util.unflatten_dict(leaves, sep="/")
 
 
@@ -88,9 +86,9 @@ def to_torch(
   for path in expected:
     place = places[path]
     for name, tensor in zip(place.names, place.write(np.asarray(leaves[path]))):
-      tensors[name] = (
-        place.rows.put(tensors.get(name), tensor) if place.rows else tensor
-      )
+      if place.rows:
+        tensor = place.rows.put(tensors.get(name), tensor)
+      tensors[name] = tensor
   return tensors
 
 

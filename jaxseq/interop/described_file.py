@@ -123,7 +123,7 @@ def load(
   try:
     match = kind or _kind_of(described)
     name = match.name
-    check_fields(described, match)
+    _check_fields(described, match)
     if finite:
       _check_finite(contents.tensors)
     return match.decode(contents)
@@ -150,7 +150,7 @@ def save(
     OSError: if the file cannot be written.
   """
   header = {"format": FORMAT, "versions": run_directory.versions(), **described}
-  check_fields(header, kind)
+  _check_fields(header, kind)
   write(path, header, variables)
 
 
@@ -261,12 +261,8 @@ def _kind_of(described):
   return kinds[shares.index(max(shares))]
 
 
-def check_fields(described: Mapping[str, Any], kind: Kind) -> None:
-  """Checks that the JSON has the fields of a kind and no others.
-
-  Raises:
-    ValueError: if not.
-  """
+def _check_fields(described, kind):
+  """Checks that the JSON has the fields of a kind and no others."""
   check_names(described, (*_COMMON, *kind.fields), kind.optional)
 
 

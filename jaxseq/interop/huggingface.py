@@ -139,20 +139,17 @@ def open_model(
     if old in tensors:
       tensors.setdefault(name, tensors.pop(old))
   ignored = getattr(family, "IGNORED", None)
-  if ignored is not None:
-    tensors = {
-      name: tensor
-      for name, tensor in tensors.items()
-      if not ignored.fullmatch(name)
-    }
+  for name in list(tensors) if ignored else ():
+    if ignored.fullmatch(name):
+      del tensors[name]
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
   entries = _entries.Entries(contents, str(path), shapes, context)
   entries.check(family.EMBEDDING, family.LAYERS)
   config, vocab_size = family.from_json(entries)
   copies = {_HEAD: family.EMBEDDING} if config.tie else {}
-  if getattr(family, "copies", None) is not None:
+  if getattr(family, "copies", None):
     copies |= family.copies(entries)
-  if getattr(family, "unused", None) is not None:
+  if getattr(family, "unused", None):
     for name in family.unused(entries):
       del tensors[name]
   for copy, name in copies.items():
@@ -206,12 +203,8 @@ def save(
     count = config.stack.num_layers
     params = {**params, "stack": _split_layers(params, count)}
   places = family.places(config, _entries.Entries(contents, "config"))
-  tensors = {
-    name: tensor.astype(jnp.dtype(dtype))
-    for name, tensor in _tensors.to_torch(
-      config, vocab_size, places, params
-    ).items()
-  }
+  tensors = _tensors.to_torch(config, vocab_size, places, params)
+  tensors = {name: x.astype(jnp.dtype(dtype)) for name, x in tensors.items()}
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   # The other library wants to know whose layout it is.
@@ -228,9 +221,10 @@ def _check_alike(stack):
   kinds += ["a shared block"] if stack.shared_block else []
   if len(kinds) > 1:
     listed = " and ".join(dict.fromkeys(kinds))
-    got = f"a hybrid of {listed}"
-    if len(set(kinds)) == 1:
-      got = f"layers of {listed} that differ"
+    alike = len(set(kinds)) == 1
+    got = (
+      f"layers of {listed} that differ" if alike else f"a hybrid of {listed}"
+    )
     raise ValueError(
       f"config: got {got}, as Bamba and other families are, expected a network "
       "of Mamba, Mamba-2 or Falcon-Mamba, which alone can be saved."

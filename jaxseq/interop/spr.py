@@ -68,17 +68,11 @@ from jaxseq.interop import _layouts
 
 
 class _Tensor(NamedTuple):
-  """A tensor.
+  """A tensor."""
 
-  Attributes:
-    name: in PyTorch.
-    path: of our leaf.
-    axes: names of PyTorch's axes.
-  """
-
-  name: str
-  path: tuple[str, ...]
-  axes: tuple[str, ...]
+  name: str  # In PyTorch.
+  path: tuple[str, ...]  # Of our leaf.
+  axes: tuple[str, ...]  # Names of PyTorch's axes.
 
 
 _NOISY = (

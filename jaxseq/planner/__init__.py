@@ -3,9 +3,9 @@
   assignment = planner.plan(lengths, 8, cost_model, memory_per_device)
 
 says which group of devices works on which documents, so that a step takes
-little more time than it must; `jaxseq.planner.rows` lays the tokens out, and
-`jaxseq.training.mixed_lengths` runs them. Plans change the time of a step, not
-its gradient. Nothing here imports jax.
+little more time than it must; `jaxseq.planner.rows` lays the tokens out,
+`mixed_lengths` runs them, and `planned` trains on them. Plans change the time
+of a step, not its gradient. But for these two nothing here imports jax.
 """
 
 from typing import TYPE_CHECKING
@@ -14,15 +14,14 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.planner import baselines as baselines
-  from jaxseq.planner import bounds as bounds
   from jaxseq.planner import costs as costs
   from jaxseq.planner import lpt as lpt
   from jaxseq.planner import milp as milp
-  from jaxseq.planner import packing as packing
+  from jaxseq.planner import mixed_lengths as mixed_lengths
+  from jaxseq.planner import planned as planned
   from jaxseq.planner import planning as planning
   from jaxseq.planner import rows as rows
   from jaxseq.planner import schedule as schedule
-  from jaxseq.planner import stream as stream
   from jaxseq.planner import workload as workload
   from jaxseq.planner.costs import CostModel as CostModel
   from jaxseq.planner.costs import gpt_7b as gpt_7b

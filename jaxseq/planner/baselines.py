@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.planner import bounds
 from jaxseq.planner import costs
-from jaxseq.planner import packing
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
 
@@ -29,7 +27,7 @@ def static(
     lengths, num_devices, cost_model, memory_per_device
   )
   _validate.choice("degree", degree, problem.degrees.tolist())
-  rows = packing.best_fit(problem.lengths, problem.capacity * degree)
+  rows = schedule.best_fit(problem.lengths, problem.capacity * degree)
   times = [cost_model.time(problem.lengths[row], degree) for row in rows]
   order = np.argsort(-np.array(times), kind="stable").tolist()
   members, _ = schedule.spread(
@@ -40,7 +38,7 @@ def static(
     schedule.Placement(np.array(rows[index]), degree, blocks[i] * degree)
     for i, index in enumerate(order)
   ]
-  bound = bounds.by_bisection(problem)
+  bound = workload.lower_bound(problem)
   return schedule.assemble(problem, placed, bound, f"static-{degree}")
 
 
@@ -74,8 +72,8 @@ def by_tokens(
   for document in np.flatnonzero(smallest > 1).tolist():
     put(np.array([document]), int(smallest[document]))
   short = np.flatnonzero(smallest == 1)
-  rows = packing.best_fit(problem.lengths[short], problem.capacity)
+  rows = schedule.best_fit(problem.lengths[short], problem.capacity)
   for row in sorted(rows, key=lambda row: -problem.lengths[short[row]].sum()):
     put(short[row], 1)
-  bound = bounds.by_bisection(problem)
+  bound = workload.lower_bound(problem)
   return schedule.assemble(problem, placed, bound, "packing")

@@ -25,15 +25,10 @@ def is_long(problem: workload.Workload, lower_bound: float) -> np.ndarray:
   return problem.times[:, 0] > LONG * lower_bound
 
 
-def place(
+def _place(
   problem: workload.Workload, choice: np.ndarray
 ) -> tuple[float, list[schedule.Placement]]:
-  """Puts documents on blocks, by falling degree and time.
-
-  From the column of `problem.degrees` of each document, (documents,), the
-  largest load, with documents of degree 1 paying for their part of a row, and
-  one placement per document of a larger degree and per device.
-  """
+  """Puts documents on blocks by falling degree; tells the largest load, too."""
   loads = [0.0]
   placements = []
   for column in range(len(problem.degrees) - 1, -1, -1):
@@ -54,14 +49,10 @@ def place(
   return max(loads), placements
 
 
-def choose_degrees(
+def _choose_degrees(
   problem: workload.Workload, long: np.ndarray, target: float
 ) -> np.ndarray:
-  """Picks the smallest degree that is done by `target` seconds, or the fastest.
-
-  Returns columns of `problem.degrees`, (documents,) int64; those that are not
-  `long`, (documents,) bool, get degree 1.
-  """
+  """Picks the smallest degree that is done in time, or the fastest, if long."""
   done = problem.times <= target
   first = np.where(
     done.any(axis=1), done.argmax(axis=1), problem.times.argmin(axis=1)
@@ -78,11 +69,11 @@ def solve(
 
   def search(targets, best):
     for target in targets:
-      choice = choose_degrees(problem, long, target * lower_bound)
+      choice = _choose_degrees(problem, long, target * lower_bound)
       if choice.tobytes() in tried:
         continue
       tried.add(choice.tobytes())
-      load, placements = place(problem, choice)
+      load, placements = _place(problem, choice)
       if load < best[0]:
         best = load, target, placements
     return best

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 import operator
 
 from jaxseq import _validate
-from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import lpt
 from jaxseq.planner import milp
 from jaxseq.planner import schedule
-from jaxseq.planner import stream
 from jaxseq.planner import workload
 
 METHODS = ("lpt", "milp", "stream")
@@ -58,9 +56,9 @@ def plan(
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
-  bound = bounds.by_bisection(problem)
+  bound = workload.lower_bound(problem)
   if method == "stream":
-    rows = stream.homogeneous(problem, num_devices)
+    rows = _homogeneous(problem, num_devices)
     return schedule.assemble(problem, rows, bound, "stream")
   best = min(propose(problem, bound), key=_makespan)
   if method == "milp":
@@ -86,6 +84,28 @@ def propose(
       recurrent = problem.cost_model.kind == "recurrent"
       streams = recurrent and degree == problem.num_devices
       name = "stream" if streams else f"homogeneous-{degree}"
-      rows = stream.homogeneous(problem, degree)
+      rows = _homogeneous(problem, degree)
       candidates.append(schedule.assemble(problem, rows, bound, name))
   return candidates
+
+
+def _homogeneous(
+  problem: workload.Workload, degree: int
+) -> list[schedule.Placement]:
+  """Spreads documents over groups of one degree, then packs each group's."""
+  # Over all devices, for a recurrent mixer, that is a stream: documents one
+  # after another, cut into equal pieces wherever that falls. Equal tokens are
+  # equal time there, so only the exchange of states and the rows that memory
+  # asks for come on top of the even share.
+  if problem.lengths[0] > problem.capacity * degree:
+    name, got = f"lengths[{problem.order[0]}]", int(problem.lengths[0])
+    most = f"at most {degree} * {problem.capacity} tokens"
+    raise _validate.error(name, got, f"{most}, the memory of a group")
+  shares = problem.shares[:, degree.bit_length() - 1].tolist()
+  members, _ = schedule.spread(shares, [0.0] * (problem.num_devices // degree))
+  placements = [
+    schedule.Placement(documents, degree, block * degree)
+    for block, documents in enumerate(members)
+    if documents
+  ]
+  return schedule.pack(problem, placements)

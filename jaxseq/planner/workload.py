@@ -62,7 +62,7 @@ def make_workload(
     raise _validate.error(f"lengths[{place}]", got, "at least 1")
   if num_devices < 1 or num_devices & (num_devices - 1):
     raise _validate.error("num_devices", num_devices, "a power of two")
-  capacity = tokens_per_device(cost_model, memory_per_device)
+  capacity = _tokens_per_device(cost_model, memory_per_device)
   if lengths.max() > capacity * num_devices:
     place = int(lengths.argmax())
     most = f"at most {num_devices} * {capacity} tokens"
@@ -89,13 +89,10 @@ def make_workload(
   )
 
 
-def tokens_per_device(
+def _tokens_per_device(
   cost_model: costs.CostModel, memory_per_device: float
 ) -> int:
-  """Returns how many tokens' activations fit beside the fixed bytes.
-
-  At least 1; a ValueError if there is not even memory for one.
-  """
+  """Returns how many tokens' activations fit beside the fixed bytes."""
   free = memory_per_device - cost_model.fixed_bytes
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))
@@ -104,3 +101,41 @@ def tokens_per_device(
     expected = f"{room} beside {cost_model.fixed_bytes:.6g} fixed bytes"
     raise _validate.error("memory_per_device", memory_per_device, expected)
   return capacity
+
+
+def simple_bound(problem: Workload) -> float:
+  """LB1, seconds: all work spread evenly, or the longest document at best.
+
+  A document of degree d holds d devices for its computing and its exchange.
+  What a row costs beside that is counted by the tokens the document takes of a
+  full row, since rows may be shared; a document's own row lasts at least as
+  long as the document alone.
+  """
+  spread = problem.shares.min(axis=1).sum() / problem.num_devices
+  return float(max(spread, problem.times.min(axis=1).max()))
+
+
+def lower_bound(problem: Workload, iterations: int = 60) -> float:
+  """LB2, seconds: the smallest T at which the work that T leaves fits into T.
+
+    sum_k min {shares_kd : times_kd <= T} / num_devices <= T
+
+  A step of T seconds needs a degree of at most T seconds for each document, and
+  a small T asks for high degrees, which waste more. The sum falls as T grows.
+  At least LB1: the lower end of what so many halvings leave.
+  """
+
+  def wasted(limit):
+    shares = np.where(problem.times <= limit, problem.shares, np.inf)
+    return shares.min(axis=1).sum() / problem.num_devices > limit
+
+  low = simple_bound(problem)
+  if not wasted(low):
+    return low
+  high = max(float(problem.times.min(axis=1).max()), low)
+  while wasted(high):
+    high *= 2
+  for _ in range(iterations):
+    middle = (low + high) / 2
+    low, high = (middle, high) if wasted(middle) else (low, middle)
+  return low

@@ -15,7 +15,6 @@ from jaxseq import interop
 from jaxseq import models
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
-from jaxseq.generation import completions
 from jaxseq.generation import engine_thread
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
@@ -174,7 +173,7 @@ def make_app(served: Served, name: str) -> Any:
   config = server.ServerConfig(
     model=name,
     timeout=flags.FLAGS.timeout,
-    limits=completions.Limits(max_tokens=flags.FLAGS.max_tokens),
+    limits=server.Limits(max_tokens=flags.FLAGS.max_tokens),
     stop_tokens=served.stop_tokens,
   )
   worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)

@@ -163,36 +163,6 @@ def _collect(config, variables, key, num_envs, num_steps):
   return rollout.collect(player, variables, world, key_play, num_steps)[1]
 
 
-def make(
-  config: ppo.Config,
-  key: jax.Array,
-  episodes: int,
-  seed: int = 0,
-  **options: Any,
-) -> tuple[Trajectories, dict[str, float]]:
-  """Trains an agent and records equally many episodes of each level.
-
-  Args:
-    config: of the agent.
-    key: random key.
-    episodes: number of episodes of all levels together.
-    seed: seed of the order of the episodes.
-    **options: more of `train_levels`.
-
-  Returns:
-    The mixture, and the mean return that each level recorded.
-  """
-  key_train, *keys = jax.random.split(key, 1 + len(LEVELS))
-  levels = train_levels(config, key_train, **options)
-  each = -(-episodes // len(LEVELS))
-  parts, means = [], {}
-  for name, key in zip(LEVELS, keys):
-    part = record(config, levels[name].variables, key, each)
-    means[name] = float(trajectories.statistics(part).returns.mean())
-    parts.append(part)
-  return trajectories.mix(parts, episodes, seed), means
-
-
 def load_or_make(
   directory: pathlib.Path,
   config: ppo.Config,
@@ -209,9 +179,9 @@ def load_or_make(
 
   Args:
     directory: gets recorded.npz and levels.json.
-    config: as for `make`, and so are the others.
+    config: of the agent.
     key: random key.
-    episodes: number of episodes.
+    episodes: number of episodes, equally many of each level.
     seed: of their order.
     make_it: whether to make it if there is none.
     **options: more of `train_levels`.
@@ -238,12 +208,20 @@ def load_or_make(
       def report(steps, mean):
         bar.update(steps, {"return": mean})
 
-      recorded, levels = make(
-        config, key, episodes, seed, report=report, **options
-      )
+      key_train, *keys = jax.random.split(key, 1 + len(LEVELS))
+      players = train_levels(config, key_train, report=report, **options)
+      each = -(-episodes // len(LEVELS))
+      parts = [
+        record(config, players[name].variables, key, each)
+        for name, key in zip(LEVELS, keys)
+      ]
+    levels = {
+      name: float(trajectories.statistics(part).returns.mean())
+      for name, part in zip(LEVELS, parts)
+    }
     # The recording comes last: where it is, the levels are.
     files.write_json(directory / LEVELS_FILE, levels)
-    trajectories.save(path, recorded)
+    trajectories.save(path, trajectories.mix(parts, episodes, seed))
 
   processes.first_then_rest(record_levels, f"recording {str(path)!r}")
   levels = _json.loads((directory / LEVELS_FILE).read_text(encoding="utf-8"))

@@ -119,13 +119,17 @@ def draw_calibration(
   Returns:
     The path; None, with a warning, if matplotlib is not installed.
   """
-  columns = min(3, len(results))
-  rows = -(-len(results) // columns)
-  figure = figures.new(path, 3.1 * columns + 0.6, 3.1 * rows + 0.6)
-  if figure is None:
+  titles = [
+    f"{name}, ECE {tables.mean_std(result['ece'])}"
+    for name, result in results.items()
+  ]
+  columns, size = min(3, len(results)), (3.1, 3.1)
+  shared = {"sharex": True, "sharey": True}
+  grid = figures.panels(path, titles, columns, size, (0.6, 0.6), **shared)
+  if grid is None:
     return None
-  grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-  for axes, (name, result) in zip(grid.flat, results.items()):
+  figure = grid[0].figure
+  for axes, result in zip(grid, results.values()):
     bins = {
       key: np.asarray(value, float)
       for key, value in result["calibration"].items()
@@ -139,25 +143,12 @@ def draw_calibration(
     seen = count > 0
     x, y = mean["confidence"][seen], mean["accuracy"][seen]
     axes.vlines(x, x, y, color=figures.COLORS[1], lw=1.5, alpha=0.7)
-    axes.scatter(
-      x,
-      y,
-      s=8 + 140 * count[seen] / count.sum(),
-      color=figures.COLORS[0],
-      zorder=3,
-      clip_on=False,
-    )
-    axes.set_title(
-      f"{name}, ECE {tables.mean_std(result['ece'])}", loc="left", fontsize=9
-    )
-    axes.set_aspect("equal")
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
-  for axes in list(grid.flat)[len(results) :]:
-    axes.set_axis_off()
+    area = 8 + 140 * count[seen] / count.sum()
+    look = {"color": figures.COLORS[0], "zorder": 3, "clip_on": False}
+    axes.scatter(x, y, s=area, **look)
+    ticks = {"xticks": [0, 0.5, 1], "yticks": [0, 0.5, 1]}
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", **ticks)
+    figures.lines(axes, "both")
   figure.supxlabel(
     "mean confidence of a bin\n"
     # A single panel has no room for more in a line.

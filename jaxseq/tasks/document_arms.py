@@ -13,13 +13,13 @@ import numpy as np
 import optax
 
 from jaxseq._types import PyTree
+from jaxseq.planner import planned
 from jaxseq.tasks import base
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import errors
 from jaxseq.training import finite
 from jaxseq.training import per_seed
-from jaxseq.training import planned
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment

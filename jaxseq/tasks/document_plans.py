@@ -14,10 +14,10 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq import planner
 from jaxseq.planner import baselines
+from jaxseq.planner import planned
 from jaxseq.planner import rows
 from jaxseq.tasks import language
 from jaxseq.training import configuration
-from jaxseq.training import planned
 
 # Fields of the cost model that follow from the network and the options.
 _DERIVED = ("kind", "bytes_per_token", "fixed_bytes", "chunks")

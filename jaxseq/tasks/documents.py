@@ -15,11 +15,11 @@ import optax
 
 from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq.planner import planned
 from jaxseq.planner import rows
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import language
-from jaxseq.training import planned
 from jaxseq.training.comparison import arms
 
 

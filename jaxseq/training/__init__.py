@@ -7,11 +7,9 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   configuration  config files -> validated frozen dataclasses
   run_directory  the directory of one run: config.json, versions.json
   files          JSON and text files that are always whole
-  lock           one program at a time writes to that directory
   checkpoint     asynchronous Orbax checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
   loop           chunks of compiled updates, logging, checkpoints, exact resume
-  streams        standard output that may be closed or full
   signals        a stop that is asked for by SIGTERM or SIGINT
   progress       bar with metrics, speed and time left
   comparison     arms and seeds of a problem, start to end
@@ -19,8 +17,6 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   shuffle        random orders of which any part is computed alone
   finite         numbers that are not finite are noticed, and acted on
   supervised     a problem's state and its updates by gradient
-  mixed_lengths  loss and gradient of a planned batch on many devices
-  planned        training on planned batches
   optimizers     parameter groups by path; recipes: those of the papers
   flat_parameters  parameters as a few long vectors
   figures        PNG and GIF files; plots: learning curves
@@ -35,27 +31,20 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.training import aggregates as aggregates
   from jaxseq.training import app as app
-  from jaxseq.training import array_files as array_files
   from jaxseq.training import checkpoint as checkpoint
   from jaxseq.training import comparison as comparison
   from jaxseq.training import compile_cache as compile_cache
   from jaxseq.training import configuration as configuration
   from jaxseq.training import devices as devices
-  from jaxseq.training import early_stopping as early_stopping
   from jaxseq.training import errors as errors
-  from jaxseq.training import event_files as event_files
   from jaxseq.training import figures as figures
   from jaxseq.training import files as files
   from jaxseq.training import finite as finite
   from jaxseq.training import flat_parameters as flat_parameters
   from jaxseq.training import integrity as integrity
-  from jaxseq.training import leaves as leaves
-  from jaxseq.training import lock as lock
   from jaxseq.training import loop as loop
-  from jaxseq.training import mixed_lengths as mixed_lengths
   from jaxseq.training import optimizers as optimizers
   from jaxseq.training import per_seed as per_seed
-  from jaxseq.training import planned as planned
   from jaxseq.training import plots as plots
   from jaxseq.training import progress as progress
   from jaxseq.training import recipes as recipes
@@ -63,7 +52,6 @@ if TYPE_CHECKING:
   from jaxseq.training import scalars as scalars
   from jaxseq.training import shuffle as shuffle
   from jaxseq.training import signals as signals
-  from jaxseq.training import streams as streams
   from jaxseq.training import supervised as supervised
   from jaxseq.training import tables as tables
 else:

@@ -20,11 +20,7 @@ Aggregate = Callable[[np.ndarray], np.ndarray]
 def mean(scores: np.ndarray) -> np.ndarray:
   """Returns the mean over tasks of the mean over runs.
 
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
+  Scores (..., runs, tasks) to (...,).
   """
   return np.mean(scores, axis=(-2, -1))
 
@@ -52,12 +48,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
   """Returns how far scores stay below a target on average; less is better.
 
-  Args:
-    scores: (..., runs, tasks).
-    target: what lies above it counts as the target.
-
-  Returns:
-    (...,).
+  What lies above it counts as the target. Scores (..., runs, tasks) to (...,).
   """
   return target - np.mean(np.minimum(scores, target), axis=(-2, -1))
 
@@ -107,39 +98,16 @@ def aggregates(
 ) -> dict[str, tuple[float, float, float]]:
   """Returns each of `AGGREGATES` with the ends of its bootstrap interval.
 
-  Args:
-    scores: (runs, tasks), finite.
-    **options: of `bootstrap`.
+  The scores (runs, tasks), options and errors are those of `bootstrap`.
 
   Returns:
     "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
     end).
-
-  Raises:
-    ValueError: as `bootstrap`.
   """
   return {
     name: (float(function(scores)), *bootstrap(scores, function, **options))
     for name, function in AGGREGATES.items()
   }
-
-
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
-  """Returns how probably a run of x beats one of y, averaged over tasks.
-
-  P(x > y) + P(x = y) / 2 over all pairs of runs on a task.
-
-  Args:
-    x: (runs, tasks), finite.
-    y: (other number of runs, tasks), finite.
-
-  Returns:
-    A number in [0, 1].
-
-  Raises:
-    ValueError: if an array is no finite table, or the tasks differ in number.
-  """
-  return float(_improvement(*_pair(x, y)))
 
 
 def improvement(
@@ -150,9 +118,11 @@ def improvement(
   confidence: float = 0.95,
   seed: int = 0,
 ) -> tuple[float, float, float]:
-  """Returns `probability_of_improvement` with its bootstrap interval.
+  """Returns how probably a run of x beats one of y, with bootstrap interval.
 
-  The runs of x and those of y are resampled as in `bootstrap`, independently.
+  That is P(x > y) + P(x = y) / 2 over all pairs of runs on a task, averaged
+  over tasks. The runs of x and those of y are resampled as in `bootstrap`,
+  independently, with its options.
 
   Args:
     x: (runs, tasks), finite.
@@ -162,10 +132,11 @@ def improvement(
     seed: of the resamples.
 
   Returns:
-    The probability, and lower and upper end.
+    The probability, in [0, 1], and lower and upper end.
 
   Raises:
-    ValueError: as `probability_of_improvement`, or if a number is out of range.
+    ValueError: if an array is no finite table, the tasks differ in number, or a
+      number is out of range.
   """
   pair = _pair(x, y)
   ends = _bootstrap(pair, _improvement, resamples, confidence, seed)
@@ -173,17 +144,10 @@ def improvement(
 
 
 def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
-  """Returns the share of scores above each of several levels.
+  """Returns the share of scores above each of several levels, in [0, 1].
 
-  Args:
-    scores: (runs, tasks), finite.
-    taus: (levels,).
-
-  Returns:
-    (levels,) numbers in [0, 1].
-
-  Raises:
-    ValueError: if the scores are not a finite table.
+  From scores (runs, tasks), a ValueError if they are no finite table, and
+  levels (levels,) to (levels,).
   """
   scores = _table("scores", scores)
   return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))

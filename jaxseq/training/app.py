@@ -34,9 +34,9 @@ from absl import app as absl_app
 from absl import flags
 from absl import logging
 
+from jaxseq.training import _streams
 from jaxseq.training import errors
 from jaxseq.training import signals
-from jaxseq.training import streams
 from jaxseq.training.devices import process_flags
 
 USER_ERROR_EXIT_CODE = 2
@@ -162,7 +162,7 @@ def run_main(
     main: called with the arguments that are no flags; returns an exit code.
     argv: the command line; `sys.argv` if None.
   """
-  out, _ = streams.install()
+  out, _ = _streams.install()
 
   def guarded(rest: list[str]) -> int | None:
     try:

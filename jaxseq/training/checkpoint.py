@@ -29,11 +29,11 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.training import array_files
+from jaxseq.training import _array_files
+from jaxseq.training import _leaves
+from jaxseq.training import _lock
 from jaxseq.training import errors
 from jaxseq.training import integrity
-from jaxseq.training import leaves
-from jaxseq.training import lock
 
 _STATE = "state"
 _TEMPORARY = "tmp-"
@@ -71,7 +71,7 @@ class Checkpointer:
     self._directory = pathlib.Path(directory).absolute()
     self._keep = keep
     self._read_only = read_only
-    self._arrays = array_files.ArrayFiles()
+    self._arrays = _array_files.ArrayFiles()
     self._thread = concurrent.futures.ThreadPoolExecutor(
       1, thread_name_prefix="checkpoint"
     )
@@ -117,9 +117,9 @@ class Checkpointer:
       raise CheckpointError(
         f"checkpoint {step} exists already in {str(self._directory)!r}"
       )
-    pairs, _ = leaves.flatten(tree)
-    described = [leaves.describe(path, leaf) for path, leaf in pairs]
-    values = leaves.to_host([leaf for _, leaf in pairs])
+    pairs, _ = _leaves.flatten(tree)
+    described = [_leaves.describe(path, leaf) for path, leaf in pairs]
+    values = _leaves.to_host([leaf for _, leaf in pairs])
     temporary = self._directory / f"{_TEMPORARY}{step}"
     try:
       if jax.process_index() == 0:
@@ -244,7 +244,7 @@ class Checkpointer:
   def _cannot_write(self, step: int, error: Exception) -> CheckpointError:
     return CheckpointError(
       f"checkpoint {step} could not be written to {str(self._directory)!r}: "
-      f"{array_files.reason(error)}"
+      f"{_array_files.reason(error)}"
     )
 
   def _clean(self) -> None:
@@ -275,7 +275,7 @@ class Checkpointer:
     )
     integrity.write(temporary, record)
     try:
-      lock.check(self._directory)
+      _lock.check(self._directory)
     except errors.UserError:
       # The run's directory was moved: here is another one, made by this save.
       _remove(temporary)
@@ -297,13 +297,13 @@ class Checkpointer:
   def _load(self, step: int, template: PyTree) -> Any:
     """Returns the tree of a checkpoint; DamagedError if it is not whole."""
     path = self._path(step)
-    pairs, treedef = leaves.flatten(template)
-    wanted = [leaves.describe(p, leaf) for p, leaf in pairs]
+    pairs, treedef = _leaves.flatten(template)
+    wanted = [_leaves.describe(p, leaf) for p, leaf in pairs]
     with _together(integrity.DamagedError, OSError):
       record = integrity.read(path)
       if record.step != step:
         raise integrity.DamagedError(f"it is of step {record.step}")
-    misfit = leaves.mismatch(record.leaves, wanted)
+    misfit = _leaves.mismatch(record.leaves, wanted)
     if misfit:
       raise CheckpointError(
         f"checkpoint {step} in {str(self._directory)!r} is of another model or "
@@ -320,7 +320,7 @@ class Checkpointer:
       values = self._arrays.read(path / _STATE, record.leaves, templates)
       integrity.check_leaves(record, values)
     out = [
-      leaves.from_host(record.leaves[i], values[i], by_path[p])
+      _leaves.from_host(record.leaves[i], values[i], by_path[p])
       for p, i in ((p, order[p]) for p, _ in pairs)
     ]
     return jax.tree.unflatten(treedef, out)

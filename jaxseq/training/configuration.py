@@ -26,16 +26,16 @@ from typing import Any
 from typing import Literal
 from typing import TypeVar
 
-from flax import core
 import numpy as np
 
 from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training import files
+from jaxseq.training._frozen_mapping import FrozenMapping
 
 T = TypeVar("T")
 
-EMPTY = core.FrozenDict()
+EMPTY = FrozenMapping()
 # Some fields of a dataclass that is built later, such as those that arms share.
 Fields = Annotated[Mapping[str, Any], "fields"]
 
@@ -132,7 +132,7 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
 def freeze(value: Any) -> Any:
   """Returns `value` with mappings, by the order of names, and lists frozen."""
   if isinstance(value, Mapping):
-    return core.FrozenDict({key: freeze(value[key]) for key in sorted(value)})
+    return FrozenMapping({key: freeze(value[key]) for key in sorted(value)})
   if isinstance(value, (list, tuple)):
     return tuple(freeze(item) for item in value)
   return value

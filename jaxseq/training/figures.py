@@ -8,6 +8,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.training import files
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; without
@@ -35,10 +36,7 @@ STYLES = (
 def new(path: str | os.PathLike, width: float, height: float) -> Any:
   """Returns a figure, or None, with a warning, without matplotlib.
 
-  Args:
-    path: the file that it is for, named in the warning.
-    width: inches.
-    height: inches.
+  Width and height are in inches; the warning names the file that it is for.
   """
   try:
     # Slow to import, and not needed by a program that draws nothing.
@@ -56,16 +54,64 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
   return fig
 
 
-def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file; the file is whole at any time.
+def panels(
+  path: str | os.PathLike,
+  titles: Sequence[str],
+  columns: int,
+  size: tuple[float, float],
+  margin: tuple[float, float] = (0.0, 0.0),
+  **options: Any,
+) -> list[Any] | None:
+  """Returns the axes of a new figure, a panel for each title, row after row.
 
   Args:
-    figure: from `new`.
-    path: the file; its directory is made.
+    path: the file that it is for.
+    titles: above the panels; at least one.
+    columns: number of panels side by side.
+    size: inches of a panel, width and height.
+    margin: inches beside all panels, and above them.
+    **options: of matplotlib's `subplots`.
 
   Returns:
-    The path.
+    The axes; None, with a warning, without matplotlib.
+
+  Raises:
+    ValueError: there is no title.
   """
+  if not titles:
+    raise _validate.error("panels", {}, "at least one panel")
+  rows = -(-len(titles) // columns)
+  width, height = size[0] * columns + margin[0], size[1] * rows + margin[1]
+  figure = new(path, width, height)
+  if figure is None:
+    return None
+  grid = figure.subplots(rows, columns, squeeze=False, **options).flat
+  for axes, title in zip(grid, titles):
+    axes.set_title(title, loc="left", fontsize=10)
+  for axes in grid[len(titles) :]:
+    axes.set_axis_off()
+  return list(grid[: len(titles)])
+
+
+def lines(axes: Any, axis: str) -> None:
+  """Leaves of a panel's frame two sides, and draws faint lines behind it all.
+
+  The lines are those of the numbers of an axis: "x", "y" or "both".
+  """
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.grid(axis=axis, color="#dddddd", lw=0.6)
+  axes.set_axisbelow(True)
+
+
+def rows(axes: Any, labels: Sequence[str]) -> None:
+  """Writes labels beside rows of bars, the first above the others."""
+  axes.set_yticks(range(len(labels)), labels, fontsize=9)
+  axes.tick_params(axis="y", length=0)
+  axes.set_ylim(len(labels) - 0.5, -0.5)
+
+
+def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
+  """Writes a PNG file, which is whole at any time; returns its path."""
   path = pathlib.Path(path)
   with files.replacing(path) as file:
     figure.savefig(file, format="png")

@@ -16,9 +16,7 @@ _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes JSON so that the file is always whole, even after a kill.
 
-  Args:
-    path: the file.
-    value: what JSON can hold; for floats that it cannot, see `json_value`.
+  For floats that JSON cannot hold see `json_value`.
   """
   text = json.dumps(json_value(value), indent=2, allow_nan=False)
   write_text(path, text + "\n")

@@ -69,13 +69,10 @@ def sentences(failed: Failed) -> list[str]:
 
 
 def flags(tree: PyTree) -> jax.Array:
-  """Returns, of each leaf, whether any of its numbers is not finite.
+  """Returns of each leaf whether any of its numbers is not finite.
 
-  Args:
-    tree: pytree of arrays; what is not of floats counts as finite.
-
-  Returns:
-    (leaves,) bool, in the order of `jax.tree.leaves`.
+  (leaves,) bool, in the order of `jax.tree.leaves`; what is not of floats
+  counts as finite.
   """
 
   def broken(leaf):
@@ -144,24 +141,15 @@ class Guard:
   def take(
     self, metrics: Mapping[str, Any]
   ) -> tuple[dict[str, Any], np.ndarray]:
-    """Takes the flags out of a chunk's metrics.
-
-    Returns:
-      The other metrics, and the flags (runs, leaves).
-    """
+    """Takes the flags (runs, leaves) out of a chunk's metrics; returns both."""
     rest = dict(metrics)
     broken = np.asarray(rest.pop(FLAGS))
     return rest, broken.reshape(len(self._runs), -1)
 
   def restored(self, state: Any, step: int) -> Failed:
-    """Looks at a state that comes from a checkpoint.
+    """Looks at a state of a checkpoint's step; returns what has failed.
 
-    Args:
-      state: all of it.
-      step: of the checkpoint.
-
-    Returns:
-      What has failed; `failed` has this alone.
+    `failed` has this alone.
     """
     self.failed = {}
     broken = np.asarray(jax.device_get(self._broken(state)))
@@ -179,7 +167,7 @@ class Guard:
     before: int,
     saved: int | None,
   ) -> Failed:
-    """Looks at a chunk, and keeps its failures in `failed`.
+    """Looks at a chunk; returns its failures, and keeps them in `failed`.
 
     Args:
       state: after the chunk.
@@ -187,9 +175,6 @@ class Guard:
       broken: its flags, from `take`.
       before: the step that the chunk began after.
       saved: step of the newest checkpoint.
-
-    Returns:
-      What has failed in this chunk.
     """
     new_failures: dict[str, dict[int, str]] = {}
     stopped = self._stopped(state)
@@ -231,12 +216,8 @@ class Guard:
 def replace(state: PyTree, seeds: Collection[int], num_seeds: int) -> Any:
   """Returns a state in which seeds that have failed are copies of another.
 
-  So that what cannot take such numbers can measure the rest.
-
-  Args:
-    state: of all seeds; at least one of them has not failed.
-    seeds: those that have failed.
-    num_seeds: how many there are.
+  So that what cannot take such numbers can measure the rest, of which there has
+  to be one.
   """
   if not seeds:
     return state
@@ -246,15 +227,7 @@ def replace(state: PyTree, seeds: Collection[int], num_seeds: int) -> Any:
 
 
 def hide(result: Any, seeds: Collection[int]) -> Any:
-  """Returns results in which seeds that have failed have none.
-
-  Args:
-    result: `PerSeed` lists, in dictionaries or not; anything else stays.
-    seeds: those that have failed.
-
-  Returns:
-    The same with NaN for all numbers of these seeds.
-  """
+  """Returns results in which `PerSeed` lists have NaN for some seeds."""
   if isinstance(result, Mapping):
     return {k: hide(value, seeds) for k, value in result.items()}
   if not isinstance(result, per_seed.PerSeed):

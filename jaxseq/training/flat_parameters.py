@@ -19,7 +19,6 @@ are the same but for the order in which a global norm is summed up.
 """
 
 import dataclasses
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -42,22 +41,6 @@ class Elementwise(optax.GradientTransformation):
   norms of single arrays matter to it, only paths, by which
   `optimizers.path_labels` chooses what is done, and the norm of all gradients.
   """
-
-
-class Form(Protocol):
-  """The form in which a loop holds parameters."""
-
-  def pack(self, tree: PyTree) -> PyTree:
-    """Returns what holds the arrays of a tree like the parameters."""
-
-  def unpack(self, held: PyTree) -> PyTree:
-    """Returns the tree of what `pack` made of it."""
-
-  def pack_state(self, state: optax.OptState) -> optax.OptState:
-    """Returns the optimiser's state with its trees packed."""
-
-  def unpack_state(self, state: optax.OptState) -> optax.OptState:
-    """Returns the state of what `pack_state` made of it."""
 
 
 class Plain:
@@ -120,16 +103,11 @@ class Packed:
 
 
 def choose(
-  optimizer: optax.GradientTransformation,
-  params: PyTree,
-  state: optax.OptState,
-) -> Form:
+  optimizer: optax.GradientTransformation, params: PyTree, state: optax.OptState
+) -> Plain | Packed:
   """Chooses how parameters are held: in vectors on one GPU, if they can be.
 
-  Args:
-    optimizer: vectors only for an `Elementwise` one.
-    params: a dict of parameters.
-    state: the optimiser's.
+  They can for an `Elementwise` optimiser, whose state this is.
   """
   # Over a mesh each array has a placement of its own.
   if isinstance(optimizer, Elementwise) and device_mesh.on_one_gpu():
@@ -140,12 +118,8 @@ def choose(
 def make(params: PyTree, state: optax.OptState) -> Packed:
   """Returns the form in which arrays that are trained alike share a vector.
 
-  Large ones have one of their own.
-
-  Args:
-    params: a dict of parameters.
-    state: of an `Elementwise` optimiser. Which of the parameters each of its
-      parts trains is known by what is masked in the part's state.
+  Large ones have one of their own. Which of the parameters each part of an
+  `Elementwise` optimiser trains is known by what is masked in the part's state.
   """
   pairs, treedef = jax.tree_util.tree_flatten_with_path(params)
   masks = []

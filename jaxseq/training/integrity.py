@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _json
+from jaxseq.training import _leaves
 from jaxseq.training import files
-from jaxseq.training import leaves
 
 FILE = "integrity.json"
 _FORMAT = 1
@@ -40,7 +40,7 @@ class Record(NamedTuple):
   """
 
   step: int
-  leaves: list[leaves.Leaf]
+  leaves: list[_leaves.Leaf]
   digests: list[str | None]
   files: dict[str, list]
 
@@ -87,7 +87,7 @@ def read(root: pathlib.Path) -> Record:
     record = Record(
       stored["step"],
       [
-        leaves.Leaf(path, kind, dtype, tuple(shape), detail)
+        _leaves.Leaf(path, kind, dtype, tuple(shape), detail)
         for path, kind, dtype, shape, detail in stored["leaves"]
       ],
       stored["digests"],

@@ -16,73 +16,30 @@ that was not, because it resumes where a chunk ended.
 from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
-import pathlib
 import sys
 import time
 from typing import Any
-from typing import Protocol
 from typing import TypeVar
 
 import jax
 
 from jaxseq import _validate
-from jaxseq._types import PyTree
-from jaxseq._types import T
-from jaxseq.training import early_stopping
+from jaxseq.training import _early_stopping
+from jaxseq.training import _lock
+from jaxseq.training import checkpoint
 from jaxseq.training import errors
 from jaxseq.training import finite
-from jaxseq.training import lock
+from jaxseq.training import progress
 from jaxseq.training import scalars
 from jaxseq.training import signals
+from jaxseq.training.devices import _watchdog
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import watchdog
 
 # Seconds; compiling a large program takes many minutes.
 _PATIENCE = 3600
 
 State = TypeVar("State")
 Metrics = Mapping[str, Any]
-
-
-class Checkpoints(Protocol):
-  """Saved states of a run, such as `checkpoint.Checkpointer`."""
-
-  @property
-  def directory(self) -> pathlib.Path:
-    """The directory that holds them."""
-
-  def save(self, step: int, tree: PyTree) -> None:
-    """Starts to save a state."""
-
-  def restore(
-    self, template: T, step: int | None = None
-  ) -> tuple[int, T] | None:
-    """Returns a step (the newest that is whole) and its state, if it exists."""
-
-  def pin(self, step: int) -> None:
-    """Keeps a step for good, however many newer ones there are."""
-
-  def pinned(self) -> int | None:
-    """Returns the step that is kept for good."""
-
-  def go_back(self, step: int) -> None:
-    """Sets aside the checkpoints after a step."""
-
-  def wait(self) -> None:
-    """Waits until the last save is on disk."""
-
-
-class Bar(contextlib.AbstractContextManager, Protocol):
-  """Shows how far a run is, such as `progress.Progress`."""
-
-  def start(self, step: int) -> None:
-    """Tells that the run begins, or goes on, at `step`."""
-
-  def doing(self, what: str, *, compiles: bool = False) -> None:
-    """Shows what runs now, and whether it may be compiled first."""
-
-  def update(self, step: int, metrics: Metrics) -> None:
-    """Shows that `step` steps are done."""
 
 
 def run(
@@ -93,15 +50,15 @@ def run(
   chunk_size: int,
   update_axis: int | None = 0,
   steps_per_update: int = 1,
-  checkpointer: Checkpoints | None = None,
+  checkpointer: checkpoint.Checkpointer | None = None,
   checkpoint_every: int = 1,
   writer: scalars.MetricWriter | None = None,
   evaluate: Callable[[State, int], Metrics] | None = None,
   evaluate_every: int = 1,
-  progress: Bar | None = None,
+  progress: progress.Progress | None = None,
   patience: float | None = None,
   guard: finite.Guard | None = None,
-  rule: early_stopping.Rule | None = None,
+  rule: _early_stopping.Rule | None = None,
 ) -> State:
   """Trains to the end, from the newest checkpoint if there is one.
 
@@ -127,13 +84,13 @@ def run(
       which becomes one row. What remains is a scalar, or a vector over seeds.
       A function vmapped over seeds puts the seeds first: its axis is 1.
     steps_per_update: such as environment steps, or examples.
-    checkpointer: a `checkpoint.Checkpointer`; None saves nothing.
+    checkpointer: of the run's states; None saves nothing.
     checkpoint_every: chunks between two checkpoints; the end is always saved.
     writer: where rows go; None writes none.
     evaluate: called with the state and the step; returns more metrics, for a
       row of their own. It must not donate the state.
     evaluate_every: chunks between two evaluations; the end is always evaluated.
-    progress: a `progress.Progress`, which is entered and left here.
+    progress: the bar, which is entered and left here.
     patience: seconds without a sign of life, compilation included, after which
       the program ends, see `watchdog`; 0 for never. None is an hour with
       several processes, which may wait for one another for ever, and otherwise
@@ -169,15 +126,19 @@ def run(
   with (
     processes.end_with_the_others(),
     signals.GracefulStop() as stop,
-    watchdog.Watchdog(patience) as dog,
+    _watchdog.Watchdog(patience) as dog,
     (progress if first else None) or contextlib.nullcontext() as bar,
   ):
     step, state = _restore(checkpointer, state, guard)
     done = _updates(checkpointer, step, num_updates, steps_per_update)
     if writer is not None:
       writer.resume(step if done else None)
+    total = num_updates * steps_per_update
     if done:
-      _print_resume(bar, step, num_updates * steps_per_update)
+      text = f"goes on after step {step:,} of {total:,}"
+      if step == total:
+        text = f"was trained to its end before, step {step:,}"
+      _tell(bar, text)
     if bar is not None:
       bar.start(step)
     saved = step if done else None
@@ -212,9 +173,8 @@ def run(
         if cpu_seconds > 0:
           rows[-1]["steps_per_cpu_second"] = steps_made / cpu_seconds
       compiled.add(count)
-      steps = [(done - back) * steps_per_update for back in range(len(rows))][
-        ::-1
-      ]
+      last_steps = range(done - len(rows) + 1, done + 1)
+      steps = [update * steps_per_update for update in last_steps]
       for at, row in zip(steps, rows):
         _write(writer, at, row)
       if guard is not None:
@@ -238,7 +198,7 @@ def run(
       due = last or over or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
         if first:
-          lock.check(checkpointer.directory)
+          _lock.check(checkpointer.directory)
         if writer is not None:
           # The rows before a checkpoint are never written again.
           writer.flush()
@@ -247,7 +207,7 @@ def run(
     if checkpointer is not None:
       checkpointer.wait()
     if over and done < num_updates:
-      _print_early(bar, step, num_updates * steps_per_update)
+      _tell(bar, f"stopped early, after step {step:,} of {total:,}")
   if stopped and done < num_updates and not over:
     _print_stop(stopped, step, checkpointer)
     raise signals.Stopped(stopped, step)
@@ -309,24 +269,14 @@ def _write(writer, step: int, row: Metrics) -> None:
     writer.write(step, row)
 
 
-def _print_resume(bar: Bar | None, step: int, total: int) -> None:
-  if not processes.is_first():
-    return
-  label = f"{bar.label}: " if getattr(bar, "label", "") else ""
-  text = f"goes on after step {step:,} of {total:,}"
-  if step == total:
-    text = f"was trained to its end before, step {step:,}"
-  print(f"{label}{text}", file=sys.stderr)
-
-
-def _print_early(bar: Bar | None, step: int, total: int) -> None:
+def _tell(bar: Any, text: str) -> None:
+  """Prints what becomes of a run, with what the bar calls it."""
   if processes.is_first():
     label = f"{bar.label}: " if getattr(bar, "label", "") else ""
-    text = f"stopped early, after step {step:,} of {total:,}"
     print(f"{label}{text}", file=sys.stderr)
 
 
-def _print_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
+def _print_stop(name: str, step: int, checkpointer: Any) -> None:
   if not processes.is_first():
     return
   if checkpointer is None:

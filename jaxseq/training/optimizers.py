@@ -11,7 +11,6 @@ import dataclasses
 import re
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -126,15 +125,6 @@ class Config(AdamW):
         raise ValueError(f"pattern {pattern!r}: {error}") from error
 
 
-class Row(NamedTuple):
-  """The training of one parameter: a row of `describe`."""
-
-  path: str
-  group: str
-  learning_rate: float
-  weight_decay: float
-
-
 def leaf_names(*names: str) -> str:
   """Returns a pattern for parameters with one of these names, anywhere."""
   return r"(^|/)(" + "|".join(re.escape(name) for name in names) + r")$"
@@ -145,11 +135,9 @@ def path_labels(
 ) -> Any:
   """Returns a tree like `params` with the name of each parameter's group.
 
-  Args:
-    params: tree of parameters.
-    groups: in order of precedence.
-    no_decay: parameters outside of groups get the label "rest_no_decay" where
-      this pattern is found in their path, and "rest" elsewhere.
+  Groups are in order of precedence. Parameters outside of them get the label
+  "rest_no_decay" where the pattern `no_decay` is found in their path, and
+  "rest" elsewhere.
 
   Raises:
     ValueError: no parameter's path matches the pattern of a group.
@@ -223,13 +211,8 @@ def step(
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
   """Makes one step of an optimiser.
 
-  Args:
-    optimizer: the optimiser.
-    gradients: of the parameters.
-    opt_state: its state.
-    params: the parameters.
-    skip_nonfinite: whether a step leaves all as it is if a gradient, or a
-      parameter after it, would not be finite.
+  With `skip_nonfinite` a step leaves all as it is if a gradient, or a parameter
+  after it, would not be finite.
 
   Returns:
     The parameters and the state after the step; and metrics, with
@@ -258,16 +241,6 @@ def over_steps(metrics: dict[str, Any]) -> dict[str, Any]:
   if SKIPPED in metrics:
     means[SKIPPED] = metrics[SKIPPED].sum(axis=0)
   return means
-
-
-def describe(config: Config, params: PyTree) -> list[Row]:
-  """Lists how each parameter is trained: group, peak learning rate, decay."""
-  labels = jax.tree.leaves(path_labels(params, config.groups, config.no_decay))
-  settings = _settings(config)
-  paths, _ = _paths(params)
-  return [
-    Row(path, label, *settings[label]) for path, label in zip(paths, labels)
-  ]
 
 
 def _paths(params: PyTree) -> tuple[list[str], Any]:

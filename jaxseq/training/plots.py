@@ -1,12 +1,12 @@
 """Learning curves as PNG files."""
 
-from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
 import os
 import pathlib
 from typing import Any
+from typing import NamedTuple
 import warnings
 
 import numpy as np
@@ -16,6 +16,15 @@ from jaxseq.training import figures
 from jaxseq.training import progress
 
 _BANDS = "bands: mean ± standard deviation over seeds, within their extremes"
+
+
+class _Curve(NamedTuple):
+  """A line and both ends of its band, (n,) each."""
+
+  steps: np.ndarray
+  mean: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
 
 
 def learning_curve(
@@ -52,7 +61,7 @@ def learning_curve(
     ValueError: there is no curve, or steps and values do not fit.
   """
   prepared = _prepare_all(curves, smooth)
-  if not any(np.isfinite(mean).any() for _, mean, _, _ in prepared.values()):
+  if not any(np.isfinite(curve.mean).any() for curve in prepared.values()):
     return None
   count = len(prepared) + len(references or {})
   # Tall enough for the labels at the ends of all lines.
@@ -61,11 +70,9 @@ def learning_curve(
     return None
   axes = figure.add_subplot()
   ends = _draw(axes, prepared, references or {})
-  axes.set_xlabel(xlabel)
-  axes.set_ylabel(ylabel)
+  axes.set(xlabel=xlabel, ylabel=ylabel)
   axes.set_title(title, loc="left", fontsize=11)
-  if note := _note([prepared], smooth):
-    figure.supxlabel(note, fontsize=8, color=figures.GRAY)
+  _note(figure, [*prepared.values()], smooth)
   _label_ends(axes, ends)
   return figures.save(figure, path)
 
@@ -96,32 +103,26 @@ def learning_curves(
   Raises:
     ValueError: there is no panel or no curve, or steps and values do not fit.
   """
-  if not panels:
-    raise _validate.error("panels", {}, "at least one panel")
-  columns = min(3, len(panels))
-  rows = -(-len(panels) // columns)
   prepared = {
     title: _prepare_all(curves, smooth) for title, curves in panels.items()
   }
-  labels = list(dict.fromkeys(label for p in prepared.values() for label in p))
-  figure = figures.new(path, max(4.4, 3.6 * columns), 2.8 * rows + 0.6)
-  if figure is None:
+  columns = min(3, len(panels))
+  margin = max(0.0, 4.4 - 3.6 * columns), 0.6
+  grid = figures.panels(path, list(panels), columns, (3.6, 2.8), margin)
+  if grid is None:
     return None
-  grid = figure.subplots(rows, columns, squeeze=False)
-  for axes, (title, curves) in zip(grid.flat, prepared.items()):
+  figure = grid[0].figure
+  labels = list(dict.fromkeys(label for p in prepared.values() for label in p))
+  for axes, (title, curves) in zip(grid, prepared.items()):
     _draw(axes, curves, (references or {}).get(title, {}), labels)
-    axes.set_title(title, loc="left", fontsize=10)
-  for axes in list(grid.flat)[len(panels) :]:
-    axes.set_axis_off()
   # Below the last panel of each column.
-  for axes in grid.flat[len(panels) - columns : len(panels)]:
+  for axes in grid[-columns:]:
     axes.set_xlabel(xlabel)
-  if note := _note(prepared.values(), smooth):
-    figure.supxlabel(note, fontsize=8, color=figures.GRAY)
+  _note(figure, [c for p in prepared.values() for c in p.values()], smooth)
   figure.supylabel(ylabel, fontsize=10)
   lines = {
     label: line
-    for axes in grid.flat[::-1]
+    for axes in grid[::-1]
     for line, label in zip(*axes.get_legend_handles_labels())
   }
   figure.legend(
@@ -151,35 +152,29 @@ def intervals(
   Raises:
     ValueError: if there is no panel, or panels have other labels.
   """
-  if not panels:
-    raise _validate.error("panels", {}, "at least one panel")
-  labels = list(next(iter(panels.values())))
+  labels = list(next(iter(panels.values()), ()))
   for title, values in panels.items():
     if list(values) != labels:
       raise ValueError(
         f"panel {title!r}: got the labels {list(values)}, expected {labels}."
       )
-  figure = figures.new(path, 2.6 * len(panels) + 1.2, 0.32 * len(labels) + 1.0)
-  if figure is None:
+  size, count = (2.6, 0.32 * len(labels)), len(panels)
+  grid = figures.panels(path, panels, count, size, (1.2, 1.0), sharey=True)
+  if grid is None:
     return None
-  grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-  for axes, (title, values) in zip(grid, panels.items()):
+  for axes, values in zip(grid, panels.values()):
     for row, (color, label) in enumerate(
       zip(itertools.cycle(figures.COLORS), labels)
     ):
       estimate, low, high = values[label]
       axes.barh(row, high - low, left=low, height=0.6, color=color, alpha=0.35)
       axes.plot([estimate] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(axis="x", color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+    figures.lines(axes, "x")
     # Few, so that those of neighbours do not meet.
     axes.locator_params(axis="x", nbins=4)
-    axes.set_yticks(range(len(labels)), labels, fontsize=9)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-  return figures.save(figure, path)
+    figures.rows(axes, labels)
+  return figures.save(grid[0].figure, path)
 
 
 def format_steps(axes: Any, steps: Sequence[np.ndarray]) -> None:
@@ -207,53 +202,37 @@ def _prepare_all(curves, smooth):
 def _draw(axes, prepared, references, labels=None):
   """Draws curves and references; returns where their labels belong."""
   # Where there are more labels than looks, those come again.
-  looks = dict(
-    zip(
-      labels or prepared,
-      itertools.cycle(
-        (color, style) for style in figures.STYLES for color in figures.COLORS
-      ),
-    )
-  )
+  looks = itertools.cycle(itertools.product(figures.STYLES, figures.COLORS))
+  looks = dict(zip(labels or prepared, looks))
   ends = []
   for label, (steps, mean, low, high) in prepared.items():
-    color, style = looks[label]
+    style, color = looks[label]
     axes.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
     # A single point would be an invisible line.
     marker = "o" if np.isfinite(mean).sum() == 1 else None
-    axes.plot(
-      steps,
-      mean,
-      color=color,
-      ls=style,
-      lw=1.8,
-      marker=marker,
-      ms=4,
-      # The last point lies on the border.
-      clip_on=marker is None,
-      label=label,
-    )
-    finite = np.flatnonzero(np.isfinite(mean))
+    # The last point lies on the border.
+    look = {"lw": 1.8, "marker": marker, "ms": 4, "clip_on": marker is None}
+    axes.plot(steps, mean, color=color, ls=style, label=label, **look)
+    finite = mean[np.isfinite(mean)]
     if finite.size:
-      ends.append((mean[finite[-1]], label, color, "bold"))
+      ends.append((finite[-1], label, color, "bold"))
   for label, value in references.items():
     axes.axhline(value, color=figures.GRAY, lw=1.0, ls=(0, (4, 3)), zorder=1)
     ends.append((value, label, figures.GRAY, "normal"))
   axes.margins(x=0.0, y=0.06)
-  points = np.concatenate([steps for steps, *_ in prepared.values()])
+  steps = [curve.steps for curve in prepared.values()]
+  points = np.concatenate(steps)
   first, last = points.min(), points.max()
   if 0 < first < 0.1 * last or first == last > 0:
     # The first row comes after some updates; the run began at 0.
     axes.set_xlim(0, last)
-  axes.spines[["top", "right"]].set_visible(False)
-  axes.grid(axis="y", color="#dddddd", lw=0.6)
-  axes.set_axisbelow(True)
-  format_steps(axes, [steps for steps, *_ in prepared.values()])
+  figures.lines(axes, "y")
+  format_steps(axes, steps)
   return ends
 
 
-def _prepare(label: str, steps: Any, values: Any, smooth: int):
-  """Returns steps, mean, and both ends of the band of one curve, each (n,)."""
+def _prepare(label: str, steps: Any, values: Any, smooth: int) -> _Curve:
+  """Returns a curve, checked and smoothed."""
   steps = np.asarray(steps, float)
   values = np.atleast_2d(np.asarray(values, float))
   if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
@@ -276,26 +255,20 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
   spread = np.where(np.isfinite(mean), np.nan_to_num(spread), np.nan)
   low = np.maximum(mean - spread, _nan(np.nanmin, values.T))
   high = np.minimum(mean + spread, _nan(np.nanmax, values.T))
-  return steps, mean, low, high
+  return _Curve(steps, mean, low, high)
 
 
-def _note(panels: Collection[Mapping[str, tuple]], smooth: int) -> str:
-  """Returns the caption: what lines and bands are, where they need a word."""
-  parts = []
-  notes = [
-    int(np.isfinite(mean).sum())
-    for panel in panels
-    for _, mean, *_ in panel.values()
-  ]
-  if 1 in notes:
-    parts.append("points: a single evaluation, no curve")
+def _note(figure: Any, curves: Sequence[_Curve], smooth: int) -> None:
+  """Writes below what lines and bands are, where they need a word."""
+  lines = []
+  if any(np.isfinite(curve.mean).sum() == 1 for curve in curves):
+    lines.append("points: a single evaluation, no curve")
   if smooth > 1:
-    parts.append(f"lines: means of the last {smooth} values")
-  if any(
-    np.any(high > low) for panel in panels for *_, low, high in panel.values()
-  ):
-    parts.append(_BANDS)
-  return "\n".join(parts)
+    lines.append(f"lines: means of the last {smooth} values")
+  if any(np.any(curve.high > curve.low) for curve in curves):
+    lines.append(_BANDS)
+  if lines:
+    figure.supxlabel("\n".join(lines), fontsize=8, color=figures.GRAY)
 
 
 def _nan(function, values: np.ndarray, **options) -> np.ndarray:

@@ -4,7 +4,7 @@
     versions.json    interpreter, libraries, device, commit, command line, time
     metrics.jsonl    measured values (`scalars`)
     checkpoints/     (`checkpoint`)
-    .lock            the program that writes here (`lock`)
+    .lock            the program that writes here, one at a time
 
 The same command on the same directory resumes the run. A directory that holds
 anything else is refused, so that no program overwrites another one's files.
@@ -26,10 +26,10 @@ from absl import logging
 import jax
 
 from jaxseq import _json
+from jaxseq.training import _lock
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import files
-from jaxseq.training import lock
 from jaxseq.training.devices import processes
 
 CONFIG_FILE = "config.json"
@@ -85,7 +85,7 @@ def _prepare(path, config, experiment, may_change):
   if not (path / CONFIG_FILE).exists():
     _refuse_foreign(path)
   if processes.is_first():
-    lock.hold(path)
+    _lock.hold(path)
   # Only now is it sure that nobody makes it something else.
   if (path / CONFIG_FILE).exists():
     _check_same_run(path, described, may_change)
@@ -105,17 +105,8 @@ def open_existing(
 ) -> pathlib.Path:
   """Checks that a directory holds a run, to read it; writes and locks nothing.
 
-  Args:
-    workdir: the directory.
-    config: the config that the run must have had.
-    experiment: the experiment's name.
-    may_change: as in `prepare`.
-
-  Returns:
-    The path of the directory.
-
-  Raises:
-    UserError: there is no such run.
+  The arguments are those of `prepare`, and so is the result; a UserError says
+  that there is no such run.
   """
   path = pathlib.Path(workdir)
   if not (path / CONFIG_FILE).is_file():

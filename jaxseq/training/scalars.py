@@ -31,8 +31,8 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _validate
+from jaxseq.training import _event_files
 from jaxseq.training import errors
-from jaxseq.training import event_files
 from jaxseq.training import files
 
 # Called on the host with the directory of a run, a step and its row.
@@ -82,10 +82,7 @@ class MetricWriter:
   def resume(self, step: int | None) -> None:
     """Drops the rows after a step, which a resumed run writes again.
 
-    Call it before the first `write`.
-
-    Args:
-      step: the step that the run goes on from; None drops all rows.
+    None drops all rows. Call it before the first `write`.
     """
     if not self._active:
       return
@@ -174,7 +171,7 @@ class MetricWriter:
     if not self._tensorboard:
       return
     try:
-      self._events = event_files.EventFiles(
+      self._events = _event_files.EventFiles(
         self._path.parent / "tensorboard", self._purge_step
       )
     except ImportError:
@@ -188,10 +185,7 @@ class MetricWriter:
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads the rows of a `metrics.jsonl`.
-
-  Args:
-    path: the file, or the directory that holds it.
+  """Reads the rows of a `metrics.jsonl`, or of that in a directory.
 
   Returns:
     One dict per row; numbers that are not finite are floats again. If there is

@@ -112,13 +112,7 @@ class State(NamedTuple):
 def init(
   problem: Problem, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> State:
-  """Returns the state before the first update.
-
-  Args:
-    problem: the problem.
-    optimizer: the optimiser.
-    key: random key; all of the run comes from it.
-  """
+  """Returns the state before the first update; all of a run is of its key."""
   key_init, key_run = jax.random.split(key)
   variables = dict(problem.init(key_init))
   return State(
@@ -140,13 +134,8 @@ def update(
 ) -> tuple[State, Metrics]:
   """Draws a batch and makes one update.
 
-  Args:
-    problem: the problem.
-    optimizer: the optimiser.
-    state: the state.
-    data: the problem's data, on the device.
-    skip_nonfinite: see `optimizers.step`; what the loss function returns to
-      keep is left out too.
+  The data are the problem's, on the device. With `skip_nonfinite`, see
+  `optimizers.step`, what the loss function returns to keep is left out too.
 
   Returns:
     The state after the update, and metrics: those of the loss function, "loss"
@@ -194,12 +183,7 @@ def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
     variables = optimizers.keep_if(applied, variables, dict(state.variables))
     carry = optimizers.keep_if(applied, carry, state.carry)
   state = State(
-    variables,
-    opt_state,
-    carry,
-    state.key,
-    state.update + 1,
-    state.best,
+    variables, opt_state, carry, state.key, state.update + 1, state.best
   )
   return held, state, metrics
 

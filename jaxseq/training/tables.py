@@ -127,16 +127,9 @@ def show(
   title: str | None = None,
   stream: TextIO | None = None,
 ) -> str:
-  """Prints a table and returns its plain text.
+  """Prints a table to `sys.stdout`, or elsewhere; returns its plain text.
 
-  Args:
-    columns: headers.
-    rows: cells.
-    title: a line above the table.
-    stream: where to print; `sys.stdout` if None.
-
-  Returns:
-    What `render` returns.
+  That is what `render` returns.
   """
   stream = stream or sys.stdout
   text = render(columns, rows, title)

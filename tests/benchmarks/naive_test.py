@@ -38,6 +38,7 @@ def test_the_usual_form_is_the_same_mixer(name):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
   # A short convolution has one form.

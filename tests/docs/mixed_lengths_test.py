@@ -16,6 +16,7 @@ _PAGE = (
 )
 
 
+@pytest.mark.slow
 def test_the_example_runs_and_does_not_depend_on_the_plan():
   blocks = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
   names = {}

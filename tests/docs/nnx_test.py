@@ -14,6 +14,7 @@ from jaxseq import mixers
 _PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "nnx.md"
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_means_what_it_says(tmp_path, monkeypatch):
   pytest.importorskip("equinox", reason="needs the extra equinox")
   monkeypatch.chdir(tmp_path)

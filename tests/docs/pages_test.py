@@ -35,9 +35,20 @@ WITH_CODE = [
   for name, text in PAGES.items()
   if blocks(text) and not has_own_test(name)
 ]
+# Their code trains or decodes for longer than ten seconds.
+LONG = {
+  f"docs/{name}.md"
+  for name in ("estimators", "generation", "sparse_attention", "speculative")
+}
 
 
-@pytest.mark.parametrize("name", WITH_CODE)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=pytest.mark.slow if name in LONG else ())
+    for name in WITH_CODE
+  ],
+)
 def test_the_code_of_the_page_runs(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   code = "\n".join(blocks(PAGES[name]))

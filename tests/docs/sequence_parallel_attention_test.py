@@ -18,6 +18,7 @@ PAGE = (
 )
 
 
+@pytest.mark.slow
 def test_the_examples_run():
   blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
   assert len(blocks) == 2

@@ -11,6 +11,7 @@ _PAGE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 def test_the_page_runs_and_means_what_it_says():
   blocks = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)

@@ -16,6 +16,7 @@ def public_modules():
       yield found
 
 
+@pytest.mark.slow
 # One test, for a build takes a third of a minute.
 @pytest.mark.timeout(600)
 def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path):

@@ -227,6 +227,7 @@ def test_word_dropout_is_of_training():
   assert np.abs(noisy - clean).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_layers_of_two_kinds_in_bfloat16():
   stack = nn.StackConfig(
     "s5",

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.dts import _pictures
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import domain_adaptation
 from jaxseq.dts import metrics
-from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
@@ -94,7 +94,7 @@ def _recordings(classes, domain):
 def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
   valid, test = (_recordings(classes, domain) for domain in (0, 1))
   info = data.Info("noise", "the test", "none", num_classes=6)
-  chosen = code_report.contrasting(data.Splits(valid, valid, test, info))
+  chosen = code_report._contrasting(data.Splits(valid, valid, test, info))
   got = list(zip(chosen.targets.tolist(), chosen.extras.domain.tolist()))
   assert got == expected
   assert chosen.inputs.shape == (len(expected), _LENGTH, 1)
@@ -103,13 +103,14 @@ def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
 def test_windows_to_swap_without_domains_or_classes():
   windows = _recordings(range(6), 0)
   info = data.Info("noise", "the test", "none", num_classes=6)
-  chosen = code_report.contrasting(data.Splits(windows, None, windows, info))
+  chosen = code_report._contrasting(data.Splits(windows, None, windows, info))
   assert chosen.targets.tolist() == [0, 1, 2, 3]
   info = data.Info("noise", "the test", "none")
-  chosen = code_report.contrasting(data.Splits(windows, None, windows, info))
+  chosen = code_report._contrasting(data.Splits(windows, None, windows, info))
   np.testing.assert_array_equal(chosen.inputs, windows.inputs[:4])
 
 
+@pytest.mark.slow
 def test_scores_of_two_domains(tmp_path, capsys):
   pytest.importorskip("sklearn")
   config = domain_adaptation.Config(class_size=3, domain_size=1, widths=(4,))
@@ -168,7 +169,7 @@ def test_scores_of_known_factors(tmp_path, capsys):
   scores = code_report.arm(
     arm, splits, variables, tmp_path, trees=2, votes=40, draw=False
   )
-  names = set(pictures.METRICS) - {"sap_continuous", "dci_disentanglement"}
+  names = set(_pictures.METRICS) - {"sap_continuous", "dci_disentanglement"}
   assert set(scores) == names
   assert all(len(values) == 2 for values in scores.values())
   vae = problem.make_model(arm, splits)

@@ -109,6 +109,7 @@ def _moved(before, after):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "on",
   [

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.dts import _forecasts
 from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
 from jaxseq.dts import downstream
 from jaxseq.dts import evaluation
-from jaxseq.dts import forecasts
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 
@@ -53,10 +53,10 @@ def _model(form):
 
 def test_first_halves():
   x = jnp.arange(10.0).reshape(2, 5, 1) + 1
-  half = forecasts.first_half(x, jnp.array([True, False]))
+  half = _forecasts.first_half(x, jnp.array([True, False]))
   assert half[..., 0].tolist() == [[1, 2, 0, 0, 0], [6, 7, 8, 9, 10]]
   np.testing.assert_array_equal(
-    forecasts.first_half(x)[1, :, 0], [6, 7, 0, 0, 0]
+    _forecasts.first_half(x)[1, :, 0], [6, 7, 0, 0, 0]
   )
 
 
@@ -67,8 +67,8 @@ def test_forecasts_do_not_see_the_second_half(form):
 
   @jax.jit
   def of(x):
-    z = forecasts.encode(vae, variables, x)
-    return z, forecasts.forecast(vae, variables, x, z)
+    z = _forecasts.encode(vae, variables, x)
+    return z, _forecasts.forecast(vae, variables, x, z)
 
   z, got = of(x)
   assert got.shape == (3, 3, 1)
@@ -86,13 +86,13 @@ def test_forecasts_do_not_see_the_second_half(form):
 def test_forecasts_without_a_model():
   time = np.arange(_LENGTH)[:, None]
   x = np.random.default_rng(0).normal(size=(40, 1, 1)) * time + 1
-  half = forecasts.last_value(x)
+  half = _forecasts.last_value(x)
   np.testing.assert_array_equal(half, np.repeat(x[:, 2:3], 3, axis=1))
-  assert forecasts.mse(half, x) == pytest.approx(
+  assert _forecasts.mse(half, x) == pytest.approx(
     np.square(x[:, 3:] - x[:, 2:3]).mean()
   )
   # Lines are continued by a linear map without error.
-  np.testing.assert_allclose(forecasts.linear(x[:30], x), x[:, 3:], atol=1e-9)
+  np.testing.assert_allclose(_forecasts.linear(x[:30], x), x[:, 3:], atol=1e-9)
 
 
 def test_anomaly_scores_are_the_mean_of_bounds():

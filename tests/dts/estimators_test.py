@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 from jaxseq.dts import estimators
-from tests import programs
 
 # Sums of a few hundred float64 terms, in another order than torch's.
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
 
 
-def exact_terms(z, mu, logvar, *, rows=256, own=None):
+def exact_terms(z, mu, logvar, *, rows=256):
   """The terms with the exact q(z) of a whole data set."""
   return estimators.decompose(
-    estimators.log_densities(z, mu, logvar, kind="exact", rows=rows, own=own)
+    estimators.log_densities(z, mu, logvar, kind="exact", rows=rows)
   )
 
 
@@ -166,22 +165,16 @@ def test_stratified_sampling_is_unbiased(x64):
   rng = np.random.default_rng(2)
 
   @jax.jit
-  def densities(z, mu, logvar, place):
-    def one(z, mu, logvar, place):
+  def densities(z, mu, logvar):
+    def one(z, mu, logvar):
       return [
         estimators.log_densities(
-          z[None],
-          mu,
-          logvar,
-          kind=kind,
-          size=size,
-          groups=((0, 2), (2, 4)),
-          own=place[None],
+          z[None], mu, logvar, kind=kind, size=size, groups=((0, 2), (2, 4))
         )
         for kind in ("mss", "batch")
       ]
 
-    return jax.vmap(one, in_axes=(None, 0, 0, 0))(z, mu, logvar, place)
+    return jax.vmap(one, in_axes=(None, 0, 0))(z, mu, logvar)
 
   each = np.exp(
     -0.5
@@ -191,9 +184,8 @@ def test_stratified_sampling_is_unbiased(x64):
   for i in tried:
     others = np.delete(np.arange(size), i)
     index = np.stack([rng.permutation(others)[:rows] for _ in range(batches)])
-    place = rng.integers(0, rows, batches)
-    index[np.arange(batches), place] = i
-    stratified, naive = densities(z[i], mu[index], logvar[index], place)
+    index[:, 0] = i
+    stratified, naive = densities(z[i], mu[index], logvar[index])
     exact = (
       each[i].prod(axis=-1).mean(),
       each[i, :, 1].mean(),
@@ -215,8 +207,8 @@ def test_stratified_sampling_is_unbiased(x64):
 ROWS, DIM, GROUPS = 12, 3, ((1, 3), (0, 1))
 
 
-def loss(densities, mask=None, axis_name=None):
-  terms = estimators.decompose(densities, mask, axis_name)
+def loss(densities):
+  terms = estimators.decompose(densities)
   return (
     0.5 * terms.mi
     + 3 * terms.tc
@@ -230,12 +222,12 @@ def loss(densities, mask=None, axis_name=None):
 def whole():
   """Loss and gradients of 12 rows, and the function that computes them."""
 
-  def run(batch, options, mask=None):
+  def run(batch, options):
     def one(*batch):
       densities = estimators.log_densities(
-        *batch, kind="mss", size=40, groups=GROUPS, mask=mask, **options
+        *batch, kind="mss", size=40, groups=GROUPS, **options
       )
-      return loss(densities, mask)
+      return loss(densities)
 
     return jax.value_and_grad(one, argnums=(0, 1, 2))(*batch)
 
@@ -272,96 +264,6 @@ def test_pieces_give_the_same(x64, whole):
   # 12 rows are two pieces of 5 and one of 2.
   pieces = jax.jit(lambda *batch: run(batch, {"rows": 5}))
   assert_same(pieces(*batch), expected)
-
-
-def test_padding_changes_nothing(x64, whole):
-  run, batch, expected = whole
-  # Padding is among the rows as well as at their end, and holds no numbers.
-  mask = np.ones(16, bool)
-  mask[[4, 13, 14, 15]] = False
-  padded = [jnp.full((16, DIM), jnp.nan).at[mask].set(x) for x in batch]
-  value, grads = jax.jit(lambda *batch: run(batch, {}, jnp.asarray(mask)))(
-    *padded
-  )
-  assert_same((value, tuple(x[mask] for x in grads)), expected)
-  for x in grads:
-    np.testing.assert_array_equal(x[~mask], 0)
-
-
-def test_shards_estimate_from_all_rows(x64, whole):
-  _, batch, expected = whole
-
-  @jax.jit
-  def sharded(*batch):
-    def one(*shard):
-      densities = estimators.log_densities(
-        *shard, kind="mss", size=40, groups=GROUPS, axis_name="shard", rows=2
-      )
-      return loss(densities, axis_name="shard")
-
-    def total(*batch):
-      shards = [x.reshape(3, 4, DIM) for x in batch]
-      return jax.vmap(one, axis_name="shard")(*shards).mean()
-
-    return jax.value_and_grad(total, argnums=(0, 1, 2))(*batch)
-
-  assert_same(sharded(*batch), expected)
-
-
-_FOUR_DEVICES = """
-import functools
-import jax
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_enable_x64", True)
-import jax.numpy as jnp
-import numpy as np
-from jaxseq.dts import methods
-from jaxseq.dts import regularization
-
-P = jax.sharding.PartitionSpec
-rng = np.random.default_rng(0)
-mu, logvar, eps = (jnp.asarray(rng.normal(size=(16, 3))) for _ in range(3))
-mask = jnp.arange(16) < 13
-key = jax.random.key(0)
-mesh = jax.sharding.Mesh(jax.devices(), ("data",))
-configs = (
-  methods.Config(alpha=3.5, beta=4.0, w_gtc=5.0, rows=3),
-  methods.Config(method="dip_vae_ii", free_bits=0.1),
-  methods.Config(method="info_vae", lam=5.0, kl_marg="mmd"),
-)
-for config in configs:
-  def value(mu, logvar, eps, mask, axis_name=None):
-    z = mu + jnp.exp(logvar / 2) * eps
-    return regularization.regularizer(
-      config, regularization.Codes(mu, logvar, z, mask), size=50,
-      progress=0.1, key=key, groups=((0, 2), (2, 3)), axis_name=axis_name,
-    )[0]
-
-  grad = jax.value_and_grad(value, argnums=(0, 1))
-  want = jax.jit(grad)(mu, logvar, eps, mask)
-  inside = jax.value_and_grad(
-    functools.partial(value, axis_name="data"), argnums=(0, 1)
-  )
-  shard = functools.partial(
-    jax.shard_map, mesh=mesh, in_specs=(P("data"),) * 4
-  )
-  # The gradient of the whole program, and that taken within a shard.
-  outside = jax.jit(jax.value_and_grad(
-    shard(functools.partial(value, axis_name="data"), out_specs=P()),
-    argnums=(0, 1),
-  ))
-  within = jax.jit(shard(inside, out_specs=(P(), (P("data"),) * 2)))
-  for run in (outside, within):
-    got = run(mu, logvar, eps, mask)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
-      np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-"""
-
-
-@pytest.mark.slow
-def test_four_devices_have_the_loss_of_one():
-  result = programs.run("-c", _FOUR_DEVICES, timeout=300)
-  assert result.returncode == 0, result.stderr
 
 
 def test_pieces_keep_no_large_array():
@@ -430,22 +332,6 @@ def test_identities(compiled, seed, noise):
       close(a, np.roll(b, 5, axis=0))
 
 
-@pytest.mark.slow
-def test_exact_terms_of_several_samples_of_each_row(x64):
-  z, mu, logvar = problem(ROWS, DIM)
-  own = np.tile(np.arange(ROWS), 2)
-  twice = np.concatenate([z, z + 0.1])
-
-  @jax.jit
-  def run(z, mu, logvar, own):
-    several = exact_terms(z, mu, logvar, own=own)
-    return several, exact_terms(z[:ROWS], mu, logvar)
-
-  got, first = run(twice, mu, logvar, own)
-  _, second = run(np.roll(twice, ROWS, axis=0), mu, logvar, own)
-  assert_same(got, jax.tree.map(lambda a, b: (a + b) / 2, first, second))
-
-
 def test_half_precision_is_widened():
   z, mu, logvar = (x.astype(jnp.bfloat16) for x in problem(4, DIM))
   got = jax.eval_shape(
@@ -479,13 +365,7 @@ def test_what_is_refused():
       ValueError, match="groups: got .* cover the 3 coordinates once"
     ):
       run(size=9, groups=groups)
-  with pytest.raises(
-    ValueError, match=r"mask: got .* expected a bool array of .*\(4,\)"
-  ):
-    run(size=9, mask=np.ones(3, bool))
-  with pytest.raises(
-    ValueError, match="own: got None, expected which of the 4 rows"
-  ):
+  with pytest.raises(ValueError, match="z and mu: got .* a row or more"):
     run(np.ones((5, DIM)), kind="exact")
   with pytest.raises(
     ValueError, match="logvar: got .* expected the shape of mu"

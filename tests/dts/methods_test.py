@@ -19,10 +19,6 @@ from jaxseq.dts import methods
     ({"alpha": 3.5, "beta": 4.0}, (0.5, 4, 4, 4)),
     ({"alpha": 3.5, "beta": 4.0, "w_gtc": 8.0}, (0.5, 8, 4, 4)),
     ({"alpha": 3.5, "beta": 4.0, "w_dw": 1.0}, (0.5, 4, 4, 1)),
-    (
-      {"alpha": 10.0, "beta": 5.0, "objective": "marginal_reward"},
-      (1, -4, -4, -4),
-    ),
   ],
 )
 def test_weights(options, weights):
@@ -58,8 +54,6 @@ def test_weights_of_the_covariance():
     ({"anneal_cycles": 0}, "anneal_cycles: got 0, expected"),
     ({"rows": 0}, "rows: got 0, expected"),
     ({"method": "annealed_vae"}, "capacity: got None, .* annealed_vae needs"),
-    ({"form": "A", "free_bits": 0.1}, "form: got 'A', .* free_bits needs"),
-    ({"form": "A", "method": "factor_vae"}, "form: got 'A', .* needs"),
     (
       {"method": "vae", "kl_marg": "mmd"},
       "method, w_gtc.* info_vae",
@@ -75,10 +69,6 @@ def test_weights_of_the_covariance():
     (
       {"estimator": "mws", "mi_cap": 3.0},
       "mi_cap: got 3.0, .* nats",
-    ),
-    (
-      {"method": "vae", "objective": "marginal_reward"},
-      "objective: got .* dts",
     ),
   ],
 )

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxseq.dts import pictures
+from jaxseq.dts import _pictures
 from jaxseq.training import figures
 
 pytest.importorskip("matplotlib")
@@ -24,7 +24,7 @@ def drawn(monkeypatch):
 
 def test_kl_heat_map_is_a_png(tmp_path):
   kl = np.abs(np.random.default_rng(0).normal(size=(5, 3)))
-  path = pictures.kl_heat_map(
+  path = _pictures.kl_heat_map(
     tmp_path / "new" / "kl.png", [0, 10, 20, 40, 80], kl
   )
   assert path == tmp_path / "new" / "kl.png"
@@ -34,18 +34,18 @@ def test_kl_heat_map_is_a_png(tmp_path):
 
 def test_kl_heat_map_cells(tmp_path, drawn):
   kl = np.arange(6.0).reshape(3, 2)
-  pictures.kl_heat_map(tmp_path / "a", [0, 10, 30], kl)
+  _pictures.kl_heat_map(tmp_path / "a", [0, 10, 30], kl)
   (mesh,) = drawn[0].axes[0].collections
   np.testing.assert_array_equal(mesh.get_array().reshape(2, 3), kl.T)
   np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 5, 20, 30])
-  pictures.kl_heat_map(tmp_path / "b", [7], kl[:1], part="validation")
+  _pictures.kl_heat_map(tmp_path / "b", [7], kl[:1], part="validation")
   assert drawn[1].axes[0].get_title(loc="left") == "validation windows"
   (mesh,) = drawn[1].axes[0].collections
   np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [6.5, 7.5])
 
 
 def test_kl_heat_map_has_no_half_steps(tmp_path, drawn):
-  pictures.kl_heat_map(tmp_path / "a", [1, 2, 3, 4], np.ones((4, 2)))
+  _pictures.kl_heat_map(tmp_path / "a", [1, 2, 3, 4], np.ones((4, 2)))
   axes = drawn[0].axes[0]
   assert axes.get_xlim() == (1, 4)
   assert all(tick % 1 == 0 for tick in axes.get_xticks())
@@ -57,7 +57,7 @@ def test_information_curves(tmp_path, drawn):
     "VAE": {"steps": steps, "mi": steps, "tc": 0 * steps},
     "DTS": {"steps": steps, "mi": np.stack([steps, 3 * steps])},
   }
-  pictures.information_curves(tmp_path / "a.png", runs, part="test")
+  _pictures.information_curves(tmp_path / "a.png", runs, part="test")
   assert drawn[0].get_supylabel() == "test windows"
   first, second = drawn[0].axes
   assert first.get_title(loc="left") == "mutual information (nats)"
@@ -68,7 +68,7 @@ def test_information_curves(tmp_path, drawn):
 
 def test_traversal_grid(tmp_path, drawn):
   windows = np.random.default_rng(0).normal(size=(2, 3, 8, 2))
-  pictures.traversal_grid(
+  _pictures.traversal_grid(
     tmp_path / "a.png", windows, names=["freq", "amp"], channels=["ecg", "eeg"]
   )
   axes = np.array(drawn[0].axes).reshape(2, 3)
@@ -85,7 +85,7 @@ def test_traversal_grid(tmp_path, drawn):
 
 def test_swap_grid(tmp_path, drawn):
   windows = np.random.default_rng(0).normal(size=(2, 2, 8, 1))
-  pictures.swap_grid(
+  _pictures.swap_grid(
     tmp_path / "a.png", windows, rows=["walk", "run"], columns=["A", "B"]
   )
   axes = np.array(drawn[0].axes).reshape(2, 2)
@@ -97,8 +97,8 @@ def test_swap_grid(tmp_path, drawn):
 
 def test_padded_times_are_not_drawn(tmp_path, drawn):
   windows = np.random.default_rng(0).normal(size=(2, 2, 8, 1))
-  pictures.traversal_grid(tmp_path / "a.png", windows, length=5)
-  pictures.swap_grid(tmp_path / "b.png", windows, lengths=np.array([3, 8]))
+  _pictures.traversal_grid(tmp_path / "a.png", windows, length=5)
+  _pictures.swap_grid(tmp_path / "b.png", windows, lengths=np.array([3, 8]))
   shown = [
     [len(cell.get_lines()[0].get_ydata()) for cell in figure.axes]
     for figure in drawn
@@ -110,7 +110,7 @@ def test_padded_times_are_not_drawn(tmp_path, drawn):
 
 def test_a_title_stands_apart_from_what_columns_are(tmp_path, drawn):
   windows = np.zeros((2, 3, 8, 1))
-  pictures.traversal_grid(tmp_path / "a.png", windows, title="A title")
+  _pictures.traversal_grid(tmp_path / "a.png", windows, title="A title")
   (figure,) = drawn
   assert figure.get_suptitle() == "A title"
   assert figure.subfigs[0].get_suptitle() == "value of the coordinate"
@@ -121,7 +121,7 @@ def test_a_title_stands_apart_from_what_columns_are(tmp_path, drawn):
 
 def test_information_map(tmp_path, drawn):
   table = np.array([[0.1, 0.9], [0.8, 0.2], [0.0, 0.3]])
-  pictures.information_map(
+  _pictures.information_map(
     tmp_path / "a.png",
     table / 10,
     factors=["frequency", "phase"],
@@ -144,7 +144,7 @@ def test_information_map(tmp_path, drawn):
 
 def test_metric_bars(tmp_path, drawn):
   runs = {"VAE": {"mig": [0.1, 0.3], "irs": 0.5}, "DTS": {"mig": 0.4}}
-  pictures.metric_bars(tmp_path / "a.png", runs)
+  _pictures.metric_bars(tmp_path / "a.png", runs)
   mig, irs = drawn[0].axes
   assert mig.get_title(loc="left") == "MIG"
   np.testing.assert_allclose([p.get_width() for p in mig.patches], [0.2, 0.4])
@@ -158,7 +158,7 @@ def test_metric_bars(tmp_path, drawn):
 
 def test_bars_of_other_than_scores_have_a_scale_of_their_own(tmp_path, drawn):
   runs = {"VAE": {"gaussian_tc": 40.0}, "DTS": {"gaussian_tc": 41.25}}
-  pictures.metric_bars(tmp_path / "a.png", runs)
+  _pictures.metric_bars(tmp_path / "a.png", runs)
   (axes,) = drawn[0].axes
   assert axes.get_xlim()[1] > 41.25
   assert len(axes.get_xticks()) > 1
@@ -170,11 +170,11 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "matplotlib", None)
   windows = np.zeros((2, 2, 3, 1))
   path = tmp_path / "a.png"
-  assert pictures.kl_heat_map(path, [0, 1], np.ones((2, 2))) is None
-  assert pictures.traversal_grid(path, windows) is None
-  assert pictures.swap_grid(path, windows) is None
-  assert pictures.information_map(path, np.ones((2, 2))) is None
-  assert pictures.metric_bars(path, {"a": {"mig": 1.0}}) is None
+  assert _pictures.kl_heat_map(path, [0, 1], np.ones((2, 2))) is None
+  assert _pictures.traversal_grid(path, windows) is None
+  assert _pictures.swap_grid(path, windows) is None
+  assert _pictures.information_map(path, np.ones((2, 2))) is None
+  assert _pictures.metric_bars(path, {"a": {"mig": 1.0}}) is None
   assert not path.exists()
 
 
@@ -182,31 +182,31 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
   ("draw", "match"),
   [
     (
-      lambda p: pictures.kl_heat_map(p, [0], np.ones((2, 2))),
+      lambda p: _pictures.kl_heat_map(p, [0], np.ones((2, 2))),
       r"got shape \(2, 2\) for steps of shape \(1,\)",
     ),
     (
-      lambda p: pictures.kl_heat_map(p, [1, 1], np.ones((2, 2))),
+      lambda p: _pictures.kl_heat_map(p, [1, 1], np.ones((2, 2))),
       "steps: got .* expected increasing",
     ),
     (
-      lambda p: pictures.information_curves(p, {"a": {"steps": [0]}}),
+      lambda p: _pictures.information_curves(p, {"a": {"steps": [0]}}),
       "one of mi, tc, dwkl",
     ),
     (
-      lambda p: pictures.traversal_grid(p, np.ones((2, 3, 4))),
+      lambda p: _pictures.traversal_grid(p, np.ones((2, 3, 4))),
       r"traversal: got shape \(2, 3, 4\)",
     ),
     (
-      lambda p: pictures.swap_grid(p, np.ones((2, 2, 4, 1)), rows=["a"]),
+      lambda p: _pictures.swap_grid(p, np.ones((2, 2, 4, 1)), rows=["a"]),
       "rows: got .'a'., expected 2 names",
     ),
     (
-      lambda p: pictures.information_map(p, np.ones(3)),
+      lambda p: _pictures.information_map(p, np.ones(3)),
       r"information: got shape \(3,\)",
     ),
     (
-      lambda p: pictures.metric_bars(p, {"a": {}}),
+      lambda p: _pictures.metric_bars(p, {"a": {}}),
       "runs: got .'a': ..., expected some with metrics",
     ),
   ],

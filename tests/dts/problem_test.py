@@ -12,7 +12,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data import domains
-from jaxseq.dts import aggressive_training
+from jaxseq.dts import _aggressive_training
 from jaxseq.dts import autoencoder
 from jaxseq.dts import backbones
 from jaxseq.dts import decoders
@@ -141,11 +141,14 @@ def test_gap_is_zero_where_the_code_is_not_used():
   "backbone",
   [
     {"kind": "conv", "widths": (4, 4)},
-    {
-      "stack": dataclasses.replace(
-        backbones.Backbone().stack, mixer="gru", d_model=4
-      )
-    },
+    pytest.param(
+      {
+        "stack": dataclasses.replace(
+          backbones.Backbone().stack, mixer="gru", d_model=4
+        )
+      },
+      marks=pytest.mark.slow,
+    ),
   ],
   ids=["conv", "gru"],
 )
@@ -185,7 +188,7 @@ def test_windows_of_different_lengths(backbone):
 
 
 def test_discriminator_is_trained_alone():
-  arm = make_arm(objective=methods.Config(method="factor_vae", form="B"))
+  arm = make_arm(objective=methods.Config(method="factor_vae"))
   _, before, after, metrics = _train(arm, make_splits(), 2)
   old, new = (s.variables["params"] for s in (before, after))
   chex.assert_trees_all_equal_structs(old, new)
@@ -212,9 +215,7 @@ def test_aggressive_updates_move_the_encoder_alone():
 
 @pytest.mark.slow
 def test_the_discriminator_is_still_while_the_encoder_is_updated():
-  arm = make_arm(
-    objective=methods.Config(method="factor_vae", form="B"), aggressive=True
-  )
+  arm = make_arm(objective=methods.Config(method="factor_vae"), aggressive=True)
   made = problem.Problem(arm, make_splits(), 100)
   optimizer = problem.make_optimizer(arm, 100)
   state = jax.jit(functools.partial(supervised.init, made, optimizer))(
@@ -236,12 +237,12 @@ def test_the_discriminator_is_still_while_the_encoder_is_updated():
 
 
 def test_aggressive_rounds():
-  state = aggressive_training.initial()
+  state = _aggressive_training.initial()
   splits = make_splits()
   vae = problem.make_model(make_arm(), splits)
   variables = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)
   advance = jax.jit(
-    lambda state: aggressive_training.advance(
+    lambda state: _aggressive_training.advance(
       state, vae, variables, splits.test
     )
   )
@@ -251,7 +252,7 @@ def test_aggressive_rounds():
     state = advance(state)
   # The parameters stay as they are, and so does the information: each round
   # ends at its second look, 20 updates on; the first one counts as a rise.
-  expected = ([True] * 20 + [False]) * (1 + aggressive_training.PATIENCE)
+  expected = ([True] * 20 + [False]) * (1 + _aggressive_training.PATIENCE)
   assert frozen == expected + [False] * (200 - len(expected))
 
 
@@ -264,8 +265,8 @@ def test_aggressive_watches_validation_windows(held_out):
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   # The next update is followed by a look.
-  before = aggressive_training.initial()._replace(
-    inner=jnp.int32(aggressive_training.CHECK_EVERY - 1)
+  before = _aggressive_training.initial()._replace(
+    inner=jnp.int32(_aggressive_training.CHECK_EVERY - 1)
   )
   model_variables = {"params": variables["params"]["model"]}
   vae = problem.make_model(make_arm(), splits)
@@ -275,7 +276,7 @@ def test_aggressive_watches_validation_windows(held_out):
   def look():
     carry = made.carry | {"aggressive": before}
     _, extra = made.loss(variables, batch, carry, jax.random.key(1))
-    after = aggressive_training.advance(before, vae, model_variables, watched)
+    after = _aggressive_training.advance(before, vae, model_variables, watched)
     return extra.carry["aggressive"].last, after.last
 
   got, expected = look()
@@ -283,7 +284,7 @@ def test_aggressive_watches_validation_windows(held_out):
 
 
 def test_frozen_parameters_keep_their_momentum():
-  optimizer = aggressive_training.hold_frozen(optax.adam(0.1), optax.adam(0.1))
+  optimizer = _aggressive_training.hold_frozen(optax.adam(0.1), optax.adam(0.1))
   params = {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}
   state = optimizer.init(params)
   ones = jax.tree.map(jnp.ones_like, params)
@@ -314,6 +315,7 @@ _SHARED = device_mesh.MeshConfig(data=8, split_data=True)
 _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize(
   ("arm", "mesh"),
@@ -323,7 +325,7 @@ _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
       _SHARED,
     ),
     pytest.param(
-      make_arm(objective=methods.Config(method="factor_vae", form="B")),
+      make_arm(objective=methods.Config(method="factor_vae")),
       _SHARED,
       marks=pytest.mark.slow,
     ),
@@ -454,7 +456,6 @@ def test_traced_weights_are_those_of_separate_arms():
     {"method": "info_vae", "kl_marg": "mmd"},
     {"mi_cap": 2.0},
     {"w_gtc": 2.0},
-    {"objective": "marginal_reward"},
   ],
 )
 def test_what_is_more_than_weights_is_not_stacked(options):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq.dts import reversal
+from jaxseq.dts import domain_adaptation
 
 WEIGHTS = ("W1", "b1", "Wy", "by", "Wd", "bd")
 
@@ -21,7 +21,7 @@ def test_gradients_equal_the_reference_and_compile_once(x64, golden):
 
     def loss(params):
       hidden = jnp.tanh(arrays["x"] @ params["W1"] + params["b1"])
-      behind = reversal.reverse(hidden, strength)
+      behind = domain_adaptation.reverse(hidden, strength)
       logits = (
         hidden @ params["Wy"] + params["by"],
         behind @ params["Wd"] + params["bd"],
@@ -59,6 +59,9 @@ def test_gradients_equal_the_reference_and_compile_once(x64, golden):
 
 def test_a_strength_may_be_a_python_number():
   for strength in (2, 2.0):
-    grad = jax.grad(lambda x, s=strength: reversal.reverse(x, s))(3.0)
+    grad = jax.grad(lambda x, s=strength: domain_adaptation.reverse(x, s))(3.0)
     assert grad == -2.0
-  assert reversal.reverse(jnp.ones((), jnp.bfloat16), 0.5).dtype == jnp.bfloat16
+  assert (
+    domain_adaptation.reverse(jnp.ones((), jnp.bfloat16), 0.5).dtype
+    == jnp.bfloat16
+  )

@@ -32,6 +32,7 @@ def test_a_sine_is_forecast(tmp_path):
   np.testing.assert_array_equal(found["channel_0"], forecast)
 
 
+@pytest.mark.slow
 def test_intervals_of_a_series():
   y = np.random.default_rng(0).normal(size=60)
   options = {"input_length": 6, "horizon": 2, "num_updates": 2, **cases.SMALL}

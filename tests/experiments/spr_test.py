@@ -57,6 +57,7 @@ def test_a_run_leaves_what_it_promises(whole):
   assert re.search(r"spr +[\d,]+ +-?\d+\.\d+ +-?\d+\.\d+", output)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_same_numbers(whole, tmp_path):
   workdir, _ = whole
   other = tmp_path / "run"
@@ -98,6 +99,7 @@ def test_agents_with_mixers_go_on_to_the_same_numbers(tmp_path):
   assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_evaluation_plays_the_policy(whole):
   workdir, _ = whole
   (workdir / "spr" / "game.gif").unlink()

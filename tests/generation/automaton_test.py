@@ -246,6 +246,7 @@ def _followed(found, tokens):
   return True
 
 
+@pytest.mark.slow
 @hypothesis.given(_PATTERNS, strategies.integers(0, 2**32 - 1))
 @hypothesis.settings(max_examples=25, deadline=None)
 def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):
@@ -287,7 +288,13 @@ def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):
     )
 
 
-@pytest.mark.parametrize("pattern", [r".{2000}", r"(a|b)*a(a|b){10}"])
+@pytest.mark.parametrize(
+  "pattern",
+  [
+    pytest.param(r".{2000}", marks=pytest.mark.slow),
+    r"(a|b)*a(a|b){10}",
+  ],
+)
 def test_a_vocabulary_takes_little_time_and_memory(pattern):
   rng = np.random.default_rng(0)
   tokens = [bytes([i]) for i in range(256)]

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from jaxseq import generation
-from jaxseq.generation import completions
+from jaxseq.generation import _completions
 
 CODEC = generation.Codec()
 
 
 def _parse(**body):
-  return completions.parse(body, CODEC)
+  return _completions.parse(body, CODEC)
 
 
 def test_a_body_becomes_requests():
@@ -59,9 +59,9 @@ def test_a_stream_may_have_its_usage():
 
 def test_a_name_is_that_of_the_model():
   for named in ({"model": "ours"}, {"model": ""}, {"model": None}, {}):
-    completions.parse({"prompt": "a"} | named, CODEC, model="ours")
-  with pytest.raises(completions.UnknownModel, match="model: got 'x', expecte"):
-    completions.parse({"prompt": "a", "model": "x"}, CODEC, model="ours")
+    _completions.parse({"prompt": "a"} | named, CODEC, model="ours")
+  with pytest.raises(_completions.UnknownModel, match="model: got 'x', exp"):
+    _completions.parse({"prompt": "a", "model": "x"}, CODEC, model="ours")
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_a_name_is_that_of_the_model():
 )
 def test_bad_bodies(body, message):
   with pytest.raises(ValueError, match=message):
-    completions.parse(body, CODEC)
+    _completions.parse(body, CODEC)

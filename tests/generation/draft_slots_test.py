@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxseq import generation
 from jaxseq import nn
@@ -30,7 +31,7 @@ SAMPLINGS = {
 }
 
 
-def _network(*mixers, seed=0):
+def _network(*mixers, seed=0, vocab=VOCAB):
   """A network of float64, in which rounding decides nothing."""
 
   def make(dtype):
@@ -41,7 +42,7 @@ def _network(*mixers, seed=0):
       hybrid={name: {} for name in mixers[1:]},
       dtype=dtype,
     )
-    return nn.SequenceNetwork(nn.NetworkConfig(stack), VOCAB, VOCAB)
+    return nn.SequenceNetwork(nn.NetworkConfig(stack), vocab, vocab)
 
   init = jax.jit(make("float32").init)
   variables = init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
@@ -94,19 +95,24 @@ def _alone(network, variables, request):
   constraint = request.pattern and automaton.compile_pattern(
     request.pattern, tokens=LETTERS
   )
-  prefix = generation.read_prefix(network, variables, [request.prompt])
+  # Of one size each, as prompts and texts of others are other programs.
+  prompt = np.zeros((1, 16), np.int32)
+  prompt[0, : len(request.prompt)] = request.prompt
+  prefix = generation.read_prefix(
+    network, variables, prompt, lengths=[len(request.prompt)]
+  )
   tokens, _ = generation.continue_prefix(
     network,
     variables,
     prefix,
-    request.length,
+    16,
     jax.random.key(0),
     count=request.count,
     seeds=[request.seed],
     sampling=request.sampling,
     constraint=constraint,
   )
-  return np.asarray(tokens)[:, 0]
+  return np.asarray(tokens)[:, 0, : request.length]
 
 
 def _log_probs(network, variables, prompt, tokens):
@@ -177,6 +183,44 @@ def test_rows_are_those_without_drafts(mixers, kind):
     assert cache.hits > 6
     again = engine.run(requests[1:2])[0][0]
     np.testing.assert_array_equal(again.tokens, results[1][0].tokens)
+
+
+def test_texts_have_the_distribution_of_sampling_without_drafts():
+  """All texts of a small network's drafts, against their probabilities."""
+  network, variables = _network("gru", vocab=4)
+  draft, memory = _drafts("network", network, variables)
+  sampling = generation.Sampling(temperature=4.0)
+  count, length = 2048, 4
+  config = generation.EngineConfig(slots=256, lines=256, chunk=2, steps=2)
+  with jax.enable_x64():
+    engine = generation.Engine(
+      network, variables, config, drafts=draft, memory=memory
+    )
+    results = engine.run(
+      generation.Request([1, 2], length, sampling=sampling, seed=i)
+      for i in range(count)
+    )
+    texts = np.array(list(np.ndindex(*(4,) * length)))
+    prompts = np.tile([1, 2], (len(texts), 1))
+    tokens = jnp.asarray(np.hstack([prompts, texts]))
+    logits = _apply(network, variables, tokens)[:, 1:-1]
+    logs = np.asarray(jax.nn.log_softmax(logits / 4))
+  logs = np.take_along_axis(logs, texts[..., None], axis=-1)
+  expected = count * np.exp(np.sum(logs, axis=(1, 2)))
+  drawn = np.array([row.tokens for (row,) in results])
+  numbers = np.ravel_multi_index(drawn.T, (4,) * length)
+  observed = np.bincount(numbers, minlength=len(texts))
+  # Drafts were accepted, and others were not.
+  most = count * (length - 1)
+  assert 0.36 * most < engine.passes < 0.9 * most
+  # Rare texts count together.
+  rare = expected < 5
+  observed, expected = (
+    np.append(x[~rare], np.sum(x[rare])) for x in (observed, expected)
+  )
+  assert len(expected) > 50
+  difference = np.sum((observed - expected) ** 2 / expected)
+  assert difference < stats.chi2.ppf(0.999, len(expected) - 1)
 
 
 def test_bad_drafts():

@@ -49,12 +49,14 @@ def test_rows_are_those_of_their_constraints_alone():
   ]
   for request, constraint, rows in zip(requests, made, results):
     assert len(rows) == request.count
+    count = len(request.prompt)
     whole, _ = generation.generate(
       engine.network,
       networks.make("gru", vocab_size=256)[1],
-      np.array([request.prompt]),
+      np.array([[*request.prompt, *[0] * (3 - count)]]),
       request.length,
       jax.random.key(0),
+      lengths=[count],
       seeds=[request.seed],
       constraint=constraint,
     )
@@ -205,19 +207,25 @@ def test_tables_in_use_stay_whole(steps):
     elif (start := pool.take(pattern)) is not None:
       users[pattern] = users.get(pattern, 0) + 1
       # The text is as long as its pattern, and nothing follows it.
-      state = jnp.int32(start)
-      for _ in range(length):
-        assert pool.table.allowed(state).tolist() == [True, False]
-        state = pool.table.advance(state, 0)
-      assert not pool.table.allowed(state).any()
+      flags = np.asarray(_along(pool.table, start))
+      np.testing.assert_array_equal(flags[:length], [[True, False]] * length)
+      assert not flags[length].any()
   # What is in use is still there, at the place that it was given.
   for pattern, count in users.items():
     if count:
-      state = jnp.int32(pool.take(pattern))
-      for _ in pattern:
-        state = pool.table.advance(state, 0)
-      assert not pool.table.allowed(state).any()
+      flags = _along(pool.table, pool.take(pattern))
+      assert not flags[len(pattern)].any()
   assert pool.table.allowed(jnp.int32(0)).all()
+
+
+@jax.jit
+def _along(table, start):
+  """What is permitted after 0, 1, .. 60 of the first token."""
+
+  def step(state, _):
+    return table.advance(state, 0), table.allowed(state)
+
+  return jax.lax.scan(step, jnp.int32(start), length=61)[1]
 
 
 # Two tokens: the bytes 0 and 1.

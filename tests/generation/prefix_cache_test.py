@@ -76,7 +76,7 @@ def test_tokens_count_as_well():
   st.integers(700, 4000),
 )
 @hypothesis.settings(max_examples=60, deadline=None)
-def test_the_tree_is_a_list_of_prompts(steps, room):
+def test_what_is_kept_is_a_list_of_prompts(steps, room):
   """Against all prompts in the order of their use, by their lengths."""
   cache = generation.PrefixCache(room)
   kept = {}
@@ -98,7 +98,7 @@ def test_the_tree_is_a_list_of_prompts(steps, room):
         assert found[1]["state"][0] == kept[longest]
         kept[longest] = kept.pop(longest)
     assert len(cache) == len(kept)
-    # Bytes are those of a tree of these and nothing else.
+    # Bytes are those of these and nothing else.
     fresh = generation.PrefixCache(10**6)
     for tokens in kept:
       fresh.put(tokens, _value(0))

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from jaxseq import generation
-from jaxseq.generation import completions
+from jaxseq.generation import _completions
+from jaxseq.generation import _in_flight
 from jaxseq.generation import engine_thread
-from jaxseq.generation import in_flight
 from jaxseq.generation import server
 from tests.generation import networks
 
@@ -155,7 +155,7 @@ def test_a_public_client_is_served():
 
 
 def test_refusals_and_what_is_given_up():
-  limits = completions.Limits(max_tokens=10**9)
+  limits = _completions.Limits(max_tokens=10**9)
   options = {"body_bytes": 1000, "timeout": 2.0, "limits": limits}
   with running(0, **options) as (worker, address), _client(address) as client:
     ask = client.completions.create
@@ -286,10 +286,10 @@ class _Silent:
 @pytest.mark.parametrize("rounds", range(4))
 def test_a_cancellation_that_meets_events_is_not_lost(rounds):
   codec, worker = generation.Codec(), _Silent()
-  completion = completions.parse({"prompt": "a"}, codec)
+  completion = _completions.parse({"prompt": "a"}, codec)
 
   async def run():
-    rows = in_flight.Rows(completion, (), worker, codec)
+    rows = _in_flight.Rows(completion, (), worker, codec)
 
     async def gathered():
       async for _ in rows.pieces(60.0):
@@ -309,7 +309,7 @@ def test_a_cancellation_that_meets_events_is_not_lost(rounds):
 
 
 def test_a_server_that_ends_says_so_to_who_waits(capsys):
-  limits = completions.Limits(max_tokens=10**9)
+  limits = _completions.Limits(max_tokens=10**9)
   body = {"prompt": "a", "max_tokens": 10**9}
   message = "server: got no time for an end before it shuts down."
 

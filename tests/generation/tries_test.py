@@ -18,19 +18,15 @@ from jaxseq.generation import tries
 @hypothesis.settings(max_examples=10, deadline=None)
 def test_what_is_permitted_is_what_some_identifier_has_next(identifiers):
   trie = tries.build(identifiers, 5, end_token=0)
+  # A row for each identifier, with the end behind it and after itself.
+  padded = [(*identifier, *[0] * 6)[:6] for identifier in identifiers]
+  state = trie.initial((len(padded),))
   with jax.disable_jit():
-    for identifier in identifiers:
-      state = trie.initial()
-      for place in range(len(identifier) + 1):
-        prefix = identifier[:place]
-        expected = {
-          (*other, 0)[place] for other in identifiers if other[:place] == prefix
-        }
-        found = np.flatnonzero(np.asarray(trie.allowed(state)))
-        assert set(found.tolist()) == expected
-        token = identifier[place] if place < len(identifier) else 0
-        state = trie.advance(state, jnp.asarray(token))
-      assert np.flatnonzero(np.asarray(trie.allowed(state))).tolist() == [0]
+    for place in range(6):
+      for row, allowed in zip(padded, np.asarray(trie.allowed(state))):
+        expected = {x[place] for x in padded if x[:place] == row[:place]}
+        assert set(np.flatnonzero(allowed).tolist()) == expected
+      state = trie.advance(state, jnp.asarray([row[place] for row in padded]))
 
 
 def test_batches_and_what_is_in_no_identifier():

@@ -42,6 +42,7 @@ def test_temporaries_do_not_grow_with_time(name):
   assert long < 1.1 * short + 2**15  # A bool for each element, at most.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _quick("mamba2"))
 def test_sections_are_the_whole(x64, monkeypatch, name):
   """Values, states and gradients, with resets and a remainder."""

@@ -187,6 +187,7 @@ def _but_one_slow(quick):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _but_one_slow(_LAYERS))
 def test_vmap_outside_and_a_scan_over_layers_inside(x64, name):
   mixer = cases.bind((name, ()))

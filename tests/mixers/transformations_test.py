@@ -39,7 +39,8 @@ def test_compiled_equals_op_by_op(mixer):
   )
 
 
-def test_numpy_arrays_and_no_state(mixer):
+def test_numpy_arrays_and_no_state(common_mixer):
+  mixer = common_mixer
   x = np.random.default_rng(0).normal(size=(2, 3, cases.D_MODEL))
   y, _ = jax.eval_shape(
     lambda: mixer.module.apply(mixer.config, mixer.params, x)

@@ -85,6 +85,7 @@ def one_row(routing, params, x):
   return y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(ROUTINGS))
 def test_each_element_passes_its_best_experts(name):
   module, variables, x = make(ROUTINGS[name])

@@ -83,6 +83,7 @@ def test_steps_and_pieces_are_the_whole(x64):
   chex.assert_trees_all_close(states, after, **close)
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 def test_time_over_devices_changes_no_number(x64):
   model, variables, x, reset = problem()
@@ -123,7 +124,14 @@ def test_only_softmax_attention_sends_what_grows_with_time():
 
 
 @pytest.mark.devices
-@pytest.mark.parametrize("scheme", ["", "gather", "ring"])
+@pytest.mark.parametrize(
+  "scheme",
+  [
+    "",
+    pytest.param("gather", marks=pytest.mark.slow),
+    pytest.param("ring", marks=pytest.mark.slow),
+  ],
+)
 def test_a_network_splits_time_by_its_scheme(x64, scheme):
   config = nn.NetworkConfig(
     nn.StackConfig(

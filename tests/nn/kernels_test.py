@@ -38,7 +38,7 @@ def _program(config, platform):
     pytest.param(
       *("mamba2", {"headdim": 16, "d_state": 16}, H100), marks=pytest.mark.slow
     ),
-    ("lru", {}, H100),
+    pytest.param("lru", {}, H100, marks=pytest.mark.slow),
     pytest.param("mamba", {}, V5E, marks=pytest.mark.slow),
     pytest.param("gated_deltanet", {"heads": 2}, V5E, marks=pytest.mark.slow),
     pytest.param("gla", {"heads": 2}, H100, marks=pytest.mark.slow),

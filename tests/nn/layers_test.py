@@ -172,6 +172,7 @@ def test_layers_share_values_carry_two_states_and_know_their_depth():
   assert config.every_layer[1].channel_mix.layer == 1
 
 
+@pytest.mark.slow
 def test_layers_have_one_parameter_in_common():
   config = nn.StackConfig(
     "hgrn2", {"heads": 2}, d_model=4, num_layers=3, final_norm=False

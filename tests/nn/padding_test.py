@@ -82,6 +82,7 @@ def test_both_directions_of_every_mixer(name):
     _compare(run, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", _SEVERAL_ORDERS)
 def test_mixers_that_read_ahead(case):
   name, options, of_call = _SEVERAL_ORDERS[case]
@@ -98,7 +99,9 @@ def test_mixers_that_read_ahead(case):
     _compare(run, x)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+  "bidirectional", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
   "options",
   [

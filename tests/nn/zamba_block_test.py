@@ -57,7 +57,7 @@ def test_plans():
     ({"layers": (4,)}, "expected numbers of layers below 4, in order"),
     ({"blocks": 4}, "blocks: got 4, expected an integer from 1 to 3"),
     ({"d_model": 3}, "option of shared_block: got 'd_model', expected one of"),
-    ({"heads": 3}, "heads: got 3, expected a divisor of 8"),
+    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 8"),
     ({"kv_heads": 3}, "kv_heads: got 3, expected a divisor of"),
     ({"rank": 0}, "rank: got 0, expected an integer of at least 1"),
   ):

@@ -10,7 +10,6 @@ import pytest
 from benchmarks import document_lengths
 from jaxseq import planner
 from jaxseq.planner import baselines
-from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import rows
 from jaxseq.planner import workload
@@ -217,11 +216,11 @@ def test_simple_bound_is_the_weaker_one():
     problem = workload.make_workload(
       lengths, 8, cost_model, memory_of(cost_model)
     )
-    assert bounds.simple(problem) <= bounds.by_bisection(problem)
+    assert workload.simple_bound(problem) <= workload.lower_bound(problem)
   # One document: the bound is what it takes on the fastest group.
   problem = workload.make_workload([300], 8, cost_model, memory_of(cost_model))
   fastest = min(cost_model.time([300], degree) for degree in (8,))
-  np.testing.assert_allclose(bounds.by_bisection(problem), fastest, rtol=1e-9)
+  np.testing.assert_allclose(workload.lower_bound(problem), fastest, rtol=1e-9)
 
 
 def test_padding_is_paid_for():

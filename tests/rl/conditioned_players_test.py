@@ -10,6 +10,7 @@ from jaxseq.rl import conditioned_players
 from tests.rl import pole_player
 
 
+@pytest.mark.slow
 def test_a_player_is_saved_loaded_and_plays(tmp_path):
   *_, player = pole_player.make()
   path = tmp_path / "player.safetensors"

@@ -36,7 +36,9 @@ def train(env_id, name):
   return module, arm, after
 
 
-@pytest.mark.parametrize("name", ["r2d2", "ppo"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("r2d2", marks=pytest.mark.slow), "ppo"]
+)
 def test_minatar_by_a_convolution(name):
   _, _, after = train("Breakout-MinAtar", name)
   observation = after.world.observation
@@ -45,6 +47,7 @@ def test_minatar_by_a_convolution(name):
   assert observation.history.shape == (4, 3 + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name", [pytest.param("r2d2", marks=pytest.mark.slow), "ppo"]
 )

@@ -76,6 +76,7 @@ def check(actual, expected):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize(
   "mesh",

@@ -273,6 +273,7 @@ def test_memory_can_be_made_fresh_before_each_trial(config):
   assert start[1:].sum() > taken.terminated[:-1].sum() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "per_trial", [True, pytest.param(False, marks=pytest.mark.slow)]
 )

@@ -196,6 +196,7 @@ def test_control_tasks_start_where_they_did(same_start):
     assert np.array_equal(*values) == same_start
 
 
+@pytest.mark.slow
 def test_cart_poles_fall_as_their_physics_say():
   assert set(meta_suites.HELD_OUT_CART_POLES).isdisjoint(
     meta_suites.TRAINING_CART_POLES

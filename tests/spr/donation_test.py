@@ -42,6 +42,7 @@ def check(found, frames):
   assert temporary < 0.02 * frames
 
 
+@pytest.mark.slow
 def test_a_step_has_one_replay():
   game = spr.game.make("Blank", {"num_actions": 3})
   # An agent whose step is compiled fast.

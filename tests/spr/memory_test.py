@@ -165,6 +165,7 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   assert (np.asarray(after.params["memory"]["out"]["w"]) != 0).any()
 
 
+@pytest.mark.slow
 def test_dropout_of_layers_is_on_in_what_learns_alone():
   stack = {"stack": {"mixer": "lstm", "d_model": 4, "dropout": 0.5}}
   config = config_for("lstm", memory=stack, transition=stack)

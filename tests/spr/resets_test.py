@@ -25,6 +25,7 @@ def agent(**options):
   return learner.Config(parts, augmentation=None, **options)
 
 
+@pytest.mark.slow
 def test_resets_shrink_and_perturb_or_draw_anew():
   config = agent()
   init = jax.jit(learner.init, static_argnums=1)

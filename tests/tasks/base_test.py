@@ -3,7 +3,6 @@
 import dataclasses
 
 import chex
-from flax import core
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +10,19 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.training import configuration
 from jaxseq.training import recipes
 from jaxseq.training.comparison import arms
 
-Frozen = core.FrozenDict
+Frozen = configuration.freeze
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(base.Comparison):
-  network: Frozen = Frozen({"stack": {"mixer": "gru", "d_model": 4}})
-  optimizer: Frozen = Frozen({"learning_rate": 0.1, "schedule": "constant"})
+  network: arms.Fields = Frozen({"stack": {"mixer": "gru", "d_model": 4}})
+  optimizer: arms.Fields = Frozen(
+    {"learning_rate": 0.1, "schedule": "constant"}
+  )
   batch_size: int = 8
   depth: int = 2
 

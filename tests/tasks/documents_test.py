@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.planner import planned
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
-from jaxseq.training import planned
 from jaxseq.training import recipes
 
 LONGEST = 64
@@ -83,6 +83,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(

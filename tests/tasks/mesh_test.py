@@ -46,7 +46,9 @@ def language_problem(config, jump_every=None, network=NETWORK):
   )
 
 
-@pytest.mark.parametrize("jump_every", [None, 2])
+@pytest.mark.parametrize(
+  "jump_every", [pytest.param(None, marks=pytest.mark.slow), 2]
+)
 @pytest.mark.parametrize(
   "fields",
   [
@@ -62,6 +64,7 @@ def test_language(fields, jump_every):
   check(lambda config: language_problem(config, jump_every), fields)
 
 
+@pytest.mark.slow
 def test_turns_of_devices_with_parts_of_the_parameters():
   """Wide enough that a device keeps a part; gated networks take turns."""
   stack = dataclasses.replace(NETWORK.stack, d_model=32, time_scheme="relay")
@@ -124,6 +127,7 @@ def events_problem(config):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "fields",
   [

@@ -35,7 +35,7 @@ def test_golden_intervals(arrays, run):
 def test_golden_comparison_and_profile(arrays):
   a, b = arrays["hns_a"], arrays["hns_b"]
   np.testing.assert_allclose(
-    aggregates.probability_of_improvement(a, b),
+    aggregates.improvement(a, b, resamples=1)[0],
     arrays["prob_improvement_a_over_b"],
     rtol=1e-12,
   )
@@ -56,7 +56,7 @@ def test_interval_of_a_comparison(arrays):
   rng = np.random.default_rng(1)
   tasks = np.arange(a.shape[1])
   values = [
-    aggregates.probability_of_improvement(
+    aggregates._improvement(
       *(x[rng.integers(len(x), size=x.shape), tasks] for x in (a, b))
     )
     for _ in range(2000)
@@ -72,9 +72,7 @@ def test_interval_of_a_comparison_of_few_runs():
   """Against all resamples there are."""
   x, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0])
   values = [
-    aggregates.probability_of_improvement(
-      np.array(xs)[:, None], np.array(ys)[:, None]
-    )
+    aggregates._improvement(np.array(xs)[:, None], np.array(ys)[:, None])
     for xs in itertools.product(x, repeat=3)
     for ys in itertools.product(y, repeat=2)
   ]
@@ -102,7 +100,7 @@ def test_bootstrap_covers_the_truth():
 def test_equal_runs_and_one_run():
   scores = np.ones((3, 2))
   assert aggregates.bootstrap(scores) == (1.0, 1.0)
-  assert aggregates.probability_of_improvement(scores, scores[:1]) == 0.5
+  assert aggregates._improvement(scores, scores[:1]) == 0.5
   assert aggregates.improvement(scores[:1], 2 * scores) == (0.0, 0.0, 0.0)
   assert aggregates.bootstrap(np.asarray([[1.0, 3.0]])) == (2.0, 2.0)
 
@@ -118,7 +116,7 @@ def test_equal_runs_and_one_run():
     (lambda f: f.bootstrap(np.ones((2, 2)), resamples=0), "got 0"),
     (lambda f: f.bootstrap(np.ones((2, 2)), confidence=1.0), "got 1.0"),
     (
-      lambda f: f.probability_of_improvement(np.ones((2, 2)), np.ones((2, 3))),
+      lambda f: f.improvement(np.ones((2, 2)), np.ones((2, 3))),
       "expected the tasks of x, 2",
     ),
     (

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import pytest
 
+from jaxseq.training import _lock
 from jaxseq.training import checkpoint
-from jaxseq.training import lock
 from tests.training.checkpoint_test import small
 
 
@@ -35,7 +35,7 @@ def test_a_run_goes_back_to_its_pinned_step(tmp_path):
 def test_a_directory_that_was_moved_meanwhile_is_not_made_anew(tmp_path):
   workdir = tmp_path / "run"
   workdir.mkdir()
-  lock.hold(workdir)
+  _lock.hold(workdir)
   with checkpoint.Checkpointer(workdir / "arm" / "checkpoints") as saver:
     workdir.rename(tmp_path / "moved")
     saver.save(1, small(1))

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from jaxseq.training import compile_cache
 
 _PROGRAM = """
@@ -54,6 +56,7 @@ def test_a_later_process_need_not_compile(tmp_path):
   assert run(XDG_CACHE_HOME=str(tmp_path)) == [folder, "1"]
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_where_it_is_not_wanted_or_cannot_be(tmp_path):
   assert run(JAXSEQ_COMPILATION_CACHE="off", HOME=str(tmp_path))[0] == "None"
   taken = tmp_path / "file"

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseq.training import early_stopping
+from jaxseq.training import _early_stopping
 from jaxseq.training import scalars
 from jaxseq.training import supervised
 from jaxseq.training.comparison import run
@@ -25,7 +25,7 @@ from jaxseq.training.comparison import supervised_arms
 class _State(NamedTuple):
   variables: dict[str, jax.Array]
   update: jax.Array
-  best: early_stopping.Best | None = None
+  best: _early_stopping.Best | None = None
 
 
 def _state(update):
@@ -35,7 +35,7 @@ def _state(update):
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_what_is_kept(higher):
-  rule = early_stopping.Rule("score", higher, 2)
+  rule = _early_stopping.Rule("score", higher, 2)
   state = rule.initial(_state([0, 0, 0]))
   shapes = jax.eval_shape(lambda: _state([0, 0, 0]))
   assert rule.template(shapes).best == jax.eval_shape(lambda: state.best)

@@ -9,8 +9,8 @@ import time
 
 from jax.experimental import multihost_utils
 
+from jaxseq.training.devices import _watchdog
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import watchdog
 
 # What each is silent for, in seconds: process 1, which needs the other as a
 # coordinator, ends first.
@@ -24,7 +24,7 @@ def stuck_here():
 def main(number, port):
   processes.connect(f"127.0.0.1:{port}", 2, number)
   multihost_utils.sync_global_devices("compiled and connected")
-  with watchdog.Watchdog(PATIENCE[number]) as dog:
+  with _watchdog.Watchdog(PATIENCE[number]) as dog:
     dog.beat("updating")
     if number == 0:
       stuck_here()

@@ -12,15 +12,15 @@ import sys
 
 import pytest
 
+from jaxseq.training import _lock
 from jaxseq.training import errors
-from jaxseq.training import lock
 from jaxseq.training import run_directory
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _HOLDER = """
 import pathlib, sys
-from jaxseq.training import lock
-lock.hold(pathlib.Path(sys.argv[1]))
+from jaxseq.training import _lock
+_lock.hold(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -53,7 +53,7 @@ def test_the_second_program_is_refused_until_the_first_is_killed(
   with pytest.raises(errors.UserError, match=f"{start}{holder.pid} on "):
     prepare(tmp_path)
   # Nothing was written there.
-  assert [path.name for path in tmp_path.iterdir()] == [lock.FILE]
+  assert [path.name for path in tmp_path.iterdir()] == [_lock.FILE]
   holder.send_signal(signal.SIGKILL)
   holder.wait(30)
   prepare(tmp_path)
@@ -92,10 +92,10 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
 def test_a_directory_that_was_removed_is_locked_again(tmp_path):
   path = tmp_path / "run"
   path.mkdir()
-  lock.hold(path)
-  (path / lock.FILE).unlink()
-  lock.hold(path)
-  assert (path / lock.FILE).read_text()
+  _lock.hold(path)
+  (path / _lock.FILE).unlink()
+  _lock.hold(path)
+  assert (path / _lock.FILE).read_text()
 
 
 @pytest.mark.parametrize("change", ["removed", "taken", "moved"])
@@ -103,13 +103,13 @@ def test_a_lock_that_is_gone_is_noticed(tmp_path, change):
   path = tmp_path / "run"
   prepare(path)
   place = path / "arm" / "checkpoints"
-  lock.check(place)
+  _lock.check(place)
   if change == "moved":
     path.rename(tmp_path / "elsewhere")
   else:
-    (path / lock.FILE).unlink()
+    (path / _lock.FILE).unlink()
   if change == "taken":
-    (path / lock.FILE).touch()
+    (path / _lock.FILE).touch()
   with pytest.raises(errors.UserError, match=r"'.*run' or its file \.lock was"):
-    lock.check(place)
-  lock.check(tmp_path / "another")
+    _lock.check(place)
+  _lock.check(tmp_path / "another")

@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxseq.training import checkpoint
 from jaxseq.training import scalars
+from jaxseq.training.devices import _watchdog
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import watchdog
 
 _HERE = pathlib.Path(__file__).resolve().parent
 
@@ -55,7 +55,7 @@ def test_two_processes_that_hang_end_with_a_sentence():
   ends = run_two("hung_processes.py")
   waits = {0: 5, 1: 2}
   for number, (code, out, err) in enumerate(ends):
-    assert code == watchdog.EXIT_CODE, err
+    assert code == _watchdog.EXIT_CODE, err
     assert "not ended" not in out
     assert (
       f"process {number} of 2: nothing has happened for {waits[number]} "

@@ -32,9 +32,10 @@ def s5_params(bidirectional=False):
 def by_leaf(config, params):
   """Returns leaf name -> {(learning rate, decay)} over all such leaves."""
   out = {}
-  for row in optimizers.describe(config, params):
-    name = row.path.rsplit("/", 1)[-1]
-    out.setdefault(name, set()).add((row.learning_rate, row.weight_decay))
+  labels = optimizers.path_labels(params, config.groups, config.no_decay)
+  for path, label in jax.tree.leaves_with_path(labels):
+    settings = optimizers._settings(config)[label]
+    out.setdefault(path[-1].key, set()).add(settings)
   return out
 
 

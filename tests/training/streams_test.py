@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jaxseq.training import streams
+from jaxseq.training import _streams
 from tests import programs
 
 _PROGRAM = """
@@ -51,7 +51,7 @@ def test_a_program_whose_output_is_lost(tmp_path, redirection, code, said):
 
 
 def test_a_stream_stays_what_it_is(capfd):
-  stream = streams.Tolerant(sys.__stdout__)
+  stream = _streams.Tolerant(sys.__stdout__)
   assert stream.encoding == sys.__stdout__.encoding
   assert stream.write("abc\n") == 4
   stream.flush()

@@ -15,15 +15,6 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.dts.metrics._beta_vae import BetaVae as BetaVae
   from jaxseq.dts.metrics._beta_vae import (
-    beta_vae_features as beta_vae_features,
-  )
-  from jaxseq.dts.metrics._beta_vae import (
-    beta_vae_from_encoder as beta_vae_from_encoder,
-  )
-  from jaxseq.dts.metrics._beta_vae import (
-    beta_vae_from_features as beta_vae_from_features,
-  )
-  from jaxseq.dts.metrics._beta_vae import (
     beta_vae_from_table as beta_vae_from_table,
   )
   from jaxseq.dts.metrics._dci import Dci as Dci
@@ -40,13 +31,7 @@ if TYPE_CHECKING:
   )
   from jaxseq.dts.metrics._factor_vae import FactorVae as FactorVae
   from jaxseq.dts.metrics._factor_vae import (
-    factor_vae_from_encoder as factor_vae_from_encoder,
-  )
-  from jaxseq.dts.metrics._factor_vae import (
     factor_vae_from_table as factor_vae_from_table,
-  )
-  from jaxseq.dts.metrics._factor_vae import (
-    factor_vae_from_votes as factor_vae_from_votes,
   )
   from jaxseq.dts.metrics._gap import mig as mig
   from jaxseq.dts.metrics._gap import mig_per_factor as mig_per_factor
@@ -68,10 +53,6 @@ if TYPE_CHECKING:
     modularity_per_code as modularity_per_code,
   )
   from jaxseq.dts.metrics._posterior import PosteriorGap as PosteriorGap
-  from jaxseq.dts.metrics._posterior import joint_entropy as joint_entropy
-  from jaxseq.dts.metrics._posterior import (
-    posterior_entropies as posterior_entropies,
-  )
   from jaxseq.dts.metrics._posterior import posterior_mig as posterior_mig
   from jaxseq.dts.metrics._sap import sap_continuous as sap_continuous
   from jaxseq.dts.metrics._sap import sap_discrete as sap_discrete

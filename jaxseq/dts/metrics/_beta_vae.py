@@ -4,8 +4,6 @@ Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained
 Variational Framework", ICLR 2017, section 3, as in disentanglement_lib.
 """
 
-from collections.abc import Callable
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,100 +53,38 @@ def beta_vae_from_table(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   codes, factors = _arrays.pair(codes, factors, factors_least=2)
-  draw = _draws.Table(codes, factors).pairs
-  return _score(draw, train_points, evaluation_points, batch, seed)
+  table, points = _draws.Table(codes, factors), []
+  for pieces in _draws.in_pieces(
+    table.pairs,
+    np.random.default_rng(seed),
+    batch,
+    train_points=train_points,
+    evaluation_points=evaluation_points,
+  ):
+    distances, common = zip(
+      *((features(*pair), factor) for *pair, factor in pieces)
+    )
+    points += [np.concatenate(distances), np.concatenate(common)]
+  return score(*points)
 
 
-def beta_vae_from_encoder(
-  encode: Callable[[np.ndarray], np.ndarray],
-  sizes: Sequence[int],
-  *,
-  train_points: int = 10_000,
-  evaluation_points: int = 5_000,
-  batch: int = 64,
-  seed: int = 0,
-) -> BetaVae:
-  """Returns the score of an encoder of a generator with known factors.
-
-  `encode` makes codes (m, D) from factors (m, K) int64: it generates a window
-  for each row and encodes it; what it draws is its own. `sizes` (K,) are the
-  levels of each factor, 0 .. size - 1, which are equally likely. All else is
-  as in `beta_vae_from_table`.
-
-  Raises:
-    ValueError: a size is below 2, or `encode` returns another shape.
-    ModuleNotFoundError: scikit-learn is not installed.
-  """
-  draw = _draws.make_generator(encode, sizes).pairs
-  return _score(draw, train_points, evaluation_points, batch, seed)
-
-
-def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Returns mean distances of pairs, coordinate by coordinate.
-
-  Args:
-    first: (V, b, D) codes.
-    second: (V, b, D) codes that have one factor in common with them.
-
-  Returns:
-    (V, D) float64.
-
-  Raises:
-    ValueError: shapes differ.
-  """
-  first, second = np.asarray(first, float), np.asarray(second, float)
-  if first.ndim != 3 or first.shape != second.shape:
-    shapes = f"shape {first.shape} and {second.shape}"
-    raise _validate.error("codes", shapes, "(points, pairs, codes), both alike")
+def features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Returns mean distances (V, D) of pairs of codes (V, b, D)."""
   return np.abs(first - second).mean(1)
 
 
-def beta_vae_from_features(
-  train_features: np.ndarray,
+def score(
+  train: np.ndarray,
   train_factor: np.ndarray,
-  evaluation_features: np.ndarray,
-  evaluation_factor: np.ndarray,
+  other: np.ndarray,
+  other_factor: np.ndarray,
 ) -> BetaVae:
-  """Returns the score of recorded points.
-
-  Args:
-    train_features: (V, D) from `beta_vae_features`.
-    train_factor: (V,) int, the factor in common.
-    evaluation_features: (W, D).
-    evaluation_factor: (W,) int.
-
-  Raises:
-    ValueError: shapes or dtypes do not fit, or all points have one factor.
-    ModuleNotFoundError: scikit-learn is not installed.
-  """
-  train = _arrays.code_array(train_features, "train_features")
-  other = _arrays.code_array(evaluation_features, "evaluation_features")
-  train_factor = _arrays.label_array(train_factor, len(train), "train_factor")
-  evaluation_factor = _arrays.label_array(
-    evaluation_factor, len(other), "evaluation_factor"
-  )
+  """Returns the score of points (V, D) with the factors (V,) in common."""
   if np.ptp(train_factor) == 0:
     raise _validate.error("train_factor", train_factor, "at least two factors")
   model = _sklearn.load("linear_model").LogisticRegression()
   model.fit(train, train_factor)
   return BetaVae(
     float(model.score(train, train_factor)),
-    float(model.score(other, evaluation_factor)),
+    float(model.score(other, other_factor)),
   )
-
-
-def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
-  """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
-  points, rng = [], np.random.default_rng(seed)
-  for pieces in _draws.in_pieces(
-    draw,
-    rng,
-    batch,
-    train_points=train_points,
-    evaluation_points=evaluation_points,
-  ):
-    features, factors = zip(
-      *[(beta_vae_features(*codes), common) for *codes, common in pieces]
-    )
-    points += [np.concatenate(features), np.concatenate(factors)]
-  return beta_vae_from_features(*points)

@@ -143,14 +143,8 @@ def completeness(importance: np.ndarray) -> float:
 def disentanglement_per_code(importance: np.ndarray) -> np.ndarray:
   """Returns 1 - entropy of each row as a distribution, to base K.
 
-  Args:
-    importance: (D, K) >= 0, K >= 2.
-
-  Returns:
-    (D,) float64 in 0 .. 1; 0 for a row of zeros.
-
-  Raises:
-    ValueError: the matrix has another shape or a negative entry.
+  From importances (D, K) >= 0, K >= 2, to (D,) float64 in 0 .. 1; 0 for a row
+  of zeros. A ValueError for another shape or a negative entry.
   """
   return _concentration(_arrays.matrix(importance, "importance", columns=2))
 

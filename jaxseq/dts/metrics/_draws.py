@@ -1,19 +1,16 @@
 """Batches of codes in which one factor is held, for scores that vote.
 
-They come from a table of codes and factors, or from an encoder that makes codes
-for any factors. Both draw codes (V, b, D) with one factor held at a level, and
-say which (V,); or pairs of them, and their common factor.
+They come from a table of codes and factors: codes (V, b, D) with one factor
+held at a level, and which (V,); or pairs of them, and their common factor.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.dts import _arrays
 
 # Batches that are made at a time, so that 10,000 of them need little memory.
 _PIECE = 64
@@ -64,49 +61,6 @@ class Table(NamedTuple):
       level = level[first[voters]]
       second[voters] = order[starts[level] + rng.integers(counts[level])]
     return self.codes[first], self.codes[second], common
-
-
-class Generator(NamedTuple):
-  """An encoder of windows with any factors, (m, K) to (m, D), and levels."""
-
-  encode: Callable[[np.ndarray], np.ndarray]
-  sizes: np.ndarray
-
-  def held(self, rng, count, batch) -> tuple[np.ndarray, ...]:
-    """Draws batches; factors and levels are equally likely."""
-    held = rng.integers(len(self.sizes), size=count)
-    factors = rng.integers(self.sizes, size=(count, batch, len(self.sizes)))
-    vote = np.arange(count)
-    factors[vote, :, held] = factors[vote, 0, held][:, None]
-    return self.codes(factors), held
-
-  def pairs(self, rng, count, batch) -> tuple[np.ndarray, ...]:
-    """Draws pairs; factors and levels are equally likely."""
-    common = rng.integers(len(self.sizes), size=count)
-    shape = 2, count, batch, len(self.sizes)
-    first, second = rng.integers(self.sizes, size=shape)
-    vote = np.arange(count)
-    second[vote, :, common] = first[vote, :, common]
-    return self.codes(first), self.codes(second), common
-
-  def codes(self, factors: np.ndarray) -> np.ndarray:
-    """Returns codes (..., D) of factors (..., K), checked."""
-    flat = factors.reshape(-1, factors.shape[-1])
-    codes = _arrays.code_array(self.encode(flat), "what encode returns")
-    if len(codes) != len(flat):
-      shape, rows = f"shape {codes.shape}", f"{len(flat)} rows, as its argument"
-      raise _validate.error("what encode returns", shape, rows)
-    return codes.reshape(*factors.shape[:-1], -1)
-
-
-def make_generator(encode, sizes: Sequence[int]) -> Generator:
-  """Returns a generator; checks its numbers of levels (K,)."""
-  array = np.asarray(sizes)
-  if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-    raise _validate.error("sizes", sizes, "a list of integers")
-  if (array < 2).any():
-    raise _validate.error("sizes", array.tolist(), "at least 2 levels each")
-  return Generator(encode, array)
 
 
 def _by_level(column: np.ndarray):

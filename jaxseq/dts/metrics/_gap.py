@@ -7,23 +7,17 @@ from jaxseq.dts.metrics import _information
 
 
 def top_two_gap(matrix: np.ndarray) -> np.ndarray:
-  """Returns the largest less the second largest entry of each column.
+  """Returns the largest less the second largest entry of each column, (K,).
 
-  Args:
-    matrix: (D, K), D >= 2: how much code d says about factor k.
-
-  Returns:
-    (K,) float64.
-
-  Raises:
-    ValueError: the matrix has another shape or a negative entry.
+  Of a matrix (D, K), D >= 2: how much code d says about factor k. A ValueError
+  if it has another shape or a negative entry.
   """
   ordered = np.sort(_arrays.matrix(matrix, "matrix", rows=2), axis=0)
   return ordered[-1] - ordered[-2]
 
 
 def mig(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
-  """Returns the mutual information gap.
+  """Returns the mutual information gap, in 0 .. 1.
 
   Chen et al., "Isolating Sources of Disentanglement in Variational
   Autoencoders", arXiv:1802.04942, section 4, as in disentanglement_lib:
@@ -41,9 +35,6 @@ def mig(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
     codes: (n, D) float, D >= 2.
     factors: (n, K) int.
     bins: number of bins of a code.
-
-  Returns:
-    The mean gap, in 0 .. 1.
 
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.

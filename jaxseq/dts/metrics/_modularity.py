@@ -28,17 +28,14 @@ class Explicitness(NamedTuple):
 def modularity(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
   """Returns whether each code has information about one factor only.
 
-  Noise codes count as much as others, and plug-in information makes them look
-  as if they knew a little of everything (`information_bias`): leave codes that
-  are not active out, or report both.
+  The mean over codes, in 0 .. 1. Noise codes count as much as others, and
+  plug-in information makes them look as if they knew a little of everything
+  (`information_bias`): leave codes that are not active out, or report both.
 
   Args:
     codes: (n, D) float.
     factors: (n, K) int, K >= 2.
     bins: number of bins of a code.
-
-  Returns:
-    The mean over codes, in 0 .. 1.
 
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.
@@ -51,14 +48,8 @@ def modularity(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
 def modularity_per_code(information: np.ndarray) -> np.ndarray:
   """Returns 1 - (sum_k m^2 - max_k m^2) / (max_k m^2 (K - 1)) of each row.
 
-  Args:
-    information: (D, K) mutual information, K >= 2.
-
-  Returns:
-    (D,) float64 in 0 .. 1; 0 for a code without information.
-
-  Raises:
-    ValueError: the matrix has another shape or a negative entry.
+  From mutual information (D, K), K >= 2, to (D,) float64 in 0 .. 1; 0 for a
+  code without information. A ValueError for another shape or a negative entry.
   """
   squares = np.square(_arrays.matrix(information, "information", columns=2))
   most = squares.max(1)

@@ -34,43 +34,6 @@ class PosteriorGap(NamedTuple):
   conditional: np.ndarray
 
 
-def posterior_entropies(
-  mu: np.ndarray, logvar: np.ndarray, z: np.ndarray
-) -> np.ndarray:
-  """Returns the entropy of each coordinate of the aggregate posterior.
-
-  -mean_i log q(z_i,d) with q(z_d) = 1/n sum_j N(mu_j,d, sigma^2_j,d). Each z
-  comes from a component of the mixture, and its own component is among the n:
-  that lowers the estimate, the more the fewer rows there are.
-
-  It takes n^2 D densities, in small pieces: with 10,000 rows about half a
-  second for each coordinate.
-
-  Args:
-    mu: (n, D) float.
-    logvar: (n, D) float, logarithms of variances.
-    z: (n, D) float, one draw from each row.
-
-  Returns:
-    (D,) float64, nats; they may be negative.
-
-  Raises:
-    ValueError: shapes differ or something is not finite.
-  """
-  mu, logvar, z = _gaussians(mu, logvar, z)
-  return _entropies(mu, logvar, z)
-
-
-def joint_entropy(mu: np.ndarray, logvar: np.ndarray, z: np.ndarray) -> float:
-  """Returns the entropy of the aggregate posterior over all coordinates.
-
-  In nats; as biased as `posterior_entropies`, whose arguments and errors it
-  has, and more so with many codes.
-  """
-  mu, logvar, z = _gaussians(mu, logvar, z)
-  return float(_entropies(mu, logvar, z, [range(z.shape[1])])[0])
-
-
 def posterior_mig(
   mu: np.ndarray, logvar: np.ndarray, z: np.ndarray, factors: np.ndarray
 ) -> PosteriorGap:
@@ -79,6 +42,8 @@ def posterior_mig(
   I(z_d; v_k) = H(z_d) - mean over levels of H(z_d | v_k = level), each entropy
   under the mixture of the rows concerned; clipped at 0, divided by the
   logarithm of the number of levels, and the mean gap between the two largest.
+  It takes n^2 D densities, in small pieces: with 10,000 rows about half a
+  second for each coordinate.
 
   The mean over levels has no weights, so the factors must be balanced: every
   level as often as every other, best the full grid. A level's mixture has only
@@ -129,19 +94,20 @@ def _gaussians(mu, logvar, z, least=1):
   return mu, logvar, z
 
 
-def _entropies(mu, logvar, z, groups=None) -> np.ndarray:
-  """Returns the entropies of groups of coordinates; of each one if None."""
-  groups = groups or [[d] for d in range(z.shape[1])]
-  totals = np.zeros(len(groups))
+def _entropies(mu, logvar, z) -> np.ndarray:
+  """Returns the entropy (D,) of each coordinate of the aggregate posterior."""
+  # -mean_i log q(z_i,d) with q(z_d) = 1/n sum_j N(mu_j,d, sigma^2_j,d). Each z
+  # comes from a component of the mixture, and its own component is among the n:
+  # that lowers the estimate, the more the fewer rows there are.
+  totals = np.zeros(z.shape[1])
   # Pieces of rows are small beside all columns.
   size = max(1, _PIECE // len(mu))
-  for g, group in enumerate(groups):
+  for d in range(len(totals)):
     for first in range(0, len(z), size):
-      rows = slice(first, first + size)
-      log_q = sum(
-        _log_density(z[rows, d], mu[:, d], logvar[:, d]) for d in group
-      )
-      totals[g] -= _log_sum_exp(log_q).sum()
+      piece = z[first : first + size, d]
+      totals[d] -= _log_sum_exp(
+        _log_density(piece, mu[:, d], logvar[:, d])
+      ).sum()
   return totals / len(z) + math.log(len(mu))
 
 

@@ -27,15 +27,9 @@ def sap_continuous(codes: np.ndarray, factors: np.ndarray) -> float:
 def sap_matrix_continuous(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
   """Returns the squared Pearson correlation of each code with each factor.
 
-  Args:
-    codes: (n, D) float.
-    factors: (n, K) int, whose order means something.
-
-  Returns:
-    (D, K) float64 in 0 .. 1; 0 for a code whose variance is below 1e-12.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
+  From codes (n, D) float and factors (n, K) int, whose order means something,
+  to (D, K) float64 in 0 .. 1; 0 for a code whose variance is below 1e-12. A
+  ValueError if shapes or dtypes are wrong, or a factor is constant.
   """
   codes, factors = _arrays.pair(codes, factors)
   codes = codes - codes.mean(0)
@@ -79,12 +73,10 @@ def sap_matrix_discrete(
 ) -> np.ndarray:
   """Returns the test accuracy of a linear SVM of each code for each factor.
 
-  C = 0.01, classes weighted to balance, codes not standardised: a code of small
-  scale scores low. Arguments and errors are those of `dci`, but one code and
-  one factor will do; `seed` is that of the classifiers.
-
-  Returns:
-    (D, K) float64 in 0 .. 1.
+  (D, K) float64 in 0 .. 1. C = 0.01, classes weighted to balance, codes not
+  standardised: a code of small scale scores low. Arguments and errors are those
+  of `dci`, but one code and one factor will do; `seed` is that of the
+  classifiers.
   """
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test

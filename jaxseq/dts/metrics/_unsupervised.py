@@ -16,14 +16,9 @@ def gaussian_total_correlation(codes: np.ndarray) -> float:
 
       0.5 (sum_d log C_dd - log det C)
 
-  Of means of q(z|x) it is not the total correlation of q(z).
-
-  Args:
-    codes: (n, D) float. Codes that do not vary are left out.
-
-  Returns:
-    Nats, >= 0. A code that is a linear function of others makes it infinite,
-    or what rounding leaves of that.
+  Of means of q(z|x) it is not the total correlation of q(z). From codes (n, D),
+  of which those that do not vary are left out, to nats >= 0. A code that is a
+  linear function of others makes it infinite, or what rounding leaves of that.
 
   Raises:
     ValueError: codes have another shape, are not finite, or none varies.
@@ -38,15 +33,10 @@ def gaussian_total_correlation(codes: np.ndarray) -> float:
 def gaussian_wasserstein(codes: np.ndarray, normalized: bool = False) -> float:
   """Returns the squared Wasserstein-2 distance of two Gaussians.
 
-  One has the codes' covariance C, the other only its diagonal S:
-  2 tr C - 2 tr (C S)^(1/2).
-
-  Args:
-    codes: (n, D) float. Codes that do not vary are left out.
-    normalized: whether to divide by tr C, so that scale does not matter.
-
-  Returns:
-    In squared units of the codes, or without unit; >= 0 up to rounding.
+  One has the covariance C of the codes (n, D) that vary, the other only its
+  diagonal S: 2 tr C - 2 tr (C S)^(1/2), in squared units of the codes; with
+  `normalized` divided by tr C, so that scale does not matter. It is >= 0 up to
+  rounding.
 
   Raises:
     ValueError: codes have another shape, are not finite, or none varies.
@@ -61,17 +51,11 @@ def gaussian_wasserstein(codes: np.ndarray, normalized: bool = False) -> float:
 
 
 def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
-  """Returns the mean mutual information of two different binned codes.
+  """Returns the mean mutual information of two different binned codes, nats.
 
-  Args:
-    codes: (n, D) float, D >= 2. Codes that do not vary count, with 0.
-    bins: number of bins of a code.
-
-  Returns:
-    Nats, biased by about (bins - 1)^2 / (2 n).
-
-  Raises:
-    ValueError: codes have another shape or are not finite.
+  It is biased by about (bins - 1)^2 / (2 n). Of codes (n, D), D >= 2, those
+  that do not vary count, with 0. A ValueError for another shape, or not finite
+  ones.
   """
   codes = _arrays.code_array(codes, least=2)
   binned = _information.discretize(codes, bins)

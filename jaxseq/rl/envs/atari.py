@@ -105,10 +105,7 @@ class Atari(base.Environment):
       frame, state, reward, terminated, truncated, final_frame, info
     )
 
-  def reset_env(
-    self, key: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
-    """Starts a game, as gymnax names it."""
+  def _reset(self, key, params):
     frame = _array(np.uint8, _ale.SIZE, _ale.SIZE, 1)
     return self._call(self._host.reset, (frame,), self._noops(key))
 

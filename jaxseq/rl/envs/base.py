@@ -222,7 +222,8 @@ class Environment(Jitted):
     raise NotImplementedError
 
   def _reset(self, key, params):
-    return self.reset_env(key, params)
+    state = self.start(_words(key, self.reset_words), params)
+    return self.observe(state, params), state
 
   def _step(self, key, state, action, params):
     words = _words(key, self.step_words + self.reset_words)
@@ -248,8 +249,7 @@ class Environment(Jitted):
     self, key: jax.Array, params: EnvParams
   ) -> tuple[PyTree, PyTree]:
     """Starts an episode, as gymnax names it."""
-    state = self.start(_words(key, self.reset_words), params)
-    return self.observe(state, params), state
+    return self._reset(key, params)
 
   @property
   def num_actions(self) -> int:

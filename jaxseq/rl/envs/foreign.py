@@ -98,7 +98,7 @@ class Foreign(base.Environment):
     done = terminated | truncated
     after = jax.lax.cond(
       _batching.any_of_batch(done),
-      lambda: base.select(done, [*self.reset_env(key, params)], played),
+      lambda: base.select(done, [*self._reset(key, params)], played),
       lambda: played,
     )
     return base.outcome(*after, reward, terminated, truncated, played[0])
@@ -116,8 +116,7 @@ class Foreign(base.Environment):
     reward = jnp.asarray(played.reward, jnp.float32)
     return observation, after, reward, jnp.asarray(played.terminated, bool), {}
 
-  def reset_env(self, key: jax.Array, params: PyTree) -> tuple[PyTree, State]:
-    """Starts an episode, as gymnax names it."""
+  def _reset(self, key, params):
     observation, task_state = self.begin(key)
     return observation, State(jnp.int32(0), task_state)
 

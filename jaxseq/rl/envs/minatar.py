@@ -65,10 +65,7 @@ class MinAtar(base.Environment):
       _frame(info["final_observation"]),
     )
 
-  def reset_env(
-    self, key: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, PyTree]:
-    """Starts a game, as gymnax names it."""
+  def _reset(self, key, params):
     observation, state = self._env[0].reset(key, params)
     return _frame(observation), _strong(state)
 

@@ -20,8 +20,8 @@ import jax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import _early_stopping
 from jaxseq.training import configuration
-from jaxseq.training import early_stopping
 from jaxseq.training import finite
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
@@ -137,7 +137,7 @@ class Program(Protocol):
   update_axis: int | None
   evaluate_every: int | None
   losses: Sequence[str]
-  rule: early_stopping.Rule | None
+  rule: _early_stopping.Rule | None
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jaxseq._types import PyTree
-from jaxseq.training import early_stopping
+from jaxseq.training import _early_stopping
 from jaxseq.training import finite
 from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
@@ -35,7 +35,7 @@ class SeedProgram:
   evaluate_every: int | None = None
   # A loss or gradient that is not finite makes parameters so in the same chunk.
   losses: Sequence[str] = ()
-  rule: early_stopping.Rule | None = None
+  rule: _early_stopping.Rule | None = None
 
   def __init__(
     self,

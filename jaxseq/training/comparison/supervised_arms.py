@@ -15,7 +15,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.training import early_stopping
+from jaxseq.training import _early_stopping
 from jaxseq.training import per_seed
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -215,7 +215,7 @@ class Arm:
     rate = np.asarray(self.rate, jax.dtypes.canonicalize_dtype(float))
     return self.problem.data, rate
 
-  def rule(self, patience: int) -> early_stopping.Rule:
+  def rule(self, patience: int) -> _early_stopping.Rule:
     """Returns the rule of early stopping after so many evaluations.
 
     Raises:
@@ -228,7 +228,7 @@ class Arm:
       wrong = f"neither a higher nor a lower {self.metric} is better"
     if wrong:
       raise _validate.error("early_stopping", patience, f"0, as {wrong}")
-    return early_stopping.Rule(self.metric, self.better == "higher", patience)
+    return _early_stopping.Rule(self.metric, self.better == "higher", patience)
 
   def program(
     self, config: Supervised, beside: Sequence["Arm"] = ()

@@ -10,6 +10,5 @@ if TYPE_CHECKING:
   from jaxseq.training.devices import process_flags as process_flags
   from jaxseq.training.devices import processes as processes
   from jaxseq.training.devices import seeds as seeds
-  from jaxseq.training.devices import watchdog as watchdog
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -65,11 +65,7 @@ class MeshConfig:
 
 
 def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
-  """Changes a configuration as the flag `--mesh` asks.
-
-  Args:
-    pairs: such as ["data=4", "time=2"].
-    config: what is changed.
+  """Changes a configuration as the flag `--mesh` asks: ["data=4", "time=2"].
 
   Raises:
     UserError: a pair is none, or a field or its value is wrong.
@@ -97,9 +93,6 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
 
 def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   """Returns the mesh over the devices of all processes; None for one device.
-
-  Args:
-    config: its shape.
 
   Raises:
     UserError: (a ValueError) there are fewer devices, or `data=0` does not come
@@ -138,13 +131,7 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
-  """Compiles a function within a mesh, so that `spread` finds it.
-
-  Args:
-    function: of pytrees of arrays.
-    mesh: the mesh.
-    **options: of `jax.jit`.
-  """
+  """Compiles a function by `jax.jit` in a mesh, which `spread` then finds."""
   compiled = jax.jit(function, **options)
 
   @functools.wraps(function)
@@ -161,7 +148,7 @@ def spread(tree: T, what: str = "examples of a batch") -> T:
   Args:
     tree: pytree of arrays with a leading axis of examples, and of scalars,
       inside `jit`.
-    what: what they are, for the message.
+    what: for the message, what is dealt out.
 
   Raises:
     UserError: (a ValueError) the examples do not come out even.
@@ -201,11 +188,7 @@ def spread_evenly(tree: T) -> T:
 
 
 def replicate(tree: T) -> T:
-  """Puts arrays whole onto all devices; without a mesh it changes nothing.
-
-  Args:
-    tree: pytree of arrays, inside `jit`.
-  """
+  """Puts arrays whole onto all devices, inside `jit`, if there is a mesh."""
   if DATA not in jax.sharding.get_abstract_mesh().axis_names:
     return tree
   return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _P()), tree)
@@ -219,16 +202,11 @@ def whole(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
 def cut_parameters(
   mesh: jax.sharding.Mesh, tree: PyTree, skip: int = 0
 ) -> PyTree:
-  """Returns placements that share parameters out.
+  """Returns placements that share parameters out, in a tree's structure.
 
-  Args:
-    mesh: the mesh.
-    tree: pytree of arrays or ShapeDtypeStructs.
-    skip: leading axes that are never cut, such as that of seeds.
-
-  Returns:
-    Placements in the tree's structure: along "parameters" the longest axis that
-    comes out even is cut; arrays of fewer than 1024 items are whole.
+  Along "parameters" the longest axis that comes out even is cut, but for the
+  first `skip` ones, such as that of seeds; arrays of fewer than 1024 items are
+  whole.
   """
   count = mesh.shape[PARAMETERS]
 
@@ -245,13 +223,9 @@ def cut_parameters(
 def cut_examples(
   mesh: jax.sharding.Mesh, tree: PyTree, axis: int = 0
 ) -> PyTree:
-  """Returns placements that share examples out.
+  """Returns placements that share examples out along an axis.
 
-  Args:
-    mesh: the mesh.
-    tree: pytree of arrays or ShapeDtypeStructs.
-    axis: that of the examples; arrays without it, or whose axis does not come
-      out even, are whole.
+  Arrays without it, or whose axis does not come out even, are whole.
   """
   count = _count(mesh)
 
@@ -309,10 +283,7 @@ def put(array: np.ndarray, where: jax.sharding.Sharding) -> jax.Array:
 def split_time(config: MeshConfig, arm: T) -> T:
   """Makes the mixers of a configuration split time, if the mesh does.
 
-  Args:
-    config: the mesh.
-    arm: a dataclass; every field "time_axis" in it, or in dataclasses in it, is
-      set.
+  Every field "time_axis" in a dataclass, or in dataclasses in it, is set.
   """
   if config.time == 1:
     return arm

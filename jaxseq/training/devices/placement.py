@@ -26,14 +26,8 @@ def compiled(
 ) -> Callable:
   """Compiles a function of one seed for all seeds.
 
-  Args:
-    config: the mesh.
-    num_seeds: length of the arguments' leading axis.
-    function: of pytrees of arrays.
-    shared: how many of the last arguments all seeds get whole.
-    one_by_one: see `seeds.jit`.
-    **options: of `jax.jit`. With a mesh, results that `out_shardings` does not
-      place are whole on every device.
+  The arguments are those of `seeds.jit` and the mesh. With one, results that
+  the option `out_shardings` of `jax.jit` does not place are whole everywhere.
 
   Raises:
     UserError: (a ValueError) the mesh does not fit the devices.
@@ -50,13 +44,7 @@ def compiled(
 
 
 def share(config: device_mesh.MeshConfig, num_seeds: int, data: T) -> T:
-  """Puts the data of all seeds onto the devices, once for all calls.
-
-  Args:
-    config: the mesh.
-    num_seeds: number of seeds.
-    data: pytree of host arrays.
-  """
+  """Puts the host arrays of all seeds onto the devices, once for all calls."""
   mesh = device_mesh.make(config)
   if mesh is None:
     return seeds.share(data, num_seeds)
@@ -72,10 +60,9 @@ def state_placements(
     config: the mesh.
     state: the state, or its shapes, with a leading axis of seeds: a NamedTuple
       with the fields `variables` and `opt_state`, which the devices along
-      "parameters" share.
+      "parameters" share. Other fields are whole on every device.
     examples: name of the field whose arrays have an axis of examples behind
-      that of the seeds. The fields that are not named here are whole on every
-      device.
+      that of the seeds.
   """
   mesh = device_mesh.make(config)
   if mesh is None:
@@ -101,10 +88,6 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
   """Returns the host's copies of arrays that devices may share.
 
   With a mesh all processes have to call it.
-
-  Args:
-    config: the mesh.
-    tree: pytree of arrays.
   """
   where = everywhere(config)
   if where is not None:
@@ -113,12 +96,7 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
 
 
 def create(config: device_mesh.MeshConfig, function: Callable[[], T]) -> T:
-  """Returns what a function makes, on all devices if there is a mesh.
-
-  Args:
-    config: the mesh.
-    function: called without arguments; returns arrays, such as keys.
-  """
+  """Returns what a function makes, such as keys, on all devices of a mesh."""
   where = everywhere(config)
   if where is None:
     return function()

@@ -56,13 +56,7 @@ def _pool_size() -> int:
 def over(
   function: Callable, *, shared: int = 0, one_by_one: bool | None = None
 ) -> Callable:
-  """Maps a function over a leading axis of seeds, wherever they are.
-
-  Args:
-    function: a function of pytrees of arrays, for one seed.
-    shared: see `jit`.
-    one_by_one: see `jit`.
-  """
+  """Maps a function over a leading axis of seeds, wherever they are: `jit`."""
 
   def mapped(*arguments):
     mapped_arguments = arguments[: len(arguments) - shared]
@@ -140,15 +134,7 @@ def jit(
 
 
 def share(tree: T, num_seeds: int) -> T:
-  """Puts arrays onto all devices that `jit` uses, once and for all calls.
-
-  Args:
-    tree: pytree of arrays.
-    num_seeds: as for `jit`.
-
-  Returns:
-    The tree, on the devices.
-  """
+  """Puts arrays onto all devices that `jit` uses, once and for all calls."""
   mesh = _mesh(num_seeds)
   if mesh is None:
     return jax.device_put(tree)

@@ -3,6 +3,7 @@ import pytest
 
 from jaxseq.dts import metrics
 from jaxseq.dts.metrics import _draws
+from jaxseq.dts.metrics import _factor_vae
 from tests.dts.metrics import cases
 
 
@@ -10,12 +11,11 @@ from tests.dts.metrics import cases
 def test_golden(golden, name):
   arrays = golden(f"dts/votes_{name}")
   variances = arrays["global_codes"].var(0, ddof=1)
-  result = metrics.factor_vae_from_votes(
-    arrays["train_codes"],
-    arrays["train_factor_index"],
-    arrays["eval_codes"],
-    arrays["eval_factor_index"],
-    variances,
+  num_factors = arrays["train_factor_index"].max() + 1
+  votes = _factor_vae.Votes(num_factors, variances, 0.05)
+  result = votes.result(
+    votes.count(arrays["train_codes"], arrays["train_factor_index"]),
+    votes.count(arrays["eval_codes"], arrays["eval_factor_index"]),
   )
   np.testing.assert_array_equal(result.active, arrays["active_dims"])
   # The reference counts places among the active codes.
@@ -41,8 +41,9 @@ def test_a_table_gives_what_its_batches_give():
   )
   rng = np.random.default_rng(3)
   table = _draws.Table(codes, factors)
-  recorded = [*table.held(rng, 60, 8), *table.held(rng, 40, 8)]
-  expected = metrics.factor_vae_from_votes(*recorded, codes.var(0, ddof=1))
+  votes = _factor_vae.Votes(2, codes.var(0, ddof=1), 0.05)
+  counts = (votes.count(*table.held(rng, count, 8)) for count in (60, 40))
+  expected = votes.result(*counts)
   for seen, wanted in zip(result, expected):
     np.testing.assert_array_equal(seen, wanted)
   # Mixed codes: better than chance, not perfect.
@@ -67,31 +68,7 @@ def test_codes_for_factors_noise_and_nothing():
   assert not nothing.active.any()
 
 
-def test_an_encoder():
-  result = metrics.factor_vae_from_encoder(
-    lambda factors: -factors[:, ::-1].astype(float),
-    (3, 4),
-    train_votes=100,
-    evaluation_votes=50,
-    batch=16,
-    variance_examples=200,
-  )
-  assert result.evaluation == 1.0
-  assert result.classifier.tolist() == [1, 0]
-
-
 def test_wrong_batches():
-  with pytest.raises(ValueError, match=r"got shape \(3, 4\) and \(2,\)"):
-    metrics.factor_vae_from_votes(
-      np.ones((3, 4)), [0, 1, 0], np.ones((3, 4)), [0, 1, 0], np.ones(2)
-    )
-  batches = np.ones((3, 4, 2))
-  with pytest.raises(
-    ValueError, match=r"got array\(\[0, 1, 0\]\), expected a number in 0 .. 0"
-  ):
-    metrics.factor_vae_from_votes(
-      batches, [0, 1, 0], batches, [0, 1, 0], np.ones(2), num_factors=1
-    )
   with pytest.raises(ValueError, match="batch: got 1, .* at least 2"):
     metrics.factor_vae_from_table(
       np.eye(2), np.eye(2, dtype=int), batch=1, train_votes=2

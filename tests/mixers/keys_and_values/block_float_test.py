@@ -192,6 +192,7 @@ _FORMATS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", _FORMATS)
 def test_the_contract_holds_with_keys_in_few_bits(x64, options):
   """Step by step and in pieces, with what is kept equal to the bit."""

@@ -155,6 +155,7 @@ def test_pieces_change_nothing(x64, monkeypatch, time):
     close(got, expected, _VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize("resets", [False, True])
 def test_a_prefix_over_devices(x64, resets):

@@ -85,6 +85,7 @@ def test_queries_alone_find_the_stored_keys(x64, golden, name, representative):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
   ["window_center", pytest.param("window_first", marks=pytest.mark.slow)],

@@ -332,6 +332,7 @@ def test_zigzag_needs_a_length_that_fits():
     recurrence.to_zigzag(np.zeros((12, 1)), 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "order", [pytest.param("contiguous", marks=pytest.mark.slow), "zigzag"]
 )

@@ -99,6 +99,7 @@ def test_nothing_undefined_passes_a_reset():
   np.testing.assert_array_equal(got[1], after)
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize(
   ("devices", "size", "resets"),

@@ -52,6 +52,7 @@ def test_two_chunks():
   check(Shape(3, 5, time=70), "scalar", "random")
 
 
+@pytest.mark.slow
 def test_a_decay_for_each_key():
   check(Shape(3, 5, time=10), "vector", "random")
 

@@ -80,6 +80,7 @@ def exact(arguments, reset):
     return jax.tree.map(np.asarray, evaluate(loop, wide))
 
 
+@pytest.mark.slow
 @hopper
 @pytest.mark.parametrize(
   "reset", [pytest.param("none", marks=pytest.mark.slow), "random"]

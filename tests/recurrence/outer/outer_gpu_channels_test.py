@@ -59,6 +59,7 @@ def check(shape, reset_kind, arguments=None):
   assert_near(got[1], grads, 6e-3)
 
 
+@pytest.mark.slow
 def test_two_chunks():
   check(Shape(1, 1, 3, 5, time=65), "random")
 

@@ -83,6 +83,7 @@ def check(chip, arguments, reset, tolerance=2e-6):
     assert gradient.dtype == arguments[name].dtype
 
 
+@pytest.mark.slow
 def test_values_and_gradients_equal_plain_steps(x64):
   del x64
   check("tpu", *problem(3))

@@ -147,7 +147,12 @@ def test_what_does_not_fit_is_said():
 
 
 @pytest.mark.parametrize(
-  "scan", ["outer_scan", "delta_scan", "mlstm_scan_heads"]
+  "scan",
+  [
+    "outer_scan",
+    pytest.param("delta_scan", marks=pytest.mark.slow),
+    pytest.param("mlstm_scan_heads", marks=pytest.mark.slow),
+  ],
 )
 def test_without_the_guard_finite_numbers_are_the_same(scan):
   q, k, v, alpha, *_ = _problem(40, np.float32)

@@ -50,6 +50,7 @@ _SWEEPS = {
 }
 
 
+@pytest.mark.slow
 # `make test-slow` has the other.
 @pytest.mark.parametrize(
   "algorithm",

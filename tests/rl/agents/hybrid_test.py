@@ -71,7 +71,9 @@ def test_a_run_is_finite_and_goes_on_from_a_checkpoint(name, tmp_path):
   same((again, repeated), (end, metrics))
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_ratio_is_one_before_the_first_optimizer_step(scan_layers):
   config = arm("ppo")
   if scan_layers:

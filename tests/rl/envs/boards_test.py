@@ -29,6 +29,7 @@ def _segments(size, length):
     yield frozenset((cell, line) for cell in cells)
 
 
+@pytest.mark.slow
 def test_ships_are_uniform_on_free_segments():
   env, params = envs.make("BattleshipEasy", board_size=6)
   num_boards = 40_000

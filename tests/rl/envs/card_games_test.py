@@ -125,6 +125,7 @@ def test_cards_laid_when_turned_equal_a_layout_known_before(env_id):
     jax.tree.map(np.testing.assert_array_equal, lazy, known)
 
 
+@pytest.mark.slow
 def test_cards_laid_when_turned_are_shuffled():
   env, _ = envs.make("ConcentrationHard")
   num_deals = 6000

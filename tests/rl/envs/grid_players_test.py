@@ -159,6 +159,7 @@ def _levels(**games):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("game", "level", "expected"),
   _levels(

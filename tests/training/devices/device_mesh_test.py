@@ -106,7 +106,7 @@ def mesh(**fields):
   "config",
   [
     mesh(data=2, parameters=2, split_data=True),
-    mesh(data=4, time=2),
+    pytest.param(mesh(data=4, time=2), marks=pytest.mark.slow),
     pytest.param(mesh(data=0), marks=pytest.mark.slow),
     pytest.param(mesh(data=2, parameters=4), marks=pytest.mark.slow),
   ],
@@ -157,6 +157,7 @@ def test_where_the_arrays_lie():
   assert all(x.is_fully_replicated for x in jax.tree.leaves(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 def test_saved_by_eight_devices_and_restored_on_two(tmp_path):
   task = problem()

@@ -19,19 +19,14 @@ class Draws(NamedTuple):
   A token is drawn by its row's key folded by its number in the row. So are the
   tokens of `generation.generate`, and what nodes of a draft at the same place
   say does not differ by chance.
-
-  Attributes:
-    keys: (rows,) random keys.
-    controls: options of sampling, with rows in front.
-    length: (rows,) int, tokens that each row has.
-    history: of the nodes, for penalties, (rows, nodes, ...); None without.
-    allowed: (rows, nodes, vocab) bool, what may follow them; None for all.
   """
 
-  keys: jax.Array
-  controls: token_sampling.Controls
-  length: jax.Array
+  keys: jax.Array  # (rows,)
+  controls: token_sampling.Controls  # With rows in front.
+  length: jax.Array  # (rows,) int, tokens that each row has.
+  # Of the nodes, (rows, nodes, ...); None without penalties.
   history: token_sampling.History | None = None
+  # (rows, nodes, vocab) bool, what may follow them; None for all.
   allowed: jax.Array | None = None
 
   def process(self, logits: jax.Array, depth: np.ndarray) -> jax.Array:
@@ -63,11 +58,10 @@ class Draws(NamedTuple):
   def _processed(self, logits, depth):
     """Logits by the options, and these with an axis of nodes."""
     controls = jax.tree.map(lambda leaf: leaf[:, None], self.controls)
-    length = self.length[:, None] + depth
     logits = token_sampling.process_logits(
       logits,
       controls,
-      length=length,
+      length=self.length[:, None] + depth,
       history=self.history,
       allowed=self.allowed,
     )
@@ -75,30 +69,19 @@ class Draws(NamedTuple):
 
 
 class Guess(NamedTuple):
-  """A draft.
+  """A draft."""
 
-  Attributes:
-    ids: (rows, nodes) int32 tokens, the last token of each row at the root.
-    source: what the draft was made of, for its maker.
-  """
-
-  ids: jax.Array
-  source: PyTree = None
+  ids: jax.Array  # (rows, nodes) int32, the last token of each row at the root.
+  source: PyTree = None  # What the draft was made of, for its maker.
 
 
 class Verdict(NamedTuple):
-  """Accepted nodes of a draft.
+  """Accepted nodes of a draft."""
 
-  Attributes:
-    nodes: (rows, depth) the accepted nodes, from the root on, and others behind
-      these.
-    count: (rows,) how many are accepted; at least 1, the root.
-    tokens: (rows, depth) the token that follows each of them.
-  """
-
+  # (rows, depth): the accepted ones from the root on, and others behind these.
   nodes: jax.Array
-  count: jax.Array
-  tokens: jax.Array
+  count: jax.Array  # (rows,) how many are accepted; at least 1, the root.
+  tokens: jax.Array  # (rows, depth) the token that follows each of them.
 
 
 class Draft(Protocol):
@@ -117,16 +100,13 @@ class Draft(Protocol):
   def read_prompt(
     self, memory: PyTree, tokens: jax.Array, reset: Any, logits: jax.Array
   ) -> PyTree:
-    """Takes the prompts in, but for their last tokens.
+    """Takes the prompts in, but for their last tokens, and returns the memory.
 
     Args:
       memory: what was remembered.
       tokens: (rows, time).
       reset: (rows, time) bool, or None.
       logits: (rows, time, vocab) of what follows them.
-
-    Returns:
-      The memory.
     """
     ...
 
@@ -155,19 +135,11 @@ class Draft(Protocol):
 
 
 def follow(tree: trees.Tree, ids: jax.Array, drawn: jax.Array) -> Verdict:
-  """Accepts the longest path of which every token is what was drawn.
+  """Accepts the longest path of a tree of which every token was drawn.
 
   Siblings may hold equal tokens, so that the first that fits may not be the one
   to go on from: of all paths the one that goes deepest is taken, and of equally
   deep ones the first in the order of the leaves.
-
-  Args:
-    tree: the tree, with one root.
-    ids: (rows, nodes) tokens of the nodes.
-    drawn: (rows, nodes) tokens that follow them by the network.
-
-  Returns:
-    The accepted nodes.
   """
   right = jnp.ones(ids.shape, bool)
   parents = np.array(tree.parents)

@@ -18,13 +18,7 @@ from absl import logging
 class EventFiles:
   """Writes scalars; a warning tells where that fails, and it ends.
 
-  Args:
-    directory: of the files; made if it does not exist.
-    purge_step: TensorBoard forgets what earlier files have from there on; None
-      if there are none.
-
-  Raises:
-    ImportError: there is no tensorboardX.
+  TensorBoard forgets what earlier files have from `purge_step` on.
   """
 
   def __init__(self, directory: pathlib.Path, purge_step: int | None = None):

@@ -47,13 +47,7 @@ METRICS = {
   "information_bias": "bias of MI (nats)",
 }
 # All others lie between 0 and 1.
-_UNBOUNDED = (
-  "gaussian_tc",
-  "gaussian_wasserstein",
-  "pairwise_information",
-  "active_codes",
-  "information_bias",
-)
+_UNBOUNDED = tuple(METRICS)[-5:]
 # More cells than this and their numbers are too small to read.
 _MOST_NUMBERS = 200
 
@@ -65,20 +59,7 @@ def kl_heat_map(
   *,
   part: str = "",
 ) -> pathlib.Path | None:
-  """Draws KL(q(z_d|x) || p(z_d)) of each coordinate over training.
-
-  The axis of steps ends at the first and the last measurement, and each column
-  of the map has the color of the nearest one.
-
-  Args:
-    path: the PNG file to write.
-    steps: (n,) increasing steps at which it was measured.
-    kl: (n, D) float, nats.
-    part: of the data whose windows it is of, such as "validation".
-
-  Raises:
-    ValueError: shapes do not fit, or steps do not increase.
-  """
+  """Draws the KL (steps, D) of each coordinate over training, in nats."""
   steps, kl = np.asarray(steps, float), np.asarray(kl, float)
   if kl.ndim != 2 or not kl.size or steps.shape != kl.shape[:1]:
     shapes = f"shape {kl.shape} for steps of shape {steps.shape}"
@@ -90,6 +71,8 @@ def kl_heat_map(
   if figure is None:
     return None
   axes = figure.add_subplot()
+  # The axis of steps ends at the first and the last measurement, and each
+  # column of the map has the color of the nearest one.
   mesh = axes.pcolormesh(
     _edges(steps), np.arange(codes + 1) - 0.5, kl.T, cmap=_MAP, vmin=0
   )
@@ -113,17 +96,7 @@ def information_curves(
   *,
   part: str = "",
 ) -> pathlib.Path | None:
-  """Draws the three parts of the KL over training, one panel for each.
-
-  Args:
-    path: the PNG file to write.
-    runs: names to "steps" (n,), "mi", "tc" and "dwkl", each (n,) or (seeds, n),
-      nats. Parts that are not there are left out.
-    part: of the data whose windows they are of, such as "validation".
-
-  Raises:
-    ValueError: there is no run with such a part, or shapes do not fit.
-  """
+  """Draws the three parts of the KL over training, as far as runs have them."""
   panels = {}
   for name, title in _TITLES.items():
     for run, values in runs.items():
@@ -146,20 +119,7 @@ def traversal_grid(
   length: int | None = None,
   channels: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
-  """Draws windows decoded while one coordinate moves, a row for each.
-
-  Args:
-    path: the PNG file to write.
-    traversal: (D, S, T, C) float: windows decoded with coordinate d at the s-th
-      value from -3 to 3. An autoregressive decoder must run freely.
-    names: (D,) of the rows; z0, z1, ... if None.
-    title: above the plot.
-    length: times that are real, of a window that was padded; all if None.
-    channels: (C,) names; numbers if None.
-
-  Raises:
-    ValueError: shapes do not fit.
-  """
+  """Draws windows (D, S, T, C) decoded while a coordinate moves, a row each."""
   traversal = _window_grid.check("traversal", traversal)
   rows, columns = traversal.shape[:2]
   values = np.linspace(-3.0, 3.0, columns)
@@ -184,23 +144,10 @@ def swap_grid(
   lengths: np.ndarray | None = None,
   channels: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
-  """Draws windows decoded from g_y of one window and g_d of another.
+  """Draws windows (R, S, T, C) decoded from g_y of one and g_d of another.
 
   Down a column the domain stays and the class changes; along a row the class
-  stays. Cells of the diagonal, where both come from one window if rows and
-  columns are the same windows, are framed.
-
-  Args:
-    path: the PNG file to write.
-    swapped: (R, S, T, C) float: g_y of the r-th window with g_d of the s-th.
-    rows: (R,) what the windows of g_y are; numbers if None.
-    columns: (S,) what those of g_d are; numbers if None.
-    lengths: (R,) int, times that are real of the windows of g_y, to which their
-      rows are drawn; all if None.
-    channels: (C,) names; numbers if None.
-
-  Raises:
-    ValueError: shapes do not fit.
+  stays. Where rows and columns are the same windows, the diagonal is framed.
   """
   swapped = _window_grid.check("swapped", swapped)
   return _window_grid.draw(
@@ -224,22 +171,10 @@ def information_map(
   title: str = "",
   note: str = "",
 ) -> pathlib.Path | None:
-  """Draws what each code says of each factor; the best of each is framed.
+  """Draws what each code says of each factor (D, K); the best is framed.
 
-  A factor with one bright cell has a large gap; a code with one bright cell is
-  modular. Colors go from 0 to 1, so that a map of codes that say nothing is
-  dark.
-
-  Args:
-    path: the PNG file to write.
-    information: (D, K) float, `metrics.information_matrix` divided by
-      `metrics.entropies`: shares of a factor's entropy, from 0 to 1.
-    factors: (K,) names; numbers if None.
-    title: above the plot, as f"MIG {mig:.3f}".
-    note: below the plot, as how much of a share is the estimate's bias.
-
-  Raises:
-    ValueError: shapes do not fit.
+  These are shares of a factor's entropy. A factor with one bright cell has a
+  large gap; a code with one bright cell is modular.
   """
   table = np.asarray(information, float)
   codes, count = _validate.shape("information", table, ("codes", "factors"))
@@ -278,41 +213,26 @@ def metric_bars(
   path: str | os.PathLike,
   runs: Mapping[str, Mapping[str, float | Sequence[float]]],
 ) -> pathlib.Path | None:
-  """Draws metrics of runs as bars with their numbers, one panel for each.
+  """Draws metrics of runs, numbers or one for each seed, as bars in panels.
 
-  Less is better where the title has an arrow. Scores, which lie between 0 and
-  1, have axes from 0 to 1; the others, which have none, from 0 to their
-  largest. All axes have their numbers.
-
-  Args:
-    path: the PNG file to write.
-    runs: names to metrics (as `metrics.summary` returns them), each a number or
-      one for each seed: then the bar is the mean, and a line is drawn from the
-      smallest to the largest. A metric that a run lacks leaves its place empty.
-
-  Raises:
-    ValueError: there is no run or no metric.
+  Less is better where the title has an arrow. Over seeds a bar is the mean, and
+  a line goes from the smallest to the largest; what a run lacks stays empty.
   """
   metrics = dict.fromkeys(name for values in runs.values() for name in values)
   if not metrics:
     raise _validate.error("runs", runs, "some with metrics")
-  columns = min(4, len(metrics))
-  rows = -(-len(metrics) // columns)
-  height = 0.7 + 0.3 * len(runs)
-  figure = figures.new(path, 1.4 + 2.3 * columns, 0.3 + height * rows)
-  if figure is None:
+  titles = [METRICS.get(name, name.replace("_", " ")) for name in metrics]
+  columns, height = min(4, len(metrics)), 0.7 + 0.3 * len(runs)
+  size, margin = (2.3, height), (1.4, 0.3)
+  grid = figures.panels(path, titles, columns, size, margin, sharey=True)
+  if grid is None:
     return None
+  figure = grid[0].figure
   figure.get_layout_engine().set(h_pad=0.08)
-  grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-  for axes in grid.flat[len(metrics) :]:
-    axes.set_axis_off()
-  for axes, name in zip(grid.flat, metrics):
+  for axes, name in zip(grid, metrics):
     values = [values.get(name) for values in runs.values()]
     _draw_bars(axes, values, score=name not in _UNBOUNDED)
-    label = METRICS.get(name, name.replace("_", " "))
-    axes.set_title(label, loc="left", fontsize=10)
-    axes.set_yticks(range(len(runs)), list(runs), fontsize=9)
-    axes.set_ylim(len(runs) - 0.5, -0.5)
+    figures.rows(axes, list(runs))
   return figures.save(figure, path)
 
 
@@ -346,7 +266,6 @@ def _draw_bars(axes, values, score) -> None:
   # Room for the numbers.
   axes.set_xlim(low, high + 0.28 * (high - low))
   axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-  axes.tick_params(axis="y", length=0)
   axes.tick_params(axis="x", labelsize=7, labelcolor=figures.GRAY, length=2)
 
 

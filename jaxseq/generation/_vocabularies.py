@@ -24,18 +24,12 @@ _CHUNK, _EDGES = 2**22, 2**25
 
 
 class Automaton(NamedTuple):
-  """An automaton over bytes, whose first state is 0.
+  """An automaton over bytes, whose first state is 0."""
 
-  Attributes:
-    table: (states, columns) int32, the state after a byte of each column; -1
-      for none.
-    accepting: (states,) bool, where a text may end.
-    column: (256,) the column of each byte.
-  """
-
+  # (states, columns) int32, the state after a byte of each column; -1 for none.
   table: np.ndarray
-  accepting: np.ndarray
-  column: np.ndarray
+  accepting: np.ndarray  # (states,) bool, where a text may end.
+  column: np.ndarray  # (256,) the column of each byte.
 
 
 class Tables(NamedTuple):
@@ -43,17 +37,13 @@ class Tables(NamedTuple):
 
   The last two states are that behind an end token, and one which nothing leads
   out of.
-
-  Attributes:
-    table: (states, 256) int32, the state after each byte.
-    bits: (states, ceil(vocab / 8)) uint8, tokens from which the end can be
-      reached, the first one in the highest bit.
-    ends: (states,) int32, the state after an end token.
   """
 
-  table: np.ndarray
+  table: np.ndarray  # (states, 256) int32, the state after each byte.
+  # (states, ceil(vocab / 8)) uint8, tokens from which the end can be reached,
+  # the first one in the highest bit.
   bits: np.ndarray
-  ends: np.ndarray
+  ends: np.ndarray  # (states,) int32, the state after an end token.
 
   @property
   def nbytes(self) -> int:
@@ -64,22 +54,13 @@ class Tables(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TokenAutomaton:
-  """A constraint of `Tables`; its state is a row of them, (*batch,) int32.
-
-  Attributes:
-    table: see `Tables`, as `bits` and `ends`.
-    bits: likewise.
-    ends: likewise.
-    content: the bytes of all tokens, one after the other, uint8.
-    starts: (vocab + 1,) int32, where those of each begin.
-    end_token: token that ends a text, or None.
-  """
+  """A constraint of `Tables`; its state is a row of them, (*batch,) int32."""
 
   table: jax.Array
   bits: jax.Array
   ends: jax.Array
-  content: jax.Array
-  starts: jax.Array
+  content: jax.Array  # The bytes of all tokens, one after the other, uint8.
+  starts: jax.Array  # (vocab + 1,) int32, where those of each begin.
   end_token: int | None = dataclasses.field(metadata={"static": True})
 
   def initial(self, batch_shape: tuple[int, ...] = ()) -> jax.Array:
@@ -110,22 +91,11 @@ class TokenAutomaton:
 class Vocabulary:
   """Tokens as bytes, with the trie of all of them.
 
-  Attributes:
-    content: see `TokenAutomaton`.
-    starts: likewise.
-    end_token: likewise.
+  One of 150,000 takes a second. Empty tokens are never permitted, and that of
+  ends ends a text whatever its bytes.
   """
 
   def __init__(self, tokens: Sequence[bytes], end_token: int | None = None):
-    """Returns a vocabulary; one of 150,000 tokens takes a second.
-
-    Args:
-      tokens: bytes of each; empty ones are never permitted.
-      end_token: token that ends a text, whatever its bytes; None for none.
-
-    Raises:
-      ValueError: if a token is no bytes, or there is none, or not that of ends.
-    """
     for i, token in enumerate(tokens):
       _validate.instance(f"tokens[{i}]", token, bytes, "bytes")
     _validate.positive("number of tokens", len(tokens))
@@ -163,12 +133,7 @@ class Vocabulary:
     return len(self._ends)
 
   def tables(self, automaton: Automaton) -> Tables:
-    """Returns what an automaton over bytes permits of the tokens.
-
-    Raises:
-      ValueError: if it has more states than are worked on for so many tokens,
-        or no text of them matches.
-    """
+    """Returns what an automaton over bytes permits of the tokens."""
     states, most = len(automaton.table) + 2, MOST_PAIRS // len(self)
     if states > most:
       expected = f"at most {most} with {len(self)} tokens"
@@ -248,28 +213,18 @@ class Vocabulary:
 
 
 class _Trie(NamedTuple):
-  """Nodes level by level, the root first.
+  """Nodes level by level, the root first."""
 
-  Attributes:
-    levels: of each the nodes above its own, and the columns between them.
-    size: number of nodes.
-    ends: (vocab,) the node of each token.
-  """
-
+  # Of each level the nodes above its own, and the columns between them.
   levels: list[tuple[np.ndarray, np.ndarray]]
-  size: int
-  ends: np.ndarray
+  size: int  # Number of nodes.
+  ends: np.ndarray  # (vocab,) the node of each token.
 
 
 def live(
   edges: tuple[np.ndarray, np.ndarray], accepting: np.ndarray
 ) -> np.ndarray:
-  """Returns which states an accepting one can be reached from.
-
-  Args:
-    edges: from which state and to which, (edges,) each.
-    accepting: (states,) bool.
-  """
+  """Returns which states an accepting one can be reached from, by edges."""
   origins, to = edges
   order = np.argsort(to, kind="stable")
   starts = np.searchsorted(to[order], np.arange(len(accepting) + 1))

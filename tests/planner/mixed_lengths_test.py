@@ -11,8 +11,8 @@ import pytest
 from benchmarks import collectives
 from jaxseq import planner
 from jaxseq.planner import baselines
+from jaxseq.planner import mixed_lengths
 from jaxseq.planner import rows
-from jaxseq.training import mixed_lengths
 from tests.planner import models
 
 pytestmark = pytest.mark.devices
@@ -173,6 +173,7 @@ def test_nothing_leaks_between_documents(kind):
     assert not different[segment != index].any()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
   "kind",

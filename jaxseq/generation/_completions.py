@@ -40,7 +40,7 @@ _SAMPLING = {
 }
 # Characters of a message, most of which the client has sent itself.
 _LONGEST = 1000
-_OWN = (
+_OTHERS = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
   *("stream", "stream_options", "logprobs", "regex", "model"),
 )
@@ -58,19 +58,12 @@ class UnknownModel(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """Limits of a request.
+  """Limits of a request."""
 
-  Attributes:
-    max_tokens: the most tokens of a continuation.
-    prompt_tokens: the most tokens of a prompt.
-    rows: the most continuations of a request, of all its prompts together.
-    stops: the most stop texts.
-  """
-
-  max_tokens: int = 4096
+  max_tokens: int = 4096  # Of a continuation.
   prompt_tokens: int = 65536
-  rows: int = 64
-  stops: int = 16
+  rows: int = 64  # Continuations, of all prompts together.
+  stops: int = 16  # Texts that end a row.
 
   def __post_init__(self):
     names = "max_tokens", "prompt_tokens", "rows", "stops"
@@ -79,21 +72,13 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-  """A request of the interface.
+  """A request of the interface."""
 
-  Attributes:
-    requests: one for each prompt.
-    stop: texts of which each ends a row.
-    stream: whether the answer comes in pieces.
-    logprobs: whether it has log probabilities.
-    include_usage: whether the last piece has the numbers of tokens.
-  """
-
-  requests: tuple[Request, ...]
-  stop: tuple[str, ...]
-  stream: bool
-  logprobs: bool
-  include_usage: bool = False
+  requests: tuple[Request, ...]  # One for each prompt.
+  stop: tuple[str, ...]  # Texts of which each ends a row.
+  stream: bool  # Whether the answer comes in pieces.
+  logprobs: bool  # Whether it has log probabilities.
+  include_usage: bool = False  # Whether the last piece has numbers of tokens.
 
 
 def parse(
@@ -103,23 +88,9 @@ def parse(
   stop_tokens: Sequence[int] = (),
   model: str | None = None,
 ) -> Completion:
-  """Reads the body of a request.
-
-  Args:
-    body: what its JSON holds.
-    codec: of the prompts.
-    limits: what it may ask for.
-    stop_tokens: tokens that end every row.
-    model: the one that is served, which a request need not name; None if any
-      name will do.
-
-  Raises:
-    UnknownModel: if the request names another model.
-    ValueError: if a field is unknown, wrong or beyond a limit.
-  """
-  if not isinstance(body, Mapping):
-    raise _validate.error("body", type(body).__name__, "a JSON object")
-  names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OWN}
+  """Reads the body of a request; it need not name the model that is served."""
+  _validate.instance("body", body, Mapping, "a JSON object")
+  names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
   for name in body:
     _validate.choice("field", name, sorted(names))
   for name, values in _FIXED.items():
@@ -149,8 +120,7 @@ def parse(
   except ValueError as wrong:
     raise ValueError(in_fields(wrong)) from wrong
   pattern = body.get("regex")
-  if not isinstance(pattern, str | None):
-    raise _validate.error("regex", type(pattern).__name__, "a text")
+  _validate.instance("regex", pattern, str | None, "a text")
   prompts = _prompts(body.get("prompt"))
   rows = count * len(prompts)
   if rows > limits.rows:
@@ -163,27 +133,15 @@ def parse(
       got = f"{len(tokens)} tokens"
       expected = f"from 1 to {limits.prompt_tokens}"
       raise _validate.error("prompt", got, expected)
-    requests.append(
-      Request(
-        tokens,
-        length,
-        sampling=sampling,
-        seed=seed + i,
-        count=count,
-        pattern=pattern,
-      )
-    )
+    options = {"count": count, "pattern": pattern, "seed": seed + i}
+    requests.append(Request(tokens, length, sampling=sampling, **options))
   logprobs = body.get("logprobs")
   if logprobs is not None and not isinstance(logprobs, bool):
     _validate.integer("logprobs", logprobs, 0, 1)
   stream = _flag("stream", body.get("stream", False))
-  return Completion(
-    tuple(requests),
-    tuple(stop),
-    stream,
-    logprobs is not None and logprobs is not False,
-    _include_usage(body.get("stream_options"), stream),
-  )
+  include_usage = _include_usage(body.get("stream_options"), stream)
+  logged = logprobs is not None and logprobs is not False
+  return Completion(tuple(requests), tuple(stop), stream, logged, include_usage)
 
 
 def in_fields(wrong: ValueError) -> str:
@@ -198,18 +156,11 @@ def choice(
   codec: texts.Codec,
   logprobs: bool,
 ) -> dict[str, Any]:
-  """Returns some pieces of a row as a choice of an answer.
-
-  Args:
-    index: of the row among the answer's.
-    pieces: one after the other.
-    codec: of the tokens.
-    logprobs: whether the choice has log probabilities.
-  """
+  """Returns successive pieces of a row as a choice of an answer."""
   reason = pieces[-1].reason
-  log_probabilities = None
+  logs = None
   if logprobs:
-    log_probabilities = {
+    logs = {
       "tokens": [codec.decode([piece.token]) for piece in pieces],
       "token_logprobs": [piece.log_prob for piece in pieces],
       "top_logprobs": None,
@@ -218,7 +169,7 @@ def choice(
   return {
     "index": index,
     "text": "".join(piece.text for piece in pieces),
-    "logprobs": log_probabilities,
+    "logprobs": logs,
     "finish_reason": "stop" if reason == "match" else reason,
   }
 
@@ -229,14 +180,7 @@ def answer(
   choices: Sequence[Mapping[str, Any]],
   usage: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-  """Returns an answer, or a piece of one.
-
-  Args:
-    number: of the answer.
-    model: name of the model.
-    choices: from `choice`.
-    usage: numbers of tokens, of a whole answer.
-  """
+  """Returns an answer, or a piece of one, of what `choice` returns."""
   body = {
     "id": number,
     "object": "text_completion",
@@ -258,13 +202,8 @@ def usage(completion: Completion, drawn: int) -> dict[str, int]:
 
 
 def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
-  """Returns the answer that says what is wrong.
-
-  Args:
-    message: a sentence; of a long one the middle is left out.
-    kind: of the error, by the interface.
-    code: a word that the interface has for it, if any.
-  """
+  """Returns the answer that says what is wrong, in a sentence."""
+  # Of a long sentence the middle is left out.
   if len(message) > _LONGEST:
     message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
   return {"error": {"message": message, "type": kind, "code": code}}
@@ -333,7 +272,8 @@ def _prompts(value):
 def _check_tokens(name, values):
   """Refuses a list with an element that is no token."""
   for i, value in enumerate(values):
-    if not _is_token(value):
+    fits = isinstance(value, int) and not isinstance(value, bool)
+    if not fits or abs(value) >= 2**31:
       expected = "a token, which is an integer below 2**31"
       raise _validate.error(f"{name}[{i}]", _shown(value), expected)
 
@@ -341,9 +281,3 @@ def _check_tokens(name, values):
 def _shown(value):
   """Returns a value for a message; its type in place of much text."""
   return value if len(repr(value)) <= 80 else type(value).__name__
-
-
-def _is_token(value):
-  """True for an integer that may be a token."""
-  fits = isinstance(value, int) and not isinstance(value, bool)
-  return fits and abs(value) < 2**31

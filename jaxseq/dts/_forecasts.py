@@ -17,15 +17,7 @@ from jaxseq.dts import evaluation
 
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
-  """Zeros the second half of windows.
-
-  Args:
-    x: (*batch, time, channels).
-    rows: (*batch,) bool, of which windows; of all if None.
-
-  Returns:
-    x's shape, with its first time // 2 elements as they are.
-  """
+  """Zeros the second half of windows (*batch, time, channels), all or some."""
   keep = jnp.arange(x.shape[-2]) < x.shape[-2] // 2
   if rows is not None:
     keep = keep | ~rows[..., None]
@@ -33,13 +25,7 @@ def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
 
 
 def encode(vae: autoencoder.VAE, variables: PyTree, x: jax.Array) -> jax.Array:
-  """Returns the means (n, D) of the codes of first halves.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    x: (n, time, channels) whole windows.
-  """
+  """Returns the means (n, D) of the codes of the first halves of windows."""
   mean = functools.partial(vae.apply, variables, method="encode")
   return evaluation.over_windows(mean, first_half(x))[0]
 
@@ -47,20 +33,9 @@ def encode(vae: autoencoder.VAE, variables: PyTree, x: jax.Array) -> jax.Array:
 def forecast(
   vae: autoencoder.VAE, variables: PyTree, x: jax.Array, z: jax.Array
 ) -> jax.Array:
-  """Decodes the second halves of windows.
-
-  An autoregressive decoder reads the true first half and then what it decoded
-  itself; another has the code alone.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    x: (n, time, channels), of which the first halves are used.
-    z: (n, D) codes.
-
-  Returns:
-    (n, time - time // 2, channels).
-  """
+  """Decodes the second halves of windows x, (n, time - time // 2, channels)."""
+  # An autoregressive decoder reads the true first half and then what it decoded
+  # itself; another has the code alone.
   half = x.shape[-2] // 2
   reads = vae.config.decoder.form == "ar"
 
@@ -72,24 +47,13 @@ def forecast(
 
 
 def last_value(x: np.ndarray) -> np.ndarray:
-  """Repeats the last element of the first half.
-
-  Args:
-    x: (n, time, channels).
-
-  Returns:
-    (n, time - time // 2, channels).
-  """
+  """Repeats the last element of the first half."""
   half = x.shape[1] // 2
   return np.repeat(x[:, half - 1 : half], x.shape[1] - half, axis=1)
 
 
 def linear(train: np.ndarray, x: np.ndarray) -> np.ndarray:
-  """Forecasts by a linear map of first halves, by least squares.
-
-  From windows to learn from, (m, time, channels), and others (n, time,
-  channels) to (n, time - time // 2, channels).
-  """
+  """Forecasts by a linear map of first halves, the best of other windows."""
   half = x.shape[1] // 2
 
   def inputs(windows):
@@ -102,9 +66,6 @@ def linear(train: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def mse(forecasts: np.ndarray, x: np.ndarray) -> float:
-  """Returns the mean squared error of forecasts of the ends of windows x.
-
-  That are (n, time - time // 2, channels) and (n, time, channels).
-  """
+  """Returns the mean squared error of forecasts of the ends of windows x."""
   true = np.asarray(x, np.float64)[:, x.shape[1] // 2 :]
   return float(np.square(np.asarray(forecasts, np.float64) - true).mean())

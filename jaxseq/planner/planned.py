@@ -20,8 +20,8 @@ import numpy as np
 import optax
 
 from jaxseq._types import PyTree
+from jaxseq.planner import mixed_lengths
 from jaxseq.planner import rows
-from jaxseq.training import mixed_lengths
 from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
 
@@ -109,10 +109,7 @@ def make_chunk(
 ) -> Callable[[State, int], tuple[State, dict[str, np.ndarray]]]:
   """Returns the function that makes a number of updates.
 
-  Args:
-    problem: the problem.
-    optimizer: the optimiser.
-    skip_nonfinite: see `optimizers.step`, whose metrics there are too.
+  With `skip_nonfinite` see `optimizers.step`, whose metrics there are too.
 
   Returns:
     (state, count) -> the state and metrics, (count,) each:
@@ -137,10 +134,7 @@ def make_chunk(
     return (
       trained,
       opt_state,
-      {
-        "grad_norm": optax.tree.norm(gradients),
-        **skipped,
-      },
+      {"grad_norm": optax.tree.norm(gradients), **skipped},
     )
 
   improve = jax.jit(
@@ -180,11 +174,7 @@ def make_chunk(
 def make_evaluate(
   problem: Problem,
 ) -> Callable[[PyTree, Sequence[rows.Batch]], float]:
-  """Returns the function that scores batches, in bits per target.
-
-  Args:
-    problem: the problem.
-  """
+  """Returns the function that scores batches, in bits per target."""
   loss = mixed_lengths.make_loss(problem.token_loss, problem.devices)
 
   def evaluate(variables, batches):

@@ -46,15 +46,8 @@ def make_mesh(
 ) -> jax.sharding.Mesh:
   """Returns the mesh (groups, sp) of neighbouring devices.
 
-  Args:
-    degree: devices of a group.
-    devices: the devices in the order of the plan; all if None.
-
-  Returns:
-    The mesh.
-
-  Raises:
-    ValueError: if the degree does not divide the number of devices.
+  All if none are named, in the order of the plan; a ValueError if the degree,
+  the devices of a group, does not divide their number.
   """
   devices = jax.devices() if devices is None else devices
   if degree < 1 or len(devices) % degree:

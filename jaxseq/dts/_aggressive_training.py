@@ -60,15 +60,7 @@ def initial() -> State:
 
 
 def freeze_decoder(params: PyTree, state: State) -> PyTree:
-  """Stops all gradients but the encoder's in an update of the encoder alone.
-
-  Args:
-    params: with the model's "encoder" under "model".
-    state: the state.
-
-  Returns:
-    The same values.
-  """
+  """Stops all gradients but the encoder's in an update of the encoder alone."""
   labels = optimizers.path_labels(params, (_ENCODER,), no_decay=None)
 
   def freeze(label, x):
@@ -82,15 +74,7 @@ def freeze_decoder(params: PyTree, state: State) -> PyTree:
 def advance(
   state: State, vae: autoencoder.VAE, variables: PyTree, watched: PyTree
 ) -> State:
-  """Returns the state after an update.
-
-  Args:
-    state: before it.
-    vae: the model.
-    variables: of the model.
-    watched: windows on which the information is measured, "inputs" and
-      "lengths".
-  """
+  """Returns the state after an update, by the information on some windows."""
 
   def information():
     mu, logvar = vae.apply(
@@ -121,14 +105,8 @@ def advance(
 def still_without_gradient(
   optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Makes an optimiser that does nothing where no parameter has a gradient.
-
-  Momentum would move what is held in updates of the encoder alone.
-
-  Args:
-    optimizer: what is used otherwise. Without any gradient it neither moves
-      parameters nor changes its own state.
-  """
+  """Makes an optimiser that does nothing where no parameter has a gradient."""
+  # Momentum would move what is held in updates of the encoder alone.
 
   def update(updates, state, params=None):
     moves = jnp.array(False)
@@ -144,12 +122,7 @@ def still_without_gradient(
 def hold_frozen(
   encoder: optax.GradientTransformation, rest: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-  """Makes an optimiser that leaves alone what has no gradient at all.
-
-  Args:
-    encoder: optimiser of the encoder's parameters.
-    rest: optimiser of all others, see `still_without_gradient`.
-  """
+  """Makes an optimiser that leaves alone what has no gradient at all."""
   return optax.partition(
     {_ENCODER.name: encoder, "rest": still_without_gradient(rest)},
     lambda tree: optimizers.path_labels(tree, (_ENCODER,), no_decay=None),

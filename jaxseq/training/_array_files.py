@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from jaxseq._types import PyTree
+from jaxseq.training import _leaves
 from jaxseq.training import errors
-from jaxseq.training import leaves
 
 
 class ArrayFiles:
@@ -30,7 +30,7 @@ class ArrayFiles:
   def write(
     self,
     path: pathlib.Path,
-    described: Sequence[leaves.Leaf],
+    described: Sequence[_leaves.Leaf],
     values: Sequence[Any],
   ) -> None:
     """Starts to write; copies everything before it returns.
@@ -38,10 +38,10 @@ class ArrayFiles:
     Args:
       path: directory to make.
       described: descriptions of the leaves.
-      values: their arrays, as `leaves.to_host` gives them.
+      values: their arrays, as `_leaves.to_host` gives them.
     """
     arrays = {
-      leaves.storage_name(i, leaf): value
+      _leaves.storage_name(i, leaf): value
       for i, (leaf, value) in enumerate(zip(described, values))
       if _has_file(leaf)
     }
@@ -51,7 +51,7 @@ class ArrayFiles:
   def read(
     self,
     path: pathlib.Path,
-    described: Sequence[leaves.Leaf],
+    described: Sequence[_leaves.Leaf],
     templates: Sequence[Any],
   ) -> list[Any]:
     """Reads what `write` wrote.
@@ -66,7 +66,7 @@ class ArrayFiles:
       For each leaf a numpy array or jax.Array; None for Python values.
     """
     args = {
-      leaves.storage_name(i, leaf): _restore_args(template)
+      _leaves.storage_name(i, leaf): _restore_args(template)
       for i, (leaf, template) in enumerate(zip(described, templates))
       if _has_file(leaf)
     }
@@ -76,7 +76,7 @@ class ArrayFiles:
         path, args=_orbax().args.PyTreeRestore(restore_args=args)
       )
     return [
-      arrays[leaves.storage_name(i, leaf)]
+      arrays[_leaves.storage_name(i, leaf)]
       if _has_file(leaf)
       else _without_file(leaf)
       for i, leaf in enumerate(described)
@@ -100,12 +100,12 @@ def reason(error: Exception) -> str:
   return os.strerror(int(code[1])) if code else text
 
 
-def _has_file(leaf: leaves.Leaf) -> bool:
+def _has_file(leaf: _leaves.Leaf) -> bool:
   """Returns whether Orbax keeps the leaf: it refuses arrays without items."""
   return leaf.kind != "python" and 0 not in leaf.shape
 
 
-def _without_file(leaf: leaves.Leaf) -> np.ndarray | None:
+def _without_file(leaf: _leaves.Leaf) -> np.ndarray | None:
   """Returns a leaf that needs no file."""
   if leaf.kind == "python":
     return None
@@ -125,7 +125,7 @@ def _orbax():
 def _restore_args(template: PyTree):
   """Returns how Orbax restores a leaf."""
   ocp = _orbax()
-  if leaves.is_whole(template):
+  if _leaves.is_whole(template):
     return ocp.RestoreArgs(restore_type=np.ndarray)
   placed = template
   if jax.dtypes.issubdtype(template.dtype, jax.dtypes.prng_key):

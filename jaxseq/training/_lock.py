@@ -28,17 +28,10 @@ _files: dict[pathlib.Path, tuple[int, int]] = {}
 
 
 def hold(directory: pathlib.Path) -> None:
-  """Locks a directory until this process ends; again changes nothing.
+  """Locks a run's directory until this process ends; again changes nothing.
 
-  On a file system without locks a warning says that there is none.
-
-  Args:
-    directory: of the run.
-
-  Raises:
-    UserError: another program has locked it; on the same host, or on another
-      that shares the file system if that passes locks on, as NFS does.
-    OSError: the lock's file cannot be opened.
+  A UserError tells that another program has locked it, on the same host or on
+  one whose file system passes locks on, as NFS does; without locks, a warning.
   """
   path = directory / FILE
   descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -75,17 +68,10 @@ def hold(directory: pathlib.Path) -> None:
 
 
 def check(place: pathlib.Path) -> None:
-  """Checks that the locks on the way to a place are still this process's.
+  """Raises a UserError unless the locks on the way to a place are still ours.
 
   A file that was removed keeps its lock, but the next program makes another:
   then two would write to one directory, each over what the other wrote.
-
-  Args:
-    place: a directory in one that `hold` was called with, or itself.
-
-  Raises:
-    UserError: the directory or its lock was moved or removed, or another
-      program made a lock of its own.
   """
   place = place.absolute()
   for directory in (place, *place.parents):

@@ -18,13 +18,7 @@ def draw_forecasts(
   windows: np.ndarray,
   forecasts: Mapping[str, np.ndarray],
 ) -> pathlib.Path | None:
-  """Draws windows and forecasts of their ends, a panel for each window.
-
-  Args:
-    path: the PNG file to write.
-    windows: (n, time, channels), of which the first channel is drawn.
-    forecasts: by label, (n, times, channels) of the last times each.
-  """
+  """Draws windows (n, time, channels) and forecasts of their ends, by label."""
   figure = figures.new(path, 7.0, 0.6 + 1.4 * len(windows))
   if figure is None:
     return None
@@ -45,13 +39,7 @@ def draw_forecasts(
 def draw_anomalies(
   path: str | os.PathLike, scores: np.ndarray, anomalous: np.ndarray
 ) -> pathlib.Path | None:
-  """Draws the scores of windows, with those that hold an anomaly marked.
-
-  Args:
-    path: the PNG file to write.
-    scores: (n,) in nats, in the order of the windows.
-    anomalous: (n,) bool or 0 and 1.
-  """
+  """Draws scores of windows in nats, with those that hold an anomaly marked."""
   figure = figures.new(path, 7.0, 3.0)
   if figure is None:
     return None

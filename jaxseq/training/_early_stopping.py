@@ -69,12 +69,7 @@ class Rule:
     return state._replace(best=Best(state.variables, score, count, count))
 
   def keep(self, state: Any, metrics: Mapping[str, Any]) -> Any:
-    """Returns the state with what an evaluation has found to be the best.
-
-    Args:
-      state: the state.
-      metrics: of the evaluation, (seeds,) each.
-    """
+    """Returns the state with what an evaluation of the seeds says is best."""
     scores = np.asarray(metrics[self.metric], np.float32)
     best = _kept(self, state.best, state.variables, state.update, scores)
     return state._replace(best=best)

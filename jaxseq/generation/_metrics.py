@@ -7,23 +7,14 @@ from jaxseq.generation import engine_thread
 
 @dataclasses.dataclass
 class Metrics:
-  """Counts of the requests of a server.
-
-  Attributes:
-    requests: number of them.
-    refused: of which got an error.
-    timeouts: of which took too long.
-    disconnected: of which lost their clients.
-    answers: of which the engine had rows.
-    seconds: time that these took, all together.
-  """
+  """Counts of the requests of a server."""
 
   requests: int = 0
-  refused: int = 0
-  timeouts: int = 0
-  disconnected: int = 0
-  answers: int = 0
-  seconds: float = 0.0
+  refused: int = 0  # Those which got an error.
+  timeouts: int = 0  # Those which took too long.
+  disconnected: int = 0  # Those whose clients went away.
+  answers: int = 0  # Those of which the engine had rows.
+  seconds: float = 0.0  # Time that the answers took, all together.
 
   def refuse(self, status: int) -> None:
     """Counts an error by its status in HTTP."""

@@ -9,7 +9,7 @@ import time
 from typing import Any
 from typing import TypeVar
 
-from jaxseq.generation import completions
+from jaxseq.generation import _completions
 from jaxseq.generation import engine_thread
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
@@ -19,17 +19,12 @@ T = TypeVar("T")
 
 
 class Refused(Exception):
-  """A request that gets no completion.
-
-  Attributes:
-    status: of the answer by HTTP.
-    code: a word that the interface has for the error, if any.
-  """
+  """A request that gets no completion."""
 
   def __init__(self, status: int, message: str, code: str | None = None):
     super().__init__(message)
-    self.status = status
-    self.code = code
+    self.status = status  # Of the answer by HTTP.
+    self.code = code  # A word that the interface has for the error, if any.
 
 
 def _given_up():
@@ -38,33 +33,18 @@ def _given_up():
 
 
 class Rows:
-  """The rows of one request.
-
-  Attributes:
-    completion: the request.
-  """
+  """The rows of one request, which it hands to the engine."""
 
   def __init__(
     self,
-    completion: completions.Completion,
+    completion: _completions.Completion,
     tasks: Sequence[Task],
     worker: engine_thread.EngineThread,
     codec: texts.Codec,
   ):
-    """Hands a request to the engine.
-
-    Args:
-      completion: the request.
-      tasks: what the engine has prepared of it.
-      worker: thread of the engine.
-      codec: of the answers.
-
-    Raises:
-      ValueError: as `EngineThread.submit`, and so with its other errors.
-    """
+    """Raises the errors of `EngineThread.submit`."""
     self.completion = completion
     self._worker = worker
-    self._codec = codec
     self._given_up = False
     self._events: asyncio.Queue = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -74,11 +54,11 @@ class Rows:
       with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(self._events.put_nowait, events)
 
-    self._tickets = worker.submit(tasks, hear)
-    self._row = {ticket: i for i, ticket in enumerate(self._tickets)}
+    numbers = worker.submit(tasks, hear)
+    self._row = {number: i for i, number in enumerate(numbers)}
     self._texts = {
-      (ticket, i): texts.TextStream(codec, completion.stop)
-      for ticket, request in zip(self._tickets, completion.requests)
+      (number, i): texts.TextStream(codec, completion.stop)
+      for number, request in zip(numbers, completion.requests)
       for i in range(request.count)
     }
 
@@ -113,12 +93,12 @@ class Rows:
         if name not in left:
           continue
         row = self._row[event.request]
-        found = streaming.pieces_of(event, row, self._texts[name])
-        if found[-1].reason:
+        pieces = streaming.pieces_of(event, row, self._texts[name])
+        if pieces[-1].reason:
           left.discard(name)
           if not event.reason:
             self._worker.cancel(*name)
-        yield found
+        yield pieces
 
   def give_up(self) -> None:
     """Lets `pieces` say that the server ends."""
@@ -127,8 +107,8 @@ class Rows:
 
   def cancel(self) -> None:
     """Gives up what is left."""
-    for ticket in self._tickets:
-      self._worker.cancel(ticket)
+    for number in self._row:
+      self._worker.cancel(number)
 
 
 class Flights:
