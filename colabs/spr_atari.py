@@ -185,7 +185,7 @@ for name, one, where in (
   print(f"{name:<12}{parameters:>12,} parameters{megabytes:>8.1f} MB of frames")
 
 # %% [markdown]
-# The emulator with its games comes by `pip install 'jaxseq[atari]'`. The run
+# The emulator with its games comes by `pip install '.[atari]'`. The run
 # needs a GPU:
 #
 #     python -m experiments.spr --config=configs/spr/atari100k_spr.py:pong \

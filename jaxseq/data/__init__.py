@@ -10,7 +10,8 @@
 `jaxseq.data.tokens` samples tasks on the device, `jaxseq.data.trajectories`
 holds recorded episodes, `jaxseq.data.factors` makes series with known factors,
 `jaxseq.data.domains` splits between subjects or devices, `jaxseq.data.files`
-reads the formats that the papers' sets come in. Nothing is ever downloaded: a
+reads the formats that the papers' sets come in, `jaxseq.data.token_file` reads
+and writes tokens as Megatron does, however many. Nothing is ever downloaded: a
 package that is not installed raises `MissingData`. Data that nothing can be
 learnt from are refused, see `checks` and `missing`.
 """
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
   from jaxseq.data import text as text
   from jaxseq.data import text_prompts as text_prompts
   from jaxseq.data import text_tokens as text_tokens
+  from jaxseq.data import token_file as token_file
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import ts_series as ts_series

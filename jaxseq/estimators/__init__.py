@@ -7,7 +7,7 @@
 X are series in any of the forms that people have: arrays (n, time) or (n, time,
 channels), or (n, channels, time) as of aeon; lists of arrays of any lengths;
 nested frames and frames with an index of instance and time, as of sktime. They
-need scikit-learn: pip install "jaxseq[estimators]".
+need scikit-learn: pip install ".[estimators]".
 """
 
 from typing import TYPE_CHECKING

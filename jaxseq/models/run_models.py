@@ -20,18 +20,25 @@ _CHOOSING = {
 }
 
 
-def choose_seed(report: Mapping[str, Any], num_seeds: int) -> tuple[int, str]:
+def choose_seed(
+  report: Mapping[str, Any], num_seeds: int, arm: Any = None
+) -> tuple[int, str]:
   """Returns the seed that is best on validation examples, and why it is.
 
   Args:
     report: of an arm; failed seeds have NaN.
     num_seeds: of the arm.
+    arm: a `supervised_arms.Arm`, whose own metric counts if it is of validation
+      examples and there is none of those that all tasks share.
 
   Returns:
     The seed and the metric that chose it; without such a metric the first seed
     that has not failed, and "first seed".
   """
-  for name, more_is_better in _CHOOSING.items():
+  choosing = dict(_CHOOSING)
+  if arm is not None and arm.part == "validation" and arm.better:
+    choosing.setdefault(arm.metric, arm.better == "higher")
+  for name, more_is_better in choosing.items():
     values = np.asarray(report.get(name, ()), float)
     if values.shape == (num_seeds,) and not np.isnan(values).all():
       best = np.nanargmax(values if more_is_better else -values)

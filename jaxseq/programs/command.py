@@ -7,8 +7,8 @@ r"""The command `jaxseq`, which comes with the package.
     jaxseq serve --checkpoint=runs/notes/mamba
 
 With your own files: classify (series, arrays, pictures; numbers, too), events,
-forecast and language_model. Where the columns have other names, or anything
-else is to be another, `--config.FIELD=VALUE` says so, as
+forecast, language_model and recommend. Where the columns have other names, or
+anything else is to be another, `--config.FIELD=VALUE` says so, as
 --config.data_options.label=kind; `--config=FILE.py` takes a config of your own,
 which the other tasks need: atari100k_suite, compare, decision, documents, dts,
 icrl, icrl_suite, spr and synthetic. `jaxseq train TASK --help` lists the flags,

@@ -53,7 +53,9 @@ def _each(program, config, directory, work, name, step, state, report):
   variables = placement.gather(config.mesh, state.variables)
   if not processes.is_first():
     return
-  seed, reason = run_models.choose_seed(report, config.num_seeds)
+  seed, reason = run_models.choose_seed(
+    report, config.num_seeds, work.arms[name]
+  )
   about = {
     "experiment": program.name,
     "data": getattr(config, "data", None),

@@ -3,6 +3,10 @@
 Each is a field of `config.data_options`; one that is None is not used.
 """
 
+import inspect
+
+from jaxseq import data
+
 _SHARES = {"valid_fraction": 0.1, "test_fraction": 0.2}
 
 
@@ -81,6 +85,16 @@ def images(**options: object) -> dict[str, object]:
     **_open("height", "width"),
     **_SHARES,
     **options,
+  }
+
+
+def of_loader(name: str) -> dict[str, object]:
+  """Returns all options of a set's loader, with their defaults; no seed."""
+  options = inspect.signature(data.loader(name)).parameters
+  return {
+    key: "data.csv" if option.default is option.empty else option.default
+    for key, option in options.items()
+    if key != "seed"
   }
 
 

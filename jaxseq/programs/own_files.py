@@ -5,16 +5,14 @@
 is `--config=.../own_files.py:classify.table --config.data_options.path=...`.
 """
 
+import importlib
 from typing import Any
 
 from jaxseq import _validate
 from jaxseq import mixers
-from jaxseq.programs import classify
-from jaxseq.programs import forecast
-from jaxseq.programs import language_model
 from jaxseq.programs import own_data
 from jaxseq.tasks import base
-from jaxseq.tasks import events
+from jaxseq.tasks import lines
 
 _SERIES = {
   "table": own_data.series(id="id", label="label"),
@@ -22,36 +20,37 @@ _SERIES = {
   "ts": own_data.arrays(path="data.ts"),
   "image_folders": own_data.images(),
 }
-VARIANTS = (
-  *(f"classify.{data}" for data in _SERIES),
-  "events.event_table",
-  "forecast.forecast_table",
-  "language_model.text_files",
+VARIANTS = tuple(
+  f"{task}.{data}"
+  for task, line in lines.LINES.items()
+  for data in line.data.values()
 )
 
 
-def get_config(variant: str = VARIANTS[0]) -> base.DataComparison:
+def get_config(variant: str = "classify.table") -> base.DataComparison:
   """Returns the config of TASK.DATA: two small networks, or one for texts."""
   _validate.choice("variant", variant, VARIANTS)
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
   stack: dict[str, Any] = {"d_model": 64, "num_layers": 2}
   if task == "classify":
-    kind, options = classify.Config, _SERIES[data]
+    options = _SERIES[data]
   elif task == "events":
-    kind = events.Config
     options = own_data.events(time="time", stream="stream", mark="mark")
   elif task == "forecast":
-    kind, options = forecast.Config, own_data.forecast()
+    options = own_data.forecast()
     fields = {"input_length": 48, "horizons": (24,), "batch_size": 32}
     stack |= {"norm": "layer", "dropout": 0.1}
-  else:
-    kind, options = language_model.Config, own_data.text()
+  elif task == "language_model":
+    options = own_data.text()
     fields = {"num_seeds": 1, "length": 128, "jump_every": 8}
     stack = {"d_model": 192, "num_layers": 3}
+  else:
+    options = own_data.of_loader(data)
   poolings = {"classify": "mean", "forecast": "last"}
   pooling = {"pooling": poolings[task]} if task in poolings else {}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
+  kind = importlib.import_module(lines.LINES[task].body).Config
   return kind(
     data=data,
     data_options=options,

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
+  from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses
   from jaxseq.tasks import outputs as outputs
+  from jaxseq.tasks import preference as preference
   from jaxseq.tasks import prefix_language as prefix_language
+  from jaxseq.tasks import ranking as ranking
+  from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task

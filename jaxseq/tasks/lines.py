@@ -69,6 +69,11 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={"": "text_files"},
   ),
+  "recommend": Line(
+    "jaxseq.tasks.recommendation",
+    _task("recommendation"),
+    data={"": "interaction_table"},
+  ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line("jaxseq.tasks.synthetic", modes=_PLAYED),
 }

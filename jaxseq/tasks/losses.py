@@ -35,6 +35,44 @@ def cross_entropy(
   return mean(losses), mean(right), weight
 
 
+def weighted_cross_entropy(
+  logits: jax.Array,
+  labels: jax.Array,
+  weight: jax.Array,
+  total: jax.Array | float | None = None,
+) -> jax.Array:
+  """Returns the weighted mean of the cross-entropy, in nats.
+
+  Args:
+    logits: (..., classes).
+    labels: (...) integers.
+    weight: (...) what each label counts; labels of weight 0 may be anything.
+    total: sum of the weights of the whole batch, if these elements are a part
+      of it: the means of parts then add up to that of the batch.
+  """
+  nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  if total is None:
+    total = weight.sum()
+  scored = jnp.where(weight > 0, nats, 0) * weight
+  return scored.sum() / jnp.where(total > 0, total, 1)
+
+
+def token_log_probs(
+  logits: jax.Array, labels: jax.Array, mask: jax.Array
+) -> jax.Array:
+  """Returns the log-probability of each label, (...), 0 where it is masked.
+
+  The sum over the last axis is the log-probability of a completion.
+
+  Args:
+    logits: (..., time, classes), of the token that follows each element.
+    labels: (..., time) integers, the tokens that follow.
+    mask: (..., time) bool, which labels belong to the completion.
+  """
+  nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  return jnp.where(mask, -nats, 0)
+
+
 def negative_log_likelihood(
   mean: jax.Array, variance: jax.Array, targets: jax.Array, floor: float
 ) -> jax.Array:

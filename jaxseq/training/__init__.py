@@ -9,6 +9,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   files          JSON and text files that are always whole
   checkpoint     asynchronous Orbax checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
+  loggers        those rows for wandb, trackio and mlflow
   loop           chunks of compiled updates, logging, checkpoints, exact resume
   signals        a stop that is asked for by SIGTERM or SIGINT
   progress       bar with metrics, speed and time left
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
   from jaxseq.training import finite as finite
   from jaxseq.training import flat_parameters as flat_parameters
   from jaxseq.training import integrity as integrity
+  from jaxseq.training import loggers as loggers
   from jaxseq.training import loop as loop
   from jaxseq.training import optimizers as optimizers
   from jaxseq.training import per_seed as per_seed

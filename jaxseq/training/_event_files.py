@@ -43,16 +43,9 @@ class EventFiles:
     self, step: int, wall_time: float, values: Mapping[str, Any]
   ) -> None:
     """Writes a row: of a list over seeds a tag each."""
-    tags = {}
-    for name, value in values.items():
-      if isinstance(value, list):
-        tags |= {f"{name}/seed_{seed}": x for seed, x in enumerate(value)}
-      else:
-        tags[name] = value
     with self._tried():
-      for tag, value in tags.items():
-        # TensorBoard cannot draw what is not finite.
-        if self._writer is not None and math.isfinite(value):
+      for tag, value in tags(values).items():
+        if self._writer is not None:
           self._add(wall_time, step=step, summary=self._scalar(tag, value))
 
   def flush(self) -> None:
@@ -85,3 +78,22 @@ class EventFiles:
       with contextlib.suppress(OSError):
         if writer is not None:
           writer.close()
+
+
+def tags(row: Mapping[str, Any]) -> dict[str, float]:
+  """Returns the numbers of a row that can be drawn, one for each seed.
+
+  Args:
+    row: names to numbers, or to lists of one number per seed, which become
+      `name/seed_0`, `name/seed_1`, ...
+
+  Returns:
+    The finite ones by name.
+  """
+  out = {}
+  for name, value in row.items():
+    if isinstance(value, list):
+      out |= {f"{name}/seed_{seed}": x for seed, x in enumerate(value)}
+    else:
+      out[name] = value
+  return {name: value for name, value in out.items() if math.isfinite(value)}

@@ -1,12 +1,11 @@
 """One program at a time writes to the directory of a run.
 
-The lock is one of the operating system (`flock`) on a file in the directory,
-held until the process ends: however it ends, nothing stale is left. The file
-stays, and tells who took the lock last.
+The lock is one of the operating system (`flock`, on Windows `locking`) on a
+file in the directory, held until the process ends: however it ends, nothing
+stale is left. The file stays, and tells who took the lock last.
 """
 
 import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -17,10 +16,18 @@ from absl import logging
 from jaxseq import _json
 from jaxseq.training import errors
 
+try:
+  import fcntl
+except ImportError:  # on Windows
+  fcntl = None
+
 FILE = ".lock"
 
 # What file systems answer that have no locks.
 _WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+# Where Windows locks a byte: nobody can read one that is locked, and the file's
+# beginning tells who holds it.
+_LOCKED_BYTE = 2**30
 # Descriptors of the locks that this process holds, by device and inode.
 _held: dict[tuple[int, int], int] = {}
 # Their device and inode, by the directory that is locked.
@@ -42,7 +49,7 @@ def hold(directory: pathlib.Path) -> None:
     _files[directory.absolute()] = file
     return
   try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _lock(descriptor)
   except BlockingIOError as error:
     holder = _holder(descriptor)
     os.close(descriptor)
@@ -64,7 +71,8 @@ def hold(directory: pathlib.Path) -> None:
   _files[directory.absolute()] = file
   owner = {"pid": os.getpid(), "host": socket.gethostname()}
   os.ftruncate(descriptor, 0)
-  os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+  os.lseek(descriptor, 0, os.SEEK_SET)
+  os.write(descriptor, json.dumps(owner).encode())
 
 
 def check(place: pathlib.Path) -> None:
@@ -90,10 +98,25 @@ def check(place: pathlib.Path) -> None:
       )
 
 
+def _lock(descriptor: int) -> None:
+  """Locks a file at once; raises BlockingIOError where another program has."""
+  if fcntl is not None:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return
+  import msvcrt
+
+  os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+  try:
+    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+  except PermissionError as error:
+    raise BlockingIOError(*error.args) from error
+
+
 def _holder(descriptor: int) -> str:
   """Tells who holds the lock, as far as the file tells."""
   try:
-    owner = _json.loads(os.pread(descriptor, 1000, 0))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    owner = _json.loads(os.read(descriptor, 1000))
     return f"process {owner['pid']} on {owner['host']}"
   except (OSError, ValueError, KeyError, TypeError):
     return "which has not told its number yet"

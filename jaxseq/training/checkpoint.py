@@ -386,6 +386,8 @@ def _remove(path: pathlib.Path) -> None:
 
 def _sync_directory(path: pathlib.Path) -> None:
   """Puts a rename on disk."""
+  if os.name == "nt":
+    return  # Windows opens no directories
   descriptor = os.open(path, os.O_RDONLY)
   try:
     os.fsync(descriptor)

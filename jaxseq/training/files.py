@@ -62,8 +62,10 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
       yield file
       file.flush()
       os.fsync(file.fileno())
+      file.close()  # Windows renames no open files
       os.replace(temporary, path)
     except BaseException:
+      file.close()
       temporary.unlink(missing_ok=True)
       raise
 

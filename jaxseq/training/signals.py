@@ -94,7 +94,12 @@ class GracefulStop:
         text += "; again, to stop at once"
       os.write(2, f"{text}\n".encode())
     self._name = self._name or name
-    if not self._alone:
+    if self._alone:
+      return
+    if os.name == "nt":
+      # There os.kill ends the process at once.
+      signal.raise_signal(signal.SIGTERM)
+    else:
       os.kill(os.getpid(), signal.SIGTERM)
 
   def requested(self) -> str | None:

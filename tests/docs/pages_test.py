@@ -90,3 +90,10 @@ def test_every_linked_file_exists(name):
 def test_no_page_holds_marks_of_a_merge():
   marks = re.compile(r"^(<{7} |={7}$|>{7} )", re.M)
   assert not [name for name, text in PAGES.items() if marks.search(text)]
+
+
+def test_no_page_says_that_an_index_has_the_package():
+  pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+  pages += [*ROOT.glob("colabs/*.ipynb"), *ROOT.glob("colabs/*.py")]
+  said = re.compile(r"pip install[^\n`]*?[ '\"]jaxseq\b(?!\.)", re.IGNORECASE)
+  assert not [page.name for page in pages if said.search(page.read_text())]

@@ -64,6 +64,13 @@ def shop():
       yield f"s{stream},{time:.4f},{'ab'[rng.integers(2)]}"
 
 
+def ratings():
+  yield "user,item,time"
+  for user in range(20):
+    for time in range(5):
+      yield f"u{user},film {(user + time) % 12},{time}"
+
+
 def numbers():
   rng = np.random.default_rng(0)
   yield "id,x,level"
@@ -121,6 +128,19 @@ _OWN = {
       *("gap_95%", "gap", "mark", "probability_a", "probability_b"),
       "mark_target",
     ),
+  ),
+  "items": (
+    "recommend",
+    "quickstart.py:table",
+    ratings,
+    {
+      "batch_size": 4,
+      "optimizer.warmup_steps": 0,
+      "network.stack.d_model": 8,
+      "num_updates": 4,
+      "updates_per_chunk": 2,
+    },
+    ("id", "rank", "item", "score"),
   ),
   "text": (
     "language_model",

@@ -52,6 +52,7 @@ TABLES = {
   "compare": "state (bytes)",
   "forecast": "seasonal naive-8",
   "events": "true process",
+  "recommend": "most popular",
   "decision": "recorded: expert",
   "dts": "nats per test window",
 }
@@ -103,7 +104,10 @@ def results(workdir):
 
 
 # What these do beyond `classify` has tests of its own.
-_SLOW = ("compare", "decision", "dts", "events", "forecast", "synthetic")
+_SLOW = (
+  *("compare", "decision", "dts", "events", "forecast"),
+  *("recommend", "synthetic"),
+)
 
 
 @pytest.mark.parametrize(

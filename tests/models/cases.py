@@ -20,6 +20,7 @@ from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
+from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
@@ -136,6 +137,13 @@ def marks():
   return _case("events", events.Problem(arm, splits), splits)
 
 
+def histories(**options):
+  splits = data.load("item_chains", users=8, items=14, events=6)
+  arm = recommendation.ArmConfig(network(), batch_size=4, **options)
+  problem = recommendation.Problem(arm, splits)
+  return _case("recommendation", problem, splits)
+
+
 def windows():
   def make(rng, count):
     return data.ArrayDataset(
@@ -161,6 +169,7 @@ CASES = {
   "forecasting": forecasts,
   "language": texts,
   "events": marks,
+  "recommendation": histories,
   "codes": windows,
 }
 

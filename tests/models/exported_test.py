@@ -9,7 +9,10 @@ from tests.models import cases
 pytest.importorskip("flatbuffers")
 
 # Kinds whose programs take sequences of any length, with the mixer GRU.
-FREE = ("classification", "events", "forecasting", "language", "regression")
+FREE = (
+  *("classification", "events", "forecasting", "language"),
+  *("recommendation", "regression"),
+)
 
 _RUN = """
 import pathlib, sys

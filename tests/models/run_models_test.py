@@ -1,6 +1,7 @@
 """Which seed of a run becomes the model, and where its file is found."""
 
 import math
+import types
 
 import pytest
 
@@ -27,6 +28,24 @@ from jaxseq.training.per_seed import PerSeed
 )
 def test_validation_chooses_the_seed(report, expected):
   assert run_models.choose_seed(report, 3) == expected
+
+
+@pytest.mark.parametrize(
+  ("part", "better", "expected"),
+  [
+    ("validation", "higher", (1, "valid_ndcg_10")),
+    ("validation", "lower", (2, "valid_ndcg_10")),
+    ("validation", None, (0, "first seed")),
+    # The test set chooses nothing.
+    ("test", "higher", (0, "first seed")),
+  ],
+)
+def test_the_metric_of_a_task_chooses_the_seed(part, better, expected):
+  arm = types.SimpleNamespace(part=part, better=better, metric="valid_ndcg_10")
+  report = {"valid_ndcg_10": [0.2, 0.9, 0.1]}
+  assert run_models.choose_seed(report, 3, arm) == expected
+  shared = {**report, "valid_nll": [1.0, 3.0, 0.5]}
+  assert run_models.choose_seed(shared, 3, arm) == (2, "valid_nll")
 
 
 def test_a_model_is_found_by_its_arm(tmp_path):

@@ -17,7 +17,7 @@ from jaxseq.tasks import task
 
 NAMES = (
   *("classification", "regression", "forecasting", "events"),
-  *("language", "decision", "synthetic"),
+  *("language", "decision", "recommendation", "synthetic"),
 )
 
 

@@ -15,6 +15,7 @@ KINDS = _registry.Registry(
     "events": "jaxseq.data.sources.events:EventSource",
     "forecast": "jaxseq.data.sources.windows:WindowSource",
     "images": "jaxseq.data.sources.images:ImageSource",
+    "interactions": "jaxseq.data.sources.interactions:InteractionSource",
     "series": "jaxseq.data.sources.series:SeriesSource",
     "text": "jaxseq.data.sources.text:TextSource",
     "tokens": "jaxseq.data.sources.tokens:TokenSource",

@@ -72,7 +72,22 @@ def _forecast():
   return Case("forecast_table", options, train, later)
 
 
-TABLES = {"series": _series(), "events": _events(), "forecast": _forecast()}
+def _interactions():
+  rows = [
+    f"{name},{step},i{step * 3 % 5}" for name in "abcd" for step in range(5)
+  ]
+  later = ["p,0,i3", "p,2,i1", "q,5,i0", *(f"r,{i},i{i % 4}" for i in range(9))]
+  return Case(
+    "interaction_table", {"time": "time"}, ["user,time,item", *rows], later
+  )
+
+
+TABLES = {
+  "series": _series(),
+  "events": _events(),
+  "forecast": _forecast(),
+  "interactions": _interactions(),
+}
 
 
 def write(path, lines, encoding="utf-8"):
@@ -171,7 +186,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path, kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["series", "events"])
+@pytest.mark.parametrize("kind", ["series", "events", "interactions"])
 def test_an_example_alone_is_the_same_as_in_company(tmp_path, kind):
   case = TABLES[kind]
   source = learn(tmp_path, case)
@@ -194,7 +209,7 @@ def test_what_never_changes_is_zero(tmp_path, kind):
   source = learn(tmp_path, case)
   found = later(tmp_path, case, source).dataset
   assert np.isfinite(found.inputs).all()
-  if kind != "events":
+  if kind in ("series", "forecast"):
     assert np.all(found.inputs[..., 1] == 0)
 
 

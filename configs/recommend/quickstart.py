@@ -1,0 +1,39 @@
+r"""Items of which each has one that mostly follows it: which one is next?
+
+    python -m experiments.recommend --config=configs/recommend/quickstart.py \
+      --workdir=runs/recommend
+
+1,000 users take 20 of 100 items each; minutes on two cores. In a row for the
+most popular items HR@10 is about .2, the arms come close to the .8 with which
+the next item follows from the last.
+
+Variants: `table`, for a table of your own with the columns user, item and time
+(`--config.data_options.path=ratings.csv`); `tiny`, which learns nothing, and
+shows in seconds whether everything works.
+"""
+
+from configs import blocks
+from configs import supervised
+from configs import variants
+from jaxseq.tasks import recommendation
+from jaxseq.training import configuration
+
+FULL = recommendation.Config(
+  data="item_chains",
+  num_updates=600,
+  chunks_per_evaluation=2,
+  batch_size=64,
+  network={"stack": {"d_model": 48, "num_layers": 1, "dropout": 0.2}},
+  optimizer=supervised.adamw(3e-3, warmup_steps=50),
+  arms=blocks.arms("gru", "mamba")
+  | blocks.bare("attention", **blocks.TRANSFORMER),
+)
+get_config = variants.Variants(
+  full=FULL,
+  table=configuration.updated(
+    FULL, data="interaction_table", data_options={"path": "ratings.csv"}
+  ),
+  tiny=supervised.tiny(
+    FULL, data_options={"users": 12, "items": 15, "events": 6}
+  ),
+)

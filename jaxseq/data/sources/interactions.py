@@ -1,0 +1,302 @@
+"""Interactions: which user took which item, and when.
+
+    splits = data.load("interaction_table", path="ratings.csv")
+
+A row of a CSV or Parquet table is an interaction; the rows of a user are put in
+the order of their times, and those at one time stay in that of the file.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import ClassVar
+from typing import Literal
+from typing import get_args
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _part_splits
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _row_groups
+from jaxseq.data import _series_targets
+from jaxseq.data import _time_stamps
+from jaxseq.data import datasets
+from jaxseq.data import padding
+from jaxseq.data.files import table_files
+from jaxseq.data.sources import base
+
+Split = Literal["leave_one_out", "time"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractionSource(base.Source):
+  """Histories of users, whose items are tokens from 1 on, padded with 0.
+
+  `prepare` takes of each user the items in the order of time, by name or by
+  place among `items`.
+
+  Attributes:
+    items: names of all items.
+    user: column of a table that names the user of a row.
+    item: column of the items.
+    time: column of the times, dates or numbers.
+    delimiter: see `table_files.read`.
+  """
+
+  kind: ClassVar[str] = "interactions"
+  forms: ClassVar[tuple[str, ...]] = ("interaction_table",)
+
+  _: dataclasses.KW_ONLY
+  items: tuple[str, ...] | None = None
+  user: str = "user"
+  item: str = "item"
+  time: str = "time"
+  delimiter: str | None = None
+
+  def _prepare(self, values, lengths, times, targets):
+    for name, value in (("times", times), ("targets", targets)):
+      if value is not None:
+        raise _validate.error(name, type(value).__name__, "None")
+    rows = [np.asarray(x) for x in _raw_arrays.rows(values, lengths)]
+    for number, row in enumerate(rows):
+      if row.ndim != 1 or not len(row):
+        got, expected = f"shape {row.shape}", "a history of one item or more"
+        raise _validate.error(f"user {number}", got, expected)
+    # All at once: the names of the items are many.
+    numbers = _raw_arrays.class_numbers(
+      np.concatenate(rows), self.items, "items"
+    )
+    ends = np.cumsum([len(row) for row in rows])[:-1]
+    inputs, lengths = padding.pad_sequences(np.split(numbers + 1, ends))
+    return datasets.ArrayDataset(inputs, np.full_like(inputs, -1), lengths)
+
+  def _read(self, path: Any) -> base.Examples:
+    table, ids, rows, _ = _rows(path, self)
+    words, items = table.words[self.item], set(self.items or ())
+    for row, word in enumerate(words):
+      if word not in items:
+        place = table.place(row, self.item)
+        raise _validate.error(place, word[:40], "an item of the training file")
+    histories = [[words[row] for row in one] for one in rows]
+    return base.Examples(ids, self.prepare(histories))
+
+
+def load(
+  path: table_files.Path,
+  *,
+  user: str = "user",
+  item: str = "item",
+  time: str = "time",
+  delimiter: str | None = None,
+  split: Split = "leave_one_out",
+  length: int = 50,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.1,
+) -> datasets.Splits:
+  """Loads histories of users, to predict their next items.
+
+  Args:
+    path: see `table_files.find`.
+    user: column that names the user of a row.
+    item: column of the items.
+    time: column of the times, dates or numbers.
+    delimiter: see `table_files.read`.
+    split: "leave_one_out": the last item of a user is for testing, the last but
+      one for validation; or "time": so are, of all users, the rows from two
+      points in time on, of which the first of a user is predicted.
+    length: items of the pieces into which the training histories are cut.
+    valid_fraction: share of the rows for validation, with the split by time.
+    test_fraction: share of the rows for testing, likewise.
+
+  Returns:
+    The splits, see `make_splits`.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected, or the
+      option that is wrong.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  _validate.choice("split", split, get_args(Split))
+  source = InteractionSource(
+    reader="interaction_table",
+    user=user,
+    item=item,
+    time=time,
+    delimiter=delimiter,
+  )
+  table, _, rows, stamps = _rows(path, source)
+  words = table.words[item]
+  if "" in words:
+    place = table.place(words.index(""), item)
+    raise ValueError(f"{place}: got nothing, expected the name of an item.")
+  source = dataclasses.replace(source, items=_series_targets.in_order(words))
+  numbers = 1 + _raw_arrays.class_numbers(words, source.items, "items")
+  if split == "time":
+    part = by_time(stamps, valid_fraction, test_fraction)
+    parts = [part[one] for one in rows]
+  else:
+    parts = [leave_one_out(len(one)) for one in rows]
+  histories = [numbers[one] for one in rows]
+  return make_splits(
+    histories, parts, source, length, table_files.describe(path)
+  )
+
+
+def chains(
+  *,
+  users: int = 1000,
+  items: int = 100,
+  events: int = 20,
+  follow: float = 0.8,
+  length: int = 50,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Makes histories in which most items are followed by one that is theirs.
+
+  The items form a ring. After each a user takes the next one on it with the
+  probability `follow`, if that is new to them, and otherwise any new one, the
+  i-th with a probability proportional to 1 / i.
+
+  Args:
+    users: how many.
+    items: how many, at least `events`.
+    events: items of each user.
+    follow: 0 to 1.
+    length: see `load`.
+    seed: of all that is random.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  _validate.integer("users", users, 1)
+  _validate.integer("events", events, 3)
+  _validate.integer("items", items, events)
+  _validate.number("follow", follow, 0, 1)
+  rng = np.random.default_rng(seed)
+  ring = rng.permutation(items)
+  following = np.empty(items, int)
+  following[ring] = np.roll(ring, -1)
+  every, taken = np.arange(users), np.zeros((users, items), bool)
+  steps: list[np.ndarray] = []
+  for _ in range(events):
+    # The largest of such numbers is a draw by the weights.
+    noise = rng.gumbel(size=(users, items)) - np.log(1 + np.arange(items))
+    chosen = np.where(taken, -np.inf, noise).argmax(axis=1)
+    if steps:
+      after = following[steps[-1]]
+      follows = (rng.random(users) < follow) & ~taken[every, after]
+      chosen = np.where(follows, after, chosen)
+    taken[every, chosen] = True
+    steps.append(chosen)
+  histories = list(np.stack(steps, axis=1).astype(np.int32) + 1)
+  source = InteractionSource(items=tuple(map(str, range(items))))
+  parts = [leave_one_out(events)] * users
+  return make_splits(histories, parts, source, length, "generated")
+
+
+def leave_one_out(count: int) -> np.ndarray:
+  """Returns the parts of a user's rows: 2 of the last, 1 of that before it.
+
+  Users with less than 3 rows are for training alone.
+  """
+  parts = np.zeros(count, int)
+  if count > 2:
+    parts[-2:] = 1, 2
+  return parts
+
+
+def by_time(stamps: np.ndarray, valid: float, test: float) -> np.ndarray:
+  """Returns the parts (rows,) of rows by their times: 0, 1 or 2.
+
+  Rows at the time of a cut lie behind it.
+
+  Raises:
+    ValueError: if nothing is left to train on.
+  """
+  _part_splits.check_shares(valid, test)
+  order, count = np.sort(stamps), len(stamps)
+  second = count - round(test * count)
+  first = second - round(valid * count)
+  parts = np.zeros(count, int)
+  for cut in (first, second):
+    if cut < count:
+      parts += stamps >= order[cut]
+  return parts
+
+
+def make_splits(
+  histories: Sequence[np.ndarray],
+  parts: Sequence[np.ndarray],
+  source: InteractionSource,
+  length: int,
+  where: str,
+) -> datasets.Splits:
+  """Returns histories as sequences whose targets are the next items.
+
+  Args:
+    histories: of each user the items (n_i,) int32 from 1 on, by time.
+    parts: of each user (n_i,) 0 for training, 1 for validation, 2 for testing,
+      which never fall.
+    source: with the items.
+    length: of the pieces into which training histories are cut.
+    where: they come from.
+
+  Returns:
+    Of the training part a target at every element. Of the others a user's whole
+    history before the first item of the part, which is the target at the last
+    element; the other targets are 0, which stands for none.
+
+  Raises:
+    ValueError: if a part for training or testing is empty.
+  """
+  _validate.integer("length", length, 1)
+  train, later = [], ([], [])
+  for history, part in zip(histories, parts):
+    fit = history[part == 0]
+    for end in range(len(fit) - 1, 0, -length):
+      begin = max(end - length, 0)
+      train.append((fit[begin:end], fit[begin + 1 : end + 1]))
+    for number, examples in enumerate(later, 1):
+      # None of the part, or one without a history, is at 0.
+      first = int(np.argmax(part == number))
+      if first:
+        targets = np.zeros(first, np.int32)
+        targets[-1] = history[first]
+        examples.append((history[:first], targets))
+  sets = []
+  for name, examples in zip(("train", "valid", "test"), (train, *later)):
+    if not examples and name == "valid":
+      sets.append(None)
+      continue
+    if not examples:
+      expected = "some: users with 3 rows or more, or another split"
+      raise _validate.error(f"{where}: {name}", "no next item", expected)
+    inputs, lengths = padding.pad_sequences([one for one, _ in examples])
+    targets, _ = padding.pad_sequences([target for _, target in examples])
+    sets.append(datasets.ArrayDataset(inputs, targets, lengths))
+  count = len(source.items or ())
+  info = datasets.Info(
+    f"Items of {len(histories)} users, of {count}; which one is next?",
+    where,
+    "that of the files",
+    num_classes=count + 1,
+    vocab_size=count + 1,
+    preparation=source,
+  )
+  return datasets.Splits(*sets, info)
+
+
+def _rows(path, source):
+  """The table, users, the rows of each by time, and the times of all rows."""
+  columns = source.user, source.item, source.time
+  table = table_files.read(
+    table_files.find(path),
+    words=list(dict.fromkeys(columns)),
+    numbers=(),
+    delimiter=source.delimiter,
+  )
+  words = table.words[source.time]
+  stamps = _time_stamps.parse(words, lambda row: table.place(row, source.time))
+  ids, rows = _row_groups.group(table.words[source.user], stamps)
+  return table, ids, rows, stamps

@@ -1,0 +1,192 @@
+"""Policy gradients from groups of answers to one prompt: GRPO, its relatives.
+
+  advantages = group_policy.advantages(rewards, group=8)
+  loss, metrics = group_policy.loss(
+    log_probs, old_log_probs, advantages, mask, group_policy.Config()
+  )
+
+Shao et al., "DeepSeekMath", arXiv:2402.03300; `dr_grpo`: arXiv:2503.20783;
+`dapo`: arXiv:2503.14476; `cispo`: arXiv:2506.13585; ratios of whole answers:
+arXiv:2507.18071. All are as the library TRL computes them.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+
+# Added to the deviation of the rewards.
+_EPSILON = 1e-4
+
+Scale = Literal["group", "batch", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """The loss of answers with advantages.
+
+  Attributes:
+    kind: over what is averaged: "grpo" over the tokens of each answer, then
+      over answers; "bnpo" over all tokens; "dr_grpo": the sum divided by
+      answers times `max_length`; "dapo" over the tokens of the global batch.
+      "cispo": as "dapo", of log-probabilities weighted by the ratio, which is
+      at most `clip_high` and has no gradient.
+    level: whether a ratio is that of a token, or the geometric mean over an
+      answer's tokens ("sequence").
+    beta: weight of the divergence from the reference.
+    clip_low: how far below 1 a ratio counts.
+    clip_high: how far above 1; of "cispo" the greatest ratio itself.
+    max_length: tokens that an answer may have, of "dr_grpo"; 0 for the width
+      of the arrays.
+  """
+
+  kind: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo"] = "dapo"
+  level: Literal["token", "sequence"] = "token"
+  beta: float = 0.0
+  clip_low: float = 0.2
+  clip_high: float = 0.2
+  max_length: int = 0
+
+  def __post_init__(self):
+    _validate.literals(self)
+    _validate.fields(
+      self, not_negative=("beta",), above_zero=("clip_low", "clip_high")
+    )
+    _validate.integer("max_length", self.max_length, 0)
+
+
+def advantages(
+  rewards: jax.Array, group: int, scale: Scale = "group"
+) -> jax.Array:
+  """Returns how much better each answer is than the others of its group.
+
+  It is the reward less the mean of the group, divided by the deviation (with n
+  - 1) and 1e-4. A group whose rewards are all alike has 0: it teaches nothing.
+
+  Args:
+    rewards: (groups * group,), those of a group side by side.
+    group: answers to a prompt, at least 2.
+    scale: whether the deviation is that of the group, of the whole batch, or
+      left out.
+  """
+  spread = _groups(rewards, group)
+  _validate.choice("scale", scale, ("group", "batch", "none"))
+  centered = spread - spread.mean(axis=1, keepdims=True)
+  # Of equal rewards rounding may leave something, which 1e-4 would blow up.
+  centered = jnp.where(_flat(spread)[:, None], 0, centered)
+  if scale == "group":
+    centered /= spread.std(axis=1, ddof=1, keepdims=True) + _EPSILON
+  elif scale == "batch":
+    centered /= rewards.std(ddof=1) + _EPSILON
+  return centered.reshape(-1)
+
+
+def flat_groups(rewards: jax.Array, group: int) -> jax.Array:
+  """Returns how many groups have rewards that are all alike.
+
+  Args:
+    rewards: (groups * group,).
+    group: answers to a prompt.
+  """
+  return _flat(_groups(rewards, group)).sum()
+
+
+def loss(
+  log_probs: jax.Array,
+  old_log_probs: jax.Array,
+  advantages: jax.Array,
+  mask: jax.Array,
+  config: Config = Config(),
+  *,
+  ref_log_probs: jax.Array | None = None,
+  num_tokens: jax.Array | int | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns the loss of answers.
+
+  A token counts -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with the
+  ratio r = exp(log_probs - old_log_probs), and beta times the estimator exp(q)
+  - q - 1 of the divergence, where q = ref_log_probs - log_probs.
+
+  Args:
+    log_probs: (rows, time) of each token, by the network.
+    old_log_probs: (rows, time), by the network that has drawn them.
+    advantages: (rows,).
+    mask: (rows, time) bool, the tokens of the answers; the others may be
+      anything.
+    config: the loss.
+    ref_log_probs: (rows, time), by the network before it was trained; needed
+      where `beta` is not 0.
+    num_tokens: of the answers of the global batch, if these rows are a part of
+      it; for "dapo" and "cispo".
+
+  Returns:
+    The loss, and a dict of scalars, which are means over tokens: `approx_kl`
+    (r - 1 - log r), `clip_fraction` (ratios out of their range), and `kl`, the
+    divergence from the reference, if there is one.
+  """
+  rows, time = _validate.shape("log_probs", log_probs, ("rows", "time"))
+  _validate.shape("old_log_probs", old_log_probs, (rows, time))
+  _validate.shape("advantages", advantages, (rows,))
+  _validate.shape("mask", mask, (rows, time))
+  log_probs = jnp.where(mask, log_probs, 0)
+  log_ratio = jnp.where(mask, log_probs - old_log_probs, 0)
+  counts = jnp.maximum(mask.sum(axis=1), 1)
+  tokens = jnp.maximum(mask.sum(), 1)
+  if config.level == "sequence":
+    log_ratio = (log_ratio.sum(axis=1) / counts)[:, None]
+  ratio, gain = jnp.exp(log_ratio), advantages[:, None]
+  low, high = 1 - config.clip_low, 1 + config.clip_high
+  if config.kind == "cispo":
+    low, high = 0, config.clip_high
+    weight = jax.lax.stop_gradient(jnp.minimum(ratio, high))
+    values = -weight * gain * log_probs
+  else:
+    clipped = jnp.clip(ratio, low, high)
+    values = -jnp.minimum(ratio * gain, clipped * gain)
+  outside = jnp.broadcast_to((ratio < low) | (ratio > high), mask.shape)
+  metrics = {
+    "approx_kl": ratio - 1 - log_ratio,
+    "clip_fraction": outside.astype(values.dtype),
+  }
+  if ref_log_probs is not None:
+    _validate.shape("ref_log_probs", ref_log_probs, (rows, time))
+    q = jnp.where(mask, ref_log_probs - log_probs, 0)
+    metrics["kl"] = jnp.exp(q) - q - 1
+    if config.beta:
+      values = values + config.beta * metrics["kl"]
+  elif config.beta:
+    expected = "those of the reference, as config.beta is not 0"
+    raise _validate.error("ref_log_probs", None, expected)
+  values = jnp.where(mask, values, 0)
+  means = {
+    name: jax.lax.stop_gradient(jnp.where(mask, x, 0).sum() / tokens)
+    for name, x in metrics.items()
+  }
+  match config.kind:
+    case "grpo":
+      value = (values.sum(axis=1) / counts).mean()
+    case "bnpo":
+      value = values.sum() / tokens
+    case "dr_grpo":
+      value = values.sum() / (rows * (config.max_length or time))
+    case "dapo" | "cispo":
+      value = values.sum() / (tokens if num_tokens is None else num_tokens)
+  return value, means
+
+
+def _groups(rewards, group):
+  """Rewards as (groups, group)."""
+  _validate.integer("group", group, 2)
+  (rows,) = _validate.shape("rewards", rewards, ("rows",))
+  if rows % group:
+    expected = f"a multiple of {group} rewards, the size of a group"
+    raise _validate.error("rewards", f"shape {rewards.shape}", expected)
+  return jnp.reshape(rewards, (-1, group))
+
+
+def _flat(spread):
+  """Tells the groups whose rewards are all alike, (groups,) bool."""
+  return spread.max(axis=1) == spread.min(axis=1)

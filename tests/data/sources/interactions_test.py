@@ -1,0 +1,111 @@
+"""Histories of users: their order, the two splits, and the pieces."""
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import _row_groups
+from jaxseq.data.sources import interactions
+
+
+def write(path, rows, names="user,item,time"):
+  path.write_text("\n".join([names, *rows, ""]))
+  return path
+
+
+def test_splits_are_those_of_the_reference(golden):
+  known = golden("recsys/splits")
+  users, times = known["user"], known["time"].astype(float)
+  ids, rows = _row_groups.group(users.tolist(), times)
+  by_user = dict(zip(ids, rows))
+  order = np.concatenate([by_user[user] for user in sorted(by_user)])
+  np.testing.assert_array_equal(order, known["order"])
+  parts = np.zeros(len(users), int)
+  for one in rows:
+    parts[one] = interactions.leave_one_out(len(one))
+  np.testing.assert_array_equal(parts, known["leave_one_out"])
+  ahead = np.mean(known["time"] >= known["cut_test"])
+  valid = np.mean(known["time"] >= known["cut_valid"]) - ahead
+  np.testing.assert_array_equal(
+    interactions.by_time(times, valid, ahead), known["global_time"]
+  )
+  # A cut inside of a tie moves to its begin.
+  later = interactions.by_time(times, valid - 1 / 60, ahead - 1 / 60)
+  np.testing.assert_array_equal(later, known["global_time"])
+
+
+def test_the_last_items_of_a_user_are_left_out(tmp_path):
+  rows = [f"a,{item},{time}" for time, item in enumerate("vwxyz")]
+  path = write(tmp_path / "r.csv", ["b,x,0", *rows[::-1], "b,v,1"])
+  splits = data.load("interaction_table", path=path, length=2)
+  assert splits.info.preparation.items == tuple("vwxyz")
+  # Of b, with two rows, both are for training.
+  inputs = splits.train.inputs.tolist()
+  pairs = zip(inputs, splits.train.targets.tolist(), splits.train.lengths)
+  assert sorted(pairs) == [([1, 2], [2, 3], 2), ([3, 0], [1, 0], 1)]
+  assert splits.valid.inputs.tolist() == [[1, 2, 3]]
+  assert splits.valid.targets.tolist() == [[0, 0, 4]]
+  assert splits.test.inputs.tolist() == [[1, 2, 3, 4]]
+  assert splits.test.targets.tolist() == [[0, 0, 0, 5]]
+
+
+def test_pieces_hold_every_next_item_once():
+  history = np.arange(1, 9, dtype=np.int32)
+  source = interactions.InteractionSource(items=tuple("abcdefgh"))
+  parts = np.array([0] * 6 + [1, 2])
+  found = interactions.make_splits([history], [parts], source, 3, "here").train
+  pieces = [
+    (row[:size].tolist(), targets[:size].tolist())
+    for row, targets, size in zip(found.inputs, found.targets, found.lengths)
+  ]
+  assert pieces == [([3, 4, 5], [4, 5, 6]), ([1, 2], [2, 3])]
+
+
+def test_rows_behind_a_time_are_for_testing(tmp_path):
+  rows = [f"{user},i{time},{time}" for user in "ab" for time in range(10)]
+  path = write(tmp_path / "r.csv", [*rows, "new,i1,9"])
+  splits = data.load(
+    "interaction_table",
+    path=path,
+    split="time",
+    valid_fraction=0.2,
+    test_fraction=0.1,
+  )
+  # One without a history cannot be scored.
+  assert splits.test.lengths.tolist() == [9, 9]
+  assert splits.test.targets[:, -1].tolist() == [10, 10]
+  assert splits.valid.lengths.tolist() == [7, 7]
+  assert splits.train.lengths.tolist() == [6, 6]
+
+
+def test_what_is_wrong_is_told_with_its_place(tmp_path):
+  path = write(tmp_path / "r.csv", [f"a,i{time},{time}" for time in range(4)])
+  source = data.load("interaction_table", path=path).info.preparation
+  other = write(tmp_path / "o.csv", ["a,i0,1", "a,odd,2"])
+  with pytest.raises(
+    ValueError, match="o.csv, line 3: column 'item': got 'odd'"
+  ):
+    source.read(other)
+  with pytest.raises(ValueError, match="user 1: got shape .*a history of one"):
+    source.prepare([["i0"], []])
+  with pytest.raises(ValueError, match="times: got 'list', expected None"):
+    source.prepare([["i0"]], times=[[1]])
+  empty = write(tmp_path / "e.csv", ["a,i0,1", "a,,2"])
+  with pytest.raises(ValueError, match="e.csv, line 3: .*expected the name of"):
+    data.load("interaction_table", path=empty)
+  short = write(tmp_path / "s.csv", ["a,i0,1", "a,i1,2"])
+  with pytest.raises(ValueError, match="s.csv: test: got 'no next item'"):
+    data.load("interaction_table", path=short)
+
+
+def test_chains_follow_a_ring_and_never_repeat():
+  splits = data.load("item_chains", users=300, items=30, events=10, seed=1)
+  test = splits.test
+  histories = np.concatenate([test.inputs, test.targets[:, -1:]], axis=1)
+  assert all(len(set(row)) == 10 for row in histories.tolist())
+  counts = np.zeros((31, 31))
+  np.add.at(counts, (histories[:, :-1], histories[:, 1:]), 1)
+  assert sorted(counts[1:].argmax(axis=1)) == list(range(1, 31))
+  share = counts.max(axis=1).sum() / counts.sum()
+  # .8, but for those that were taken, and .02 for 2,700 draws.
+  assert 0.7 < share < 0.84
