@@ -7,6 +7,7 @@
   logits, states = network.apply(variables, tokens)
 
   huggingface       models of the transformers library, see `families`
+  peft_modules      adapters of these, as the PEFT library writes them
   network_file      networks of `jaxseq.nn`, options and variables
   described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
   from jaxseq.interop import families as families
   from jaxseq.interop import huggingface as huggingface
   from jaxseq.interop import network_file as network_file
+  from jaxseq.interop import peft_modules as peft_modules
   from jaxseq.interop import safetensors_file as safetensors_file
   from jaxseq.interop import spr as spr
 else:

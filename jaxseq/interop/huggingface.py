@@ -22,6 +22,7 @@ import os
 import pathlib
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 from flax import traverse_util
 import jax
@@ -35,6 +36,7 @@ from jaxseq.interop import _entries
 from jaxseq.interop import _model_files
 from jaxseq.interop import _tensors
 from jaxseq.interop import families
+from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
 
 _HEAD = "lm_head.weight"
@@ -50,6 +52,7 @@ def load(
   param_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
   scan_layers: bool = False,
   finite: bool = True,
+  adapter: str | os.PathLike | None = None,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
@@ -65,6 +68,10 @@ def load(
     scan_layers: whether the network shall have its layers scanned: compile time
       does not grow with their number. They must be alike.
     finite: whether weights that are not finite are refused.
+    adapter: a directory with the adapter_config.json and
+      adapter_model.safetensors of a LoRA adapter of this model, as the PEFT
+      library writes them (with rslora and DoRA, too); it is merged into the
+      tensors in float32. None for the model alone.
 
   Returns:
     The options of a `SequenceNetwork`, and its variables. See `make_network`
@@ -74,9 +81,52 @@ def load(
     ValueError: if the directory has no such files, they lead out of it, the
       model is of another type or has an option that the network has not, its
       sizes are not those of the tensors, tensors are missing, unexpected,
-      misshapen or not finite, or a context is needed.
+      misshapen or not finite, a context is needed, or the adapter is of another
+      model or kind.
   """
   _validate.choice("param_dtype", param_dtype, _DTYPES)
+  directory = pathlib.Path(directory)
+  opened = open_model(directory, context)
+  config, vocab_size, places, tensors = opened[:4]
+  if adapter is not None:
+    adapters = peft_modules.read(adapter)
+    tensors = peft_modules.merged(adapters, tensors, opened.modules)
+  source = places, tensors, str(directory)
+  params = _tensors.from_torch(config, vocab_size, *source, param_dtype, finite)
+  if scan_layers:
+    config = _scanned(config, True)
+    params["stack"] = _stack_layers(params.pop("stack"))
+  return config, {"params": params}
+
+
+class OpenedModel(NamedTuple):
+  """A model's directory, of which no tensor is read yet.
+
+  Attributes:
+    config: options of the network.
+    vocab_size: number of tokens.
+    places: of the parameters, by their paths.
+    tensors: by their names in the files.
+    modules: the names of tensors' modules in the transformers library that
+      differ from those in the files, as pairs of a pattern and a replacement.
+  """
+
+  config: nn.NetworkConfig
+  vocab_size: int
+  places: _tensors.Places
+  tensors: dict[str, safetensors_file.Stored]
+  modules: tuple[tuple[str, str], ...]
+
+
+def open_model(
+  directory: str | os.PathLike, context: int | None = None
+) -> OpenedModel:
+  """Opens a model's directory without reading its tensors.
+
+  Args:
+    directory: see `load`, as for `context` and errors.
+    context: how many earlier elements full attention looks back at.
+  """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
   contents = _model_files.read_json(path)
@@ -105,12 +155,8 @@ def load(
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)
-  source = places, tensors, str(directory)
-  params = _tensors.from_torch(config, vocab_size, *source, param_dtype, finite)
-  if scan_layers:
-    config = _scanned(config, True)
-    params["stack"] = _stack_layers(params.pop("stack"))
-  return config, {"params": params}
+  modules = getattr(family, "MODULES", ())
+  return OpenedModel(config, vocab_size, places, tensors, modules)
 
 
 def save(

@@ -56,6 +56,8 @@ class Dense(linen.Module):
     if self.use_bias:
       zeros = linen.initializers.zeros_init()
       bias = self.param("bias", zeros, (self.features,), jnp.float32)
-    dtype = dtypes.canonicalize_dtype(x, kernel, bias, dtype=self.dtype)
+    # A `recurrence.Weight` has a dtype, but is no array.
+    like = jnp.zeros((), kernel.dtype)
+    dtype = dtypes.canonicalize_dtype(x, like, bias, dtype=self.dtype)
     x = jnp.asarray(x, dtype)
     return recurrence.dense(x, kernel, bias, wide=self.wide)

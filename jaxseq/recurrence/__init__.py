@@ -145,9 +145,11 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.shared._contractions import dense_heads as dense_heads
   from jaxseq.recurrence.shared.affine import split_affine as split_affine
   from jaxseq.recurrence.shared.chunked import chunked as chunked
+  from jaxseq.recurrence.shared.low_rank import LowRank as LowRank
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
   from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold
+  from jaxseq.recurrence.shared.weights import Weight as Weight
   from jaxseq.recurrence.systems import lti as lti
   from jaxseq.recurrence.systems import siso as siso
   from jaxseq.recurrence.systems.lti import lti_scan as lti_scan

@@ -16,6 +16,9 @@ and may have
 
     OLD_NAMES: Mapping[str, str]  # From names in old files to those of today.
     IGNORED: re.Pattern  # Names of tensors that are no parameters.
+    # Where modules of the library have other names than their tensors: pairs
+    # of a pattern of these and its replacement. Adapters have the modules'.
+    MODULES: tuple[tuple[str, str], ...]
 
     def copies(entries: Entries) -> Mapping[str, str]:
       ...  # Names of tensors that may be there a second time, and the first's.

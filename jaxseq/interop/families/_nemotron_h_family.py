@@ -131,6 +131,7 @@ FAMILY = _decoder.Decoder(
   LAYERS="backbone.layers",
   # Heads for more tokens at once, which plain generation does not have.
   IGNORED=re.compile(r"mtp\..+"),
+  MODULES=((r"^backbone\.", "model."),),
   norm="backbone.norm_f.weight",
   epsilon=("layer_norm_epsilon", 1e-5),
   width=4096,

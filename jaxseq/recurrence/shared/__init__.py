@@ -45,8 +45,10 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.recurrence.shared import affine as affine
   from jaxseq.recurrence.shared import chunked as chunked
+  from jaxseq.recurrence.shared import low_rank as low_rank
   from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
+  from jaxseq.recurrence.shared import weights as weights
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
   from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import weights
 
 
 def operand_dtype(
@@ -70,7 +71,7 @@ def dot(
 
 def dense(
   x: jax.Array,
-  w: jax.Array,
+  w: jax.Array | weights.Weight,
   bias: jax.Array | None = None,
   *,
   wide: bool = False,
@@ -87,7 +88,7 @@ def dense(
 
   Args:
     x: (..., n).
-    w: (n, m), brought to the dtype of x.
+    w: (n, m), brought to the dtype of x; or a `Weight`, whose product it is.
     bias: (m,), added before anything is rounded; or None.
     wide: whether narrow x give the sums as they are, in float32.
 
@@ -103,7 +104,7 @@ def dense(
 
 def dense_heads(
   x: jax.Array,
-  w: jax.Array,
+  w: jax.Array | weights.Weight,
   bias: jax.Array | None = None,
   *,
   wide: bool = False,
@@ -127,6 +128,8 @@ def dense_heads(
 
 def _dense(x, w, wide):
   """The product alone."""
+  if isinstance(w, weights.Weight):
+    return w.apply(x, wide)
   if x.ndim > 2 and contexts.machine()[0] == "cpu":
     *lead, n = x.shape
     y = _dense(x.reshape(math.prod(lead), n), w, wide)

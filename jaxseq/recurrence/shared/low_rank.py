@@ -1,0 +1,83 @@
+"""A weight and a product of two thin matrices beside it."""
+
+import dataclasses
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import weights
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=("w", "a", "b", "magnitude"),
+  meta_fields=("scale", "path"),
+)
+@dataclasses.dataclass(frozen=True)
+class LowRank(weights.Weight):
+  """The weight w + scale a b (LoRA, arXiv:2106.09685), which is never formed.
+
+  With a magnitude (DoRA, arXiv:2402.09353) column j of the sum is multiplied by
+  magnitude[j] and divided by its norm, of which no gradient is taken; the norm
+  alone needs the sum.
+
+      w = recurrence.LowRank(w, a, b, scale=2.0)
+      y = recurrence.dense(x, w, bias)
+
+  Attributes:
+    w: (n, m), an array or another `Weight`.
+    a: (n, r).
+    b: (r, m).
+    magnitude: (m,), or None. All may have the same axes before these.
+    scale: factor of a b.
+    path: where in the variables it stands, for messages.
+  """
+
+  w: jax.Array | weights.Weight
+  a: jax.Array
+  b: jax.Array
+  magnitude: jax.Array | None = None
+  scale: float = 1.0
+  path: str = "the weight"
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Shape of w."""
+    return self.w.shape
+
+  @property
+  def dtype(self) -> jnp.dtype:
+    """Dtype of w."""
+    return self.w.dtype
+
+  def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
+    """Returns x w + scale (x a) b, (..., m)."""
+    y = _contractions.dense(x, self.w, wide=True)
+    low = _contractions.dense(x, self.a)
+    y = y + self.scale * _contractions.dense(low, self.b, wide=True)
+    if self.magnitude is not None:
+      y = y * self._gain(self._sum()).astype(y.dtype)
+    return y if wide else y.astype(x.dtype)
+
+  def merged(self) -> jax.Array:
+    """Returns the weight as an array, in the dtype of w."""
+    total = self._sum()
+    if self.magnitude is not None:
+      total = total * self._gain(total)[..., None, :]
+    return total.astype(self.w.dtype)
+
+  def _sum(self):
+    """Returns w + scale a b, at least float32."""
+    dtype = jnp.promote_types(self.w.dtype, jnp.float32)
+    exact = lax.Precision.HIGHEST
+    low = jnp.matmul(self.a, self.b, precision=exact).astype(dtype)
+    return self.w.astype(dtype) + self.scale * low
+
+  def _gain(self, total):
+    """Returns the factors of the columns."""
+    norm = lax.stop_gradient(jnp.linalg.norm(total, axis=-2))
+    # A column of zeros stays one.
+    return self.magnitude / jnp.where(norm == 0, 1, norm)

@@ -1,0 +1,92 @@
+"""Weights of `dense` that are no arrays."""
+
+from typing import Any
+from typing import NoReturn
+
+
+class Misplaced(AttributeError, TypeError, ValueError):
+  """A weight that is no array is used elsewhere than in `dense`."""
+
+
+class Weight:
+  """A weight (n, m) that only `dense` and `dense_heads` can use.
+
+  A subclass is a dataclass that is registered as a pytree, so that `jit`,
+  `vmap`, `scan` and `grad` see its arrays. Its first leaf has the shape of the
+  weight. Every other use of it than as a weight of these functions is an error.
+
+      @functools.partial(
+        jax.tree_util.register_dataclass,
+        data_fields=("q", "scale"),
+        meta_fields=("path",),
+      )
+      @dataclasses.dataclass(frozen=True)
+      class Int8(recurrence.Weight): ...
+
+  Attributes:
+    path: where in the variables it stands, for messages.
+  """
+
+  path: str = "the weight"
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Shape of the weight, (n, m) with any leading axes."""
+    raise NotImplementedError
+
+  @property
+  def ndim(self) -> int:
+    """Number of axes of the weight."""
+    return len(self.shape)
+
+  @property
+  def dtype(self) -> Any:
+    """Dtype of the weight."""
+    raise NotImplementedError
+
+  def apply(self, x: Any, wide: bool = False) -> Any:
+    """Returns the product of x (..., n) and the weight, see `dense`.
+
+    Args:
+      x: (..., n).
+      wide: whether narrow x give float32.
+    """
+    raise NotImplementedError
+
+  def elsewhere(self) -> Any:
+    """Returns the array for any other use; raises `Misplaced` here."""
+    self._refuse()
+
+  def _refuse(self) -> NoReturn:
+    raise Misplaced(
+      f"{self.path}: got a {type(self).__name__}, expected an array: this "
+      "parameter is not only the weight of a product by recurrence.dense."
+    )
+
+  def __getattr__(self, name: str) -> Any:
+    if name.startswith("_"):
+      raise AttributeError(name)
+    return getattr(self.elsewhere(), name)
+
+  def __jax_array__(self) -> Any:
+    """Returns the array, where functions of JAX ask for one."""
+    return self.elsewhere()
+
+  def __array__(self, *args: Any, **options: Any) -> Any:
+    """Returns the array, where NumPy asks for one."""
+    return self.elsewhere().__array__(*args, **options)
+
+
+def _operator(name):
+  def operate(self, *args):
+    return getattr(self.elsewhere(), name)(*args)
+
+  operate.__name__ = name
+  return operate
+
+
+for _name in ("add", "sub", "mul", "matmul", "truediv", "pow"):
+  for _side in ("", "r"):
+    setattr(Weight, f"__{_side}{_name}__", _operator(f"__{_side}{_name}__"))
+for _name in ("getitem", "neg", "len", "iter", "abs"):
+  setattr(Weight, f"__{_name}__", _operator(f"__{_name}__"))

@@ -1,0 +1,119 @@
+"""LoRA adapters of pretrained models, against those of the PEFT library.
+
+Each folder of `tests/golden/adapt/lora` has an adapter of the model of that
+name in `tests/golden/hybrids`, as PEFT writes it, and `expected.npz`: tokens,
+and the logits with W + s B A in the place of every matched weight.
+"""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.interop import huggingface
+from jaxseq.interop import peft_modules
+from jaxseq.interop import safetensors_file
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+MODELS = sorted(path.name for path in (GOLDEN / "adapt/lora").iterdir())
+# Each takes seconds to compile; the rest is slow.
+CASES = [
+  pytest.param(name, marks=() if name == "jamba" else pytest.mark.slow)
+  for name in MODELS
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits(name):
+  adapter = GOLDEN / "adapt/lora" / name
+  config, variables = huggingface.load(
+    GOLDEN / "hybrids" / name, adapter=adapter
+  )
+  network = huggingface.make_network(config, variables)
+  with np.load(adapter / "expected.npz") as arrays:
+    expected = dict(arrays)
+  ids = jnp.asarray(expected["ids"], jnp.int32)
+  logits, _ = jax.jit(network.apply)(variables, ids)
+  # Of size 1 to 10, in float32 on both sides in another order.
+  np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-4)
+  if "logits_peft_unmerged" in expected:
+    # The other library's own pass leaves the adapters of dt_proj out.
+    difference = np.abs(logits - expected["logits_peft_unmerged"]).max()
+    assert difference > 0.1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_adapter_has_its_tensor(name):
+  opened = huggingface.open_model(GOLDEN / "hybrids" / name)
+  adapters = peft_modules.read(GOLDEN / "adapt/lora" / name)
+  with np.load(GOLDEN / "adapt/lora" / name / "expected.npz") as arrays:
+    assert adapters.keys() == set(arrays["matched"].tolist())
+  by_tensor = peft_modules.by_tensor(adapters, opened.tensors, opened.modules)
+  assert len(by_tensor) == len(adapters)
+  # Both spellings of a module are read.
+  spelled = {
+    name.removesuffix(".weight"): by_tensor[name] for name in by_tensor
+  }
+  again = peft_modules.by_tensor(spelled, opened.tensors, opened.modules)
+  assert again == by_tensor
+
+
+@pytest.fixture
+def adapter(tmp_path):
+  shutil.copytree(GOLDEN / "adapt/lora/bamba", tmp_path / "adapter")
+  return tmp_path / "adapter"
+
+
+def _load(adapter):
+  return huggingface.load(GOLDEN / "hybrids/bamba", adapter=adapter)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("peft_type", "IA3", "peft_type: got 'IA3', expected one of 'LORA'"),
+    ("bias", "all", "bias: got 'all', expected one of 'none'"),
+    ("init_lora_weights", "pissa", "init_lora_weights: got 'pissa'"),
+    ("modules_to_save", ["lm_head"], r"modules_to_save: got \['lm_head'\]"),
+    ("layer_replication", [[0, 2]], "layer_replication: got"),
+    ("r", 4, r"expected \(r, in\) and \(out, r\) with r = 4"),
+    ("use_dora", True, "expected .*'magnitude'.*, by adapter_config.json"),
+  ],
+)
+def test_other_computations_are_refused(adapter, field, value, message):
+  path = adapter / "adapter_config.json"
+  contents = json.loads(path.read_text())
+  path.write_text(json.dumps({**contents, field: value}))
+  with pytest.raises(ValueError, match=message):
+    _load(adapter)
+
+
+def test_a_module_that_is_not_there_is_named(adapter):
+  path = adapter / "adapter_model.safetensors"
+  arrays = safetensors_file.read(path)
+  lost = {
+    k.replace("0.mamba.in_proj", "7.mamba.in_proj"): v
+    for k, v in arrays.items()
+  }
+  safetensors_file.write(path, lost)
+  with pytest.raises(
+    ValueError, match=r"7\.mamba\.in_proj'.*near are .*\.mamba\.in_proj"
+  ):
+    _load(adapter)
+
+
+def test_an_adapter_of_another_width_is_refused(adapter):
+  path = adapter / "adapter_model.safetensors"
+  arrays = {k: v[..., :2, :] for k, v in safetensors_file.read(path).items()}
+  safetensors_file.write(
+    path, {k: v if "lora_B" in k else v[:2] for k, v in arrays.items()}
+  )
+  config = adapter / "adapter_config.json"
+  contents = json.loads(config.read_text())
+  config.write_text(json.dumps({**contents, "r": 2}))
+  with pytest.raises(ValueError, match="adapter_model.safetensors: model"):
+    _load(adapter)
