@@ -11,6 +11,7 @@ from jaxseq import _lazy
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+  from jaxseq import adapt as adapt
   from jaxseq import data as data
   from jaxseq import dts as dts
   from jaxseq import estimators as estimators

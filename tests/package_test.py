@@ -22,6 +22,7 @@ ALLOWED_LAYERS = {
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
   "interop": {"mixers", "nn", "training"},
+  "adapt": {"recurrence", "mixers", "nn", "interop"},
   "planner": {"training"},
   "training": set(),
   "data": set(),

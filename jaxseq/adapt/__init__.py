@@ -1,0 +1,23 @@
+"""Trained networks that are adapted to something else.
+
+from jaxseq import adapt
+
+config = adapt.lora.Config(("in_proj", "out_proj"), rank=8)
+print(adapt.lora.match(network, variables, config))
+adapters = adapt.lora.init(key, network, variables, config)
+logits, _ = network.apply(adapt.lora.attach(variables, adapters), tokens)
+
+lora       adapters of low rank
+peft_file  adapters in the files of the PEFT library
+"""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.adapt import lora as lora
+  from jaxseq.adapt import peft_file as peft_file
+  from jaxseq.adapt import products as products
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,0 +1,379 @@
+"""Adapters of low rank: LoRA, with the scale of rslora, and DoRA.
+
+A weight W (n, m) becomes W + s A B with A (n, r), B (r, m) and s = alpha / r,
+or alpha / sqrt(r) (arXiv:2106.09685, arXiv:2312.03732); with DoRA column j of
+that is multiplied by magnitude[j] and divided by its norm, of which no gradient
+is taken (arXiv:2402.09353). Adapters are a dict of `Factors` by paths, and
+what is trained; the variables stay as they are:
+
+    def loss(adapters, variables, tokens):
+      merged = lora.merge(jax.lax.stop_gradient(variables), adapters)
+      logits, _ = network.apply(merged, tokens)
+      ...
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import difflib
+import functools
+import math
+import re
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+import zlib
+
+from absl import logging
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq import recurrence
+from jaxseq._types import PyTree
+from jaxseq.adapt import products
+
+# Other names of a weight by its path, such as those in a file.
+Names = Mapping[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of adapters.
+
+  Attributes:
+    targets: names of weights: each stands for those whose dotted path, or other
+      name, is it or ends in "." and it. One string is a regular expression
+      that the whole of such a name matches.
+    rank: r.
+    alpha: see above.
+    rslora: whether s = alpha / sqrt(r).
+    dora: whether there are magnitudes.
+    first: the numbers that A begins with: uniform within 1 / sqrt(n), or normal
+      with deviation 1 / r. B begins with zeros.
+    rank_pattern: pairs of a regular expression, which a name ends in, and the
+      rank of those weights.
+    alpha_pattern: the same of alpha.
+  """
+
+  targets: str | tuple[str, ...]
+  _: dataclasses.KW_ONLY
+  rank: int = 8
+  alpha: float = 8.0
+  rslora: bool = False
+  dora: bool = False
+  first: Literal["uniform", "gaussian"] = "uniform"
+  rank_pattern: tuple[tuple[str, int], ...] = ()
+  alpha_pattern: tuple[tuple[str, float], ...] = ()
+
+  def __post_init__(self):
+    _validate.literals(self)
+    for rank in (self.rank, *(rank for _, rank in self.rank_pattern)):
+      _validate.positive("rank", rank)
+    for alpha in (self.alpha, *(alpha for _, alpha in self.alpha_pattern)):
+      _validate.number("alpha", alpha)
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=("a", "b", "magnitude"),
+  meta_fields=("scale",),
+)
+@dataclasses.dataclass(frozen=True)
+class Factors:
+  """The adapter of one weight (*axes, n, m).
+
+  Attributes:
+    a: (*axes, n, r).
+    b: (*axes, r, m).
+    magnitude: (*axes, m), or None.
+    scale: s above.
+  """
+
+  a: jax.Array
+  b: jax.Array
+  magnitude: jax.Array | None = None
+  scale: float = 1.0
+
+
+class Row(NamedTuple):
+  """A weight that is adapted.
+
+  Attributes:
+    path: of the parameter, as "stack/layers_0/mixer/in_proj".
+    names: its other names.
+    shape: of the weight.
+    rank: of its adapter.
+    scale: s above.
+    parameters: how many numbers A and B have.
+    layer: "0" and so on, "" outside of the layers or where they are scanned.
+    mixer: of the layer, or "".
+  """
+
+  path: str
+  names: tuple[str, ...]
+  shape: tuple[int, ...]
+  rank: int
+  scale: float
+  parameters: int
+  layer: str
+  mixer: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """The weights that are adapted; its string is a table.
+
+  Attributes:
+    rows: one for each weight.
+    layers: by a mixer, how many layers are hit, and how many there are.
+  """
+
+  rows: tuple[Row, ...]
+  layers: Mapping[str, tuple[int, int]]
+
+  def __str__(self) -> str:
+    lines = [("weight", "shape", "rank", "parameters", "mixer", "name")]
+    for row in self.rows:
+      shape = "x".join(map(str, row.shape))
+      numbers = str(row.rank), str(row.parameters)
+      names = ", ".join(row.names)
+      lines.append((row.path, shape, *numbers, row.mixer, names))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    hit = (
+      f"{n} of {total} {mixer}" for mixer, (n, total) in self.layers.items()
+    )
+    return "\n".join([*text, f"layers: {', '.join(hit)}"])
+
+
+def match(
+  network: nn.SequenceNetwork,
+  variables: Mapping[str, PyTree],
+  config: Config,
+  names: Names | None = None,
+) -> Table:
+  """Finds the weights that are adapted.
+
+  A warning is logged where layers of attention are hit, and none of a hybrid's
+  recurrent ones.
+
+  Args:
+    network: the network.
+    variables: its variables.
+    config: options.
+    names: other names of weights by their paths, as `peft_file.names` gives.
+
+  Raises:
+    ValueError: if a target is the name of no weight; only those of products
+      (`recurrence.dense`) can be adapted.
+  """
+  names = names or {}
+  shapes = products.weights(network, variables)
+  labels = {
+    path: (path.replace("/", "."), *names.get(path, ())) for path in shapes
+  }
+  paths = _hit(config.targets, labels)
+  rows = []
+  for path in (path for path in shapes if path in paths):
+    shape = shapes[path]
+    rank = _pattern(config.rank_pattern, labels[path], config.rank)
+    alpha = _pattern(config.alpha_pattern, labels[path], config.alpha)
+    count = math.prod(shape[:-2]) * rank * sum(shape[-2:])
+    scale = alpha / (math.sqrt(rank) if config.rslora else rank)
+    layer = re.match(r"stack/layers_(\d+)/", path)
+    number = layer[1] if layer else ""
+    mixer = _mixer(network, int(number)) if layer else ""
+    row = path, labels[path][1:], shape, rank, scale, count, number, mixer
+    rows.append(Row(*row))
+  table = Table(tuple(rows), _layers(network, rows))
+  _warn(table)
+  return table
+
+
+def _hit(targets, labels):
+  """Returns the paths that targets stand for."""
+  if isinstance(targets, str):
+    tests = {targets: lambda name: re.fullmatch(targets, name)}
+  else:
+    tests = {
+      target: lambda name, target=target: f".{name}".endswith(f".{target}")
+      for target in targets
+    }
+  every = {name for those in labels.values() for name in those}
+  ends = {name.rsplit(".", 1)[-1] for name in every} | every
+  paths = set()
+  for target, test in tests.items():
+    those = {path for path, own in labels.items() if any(map(test, own))}
+    if not those:
+      close = ", ".join(difflib.get_close_matches(target, sorted(ends), 5, 0))
+      expected = f"names of weights of products; the nearest are {close}"
+      raise _validate.error("targets", target, expected)
+    paths |= those
+  if not paths:
+    raise _validate.error("targets", targets, "at least one name")
+  return paths
+
+
+def _pattern(pairs, labels, default):
+  """Returns the value of the first pattern that one of the names ends in."""
+  for pattern, value in pairs:
+    if any(re.fullmatch(rf"(.*\.)?({pattern})", label) for label in labels):
+      return value
+  return default
+
+
+def _mixer(network, number):
+  """Returns the name of a layer's mixer; of none, the feed-forward's."""
+  layer = network.config.stack.every_layer[number]
+  return layer.mixer if layer.mixes else layer.feedforward
+
+
+def _layers(network, rows):
+  """Returns by a mixer how many layers are hit, and how many there are."""
+  layers = network.config.stack.every_layer
+  scanned = any(row.path.startswith("stack/layers/") for row in rows)
+  numbers = {int(row.layer) for row in rows if row.layer}
+  counts: dict[str, tuple[int, int]] = {}
+  for number in range(len(layers)):
+    name = _mixer(network, number)
+    hit, total = counts.get(name, (0, 0))
+    counts[name] = hit + (scanned or number in numbers), total + 1
+  return counts
+
+
+def _warn(table):
+  """Warns where a hybrid's recurrent layers are missed."""
+  kinds = {
+    name: ".keys_and_values." in mixers.get(name).__name__
+    for name in table.layers
+    if name in mixers.names()
+  }
+  missed = [
+    f"the {table.layers[name][1]} {name}"
+    for name, attends in kinds.items()
+    if not attends and not table.layers[name][0]
+  ]
+  attention = any(table.layers[name][0] for name in kinds if kinds[name])
+  recurrent = any(table.layers[name][0] for name in kinds if not kinds[name])
+  if attention and missed and not recurrent:
+    hit, total = map(sum, zip(*table.layers.values()))
+    logging.warning(
+      "lora: %d of %d layers are adapted, none of %s.",
+      hit,
+      total,
+      " and ".join(missed),
+    )
+
+
+def init(
+  key: jax.Array,
+  network: nn.SequenceNetwork,
+  variables: Mapping[str, PyTree],
+  config: Config,
+  names: Names | None = None,
+) -> dict[str, Factors]:
+  """Makes adapters that change nothing yet, as B is zero.
+
+  Args:
+    key: for A.
+    network: see `match`, as for the others and errors.
+    variables: the network's variables.
+    config: options.
+    names: other names of weights.
+
+  Returns:
+    Factors, float32, by the paths of the weights.
+  """
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  adapters = {}
+  for row in match(network, variables, config, names).rows:
+    *axes, n, m = row.shape
+    # Not by the number of the row: other targets do not change it.
+    own = jax.random.fold_in(key, zlib.crc32(row.path.encode()))
+    shape = (*axes, n, row.rank)
+    if config.first == "gaussian":
+      a = jax.random.normal(own, shape) / row.rank
+    else:
+      a = jax.random.uniform(own, shape, minval=-1, maxval=1) / math.sqrt(n)
+    magnitude = None
+    if config.dora:
+      weight = jnp.asarray(flat[row.path], jnp.float32)
+      magnitude = jnp.linalg.norm(weight, axis=-2)
+    b = jnp.zeros((*axes, row.rank, m))
+    adapters[row.path] = Factors(a, b, magnitude, row.scale)
+  return adapters
+
+
+def attach(
+  variables: Mapping[str, PyTree], adapters: Mapping[str, Factors]
+) -> dict[str, PyTree]:
+  """Puts adapters beside the weights: `recurrence.LowRank` in their places.
+
+  Args:
+    variables: of a network.
+    adapters: by paths of weights.
+
+  Returns:
+    Variables for the network's `apply`. Products take more time than with
+    `merge`, and memory is that of the factors alone.
+
+  Raises:
+    ValueError: if there is no such weight, or one of another shape; when
+      applied, if a weight is not that of a product.
+  """
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  for path, factors in adapters.items():
+    _check(path, factors, flat)
+    flat[path] = recurrence.LowRank(
+      flat[path],
+      factors.a,
+      factors.b,
+      factors.magnitude,
+      scale=factors.scale,
+      path=f"params/{path}",
+    )
+  return {**variables, "params": traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def merge(
+  variables: Mapping[str, PyTree], adapters: Mapping[str, Factors]
+) -> dict[str, PyTree]:
+  """Returns variables with the adapters in their weights, of the same dtypes.
+
+  Args:
+    variables: of a network.
+    adapters: by paths of weights.
+
+  Raises:
+    ValueError: if there is no such weight, or one of another shape.
+  """
+  attached = attach(variables, adapters)
+  return jax.tree.map(_merged, attached, is_leaf=_is_low_rank)
+
+
+def _is_low_rank(leaf: Any) -> bool:
+  return isinstance(leaf, recurrence.LowRank)
+
+
+def _merged(leaf):
+  return leaf.merged() if _is_low_rank(leaf) else leaf
+
+
+def _check(path, factors, flat):
+  """Refuses factors of another weight."""
+  if path not in flat:
+    raise _validate.error("adapters", path, "paths of the variables' weights")
+  shape = (*factors.a.shape[:-1], factors.b.shape[-1])
+  weight, rank = jnp.shape(flat[path]), factors.a.shape[-1]
+  if weight != shape or factors.b.shape[:-1] != (*shape[:-2], rank):
+    got = f"shape {factors.a.shape} and {factors.b.shape}"
+    expected = f"factors of a weight {weight}"
+    raise _validate.error(f"adapters[{path!r}]", got, expected)
+
+
+def count(adapters: Mapping[str, Factors]) -> int:
+  """Returns how many numbers adapters have."""
+  return sum(leaf.size for leaf in jax.tree.leaves(adapters))

@@ -1,0 +1,90 @@
+"""Parameters of a network that are the weights of products and nothing else."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+
+from jaxseq import nn
+from jaxseq import recurrence
+from jaxseq._types import PyTree
+
+
+class _Record:
+  """What a network does with its parameters, by their paths."""
+
+  def __init__(self):
+    self.products: set[str] = set()
+    self.others: set[str] = set()
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=("array",),
+  meta_fields=("path", "record"),
+)
+@dataclasses.dataclass(frozen=True)
+class _Probe(recurrence.Weight):
+  """A parameter that notes what is done with it."""
+
+  array: jax.Array
+  path: str
+  record: _Record = dataclasses.field(default_factory=_Record)
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    return self.array.shape
+
+  @property
+  def dtype(self) -> Any:
+    return self.array.dtype
+
+  def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
+    self.record.products.add(self.path)
+    return recurrence.dense(x, self.array, wide=wide)
+
+  def elsewhere(self) -> jax.Array:
+    self.record.others.add(self.path)
+    return self.array
+
+
+def weights(
+  network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
+) -> dict[str, tuple[int, ...]]:
+  """Returns the weights of `recurrence.dense`, which may be no arrays.
+
+  The network is traced once, over two elements; nothing is computed.
+
+  Args:
+    network: of tokens or features.
+    variables: its variables.
+
+  Returns:
+    Shapes (*axes, n, m) by paths, as "stack/layers_0/mixer/in_proj", of the
+    parameters that are used by `recurrence.dense` and nowhere else. The axes
+    are those of scanned layers and of heads.
+  """
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  record = _Record()
+
+  def run(params, inputs):
+    probes = {
+      path: _Probe(leaf, path, record) if jnp.ndim(leaf) > 1 else leaf
+      for path, leaf in params.items()
+    }
+    tree = traverse_util.unflatten_dict(probes, sep="/")
+    return network.apply({**variables, "params": tree}, inputs)[0]
+
+  shape = (1, 2, 2) if network.pairs else (1, 2)
+  if network.vocab_size is None:
+    width = jnp.shape(flat["encoder/kernel"])[0]
+    inputs = jax.ShapeDtypeStruct((*shape, width), jnp.float32)
+  else:
+    inputs = jax.ShapeDtypeStruct(shape, jnp.int32)
+  jax.eval_shape(run, flat, inputs)
+  paths = sorted(record.products - record.others)
+  return {path: jnp.shape(flat[path]) for path in paths}

@@ -1,0 +1,163 @@
+"""Adapters of low rank: which weights they hit, and what they change."""
+
+import functools
+import pathlib
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+from jaxseq.adapt import lora
+from jaxseq.adapt import peft_file
+from jaxseq.adapt import products
+from jaxseq.interop import huggingface
+
+BASES = pathlib.Path(__file__).resolve().parents[1] / "golden/hybrids"
+# Sums of a few dozen numbers of size 1, in another order, through three layers.
+_FLOAT32 = {"rtol": 0, "atol": 3e-5}
+
+
+@functools.cache
+def _nemotron():
+  config, variables = huggingface.load(BASES / "nemotron_h")
+  network = huggingface.make_network(config, variables)
+  return network, variables, peft_file.names(BASES / "nemotron_h")
+
+
+def _own(**options):
+  options = {"mixer": "mamba2", "d_model": 16, "num_layers": 2} | options
+  network = nn.SequenceNetwork(
+    nn.NetworkConfig(nn.StackConfig(**options)), 9, 9
+  )
+  tokens = jax.random.randint(jax.random.key(1), (2, 12), 0, 9)
+  return network, network.init(jax.random.key(0), tokens), tokens
+
+
+def _filled(network, variables, **options):
+  """Adapters of which none is zero."""
+  config = lora.Config(("in_proj", "out_proj"), rank=3, **options)
+  adapters = lora.init(jax.random.key(2), network, variables, config)
+  return jax.tree.map(lambda leaf: leaf + 0.05, adapters)
+
+
+def test_a_target_without_a_match_is_an_error():
+  network, variables, names = _nemotron()
+  config = lora.Config(("q_proj", "gate_proj"))
+  with pytest.raises(
+    ValueError, match="targets: got 'gate_proj', .* the nearest are .*_proj"
+  ):
+    lora.match(network, variables, config, names)
+
+
+def test_taps_of_convolutions_are_no_target():
+  network, variables, names = _nemotron()
+  with pytest.raises(ValueError, match="'conv_weight', expected names of weig"):
+    lora.match(network, variables, lora.Config(("conv_weight",)), names)
+
+
+def test_missed_recurrent_layers_are_told(monkeypatch):
+  said = []
+  monkeypatch.setattr(
+    logging, "warning", lambda text, *a: said.append(text % a)
+  )
+  network, variables, names = _nemotron()
+  config = lora.Config(("q_proj", "v_proj"), rank=2)
+  table = lora.match(network, variables, config, names)
+  kinds = [
+    layer.mixer if layer.mixes else layer.feedforward
+    for layer in network.config.stack.every_layer
+  ]
+  recurrent = kinds.count("mamba2")
+  hit = kinds.count("attention")
+  assert said == [
+    f"lora: {hit} of {len(kinds)} layers are adapted, none of the "
+    f"{recurrent} mamba2."
+  ]
+  assert table.layers["mamba2"] == (0, recurrent)
+  assert table.layers["attention"] == (hit, hit)
+  assert all(row.mixer == "attention" for row in table.rows)
+  assert sum(row.parameters for row in table.rows) == lora.count(
+    lora.init(jax.random.key(0), network, variables, config, names)
+  )
+  assert f"0 of {recurrent} mamba2" in str(table)
+  assert "model.layers.2.mixer.q_proj" in str(table)
+  said.clear()
+  lora.match(network, variables, lora.Config(("in_proj", "q_proj")), names)
+  assert not said
+
+
+def test_ranks_and_scales_by_patterns():
+  network, variables, _ = _own()
+  config = lora.Config(
+    r".*layers_\d\.mixer\.(in|out)_proj",
+    rank=4,
+    alpha=2.0,
+    rslora=True,
+    rank_pattern=((r"layers_1\.mixer\.in_proj", 9),),
+    alpha_pattern=(("out_proj", 6.0),),
+  )
+  rows = lora.match(network, variables, config).rows
+  scales = {row.path: (row.rank, row.scale) for row in rows}
+  assert scales == {
+    "stack/layers_0/mixer/in_proj": (4, 1.0),
+    "stack/layers_0/mixer/out_proj": (4, 3.0),
+    "stack/layers_1/mixer/in_proj": (9, 2 / 3),
+    "stack/layers_1/mixer/out_proj": (4, 3.0),
+  }
+
+
+def test_first_adapters_change_nothing():
+  network, variables, tokens = _own()
+  config = lora.Config(("in_proj",), dora=True)
+  adapters = lora.init(jax.random.key(2), network, variables, config)
+  attached = lora.attach(variables, adapters)
+  np.testing.assert_allclose(
+    network.apply(attached, tokens)[0],
+    network.apply(variables, tokens)[0],
+    **_FLOAT32,
+  )
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("dora", [False, True])
+def test_attached_is_merged(scan_layers, dora):
+  network, variables, tokens = _own(scan_layers=scan_layers)
+  adapters = _filled(network, variables, dora=dora)
+  reset = jnp.zeros(tokens.shape, bool).at[0, 7].set(True)
+  apply = jax.jit(network.apply)
+  merged = lora.merge(variables, adapters)
+  attached = lora.attach(variables, adapters)
+  want, _ = apply(merged, tokens, None, reset)
+  assert np.abs(want - apply(variables, tokens, None, reset)[0]).max() > 0.01
+  got, _ = apply(attached, tokens, None, reset)
+  np.testing.assert_allclose(got, want, **_FLOAT32)
+  first, state = apply(attached, tokens[:, :5], None, reset[:, :5])
+  rest, state = apply(attached, tokens[:, 5:-1], state, reset[:, 5:-1])
+  last, _ = network.apply(attached, tokens[:, -1], state, method="step")
+  pieces = jnp.concatenate([first, rest, last[:, None]], 1)
+  np.testing.assert_allclose(pieces, want, **_FLOAT32)
+
+
+def test_factors_of_another_weight_are_refused():
+  network, variables, _ = _own()
+  adapters = _filled(network, variables)
+  factors = adapters["stack/layers_0/mixer/in_proj"]
+  with pytest.raises(ValueError, match="'stack/layers_7/mixer/in_proj'"):
+    lora.attach(variables, {"stack/layers_7/mixer/in_proj": factors})
+  with pytest.raises(ValueError, match="out_proj'.: got shape .* a weight"):
+    lora.merge(variables, {"stack/layers_0/mixer/out_proj": factors})
+
+
+def test_a_weight_of_no_product_is_named_where_it_is_used():
+  network, variables, tokens = _own()
+  path = "stack/layers_0/mixer/conv_weight"
+  assert path not in products.weights(network, variables)
+  taps, width = variables["params"]["stack"]["layers_0"]["mixer"][
+    "conv_weight"
+  ].shape
+  factors = lora.Factors(jnp.ones((taps, 1)), jnp.ones((1, width)))
+  with pytest.raises(ValueError, match=f"params/{path}: got a LowRank"):
+    network.apply(lora.attach(variables, {path: factors}), tokens)

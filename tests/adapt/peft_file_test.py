@@ -1,0 +1,167 @@
+"""Adapters of PEFT's files as factors of parameters, and back."""
+
+import functools
+import pathlib
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.adapt import lora
+from jaxseq.adapt import peft_file
+from jaxseq.interop import huggingface
+from jaxseq.interop import peft_modules
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+ADAPTERS = GOLDEN / "adapt/lora"
+BASES = GOLDEN / "hybrids"
+MODELS = sorted(path.name for path in ADAPTERS.iterdir())
+# Each takes seconds to compile; the rest is slow.
+CASES = [
+  pytest.param(name, marks=() if name == "jamba" else pytest.mark.slow)
+  for name in MODELS
+]
+# Sums of a few numbers of size 1, in float32 in another order.
+_FLOAT32 = {"rtol": 1e-5, "atol": 2e-6}
+
+_base = functools.cache(lambda name: huggingface.load(BASES / name))
+
+
+def _assert_merges_to(name, adapters, directory):
+  """Asserts that factors merge to what `load` makes of a directory."""
+  config, variables = _base(name)
+  del config
+  _, expected = huggingface.load(BASES / name, adapter=directory)
+  got, want, plain = (
+    traverse_util.flatten_dict(tree["params"], sep="/")
+    for tree in (lora.merge(variables, adapters), expected, variables)
+  )
+  for path in want:
+    np.testing.assert_allclose(got[path], want[path], **_FLOAT32, err_msg=path)
+    changed = not np.array_equal(want[path], plain[path])
+    assert changed <= (path in adapters), path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_factors_merge_to_what_load_merges(name):
+  adapters = peft_file.read(ADAPTERS / name, BASES / name)
+  _assert_merges_to(name, adapters, ADAPTERS / name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_written_adapters_are_those_read(name, tmp_path):
+  adapters = peft_file.read(ADAPTERS / name, BASES / name)
+  # As after training: parts that were zeros are not any more, and parameters
+  # with rows of one tensor have another A each.
+  keys = jax.random.split(jax.random.key(0), len(adapters))
+  adapters = {
+    path: lora.Factors(
+      jax.random.normal(key, factors.a.shape),
+      jax.random.normal(key, factors.b.shape),
+      factors.magnitude,
+      scale=factors.scale,
+    )
+    for key, (path, factors) in zip(keys, adapters.items())
+  }
+  peft_file.write(tmp_path, adapters, BASES / name)
+  _assert_merges_to(name, adapters, tmp_path)
+  modules = peft_modules.read(tmp_path)
+  golden = peft_modules.read(ADAPTERS / name)
+  # Module paths of the other library, not names of tensors.
+  assert golden.keys() <= modules.keys()
+
+
+def test_own_adapters_of_one_tensor_are_written(tmp_path):
+  name = "qwen3_next"
+  network = huggingface.make_network(*_base(name))
+  config = lora.Config(("W_qkv", "W_b"), rank=3, alpha=5.0, rslora=True)
+  adapters = lora.init(jax.random.key(0), network, _base(name)[1], config)
+  assert all(f.scale == pytest.approx(5 / 3**0.5) for f in adapters.values())
+  adapters = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
+  peft_file.write(tmp_path, adapters, BASES / name)
+  # In the other library queries to gates are one weight; only a part is hit.
+  _assert_merges_to(name, adapters, tmp_path)
+
+
+def _gradients(opened, adapters, gradients, modules):
+  """Gradients in PEFT's A, B and magnitudes, by those in factors."""
+  result = {}
+  for path, gradient in gradients.items():
+    place, start = opened.places[path], 0
+    scale = np.asarray(place.scale, np.float32)
+    b = place.to_torch(np.asarray(gradient.b) * scale)
+    a = np.asarray(gradient.a)
+    every = a if a.ndim == 3 else [a] * len(b)
+    norms = [None] * len(b)
+    if gradient.magnitude is not None:
+      magnitude = np.asarray(gradient.magnitude) * np.abs(scale)
+      norms = place.to_torch(magnitude[..., None, :])
+    for name, one, part, norm in zip(place.names, every, b, norms):
+      if name not in modules:
+        continue
+      module = modules[name]
+      stop = start + module.a.shape[0]
+      whole = result.setdefault(
+        name,
+        [
+          np.zeros_like(module.a),
+          np.zeros_like(module.b),
+          np.zeros(len(module.b)),
+        ],
+      )
+      index = place.rows.index if place.rows else slice(None)
+      factor = module.scale / adapters[path].scale
+      whole[0] += one.T[start:stop]
+      whole[1][index] += part[:, start:stop] * factor
+      if norm is not None:
+        whole[2][index] += norm[:, 0]
+      start = stop
+  return result
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_and_gradients(name):
+  network = huggingface.make_network(*_base(name))
+  variables = _base(name)[1]
+  adapters = peft_file.read(ADAPTERS / name, BASES / name)
+  with np.load(ADAPTERS / name / "expected.npz") as arrays:
+    expected = dict(arrays)
+  ids = jnp.asarray(expected["ids"], jnp.int32)
+
+  @jax.jit
+  def run(adapters, variables):
+    def loss(adapters):
+      # Layers on top of each other in one parameter are merged alone.
+      combine = lora.merge if name == "zamba2" else lora.attach
+      logits, _ = network.apply(combine(variables, adapters), ids)
+      log_probs = jax.nn.log_softmax(logits[:, :-1])
+      chosen = jnp.take_along_axis(log_probs, ids[:, 1:, None], -1)
+      return -jnp.mean(chosen), logits
+
+    return jax.value_and_grad(loss, has_aux=True)(adapters)
+
+  (loss, logits), gradients = run(adapters, variables)
+  # Of size 1 to 10, in float32 on both sides in another order.
+  np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-4)
+  assert loss == pytest.approx(expected["loss"], rel=1e-5)
+  opened = huggingface.open_model(BASES / name)
+  modules = peft_modules.read(ADAPTERS / name)
+  by_tensor = peft_modules.by_tensor(modules, opened.tensors, opened.modules)
+  got = _gradients(opened, adapters, gradients, by_tensor)
+  assert got.keys() == by_tensor.keys()
+  names = {id(module): key for key, module in modules.items()}
+  for tensor, arrays in got.items():
+    module = names[id(by_tensor[tensor])]
+    ends = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+    for end, array in zip(ends, arrays):
+      key = f"grad/{module}.{end}"
+      if end == ends[2] and by_tensor[tensor].magnitude is None:
+        continue
+      want = expected[key]
+      # Of the largest: what cancels out has the error of its terms.
+      bound = 1e-4 * np.abs(want).max() + 1e-7
+      np.testing.assert_allclose(
+        array, want, rtol=1e-4, atol=bound, err_msg=key
+      )
