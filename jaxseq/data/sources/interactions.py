@@ -166,6 +166,9 @@ def chains(
     length: see `load`.
     seed: of all that is random.
 
+  Returns:
+    The splits, leaving out the last item of each user.
+
   Raises:
     ValueError: if an option is out of range.
   """
