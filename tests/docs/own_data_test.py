@@ -28,7 +28,9 @@ def folder(tmp_path, monkeypatch):
   """A folder with files of the names and columns that the page shows."""
   monkeypatch.chdir(tmp_path)
   rng = np.random.default_rng(0)
-  walks, load, shop = (block.splitlines()[0] for block in _blocks("csv"))
+  walks, load, shop, ratings = (
+    block.splitlines()[0] for block in _blocks("csv")
+  )
   names = [f"{i}" for i in range(40)]
   kinds = ["walk" if i % 2 else "run" for i in range(40)]
   lengths = rng.integers(4, 9, 40)
@@ -49,6 +51,12 @@ def folder(tmp_path, monkeypatch):
     for time in np.cumsum(rng.exponential(size=9) + 0.01)
   ]
   pathlib.Path("shop.csv").write_text(_table(shop, rows))
+  rows = [
+    f"user {i},item {item},{time}"
+    for i in range(30)
+    for time, item in enumerate(rng.permutation(20)[:6])
+  ]
+  pathlib.Path("ratings.csv").write_text(_table(ratings, rows))
   pathlib.Path("notes.txt").write_text(_PAGE)
   np.savez("walks.npz", X=rng.normal(size=(40, 5, 2)), y=np.array(kinds))
   head = "@timeStamps false\n@classLabel true run walk"
