@@ -15,7 +15,7 @@ from jaxseq._types import PyTree
 
 
 class _Record:
-  """What a network does with its parameters, by their paths."""
+  """The use that a network makes of its parameters, by their paths."""
 
   def __init__(self):
     self.products: set[str] = set()
