@@ -107,7 +107,7 @@ def test_damage_in_one_arm(tmp_path):
     both.save(1, tree)
     both.save(2, jax.tree.map(lambda x: x[::-1], tree))
     both.wait()
-  (tmp_path / "b" / "checkpoints" / "2" / "0.bin").unlink()
+  shutil.rmtree(tmp_path / "b" / "checkpoints" / "2" / "state")
   with stacked.Checkpointers(paths, keep=3) as both:
     step, restored = both.restore(tree)
     assert step == 1
