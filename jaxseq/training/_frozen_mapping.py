@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
+# That of flax would have every config file, and `--help`, import flax.
 class FrozenMapping(Mapping):
   """A mapping whose values are hashable; equal to any mapping of the same."""
 
