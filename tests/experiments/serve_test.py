@@ -75,6 +75,7 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
   assert generation.server.stop_tokens([7, 8]) == (7, 8)
 
 
+@pytest.mark.slow
 def test_drafts_of_a_server(checkpoint):
   served = serve.load(checkpoint)
   assert serve.make_drafts(None) == {}
