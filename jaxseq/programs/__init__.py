@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from jaxseq.programs import compare as compare
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
+  from jaxseq.programs import group_policy as group_policy
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
   from jaxseq.programs import language_model as language_model
