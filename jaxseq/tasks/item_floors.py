@@ -22,7 +22,7 @@ DENSE = 8_192
 
 
 class Histories(NamedTuple):
-  """What users have taken, before what is predicted.
+  """The items that users have taken, before those that are predicted.
 
   Attributes:
     has: sparse (users, items) float64, 1 where a user has an item.
@@ -100,7 +100,7 @@ def markov(known: Histories) -> Scorer:
   return score
 
 
-def neighbours(known: Histories, decay: float = 1.0) -> Scorer:
+def neighbors(known: Histories, decay: float = 1.0) -> Scorer:
   """Returns the scorer by cosines with the items of a history (item-kNN).
 
   Args:
@@ -156,7 +156,7 @@ def ease(
 
   Args:
     known: what users have.
-    decay: as of `neighbours`; 1 is EASE as published.
+    decay: as of `neighbors`; 1 is EASE as published.
     inverse: `ease_inverse` of what users have; with 500 if None.
   """
   if inverse is None:

@@ -38,7 +38,7 @@ def sampled_softmax(
 def gbce(
   positive: jax.Array, negative: jax.Array, items: int, t: float = 0.75
 ) -> jax.Array:
-  """Returns the generalised binary cross-entropy (...), in nats a term.
+  """Returns the generalized binary cross-entropy (...), in nats a term.
 
   It is the mean over a target and k others; the target's term is multiplied by
   beta = 1 - t (1 - k / (items - 1)), against the overconfidence that comes of

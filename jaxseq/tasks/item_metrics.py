@@ -193,7 +193,7 @@ def _choices(known):
 
   return {
     "item-kNN, recency": (
-      functools.partial(item_floors.neighbours, known),
+      functools.partial(item_floors.neighbors, known),
       [(decay,) for decay in (*DECAYS, 1.0)],
     ),
     "EASE": (ease, [(one, 1.0) for one in REGULARIZATIONS]),

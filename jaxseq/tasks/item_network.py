@@ -162,7 +162,7 @@ class ItemNetwork(linen.Module):
     return network.initial_state(batch_shape)
 
   def _options(self, gaps):
-    """What the mixers take besides."""
+    """The keyword options of the mixers."""
     if not self.gaps:
       return None
     if gaps is None:

@@ -66,7 +66,7 @@ def test_floors_score_what_they_count():
   # After 1 came 2 twice, which is one of the most popular.
   assert markov[1].argmax() == 1
   assert markov[1].max() == 2.5
-  cosine = item_floors.neighbours(known, 0.5)(items, lengths)
+  cosine = item_floors.neighbors(known, 0.5)(items, lengths)
   together = known.has.toarray().T @ known.has.toarray()
   norms = np.sqrt(np.maximum(np.diag(together), 1))
   cosines = together / norms / norms[:, None]
