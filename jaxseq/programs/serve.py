@@ -13,6 +13,7 @@ from jaxseq import _validate
 from jaxseq import generation
 from jaxseq import interop
 from jaxseq import models
+from jaxseq.adapt import initial_states
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
@@ -155,6 +156,20 @@ def make_drafts(drafts: str | None) -> dict[str, Any]:
   }
 
 
+def with_states(served: Served, path: str | None) -> Served:
+  """Returns the model that begins with the tuned states of a file, if any.
+
+  Raises:
+    ValueError: if the file is none of these, or of another model.
+    OSError: if it cannot be read.
+  """
+  if path is None:
+    return served
+  states = initial_states.load(path, served.variables)
+  tuned = initial_states.attach(served.network, served.variables, states)
+  return served._replace(variables=tuned)
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -191,7 +206,7 @@ def main(argv: Sequence[str] = ()) -> None:
         "--checkpoint", None, "a trained model, or a directory of one"
       )
     path = pathlib.Path(flags.FLAGS.checkpoint)
-    served = load(path)
+    served = with_states(load(path), flags.FLAGS.initial_states)
     directory = path if path.is_dir() else path.parent
     app_served = make_app(served, flags.FLAGS.name or directory.resolve().name)
   server.serve(

@@ -51,6 +51,11 @@ def define() -> None:
     "several tokens in one pass: 'recycling', or a smaller model of the same "
     "tokens, as --checkpoint",
   )
+  flags.DEFINE_string(
+    "initial_states",
+    None,
+    "a file of adapt.initial_states: prompts begin with what was tuned",
+  )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0
   )
