@@ -26,6 +26,7 @@ a call, and waits for what it has drawn, since that decides what the next reads.
 
 import collections
 from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import itertools
 from typing import Any
@@ -35,9 +36,11 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.adapt import batch
 from jaxseq.generation import _admission
 from jaxseq.generation import _draft_slots
 from jaxseq.generation import _drafts
+from jaxseq.generation import _engine_adapters
 from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
@@ -111,6 +114,7 @@ class Engine:
     patterns: pattern_pool.PatternConfig | None = None,
     drafts: _drafts.Draft | None = None,
     memory: PyTree = None,
+    adapters: Mapping[str, batch.Adapters] | None = None,
   ):
     """Returns an engine without requests.
 
@@ -126,11 +130,13 @@ class Engine:
         `draft_model.DraftModel`; a token after the other if None. The matrix of
         a `Recycling` learns of what is drawn and not of prompts.
       memory: what drafts remember, as in `speculative.generate`.
+      adapters: by names, of which a request may have one. A network that drafts
+        has none.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
         or `drafts` does not fit the network; if `cache` holds states of another
-        one or of other variables.
+        one or of other variables; if an adapter is of other weights.
     """
     vocab_size = _network_checks.vocab_size(network, variables)
     _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
@@ -144,6 +150,9 @@ class Engine:
     )
     if cache is not None:
       cache.claim(reader, reader_variables)
+    # The cache is that of the network; what it keeps goes by adapters.
+    self._named = _engine_adapters.Named(adapters)
+    reader_variables = self._named.attached(reader, reader_variables)
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -188,6 +197,11 @@ class Engine:
     )
 
   @property
+  def adapters(self) -> tuple[str, ...]:
+    """Names of adapters that requests may have."""
+    return self._named.names
+
+  @property
   def busy(self) -> bool:
     """True while there is something left to do."""
     return bool(self._queue or self._ready or any(self._rows))
@@ -210,10 +224,11 @@ class Engine:
       What `submit` takes in its place, once, so that it is not checked twice.
 
     Raises:
-      ValueError: if a token or an option is out of the vocabulary's range, or a
-        pattern cannot be used.
+      ValueError: if a token or an option is out of the vocabulary's range, a
+        pattern cannot be used, or an adapter is not there.
     """
     _validate.instance("request", request, Request, "Request(prompt, length)")
+    adapter = self._named.find(request.adapter)
     _prompts.check_tokens(self.network, request.prompt)
     if request.pattern is not None:
       if self._pool is None:
@@ -223,7 +238,8 @@ class Engine:
     sampling = request.sampling
     controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
     prompt = np.asarray(request.prompt, np.int32)
-    return Task(next(self._numbers), request, prompt, controls)
+    number = next(self._numbers)
+    return Task(number, request, prompt, controls, *adapter)
 
   def submit(self, request: Request | Task) -> int:
     """Takes a request, or what `prepare` made of it, and returns its number.
@@ -343,9 +359,9 @@ class Engine:
     self._lines[number] = row
     entry = self._start and (0, self._start)
     if self.cache is not None:
-      entry = self.cache.get(task.prompt) or entry
+      entry = self.cache.get(task.prompt, task.digest) or entry
       position = entry[0] if entry else 0
-      shared = self.cache.shared(task.prompt)
+      shared = self.cache.shared(task.prompt, task.digest)
       if position < shared < len(task.prompt):
         task.cut = shared
     if entry:
@@ -362,6 +378,7 @@ class Engine:
       position += count
       self.read += count
       rest = tokens, np.int32(count), task.seen(position)
+      rest = *rest, np.int32(task.adapter)
       prefix = _slots.read_on(self._reader, self._variables, prefix, *rest)
     task.position = position
     if position == len(task.prompt):
@@ -384,7 +401,7 @@ class Engine:
   def _keep(self, task, prefix):
     """Stores what was read of a prompt."""
     if self.cache is not None:
-      self.cache.put(task.prompt[: task.position], prefix)
+      self.cache.put(task.prompt[: task.position], prefix, task.digest)
 
   def _others(self, task, prefix):
     """Lets the other continuations wait for slots."""
@@ -409,6 +426,7 @@ class Engine:
     lines, chunk = self.config.lines, self.config.chunk
     tokens = np.zeros((lines, chunk), np.int32)
     reset = np.zeros((lines, chunk), bool)
+    adapter = np.zeros(lines, np.int32)
     arrivals: list[Row | None] = [None] * lines
     held = np.array([bool(row and row.placed) for row in self._rows])
     for i, row in enumerate(self._lines):
@@ -419,6 +437,7 @@ class Engine:
       count = (task.cut - task.position - 1) % chunk + 1
       tokens[i, -count:] = task.prompt[task.position : task.position + count]
       reset[i, -count] = task.position == 0
+      adapter[i] = task.adapter
       task.position += count
       self.read += count
       if task.position == len(task.prompt):
@@ -432,6 +451,7 @@ class Engine:
       reads=np.bool_(reads),
       tokens=tokens,
       reset=reset if self._start is None else None,
+      adapter=adapter,
       arrivals=self._arrivals(arrivals),
       held=held,
       steps=np.int32(0 if fills else self.config.steps),

@@ -10,6 +10,7 @@ from absl import flags
 from absl import logging
 
 from jaxseq import _validate
+from jaxseq import adapt
 from jaxseq import generation
 from jaxseq import interop
 from jaxseq import models
@@ -170,6 +171,32 @@ def with_states(served: Served, path: str | None) -> Served:
   return served._replace(variables=tuned)
 
 
+def make_adapters(
+  entries: Sequence[str], model: pathlib.Path
+) -> dict[str, dict[str, adapt.lora.Factors]]:
+  """Returns the adapters that `--adapter` names.
+
+  Args:
+    entries: NAME=DIRECTORY each.
+    model: the directory of the pretrained model that they are of.
+
+  Raises:
+    ValueError: if one is of another form or model, or a name comes twice.
+    OSError: if a file cannot be read.
+  """
+  adapters = {}
+  for entry in entries:
+    name, _, directory = entry.partition("=")
+    if not (name and directory) or name in adapters:
+      expected = "NAME=DIRECTORY, each name once"
+      raise _validate.error("--adapter", entry, expected)
+    if not (model / "config.json").is_file():
+      expected = "none, as the checkpoint is no directory of a pretrained model"
+      raise _validate.error("--adapter", entry, expected)
+    adapters[name] = adapt.peft_file.read(directory, model)
+  return adapters
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -181,6 +208,9 @@ def make_app(served: Served, name: str) -> Any:
     generation.EngineConfig(slots=flags.FLAGS.slots, steps=flags.FLAGS.steps),
     cache=cache,
     patterns=make_patterns(served, flags.FLAGS.pattern_bytes),
+    adapters=make_adapters(
+      flags.FLAGS.adapter, pathlib.Path(flags.FLAGS.checkpoint)
+    ),
     **make_drafts(flags.FLAGS.drafts),
   )
   # No client should wait for what is compiled.

@@ -56,6 +56,12 @@ def define() -> None:
     None,
     "a file of adapt.initial_states: prompts begin with what was tuned",
   )
+  flags.DEFINE_multi_string(
+    "adapter",
+    [],
+    "NAME=DIRECTORY of an adapter of the PEFT library for the pretrained "
+    "model; requests that name it as their model get it; several are allowed",
+  )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0
   )

@@ -113,6 +113,22 @@ def test_drafts_of_a_server(checkpoint):
     serve.make_drafts(str(checkpoint / "absent"))
 
 
+def test_adapters_of_a_server(checkpoint):
+  adapter = programs.ROOT / "tests/golden/adapt/lora/falcon_mamba"
+  adapters = serve.make_adapters([f"a={adapter}", f"b={adapter}"], HYBRID)
+  assert list(adapters) == ["a", "b"]
+  assert all("/mixer/" in path for path in adapters["a"])
+  for entry in ("a", "=x", "a="):
+    with pytest.raises(ValueError, match="expected NAME=DIRECTORY, each"):
+      serve.make_adapters([entry], HYBRID)
+  with pytest.raises(ValueError, match="each name once"):
+    serve.make_adapters([f"a={adapter}"] * 2, HYBRID)
+  with pytest.raises(ValueError, match="no directory of a pretrained model"):
+    serve.make_adapters([f"a={adapter}"], checkpoint)
+  with pytest.raises(ValueError, match="/absent: got no adapter_config.json"):
+    serve.make_adapters(["a=/absent"], HYBRID)
+
+
 @contextlib.contextmanager
 def _served(checkpoint, *options):
   """Runs the program; yields its process and a client."""

@@ -157,6 +157,6 @@ def _matrices(params, dtype):
   return (
     jnp.exp(jax.lax.complex(-nu, theta)),
     (gamma * params["B_re"], gamma * params["B_im"]),
-    (params["C_re"], params["C_im"]),
+    (jnp.asarray(params["C_re"]), jnp.asarray(params["C_im"])),
     params["D"],
   )
