@@ -53,6 +53,8 @@ SETS = _registry.Registry(
     "lra_retrieval": "jaxseq.data.files.lra:retrieval",
     "lra_text": "jaxseq.data.files.lra:text",
     "mitdb": "jaxseq.data.anomalies:mitdb",
+    "ml_100k": "jaxseq.data.files.movielens:ml_100k",
+    "ml_1m": "jaxseq.data.files.movielens:ml_1m",
     "mnist1d": "jaxseq.data.mnist1d:load",
     "mnist_subset": "jaxseq.data.images:mnist_subset",
     "npz": "jaxseq.data.npz_series:load",

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import instruction as instruction
+  from jaxseq.tasks import item_floors as item_floors
+  from jaxseq.tasks import item_losses as item_losses
+  from jaxseq.tasks import item_metrics as item_metrics
+  from jaxseq.tasks import item_network as item_network
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses

@@ -242,7 +242,7 @@ def bits_per_token(
   """
   count, total = text.tokens.shape
   length = min(length, total)
-  states = network.initial_state((count,))
+  states = network.initial_state((count,), variables=variables)
   whole, rest = divmod(total, length)
 
   def piece(states, start, size):
@@ -389,7 +389,7 @@ def _read(model, tokens, lengths):
     for start in range(0, pieces * size, size):
       place = np.s_[first : first + rows], np.s_[start : start + size]
       if states is None:
-        states = model.network.initial_state((len(last),))
+        states = model.network.initial_state((len(last),), variables=variables)
       states, out = piece(variables, states, inputs[place], targets[place])
       logs, best, likely = map(np.asarray, out[:3])
       pieces_read.append((logs, best, likely))
