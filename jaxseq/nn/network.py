@@ -221,9 +221,12 @@ class SequenceNetwork(recurrent.Recurrent):
     return super().step(inputs, states, reset, options)
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
+  def _fresh(self, batch_shape, dtype, variables):
     layers = sequence_model.SequenceModel(self.config.stack, parent=None)
-    return layers.initial_state(batch_shape, dtype)
+    inside = {
+      name: tree["stack"] for name, tree in variables.items() if "stack" in tree
+    }
+    return layers.initial_state(batch_shape, dtype, inside)
 
 
 def _check_tokens(inputs, step):

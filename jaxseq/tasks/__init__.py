@@ -36,7 +36,9 @@ if TYPE_CHECKING:
   from jaxseq.tasks import ranking as ranking
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
+  from jaxseq.tasks import token_rows as token_rows
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
