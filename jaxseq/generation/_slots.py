@@ -59,7 +59,9 @@ class Work(NamedTuple):
 
   reads: Any  # () bool, whether there is something to read.
   tokens: Any  # (lines, chunk) int32, the next tokens of the prompts.
-  reset: Any  # (lines, chunk) bool, true where a prompt begins.
+  # (lines, chunk) bool, true where a prompt begins; None if it goes on from
+  # states in its line.
+  reset: Any
   adapter: Any  # (lines,) int32, the numbers of the prompts' adapters.
   arrivals: Arrivals  # Rows whose prompts end with this chunk.
   held: Any  # (slots,) bool, which rows go on; the others are given up.

@@ -6,7 +6,9 @@ The life of a request, from `submit` to its last event:
   its first row, and room for its pattern, if it has one. What waits for room
   alone lets others pass, so many that it is not passed for ever.
 - Its prompt is read in its line, a chunk a call, beside those of other lines. A
-  reset at the first token makes the network forget what the line held before.
+  reset at the first token makes the network forget what the line held before;
+  where sequences begin with tuned states these are put into the line, and what
+  fills no chunk is read token by token first.
   With a `PrefixCache` reading begins behind the longest prompt that is kept,
   and pauses where others have begun alike, to keep that as well.
 - What was read is placed in the slot, and what other continuations there are
@@ -44,6 +46,7 @@ from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import constraints
+from jaxseq.generation import offline
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
@@ -176,6 +179,13 @@ class Engine:
       reader, self._variables, *sizes, self._key, constraint, shared
     )
     self._vocab_size = vocab_size
+    # What a prompt goes on from as after a prefix of nothing, if it is tuned.
+    self._start = None
+    states = _draft_slots.tuned_states(reader, self._variables)
+    if states is not None:
+      logits = np.zeros((1, vocab_size), self._reading.logits.dtype)
+      seen = np.zeros((1, vocab_size), bool)
+      self._start = offline.Prefix(logits, states, seen)
     self._numbers = itertools.count(1)
     self._queue: collections.deque[Task] = collections.deque()
     self._ready: collections.deque[tuple[Row, Any]] = collections.deque()
@@ -347,14 +357,15 @@ class Engine:
     task.cut = len(task.prompt)
     self._rows[slot] = row
     self._lines[number] = row
+    entry = self._start and (0, self._start)
     if self.cache is not None:
-      entry = self.cache.get(task.prompt, task.digest)
+      entry = self.cache.get(task.prompt, task.digest) or entry
       position = entry[0] if entry else 0
       shared = self.cache.shared(task.prompt, task.digest)
       if position < shared < len(task.prompt):
         task.cut = shared
-      if entry:
-        self._resume(number, slot, *entry)
+    if entry:
+      self._resume(number, slot, *entry)
 
   def _resume(self, number, slot, position, prefix):
     """Goes on after a prefix: what fills no chunk is read token by token."""
@@ -439,7 +450,7 @@ class Engine:
     return _slots.Work(
       reads=np.bool_(reads),
       tokens=tokens,
-      reset=reset,
+      reset=reset if self._start is None else None,
       adapter=adapter,
       arrivals=self._arrivals(arrivals),
       held=held,

@@ -14,6 +14,7 @@ from jaxseq import adapt
 from jaxseq import generation
 from jaxseq import interop
 from jaxseq import models
+from jaxseq.adapt import initial_states
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
@@ -156,6 +157,20 @@ def make_drafts(drafts: str | None) -> dict[str, Any]:
   }
 
 
+def with_states(served: Served, path: str | None) -> Served:
+  """Returns the model that begins with the tuned states of a file, if any.
+
+  Raises:
+    ValueError: if the file is none of these, or of another model.
+    OSError: if it cannot be read.
+  """
+  if path is None:
+    return served
+  states = initial_states.load(path, served.variables)
+  tuned = initial_states.attach(served.network, served.variables, states)
+  return served._replace(variables=tuned)
+
+
 def make_adapters(
   entries: Sequence[str], model: pathlib.Path
 ) -> dict[str, dict[str, adapt.lora.Factors]]:
@@ -221,7 +236,7 @@ def main(argv: Sequence[str] = ()) -> None:
         "--checkpoint", None, "a trained model, or a directory of one"
       )
     path = pathlib.Path(flags.FLAGS.checkpoint)
-    served = load(path)
+    served = with_states(load(path), flags.FLAGS.initial_states)
     directory = path if path.is_dir() else path.parent
     app_served = make_app(served, flags.FLAGS.name or directory.resolve().name)
   server.serve(

@@ -51,6 +51,11 @@ def define() -> None:
     "several tokens in one pass: 'recycling', or a smaller model of the same "
     "tokens, as --checkpoint",
   )
+  flags.DEFINE_string(
+    "initial_states",
+    None,
+    "a file of adapt.initial_states: prompts begin with what was tuned",
+  )
   flags.DEFINE_multi_string(
     "adapter",
     [],

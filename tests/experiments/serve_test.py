@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import serve
 import jaxseq
 from jaxseq import generation
+from jaxseq.adapt import initial_states
 from jaxseq.interop import huggingface
 from tests import programs
 from tests.models import cases
@@ -73,6 +75,20 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
   assert served.codec.decode([4, 2]) == "w4 w2"
   assert generation.server.stop_tokens(7) == (7,)
   assert generation.server.stop_tokens([7, 8]) == (7, 8)
+
+
+def test_states_of_a_server(checkpoint, tmp_path):
+  served = serve.load(checkpoint)
+  states = initial_states.parameters(served.network, served.variables)
+  states = {path: leaf + 0.1 for path, leaf in states.items()}
+  path = tmp_path / "states.safetensors"
+  initial_states.save(path, states, served.variables)
+  tuned = serve.with_states(served, str(path))
+  assert tuned.variables["params"] is served.variables["params"]
+  begun = tuned.network.initial_state(variables=tuned.variables)
+  leaves = [leaf for leaf in jax.tree.leaves(begun) if np.any(leaf)]
+  assert leaves
+  assert serve.with_states(served, None) is served
 
 
 def test_drafts_of_a_server(checkpoint):

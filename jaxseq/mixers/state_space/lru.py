@@ -24,6 +24,7 @@ from jaxseq.mixers import contract
 TRAITS = contract.Traits(
   keeps="one diagonal complex system for all channels",
   ssm_parameters=("nu_log", "theta_log", "gamma_log", "B_re", "B_im"),
+  memory=("h",),
 )
 
 
