@@ -10,9 +10,9 @@ text is that of Debian's package bible-kjv (`apt-get install bible-kjv`); with
 
 it is the source of Python's standard library, which is always there. Each takes
 some five minutes of one core. With `:wide` the Bible is read by layers of width
-512, in which the weights are what a pass costs (a quarter of an hour). `:engine`
-has the networks of `benchmarks.joint_engine`, on the source of the library.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+512, in which the weights are what a pass costs (a quarter of an hour). Those of
+`benchmarks.joint_engine`, on the source of the library, are `:engine`. `:tiny`
+learns nothing, and shows in seconds whether everything works.
 """
 
 from configs import blocks
