@@ -12,9 +12,9 @@ in seconds whether everything works.
 from configs import blocks
 from configs import supervised
 from configs import variants
-from jaxseq.programs import group_policy
+from jaxseq.programs import checked_answers
 
-FULL = group_policy.Config(
+FULL = checked_answers.Config(
   num_updates=2000,
   updates_per_chunk=50,
   warm_updates=200,

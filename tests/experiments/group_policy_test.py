@@ -7,16 +7,16 @@ import optax
 import pytest
 
 from configs.group_policy import sums
-from jaxseq.programs import group_policy
+from jaxseq.programs import checked_answers
 from jaxseq.tasks import base
 from jaxseq.training import supervised
 
 
 def _problem(name, **fields):
   config = sums.get_config()
-  arm = group_policy.TASK.arm_config(config, name)
+  arm = checked_answers.TASK.arm_config(config, name)
   arm = dataclasses.replace(arm, **fields)
-  problem = group_policy.Problem(arm, group_policy.TASK.load(config))
+  problem = checked_answers.Problem(arm, checked_answers.TASK.load(config))
   return problem, base.make_optimizer(arm, config.num_updates)
 
 
@@ -41,9 +41,9 @@ def test_updates_follow_right_answers_and_then_rewards():
 
 
 def test_a_reference_is_refused():
-  policy = dataclasses.replace(group_policy.ArmConfig().policy, beta=0.1)
+  policy = dataclasses.replace(checked_answers.ArmConfig().policy, beta=0.1)
   with pytest.raises(ValueError, match="policy.beta: got 0.1, expected 0, as"):
-    group_policy.ArmConfig(policy=policy)
+    checked_answers.ArmConfig(policy=policy)
 
 
 def _successes(problem, optimizer):

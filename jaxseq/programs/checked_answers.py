@@ -212,7 +212,7 @@ class Config(base.Comparison):
 
   @property
   def subject(self) -> str:
-    """What is learnt, for titles."""
+    """The skill, for titles."""
     return f"sums of two numbers of {self.digits} digits"
 
 
