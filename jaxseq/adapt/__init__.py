@@ -9,6 +9,7 @@ logits, _ = network.apply(adapt.lora.attach(variables, adapters), tokens)
 
 lora       adapters of low rank
 peft_file  adapters in the files of the PEFT library
+quantized  weights in 8 bits
 """
 
 from typing import TYPE_CHECKING
@@ -19,5 +20,6 @@ if TYPE_CHECKING:
   from jaxseq.adapt import lora as lora
   from jaxseq.adapt import peft_file as peft_file
   from jaxseq.adapt import products as products
+  from jaxseq.adapt import quantized as quantized
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
