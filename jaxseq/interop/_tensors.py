@@ -22,7 +22,7 @@ Places = Mapping[str, _placement.Place]
 
 
 class Quantizer(Protocol):
-  """What makes weights of parameters as they are read, one after the other."""
+  """Weights in the places of parameters, made as these are read."""
 
   def quantizer(
     self, network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
