@@ -213,7 +213,7 @@ class Config(base.Comparison):
   @property
   def subject(self) -> str:
     """The skill, for titles."""
-    return f"sums of two numbers of {self.digits} digits"
+    return f"sums of two numbers below {10**self.digits}"
 
 
 TASK = lines.Task(

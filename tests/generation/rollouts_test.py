@@ -76,7 +76,9 @@ def test_float64(mixers):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_in_float32(name):
-  config, variables = huggingface.load(BASES / name)
+  # One family's files ask for more than a test has room for.
+  options = {"context": 64} if name == "qwen3_5" else {}
+  config, variables = huggingface.load(BASES / name, **options)
   network = huggingface.make_network(config, variables)
   _, differences = _differences(network, variables)
   assert np.abs(differences).max() < 2e-4
