@@ -59,7 +59,7 @@ class LowRank(weights.Weight):
     low = _contractions.dense(x, self.a)
     y = y + self.scale * _contractions.dense(low, self.b, wide=True)
     if self.magnitude is not None:
-      y = y * self._gain(self._sum()).astype(y.dtype)
+      y = y * self.gain().astype(y.dtype)
     return y if wide else y.astype(x.dtype)
 
   def merged(self) -> jax.Array:
@@ -69,12 +69,17 @@ class LowRank(weights.Weight):
       total = total * self._gain(total)[..., None, :]
     return total.astype(self.w.dtype)
 
+  def gain(self) -> jax.Array:
+    """Returns what a magnitude multiplies the columns of the sum by, (m,)."""
+    return self._gain(self._sum())
+
   def _sum(self):
     """Returns w + scale a b, at least float32."""
     dtype = jnp.promote_types(self.w.dtype, jnp.float32)
     exact = lax.Precision.HIGHEST
     low = jnp.matmul(self.a, self.b, precision=exact).astype(dtype)
-    return self.w.astype(dtype) + self.scale * low
+    w = self.w.array() if isinstance(self.w, weights.Weight) else self.w
+    return w.astype(dtype) + self.scale * low
 
   def _gain(self, total):
     """Returns the factors of the columns."""
