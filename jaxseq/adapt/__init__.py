@@ -17,6 +17,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.adapt import lora as lora
+  from jaxseq.adapt import methods as methods
   from jaxseq.adapt import peft_file as peft_file
   from jaxseq.adapt import products as products
 else:
