@@ -67,6 +67,9 @@ class Program(seed_program.SeedProgram):
   Args:
     config: the comparison.
     group: the arms; what they differ in is the problems' `carry`.
+
+  Attributes:
+    problem: of the first of them.
   """
 
   losses = ("loss", "grad_norm")
@@ -81,12 +84,14 @@ class Program(seed_program.SeedProgram):
       examples=_EXAMPLES,
       num_updates=config.num_updates,
       data=first.data,
+      start=int(getattr(first.problem, "starts_from_data", False)),
       copies=len(group),
     )
     self.evaluate_every = config.chunks_per_evaluation
     if config.early_stopping:
       self.rule = first.rule(config.early_stopping)
     self._group = group
+    self.problem = first.problem
     self._validate = self.compile(first.problem.validate, shared=1)
     self._evaluate = self._validate
     functions = first.problem.evaluate, first.problem.validate
