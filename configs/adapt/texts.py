@@ -11,9 +11,11 @@ products in its layers, or adapters of its attention alone, which is every
 second layer. All take the same updates; the learning rate of adapters is ten
 times that of weights.
 
-Variants: `text`, for a text of your own (`--config.data_options.path=notes.txt`
-and `--config.base=DIR`, which may be a directory of a pretrained model);
-`tiny`, which learns nothing and shows in seconds whether everything works.
+Variants: `states`, where each piece is a text of its own, and the states that
+these begin with are tuned, too, alone and beside adapters; `text`, for a text
+of your own (`--config.data_options.path=notes.txt` and `--config.base=DIR`,
+which may be a directory of a pretrained model); `tiny` and `tiny_states`, which
+learn nothing and show in seconds whether everything works.
 """
 
 from configs import supervised
@@ -43,6 +45,21 @@ FULL = adapt.Config(
     },
   },
 )
+STATES = configuration.updated(
+  FULL,
+  fresh=True,
+  arms={
+    **FULL.arms,
+    "states": {
+      "method": "states",
+      "optimizer": {"learning_rate": 3e-2},
+    },
+    "lora_states": {
+      "method": "lora+states",
+      "optimizer": {"learning_rate": 1e-2},
+    },
+  },
+)
 # What the base is in trials: none was trained.
 UNTRAINED = {
   "stack": {
@@ -55,8 +72,10 @@ UNTRAINED = {
 }
 get_config = variants.Variants(
   full=FULL,
+  states=STATES,
   text=configuration.updated(
     FULL, data="text_files", data_options=own_data.text(), num_seeds=1
   ),
+  tiny_states=supervised.tiny_text(STATES, arms=STATES.arms, network=UNTRAINED),
   tiny=supervised.tiny_text(FULL, arms=FULL.arms, network=UNTRAINED),
 )
