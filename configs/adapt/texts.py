@@ -14,8 +14,8 @@ times that of weights.
 Variants: `states`, where each piece is a text of its own, and the states that
 these begin with are tuned, too, alone and beside adapters; `text`, for a text
 of your own (`--config.data_options.path=notes.txt` and `--config.base=DIR`,
-which may be a directory of a pretrained model); `tiny` and `tiny_states`, which
-learn nothing and show in seconds whether everything works.
+which may be a directory of a pretrained model), and `text_states`; `tiny`,
+which learns nothing and shows in seconds whether everything works.
 """
 
 from configs import supervised
@@ -70,12 +70,15 @@ UNTRAINED = {
     "num_layers": 2,
   }
 }
+OWN = {
+  "data": "text_files",
+  "data_options": own_data.text(),
+  "num_seeds": 1,
+}
 get_config = variants.Variants(
   full=FULL,
   states=STATES,
-  text=configuration.updated(
-    FULL, data="text_files", data_options=own_data.text(), num_seeds=1
-  ),
-  tiny_states=supervised.tiny_text(STATES, arms=STATES.arms, network=UNTRAINED),
+  text=configuration.updated(FULL, **OWN),
+  text_states=configuration.updated(STATES, **OWN),
   tiny=supervised.tiny_text(FULL, arms=FULL.arms, network=UNTRAINED),
 )
