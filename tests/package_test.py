@@ -26,7 +26,7 @@ ALLOWED_LAYERS = {
   "planner": {"training"},
   "training": set(),
   "data": set(),
-  "generation": {"recurrence", "mixers", "nn", "data"},
+  "generation": {"recurrence", "mixers", "nn", "adapt", "data"},
   "tasks": {"mixers", "nn", "planner", "training", "data", "adapt"},
   "rl": {
     *("recurrence", "nn", "interop", "training", "data", "tasks"),

@@ -7,8 +7,10 @@ print(adapt.lora.match(network, variables, config))
 adapters = adapt.lora.init(key, network, variables, config)
 logits, _ = network.apply(adapt.lora.attach(variables, adapters), tokens)
 
-lora       adapters of low rank
-peft_file  adapters in the files of the PEFT library
+lora            adapters of low rank
+peft_file       adapters in the files of the PEFT library
+batch           several adapters in one batch
+initial_states  states that sequences begin with
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.adapt import batch as batch
+  from jaxseq.adapt import initial_states as initial_states
   from jaxseq.adapt import lora as lora
   from jaxseq.adapt import methods as methods
   from jaxseq.adapt import peft_file as peft_file

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
   from jaxseq.data import text_prompts as text_prompts
   from jaxseq.data import text_tokens as text_tokens
   from jaxseq.data import token_file as token_file
+  from jaxseq.data import token_text as token_text
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import ts_series as ts_series

@@ -18,6 +18,7 @@ from jaxseq._types import PyTree
 from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
+from jaxseq.generation import _row_states
 from jaxseq.generation import constraints
 from jaxseq.generation import token_sampling
 
@@ -201,9 +202,8 @@ def _after(network, variables, prompts, states):
     # The logits of a long prompt and many tokens may not fit in memory.
     last = (*tokens.shape[:-1], 1)
     options["at"] = jnp.full(last, tokens.shape[-1] - 1)
-  if reset is not None:
-    options["reset"] = reset
-  logits, states = network.apply(variables, tokens, states, **options)
+  arguments = variables, tokens, states, reset
+  logits, states = _row_states.read(network, *arguments, **options)
   seen = _prompts.make_history(prompts, logits.shape[-1]).prompt
   return Prefix(logits[..., -1, :], states, seen)
 

@@ -98,6 +98,7 @@ class SequenceNetwork(recurrent.Recurrent):
     options: dict[str, Any] | None = None,
     step: bool = False,
     at: jax.Array | None = None,
+    features: bool = False,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
@@ -114,6 +115,8 @@ class SequenceNetwork(recurrent.Recurrent):
       step: whether `inputs` is one element, without a time axis.
       at: (*batch, n) integers, the elements that are read out, where the
         outputs of others are not needed and the read-out is wide; all if None.
+      features: whether what the read-out reads is returned in the place of its
+        outputs, of every element.
 
     Returns:
       Outputs, at least float32: (*batch, time, num_outputs), with n in the
@@ -163,6 +166,8 @@ class SequenceNetwork(recurrent.Recurrent):
         expected = "None in a step and with pooling"
         raise _validate.error("at", f"shape {jnp.shape(at)}", expected)
       x = jnp.take_along_axis(x, at[..., None], axis=-2)
+    if features:
+      return x, states
     outputs = self._read_out(x, embed, lengths, step)
     if config.logit_scale != 1:
       outputs = config.logit_scale * outputs
@@ -216,9 +221,12 @@ class SequenceNetwork(recurrent.Recurrent):
     return super().step(inputs, states, reset, options)
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
+  def _fresh(self, batch_shape, dtype, variables):
     layers = sequence_model.SequenceModel(self.config.stack, parent=None)
-    return layers.initial_state(batch_shape, dtype)
+    inside = {
+      name: tree["stack"] for name, tree in variables.items() if "stack" in tree
+    }
+    return layers.initial_state(batch_shape, dtype, inside)
 
 
 def _check_tokens(inputs, step):

@@ -27,5 +27,6 @@ if TYPE_CHECKING:
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
   from jaxseq.programs import text_flags as text_flags
+  from jaxseq.programs import token_command as token_command
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -68,7 +68,7 @@ LINES = {
     _task("language"),
     (*MODES, "generate"),
     flags=f"{_PROGRAMS}.text_flags",
-    data={"": "text_files"},
+    data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
   "recommend": Line(
     "jaxseq.tasks.recommendation",

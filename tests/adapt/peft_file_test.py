@@ -136,9 +136,7 @@ def test_logits_and_gradients(name):
   @jax.jit
   def run(adapters, variables):
     def loss(adapters):
-      # Layers on top of each other in one parameter are merged alone.
-      combine = lora.merge if name == "zamba2" else lora.attach
-      logits, _ = network.apply(combine(variables, adapters), ids)
+      logits, _ = network.apply(lora.attach(variables, adapters), ids)
       log_probs = jax.nn.log_softmax(logits[:, :-1])
       chosen = jnp.take_along_axis(log_probs, ids[:, 1:, None], -1)
       return -jnp.mean(chosen), logits

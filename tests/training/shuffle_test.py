@@ -106,3 +106,15 @@ def test_a_gpu_does_not_wait_for_where_numbers_are(size):
     np.testing.assert_array_equal(permute(), expected)
     # A loop of known length.
     assert not list(jaxprs.find(jax.make_jaxpr(permute)(), "while"))
+
+
+@pytest.mark.parametrize("size", [1, 5, 997, 70_000])
+def test_the_host_computes_the_same_order(size):
+  words = np.random.default_rng(size).integers(
+    2**32, size=shuffle.NUM_WORDS, dtype=np.uint32
+  )
+  expected = shuffle.permute(
+    jnp.asarray(words)[:, None], jnp.arange(size, dtype=jnp.uint32), size
+  )
+  computed = shuffle.permute_on_host(words, np.arange(size), size)
+  np.testing.assert_array_equal(computed, expected)

@@ -63,7 +63,7 @@ class LowRank(weights.Weight):
     low = _contractions.dense(inner, self.a)
     y = y + self.scale * _contractions.dense(low, self.b, wide=True)
     if self.magnitude is not None:
-      y = y * self._gain(self._sum()).astype(y.dtype)
+      y = y * self.gain().astype(y.dtype)
     return y if wide else y.astype(x.dtype)
 
   def merged(self) -> jax.Array:
@@ -72,6 +72,10 @@ class LowRank(weights.Weight):
     if self.magnitude is not None:
       total = total * self._gain(total)[..., None, :]
     return total.astype(self.w.dtype)
+
+  def gain(self) -> jax.Array:
+    """Returns what a magnitude multiplies the columns of the sum by, (m,)."""
+    return self._gain(self._sum())
 
   def _sum(self):
     """Returns w + scale a b, at least float32."""
