@@ -90,7 +90,6 @@ class Source(NamedTuple):
     pretrained: whether the base is a directory of the transformers library.
     corpus: of a text; None for chats.
     pairs: whether the chats are pairs.
-    digest: SHA-256 of the network's variables.
   """
 
   splits: data.Splits
@@ -98,7 +97,6 @@ class Source(NamedTuple):
   pretrained: bool
   corpus: language.Corpus | None
   pairs: bool
-  digest: str
 
 
 def open_source(config: Config) -> Source:
@@ -129,10 +127,11 @@ def open_source(config: Config) -> Source:
   corpus = None
   if splits.train.extras.answers is None:
     corpus = language.from_splits(splits)
+    if not isinstance(corpus.train, language.Text):
+      raise _validate.error("data", config.data, "a text in memory, or chats")
   pairs = config.data in ("preferences", "sum_preferences")
-  return Source(
-    splits, adapted, pretrained, corpus, pairs, digest(adapted.variables)
-  )
+  adapted = adapted._replace(digest=digest(adapted.variables))
+  return Source(splits, adapted, pretrained, corpus, pairs)
 
 
 def _random(config):
@@ -424,15 +423,15 @@ def begin(
     UserError: the run has begun with another network.
   """
   place = directory / FILE
-  described = {"path": config.base, "sha256": source.digest}
+  described = {"path": config.base, "sha256": source.adapted.digest}
   if place.is_file():
     stored = _json.loads(place.read_text("utf-8"))
-    if stored["sha256"] != source.digest:
+    if stored["sha256"] != source.adapted.digest:
       raise errors.UserError(
         f"{str(place)!r} says that this run adapts a network with the digest "
         f"{stored['sha256'][:12]}, and {config.base!r} has "
-        f"{source.digest[:12]} now: put the old one back, or choose another "
-        "workdir"
+        f"{source.adapted.digest[:12]} now: put the old one back, or choose "
+        "another workdir"
       )
   elif mode == "train":
     files.write_json(place, described)
@@ -444,7 +443,7 @@ def _save(config, source, configs, directory, name, variables, about):
   place, network = directory / name, adapted.network
   params = variables["params"]
   method = adaptation.make_method(arm, adapted)
-  about = {**about, "base": config.base, "base_sha256": source.digest}
+  about = {**about, "base": config.base, "base_sha256": source.adapted.digest}
   if arm.method == "lora" and config.base:
     peft_file.write(place / ADAPTER, params, config.base)
     text = json.dumps(about, indent=2, sort_keys=True, default=str)

@@ -72,6 +72,7 @@ class Base(NamedTuple):
     start: the token that is read where a text begins.
     opens: whether a chat begins with that token, too.
     names: other names of weights, see `lora.match`.
+    digest: SHA-256 of the variables, which checkpoints keep.
   """
 
   network: nn.SequenceNetwork
@@ -79,6 +80,7 @@ class Base(NamedTuple):
   start: int = language.START
   opens: bool = True
   names: lora.Names | None = None
+  digest: str = "00" * 32
 
 
 def make_method(arm: ArmConfig, adapted: Base) -> methods.Method:
@@ -116,11 +118,13 @@ class _Adapted:
     """Takes the network; returns its variables, as data."""
     self.network = adapted.network
     self.method = make_method(arm, adapted)
-    return {"base": dict(adapted.variables)}
+    sha256 = np.frombuffer(bytes.fromhex(adapted.digest), np.uint32)
+    return {"base": dict(adapted.variables), "sha256": sha256}
 
   def init(self, key: jax.Array, data: PyTree) -> dict[str, PyTree]:
-    """Returns what is trained."""
-    return {"params": self.method.init(key, data["base"])}
+    """Returns what is trained, and the digest of what it belongs to."""
+    params = self.method.init(key, data["base"])
+    return {"params": params, "base": {"sha256": data["sha256"]}}
 
   def training(self, variables: PyTree, frozen: PyTree, key: jax.Array) -> Any:
     """Returns the network's variables in training, and another key."""
@@ -227,6 +231,8 @@ def opened(
 
 class _RowsProblem(_Adapted, base.ArrayProblem):
   """Base of the problems whose batches are rows of chats."""
+
+  validated = "test_loss"
 
   def __init__(self, arm, adapted, parts, tokens):
     size = len(jax.tree.leaves(parts["train"])[0])
@@ -348,7 +354,6 @@ class PreferenceProblem(_RowsProblem):
     ValueError: as `ChatProblem`.
   """
 
-  validated = "accuracy"
   train_metrics = ("accuracy", "margin")
 
   def __init__(

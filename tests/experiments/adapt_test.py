@@ -46,7 +46,7 @@ def test_a_run_goes_on_with_its_own_network_alone(tmp_path):
   source = adapt.open_source(config)
   adapt.begin(config, source, tmp_path, "train")
   noted = json.loads((tmp_path / "base.json").read_text())
-  assert noted == {"path": config.base, "sha256": source.digest}
+  assert noted == {"path": config.base, "sha256": source.adapted.digest}
   adapt.begin(config, source, tmp_path, "train")
   _saved(tmp_path / "base", key=1)
   with pytest.raises(
