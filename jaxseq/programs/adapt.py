@@ -82,7 +82,7 @@ class Config(base.DataComparison):
 
 
 class Source(NamedTuple):
-  """What the problems of a comparison are made of.
+  """The network and the data of a comparison.
 
   Attributes:
     splits: the data.
@@ -237,7 +237,7 @@ def _problem(arm, source, config):
 
 
 def _bytes_per_token(splits, tokens):
-  """How many bytes of a text a token stands for, in the mean."""
+  """The mean number of bytes that a token of a text stands for."""
   content = getattr(splits.info.preparation, "tokenizer", None)
   if content is None:
     return 1.0
@@ -259,7 +259,7 @@ def _more(config, arm, source):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measures:
-  """What an arm reports beside its metrics.
+  """The report of an arm beside its metrics.
 
   Attributes:
     config: the comparison.
@@ -307,10 +307,8 @@ class Measures:
 
   def _bits(self, program, variables):
     """Bits per byte over the whole test text."""
-    source, method = (
-      self.source,
-      adaptation.make_method(self.arm, self.source.adapted),
-    )
+    source = self.source
+    method = adaptation.make_method(self.arm, source.adapted)
 
     def bits(variables, frozen, text):
       served = method.served(frozen, variables["params"])
@@ -447,7 +445,7 @@ def _save(config, source, configs, directory, name, variables, about):
   if arm.method == "lora" and config.base:
     peft_file.write(place / ADAPTER, params, config.base)
     text = json.dumps(about, indent=2, sort_keys=True, default=str)
-    (place / ADAPTER / "jaxseq.json").write_text(text + "\n")
+    (place / ADAPTER / "about.json").write_text(text + "\n")
   if source.pretrained and arm.method == "lora":
     return
   merged = method.served(adapted.variables, params)

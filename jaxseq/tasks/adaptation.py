@@ -1,6 +1,6 @@
 """Trained networks that are adapted to texts, to chats or to preferences.
 
-What is trained is a `adapt.methods.Method`'s, such as adapters beside the
+What is trained is a `adapt.tuning.Method`'s, such as adapters beside the
 weights. The network's own variables are data of the problem: an argument of its
 programs, which no update changes, and shared by all seeds.
 
@@ -25,7 +25,7 @@ import optax
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.adapt import lora
-from jaxseq.adapt import methods
+from jaxseq.adapt import tuning
 from jaxseq.data import chats
 from jaxseq.tasks import base
 from jaxseq.tasks import instruction
@@ -41,13 +41,13 @@ METHODS = ("full", "lora")
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How an arm adapts the network, which is the same for all.
+  """The method by which an arm adapts the network, which is that of all.
 
   Attributes:
     method: "full": all parameters are trained; "lora": adapters.
     adapters: their options; the weights of all products in the layers are hit
       if nothing else is said.
-    adapter_dropout: see `adapt.methods.Lora`.
+    adapter_dropout: see `adapt.tuning.Lora`.
     together: whether several chats share a row in training; they are the same
       to the network if they do not.
     average: over what the loss of chats is a mean, see `instruction.pack`.
@@ -83,11 +83,11 @@ class Base(NamedTuple):
   digest: str = "00" * 32
 
 
-def make_method(arm: ArmConfig, adapted: Base) -> methods.Method:
+def make_method(arm: ArmConfig, adapted: Base) -> tuning.Method:
   """Returns the method of an arm."""
   if arm.method == "full":
-    return methods.Full()
-  return methods.Lora(
+    return tuning.Full()
+  return tuning.Lora(
     adapted.network, arm.adapters, adapted.names, arm.adapter_dropout
   )
 
@@ -103,7 +103,7 @@ def make_optimizer(
 
 
 class _Adapted:
-  """What problems of adapted networks have in common.
+  """The common part of problems of adapted networks.
 
   Attributes:
     method: of the arm.
@@ -111,7 +111,7 @@ class _Adapted:
   """
 
   starts_from_data = True
-  method: methods.Method
+  method: tuning.Method
   network: nn.SequenceNetwork
 
   def adapt(self, arm: ArmConfig, adapted: Base) -> dict[str, Any]:
