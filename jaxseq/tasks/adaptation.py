@@ -238,7 +238,6 @@ class _RowsProblem(_Adapted, base.ArrayProblem):
     size = len(jax.tree.leaves(parts["train"])[0])
     base.ArrayProblem.__init__(self, arm, adapted.network, parts, size)
     self.data = {**parts, **self.adapt(arm, adapted)}
-    self.metric = self.watched("test_loss")
     # Of an update, without padding; for the speed.
     self.tokens = round(tokens / size * arm.batch_size)
 

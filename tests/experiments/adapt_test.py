@@ -59,6 +59,9 @@ def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):
   _saved(tmp_path)
   with pytest.raises(ValueError, match="network: got .*, expected none with a"):
     _config(tmp_path, network={"stack": {"d_model": 8}})
+  made = adapt.TASK.work(_config(tmp_path)).arms["a"]
+  # By the validation part training is watched, and a seed is chosen.
+  assert (made.metric, made.part) == ("valid_loss", "validation")
   config = _config(tmp_path, arms={"a": {"network": {"tie": True}}})
   with pytest.raises(ValueError, match="arms: network: got .*none in an arm"):
     adapt.TASK.work(config)

@@ -177,7 +177,7 @@ def test_seeds_share_the_network():
     arms={"a": {}}, num_seeds=2, num_updates=2, updates_per_chunk=2
   )
   made = supervised_arms.Arm(
-    problem, adaptation.make_optimizer(arm, 2), problem.metric, 8
+    problem, adaptation.make_optimizer(arm, 2), "valid_loss", 8
   )
   program = made.program(config)
   state = program.init()
