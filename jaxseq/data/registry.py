@@ -77,6 +77,7 @@ SETS = _registry.Registry(
     "table": "jaxseq.data.series_table:load",
     "tecator": "jaxseq.data.ts_series:tecator",
     "text_files": "jaxseq.data.sources.text:load",
+    "token_file": "jaxseq.data.token_text:load",
     "ts": "jaxseq.data.ts_series:load",
     "uci_har": "jaxseq.data.files.uci_har:load",
     "uea": "jaxseq.data.ts_series:archive",

@@ -20,8 +20,8 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
-from jaxseq.adapt import methods
 from jaxseq.adapt import peft_file
+from jaxseq.adapt import tuning
 from jaxseq.data import chat_sets
 from jaxseq.data import text_tokens
 from jaxseq.interop import network_file
@@ -89,7 +89,7 @@ class Config(base.DataComparison):
 
 
 class Source(NamedTuple):
-  """What the problems of a comparison are made of.
+  """The network and the data of a comparison.
 
   Attributes:
     splits: the data.
@@ -97,7 +97,6 @@ class Source(NamedTuple):
     pretrained: whether the base is a directory of the transformers library.
     corpus: of a text; None for chats.
     pairs: whether the chats are pairs.
-    digest: SHA-256 of the network's variables.
   """
 
   splits: data.Splits
@@ -105,7 +104,6 @@ class Source(NamedTuple):
   pretrained: bool
   corpus: language.Corpus | None
   pairs: bool
-  digest: str
 
 
 def open_source(config: Config) -> Source:
@@ -136,10 +134,11 @@ def open_source(config: Config) -> Source:
   corpus = None
   if splits.train.extras.answers is None:
     corpus = language.from_splits(splits)
+    if not isinstance(corpus.train, language.Text):
+      raise _validate.error("data", config.data, "a text in memory, or chats")
   pairs = config.data in ("preferences", "sum_preferences")
-  return Source(
-    splits, adapted, pretrained, corpus, pairs, digest(adapted.variables)
-  )
+  adapted = adapted._replace(digest=digest(adapted.variables))
+  return Source(splits, adapted, pretrained, corpus, pairs)
 
 
 def _random(config):
@@ -246,7 +245,7 @@ def _problem(arm, source, config):
 
 
 def _bytes_per_token(splits, tokens):
-  """How many bytes of a text a token stands for, in the mean."""
+  """The mean number of bytes that a token of a text stands for."""
   content = getattr(splits.info.preparation, "tokenizer", None)
   if content is None:
     return 1.0
@@ -268,7 +267,7 @@ def _more(config, arm, source):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measures:
-  """What an arm reports beside its metrics.
+  """The report of an arm beside its metrics.
 
   Attributes:
     config: the comparison.
@@ -317,10 +316,8 @@ class Measures:
 
   def _bits(self, program, variables):
     """Bits per byte over the whole test text."""
-    source, method = (
-      self.source,
-      adaptation.make_method(self.arm, self.source.adapted),
-    )
+    source = self.source
+    method = adaptation.make_method(self.arm, source.adapted)
 
     def bits(variables, frozen, text):
       served = method.served(frozen, variables["params"])
@@ -365,7 +362,7 @@ TASK = tasks.Task(
   name="adaptation",
   arm=adaptation.ArmConfig,
   problem=_problem,
-  metric="valid_loss",
+  metric="test_loss",
   better="lower",
   unit="tokens",
   columns={"test_loss": "nats a token"},
@@ -436,15 +433,15 @@ def begin(
     UserError: the run has begun with another network.
   """
   place = directory / FILE
-  described = {"path": config.base, "sha256": source.digest}
+  described = {"path": config.base, "sha256": source.adapted.digest}
   if place.is_file():
     stored = _json.loads(place.read_text("utf-8"))
-    if stored["sha256"] != source.digest:
+    if stored["sha256"] != source.adapted.digest:
       raise errors.UserError(
         f"{str(place)!r} says that this run adapts a network with the digest "
         f"{stored['sha256'][:12]}, and {config.base!r} has "
-        f"{source.digest[:12]} now: put the old one back, or choose another "
-        "workdir"
+        f"{source.adapted.digest[:12]} now: put the old one back, or choose "
+        "another workdir"
       )
   elif mode == "train":
     files.write_json(place, described)
@@ -458,15 +455,15 @@ def _save(config, source, configs, directory, name, variables, about):
   method = adaptation.make_method(arm, adapted)
   states = None
   if arm.method in adaptation.TUNED:
-    both = isinstance(method, methods.LoraAndStates)
+    both = isinstance(method, tuning.LoraAndStates)
     tuned, params = (params["states"], params["lora"]) if both else (params, {})
     states = (method.states if both else method).scaled(tuned)
     method = method.lora if both else None
-  about = {**about, "base": config.base, "base_sha256": source.digest}
+  about = {**about, "base": config.base, "base_sha256": source.adapted.digest}
   if "lora" in arm.method and config.base:
     peft_file.write(place / ADAPTER, params, config.base)
     text = json.dumps(about, indent=2, sort_keys=True, default=str)
-    (place / ADAPTER / "jaxseq.json").write_text(text + "\n")
+    (place / ADAPTER / "about.json").write_text(text + "\n")
   # Adapters of pretrained models are served beside these.
   apart = source.pretrained and arm.method != "full"
   merged = method.served(base, params) if method and not apart else base

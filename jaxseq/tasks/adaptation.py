@@ -1,6 +1,6 @@
 """Trained networks that are adapted to texts, to chats or to preferences.
 
-What is trained is a `adapt.methods.Method`'s, such as adapters beside the
+What is trained is a `adapt.tuning.Method`'s, such as adapters beside the
 weights. The network's own variables are data of the problem: an argument of its
 programs, which no update changes, and shared by all seeds.
 
@@ -26,7 +26,7 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.adapt import lora
-from jaxseq.adapt import methods
+from jaxseq.adapt import tuning
 from jaxseq.data import chats
 from jaxseq.tasks import base
 from jaxseq.tasks import instruction
@@ -45,14 +45,14 @@ _PIECES = 64
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """How an arm adapts the network, which is the same for all.
+  """The method by which an arm adapts the network, which is that of all.
 
   Attributes:
     method: "full": all parameters are trained; "lora": adapters; "states": the
       states that sequences begin with; "lora+states": both.
     adapters: their options; the weights of all products in the layers are hit
       if nothing else is said.
-    adapter_dropout: see `adapt.methods.Lora`.
+    adapter_dropout: see `adapt.tuning.Lora`.
     states: which of these, see `adapt.initial_states.parameters`; all if None.
     alpha: factor of the states once they are trained.
     together: whether several chats share a row in training; they are the same
@@ -81,6 +81,7 @@ class Base(NamedTuple):
     start: the token that is read where a text begins.
     opens: whether a chat begins with that token, too.
     names: other names of weights, see `lora.match`.
+    digest: SHA-256 of the variables, which checkpoints keep.
   """
 
   network: nn.SequenceNetwork
@@ -88,21 +89,22 @@ class Base(NamedTuple):
   start: int = language.START
   opens: bool = True
   names: lora.Names | None = None
+  digest: str = "00" * 32
 
 
-def make_method(arm: ArmConfig, adapted: Base) -> methods.Method:
+def make_method(arm: ArmConfig, adapted: Base) -> tuning.Method:
   """Returns the method of an arm."""
   if arm.method == "full":
-    return methods.Full()
-  states = methods.States(adapted.network, arm.states, arm.alpha)
+    return tuning.Full()
+  states = tuning.States(adapted.network, arm.states, arm.alpha)
   if arm.method == "states":
     return states
-  adapters = methods.Lora(
+  adapters = tuning.Lora(
     adapted.network, arm.adapters, adapted.names, arm.adapter_dropout
   )
   if arm.method == "lora":
     return adapters
-  return methods.LoraAndStates(adapters, states)
+  return tuning.LoraAndStates(adapters, states)
 
 
 def make_optimizer(
@@ -116,7 +118,7 @@ def make_optimizer(
 
 
 class _Adapted:
-  """What problems of adapted networks have in common.
+  """The common part of problems of adapted networks.
 
   Attributes:
     method: of the arm.
@@ -124,18 +126,20 @@ class _Adapted:
   """
 
   starts_from_data = True
-  method: methods.Method
+  method: tuning.Method
   network: nn.SequenceNetwork
 
   def adapt(self, arm: ArmConfig, adapted: Base) -> dict[str, Any]:
     """Takes the network; returns its variables, as data."""
     self.network = adapted.network
     self.method = make_method(arm, adapted)
-    return {"base": dict(adapted.variables)}
+    sha256 = np.frombuffer(bytes.fromhex(adapted.digest), np.uint32)
+    return {"base": dict(adapted.variables), "sha256": sha256}
 
   def init(self, key: jax.Array, data: PyTree) -> dict[str, PyTree]:
-    """Returns what is trained."""
-    return {"params": self.method.init(key, data["base"])}
+    """Returns what is trained, and the digest of what it belongs to."""
+    params = self.method.init(key, data["base"])
+    return {"params": params, "base": {"sha256": data["sha256"]}}
 
   def training(self, variables: PyTree, frozen: PyTree, key: jax.Array) -> Any:
     """Returns the network's variables in training, and another key."""
@@ -295,11 +299,12 @@ def opened(
 class _RowsProblem(_Adapted, base.ArrayProblem):
   """Base of the problems whose batches are rows of chats."""
 
+  validated = "test_loss"
+
   def __init__(self, arm, adapted, parts, tokens):
     size = len(jax.tree.leaves(parts["train"])[0])
     base.ArrayProblem.__init__(self, arm, adapted.network, parts, size)
     self.data = {**parts, **self.adapt(arm, adapted)}
-    self.metric = self.watched("test_loss")
     # Of an update, without padding; for the speed.
     self.tokens = round(tokens / size * arm.batch_size)
 
@@ -424,7 +429,6 @@ class PreferenceProblem(_RowsProblem):
     ValueError: as `ChatProblem`.
   """
 
-  validated = "accuracy"
   train_metrics = ("accuracy", "margin")
 
   def __init__(

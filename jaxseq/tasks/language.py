@@ -24,6 +24,7 @@ from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks import token_rows
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
@@ -51,13 +52,16 @@ class Corpus(NamedTuple):
   """A text divided for training, validation and testing, in this order.
 
   Attributes:
+    train: in memory, or documents that may lie on the disk.
     vocab_size: number of tokens.
+    digest: a sha256 of the files that the documents lie in.
   """
 
-  train: Text
+  train: Text | token_rows.Documents
   valid: Text
   test: Text
   vocab_size: int
+  digest: str | None = None
 
 
 def from_splits(splits: data.Splits) -> Corpus:
@@ -65,7 +69,8 @@ def from_splits(splits: data.Splits) -> Corpus:
 
   Args:
     splits: parts with targets (1, n), the tokens, and perhaps
-      extras.document_starts (1, n), True where a document begins.
+      extras.document_starts (1, n), True where a document begins, or of the
+      training part extras.document_offsets.
 
   Raises:
     ValueError: if the parts are no texts.
@@ -76,6 +81,9 @@ def from_splits(splits: data.Splits) -> Corpus:
     if tokens.ndim != 2 or len(tokens) != 1:
       shape = f"shape {tokens.shape}"
       raise _validate.error("the data", shape, "one text, (1, n) tokens")
+    if dataset.extras.document_offsets is not None:
+      offsets = dataset.extras.document_offsets[0]
+      return token_rows.Documents(tokens[0], offsets)
     starts = np.zeros(tokens.shape[1], bool)
     if dataset.extras.document_starts is not None:
       starts = np.array(dataset.extras.document_starts[0], bool)
@@ -83,7 +91,14 @@ def from_splits(splits: data.Splits) -> Corpus:
     return Text(tokens[0], starts)
 
   train, valid, test, info = splits
-  return Corpus(part(train), part(valid), part(test), info.vocab_size)
+  return Corpus(
+    part(train), part(valid), part(test), info.vocab_size, info.digest
+  )
+
+
+def first(text: Text, count: int) -> Text:
+  """Returns the first tokens of a text (n,), all of them if it is shorter."""
+  return Text(*(x[:count] for x in text))
 
 
 def streams(text: Text, count: int) -> Text:
@@ -149,8 +164,8 @@ class Problem:
         f"{len(corpus.train.tokens)}, the number of training tokens."
       )
     part = count * pieces * length
-    train = streams(Text(*(x[:part] for x in corpus.train)), count)
-    valid = streams(Text(*(x[:valid_tokens] for x in corpus.valid)), count)
+    train = streams(first(corpus.train, part), count)
+    valid = streams(first(corpus.valid, valid_tokens), count)
     self.length, self.pieces, self.jump_every = length, pieces, jump_every
     self.network = make_network(arm, corpus)
     self.data = {"train": train, "valid": valid}

@@ -47,7 +47,11 @@ class Loss(NamedTuple):
 
 
 class Problem(Protocol):
-  """A model on a task, for one seed."""
+  """A model on a task, for one seed.
+
+  A problem whose batches the host makes has a `source`, a `feeding.Source`,
+  too; its data (a dict) then have "batches", a `feeding.Batches`, in training.
+  """
 
   @property
   def data(self) -> PyTree:

@@ -46,7 +46,7 @@ def test_a_run_goes_on_with_its_own_network_alone(tmp_path):
   source = adapt.open_source(config)
   adapt.begin(config, source, tmp_path, "train")
   noted = json.loads((tmp_path / "base.json").read_text())
-  assert noted == {"path": config.base, "sha256": source.digest}
+  assert noted == {"path": config.base, "sha256": source.adapted.digest}
   adapt.begin(config, source, tmp_path, "train")
   _saved(tmp_path / "base", key=1)
   with pytest.raises(
@@ -59,6 +59,9 @@ def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):
   _saved(tmp_path)
   with pytest.raises(ValueError, match="network: got .*, expected none with a"):
     _config(tmp_path, network={"stack": {"d_model": 8}})
+  made = adapt.TASK.work(_config(tmp_path)).arms["a"]
+  # By the validation part training is watched, and a seed is chosen.
+  assert (made.metric, made.part) == ("valid_loss", "validation")
   config = _config(tmp_path, arms={"a": {"network": {"tie": True}}})
   with pytest.raises(ValueError, match="arms: network: got .*none in an arm"):
     adapt.TASK.work(config)

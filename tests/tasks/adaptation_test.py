@@ -62,7 +62,8 @@ def test_adapters_are_trained_and_the_network_stays_as_it_is():
   jax.tree.map(np.testing.assert_array_equal, frozen, before)
   jax.tree.map(np.testing.assert_array_equal, _base().variables, before)
   # Nothing else has a state of the optimiser, or is in checkpoints.
-  assert set(state.variables) == {"params"}
+  assert set(state.variables) == {"params", "base"}
+  assert state.variables["base"]["sha256"].shape == (8,)
   assert set(state.variables["params"]) == set(
     lora.init(
       jax.random.key(0), problem.network, _base().variables, arm.adapters
@@ -223,7 +224,7 @@ def test_seeds_share_the_network():
     arms={"a": {}}, num_seeds=2, num_updates=2, updates_per_chunk=2
   )
   made = supervised_arms.Arm(
-    problem, adaptation.make_optimizer(arm, 2), problem.metric, 8
+    problem, adaptation.make_optimizer(arm, 2), "valid_loss", 8
   )
   program = made.program(config)
   state = program.init()

@@ -145,7 +145,15 @@ class SeedProgram:
 
   def chunk(self, state: PyTree, count: int) -> tuple[PyTree, PyTree]:
     """Makes a number of updates of all seeds; the states are donated."""
-    return self._chunk(count)(state, *self._data)
+    return self._chunk(count)(state, *self.arguments(state, count))
+
+  def arguments(self, state: PyTree, count: int) -> tuple[Any, ...]:
+    """Returns what `chunk` gives the program beside the states."""
+    del state, count
+    return self._data
+
+  def close(self) -> None:
+    """Ends what works beside the program, once it is trained."""
 
   def lower(
     self, count: int, sharding: jax.sharding.Sharding | None = None

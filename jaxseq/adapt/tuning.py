@@ -1,6 +1,6 @@
 """Methods of adapting a network: what is trained, and what that makes of it.
 
-  method = methods.Lora(network, lora.Config(("in_proj", "out_proj")))
+  method = tuning.Lora(network, lora.Config(("in_proj", "out_proj")))
   params = method.init(key, variables)
   training = method.training(variables, params, key)
   served = method.served(variables, params)
