@@ -1,6 +1,6 @@
 """Set-up that every test shares: the environment, float64, golden arrays."""
 
-import itertools
+import gc
 import os
 import pathlib
 
@@ -48,8 +48,43 @@ for _text in filter(None, os.environ.get("TEST_MIXERS", "").split(",")):
     )
   mixers.register(_name, _module)
 
-# Tests since the compiled programs were last freed.
-_tests_since = itertools.count(1)
+# Compiled programs that one process keeps, about two gigabytes in all.
+_PROGRAMS = 1500
+_programs = 0
+
+
+def _count_program(event: str, seconds: float, **_):
+  """Counts a program that was compiled, or read from the cache."""
+  global _programs
+  if event == "/jax/core/compile/backend_compile_duration":
+    _programs += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_program)
+
+
+# Folders with the name of the mark that all tests in them have.
+_FOLDERS = ("accelerator", "compile", "fuzz", "popgym")
+
+
+def pytest_ignore_collect(collection_path, config):
+  """Leaves out what has no test of the chosen kind: importing takes longer."""
+  chosen = config.option.markexpr.split(" and ")
+  name = collection_path.name
+  if name in _FOLDERS and f"not {name}" in chosen:
+    return True
+  if "devices" in chosen and collection_path.suffix == ".py":
+    return "devices" not in collection_path.read_text("utf-8") or None
+  return None
+
+
+def pytest_collection_finish():
+  """Lets the collector pass over what was imported, and come less often.
+
+  Traced programs are many objects in few cycles.
+  """
+  gc.freeze()
+  gc.set_threshold(50_000, 50, 100)
 
 
 def pytest_runtest_setup(item):
@@ -62,16 +97,15 @@ def pytest_runtest_setup(item):
     )
 
 
-def pytest_runtest_teardown(item, nextitem):
-  """Frees compiled programs at the end of a file, and every 100 tests.
+def pytest_runtest_teardown():
+  """Frees compiled programs when there are many.
 
   They add up to gigabytes, and to more memory maps than Linux gives a process.
   """
-  global _tests_since
-  other_file = nextitem is None or nextitem.path != item.path
-  if next(_tests_since) >= 100 or other_file:
+  global _programs
+  if _programs >= _PROGRAMS:
     jax.clear_caches()
-    _tests_since = itertools.count(1)
+    _programs = 0
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ ALLOWED_LAYERS = {
   "planner": {"training"},
   "training": set(),
   "data": set(),
-  "generation": {"recurrence", "mixers", "nn", "data"},
-  "tasks": {"mixers", "nn", "planner", "training", "data"},
+  "generation": {"recurrence", "mixers", "nn", "adapt", "data"},
+  "tasks": {"mixers", "nn", "planner", "training", "data", "adapt"},
   "rl": {
     *("recurrence", "nn", "interop", "training", "data", "tasks"),
   },
@@ -39,7 +39,7 @@ ALLOWED_LAYERS = {
   },
   "programs": {
     *("interop", "mixers", "nn", "training", "data", "generation", "tasks"),
-    *("rl", "spr", "dts", "models"),
+    *("rl", "spr", "dts", "models", "adapt"),
   },
   "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }

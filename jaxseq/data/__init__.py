@@ -24,9 +24,11 @@ if TYPE_CHECKING:
   from jaxseq.data import activities as activities
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
+  from jaxseq.data import chat_sets as chat_sets
   from jaxseq.data import chats as chats
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
+  from jaxseq.data import digit_sums as digit_sums
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import factors as factors
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
   from jaxseq.data import text_prompts as text_prompts
   from jaxseq.data import text_tokens as text_tokens
   from jaxseq.data import token_file as token_file
+  from jaxseq.data import token_text as token_text
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import ts_series as ts_series

@@ -16,6 +16,7 @@ Source: Megatron-LM, megatron/core/datasets/indexed_dataset.py.
 """
 
 from collections.abc import Iterable
+import hashlib
 import os
 import pathlib
 import struct
@@ -56,6 +57,7 @@ class TokenFile:
     index, binary = _paths(path)
     dtype, lengths, begins, documents = _read_index(index)
     size = binary.stat().st_size
+    self._place, self._size = index, size
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     if lengths.size and lengths.min() < 0:
       raise _damaged(index, "sequences of negative length")
@@ -77,6 +79,12 @@ class TokenFile:
   def __len__(self) -> int:
     """Returns the number of documents."""
     return len(self.starts) - 1
+
+  def digest(self) -> str:
+    """Returns a sha256 of the index and of how many bytes the tokens take."""
+    digest = hashlib.sha256(self._place.read_bytes())
+    digest.update(f"{self._size} bytes".encode())
+    return digest.hexdigest()
 
   def document(self, number: int) -> np.ndarray:
     """Returns the tokens (n,) of a document, mapped from the disk."""

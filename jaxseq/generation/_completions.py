@@ -87,8 +87,13 @@ def parse(
   limits: Limits = Limits(),
   stop_tokens: Sequence[int] = (),
   model: str | None = None,
+  adapters: Sequence[str] = (),
 ) -> Completion:
-  """Reads the body of a request; it need not name the model that is served."""
+  """Reads the body of a request; it need not name the model that is served.
+
+  The name of an adapter, in the place of the model's, is that of the model with
+  the adapter.
+  """
   _validate.instance("body", body, Mapping, "a JSON object")
   names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
   for name in body:
@@ -98,7 +103,7 @@ def parse(
       raise _validate.error(name, body[name], f"{values[1]!r}, or none")
   # A field without a value is one that is not there.
   body = {k: value for k, value in body.items() if value is not None}
-  _check_model(body.get("model", ""), model)
+  name = _check_model(body.get("model", ""), model, adapters)
   length = body.get("max_tokens", 16)
   _validate.integer("max_tokens", length, 1, limits.max_tokens)
   count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
@@ -134,6 +139,7 @@ def parse(
       expected = f"from 1 to {limits.prompt_tokens}"
       raise _validate.error("prompt", got, expected)
     options = {"count": count, "pattern": pattern, "seed": seed + i}
+    options["adapter"] = name if name in adapters else None
     requests.append(Request(tokens, length, sampling=sampling, **options))
   logprobs = body.get("logprobs")
   if logprobs is not None and not isinstance(logprobs, bool):
@@ -209,12 +215,14 @@ def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
   return {"error": {"message": message, "type": kind, "code": code}}
 
 
-def _check_model(name, served):
-  """Refuses the name of another model; an empty one is none."""
+def _check_model(name, served, adapters):
+  """Refuses the name of another model, and returns it; an empty one is none."""
   if not isinstance(name, str):
     raise _validate.error("model", _shown(name), "a text")
-  if name and served is not None and name != served:
-    raise UnknownModel(str(_validate.error("model", name, repr(served))))
+  if name and served is not None and name not in (served, *adapters):
+    names = " or ".join(map(repr, (served, *adapters)))
+    raise UnknownModel(str(_validate.error("model", name, names)))
+  return name
 
 
 def _include_usage(options, stream):

@@ -51,14 +51,14 @@ def begin(
   prompt = jnp.asarray(prompt, jnp.int32)
   vocab_size = _network_checks.vocab_size(network, variables)
   memory = draft.begin(memory, vocab_size, count)
-  fresh = _row_states.fresh_states(network, count)
+  fresh = _row_states.fresh_states(network, variables, count)
   if states is None:
     states = fresh
   if prompt.shape[1] > 1:
     flags = None if reset is None else reset[:, :-1]
-    options = {} if reset is None else {"reset": flags}
     tokens = prompt[:, :-1]
-    logits, states = network.apply(variables, tokens, states, **options)
+    arguments = variables, tokens, states, flags
+    logits, states = _row_states.read(network, *arguments)
     memory = draft.read_prompt(memory, tokens, flags, logits)
   if reset is not None:
     states = _row_states.where(reset[:, -1], fresh, states)

@@ -73,6 +73,17 @@ def readers(
   return both, (variables, memory.variables), None
 
 
+def tuned_states(reader: Any, variables: PyTree) -> PyTree:
+  """Returns the states that a row begins with; None if they are not tuned."""
+  pairs = [(reader, variables)]
+  if isinstance(reader, Both):
+    pairs = list(zip((reader.network, reader.small), variables))
+  if not any(_row_states.are_tuned(tree) for _, tree in pairs):
+    return None
+  states = [_row_states.fresh_states(*pair, 1) for pair in pairs]
+  return tuple(states) if isinstance(reader, Both) else states[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Drawing:
   """Draws with a draft, in the place of `_slots.draw`."""

@@ -19,6 +19,8 @@ class Task:
   request: Request
   prompt: np.ndarray  # (time,) int32
   controls: token_sampling.Controls  # Its options as arrays.
+  adapter: int = 0  # Number of its adapter, 0 for none.
+  digest: bytes = b""  # Of the adapter.
   position: int = 0  # How many tokens of the prompt were read.
   cut: int = 0  # Where reading pauses to keep the state.
   constraint: int = 0  # State of the constraint that its rows begin in.
@@ -68,5 +70,6 @@ def arrivals(
     ),
     seen=seen,
     before=numbers(lambda row: row.task.prompt[-1]),
+    adapter=numbers(lambda row: row.task.adapter),
     constraint=numbers(lambda row: row.task.constraint) if patterns else None,
   )

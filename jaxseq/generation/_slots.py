@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.adapt import batch
 from jaxseq.generation import _drawing
 from jaxseq.generation import _row_states
 from jaxseq.generation import offline
@@ -35,6 +36,7 @@ class Slots(NamedTuple):
   limit: jax.Array  # (slots,) int32, the most tokens of each row.
   active: jax.Array  # (slots,) bool, which hold a row that has not ended.
   before: jax.Array  # (slots,) int32, the tokens in front of the last ones.
+  adapter: jax.Array  # (slots,) int32, the numbers of the rows' adapters.
   memory: PyTree = None  # What drafts remember of all rows.
 
 
@@ -48,6 +50,7 @@ class Arrivals(NamedTuple):
   controls: token_sampling.Controls  # Options of each.
   seen: Any  # (n, vocab) bool, the tokens of the prompts.
   before: Any  # (n,) int32, the last of them.
+  adapter: Any  # (n,) int32, numbers of adapters, 0 for none.
   constraint: Any = None  # The state that each begins in; None for the first.
 
 
@@ -56,7 +59,10 @@ class Work(NamedTuple):
 
   reads: Any  # () bool, whether there is something to read.
   tokens: Any  # (lines, chunk) int32, the next tokens of the prompts.
-  reset: Any  # (lines, chunk) bool, true where a prompt begins.
+  # (lines, chunk) bool, true where a prompt begins; None if it goes on from
+  # states in its line.
+  reset: Any
+  adapter: Any  # (lines,) int32, the numbers of the prompts' adapters.
   arrivals: Arrivals  # Rows whose prompts end with this chunk.
   held: Any  # (slots,) bool, which rows go on; the others are given up.
   steps: Any  # () int32, tokens to draw for each row at most.
@@ -92,7 +98,9 @@ def fresh(
 ) -> tuple[Slots, Reading]:
   """Returns slots without rows, and lines without prompts."""
   token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-  logits, states = jax.eval_shape(network.apply, variables, token)
+  logits, states = jax.eval_shape(
+    network.apply, batch.at_rows(variables, [0]), token
+  )
   vocab_size = logits.shape[-1]
 
   def zeros(count):
@@ -119,6 +127,7 @@ def fresh(
     limit=jnp.zeros(slots, jnp.int32),
     active=jnp.zeros(slots, bool),
     before=jnp.zeros(slots, jnp.int32),
+    adapter=jnp.zeros(slots, jnp.int32),
     # A copy, as others may hold the memory.
     memory=jax.tree.map(jnp.array, memory),
   )
@@ -149,7 +158,10 @@ def advance(
       last = work.tokens.shape[-1] - 1
       options["at"] = jnp.full((len(work.tokens), 1), last)
     logits, states = network.apply(
-      variables, work.tokens, reading.states, reset=work.reset, **options
+      batch.at_rows(variables, work.adapter),
+      *(work.tokens, reading.states),
+      reset=work.reset,
+      **options,
     )
     reading = Reading(logits[:, -1], states)
     slots = _placed(slots, reading, work.arrivals, key, constraint)
@@ -158,6 +170,7 @@ def advance(
   slots, reading = lax.cond(
     work.reads, read, lambda *both: both, slots, reading
   )
+  variables = batch.at_rows(variables, slots.adapter)
   options = network, variables, slots, work, most, constraint
   slots, drawn = (drawing or draw)(*options)
   return slots, reading, drawn
@@ -258,8 +271,10 @@ def read_on(
   tokens: jax.Array,
   count: jax.Array,
   seen: jax.Array,
+  adapter: jax.Array,
 ) -> offline.Prefix:
   """Reads the first `count` of some tokens, one by one, after a prefix."""
+  variables = batch.at_rows(variables, adapter[None])
 
   def step(i, carry):
     return network.apply(variables, tokens[i][None], carry[1], method="step")
@@ -290,6 +305,7 @@ def _placed(slots, reading, arrivals, key, constraint):
     limit=arrivals.limit,
     active=jnp.ones(keys.shape, bool),
     before=arrivals.before,
+    adapter=arrivals.adapter,
   )
   placed = jax.tree.map(
     lambda leaf, new: leaf.at[arrivals.slot].set(new, mode="drop"),

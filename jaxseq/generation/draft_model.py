@@ -76,7 +76,8 @@ class DraftModel:
       raise _validate.error("vocab_size of the draft's network", size, expected)
     if memory.states is not None:
       return memory
-    return memory._replace(states=_row_states.fresh_states(self.network, rows))
+    states = _row_states.fresh_states(self.network, memory.variables, rows)
+    return memory._replace(states=states)
 
   def read_prompt(
     self,
@@ -87,12 +88,8 @@ class DraftModel:
   ) -> Memory:
     """Reads the prompts; the other network's logits are not needed."""
     del logits
-    _, states = self.network.apply(
-      memory.variables,
-      tokens,
-      memory.states,
-      **{} if reset is None else {"reset": reset},
-    )
+    arguments = memory.variables, tokens, memory.states, reset
+    _, states = _row_states.read(self.network, *arguments)
     return memory._replace(states=states)
 
   def propose(

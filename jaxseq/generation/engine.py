@@ -6,7 +6,9 @@ The life of a request, from `submit` to its last event:
   its first row, and room for its pattern, if it has one. What waits for room
   alone lets others pass, so many that it is not passed for ever.
 - Its prompt is read in its line, a chunk a call, beside those of other lines. A
-  reset at the first token makes the network forget what the line held before.
+  reset at the first token makes the network forget what the line held before;
+  where sequences begin with tuned states these are put into the line, and what
+  fills no chunk is read token by token first.
   With a `PrefixCache` reading begins behind the longest prompt that is kept,
   and pauses where others have begun alike, to keep that as well.
 - What was read is placed in the slot, and what other continuations there are
@@ -24,6 +26,7 @@ a call, and waits for what it has drawn, since that decides what the next reads.
 
 import collections
 from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import itertools
 from typing import Any
@@ -33,14 +36,17 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.adapt import batch
 from jaxseq.generation import _admission
 from jaxseq.generation import _draft_slots
 from jaxseq.generation import _drafts
+from jaxseq.generation import _engine_adapters
 from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import constraints
+from jaxseq.generation import offline
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
@@ -108,6 +114,7 @@ class Engine:
     patterns: pattern_pool.PatternConfig | None = None,
     drafts: _drafts.Draft | None = None,
     memory: PyTree = None,
+    adapters: Mapping[str, batch.Adapters] | None = None,
   ):
     """Returns an engine without requests.
 
@@ -123,11 +130,13 @@ class Engine:
         `draft_model.DraftModel`; a token after the other if None. The matrix of
         a `Recycling` learns of what is drawn and not of prompts.
       memory: what drafts remember, as in `speculative.generate`.
+      adapters: by names, of which a request may have one. A network that drafts
+        has none.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
         or `drafts` does not fit the network; if `cache` holds states of another
-        one or of other variables.
+        one or of other variables; if an adapter is of other weights.
     """
     vocab_size = _network_checks.vocab_size(network, variables)
     _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
@@ -141,6 +150,9 @@ class Engine:
     )
     if cache is not None:
       cache.claim(reader, reader_variables)
+    # The cache is that of the network; what it keeps goes by adapters.
+    self._named = _engine_adapters.Named(adapters)
+    reader_variables = self._named.attached(reader, reader_variables)
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -167,6 +179,13 @@ class Engine:
       reader, self._variables, *sizes, self._key, constraint, shared
     )
     self._vocab_size = vocab_size
+    # What a prompt goes on from as after a prefix of nothing, if it is tuned.
+    self._start = None
+    states = _draft_slots.tuned_states(reader, self._variables)
+    if states is not None:
+      logits = np.zeros((1, vocab_size), self._reading.logits.dtype)
+      seen = np.zeros((1, vocab_size), bool)
+      self._start = offline.Prefix(logits, states, seen)
     self._numbers = itertools.count(1)
     self._queue: collections.deque[Task] = collections.deque()
     self._ready: collections.deque[tuple[Row, Any]] = collections.deque()
@@ -176,6 +195,11 @@ class Engine:
     self._idle = token_sampling.make_controls(
       token_sampling.Sampling(), self._vocab_size
     )
+
+  @property
+  def adapters(self) -> tuple[str, ...]:
+    """Names of adapters that requests may have."""
+    return self._named.names
 
   @property
   def busy(self) -> bool:
@@ -200,10 +224,11 @@ class Engine:
       What `submit` takes in its place, once, so that it is not checked twice.
 
     Raises:
-      ValueError: if a token or an option is out of the vocabulary's range, or a
-        pattern cannot be used.
+      ValueError: if a token or an option is out of the vocabulary's range, a
+        pattern cannot be used, or an adapter is not there.
     """
     _validate.instance("request", request, Request, "Request(prompt, length)")
+    adapter = self._named.find(request.adapter)
     _prompts.check_tokens(self.network, request.prompt)
     if request.pattern is not None:
       if self._pool is None:
@@ -213,7 +238,8 @@ class Engine:
     sampling = request.sampling
     controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
     prompt = np.asarray(request.prompt, np.int32)
-    return Task(next(self._numbers), request, prompt, controls)
+    number = next(self._numbers)
+    return Task(number, request, prompt, controls, *adapter)
 
   def submit(self, request: Request | Task) -> int:
     """Takes a request, or what `prepare` made of it, and returns its number.
@@ -331,14 +357,15 @@ class Engine:
     task.cut = len(task.prompt)
     self._rows[slot] = row
     self._lines[number] = row
+    entry = self._start and (0, self._start)
     if self.cache is not None:
-      entry = self.cache.get(task.prompt)
+      entry = self.cache.get(task.prompt, task.digest) or entry
       position = entry[0] if entry else 0
-      shared = self.cache.shared(task.prompt)
+      shared = self.cache.shared(task.prompt, task.digest)
       if position < shared < len(task.prompt):
         task.cut = shared
-      if entry:
-        self._resume(number, slot, *entry)
+    if entry:
+      self._resume(number, slot, *entry)
 
   def _resume(self, number, slot, position, prefix):
     """Goes on after a prefix: what fills no chunk is read token by token."""
@@ -351,6 +378,7 @@ class Engine:
       position += count
       self.read += count
       rest = tokens, np.int32(count), task.seen(position)
+      rest = *rest, np.int32(task.adapter)
       prefix = _slots.read_on(self._reader, self._variables, prefix, *rest)
     task.position = position
     if position == len(task.prompt):
@@ -373,7 +401,7 @@ class Engine:
   def _keep(self, task, prefix):
     """Stores what was read of a prompt."""
     if self.cache is not None:
-      self.cache.put(task.prompt[: task.position], prefix)
+      self.cache.put(task.prompt[: task.position], prefix, task.digest)
 
   def _others(self, task, prefix):
     """Lets the other continuations wait for slots."""
@@ -398,6 +426,7 @@ class Engine:
     lines, chunk = self.config.lines, self.config.chunk
     tokens = np.zeros((lines, chunk), np.int32)
     reset = np.zeros((lines, chunk), bool)
+    adapter = np.zeros(lines, np.int32)
     arrivals: list[Row | None] = [None] * lines
     held = np.array([bool(row and row.placed) for row in self._rows])
     for i, row in enumerate(self._lines):
@@ -408,6 +437,7 @@ class Engine:
       count = (task.cut - task.position - 1) % chunk + 1
       tokens[i, -count:] = task.prompt[task.position : task.position + count]
       reset[i, -count] = task.position == 0
+      adapter[i] = task.adapter
       task.position += count
       self.read += count
       if task.position == len(task.prompt):
@@ -420,7 +450,8 @@ class Engine:
     return _slots.Work(
       reads=np.bool_(reads),
       tokens=tokens,
-      reset=reset,
+      reset=reset if self._start is None else None,
+      adapter=adapter,
       arrivals=self._arrivals(arrivals),
       held=held,
       steps=np.int32(0 if fills else self.config.steps),

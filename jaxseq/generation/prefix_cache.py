@@ -59,12 +59,14 @@ class PrefixCache:
     self.max_bytes = max_bytes
     self.least = least
     self.hits = self.misses = self.refused = self.nbytes = 0
-    # By their lengths and hashes, those that were used last behind the others.
-    self._kept: collections.OrderedDict[tuple[int, int], _Entry]
+    # By the adapters' digests, their lengths and hashes, those that were used
+    # last behind the others.
+    self._kept: collections.OrderedDict[tuple[bytes, int, int], _Entry]
     self._kept = collections.OrderedDict()
     # How many there are of each length.
     self._lengths: collections.Counter[int] = collections.Counter()
-    self._recent: collections.deque[np.ndarray] = collections.deque()
+    self._recent: collections.deque[tuple[bytes, np.ndarray]]
+    self._recent = collections.deque()
     self.recent = recent
     self._owner: tuple[Any, list[Any]] | None = None
 
@@ -101,11 +103,15 @@ class PrefixCache:
     self._recent.clear()
     self._owner, self.nbytes = None, 0
 
-  def get(self, tokens: np.ndarray) -> tuple[int, Any] | None:
+  def get(
+    self, tokens: np.ndarray, digest: bytes = b""
+  ) -> tuple[int, Any] | None:
     """Finds the longest kept beginning of some tokens.
 
     Args:
       tokens: (n,) integers.
+      digest: of the adapter that the network has, `adapt.batch.digest`; what
+        was stored with another is not found.
 
     Returns:
       Its length and what was stored; None if there is none.
@@ -113,7 +119,7 @@ class PrefixCache:
     tokens = np.asarray(tokens, np.int32)
     hashes = _hashes(tokens)
     for length in sorted(self._lengths, reverse=True):
-      name = length, int(hashes[min(length, len(tokens))])
+      name = digest, length, int(hashes[min(length, len(tokens))])
       entry = self._kept.get(name)
       if entry and np.array_equal(entry.tokens, tokens[:length]):
         self.hits += 1
@@ -122,12 +128,13 @@ class PrefixCache:
     self.misses += 1
     return None
 
-  def put(self, tokens: np.ndarray, value: PyTree) -> None:
+  def put(self, tokens: np.ndarray, value: PyTree, digest: bytes = b"") -> None:
     """Stores what is kept of some tokens; what is too large is left out.
 
     Args:
       tokens: (n,) integers.
       value: a pytree of arrays.
+      digest: see `get`.
     """
     tokens = np.array(tokens, np.int32)
     value = _unused.cut(value)
@@ -141,7 +148,7 @@ class PrefixCache:
         )
       self.refused += 1
       return
-    name = len(tokens), int(_hashes(tokens)[-1])
+    name = digest, len(tokens), int(_hashes(tokens)[-1])
     self._drop(name)
     entry = _Entry(tokens, value, size + tokens.nbytes + _ENTRY)
     self._kept[name] = entry
@@ -149,7 +156,7 @@ class PrefixCache:
     self.nbytes += entry.size
     self._fit()
 
-  def shared(self, tokens: np.ndarray) -> int:
+  def shared(self, tokens: np.ndarray, digest: bytes = b"") -> int:
     """Returns how many tokens a prompt begins with as a recent one did.
 
     The prompt is among the recent ones afterwards. A beginning that comes a
@@ -157,22 +164,25 @@ class PrefixCache:
 
     Args:
       tokens: (n,) integers.
+      digest: see `get`.
 
     Returns:
       The most, at least `least`; or 0.
     """
     tokens = np.asarray(tokens, np.int32)
     best = 0
-    for other in self._recent:
+    for owner, other in self._recent:
+      if owner != digest:
+        continue
       count = min(len(tokens), len(other))
       differ = np.flatnonzero(tokens[:count] != other[:count])
       best = max(best, int(differ[0]) if len(differ) else count)
-    self._recent.append(tokens)
+    self._recent.append((digest, tokens))
     self.nbytes += tokens.nbytes
     while len(self._recent) > self.recent or (
-      4 * sum(other.nbytes for other in self._recent) > self.max_bytes
+      4 * sum(other.nbytes for _, other in self._recent) > self.max_bytes
     ):
-      self.nbytes -= self._recent.popleft().nbytes
+      self.nbytes -= self._recent.popleft()[1].nbytes
     self._fit()
     return best if best >= self.least else 0
 
@@ -181,14 +191,14 @@ class PrefixCache:
     entry = self._kept.pop(name, None)
     if entry is not None:
       self.nbytes -= entry.size
-      self._lengths[name[0]] -= 1
+      self._lengths[name[1]] -= 1
       self._lengths += collections.Counter()
 
   def _fit(self):
     """Lets go what was not used for longest, until there is room."""
     while self.nbytes > self.max_bytes:
       if len(self._kept) < 2 and self._recent:
-        self.nbytes -= self._recent.popleft().nbytes
+        self.nbytes -= self._recent.popleft()[1].nbytes
       else:
         self._drop(next(iter(self._kept)))
 

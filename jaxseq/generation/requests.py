@@ -25,6 +25,8 @@ class Request:
     count: number of continuations, which share what was read of the prompt.
     pattern: regular expression that the continuations match, as
       `automaton.compile_pattern` reads it; for engines with `patterns`.
+    adapter: name of the engine's adapter that the network has for the request;
+      None for the network as it is.
   """
 
   prompt: Any
@@ -34,12 +36,14 @@ class Request:
   seed: int = 0
   count: int = 1
   pattern: str | bytes | None = None
+  adapter: str | None = None
 
   def __post_init__(self):
     _validate.fields(self, positive=("length", "count"))
     _validate.integer("seed", self.seed)
     kinds = str | bytes | None
     _validate.instance("pattern", self.pattern, kinds, "str, bytes or None")
+    _validate.instance("adapter", self.adapter, str | None, "a name, or None")
     _prompts.check_sampling(self.sampling)
     _prompts.check_no_text(self.prompt)
     prompt = np.asarray(self.prompt)

@@ -1,7 +1,7 @@
 """A server of the completions interface on an engine, by HTTP.
 
     POST /v1/completions   continues prompts, at once or as server-sent events
-    GET  /v1/models        the one model
+    GET  /v1/models        the model, and its adapters
     GET  /health           whether the engine runs
     GET  /metrics          numbers in the text format of Prometheus
 
@@ -80,8 +80,12 @@ def make_app(
     config: options.
 
   Raises:
+    ValueError: if an adapter of the engine has the name of the model.
     MissingData: if starlette is not installed.
   """
+  if config.model in worker.engine.adapters:
+    expected = "names of adapters beside that of the model"
+    raise _validate.error("adapters", config.model, expected)
   app = _App(worker, codec, config)
   applications, routing = map(_imported, ("applications", "routing"))
   routes = [
@@ -139,17 +143,18 @@ class _App:
       self._end(rows, start)
 
   async def models(self, request: Any) -> Any:
-    """Lists the one model: GET /v1/models."""
+    """Lists the model, and its adapters: GET /v1/models."""
     del request
-    entries = {"object": "list", "data": [self._model()]}
+    entries = {"object": "list", "data": list(map(self._model, self._names()))}
     return self._responses.JSONResponse(entries)
 
   async def model(self, request: Any) -> Any:
     """Says that a model is there: GET /v1/models/NAME."""
     name = request.path_params["name"]
-    if name == self.config.model:
-      return self._responses.JSONResponse(self._model())
-    wrong = _validate.error("model", name, repr(self.config.model))
+    if name in self._names():
+      return self._responses.JSONResponse(self._model(name))
+    names = " or ".join(map(repr, self._names()))
+    wrong = _validate.error("model", name, names)
     return self._failure(404, str(wrong), "model_not_found")
 
   async def health(self, request: Any) -> Any:
@@ -187,10 +192,16 @@ class _App:
     finally:
       await asyncio.to_thread(self.worker.stop)
 
-  def _model(self):
-    """The entry of the one model."""
+  def _names(self):
+    """The name of the model, and those of its adapters."""
+    return self.config.model, *self.worker.engine.adapters
+
+  def _model(self, name):
+    """The entry of the model, or of one of its adapters."""
     owner = {"owned_by": "jaxseq", "created": 0}
-    return {"id": self.config.model, "object": "model"} | owner
+    entry = {"id": name, "object": "model"} | owner
+    base = self.config.model
+    return entry if name == base else entry | {"parent": base}
 
   def _refusal(self, error):
     """The answer of a request that gets no completion."""
@@ -228,7 +239,8 @@ class _App:
     config, engine = self.config, self.worker.engine
     try:
       completion = _completions.parse(
-        fields, self.codec, config.limits, config.stop_tokens, config.model
+        *(fields, self.codec, config.limits, config.stop_tokens),
+        *(config.model, engine.adapters),
       )
       # Others need not wait while a pattern is compiled.
       tasks = [
@@ -282,8 +294,13 @@ class _App:
     ]
     drawn = sum(map(len, pieces.values()))
     used = _completions.usage(rows.completion, drawn)
-    answer = _completions.answer(number, self.config.model, choices, used)
+    name = self._name_of(rows)
+    answer = _completions.answer(number, name, choices, used)
     return self._responses.JSONResponse(answer)
+
+  def _name_of(self, rows):
+    """The name of what answers: of the model, or of an adapter."""
+    return rows.completion.requests[0].adapter or self.config.model
 
   async def _gathered(self, rows):
     """The pieces of each row by its number, when all have ended."""
@@ -322,7 +339,7 @@ class _App:
 
   async def _events(self, rows, number):
     """Server-sent events: a piece of the answer each."""
-    drawn, name = 0, self.config.model
+    drawn, name = 0, self._name_of(rows)
     counted = rows.completion.include_usage
     # By the interface all pieces have the field if one has it.
     no_usage = {"usage": None} if counted else {}

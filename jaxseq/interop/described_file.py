@@ -90,10 +90,12 @@ class Kind(NamedTuple):
 KINDS = _registry.Registry(
   "kind of file",
   {
+    "initial_states": "jaxseq.adapt.initial_states:KIND",
     "model": "jaxseq.models.model_file:KIND",
     "network": "jaxseq.interop.network_file:KIND",
     "player": "jaxseq.rl.conditioned_players:KIND",
     "policy": "jaxseq.rl.policies:KIND",
+    "quantized": "jaxseq.adapt.quantized:KIND",
   },
 )
 

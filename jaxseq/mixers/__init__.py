@@ -44,6 +44,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import mom as mom
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
   from jaxseq.mixers.registry import current_options as current_options
+  from jaxseq.mixers.registry import fresh_state as fresh_state
   from jaxseq.mixers.registry import get as get
   from jaxseq.mixers.registry import make_config as make_config
   from jaxseq.mixers.registry import module_of as module_of

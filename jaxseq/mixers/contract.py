@@ -80,6 +80,12 @@ class Traits:
       where they differ from the defaults.
     splits_time: whether `apply` takes `axis`, so that time can be split over
       the devices of a mesh; where not, one is refused.
+    memory: names of the state's fields that a sequence may begin with other
+      numbers in, see `adapt.initial_states`; "" for a state that is one array.
+      Windows, caches, counters and positions are none.
+    norms: names of further ones that are at least 0, as sums of weights are.
+    exponents: names of the logarithms of the scales of these and of the memory;
+      where a fresh one lets nothing of it count, a sequence begins with 0.
   """
 
   keeps: str = ""
@@ -87,6 +93,9 @@ class Traits:
   schemes: tuple[str, ...] = ()
   block: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   splits_time: bool = True
+  memory: tuple[str, ...] = ()
+  norms: tuple[str, ...] = ()
+  exponents: tuple[str, ...] = ()
 
 
 # `Traits.block` of what takes the place of attention in a Transformer.
@@ -157,19 +166,40 @@ def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
   """Decorator of a mixer's `initial_state`.
 
   The function gets a batch_shape that was checked, and a dtype that is float32
-  or wider.
+  or wider. One with an argument `params` gets these, too: its fresh state is
+  learned.
   """
+  learned = sees_params(function)
 
   @functools.wraps(function)
-  def run(config, batch_shape=(), dtype=jnp.float32):
+  def run(config, batch_shape=(), dtype=jnp.float32, params=None):
     if not isinstance(batch_shape, tuple | list):
       raise error("batch_shape", batch_shape, "a tuple, as (8,)")
     if not jnp.issubdtype(dtype, jnp.floating):
       raise error("dtype", dtype, "a real floating one, as float32")
-    return function(config, batch_shape, jnp.promote_types(dtype, jnp.float32))
+    arguments = config, batch_shape, jnp.promote_types(dtype, jnp.float32)
+    if not learned:
+      return function(*arguments)
+    if params is None:
+      expected = "those of the mixer, whose fresh state is learned"
+      raise error("params", None, expected)
+    return function(*arguments, params)
 
   _documents.complete(run, _documents.INITIAL_STATE)
   return run
+
+
+@functools.cache
+def sees_params(initial_state: Callable[..., PyTree]) -> bool:
+  """Returns whether the fresh states of an `initial_state` are learned."""
+  return "params" in inspect.signature(initial_state).parameters
+
+
+def _of_params(initial_state, params):
+  """`initial_state` with the parameters, if it takes them."""
+  if not sees_params(initial_state):
+    return initial_state
+  return functools.partial(initial_state, params=params)
 
 
 def apply(
@@ -204,9 +234,8 @@ def apply(
     def run(config, params, x, state=None, reset=None, *more, **options):
       x = jnp.asarray(x)
       _arguments.check_params(config_type, init, config, params)
-      batch = _arguments.check_inputs(
-        config, x, state, initial_state, reset, step=False
-      )
+      make = _of_params(initial_state, params)
+      batch = _arguments.check_inputs(config, x, state, make, reset, step=False)
       if getattr(config, "bidirectional", False):
         for name, value in (("state", state), ("axis", options.get("axis"))):
           if value is not None:
@@ -217,7 +246,7 @@ def apply(
           expected = f"None: {config_type.__module__} does not split time"
           raise error("axis", axis, expected)
       if state is None and fresh:
-        state = initial_state(config, batch, wide_dtype(x))
+        state = make(config, batch, wide_dtype(x))
       if options.get("axis") is None:
         # In `jax.shard_map` with the rows split; gradients are then summed.
         params, state, reset = varying_as(x, (params, state, reset))
@@ -276,7 +305,8 @@ def step(
     def run(config, params, x, state, reset=None, *more, **options):
       x = jnp.asarray(x)
       _arguments.check_params(config_type, init, config, params)
-      _arguments.check_inputs(config, x, state, initial_state, reset, step=True)
+      make = _of_params(initial_state, params)
+      _arguments.check_inputs(config, x, state, make, reset, step=True)
       if getattr(config, "bidirectional", False):
         raise error("config.bidirectional", True, "False: steps see no future")
       arguments = config, params, x, state, reset, *more
@@ -325,8 +355,12 @@ def wide_dtype(*arrays: PyTree) -> jnp.dtype:
 
 
 def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
-  """Returns a pytree of arrays in that dtype."""
-  return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+  """Returns a pytree of arrays in that dtype, but for weights in 8 bits."""
+
+  def one(leaf):
+    return leaf if leaf.dtype == jnp.int8 else leaf.astype(dtype)
+
+  return jax.tree.map(one, tree)
 
 
 def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:

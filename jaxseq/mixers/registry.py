@@ -8,7 +8,9 @@ A mixer is a module with these five names:
 - `initial_state(config, batch_shape=(), dtype=float32) -> state`: the state of
   a fresh sequence, a pytree of arrays with leading axes batch_shape. `dtype` is
   the real dtype of the state, float32 where a narrower one is asked for;
-  complex states take the complex dtype of the same precision.
+  complex states take the complex dtype of the same precision. A mixer whose
+  fresh state is learned has a fourth argument `params`, and resets put its
+  state back to that of the parameters; nothing else of the contract changes.
 - `apply(config, params, x, state=None, reset=None, *, axis=None)
   -> (y, state)`: x and y are (*batch, time, d_model) of one dtype; reset is
   (*batch, time) bool. axis is the name of a mesh axis over which time is split
@@ -20,9 +22,10 @@ A mixer is a module with these five names:
 
 It may have one more, which the package reads where it is there:
 
-- `TRAITS`: a `contract.Traits`, which says what it keeps between elements,
-  which parameters get the smaller learning rate, how time can be split over
-  devices, and the block of its paper. Every field has a default that works.
+- `TRAITS`: a `contract.Traits`, which says what it keeps between elements, and
+  in which of it a sequence may begin with other numbers, which parameters get
+  the smaller learning rate, how time can be split over devices, and the block
+  of its paper. Every field has a default that works.
 
 And what the layers of a stack have in common goes through these, if they are
 there; `jaxseq.nn` calls them:
@@ -84,8 +87,11 @@ import sys
 from typing import Any
 from typing import cast
 
+import jax
+
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 
 _CONTRACT = ("Config", "init", "initial_state", "apply", "step")
@@ -190,6 +196,29 @@ def module_of(config: Any) -> contract.Mixer:
       f"the Config of a mixer, as of one of {', '.join(names())}",
     )
   return cast(contract.Mixer, module)
+
+
+def fresh_state(
+  config: Any,
+  batch_shape: tuple[int, ...] = (),
+  dtype: jax.typing.DTypeLike = "float32",
+  params: contract.Params | None = None,
+) -> PyTree:
+  """Returns the state of a fresh sequence, whether it is learned or not.
+
+  Args:
+    config: an instance of some mixer's Config.
+    batch_shape: leading axes.
+    dtype: see `initial_state` above.
+    params: of the mixer; used where its fresh state is learned.
+
+  Raises:
+    ValueError: if they are needed and missing.
+  """
+  initial_state = module_of(config).initial_state
+  if contract.sees_params(initial_state):
+    return initial_state(config, batch_shape, dtype, params)
+  return initial_state(config, batch_shape, dtype)
 
 
 def traits(mixer: str | contract.Mixer) -> contract.Traits:

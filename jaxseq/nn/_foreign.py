@@ -10,6 +10,7 @@ import jax
 
 from jaxseq import mixers
 from jaxseq._types import PyTree
+from jaxseq.nn import recurrent
 
 
 def run_mixer(
@@ -53,8 +54,7 @@ def fresh_state(
   dtype: jax.typing.DTypeLike = "float32",
 ) -> PyTree:
   """Returns a fresh state of a mixer."""
-  module = mixers.module_of(self.config)
-  return module.initial_state(self.config, batch_shape, dtype)
+  return mixers.fresh_state(self.config, batch_shape, dtype, self.params)
 
 
 def step_network(
@@ -75,4 +75,7 @@ def fresh_states(
   dtype: jax.typing.DTypeLike = "float32",
 ) -> PyTree:
   """Returns fresh states of a network."""
-  return self.module.initial_state(batch_shape, dtype)
+  options = {}
+  if isinstance(self.module, recurrent.Recurrent):
+    options["variables"] = self.variables
+  return self.module.initial_state(batch_shape, dtype, **options)

@@ -147,20 +147,32 @@ class SequenceLayer(recurrent.Recurrent):
     return (y, state) if shared is None else (y, state, above)
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
+  def _fresh(self, batch_shape, dtype, variables):
+    params = variables.get("params", {})
+    return self.states_of(
+      lambda one, name: mixers.fresh_state(
+        one, batch_shape, dtype, params.get(name)
+      )
+    )
+
+  @linen.nowrap
+  def states_of(self, make: Callable[[Any, str], PyTree]) -> PyTree:
+    """Returns the layer's state with what `make` makes for each mixer.
+
+    Args:
+      make: of the Config of a mixer and its name in the layer.
+    """
     config = self.config
-
-    def fresh(one):
-      return mixers.module_of(one).initial_state(one, batch_shape, dtype)
-
     if config.bidirectional or not config.mixes:
       state = ()
     elif config.parallel:
-      state = tuple(map(fresh, (config.mixer_config, *config.parallel_mixers)))
+      every = config.mixer_config, *config.parallel_mixers
+      names = "mixer", *(f"mixer_{i}" for i in range(1, len(every)))
+      state = tuple(map(make, every, names))
     else:
-      state = fresh(config.mixer_config)
+      state = make(config.mixer_config, "mixer")
     if config.channel_mix:
-      return LayerState(state, fresh(config.channel_mix))
+      return LayerState(state, make(config.channel_mix, "feedforward"))
     return state
 
   def _mixer_half(self, x, seen, state, options, shared, run):

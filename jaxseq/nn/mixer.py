@@ -104,9 +104,9 @@ class SequenceMixer(recurrent.Recurrent):
     return module.step_shared(*arguments, shared, **options)
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
-    module = mixers.module_of(self.config)
-    return module.initial_state(self.config, batch_shape, dtype)
+  def _fresh(self, batch_shape, dtype, variables):
+    params = variables.get("params")
+    return mixers.fresh_state(self.config, batch_shape, dtype, params)
 
   def _splits(self, x) -> bool:
     """Returns whether time is split over devices."""
@@ -137,7 +137,7 @@ class SequenceMixer(recurrent.Recurrent):
     """Result of `apply`, each device on its part of the time."""
     if state is None:
       wide = jnp.promote_types(x.dtype, jnp.float32)
-      state = self._fresh(x.shape[:-2], wide)
+      state = self._fresh(x.shape[:-2], wide, {"params": params})
     whole = jax.sharding.PartitionSpec()
     flags = jax.sharding.PartitionSpec(*[None] * (x.ndim - 2), self.time_axis)
     features = jax.sharding.PartitionSpec(*flags, None)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
@@ -98,6 +97,7 @@ class SequenceNetwork(recurrent.Recurrent):
     options: dict[str, Any] | None = None,
     step: bool = False,
     at: jax.Array | None = None,
+    features: bool = False,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
@@ -114,6 +114,8 @@ class SequenceNetwork(recurrent.Recurrent):
       step: whether `inputs` is one element, without a time axis.
       at: (*batch, n) integers, the elements that are read out, where the
         outputs of others are not needed and the read-out is wide; all if None.
+      features: whether what the read-out reads is returned in the place of its
+        outputs, of every element.
 
     Returns:
       Outputs, at least float32: (*batch, time, num_outputs), with n in the
@@ -137,7 +139,7 @@ class SequenceNetwork(recurrent.Recurrent):
       _check_tokens(inputs, step)
       # Rounded after the look-up: the gradients of a token's many places are
       # summed in float32.
-      embed = linen.Embed(
+      embed = dense.Embed(
         self.vocab_size,
         config.stack.d_model,
         dtype=jnp.promote_types(dtype, jnp.float32),
@@ -163,6 +165,8 @@ class SequenceNetwork(recurrent.Recurrent):
         expected = "None in a step and with pooling"
         raise _validate.error("at", f"shape {jnp.shape(at)}", expected)
       x = jnp.take_along_axis(x, at[..., None], axis=-2)
+    if features:
+      return x, states
     outputs = self._read_out(x, embed, lengths, step)
     if config.logit_scale != 1:
       outputs = config.logit_scale * outputs
@@ -184,9 +188,7 @@ class SequenceNetwork(recurrent.Recurrent):
           self.num_outputs,
           f"{self.vocab_size}, the vocab_size, as the config has tie",
         )
-      if x.dtype == embed.dtype:
-        return embed.attend(x)
-      return recurrence.dense(x, embed.embedding.T, wide=True)
+      return embed.attend(x)
     head = heads.ClassificationHead(
       num_classes=self.num_outputs,
       pooling="none" if step else config.pooling,
@@ -216,9 +218,12 @@ class SequenceNetwork(recurrent.Recurrent):
     return super().step(inputs, states, reset, options)
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
+  def _fresh(self, batch_shape, dtype, variables):
     layers = sequence_model.SequenceModel(self.config.stack, parent=None)
-    return layers.initial_state(batch_shape, dtype)
+    inside = {
+      name: tree["stack"] for name, tree in variables.items() if "stack" in tree
+    }
+    return layers.initial_state(batch_shape, dtype, inside)
 
 
 def _check_tokens(inputs, step):

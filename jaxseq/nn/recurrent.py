@@ -1,5 +1,6 @@
 """The base of modules that run over sequences and over single elements."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flax import linen
@@ -42,15 +43,22 @@ class Recurrent(linen.Module):
     self,
     batch_shape: tuple[int, ...] = (),
     dtype: jax.typing.DTypeLike = jnp.float32,
+    variables: Mapping[str, PyTree] | None = None,
   ) -> PyTree:
     """Returns the states of a fresh sequence; works on an unbound module.
 
     Args:
       batch_shape: leading axes.
       dtype: dtype of the states, at least float32.
+      variables: of the module, needed where fresh states are learned or tuned
+        (`adapt.initial_states`): what these hold is in the states then.
+
+    Raises:
+      ValueError: if a mixer's fresh state is learned and there are none; or if
+        what is tuned fits no state.
     """
-    return self._fresh(tuple(batch_shape), dtype)
+    return self._fresh(tuple(batch_shape), dtype, variables or {})
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
+  def _fresh(self, batch_shape, dtype, variables):
     raise NotImplementedError

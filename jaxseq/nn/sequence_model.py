@@ -1,11 +1,13 @@
 """The sequence model: a stack of sequence layers."""
 
+from collections.abc import Callable
 import functools
 import inspect
 from typing import Any
 from typing import NamedTuple
 
 from flax import linen
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +22,10 @@ from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 from jaxseq.nn import zamba_block
+
+# The collection of variables with states that sequences begin with, by their
+# paths, where they are tuned; see `adapt.initial_states`.
+TUNED = "initial_states"
 
 
 def _with_kernels(call):
@@ -94,11 +100,15 @@ class SequenceModel(recurrent.Recurrent):
     """
     config = self.config
     dtype = dense.activation_dtype(config.dtype, x)
+    batch = x.shape[:-1] if step else x.shape[:-2]
+    wide = jnp.promote_types(dtype, jnp.float32)
+    fresh = functools.partial(self.initial_state, variables=self.variables)
     if states is not None:
-      _check_states(states, self.initial_state)
-    elif step:
-      wide = jnp.promote_types(dtype, jnp.float32)
-      states = self.initial_state(x.shape[:-1], wide)
+      _check_states(states, fresh)
+    if TUNED in self.variables:
+      states, reset = _begun(fresh(batch, wide), states, reset, step)
+    elif states is None and step:
+      states = fresh(batch, wide)
     options = _options(config, options)
     kind = layer.SequenceLayer
     if config.remat:
@@ -176,27 +186,51 @@ class SequenceModel(recurrent.Recurrent):
     return options
 
   @linen.nowrap
-  def _fresh(self, batch_shape, dtype):
-    config = self.config
+  def _fresh(self, batch_shape, dtype, variables):
+    config, params = self.config, variables.get("params", {})
+
+    def fresh(one, *path):
+      own = functools.reduce(
+        lambda tree, name: tree.get(name, {}), path, params
+      )
+
+      def make(own):
+        return mixers.fresh_state(one, batch_shape, dtype, own or None)
+
+      if not _scans(config):
+        return make(own)
+      every = {"axis_size": config.num_layers, "out_axes": len(batch_shape)}
+      return jax.vmap(make, **every)(own)
+
+    states = self.states_of(fresh)
+    if TUNED in variables:
+      states = _replaced(states, variables[TUNED], len(batch_shape))
+    return states
+
+  @linen.nowrap
+  def states_of(self, make: Callable[..., PyTree]) -> PyTree:
+    """Returns the states with what `make` makes for each mixer.
+
+    Args:
+      make: of the Config of a mixer and the path of its parameters; of one of
+        the layers where these are scanned.
+    """
+    config, scans = self.config, _scans(self.config)
     states = [
-      layer.SequenceLayer(each, parent=None).initial_state(batch_shape, dtype)
-      for each in config.every_layer[: 1 if _scans(config) else None]
-    ]
-    if not _scans(config):
-      blocks, uses = config.shared_blocks
-      for i, use in uses.items():
-        memory = zamba_block.initial_state(
-          blocks[use.block], batch_shape, dtype
+      layer.SequenceLayer(each, parent=None).states_of(
+        lambda one, name, i=i: make(
+          one, "layers" if scans else f"layers_{i}", name
         )
-        states[i] = zamba_block.LayerState(states[i], memory)
-      return tuple(states)
-    axis = len(batch_shape)
-    return jax.tree.map(
-      lambda leaf: jnp.repeat(
-        jnp.expand_dims(leaf, axis), config.num_layers, axis
-      ),
-      states[0],
-    )
+      )
+      for i, each in enumerate(config.every_layer[: 1 if scans else None])
+    ]
+    if scans:
+      return states[0]
+    blocks, uses = config.shared_blocks
+    for i, use in uses.items():
+      memory = make(blocks[use.block], f"shared_block_{use.block}")
+      states[i] = zamba_block.LayerState(states[i], memory)
+    return tuple(states)
 
 
 class _Options(NamedTuple):
@@ -224,6 +258,44 @@ def _options(config: stack.StackConfig, options: Any) -> list[_Options]:
     )
   split = [mixer.split_options(each) for each in options]
   return [_Options(arrays, tuple(fixed.items())) for arrays, fixed in split]
+
+
+def _replaced(states, tuned, front):
+  """Fresh states with what is tuned, for every row; `front` axes are theirs."""
+  values = traverse_util.flatten_dict(tuned, sep="/")
+
+  def leaf(path, fresh):
+    path = jax.tree_util.keystr(path, simple=True, separator="/")
+    value = values.pop(path, None)
+    if value is None:
+      return fresh
+    if jnp.shape(value) != fresh.shape[front:]:
+      got, expected = f"shape {jnp.shape(value)}", f"{fresh.shape[front:]}"
+      raise _validate.error(f"{TUNED}[{path!r}]", got, expected)
+    return jnp.broadcast_to(jnp.asarray(value, fresh.dtype), fresh.shape)
+
+  states = jax.tree_util.tree_map_with_path(leaf, states)
+  for path in values:
+    raise _validate.error(TUNED, path, "paths of the network's states")
+  return states
+
+
+def _begun(fresh, states, reset, step):
+  """States to go on from where fresh ones are tuned; no resets are left."""
+  if states is None:
+    states = fresh
+  if reset is None:
+    return states, None
+  if not step:
+    got, expected = f"shape {jnp.shape(reset)}", "None with tuned states: a row"
+    expected += " begins with them, and holds one sequence; or steps"
+    raise _validate.error("reset", got, expected)
+
+  def leaf(fresh, state):
+    flags = reset.reshape(*reset.shape, *[1] * (fresh.ndim - reset.ndim))
+    return jnp.where(flags, fresh, state)
+
+  return jax.tree.map(leaf, fresh, states), None
 
 
 def _check_states(states, initial_state):

@@ -239,7 +239,9 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
   h = project("W_o", o.reshape(*x.shape[:-1], -1))
   h = head_parts.normed(h, params["feedforward_norm"], config.eps)
   z = contract.pointwise(_gated, project("W_in", h))
-  return recurrence.dense(project("W_out", z), params["L"][turn]), state
+  # A weight that is no array has arrays with the same axis of turns.
+  own = jax.tree.map(lambda leaf: leaf[turn], params["L"])
+  return recurrence.dense(project("W_out", z), own), state
 
 
 @contract.step(Config, init, initial_state)

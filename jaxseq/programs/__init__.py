@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.programs import adapt as adapt
   from jaxseq.programs import atari100k_suite as atari100k_suite
+  from jaxseq.programs import checked_answers as checked_answers
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
@@ -26,5 +28,6 @@ if TYPE_CHECKING:
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
   from jaxseq.programs import text_flags as text_flags
+  from jaxseq.programs import token_command as token_command
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -5,14 +5,15 @@ r"""The command `jaxseq`, which comes with the package.
     jaxseq predict classify --workdir=runs/walks --arm=gru \
       --data=new.csv --output=predictions.csv
     jaxseq serve --checkpoint=runs/notes/mamba
+    jaxseq tokenize --data=texts.jsonl --tokenizer=t.json --output=corpus.bin
 
 With your own files: classify (series, arrays, pictures; numbers, too), events,
 forecast, language_model and recommend. Where the columns have other names, or
 anything else is to be another, `--config.FIELD=VALUE` says so, as
 --config.data_options.label=kind; `--config=FILE.py` takes a config of your own,
-which the other tasks need: atari100k_suite, compare, decision, documents, dts,
-icrl, icrl_suite, spr and synthetic. `jaxseq train TASK --help` lists the flags,
-docs/own_data.md the options.
+which the other tasks need: adapt, atari100k_suite, compare, decision,
+documents, dts, group_policy, icrl, icrl_suite, spr and synthetic. `jaxseq train
+TASK --help` lists the flags, docs/own_data.md the options.
 """
 
 from collections.abc import Callable
@@ -27,13 +28,14 @@ from absl import flags
 
 from jaxseq.models import predict_mode
 from jaxseq.programs import serve_flags
+from jaxseq.programs import token_command
 from jaxseq.tasks import lines
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
 
 flags.disclaim_key_flags()
 
-VERBS = ("train", "evaluate", "predict", "serve")
+VERBS = ("train", "evaluate", "predict", "serve", "tokenize")
 _CONFIGS = pathlib.Path(__file__).with_name("own_files.py")
 
 
@@ -84,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   call = [arguments[0], *rest]
   if verb == "serve":
     app.run_main(server()[0], call + tasks)
+  if verb == "tokenize":
+    token_command.define()
+    app.run_main(token_command.main, call + tasks)
   name, *more = tasks or [""]
   able = [x for x, line in lines.LINES.items() if verb in line.modes]
   if more or name not in able:

@@ -16,6 +16,8 @@ from jaxseq.tasks import base
 from jaxseq.tasks import budget
 from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import language
+from jaxseq.tasks import streamed_language
+from jaxseq.tasks import token_rows
 from jaxseq.training import configuration
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
@@ -67,6 +69,9 @@ class Config(base.DataComparison):
 def _more(config, arm, corpus):
   """Returns what measures an arm, and checks what dynamic evaluation needs."""
   if config.dynamic:
+    if isinstance(corpus.train, token_rows.Documents):
+      expected = "none, as its statistics are those of a text in memory"
+      raise _validate.error("dynamic", dict(config.dynamic), expected)
     dynamic_evaluation.check(
       config.dynamic_evaluation(),
       arm.network,
@@ -118,6 +123,8 @@ def measures(
 
 TASK = dataclasses.replace(
   language.TASK,
+  problem=streamed_language.make,
+  splits=streamed_language.in_memory,
   columns={
     **language.TASK.columns,
     "dynamic_bits": "learning from it",

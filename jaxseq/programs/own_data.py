@@ -76,6 +76,18 @@ def text(**options: object) -> dict[str, object]:
   }
 
 
+def tokens(**options: object) -> dict[str, object]:
+  """Returns the options of `jaxseq.data.token_text.load`."""
+  return {
+    "path": "data.bin",
+    **_open("tokenizer", "vocab_size", "digest"),
+    "documents": False,
+    "valid_fraction": 0.05,
+    "test_fraction": 0.05,
+    **options,
+  }
+
+
 def images(**options: object) -> dict[str, object]:
   """Returns the options of `jaxseq.data.sources.images.load`."""
   return {

@@ -42,8 +42,12 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     fields = {"input_length": 48, "horizons": (24,), "batch_size": 32}
     stack |= {"norm": "layer", "dropout": 0.1}
   elif task == "language_model":
-    options = own_data.text()
-    fields = {"num_seeds": 1, "length": 128, "jump_every": 8}
+    fields = {"num_seeds": 1, "length": 128}
+    if data == "token_file":
+      options = own_data.tokens()
+    else:
+      options = own_data.text()
+      fields["jump_every"] = 8
     stack = {"d_model": 192, "num_layers": 3}
   else:
     options = own_data.of_loader(data)

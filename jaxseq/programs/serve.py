@@ -10,9 +10,11 @@ from absl import flags
 from absl import logging
 
 from jaxseq import _validate
+from jaxseq import adapt
 from jaxseq import generation
 from jaxseq import interop
 from jaxseq import models
+from jaxseq.adapt import initial_states
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
@@ -155,6 +157,44 @@ def make_drafts(drafts: str | None) -> dict[str, Any]:
   }
 
 
+def with_states(served: Served, path: str | None) -> Served:
+  """Returns the model that begins with the tuned states of a file, if any.
+
+  Raises:
+    ValueError: if the file is none of these, or of another model.
+    OSError: if it cannot be read.
+  """
+  if path is None:
+    return served
+  states = initial_states.load(path, served.variables)
+  tuned = initial_states.attach(served.network, served.variables, states)
+  return served._replace(variables=tuned)
+
+
+def make_adapters(
+  entries: Sequence[str], model: pathlib.Path
+) -> dict[str, dict[str, adapt.lora.Factors]]:
+  """Returns the adapters that `--adapter` names.
+
+  Args:
+    entries: NAME=DIRECTORY each.
+    model: the directory of the pretrained model, or the file of one of
+      `jaxseq.models`, that they are of.
+
+  Raises:
+    ValueError: if one is of another form or model, or a name comes twice.
+    OSError: if a file cannot be read.
+  """
+  adapters = {}
+  for entry in entries:
+    name, _, directory = entry.partition("=")
+    if not (name and directory) or name in adapters:
+      expected = "NAME=DIRECTORY, each name once"
+      raise _validate.error("--adapter", entry, expected)
+    adapters[name] = adapt.peft_file.read(directory, model)
+  return adapters
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -166,6 +206,9 @@ def make_app(served: Served, name: str) -> Any:
     generation.EngineConfig(slots=flags.FLAGS.slots, steps=flags.FLAGS.steps),
     cache=cache,
     patterns=make_patterns(served, flags.FLAGS.pattern_bytes),
+    adapters=make_adapters(
+      flags.FLAGS.adapter, pathlib.Path(flags.FLAGS.checkpoint)
+    ),
     **make_drafts(flags.FLAGS.drafts),
   )
   # No client should wait for what is compiled.
@@ -191,7 +234,7 @@ def main(argv: Sequence[str] = ()) -> None:
         "--checkpoint", None, "a trained model, or a directory of one"
       )
     path = pathlib.Path(flags.FLAGS.checkpoint)
-    served = load(path)
+    served = with_states(load(path), flags.FLAGS.initial_states)
     directory = path if path.is_dir() else path.parent
     app_served = make_app(served, flags.FLAGS.name or directory.resolve().name)
   server.serve(

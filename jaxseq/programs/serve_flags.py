@@ -51,6 +51,17 @@ def define() -> None:
     "several tokens in one pass: 'recycling', or a smaller model of the same "
     "tokens, as --checkpoint",
   )
+  flags.DEFINE_string(
+    "initial_states",
+    None,
+    "a file of adapt.initial_states: prompts begin with what was tuned",
+  )
+  flags.DEFINE_multi_string(
+    "adapter",
+    [],
+    "NAME=DIRECTORY of an adapter, in the form of the PEFT library, of the "
+    "model; requests that name it as their model get it; several are allowed",
+  )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0
   )

@@ -146,6 +146,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.shared.affine import split_affine as split_affine
   from jaxseq.recurrence.shared.chunked import chunked as chunked
   from jaxseq.recurrence.shared.low_rank import LowRank as LowRank
+  from jaxseq.recurrence.shared.low_rank_rows import LowRankRows as LowRankRows
   from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
   from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.tasks import adaptation as adaptation
   from jaxseq.tasks import base as base
   from jaxseq.tasks import budget as budget
   from jaxseq.tasks import classification as classification
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import instruction as instruction
+  from jaxseq.tasks import item_floors as item_floors
+  from jaxseq.tasks import item_losses as item_losses
+  from jaxseq.tasks import item_metrics as item_metrics
+  from jaxseq.tasks import item_network as item_network
+  from jaxseq.tasks import item_streams as item_streams
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses
@@ -31,7 +37,9 @@ if TYPE_CHECKING:
   from jaxseq.tasks import ranking as ranking
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
+  from jaxseq.tasks import token_rows as token_rows
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -71,6 +71,9 @@ class Program:
       metrics[finite.FLAGS] = self.broken(state)
     return state, metrics
 
+  def close(self) -> None:
+    """Does nothing: batches are planned in the thread that asks for them."""
+
   def trained(self, state: planned.State) -> PyTree:
     """Returns the variables in a state."""
     return state.variables

@@ -16,35 +16,12 @@ from jaxseq import planner
 from jaxseq.planner import baselines
 from jaxseq.planner import planned
 from jaxseq.planner import rows
-from jaxseq.tasks import language
+from jaxseq.tasks.token_rows import Documents as Documents
 from jaxseq.training import configuration
 
 # Fields of the cost model that follow from the network and the options.
 _DERIVED = ("kind", "bytes_per_token", "fixed_bytes", "chunks")
 _OF_ATTENTION = ("square_seconds", "exchange_bytes")
-
-
-class Documents(NamedTuple):
-  """Documents, one behind the other.
-
-  Attributes:
-    tokens: (n,) integers; may be a `np.memmap`, of which only what is asked for
-      is read.
-    offsets: (documents + 1,) int64, where each begins, and n.
-  """
-
-  tokens: np.ndarray
-  offsets: np.ndarray
-
-  @property
-  def lengths(self) -> np.ndarray:
-    """(documents,) int64: elements that are read, `START` included."""
-    return np.diff(self.offsets) + 1
-
-  def read(self, index: int) -> np.ndarray:
-    """Returns `START` and the tokens of a document, int32."""
-    tokens = self.tokens[self.offsets[index] : self.offsets[index + 1]]
-    return np.append(np.int32(language.START), np.asarray(tokens, np.int32))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,9 @@ class Config(base.DataComparison):
       )
 
 
-def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
+def from_text(
+  text: language.Text | document_plans.Documents, max_length: int
+) -> document_plans.Documents:
   """Returns the documents of a text (n,), cut where they are too long.
 
   A document has `max_length` elements at most, `START` included; what is longer
@@ -79,7 +81,10 @@ def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
     ValueError: if `max_length` leaves no room for a token.
   """
   _validate.integer("max_length", max_length, 2)
-  ends = np.append(np.flatnonzero(text.starts), len(text.tokens))
+  if isinstance(text, document_plans.Documents):
+    ends = text.offsets
+  else:
+    ends = np.append(np.flatnonzero(text.starts), len(text.tokens))
   pieces = [
     np.arange(start, end, max_length - 1)
     for start, end in zip(ends[:-1], ends[1:])

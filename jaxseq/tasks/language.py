@@ -24,6 +24,7 @@ from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks import token_rows
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
@@ -51,13 +52,16 @@ class Corpus(NamedTuple):
   """A text divided for training, validation and testing, in this order.
 
   Attributes:
+    train: in memory, or documents that may lie on the disk.
     vocab_size: number of tokens.
+    digest: a sha256 of the files that the documents lie in.
   """
 
-  train: Text
+  train: Text | token_rows.Documents
   valid: Text
   test: Text
   vocab_size: int
+  digest: str | None = None
 
 
 def from_splits(splits: data.Splits) -> Corpus:
@@ -65,7 +69,8 @@ def from_splits(splits: data.Splits) -> Corpus:
 
   Args:
     splits: parts with targets (1, n), the tokens, and perhaps
-      extras.document_starts (1, n), True where a document begins.
+      extras.document_starts (1, n), True where a document begins, or of the
+      training part extras.document_offsets.
 
   Raises:
     ValueError: if the parts are no texts.
@@ -76,6 +81,9 @@ def from_splits(splits: data.Splits) -> Corpus:
     if tokens.ndim != 2 or len(tokens) != 1:
       shape = f"shape {tokens.shape}"
       raise _validate.error("the data", shape, "one text, (1, n) tokens")
+    if dataset.extras.document_offsets is not None:
+      offsets = dataset.extras.document_offsets[0]
+      return token_rows.Documents(tokens[0], offsets)
     starts = np.zeros(tokens.shape[1], bool)
     if dataset.extras.document_starts is not None:
       starts = np.array(dataset.extras.document_starts[0], bool)
@@ -83,7 +91,14 @@ def from_splits(splits: data.Splits) -> Corpus:
     return Text(tokens[0], starts)
 
   train, valid, test, info = splits
-  return Corpus(part(train), part(valid), part(test), info.vocab_size)
+  return Corpus(
+    part(train), part(valid), part(test), info.vocab_size, info.digest
+  )
+
+
+def first(text: Text, count: int) -> Text:
+  """Returns the first tokens of a text (n,), all of them if it is shorter."""
+  return Text(*(x[:count] for x in text))
 
 
 def streams(text: Text, count: int) -> Text:
@@ -120,6 +135,7 @@ class Problem:
       few streams, jumps make the batches more varied.
     valid_tokens: how many tokens of the validation part an evaluation reads,
       as one stream for each of `arm.batch_size`.
+    start: the token that is read where a document begins.
 
   Raises:
     ValueError: if the text is too short for the streams, or the network pools.
@@ -133,7 +149,9 @@ class Problem:
     length: int,
     jump_every: int | None = None,
     valid_tokens: int = 65_536,
+    start: int = START,
   ):
+    self.start = start
     self.part: arms.Part = "validation"
     if jump_every is not None:
       _validate.positive("jump_every", jump_every)
@@ -146,8 +164,8 @@ class Problem:
         f"{len(corpus.train.tokens)}, the number of training tokens."
       )
     part = count * pieces * length
-    train = streams(Text(*(x[:part] for x in corpus.train)), count)
-    valid = streams(Text(*(x[:valid_tokens] for x in corpus.valid)), count)
+    train = streams(first(corpus.train, part), count)
+    valid = streams(first(corpus.valid, valid_tokens), count)
     self.length, self.pieces, self.jump_every = length, pieces, jump_every
     self.network = make_network(arm, corpus)
     self.data = {"train": train, "valid": valid}
@@ -164,7 +182,8 @@ class Problem:
     train, length = data["train"], self.length
     if self.jump_every is None:
       # Streams begin wherever the text was cut, and again after its end.
-      return window(train, update % self.pieces * length, length)
+      begin = update % self.pieces * length
+      return window(train, begin, length, self.start)
     turn, piece = update // self.jump_every, update % self.jump_every
     starts = jax.random.randint(
       jax.random.fold_in(key, turn),
@@ -172,7 +191,7 @@ class Problem:
       0,
       self.pieces * length,
     )
-    return _jumped(train, starts, piece * length, length)
+    return _jumped(train, starts, piece * length, length, self.start)
 
   def loss(
     self,
@@ -199,7 +218,9 @@ class Problem:
   ) -> supervised.Metrics:
     """Returns "bits_per_token" of the validation part."""
     length = max(self.length, 512)
-    bits = bits_per_token(self.network, variables, data["valid"], length)
+    bits = bits_per_token(
+      self.network, variables, data["valid"], length, self.start
+    )
     return {"bits_per_token": bits}
 
   # All of the test part is read by those who report it.
@@ -212,7 +233,11 @@ def make_network(arm: base.ArmConfig, corpus: Corpus) -> nn.SequenceNetwork:
 
 
 def bits_per_token(
-  network: nn.SequenceNetwork, variables, text: Text, length: int
+  network: nn.SequenceNetwork,
+  variables: base.PyTree,
+  text: Text,
+  length: int,
+  first: int = START,
 ) -> jax.Array:
   """Scores all tokens of a text, with states carried from piece to piece.
 
@@ -221,17 +246,18 @@ def bits_per_token(
     variables: of the network.
     text: (streams, n) arrays; every stream begins with fresh states.
     length: tokens of a piece; it changes nothing but memory and speed.
+    first: the token that is read where a document begins.
 
   Returns:
     The mean negative log-likelihood in bits.
   """
   count, total = text.tokens.shape
   length = min(length, total)
-  states = network.initial_state((count,))
+  states = network.initial_state((count,), variables=variables)
   whole, rest = divmod(total, length)
 
   def piece(states, start, size):
-    inputs, targets, starts = window(text, start, size)
+    inputs, targets, starts = window(text, start, size, first)
     logits, states = network.apply(variables, inputs, states, starts)
     nats, _, scored = base.cross_entropy(logits, targets)
     return states, nats * scored
@@ -248,7 +274,7 @@ def bits_per_token(
 
 
 def window(
-  text: Text, start: jax.Array | int, length: int
+  text: Text, start: jax.Array | int, length: int, first: int = START
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns inputs, targets and resets of a piece.
 
@@ -256,9 +282,10 @@ def window(
     text: (streams, n) arrays.
     start: where the piece begins; may be traced.
     length: its tokens.
+    first: the token that is read where a document begins.
 
   Returns:
-    The tokens before those of the piece, int32, with `START` where a document
+    The tokens before those of the piece, int32, with `first` where a document
     begins; the tokens of the piece, int32; and where documents begin, bool; all
     (streams, length). The first piece begins with one.
   """
@@ -267,10 +294,10 @@ def window(
   before = _slice(text.tokens, jnp.maximum(start - 1, 0), 1).astype(jnp.int32)
   inputs = jnp.concatenate([before, targets[:, :-1]], axis=1)
   starts = starts | _first(length, start == 0)
-  return jnp.where(starts, START, inputs), targets, starts
+  return jnp.where(starts, first, inputs), targets, starts
 
 
-def _jumped(text: Text, begins, offset, length):
+def _jumped(text: Text, begins, offset, length, first):
   """The window of each stream, a ring, `offset` after its jump."""
   total = text.tokens.shape[1]
   index = (begins[:, None] + offset + jnp.arange(-1, length)) % total
@@ -283,7 +310,7 @@ def _jumped(text: Text, begins, offset, length):
   # A stream that has just jumped, or gone on at its beginning, starts afresh.
   starts = starts | _first(length, offset == 0)
   starts = starts | (index[:, 1:] == 0)
-  return jnp.where(starts, START, tokens[:, :-1]), tokens[:, 1:], starts
+  return jnp.where(starts, first, tokens[:, :-1]), tokens[:, 1:], starts
 
 
 def _first(length, mask):
@@ -374,7 +401,7 @@ def _read(model, tokens, lengths):
     for start in range(0, pieces * size, size):
       place = np.s_[first : first + rows], np.s_[start : start + size]
       if states is None:
-        states = model.network.initial_state((len(last),))
+        states = model.network.initial_state((len(last),), variables=variables)
       states, out = piece(variables, states, inputs[place], targets[place])
       logs, best, likely = map(np.asarray, out[:3])
       pieces_read.append((logs, best, likely))

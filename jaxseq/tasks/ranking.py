@@ -4,11 +4,13 @@
     ranking.ndcg(place, 10).mean()
 
 All candidates are ranked, not a sample of them, which would change the order of
-methods (Krichene & Rendle, KDD 2020). Candidates with equal scores share what
-the places between them are worth: a constant scorer is as good as chance.
+methods (Krichene & Rendle, KDD 2020); `sampled` is for comparisons with tables
+that did so. Candidates with equal scores share what the places between them are
+worth: a constant scorer is as good as chance.
 """
 
 from typing import NamedTuple
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -116,3 +118,83 @@ def ndcg(place: Ranks, k: int) -> jax.Array:
 def reciprocal_rank(place: Ranks) -> jax.Array:
   """Returns 1 / rank (...) of the average rank; its mean is the MRR."""
   return 1 / place.average
+
+
+def sampled(
+  key: jax.Array,
+  scores: jax.Array,
+  target: jax.Array,
+  allowed: jax.Array | None = None,
+  count: int = 100,
+) -> Ranks:
+  """Returns the places of targets among a few candidates, with a warning.
+
+  Args:
+    key: draws the candidates.
+    scores: as of `ranks`.
+    target: as of `ranks`.
+    allowed: as of `ranks`; no other candidate is drawn.
+    count: of the others, each at most once, uniformly; all that are allowed
+      where they are fewer.
+  """
+  _validate.integer("count", count, 1, scores.shape[-1])
+  warnings.warn(
+    f"ranks among {count} sampled candidates are no ranks among all: the "
+    "metrics are several times as high, and may order methods otherwise "
+    "(Krichene & Rendle, KDD 2020).",
+    stacklevel=2,
+  )
+  others = jnp.arange(scores.shape[-1]) != target[..., None]
+  others = others if allowed is None else others & allowed
+  noise = jax.random.uniform(key, scores.shape)
+  noise = jnp.where(others, noise, -1)
+  least = jax.lax.top_k(noise, count)[0][..., -1:]
+  return ranks(scores, target, others & (noise >= least))
+
+
+def exposure(best: jax.Array, shown: jax.Array, count: int) -> jax.Array:
+  """Returns in how many lists each candidate stands, (count,) float32.
+
+  Args:
+    best: (n, k) integers, the candidates of each list.
+    shown: (n, k) bool, False of what fills a list up.
+    count: of all candidates.
+  """
+  none = jnp.zeros(count, jnp.float32)
+  return none.at[best].add(shown.astype(jnp.float32))
+
+
+def coverage(exposure: jax.Array) -> jax.Array:
+  """Returns the share (...) of candidates that stand in any list.
+
+  Args:
+    exposure: (..., candidates), see `exposure`.
+  """
+  return jnp.mean(exposure > 0, axis=-1)
+
+
+def novelty(exposure: jax.Array, users: jax.Array, total: int) -> jax.Array:
+  """Returns the mean surprise (...) of what is listed, in bits.
+
+  That of a candidate is -log2 of the share of users who have it; one that
+  nobody has counts as that of one user.
+
+  Args:
+    exposure: (..., candidates), see `exposure`.
+    users: (candidates,) how many users of the training have each.
+    total: number of these users.
+  """
+  surprise = jnp.log2(total) - jnp.log2(jnp.maximum(users, 1))
+  return (exposure * surprise).sum(axis=-1) / exposure.sum(axis=-1)
+
+
+def gini(exposure: jax.Array) -> jax.Array:
+  """Returns the Gini coefficient (...) of exposure; 0 where all have the same.
+
+  Args:
+    exposure: (..., candidates), see `exposure`.
+  """
+  count = exposure.shape[-1]
+  order = jnp.sort(exposure, axis=-1)
+  weight = 2 * jnp.arange(1, count + 1) - count - 1
+  return (order * weight).sum(axis=-1) / (count * order.sum(axis=-1))

@@ -3,15 +3,17 @@
 A network reads a user's items one by one; the scores of all items after each
 are the products of its output with their vectors, which are those that it reads
 (SASRec, Kang & McAuley, arXiv:1808.09781; with a GRU it is GRU4Rec, with Mamba
-Mamba4Rec). Training is the cross-entropy over all items. The first target of a
-part that is not trained on is ranked among all items that the user has not
-taken, see `tasks.ranking`.
+Mamba4Rec). Training is the cross-entropy over all items, or one of the losses
+of `item_losses`, which look at a sample. The first target of a part that is not
+trained on is ranked among all items that the user has not taken, see
+`tasks.ranking`. Beside the networks stand the floors of `item_floors`.
 """
 
 import dataclasses
+import inspect
 from typing import Any
+from typing import Literal
 
-from flax import linen
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -19,16 +21,14 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
-from jaxseq import nn
-from jaxseq.nn import masks
+from jaxseq import mixers
 from jaxseq.tasks import base
+from jaxseq.tasks import item_losses
+from jaxseq.tasks import item_metrics
 from jaxseq.tasks import outputs
-from jaxseq.tasks import ranking
 from jaxseq.tasks import task
+from jaxseq.tasks.item_network import ItemNetwork
 from jaxseq.training import supervised
-
-# Items that are recommended, and counted by metrics.
-TOP = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,70 +37,41 @@ class Options:
 
   Attributes:
     repeats: whether items that a user has taken are recommended again.
+    loss: "full", the cross-entropy over all items; "sampled", over a sample; or
+      "gbce", see `item_losses`.
+    negatives: items of a sample, drawn uniformly for each history.
+    calibration: t of "gbce".
+    gaps: whether the mixer's step sizes are multiplied by the gaps between the
+      items, which the data have with their option `gap`.
   """
 
   repeats: bool = False
+  loss: Literal["full", "sampled", "gbce"] = "full"
+  negatives: int = 256
+  calibration: float = 0.75
+  gaps: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
   """The network and the training of one arm, with `Options`."""
 
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.at_least(self, negatives=1)
+    _validate.number("calibration", self.calibration, 0, 1)
+    name = self.network.stack.mixer
+    if (
+      self.gaps
+      and "gaps" not in inspect.signature(mixers.get(name).apply).parameters
+    ):
+      expected = f"False for the mixer {name!r}, which has no step sizes"
+      raise _validate.error("gaps", True, expected)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(Options, base.DataComparison):
   """A comparison on histories of users, with `Options`."""
-
-
-class ItemNetwork(linen.Module):
-  """A sequence network over items, which are scored by their own vectors.
-
-  Attributes:
-    config: of the network, which does not pool; `tie` is implied.
-    num_items: how many there are, without padding.
-    length: items that are read at most, the newest ones.
-    repeats: see `Options`.
-  """
-
-  config: nn.NetworkConfig
-  num_items: int
-  length: int
-  repeats: bool = False
-
-  @linen.compact
-  def __call__(
-    self,
-    items: jax.Array,
-    lengths: jax.Array,
-    train: bool = False,
-    last: bool = False,
-  ) -> jax.Array:
-    """Scores all items as the next one.
-
-    Args:
-      items: (n, time) integers from 1 on, 0 behind the end.
-      lengths: (n,) numbers of items, at least 1.
-      train: whether dropout is on.
-      last: whether only the newest `length` items are read, and only what comes
-        after the last one is scored.
-
-    Returns:
-      Logits (n, time, num_items), or (n, num_items) with `last`; the first is
-      that of item 1.
-    """
-    size = self.num_items + 1
-    config = dataclasses.replace(self.config, tie=True)
-    network = nn.SequenceNetwork(config, size, size, name="network")
-    if not last:
-      logits, _ = network(items, lengths=lengths, train=train)
-      return logits[..., 1:]
-    begin = jnp.maximum(lengths - self.length, 0)
-    places = begin[:, None] + jnp.arange(self.length)
-    read = jnp.take_along_axis(items, places, axis=1, mode="clip")
-    counts = jnp.minimum(lengths, self.length)
-    at = counts[:, None] - 1
-    logits, _ = network(read, lengths=counts, train=train, at=at)
-    return logits[:, 0, 1:]
 
 
 def make_network(arm: ArmConfig, splits: data.Splits) -> ItemNetwork:
@@ -115,8 +86,10 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> ItemNetwork:
     expected = "histories of items with lengths, (n, time), and next items"
     got = f"inputs {inputs.shape} and targets {targets.shape}"
     raise _validate.error("the data", got, expected)
+  if arm.gaps and splits.train.extras.gaps is None:
+    raise _validate.error("gaps", True, "False, or data with the option gap")
   count = splits.info.vocab_size - 1
-  return ItemNetwork(arm.network, count, inputs.shape[1], arm.repeats)
+  return ItemNetwork(arm.network, count, inputs.shape[1], arm.repeats, arm.gaps)
 
 
 class Problem(base.ArrayProblem):
@@ -141,11 +114,48 @@ class Problem(base.ArrayProblem):
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
-    return self.network.init(key, *self.inputs(base.first(self.data["train"])))
+    batch = base.first(self.data["train"])
+    return self.network.init(key, *self.inputs(batch), **self.keywords(batch))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array, jax.Array]:
     """Returns the items, and their numbers."""
     return batch.inputs, batch.lengths
+
+  def keywords(self, batch: data.ArrayDataset) -> dict[str, jax.Array]:
+    """Returns the gaps, where the network reads them."""
+    return {"gaps": batch.extras.gaps} if self.arm.gaps else {}
+
+  def loss(
+    self, variables: base.PyTree, batch: Any, carry: base.PyTree, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the objective on a batch, see `Options.loss`."""
+    if self.arm.loss == "full":
+      return super().loss(variables, batch, carry, key)
+    key, draw = jax.random.split(key)
+    count, items = self.arm.negatives, self.network.num_items
+    shape = len(batch.inputs), count
+    others = jax.random.randint(draw, shape, 1, items + 1)
+    (positive, negative), collections, penalty = base.in_training(
+      self.network,
+      variables,
+      key,
+      *self.inputs(batch),
+      batch.targets,
+      others,
+      method="compare",
+      **self.keywords(batch),
+    )
+    if self.arm.loss == "gbce":
+      values = item_losses.gbce(positive, negative, items, self.arm.calibration)
+    else:
+      hit = others[:, None] == batch.targets[..., None]
+      values = item_losses.sampled_softmax(
+        positive, negative, -jnp.log(items), hit
+      )
+    counted = batch.targets > 0
+    total = jnp.where(counted, values, 0).sum()
+    value = total / jnp.maximum(counted.sum(), 1)
+    return value + penalty, supervised.Loss({}, collections, carry)
 
   def score(
     self, outputs: jax.Array, batch: data.ArrayDataset
@@ -162,87 +172,60 @@ class Problem(base.ArrayProblem):
     batch: data.ArrayDataset,
     key: jax.Array | None = None,
   ) -> tuple[supervised.Metrics, int]:
-    """Returns "test_loss" of the last targets, and metrics of their ranks.
+    """Returns `item_metrics.of_scores`, by the newest items of a history.
 
-    These are "ndcg_10", "hit_rate_10" and "mrr", among all items that are not
-    in the whole history, unless items come again.
+    The ranks are among all items that are not in the whole history, unless
+    items come again.
     """
     del key
-    logits = self.network.apply(variables, *self.inputs(batch), last=True)
-    return _ranked(logits, batch, self.network.repeats), len(batch.inputs)
+    logits = self.network.apply(
+      variables, *self.inputs(batch), last=True, **self.keywords(batch)
+    )
+    metrics = item_metrics.of_scores(logits, batch, self.network.repeats)
+    return metrics, len(batch.inputs)
 
-
-def _ranked(logits, batch, repeats):
-  """Means over a batch of what the scores (n, items) say of last targets."""
-  last = batch.lengths[:, None] - 1
-  target = jnp.take_along_axis(batch.targets, last, axis=1)[:, 0] - 1
-  place = ranking.ranks(
-    logits, target, _allowed(batch.inputs, batch.lengths, logits, repeats)
-  )
-  return {
-    "test_loss": base.cross_entropy(logits, target)[0],
-    "ndcg_10": ranking.ndcg(place, TOP).mean(),
-    "hit_rate_10": ranking.hit_rate(place, TOP).mean(),
-    "mrr": ranking.reciprocal_rank(place).mean(),
-  }
-
-
-def _allowed(items, lengths, logits, repeats):
-  """The mask (n, items) of what may be recommended; None if all may."""
-  if repeats:
-    return None
-  count, size = logits.shape
-  items = jnp.where(masks.inside(items.shape[1], lengths), items, 0)
-  seen = jnp.zeros((count, size + 1), bool)
-  return ~seen.at[jnp.arange(count)[:, None], items].set(True)[:, 1:]
-
-
-def popular(splits: data.Splits, part: str, repeats: bool) -> dict[str, float]:
-  """Scores the items by how often they are a target in training.
-
-  Returns:
-    The metrics of `Problem.scores`, but for the loss.
-  """
-  count = splits.info.vocab_size - 1
-  targets = splits.train.targets
-  counts = np.bincount(targets[targets > 0] - 1, minlength=count)
-  counts = jnp.asarray(counts, jnp.float32)
-
-  def score(batch):
-    size = len(batch.inputs)
-    return _ranked(jnp.tile(counts, (size, 1)), batch, repeats), size
-
-  metrics = base.average_over(score, getattr(splits, part), Problem.at_least)
-  return {k: float(x) for k, x in metrics.items() if k != "test_loss"}
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores parts that are not trained on, and counts what is recommended."""
+    metrics = super().evaluate(variables, data)
+    tallies = metrics[supervised.TALLIES] * len(data["test"].inputs)
+    return {**metrics, supervised.TALLIES: tallies}
 
 
 def _baselines(splits, config, part):
-  """The metrics of the most popular items, where there is such a part."""
+  """The metrics of the floors, where there is such a part."""
   if getattr(splits, part) is None:
     return {}
-  return {"most popular": popular(splits, part, config.repeats)}
+  return item_metrics.floors(splits, part, config.repeats)
 
 
 def _arguments(network, dataset):
-  """Returns "items" (n, time) int32 and "lengths" (n,)."""
-  del network
-  return {"items": np.asarray(dataset.inputs), "lengths": dataset.lengths}
+  """Returns "items" (n, time) int32, "lengths" (n,) and perhaps "gaps"."""
+  return outputs.present(
+    items=np.asarray(dataset.inputs),
+    lengths=dataset.lengths,
+    gaps=dataset.extras.gaps if network.gaps else None,
+  )
 
 
 def compute(
   network: ItemNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "item" (n, `TOP`) int32 from 0 on, the best first, and "score".
+  """Returns "item" (n, k) int32 from 0 on, the best first, and their "score".
 
-  The scores are log probabilities among all items; -inf where no item is left.
+  k is `item_metrics.TOP`, or all items if they are fewer. The scores are log
+  probabilities among all items; -inf where no item is left.
   """
   items, lengths = arguments["items"], arguments["lengths"]
-  logits = network.apply(variables, items, lengths, last=True)
+  logits = network.apply(
+    variables, items, lengths, last=True, gaps=arguments.get("gaps")
+  )
   scores = jax.nn.log_softmax(logits)
-  allowed = _allowed(items, lengths, logits, network.repeats)
+  allowed = item_metrics.candidates(items, lengths, logits, network.repeats)
   if allowed is not None:
     scores = jnp.where(allowed, scores, -jnp.inf)
-  scores, best = lax.top_k(scores, min(TOP, network.num_items))
+  scores, best = lax.top_k(scores, min(item_metrics.TOP, network.num_items))
   return {"item": best.astype(jnp.int32), "score": scores}
 
 
@@ -266,7 +249,13 @@ TASK = task.Task(
   metric="ndcg_10",
   better="higher",
   unit="histories",
-  columns={"ndcg_10": "NDCG@10", "hit_rate_10": "HR@10", "mrr": "MRR"},
+  columns={
+    "ndcg_10": "NDCG@10",
+    "hit_rate_10": "HR@10",
+    "mrr": "MRR",
+    "coverage": "coverage",
+    "novelty": "novelty (bits)",
+  },
   kind="recommendation",
   outputs=outputs.Outputs(
     network=ItemNetwork,
@@ -275,4 +264,7 @@ TASK = task.Task(
     predict=_predict,
   ),
   baselines=_baselines,
+  adapt=lambda line, splits: dataclasses.replace(
+    line, figures=item_metrics.figures_of(splits)
+  ),
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.training import configuration as configuration
   from jaxseq.training import devices as devices
   from jaxseq.training import errors as errors
+  from jaxseq.training import feeding as feeding
   from jaxseq.training import figures as figures
   from jaxseq.training import files as files
   from jaxseq.training import finite as finite
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
   from jaxseq.training import optimizers as optimizers
   from jaxseq.training import per_seed as per_seed
   from jaxseq.training import plots as plots
+  from jaxseq.training import prefetch as prefetch
   from jaxseq.training import progress as progress
   from jaxseq.training import recipes as recipes
   from jaxseq.training import run_directory as run_directory

@@ -147,8 +147,7 @@ def run(
     stopped = stop.requested()
     over = done and rule is not None and rule.stopped(state).all()
     while done < num_updates and not stopped and not over:
-      # A run whose chunk size was changed comes back to multiples of it.
-      count = min(chunk_size - done % chunk_size, num_updates - done)
+      count = next_count(done, chunk_size, num_updates)
       dog.beat(f"making the updates after step {step}")
       fresh = count not in compiled
       if bar is not None:
@@ -212,6 +211,12 @@ def run(
     _print_stop(stopped, step, checkpointer)
     raise signals.Stopped(stopped, step)
   return state
+
+
+def next_count(done: int, chunk_size: int, num_updates: int) -> int:
+  """Returns the updates of the chunk after so many updates."""
+  # A run whose chunk size was changed comes back to multiples of it.
+  return min(chunk_size - done % chunk_size, num_updates - done)
 
 
 def _restore(checkpointer, state, guard):

@@ -23,10 +23,12 @@ bits choose one.
 
 import functools
 import math
+from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _machine
 
@@ -77,6 +79,26 @@ def permute(words: Array, index: Array, size: int) -> Array:
   return lax.while_loop(lambda state: state[1].any(), walk, state)[0]
 
 
+def permute_on_host(
+  words: np.ndarray, index: np.ndarray, size: int
+) -> np.ndarray:
+  """Returns what `permute` does, of NumPy's arrays and on the host.
+
+  Args:
+    words: (NUM_WORDS,) uint32, which choose the bijection.
+    index: (n,) integers, numbers below `size`.
+    size: how many numbers there are, from 1 to 2**31 - 1.
+
+  Returns:
+    (n,) uint32, numbers below `size`.
+  """
+  width, height = _sides(size)
+  index = _feistel(words, index.astype(np.uint32), width=width, height=height)
+  while (outside := index >= size).any():
+    index[outside] = _feistel(words, index[outside], width=width, height=height)
+  return index
+
+
 def _sides(size: int) -> tuple[int, int]:
   """Returns width and height of a nearly square table of enough places."""
   root = max(_SMALLEST_SIDE, math.isqrt(size))
@@ -85,8 +107,8 @@ def _sides(size: int) -> tuple[int, int]:
   return width, max(_SMALLEST_SIDE, -(-size // width))
 
 
-def _feistel(words: Array, index: Array, *, width: int, height: int) -> Array:
-  """Returns where a bijection of a table takes its places."""
+def _feistel(words: Any, index: Any, *, width: int, height: int) -> Any:
+  """Returns where a bijection of a table takes its places, of JAX or NumPy."""
   row, column = index // width, index % width
   for i, word in enumerate(words):
     if i % 2:
@@ -96,8 +118,8 @@ def _feistel(words: Array, index: Array, *, width: int, height: int) -> Array:
   return row * width + column
 
 
-def _hash(x: Array) -> Array:
+def _hash(x: Any) -> Any:
   """Mixes 32 bits as the last step of MurmurHash3 does."""
-  x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-  x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+  x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+  x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
   return x ^ (x >> 16)

@@ -58,6 +58,7 @@ def folder(tmp_path, monkeypatch):
   ]
   pathlib.Path("ratings.csv").write_text(_table(ratings, rows))
   pathlib.Path("notes.txt").write_text(_PAGE)
+  data.token_text.write("corpus", "notes.txt")
   np.savez("walks.npz", X=rng.normal(size=(40, 5, 2)), y=np.array(kinds))
   head = "@timeStamps false\n@classLabel true run walk"
   cases = [f"1,2,{i}:{kind}" for i, kind in enumerate(kinds)]

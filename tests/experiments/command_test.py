@@ -55,7 +55,7 @@ def test_train_evaluate_and_predict(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ([], "got '', expected jaxseq train|evaluate|predict|serve: try --help"),
+    ([], "got '', expected jaxseq train|evaluate|predict|serve|tokenize: try"),
     (["learn"], "got 'learn', expected jaxseq train|"),
     (["train"], "jaxseq train: got '', expected one of atari100k_suite, cl"),
     (

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import serve
 import jaxseq
 from jaxseq import generation
+from jaxseq.adapt import initial_states
 from jaxseq.interop import huggingface
 from tests import programs
 from tests.models import cases
@@ -75,6 +77,21 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
   assert generation.server.stop_tokens([7, 8]) == (7, 8)
 
 
+def test_states_of_a_server(checkpoint, tmp_path):
+  served = serve.load(checkpoint)
+  states = initial_states.parameters(served.network, served.variables)
+  states = {path: leaf + 0.1 for path, leaf in states.items()}
+  path = tmp_path / "states.safetensors"
+  initial_states.save(path, states, served.variables)
+  tuned = serve.with_states(served, str(path))
+  assert tuned.variables["params"] is served.variables["params"]
+  begun = tuned.network.initial_state(variables=tuned.variables)
+  leaves = [leaf for leaf in jax.tree.leaves(begun) if np.any(leaf)]
+  assert leaves
+  assert serve.with_states(served, None) is served
+
+
+@pytest.mark.slow
 def test_drafts_of_a_server(checkpoint):
   served = serve.load(checkpoint)
   assert serve.make_drafts(None) == {}
@@ -95,6 +112,22 @@ def test_drafts_of_a_server(checkpoint):
   assert engine.passes == 3
   with pytest.raises(FileNotFoundError):
     serve.make_drafts(str(checkpoint / "absent"))
+
+
+def test_adapters_of_a_server(checkpoint):
+  adapter = programs.ROOT / "tests/golden/adapt/lora/falcon_mamba"
+  adapters = serve.make_adapters([f"a={adapter}", f"b={adapter}"], HYBRID)
+  assert list(adapters) == ["a", "b"]
+  assert all("/mixer/" in path for path in adapters["a"])
+  for entry in ("a", "=x", "a="):
+    with pytest.raises(ValueError, match="expected NAME=DIRECTORY, each"):
+      serve.make_adapters([entry], HYBRID)
+  with pytest.raises(ValueError, match="each name once"):
+    serve.make_adapters([f"a={adapter}"] * 2, HYBRID)
+  with pytest.raises(ValueError, match="modules of the model"):
+    serve.make_adapters([f"a={adapter}"], checkpoint)
+  with pytest.raises(ValueError, match="/absent: got no adapter_config.json"):
+    serve.make_adapters(["a=/absent"], HYBRID)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,16 @@ def test_a_name_is_that_of_the_model():
     _completions.parse({"prompt": "a", "model": "x"}, CODEC, model="ours")
 
 
+def test_a_name_may_be_that_of_an_adapter():
+  served = {"model": "ours", "adapters": ("tuned", "other")}
+  for name, adapter in (("tuned", "tuned"), ("ours", None), ("", None)):
+    body = {"prompt": "a", "model": name}
+    completion = _completions.parse(body, CODEC, **served)
+    assert completion.requests[0].adapter == adapter
+  with pytest.raises(_completions.UnknownModel, match="'tuned' or 'other'"):
+    _completions.parse({"prompt": "a", "model": "x"}, CODEC, **served)
+
+
 @pytest.mark.parametrize(
   ("body", "message"),
   [

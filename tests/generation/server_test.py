@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from jaxseq import generation
+from jaxseq.adapt import lora
 from jaxseq.generation import _completions
 from jaxseq.generation import _in_flight
 from jaxseq.generation import engine_thread
@@ -31,7 +32,7 @@ CONFIG = generation.EngineConfig(slots=4, lines=2, chunk=8, steps=4)
 
 
 @contextlib.contextmanager
-def running(waiting=100, cache=None, grace=30.0, **options):
+def running(waiting=100, cache=None, grace=30.0, adapters=None, **options):
   """Runs a server in a thread; yields its worker and its address."""
   network, variables = networks.make("gru", vocab_size=256)
   engine = generation.Engine(
@@ -40,6 +41,7 @@ def running(waiting=100, cache=None, grace=30.0, **options):
     CONFIG,
     cache=cache,
     patterns=generation.PatternConfig(states=64),
+    adapters=adapters,
   )
   engine.run([generation.Request([0], 1)])  # Compiles.
   worker = engine_thread.EngineThread(engine, waiting)
@@ -69,9 +71,10 @@ def _client(address):
   )
 
 
-def _offline(prompts, length, seeds, **options):
+def _offline(prompts, length, seeds, adapter=None, **options):
   """Texts of whole batches."""
   network, variables = networks.make("gru", vocab_size=256)
+  variables = lora.merge(variables, adapter or {})
   codec = generation.Codec()
   tokens, _ = generation.generate(
     network,
@@ -97,6 +100,27 @@ def _refused(address, body=None):
   with caught.value as answer:
     assert answer.headers["Content-Type"] == "application/json"
     return answer.code, json.loads(answer.read())["error"]["message"]
+
+
+def test_the_name_of_an_adapter_is_a_model():
+  wide = jax.random.normal(jax.random.key(1), (2, 256))
+  factors = lora.Factors(jax.numpy.ones((8, 2)), wide)
+  adapter = {"head/mlp/dense_0/kernel": factors}
+  served = running(model="small", adapters={"tuned": adapter})
+  with served as (_, address), _client(address) as client:
+    listed = client.models.list()
+    assert [model.id for model in listed] == ["small", "tuned"]
+    assert client.models.retrieve("tuned").parent == "small"
+    for name, used in (("tuned", adapter), ("small", None)):
+      options = {"prompt": "In the", "seed": 5, "max_tokens": 9}
+      answer = client.completions.create(model=name, **options)
+      assert [answer.choices[0].text] == _offline(["In the"], 9, [5], used)
+      assert answer.model == name
+  with (
+    pytest.raises(ValueError, match="adapters: got 'a', expected names of ad"),
+    running(model="a", adapters={"a": adapter}),
+  ):
+    pass
 
 
 def test_a_public_client_is_served():

@@ -53,6 +53,33 @@ def test_traits_fit_the_mixer(name):
     assert key.removesuffix(" without resets") in ("tpu", "cuda")
 
 
+# Windows of elements, which nothing of their own stands before.
+_NO_MEMORY = {"attention", "latent_attention", "routing", "short_conv"}
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_memories_are_fields_of_states(name):
+  traits = mixers.traits(name)
+  assert bool(traits.memory) == (name not in _NO_MEMORY)
+  rule = {"rule": "linear_attention", "feature_map": "elu"}
+  options = {
+    "linear_attention": {"normalization": "sum"},
+    "mom": {"normalize": True, **rule},
+  }.get(name, {})
+  config = mixers.make_config(name, d_model=6, **options)
+  state = jax.eval_shape(lambda: mixers.fresh_state(config))
+  flat, _ = jax.tree_util.tree_flatten_with_path(state)
+  fields = {
+    jax.tree_util.keystr(path[-1:], simple=True): leaf for path, leaf in flat
+  }
+  declared = (*traits.memory, *traits.norms, *traits.exponents)
+  assert len(set(declared)) == len(declared)
+  assert set(declared) <= fields.keys()
+  assert all(
+    jnp.issubdtype(fields[field].dtype, jnp.inexact) for field in declared
+  )
+
+
 def test_a_mixer_may_refuse_split_time(monkeypatch):
   module = types.ModuleType("whole_time")
 

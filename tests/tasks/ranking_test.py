@@ -1,5 +1,6 @@
 """Ranks under ties, and the metrics of them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,3 +76,39 @@ def test_recall_is_the_share_of_several_targets():
   assert float(ranking.recall(place, relevant, 3)[0]) == 0.5
   with pytest.raises(ValueError, match="k: got 0"):
     ranking.recall(place, relevant, 0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_coverage_novelty_and_gini_are_those_of_the_reference(golden):
+  known = golden("recsys/beyond_accuracy")
+  count, best = int(known["num_items"]), known["recommended"] - 1
+  exposed = ranking.exposure(best, np.ones_like(best, bool), count)
+  pairs = np.unique(
+    np.stack([known["train_user"], known["train_item"]]), axis=1
+  )
+  users = np.bincount(pairs[1] - 1, minlength=count)
+  total = len(np.unique(pairs[0]))
+  # Exposure is float32.
+  for value, name in (
+    (ranking.coverage(exposed), "coverage"),
+    (ranking.novelty(exposed, users, total), "novelty"),
+    (ranking.gini(exposed), "gini"),
+  ):
+    np.testing.assert_allclose(value, known[name], rtol=1e-6)
+
+
+def test_ranks_among_a_sample_come_with_a_warning():
+  scores = jnp.tile(jnp.arange(50.0), (400, 1))
+  target = jnp.full(400, 30)
+  allowed = jnp.arange(50) % 2 == 1
+  with pytest.warns(UserWarning, match="among 10 sampled .*no ranks among all"):
+    place = ranking.sampled(
+      jax.random.key(0), scores, target, jnp.tile(allowed, (400, 1)), 10
+    )
+  # Ten of the 25 that are allowed, of which ten are higher: the deviation of a
+  # mean over 400 is .06.
+  assert abs(float(place.higher.mean()) - 4) < 0.3
+  assert float(place.higher.max()) <= 10
+  with pytest.warns(UserWarning, match="among 49"):
+    every = ranking.sampled(jax.random.key(0), scores, target, allowed, 49)
+  np.testing.assert_array_equal(every.higher, 10)

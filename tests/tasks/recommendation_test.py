@@ -9,14 +9,16 @@ import pytest
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import item_floors
+from jaxseq.tasks import item_metrics
 from jaxseq.tasks import recommendation
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from tests.models import cases
 
 
-def _arm(d_model=8, batch_size=4, pooling="none", **options):
-  stack = nn.StackConfig("gru", d_model=d_model, num_layers=1)
+def _arm(d_model=8, batch_size=4, pooling="none", mixer="gru", **options):
+  stack = nn.StackConfig(mixer, d_model=d_model, num_layers=1)
   network = nn.NetworkConfig(stack, pooling=pooling)
   recipe = recipes.Recipe(learning_rate=1e-2, warmup_steps=0)
   return recommendation.ArmConfig(
@@ -24,6 +26,7 @@ def _arm(d_model=8, batch_size=4, pooling="none", **options):
   )
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_follows():
   splits = data.load("item_chains", users=300, items=25, events=8)
   arm = _arm(d_model=24, batch_size=50)
@@ -34,30 +37,14 @@ def test_a_network_learns_what_follows():
     lambda state, data: supervised.train(problem, optimizer, state, data, 250)
   )(state, problem.data)
   found = jax.jit(problem.evaluate)(state.variables, problem.data)
-  floor = recommendation.popular(splits, "test", False)
+  known = item_floors.histories(splits, "test")
+  popular = item_floors.popular(known)
+  floor = item_metrics.floor(popular, splits, "test", False)
   # The item that follows is the next one in about .8 of the cases; the MRR of
   # the most popular items is .24.
   assert found["mrr"] > 0.7
   assert floor["mrr"] < 0.5
   assert found["valid_ndcg_10"] > 0.7
-
-
-def test_popular_items_are_counted_and_ranked():
-  splits = data.load("item_chains", users=40, items=15, events=5)
-  found = recommendation.popular(splits, "test", False)
-  targets = splits.train.targets
-  counts = np.bincount(targets[targets > 0], minlength=16)
-  ranks = []
-  for history, row in zip(splits.test.inputs, splits.test.targets):
-    target = row[-1]
-    others = [i for i in range(1, 16) if i not in history and i != target]
-    higher = sum(counts[i] > counts[target] for i in others)
-    equal = sum(counts[i] == counts[target] for i in others)
-    ranks.append(1 + higher + equal / 2)
-  np.testing.assert_allclose(
-    found["mrr"], np.mean(1 / np.array(ranks)), rtol=1e-6
-  )
-  assert "test_loss" not in found
 
 
 def test_the_newest_items_are_read_whatever_stands_behind():
@@ -101,3 +88,74 @@ def test_wrong_data_and_networks_are_refused():
     recommendation.Problem(_arm(pooling="mean"), splits)
   with pytest.raises(ValueError, match="the data: got .*histories of items"):
     recommendation.Problem(_arm(), data.load("hawkes", train=6, horizon=5.0))
+
+
+def test_a_sample_is_scored_as_among_all_items():
+  case = cases.case("recommendation")
+  network, variables = case.model.network, case.model.variables
+  rng = np.random.default_rng(0)
+  items, targets = rng.integers(1, 15, (2, 2, 3)).astype(np.int32)
+  others = rng.integers(1, 15, (2, 5)).astype(np.int32)
+  lengths = np.array([3, 3], np.int32)
+  every = network.apply(variables, items, lengths)
+  positive, negative = network.apply(
+    variables, items, lengths, targets, others, method="compare"
+  )
+  rows = np.arange(2)[:, None, None]
+  at = np.arange(3)[:, None]
+  # Products of float32 in another order.
+  close = {"rtol": 1e-5, "atol": 1e-6}
+  np.testing.assert_allclose(
+    positive, every[rows, at, targets[..., None] - 1][..., 0], **close
+  )
+  np.testing.assert_allclose(
+    negative, every[rows, at, others[:, None] - 1], **close
+  )
+
+
+@pytest.mark.parametrize("loss", ["sampled", "gbce"])
+def test_losses_over_a_sample_reach_what_they_look_at(loss):
+  splits = data.load("item_chains", users=8, items=14, events=6)
+  problem = recommendation.Problem(_arm(loss=loss, negatives=3), splits)
+  variables = problem.init(jax.random.key(0))
+  batch = base.first(problem.data["train"])
+  (value, told), grads = jax.value_and_grad(problem.loss, has_aux=True)(
+    variables, batch, None, jax.random.key(1)
+  )
+  assert np.isfinite(value)
+  assert told.metrics == {}
+  moved = grads["params"]["network"]["embed"]["embedding"]
+  rows = np.flatnonzero(np.abs(moved).max(axis=1))
+  # Three that are read, one more that is a target, and three of the sample.
+  assert 0 not in rows
+  assert 3 < len(rows) <= 7
+
+
+def test_gaps_reach_the_mixer_and_are_asked_for():
+  splits = data.load("item_chains", users=8, items=14, events=6)
+  with pytest.raises(ValueError, match="gaps: got True, expected False for"):
+    _arm(gaps=True)
+  arm = _arm(mixer="s5", gaps=True)
+  with pytest.raises(ValueError, match="gaps: got True, expected False, or da"):
+    recommendation.Problem(arm, splits)
+  splits = splits._replace(
+    **{
+      part: one._replace(
+        extras=one.extras._replace(
+          gaps=np.full(one.inputs.shape, gap, np.float32)
+        )
+      )
+      for part, one, gap in zip(("train", "valid", "test"), splits, (1, 1, 3))
+    }
+  )
+  problem = recommendation.Problem(arm, splits)
+  variables = problem.init(jax.random.key(0))
+  # Gaps of 1 are none.
+  plain = recommendation.Problem(_arm(mixer="s5"), splits)
+  losses = [
+    float(one.scores(variables, problem.data[part])[0]["test_loss"])
+    for part in ("valid", "test")
+    for one in (problem, plain)
+  ]
+  assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+  assert abs(losses[2] - losses[3]) > 1e-6

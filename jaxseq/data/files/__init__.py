@@ -9,6 +9,7 @@ if TYPE_CHECKING:
   from jaxseq.data.files import ett as ett
   from jaxseq.data.files import hhar as hhar
   from jaxseq.data.files import lra as lra
+  from jaxseq.data.files import movielens as movielens
   from jaxseq.data.files import speech_commands as speech_commands
   from jaxseq.data.files import table_files as table_files
   from jaxseq.data.files import uci_har as uci_har

@@ -42,6 +42,8 @@ class InteractionSource(base.Source):
     item: column of the items.
     time: column of the times, dates or numbers.
     delimiter: see `table_files.read`.
+    gap: the time, of dates in seconds, that the gaps between items are counted
+      in; without it a network does not see them. See `gaps`.
   """
 
   kind: ClassVar[str] = "interactions"
@@ -53,12 +55,29 @@ class InteractionSource(base.Source):
   item: str = "item"
   time: str = "time"
   delimiter: str | None = None
+  gap: float | None = None
+
+  def gaps(self, stamps: np.ndarray) -> np.ndarray:
+    """Returns the gaps (n,) float32 before the items of a user.
+
+    One is 1 + log(1 + time since the item before / `gap`), and 1 at first: a
+    mixer that multiplies its step sizes by them reads items at one time as
+    items without times.
+
+    Args:
+      stamps: (n,) times in their order, numbers or dates.
+    """
+    at = _time_stamps.seconds(_time_stamps.as_array(stamps))
+    since = np.maximum(np.diff(at, prepend=at[:1]), 0)
+    return (1 + np.log1p(since / self.gap)).astype(np.float32)
 
   def _prepare(self, values, lengths, times, targets):
-    for name, value in (("times", times), ("targets", targets)):
-      if value is not None:
-        raise _validate.error(name, type(value).__name__, "None")
+    if targets is not None:
+      raise _validate.error("targets", type(targets).__name__, "None")
     rows = [np.asarray(x) for x in _raw_arrays.rows(values, lengths)]
+    if (times is None) != (self.gap is None):
+      expected = "None" if self.gap is None else "the times of each user"
+      raise _validate.error("times", type(times).__name__, expected)
     for number, row in enumerate(rows):
       if row.ndim != 1 or not len(row):
         got, expected = f"shape {row.shape}", "a history of one item or more"
@@ -69,17 +88,25 @@ class InteractionSource(base.Source):
     )
     ends = np.cumsum([len(row) for row in rows])[:-1]
     inputs, lengths = padding.pad_sequences(np.split(numbers + 1, ends))
-    return datasets.ArrayDataset(inputs, np.full_like(inputs, -1), lengths)
+    extras = datasets.Extras()
+    if times is not None:
+      gaps, counts = padding.pad_sequences([self.gaps(one) for one in times])
+      if not np.array_equal(counts, lengths):
+        raise _validate.error("times", counts, f"as many as items, {lengths}")
+      extras = datasets.Extras(gaps=gaps)
+    unknown = np.full_like(inputs, -1)
+    return datasets.ArrayDataset(inputs, unknown, lengths, extras)
 
   def _read(self, path: Any) -> base.Examples:
-    table, ids, rows, _ = _rows(path, self)
+    table, ids, rows, stamps = _rows(path, self)
     words, items = table.words[self.item], set(self.items or ())
     for row, word in enumerate(words):
       if word not in items:
         place = table.place(row, self.item)
         raise _validate.error(place, word[:40], "an item of the training file")
     histories = [[words[row] for row in one] for one in rows]
-    return base.Examples(ids, self.prepare(histories))
+    times = None if self.gap is None else [stamps[one] for one in rows]
+    return base.Examples(ids, self.prepare(histories, times=times))
 
 
 def load(
@@ -91,6 +118,7 @@ def load(
   delimiter: str | None = None,
   split: Split = "leave_one_out",
   length: int = 50,
+  gap: float | None = None,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
 ) -> datasets.Splits:
@@ -106,6 +134,7 @@ def load(
       one for validation; or "time": so are, of all users, the rows from two
       points in time on, of which the first of a user is predicted.
     length: items of the pieces into which the training histories are cut.
+    gap: see `InteractionSource`.
     valid_fraction: share of the rows for validation, with the split by time.
     test_fraction: share of the rows for testing, likewise.
 
@@ -117,19 +146,64 @@ def load(
       option that is wrong.
     MissingData: if a file, or for Parquet the package pyarrow, is not there.
   """
-  _validate.choice("split", split, get_args(Split))
   source = InteractionSource(
     reader="interaction_table",
     user=user,
     item=item,
     time=time,
     delimiter=delimiter,
+    gap=gap,
   )
   table, _, rows, stamps = _rows(path, source)
   words = table.words[item]
   if "" in words:
     place = table.place(words.index(""), item)
     raise ValueError(f"{place}: got nothing, expected the name of an item.")
+  return of_rows(
+    rows,
+    words,
+    stamps,
+    source,
+    table_files.describe(path),
+    split=split,
+    length=length,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+  )
+
+
+def of_rows(
+  rows: Sequence[np.ndarray],
+  words: Sequence[str],
+  stamps: np.ndarray,
+  source: InteractionSource,
+  where: str,
+  *,
+  split: Split = "leave_one_out",
+  length: int = 50,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.1,
+) -> datasets.Splits:
+  """Makes the splits of interactions in memory.
+
+  Args:
+    rows: of each user the numbers of their rows, by time.
+    words: the item of each row.
+    stamps: (rows,) their times.
+    source: without the items, which are those of the rows.
+    where: they come from.
+    split: see `load`, as the rest.
+    length: likewise.
+    valid_fraction: likewise.
+    test_fraction: likewise.
+
+  Returns:
+    The splits, see `make_splits`.
+
+  Raises:
+    ValueError: if an option is wrong, or nothing is left to learn from.
+  """
+  _validate.choice("split", split, get_args(Split))
   source = dataclasses.replace(source, items=_series_targets.in_order(words))
   numbers = 1 + _raw_arrays.class_numbers(words, source.items, "items")
   if split == "time":
@@ -138,9 +212,10 @@ def load(
   else:
     parts = [leave_one_out(len(one)) for one in rows]
   histories = [numbers[one] for one in rows]
-  return make_splits(
-    histories, parts, source, length, table_files.describe(path)
-  )
+  gaps = None
+  if source.gap is not None:
+    gaps = [source.gaps(stamps[one]) for one in rows]
+  return make_splits(histories, parts, source, length, where, gaps)
 
 
 def chains(
@@ -234,6 +309,7 @@ def make_splits(
   source: InteractionSource,
   length: int,
   where: str,
+  gaps: Sequence[np.ndarray] | None = None,
 ) -> datasets.Splits:
   """Returns histories as sequences whose targets are the next items.
 
@@ -244,40 +320,24 @@ def make_splits(
     source: with the items.
     length: of the pieces into which training histories are cut.
     where: they come from.
+    gaps: of each user (n_i,) float32, the gaps before the items, if any.
 
   Returns:
     Of the training part a target at every element. Of the others a user's whole
     history before the first item of the part, which is the target at the last
-    element; the other targets are 0, which stands for none.
+    element; the other targets are 0, which stands for none. In extras.user are
+    the numbers of the users.
 
   Raises:
     ValueError: if a part for training or testing is empty.
   """
-  _validate.integer("length", length, 1)
-  train, later = [], ([], [])
-  for history, part in zip(histories, parts):
-    fit = history[part == 0]
-    for end in range(len(fit) - 1, 0, -length):
-      begin = max(end - length, 0)
-      train.append((fit[begin:end], fit[begin + 1 : end + 1]))
-    for number, examples in enumerate(later, 1):
-      # None of the part, or one without a history, is at 0.
-      first = int(np.argmax(part == number))
-      if first:
-        targets = np.zeros(first, np.int32)
-        targets[-1] = history[first]
-        examples.append((history[:first], targets))
   sets = []
-  for name, examples in zip(("train", "valid", "test"), (train, *later)):
-    if not examples and name == "valid":
-      sets.append(None)
-      continue
-    if not examples:
+  for number, name in enumerate(("train", "valid", "test")):
+    part = examples(histories, parts, number, length, gaps)
+    if part is None and name != "valid":
       expected = "some: users with 3 rows or more, or another split"
       raise _validate.error(f"{where}: {name}", "no next item", expected)
-    inputs, lengths = padding.pad_sequences([one for one, _ in examples])
-    targets, _ = padding.pad_sequences([target for _, target in examples])
-    sets.append(datasets.ArrayDataset(inputs, targets, lengths))
+    sets.append(part)
   count = len(source.items or ())
   info = datasets.Info(
     f"Items of {len(histories)} users, of {count}; which one is next?",
@@ -288,6 +348,50 @@ def make_splits(
     preparation=source,
   )
   return datasets.Splits(*sets, info)
+
+
+def examples(
+  histories: Sequence[np.ndarray],
+  parts: Sequence[np.ndarray],
+  number: int,
+  length: int,
+  gaps: Sequence[np.ndarray] | None = None,
+) -> datasets.ArrayDataset | None:
+  """Returns the examples of one part, see `make_splits`; None without any.
+
+  Args:
+    histories: as of `make_splits`, as the rest.
+    parts: likewise.
+    number: of the part.
+    length: likewise.
+    gaps: likewise.
+  """
+  _validate.integer("length", length, 1)
+  # The user, the first element and the one behind the last.
+  spans = []
+  for user, part in enumerate(parts):
+    if number:
+      # None of the part, or one without a history, is at 0.
+      first = int(np.argmax(part == number))
+      spans += [(user, 0, first)] if first else []
+    else:
+      ends = range(np.count_nonzero(part == 0) - 1, 0, -length)
+      spans += [(user, max(end - length, 0), end) for end in ends]
+  if not spans:
+    return None
+  inputs, lengths = padding.pad_sequences(
+    [histories[user][begin:end] for user, begin, end in spans]
+  )
+  targets = np.zeros_like(inputs)
+  for row, (user, begin, end) in zip(targets, spans):
+    first = end - 1 if number else begin
+    row[first - begin : end - begin] = histories[user][first + 1 : end + 1]
+  users = np.array([user for user, _, _ in spans], np.int32)
+  extras = datasets.Extras(user=users)
+  if gaps is not None:
+    between = [gaps[user][begin:end] for user, begin, end in spans]
+    extras = extras._replace(gaps=padding.pad_sequences(between)[0])
+  return datasets.ArrayDataset(inputs, targets, lengths, extras)
 
 
 def _rows(path, source):

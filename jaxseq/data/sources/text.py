@@ -84,7 +84,7 @@ class TextSource(base.Source):
         "pattern", self.pattern, "a pattern inside the folder"
       )
     # Each file is an example.
-    files = _find(path, self.pattern)
+    files = find(path, self.pattern)
     coder = self._coder()
     rows = [
       text_tokens.encode(file.read_bytes(), coder, str(file))
@@ -101,7 +101,7 @@ class TextSource(base.Source):
     return text_tokens.read_tokenizer(self.tokenizer)
 
 
-def _find(
+def find(
   path: str | os.PathLike, pattern: str = "**/*"
 ) -> tuple[tuple[str, pathlib.Path], ...]:
   """Returns the names and paths of the files of a path, in order."""
@@ -128,6 +128,28 @@ def _find(
       f"folder in which the pattern {pattern!r} finds some, as path."
     )
   return tuple(named)
+
+
+def tokenizer_of(
+  path: str | os.PathLike | None,
+) -> tuple[Any | None, str | None]:
+  """Reads the file of a tokenizer; two times None, for bytes, if None.
+
+  Returns:
+    The tokenizer, see `text_tokens.read_tokenizer`, and what the file says.
+
+  Raises:
+    ValueError: if it is none, or too large.
+    MissingData: if the file, or the package tokenizers, is not there.
+  """
+  if path is None:
+    return None, None
+  place = datasets.find_file(path, "give a tokenizer.json as tokenizer")
+  size = place.stat().st_size
+  if size > _LARGEST:
+    raise _validate.error(str(place), size, f"at most {_LARGEST} bytes")
+  content = place.read_text("utf-8", errors="replace")
+  return text_tokens.read_tokenizer(content, str(place)), content
 
 
 def load(
@@ -163,16 +185,8 @@ def load(
     ValueError: if a text is not as expected, or too short.
     MissingData: if a file, or the package of the tokenizer, is not there.
   """
-  files = _find(path, pattern)
-  coder, content = None, None
-  if tokenizer is not None:
-    place = datasets.find_file(tokenizer, "give a tokenizer.json as tokenizer")
-    size = place.stat().st_size
-    if size > _LARGEST:
-      expected = f"at most {_LARGEST} bytes"
-      raise _validate.error(str(place), size, expected)
-    content = place.read_text("utf-8", errors="replace")
-    coder = text_tokens.read_tokenizer(content, str(place))
+  files = find(path, pattern)
+  coder, content = tokenizer_of(tokenizer)
   pieces = [
     text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
   ]

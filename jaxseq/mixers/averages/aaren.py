@@ -28,6 +28,9 @@ State = recurrence.SoftmaxState
 TRAITS = contract.Traits(
   keeps="running softmax averages, with one learned query per head",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("w",),
+  norms=("u",),
+  exponents=("m",),
 )
 
 

@@ -33,6 +33,9 @@ single_scan = _lightnet.single_scan
 TRAITS = contract.Traits(
   keeps="a matrix per head, divided by a running sum of exponentials",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("w",),
+  norms=("u",),
+  exponents=("m",),
 )
 
 

@@ -29,6 +29,9 @@ TRAITS = contract.Traits(
   keeps="a running softmax average per channel, whose weights decay; the last "
   "input",
   block={**_rwkv.BLOCK, "feedforward_options": {"receptance": True}},
+  memory=("w",),
+  norms=("u",),
+  exponents=("m",),
 )
 
 

@@ -17,7 +17,11 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 
-TRAITS = dataclasses.replace(_gated.TRAITS, keeps="a vector, through a matrix")
+TRAITS = dataclasses.replace(
+  _gated.TRAITS,
+  keeps="a vector, through a matrix",
+  memory=("h",),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,11 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 
-TRAITS = dataclasses.replace(_gated.TRAITS, keeps="the same as `elman`, gated")
+TRAITS = dataclasses.replace(
+  _gated.TRAITS,
+  keeps="the same as `elman`, gated",
+  memory=("h",),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,11 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 
-TRAITS = dataclasses.replace(_gated.TRAITS, keeps="two vectors")
+TRAITS = dataclasses.replace(
+  _gated.TRAITS,
+  keeps="two vectors",
+  memory=("h", "c"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,9 @@ from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _minimal
 
 TRAITS = dataclasses.replace(
-  _minimal.TRAITS, keeps="a vector, gated by the input"
+  _minimal.TRAITS,
+  keeps="a vector, gated by the input",
+  memory=("h",),
 )
 
 

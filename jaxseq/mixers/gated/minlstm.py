@@ -20,7 +20,9 @@ from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _minimal
 
 TRAITS = dataclasses.replace(
-  _minimal.TRAITS, keeps="a vector, gated by the input as by two gates"
+  _minimal.TRAITS,
+  keeps="a vector, gated by the input as by two gates",
+  memory=("h",),
 )
 
 

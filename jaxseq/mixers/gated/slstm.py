@@ -26,7 +26,13 @@ from jaxseq.mixers import contract
 from jaxseq.mixers.gated import _gated
 from jaxseq.mixers.gated import lstm
 
-TRAITS = dataclasses.replace(_gated.TRAITS, keeps="four vectors")
+TRAITS = dataclasses.replace(
+  _gated.TRAITS,
+  keeps="four vectors",
+  memory=("h", "c"),
+  norms=("n",),
+  exponents=("m",),
+)
 
 
 @dataclasses.dataclass(frozen=True)

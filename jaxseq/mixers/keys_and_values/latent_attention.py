@@ -164,7 +164,10 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time * window."""
   q, cache = _queries(config, params, x), None
-  absorbed = _absorbs(config, x.shape[-2], state is not None)
+  # A weight that is no array is that of a product, and of nothing else.
+  absorbed = not isinstance(params["W_kv2"], recurrence.Weight) and (
+    _absorbs(config, x.shape[-2], state is not None)
+  )
   expand = _latents if absorbed else _make
   if state is not None:
     latents = state.latents[..., None, :]

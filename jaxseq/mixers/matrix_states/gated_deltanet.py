@@ -50,6 +50,7 @@ TRAITS = contract.Traits(
   # What the papers' code keeps weight decay away from.
   ssm_parameters=("A_log", "dt_bias"),
   block=contract.TRANSFORMER_BLOCK,
+  memory=("S",),
 )
 
 

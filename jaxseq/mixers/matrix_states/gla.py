@@ -29,6 +29,7 @@ TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay per channel of the keys; with an "
   "option 3 inputs of a convolution",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("S",),
 )
 
 

@@ -33,6 +33,7 @@ TRAITS = contract.Traits(
   keeps="a matrix per head, of which a forget gate keeps what it does not "
   "replace; with an option 3 inputs of a convolution",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("S",),
 )
 
 

@@ -42,6 +42,7 @@ _PIECE = 256
 TRAITS = contract.Traits(
   keeps="a matrix per head of products up to second order, divided by a sum",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("S", "z"),
 )
 
 

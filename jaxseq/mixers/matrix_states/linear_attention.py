@@ -44,6 +44,8 @@ from jaxseq.mixers.matrix_states import _outer
 TRAITS = contract.Traits(
   keeps="a matrix per head, without decay by default",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("S",),
+  norms=("z",),
 )
 
 

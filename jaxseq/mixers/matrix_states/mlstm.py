@@ -31,6 +31,7 @@ TRAITS = contract.Traits(
   keeps="a matrix and a vector per head, with exponential gates; 3 inputs of a "
   "convolution",
   block={"activation": "none"},
+  memory=("C", "n"),
 )
 
 

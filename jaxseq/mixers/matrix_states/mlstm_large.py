@@ -28,6 +28,7 @@ from jaxseq.mixers.matrix_states import _outer
 TRAITS = contract.Traits(
   keeps="a matrix and a vector per head, with exponential gates",
   block=contract.TRANSFORMER_BLOCK,
+  memory=("C", "n"),
 )
 
 # Of input gates at the beginning.

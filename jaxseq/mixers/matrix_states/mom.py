@@ -39,6 +39,8 @@ TRAITS = contract.Traits(
   "3; 3 inputs of a convolution for each",
   ssm_parameters=("A_log", "dt_bias"),
   block=contract.TRANSFORMER_BLOCK,
+  memory=("S",),
+  norms=("z",),
 )
 
 

@@ -45,6 +45,7 @@ TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay, of which a part is taken back; the "
   "last input",
   block=_rwkv.BLOCK,
+  memory=("S",),
 )
 
 

@@ -24,6 +24,7 @@ from jaxseq.mixers import contract
 TRAITS = contract.Traits(
   keeps="one diagonal complex system for all channels",
   ssm_parameters=("nu_log", "theta_log", "gamma_log", "B_re", "B_im"),
+  memory=("h",),
 )
 
 
@@ -156,6 +157,6 @@ def _matrices(params, dtype):
   return (
     jnp.exp(jax.lax.complex(-nu, theta)),
     (gamma * params["B_re"], gamma * params["B_im"]),
-    (params["C_re"], params["C_im"]),
+    (jnp.asarray(params["C_re"]), jnp.asarray(params["C_im"])),
     params["D"],
   )

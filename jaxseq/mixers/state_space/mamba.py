@@ -35,6 +35,7 @@ TRAITS = dataclasses.replace(
   _mamba.TRAITS,
   keeps="16 states per channel, with decays that depend on the input; 3 inputs "
   "of a convolution",
+  memory=("ssm",),
 )
 
 

@@ -34,6 +34,7 @@ TRAITS = dataclasses.replace(
   _mamba.TRAITS,
   keeps="a matrix per head, with a decay that depends on the input; 3 inputs "
   "of a convolution",
+  memory=("ssm",),
 )
 
 

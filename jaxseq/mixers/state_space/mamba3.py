@@ -37,6 +37,7 @@ TRAITS = contract.Traits(
   # What the authors' code keeps weight decay away from.
   ssm_parameters=("D", "dt_bias"),
   block={"activation": "none"},
+  memory=("S",),
 )
 
 

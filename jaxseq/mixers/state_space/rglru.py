@@ -34,6 +34,7 @@ TRAITS = contract.Traits(
   keeps="a vector, gated by the input; 3 inputs of a convolution",
   ssm_parameters=("Lambda",),
   block=contract.TRANSFORMER_BLOCK,
+  memory=("h",),
 )
 
 

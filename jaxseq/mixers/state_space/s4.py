@@ -33,6 +33,7 @@ TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal plus low-rank system",
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "P", "B", "log_step"),
+  memory=("",),
 )
 
 

@@ -28,6 +28,7 @@ TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal system",
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
+  memory=("",),
 )
 
 

@@ -29,6 +29,7 @@ TRAITS = contract.Traits(
   keeps="one diagonal system for all channels",
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
+  memory=("",),
 )
 
 # Largest real part of an eigenvalue under `clip_eigs`.

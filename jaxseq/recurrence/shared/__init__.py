@@ -46,6 +46,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.shared import affine as affine
   from jaxseq.recurrence.shared import chunked as chunked
   from jaxseq.recurrence.shared import low_rank as low_rank
+  from jaxseq.recurrence.shared import low_rank_rows as low_rank_rows
   from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared import weights as weights

@@ -55,11 +55,15 @@ class LowRank(weights.Weight):
 
   def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
     """Returns x w + scale (x a) b, (..., m)."""
+    return self._product(x, x, wide)
+
+  def _product(self, x, inner, wide):
+    """The product with x, and with `inner` in its place beside the weight."""
     y = _contractions.dense(x, self.w, wide=True)
-    low = _contractions.dense(x, self.a)
+    low = _contractions.dense(inner, self.a)
     y = y + self.scale * _contractions.dense(low, self.b, wide=True)
     if self.magnitude is not None:
-      y = y * self._gain(self._sum()).astype(y.dtype)
+      y = y * self.gain().astype(y.dtype)
     return y if wide else y.astype(x.dtype)
 
   def merged(self) -> jax.Array:
@@ -69,12 +73,17 @@ class LowRank(weights.Weight):
       total = total * self._gain(total)[..., None, :]
     return total.astype(self.w.dtype)
 
+  def gain(self) -> jax.Array:
+    """Returns what a magnitude multiplies the columns of the sum by, (m,)."""
+    return self._gain(self._sum())
+
   def _sum(self):
     """Returns w + scale a b, at least float32."""
     dtype = jnp.promote_types(self.w.dtype, jnp.float32)
     exact = lax.Precision.HIGHEST
     low = jnp.matmul(self.a, self.b, precision=exact).astype(dtype)
-    return self.w.astype(dtype) + self.scale * low
+    w = self.w.array() if isinstance(self.w, weights.Weight) else self.w
+    return w.astype(dtype) + self.scale * low
 
   def _gain(self, total):
     """Returns the factors of the columns."""

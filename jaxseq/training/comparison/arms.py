@@ -152,6 +152,9 @@ class Program(Protocol):
     under the name `finite.FLAGS`.
     """
 
+  def close(self) -> None:
+    """Ends what works beside the program, once it is trained or has failed."""
+
   def trained(self, state: PyTree) -> PyTree:
     """Returns the variables in a state."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+import contextlib
 import pathlib
 import sys
 import time
@@ -148,7 +149,11 @@ def train_program(
   if config.on_nonfinite != "ignore":
     guard = _guard(config, program, [place.name for place in directories])
   evaluate_every = program.evaluate_every
-  with checkpoints as checkpointer, metrics as writer:
+  with (
+    contextlib.closing(program),
+    checkpoints as checkpointer,
+    metrics as writer,
+  ):
     state = loop.run(
       program.chunk,
       program.init(),

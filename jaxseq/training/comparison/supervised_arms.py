@@ -16,6 +16,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import _early_stopping
+from jaxseq.training import feeding
 from jaxseq.training import per_seed
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -67,6 +68,9 @@ class Program(seed_program.SeedProgram):
   Args:
     config: the comparison.
     group: the arms; what they differ in is the problems' `carry`.
+
+  Attributes:
+    problem: of the first of them.
   """
 
   losses = ("loss", "grad_norm")
@@ -81,12 +85,24 @@ class Program(seed_program.SeedProgram):
       examples=_EXAMPLES,
       num_updates=config.num_updates,
       data=first.data,
+      start=int(getattr(first.problem, "starts_from_data", False)),
       copies=len(group),
     )
     self.evaluate_every = config.chunks_per_evaluation
     if config.early_stopping:
       self.rule = first.rule(config.early_stopping)
+    self._feed: feeding.Feed | None = None
+    source = getattr(first.problem, "source", None)
+    if source is not None:
+      self._feed = feeding.Feed(
+        source,
+        config.mesh,
+        config.num_seeds,
+        config.updates_per_chunk,
+        config.num_updates,
+      )
     self._group = group
+    self.problem = first.problem
     self._validate = self.compile(first.problem.validate, shared=1)
     self._evaluate = self._validate
     functions = first.problem.evaluate, first.problem.validate
@@ -126,6 +142,20 @@ class Program(seed_program.SeedProgram):
     best = state.best
     state, metrics = super().chunk(state._replace(best=None), count)
     return state._replace(best=best), metrics
+
+  def arguments(self, state: supervised.State, count: int) -> tuple[Any, ...]:
+    """Returns the data, with the batches of a chunk if the host makes them."""
+    if self._feed is None:
+      return self._data
+    self._feed.check(state.carry)
+    data, *rest = self._data
+    first = int(jax.device_get(state.update)[0])
+    return ({**data, "batches": self._feed.take(first, count)}, *rest)
+
+  def close(self) -> None:
+    """Ends the thread that makes batches, if there is one."""
+    if self._feed is not None:
+      self._feed.close()
 
   def broken(self, state: supervised.State) -> jax.Array:
     """Returns `finite.flags` of the variables of all seeds (runs, leaves)."""

@@ -109,3 +109,25 @@ def test_chains_follow_a_ring_and_never_repeat():
   share = counts.max(axis=1).sum() / counts.sum()
   # .8, but for those that were taken, and .02 for 2,700 draws.
   assert 0.7 < share < 0.84
+
+
+def test_gaps_are_those_before_the_items(tmp_path):
+  rows = ["a,x,0", "a,y,0", "a,z,86400", "a,x,345600", "b,x,7", "b,y,7"]
+  path = write(tmp_path / "r.csv", rows)
+  splits = data.load("interaction_table", path=path, gap=86400.0)
+  assert splits.train.extras.user.tolist() == [0, 1]
+  np.testing.assert_array_equal(splits.train.extras.gaps, 1)
+  np.testing.assert_allclose(
+    splits.test.extras.gaps, [[1, 1, 1 + np.log(2)]], rtol=1e-6
+  )
+  source = splits.info.preparation
+  # Of a file that comes later they are the whole history's.
+  np.testing.assert_allclose(
+    source.read(path).dataset.extras.gaps[0],
+    [1, 1, 1 + np.log(2), 1 + np.log(4)],
+    rtol=1e-6,
+  )
+  with pytest.raises(ValueError, match="times: got 'NoneType', expected the t"):
+    source.prepare([["x"]])
+  with pytest.raises(ValueError, match="times: got .*as many as items"):
+    source.prepare([["x"]], times=[[1.0, 2.0]])

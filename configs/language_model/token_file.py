@@ -1,0 +1,39 @@
+r"""Tokens on the disk, as Megatron writes them: a file larger than any memory.
+
+    jaxseq tokenize --data=texts.jsonl --tokenizer=t.json --output=corpus.bin
+    python -m experiments.language_model --workdir=runs/corpus \
+      --config=configs/language_model/token_file.py \
+      --config.data_options.path=corpus.bin \
+      --config.data_options.tokenizer=t.json
+
+An update reads `batch_size` rows of `length` tokens: windows over all documents
+in a random order, a new one in each epoch, or with
+
+    --config.data_options.documents
+
+whole documents, as many as fit into a row. Each begins with fresh states. All
+seeds read the same rows. A run that is stopped goes on with the same ones, on
+any number of processes, and with no other file. The only arm is `mamba`;
+`:tiny` learns nothing, and shows in seconds whether the file can be used; its
+only arm is `gru`.
+"""
+
+from configs import supervised
+from configs import variants
+from configs.language_model import kjv
+from jaxseq.programs import own_data
+from jaxseq.training import configuration
+
+FULL = configuration.updated(
+  kjv.STDLIB,
+  data="token_file",
+  data_options=own_data.tokens(),
+  num_updates=1000,
+  batch_size=8,
+  length=128,
+  jump_every=None,
+  test_streams=1,
+)
+get_config = variants.Variants(
+  full=FULL, tiny=supervised.tiny(FULL, length=16, valid_tokens=256)
+)

@@ -1,0 +1,114 @@
+"""Several adapters in one batch, of which each row has its own or none.
+
+    attached = batch.attach(variables, [french, german])
+    # Rows without an adapter, with the second, and with the first.
+    logits, _ = network.apply(batch.at_rows(attached, [0, 2, 1]), tokens)
+
+The adapters need not be of the same weights, ranks or kinds. A weight that some
+of them have takes, for each row, the time of its factors of the largest rank.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import hashlib
+from typing import Any
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+from jaxseq._types import PyTree
+from jaxseq.adapt import lora
+
+Adapters = Mapping[str, lora.Factors]
+
+
+def attach(
+  variables: Mapping[str, PyTree], adapters: Sequence[Adapters]
+) -> dict[str, PyTree]:
+  """Puts adapters beside the weights: `recurrence.LowRankRows` in their places.
+
+  Args:
+    variables: of a network.
+    adapters: by paths of weights. The first has the number 1; 0 stands for no
+      adapter.
+
+  Returns:
+    Variables for `at_rows`.
+
+  Raises:
+    ValueError: if there is no such weight, or one of another shape; when
+      applied, if a weight is not that of a product.
+  """
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  nodes = []
+  for each in adapters:
+    attached = lora.attach(variables, each)["params"]
+    attached = traverse_util.flatten_dict(attached, sep="/")
+    nodes.append({path: attached[path] for path in each})
+  for path in sorted({path for each in nodes for path in each}):
+    flat[path] = _stacked(flat[path], [each.get(path) for each in nodes])
+  return {**variables, "params": traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def _stacked(w, nodes):
+  """Returns one weight for the rows of all adapters, some of which are None."""
+  present = [node for node in nodes if node is not None]
+  rank = max(node.a.shape[-1] for node in present)
+  axis = len(w.shape) - 2
+  zero = jax.tree.map(jnp.zeros_like, present[0])
+  a, b, gains = [], [], []
+  for node in (None, *nodes):
+    one = zero if node is None else node
+    rest = rank - one.a.shape[-1]
+    pads = [(0, 0)] * axis
+    a.append(jnp.pad(one.a, [*pads, (0, 0), (0, rest)]))
+    b.append(jnp.pad(one.scale * one.b, [*pads, (0, rest), (0, 0)]))
+    plain = node is None or node.magnitude is None
+    ones = jnp.ones((*w.shape[:-2], w.shape[-1]))
+    gains.append(ones if plain else node.gain())
+  dora = any(node.magnitude is not None for node in present)
+  return recurrence.LowRankRows(
+    w,
+    jnp.stack(a, axis),
+    jnp.stack(b, axis),
+    jnp.stack(gains, axis) if dora else None,
+    path=present[0].path,
+  )
+
+
+def at_rows(variables: PyTree, rows: jax.Array | Sequence[int]) -> PyTree:
+  """Says which adapter each row of a batch has.
+
+  Args:
+    variables: from `attach`, or any pytree that holds such.
+    rows: (rows,) integers, the numbers of adapters, 0 for none.
+
+  Returns:
+    Variables for the network's `apply` to inputs (rows, ...).
+  """
+
+  def one(leaf: Any) -> Any:
+    if isinstance(leaf, recurrence.LowRankRows):
+      return leaf.at(jnp.asarray(rows))
+    return leaf
+
+  return jax.tree.map(
+    one,
+    variables,
+    is_leaf=lambda leaf: isinstance(leaf, recurrence.LowRankRows),
+  )
+
+
+def digest(adapters: Adapters) -> bytes:
+  """Returns 32 bytes that differ where adapters do."""
+  result = hashlib.sha256()
+  for path in sorted(adapters):
+    factors = adapters[path]
+    result.update(repr((path, factors.scale)).encode())
+    for leaf in jax.tree.leaves(factors):
+      array = np.asarray(leaf)
+      result.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+  return result.digest()

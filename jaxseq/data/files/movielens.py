@@ -1,0 +1,86 @@
+"""MovieLens: ratings of films, as histories of who rated which film when.
+
+    splits = data.load("ml_100k")
+    splits = data.load("ml_1m", path="ml-1m")
+
+The ratings of GroupLens (Harper & Konstan, 2015) are for research, and are not
+to be passed on. Those of ml-100k are inside the package recbole, of which only
+the files are read; half of the ratings of a user there have the time of the one
+before, and stay in the order of the file.
+"""
+
+import os
+import pathlib
+from typing import Any
+from typing import NotRequired
+from typing import TypedDict
+from typing import Unpack
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _row_groups
+from jaxseq.data import datasets
+from jaxseq.data import packages
+from jaxseq.data.sources import interactions
+
+_FOLDER = "dataset_example/ml-100k"
+_USER, _ITEM, _TIME = "user_id:token", "item_id:token", "timestamp:float"
+
+
+class Options(TypedDict):
+  """Options of both sets, see `interactions.load`."""
+
+  split: NotRequired[interactions.Split]
+  length: NotRequired[int]
+  gap: NotRequired[float | None]
+  valid_fraction: NotRequired[float]
+  test_fraction: NotRequired[float]
+
+
+def ml_100k(**options: Unpack[Options]) -> datasets.Splits:
+  """Loads 100,000 ratings of 1,682 films by 943 users, of the package recbole.
+
+  Args:
+    **options: see `interactions.load`.
+
+  Raises:
+    MissingData: if recbole is not installed.
+  """
+  path = packages.find("ml-100k", f"{_FOLDER}/ml-100k.inter", "recbole")
+  return interactions.load(
+    path, user=_USER, item=_ITEM, time=_TIME, delimiter="\t", **options
+  )
+
+
+def ml_1m(
+  path: str | os.PathLike, **options: Unpack[Options]
+) -> datasets.Splits:
+  """Loads 1,000,209 ratings of 3,706 films by 6,040 users.
+
+  Args:
+    path: the file ratings.dat of GroupLens' ml-1m, or its folder.
+    **options: see `interactions.load`.
+
+  Raises:
+    MissingData: if there is no such file.
+    ValueError: naming the line that is not as expected.
+  """
+  place = pathlib.Path(path)
+  place = place / "ratings.dat" if place.is_dir() else place
+  advice = "ml-1m.zip of grouplens.org/datasets/movielens holds it"
+  users, items, times = [], [], []
+  lines = datasets.find_file(place, advice).read_text("latin-1").splitlines()
+  for number, line in enumerate(lines, 1):
+    user, *rest = line.split("::")
+    if len(rest) != 3 or not rest[2].isdecimal():
+      expected = "user::film::rating::seconds"
+      raise _validate.error(f"{place}, line {number}", line[:40], expected)
+    users.append(user)
+    items.append(rest[0])
+    times.append(float(rest[2]))
+  stamps = np.array(times)
+  _, rows = _row_groups.group(users, stamps)
+  source = interactions.InteractionSource(gap=options.get("gap"))
+  others: Any = {name: x for name, x in options.items() if name != "gap"}
+  return interactions.of_rows(rows, items, stamps, source, str(place), **others)

@@ -1,0 +1,217 @@
+"""Token files as data sets, and texts as token files.
+
+    token_text.write("corpus", "texts.jsonl", tokenizer="tokenizer.json")
+    splits = data.load(
+      "token_file", path="corpus.bin", tokenizer="tokenizer.json"
+    )
+
+The training part stays on the disk: only what is asked for is read.
+"""
+
+from collections.abc import Iterator
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import text_tokens
+from jaxseq.data import token_file
+from jaxseq.data.sources import text
+
+# Tokens of the validation and of the test part at most, as they lie in memory.
+HELD_OUT = 2**22
+_ENDS = (".bin", ".idx")
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  tokenizer: str | os.PathLike | None = None,
+  vocab_size: int | None = None,
+  documents: bool = False,
+  digest: str | None = None,
+  valid_fraction: float = 0.05,
+  test_fraction: float = 0.05,
+) -> datasets.Splits:
+  """Loads a token file, see `token_file`, to model.
+
+  Args:
+    path: of the `.bin` or the `.idx`, or of both without that.
+    tokenizer: the tokenizer.json of the package tokenizers that made the
+      tokens, by which texts are read and written; bytes if None.
+    vocab_size: number of tokens; those of the tokenizer, or 256 of a file of
+      bytes, if None.
+    documents: whether training reads whole documents, as many as a row has room
+      for, each from a fresh state; equal windows over all documents, one behind
+      the other, if not. The splits are the same.
+    digest: digest that the file must have, see `TokenFile.digest`; not checked
+      if None.
+    valid_fraction: share of the tokens for validation, next to last; at most
+      4 million are taken.
+    test_fraction: share for testing, at the end, likewise.
+
+  Returns:
+    The splits: targets (1, n), of training mapped from the disk, where inputs
+    are the same array, with document_offsets; of the others in memory, with
+    document_starts.
+
+  Raises:
+    ValueError: if a file is damaged, has another digest or is too short, or how
+      many tokens there are is not said.
+    FileNotFoundError: if there is no such file.
+  """
+  # It says how rows are made, which the splits do not depend on.
+  del documents
+  place = _stem(path)
+  coder, content = text.tokenizer_of(tokenizer)
+  file = token_file.TokenFile(place)
+  found = file.digest()
+  if digest not in (None, found):
+    raise _validate.error(f"{place}.bin: digest", found, f"{digest!r}")
+  if vocab_size is None:
+    if coder is not None:
+      vocab_size = coder.get_vocab_size()
+    elif file.tokens.dtype == np.uint8:
+      vocab_size = 256
+    else:
+      expected = "the number of tokens, or a tokenizer"
+      raise _validate.error("vocab_size", None, expected)
+  train, valid, test = _divided(file, valid_fraction, test_fraction)
+  unit = "byte" if (coder, vocab_size) == (None, 256) else "token"
+  info = datasets.Info(
+    f"A text {unit} by {unit}, on the disk; which is next?",
+    f"{place}.bin",
+    "that of the files",
+    num_classes=vocab_size,
+    vocab_size=vocab_size,
+    digest=found,
+    preparation=text.TextSource(
+      vocab_size=vocab_size,
+      tokenizer=content,
+      reader=None if unit == "token" and coder is None else "text_files",
+    ),
+  )
+  return datasets.Splits(train, valid, test, info)
+
+
+def write(
+  path: str | os.PathLike,
+  texts: str | os.PathLike,
+  *,
+  tokenizer: str | os.PathLike | None = None,
+  pattern: str = "**/*",
+  field: str = "text",
+) -> token_file.TokenFile:
+  """Writes texts as a token file, see `token_file.write`.
+
+  Args:
+    path: of the `.bin` or the `.idx`, or of both without that.
+    texts: a file, a folder, or a pattern such as "notes/*.md". Each line of a
+      file that ends in `.jsonl` is an object with a text, and each other file
+      is a text. Each text is a document.
+    tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
+    pattern: which files of a folder.
+    field: name of the text in a line.
+
+  Returns:
+    The file: with tokens of 8, 16 or 32 bits, as there are many.
+
+  Raises:
+    ValueError: if a text is not as expected, or there is none.
+    MissingData: if a file, or the package of the tokenizer, is not there.
+  """
+  coder, _ = text.tokenizer_of(tokenizer)
+  files = [file for _, file in text.find(texts, pattern)]
+  count = 256 if coder is None else coder.get_vocab_size()
+  kinds = [
+    kind for kind in (np.uint8, np.uint16) if count - 1 <= np.iinfo(kind).max
+  ]
+  token_file.write(
+    _stem(path), _documents(files, coder, field), (*kinds, np.int32)[0]
+  )
+  return token_file.TokenFile(_stem(path))
+
+
+def _stem(path):
+  """The path without the ends of the two files."""
+  place = pathlib.Path(path)
+  return place.with_suffix("") if place.suffix in _ENDS else place
+
+
+def _documents(
+  files: list[pathlib.Path], coder: Any | None, field: str
+) -> Iterator[np.ndarray]:
+  """The tokens of each text."""
+  for file in files:
+    if file.suffix != ".jsonl":
+      yield text_tokens.encode(file.read_bytes(), coder, str(file))
+      continue
+    with file.open("rb") as lines:
+      for number, line in enumerate(lines, 1):
+        if line.strip():
+          name = f"{file}, line {number}"
+          yield text_tokens.encode(_text(line, field, name), coder, name)
+
+
+def _text(line, field, name):
+  """The text of a line of JSON, in UTF-8."""
+  try:
+    fields = _json.loads(line, long=True)
+  except ValueError as error:
+    reason = " ".join(str(error).split())
+    raise ValueError(f"{name}: it is no JSON: {reason}.") from None
+  _validate.instance(name, fields, dict, "an object")
+  content = fields.get(field)
+  _validate.instance(f"{name}: {field}", content, str, "a text")
+  try:
+    return content.encode()
+  except UnicodeEncodeError as error:
+    expected = "characters of Unicode"
+    raise _validate.error(f"{name}: {field}", error.reason, expected) from None
+
+
+def _divided(file, valid_fraction, test_fraction):
+  """The parts of a file, in its own order."""
+  total = len(file.tokens)
+  shares = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
+  for name, share in shares.items():
+    _validate.number(name, share, 0, 1)
+  valid, test = (min(round(x * total), HELD_OUT) for x in shares.values())
+  first, second = total - valid - test, total - test
+  if not 0 < first < second < total:
+    raise ValueError(
+      f"valid_fraction and test_fraction: got {valid_fraction} and "
+      f"{test_fraction}, expected positive shares that leave tokens to each "
+      f"part of the {total}."
+    )
+  last = int(np.searchsorted(file.starts, first))
+  # A document that lies across the border is divided.
+  offsets = np.append(file.starts[:last], first)
+  train = file.tokens[None, :first]
+  return (
+    datasets.ArrayDataset(
+      train, train, extras=datasets.Extras(document_offsets=offsets[None])
+    ),
+    _held_out(file, first, second),
+    _held_out(file, second, total),
+  )
+
+
+def _held_out(file, first, last):
+  """A part in memory."""
+  targets = np.array(file.tokens[first:last], copy=True)
+  starts = np.zeros(len(targets), bool)
+  begins = file.starts[np.searchsorted(file.starts, first) :]
+  starts[begins[begins < last] - first] = True
+  starts[0] = True
+  inputs = np.roll(targets, 1)
+  inputs[starts] = text_tokens.START
+  return datasets.ArrayDataset(
+    inputs[None],
+    targets[None],
+    extras=datasets.Extras(document_starts=starts[None]),
+  )

@@ -1,0 +1,80 @@
+"""A weight with several products of two thin matrices, one for each row."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import weights
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=("w", "a", "b", "gain", "rows"),
+  meta_fields=("path",),
+)
+@dataclasses.dataclass(frozen=True)
+class LowRankRows(weights.Weight):
+  """The weights w + a[i] b[i], of which each row of a batch has one.
+
+  Several adapters serve one batch so (S-LoRA, arXiv:2311.03285): the product
+  with w is that of all rows, and the factors are gathered by row.
+
+      w = recurrence.LowRankRows(w, a, b, rows=jnp.array([0, 2, 1, 2]))
+      y = recurrence.dense(x, w, bias)
+
+  Attributes:
+    w: (n, m), an array or another `Weight`.
+    a: (adapters, n, r).
+    b: (adapters, r, m), with the scale in it.
+    gain: (adapters, m), factors of the columns of the sums; None for none.
+    rows: (rows,) int32, the adapter of each element of x's first axis; None
+      before they are there. All may have the same axes before these.
+    path: where in the variables it stands, for messages.
+  """
+
+  w: jax.Array | weights.Weight
+  a: jax.Array
+  b: jax.Array
+  gain: jax.Array | None = None
+  rows: jax.Array | None = None
+  path: str = "the weight"
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Shape of w."""
+    return self.w.shape
+
+  @property
+  def dtype(self) -> jnp.dtype:
+    """Dtype of w."""
+    return self.w.dtype
+
+  def at(self, rows: jax.Array) -> "LowRankRows":
+    """Returns the weight for rows (rows,) of adapters' numbers."""
+    rows = jnp.asarray(rows, jnp.int32)
+    axes = *self.shape[:-2], *rows.shape
+    return dataclasses.replace(self, rows=jnp.broadcast_to(rows, axes))
+
+  def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
+    """Returns the products of x (rows, ..., n), (rows, ..., m)."""
+    if self.rows is None or x.ndim < 2 or len(x) != len(self.rows):
+      count = None if self.rows is None else len(self.rows)
+      expected = f"a product of (rows, ..., n) with {count} rows"
+      raise _validate.error(self.path, f"shape {x.shape}", expected)
+    # Mixers that bring all parameters to one dtype bring these, too.
+    rows = jnp.asarray(self.rows, jnp.int32)
+    y = _contractions.dense(x, self.w, wide=True)
+    y = y + jax.vmap(_thin)(x, self.a[rows], self.b[rows])
+    if self.gain is not None:
+      gain = self.gain[rows].astype(y.dtype)
+      y = y * gain.reshape(len(x), *[1] * (x.ndim - 2), gain.shape[-1])
+    return y if wide else y.astype(x.dtype)
+
+
+def _thin(x, a, b):
+  """The product of one row and its two matrices."""
+  return _contractions.dense(_contractions.dense(x, a), b, wide=True)

@@ -1,0 +1,176 @@
+"""Recommendation without training: what a network has to beat.
+
+    scorer = item_floors.ease(item_floors.histories(splits, "test"))
+    scores = scorer(items, lengths)
+
+A scorer takes histories (n, time) of items from 1 on, padded with 0, and their
+lengths (n,), and returns the scores (n, items) of all items.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from jaxseq import data
+
+Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+# Items up to which all pairs of them have a number.
+DENSE = 8_192
+
+
+class Histories(NamedTuple):
+  """The items that users have taken, before those that are predicted.
+
+  Attributes:
+    has: sparse (users, items) float64, 1 where a user has an item.
+    counts: (items,) float64, how often each was taken.
+    follows: sparse (items, items) float64, how often one came after another.
+  """
+
+  has: sparse.csr_array
+  counts: np.ndarray
+  follows: sparse.csr_array
+
+
+def histories(splits: data.Splits, part: str) -> Histories:
+  """Returns all that is known when the items of a part are predicted.
+
+  Of the part's users it is what comes before; of the others, their training.
+
+  Args:
+    splits: as of `data.sources.interactions.make_splits`.
+    part: "train", "valid" or "test".
+  """
+  count = splits.info.vocab_size - 1
+  later = getattr(splits, part)
+  train = splits.train
+  rows = [(user, row) for user, row in _taken(train, train)]
+  if part != "train":
+    users = set(later.extras.user.tolist())
+    rows = [(user, row) for user, row in rows if user not in users]
+    rows += _taken(later)
+  first, second = (
+    np.concatenate([row[begin:end] for _, row in rows])
+    for begin, end in ((None, -1), (1, None))
+  )
+  user = np.concatenate([np.full(len(row), one) for one, row in rows])
+  item = np.concatenate([row for _, row in rows])
+  # Pieces of a user overlap by an item.
+  begins = [n for n, (one, _) in enumerate(rows) if n and one == rows[n - 1][0]]
+  twice = np.array([rows[n - 1][1][0] for n in begins], int)
+  counts = np.bincount(item, minlength=count).astype(float)
+  counts -= np.bincount(twice, minlength=count)
+  shape = int(user.max()) + 1, count
+  has = sparse.csr_array((np.ones(len(user)), (user, item)), shape)
+  has.data[:] = 1
+  has = has[np.unique(user)]
+  ones, shape = np.ones(len(first)), (count, count)
+  return Histories(
+    has, counts, sparse.csr_array((ones, (first, second)), shape)
+  )
+
+
+def _taken(part, targets=None):
+  """The users and items, from 0 on, of a part; with the last of targets."""
+  rows = []
+  for n, length in enumerate(part.lengths):
+    row = part.inputs[n, :length]
+    if targets is not None:
+      row = np.append(row, targets.targets[n, length - 1])
+    rows.append((int(part.extras.user[n]), row - 1))
+  return rows
+
+
+def popular(known: Histories) -> Scorer:
+  """Returns the scorer by how often an item was taken."""
+  return lambda items, lengths: np.tile(known.counts, (len(items), 1))
+
+
+def markov(known: Histories) -> Scorer:
+  """Returns the scorer by what came after the last item; ties by `popular`."""
+  ties = 0.5 * known.counts / max(known.counts.max(), 1)
+
+  def score(items, lengths):
+    last = items[np.arange(len(items)), lengths - 1] - 1
+    return known.follows[last].toarray() + ties
+
+  return score
+
+
+def neighbors(known: Histories, decay: float = 1.0) -> Scorer:
+  """Returns the scorer by cosines with the items of a history (item-kNN).
+
+  Args:
+    known: what users have.
+    decay: weight of an item relative to that of the one after it.
+  """
+  together = sparse.csr_array(known.has.T @ known.has)
+  norms = np.sqrt(np.maximum(together.diagonal(), 1))
+  scale = sparse.diags_array(1 / norms)
+  cosine = sparse.csr_array(scale @ together @ scale)
+  cosine.setdiag(0)
+  return lambda items, lengths: (
+    _weights(items, lengths, len(norms), decay) @ cosine
+  ).toarray()
+
+
+def ease_inverse(has: sparse.csr_array, regularization: float) -> np.ndarray:
+  """Returns the inverse (items, items) of X^T X + regularization."""
+  gram = (has.T @ has).toarray()
+  gram[np.diag_indices_from(gram)] += regularization
+  return np.linalg.inv(gram)
+
+
+def ease_weights(inverse: np.ndarray) -> np.ndarray:
+  """Returns the weights (items, items) of EASE, whose diagonal is 0.
+
+  Source: Steck, arXiv:1905.03375. Each column is the least-squares regression
+  of an item on all others.
+
+  Args:
+    inverse: see `ease_inverse`.
+  """
+  weights = inverse / -np.diag(inverse)
+  np.fill_diagonal(weights, 0)
+  return weights
+
+
+def ease_with_user(inverse: np.ndarray, row: np.ndarray) -> np.ndarray:
+  """Returns `ease_inverse` with one more user, at the price of items^2.
+
+  Args:
+    inverse: without the user.
+    row: (items,) 1 where the user has an item.
+  """
+  change = inverse @ row
+  return inverse - np.outer(change, change) / (1 + row @ change)
+
+
+def ease(
+  known: Histories, decay: float = 0.95, *, inverse: np.ndarray | None = None
+) -> Scorer:
+  """Returns the scorer of EASE, linear in a history weighted by recency.
+
+  Args:
+    known: what users have.
+    decay: as of `neighbors`; 1 is EASE as published.
+    inverse: `ease_inverse` of what users have; with 500 if None.
+  """
+  if inverse is None:
+    inverse = ease_inverse(known.has, 500.0)
+  weights = ease_weights(inverse)
+  return lambda items, lengths: (
+    _weights(items, lengths, len(weights), decay) @ weights
+  )
+
+
+def _weights(items, lengths, count, decay):
+  """Histories as a sparse matrix (n, items) of decay ** age."""
+  age = lengths[:, None] - 1 - np.arange(items.shape[1])
+  user, place = np.nonzero(age >= 0)
+  value = decay ** age[user, place].astype(float)
+  shape = len(items), count
+  return sparse.csr_array((value, (user, items[user, place] - 1)), shape)

@@ -1,0 +1,97 @@
+"""Several adapters in one batch: every row is as if it were alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq.adapt import batch
+from jaxseq.adapt import lora
+from jaxseq.adapt import products
+
+# Sums of a few dozen numbers of size 1, in another order, through two layers.
+_FLOAT32 = {"rtol": 0, "atol": 3e-5}
+# Mixers whose weights are all used in other ways than by products.
+_WITHOUT_PRODUCTS = "elman", "gru", "lru", "lstm", "s4", "s4d", "s5", "slstm"
+
+# Each takes a second or more to trace; the rest is slow.
+_QUICK = "latent_attention", "mamba2"
+CASES = [
+  pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+  for name in mixers.names()
+]
+
+
+def _network(*names, **options):
+  options = {"d_model": 8, "num_layers": len(names)} | options
+  hybrid = {name: {} for name in names[1:]}
+  stack = nn.StackConfig(names[0], hybrid=hybrid, **options)
+  network = nn.SequenceNetwork(nn.NetworkConfig(stack), 9, 9)
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  return network, jax.jit(network.init)(jax.random.key(0), tokens)
+
+
+def _adapters(network, variables, seed, **options):
+  """Adapters of which none is zero."""
+  config = lora.Config(**options)
+  adapters = lora.init(jax.random.key(seed), network, variables, config)
+  return jax.tree.map(lambda leaf: leaf + 0.1 * seed, adapters)
+
+
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
+def test_rows_are_as_alone(scan_layers):
+  network, variables = _network("gla", num_layers=2, scan_layers=scan_layers)
+  first, *rest = ("W_qkv", "W_g", "W_o")
+  adapters = [
+    _adapters(network, variables, 1, targets=(first,), rank=2),
+    _adapters(network, variables, 2, targets=(first, *rest), rank=3, dora=True),
+  ]
+  rows = [2, 0, 1, 2]
+  tokens = jax.random.randint(jax.random.key(1), (4, 6), 0, 9)
+  attached = batch.at_rows(batch.attach(variables, adapters), rows)
+  apply = jax.jit(network.apply)
+  logits, states = apply(attached, tokens)
+  stepped, _ = network.apply(attached, tokens[:, 0], states, method="step")
+  choices = [variables, *(lora.merge(variables, each) for each in adapters)]
+  for i, row in enumerate(rows):
+    want, states = apply(choices[row], tokens[i : i + 1])
+    np.testing.assert_allclose(logits[i], want[0], **_FLOAT32)
+    want, _ = network.apply(
+      choices[row], tokens[i : i + 1, 0], states, method="step"
+    )
+    np.testing.assert_allclose(stepped[i], want[0], **_FLOAT32)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mixer_has_the_axis_of_rows_in_front(name):
+  network, variables = _network(name)
+  paths = [p for p in products.weights(network, variables) if "mixer" in p]
+  targets = tuple({path.rsplit("/", 1)[-1] for path in paths})
+  if not targets:
+    assert name in _WITHOUT_PRODUCTS
+    return
+  one = _adapters(network, variables, 1, targets=targets, rank=1)
+  attached = batch.at_rows(batch.attach(variables, [one]), [0, 1, 1])
+  # A product whose first axis is another is an error, which needs no numbers.
+  states = jax.eval_shape(network.apply, attached, jnp.zeros((3, 5), int))[1]
+  step = jax.eval_shape(
+    lambda *args: network.apply(*args, method="step"),
+    *(attached, jnp.zeros(3, int), states),
+  )
+  assert step[0].shape == (3, 9)
+
+
+def test_digests_differ_by_numbers_and_scales():
+  network, variables = _network("mamba2")
+  target = ("out_proj",)
+  one, other, wide = (
+    _adapters(network, variables, seed, targets=target, rank=1, alpha=alpha)
+    for seed, alpha in ((1, 1.0), (2, 1.0), (1, 2.0))
+  )
+  digests = {batch.digest(each) for each in (one, other, wide)}
+  assert len(digests) == 3
+  assert batch.digest(dict(one)) in digests

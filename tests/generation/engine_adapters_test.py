@@ -1,0 +1,140 @@
+"""Adapters of an engine: every row is what its own network gives alone."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseq import generation
+from jaxseq.adapt import lora
+from jaxseq.generation import draft_model
+from tests.generation import networks
+
+SMALL = generation.EngineConfig(slots=2, lines=2, chunk=4, steps=3)
+STEM = (1, 5, 2, 2, 6, 0, 3, 4, 1)
+
+
+def _adapters(network, variables):
+  """Two of other weights and ranks, of which one is DoRA's."""
+  configs = {
+    "plain": lora.Config(("in_proj",), rank=2, alpha=6.0),
+    "sized": lora.Config(("in_proj", "W_v", "out_proj"), rank=3, dora=True),
+  }
+  adapters = {
+    name: lora.init(jax.random.key(0), network, variables, config)
+    for name, config in configs.items()
+  }
+  return jax.tree.map(lambda leaf: leaf + 0.3, adapters)
+
+
+def _alone(network, variables, adapters, request):
+  """Tokens of a request by the network with the adapter in its weights."""
+  merged = lora.merge(variables, adapters.get(request.adapter, {}))
+  # Of one length, as others are another program.
+  prompt = np.zeros((1, 12), np.int32)
+  prompt[0, : len(request.prompt)] = request.prompt
+  tokens, _ = generation.generate(
+    network,
+    merged,
+    prompt,
+    8,
+    jax.random.key(0),
+    lengths=[len(request.prompt)],
+    seeds=[request.seed],
+    sampling=request.sampling,
+  )
+  return np.asarray(tokens[0, : request.length])
+
+
+@pytest.mark.parametrize(
+  "drafts", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
+def test_rows_are_those_of_their_own_network(drafts):
+  network, variables = networks.make("mamba2", "attention")
+  adapters = _adapters(network, variables)
+  options = {}
+  if drafts:
+    options["drafts"] = draft_model.DraftModel(network, 2)
+    options["memory"] = draft_model.Memory(variables)
+  cache = generation.PrefixCache(2**24, least=2)
+  engine = generation.Engine(
+    network, variables, SMALL, cache=cache, adapters=adapters, **options
+  )
+  assert engine.adapters == ("plain", "sized")
+  names = None, "plain", "sized"
+  # With a network that drafts, draws are others, but for the likeliest.
+  kind = {"temperature": 0, "frequency_penalty": 0.5} if drafts else {}
+  # Slots, lines and prefixes are those of others before: A, B, A and so on, of
+  # the same prompts.
+  requests = [
+    generation.Request(
+      STEM[: 9 - 3 * (i // 3 % 2)],
+      5 + i % 3,
+      sampling=generation.Sampling(**kind),
+      seed=i % 2,
+      adapter=names[i * (i // 3 + 1) % 3],
+    )
+    for i in range(9)
+  ]
+  results = engine.run(requests)
+  texts = set()
+  for request, (result,) in zip(requests, results):
+    want = _alone(network, variables, adapters, request)
+    np.testing.assert_array_equal(result.tokens, want)
+    texts.add((request.adapter, request.seed, tuple(want[:5])))
+  assert cache.hits > 0
+  # The adapters matter.
+  assert len({tokens for _, _, tokens in texts}) >= 3
+
+
+def test_prefixes_are_those_of_their_adapters():
+  network, variables = networks.make("mamba2", "attention")
+  adapters = _adapters(network, variables)
+  cache = generation.PrefixCache(2**24)
+  engine = generation.Engine(
+    network, variables, SMALL, cache=cache, adapters=adapters
+  )
+
+  def read(name):
+    before = engine.read
+    engine.run([generation.Request(STEM, 1, adapter=name)])
+    return engine.read - before
+
+  assert [read("plain"), read("plain"), read("sized"), read(None)] == [
+    9,
+    0,
+    9,
+    9,
+  ]
+  # Another engine may have the same adapter under another name.
+  engine = generation.Engine(
+    network,
+    variables,
+    SMALL,
+    cache=cache,
+    adapters={"sized": adapters["plain"]},
+  )
+  assert read("sized") == 0
+
+
+def test_unknown_adapters_are_refused():
+  network, variables = networks.make("mamba2", "attention")
+  engine = generation.Engine(network, variables, SMALL)
+  with pytest.raises(ValueError, match="adapter: got 'x', expected None: ther"):
+    engine.submit(generation.Request(STEM, 1, adapter="x"))
+  adapters = _adapters(network, variables)
+  engine = generation.Engine(network, variables, SMALL, adapters=adapters)
+  with pytest.raises(ValueError, match="None, or one of 'plain', 'sized'"):
+    engine.submit(generation.Request(STEM, 1, adapter="x"))
+  with pytest.raises(ValueError, match="adapter: got 'int', expected a name"):
+    generation.Request(STEM, 1, adapter=3)
+
+
+def test_weights_of_no_product_are_refused():
+  network, variables = networks.make("mamba2", "attention")
+  path = "stack/layers_0/mixer/conv_weight"
+  taps = variables["params"]["stack"]["layers_0"]["mixer"]["conv_weight"]
+  factors = lora.Factors(np.ones((len(taps), 1)), np.ones((1, taps.shape[1])))
+  with pytest.raises(ValueError, match=f"{path}: got a LowRankRows"):
+    generation.Engine(
+      network, variables, SMALL, adapters={"x": {path: factors}}
+    )
