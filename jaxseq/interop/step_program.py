@@ -111,7 +111,7 @@ def of_network(
   return Step(
     compute,
     {"inputs": jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)},
-    {"state": first_of(network.initial_state((1,)))},
+    {"state": first_of(network.initial_state((1,), variables=variables))},
     about,
   )
 
