@@ -60,7 +60,7 @@ def serves(program: experiment.Experiment) -> bool:
         path = pathlib.Path(output)
         out = files.enter_context(path.open("x", encoding="utf-8"))
     count, seconds = _write(answers(answer, lines), out)
-  rate = count / max(seconds, 1e-9)
+  rate = max(count - 1, 0) / max(seconds, 1e-9)
   print(f"{count:,} events, {rate:,.0f} a second", file=sys.stderr)
   return True
 
@@ -83,10 +83,8 @@ def answers(
 
 
 def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:
-  """Writes answers line by line; returns how many, and seconds but the first.
-
-  The first one compiles what answers the others.
-  """
+  """Writes answers line by line; returns how many, and seconds of the later."""
+  # The first one compiles what answers the others.
   count, begin = 0, time.perf_counter()
   for count, one in enumerate(answers, 1):
     out.write(json.dumps(one) + "\n")

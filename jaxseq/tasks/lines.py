@@ -38,6 +38,7 @@ def _task(name):
 
 _PROGRAMS = "jaxseq.programs"
 LINES = {
+  "adapt": Line(f"{_PROGRAMS}.adapt", mesh=False),
   "atari100k_suite": Line(
     f"{_PROGRAMS}.atari100k_suite", modes=_PLAYED, mesh=False
   ),
@@ -60,6 +61,7 @@ LINES = {
   "forecast": Line(
     f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}
   ),
+  "group_policy": Line(f"{_PROGRAMS}.checked_answers", modes=_PLAYED),
   "icrl": Line(f"{_PROGRAMS}.icrl", modes=_PLAYED),
   "icrl_suite": Line(f"{_PROGRAMS}.icrl_suite", modes=_PLAYED),
   "language_model": Line(

@@ -39,8 +39,13 @@ WITH_CODE = [
 LONG = {
   f"docs/{name}.md"
   for name in (
-    *("actions", "estimators", "generation"),
-    *("sparse_attention", "speculative"),
+    "actions",
+    "estimators",
+    "generation",
+    "guides/newcomer",
+    "guides/ssm_researcher",
+    "sparse_attention",
+    "speculative",
   )
 }
 

@@ -55,8 +55,12 @@ class LowRank(weights.Weight):
 
   def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
     """Returns x w + scale (x a) b, (..., m)."""
+    return self._product(x, x, wide)
+
+  def _product(self, x, inner, wide):
+    """The product with x, and with `inner` in its place beside the weight."""
     y = _contractions.dense(x, self.w, wide=True)
-    low = _contractions.dense(x, self.a)
+    low = _contractions.dense(inner, self.a)
     y = y + self.scale * _contractions.dense(low, self.b, wide=True)
     if self.magnitude is not None:
       y = y * self.gain().astype(y.dtype)
@@ -78,7 +82,8 @@ class LowRank(weights.Weight):
     dtype = jnp.promote_types(self.w.dtype, jnp.float32)
     exact = lax.Precision.HIGHEST
     low = jnp.matmul(self.a, self.b, precision=exact).astype(dtype)
-    return self.w.astype(dtype) + self.scale * low
+    w = self.w.array() if isinstance(self.w, weights.Weight) else self.w
+    return w.astype(dtype) + self.scale * low
 
   def _gain(self, total):
     """Returns the factors of the columns."""
