@@ -29,6 +29,7 @@ if TYPE_CHECKING:
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_logs as event_logs
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
