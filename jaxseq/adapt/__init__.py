@@ -11,6 +11,7 @@ lora            adapters of low rank
 peft_file       adapters in the files of the PEFT library
 batch           several adapters in one batch
 initial_states  states that sequences begin with
+quantized       weights in 8 bits
 """
 
 from typing import TYPE_CHECKING
@@ -23,5 +24,6 @@ if TYPE_CHECKING:
   from jaxseq.adapt import lora as lora
   from jaxseq.adapt import peft_file as peft_file
   from jaxseq.adapt import products as products
+  from jaxseq.adapt import quantized as quantized
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

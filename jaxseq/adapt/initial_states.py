@@ -50,7 +50,7 @@ from jaxseq.nn import sequence_model
 States = dict[str, jax.Array]
 
 # Logarithms of scales below this are those of nothing.
-_NOTHING = -1e30
+_NOTHING = -1e20
 # Of a file of RWKV.
 _TIME_STATE = re.compile(r"(?:.*\.)?blocks\.(\d+)\.att\.time_state")
 

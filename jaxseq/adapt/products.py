@@ -61,7 +61,7 @@ def weights(
 
   Args:
     network: of tokens or features.
-    variables: its variables.
+    variables: its variables, or their shapes and dtypes.
 
   Returns:
     Shapes (*axes, n, m) by paths, as "stack/layers_0/mixer/in_proj", of the
@@ -69,6 +69,10 @@ def weights(
     are those of scanned layers and of heads.
   """
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  flat = {
+    path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    for path, leaf in flat.items()
+  }
   record = _Record()
 
   def run(params, inputs):
@@ -81,10 +85,10 @@ def weights(
 
   shape = (1, 2, 2) if network.pairs else (1, 2)
   if network.vocab_size is None:
-    width = jnp.shape(flat["encoder/kernel"])[0]
+    width = flat["encoder/kernel"].shape[0]
     inputs = jax.ShapeDtypeStruct((*shape, width), jnp.float32)
   else:
     inputs = jax.ShapeDtypeStruct(shape, jnp.int32)
   jax.eval_shape(run, flat, inputs)
   paths = sorted(record.products - record.others)
-  return {path: jnp.shape(flat[path]) for path in paths}
+  return {path: flat[path].shape for path in paths}

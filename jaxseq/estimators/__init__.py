@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators import event_estimator as event_estimator
   from jaxseq.estimators import fitting as fitting
   from jaxseq.estimators import forecaster as forecaster
+  from jaxseq.estimators import next_item as next_item
   from jaxseq.estimators import programs as programs
   from jaxseq.estimators import regressor as regressor
   from jaxseq.estimators import series_input as series_input
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
   )
   from jaxseq.estimators.event_estimator import EventModel as EventModel
   from jaxseq.estimators.forecaster import Forecaster as Forecaster
+  from jaxseq.estimators.next_item import NextItem as NextItem
   from jaxseq.estimators.regressor import SequenceRegressor as SequenceRegressor
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

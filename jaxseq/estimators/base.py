@@ -164,8 +164,8 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     source = self._task.source(splits)
     return Material(source, len(train), prepared, data.take(first, slice(0, 1)))
 
-  @final
   def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
+    """Returns rows as the network reads them."""
     return prepared.prepare(rows.values, times=rows.times, targets=rows.targets)
 
   @final

@@ -75,6 +75,17 @@ class Entries:
       expected = f"at most {_MOST_LAYERS} layers"
       raise self.error("num_hidden_layers", count, expected)
 
+  def check_plain(self) -> None:
+    """Refuses weights that another library has quantized."""
+    said = self.contents.get("quantization_config")
+    if said is not None:
+      method = said.get("quant_method") if isinstance(said, dict) else said
+      expected = (
+        "none: weights of GPTQ, AWQ, bitsandbytes and their like are not read; "
+        "load the model that they were made of, with quantize="
+      )
+      raise self.error("quantization_config", method, expected)
+
   @property
   def tensors(self) -> Collection[str]:
     """Names of the tensors beside the file."""

@@ -1,6 +1,9 @@
 """Parameters from tensors, and tensors from parameters."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
+from typing import Protocol
 
 from flax import traverse_util
 import jax
@@ -18,6 +21,21 @@ from jaxseq.interop import safetensors_file
 Places = Mapping[str, _placement.Place]
 
 
+class Quantizer(Protocol):
+  """Weights in the places of parameters, made as these are read."""
+
+  def quantizer(
+    self, network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
+  ) -> Callable[[str, np.ndarray], Any]:
+    """Returns a function of a path and its array; None for those that stay.
+
+    Args:
+      network: the network.
+      variables: their shapes and dtypes.
+    """
+    ...
+
+
 def from_torch(
   config: nn.NetworkConfig,
   vocab_size: int,
@@ -26,10 +44,16 @@ def from_torch(
   where: str,
   dtype: jax.typing.DTypeLike,
   finite: bool,
+  quantize: Quantizer | None = None,
 ) -> dict[str, PyTree]:
   """Parameters from arrays by their PyTorch names, one after the other."""
   # Layers must not be scanned; `where` the arrays come from is for messages.
   expected = _shapes(config, vocab_size)
+  make = None
+  if quantize is not None:
+    shapes = {"params": traverse_util.unflatten_dict(expected, sep="/")}
+    network = nn.SequenceNetwork(config, vocab_size, vocab_size)
+    make = quantize.quantizer(network, shapes)
   used = {path: places[path] for path in expected}
   known_names = {name for place in used.values() for name in place.names}
   for verb, names, what in (
@@ -60,7 +84,10 @@ def from_torch(
           f"{where}: {name}: got numbers that are not finite; "
           "load(..., finite=False) reads them."
         )
-    leaves[path] = jnp.asarray(place.read(arrays, want.dtype), dtype)
+    array = place.read(arrays, want.dtype)
+    del arrays
+    leaf = make(path, array) if make else None
+    leaves[path] = jnp.asarray(array, dtype) if leaf is None else leaf
   return traverse_util.unflatten_dict(leaves, sep="/")
 
 

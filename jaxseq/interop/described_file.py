@@ -95,6 +95,7 @@ KINDS = _registry.Registry(
     "network": "jaxseq.interop.network_file:KIND",
     "player": "jaxseq.rl.conditioned_players:KIND",
     "policy": "jaxseq.rl.policies:KIND",
+    "quantized": "jaxseq.adapt.quantized:KIND",
   },
 )
 

@@ -53,6 +53,7 @@ def load(
   scan_layers: bool = False,
   finite: bool = True,
   adapter: str | os.PathLike | None = None,
+  quantize: _tensors.Quantizer | None = None,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
@@ -72,6 +73,8 @@ def load(
       adapter_model.safetensors of a LoRA adapter of this model, as the PEFT
       library writes them (with rslora and DoRA, too); it is merged into the
       tensors in float32. None for the model alone.
+    quantize: `jaxseq.adapt.quantized.Config()` for weights in 8 bits. Memory
+      while loading is that of these and of the largest tensor.
 
   Returns:
     The options of a `SequenceNetwork`, and its variables. See `make_network`
@@ -92,7 +95,9 @@ def load(
     adapters = peft_modules.read(adapter)
     tensors = peft_modules.merged(adapters, tensors, opened.modules)
   source = places, tensors, str(directory)
-  params = _tensors.from_torch(config, vocab_size, *source, param_dtype, finite)
+  params = _tensors.from_torch(
+    config, vocab_size, *source, param_dtype, finite, quantize
+  )
   if scan_layers:
     config = _scanned(config, True)
     params["stack"] = _stack_layers(params.pop("stack"))
@@ -144,6 +149,7 @@ def open_model(
       del tensors[name]
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
   entries = _entries.Entries(contents, str(path), shapes, context)
+  entries.check_plain()
   entries.check(family.EMBEDDING, family.LAYERS)
   config, vocab_size = family.from_json(entries)
   copies = {_HEAD: family.EMBEDDING} if config.tie else {}
@@ -285,10 +291,17 @@ def _stack_layers(stack):
   ]
   # Each leaf is let go of once it is in its stack.
   stacked = {
-    path: jnp.stack([layer.pop(path) for layer in layers])
+    path: _stacked([layer.pop(path) for layer in layers])
     for path in list(layers[0])
   }
   return {**rest, "layers": traverse_util.unflatten_dict(stacked)}
+
+
+def _stacked(leaves):
+  """Stacks arrays, or weights that are several; they have the first's path."""
+  arrays = zip(*map(jax.tree.leaves, leaves))
+  structure = jax.tree.structure(leaves[0])
+  return jax.tree.unflatten(structure, map(jnp.stack, arrays))
 
 
 def _split_layers(params, num_layers):

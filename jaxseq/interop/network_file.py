@@ -9,6 +9,7 @@ other experiments leave models, which know their data, too (`jaxseq.models`).
 """
 
 import os
+from typing import Any
 
 from jaxseq import _codec
 from jaxseq import _validate
@@ -36,12 +37,20 @@ def save(path: str | os.PathLike, network: Network, variables: PyTree) -> None:
     ValueError: if it is of another class.
     OSError: if the file cannot be written.
   """
+  described_file.save(path, KIND, describe(network), variables)
+
+
+def describe(network: Network) -> dict[str, Any]:
+  """Returns the class and the fields of a network, as JSON can hold them.
+
+  Raises:
+    ValueError: if it is of another class.
+  """
   name = type(network).__name__
   if _NETWORKS.get(name) is not type(network):
     raise _validate.error("network", name, " or ".join(_NETWORKS))
   fields = _codec.encode(network, "network", _codec.OF_DEVICES)
-  described = {"network": name, "fields": fields}
-  described_file.save(path, KIND, described, variables)
+  return {"network": name, "fields": fields}
 
 
 def load(path: str | os.PathLike) -> tuple[Network, PyTree]:
@@ -62,11 +71,24 @@ def load(path: str | os.PathLike) -> tuple[Network, PyTree]:
 
 def _decode(contents):
   """The module and its variables."""
-  name = contents.described["network"]
+  return build(contents.described, contents), contents.tree
+
+
+def build(described: Any, contents: described_file.Contents) -> Network:
+  """Returns the network that `describe` described.
+
+  Args:
+    described: what it gave, from whoever wrote the file.
+    contents: of the file, which give reason to the network's sizes.
+
+  Raises:
+    ValueError: naming the field that is not as it should be.
+  """
+  _validate.instance("network", described, dict, "an object")
+  name = described.get("network")
   cls = _NETWORKS[_validate.choice("network", name, tuple(_NETWORKS))]
-  fields = contents.described["fields"]
-  network = described_file.make_network(cls, fields, contents, "fields")
-  return network, contents.tree
+  fields = described.get("fields")
+  return described_file.make_network(cls, fields, contents, "fields")
 
 
 KIND = described_file.Kind(

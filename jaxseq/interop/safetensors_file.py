@@ -65,11 +65,18 @@ def stored(path: str | os.PathLike) -> dict[str, Stored]:
     arrays = {}
     for name in file.keys():
       shape = tuple(file.get_slice(name).get_shape())
-      one = functools.partial(file.get_tensor, name)
+      one = functools.partial(_tensor, path, name)
       arrays[name] = Stored(shape, functools.partial(_whole, path, one))
     return arrays
 
   return _whole(path, opened)
+
+
+def _tensor(path, name):
+  """Reads an array of a file, which is opened for it alone."""
+  # Of a file that stays open all pages that were read count as memory.
+  with safetensors.safe_open(path, framework="np") as file:
+    return file.get_tensor(name)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -355,8 +355,12 @@ def wide_dtype(*arrays: PyTree) -> jnp.dtype:
 
 
 def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
-  """Returns a pytree of arrays in that dtype."""
-  return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+  """Returns a pytree of arrays in that dtype, but for weights in 8 bits."""
+
+  def one(leaf):
+    return leaf if leaf.dtype == jnp.int8 else leaf.astype(dtype)
+
+  return jax.tree.map(one, tree)
 
 
 def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:

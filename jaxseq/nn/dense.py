@@ -61,3 +61,21 @@ class Dense(linen.Module):
     dtype = dtypes.canonicalize_dtype(x, like, bias, dtype=self.dtype)
     x = jnp.asarray(x, dtype)
     return recurrence.dense(x, kernel, bias, wide=self.wide)
+
+
+class Embed(linen.Embed):
+  """`linen.Embed`, whose embedding may be a `recurrence.Weight`."""
+
+  def __call__(self, inputs: jax.Array) -> jax.Array:
+    """Returns rows (..., features) of tokens (...)."""
+    if isinstance(self.embedding, recurrence.Weight):
+      return self.embedding.take(inputs).astype(self.dtype)
+    return super().__call__(inputs)
+
+  def attend(self, query: jax.Array) -> jax.Array:
+    """Returns products (..., num_embeddings) of (..., features), float32."""
+    if isinstance(self.embedding, recurrence.Weight):
+      return self.embedding.attend(query, wide=True)
+    if query.dtype == self.dtype:
+      return super().attend(query)
+    return recurrence.dense(query, self.embedding.T, wide=True)

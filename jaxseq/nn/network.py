@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
@@ -140,7 +139,7 @@ class SequenceNetwork(recurrent.Recurrent):
       _check_tokens(inputs, step)
       # Rounded after the look-up: the gradients of a token's many places are
       # summed in float32.
-      embed = linen.Embed(
+      embed = dense.Embed(
         self.vocab_size,
         config.stack.d_model,
         dtype=jnp.promote_types(dtype, jnp.float32),
@@ -189,9 +188,7 @@ class SequenceNetwork(recurrent.Recurrent):
           self.num_outputs,
           f"{self.vocab_size}, the vocab_size, as the config has tie",
         )
-      if x.dtype == embed.dtype:
-        return embed.attend(x)
-      return recurrence.dense(x, embed.embedding.T, wide=True)
+      return embed.attend(x)
     head = heads.ClassificationHead(
       num_classes=self.num_outputs,
       pooling="none" if step else config.pooling,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import item_losses as item_losses
   from jaxseq.tasks import item_metrics as item_metrics
   from jaxseq.tasks import item_network as item_network
+  from jaxseq.tasks import item_streams as item_streams
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses

@@ -106,12 +106,11 @@ class ItemNetwork(linen.Module):
       features=True,
       options=self._options(gaps),
     )
-    vectors = self.network.variables["params"]["embed"]["embedding"]
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    positive = jnp.einsum("ntd,ntd->nt", x.astype(wide), vectors[targets])
-    negative = jnp.einsum("ntd,nkd->ntk", x.astype(wide), vectors[others])
-    scale = self.config.logit_scale
-    return scale * positive, scale * negative
+    vectors = self._vectors()
+    wide = x.astype(vectors.dtype)
+    positive = jnp.einsum("ntd,ntd->nt", wide, vectors[targets])
+    negative = jnp.einsum("ntd,nkd->ntk", wide, vectors[others])
+    return self._scaled(positive), self._scaled(negative)
 
   def step(
     self, items: jax.Array, states: Any, gaps: jax.Array | None = None
@@ -124,35 +123,44 @@ class ItemNetwork(linen.Module):
       gaps: (n,) before the items, with `gaps`.
 
     Returns:
-      Logits (n, num_items) after it, and the states.
+      What `score` takes, (n, d), and the states after the item.
     """
-    logits, states = self.network.step(
-      items, states, options=self._options(gaps)
+    options = self._options(gaps)
+    return self.network(
+      items, states, step=True, features=True, options=options
     )
-    return logits[..., 1:], states
 
-  def packed(
+  def read(
     self,
     items: jax.Array,
     reset: jax.Array,
     at: jax.Array,
     gaps: jax.Array | None = None,
-  ) -> jax.Array:
-    """Scores all items behind whole histories that lie in rows, end to end.
+  ) -> tuple[jax.Array, Any]:
+    """Reads whole histories that lie in rows, with as many in a row as fit.
 
     Args:
-      items: (rows, time) integers, 0 behind the end of a row.
+      items: (rows, time) integers, 0 where there is none.
       reset: (rows, time) bool, True at the first item of a user.
-      at: (rows, m) integers, the places of last items.
+      at: (rows, m) integers, the places after which is scored.
       gaps: (rows, time) before the items, with `gaps`.
 
     Returns:
-      Logits (rows, m, num_items).
+      What `score` takes, (rows, m, d), and the states after the last elements.
     """
-    logits, _ = self.network(
-      items, reset=reset, at=at, options=self._options(gaps)
+    options = self._options(gaps)
+    return self.network(
+      items, reset=reset, at=at, features=True, options=options
     )
-    return logits[..., 1:]
+
+  def score(self, features: jax.Array) -> jax.Array:
+    """Returns the logits (..., num_items) of all items.
+
+    Args:
+      features: (..., d), of `step` or `read`.
+    """
+    vectors = self._vectors()[1:]
+    return self._scaled(jnp.matmul(features.astype(vectors.dtype), vectors.T))
 
   @linen.nowrap
   def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
@@ -160,6 +168,16 @@ class ItemNetwork(linen.Module):
     size = self.num_items + 1
     network = nn.SequenceNetwork(self.config, size, size, parent=None)
     return network.initial_state(batch_shape)
+
+  def _vectors(self):
+    """The vectors (num_items + 1, d) that items are read as and scored by."""
+    return self.network.variables["params"]["embed"]["embedding"]
+
+  def _scaled(self, logits):
+    """The network's logits from the products with the vectors."""
+    logits = self.config.logit_scale * logits
+    cap = self.config.logit_cap
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
 
   def _options(self, gaps):
     """The keyword options of the mixers."""

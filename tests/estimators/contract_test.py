@@ -45,11 +45,18 @@ CASES = {
     {"input_length": 4, "horizon": 2, "normalize": False, "channels": "mixed"},
     (RNG.normal(size=(30, 2)),),
   ),
+  "next_item": (
+    estimators.NextItem,
+    {"length": 4},
+    ((np.arange(24) % 6, np.arange(24) * 3 % 7, np.arange(24)),),
+  ),
   # Regular gaps.
   "events": (estimators.EventModel, {"components": 2}, (TIMES,)),
   "encoder": (estimators.DisentangledEncoder, {"latent": 2}, (X,)),
 }
-SERIES = [name for name in CASES if name not in ("forecaster", "events")]
+SERIES = [
+  name for name in CASES if name not in ("forecaster", "events", "next_item")
+]
 OF_ANY_LENGTH = ["classifier", "regressor", "stepwise"]
 
 
@@ -77,6 +84,8 @@ def test_answers_are_finite_for_constant_and_regular_data(name):
   found = answers(fitted(name), *given)
   if name == "events":
     found = found["gap_expected"]
+  if name == "next_item":
+    found = found["score"]
   assert np.isfinite(found).all()
 
 

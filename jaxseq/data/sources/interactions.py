@@ -331,26 +331,13 @@ def make_splits(
   Raises:
     ValueError: if a part for training or testing is empty.
   """
-  _validate.integer("length", length, 1)
-  # Of each part the user, the first element and the one behind the last.
-  pieces, later = [], ([], [])
-  for user, part in enumerate(parts):
-    for end in range(np.count_nonzero(part == 0) - 1, 0, -length):
-      pieces.append((user, max(end - length, 0), end))
-    for number, examples in enumerate(later, 1):
-      # None of the part, or one without a history, is at 0.
-      first = int(np.argmax(part == number))
-      if first:
-        examples.append((user, 0, first))
   sets = []
-  for name, examples in zip(("train", "valid", "test"), (pieces, *later)):
-    if not examples and name == "valid":
-      sets.append(None)
-      continue
-    if not examples:
+  for number, name in enumerate(("train", "valid", "test")):
+    part = examples(histories, parts, number, length, gaps)
+    if part is None and name != "valid":
       expected = "some: users with 3 rows or more, or another split"
       raise _validate.error(f"{where}: {name}", "no next item", expected)
-    sets.append(_part(histories, gaps, examples, name == "train"))
+    sets.append(part)
   count = len(source.items or ())
   info = datasets.Info(
     f"Items of {len(histories)} users, of {count}; which one is next?",
@@ -363,19 +350,46 @@ def make_splits(
   return datasets.Splits(*sets, info)
 
 
-def _part(histories, gaps, examples, everywhere):
-  """The examples of a part; `everywhere` an element has a target."""
+def examples(
+  histories: Sequence[np.ndarray],
+  parts: Sequence[np.ndarray],
+  number: int,
+  length: int,
+  gaps: Sequence[np.ndarray] | None = None,
+) -> datasets.ArrayDataset | None:
+  """Returns the examples of one part, see `make_splits`; None without any.
+
+  Args:
+    histories: as of `make_splits`, as the rest.
+    parts: likewise.
+    number: of the part.
+    length: likewise.
+    gaps: likewise.
+  """
+  _validate.integer("length", length, 1)
+  # The user, the first element and the one behind the last.
+  spans = []
+  for user, part in enumerate(parts):
+    if number:
+      # None of the part, or one without a history, is at 0.
+      first = int(np.argmax(part == number))
+      spans += [(user, 0, first)] if first else []
+    else:
+      ends = range(np.count_nonzero(part == 0) - 1, 0, -length)
+      spans += [(user, max(end - length, 0), end) for end in ends]
+  if not spans:
+    return None
   inputs, lengths = padding.pad_sequences(
-    [histories[user][begin:end] for user, begin, end in examples]
+    [histories[user][begin:end] for user, begin, end in spans]
   )
-  users = np.array([user for user, _, _ in examples], np.int32)
   targets = np.zeros_like(inputs)
-  for row, (user, begin, end) in zip(targets, examples):
-    first = begin if everywhere else end - 1
+  for row, (user, begin, end) in zip(targets, spans):
+    first = end - 1 if number else begin
     row[first - begin : end - begin] = histories[user][first + 1 : end + 1]
+  users = np.array([user for user, _, _ in spans], np.int32)
   extras = datasets.Extras(user=users)
   if gaps is not None:
-    between = [gaps[user][begin:end] for user, begin, end in examples]
+    between = [gaps[user][begin:end] for user, begin, end in spans]
     extras = extras._replace(gaps=padding.pad_sequences(between)[0])
   return datasets.ArrayDataset(inputs, targets, lengths, extras)
 

@@ -78,7 +78,8 @@ class LowRank(weights.Weight):
     dtype = jnp.promote_types(self.w.dtype, jnp.float32)
     exact = lax.Precision.HIGHEST
     low = jnp.matmul(self.a, self.b, precision=exact).astype(dtype)
-    return self.w.astype(dtype) + self.scale * low
+    w = self.w.array() if isinstance(self.w, weights.Weight) else self.w
+    return w.astype(dtype) + self.scale * low
 
   def _gain(self, total):
     """Returns the factors of the columns."""

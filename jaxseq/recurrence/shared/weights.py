@@ -53,9 +53,26 @@ class Weight:
     """
     raise NotImplementedError
 
+  def take(self, indices: Any) -> Any:
+    """Returns rows, (..., m), as those of an embedding by tokens (...)."""
+    return self.elsewhere()[indices]
+
+  def attend(self, x: Any, wide: bool = False) -> Any:
+    """Returns the products of x (..., m) and all rows, (..., n).
+
+    Args:
+      x: (..., m).
+      wide: whether narrow x give float32.
+    """
+    return x @ self.elsewhere().T
+
+  def array(self) -> Any:
+    """Returns the weight as an array; raises `Misplaced` here."""
+    return self._refuse()
+
   def elsewhere(self) -> Any:
     """Returns the array for any other use; raises `Misplaced` here."""
-    self._refuse()
+    return self._refuse()
 
   def _refuse(self) -> NoReturn:
     raise Misplaced(

@@ -1,0 +1,139 @@
+"""NextItem: frames, known and new users, lists of what is allowed, events."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import jaxseq
+from jaxseq import estimators
+
+SMALL = {
+  "d_model": 8,
+  "num_updates": 2,
+  "batch_size": 4,
+  "random_state": 0,
+  "dropout": 0.0,
+}
+RNG = np.random.default_rng(0)
+
+
+def frame(users=6, events=5, items=9):
+  rows = [
+    (f"u{user}", f"i{item}", time)
+    for user in range(users)
+    for time, item in enumerate(RNG.permutation(items)[:events])
+  ]
+  table = pd.DataFrame(rows, columns=["user", "item", "time"])
+  return table.sample(frac=1, random_state=0)
+
+
+FRAME = frame()
+
+
+@pytest.fixture(scope="module")
+def model():
+  return estimators.NextItem(**SMALL).fit(FRAME)
+
+
+def history(user, table=FRAME):
+  return table[table.user == user].sort_values("time").item.tolist()
+
+
+def test_known_users_get_what_they_have_not_taken(model):
+  found = model.recommend(["u3", "u1"], 3)
+  assert found["user"].tolist() == ["u3"] * 3 + ["u1"] * 3
+  assert found["rank"].tolist() == [1, 2, 3] * 2
+  assert not set(found["item"][:3]) & set(history("u3"))
+  again = model.recommend(["u3"], 9, filter_viewed=False)
+  assert set(again["item"]) == set(model.items_)
+  # All users, and fewer than k where no more are left.
+  every = model.recommend(k=20)
+  assert every.num_rows == 6 * 4
+  listed = model.recommend(["u3"], items=[*history("u3")[:2], found["item"][1]])
+  assert listed["item"].tolist() == [found["item"][1]]
+
+
+def test_new_users_and_sessions_are_as_known_ones(model):
+  known = model.recommend(["u0", "u5"], 4)
+  new = model.recommend_for([history("u0"), history("u5")], 4)
+  assert new["user"].tolist() == [0] * 4 + [1] * 4
+  np.testing.assert_array_equal(new["item"], known["item"])
+  np.testing.assert_allclose(new["score"], known["score"], rtol=1e-4)
+  # What the model's file says, too.
+  saved = model.predict(FRAME)
+  rows = saved["id"] == "u5"
+  np.testing.assert_array_equal(saved["item"][rows], known["item"][4:])
+
+
+def test_an_event_changes_its_user_alone():
+  model = estimators.NextItem(**SMALL).fit(FRAME)
+  before = model.recommend(["u1"])
+  model.update("u0", before["item"][0]).update("new", "i3")
+  np.testing.assert_array_equal(
+    model.recommend(["u1"])["score"], before["score"]
+  )
+  longer = [*history("u0"), before["item"][0]]
+  found = model.recommend(["u0", "new"], 3)
+  wanted = model.recommend_for([longer, ["i3"]], 3)
+  np.testing.assert_array_equal(found["item"], wanted["item"])
+  np.testing.assert_allclose(found["score"], wanted["score"], rtol=1e-4)
+  again = pickle.loads(pickle.dumps(model))
+  np.testing.assert_array_equal(
+    again.recommend()["item"], model.recommend()["item"]
+  )
+
+
+def test_times_reach_the_mixer(tmp_path):
+  options = {**SMALL, "mixer": "s5", "gap": 1.0}
+  model = estimators.NextItem(**options).fit(FRAME)
+  known = model.recommend(["u2"], 4)
+  near, far = (
+    model.recommend_for([history("u2")], 4, times=[np.arange(5) * scale])
+    for scale in (1, 1000)
+  )
+  np.testing.assert_allclose(near["score"], known["score"], rtol=1e-4)
+  assert not np.allclose(far["score"], near["score"], rtol=1e-3)
+  model.update("u2", known["item"][0], 8)
+  wanted = model.recommend_for(
+    [[*history("u2"), known["item"][0]]], 3, times=[[0, 1, 2, 3, 4, 8]]
+  )
+  np.testing.assert_allclose(
+    model.recommend(["u2"], 3)["score"], wanted["score"], rtol=1e-4
+  )
+  model.save(tmp_path / "model.safetensors")
+  loaded = jaxseq.load(tmp_path / "model.safetensors")
+  assert loaded.preparation.gap == 1.0
+
+
+@pytest.mark.slow
+def test_a_ring_is_learnt_and_scored():
+  rows = [(u, (u + t) % 9, t) for u in range(60) for t in range(6)]
+  table = pd.DataFrame(rows, columns=["who", "what", "when"])
+  model = estimators.NextItem(
+    d_model=16,
+    num_updates=200,
+    learning_rate=1e-2,
+    early_stopping=20,
+    columns=("who", "what", "when"),
+    random_state=0,
+  ).fit(table)
+  assert model.history_["valid_ndcg_10"][-1] > 0.9
+  assert model.score(table) > 0.9
+  assert model.recommend_for([[4, 5, 6]], 1)["item"].tolist() == [7]
+
+
+def test_what_is_wrong_is_named(model):
+  with pytest.raises(ValueError, match=r"X: columns: got .*one 'time' among"):
+    estimators.NextItem().fit(FRAME[["user", "item"]])
+  with pytest.raises(
+    ValueError, match="X: got .2 of them, expected a frame, or"
+  ):
+    estimators.NextItem().fit(([1], [2]))
+  with pytest.raises(ValueError, match="X: got 'no user with two items'"):
+    estimators.NextItem().fit(([1, 2], [3, 4], [5, 6]))
+  with pytest.raises(ValueError, match="items: got 'odd', expected one of the"):
+    model.recommend_for([["odd"]])
+  with pytest.raises(ValueError, match="users: got 'odd', expected one that"):
+    model.recommend(["odd"])
