@@ -1,4 +1,4 @@
-"""What follows the last symbols of a trace, by counting: Markov and n-grams.
+"""Models that count the symbols after a context: Markov chains and n-grams.
 
     model = suffix_models.Suffixes(train, order=4)
     predictions = model.witten_bell(test)
