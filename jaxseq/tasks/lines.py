@@ -60,6 +60,7 @@ LINES = {
   "forecast": Line(
     f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}
   ),
+  "group_policy": Line(f"{_PROGRAMS}.checked_answers", modes=_PLAYED),
   "icrl": Line(f"{_PROGRAMS}.icrl", modes=_PLAYED),
   "icrl_suite": Line(f"{_PROGRAMS}.icrl_suite", modes=_PLAYED),
   "language_model": Line(

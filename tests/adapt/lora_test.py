@@ -121,9 +121,16 @@ def test_first_adapters_change_nothing():
   )
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
-@pytest.mark.parametrize("dora", [False, True])
-def test_attached_is_merged(scan_layers, dora):
+@pytest.mark.parametrize(
+  ("dora", "scan_layers"),
+  [
+    (False, True),
+    (True, False),
+    pytest.param(False, False, marks=pytest.mark.slow),
+    pytest.param(True, True, marks=pytest.mark.slow),
+  ],
+)
+def test_attached_is_merged(dora, scan_layers):
   network, variables, tokens = _own(scan_layers=scan_layers)
   adapters = _filled(network, variables, dora=dora)
   reset = jnp.zeros(tokens.shape, bool).at[0, 7].set(True)

@@ -50,7 +50,18 @@ def test_factors_merge_to_what_load_merges(name):
   _assert_merges_to(name, adapters, ADAPTERS / name)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(
+      name,
+      marks=()
+      if name in ("jamba", "kimi_linear", "rwkv")
+      else pytest.mark.slow,
+    )
+    for name in MODELS
+  ],
+)
 def test_written_adapters_are_those_read(name, tmp_path):
   adapters = peft_file.read(ADAPTERS / name, BASES / name)
   # As after training: parts that were zeros are not any more, and parameters

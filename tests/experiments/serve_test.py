@@ -91,6 +91,7 @@ def test_states_of_a_server(checkpoint, tmp_path):
   assert serve.with_states(served, None) is served
 
 
+@pytest.mark.slow
 def test_drafts_of_a_server(checkpoint):
   served = serve.load(checkpoint)
   assert serve.make_drafts(None) == {}

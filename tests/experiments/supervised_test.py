@@ -106,7 +106,7 @@ def results(workdir):
 # What these do beyond `classify` has tests of its own.
 _SLOW = (
   *("compare", "decision", "dts", "events", "forecast"),
-  *("next_element", "recommend", "synthetic"),
+  *("group_policy", "next_element", "recommend", "synthetic"),
 )
 
 
