@@ -24,6 +24,7 @@ if TYPE_CHECKING:
   from jaxseq.data import activities as activities
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
+  from jaxseq.data import chat_sets as chat_sets
   from jaxseq.data import chats as chats
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets

@@ -32,6 +32,7 @@ def main(program: experiment.Experiment) -> None:
   if isinstance(work, suite.Suite):
     work.main(directory, program.mode)
     return
+  work.begin(directory, program.mode)
   results = {}
   if program.mode in ("train", "evaluate"):
     results = report.main(

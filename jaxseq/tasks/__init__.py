@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.tasks import adaptation as adaptation
   from jaxseq.tasks import base as base
   from jaxseq.tasks import budget as budget
   from jaxseq.tasks import classification as classification

@@ -38,6 +38,7 @@ def _task(name):
 
 _PROGRAMS = "jaxseq.programs"
 LINES = {
+  "adapt": Line(f"{_PROGRAMS}.adapt", mesh=False),
   "atari100k_suite": Line(
     f"{_PROGRAMS}.atari100k_suite", modes=_PLAYED, mesh=False
   ),
