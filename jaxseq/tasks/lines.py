@@ -75,6 +75,7 @@ LINES = {
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation"),
+    (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
