@@ -205,13 +205,15 @@ def _gather(g, e, x, places):
         start = int(np.clip(start, 0, shape[axis] - sizes[axis]))
         x = g.cut(x, axis, start, start + sizes[axis])
     return _reshape(g, e, x)
-  # Rows of a table.
+  # Rows of a table, along an axis.
+  axis, count = axes[0], len(_shape(e, 1)) - 1
   ndim = len(e.outvars[0].aval.shape)
-  kept = tuple(range(len(_shape(e, 1)) - 1, ndim))
-  rows = axes == numbers.collapsed_slice_dims == (0,) and sizes[0] == 1
-  if not (rows and sizes[1:] == shape[1:] and numbers.offset_dims == kept):
+  kept = tuple(i for i in range(ndim) if not axis <= i < axis + count)
+  others = [i for i in range(len(shape)) if sizes[i] != shape[i]]
+  rows = axes == numbers.collapsed_slice_dims == (axis,) and sizes[axis] == 1
+  if not (rows and others in ([], [axis]) and numbers.offset_dims == kept):
     raise ValueError("gather: has no counterpart in ONNX here")
-  return g.add("Gather", x, g.reshape(places, _shape(e, 1)[:-1]), axis=0)
+  return g.add("Gather", x, g.reshape(places, _shape(e, 1)[:-1]), axis=axis)
 
 
 def _split(g, e, x):

@@ -255,7 +255,7 @@ class _Flat:
     return inputs, {name: results[name] for name in names}
 
   def described(self, name, shape):
-    """What the JSON says of an input."""
+    """The entry of an input in the JSON."""
     entry = _described(name, shape)
     if name in self.initial:
       number = _alike(self.initial[name])

@@ -58,7 +58,7 @@ def step_of(
     about = about | {"noise": drawn}
 
   def see(observation, first, last):
-    """What the network sees of one observation, and the images for later."""
+    """The view that the network has of an observation, and images for later."""
     shown = params.replace(observation=observation["observation"])
     unused = jax.random.key(0)
     before = memory | dict(zip(images, [last.get("frames")]))
@@ -101,9 +101,9 @@ def _told(policy):
   if hasattr(policy, "parts"):
     parts = [part.logits for part in policy.parts]
     return {"logits": jnp.concatenate(parts, axis=-1)}
-  told = policy._asdict()
-  told.pop("epsilon", None)
-  return {k: jnp.broadcast_to(x, policy[0].shape) for k, x in told.items()}
+  numbers = policy._asdict()
+  numbers.pop("epsilon", None)
+  return {k: jnp.broadcast_to(x, policy[0].shape) for k, x in numbers.items()}
 
 
 def _draw(policy, noise):
