@@ -71,9 +71,11 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
+  "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation"),
+    (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
