@@ -5,6 +5,9 @@
 # eight, so that they are a second run of pytest.
 set -u
 
+# Programs that tests start would compile the package's source each.
+unset PYTHONDONTWRITEBYTECODE
+
 python=$1
 jobs=$2
 kind=$3

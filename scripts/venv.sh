@@ -156,10 +156,14 @@ quiet=--quiet
 if [ -t 1 ]; then quiet=; fi
 install() {
   "$python" -m pip --disable-pip-version-check --no-input install $quiet \
-    --constraint "constraints/$version.txt" "$@" </dev/null
+    --no-compile --constraint "constraints/$version.txt" "$@" </dev/null
 }
 echo "Installing jaxseq for Python $version in $dir (a minute or two)."
 # The build runs with the pinned setuptools, not with the newest of the day.
 install setuptools
 install --no-build-isolation --editable ".[dev]"
+# Compiled by as many processes as there are cores, and without the packages'
+# own tests; pip compiles all that it installs, one file after the other.
+"$python" -m compileall -q -j 0 -x '/tests/' "$dir"/lib/python*/site-packages \
+  </dev/null >/dev/null 2>&1 || :
 printf '%s\n' "$place" "$inputs" >"$stamp"

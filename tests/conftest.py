@@ -63,6 +63,21 @@ def _count_program(event: str, seconds: float, **_):
 jax.monitoring.register_event_duration_secs_listener(_count_program)
 
 
+# Folders with the name of the mark that all tests in them have.
+_FOLDERS = ("accelerator", "compile", "fuzz", "popgym")
+
+
+def pytest_ignore_collect(collection_path, config):
+  """Leaves out what has no test of the chosen kind: importing takes longer."""
+  chosen = config.option.markexpr.split(" and ")
+  name = collection_path.name
+  if name in _FOLDERS and f"not {name}" in chosen:
+    return True
+  if "devices" in chosen and collection_path.suffix == ".py":
+    return "devices" not in collection_path.read_text("utf-8") or None
+  return None
+
+
 def pytest_collection_finish():
   """Lets the collector pass over what was imported, and come less often.
 

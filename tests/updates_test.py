@@ -50,7 +50,9 @@ def test_ppo(normalize):
   assert check_agent(ppo, config) > 10
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize(
+  "dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.5]
+)
 def test_r2d2(dropout):
   network = r2d2_test.with_dropout(dropout).network
   config = r2d2_test.small(num_envs=2, network=network)
@@ -89,6 +91,7 @@ def test_spr():
   assert check_spr(config, game) > 10
 
 
+@pytest.mark.slow
 def test_spr_with_a_memory():
   game = memory_test.vivid()
   learning = agent_test.CHANGES["learning"] | AUGMENTED

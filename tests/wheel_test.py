@@ -144,12 +144,22 @@ def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):
   assert not {"flax", "optax", "gymnax", "ml_collections"} & set(names)
 
 
-def test_the_command_comes_with_the_wheel(wheel, dependencies, tmp_path):
-  python = make_environment(tmp_path / "plain", dependencies)
+@pytest.fixture(scope="module")
+def command(wheel, dependencies, tmp_path_factory):
+  """The program, in an environment that has the wheel."""
+  directory = tmp_path_factory.mktemp("command") / "plain"
+  python = make_environment(directory, dependencies)
   install(python, wheel)
-  command = python.parent / "jaxseq"
+  return python.parent / "jaxseq"
+
+
+def test_the_command_comes_with_the_wheel(command, tmp_path):
   shown = wheels.run(command, "--help", cwd=tmp_path)
   assert "jaxseq train classify --data=" in shown
+
+
+@pytest.mark.slow
+def test_the_command_of_the_wheel_trains(command, tmp_path):
   (tmp_path / "notes.txt").write_text("ab" * 2000)
   sizes = {"num_updates": 2, "length": 8, "valid_tokens": 16, "num_seeds": 1}
   small = ("optimizer.warmup_steps=0", "network.stack.d_model=8")

@@ -10,7 +10,8 @@ text is that of Debian's package bible-kjv (`apt-get install bible-kjv`); with
 
 it is the source of Python's standard library, which is always there. Each takes
 some five minutes of one core. With `:wide` the Bible is read by layers of width
-512, in which the weights are what a pass costs (a quarter of an hour). `:tiny`
+512, in which the weights are what a pass costs (a quarter of an hour). Those of
+`benchmarks.joint_engine`, on the source of the library, are `:engine`. `:tiny`
 learns nothing, and shows in seconds whether everything works.
 """
 
@@ -47,9 +48,20 @@ KJV = configuration.updated(
   batch_size=16,
   arms=_arms(None, _OPTIONS | _SMALL),
 )
+_ENGINE = {
+  name: blocks.arm(name, d_model=64, mixer_options=options)
+  for name, options in (
+    ("gru", {}),
+    ("mamba2", _SMALL["mamba2"]),
+    ("rwkv7", {"head_size": 16}),
+  )
+}
+# Half of its layers are attention.
+_ENGINE["hybrid"] = blocks.arm("gated_deltanet", d_model=64, hybrid=_OPTIONS)
 get_config = variants.Variants(
   kjv=KJV,
   stdlib=configuration.updated(KJV, data="python_source"),
+  engine=configuration.updated(KJV, data="python_source", arms=_ENGINE),
   wide=configuration.updated(
     KJV, optimizer={"learning_rate": 1e-3}, arms=_arms(512, _OPTIONS)
   ),

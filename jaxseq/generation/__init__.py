@@ -31,9 +31,11 @@ if TYPE_CHECKING:
   from jaxseq.generation.engine import Engine as Engine
   from jaxseq.generation.engine import EngineConfig as EngineConfig
   from jaxseq.generation.offline import Prefix as Prefix
+  from jaxseq.generation.offline import Rollouts as Rollouts
   from jaxseq.generation.offline import continue_prefix as continue_prefix
   from jaxseq.generation.offline import generate as generate
   from jaxseq.generation.offline import read_prefix as read_prefix
+  from jaxseq.generation.offline import rollouts as rollouts
   from jaxseq.generation.pattern_pool import PatternConfig as PatternConfig
   from jaxseq.generation.prefix_cache import PrefixCache as PrefixCache
   from jaxseq.generation.requests import Request as Request

@@ -37,6 +37,21 @@ class Prefix(NamedTuple):
   seen: jax.Array
 
 
+class Rollouts(NamedTuple):
+  """Answers to prompts, and what the network says of them.
+
+  Attributes:
+    tokens: (*batch, length) int32.
+    log_probs: (*batch, length), which the network gives the tokens.
+    mask: (*batch, length) bool, the tokens of the answers: up to the first stop
+      token, with it.
+  """
+
+  tokens: jax.Array
+  log_probs: jax.Array
+  mask: jax.Array
+
+
 def generate(
   network: Any,
   variables: PyTree,
@@ -107,7 +122,53 @@ def generate(
   )
   keys = _prompts.row_keys(key, seeds, batch_shape)
   arguments = variables, prompts, states, keys, controls, constraint
-  return _generate(network, length, penalizes, None, *arguments)
+  return _generate(network, length, penalizes, None, *arguments)[:2]
+
+
+def rollouts(
+  network: Any,
+  variables: PyTree,
+  prompt: jax.Array | Sequence[Any],
+  length: int,
+  key: jax.Array,
+  *,
+  lengths: jax.Array | None = None,
+  seeds: jax.Array | None = None,
+  stop: int | Sequence[int] = (),
+) -> Rollouts:
+  """Draws answers from the network's own distribution, to learn from them.
+
+  The tokens are those of `generate` without options, under which alone the
+  distribution that tokens are drawn from is the network's. Their
+  log-probabilities are those that `network.apply` gives them in training, to
+  rounding, although it reads prompts and answers at once: what policy gradients
+  (`tasks.group_policy`) take as `old_log_probs` needs no further pass.
+
+  Args:
+    network: as in `generate`.
+    variables: of the network.
+    prompt: as in `generate`.
+    length: the most tokens of an answer.
+    key: random key.
+    lengths: as in `generate`.
+    seeds: as in `generate`.
+    stop: tokens of which each ends an answer.
+
+  Raises:
+    ValueError: as in `generate`.
+  """
+  _validate.integer("length", length, 1)
+  vocab_size = _network_checks.vocab_size(network, variables)
+  prompts = _prompts.make_prompts(network, prompt, lengths, None, None)
+  batch_shape = prompts.tokens.shape[:-1]
+  options = {"stop": stop}
+  controls, _ = _prompts.controls(vocab_size, options, None, batch_shape)
+  keys = _prompts.row_keys(key, seeds, batch_shape)
+  arguments = variables, prompts, None, keys, controls, None
+  tokens, _, log_probs, mask = _generate(
+    network, length, False, None, *arguments
+  )
+  return Rollouts(tokens, log_probs, mask)
 
 
 def read_prefix(
@@ -191,7 +252,7 @@ def continue_prefix(
   )
   keys = _prompts.row_keys(key, seeds, tuple(batch_shape), count)
   arguments = variables, prefix, None, keys, controls, constraint
-  return _generate(network, length, penalizes, count, *arguments)
+  return _generate(network, length, penalizes, count, *arguments)[:2]
 
 
 def _after(network, variables, prompts, states):
@@ -230,18 +291,24 @@ def _generate(
     )
   history = token_sampling.unused_history(source.seen) if penalizes else None
   draw = functools.partial(_drawing.next_token, constraint, controls)
-  rows, _ = draw(_drawing.start(keys, history, constraint), source.logits)
-  first = rows.token
+  rows, log_prob = draw(
+    _drawing.start(keys, history, constraint), source.logits
+  )
+  first = rows.token, log_prob, jnp.ones(rows.ended.shape, bool)
 
   def body(carry, _):
     rows, states = carry
+    goes_on = ~rows.ended
     logits, states = network.apply(variables, rows.token, states, method="step")
-    rows, _ = draw(rows, logits)
-    return (rows, states), rows.token
+    rows, log_prob = draw(rows, logits)
+    return (rows, states), (rows.token, log_prob, goes_on)
 
   (_, states), rest = lax.scan(body, (rows, source.states), length=length - 1)
-  tokens = jnp.concatenate([first[None], rest], axis=0)
-  return jnp.moveaxis(tokens, 0, -1), states
+  tokens, log_probs, mask = (
+    jnp.moveaxis(jnp.concatenate([one[None], others], axis=0), 0, -1)
+    for one, others in zip(first, rest, strict=True)
+  )
+  return tokens, states, log_probs, mask
 
 
 # The compiled part of `read_prefix`.

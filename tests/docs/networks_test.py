@@ -5,12 +5,14 @@ import pathlib
 import re
 
 import jax.numpy as jnp
+import pytest
 
 from jaxseq import nn
 
 _PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "networks.md"
 
 
+@pytest.mark.slow
 def test_the_examples_run():
   names = {}
   blocks = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)

@@ -38,7 +38,15 @@ WITH_CODE = [
 # Their code trains or decodes for longer than ten seconds.
 LONG = {
   f"docs/{name}.md"
-  for name in ("estimators", "generation", "sparse_attention", "speculative")
+  for name in (
+    "actions",
+    "estimators",
+    "generation",
+    "guides/newcomer",
+    "guides/ssm_researcher",
+    "sparse_attention",
+    "speculative",
+  )
 }
 
 

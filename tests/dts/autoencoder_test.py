@@ -107,7 +107,9 @@ def test_autoregressive_decoder(decoder, skip_z):
     pytest.param("gru", "ar", marks=pytest.mark.slow),
   ],
 )
-@pytest.mark.parametrize("skip_z", [True, False])
+@pytest.mark.parametrize(
+  "skip_z", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_skip_z_gives_the_code_to_later_layers(decoder, form, skip_z):
   vae = _vae(decoder=decoder, form=form, skip_z=skip_z)
   x, z = _data()

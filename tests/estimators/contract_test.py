@@ -161,6 +161,7 @@ def test_pieces_of_any_length_are_the_whole():
     estimator.predict_stream([X[0, :4], X[1, :6]])
 
 
+@pytest.mark.slow
 def test_the_last_piece_of_a_stream_may_be_shorter():
   y = np.cumsum(X[..., 0], axis=1)
   estimator = fresh("stepwise").partial_fit(X[:, :4], y[:, :4])

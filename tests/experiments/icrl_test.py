@@ -54,6 +54,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
   assert "--mode=evaluate" in output
 
 
+@pytest.mark.slow
 def test_evaluation_shows_an_episode(uninterrupted):
   workdir, _ = uninterrupted
   written = (workdir / "episode_gru.gif").stat().st_mtime_ns
@@ -98,10 +99,8 @@ def test_a_run_in_which_no_episode_ends(tmp_path):
   assert all(abs(mean) <= 1 for mean in results["gru"]["evaluation"])
 
 
-@pytest.mark.parametrize(
-  "how",
-  [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_ends_with_the_same_numbers(
   uninterrupted, tmp_path, how
 ):
@@ -137,8 +136,12 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
   [
     (["--config.agent.learnin_rate=1e-3"], "learnin_rate.*learning_rate"),
     (["--config.agent.env_id=NoSuchEnv"], "NoSuchEnv"),
-    (["--config.agent.num_minibatches=3"], "num_minibatches: got 3, expected"),
-    (["--mode=evaluate"], "absent"),
+    pytest.param(
+      ["--config.agent.num_minibatches=3"],
+      "num_minibatches: got 3, expected",
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(["--mode=evaluate"], "absent", marks=pytest.mark.slow),
   ],
 )
 def test_wrong_input_gets_one_sentence(tmp_path, flags, message):

@@ -246,6 +246,7 @@ def read(path):
     return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_classes_of_a_file_from_training_to_table(
   monkeypatch, files, tmp_path, capsys
 ):

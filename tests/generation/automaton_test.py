@@ -289,27 +289,30 @@ def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):
 
 
 @pytest.mark.parametrize(
-  "pattern",
+  ("pattern", "count"),
   [
-    pytest.param(r".{2000}", marks=pytest.mark.slow),
-    r"(a|b)*a(a|b){10}",
+    pytest.param(r".{2000}", 20_000, marks=pytest.mark.slow),
+    pytest.param(r"(a|b)*a(a|b){10}", 20_000, marks=pytest.mark.slow),
+    (r"(a|b)*a(a|b){10}", 4_000),
   ],
 )
-def test_a_vocabulary_takes_little_time_and_memory(pattern):
+def test_a_vocabulary_takes_little_time_and_memory(pattern, count):
   rng = np.random.default_rng(0)
   tokens = [bytes([i]) for i in range(256)]
   tokens += [
-    bytes(rng.choice([*b" abcdetnrs"], i % 9 + 2)) for i in range(20000)
+    bytes(rng.choice([*b" abcdetnrs"], i % 9 + 2)) for i in range(count)
   ]
+  share = len(tokens) / 20_256
   start = time.process_time()
   tracemalloc.start()
   found = automaton.compile_pattern(pattern, tokens=tokens)
   _, most = tracemalloc.get_traced_memory()
   tracemalloc.stop()
-  # A few seconds, and 60 MB of tables with as much beside them; once 3 GB.
-  assert time.process_time() - start < 40
-  assert most < 5e8
-  assert sum(leaf.nbytes for leaf in jax.tree.leaves(found)) < 8e7
+  # Of all tokens a few seconds, and 60 MB of tables with as much beside them;
+  # once 3 GB.
+  assert time.process_time() - start < 40 * share
+  assert most < 5e8 * share
+  assert sum(leaf.nbytes for leaf in jax.tree.leaves(found)) < 8e7 * share
 
 
 def test_odd_tokens():

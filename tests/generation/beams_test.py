@@ -46,7 +46,10 @@ def _golden_model(arrays):
   return params, prompt, int(arrays["length"]), options
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize(
+  "name",
+  [GOLDEN[0], *(pytest.param(x, marks=pytest.mark.slow) for x in GOLDEN[1:])],
+)
 def test_diverse_beams_are_the_golden_ones(golden, name):
   with jax.enable_x64(True):
     arrays = golden(f"diverse_beam/{name}")

@@ -142,11 +142,17 @@ def _apply(network, variables, text):
   ],
   ids="-".join,
 )
-@pytest.mark.parametrize("kind", ["recycling", "network"])
-def test_rows_are_those_without_drafts(mixers, kind):
+@pytest.mark.parametrize(
+  ("kind", "name"),
+  [
+    pytest.param("recycling", "greedy", marks=pytest.mark.slow),
+    ("recycling", "drawn"),
+    ("network", "greedy"),
+  ],
+)
+def test_rows_are_those_without_drafts(mixers, kind, name):
   """With shared prompts, patterns, ends, and rows in the place of others."""
   network, variables = _network(*mixers)
-  names = ("greedy", "drawn") if kind == "recycling" else ("greedy",)
   with jax.enable_x64():
     draft, memory = _drafts(kind, network, variables)
     cache = generation.PrefixCache(10**7, least=3)
@@ -159,32 +165,32 @@ def test_rows_are_those_without_drafts(mixers, kind):
       drafts=draft,
       memory=memory,
     )
-    for name in names:
-      requests = _requests(SAMPLINGS[name])
-      # One after the other and all at once: what is kept is of use to both.
-      for each in requests[:4]:
-        engine.run([each])
-      drawn, passes = engine.drawn, engine.passes
-      results = engine.run(requests)
-      for request, rows in zip(requests, results, strict=True):
-        expected = _alone(network, variables, request)
-        for row, whole in zip(rows, expected, strict=True):
-          length = len(row.tokens)
-          np.testing.assert_array_equal(row.tokens, whole[:length])
-          logs = _log_probs(network, variables, request.prompt, row.tokens)
-          # Sums of float64 in another order.
-          np.testing.assert_allclose(row.log_probs, logs, atol=1e-9)
-          # What follows an end is the last token.
-          assert set(whole[length:]) <= {row.tokens[-1]}
-          assert (row.reason == "length") <= (length == request.length)
-      # The first token of a row takes no pass, and an accepted guess saves one.
-      most = engine.drawn - drawn - sum(map(len, results))
-      assert most / draft.tree.paths.shape[1] < engine.passes - passes < most
+    requests = _requests(SAMPLINGS[name])
+    # One after the other and all at once: what is kept is of use to both.
+    for each in requests[:4]:
+      engine.run([each])
+    drawn, passes = engine.drawn, engine.passes
+    results = engine.run(requests)
+    for request, rows in zip(requests, results, strict=True):
+      expected = _alone(network, variables, request)
+      for row, whole in zip(rows, expected, strict=True):
+        length = len(row.tokens)
+        np.testing.assert_array_equal(row.tokens, whole[:length])
+        logs = _log_probs(network, variables, request.prompt, row.tokens)
+        # Sums of float64 in another order.
+        np.testing.assert_allclose(row.log_probs, logs, atol=1e-9)
+        # What follows an end is the last token.
+        assert set(whole[length:]) <= {row.tokens[-1]}
+        assert (row.reason == "length") <= (length == request.length)
+    # The first token of a row takes no pass, and an accepted guess saves one.
+    most = engine.drawn - drawn - sum(map(len, results))
+    assert most / draft.tree.paths.shape[1] < engine.passes - passes < most
     assert cache.hits > 6
     again = engine.run(requests[1:2])[0][0]
     np.testing.assert_array_equal(again.tokens, results[1][0].tokens)
 
 
+@pytest.mark.slow
 def test_texts_have_the_distribution_of_sampling_without_drafts():
   """All texts of a small network's drafts, against their probabilities."""
   network, variables = _network("gru", vocab=4)

@@ -210,6 +210,7 @@ def test_an_ended_row_asks_for_nothing_any_more(monkeypatch):
   assert not noise
 
 
+@pytest.mark.slow
 def test_a_long_window_is_kept_as_far_as_it_was_read():
   stack = nn.StackConfig("attention", {"window": 512}, d_model=8, num_layers=1)
   network = nn.SequenceNetwork(nn.NetworkConfig(stack), 7, vocab_size=7)

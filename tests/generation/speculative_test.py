@@ -77,23 +77,25 @@ def _near(got, expected, atol=1e-9):
   )
 
 
+@pytest.mark.parametrize(
+  "temperature", [pytest.param(0.0, marks=pytest.mark.slow), 0.6]
+)
 @pytest.mark.parametrize("options", list(_cases()))
-def test_all_schemes_are_plain_generation(options):
+def test_all_schemes_are_plain_generation(options, temperature):
   network, variables = _network(**options)
   prompt = [[1, 2, 3, 1, 2], [4, 5]]
   key = jax.random.key(3)
   with jax.enable_x64():
-    for temperature in (0.0, 0.6):
-      arguments = network, variables, prompt, 16, key
-      tokens, states = generation.generate(*arguments, temperature=temperature)
-      for scheme in _SCHEMES:
-        found = speculative.generate(
-          *arguments, draft=DRAFT, scheme=scheme, temperature=temperature
-        )
-        np.testing.assert_array_equal(found.tokens, tokens)
-        _near(found.states, states)
-        # A node that is accepted saves a pass.
-        assert np.all(found.passes < 16)
+    arguments = network, variables, prompt, 16, key
+    tokens, states = generation.generate(*arguments, temperature=temperature)
+    for scheme in _SCHEMES:
+      found = speculative.generate(
+        *arguments, draft=DRAFT, scheme=scheme, temperature=temperature
+      )
+      np.testing.assert_array_equal(found.tokens, tokens)
+      _near(found.states, states)
+      # A node that is accepted saves a pass.
+      assert np.all(found.passes < 16)
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,9 @@ def test_other_arguments_of_save(tmp_path):
     huggingface.save(tmp_path, config, variables)
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_parameters_in_other_dtypes(scan_layers):
   load = functools.partial(huggingface.load, scan_layers=scan_layers)
   config, variables = load(GOLDEN / "mamba2")

@@ -15,6 +15,8 @@ from tests import jaxprs
 from tests.mixers import checks
 
 _D_MODEL, _ROWS, _TIME = 32, 2, 61
+# One of each kind of state.
+_QUICK = {"attention", "gated_deltanet", "gru", "lightnet", "mamba", "s5"}
 
 
 @functools.cache
@@ -77,7 +79,13 @@ def _products(function, params, x):
   return list(found.values())
 
 
-@pytest.mark.parametrize("name", mixers.names())
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+    for name in mixers.names()
+  ],
+)
 def test_weights_meet_activations_in_bfloat16(name):
   """In the gradient, which has the products of the forward pass too."""
   _, gradient, params, x = _problem(name)

@@ -51,7 +51,9 @@ def test_reverse_leaves_padding_behind():
   np.testing.assert_array_equal(found, [2, 1, 0, 3, 4])
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_layers_read_in_both_directions(scan_layers):
   config = nn.StackConfig(
     "gru", d_model=4, bidirectional=True, scan_layers=scan_layers

@@ -55,14 +55,20 @@ def check_three_ways(model, x):
   reset = jax.random.bernoulli(jax.random.key(1), 0.3, x.shape[:-1])
   variables = jax.jit(model.init)(jax.random.key(0), x)
   apply = jax.jit(model.apply)
-  y, final = apply(variables, x, None, reset)
-  first, states = apply(variables, x[:, :2], None, reset[:, :2])
-  second, states = apply(variables, x[:, 2:], states, reset[:, 2:])
-  pieces = jnp.concatenate([first, second], 1)
-  chex.assert_trees_all_close((pieces, states), (y, final), **CLOSE)
   step = jax.jit(functools.partial(model.apply, method="step"))
+  y, final = apply(variables, x, None, reset)
   states = model.initial_state((len(x),))
   chex.assert_trees_all_equal_shapes_and_dtypes(states, final)
+  # Pieces of one length, which one program reads, and a step.
+  pieces, last = [], x.shape[1] - 1
+  for t in range(0, last, 2):
+    piece = np.s_[:, t : t + 2]
+    y_piece, states = apply(variables, x[piece], states, reset[piece])
+    pieces.append(y_piece)
+  y_last, states = step(variables, x[:, last], states, reset[:, last])
+  pieces = jnp.concatenate([*pieces, y_last[:, None]], 1)
+  chex.assert_trees_all_close((pieces, states), (y, final), **CLOSE)
+  states = model.initial_state((len(x),))
   for t in range(x.shape[1]):
     y_t, states = step(variables, x[:, t], states, reset[:, t])
     np.testing.assert_allclose(y_t, y[:, t], **CLOSE)

@@ -28,7 +28,7 @@ def _network(stack=None, **options):
 @pytest.mark.parametrize(
   "options",
   [
-    {},
+    pytest.param({}, marks=pytest.mark.slow),
     {"tie": True},
     pytest.param({"stack": {"prenorm": False}}, marks=pytest.mark.slow),
   ],

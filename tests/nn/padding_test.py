@@ -57,7 +57,7 @@ def _heads(name):
 
 
 # One of each kind; the wrapper around the others is the same.
-_QUICK = {"attention", "gru", "lightnet", "mamba2", "rwkv7", "s5"}
+_QUICK = {"attention", "gru", "lightnet", "mamba2"}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,9 @@ def test_mixers_that_read_ahead(case):
   [
     {"remat": True, "norm": "batch"},
     {"scan_layers": True, "feedforward": "experts", "norm": "rms"},
-    {"hybrid": {"s4": {}}, "feedforward": "relu"},
+    pytest.param(
+      {"hybrid": {"s4": {}}, "feedforward": "relu"}, marks=pytest.mark.slow
+    ),
   ],
   ids=["remat", "scan", "hybrid"],
 )
@@ -190,7 +192,7 @@ def test_no_element_is_pooled_to_zeros(pooling):
   ("mixer", "options"),
   [
     ("routing", {"heads": 2}),
-    ("mom", {"heads": 2}),
+    pytest.param("mom", {"heads": 2}, marks=pytest.mark.slow),
     ("mom", {"heads": 2, "balance": "pooled"}),
   ],
 )

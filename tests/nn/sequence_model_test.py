@@ -152,6 +152,7 @@ def test_remat_saves_memory_and_changes_nothing():
   assert remat_size < 0.75 * plain_size
 
 
+@pytest.mark.slow
 def test_remat_of_separate_layers():
   """Its memory is the compiler's choice; that it is asked for can be seen."""
   model, variables = _model(remat=True, norm="batch")
@@ -242,6 +243,7 @@ def test_options_reach_every_layer():
     assert jnp.abs(threes - plain).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_many_seeds_in_one_program():
   model = nn.SequenceModel(_config(norm="layer"))
   keys = jax.random.split(jax.random.key(0), 3)

@@ -36,9 +36,8 @@ def train(env_id, name):
   return module, arm, after
 
 
-@pytest.mark.parametrize(
-  "name", [pytest.param("r2d2", marks=pytest.mark.slow), "ppo"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["r2d2", "ppo"])
 def test_minatar_by_a_convolution(name):
   _, _, after = train("Breakout-MinAtar", name)
   observation = after.world.observation

@@ -176,7 +176,9 @@ def test_control_tasks():
   assert (np.abs(returns[:, paying]).max(axis=(0, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("same_start", [False, True])
+@pytest.mark.parametrize(
+  "same_start", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_control_tasks_start_where_they_did(same_start):
   mixture, params = envs.make(
     "ProjectedControl",

@@ -113,7 +113,10 @@ _IMAGES = dataclasses.replace(
 @pytest.mark.parametrize(
   "config",
   [
-    ppo.Config(env_id="RepeatPreviousEasy", network=_SMALL),
+    pytest.param(
+      ppo.Config(env_id="RepeatPreviousEasy", network=_SMALL),
+      marks=pytest.mark.slow,
+    ),
     # Its observations tell the previous action themselves.
     ppo.Config(
       env_id="ProjectedCartPole", network=_SMALL, normalize_observation=True
@@ -124,10 +127,13 @@ _IMAGES = dataclasses.replace(
       normalize_observation=True,
     ),
     r2d2.Config(env_id="CountRecallEasy", network=_SMALL),
-    ppo.Config(
-      env_id="Blank",
-      env_options=(("shape", (44, 44, 1)),),
-      network=_IMAGES,
+    pytest.param(
+      ppo.Config(
+        env_id="Blank",
+        env_options=(("shape", (44, 44, 1)),),
+        network=_IMAGES,
+      ),
+      marks=pytest.mark.slow,
     ),
   ],
   ids=lambda config: config.env_id,

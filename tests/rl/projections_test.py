@@ -78,7 +78,9 @@ def _replay(env, params, state, actions, key):
   return jax.lax.scan(body, state, (keys, actions))[1]
 
 
-@pytest.mark.parametrize("bounds", [None, (-0.5, 1.5)])
+@pytest.mark.parametrize(
+  "bounds", [pytest.param(None, marks=pytest.mark.slow), (-0.5, 1.5)]
+)
 def test_it_is_the_same_trajectory_through_the_maps(bounds):
   bare = toy.Walk(bounds=bounds)
   env = projections.Projected(

@@ -170,10 +170,10 @@ _PLAYED = [
   [
     (*_PLAYED[-1], {}),
     (*_PLAYED[0], _POPGYM),
-    (*_PLAYED[2], {"first_step": "one_hot"}),
     *(
       pytest.param(*values, marks=pytest.mark.slow)
       for values in (
+        (*_PLAYED[2], {"first_step": "one_hot"}),
         *((*played, {}) for played in _PLAYED[:-1]),
         (*_PLAYED[-1], _POPGYM),
       )

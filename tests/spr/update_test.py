@@ -156,7 +156,9 @@ def test_the_flag_matters_in_the_golden_updates(golden, name):
   )
 
 
-@pytest.mark.parametrize("done_n", ["any", "first"])
+@pytest.mark.parametrize(
+  "done_n", [pytest.param("any", marks=pytest.mark.slow), "first"]
+)
 @pytest.mark.parametrize(
   "name", [pytest.param("tau1", marks=pytest.mark.slow), "tau001"]
 )

@@ -56,7 +56,9 @@ def _moved(x):
   return x
 
 
-@pytest.mark.parametrize("actions", [DISCRETE, CONTINUOUS])
+@pytest.mark.parametrize(
+  "actions", [pytest.param(DISCRETE, marks=pytest.mark.slow), CONTINUOUS]
+)
 def test_an_action_does_not_tell_itself(actions):
   _, variables, _, given = _model(actions)
   given = jax.device_get(given)

@@ -20,7 +20,9 @@ _BOTH_WAYS = nn.StackConfig(
 )
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize(
+  "pooling", [pytest.param("mean", marks=pytest.mark.slow), "last"]
+)
 def test_numbers_of_a_series_do_not_depend_on_longer_ones(pooling):
   network = nn.NetworkConfig(_BOTH_WAYS, pooling=pooling)
   model = regression.Regressor(regression.ArmConfig(network), 2)

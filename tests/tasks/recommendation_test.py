@@ -26,6 +26,7 @@ def _arm(d_model=8, batch_size=4, pooling="none", mixer="gru", **options):
   )
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_follows():
   splits = data.load("item_chains", users=300, items=25, events=8)
   arm = _arm(d_model=24, batch_size=50)

@@ -120,7 +120,9 @@ def _numbers(results):
   }
 
 
-@pytest.mark.parametrize("stack", [None, 0])
+@pytest.mark.parametrize(
+  "stack", [pytest.param(None, marks=pytest.mark.slow), 0]
+)
 def test_runs_end_early_and_go_on_as_if_never_stopped(tmp_path, stack):
   made = {"one": _arm(1.0, stack), "two": _arm(0.5, stack)}
   config, whole = _config(), tmp_path / "whole"

@@ -61,7 +61,16 @@ def test_the_largest_sets(size):
   assert tell_from_uniform(counts) > 1e-6
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 10, 16, 21, 97])
+@pytest.mark.parametrize(
+  "size",
+  [
+    2,
+    3,
+    10,
+    21,
+    *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 16, 97)),
+  ],
+)
 def test_places_are_uniform(size):
   drawn = orders(size, 20_000)
   counts = np.stack([np.bincount(c, minlength=size) for c in drawn.T])
@@ -96,7 +105,10 @@ def test_orders_are_unlike_each_other():
   np.testing.assert_allclose(counts, expected, atol=4 * np.sqrt(expected.max()))
 
 
-@pytest.mark.parametrize("size", [1, 5, 10, 97, 1000])
+@pytest.mark.parametrize(
+  "size",
+  [1, 10, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 97, 1000))],
+)
 def test_a_gpu_does_not_wait_for_where_numbers_are(size):
   words = jax.random.bits(jax.random.key(1), (shuffle.NUM_WORDS, 1))
   index = jnp.arange(size, dtype=jnp.uint32)

@@ -83,7 +83,15 @@ def test_chunks_do_not_matter():
 
 
 @pytest.mark.parametrize(
-  ("size", "batch"), [(10, 4), (7, 7), (9, 2), (5, 1), (1, 1)]
+  ("size", "batch"),
+  [
+    (10, 4),
+    (1, 1),
+    *(
+      pytest.param(*sizes, marks=pytest.mark.slow)
+      for sizes in ((7, 7), (9, 2), (5, 1))
+    ),
+  ],
 )
 def test_every_epoch_draws_every_example(size, batch):
   key = jax.random.key(3)

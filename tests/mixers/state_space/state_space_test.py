@@ -31,7 +31,11 @@ def problem(name, **options):
 @pytest.mark.parametrize(
   ("name", "options"),
   [
-    ("s4", {"n_ssm": 2, "method": "convolution"}),
+    pytest.param(
+      "s4",
+      {"n_ssm": 2, "method": "convolution"},
+      marks=pytest.mark.slow,
+    ),
     ("s4d", {"method": "convolution"}),
     ("s5", {}),
   ],

@@ -29,7 +29,7 @@ def problem(earlier, time, groups=2, batch=(2,), heads=4, width=3):
     (0, 11, 4, 3),
     (5, 11, 4, 3),
     # A reach beyond everything there is, in blocks and in one block.
-    (3, 7, 50, 2),
+    pytest.param(3, 7, 50, 2, marks=pytest.mark.slow),
     (0, 7, 50, None),
     (6, 1, 6, None),
   ],

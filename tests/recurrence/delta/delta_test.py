@@ -15,6 +15,8 @@ from tests.recurrence import methods
 
 DK, DV = 4, 5
 SCANS = {"delta": recurrence.delta_scan, "dplr": recurrence.dplr_scan}
+# One scan is behind both. Golden values are of the first, without marks.
+GENERAL = [pytest.param("delta", marks=pytest.mark.slow), "dplr"]
 STEPS = {"delta": recurrence.delta_step, "dplr": recurrence.dplr_step}
 REFERENCES = {"delta": reference.delta_scan, "dplr": reference.dplr_scan}
 
@@ -82,7 +84,7 @@ def golden_scan(name, x, **options):
   [
     ("gated_deltanet_extreme", 16),
     ("kda_extreme", 32),
-    ("rwkv7", 16),
+    pytest.param("rwkv7", 16, marks=pytest.mark.slow),
     *(
       pytest.param(name, size, marks=pytest.mark.slow)
       for name in (
@@ -175,7 +177,7 @@ def test_equals_plain_steps(x64, op, method, time, chunk_size):
       )
 
 
-@pytest.mark.parametrize("op", SCANS)
+@pytest.mark.parametrize("op", GENERAL)
 @pytest.mark.parametrize(
   "kind", ["channel", pytest.param("head", marks=pytest.mark.slow)]
 )
@@ -192,6 +194,7 @@ def test_gradients_are_those_of_plain_steps(x64, op, kind):
   assert not np.any(d_decay[reset])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("op", "order"),
   [("delta", 1), *(pytest.param(x, 2, marks=pytest.mark.slow) for x in SCANS)],
@@ -209,7 +212,7 @@ def test_finite_differences(x64, op, order):
   )
 
 
-@pytest.mark.parametrize("op", SCANS)
+@pytest.mark.parametrize("op", GENERAL)
 def test_pieces_and_steps_are_the_whole(x64, op):
   del x64
   *elements, init = arguments = problem(op, 9)
@@ -231,7 +234,7 @@ def test_pieces_and_steps_are_the_whole(x64, op):
     chex.assert_trees_all_close(got, whole, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("op", SCANS)
+@pytest.mark.parametrize("op", GENERAL)
 @pytest.mark.parametrize("method", ["chunked", "sequential"])
 def test_a_reset_forgets_inf_and_nan(op, method):
   *elements, init = (np.float32(x) for x in problem(op, 9))
@@ -283,6 +286,7 @@ def test_similar_keys_in_float32(kind, beta):
   np.testing.assert_allclose(final, last, rtol=0, atol=2e-4 * scale)
 
 
+@pytest.mark.slow
 def test_strong_decays_in_float32():
   """From none to complete within a chunk; nothing overflows or cancels."""
   arguments = list(problem("delta", 64))
@@ -301,7 +305,7 @@ def test_strong_decays_in_float32():
   chex.assert_trees_all_close(grads, want_grads, rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("op", SCANS)
+@pytest.mark.parametrize("op", GENERAL)
 def test_bfloat16_keeps_states_in_float32(op):
   arguments = tuple(jnp.asarray(x, jnp.bfloat16) for x in problem(op, 40))
   o, final = run(op, arguments, chunk_size=16)

@@ -73,7 +73,7 @@ def _check_equals_fold(name, heads, bias, with_reset, chunk_size, method):
 @pytest.mark.parametrize(
   ("heads", "bias", "with_reset", "chunk_size"),
   [
-    (1, True, True, None),
+    pytest.param(1, True, True, None, marks=pytest.mark.slow),
     pytest.param(1, False, False, 3, marks=pytest.mark.slow),
     (2, True, True, 3),
     pytest.param(2, True, False, 1, marks=pytest.mark.slow),

@@ -147,6 +147,7 @@ def test_extreme_gates_in_float32(golden):
     np.testing.assert_allclose(grad, want, rtol=0, atol=1e-3 * scale)
 
 
+@pytest.mark.slow
 @hypothesis.given(
   time=strategies.sampled_from([1, 4, 13]),
   share=strategies.sampled_from([0.0, 0.2, 1.0]),

@@ -93,7 +93,7 @@ def test_a_reset_forgets_inf_and_nan(method, kind):
     pytest.param("none", True, marks=pytest.mark.slow),
     pytest.param("scalar", False, marks=pytest.mark.slow),
     ("scalar", True),
-    ("vector", False),
+    pytest.param("vector", False, marks=pytest.mark.slow),
     pytest.param("vector", True, marks=pytest.mark.slow),
   ],
 )

@@ -28,7 +28,7 @@ def make_reset(kind, shape):
   [
     ("sequential", 13, 6),
     ("associative", 7, 7),
-    ("chunked", 1, 6),
+    pytest.param("chunked", 1, 6, marks=pytest.mark.slow),
     pytest.param("chunked", 2, 6, marks=pytest.mark.slow),
     ("chunked", 7, 7),
     ("chunked", 13, 6),
@@ -56,8 +56,10 @@ def test_equals_the_loop(x64, method, time, chunk_size):
   "kind",
   [
     "vector",
-    "forget",
-    *(pytest.param(x, marks=pytest.mark.slow) for x in ("none", "scalar")),
+    *(
+      pytest.param(x, marks=pytest.mark.slow)
+      for x in ("forget", "none", "scalar")
+    ),
   ],
 )
 def test_gradients_equal_those_of_single_steps(x64, kind):

@@ -102,7 +102,7 @@ def _but_slow(*quick):
   [
     *_SCANS,
     pytest.param(_dplr, 1, id="dplr", marks=pytest.mark.slow),
-    pytest.param(_dplr, 8, id="dplr-channels"),
+    pytest.param(_dplr, 8, id="dplr-channels", marks=pytest.mark.slow),
   ],
 )
 def test_no_gradient_crosses_a_border(make, channels):
@@ -118,9 +118,7 @@ def test_no_gradient_crosses_a_border_in_kernels_of_a_tpu(make, channels):
 @pytest.mark.skipif(
   jax.__version_info__ < (0, 11), reason="Mosaic GPU kernels need jax 0.11"
 )
-@pytest.mark.parametrize(
-  ("make", "channels"), _but_slow("outer", "delta-channels")
-)
+@pytest.mark.parametrize(("make", "channels"), _but_slow("outer"))
 def test_no_gradient_crosses_a_border_in_kernels_of_a_gpu(make, channels):
   with kernels.interpret("gpu"):
     _check(make, jnp.bfloat16, channels, "pallas")

@@ -59,7 +59,14 @@ def _assert_equal(got, want):
     np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("time", [1, 64, 70])
+@pytest.mark.parametrize(
+  "time",
+  [
+    pytest.param(1, marks=pytest.mark.slow),
+    pytest.param(64, marks=pytest.mark.slow),
+    70,
+  ],
+)
 def test_chunks_are_plain_steps(x64, time):
   del x64
   arguments = _problem(time)

@@ -46,7 +46,17 @@ def trained(name):
   """The state at first, and that of a few updates in one call."""
   algorithm, config = case(name)
   runner = algorithm.init(config, jax.random.key(0))
-  return runner, *algorithm.train(config, runner, 4)
+  return runner, *train(name, runner, 4)
+
+
+def train(name, runner, num_updates, learning_rate=None):
+  """Runs updates, with a learning rate that is no part of the program."""
+  algorithm, config = case(name)
+  assert "learning_rate" in config.traced
+  if learning_rate is None:
+    learning_rate = config.learning_rate
+  values = {"learning_rate": jnp.float32(learning_rate)}
+  return algorithm.train(config, runner, num_updates, values)
 
 
 def on_the_host(tree):
@@ -63,10 +73,9 @@ def on_the_host(tree):
 
 @every
 def test_a_run_that_is_resumed_is_the_same_run(name):
-  algorithm, config = case(name)
   first, whole, _ = trained(name)
-  halfway, _ = algorithm.train(config, first, 2)
-  resumed, _ = algorithm.train(config, on_the_host(halfway), 2)
+  halfway, _ = train(name, first, 2)
+  resumed, _ = train(name, on_the_host(halfway), 2)
   assert resumed.num_updates == whole.num_updates == 4
   chex.assert_trees_all_equal_shapes_and_dtypes(whole, first)
   # Two programs, of two updates and of four, so that rounding may differ.
@@ -103,12 +112,8 @@ def test_seeds_side_by_side_are_separate_runs(name):
 
 @every
 def test_steps_that_are_not_finite_are_skipped(name):
-  algorithm, config = case(name)
   runner, whole, _ = trained(name)
-  assert "learning_rate" in config.traced
-  after, metrics = algorithm.train(
-    config, runner, 4, {"learning_rate": jnp.float32(jnp.inf)}
-  )
+  after, metrics = train(name, runner, 4, jnp.inf)
   assert metrics[optimizers.SKIPPED].sum() > 0
   before, after = runner.variables["params"], after.variables["params"]
   toy.equal(after, before)

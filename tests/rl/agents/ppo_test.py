@@ -128,7 +128,9 @@ def test_reset_flags_are_the_ends_of_the_steps_before():
   np.testing.assert_array_equal(taken.observation[..., -1] == 1, taken.reset)
 
 
-@pytest.mark.parametrize("mixer", ["gru", "none"])
+@pytest.mark.parametrize(
+  "mixer", ["gru", pytest.param("none", marks=pytest.mark.slow)]
+)
 def test_final_values_of_all_steps_are_those_of_each(mixer, monkeypatch):
   # Episodes are cut off here and there.
   config = small(env_id="JaxseqTest-PaidEnding", rollout_length=40)
@@ -157,6 +159,7 @@ def test_final_values_of_all_steps_are_those_of_each(mixer, monkeypatch):
   toy.equal(at_once, one_by_one, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "mixer", ["gru", pytest.param("s5", marks=pytest.mark.slow)]
 )

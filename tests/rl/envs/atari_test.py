@@ -61,6 +61,7 @@ def test_all_games_are_registered():
   assert ids == {name for name in envs.names() if name.endswith("-Atari")}
 
 
+@pytest.mark.slow
 def test_all_games_of_atari_100k_have_their_smallest_set_of_actions():
   pytest.importorskip("ale_py")
   fewer = {
@@ -144,7 +145,9 @@ def test_one_player_sees_what_one_of_a_batch_sees():
     np.testing.assert_array_equal(image, images[t, 1])
 
 
-@RULES
+@pytest.mark.parametrize(
+  "rules", ["ale", pytest.param("released", marks=pytest.mark.slow)]
+)
 def test_a_game_begins_with_30_numbers_of_frames_of_doing_nothing(rules):
   pytest.importorskip("ale_py")
   # Cars move in every frame.

@@ -56,7 +56,13 @@ def test_games_are_those_of_gymnax():
   assert ends > 0
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize(
+  "env_id",
+  [
+    pytest.param(name, marks=() if "Breakout" in name else pytest.mark.slow)
+    for name in IDS
+  ],
+)
 def test_every_game_is_played(env_id):
   env, params = envs.make(env_id)
 

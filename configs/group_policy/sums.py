@@ -1,0 +1,32 @@
+r"""Sums of two digits, learnt from answers that a program checks.
+
+    python -m experiments.group_policy --workdir=runs/sums \
+      --config=configs/group_policy/sums.py
+
+A network that has seen right answers for a few updates gets some prompts right.
+From then on it learns from its own answers alone. The arm `shuffled` gets the
+rewards of other answers, which teach nothing. `:tiny` learns nothing, and shows
+in seconds whether everything works.
+"""
+
+from configs import blocks
+from configs import supervised
+from configs import variants
+from jaxseq.programs import checked_answers
+
+FULL = checked_answers.Config(
+  num_updates=2000,
+  updates_per_chunk=50,
+  warm_updates=200,
+  batch_size=16,
+  group=8,
+  network={"stack": {"d_model": 64, "num_layers": 1}},
+  optimizer=supervised.adamw(2e-3, weight_decay=0.0, warmup_steps=20)
+  | {"schedule": "constant"},
+  num_seeds=3,
+  arms=blocks.arms("gru", "mamba2")
+  | {"shuffled": blocks.arm("gru") | {"rewards": "shuffled"}},
+)
+get_config = variants.Variants(
+  full=FULL, tiny=supervised.tiny(FULL, group=2, warm_updates=2)
+)
