@@ -119,7 +119,7 @@ def _layer(layer):
 
 
 def _input_factor(stack, entries, number):
-  """What the input of a layer of that number is multiplied by."""
+  """Returns the factor of the input of a layer of that number."""
   attends = stack.every_layer[number].mixer == "attention"
   return _factor(entries, f"{'full' if attends else 'linear'}_attn_alpha")
 
