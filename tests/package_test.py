@@ -27,7 +27,7 @@ ALLOWED_LAYERS = {
   "training": set(),
   "data": set(),
   "generation": {"recurrence", "mixers", "nn", "adapt", "data"},
-  "tasks": {"mixers", "nn", "planner", "training", "data"},
+  "tasks": {"mixers", "nn", "planner", "training", "data", "adapt"},
   "rl": {
     *("recurrence", "nn", "interop", "training", "data", "tasks"),
   },

@@ -13,7 +13,9 @@ text, 1.79 on the test text after the rest (`benchmarks.text_references`).
     --config=configs/language_model/kjv.py:stdlib
 
 models the source of Python's standard library, which is always there; `:small`
-trains a GRU on the Bible in some minutes of one core, to search with; with
+trains a GRU on the Bible in some minutes of one core, to search with; `:hybrid`
+trains Mamba-2 and attention in turn on Python's source, as a network to adapt
+(configs/adapt/texts.py); with
 `:precision` small networks learn a part of it in float32 and in bfloat16
 (minutes; docs/precision.md), and with `:tiny` nothing is learnt, and in seconds
 it shows whether everything works.
@@ -61,6 +63,26 @@ get_config = variants.Variants(
     network={"stack": {"d_model": 256, "num_layers": 1, "dropout": 0.0}},
     optimizer=supervised.adamw(4e-3, 0.1, warmup_steps=50),
     arms=blocks.bare("gru"),
+  ),
+  hybrid=configuration.updated(
+    STDLIB,
+    num_updates=300,
+    length=128,
+    optimizer=supervised.adamw(4e-3, 0.1, warmup_steps=30),
+    arms={
+      "hybrid": {
+        "network": {
+          "stack": {
+            "mixer": "mamba2",
+            "mixer_options": {"d_state": 32, "headdim": 32},
+            "hybrid": {"attention": {"heads": 4, "window": 128}},
+            "d_model": 128,
+            "num_layers": 4,
+            "dropout": 0.0,
+          }
+        }
+      }
+    },
   ),
   precision=configuration.updated(
     STDLIB,

@@ -25,5 +25,6 @@ if TYPE_CHECKING:
   from jaxseq.adapt import peft_file as peft_file
   from jaxseq.adapt import products as products
   from jaxseq.adapt import quantized as quantized
+  from jaxseq.adapt import tuning as tuning
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -33,6 +33,7 @@ from jaxseq import mixers
 from jaxseq import nn
 from jaxseq import recurrence
 from jaxseq._types import PyTree
+from jaxseq.adapt import _dropped
 from jaxseq.adapt import products
 
 # Other names of a weight by its path, such as those in a file.
@@ -170,6 +171,13 @@ def match(
     ValueError: if a target is the name of no weight; only those of products
       (`recurrence.dense`) can be adapted.
   """
+  table = _table(network, variables, config, names)
+  _warn(table)
+  return table
+
+
+def _table(network, variables, config, names):
+  """Returns what `match` does, which warns."""
   names = names or {}
   shapes = products.weights(network, variables)
   labels = {
@@ -188,9 +196,7 @@ def match(
     mixer = _mixer(network, int(number)) if layer else ""
     row = path, labels[path][1:], shape, rank, scale, count, number, mixer
     rows.append(Row(*row))
-  table = Table(tuple(rows), _layers(network, rows))
-  _warn(table)
-  return table
+  return Table(tuple(rows), _layers(network, rows))
 
 
 def _hit(targets, labels):
@@ -279,7 +285,7 @@ def init(
 
   Args:
     key: for A.
-    network: see `match`, as for the others and errors.
+    network: see `match`, which warns, too, as for the others and errors.
     variables: the network's variables.
     config: options.
     names: other names of weights.
@@ -289,7 +295,7 @@ def init(
   """
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   adapters = {}
-  for row in match(network, variables, config, names).rows:
+  for row in _table(network, variables, config, names).rows:
     *axes, n, m = row.shape
     # Not by the number of the row: other targets do not change it.
     own = jax.random.fold_in(key, zlib.crc32(row.path.encode()))
@@ -308,13 +314,20 @@ def init(
 
 
 def attach(
-  variables: Mapping[str, PyTree], adapters: Mapping[str, Factors]
+  variables: Mapping[str, PyTree],
+  adapters: Mapping[str, Factors],
+  *,
+  dropout: float = 0.0,
+  key: jax.Array | None = None,
 ) -> dict[str, PyTree]:
   """Puts adapters beside the weights: `recurrence.LowRank` in their places.
 
   Args:
     variables: of a network.
     adapters: by paths of weights.
+    dropout: share of the elements of their inputs that A does not read, in
+      training.
+    key: of the dropout.
 
   Returns:
     Variables for the network's `apply`. Products take more time than with
@@ -324,10 +337,12 @@ def attach(
     ValueError: if there is no such weight, or one of another shape; when
       applied, if a weight is not that of a product.
   """
+  if dropout and key is None:
+    raise _validate.error("key", None, "that of the dropout")
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   for path, factors in adapters.items():
     _check(path, factors, flat)
-    flat[path] = recurrence.LowRank(
+    weight = recurrence.LowRank(
       flat[path],
       factors.a,
       factors.b,
@@ -335,6 +350,9 @@ def attach(
       scale=factors.scale,
       path=f"params/{path}",
     )
+    if dropout:
+      weight = _dropped.dropped(weight, dropout, key)
+    flat[path] = weight
   return {**variables, "params": traverse_util.unflatten_dict(flat, sep="/")}
 
 

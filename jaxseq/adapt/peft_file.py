@@ -1,11 +1,13 @@
-"""Adapters in the files of the PEFT library, for models that `load` reads.
+"""Adapters in the files of the PEFT library.
 
     config, variables = huggingface.load(model)
     adapters = peft_file.read(adapter, model)
     variables = lora.attach(variables, adapters)
 
 A parameter here may be made of several tensors there, or of a part of one. What
-is read is exact, and `huggingface.load(model, adapter=...)` merges the same.
+is read is exact, and `huggingface.load(model, adapter=...)` merges the same. Of
+a model that was trained here, a file of `jaxseq.models` or its directory, the
+modules have the names of the parameters, with dots, and only `read` knows them.
 """
 
 from collections.abc import Mapping
@@ -18,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.adapt import _own_models
 from jaxseq.adapt import lora
-from jaxseq.interop import huggingface
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
 
@@ -30,13 +32,13 @@ def names(
   """Returns the names that PEFT has for the weights of a model.
 
   Args:
-    model: the model's directory.
+    model: the model's directory, or its own file.
     context: see `huggingface.load`.
 
   Returns:
     Names of modules by the paths of parameters, for `lora.match`.
   """
-  opened = huggingface.open_model(model, context)
+  opened = _own_models.open_any(model, context)
   return {
     path: tuple(
       peft_modules.module_name(name, opened.modules) for name in place.names
@@ -66,7 +68,7 @@ def read(
 
   Args:
     directory: with adapter_config.json and adapter_model.safetensors.
-    model: the model's directory.
+    model: the model's directory, or its own file.
     context: see `huggingface.load`.
 
   Returns:
@@ -76,7 +78,7 @@ def read(
     ValueError: if the adapter is of another model or kind, or of a weight that
       stands for many here, as those of experts do.
   """
-  opened = huggingface.open_model(model, context)
+  opened = _own_models.open_any(model, context)
   adapters = peft_modules.by_tensor(
     peft_modules.read(directory), opened.tensors, opened.modules
   )
@@ -153,14 +155,14 @@ def write(
     directory: it is made if absent; files of the same names are replaced.
     adapters: factors by paths of the model's parameters, in layers that are
       not scanned.
-    model: the directory of the model that they are of.
+    model: the directory or the file of the model that they are of.
     context: see `huggingface.load`.
 
   Raises:
     ValueError: if there is no such parameter, it is made of no weights of
       modules, or a tensor has a magnitude in a part only.
   """
-  opened = huggingface.open_model(model, context)
+  opened = _own_models.open_any(model, context)
   blocks: dict[str, list] = {}
   for path, factors in adapters.items():
     place = opened.places.get(path)

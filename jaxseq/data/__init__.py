@@ -24,12 +24,14 @@ if TYPE_CHECKING:
   from jaxseq.data import activities as activities
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
+  from jaxseq.data import chat_sets as chat_sets
   from jaxseq.data import chats as chats
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
   from jaxseq.data import digit_sums as digit_sums
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_logs as event_logs
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index

@@ -71,7 +71,8 @@ class Template:
   """A tokenizer and how it writes chats.
 
   Attributes:
-    tokenizer: of the package tokenizers, see `text_tokens.read_tokenizer`.
+    tokenizer: of the package tokenizers, see `text_tokens.read_tokenizer`;
+      bytes if None, of two texts alone.
     template: of jinja2, as files of the library transformers have it.
     special: special tokens by their names, such as `eos_token`.
   """
@@ -156,6 +157,11 @@ class Template:
   def _written(self, chat, answers):
     """Text, characters of answers, and tokens before and through answers."""
     name, messages = chat.name, (*chat.prompt, *chat.completion)
+    if self.tokenizer is None:
+      expected = (
+        "a tokenizer with a template, or texts in the place of messages"
+      )
+      raise _validate.error(f"{name}: tokenizer", None, expected)
     text, ranges = self._render(messages, False, name)
     roles = [message["role"] for message in messages]
     if chat.prompt:
@@ -197,14 +203,35 @@ def read(path: str | os.PathLike) -> list[Chat]:
   Raises:
     ValueError: if a line is none, in one sentence with the file and the line.
   """
-  chats = []
+  return [_chat(fields, name) for fields, name in _lines(path)]
+
+
+def read_pairs(path: str | os.PathLike) -> list[tuple[Chat, Chat]]:
+  """Reads pairs of answers to one prompt, the preferred one first.
+
+  Each line of the file is `{"prompt": .., "chosen": .., "rejected": ..}` of
+  three texts or three lists of messages.
+
+  Raises:
+    ValueError: as `read`.
+  """
+  return [
+    (_answer(fields, name, "chosen"), _answer(fields, name, "rejected"))
+    for fields, name in _lines(path)
+  ]
+
+
+def _lines(path):
+  """The objects of a file's lines, and their names."""
+  lines = []
   with pathlib.Path(path).open("rb") as file:
     for number, line in enumerate(file, 1):
       if line.strip():
-        chats.append(_chat(line, f"{os.fspath(path)}, line {number}"))
-  if not chats:
+        name = f"{os.fspath(path)}, line {number}"
+        lines.append((_fields(line, name), name))
+  if not lines:
     raise ValueError(f"{os.fspath(path)}: got no line, expected chats.")
-  return chats
+  return lines
 
 
 def read_template(folder: str | os.PathLike) -> Template:
@@ -264,25 +291,35 @@ def _content(path):
     raise ValueError(f"{path}: got {error.reason}, expected UTF-8.") from error
 
 
-def _chat(line, name):
-  """The chat of a line."""
+def _fields(line, name):
+  """The object of a line."""
   try:
     fields = _json.loads(line)
   except ValueError as error:
     reason = " ".join(str(error).split())
     raise ValueError(f"{name}: it is no JSON: {reason}.") from None
   _validate.instance(name, fields, dict, "an object")
+  return fields
+
+
+def _chat(fields, name):
+  """The chat of a line."""
   if "messages" in fields:
     return Chat(name, (), _messages(fields["messages"], f"{name}: messages"))
-  if not {"prompt", "completion"} <= set(fields):
-    expected = "'messages', or 'prompt' and 'completion'"
+  return _answer(fields, name, "completion", "'messages', or ")
+
+
+def _answer(fields, name, key, otherwise=""):
+  """The chat of a line with a prompt, and with an answer of this name."""
+  if not {"prompt", key} <= set(fields):
+    expected = f"{otherwise}'prompt' and {key!r}"
     raise _validate.error(f"{name}: fields", sorted(fields), expected)
-  prompt, completion = fields["prompt"], fields["completion"]
+  prompt = fields["prompt"]
   read_as = _text if isinstance(prompt, str) else _messages
   return Chat(
     name,
     read_as(prompt, f"{name}: prompt"),
-    read_as(completion, f"{name}: completion"),
+    read_as(fields[key], f"{name}: {key}"),
   )
 
 

@@ -14,7 +14,7 @@ from jaxseq.data import datasets
 
 # NumPy's letters for the kinds of dtype of `Extras`; integers elsewhere.
 _FLOATS = ("gaps", "calendar", "times", "log_density", "tail", "phase")
-_FLAGS = ("observed", "document_starts")
+_FLAGS = ("observed", "document_starts", "answers")
 _AXES = ("example", "element", "channel")
 
 

@@ -49,6 +49,7 @@ class Extras(NamedTuple):
     gaps: (n, time) float32, time since the element before, of irregular times.
     observed: (n, time, channels) bool, False where a value is missing.
     document_starts: (n, time) bool, True at the first token of a document.
+    answers: (n, time) bool, True where the target is a token of an answer.
     document_offsets: (n, documents + 1) int64, where documents begin in time,
       and where the last ends: in the place of document_starts where examples
       lie on the disk.
@@ -73,6 +74,7 @@ class Extras(NamedTuple):
   gaps: np.ndarray | None = None
   observed: np.ndarray | None = None
   document_starts: np.ndarray | None = None
+  answers: np.ndarray | None = None
   document_offsets: np.ndarray | None = None
   calendar: np.ndarray | None = None
   times: np.ndarray | None = None

@@ -100,7 +100,7 @@ def token_ids(
   """Returns the tokens of a text.
 
   Args:
-    tokenizer: of the package tokenizers.
+    tokenizer: of the package tokenizers; bytes if None.
     words: the text.
     name: what it is called in messages.
     special: whether the tokenizer adds what it puts around texts.
@@ -108,6 +108,8 @@ def token_ids(
   Raises:
     ValueError: if the tokenizer fails with it, or would make it far longer.
   """
+  if tokenizer is None:
+    return list(words.encode())
   return _encoding(tokenizer, words, name, special).ids
 
 
@@ -120,7 +122,7 @@ def token_spans(
   same characters.
 
   Args:
-    tokenizer: of the package tokenizers.
+    tokenizer: of the package tokenizers; bytes if None.
     words: the text.
     name: what it is called in messages.
 
@@ -131,6 +133,9 @@ def token_spans(
   Raises:
     ValueError: as `token_ids`.
   """
+  if tokenizer is None:
+    spans = [(i, i + 1) for i, x in enumerate(words) for _ in x.encode()]
+    return list(words.encode()), spans
   encoding = _encoding(tokenizer, words, name, False)
   return encoding.ids, encoding.offsets
 

@@ -8,6 +8,7 @@ data nor a checkpoint. A config that is given must be that of the run.
 """
 
 import functools
+from typing import Any
 
 from absl import flags
 
@@ -26,18 +27,19 @@ def define_flags() -> tuple[flags.FlagHolder, ...]:
       "data",
       None,
       "with --mode=predict, the file to predict, of the same form as the "
-      "training data",
+      "training data; with --mode=serve_stream, the events",
     ),
     flags.DEFINE_string(
       "output",
       None,
       "with --mode=predict, the file to write, which must not be there yet: "
-      "NAME.csv or NAME.parquet",
+      "NAME.csv or NAME.parquet; with --mode=serve_stream, lines of JSON",
     ),
     flags.DEFINE_string(
       "arm",
       None,
-      "with --mode=predict, which arm of the run; needed if it has several",
+      "with --mode=predict or serve_stream, which arm of the run; needed if it "
+      "has several",
     ),
   )
 
@@ -56,9 +58,7 @@ def predicts(program: experiment.Experiment) -> bool:
       file does not fit it; or the output cannot be written.
   """
   # Slow to import, and not needed for the flags.
-  from jaxseq.models import model_file
   from jaxseq.models import predictions
-  from jaxseq.models import run_models
 
   holders = define_flags()
   source, output, arm = (holder.value for holder in holders)
@@ -72,17 +72,7 @@ def predicts(program: experiment.Experiment) -> bool:
       if not value:
         raise errors.UserError(f"--{name}=FILE is missing")
     predictions.check_output(output)
-    directory = program.directory
-    if program.has_config:
-      with program.setup() as config:
-        directory = program.open_directory(config)
-    model = model_file.load(run_models.find(directory, arm))
-    made_by = model.about.get("experiment", program.name)
-    if made_by != program.name:
-      raise errors.UserError(
-        f"{str(directory)!r} holds a model of experiments.{made_by}, none of "
-        f"experiments.{program.name}"
-      )
+    model = model_of(program, arm)
     rows = model.predict(source)
     rows.write(output)
   about = model.about
@@ -92,3 +82,26 @@ def predicts(program: experiment.Experiment) -> bool:
     f"{output}"
   )
   return True
+
+
+def model_of(program: experiment.Experiment, arm: str | None) -> Any:
+  """Returns the model of a run, of its only arm if none is named.
+
+  Raises:
+    UserError: there is none, or one of another experiment.
+  """
+  from jaxseq.models import model_file
+  from jaxseq.models import run_models
+
+  directory = program.directory
+  if program.has_config:
+    with program.setup() as config:
+      directory = program.open_directory(config)
+  model = model_file.load(run_models.find(directory, arm))
+  made_by = model.about.get("experiment", program.name)
+  if made_by != program.name:
+    raise errors.UserError(
+      f"{str(directory)!r} holds a model of experiments.{made_by}, none of "
+      f"experiments.{program.name}"
+    )
+  return model

@@ -10,6 +10,7 @@ from jaxseq.models import model as models
 from jaxseq.models import model_file
 from jaxseq.models import predict_mode
 from jaxseq.models import run_models
+from jaxseq.models import stream_mode
 from jaxseq.training import errors
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
@@ -20,6 +21,8 @@ from jaxseq.training.devices import processes
 
 def main(program: experiment.Experiment) -> None:
   """Does what the flags say: trains, evaluates, predicts or generates."""
+  if stream_mode.MODE in program.modes and stream_mode.serves(program):
+    return
   if "predict" in program.modes and predict_mode.predicts(program):
     return
   body = program.body
@@ -32,6 +35,7 @@ def main(program: experiment.Experiment) -> None:
   if isinstance(work, suite.Suite):
     work.main(directory, program.mode)
     return
+  work.begin(directory, program.mode)
   results = {}
   if program.mode in ("train", "evaluate"):
     results = report.main(

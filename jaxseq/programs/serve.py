@@ -178,7 +178,8 @@ def make_adapters(
 
   Args:
     entries: NAME=DIRECTORY each.
-    model: the directory of the pretrained model that they are of.
+    model: the directory of the pretrained model, or the file of one of
+      `jaxseq.models`, that they are of.
 
   Raises:
     ValueError: if one is of another form or model, or a name comes twice.
@@ -189,9 +190,6 @@ def make_adapters(
     name, _, directory = entry.partition("=")
     if not (name and directory) or name in adapters:
       expected = "NAME=DIRECTORY, each name once"
-      raise _validate.error("--adapter", entry, expected)
-    if not (model / "config.json").is_file():
-      expected = "none, as the checkpoint is no directory of a pretrained model"
       raise _validate.error("--adapter", entry, expected)
     adapters[name] = adapt.peft_file.read(directory, model)
   return adapters

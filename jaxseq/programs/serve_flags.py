@@ -59,7 +59,7 @@ def define() -> None:
   flags.DEFINE_multi_string(
     "adapter",
     [],
-    "NAME=DIRECTORY of an adapter of the PEFT library for the pretrained "
+    "NAME=DIRECTORY of an adapter, in the form of the PEFT library, of the "
     "model; requests that name it as their model get it; several are allowed",
   )
   flags.DEFINE_float(

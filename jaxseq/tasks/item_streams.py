@@ -143,7 +143,7 @@ class Users:
         raise _validate.error("users", user, "one that has taken something")
     rows = np.array([self._rows[user] for user in users], int)
     taken = [() if repeats else self._seen[row] for row in rows]
-    features = self._features[rows]
+    features = jnp.take(self._features, rows, axis=0)
     return best(self.network, self.variables, features, taken, k, allowed)
 
   def _row(self, user):

@@ -135,6 +135,7 @@ class Problem:
       few streams, jumps make the batches more varied.
     valid_tokens: how many tokens of the validation part an evaluation reads,
       as one stream for each of `arm.batch_size`.
+    start: the token that is read where a document begins.
 
   Raises:
     ValueError: if the text is too short for the streams, or the network pools.
@@ -148,7 +149,9 @@ class Problem:
     length: int,
     jump_every: int | None = None,
     valid_tokens: int = 65_536,
+    start: int = START,
   ):
+    self.start = start
     self.part: arms.Part = "validation"
     if jump_every is not None:
       _validate.positive("jump_every", jump_every)
@@ -179,7 +182,8 @@ class Problem:
     train, length = data["train"], self.length
     if self.jump_every is None:
       # Streams begin wherever the text was cut, and again after its end.
-      return window(train, update % self.pieces * length, length)
+      begin = update % self.pieces * length
+      return window(train, begin, length, self.start)
     turn, piece = update // self.jump_every, update % self.jump_every
     starts = jax.random.randint(
       jax.random.fold_in(key, turn),
@@ -187,7 +191,7 @@ class Problem:
       0,
       self.pieces * length,
     )
-    return _jumped(train, starts, piece * length, length)
+    return _jumped(train, starts, piece * length, length, self.start)
 
   def loss(
     self,
@@ -214,7 +218,9 @@ class Problem:
   ) -> supervised.Metrics:
     """Returns "bits_per_token" of the validation part."""
     length = max(self.length, 512)
-    bits = bits_per_token(self.network, variables, data["valid"], length)
+    bits = bits_per_token(
+      self.network, variables, data["valid"], length, self.start
+    )
     return {"bits_per_token": bits}
 
   # All of the test part is read by those who report it.
@@ -227,7 +233,11 @@ def make_network(arm: base.ArmConfig, corpus: Corpus) -> nn.SequenceNetwork:
 
 
 def bits_per_token(
-  network: nn.SequenceNetwork, variables, text: Text, length: int
+  network: nn.SequenceNetwork,
+  variables: base.PyTree,
+  text: Text,
+  length: int,
+  first: int = START,
 ) -> jax.Array:
   """Scores all tokens of a text, with states carried from piece to piece.
 
@@ -236,6 +246,7 @@ def bits_per_token(
     variables: of the network.
     text: (streams, n) arrays; every stream begins with fresh states.
     length: tokens of a piece; it changes nothing but memory and speed.
+    first: the token that is read where a document begins.
 
   Returns:
     The mean negative log-likelihood in bits.
@@ -246,7 +257,7 @@ def bits_per_token(
   whole, rest = divmod(total, length)
 
   def piece(states, start, size):
-    inputs, targets, starts = window(text, start, size)
+    inputs, targets, starts = window(text, start, size, first)
     logits, states = network.apply(variables, inputs, states, starts)
     nats, _, scored = base.cross_entropy(logits, targets)
     return states, nats * scored
@@ -263,7 +274,7 @@ def bits_per_token(
 
 
 def window(
-  text: Text, start: jax.Array | int, length: int
+  text: Text, start: jax.Array | int, length: int, first: int = START
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns inputs, targets and resets of a piece.
 
@@ -271,9 +282,10 @@ def window(
     text: (streams, n) arrays.
     start: where the piece begins; may be traced.
     length: its tokens.
+    first: the token that is read where a document begins.
 
   Returns:
-    The tokens before those of the piece, int32, with `START` where a document
+    The tokens before those of the piece, int32, with `first` where a document
     begins; the tokens of the piece, int32; and where documents begin, bool; all
     (streams, length). The first piece begins with one.
   """
@@ -282,10 +294,10 @@ def window(
   before = _slice(text.tokens, jnp.maximum(start - 1, 0), 1).astype(jnp.int32)
   inputs = jnp.concatenate([before, targets[:, :-1]], axis=1)
   starts = starts | _first(length, start == 0)
-  return jnp.where(starts, START, inputs), targets, starts
+  return jnp.where(starts, first, inputs), targets, starts
 
 
-def _jumped(text: Text, begins, offset, length):
+def _jumped(text: Text, begins, offset, length, first):
   """The window of each stream, a ring, `offset` after its jump."""
   total = text.tokens.shape[1]
   index = (begins[:, None] + offset + jnp.arange(-1, length)) % total
@@ -298,7 +310,7 @@ def _jumped(text: Text, begins, offset, length):
   # A stream that has just jumped, or gone on at its beginning, starts afresh.
   starts = starts | _first(length, offset == 0)
   starts = starts | (index[:, 1:] == 0)
-  return jnp.where(starts, START, tokens[:, :-1]), tokens[:, 1:], starts
+  return jnp.where(starts, first, tokens[:, :-1]), tokens[:, 1:], starts
 
 
 def _first(length, mask):

@@ -38,6 +38,7 @@ def _task(name):
 
 _PROGRAMS = "jaxseq.programs"
 LINES = {
+  "adapt": Line(f"{_PROGRAMS}.adapt", mesh=False),
   "atari100k_suite": Line(
     f"{_PROGRAMS}.atari100k_suite", modes=_PLAYED, mesh=False
   ),
@@ -70,9 +71,11 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
+  "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation"),
+    (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),

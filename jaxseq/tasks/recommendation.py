@@ -22,9 +22,11 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
+from jaxseq.data import _time_stamps
 from jaxseq.tasks import base
 from jaxseq.tasks import item_losses
 from jaxseq.tasks import item_metrics
+from jaxseq.tasks import item_streams
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.tasks.item_network import ItemNetwork
@@ -242,6 +244,34 @@ def _predict(model, examples):
   return columns, arrays
 
 
+def _stream(model):
+  """Returns what answers an interaction: the items for its user, after it."""
+  prepared, network = model.preparation, model.network
+  users = item_streams.Users(network, model.variables)
+  number = {name: n for n, name in enumerate(prepared.items, 1)}
+  last: dict[str, np.ndarray] = {}
+
+  def answer(row):
+    user, item = row[prepared.user], row[prepared.item]
+    if item not in number:
+      raise _validate.error("item", item[:40], "an item of the training")
+    gap = None
+    if network.gaps:
+      stamp = _time_stamps.parse([row[prepared.time]], lambda _: prepared.time)
+      both = np.concatenate([last.get(user, stamp), stamp])
+      last[user], gap = stamp, float(prepared.gaps(both)[1])
+    users.update(user, number[item], gap)
+    best, scores = users.recommend([user], item_metrics.TOP, network.repeats)
+    shown = np.isfinite(scores[0])
+    return {
+      "user": user,
+      "items": [prepared.items[n] for n in best[0][shown]],
+      "scores": scores[0][shown].tolist(),
+    }
+
+  return answer
+
+
 TASK = task.Task(
   name="recommendation",
   arm=ArmConfig,
@@ -262,6 +292,7 @@ TASK = task.Task(
     arguments=_arguments,
     compute=compute,
     predict=_predict,
+    stream=_stream,
   ),
   baselines=_baselines,
   adapt=lambda line, splits: dataclasses.replace(

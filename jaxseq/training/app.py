@@ -88,7 +88,7 @@ def overrides() -> list[str]:
 def _predicts():
   """True if the program is to predict, by a model that is there."""
   mode = flags.FLAGS["mode"].value if "mode" in flags.FLAGS else None
-  return mode == "predict"
+  return mode in ("predict", "serve_stream")
 
 
 def define_mode(modes: Sequence[str]) -> flags.FlagHolder:

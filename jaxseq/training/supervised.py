@@ -62,8 +62,11 @@ class Problem(Protocol):
     """The first carry, for all seeds; None where batches are independent."""
 
   @property
-  def init(self) -> Callable[[jax.Array], PyTree]:
-    """A function from a key to Flax collections, with "params" among them."""
+  def init(self) -> Callable[..., PyTree]:
+    """A function from a key to Flax collections, with "params" among them.
+
+    Of a problem with `starts_from_data` that is true, from (key, data).
+    """
 
   @property
   def sample(self) -> Callable[[jax.Array, jax.Array, PyTree], PyTree]:
@@ -114,11 +117,21 @@ class State(NamedTuple):
 
 
 def init(
-  problem: Problem, optimizer: optax.GradientTransformation, key: jax.Array
+  problem: Problem,
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+  *data: PyTree,
 ) -> State:
-  """Returns the state before the first update; all of a run is of its key."""
+  """Returns the state before the first update; all of a run is of its key.
+
+  Args:
+    problem: the problem.
+    optimizer: its optimiser.
+    key: of the run.
+    *data: the problem's, on the device, where it `starts_from_data`.
+  """
   key_init, key_run = jax.random.split(key)
-  variables = dict(problem.init(key_init))
+  variables = dict(problem.init(key_init, *data))
   return State(
     variables,
     optimizer.init({"params": variables["params"]}),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq import recurrence
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
 from jaxseq.adapt import products
@@ -168,6 +169,28 @@ def test_a_weight_of_no_product_is_named_where_it_is_used():
   factors = lora.Factors(jnp.ones((taps, 1)), jnp.ones((1, width)))
   with pytest.raises(ValueError, match=f"params/{path}: got a LowRank"):
     network.apply(lora.attach(variables, {path: factors}), tokens)
+
+
+def test_dropout_leaves_out_elements_of_the_adapters_input_alone():
+  network, variables, tokens = _own()
+  del network, tokens
+  path = "stack/layers_0/mixer/in_proj"
+  n, m = variables["params"]["stack"]["layers_0"]["mixer"]["in_proj"].shape
+  factors = lora.Factors(jnp.eye(n), jnp.ones((n, m)), None, 1.0)
+  attached = lora.attach(
+    variables, {path: factors}, dropout=0.25, key=jax.random.key(0)
+  )
+  weight = attached["params"]["stack"]["layers_0"]["mixer"]["in_proj"]
+  x = jnp.ones((3, 100, n))
+  # What the weight itself gives is whole.
+  y = recurrence.dense(x, weight) - recurrence.dense(x, weight.w)
+  left = np.asarray(y[..., 0]) * 0.75
+  np.testing.assert_allclose(left, np.round(left), atol=1e-4)
+  # Each element by itself: 16 of them, at each time and in each row.
+  assert {10, 11, 12, 13, 14} < set(np.round(left).astype(int).flat)
+  np.testing.assert_allclose(left.mean(), 12, atol=0.4)
+  with pytest.raises(ValueError, match="key: got None"):
+    lora.attach(variables, {path: factors}, dropout=0.25)
 
 
 def test_a_shared_block_of_several_layers_is_attached():

@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import models
+from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
+from jaxseq.data import sources
 from jaxseq.interop import huggingface
 from jaxseq.interop import peft_modules
 
@@ -174,3 +177,37 @@ def test_logits_and_gradients(name):
       np.testing.assert_allclose(
         array, want, rtol=1e-4, atol=bound, err_msg=key
       )
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_adapters_of_a_model_of_here_are_written_and_read(
+  tmp_path, scan_layers
+):
+  stack = nn.StackConfig(
+    "mamba2", d_model=8, num_layers=2, scan_layers=scan_layers
+  )
+  network = nn.SequenceNetwork(nn.NetworkConfig(stack), 9, 9)
+  tokens = np.zeros((1, 2), np.int32)
+  variables = network.init(jax.random.key(0), tokens)
+  source = sources.TextSource(vocab_size=9)
+  model = models.make(
+    "language", network, variables, preparation=source, examples=tokens
+  )
+  models.model_file.save(tmp_path / "model.safetensors", model)
+  config = lora.Config(("in_proj", "out_proj"), rank=3, dora=True)
+  adapters = lora.init(jax.random.key(0), network, variables, config)
+  adapters = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
+  # By its directory and by its file.
+  peft_file.write(tmp_path / "adapter", adapters, tmp_path)
+  again = peft_file.read(tmp_path / "adapter", tmp_path / "model.safetensors")
+  assert again.keys() == adapters.keys()
+  expected, got = (
+    traverse_util.flatten_dict(lora.merge(variables, each), sep="/")
+    for each in (adapters, again)
+  )
+  for path in expected:
+    np.testing.assert_allclose(got[path], expected[path], **_FLOAT32)
+  (name,) = {
+    name for name in peft_modules.read(tmp_path / "adapter") if "0" in name
+  } & {"stack.layers_0.mixer.in_proj", "stack.layers.mixer.in_proj.0"}
+  assert name

@@ -17,6 +17,7 @@ SLOW = (
   "in_context_rl",
   "mamba_pretrained",
   "mixers_tour",
+  "recommend",
   "spr_atari",
 )
 

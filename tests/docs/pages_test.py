@@ -39,6 +39,7 @@ WITH_CODE = [
 LONG = {
   f"docs/{name}.md"
   for name in (
+    "actions",
     "estimators",
     "generation",
     "guides/newcomer",

@@ -43,6 +43,10 @@ _CASES = {
     estimators.EventModel(components=2, **_SHORT),
     (_TIMES, _MARKS),
   ),
+  "next item": (
+    estimators.NextItem(length=4, **_SHORT),
+    ((np.arange(24) % 6, np.arange(24) * 3 % 7, np.arange(24)),),
+  ),
 }
 _CHECKS = (
   "do_not_raise_errors_in_init_or_set_params",
@@ -59,7 +63,7 @@ _CHECKS = (
 )
 
 
-@pytest.mark.parametrize("name", ["forecaster", "events"])
+@pytest.mark.parametrize("name", ["forecaster", "events", "next item"])
 @pytest.mark.parametrize("check", _CHECKS)
 def test_checks_that_fit_nothing(check, name):
   estimator, _ = _CASES[name]

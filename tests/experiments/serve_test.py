@@ -124,7 +124,7 @@ def test_adapters_of_a_server(checkpoint):
       serve.make_adapters([entry], HYBRID)
   with pytest.raises(ValueError, match="each name once"):
     serve.make_adapters([f"a={adapter}"] * 2, HYBRID)
-  with pytest.raises(ValueError, match="no directory of a pretrained model"):
+  with pytest.raises(ValueError, match="modules of the model"):
     serve.make_adapters([f"a={adapter}"], checkpoint)
   with pytest.raises(ValueError, match="/absent: got no adapter_config.json"):
     serve.make_adapters(["a=/absent"], HYBRID)

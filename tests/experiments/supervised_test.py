@@ -53,6 +53,7 @@ TABLES = {
   "forecast": "seasonal naive-8",
   "events": "true process",
   "recommend": "most popular",
+  "adapt": "before",
   "decision": "recorded: expert",
   "dts": "nats per test window",
 }
@@ -106,7 +107,7 @@ def results(workdir):
 # What these do beyond `classify` has tests of its own.
 _SLOW = (
   *("compare", "decision", "dts", "events", "forecast"),
-  *("group_policy", "recommend", "synthetic"),
+  *("adapt", "group_policy", "next_element", "recommend", "synthetic"),
 )
 
 

@@ -22,6 +22,7 @@ from jaxseq import _validate
 from jaxseq.data import _row_groups
 from jaxseq.data import datasets
 from jaxseq.data import packages
+from jaxseq.data.files import table_files
 from jaxseq.data.sources import interactions
 
 _FOLDER = "dataset_example/ml-100k"
@@ -47,10 +48,42 @@ def ml_100k(**options: Unpack[Options]) -> datasets.Splits:
   Raises:
     MissingData: if recbole is not installed.
   """
-  path = packages.find("ml-100k", f"{_FOLDER}/ml-100k.inter", "recbole")
   return interactions.load(
-    path, user=_USER, item=_ITEM, time=_TIME, delimiter="\t", **options
+    _file("inter"),
+    user=_USER,
+    item=_ITEM,
+    time=_TIME,
+    delimiter="\t",
+    **options,
   )
+
+
+def ratings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns the columns user, item and time of ml-100k, (100000,) each.
+
+  Raises:
+    MissingData: if recbole is not installed.
+  """
+  names = _USER, _ITEM, _TIME
+  words = table_files.read((_file("inter"),), names, (), delimiter="\t").words
+  users, items, times = (np.array(words[name]) for name in names)
+  return users, items, times.astype(float)
+
+
+def films() -> dict[str, str]:
+  """Returns the titles of ml-100k's films, by the names of the items.
+
+  Raises:
+    MissingData: if recbole is not installed.
+  """
+  names = _ITEM, "movie_title:token_seq"
+  words = table_files.read((_file("item"),), names, (), delimiter="\t").words
+  return dict(zip(*(words[name] for name in names)))
+
+
+def _file(kind):
+  """The path of a file of ml-100k."""
+  return packages.find("ml-100k", f"{_FOLDER}/ml-100k.{kind}", "recbole")
 
 
 def ml_1m(

@@ -55,8 +55,12 @@ class LowRank(weights.Weight):
 
   def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
     """Returns x w + scale (x a) b, (..., m)."""
+    return self._product(x, x, wide)
+
+  def _product(self, x, inner, wide):
+    """The product with x, and with `inner` in its place beside the weight."""
     y = _contractions.dense(x, self.w, wide=True)
-    low = _contractions.dense(x, self.a)
+    low = _contractions.dense(inner, self.a)
     y = y + self.scale * _contractions.dense(low, self.b, wide=True)
     if self.magnitude is not None:
       y = y * self.gain().astype(y.dtype)

@@ -20,7 +20,7 @@ class SeedProgram:
 
   Args:
     config: of the comparison.
-    init: key -> state of one seed.
+    init: (key, *start) -> state of one seed.
     train: (state, *data, count) -> state and metrics of one seed.
     keys: of the seeds (num_seeds,), placed as the mesh wants them.
     examples: the field of a state that has an axis of examples, see
@@ -29,6 +29,7 @@ class SeedProgram:
     steps_per_update: see `loop.run`.
     update_axis: see `loop.run`.
     data: arrays that all seeds share.
+    start: how many of these `init` reads, the first ones.
     copies: arms that are trained side by side.
   """
 
@@ -49,6 +50,7 @@ class SeedProgram:
     steps_per_update: int = 1,
     update_axis: int | None = None,
     data: tuple[Any, ...] = (),
+    start: int = 0,
     copies: int = 1,
   ):
     self.num_updates = num_updates
@@ -59,6 +61,7 @@ class SeedProgram:
     self._keys = keys
     self._examples = examples
     self._given = data
+    self._start_data = start
     self._copies = copies
 
     @functools.cache
@@ -80,15 +83,17 @@ class SeedProgram:
       )
 
     @functools.cache
-    def start():
+    def first():
       _, where = self._placements()
       options: dict[str, Any] = {"out_shardings": where}
       if where is None and jax.default_backend() == "cpu":
         # It runs once: optimising it costs more than it gives.
         options["compiler_options"] = {"xla_backend_optimization_level": 0}
-      return self.compile(self._init, one_by_one=True, **options)
+      return self.compile(
+        self._init, shared=self._start_data, one_by_one=True, **options
+      )
 
-    self._chunk, self._start = chunk, start
+    self._chunk, self._start = chunk, first
     self._broken = self.compile(
       self._flags,
       copies=copies,
@@ -125,7 +130,7 @@ class SeedProgram:
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
-    return self._start()(self._keys)
+    return self._start()(self._keys, *self._data[: self._start_data])
 
   def template(self) -> PyTree:
     """Returns the shapes of all seeds' states, placed as they are trained."""
@@ -179,6 +184,8 @@ class SeedProgram:
     return finite.flags(self.trained(state))
 
   def _placements(self):
-    shapes = jax.eval_shape(jax.vmap(self._init), self._keys)
+    shared = self._given[: self._start_data]
+    axes = (0, *(None for _ in shared))
+    shapes = jax.eval_shape(jax.vmap(self._init, axes), self._keys, *shared)
     where = placement.state_placements(self.config.mesh, shapes, self._examples)
     return shapes, where

@@ -68,6 +68,9 @@ class Program(seed_program.SeedProgram):
   Args:
     config: the comparison.
     group: the arms; what they differ in is the problems' `carry`.
+
+  Attributes:
+    problem: of the first of them.
   """
 
   losses = ("loss", "grad_norm")
@@ -82,6 +85,7 @@ class Program(seed_program.SeedProgram):
       examples=_EXAMPLES,
       num_updates=config.num_updates,
       data=first.data,
+      start=int(getattr(first.problem, "starts_from_data", False)),
       copies=len(group),
     )
     self.evaluate_every = config.chunks_per_evaluation
@@ -98,6 +102,7 @@ class Program(seed_program.SeedProgram):
         config.num_updates,
       )
     self._group = group
+    self.problem = first.problem
     self._validate = self.compile(first.problem.validate, shared=1)
     self._evaluate = self._validate
     functions = first.problem.evaluate, first.problem.validate

@@ -31,6 +31,7 @@ class Work:
       preparation.
     select: from the variables of all seeds and the number of one to those of
       the network.
+    begin: (directory, mode), called before anything is trained or measured.
     save: (directory, arm's name, variables of a seed, where they come from) ->
       a file of another form than a model's.
     each: (directory, name, step, state, report), called for every arm that is
@@ -46,6 +47,7 @@ class Work:
   save: Callable[[pathlib.Path, str, PyTree, dict[str, Any]], None] | None = (
     None
   )
+  begin: Callable[[pathlib.Path, str], None] = lambda directory, mode: None
   each: Callable[..., None] = lambda *measured: None
   show: Callable[[pathlib.Path, run.Results], None] = (
     lambda directory, results: None

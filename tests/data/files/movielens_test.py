@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from jaxseq import data
+from jaxseq.data.files import movielens
 
 
 def test_the_package_is_named_where_it_lacks(tmp_path, monkeypatch):
@@ -19,6 +20,11 @@ def test_the_package_is_named_where_it_lacks(tmp_path, monkeypatch):
   rows = [f"{user}\t{10 - t}\t3\t{t // 2}" for user in (7, 3) for t in range(5)]
   (folder / "ml-100k.inter").write_text("\n".join([names, *rows, ""]))
   splits = data.load("ml_100k", gap=1.0)
+  names = "item_id:token\tmovie_title:token_seq"
+  (folder / "ml-100k.item").write_text(f"{names}\n6\tHeat\n7\tRan\n")
+  assert movielens.films() == {"6": "Heat", "7": "Ran"}
+  user, film, time = movielens.ratings()
+  assert (user[0], film[0], time[4]) == ("7", "10", 2.0)
   # In order of time, and of the file where times are equal.
   assert splits.info.preparation.items == ("6", "7", "8", "9", "10")
   assert splits.test.inputs.tolist() == [[5, 4, 3, 2]] * 2

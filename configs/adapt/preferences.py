@@ -1,0 +1,83 @@
+r"""Sums of two digits, answered in numbers or words: words are preferred.
+
+    python -m experiments.adapt --workdir=runs/answers \
+      --config=configs/adapt/preferences.py:answers
+    python -m experiments.adapt --workdir=runs/preferred \
+      --config=configs/adapt/preferences.py --config.base=runs/answers/full
+
+The first command teaches a network, from nothing, to answer "3+4=" by "7" or
+"seven", whichever; the second that "seven" is better (DPO), by adapters or by
+all weights. Its "margin" is how far the log-probability of preferred answers
+has risen above that of the others, times beta. A CPU needs two minutes for
+both.
+
+Variants: `answers`, the first command; `pairs`, for pairs of your own
+(`--config.data_options.path=pairs.jsonl`, `--config.base=DIR`), `chats` for
+chats; `tiny`, which learns nothing and shows in seconds whether everything
+works.
+"""
+
+from configs import supervised
+from configs import variants
+from configs.adapt import texts
+from jaxseq.programs import adapt
+from jaxseq.programs import own_data
+from jaxseq.training import configuration
+
+FULL = adapt.Config(
+  data="sum_preferences",
+  num_updates=60,
+  updates_per_chunk=5,
+  chunks_per_evaluation=1,
+  chunks_per_checkpoint=4,
+  num_seeds=3,
+  batch_size=16,
+  length=16,
+  optimizer=supervised.adamw(1e-3, warmup_steps=5),
+  arms={
+    "full": {"method": "full", "optimizer": {"learning_rate": 3e-4}},
+    "lora": {"optimizer": {"learning_rate": 3e-3}},
+  },
+)
+ANSWERS = configuration.updated(
+  FULL,
+  data="sums",
+  num_updates=300,
+  updates_per_chunk=50,
+  num_seeds=1,
+  batch_size=8,
+  length=64,
+  network={
+    "stack": {
+      "mixer": "mamba2",
+      "mixer_options": {"d_state": 16, "headdim": 16},
+      "hybrid": {"attention": {"heads": 2, "window": 64}},
+      "d_model": 32,
+      "num_layers": 2,
+      "norm": "rms",
+    }
+  },
+  optimizer=supervised.adamw(4e-3, warmup_steps=20),
+  arms={"full": {"method": "full", "optimizer": {}}},
+)
+get_config = variants.Variants(
+  full=FULL,
+  answers=ANSWERS,
+  pairs=configuration.updated(
+    FULL,
+    data="preferences",
+    data_options=own_data.of_loader("preferences"),
+    num_updates=300,
+    num_seeds=1,
+    length=256,
+  ),
+  chats=configuration.updated(
+    FULL,
+    data="chats",
+    data_options=own_data.of_loader("chats"),
+    num_updates=300,
+    num_seeds=1,
+    length=256,
+  ),
+  tiny=supervised.tiny(FULL, network=texts.UNTRAINED, arms=FULL.arms),
+)

@@ -1,0 +1,84 @@
+r"""A network of one text, adapted to another: all weights, or adapters.
+
+    python -m experiments.language_model --workdir=runs/python \
+      --config=configs/language_model/kjv.py:hybrid
+    python -m experiments.adapt --workdir=runs/adapted \
+      --config=configs/adapt/texts.py --config.base=runs/python/hybrid
+
+The base has read Python's standard library; it reads the King James Bible
+(Debian's package bible-kjv) now. The arms train all weights, adapters of all
+products in its layers, or adapters of its attention alone, which is every
+second layer. All take the same updates; the learning rate of adapters is ten
+times that of weights.
+
+Variants: `states`, where each piece is a text of its own, and the states that
+these begin with are tuned, too, alone and beside adapters; `text`, for a text
+of your own (`--config.data_options.path=notes.txt` and `--config.base=DIR`,
+which may be a directory of a pretrained model), and `text_states`; `tiny`,
+which learns nothing and shows in seconds whether everything works.
+"""
+
+from configs import supervised
+from configs import variants
+from jaxseq.programs import adapt
+from jaxseq.programs import own_data
+from jaxseq.training import configuration
+
+FULL = adapt.Config(
+  data="kjv",
+  num_updates=300,
+  updates_per_chunk=20,
+  chunks_per_evaluation=5,
+  chunks_per_checkpoint=5,
+  num_seeds=3,
+  batch_size=16,
+  length=128,
+  jump_every=8,
+  valid_tokens=32_768,
+  optimizer=supervised.adamw(1e-3, warmup_steps=30),
+  arms={
+    "full": {"method": "full"},
+    "lora": {"optimizer": {"learning_rate": 1e-2}},
+    "attention": {
+      "adapters": {"targets": ("W_q", "W_k", "W_v", "W_o")},
+      "optimizer": {"learning_rate": 1e-2},
+    },
+  },
+)
+STATES = configuration.updated(
+  FULL,
+  fresh=True,
+  arms={
+    **FULL.arms,
+    "states": {
+      "method": "states",
+      "optimizer": {"learning_rate": 3e-2},
+    },
+    "lora_states": {
+      "method": "lora+states",
+      "optimizer": {"learning_rate": 1e-2},
+    },
+  },
+)
+# What the base is in trials: none was trained.
+UNTRAINED = {
+  "stack": {
+    "mixer": "mamba2",
+    "mixer_options": {"d_state": 4, "headdim": 8},
+    "hybrid": {"attention": {"heads": 2, "window": 8}},
+    "d_model": 8,
+    "num_layers": 2,
+  }
+}
+OWN = {
+  "data": "text_files",
+  "data_options": own_data.text(),
+  "num_seeds": 1,
+}
+get_config = variants.Variants(
+  full=FULL,
+  states=STATES,
+  text=configuration.updated(FULL, **OWN),
+  text_states=configuration.updated(STATES, **OWN),
+  tiny=supervised.tiny_text(FULL, arms=FULL.arms, network=UNTRAINED),
+)

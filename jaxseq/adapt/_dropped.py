@@ -1,0 +1,56 @@
+"""Weights with an adapter that reads a part of its input, in training."""
+
+import dataclasses
+import functools
+import zlib
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=("w", "a", "b", "magnitude", "key"),
+  meta_fields=("scale", "path", "dropout"),
+)
+@dataclasses.dataclass(frozen=True)
+class Dropped(recurrence.LowRank):
+  """The weight w + scale a b, where a reads x with some elements left out.
+
+  With DoRA the norm is that of the whole sum.
+
+  Attributes:
+    key: words of a key, uint32 (words,), with the same axes before as a.
+    dropout: share of the elements; those that are left grow by 1 / (1 - it).
+  """
+
+  key: jax.Array | None = None
+  dropout: float = 0.0
+
+  def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
+    """Returns x w + scale (dropped(x) a) b, (..., m)."""
+    stays = jax.random.bernoulli(
+      jax.random.wrap_key_data(self.key), 1 - self.dropout, x.shape
+    )
+    inner = jnp.where(stays, x / (1 - self.dropout), 0).astype(x.dtype)
+    return self._product(x, inner, wide)
+
+
+def dropped(
+  weight: recurrence.LowRank, dropout: float, key: jax.Array
+) -> Dropped:
+  """Returns a weight with dropout; each path has masks of its own."""
+  own = jax.random.fold_in(key, zlib.crc32(weight.path.encode()))
+  words = jax.random.key_data(jax.random.split(own, weight.a.shape[:-2]))
+  return Dropped(
+    weight.w,
+    weight.a,
+    weight.b,
+    weight.magnitude,
+    weight.scale,
+    weight.path,
+    words,
+    dropout,
+  )

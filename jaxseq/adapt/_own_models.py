@@ -1,0 +1,68 @@
+"""Files of models that were trained here, opened as those from elsewhere are.
+
+A weight (*axes, n, m) is a module of the name of its path, with dots, that is a
+matrix (m, n) of torch; with axes before, as of scanned layers, it is as many
+modules, with their numbers behind.
+"""
+
+import os
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.interop import _placement
+from jaxseq.interop import huggingface
+from jaxseq.interop import safetensors_file
+
+_NAME = "model.safetensors"
+_PARAMS = "params/"
+
+
+class Opened(NamedTuple):
+  """A model of which no tensor is read yet, see `huggingface.OpenedModel`."""
+
+  places: dict[str, _placement.Place]
+  tensors: dict[str, safetensors_file.Stored]
+  modules: tuple[tuple[str, str], ...] = ()
+
+
+def open_any(
+  model: str | os.PathLike, context: int | None
+) -> Opened | huggingface.OpenedModel:
+  """Opens a directory of the transformers library, or a model's own file."""
+  path = pathlib.Path(model)
+  if path.is_dir() and not (path / "config.json").is_file():
+    path /= _NAME
+  if path.is_dir():
+    return huggingface.open_model(path, context)
+  places, tensors = {}, {}
+  for name, stored in safetensors_file.stored(path).items():
+    if name.startswith(_PARAMS) and len(stored.shape) > 1:
+      own = name.removeprefix(_PARAMS)
+      places[own] = _place(own.replace("/", "."), stored.shape)
+      tensors |= _tensors(places[own], stored)
+  return Opened(places, tensors)
+
+
+def _place(name, shape):
+  """Returns the matrices of a weight, one over the other along its axes."""
+  if len(shape) == 2:
+    return _placement.linear(f"{name}.weight")
+  return _placement.stacked(
+    [_place(f"{name}.{i}", shape[1:]) for i in range(shape[0])]
+  )
+
+
+def _tensors(place: _placement.Place, stored: Any):
+  """Returns the matrices of a weight by their names."""
+  n, m = stored.shape[-2:]
+
+  def read(index):
+    return np.ascontiguousarray(stored.read().reshape(-1, n, m)[index].T)
+
+  return {
+    name: safetensors_file.Stored((m, n), lambda index=index: read(index))
+    for index, name in enumerate(place.names)
+  }

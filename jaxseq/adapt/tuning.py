@@ -1,0 +1,171 @@
+"""Methods of adapting a network: what is trained, and what that makes of it.
+
+  method = tuning.Lora(network, lora.Config(("in_proj", "out_proj")))
+  params = method.init(key, variables)
+  training = method.training(variables, params, key)
+  served = method.served(variables, params)
+
+The network's variables stay as they are; `params` are what an optimiser sees.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+from typing import Protocol
+
+import jax
+
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.adapt import initial_states
+from jaxseq.adapt import lora
+
+Variables = Mapping[str, PyTree]
+
+
+class Method(Protocol):
+  """A way of adapting a network."""
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns what is trained, which changes nothing yet."""
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns variables for the network in training.
+
+    Args:
+      variables: of the network, of which no gradient is taken.
+      params: what is trained.
+      key: of an update, for what is random in training alone.
+    """
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns variables for the network once it is trained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Full:
+  """All parameters are trained."""
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns the network's own parameters."""
+    del key
+    return variables["params"]
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns `served`, as nothing is random."""
+    del key
+    return self.served(variables, params)
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns the variables with the parameters in their place."""
+    return {**variables, "params": params}
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora:
+  """Adapters of low rank are trained, see `adapt.lora`.
+
+  Attributes:
+    network: that is adapted.
+    config: of the adapters.
+    names: other names of weights, see `lora.match`.
+    dropout: share of the adapters' inputs that are zero in training, each
+      element by itself; the weights beside them read all of it.
+  """
+
+  network: nn.SequenceNetwork
+  config: lora.Config
+  names: lora.Names | None = None
+  dropout: float = 0.0
+
+  def __post_init__(self):
+    _validate.number("dropout", self.dropout, 0, 1)
+    if self.dropout == 1:
+      raise _validate.error("dropout", self.dropout, "less than 1")
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns the adapters, whose B is zero."""
+    return lora.init(key, self.network, variables, self.config, self.names)
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the variables with adapters beside the weights."""
+    frozen: Any = jax.tree.map(jax.lax.stop_gradient, variables)
+    return lora.attach(frozen, params, dropout=self.dropout, key=key)
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns the variables with adapters in the weights."""
+    return lora.merge(variables, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class States:
+  """The states that sequences begin with are tuned, see `initial_states`.
+
+  Attributes:
+    network: that is adapted.
+    which: of its memories, see `initial_states.parameters`.
+    alpha: factor of the states once they are trained.
+  """
+
+  network: nn.SequenceNetwork
+  which: str | None = None
+  alpha: float = 1.0
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns zeros."""
+    del key
+    return initial_states.parameters(self.network, variables, self.which)
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the variables with the states as they are."""
+    del key
+    return initial_states.attach(self.network, variables, params)
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns the variables with the scaled states."""
+    return initial_states.attach(self.network, variables, self.scaled(params))
+
+  def scaled(self, params: PyTree) -> initial_states.States:
+    """Returns the states as they are used."""
+    return initial_states.scaled(params, self.alpha)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraAndStates:
+  """Adapters and states are trained together; params are a dict of both.
+
+  Attributes:
+    lora: of the adapters, "lora".
+    states: of the states, "states".
+  """
+
+  lora: Lora
+  states: States
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns what both begin with."""
+    return {
+      "lora": self.lora.init(key, variables),
+      "states": self.states.init(key, variables),
+    }
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the variables with both."""
+    attached = self.lora.training(variables, params["lora"], key)
+    return self.states.training(attached, params["states"], key)
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns the variables with adapters in the weights, and the states."""
+    merged = self.lora.served(variables, params["lora"])
+    return self.states.served(merged, params["states"])

@@ -1,0 +1,94 @@
+r"""The mode "serve_stream" of experiments: an answer to each event that comes.
+
+    python -m experiments.NAME --workdir=DIR --mode=serve_stream \
+      --data=events.csv --output=answers.jsonl
+
+The events are the rows of a CSV file in the form of the training data, or of
+the standard input (`--data=-`). An answer is a line of JSON, written at once,
+to the standard output if there is no `--output`. Of an event that cannot be
+read it is an "error", and nothing changes. Only the state of each user is kept:
+an event takes constant time and memory however many came before.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import csv
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+from typing import TextIO
+
+from jaxseq.models import predict_mode
+from jaxseq.training import errors
+from jaxseq.training.comparison import experiment
+
+MODE = "serve_stream"
+
+
+def serves(program: experiment.Experiment) -> bool:
+  """Answers events if that is the program's mode.
+
+  Args:
+    program: of an experiment with the mode.
+
+  Returns:
+    Whether it did.
+
+  Raises:
+    UserError: a flag is missing, there is no model, or a file cannot be opened.
+  """
+  if program.mode != MODE:
+    return False
+  source, output, arm = (x.value for x in predict_mode.define_flags())
+  with errors.setup():
+    if not source:
+      raise errors.UserError("--data=FILE is missing; --data=- reads the input")
+    model = predict_mode.model_of(program, arm)
+    answer = model.parts.stream(model)
+  with contextlib.ExitStack() as files:
+    with errors.setup():
+      lines, out = sys.stdin, sys.stdout
+      if source != "-":
+        path = pathlib.Path(source)
+        lines = files.enter_context(path.open(encoding="utf-8", newline=""))
+      if output:
+        path = pathlib.Path(output)
+        out = files.enter_context(path.open("x", encoding="utf-8"))
+    count, seconds = _write(answers(answer, lines), out)
+  rate = max(count - 1, 0) / max(seconds, 1e-9)
+  print(f"{count:,} events, {rate:,.0f} a second", file=sys.stderr)
+  return True
+
+
+def answers(
+  answer: Callable[[Mapping[str, str]], dict[str, Any]], lines: Iterable[str]
+) -> Iterator[dict[str, Any]]:
+  """Yields the answer to each row of a CSV text, as it comes.
+
+  Args:
+    answer: from the entries of a row, by the names of their columns.
+    lines: of the text, of which the first has the names.
+  """
+  for row in csv.DictReader(lines):
+    try:
+      yield answer(row)
+    except (KeyError, TypeError, ValueError) as error:
+      reason = f"no column {error}" if isinstance(error, KeyError) else error
+      yield {"error": str(reason)}
+
+
+def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:
+  """Writes answers line by line; returns how many, and seconds of the later."""
+  # The first one compiles what answers the others.
+  count, begin = 0, time.perf_counter()
+  for count, one in enumerate(answers, 1):
+    out.write(json.dumps(one) + "\n")
+    out.flush()
+    if count == 1:
+      begin = time.perf_counter()
+  return count, time.perf_counter() - begin

@@ -1,0 +1,478 @@
+"""Adapting a trained network to texts, chats or preferences."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.adapt import initial_states
+from jaxseq.adapt import lora
+from jaxseq.adapt import peft_file
+from jaxseq.adapt import tuning
+from jaxseq.data import chat_sets
+from jaxseq.data import text_tokens
+from jaxseq.interop import network_file
+from jaxseq.models import model as models
+from jaxseq.models import model_file
+from jaxseq.programs import serve
+from jaxseq.tasks import adaptation
+from jaxseq.tasks import base
+from jaxseq.tasks import language
+from jaxseq.tasks import task as tasks
+from jaxseq.training import configuration
+from jaxseq.training import errors
+from jaxseq.training import files
+from jaxseq.training import integrity
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import experiment
+from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.comparison import work as works
+from jaxseq.training.devices import device_mesh
+
+# Of the run: which network is adapted.
+FILE = "base.json"
+# Of an arm: its adapters, as the PEFT library writes them.
+ADAPTER = "adapter"
+# And the states that sequences begin with, see `adapt.initial_states`.
+STATES = "states.safetensors"
+# Tokens that a text is scored in at a time.
+_PIECE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(base.DataComparison):
+  """A comparison of ways to adapt one network.
+
+  Attributes:
+    base: a model's file or its directory, as `experiments.serve` takes them;
+      "" for the network of `network`, with random weights, which is for trials.
+    data: a text, or "chats", "preferences" and the like, see `data.chat_sets`.
+    length: tokens of a row of chats, or of a piece of a text.
+    cut: whether chats that are longer than a row lose their ends.
+    fresh: of texts, whether their pieces are texts of their own, see
+      `tasks.adaptation.TextProblem`; where states are tuned they are.
+    jump_every: of texts, see `tasks.language`.
+    valid_tokens: of texts, see `tasks.language`.
+  """
+
+  _: dataclasses.KW_ONLY
+  base: str = ""
+  length: int = 256
+  cut: bool = False
+  fresh: bool = False
+  jump_every: int | None = None
+  valid_tokens: int = 65_536
+  batch_size: int = 16
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(self, positive=("length", "valid_tokens"))
+    if self.base and self.network:
+      expected = "none with a base, whose network it is"
+      raise _validate.error("network", dict(self.network), expected)
+    if self.mesh != device_mesh.MeshConfig():
+      raise _validate.error("mesh", self.mesh, "none: devices take seeds each")
+
+
+class Source(NamedTuple):
+  """The network and the data of a comparison.
+
+  Attributes:
+    splits: the data.
+    adapted: the network.
+    pretrained: whether the base is a directory of the transformers library.
+    corpus: of a text; None for chats.
+    pairs: whether the chats are pairs.
+  """
+
+  splits: data.Splits
+  adapted: adaptation.Base
+  pretrained: bool
+  corpus: language.Corpus | None
+  pairs: bool
+
+
+def open_source(config: Config) -> Source:
+  """Loads the network and the data.
+
+  Raises:
+    ValueError: if there is no such model, or the data are none of its tokens.
+    OSError: if a file cannot be read.
+  """
+  if config.base:
+    path = pathlib.Path(config.base)
+    served = serve.load(path)
+    pretrained = (path / "config.json").is_file()
+    start, names = _start(path, served) if pretrained else language.START, None
+    if pretrained:
+      names = peft_file.names(path)
+    adapted = adaptation.Base(
+      served.network, served.variables, start, not pretrained, names
+    )
+    tokenizer = served.codec.tokenizer
+  else:
+    adapted, pretrained, tokenizer = _random(config), False, None
+  if len(adapted.variables) > 1:
+    got = ", ".join(adapted.variables)
+    raise _validate.error("base: variables", got, "params alone")
+  splits = config.load(**_tokenizer(config, pretrained, tokenizer))
+  _check_tokens(splits, tokenizer, adapted.network.vocab_size)
+  corpus = None
+  if splits.train.extras.answers is None:
+    corpus = language.from_splits(splits)
+    if not isinstance(corpus.train, language.Text):
+      raise _validate.error("data", config.data, "a text in memory, or chats")
+  pairs = config.data in ("preferences", "sum_preferences")
+  adapted = adapted._replace(digest=digest(adapted.variables))
+  return Source(splits, adapted, pretrained, corpus, pairs)
+
+
+def _random(config):
+  """A network without training, of bytes."""
+  fields = configuration.from_config_dict(
+    nn.NetworkConfig, config.network, name="config.network"
+  )
+  network = nn.SequenceNetwork(fields, 256, 256)
+  key = jax.random.fold_in(jax.random.key(config.seed), 0xBA5E)
+  variables = network.init(key, jnp.zeros((1, 1), jnp.int32))
+  return adaptation.Base(network, jax.tree.map(np.asarray, variables))
+
+
+def _start(path, served):
+  """The token of a pretrained model that a text begins with."""
+  contents = _json.loads((path / "config.json").read_bytes(), long=True)
+  first = contents.get("bos_token_id")
+  if isinstance(first, int) and 0 <= first < served.network.vocab_size:
+    return first
+  return served.stop_tokens[0] if served.stop_tokens else language.START
+
+
+def _tokenizer(config, pretrained, tokenizer):
+  """The option of the data that says whose tokens they are, if it is open."""
+  loader = data.loader(config.data)
+  takes = "tokenizer" in inspect.signature(loader).parameters
+  if not (pretrained and tokenizer and takes):
+    return {}
+  if config.data_options.get("tokenizer") is not None:
+    return {}
+  place = pathlib.Path(config.base)
+  if "answers" not in inspect.signature(loader).parameters and (
+    config.data != "preferences"
+  ):
+    place /= "tokenizer.json"
+  return {"tokenizer": str(place)}
+
+
+def _check_tokens(splits, tokenizer, vocab_size):
+  """Refuses data of other tokens than the network's."""
+  content = getattr(splits.info.preparation, "tokenizer", None)
+  own = content and text_tokens.read_tokenizer(content).to_str()
+  if own != (tokenizer and tokenizer.to_str()):
+    got = "bytes" if content is None else "those of another tokenizer"
+    expected = "bytes" if tokenizer is None else "the base's own tokenizer"
+    raise _validate.error("the data: tokens", got, expected)
+  count = splits.info.vocab_size
+  if count is None or count > vocab_size:
+    expected = f"at most {vocab_size} tokens, as the base has"
+    raise _validate.error("the data", count, expected)
+
+
+def digest(variables: Any) -> str:
+  """Returns the SHA-256 of a network's variables."""
+  total = hashlib.sha256()
+  flat = traverse_util.flatten_dict(variables, sep="/")
+  for path in sorted(flat):
+    total.update(
+      f"{path} {integrity.leaf_digest(np.asarray(flat[path]))}\n".encode()
+    )
+  return total.hexdigest()
+
+
+def _fit(arm, source, config):
+  """Returns the arm with the network of the base."""
+  del config
+  network = source.adapted.network.config
+  if arm.network not in (nn.NetworkConfig(), network):
+    expected = "none in an arm: all adapt the same"
+    raise _validate.error("arms: network", arm.network.stack.mixer, expected)
+  return dataclasses.replace(arm, network=network)
+
+
+def _problem(arm, source, config):
+  """Returns the problem of an arm."""
+  adapted, splits = source.adapted, source.splits
+  if source.corpus is not None:
+    return adaptation.TextProblem(
+      arm,
+      adapted,
+      source.corpus,
+      length=config.length,
+      fresh=config.fresh,
+      jump_every=config.jump_every,
+      valid_tokens=config.valid_tokens,
+      bytes_per_token=_bytes_per_token(splits, splits.valid.targets[0]),
+    )
+  parts = {
+    name: chat_sets.examples(part) for name, part in base.parts(splits).items()
+  }
+  if source.pairs:
+    return adaptation.PreferenceProblem(
+      arm, adapted, parts, length=config.length, cut=config.cut
+    )
+  answers = splits.test.targets[splits.test.extras.answers]
+  return adaptation.ChatProblem(
+    arm,
+    adapted,
+    parts,
+    length=config.length,
+    cut=config.cut,
+    bytes_per_token=_bytes_per_token(splits, answers),
+  )
+
+
+def _bytes_per_token(splits, tokens):
+  """The mean number of bytes that a token of a text stands for."""
+  content = getattr(splits.info.preparation, "tokenizer", None)
+  if content is None:
+    return 1.0
+  tokenizer = text_tokens.read_tokenizer(content)
+  words = text_tokens.text_of(tokenizer, np.asarray(tokens).tolist())
+  return len(words.encode()) / len(tokens)
+
+
+def _more(config, arm, source):
+  """Returns what measures an arm."""
+  table = None
+  if "lora" in arm.method:
+    adapted = source.adapted
+    table = lora.match(
+      adapted.network, adapted.variables, arm.adapters, adapted.names
+    )
+  return Measures(config, arm, source, table)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measures:
+  """The report of an arm beside its metrics.
+
+  Attributes:
+    config: the comparison.
+    arm: the arm.
+    source: what it adapts, and to what.
+    table: the weights that its adapters hit; None without adapters.
+  """
+
+  config: Config
+  arm: adaptation.ArmConfig
+  source: Source
+  table: lora.Table | None
+
+  def __call__(
+    self,
+    program: supervised_arms.Program,
+    variables: Any,
+    directory: pathlib.Path,
+    *unused: Any,
+  ) -> dict[str, Any]:
+    """Returns what the training costs, and which weights are adapted.
+
+    "share" is that of the trained numbers in the network's; of texts there are
+    "test_bits", bits per byte over the whole test text, in one piece or, with
+    `fresh`, in pieces.
+    """
+    adapted = self.source.adapted
+    trained = supervised_arms.num_parameters(variables["params"])
+    whole = sum(np.size(leaf) for leaf in jax.tree.leaves(adapted.variables))
+    result: dict[str, Any] = {
+      "share": round(trained / whole, 6),
+      "base_parameters": whole,
+    }
+    if self.table is not None:
+      result["adapters"] = {
+        "weights": [row._asdict() for row in self.table.rows],
+        "layers": {name: list(hit) for name, hit in self.table.layers.items()},
+      }
+    speed = curves.speed(directory, "cpu")
+    if np.isfinite(speed):
+      each = program.problem.tokens * self.config.num_seeds
+      result["tokens_per_cpu_second"] = round(speed * each)
+    if self.source.corpus is not None:
+      result["test_bits"] = self._bits(program, variables)
+    return result
+
+  def _bits(self, program, variables):
+    """Bits per byte over the whole test text."""
+    source = self.source
+    method = adaptation.make_method(self.arm, source.adapted)
+
+    def bits(variables, frozen, text):
+      served = method.served(frozen, variables["params"])
+      return _bits(self.config, source, served, text)
+
+    frozen = dict(source.adapted.variables)
+    return program.measure(bits, variables, frozen, _test(source))
+
+
+def _bits(config, source, variables, text):
+  """Bits per byte of the test text."""
+  adapted = source.adapted
+  arguments = adapted.network, variables, text
+  if config.fresh:
+    bits = adaptation.bits_of_pieces(*arguments, config.length, adapted.start)
+  else:
+    bits = language.bits_per_token(*arguments, _PIECE, adapted.start)
+  return bits / _bytes_per_token(source.splits, source.corpus.test.tokens)
+
+
+def _test(source):
+  """The test text as one stream."""
+  return language.streams(source.corpus.test, 1)
+
+
+def _of(task, source):
+  """Returns the line of work as it is for texts, chats or pairs."""
+  headings = {"test_loss": "nats a token", "bits_per_byte": "bits a byte"}
+  if source.corpus is not None:
+    headings = {"test_bits": "bits a byte", "bits_per_byte": "validation"}
+  elif source.pairs:
+    headings = {
+      "margin": "margin",
+      "accuracy": "accuracy",
+      "test_loss": "loss of pairs",
+    }
+  share = {"share": "share trained", "tokens_per_cpu_second": "tokens/CPU s"}
+  return dataclasses.replace(task, columns={**headings, **share})
+
+
+TASK = tasks.Task(
+  name="adaptation",
+  arm=adaptation.ArmConfig,
+  problem=_problem,
+  metric="test_loss",
+  better="lower",
+  unit="tokens",
+  columns={"test_loss": "nats a token"},
+  source=lambda source: source,
+  load=open_source,
+  adapt=_of,
+  fit=_fit,
+  optimizer=adaptation.make_optimizer,
+  examples=lambda arm, problem: problem.tokens,
+  more=_more,
+)
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and how their adapters are written."""
+  sources = []
+
+  def load(config):
+    sources.append(open_source(config))
+    return sources[0]
+
+  made = dataclasses.replace(TASK, load=load).work(config)
+  (source,) = sources
+  configs = {
+    name: _fit(arms.merge(config, name, adaptation.ArmConfig), source, config)
+    for name in config.arms
+  }
+  for name, arm in made.arms.items():
+    if arm.more.table is not None:
+      print(f"--- {name} ---\n{arm.more.table}")
+  problem = next(iter(made.arms.values())).problem
+  options = dict(made.options)
+  if program.mode != "predict":
+    options |= _before(config, source, problem)
+  return dataclasses.replace(
+    made,
+    options=options,
+    splits=source.splits,
+    begin=functools.partial(begin, config, source),
+    save=functools.partial(_save, config, source, configs),
+  )
+
+
+def _before(config, source, problem):
+  """Options of the report: the network before it is adapted."""
+  variables = source.adapted.variables
+  if source.corpus is not None:
+    bits = jax.jit(functools.partial(_bits, config, source))
+    before = {"test_bits": float(bits(variables, _test(source)))}
+    return {"baselines": {"before": before}, "levels": {}}
+  test = jax.jit(problem.measure)(variables, problem.data["test"])
+  metrics = {name: float(x) for name, x in test.items()}
+  return {"baselines": {"before": metrics}, "levels": {}}
+
+
+def begin(
+  config: Config, source: Source, directory: pathlib.Path, mode: str
+) -> None:
+  """Notes which network a run adapts, or checks that it is the same.
+
+  Args:
+    config: the comparison.
+    source: with the network.
+    directory: of the run, which gets `FILE`.
+    mode: of the program.
+
+  Raises:
+    UserError: the run has begun with another network.
+  """
+  place = directory / FILE
+  described = {"path": config.base, "sha256": source.adapted.digest}
+  if place.is_file():
+    stored = _json.loads(place.read_text("utf-8"))
+    if stored["sha256"] != source.adapted.digest:
+      raise errors.UserError(
+        f"{str(place)!r} says that this run adapts a network with the digest "
+        f"{stored['sha256'][:12]}, and {config.base!r} has "
+        f"{source.adapted.digest[:12]} now: put the old one back, or choose "
+        "another workdir"
+      )
+  elif mode == "train":
+    files.write_json(place, described)
+
+
+def _save(config, source, configs, directory, name, variables, about):
+  """Writes what an arm has trained, and the network with it."""
+  arm, adapted = configs[name], source.adapted
+  place, network = directory / name, adapted.network
+  params, base = variables["params"], adapted.variables
+  method = adaptation.make_method(arm, adapted)
+  states = None
+  if arm.method in adaptation.TUNED:
+    both = isinstance(method, tuning.LoraAndStates)
+    tuned, params = (params["states"], params["lora"]) if both else (params, {})
+    states = (method.states if both else method).scaled(tuned)
+    method = method.lora if both else None
+  about = {**about, "base": config.base, "base_sha256": source.adapted.digest}
+  if "lora" in arm.method and config.base:
+    peft_file.write(place / ADAPTER, params, config.base)
+    text = json.dumps(about, indent=2, sort_keys=True, default=str)
+    (place / ADAPTER / "about.json").write_text(text + "\n")
+  # Adapters of pretrained models are served beside these.
+  apart = source.pretrained and arm.method != "full"
+  merged = method.served(base, params) if method and not apart else base
+  if states is not None:
+    initial_states.save(place / STATES, states, merged)
+  if apart:
+    return
+  if source.pretrained:
+    network_file.save(place / "network.safetensors", network, merged)
+    return
+  model = models.make("language", network, merged, source.splits, about)
+  model_file.save(place / model_file.NAME, model)
