@@ -12,6 +12,7 @@ COLABS = pathlib.Path(__file__).resolve().parents[2] / "colabs"
 NOTEBOOKS = sorted(COLABS.glob("*.ipynb"))
 # Those that take more than ten seconds even on their tiny setting.
 SLOW = (
+  "adapting",
   "disentangle",
   "generation",
   "in_context_rl",
