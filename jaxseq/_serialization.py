@@ -1,4 +1,4 @@
-"""Classes of states that `jax.export` can serialize."""
+"""Programs of `jax.export` as bytes, and the classes of states in them."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,3 +23,18 @@ def exported(name: str) -> Callable[[Class], Class]:
     return cls
 
   return register
+
+
+def serialized(program: export.Exported) -> bytes:
+  """Returns the bytes of a program.
+
+  Raises:
+    ModuleNotFoundError: if the extra "export" is not installed.
+  """
+  try:
+    return bytes(program.serialize())
+  except ImportError as error:
+    raise ModuleNotFoundError(
+      'programs are written with flatbuffers: pip install "jaxseq[export]".',
+      name="flatbuffers",
+    ) from error

@@ -101,6 +101,15 @@ with scalars.MetricWriter("run") as writer:
   writer.write(1, {"loss": 1.0})
 assert list(pathlib.Path("run/tensorboard").iterdir())
 """,
+  "onnx": """
+import jax
+import onnxruntime
+from jaxseq.interop import onnx_graph
+shape = jax.ShapeDtypeStruct((2, 3), "float32")
+graph = onnx_graph.convert(lambda x: [2 * x], [shape], ["x"], ["y"])
+session = onnxruntime.InferenceSession(graph.SerializeToString())
+assert (session.run(["y"], {"x": [[1, 2, 3]] * 2})[0] == [2, 4, 6]).all()
+""",
   "planner": """
 from jaxseq import planner
 cost = planner.CostModel("recurrent", token_seconds=1e-3, row_overhead=2e-3,

@@ -11,6 +11,8 @@
   network_file      networks of `jaxseq.nn`, options and variables
   described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
+  step_program      one step of a network as a program of its own
+  onnx_graph        programs of JAX as graphs of ONNX
   spr               state dicts of SPR's PyTorch code
 
 Nothing is ever downloaded, and nothing is unpickled.
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
   from jaxseq.interop import families as families
   from jaxseq.interop import huggingface as huggingface
   from jaxseq.interop import network_file as network_file
+  from jaxseq.interop import onnx_graph as onnx_graph
   from jaxseq.interop import peft_modules as peft_modules
   from jaxseq.interop import safetensors_file as safetensors_file
   from jaxseq.interop import spr as spr
+  from jaxseq.interop import step_program as step_program
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

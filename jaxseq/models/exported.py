@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from jax import export
 
+from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq.training import files
 
@@ -100,11 +101,4 @@ def write(path: str | os.PathLike, program: export.Exported) -> None:
   Raises:
     ModuleNotFoundError: if the extra "export" is not installed.
   """
-  try:
-    content = program.serialize()
-  except ImportError as error:
-    raise ModuleNotFoundError(
-      'programs are written with flatbuffers: pip install "jaxseq[export]".',
-      name="flatbuffers",
-    ) from error
-  files.write_bytes(pathlib.Path(path), bytes(content))
+  files.write_bytes(pathlib.Path(path), _serialization.serialized(program))

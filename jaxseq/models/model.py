@@ -14,11 +14,13 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.data import series_frames
 from jaxseq.data import sources
+from jaxseq.interop import step_program
 from jaxseq.models import exported
 from jaxseq.models import kinds
 from jaxseq.models import predictions
@@ -140,6 +142,52 @@ class Model:
     if path is not None:
       exported.write(path, program)
     return program
+
+  def export_step(
+    self,
+    path: str | os.PathLike,
+    format: step_program.Form = "jax",
+    *,
+    batch: int | None = None,
+    platforms: Sequence[str] | None = None,
+  ) -> dict[str, Any]:
+    """Writes one step of the network, with its states, as a program.
+
+      model.export_step("walks.onnx", "onnx")
+
+    The program reads an element at a time and needs no jaxseq, see
+    `interop.step_program` and docs/deploying.md. It takes `inputs` (batch,
+    features), prepared as `examples` has them, or tokens (batch,) int32, and
+    returns `outputs` (batch, n), such as logits of classes.
+
+    Args:
+      path: of the program; walks.json and perhaps walks.npz are put beside it.
+      format: "jax" for a program of `jax.export`; "onnx" for a graph of ONNX,
+        which is kept only if onnxruntime computes the same by it.
+      batch: number of examples; any if None.
+      platforms: of a program of JAX; see `exported.make`.
+
+    Returns:
+      What the JSON says: names, shapes, dtypes and initial values.
+
+    Raises:
+      ValueError: if the network is no `SequenceNetwork`, or takes the mean
+        over time, or ONNX lacks one of its operations.
+      ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
+    """
+    name = "tokens" if "tokens" in self.signature else "inputs"
+    dtype, axes = self.signature[name] if name in self.signature else ("", ())
+    step = step_program.of_network(
+      self.network,
+      self.variables,
+      jax.ShapeDtypeStruct([n for n in axes if isinstance(n, int)], dtype),
+      kind=self.kind,
+      model=self.digest,
+      preparation=_codec.encode(self.preparation.to_json(), "preparation"),
+    )
+    return step_program.save(
+      path, step, format, batch=batch, platforms=platforms
+    )
 
   def outputs(self, dataset: data.ArrayDataset) -> dict[str, np.ndarray]:
     """Returns what the network says of prepared examples, by name.

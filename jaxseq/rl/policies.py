@@ -11,6 +11,7 @@ safetensors with JSON in their header; nothing of them is executed.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import functools
 import os
@@ -25,6 +26,8 @@ from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.interop import described_file
+from jaxseq.interop import step_program
+from jaxseq.rl import _policy_steps
 from jaxseq.rl import algorithms
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
@@ -200,6 +203,53 @@ def load(path: str | os.PathLike) -> Trained:
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND)
+
+
+def export_step(
+  policy: Trained,
+  path: str | os.PathLike,
+  format: step_program.Form = "jax",
+  *,
+  deterministic: bool = True,
+  batch: int | None = None,
+  platforms: Sequence[str] | None = None,
+) -> dict[str, Any]:
+  """Writes one step of a policy, with its memory, as a program.
+
+    policy = policies.load("agent.safetensors")
+    policies.export_step(policy, "agent.onnx", "onnx")
+
+  The program acts without jaxseq, see `interop.step_program` and
+  docs/deploying.md. It takes `observation` as the environment gives it, (batch,
+  ...), or `observation_NAME` for each part of one; `reset` (batch,) bool, true
+  at the first observation of an episode; `last_action`, the action before, if
+  the network sees it; and the memory. It returns `action`, within the bounds of
+  its space; the distribution that it is of, such as `logits`; `value`; and what
+  the next step takes. `next_last_action` is the action without its bounds, as
+  the policy saw it in training; whatever was done instead can stand for it.
+
+  Args:
+    policy: from `load`.
+    path: of the program; agent.json and perhaps agent.npz are put beside it.
+    format: "jax" for a program of `jax.export`, "onnx" for a graph of ONNX.
+    deterministic: whether the most probable action is taken; otherwise one is
+      drawn by an input `noise` (batch, n), and the JSON says what that is.
+    batch: number of observations; any if None.
+    platforms: of a program of JAX; that of this process if None.
+
+  Returns:
+    What the JSON says: names, shapes, dtypes and initial values.
+
+  Raises:
+    ValueError: if ONNX lacks an operation of the network.
+    ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
+  """
+  seen = _seen(policy.config) if policy.seen is None else policy.seen
+  about = {"kind": "policy", "spaces": _codec.encode(dict(seen), "spaces")}
+  step = _policy_steps.step_of(
+    policy._player, policy.variables, deterministic, about
+  )
+  return step_program.save(path, step, format, batch=batch, platforms=platforms)
 
 
 def _seen(config) -> tuple[tuple[str, Any], ...]:

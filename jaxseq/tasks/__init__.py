@@ -31,6 +31,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses
+  from jaxseq.tasks import next_element as next_element
   from jaxseq.tasks import outputs as outputs
   from jaxseq.tasks import preference as preference
   from jaxseq.tasks import prefix_language as prefix_language
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import streamed_language as streamed_language
+  from jaxseq.tasks import suffix_models as suffix_models
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import token_rows as token_rows

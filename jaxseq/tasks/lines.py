@@ -71,6 +71,7 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
+  "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation"),

@@ -107,7 +107,7 @@ def results(workdir):
 # What these do beyond `classify` has tests of its own.
 _SLOW = (
   *("compare", "decision", "dts", "events", "forecast"),
-  *("adapt", "group_policy", "recommend", "synthetic"),
+  *("adapt", "group_policy", "next_element", "recommend", "synthetic"),
 )
 
 

@@ -1,0 +1,373 @@
+"""One step with its states as a program that needs no code of jaxseq.
+
+    walks.onnx, or any other name    the program
+    walks.json                       its inputs and outputs, see below
+    walks.npz                        initial states, where these vary
+
+A program takes arrays by name, (batch, ...) each: what the network reads,
+`reset` (batch,) bool, true at the first step of an episode, and the states,
+`state_0_h` and the like, by their paths. It returns outputs by name, and each
+state after the step as `next_state_0_h`, to be handed in with the next step.
+Complex states are two arrays, which end in `_re` and `_im`. The JSON:
+
+    format     1
+    form       "onnx" or "jax": how the program is written
+    inputs     in order: name, shape with "batch", dtype; of states also
+               "initial", the number that all of a fresh one are ("-Infinity"
+               is one), or "npz": an array without the batch; and "next", the
+               output that follows it
+    outputs    in order: name, shape, dtype
+    about      what it is, such as classes, units, the model's digest
+    versions   of the libraries that it was made with
+    files      SHA-256 of the program, and of the initial states
+    sha256     that of the JSON without it, with sorted keys
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import hashlib
+import io
+import json
+import os
+import pathlib
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import _serialization
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.interop import onnx_graph
+from jaxseq.training import files
+from jaxseq.training import run_directory
+
+Arrays = Mapping[str, Any]
+Form = Literal["jax", "onnx"]
+
+FORMAT = 1
+_FORMS = ("jax", "onnx")
+_VERSIONS = ("python", "jaxseq", "jax", "jaxlib", "numpy")
+# Steps that a graph of ONNX makes before it is kept, and how far its numbers
+# may be from those of JAX: float32 in another order.
+_STEPS, _TOLERANCE = 3, 1e-3
+
+
+class Step(NamedTuple):
+  """A step to export.
+
+  Attributes:
+    compute: (inputs, states) -> (outputs, states); inputs and outputs by name,
+      with an axis of the batch in front of all arrays. "reset" is an input.
+    inputs: shapes without that axis, and dtypes, by name.
+    states: fresh ones of one example, without that axis, by name.
+    about: what JSON holds of it.
+  """
+
+  compute: Callable[[Arrays, PyTree], tuple[Arrays, PyTree]]
+  inputs: Mapping[str, jax.ShapeDtypeStruct]
+  states: Mapping[str, PyTree]
+  about: Mapping[str, Any]
+
+
+def of_network(
+  network: nn.SequenceNetwork, variables: PyTree, inputs: Any, **about: Any
+) -> Step:
+  """Returns the step of a network.
+
+  Args:
+    network: one without pooling "mean".
+    variables: its variables.
+    inputs: shape and dtype of an element, such as those of a vector (features,)
+      or of a token ().
+    **about: see `Step`.
+
+  Raises:
+    ValueError: if the network has no steps.
+  """
+  if not isinstance(network, nn.SequenceNetwork):
+    name = type(network).__name__
+    expected = "a SequenceNetwork: others have no step of one element"
+    raise _validate.error("network", name, expected)
+  if network.config.pooling == "mean":
+    expected = "'none' or 'last': a mean is not known from one step"
+    raise _validate.error("pooling", "mean", expected)
+
+  def compute(arrays, states):
+    outputs, after = network.apply(
+      variables,
+      arrays["inputs"],
+      states["state"],
+      arrays["reset"],
+      method="step",
+    )
+    return {"outputs": outputs}, {"state": after}
+
+  return Step(
+    compute,
+    {"inputs": jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)},
+    {"state": first_of(network.initial_state((1,), variables=variables))},
+    about,
+  )
+
+
+def first_of(states: PyTree) -> PyTree:
+  """Returns states (1, ...) without that axis, as arrays of NumPy."""
+  return jax.tree.map(lambda x: np.asarray(x)[0], states)
+
+
+def save(
+  path: str | os.PathLike,
+  step: Step,
+  form: Form = "jax",
+  *,
+  batch: int | None = None,
+  platforms: Sequence[str] | None = None,
+) -> dict[str, Any]:
+  """Writes a program, and what it takes and returns.
+
+  Args:
+    path: of the program; the other files have its name with other endings.
+    step: the step.
+    form: "jax" for a program of `jax.export`, "onnx" for a graph of ONNX.
+    batch: examples of a step; any number if None.
+    platforms: of a program of JAX, such as ("cpu", "cuda", "tpu"); that of this
+      process if None.
+
+  Returns:
+    The JSON.
+
+  Raises:
+    ValueError: if ONNX lacks an operation of the step, or its numbers differ.
+    ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
+  """
+  path = pathlib.Path(path)
+  _validate.choice("format", form, _FORMS)
+  if path.suffix in (".json", ".npz"):
+    raise _validate.error("path", str(path), "another ending than that")
+  if form == "onnx" and platforms is not None:
+    raise _validate.error("platforms", platforms, "None for format 'onnx'")
+  if batch is not None:
+    _validate.positive("batch", batch)
+  flat = _Flat(step)
+  make = _exported if form == "jax" else _graph
+  program = make(flat, batch, platforms)
+  varied = {k: x for k, x in flat.initial.items() if _alike(x) is None}
+  contents = {path.name: program}
+  if varied:
+    stored = io.BytesIO()
+    np.savez(stored, **varied)
+    contents[path.with_suffix(".npz").name] = stored.getvalue()
+  sizes = flat.shapes("batch" if batch is None else batch)
+  versions = run_directory.versions()
+  described = {
+    "format": FORMAT,
+    "form": form,
+    "inputs": [flat.described(name, shape) for name, shape in sizes[0].items()],
+    "outputs": [_described(name, shape) for name, shape in sizes[1].items()],
+    "about": dict(step.about),
+    "versions": {name: versions[name] for name in _VERSIONS},
+    "files": {name: _sha256(content) for name, content in contents.items()},
+  }
+  described = files.json_value(described)
+  described["sha256"] = _sha256(_canonical(described))
+  for name, content in contents.items():
+    files.write_bytes(path.with_name(name), content)
+  files.write_json(path.with_suffix(".json"), described)
+  return described
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+  """Reads the JSON of a program, and checks that no file was altered.
+
+  Args:
+    path: of the program, or of the JSON.
+
+  Raises:
+    ValueError: if one was altered, or has another format.
+    FileNotFoundError: if one is missing.
+  """
+  path = pathlib.Path(path).with_suffix(".json")
+  try:
+    described = _json.loads(path.read_text())
+    _validate.instance("JSON", described, dict, "an object")
+    if described.get("format") != FORMAT:
+      raise _validate.error("format", described.get("format"), str(FORMAT))
+    rest = {k: x for k, x in described.items() if k != "sha256"}
+    if described.get("sha256") != _sha256(_canonical(rest)):
+      raise ValueError("its SHA-256 differs from what it says: it was altered")
+    for name, stated in described["files"].items():
+      if (
+        _sha256(path.with_name(pathlib.Path(name).name).read_bytes()) != stated
+      ):
+        raise ValueError(f"{name} is not the file that it was made with")
+  except (ValueError, KeyError) as error:
+    raise ValueError(f"{path} describes no whole program: {error}") from error
+  return described
+
+
+class _Flat:
+  """A step as a function of arrays in an order, all of them real."""
+
+  def __init__(self, step):
+    self._step = step
+    paths, self._structure = jax.tree_util.tree_flatten_with_path(step.states)
+    names = [
+      jax.tree_util.keystr(p, simple=True, separator="_") for p, _ in paths
+    ]
+    self._leaves = dict(zip(names, (np.asarray(x) for _, x in paths)))
+    self.initial = _real(self._leaves)
+    self.inputs = (*step.inputs, "reset", *self.initial)
+
+  def compute(self, arrays):
+    """Results by name, of arrays by name."""
+    states = [
+      jax.lax.complex(arrays[f"{name}_re"], arrays[f"{name}_im"])
+      if np.iscomplexobj(leaf)
+      else arrays[name]
+      for name, leaf in self._leaves.items()
+    ]
+    states = jax.tree.unflatten(self._structure, states)
+    outputs, after = self._step.compute(arrays, states)
+    after = dict(zip(self._leaves, jax.tree.leaves(after)))
+    after = {f"next_{k}": x for k, x in _real(after).items()}
+    return {**outputs, **after}
+
+  def shapes(self, batch):
+    """Shapes of inputs and outputs, by name."""
+    words = {"batch": batch}
+    if batch == "batch":
+      words["batch"] = symbol()
+    flag = jax.ShapeDtypeStruct((), np.bool_)
+    shapes = {**self._step.inputs, "reset": flag, **self.initial}
+    inputs = {
+      name: jax.ShapeDtypeStruct((words["batch"], *x.shape), x.dtype)
+      for name, x in shapes.items()
+    }
+    results = jax.eval_shape(self.compute, inputs)
+    after = [f"next_{name}" for name in self.initial]
+    names = [*(name for name in results if name not in after), *after]
+    return inputs, {name: results[name] for name in names}
+
+  def described(self, name, shape):
+    """The entry of an input in the JSON."""
+    entry = _described(name, shape)
+    if name in self.initial:
+      number = _alike(self.initial[name])
+      entry["initial"] = "npz" if number is None else number
+      entry["next"] = f"next_{name}"
+    return entry
+
+
+def symbol() -> Any:
+  """Returns a batch of any size, as a size of a shape."""
+  return jax.export.symbolic_shape("batch", constraints=["batch >= 1"])[0]
+
+
+def _real(arrays):
+  """Arrays by name, complex ones in two."""
+  parts = {}
+  for name, x in arrays.items():
+    if np.issubdtype(x.dtype, np.complexfloating):
+      parts |= {f"{name}_re": x.real, f"{name}_im": x.imag}
+    else:
+      parts[name] = x
+  return parts
+
+
+def _alike(x):
+  """The number that all of an array are, None if they differ."""
+  if not x.size or (x != x.flat[0]).any():
+    return None
+  return x.flat[0].item()
+
+
+def _described(name, shape):
+  sizes = [size if isinstance(size, int) else "batch" for size in shape.shape]
+  return {"name": name, "shape": sizes, "dtype": str(shape.dtype)}
+
+
+def _sha256(content):
+  return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(described):
+  """JSON that is the same for the same values."""
+  return json.dumps(described, sort_keys=True, allow_nan=False).encode()
+
+
+def _exported(flat, batch, platforms):
+  """The bytes of a program of JAX."""
+  shapes, _ = flat.shapes(batch or "batch")
+  program = jax.export.export(jax.jit(flat.compute), platforms=platforms)(
+    shapes
+  )
+  return _serialization.serialized(program)
+
+
+def _graph(flat, batch, platforms):
+  """The bytes of a graph of ONNX that computes what JAX does."""
+  del platforms
+  shapes, results = flat.shapes(batch or "batch")
+
+  def compute(*arrays):
+    outputs = flat.compute(dict(zip(flat.inputs, arrays)))
+    return [outputs[name] for name in results]
+
+  try:
+    graph = onnx_graph.convert(
+      compute, list(shapes.values()), flat.inputs, list(results)
+    )
+    content = graph.SerializeToString()
+    _check(flat, content, batch or 2)
+  except ModuleNotFoundError:
+    raise
+  except Exception as error:
+    # Its packages have errors of their own.
+    reason = " ".join(str(error).split())[:300]
+    raise ValueError(
+      f"format: got 'onnx', expected 'jax' for this network: {reason}"
+    ) from error
+  return content
+
+
+def _check(flat, content, batch):
+  """Makes steps in onnxruntime and in JAX, and compares all numbers."""
+  import onnxruntime
+
+  session = onnxruntime.InferenceSession(
+    content, providers=["CPUExecutionProvider"]
+  )
+  generator = np.random.default_rng(0)
+  shapes, _ = flat.shapes(batch)
+  fresh = {
+    k: np.repeat(np.asarray(x)[None], batch, 0) for k, x in flat.initial.items()
+  }
+  states, other = fresh, fresh
+  compute = jax.jit(flat.compute)
+  for number in range(_STEPS):
+    # Zeros and ones are tokens of every vocabulary.
+    drawn = {
+      name: generator.normal(size=x.shape).astype(x.dtype)
+      if np.issubdtype(x.dtype, np.floating)
+      else generator.integers(0, 2, x.shape).astype(x.dtype)
+      for name, x in shapes.items()
+      if name not in fresh
+    }
+    drawn["reset"] = np.arange(batch) % 2 == number % 2
+    wanted = {k: np.asarray(x) for k, x in compute(drawn | states).items()}
+    results = session.run(list(wanted), drawn | other)
+    for (name, want), result in zip(wanted.items(), results):
+      # Numbers beyond float32, such as those of fresh states, are the same.
+      if not np.allclose(result, want, _TOLERANCE, _TOLERANCE, equal_nan=True):
+        raise ValueError(
+          f"onnxruntime computes another {name} in step {number}"
+        )
+    states = {k: wanted[f"next_{k}"] for k in fresh}
+    after = dict(zip(wanted, results))
+    other = {k: after[f"next_{k}"] for k in fresh}

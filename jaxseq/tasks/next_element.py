@@ -1,0 +1,130 @@
+"""Prediction of the next activity in event logs, beside what counting can do.
+
+Every activity of a trace and its end are predicted from the activities before;
+the first, too, from none. Beside the networks stand the models of
+`suffix_models`, whose orders are those that are best on the validation part.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.tasks import base
+from jaxseq.tasks import suffix_models
+from jaxseq.tasks import task
+
+# Symbols of the contexts that are tried.
+ORDERS = tuple(range(1, 9))
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(base.DataComparison):
+  """A comparison of networks on the traces of a log."""
+
+
+class Problem(base.ArrayProblem):
+  """Predicting each activity of a trace, and its end.
+
+  Args:
+    arm: network and batch size, in traces.
+    splits: as of `data.event_logs.make_splits`.
+
+  Raises:
+    ValueError: if the data are no traces, or the network pools.
+  """
+
+  validated = "brier"
+  at_least = 128
+
+  def __init__(self, arm: base.ArmConfig, splits: data.Splits):
+    base.check_pooling(arm.network, False, "every activity is predicted")
+    inputs, targets, lengths, _ = splits.train
+    if inputs.ndim != 2 or targets.shape != inputs.shape or lengths is None:
+      got = f"inputs {inputs.shape} and targets {targets.shape}"
+      raise _validate.error("the data", got, "traces with lengths, (n, time)")
+    classes = splits.info.vocab_size - 1
+    network = nn.SequenceNetwork(arm.network, classes, classes)
+    super().__init__(arm, network, base.parts(splits), len(inputs))
+
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    return self.network.init(key, jnp.zeros((1, 1), jnp.int32))
+
+  def score(
+    self, outputs: tuple[jax.Array, base.PyTree], batch: data.ArrayDataset
+  ) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Returns "test_loss" in nats, "accuracy" and "brier", see `scores`."""
+    logits, _ = outputs
+    mask = batch.targets > 0
+    labels = jnp.maximum(batch.targets - 1, 0)
+    loss, accuracy, count = base.cross_entropy(logits, labels, mask)
+    wrong = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
+    squares = jnp.where(mask, (wrong**2).sum(axis=-1), 0).sum()
+    brier = squares / jnp.maximum(count, 1)
+    # The released script of networks scores by the definition.
+    mean = brier / logits.shape[-1]
+    metrics = {"test_loss": loss, "accuracy": accuracy, "brier": brier}
+    return metrics | {"brier_mean": mean, "released": mean}, count
+
+
+def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
+  """Returns the metrics of models that count the training part, by label.
+
+  Args:
+    splits: as of `data.event_logs.make_splits`.
+    part: "test" or "valid".
+  """
+  classes = splits.info.vocab_size - 1
+  models = [
+    suffix_models.Suffixes(splits.train, classes, order)
+    for order in ORDERS
+    if classes**order < 2**62
+  ]
+  kinds = {
+    "all-order Markov": lambda model, x: model.back_off(x),
+    "all-order Markov, as released": lambda model, x: model.back_off(
+      x, released=True
+    ),
+    "n-grams (Witten-Bell)": lambda model, x: model.witten_bell(x),
+  }
+  wanted = getattr(splits, part)
+  targets = suffix_models.targets_of(wanted)
+  rows = {
+    f"Markov {model.order}": suffix_models.scores(model.chain(wanted), targets)
+    for model in models[:2]
+  }
+  known = suffix_models.targets_of(splits.valid)
+  for name, predict in kinds.items():
+    best = min(
+      models,
+      key=lambda model, predict=predict: suffix_models.scores(
+        predict(model, splits.valid), known
+      )["brier"],
+    )
+    label = f"{name}, order {best.order}"
+    rows[label] = suffix_models.scores(predict(best, wanted), targets)
+  return rows
+
+
+TASK = task.Task(
+  name="next_element",
+  arm=base.ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="brier",
+  better="lower",
+  unit="traces",
+  columns={
+    "brier": "Brier",
+    "accuracy": "accuracy",
+    "test_loss": "nats",
+    "brier_mean": "Brier / classes",
+    "released": "as released",
+    "valid_brier": "validation",
+  },
+  kind="",
+  baselines=lambda splits, config, part: floors(splits, part),
+)

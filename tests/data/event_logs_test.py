@@ -1,0 +1,114 @@
+"""Event logs of files, and their traces."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import event_logs
+
+_CASES = [["a", "b", "c"], ["b"], ["a & b", "a", "a", "c"]] * 4
+
+_SHARES = {"valid_fraction": 0.3, "test_fraction": 0.3}
+
+
+def _csv(cases):
+  rows = [
+    f'{number},"{name}",start'
+    for number, one in enumerate(cases)
+    for name in one
+  ]
+  head = "case:concept:name,concept:name,lifecycle:transition"
+  return "\n".join([head, *rows, ""])
+
+
+def _xes(cases):
+  def event(name):
+    name = name.replace("&", "&amp;")
+    return (
+      '<event><date key="time:timestamp" value="2011-10-01"/>'
+      f'<string key="concept:name" value="{name}"/>\n'
+      '<string key="lifecycle:transition" value="start"/></event>'
+    )
+
+  traces = [
+    f'<trace><string key="concept:name" value="{i}"/>'
+    f"{''.join(map(event, one))}</trace>"
+    for i, one in enumerate(cases)
+  ]
+  glob = '<global scope="event"><string key="concept:name" value="U"/></global>'
+  return f"<log>{glob}{''.join(traces)}</log>"
+
+
+def _traces(splits):
+  """All traces by name, sorted."""
+  names = splits.info.tokens
+  out = []
+  for part in splits[:3]:
+    for inputs, targets, length in zip(*part[:3]):
+      np.testing.assert_array_equal(inputs[1:length], targets[: length - 1])
+      assert not inputs[0]
+      assert not inputs[length:].any()
+      assert names[targets[length - 1]] == "(end)"
+      assert not targets[length:].any()
+      out.append([names[x] for x in targets[: length - 1]])
+  return sorted(out)
+
+
+@pytest.mark.parametrize("form", ["csv", "xes", "xes.gz"])
+def test_logs_are_read(tmp_path, form):
+  path = tmp_path / f"log.{form}"
+  text = (_csv if form == "csv" else _xes)(_CASES).encode()
+  path.write_bytes(gzip.compress(text) if form.endswith("gz") else text)
+  splits = data.load("event_log", path=path, **_SHARES)
+  assert _traces(splits) == sorted(_CASES)
+  assert [len(part.inputs) for part in splits[:3]] == [6, 2, 4]
+  assert splits.info.vocab_size == len(splits.info.tokens) == 6
+  steps = data.load("event_log", path=path, transitions=True, **_SHARES)
+  assert steps.info.tokens[1:3] == ("a & b/start", "a/start")
+  with pytest.raises(ValueError, match="digest: got .*, expected '12'"):
+    data.load("event_log", path=path, digest="12")
+
+
+@pytest.mark.parametrize(
+  ("name", "text", "message"),
+  [
+    (
+      "a.csv",
+      "case,name\n1,a\n",
+      "columns: got .*, expected a column 'case:co",
+    ),
+    ("a.csv", _csv([["a"], [""]] * 9), "line 3: got .*, expected values"),
+    ("a.csv", _csv([["a"]]), "expected shares that leave cases of 1 to each"),
+    ("a.xes", "<log></log>", "got no trace, expected those of a log in XES"),
+    ("a.xes", "<log><event></event></log>", "expected an event with a concept"),
+    ("a.xes", _xes([["a"], []] * 9), "case 1: got 'no event', expected one"),
+    ("a.xes.gz", "<log></log>", "is no file of gzip"),
+  ],
+)
+def test_what_is_no_log_is_refused(tmp_path, name, text, message):
+  (tmp_path / name).write_text(text)
+  with pytest.raises(ValueError, match=message):
+    data.load("event_log", path=tmp_path / name)
+
+
+def test_a_file_that_unpacks_out_of_proportion_is_refused(
+  tmp_path, monkeypatch
+):
+  from jaxseq import _limits
+
+  monkeypatch.setattr(_limits, "FREE", 1000)
+  (tmp_path / "a.xes.gz").write_bytes(gzip.compress(b" " * 10**6))
+  with pytest.raises(ValueError, match=r"a\.xes\.gz"):
+    data.load("event_log", path=tmp_path / "a.xes.gz")
+
+
+def test_a_log_is_made():
+  splits = event_logs.loans(cases=40, seed=1)
+  for trace in _traces(splits):
+    assert trace[0].startswith("apply")
+    assert trace[-2] in ("accept", "refuse")
+  np.testing.assert_array_equal(
+    splits.test.inputs, event_logs.loans(cases=40, seed=1).test.inputs
+  )

@@ -1,0 +1,107 @@
+"""Steps of networks as programs, run where jaxseq cannot be imported."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxseq import mixers
+from jaxseq.interop import step_program
+from tests.interop import step_cases
+from tests.models import cases
+
+pytest.importorskip("flatbuffers")
+
+# float32 by other programs, over 50 steps of states that are fed back.
+_TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize(
+  "networks",
+  [
+    {
+      # Complex states, and one that is not 0 at first.
+      "two": step_cases.network("lru", "aaren"),
+      "tokens": step_cases.network("gru", tokens=True),
+    },
+    pytest.param(
+      {name: step_cases.network(name) for name in mixers.names()},
+      marks=pytest.mark.slow,
+      id="all",
+    ),
+  ],
+)
+def test_programs_do_what_steps_do(tmp_path, networks):
+  errors = step_cases.compare(tmp_path, "jax", networks)
+  assert max(errors.values()) < _TOLERANCE, errors
+
+
+def test_the_json_says_what_goes_in_and_out(tmp_path):
+  network = step_cases.network("lru", "aaren")
+  step = _step(network)
+  described = step_program.save(tmp_path / "two.bin", step, batch=3)
+  assert step_program.read(tmp_path / "two.json") == described
+  inputs = {entry["name"]: entry for entry in described["inputs"]}
+  assert list(inputs)[:3] == ["inputs", "reset", "state_0_h_re"]
+  assert inputs["reset"] == {"name": "reset", "shape": [3], "dtype": "bool"}
+  state = inputs["state_0_h_im"]
+  assert (state["initial"], state["next"]) == (0.0, "next_state_0_h_im")
+  assert inputs["state_1_m"]["initial"] == float(np.float32(-1e30))
+  outputs = [entry["name"] for entry in described["outputs"]]
+  assert outputs[0] == "outputs"
+  assert set(outputs[1:]) == {
+    entry["next"] for entry in described["inputs"] if "next" in entry
+  }
+
+
+def _step(network):
+  variables = network.init(step_cases.jax.random.key(0), np.zeros((1, 2, 3)))
+  element = step_cases.jax.ShapeDtypeStruct((3,), np.float32)
+  return step_program.of_network(network, variables, element)
+
+
+def test_initial_states_that_vary_have_a_file(tmp_path):
+  step = _step(step_cases.network("gru"))
+  fresh = {
+    "state": (
+      step.states["state"][0]._replace(h=np.arange(8, dtype=np.float32)),
+    )
+  }
+  step = step._replace(states=fresh)
+  described = step_program.save(tmp_path / "gru.bin", step)
+  assert described["inputs"][2]["initial"] == "npz"
+  assert set(described["files"]) == {"gru.bin", "gru.npz"}
+  stored = np.load(tmp_path / "gru.npz")["state_0_h"]
+  np.testing.assert_array_equal(stored, np.arange(8, dtype=np.float32))
+
+
+def test_what_was_altered_is_refused(tmp_path):
+  path = tmp_path / "gru.json"
+  step_program.save(tmp_path / "gru.bin", _step(step_cases.network("gru")))
+  text = path.read_text()
+  path.write_text(text.replace('"initial": 0.0', '"initial": 1.0', 1))
+  with pytest.raises(ValueError, match="it was altered"):
+    step_program.read(path)
+  path.write_text(json.dumps(json.loads(text) | {"format": 2}))
+  with pytest.raises(ValueError, match="format: got 2, expected 1"):
+    step_program.read(path)
+  path.write_text(text)
+  (tmp_path / "gru.bin").write_bytes(b"")
+  with pytest.raises(ValueError, match=r"gru\.bin is not the file"):
+    step_program.read(path)
+
+
+def test_models_have_steps_or_say_why_not(tmp_path):
+  model = cases.case("language").model
+  described = model.export_step(tmp_path / "text.bin")
+  assert described["inputs"][0]["shape"] == ["batch"]
+  assert described["about"]["kind"] == "language"
+  assert described["about"]["preparation"]["vocab_size"] == 256
+  with pytest.raises(ValueError, match="pooling: got 'mean', expected 'none'"):
+    cases.case("classification").model.export_step(tmp_path / "a.bin")
+  with pytest.raises(ValueError, match="'Regressor', expected a Sequence"):
+    cases.case("regression").model.export_step(tmp_path / "a.bin")
+  with pytest.raises(ValueError, match="path: got .*json"):
+    model.export_step(tmp_path / "text.json")
+  with pytest.raises(ValueError, match="format: got 'torch'"):
+    model.export_step(tmp_path / "a.bin", "torch")
