@@ -6,14 +6,15 @@ r"""Trained networks adapted to texts, chats or preferences.
 
 The base is a model that `experiments.language_model` or this program wrote, or
 a directory of a pretrained model, as `interop.huggingface` reads it. Every arm
-of the config adapts it in a way of its own (all weights, or adapters of low
-rank beside some), all seeds as one program, and resumes where an earlier run
-stopped. Which weights are hit is printed, and kept in `DIR/results.json`; it
-ends with a table and `DIR/learning_curve.png`. `DIR/ARM/adapter` has the
-adapters as the PEFT library writes them, and `DIR/ARM/model.safetensors` the
-adapted network, where its base is of here. Checkpoints hold what is trained;
-`DIR/base.json` has the path and the digest of the base, and a run goes on with
-no other.
+of the config adapts it in a way of its own (all weights, adapters of low rank
+beside some, or the states that sequences begin with), all seeds as one program,
+and resumes where an earlier run stopped. Which weights are hit is printed, and
+kept in `DIR/results.json`; it ends with a table and `DIR/learning_curve.png`.
+`DIR/ARM/adapter` has the adapters as the PEFT library writes them, and
+`DIR/ARM/model.safetensors` the adapted network, where its base is of here;
+`DIR/ARM/states.safetensors` has tuned states, which `experiments.serve` takes
+beside that. Checkpoints hold what is trained; `DIR/base.json` has the path and
+the digest of the base, and a run goes on with no other.
 """
 
 from jaxseq.programs import command

@@ -64,7 +64,7 @@ jax.monitoring.register_event_duration_secs_listener(_count_program)
 
 
 # Folders with the name of the mark that all tests in them have.
-_FOLDERS = ("accelerator", "compile", "fuzz", "popgym")
+_FOLDERS = ("accelerator", "fuzz", "popgym")
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -11,9 +11,11 @@ products in its layers, or adapters of its attention alone, which is every
 second layer. All take the same updates; the learning rate of adapters is ten
 times that of weights.
 
-Variants: `text`, for a text of your own (`--config.data_options.path=notes.txt`
-and `--config.base=DIR`, which may be a directory of a pretrained model);
-`tiny`, which learns nothing and shows in seconds whether everything works.
+Variants: `states`, where each piece is a text of its own, and the states that
+these begin with are tuned, too, alone and beside adapters; `text`, for a text
+of your own (`--config.data_options.path=notes.txt` and `--config.base=DIR`,
+which may be a directory of a pretrained model), and `text_states`; `tiny`,
+which learns nothing and shows in seconds whether everything works.
 """
 
 from configs import supervised
@@ -43,6 +45,21 @@ FULL = adapt.Config(
     },
   },
 )
+STATES = configuration.updated(
+  FULL,
+  fresh=True,
+  arms={
+    **FULL.arms,
+    "states": {
+      "method": "states",
+      "optimizer": {"learning_rate": 3e-2},
+    },
+    "lora_states": {
+      "method": "lora+states",
+      "optimizer": {"learning_rate": 1e-2},
+    },
+  },
+)
 # What the base is in trials: none was trained.
 UNTRAINED = {
   "stack": {
@@ -53,10 +70,15 @@ UNTRAINED = {
     "num_layers": 2,
   }
 }
+OWN = {
+  "data": "text_files",
+  "data_options": own_data.text(),
+  "num_seeds": 1,
+}
 get_config = variants.Variants(
   full=FULL,
-  text=configuration.updated(
-    FULL, data="text_files", data_options=own_data.text(), num_seeds=1
-  ),
+  states=STATES,
+  text=configuration.updated(FULL, **OWN),
+  text_states=configuration.updated(STATES, **OWN),
   tiny=supervised.tiny_text(FULL, arms=FULL.arms, network=UNTRAINED),
 )

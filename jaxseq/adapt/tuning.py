@@ -18,6 +18,7 @@ import jax
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 
 Variables = Mapping[str, PyTree]
@@ -101,3 +102,70 @@ class Lora:
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
     """Returns the variables with adapters in the weights."""
     return lora.merge(variables, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class States:
+  """The states that sequences begin with are tuned, see `initial_states`.
+
+  Attributes:
+    network: that is adapted.
+    which: of its memories, see `initial_states.parameters`.
+    alpha: factor of the states once they are trained.
+  """
+
+  network: nn.SequenceNetwork
+  which: str | None = None
+  alpha: float = 1.0
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns zeros."""
+    del key
+    return initial_states.parameters(self.network, variables, self.which)
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the variables with the states as they are."""
+    del key
+    return initial_states.attach(self.network, variables, params)
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns the variables with the scaled states."""
+    return initial_states.attach(self.network, variables, self.scaled(params))
+
+  def scaled(self, params: PyTree) -> initial_states.States:
+    """Returns the states as they are used."""
+    return initial_states.scaled(params, self.alpha)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraAndStates:
+  """Adapters and states are trained together; params are a dict of both.
+
+  Attributes:
+    lora: of the adapters, "lora".
+    states: of the states, "states".
+  """
+
+  lora: Lora
+  states: States
+
+  def init(self, key: jax.Array, variables: Variables) -> PyTree:
+    """Returns what both begin with."""
+    return {
+      "lora": self.lora.init(key, variables),
+      "states": self.states.init(key, variables),
+    }
+
+  def training(
+    self, variables: Variables, params: PyTree, key: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the variables with both."""
+    attached = self.lora.training(variables, params["lora"], key)
+    return self.states.training(attached, params["states"], key)
+
+  def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
+    """Returns the variables with adapters in the weights, and the states."""
+    merged = self.lora.served(variables, params["lora"])
+    return self.states.served(merged, params["states"])

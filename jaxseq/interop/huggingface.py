@@ -3,10 +3,11 @@
 `load` makes a `SequenceNetwork` of tokens of a directory with `config.json` and
 `model.safetensors`, or several files of the latter format and
 `model.safetensors.index.json`; which models it knows is in
-`jaxseq.interop.families`. `save` writes those of Mamba and Mamba-2
-(`MambaForCausalLM`, `Mamba2ForCausalLM`): embedding, layers of RMS norm, mixer
-and residual, final RMS norm, and a read-out without bias or tied to the
-embedding (arXiv:2312.00752, arXiv:2405.21060).
+`jaxseq.interop.families`. `save` writes models of each of them beside the
+config.json of the directory that they were loaded from, and without one those
+of Mamba and Mamba-2 (`MambaForCausalLM`, `Mamba2ForCausalLM`): embedding,
+layers of RMS norm, mixer and residual, final RMS norm, and a read-out without
+bias or tied to the embedding (arXiv:2312.00752, arXiv:2405.21060).
 
 Parameters are float32, whatever the files hold, unless `param_dtype` says
 another, and so are activations unless the `dtype` of the options is replaced.
@@ -41,7 +42,7 @@ from jaxseq.interop import safetensors_file
 
 _HEAD = "lm_head.weight"
 _DTYPES = "float32", "bfloat16", "float16"
-# Mixers whose networks are saved, each in the family of its name.
+# Mixers whose networks are saved by themselves, each in the family of its name.
 _SAVED = ("mamba", "mamba2")
 
 
@@ -172,30 +173,39 @@ def save(
   *,
   dtype: str = "float32",
   entries: Mapping[str, Any] | None = None,
+  like: str | os.PathLike | None = None,
+  context: int | None = None,
 ) -> None:
   """Writes a model so that `load` and the transformers library can read it.
 
+  What `load` multiplies into parameters or adds to them is taken out again, so
+  that those of such places are equal to rounding, and all others as they were.
+
   Args:
     directory: it is made if absent; files of the same names are replaced.
-    config: options of a `SequenceNetwork` with mixer "mamba" or "mamba2", RMS
-      norms in front of the mixers and nothing behind them.
+    config: options of a `SequenceNetwork`: of the model at `like`, or with
+      mixer "mamba" or "mamba2", RMS norms in front of the mixers and nothing
+      behind them.
     variables: its variables.
     dtype: dtype of the weights in the file: "float32", "bfloat16" or "float16".
     entries: more entries of config.json, such as eos_token_id.
+    like: the directory of a model that the network is one of, of any family,
+      such as that which it was loaded from; its config.json is written. Tensors
+      that are no parameters here, as those of further heads, are left out.
+    context: see `load`, as it was there.
 
   Raises:
     ValueError: if the transformers library has no such network, the variables
-      are not those of the network, or an entry is there already.
+      are not those of the network, an entry is there already, or the model at
+      `like` has another network.
   """
   _validate.choice("dtype", dtype, _DTYPES)
   params = variables["params"]
   vocab_size = _vocab_size(variables)
-  _check_alike(config.stack)
-  mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
-  if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
-    mixer = "falcon_mamba"
-  family = families.get(mixer)
-  contents = family.to_json(config, vocab_size)
+  if like is not None:
+    contents, family_places = _alike(config, like, context)
+  else:
+    contents, family_places = _alone(config, vocab_size)
   for name, value in (entries or {}).items():
     if contents.get(name) is not None:
       raise ValueError(
@@ -208,7 +218,7 @@ def save(
     config = _scanned(config, False)
     count = config.stack.num_layers
     params = {**params, "stack": _split_layers(params, count)}
-  places = family.places(config, _entries.Entries(contents, "config"))
+  places = family_places(config, contents)
   tensors = _tensors.to_torch(config, vocab_size, places, params)
   tensors = {name: x.astype(jnp.dtype(dtype)) for name, x in tensors.items()}
   directory = pathlib.Path(directory)
@@ -218,6 +228,38 @@ def save(
   safetensors_file.write(path, tensors, {"format": "pt"})
   text = json.dumps(contents, indent=2, sort_keys=True)
   (directory / _model_files.CONFIG).write_text(text + "\n")
+
+
+def _alone(config, vocab_size):
+  """Entries of a network of Mamba or Mamba-2, and what makes its places."""
+  _check_alike(config.stack)
+  mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
+  if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
+    mixer = "falcon_mamba"
+  family = families.get(mixer)
+  contents = family.to_json(config, vocab_size)
+  return contents, lambda config, contents: family.places(
+    config, _entries.Entries(contents, "config")
+  )
+
+
+def _alike(config, like, context):
+  """Entries of the model of a directory, and what gives its places."""
+  opened = open_model(like, context)
+  other = opened.config
+  # What changes neither parameters nor what is computed.
+  fields = {
+    name: getattr(config.stack, name)
+    for name in ("dtype", "remat", "scan_layers", "kernels")
+  }
+  stack = dataclasses.replace(other.stack, **fields)
+  if dataclasses.replace(other, stack=stack) != config:
+    expected = f"that of {like}"
+    raise _validate.error("config", "the options of another network", expected)
+  contents = _model_files.read_json(pathlib.Path(like) / _model_files.CONFIG)
+  # Another name of the dtype, in files of older releases.
+  contents.pop("torch_dtype", None)
+  return contents, lambda config, contents: opened.places
 
 
 def _check_alike(stack):
@@ -233,7 +275,8 @@ def _check_alike(stack):
     )
     raise ValueError(
       f"config: got {got}, as Bamba and other families are, expected a network "
-      "of Mamba, Mamba-2 or Falcon-Mamba, which alone can be saved."
+      "of Mamba, Mamba-2 or Falcon-Mamba, which alone can be saved; others can "
+      "with like=, the directory that they were loaded from."
     )
 
 

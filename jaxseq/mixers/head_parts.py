@@ -8,6 +8,7 @@ Parts for mixers with a state for each head, (..., heads, width):
     o, state = recurrence.outer_scan(q, k, v, None, state, reset=reset)
 """
 
+from collections.abc import Callable
 import functools
 
 import jax
@@ -78,9 +79,13 @@ def layer_normed(
   return contract.pointwise(run, x, scale, *([] if bias is None else [bias]))
 
 
-def gated(o: jax.Array, gate: jax.Array) -> jax.Array:
-  """Returns o silu(gate)."""
-  return contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
+def gated(
+  o: jax.Array,
+  gate: jax.Array,
+  function: Callable[[jax.Array], jax.Array] = jax.nn.silu,
+) -> jax.Array:
+  """Returns o silu(gate), or with another function."""
+  return contract.pointwise(lambda o, gate: o * function(gate), o, gate)
 
 
 def dense(

@@ -18,8 +18,10 @@ from jaxseq import _json
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
+from jaxseq.adapt import tuning
 from jaxseq.data import chat_sets
 from jaxseq.data import text_tokens
 from jaxseq.interop import network_file
@@ -45,6 +47,8 @@ from jaxseq.training.devices import device_mesh
 FILE = "base.json"
 # Of an arm: its adapters, as the PEFT library writes them.
 ADAPTER = "adapter"
+# And the states that sequences begin with, see `adapt.initial_states`.
+STATES = "states.safetensors"
 # Tokens that a text is scored in at a time.
 _PIECE = 1024
 
@@ -59,6 +63,8 @@ class Config(base.DataComparison):
     data: a text, or "chats", "preferences" and the like, see `data.chat_sets`.
     length: tokens of a row of chats, or of a piece of a text.
     cut: whether chats that are longer than a row lose their ends.
+    fresh: of texts, whether their pieces are texts of their own, see
+      `tasks.adaptation.TextProblem`; where states are tuned they are.
     jump_every: of texts, see `tasks.language`.
     valid_tokens: of texts, see `tasks.language`.
   """
@@ -67,6 +73,7 @@ class Config(base.DataComparison):
   base: str = ""
   length: int = 256
   cut: bool = False
+  fresh: bool = False
   jump_every: int | None = None
   valid_tokens: int = 65_536
   batch_size: int = 16
@@ -214,6 +221,7 @@ def _problem(arm, source, config):
       adapted,
       source.corpus,
       length=config.length,
+      fresh=config.fresh,
       jump_every=config.jump_every,
       valid_tokens=config.valid_tokens,
       bytes_per_token=_bytes_per_token(splits, splits.valid.targets[0]),
@@ -249,7 +257,7 @@ def _bytes_per_token(splits, tokens):
 def _more(config, arm, source):
   """Returns what measures an arm."""
   table = None
-  if arm.method == "lora":
+  if "lora" in arm.method:
     adapted = source.adapted
     table = lora.match(
       adapted.network, adapted.variables, arm.adapters, adapted.names
@@ -283,7 +291,8 @@ class Measures:
     """Returns what the training costs, and which weights are adapted.
 
     "share" is that of the trained numbers in the network's; of texts there are
-    "test_bits", bits per byte over the whole test text.
+    "test_bits", bits per byte over the whole test text, in one piece or, with
+    `fresh`, in pieces.
     """
     adapted = self.source.adapted
     trained = supervised_arms.num_parameters(variables["params"])
@@ -312,18 +321,20 @@ class Measures:
 
     def bits(variables, frozen, text):
       served = method.served(frozen, variables["params"])
-      return _bits(source, served, text)
+      return _bits(self.config, source, served, text)
 
     frozen = dict(source.adapted.variables)
     return program.measure(bits, variables, frozen, _test(source))
 
 
-def _bits(source, variables, text):
+def _bits(config, source, variables, text):
   """Bits per byte of the test text."""
   adapted = source.adapted
-  bits = language.bits_per_token(
-    adapted.network, variables, text, _PIECE, adapted.start
-  )
+  arguments = adapted.network, variables, text
+  if config.fresh:
+    bits = adaptation.bits_of_pieces(*arguments, config.length, adapted.start)
+  else:
+    bits = language.bits_per_token(*arguments, _PIECE, adapted.start)
   return bits / _bytes_per_token(source.splits, source.corpus.test.tokens)
 
 
@@ -384,7 +395,8 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
       print(f"--- {name} ---\n{arm.more.table}")
   problem = next(iter(made.arms.values())).problem
   options = dict(made.options)
-  options |= _before(source, problem) if program.mode != "predict" else {}
+  if program.mode != "predict":
+    options |= _before(config, source, problem)
   return dataclasses.replace(
     made,
     options=options,
@@ -394,11 +406,11 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   )
 
 
-def _before(source, problem):
+def _before(config, source, problem):
   """Options of the report: the network before it is adapted."""
   variables = source.adapted.variables
   if source.corpus is not None:
-    bits = jax.jit(functools.partial(_bits, source))
+    bits = jax.jit(functools.partial(_bits, config, source))
     before = {"test_bits": float(bits(variables, _test(source)))}
     return {"baselines": {"before": before}, "levels": {}}
   test = jax.jit(problem.measure)(variables, problem.data["test"])
@@ -439,16 +451,26 @@ def _save(config, source, configs, directory, name, variables, about):
   """Writes what an arm has trained, and the network with it."""
   arm, adapted = configs[name], source.adapted
   place, network = directory / name, adapted.network
-  params = variables["params"]
+  params, base = variables["params"], adapted.variables
   method = adaptation.make_method(arm, adapted)
+  states = None
+  if arm.method in adaptation.TUNED:
+    both = isinstance(method, tuning.LoraAndStates)
+    tuned, params = (params["states"], params["lora"]) if both else (params, {})
+    states = (method.states if both else method).scaled(tuned)
+    method = method.lora if both else None
   about = {**about, "base": config.base, "base_sha256": source.adapted.digest}
-  if arm.method == "lora" and config.base:
+  if "lora" in arm.method and config.base:
     peft_file.write(place / ADAPTER, params, config.base)
     text = json.dumps(about, indent=2, sort_keys=True, default=str)
     (place / ADAPTER / "about.json").write_text(text + "\n")
-  if source.pretrained and arm.method == "lora":
+  # Adapters of pretrained models are served beside these.
+  apart = source.pretrained and arm.method != "full"
+  merged = method.served(base, params) if method and not apart else base
+  if states is not None:
+    initial_states.save(place / STATES, states, merged)
+  if apart:
     return
-  merged = method.served(adapted.variables, params)
   if source.pretrained:
     network_file.save(place / "network.safetensors", network, merged)
     return

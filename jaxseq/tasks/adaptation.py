@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.adapt import lora
@@ -36,7 +37,10 @@ from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
-METHODS = ("full", "lora")
+# Those that tune the states that sequences begin with: a row holds one then.
+TUNED = ("states", "lora+states")
+# Pieces of a text that are scored at a time.
+_PIECES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,20 +48,25 @@ class ArmConfig(base.ArmConfig):
   """The method by which an arm adapts the network, which is that of all.
 
   Attributes:
-    method: "full": all parameters are trained; "lora": adapters.
+    method: "full": all parameters are trained; "lora": adapters; "states": the
+      states that sequences begin with; "lora+states": both.
     adapters: their options; the weights of all products in the layers are hit
       if nothing else is said.
     adapter_dropout: see `adapt.tuning.Lora`.
+    states: which of these, see `adapt.initial_states.parameters`; all if None.
+    alpha: factor of the states once they are trained.
     together: whether several chats share a row in training; they are the same
-      to the network if they do not.
+      to the network if they do not, and do not where states are tuned.
     average: over what the loss of chats is a mean, see `instruction.pack`.
     pairs: the loss of preferences.
   """
 
   _: dataclasses.KW_ONLY
-  method: Literal["full", "lora"] = "lora"
+  method: Literal["full", "lora", "states", "lora+states"] = "lora"
   adapters: lora.Config = lora.Config(r"stack\..*")
   adapter_dropout: float = 0.0
+  states: str | None = None
+  alpha: float = 1.0
   together: bool = True
   average: instruction.Average = "token"
   pairs: preference.Config = preference.Config()
@@ -87,9 +96,15 @@ def make_method(arm: ArmConfig, adapted: Base) -> tuning.Method:
   """Returns the method of an arm."""
   if arm.method == "full":
     return tuning.Full()
-  return tuning.Lora(
+  states = tuning.States(adapted.network, arm.states, arm.alpha)
+  if arm.method == "states":
+    return states
+  adapters = tuning.Lora(
     adapted.network, arm.adapters, adapted.names, arm.adapter_dropout
   )
+  if arm.method == "lora":
+    return adapters
+  return tuning.LoraAndStates(adapters, states)
 
 
 def make_optimizer(
@@ -145,8 +160,13 @@ class TextProblem(_Adapted, language.Problem):
     adapted: the network.
     corpus: the text.
     length: tokens of a piece.
+    fresh: whether each piece is a text of its own, from a random place and in
+      front of which nothing was read, in training and where bits are counted.
     bytes_per_token: of the validation part.
     **options: of `language.Problem`.
+
+  Raises:
+    ValueError: if states are tuned for pieces that go on from others.
   """
 
   metric = "bits_per_byte"
@@ -158,9 +178,16 @@ class TextProblem(_Adapted, language.Problem):
     corpus: language.Corpus,
     *,
     length: int,
+    fresh: bool = False,
     bytes_per_token: float = 1.0,
     **options: Any,
   ):
+    if arm.method in TUNED and not fresh:
+      expected = "True, as sequences begin with what is tuned"
+      raise _validate.error("fresh", fresh, expected)
+    self.fresh = fresh
+    if fresh:
+      options["jump_every"] = 1
     corpus = corpus._replace(vocab_size=adapted.network.vocab_size)
     options = {"length": length, "start": adapted.start, **options}
     language.Problem.__init__(self, arm, corpus, **options)
@@ -179,16 +206,56 @@ class TextProblem(_Adapted, language.Problem):
     """Returns the mean cross-entropy in nats; the states are carried on."""
     piece, frozen = batch
     variables, key = self.training(variables, frozen, key)
+    if self.fresh:
+      piece, carry = (*piece[:2], None), None
     return language.Problem.loss(self, variables, piece, carry, key)
 
   def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
     """Returns "bits_per_byte" of the validation part."""
     variables = self.served(variables, data)
-    metrics = language.Problem.validate(self, variables, data)
-    bits = metrics["bits_per_token"] / self.bytes_per_token
-    return {"bits_per_byte": bits}
+    if self.fresh:
+      valid = data["valid"]
+      arguments = self.network, variables, valid, self.length, self.start
+      bits = bits_of_pieces(*arguments)
+    else:
+      metrics = language.Problem.validate(self, variables, data)
+      bits = metrics["bits_per_token"]
+    return {"bits_per_byte": bits / self.bytes_per_token}
 
   evaluate = validate
+
+
+def bits_of_pieces(
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  text: language.Text,
+  length: int,
+  first: int = language.START,
+) -> jax.Array:
+  """Scores the pieces of a text, each as a text of its own.
+
+  Args:
+    network: the network.
+    variables: of the network.
+    text: (streams, n) arrays; what fills no piece at their ends is left out.
+    length: tokens of a piece, all of them if there are fewer.
+    first: the token that is read in front of a piece.
+
+  Returns:
+    The mean negative log-likelihood in bits.
+  """
+  total = text.tokens.shape[1]
+  length = min(length, total)
+  pieces = text.tokens[:, : total // length * length].reshape(-1, length)
+
+  def nats(piece):
+    targets = piece.astype(jnp.int32)
+    inputs = jnp.concatenate([jnp.full((1,), first, jnp.int32), targets[:-1]])
+    logits, _ = network.apply(variables, inputs[None])
+    return base.cross_entropy(logits, targets[None])[0]
+
+  every = jax.lax.map(nats, pieces, batch_size=min(_PIECES, len(pieces)))
+  return jnp.mean(every) / math.log(2)
 
 
 class Rows(NamedTuple):
@@ -253,6 +320,15 @@ class _RowsProblem(_Adapted, base.ArrayProblem):
     variables, key = self.training(variables, frozen, key)
     return base.ArrayProblem.loss(self, variables, batch, carry, key)
 
+  @staticmethod
+  def shares(arm: ArmConfig) -> bool:
+    """Returns whether several chats may share a row."""
+    return arm.method not in TUNED
+
+  def resets(self, reset: jax.Array) -> jax.Array | None:
+    """Returns where chats begin; None if each has a row, and tuned states."""
+    return reset if self.shares(self.arm) else None
+
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
     """Returns the metrics of the test part, see `base.ArrayProblem`."""
     served = self.served(variables, data)
@@ -294,7 +370,7 @@ class ChatProblem(_RowsProblem):
         opened(examples, adapted),
         length,
         average=arm.average,
-        together=arm.together or name != "train",
+        together=self.shares(arm) and (arm.together or name != "train"),
         cut=cut,
       )
       for name, examples in parts.items()
@@ -305,7 +381,7 @@ class ChatProblem(_RowsProblem):
 
   def inputs(self, batch: Rows) -> tuple[Any, ...]:
     """Returns tokens, no states, and where chats begin."""
-    return batch.tokens, None, batch.reset
+    return batch.tokens, None, self.resets(batch.reset)
 
   def score(
     self, outputs: Any, batch: Rows
@@ -392,7 +468,8 @@ class PreferenceProblem(_RowsProblem):
 
   def inputs(self, batch: Pairs) -> tuple[Any, ...]:
     """Returns the tokens of preferred answers, then those of the others."""
-    return _flat(batch.rows.tokens), None, _flat(batch.rows.reset)
+    reset = self.resets(_flat(batch.rows.reset))
+    return _flat(batch.rows.tokens), None, reset
 
   def score(self, outputs: Any, batch: Pairs) -> tuple[supervised.Metrics, int]:
     """Returns means over pairs.

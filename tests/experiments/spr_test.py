@@ -111,6 +111,7 @@ def test_evaluation_plays_the_policy(whole):
   assert (workdir / "spr" / "game.gif").exists()
 
 
+@pytest.mark.slow
 def test_wrong_input_gets_one_sentence(tmp_path):
   result = run(tmp_path / "absent", "--config.settings.env_id=Pong-MinAtar")
   assert result.returncode == 2

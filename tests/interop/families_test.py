@@ -4,6 +4,7 @@ Each folder of `tests/golden/hybrids` has a small model and `expected.npz`:
 tokens, their logits in float32, and the tokens that most probably follow.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -139,6 +140,129 @@ def test_tensors_are_written_as_they_were(name, tmp_path):
   tokens = {"bos_token_id", "eos_token_id", "pad_token_id"}
   for key in contents.keys() & theirs.keys() - tokens:
     assert contents[key] == theirs[key], key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_places_are_undone(name):
+  """What is read of each tensor is what is written to it."""
+  opened = huggingface.open_model(GOLDEN / name, context=4095)
+  arrays = {name: each.read() for name, each in opened.tensors.items()}
+  written = {}
+  for place in opened.places.values():
+    if not set(place.names) <= arrays.keys():
+      continue
+    tensors = [arrays[each] for each in place.names]
+    array = place.read(tensors, np.float32)
+    for each, part in zip(place.names, place.write(array)):
+      if place.rows:
+        part = place.rows.put(written.get(each), part)
+      written[each] = part
+  assert written.keys() == arrays.keys()
+  for each, tensor in written.items():
+    # Rounding of a product or a sum that is undone.
+    np.testing.assert_allclose(tensor, arrays[each], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == "lfm2" else pytest.mark.slow)
+    for name in MODELS
+  ],
+)
+def test_families_are_saved_like_a_model(name, tmp_path):
+  config, variables = huggingface.load(GOLDEN / name, context=4095)
+  huggingface.save(
+    tmp_path, config, variables, like=GOLDEN / name, context=4095
+  )
+  ours, theirs = (
+    safetensors_file.read(path / "model.safetensors")
+    for path in (tmp_path, GOLDEN / name)
+  )
+  ours |= {name: theirs[name] for name in theirs.keys() - ours.keys()}
+  chex.assert_trees_all_close(ours, theirs, rtol=1e-6, atol=1e-7)
+  again, loaded = huggingface.load(tmp_path, context=4095)
+  assert again == config
+  chex.assert_trees_all_close(loaded, variables, rtol=1e-6, atol=1e-7)
+
+
+def test_another_network_than_that_of_like_is_refused(tmp_path):
+  config, variables = huggingface.load(GOLDEN / "lfm2")
+  other = dataclasses.replace(config, logit_scale=2.0)
+  with pytest.raises(ValueError, match="config: got 'the options of another"):
+    huggingface.save(tmp_path, other, variables, like=GOLDEN / "lfm2")
+
+
+def _minimax(tensors, ids, factors):
+  """Logits of two layers of lightning attention, as MiniMax's code has them."""
+
+  def normed(x, name, eps=1e-5):
+    weight = tensors[f"{name}.weight"]
+    return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps) * weight
+
+  def linear(x, name):
+    return x @ tensors[f"{name}.weight"].T
+
+  def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+  def silu(x):
+    return x * sigmoid(x)
+
+  batch, time = ids.shape
+  times, heads = np.arange(time), np.arange(1, 5)
+  x = tensors["model.embed_tokens.weight"][ids]
+  for number in range(2):
+    layer = f"model.layers.{number}"
+    x = normed(x, f"{layer}.input_layernorm")
+    qkv = silu(linear(x, f"{layer}.self_attn.qkv_proj"))
+    q, k, v = np.moveaxis(qkv.reshape(batch, time, 4, 3, -1), 3, 0)
+    slope = 2.0 ** (-2 * heads) * (1 - number / (1 + 1e-5) + 1e-5)
+    ages = times[:, None] - times
+    decay = np.tril(np.exp(-slope[:, None, None] * np.maximum(ages, 0)))
+    o = np.einsum("bthd,bshd,hts,bshe->bthe", q, k, decay, v)
+    o = normed(o.reshape(batch, time, -1), f"{layer}.self_attn.norm", 1e-6)
+    o = o * sigmoid(linear(x, f"{layer}.self_attn.output_gate"))
+    alpha, beta = factors["linear_attn"]
+    x = alpha * x + beta * linear(o, f"{layer}.self_attn.out_proj")
+    x = normed(x, f"{layer}.post_attention_layernorm")
+    moe = f"{layer}.block_sparse_moe"
+    chosen = np.argmax(linear(x, f"{moe}.gate"), -1)
+    each = [f"{moe}.experts.{i}" for i in range(2)]
+    y = np.stack(
+      [
+        linear(silu(linear(x, f"{e}.w1")) * linear(x, f"{e}.w3"), f"{e}.w2")
+        for e in each
+      ]
+    )
+    y = np.take_along_axis(y, chosen[None, ..., None], 0)[0]
+    alpha, beta = factors["mlp"]
+    x = alpha * x + beta * y
+  return linear(normed(x, "model.norm"), "lm_head")
+
+
+def test_factors_of_minimax(tmp_path):
+  factors = {"linear_attn": (1.7, 0.6), "mlp": (0.8, 1.3)}
+  entries = {"layer_types": ["linear_attention"] * 2}
+  for name, (alpha, beta) in factors.items():
+    entries[f"{name}_alpha_factor"] = alpha
+    entries[f"{name}_beta_factor"] = beta
+  copy("minimax", tmp_path, **entries)
+  path = tmp_path / "model.safetensors"
+  tensors = safetensors_file.read(path)
+  first, second = "model.layers.0.", "model.layers.1."
+  tensors = {k: v for k, v in tensors.items() if ".1.self_attn." not in k}
+  for name in [name for name in tensors if name.startswith(first)]:
+    other = name.replace(first, second)
+    tensors[other] = tensors.get(other, tensors[name])
+  path.unlink()
+  safetensors_file.write(path, tensors)
+  config, variables = huggingface.load(tmp_path)
+  network = huggingface.make_network(config, variables)
+  ids = _expected("minimax")["ids"].astype(np.int32)
+  logits, _ = jax.jit(network.apply)(variables, ids)
+  expected = _minimax(tensors, ids, factors)
+  np.testing.assert_allclose(logits, expected, **_FLOAT32)
 
 
 def copy(name, directory, **entries):

@@ -48,6 +48,16 @@ _REFUSED = {
     ({"decay": "slow"}, "decay: got 'slow', expected one of"),
     ({"normalization": "none"}, "normalization: got 'none', expected one of"),
     ({"gate": "elu"}, "gate: got 'elu', expected one of"),
+    ({"value_map": "elu"}, "value_map: got 'elu', expected one of"),
+    ({"log_decays": (-0.1,) * 4}, "log_decays: got .*, expected 4 numbers"),
+    (
+      {"decay": "fixed", "log_decays": (-0.1,)},
+      "log_decays: got .*, expected 4 numbers, one per head",
+    ),
+    (
+      {"decay": "fixed", "log_decays": (-0.1, 0.1, 0.0, -1.0)},
+      "log_decays: got .*, expected numbers up to 0",
+    ),
     ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
     (
       {"feature_map": "silu"},

@@ -170,6 +170,53 @@ def test_a_text_goes_on_with_carried_states():
   assert evaluate(state.variables, problem.data)["bits_per_byte"] < 1.4
 
 
+@pytest.mark.parametrize(
+  "method", ["states", pytest.param("lora+states", marks=pytest.mark.slow)]
+)
+def test_states_are_tuned_on_chats_in_rows_of_their_own(method):
+  arm = _arm(method=method)
+  problem = adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
+  for part in ("train", "test"):
+    # One chat a row, and what fills it up.
+    assert (problem.data[part].reset.sum(axis=1) <= 2).all()
+  start, (state, _), _ = _trained(problem, arm, 50)
+  first, last = (
+    jax.jit(problem.evaluate)(variables, problem.data)["test_loss"]
+    for variables in (start.variables, state.variables)
+  )
+  assert last < first - 0.01
+  params = state.variables["params"]
+  if method == "lora+states":
+    assert set(params) == {"lora", "states"}
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(params))
+  else:
+    assert set(params) == {"0/h"}
+
+
+def test_pieces_of_a_text_that_begin_afresh():
+  rng = np.random.default_rng(0)
+  tokens = rng.integers(97, 101, 900).astype(np.uint8)
+  text = language.Text(tokens, np.arange(900) % 300 == 0)
+  corpus = language.Corpus(text, text, text, 256)
+  arm = _arm(method="states", batch_size=2)
+  options = {"length": 16, "valid_tokens": 70}
+  with pytest.raises(ValueError, match="fresh: got False, expected True"):
+    adaptation.TextProblem(arm, _base(), corpus, **options)
+  problem = adaptation.TextProblem(arm, _base(), corpus, fresh=True, **options)
+  start, (state, _), _ = _trained(problem, arm, 30)
+  evaluate = jax.jit(problem.evaluate)
+  first = evaluate(start.variables, problem.data)["bits_per_byte"]
+  last = evaluate(state.variables, problem.data)["bits_per_byte"]
+  assert last < first - 0.05
+  # Each piece alone, by the base as the states are zeros.
+  rows = problem.data["valid"].tokens[:, :32].reshape(4, 16).astype(np.int32)
+  inputs = np.pad(rows[:, :-1], [(0, 0), (1, 0)])
+  logits, _ = _base().network.apply(_base().variables, inputs)
+  logs = np.asarray(jax.nn.log_softmax(logits))
+  each = np.take_along_axis(logs, rows[..., None], axis=-1)
+  np.testing.assert_allclose(first, -each.mean() / np.log(2), rtol=1e-5)
+
+
 def test_seeds_share_the_network():
   arm = _arm()
   problem = adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)

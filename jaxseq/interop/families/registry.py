@@ -45,6 +45,7 @@ _FAMILIES = _registry.Registry(
     "lfm2": "jaxseq.interop.families._lfm2_family:FAMILY",
     "mamba": "jaxseq.interop.families._mamba_family:MAMBA_FAMILY",
     "mamba2": "jaxseq.interop.families._mamba_family:MAMBA2_FAMILY",
+    "minimax": "jaxseq.interop.families._minimax_family:FAMILY",
     "nemotron_h": "jaxseq.interop.families._nemotron_h_family:FAMILY",
     "olmo_hybrid": "jaxseq.interop.families._olmo_hybrid_family:FAMILY",
     "qwen3_5": "jaxseq.interop.families._qwen_family:WITH_IMAGES",

@@ -20,6 +20,11 @@ those of its descendants:
     Config(d, d_key=d // 8, feature_map="none", decay="vector",
            normalization="rms", gate="silu", eps=1e-5)
 
+  Lightning attention (MiniMax, arXiv:2501.08313): a constant decay per head and
+  layer, an RMS norm over all heads, a gate.
+    Config(d, feature_map="silu", value_map="silu", decay="fixed",
+           log_decays=..., normalization="rms_width", gate="sigmoid")
+
 The "scalar" decay lies between the two: one number per head that the input
 decides, as in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
 """
@@ -58,32 +63,38 @@ class Config(_outer.HeadWidths):
       even number, if None.
     d_value: width of a head's values; as d_key's default if None.
     feature_map: phi, "elu" (elu(x) + 1), "relu", "silu" or "none".
-    decay: alpha, "none" (1), "fixed" (1 - 2^(-5 - h) for head h), "scalar"
+    value_map: the same of the values, "silu" or "none".
+    decay: alpha, "none" (1), "fixed" (by `log_decays`), "scalar"
       (sigmoid(W_a x + b_a)^(1 / decay_temperature), one per head) or "vector"
       (the same for every key channel, with W_a of rank decay_rank).
+    log_decays: logarithms of "fixed" decays, one per head, below 0; those of
+      1 - 2^(-5 - h) for head h if None.
     decay_rank: rank of the "vector" decay's projection.
     decay_temperature: larger is slower decay.
     normalization: what is done with o, "sum" (divided by q_t z_t, where z
-      decays like S; the feature map must not be negative) or "rms" (q is scaled
-      by d_key^-0.5, and o divided by the root of its mean square in the head).
+      decays like S; the feature map must not be negative), "rms" (q is scaled
+      by d_key^-0.5, and o divided by the root of its mean square in the head)
+      or "rms_width" (the same, in all heads together).
     eps: added to q_t z_t, or to the mean square.
     positions: "none" or "rotary", which turns queries and keys, not those of
       the sum z (Su et al., arXiv:2104.09864, section 3.3). Not for "vector"
       decays: channels that are turned into each other must decay alike.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
-    gate: what the heads' outputs are multiplied by, "none" (1) or "silu"
-      (silu(W_g x)).
+    gate: what the heads' outputs are multiplied by, "none" (1), "silu"
+      (silu(W_g x)) or "sigmoid".
   """
 
   feature_map: Literal["elu", "relu", "silu", "none"] = "elu"
+  value_map: Literal["silu", "none"] = "none"
   decay: Literal["none", "fixed", "scalar", "vector"] = "none"
+  log_decays: tuple[float, ...] | None = None
   decay_rank: int = 16
   decay_temperature: float = 16.0
-  normalization: Literal["sum", "rms"] = "sum"
+  normalization: Literal["sum", "rms", "rms_width"] = "sum"
   eps: float = 1e-6
   positions: Literal["none", "rotary"] = "none"
   rotary_base: float = 10000.0
-  gate: Literal["none", "silu"] = "none"
+  gate: Literal["none", "silu", "sigmoid"] = "none"
 
   def __post_init__(self):
     super().__post_init__()
@@ -98,6 +109,12 @@ class Config(_outer.HeadWidths):
       raise contract.error(
         "positions", "rotary", "'none' with decay = 'vector'"
       )
+    if self.log_decays is not None:
+      if self.decay != "fixed" or len(self.log_decays) != self.heads:
+        expected = f"{self.heads} numbers, one per head, with decay = 'fixed'"
+        raise contract.error("log_decays", self.log_decays, expected)
+      if not all(-math.inf < log <= 0 for log in self.log_decays):
+        raise contract.error("log_decays", self.log_decays, "numbers up to 0")
     positions.check_rotary(self, "d_key", self.key_width)
 
   @property
@@ -136,7 +153,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_a2: (decay_rank, heads * d_key), under "vector" decays.
       b_a: (heads,) or (heads * d_key,), under "scalar" and "vector" decays.
       W_g: (d_model, heads * d_value), if there is a gate.
-      norm_scale: (d_value,), ones, if normalization is "rms".
+      norm_scale: (d_value,), ones, if normalization is "rms"; of all heads,
+        (heads * d_value,), if it is "rms_width".
   """
   draw = contract.Draws(key, "q k v o a a2 g")
   width = config.d_model
@@ -159,6 +177,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     params["W_g"] = draw("g", width, values)
   if config.normalization == "rms":
     params["norm_scale"] = contract.ones(config.value_width)
+  elif config.normalization == "rms_width":
+    params["norm_scale"] = contract.ones(values)
   return params
 
 
@@ -181,12 +201,14 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
     head_parts.split(recurrence.dense(x, params[w]), config.heads)
     for w in ("W_q", "W_k", "W_v")
   )
-  q, k = (_features(config, z) for z in (q, k))
+  q, k = (_features(config.feature_map, z) for z in (q, k))
+  v = _features(config.value_map, v)
   turned, position = _turned(config, q, k, state.position, reset, axis)
   o, state = _attend(config, params, (q, k), turned, v, x, state, reset, axis)
-  if config.gate == "silu":
+  if config.gate != "none":
     gate = recurrence.dense(x, params["W_g"])
-    o = head_parts.gated(o, head_parts.split(gate, config.heads))
+    gate = head_parts.split(gate, config.heads)
+    o = head_parts.gated(o, gate, getattr(jax.nn, config.gate))
   y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
   return y, state._replace(position=position)
 
@@ -194,12 +216,12 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 step = passes.step_by(Config, init, initial_state, apply)
 
 
-def _features(config, x):
-  if config.feature_map == "none":
+def _features(kind, x):
+  if kind == "none":
     return x
-  if config.feature_map == "elu":
+  if kind == "elu":
     return contract.pointwise(lambda x: jax.nn.elu(x) + 1, x)
-  return contract.pointwise(getattr(jax.nn, config.feature_map), x)
+  return contract.pointwise(getattr(jax.nn, kind), x)
 
 
 def _log_decay(config, params, x):
@@ -207,7 +229,9 @@ def _log_decay(config, params, x):
   if config.decay == "none":
     return None
   if config.decay == "fixed":
-    fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
+    fixed = config.log_decays
+    if fixed is None:
+      fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
     shape = (*x.shape[:-1], config.heads)
     fixed = jnp.asarray(fixed, contract.wide_dtype(x))
     return jnp.broadcast_to(fixed, shape)[..., None]
@@ -230,10 +254,13 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   decay = _log_decay(config, params, x)
   if axis is None:
     decay = contract.varying_as(x, decay)
-  if config.normalization == "rms":
+  if config.normalization != "sum":
     o, S = _outer.scan(*turned, v, decay, state.S, reset, axis)
+    shape = o.shape
+    if config.normalization == "rms_width":
+      o = o.reshape(*shape[:-2], -1)
     o = head_parts.normed(o, params["norm_scale"], config.eps)
-    return o, State(S, None, None)
+    return o.reshape(shape), State(S, None, None)
   # The keys' sum is one more column of S, of values 1.
   one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]
   if config.positions == "none":
