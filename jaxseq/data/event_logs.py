@@ -98,6 +98,9 @@ def loans(*, cases: int = 300, seed: int = 0) -> datasets.Splits:
   Args:
     cases: how many.
     seed: of the log and its division.
+
+  Returns:
+    The splits, see `make_splits`.
   """
   _validate.integer("cases", cases, 8)
   rng = np.random.default_rng(seed)

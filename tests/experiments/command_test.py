@@ -57,10 +57,10 @@ def test_train_evaluate_and_predict(tmp_path):
   [
     ([], "got '', expected jaxseq train|evaluate|predict|serve|tokenize: try"),
     (["learn"], "got 'learn', expected jaxseq train|"),
-    (["train"], "jaxseq train: got '', expected one of atari100k_suite, cl"),
+    (["train"], "jaxseq train: got '', expected one of adapt, atari100k_su"),
     (
       ["train", "speak"],
-      "jaxseq train: got 'speak', expected one of atari100k_suite",
+      "jaxseq train: got 'speak', expected one of adapt, atari100k_",
     ),
     (["train", "events"], "--workdir is required"),
     (["train", "events", "--workdri=w"], "Unknown command line flag 'workdri'"),
