@@ -45,6 +45,9 @@ def ml_100k(**options: Unpack[Options]) -> datasets.Splits:
   Args:
     **options: see `interactions.load`.
 
+  Returns:
+    Histories by the next item, split as `interactions.load` says.
+
   Raises:
     MissingData: if recbole is not installed.
   """
@@ -94,6 +97,9 @@ def ml_1m(
   Args:
     path: the file ratings.dat of GroupLens' ml-1m, or its folder.
     **options: see `interactions.load`.
+
+  Returns:
+    Histories by the next item, split as `interactions.load` says.
 
   Raises:
     MissingData: if there is no such file.
