@@ -127,7 +127,9 @@ def test_a_ring_is_learnt_and_scored():
 def test_what_is_wrong_is_named(model):
   with pytest.raises(ValueError, match=r"X: columns: got .*one 'time' among"):
     estimators.NextItem().fit(FRAME[["user", "item"]])
-  with pytest.raises(ValueError, match=r"lengths of columns: got \[1, 1\], exp"):
+  with pytest.raises(
+    ValueError, match=r"lengths of columns: got \[1, 1\], exp"
+  ):
     estimators.NextItem().fit(([1], [2]))
   with pytest.raises(ValueError, match="X: got 'no user with two items'"):
     estimators.NextItem().fit(([1, 2], [3, 4], [5, 6]))
