@@ -85,6 +85,7 @@ def test_an_event_changes_its_user_alone():
   )
 
 
+@pytest.mark.slow
 def test_times_reach_the_mixer(tmp_path):
   options = {**SMALL, "mixer": "s5", "gap": 1.0}
   model = estimators.NextItem(**options).fit(FRAME)

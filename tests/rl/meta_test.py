@@ -233,6 +233,7 @@ def started(config):
   return ppo.init(config, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_memory_is_reset_at_the_end_of_a_meta_episode_alone(config):
   runner = started(config)
   player = ppo.player(config)

@@ -176,6 +176,7 @@ def test_control_tasks():
   assert (np.abs(returns[:, paying]).max(axis=(0, 2)) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "same_start", [pytest.param(False, marks=pytest.mark.slow), True]
 )

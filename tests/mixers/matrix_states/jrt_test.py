@@ -102,6 +102,7 @@ def test_each_row_has_its_prefix(x64):
       close(leaf[row], one, _VALUES)
 
 
+@pytest.mark.slow
 def test_prompts_padded_at_the_left_are_those_without(x64):
   """Undefined padding adds nothing, not even to the divisor."""
   del x64
