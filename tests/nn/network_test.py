@@ -246,6 +246,7 @@ def test_head_bias():
   assert without["dense_1"].keys() == {"kernel"}
 
 
+@pytest.mark.slow
 def test_elements_are_read_out_where_they_are_asked_for():
   config = nn.NetworkConfig(
     nn.StackConfig("gru", d_model=4, num_layers=1), head_widths=(3,)

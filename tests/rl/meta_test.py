@@ -297,6 +297,7 @@ def test_trials_can_be_credited_apart(config, per_trial):
   np.testing.assert_allclose(metrics["value_loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluation_reports_the_return_of_each_trial(config):
   runner = started(config)
   result = evaluate.evaluate(

@@ -40,6 +40,7 @@ def _play(mixture, params, key, num_steps):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 3])
 def test_each_block_is_its_environment(limit):
   mixture = mixtures.Mixture(_WALKS)

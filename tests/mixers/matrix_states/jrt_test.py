@@ -134,6 +134,7 @@ def test_a_prefix_ends_at_resets(x64):
     close(leaf, one, _VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [pytest.param(6, marks=pytest.mark.slow), 7])
 def test_pieces_change_nothing(x64, monkeypatch, time):
   """Values, states and gradients, with and without elements left over."""
