@@ -50,6 +50,7 @@ def test_ppo(normalize):
   assert check_agent(ppo, config) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.5]
 )
@@ -131,6 +132,7 @@ def test_supervised():
   assert check_problem(problem, optax.adam(0.1)) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "method",
   [

@@ -127,6 +127,7 @@ def test_the_readme_runs_with_the_plain_dependencies(
   assert len(rows) == 4
 
 
+@pytest.mark.slow
 def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):
   python = make_environment(tmp_path / "bare", ["jax", "numpy", "chex"])
   install(python, wheel)

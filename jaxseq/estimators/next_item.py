@@ -250,8 +250,9 @@ class NextItem(base.SequenceEstimator):
         raise _validate.error("X: columns", list(X.columns), expected)
       X = [X[name].to_numpy() for name in self.columns]
     if len(X) != 3 or len({len(column) for column in X}) != 1:
-      expected = "a frame, or columns user, item and time of one length"
-      raise _validate.error("X", f"{len(X)} of them", expected)
+      lengths = [len(column) for column in X[:4]]
+      expected = "a frame, or three of one length: user, item and time"
+      raise _validate.error("X: lengths of columns", lengths, expected)
     users, items, times = map(np.asarray, X)
     if not len(users):
       raise _validate.error("X", "no rows", "at least one")

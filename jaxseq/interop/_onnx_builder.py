@@ -18,6 +18,9 @@ def number_of(dtype: Any) -> int:
   """Returns the number that stands for a dtype in files of ONNX."""
   import onnx
 
+  if np.dtype(dtype).kind == "V":
+    # Few of onnxruntime's operations take bfloat16.
+    raise ValueError(f"{np.dtype(dtype)}: has no counterpart in ONNX here")
   return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 

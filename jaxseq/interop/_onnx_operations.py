@@ -205,15 +205,20 @@ def _gather(g, e, x, places):
         start = int(np.clip(start, 0, shape[axis] - sizes[axis]))
         x = g.cut(x, axis, start, start + sizes[axis])
     return _reshape(g, e, x)
-  # Rows of a table, along an axis.
+  # Rows along an axis, of one table or of one for each index of axes before.
   axis, count = axes[0], len(_shape(e, 1)) - 1
   ndim = len(e.outvars[0].aval.shape)
   kept = tuple(i for i in range(ndim) if not axis <= i < axis + count)
-  others = [i for i in range(len(shape)) if sizes[i] != shape[i]]
-  rows = axes == numbers.collapsed_slice_dims == (axis,) and sizes[axis] == 1
-  if not (rows and others in ([], [axis]) and numbers.offset_dims == kept):
-    raise ValueError("gather: has no counterpart in ONNX here")
-  return g.add("Gather", x, g.reshape(places, _shape(e, 1)[:-1]), axis=axis)
+  front = numbers.operand_batching_dims
+  behind = set(range(len(shape))) - {axis, *front}
+  rows = axes == numbers.collapsed_slice_dims == (axis,)
+  if rows and all(sizes[i] == shape[i] for i in behind):
+    if not front and numbers.offset_dims == kept:
+      return g.add("Gather", x, g.reshape(places, _shape(e, 1)[:-1]), axis=axis)
+    same = front == numbers.start_indices_batching_dims == tuple(range(axis))
+    if same and numbers.offset_dims == tuple(range(count, ndim)):
+      return g.add("GatherND", x, g.cast(places, np.int64), batch_dims=axis)
+  raise ValueError("gather: has no counterpart in ONNX here")
 
 
 def _split(g, e, x):

@@ -39,7 +39,8 @@ def step_of(
   memory, structure = _named(remembered)
   # A policy sees no more of what wrappers remember than the images before.
   images = [name for name in memory if name.endswith("frames")]
-  states = {"state": step_program.first_of(network.initial_state((1,)))}
+  fresh = network.initial_state((1,), variables=variables)
+  states = {"state": step_program.first_of(fresh)}
   if images:
     states["frames"] = memory[images[0]]
   if not getattr(inner, "shows_history", False):

@@ -70,8 +70,10 @@ class Policy(Protocol):
     after the last element. See `Recurrent`.
     """
 
-  def initial_state(self, batch_shape: tuple[int, ...] = (), /) -> PyTree:
-    """Returns fresh memories."""
+  def initial_state(
+    self, batch_shape: tuple[int, ...] = (), /, *, variables: PyTree = None
+  ) -> PyTree:
+    """Returns fresh memories; `variables` say those that are learned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,11 +166,26 @@ class Recurrent(linen.Module):
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = "float32"
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: DTypeLike = "float32",
+    variables: PyTree = None,
   ) -> PyTree:
-    """Returns fresh memories; works on an unbound module."""
+    """Returns fresh memories; works on an unbound module.
+
+    Args:
+      batch_shape: leading axes.
+      dtype: dtype of the memories, at least float32.
+      variables: of the module, needed where fresh memories are learned or
+        tuned, see `nn.SequenceModel.initial_state`.
+    """
     memory = nn.SequenceModel(self.config.stack, parent=None)
-    return memory.initial_state(batch_shape, dtype)
+    inside = {
+      name: tree["memory"]
+      for name, tree in (variables or {}).items()
+      if "memory" in tree
+    }
+    return memory.initial_state(batch_shape, dtype, inside)
 
 
 class ActorCritic(Recurrent):

@@ -128,8 +128,13 @@ class Normalized:
     seen = jnp.where(jnp.array(self.is_number), scaled, observation)
     return self.network.apply(variables, seen, *args, **options)
 
-  def initial_state(self, *args: Any, **options: Any) -> PyTree:
-    """Returns fresh memories."""
+  def initial_state(
+    self, *args: Any, variables: PyTree = None, **options: Any
+  ) -> PyTree:
+    """Returns fresh memories; the arguments are those of the network."""
+    if variables is not None:
+      inside = {k: x for k, x in variables.items() if k != COLLECTION}
+      options["variables"] = inside
     return self.network.initial_state(*args, **options)
 
 

@@ -84,7 +84,7 @@ class Trained:
     with jax.ensure_compile_time_eval():
       _, env_state = env.reset(jax.random.key(0), params)
     return Memory(
-      states=network.initial_state((1,)),
+      states=network.initial_state((1,), variables=self.variables),
       action=spaces.zeros(env.action_space(params)),
       env_state=env_state,
       first=jnp.bool_(True),

@@ -90,6 +90,7 @@ def test_missed_recurrent_layers_are_told(monkeypatch):
   assert not said
 
 
+@pytest.mark.slow
 def test_ranks_and_scales_by_patterns():
   network, variables, _ = _own()
   config = lora.Config(
@@ -126,7 +127,7 @@ def test_first_adapters_change_nothing():
   ("dora", "scan_layers"),
   [
     (False, True),
-    (True, False),
+    pytest.param(True, False, marks=pytest.mark.slow),
     pytest.param(False, False, marks=pytest.mark.slow),
     pytest.param(True, True, marks=pytest.mark.slow),
   ],
@@ -193,6 +194,7 @@ def test_dropout_leaves_out_elements_of_the_adapters_input_alone():
     lora.attach(variables, {path: factors}, dropout=0.25)
 
 
+@pytest.mark.slow
 def test_a_shared_block_of_several_layers_is_attached():
   block = {"layers": (0, 1), "width": 8, "rank": 2, "window": 8}
   network, variables, tokens = _own(shared_block=block)

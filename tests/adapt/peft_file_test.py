@@ -179,7 +179,9 @@ def test_logits_and_gradients(name):
       )
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_adapters_of_a_model_of_here_are_written_and_read(
   tmp_path, scan_layers
 ):

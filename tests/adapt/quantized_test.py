@@ -191,6 +191,7 @@ def test_rounded_activations_and_scanned_layers():
   assert 1e-4 < np.abs(got - want).max() < 0.03
 
 
+@pytest.mark.slow
 def test_the_engine_writes_what_generate_does():
   network, variables, tokens = _own()
   result = quantized.quantize(network, variables, quantized.Config("float"))

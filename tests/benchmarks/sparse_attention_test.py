@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from benchmarks import small_attention
 from benchmarks import sparse_attention
@@ -12,6 +13,7 @@ from jaxseq.mixers.keys_and_values import attention
 from jaxseq.recurrence.attention import hip
 
 
+@pytest.mark.slow
 def test_choices_of_blocks_are_of_one_size():
   """And none holds more of the weights than the best one."""
   rng = np.random.default_rng(0)

@@ -112,6 +112,7 @@ def test_spans_without_room_are_refused():
       )
 
 
+@pytest.mark.slow
 def test_autots_from_a_stand_in(tmp_path, monkeypatch):
   folder = tmp_path / "autots" / "datasets" / "data"
   folder.mkdir(parents=True)

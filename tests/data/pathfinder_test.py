@@ -81,6 +81,7 @@ def test_paths_and_discs_follow_the_rule(monkeypatch):
       assert not any(bits & others for others in covered[:i])
 
 
+@pytest.mark.slow
 def test_published_drawings_can_be_drawn():
   for size, drawing in pathfinder.DRAWINGS.items():
     images, _, _ = pathfinder._generate(2, 1, drawing)

@@ -40,9 +40,13 @@ LONG = {
   f"docs/{name}.md"
   for name in (
     "actions",
+    "concepts/contract",
+    "decoding",
+    "document_leaks",
     "estimators",
     "generation",
     "guides/newcomer",
+    "guides/rl_engineer",
     "guides/ssm_researcher",
     "sparse_attention",
     "speculative",

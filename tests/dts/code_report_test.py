@@ -152,6 +152,7 @@ def test_scores_of_two_domains(tmp_path, capsys):
   ]
 
 
+@pytest.mark.slow
 def test_scores_of_known_factors(tmp_path, capsys):
   pytest.importorskip("sklearn")
   pytest.importorskip("matplotlib")

@@ -111,6 +111,7 @@ def test_anomaly_scores_are_the_mean_of_bounds():
   assert (score(far) > got + 100).all()
 
 
+@pytest.mark.slow
 def test_scores_of_all_seeds(tmp_path):
   arm = _arm("nonar")
   splits = _splits([0] * 32, [0, 1] * 8)

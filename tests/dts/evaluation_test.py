@@ -27,6 +27,7 @@ def test_no_window_keeps_its_own_code(count):
     assert np.all(order != np.arange(count))
 
 
+@pytest.mark.slow
 def test_gap_and_kl_by_hand():
   config = autoencoder.ModelConfig(
     series_encoders.EncoderConfig(kind="mlp", widths=(4,)),

@@ -76,6 +76,7 @@ def _train(arm, splits, count, total=None):
   return made, state, after, metrics
 
 
+@pytest.mark.slow
 def test_learns_and_uses_the_code():
   made, _, state, _ = _train(make_arm(), make_splits(), 400)
   metrics = jax.jit(made.evaluate)(state.variables, made.data)
@@ -137,6 +138,7 @@ def test_gap_is_zero_where_the_code_is_not_used():
   assert metrics["mi"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "backbone",
   [
@@ -187,6 +189,7 @@ def test_windows_of_different_lengths(backbone):
   )
 
 
+@pytest.mark.slow
 def test_discriminator_is_trained_alone():
   arm = make_arm(objective=methods.Config(method="factor_vae"))
   _, before, after, metrics = _train(arm, make_splits(), 2)
@@ -203,6 +206,7 @@ def test_discriminator_is_trained_alone():
   assert np.isfinite(metrics["train_tc_ratio"])
 
 
+@pytest.mark.slow
 def test_aggressive_updates_move_the_encoder_alone():
   arm = make_arm(aggressive=True)
   _, before, after, _ = _train(arm, make_splits(), 3, total=100)

@@ -156,6 +156,7 @@ def results(golden):
   return arrays, computed, then[0], mmd, grads
 
 
+@pytest.mark.slow
 def test_values_are_the_weighted_terms(results):
   arrays, computed, later, mmd, _ = results
   kl_d = arrays["kl_analytic_d"].mean(axis=0)

@@ -20,6 +20,7 @@ def fitted():
   return classifier.fit(X, np.array(["slow", "fast"])[y]), X
 
 
+@pytest.mark.slow
 def test_probabilities_and_labels(fitted):
   classifier, X = fitted
   assert classifier.classes_.tolist() == ["fast", "slow"]

@@ -78,7 +78,13 @@ def answers(estimator, *given):
   return found(*given)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name in OF_ANY_LENGTH else pytest.mark.slow)
+    for name in CASES
+  ],
+)
 def test_answers_are_finite_for_constant_and_regular_data(name):
   given = CASES[name][2][:1]
   found = answers(fitted(name), *given)
@@ -192,6 +198,7 @@ def test_options_that_are_some_words_are_checked(name):
     fresh(name, **wrong[name]).fit(*CASES[name][2])
 
 
+@pytest.mark.slow
 def test_fewer_validation_examples_than_classes():
   labels = np.arange(12) % 3
   with pytest.warns(UserWarning, match="2 of 12 examples cannot have all 3"):
@@ -206,6 +213,7 @@ def test_fewer_validation_examples_than_classes():
     one.fit(X[:1], [1.0])
 
 
+@pytest.mark.slow
 def test_intervals_have_a_part_of_their_own():
   """With early stopping the part that chose the moment is another one."""
   y = RNG.normal(size=60)
@@ -224,6 +232,7 @@ def test_intervals_have_a_part_of_their_own():
   )
 
 
+@pytest.mark.slow
 def test_fits_of_one_form_have_one_program(monkeypatch):
   """Other data, seeds and learning rates compile nothing and change nothing."""
   monkeypatch.setattr(programs, "_PROGRAMS", type(programs._PROGRAMS)())

@@ -72,6 +72,7 @@ def test_intervals_of_a_series():
     plain.predict_interval()
 
 
+@pytest.mark.slow
 def test_forecasts_of_a_frame():
   frame = pd.DataFrame(
     np.random.default_rng(0).normal(size=(40, 2)), columns=["load", "wind"]

@@ -27,6 +27,7 @@ def test_numbers_of_whole_series(tmp_path):
   np.testing.assert_array_equal(found["target_0"], mean)
 
 
+@pytest.mark.slow
 def test_streams_piece_by_piece(monkeypatch):
   """The states are carried: pieces are the whole, in prediction."""
   traced = []

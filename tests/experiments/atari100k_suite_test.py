@@ -97,6 +97,7 @@ def _played(**evaluations):
   }
 
 
+@pytest.mark.slow
 def test_agents_of_a_suite_are_compared(tmp_path, monkeypatch, capsys):
   config = suite("tiny", arms={"spr": {}, "drq": {"variant": "drq"}})
   results = {

@@ -44,6 +44,7 @@ def rows(directory):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_run_its_continuation_and_its_evaluation(corpus, tmp_path):
   whole, part = tmp_path / "whole", tmp_path / "part"

@@ -20,6 +20,7 @@ def _problem(name, **fields):
   return problem, base.make_optimizer(arm, config.num_updates)
 
 
+@pytest.mark.slow
 def test_updates_follow_right_answers_and_then_rewards():
   problem, _ = _problem("gru", batch_size=8, group=4, warm_updates=1)
   variables = jax.jit(problem.init)(jax.random.key(0))

@@ -39,6 +39,7 @@ def whole(tmp_path_factory):
   return workdir, result.stdout
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_promises(whole):
   workdir, output = whole
   results = json.loads((workdir / "results.json").read_text())

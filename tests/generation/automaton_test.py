@@ -288,6 +288,7 @@ def test_vocabularies_permit_what_the_table_of_all_tokens_does(pattern, seed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("pattern", "count"),
   [

@@ -226,6 +226,7 @@ def _check_states(mixer, prompts, reset=None, **options):
   )
 
 
+@pytest.mark.slow
 def test_caches_and_recurrent_states_go_with_their_beams():
   rows = jnp.asarray([[0, 5, 2], [6, 1, 3]])
   reset = np.asarray([[0, 1, 0], [1, 0, 0]], bool)

@@ -146,7 +146,7 @@ def _apply(network, variables, text):
   ("kind", "name"),
   [
     pytest.param("recycling", "greedy", marks=pytest.mark.slow),
-    ("recycling", "drawn"),
+    pytest.param("recycling", "drawn", marks=pytest.mark.slow),
     ("network", "greedy"),
   ],
 )

@@ -143,6 +143,7 @@ def test_engines_and_drafts_of_other_kinds(variables, make_engine, message):
     make_engine(_NETWORK, variables)
 
 
+@pytest.mark.slow
 def test_seeds_of_drafts_may_be_a_list(variables):
   given = _NETWORK, variables, [[1, 2], [3, 4]], 5, jax.random.key(0)
   plain, _ = generation.generate(*given, seeds=[7, 3])
@@ -151,6 +152,7 @@ def test_seeds_of_drafts_may_be_a_list(variables):
   np.testing.assert_array_equal(found.tokens, plain)
 
 
+@pytest.mark.slow
 def test_a_cache_is_of_one_network_and_its_variables(variables):
   cache = prefix_cache.PrefixCache(2**20)
   request = generation.Request([1, 2, 3], 2)

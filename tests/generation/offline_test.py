@@ -66,6 +66,7 @@ def test_a_prefix_is_read_once_for_many_continuations():
     generation.continue_prefix(network, variables, prefix, 5, key, count=0)
 
 
+@pytest.mark.slow
 def test_generation_goes_on_from_states():
   network, variables = _network()
   prompt = jnp.array([1, 2, 3, 4])
@@ -107,6 +108,7 @@ def test_bad_prompt():
     )
 
 
+@pytest.mark.slow
 def test_prompts_of_different_lengths_are_each_as_alone():
   """As a list, at the beginnings of rows, and at their ends with resets."""
   network, variables = _network()

@@ -38,6 +38,7 @@ def _requests(count):
   ]
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_their_constraints_alone():
   engine = _engine()
   requests = _requests(8)

@@ -102,6 +102,7 @@ def _refused(address, body=None):
     return answer.code, json.loads(answer.read())["error"]["message"]
 
 
+@pytest.mark.slow
 def test_the_name_of_an_adapter_is_a_model():
   wide = jax.random.normal(jax.random.key(1), (2, 256))
   factors = lora.Factors(jax.numpy.ones((8, 2)), wide)
@@ -123,6 +124,7 @@ def test_the_name_of_an_adapter_is_a_model():
     pass
 
 
+@pytest.mark.slow
 def test_a_public_client_is_served():
   with running(model="small") as (worker, address), _client(address) as client:
     ask = client.completions.create

@@ -77,6 +77,7 @@ def _near(got, expected, atol=1e-9):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "temperature", [pytest.param(0.0, marks=pytest.mark.slow), 0.6]
 )
@@ -98,6 +99,7 @@ def test_all_schemes_are_plain_generation(options, temperature):
       assert np.all(found.passes < 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scheme",
   ["nodes", *(pytest.param(x, marks=pytest.mark.slow) for x in _SCHEMES[1:])],

@@ -8,6 +8,7 @@ import pytest
 from jaxseq.generation import tries
 
 
+@pytest.mark.slow
 @hypothesis.given(
   strategies.lists(
     strategies.lists(strategies.integers(1, 4), min_size=1, max_size=4),

@@ -54,6 +54,7 @@ def _expected(network, variables, tuned, prompts, length=6):
   return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
   ["gru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mamba2", "s5"))],

@@ -381,6 +381,7 @@ def test_other_arguments_of_save(tmp_path):
     huggingface.save(tmp_path, config, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )

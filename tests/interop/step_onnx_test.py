@@ -26,11 +26,7 @@ _TOLERANCE = 1e-4
       "tokens": step_cases.network("attention", tokens=True),
     },
     pytest.param(
-      {
-        name: step_cases.network(name)
-        for name in mixers.names()
-        if name != "routing"
-      },
+      {name: step_cases.network(name) for name in mixers.names()},
       marks=[pytest.mark.slow, pytest.mark.timeout(3000)],
       id="all",
     ),
@@ -91,6 +87,7 @@ def test_operations_of_places():
       jax.lax.scan(lambda c, e: (c + e, c * e), x[:, 0], x.swapaxes(0, 1))[1],
       jnp.einsum("bij,bkj->bik", x, x),
       jnp.flip(x, axis=2),
+      jnp.take_along_axis(x, x[:, :1, :1].astype(jnp.int32) % 3, axis=1),
     ]
 
   for want, result in zip(*_outputs(function, x)):
@@ -113,3 +110,12 @@ def test_what_has_no_counterpart_gets_one_sentence(tmp_path):
   assert not path.exists()
   with pytest.raises(ValueError, match="platforms: got .*None for format"):
     step_program.save(path, step, "onnx", platforms=["cpu"])
+
+
+def test_bfloat16_gets_one_sentence(tmp_path):
+  network = step_cases.network("gru", dtype="bfloat16")
+  variables = network.init(jax.random.key(0), np.zeros((1, 2, 3), np.float32))
+  element = jax.ShapeDtypeStruct((3,), np.float32)
+  step = step_program.of_network(network, variables, element)
+  with pytest.raises(ValueError, match="expected 'jax' .*: bfloat16: has no"):
+    step_program.save(tmp_path / "gru.onnx", step, "onnx")

@@ -40,6 +40,7 @@ def given(case, rows, time=None):
   return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "kinds",
   [
@@ -90,6 +91,7 @@ def test_a_program_takes_lengths_as_far_as_its_mixer_has_one_form():
     program.call(given(case, 1, 513))
 
 
+@pytest.mark.slow
 def test_what_is_fixed_says_so():
   with pytest.raises(ValueError, match="time: got 5, expected None"):
     cases.case("codes").model.export(time=5)

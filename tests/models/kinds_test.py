@@ -248,6 +248,7 @@ def test_codecs_are_those_of_training():
   assert token_model.codec(prepared).encode("b a b").tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.slow
 def test_events_have_the_scores_of_the_evaluation():
   case = cases.case("events")
   rows = from_csv(case.model.predict(examples(case)))

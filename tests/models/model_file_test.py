@@ -291,6 +291,7 @@ def test_a_file_of_this_format_stays_readable():
   assert set(found) > {"id", "class", "probability_a"}
 
 
+@pytest.mark.slow
 def test_files_of_other_kinds_stay_readable():
   # Written before one function read all kinds, and policies kept their spaces.
   folder = pathlib.Path(__file__).resolve().parents[1] / "golden" / "models"

@@ -95,6 +95,7 @@ def test_each_element_passes_its_best_experts(name):
   np.testing.assert_allclose(y, np.stack(rows), **CLOSE)
 
 
+@pytest.mark.slow
 def test_few_and_many_elements_and_sorted_rows_agree():
   routing = ROUTINGS["softmax"]
   module, variables, x = make(routing)
@@ -126,6 +127,7 @@ def test_balance_loss_is_one_where_experts_are_in_equal_use():
   assert experts.balance_loss(jnp.roll(even[:1], 0), routing) > 3.9
 
 
+@pytest.mark.slow
 def test_the_balance_loss_is_among_the_losses_of_a_stack():
   options = {"experts": 4, "balance_weight": 0.5}
   config = nn.StackConfig(

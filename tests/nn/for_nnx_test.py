@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxseq import mixers
 from jaxseq import nn
@@ -65,6 +66,7 @@ def test_a_network_trains_and_its_variables_are_those_of_linen():
   np.testing.assert_array_equal(again(_X)[0], module.apply(after, _X)[0])
 
 
+@pytest.mark.slow
 def test_a_network_carries_states_and_steps():
   network = for_nnx.Network(_network(), _X, rngs=nnx.Rngs(0))
   whole, final = network(_X, None, _RESET)

@@ -60,6 +60,7 @@ def test_s5_layer(golden, x64, activation, order, kind):
   np.testing.assert_allclose(y, data[f"{prefix}y"], **_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "case", [pytest.param("uni_glu", marks=pytest.mark.slow), "bi_glu"]
 )

@@ -62,6 +62,7 @@ def test_on_falls_back_where_there_is_no_kernel():
   assert _KERNEL["tpu"] not in _program(config, V5E)
 
 
+@pytest.mark.slow
 def test_on_changes_nothing_on_a_cpu():
   x = np.random.default_rng(0).normal(size=(2, 9, 8)).astype("f4")
   auto, on = (

@@ -89,6 +89,7 @@ def test_layers_may_differ():
   assert DIFFERENT.mixer_names == ("gru", "attention", "gru")
 
 
+@pytest.mark.slow
 def test_layers_come_from_config_files_and_go_to_files(tmp_path):
   fields = {
     "mixer": "gru",
@@ -132,6 +133,7 @@ def test_a_norm_of_the_output_stands_within_the_residual_sum():
   np.testing.assert_allclose(y, x + normed, **CLOSE)
 
 
+@pytest.mark.slow
 def test_parallel_mixers_read_the_same_and_are_added_up():
   config = nn.StackConfig(
     "gru",
@@ -161,6 +163,7 @@ def test_parameters_that_an_option_leaves_out_are_no_group():
     assert config.ssm_parameters == names
 
 
+@pytest.mark.slow
 def test_layers_share_values_carry_two_states_and_know_their_depth():
   config = nn.StackConfig(
     "rwkv7",
@@ -203,6 +206,7 @@ def test_layers_have_one_parameter_in_common():
   np.testing.assert_allclose(y, z, **CLOSE)
 
 
+@pytest.mark.slow
 def test_a_gate_joins_what_a_sum_would():
   config = nn.StackConfig(
     "gru", d_model=4, num_layers=1, gate="gru", feedforward="relu"

@@ -53,6 +53,7 @@ def test_sequence_equals_steps_and_halves(options):
     np.testing.assert_allclose(y, whole[:, t], **_FLOAT32)
 
 
+@pytest.mark.slow
 def test_pooling_counts_valid_elements_only():
   network = nn.SequenceNetwork(
     nn.NetworkConfig(_SMALL, pooling="mean"), num_outputs=3
@@ -66,6 +67,7 @@ def test_pooling_counts_valid_elements_only():
   np.testing.assert_allclose(y[:1], alone, **_FLOAT32)
 
 
+@pytest.mark.slow
 def test_pairs_are_encoded_one_by_one():
   config = nn.NetworkConfig(
     dataclasses.replace(_SMALL, num_layers=1),
@@ -135,6 +137,7 @@ def test_gradients_of_a_frequent_token_are_summed_in_float32():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )
@@ -243,6 +246,7 @@ def test_head_bias():
   assert without["dense_1"].keys() == {"kernel"}
 
 
+@pytest.mark.slow
 def test_elements_are_read_out_where_they_are_asked_for():
   config = nn.NetworkConfig(
     nn.StackConfig("gru", d_model=4, num_layers=1), head_widths=(3,)

@@ -57,7 +57,7 @@ def _heads(name):
 
 
 # One of each kind; the wrapper around the others is the same.
-_QUICK = {"attention", "gru", "lightnet", "mamba2"}
+_QUICK = {"gru", "mamba2"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_mixers_that_read_ahead(case):
 @pytest.mark.parametrize(
   "options",
   [
-    {"remat": True, "norm": "batch"},
+    pytest.param({"remat": True, "norm": "batch"}, marks=pytest.mark.slow),
     {"scan_layers": True, "feedforward": "experts", "norm": "rms"},
     pytest.param(
       {"hybrid": {"s4": {}}, "feedforward": "relu"}, marks=pytest.mark.slow
@@ -146,6 +146,7 @@ def test_networks_and_poolings(options, bidirectional):
     np.testing.assert_allclose(long[0, :size], short[0, :size], **_CLOSE)
 
 
+@pytest.mark.slow
 def test_tokens_in_pairs():
   with jax.enable_x64(True):
     stack = nn.StackConfig("gru", d_model=6, bidirectional=True)
@@ -161,6 +162,7 @@ def test_tokens_in_pairs():
     np.testing.assert_allclose(together[:1], alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_experts_are_balanced_over_what_is_valid():
   stack = nn.StackConfig(
     "gru",

@@ -22,6 +22,7 @@ def _inputs(width):
   return ins, jax.random.bernoulli(key_resets, 0.3, (6, 3))
 
 
+@pytest.mark.slow
 def test_the_core_is_the_stack_with_time_in_front():
   core, model = nn.RecurrentCore(_CONFIG), nn.SequenceModel(_CONFIG)
   ins, resets = _inputs(8)

@@ -22,6 +22,7 @@ def trained(env_id="JaxseqTest-PaidEnding", seed=0):
   return config, ppo.init(config, jax.random.key(seed)).variables
 
 
+@pytest.mark.slow
 def test_every_environment_counts_once():
   config, variables = trained()
   played = evaluate.evaluate(
@@ -39,6 +40,7 @@ def test_every_environment_counts_once():
   np.testing.assert_allclose(played["mean_return"], 5.0, atol=0.2)
 
 
+@pytest.mark.slow
 def test_the_time_limit_completes_an_episode():
   config, variables = trained("JaxseqTest-Paid")
   played = evaluate.evaluate(
@@ -86,6 +88,7 @@ def test_vmap_over_seeds(greedy):
   )
 
 
+@pytest.mark.slow
 def test_greedy_actions_are_the_most_probable():
   config, variables = trained("RepeatPreviousEasy")
   key = jax.random.key(3)

@@ -233,6 +233,7 @@ def started(config):
   return ppo.init(config, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_memory_is_reset_at_the_end_of_a_meta_episode_alone(config):
   runner = started(config)
   player = ppo.player(config)
@@ -296,6 +297,7 @@ def test_trials_can_be_credited_apart(config, per_trial):
   np.testing.assert_allclose(metrics["value_loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluation_reports_the_return_of_each_trial(config):
   runner = started(config)
   result = evaluate.evaluate(

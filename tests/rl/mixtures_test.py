@@ -40,6 +40,7 @@ def _play(mixture, params, key, num_steps):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 3])
 def test_each_block_is_its_environment(limit):
   mixture = mixtures.Mixture(_WALKS)
@@ -176,6 +177,7 @@ def test_control_tasks():
   assert (np.abs(returns[:, paying]).max(axis=(0, 2)) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "same_start", [pytest.param(False, marks=pytest.mark.slow), True]
 )

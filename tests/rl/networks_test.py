@@ -251,6 +251,7 @@ def test_parameters_at_the_size_of_the_paper():
   assert count(gru) == 528_005
 
 
+@pytest.mark.slow
 def test_initialisation():
   spec = actions.Spec("categorical", (4,))
   config = networks.Config(

@@ -128,6 +128,7 @@ def test_the_network_sees_numbers_normalized_and_the_rest_as_it_is():
   np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ppo_learns_from_what_it_played_and_then_counts_it():
   config = _NORMALIZED
   runner, _ = ppo.update(config, ppo.init(config, jax.random.key(0)))
@@ -157,6 +158,7 @@ def test_ppo_learns_from_what_it_played_and_then_counts_it():
   np.testing.assert_allclose(played.value, value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_statistics_of_a_skipped_update_are_not_applied():
   config = _ppo(normalize_observation=True, skip_nonfinite=True)
   runner, metrics = ppo.update(config, ppo.init(config, jax.random.key(0)))

@@ -21,7 +21,6 @@ from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
 from jaxseq.rl.envs import _described_spaces
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 from tests.rl import toy
@@ -179,33 +178,9 @@ def test_a_policy_acts_outside_as_in_its_environment(config, tmp_path):
       memory = policy.initial_memory()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parts(base.Environment):
-  """Shows a number and a choice; is played outside, registered or not."""
-
-  max_steps = 3
-
-  def start(self, words, params):
-    return base.EnvState(jnp.int32(0))
-
-  def advance(self, words, state, action, params):
-    return base.EnvState(state.time + 1), jnp.float32(action[0])
-
-  def observe(self, state, params):
-    number = jnp.float32(state.time)[None]
-    return {"number": number, "choice": state.time % 2}
-
-  def observation_space(self, params=None):
-    number = spaces.Box(-1.0, np.array([3.0], np.float32), (1,))
-    return spaces.Dict({"number": number, "choice": spaces.Discrete(2)})
-
-  def action_space(self, params=None):
-    return spaces.MultiDiscrete((2, 3))
-
-
 def test_a_policy_acts_where_its_environment_is_unknown(tmp_path, monkeypatch):
   monkeypatch.setattr(registry.ENVIRONMENTS, "_paths", dict(_paths()))
-  envs.register("JaxseqTest-Parts", _Parts)
+  envs.register("JaxseqTest-Parts", toy.Parts)
   config = ppo.Config(env_id="JaxseqTest-Parts", network=_SMALL, num_envs=8)
   runner = ppo.init(config, jax.random.key(0))
   path = tmp_path / "agent.safetensors"
@@ -274,60 +249,3 @@ def test_spaces_survive_as_tuples(space):
 def test_what_is_no_space_gets_one_sentence(described):
   with pytest.raises(ValueError, match="space"):
     _described_spaces.read(described)
-
-
-def test_a_step_without_jaxseq_plays_as_evaluate_does(tmp_path):
-  pytest.importorskip("flatbuffers")
-  config = dataclasses.replace(
-    _CONFIG,
-    env_id="PositionOnlyPendulumEasy",
-    env_params=(("max_steps_in_episode", 9),),
-    network=toy.network("mamba2", 8),
-  )
-  variables = dict(ppo.init(config, jax.random.key(0)).variables)
-  # A scale of its own, and actions beyond their bounds.
-  statistics = variables["statistics"]
-  mean = jnp.linspace(-0.5, 0.5, len(statistics.mean))
-  variables["statistics"] = statistics._replace(
-    mean=mean, variance=0.1 * statistics.variance
-  )
-  variables["params"] = jax.tree.map(lambda x: 4 * x + 0.1, variables["params"])
-  path = tmp_path / "agent.safetensors"
-  policies.save(path, config, variables)
-  # Two episodes, so that there is a reset inside.
-  played, _ = evaluate.record(
-    config, variables, jax.random.key(1), 18, greedy=True
-  )
-  described = policies.export_step(
-    policies.load(path), tmp_path / "agent.bin", batch=1
-  )
-  names = [entry["name"] for entry in described["inputs"]]
-  assert names[:2] == ["observation", "reset"]
-  assert "last_action" in names
-  program = jax.export.deserialize(
-    bytearray((tmp_path / "agent.bin").read_bytes())
-  )
-  states = {
-    entry["name"]: np.full(entry["shape"], entry["initial"], entry["dtype"])
-    for entry in described["inputs"]
-    if "next" in entry
-  }
-  size = described["inputs"][0]["shape"][1]
-  for t in range(18):
-    given = {
-      "observation": np.asarray(played.observation[t, None, :size]),
-      "reset": np.array([t % 9 == 0]),
-    }
-    results = program.call(given | states)
-    states = {name: results[f"next_{name}"] for name in states}
-    want = np.asarray(played.action[t])
-    np.testing.assert_allclose(states["last_action"][0], want, rtol=1e-4)
-    bounded = np.clip(want, -2, 2)
-    np.testing.assert_allclose(results["action"][0], bounded, rtol=1e-4)
-    np.testing.assert_allclose(results["value"], played.value[t], rtol=1e-3)
-  assert np.abs(played.action).max() > 2
-  described = policies.export_step(
-    policies.load(path), tmp_path / "b.bin", deterministic=False
-  )
-  assert described["about"]["noise"] == "standard normal"
-  assert described["inputs"][1]["shape"] == ["batch", 1]

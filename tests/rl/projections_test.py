@@ -129,6 +129,7 @@ def test_maps_last_for_a_meta_episode():
   assert info["trial_ended"].sum() == pytest.approx(3 * terminated.sum(), abs=2)
 
 
+@pytest.mark.slow
 def test_projected_cartpole():
   env, params = envs.make("ProjectedCartPole")
   bare, bare_params = envs.make("PositionOnlyCartPoleEasy")

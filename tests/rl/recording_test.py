@@ -61,6 +61,7 @@ def test_one_whole_episode_of_each_environment(config):
     assert np.abs(recorded.actions).max() <= 2
 
 
+@pytest.mark.slow
 def test_levels(monkeypatch):
   # The returns that are seen at the five looks at the policy.
   means = iter([10.0, 14.0, 16.0, 15.0, 20.0])
@@ -98,6 +99,7 @@ def test_an_agent_that_diverges_is_not_recorded(tmp_path):
   assert not (tmp_path / recording.RECORDED).exists()
 
 
+@pytest.mark.slow
 def test_play_asks_the_model_step_by_step():
   arm = decision.ArmConfig(
     nn.NetworkConfig(

@@ -369,6 +369,7 @@ class _Keyed(wrappers.Wrapper):
     return seen, (after, key), *rest
 
 
+@pytest.mark.slow
 def test_each_environment_of_a_mixture_is_filmed():
   toy.register(TwoWalks=_two_walks)
   config = _config("JaxseqTest-TwoWalks")

@@ -167,6 +167,32 @@ class Guess(base.Environment):
     return spaces.Discrete(2)
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts(base.Environment):
+  """Shows a number and a choice; is played outside, registered or not."""
+
+  max_steps = 3
+
+  def start(self, words, params):
+    return base.EnvState(jnp.int32(0))
+
+  def advance(self, words, state, action, params):
+    return base.EnvState(state.time + 1), jnp.float32(action[0])
+
+  def observe(self, state, params):
+    number = jnp.float32(state.time)[None]
+    return {"number": number, "choice": state.time % 2}
+
+  def observation_space(self, params=None):
+    number = more_spaces.Box(-1.0, np.array([3.0], np.float32), (1,))
+    return more_spaces.Dict(
+      {"number": number, "choice": more_spaces.Discrete(2)}
+    )
+
+  def action_space(self, params=None):
+    return more_spaces.MultiDiscrete((2, 3))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def play(env, params, key, num_steps):
   """Plays random actions: first observation, first state, actions, steps."""

@@ -12,6 +12,7 @@ from jaxseq.spr import learner
 from tests.spr import games
 
 
+@pytest.mark.slow
 def test_every_game_is_played_once_to_its_end():
   game = games.make(spread=2, always=True)
   settings = spr.settings.Settings(

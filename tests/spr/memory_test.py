@@ -82,6 +82,7 @@ def play(config, key):
   return jax.lax.scan(body, state, length=STEPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixer", mixer_transition_test.of_all_mixers(QUICK))
 def test_sequences_give_the_values_that_were_acted_upon(mixer):
   config = config_for(mixer)

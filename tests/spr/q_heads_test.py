@@ -121,6 +121,7 @@ def test_other_heads_equal_their_definitions():
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_initial_weights_and_noise_have_the_stated_scales():
   config = q_heads.Config(6, 3136)
   params = q_heads.init(jax.random.key(0), config)

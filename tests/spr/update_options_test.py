@@ -275,6 +275,7 @@ def test_head_must_fit_the_encoder():
     agent_networks.Config(encoders.Config(), q_heads.Config(3, 100))
 
 
+@pytest.mark.slow
 def test_noise_changes_the_values_to_act_by():
   config = tiny()
   state, image = start(config), tiny_batch(0).observation[:, 0]

@@ -83,6 +83,7 @@ def test_adapters_are_trained_and_the_network_stays_as_it_is():
   assert changed["loss"] != metrics["loss"]
 
 
+@pytest.mark.slow
 def test_packed_rows_have_the_loss_of_unpacked_ones_through_adapters():
   arm = _arm()
   rows, frozen = [], _base("mamba2").variables
@@ -171,6 +172,7 @@ def test_a_text_goes_on_with_carried_states():
   assert evaluate(state.variables, problem.data)["bits_per_byte"] < 1.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "method", ["states", pytest.param("lora+states", marks=pytest.mark.slow)]
 )
@@ -194,6 +196,7 @@ def test_states_are_tuned_on_chats_in_rows_of_their_own(method):
     assert set(params) == {"0/h"}
 
 
+@pytest.mark.slow
 def test_pieces_of_a_text_that_begin_afresh():
   rng = np.random.default_rng(0)
   tokens = rng.integers(97, 101, 900).astype(np.uint8)

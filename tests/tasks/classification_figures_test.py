@@ -19,6 +19,7 @@ def _result(size):
   return {"accuracy": per_seed.of(accuracy), **confusion.figures(counts, names)}
 
 
+@pytest.mark.slow
 def test_what_is_shown(tmp_path, capsys):
   results = {"gru": _result(30), "s5": _result(30)}
   classification_figures.show(tmp_path, results, draw=True)

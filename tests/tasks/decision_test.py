@@ -56,6 +56,7 @@ def _moved(x):
   return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "actions", [pytest.param(DISCRETE, marks=pytest.mark.slow), CONTINUOUS]
 )

@@ -85,6 +85,7 @@ def _loop(variables, learning_rate, decay):
   return nats / TEXT.tokens.shape[1] / math.log(2)
 
 
+@pytest.mark.slow
 def test_follows_the_formula(variables):
   # float32, over eleven pieces.
   np.testing.assert_allclose(

@@ -102,6 +102,7 @@ def test_the_terms_of_a_hawkes_process_by_hand():
   np.testing.assert_allclose(event_nll, -(first + second) / 2, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_model_counts_the_terms_of_the_process():
   """A renewal process with log-normal gaps, said by hand and by the model."""
   lengths = np.array([2, 0], np.int32)

@@ -20,6 +20,7 @@ _BOTH_WAYS = nn.StackConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "pooling", [pytest.param("mean", marks=pytest.mark.slow), "last"]
 )
@@ -36,6 +37,7 @@ def test_numbers_of_a_series_do_not_depend_on_longer_ones(pooling):
     np.testing.assert_allclose(found[:1], expected, **_CLOSE)
 
 
+@pytest.mark.slow
 def test_statistics_of_batches_of_events_are_those_of_the_events():
   network = nn.NetworkConfig(
     nn.StackConfig("gru", d_model=6, num_layers=1, norm="batch")

@@ -113,6 +113,7 @@ def test_a_sample_is_scored_as_among_all_items():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sampled", "gbce"])
 def test_losses_over_a_sample_reach_what_they_look_at(loss):
   splits = data.load("item_chains", users=8, items=14, events=6)

@@ -49,6 +49,7 @@ def run(**variables):
   return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_later_process_need_not_compile(tmp_path):
   folder, hits = run(XDG_CACHE_HOME=str(tmp_path))
   assert folder.startswith(str(tmp_path / "jaxseq" / "jax"))

@@ -120,6 +120,7 @@ def train():
   return jax.make_jaxpr(function)(state), jax.jit(function)(state)
 
 
+@pytest.mark.slow
 def test_a_gpu_trains_vectors():
   plain, expected = train()
   with kernels.choosing_for("gpu"):

@@ -11,6 +11,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxseq.training import checkpoint
 from jaxseq.training import scalars
@@ -65,6 +66,7 @@ def test_two_processes_that_hang_end_with_a_sentence():
   assert "in sync_global_devices" in ends[1][2]
 
 
+@pytest.mark.slow
 def test_two_processes_save_stop_and_fall_back_together(tmp_path):
   told = run_two("two_processes.py", str(tmp_path))
   for code, out, err in told:

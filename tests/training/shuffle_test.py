@@ -30,6 +30,7 @@ def tell_from_uniform(counts):
   return stats.chisquare(counts.ravel()).pvalue
 
 
+@pytest.mark.slow
 @hypothesis.given(
   size=strategies.one_of(
     strategies.integers(1, 3000),

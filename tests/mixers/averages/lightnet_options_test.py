@@ -165,6 +165,7 @@ def test_arrays_without_positions_have_no_order(x64):
   chex.assert_tree_all_finite(slope)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "decay", ["vector", pytest.param("scalar", marks=pytest.mark.slow)]
 )

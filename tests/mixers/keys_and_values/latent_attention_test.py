@@ -96,6 +96,7 @@ def test_equals_softmax_over_each_episode(x64, options):
   np.testing.assert_array_equal(state.length, [3, 12])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS[1:2])
 def test_both_forms_are_one_function(x64, options, monkeypatch):
   config, params, x = problem(options, time=6)

@@ -102,6 +102,7 @@ def test_each_row_has_its_prefix(x64):
       close(leaf[row], one, _VALUES)
 
 
+@pytest.mark.slow
 def test_prompts_padded_at_the_left_are_those_without(x64):
   """Undefined padding adds nothing, not even to the divisor."""
   del x64
@@ -133,6 +134,7 @@ def test_a_prefix_ends_at_resets(x64):
     close(leaf, one, _VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [pytest.param(6, marks=pytest.mark.slow), 7])
 def test_pieces_change_nothing(x64, monkeypatch, time):
   """Values, states and gradients, with and without elements left over."""

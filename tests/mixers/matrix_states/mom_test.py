@@ -133,6 +133,7 @@ def test_golden_routes(x64, golden, name):
     close(got, 0.01 * data["aux_loss_fla"], _VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "rule", ["gated_deltanet", pytest.param("gla", marks=pytest.mark.slow)]
 )

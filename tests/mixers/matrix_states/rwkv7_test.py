@@ -87,6 +87,7 @@ def test_golden_layer(x64, golden, layer):
     close(y, data["y"][:, t], FORWARD)
 
 
+@pytest.mark.slow
 def test_a_layer_without_shared_values_is_a_first_one(x64):
   del x64
   config = rwkv7.Config(6, layer=1, num_layers=2)

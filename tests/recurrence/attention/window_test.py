@@ -133,6 +133,7 @@ def test_undefined_numbers_reach_those_that_see_them_and_no_other():
     chex.assert_tree_all_finite(grads)
 
 
+@pytest.mark.slow
 def test_bfloat16_inputs_are_rounded_for_products_alone(x64):
   q, k, v, start = problem(3, 40, width=12)
   q, k, v = map(narrow.rounded, (q, k, v))

@@ -251,6 +251,7 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   chex.assert_trees_all_close(final, exact_final, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", QUICK)
 def test_channels_with_one_logit(x64, method):
   """They are as channels that have the same logits."""

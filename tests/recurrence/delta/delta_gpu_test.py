@@ -48,6 +48,7 @@ def check(shape, kind, reset_kind):
   )
 
 
+@pytest.mark.slow
 def test_two_chunks():
   check(Shape(3, 5, time=70), "scalar", "random")
 

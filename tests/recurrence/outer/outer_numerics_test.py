@@ -86,6 +86,7 @@ def test_a_reset_forgets_inf_and_nan(method, kind):
     assert np.isfinite(grad[:, 4:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("kind", "with_reset"),
   [

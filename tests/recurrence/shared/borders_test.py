@@ -115,6 +115,7 @@ def test_no_gradient_crosses_a_border_in_kernels_of_a_tpu(make, channels):
     _check(make, jnp.float32, channels, "pallas")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
   jax.__version_info__ < (0, 11), reason="Mosaic GPU kernels need jax 0.11"
 )

@@ -149,6 +149,7 @@ def test_nothing_undefined_passes_a_reset(kind):
   np.testing.assert_allclose(bad[1][13:], clean[1][13:], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("kind", "flags"),
   [

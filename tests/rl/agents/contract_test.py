@@ -71,7 +71,13 @@ def on_the_host(tree):
   )
 
 
-@every
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == "ppo" else pytest.mark.slow)
+    for name in algorithms.names()
+  ],
+)
 def test_a_run_that_is_resumed_is_the_same_run(name):
   first, whole, _ = trained(name)
   halfway, _ = train(name, first, 2)

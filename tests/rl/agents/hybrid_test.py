@@ -71,6 +71,7 @@ def test_a_run_is_finite_and_goes_on_from_a_checkpoint(name, tmp_path):
   same((again, repeated), (end, metrics))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )

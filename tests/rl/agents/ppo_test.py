@@ -128,6 +128,7 @@ def test_reset_flags_are_the_ends_of_the_steps_before():
   np.testing.assert_array_equal(taken.observation[..., -1] == 1, taken.reset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "mixer", ["gru", pytest.param("none", marks=pytest.mark.slow)]
 )
@@ -186,6 +187,7 @@ def test_final_value_continues_the_episode(mixer):
   np.testing.assert_array_equal(taken.final_value[~taken.truncated], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "bootstrap", [True, pytest.param(False, marks=pytest.mark.slow)]
 )
@@ -279,6 +281,7 @@ def test_single_updates_are_the_same_run():
   toy.equal(parts, metrics, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_metrics():
   runner, metrics = trained()
   assert runner.num_updates == 4

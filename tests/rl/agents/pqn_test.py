@@ -55,6 +55,7 @@ def test_the_loss_is_that_of_the_actions_taken():
   np.testing.assert_allclose(metrics["q_value"], np.mean([1, -1, 2, 3, 3, 1]))
 
 
+@pytest.mark.slow
 def test_epsilon_falls_over_the_run():
   config = small(
     env_id="JaxseqTest-PaidForEver",

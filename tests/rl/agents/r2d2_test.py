@@ -177,6 +177,7 @@ def with_dropout(rate):
   return small(network=dataclasses.replace(network, stack=stack))
 
 
+@pytest.mark.slow
 def test_dropout_is_on_in_what_learns_alone():
   config = with_dropout(0.5)
   runner = r2d2.init(config, jax.random.key(0))

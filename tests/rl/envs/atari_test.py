@@ -145,6 +145,7 @@ def test_one_player_sees_what_one_of_a_batch_sees():
     np.testing.assert_array_equal(image, images[t, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "rules", ["ale", pytest.param("released", marks=pytest.mark.slow)]
 )

@@ -80,6 +80,7 @@ def test_an_option_out_of_range_is_refused(env_id, options, name):
     envs.make(env_id, **options)
 
 
+@pytest.mark.slow
 def test_ids_that_gymnax_knows_are_left_alone():
   program = """
 import gymnax

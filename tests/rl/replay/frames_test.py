@@ -245,6 +245,7 @@ CONFIGS = (
 )
 
 
+@pytest.mark.slow
 @hypothesis.given(strategies.data())
 @hypothesis.settings(deadline=None, derandomize=True, max_examples=75)
 def test_any_stream_as_in_a_slow_model(data):
@@ -314,6 +315,7 @@ def check_sample(model, drawn, uniform, beta, n, gamma):
     assert batch.done_n[b] == ended
 
 
+@pytest.mark.slow
 def test_a_step_changes_the_donated_replay_in_place():
   config = frames.Config()
 

@@ -139,6 +139,7 @@ def test_one_sequence_is_always_found():
   np.testing.assert_array_equal(weight, 1)
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds():
   first = add(empty(), jnp.arange(5))
   second = add(add(empty(), jnp.arange(3)), jnp.arange(20, 27))

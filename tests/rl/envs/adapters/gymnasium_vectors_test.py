@@ -121,6 +121,7 @@ def test_few_vectors_stay_open():
   assert len(env._hosted._vectors) == gymnasium_vectors._MOST
 
 
+@pytest.mark.slow
 def test_ppo_learns_from_them():
   config = ppo.Config(
     env_id="gymnasium/JaxseqCounts-v0",
