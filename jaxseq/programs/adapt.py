@@ -65,7 +65,7 @@ class Config(base.DataComparison):
     length: tokens of a row of chats, or of a piece of a text.
     cut: whether chats that are longer than a row lose their ends.
     fresh: of texts, whether their pieces are texts of their own, see
-      `tasks.adaptation.TextProblem`; where states are tuned they are.
+      `tasks.adaptation.TextProblem`; they have to be where states are tuned.
     jump_every: of texts, see `tasks.language`.
     valid_tokens: of texts, see `tasks.language`.
   """
