@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseq.generation import _slots
 from jaxseq.generation import token_sampling
+from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 
 
@@ -41,6 +42,24 @@ class Row:
   continuation: int  # Which of the request's.
   placed: bool = False  # Whether it has begun; not while its prompt is read.
   drawn: int = 0  # Number of its tokens.
+
+  def take(
+    self, tokens: np.ndarray, log_probs: np.ndarray, matched: bool
+  ) -> Event:
+    """Counts tokens that were drawn, (n,) arrays, n > 0; returns their event.
+
+    The row ends by the last of them, if at all; `matched` says whether its
+    pattern does.
+    """
+    task, reason = self.task, None
+    self.drawn += len(tokens)
+    if task.controls.stop[tokens[-1]]:
+      reason = "stop"
+    elif matched:
+      reason = "match"
+    elif self.drawn == task.request.length:
+      reason = "length"
+    return Event(task.number, self.continuation, tokens, log_probs, reason)
 
 
 def arrivals(

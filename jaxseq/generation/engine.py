@@ -487,20 +487,10 @@ class Engine:
       tokens = drawn.tokens[valid, slot]
       if not len(tokens):
         continue
-      task = row.task
-      row.drawn += len(tokens)
       self.drawn += len(tokens)
-      reason = None
-      if task.controls.stop[tokens[-1]]:
-        reason = "stop"
-      elif drawn.ended[valid, slot][-1]:
-        reason = "match"
-      elif row.drawn == task.request.length:
-        reason = "length"
-      if reason:
+      matched = drawn.ended[valid, slot][-1]
+      event = row.take(tokens, drawn.log_probs[valid, slot], matched)
+      if event.reason:
         self._rows[slot] = None
-      log_probs = drawn.log_probs[valid, slot]
-      events.append(
-        Event(task.number, row.continuation, tokens, log_probs, reason)
-      )
+      events.append(event)
     return events

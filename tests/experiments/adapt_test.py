@@ -1,6 +1,7 @@
 """The program of adapting: other networks, wrong ones, and what it leaves."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,27 +10,56 @@ import pytest
 import jaxseq
 from jaxseq import models
 from jaxseq import nn
+from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
 from jaxseq.data import sources
+from jaxseq.interop import huggingface
 from jaxseq.programs import adapt
 from jaxseq.training import errors
+from jaxseq.training import scalars
 from tests.experiments import programs
 
 CONFIG = "configs/adapt/preferences.py:tiny"
+# On pieces of a text that begin afresh.
+STATES = """
+from configs import supervised
+from configs.adapt import texts
+
+def get_config():
+  return supervised.tiny_text(texts.STATES, arms=texts.STATES.arms)
+"""
+
+
+def _network(mixer="gru", key=0, head_bias=True, **options):
+  """A network of bytes that nothing has trained, and its variables."""
+  stack = nn.StackConfig(mixer, d_model=8, num_layers=1, **options)
+  config = nn.NetworkConfig(stack, head_bias=head_bias)
+  network = nn.SequenceNetwork(config, 256, 256)
+  return network, network.init(jax.random.key(key), np.zeros((1, 2), np.int32))
+
+
+def _pretrained(path):
+  """Writes one as the transformers library does; returns its variables."""
+  network, variables = _network(
+    "mamba2",
+    head_bias=False,
+    mixer_options={"d_state": 4, "headdim": 8},
+    norm="rms",
+    norm_epsilon=1e-5,
+    activation="none",
+  )
+  huggingface.save(path, network.config, variables)
+  return variables
 
 
 def _saved(path, key=0):
-  """A model of bytes that nothing has trained."""
-  stack = nn.StackConfig("gru", d_model=8, num_layers=1)
-  network = nn.SequenceNetwork(nn.NetworkConfig(stack), 256, 256)
-  tokens = np.zeros((1, 2), np.int32)
+  """Writes such a network, and how texts are prepared for it."""
   model = models.make(
     "language",
-    network,
-    network.init(jax.random.key(key), tokens),
+    *_network(key=key),
     preparation=sources.TextSource(vocab_size=256),
-    examples=tokens,
+    examples=np.zeros((1, 2), np.int32),
   )
   path.mkdir(exist_ok=True)
   models.model_file.save(path / "model.safetensors", model)
@@ -100,3 +130,94 @@ def test_adapters_of_a_saved_model_are_left_and_merge_to_what_is_saved(
     merged,
   )
   assert saved.about["base_sha256"] == adapt.digest(base.variables)
+
+
+ADAPTER = {
+  f"adapter/{name}"
+  for name in ("about.json", "adapter_config.json", "adapter_model.safetensors")
+}
+
+
+def _left(directory):
+  """The bytes of what an arm leaves for other programs, by their places."""
+  return {
+    str(path.relative_to(directory)): path.read_bytes()
+    for path in directory.rglob("*")
+    if path.suffix in (".json", ".safetensors")
+    if path.parent in (directory, directory / "adapter")
+  }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("pretrained", "expected"),
+  [
+    (
+      False,
+      {
+        "states": {"states.safetensors", "model.safetensors"},
+        "lora_states": ADAPTER | {"states.safetensors", "model.safetensors"},
+      },
+    ),
+    (
+      True,
+      {
+        "full": {"network.safetensors"},
+        # They are served beside the base.
+        "lora_states": ADAPTER | {"states.safetensors"},
+      },
+    ),
+  ],
+)
+def test_a_run_that_goes_on_leaves_the_same_files(
+  monkeypatch, tmp_path, pretrained, expected
+):
+  base, config = tmp_path / "base", tmp_path / "states.py"
+  config.write_text(STATES)
+  if pretrained:
+    variables = _pretrained(base)
+  else:
+    _saved(base)
+
+  def run(workdir):
+    programs.call(
+      monkeypatch,
+      "adapt",
+      config,
+      workdir,
+      f"--arms={','.join(expected)}",
+      f"--config.base={base}",
+      "--config.network={}",
+      "--config.num_seeds=1",
+      "--config.chunks_per_checkpoint=1",
+      "--config.tensorboard=False",
+    )
+
+  whole, part = tmp_path / "whole", tmp_path / "part"
+  run(whole)
+  # As if the run had been killed between its two checkpoints.
+  shutil.copytree(whole, part)
+  (part / "results.json").unlink()
+  for arm, names in expected.items():
+    assert _left(part / arm).keys() == names
+    for name in names:
+      (part / arm / name).unlink()
+    shutil.rmtree(part / arm / "checkpoints" / "4")
+  run(part)
+  for arm, names in expected.items():
+    assert _left(part / arm) == _left(whole / arm)
+    first, last = (
+      [row["loss"] for row in scalars.read(each / arm) if "loss" in row]
+      for each in (whole, part)
+    )
+    assert len(first) == 2
+    assert first == last
+    if "states.safetensors" in names:
+      served = variables if pretrained else None
+      if "model.safetensors" in names:
+        served = jaxseq.load(part / arm / "model.safetensors").variables
+      states = initial_states.load(part / arm / "states.safetensors", served)
+      assert any(np.any(state) for state in states.values())
+    if names >= ADAPTER:
+      adapters = peft_file.read(part / arm / "adapter", base)
+      assert any(np.any(each.b) for each in adapters.values())

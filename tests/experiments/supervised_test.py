@@ -26,7 +26,10 @@ EXPERIMENTS = [
   if name not in ("documents", "language_model")
 ]
 # What differs between two runs with the same numbers.
-CLOCK = (*scalars.WALL_CLOCK_FIELDS, "seconds", "updates_per_second")
+CLOCK = (
+  *scalars.WALL_CLOCK_FIELDS,
+  *("seconds", "updates_per_second", "tokens_per_cpu_second"),
+)
 
 # Configs that need no package and few seconds, where the first one does.
 CONFIGS = {
@@ -150,7 +153,8 @@ def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
   before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
   shown = run(experiment, whole, "--mode=evaluate")
   # The table is of the test part, where the curve is of the validation part.
-  metrics = {name.removeprefix("valid_") for name in metrics} & found.keys()
+  names = {name.removeprefix("valid_") for name in metrics}
+  metrics = (names | {f"test_{name}" for name in names}) & found.keys()
   assert any(f"{found[name][0]:.3f}" in shown for name in metrics)
   assert table in shown
   files = [path for path in before if path.is_file()]
