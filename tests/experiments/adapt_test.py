@@ -15,6 +15,7 @@ from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
 from jaxseq.data import sources
 from jaxseq.interop import huggingface
+from jaxseq.interop import safetensors_file
 from jaxseq.programs import adapt
 from jaxseq.training import errors
 from jaxseq.training import scalars
@@ -139,9 +140,11 @@ ADAPTER = {
 
 
 def _left(directory):
-  """The bytes of what an arm leaves for other programs, by their places."""
+  """What an arm leaves for other programs, without what made it, by places."""
   return {
     str(path.relative_to(directory)): path.read_bytes()
+    if path.suffix == ".json"
+    else {k: x.tobytes() for k, x in safetensors_file.read(path).items()}
     for path in directory.rglob("*")
     if path.suffix in (".json", ".safetensors")
     if path.parent in (directory, directory / "adapter")
