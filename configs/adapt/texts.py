@@ -9,7 +9,10 @@ The base has read Python's standard library; it reads the King James Bible
 (Debian's package bible-kjv) now. The arms train all weights, adapters of all
 products in its layers, or adapters of its attention alone, which is every
 second layer. All take the same updates; the learning rate of adapters is ten
-times that of weights.
+times that of weights. Expected, of a base of two layers of width 64 and after
+200 updates of 8 x 128 bytes of Genesis (docs/results/adapting.md): 2.69 bits
+per byte of the test text with all weights, 2.72 with adapters of all products
+and 3.27 with those of attention alone; 3.99 before.
 
 Variants: `states`, where each piece is a text of its own, and the states that
 these begin with are tuned, too, alone and beside adapters; `text`, for a text
