@@ -49,6 +49,7 @@ from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.data import chat_sets
 from jaxseq.tasks import adaptation
+from jaxseq.tasks import chat_adaptation
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -108,7 +109,7 @@ def show(before, after):
 recipe = recipes.Recipe(name="plain", learning_rate=4e-3)
 arm = adaptation.ArmConfig(network.config, recipe, batch_size=8, method="full")
 base = adaptation.Base(network, variables)
-problem = adaptation.ChatProblem(arm, base, parts, length=64)
+problem = chat_adaptation.ChatProblem(arm, base, parts, length=64)
 state, before, after = train(problem, arm, 3 if TINY else 400)
 show(before, after)
 variables = problem.served(state.variables, problem.data)
@@ -134,7 +135,7 @@ arm = adaptation.ArmConfig(
   network.config, recipe, batch_size=16, adapters=options
 )
 base = adaptation.Base(network, variables)
-problem = adaptation.PreferenceProblem(arm, base, pairs, length=16)
+problem = chat_adaptation.PreferenceProblem(arm, base, pairs, length=16)
 state, before, after = train(problem, arm, 3 if TINY else 60)
 show(before, after)
 if not TINY:

@@ -30,6 +30,7 @@ from jaxseq.models import model_file
 from jaxseq.programs import serve
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
+from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.tasks import task as tasks
 from jaxseq.training import configuration
@@ -64,7 +65,7 @@ class Config(base.DataComparison):
     length: tokens of a row of chats, or of a piece of a text.
     cut: whether chats that are longer than a row lose their ends.
     fresh: of texts, whether their pieces are texts of their own, see
-      `tasks.adaptation.TextProblem`; where states are tuned they are.
+      `tasks.adaptation.TextProblem`; they have to be where states are tuned.
     jump_every: of texts, see `tasks.language`.
     valid_tokens: of texts, see `tasks.language`.
   """
@@ -230,11 +231,11 @@ def _problem(arm, source, config):
     name: chat_sets.examples(part) for name, part in base.parts(splits).items()
   }
   if source.pairs:
-    return adaptation.PreferenceProblem(
+    return chat_adaptation.PreferenceProblem(
       arm, adapted, parts, length=config.length, cut=config.cut
     )
   answers = splits.test.targets[splits.test.extras.answers]
-  return adaptation.ChatProblem(
+  return chat_adaptation.ChatProblem(
     arm,
     adapted,
     parts,

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import adaptation as adaptation
   from jaxseq.tasks import base as base
   from jaxseq.tasks import budget as budget
+  from jaxseq.tasks import chat_adaptation as chat_adaptation
   from jaxseq.tasks import classification as classification
   from jaxseq.tasks import classification_figures as classification_figures
   from jaxseq.tasks import conformal as conformal

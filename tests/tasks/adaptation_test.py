@@ -13,6 +13,7 @@ from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.data import chat_sets
 from jaxseq.tasks import adaptation
+from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.training import recipes
 from jaxseq.training import supervised
@@ -54,7 +55,7 @@ def _trained(problem, arm, count):
 
 def test_adapters_are_trained_and_the_network_stays_as_it_is():
   arm = _arm(adapter_dropout=0.1)
-  problem = adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
+  problem = chat_adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
   frozen = jax.tree.map(jnp.asarray, problem.data["base"])
   before = jax.tree.map(np.array, frozen)
   problem.data["base"] = frozen
@@ -88,7 +89,7 @@ def test_packed_rows_have_the_loss_of_unpacked_ones_through_adapters():
   rows, frozen = [], _base("mamba2").variables
   for together in (True, False):
     arm = dataclasses.replace(arm, together=together)
-    problem = adaptation.ChatProblem(
+    problem = chat_adaptation.ChatProblem(
       arm, _base("mamba2"), _parts("sums"), length=32
     )
     rows.append(problem.data["train"])
@@ -117,7 +118,7 @@ def test_packed_rows_have_the_loss_of_unpacked_ones_through_adapters():
 
 def test_preferences_begin_at_the_reference_and_rise():
   arm = _arm()
-  problem = adaptation.PreferenceProblem(
+  problem = chat_adaptation.PreferenceProblem(
     arm, _base(), _parts("sum_preferences"), length=16
   )
   batch = problem.data["test"]
@@ -177,7 +178,7 @@ def test_a_text_goes_on_with_carried_states():
 )
 def test_states_are_tuned_on_chats_in_rows_of_their_own(method):
   arm = _arm(method=method)
-  problem = adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
+  problem = chat_adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
   for part in ("train", "test"):
     # One chat a row, and what fills it up.
     assert (problem.data[part].reset.sum(axis=1) <= 2).all()
@@ -222,7 +223,7 @@ def test_pieces_of_a_text_that_begin_afresh():
 
 def test_seeds_share_the_network():
   arm = _arm()
-  problem = adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
+  problem = chat_adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
   config = supervised_arms.Supervised(
     arms={"a": {}}, num_seeds=2, num_updates=2, updates_per_chunk=2
   )
