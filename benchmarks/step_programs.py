@@ -4,8 +4,8 @@
 
 For each mixer in two layers: of each format the largest difference from
 `network.step` over 50 steps in which the states are fed back and episodes
-begin, and microseconds of a step of one example; beside those of `network.step`
-compiled. The best of five rounds.
+begin, and microseconds of processor time of a step of one example; beside those
+of `network.step` compiled. The best of five rounds.
 """
 
 from collections.abc import Sequence
@@ -105,13 +105,13 @@ def _program(step, form):
 
 
 def _microseconds(call):
-  """The time of a call, in the best of some rounds."""
+  """Processor time of a call, in the best of some rounds."""
   best = float("inf")
   for _ in range(_ROUNDS):
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(_TIMED):
       jax.block_until_ready(call())
-    best = min(best, time.perf_counter() - start)
+    best = min(best, time.process_time() - start)
   return best / _TIMED * 1e6
 
 

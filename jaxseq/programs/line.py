@@ -27,6 +27,8 @@ def main(program: experiment.Experiment) -> None:
     return
   body = program.body
   with program.setup() as config:
+    if program.mode != "train":
+      program.open_directory(config)  # There is a run, or no data are read.
     if hasattr(body, "work"):
       work = body.work(config, program)
     else:

@@ -185,6 +185,8 @@ class Task:
     Raises:
       ValueError: as `arms`.
     """
+    for name in config.arms:  # A slip is named before data are read.
+      self.arm_config(config, name)
     splits = self.load(config)
     source = self.source(splits)
     task = self.of(source)

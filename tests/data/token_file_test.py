@@ -14,9 +14,9 @@ GOLDEN = _ROOT / "tests" / "golden" / "adapt" / "token_files"
 
 
 def documents():
-  expected = np.load(GOLDEN / "expected.npz")
-  ends = np.cumsum(expected["lengths"])
-  return np.split(expected["tokens"], ends[:-1])
+  with np.load(GOLDEN / "expected.npz") as expected:
+    ends = np.cumsum(expected["lengths"])
+    return np.split(expected["tokens"], ends[:-1])
 
 
 def test_the_golden_file_is_read():

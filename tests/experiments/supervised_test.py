@@ -289,15 +289,7 @@ def test_codes_of_two_domains(run, tmp_path, monkeypatch):
     run("dts", tmp_path / "absent", config=config)
 
 
-@pytest.mark.parametrize(
-  "experiment",
-  [
-    pytest.param(
-      name, marks=pytest.mark.slow if name in ("adapt", "compare") else ()
-    )
-    for name in EXPERIMENTS
-  ],
-)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_wrong_fields_get_one_sentence(run, tmp_path, experiment):
   arm = first_arm(experiment, tiny(experiment))
   wrong = (f"arms.{arm}.network.stack.mixer=gruu", "gruu")

@@ -104,7 +104,7 @@ def compare(directory, form, networks, time=TIME, batches=BATCHES):
   run(form, *paths)
   errors = dict.fromkeys(networks, 0.0)
   for (name, batch), want in wanted.items():
-    results = np.load(directory / f"{name}-{batch}.results.npz")
-    error = float(np.abs(results["outputs"] - want).max())
+    with np.load(directory / f"{name}-{batch}.results.npz") as results:
+      error = float(np.abs(results["outputs"] - want).max())
     errors[name] = max(errors[name], error)
   return errors

@@ -71,7 +71,8 @@ def test_initial_states_that_vary_have_a_file(tmp_path):
   described = step_program.save(tmp_path / "gru.bin", step)
   assert described["inputs"][2]["initial"] == "npz"
   assert set(described["files"]) == {"gru.bin", "gru.npz"}
-  stored = np.load(tmp_path / "gru.npz")["state_0_h"]
+  with np.load(tmp_path / "gru.npz") as arrays:
+    stored = arrays["state_0_h"]
   np.testing.assert_array_equal(stored, np.arange(8, dtype=np.float32))
 
 

@@ -65,7 +65,8 @@ def test_programs_run_without_jaxseq(tmp_path, kinds):
   done = programs.run("-c", _RUN, *paths)
   assert done.returncode == 0, done.stderr
   for path, outputs in zip(paths, wanted):
-    found = np.load(f"{path}.out.npz")
+    with np.load(f"{path}.out.npz") as arrays:
+      found = dict(arrays)
     assert set(found) == set(outputs)
     for name, want in outputs.items():
       # Op by op against one program: float32 in another order.
