@@ -8,6 +8,7 @@ import pytest
 from jaxseq import generation
 from jaxseq.adapt import initial_states
 from jaxseq.generation import draft_model
+from jaxseq.generation import recycling
 from jaxseq.generation import speculative
 from tests.generation import networks
 
@@ -91,7 +92,15 @@ def test_drafts_begin_with_them():
   prompts = _prompts()
   expected = _expected(network, variables, tuned, prompts)
   seeds = np.arange(len(prompts))
-  drafted = speculative.generate(network, tuned, prompts, 6, KEY, seeds=seeds)
+  drafted = speculative.generate(
+    network,
+    tuned,
+    prompts,
+    6,
+    KEY,
+    draft=recycling.Recycling(recycling.SMALL_TREE, candidates=3),
+    seeds=seeds,
+  )
   np.testing.assert_array_equal(drafted.tokens, expected)
   small, _, small_tuned = _tuned("elman")
   greedy = generation.Sampling(temperature=0)
