@@ -49,6 +49,7 @@ from jaxseq.recurrence.shared import _varying
 # 0.57 of the time of all at once; others want larger products, which is not
 # measured. And those of the longest chunks.
 _SECTION, _OTHERS_SECTION, _CHUNKS = 2048, 2**15, 256
+_NO_DIRECTION = "None for a model that reads in both directions"
 
 Params = dict[str, jax.Array]
 Run = Callable[..., tuple[jax.Array, PyTree]]
@@ -181,8 +182,7 @@ def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     if not learned:
       return function(*arguments)
     if params is None:
-      expected = "those of the mixer, whose fresh state is learned"
-      raise error("params", None, expected)
+      raise error("params", None, "the mixer's: its fresh state is learned")
     return function(*arguments, params)
 
   _documents.complete(run, _documents.INITIAL_STATE)
@@ -498,6 +498,3 @@ def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
   """
   if mask is not None:
     _arguments.check_flags("mask", mask, x.shape[:-1])
-
-
-_NO_DIRECTION = "None for a model that reads in both directions"
