@@ -182,7 +182,7 @@ def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     if not learned:
       return function(*arguments)
     if params is None:
-      raise error("params", None, "the mixer's: its fresh state is learned")
+      raise error("params", None, "those of the mixer, as its state is learned")
     return function(*arguments, params)
 
   _documents.complete(run, _documents.INITIAL_STATE)
