@@ -27,7 +27,7 @@ def main(program: experiment.Experiment) -> None:
     return
   body = program.body
   with program.setup() as config:
-    if program.mode != "train":
+    if program.mode == "evaluate":
       program.open_directory(config)  # There is a run, or no data are read.
     if hasattr(body, "work"):
       work = body.work(config, program)

@@ -111,6 +111,7 @@ def test_ranks_and_scales_by_patterns():
   }
 
 
+@pytest.mark.slow
 def test_first_adapters_change_nothing():
   network, variables, tokens = _own()
   config = lora.Config(("in_proj",), dora=True)

@@ -135,6 +135,7 @@ def _gradients(opened, adapters, gradients, modules):
   return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_logits_and_gradients(name):
   network = huggingface.make_network(*_base(name))

@@ -70,6 +70,7 @@ def test_the_contract_tests_take_the_mixer_of_the_page(tmp_path):
   assert re.search(r"\b\d\d? passed", result.stdout)
 
 
+@pytest.mark.slow
 def test_the_mixer_of_the_page_keeps_the_contract(names):
   leaky = importlib.import_module("leaky")
   config = mixers.make_config("leaky", d_model=3)

@@ -65,6 +65,7 @@ def _data(batch=2):
   return x, jax.random.normal(keys[1], (batch, _LATENT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "decoder", [pytest.param("lstm", marks=pytest.mark.slow), "conv", *_SLOW]
 )

@@ -60,6 +60,7 @@ def test_first_halves():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nonar", "ar"])
 def test_forecasts_do_not_see_the_second_half(form):
   vae, variables = _model(form)

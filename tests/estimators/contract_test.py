@@ -137,6 +137,7 @@ def test_columns_are_those_of_training(name):
   np.testing.assert_array_equal(answers(estimator, first), expected)
 
 
+@pytest.mark.slow
 def test_words_and_dates_among_columns_are_named():
   long = pd.DataFrame({"id": ["a", "a", "b"], "x": [0.0, 1.0, 2.0]})
   with pytest.raises(ValueError, match="X: column 'id': got .*set_index"):
@@ -177,6 +178,7 @@ def test_the_last_piece_of_a_stream_may_be_shorter():
   assert estimator.predict(X[:, :3]).shape == (12, 3)
 
 
+@pytest.mark.slow
 def test_streams_of_events_go_on_after_training():
   estimator = fitted("events")
   longer = [np.arange(1.0, 30.0)]

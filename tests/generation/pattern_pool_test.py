@@ -107,6 +107,7 @@ def test_patterns_that_are_given_up_make_room():
       np.testing.assert_array_equal(row.tokens, other.tokens)
 
 
+@pytest.mark.slow
 def test_what_needs_no_room_does_not_wait_for_who_does():
   engine = _engine(generation.PatternConfig(states=48))
   long = generation.Request([1], 60, pattern="[a-z]*")

@@ -145,6 +145,7 @@ def test_the_end_is_allowed_where_the_corpus_goes_no_further():
   assert allowed([3, 4], end_token=0, always_end=True) == [0, 5]
 
 
+@pytest.mark.slow
 def test_all_that_is_generated_occurs_in_the_corpus():
   documents = [b"in the beginning", b"the end of the thing", b"begin then"]
   index = fm_index.build(documents, 256)

@@ -63,6 +63,7 @@ def test_samples_follow_the_distribution():
   np.testing.assert_array_equal(greedy, np.zeros(9))
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_categorical_and_keys_can_be_shared():
   keys = token_sampling.row_keys(jax.random.key(0), np.arange(6)).reshape(2, 3)
   logits = jax.random.normal(jax.random.key(1), (2, 3, 5, 9))

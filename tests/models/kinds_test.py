@@ -111,6 +111,7 @@ def test_a_batch_changes_no_more_than_rounding():
     np.testing.assert_allclose(one.arrays["probability"][0], whole[i], **CLOSE)
 
 
+@pytest.mark.slow
 def test_other_shapes_than_in_training_get_one_sentence():
   case = cases.case("classification")
   with pytest.raises(ValueError, match="examples: got 0"):
@@ -263,6 +264,7 @@ def test_events_have_the_scores_of_the_evaluation():
   )
 
 
+@pytest.mark.slow
 def test_quantiles_of_the_next_gap_are_where_the_mixture_says():
   model = cases.case("events").model
   found = model.outputs(cases.case("events").splits.test)

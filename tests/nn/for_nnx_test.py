@@ -21,6 +21,7 @@ def _network(**options):
   return nn.SequenceNetwork(nn.NetworkConfig(stack), 3)
 
 
+@pytest.mark.slow
 def test_a_mixer_is_its_pure_functions():
   config = mixers.make_config("s5", d_model=8, ssm_size=8, blocks=1)
   mixer, s5 = for_nnx.SequenceMixer(config, rngs=nnx.Rngs(0)), mixers.get("s5")

@@ -37,6 +37,7 @@ def x_of(*shape):
   return jax.random.normal(jax.random.key(5), (*shape, 4))
 
 
+@pytest.mark.slow
 def test_a_layer_may_be_a_feedforward_alone():
   half = {"mixes": False, "feedforward": "relu2", "feedforward_width": 3}
   model = nn.SequenceModel(

@@ -37,6 +37,7 @@ def test_the_core_is_the_stack_with_time_in_front():
   chex.assert_trees_all_equal(after, states)
 
 
+@pytest.mark.slow
 def test_one_element_at_a_time_gives_the_same():
   core = nn.RecurrentCore(_CONFIG)
   ins, resets = _inputs(5)

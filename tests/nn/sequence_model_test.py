@@ -280,6 +280,7 @@ class _Policy(linen.Module):
     return nn.SequenceModel(self.config, parent=None).initial_state(batch_shape)
 
 
+@pytest.mark.slow
 def test_policy_in_a_scan():
   """Log-probabilities of a rollout equal those of the parallel pass."""
   policy = _Policy(_config("s5"))

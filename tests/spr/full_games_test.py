@@ -31,6 +31,7 @@ def test_every_game_is_played_once_to_its_end():
   assert len(play(agent, jax.random.key(1), 9, keep_frames=2).frames) == 2
 
 
+@pytest.mark.slow
 def test_the_best_action_is_played_without_noise():
   game = games.make()
   settings = spr.settings.Settings(

@@ -53,6 +53,7 @@ def _trained(problem, arm, count):
   return start, train(start, problem.data), train
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_the_network_stays_as_it_is():
   arm = _arm(adapter_dropout=0.1)
   problem = chat_adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
@@ -148,6 +149,7 @@ def test_preferences_begin_at_the_reference_and_rise():
   assert last["valid_loss"] < np.log(2) - 0.02
 
 
+@pytest.mark.slow
 def test_a_text_goes_on_with_carried_states():
   rng = np.random.default_rng(0)
   tokens = rng.integers(97, 101, 900).astype(np.uint8)

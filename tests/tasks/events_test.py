@@ -155,6 +155,7 @@ def test_statistics_and_baselines(splits):
   np.testing.assert_allclose(truth["nll"], truth["event_nll"] - tail, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluation_and_what_the_network_sees(splits):
   arm = _arm(time_frequencies=2)
   problem = events.Problem(arm, splits)

@@ -102,6 +102,7 @@ def test_affine_is_undone():
   )
 
 
+@pytest.mark.slow
 def test_evaluation_is_the_mean_over_all_windows(splits):
   series = forecasting.spans(splits)
   arm = _arm()

@@ -63,6 +63,7 @@ def test_losses_are_those_of_the_chats(golden, average, together):
   np.testing.assert_allclose(loss, arrays[f"loss_per_{average}"], rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_packed_is_unpacked():
   stack = nn.StackConfig("gru", d_model=4, dtype="float64")

@@ -16,6 +16,7 @@ ARM = base.ArmConfig(
 SPLITS = event_logs.loans(cases=60)
 
 
+@pytest.mark.slow
 def test_networks_are_scored_as_counts_are():
   problem = next_element.Problem(ARM, SPLITS)
   variables = jax.jit(problem.init)(jax.random.key(0))

@@ -203,6 +203,7 @@ def test_the_search_finds_the_stored_blocks(x64, golden, name, representative):
   np.testing.assert_array_equal(blocks[held], stored[stored >= 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sinks", [0, 3])
 def test_a_query_that_reads_few_keys_sees_those_of_all_products(x64, sinks):
   """Values and gradients of a step, from caches of every fill."""

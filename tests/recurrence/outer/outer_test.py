@@ -175,6 +175,7 @@ def test_steps_equal_the_scan(x64):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("batch", "kind"),
   [

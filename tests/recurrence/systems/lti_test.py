@@ -169,6 +169,7 @@ def test_batch_axes(batch):
   np.testing.assert_allclose(y, jnp.broadcast_to(y[(0,) * len(batch)], y.shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", methods.quick("sequential"))
 def test_bfloat16_inputs_are_rounded_for_products_alone(method, x64):
   arguments, weights, reset = problem(50, True)

@@ -86,6 +86,7 @@ def test_ratio_is_one_before_the_first_optimizer_step(mixer):
   np.testing.assert_allclose(value, taken.value, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_update_starts_from_the_memory_of_its_rollout():
   # A single step on the whole rollout: the loss is that of the policy that has
   # played, and so of ratio 1. Episodes do not end with the rollouts.

@@ -230,6 +230,7 @@ def test_atari_is_stopped_where_the_golden_frames_are(golden):
   assert stopped == 2
 
 
+@pytest.mark.slow
 def test_a_program_that_plays_ends_in_silence():
   pytest.importorskip("ale_py")
   program = (

@@ -225,6 +225,7 @@ def test_who_knows_the_board_earns_one(game, player, level):
   assert not truncated.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("game", "level", "expected"),
   _levels(MultiarmedBandit=((0.83, 0.66), (0.91, 0.75), (0.94, 0.78))),
