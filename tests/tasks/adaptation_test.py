@@ -53,7 +53,6 @@ def _trained(problem, arm, count):
   return start, train(start, problem.data), train
 
 
-@pytest.mark.slow
 def test_adapters_are_trained_and_the_network_stays_as_it_is():
   arm = _arm(adapter_dropout=0.1)
   problem = chat_adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)
@@ -84,7 +83,6 @@ def test_adapters_are_trained_and_the_network_stays_as_it_is():
   assert changed["loss"] != metrics["loss"]
 
 
-@pytest.mark.slow
 def test_packed_rows_have_the_loss_of_unpacked_ones_through_adapters():
   arm = _arm()
   rows, frozen = [], _base("mamba2").variables
