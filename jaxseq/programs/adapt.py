@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-import hashlib
 import inspect
 import json
 import pathlib
 from typing import Any
 from typing import NamedTuple
 
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +34,6 @@ from jaxseq.tasks import task as tasks
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import files
-from jaxseq.training import integrity
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
@@ -138,7 +135,7 @@ def open_source(config: Config) -> Source:
     if not isinstance(corpus.train, language.Text):
       raise _validate.error("data", config.data, "a text in memory, or chats")
   pairs = config.data in ("preferences", "sum_preferences")
-  adapted = adapted._replace(digest=digest(adapted.variables))
+  adapted = adapted._replace(digest=initial_states.digest(adapted.variables))
   return Source(splits, adapted, pretrained, corpus, pairs)
 
 
@@ -190,17 +187,6 @@ def _check_tokens(splits, tokenizer, vocab_size):
   if count is None or count > vocab_size:
     expected = f"at most {vocab_size} tokens, as the base has"
     raise _validate.error("the data", count, expected)
-
-
-def digest(variables: Any) -> str:
-  """Returns the SHA-256 of a network's variables."""
-  total = hashlib.sha256()
-  flat = traverse_util.flatten_dict(variables, sep="/")
-  for path in sorted(flat):
-    total.update(
-      f"{path} {integrity.leaf_digest(np.asarray(flat[path]))}\n".encode()
-    )
-  return total.hexdigest()
 
 
 def _fit(arm, source, config):

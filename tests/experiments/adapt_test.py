@@ -130,7 +130,7 @@ def test_adapters_of_a_saved_model_are_left_and_merge_to_what_is_saved(
     saved.variables,
     merged,
   )
-  assert saved.about["base_sha256"] == adapt.digest(base.variables)
+  assert saved.about["base_sha256"] == initial_states.digest(base.variables)
 
 
 ADAPTER = {
