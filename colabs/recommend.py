@@ -69,7 +69,7 @@ else:
 print(f"{len(film):,} ratings of {len(set(film.tolist())):,} films")
 
 # %% [markdown]
-# ## Training, in two minutes
+# ## Training, in two or three minutes
 #
 # Three columns are all it takes. `early_stopping` holds back the last film of
 # each person, and keeps what ranked it best.
