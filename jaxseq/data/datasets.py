@@ -54,7 +54,8 @@ class Extras(NamedTuple):
       and where the last ends: in the place of document_starts where examples
       lie on the disk.
     calendar: (n, time of input and target, features) float32, time features.
-    times: (n, time) float32, when each event happens.
+    times: (n, time) floats, when each event happens.
+    features: (n, k) float32, numbers that an example has beside its inputs.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.
     phase: (n,) float32, phase of the beat at the first element.
@@ -78,6 +79,7 @@ class Extras(NamedTuple):
   document_offsets: np.ndarray | None = None
   calendar: np.ndarray | None = None
   times: np.ndarray | None = None
+  features: np.ndarray | None = None
   log_density: np.ndarray | None = None
   tail: np.ndarray | None = None
   phase: np.ndarray | None = None

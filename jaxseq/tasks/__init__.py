@@ -22,6 +22,9 @@ if TYPE_CHECKING:
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
+  from jaxseq.tasks import graph_floors as graph_floors
+  from jaxseq.tasks import graph_neighbors as graph_neighbors
+  from jaxseq.tasks import graph_network as graph_network
   from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import instruction as instruction
   from jaxseq.tasks import item_floors as item_floors
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses
   from jaxseq.tasks import next_element as next_element
+  from jaxseq.tasks import node_memory as node_memory
   from jaxseq.tasks import outputs as outputs
   from jaxseq.tasks import preference as preference
   from jaxseq.tasks import prefix_language as prefix_language
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import suffix_models as suffix_models
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
+  from jaxseq.tasks import temporal_graph as temporal_graph
   from jaxseq.tasks import token_rows as token_rows
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
