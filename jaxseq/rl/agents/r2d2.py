@@ -19,9 +19,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _batching
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _batching
 from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
 from jaxseq.rl import normalization

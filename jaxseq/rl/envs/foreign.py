@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _batching
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
