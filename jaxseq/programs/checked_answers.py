@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _batching
 from jaxseq import _validate
 from jaxseq import generation
 from jaxseq import nn
@@ -31,6 +30,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import group_policy
 from jaxseq.tasks import losses
 from jaxseq.tasks import task as lines
+from jaxseq.training import _batching
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment

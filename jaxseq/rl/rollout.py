@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _batching
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import _steps
@@ -17,6 +16,7 @@ from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import protocol
+from jaxseq.training import _batching
 
 Array = jax.Array
 

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _batching
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from jaxseq.training import _batching
 
 # Beyond the number of keys that anything is split into.
 _OF_STEPS = 2**32 - 1
