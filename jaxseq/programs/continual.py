@@ -59,7 +59,7 @@ def _figures(tallies):
 
 
 def _more(config, arm, stream):
-  """What an arm reports of the bytes that it keeps."""
+  """The report of the bytes that an arm keeps."""
   del config, arm, stream
 
   def measured(program, variables, directory, trained):

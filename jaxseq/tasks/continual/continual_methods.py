@@ -97,7 +97,7 @@ class ERACE(Replay):
     both = self.logits(variables, jnp.concatenate([batch.inputs, inputs]))
     logits, replayed = jnp.split(both, [len(batch.targets)])
     seen = variables["statistics"]["seen"]
-    later = self.now(variables) > 0
+    later = self.task(variables) > 0
     masked = rehearsal.absent_out(logits, batch.targets, seen & later)
     value = losses.cross_entropy(masked, batch.targets)[0]
     mask = (old.weight > 0) & later
@@ -245,7 +245,7 @@ class MEMO(Replay):
     self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
   ) -> Outcome:
     """Returns the cross-entropy, and that of the auxiliary read-out."""
-    task, old = self.now(variables), self._old(variables)
+    task, old = self.task(variables), self._old(variables)
     params = dict(variables["params"])
     params["special"] = memo.frozen(params["special"], task)
     if not self.arm.train_shared:
@@ -268,7 +268,7 @@ class MEMO(Replay):
 
   def _old(self, variables):
     """The number of classes of earlier tasks."""
-    return self.now(variables) * self.stream.per_task
+    return self.task(variables) * self.stream.per_task
 
   def features(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
     """Returns the features of each special block, (tasks, n, width)."""
@@ -285,7 +285,7 @@ class MEMO(Replay):
 
   def _read_out(self, variables, features):
     """The logits of the classes seen."""
-    task, head = self.now(variables), variables["params"]["head"]
+    task, head = self.task(variables), variables["params"]["head"]
     classes = self._old(variables) + self.stream.per_task
     return memo.read_out(features, head["kernel"], head["bias"], task, classes)
 
@@ -308,7 +308,7 @@ class MEMO(Replay):
     self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
   ) -> dict[str, PyTree]:
     """Returns the memory with herded exemplars, and aligned weights."""
-    task, old = self.now(variables), self._old(variables)
+    task, old = self.task(variables), self._old(variables)
     new = self.stream.per_task
     features = self.features(variables, examples.inputs)
     there = jnp.arange(self.stream.tasks) <= task
@@ -337,7 +337,7 @@ class MEMO(Replay):
   def start(self, variables: PyTree, key: jax.Array) -> dict[str, PyTree]:
     """Returns the parameters with the next block, and a new auxiliary head."""
     params = variables["params"]
-    special = memo.grown(params["special"], self.now(variables))
+    special = memo.grown(params["special"], self.task(variables))
     extra = self._auxiliary(key)
     return {"params": params | {"special": special, "auxiliary": extra}}
 

@@ -1,4 +1,4 @@
-"""What stands between the tasks of a comparison: their ends and beginnings."""
+"""Ends and beginnings of the tasks of a comparison, between its chunks."""
 
 from collections.abc import Sequence
 from typing import Any

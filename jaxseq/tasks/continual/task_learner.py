@@ -32,7 +32,14 @@ from jaxseq.training.comparison import arms
 # Collections of the variables that a learner needs from task to task.
 KEPT = ("params", "memory", "statistics")
 Method = Literal[
-  *("finetune", "joint", "replay", "derpp", "er_ace", "ewc", "protocl", "memo")
+  "finetune",
+  "joint",
+  "replay",
+  "derpp",
+  "er_ace",
+  "ewc",
+  "protocl",
+  "memo",
 ]
 
 
@@ -275,13 +282,13 @@ class Learner:
       "memory": exemplars.offer(memory, stored, batch.targets, key, logits)
     }
 
-  def now(self, variables: PyTree) -> jax.Array:
+  def task(self, variables: PyTree) -> jax.Array:
     """Returns the number of the task that is learnt, from 0 on."""
     return variables["record"]["now"]
 
   def visible(self, variables: PyTree, scores: jax.Array) -> jax.Array:
     """Returns scores (n, classes), the lowest number for classes unseen."""
-    seen = (self.now(variables) + 1) * self.stream.per_task
+    seen = (self.task(variables) + 1) * self.stream.per_task
     there = jnp.arange(self.stream.classes) < seen
     return jnp.where(there, scores, jnp.finfo(scores.dtype).min)
 
@@ -315,7 +322,7 @@ class Learner:
       tallies.
     """
     found = self.accuracies(variables, data["test"])
-    seen = jnp.arange(self.stream.tasks) <= self.now(variables)
+    seen = jnp.arange(self.stream.tasks) <= self.task(variables)
     mean = {
       k: jnp.where(seen, x, 0).sum() / seen.sum() for k, x in found.items()
     }
@@ -331,7 +338,7 @@ class Learner:
 
   def end(self, variables: PyTree, data: Mapping[str, Any]) -> PyTree:
     """Returns the variables after the last update of a task."""
-    task = self.now(variables)
+    task = self.task(variables)
     examples, inside = self.stream.window(data["train"], task)
     variables = {**variables, **self.finish(variables, examples, inside)}
     record = variables["record"]
