@@ -10,6 +10,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.programs import adapt as adapt
+  from jaxseq.programs import adapted_files as adapted_files
   from jaxseq.programs import atari100k_suite as atari100k_suite
   from jaxseq.programs import checked_answers as checked_answers
   from jaxseq.programs import classify as classify
