@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.data.tokens import group_words as group_words
   from jaxseq.data.tokens import induction as induction
   from jaxseq.data.tokens import mqar as mqar
+  from jaxseq.data.tokens import recursion as recursion
   from jaxseq.data.tokens import registry as registry
   from jaxseq.data.tokens import regular as regular
   from jaxseq.data.tokens import sampling as sampling

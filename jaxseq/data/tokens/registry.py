@@ -30,6 +30,8 @@ TASKS = _registry.Registry(
     "selective_copying": f"{_HERE}.copying:SELECTIVE_COPYING",
     "set_disjointness": f"{_HERE}.set_disjointness:SET_DISJOINTNESS",
     "stack_manipulation": f"{_HERE}.strings:STACK_MANIPULATION",
+    "successor": f"{_HERE}.recursion:SUCCESSOR_OF",
+    "traversal": f"{_HERE}.recursion:TRAVERSAL",
   },
 )
 

@@ -34,6 +34,8 @@ _OPTIONS = {
   "selective_copying": {"blanks": 20, "memorise": 5, "vocab_size": 9},
   "set_disjointness": {"first": 3, "second": 7, "vocab_size": 32},
   "stack_manipulation": {"max_length": 10},
+  "successor": {"max_length": 9},
+  "traversal": {"max_nodes": 5},
 }
 # Enough rows for every length and every branch of a rule to occur.
 _ROWS = 256
