@@ -179,7 +179,9 @@ def accuracy_at(
   def score(key):
     batch = _read(arm, draw(key[0], config, batch_size))
     keywords = _keywords(arm, config, batch)
-    outputs, _ = network.apply(variables, batch.inputs, **keywords)
+    asks = getattr(config, "shared", (1, 0))[0] > 1 and arm.reads == "once"
+    read = _asked if asks else _whole
+    outputs = read(network, variables, batch, config, keywords)
     return _score(outputs, batch, keywords["at"])
 
   keys = jax.random.split(jax.random.key(_TEST_SEED), num_batches)
@@ -210,6 +212,22 @@ def _network(arm, config):
   if outputs is None:
     outputs = config.outputs if hasattr(config, "outputs") else 1
   return nn.SequenceNetwork(arm.network, outputs, config.vocab_size)
+
+
+def _whole(network, variables, batch, config, keywords):
+  """Returns the outputs of a network that reads every row by itself."""
+  del config
+  return network.apply(variables, batch.inputs, **keywords)[0]
+
+
+def _asked(network, variables, batch, config, keywords):
+  """Returns those of one that reads once what rows in turn begin with alike."""
+  rows, length = config.shared
+  _, states = network.apply(variables, batch.inputs[::rows, :length])
+  count = len(batch.inputs)
+  states = jax.tree.map(lambda x: jnp.repeat(x, rows, 0)[:count], states)
+  at = keywords["at"] - length
+  return network.apply(variables, batch.inputs[:, length:], states, at=at)[0]
 
 
 def _read(arm, batch):

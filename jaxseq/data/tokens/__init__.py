@@ -19,6 +19,10 @@ if TYPE_CHECKING:
   from jaxseq.data.tokens import group_words as group_words
   from jaxseq.data.tokens import induction as induction
   from jaxseq.data.tokens import mqar as mqar
+  from jaxseq.data.tokens import order_recall as order_recall
+  from jaxseq.data.tokens import program_codes as program_codes
+  from jaxseq.data.tokens import program_draws as program_draws
+  from jaxseq.data.tokens import programs as programs
   from jaxseq.data.tokens import recursion as recursion
   from jaxseq.data.tokens import registry as registry
   from jaxseq.data.tokens import regular as regular
