@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes as codes
-from jaxseq.data.tokens import programs
 
 
 class State(NamedTuple):
@@ -73,8 +73,10 @@ class Grammar:
 def _needs_no_line():
   """The tokens that may stand in a program without lines, (vocab,) bool."""
   free = np.ones(codes.VOCAB_SIZE, bool)
-  for token, function in enumerate(programs.FUNCTIONS.values(), codes.FUNCTION):
-    free[token] = programs.LIST not in function.arguments
+  for token, function in enumerate(
+    byte_programs.FUNCTIONS.values(), codes.FUNCTION
+  ):
+    free[token] = byte_programs.LIST not in function.arguments
   free[codes.OUTPUT] = False
   return free
 
@@ -99,25 +101,27 @@ def grammar(lines: int = codes.LINES) -> Grammar:
       last = i == len(kinds) - 1
       here = len(rows) - 1
       after = behind if last and behind is not None else here + 1
-      if kind == programs.VALUES:
+      if kind == byte_programs.VALUES:
         # The first number, and then more or the end; it is the last argument.
         rows.append(dict.fromkeys(range(256), here + 1))
         rows[here] = dict.fromkeys(range(256), here + 1)
         rows[here + 1][codes.LIST_END] = 0
         continue
       tokens = {
-        programs.VALUE: range(256),
-        programs.STOP: range(256),
-        programs.COUNT: range(1, 256),
-        programs.PREDICATE: range(codes.PREDICATE, codes.OUTPUT),
-        programs.LIST: range(codes.LINE, codes.LINE + codes.LINES),
+        byte_programs.VALUE: range(256),
+        byte_programs.STOP: range(256),
+        byte_programs.COUNT: range(1, 256),
+        byte_programs.PREDICATE: range(codes.PREDICATE, codes.OUTPUT),
+        byte_programs.LIST: range(codes.LINE, codes.LINE + codes.LINES),
       }[kind]
       rows[here] = dict.fromkeys(tokens, after)
     return first
 
-  for token, function in enumerate(programs.FUNCTIONS.values(), codes.FUNCTION):
+  for token, function in enumerate(
+    byte_programs.FUNCTIONS.values(), codes.FUNCTION
+  ):
     rows[0][token] = add(function.arguments, 0)
-  rows[0][codes.OUTPUT] = add((programs.LIST,), None)
+  rows[0][codes.OUTPUT] = add((byte_programs.LIST,), None)
   rows.append({codes.END: len(rows)})
   table = np.zeros((len(rows), codes.VOCAB_SIZE), np.int32)
   permitted = np.zeros(table.shape, bool)

@@ -15,6 +15,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.data.tokens import associative_recall as associative_recall
+  from jaxseq.data.tokens import byte_programs as byte_programs
   from jaxseq.data.tokens import copying as copying
   from jaxseq.data.tokens import group_words as group_words
   from jaxseq.data.tokens import induction as induction
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
   from jaxseq.data.tokens import order_recall as order_recall
   from jaxseq.data.tokens import program_codes as program_codes
   from jaxseq.data.tokens import program_draws as program_draws
-  from jaxseq.data.tokens import programs as programs
   from jaxseq.data.tokens import recursion as recursion
   from jaxseq.data.tokens import registry as registry
   from jaxseq.data.tokens import regular as regular

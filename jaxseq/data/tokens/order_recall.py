@@ -77,7 +77,7 @@ class Config:
 
   @property
   def shared(self) -> tuple[int, int]:
-    """How many rows in turn begin alike, and with how many elements."""
+    """Number of rows in turn that begin alike, and of these elements."""
     return self.questions, self.length
 
 

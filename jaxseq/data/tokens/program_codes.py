@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from jaxseq import _validate
-from jaxseq.data.tokens import programs
+from jaxseq.data.tokens import byte_programs
 
-NAMES = tuple(programs.FUNCTIONS)
-PREDICATES = tuple(programs.PREDICATES)
+NAMES = tuple(byte_programs.FUNCTIONS)
+PREDICATES = tuple(byte_programs.PREDICATES)
 # Earlier lines that tokens can name.
 LINES = 32
 # Tokens: numbers, then functions, predicates, the output, the end of a list,
@@ -29,7 +29,7 @@ END = SEP + 1
 VOCAB_SIZE = END + 1
 
 
-def tokens_of(program: programs.Program) -> list[int]:
+def tokens_of(program: byte_programs.Program) -> list[int]:
   """Returns the tokens of a program, END at the end.
 
   Raises:
@@ -41,19 +41,21 @@ def tokens_of(program: programs.Program) -> list[int]:
   tokens = []
   for function, arguments in program.lines:
     tokens.append(FUNCTION + NAMES.index(function))
-    for kind, value in zip(programs.FUNCTIONS[function].arguments, arguments):
-      if kind == programs.LIST:
+    for kind, value in zip(
+      byte_programs.FUNCTIONS[function].arguments, arguments
+    ):
+      if kind == byte_programs.LIST:
         tokens.append(LINE + value)
-      elif kind == programs.PREDICATE:
+      elif kind == byte_programs.PREDICATE:
         tokens.append(PREDICATE + PREDICATES.index(value))
-      elif kind == programs.VALUES:
+      elif kind == byte_programs.VALUES:
         tokens += [*value, LIST_END]
       else:
-        tokens.append(value - (kind == programs.STOP))
+        tokens.append(value - (kind == byte_programs.STOP))
   return [*tokens, OUTPUT, LINE + program.output, END]
 
 
-def program_of(tokens: Sequence[int]) -> programs.Program:
+def program_of(tokens: Sequence[int]) -> byte_programs.Program:
   """Returns the program of tokens; what stands behind its END does not count.
 
   Raises:
@@ -69,12 +71,12 @@ def program_of(tokens: Sequence[int]) -> programs.Program:
     return token - low
 
   def argument(kind):
-    if kind == programs.LIST:
+    if kind == byte_programs.LIST:
       return take(LINE, LINE + len(lines))
-    if kind == programs.PREDICATE:
+    if kind == byte_programs.PREDICATE:
       return PREDICATES[take(PREDICATE, OUTPUT)]
-    if kind != programs.VALUES:
-      return take(0, 256) + (kind == programs.STOP)
+    if kind != byte_programs.VALUES:
+      return take(0, 256) + (kind == byte_programs.STOP)
     values = [take(0, 256)]
     while (value := next(rest, None)) != LIST_END:
       if value is None or not 0 <= value < 256:
@@ -82,19 +84,19 @@ def program_of(tokens: Sequence[int]) -> programs.Program:
       values.append(value)
     return tuple(values)
 
-  lines: list[programs.Line] = []
+  lines: list[byte_programs.Line] = []
   while (head := take(FUNCTION, LIST_END)) != OUTPUT - FUNCTION:
     if head >= len(NAMES):
       raise _validate.error("token", head + FUNCTION, "a function, or OUTPUT")
-    kinds = programs.FUNCTIONS[NAMES[head]].arguments
+    kinds = byte_programs.FUNCTIONS[NAMES[head]].arguments
     arguments = tuple(map(argument, kinds))
-    lines.append(programs.Line(NAMES[head], arguments))
-  program = programs.Program(tuple(lines), argument(programs.LIST))
+    lines.append(byte_programs.Line(NAMES[head], arguments))
+  program = byte_programs.Program(tuple(lines), argument(byte_programs.LIST))
   take(END, END + 1)
   return program
 
 
-def bits_of(program: programs.Program) -> str:
+def bits_of(program: byte_programs.Program) -> str:
   """Returns the code of a program, of "0" and "1".
 
   No code is the beginning of another one: `program_of_bits` knows where it
@@ -103,23 +105,25 @@ def bits_of(program: programs.Program) -> str:
   code = []
   for place, (function, arguments) in enumerate(program.lines):
     code.append(_choice(1 + NAMES.index(function), len(NAMES) + 1))
-    for kind, value in zip(programs.FUNCTIONS[function].arguments, arguments):
-      if kind == programs.LIST:
+    for kind, value in zip(
+      byte_programs.FUNCTIONS[function].arguments, arguments
+    ):
+      if kind == byte_programs.LIST:
         code.append(_choice(value, place))
-      elif kind == programs.PREDICATE:
+      elif kind == byte_programs.PREDICATE:
         code.append(_choice(PREDICATES.index(value), len(PREDICATES)))
-      elif kind == programs.VALUES:
+      elif kind == byte_programs.VALUES:
         code += [_gamma(len(value)), *(f"{each:08b}" for each in value)]
-      elif kind == programs.COUNT:
+      elif kind == byte_programs.COUNT:
         code.append(_gamma(value))
       else:
-        code.append(f"{value - (kind == programs.STOP):08b}")
+        code.append(f"{value - (kind == byte_programs.STOP):08b}")
   code.append(_choice(0, len(NAMES) + 1))
   code.append(_choice(program.output, len(program.lines)))
   return "".join(code)
 
 
-def program_of_bits(bits: str) -> tuple[programs.Program, str]:
+def program_of_bits(bits: str) -> tuple[byte_programs.Program, str]:
   """Returns the program that bits begin with, and the bits behind it.
 
   Raises:
@@ -128,23 +132,23 @@ def program_of_bits(bits: str) -> tuple[programs.Program, str]:
   rest = iter(bits)
 
   def argument(kind):
-    if kind == programs.LIST:
+    if kind == byte_programs.LIST:
       return _read_choice(rest, len(lines))
-    if kind == programs.PREDICATE:
+    if kind == byte_programs.PREDICATE:
       return PREDICATES[_read_choice(rest, len(PREDICATES))]
-    if kind == programs.VALUES:
+    if kind == byte_programs.VALUES:
       return tuple(_read(rest, 8) for _ in range(_read_gamma(rest)))
-    if kind == programs.COUNT:
+    if kind == byte_programs.COUNT:
       return _read_gamma(rest)
-    return _read(rest, 8) + (kind == programs.STOP)
+    return _read(rest, 8) + (kind == byte_programs.STOP)
 
-  lines: list[programs.Line] = []
+  lines: list[byte_programs.Line] = []
   while head := _read_choice(rest, len(NAMES) + 1):
-    kinds = programs.FUNCTIONS[NAMES[head - 1]].arguments
+    kinds = byte_programs.FUNCTIONS[NAMES[head - 1]].arguments
     arguments = tuple(map(argument, kinds))
-    lines.append(programs.Line(NAMES[head - 1], arguments))
-  output = argument(programs.LIST)
-  return programs.Program(tuple(lines), output), "".join(rest)
+    lines.append(byte_programs.Line(NAMES[head - 1], arguments))
+  output = argument(byte_programs.LIST)
+  return byte_programs.Program(tuple(lines), output), "".join(rest)
 
 
 def _choice(index, count):

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
-from jaxseq.data.tokens import programs
 from jaxseq.data.tokens import sampling
 
 # One in so many sequences is for tests.
@@ -66,29 +66,29 @@ class _Draft:
   """A program that is being drawn: lines whose results are bytes."""
 
   def __init__(self):
-    self.lines: list[programs.Line] = []
+    self.lines: list[byte_programs.Line] = []
     self.results: list[list[int]] = []
 
   def add(self, function: str, *arguments: Any) -> int | None:
     """Appends a line; returns its number, or None if it is dropped."""
-    kinds = programs.FUNCTIONS[function].arguments
+    kinds = byte_programs.FUNCTIONS[function].arguments
     values = [
-      self.results[value] if kind == programs.LIST else value
+      self.results[value] if kind == byte_programs.LIST else value
       for kind, value in zip(kinds, arguments)
     ]
     if len(self.lines) >= program_codes.LINES:
       return None
-    result = programs.call(function, *values)
+    result = byte_programs.call(function, *values)
     if not result or min(result) < 0 or max(result) > 255:
       return None
-    self.lines.append(programs.Line(function, arguments))
+    self.lines.append(byte_programs.Line(function, arguments))
     self.results.append(result)
     return len(self.lines) - 1
 
 
 def draw(
   rng: np.random.Generator, *, bases: int = 5, updates: bool = True
-) -> programs.Program:
+) -> byte_programs.Program:
   """Draws a program, whose output is a sequence of bytes.
 
   Args:
@@ -120,7 +120,7 @@ def draw(
     how = "concatenate" if chance(0.8) else "interleave"
     after = draft.add(how, joined, each)
     joined = joined if after is None else after
-  return programs.Program(tuple(draft.lines), joined)
+  return byte_programs.Program(tuple(draft.lines), joined)
 
 
 def _draw_base(draft, number):
@@ -203,7 +203,9 @@ def _draw_updates(
 
 
 @functools.cache
-def examples(config: Config) -> tuple[tuple[tuple[int, ...], programs.Program]]:
+def examples(
+  config: Config,
+) -> tuple[tuple[tuple[int, ...], byte_programs.Program]]:
   """Returns sequences and the shortest drawn program of each, of a part.
 
   Args:
@@ -213,10 +215,10 @@ def examples(config: Config) -> tuple[tuple[tuple[int, ...], programs.Program]]:
     ValueError: no program is short enough.
   """
   rng = np.random.default_rng(config.seed)
-  best: dict[tuple[int, ...], tuple[int, programs.Program]] = {}
+  best: dict[tuple[int, ...], tuple[int, byte_programs.Program]] = {}
   for _ in range(config.programs):
     program = draw(rng, bases=config.bases, updates=config.updates)
-    sequence = tuple(programs.run(program))
+    sequence = tuple(byte_programs.run(program))
     size = len(program_codes.tokens_of(program)) - 1
     fits = size <= config.max_program and len(sequence) <= config.max_sequence
     if fits and size < best.get(sequence, (size + 1,))[0]:

@@ -6,9 +6,9 @@ import pytest
 
 from jaxseq import generation
 from jaxseq.data import tokens
+from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
 from jaxseq.data.tokens import program_draws
-from jaxseq.data.tokens import programs
 from jaxseq.generation import program_grammar
 
 
@@ -25,11 +25,11 @@ def _cases(golden):
 
 def test_golden_programs(cases):
   for text, sequence, bits in cases:
-    program = programs.parse(text)
-    assert programs.text_of(program) == text.strip()
-    assert programs.run(program) == sequence
+    program = byte_programs.parse(text)
+    assert byte_programs.text_of(program) == text.strip()
+    assert byte_programs.run(program) == sequence
     np.testing.assert_allclose(
-      programs.published_bits(program), bits, rtol=1e-12
+      byte_programs.published_bits(program), bits, rtol=1e-12
     )
 
 
@@ -44,24 +44,24 @@ def test_golden_functions(golden):
     name, inside = text.rstrip(")").split("(")
     words = [names.get(word, word) for word in inside.split(", ")]
     # Two lines before it, so that a and b are lines to refer to.
-    program = programs.parse(
+    program = byte_programs.parse(
       "sequence_1 = set_list([1])\nsequence_2 = set_list([1])\n"
       f"sequence_3 = {name}({', '.join(words)})\noutput = sequence_3"
     )
     arguments = [
-      list(lists.values())[value] if kind == programs.LIST else value
+      list(lists.values())[value] if kind == byte_programs.LIST else value
       for kind, value in zip(
-        programs.FUNCTIONS[name].arguments, program.lines[2].arguments
+        byte_programs.FUNCTIONS[name].arguments, program.lines[2].arguments
       )
     ]
-    assert programs.call(name, *arguments) == row[:count].tolist(), text
+    assert byte_programs.call(name, *arguments) == row[:count].tolist(), text
     seen.add(name)
-  assert seen == set(programs.FUNCTIONS)
+  assert seen == set(byte_programs.FUNCTIONS)
 
 
 def test_codes_are_read_back(cases):
   for text, *_ in cases:
-    program = programs.parse(text)
+    program = byte_programs.parse(text)
     bits = program_codes.bits_of(program)
     assert program_codes.program_of_bits(bits + "0110") == (program, "0110")
     row = program_codes.tokens_of(program)
@@ -72,7 +72,9 @@ def test_codes_are_read_back(cases):
       program_codes.program_of(row[:-2])
   # A true code is near what the paper counts: half a function a line is all
   # that it saves, and lengths and predicates are paid.
-  ours = sum(len(program_codes.bits_of(programs.parse(x))) for x, *_ in cases)
+  ours = sum(
+    len(program_codes.bits_of(byte_programs.parse(x))) for x, *_ in cases
+  )
   assert 0.9 < ours / sum(bits for *_, bits in cases) < 1.15
 
 
@@ -99,7 +101,7 @@ ONE = "sequence_1 = repeat_num(5, 7)\n"
 )
 def test_the_parser_refuses_what_is_no_program(text):
   with pytest.raises(ValueError, match="program"):
-    programs.parse(text)
+    byte_programs.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -125,20 +127,20 @@ def test_the_interpreter_has_bounds(lines, words):
   rows = [f"sequence_{i} = {line}" for i, line in enumerate(lines, 1)]
   text = "\n".join([*rows, f"output = sequence_{len(lines)}"])
   with pytest.raises(ValueError, match=words):
-    programs.run(programs.parse(text))
+    byte_programs.run(byte_programs.parse(text))
 
 
 def test_drawn_programs_are_as_the_paper_says():
   rng = np.random.default_rng(0)
   drawn = [program_draws.draw(rng) for _ in range(300)]
-  outputs = [programs.run(program) for program in drawn]
+  outputs = [byte_programs.run(program) for program in drawn]
   assert all(0 <= x < 256 for output in outputs for x in output)
   used = {line.function for program in drawn for line in program.lines}
   assert len(used) >= 18
   # 76 on average of 4000 of the original generator, 5 % below 12.
   assert 60 < np.mean([len(output) for output in outputs]) < 95
   first = [program.lines[0].function for program in drawn]
-  assert set(first) == set(list(programs.FUNCTIONS)[:4])
+  assert set(first) == set(list(byte_programs.FUNCTIONS)[:4])
 
 
 def test_parts_of_the_task_share_no_sequence():
@@ -149,13 +151,14 @@ def test_parts_of_the_task_share_no_sequence():
     pairs = program_draws.examples(config)
     parts[part] = {sequence for sequence, _ in pairs}
     assert all(
-      programs.run(program) == list(sequence) for sequence, program in pairs
+      byte_programs.run(program) == list(sequence)
+      for sequence, program in pairs
     )
     batch = tokens.get("programs").sample(jax.random.key(0), config, 4)
     for inputs, targets, mask in zip(*map(np.asarray, batch)):
       program = program_codes.program_of(targets[mask])
       sequence = inputs[: np.flatnonzero(mask)[0]]
-      assert programs.run(program) == sequence.tolist()
+      assert byte_programs.run(program) == sequence.tolist()
   assert parts["train"].isdisjoint(parts["test"])
   assert len(parts["test"]) * 7 < len(parts["train"])
 
@@ -165,7 +168,8 @@ def test_the_grammar_permits_what_is_a_program(cases):
   generation.constraints.check(constraint, program_codes.VOCAB_SIZE)
   permitted = np.asarray(constraint.permitted)
   rows = [
-    program_codes.tokens_of(programs.parse(text)) for text, *_ in cases[:20]
+    program_codes.tokens_of(byte_programs.parse(text))
+    for text, *_ in cases[:20]
   ]
   width = max(map(len, rows))
   array = np.array(
@@ -186,7 +190,7 @@ def test_the_grammar_permits_what_is_a_program(cases):
   state = constraint.initial()
   ok = np.asarray(constraint.allowed(state))
   names = [program_codes.NAMES[t - 256] for t in np.flatnonzero(ok)]
-  assert names == list(programs.FUNCTIONS)[:4]
+  assert names == list(byte_programs.FUNCTIONS)[:4]
   assert permitted.any(axis=1).all()
 
 
@@ -206,4 +210,4 @@ def test_random_tokens_under_the_grammar_are_programs():
       state = advance(state, np.int32(row[-1]))
     program = program_codes.program_of(row)
     assert 1 <= len(program.lines) <= 3
-    programs.run(program)
+    byte_programs.run(program)
