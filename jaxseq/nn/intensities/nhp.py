@@ -108,7 +108,7 @@ def bound(
 
 
 def _inputs(config, params, marks):
-  """What events add to the gates, (..., 7 d)."""
+  """The addends of events to the gates, (..., 7 d)."""
   return (params["E"] @ params["W"][: config.d_model] + params["b"])[marks]
 
 

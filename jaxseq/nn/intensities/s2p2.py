@@ -280,7 +280,7 @@ def _decay(config, layer, pace, gaps):
 
 
 def _drive(config, layer, a, last, left, begun):
-  """What the input adds to the states during a gap."""
+  """The addend of the input to the states during a gap."""
   if config.form == "impulse":
     return 0
   if config.form == "backward":
