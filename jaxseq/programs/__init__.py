@@ -10,11 +10,13 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.programs import adapt as adapt
+  from jaxseq.programs import adapted_files as adapted_files
   from jaxseq.programs import atari100k_suite as atari100k_suite
   from jaxseq.programs import checked_answers as checked_answers
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
+  from jaxseq.programs import continual as continual
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import icrl as icrl
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
   from jaxseq.programs import offline_rl as offline_rl
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files
+  from jaxseq.programs import sampled as sampled
   from jaxseq.programs import self_prediction as self_prediction
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
+  from jaxseq.programs import set_answers as set_answers
   from jaxseq.programs import text_flags as text_flags
   from jaxseq.programs import token_command as token_command
 else:

@@ -48,6 +48,7 @@ LINES = {
     data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
   ),
   "compare": Line(f"{_PROGRAMS}.compare"),
+  "continual": Line(f"{_PROGRAMS}.continual", modes=_PLAYED, mesh=False),
   "decision": Line(f"{_PROGRAMS}.offline_rl", modes=_PLAYED),
   "documents": Line(
     "jaxseq.tasks.document_arms",
@@ -72,6 +73,7 @@ LINES = {
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
+  "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation"),
@@ -79,7 +81,7 @@ LINES = {
     data={"": "interaction_table"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
-  "synthetic": Line("jaxseq.tasks.synthetic", modes=_PLAYED),
+  "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
     "jaxseq.tasks.temporal_graph", modes=_PLAYED, mesh=False
   ),
