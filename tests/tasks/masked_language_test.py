@@ -27,7 +27,7 @@ SPLITS = data.load("rna", examples=24, length=28)
 
 def test_losses_are_of_hidden_letters_alone():
   problem = masked_language.Problem(ARM, SPLITS)
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   batch = jax.tree.map(jnp.asarray, problem.data["test"])
   metrics, count = problem.scores(variables, batch)
   masked = problem._masked(jax.random.key(0), batch, hidden=1.0, random=0.0)
@@ -82,7 +82,7 @@ def test_frequencies_are_the_entropy_of_even_letters():
 
 def test_recurrent_networks_have_no_longest_sequence():
   problem = masked_language.Problem(ARM, SPLITS)
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   long = np.concatenate([SPLITS.train.inputs[0]] * 40)[None]
   read = jax.jit(problem.network.apply)(variables, long)
   assert read.shape == (1, len(long[0]), 25)
@@ -108,9 +108,9 @@ def test_pairs_are_counted_over_all_sequences():
 
 def test_training_goes_on_from_an_encoder():
   first = masked_language.Problem(ARM, SPLITS)
-  variables = jax.tree.map(np.asarray, first.init(jax.random.key(5)))
+  variables = jax.jit(first.init)(jax.random.key(5))
   problem = pairs.Problem(ARM, SPLITS, variables)
-  begun = problem.init(jax.random.key(0))
+  begun = jax.jit(problem.init)(jax.random.key(0))
   encoder = begun["params"]["encoder"]
   jax.tree.map(
     np.testing.assert_array_equal,
@@ -133,7 +133,7 @@ def test_even_letters_cost_their_entropy_whatever_is_learnt():
   problem = masked_language.Problem(
     dataclasses.replace(ARM, batch_size=64), splits
   )
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   optimizer = optax.adam(1e-2)
 
   @jax.jit

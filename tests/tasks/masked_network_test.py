@@ -88,7 +88,9 @@ def released(arrays):
   return network, {"params": made}, tokens, lengths, params
 
 
-@pytest.mark.parametrize("name", _RELEASES)
+@pytest.mark.parametrize(
+  "name", [_RELEASES[0], pytest.param(_RELEASES[1], marks=pytest.mark.slow)]
+)
 def test_the_encoder_of_the_release(golden, name):
   arrays = golden(f"rna/{name}")
   with jax.enable_x64(True):
