@@ -12,7 +12,7 @@ from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import event_estimator
 from jaxseq.tasks import event_floors
-from jaxseq.tasks import event_futures
+from jaxseq.tasks import event_metrics
 from jaxseq.tasks import hawkes_fit
 
 
@@ -109,7 +109,7 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     """
     events = self._checked(times, marks)
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
-    places = event_futures.Places(rows, last, events.times[rows, last])
+    places = event_metrics.Places(rows, last, events.times[rows, last])
     return event_floors.expected_counts(self.process_, events, places, edges)
 
   def _checked(self, times, marks):

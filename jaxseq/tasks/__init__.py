@@ -13,13 +13,14 @@ if TYPE_CHECKING:
   from jaxseq.tasks import classification_figures as classification_figures
   from jaxseq.tasks import conformal as conformal
   from jaxseq.tasks import confusion as confusion
+  from jaxseq.tasks import continual as continual
   from jaxseq.tasks import decision as decision
   from jaxseq.tasks import document_arms as document_arms
   from jaxseq.tasks import document_plans as document_plans
   from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
   from jaxseq.tasks import event_floors as event_floors
-  from jaxseq.tasks import event_futures as event_futures
+  from jaxseq.tasks import event_metrics as event_metrics
   from jaxseq.tasks import event_network as event_network
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures

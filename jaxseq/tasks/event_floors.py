@@ -12,18 +12,18 @@ import numpy as np
 from scipy import linalg
 
 from jaxseq.data import point_processes
-from jaxseq.tasks import event_futures
+from jaxseq.tasks import event_metrics
 
 
 def most_popular(
   events: point_processes.Events,
-  places: event_futures.Places,
+  places: event_metrics.Places,
   num_marks: int,
   count: int = 32,
   *,
   median: bool = False,
   distribution: bool = False,
-) -> tuple[event_futures.Futures, event_futures.Predicted]:
+) -> tuple[event_metrics.Futures, event_metrics.Predicted]:
   """Predicts the most frequent mark again and again, at the mean gap.
 
   Args:
@@ -62,14 +62,14 @@ def most_popular(
   inside = np.ones(times.shape, bool)
   scores = np.eye(num_marks)[marks]
   return (
-    event_futures.Futures(times, marks, inside),
-    event_futures.Predicted(times, scores, inside),
+    event_metrics.Futures(times, marks, inside),
+    event_metrics.Predicted(times, scores, inside),
   )
 
 
 def history_density(
   events: point_processes.Events,
-  places: event_futures.Places,
+  places: event_metrics.Places,
   edges: Sequence[float],
   num_marks: int,
 ) -> np.ndarray:
@@ -82,7 +82,7 @@ def history_density(
   Args:
     events: sequences.
     places: n of their events.
-    edges: see `event_futures.table`.
+    edges: see `event_metrics.table`.
     num_marks: number of marks.
   """
   first = np.asarray(events.times, np.float64)[places.row, 0]
@@ -93,7 +93,7 @@ def history_density(
 
 def train_rate(
   train: point_processes.Events,
-  places: event_futures.Places,
+  places: event_metrics.Places,
   edges: Sequence[float],
   num_marks: int,
 ) -> np.ndarray:
@@ -108,7 +108,7 @@ def train_rate(
 def expected_counts(
   process: point_processes.Hawkes,
   events: point_processes.Events,
-  places: event_futures.Places,
+  places: event_metrics.Places,
   edges: Sequence[float],
 ) -> np.ndarray:
   """Returns what a Hawkes process expects, counts (n, intervals, marks).
@@ -120,7 +120,7 @@ def expected_counts(
     process: that made the events, or was fitted to them.
     events: sequences.
     places: n of their events.
-    edges: see `event_futures.table`.
+    edges: see `event_metrics.table`.
   """
   size = process.num_marks
   excitation = process.excitation(events)[places.row, places.event]

@@ -42,6 +42,7 @@ CONFIGS = {
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
+  "continual": ("accuracies_class.png", "accuracies_task.png"),
   "dts": (
     "information.png",
     "metrics.png",
@@ -51,6 +52,7 @@ PICTURES = {
 }
 TABLES = {
   "classify": "accuracy",
+  "continual": "nearest exemplar",
   "synthetic": "copying, accuracy under other options",
   "compare": "state (bytes)",
   "forecast": "seasonal naive-8",
@@ -109,7 +111,7 @@ def results(workdir):
 
 # What these do beyond `classify` has tests of its own.
 _SLOW = (
-  *("compare", "decision", "dts", "events", "forecast"),
+  *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "next_element", "recommend", "synthetic"),
 )
 

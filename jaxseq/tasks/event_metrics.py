@@ -1,10 +1,10 @@
 """Futures of event streams: what is to happen, predicted, and metrics of it.
 
-    places = event_futures.places(events, ahead=32, step=4)
-    targets = event_futures.following(events, places, ahead=32)
+    places = event_metrics.places(events, ahead=32, step=4)
+    targets = event_metrics.following(events, places, ahead=32)
     counts = event_floors.train_rate(train, places, edges)
-    table = event_futures.table(places.time, edges, counts)
-    event_futures.t_map(places.time, targets, table, horizon=5, deltas=(1,))
+    table = event_metrics.table(places.time, edges, counts)
+    event_metrics.t_map(places.time, targets, table, horizon=5, deltas=(1,))
 
 T-mAP scores predicted events as a detector's boxes (Karpukhin et al., HoTPP,
 arXiv:2406.14341). It rewards calibrated counts, not likely futures: samples of
