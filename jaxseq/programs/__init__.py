@@ -19,11 +19,11 @@ if TYPE_CHECKING:
   from jaxseq.programs import continual as continual
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
+  from jaxseq.programs import hidden_letters as hidden_letters
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
   from jaxseq.programs import language_model as language_model
   from jaxseq.programs import line as line
-  from jaxseq.programs import masked_language as masked_language
   from jaxseq.programs import offline_rl as offline_rl
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files

@@ -73,7 +73,7 @@ LINES = {
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
   "masked_language": Line(
-    f"{_PROGRAMS}.masked_language",
+    f"{_PROGRAMS}.hidden_letters",
     _task("masked_language") | _task("pairs"),
     data={"": "letters"},
   ),

@@ -1,4 +1,4 @@
-"""Which elements of a sequence are paired, as the bases of RNA in a structure.
+"""Pairs of the elements of sequences, as of bases in a structure of RNA.
 
 A network of masked language, from the beginning or trained by its own task
 before, and `nn.PairHead` on what it reads. Training is the binary cross-entropy
