@@ -74,7 +74,8 @@ LINES = {
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
-    _task("recommendation"),
+    _task("recommendation")
+    | {"semantic_ids": "jaxseq.tasks.semantic_recommendation"},
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
