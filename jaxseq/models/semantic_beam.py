@@ -9,8 +9,10 @@ others search freely and leave out afterwards what is no item, fewer than k may
 be left.
 """
 
+import functools
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxseq import _validate
@@ -74,7 +76,7 @@ def recommend(
     where no beam is left.
   """
   _validate.integer("beams", beams, k)
-  logits, states = network.apply(variables, items, lengths, method="read")
+  logits, states = _read(network, variables, items, lengths)
   tokens = {"params": variables["params"]["network"]}
   prefix = generation.offline.Prefix(
     logits, states, np.zeros(logits.shape, bool)
@@ -96,6 +98,12 @@ def recommend(
       scores[row, np.isin(best[row], history[:count] - 1)] = -np.inf
   order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
   return tuple(np.take_along_axis(x, order, axis=1) for x in (best, scores))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(network, variables, items, lengths):
+  """The network's `read`."""
+  return network.apply(variables, items, lengths, method="read")
 
 
 def _ids(variables):

@@ -9,6 +9,8 @@ trained on is ranked among all items that the user has not taken, see
 `tasks.ranking`. Beside the networks stand the floors of `item_floors`.
 """
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 import copy
 import dataclasses
 import functools
@@ -166,6 +168,9 @@ def _known(arm, splits):
     codes=arm.codes,
   )
   ids = semantic_ids.identifiers(fitted.codes)
+  if ids.max() >= arm.codes:
+    expected = f"more than {ids.max()}, the number of items that are alike"
+    raise _validate.error("codes", arm.codes, expected)
   none = np.zeros_like(ids[:1])
   tokens = semantic_ids.tokens_of(ids, arm.codes)
   return {"ids": np.concatenate([none, tokens])}
@@ -413,32 +418,81 @@ def _predict(model, examples):
   return columns, arrays
 
 
-def _stream(model):
-  """Returns what answers an interaction: the items for its user, after it."""
-  prepared, network = model.preparation, model.network
-  users = item_streams.Users(network, model.variables)
-  number = {name: n for n, name in enumerate(prepared.items, 1)}
-  last: dict[str, np.ndarray] = {}
+class Stream:
+  """Answers interactions: the items for a user, after all that they took.
 
-  def answer(row):
-    user, item = row[prepared.user], row[prepared.item]
-    if item not in number:
-      raise _validate.error("item", item[:40], "an item of the training")
+  Args:
+    model: of recommendation, a `models.Model`.
+  """
+
+  def __init__(self, model: Any):
+    self._prepared, self._repeats = model.preparation, model.network.repeats
+    self._users = item_streams.Users(model.network, model.variables)
+    self._number = {name: n for n, name in enumerate(self._prepared.items)}
+    self._last: dict[str, np.ndarray] = {}
+
+  def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
+    """Returns `recommend` for the user of a row, after its item."""
+    self.update(row)
+    return self.recommend(row[self._prepared.user])
+
+  def update(self, row: Mapping[str, str]) -> None:
+    """Reads one more item of a user, in constant time.
+
+    Args:
+      row: the entries of an interaction by the columns of the training's table.
+
+    Raises:
+      KeyError: if an entry is not there.
+      ValueError: if the item was not in the training, or the time is none.
+    """
+    prepared = self._prepared
+    user, number = row[prepared.user], self._place(row[prepared.item])
     gap = None
-    if network.gaps:
+    if self._users.network.gaps:
       stamp = _time_stamps.parse([row[prepared.time]], lambda _: prepared.time)
-      both = np.concatenate([last.get(user, stamp), stamp])
-      last[user], gap = stamp, float(prepared.gaps(both)[1])
-    users.update(user, number[item], gap)
-    best, scores = users.recommend([user], item_metrics.TOP, network.repeats)
-    shown = np.isfinite(scores[0])
+      both = np.concatenate([self._last.get(user, stamp), stamp])
+      self._last[user], gap = stamp, float(prepared.gaps(both)[1])
+    self._users.update(user, number + 1, gap)
+
+  def recommend(
+    self,
+    user: str,
+    k: int = item_metrics.TOP,
+    *,
+    repeats: bool | None = None,
+    items: Sequence[str] | None = None,
+  ) -> dict[str, Any]:
+    """Returns the best "items" of a "user", by name, and their "scores".
+
+    Args:
+      user: who has taken something.
+      k: items; there are fewer where no other is left.
+      repeats: whether what was taken may come again; as in training if None.
+      items: those that may be recommended; all if None.
+
+    Raises:
+      ValueError: if the user, or one of the items, is not known.
+    """
+    allowed = None
+    if items is not None:
+      allowed = np.zeros(len(self._number), bool)
+      allowed[[self._place(name) for name in items]] = True
+    repeats = self._repeats if repeats is None else repeats
+    (best,), (scores,) = self._users.recommend([user], k, repeats, allowed)
+    shown = np.isfinite(scores)
     return {
       "user": user,
-      "items": [prepared.items[n] for n in best[0][shown]],
-      "scores": scores[0][shown].tolist(),
+      "items": [self._prepared.items[n] for n in best[shown]],
+      "scores": scores[shown].tolist(),
     }
 
-  return answer
+  def _place(self, name):
+    """The number of an item, from 0 on."""
+    if name not in self._number:
+      expected = "an item of the training"
+      raise _validate.error("item", str(name)[:40], expected)
+    return self._number[name]
 
 
 TASK = task.Task(
@@ -464,7 +518,7 @@ TASK = task.Task(
     arguments=_arguments,
     compute=compute,
     predict=_predict,
-    stream=_stream,
+    stream=Stream,
   ),
   baselines=_baselines,
   adapt=_adapted,
