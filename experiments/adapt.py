@@ -13,8 +13,10 @@ kept in `DIR/results.json`; it ends with a table and `DIR/learning_curve.png`.
 `DIR/ARM/adapter` has the adapters as the PEFT library writes them, and
 `DIR/ARM/model.safetensors` the adapted network, where its base is of here;
 `DIR/ARM/states.safetensors` has tuned states, which `experiments.serve` takes
-beside that. Checkpoints hold what is trained; `DIR/base.json` has the path and
-the digest of the base, and a run goes on with no other.
+beside that. `DIR/ARM/pretrained` is a pretrained base all of whose weights were
+trained, as the transformers library reads it. Checkpoints hold what is trained;
+`DIR/base.json` has the path and the digest of the base, and a run goes on with
+no other.
 """
 
 from jaxseq.programs import command

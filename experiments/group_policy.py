@@ -11,7 +11,8 @@ earlier run stopped. The run ends with a table of the shares of right answers,
 `DIR/learning_curve.png`, `DIR/results.json` and the networks
 `DIR/ARM/network.safetensors`. `DIR/ARM/metrics.jsonl` tells the rewards, the
 groups that teach nothing, and the largest difference between log-probabilities
-of the answers' drawing and of training.
+of the answers' drawing and of training. With `--config.base`, a network of an
+earlier run, arms train adapters beside it (`DIR/ARM/adapter`), or all of it.
 """
 
 from jaxseq.programs import command

@@ -27,7 +27,9 @@ ALLOWED_LAYERS = {
   "training": set(),
   "data": set(),
   "generation": {"recurrence", "mixers", "nn", "adapt", "data"},
-  "tasks": {"mixers", "nn", "planner", "training", "data", "adapt"},
+  "tasks": {
+    *("recurrence", "mixers", "nn", "planner", "training", "data", "adapt"),
+  },
   "rl": {
     *("recurrence", "nn", "interop", "training", "data", "tasks"),
   },

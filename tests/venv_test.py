@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # A python that answers what the script asks: its version, `-m venv`, and, in an
-# environment, `-m pip`. Every pip install is written to the file `pip.log`.
+# environment, `-m pip` and `-m uv`. Every install is written to `pip.log`.
 FAKE_PYTHON = """#!/bin/sh
 self="{path}"
 case $1 in
@@ -34,6 +34,7 @@ case $1 in
         case "$*" in
           *" install "*) echo "{version} $*" >>pip.log; {install} ;;
         esac ;;
+      uv) {uv} && echo "{version} $*" >>pip.log ;;
     esac ;;
 esac
 """
@@ -54,13 +55,23 @@ class Checkout:
       (self.bin / tool).symlink_to(shutil.which(tool))
 
   def add_python(
-    self, name, version, venv_fails="false", install="true", folder=None
+    self,
+    name,
+    version,
+    venv_fails="false",
+    install="true",
+    uv="true",
+    folder=None,
   ):
     path = (folder or self.bin) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
       FAKE_PYTHON.format(
-        path=path, version=version, venv_fails=venv_fails, install=install
+        path=path,
+        version=version,
+        venv_fails=venv_fails,
+        install=install,
+        uv=uv,
       )
     )
     path.chmod(0o755)
@@ -124,6 +135,14 @@ def test_changed_dependencies_are_installed(checkout):
   assert checkout.run().returncode == 0
   assert checkout.installs()
   assert kept.exists()
+
+
+def test_pip_installs_where_uv_cannot(checkout):
+  checkout.add_python("python3.13", "3.13", uv="false")
+  result = checkout.run()
+  assert result.returncode == 0, result.stderr
+  assert "pip does" in result.stdout
+  assert ["-m pip" in line for line in checkout.installs()] == [True, True]
 
 
 def test_interrupted_install_is_started_afresh(checkout):

@@ -11,7 +11,8 @@ long stream are further options (docs/own_data.md):
     --config.data_options.stream=user --config.data_options.unit=day \
     --config.data_options.window=7 --config.data_options.ties=spread
 
-Variants: `one_stream`, without the column `stream`; `tiny`, which learns
+Variants: `one_stream`, without the column `stream`; `lists`, for the files of
+EasyTPP and HoTPP, which have a row for each sequence; `tiny`, which learns
 nothing, and shows in seconds whether the table can be used.
 """
 
@@ -30,5 +31,11 @@ FULL = configuration.updated(
 get_config = variants.Variants(
   full=FULL,
   one_stream=configuration.updated(FULL, data_options={"stream": None}),
+  lists=configuration.updated(
+    hawkes.HAWKES,
+    data="event_lists",
+    data_options=own_data.event_lists(),
+    batch_size=16,
+  ),
   tiny=supervised.tiny(FULL, components=2),
 )

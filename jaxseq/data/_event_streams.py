@@ -91,7 +91,7 @@ def read(
     unit if dated else None,
   )
   _check_marks(streams, mark)
-  return _apart(streams, time, ties)
+  return apart(streams, time, ties)
 
 
 def usual_unit(gaps: Sequence[np.ndarray]) -> Unit:
@@ -146,8 +146,8 @@ def _check_marks(streams, mark):
       raise ValueError(f"{place}: got nothing, expected the kind of event.")
 
 
-def _apart(streams, time, ties):
-  """The streams with every event at a time of its own."""
+def apart(streams: Streams, time: str, ties: Ties) -> Streams:
+  """Returns the streams with every event at a time of its own."""
   gaps = [np.diff(times) for times in streams.times]
   if all((gap > 0).all() for gap in gaps):
     return streams

@@ -13,7 +13,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 
-_WORDS = {
+WORDS = {
   **dict.fromkeys(("train", "training"), 0),
   **dict.fromkeys(("valid", "validation", "val", "dev"), 1),
   **dict.fromkeys(("test", "testing"), 2),
@@ -31,11 +31,11 @@ class Parts(NamedTuple):
 def by_words(words: Sequence[str], place: Callable[[int], str]) -> Parts:
   """Divides by what a column says: train, valid or test."""
   for row, word in enumerate(words):
-    if word.lower() not in _WORDS:
+    if word.lower() not in WORDS:
       raise ValueError(
         f"{place(row)}: got {word[:40]!r}, expected train, valid or test."
       )
-  part = np.array([_WORDS[word.lower()] for word in words])
+  part = np.array([WORDS[word.lower()] for word in words])
   return _checked(*(np.flatnonzero(part == i) for i in range(3)))
 
 

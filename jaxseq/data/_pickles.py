@@ -7,6 +7,7 @@ those that NumPy writes are understood, and an array is made of bytes after its
 dtype, shape and number of bytes were found to agree.
 """
 
+import codecs
 import io
 import math
 import pickletools
@@ -16,6 +17,10 @@ from typing import Any
 import numpy as np
 
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O8?")
+# A string in quotes, with the escapes that Python 2 writes.
+_LITERAL = re.compile(
+  rb"""(['"])(?:[^\\\n]|\\(?:x[0-9a-f]{2}|[\\'"nrt]))*\1\n"""
+)
 # Characters of a name.
 _LONGEST = 100
 # Of the size of an axis.
@@ -29,11 +34,16 @@ _NAMES = {
   # Where numpy 1 and numpy 2 have it.
   ("numpy.core.multiarray", "_reconstruct"),
   ("numpy._core.multiarray", "_reconstruct"),
+  ("numpy.core.multiarray", "scalar"),
+  ("numpy._core.multiarray", "scalar"),
 }
 # Instructions that push the value that they hold, or a fixed one.
 _VALUES = {
   *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
   *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"),
+  # Python 2 and the protocols 0 and 1.
+  *("INT", "LONG", "FLOAT", "STRING", "UNICODE"),
+  *("BINSTRING", "SHORT_BINSTRING"),
 }
 _FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -42,6 +52,7 @@ _KNOWN = {
   *("PROTO", "FRAME", "STOP", "MARK", "EMPTY_LIST", "EMPTY_DICT", "TUPLE"),
   *("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD", "REDUCE"),
   *("BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"),
+  *("PUT", "GET", "LIST", "DICT"),
   *("GLOBAL", "STACK_GLOBAL", *_VALUES, *_FIXED, *_TUPLES),
 }
 _MARK = object()
@@ -79,6 +90,8 @@ def loads(content: bytes) -> Any:
       # The library's reader takes the lines for literals with escapes.
       words = (file.readline(_LONGEST) for _ in range(2))
       argument = " ".join(word.decode("latin1").rstrip("\n") for word in words)
+    elif instruction.name == "STRING":
+      argument = _string(file.readline())
     elif instruction.arg is not None:
       argument = instruction.arg.reader(file)
     else:
@@ -87,6 +100,13 @@ def loads(content: bytes) -> Any:
       return machine.pop()
     machine.run(instruction.name, argument)
   raise ValueError("it ends early")
+
+
+def _string(line):
+  """The text, a character for each byte, of a literal of Python 2."""
+  if not _LITERAL.fullmatch(line):
+    raise ValueError("it has a string without quotes, or with other escapes")
+  return codecs.escape_decode(line[1:-2])[0].decode("latin1")
 
 
 class _Machine:
@@ -133,17 +153,22 @@ class _Machine:
       stack.append([])
     elif name == "EMPTY_DICT":
       stack.append({})
-    elif name == "TUPLE":
-      stack.append(tuple(self.pop_mark()))
+    elif name in ("TUPLE", "LIST"):
+      values = self.pop_mark()
+      stack.append(tuple(values) if name == "TUPLE" else values)
+    elif name == "DICT":
+      values = self.pop_mark()
+      stack.append({})
+      self._set_items(values)
     elif name in ("APPEND", "APPENDS"):
       values = [self.pop()] if name == "APPEND" else self.pop_mark()
       self._top(list).extend(values)
     elif name in ("SETITEM", "SETITEMS"):
       values = self.pop_mark() if name == "SETITEMS" else self._pair()
       self._set_items(values)
-    elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+    elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
       self._remember(len(self.memo) if name == "MEMOIZE" else argument)
-    elif name in ("BINGET", "LONG_BINGET"):
+    elif name in ("GET", "BINGET", "LONG_BINGET"):
       if argument not in self.memo:
         raise ValueError(f"it has nothing at place {argument}")
       stack.append(self.memo[argument])
@@ -196,6 +221,8 @@ class _Machine:
     if named[1] == "dtype" and arguments and kinds[0] is str:
       if _DTYPE.fullmatch(arguments[0]):
         return _Dtype(arguments[0])
+    if named[1] == "scalar" and kinds in ((_Dtype, bytes), (_Dtype, str)):
+      return _scalar(*arguments)
     raise ValueError(f"it calls {'.'.join(named)} in a way NumPy does not")
 
   def _spend(self, size):
@@ -221,6 +248,15 @@ class _Machine:
       self.stack.append(array)
     else:
       raise ValueError("it gives a state to what waits for none")
+
+
+def _scalar(described, data):
+  """Returns a number of NumPy as one of Python; Python 2 has bytes as text."""
+  dtype = described.dtype
+  data = data.encode("latin1") if isinstance(data, str) else data
+  if dtype is None or dtype.hasobject or len(data) != dtype.itemsize:
+    raise ValueError("a number has other data than its dtype")
+  return np.frombuffer(data, dtype)[0].item()
 
 
 def _ordered(code, state):

@@ -57,6 +57,8 @@ class Extras(NamedTuple):
     times: (n, time) float32, when each event happens.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.
+    until: (n,) float32, until when each stream of events was observed, where
+      they differ.
     phase: (n,) float32, phase of the beat at the first element.
     recording: (n,) int32, number of the recording that a window is cut from.
     start: (n,) int32, the window's first element in its recording.
@@ -80,6 +82,7 @@ class Extras(NamedTuple):
   times: np.ndarray | None = None
   log_density: np.ndarray | None = None
   tail: np.ndarray | None = None
+  until: np.ndarray | None = None
   phase: np.ndarray | None = None
   recording: np.ndarray | None = None
   start: np.ndarray | None = None

@@ -94,7 +94,11 @@ class Hawkes:
     return len(self.mu)
 
   def simulate(
-    self, rng: np.random.Generator, count: int, horizon: float
+    self,
+    rng: np.random.Generator,
+    count: int,
+    horizon: float,
+    excitation: np.ndarray | None = None,
   ) -> Events:
     """Simulates sequences by thinning, without error of discretisation.
 
@@ -102,11 +106,15 @@ class Hawkes:
       rng: source of randomness.
       count: number of sequences.
       horizon: until when.
+      excitation: (count, marks), what is left at time 0 of events before, see
+        `excitation`; nothing if None.
     """
     mu = np.array(self.mu)
     jumps = np.array(self.a).T * self.b  # [j]: what an event j adds
     clock = np.zeros(count)
-    excitation = np.zeros((count, len(mu)))
+    if excitation is None:
+      excitation = np.zeros((count, len(mu)))
+    excitation = np.array(excitation, np.float64)
     events = [[] for _ in range(count)]
     active = np.arange(count)
     while len(active):
@@ -158,6 +166,20 @@ class Hawkes:
       excitation += jumps[marks[:, i]] * here[:, None]
       last = np.where(here, times[:, i], last)
     return LogDensity(densities, -expected(horizon - last))
+
+  def excitation(self, events: Events) -> np.ndarray:
+    """Returns what each event leaves, (n, events, marks).
+
+    That is the intensity right after an event, without the base intensity.
+    """
+    jumps = np.array(self.a).T * self.b
+    decay = np.exp(-self.b * np.diff(events.times, axis=1, prepend=0.0))
+    states = np.zeros((*events.times.shape, len(self.mu)))
+    state = states[:, 0]
+    for i in range(events.times.shape[1]):
+      state = state * decay[:, i, None] + jumps[events.marks[:, i]]
+      states[:, i] = state
+    return states
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,7 @@ SETS = _registry.Registry(
     "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
     "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
     "ett": "jaxseq.data.files.ett:load",
+    "event_lists": "jaxseq.data.sources.events:load_lists",
     "event_log": "jaxseq.data.event_logs:load",
     "event_table": "jaxseq.data.sources.events:load",
     "fashion": "jaxseq.data.images:fashion",

@@ -89,16 +89,7 @@ class EventModel(base.SequenceEstimator):
     return -float(nats)
 
   def _read(self, times: Any, marks: Any = None, *, reset: bool) -> base.Rows:
-    stamps = [np.asarray(row) for row in times]
-    if not any(map(len, stamps)):
-      raise ValueError("times: got no events, expected sequences with some.")
-    if marks is None:
-      marks = [np.zeros(len(row), np.int32) for row in stamps]
-    marks = list(marks)
-    if list(map(len, marks)) != list(map(len, stamps)):
-      raise ValueError(
-        "marks: got other numbers of events than times, expected one mark each."
-      )
+    stamps, marks = read(times, marks)
     if reset:
       self.classes_ = np.unique(np.concatenate(list(map(np.asarray, marks))))
     words = [[str(x) for x in np.asarray(row)] for row in marks]
@@ -120,6 +111,27 @@ class EventModel(base.SequenceEstimator):
       batch_size,
       components=self.components,
     )
+
+
+def read(
+  times: Sequence[Any], marks: Sequence[Any] | None
+) -> tuple[list[np.ndarray], list[Any]]:
+  """Returns times and marks of sequences, one mark for each event.
+
+  Raises:
+    ValueError: if there are no events, or other numbers of marks.
+  """
+  stamps = [np.asarray(row) for row in times]
+  if not any(map(len, stamps)):
+    raise ValueError("times: got no events, expected sequences with some.")
+  if marks is None:
+    marks = [np.zeros(len(row), np.int32) for row in stamps]
+  marks = list(marks)
+  if list(map(len, marks)) != list(map(len, stamps)):
+    raise ValueError(
+      "marks: got other numbers of events than times, expected one mark each."
+    )
+  return stamps, marks
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
+  from jaxseq.nn import prompt_pool as prompt_pool
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model

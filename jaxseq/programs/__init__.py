@@ -10,11 +10,13 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.programs import adapt as adapt
+  from jaxseq.programs import adapted_files as adapted_files
   from jaxseq.programs import atari100k_suite as atari100k_suite
   from jaxseq.programs import checked_answers as checked_answers
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
+  from jaxseq.programs import continual as continual
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import icrl as icrl

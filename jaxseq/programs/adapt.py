@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import inspect
-import json
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -19,12 +18,11 @@ from jaxseq import nn
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
-from jaxseq.adapt import tuning
 from jaxseq.data import chat_sets
 from jaxseq.data import text_tokens
-from jaxseq.interop import network_file
 from jaxseq.models import model as models
 from jaxseq.models import model_file
+from jaxseq.programs import adapted_files
 from jaxseq.programs import serve
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
@@ -32,8 +30,6 @@ from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.tasks import task as tasks
 from jaxseq.training import configuration
-from jaxseq.training import errors
-from jaxseq.training import files
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
@@ -41,12 +37,6 @@ from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import device_mesh
 
-# Of the run: which network is adapted.
-FILE = "base.json"
-# Of an arm: its adapters, as the PEFT library writes them.
-ADAPTER = "adapter"
-# And the states that sequences begin with, see `adapt.initial_states`.
-STATES = "states.safetensors"
 # Tokens that a text is scored in at a time.
 _PIECE = 1024
 
@@ -192,11 +182,7 @@ def _check_tokens(splits, tokenizer, vocab_size):
 def _fit(arm, source, config):
   """Returns the arm with the network of the base."""
   del config
-  network = source.adapted.network.config
-  if arm.network not in (nn.NetworkConfig(), network):
-    expected = "none in an arm: all adapt the same"
-    raise _validate.error("arms: network", arm.network.stack.mixer, expected)
-  return dataclasses.replace(arm, network=network)
+  return adaptation.fit(arm, source.adapted)
 
 
 def _problem(arm, source, config):
@@ -388,7 +374,9 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     made,
     options=options,
     splits=source.splits,
-    begin=functools.partial(begin, config, source),
+    begin=functools.partial(
+      adapted_files.begin, base=config.base, adapted=source.adapted
+    ),
     save=functools.partial(_save, config, source, configs),
   )
 
@@ -405,61 +393,19 @@ def _before(config, source, problem):
   return {"baselines": {"before": metrics}, "levels": {}}
 
 
-def begin(
-  config: Config, source: Source, directory: pathlib.Path, mode: str
-) -> None:
-  """Notes which network a run adapts, or checks that it is the same.
-
-  Args:
-    config: the comparison.
-    source: with the network.
-    directory: of the run, which gets `FILE`.
-    mode: of the program.
-
-  Raises:
-    UserError: the run has begun with another network.
-  """
-  place = directory / FILE
-  described = {"path": config.base, "sha256": source.adapted.digest}
-  if place.is_file():
-    stored = _json.loads(place.read_text("utf-8"))
-    if stored["sha256"] != source.adapted.digest:
-      raise errors.UserError(
-        f"{str(place)!r} says that this run adapts a network with the digest "
-        f"{stored['sha256'][:12]}, and {config.base!r} has "
-        f"{source.adapted.digest[:12]} now: put the old one back, or choose "
-        "another workdir"
-      )
-  elif mode == "train":
-    files.write_json(place, described)
-
-
 def _save(config, source, configs, directory, name, variables, about):
   """Writes what an arm has trained, and the network with it."""
-  arm, adapted = configs[name], source.adapted
-  place, network = directory / name, adapted.network
-  params, base = variables["params"], adapted.variables
-  method = adaptation.make_method(arm, adapted)
-  states = None
-  if arm.method in adaptation.TUNED:
-    both = isinstance(method, tuning.LoraAndStates)
-    tuned, params = (params["states"], params["lora"]) if both else (params, {})
-    states = (method.states if both else method).scaled(tuned)
-    method = method.lora if both else None
-  about = {**about, "base": config.base, "base_sha256": source.adapted.digest}
-  if "lora" in arm.method and config.base:
-    peft_file.write(place / ADAPTER, params, config.base)
-    text = json.dumps(about, indent=2, sort_keys=True, default=str)
-    (place / ADAPTER / "about.json").write_text(text + "\n")
+  arm, adapted, place = configs[name], source.adapted, directory / name
+  about = {**about, "base": config.base, "base_sha256": adapted.digest}
   # Adapters of pretrained models are served beside these.
   apart = source.pretrained and arm.method != "full"
-  merged = method.served(base, params) if method and not apart else base
-  if states is not None:
-    initial_states.save(place / STATES, states, merged)
+  arguments = config.base, arm, adapted, variables["params"], about
+  served = adapted_files.write(place, *arguments, apart=apart)
   if apart:
     return
+  network = adapted.network
   if source.pretrained:
-    network_file.save(place / "network.safetensors", network, merged)
+    adapted_files.write_pretrained(place, config.base, network.config, served)
     return
-  model = models.make("language", network, merged, source.splits, about)
+  model = models.make("language", network, served, source.splits, about)
   model_file.save(place / model_file.NAME, model)

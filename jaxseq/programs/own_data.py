@@ -63,6 +63,17 @@ def events(**options: object) -> dict[str, object]:
   }
 
 
+def event_lists(**options: object) -> dict[str, object]:
+  """Returns the options of `jaxseq.data.sources.events.load_lists`."""
+  return {
+    "path": "data.json",
+    **_open("time", "mark", "stream", "horizon"),
+    "ties": "refuse",
+    **_SHARES,
+    **options,
+  }
+
+
 def text(**options: object) -> dict[str, object]:
   """Returns the options of `jaxseq.data.sources.text.load`."""
   return {

@@ -137,7 +137,7 @@ def evaluate(
     return (world, trial_returns), taken.reward, ended
 
   world = device_mesh.spread_evenly(
-    rollout.start(player, key_start, num_episodes)
+    rollout.start(player, key_start, num_episodes, variables)
   )
   trial_returns = jnp.zeros((num_episodes, num_trials), jnp.float32)
   end = play(step, (world, trial_returns), key_play, num_episodes, limit)
@@ -205,7 +205,7 @@ def record(
     after, taken = rollout.step(player, variables, world, key, greedy=greedy)
     return after, (taken, wrappers.innermost_state(world.env_state))
 
-  world = rollout.start(player, key_start, 1)
+  world = rollout.start(player, key_start, 1, variables)
   keys = jax.random.split(key_play, num_steps)
   _, played = jax.lax.scan(step, world, keys)
   return jax.tree.map(lambda x: x[:, 0], played)

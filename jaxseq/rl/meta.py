@@ -17,11 +17,11 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _batching
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
+from jaxseq.training import _batching
 
 
 @struct.dataclass

@@ -159,7 +159,7 @@ def record(
 def _collect(config, variables, key, num_envs, num_steps):
   player = ppo.player(config)
   key_start, key_play = jax.random.split(key)
-  world = rollout.start(player, key_start, num_envs)
+  world = rollout.start(player, key_start, num_envs, variables)
   return rollout.collect(player, variables, world, key_play, num_steps)[1]
 
 

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _batching
 from jaxseq.rl import _steps
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import protocol
+from jaxseq.training import _batching
 
 Array = jax.Array
 
@@ -153,18 +153,39 @@ class Player(NamedTuple):
   network: networks.Policy
 
 
-def start(player: Player, key: Array, num_envs: int) -> World:
-  """Returns `num_envs` fresh environments and fresh memories of them."""
+def start(
+  player: Player, key: Array, num_envs: int, variables: PyTree = None
+) -> World:
+  """Returns `num_envs` fresh environments and fresh memories of them.
+
+  Args:
+    player: the policy and the environment.
+    key: random key.
+    num_envs: how many.
+    variables: the network's, which say how memories begin that are learned or
+      tuned; None where none are.
+
+  Raises:
+    ValueError: if memories are learned, and there are no variables.
+  """
+  world = begin(player, key, num_envs)
+  # Fresh memories are in the state that a reset would put them in.
+  memory = player.network.initial_state((num_envs,), variables=variables)
+  return world._replace(memory=memory)
+
+
+def begin(player: Player, key: Array, num_envs: int) -> World:
+  """Returns what `start` does, without the memories: for whoever has none yet.
+
+  Args:
+    player: the environment; its network is not used.
+    key: random key.
+    num_envs: how many.
+  """
   reset, _ = mixtures.batched(player.env)
   keys = jax.random.split(key, num_envs)
   observation, env_state = reset(keys, player.env_params)
-  return World(
-    env_state=env_state,
-    observation=observation,
-    # Fresh memories are in the state that a reset would put them in.
-    reset=jnp.zeros((num_envs,), bool),
-    memory=player.network.initial_state((num_envs,)),
-  )
+  return World(env_state, observation, jnp.zeros((num_envs,), bool), ())
 
 
 def step(

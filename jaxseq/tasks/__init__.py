@@ -13,16 +13,20 @@ if TYPE_CHECKING:
   from jaxseq.tasks import classification_figures as classification_figures
   from jaxseq.tasks import conformal as conformal
   from jaxseq.tasks import confusion as confusion
+  from jaxseq.tasks import continual as continual
   from jaxseq.tasks import decision as decision
   from jaxseq.tasks import document_arms as document_arms
   from jaxseq.tasks import document_plans as document_plans
   from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
+  from jaxseq.tasks import event_floors as event_floors
+  from jaxseq.tasks import event_metrics as event_metrics
   from jaxseq.tasks import event_network as event_network
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import group_policy as group_policy
+  from jaxseq.tasks import hawkes_fit as hawkes_fit
   from jaxseq.tasks import instruction as instruction
   from jaxseq.tasks import item_floors as item_floors
   from jaxseq.tasks import item_losses as item_losses

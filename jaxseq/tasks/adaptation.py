@@ -14,6 +14,7 @@ import math
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,8 @@ from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
+Arm = TypeVar("Arm", bound="MethodConfig")
+
 # Those that tune the states that sequences begin with: a row holds one then.
 TUNED = ("states", "lora+states")
 # Pieces of a text that are scored at a time.
@@ -40,8 +43,8 @@ _PIECES = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class ArmConfig(base.ArmConfig):
-  """The method by which an arm adapts the network, which is that of all.
+class MethodConfig(base.ArmConfig):
+  """The method by which an arm adapts a network.
 
   Attributes:
     method: "full": all parameters are trained; "lora": adapters; "states": the
@@ -51,10 +54,6 @@ class ArmConfig(base.ArmConfig):
     adapter_dropout: see `adapt.tuning.Lora`.
     states: which of these, see `adapt.initial_states.parameters`; all if None.
     alpha: factor of the states once they are trained.
-    together: whether several chats share a row in training; they are the same
-      to the network if they do not, and do not where states are tuned.
-    average: over what the loss of chats is a mean, see `instruction.pack`.
-    pairs: the loss of preferences.
   """
 
   _: dataclasses.KW_ONLY
@@ -63,6 +62,20 @@ class ArmConfig(base.ArmConfig):
   adapter_dropout: float = 0.0
   states: str | None = None
   alpha: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(MethodConfig):
+  """The method by which an arm adapts the network, which is that of all.
+
+  Attributes:
+    together: whether several chats share a row in training; they are the same
+      to the network if they do not, and do not where states are tuned.
+    average: over what the loss of chats is a mean, see `instruction.pack`.
+    pairs: the loss of preferences.
+  """
+
+  _: dataclasses.KW_ONLY
   together: bool = True
   average: instruction.Average = "token"
   pairs: preference.Config = preference.Config()
@@ -88,7 +101,20 @@ class Base(NamedTuple):
   digest: str = "00" * 32
 
 
-def make_method(arm: ArmConfig, adapted: Base) -> tuning.Method:
+def fit(arm: Arm, adapted: Base) -> Arm:
+  """Returns an arm with the network that is adapted.
+
+  Raises:
+    ValueError: if the arm has another one.
+  """
+  network = adapted.network.config
+  if arm.network not in (nn.NetworkConfig(), network):
+    expected = "none in an arm: all adapt the same"
+    raise _validate.error("arms: network", arm.network.stack.mixer, expected)
+  return dataclasses.replace(arm, network=network)
+
+
+def make_method(arm: MethodConfig, adapted: Base) -> tuning.Method:
   """Returns the method of an arm."""
   if arm.method == "full":
     return tuning.Full()
@@ -104,7 +130,7 @@ def make_method(arm: ArmConfig, adapted: Base) -> tuning.Method:
 
 
 def make_optimizer(
-  arm: ArmConfig, num_updates: int
+  arm: MethodConfig, num_updates: int
 ) -> optax.GradientTransformation:
   """Returns the optimiser of an arm; adapters are all trained alike."""
   if arm.method == "full":
@@ -125,7 +151,7 @@ class Adapted:
   method: tuning.Method
   network: nn.SequenceNetwork
 
-  def adapt(self, arm: ArmConfig, adapted: Base) -> dict[str, Any]:
+  def adapt(self, arm: MethodConfig, adapted: Base) -> dict[str, Any]:
     """Takes the network; returns its variables, as data."""
     self.network = adapted.network
     self.method = make_method(arm, adapted)

@@ -67,6 +67,7 @@ class Sequences(NamedTuple):
       process that made it; None if that is unknown.
     true_tail: (n,) float32, likewise the log probability of no event between
       the last one and the horizon.
+    until: (n,) float32, until when each was observed; the horizon if None.
   """
 
   gaps: Array
@@ -75,6 +76,7 @@ class Sequences(NamedTuple):
   lengths: Array
   true_events: Array | None = None
   true_tail: Array | None = None
+  until: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)

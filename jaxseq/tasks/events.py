@@ -38,8 +38,8 @@ def sequences(part: data.ArrayDataset) -> event_network.Sequences:
 
   Args:
     part: inputs (n, events, 1), the gaps; targets (n, events), the marks;
-      extras.times, and perhaps extras.log_density and extras.tail; as from
-      `data.point_processes.load`.
+      extras.times, and perhaps extras.log_density, extras.tail and
+      extras.until; as from `data.point_processes.load`.
 
   Raises:
     ValueError: if the part holds no event sequences.
@@ -65,6 +65,7 @@ def sequences(part: data.ArrayDataset) -> event_network.Sequences:
     lengths,
     extras.log_density,
     extras.tail,
+    extras.until,
   )
 
 
@@ -269,8 +270,9 @@ def _positive_gaps(events, horizon):
   inside = _inside(events.gaps, events.lengths)
   gap = jnp.where(inside & (events.gaps > 0), events.gaps, 1.0)
   last = jnp.where(inside, events.times, 0.0).max(axis=1)
-  # An event right at the horizon leaves no time: its logarithm stays finite.
-  return gap, jnp.maximum(horizon - last, 1e-6)
+  until = horizon if events.until is None else events.until
+  # An event right at the end leaves no time: its logarithm stays finite.
+  return gap, jnp.maximum(until - last, 1e-6)
 
 
 def _score(prediction, events, horizon):

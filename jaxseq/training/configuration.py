@@ -33,6 +33,9 @@ from jaxseq.training import errors
 from jaxseq.training import files
 from jaxseq.training._frozen_mapping import FrozenMapping
 
+# In the place of a field that one of two configs lacks.
+ABSENT = "(absent)"
+
 T = TypeVar("T")
 
 EMPTY = FrozenMapping()
@@ -273,19 +276,42 @@ def difference(old: Any, new: Any, path: str = "") -> list[tuple]:
 
   Returns:
     Triples (dotted path, old value, new value); a side that lacks the field
-    has the string "(absent)".
+    has the string `ABSENT`.
   """
   if isinstance(old, dict) and isinstance(new, dict):
     out = []
     for key in sorted({**old, **new}):
       inner = f"{path}.{key}" if path else key
-      out += difference(
-        old.get(key, "(absent)"), new.get(key, "(absent)"), inner
-      )
+      out += difference(old.get(key, ABSENT), new.get(key, ABSENT), inner)
     return out
   # 1 and 1.0 are the same setting, True and 1 are not.
   same = old == new and isinstance(old, bool) == isinstance(new, bool)
   return [] if same else [(path, old, new)]
+
+
+def at_defaults(config: Any, path: str = "") -> set[str]:
+  """Returns the dotted names of dataclasses' fields that have their defaults.
+
+  The names are those of `difference`: a run that was begun before a field
+  existed lacks it, and goes on where the field has its default.
+  """
+  names: set[str] = set()
+  if isinstance(config, Mapping):
+    items = {str(key): value for key, value in config.items()}
+  elif dataclasses.is_dataclass(config) and not isinstance(config, type):
+    items = _shallow(config)
+  else:
+    return names
+  for key, value in items.items():
+    names |= at_defaults(value, f"{path}{key}.")
+  if not isinstance(config, Mapping):
+    for field in dataclasses.fields(config):
+      default = field.default
+      if field.default_factory is not _MISSING:
+        default = field.default_factory()
+      if to_json(items[field.name]) == to_json(default):
+        names.add(path + field.name)
+  return names
 
 
 def _unknown_field(name: str, field: str, known: Iterable[str]) -> str:

@@ -88,7 +88,7 @@ def _prepare(path, config, experiment, may_change):
     _lock.hold(path)
   # Only now is it sure that nobody makes it something else.
   if (path / CONFIG_FILE).exists():
-    _check_same_run(path, described, may_change)
+    _check_same_run(path, config, described, may_change)
   if processes.is_first():
     for directory in (path, *(p.parent for p in path.glob(f"*/{CHECKPOINTS}"))):
       files.remove_unfinished(directory)
@@ -114,7 +114,8 @@ def open_existing(
       f"workdir {str(path)!r} holds no run of {experiment!r}: train first, "
       "with the same --workdir"
     )
-  _check_same_run(path, _describe(config, experiment), tuple(may_change))
+  described = _describe(config, experiment)
+  _check_same_run(path, config, described, tuple(may_change))
   return path
 
 
@@ -183,7 +184,7 @@ def _refuse_foreign(path: pathlib.Path) -> None:
     )
 
 
-def _check_same_run(path, described, may_change) -> None:
+def _check_same_run(path, config, described, may_change) -> None:
   """Raises a UserError unless `path` holds the run that is described."""
   file, holds = path / CONFIG_FILE, f"workdir {str(path)!r} holds"
   try:
@@ -218,6 +219,14 @@ def _check_same_run(path, described, may_change) -> None:
     )
     if not any(f"{name}.".startswith(f"{free}.") for free in may_change)
   ]
+  if changed:
+    # A field that the version which began the run had not.
+    defaults = configuration.at_defaults(config)
+    changed = [
+      (name, old, new)
+      for name, old, new in changed
+      if old != configuration.ABSENT or name not in defaults
+    ]
   if changed:
     listed = "; ".join(
       f"{name} was {old!r} and is now {new!r}" for name, old, new in changed

@@ -40,6 +40,7 @@ def _adapters(network, variables, seed, **options):
   return jax.tree.map(lambda leaf: leaf + 0.1 * seed, adapters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )

@@ -168,6 +168,7 @@ def _check_begins(network, variables, x):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _TUNED)
 def test_every_mixer_begins_with_them(x64, name):
   del x64

@@ -1,6 +1,7 @@
 """The page on data of one's own: its calls run, its commands are accepted."""
 
 import importlib
+import json
 import pathlib
 import re
 import shlex
@@ -57,6 +58,10 @@ def folder(tmp_path, monkeypatch):
     for time, item in enumerate(rng.permutation(20)[:6])
   ]
   pathlib.Path("ratings.csv").write_text(_table(ratings, rows))
+  row = {"time_since_start": [0, 0.5, 2], "type_event": [0, 1, 0]}
+  pathlib.Path("taxi").mkdir()
+  for part in ("train", "dev", "test"):
+    pathlib.Path("taxi", f"{part}.json").write_text(json.dumps([row] * 4))
   pathlib.Path("notes.txt").write_text(_PAGE)
   data.token_text.write("corpus", "notes.txt")
   np.savez("walks.npz", X=rng.normal(size=(40, 5, 2)), y=np.array(kinds))

@@ -40,6 +40,7 @@ LONG = {
   f"docs/{name}.md"
   for name in (
     "actions",
+    "adapting",
     "concepts/contract",
     "decoding",
     "document_leaks",

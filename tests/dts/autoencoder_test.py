@@ -100,6 +100,7 @@ def test_autoregressive_decoder(decoder, skip_z):
   assert np.all(np.abs(mean - other).max(axis=(0, 2)) > 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("decoder", "form"),
   [
@@ -184,6 +185,7 @@ def test_reverse():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "kind", ["mlp", "conv", pytest.param("lstm", marks=pytest.mark.slow)]
 )

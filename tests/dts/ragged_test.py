@@ -56,6 +56,7 @@ def _arm(mixer):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "mixer",
   ["gru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("lstm", "s5"))],

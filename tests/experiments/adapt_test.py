@@ -1,5 +1,6 @@
 """The program of adapting: other networks, wrong ones, and what it leaves."""
 
+import functools
 import json
 import shutil
 
@@ -17,6 +18,8 @@ from jaxseq.data import sources
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
 from jaxseq.programs import adapt
+from jaxseq.programs import adapted_files
+from jaxseq.programs import serve
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from tests.experiments import programs
@@ -75,15 +78,16 @@ def test_a_run_goes_on_with_its_own_network_alone(tmp_path):
   _saved(tmp_path / "base")
   config = _config(tmp_path / "base")
   source = adapt.open_source(config)
-  adapt.begin(config, source, tmp_path, "train")
+  begin = functools.partial(adapted_files.begin, tmp_path)
+  begin("train", config.base, source.adapted)
   noted = json.loads((tmp_path / "base.json").read_text())
   assert noted == {"path": config.base, "sha256": source.adapted.digest}
-  adapt.begin(config, source, tmp_path, "train")
+  begin("train", config.base, source.adapted)
   _saved(tmp_path / "base", key=1)
   with pytest.raises(
     errors.UserError, match="adapts a network with the digest"
   ):
-    adapt.begin(config, adapt.open_source(config), tmp_path, "evaluate")
+    begin("evaluate", config.base, adapt.open_source(config).adapted)
 
 
 def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):
@@ -96,6 +100,27 @@ def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):
   config = _config(tmp_path, arms={"a": {"network": {"tie": True}}})
   with pytest.raises(ValueError, match="arms: network: got .*none in an arm"):
     adapt.TASK.work(config)
+
+
+def test_a_pretrained_model_stays_one_for_its_readers(tmp_path):
+  base, place = tmp_path / "base", tmp_path / "full"
+  variables = jax.tree.map(lambda x: x + 1, _pretrained(base))
+  texts = {"generation_config.json": "{}", "tokenizer_config.json": "{}"}
+  for name, text in texts.items():
+    (base / name).write_text(text)
+  served = serve.load(base)
+  adapted_files.write_pretrained(
+    place, str(base), served.network.config, variables
+  )
+  # It may be served, and adapted further.
+  left = serve.load(place / "pretrained")
+  assert left.network == served.network
+  jax.tree.map(np.testing.assert_array_equal, left.variables, variables)
+  assert {path.name for path in (place / "pretrained").iterdir()} == {
+    *texts,
+    "config.json",
+    "model.safetensors",
+  }
 
 
 @pytest.mark.slow
@@ -147,7 +172,7 @@ def _left(directory):
     else {k: x.tobytes() for k, x in safetensors_file.read(path).items()}
     for path in directory.rglob("*")
     if path.suffix in (".json", ".safetensors")
-    if path.parent in (directory, directory / "adapter")
+    if path.parent.name in (directory.name, "adapter", "pretrained")
   }
 
 
@@ -165,7 +190,7 @@ def _left(directory):
     (
       True,
       {
-        "full": {"network.safetensors"},
+        "full": {"pretrained/config.json", "pretrained/model.safetensors"},
         # They are served beside the base.
         "lora_states": ADAPTER | {"states.safetensors"},
       },

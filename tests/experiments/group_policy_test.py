@@ -1,22 +1,36 @@
 """Learning from answers that a program checks."""
 
 import dataclasses
+import functools
 
+import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from configs.group_policy import sums
+from jaxseq import nn
+from jaxseq.adapt import lora
+from jaxseq.adapt import peft_file
+from jaxseq.data import digit_sums
+from jaxseq.interop import network_file
 from jaxseq.programs import checked_answers
+from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
+from jaxseq.tasks import group_policy
+from jaxseq.tasks import losses
 from jaxseq.training import supervised
+from tests.experiments import programs
 
 
 def _problem(name, **fields):
   config = sums.get_config()
   arm = checked_answers.TASK.arm_config(config, name)
   arm = dataclasses.replace(arm, **fields)
-  problem = checked_answers.Problem(arm, checked_answers.TASK.load(config))
+  source = checked_answers.TASK.load(config)
+  problem = checked_answers.TASK.problem(arm, source, config)
   return problem, base.make_optimizer(arm, config.num_updates)
 
 
@@ -39,6 +53,112 @@ def test_updates_follow_right_answers_and_then_rewards():
   assert sizes[1] == 0
   # In float32 the rollouts' log-probabilities are those of training.
   assert extra.metrics["mismatch"] < 1e-5
+
+
+class _Endings(digit_sums.Sums):
+  """Prompts whose answers are right if they begin with an even byte."""
+
+  def reward(self, prompts, tokens, mask):
+    """Returns 1 for about every second answer."""
+    return (tokens[:, 0] % 2 == 0).astype(jnp.float32)
+
+
+_NETWORK = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
+
+
+def test_later_updates_learn_from_the_same_answers_by_clipped_ratios():
+  arm = checked_answers.ArmConfig(_NETWORK, batch_size=2, group=4)
+  several = dataclasses.replace(arm, rollout_updates=2)
+  once, twice = (
+    checked_answers.Problem(each, _Endings(1)) for each in (arm, several)
+  )
+  key, network = jax.random.key(0), twice.network
+  variables = network.init(key, twice.sums.every()[:1])
+  first, second, third = (twice.sample(key, i, None) for i in range(3))
+  # The first of two updates is the only one of one.
+  value, extra = once.loss(variables, first, once.carry, key)
+  same, drawn = twice.loss(variables, first, twice.carry, key)
+  assert same == value
+  chex.assert_trees_all_equal(drawn.metrics, extra.metrics)
+  # The second goes on from its answers and their log-probabilities.
+  assert 0 < drawn.metrics["reward"] < 1
+  moved = jax.tree.map(lambda x: 1.1 * x, variables)
+  value, later = twice.loss(moved, second, drawn.carry, jax.random.key(1))
+  chex.assert_trees_all_equal(later.carry, drawn.carry)
+  assert later.metrics["reward"] == drawn.metrics["reward"]
+  prompts, tokens, mask, old, gain, *_ = drawn.carry
+  whole = jnp.concatenate([prompts, tokens], axis=1)
+  logits, _ = network.apply(moved, whole[:, :-1])
+  log_probs = losses.token_log_probs(logits[:, 3:], tokens, mask)
+  want, ratios = group_policy.loss(log_probs, old, gain, mask, arm.policy)
+  # Sums of float32 in another order.
+  np.testing.assert_allclose(value, want, rtol=1e-4, atol=1e-6)
+  assert ratios["clip_fraction"] > 0
+  assert later.metrics["clip_fraction"] == ratios["clip_fraction"]
+  flags = [bool(each.drawn.all()) for each in (first, second, third)]
+  assert flags == [True, False, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "states"])
+def test_a_base_stays_as_it_is_where_adapters_or_states_learn(method):
+  network = nn.SequenceNetwork(_NETWORK, 256, 256)
+  variables = network.init(jax.random.key(1), jnp.zeros((1, 1), jnp.int32))
+  arm = checked_answers.ArmConfig(
+    _NETWORK, batch_size=2, group=4, method=method, rollout_updates=2
+  )
+  problem = checked_answers.AdaptedProblem(
+    arm, _Endings(1), 2, adaptation.Base(network, variables)
+  )
+  before = jax.tree.map(np.array, problem.data["base"])
+  optimizer = optax.sgd(1.0)
+  state = supervised.init(problem, optimizer, jax.random.key(0), problem.data)
+  update = jax.jit(functools.partial(supervised.update, problem, optimizer))
+  for _ in range(3):
+    state, metrics = update(state, problem.data)
+  chex.assert_trees_all_equal(problem.data["base"], before)
+  assert metrics["mismatch"] < 1e-5  # They are drawn with what has learned.
+  # What has learned is beside it, and changes what the network says.
+  (own, *_), (new, *_) = (
+    network.apply(each, problem.sums.every()[:1])
+    for each in (variables, problem.served(state.variables, problem.data))
+  )
+  assert np.abs(own - new).max() > 1e-4
+  trained = jax.tree.leaves(state.variables["params"])
+  weights = jax.tree.leaves(variables["params"])
+  assert sum(map(np.size, trained)) < sum(map(np.size, weights))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_the_network_of_another(monkeypatch, tmp_path):
+  config = "configs/group_policy/sums.py:tiny"
+  options = "--config.num_seeds=1", "--config.tensorboard=False"
+  first, second = tmp_path / "first", tmp_path / "second"
+  call = functools.partial(programs.call, monkeypatch, "group_policy", config)
+  call(first, "--arms=gru", *options)
+  path = first / "gru/network.safetensors"
+  begun = f"--config.base={path}", "--config.network={}"
+  arms = "--config.arms={'lora': {'method': 'lora'}}"
+  call(second, *begun, arms, *options)
+  network, variables = network_file.load(path)
+  adapters = peft_file.read(second / "lora/adapter", path)
+  assert any(np.any(each.b) for each in adapters.values())
+  _, merged = network_file.load(second / "lora/network.safetensors")
+  chex.assert_trees_all_close(
+    merged, lora.merge(variables, adapters), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_what_needs_a_base_is_refused():
+  config = dataclasses.replace(
+    sums.get_config(), arms={"a": {"method": "lora"}}
+  )
+  with pytest.raises(
+    ValueError, match="method: got 'lora', expected 'full' wi"
+  ):
+    checked_answers.TASK.work(config)
+  with pytest.raises(ValueError, match="adapter_dropout: got 0.1, expected 0:"):
+    checked_answers.ArmConfig(adapter_dropout=0.1)
 
 
 def test_a_reference_is_refused():

@@ -86,6 +86,7 @@ def test_rows_are_those_of_their_own_network(drafts):
   assert len({tokens for _, _, tokens in texts}) >= 3
 
 
+@pytest.mark.slow
 def test_prefixes_are_those_of_their_adapters():
   network, variables = networks.make("mamba2", "attention")
   adapters = _adapters(network, variables)

@@ -99,6 +99,7 @@ def test_log_probabilities_are_the_network_s():
   )
 
 
+@pytest.mark.slow
 def test_continuations_share_a_prompt():
   network, variables = networks.make("gru")
   engine = generation.Engine(network, variables, SMALL)
@@ -172,6 +173,7 @@ def test_a_stem_that_comes_twice_is_kept():
   assert engine.read == 12 + 15 + 1
 
 
+@pytest.mark.slow
 def test_an_ended_row_asks_for_nothing_any_more(monkeypatch):
   """Neither a sort of the vocabulary nor noise, which cost every later step."""
   network, variables = networks.make("gru")

@@ -40,6 +40,7 @@ def test_greedy_is_the_argmax_of_the_whole_prefix():
   )
 
 
+@pytest.mark.slow
 def test_a_prefix_is_read_once_for_many_continuations():
   network, variables = _network()
   prompt = jnp.array([[1, 2, 3], [4, 5, 6]])

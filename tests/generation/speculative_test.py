@@ -304,6 +304,7 @@ _FINITE = automaton.from_table(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "options",
   [

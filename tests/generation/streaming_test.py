@@ -29,6 +29,7 @@ def test_rows_come_token_by_token():
     assert stops or len(found) == 9
 
 
+@pytest.mark.slow
 def test_a_text_ends_its_row():
   network, variables = networks.make("gru", **BYTES)
   codec = generation.Codec()

@@ -1,6 +1,7 @@
 """Against the transformers library itself; run by `make test-interop`."""
 
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ from jaxseq import generation
 from jaxseq import nn
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
+from jaxseq.programs import adapted_files
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/hybrids"
 
 pytestmark = [
   pytest.mark.interop,
@@ -123,6 +127,25 @@ def test_made_here_and_loaded_there(models, mixer, options, settings, tmp_path):
   model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
   assert model.config.model_type == mixer
   _close(mixer, _logits(config, variables, ids), models.logits(model, ids))
+
+
+@pytest.mark.parametrize("name", ["falcon_h1", "lfm2"])
+def test_all_weights_trained_here_and_loaded_there(name, tmp_path):
+  import torch
+  import transformers
+
+  base = GOLDEN / name
+  config, variables = huggingface.load(base)
+  variables = jax.tree.map(lambda x: 1.1 * x, variables)
+  adapted_files.write_pretrained(tmp_path, str(base), config, variables)
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    tmp_path / adapted_files.PRETRAINED
+  ).eval()
+  with np.load(base / "expected.npz") as arrays:
+    ids = arrays["ids"]
+  with torch.no_grad():
+    theirs = model(torch.from_numpy(ids.astype(np.int64))).logits.numpy()
+  _close(name, _logits(config, variables, ids), theirs)
 
 
 @pytest.mark.parametrize("case", ["mamba", "mamba2"])

@@ -16,6 +16,10 @@ from jaxseq import recurrence
 from jaxseq.adapt import initial_states
 from jaxseq.mixers import contract
 from jaxseq.mixers import passes
+from jaxseq.rl import networks
+from jaxseq.rl import rollout
+from jaxseq.rl.agents import common
+from jaxseq.rl.agents import ppo
 
 NAME = "learned"
 
@@ -126,6 +130,26 @@ def test_networks_begin_with_it(scan_layers):
   tuned = initial_states.attach(network, variables, zeros)
   begun, _ = network.apply(tuned, tokens)
   np.testing.assert_allclose(begun, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_agents_begin_with_it():
+  config = ppo.Config(
+    env_id="CartPole-v1",
+    network=networks.Config(
+      nn.StackConfig(NAME, d_model=4, num_layers=1),
+      encoder_widths=(),
+      head_widths=(),
+    ),
+    num_envs=2,
+    num_minibatches=1,
+  )
+  player = ppo.player(config)
+  world, variables, _ = common.start(config, player, jax.random.key(0))
+  (memory,) = world.memory
+  h0 = variables["params"]["memory"]["layers_0"]["mixer"]["h0"]
+  np.testing.assert_array_equal(memory, [h0, h0])
+  later = rollout.start(player, jax.random.key(1), 2, variables)
+  np.testing.assert_array_equal(later.memory[0], [h0, h0])
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def _quick(*names):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _quick("mamba2", "gated_deltanet"))
 def test_temporaries_do_not_grow_with_time(name):
   """A float32 gradient would hold hundreds of MiB here."""

@@ -168,7 +168,15 @@ def _check_gradients(mixer, devices, size):
 
 
 # One of each kind: a diagonal state, a matrix, a relay, a cache.
-@pytest.mark.parametrize("name", ["s5", "linear_attention", "gru", "attention"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "s5",
+    pytest.param("linear_attention", marks=pytest.mark.slow),
+    "gru",
+    pytest.param("attention", marks=pytest.mark.slow),
+  ],
+)
 def test_gradients_of_some_mixers(x64, name):
   _check_gradients(cases.bind((name, cases.short(name))), 4, 2)
 
@@ -219,6 +227,7 @@ def test_vmap_outside_and_a_scan_over_layers_inside(x64, name):
   assert_close(got, want, _FLOAT64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _but_one_slow(_BFLOAT16))
 def test_bfloat16_inputs_keep_states_in_float32(name):
   mixer = cases.bind((name, ()))

@@ -152,6 +152,7 @@ def test_numbers_come_in_their_own_units():
   )
 
 
+@pytest.mark.slow
 def test_forecasts_have_the_error_of_the_evaluation():
   case = cases.case("forecasting")
   times = np.datetime64("2024-01-01", "h") + np.arange(

@@ -51,6 +51,7 @@ def test_reverse_leaves_padding_behind():
   np.testing.assert_array_equal(found, [2, 1, 0, 3, 4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )

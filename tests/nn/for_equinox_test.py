@@ -38,6 +38,7 @@ def test_a_mixer_is_its_pure_functions():
     np.testing.assert_allclose(y_t, y[:, t], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_trains_and_is_read_back_from_a_file():
   module = _network(dropout=0.5)
   network = for_equinox.Network(module, _X, key=jax.random.key(1))

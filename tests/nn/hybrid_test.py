@@ -58,6 +58,7 @@ def split(model, options=GATHER):
   )
 
 
+@pytest.mark.slow
 def test_layers_take_turns(x64):
   model, variables, x, reset = problem()
   layers = variables["params"]
@@ -105,6 +106,7 @@ def test_time_over_devices_changes_no_number(x64):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 def test_only_softmax_attention_sends_what_grows_with_time():
   model, variables, _, _ = problem()

@@ -31,6 +31,7 @@ def _program(config, platform):
     return traced.lower(lowering_platforms=(name,)).as_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("mixer", "options", "platform"),
   [

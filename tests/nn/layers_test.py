@@ -77,6 +77,7 @@ def check_three_ways(model, x):
   return variables, y
 
 
+@pytest.mark.slow
 def test_layers_may_differ():
   variables, _ = check_three_ways(nn.SequenceModel(DIFFERENT), x_of(2, 5))
   first, second, third, _ = (

@@ -90,6 +90,7 @@ def test_resets_equal_episodes_alone():
   np.testing.assert_allclose(y, jnp.concatenate(alone, 1), **_CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("mixer", "remat"),
   [

@@ -117,8 +117,11 @@ _IMAGES = dataclasses.replace(
       marks=pytest.mark.slow,
     ),
     # Its observations tell the previous action themselves.
-    ppo.Config(
-      env_id="ProjectedCartPole", network=_SMALL, normalize_observation=True
+    pytest.param(
+      ppo.Config(
+        env_id="ProjectedCartPole", network=_SMALL, normalize_observation=True
+      ),
+      marks=pytest.mark.slow,
     ),
     ppo.Config(
       env_id="PositionOnlyPendulumEasy",
@@ -178,6 +181,7 @@ def test_a_policy_acts_outside_as_in_its_environment(config, tmp_path):
       memory = policy.initial_memory()
 
 
+@pytest.mark.slow
 def test_a_policy_acts_where_its_environment_is_unknown(tmp_path, monkeypatch):
   monkeypatch.setattr(registry.ENVIRONMENTS, "_paths", dict(_paths()))
   envs.register("JaxseqTest-Parts", toy.Parts)

@@ -336,6 +336,7 @@ def test_a_gif_holds_the_pictures(tmp_path):
     rendering.write_gif(path, [])
 
 
+@pytest.mark.slow
 def test_a_film_is_one_episode_with_what_the_agent_does_not_see():
   config = _config("RepeatPreviousEasy")
   variables = ppo.init(config, jax.random.key(0)).variables

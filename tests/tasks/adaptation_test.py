@@ -115,6 +115,7 @@ def test_packed_rows_have_the_loss_of_unpacked_ones_through_adapters():
   )
 
 
+@pytest.mark.slow
 def test_preferences_begin_at_the_reference_and_rise():
   arm = _arm()
   problem = chat_adaptation.PreferenceProblem(
@@ -221,6 +222,7 @@ def test_pieces_of_a_text_that_begin_afresh():
   np.testing.assert_allclose(first, -each.mean() / np.log(2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_seeds_share_the_network():
   arm = _arm()
   problem = chat_adaptation.ChatProblem(arm, _base(), _parts("sums"), length=32)

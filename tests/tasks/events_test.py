@@ -226,7 +226,9 @@ def _streams(*times):
   return data.Splits(part, part, part, info)
 
 
-@pytest.mark.parametrize("first", [0.0, 0.5])
+@pytest.mark.parametrize(
+  "first", [0.0, pytest.param(0.5, marks=pytest.mark.slow)]
+)
 def test_regular_gaps_and_events_at_the_start_can_be_learnt(first):
   regular = _streams(*[first + 0.5 * np.arange(6)] * 4)
   known = events.statistics(regular)

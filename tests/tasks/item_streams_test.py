@@ -48,7 +48,11 @@ def offline(network, variables, histories, gaps=None):
 
 
 @pytest.mark.parametrize(
-  "mixer", ["gru", pytest.param("attention", marks=pytest.mark.slow), "s5"]
+  "mixer",
+  [
+    "gru",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("attention", "s5")),
+  ],
 )
 def test_events_one_by_one_are_the_whole(mixer, monkeypatch):
   with_gaps = mixer == "s5"

@@ -106,6 +106,7 @@ def test_streams_jump_to_random_places():
   assert len(set(places)) > 15
 
 
+@pytest.mark.slow
 def test_the_loss_goes_on_from_the_states():
   problem = language.Problem(ARM, CORPUS, length=4, valid_tokens=10)
   variables = jax.jit(problem.init)(jax.random.key(0))

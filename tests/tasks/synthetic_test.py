@@ -70,6 +70,7 @@ def test_a_network_that_knows_scores_one():
   assert metrics["accuracy"] == metrics["solved"] == 1
 
 
+@pytest.mark.slow
 def test_tasks_on_signals_have_errors():
   problem = synthetic.Problem(ARM, "adding", {"length": 5}, test_batches=1)
   variables = jax.jit(problem.init)(jax.random.key(0))
@@ -107,6 +108,7 @@ def test_sequences_are_read_twice():
   np.testing.assert_array_equal(at, 8 + once.keywords(batch)["at"])
 
 
+@pytest.mark.slow
 def test_a_prefix_is_seen_at_once():
   """The first element's output depends on the last one with a prefix only."""
   for reads, sees in (("prefix", True), ("once", False)):

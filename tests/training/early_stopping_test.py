@@ -120,6 +120,7 @@ def _numbers(results):
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "stack", [pytest.param(None, marks=pytest.mark.slow), 0]
 )

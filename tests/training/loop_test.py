@@ -182,6 +182,7 @@ def test_damaged_newest_checkpoint_changes_no_number(tmp_path, uninterrupted):
   assert steps_of(tmp_path) == [40, 80, 110]
 
 
+@pytest.mark.slow
 def test_a_file_that_must_not_grow_ends_the_run_in_one_sentence(tmp_path):
   done = subprocess.run(
     # Files of 100 kB at most: as a full disk, but one that a test can have.

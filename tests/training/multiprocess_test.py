@@ -52,6 +52,7 @@ def run_two(script, *arguments):
   return [(process.returncode, *each) for process, each in zip(started, told)]
 
 
+@pytest.mark.slow
 def test_two_processes_that_hang_end_with_a_sentence():
   ends = run_two("hung_processes.py")
   waits = {0: 5, 1: 2}

@@ -160,6 +160,19 @@ def test_another_config_is_refused_and_both_values_are_told(tmp_path):
   assert (tmp_path / "config.json").read_text() == before
 
 
+def test_a_field_of_a_later_version_may_have_its_default(tmp_path):
+  prepare(tmp_path)
+  file = tmp_path / "config.json"
+  stored = json.loads(file.read_text())
+  del stored["config"]["optim"]["lr"]
+  file.write_text(json.dumps(stored))
+  other = Config(optim=Optim(lr=0.5))
+  with pytest.raises(errors.UserError, match=r"optim.lr was '\(absent\)' and"):
+    prepare(tmp_path, other)
+  prepare(tmp_path)
+  assert "lr" in json.loads(file.read_text())["config"]["optim"]
+
+
 def test_fields_that_may_change(tmp_path):
   prepare(tmp_path)
   other = Config(optim=Optim(lr=0.5), num_updates=20)

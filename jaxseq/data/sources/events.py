@@ -5,7 +5,9 @@
     )
 
 A row of a CSV or Parquet table is an event; the rows of a stream are put in the
-order of their times.
+order of their times. Files with a row for each stream are read by `load_lists`:
+
+    splits = data.load("event_lists", path="taxi")  # train.json, dev.json, ...
 """
 
 from collections.abc import Mapping
@@ -13,12 +15,14 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import ClassVar
+from typing import Literal
 from typing import Self
 
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _event_lists
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
@@ -52,10 +56,12 @@ class EventSource(base.Source):
     mark: column of the kind of event.
     delimiter: see `table_files.read`.
     ties: what becomes of events at the same time.
+    ends: whether streams were observed until the horizon, or each until its
+      last event, of which then nothing but the events themselves is scored.
   """
 
   kind: ClassVar[str] = "events"
-  forms: ClassVar[tuple[str, ...]] = ("event_table",)
+  forms: ClassVar[tuple[str, ...]] = ("event_table", "event_lists")
 
   _: dataclasses.KW_ONLY
   classes: tuple[str, ...] | None = None
@@ -68,6 +74,7 @@ class EventSource(base.Source):
   mark: str | None = None
   delimiter: str | None = None
   ties: _event_streams.Ties = "refuse"
+  ends: Literal["horizon", "last"] = "horizon"
 
   @classmethod
   def of_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -170,22 +177,23 @@ class EventSource(base.Source):
       [row.astype(np.float32) for row in stamps], length
     )
     marks, _ = padding.pad_sequences(marks, length)
-    extras = datasets.Extras(times=stamps)
+    # Where there is no event the stamps are 0.
+    until = stamps.max(axis=1) if self.ends == "last" else None
+    extras = datasets.Extras(times=stamps, until=until)
     return datasets.ArrayDataset(padded, marks, lengths, extras)
 
   def _read(self, path: Any) -> base.Examples:
     # One example for each whole stream, also where those of the training were
     # cut into windows.
-    streams = _event_streams.read(
-      path,
-      time=self.time,
-      stream=self.stream,
-      mark=self.mark,
-      delimiter=self.delimiter,
-      start=self.start,
-      unit=self.unit,
-      ties=self.ties,
-    )
+    columns: dict[str, Any] = {
+      name: getattr(self, name) for name in ("time", "mark", "stream", "ties")
+    }
+    if self.reader == "event_lists":
+      streams = _event_lists.read(path, **columns).streams
+    else:
+      others = ("delimiter", "start", "unit")
+      columns |= {name: getattr(self, name) for name in others}
+      streams = _event_streams.read(path, **columns)
     if streams.unit is not None and self.unit is None:
       where = streams.place(0, self.time)
       raise ValueError(
@@ -305,20 +313,89 @@ def load(
     reader="event_table",
     **options,
   )
+  return _prepared(prepared, parts, times, marks, source)
+
+
+def load_lists(
+  path: str,
+  *,
+  time: str | None = None,
+  mark: str | None = None,
+  stream: str | None = None,
+  ties: _event_streams.Ties = "refuse",
+  horizon: float | None = None,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads sequences from files with a row for each, of EasyTPP or HoTPP.
+
+  A sequence begins with its first event, at 0, whose time is not predicted.
+
+  Args:
+    path: a .pkl, .json, .jsonl or .parquet file, or a folder of some. Where the
+      names of files begin with train, valid, val, dev or test, or the parts of
+      a pickle are called so, these are the parts.
+    time: column with lists of times; "time_since_start" of EasyTPP if None, or
+      "timestamps" of HoTPP.
+    mark: column with lists of marks, whole numbers; "type_event" or "labels".
+    stream: column with the name of each sequence; its number if None.
+    ties: see `load`.
+    horizon: until when all were observed, since their first event; each until
+      its last if None, so that no silence after it is scored.
+    valid_fraction: share for validation, where nothing names the parts.
+    test_fraction: share for testing.
+    seed: of the division by share.
+
+  Returns:
+    The splits, see `load`; as many marks as "dim_process" says, if it does.
+
+  Raises:
+    ValueError: naming the file, row and column that is not as expected.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  streams, num_marks, time, mark = _event_lists.read(
+    path, time=time, mark=mark, stream=stream, ties=ties
+  )
+  words = streams.words["split"]
+  if any(words):
+    parts = _part_splits.by_words(
+      words, lambda number: streams.place(number, None)
+    )
+  else:
+    parts = _part_splits.by_share(
+      len(words), valid_fraction, test_fraction, seed
+    )
+  prepared = EventSource(
+    classes=tuple(map(str, range(num_marks))),
+    horizon=_observed(streams, horizon, time),
+    length=max(map(len, streams.times)),
+    stream=stream,
+    time=time,
+    mark=mark,
+    ties=ties,
+    ends="last" if horizon is None else "horizon",
+    reader="event_lists",
+  )
+  return _prepared(prepared, parts, streams.times, streams.marks, str(path))
+
+
+def _prepared(source, parts, times, marks, path):
+  """The splits of streams that have been divided."""
   sets = [
-    prepared.prepare([marks[i] for i in rows], times=[times[i] for i in rows])
+    source.prepare([marks[i] for i in rows], times=[times[i] for i in rows])
     if len(rows)
     else None
     for rows in parts
   ]
   info = datasets.Info(
-    f"Events of {len(classes)} kinds; when and what is the next event?",
-    source,
+    f"Events of {len(source.classes)} kinds; when and what is the next event?",
+    path,
     "that of the files",
-    num_classes=len(classes),
-    classes=classes,
-    horizon=float(horizon),
-    preparation=prepared,
+    num_classes=len(source.classes),
+    classes=source.classes,
+    horizon=source.horizon,
+    preparation=source,
   )
   return datasets.Splits(sets[0], sets[1], sets[2], info)
 

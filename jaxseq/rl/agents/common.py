@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
+import types
 from typing import Any
 from typing import ClassVar
 from typing import Literal
@@ -182,15 +183,23 @@ def q_player(config: Config, dueling: bool) -> rollout.Player:
 
 
 def start(
-  config: Config, players: rollout.Player, key: Array
+  config: Config,
+  players: rollout.Player,
+  key: Array,
+  beside: Mapping[str, PyTree] = types.MappingProxyType({}),
 ) -> tuple[rollout.World, PyTree, Array]:
-  """Returns environments, the network's variables, and the key of the run."""
+  """Returns environments, the network's variables, and the key of the run.
+
+  The variables have `beside` with them, by collection.
+  """
   key_network, key_world, key_run = jax.random.split(key, 3)
-  world = rollout.start(players, key_world, config.num_envs)
-  variables = players.network.init(
-    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  world = rollout.begin(players, key_world, config.num_envs)
+  observation = jax.tree.map(lambda x: x[:, None], world.observation)
+  variables = {**players.network.init(key_network, observation), **beside}
+  memory = players.network.initial_state(
+    (config.num_envs,), variables=variables
   )
-  return world, variables, key_run
+  return world._replace(memory=memory), variables, key_run
 
 
 def override(config: C, overrides: Mapping[str, Any] | None) -> C:

@@ -175,8 +175,7 @@ def init(
     key: random key.
     beside: variables that no gradient changes, by collection.
   """
-  world, variables, key_run = common.start(config, player, key)
-  variables = {**variables, **beside}
+  world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
   return RunnerState(variables, opt_state, world, key_run, jnp.int32(0))
 

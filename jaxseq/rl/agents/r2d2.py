@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _batching
 from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
 from jaxseq.rl import normalization
@@ -32,6 +31,7 @@ from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import _r2d2_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.replay import sequences
+from jaxseq.training import _batching
 from jaxseq.training import optimizers
 
 Array = jax.Array

@@ -14,9 +14,9 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from jaxseq.training import _batching
 
 # Beyond the number of keys that anything is split into.
 _OF_STEPS = 2**32 - 1

@@ -103,6 +103,7 @@ def test_golden_state_and_left_padding(x64, golden):
     close(y_t, y[:, t], FORWARD)
 
 
+@pytest.mark.slow
 def test_golden_language_model(x64, golden):
   """TPE in the place of the embedding, two blocks: logits, all gradients."""
   del x64

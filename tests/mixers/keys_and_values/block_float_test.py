@@ -223,6 +223,7 @@ def test_the_contract_holds_with_keys_in_few_bits(x64, options):
   chex.assert_trees_all_equal(state[:2], last[:2])
 
 
+@pytest.mark.slow
 def test_a_block_as_wide_as_a_head_knows_no_order():
   config, params, x, reset = problem(key_format=attention.BlockFloat(3, 8))
   apply = jax.jit(attention.apply, static_argnums=0)

@@ -132,6 +132,7 @@ def test_few_queries_meet_the_latents_themselves():
     assert latent_attention._absorbs(config, time, continued) is expected
 
 
+@pytest.mark.slow
 def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
   config = latent_attention.Config(4, heads=2, window=3)
   params = latent_attention.init(jax.random.key(0), config)

@@ -16,6 +16,7 @@ from jaxseq.mixers.keys_and_values import routing
 _EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
 
+@pytest.mark.slow
 def test_online_form_whole_in_halves_and_by_steps(x64, golden):
   """Clusters, outputs and buffers, with resets."""
   del x64

@@ -125,6 +125,7 @@ def test_biases_are_added_where_they_are_written():
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixer", [mlstm, mlstm_large])
 def test_gates_at_the_start(mixer):
   params = mixer.init(jax.random.key(0), mixer.Config(16))

@@ -158,6 +158,7 @@ def test_memories_without_elements_stay_as_they_are(rule):
       assert np.all(np.any(leaf[:, 4] != before[:, 4], axis=(-1, -2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("rule", "value"),
   [

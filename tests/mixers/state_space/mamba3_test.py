@@ -149,6 +149,7 @@ def test_angles_keep_their_digits():
   np.testing.assert_allclose(theta, exact[-1] % (2 * np.pi), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_rates_of_any_size_have_finite_gradients():
   config = mamba3.Config(2, d_state=4, headdim=2)
   params = mamba3.init(jax.random.key(0), config)

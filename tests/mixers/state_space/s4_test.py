@@ -195,6 +195,7 @@ def test_rank_two_kernel_is_that_of_the_matrices(x64):
     np.testing.assert_allclose(K, expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hippo.HIPPO)
 def test_starts_from_hippo(x64, name):
   """A_bar and B_bar are the bilinear transform of the HiPPO matrix."""

@@ -60,6 +60,7 @@ def run(data, found, window):
   return o[:, :, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("representative", ["first", "center"])
 @pytest.mark.parametrize("name", ["hip_a", "hip_b"])
 def test_queries_alone_find_the_stored_keys(x64, golden, name, representative):

@@ -110,6 +110,7 @@ def test_values_and_gradients_are_those_of_one_device(x64, name):
   check(name, 4, "contiguous", causal=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name", ["ring", pytest.param("token_ring", marks=pytest.mark.slow)]
 )
@@ -134,6 +135,7 @@ def test_float32(name, devices):
   check(name, devices, "contiguous", causal=True, dtype=np.float32)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_accumulated_in_float32():
   q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in problem(2))
   reset = cases.masks(TIME, 2, 0)[4:6]

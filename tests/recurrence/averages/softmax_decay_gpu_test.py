@@ -54,6 +54,7 @@ def check_forward(scale, sink, copies, with_flags=True):
     np.testing.assert_allclose(x, exact, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_decays_and_shares():
   check_forward(1.0, 0.5, 1)
 

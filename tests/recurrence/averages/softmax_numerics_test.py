@@ -122,6 +122,7 @@ def test_bfloat16_inputs_are_accumulated_in_float32(method):
   np.testing.assert_array_equal(o[:, -1], 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sequential", "chunked"])
 def test_long_streams_keep_their_digits(method):
   """A running average of 131,072 elements in float32.

@@ -181,6 +181,7 @@ def test_any_length_equals_steps(x64, time):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", QUICK)
 def test_a_channel_leaves_out_minus_infinity(method):
   """And adds nothing before its first element."""
@@ -207,6 +208,7 @@ def test_a_channel_leaves_out_minus_infinity(method):
   np.testing.assert_allclose(o, np.tril(pairs) @ v, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", QUICK)
 def test_a_reset_forgets_inf_and_nan(method):
   """In the outputs after it, the state and the gradients."""
@@ -334,6 +336,7 @@ def test_narrow_inputs_run_in_sections(monkeypatch):
     assert np.linalg.norm(x - y) <= 2**-8 * np.linalg.norm(y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "with_gradient", [pytest.param(False, marks=pytest.mark.slow), True]
 )

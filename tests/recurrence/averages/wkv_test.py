@@ -160,6 +160,7 @@ def test_an_element_left_out():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize(
   ("resets", "exchange"),

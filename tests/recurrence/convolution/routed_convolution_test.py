@@ -57,6 +57,7 @@ def test_equals_the_loop(x64, time, width, share, resets):
   )
 
 
+@pytest.mark.slow
 def test_steps_equal_the_sequence(x64):
   del x64
   x, weight, window, routed, reset = problem(7, 4)

@@ -82,6 +82,7 @@ def check(shape, kind, reset_kind):
   outer_kernels_test.assert_close(got, exact(arguments, reset), 4e-6)
 
 
+@pytest.mark.slow
 def test_two_rows_with_resets():
   check(Shape(3, 5, rows=2), "scalar", "random")
 

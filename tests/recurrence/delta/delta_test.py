@@ -177,6 +177,7 @@ def test_equals_plain_steps(x64, op, method, time, chunk_size):
       )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", GENERAL)
 @pytest.mark.parametrize(
   "kind", ["channel", pytest.param("head", marks=pytest.mark.slow)]
@@ -212,6 +213,7 @@ def test_finite_differences(x64, op, order):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", GENERAL)
 def test_pieces_and_steps_are_the_whole(x64, op):
   del x64
@@ -234,6 +236,7 @@ def test_pieces_and_steps_are_the_whole(x64, op):
     chex.assert_trees_all_close(got, whole, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", GENERAL)
 @pytest.mark.parametrize("method", ["chunked", "sequential"])
 def test_a_reset_forgets_inf_and_nan(op, method):
@@ -265,6 +268,7 @@ def similar_keys(kind, time, seed=0):
   return k / np.linalg.norm(k, axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("kind", "beta"), [("equal", 1.0), ("equal", 2.0), ("alternating", 1.9)]
 )

@@ -77,7 +77,13 @@ def check(devices, scheme, dtype=np.float64, tolerance=1e-12):
   cases.assert_close(got, want, tolerance)
 
 
-@pytest.mark.parametrize("scheme", _SCHEMES)
+@pytest.mark.parametrize(
+  "scheme",
+  [
+    *(pytest.param(name, marks=pytest.mark.slow) for name in _SCHEMES[:-1]),
+    "relay",
+  ],
+)
 def test_values_and_gradients_are_those_of_one_device(x64, scheme):
   check(4, scheme)
 

@@ -176,6 +176,7 @@ def test_equals_plain_steps(time, share, spread, seed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("method", "time", "chunk_size"),
   [
@@ -218,6 +219,7 @@ def test_finite_differences(x64, order):
   )
 
 
+@pytest.mark.slow
 def test_pieces_and_steps_are_the_whole(x64):
   del x64
   *elements, init = arguments = problem(9)
@@ -253,6 +255,7 @@ def test_heads_after_time(x64):
   chex.assert_trees_all_close(final, last, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["chunked", "sequential"])
 def test_a_reset_forgets_inf_and_nan(method):
   arguments = jax.tree.map(np.float32, problem(9))

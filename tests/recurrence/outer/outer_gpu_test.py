@@ -62,6 +62,7 @@ def check(shape, kind, reset_kind):
   assert_near(got, expected)
 
 
+@pytest.mark.slow
 def test_two_chunks():
   check(Shape(1, 1, 3, 5, time=70), "scalar", "random")
 

@@ -102,6 +102,7 @@ def test_heads_that_share_keys():
   check(Shape(1, 2, 3, 5), "scalar", "random")
 
 
+@pytest.mark.slow
 def test_a_decay_for_each_channel():
   check(Shape(1, 1, 3, 5, time=19), "vector", "random")
 

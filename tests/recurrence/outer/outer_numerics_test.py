@@ -56,6 +56,7 @@ def test_weak_decays_keep_their_digits_after_strong_ones():
   np.testing.assert_allclose(o[0, -1, 0], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("method", "kind"),
   [

@@ -52,6 +52,7 @@ def test_equals_the_loop(x64, method, time, chunk_size):
       )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "kind",
   [

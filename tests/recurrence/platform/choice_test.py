@@ -134,6 +134,7 @@ def test_a_kernel_is_only_in_the_way_of_its_chip(monkeypatch):
       assert traced() == {cpu, plain}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["delta", "delta_per_channel"])
 def test_exports_for_several_platforms_without_kernels(monkeypatch, name):
   """Of a mixer that would take one, alone on its chip."""

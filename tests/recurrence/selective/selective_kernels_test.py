@@ -97,6 +97,7 @@ def test_gradients_on_a_gpu_equal_plain_steps(x64, chip):
   check(chip, *problem(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", CHIPS[1:])
 def test_values_on_a_gpu_equal_plain_steps(x64, chip):
   del x64

@@ -59,6 +59,7 @@ def _assert_equal(got, want):
     np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "time",
   [
@@ -102,6 +103,7 @@ def test_time_over_devices_is_the_whole(x64):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_undefined_numbers_stay_in_their_episode(bad):
   """A chunk of matrix products would hand them on; so would none unguarded."""

@@ -22,7 +22,6 @@ _QUICK = (
   "linear",
   "lti",
   "selective",
-  "outer_heads",
   "delta",
 )
 # That of a kind whose other members are slow tests.
@@ -267,6 +266,7 @@ def test_parameters_and_types_that_differ_between_devices(check):
   cases.assert_close(got, want, 1e-5)  # float32, sums of 16 numbers.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
   [
@@ -342,6 +342,7 @@ def _wide_products(function, length, *arguments):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
   [

@@ -98,6 +98,7 @@ def test_values_and_gradients_equal_those_of_the_loop(
   check(chip, arguments, reset, reverse=reverse, chunk_size=chunk_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", linear_kernels_test.CHIPS[1:])
 def test_one_kernel_on_a_gpu_equals_the_loop(chip):
   arguments, reset = problem(64, True, 0.1, H=32)

@@ -51,6 +51,7 @@ def test_states_of_nodes(golden, name):
     np.testing.assert_array_equal(windows, g["conv_state"])
 
 
+@pytest.mark.slow
 def test_a_chain_is_a_sequence():
   keys = jax.random.split(jax.random.key(0), 5)
   made = tree.chain(6)

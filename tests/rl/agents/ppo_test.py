@@ -250,6 +250,7 @@ def stacked(config, key, num_seeds):
   return runners, jax.tree.map(lambda *leaves: jnp.stack(leaves), *runners)
 
 
+@pytest.mark.slow
 def test_a_branch_stays_a_branch_under_vmap():
   config = small(env_id="JaxseqTest-Paid")
   _, runners = stacked(config, jax.random.key(0), 2)

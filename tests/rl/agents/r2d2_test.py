@@ -95,6 +95,7 @@ MIXERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mixer", "burn_in"), MIXERS)
 def test_replayed_values_are_those_of_acting(mixer, burn_in):
   # Episodes of up to seven steps, so that every sequence has resets; some are
@@ -331,6 +332,7 @@ def test_chunks_and_seeds_are_the_same_runs():
     )
 
 
+@pytest.mark.slow
 def test_a_branch_stays_a_branch_under_vmap():
   config = small()
   runners = jax.eval_shape(

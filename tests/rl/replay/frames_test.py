@@ -375,6 +375,7 @@ def stream(seed, length=60):
   )
 
 
+@pytest.mark.slow
 def test_environments_side_by_side():
   steps = [stream(seed) for seed in range(2)]
   alone = [

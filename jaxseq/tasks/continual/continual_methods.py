@@ -1,0 +1,354 @@
+"""Methods of continual learning, as learners with the same loop and budget.
+
+learner = continual_methods.METHODS["derpp"](arm, stream, updates=500)
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq._types import PyTree
+from jaxseq.tasks import losses
+from jaxseq.tasks.continual import class_posteriors
+from jaxseq.tasks.continual import exemplars
+from jaxseq.tasks.continual import memo
+from jaxseq.tasks.continual import rehearsal
+from jaxseq.tasks.continual import task_learner
+
+Outcome = tuple[jax.Array, jax.Array]
+
+
+class Joint(task_learner.Learner):
+  """Training on all tasks so far: it keeps every example, above any budget."""
+
+  def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
+    """Returns the indices of a batch of the tasks so far."""
+    return self.stream.draw_all(key, update, self.updates, self.arm.batch_size)
+
+
+class Replay(task_learner.Learner):
+  """Exemplars of a reservoir beside each batch."""
+
+  remembers = True
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> Outcome:
+    """Returns the mean cross-entropy of batch and exemplars."""
+    inputs, labels, weight = self.beside(variables, batch, key)
+    logits = self.logits(variables, inputs)
+    value = losses.weighted_cross_entropy(logits, labels, weight)
+    return value, logits[: len(batch.targets)]
+
+  def beside(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns inputs, labels and weights of a batch and drawn exemplars."""
+    inputs, old = self.recall(variables, key)
+    ones = jnp.ones(len(batch.targets))
+    return (
+      jnp.concatenate([batch.inputs, inputs]),
+      jnp.concatenate([batch.targets, old.targets]),
+      jnp.concatenate([ones, old.weight]),
+    )
+
+
+class DERpp(Replay):
+  """Exemplars with their labels, and others with the outputs they once had."""
+
+  stores_logits = True
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> Outcome:
+    """Returns the loss of `rehearsal.derpp`."""
+    (first, old), (second, other) = (
+      self.recall(variables, key) for key in jax.random.split(key)
+    )
+    inputs = jnp.concatenate([batch.inputs, first, second])
+    count = len(batch.targets)
+    bounds = [count, count + self.arm.replay]
+    logits, stored, replayed = jnp.split(self.logits(variables, inputs), bounds)
+    value = rehearsal.derpp(
+      (logits, batch.targets),
+      (stored, old.logits),
+      (replayed, other.targets),
+      old.weight,
+      self.arm.alpha,
+      self.arm.beta,
+    )
+    return value, logits
+
+
+class ERACE(Replay):
+  """Replay in which new classes do not push old ones away."""
+
+  def statistics(self, params: PyTree) -> dict[str, PyTree]:
+    """Returns the classes of earlier batches."""
+    del params
+    return {"seen": jnp.zeros((self.stream.classes,), bool)}
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> Outcome:
+    """Returns asymmetric losses from the second task on."""
+    inputs, old = self.recall(variables, key)
+    both = self.logits(variables, jnp.concatenate([batch.inputs, inputs]))
+    logits, replayed = jnp.split(both, [len(batch.targets)])
+    seen = variables["statistics"]["seen"]
+    later = self.task(variables) > 0
+    masked = rehearsal.absent_out(logits, batch.targets, seen & later)
+    value = losses.cross_entropy(masked, batch.targets)[0]
+    mask = (old.weight > 0) & later
+    value += losses.cross_entropy(replayed, old.targets, mask)[0]
+    return value, logits
+
+  def offered(
+    self,
+    variables: PyTree,
+    batch: data.ArrayDataset,
+    logits: jax.Array,
+    key: jax.Array,
+  ) -> dict[str, PyTree]:
+    """Returns the memory, and the classes seen."""
+    seen = variables["statistics"]["seen"].at[batch.targets].set(True)
+    kept = super().offered(variables, batch, logits, key)
+    return kept | {"statistics": {"seen": seen}}
+
+
+class EWC(task_learner.Learner):
+  """A penalty on moving parameters that earlier tasks have needed."""
+
+  def statistics(self, params: PyTree) -> dict[str, PyTree]:
+    """Returns where parameters were, and what they mattered."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return {"anchor": zeros, "information": zeros}
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> Outcome:
+    """Returns the cross-entropy and the penalty."""
+    value, logits = super().objective(variables, batch, key)
+    cost = rehearsal.penalty(variables["params"], **variables["statistics"])
+    return value + self.arm.strength * cost, logits
+
+  def finish(
+    self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the statistics with the information of a task."""
+    params, count = variables["params"], self.arm.fisher
+
+    def log_probs(params, x):
+      logits = self.network.apply({"params": params}, x[None])[0]
+      return jax.nn.log_softmax(logits)
+
+    labels = (examples.targets[:count],)
+    new = rehearsal.fisher(
+      log_probs,
+      params,
+      examples.inputs[:count],
+      inside[:count].astype(jnp.float32),
+      *(labels if self.arm.information == "empirical" else ()),
+    )
+    information = jax.tree.map(
+      lambda old, x: self.arm.decay * old + x,
+      variables["statistics"]["information"],
+      new,
+    )
+    return {"statistics": {"anchor": params, "information": information}}
+
+
+class ProtoCL(Replay):
+  """Prototypes of classes in learnt features, their posterior being exact.
+
+  The posterior is that of all exemplars under the network as it is, whenever
+  something is to be predicted. In training it is that of a draw of them, before
+  the batch; batch and another draw are predicted.
+  """
+
+  reads_out = False
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> Outcome:
+    """Returns the negative log-probability of labels, and their scores."""
+    key_support, key = jax.random.split(key)
+    support, old = self.recall(variables, key_support)
+    posterior = self.posterior(variables, support, old.targets, old.weight)
+    inputs, labels, weight = self.beside(variables, batch, key)
+    features = self.logits(variables, inputs)
+    scores = class_posteriors.log_joint(posterior, features, self.arm.variance)
+    value = losses.weighted_cross_entropy(scores, labels, weight)
+    return value, scores[: len(batch.targets)]
+
+  def posterior(
+    self,
+    variables: PyTree,
+    inputs: jax.Array,
+    labels: jax.Array,
+    weight: jax.Array,
+  ) -> class_posteriors.Posterior:
+    """Returns the belief after some examples, whose features are today's."""
+    features = self.logits(variables, inputs)
+    start = class_posteriors.prior(self.stream.classes, self.arm.widths[-1])
+    return class_posteriors.updated(
+      start, features, labels, self.arm.variance, weight
+    )
+
+  def scores(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+    """Returns the log-probabilities of classes and features."""
+    memory = variables["memory"]
+    posterior = self.posterior(
+      variables,
+      self.load(memory.inputs),
+      memory.targets,
+      memory.filled.astype(jnp.float32),
+    )
+    features = self.logits(variables, inputs)
+    return class_posteriors.log_joint(posterior, features, self.arm.variance)
+
+
+class MEMO(Replay):
+  """Shared blocks, and a special block for each task; see `memo`."""
+
+  def __init__(self, *args, **kwargs):
+    super().__init__(*args, **kwargs)
+    if self.arm.optimizer.weight_decay:
+      expected = "0, as it would move blocks that are not trained any more"
+      got = self.arm.optimizer.weight_decay
+      raise _validate.error("optimizer.weight_decay", got, expected)
+
+  def parameters(self, key: jax.Array) -> PyTree:
+    """Returns the parameters, with places for the blocks of all tasks."""
+    params = dict(super().parameters(key))
+    tasks, width = self.stream.tasks, self.arm.widths[-1]
+    params["special"] = jax.tree.map(
+      lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), params["special"]
+    )
+    kernel = jax.nn.initializers.lecun_normal()(
+      jax.random.fold_in(key, 1), (tasks * width, self.stream.classes)
+    )
+    head = params["head"]
+    params["head"] = head | {"kernel": kernel.reshape(tasks, width, -1)}
+    return params | {"auxiliary": self._auxiliary(key)}
+
+  def _auxiliary(self, key):
+    """A new read-out of old or not, and of the new classes."""
+    shape = self.arm.widths[-1], self.stream.per_task + 1
+    kernel = jax.nn.initializers.lecun_normal()(
+      jax.random.fold_in(key, 2), shape
+    )
+    return {"kernel": kernel, "bias": jnp.zeros(shape[1:])}
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> Outcome:
+    """Returns the cross-entropy, and that of the auxiliary read-out."""
+    task, old = self.task(variables), self._old(variables)
+    params = dict(variables["params"])
+    params["special"] = memo.frozen(params["special"], task)
+    if not self.arm.train_shared:
+      first = task == 0
+      for name in params.keys() & {"base", "sequence"}:
+        params[name] = jax.tree.map(
+          lambda x: jnp.where(first, x, jax.lax.stop_gradient(x)), params[name]
+        )
+    inputs, labels, weight = self.beside(variables, batch, key)
+    variables = {**variables, "params": params}
+    features = self.features(variables, inputs)
+    logits = self._read_out(variables, features)
+    value = losses.weighted_cross_entropy(logits, labels, weight)
+    extra = params["auxiliary"]
+    others = features[task] @ extra["kernel"] + extra["bias"]
+    value += self.arm.auxiliary * losses.weighted_cross_entropy(
+      others, memo.auxiliary_targets(labels, old), weight
+    )
+    return value, logits[: len(batch.targets)]
+
+  def _old(self, variables):
+    """The number of classes of earlier tasks."""
+    return self.task(variables) * self.stream.per_task
+
+  def features(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+    """Returns the features of each special block, (tasks, n, width)."""
+    params = variables["params"]
+    shared = self.network.apply({"params": params}, inputs, method="shared")
+
+    def special(block):
+      params = {"special": block}
+      return self.network.apply(
+        {"params": params}, shared, method=lambda net, x: net.special(x)
+      )
+
+    return jax.vmap(special)(params["special"])
+
+  def _read_out(self, variables, features):
+    """The logits of the classes seen."""
+    task, head = self.task(variables), variables["params"]["head"]
+    classes = self._old(variables) + self.stream.per_task
+    return memo.read_out(features, head["kernel"], head["bias"], task, classes)
+
+  def logits(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+    """Returns the read-out of all blocks so far."""
+    return self._read_out(variables, self.features(variables, inputs))
+
+  def offered(
+    self,
+    variables: PyTree,
+    batch: data.ArrayDataset,
+    logits: jax.Array,
+    key: jax.Array,
+  ) -> dict[str, PyTree]:
+    """Returns nothing: exemplars are chosen at the end of a task."""
+    del variables, batch, logits, key
+    return {}
+
+  def finish(
+    self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns the memory with herded exemplars, and aligned weights."""
+    task, old = self.task(variables), self._old(variables)
+    new = self.stream.per_task
+    features = self.features(variables, examples.inputs)
+    there = jnp.arange(self.stream.tasks) <= task
+    features = jnp.where(there[:, None, None], features, 0)
+    features = jnp.moveaxis(features, 0, 1).reshape(len(inside), -1)
+    ranks = jnp.full(len(inside), len(inside))
+    for label in range(new):
+      mask = inside & (examples.targets == old + label)
+      chosen = exemplars.herd(
+        features, mask, min(self.size // new, len(inside))
+      )
+      ranks = jnp.where(mask, chosen, ranks)
+    memory = exemplars.balanced(
+      variables["memory"],
+      self.store(examples.inputs),
+      examples.targets,
+      # What is beyond the task must not be taken for an example.
+      jnp.where(inside, ranks, self.size),
+      old + new,
+    )
+    params = variables["params"]
+    kernel = memo.aligned(params["head"]["kernel"], task, old, old + new)
+    head = params["head"] | {"kernel": kernel}
+    return {"memory": memory, "params": params | {"head": head}}
+
+  def start(self, variables: PyTree, key: jax.Array) -> dict[str, PyTree]:
+    """Returns the parameters with the next block, and a new auxiliary head."""
+    params = variables["params"]
+    special = memo.grown(params["special"], self.task(variables))
+    extra = self._auxiliary(key)
+    return {"params": params | {"special": special, "auxiliary": extra}}
+
+
+METHODS = {
+  "finetune": task_learner.Learner,
+  "joint": Joint,
+  "replay": Replay,
+  "derpp": DERpp,
+  "er_ace": ERACE,
+  "ewc": EWC,
+  "protocl": ProtoCL,
+  "memo": MEMO,
+}

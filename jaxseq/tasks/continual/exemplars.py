@@ -1,0 +1,242 @@
+"""Exemplars: the examples that a learner keeps of tasks that are over.
+
+    memory = exemplars.empty(100, inputs[:1], num_classes=10)
+    memory = exemplars.offer(memory, inputs, targets, key)
+    old = exemplars.recall(memory, key, 32)
+
+A memory has so many places, and is an array of each field. What it costs is
+counted over its arrays, as that of everything else that a learner keeps, see
+`num_bytes`. The reservoir is that of github.com/aimagelab/mammoth; herding that
+of iCaRL (arXiv:1611.07725) as MEMO's code has it.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+
+
+class Memory(NamedTuple):
+  """Examples in places.
+
+  Attributes:
+    inputs: (size, ...) as they are stored, see `encode`.
+    targets: (size,) integers.
+    seen: () int32, how many examples have been offered; places from the first
+      on are filled.
+    logits: (size, classes) float32, outputs of the network that has seen an
+      example; None where nothing reads them.
+  """
+
+  inputs: jax.Array
+  targets: jax.Array
+  seen: jax.Array
+  logits: jax.Array | None = None
+
+  @property
+  def filled(self) -> jax.Array:
+    """The places that are filled, (size,) bool."""
+    return jnp.arange(len(self.targets)) < self.seen
+
+
+class Recalled(NamedTuple):
+  """Examples drawn from a memory, as `Memory` has them.
+
+  Attributes:
+    inputs: (n, ...) as they are stored.
+    targets: (n,) int32.
+    weight: (n,) float32, 0 where the memory was empty and 1 elsewhere.
+    logits: (n, classes), or None.
+  """
+
+  inputs: jax.Array
+  targets: jax.Array
+  weight: jax.Array
+  logits: jax.Array | None = None
+
+
+def empty(
+  size: int, example: jax.Array, num_classes: int, logits: bool = False
+) -> Memory:
+  """Returns a memory without examples.
+
+  Args:
+    size: places, at least 1.
+    example: (1, ...) inputs as they are stored.
+    num_classes: targets are below it.
+    logits: whether outputs are stored, too.
+  """
+  _validate.positive("size", size)
+  narrow = jnp.uint8 if num_classes <= 256 else jnp.int32
+  return Memory(
+    jnp.zeros((size, *example.shape[1:]), example.dtype),
+    jnp.zeros((size,), narrow),
+    jnp.zeros((), jnp.int32),
+    jnp.zeros((size, num_classes)) if logits else None,
+  )
+
+
+def offer(
+  memory: Memory,
+  inputs: jax.Array,
+  targets: jax.Array,
+  key: jax.Array,
+  logits: jax.Array | None = None,
+) -> Memory:
+  """Offers examples one after the other; a reservoir keeps some.
+
+  Example n (from 0) takes place n while there are free ones; after that it
+  takes a place of 0 .. n drawn at random, if the memory has that place. Any
+  example of the stream is kept with the same probability.
+
+  Args:
+    memory: the memory.
+    inputs: (n, ...) as they are stored.
+    targets: (n,) integers.
+    key: of the draws.
+    logits: (n, classes), where the memory stores them.
+  """
+  size, count = len(memory.targets), len(targets)
+  number = memory.seen + jnp.arange(count)
+  drawn = jax.random.randint(key, (count,), 0, number + 1)
+  place = jnp.where(number < size, number, drawn)
+  # Of those that take the same place the last one stays.
+  later = jnp.triu(jnp.ones((count, count), bool), 1)
+  taken = (later & (place[:, None] == place[None])).any(axis=1)
+  place = jnp.where(taken, size, place)
+
+  def put(array, values):
+    return array.at[place].set(values.astype(array.dtype), mode="drop")
+
+  return Memory(
+    put(memory.inputs, inputs),
+    put(memory.targets, targets),
+    memory.seen + count,
+    None if memory.logits is None else put(memory.logits, logits),
+  )
+
+
+def recall(memory: Memory, key: jax.Array, count: int) -> Recalled:
+  """Draws examples at random, each draw independent of the others."""
+  size = len(memory.targets)
+  filled = jnp.clip(memory.seen, 1, size)
+  index = jax.random.randint(key, (count,), 0, filled)
+  return Recalled(
+    memory.inputs[index],
+    memory.targets[index].astype(jnp.int32),
+    jnp.broadcast_to(memory.seen > 0, (count,)).astype(jnp.float32),
+    None if memory.logits is None else memory.logits[index],
+  )
+
+
+def herd(features: jax.Array, mask: jax.Array, count: int) -> jax.Array:
+  """Ranks the examples of a class by herding.
+
+  Next is always the example with which the mean of those chosen, of features
+  of length 1, comes nearest to the mean of all.
+
+  Args:
+    features: (n, width).
+    mask: (n,) bool, the examples of the class.
+    count: how many are ranked.
+
+  Returns:
+    (n,) int32 ranks from 0 on; n for those that are not chosen.
+  """
+  size = len(mask)
+  norms = jnp.linalg.norm(features, axis=1, keepdims=True)
+  features = features / (norms + 1e-8)
+  weight = mask[:, None].astype(features.dtype)
+  mean = (features * weight).sum(axis=0) / jnp.maximum(weight.sum(), 1)
+
+  def choose(rank, carry):
+    ranks, total = carry
+    distance = jnp.square(mean - (total + features) / (rank + 1)).sum(axis=1)
+    free = mask & (ranks == size)
+    best = jnp.argmin(jnp.where(free, distance, jnp.inf))
+    ranks = ranks.at[best].set(jnp.where(free[best], rank, ranks[best]))
+    return ranks, total + jnp.where(free[best], features[best], 0)
+
+  start = jnp.full((size,), size, jnp.int32), jnp.zeros_like(mean)
+  return jax.lax.fori_loop(0, count, choose, start)[0]
+
+
+def balanced(
+  memory: Memory,
+  inputs: jax.Array,
+  targets: jax.Array,
+  ranks: jax.Array,
+  classes: jax.Array | int,
+) -> Memory:
+  """Returns a memory with the same share of places for every class.
+
+  Examples in the memory are ranked by their places there, new ones by `ranks`;
+  each class keeps its first ones.
+
+  Args:
+    memory: the memory, without logits.
+    inputs: (n, ...) new examples as they are stored.
+    targets: (n,) their classes, none of which is in the memory.
+    ranks: (n,) integers, the rank of each among those of its class.
+    classes: number of classes; those of all examples are below it.
+  """
+  size = len(memory.targets)
+  # No more classes than places can have one each.
+  every = min(size, jnp.iinfo(memory.targets.dtype).max + 1)
+  old = jax.nn.one_hot(memory.targets, every, dtype=jnp.int32)
+  old = jnp.where(memory.filled[:, None], old, 0)
+  old = jnp.where(memory.filled, (jnp.cumsum(old, 0) * old).sum(1) - 1, size)
+  ranks = jnp.concatenate([old, ranks])
+  labels = jnp.concatenate([memory.targets, targets.astype(jnp.int32)])
+  stays = ranks < size // classes
+  counts = jax.nn.one_hot(labels, every, dtype=jnp.int32)
+  counts = jnp.where(stays[:, None], counts, 0).sum(axis=0)
+  first = jnp.cumsum(counts) - counts
+  place = jnp.where(stays, first[labels] + ranks, size)
+
+  def put(array, values):
+    values = jnp.concatenate([array, values.astype(array.dtype)])
+    return jnp.zeros_like(array).at[place].set(values, mode="drop")
+
+  return memory._replace(
+    inputs=put(memory.inputs, inputs),
+    targets=put(memory.targets, targets),
+    seen=stays.sum().astype(jnp.int32),
+  )
+
+
+def encode(inputs: jax.Array, low: float, high: float) -> jax.Array:
+  """Returns numbers from low to high as 256 levels, uint8."""
+  return jnp.round((inputs - low) * (255 / (high - low))).astype(jnp.uint8)
+
+
+def decode(levels: jax.Array, low: float, high: float) -> jax.Array:
+  """Returns the numbers of `encode`, to a 510th of the range, float32."""
+  return low + levels.astype(jnp.float32) * ((high - low) / 255)
+
+
+def num_bytes(tree: PyTree) -> int:
+  """Returns the bytes of all arrays of a pytree, or of their shapes."""
+  leaves = jax.tree.leaves(tree)
+  return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+
+def capacity(budget: int, held: int, each: int) -> int:
+  """Returns how many exemplars fit into a budget.
+
+  That is the comparison of MEMO (arXiv:2205.13218): everything is bytes, and a
+  learner that holds fewer parameters may keep more exemplars.
+
+  Args:
+    budget: bytes in all.
+    held: bytes of parameters and statistics.
+    each: bytes of an exemplar.
+
+  Returns:
+    The number, negative if what is held is more than the budget.
+  """
+  return (budget - held) // each

@@ -1,0 +1,90 @@
+"""Networks that grow by a block for each task, as MEMO's.
+
+Zhou et al., "A Model or 603 Exemplars", arXiv:2205.13218: the first layers are
+shared, the last ones are there once for each task. A new block starts as a copy
+of the one before, which is not trained any more; their features side by side
+are read out, and the weights of new classes are aligned after each task.
+
+Arrays have places for all tasks from the start, with an axis of tasks in front;
+`task` is the one that is learnt, from 0 on, and may be traced. What has no
+place yet in the growing network has no gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+
+
+def grown(blocks: PyTree, task: jax.Array | int) -> PyTree:
+  """Returns blocks (tasks, ...) with that of the task before in its place."""
+  return jax.tree.map(lambda x: x.at[task].set(x[task - 1]), blocks)
+
+
+def frozen(blocks: PyTree, task: jax.Array | int) -> PyTree:
+  """Returns blocks (tasks, ...) of which the block `task` alone is trained."""
+
+  def stopped(x):
+    number = jnp.arange(len(x)).reshape((-1,) + (1,) * (x.ndim - 1))
+    return jnp.where(number == task, x, jax.lax.stop_gradient(x))
+
+  return jax.tree.map(stopped, blocks)
+
+
+def read_out(
+  features: jax.Array,
+  kernel: jax.Array,
+  bias: jax.Array,
+  task: jax.Array | int,
+  classes: jax.Array | int,
+) -> jax.Array:
+  """Returns logits (n, C), the lowest number for classes not seen.
+
+  Args:
+    features: (tasks, n, width), of each block.
+    kernel: (tasks, width, C).
+    bias: (C,).
+    task: the newest block.
+    classes: number of classes seen.
+  """
+  there = jnp.arange(len(features)) <= task
+  features = jnp.where(there[:, None, None], features, 0)
+  logits = jnp.einsum("tnf,tfc->nc", features, kernel) + bias
+  seen = jnp.arange(len(bias)) < classes
+  return jnp.where(seen, logits, jnp.finfo(logits.dtype).min)
+
+
+def auxiliary_targets(targets: jax.Array, old: jax.Array | int) -> jax.Array:
+  """Returns 0 for the first `old` classes, and 1, 2, ... for those after."""
+  return jnp.where(targets < old, 0, targets - old + 1)
+
+
+def aligned(
+  kernel: jax.Array,
+  task: jax.Array | int,
+  old: jax.Array | int,
+  classes: jax.Array | int,
+) -> jax.Array:
+  """Returns weights with those of new classes as long as those of old ones.
+
+  They are scaled by the mean length of the old classes' weights over that of
+  the new ones'; biases stay. Without old classes nothing is.
+
+  Args:
+    kernel: (tasks, width, C).
+    task: the newest block.
+    old: number of classes of earlier tasks.
+    classes: number of classes seen.
+  """
+  there = (jnp.arange(len(kernel)) <= task)[:, None, None]
+  number = jnp.arange(kernel.shape[-1])
+  lengths = jnp.sqrt(jnp.square(jnp.where(there, kernel, 0)).sum(axis=(0, 1)))
+  new = (number >= old) & (number < classes)
+
+  def mean(mask):
+    return jnp.where(mask, lengths, 0).sum() / jnp.maximum(mask.sum(), 1)
+
+  scale = mean(number < old) / jnp.maximum(
+    mean(new), jnp.finfo(kernel.dtype).tiny
+  )
+  return jnp.where(there & new & (old > 0), kernel * scale, kernel)

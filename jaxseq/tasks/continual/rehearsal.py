@@ -1,0 +1,117 @@
+"""Losses against forgetting: replay, DER++, ER-ACE, and EWC's penalty.
+
+DER++ is arXiv:2004.07211, ER-ACE arXiv:2104.05025, EWC arXiv:1612.00796 in its
+online form (arXiv:1805.06370). The definitions are those of the papers; where
+github.com/aimagelab/mammoth differs, the function says so.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.tasks import losses
+
+
+def derpp(
+  batch: tuple[jax.Array, jax.Array],
+  first: tuple[jax.Array, jax.Array],
+  second: tuple[jax.Array, jax.Array],
+  weight: jax.Array,
+  alpha: float,
+  beta: float,
+) -> jax.Array:
+  """Returns the loss of DER++.
+
+  Args:
+    batch: logits (n, classes) and labels (n,) of new examples.
+    first: logits (m, classes) of examples drawn from the memory, and those that
+      were stored with them.
+    second: logits (m, classes) and labels (m,) of a draw of its own.
+    weight: (m,) what each drawn example counts, 0 before there are any.
+    alpha: weight of the distance between logits, a mean over the classes too.
+    beta: weight of the replayed labels.
+  """
+  value = losses.cross_entropy(*batch)[0]
+  distance = jnp.square(first[0] - first[1]).mean(axis=1)
+  value += alpha * (weight * distance).sum() / jnp.maximum(weight.sum(), 1)
+  return value + beta * losses.cross_entropy(*second, weight > 0)[0]
+
+
+def absent_out(
+  logits: jax.Array, labels: jax.Array, seen: jax.Array
+) -> jax.Array:
+  """Returns logits for ER-ACE's loss of a batch of new examples.
+
+  Classes that were seen before and are absent from the batch are left out:
+  learning the new ones takes nothing from them. The released code keeps the
+  largest of them, so that it differs where the batch lacks that class.
+
+  Args:
+    logits: (n, classes).
+    labels: (n,) integers.
+    seen: (classes,) bool, the classes of earlier batches.
+  """
+  hot = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
+  left = seen & ~hot.any(axis=0)
+  return jnp.where(left, jnp.finfo(logits.dtype).min, logits)
+
+
+def fisher(
+  log_probs: Callable[[PyTree, jax.Array], jax.Array],
+  params: PyTree,
+  inputs: jax.Array,
+  weight: jax.Array,
+  labels: jax.Array | None = None,
+) -> PyTree:
+  """Returns the diagonal of the Fisher information, like the parameters.
+
+  It is the mean over examples of the squared gradient of log p(y), for y of the
+  network's own distribution, exactly (without `labels`), or for the labels
+  alone, the empirical one. The released code weights the latter with p(label),
+  which is neither.
+
+  Args:
+    log_probs: (params, inputs of one example) -> (classes,).
+    params: of the network.
+    inputs: (n, ...).
+    weight: (n,) what each example counts.
+    labels: (n,) integers.
+  """
+
+  def one(total, example):
+    x, count, *label = example
+    slopes = jax.jacrev(log_probs)(params, x)
+    if label:
+      return _plus(
+        total, jax.tree.map(lambda g: count * g[label[0]] ** 2, slopes)
+      )
+    share = count * jnp.exp(log_probs(params, x))
+    square = jax.tree.map(lambda g: jnp.tensordot(share, g**2, 1), slopes)
+    return _plus(total, square)
+
+  rest = () if labels is None else (labels,)
+  start = jax.tree.map(jnp.zeros_like, params)
+  total, _ = jax.lax.scan(
+    lambda total, example: (one(total, example), None),
+    start,
+    (inputs, weight, *rest),
+  )
+  return jax.tree.map(lambda x: x / jnp.maximum(weight.sum(), 1), total)
+
+
+def _plus(tree, other):
+  """Sums of the leaves of two trees."""
+  return jax.tree.map(jnp.add, tree, other)
+
+
+def penalty(params: PyTree, anchor: PyTree, information: PyTree) -> jax.Array:
+  """Returns the sum of information (params - anchor)^2 over all parameters."""
+  terms = jax.tree.map(
+    lambda x, old, f: (f * jnp.square(x - old)).sum(),
+    params,
+    anchor,
+    information,
+  )
+  return sum(jax.tree.leaves(terms), start=jnp.zeros(()))

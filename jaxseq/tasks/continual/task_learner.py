@@ -1,0 +1,406 @@
+"""The loop that all methods of continual learning share, for one seed.
+
+A learner is a `supervised.Problem` whose variables hold all that it keeps: the
+parameters, a memory of exemplars, statistics, and a record of what it can do.
+Tasks have equally many updates. Between two of them `end` and `begin` do what a
+method does there; each task has a fresh optimizer.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.nn import dense
+from jaxseq.nn import heads
+from jaxseq.tasks import base
+from jaxseq.tasks import losses
+from jaxseq.tasks.continual import exemplars
+from jaxseq.tasks.continual import task_streams
+from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
+
+# Collections of the variables that a learner needs from task to task.
+KEPT = ("params", "memory", "statistics")
+Method = Literal[
+  "finetune",
+  "joint",
+  "replay",
+  "derpp",
+  "er_ace",
+  "ewc",
+  "protocl",
+  "memo",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """The network, the method and the training of one arm.
+
+  Attributes:
+    network: the stack and its pooling, in front of the dense blocks; with the
+      pooling "none" there is no stack, and inputs are one vector. It has no
+      dropout and no batch norm.
+    method: how forgetting is met.
+    widths: of the dense blocks, with a ReLU after each; MEMO has the last one
+      for each task, and shares what is before.
+    budget: bytes that may be kept in all: parameters, statistics and, from what
+      is left, exemplars.
+    stored: how exemplars are stored, as 256 levels or as they are.
+    replay: exemplars drawn in an update, of each draw.
+    alpha: weight of stored logits (DER++).
+    beta: weight of replayed labels (DER++).
+    strength: weight of the penalty (EWC).
+    decay: what remains of earlier tasks' information (EWC).
+    fisher: examples of a task that tell its information, at most (EWC).
+    information: "true" or "empirical", see `rehearsal.fisher` (EWC).
+    variance: of the features of a class (ProtoCL).
+    auxiliary: weight of the loss that tells new classes from old ones (MEMO).
+    train_shared: whether the shared blocks go on learning after the first task
+      (MEMO).
+  """
+
+  _: dataclasses.KW_ONLY
+  method: Method = "replay"
+  widths: tuple[int, ...] = (32, 16)
+  budget: int = 34_000
+  stored: Literal["levels", "float32"] = "levels"
+  replay: int = 32
+  alpha: float = 0.5
+  beta: float = 0.5
+  strength: float = 100.0
+  decay: float = 1.0
+  fisher: int = 256
+  information: Literal["true", "empirical"] = "true"
+  variance: float = 0.05
+  auxiliary: float = 1.0
+  train_shared: bool = False
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self,
+      positive=("budget", "replay", "fisher"),
+      above_zero=("variance",),
+      not_negative=("alpha", "beta", "strength", "decay", "auxiliary"),
+    )
+    if not self.widths:
+      raise _validate.error("widths", self.widths, "at least one width")
+    _validate.all_positive(
+      **{f"widths[{i}]": x for i, x in enumerate(self.widths)}
+    )
+    stack = self.network.stack
+    if self.network.pooling != "none" and (
+      stack.dropout or stack.norm == "batch"
+    ):
+      got = f"dropout {stack.dropout}, norm {stack.norm!r}"
+      raise _validate.error(
+        "network.stack", got, "no dropout and no batch norm"
+      )
+
+
+def make_optimizer(
+  arm: ArmConfig, updates: int
+) -> optax.GradientTransformation:
+  """Returns the optimizer of a task, see `base.make_optimizer`."""
+  if arm.network.pooling == "none":
+    # No stack has parameters with a learning rate of their own.
+    network = dataclasses.replace(arm.network, stack=nn.StackConfig("gru"))
+    arm = dataclasses.replace(arm, network=network)
+  return base.make_optimizer(arm, updates)
+
+
+class Network(linen.Module):
+  """Shared blocks, a special block, and what reads them out.
+
+  Attributes:
+    config: the stack and its pooling; without pooling there is no stack.
+    widths: of the dense blocks, the special one last.
+    outputs: classes; 0 for the features of the special block, without a ReLU.
+  """
+
+  config: nn.NetworkConfig
+  widths: tuple[int, ...]
+  outputs: int
+
+  def setup(self):
+    """Makes the blocks."""
+    options = {"activation": "relu", "activate_last": True}
+    self.sequence = nn.SequenceNetwork(self.config, 1)
+    self.base = heads.MLP(self.widths[:-1], **options)
+    self.special = heads.MLP(
+      self.widths[-1:], "relu", activate_last=self.outputs > 0
+    )
+    self.head = dense.Dense(self.outputs)
+
+  def shared(self, inputs: jax.Array) -> jax.Array:
+    """Maps (n, time, features) to what the special block reads, (n, width)."""
+    if self.config.pooling == "none":
+      x = inputs.reshape(len(inputs), -1)
+    else:
+      x, _ = self.sequence(inputs, features=True)
+      x = x[:, -1] if self.config.pooling == "last" else x.mean(axis=1)
+    return self.base(x)
+
+  def __call__(self, inputs: jax.Array) -> jax.Array:
+    """Maps (n, time, features) to logits (n, outputs), or features."""
+    x = self.special(self.shared(inputs))
+    return self.head(x) if self.outputs else x
+
+
+class Learner:
+  """Training on one task after the other, without anything against forgetting.
+
+  Methods override what they do otherwise: `objective`, and where they need it
+  `statistics`, `finish`, `start` and `scores`.
+
+  Args:
+    arm: the configuration.
+    stream: the tasks.
+    updates: of each task.
+
+  Attributes:
+    size: exemplars that the memory has places for; 0 without one.
+    data: training and test examples.
+  """
+
+  carry: None = None
+  part: arms.Part = "test"
+  remembers: bool = False
+  stores_logits: bool = False
+  reads_out: bool = True
+
+  def __init__(self, arm: ArmConfig, stream: task_streams.Stream, updates: int):
+    self.arm, self.stream, self.updates = arm, stream, updates
+    if arm.batch_size > min(stream.sizes):
+      expected = f"at most {min(stream.sizes)}, the examples of a task"
+      raise _validate.error("batch_size", arm.batch_size, expected)
+    train = stream.train.inputs
+    self.levels = float(train.min()), float(train.max())
+    self.network = Network(
+      arm.network, arm.widths, stream.classes if self.reads_out else 0
+    )
+    self.data = base.host({"train": stream.train, "test": stream.test})
+    self.size = self._places()
+
+  def _places(self):
+    """The exemplars that fit into the budget beside all else."""
+    held = jax.eval_shape(self.held, jax.random.key(0))
+    each, counter = self._memory(1), 4
+    each = exemplars.num_bytes(each) - counter
+    fixed = exemplars.num_bytes(held) + counter * self.remembers
+    size = exemplars.capacity(self.arm.budget, fixed, each)
+    wanted = self.stream.classes if self.remembers else 0
+    if size < wanted:
+      expected = f"at least {fixed + wanted * each}"
+      got = f"{self.arm.budget}, of which {fixed} are held without exemplars"
+      raise ValueError(f"budget: got {got}, expected {expected}.")
+    return min(size, len(self.stream.train.targets)) if self.remembers else 0
+
+  def _memory(self, size):
+    """A memory without examples."""
+    example = self.store(jnp.asarray(self.stream.train.inputs[:1]))
+    return exemplars.empty(
+      size, example, self.stream.classes, self.stores_logits
+    )
+
+  def store(self, inputs: jax.Array) -> jax.Array:
+    """Returns inputs as the memory stores them."""
+    if self.arm.stored == "float32":
+      return inputs
+    return exemplars.encode(inputs, *self.levels)
+
+  def load(self, stored: jax.Array) -> jax.Array:
+    """Returns inputs as the memory has stored them."""
+    if self.arm.stored == "float32":
+      return stored
+    return exemplars.decode(stored, *self.levels)
+
+  def held(self, key: jax.Array) -> dict[str, PyTree]:
+    """Returns parameters and statistics before the first task."""
+    params = self.parameters(key)
+    return {"params": params, "statistics": self.statistics(params)}
+
+  def init(self, key: jax.Array) -> dict[str, PyTree]:
+    """Returns all that is kept, and the empty record."""
+    tasks = self.stream.tasks
+    record = {name: jnp.zeros((tasks, tasks)) for name in ("class", "task")}
+    variables = self.held(key)
+    variables["record"] = record | {"now": jnp.zeros((), jnp.int32)}
+    if self.remembers:
+      variables["memory"] = self._memory(self.size)
+    return variables
+
+  def sample(
+    self, key: jax.Array, update: jax.Array, data: PyTree
+  ) -> data.ArrayDataset:
+    """Draws a batch of the task whose turn it is."""
+    return base.take(data["train"], self.draw(key, update))
+
+  def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
+    """Returns the indices of a batch."""
+    return self.stream.draw(key, update, self.updates, self.arm.batch_size)
+
+  def loss(
+    self,
+    variables: PyTree,
+    batch: data.ArrayDataset,
+    carry: None,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the method's objective; the batch is offered to the memory."""
+    key, key_offer = jax.random.split(key)
+    value, logits = self.objective(variables, batch, key)
+    seen = self.visible(variables, logits)
+    accuracy = (seen.argmax(axis=1) == batch.targets).mean()
+    kept = self.offered(variables, batch, logits, key_offer)
+    return value, supervised.Loss({"train_accuracy": accuracy}, kept, carry)
+
+  def offered(
+    self,
+    variables: PyTree,
+    batch: data.ArrayDataset,
+    logits: jax.Array,
+    key: jax.Array,
+  ) -> dict[str, PyTree]:
+    """Returns the memory, and what else an update changes, after a batch."""
+    if not self.remembers:
+      return {}
+    stored = self.store(batch.inputs)
+    memory = variables["memory"]
+    return {
+      "memory": exemplars.offer(memory, stored, batch.targets, key, logits)
+    }
+
+  def task(self, variables: PyTree) -> jax.Array:
+    """Returns the number of the task that is learnt, from 0 on."""
+    return variables["record"]["now"]
+
+  def visible(self, variables: PyTree, scores: jax.Array) -> jax.Array:
+    """Returns scores (n, classes), the lowest number for classes unseen."""
+    seen = (self.task(variables) + 1) * self.stream.per_task
+    there = jnp.arange(self.stream.classes) < seen
+    return jnp.where(there, scores, jnp.finfo(scores.dtype).min)
+
+  def accuracies(
+    self, variables: PyTree, test: data.ArrayDataset
+  ) -> dict[str, jax.Array]:
+    """Returns the accuracy on each task, (tasks,), by the two masks.
+
+    "class": among all classes seen; "task": among those of the example's own
+    task. Those of tasks to come are no accuracies of "class".
+    """
+    scores = self.scores(variables, test.inputs)
+    number = test.targets // self.stream.per_task
+    own = jnp.arange(self.stream.classes) // self.stream.per_task
+    within = jnp.where(own == number[:, None], scores, -jnp.inf)
+    weight = jax.nn.one_hot(number, self.stream.tasks)
+    weight /= weight.sum(axis=0)
+    return {
+      name: (chosen.argmax(axis=1) == test.targets) @ weight
+      for name, chosen in (
+        ("class", self.visible(variables, scores)),
+        ("task", within),
+      )
+    }
+
+  def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
+    """Scores the test examples of the tasks seen so far.
+
+    Returns:
+      "accuracy" and "task_accuracy", means over these tasks, and the record as
+      tallies.
+    """
+    found = self.accuracies(variables, data["test"])
+    seen = jnp.arange(self.stream.tasks) <= self.task(variables)
+    mean = {
+      k: jnp.where(seen, x, 0).sum() / seen.sum() for k, x in found.items()
+    }
+    tables = {name: variables["record"][name] for name in ("class", "task")}
+    return {
+      "accuracy": mean["class"],
+      "task_accuracy": mean["task"],
+      supervised.TALLIES: tables,
+    }
+
+  # There is no validation part: a stream is seen once.
+  validate = evaluate
+
+  def end(self, variables: PyTree, data: Mapping[str, Any]) -> PyTree:
+    """Returns the variables after the last update of a task."""
+    task = self.task(variables)
+    examples, inside = self.stream.window(data["train"], task)
+    variables = {**variables, **self.finish(variables, examples, inside)}
+    record = variables["record"]
+    rows = self.accuracies(variables, data["test"])
+    record = record | {k: record[k].at[task].set(x) for k, x in rows.items()}
+    return {**variables, "record": record}
+
+  def begin(self, variables: PyTree, key: jax.Array) -> PyTree:
+    """Returns the variables before the first update of the next task."""
+    record = variables["record"]
+    record = record | {"now": record["now"] + 1}
+    variables = {**variables, "record": record}
+    return {**variables, **self.start(variables, key)}
+
+  def logits(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+    """Returns the network's outputs."""
+    return self.network.apply({"params": variables["params"]}, inputs)
+
+  def recall(
+    self, variables: PyTree, key: jax.Array
+  ) -> tuple[jax.Array, exemplars.Recalled]:
+    """Returns inputs of drawn exemplars, and the exemplars."""
+    old = exemplars.recall(variables["memory"], key, self.arm.replay)
+    return self.load(old.inputs), old
+
+  # What methods have of their own.
+
+  def parameters(self, key: jax.Array) -> PyTree:
+    """Returns the parameters."""
+    return self.network.init(key, self.data["train"].inputs[:1])["params"]
+
+  def statistics(self, params: PyTree) -> dict[str, PyTree]:
+    """Returns what is kept beside parameters and exemplars."""
+    del params
+    return {}
+
+  def objective(
+    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns the loss of a batch, and its logits (n, classes)."""
+    del key
+    logits = self.logits(variables, batch.inputs)
+    return losses.cross_entropy(logits, batch.targets)[0], logits
+
+  def finish(
+    self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
+  ) -> dict[str, PyTree]:
+    """Returns collections that the end of a task changes.
+
+    Args:
+      variables: after its last update.
+      examples: of the task.
+      inside: (n,) bool, which of them are.
+    """
+    del variables, examples, inside
+    return {}
+
+  def start(self, variables: PyTree, key: jax.Array) -> dict[str, PyTree]:
+    """Returns collections that the beginning of a task changes."""
+    del variables, key
+    return {}
+
+  def scores(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+    """Returns a score of each class, (n, classes); the highest is predicted."""
+    return self.logits(variables, inputs)

@@ -1,0 +1,121 @@
+"""A data set as a sequence of tasks, each of some of its classes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.training import supervised
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+  """Examples sorted by task; task t has classes t * k to (t + 1) * k - 1.
+
+  Attributes:
+    train: of all tasks, one after the other.
+    test: likewise.
+    tasks: how many there are.
+    classes: of all tasks together.
+    offsets: (tasks + 1,) where the tasks' training examples begin, and where
+      the last ends.
+  """
+
+  train: data.ArrayDataset
+  test: data.ArrayDataset
+  tasks: int
+  classes: int
+  offsets: tuple[int, ...]
+
+  @property
+  def per_task(self) -> int:
+    """Classes of a task."""
+    return self.classes // self.tasks
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """Training examples of each task."""
+    return tuple(np.diff(self.offsets).tolist())
+
+  def draw(
+    self, key: jax.Array, update: jax.Array, per_task: int, batch: int
+  ) -> jax.Array:
+    """Returns the indices of a batch of the task whose turn it is.
+
+    A task's examples come in epochs, see `supervised.draw`.
+
+    Args:
+      key: of the run.
+      update: number of updates made.
+      per_task: updates of each task.
+      batch: size of a batch.
+
+    Returns:
+      (batch,) int32.
+    """
+    draws = [
+      offset + supervised.draw(jax.random.fold_in(key, i), update, size, batch)
+      for i, (offset, size) in enumerate(zip(self.offsets, self.sizes))
+    ]
+    return jnp.stack(draws)[update // per_task]
+
+  def draw_all(
+    self, key: jax.Array, update: jax.Array, per_task: int, batch: int
+  ) -> jax.Array:
+    """Returns the same of all tasks up to the one whose turn it is."""
+    draws = [
+      supervised.draw(jax.random.fold_in(key, i), update, size, batch)
+      for i, size in enumerate(self.offsets[1:])
+    ]
+    return jnp.stack(draws)[update // per_task]
+
+  def window(
+    self, train: data.ArrayDataset, task: jax.Array
+  ) -> tuple[data.ArrayDataset, jax.Array]:
+    """Returns the training examples of a task, and which of them are its own.
+
+    Args:
+      train: the training examples, on the device.
+      task: () int32.
+    """
+    first = jnp.asarray(self.offsets)[task]
+    index = first + jnp.arange(max(self.sizes))
+    inside = index < jnp.asarray(self.offsets)[task + 1]
+    index = jnp.minimum(index, self.offsets[-1] - 1)
+    return jax.tree.map(lambda x: x[index], train), inside
+
+
+def make(splits: data.Splits, tasks: int) -> Stream:
+  """Divides a data set into tasks by class, in the order of the classes.
+
+  Args:
+    splits: train and test examples with one class each, without lengths.
+    tasks: how many.
+
+  Raises:
+    ValueError: the data are of another kind, or their classes cannot be dealt
+      out evenly.
+  """
+  classes, train = splits.info.num_classes, splits.train
+  numbers = np.issubdtype(train.inputs.dtype, np.floating)
+  if train.targets.ndim != 1 or classes is None or not numbers:
+    got = f"inputs {train.inputs.dtype} and targets {train.targets.shape}"
+    raise _validate.error("the data", got, "numbers in, and a class for each")
+  if train.lengths is not None:
+    raise _validate.error("the data", "lengths", "inputs of one length")
+  if classes % _validate.positive("tasks", tasks):
+    raise _validate.error(
+      "tasks", tasks, f"a divisor of {classes}, the classes"
+    )
+  parts, numbers = [], []
+  for part in (train, splits.test):
+    number = part.targets // (classes // tasks)
+    order = np.argsort(number, kind="stable")
+    targets = part.targets[order].astype(np.int32)
+    parts.append(data.ArrayDataset(part.inputs[order], targets))
+    numbers.append(number[order])
+  offsets = np.searchsorted(numbers[0], np.arange(tasks + 1)).tolist()
+  return Stream(*parts, tasks, classes, tuple(offsets))

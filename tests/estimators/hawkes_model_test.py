@@ -1,0 +1,36 @@
+"""HawkesModel: a process that is known, through names and dates."""
+
+import numpy as np
+import pytest
+
+from jaxseq import estimators
+from jaxseq.data import point_processes
+
+
+@pytest.mark.slow
+def test_a_process_of_one_mark_is_learnt():
+  process = point_processes.Hawkes((0.5,), ((0.5,),), 2.0)
+  events = process.simulate(np.random.default_rng(0), 60, 30.0)
+  rows = [row[:n] for row, n in zip(events.times, events.lengths)]
+  words = [np.full(len(row), "hit") for row in rows]
+  model = estimators.HawkesModel(observed_until=30.0).fit(rows, words)
+  errors = model.standard_errors_
+  for got, error, true in (
+    (model.mu_, errors.mu, 0.5),
+    (model.a_, errors.a, 0.5),
+    (model.b_, errors.b, 2.0),
+  ):
+    # Three standard errors; all seeds of one to six pass.
+    np.testing.assert_array_less(np.abs(got - true), 3 * error)
+  terms = model.process_.log_density(events)
+  nats = (terms.events.sum() + terms.tail.sum()) / events.lengths.sum()
+  np.testing.assert_allclose(model.score(rows, words), nats, rtol=1e-5)
+  # The training's likelihood is above that of the process that made it.
+  true = process.log_density(events)
+  assert model.log_likelihood_ > true.events.sum() + true.tail.sum()
+  coming = model.expected_counts(rows, words, edges=(1.0, 1e3))
+  # In the long run, mu / (1 - a) events per unit of time.
+  rate = model.mu_[0] / (1 - model.a_[0, 0])
+  np.testing.assert_allclose(coming.sum(1) / 1e3, rate, rtol=0.01)
+  with pytest.raises(ValueError, match="miss"):
+    model.score(rows[:1], [np.full(len(rows[0]), "miss")])

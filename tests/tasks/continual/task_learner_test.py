@@ -1,0 +1,142 @@
+"""The loop of continual learning, its methods and its bytes."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.tasks.continual import continual_floors
+from jaxseq.tasks.continual import continual_methods
+from jaxseq.tasks.continual import rounds
+from jaxseq.tasks.continual import task_learner
+from jaxseq.tasks.continual import task_streams
+from jaxseq.training import recipes
+from jaxseq.training import supervised
+
+ARM = task_learner.ArmConfig(
+  nn.NetworkConfig(),
+  recipes.Recipe(learning_rate=1e-2, weight_decay=0.0, warmup_steps=0),
+  batch_size=16,
+  widths=(8, 4),
+  budget=2000,
+)
+
+
+def _stream(tasks=2, classes=4, each=40):
+  """Classes that are four points of the plane, with some noise."""
+  rng = np.random.default_rng(0)
+  labels = np.tile(np.arange(classes, dtype=np.int32), each)
+  angle = 2 * np.pi * labels / classes
+  points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+  x = points + 0.1 * rng.normal(size=points.shape)
+  part = data.ArrayDataset(x[:, None].astype(np.float32), labels)
+  info = data.Info("points", "made here", "none", num_classes=classes)
+  return task_streams.make(data.Splits(part, None, part, info), tasks)
+
+
+def _learner(method, **fields):
+  arm = dataclasses.replace(ARM, method=method, **fields)
+  return continual_methods.METHODS[method](arm, _stream(), 200)
+
+
+@pytest.mark.parametrize("method", continual_methods.METHODS)
+def test_bytes_are_those_of_all_arrays(method):
+  learner = _learner(method)
+  shapes = jax.eval_shape(
+    jax.vmap(learner.init), jax.random.split(jax.random.key(0), 3)
+  )
+  report = rounds.kept(learner, shapes)
+  leaves = jax.tree.leaves({k: x for k, x in shapes.items() if k != "record"})
+  total = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in leaves)
+  if method == "joint":
+    # Two numbers in a byte each, and the class.
+    total += 160 * 3
+  assert report["bytes"] == total
+  if learner.remembers:
+    # Not one exemplar more would be within the budget.
+    each = 3 + 16 * learner.stores_logits
+    assert total <= ARM.budget < total + each or learner.size == 160
+    assert report["exemplars"] == learner.size
+  else:
+    assert report["exemplars"] == (160 if method == "joint" else 0)
+
+
+def _run(learner):
+  """All tasks of a seed; returns the variables."""
+  optimizer = task_learner.make_optimizer(learner.arm, learner.updates)
+
+  def run(key, data):
+    state = supervised.init(learner, optimizer, key)
+    for task in range(learner.stream.tasks):
+      if task:
+        variables = learner.begin(state.variables, key)
+        opt_state = optimizer.init({"params": variables["params"]})
+        state = state._replace(variables=variables, opt_state=opt_state)
+      state, _ = supervised.train(
+        learner, optimizer, state, data, learner.updates
+      )
+      state = state._replace(variables=learner.end(state.variables, data))
+    return state.variables
+
+  return jax.jit(run)(jax.random.key(1), learner.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", continual_methods.METHODS)
+def test_methods_learn_and_remember(method):
+  learner = _learner(method)
+  variables = _run(learner)
+  table = np.asarray(variables["record"]["class"])
+  np.testing.assert_allclose(table[0, 0], 1, atol=0.05)
+  np.testing.assert_allclose(table[1, 1], 1, atol=0.1)
+  forgets = method in ("finetune", "ewc")
+  assert table[1, 0] < 0.5 if forgets else table[1, 0] > 0.8, table
+  if learner.remembers:
+    memory = variables["memory"]
+    counts = np.bincount(np.asarray(memory.targets)[np.asarray(memory.filled)])
+    assert (counts > 0).all()
+    # Stored inputs still have their labels.
+    x = np.asarray(learner.load(memory.inputs))[np.asarray(memory.filled), 0]
+    angle = np.arctan2(x[:, 1], x[:, 0]) / (np.pi / 2)
+    labels = np.asarray(memory.targets)[np.asarray(memory.filled)]
+    np.testing.assert_array_equal(np.round(angle) % 4, labels)
+  if method == "memo":
+    # The first block is as it was when the second began with a copy of it.
+    assert not np.array_equal(
+      *variables["params"]["special"]["dense_0"]["kernel"]
+    )
+
+
+def test_tasks_have_their_classes():
+  stream = _stream()
+  assert stream.sizes == (80, 80)
+  for update, classes in ((0, {0, 1}), (100, {2, 3})):
+    index = stream.draw(jax.random.key(0), jnp.asarray(update), 100, 80)
+    assert len(set(index.tolist())) == 80
+    assert set(stream.train.targets[index].tolist()) == classes
+
+
+def test_levels_without_training():
+  found = continual_floors.levels(_stream(), 300)
+  assert found["class means of inputs"]["accuracy"] == 1
+  assert found["class means of inputs"]["bytes"] == 4 * 3 * 4
+  assert found["nearest exemplar"]["accuracy"] == 1
+  # 98 exemplars of 3 bytes, and how many were seen.
+  assert found["nearest exemplar"]["bytes"] == 298
+
+
+def test_what_is_refused():
+  with pytest.raises(ValueError, match="budget: got 100, of which .* are held"):
+    _learner("replay", budget=100)
+  with pytest.raises(ValueError, match="optimizer.weight_decay: got 0.1"):
+    _learner("memo", optimizer=recipes.Recipe(weight_decay=0.1))
+  with pytest.raises(ValueError, match="tasks: got 3, expected a divisor of 4"):
+    _stream(3)
+  network = nn.NetworkConfig(nn.StackConfig("gru", dropout=0.1), pooling="mean")
+  with pytest.raises(ValueError, match="no dropout and no batch norm"):
+    dataclasses.replace(ARM, network=network)
