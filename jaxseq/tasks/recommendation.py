@@ -154,12 +154,12 @@ def _texts(splits):
 
 
 def _known(arm, splits):
-  """Arrays by name: the words or the codes of items, if these are read."""
+  """Arrays by name: the words or the codes of items; None if not read."""
   texts = _texts(splits)
   if arm.items == "text":
     return {"tokens": item_texts.tokens(texts)}
   if arm.items == "ids":
-    return {}
+    return None
   width = min(_WIDTH, len(texts) - 1)
   fitted = semantic_ids.fit(
     jax.random.key(0),
@@ -206,7 +206,7 @@ class Problem(base.ArrayProblem):
     variables = self.network.init(
       key, *self.inputs(batch), **self.keywords(batch)
     )
-    if self.known:
+    if self.known is not None:
       known = {name: jnp.asarray(x) for name, x in self.known.items()}
       variables = {**variables, item_network.ITEMS: known}
     return variables
