@@ -3,14 +3,19 @@
   python -m benchmarks.int8
   python -m benchmarks.int8 --networks mamba2 --rows 8 --width 1024
 
-Of each network and each form of its weights it prints the bytes, the tokens
-that a CPU second of single steps gives (the best of several runs, in turns),
-and how many bits a token of a text takes more than in float32. The text is what
-the network in float32 itself finds most probable, behind random tokens. The
-networks are not trained.
+Of each network and each form of its weights it prints the bytes, by how much
+loading its file raises the peak of a process's memory, the tokens that a CPU
+second of single steps gives (the best of several runs, in turns), and how many
+bits a token of a text takes more than in float32. The text is what the network
+in float32 itself finds most probable, behind random tokens. The networks are
+not trained.
 """
 
 import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
 
 from flax import traverse_util
 import jax
@@ -19,6 +24,7 @@ import jax.numpy as jnp
 from benchmarks import timing
 from jaxseq import nn
 from jaxseq.adapt import quantized
+from jaxseq.interop import network_file
 
 _MIXERS = {
   "attention": ("attention",),
@@ -26,6 +32,19 @@ _MIXERS = {
   "hybrid": ("mamba2", "attention"),
 }
 _FORMS = "float32", "float", "int8"
+# Prints by how many bytes a process's peak grows; Linux counts in kB.
+_LOADS = """
+import resource, sys
+import jax, jaxseq
+from jaxseq import interop, nn
+from jaxseq.adapt import quantized
+jax.block_until_ready(jax.numpy.zeros(1))
+def peak():
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+jax.block_until_ready(jaxseq.load(sys.argv[1])[1])
+print(peak() - before)
+"""
 
 
 def _parse():
@@ -79,6 +98,16 @@ def _nbytes(variables):
   return sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
 
 
+def _peak(network, variables, form):
+  """Bytes by which loading raises the peak of another process."""
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "network.safetensors"
+    save = network_file.save if form == "float32" else quantized.save
+    save(path, network, variables)
+    command = [sys.executable, "-c", _LOADS, str(path)]
+    return int(subprocess.check_output(command, text=True))
+
+
 def _compare(name, flags):
   """Prints the lines of a network."""
   network, variables = _network(name, flags)
@@ -97,8 +126,10 @@ def _compare(name, flags):
   bits = [float(jax.jit(run)(each, text, False)[1]) for each in every]
   for form, each, one, taken in zip(_FORMS, every, measured, bits):
     speed = text.size / one.cpu
+    peak = _peak(network, each, form) / 1e6
     print(
-      f"| {name} | {form} | {_nbytes(each) / 1e6:.1f} | {speed:.0f} | "
+      f"| {name} | {form} | {_nbytes(each) / 1e6:.1f} | {peak:.0f} | "
+      f"{speed:.0f} | "
       f"{taken:.3f} | {taken - bits[0]:+.4f} |",
       flush=True,
     )
@@ -110,8 +141,10 @@ def _compare(name, flags):
 def main():
   """Compares every network that is asked for."""
   flags = _parse()
-  print("| network | weights | MB | tokens a CPU second | bits | more bits |")
-  print("| --- | --- | --- | --- | --- | --- |")
+  columns = "network", "weights", "MB", "peak of loading, MB"
+  columns += "tokens a CPU second", "bits", "more bits"
+  print("|", " | ".join(columns), "|")
+  print("|", " | ".join(["---"] * len(columns)), "|")
   for name in flags.networks:
     _compare(name, flags)
 

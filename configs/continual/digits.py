@@ -12,6 +12,10 @@ from configs import variants
 from jaxseq.programs import continual
 from jaxseq.training import configuration
 
+NAMES = "finetune", "ewc", "replay", "er_ace", "derpp", "protocl", "joint"
+# As published, in the proportion of exemplars and new examples, and with as
+# many exemplars in an update as other methods, where there is nothing to align.
+MEMO = {"method": "memo", "train_shared": True}
 FULL = continual.Config(
   data="digits",
   num_updates=5000,
@@ -21,13 +25,8 @@ FULL = continual.Config(
   num_seeds=10,
   network={"pooling": "none"},
   optimizer=supervised.adamw(2e-3, weight_decay=0.0),
-  arms={
-    name: {"method": name}
-    for name in (
-      *("finetune", "ewc", "replay", "er_ace", "derpp", "protocl", "memo"),
-      "joint",
-    )
-  },
+  arms={name: {"method": name} for name in NAMES}
+  | {"memo": MEMO | {"replay": 8}, "memo_balanced": MEMO | {"align": False}},
 )
 TINY = {
   "num_updates": 10,

@@ -19,41 +19,53 @@ class _Record:
 
   def __init__(self):
     self.products: set[str] = set()
+    self.experts: set[str] = set()
     self.others: set[str] = set()
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("array",),
+  data_fields=("leaf",),
   meta_fields=("path", "record"),
 )
 @dataclasses.dataclass(frozen=True)
 class _Probe(recurrence.Weight):
   """A parameter that notes what is done with it."""
 
-  array: jax.Array
+  leaf: jax.Array
   path: str
   record: _Record = dataclasses.field(default_factory=_Record)
 
   @property
   def shape(self) -> tuple[int, ...]:
-    return self.array.shape
+    return self.leaf.shape
 
   @property
   def dtype(self) -> Any:
-    return self.array.dtype
+    return self.leaf.dtype
 
   def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
     self.record.products.add(self.path)
-    return recurrence.dense(x, self.array, wide=wide)
+    return recurrence.dense(x, self.leaf, wide=wide)
+
+  def pick(self, indices: jax.Array) -> "_Probe":
+    self.record.experts.add(self.path)
+    return dataclasses.replace(self, leaf=jnp.take(self.leaf, indices, axis=0))
+
+  def array(self) -> jax.Array:
+    self.record.experts.add(self.path)
+    return self.leaf
 
   def elsewhere(self) -> jax.Array:
     self.record.others.add(self.path)
-    return self.array
+    return self.leaf
 
 
 def weights(
-  network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
+  network: nn.SequenceNetwork,
+  variables: Mapping[str, PyTree],
+  *,
+  experts: bool = False,
 ) -> dict[str, tuple[int, ...]]:
   """Returns the weights of `recurrence.dense`, which may be no arrays.
 
@@ -62,11 +74,13 @@ def weights(
   Args:
     network: of tokens or features.
     variables: its variables, or their shapes and dtypes.
+    experts: whether those of experts count, too: what stands in their places
+      needs `Weight.pick` and `Weight.array`.
 
   Returns:
     Shapes (*axes, n, m) by paths, as "stack/layers_0/mixer/in_proj", of the
     parameters that are used by `recurrence.dense` and nowhere else. The axes
-    are those of scanned layers and of heads.
+    are those of scanned layers, of heads and of experts.
   """
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   flat = {
@@ -90,5 +104,6 @@ def weights(
   else:
     inputs = jax.ShapeDtypeStruct(shape, jnp.int32)
   jax.eval_shape(run, flat, inputs)
-  paths = sorted(record.products - record.others)
+  others = record.others if experts else record.others | record.experts
+  paths = sorted(record.products - others)
   return {path: flat[path].shape for path in paths}

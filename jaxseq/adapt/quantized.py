@@ -86,6 +86,10 @@ class Int8(recurrence.Weight):
     """Returns the product of x (..., n) and the weight, (..., m)."""
     return self._product(x, self.q, wide)
 
+  def pick(self, indices: jax.Array) -> "Int8":
+    """Returns some of a stack of weights, by their numbers."""
+    return jax.tree.map(lambda x: jnp.take(x, indices, axis=0), self)
+
   def array(self) -> jax.Array:
     """Returns the weight as an array, (*axes, n, m)."""
     return self.q.astype(self.dtype) * self.scale[..., None, :]
@@ -198,10 +202,14 @@ class Config:
       a product of integers takes less time, which is measured once.
     keep: a regular expression of the paths of weights that stay as they are;
       routers of experts by default.
+    experts: whether the experts of mixtures are in 8 bits, too. On accelerators
+      their products are of rows sorted by expert, which know no weights in 8
+      bits: each layer's experts are there in float32 while it runs.
   """
 
   activations: Literal["auto", "float", "int8"] = "auto"
   keep: str = _KEPT
+  experts: bool = False
 
   def __post_init__(self):
     _validate.literals(self)
@@ -218,7 +226,7 @@ class Config:
     kind = self.activations
     if kind == "auto":
       kind = "int8" if _int8_is_faster() else "float"
-    paths = products.weights(network, variables)
+    paths = products.weights(network, variables, experts=self.experts)
     paths = {path for path in paths if not re.fullmatch(self.keep, path)}
 
     def make(path, array):
@@ -257,7 +265,7 @@ def quantize(
   """Puts `Int8` in the places of the weights that can be in 8 bits.
 
   These are the weights of products (`recurrence.dense`) and the embedding.
-  Experts, whose products are of another kind, stay as they are.
+  Experts stay as they are unless the options ask for them.
 
   Args:
     network: of tokens or features.

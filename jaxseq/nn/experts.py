@@ -259,9 +259,9 @@ def add_loss(
 
 def _mix(kind, x, chosen, shares, *matrices):
   """Sums over the chosen experts: x (n, d), chosen and shares (n, active)."""
-  if chosen.size <= len(matrices[0]):
+  if chosen.size <= matrices[0].shape[0]:
     # So few that not all experts are needed: only the chosen are read.
-    weights = [jnp.take(matrix, chosen, axis=0) for matrix in matrices]
+    weights = [_picked(matrix, chosen) for matrix in matrices]
     over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
     y = over(kind, x, weights)
     return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
@@ -275,6 +275,13 @@ def _mix(kind, x, chosen, shares, *matrices):
     cpu=lambda *args: _one_by_one(kind, *args),
     default=lambda *args: _sorted(kind, *args),
   )
+
+
+def _picked(matrix, chosen):
+  """The matrices of some experts."""
+  if isinstance(matrix, recurrence.Weight):
+    return matrix.pick(chosen)
+  return jnp.take(matrix, chosen, axis=0)
 
 
 def _expert(kind, x, matrices):
@@ -295,7 +302,7 @@ def _one_by_one(kind, x, chosen, shares, *matrices):
     return y + share[:, None] * part.astype(y.dtype), None
 
   y = jnp.zeros_like(x, shares.dtype)
-  numbers = jnp.arange(len(matrices[0]))
+  numbers = jnp.arange(matrices[0].shape[0])
   y, _ = jax.lax.scan(add, y, (numbers, matrices))
   return y.astype(x.dtype)
 
@@ -304,9 +311,10 @@ def _sorted(kind, x, chosen, shares, *matrices):
   """Rows sorted by expert, and one product of each expert and its rows."""
   active = chosen.shape[-1]
   order = jnp.argsort(chosen.reshape(-1), stable=True)
-  sizes = jnp.bincount(chosen.reshape(-1), length=len(matrices[0]))
+  sizes = jnp.bincount(chosen.reshape(-1), length=matrices[0].shape[0])
 
   def product(rows, W):
+    W = W.array() if isinstance(W, recurrence.Weight) else W
     return jax.lax.ragged_dot(
       rows,
       W.astype(rows.dtype),

@@ -179,7 +179,9 @@ def accuracy_at(
   def score(key):
     batch = _read(arm, draw(key[0], config, batch_size))
     keywords = _keywords(arm, config, batch)
-    outputs, _ = network.apply(variables, batch.inputs, **keywords)
+    asks = getattr(config, "shared", (1, 0))[0] > 1 and arm.reads == "once"
+    read = _asked if asks else _whole
+    outputs = read(network, variables, batch, config, keywords)
     return _score(outputs, batch, keywords["at"])
 
   keys = jax.random.split(jax.random.key(_TEST_SEED), num_batches)
@@ -192,11 +194,40 @@ def chance(task: str, options: Mapping[str, Any]) -> float | None:
   return None if classes is None else 1 / classes
 
 
+def share(value: float, count: int) -> str:
+  """Returns a share of independent answers with its 95 % interval (Wilson's).
+
+  Args:
+    value: the share.
+    count: of how many answers.
+  """
+  z2 = 1.96**2 / count
+  middle = (value + z2 / 2) / (1 + z2)
+  half = np.sqrt(z2 * (value * (1 - value) + z2 / 4)) / (1 + z2)
+  return f"{value:.3f} ({middle - half:.3f} to {middle + half:.3f})"
+
+
 def _network(arm, config):
   outputs = config.num_classes
   if outputs is None:
     outputs = config.outputs if hasattr(config, "outputs") else 1
   return nn.SequenceNetwork(arm.network, outputs, config.vocab_size)
+
+
+def _whole(network, variables, batch, config, keywords):
+  """Returns the outputs of a network that reads every row by itself."""
+  del config
+  return network.apply(variables, batch.inputs, **keywords)[0]
+
+
+def _asked(network, variables, batch, config, keywords):
+  """Returns those of one that reads once what rows in turn begin with alike."""
+  rows, length = config.shared
+  _, states = network.apply(variables, batch.inputs[::rows, :length])
+  count = len(batch.inputs)
+  states = jax.tree.map(lambda x: jnp.repeat(x, rows, 0)[:count], states)
+  at = keywords["at"] - length
+  return network.apply(variables, batch.inputs[:, length:], states, at=at)[0]
 
 
 def _read(arm, batch):
@@ -334,6 +365,9 @@ class Config(base.TaskComparison):
     test_batches: batches of an evaluation.
     further_batch_size: sequences at once in the further tests.
     further_batches: how many batches each of them has.
+    further_metric: what is told of them, such as "solved"; the first column of
+      the results if empty. Beside shares of single answers stand the intervals
+      that hold the truth 95 times out of 100.
   """
 
   _: dataclasses.KW_ONLY
@@ -341,9 +375,13 @@ class Config(base.TaskComparison):
   test_batches: int = 16
   further_batch_size: int = 8
   further_batches: int = 8
+  further_metric: str = ""
 
   def __post_init__(self):
     super().__post_init__()
+    if self.further_metric:
+      columns = ("accuracy", "solved", "test_loss")
+      _validate.choice("further_metric", self.further_metric, columns)
     _validate.fields(
       self, positive=("test_batches", "further_batch_size", "further_batches")
     )
@@ -360,15 +398,29 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     del directory
     if not config.test_options or not processes.is_first():
       return
-    metric, heading = next(iter(work.options["columns"].items()))
+    columns = work.options["columns"]
+    metric = config.further_metric or next(iter(columns))
     labels = tables.natural_order(config.test_options)
+    cell, rows = tables.mean_std, []
+    options = dict(config.task_options)
+    if getattr(tokens.make_config(config.task, **options), "scored", None) == 1:
+      count = config.further_batches * config.further_batch_size
+
+      def cell(values):
+        return share(np.mean(values), count * np.size(values))
+
+      guess = share(chance(config.task, options), count * config.num_seeds)
+      rows = [["chance", *[guess] * len(labels)]]
     tables.show(
       ["arm", *labels],
       [
-        [name, *(tables.mean_std(x["further"][k][metric]) for k in labels)]
-        for name, x in results.items()
+        *(
+          [name, *(cell(x["further"][k][metric]) for k in labels)]
+          for name, x in results.items()
+        ),
+        *rows,
       ],
-      title=f"{config.task}, {heading} under other options",
+      title=f"{config.task}, {columns.get(metric, metric)} under other options",
     )
 
   return dataclasses.replace(work, show=show)

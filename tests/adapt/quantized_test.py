@@ -163,6 +163,28 @@ def test_products_and_the_embedding_are_rounded_and_nothing_else():
   assert layers < set(paths)
 
 
+def test_experts_are_rounded_if_they_are_asked_for():
+  network, variables, tokens = _own(
+    feedforward="experts",
+    feedforward_options={"experts": 4, "active": 2},
+  )
+  config = quantized.Config("float", experts=True)
+  result = quantized.quantize(network, variables, config)
+  place = "stack/layers_0/feedforward"
+  rounded = {path for path in _nodes(result) if place in path}
+  assert rounded == {f"{place}/{name}" for name in ("in", "gate", "out")}
+  nodes = _nodes(result)
+  assert nodes[f"{place}/in"].scale.shape == nodes[f"{place}/in"].q.shape[::2]
+  want, _ = network.apply(_arrays(result), tokens)
+  got, states = network.apply(result, tokens)
+  np.testing.assert_allclose(got, want, **_FLOAT32)
+  # Of two elements the chosen experts alone are read.
+  last = tokens[:, -1], states
+  want, _ = network.apply(_arrays(result), *last, method="step")
+  got, _ = network.apply(result, *last, method="step")
+  np.testing.assert_allclose(got, want, **_FLOAT32)
+
+
 def test_a_network_in_8_bits_is_one_of_rounded_weights():
   network, variables, tokens = _own(tie=True)
   result = quantized.quantize(network, variables, quantized.Config("float"))

@@ -15,10 +15,15 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.data.tokens import associative_recall as associative_recall
+  from jaxseq.data.tokens import byte_programs as byte_programs
   from jaxseq.data.tokens import copying as copying
   from jaxseq.data.tokens import group_words as group_words
   from jaxseq.data.tokens import induction as induction
   from jaxseq.data.tokens import mqar as mqar
+  from jaxseq.data.tokens import order_recall as order_recall
+  from jaxseq.data.tokens import program_codes as program_codes
+  from jaxseq.data.tokens import program_draws as program_draws
+  from jaxseq.data.tokens import recursion as recursion
   from jaxseq.data.tokens import registry as registry
   from jaxseq.data.tokens import regular as regular
   from jaxseq.data.tokens import sampling as sampling

@@ -25,11 +25,15 @@ TASKS = _registry.Registry(
     "modular_arithmetic": f"{_HERE}.regular:MODULAR_ARITHMETIC",
     "mqar": f"{_HERE}.mqar:MQAR",
     "odds_first": f"{_HERE}.strings:ODDS_FIRST",
+    "order_recall": f"{_HERE}.order_recall:ORDER_RECALL",
     "parity": f"{_HERE}.regular:PARITY",
+    "programs": f"{_HERE}.program_draws:PROGRAMS",
     "reverse_string": f"{_HERE}.strings:REVERSE_STRING",
     "selective_copying": f"{_HERE}.copying:SELECTIVE_COPYING",
     "set_disjointness": f"{_HERE}.set_disjointness:SET_DISJOINTNESS",
     "stack_manipulation": f"{_HERE}.strings:STACK_MANIPULATION",
+    "successor": f"{_HERE}.recursion:SUCCESSOR_OF",
+    "traversal": f"{_HERE}.recursion:TRAVERSAL",
   },
 )
 

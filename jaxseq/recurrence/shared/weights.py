@@ -66,6 +66,10 @@ class Weight:
     """
     return x @ self.elsewhere().T
 
+  def pick(self, indices: Any) -> Any:
+    """Returns some of a stack of weights, such as experts, by their numbers."""
+    return self.elsewhere()[indices]
+
   def array(self) -> Any:
     """Returns the weight as an array; raises `Misplaced` here."""
     return self._refuse()

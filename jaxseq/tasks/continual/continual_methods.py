@@ -329,6 +329,8 @@ class MEMO(Replay):
       jnp.where(inside, ranks, self.size),
       old + new,
     )
+    if not self.arm.align:
+      return {"memory": memory}
     params = variables["params"]
     kernel = memo.aligned(params["head"]["kernel"], task, old, old + new)
     head = params["head"] | {"kernel": kernel}

@@ -68,6 +68,8 @@ class ArmConfig(base.ArmConfig):
     auxiliary: weight of the loss that tells new classes from old ones (MEMO).
     train_shared: whether the shared blocks go on learning after the first task
       (MEMO).
+    align: whether the weights of new classes become as long as those of old
+      ones (MEMO). It corrects for few exemplars beside many new examples.
   """
 
   _: dataclasses.KW_ONLY
@@ -85,6 +87,7 @@ class ArmConfig(base.ArmConfig):
   variance: float = 0.05
   auxiliary: float = 1.0
   train_shared: bool = False
+  align: bool = True
 
   def __post_init__(self):
     super().__post_init__()

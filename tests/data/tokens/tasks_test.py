@@ -29,11 +29,15 @@ _OPTIONS = {
   "modular_arithmetic": {"max_length": 13},
   "mqar": {"length": 20, "pairs": 4, "vocab_size": 64},
   "odds_first": {"max_length": 8},
+  "order_recall": {"length": 16, "segment": 2, "questions": 4},
   "parity": {"max_length": 13},
+  "programs": {"programs": 300},
   "reverse_string": {"max_length": 8},
   "selective_copying": {"blanks": 20, "memorise": 5, "vocab_size": 9},
   "set_disjointness": {"first": 3, "second": 7, "vocab_size": 32},
   "stack_manipulation": {"max_length": 10},
+  "successor": {"max_length": 9},
+  "traversal": {"max_nodes": 5},
 }
 # Enough rows for every length and every branch of a rule to occur.
 _ROWS = 256

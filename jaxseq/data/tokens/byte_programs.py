@@ -1,0 +1,332 @@
+"""Programs over lists of bytes: the language of the KoLMogorov Test.
+
+Each line names the result of one function of numbers and of earlier lines, and
+the last one is the output:
+
+    sequence_1 = range_func_up(3, 9)
+    sequence_2 = filter(is_odd, sequence_1)
+    output = sequence_2
+
+`parse` and `run` are a parser of this grammar and an interpreter of what it
+returns; nothing is handed to Python's own, and lengths and numbers are bounded.
+
+Source: arXiv 2503.13992 and its code.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import itertools
+import math
+import re
+from typing import Any
+from typing import NamedTuple
+
+from jaxseq import _validate
+
+# Kinds of arguments: a number 0 .. 255, one of 1 .. 255, one of 1 .. 256 that
+# ends a range, an earlier line, a predicate, and numbers in brackets.
+VALUE, COUNT, STOP, LIST, PREDICATE, VALUES = range(6)
+PREDICATES: dict[str, Callable[[int], bool]] = {
+  "is_even": lambda x: x % 2 == 0,
+  "is_odd": lambda x: x % 2 == 1,
+  "is_not_zero": lambda x: x != 0,
+}
+# A program is at most so long, lists too; numbers are smaller than the last.
+MAX_LINES, MAX_LENGTH, MAX_NUMBER = 64, 4096, 2**31
+# Functions and values that the published number of bits is told of.
+_PUBLISHED_FUNCTIONS, _BITS = 23, 8
+
+
+class Function(NamedTuple):
+  """A function of the language.
+
+  Attributes:
+    arguments: kinds of its arguments.
+    size: of its arguments, how long the result is at most.
+    call: of its arguments, the result.
+  """
+
+  arguments: tuple[int, ...]
+  size: Callable[..., int]
+  call: Callable[..., list[int]]
+
+
+class Line(NamedTuple):
+  """A line of a program.
+
+  Attributes:
+    function: its name.
+    arguments: numbers; a tuple of numbers for VALUES, a name for PREDICATE, and
+      for LIST the number of an earlier line, from 0 on.
+  """
+
+  function: str
+  arguments: tuple[Any, ...]
+
+
+class Program(NamedTuple):
+  """A program.
+
+  Attributes:
+    lines: its lines.
+    output: number of the line that is the output.
+  """
+
+  lines: tuple[Line, ...]
+  output: int
+
+
+def _interleaved(x, y):
+  """Elements in turn, then the rest of the longer."""
+  both = list(itertools.chain.from_iterable(zip(x, y)))
+  rest = min(len(x), len(y))
+  return both + x[rest:] + y[rest:]
+
+
+def _length(*arguments):
+  """Length of all lists that are arguments."""
+  return sum(len(x) for x in arguments if isinstance(x, list | tuple))
+
+
+def _span(low, high, step=1):
+  """Length of a range, or a little more."""
+  return max(0, high - low) // step + 1
+
+
+FUNCTIONS: dict[str, Function] = {
+  "range_func_up": Function(
+    (VALUE, VALUE), _span, lambda a, b: list(range(a, b + 1))
+  ),
+  "range_func_interval": Function(
+    (VALUE, STOP, COUNT), _span, lambda a, b, step: list(range(a, b, step))
+  ),
+  "repeat_num": Function((COUNT, VALUE), lambda n, v: n, lambda n, v: [v] * n),
+  "set_list": Function((VALUES,), _length, lambda values: list(values)),
+  "repeat_list": Function(
+    (COUNT, LIST), lambda n, x: n * len(x), lambda n, x: x * n
+  ),
+  "reverse_list": Function((LIST,), _length, lambda x: x[::-1]),
+  "substitute": Function(
+    (LIST, VALUE, VALUE),
+    _length,
+    lambda x, old, new: [new if each == old else each for each in x],
+  ),
+  "get_subsequence_with_jumps": Function(
+    (LIST, COUNT), _length, lambda x, step: x[::step]
+  ),
+  "get_subsequence_between_indices": Function(
+    (LIST, VALUE, STOP), _length, lambda x, low, high: x[low:high]
+  ),
+  "max_n": Function(
+    (LIST, COUNT), _length, lambda x, n: sorted(x, reverse=True)[:n]
+  ),
+  "min_n": Function((LIST, COUNT), _length, lambda x, n: sorted(x)[:n]),
+  "add_item_list": Function(
+    (LIST, VALUE), _length, lambda x, v: [each + v for each in x]
+  ),
+  "subtract_item_list": Function(
+    (LIST, VALUE), _length, lambda x, v: [each - v for each in x]
+  ),
+  "modulo_item_list": Function(
+    (LIST, COUNT), _length, lambda x, v: [each % v for each in x]
+  ),
+  "filter": Function(
+    (PREDICATE, LIST),
+    _length,
+    lambda name, x: [each for each in x if PREDICATES[name](each)],
+  ),
+  "add_two_lists": Function(
+    (LIST, LIST), _length, lambda x, y: [a + b for a, b in zip(x, y)]
+  ),
+  "subtract_two_lists": Function(
+    (LIST, LIST), _length, lambda x, y: [a - b for a, b in zip(x, y)]
+  ),
+  "modulo_two_lists": Function(
+    (LIST, LIST), _length, lambda x, y: [a % b for a, b in zip(x, y) if b]
+  ),
+  "scan_add": Function(
+    (LIST,), _length, lambda x: list(itertools.accumulate(x))
+  ),
+  "concatenate": Function((LIST, LIST), _length, lambda x, y: x + y),
+  "interleave": Function((LIST, LIST), _length, _interleaved),
+}
+# Fixed numbers of bits beside those of the arguments' own in the published
+# count, and by which the count of some arguments differs from the kind's.
+_PUBLISHED_COUNTS = {
+  "range_func_interval": 3.0,
+  "repeat_num": math.log2(20),
+  "get_subsequence_with_jumps": 3.0,
+  "repeat_list": 3.0,
+}
+
+
+def call(function: str, *arguments: Any) -> list[int]:
+  """Returns the result of a function.
+
+  Args:
+    function: its name.
+    *arguments: with lists of numbers in the place of lines.
+
+  Raises:
+    ValueError: there is no such function, an argument is of another kind, or
+      the result is too long or has too large numbers.
+  """
+  _validate.choice("function", function, FUNCTIONS)
+  kinds, size, result_of = FUNCTIONS[function]
+  if len(arguments) != len(kinds):
+    raise _validate.error(function, len(arguments), f"{len(kinds)} arguments")
+  for kind, value in zip(kinds, arguments):
+    _check(function, kind, value)
+  if size(*arguments) > MAX_LENGTH:
+    expected = f"at most {MAX_LENGTH} numbers"
+    raise _validate.error(function, "a longer list", expected)
+  result = result_of(*arguments)
+  if any(abs(number) >= MAX_NUMBER for number in result):
+    raise _validate.error(function, max(map(abs, result)), "smaller numbers")
+  return result
+
+
+def _check(function, kind, value):
+  """Checks an argument of a function."""
+  name = f"an argument of {function}"
+  if kind == PREDICATE:
+    _validate.choice(name, value, PREDICATES)
+  elif kind == LIST:
+    _validate.instance(name, value, list, "a list")
+  elif kind == VALUES:
+    if not value:
+      raise _validate.error(name, value, "at least one number")
+    for each in value:
+      _validate.integer(name, each, 0, 255)
+  else:
+    low = 0 if kind == VALUE else 1
+    _validate.integer(name, value, low, 256 if kind == STOP else 255)
+
+
+def run(program: Program) -> list[int]:
+  """Returns the output of a program.
+
+  Raises:
+    ValueError: a line refers to none before it, or as `call`; or there are more
+      lines than MAX_LINES.
+  """
+  if len(program.lines) > MAX_LINES:
+    expected = f"at most {MAX_LINES} lines"
+    raise _validate.error("program", len(program.lines), expected)
+  results: list[list[int]] = []
+
+  def line(number):
+    _validate.integer("number of a line", number, 0, len(results) - 1)
+    return results[number]
+
+  for function, arguments in program.lines:
+    _validate.choice("function", function, FUNCTIONS)
+    kinds = FUNCTIONS[function].arguments
+    values = [
+      line(value) if kind == LIST else value
+      for kind, value in itertools.zip_longest(kinds, arguments)
+    ]
+    results.append(call(function, *values))
+  return line(program.output)
+
+
+_ASSIGNMENT = re.compile(r"(\w+) = (\w+)(?:\((.*)\))?", re.ASCII)
+_ARGUMENT = re.compile(r"\[[\d, ]*\]|\w+", re.ASCII)
+_NAME = re.compile(r"sequence_([1-9]\d{0,2})", re.ASCII)
+_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
+
+
+def parse(text: str) -> Program:
+  """Returns the program of a text.
+
+  Args:
+    text: one assignment a line, to sequence_1, sequence_2 and so on, the last
+      one to `output`; empty lines, and what stands behind "#", do not count.
+
+  Raises:
+    ValueError: it is no program of this grammar.
+  """
+  rows = [row.split("#")[0].strip() for row in text.splitlines()]
+  rows = [row for row in rows if row]
+  lines: list[Line] = []
+
+  def wrong(row):
+    expected = "an assignment of this grammar, and an output at the end"
+    return _validate.error("program", row, expected)
+
+  def number(word, row):
+    match = _NAME.fullmatch(word)
+    if match is None or int(match[1]) > len(lines):
+      raise wrong(row)
+    return int(match[1]) - 1
+
+  for place, row in enumerate(rows):
+    match = _ASSIGNMENT.fullmatch(row)
+    last = place == len(rows) - 1
+    name = "output" if last else f"sequence_{place + 1}"
+    if match is None or match[1] != name or last != (match[3] is None):
+      raise wrong(row)
+    if last:
+      return Program(tuple(lines), number(match[2], row))
+    function, inside = match[2], match[3]
+    words = _ARGUMENT.findall(inside)
+    kinds = FUNCTIONS[function].arguments if function in FUNCTIONS else ()
+    if ", ".join(words) != inside or len(words) != len(kinds):
+      raise wrong(row)
+    arguments = []
+    for kind, word in zip(kinds, words):
+      if kind == LIST:
+        arguments.append(number(word, row))
+      elif kind == PREDICATE:
+        arguments.append(word)
+      elif kind == VALUES:
+        arguments.append(tuple(map(int, _NUMBER.findall(word))))
+        if word != str(list(arguments[-1])):
+          raise wrong(row)
+      elif _NUMBER.fullmatch(word):
+        arguments.append(int(word))
+      else:
+        raise wrong(row)
+    lines.append(Line(function, tuple(arguments)))
+  raise wrong(text)
+
+
+def text_of(program: Program) -> str:
+  """Returns the text of a program, which `parse` reads."""
+
+  def word(kind, value):
+    if kind == LIST:
+      return f"sequence_{value + 1}"
+    return str(list(value)) if kind == VALUES else str(value)
+
+  rows = []
+  for place, (function, arguments) in enumerate(program.lines, 1):
+    kinds = FUNCTIONS[function].arguments
+    inside = ", ".join(map(word, kinds, arguments))
+    rows.append(f"sequence_{place} = {function}({inside})")
+  return "\n".join([*rows, f"output = sequence_{program.output + 1}"])
+
+
+def published_bits(program: Program) -> float:
+  """Returns the size of a program as the paper counts it.
+
+  It is no code: nobody could read the length of a set_list, the predicate of a
+  filter or the bounds of a slice from so many bits; `program_codes` has one.
+  """
+  bits = math.log2(_PUBLISHED_FUNCTIONS + 1) * (len(program.lines) + 1)
+  for place, (function, arguments) in enumerate(program.lines):
+    kinds = FUNCTIONS[function].arguments
+    bits += math.log2(place + 1) * kinds.count(LIST)
+    for kind, value in zip(kinds, arguments):
+      if kind in (VALUE, STOP):
+        bits += _BITS
+      elif kind == VALUES:
+        bits += _BITS * len(value)
+      elif kind == COUNT:
+        bits += _PUBLISHED_COUNTS.get(function, float(_BITS))
+  return bits
+
+
+def raw_bits(sequence: Sequence[int]) -> int:
+  """Returns the size of a sequence as it is, a byte for each number."""
+  return _BITS * len(sequence)

@@ -1,0 +1,261 @@
+"""Order recall: which of two segments came first in what was read before?
+
+EXCERPT SEP FIRST SEP SECOND, and the answer at the last element: 0 if the
+segment that is shown first came first in the excerpt, 1 if it came second. The
+excerpt is of random tokens, or of the words of a text, where it and the
+segments begin with sentences. From start to start the segments lie so far apart
+as one of four bins says, and do not overlap; half of the answers of a batch are
+0, exactly. That is the SORT of arXiv 2410.08133 and its code, which drops some
+of its questions after it has balanced the answers, and so is not exact.
+
+It measures what a state keeps: with `questions` above one, so many rows in turn
+are about one excerpt, and tests read it once, and ask copies of its state.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import text as texts
+from jaxseq.data.tokens import sampling
+
+_ENDS = frozenset(".?!;")
+_TITLES = ("mr.", "mrs.", "dr.")
+# Share of a text whose excerpts are for tests: its last part.
+_TEST = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of order recall.
+
+  Attributes:
+    length: elements of the excerpt.
+    segment: elements of a segment.
+    vocab_size: number of tokens, the separator V - 1 included. Of a text they
+      are its most frequent words, and 0 stands for the others.
+    questions: rows in turn that are about the same excerpt.
+    bin: 0 .. 3, that of the distances of all pairs, the nearest first; None for
+      any.
+    text: "" for random tokens, "kjv" for the King James Bible, or the path of a
+      text file.
+    part: of the text: its first nine tenths, or the last.
+  """
+
+  length: int = 64
+  segment: int = 4
+  vocab_size: int = 64
+  questions: int = 1
+  bin: int | None = None
+  text: str = ""
+  part: Literal["train", "test"] = "train"
+
+  num_classes = 2
+  scored = 1
+
+  def __post_init__(self):
+    _validate.literals(self)
+    _validate.at_least(self, segment=1, vocab_size=3, questions=1)
+    # So long that each bin has a distance.
+    _validate.at_least(self, length=max(12, 4 * (self.segment + 1)))
+    if self.bin is not None:
+      _validate.integer("bin", self.bin, 0, 3)
+
+  @property
+  def time(self) -> int:
+    """Length of a sequence."""
+    return self.length + 2 * self.segment + 2
+
+  @property
+  def shared(self) -> tuple[int, int]:
+    """Number of rows in turn that begin alike, and of these elements."""
+    return self.questions, self.length
+
+
+def bins(length: int, segment: int) -> np.ndarray:
+  """Returns the bounds of the four bins of distances, (5,).
+
+  A pair is in bin b if bounds[b] < distance <= bounds[b + 1].
+
+  Args:
+    length: elements of an excerpt.
+    segment: elements of a segment.
+  """
+  shares = (length // 4, length // 3, length // 2, length * 4 // 5)
+  return np.array([segment, *shares])
+
+
+def ends_sentence(word: str) -> bool:
+  """Returns whether a sentence begins behind a word: at . ? ! or ; in it."""
+  return not _ENDS.isdisjoint(word) and word.lower() not in _TITLES
+
+
+def excerpt_starts(
+  words: Sequence[str], length: int, segment: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns where sentences, and where excerpts begin.
+
+  Args:
+    words: of a text.
+    length: elements of an excerpt.
+    segment: elements of a segment.
+
+  Returns:
+    (words,) bool, True where a sentence begins; and (n,) places of those with
+    which an excerpt begins that has a pair in each of the bins.
+  """
+  begins = np.array([False, *map(ends_sentence, words)])[:-1]
+  begins[:1] = True
+  starts = np.flatnonzero(begins)
+  enough = starts + length <= len(words)
+  bounds = bins(length, segment)
+  for low, high in zip(bounds, bounds[1:]):
+    # The nearest partner of each start in this bin, and where it ends: an
+    # excerpt has a pair if one that begins in it ends in it.
+    near = np.searchsorted(starts, starts + low, side="right")
+    partner = np.append(starts, len(words) + length)[near]
+    end = np.where(partner - starts <= high, partner + segment, np.inf)
+    first_end = np.minimum.accumulate(end[::-1])[::-1]
+    enough &= first_end <= starts + length
+  return begins, starts[enough]
+
+
+def draw_pair(
+  key: jax.Array, begins: jax.Array, which: jax.Array, segment: int
+) -> jax.Array:
+  """Draws where two segments of an excerpt begin, the earlier first.
+
+  Args:
+    key: random key.
+    begins: (length,) bool, where a segment may begin; some pair is in the bin.
+    which: () integer, the bin.
+    segment: elements of a segment.
+
+  Returns:
+    (2,) int32; of the starts that have a partner in the bin any, and of its
+    partners any.
+  """
+  length = len(begins)
+  bounds = jnp.asarray(bins(length, segment))
+  place = jnp.arange(length)
+  fits = begins & (place + segment <= length)
+  distance = place - place[:, None]
+  near = (distance > bounds[which]) & (distance <= bounds[which + 1])
+  pairs = fits & fits[:, None] & near
+  noise = jax.random.uniform(key, (2, length))
+  first = jnp.argmax(jnp.where(pairs.any(axis=1), noise[0], -1))
+  second = jnp.argmax(jnp.where(pairs[first], noise[1], -1))
+  return jnp.stack([first, second])
+
+
+@functools.cache
+def _words(text, vocab_size):
+  """The words of a text, and their tokens."""
+  if text == "kjv":
+    content = texts.kjv_bytes().decode()
+    lines = [line.split(maxsplit=1)[1] for line in content.splitlines()]
+    words = " ".join(lines).split()
+  else:
+    path = datasets.find_file(text, "give the path of a text file, or 'kjv'")
+    words = pathlib.Path(path).read_text().split()
+  kinds, which, counts = np.unique(
+    words, return_inverse=True, return_counts=True
+  )
+  token = np.zeros(len(kinds), np.int32)
+  frequent = np.argsort(-counts, kind="stable")[: vocab_size - 2]
+  token[frequent] = 1 + np.arange(len(frequent))
+  return words, token[which]
+
+
+@functools.cache
+def _excerpts(text, vocab_size, length, segment, part):
+  """Tokens of a part of a text, where sentences and where excerpts begin."""
+  words, ids = _words(text, vocab_size)
+  cut = round((1 - _TEST) * len(words))
+  where = slice(cut) if part == "train" else slice(cut, None)
+  begins, starts = excerpt_starts(words[where], length, segment)
+  if not len(starts):
+    expected = "shorter: no excerpt of the text has a pair in each bin"
+    raise _validate.error("length", length, expected)
+  return ids[where], begins, starts
+
+
+def _draw_excerpt(key, config):
+  """An excerpt, and where segments may begin."""
+  length = config.length
+  if not config.text:
+    drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
+    return drawn, jnp.ones(length, bool)
+  options = config.vocab_size, length, config.segment, config.part
+  ids, begins, starts = _excerpts(config.text, *options)
+  at = jnp.asarray(starts)[sampling.integers(key, (), 0, len(starts))]
+  return tuple(
+    lax.dynamic_slice(jnp.asarray(each), (at,), (length,))
+    for each in (ids, begins)
+  )
+
+
+def _question(key, config, excerpt, begins, answer):
+  """A sequence of an excerpt and two of its segments, with this answer."""
+  key_bin, key_pair = jax.random.split(key)
+  which = config.bin
+  if which is None:
+    which = sampling.integers(key_bin, (), 0, 4)
+  pair = draw_pair(key_pair, begins, jnp.asarray(which), config.segment)
+  shown = jnp.where(answer == 0, pair, pair[::-1])
+  first, second = (
+    lax.dynamic_slice(excerpt, (start,), (config.segment,)) for start in shown
+  )
+  mark = jnp.array([config.vocab_size - 1])
+  inputs = jnp.concatenate([excerpt, mark, first, mark, second])
+  last = jnp.arange(config.time) == config.time - 1
+  return sampling.TokenBatch(inputs, jnp.where(last, answer, 0), last)
+
+
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
+  """Samples one question about one excerpt."""
+  key_excerpt, key_question, key_answer = jax.random.split(key, 3)
+  excerpt, begins = _draw_excerpt(key_excerpt, config)
+  answer = sampling.integers(key_answer, (), 0, 2)
+  return _question(key_question, config, excerpt, begins, answer)
+
+
+class OrderRecall(sampling.Task):
+  """Order recall: a batch has as many answers of either kind."""
+
+  __slots__ = ()
+
+  def sample(
+    self, key: jax.Array, config: Config, batch_size: int
+  ) -> sampling.TokenBatch:
+    """Samples a batch, as `sampling.Task.sample` does.
+
+    Rows in turn are about the same excerpt, as many as `questions` says. Of an
+    odd number of rows one more has the answer 0.
+    """
+    rows = config.questions
+    key_excerpt, key_question, key_answer = jax.random.split(key, 3)
+    excerpts = jax.vmap(lambda key: _draw_excerpt(key, config))(
+      jax.random.split(key_excerpt, -(-batch_size // rows))
+    )
+    excerpts = jax.tree.map(
+      lambda x: jnp.repeat(x, rows, axis=0)[:batch_size], excerpts
+    )
+    answers = jnp.arange(batch_size, dtype=jnp.int32) % 2
+    return jax.vmap(lambda *each: _question(each[0], config, *each[1:]))(
+      jax.random.split(key_question, batch_size),
+      *excerpts,
+      jax.random.permutation(key_answer, answers),
+    )
+
+
+ORDER_RECALL = OrderRecall(Config, sample)

@@ -1,0 +1,201 @@
+"""Programs as tokens and as bits, both to be read back.
+
+As tokens a line is its function and its arguments: a number is one of 256
+tokens (one less where it ends a range), a list in brackets its numbers and an
+end, an earlier line its number.
+As bits it is a prefix code: functions and lines by truncated binary codes of as
+many as there are, numbers by 8 bits, counts and lengths by Elias' gamma code.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from jaxseq import _validate
+from jaxseq.data.tokens import byte_programs
+
+NAMES = tuple(byte_programs.FUNCTIONS)
+PREDICATES = tuple(byte_programs.PREDICATES)
+# Earlier lines that tokens can name.
+LINES = 32
+# Tokens: numbers, then functions, predicates, the output, the end of a list,
+# lines, and SEP and END.
+FUNCTION = 256
+PREDICATE = FUNCTION + len(NAMES)
+OUTPUT = PREDICATE + len(PREDICATES)
+LIST_END = OUTPUT + 1
+LINE = LIST_END + 1
+SEP = LINE + LINES
+END = SEP + 1
+VOCAB_SIZE = END + 1
+
+
+def tokens_of(program: byte_programs.Program) -> list[int]:
+  """Returns the tokens of a program, END at the end.
+
+  Raises:
+    ValueError: it has more than LINES lines.
+  """
+  if len(program.lines) > LINES:
+    expected = f"at most {LINES} lines"
+    raise _validate.error("program", len(program.lines), expected)
+  tokens = []
+  for function, arguments in program.lines:
+    tokens.append(FUNCTION + NAMES.index(function))
+    for kind, value in zip(
+      byte_programs.FUNCTIONS[function].arguments, arguments
+    ):
+      if kind == byte_programs.LIST:
+        tokens.append(LINE + value)
+      elif kind == byte_programs.PREDICATE:
+        tokens.append(PREDICATE + PREDICATES.index(value))
+      elif kind == byte_programs.VALUES:
+        tokens += [*value, LIST_END]
+      else:
+        tokens.append(value - (kind == byte_programs.STOP))
+  return [*tokens, OUTPUT, LINE + program.output, END]
+
+
+def program_of(tokens: Sequence[int]) -> byte_programs.Program:
+  """Returns the program of tokens; what stands behind its END does not count.
+
+  Raises:
+    ValueError: they are those of no program.
+  """
+  rest = iter(map(int, tokens))
+
+  def take(low, high):
+    token = next(rest, None)
+    if token is None or not low <= token < high:
+      expected = f"{low} to {high - 1}, by the grammar of programs"
+      raise _validate.error("token", token, expected)
+    return token - low
+
+  def argument(kind):
+    if kind == byte_programs.LIST:
+      return take(LINE, LINE + len(lines))
+    if kind == byte_programs.PREDICATE:
+      return PREDICATES[take(PREDICATE, OUTPUT)]
+    if kind != byte_programs.VALUES:
+      return take(0, 256) + (kind == byte_programs.STOP)
+    values = [take(0, 256)]
+    while (value := next(rest, None)) != LIST_END:
+      if value is None or not 0 <= value < 256:
+        raise _validate.error("token", value, "a number or the end of a list")
+      values.append(value)
+    return tuple(values)
+
+  lines: list[byte_programs.Line] = []
+  while (head := take(FUNCTION, LIST_END)) != OUTPUT - FUNCTION:
+    if head >= len(NAMES):
+      raise _validate.error("token", head + FUNCTION, "a function, or OUTPUT")
+    kinds = byte_programs.FUNCTIONS[NAMES[head]].arguments
+    arguments = tuple(map(argument, kinds))
+    lines.append(byte_programs.Line(NAMES[head], arguments))
+  program = byte_programs.Program(tuple(lines), argument(byte_programs.LIST))
+  take(END, END + 1)
+  return program
+
+
+def bits_of(program: byte_programs.Program) -> str:
+  """Returns the code of a program, of "0" and "1".
+
+  No code is the beginning of another one: `program_of_bits` knows where it
+  ends.
+  """
+  code = []
+  for place, (function, arguments) in enumerate(program.lines):
+    code.append(_choice(1 + NAMES.index(function), len(NAMES) + 1))
+    for kind, value in zip(
+      byte_programs.FUNCTIONS[function].arguments, arguments
+    ):
+      if kind == byte_programs.LIST:
+        code.append(_choice(value, place))
+      elif kind == byte_programs.PREDICATE:
+        code.append(_choice(PREDICATES.index(value), len(PREDICATES)))
+      elif kind == byte_programs.VALUES:
+        code += [_gamma(len(value)), *(f"{each:08b}" for each in value)]
+      elif kind == byte_programs.COUNT:
+        code.append(_gamma(value))
+      else:
+        code.append(f"{value - (kind == byte_programs.STOP):08b}")
+  code.append(_choice(0, len(NAMES) + 1))
+  code.append(_choice(program.output, len(program.lines)))
+  return "".join(code)
+
+
+def program_of_bits(bits: str) -> tuple[byte_programs.Program, str]:
+  """Returns the program that bits begin with, and the bits behind it.
+
+  Raises:
+    ValueError: they begin with no program.
+  """
+  rest = iter(bits)
+
+  def argument(kind):
+    if kind == byte_programs.LIST:
+      return _read_choice(rest, len(lines))
+    if kind == byte_programs.PREDICATE:
+      return PREDICATES[_read_choice(rest, len(PREDICATES))]
+    if kind == byte_programs.VALUES:
+      return tuple(_read(rest, 8) for _ in range(_read_gamma(rest)))
+    if kind == byte_programs.COUNT:
+      return _read_gamma(rest)
+    return _read(rest, 8) + (kind == byte_programs.STOP)
+
+  lines: list[byte_programs.Line] = []
+  while head := _read_choice(rest, len(NAMES) + 1):
+    kinds = byte_programs.FUNCTIONS[NAMES[head - 1]].arguments
+    arguments = tuple(map(argument, kinds))
+    lines.append(byte_programs.Line(NAMES[head - 1], arguments))
+  output = argument(byte_programs.LIST)
+  return byte_programs.Program(tuple(lines), output), "".join(rest)
+
+
+def _choice(index, count):
+  """The truncated binary code of one of so many."""
+  width = (count - 1).bit_length()
+  short = 2**width - count  # So many have a bit less.
+  if not width:
+    return ""
+  if index < short:
+    return f"{index:0{width - 1}b}"
+  return f"{index + short:0{width}b}"
+
+
+def _gamma(number):
+  """The gamma code of a number of at least 1."""
+  digits = f"{number:b}"
+  return "0" * (len(digits) - 1) + digits
+
+
+def _read(rest: Iterator[str], count: int) -> int:
+  """Reads a number of so many bits."""
+  number = 0
+  for _ in range(count):
+    bit = next(rest, None)
+    if bit not in ("0", "1"):
+      raise _validate.error("bits", bit, "0 or 1: the code has no end")
+    number = 2 * number + int(bit)
+  return number
+
+
+def _read_choice(rest, count):
+  """Reads one of so many."""
+  if count < 1:
+    raise _validate.error("bits", "a line", "none: there is none before")
+  width = (count - 1).bit_length()
+  short = 2**width - count
+  number = _read(rest, max(0, width - 1))
+  if not width or number < short:
+    return number
+  return 2 * number + _read(rest, 1) - short
+
+
+def _read_gamma(rest):
+  """Reads a number of at least 1."""
+  zeros = 0
+  while not _read(rest, 1):
+    zeros += 1
+    if zeros > 32:
+      raise _validate.error("bits", "33 zeros", "a number below 2^32")
+  return (1 << zeros) + _read(rest, zeros)

@@ -1,0 +1,264 @@
+"""Programs drawn at random, and the task of writing one for a sequence.
+
+A sequence of the task is SEQUENCE SEP PROGRAM END, with the tokens of
+`program_codes`; the program is scored, of which the network reads what it
+should have written. Of programs with the same output the shortest is kept, and
+no sequence is in two parts.
+
+Source: arXiv 2503.13992, section 4, and its code.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+from typing import Any
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data.tokens import byte_programs
+from jaxseq.data.tokens import program_codes
+from jaxseq.data.tokens import sampling
+
+# One in so many sequences is for tests.
+_TEST = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(sampling.TokenClasses):
+  """Options of writing programs.
+
+  Attributes:
+    bases: most sequences that a program begins with, 1 .. 5.
+    updates: whether they are changed before they are joined.
+    max_sequence: longest sequence; programs with longer ones are left out.
+    max_program: most tokens of a program, END not counted; likewise.
+    programs: how many are drawn in all; some are the same.
+    seed: of the draw.
+    part: those to train on, or the tenth that is for tests.
+  """
+
+  bases: int = 2
+  updates: bool = False
+  max_sequence: int = 64
+  max_program: int = 48
+  programs: int = 20_000
+  seed: int = 0
+  part: Literal["train", "test"] = "train"
+
+  vocab_size = program_codes.VOCAB_SIZE
+
+  def __post_init__(self):
+    _validate.literals(self)
+    _validate.integer("bases", self.bases, 1, 5)
+    _validate.at_least(self, max_sequence=5, max_program=8, programs=100)
+
+  @property
+  def time(self) -> int:
+    """Length of a padded sequence."""
+    return self.max_sequence + 1 + self.max_program
+
+
+class _Draft:
+  """A program that is being drawn: lines whose results are bytes."""
+
+  def __init__(self):
+    self.lines: list[byte_programs.Line] = []
+    self.results: list[list[int]] = []
+
+  def add(self, function: str, *arguments: Any) -> int | None:
+    """Appends a line; returns its number, or None if it is dropped."""
+    kinds = byte_programs.FUNCTIONS[function].arguments
+    values = [
+      self.results[value] if kind == byte_programs.LIST else value
+      for kind, value in zip(kinds, arguments)
+    ]
+    if len(self.lines) >= program_codes.LINES:
+      return None
+    result = byte_programs.call(function, *values)
+    if not result or min(result) < 0 or max(result) > 255:
+      return None
+    self.lines.append(byte_programs.Line(function, arguments))
+    self.results.append(result)
+    return len(self.lines) - 1
+
+
+def draw(
+  rng: np.random.Generator, *, bases: int = 5, updates: bool = True
+) -> byte_programs.Program:
+  """Draws a program, whose output is a sequence of bytes.
+
+  Args:
+    rng: source of the numbers.
+    bases: most sequences that it begins with.
+    updates: whether they are changed before they are joined.
+  """
+
+  def number(low, high):
+    return int(rng.integers(low, high + 1))
+
+  def chance(share):
+    return rng.random() < share
+
+  draft = _Draft()
+  for _ in range(number(1, bases)):
+    _draw_base(draft, number)
+  if updates:
+    _draw_updates(draft, number, chance)
+  sources = list(range(len(draft.lines)))
+  uses = dict.fromkeys(sources, 1)
+  joined: int | None = 0
+  again = [number(0, len(sources) - 1) for _ in sources]
+  turns = [*sources[1:], *(each for each in again if chance(0.2))]
+  for each in turns:
+    if each in sources[1:] and uses[each] > 2:
+      continue
+    uses[each] += 1
+    how = "concatenate" if chance(0.8) else "interleave"
+    after = draft.add(how, joined, each)
+    joined = joined if after is None else after
+  return byte_programs.Program(tuple(draft.lines), joined)
+
+
+def _draw_base(draft, number):
+  """Appends a sequence that a program begins with."""
+  length, kind = number(5, 25), number(0, 3)
+  if kind == 0:
+    low = number(0, 256 - length)
+    draft.add("range_func_up", low, low + length - 1)
+  elif kind == 1:
+    step = number(2, 5)
+    low = number(0, 256 - step * length)
+    high = low + step * (length - 1) + number(1, step)
+    draft.add("range_func_interval", low, high, step)
+  elif kind == 2:
+    draft.add("repeat_num", length, number(0, 255))
+  else:
+    values = tuple(number(0, 255) for _ in range(length))
+    draft.add("set_list", values)
+
+
+def _draw_updates(
+  draft: _Draft,
+  number: Callable[[int, int], int],
+  chance: Callable[[float], bool],
+) -> None:
+  """Appends lines that change earlier ones, those appended included."""
+
+  def of_all(change):
+    place = 0
+    while place < len(draft.lines) < program_codes.LINES // 2:
+      change(place, draft.results[place])
+      place += 1
+
+  def lists(place, result):
+    if chance(0.1):
+      draft.add("reverse_list", place)
+    if chance(0.1):
+      draft.add("repeat_list", number(2, 4), place)
+    if chance(0.05):
+      draft.add("get_subsequence_with_jumps", place, number(2, 5))
+    if chance(0.05) and len(result) > 3:
+      low = number(0, len(result) // 2)
+      high = number(low + 1, len(result))
+      if high <= 256:
+        bounds = low, high
+        draft.add("get_subsequence_between_indices", place, *bounds)
+    if chance(0.1):
+      old = result[number(0, len(result) - 1)]
+      draft.add("substitute", place, old, number(0, 255))
+
+  def numbers(place, result):
+    if draft.lines[place].function == "set_list" and chance(0.1):
+      name = ("max_n", "min_n")[number(0, 1)]
+      draft.add(name, place, number(1, len(result)))
+    if chance(0.1):
+      name = ("add_item_list", "subtract_item_list")[number(0, 1)]
+      draft.add(name, place, number(1, 10))
+    if chance(0.1):
+      draft.add("modulo_item_list", place, number(2, 100))
+
+  def pairs(place, result):
+    for other in range(place):
+      if len(draft.results[other]) == len(result):
+        if chance(0.1):
+          name = ("add_two_lists", "subtract_two_lists")[number(0, 1)]
+          draft.add(name, other, place)
+        if chance(0.1):
+          draft.add("modulo_two_lists", other, place)
+
+  if chance(0.4):
+    of_all(lists)
+  if chance(0.4):
+    of_all(numbers)
+  if chance(0.4) and chance(0.3):
+    name = program_codes.PREDICATES[number(0, 2)]
+    draft.add("filter", name, number(0, len(draft.lines) - 1))
+  if chance(0.4):
+    of_all(pairs)
+  of_all(lambda place, _: chance(0.1) and draft.add("scan_add", place))
+
+
+@functools.cache
+def examples(
+  config: Config,
+) -> tuple[tuple[tuple[int, ...], byte_programs.Program]]:
+  """Returns sequences and the shortest drawn program of each, of a part.
+
+  Args:
+    config: options of the task.
+
+  Raises:
+    ValueError: no program is short enough.
+  """
+  rng = np.random.default_rng(config.seed)
+  best: dict[tuple[int, ...], tuple[int, byte_programs.Program]] = {}
+  for _ in range(config.programs):
+    program = draw(rng, bases=config.bases, updates=config.updates)
+    sequence = tuple(byte_programs.run(program))
+    size = len(program_codes.tokens_of(program)) - 1
+    fits = size <= config.max_program and len(sequence) <= config.max_sequence
+    if fits and size < best.get(sequence, (size + 1,))[0]:
+      best[sequence] = size, program
+  pairs = [(sequence, program) for sequence, (_, program) in best.items()]
+  part = [
+    pair
+    for place, pair in enumerate(pairs)
+    if (place % _TEST == 0) == (config.part == "test")
+  ]
+  if not part:
+    expected = "longer: no program that was drawn is so short"
+    raise _validate.error("max_program", config.max_program, expected)
+  return tuple(part)
+
+
+@functools.cache
+def _table(config):
+  """All sequences of a part, padded, and where their programs begin and end."""
+  part = examples(config)
+  rows = np.full((len(part), config.time + 1), program_codes.END, np.int16)
+  bounds = np.zeros((len(part), 2), np.int16)
+  for row, place, (sequence, program) in zip(rows, bounds, part):
+    tokens = program_codes.tokens_of(program)
+    place[:] = len(sequence), len(sequence) + len(tokens)
+    row[: place[1] + 1] = [*sequence, program_codes.SEP, *tokens]
+  return rows, bounds
+
+
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
+  """Samples a sequence and a program of it.
+
+  The mask is True on the separator and on all of the program.
+  """
+  rows, bounds = _table(config)
+  index = sampling.integers(key, (), 0, len(rows))
+  row, (first, end) = jnp.asarray(rows)[index], jnp.asarray(bounds)[index]
+  place = jnp.arange(config.time)
+  scored = (place >= first) & (place < end)
+  return sampling.TokenBatch(row[:-1], row[1:], scored)
+
+
+PROGRAMS = sampling.Task(Config, sample)

@@ -1,0 +1,146 @@
+"""Order recall: markers, bins, balance, and one reading for many questions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+from jaxseq.data import tokens
+from jaxseq.data.tokens import order_recall
+from jaxseq.tasks import synthetic
+
+
+def test_golden_markers_and_bins(golden):
+  data = golden("sort/excerpts")
+  words = data["words"].tolist()
+  marker = data["marker"]
+  assert [order_recall.ends_sentence(word) for word in words] == marker.tolist()
+  length, segment = int(data["excerpt_length"]), int(data["segment_length"])
+  bounds = order_recall.bins(length, segment)
+  np.testing.assert_array_equal(bounds, data["bins"])
+  begins, starts = order_recall.excerpt_starts(words, length, segment)
+  np.testing.assert_array_equal(begins[1:], marker[:-1])
+  # What the original found in an excerpt is there by these rules.
+  for start, pairs in zip(
+    data["excerpt_start"], np.moveaxis(data["positions"], 1, 0)
+  ):
+    assert start in starts
+    near = np.sort(pairs, axis=1)
+    distance = near[:, 1] - near[:, 0]
+    assert (distance > bounds[:-1]).all()
+    assert (distance <= bounds[1:]).all()
+    assert begins[start + near].all()
+    assert near.max() + segment <= length
+
+
+def test_excerpts_of_a_text_begin_where_each_bin_has_a_pair():
+  rng = np.random.default_rng(0)
+  words = [f"w{x}" + "." * int(x % 7 == 0) for x in rng.integers(0, 90, 400)]
+  length, segment = 60, 5
+  begins, starts = order_recall.excerpt_starts(words, length, segment)
+  bounds = order_recall.bins(length, segment)
+  expected = []
+  for start in np.flatnonzero(begins):
+    inside = np.flatnonzero(begins[start : start + length - segment + 1])
+    distance = (inside - inside[:, None]).ravel()
+    some = [
+      ((distance > a) & (distance <= b)).any()
+      for a, b in zip(bounds, bounds[1:])
+    ]
+    if start + length <= len(words) and all(some):
+      expected.append(start)
+  assert starts.tolist() == expected
+  assert 0 < len(expected) < begins.sum()
+
+
+def located(row, config):
+  """Returns where the segments of a question stand in its excerpt."""
+  size = config.segment
+  excerpt, rest = row[: config.length], row[config.length :]
+  assert rest[0] == rest[size + 1] == config.vocab_size - 1
+  windows = np.lib.stride_tricks.sliding_window_view(excerpt, size)
+  shown = rest[1 : size + 1], rest[size + 2 :]
+  return [np.flatnonzero((windows == each).all(axis=1)) for each in shown]
+
+
+def check(config, rows):
+  sample = jax.jit(tokens.get("order_recall").sample, static_argnums=(1, 2))
+  batch = jax.device_get(sample(jax.random.key(0), config, rows))
+  answers = batch.targets[:, -1]
+  assert answers.sum() == rows // 2
+  assert batch.mask.sum() == batch.mask[:, -1].sum() == rows
+  bounds = order_recall.bins(config.length, config.segment)
+  counts = np.zeros(4, int)
+  for row, answer in zip(batch.inputs, answers):
+    first, second = located(row, config)
+    if len(first) == len(second) == 1:
+      assert answer == int(first[0] > second[0])
+      distance = abs(first[0] - second[0])
+      counts[np.searchsorted(bounds, distance) - 1] += 1
+  return batch, counts
+
+
+def test_questions_obey_the_rules():
+  config = tokens.make_config("order_recall", questions=8, vocab_size=512)
+  batch, counts = check(config, 64)
+  # All segments of 4 in 512 tokens are found once.
+  assert counts.sum() == 64
+  assert (counts > 4).all()
+  excerpts = batch.inputs[:, : config.length].reshape(8, 8, -1)
+  assert (excerpts == excerpts[:, :1]).all()
+  assert (excerpts[0] != excerpts[1]).any()
+  _, counts = check(
+    tokens.make_config("order_recall", bin=2, vocab_size=512), 16
+  )
+  assert counts.tolist() == [0, 0, 16, 0]
+
+
+def test_questions_on_a_text(tmp_path):
+  rng = np.random.default_rng(0)
+  words = [f"w{x}" + "." * int(x % 5 == 0) for x in rng.integers(0, 90, 3000)]
+  path = tmp_path / "text.txt"
+  path.write_text(" ".join(words))
+  options = {"text": str(path), "length": 60, "segment": 5, "vocab_size": 99}
+  for part in ("train", "test"):
+    config = tokens.make_config("order_recall", part=part, **options)
+    batch, counts = check(config, 16)
+    assert counts.sum() > 8
+    # Segments and excerpts begin with sentences: behind a multiple of five.
+    again = sorted(sorted(set(words)), key=lambda w: -words.count(w))
+    ends = {i + 1 for i, word in enumerate(again) if word.endswith(".")}
+    for row in batch.inputs:
+      for places in located(row, config):
+        assert any(p == 0 or row[p - 1] in ends for p in places)
+  with pytest.raises(ValueError, match="length"):
+    check(tokens.make_config("order_recall", **options | {"length": 2990}), 2)
+
+
+def test_one_reading_of_an_excerpt_serves_all_its_questions():
+  options = {"length": 16, "segment": 2, "questions": 4, "vocab_size": 9}
+  config = tokens.make_config("order_recall", **options)
+  arm = synthetic.ArmConfig(
+    nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
+  )
+  network = nn.SequenceNetwork(arm.network, 2, 9)
+  sample = jax.jit(tokens.get("order_recall").sample, static_argnums=(1, 2))
+  batch = sample(jax.random.key(1), config, 6)
+  variables = jax.jit(network.init)(jax.random.key(0), batch.inputs[:1])
+  keywords = {"at": jnp.full((6, 1), config.time - 1)}
+
+  @jax.jit
+  def both(variables):
+    arguments = network, variables, batch, config, keywords
+    return synthetic._asked(*arguments), synthetic._whole(*arguments)
+
+  once, every = both(variables)
+  np.testing.assert_allclose(once, every, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+  "options", [{"bin": 4}, {"length": 11}, {"segment": 16}, {"questions": 0}]
+)
+def test_wrong_options_are_named(options):
+  name = "length" if "segment" in options else next(iter(options))
+  with pytest.raises(ValueError, match=name):
+    tokens.make_config("order_recall", **options)
