@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import for_nnx as for_nnx
   from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
+  from jaxseq.nn import intensities as intensities
   from jaxseq.nn import layer as layer
   from jaxseq.nn import layer_config as layer_config
   from jaxseq.nn import masks as masks
