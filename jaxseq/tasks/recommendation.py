@@ -349,11 +349,8 @@ def _adapted(line, splits):
 
 
 def _paired(splits, floor, program, variables, directory, trained):
-  """By how much an arm is above the strongest floor, user by user.
-
-  The metrics of all users are written to users.npz, (seeds, users), for other
-  pairs.
-  """
+  """Writes metrics of all users; by how much they are above those of a floor."""
+  # The file, with (seeds, users) arrays, is for pairs with other arms.
   cold = item_metrics.cold_items(splits)
   pieces = [
     program.measure(program.problem.by_user, variables, batch, cold)
