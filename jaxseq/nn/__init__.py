@@ -24,10 +24,12 @@ if TYPE_CHECKING:
   from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
+  from jaxseq.nn import pointer as pointer
   from jaxseq.nn import prompt_pool as prompt_pool
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
+  from jaxseq.nn import set_network as set_network
   from jaxseq.nn import stack as stack
   from jaxseq.nn import zamba_block as zamba_block
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional

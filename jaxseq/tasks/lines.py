@@ -73,6 +73,7 @@ LINES = {
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
+  "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
@@ -81,5 +82,5 @@ LINES = {
     data={"": "interaction_table"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
-  "synthetic": Line("jaxseq.tasks.synthetic", modes=_PLAYED),
+  "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
 }

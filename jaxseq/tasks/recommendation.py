@@ -349,7 +349,7 @@ def _adapted(line, splits):
 
 
 def _paired(splits, floor, program, variables, directory, trained):
-  """Writes metrics of all users; by how much they are above those of a floor."""
+  """Writes metrics of all users, and compares them with those of a floor."""
   # The file, with (seeds, users) arrays, is for pairs with other arms.
   cold = item_metrics.cold_items(splits)
   pieces = [
