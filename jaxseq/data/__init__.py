@@ -50,6 +50,7 @@ if TYPE_CHECKING:
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
+  from jaxseq.data import rna as rna
   from jaxseq.data import scale as scale
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses
+  from jaxseq.tasks import masked_language as masked_language
+  from jaxseq.tasks import masked_network as masked_network
+  from jaxseq.tasks import masking as masking
   from jaxseq.tasks import next_element as next_element
   from jaxseq.tasks import outputs as outputs
+  from jaxseq.tasks import pairs as pairs
   from jaxseq.tasks import preference as preference
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import ranking as ranking

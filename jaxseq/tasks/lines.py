@@ -72,6 +72,11 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
+  "masked_language": Line(
+    f"{_PROGRAMS}.hidden_letters",
+    _task("masked_language") | _task("pairs"),
+    data={"": "letters"},
+  ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
   "recommend": Line(

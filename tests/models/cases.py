@@ -21,6 +21,8 @@ from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
+from jaxseq.tasks import masked_language
+from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
 
@@ -43,8 +45,10 @@ class Case(NamedTuple):
   variables: Any
 
 
-def network(pooling="none", mixer="gru", **options):
-  stack = nn.StackConfig(mixer, options, d_model=8, num_layers=1)
+def network(pooling="none", mixer="gru", bidirectional=False, **options):
+  stack = nn.StackConfig(
+    mixer, options, d_model=8, num_layers=1, bidirectional=bidirectional
+  )
   return nn.NetworkConfig(stack, pooling=pooling)
 
 
@@ -163,6 +167,23 @@ def items_by(what):
   return histories(items=what, levels=2, codes=8)
 
 
+def sequences(kind="masked_language"):
+  splits = data.load("rna", examples=16, length=28, seed=3)
+  arm = masked_language.ArmConfig(
+    network(bidirectional=True),
+    batch_size=4,
+    pair_width=4,
+    pair_channels=2,
+    pair_blocks=1,
+  )
+  problem = pairs.Problem if kind == "pairs" else masked_language.Problem
+  return _case(kind, problem(arm, splits), splits)
+
+
+def structures():
+  return sequences("pairs")
+
+
 def windows():
   def make(rng, count):
     return data.ArrayDataset(
@@ -187,6 +208,8 @@ CASES = {
   "regression": numbers,
   "forecasting": forecasts,
   "language": texts,
+  "masked_language": sequences,
+  "pairs": structures,
   "events": marks,
   "recommendation": histories,
   "codes": windows,
