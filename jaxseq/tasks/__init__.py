@@ -36,6 +36,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import item_metrics as item_metrics
   from jaxseq.tasks import item_network as item_network
   from jaxseq.tasks import item_streams as item_streams
+  from jaxseq.tasks import item_texts as item_texts
   from jaxseq.tasks import language as language
   from jaxseq.tasks import lines as lines
   from jaxseq.tasks import losses as losses
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
   from jaxseq.tasks import ranking as ranking
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import semantic_ids as semantic_ids
+  from jaxseq.tasks import semantic_network as semantic_network
+  from jaxseq.tasks import semantic_recommendation as semantic_recommendation
   from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import suffix_models as suffix_models
   from jaxseq.tasks import synthetic as synthetic

@@ -81,7 +81,8 @@ LINES = {
   "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
-    _task("recommendation"),
+    _task("recommendation")
+    | {"semantic_ids": "jaxseq.tasks.semantic_recommendation"},
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
