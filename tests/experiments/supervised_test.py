@@ -59,6 +59,7 @@ TABLES = {
   "forecast": "seasonal naive-8",
   "events": "true process",
   "recommend": "most popular",
+  "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
   "dts": "nats per test window",
@@ -114,7 +115,7 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "next_element", "pointing", "recommend"),
-  "synthetic",
+  *("synthetic", "temporal_graph"),
 )
 
 
