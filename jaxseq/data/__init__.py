@@ -31,11 +31,13 @@ if TYPE_CHECKING:
   from jaxseq.data import digit_sums as digit_sums
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_graphs as event_graphs
   from jaxseq.data import event_logs as event_logs
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_windows as forecast_windows
+  from jaxseq.data import geometry as geometry
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
+  from jaxseq.data import rna as rna
   from jaxseq.data import scale as scale
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table

@@ -55,6 +55,7 @@ TABLES = {
   "continual": "nearest exemplar",
   "synthetic": "copying, accuracy under other options",
   "compare": "state (bytes)",
+  "pointing": "hull, by the size of sets",
   "forecast": "seasonal naive-8",
   "events": "true process",
   "recommend": "most popular",
@@ -112,7 +113,8 @@ def results(workdir):
 # What these do beyond `classify` has tests of its own.
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
-  *("adapt", "group_policy", "next_element", "recommend", "synthetic"),
+  *("adapt", "group_policy", "next_element", "pointing", "recommend"),
+  "synthetic",
 )
 
 

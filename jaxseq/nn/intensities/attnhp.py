@@ -8,9 +8,15 @@ asks as q = [0 ; z(t)]. In each layer of each head, with attention of one head,
 
 and what the heads make of q together gives the intensities. Yang, Mei and
 Eisner, arXiv:2201.00044, in the form of EasyTemporalPointProcess.
+
+With `prompts`, each layer has two pools of learnt vectors, in front of its keys
+and of its values; which of them a time sees is chosen by the mean of the inputs
+so far (PromptTPP: Xue et al., arXiv:2310.04993; but there the mean is over the
+whole sequence, and events see what is to come).
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -18,6 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq import recurrence
+from jaxseq.nn import prompt_pool
 from jaxseq.nn.intensities import decays
 
 Array = jax.Array
@@ -35,6 +43,11 @@ class Config(decays.Config):
     layer_norm: whether a norm, one for all layers, follows each.
     chained_heads: whether the events of a head begin with what those of the
       head before end with, as in the published code.
+    prompts: number of prompts in a pool; none if 0.
+    chosen: of them, for each time.
+    prompt_length: vectors of a prompt.
+    attraction: weight, per sequence, of the cosines of chosen keys with what
+      chose them; nothing else moves the keys.
   """
 
   num_layers: int = 2
@@ -43,12 +56,19 @@ class Config(decays.Config):
   memory: int = 256
   layer_norm: bool = False
   chained_heads: bool = False
+  prompts: int = 0
+  chosen: int = 4
+  prompt_length: int = 5
+  attraction: float = 0.1
 
   def __post_init__(self):
     super().__post_init__()
     _validate.at_least(self, num_layers=1, heads=1, memory=1)
     if self.d_time < 2 or self.d_time % 2:
       raise _validate.error("d_time", self.d_time, "a positive, even number")
+    if self.prompts:
+      _validate.at_least(self, prompt_length=1)
+      _validate.integer("chosen", self.chosen, 1, self.prompts)
 
 
 class State(NamedTuple):
@@ -59,12 +79,33 @@ class State(NamedTuple):
     keys: (..., events, heads * num_layers, d_model), the latest event last.
     values: likewise.
     seen: (..., events) bool, which of them there are and can be seen.
+    prompts: those that were chosen, and what they are chosen by, if there are.
   """
 
   time: Array
   keys: Array
   values: Array
   seen: Array
+  prompts: "Prompts | None" = None
+
+
+class Prompts(NamedTuple):
+  """Prompts at an event.
+
+  Attributes:
+    keys: (..., chosen * prompt_length, heads * num_layers, d_model).
+    values: likewise.
+    cosine: (...), sum of cosines of the keys that were chosen by.
+    total: (..., heads * num_layers, d_model + d_time), sum of the inputs so
+      far; None where there are many states.
+    number: (...), number of events so far, likewise.
+  """
+
+  keys: Array
+  values: Array
+  cosine: Array
+  total: Array | None
+  number: Array | None
 
 
 def init(key: Array, config: Config) -> decays.Params:
@@ -72,7 +113,9 @@ def init(key: Array, config: Config) -> decays.Params:
 
   Returns:
     E (num_marks + 1, d); q, k and v with W (heads * num_layers, d + d_time, d)
-    and b (heads * num_layers, d); the norm, if there is one; the read-out.
+    and b (heads * num_layers, d); the norm, if there is one; the read-out;
+    and of the prompts' pools, k and v, key (heads * num_layers, prompts,
+    d + d_time) and prompt (heads * num_layers, prompts, prompt_length, d).
   """
   key_E, key_out, *keys = jax.random.split(key, 5)
   d, count = config.d_model, config.heads * config.num_layers
@@ -87,6 +130,18 @@ def init(key: Array, config: Config) -> decays.Params:
   }
   if config.layer_norm:
     params["norm"] = decays.init_norm(d)
+  if config.prompts:
+    pool = functools.partial(
+      prompt_pool.init,
+      size=config.prompts,
+      length=config.prompt_length,
+      width=d,
+      key_width=width,
+    )
+    params["prompts"] = {
+      name: jax.vmap(pool)(jax.random.split(jax.random.fold_in(key, i), count))
+      for i, name in enumerate("kv")
+    }
   rows = config.num_marks + 1, d
   return params | {
     "E": jax.random.normal(key_E, rows, jnp.float32),
@@ -103,9 +158,14 @@ def initial_state(
   dtype, count = params["E"].dtype, config.heads * config.num_layers
   events = (*batch_shape, config.memory)
   zeros = jnp.zeros((*events, count, config.d_model), dtype)
-  return State(
-    jnp.zeros(batch_shape, dtype), zeros, zeros, jnp.zeros(events, bool)
-  )
+  number = jnp.zeros(batch_shape, dtype)
+  prompts = None
+  if config.prompts:
+    rows = (*batch_shape, config.chosen * config.prompt_length)
+    none = jnp.zeros((*rows, count, config.d_model), dtype)
+    total = (*batch_shape, count, config.d_model + config.d_time)
+    prompts = Prompts(none, none, number, jnp.zeros(total, dtype), number)
+  return State(number, zeros, zeros, jnp.zeros(events, bool), prompts)
 
 
 def apply(
@@ -139,11 +199,16 @@ def apply(
   behind = place[..., :, None] - places[..., None, :]
   seen = (behind >= 0) & (behind < config.memory) & there[..., None, :]
   seen &= segment[..., :, None] == segments[..., None, :]
-  keys, values = _events(config, params, marks, times, old, seen)
-  states = State(
-    times, keys[..., None, :, :, :], values[..., None, :, :, :], seen
+  keys, values, prompts = _events(
+    config, params, marks, times, old, seen, reset
   )
-  return states, _last(config, states, size + time)
+  states = State(
+    times, keys[..., None, :, :, :], values[..., None, :, :, :], seen, prompts
+  )
+  last = _last(config, states, size + time)
+  if prompts is not None:
+    states = states._replace(prompts=prompts._replace(total=None, number=None))
+  return states, last
 
 
 def step(
@@ -163,7 +228,7 @@ def intensity(
   config: Config, params: decays.Params, state: State, elapsed: Array
 ) -> Array:
   """Returns intensities (..., n, marks) at times (..., n) since an event."""
-  z = _waves(config, state.time[..., None] + elapsed)
+  z = waves(config, state.time[..., None] + elapsed)
   heads = []
   for head in range(config.heads):
     q = jnp.zeros((*z.shape[:-1], config.d_model), z.dtype)
@@ -174,12 +239,22 @@ def intensity(
       own = (ask * key).sum(axis=-1, keepdims=True)
       others = jnp.einsum("...gd,...md->...gm", ask, state.keys[..., index, :])
       others = jnp.where(state.seen[..., None, :], others, -jnp.inf)
-      scores = jnp.concatenate([others, own], axis=-1)
+      blocks = [others, own]
+      if config.prompts:
+        rows = state.prompts.keys[..., index, :]
+        blocks.append(jnp.einsum("...gd,...pd->...gp", ask, rows))
+      scores = jnp.concatenate(blocks, axis=-1)
       weight = jax.nn.softmax(scores / math.sqrt(config.d_model))
+      size = others.shape[-1]
       answer = jnp.einsum(
-        "...gm,...md->...gd", weight[..., :-1], state.values[..., index, :]
+        "...gm,...md->...gd", weight[..., :size], state.values[..., index, :]
       )
-      q = q + jnp.tanh(answer + weight[..., -1:] * value)
+      answer += weight[..., size : size + 1] * value
+      if config.prompts:
+        rows = state.prompts.values[..., index, :]
+        share = weight[..., size + 1 :]
+        answer += jnp.einsum("...gp,...pd->...gd", share, rows)
+      q = q + jnp.tanh(answer)
       if config.layer_norm:
         q = decays.norm(params["norm"], q)
     heads.append(q)
@@ -208,8 +283,8 @@ def _map(params, name, index, x):
   return x @ params[name]["W"][index] + params[name]["b"][index]
 
 
-def _waves(config, times):
-  """The sines and cosines (..., d_time) of times (...)."""
+def waves(config: Config, times: Array) -> Array:
+  """Returns the sines and cosines (..., d_time) of times (...)."""
   powers = jnp.arange(0, config.d_time, 2) / config.d_time
   angles = times[..., None] * 10000.0**-powers
   pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
@@ -229,11 +304,11 @@ def _places(old, gaps, reset):
   return place, segment, total - start
 
 
-def _events(config, params, marks, times, old, seen):
-  """Keys and values of all events, those remembered in front."""
-  z = _waves(config, times)
+def _events(config, params, marks, times, old, seen, reset):
+  """Keys and values of all events, those remembered in front, and prompts."""
+  z = waves(config, times)
   first = jnp.concatenate([jnp.tanh(params["E"])[marks], z], axis=-1)
-  all_keys, all_values = [], []
+  all_keys, all_values, all_prompts = [], [], []
   for head in range(config.heads):
     if not head or not config.chained_heads:
       e = first
@@ -244,11 +319,57 @@ def _events(config, params, marks, times, old, seen):
       values = jnp.concatenate([old.values[..., index, :], value], axis=-2)
       scores = jnp.einsum("...td,...md->...tm", ask, keys)
       scores = jnp.where(seen, scores / math.sqrt(config.d_model), -jnp.inf)
-      answer = jax.nn.softmax(scores) @ values
+      rows = None
+      if config.prompts:
+        rows = _prompts(config, params, index, e, times, old.prompts, reset)
+        more = jnp.einsum("...td,...tpd->...tp", ask, rows.keys)
+        more = more / math.sqrt(config.d_model)
+        scores = jnp.concatenate([scores, more], axis=-1)
+      weight = jax.nn.softmax(scores)
+      answer = weight[..., : seen.shape[-1]] @ values
+      if rows is not None:
+        share = weight[..., seen.shape[-1] :]
+        answer += jnp.einsum("...tp,...tpd->...td", share, rows.values)
       e = jnp.concatenate([answer, z], axis=-1)
       all_keys.append(keys)
       all_values.append(values)
-  return jnp.stack(all_keys, axis=-2), jnp.stack(all_values, axis=-2)
+      all_prompts.append(rows)
+  keys, values = (jnp.stack(x, axis=-2) for x in (all_keys, all_values))
+  if not config.prompts:
+    return keys, values, None
+  stacked = (
+    jnp.stack([getattr(rows, name) for rows in all_prompts], axis=-2)
+    for name in ("keys", "values", "total")
+  )
+  prompt_keys, prompt_values, total = stacked
+  cosine = sum(rows.cosine for rows in all_prompts)
+  number = all_prompts[0].number
+  prompts = Prompts(prompt_keys, prompt_values, cosine, total, number)
+  return keys, values, prompts
+
+
+def _prompts(config, params, index, e, times, old, reset):
+  """The prompts of a layer at each event, from its inputs up to there."""
+  query, (total, number) = prompt_pool.means(
+    e, (old.total[..., index, :], old.number), reset
+  )
+  # How many there were at each event: what begins is at time 0.
+  ones = jnp.ones((*times.shape, 1), e.dtype)
+  count, _ = recurrence.linear_scan(
+    jnp.ones((), e.dtype), ones, old.number[..., None], reset=reset
+  )
+  mean_gap = times / jnp.maximum(count[..., 0] - 1, 1)
+  z = waves(config, times + mean_gap)
+  rows, cosine, d = [], 0.0, config.d_model
+  for name in "kv":
+    pool = jax.tree.map(lambda x: x[index], params["prompts"][name])
+    choice = prompt_pool.choose(pool["key"], query, config.chosen)
+    W, b = params[name]["W"][index], params[name]["b"][index]
+    chosen = (pool["prompt"] @ W[:d])[choice.index]
+    chosen = chosen.reshape(*times.shape, -1, d)
+    rows.append(chosen + (z @ W[d:] + b)[..., None, :])
+    cosine = cosine + choice.cosine
+  return Prompts(*rows, cosine, total, number)
 
 
 def _last(config, states, size):
@@ -267,4 +388,13 @@ def _last(config, states, size):
     latest(states.keys[..., 0, :, :, :], states.keys.ndim - 4),
     latest(states.values[..., 0, :, :, :], states.values.ndim - 4),
     latest(states.seen[..., -1, :], states.seen.ndim - 2),
+    states.prompts and _last_prompts(states.prompts),
+  )
+
+
+def _last_prompts(prompts):
+  """The prompts at the last event."""
+  keys, values = (x[..., -1, :, :, :] for x in prompts[:2])
+  return prompts._replace(
+    keys=keys, values=values, cosine=prompts.cosine[..., -1]
   )

@@ -1,0 +1,52 @@
+r"""Programs for sequences of bytes: the language of the KoLMogorov Test.
+
+    python -m experiments.synthetic --config=configs/synthetic/programs.py \
+      --workdir=runs/programs
+
+A network reads a sequence, and writes a program whose output it is
+(arXiv:2503.13992). Programs have one or two sequences to begin with and no
+updates; written under the grammar, they count if they are right when they are
+run. Beside the size of sequences by these programs stands that by gzip, and by
+the programs that were drawn.
+
+    --config=configs/synthetic/programs.py:full
+
+has up to five sequences with updates, as the paper. `:tiny` learns nothing, and
+shows in seconds whether everything works.
+"""
+
+from configs import blocks
+from configs import variants
+from configs.synthetic import _shared
+from jaxseq.training import configuration
+
+SIMPLE = _shared.base(
+  "programs",
+  {"bases": 2, "max_sequence": 50, "max_program": 40, "programs": 40_000},
+  optimizer={"learning_rate": 3e-3},
+  num_updates=3000,
+  num_seeds=1,
+  updates_per_chunk=200,
+  chunks_per_evaluation=5,
+  batch_size=64,
+  arms=blocks.arms("attention", "gru"),
+  test_options={"test": {"part": "test"}},
+  further_metric="solved",
+)
+SMALL = {"bases": 1, "max_sequence": 25, "max_program": 20, "programs": 200}
+TINY = _shared.tiny(SIMPLE, SMALL, {"part": "test"})
+get_config = variants.Variants(
+  simple=SIMPLE,
+  full=configuration.updated(
+    SIMPLE,
+    num_updates=20_000,
+    task_options={
+      "bases": 5,
+      "updates": True,
+      "max_sequence": 200,
+      "max_program": 160,
+      "programs": 100_000,
+    },
+  ),
+  tiny=TINY,
+)

@@ -1,0 +1,200 @@
+"""Sets of points with exact answers: hulls, triangulations, tours, orders.
+
+Answers are places of the points, as `nn.pointer` gives them: 1 for the first
+point, and 0 for the end. Points that lie on a line, to 1e-9, are no corners.
+
+Source: Vinyals et al., arXiv 1506.03134; triangles are in the order of the
+centers of their inscribed circles.
+"""
+
+from collections.abc import Callable
+import itertools
+from typing import Literal
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+
+_FLAT = 1e-9
+_LONGEST_TOUR = 12
+
+
+class Sets(NamedTuple):
+  """Sets of points, and what is to be written of each.
+
+  Attributes:
+    points: (n, most, 2) float32, zeros behind each set; (n, most, 1) for what
+      is sorted.
+    chosen: (n, time) int32, places from 1 on, and then 0.
+    lengths: (n,) int32.
+  """
+
+  points: np.ndarray
+  chosen: np.ndarray
+  lengths: np.ndarray
+
+
+def hull(points: np.ndarray) -> list[int]:
+  """Returns the corners of the convex hull, from 0 on.
+
+  Args:
+    points: (n, 2).
+
+  Returns:
+    Counter-clockwise, from the lowest index on.
+  """
+  order = np.lexsort(np.asarray(points).T[::-1]).tolist()
+  corners = []
+  for direction in (order, order[::-1]):
+    chain: list[int] = []
+    for each in direction:
+      while len(chain) > 1 and _turn(points, *chain[-2:], each) <= _FLAT:
+        chain.pop()
+      chain.append(each)
+    corners += chain[:-1]
+  first = corners.index(min(corners))
+  return corners[first:] + corners[:first]
+
+
+def area(points: np.ndarray) -> float:
+  """Returns the area that a polygon (n, 2) encloses, 0 for fewer than three."""
+  x, y = np.asarray(points, float).reshape(-1, 2).T
+  return float(abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2)
+
+
+def delaunay(
+  points: np.ndarray, order: Literal["index", "incenter"] = "incenter"
+) -> list[tuple[int, int, int]]:
+  """Returns the triangles whose circles hold no further point, from 0 on.
+
+  Args:
+    points: (n, 2), in general position.
+    order: of the triangles, by their corners or by their incenters (x, then y).
+
+  Returns:
+    Triangles with ascending corners; their number times that of the points is
+    what the search takes, for a few dozen of points.
+  """
+  _validate.choice("order", order, ("index", "incenter"))
+  points = np.asarray(points, float)
+  count = len(points)
+  triples = np.array(list(itertools.combinations(range(count), 3)), int)
+  triples = triples.reshape(-1, 3)
+  a, b, c = np.moveaxis(points[triples], 1, 0)
+  sign = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+  # The determinant whose sign says whether a point is inside of the circle.
+  rows = [p[:, None] - points for p in (a, b, c)]
+  x, y = ([row[..., k] for row in rows] for k in (0, 1))
+  z = [u * u + v * v for u, v in zip(x, y)]
+  inside = (
+    x[0] * (y[1] * z[2] - y[2] * z[1])
+    - y[0] * (x[1] * z[2] - x[2] * z[1])
+    + z[0] * (x[1] * y[2] - x[2] * y[1])
+  ) * np.sign(sign)[:, None]
+  corner = (triples[..., None] == np.arange(count)).any(axis=1)
+  empty = (corner | (inside <= 0)).all(axis=1) & (abs(sign) > _FLAT)
+  triangles = [tuple(map(int, each)) for each in triples[empty]]
+  if order == "index":
+    return triangles
+  return sorted(triangles, key=lambda each: _incenter(points[list(each)]))
+
+
+def tour(points: np.ndarray) -> list[int]:
+  """Returns the shortest tour through all points, from 0 on (Held and Karp).
+
+  Args:
+    points: (n, 2), at most 12.
+
+  Returns:
+    From the first point on, in the direction whose second point is lower.
+
+  Raises:
+    ValueError: there are more of them.
+  """
+  points = np.asarray(points, float)
+  count = len(points)
+  if count > _LONGEST_TOUR:
+    expected = f"at most {_LONGEST_TOUR} points"
+    raise _validate.error("points", count, expected)
+  if count < 4:
+    return list(range(count))
+  far = np.linalg.norm(points[:, None] - points, axis=-1).tolist()
+  # By the cities seen but the first, and the last of them: length and path.
+  best = {(1 << i, i): (far[0][i], (0, i)) for i in range(1, count)}
+  for size in range(2, count):
+    for seen in itertools.combinations(range(1, count), size):
+      mask = sum(1 << i for i in seen)
+      for last in seen:
+        before = mask & ~(1 << last)
+        best[mask, last] = min(
+          (length + far[i][last], (*path, last))
+          for i in seen
+          if i != last
+          for length, path in (best[before, i],)
+        )
+  mask = 2**count - 2
+  _, path = min(
+    (best[mask, i][0] + far[i][0], best[mask, i][1]) for i in range(1, count)
+  )
+  back = [path[0], *path[:0:-1]]
+  return min(list(path), back, key=lambda each: each[1])
+
+
+def tour_length(points: np.ndarray, cities: list[int]) -> float:
+  """Returns the length of a closed tour through points (n, 2)."""
+  path = np.asarray(points, float)[cities]
+  return float(np.linalg.norm(path - np.roll(path, -1, axis=0), axis=-1).sum())
+
+
+TARGETS: dict[str, Callable[[np.ndarray], list[int]]] = {
+  "hull": hull,
+  "tour": tour,
+  "delaunay": lambda points: [i for each in delaunay(points) for i in each],
+  "sort": lambda points: np.argsort(points[:, 0], kind="stable").tolist(),
+}
+
+
+def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
+  """Draws sets of uniform points with their answers.
+
+  Args:
+    name: "hull", "tour", "delaunay" or "sort", whose points are numbers, in
+      ascending order.
+    count: how many sets.
+    low: fewest points of a set, at least 3.
+    high: most points.
+    seed: of the draw.
+
+  Raises:
+    ValueError: if there is no such answer, or a number is out of range.
+  """
+  _validate.choice("name", name, TARGETS)
+  _validate.positive("count", count)
+  _validate.integer("low", low, 3)
+  _validate.integer("high", high, low)
+  rng = np.random.default_rng(seed)
+  time = 3 * max(1, 2 * high - 5) + 1 if name == "delaunay" else high + 1
+  width = 1 if name == "sort" else 2
+  points = np.zeros((count, high, width), np.float32)
+  chosen = np.zeros((count, time), np.int32)
+  lengths = rng.integers(low, high + 1, count, dtype=np.int32)
+  for row, answer, length in zip(points, chosen, lengths):
+    row[:length] = rng.random((length, width))
+    target = TARGETS[name](row[:length])
+    answer[: len(target)] = np.array(target) + 1
+  return Sets(points, chosen, lengths)
+
+
+def _turn(points, a, b, c):
+  """Twice the area of a triangle; positive where it turns left."""
+  (ax, ay), (bx, by), (cx, cy) = (map(float, points[i]) for i in (a, b, c))
+  return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+
+
+def _incenter(corners):
+  """The center of a triangle's inscribed circle."""
+  sides = np.linalg.norm(
+    np.roll(corners, -1, axis=0) - np.roll(corners, 1, axis=0), axis=-1
+  )
+  return tuple(sides @ corners / sides.sum())

@@ -1,0 +1,315 @@
+"""Pointer networks: outputs are places of the inputs.
+
+An encoder reads vectors, a decoder the ones chosen so far, and what comes next
+is a distribution over the inputs (and over a terminator, place 0), by additive
+attention: u_i = v . tanh(W1 m_i + W2 q). There are as many classes as inputs,
+so that a network works on more of them than it was trained on.
+
+Source: Vinyals et al., arXiv 1506.03134. Glimpses, reads of the inputs by the
+same attention before the last one, are of arXiv 1511.06391.
+"""
+
+import dataclasses
+from typing import Any
+from typing import NamedTuple
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.nn import dense
+from jaxseq.nn import masks
+from jaxseq.nn import sequence_model
+from jaxseq.nn import stack
+
+LSTM = stack.StackConfig(
+  "lstm", norm="none", activation="none", residual=False, num_layers=1
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PointerConfig:
+  """Options of a pointer network.
+
+  Attributes:
+    encoder: layers that read the inputs; they may look in both directions.
+    decoder: layers that read what was chosen, of the same width.
+    features: width of an input.
+    carry: whether the decoder begins with the states that the encoder ends in,
+      as in the paper; their layers are the same then, and read forwards. If
+      not, with fresh ones.
+    no_repeat: whether an input that was chosen cannot be chosen again; the
+      terminator always can.
+    glimpses: reads of the inputs before one is chosen.
+  """
+
+  encoder: stack.StackConfig = LSTM
+  decoder: stack.StackConfig = LSTM
+  features: int = 2
+  carry: bool = True
+  no_repeat: bool = False
+  glimpses: int = 0
+
+  def __post_init__(self):
+    _validate.at_least(self, features=1, glimpses=0)
+    width = self.encoder.d_model
+    if self.decoder.d_model != width:
+      expected = f"{width}, as of the encoder"
+      raise _validate.error("decoder.d_model", self.decoder.d_model, expected)
+    if self.carry and self.encoder != self.decoder:
+      expected = "False with different layers"
+      raise _validate.error("carry", True, expected)
+    if self.carry and any(
+      each.bidirectional for each in self.encoder.every_layer
+    ):
+      expected = "False with layers that read in both directions"
+      raise _validate.error("carry", True, expected)
+
+
+class PointerState(NamedTuple):
+  """State of a decoder before a choice, see `PointerNetwork.begin`.
+
+  Attributes:
+    memory: (*batch, n, d_model), what can be pointed at.
+    vectors: (*batch, n, features), what the decoder reads once it was chosen.
+    free: (*batch, n) bool, what can be chosen.
+    decoder: states of the decoder.
+  """
+
+  memory: jax.Array
+  vectors: jax.Array
+  free: jax.Array
+  decoder: PyTree
+
+
+def point(
+  params: dict[str, jax.Array],
+  memory: jax.Array,
+  query: jax.Array,
+  mask: jax.Array,
+) -> jax.Array:
+  """Points at memories by additive attention.
+
+  Args:
+    params: W1 and W2, (d, k), and v, (k,).
+    memory: (*batch, n, d).
+    query: (*batch, time, d).
+    mask: (*batch, time, n) bool, what can be chosen; of every time alike if the
+      axis has length 1.
+
+  Returns:
+    (*batch, time, n) log probabilities, -inf outside the mask, and everywhere
+    where it has nothing.
+  """
+  keys = (memory @ params["W1"])[..., None, :, :]
+  queries = (query @ params["W2"])[..., :, None, :]
+  scores = jnp.tanh(keys + queries) @ params["v"]
+  some = mask.any(axis=-1, keepdims=True)
+  scores = jnp.where(some, jnp.where(mask, scores, -jnp.inf), 0)
+  return jnp.where(mask, jax.nn.log_softmax(scores), -jnp.inf)
+
+
+class Pointing(linen.Module):
+  """Additive attention that points, after glimpses with their own weights.
+
+  Attributes:
+    glimpses: reads of the memories that take the place of the query.
+  """
+
+  glimpses: int = 0
+
+  @linen.compact
+  def __call__(
+    self, memory: jax.Array, query: jax.Array, mask: jax.Array
+  ) -> jax.Array:
+    """Returns log probabilities, as `point` does."""
+    width = memory.shape[-1]
+
+    def weights(name):
+      init = linen.initializers.lecun_normal()
+      shapes = {"W1": (width, width), "W2": (width, width), "v": (width, 1)}
+      drawn = {
+        key: self.param(f"{name}{key}", init, shape)
+        for key, shape in shapes.items()
+      }
+      return {**drawn, "v": drawn["v"][:, 0]}
+
+    last = weights("")
+    if self.glimpses:
+      own = weights("glimpse_")
+      for _ in range(self.glimpses):
+        query = jnp.exp(point(own, memory, query, mask)) @ memory
+    return point(last, memory, query, mask)
+
+
+class PointerNetwork(linen.Module):
+  """An encoder, and a decoder that points at what it has read.
+
+    network = PointerNetwork(PointerConfig())
+    variables = network.init(key, points, chosen)
+    log_probs = network.apply(variables, points, chosen, lengths)
+
+  `generation.pointing` decodes.
+
+  Attributes:
+    config: options.
+  """
+
+  config: PointerConfig
+
+  def setup(self) -> None:
+    """Makes the layers."""
+    config = self.config
+    width = config.encoder.d_model
+    self.embed = dense.Dense(width, use_bias=False)
+    self.encoder = sequence_model.SequenceModel(config.encoder)
+    self.decoder = sequence_model.SequenceModel(config.decoder)
+    self.pointing = Pointing(config.glimpses)
+    small = linen.initializers.normal(0.1)
+    self.go = self.param("go", small, (config.features,))
+    self.end = self.param("end", small, (width,))
+
+  def __call__(
+    self,
+    points: jax.Array,
+    chosen: jax.Array,
+    lengths: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the probabilities of choices, each after the right ones.
+
+    Args:
+      points: (*batch, n, features).
+      chosen: (*batch, time) integers, 0 for the terminator and i for the i-th
+        input; those behind a row's last do not matter.
+      lengths: (*batch,) numbers of inputs; n if None.
+
+    Returns:
+      (*batch, time, n + 1) log probabilities.
+    """
+    state = self._read(points, lengths)
+    before, free = teacher_forced(
+      state.free, chosen, self.config.no_repeat, terminator=True
+    )
+    vectors = jnp.take_along_axis(state.vectors, before[..., None], axis=-2)
+    queries, _ = self.decoder(self.embed(vectors), state.decoder)
+    return self.pointing(state.memory, queries, free)
+
+  def begin(
+    self, points: jax.Array, lengths: jax.Array | None = None
+  ) -> tuple[jax.Array, PointerState]:
+    """Returns log probabilities of the first choice, (*batch, n + 1).
+
+    Args:
+      points: (*batch, n, features).
+      lengths: (*batch,) numbers of inputs; n if None.
+
+    Returns:
+      These, and the state for `step`.
+    """
+    state = self._read(points, lengths)
+    return self._next(jnp.zeros(points.shape[:-2], jnp.int32), state)
+
+  def step(
+    self, chosen: jax.Array, state: PointerState
+  ) -> tuple[jax.Array, PointerState]:
+    """Returns log probabilities of the next choice, and the state after it.
+
+    Args:
+      chosen: (*batch,) integers, the last choice.
+      state: from `begin` or `step`.
+    """
+    if self.config.no_repeat:
+      state = state._replace(free=taken(state.free, chosen, terminator=True))
+    return self._next(chosen, state)
+
+  def _next(self, chosen, state):
+    vector = jnp.take_along_axis(
+      state.vectors, chosen[..., None, None], axis=-2
+    )[..., 0, :]
+    query, after = self.decoder.step(self.embed(vector), state.decoder)
+    logs = self.pointing(
+      state.memory, query[..., None, :], state.free[..., None, :]
+    )
+    return logs[..., 0, :], state._replace(decoder=after)
+
+  def _read(self, points, lengths):
+    """The state before the first choice."""
+    config = self.config
+    if points.shape[-1] != config.features:
+      expected = f"(*batch, n, {config.features})"
+      raise _validate.error("points", f"shape {points.shape}", expected)
+    batch, count = points.shape[:-2], points.shape[-2]
+    inside = jnp.ones((*batch, count), bool)
+    if lengths is not None:
+      inside = masks.inside(count, lengths)
+    states = None
+    if not config.carry:
+      memory, _ = self.encoder(self.embed(points), lengths=lengths)
+      states = self.decoder.initial_state(batch, memory.dtype)
+    elif lengths is None:
+      memory, states = self.encoder(self.embed(points))
+    else:
+      # Every row ends at the end, so that its last state is the one behind it.
+      place = jnp.arange(count)
+      shift = count - jnp.asarray(lengths)[..., None]
+      rows = jnp.take_along_axis(
+        points, ((place - shift) % count)[..., None], axis=-2
+      )
+      memory, states = self.encoder(self.embed(rows), reset=place == shift)
+      memory = jnp.take_along_axis(
+        memory, ((place + shift) % count)[..., None], axis=-2
+      )
+
+    def ahead(row: jax.Array, rows: Any) -> jax.Array:
+      first = jnp.broadcast_to(row, (*batch, 1, row.shape[-1]))
+      return jnp.concatenate([first.astype(rows.dtype), rows], axis=-2)
+
+    return PointerState(
+      ahead(self.end, memory),
+      ahead(self.go, points),
+      jnp.concatenate([jnp.ones((*batch, 1), bool), inside], axis=-1),
+      states,
+    )
+
+
+def taken(free: jax.Array, chosen: jax.Array, *, terminator: bool) -> jax.Array:
+  """Returns what is free after a choice, (*batch, n) bool.
+
+  Args:
+    free: (*batch, n) bool, before it.
+    chosen: (*batch,) integers.
+    terminator: whether place 0 is one, which stays free.
+  """
+  hit = jax.nn.one_hot(chosen, free.shape[-1], dtype=bool)
+  if terminator:
+    hit = hit.at[..., 0].set(False)
+  return free & ~hit
+
+
+def teacher_forced(
+  free: jax.Array, chosen: jax.Array, no_repeat: bool, *, terminator: bool
+) -> tuple[jax.Array, jax.Array]:
+  """Returns what a decoder reads, and what it can choose, at every time.
+
+  Args:
+    free: (*batch, n) bool, what can be chosen at first.
+    chosen: (*batch, time) integers; what is out of range counts as 0.
+    no_repeat: whether a choice is made once.
+    terminator: whether place 0 is one, which stays free.
+
+  Returns:
+    (*batch, time) the choices before each time, 0 at first; and (*batch, time,
+    n) bool, or 1 in the place of time.
+  """
+  count = free.shape[-1]
+  chosen = jnp.where((chosen >= 0) & (chosen < count), chosen, 0)
+  before = jnp.roll(chosen, 1, axis=-1).at[..., 0].set(0)
+  free = free[..., None, :]
+  if not no_repeat:
+    return before, free
+  hits = jax.nn.one_hot(before, count, dtype=jnp.int32).at[..., 0, :].set(0)
+  if terminator:
+    hits = hits.at[..., 0].set(0)
+  return before, free & (jnp.cumsum(hits, axis=-2) == 0)

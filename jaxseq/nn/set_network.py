@@ -1,0 +1,311 @@
+"""Networks for sets: their order does not matter, nor do they have a size.
+
+`SetNetwork` reads every element alone, processes all of them in a few steps of
+attention without an input, and writes by pointing at them (Order Matters,
+Vinyals, Bengio, Kudlur, arXiv 1511.06391). `InducedAttention` and
+`PooledAttention` are the layers of Set Transformers (Lee et al.,
+arXiv 1810.00825): attention by way of a few learned points, in time linear in
+the size of the set, and to a few learned queries.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.mixers.gated import lstm
+from jaxseq.nn import dense
+from jaxseq.nn import masks
+from jaxseq.nn import mixer
+from jaxseq.nn import pointer
+
+
+@dataclasses.dataclass(frozen=True)
+class SetConfig:
+  """Options of a network that reads, processes and writes.
+
+  Attributes:
+    d_model: width of the memories.
+    features: width of an element.
+    steps: of processing.
+    glimpses: reads of the memories before one is chosen.
+    no_repeat: whether an element that was chosen cannot be chosen again.
+  """
+
+  d_model: int = 64
+  features: int = 1
+  steps: int = 5
+  glimpses: int = 1
+  no_repeat: bool = True
+
+  def __post_init__(self):
+    _validate.at_least(self, d_model=1, features=1, steps=0, glimpses=0)
+
+
+class Processed(NamedTuple):
+  """Result of the processing of a set.
+
+  Attributes:
+    summary: (*batch, 2 d_model), the query and what it has read; zeros without
+      steps.
+    cell: (*batch, d_model).
+    trace: (*batch, steps, 2 d_model), the summary after each step.
+  """
+
+  summary: jax.Array
+  cell: jax.Array
+  trace: jax.Array
+
+
+class SetNetwork(linen.Module):
+  """Read, process and write.
+
+    network = SetNetwork(SetConfig(steps=3))
+    variables = network.init(key, elements, chosen)
+    log_probs = network.apply(variables, elements, chosen, lengths)
+
+  `generation.pointing` decodes.
+
+  Attributes:
+    config: options.
+  """
+
+  config: SetConfig
+
+  def setup(self) -> None:
+    """Makes the layers."""
+    width = self.config.d_model
+    init = linen.initializers.lecun_normal()
+    self.reader = dense.Dense(width)
+    self.U = self.param("U", init, (2 * width, 4 * width))
+    self.b = self.param("b", linen.initializers.zeros, (4 * width,))
+    self.bridge = dense.Dense(width, use_bias=False)
+    self.embed = dense.Dense(width, use_bias=False)
+    self.decoder = mixer.SequenceMixer(lstm.Config(d_model=width))
+    self.pointing = pointer.Pointing(self.config.glimpses)
+    small = linen.initializers.normal(0.1)
+    self.go = self.param("go", small, (self.config.features,))
+
+  def __call__(
+    self,
+    elements: jax.Array,
+    chosen: jax.Array,
+    lengths: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the probabilities of choices, each after the right ones.
+
+    Args:
+      elements: (*batch, n, features).
+      chosen: (*batch, time) integers, from 0 on; those behind a row's last do
+        not matter.
+      lengths: (*batch,) numbers of elements; n if None.
+
+    Returns:
+      (*batch, time, n) log probabilities; -inf at times when there is nothing
+      left to choose.
+    """
+    state = self._read(elements, lengths)
+    before, free = pointer.teacher_forced(
+      state.free, chosen, self.config.no_repeat, terminator=False
+    )
+    vectors = jnp.take_along_axis(elements, before[..., None], axis=-2)
+    go = jnp.broadcast_to(self.go.astype(vectors.dtype), vectors.shape)
+    first = jnp.arange(chosen.shape[-1])[:, None] == 0
+    vectors = jnp.where(first, go, vectors)
+    queries, _ = self.decoder(self.embed(vectors), state.decoder)
+    return self.pointing(state.memory, queries, free)
+
+  def process(
+    self, elements: jax.Array, lengths: jax.Array | None = None
+  ) -> Processed:
+    """Returns what the processing leaves, whatever the order of a set is.
+
+    Args:
+      elements: (*batch, n, features).
+      lengths: (*batch,) numbers of elements; n if None.
+    """
+    memory = jnp.tanh(self.reader(elements))
+    return self._process(memory, _inside(elements, lengths))
+
+  def begin(
+    self, elements: jax.Array, lengths: jax.Array | None = None
+  ) -> tuple[jax.Array, pointer.PointerState]:
+    """Returns log probabilities of the first choice, and a state for `step`.
+
+    Args:
+      elements: (*batch, n, features).
+      lengths: (*batch,) numbers of elements; n if None.
+    """
+    state = self._read(elements, lengths)
+    go = jnp.broadcast_to(self.go, (*elements.shape[:-2], len(self.go)))
+    return self._next(go.astype(elements.dtype), state)
+
+  def step(
+    self, chosen: jax.Array, state: pointer.PointerState
+  ) -> tuple[jax.Array, pointer.PointerState]:
+    """Returns log probabilities of the next choice, and the state after it.
+
+    Args:
+      chosen: (*batch,) integers, the last choice.
+      state: from `begin` or `step`.
+    """
+    if self.config.no_repeat:
+      free = pointer.taken(state.free, chosen, terminator=False)
+      state = state._replace(free=free)
+    vector = jnp.take_along_axis(
+      state.vectors, chosen[..., None, None], axis=-2
+    )[..., 0, :]
+    return self._next(vector, state)
+
+  def _next(self, vector, state):
+    query, after = self.decoder.step(self.embed(vector), state.decoder)
+    logs = self.pointing(
+      state.memory, query[..., None, :], state.free[..., None, :]
+    )
+    return logs[..., 0, :], state._replace(decoder=after)
+
+  def _read(self, elements, lengths):
+    """The state before the first choice."""
+    if elements.shape[-1] != self.config.features:
+      expected = f"(*batch, n, {self.config.features})"
+      raise _validate.error("elements", f"shape {elements.shape}", expected)
+    inside = _inside(elements, lengths)
+    memory = jnp.tanh(self.reader(elements))
+    summary, cell, _ = self._process(memory, inside)
+    start = lstm.State(self.bridge(summary), cell)
+    return pointer.PointerState(memory, elements, inside, start)
+
+  def _process(self, memory, inside):
+    width = self.config.d_model
+    batch = memory.shape[:-2]
+    summary = jnp.zeros((*batch, 2 * width), memory.dtype)
+    cell = jnp.zeros((*batch, width), memory.dtype)
+    trace = []
+    for _ in range(self.config.steps):
+      gates = jnp.split(summary @ self.U + self.b, 4, axis=-1)
+      i, f, o = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
+      cell = f * cell + i * jnp.tanh(gates[2])
+      query = o * jnp.tanh(cell)
+      scores = (memory @ query[..., None])[..., 0]
+      weights = _weights(scores, inside)
+      read = (weights[..., None, :] @ memory)[..., 0, :]
+      summary = jnp.concatenate([query, read], axis=-1)
+      trace.append(summary)
+    if not trace:
+      return Processed(summary, cell, summary[..., None, :][..., :0, :])
+    return Processed(summary, cell, jnp.stack(trace, axis=-2))
+
+
+class SetAttention(linen.Module):
+  """Attention of some elements to a set, and a feed-forward layer.
+
+  H = norm(x + attention(x, y)), and norm(H + relu(dense(H))): the "multihead
+  attention block" of arXiv 1810.00825.
+
+  Attributes:
+    d_model: width.
+    heads: number of heads, a divisor of it.
+  """
+
+  d_model: int
+  heads: int = 4
+
+  @linen.compact
+  def __call__(
+    self, x: jax.Array, y: jax.Array, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns (*batch, n, d_model).
+
+    Args:
+      x: (*batch, n, width), what asks.
+      y: (*batch, m, width), the set.
+      mask: (*batch, m) bool, its elements; all if None. An empty set gives
+        zeros.
+    """
+    if self.d_model % self.heads:
+      expected = f"a divisor of d_model, {self.d_model}"
+      raise _validate.error("heads", self.heads, expected)
+
+    def heads(name, inputs):
+      out = dense.Dense(self.d_model, name=name)(inputs)
+      return out.reshape(*out.shape[:-1], self.heads, -1)
+
+    q, k, v = heads("query", x), heads("key", y), heads("value", y)
+    scale = q.shape[-1] ** -0.5
+    scores = scale * jnp.einsum("...qhd,...khd->...hqk", q, k)
+    if mask is None:
+      mask = jnp.ones(y.shape[:-1], bool)
+    weights = _weights(scores, mask[..., None, None, :])
+    read = jnp.einsum("...hqk,...khd->...qhd", weights, v)
+    read = read.reshape(*read.shape[:-2], self.d_model)
+    x = q.reshape(read.shape) + read
+    x = linen.LayerNorm(name="norm_0")(x)
+    x = x + jax.nn.relu(dense.Dense(self.d_model, name="dense")(x))
+    return linen.LayerNorm(name="norm_1")(x)
+
+
+class InducedAttention(linen.Module):
+  """Attention within a set by way of a few learned points (ISAB).
+
+  Attributes:
+    d_model: width.
+    points: how many.
+    heads: number of heads.
+  """
+
+  d_model: int
+  points: int = 16
+  heads: int = 4
+
+  @linen.compact
+  def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Maps a set (*batch, n, width), with its mask, to (*batch, n, d_model)."""
+    points = _learned(self, self.points, x)
+    options = self.d_model, self.heads
+    read = SetAttention(*options, name="read")(points, x, mask)
+    return SetAttention(*options, name="write")(x, read)
+
+
+class PooledAttention(linen.Module):
+  """Attention of a few learned queries to a set (PMA).
+
+  Attributes:
+    d_model: width.
+    outputs: number of queries.
+    heads: number of heads.
+  """
+
+  d_model: int
+  outputs: int = 1
+  heads: int = 4
+
+  @linen.compact
+  def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Maps a set (*batch, n, width) to (*batch, outputs, d_model)."""
+    queries = _learned(self, self.outputs, x)
+    x = jax.nn.relu(dense.Dense(self.d_model, name="dense")(x))
+    return SetAttention(self.d_model, self.heads)(queries, x, mask)
+
+
+def _learned(module, count, x):
+  """Learned elements beside every set of a batch."""
+  init = linen.initializers.lecun_normal()
+  rows = module.param("points", init, (count, module.d_model))
+  return jnp.broadcast_to(rows, (*x.shape[:-2], *rows.shape)).astype(x.dtype)
+
+
+def _weights(scores, mask):
+  """Softmax over what is in the mask; zeros where it has nothing."""
+  some = mask.any(axis=-1, keepdims=True)
+  scores = jnp.where(some, jnp.where(mask, scores, -jnp.inf), 0)
+  return jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0)
+
+
+def _inside(elements, lengths):
+  """The elements of each set, (*batch, n) bool."""
+  if lengths is None:
+    return jnp.ones(elements.shape[:-1], bool)
+  return masks.inside(elements.shape[-2], lengths)

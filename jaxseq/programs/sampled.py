@@ -1,0 +1,162 @@
+"""Sampled tasks; programs that a network writes are run, too.
+
+All that `tasks.synthetic` has, and for the task "programs" what becomes of test
+sequences: a program is written for each under the grammar, greedily, and counts
+if its output is the sequence. A sequence with such a program has the size of
+its prefix code, any other one that of its bytes; both have a bit that says so.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import gzip
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.data import tokens
+from jaxseq.data.tokens import byte_programs
+from jaxseq.data.tokens import program_codes
+from jaxseq.data.tokens import program_draws
+from jaxseq.generation import beams as search
+from jaxseq.generation import program_grammar
+from jaxseq.tasks import synthetic
+from jaxseq.training import per_seed
+from jaxseq.training.comparison import experiment
+from jaxseq.training.comparison import work as works
+
+Config = synthetic.Config
+TASK = synthetic.TASK
+# Test sequences that programs are written for.
+_SEQUENCES = 256
+
+
+def write(
+  network: Any,
+  variables: PyTree,
+  sequences: Sequence[Sequence[int]],
+  time: int,
+  *,
+  beams: int = 1,
+) -> list[byte_programs.Program | None]:
+  """Writes a program for each of some sequences, under the grammar.
+
+  Args:
+    network: of the tokens of `data.tokens.program_codes`.
+    variables: of the network.
+    sequences: of bytes.
+    time: most tokens of a program, its END among them.
+    beams: of the search; the most probable program is taken.
+
+  Returns:
+    The programs; None for one that had no end in time.
+  """
+  lengths = np.array([len(each) + 1 for each in sequences])
+  prompts = np.zeros((len(sequences), lengths.max()), np.int32)
+  for row, sequence in zip(prompts, sequences):
+    row[: len(sequence) + 1] = [*sequence, program_codes.SEP]
+  result = search.beam_search(
+    network,
+    variables,
+    jnp.asarray(prompts),
+    time,
+    beams=beams,
+    end_token=program_codes.END,
+    constraint=program_grammar.grammar(),
+    lengths=jnp.asarray(lengths),
+  )
+  rows = np.asarray(search.ranked(result).tokens[:, 0])
+  ended = (rows == program_codes.END).any(axis=1)
+  return [
+    program_codes.program_of(row) if whole else None
+    for row, whole in zip(rows, ended)
+  ]
+
+
+def scores(
+  sequences: Sequence[Sequence[int]],
+  programs: Sequence[byte_programs.Program | None],
+) -> dict[str, float]:
+  """Returns how many programs are right, and how short they are.
+
+  Args:
+    sequences: of bytes.
+    programs: one for each, or None.
+
+  Returns:
+    "executed": the share whose output is the sequence; "rate": bits by the
+    bytes' own, of programs that are right and bytes of the others; "gzip": the
+    same of each sequence by gzip alone.
+  """
+  right, bits = 0, 0
+  for sequence, program in zip(sequences, programs):
+    whole = 1 + 8 * len(sequence)
+    if program is not None and _output(program) == list(sequence):
+      right += 1
+      whole = 1 + len(program_codes.bits_of(program))
+    bits += whole
+  raw = 8 * sum(map(len, sequences))
+  packed = sum(8 * len(gzip.compress(bytes(each))) for each in sequences)
+  return {
+    "executed": right / len(sequences),
+    "rate": bits / raw,
+    "gzip": packed / raw,
+  }
+
+
+def _output(program):
+  """The output of a program; None if it has none."""
+  try:
+    return byte_programs.run(program)
+  except ValueError:
+    return None
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and the table of further tests."""
+  work = synthetic.work(config, program)
+  if config.task != "programs":
+    return work
+  options = {**config.task_options, "part": "test"}
+  task = tokens.make_config("programs", **options)
+
+  def of(name, arm):
+    network = nn.SequenceNetwork(
+      TASK.arm_config(config, name).network,
+      program_codes.VOCAB_SIZE,
+      program_codes.VOCAB_SIZE,
+    )
+
+    def more(program, variables, *rest):
+      pairs = program_draws.examples(task)[:_SEQUENCES]
+      sequences = [sequence for sequence, _ in pairs]
+      runs = [
+        scores(
+          sequences,
+          write(
+            network, works.seed_of(variables, seed), sequences, task.max_program
+          ),
+        )
+        for seed in range(config.num_seeds)
+      ]
+      own = scores(sequences, [program for _, program in pairs])
+      table = {key: per_seed.PerSeed(each[key] for each in runs) for key in own}
+      table["true_rate"] = per_seed.PerSeed([own["rate"]] * len(runs))
+      return arm.more(program, variables, *rest) | table
+
+    return dataclasses.replace(arm, more=more)
+
+  columns = {
+    "executed": "right programs",
+    "rate": "bits by bits",
+    "gzip": "by gzip",
+    "true_rate": "by the programs drawn",
+    **work.options["columns"],
+  }
+  return dataclasses.replace(
+    work,
+    arms={name: of(name, arm) for name, arm in work.arms.items()},
+    options={**work.options, "columns": columns},
+  )

@@ -1,0 +1,276 @@
+"""Pointing at the elements of sets: hulls, tours, triangulations, sorting.
+
+A pointer network reads a set in some order, a network for sets in none. Both
+write the places of its elements; exact answers are of `data.geometry`, and a
+set is solved if all that is written, greedily, is as it should be.
+"""
+
+import dataclasses
+from typing import Any
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.data import geometry
+from jaxseq.generation import pointing
+from jaxseq.nn import pointer
+from jaxseq.nn import set_network
+from jaxseq.tasks import base
+from jaxseq.tasks import task as lines
+from jaxseq.training import per_seed
+from jaxseq.training import supervised
+from jaxseq.training import tables
+from jaxseq.training.comparison import experiment
+from jaxseq.training.comparison import work as works
+from jaxseq.training.devices import processes
+
+# Sets of the tests by size come from seeds that no other draw has.
+_TEST_SEED = 0x5E75
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """The network and the training of one arm.
+
+  Attributes:
+    network: its stack is the encoder and the decoder of a pointer network, and
+      its width that of a network for sets.
+    reads: "ordered" by a pointer network, "sets" by one for sets.
+    no_repeat: whether an element that was written cannot be written again.
+    glimpses: reads of the elements before one is written.
+    steps: of processing, in a network for sets.
+  """
+
+  reads: Literal["ordered", "sets"] = "ordered"
+  no_repeat: bool = False
+  glimpses: int = 0
+  steps: int = 0
+
+  @property
+  def ends(self) -> bool:
+    """True if the network writes an end."""
+    return self.reads == "ordered"
+
+
+def make_network(
+  arm: ArmConfig, features: int
+) -> pointer.PointerNetwork | set_network.SetNetwork:
+  """Returns the network of an arm, for elements with so many features."""
+  stack = arm.network.stack
+  common = {
+    "features": features,
+    "no_repeat": arm.no_repeat,
+    "glimpses": arm.glimpses,
+  }
+  if arm.reads == "sets":
+    config = set_network.SetConfig(stack.d_model, steps=arm.steps, **common)
+    return set_network.SetNetwork(config)
+  return pointer.PointerNetwork(pointer.PointerConfig(stack, stack, **common))
+
+
+class Problem(base.ArrayProblem):
+  """Writing the places of the elements of sets.
+
+  Args:
+    arm: the network.
+    config: the comparison.
+  """
+
+  validated = "solved"
+
+  def __init__(self, arm: ArmConfig, config: "Config"):
+    train = config.sets(config.train_sets, 0)
+    test = config.sets(config.test_sets, _TEST_SEED)
+    network = make_network(arm, train.points.shape[-1])
+    super().__init__(
+      arm, network, {"train": train, "test": test}, config.train_sets
+    )
+
+  def init(self, key: jax.Array) -> PyTree:
+    """Returns the variables of the network."""
+    first = base.first(self.data["train"])
+    return self.network.init(key, first.points, first.chosen)
+
+  def inputs(self, batch: geometry.Sets) -> tuple[jax.Array, ...]:
+    """Returns the network's arguments for a batch."""
+    chosen, _ = written(self.arm, batch)
+    return batch.points, chosen, batch.lengths
+
+  def score(
+    self, outputs: jax.Array, batch: geometry.Sets
+  ) -> tuple[dict[str, jax.Array], int]:
+    """Returns "test_loss" (nats of a set), "accuracy" and "solved"."""
+    chosen, mask = written(self.arm, batch)
+    logs = jnp.take_along_axis(outputs, chosen[..., None], axis=-1)[..., 0]
+    right = jnp.argmax(outputs, axis=-1) == chosen
+    metrics = {
+      "test_loss": -jnp.where(mask, logs, 0).sum(axis=-1).mean(),
+      "accuracy": jnp.where(mask, right, 0).sum() / mask.sum(),
+      "solved": (right | ~mask).all(axis=-1).mean(),
+    }
+    return metrics, len(chosen)
+
+  def loss(
+    self, variables: PyTree, batch: geometry.Sets, carry: PyTree, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the objective on a batch."""
+    metrics, _ = self.scores(variables, batch)
+    named = {"train_accuracy": metrics["accuracy"]}
+    return metrics["test_loss"], supervised.Loss(named, {}, carry)
+
+
+def written(arm: ArmConfig, sets: geometry.Sets) -> tuple[jax.Array, jax.Array]:
+  """Returns the choices of a network, and which of them count.
+
+  Args:
+    arm: of the network; without an end the choices begin at 0.
+    sets: with (batch, time) choices.
+
+  Returns:
+    (batch, time) int32, and as many bools.
+  """
+  chosen = jnp.asarray(sets.chosen)
+  mask = chosen > 0
+  if not arm.ends:
+    return jnp.maximum(chosen - 1, 0), mask
+  # With the end behind the last.
+  first = jnp.ones_like(mask[..., :1])
+  return chosen, jnp.concatenate([first, mask[..., :-1]], axis=-1)
+
+
+def area_ratio(
+  network: Any, variables: PyTree, sets: geometry.Sets
+) -> tuple[float, float]:
+  """Returns how much of the hulls is enclosed by what is written, greedily.
+
+  Args:
+    network: a pointer network.
+    variables: of it.
+    sets: of hulls.
+
+  Returns:
+    The mean over the sets of area over area; and the share of polygons with
+    three corners or more that do not come twice.
+  """
+  chosen, _ = pointing.decode(
+    network,
+    variables,
+    jnp.asarray(sets.points),
+    sets.chosen.shape[1],
+    lengths=jnp.asarray(sets.lengths),
+  )
+  ratios, valid = [], []
+  for points, row, want in zip(
+    sets.points, np.asarray(chosen[:, 0]), sets.chosen
+  ):
+    corners, hull = (each[each > 0] - 1 for each in (row, want))
+    valid.append(len(set(corners.tolist())) == len(corners) > 2)
+    ratios.append(geometry.area(points[corners]) / geometry.area(points[hull]))
+  return float(np.mean(ratios)), float(np.mean(valid))
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(base.TaskComparison):
+  """A comparison of networks that point: `task` is one of `data.geometry`.
+
+  Attributes:
+    task_options: fields of `geometry.draw`: the sizes `low` and `high`.
+    train_sets: number of sets to learn from.
+    test_sets: number of other ones to test on.
+    test_sizes: sizes of sets that are tested by themselves afterwards, as many
+      of each; also such as were not learned from.
+  """
+
+  _: dataclasses.KW_ONLY
+  train_sets: int = 50_000
+  test_sets: int = 400
+  test_sizes: tuple[int, ...] = ()
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(self, positive=("train_sets", "test_sets"))
+    geometry.draw(self.task, 1, **self.task_options)
+
+  def sets(self, count: int, seed: int, **options: int) -> geometry.Sets:
+    """Draws sets of the task, of other sizes if these are among the options."""
+    return geometry.draw(
+      self.task, count, seed=seed, **{**self.task_options, **options}
+    )
+
+
+def _more(config, arm, source):
+  """Returns what scores sets by their size."""
+  del source
+
+  def measure(program, variables, *unused):
+    further = {}
+    for size in config.test_sizes:
+      sets = config.sets(
+        config.test_sets, _TEST_SEED + size, low=size, high=size
+      )
+      network = make_network(arm, sets.points.shape[-1])
+
+      def solved(variables, network=network, sets=sets):
+        chosen, mask = written(arm, sets)
+        outputs = network.apply(variables, sets.points, chosen, sets.lengths)
+        right = jnp.argmax(outputs, axis=-1) == chosen
+        return {"solved": (right | ~mask).all(axis=-1).mean()}
+
+      entry = program.measure(solved, variables)
+      if config.task == "hull" and arm.ends:
+        pairs = [
+          area_ratio(network, works.seed_of(variables, seed), sets)
+          for seed in range(config.num_seeds)
+        ]
+        entry["area"], entry["valid"] = map(per_seed.PerSeed, zip(*pairs))
+      further[f"n = {size}"] = entry
+    return {"further": further} if further else {}
+
+  return measure
+
+
+TASK = lines.Task(
+  name="pointing",
+  arm=ArmConfig,
+  problem=lambda arm, source, config: Problem(arm, config),
+  metric="solved",
+  better="higher",
+  unit="sets",
+  columns={
+    "solved": "whole sets",
+    "accuracy": "choices",
+    "test_loss": "nats of a set",
+  },
+  load=lambda config: None,
+  more=_more,
+)
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and the table of sets by size."""
+  del program
+  work = TASK.work(config)
+
+  def show(directory, results):
+    del directory
+    columns = [f"n = {size}" for size in config.test_sizes]
+    if columns and processes.is_first():
+      tables.show(
+        ["arm", "", *columns],
+        [
+          [
+            name,
+            metric,
+            *(tables.mean_std(x["further"][n][metric]) for n in columns),
+          ]
+          for name, x in results.items()
+          for metric in x["further"][columns[0]]
+        ],
+        title=f"{config.task}, by the size of sets",
+      )
+
+  return dataclasses.replace(work, show=show)
