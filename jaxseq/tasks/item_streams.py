@@ -41,6 +41,7 @@ class Users:
     if network.config.stack.scan_layers:
       expected = "False: every layer has its own states of the users"
       raise _validate.error("scan_layers", True, expected)
+    network, variables = network.freeze(variables)
     self.network, self.variables = network, jax.device_put(variables)
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []

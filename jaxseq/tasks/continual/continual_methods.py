@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import data
-from jaxseq._types import PyTree
 from jaxseq.tasks import losses
 from jaxseq.tasks.continual import class_posteriors
 from jaxseq.tasks.continual import exemplars
@@ -32,20 +30,16 @@ class Replay(task_learner.Learner):
 
   remembers = True
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> Outcome:
+  def _objective(self, variables, batch, key):
     """Returns the mean cross-entropy of batch and exemplars."""
-    inputs, labels, weight = self.beside(variables, batch, key)
-    logits = self.logits(variables, inputs)
+    inputs, labels, weight = self._beside(variables, batch, key)
+    logits = self._outputs(variables, inputs)
     value = losses.weighted_cross_entropy(logits, labels, weight)
     return value, logits[: len(batch.targets)]
 
-  def beside(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+  def _beside(self, variables, batch, key):
     """Returns inputs, labels and weights of a batch and drawn exemplars."""
-    inputs, old = self.recall(variables, key)
+    inputs, old = self._recall(variables, key)
     ones = jnp.ones(len(batch.targets))
     return (
       jnp.concatenate([batch.inputs, inputs]),
@@ -59,17 +53,17 @@ class DERpp(Replay):
 
   stores_logits = True
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> Outcome:
+  def _objective(self, variables, batch, key):
     """Returns the loss of `rehearsal.derpp`."""
     (first, old), (second, other) = (
-      self.recall(variables, key) for key in jax.random.split(key)
+      self._recall(variables, key) for key in jax.random.split(key)
     )
     inputs = jnp.concatenate([batch.inputs, first, second])
     count = len(batch.targets)
     bounds = [count, count + self.arm.replay]
-    logits, stored, replayed = jnp.split(self.logits(variables, inputs), bounds)
+    logits, stored, replayed = jnp.split(
+      self._outputs(variables, inputs), bounds
+    )
     value = rehearsal.derpp(
       (logits, batch.targets),
       (stored, old.logits),
@@ -84,17 +78,15 @@ class DERpp(Replay):
 class ERACE(Replay):
   """Replay in which new classes do not push old ones away."""
 
-  def statistics(self, params: PyTree) -> dict[str, PyTree]:
+  def _statistics(self, params):
     """Returns the classes of earlier batches."""
     del params
     return {"seen": jnp.zeros((self.stream.classes,), bool)}
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> Outcome:
+  def _objective(self, variables, batch, key):
     """Returns asymmetric losses from the second task on."""
-    inputs, old = self.recall(variables, key)
-    both = self.logits(variables, jnp.concatenate([batch.inputs, inputs]))
+    inputs, old = self._recall(variables, key)
+    both = self._outputs(variables, jnp.concatenate([batch.inputs, inputs]))
     logits, replayed = jnp.split(both, [len(batch.targets)])
     seen = variables["statistics"]["seen"]
     later = self.task(variables) > 0
@@ -104,38 +96,28 @@ class ERACE(Replay):
     value += losses.cross_entropy(replayed, old.targets, mask)[0]
     return value, logits
 
-  def offered(
-    self,
-    variables: PyTree,
-    batch: data.ArrayDataset,
-    logits: jax.Array,
-    key: jax.Array,
-  ) -> dict[str, PyTree]:
+  def _offered(self, variables, batch, logits, key):
     """Returns the memory, and the classes seen."""
     seen = variables["statistics"]["seen"].at[batch.targets].set(True)
-    kept = super().offered(variables, batch, logits, key)
+    kept = super()._offered(variables, batch, logits, key)
     return kept | {"statistics": {"seen": seen}}
 
 
 class EWC(task_learner.Learner):
   """A penalty on moving parameters that earlier tasks have needed."""
 
-  def statistics(self, params: PyTree) -> dict[str, PyTree]:
+  def _statistics(self, params):
     """Returns where parameters were, and what they mattered."""
     zeros = jax.tree.map(jnp.zeros_like, params)
     return {"anchor": zeros, "information": zeros}
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> Outcome:
+  def _objective(self, variables, batch, key):
     """Returns the cross-entropy and the penalty."""
-    value, logits = super().objective(variables, batch, key)
+    value, logits = super()._objective(variables, batch, key)
     cost = rehearsal.penalty(variables["params"], **variables["statistics"])
     return value + self.arm.strength * cost, logits
 
-  def finish(
-    self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
-  ) -> dict[str, PyTree]:
+  def _finish(self, variables, examples, inside):
     """Returns the statistics with the information of a task."""
     params, count = variables["params"], self.arm.fisher
 
@@ -169,43 +151,35 @@ class ProtoCL(Replay):
 
   reads_out = False
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> Outcome:
+  def _objective(self, variables, batch, key):
     """Returns the negative log-probability of labels, and their scores."""
     key_support, key = jax.random.split(key)
-    support, old = self.recall(variables, key_support)
-    posterior = self.posterior(variables, support, old.targets, old.weight)
-    inputs, labels, weight = self.beside(variables, batch, key)
-    features = self.logits(variables, inputs)
+    support, old = self._recall(variables, key_support)
+    posterior = self._posterior(variables, support, old.targets, old.weight)
+    inputs, labels, weight = self._beside(variables, batch, key)
+    features = self._outputs(variables, inputs)
     scores = class_posteriors.log_joint(posterior, features, self.arm.variance)
     value = losses.weighted_cross_entropy(scores, labels, weight)
     return value, scores[: len(batch.targets)]
 
-  def posterior(
-    self,
-    variables: PyTree,
-    inputs: jax.Array,
-    labels: jax.Array,
-    weight: jax.Array,
-  ) -> class_posteriors.Posterior:
+  def _posterior(self, variables, inputs, labels, weight):
     """Returns the belief after some examples, whose features are today's."""
-    features = self.logits(variables, inputs)
+    features = self._outputs(variables, inputs)
     start = class_posteriors.prior(self.stream.classes, self.arm.widths[-1])
     return class_posteriors.updated(
       start, features, labels, self.arm.variance, weight
     )
 
-  def scores(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+  def _scores(self, variables, inputs):
     """Returns the log-probabilities of classes and features."""
     memory = variables["memory"]
-    posterior = self.posterior(
+    posterior = self._posterior(
       variables,
       self.load(memory.inputs),
       memory.targets,
       memory.filled.astype(jnp.float32),
     )
-    features = self.logits(variables, inputs)
+    features = self._outputs(variables, inputs)
     return class_posteriors.log_joint(posterior, features, self.arm.variance)
 
 
@@ -219,9 +193,9 @@ class MEMO(Replay):
       got = self.arm.optimizer.weight_decay
       raise _validate.error("optimizer.weight_decay", got, expected)
 
-  def parameters(self, key: jax.Array) -> PyTree:
+  def _parameters(self, key):
     """Returns the parameters, with places for the blocks of all tasks."""
-    params = dict(super().parameters(key))
+    params = dict(super()._parameters(key))
     tasks, width = self.stream.tasks, self.arm.widths[-1]
     params["special"] = jax.tree.map(
       lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), params["special"]
@@ -241,9 +215,7 @@ class MEMO(Replay):
     )
     return {"kernel": kernel, "bias": jnp.zeros(shape[1:])}
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> Outcome:
+  def _objective(self, variables, batch, key):
     """Returns the cross-entropy, and that of the auxiliary read-out."""
     task, old = self.task(variables), self._old(variables)
     params = dict(variables["params"])
@@ -254,9 +226,9 @@ class MEMO(Replay):
         params[name] = jax.tree.map(
           lambda x: jnp.where(first, x, jax.lax.stop_gradient(x)), params[name]
         )
-    inputs, labels, weight = self.beside(variables, batch, key)
+    inputs, labels, weight = self._beside(variables, batch, key)
     variables = {**variables, "params": params}
-    features = self.features(variables, inputs)
+    features = self._features(variables, inputs)
     logits = self._read_out(variables, features)
     value = losses.weighted_cross_entropy(logits, labels, weight)
     extra = params["auxiliary"]
@@ -270,7 +242,7 @@ class MEMO(Replay):
     """The number of classes of earlier tasks."""
     return self.task(variables) * self.stream.per_task
 
-  def features(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+  def _features(self, variables, inputs):
     """Returns the features of each special block, (tasks, n, width)."""
     params = variables["params"]
     shared = self.network.apply({"params": params}, inputs, method="shared")
@@ -289,28 +261,20 @@ class MEMO(Replay):
     classes = self._old(variables) + self.stream.per_task
     return memo.read_out(features, head["kernel"], head["bias"], task, classes)
 
-  def logits(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+  def _outputs(self, variables, inputs):
     """Returns the read-out of all blocks so far."""
-    return self._read_out(variables, self.features(variables, inputs))
+    return self._read_out(variables, self._features(variables, inputs))
 
-  def offered(
-    self,
-    variables: PyTree,
-    batch: data.ArrayDataset,
-    logits: jax.Array,
-    key: jax.Array,
-  ) -> dict[str, PyTree]:
+  def _offered(self, variables, batch, logits, key):
     """Returns nothing: exemplars are chosen at the end of a task."""
     del variables, batch, logits, key
     return {}
 
-  def finish(
-    self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
-  ) -> dict[str, PyTree]:
+  def _finish(self, variables, examples, inside):
     """Returns the memory with herded exemplars, and aligned weights."""
     task, old = self.task(variables), self._old(variables)
     new = self.stream.per_task
-    features = self.features(variables, examples.inputs)
+    features = self._features(variables, examples.inputs)
     there = jnp.arange(self.stream.tasks) <= task
     features = jnp.where(there[:, None, None], features, 0)
     features = jnp.moveaxis(features, 0, 1).reshape(len(inside), -1)
@@ -336,7 +300,7 @@ class MEMO(Replay):
     head = params["head"] | {"kernel": kernel}
     return {"memory": memory, "params": params | {"head": head}}
 
-  def start(self, variables: PyTree, key: jax.Array) -> dict[str, PyTree]:
+  def _start(self, variables, key):
     """Returns the parameters with the next block, and a new auxiliary head."""
     params = variables["params"]
     special = memo.grown(params["special"], self.task(variables))

@@ -164,8 +164,11 @@ class Network(linen.Module):
 class Learner:
   """Training on one task after the other, without anything against forgetting.
 
-  Methods override what they do otherwise: `objective`, and where they need it
-  `statistics`, `finish`, `start` and `scores`.
+  Methods override what they do otherwise: `_objective`, the loss of a batch and
+  its logits; `_offered`, collections that change with a batch; `_parameters`
+  and `_statistics`, which are there before the first task; `_finish` and
+  `_start`, collections that change when a task ends and the next begins; and
+  `_scores`, whose highest is predicted.
 
   Args:
     arm: the configuration.
@@ -231,8 +234,8 @@ class Learner:
 
   def held(self, key: jax.Array) -> dict[str, PyTree]:
     """Returns parameters and statistics before the first task."""
-    params = self.parameters(key)
-    return {"params": params, "statistics": self.statistics(params)}
+    params = self._parameters(key)
+    return {"params": params, "statistics": self._statistics(params)}
 
   def init(self, key: jax.Array) -> dict[str, PyTree]:
     """Returns all that is kept, and the empty record."""
@@ -263,19 +266,13 @@ class Learner:
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the method's objective; the batch is offered to the memory."""
     key, key_offer = jax.random.split(key)
-    value, logits = self.objective(variables, batch, key)
-    seen = self.visible(variables, logits)
+    value, logits = self._objective(variables, batch, key)
+    seen = self._visible(variables, logits)
     accuracy = (seen.argmax(axis=1) == batch.targets).mean()
-    kept = self.offered(variables, batch, logits, key_offer)
+    kept = self._offered(variables, batch, logits, key_offer)
     return value, supervised.Loss({"train_accuracy": accuracy}, kept, carry)
 
-  def offered(
-    self,
-    variables: PyTree,
-    batch: data.ArrayDataset,
-    logits: jax.Array,
-    key: jax.Array,
-  ) -> dict[str, PyTree]:
+  def _offered(self, variables, batch, logits, key):
     """Returns the memory, and what else an update changes, after a batch."""
     if not self.remembers:
       return {}
@@ -289,7 +286,7 @@ class Learner:
     """Returns the number of the task that is learnt, from 0 on."""
     return variables["record"]["now"]
 
-  def visible(self, variables: PyTree, scores: jax.Array) -> jax.Array:
+  def _visible(self, variables, scores):
     """Returns scores (n, classes), the lowest number for classes unseen."""
     seen = (self.task(variables) + 1) * self.stream.per_task
     there = jnp.arange(self.stream.classes) < seen
@@ -303,7 +300,7 @@ class Learner:
     "class": among all classes seen; "task": among those of the example's own
     task. Those of tasks to come are no accuracies of "class".
     """
-    scores = self.scores(variables, test.inputs)
+    scores = self._scores(variables, test.inputs)
     number = test.targets // self.stream.per_task
     own = jnp.arange(self.stream.classes) // self.stream.per_task
     within = jnp.where(own == number[:, None], scores, -jnp.inf)
@@ -312,7 +309,7 @@ class Learner:
     return {
       name: (chosen.argmax(axis=1) == test.targets) @ weight
       for name, chosen in (
-        ("class", self.visible(variables, scores)),
+        ("class", self._visible(variables, scores)),
         ("task", within),
       )
     }
@@ -343,7 +340,7 @@ class Learner:
     """Returns the variables after the last update of a task."""
     task = self.task(variables)
     examples, inside = self.stream.window(data["train"], task)
-    variables = {**variables, **self.finish(variables, examples, inside)}
+    variables = {**variables, **self._finish(variables, examples, inside)}
     record = variables["record"]
     rows = self.accuracies(variables, data["test"])
     record = record | {k: record[k].at[task].set(x) for k, x in rows.items()}
@@ -354,56 +351,42 @@ class Learner:
     record = variables["record"]
     record = record | {"now": record["now"] + 1}
     variables = {**variables, "record": record}
-    return {**variables, **self.start(variables, key)}
+    return {**variables, **self._start(variables, key)}
 
-  def logits(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+  def _outputs(self, variables, inputs):
     """Returns the network's outputs."""
     return self.network.apply({"params": variables["params"]}, inputs)
 
-  def recall(
-    self, variables: PyTree, key: jax.Array
-  ) -> tuple[jax.Array, exemplars.Recalled]:
+  def _recall(self, variables, key):
     """Returns inputs of drawn exemplars, and the exemplars."""
     old = exemplars.recall(variables["memory"], key, self.arm.replay)
     return self.load(old.inputs), old
 
-  # What methods have of their own.
-
-  def parameters(self, key: jax.Array) -> PyTree:
+  def _parameters(self, key):
     """Returns the parameters."""
     return self.network.init(key, self.data["train"].inputs[:1])["params"]
 
-  def statistics(self, params: PyTree) -> dict[str, PyTree]:
+  def _statistics(self, params):
     """Returns what is kept beside parameters and exemplars."""
     del params
     return {}
 
-  def objective(
-    self, variables: PyTree, batch: data.ArrayDataset, key: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
+  def _objective(self, variables, batch, key):
     """Returns the loss of a batch, and its logits (n, classes)."""
     del key
-    logits = self.logits(variables, batch.inputs)
+    logits = self._outputs(variables, batch.inputs)
     return losses.cross_entropy(logits, batch.targets)[0], logits
 
-  def finish(
-    self, variables: PyTree, examples: data.ArrayDataset, inside: jax.Array
-  ) -> dict[str, PyTree]:
-    """Returns collections that the end of a task changes.
-
-    Args:
-      variables: after its last update.
-      examples: of the task.
-      inside: (n,) bool, which of them are.
-    """
+  def _finish(self, variables, examples, inside):
+    """Returns collections that the end of a task changes."""
     del variables, examples, inside
     return {}
 
-  def start(self, variables: PyTree, key: jax.Array) -> dict[str, PyTree]:
+  def _start(self, variables, key):
     """Returns collections that the beginning of a task changes."""
     del variables, key
     return {}
 
-  def scores(self, variables: PyTree, inputs: jax.Array) -> jax.Array:
+  def _scores(self, variables, inputs):
     """Returns a score of each class, (n, classes); the highest is predicted."""
-    return self.logits(variables, inputs)
+    return self._outputs(variables, inputs)

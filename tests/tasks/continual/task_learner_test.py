@@ -112,6 +112,27 @@ def test_methods_learn_and_remember(method):
     )
 
 
+def test_a_sequence_network_stands_in_front():
+  stack = nn.StackConfig("gru", d_model=4, num_layers=1)
+  network = nn.NetworkConfig(stack, pooling="mean")
+  learner = _learner("memo", network=network, budget=8000)
+  key = jax.random.key(0)
+
+  def all_of_it(key, data):
+    variables = learner.init(key)
+    assert "sequence" in variables["params"]
+    batch = learner.sample(key, jnp.zeros((), jnp.int32), data)
+    _, extra = learner.loss(variables, batch, None, key)
+    ended = learner.end({**variables, **extra.collections}, data)
+    return variables, learner.begin(ended, key)
+
+  before, after = jax.eval_shape(all_of_it, key, learner.data)
+  shapes = [
+    jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (before, after)
+  ]
+  assert shapes[0] == shapes[1]
+
+
 def test_tasks_have_their_classes():
   stream = _stream()
   assert stream.sizes == (80, 80)
