@@ -56,7 +56,8 @@ class Extras(NamedTuple):
     partners: (n, time) int32, place in the row of what an element is paired
       with, 0 for none; the first place of a row has no partner.
     calendar: (n, time of input and target, features) float32, time features.
-    times: (n, time) float32, when each event happens.
+    times: (n, time) floats, when each event happens.
+    features: (n, k) float32, numbers that an example has beside its inputs.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.
     until: (n,) float32, until when each stream of events was observed, where
@@ -83,6 +84,7 @@ class Extras(NamedTuple):
   partners: np.ndarray | None = None
   calendar: np.ndarray | None = None
   times: np.ndarray | None = None
+  features: np.ndarray | None = None
   log_density: np.ndarray | None = None
   tail: np.ndarray | None = None
   until: np.ndarray | None = None

@@ -88,4 +88,7 @@ LINES = {
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
+  "temporal_graph": Line(
+    "jaxseq.tasks.temporal_graph", modes=_PLAYED, mesh=False
+  ),
 }
