@@ -32,8 +32,6 @@ SASREC = blocks.bare(
   num_layers=2,
   mixer_options={"heads": 2},
 )["attention"]
-<<<<<<< HEAD
-=======
 # Items are read by sqrt(d) times the vectors that score them.
 SASREC["network"]["embedding_scale"] = 48**0.5
 # It sees both sides of items that are hidden.
@@ -47,7 +45,6 @@ BERT4REC = {
   "loss": "masked",
 }
 BERT4REC["network"]["embedding_scale"] = 48**0.5
->>>>>>> main
 # 60 times all pieces of 50 films; the best of 20 evaluations is kept.
 FULL = recommendation.Config(
   data="ml_100k",
