@@ -32,15 +32,16 @@ _MIXERS = {
   "hybrid": ("mamba2", "attention"),
 }
 _FORMS = "float32", "float", "int8"
-# Prints by how many bytes a process's peak grows; Linux counts in kB.
+# Prints by how many kB a process's peak grows.
 _LOADS = """
-import resource, sys
+import pathlib, re, sys
 import jax, jaxseq
 from jaxseq import interop, nn
 from jaxseq.adapt import quantized
-jax.block_until_ready(jax.numpy.zeros(1))
 def peak():
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  status = pathlib.Path("/proc/self/status").read_text()
+  return int(re.search(r"VmHWM:\\s*(\\d+)", status)[1])
+jax.block_until_ready(jax.numpy.zeros(1))
 before = peak()
 jax.block_until_ready(jaxseq.load(sys.argv[1])[1])
 print(peak() - before)
@@ -105,7 +106,7 @@ def _peak(network, variables, form):
     save = network_file.save if form == "float32" else quantized.save
     save(path, network, variables)
     command = [sys.executable, "-c", _LOADS, str(path)]
-    return int(subprocess.check_output(command, text=True))
+    return 1024 * int(subprocess.check_output(command, text=True))
 
 
 def _compare(name, flags):

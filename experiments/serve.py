@@ -1,4 +1,4 @@
-r"""A server of the completions interface for a language model.
+r"""A server of a language model's completions, or of recommendations.
 
     python -m experiments.serve --checkpoint=DIR/ARM --port=8000
     curl http://127.0.0.1:8000/v1/completions \

@@ -17,7 +17,7 @@ for version in 3.11 3.12 3.13; do
   esac
   "$dir/bin/python" -m pip --no-input install --quiet --upgrade setuptools
   "$dir/bin/python" -m pip --no-input install --quiet --no-build-isolation \
-    --editable ".[dev,$games,playground,tokamax,tokenizers]"
+    --editable ".[dev,$games,playground,rna,tokamax,tokenizers]"
   {
     echo "# Made by \`make constraints\`; used by \`make venv\` on Python $version."
     "$dir/bin/python" -m pip freeze --all --exclude jaxseq --exclude pip

@@ -117,6 +117,11 @@ cost = planner.CostModel("recurrent", token_seconds=1e-3, row_overhead=2e-3,
 found = planner.plan([30, 20, 5, 3], 4, cost, 16, method="milp")
 assert found.rows
 """,
+  "rna": """
+from jaxseq import data
+splits = data.load("rna", examples=8, structure="folded")
+assert splits.train.extras.partners.any()
+""",
   "serve": """
 import jax
 from jaxseq import generation, nn

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
   from jaxseq.data import digit_sums as digit_sums
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_graphs as event_graphs
   from jaxseq.data import event_logs as event_logs
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
+  from jaxseq.data import rna as rna
   from jaxseq.data import scale as scale
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table

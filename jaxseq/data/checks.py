@@ -14,7 +14,8 @@ from jaxseq.data import datasets
 
 # NumPy's letters for the kinds of dtype of `Extras`; integers elsewhere.
 _FLOATS = (
-  *("gaps", "calendar", "times", "log_density", "tail", "until", "phase"),
+  *("gaps", "calendar", "times", "features", "log_density", "tail", "until"),
+  "phase",
 )
 _FLAGS = ("observed", "document_starts", "answers")
 _AXES = ("example", "element", "channel")

@@ -53,8 +53,11 @@ class Extras(NamedTuple):
     document_offsets: (n, documents + 1) int64, where documents begin in time,
       and where the last ends: in the place of document_starts where examples
       lie on the disk.
+    partners: (n, time) int32, place in the row of what an element is paired
+      with, 0 for none; the first place of a row has no partner.
     calendar: (n, time of input and target, features) float32, time features.
-    times: (n, time) float32, when each event happens.
+    times: (n, time) floats, when each event happens.
+    features: (n, k) float32, numbers that an example has beside its inputs.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.
     until: (n,) float32, until when each stream of events was observed, where
@@ -78,8 +81,10 @@ class Extras(NamedTuple):
   document_starts: np.ndarray | None = None
   answers: np.ndarray | None = None
   document_offsets: np.ndarray | None = None
+  partners: np.ndarray | None = None
   calendar: np.ndarray | None = None
   times: np.ndarray | None = None
+  features: np.ndarray | None = None
   log_density: np.ndarray | None = None
   tail: np.ndarray | None = None
   until: np.ndarray | None = None

@@ -224,18 +224,7 @@ class _App:
 
   async def _read(self, request):
     """A request of a body, and what the engine has prepared of it."""
-    size, body = 0, []
-    async for part in request.stream():
-      size += len(part)
-      if size > self.config.body_bytes:
-        most = self.config.body_bytes
-        raise _in_flight.Refused(413, f"body: got more than {most} bytes.")
-      body.append(part)
-    try:
-      fields = json.loads(b"".join(body))
-    except (ValueError, RecursionError):
-      wrong = "body: got no JSON, expected an object."
-      raise _in_flight.Refused(400, wrong) from None
+    fields = await read_body(request, self.config.body_bytes)
     config, engine = self.config, self.worker.engine
     try:
       completion = _completions.parse(
@@ -358,6 +347,29 @@ class _App:
     except _in_flight.Refused as error:
       self.numbers.refuse(error.status)
       yield _sent(_completions.error(str(error), "server_error"))
+
+
+async def read_body(request: Any, most: int) -> Any:
+  """Returns the JSON of a request's body.
+
+  Args:
+    request: of starlette.
+    most: bytes.
+
+  Raises:
+    Refused: if it is longer, or no JSON.
+  """
+  size, body = 0, []
+  async for part in request.stream():
+    size += len(part)
+    if size > most:
+      raise _in_flight.Refused(413, f"body: got more than {most} bytes.")
+    body.append(part)
+  try:
+    return json.loads(b"".join(body))
+  except (ValueError, RecursionError):
+    wrong = "body: got no JSON, expected an object."
+    raise _in_flight.Refused(400, wrong) from None
 
 
 async def _disconnect(request):

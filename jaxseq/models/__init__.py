@@ -15,12 +15,14 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.models import exported as exported
+  from jaxseq.models import item_server as item_server
   from jaxseq.models import kinds as kinds
   from jaxseq.models import model as model
   from jaxseq.models import model_file as model_file
   from jaxseq.models import predict_mode as predict_mode
   from jaxseq.models import predictions as predictions
   from jaxseq.models import run_models as run_models
+  from jaxseq.models import semantic_beam as semantic_beam
   from jaxseq.models import stream_mode as stream_mode
   from jaxseq.models import token_model as token_model
   from jaxseq.models.model import Model as Model

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
+  from jaxseq.nn import pair_heads as pair_heads
   from jaxseq.nn import pointer as pointer
   from jaxseq.nn import prompt_pool as prompt_pool
   from jaxseq.nn import recurrent as recurrent
@@ -42,12 +43,15 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import GaussianHead as GaussianHead
   from jaxseq.nn.heads import Head as Head
   from jaxseq.nn.heads import RegressionHead as RegressionHead
+  from jaxseq.nn.heads import TiedHead as TiedHead
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer
   from jaxseq.nn.layer_config import LayerConfig as LayerConfig
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork
+  from jaxseq.nn.pair_heads import ContactHead as ContactHead
+  from jaxseq.nn.pair_heads import PairHead as PairHead
   from jaxseq.nn.recurrent_core import RecurrentCore as RecurrentCore
   from jaxseq.nn.sequence_model import SequenceModel as SequenceModel
   from jaxseq.nn.stack import StackConfig as StackConfig

@@ -1,6 +1,7 @@
 """The feed-forward half of a Transformer-like block."""
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 from flax import linen
@@ -24,6 +25,7 @@ class Kind(NamedTuple):
 KINDS = {
   "relu": Kind(linen.relu, False),
   "gelu": Kind(linen.gelu, False),
+  "exact_gelu": Kind(functools.partial(linen.gelu, approximate=False), False),
   "relu2": Kind(lambda x: linen.relu(x) ** 2, False),
   "swiglu": Kind(linen.silu, True),
   "geglu": Kind(linen.gelu, True),
@@ -41,10 +43,10 @@ def hidden(
 class FeedForward(linen.Module):
   """Two dense layers with an activation, or a gated pair, between them.
 
-  "relu", "gelu" (tanh approximation) and "relu2" (the square of relu,
-  arXiv:2109.08668): W_2 act(W_1 x + b_1) + b_2, as in Vaswani et al.,
-  arXiv:1706.03762. "swiglu" and "geglu": W_3 (act(W_1 x) * W_2 x) with silu and
-  gelu, without biases, as in Shazeer, arXiv:2002.05202.
+  "relu", "gelu" (tanh approximation), "exact_gelu" (by the error function) and
+  "relu2" (the square of relu, arXiv:2109.08668): W_2 act(W_1 x + b_1) + b_2, as
+  in Vaswani et al., arXiv:1706.03762. "swiglu" and "geglu": W_3 (act(W_1 x) *
+  W_2 x) with silu and gelu, without biases, as in Shazeer, arXiv:2002.05202.
 
   Attributes:
     kind: one of `KINDS`.

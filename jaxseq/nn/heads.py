@@ -214,6 +214,38 @@ class ClassificationHead(Head, kw_only=True):
     return _read_out(self, self.num_classes, pooled, out_bias=self.out_bias)
 
 
+class TiedHead(linen.Module):
+  """Logits of tokens by their embedding, behind a layer, as of BERT and ESM.
+
+    logits = embedding norm(gelu(W x + b)) + bias
+
+  Devlin et al., arXiv:1810.04805, with the exact GELU.
+
+  Attributes:
+    epsilon: added to the variance in the layer norm.
+    dtype: dtype of the activations; float64 inputs stay float64.
+  """
+
+  epsilon: float = 1e-5
+  dtype: jax.typing.DTypeLike = "float32"
+
+  @linen.compact
+  def __call__(self, x: jax.Array, embed: dense.Embed) -> jax.Array:
+    """Maps (..., n) to logits (..., tokens), at least float32.
+
+    Args:
+      x: features of the embedding's width.
+      embed: the embedding of the tokens.
+    """
+    dtype = dense.activation_dtype(self.dtype, x)
+    x = dense.Dense(x.shape[-1], dtype=dtype, name="dense")(x)
+    x = linen.gelu(x, approximate=False)
+    x = linen.LayerNorm(epsilon=self.epsilon, dtype=dtype, name="norm")(x)
+    zeros, shape = linen.initializers.zeros_init(), (embed.num_embeddings,)
+    logits = embed.attend(x)
+    return logits + self.param("bias", zeros, shape).astype(logits.dtype)
+
+
 def _read_out(head, size, x, name="mlp", out_bias=True):
   """Runs the MLP of a head; what comes out is at least float32."""
   return MLP(

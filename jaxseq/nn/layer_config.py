@@ -101,7 +101,15 @@ class LayerConfig:
   gate_bias: float = 2.0
   residual_float32: bool = False
   feedforward: Literal[
-    "none", "relu", "gelu", "relu2", "swiglu", "geglu", "experts", "channel_mix"
+    "none",
+    "relu",
+    "gelu",
+    "exact_gelu",
+    "relu2",
+    "swiglu",
+    "geglu",
+    "experts",
+    "channel_mix",
   ] = "none"
   feedforward_width: int | None = None
   feedforward_options: Options = ()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.programs import continual as continual
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
+  from jaxseq.programs import hidden_letters as hidden_letters
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
   from jaxseq.programs import language_model as language_model

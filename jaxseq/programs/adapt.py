@@ -131,6 +131,9 @@ def open_source(config: Config) -> Source:
 
 def _random(config):
   """A network without training, of bytes."""
+  if not config.network:
+    expected = "a model to adapt, as runs/notes/mamba, or a network for trials"
+    raise _validate.error("base", "none", expected)
   fields = configuration.from_config_dict(
     nn.NetworkConfig, config.network, name="config.network"
   )

@@ -54,6 +54,8 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   poolings = {"classify": "mean", "forecast": "last"}
   pooling = {"pooling": poolings[task]} if task in poolings else {}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
+  # Hidden letters are told from both sides.
+  both = {"bidirectional": True} if task == "masked_language" else {}
   kind = importlib.import_module(lines.LINES[task].body).Config
   return kind(
     data=data,
@@ -63,7 +65,11 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     num_updates=1500,
     chunks_per_evaluation=5,
     arms={
-      name: {"network": {"stack": {"mixer": name, **mixers.traits(name).block}}}
+      name: {
+        "network": {
+          "stack": {"mixer": name, **mixers.traits(name).block, **both}
+        }
+      }
       for name in names
     },
     **{"batch_size": 16, **fields},

@@ -1,4 +1,4 @@
-"""A server of the completions interface for a language model."""
+"""A server of a language model's completions, or of recommendations."""
 
 from collections.abc import Sequence
 import json
@@ -20,6 +20,7 @@ from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
+from jaxseq.models import item_server
 from jaxseq.models import token_model
 from jaxseq.training import errors
 
@@ -41,7 +42,7 @@ class Served(NamedTuple):
 
 
 def load(path: pathlib.Path) -> Served:
-  """Loads a checkpoint.
+  """Loads a checkpoint of a language model.
 
   Args:
     path: a file of `jaxseq.models`, a directory that holds it, or one of a
@@ -51,28 +52,62 @@ def load(path: pathlib.Path) -> Served:
     ValueError: if there is no model, or none of a text.
     OSError: if a file cannot be read.
   """
-  described = path / "config.json"
-  if described.is_file():
-    contents = json.loads(described.read_bytes())
-    if isinstance(contents, dict) and "model_type" in contents:
-      return _pretrained(path, contents)
-  if path.is_dir():
-    file = path / models.model_file.NAME
-    if not file.is_file():
-      arms = sorted(
-        each.parent.name for each in path.glob(f"*/{models.model_file.NAME}")
-      )
-      listed = f"one of its arms ({', '.join(arms)})" if arms else "one with"
-      listed += "" if arms else f" {models.model_file.NAME} or config.json"
-      raise _validate.error("--checkpoint", str(path), listed)
-    path = file
-  model = models.load(path)
+  return of_model(path, read(path))
+
+
+def read(path: pathlib.Path) -> models.Model | None:
+  """Returns the model of a checkpoint; None of a pretrained one.
+
+  Raises:
+    ValueError: if there is no model.
+    OSError: if a file cannot be read.
+  """
+  if _described(path) is not None:
+    return None
+  return models.load(_file(path))
+
+
+def of_model(path: pathlib.Path, model: models.Model | None) -> Served:
+  """Returns what `load` does, of a model that has been read.
+
+  Raises:
+    ValueError: as `load`.
+    OSError: as `load`.
+  """
+  if model is None:
+    return _pretrained(path, _described(path))
   if model.kind != "language":
-    raise _validate.error("--checkpoint", model.kind, "a model of language")
+    expected = "a model of language, or of recommendation"
+    raise _validate.error("--checkpoint", model.kind, expected)
   codec = token_model.codec(model.preparation)
   if codec.tokenizer is None:
     _check_bytes(model.network.vocab_size)
   return Served(model.network, model.variables, codec, ())
+
+
+def _described(path):
+  """The config.json of a pretrained model; None without one."""
+  described = path / "config.json"
+  if described.is_file():
+    contents = json.loads(described.read_bytes())
+    if isinstance(contents, dict) and "model_type" in contents:
+      return contents
+  return None
+
+
+def _file(path):
+  """The file of a model, from it or its directory."""
+  if not path.is_dir():
+    return path
+  file = path / models.model_file.NAME
+  if not file.is_file():
+    arms = sorted(
+      each.parent.name for each in path.glob(f"*/{models.model_file.NAME}")
+    )
+    listed = f"one of its arms ({', '.join(arms)})" if arms else "one with"
+    listed += "" if arms else f" {models.model_file.NAME} or config.json"
+    raise _validate.error("--checkpoint", str(path), listed)
+  return file
 
 
 def _pretrained(path, contents):
@@ -234,9 +269,14 @@ def main(argv: Sequence[str] = ()) -> None:
         "--checkpoint", None, "a trained model, or a directory of one"
       )
     path = pathlib.Path(flags.FLAGS.checkpoint)
-    served = with_states(load(path), flags.FLAGS.initial_states)
-    directory = path if path.is_dir() else path.parent
-    app_served = make_app(served, flags.FLAGS.name or directory.resolve().name)
+    model = read(path)
+    if model is not None and model.parts.stream is not None:
+      app_served = item_server.make_app(model)
+    else:
+      served = with_states(of_model(path, model), flags.FLAGS.initial_states)
+      directory = path if path.is_dir() else path.parent
+      name = flags.FLAGS.name or directory.resolve().name
+      app_served = make_app(served, name)
   server.serve(
     app_served, flags.FLAGS.host, flags.FLAGS.port, flags.FLAGS.grace
   )

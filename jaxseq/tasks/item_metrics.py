@@ -41,21 +41,60 @@ def of_scores(
     "test_loss", "ndcg_10", "hit_rate_10" and "mrr"; the tallies are the
     `ranking.exposure` of the best items, as shares of the batch.
   """
-  last = batch.lengths[:, None] - 1
-  target = jnp.take_along_axis(batch.targets, last, axis=1)[:, 0] - 1
+  target = _targets(batch)
   allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
-  place = ranking.ranks(logits, target, allowed)
   size, count = logits.shape
   masked = logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
   scores, best = lax.top_k(masked, min(TOP, count))
   exposed = ranking.exposure(best, jnp.isfinite(scores), count)
+  users = by_user(logits, batch, repeats)
   return {
     "test_loss": base.cross_entropy(logits, target)[0],
-    "ndcg_10": ranking.ndcg(place, TOP).mean(),
-    "hit_rate_10": ranking.hit_rate(place, TOP).mean(),
-    "mrr": ranking.reciprocal_rank(place).mean(),
+    **{name: values.mean() for name, values in users.items()},
     supervised.TALLIES: exposed / size,
   }
+
+
+def by_user(
+  logits: jax.Array,
+  batch: data.ArrayDataset,
+  repeats: bool,
+  cold: jax.Array | None = None,
+) -> dict[str, jax.Array]:
+  """Returns "ndcg_10", "hit_rate_10" and "mrr" of each user of a batch, (n,).
+
+  Args:
+    logits: see `of_scores`, as the rest.
+    batch: likewise.
+    repeats: likewise.
+    cold: (items,) bool, see `cold_items`. With it there is "cold_hit_rate_10",
+      with the target among these items alone; NaN where it is none of them.
+  """
+  target = _targets(batch)
+  allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
+  place = ranking.ranks(logits, target, allowed)
+  users = {
+    "ndcg_10": ranking.ndcg(place, TOP),
+    "hit_rate_10": ranking.hit_rate(place, TOP),
+    "mrr": ranking.reciprocal_rank(place),
+  }
+  if cold is not None:
+    new = jnp.broadcast_to(cold, logits.shape)
+    new = new if allowed is None else new & allowed
+    hits = ranking.hit_rate(ranking.ranks(logits, target, new), TOP)
+    users["cold_hit_rate_10"] = jnp.where(cold[target], hits, jnp.nan)
+  return users
+
+
+def cold_items(splits: data.Splits) -> np.ndarray:
+  """Returns which items (items,) nobody has in training."""
+  return item_floors.histories(splits, "train").counts == 0
+
+
+def _targets(batch):
+  """The last targets (n,) of histories, from 0 on."""
+  last = batch.lengths[:, None] - 1
+  return jnp.take_along_axis(batch.targets, last, axis=1)[:, 0] - 1
 
 
 def candidates(
@@ -117,7 +156,8 @@ def floor(
     Those of `of_scores` but for the loss, and of `figures`.
   """
   size, sums = len(getattr(splits, part).inputs), {}
-  for scores, batch in _scored(scorer, splits, part):
+  for batch in slices(splits, part):
+    scores = scorer(batch.inputs, batch.lengths).astype(np.float32)
     means = jax.device_get(_measure(scores, batch, repeats))
     for name, mean in means.items():
       sums[name] = sums.get(name, 0) + mean * len(scores)
@@ -130,17 +170,19 @@ def floor(
 
 
 _measure = jax.jit(of_scores, static_argnums=2)
+_by_user = jax.jit(by_user, static_argnums=2)
 
 
-def _scored(scorer, splits, part) -> Iterator[tuple[np.ndarray, Any]]:
-  """Yields the scores of a part's users, and these, some at a time."""
-  inputs, targets, lengths, _ = getattr(splits, part)
+def slices(splits: data.Splits, part: str) -> Iterator[data.ArrayDataset]:
+  """Yields the users of a part, as many as may be scored at a time."""
+  inputs, targets, lengths, extras = getattr(splits, part)
   rows = max(1, _SCORES // splits.info.vocab_size)
   for begin in range(0, len(inputs), rows):
     some = slice(begin, begin + rows)
-    batch = data.ArrayDataset(inputs[some], targets[some], lengths[some])
-    scores = scorer(batch.inputs, batch.lengths)
-    yield scores.astype(np.float32), batch
+    gaps = None if extras.gaps is None else extras.gaps[some]
+    yield data.ArrayDataset(
+      *(inputs[some], targets[some], lengths[some]), data.Extras(gaps=gaps)
+    )
 
 
 def floors(
@@ -157,28 +199,58 @@ def floors(
     repeats: see `of_scores`.
   """
   known = item_floors.histories(splits, part)
-
-  def measured(scorer, part=part):
-    return floor(scorer, splits, part, repeats)
-
-  rows = {
-    "most popular": measured(item_floors.popular(known)),
-    "Markov": measured(item_floors.markov(known)),
+  scorers = {
+    "most popular": item_floors.popular(known),
+    "Markov": item_floors.markov(known),
+    **_chosen(splits, part, repeats),
   }
+  return {
+    label: floor(scorer, splits, part, repeats)
+    for label, scorer in scorers.items()
+  }
+
+
+def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
+  """Returns NDCG@10 of "EASE, recency" for each user of the test part, (n,).
+
+  None where all pairs of items would be too many.
+
+  Args:
+    splits: as of `floor`.
+    repeats: see `of_scores`.
+  """
+  scorer = _chosen(splits, "test", repeats).get("EASE, recency")
+  if scorer is None:
+    return None
+  values = [
+    _by_user(scorer(x.inputs, x.lengths).astype(np.float32), x, repeats)[
+      "ndcg_10"
+    ]
+    for x in slices(splits, "test")
+  ]
+  return np.concatenate(values)
+
+
+def _chosen(splits, part, repeats):
+  """The scorers that have options, with the best of them on validation."""
+  known = item_floors.histories(splits, part)
   if len(known.counts) > item_floors.DENSE:
-    return rows
+    return {}
   wanted = tried = _choices(known)
   if part == "test" and splits.valid is not None:
     tried = _choices(item_floors.histories(splits, "valid"))
+  scorers = {}
   for label, (make, options) in wanted.items():
     best = options[0]
     if splits.valid is not None:
       best = max(
         options,
-        key=lambda one: measured(tried[label][0](*one), "valid")["ndcg_10"],
+        key=lambda one: floor(tried[label][0](*one), splits, "valid", repeats)[
+          "ndcg_10"
+        ],
       )
-    rows[label] = measured(make(*best))
-  return rows
+    scorers[label] = make(*best)
+  return scorers
 
 
 def _choices(known):

@@ -10,6 +10,10 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq.tasks import item_texts
+
+# The collection of variables with what is known of items.
+ITEMS = "items"
 
 
 class ItemNetwork(linen.Module):
@@ -21,6 +25,15 @@ class ItemNetwork(linen.Module):
     length: items that are read at most, the newest ones.
     repeats: see `Options`.
     gaps: see `Options`.
+    text_mixer: of the network that reads the items' words, which are the
+      variable "tokens" of the collection `ITEMS`; None where items have vectors
+      of their own.
+    frozen: whether the items' vectors are variables of that collection, see
+      `freeze`.
+    temperature: see `Options`.
+    masked: whether it sees both sides of an item that is hidden, which 0 stands
+      for (BERT4Rec, Sun et al., arXiv:1904.06690); the next item is one that is
+      hidden behind the newest.
   """
 
   config: nn.NetworkConfig
@@ -28,12 +41,27 @@ class ItemNetwork(linen.Module):
   length: int
   repeats: bool = False
   gaps: bool = False
+  text_mixer: str | None = None
+  frozen: bool = False
+  temperature: float | None = None
+  masked: bool = False
 
   def setup(self) -> None:
     """Makes the sequence network."""
     size = self.num_items + 1
-    config = dataclasses.replace(self.config, tie=True)
-    self.network = nn.SequenceNetwork(config, size, size)
+    ids = self.text_mixer is None
+    config = dataclasses.replace(self.config, tie=ids)
+    self.network = nn.SequenceNetwork(config, size, size if ids else None)
+    if self.text_mixer is None:
+      return
+    width = self.config.stack.d_model
+    if self.frozen:
+      zeros = jnp.zeros, (size, width)
+      self.matrix = self.variable(ITEMS, "vectors", *zeros)
+    else:
+      self.encoder = item_texts.Encoder(self.text_mixer, width)
+      ones = jnp.ones, (size, 1), jnp.int32
+      self.tokens = self.variable(ITEMS, "tokens", *ones)
 
   def __call__(
     self,
@@ -55,27 +83,36 @@ class ItemNetwork(linen.Module):
 
     Returns:
       Logits (n, time, num_items), or (n, num_items) with `last`; the first is
-      that of item 1.
+      that of item 1. Those of a `masked` network are of the items themselves.
     """
     if not last:
-      logits, _ = self.network(
-        items, lengths=lengths, train=train, options=self._options(gaps)
-      )
-      return logits[..., 1:]
+      return self._scores(items, lengths, train, None, gaps)
+    if self.masked:
+      places = jnp.arange(items.shape[1] + 1)
+      items = jnp.pad(items, [(0, 0), (0, 1)])
+      items = jnp.where(places == lengths[:, None], 0, items)
+      lengths = lengths + 1
     begin = jnp.maximum(lengths - self.length, 0)
     places = begin[:, None] + jnp.arange(self.length)
     read = functools.partial(
       jnp.take_along_axis, indices=places, axis=1, mode="clip"
     )
     counts = jnp.minimum(lengths, self.length)
-    logits, _ = self.network(
-      read(items),
-      lengths=counts,
-      train=train,
-      at=counts[:, None] - 1,
-      options=self._options(None if gaps is None else read(gaps)),
-    )
-    return logits[:, 0, 1:]
+    between = None if gaps is None else read(gaps)
+    at = counts[:, None] - 1
+    return self._scores(read(items), counts, train, at, between)[:, 0]
+
+  def _scores(self, items, lengths, train, at, gaps):
+    """The logits of all items at elements, or at those of `at`."""
+    options = {"lengths": lengths, "train": train, "at": at}
+    options["options"] = self._options(gaps)
+    if self.text_mixer is None and self.temperature is None:
+      logits, _ = self.network(items, **options)
+      return logits[..., 1:]
+    inputs, vectors = self._inputs(items)
+    x, _ = self.network(inputs, features=True, **options)
+    vectors = self.vectors() if vectors is None else vectors
+    return self._products(x, vectors[1:], "...d,id->...i")
 
   def compare(
     self,
@@ -99,18 +136,18 @@ class ItemNetwork(linen.Module):
     Returns:
       Scores (n, time) of the targets and (n, time, k) of the others.
     """
+    inputs, vectors = self._inputs(items)
     x, _ = self.network(
-      items,
+      inputs,
       lengths=lengths,
       train=train,
       features=True,
       options=self._options(gaps),
     )
-    vectors = self._vectors()
-    wide = x.astype(vectors.dtype)
-    positive = jnp.einsum("ntd,ntd->nt", wide, vectors[targets])
-    negative = jnp.einsum("ntd,nkd->ntk", wide, vectors[others])
-    return self._scaled(positive), self._scaled(negative)
+    vectors = self.vectors() if vectors is None else vectors
+    positive = self._products(x, vectors[targets], "ntd,ntd->nt")
+    negative = self._products(x, vectors[others], "ntd,nkd->ntk")
+    return positive, negative
 
   def step(
     self, items: jax.Array, states: Any, gaps: jax.Array | None = None
@@ -126,8 +163,9 @@ class ItemNetwork(linen.Module):
       What `score` takes, (n, d), and the states after the item.
     """
     options = self._options(gaps)
+    inputs, _ = self._inputs(items)
     return self.network(
-      items, states, step=True, features=True, options=options
+      inputs, states, step=True, features=True, options=options
     )
 
   def read(
@@ -149,8 +187,9 @@ class ItemNetwork(linen.Module):
       What `score` takes, (rows, m, d), and the states after the last elements.
     """
     options = self._options(gaps)
+    inputs, _ = self._inputs(items)
     return self.network(
-      items, reset=reset, at=at, features=True, options=options
+      inputs, reset=reset, at=at, features=True, options=options
     )
 
   def score(self, features: jax.Array) -> jax.Array:
@@ -159,8 +198,39 @@ class ItemNetwork(linen.Module):
     Args:
       features: (..., d), of `step` or `read`.
     """
-    vectors = self._vectors()[1:]
-    return self._scaled(jnp.matmul(features.astype(vectors.dtype), vectors.T))
+    return self._products(features, self.vectors()[1:], "...d,id->...i")
+
+  def vectors(self) -> jax.Array:
+    """Returns what items are read as and scored by, (num_items + 1, d)."""
+    if self.text_mixer is None:
+      return self.network.variables["params"]["embed"]["embedding"]
+    return self.matrix.value if self.frozen else self.encoder(self.tokens.value)
+
+  @linen.nowrap
+  def freeze(self, variables: Any) -> tuple["ItemNetwork", Any]:
+    """Returns a network that knows the vectors of its items.
+
+    They are read off the texts once, and are no parameters. So an event is
+    served without reading all texts, and what is trained on is the rest of the
+    network: the second stage of Recformer.
+
+    Args:
+      variables: of this network.
+
+    Returns:
+      The network and its variables; these, where there is nothing to read.
+    """
+    if self.text_mixer is None or self.frozen:
+      return self, variables
+    vectors = self.apply(variables, method="vectors")
+    params = dict(variables["params"])
+    del params["encoder"]
+    items = {"vectors": vectors}
+    return self.clone(frozen=True), {
+      **variables,
+      "params": params,
+      ITEMS: items,
+    }
 
   @linen.nowrap
   def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
@@ -169,9 +239,20 @@ class ItemNetwork(linen.Module):
     network = nn.SequenceNetwork(self.config, size, size, parent=None)
     return network.initial_state(batch_shape)
 
-  def _vectors(self):
-    """The vectors (num_items + 1, d) that items are read as and scored by."""
-    return self.network.variables["params"]["embed"]["embedding"]
+  def _inputs(self, items):
+    """The network's inputs, and the vectors that they are of, if of texts."""
+    if self.text_mixer is None:
+      return items, None
+    vectors = self.vectors()
+    return vectors[items], vectors
+
+  def _products(self, features, vectors, axes):
+    """The logits of items by their vectors, as the network has them."""
+    wide = features.astype(vectors.dtype)
+    if self.temperature is not None:
+      wide, vectors = map(_unit, (wide, vectors))
+      return jnp.einsum(axes, wide, vectors) / self.temperature
+    return self._scaled(jnp.einsum(axes, wide, vectors))
 
   def _scaled(self, logits):
     """The network's logits from the products with the vectors."""
@@ -186,3 +267,8 @@ class ItemNetwork(linen.Module):
     if gaps is None:
       raise _validate.error("gaps", None, "those of the items, as in training")
     return {"gaps": gaps}
+
+
+def _unit(x):
+  """Vectors of length 1; those of nothing stay what they are."""
+  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-8)

@@ -38,9 +38,13 @@ class Users:
   """
 
   def __init__(self, network: item_network.ItemNetwork, variables: Any):
+    if network.masked:
+      expected = "False: a network that sees both sides keeps no states"
+      raise _validate.error("masked", True, expected)
     if network.config.stack.scan_layers:
       expected = "False: every layer has its own states of the users"
       raise _validate.error("scan_layers", True, expected)
+    network, variables = network.freeze(variables)
     self.network, self.variables = network, jax.device_put(variables)
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []

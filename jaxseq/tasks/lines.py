@@ -72,14 +72,23 @@ LINES = {
     flags=f"{_PROGRAMS}.text_flags",
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
+  "masked_language": Line(
+    f"{_PROGRAMS}.hidden_letters",
+    _task("masked_language") | _task("pairs"),
+    data={"": "letters"},
+  ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
-    _task("recommendation"),
+    _task("recommendation")
+    | {"semantic_ids": "jaxseq.tasks.semantic_recommendation"},
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
+  "temporal_graph": Line(
+    "jaxseq.tasks.temporal_graph", modes=_PLAYED, mesh=False
+  ),
 }

@@ -9,11 +9,13 @@ that did so. Candidates with equal scores share what the places between them are
 worth: a constant scorer is as good as chance.
 """
 
+from typing import Any
 from typing import NamedTuple
 import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 
@@ -198,3 +200,21 @@ def gini(exposure: jax.Array) -> jax.Array:
   order = jnp.sort(exposure, axis=-1)
   weight = 2 * jnp.arange(1, count + 1) - count - 1
   return (order * weight).sum(axis=-1) / (count * order.sum(axis=-1))
+
+
+def paired(values: np.ndarray, reference: np.ndarray) -> tuple[Any, Any]:
+  """Returns by how much a metric is above that of another method.
+
+  Args:
+    values: (seeds, users) of one method.
+    reference: (users,) or (seeds, users) of the other.
+
+  Returns:
+    The means over users (seeds,), and the standard error of their mean: that of
+    the users' differences, each the mean over seeds. Users differ more from one
+    another than methods do, which the pairs take out.
+  """
+  difference = values - reference
+  users = difference.mean(axis=0)
+  error = users.std(ddof=1) / np.sqrt(users.size)
+  return difference.mean(axis=-1), error

@@ -9,7 +9,11 @@ trained on is ranked among all items that the user has not taken, see
 `tasks.ranking`. Beside the networks stand the floors of `item_floors`.
 """
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import copy
 import dataclasses
+import functools
 import inspect
 from typing import Any
 from typing import Literal
@@ -26,11 +30,26 @@ from jaxseq.data import _time_stamps
 from jaxseq.tasks import base
 from jaxseq.tasks import item_losses
 from jaxseq.tasks import item_metrics
+from jaxseq.tasks import item_network
 from jaxseq.tasks import item_streams
+from jaxseq.tasks import item_texts
+from jaxseq.tasks import masked_network
+from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
+from jaxseq.tasks import ranking
+from jaxseq.tasks import semantic_ids
+from jaxseq.tasks import semantic_network
 from jaxseq.tasks import task
 from jaxseq.tasks.item_network import ItemNetwork
+from jaxseq.training import per_seed
 from jaxseq.training import supervised
+
+# Of an arm: the metrics of each user of the test part.
+USERS = "users.npz"
+# Share of users that take an item which is new to all from which on it is told.
+_COLD = 0.05
+# Of the vectors that codes are made of.
+_WIDTH = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,19 +58,37 @@ class Options:
 
   Attributes:
     repeats: whether items that a user has taken are recommended again.
-    loss: "full", the cross-entropy over all items; "sampled", over a sample; or
-      "gbce", see `item_losses`.
+    loss: "full", the cross-entropy over all items; "sampled", over a sample;
+      "gbce", see `item_losses`; or "masked", that of hidden items, for networks
+      that see both sides (BERT4Rec).
+    share: of the items that "masked" hides.
     negatives: items of a sample, drawn uniformly for each history.
     calibration: t of "gbce".
     gaps: whether the mixer's step sizes are multiplied by the gaps between the
       items, which the data have with their option `gap`.
+    items: by what items are read and scored: "ids", vectors of their own;
+      "text", what a network makes of their words, see `item_texts`; or
+      "semantic", codes of their words one after the other, see `semantic_ids`.
+      Data have texts with an option of theirs.
+    levels: codes of an item, beside the one that tells apart items which are
+      alike in all others.
+    codes: of a level.
+    text_mixer: of the network that reads the words.
+    temperature: what cosines of vectors are divided by, such as .05; None for
+      products that are no cosines.
   """
 
   repeats: bool = False
-  loss: Literal["full", "sampled", "gbce"] = "full"
+  loss: Literal["full", "sampled", "gbce", "masked"] = "full"
+  share: float = 0.2
   negatives: int = 256
   calibration: float = 0.75
   gaps: bool = False
+  items: Literal["ids", "text", "semantic"] = "ids"
+  levels: int = 3
+  codes: int = 64
+  text_mixer: str = "gru"
+  temperature: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +97,17 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, negatives=1)
+    _validate.at_least(self, negatives=1, levels=1, codes=2)
     _validate.number("calibration", self.calibration, 0, 1)
+    _validate.number("share", self.share, 0, 1)
+    if self.loss == "masked":
+      masked_network.check_both_sides(self.network.stack)
+      if self.gaps or self.items != "ids":
+        expected = "another one with gaps, or items by their text"
+        raise _validate.error("loss", "masked", expected)
+    mixers.get(self.text_mixer)
+    if self.temperature is not None:
+      _validate.above_zero("temperature", self.temperature)
     name = self.network.stack.mixer
     if (
       self.gaps
@@ -76,7 +122,9 @@ class Config(Options, base.DataComparison):
   """A comparison on histories of users, with `Options`."""
 
 
-def make_network(arm: ArmConfig, splits: data.Splits) -> ItemNetwork:
+def make_network(
+  arm: ArmConfig, splits: data.Splits
+) -> ItemNetwork | semantic_network.SemanticNetwork:
   """Returns the network of an arm.
 
   Raises:
@@ -90,8 +138,54 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> ItemNetwork:
     raise _validate.error("the data", got, expected)
   if arm.gaps and splits.train.extras.gaps is None:
     raise _validate.error("gaps", True, "False, or data with the option gap")
-  count = splits.info.vocab_size - 1
-  return ItemNetwork(arm.network, count, inputs.shape[1], arm.repeats, arm.gaps)
+  if arm.items != "ids" and not _texts(splits):
+    expected = "'ids', or data with an option of texts"
+    raise _validate.error("items", arm.items, expected)
+  sizes = splits.info.vocab_size - 1, inputs.shape[1]
+  if arm.items == "semantic":
+    if arm.loss != "full" or arm.gaps or arm.temperature is not None:
+      expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
+      raise _validate.error("items", "semantic", expected)
+    return semantic_network.SemanticNetwork(
+      arm.network, *sizes, 1 + arm.levels, arm.codes, arm.repeats
+    )
+  return ItemNetwork(
+    arm.network,
+    *sizes,
+    arm.repeats,
+    arm.gaps,
+    text_mixer=arm.text_mixer if arm.items == "text" else None,
+    temperature=arm.temperature,
+    masked=arm.loss == "masked",
+  )
+
+
+def _texts(splits):
+  """The texts of the items, if there are any."""
+  return getattr(splits.info.preparation, "texts", None) or ()
+
+
+def _known(arm, splits):
+  """Arrays by name: the words or the codes of items; None if not read."""
+  texts = _texts(splits)
+  if arm.items == "text":
+    return {"tokens": item_texts.tokens(texts)}
+  if arm.items == "ids":
+    return None
+  width = min(_WIDTH, len(texts) - 1)
+  fitted = semantic_ids.fit(
+    jax.random.key(0),
+    semantic_ids.word_vectors(texts, width),
+    levels=arm.levels,
+    codes=arm.codes,
+  )
+  ids = semantic_ids.identifiers(fitted.codes)
+  if ids.max() >= arm.codes:
+    expected = f"more than {ids.max()}, the number of items that are alike"
+    raise _validate.error("codes", arm.codes, expected)
+  none = np.zeros_like(ids[:1])
+  tokens = semantic_ids.tokens_of(ids, arm.codes)
+  return {"ids": np.concatenate([none, tokens])}
 
 
 class Problem(base.ArrayProblem):
@@ -113,11 +207,21 @@ class Problem(base.ArrayProblem):
     network = make_network(arm, splits)
     parts = base.parts(splits)
     super().__init__(arm, network, parts, len(splits.train.inputs))
+    # The variables of items, which are not trained.
+    self.known = _known(arm, splits)
+    if arm.items == "semantic":
+      self.kind = "semantic_ids"
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the variables of the network, and what is known of items."""
     batch = base.first(self.data["train"])
-    return self.network.init(key, *self.inputs(batch), **self.keywords(batch))
+    variables = self.network.init(
+      key, *self.inputs(batch), **self.keywords(batch)
+    )
+    if self.known is not None:
+      known = {name: jnp.asarray(x) for name, x in self.known.items()}
+      variables = {**variables, item_network.ITEMS: known}
+    return variables
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array, jax.Array]:
     """Returns the items, and their numbers."""
@@ -131,9 +235,31 @@ class Problem(base.ArrayProblem):
     self, variables: base.PyTree, batch: Any, carry: base.PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the objective on a batch, see `Options.loss`."""
+    if self.arm.items == "semantic":
+      (nats, counted), collections, penalty = base.in_training(
+        *(self.network, variables, key, *self.inputs(batch), batch.targets),
+        method="nats",
+      )
+      # The nats of an item are those of all its tokens.
+      items = counted.sum() / self.network.levels
+      value = jnp.where(counted, nats, 0).sum() / jnp.maximum(items, 1)
+      return value + penalty, supervised.Loss({}, collections, carry)
     if self.arm.loss == "full":
       return super().loss(variables, batch, carry, key)
     key, draw = jax.random.split(key)
+    if self.arm.loss == "masked":
+      # The last target is an item of the history like all others.
+      items = jnp.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
+      options = {"share": self.arm.share, "hidden": 1.0, "random": 0.0}
+      masked = masking.mask(draw, items, items > 0, 0, jnp.ones(1), **options)
+      arguments = masked.inputs, batch.lengths + 1
+      logits, collections, penalty = base.in_training(
+        self.network, variables, key, *arguments
+      )
+      value, _, _ = base.cross_entropy(
+        logits, jnp.maximum(items - 1, 0), masked.scored
+      )
+      return value + penalty, supervised.Loss({}, collections, carry)
     count, items = self.arm.negatives, self.network.num_items
     shape = len(batch.inputs), count
     others = jax.random.randint(draw, shape, 1, items + 1)
@@ -186,6 +312,15 @@ class Problem(base.ArrayProblem):
     metrics = item_metrics.of_scores(logits, batch, self.network.repeats)
     return metrics, len(batch.inputs)
 
+  def by_user(
+    self, variables: base.PyTree, batch: data.ArrayDataset, cold: jax.Array
+  ) -> dict[str, jax.Array]:
+    """Returns `item_metrics.by_user` of the users of a batch."""
+    logits = self.network.apply(
+      variables, *self.inputs(batch), last=True, **self.keywords(batch)
+    )
+    return item_metrics.by_user(logits, batch, self.network.repeats, cold)
+
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree
   ) -> supervised.Metrics:
@@ -200,6 +335,67 @@ def _baselines(splits, config, part):
   if getattr(splits, part) is None:
     return {}
   return item_metrics.floors(splits, part, config.repeats)
+
+
+def second_stage(
+  problem: Problem, variables: base.PyTree
+) -> tuple[Problem, base.PyTree]:
+  """Returns a problem that goes on with the items' vectors as they are.
+
+  It is Recformer's second stage: the first one trains texts and histories, and
+  its best variables are handed on.
+
+  Args:
+    problem: of items by their text.
+    variables: trained on it.
+
+  Returns:
+    The problem, which starts from the variables without the texts' network; and
+    these.
+  """
+  second = copy.copy(problem)
+  second.network, variables = problem.network.freeze(variables)
+  second.known = variables[item_network.ITEMS]
+  second.init = lambda key: variables
+  return second, variables
+
+
+def _adapted(line, splits):
+  """The task with what the data's floors say of each user."""
+  floor = functools.cache(functools.partial(item_metrics.strongest, splits))
+
+  def more(config, arm, source):
+    del arm, source
+    reference = functools.partial(floor, config.repeats)
+    return functools.partial(_paired, splits, reference)
+
+  figures = item_metrics.figures_of(splits)
+  return dataclasses.replace(line, figures=figures, more=more)
+
+
+def _paired(splits, floor, program, variables, directory, trained):
+  """Writes metrics of all users, and compares them with those of a floor."""
+  # The file, with (seeds, users) arrays, is for pairs with other arms.
+  cold = item_metrics.cold_items(splits)
+  pieces = [
+    program.measure(program.problem.by_user, variables, batch, cold)
+    for batch in item_metrics.slices(splits, "test")
+  ]
+  users = {
+    name: np.concatenate([np.array(one[name]) for one in pieces], axis=1)
+    for name in pieces[0]
+  }
+  if trained:
+    np.savez(directory / USERS, **users)
+  results, among_cold = {}, users["cold_hit_rate_10"]
+  if np.isfinite(among_cold[0]).mean() > _COLD:
+    results["cold_hit_rate_10"] = per_seed.of(np.nanmean(among_cold, axis=1))
+  reference = floor()
+  if reference is not None:
+    mean, error = ranking.paired(users["ndcg_10"], reference)
+    results["above_floor"] = per_seed.of(mean)
+    results["above_floor_error"] = round(float(error), 4)
+  return results
 
 
 def _arguments(network, dataset):
@@ -244,32 +440,81 @@ def _predict(model, examples):
   return columns, arrays
 
 
-def _stream(model):
-  """Returns what answers an interaction: the items for its user, after it."""
-  prepared, network = model.preparation, model.network
-  users = item_streams.Users(network, model.variables)
-  number = {name: n for n, name in enumerate(prepared.items, 1)}
-  last: dict[str, np.ndarray] = {}
+class Stream:
+  """Answers interactions: the items for a user, after all that they took.
 
-  def answer(row):
-    user, item = row[prepared.user], row[prepared.item]
-    if item not in number:
-      raise _validate.error("item", item[:40], "an item of the training")
+  Args:
+    model: of recommendation, a `models.Model`.
+  """
+
+  def __init__(self, model: Any):
+    self._prepared, self._repeats = model.preparation, model.network.repeats
+    self._users = item_streams.Users(model.network, model.variables)
+    self._number = {name: n for n, name in enumerate(self._prepared.items)}
+    self._last: dict[str, np.ndarray] = {}
+
+  def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
+    """Returns `recommend` for the user of a row, after its item."""
+    self.update(row)
+    return self.recommend(row[self._prepared.user])
+
+  def update(self, row: Mapping[str, str]) -> None:
+    """Reads one more item of a user, in constant time.
+
+    Args:
+      row: the entries of an interaction by the columns of the training's table.
+
+    Raises:
+      KeyError: if an entry is not there.
+      ValueError: if the item was not in the training, or the time is none.
+    """
+    prepared = self._prepared
+    user, number = row[prepared.user], self._place(row[prepared.item])
     gap = None
-    if network.gaps:
+    if self._users.network.gaps:
       stamp = _time_stamps.parse([row[prepared.time]], lambda _: prepared.time)
-      both = np.concatenate([last.get(user, stamp), stamp])
-      last[user], gap = stamp, float(prepared.gaps(both)[1])
-    users.update(user, number[item], gap)
-    best, scores = users.recommend([user], item_metrics.TOP, network.repeats)
-    shown = np.isfinite(scores[0])
+      both = np.concatenate([self._last.get(user, stamp), stamp])
+      self._last[user], gap = stamp, float(prepared.gaps(both)[1])
+    self._users.update(user, number + 1, gap)
+
+  def recommend(
+    self,
+    user: str,
+    k: int = item_metrics.TOP,
+    *,
+    repeats: bool | None = None,
+    items: Sequence[str] | None = None,
+  ) -> dict[str, Any]:
+    """Returns the best "items" of a "user", by name, and their "scores".
+
+    Args:
+      user: who has taken something.
+      k: items; there are fewer where no other is left.
+      repeats: whether what was taken may come again; as in training if None.
+      items: those that may be recommended; all if None.
+
+    Raises:
+      ValueError: if the user, or one of the items, is not known.
+    """
+    allowed = None
+    if items is not None:
+      allowed = np.zeros(len(self._number), bool)
+      allowed[[self._place(name) for name in items]] = True
+    repeats = self._repeats if repeats is None else repeats
+    (best,), (scores,) = self._users.recommend([user], k, repeats, allowed)
+    shown = np.isfinite(scores)
     return {
       "user": user,
-      "items": [prepared.items[n] for n in best[0][shown]],
-      "scores": scores[0][shown].tolist(),
+      "items": [self._prepared.items[n] for n in best[shown]],
+      "scores": scores[shown].tolist(),
     }
 
-  return answer
+  def _place(self, name):
+    """The number of an item, from 0 on."""
+    if name not in self._number:
+      expected = "an item of the training"
+      raise _validate.error("item", str(name)[:40], expected)
+    return self._number[name]
 
 
 TASK = task.Task(
@@ -285,6 +530,9 @@ TASK = task.Task(
     "mrr": "MRR",
     "coverage": "coverage",
     "novelty": "novelty (bits)",
+    "cold_hit_rate_10": "HR@10 among new items",
+    "above_floor": "NDCG@10 above EASE, recency",
+    "above_floor_error": "standard error by users",
   },
   kind="recommendation",
   outputs=outputs.Outputs(
@@ -292,10 +540,8 @@ TASK = task.Task(
     arguments=_arguments,
     compute=compute,
     predict=_predict,
-    stream=_stream,
+    stream=Stream,
   ),
   baselines=_baselines,
-  adapt=lambda line, splits: dataclasses.replace(
-    line, figures=item_metrics.figures_of(splits)
-  ),
+  adapt=_adapted,
 )

@@ -91,6 +91,9 @@ def test_a_run_goes_on_with_its_own_network_alone(tmp_path):
 
 
 def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):
+  # What was forgotten is no network of random weights.
+  with pytest.raises(ValueError, match="base: got 'none', expected a model to"):
+    adapt.open_source(_config(""))
   _saved(tmp_path)
   with pytest.raises(ValueError, match="network: got .*, expected none with a"):
     _config(tmp_path, network={"stack": {"d_model": 8}})

@@ -1,5 +1,6 @@
 """A small model of each kind, untrained, with its problem and raw data."""
 
+import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
+from jaxseq.tasks import masked_language
+from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
 
@@ -42,8 +45,10 @@ class Case(NamedTuple):
   variables: Any
 
 
-def network(pooling="none", mixer="gru", **options):
-  stack = nn.StackConfig(mixer, options, d_model=8, num_layers=1)
+def network(pooling="none", mixer="gru", bidirectional=False, **options):
+  stack = nn.StackConfig(
+    mixer, options, d_model=8, num_layers=1, bidirectional=bidirectional
+  )
   return nn.NetworkConfig(stack, pooling=pooling)
 
 
@@ -57,7 +62,12 @@ def _case(kind, problem, splits, select=lambda variables: variables):
   variables = jax.jit(problem.init)(jax.random.key(0))
   # Biases are zeros at first, and would hide what is lost.
   variables = jax.tree.map(
-    lambda x: x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape)), variables
+    lambda x: (
+      x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape))
+      if jnp.issubdtype(x.dtype, jnp.inexact)
+      else x
+    ),
+    variables,
   )
   about = {"arm": "gru", "seed": 0}
   model = models.make(kind, problem.network, select(variables), splits, about)
@@ -139,9 +149,39 @@ def marks():
 
 def histories(**options):
   splits = data.load("item_chains", users=8, items=14, events=6)
+  if "items" in options:
+    texts = tuple(f"film {n} kind {n % 4} of {n % 3}" for n in range(14))
+    source = dataclasses.replace(splits.info.preparation, texts=texts)
+    splits = splits._replace(
+      info=dataclasses.replace(splits.info, preparation=source)
+    )
   arm = recommendation.ArmConfig(network(), batch_size=4, **options)
   problem = recommendation.Problem(arm, splits)
-  return _case("recommendation", problem, splits)
+  kind = getattr(problem, "kind", "recommendation")
+  return _case(kind, problem, splits)
+
+
+@functools.cache
+def items_by(what):
+  """The case of items that are read by their "text", or "semantic" codes."""
+  return histories(items=what, levels=2, codes=8)
+
+
+def sequences(kind="masked_language"):
+  splits = data.load("rna", examples=16, length=28, seed=3)
+  arm = masked_language.ArmConfig(
+    network(bidirectional=True),
+    batch_size=4,
+    pair_width=4,
+    pair_channels=2,
+    pair_blocks=1,
+  )
+  problem = pairs.Problem if kind == "pairs" else masked_language.Problem
+  return _case(kind, problem(arm, splits), splits)
+
+
+def structures():
+  return sequences("pairs")
 
 
 def windows():
@@ -168,6 +208,8 @@ CASES = {
   "regression": numbers,
   "forecasting": forecasts,
   "language": texts,
+  "masked_language": sequences,
+  "pairs": structures,
   "events": marks,
   "recommendation": histories,
   "codes": windows,

@@ -86,6 +86,10 @@ def test_floors_of_a_set_have_all_metrics():
       *("ndcg_10", "hit_rate_10", "mrr", "coverage", "novelty")
     }
     assert np.isfinite(list(values.values())).all()
+  users = item_metrics.strongest(splits, False)
+  assert users.shape == (60,)
+  wanted = found["EASE, recency"]["ndcg_10"]
+  assert users.mean() == pytest.approx(wanted, rel=1e-5)
   # Most items are followed by one that is theirs.
   assert found["Markov"]["mrr"] > found["most popular"]["mrr"] + 0.1
 

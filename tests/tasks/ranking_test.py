@@ -112,3 +112,13 @@ def test_ranks_among_a_sample_come_with_a_warning():
   with pytest.warns(UserWarning, match="among 49"):
     every = ranking.sampled(jax.random.key(0), scores, target, allowed, 49)
   np.testing.assert_array_equal(every.higher, 10)
+
+
+def test_differences_are_paired_by_user():
+  rng = np.random.default_rng(0)
+  reference = rng.random(50)
+  above = 0.1 + 0.01 * rng.normal(size=(2, 50))
+  mean, error = ranking.paired(reference + above, reference)
+  np.testing.assert_allclose(mean, above.mean(axis=1))
+  # Two seeds, and 50 users who differ by 1 from one another.
+  assert error == pytest.approx(0.01 / np.sqrt(2 * 50), rel=0.3)

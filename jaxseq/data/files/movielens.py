@@ -27,6 +27,8 @@ from jaxseq.data.sources import interactions
 
 _FOLDER = "dataset_example/ml-100k"
 _USER, _ITEM, _TIME = "user_id:token", "item_id:token", "timestamp:float"
+_TITLE = "movie_title:token_seq"
+_WORDS = "class:token_seq", "release_year:token"
 
 
 class Options(TypedDict):
@@ -37,12 +39,16 @@ class Options(TypedDict):
   gap: NotRequired[float | None]
   valid_fraction: NotRequired[float]
   test_fraction: NotRequired[float]
+  cold: NotRequired[float]
 
 
-def ml_100k(**options: Unpack[Options]) -> datasets.Splits:
+def ml_100k(
+  *, texts: bool = False, **options: Unpack[Options]
+) -> datasets.Splits:
   """Loads 100,000 ratings of 1,682 films by 943 users, of the package recbole.
 
   Args:
+    texts: whether the films' titles, years and genres are known.
     **options: see `interactions.load`.
 
   Returns:
@@ -51,12 +57,16 @@ def ml_100k(**options: Unpack[Options]) -> datasets.Splits:
   Raises:
     MissingData: if recbole is not installed.
   """
+  known: Any = {}
+  if texts:
+    known = {"texts": _file("item"), "text": (_TITLE, *_WORDS)}
   return interactions.load(
     _file("inter"),
     user=_USER,
     item=_ITEM,
     time=_TIME,
     delimiter="\t",
+    **known,
     **options,
   )
 
@@ -79,7 +89,7 @@ def films() -> dict[str, str]:
   Raises:
     MissingData: if recbole is not installed.
   """
-  names = _ITEM, "movie_title:token_seq"
+  names = _ITEM, _TITLE
   words = table_files.read((_file("item"),), names, (), delimiter="\t").words
   return dict(zip(*(words[name] for name in names)))
 

@@ -6,6 +6,7 @@ A row of a CSV or Parquet table is an interaction; the rows of a user are put in
 the order of their times, and those at one time stay in that of the file.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 from typing import Any
@@ -44,6 +45,7 @@ class InteractionSource(base.Source):
     delimiter: see `table_files.read`.
     gap: the time, of dates in seconds, that the gaps between items are counted
       in; without it a network does not see them. See `gaps`.
+    texts: what is said of each item, if anything.
   """
 
   kind: ClassVar[str] = "interactions"
@@ -56,6 +58,7 @@ class InteractionSource(base.Source):
   time: str = "time"
   delimiter: str | None = None
   gap: float | None = None
+  texts: tuple[str, ...] | None = None
 
   def gaps(self, stamps: np.ndarray) -> np.ndarray:
     """Returns the gaps (n,) float32 before the items of a user.
@@ -121,6 +124,9 @@ def load(
   gap: float | None = None,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
+  texts: table_files.Path | None = None,
+  text: tuple[str, ...] = ("text",),
+  cold: float = 0.0,
 ) -> datasets.Splits:
   """Loads histories of users, to predict their next items.
 
@@ -137,6 +143,11 @@ def load(
     gap: see `InteractionSource`.
     valid_fraction: share of the rows for validation, with the split by time.
     test_fraction: share of the rows for testing, likewise.
+    texts: a table with a row for each item, named in the column of items, for
+      networks that read what items are called; None for none.
+    text: its columns with words, which are put together.
+    cold: share of the items that no training history has, to see what is made
+      of new ones.
 
   Returns:
     The splits, see `make_splits`.
@@ -169,7 +180,29 @@ def load(
     length=length,
     valid_fraction=valid_fraction,
     test_fraction=test_fraction,
+    texts=None if texts is None else read_texts(texts, item, text, delimiter),
+    cold=cold,
   )
+
+
+def read_texts(
+  path: table_files.Path,
+  item: str,
+  text: Sequence[str],
+  delimiter: str | None = None,
+) -> dict[str, str]:
+  """Returns the texts of items by their names, see `load`.
+
+  Args:
+    path: of the table.
+    item: column of the items.
+    text: columns with words.
+    delimiter: see `table_files.read`.
+  """
+  files = table_files.find(path)
+  table = table_files.read(files, (item, *text), (), delimiter=delimiter)
+  rows = zip(*(table.words[name] for name in text))
+  return dict(zip(table.words[item], map(" ".join, rows)))
 
 
 def of_rows(
@@ -183,6 +216,8 @@ def of_rows(
   length: int = 50,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
+  texts: Mapping[str, str] | None = None,
+  cold: float = 0.0,
 ) -> datasets.Splits:
   """Makes the splits of interactions in memory.
 
@@ -196,6 +231,8 @@ def of_rows(
     length: likewise.
     valid_fraction: likewise.
     test_fraction: likewise.
+    texts: of the items by name, if any; one that lacks has none.
+    cold: likewise.
 
   Returns:
     The splits, see `make_splits`.
@@ -204,13 +241,25 @@ def of_rows(
     ValueError: if an option is wrong, or nothing is left to learn from.
   """
   _validate.choice("split", split, get_args(Split))
-  source = dataclasses.replace(source, items=_series_targets.in_order(words))
+  _validate.number("cold", cold, 0, 1)
+  names = _series_targets.in_order(words)
+  source = dataclasses.replace(source, items=names)
+  if texts is not None:
+    known = tuple(texts.get(name, "") for name in names)
+    source = dataclasses.replace(source, texts=known)
   numbers = 1 + _raw_arrays.class_numbers(words, source.items, "items")
   if split == "time":
     part = by_time(stamps, valid_fraction, test_fraction)
     parts = [part[one] for one in rows]
   else:
     parts = [leave_one_out(len(one)) for one in rows]
+  if cold:
+    new = np.zeros(1 + len(names), bool)
+    order = np.random.default_rng(0).permutation(len(names))
+    new[1 + order[: round(cold * len(names))]] = True
+    stay = [(part > 0) | ~new[numbers[one]] for one, part in zip(rows, parts)]
+    rows = [one[kept] for one, kept in zip(rows, stay)]
+    parts = [part[kept] for part, kept in zip(parts, stay)]
   histories = [numbers[one] for one in rows]
   gaps = None
   if source.gap is not None:

@@ -16,6 +16,7 @@ KINDS = _registry.Registry(
     "forecast": "jaxseq.data.sources.windows:WindowSource",
     "images": "jaxseq.data.sources.images:ImageSource",
     "interactions": "jaxseq.data.sources.interactions:InteractionSource",
+    "letters": "jaxseq.data.sources.letters:LetterSource",
     "series": "jaxseq.data.sources.series:SeriesSource",
     "text": "jaxseq.data.sources.text:TextSource",
     "tokens": "jaxseq.data.sources.tokens:TokenSource",

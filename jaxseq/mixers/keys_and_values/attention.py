@@ -16,10 +16,12 @@ elements in reach a query may see a part alone, which it searches for: Lee et
 al., "HiP", arXiv:2406.09827.
 
 Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
-are forgotten: the state has a fixed size.
+are forgotten: the state has a fixed size. With `bidirectional` an element sees
+all others of its episode, as in BERT, and there is no state.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -89,6 +91,8 @@ class Config(contract.Options):
       rounded to it before any query sees them and kept in few bits; None for
       keys as they are. Their gradient is passed on as if they were not rounded;
       what is kept has none, so none goes back to the keys of earlier calls.
+    bidirectional: whether elements see all of their episode, what follows, too,
+      and `window` says nothing; there is no `step` then, and no state.
   """
 
   heads: int = 4
@@ -111,6 +115,7 @@ class Config(contract.Options):
   sinks: contract.FromZero = 0
   representative: Literal["center", "first"] = "center"
   key_format: block_float.BlockFloat | None = None
+  bidirectional: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -130,6 +135,10 @@ class Config(contract.Options):
       raise contract.error("positions", self.positions, expected)
 
     object.__setattr__(self, "key_format", _block_keys.parse(self))
+    one_way = self.select != "all" or self.key_format or False
+    if self.bidirectional and (one_way or self.positions == "relative"):
+      expected = "False with select, key_format or 'relative' positions"
+      raise contract.error("bidirectional", True, expected)
 
   @property
   def groups(self) -> int:
@@ -203,16 +212,26 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no elements.
 
   Keys and values (*batch, window, kv_heads, d_head), and how many they are;
-  with a `key_format` keys are mantissas and exponents, int8.
+  with a `key_format` keys are mantissas and exponents, int8. Nothing is kept if
+  the elements see all of their episode.
   """
   if config.key_format is not None:
     return _block_keys.initial(config, batch_shape, dtype)
-  return _heads.window(config, config.groups, config.window, batch_shape, dtype)
+  count = 0 if config.bidirectional else config.window
+  return _heads.window(config, config.groups, count, batch_shape, dtype)
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
 def apply(
-  config, params, x, state=None, reset=None, *, axis=None, scheme="halo"
+  config,
+  params,
+  x,
+  state=None,
+  reset=None,
+  *,
+  axis=None,
+  scheme="halo",
+  mask=None,
 ):
   """Runs attention over a sequence; the work grows with time * window.
 
@@ -220,10 +239,69 @@ def apply(
     scheme: how devices exchange what they need: "halo", where each receives the
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
+    mask: (*batch, time) bool, False in the padding behind the end of a row,
+      which bidirectional attention leaves out; nothing else sees it anyway.
   """
+  if config.bidirectional:
+    contract.check_mask(mask, x)
+    q, k, v = (jnp.moveaxis(z, -2, -3) for z in _turned(config, params, x))
+    o = recurrence.softmax_attention(
+      q, k, v, causal=False, reset=_with_ends(reset, mask)
+    )
+    o = _heads.gated(config, params, x, jnp.moveaxis(o, -3, -2))
+    state = initial_state(config, x.shape[:-2], contract.wide_dtype(x))
+    return contract.project(params, "W_o", o), state
   options = {"reset": reset, "axis": axis, "scheme": scheme}
   o, state = _attended(config, params, x, state, **options)
   return contract.project(params, "W_o", o), state
+
+
+def weights(
+  config: Config,
+  params: contract.Params,
+  x: jax.Array,
+  mask: jax.Array | None = None,
+) -> jax.Array:
+  """Returns what elements take of each other in bidirectional attention.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, d_model), as of `apply`.
+    mask: likewise.
+
+  Returns:
+    (*batch, heads, time, time): rows are queries and sum to 1; rows and columns
+    of the padding are 0.
+  """
+  q, k, _ = _turned(config, params, x)
+  k = jnp.repeat(k, config.heads // config.groups, axis=-2)
+  scores = jnp.einsum("...thd,...shd->...hts", q, k)
+  scores = scores / math.sqrt(config.head_width)
+  if mask is None:
+    return jax.nn.softmax(scores)
+  keys = mask[..., None, None, :]
+  maps = jax.nn.softmax(jnp.where(keys, scores, -jnp.inf))
+  return jnp.where(mask[..., None, :, None] & keys, maps, 0)
+
+
+def _turned(config, params, x):
+  """Queries, keys and values (..., time, heads or groups, d_head), turned."""
+  q, k, v = _heads.project(config, params, x)
+  q = _heads.scaled(config, q)
+  turn = _heads.turning(config, config.turned)
+  if turn is not None:
+    q, k = (turn(z, jnp.arange(x.shape[-2])) for z in (q, k))
+  return q, k, v
+
+
+def _with_ends(reset, mask):
+  """Resets, with one where the padding begins."""
+  if mask is None:
+    return reset
+  before = jnp.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(1, 0)])[..., :-1]
+  ends = before & ~mask
+  return ends if reset is None else reset | ends
 
 
 def _attended(

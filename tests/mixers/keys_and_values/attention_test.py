@@ -54,10 +54,12 @@ def episode(config, params, x):
     far = (waves @ params["W_r"]).reshape(far.shape)
   for t in range(time):
     seen = slice(max(0, t - config.window), t + 1)
+    if config.bidirectional:
+      seen = slice(0, time)
     for head in range(config.heads):
       group = head * config.groups // config.heads
       scores = k[seen, group] @ of_contents[t, head]
-      distances = t - np.arange(t + 1)[seen]
+      distances = (t - np.arange(time))[seen]
       scores = (scores + far[distances, head] @ of_distances[t, head]) * scale
       weights = np.exp(scores - scores.max())
       out[t, head] = weights @ v[seen, group] / weights.sum()
@@ -129,6 +131,28 @@ def test_equals_softmax_over_each_episode(x64, options):
         atol=1e-12,
       )
   np.testing.assert_array_equal(state.length, [5, 14])
+
+
+def test_both_sides_of_an_episode_without_its_padding(x64):
+  options = {"heads": 4, "kv_heads": 2, "scale": 0.7, "bidirectional": True}
+  config = attention.Config(8, **options)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: np.asarray(w, np.float64) for name, w in params.items()}
+  x = np.random.default_rng(0).normal(size=(2, 9, 8))
+  reset = np.zeros((2, 9), bool)
+  reset[0, 4] = True
+  mask = np.arange(9) < np.array([[9], [6]])
+  y, state = attention.apply(config, params, x, None, reset, mask=mask)
+  for row, begin, end in ((0, 0, 4), (0, 4, 9), (1, 0, 6)):
+    expected = episode(config, params, x[row, begin:end])
+    np.testing.assert_allclose(y[row, begin:end], expected, rtol=1e-11)
+  maps = attention.weights(config, params, x[1:], mask[1:])
+  np.testing.assert_allclose(maps[..., :6, :].sum(axis=-1), 1)
+  assert not maps[..., 6:].any()
+  with pytest.raises(ValueError, match="config.bidirectional: got True"):
+    attention.step(config, params, x[:, 0], state)
+  with pytest.raises(ValueError, match="bidirectional: got True, expected Fal"):
+    attention.Config(8, positions="relative", bidirectional=True)
 
 
 def test_a_window_is_the_memory_of_segments(x64):

@@ -1,0 +1,123 @@
+r"""RNA: hidden bases and structures, on sequences that are made.
+
+    python -m experiments.masked_language --workdir=runs/rna \
+      --config=configs/masked_language/rna.py
+    python -m experiments.masked_language --workdir=runs/pairs \
+      --config=configs/masked_language/rna.py:pairs
+
+The second command begins with what the first has left (another place is
+`--config.arms.pretrained.encoder=DIR/attention/model.safetensors`).
+
+16,000 sequences of 40 letters with one planted hairpin each; a letter that
+nothing tells costs ln 4 = 1.386. Results of all variants are in
+docs/results/masked_language.md.
+
+Variants: `even`, without hairpins, where nothing is to be learnt; `pairs`, the
+pairs of the hairpins, with and without what was learnt before; `folded`, those
+of sequences without hairpins, by ViennaRNA (`pip install 'jaxseq[rna]'`);
+`fasta`, for a file of your own; `rnafm`, the network of RNA-FM (arXiv:
+2204.00300), for an accelerator; `tiny`, which learns nothing, and shows in
+seconds whether everything works.
+"""
+
+import dataclasses
+
+from configs import blocks
+from configs import supervised
+from configs import variants
+from jaxseq.programs import own_data
+from jaxseq.tasks import masked_language
+from jaxseq.training import configuration
+
+_BOTH = {"bidirectional": True}
+_ATTENTION = blocks.bare(
+  "attention",
+  **blocks.TRANSFORMER,
+  mixer_options={**_BOTH, "heads": 4},
+)["attention"]
+FULL = masked_language.Config(
+  data="rna",
+  data_options={"examples": 16_000, "test_fraction": 0.1},
+  num_seeds=1,
+  num_updates=3000,
+  updates_per_chunk=100,
+  chunks_per_evaluation=3,
+  batch_size=64,
+  network={"stack": {"d_model": 64, "num_layers": 4}},
+  optimizer=supervised.adamw(2e-3, warmup_steps=200),
+  arms={"attention": _ATTENTION, "gru": blocks.arm("gru", **_BOTH)},
+)
+PAIRS = dataclasses.replace(
+  FULL,
+  objective="pairs",
+  data_options={"examples": 2000, "test_fraction": 0.25, "seed": 1},
+  num_seeds=3,
+  num_updates=600,
+  updates_per_chunk=50,
+  chunks_per_evaluation=4,
+  batch_size=16,
+  optimizer=supervised.adamw(1e-3, warmup_steps=50),
+  pair_width=32,
+  pair_channels=16,
+  pair_blocks=3,
+  arms={
+    "random": _ATTENTION,
+    "pretrained": {
+      **_ATTENTION,
+      "encoder": "runs/rna/attention/model.safetensors",
+    },
+  },
+)
+# The sizes of the paper; its head of structures reads 32 blocks.
+RNAFM = {
+  **_BOTH,
+  "heads": 20,
+  "positions": "none",
+  "qkv_bias": True,
+  "output_bias": True,
+}
+get_config = variants.Variants(
+  full=FULL,
+  even=configuration.updated(
+    FULL, data_options={"planted": False}, num_updates=600
+  ),
+  pairs=PAIRS,
+  folded=configuration.updated(
+    PAIRS,
+    data_options={"planted": False, "structure": "folded", "examples": 4000},
+  ),
+  fasta=dataclasses.replace(
+    FULL,
+    data="letters",
+    data_options={
+      **own_data.of_loader("letters"),
+      "path": "data.fasta",
+      "alphabet": "rna",
+    },
+  ),
+  rnafm=dataclasses.replace(
+    FULL,
+    data="letters",
+    data_options={"path": "data.fasta", "alphabet": "rna", "length": 1022},
+    positions=1024,
+    num_updates=300_000,
+    updates_per_chunk=500,
+    network={
+      "embedding_norm": True,
+      "stack": {"d_model": 640, "num_layers": 12, "norm_epsilon": 1e-5},
+    },
+    optimizer=supervised.adamw(1e-4, 0.01, warmup_steps=10_000),
+    arms=blocks.bare(
+      "attention",
+      activation="none",
+      feedforward="exact_gelu",
+      feedforward_width=5120,
+      mixer_options=RNAFM,
+    ),
+  ),
+  tiny=supervised.tiny(
+    FULL,
+    data_options={"examples": 16, "length": 28},
+    arms={"gru": blocks.arm("gru", **_BOTH)},
+  ),
+)

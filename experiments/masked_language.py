@@ -1,0 +1,26 @@
+r"""Masked language models with any mixer, and what stands on them.
+
+    python -m experiments.masked_language --workdir=DIR \
+      --config=configs/masked_language/text.py
+    python -m experiments.masked_language --workdir=DIR --mode=predict \
+      --arm=NAME --data=new.txt --output=filled.csv
+    python -m experiments.masked_language --workdir=PAIRS \
+      --config=configs/masked_language/rna.py:pairs \
+      --config.arms.pretrained.encoder=DIR/NAME/model.safetensors
+
+The first command trains every arm of the config (one network that sees both
+sides each), all seeds of an arm as one program, and resumes where an earlier
+run stopped. It ends with a table, `DIR/learning_curve.png`, `DIR/results.json`
+and the trained model of each arm, `DIR/ARM/model.safetensors`. The second fills
+in what is <mask> in a file; of sequences without any it writes embeddings. The
+third goes on from such a model to the pairs of a structure.
+"""
+
+from jaxseq.programs import command
+from jaxseq.training import app
+
+main, __getattr__ = command.program("masked_language")
+
+
+if __name__ == "__main__":
+  app.run_main(main)

@@ -1,0 +1,433 @@
+"""Temporal graphs: which node met which other one, and when.
+
+    splits = data.load("graph_table", path="follows.csv")
+    splits = data.load("ml_100k_graph")
+    splits = data.load("tgb_seq", path="GoogleLocal")
+
+An event is an example: inputs (n, 2) int32 are its source and its destination,
+nodes from 1 on, extras.times (n, 1) float64 when it happened, in seconds since
+the first or in the table's numbers, and extras.features (n, k) float32 what the
+table tells of it. Targets are (n, candidates) int32, other destinations among
+which that of the event is to be found; in the training part, which needs none,
+they are 0. The events of all parts follow each other in time.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _time_stamps
+from jaxseq.data import datasets
+from jaxseq.data.files import movielens
+from jaxseq.data.files import table_files
+from jaxseq.data.sources import interactions
+
+_TGB_COLUMNS = "src", "dst", "time", "split"
+
+
+def load(
+  path: table_files.Path,
+  *,
+  source: str = "source",
+  destination: str = "destination",
+  time: str = "time",
+  features: tuple[str, ...] = (),
+  delimiter: str | None = None,
+  bipartite: bool = False,
+  valid_fraction: float = 0.15,
+  test_fraction: float = 0.15,
+  candidates: int = 100,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads the events of a table; rows at one time stay in its order.
+
+  Args:
+    path: see `table_files.find`.
+    source: column that names the node an event comes from.
+    destination: column of the node it goes to.
+    time: column of the times, dates or numbers.
+    features: columns of numbers that an event has beside.
+    delimiter: see `table_files.read`.
+    bipartite: whether sources and destinations are nodes of two kinds, so that
+      equal names do not mean one node.
+    valid_fraction: share of the events for validation, behind those of the
+      training.
+    test_fraction: share of the events for testing, the last ones.
+    candidates: other destinations of each event that is not trained on.
+    seed: of these.
+
+  Returns:
+    The splits, see `of_events`.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  names = source, destination, time
+  table = table_files.read(
+    table_files.find(path), list(dict.fromkeys(names)), features, (), delimiter
+  )
+  for name in (source, destination):
+    if "" in table.words[name]:
+      place = table.place(table.words[name].index(""), name)
+      raise ValueError(f"{place}: got nothing, expected the name of a node.")
+  for name in features:
+    lacks = ~np.isfinite(table.numbers[name])
+    if lacks.any():
+      place = table.place(int(np.argmax(lacks)), name)
+      raise ValueError(f"{place}: got nothing, expected a number.")
+  stamps = _time_stamps.parse(
+    table.words[time], lambda row: table.place(row, time)
+  )
+  columns = [table.numbers[name] for name in features]
+  return of_events(
+    table.words[source],
+    table.words[destination],
+    _time_stamps.seconds(stamps),
+    table_files.describe(path),
+    features=np.stack(columns, axis=1) if columns else None,
+    bipartite=bipartite,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    candidates=candidates,
+    seed=seed,
+  )
+
+
+def ml_100k_graph(
+  *,
+  valid_fraction: float = 0.15,
+  test_fraction: float = 0.15,
+  candidates: int = 100,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads the ratings of MovieLens-100k as events from users to films.
+
+  Args:
+    valid_fraction: see `load`, as the rest.
+    test_fraction: likewise.
+    candidates: likewise.
+    seed: likewise.
+
+  Returns:
+    The splits, see `of_events`.
+
+  Raises:
+    MissingData: if recbole is not installed.
+  """
+  return of_events(
+    *movielens.ratings(),
+    "recbole's ml-100k",
+    bipartite=True,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    candidates=candidates,
+    seed=seed,
+  )
+
+
+def tgb_seq(
+  path: str | os.PathLike, *, candidates: int = 100, seed: int = 0
+) -> datasets.Splits:
+  """Loads a set of TGB-Seq from its folder, with its parts and its candidates.
+
+  Source: Yi et al., arXiv:2502.02975. NAME.csv has the columns src, dst, time
+  and split; NAME_test_ns.npy the candidates of the test events, NAME_valid_ns
+  those of validation, and NAME_edge_feat features, if they are there. Arrays
+  are mapped, not read whole.
+
+  Args:
+    path: of the folder, whose name is that of the set.
+    candidates: of the parts for which there is no file.
+    seed: of these.
+
+  Returns:
+    The splits; nodes have their numbers, plus 1.
+
+  Raises:
+    MissingData: if NAME.csv is not there.
+    ValueError: a column is missing, or an array has another length.
+  """
+  folder = pathlib.Path(path)
+  table = folder / f"{folder.name}.csv"
+  datasets.find_file(table, "TGB-Seq's folders hold one with their own name")
+  columns = table_files.read((table,), (), _TGB_COLUMNS).numbers
+  src, dst, times, split = (columns[name] for name in _TGB_COLUMNS)
+  order = np.argsort(times, kind="stable")
+  nodes = np.stack([src, dst], axis=1).astype(np.int64)[order]
+  part = split[order].astype(int)
+  if np.any(np.diff(part) < 0) or set(np.unique(part)) != {0, 1, 2}:
+    expected = "0, then 1, then 2 in the order of time"
+    raise _validate.error(f"{table}: split", sorted(set(part)), expected)
+  sizes = np.bincount(part)
+  others: list[np.ndarray | None] = []
+  for name, count in zip(("valid", "test"), sizes[1:]):
+    array = _array(folder / f"{folder.name}_{name}_ns.npy", count)
+    others.append(None if array is None else array.astype(np.int32) + 1)
+  features = _array(folder / f"{folder.name}_edge_feat.npy", len(order))
+  if features is not None:
+    # Only what is out of order has to be copied.
+    features = features[order].astype(np.float32)
+  return make_splits(
+    nodes + 1,
+    times[order],
+    part,
+    str(folder),
+    int(nodes.max()) + 1,
+    features,
+    others,
+    candidates,
+    seed,
+  )
+
+
+def _array(path, count):
+  """The array of a file with so many rows, mapped; None if it is not there."""
+  if not path.is_file():
+    return None
+  array = np.load(path, mmap_mode="r", allow_pickle=False)
+  if array.ndim != 2 or len(array) != count:
+    expected = f"({count}, columns), a row for each event"
+    raise _validate.error(str(path), f"shape {array.shape}", expected)
+  return array
+
+
+def followers(
+  *, pairs: int = 300, repeats: int = 3, seed: int = 0
+) -> datasets.Splits:
+  """Makes pairs of users whose items differ, but none of their times.
+
+  One of a pair takes the items 0 to 4 in turn, several times, the other 5 to 9
+  at the same times; which of the two an item belongs to is the only candidate
+  beside it. What looks at times and numbers of neighbors alone is right in half
+  of the cases; what knows the last item of a user, in all but the first.
+
+  Args:
+    pairs: how many.
+    repeats: of the five items.
+    seed: of when a pair begins, and of who is who.
+
+  Returns:
+    The splits, by time.
+
+  Source: the example of TGB-Seq (Yi et al., arXiv:2502.02975).
+  """
+  _validate.all_positive(pairs=pairs, repeats=repeats)
+  rng = np.random.default_rng(seed)
+  steps = 5 * repeats
+  begin = np.sort(rng.integers(0, 20 * pairs, pairs))
+  time = (begin[:, None, None] + np.arange(steps)[:, None]) + np.zeros(
+    (1, 1, 2)
+  )
+  side = rng.permuted(np.tile([0, 1], (pairs, 1)), axis=1)[:, None]
+  item = side * 5 + (np.arange(steps) % 5)[:, None]
+  user = 10 + 2 * np.arange(pairs)[:, None, None] + np.arange(2)
+  user = np.broadcast_to(user, item.shape)
+  order = np.argsort(time.ravel(), kind="stable")
+  nodes = np.stack([user.ravel(), item.ravel()], axis=1)[order] + 1
+  other = (nodes[:, 1:] - 1 + 5) % 10 + 1
+  times = time.ravel()[order]
+  part = interactions.by_time(times, 0.15, 0.15)
+  return make_splits(
+    nodes,
+    times,
+    part,
+    "generated",
+    10 + 2 * pairs,
+    others=[other[part == 1], other[part == 2]],
+  )
+
+
+def drifting_nodes(
+  *,
+  users: int = 100,
+  items: int = 50,
+  events: int = 20_000,
+  speed: float = 0.02,
+  noise: float = 1.0,
+  candidates: int = 20,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Makes users that move around a ring of items, each at a speed of its own.
+
+  At every whole time a random user takes the item at its place, give or take.
+
+  Args:
+    users: how many.
+    items: of the ring.
+    events: of all users.
+    speed: standard deviation of the items that a user passes per unit of time.
+    noise: standard deviation of an item from its user's place.
+    candidates: other items of each event that is not trained on.
+    seed: of all that is random.
+
+  Returns:
+    The splits, by time.
+  """
+  _validate.all_positive(users=users, items=items, events=events)
+  _validate.number("speed", speed, 0)
+  _validate.number("noise", noise, 0)
+  rng = np.random.default_rng(seed)
+  user = rng.integers(0, users, events)
+  begin, pace = rng.uniform(0, items, users), speed * rng.normal(size=users)
+  times = np.arange(events, dtype=float)
+  place = begin[user] + pace[user] * times + noise * rng.normal(size=events)
+  item = np.floor(place).astype(int) % items
+  nodes = np.stack([items + user, item], axis=1) + 1
+  part = interactions.by_time(times, 0.15, 0.15)
+  return make_splits(
+    nodes,
+    times,
+    part,
+    "generated",
+    users + items,
+    candidates=candidates,
+    seed=seed,
+  )
+
+
+def of_events(
+  sources: Sequence[str],
+  destinations: Sequence[str],
+  times: np.ndarray,
+  where: str,
+  *,
+  features: np.ndarray | None = None,
+  bipartite: bool = False,
+  valid_fraction: float = 0.15,
+  test_fraction: float = 0.15,
+  candidates: int = 100,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Makes the splits of events in memory, in any order.
+
+  Args:
+    sources: (events,) names.
+    destinations: (events,) names.
+    times: (events,) numbers.
+    where: they come from.
+    features: (events, k), if any.
+    bipartite: see `load`, as the rest.
+    valid_fraction: likewise.
+    test_fraction: likewise.
+    candidates: likewise.
+    seed: likewise.
+
+  Returns:
+    The splits; nodes have numbers from 1 on in the order of their names, and
+    destinations stand before sources where they are of two kinds.
+  """
+  order = np.argsort(times, kind="stable")
+  begins, ends = np.asarray(sources)[order], np.asarray(destinations)[order]
+  if bipartite:
+    to, head = np.unique(ends, return_inverse=True)
+    by, tail = np.unique(begins, return_inverse=True)
+    tail, count = tail + len(to), len(to) + len(by)
+  else:
+    names, number = np.unique(np.stack([begins, ends]), return_inverse=True)
+    (tail, head), count = number.reshape(2, -1), len(names)
+  stamps = np.asarray(times, float)[order]
+  return make_splits(
+    np.stack([tail, head], axis=1) + 1,
+    stamps,
+    interactions.by_time(stamps, valid_fraction, test_fraction),
+    where,
+    count,
+    None if features is None else features[order].astype(np.float32),
+    candidates=candidates,
+    seed=seed,
+  )
+
+
+def make_splits(
+  nodes: np.ndarray,
+  times: np.ndarray,
+  part: np.ndarray,
+  where: str,
+  count: int,
+  features: np.ndarray | None = None,
+  others: Sequence[np.ndarray | None] = (None, None),
+  candidates: int = 100,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Divides events by their parts.
+
+  Args:
+    nodes: (events, 2) sources and destinations, from 1 on, by time.
+    times: (events,), which never fall.
+    part: (events,) 0 for training, 1 for validation, 2 for testing, likewise.
+    where: they come from.
+    count: of all nodes.
+    features: (events, k) float32, if any.
+    others: candidates of the validation and of the test events; drawn if None.
+    candidates: how many are drawn for each event.
+    seed: of these.
+
+  Raises:
+    ValueError: there is no event to train on or to test with, or there are
+      not two destinations.
+  """
+  _validate.integer("candidates", candidates, 1)
+  sizes = np.bincount(part, minlength=3)
+  if not sizes[0] or not sizes[2]:
+    got = f"{sizes[0]} for training and {sizes[2]} for testing"
+    raise _validate.error(f"{where}: events", got, "some of both")
+  low, high = int(nodes[:, 1].min()), int(nodes[:, 1].max())
+  if low == high:
+    raise _validate.error(f"{where}: destinations", 1, "two or more")
+  rng = np.random.default_rng(seed)
+  times = times - times[:1]
+  sets: list[datasets.ArrayDataset | None] = []
+  for number, size in enumerate(sizes):
+    rows = part == number
+    end = nodes[rows, 1:]
+    if not number:
+      targets = np.zeros((size, 1), np.int32)
+    elif (drawn := others[number - 1]) is not None:
+      targets = drawn
+    else:
+      targets = draw(rng, end, low, high, candidates)
+    extras = datasets.Extras(
+      times=times[rows, None],
+      features=None if features is None else features[rows],
+    )
+    inputs = nodes[rows].astype(np.int32)
+    arrays = datasets.ArrayDataset(
+      inputs, targets.astype(np.int32), extras=extras
+    )
+    sets.append(arrays if size else None)
+  info = datasets.Info(
+    f"{len(nodes)} events of {count} nodes; where does the next one go?",
+    where,
+    "that of the files",
+    vocab_size=count + 1,
+  )
+  return datasets.Splits(*sets, info)
+
+
+def draw(
+  rng: np.random.Generator,
+  destination: np.ndarray,
+  low: int,
+  high: int,
+  count: int,
+) -> np.ndarray:
+  """Draws other destinations, uniformly, with repetitions.
+
+  TGB-Seq's sampler never draws the last destination; this one does.
+
+  Args:
+    rng: what draws.
+    destination: (n, 1) those of the events, which are not drawn.
+    low: the first of all destinations.
+    high: the last.
+    count: how many for each event.
+
+  Returns:
+    (n, count).
+  """
+  others = rng.integers(low, high, (len(destination), count))
+  return others + (others >= destination)

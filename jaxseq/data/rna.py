@@ -1,0 +1,181 @@
+"""RNA that is made: planted hairpins, and structures by ViennaRNA.
+
+    splits = data.load("rna", examples=4000, length=40)
+    splits = data.load("rna", planted=False, structure="folded")
+
+Letters are drawn evenly. A hairpin is a stem, whose letters are paired with
+those that run back behind a loop, A with U and C with G. ViennaRNA
+(`pip install 'jaxseq[rna]'`) folds sequences to the structure of least free
+energy; Lorenz et al., Algorithms for Molecular Biology 6:26 (2011).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import packages
+from jaxseq.data.sources import letters
+
+BASES = "ACGU"
+_PAIRS = {"AU", "UA", "CG", "GC", "GU", "UG"}
+# Letters inside the smallest loop.
+_LOOP = 3
+
+
+def load(
+  *,
+  examples: int = 4000,
+  length: int = 40,
+  planted: bool = True,
+  stem: tuple[int, int] = (6, 9),
+  loop: tuple[int, int] = (4, 8),
+  structure: Literal["planted", "folded"] = "planted",
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.25,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Makes sequences of RNA, with their pairs.
+
+  Args:
+    examples: how many.
+    length: letters of each.
+    planted: whether each has a hairpin, at any place.
+    stem: pairs of a hairpin, from the least to the most.
+    loop: letters of its loop, likewise.
+    structure: which pairs there are: those that were "planted", if any, or
+      those of ViennaRNA ("folded").
+    valid_fraction: share for validation.
+    test_fraction: share for testing.
+    seed: of all that is random.
+
+  Returns:
+    The splits, see `sources.letters.make_splits`, with partners.
+
+  Raises:
+    ValueError: if an option is wrong, or a hairpin is too long.
+    MissingData: if ViennaRNA is asked for and not installed.
+  """
+  _validate.integer("examples", examples, 8)
+  _validate.choice("structure", structure, ("planted", "folded"))
+  longest = 2 * stem[1] + loop[1] if planted else 1
+  _validate.integer("length", length, longest)
+  fold = folder() if structure == "folded" else None
+  rng = np.random.default_rng(seed)
+  sequences, partners = [], []
+  for _ in range(examples):
+    bases = rng.integers(0, 4, length)
+    partner = np.full(length, -1)
+    if planted:
+      pairs = rng.integers(stem[0], stem[1] + 1)
+      inner = rng.integers(loop[0], loop[1] + 1)
+      begin = rng.integers(0, length - 2 * pairs - inner + 1)
+      ahead = begin + np.arange(pairs)
+      back = 2 * begin + 2 * pairs + inner - 1 - ahead
+      bases[back] = 3 - bases[ahead]
+      partner[ahead], partner[back] = back, ahead
+    sequences.append("".join(BASES[i] for i in bases))
+    partners.append(partner if fold is None else fold(sequences[-1]))
+  source = letters.LetterSource(reader="letters", rna=True)
+  return letters.make_splits(
+    sequences, source, "generated", valid_fraction, test_fraction, partners
+  )
+
+
+def folder():
+  """Returns ViennaRNA's fold of a sequence: (n,) partners, -1 for none.
+
+  Raises:
+    MissingData: if it is not installed.
+  """
+  package = packages.imported(
+    "RNA", "jaxseq[rna]", "structures of RNA are computed by ViennaRNA"
+  )
+  return lambda sequence: partners_of(package.fold(sequence)[0])
+
+
+def partners_of(brackets: str) -> np.ndarray:
+  """Returns (n,) partners, -1 for none, of a structure such as "((..))".
+
+  Raises:
+    ValueError: if brackets do not match.
+  """
+  partners = np.full(len(brackets), -1)
+  stack: list[int] = []
+  for i, sign in enumerate(brackets):
+    if sign == "(":
+      stack.append(i)
+    elif sign == ")" and stack:
+      j = stack.pop()
+      partners[i], partners[j] = j, i
+    elif sign != ".":
+      raise _validate.error(f"place {i}", repr(sign), "brackets that match")
+  if stack:
+    raise _validate.error("brackets", f"{len(stack)} open", "none")
+  return partners
+
+
+def nussinov(sequence: str) -> np.ndarray:
+  """Returns partners (n,), -1 for none, of a structure with the most pairs.
+
+  Pairs are A-U, C-G and G-U, three letters or more apart, and do not cross
+  (Nussinov & Jacobson, PNAS 77:6309, 1980). Of the many such structures it is
+  one, which knows nothing of energies: what a model has to be better than.
+
+  Args:
+    sequence: n letters of RNA.
+  """
+  n = len(sequence)
+  may = np.array([[a + b in _PAIRS for b in sequence] for a in sequence], bool)
+  # most[i, j + 1]: pairs in sequence[i : j + 1]; nothing is shorter than that.
+  most = np.zeros((n + 1, n + 1), int)
+  for size in range(_LOOP + 2, n + 1):
+    for i in range(n - size + 1):
+      j = i + size - 1
+      # j is alone, or paired with k.
+      k = np.flatnonzero(may[i : j - _LOOP, j]) + i
+      best = most[i, j]
+      if len(k):
+        best = max(best, (most[i, k] + most[k + 1, j] + 1).max())
+      most[i, j + 1] = best
+  partners = np.full(n, -1)
+  spans = [(0, n - 1)]
+  while spans:
+    i, j = spans.pop()
+    if j - i <= _LOOP:
+      continue
+    if most[i, j + 1] == most[i, j]:
+      spans.append((i, j - 1))
+      continue
+    k = np.flatnonzero(may[i : j - _LOOP, j]) + i
+    k = int(k[np.argmax(most[i, k] + most[k + 1, j])])
+    partners[k], partners[j] = j, k
+    spans += [(i, k - 1), (k + 1, j - 1)]
+  return partners
+
+
+def f1(
+  predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]
+) -> dict[str, float]:
+  """Returns "f1", "precision" and "recall" over the pairs of all sequences.
+
+  Args:
+    predicted: of each sequence its partners, -1 for none.
+    true: likewise.
+  """
+
+  def pairs(partners):
+    return {(n, i, j) for n, one in enumerate(partners) for i, j in _of(one)}
+
+  ours, theirs = pairs(predicted), pairs(true)
+  hits = len(ours & theirs)
+  precision, recall = hits / max(len(ours), 1), hits / max(len(theirs), 1)
+  value = 2 * hits / max(len(ours) + len(theirs), 1)
+  return {"f1": value, "precision": precision, "recall": recall}
+
+
+def _of(partners):
+  """The pairs (i, j) of partners, i < j."""
+  return [(i, int(j)) for i, j in enumerate(partners) if j > i]

@@ -1,0 +1,244 @@
+"""Sequences of letters: lines of texts, or records of FASTA files.
+
+    splits = data.load("letters", path="notes.txt")
+    splits = data.load("letters", path="families.fasta", alphabet="rna")
+
+A sequence begins with <cls> and ends with <eos>, and <mask> in it stands for
+one letter that is to be filled in.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import re
+from typing import Any
+from typing import ClassVar
+from typing import Literal
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _raw_arrays
+from jaxseq.data import datasets
+from jaxseq.data import padding
+from jaxseq.data.sources import base
+from jaxseq.data.sources import text
+
+# The tokens of RNA-FM, in its order (arXiv:2204.00300).
+RNA = (
+  *("<cls>", "<pad>", "<eos>", "<unk>", *"ACGURYKMSWBDHVN-"),
+  *("<null_1>", "<null_2>", "<null_3>", "<null_4>", "<mask>"),
+)
+_SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>")
+_PART = re.compile("<mask>|.", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class LetterSource(base.Source):
+  """Sequences of letters between a token for their beginning and their end.
+
+  `prepare` takes strings, in which "<mask>" is one token.
+
+  Attributes:
+    tokens: what the tokens stand for.
+    rna: whether letters are read as those of RNA: small ones as large ones, and
+      T as U.
+    lines: whether every line of a text is a sequence, or the whole of it.
+    pattern: which files of a folder are read.
+  """
+
+  kind: ClassVar[str] = "letters"
+  forms: ClassVar[tuple[str, ...]] = ("letters",)
+
+  _: dataclasses.KW_ONLY
+  tokens: tuple[str, ...] = RNA
+  rna: bool = False
+  lines: bool = True
+  pattern: str = "**/*"
+
+  def __post_init__(self):
+    super().__post_init__()
+    for name in _SPECIAL:
+      if name not in self.tokens:
+        raise _validate.error("tokens", "none of that name", repr(name))
+
+  def _prepare(self, values, lengths, times, targets):
+    del times
+    if targets is not None:
+      raise _validate.error("targets", type(targets).__name__, "None")
+    values = [values] if isinstance(values, str) else values
+    rows = [
+      self.encode(row, f"sequence {number}")
+      for number, row in enumerate(_raw_arrays.rows(values, lengths))
+    ]
+    inputs, counts = padding.pad_sequences(
+      rows, value=self.tokens.index("<pad>")
+    )
+    return datasets.ArrayDataset(inputs, inputs, counts)
+
+  def encode(self, letters: str, name: str = "sequence") -> np.ndarray:
+    """Returns the tokens (n + 2,) int32 of n letters; <unk> for unknown ones.
+
+    Raises:
+      ValueError: if it is no text, or an empty one.
+    """
+    if not isinstance(letters, str) or not letters:
+      raise _validate.error(name, repr(letters), "letters")
+    parts = _PART.findall(letters)
+    if self.rna:
+      parts = [x if len(x) > 1 else x.upper().replace("T", "U") for x in parts]
+    place = {token: i for i, token in enumerate(self.tokens)}
+    parts = ["<cls>", *parts, "<eos>"]
+    return np.array([place.get(x, place["<unk>"]) for x in parts], np.int32)
+
+  def _read(self, path: Any) -> base.Examples:
+    names, sequences = records(path, self.pattern, self.lines)
+    return base.Examples(tuple(names), self.prepare(sequences))
+
+
+def records(
+  path: str | os.PathLike, pattern: str = "**/*", lines: bool = True
+) -> tuple[list[str], list[str]]:
+  """Reads the names and the letters of sequences.
+
+  Args:
+    path: a file, a folder, or a pattern. A file that begins with ">" is FASTA.
+    pattern: which files of a folder.
+    lines: whether every line of other files is a sequence, empty ones left out;
+      or a file as a whole.
+
+  Raises:
+    ValueError: if there is no sequence.
+    MissingData: if there is no such file.
+  """
+  names: list[str] = []
+  sequences: list[str] = []
+  for name, file in text.find(path, pattern):
+    content = file.read_bytes().decode("utf-8-sig", errors="replace")
+    if content.lstrip().startswith(">"):
+      for record in content.lstrip()[1:].split("\n>"):
+        title, _, letters = record.partition("\n")
+        names.append(title.strip())
+        sequences.append("".join(letters.split()))
+    elif lines:
+      every = [line.rstrip() for line in content.splitlines()]
+      filled = [(i, line) for i, line in enumerate(every, 1) if line]
+      names += [f"{name}:{number}" for number, _ in filled]
+      sequences += [line for _, line in filled]
+    else:
+      names.append(name)
+      sequences.append(content)
+  for name, sequence in zip(names, sequences):
+    if not sequence:
+      raise _validate.error(name, "no letter", "one or more")
+  if not sequences:
+    raise _validate.error(str(path), "no sequence", "one or more")
+  return names, sequences
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  pattern: str = "**/*",
+  alphabet: Literal["own", "rna"] = "own",
+  lines: bool = True,
+  length: int = 256,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.1,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads sequences of letters, of which some are to be hidden.
+
+  Args:
+    path: see `records`.
+    pattern: likewise.
+    alphabet: "own": the letters are those of the files; "rna": the tokens of
+      RNA-FM.
+    lines: see `records`.
+    length: letters of the pieces into which longer sequences are cut.
+    valid_fraction: share of the sequences for validation.
+    test_fraction: share for testing.
+    seed: of the division; of texts that are read as a whole the pieces stay in
+      order, and the last ones are for testing.
+
+  Returns:
+    The splits, see `make_splits`.
+
+  Raises:
+    ValueError: if an option is wrong, or a part would be empty.
+    MissingData: if there is no such file.
+  """
+  _validate.choice("alphabet", alphabet, ("own", "rna"))
+  _validate.positive("length", length)
+  _, sequences = records(path, pattern, lines)
+  tokens = RNA
+  if alphabet == "own":
+    *first, mask = _SPECIAL
+    tokens = (*first, *sorted(set("".join(sequences))), mask)
+  source = LetterSource(
+    reader="letters",
+    tokens=tokens,
+    rna=alphabet == "rna",
+    lines=lines,
+    pattern=pattern,
+  )
+  order = np.arange(len(sequences))
+  if lines:
+    order = np.random.default_rng(seed).permutation(order)
+  pieces = [
+    sequences[i][begin : begin + length]
+    for i in order
+    for begin in range(0, len(sequences[i]), length)
+  ]
+  return make_splits(pieces, source, str(path), valid_fraction, test_fraction)
+
+
+def make_splits(
+  sequences: Sequence[str],
+  source: LetterSource,
+  where: str,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.1,
+  partners: Sequence[np.ndarray] | None = None,
+) -> datasets.Splits:
+  """Divides sequences in their order, the last ones for testing.
+
+  Args:
+    sequences: of letters.
+    source: that makes tokens of them.
+    where: they come from.
+    valid_fraction: share for validation.
+    test_fraction: share for testing.
+    partners: of each letter (n,) the place that it is paired with, from 0 on,
+      or -1; None if there are no pairs.
+
+  Returns:
+    The splits: inputs and targets (n, time) int32 tokens, with lengths, and
+    perhaps extras.partners; info.tokens has the tokens.
+
+  Raises:
+    ValueError: if a part would be empty.
+  """
+  dataset = source.prepare(sequences)
+  if partners is not None:
+    # From 1 on, behind the token at the beginning.
+    places = np.zeros_like(dataset.inputs)
+    for row, one in zip(places, partners):
+      row[1 : len(one) + 1] = np.where(one < 0, 0, one + 1)
+    dataset = dataset._replace(extras=datasets.Extras(partners=places))
+  count = len(sequences)
+  valid, test = (round(x * count) for x in (valid_fraction, test_fraction))
+  if min(valid, test, count - valid - test) < 1:
+    shares = f"{valid_fraction} and {test_fraction}"
+    expected = f"shares that leave sequences of {count} to each part"
+    raise _validate.error("valid_fraction, test_fraction", shares, expected)
+  parts = datasets.consecutive(dataset, (count - valid - test, valid, test))
+  info = datasets.Info(
+    "Letters of sequences; which ones are hidden?",
+    where,
+    "that of the files",
+    vocab_size=len(source.tokens),
+    tokens=source.tokens,
+    preparation=source,
+  )
+  return datasets.Splits(*parts, info)

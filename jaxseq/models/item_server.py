@@ -1,0 +1,126 @@
+r"""A server that recommends, and follows what users take, by HTTP.
+
+    python -m experiments.serve --checkpoint=runs/films/gru
+    curl localhost:8000/v1/events -d '{"user": "anna", "item": "Heat"}'
+    curl localhost:8000/v1/recommend -d '{"user": "anna", "k": 5}'
+
+    POST /v1/events     one more item of a user, by the columns of the training
+    POST /v1/recommend  "user", and perhaps "k", "items" that may be
+                        recommended, and "repeats"
+    GET  /health        whether the server runs
+
+An event changes the state of its user in constant time; lists are those of
+`predict` on the whole history, to rounding. States are in memory: a server that
+starts anew reads the events again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Mapping
+import threading
+from typing import Any
+
+from jaxseq import _validate
+from jaxseq.data import packages
+from jaxseq.generation import _completions
+from jaxseq.generation import _in_flight
+from jaxseq.generation import server
+from jaxseq.models import model as trained
+
+_BODY = 2**20
+_ITEMS = 2**16
+_FIELDS = ("user", "k", "repeats", "items")
+
+
+def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
+  """Returns the server as an ASGI application, for `server.serve`.
+
+  Args:
+    model: of recommendation.
+    body_bytes: the largest body of a request.
+
+  Raises:
+    ValueError: if the model answers no events.
+    MissingData: if starlette is not installed.
+  """
+  _validate.integer("body_bytes", body_bytes, 1)
+  if model.parts.stream is None:
+    raise _validate.error("model", model.kind, "one that answers events")
+  names = "applications", "routing", "responses"
+  applications, routing, responses = (
+    packages.imported(f"starlette.{name}", server.EXTRA, server.WHY)
+    for name in names
+  )
+  stream, lock = model.parts.stream(model), threading.Lock()
+  prepared = model.preparation
+  columns = (prepared.user, prepared.item)
+  columns += () if prepared.gap is None else (prepared.time,)
+
+  def failure(status, message):
+    error = _completions.error(message, "invalid_request_error")
+    return responses.JSONResponse(error, status)
+
+  def route(path, respond):
+    async def answer(request):
+      try:
+        fields = await server.read_body(request, body_bytes)
+        _validate.instance("body", fields, Mapping, "an object")
+        # Users take turns: a state is changed in place.
+        done = await asyncio.to_thread(_locked, lock, respond, fields)
+      except _in_flight.Refused as error:
+        return failure(error.status, str(error))
+      except (TypeError, ValueError) as error:
+        return failure(400, str(error))
+      return responses.JSONResponse(done)
+
+    return routing.Route(path, answer, methods=["POST"])
+
+  def take(fields):
+    for name in columns:
+      if not isinstance(fields.get(name), str | int | float):
+        raise _validate.error(name, fields.get(name), "a text or a number")
+    stream.update({name: str(fields[name]) for name in columns})
+    return {"user": str(fields[columns[0]])}
+
+  async def health(request):
+    del request
+    return responses.JSONResponse({"status": "ok"})
+
+  application = applications.Starlette(
+    routes=[
+      route("/v1/events", take),
+      route("/v1/recommend", lambda fields: _list(stream, fields)),
+      routing.Route("/health", health),
+    ],
+    exception_handlers={
+      status: lambda request, error: failure(
+        error.status_code, f"{request.method} {request.url.path}: no such route"
+      )
+      for status in (404, 405)
+    },
+  )
+  application.router.redirect_slashes = False
+  # No answer takes longer than a list.
+  application.state.give_up = lambda: None
+  return application
+
+
+def _list(stream, fields):
+  """The list that a request asks for."""
+  for name in fields:
+    _validate.choice("field", name, _FIELDS)
+  items, repeats = fields.get("items"), fields.get("repeats")
+  if items is not None:
+    _validate.instance("items", items, list, "a list of names")
+    items = list(map(str, items))
+  if repeats is not None:
+    _validate.instance("repeats", repeats, bool, "true or false")
+  k = _validate.integer("k", fields.get("k", 10), 1, _ITEMS)
+  user = str(fields.get("user", ""))
+  return stream.recommend(user, k, repeats=repeats, items=items)
+
+
+def _locked(lock: threading.Lock, function: Callable, fields: Any) -> Any:
+  """Returns a function of fields, one after the other."""
+  with lock:
+    return function(fields)

@@ -1,0 +1,111 @@
+"""Recommending by beams over the codes of items, which are always real items.
+
+    found = semantic_beam.recommend(model.network, model.variables, items,
+                                    lengths, k=10, beams=30)
+
+A beam follows a trie of the items' ids: no id is drawn that no item has, and
+with as many beams as items the list is that of scoring every item. Where
+others search freely and leave out afterwards what is no item, fewer than k may
+be left.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import generation
+from jaxseq.generation import tries
+from jaxseq.tasks import item_network
+from jaxseq.tasks import semantic_network
+
+
+def trie(
+  network: semantic_network.SemanticNetwork, variables: Any
+) -> tries.Trie:
+  """Returns the constraint to the ids of a network's items."""
+  return tries.build(_ids(variables), network.tokens().num_outputs)
+
+
+def places(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+  """Returns which items ids are, by a search in their sorted table.
+
+  Args:
+    ids: (items, levels) tokens of each item.
+    tokens: (..., levels) of some of them.
+
+  Returns:
+    Numbers (...) of the items, from 0 on; -1 where there is no such item.
+  """
+  base = 1 + int(max(ids.max(), tokens.max()))
+  keys, wanted = (
+    x.astype(np.int64) @ base ** np.arange(ids.shape[1])[::-1]
+    for x in (ids, tokens)
+  )
+  order = np.argsort(keys)
+  at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+  return np.where(keys[order][at] == wanted, order[at], -1)
+
+
+def recommend(
+  network: semantic_network.SemanticNetwork,
+  variables: Any,
+  items: np.ndarray,
+  lengths: np.ndarray,
+  *,
+  k: int = 10,
+  beams: int = 30,
+  constraint: tries.Trie | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the best next items of users, without scoring every item.
+
+  Args:
+    network: of the codes.
+    variables: of it.
+    items: (n, time) histories, from 1 on, 0 behind the end.
+    lengths: (n,) of them.
+    k: items of each user.
+    beams: ids that are followed at once; what users have taken takes some of
+      them, too, unless it may come again.
+    constraint: `trie` of the variables, which is built anew if None.
+
+  Returns:
+    Items (n, k) from 0 on, the best first, and their log probabilities; -inf
+    where no beam is left.
+  """
+  _validate.integer("beams", beams, k)
+  logits, states = _read(network, variables, items, lengths)
+  tokens = {"params": variables["params"]["network"]}
+  prefix = generation.offline.Prefix(
+    logits, states, np.zeros(logits.shape, bool)
+  )
+  found = generation.beam_search(
+    network.tokens(),
+    tokens,
+    prefix,
+    network.levels,
+    beams=beams,
+    constraint=constraint or trie(network, variables),
+    renormalize=False,
+  )
+  scores = np.array(found.log_prob[:, 0])
+  best = places(_ids(variables), np.asarray(found.tokens[:, 0]))
+  scores[best < 0] = -np.inf
+  if not network.repeats:
+    for row, (history, count) in enumerate(zip(items, lengths)):
+      scores[row, np.isin(best[row], history[:count] - 1)] = -np.inf
+  order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+  return tuple(np.take_along_axis(x, order, axis=1) for x in (best, scores))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(network, variables, items, lengths):
+  """The network's `read`."""
+  return network.apply(variables, items, lengths, method="read")
+
+
+def _ids(variables):
+  """The tokens (items, levels) of all items."""
+  return np.asarray(variables[item_network.ITEMS]["ids"])[1:]

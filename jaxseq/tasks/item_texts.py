@@ -1,0 +1,87 @@
+"""Items by their words: what an item is called says what it is like.
+
+    tokens = item_texts.tokens(["Heat Crime Drama", "Ran War Drama"])
+
+A small network reads the words of each item; its output is the vector that the
+item is read as, and scored by. So an item without a single interaction has a
+vector, and one may be added to a trained model by its text alone. It is the
+form of Recformer (Li et al., arXiv:2305.13731) and Lite-LLM4Rec (Wang et al.,
+arXiv:2402.09543), with any mixer in the place of a language model.
+"""
+
+from collections.abc import Sequence
+import re
+import zlib
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import nn
+
+# Words fall into so many classes by a hash: there is no list of words, and new
+# texts may have new ones. 0 stands behind the end.
+BUCKETS = 8192
+# Words of a text that are read, the first ones.
+LENGTH = 24
+
+
+def tokens(texts: Sequence[str], length: int = LENGTH) -> np.ndarray:
+  """Returns the words (1 + n, time) int32 of texts, 0 behind the end.
+
+    >>> tokens(["Ran", "ran!"])[1:].tolist()
+    [[2681], [2681]]
+
+  The first row is that of no item, which has none. Upper and lower case are
+  one, and an item without a text has the word of an empty one.
+
+  Args:
+    texts: of each item.
+    length: words that are read at most.
+  """
+  rows = [
+    [
+      1 + zlib.crc32(word.encode()) % (BUCKETS - 1)
+      for word in (re.findall(r"\w+", text.lower()) or [""])[:length]
+    ]
+    for text in texts
+  ]
+  array = np.zeros((1 + len(rows), max(map(len, rows))), np.int32)
+  for place, row in zip(array[1:], rows):
+    place[: len(row)] = row
+  return array
+
+
+class Encoder(linen.Module):
+  """Vectors of items from their words.
+
+  Attributes:
+    mixer: name of the mixer.
+    width: of the vectors.
+  """
+
+  mixer: str
+  width: int
+
+  @linen.compact
+  def __call__(self, tokens: jax.Array) -> jax.Array:
+    """Returns vectors (items, width).
+
+    What is in between is computed anew for gradients: all items are read in
+    every update.
+
+    Args:
+      tokens: (items, time), see `tokens`.
+    """
+    stack = nn.StackConfig(
+      self.mixer, d_model=self.width, num_layers=1, remat=True
+    )
+    network = nn.SequenceNetwork(
+      nn.NetworkConfig(stack, pooling="mean"), self.width, BUCKETS
+    )
+    # A row without words counts one, or its mean would be of nothing.
+    lengths = jnp.maximum(jnp.sum(tokens > 0, axis=-1), 1)
+    vectors, _ = network(tokens, lengths=lengths)
+    # Products of two vectors are of the order of 1.
+    return vectors / jnp.sqrt(self.width)

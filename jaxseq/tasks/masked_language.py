@@ -1,0 +1,341 @@
+"""Masked language models: what is hidden, from what stands on either side.
+
+Of each sequence a share of the letters is hidden, and a network that sees both
+sides is asked for them (BERT; see `masking`). It is trained with masks, other
+letters and the true ones in the chosen places, and is measured with masks
+alone: letters that nothing tells cost their entropy then, and no less.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.nn import heads
+from jaxseq.nn import masks
+from jaxseq.tasks import base
+from jaxseq.tasks import masked_network
+from jaxseq.tasks import masking
+from jaxseq.tasks import outputs
+from jaxseq.tasks import task
+from jaxseq.tasks.masked_network import MaskedNetwork
+from jaxseq.training import supervised
+
+MASK = "<mask>"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """The options of arms that a comparison may have for all of them.
+
+  Attributes:
+    objective: "masked" language, or "pairs", see `tasks.pairs`.
+    encoder: path of a model of masked language, of the same network, whose
+      variables training begins with; "" for random ones.
+    share: of the letters that are chosen.
+    positions: learned positions, tokens of the longest sequence; 0 for none.
+    token_dropout: whether masks are left out, see `masking.drop_masks`.
+    pair_width: of `nn.PairHead`, for the objective "pairs".
+    pair_channels: likewise.
+    pair_blocks: likewise, with the dilations 1, 2 and 4 in turn.
+  """
+
+  objective: Literal["masked", "pairs"] = "masked"
+  encoder: str = ""
+  share: float = 0.15
+  positions: int = 0
+  token_dropout: bool = False
+  pair_width: int = 128
+  pair_channels: int = 64
+  pair_blocks: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, base.ArmConfig):
+  """The network and the training of one arm, with `Options`."""
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.number("share", self.share, 0, 1)
+    _validate.fields(
+      self,
+      positive=("pair_width", "pair_channels"),
+      not_negative=("positions", "pair_blocks"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Options, base.DataComparison):
+  """A comparison on sequences of letters, with `Options`."""
+
+
+def names_of(info: data.Info) -> tuple[str, ...]:
+  """Returns the names of a set's tokens, of which one is the mask.
+
+  Raises:
+    ValueError: if the data are no sequences with special tokens.
+  """
+  names = info.tokens or ()
+  if MASK not in names:
+    got = f"{len(names)} names of tokens"
+    raise _validate.error("the data", got, f"sequences with a token {MASK!r}")
+  return names
+
+
+def make_network(arm: ArmConfig, splits: data.Splits) -> MaskedNetwork:
+  """Returns the network of an arm.
+
+  Raises:
+    ValueError: if it reads one way or pools, or the data are others.
+  """
+  names = names_of(splits.info)
+  base.check_pooling(arm.network, False, "every letter may be asked for")
+  masked_network.check_both_sides(arm.network.stack)
+  time = max(part.inputs.shape[1] for part in splits[:3] if part is not None)
+  if 0 < arm.positions < time:
+    expected = f"0, or at least {time}, the tokens of the longest sequence"
+    raise _validate.error("positions", arm.positions, expected)
+  return MaskedNetwork(
+    arm.network,
+    len(names),
+    names.index(MASK),
+    arm.positions,
+    arm.token_dropout,
+  )
+
+
+def begun(
+  variables: base.PyTree, encoder: base.PyTree | None, where: str
+) -> base.PyTree:
+  """Returns the variables to begin with: those of an encoder, if there is one.
+
+  Args:
+    variables: random ones of its network.
+    encoder: those of a model; None for none.
+    where: they come from, for messages.
+
+  Raises:
+    ValueError: if they are those of another network.
+  """
+  if encoder is None:
+    return variables
+
+  def shapes(tree):
+    return jax.tree.map(jnp.shape, dict(tree))
+
+  if shapes(encoder) != shapes(variables):
+    got = f"the variables of another network in {where!r}"
+    raise _validate.error("encoder", got, "those of the arm's network")
+  return jax.tree.map(jnp.asarray, encoder)
+
+
+class Problem(base.ArrayProblem):
+  """Predicting hidden letters of sequences.
+
+  Args:
+    arm: network and batch size, in sequences.
+    splits: as of `data.sources.letters.load`, with names of tokens; those in
+      angle brackets, as the mask, are never hidden. Of sequences with partners
+      the loss of letters that have one is told, too.
+    encoder: variables of the network to begin with; random ones if None.
+
+  Raises:
+    ValueError: if the data are no such sequences, or the network reads one way
+      or pools.
+  """
+
+  validated = "test_loss"
+  at_least = 128
+
+  def __init__(
+    self,
+    arm: ArmConfig,
+    splits: data.Splits,
+    encoder: base.PyTree | None = None,
+  ):
+    network = make_network(arm, splits)
+    super().__init__(arm, network, base.parts(splits), len(splits.train.inputs))
+    names = names_of(splits.info)
+    letters = masked_network.letters_of(names, splits.train.inputs)
+    if len(letters) < 2:
+      expected = "two letters or more"
+      raise _validate.error("the data", f"{len(letters)} letters", expected)
+    self._letters = tuple(letters.tolist())
+    self._special = tuple(map(masked_network.is_special, names))
+    self._encoder = encoder
+
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    variables = self.network.init(key, jnp.zeros((1, 1), jnp.int32))
+    return begun(variables, self._encoder, self.arm.encoder)
+
+  def inputs(self, batch: data.ArrayDataset) -> tuple[Any, ...]:
+    """Returns the tokens and their numbers."""
+    return batch.inputs, batch.lengths
+
+  def loss(
+    self, variables: base.PyTree, batch: Any, carry: base.PyTree, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean cross-entropy of the chosen letters, in nats."""
+    key, draw = jax.random.split(key)
+    masked = self._masked(draw, batch)
+    logits, collections, penalty = base.in_training(
+      self.network, variables, key, masked.inputs, batch.lengths
+    )
+    value, accuracy, _ = base.cross_entropy(logits, batch.inputs, masked.scored)
+    metrics = {"train_accuracy": accuracy}
+    return value + penalty, supervised.Loss(metrics, collections, carry)
+
+  def scores(
+    self,
+    variables: base.PyTree,
+    batch: data.ArrayDataset,
+    key: jax.Array | None = None,
+  ) -> tuple[supervised.Metrics, jax.Array]:
+    """Returns "test_loss" in nats and "accuracy" of letters that are masked."""
+    key = jax.random.key(0) if key is None else key
+    masked = self._masked(key, batch, hidden=1.0, random=0.0)
+    logits = self.network.apply(variables, masked.inputs, batch.lengths)
+    loss, accuracy, count = base.cross_entropy(
+      logits, batch.inputs, masked.scored
+    )
+    metrics = {"test_loss": loss, "accuracy": accuracy}
+    partners = batch.extras.partners
+    if partners is not None:
+      paired = masked.scored & (partners > 0)
+      nats, _, number = base.cross_entropy(logits, batch.inputs, paired)
+      share = number / jnp.maximum(count, 1)
+      metrics |= {"paired_nats": nats * share, "paired_share": share}
+    return metrics, count
+
+  def measure(
+    self, variables: base.PyTree, examples: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores the examples of a part; "paired_loss" is of letters in pairs."""
+    metrics = super().measure(variables, examples)
+    if "paired_nats" in metrics:
+      nats, share = metrics.pop("paired_nats"), metrics.pop("paired_share")
+      metrics["paired_loss"] = nats / jnp.maximum(share, 1e-9)
+    return metrics
+
+  def _masked(self, key, batch, **options):
+    """A batch with some of its letters hidden."""
+    tokens = batch.inputs
+    allowed = ~jnp.array(self._special)[tokens]
+    if batch.lengths is not None:
+      allowed &= masks.inside(tokens.shape[-1], batch.lengths)
+    return masking.mask(
+      key,
+      tokens,
+      allowed,
+      self.network.mask_token,
+      jnp.array(self._letters),
+      share=self.arm.share,
+      **options,
+    )
+
+
+def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
+  """Returns the loss of what knows how often letters come, by its label.
+
+  Args:
+    splits: as of `Problem`.
+    part: "test" or "valid".
+  """
+  wanted = getattr(splits, part)
+  if wanted is None:
+    return {}
+  names = names_of(splits.info)
+  letters = masked_network.letters_of(names, splits.train.inputs)
+
+  def counts(dataset):
+    tokens = dataset.inputs[data.datasets.inside(dataset)]
+    return np.bincount(tokens, minlength=len(names))[letters]
+
+  # Every letter once more, so that none is impossible.
+  seen = counts(splits.train) + 1.0
+  nats = -np.log(seen / seen.sum())
+  here = counts(wanted)
+  total = max(here.sum(), 1)
+  accuracy = here[np.argmax(seen)] / total
+  row = {"test_loss": float(nats @ here / total), "accuracy": float(accuracy)}
+  return {"letters by frequency": row}
+
+
+def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
+  """Returns "tokens" (n, time) int32 and "lengths" (n,)."""
+  del network
+  tokens = np.asarray(dataset.inputs, np.int32)
+  lengths = dataset.lengths
+  if lengths is None:
+    lengths = np.full(len(tokens), tokens.shape[1], np.int32)
+  return {"tokens": tokens, "lengths": np.asarray(lengths)}
+
+
+def compute(
+  network: MaskedNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns what the network says of sequences.
+
+  Returns:
+    "probability" (n, time, tokens), of every token at every place, and
+    "embedding" (n, d_model), the mean over a sequence of what the head reads.
+  """
+  tokens, lengths = arguments["tokens"], arguments["lengths"]
+  read = functools.partial(network.apply, variables, tokens, lengths)
+  return {
+    "probability": jax.nn.softmax(read()),
+    "embedding": heads.pool("mean", read(features=True), lengths),
+  }
+
+
+def _predict(model, examples):
+  """Returns a row for each masked place; without any, of each embedding."""
+  dataset = examples.dataset
+  arrays = model.outputs(dataset)
+  masked = np.asarray(dataset.inputs) == model.network.mask_token
+  if not masked.any():
+    vectors = arrays["embedding"]
+    columns = {"id": np.array(examples.ids)}
+    for i in range(vectors.shape[1]):
+      columns[f"embedding_{i}"] = vectors[:, i]
+    return columns, arrays
+  names = model.preparation.tokens
+  letters = np.array([not masked_network.is_special(x) for x in names])
+  likely = np.where(letters, arrays["probability"], 0)
+  best = likely.argmax(axis=-1)
+  columns = outputs.rows(examples.ids, masked, "position")
+  # Behind the token at the beginning.
+  columns["position"] = columns["position"] - 1
+  columns["letter"] = np.array(names)[best][masked]
+  columns["probability"] = likely.max(axis=-1)[masked]
+  return columns, arrays
+
+
+TASK = task.Task(
+  name="masked_language",
+  arm=ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="test_loss",
+  better="lower",
+  unit="sequences",
+  columns={
+    "test_loss": "nats",
+    "accuracy": "accuracy",
+    "paired_loss": "nats in pairs",
+  },
+  kind="masked_language",
+  outputs=outputs.Outputs(
+    network=MaskedNetwork,
+    arguments=arguments,
+    compute=compute,
+    predict=_predict,
+  ),
+  baselines=lambda splits, config, part: entropy(splits, part),
+)

@@ -1,0 +1,183 @@
+"""The network of masked language models, over layers that see both sides."""
+
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq.mixers.keys_and_values import attention
+from jaxseq.nn import dense
+from jaxseq.nn import layer
+from jaxseq.nn import masks
+from jaxseq.tasks import masking
+
+
+class MaskedNetwork(linen.Module):
+  """Embedding, layers that see both sides, and a head tied to the embedding.
+
+  With learned positions, a norm behind the embedding and bidirectional
+  attention it is the encoder of ESM-1b and RNA-FM (Chen et al.,
+  arXiv:2204.00300); with recurrent mixers, which read both ways, it has no
+  longest sequence.
+
+  Attributes:
+    config: of the stack, `embedding_norm` and `embedding_scale`.
+    vocab_size: number of tokens, the mask and other special ones included.
+    mask_token: number of the mask.
+    positions: learned positions, tokens of the longest sequence; 0 for none.
+    token_dropout: whether masks are left out, see `masking.drop_masks`.
+  """
+
+  config: nn.NetworkConfig
+  vocab_size: int
+  mask_token: int
+  positions: int = 0
+  token_dropout: bool = False
+
+  @linen.compact
+  def __call__(
+    self,
+    tokens: jax.Array,
+    lengths: jax.Array | None = None,
+    train: bool = False,
+    features: bool = False,
+  ) -> jax.Array:
+    """Scores all tokens at every place.
+
+    Args:
+      tokens: (*batch, time) integers.
+      lengths: (*batch,) numbers of valid tokens; all are if None. What lies
+        behind changes nothing at these.
+      train: whether dropout is on.
+      features: whether what the head reads is returned.
+
+    Returns:
+      Logits (*batch, time, vocab_size), or features (*batch, time, d_model).
+
+    Raises:
+      ValueError: if a sequence is longer than there are positions.
+    """
+    config, stack = self.config, self.config.stack
+    time = tokens.shape[-1]
+    dtype = jnp.dtype(stack.dtype)
+    init = linen.initializers.normal(0.02)
+    embed = dense.Embed(
+      self.vocab_size,
+      stack.d_model,
+      dtype=jnp.promote_types(dtype, jnp.float32),
+      embedding_init=init,
+      name="embed",
+    )
+    x = embed(tokens)
+    if config.embedding_scale != 1:
+      x = config.embedding_scale * x
+    if self.token_dropout:
+      x = masking.drop_masks(x, tokens, self.mask_token, lengths)
+    if self.positions:
+      if time > self.positions:
+        expected = f"at most {self.positions}, the learned positions"
+        raise _validate.error("tokens", f"{time} in a row", expected)
+      table = self.param("positions", init, (self.positions, stack.d_model))
+      x = x + table[:time].astype(x.dtype)
+    x = x.astype(dtype)
+    if config.embedding_norm:
+      x = layer.make_norm(stack, stack.norm, dtype, train, "embedding_norm")(x)
+    if lengths is not None:
+      x = jnp.where(masks.inside(time, lengths)[..., None], x, 0)
+    layers = nn.SequenceModel(stack, name="stack")
+    x, _ = layers(x, train=train, lengths=lengths)
+    if features:
+      return x
+    return nn.TiedHead(stack.norm_epsilon, x.dtype, name="head")(x, embed)
+
+
+def attention_maps(
+  network: MaskedNetwork,
+  variables: Any,
+  tokens: jax.Array,
+  lengths: jax.Array | None = None,
+) -> jax.Array:
+  """Returns what the tokens take of each other, in all layers and heads.
+
+  Args:
+    network: with bidirectional attention in all layers, behind norms.
+    variables: of the network.
+    tokens: (*batch, time) integers.
+    lengths: as of the network.
+
+  Returns:
+    (*batch, layers * heads, time, time), see `attention.weights`.
+
+  Raises:
+    ValueError: if the layers are others.
+  """
+  stack = network.config.stack
+  for each in stack.every_layer:
+    one = each.mixer_config
+    if not isinstance(one, attention.Config) or not one.bidirectional:
+      raise _validate.error("mixer", each.mixer, "bidirectional attention")
+  _, collections = network.apply(
+    variables,
+    tokens,
+    lengths,
+    features=True,
+    capture_intermediates=lambda module, _: module.name == "norm",
+    mutable=["intermediates"],
+  )
+  read = collections["intermediates"]["stack"]
+  params = variables["params"]["stack"]
+  mask = None if lengths is None else masks.inside(tokens.shape[-1], lengths)
+  return jnp.concatenate(
+    [
+      attention.weights(
+        each.mixer_config,
+        params[f"layers_{i}"]["mixer"],
+        read[f"layers_{i}"]["norm"]["__call__"][0],
+        mask,
+      )
+      for i, each in enumerate(stack.every_layer)
+    ],
+    axis=-3,
+  )
+
+
+def check_both_sides(stack: nn.StackConfig) -> None:
+  """Checks that every layer sees what follows an element, and what precedes.
+
+  Raises:
+    ValueError: naming the layer that reads one way.
+  """
+  for index, each in enumerate(stack.every_layer):
+    one = each.mixer_config
+    if each.mixes and not (
+      each.bidirectional or getattr(one, "bidirectional", False)
+    ):
+      fields = type(one).__dataclass_fields__
+      name = "bidirectional"
+      if name in fields:
+        name = f"bidirectional, or mixer_options.{name},"
+      got = f"False in layer {index} of {each.mixer}"
+      raise _validate.error(f"network.stack.{name}", got, "True")
+
+
+def letters_of(names: tuple[str, ...], tokens: np.ndarray) -> np.ndarray:
+  """Returns the tokens that stand for data, among those of an array.
+
+  Args:
+    names: of all tokens; those in angle brackets are special, as "<mask>".
+    tokens: integers of any shape.
+
+  Returns:
+    (n,) int32, sorted.
+  """
+  special = [i for i, name in enumerate(names) if is_special(name)]
+  return np.setdiff1d(np.unique(tokens), special).astype(np.int32)
+
+
+def is_special(name: str) -> bool:
+  """Returns whether a token stands for no data, as "<pad>" does not."""
+  return len(name) > 2 and name.startswith("<") and name.endswith(">")

@@ -1,0 +1,217 @@
+"""Pairs of the elements of sequences, as of bases in a structure of RNA.
+
+A network of masked language, from the beginning or trained by its own task
+before, and `nn.PairHead` on what it reads. Training is the binary cross-entropy
+over all pairs of letters; an evaluation pairs what is above a half, and counts
+the pairs of all sequences together.
+"""
+
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.data import rna
+from jaxseq.nn import masks
+from jaxseq.tasks import base
+from jaxseq.tasks import masked_language
+from jaxseq.tasks import outputs
+from jaxseq.tasks import task
+from jaxseq.tasks.masked_network import MaskedNetwork
+from jaxseq.training import supervised
+
+_COUNTS = ("hits", "predicted", "true")
+
+
+class PairNetwork(linen.Module):
+  """A network of masked language and a head of pairs.
+
+  Attributes:
+    encoder: the network, whose own head is not used.
+    width: of `nn.PairHead`, as the rest.
+    channels: likewise.
+    blocks: how many, with the dilations 1, 2 and 4 in turn.
+  """
+
+  encoder: MaskedNetwork
+  width: int = 128
+  channels: int = 64
+  blocks: int = 3
+
+  @linen.compact
+  def __call__(
+    self, tokens: jax.Array, lengths: jax.Array, train: bool = False
+  ) -> jax.Array:
+    """Maps (n, time) tokens and (n,) lengths to logits (n, time, time)."""
+    x = self.encoder(tokens, lengths, train=train, features=True)
+    dilations = tuple(2 ** (i % 3) for i in range(self.blocks))
+    rate = self.encoder.config.stack.dropout
+    head = nn.PairHead(
+      self.width, self.channels, dilations, rate, x.dtype, name="pairs"
+    )
+    return head(x, lengths, train)
+
+
+class Problem(base.ArrayProblem):
+  """Predicting pairs of letters.
+
+  Args:
+    arm: network and batch size, in sequences.
+    splits: as of `data.rna.load`, with partners.
+    encoder: variables of the network of masked language to begin with; random
+      ones if None.
+
+  Raises:
+    ValueError: if the data are others, or the network reads one way or pools.
+  """
+
+  validated = "f1"
+  at_least = 32
+
+  def __init__(
+    self,
+    arm: masked_language.ArmConfig,
+    splits: data.Splits,
+    encoder: base.PyTree | None = None,
+  ):
+    network = PairNetwork(
+      masked_language.make_network(arm, splits),
+      arm.pair_width,
+      arm.pair_channels,
+      arm.pair_blocks,
+    )
+    train = splits.train
+    if train.extras.partners is None or train.lengths is None:
+      expected = "sequences with lengths and partners"
+      raise _validate.error("the data", "sequences without pairs", expected)
+    super().__init__(arm, network, base.parts(splits), len(train.inputs))
+    self._encoder = encoder
+
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    # All of its parameters, those of its own head, too.
+    parts = jax.random.split(key)
+    tokens, lengths = jnp.zeros((1, 2), jnp.int32), jnp.full(1, 2)
+    variables = dict(self.network.init(parts[0], tokens, lengths))
+    encoder = self.network.encoder.init(parts[1], tokens)
+    encoder = masked_language.begun(encoder, self._encoder, self.arm.encoder)
+    params = {**variables["params"], "encoder": dict(encoder["params"])}
+    params["encoder"].pop("head")
+    return {**variables, "params": params}
+
+  def inputs(self, batch: data.ArrayDataset) -> tuple[Any, ...]:
+    """Returns the tokens and their numbers."""
+    return batch.inputs, batch.lengths
+
+  def score(
+    self, outputs: jax.Array, batch: data.ArrayDataset
+  ) -> tuple[supervised.Metrics, jax.Array]:
+    """Returns "test_loss", a mean over pairs, and counts for `measure`."""
+    time = batch.inputs.shape[-1]
+    # Neither of the ends is a letter.
+    places = jnp.arange(time)
+    inside = masks.inside(time, batch.lengths - 1) & (places > 0)
+    counted = inside[:, :, None] & inside[:, None, :]
+    counted &= places[:, None] < places
+    partners = jnp.asarray(batch.extras.partners)
+    true = (partners[:, :, None] == places) & counted
+    values = optax.sigmoid_binary_cross_entropy(outputs, true)
+    number = jnp.maximum(counted.sum(), 1)
+    loss = jnp.where(counted, values, 0).sum() / number
+    predicted = (outputs > 0) & counted
+    sums = (predicted & true).sum(), predicted.sum(), true.sum()
+    return {
+      "test_loss": loss,
+      **{name: sum / number for name, sum in zip(_COUNTS, sums)},
+    }, counted.sum()
+
+  def measure(
+    self, variables: base.PyTree, examples: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores a part: "test_loss", and "f1", "precision", "recall"."""
+    metrics = super().measure(variables, examples)
+    hits, predicted, true = (metrics.pop(name) for name in _COUNTS)
+    least = 1e-12
+    return metrics | {
+      "f1": 2 * hits / jnp.maximum(predicted + true, least),
+      "precision": hits / jnp.maximum(predicted, least),
+      "recall": hits / jnp.maximum(true, least),
+    }
+
+
+def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
+  """Returns the metrics of structures with the most pairs, by their label.
+
+  Args:
+    splits: as of `Problem`, of RNA.
+    part: "test" or "valid".
+  """
+  wanted = getattr(splits, part)
+  if wanted is None:
+    return {}
+  names = masked_language.names_of(splits.info)
+  predicted, true = [], []
+  for tokens, partners, length in zip(
+    wanted.inputs, wanted.extras.partners, wanted.lengths
+  ):
+    predicted.append(
+      rna.nussinov("".join(names[i] for i in tokens[1 : length - 1]))
+    )
+    true.append(partners[1 : length - 1] - 1)
+  return {"Nussinov": rna.f1(predicted, true)}
+
+
+def compute(
+  network: PairNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "pairs" (n, time, time), the probabilities of pairs of tokens."""
+  tokens, lengths = arguments["tokens"], arguments["lengths"]
+  return {"pairs": jax.nn.sigmoid(network.apply(variables, tokens, lengths))}
+
+
+def _predict(model, examples):
+  """Returns a row for each pair that is likelier than not."""
+  arrays = model.outputs(examples.dataset)
+  lengths = masked_language.arguments(None, examples.dataset)["lengths"]
+  inside = masks.inside(arrays["pairs"].shape[1], np.asarray(lengths) - 1)
+  both = inside[:, :, None] & inside[:, None, :]
+  both[:, 0] = False
+  shown = np.triu(arrays["pairs"] > 0.5, 1) & both
+  example, first, second = np.nonzero(shown)
+  columns = {
+    "id": np.array(examples.ids)[example],
+    "position": first - 1,
+    "partner": second - 1,
+    "probability": arrays["pairs"][shown],
+  }
+  return columns, arrays
+
+
+TASK = task.Task(
+  name="pairs",
+  arm=masked_language.ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="f1",
+  better="higher",
+  unit="sequences",
+  columns={
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "test_loss": "nats",
+  },
+  kind="pairs",
+  outputs=outputs.Outputs(
+    network=PairNetwork,
+    arguments=masked_language.arguments,
+    compute=compute,
+    predict=_predict,
+  ),
+  baselines=lambda splits, config, part: floors(splits, part),
+)

@@ -1,0 +1,347 @@
+"""Temporal graphs: where does a node's next event go?
+
+A network reads events in the order of time, batch by batch, keeps a state of
+each node (`graph_network`), and scores destinations. Training goes through the
+events of the training part again and again, from a fresh memory each time; the
+memory is the carry of the problem. A trained network reads all events up to
+those that are asked for, and ranks the destination of each among its candidates
+(the protocol of TGB-Seq, arXiv:2502.02975) before it sees the batch. Beside the
+networks stand the rows of `graph_floors`.
+"""
+
+import dataclasses
+from typing import Any
+from typing import Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq._types import PyTree
+from jaxseq.tasks import base
+from jaxseq.tasks import graph_floors
+from jaxseq.tasks import graph_neighbors
+from jaxseq.tasks import graph_network
+from jaxseq.tasks import node_memory
+from jaxseq.tasks import ranking
+from jaxseq.tasks import task
+from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """The network and the training of one arm.
+
+  Attributes:
+    batch_size: events of an update, in training and evaluation; a node's
+      messages wait as long, see `graph_network.Options.run`.
+    graph: options around the cell, which is the `stack` of the network.
+    loss: "bce", of the destination and another one, drawn at random, as in TGN;
+      or "full", the cross-entropy over all destinations.
+  """
+
+  _: dataclasses.KW_ONLY
+  graph: graph_network.Options = graph_network.Options()
+  loss: Literal["bce", "full"] = "bce"
+
+  def __post_init__(self):
+    super().__post_init__()
+    base.check_pooling(self.network, False, "every event is scored")
+    self.network.stack.refuse("network.stack", batch_norm="in memories")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(base.DataComparison):
+  """A comparison of networks on the events of a graph.
+
+  Attributes:
+    graph: fields of `graph_network.Options` that all arms share.
+    loss: see `ArmConfig`.
+  """
+
+  _: dataclasses.KW_ONLY
+  graph: arms.Fields = arms.EMPTY
+  loss: Literal["bce", "full"] = "bce"
+
+
+class Problem(base.ArrayProblem):
+  """Predicting where events go.
+
+  Args:
+    arm: network and batch size, in events.
+    splits: as of `data.event_graphs.make_splits`.
+
+  Raises:
+    ValueError: if the data are no events of a graph, or a batch is larger than
+      the training part.
+  """
+
+  validated = "mrr"
+
+  def __init__(self, arm: ArmConfig, splits: data.Splits):
+    sets = base.parts(splits)
+    first = sets["train"]
+    if (
+      first.inputs.ndim != 2
+      or first.inputs.shape[1] != 2
+      or first.extras.times is None
+    ):
+      got = f"inputs {first.inputs.shape}"
+      raise _validate.error("the data", got, "events (n, 2) with times")
+    nodes = np.concatenate([one.inputs for one in sets.values()])
+    time = np.concatenate([one.extras.times[:, 0] for one in sets.values()])
+    features = None
+    if first.extras.features is not None:
+      rows = [one.extras.features for one in sets.values()]
+      features = np.concatenate(rows)
+    candidates = {
+      name: np.concatenate([one.inputs[:, 1:], one.targets], axis=1)
+      for name, one in sets.items()
+      if name != "train"
+    }
+    ends = [nodes[:, 1], *(one.ravel() for one in candidates.values())]
+    low, high = (int(f([f(x) for x in ends])) for f in (np.min, np.max))
+    network = graph_network.GraphNetwork(
+      arm.network,
+      arm.graph,
+      splits.info.vocab_size,
+      low,
+      high,
+      0 if features is None else features.shape[1],
+      gaps(first.inputs, first.extras.times[:, 0]),
+    )
+    arrays: dict[str, Any] = candidates | {
+      "events": graph_network.Events(
+        nodes[:, 0],
+        nodes[:, 1],
+        time.astype(np.float32),
+        np.searchsorted(time, time).astype(np.int32),
+        features,
+        np.ones(len(nodes), bool),
+      )
+    }
+    if arm.graph.reads_graph:
+      arrays["graph"] = graph_neighbors.index(
+        nodes, time, features, network.num_nodes
+      )
+    super().__init__(arm, network, arrays, len(first.inputs))
+    self.batches = -(-self.size // arm.batch_size)
+
+  @property
+  def carry(self) -> node_memory.Memory:
+    """The memory before all events."""
+    return self.network.memory()
+
+  def init(self, key: jax.Array) -> PyTree:
+    """Returns the variables of the network."""
+    events = self._events(self.data, 0, 1, 1)
+    return self.network.init(
+      key,
+      self.network.memory(),
+      events,
+      jnp.zeros((), jnp.int32),
+      self._others(key, events),
+      self._graph(self.data),
+    )
+
+  def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> PyTree:
+    """Returns the next events, their candidates, neighbors and the epoch."""
+    size = self.arm.batch_size
+    begin = update % self.batches * size
+    events = self._events(data, begin, self.size, size)
+    key = jax.random.fold_in(key, update)
+    epoch = (update // self.batches).astype(jnp.int32)
+    return events, self._others(key, events), self._graph(data), epoch
+
+  def loss(
+    self, variables: PyTree, batch: Any, carry: PyTree, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the objective on a batch, and the memory after it."""
+    events, candidates, graph, epoch = batch
+    outputs, collections, penalty = base.in_training(
+      self.network,
+      variables,
+      key,
+      carry,
+      events,
+      epoch,
+      candidates,
+      graph,
+    )
+    if self.arm.loss == "full":
+      label = jnp.maximum(events.destination - self.network.first, 0)
+      value, _, _ = base.cross_entropy(outputs.scores, label, events.valid)
+    else:
+      sign = jnp.array([-1.0, 1.0])
+      each = jax.nn.softplus(sign * outputs.scores).sum(axis=1)
+      each = jnp.where(events.valid, each, 0).sum()
+      value = each / jnp.maximum(events.valid.sum(), 1)
+    metrics = {}
+    if self.arm.graph.pres:
+      metrics["incoherence"] = outputs.incoherence
+      penalty = penalty + self.arm.graph.coherence * outputs.incoherence
+    return value + penalty, supervised.Loss(
+      metrics, collections, outputs.memory
+    )
+
+  def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
+    """Ranks the test events after all others were read.
+
+    Returns:
+      "mrr" and "hit_rate_10", and where there are validation events "valid_mrr"
+      of them.
+    """
+    memory = self.read(variables, data)
+    if self.part == "test":
+      return self.rank(variables, data, "test", memory)[0]
+    valid, memory = self.rank(variables, data, "valid", memory)
+    metrics, _ = self.rank(variables, data, "test", memory)
+    return metrics | {"valid_mrr": valid["mrr"]}
+
+  def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
+    """Ranks the validation events, or the test events without any."""
+    if self.part == "test":
+      return self.evaluate(variables, data)
+    memory = self.read(variables, data)
+    metrics, _ = self.rank(variables, data, "valid", memory)
+    return {self.watched(name): value for name, value in metrics.items()}
+
+  def read(self, variables: PyTree, data: PyTree) -> node_memory.Memory:
+    """Returns the memory after the events of the training part.
+
+    Args:
+      variables: of the network.
+      data: the problem's.
+    """
+    memory, _ = self._follow(variables, data, self.carry, 0, self.size, None)
+    return memory
+
+  def rank(
+    self,
+    variables: PyTree,
+    data: PyTree,
+    part: str,
+    memory: node_memory.Memory,
+  ) -> tuple[supervised.Metrics, node_memory.Memory]:
+    """Ranks the destinations of a part, batch by batch.
+
+    Args:
+      variables: of the network.
+      data: the problem's.
+      part: "valid" or "test".
+      memory: before it.
+
+    Returns:
+      "mrr" and "hit_rate_10", and the memory after the part.
+    """
+    count = len(data[part])
+    begin = self.size
+    if part == "test" and self.part == "validation":
+      begin += len(data["valid"])
+    memory, place = self._follow(
+      variables, data, memory, begin, count, data[part]
+    )
+    metrics = {
+      "mrr": ranking.reciprocal_rank(place).mean(),
+      "hit_rate_10": ranking.hit_rate(place, 10).mean(),
+    }
+    return metrics, memory
+
+  def _follow(self, variables, data, memory, begin, count, candidates):
+    """The memory after events, and the ranks of their destinations."""
+    size, graph = self.arm.batch_size, self._graph(data)
+
+    def step(memory, number):
+      start = number * size
+      events = self._events(data, begin + start, begin + count, size)
+      some = None
+      if candidates is not None:
+        rows = start + jnp.arange(size)
+        some = jnp.take(jnp.asarray(candidates), rows, axis=0, mode="clip")
+      outputs = self.network.apply(
+        variables,
+        memory,
+        events,
+        jnp.zeros((), jnp.int32),
+        some,
+        graph,
+        scored=some is not None,
+      )
+      place = None
+      if some is not None:
+        place = ranking.ranks(outputs.scores, jnp.zeros(size, jnp.int32))
+      return outputs.memory, place
+
+    memory, place = lax.scan(step, memory, jnp.arange(-(-count // size)))
+    return memory, jax.tree.map(lambda x: x.reshape(-1)[:count], place)
+
+  def _events(self, data, begin, end, size):
+    """A batch of events, filled up behind the end."""
+    index = begin + jnp.arange(size)
+    events = jax.tree.map(
+      lambda x: jnp.take(jnp.asarray(x), index, axis=0, mode="clip"),
+      data["events"],
+    )
+    return events._replace(valid=index < end)
+
+  def _others(self, key, events):
+    """The destinations that training looks at; None if it is all of them."""
+    if self.arm.loss == "full":
+      return None
+    low, high = self.network.first, self.network.last
+    shape = events.destination.shape
+    other = jax.random.randint(key, shape, low, high, events.destination.dtype)
+    other += other >= events.destination
+    return jnp.stack([events.destination, other], axis=1)
+
+  def _graph(self, data):
+    """All events by their nodes, if neighbors are read."""
+    graph = data.get("graph")
+    return None if graph is None else jax.tree.map(jnp.asarray, graph)
+
+
+def gaps(
+  nodes: np.ndarray, time: np.ndarray
+) -> tuple[float, float, float, float]:
+  """Returns mean and deviation of the times between a node's events.
+
+  The first one of a node counts from 0.
+
+  Args:
+    nodes: (n, 2) sources and destinations.
+    time: (n,) from 0 on, which never fall.
+
+  Returns:
+    Those of the sources, and those of the destinations.
+  """
+  numbers: list[float] = []
+  for column in nodes.T:
+    order = np.argsort(column, kind="stable")
+    since = np.diff(time[order], prepend=0.0)
+    first = np.diff(column[order], prepend=-1) != 0
+    since[first] = time[order][first]
+    numbers += [float(since.mean()), float(since.std()) or 1.0]
+  mean_source, source, mean_destination, destination = numbers
+  return mean_source, source, mean_destination, destination
+
+
+TASK = task.Task(
+  name="temporal_graph",
+  arm=ArmConfig,
+  problem=lambda arm, splits, config: Problem(arm, splits),
+  metric="mrr",
+  better="higher",
+  unit="events",
+  columns={
+    "mrr": "MRR",
+    "hit_rate_10": "HR@10",
+    "valid_mrr": "validation",
+  },
+  baselines=lambda splits, config, part: graph_floors.floors(
+    splits, part, config.batch_size
+  ),
+)

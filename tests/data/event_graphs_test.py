@@ -1,0 +1,111 @@
+"""Events of graphs: tables, the folders of TGB-Seq, and what is made."""
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import event_graphs
+
+ROWS = ["b,x,3,.5", "a,y,1,.1", "a,x,1,.2", "b,b,2,.3", "a,y,4,.6", "b,y,5,.7"]
+
+
+def write(path, rows, names="source,destination,time,size"):
+  path.write_text("\n".join([names, *rows, ""]))
+  return path
+
+
+def test_a_table_becomes_events_in_the_order_of_time(tmp_path):
+  path = write(tmp_path / "e.csv", ROWS)
+  options = {"valid_fraction": 1 / 6, "test_fraction": 1 / 6, "candidates": 3}
+  splits = data.load("graph_table", path=path, features=("size",), **options)
+  sets = splits.train, splits.valid, splits.test
+  # a, b, x, y; rows at one time stay in their order.
+  nodes = np.concatenate([one.inputs for one in sets]).tolist()
+  assert nodes == [[1, 4], [1, 3], [2, 2], [2, 3], [1, 4], [2, 4]]
+  times = np.concatenate([one.extras.times[:, 0] for one in sets])
+  assert times.tolist() == [0, 0, 1, 2, 3, 4]
+  sizes = np.concatenate([one.extras.features[:, 0] for one in sets])
+  np.testing.assert_allclose(sizes, [0.1, 0.2, 0.3, 0.5, 0.6, 0.7], rtol=1e-6)
+  assert [len(one.inputs) for one in sets] == [4, 1, 1]
+  assert not np.any(splits.test.targets == splits.test.inputs[:, 1:])
+  apart = data.load("graph_table", path=path, bipartite=True, **options)
+  # Destinations b, x, y, then the sources a, b.
+  assert apart.train.inputs.tolist() == [[4, 3], [4, 2], [5, 1], [5, 2]]
+  assert apart.train.extras.features is None
+  later = data.load("graph_table", seed=1, path=path, **options)
+  again = data.load("graph_table", seed=1, path=path, **options)
+  np.testing.assert_array_equal(later.test.targets, again.test.targets)
+
+
+def test_what_is_wrong_is_told_with_its_place(tmp_path):
+  path = write(tmp_path / "e.csv", [*ROWS, "b,,5,.7"])
+  with pytest.raises(ValueError, match="line 8: column 'destination': got not"):
+    data.load("graph_table", path=path)
+  path = write(tmp_path / "e.csv", [*ROWS, "b,x,5,"])
+  with pytest.raises(ValueError, match="line 8: column 'size': got nothing"):
+    data.load("graph_table", path=path, features=("size",))
+  path = write(tmp_path / "e.csv", ["a,b,1,0", "c,b,2,0", "d,b,3,0", "d,b,9,0"])
+  with pytest.raises(ValueError, match="destinations: got 1, expected two"):
+    data.load("graph_table", path=path, valid_fraction=0.0, test_fraction=0.25)
+
+
+def test_a_folder_of_tgb_seq_is_read_where_it_is(tmp_path):
+  folder = tmp_path / "Tiny"
+  folder.mkdir()
+  rows = ["0,5,10,0", "1,6,11,0", "0,6,12,1", "1,5,13,2", "1,7,14,2"]
+  write(folder / "Tiny.csv", rows, "src,dst,time,split")
+  others = np.array([[6, 7], [5, 6]])
+  np.save(folder / "Tiny_test_ns.npy", others)
+  np.save(folder / "Tiny_edge_feat.npy", np.eye(5))
+  splits = data.load("tgb_seq", path=folder, candidates=4)
+  assert splits.info.vocab_size == 9
+  assert splits.train.inputs.tolist() == [[1, 6], [2, 7]]
+  assert splits.test.inputs.tolist() == [[2, 6], [2, 8]]
+  np.testing.assert_array_equal(splits.test.targets, others + 1)
+  assert splits.valid.targets.shape == (1, 4)
+  np.testing.assert_array_equal(splits.test.extras.features, np.eye(5)[3:])
+  np.save(folder / "Tiny_test_ns.npy", others[:1])
+  with pytest.raises(ValueError, match="got shape .1, 2., expected .2, colum"):
+    data.load("tgb_seq", path=folder)
+  write(folder / "Tiny.csv", [*rows, "1,5,15,0"], "src,dst,time,split")
+  with pytest.raises(ValueError, match="split: .*expected 0, then 1, then 2"):
+    data.load("tgb_seq", path=folder)
+
+
+def test_followers_differ_in_their_items_alone():
+  splits = event_graphs.followers(pairs=20, repeats=2)
+  sets = splits.train, splits.valid, splits.test
+  nodes = np.concatenate([one.inputs for one in sets])
+  times = np.concatenate([one.extras.times[:, 0] for one in sets])
+  for pair in range(20):
+    rows = [nodes[:, 0] == 11 + 2 * pair + n for n in range(2)]
+    items = [nodes[row, 1] for row in rows]
+    assert abs(items[0] - items[1]).tolist() == [5] * 10
+    assert (np.diff(items[0]) % 5).tolist() == [1] * 9
+    np.testing.assert_array_equal(*(times[row] for row in rows))
+  assert set(abs(splits.test.targets - splits.test.inputs[:, 1:]).ravel()) == {
+    5
+  }
+
+
+def test_nodes_drift_around_a_ring():
+  splits = event_graphs.drifting_nodes(
+    users=2, items=10, events=4000, speed=0.01, noise=0.0
+  )
+  nodes, times = splits.train.inputs, splits.train.extras.times[:, 0]
+  for user in (11, 12):
+    own = nodes[:, 0] == user
+    steps = np.diff(nodes[own, 1]) % 10
+    # Never more than one item ahead, or never more than one back.
+    assert set(steps) <= {0, 1} or set(steps) <= {0, 9}
+    assert len(times[own]) > 1000
+
+
+@pytest.mark.slow
+def test_movielens_is_a_graph_without_repeated_events():
+  splits = data.load("ml_100k_graph")
+  sets = splits.train, splits.valid, splits.test
+  nodes = np.concatenate([one.inputs for one in sets])
+  assert len(np.unique(nodes, axis=0)) == len(nodes) == 100_000
+  assert splits.info.vocab_size == 943 + 1682 + 1
+  assert splits.test.targets.shape == (15_000, 100)

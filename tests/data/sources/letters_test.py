@@ -1,0 +1,56 @@
+"""Sequences of letters: lines and FASTA, and the tokens of RNA-FM."""
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data.sources import letters
+from tests.data import writing
+
+
+def test_the_tokens_of_the_release(golden):
+  arrays = golden("rna/rna_fm_tiny")
+  assert tuple(arrays["vocabulary"]) == letters.RNA
+  source = letters.LetterSource(rna=True)
+  # T is read as U, and small letters as large ones.
+  written = [x.replace("U", "T").lower() for x in arrays["sequences"]]
+  np.testing.assert_array_equal(
+    source.prepare(written).inputs, arrays["tokens"]
+  )
+  row = source.prepare(["A<mask>?"]).inputs[0]
+  assert [letters.RNA[i] for i in row] == [
+    *("<cls>", "A", "<mask>", "<unk>", "<eos>")
+  ]
+
+
+def test_lines_are_divided_whole_and_long_ones_cut(tmp_path):
+  lines = [f"line {i} -" + "x" * i for i in range(20)]
+  writing.write(tmp_path, {"a.txt": "\n\n".join(lines)})
+  splits = data.load("letters", path=tmp_path / "a.txt", length=16)
+  parts = [splits.train, splits.valid, splits.test]
+  names = np.array(splits.info.tokens)
+  pieces = [
+    "".join(names[row[1 : n - 1]])
+    for part in parts
+    for row, n in zip(part.inputs, part.lengths)
+  ]
+  expected = [x[i : i + 16] for x in lines for i in range(0, len(x), 16)]
+  assert sorted(pieces) == sorted(expected)
+  assert (splits.train.inputs[:, 0] == 0).all()
+  read = splits.info.preparation.read(tmp_path / "a.txt")
+  assert read.ids[:2] == ("a.txt:1", "a.txt:3")
+  whole = data.load("letters", path=tmp_path / "a.txt", length=16, lines=False)
+  assert "\n" in whole.info.tokens
+  assert len(whole.info.preparation.read(tmp_path / "a.txt").ids) == 1
+
+
+def test_fasta(tmp_path):
+  writing.write(tmp_path, {"a.fasta": ">one of\nACG\nUU\n\n>two\nGG<mask>\n"})
+  names, sequences = letters.records(tmp_path / "a.fasta")
+  assert names == ["one of", "two"]
+  assert sequences == ["ACGUU", "GG<mask>"]
+  writing.write(tmp_path, {"b.fasta": ">one\n>two\nA\n", "empty.txt": "\n"})
+  with pytest.raises(ValueError, match="one: got 'no letter'"):
+    letters.records(tmp_path / "b.fasta")
+  with pytest.raises(ValueError, match="got 'no sequence'"):
+    letters.records(tmp_path / "empty.txt")

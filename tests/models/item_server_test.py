@@ -1,0 +1,52 @@
+"""The server of recommendations: what it lists, follows, and refuses."""
+
+import pytest
+
+from jaxseq.models import item_server
+from tests.models import cases
+
+testclient = pytest.importorskip(
+  "starlette.testclient", reason="the extra serve is needed"
+)
+
+
+def test_lists_are_those_of_the_whole_history():
+  model = cases.case("recommendation").model
+  client = testclient.TestClient(item_server.make_app(model))
+  for user, item in (("a", "3"), ("b", "7"), ("a", "5")):
+    event = {"user": user, "item": item}
+    assert client.post("/v1/events", json=event).json() == {"user": user}
+  for user, history in (("a", ["3", "5"]), ("b", ["7"])):
+    found = client.post("/v1/recommend", json={"user": user}).json()
+    wanted = model.predict([history])
+    assert found["items"] == wanted["item"].tolist()
+    # The network reads its newest items, and the stream all of them.
+    assert found["scores"] == pytest.approx(wanted["score"].tolist(), rel=1e-4)
+  some = {"user": "a", "k": 3, "items": ["1", "3", "9"]}
+  assert set(client.post("/v1/recommend", json=some).json()["items"]) == {
+    *("1", "9")
+  }
+  again = client.post("/v1/recommend", json={**some, "repeats": True}).json()
+  assert set(again["items"]) == {"1", "3", "9"}
+  assert client.get("/health").json() == {"status": "ok"}
+  _refusals(client)
+
+
+def _refusals(client):
+  """What is refused says why, and changes nothing."""
+  cases_of = (
+    ("events", {"user": "a"}, "item: got None, expected a text or a number."),
+    ("events", {"user": "a", "item": "odd"}, "item: got 'odd'"),
+    ("recommend", {"user": "new"}, "users: got 'new'"),
+    ("recommend", {"user": "a", "k": 0}, "k: got 0"),
+    ("recommend", {"user": "a", "n": 3}, "field: got 'n'"),
+    ("recommend", [1], "body: got"),
+  )
+  for path, body, message in cases_of:
+    answer = client.post(f"/v1/{path}", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(message)
+  assert client.post("/v1/events", content=b"{").status_code == 400
+  large = client.post("/v1/events", content=b" " * (2**20 + 1))
+  assert large.status_code == 413
+  assert "no such route" in client.get("/v1/lists").json()["error"]["message"]

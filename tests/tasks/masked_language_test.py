@@ -1,0 +1,156 @@
+"""Masked language models: what they are asked for, and cannot know."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.tasks import masked_language
+from jaxseq.tasks import pairs
+
+STACK = nn.StackConfig("gru", d_model=8, num_layers=1, bidirectional=True)
+ARM = masked_language.ArmConfig(
+  nn.NetworkConfig(STACK),
+  batch_size=4,
+  pair_width=4,
+  pair_channels=2,
+  pair_blocks=1,
+)
+SPLITS = data.load("rna", examples=24, length=28)
+
+
+def test_losses_are_of_hidden_letters_alone():
+  problem = masked_language.Problem(ARM, SPLITS)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  batch = jax.tree.map(jnp.asarray, problem.data["test"])
+  metrics, count = problem.scores(variables, batch)
+  masked = problem._masked(jax.random.key(0), batch, hidden=1.0, random=0.0)
+  hidden = np.asarray(masked.scored)
+  assert count == hidden.sum() > 0
+  # Neither the tokens at the ends nor padding.
+  assert not hidden[:, [0, -1]].any()
+  logits = problem.network.apply(variables, masked.inputs, batch.lengths)
+  nats = -np.asarray(jax.nn.log_softmax(logits))
+  true = np.take_along_axis(nats, SPLITS.test.inputs[..., None], axis=-1)[
+    ..., 0
+  ]
+  close = {"rtol": 1e-5}
+  np.testing.assert_allclose(metrics["test_loss"], true[hidden].mean(), **close)
+  paired = hidden & (SPLITS.test.extras.partners > 0)
+  measured = problem.measure(variables, problem.data["test"])
+  assert set(measured) == {"test_loss", "accuracy", "paired_loss"}
+  np.testing.assert_allclose(
+    metrics["paired_nats"] / metrics["paired_share"],
+    true[paired].mean(),
+    **close,
+  )
+
+
+def test_networks_that_read_one_way_are_refused():
+  def refused(stack, **options):
+    arm = dataclasses.replace(ARM, network=nn.NetworkConfig(stack), **options)
+    return pytest.raises(ValueError), arm
+
+  context, arm = refused(dataclasses.replace(STACK, bidirectional=False))
+  with context as error:
+    masked_language.Problem(arm, SPLITS)
+  assert "bidirectional: got 'False in layer 0 of gru'" in str(error.value)
+  # Attention may see both sides by itself.
+  stack = nn.StackConfig("attention", {"bidirectional": True}, d_model=8)
+  _, arm = refused(stack, positions=30)
+  masked_language.make_network(arm, SPLITS)
+  context, arm = refused(stack, positions=29)
+  with context as error:
+    masked_language.make_network(arm, SPLITS)
+  assert "positions: got 29, expected 0, or at least 30" in str(error.value)
+  hidden = data.Info("", "", "", vocab_size=25)
+  with pytest.raises(ValueError, match="a token '<mask>'"):
+    masked_language.Problem(ARM, SPLITS._replace(info=hidden))
+
+
+def test_frequencies_are_the_entropy_of_even_letters():
+  splits = data.load("rna", examples=400, planted=False)
+  row = masked_language.entropy(splits, "test")["letters by frequency"]
+  assert row["test_loss"] == pytest.approx(math.log(4), abs=0.003)
+
+
+def test_recurrent_networks_have_no_longest_sequence():
+  problem = masked_language.Problem(ARM, SPLITS)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  long = np.concatenate([SPLITS.train.inputs[0]] * 40)[None]
+  read = jax.jit(problem.network.apply)(variables, long)
+  assert read.shape == (1, len(long[0]), 25)
+  assert jnp.isfinite(read).all()
+
+
+def test_pairs_are_counted_over_all_sequences():
+  problem = pairs.Problem(ARM, SPLITS)
+  batch = jax.tree.map(jnp.asarray, problem.data["test"])
+  time = batch.inputs.shape[1]
+  true = batch.extras.partners[:, :, None] == jnp.arange(time)
+  true &= batch.extras.partners[:, :, None] > 0
+  # The true ones, and as many between the ends, which are none.
+  logits = jnp.where(true, 1.0, -1.0).at[:, 0].set(9.0).at[:, :, 0].set(9.0)
+  metrics, count = problem.score(logits, batch)
+  assert count == len(batch.inputs) * 28 * 27 // 2
+  assert metrics["hits"] == metrics["predicted"] == metrics["true"] > 0
+  metrics, _ = problem.score(-logits, batch)
+  assert metrics["hits"] == 0 < metrics["predicted"]
+  floor = pairs.floors(SPLITS, "test")["Nussinov"]
+  assert 0 < floor["f1"] < 1
+
+
+def test_training_goes_on_from_an_encoder():
+  first = masked_language.Problem(ARM, SPLITS)
+  variables = jax.jit(first.init)(jax.random.key(5))
+  problem = pairs.Problem(ARM, SPLITS, variables)
+  begun = jax.jit(problem.init)(jax.random.key(0))
+  encoder = begun["params"]["encoder"]
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    encoder,
+    {k: v for k, v in variables["params"].items() if k != "head"},
+  )
+  # The network reads with them.
+  logits = problem.network.apply(begun, SPLITS.test.inputs[:1], np.array([30]))
+  assert logits.shape == (1, 30, 30)
+  wide = dataclasses.replace(STACK, d_model=10)
+  arm = dataclasses.replace(ARM, network=nn.NetworkConfig(wide), encoder="a")
+  with pytest.raises(ValueError, match="encoder: got .*another network in 'a'"):
+    pairs.Problem(arm, SPLITS, variables).init(jax.random.key(0))
+
+
+@pytest.mark.slow
+def test_even_letters_cost_their_entropy_whatever_is_learnt():
+  """A network that saw a hidden letter would fall below ln 4 at once."""
+  splits = data.load("rna", examples=2000, length=20, planted=False)
+  problem = masked_language.Problem(
+    dataclasses.replace(ARM, batch_size=64), splits
+  )
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  optimizer = optax.adam(1e-2)
+
+  @jax.jit
+  def update(carry, key):
+    variables, state = carry
+    batch = problem.sample(key, jnp.int32(0), problem.data)
+
+    def loss(variables):
+      return problem.loss(variables, batch, None, key)[0]
+
+    value, slope = jax.value_and_grad(loss)(variables)
+    change, state = optimizer.update(slope, state)
+    return (optax.apply_updates(variables, change), state), value
+
+  keys = jax.random.split(jax.random.key(1), 300)
+  (variables, _), _ = jax.lax.scan(
+    update, (variables, optimizer.init(variables)), keys
+  )
+  loss = problem.measure(variables, problem.data["test"])["test_loss"]
+  assert math.log(4) - 0.01 < loss < math.log(4) + 0.03
