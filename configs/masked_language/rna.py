@@ -3,8 +3,10 @@ r"""RNA: hidden bases and structures, on sequences that are made.
     python -m experiments.masked_language --workdir=runs/rna \
       --config=configs/masked_language/rna.py
     python -m experiments.masked_language --workdir=runs/pairs \
-      --config=configs/masked_language/rna.py:pairs \
-      --config.arms.pretrained.encoder=runs/rna/attention/model.safetensors
+      --config=configs/masked_language/rna.py:pairs
+
+The second command begins with what the first has left (another place is
+`--config.arms.pretrained.encoder=DIR/attention/model.safetensors`).
 
 16,000 sequences of 40 letters with one planted hairpin each; a letter that
 nothing tells costs ln 4 = 1.386. Results of all variants are in
@@ -58,7 +60,13 @@ PAIRS = dataclasses.replace(
   pair_width=32,
   pair_channels=16,
   pair_blocks=3,
-  arms={"random": _ATTENTION, "pretrained": {**_ATTENTION, "encoder": ""}},
+  arms={
+    "random": _ATTENTION,
+    "pretrained": {
+      **_ATTENTION,
+      "encoder": "runs/rna/attention/model.safetensors",
+    },
+  },
 )
 # The sizes of the paper; its head of structures reads 32 blocks.
 RNAFM = {

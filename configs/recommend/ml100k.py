@@ -11,9 +11,10 @@ order of the file. EASE with recency, which needs no training, has HR@10 .182
 and NDCG@10 .097.
 
 Variants: `gaps`, of S5 with and without the gaps of time; `losses`, of what
-training looks at; `text`, films by their words beside films by vectors of their
-own, with a tenth of the films in no training history; `semantic`, films by the
-codes of their words; `ml1m`, for the files of MovieLens-1M
+training looks at; `bert4rec`, asked for hidden films from both sides; `text`,
+films by their words beside films by vectors of their own, with a tenth of the
+films in no training history; `semantic`, films by the codes of their words;
+`ml1m`, for the files of MovieLens-1M
 (`--config.data_options.path=ml-1m`), where others reach an HR@10 of .30 with
 attention and the full cross-entropy.
 """
@@ -33,6 +34,17 @@ SASREC = blocks.bare(
 )["attention"]
 # Items are read by sqrt(d) times the vectors that score them.
 SASREC["network"]["embedding_scale"] = 48**0.5
+# It sees both sides of items that are hidden.
+BERT4REC = {
+  **blocks.bare(
+    "attention",
+    **blocks.TRANSFORMER,
+    num_layers=2,
+    mixer_options={"heads": 2, "bidirectional": True},
+  )["attention"],
+  "loss": "masked",
+}
+BERT4REC["network"]["embedding_scale"] = 48**0.5
 # 60 times all pieces of 50 films; the best of 20 evaluations is kept.
 FULL = recommendation.Config(
   data="ml_100k",
@@ -68,6 +80,7 @@ get_config = variants.Variants(
     {"s5": blocks.arm("s5"), "s5_gaps": {**blocks.arm("s5"), "gaps": True}},
     data_options={"gap": 86400.0},
   ),
+  bert4rec=_other({"sasrec": SASREC, "bert4rec": BERT4REC}),
   losses=_other(
     {loss: {**SASREC, "loss": loss} for loss in ("full", "sampled", "gbce")}
   ),

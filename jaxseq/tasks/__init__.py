@@ -19,9 +19,13 @@ if TYPE_CHECKING:
   from jaxseq.tasks import document_plans as document_plans
   from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
+  from jaxseq.tasks import event_calibration as event_calibration
   from jaxseq.tasks import event_floors as event_floors
+  from jaxseq.tasks import event_futures as event_futures
   from jaxseq.tasks import event_metrics as event_metrics
   from jaxseq.tasks import event_network as event_network
+  from jaxseq.tasks import event_rates as event_rates
+  from jaxseq.tasks import event_windows as event_windows
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting

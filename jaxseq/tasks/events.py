@@ -9,11 +9,13 @@ one and the horizon.
 """
 
 import dataclasses
+import functools
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,7 +23,9 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq.nn import masks
 from jaxseq.tasks import base
+from jaxseq.tasks import event_calibration
 from jaxseq.tasks import event_network
+from jaxseq.tasks import event_rates
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.training import supervised
@@ -97,6 +101,7 @@ def statistics(splits: data.Splits) -> event_network.Statistics:
     float(splits.info.horizon),
     float(logs.mean()),
     deviation,
+    tuple(getattr(splits.info.preparation, "sizes", None) or ()),
   )
 
 
@@ -280,11 +285,17 @@ def _score(prediction, events, horizon):
   terms = log_likelihood(prediction, events, horizon)
   nll, event_nll = per_event(terms, events.lengths)
   metrics = {"nll": nll, "event_nll": event_nll}
+  gap = prediction.gap
+  if isinstance(gap, event_rates.Hazard):
+    rough = prediction._replace(gap=gap._replace(total=gap.coarse))
+    rough = log_likelihood(rough, events, horizon)
+    metrics["nll_coarse"], _ = per_event(rough, events.lengths)
   if events.true_events is not None:
     true, _ = per_event(
       Terms(events.true_events, events.true_tail), events.lengths
     )
-    metrics["nll_gap"] = nll - true
+    for name in set(metrics) - {"event_nll"}:
+      metrics[name.replace("nll", "nll_gap")] = metrics[name] - true
   inside = _inside(events.gaps, events.lengths)
   count = jnp.maximum(events.lengths.sum(), 1)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
@@ -299,7 +310,16 @@ def _score(prediction, events, horizon):
 
 @dataclasses.dataclass(frozen=True)
 class Config(event_network.Options, base.DataComparison):
-  """A comparison on event sequences, with `event_network.Options`."""
+  """A comparison on event sequences, with `event_network.Options`.
+
+  Attributes:
+    carry: events of a piece, if the sequences are windows of one stream, which
+      is read in order with its state carried, see `event_windows`; None if they
+      have nothing to do with each other.
+  """
+
+  _: dataclasses.KW_ONLY
+  carry: int | None = None
 
 
 def _adapted(line, splits):
@@ -307,10 +327,65 @@ def _adapted(line, splits):
   columns = {"nll": line.columns["nll"]}
   if baselines(splits):
     columns["nll_gap"] = "above the truth"
+    columns["nll_gap_coarse"] = f"by {event_rates.COARSE} points"
+    columns["standard_error"] = "standard error"
+    columns["ks_p"] = "KS p-value"
   columns["rmse"] = line.columns["rmse"]
   if (splits.info.num_classes or 1) > 1:
     columns["accuracy"] = "mark accuracy"
   return dataclasses.replace(line, columns=columns)
+
+
+def _more(config, arm, source):
+  """Returns what measures how sure results are, where the process is known."""
+  del config
+  if not baselines(source):
+    return lambda *unused: {}
+  network = make_network(arm, statistics(source))
+  events = sequences(source.test)
+
+  def measure(program, variables, *unused):
+    def scores(variables):
+      return calibration(network, variables, events, source.info.horizon)
+
+    return program.measure(scores, variables)
+
+  return measure
+
+
+def calibration(
+  network: event_network.EventNetwork,
+  variables: Any,
+  events: event_network.Sequences,
+  horizon: float,
+) -> dict[str, jax.Array]:
+  """Tests a network on sequences of a process that is known.
+
+  Returns:
+    "standard_error" of how far the negative log likelihood is above that of the
+    process, in nats per event, of sequences drawn anew; and "ks_p", the p-value
+    of the test of Kolmogorov and Smirnov that the rescaled gaps are
+    exponential, see `event_calibration.exponential_p`.
+  """
+
+  def one(events):
+    events = jax.tree.map(lambda x: x[None], events)
+    inputs = network_inputs(events, horizon)
+    prediction = network.apply(variables, *inputs)
+    terms = log_likelihood(prediction, events, horizon)
+    above = (events.true_events - terms.events).sum()
+    above += (events.true_tail - terms.tail).sum()
+    return above, -prediction.gap.log_survival(inputs[1])[0]
+
+  above, totals = lax.map(one, jax.tree.map(jnp.asarray, events), batch_size=32)
+  lengths = np.asarray(events.lengths)
+  mean = above.sum() / lengths.sum()
+  spread = jnp.sqrt(((above - mean * lengths) ** 2).sum()) / lengths.sum()
+  gaps = event_calibration.joined_gaps(totals, lengths)
+  return {
+    "standard_error": spread,
+    "ks_p": event_calibration.exponential_p(gaps),
+  }
 
 
 def _arguments(network, dataset):
@@ -353,8 +428,7 @@ def compute(
     "quantiles": jnp.stack(levels, axis=-1),
     "mark": jnp.argmax(logits, axis=-1).astype(jnp.int32),
     "probability": jax.nn.softmax(logits),
-    **gap._asdict(),
-  }
+  } | (gap._asdict() if isinstance(gap, event_network.Mixture) else {})
 
 
 def intensities(model: Any, source: Any, elapsed: np.ndarray) -> np.ndarray:
@@ -368,16 +442,23 @@ def intensities(model: Any, source: Any, elapsed: np.ndarray) -> np.ndarray:
   Returns:
     (n, times), in events per unit of time.
   """
-  dataset = model.examples(source).dataset
-  arrays, lengths = model.outputs(dataset), sequences(dataset).lengths
-  last = np.arange(len(lengths)), lengths
-  gap = event_network.Mixture(
-    *(jnp.asarray(arrays[name][last]) for name in event_network.Mixture._fields)
-  )
-  times = jnp.asarray(elapsed, jnp.float32)
-  return np.asarray(
-    gap.intensity(jnp.broadcast_to(times, (len(lengths), len(times))))
-  )
+  batch = sequences(model.examples(source).dataset)
+  run = functools.partial(_after_the_last, model.network)
+  return np.asarray(run(model.variables, batch, np.float32(elapsed)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _after_the_last(network, variables, batch, elapsed):
+  """Rates (n, times) behind the last event of each sequence."""
+  state = network.apply(variables, batch, method="read")
+
+  def last(x):
+    index = jnp.minimum(batch.lengths, x.shape[1] - 1)
+    return x[jnp.arange(len(index)), index]
+
+  elapsed = jnp.broadcast_to(elapsed, (len(batch.lengths), *elapsed.shape))
+  arguments = jax.tree.map(last, state), elapsed
+  return network.apply(variables, *arguments, method="intensity").sum(axis=-1)
 
 
 def _predict(model, examples):
@@ -415,6 +496,7 @@ TASK = task.Task(
   unit="sequences",
   columns={"nll": "NLL (nats/event)", "rmse": "RMSE of the gap"},
   kind="events",
+  more=_more,
   outputs=outputs.Outputs(
     network=event_network.EventNetwork,
     arguments=_arguments,

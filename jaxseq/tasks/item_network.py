@@ -31,6 +31,9 @@ class ItemNetwork(linen.Module):
     frozen: whether the items' vectors are variables of that collection, see
       `freeze`.
     temperature: see `Options`.
+    masked: whether it sees both sides of an item that is hidden, which 0 stands
+      for (BERT4Rec, Sun et al., arXiv:1904.06690); the next item is one that is
+      hidden behind the newest.
   """
 
   config: nn.NetworkConfig
@@ -41,6 +44,7 @@ class ItemNetwork(linen.Module):
   text_mixer: str | None = None
   frozen: bool = False
   temperature: float | None = None
+  masked: bool = False
 
   def setup(self) -> None:
     """Makes the sequence network."""
@@ -79,10 +83,15 @@ class ItemNetwork(linen.Module):
 
     Returns:
       Logits (n, time, num_items), or (n, num_items) with `last`; the first is
-      that of item 1.
+      that of item 1. Those of a `masked` network are of the items themselves.
     """
     if not last:
       return self._scores(items, lengths, train, None, gaps)
+    if self.masked:
+      places = jnp.arange(items.shape[1] + 1)
+      items = jnp.pad(items, [(0, 0), (0, 1)])
+      items = jnp.where(places == lengths[:, None], 0, items)
+      lengths = lengths + 1
     begin = jnp.maximum(lengths - self.length, 0)
     places = begin[:, None] + jnp.arange(self.length)
     read = functools.partial(
@@ -195,7 +204,9 @@ class ItemNetwork(linen.Module):
     """Returns what items are read as and scored by, (num_items + 1, d)."""
     if self.text_mixer is None:
       return self.network.variables["params"]["embed"]["embedding"]
-    return self.matrix.value if self.frozen else self.encoder(self.tokens.value)
+    if self.frozen:
+      return jnp.asarray(self.matrix.value)
+    return self.encoder(jnp.asarray(self.tokens.value))
 
   @linen.nowrap
   def freeze(self, variables: Any) -> tuple["ItemNetwork", Any]:

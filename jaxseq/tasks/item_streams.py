@@ -38,6 +38,9 @@ class Users:
   """
 
   def __init__(self, network: item_network.ItemNetwork, variables: Any):
+    if network.masked:
+      expected = "False: a network that sees both sides keeps no states"
+      raise _validate.error("masked", True, expected)
     if network.config.stack.scan_layers:
       expected = "False: every layer has its own states of the users"
       raise _validate.error("scan_layers", True, expected)

@@ -33,6 +33,8 @@ from jaxseq.tasks import item_metrics
 from jaxseq.tasks import item_network
 from jaxseq.tasks import item_streams
 from jaxseq.tasks import item_texts
+from jaxseq.tasks import masked_network
+from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
 from jaxseq.tasks import ranking
 from jaxseq.tasks import semantic_ids
@@ -56,8 +58,10 @@ class Options:
 
   Attributes:
     repeats: whether items that a user has taken are recommended again.
-    loss: "full", the cross-entropy over all items; "sampled", over a sample; or
-      "gbce", see `item_losses`.
+    loss: "full", the cross-entropy over all items; "sampled", over a sample;
+      "gbce", see `item_losses`; or "masked", that of hidden items, for networks
+      that see both sides (BERT4Rec).
+    share: of the items that "masked" hides.
     negatives: items of a sample, drawn uniformly for each history.
     calibration: t of "gbce".
     gaps: whether the mixer's step sizes are multiplied by the gaps between the
@@ -75,7 +79,8 @@ class Options:
   """
 
   repeats: bool = False
-  loss: Literal["full", "sampled", "gbce"] = "full"
+  loss: Literal["full", "sampled", "gbce", "masked"] = "full"
+  share: float = 0.2
   negatives: int = 256
   calibration: float = 0.75
   gaps: bool = False
@@ -94,6 +99,12 @@ class ArmConfig(Options, base.ArmConfig):
     super().__post_init__()
     _validate.at_least(self, negatives=1, levels=1, codes=2)
     _validate.number("calibration", self.calibration, 0, 1)
+    _validate.number("share", self.share, 0, 1)
+    if self.loss == "masked":
+      masked_network.check_both_sides(self.network.stack)
+      if self.gaps or self.items != "ids":
+        expected = "another one with gaps, or items by their text"
+        raise _validate.error("loss", "masked", expected)
     mixers.get(self.text_mixer)
     if self.temperature is not None:
       _validate.above_zero("temperature", self.temperature)
@@ -145,6 +156,7 @@ def make_network(
     arm.gaps,
     text_mixer=arm.text_mixer if arm.items == "text" else None,
     temperature=arm.temperature,
+    masked=arm.loss == "masked",
   )
 
 
@@ -235,6 +247,19 @@ class Problem(base.ArrayProblem):
     if self.arm.loss == "full":
       return super().loss(variables, batch, carry, key)
     key, draw = jax.random.split(key)
+    if self.arm.loss == "masked":
+      # The last target is an item of the history like all others.
+      items = jnp.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
+      options = {"share": self.arm.share, "hidden": 1.0, "random": 0.0}
+      masked = masking.mask(draw, items, items > 0, 0, jnp.ones(1), **options)
+      arguments = masked.inputs, batch.lengths + 1
+      logits, collections, penalty = base.in_training(
+        self.network, variables, key, *arguments
+      )
+      value, _, _ = base.cross_entropy(
+        logits, jnp.maximum(items - 1, 0), masked.scored
+      )
+      return value + penalty, supervised.Loss({}, collections, carry)
     count, items = self.arm.negatives, self.network.num_items
     shape = len(batch.inputs), count
     others = jax.random.randint(draw, shape, 1, items + 1)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxseq import nn
 from jaxseq.data.tokens import byte_programs
@@ -26,6 +27,7 @@ def test_right_programs_count_by_their_bits():
   assert sampled.scores(sequences[:1], [deep])["executed"] == 0
 
 
+@pytest.mark.slow
 def test_what_is_written_is_a_program():
   config = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
   size = program_codes.VOCAB_SIZE

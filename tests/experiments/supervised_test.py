@@ -58,7 +58,9 @@ TABLES = {
   "pointing": "hull, by the size of sets",
   "forecast": "seasonal naive-8",
   "events": "true process",
+  "masked_language": "letters by frequency",
   "recommend": "most popular",
+  "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
   "dts": "nats per test window",
@@ -113,8 +115,8 @@ def results(workdir):
 # What these do beyond `classify` has tests of its own.
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
-  *("adapt", "group_policy", "next_element", "pointing", "recommend"),
-  "synthetic",
+  *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
+  *("recommend", "synthetic", "temporal_graph"),
 )
 
 

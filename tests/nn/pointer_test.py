@@ -63,7 +63,9 @@ def case(data):
   return pointer.PointerNetwork(config), {"params": variables}
 
 
-@pytest.mark.parametrize("name", ["hull", "hull_no_repeat"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("hull", marks=pytest.mark.slow), "hull_no_repeat"]
+)
 def test_golden_values(golden, x64, name):
   data = golden(f"pointer/{name}")
   network, variables = case(data)
@@ -114,6 +116,7 @@ def tiny(no_repeat=False, mixer="gru"):
   return network, init(jax.random.key(1), points, np.ones((2, 3), int)), points
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
   network, variables, points = tiny()
   chosen = np.array([[2, 1, 0], [3, 1, 2]])

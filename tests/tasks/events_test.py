@@ -272,3 +272,25 @@ def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
   np.testing.assert_allclose(
     features[0, 1:, 2], [0, 0.25, 1, 0.25, 1, 0.25], atol=1e-6
   )
+
+
+def test_several_columns_have_heads_of_their_own():
+  columns = event_network.Statistics(6, 8.0, 0.0, 1.0, (3, 2))
+  words = columns.words()
+  assert words.sum(axis=0).tolist() == [2] * 6
+  network = event_network.EventNetwork(_arm(), columns)
+  rng = np.random.default_rng(0)
+  gaps = jnp.asarray(rng.exponential(size=(1, 4)).astype(np.float32))
+  one = event_network.Sequences(
+    gaps, gaps.cumsum(axis=1), jnp.array([[0, 3, 5, 1]]), jnp.array([4])
+  )
+  ones = jnp.ones((1, 5))
+  variables = jax.jit(network.init)(jax.random.key(0), one, ones)
+  assert variables["params"]["marks"]["kernel"].shape[1] == 5
+  logits = jax.jit(network.apply)(variables, one, ones).mark_logits
+  joint = jax.nn.softmax(logits).reshape(1, 5, 3, 2)
+  # Given the past and the gap the columns are independent.
+  first, second = joint.sum(axis=3), joint.sum(axis=2)
+  np.testing.assert_allclose(
+    joint, first[..., None] * second[..., None, :], rtol=1e-4
+  )

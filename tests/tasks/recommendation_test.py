@@ -11,6 +11,7 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import item_floors
 from jaxseq.tasks import item_metrics
+from jaxseq.tasks import item_streams
 from jaxseq.tasks import recommendation
 from jaxseq.training import recipes
 from jaxseq.training import supervised
@@ -18,7 +19,10 @@ from tests.models import cases
 
 
 def _arm(d_model=8, batch_size=4, pooling="none", mixer="gru", **options):
-  stack = nn.StackConfig(mixer, d_model=d_model, num_layers=1)
+  both = options.get("loss") == "masked"
+  stack = nn.StackConfig(
+    mixer, d_model=d_model, num_layers=1, bidirectional=both
+  )
   network = nn.NetworkConfig(stack, pooling=pooling)
   recipe = recipes.Recipe(learning_rate=1e-2, warmup_steps=0)
   return recommendation.ArmConfig(
@@ -27,9 +31,10 @@ def _arm(d_model=8, batch_size=4, pooling="none", mixer="gru", **options):
 
 
 @pytest.mark.slow
-def test_a_network_learns_what_follows():
+@pytest.mark.parametrize("loss", ["full", "masked"])
+def test_a_network_learns_what_follows(loss):
   splits = data.load("item_chains", users=300, items=25, events=8)
-  arm = _arm(d_model=24, batch_size=50)
+  arm = _arm(d_model=24, batch_size=50, loss=loss)
   problem = recommendation.Problem(arm, splits)
   optimizer = base.make_optimizer(arm, 250)
   state = supervised.init(problem, optimizer, jax.random.key(0))
@@ -61,6 +66,25 @@ def test_the_newest_items_are_read_whatever_stands_behind():
     alone = network.apply(variables, read, np.array([read.shape[1]]))
     # Sums in another order, in float32.
     np.testing.assert_allclose(logits, alone[0, -1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_of_both_sides_is_asked_behind_the_newest():
+  splits = data.load("item_chains", users=8, items=14, events=6)
+  problem = recommendation.Problem(_arm(loss="masked"), splits)
+  network = problem.network
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  items = np.array([[3, 1, 4, 9, 9], [2, 7, 1, 8, 5]], np.int32)
+  lengths = np.array([2, 5], np.int32)
+  found = network.apply(variables, items, lengths, last=True)
+  assert network.length == 3
+  for logits, row in zip(found, ([3, 1, 0], [8, 5, 0])):
+    read = network.apply(variables, np.array([row]), np.array([3]))
+    np.testing.assert_allclose(read[0, -1], logits, rtol=1e-5, atol=1e-6)
+  with pytest.raises(ValueError, match="masked: got True, expected False"):
+    item_streams.Users(network, variables)
+  stack = nn.StackConfig("gru", d_model=8)
+  with pytest.raises(ValueError, match="bidirectional: got 'False in layer 0"):
+    recommendation.ArmConfig(nn.NetworkConfig(stack), loss="masked")
 
 
 def test_items_that_a_user_has_taken_are_recommended_on_demand_alone():

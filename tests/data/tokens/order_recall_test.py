@@ -96,6 +96,7 @@ def test_questions_obey_the_rules():
   assert counts.tolist() == [0, 0, 16, 0]
 
 
+@pytest.mark.slow
 def test_questions_on_a_text(tmp_path):
   rng = np.random.default_rng(0)
   words = [f"w{x}" + "." * int(x % 5 == 0) for x in rng.integers(0, 90, 3000)]

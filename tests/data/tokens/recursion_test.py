@@ -102,7 +102,9 @@ def drawn(name, rows=64, **options):
   return pairs
 
 
-@pytest.mark.parametrize("order", ["natural", "reversed"])
+@pytest.mark.parametrize(
+  "order", ["natural", pytest.param("reversed", marks=pytest.mark.slow)]
+)
 def test_sampled_numbers_have_their_successors(order):
   turn = -1 if order == "reversed" else 1
   depths = []
@@ -118,6 +120,7 @@ def test_sampled_numbers_have_their_successors(order):
   assert 3 <= depths.count(8) <= 30
 
 
+@pytest.mark.slow
 def test_reductions_are_sampled_row_by_row():
   for number, answer in drawn("successor", rows=3, depth=3, steps=True):
     rows, row = [], []
@@ -148,6 +151,7 @@ def height(tree):
   return 0 if tree is None else 1 + max(height(tree[1]), height(tree[2]))
 
 
+@pytest.mark.slow
 def test_sampled_trees_have_the_depth_asked_for():
   counts = set()
   for row, answer in drawn("traversal", depth=4):
