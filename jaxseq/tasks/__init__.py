@@ -25,6 +25,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import event_metrics as event_metrics
   from jaxseq.tasks import event_network as event_network
   from jaxseq.tasks import event_rates as event_rates
+  from jaxseq.tasks import event_windows as event_windows
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting

@@ -24,7 +24,6 @@ from jaxseq.tasks import graph_neighbors
 from jaxseq.tasks import graph_options
 from jaxseq.tasks import node_memory
 
-
 Options = graph_options.Options
 Events = graph_options.Events
 
