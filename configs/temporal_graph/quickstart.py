@@ -5,9 +5,8 @@ r"""Users who follow items in turn: who is who shows in no neighbor's number.
 
 One of each pair of users takes five items in turn, the other five others at the
 same times; of the two that may come next one is right. Popularity has an MRR of
-.75, which is chance; a memory that sees a user's last item comes to 1, but for
-users who have taken nothing yet, and with messages that wait for a user's next
-batch to what it knew then.
+.75, which is chance; co-occurrence with a user's last items comes to 1, but for
+users who have taken nothing yet.
 
 Variants: `drifting`, users that move around a ring of items at a speed of their
 own, with and without PRES; `table`, for events of your own with the columns

@@ -83,7 +83,11 @@ class Problem(base.ArrayProblem):
   validated = "mrr"
 
   def __init__(self, arm: ArmConfig, splits: data.Splits):
+    # In the order of time, in which trees do not have them.
     sets = base.parts(splits)
+    sets = {
+      name: sets[name] for name in ("train", "valid", "test") if name in sets
+    }
     first = sets["train"]
     if (
       first.inputs.ndim != 2

@@ -144,6 +144,9 @@ def test_order_within_a_batch_matters_to_its_nodes_alone():
 def test_every_epoch_begins_with_a_fresh_memory():
   one = problem(8, time_width=2)
   assert (one.size, one.batches) == (22, 3)
+  events = one.data["events"]
+  assert np.all(np.diff(events.time) > 0)
+  np.testing.assert_array_equal(events.destination[-4:], one.data["test"][:, 0])
   variables, key = drawn(one), jax.random.key(1)
 
   @jax.jit
