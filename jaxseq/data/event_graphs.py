@@ -112,6 +112,9 @@ def ml_100k_graph(
     candidates: likewise.
     seed: likewise.
 
+  Returns:
+    The splits, see `of_events`.
+
   Raises:
     MissingData: if recbole is not installed.
   """
@@ -140,6 +143,9 @@ def tgb_seq(
     path: of the folder, whose name is that of the set.
     candidates: of the parts for which there is no file.
     seed: of these.
+
+  Returns:
+    The splits; nodes have their numbers, plus 1.
 
   Raises:
     MissingData: if NAME.csv is not there.
@@ -204,6 +210,9 @@ def followers(
     repeats: of the five items.
     seed: of when a pair begins, and of who is who.
 
+  Returns:
+    The splits, by time.
+
   Source: the example of TGB-Seq (Yi et al., arXiv:2502.02975).
   """
   _validate.all_positive(pairs=pairs, repeats=repeats)
@@ -254,6 +263,9 @@ def drifting_nodes(
     noise: standard deviation of an item from its user's place.
     candidates: other items of each event that is not trained on.
     seed: of all that is random.
+
+  Returns:
+    The splits, by time.
   """
   _validate.all_positive(users=users, items=items, events=events)
   _validate.number("speed", speed, 0)

@@ -204,7 +204,9 @@ class ItemNetwork(linen.Module):
     """Returns what items are read as and scored by, (num_items + 1, d)."""
     if self.text_mixer is None:
       return self.network.variables["params"]["embed"]["embedding"]
-    return self.matrix.value if self.frozen else self.encoder(self.tokens.value)
+    if self.frozen:
+      return jnp.asarray(self.matrix.value)
+    return self.encoder(jnp.asarray(self.tokens.value))
 
   @linen.nowrap
   def freeze(self, variables: Any) -> tuple["ItemNetwork", Any]:

@@ -81,7 +81,7 @@ class SemanticNetwork(linen.Module):
     logits, states = self.read(items, lengths)
     network = self.tokens()
     variables = {"params": self.network.variables["params"]}
-    ids = self.ids.value[1:]
+    ids = jnp.asarray(self.ids.value)[1:]
 
     def of_user(user):
       logits, states = user
@@ -111,7 +111,7 @@ class SemanticNetwork(linen.Module):
     # At the ends of their rows, for states that are those after the last item.
     places = lengths[:, None] - self.length + jnp.arange(self.length)
     newest = jnp.take_along_axis(items, jnp.maximum(places, 0), axis=1)
-    tokens = self.ids.value[jnp.where(places < 0, 0, newest)]
+    tokens = jnp.asarray(self.ids.value)[jnp.where(places < 0, 0, newest)]
     tokens = tokens.reshape(len(items), -1)
     begin = self.levels * jnp.maximum(self.length - lengths, 0)
     time = tokens.shape[1]
@@ -140,7 +140,7 @@ class SemanticNetwork(linen.Module):
     rows, last = jnp.arange(len(items)), lengths - 1
     whole = jnp.pad(items, ((0, 0), (0, 1)))
     whole = whole.at[rows, lengths].set(targets[rows, last])
-    tokens = self.ids.value[whole].reshape(len(items), -1)
+    tokens = jnp.asarray(self.ids.value)[whole].reshape(len(items), -1)
     logits, _ = self.network(
       tokens[:, :-1], lengths=self.levels * (lengths + 1) - 1, train=train
     )

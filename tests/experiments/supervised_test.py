@@ -60,6 +60,7 @@ TABLES = {
   "events": "true process",
   "masked_language": "letters by frequency",
   "recommend": "most popular",
+  "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
   "dts": "nats per test window",
@@ -115,7 +116,7 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
-  *("recommend", "synthetic"),
+  *("recommend", "synthetic", "temporal_graph"),
 )
 
 

@@ -213,6 +213,7 @@ CASES = {
   "events": marks,
   "recommendation": histories,
   "codes": windows,
+  "semantic_ids": lambda: items_by("semantic"),
 }
 
 

@@ -21,8 +21,9 @@ class Joint(task_learner.Learner):
   """Training on all tasks so far: it keeps every example, above any budget."""
 
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
-    """Returns the indices of a batch of the tasks so far."""
-    return self.stream.draw_all(key, update, self.updates, self.arm.batch_size)
+    """Returns as many indices as others have new examples and exemplars."""
+    count = self.arm.batch_size + self.arm.replay
+    return self.stream.draw_all(key, update, self.updates, count)
 
 
 class Replay(task_learner.Learner):
