@@ -16,6 +16,8 @@ Ties = Literal["refuse", "spread"]
 Unit = Literal["second", "minute", "hour", "day"]
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _ONE_MARK = "event"
+# Between the words of several columns, which together are one mark.
+BETWEEN = " | "
 
 
 class Streams(NamedTuple):
@@ -61,9 +63,11 @@ def read(
   """Reads streams of events, see `sources.events.load`, by first rows."""
   _validate.choice("unit", unit, (*SECONDS, None))
   _validate.choice("ties", ties, get_args(Ties))
-  named = [name for name in (time, stream, mark) if name is not None]
+  files = table_files.find(path)
+  kinds = mark_columns(mark, table_files.header(files[0], delimiter))
+  named = [name for name in (time, stream, *kinds) if name is not None]
   table = table_files.read(
-    table_files.find(path),
+    files,
     words=list(dict.fromkeys([*named, *words])),
     numbers=(),
     delimiter=delimiter,
@@ -81,16 +85,13 @@ def read(
   streams = Streams(
     ids,
     [at[one] for one in rows],
-    [
-      [table.words[mark][row] if mark else _ONE_MARK for row in r] for r in rows
-    ],
+    _marks(table, kinds, rows),
     {name: table_files.constant(table, name, rows, ids) for name in words},
     rows,
     table,
     str(begin) if dated else None,
     unit if dated else None,
   )
-  _check_marks(streams, mark)
   return apart(streams, time, ties)
 
 
@@ -138,12 +139,27 @@ def _since(table, time, stamps, start, unit):
   return begin, at
 
 
-def _check_marks(streams, mark):
-  """Refuses events of no kind."""
-  for number, words in enumerate(streams.marks):
-    if "" in words:
-      place = streams.place(number, mark, words.index(""))
-      raise ValueError(f"{place}: got nothing, expected the kind of event.")
+def mark_columns(mark: str | None, names: Sequence[str]) -> tuple[str, ...]:
+  """Returns the columns of marks: one, or several with commas between them."""
+  if mark is None or mark in names:
+    return () if mark is None else (mark,)
+  return tuple(word.strip() for word in mark.split(","))
+
+
+def _marks(table, columns, rows):
+  """The marks of each stream: the words of all columns together."""
+  for name in columns:
+    words = table.words[name]
+    for row, word in enumerate(words):
+      if not word or (len(columns) > 1 and BETWEEN in word):
+        raise ValueError(
+          f"{table.place(row, name)}: got {word or 'nothing'}, expected the "
+          f"kind of event{f', without {BETWEEN!r}' if word else ''}."
+        )
+  if not columns:
+    return [[_ONE_MARK] * len(one) for one in rows]
+  words = list(map(BETWEEN.join, zip(*(table.words[c] for c in columns))))
+  return [[words[row] for row in one] for one in rows]
 
 
 def apart(streams: Streams, time: str, ties: Ties) -> Streams:

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
   from jaxseq.tasks import event_metrics as event_metrics
   from jaxseq.tasks import event_network as event_network
   from jaxseq.tasks import event_rates as event_rates
+  from jaxseq.tasks import event_windows as event_windows
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import graph_floors as graph_floors
   from jaxseq.tasks import graph_neighbors as graph_neighbors
   from jaxseq.tasks import graph_network as graph_network
+  from jaxseq.tasks import graph_options as graph_options
   from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import hawkes_fit as hawkes_fit
   from jaxseq.tasks import instruction as instruction

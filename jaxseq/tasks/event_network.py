@@ -16,6 +16,7 @@ from flax import linen
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq import nn
@@ -143,12 +144,23 @@ class Statistics:
     horizon: until when sequences were observed.
     log_mean: mean of the logarithms of the training gaps.
     log_deviation: their standard deviation.
+    columns: of how many words each column is, whose combinations the marks are;
+      none if they are no combinations. "density" has a head for each.
   """
 
   num_marks: int
   horizon: float
   log_mean: float
   log_deviation: float
+  columns: tuple[int, ...] = ()
+
+  def words(self) -> np.ndarray:
+    """Returns which words a mark has, (words of all columns, marks)."""
+    if not self.columns:
+      return np.eye(self.num_marks, dtype=np.float32)
+    each = np.unravel_index(np.arange(self.num_marks), self.columns)
+    rows = [np.eye(n)[:, i] for n, i in zip(self.columns, each)]
+    return np.concatenate(rows).astype(np.float32)
 
 
 class Mixture(NamedTuple):
@@ -271,7 +283,7 @@ class EventNetwork(linen.Module):
         width = config.mark_width
         self.gap, self.gap_in = linen.Dense(width), linen.Dense(width)
         self.gap_out = linen.Dense(width)
-      self.marks = linen.Dense(marks)
+      self.marks = linen.Dense(sum(self.statistics.columns) or marks)
 
   def __call__(
     self, events: Sequences, next_gap: Array, train: bool = False
@@ -302,11 +314,62 @@ class EventNetwork(linen.Module):
       begin = self.statistics.num_marks
       marks = jnp.pad(events.marks, [*rows, (1, 0)], constant_values=begin)
       gaps = jnp.pad(self._scaled(events.gaps), [*rows, (1, 0)])
-      return module.apply(options, self.process, marks, gaps)[0]
+      states, _ = module.apply(options, self.process, marks, gaps)
+      if train and getattr(states, "prompts", None) is not None:
+        self._attract(options, states.prompts.cosine, events.lengths)
+      return states
     outputs, _ = self.network(
       self._features(events), lengths=events.lengths + 1, train=train
     )
     return self._decoded(outputs)
+
+  def fresh(self, batch_shape: tuple[int, ...] = ()) -> PyTree:
+    """Returns the states that `go_on` begins with, before any event."""
+    if self.config.head in MODELS:
+      module, options = self.config.model(self.statistics.num_marks)
+      return module.initial_state(options, self.process, batch_shape)
+    variables = {
+      name: tree.get("network", {}) for name, tree in self.variables.items()
+    }
+    return self.network.initial_state(batch_shape, variables=variables)
+
+  def go_on(
+    self,
+    events: Any,
+    next_gap: Array,
+    carry: PyTree,
+    reset: Array,
+    train: bool = False,
+  ) -> tuple[Prediction, PyTree]:
+    """Predicts the event after each of some, which follow on others.
+
+    Args:
+      events: (*batch, events) arrays `gaps`, `times` and `marks`; where a
+        sequence begins, the mark is the number of marks.
+      next_gap: (*batch, events), the gaps to predict.
+      carry: states after the events before, as from `fresh`.
+      reset: (*batch, events) bool, where states are put back before an event.
+      train: see `__call__`.
+
+    Returns:
+      The predictions (*batch, events, ...), and the states after the last.
+    """
+    num_marks = self.statistics.num_marks
+    if self.config.head in MODELS:
+      module, options = self.config.model(num_marks)
+      gaps = self._scaled(events.gaps)
+      states, carry = module.apply(
+        options, self.process, events.marks, gaps, carry, reset
+      )
+    else:
+      begin = (events.marks == num_marks)[..., None]
+      lengths = jnp.zeros(events.gaps.shape[:-1], jnp.int32)
+      rows = Sequences(events.gaps, events.times, events.marks, lengths)
+      features = self._features(rows)
+      features = jnp.where(begin, features[..., :1, :], features[..., 1:, :])
+      outputs, carry = self.network(features, carry, reset, train=train)
+      states = self._decoded(outputs)
+    return self.predict(states, next_gap, train), carry
 
   def predict(
     self, state: PyTree, next_gap: Array, train: bool = False
@@ -382,19 +445,14 @@ class EventNetwork(linen.Module):
 
   def begin(self, batch_shape: tuple[int, ...] = ()) -> Memory:
     """Returns the memory of sequences before their first events."""
+    carry = self.fresh(batch_shape)
     if self.config.head in MODELS:
       module, options = self.config.model(self.statistics.num_marks)
-      state = module.initial_state(options, self.process, batch_shape)
       begin = jnp.full(batch_shape, self.statistics.num_marks)
       gap = jnp.zeros(batch_shape)
-      state = module.step(options, self.process, begin, gap, state)
-      return Memory(state, ())
+      return Memory(module.step(options, self.process, begin, gap, carry), ())
     none = jnp.zeros((*batch_shape, 0))
     empty = Sequences(none, none, none.astype(jnp.int32), none)
-    variables = {
-      name: tree.get("network", {}) for name, tree in self.variables.items()
-    }
-    carry = self.network.initial_state(batch_shape, variables=variables)
     return self._next(self._features(empty)[..., 0, :], carry)
 
   def step(
@@ -430,6 +488,18 @@ class EventNetwork(linen.Module):
       return event_rates.Gompertz(rate, slope, outputs[..., 1:])
     return outputs
 
+  def _attract(self, options, cosine, lengths):
+    """Asks for keys of prompts that are close to what chose them at the end."""
+    last = jnp.take_along_axis(cosine, lengths[..., None], axis=-1).sum()
+    count = jnp.maximum(lengths.sum(), 1)
+    self.sow("losses", "prompts", -options.attraction * last / count)
+
+  def _words(self, one_hot):
+    """The words of marks, a 1 for each column."""
+    if not self.statistics.columns:
+      return one_hot
+    return one_hot @ self.statistics.words().T
+
   @property
   def _unit(self):
     """The time that is 1 to intensities: about a gap."""
@@ -450,7 +520,7 @@ class EventNetwork(linen.Module):
     angles = math.pi * time[..., None] * periods
     features = jnp.concatenate(
       [
-        jax.nn.one_hot(events.marks, statistics.num_marks),
+        self._words(jax.nn.one_hot(events.marks, statistics.num_marks)),
         self._scaled_log(gaps)[..., None],
         time[..., None],
         jnp.sin(angles),
@@ -482,6 +552,9 @@ class EventNetwork(linen.Module):
       seen = linen.tanh(self.gap(z))
       hidden = state + self.gap_out(linen.tanh(state + self.gap_in(seen)))
     logits = self.marks(linen.tanh(hidden))
+    if statistics.columns:
+      # The softmax of such sums is the product of those of all columns.
+      logits = logits @ statistics.words()
     return Prediction(gap, logits)
 
   def _scaled_log(self, gap):

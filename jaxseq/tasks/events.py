@@ -101,6 +101,7 @@ def statistics(splits: data.Splits) -> event_network.Statistics:
     float(splits.info.horizon),
     float(logs.mean()),
     deviation,
+    tuple(getattr(splits.info.preparation, "sizes", None) or ()),
   )
 
 
@@ -309,7 +310,16 @@ def _score(prediction, events, horizon):
 
 @dataclasses.dataclass(frozen=True)
 class Config(event_network.Options, base.DataComparison):
-  """A comparison on event sequences, with `event_network.Options`."""
+  """A comparison on event sequences, with `event_network.Options`.
+
+  Attributes:
+    carry: events of a piece, if the sequences are windows of one stream, which
+      is read in order with its state carried, see `event_windows`; None if they
+      have nothing to do with each other.
+  """
+
+  _: dataclasses.KW_ONLY
+  carry: int | None = None
 
 
 def _adapted(line, splits):

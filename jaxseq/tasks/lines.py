@@ -57,7 +57,7 @@ LINES = {
   ),
   "dts": Line(f"{_PROGRAMS}.dts", {"codes": "jaxseq.dts.code_task"}),
   "events": Line(
-    "jaxseq.tasks.events", _task("events"), data={"": "event_table"}
+    "jaxseq.tasks.event_windows", _task("events"), data={"": "event_table"}
   ),
   "forecast": Line(
     f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}

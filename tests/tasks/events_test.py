@@ -272,3 +272,26 @@ def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
   np.testing.assert_allclose(
     features[0, 1:, 2], [0, 0.25, 1, 0.25, 1, 0.25], atol=1e-6
   )
+
+
+def test_several_columns_have_heads_of_their_own():
+  columns = event_network.Statistics(6, 8.0, 0.0, 1.0, (3, 2))
+  words = columns.words()
+  assert words.sum(axis=0).tolist() == [2] * 6
+  network = event_network.EventNetwork(_arm(), columns)
+  none = jnp.zeros((1, 4))
+  one = event_network.Sequences(
+    none, none, none.astype(jnp.int32), jnp.array([4])
+  )
+  variables = jax.eval_shape(
+    network.init, jax.random.key(0), one, jnp.ones((1, 5))
+  )
+  params = variables["params"]
+  assert params["marks"]["kernel"].shape[1] == 5
+  # 3 + 2 words, the gap, the time, and whether a sequence begins.
+  assert params["network"]["encoder"]["kernel"].shape[0] == 8
+  # The softmax over combinations is the product of those of the columns.
+  logits = np.random.default_rng(0).normal(size=5)
+  joint = np.exp(logits @ words).reshape(3, 2)
+  first, second = np.exp(logits[:3]), np.exp(logits[3:])
+  np.testing.assert_allclose(joint, first[:, None] * second, rtol=1e-12)

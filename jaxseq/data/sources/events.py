@@ -13,6 +13,7 @@ order of their times. Files with a row for each stream are read by `load_lists`:
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import itertools
 from typing import Any
 from typing import ClassVar
 from typing import Literal
@@ -32,6 +33,9 @@ from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
+
+# Combinations of the words of several columns.
+_MOST = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,10 @@ class EventSource(base.Source):
     unit: in which dates become numbers; None if times are numbers.
     stream: column of a table that names the stream of an event.
     time: column of the times.
-    mark: column of the kind of event.
+    mark: column of the kind of event; of several, with commas between them, a
+      mark has a word of each.
+    sizes: how many words each of several columns has, the last of which changes
+      fastest in `classes`.
     delimiter: see `table_files.read`.
     ties: what becomes of events at the same time.
     ends: whether streams were observed until the horizon, or each until its
@@ -72,6 +79,7 @@ class EventSource(base.Source):
   stream: str | None = None
   time: str = "time"
   mark: str | None = None
+  sizes: tuple[int, ...] | None = None
   delimiter: str | None = None
   ties: _event_streams.Ties = "refuse"
   ends: Literal["horizon", "last"] = "horizon"
@@ -233,7 +241,9 @@ def load(
     path: see `table_files.find`.
     time: column of the times, dates or numbers.
     stream: column that names the stream of an event; one stream if None.
-    mark: column of the kind of event; all are of one kind if None.
+    mark: column of the kind of event; all are of one kind if None. Of several
+      columns, with commas between them, each has a head of its own: given the
+      past and the time they are independent.
     delimiter: see `table_files.read`.
     start: time at which all streams begin to be observed. If None it is 0, or
       of dates the last whole unit before the first event of the file.
@@ -301,7 +311,7 @@ def load(
   trained = [word for i in parts.train for word in marks[i]]
   if not trained:
     raise ValueError(f"{source}: got no event in the training part.")
-  classes = _series_targets.in_order(trained)
+  classes, sizes = _classes(trained, mark)
   _check_known(streams, parts, marks, classes, mark)
   begins = start if streams.start is None else streams.start
   prepared = EventSource(
@@ -310,6 +320,7 @@ def load(
     length=max(map(len, times)),
     start=None if begins is None else str(begins),
     unit=streams.unit,
+    sizes=sizes,
     reader="event_table",
     **options,
   )
@@ -398,6 +409,20 @@ def _prepared(source, parts, times, marks, path):
     preparation=source,
   )
   return datasets.Splits(sets[0], sets[1], sets[2], info)
+
+
+def _classes(trained, mark):
+  """The marks, and of several columns how many words each has."""
+  rows = [word.split(_event_streams.BETWEEN) for word in set(trained)]
+  if len(rows[0]) == 1 or mark is None or "," not in mark:
+    return _series_targets.in_order(trained), None
+  words = [_series_targets.in_order(column) for column in zip(*rows)]
+  sizes = tuple(map(len, words))
+  if np.prod(sizes) > _MOST:
+    expected = f"columns with at most {_MOST} combinations"
+    raise _validate.error("mark", f"{mark}: {sizes} words", expected)
+  joined = map(_event_streams.BETWEEN.join, itertools.product(*words))
+  return tuple(joined), sizes
 
 
 def _observed(streams, horizon, time):

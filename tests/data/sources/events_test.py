@@ -216,3 +216,22 @@ def test_an_event_at_the_start_begins_the_observation(tmp_path):
   assert splits.train.extras.times.min() == 0
   whole = splits.info.preparation.read(tmp_path / "shop.csv").dataset
   assert whole.inputs[..., 0].tolist() == [[0, 2], [0, 3], [1, 1]]
+
+
+def test_marks_of_several_columns(tmp_path):
+  rows = [
+    f"{i % 4},{i},{'buy' if i % 3 else 'view'},{i % 2}" for i in range(40)
+  ]
+  writing.write(tmp_path, {"shop.csv": "\n".join(["user,at,kind,shop", *rows])})
+  path = tmp_path / "shop.csv"
+  options = {"mark": "kind,shop", "test_fraction": 0.25, "valid_fraction": 0}
+  splits = load(path, **options)
+  source = splits.info.preparation
+  assert source.sizes == (2, 2)
+  assert source.classes == ("buy | 0", "buy | 1", "view | 0", "view | 1")
+  # The first event of user 1 is a purchase in shop 1.
+  again = source.read(path)
+  assert again.dataset.targets[1, 0] == 1
+  assert events.statistics(splits).columns == (2, 2)
+  with pytest.raises(ValueError, match="line 2: column 'shop': got nothing"):
+    load(write(tmp_path, "user,at,kind,shop\na,1,b,\n"), **options)
