@@ -38,7 +38,7 @@ HAWKES = events.Config(
 # Intensities of any mixer, and models that take the place of one.
 INTENSITIES = configuration.updated(
   HAWKES,
-  num_updates=400,
+  num_updates=800,
   chunks_per_evaluation=100,
   arms={
     "gru": {"head": "intensity", **blocks.bare("gru")["gru"]},

@@ -77,11 +77,12 @@ def thin(
     tried = inside & searching[:, None]
     tried &= (jnp.arange(proposals) <= first[:, None]) | ~found[:, None]
     mark = (level[..., None] >= each[..., :-1]).sum(axis=-1)[row, first]
+    # Rounding may lift what is at its bound.
+    above = tried & (each[..., -1] > 1.00001 * top)
     draw = Draw(
       jnp.where(found, times[row, first], draw.gap),
       jnp.where(found, mark, draw.mark).astype(jnp.int32),
-      # Rounding may lift what is at its bound.
-      draw.exceeded + (tried & (each[..., -1] > 1.00001 * top)).sum(axis=1),
+      draw.exceeded + above.sum(axis=1, dtype=jnp.int32),
     )
     elapsed = jnp.where(searching & ~found, times[:, -1], limit)
     return key, elapsed, draw, (elapsed < limit).any()
