@@ -10,7 +10,7 @@ in seconds whether everything works.
 
     python -m experiments.group_policy --workdir=runs/further \
       --config=configs/group_policy/sums.py:adapters \
-      --config.base=runs/sums/gru/network.safetensors
+      --config.base=runs/sums/mamba2/network.safetensors
 
 goes on from a network of such a run, and trains adapters beside its weights
 (docs/adapting.md), which stay as they are; or all of them, for comparison. Each

@@ -1,9 +1,11 @@
 """Initial states that are tuned: golden, every mixer, files."""
 
+import dataclasses
 import functools
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -205,6 +207,29 @@ def test_zeros_can_be_left(x64, name):
   slope = jax.jit(jax.grad(run))(zeros)
   assert all(np.isfinite(leaf).all() for leaf in slope.values())
   assert any(np.any(leaf) for leaf in slope.values())
+
+
+@pytest.mark.devices
+def test_time_that_is_split_over_devices_begins_with_them():
+  network, variables, _ = _network("gla", "rglru")
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 6)))
+  states = _states(network, variables)
+
+  def loss(config, states):
+    network = nn.SequenceNetwork(config, 5)
+    tuned = initial_states.attach(network, variables, states)
+    return jnp.sum(network.apply(tuned, x)[0] ** 2)
+
+  run = jax.jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)
+  whole = run(network.config, states)
+  stack = dataclasses.replace(network.config.stack, time_axis="time")
+  cut = dataclasses.replace(network.config, stack=stack)
+  axes = {"axis_types": (jax.sharding.AxisType.Auto,)}
+  with jax.set_mesh(jax.make_mesh((4,), ("time",), **axes)):
+    split = run(cut, states)
+    assert "collective" in run.lower(cut, states).as_text()
+  # Parameters are float32, and sums are taken in another order.
+  chex.assert_trees_all_close(split, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_tuned():

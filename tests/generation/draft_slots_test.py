@@ -190,6 +190,43 @@ def test_rows_are_those_without_drafts(mixers, kind, name):
     np.testing.assert_array_equal(again.tokens, results[1][0].tokens)
 
 
+ROOMY = generation.EngineConfig(slots=1, lines=2, chunk=16, steps=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("config", "room"),
+  [(SMALL, 0), (SMALL, 4000), (ROOMY, 10**7)],
+  ids=("no cache", "tiny cache", "one slot"),
+)
+def test_orders_and_what_is_given_up_change_no_row(config, room):
+  network, variables = _network("rwkv7")
+  with jax.enable_x64():
+    draft, _ = _drafts("recycling", network, variables)
+    engine = generation.Engine(
+      network,
+      variables,
+      config,
+      cache=generation.PrefixCache(room, least=3) if room else None,
+      patterns=generation.PatternConfig(64, LETTERS),
+      drafts=draft,
+    )
+    requests = _requests(SAMPLINGS["greedy"])
+    expected = [_alone(network, variables, each) for each in requests]
+    rng = np.random.default_rng(0)
+    for turn in range(3):
+      order = rng.permutation(len(requests))
+      rows = dict(zip(order, engine.run([requests[i] for i in order])))
+      for i, wholes in enumerate(expected):
+        for row, whole in zip(rows[i], wholes, strict=True):
+          np.testing.assert_array_equal(row.tokens, whole[: len(row.tokens)])
+      # Some are in slots, in lines or wait while they are given up.
+      asked = [engine.submit(each) for each in requests[: 2 + turn]]
+      engine.advance()
+      for each in asked:
+        engine.cancel(each)
+
+
 @pytest.mark.slow
 def test_texts_have_the_distribution_of_sampling_without_drafts():
   """All texts of a small network's drafts, against their probabilities."""
