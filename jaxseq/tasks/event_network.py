@@ -96,7 +96,7 @@ class ArmConfig(Options, base.ArmConfig):
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Those of the network; a model in its place has none."""
+    """Names of the network's; a model in its place has none of them."""
     return () if self.head in MODELS else super().ssm_parameters
 
   def model(self, num_marks: int) -> tuple[Any, decays.Config]:
