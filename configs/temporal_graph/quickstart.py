@@ -34,8 +34,10 @@ DYREP = {"message": "embeddings"}
 
 def vectors(mixer: str, **options: object) -> dict[str, object]:
   """Returns an arm whose events are read and scored by learned vectors."""
+  arm = blocks.arm(mixer)
   return {
-    **blocks.arm(mixer),
+    # As large as the encoding of times beside them.
+    "network": {**arm["network"], "embedding_scale": 50.0},
     "graph": {**BY_VECTORS, **options},
     "loss": "full",
   }

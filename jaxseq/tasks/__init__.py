@@ -32,6 +32,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import graph_floors as graph_floors
   from jaxseq.tasks import graph_neighbors as graph_neighbors
   from jaxseq.tasks import graph_network as graph_network
+  from jaxseq.tasks import graph_options as graph_options
   from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import hawkes_fit as hawkes_fit
   from jaxseq.tasks import instruction as instruction

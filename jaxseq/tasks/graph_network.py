@@ -11,8 +11,6 @@ Sources: Rossi et al., arXiv:2006.10637, and its code; Kumar et al., JODIE,
 arXiv:1908.01207; Trivedi et al., DyRep, 2019; PRES, arXiv:2402.04284.
 """
 
-import dataclasses
-from typing import Literal
 from typing import NamedTuple
 
 from flax import linen
@@ -23,109 +21,11 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.nn import dense
 from jaxseq.tasks import graph_neighbors
+from jaxseq.tasks import graph_options
 from jaxseq.tasks import node_memory
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-  """Options of the network around the memory.
-
-  Attributes:
-    run: when a node sees an event: "waiting", at its next one in a later batch,
-      so that all events of a batch see the memory before it; or "exact", at
-      once, so that results do not depend on the batch size.
-    message: what an event tells a node of the other one: its "states"; those,
-      but for sources the "embeddings" of their destinations; or its "vectors",
-      which are learned, and do not change with time.
-    function: from a message to the cell: "linear", or an "mlp".
-    aggregate: what a node sees of several events in a batch: the "last", or the
-      "mean" of their messages.
-    embedding: how a node is read: "identity", its state; "time", projected by
-      the time since; "sum" and "attention", with those of recent neighbors.
-    target: whether destinations are read so, "states", or are their learned
-      "vectors".
-    score: of source and destination: an "mlp", or the product, "dot".
-    vectors: whether nodes have learned vectors, which the embeddings of
-      neighbors add to the states; those of "vectors" always have.
-    time_width: of the encoding of times.
-    neighbors: recent ones that are read.
-    heads: of the attention.
-    pres: whether states are corrected by their running rates of change.
-    gamma: weight of the cell's state in that; learned if None.
-    coherence: weight of the penalty of states that turn, with `pres`.
-    released: whether the code of TGN is followed where it differs: of a batch,
-      destinations' messages count as later than all sources', and a sum runs
-      over neighbors that are not there as well.
-  """
-
-  run: Literal["waiting", "exact"] = "waiting"
-  message: Literal["states", "embeddings", "vectors"] = "states"
-  function: Literal["linear", "mlp"] = "linear"
-  aggregate: Literal["last", "mean"] = "last"
-  embedding: Literal["identity", "time", "sum", "attention"] = "identity"
-  target: Literal["states", "vectors"] = "states"
-  score: Literal["mlp", "dot"] = "mlp"
-  vectors: bool = False
-  time_width: int = 16
-  neighbors: int = 10
-  heads: int = 2
-  pres: bool = False
-  gamma: float | None = None
-  coherence: float = 0.1
-  released: bool = False
-
-  def __post_init__(self):
-    _validate.literals(self)
-    counts = ("time_width", "neighbors", "heads")
-    _validate.fields(self, positive=counts, not_negative=("coherence",))
-    if self.gamma is not None:
-      _validate.number("gamma", self.gamma, 0, 1)
-    if self.message == "vectors" and self.aggregate == "mean":
-      expected = "'last' where messages are 'vectors'"
-      raise _validate.error("aggregate", "mean", expected)
-    simple = self.message == self.target == "vectors" and not self.reads_graph
-    if self.run == "exact" and (not simple or self.pres):
-      expected = (
-        "'waiting', but where message and target are 'vectors', embedding is "
-        "'identity' or 'time' and pres is False: what else a node sees depends "
-        "on the states of others in the batch"
-      )
-      raise _validate.error("run", "exact", expected)
-
-  @property
-  def reads_graph(self) -> bool:
-    """True if neighbors are looked up."""
-    return self.embedding in ("sum", "attention") or self.embeds
-
-  @property
-  def embeds(self) -> bool:
-    """True if messages have embeddings of destinations."""
-    return self.message == "embeddings"
-
-  @property
-  def has_vectors(self) -> bool:
-    """True if nodes have learned vectors."""
-    return self.vectors or "vectors" in (self.message, self.target)
-
-
-class Events(NamedTuple):
-  """Events of a batch.
-
-  Attributes:
-    source: (n,) int32, from 1 on.
-    destination: (n,) int32.
-    time: (n,) float32, since the first event of all.
-    before: (n,) int32, the number of the first event at that time.
-    features: (n, k) float32, or None.
-    valid: (n,) bool, False of what fills a batch up.
-  """
-
-  source: jax.Array
-  destination: jax.Array
-  time: jax.Array
-  before: jax.Array
-  features: jax.Array | None
-  valid: jax.Array
+Options = graph_options.Options
+Events = graph_options.Events
 
 
 class Outputs(NamedTuple):
@@ -146,7 +46,8 @@ class GraphNetwork(linen.Module):
   """A memory of nodes, and scores of where events go.
 
   Attributes:
-    config: of the cell: its `stack`; the rest is not used.
+    config: of the cell: its `stack`; and the `embedding_scale` of vectors in
+      messages, which are of .02 at first, beside times of 1.
     options: of the network.
     num_nodes: how many there are, with 0, which is none.
     first: of the destinations.
@@ -338,11 +239,14 @@ class GraphNetwork(linen.Module):
     stack = nn.SequenceModel(self.config.stack, parent=None)
     zeros = jnp.zeros((1, self.config.stack.d_model), jnp.float32)
     start = stack.initial_state((1,)), zeros
-    return node_memory.take(memory, nodes, epoch, start)
+    time = 0.0 if self.options.released else node_memory.UNSEEN
+    return node_memory.take(memory, nodes, epoch, start, time)
 
   def _encode(self, state, message, partner):
     """The cell's input of messages."""
-    own = self.vectors[partner] if self._by_vector else state
+    own = state
+    if self._by_vector:
+      own = self.config.embedding_scale * self.vectors[partner]
     x = jnp.concatenate([own, message], axis=-1)
     if self.options.function == "mlp":
       x = jax.nn.relu(self.hidden(x))
@@ -370,7 +274,10 @@ class GraphNetwork(linen.Module):
         jnp.where(is_source, *pair)
         for pair in zip(self.gaps[:2], self.gaps[2:])
       )
-      since = (times - rows.time[: len(nodes)] - mean) / deviation
+      since = node_memory.since(
+        rows._replace(time=rows.time[: len(nodes)]), times
+      )
+      since = (since - mean) / deviation
       state = state * (1 + self.projection(since[:, None]))
     return state, around
 
@@ -433,7 +340,7 @@ class GraphNetwork(linen.Module):
     message = _side_by_side(
       None if self._by_vector else other,
       _twice(events.features),
-      self._times(times - rows.time),
+      self._times(node_memory.since(rows, times)),
     )
     if options.aggregate == "mean":
       total, number = (
@@ -474,7 +381,8 @@ class GraphNetwork(linen.Module):
     features = events.features
     if features is not None:
       features = jnp.repeat(features, 2, axis=0)[order]
-    message = _side_by_side(features, self._times(time - earlier))
+    passed = jnp.where(earlier < 0, 0, time - earlier)
+    message = _side_by_side(features, self._times(passed))
     message = jax.lax.stop_gradient(message)
     x = self._encode(None, message, partner)
 
@@ -500,7 +408,8 @@ class GraphNetwork(linen.Module):
     if self.options.embedding == "time":
       when = jnp.zeros_like(earlier).at[order].set(earlier)
       when = jnp.where(itself, when[1::2], when[::2])
-      since = (events.time - when - self.gaps[0]) / self.gaps[1]
+      since = jnp.where(when < 0, 0, events.time - when)
+      since = (since - self.gaps[0]) / self.gaps[1]
       z = z * (1 + self.projection(since[:, None]))
     rows = rows._replace(states=(states, output), time=time)
     return z, node_memory.put(memory, node, rows, final & valid)

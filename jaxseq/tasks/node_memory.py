@@ -93,8 +93,16 @@ def fresh(
   )
 
 
+# The time of nodes that have seen nothing.
+UNSEEN = -1.0
+
+
 def take(
-  memory: Memory, nodes: jax.Array, epoch: jax.Array, start: PyTree
+  memory: Memory,
+  nodes: jax.Array,
+  epoch: jax.Array,
+  start: PyTree,
+  time: float = UNSEEN,
 ) -> Memory:
   """Returns the rows of some nodes.
 
@@ -103,6 +111,7 @@ def take(
     nodes: (n,) integers.
     epoch: in which they are read.
     start: states and output of a fresh node, with an axis of 1 in front.
+    time: of a fresh node, see `since`.
 
   Returns:
     A memory of n rows; those that were not written in this epoch are fresh.
@@ -116,7 +125,21 @@ def take(
   states = jax.tree.map(choose, rows.states, start)
   rest = rows._replace(states=(), epoch=())
   rest = jax.tree.map(lambda x: choose(x, jnp.zeros_like(x)), rest)
-  return rest._replace(states=states, epoch=jnp.full(len(nodes), epoch))
+  return rest._replace(
+    states=states,
+    time=jnp.where(valid, rows.time, time),
+    epoch=jnp.full(len(nodes), epoch),
+  )
+
+
+def since(rows: Memory, time: jax.Array) -> jax.Array:
+  """Returns the time (n,) since rows have seen an event; 0 if they have not.
+
+  Args:
+    rows: n rows.
+    time: (n,) of the events.
+  """
+  return jnp.where(rows.time < 0, 0, time - rows.time)
 
 
 def put(
@@ -162,11 +185,11 @@ def predicted(rows: Memory, time: jax.Array) -> PyTree:
     rows: n rows with rates.
     time: (n,) of the events.
   """
-  since, count = time - rows.time, rows.rates.count
+  passed, count = since(rows, time), rows.rates.count
 
   def of(state, total):
     rate = total / jnp.maximum(_beside(count, total), 1)
-    return state + _beside(since, state) * rate
+    return state + _beside(passed, state) * rate
 
   return jax.tree.map(of, rows.states, rows.rates.total)
 
@@ -187,9 +210,9 @@ def corrected(
     time: (n,) of the events.
     gamma: weight of the cell's, from 0 to 1.
   """
-  since = time - rows.time
-  moved = (since > 0).astype(jnp.float32)
-  scale = jnp.where(since > 0, since, 1)
+  passed = since(rows, time)
+  moved = (passed > 0).astype(jnp.float32)
+  scale = jnp.where(passed > 0, passed, 1)
   mixed = jax.tree.map(
     lambda guess, new: (1 - gamma) * guess + gamma * new,
     predicted(rows, time),

@@ -37,6 +37,7 @@ def test_pools_are_those_of_the_reference(golden, kind):
   assert not np.any(slopes[2][others])
 
 
+@pytest.mark.slow
 def test_means_go_on_and_begin_anew():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3)), jnp.float32)
   none = jnp.zeros((2, 3)), jnp.zeros(2)

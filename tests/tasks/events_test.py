@@ -279,18 +279,19 @@ def test_several_columns_have_heads_of_their_own():
   words = columns.words()
   assert words.sum(axis=0).tolist() == [2] * 6
   network = event_network.EventNetwork(_arm(), columns)
-  rng = np.random.default_rng(0)
-  gaps = jnp.asarray(rng.exponential(size=(1, 4)).astype(np.float32))
+  none = jnp.zeros((1, 4))
   one = event_network.Sequences(
-    gaps, gaps.cumsum(axis=1), jnp.array([[0, 3, 5, 1]]), jnp.array([4])
+    none, none, none.astype(jnp.int32), jnp.array([4])
   )
-  ones = jnp.ones((1, 5))
-  variables = jax.jit(network.init)(jax.random.key(0), one, ones)
-  assert variables["params"]["marks"]["kernel"].shape[1] == 5
-  logits = jax.jit(network.apply)(variables, one, ones).mark_logits
-  joint = jax.nn.softmax(logits).reshape(1, 5, 3, 2)
-  # Given the past and the gap the columns are independent.
-  first, second = joint.sum(axis=3), joint.sum(axis=2)
-  np.testing.assert_allclose(
-    joint, first[..., None] * second[..., None, :], rtol=1e-4
+  variables = jax.eval_shape(
+    network.init, jax.random.key(0), one, jnp.ones((1, 5))
   )
+  params = variables["params"]
+  assert params["marks"]["kernel"].shape[1] == 5
+  # 3 + 2 words, the gap, the time, and whether a sequence begins.
+  assert params["network"]["encoder"]["kernel"].shape[0] == 8
+  # The softmax over combinations is the product of those of the columns.
+  logits = np.random.default_rng(0).normal(size=5)
+  joint = np.exp(logits @ words).reshape(3, 2)
+  first, second = np.exp(logits[:3]), np.exp(logits[3:])
+  np.testing.assert_allclose(joint, first[:, None] * second, rtol=1e-12)

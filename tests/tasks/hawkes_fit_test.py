@@ -47,6 +47,7 @@ def test_the_likelihood_is_that_of_double_sums(golden):
   np.testing.assert_allclose(step.a, known["em_a"], rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_the_maximum_is_that_of_the_reference(golden):
   known, packed, _ = _known(golden)
   fit = hawkes_fit.fit(packed, 3, starts=(1.0,))

@@ -14,7 +14,7 @@ def fresh(nodes, rates=True):
 
 def row(memory, nodes):
   start = {"none": jnp.zeros((1, 1))}, jnp.zeros((1, 4))
-  return node_memory.take(memory, jnp.asarray(nodes), jnp.int32(0), start)
+  return node_memory.take(memory, jnp.asarray(nodes), jnp.int32(0), start, 0.0)
 
 
 def test_the_last_of_several_writers_wins():
@@ -44,7 +44,8 @@ def test_rows_of_another_epoch_are_fresh():
     jnp.int32(1),
     ({"none": jnp.ones((1, 1))}, jnp.full((1, 4), 7.0)),
   )
-  assert later.time.tolist() == [0]
+  assert later.time.tolist() == [node_memory.UNSEEN]
+  assert node_memory.since(later, jnp.array([9.0])).tolist() == [0]
   assert not later.waiting[0]
   assert later.states[1].tolist() == [[7] * 4]
 

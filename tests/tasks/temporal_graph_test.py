@@ -96,15 +96,15 @@ def test_pres_without_weight_is_bit_identical_to_none():
 
   def results(one):
     @jax.jit
-    def two(variables, data):
+    def three(variables, data):
       carry, values = one.carry, []
-      for update in range(2):
+      for update in range(3):
         batch = one.sample(key, jnp.int32(update), data)
         value, more = one.loss(variables, batch, carry, key)
         carry, values = more.carry, [*values, value]
       return values, carry
 
-    return two(variables, one.data)
+    return three(variables, one.data)
 
   (first, memory), (second, other) = results(plain), results(pres)
   np.testing.assert_array_equal(first, second)

@@ -125,6 +125,7 @@ def test_prompts_go_on_and_begin_anew():
   np.testing.assert_allclose(got[:, 4:], alone, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_chosen_prompts_have_a_gradient():
   config, params, marks, gaps = _model(num_layers=1)
 
