@@ -3,7 +3,10 @@ r"""Digits of 8 by 8 pixels, two classes at a time.
     python -m experiments.continual --config=configs/continual/digits.py \
       --workdir=runs/continual
 
-Five tasks, and ten seeds as one program. `:tiny` learns nothing, and shows
+Five tasks, and ten seeds as one program. After the last task ProtoCL gets
+0.949 of all classes, DER++ 0.933, replay 0.925, ER-ACE 0.914, fine-tuning
+0.194; without training the nearest exemplar in the same bytes gets 0.969, and
+class means 0.883 (docs/results/continual.md). `:tiny` learns nothing, and shows
 whether everything works.
 """
 

@@ -9,7 +9,8 @@ The second command begins with what the first has left (another place is
 `--config.arms.pretrained.encoder=DIR/attention/model.safetensors`).
 
 16,000 sequences of 40 letters with one planted hairpin each; a letter that
-nothing tells costs ln 4 = 1.386. Results of all variants are in
+nothing tells costs ln 4 = 1.386, which `even` stays at. Letters of hairpins can
+come below 1.236 by their partners; what smaller runs have reached is in
 docs/results/masked_language.md.
 
 Variants: `even`, without hairpins, where nothing is to be learnt; `pairs`, the

@@ -17,7 +17,7 @@ from jaxseq.programs import set_answers
 SORTING = set_answers.Config(
   task="sort",
   task_options={"low": 10, "high": 10},
-  network={"stack": {"d_model": 64, "num_layers": 0}},
+  network={"stack": {"mixer": "lstm", "d_model": 64, "num_layers": 1}},
   optimizer=supervised.adamw(2e-3, warmup_steps=50),
   num_updates=900,
   num_seeds=3,

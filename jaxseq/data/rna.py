@@ -52,7 +52,8 @@ def load(
     seed: of all that is random.
 
   Returns:
-    The splits, see `sources.letters.make_splits`, with partners.
+    The splits, see `sources.letters.make_splits`, with partners if there may be
+    pairs.
 
   Raises:
     ValueError: if an option is wrong, or a hairpin is too long.
@@ -80,7 +81,12 @@ def load(
     partners.append(partner if fold is None else fold(sequences[-1]))
   source = letters.LetterSource(reader="letters", rna=True)
   return letters.make_splits(
-    sequences, source, "generated", valid_fraction, test_fraction, partners
+    sequences,
+    source,
+    "generated",
+    valid_fraction,
+    test_fraction,
+    partners if planted or fold else None,
   )
 
 

@@ -47,6 +47,11 @@ class ArmConfig:
     _validate.literals(self)
     _validate.integer("batch_size", self.batch_size, 1)
 
+  @property
+  def ssm_parameters(self) -> tuple[str, ...]:
+    """Names of the parameters that recipes may treat by themselves."""
+    return self.network.stack.ssm_parameters
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(supervised_arms.Supervised):
@@ -121,7 +126,7 @@ def make_optimizer(
       num_updates,
       f"more than optimizer.warmup_steps, which is {recipe.warmup_steps}",
     )
-  names = arm.network.stack.ssm_parameters
+  names = arm.ssm_parameters
   return optimizers.make_optimizer(
     recipes.make(arm.optimizer, names, num_updates)
   )

@@ -94,6 +94,11 @@ class ArmConfig(Options, base.ArmConfig):
       expected = f"none, as the head is none of {', '.join(MODELS)}"
       raise _validate.error("head_options", self.head_options, expected)
 
+  @property
+  def ssm_parameters(self) -> tuple[str, ...]:
+    """Names of the network's; a model in its place has none of them."""
+    return () if self.head in MODELS else super().ssm_parameters
+
   def model(self, num_marks: int) -> tuple[Any, decays.Config]:
     """Returns the module of `nn.intensities` that is the head, and its Config.
 

@@ -23,7 +23,7 @@ def test_hairpins_pair_what_is_complementary():
     inner = np.diff(places).max() - 1
     assert 4 <= inner <= 8
   even = data.load("rna", examples=400, length=30, planted=False)
-  assert not even.train.extras.partners.any()
+  assert even.train.extras.partners is None
   counts = np.bincount(even.train.inputs[:, 1:-1].ravel())[4:8]
   np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.03)
   with pytest.raises(ValueError, match="length: got 20"):

@@ -1,11 +1,17 @@
 """Answers that are places: which choices count, and what solves a set."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from configs.pointing import hull
+from configs.pointing import sorting
 from jaxseq.data import geometry
 from jaxseq.programs import set_answers
+from jaxseq.tasks import base
 
 
 def test_choices_that_count():
@@ -46,3 +52,16 @@ def test_right_choices_solve_a_set():
   np.testing.assert_allclose(
     metrics["accuracy"], 1 - 4 / lengths.sum(), rtol=1e-6
   )
+
+
+@pytest.mark.parametrize("module", [hull, sorting])
+def test_arms_of_the_configs_can_be_trained(module):
+  config = module.get_config("tiny")
+  whole = dataclasses.replace(config, arms=module.get_config().arms)
+  for name in whole.arms:
+    arm = set_answers.TASK.arm_config(whole, name)
+    variables = jax.eval_shape(
+      set_answers.Problem(arm, whole).init, jax.random.key(0)
+    )
+    optimizer = base.make_optimizer(arm, 200)
+    assert jax.eval_shape(optimizer.init, variables["params"])

@@ -11,7 +11,7 @@ pytest.importorskip("flatbuffers")
 # Kinds whose programs take sequences of any length, with the mixer GRU.
 FREE = (
   *("classification", "events", "forecasting", "language"),
-  *("recommendation", "regression"),
+  *("masked_language", "pairs", "recommendation", "regression"),
 )
 
 _RUN = """

@@ -8,6 +8,7 @@ import pytest
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.nn.intensities import nhp
+from jaxseq.tasks import base
 from jaxseq.tasks import event_calibration
 from jaxseq.tasks import event_futures
 from jaxseq.tasks import event_network
@@ -202,6 +203,20 @@ def test_intensities_are_trained_and_measured(head):
   )
   assert 0 <= tested["ks_p"] <= 1
   assert tested["standard_error"] > 0
+
+
+def test_models_have_no_parameters_of_the_mixer_in_their_place():
+  # The mixer of a stack that names none has a learning rate of its own.
+  arm = event_network.ArmConfig(
+    nn.NetworkConfig(nn.StackConfig(d_model=4)), head="nhp"
+  )
+  network = event_network.EventNetwork(arm, _network("nhp").statistics)
+  variables = jax.eval_shape(
+    network.init, jax.random.key(0), _events(), jnp.ones((2, 4))
+  )
+  optimizer = base.make_optimizer(arm, 10_000)
+  state = jax.eval_shape(optimizer.init, {"params": variables["params"]})
+  assert len(jax.tree.leaves(state)) > len(jax.tree.leaves(variables))
 
 
 def test_wrong_heads():

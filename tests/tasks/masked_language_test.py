@@ -29,13 +29,14 @@ def test_losses_are_of_hidden_letters_alone():
   problem = masked_language.Problem(ARM, SPLITS)
   variables = jax.jit(problem.init)(jax.random.key(0))
   batch = jax.tree.map(jnp.asarray, problem.data["test"])
-  metrics, count = problem.scores(variables, batch)
+  metrics, count = jax.jit(problem.scores)(variables, batch)
   masked = problem._masked(jax.random.key(0), batch, hidden=1.0, random=0.0)
   hidden = np.asarray(masked.scored)
   assert count == hidden.sum() > 0
   # Neither the tokens at the ends nor padding.
   assert not hidden[:, [0, -1]].any()
-  logits = problem.network.apply(variables, masked.inputs, batch.lengths)
+  read = jax.jit(problem.network.apply)
+  logits = read(variables, masked.inputs, batch.lengths)
   nats = -np.asarray(jax.nn.log_softmax(logits))
   true = np.take_along_axis(nats, SPLITS.test.inputs[..., None], axis=-1)[
     ..., 0
@@ -43,7 +44,7 @@ def test_losses_are_of_hidden_letters_alone():
   close = {"rtol": 1e-5}
   np.testing.assert_allclose(metrics["test_loss"], true[hidden].mean(), **close)
   paired = hidden & (SPLITS.test.extras.partners > 0)
-  measured = problem.measure(variables, problem.data["test"])
+  measured = jax.jit(problem.measure)(variables, batch)
   assert set(measured) == {"test_loss", "accuracy", "paired_loss"}
   np.testing.assert_allclose(
     metrics["paired_nats"] / metrics["paired_share"],
@@ -118,7 +119,8 @@ def test_training_goes_on_from_an_encoder():
     {k: v for k, v in variables["params"].items() if k != "head"},
   )
   # The network reads with them.
-  logits = problem.network.apply(begun, SPLITS.test.inputs[:1], np.array([30]))
+  read = jax.jit(problem.network.apply)
+  logits = read(begun, SPLITS.test.inputs[:1], np.array([30]))
   assert logits.shape == (1, 30, 30)
   wide = dataclasses.replace(STACK, d_model=10)
   arm = dataclasses.replace(ARM, network=nn.NetworkConfig(wide), encoder="a")

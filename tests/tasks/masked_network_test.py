@@ -1,5 +1,7 @@
 """The network of masked language models, against RNA-FM's own code."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,8 @@ def test_the_encoder_of_the_release(golden, name):
     network, variables, tokens, lengths, params = released(arrays)
     inside = np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None]
     last = f"representation/{network.config.stack.num_layers}"
-    features = network.apply(variables, tokens, lengths, features=True)
+    read = functools.partial(network.apply, features=True)
+    features = jax.jit(read)(variables, tokens, lengths)
     np.testing.assert_allclose(
       np.asarray(features)[inside], arrays[last][inside], **_CLOSE
     )
@@ -107,7 +110,8 @@ def test_the_encoder_of_the_release(golden, name):
       targets, scored = arrays["tokens"], arrays["scored"]
       return base.cross_entropy(logits, targets, scored)[0], logits
 
-    (value, logits), slopes = jax.value_and_grad(loss, has_aux=True)(variables)
+    slope_of = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, logits), slopes = slope_of(variables)
     np.testing.assert_allclose(
       np.asarray(logits)[inside], arrays["logits"][inside], **_CLOSE
     )
