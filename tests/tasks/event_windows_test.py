@@ -11,9 +11,11 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import point_processes
 from jaxseq.data import sources
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_arms
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import event_windows
 from jaxseq.training import supervised
+from tests import drawn
 
 WINDOW = 4.0
 
@@ -41,7 +43,7 @@ def _stream(until=48.0):
 
 def _arm(mixer, **options):
   stack = nn.StackConfig(mixer, d_model=4, num_layers=1)
-  return event_network.ArmConfig(
+  return event_arms.ArmConfig(
     nn.NetworkConfig(stack),
     batch_size=2,
     components=2,
@@ -72,7 +74,7 @@ def _totals(network, variables, stream, length):
 def test_pieces_add_up_to_the_whole():
   splits, _ = _stream()
   problem = event_windows.Problem(_arm("gru"), splits, length=5)
-  variables = problem.init(jax.random.key(0))
+  variables = drawn.variables(problem)
   stream = event_windows.join(splits)["test"]
   one = _totals(problem.network, variables, stream, 10**6)
   many = _totals(problem.network, variables, stream, 5)
@@ -104,7 +106,7 @@ def test_parts_and_pieces_add_up_to_one_sequence(mixer, head):
     np.testing.assert_allclose(added, value, rtol=1e-5, atol=1e-5)
   # As a sequence that is read at once, from the mark of the beginning on.
   rows = whole.rows
-  sequence = event_network.Sequences(
+  sequence = event_sequences.Sequences(
     *(jnp.asarray(x[:, 1:]) for x in rows),
     jnp.array([rows.gaps.shape[1] - 1]),
   )
@@ -122,7 +124,7 @@ def test_parts_and_pieces_add_up_to_one_sequence(mixer, head):
 def test_states_are_carried_and_stop_gradients():
   splits, _ = _stream()
   problem = event_windows.Problem(_arm("gru"), splits, length=3)
-  variables = problem.init(jax.random.key(0))
+  variables = drawn.variables(problem)
   sample = jax.jit(problem.sample)
   carry, key = problem.carry, jax.random.key(1)
   loss = jax.jit(problem.loss)

@@ -1,0 +1,201 @@
+"""Memories of sparse codes: an item is stored by being seen once.
+
+    config = sparse_codes.Config(width=200)
+    memory = sparse_codes.init(config)
+    memory, stored = sparse_codes.store(config, memory, items, key)
+    sparse_codes.recall(memory, parts)  # codes
+    sparse_codes.familiarity(memory, items)  # 1 of what was stored
+
+A code is one unit of each of some modules. The more familiar an input, the
+surer a module takes the unit that knows it best; of what is new it draws one.
+So similar inputs share units, and unrelated ones only by chance. Weights are
+bits, which are set once and have no gradient: the memory fills up, and one that
+is full finds everything familiar.
+
+Rinkus, "Superposed episodic and semantic memory via sparse distributed
+representation", arXiv:1710.07829; the constants are those of
+pulinagrawal/sparsey-csa.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import recurrence
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Sizes of a memory, and the curve by which its units are drawn.
+
+  A unit with overlap V is drawn with weight 1 + amplitude G^power
+  sigmoid(slope V + shift), where G is the familiarity.
+
+  Attributes:
+    width: of the inputs.
+    modules: units of a code.
+    units: in a module, of which one is taken.
+    amplitude: weight of a unit that knows a familiar input.
+    power: how fast the draws become sure with familiarity.
+    slope: of the sigmoid.
+    shift: likewise.
+  """
+
+  width: int
+  modules: int = 64
+  units: int = 8
+  amplitude: float = 1e4
+  power: float = 7.0
+  slope: float = 26.0
+  shift: float = -13.0
+
+  def __post_init__(self):
+    _validate.fields(self, positive=("width", "modules", "units"))
+    for name in ("amplitude", "power", "slope"):
+      _validate.above_zero(name, getattr(self, name))
+    _validate.number("shift", self.shift)
+
+
+class Stored(NamedTuple):
+  """Items as they were when they were stored.
+
+  Attributes:
+    code: (..., modules) int32, the unit of each module.
+    familiarity: (...), from 0 to 1, before the item itself was known.
+  """
+
+  code: Array
+  familiarity: Array
+
+
+def init(config: Config, batch_shape: tuple[int, ...] = ()) -> Array:
+  """Returns the bits (*batch_shape, modules, units, width) of no item."""
+  shape = (*batch_shape, config.modules, config.units, config.width)
+  return jnp.zeros(shape, bool)
+
+
+def overlaps(memory: Array, x: Array) -> Array:
+  """Computes the share of each input that each unit knows.
+
+  Args:
+    memory: (*batch, modules, units, width) bool.
+    x: (*batch, width) numbers of 0 or 1; other axes of either are broadcast.
+
+  Returns:
+    (*batch, modules, units), from 0 to 1; 0 for an input without any 1.
+  """
+  x = jnp.asarray(x)
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  size = jnp.sum(x, axis=-1)[..., None, None]
+  hits = jnp.einsum("...qkn,...n->...qk", memory.astype(x.dtype), x)
+  return hits / jnp.maximum(size, 1)
+
+
+def familiarity(memory: Array, x: Array) -> Array:
+  """Returns (*batch,) means over modules of the greatest of `overlaps`."""
+  return jnp.mean(jnp.max(overlaps(memory, x), axis=-1), axis=-1)
+
+
+def probabilities(config: Config, overlap: Array) -> Array:
+  """Computes how likely each unit is drawn.
+
+  Args:
+    config: of the memory.
+    overlap: (..., modules, units), of `overlaps`.
+
+  Returns:
+    (..., modules, units), of sum 1 over the units.
+  """
+  known = jnp.mean(jnp.max(overlap, axis=-1), axis=-1)[..., None, None]
+  sigmoid = jax.nn.sigmoid(config.slope * overlap + config.shift)
+  weight = 1 + config.amplitude * known**config.power * sigmoid
+  return weight / jnp.sum(weight, axis=-1, keepdims=True)
+
+
+def store_one(
+  config: Config, memory: Array, x: Array, uniform: Array
+) -> tuple[Array, Stored]:
+  """Stores one item of each batch row.
+
+  Args:
+    config: of the memory.
+    memory: (*batch, modules, units, width) bool.
+    x: (*batch, width) numbers of 0 or 1.
+    uniform: (*batch, modules), from 0 to 1; the first unit is taken whose
+      cumulative probability reaches it.
+
+  Returns:
+    The memory with the item, and its code.
+  """
+  overlap = overlaps(memory, x)
+  sums = jnp.cumsum(probabilities(config, overlap), axis=-1)
+  below = jnp.sum(sums < uniform[..., None], axis=-1)
+  # Rounded sums may end below 1.
+  code = jnp.minimum(below, config.units - 1).astype(jnp.int32)
+  taken = jax.nn.one_hot(code, config.units, dtype=bool)
+  bits = jnp.asarray(x)[..., None, None, :] > 0
+  known = jnp.mean(jnp.max(overlap, axis=-1), axis=-1)
+  return memory | (taken[..., None] & bits), Stored(code, known)
+
+
+def store(
+  config: Config, memory: Array, items: Array, key: Array
+) -> tuple[Array, Stored]:
+  """Stores items one after the other.
+
+  Args:
+    config: of the memory.
+    memory: (*batch, modules, units, width) bool.
+    items: (*batch, time, width) numbers of 0 or 1.
+    key: random key of the draws.
+
+  Returns:
+    The memory with the items, and their codes (*batch, time, modules).
+
+  Raises:
+    ValueError: if a shape does not fit.
+  """
+  sizes = config.modules, config.units, config.width
+  batch = _validate.shape("memory", memory, ("*batch", *sizes))[:-3]
+  shape = _validate.shape("items", items, (*batch, "time", config.width))
+  draws = jax.random.uniform(key, (*shape[:-1], config.modules))
+  stored, memory = recurrence.fold(
+    lambda memory, one: store_one(config, memory, *one),
+    memory,
+    (jnp.asarray(items), draws),
+  )
+  return memory, stored
+
+
+def recall(memory: Array, x: Array) -> Array:
+  """Finds the code of an input, or of a part of one, by no draw.
+
+  Args:
+    memory: (*batch, modules, units, width) bool.
+    x: (*batch, width) numbers of 0 or 1, see `overlaps`.
+
+  Returns:
+    (*batch, modules) int32, the unit of each module that knows most of it; of
+    equal ones the first.
+  """
+  return jnp.argmax(overlaps(memory, x), axis=-1).astype(jnp.int32)
+
+
+def contents(memory: Array, code: Array) -> Array:
+  """Returns the share of a code's units that know each place of the inputs.
+
+  Args:
+    memory: (*batch, modules, units, width) bool.
+    code: (*batch, modules) integers.
+
+  Returns:
+    (*batch, width) float32, 1 at all places of the item that has this code.
+  """
+  taken = jax.nn.one_hot(code, memory.shape[-2], dtype=jnp.float32)
+  bits = memory.astype(jnp.float32)
+  return jnp.einsum("...qkn,...qk->...n", bits, taken) / memory.shape[-3]
