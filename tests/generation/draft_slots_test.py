@@ -198,19 +198,26 @@ def _check_rows(results, expected):
       np.testing.assert_array_equal(row.tokens, whole[: len(row.tokens)])
 
 
+WIDE = generation.EngineConfig(slots=3, lines=2, chunk=16, steps=3)
 ROOMY = generation.EngineConfig(slots=1, lines=2, chunk=16, steps=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("config", "room"),
-  [(SMALL, 0), (SMALL, 4000), (ROOMY, 10**7)],
-  ids=("no cache", "tiny cache", "one slot"),
+  ("kind", "config", "room"),
+  [
+    pytest.param("recycling", SMALL, 0, id="no cache"),
+    pytest.param("recycling", SMALL, 4000, id="tiny cache"),
+    pytest.param("recycling", ROOMY, 10**7, id="one slot"),
+    pytest.param("recycling", WIDE, 4000, id="long chunks, tiny cache"),
+    pytest.param("network", ROOMY, 4000, id="network, one slot, tiny cache"),
+    pytest.param("network", WIDE, 10**7, id="network, long chunks"),
+  ],
 )
-def test_orders_and_what_is_given_up_change_no_row(config, room):
+def test_orders_and_what_is_given_up_change_no_row(kind, config, room):
   network, variables = _network("rwkv7")
   with jax.enable_x64():
-    draft, _ = _drafts("recycling", network, variables)
+    draft, memory = _drafts(kind, network, variables)
     engine = generation.Engine(
       network,
       variables,
@@ -218,16 +225,15 @@ def test_orders_and_what_is_given_up_change_no_row(config, room):
       cache=generation.PrefixCache(room, least=3) if room else None,
       patterns=generation.PatternConfig(64, LETTERS),
       drafts=draft,
+      memory=memory,
     )
-    requests = _requests(SAMPLINGS["greedy"])
+    requests = _requests(SAMPLINGS["greedy"], 20)
     expected = [_alone(network, variables, each) for each in requests]
     rng = np.random.default_rng(0)
     for turn in range(3):
       order = rng.permutation(len(requests))
-      rows = dict(zip(order, engine.run([requests[i] for i in order])))
-      for i, wholes in enumerate(expected):
-        for row, whole in zip(rows[i], wholes, strict=True):
-          np.testing.assert_array_equal(row.tokens, whole[: len(row.tokens)])
+      results = engine.run([requests[i] for i in order])
+      _check_rows(results, [expected[i] for i in order])
       # Some are in slots, in lines or wait while they are given up.
       asked = [engine.submit(each) for each in requests[: 2 + turn]]
       engine.advance()
