@@ -13,7 +13,9 @@ import numpy as np
 from jaxseq import models
 from jaxseq.data import sources
 from jaxseq.estimators import base
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_arms
+from jaxseq.tasks import event_likelihood
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import events
 
 
@@ -83,7 +85,7 @@ class EventModel(base.SequenceEstimator):
     self, times: Sequence[Any], marks: Sequence[Any] | None = None
   ) -> float:
     """Returns the mean log likelihood in nats per event; higher is better."""
-    part = events.sequences(self._examples(times, marks).dataset)
+    part = event_sequences.sequences(self._examples(times, marks).dataset)
     until = max(self.model_.preparation.horizon, float(np.max(part.times)))
     nats = _score(self.model_.network, self.model_.variables, part, until)
     return -float(nats)
@@ -104,8 +106,8 @@ class EventModel(base.SequenceEstimator):
       self.observed_until,
     )
 
-  def _configure(self, batch_size: int) -> event_network.ArmConfig:
-    return event_network.ArmConfig(
+  def _configure(self, batch_size: int) -> event_arms.ArmConfig:
+    return event_arms.ArmConfig(
       self._network("none"),
       self._recipe(),
       batch_size,
@@ -137,6 +139,8 @@ def read(
 @functools.partial(jax.jit, static_argnums=0)
 def _score(network, variables, sequences, until):
   """Negative log likelihood in nats per event."""
-  outputs = network.apply(variables, *events.network_inputs(sequences, until))
-  terms = events.log_likelihood(outputs, sequences, until)
-  return events.per_event(terms, sequences.lengths)[0]
+  outputs = network.apply(
+    variables, *event_likelihood.network_inputs(sequences, until)
+  )
+  terms = event_likelihood.log_likelihood(outputs, sequences, until)
+  return event_likelihood.per_event(terms, sequences.lengths)[0]

@@ -21,6 +21,7 @@ from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.tasks import item_streams
 from jaxseq.tasks import recommendation
+from jaxseq.tasks import recommendation_arms
 
 
 @base.documented
@@ -40,7 +41,7 @@ class NextItem(base.SequenceEstimator):
   Args:
     OPTIONS
     length: items of the pieces that training reads.
-    loss: see `tasks.recommendation.Options`, as `negatives`.
+    loss: see `tasks.recommendation_arms.Options`, as `negatives`.
     negatives: items of a sample, with another loss than "full".
     gap: the time, of dates in seconds, that the gaps between items are counted
       in, for a mixer that reads them; None leaves times out.
@@ -306,8 +307,8 @@ class NextItem(base.SequenceEstimator):
     example = data.take(train, slice(0, 1))
     return base.Material(splits, len(train.inputs), prepared, example)
 
-  def _configure(self, batch_size: int) -> recommendation.ArmConfig:
-    return recommendation.ArmConfig(
+  def _configure(self, batch_size: int) -> recommendation_arms.ArmConfig:
+    return recommendation_arms.ArmConfig(
       self._network("none"),
       self._recipe(),
       batch_size,

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
   from jaxseq.tasks import document_plans as document_plans
   from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
+  from jaxseq.tasks import event_answers as event_answers
+  from jaxseq.tasks import event_arms as event_arms
   from jaxseq.tasks import event_calibration as event_calibration
   from jaxseq.tasks import event_floors as event_floors
   from jaxseq.tasks import event_futures as event_futures
+  from jaxseq.tasks import event_likelihood as event_likelihood
   from jaxseq.tasks import event_metrics as event_metrics
   from jaxseq.tasks import event_network as event_network
   from jaxseq.tasks import event_rates as event_rates
+  from jaxseq.tasks import event_sequences as event_sequences
   from jaxseq.tasks import event_windows as event_windows
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
+  from jaxseq.tasks import gap_mixture as gap_mixture
   from jaxseq.tasks import graph_floors as graph_floors
   from jaxseq.tasks import graph_neighbors as graph_neighbors
   from jaxseq.tasks import graph_network as graph_network
@@ -56,6 +61,8 @@ if TYPE_CHECKING:
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import ranking as ranking
   from jaxseq.tasks import recommendation as recommendation
+  from jaxseq.tasks import recommendation_answers as recommendation_answers
+  from jaxseq.tasks import recommendation_arms as recommendation_arms
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import semantic_ids as semantic_ids
   from jaxseq.tasks import semantic_network as semantic_network

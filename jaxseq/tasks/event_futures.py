@@ -20,6 +20,7 @@ from jaxseq._types import PyTree
 from jaxseq.tasks import event_metrics
 from jaxseq.tasks import event_network
 from jaxseq.tasks import event_rates
+from jaxseq.tasks import event_sequences
 
 Array = jax.Array
 
@@ -139,7 +140,7 @@ def next_events(
 def after(
   network: event_network.EventNetwork,
   variables: PyTree,
-  events: event_network.Sequences,
+  events: event_sequences.Sequences,
 ) -> event_network.Memory:
   """Returns the memory of sequences (n, ...) after their last events."""
   call = functools.partial(network.apply, variables)
@@ -160,7 +161,7 @@ def after(
 def sample_futures(
   network: event_network.EventNetwork,
   variables: Mapping[str, PyTree],
-  events: event_network.Sequences,
+  events: event_sequences.Sequences,
   key: Array,
   *,
   until: Array | float,

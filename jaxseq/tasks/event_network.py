@@ -5,226 +5,29 @@ arXiv:1909.12127), and the mark a categorical one; or each mark has an intensity
 between events, of any mixer or of a model of `nn.intensities`.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
-from typing import Literal
 from typing import NamedTuple
 
 from flax import linen
 import jax
-from jax import lax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.nn import intensities
 from jaxseq.nn.intensities import decays
-from jaxseq.tasks import base
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import event_rates
+from jaxseq.tasks import event_sequences
+from jaxseq.tasks import gap_mixture
 
 Array = jax.Array
-
-# Heads that are networks of their own.
-MODELS = ("nhp", "attnhp", "s2p2")
-Head = Literal["density", "intensity", "gompertz", "nhp", "attnhp", "s2p2"]
 
 # Bounds of the logarithm of a component's scale, in units of the deviation of
 # log gaps: a wide log-normal distribution has a mean beyond all bounds.
 _LOG_SCALE = (-5.0, 0.5)
-# Halvings of the logarithm's range: far below what float32 can tell apart.
-_HALVINGS = 40
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-  """The options of arms that a comparison may have for all of them.
-
-  Attributes:
-    head: what is predicted with. "density": a mixture for the gap, and the
-      probabilities of the mark; "intensity": an intensity for each mark, of
-      units that decay from event to event; "gompertz": intensities that rise or
-      fall exponentially, all alike, as RMTPP's; or a model of
-      `nn.intensities`, which takes the place of the network and of this only
-      the width and the number of layers.
-    points: random points of a gap at which intensities are integrated in
-      training.
-    nodes: of the quadrature of intensities in evaluations.
-    components: of the mixture.
-    mark_width: hidden width between state and gap, and the marks.
-    mark_sees_gap: whether the probabilities of the mark depend on the gap that
-      led to it, as they do in a Hawkes process; otherwise gap and mark are
-      independent, given the events before.
-    time_frequencies: pairs of a sine and a cosine that tell the time of the
-      last event; their periods are 2, 1, 1/2, ... horizons.
-  """
-
-  head: Head = "density"
-  points: int = 10
-  nodes: int = 200
-  components: int = 16
-  mark_width: int = 32
-  mark_sees_gap: bool = True
-  time_frequencies: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`.
-
-  Attributes:
-    head_options: fields of the Config of a model of `nn.intensities`.
-  """
-
-  _: dataclasses.KW_ONLY
-  head_options: nn.stack.Options = ()
-
-  def __post_init__(self):
-    super().__post_init__()
-    _validate.at_least(self, components=1, mark_width=1, time_frequencies=0)
-    _validate.at_least(self, points=1, nodes=1)
-    options = tuple(sorted(dict(self.head_options).items()))
-    object.__setattr__(self, "head_options", options)
-    if self.head in MODELS:
-      self.model(1)
-    elif options:
-      expected = f"none, as the head is none of {', '.join(MODELS)}"
-      raise _validate.error("head_options", self.head_options, expected)
-
-  @property
-  def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of the network's; a model in its place has none of them."""
-    return () if self.head in MODELS else super().ssm_parameters
-
-  def model(self, num_marks: int) -> tuple[Any, decays.Config]:
-    """Returns the module of `nn.intensities` that is the head, and its Config.
-
-    Raises:
-      ValueError: if it has no such option, or a value is wrong.
-    """
-    module, stack = getattr(intensities, self.head), self.network.stack
-    names = [field.name for field in dataclasses.fields(module.Config)]
-    fields = {"num_marks": num_marks, "d_model": stack.d_model}
-    if "num_layers" in names:
-      fields["num_layers"] = stack.num_layers
-    for name, _ in self.head_options:
-      choices = [name for name in names if name not in fields]
-      _validate.choice("head_options", name, choices)
-    return module, module.Config(**fields, **dict(self.head_options))
-
-
-class Sequences(NamedTuple):
-  """Event sequences, padded at their ends.
-
-  Attributes:
-    gaps: (n, events) float32, the time since the event before, or since 0.
-    times: (n, events) float32.
-    marks: (n, events) int32.
-    lengths: (n,) int32.
-    true_events: (n, events) float32, the log density of each event under the
-      process that made it; None if that is unknown.
-    true_tail: (n,) float32, likewise the log probability of no event between
-      the last one and the horizon.
-    until: (n,) float32, until when each was observed; the horizon if None.
-  """
-
-  gaps: Array
-  times: Array
-  marks: Array
-  lengths: Array
-  true_events: Array | None = None
-  true_tail: Array | None = None
-  until: Array | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-  """The statistics of the training data, by which the network scales its own.
-
-  Attributes:
-    num_marks: number of marks.
-    horizon: until when sequences were observed.
-    log_mean: mean of the logarithms of the training gaps.
-    log_deviation: their standard deviation.
-    columns: of how many words each column is, whose combinations the marks are;
-      none if they are no combinations. "density" has a head for each.
-  """
-
-  num_marks: int
-  horizon: float
-  log_mean: float
-  log_deviation: float
-  columns: tuple[int, ...] = ()
-
-  def words(self) -> np.ndarray:
-    """Returns which words a mark has, (words of all columns, marks)."""
-    if not self.columns:
-      return np.eye(self.num_marks, dtype=np.float32)
-    each = np.unravel_index(np.arange(self.num_marks), self.columns)
-    rows = [np.eye(n)[:, i] for n, i in zip(self.columns, each)]
-    return np.concatenate(rows).astype(np.float32)
-
-
-class Mixture(NamedTuple):
-  """Mixture of log-normal distributions of a gap.
-
-  Attributes:
-    log_weight: (..., components), normalised.
-    mean: (..., components), of the logarithm of the gap.
-    log_scale: (..., components), logarithm of its standard deviation.
-  """
-
-  log_weight: Array
-  mean: Array
-  log_scale: Array
-
-  def log_density(self, gap: Array) -> Array:
-    """Returns log f(gap), (...), of positive gaps (...)."""
-    log_gap = jnp.log(gap)[..., None]
-    z = (log_gap - self.mean) * jnp.exp(-self.log_scale)
-    parts = -0.5 * z * z - self.log_scale - 0.5 * math.log(2 * math.pi)
-    return jax.nn.logsumexp(self.log_weight + parts - log_gap, axis=-1)
-
-  def log_survival(self, gap: Array) -> Array:
-    """Returns log P(next gap > gap), (...), of positive gaps (...)."""
-    z = (jnp.log(gap)[..., None] - self.mean) * jnp.exp(-self.log_scale)
-    return jax.nn.logsumexp(
-      self.log_weight + jax.scipy.special.log_ndtr(-z), axis=-1
-    )
-
-  def expectation(self) -> Array:
-    """Returns the mean gap (...)."""
-    log_means = self.mean + 0.5 * jnp.exp(2 * self.log_scale)
-    return jnp.exp(jax.nn.logsumexp(self.log_weight + log_means, axis=-1))
-
-  def quantile(self, level: float) -> Array:
-    """Returns gaps (...) that come with a probability of at most `level`."""
-    # Each component is below its own quantile with that probability, so that
-    # the mixture's lies between the least and the greatest of them.
-    ends = self.mean + jnp.exp(self.log_scale) * jax.scipy.special.ndtri(level)
-
-    def halve(ends, _):
-      low, high = ends
-      middle = 0.5 * (low + high)
-      below = self.log_survival(jnp.exp(middle)) > jnp.log1p(-level)
-      ends = jnp.where(below, middle, low), jnp.where(below, high, middle)
-      return ends, None
-
-    first = ends.min(axis=-1), ends.max(axis=-1)
-    (low, high), _ = lax.scan(halve, first, length=_HALVINGS)
-    return jnp.exp(0.5 * (low + high))
-
-  def intensity(self, elapsed: Array) -> Array:
-    """Returns the rate of events, (..., times), after some time without one.
-
-    Args:
-      elapsed: (..., times), above 0, since the last event.
-    """
-    one = jax.tree.map(lambda x: x[..., None, :], self)
-    return jnp.exp(one.log_density(elapsed) - one.log_survival(elapsed))
 
 
 class Prediction(NamedTuple):
@@ -235,7 +38,7 @@ class Prediction(NamedTuple):
     mark_logits: (..., marks), given that gap where they depend on it.
   """
 
-  gap: Mixture | event_rates.Hazard
+  gap: gap_mixture.Mixture | event_rates.Hazard
   mark_logits: Array
 
 
@@ -259,13 +62,13 @@ class EventNetwork(linen.Module):
     statistics: of the data.
   """
 
-  config: ArmConfig
-  statistics: Statistics
+  config: event_arms.ArmConfig
+  statistics: event_sequences.Statistics
 
   def setup(self):
     """Declares what there are parameters of."""
     config, marks = self.config, self.statistics.num_marks
-    if config.head in MODELS:
+    if config.head in event_arms.MODELS:
       module, options = config.model(marks)
       self.process = self.param("process", module.init, options)
       return
@@ -291,7 +94,10 @@ class EventNetwork(linen.Module):
       self.marks = linen.Dense(sum(self.statistics.columns) or marks)
 
   def __call__(
-    self, events: Sequences, next_gap: Array, train: bool = False
+    self,
+    events: event_sequences.Sequences,
+    next_gap: Array,
+    train: bool = False,
   ) -> Prediction:
     """Predicts every event, and the one after the last, from those before it.
 
@@ -306,14 +112,16 @@ class EventNetwork(linen.Module):
     """
     return self.predict(self.read(events, train), next_gap, train)
 
-  def read(self, events: Sequences, train: bool = False) -> PyTree:
+  def read(
+    self, events: event_sequences.Sequences, train: bool = False
+  ) -> PyTree:
     """Returns the states before the first event, and after each.
 
     Returns:
       A pytree of arrays (*batch, events + 1, ...); where all states of a
       sequence share something, with 1 in the place of events + 1.
     """
-    if self.config.head in MODELS:
+    if self.config.head in event_arms.MODELS:
       module, options = self.config.model(self.statistics.num_marks)
       rows = [(0, 0)] * (events.marks.ndim - 1)
       begin = self.statistics.num_marks
@@ -330,7 +138,7 @@ class EventNetwork(linen.Module):
 
   def fresh(self, batch_shape: tuple[int, ...] = ()) -> PyTree:
     """Returns the states that `go_on` begins with, before any event."""
-    if self.config.head in MODELS:
+    if self.config.head in event_arms.MODELS:
       module, options = self.config.model(self.statistics.num_marks)
       return module.initial_state(options, self.process, batch_shape)
     variables = {
@@ -360,7 +168,7 @@ class EventNetwork(linen.Module):
       The predictions (*batch, events, ...), and the states after the last.
     """
     num_marks = self.statistics.num_marks
-    if self.config.head in MODELS:
+    if self.config.head in event_arms.MODELS:
       module, options = self.config.model(num_marks)
       gaps = self._scaled(events.gaps)
       states, carry = module.apply(
@@ -369,7 +177,9 @@ class EventNetwork(linen.Module):
     else:
       begin = (events.marks == num_marks)[..., None]
       lengths = jnp.zeros(events.gaps.shape[:-1], jnp.int32)
-      rows = Sequences(events.gaps, events.times, events.marks, lengths)
+      rows = event_sequences.Sequences(
+        events.gaps, events.times, events.marks, lengths
+      )
       features = self._features(rows)
       features = jnp.where(begin, features[..., :1, :], features[..., 1:, :])
       outputs, carry = self.network(features, carry, reset, train=train)
@@ -440,24 +250,26 @@ class EventNetwork(linen.Module):
     config, scaled = self.config, self._scaled(elapsed)
     if config.head == "intensity":
       top = decays.bound(self.read_out, state, scaled)
-    elif config.head in MODELS:
+    elif config.head in event_arms.MODELS:
       module, options = config.model(self.statistics.num_marks)
       top = module.bound(options, self.process, state, scaled)
     else:
-      expected = f"one of 'intensity', {', '.join(map(repr, MODELS))}"
+      expected = (
+        f"one of 'intensity', {', '.join(map(repr, event_arms.MODELS))}"
+      )
       raise _validate.error("head", config.head, expected)
     return top / self._unit
 
   def begin(self, batch_shape: tuple[int, ...] = ()) -> Memory:
     """Returns the memory of sequences before their first events."""
     carry = self.fresh(batch_shape)
-    if self.config.head in MODELS:
+    if self.config.head in event_arms.MODELS:
       module, options = self.config.model(self.statistics.num_marks)
       begin = jnp.full(batch_shape, self.statistics.num_marks)
       gap = jnp.zeros(batch_shape)
       return Memory(module.step(options, self.process, begin, gap, carry), ())
     none = jnp.zeros((*batch_shape, 0))
-    empty = Sequences(none, none, none.astype(jnp.int32), none)
+    empty = event_sequences.Sequences(none, none, none.astype(jnp.int32), none)
     return self._next(self._features(empty)[..., 0, :], carry)
 
   def step(
@@ -471,12 +283,14 @@ class EventNetwork(linen.Module):
       time: (*batch,), of the event.
       mark: (*batch,).
     """
-    if self.config.head in MODELS:
+    if self.config.head in event_arms.MODELS:
       module, options = self.config.model(self.statistics.num_marks)
       gap = self._scaled(gap)
       state = module.step(options, self.process, mark, gap, memory.state)
       return Memory(state, ())
-    one = Sequences(*(x[..., None] for x in (gap, time, mark)), gap)
+    one = event_sequences.Sequences(
+      *(x[..., None] for x in (gap, time, mark)), gap
+    )
     return self._next(self._features(one)[..., 1, :], memory.carry)
 
   def _next(self, features, carry):
@@ -499,11 +313,9 @@ class EventNetwork(linen.Module):
     count = jnp.maximum(lengths.sum(), 1)
     self.sow("losses", "prompts", -options.attraction * last / count)
 
-  def _words(self, one_hot):
-    """The words of marks, a 1 for each column."""
-    if not self.statistics.columns:
-      return one_hot
-    return one_hot @ self.statistics.words().T
+  def _features(self, events):
+    frequencies = self.config.time_frequencies
+    return event_sequences.features(events, self.statistics, frequencies)
 
   @property
   def _unit(self):
@@ -513,31 +325,6 @@ class EventNetwork(linen.Module):
   def _scaled(self, gap):
     return gap / self._unit
 
-  def _features(self, events: Sequences) -> Array:
-    """The features of each event: (*batch, events + 1, features)."""
-    statistics = self.statistics
-    gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
-    time = events.times / statistics.horizon
-    # Longer streams than those of the training, such as those that were cut
-    # into windows, are read as one window after the other.
-    time = time - jnp.maximum(jnp.ceil(time) - 1, 0)
-    periods = 2.0 ** jnp.arange(self.config.time_frequencies)
-    angles = math.pi * time[..., None] * periods
-    features = jnp.concatenate(
-      [
-        self._words(jax.nn.one_hot(events.marks, statistics.num_marks)),
-        self._scaled_log(gaps)[..., None],
-        time[..., None],
-        jnp.sin(angles),
-        jnp.cos(angles),
-      ],
-      axis=-1,
-    )
-    # Before the first event stands a row that is told by its last number.
-    rows = [(0, 0)] * (features.ndim - 2)
-    features = jnp.pad(features, [*rows, (1, 0), (0, 1)])
-    return features.at[..., 0, -1].set(1.0)
-
   def _heads(self, outputs, next_gap):
     config, statistics = self.config, self.statistics
     count = config.components
@@ -546,14 +333,14 @@ class EventNetwork(linen.Module):
     )
     # Spread out at first, or all components would be trained alike.
     offsets = jnp.linspace(-2.0, 2.0, count) if count > 1 else jnp.zeros(1)
-    gap = Mixture(
+    gap = gap_mixture.Mixture(
       jax.nn.log_softmax(weight),
       statistics.log_mean + statistics.log_deviation * (mean + offsets),
       math.log(statistics.log_deviation) + _bounded(scale),
     )
     hidden = state
     if config.mark_sees_gap:
-      z = self._scaled_log(next_gap)[..., None]
+      z = statistics.scaled_log(next_gap)[..., None]
       seen = linen.tanh(self.gap(z))
       hidden = state + self.gap_out(linen.tanh(state + self.gap_in(seen)))
     logits = self.marks(linen.tanh(hidden))
@@ -561,10 +348,6 @@ class EventNetwork(linen.Module):
       # The softmax of such sums is the product of those of all columns.
       logits = logits @ statistics.words()
     return Prediction(gap, logits)
-
-  def _scaled_log(self, gap):
-    statistics = self.statistics
-    return (jnp.log(gap) - statistics.log_mean) / statistics.log_deviation
 
 
 def _bounded(scale):

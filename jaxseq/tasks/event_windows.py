@@ -22,7 +22,9 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.tasks import base
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import event_network
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import events
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -84,7 +86,7 @@ def join(splits: data.Splits) -> dict[str, Stream]:
   """
   window = float(splits.info.horizon)
   named = zip(("train", "valid", "test"), splits[:3])
-  parts = {k: events.sequences(x) for k, x in named if x is not None}
+  parts = {k: event_sequences.sequences(x) for k, x in named if x is not None}
   times, inner, marks, ends, count = [], [], [], {}, 0
   for name, part in parts.items():
     inside = np.arange(part.times.shape[1]) < part.lengths[:, None]
@@ -132,10 +134,10 @@ class Problem:
   """
 
   def __init__(
-    self, arm: event_network.ArmConfig, splits: data.Splits, *, length: int
+    self, arm: event_arms.ArmConfig, splits: data.Splits, *, length: int
   ):
     self.arm = arm
-    self.network = events.make_network(arm, events.statistics(splits))
+    self.network = events.make_network(arm, event_sequences.statistics(splits))
     streams = join(splits)
     self.part: arms.Part = "validation" if "valid" in streams else "test"
     rows = streams["train"].rows
@@ -165,7 +167,7 @@ class Problem:
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
     none = jnp.zeros((1, 1))
-    first = event_network.Sequences(
+    first = event_sequences.Sequences(
       none, none, none.astype(jnp.int32), jnp.ones(1, jnp.int32)
     )
     return self.network.init(key, first, jnp.ones((1, 2)))
@@ -345,7 +347,7 @@ def _scores(prediction, target):
 
 
 def make(
-  arm: event_network.ArmConfig, splits: data.Splits, config: Any
+  arm: event_arms.ArmConfig, splits: data.Splits, config: Any
 ) -> supervised.Problem:
   """Returns the problem of an arm: of one stream, if the config carries it."""
   if getattr(config, "carry", None) is None:

@@ -9,36 +9,25 @@ trained on is ranked among all items that the user has not taken, see
 `tasks.ranking`. Beside the networks stand the floors of `item_floors`.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
 import copy
 import dataclasses
 import functools
-import inspect
 from typing import Any
-from typing import Literal
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
-from jaxseq import mixers
-from jaxseq.data import _time_stamps
 from jaxseq.tasks import base
 from jaxseq.tasks import item_losses
 from jaxseq.tasks import item_metrics
 from jaxseq.tasks import item_network
-from jaxseq.tasks import item_streams
-from jaxseq.tasks import item_texts
-from jaxseq.tasks import masked_network
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
 from jaxseq.tasks import ranking
-from jaxseq.tasks import semantic_ids
-from jaxseq.tasks import semantic_network
+from jaxseq.tasks import recommendation_answers
+from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import task
 from jaxseq.tasks.item_network import ItemNetwork
 from jaxseq.training import per_seed
@@ -48,144 +37,11 @@ from jaxseq.training import supervised
 USERS = "users.npz"
 # Share of users that take an item which is new to all from which on it is told.
 _COLD = 0.05
-# Of the vectors that codes are made of.
-_WIDTH = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-  """The options of arms that a comparison may have for all of them.
-
-  Attributes:
-    repeats: whether items that a user has taken are recommended again.
-    loss: "full", the cross-entropy over all items; "sampled", over a sample;
-      "gbce", see `item_losses`; or "masked", that of hidden items, for networks
-      that see both sides (BERT4Rec).
-    share: of the items that "masked" hides.
-    negatives: items of a sample, drawn uniformly for each history.
-    calibration: t of "gbce".
-    gaps: whether the mixer's step sizes are multiplied by the gaps between the
-      items, which the data have with their option `gap`.
-    items: by what items are read and scored: "ids", vectors of their own;
-      "text", what a network makes of their words, see `item_texts`; or
-      "semantic", codes of their words one after the other, see `semantic_ids`.
-      Data have texts with an option of theirs.
-    levels: codes of an item, beside the one that tells apart items which are
-      alike in all others.
-    codes: of a level.
-    text_mixer: of the network that reads the words.
-    temperature: what cosines of vectors are divided by, such as .05; None for
-      products that are no cosines.
-  """
-
-  repeats: bool = False
-  loss: Literal["full", "sampled", "gbce", "masked"] = "full"
-  share: float = 0.2
-  negatives: int = 256
-  calibration: float = 0.75
-  gaps: bool = False
-  items: Literal["ids", "text", "semantic"] = "ids"
-  levels: int = 3
-  codes: int = 64
-  text_mixer: str = "gru"
-  temperature: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`."""
-
-  def __post_init__(self):
-    super().__post_init__()
-    _validate.at_least(self, negatives=1, levels=1, codes=2)
-    _validate.number("calibration", self.calibration, 0, 1)
-    _validate.number("share", self.share, 0, 1)
-    if self.loss == "masked":
-      masked_network.check_both_sides(self.network.stack)
-      if self.gaps or self.items != "ids":
-        expected = "another one with gaps, or items by their text"
-        raise _validate.error("loss", "masked", expected)
-    mixers.get(self.text_mixer)
-    if self.temperature is not None:
-      _validate.above_zero("temperature", self.temperature)
-    name = self.network.stack.mixer
-    if (
-      self.gaps
-      and "gaps" not in inspect.signature(mixers.get(name).apply).parameters
-    ):
-      expected = f"False for the mixer {name!r}, which has no step sizes"
-      raise _validate.error("gaps", True, expected)
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(Options, base.DataComparison):
-  """A comparison on histories of users, with `Options`."""
-
-
-def make_network(
-  arm: ArmConfig, splits: data.Splits
-) -> ItemNetwork | semantic_network.SemanticNetwork:
-  """Returns the network of an arm.
-
-  Raises:
-    ValueError: if it pools, or the data are no histories of items.
-  """
-  base.check_pooling(arm.network, False, "every item is predicted")
-  inputs, targets, lengths, _ = splits.train
-  if inputs.ndim != 2 or targets.shape != inputs.shape or lengths is None:
-    expected = "histories of items with lengths, (n, time), and next items"
-    got = f"inputs {inputs.shape} and targets {targets.shape}"
-    raise _validate.error("the data", got, expected)
-  if arm.gaps and splits.train.extras.gaps is None:
-    raise _validate.error("gaps", True, "False, or data with the option gap")
-  if arm.items != "ids" and not _texts(splits):
-    expected = "'ids', or data with an option of texts"
-    raise _validate.error("items", arm.items, expected)
-  sizes = splits.info.vocab_size - 1, inputs.shape[1]
-  if arm.items == "semantic":
-    if arm.loss != "full" or arm.gaps or arm.temperature is not None:
-      expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
-      raise _validate.error("items", "semantic", expected)
-    return semantic_network.SemanticNetwork(
-      arm.network, *sizes, 1 + arm.levels, arm.codes, arm.repeats
-    )
-  return ItemNetwork(
-    arm.network,
-    *sizes,
-    arm.repeats,
-    arm.gaps,
-    text_mixer=arm.text_mixer if arm.items == "text" else None,
-    temperature=arm.temperature,
-    masked=arm.loss == "masked",
-  )
-
-
-def _texts(splits):
-  """The texts of the items, if there are any."""
-  return getattr(splits.info.preparation, "texts", None) or ()
-
-
-def _known(arm, splits):
-  """Arrays by name: the words or the codes of items; None if not read."""
-  texts = _texts(splits)
-  if arm.items == "text":
-    return {"tokens": item_texts.tokens(texts)}
-  if arm.items == "ids":
-    return None
-  width = min(_WIDTH, len(texts) - 1)
-  fitted = semantic_ids.fit(
-    jax.random.key(0),
-    semantic_ids.word_vectors(texts, width),
-    levels=arm.levels,
-    codes=arm.codes,
-  )
-  ids = semantic_ids.identifiers(fitted.codes)
-  if ids.max() >= arm.codes:
-    expected = f"more than {ids.max()}, the number of items that are alike"
-    raise _validate.error("codes", arm.codes, expected)
-  none = np.zeros_like(ids[:1])
-  tokens = semantic_ids.tokens_of(ids, arm.codes)
-  return {"ids": np.concatenate([none, tokens])}
+class Config(recommendation_arms.Options, base.DataComparison):
+  """A comparison on histories of users, with `recommendation_arms.Options`."""
 
 
 class Problem(base.ArrayProblem):
@@ -203,12 +59,12 @@ class Problem(base.ArrayProblem):
   validated = "ndcg_10"
   at_least = 128
 
-  def __init__(self, arm: ArmConfig, splits: data.Splits):
-    network = make_network(arm, splits)
+  def __init__(self, arm: recommendation_arms.ArmConfig, splits: data.Splits):
+    network = recommendation_arms.make_network(arm, splits)
     parts = base.parts(splits)
     super().__init__(arm, network, parts, len(splits.train.inputs))
     # The variables of items, which are not trained.
-    self.known = _known(arm, splits)
+    self.known = recommendation_arms.item_variables(arm, splits)
     if arm.items == "semantic":
       self.kind = "semantic_ids"
 
@@ -234,7 +90,7 @@ class Problem(base.ArrayProblem):
   def loss(
     self, variables: base.PyTree, batch: Any, carry: base.PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the objective on a batch, see `Options.loss`."""
+    """Returns the objective on a batch, see `loss` of the options."""
     if self.arm.items == "semantic":
       (nats, counted), collections, penalty = base.in_training(
         *(self.network, variables, key, *self.inputs(batch), batch.targets),
@@ -398,128 +254,9 @@ def _paired(splits, floor, program, variables, directory, trained):
   return results
 
 
-def _arguments(network, dataset):
-  """Returns "items" (n, time) int32, "lengths" (n,) and perhaps "gaps"."""
-  return outputs.present(
-    items=np.asarray(dataset.inputs),
-    lengths=dataset.lengths,
-    gaps=dataset.extras.gaps if network.gaps else None,
-  )
-
-
-def compute(
-  network: ItemNetwork, variables: Any, arguments: dict[str, jax.Array]
-) -> dict[str, jax.Array]:
-  """Returns "item" (n, k) int32 from 0 on, the best first, and their "score".
-
-  k is `item_metrics.TOP`, or all items if they are fewer. The scores are log
-  probabilities among all items; -inf where no item is left.
-  """
-  items, lengths = arguments["items"], arguments["lengths"]
-  logits = network.apply(
-    variables, items, lengths, last=True, gaps=arguments.get("gaps")
-  )
-  scores = jax.nn.log_softmax(logits)
-  allowed = item_metrics.candidates(items, lengths, logits, network.repeats)
-  if allowed is not None:
-    scores = jnp.where(allowed, scores, -jnp.inf)
-  scores, best = lax.top_k(scores, min(item_metrics.TOP, network.num_items))
-  return {"item": best.astype(jnp.int32), "score": scores}
-
-
-def _predict(model, examples):
-  """Returns a row for each item that is recommended to a user."""
-  arrays = model.outputs(examples.dataset)
-  shown = np.isfinite(arrays["score"])
-  count = model.network.num_items
-  names = np.array(model.preparation.items or tuple(map(str, range(count))))
-  columns = outputs.rows(examples.ids, shown, "rank")
-  columns["rank"] = columns["rank"] + 1
-  columns["item"] = names[arrays["item"]][shown]
-  columns["score"] = arrays["score"][shown]
-  return columns, arrays
-
-
-class Stream:
-  """Answers interactions: the items for a user, after all that they took.
-
-  Args:
-    model: of recommendation, a `models.Model`.
-  """
-
-  def __init__(self, model: Any):
-    self._prepared, self._repeats = model.preparation, model.network.repeats
-    self._users = item_streams.Users(model.network, model.variables)
-    self._number = {name: n for n, name in enumerate(self._prepared.items)}
-    self._last: dict[str, np.ndarray] = {}
-
-  def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
-    """Returns `recommend` for the user of a row, after its item."""
-    self.update(row)
-    return self.recommend(row[self._prepared.user])
-
-  def update(self, row: Mapping[str, str]) -> None:
-    """Reads one more item of a user, in constant time.
-
-    Args:
-      row: the entries of an interaction by the columns of the training's table.
-
-    Raises:
-      KeyError: if an entry is not there.
-      ValueError: if the item was not in the training, or the time is none.
-    """
-    prepared = self._prepared
-    user, number = row[prepared.user], self._place(row[prepared.item])
-    gap = None
-    if self._users.network.gaps:
-      stamp = _time_stamps.parse([row[prepared.time]], lambda _: prepared.time)
-      both = np.concatenate([self._last.get(user, stamp), stamp])
-      self._last[user], gap = stamp, float(prepared.gaps(both)[1])
-    self._users.update(user, number + 1, gap)
-
-  def recommend(
-    self,
-    user: str,
-    k: int = item_metrics.TOP,
-    *,
-    repeats: bool | None = None,
-    items: Sequence[str] | None = None,
-  ) -> dict[str, Any]:
-    """Returns the best "items" of a "user", by name, and their "scores".
-
-    Args:
-      user: who has taken something.
-      k: items; there are fewer where no other is left.
-      repeats: whether what was taken may come again; as in training if None.
-      items: those that may be recommended; all if None.
-
-    Raises:
-      ValueError: if the user, or one of the items, is not known.
-    """
-    allowed = None
-    if items is not None:
-      allowed = np.zeros(len(self._number), bool)
-      allowed[[self._place(name) for name in items]] = True
-    repeats = self._repeats if repeats is None else repeats
-    (best,), (scores,) = self._users.recommend([user], k, repeats, allowed)
-    shown = np.isfinite(scores)
-    return {
-      "user": user,
-      "items": [self._prepared.items[n] for n in best[shown]],
-      "scores": scores[shown].tolist(),
-    }
-
-  def _place(self, name):
-    """The number of an item, from 0 on."""
-    if name not in self._number:
-      expected = "an item of the training"
-      raise _validate.error("item", str(name)[:40], expected)
-    return self._number[name]
-
-
 TASK = task.Task(
   name="recommendation",
-  arm=ArmConfig,
+  arm=recommendation_arms.ArmConfig,
   problem=lambda arm, splits, config: Problem(arm, splits),
   metric="ndcg_10",
   better="higher",
@@ -537,10 +274,10 @@ TASK = task.Task(
   kind="recommendation",
   outputs=outputs.Outputs(
     network=ItemNetwork,
-    arguments=_arguments,
-    compute=compute,
-    predict=_predict,
-    stream=Stream,
+    arguments=recommendation_answers.arguments,
+    compute=recommendation_answers.compute,
+    predict=recommendation_answers.predict,
+    stream=recommendation_answers.Stream,
   ),
   baselines=_baselines,
   adapt=_adapted,

@@ -31,7 +31,7 @@ class SemanticNetwork(linen.Module):
     levels: tokens of an item.
     codes: of a level; the tokens of the items are the variable "ids",
       (num_items + 1, levels), of the collection `item_network.ITEMS`.
-    repeats: see `recommendation.Options`.
+    repeats: see `recommendation_arms.Options`.
   """
 
   config: nn.NetworkConfig

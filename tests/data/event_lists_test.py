@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.tasks import events
+from jaxseq.tasks import event_likelihood
+from jaxseq.tasks import event_sequences
 from tests.data import writing
 
 TIMES = [[0.0, 1.5, 2.0], [0.0, 0.25]]
@@ -83,8 +84,8 @@ def test_json_is_read_and_read_again(tmp_path, lines):
   again = splits.info.preparation.read(tmp_path / "test.json")
   np.testing.assert_array_equal(again.dataset.inputs, splits.test.inputs)
   # Without a horizon there is no silence to be scored.
-  part = events.sequences(splits.train)
-  _, gaps = events.network_inputs(part, splits.info.horizon)
+  part = event_sequences.sequences(splits.train)
+  _, gaps = event_likelihood.network_inputs(part, splits.info.horizon)
   np.testing.assert_allclose(gaps[:, -1], 1e-6)
   splits = data.load("event_lists", path=str(tmp_path), horizon=5)
   assert splits.train.extras.until is None

@@ -15,7 +15,7 @@ from jaxseq.interop import network_file
 from jaxseq.rl import conditioned_players
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import events
 from tests.models import cases
 from tests.rl import pole_player
@@ -65,7 +65,7 @@ def runs(tmp_path, monkeypatch):
   write_events(tmp_path / "shop.csv", 20)
   write_events(tmp_path / "later_events.csv", 3)
   splits = data.load("event_table", path="shop.csv", stream="stream")
-  arm = event_network.ArmConfig(cases.network(), batch_size=4)
+  arm = event_arms.ArmConfig(cases.network(), batch_size=4)
   shop = untrained("events", events.Problem(arm, splits), splits)
   for name, model in (
     ("walks/gru", walks),

@@ -17,13 +17,14 @@ from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
+from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import regression
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
@@ -143,7 +144,7 @@ def texts():
 
 def marks():
   splits = data.load("hawkes", train=6, valid=3, test=5, horizon=5.0)
-  arm = event_network.ArmConfig(network(), batch_size=4, components=3)
+  arm = event_arms.ArmConfig(network(), batch_size=4, components=3)
   return _case("events", events.Problem(arm, splits), splits)
 
 
@@ -155,7 +156,7 @@ def histories(**options):
     splits = splits._replace(
       info=dataclasses.replace(splits.info, preparation=source)
     )
-  arm = recommendation.ArmConfig(network(), batch_size=4, **options)
+  arm = recommendation_arms.ArmConfig(network(), batch_size=4, **options)
   problem = recommendation.Problem(arm, splits)
   kind = getattr(problem, "kind", "recommendation")
   return _case(kind, problem, splits)

@@ -13,8 +13,9 @@ import pytest
 from jaxseq import data
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_answers
 from jaxseq.tasks import events
+from jaxseq.tasks import gap_mixture
 from jaxseq.tasks import language
 from tests.models import cases
 
@@ -269,10 +270,10 @@ def test_events_have_the_scores_of_the_evaluation():
 def test_quantiles_of_the_next_gap_are_where_the_mixture_says():
   model = cases.case("events").model
   found = model.outputs(cases.case("events").splits.test)
-  gap = event_network.Mixture(
+  gap = gap_mixture.Mixture(
     *(jnp.asarray(found[n]) for n in ("log_weight", "mean", "log_scale"))
   )
-  for i, level in enumerate(events.QUANTILES):
+  for i, level in enumerate(event_answers.QUANTILES):
     survival = jnp.exp(
       gap.log_survival(jnp.asarray(found["quantiles"][..., i]))
     )
@@ -288,7 +289,7 @@ def test_intensity_is_the_hazard_of_the_mixture():
   assert found.shape == (5, 2000)
   outputs = case.model.outputs(case.splits.test)
   rows = np.arange(5), case.splits.test.lengths
-  gap = event_network.Mixture(
+  gap = gap_mixture.Mixture(
     *(outputs[n][rows] for n in ("log_weight", "mean", "log_scale"))
   )
   # The integral of the hazard is minus the logarithm of the survival.

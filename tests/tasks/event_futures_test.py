@@ -9,27 +9,31 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.nn.intensities import nhp
 from jaxseq.tasks import base
+from jaxseq.tasks import event_answers
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import event_calibration
 from jaxseq.tasks import event_futures
+from jaxseq.tasks import event_likelihood
 from jaxseq.tasks import event_network
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import events
 from tests.nn.intensities import cases
 
-HEADS = ("density", "intensity", "gompertz", *event_network.MODELS)
+HEADS = ("density", "intensity", "gompertz", *event_arms.MODELS)
 
 
 def _network(head, **options):
   stack = nn.StackConfig("mingru", d_model=4, num_layers=1)
-  arm = event_network.ArmConfig(
+  arm = event_arms.ArmConfig(
     nn.NetworkConfig(stack), batch_size=4, components=2, head=head, **options
   )
-  known = event_network.Statistics(2, 8.0, -0.5, 1.0)
+  known = event_sequences.Statistics(2, 8.0, -0.5, 1.0)
   return event_network.EventNetwork(arm, known)
 
 
 def _events():
   gaps = np.array([[0.5, 0.7, 0.0], [1.0, 0.2, 2.0]], np.float32)
-  return event_network.Sequences(
+  return event_sequences.Sequences(
     jnp.asarray(gaps),
     jnp.asarray(gaps.cumsum(-1)),
     jnp.array([[1, 0, 0], [0, 1, 1]]),
@@ -188,7 +192,7 @@ def test_intensities_are_trained_and_measured(head):
   # Ten random points a gap, and 200 nodes.
   np.testing.assert_allclose(first, measured["nll"], 0.02)
   assert measured["rmse"] > 0
-  outputs = events.compute(
+  outputs = event_answers.compute(
     problem.network,
     variables,
     {
@@ -198,8 +202,8 @@ def test_intensities_are_trained_and_measured(head):
   )
   quantiles = outputs["quantiles"]
   assert (jnp.diff(quantiles) > 0).all()
-  tested = events.calibration(
-    problem.network, variables, events.sequences(splits.test), 8.0
+  tested = event_likelihood.calibration(
+    problem.network, variables, event_sequences.sequences(splits.test), 8.0
   )
   assert 0 <= tested["ks_p"] <= 1
   assert tested["standard_error"] > 0
@@ -207,7 +211,7 @@ def test_intensities_are_trained_and_measured(head):
 
 def test_models_have_no_parameters_of_the_mixer_in_their_place():
   # The mixer of a stack that names none has a learning rate of its own.
-  arm = event_network.ArmConfig(
+  arm = event_arms.ArmConfig(
     nn.NetworkConfig(nn.StackConfig(d_model=4)), head="nhp"
   )
   network = event_network.EventNetwork(arm, _network("nhp").statistics)

@@ -11,7 +11,8 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import point_processes
 from jaxseq.data import sources
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_arms
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import event_windows
 from jaxseq.training import supervised
 
@@ -41,7 +42,7 @@ def _stream(until=48.0):
 
 def _arm(mixer, **options):
   stack = nn.StackConfig(mixer, d_model=4, num_layers=1)
-  return event_network.ArmConfig(
+  return event_arms.ArmConfig(
     nn.NetworkConfig(stack),
     batch_size=2,
     components=2,
@@ -104,7 +105,7 @@ def test_parts_and_pieces_add_up_to_one_sequence(mixer, head):
     np.testing.assert_allclose(added, value, rtol=1e-5, atol=1e-5)
   # As a sequence that is read at once, from the mark of the beginning on.
   rows = whole.rows
-  sequence = event_network.Sequences(
+  sequence = event_sequences.Sequences(
     *(jnp.asarray(x[:, 1:]) for x in rows),
     jnp.array([rows.gaps.shape[1] - 1]),
   )

@@ -10,22 +10,26 @@ import pytest
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import point_processes
+from jaxseq.tasks import event_arms
+from jaxseq.tasks import event_likelihood
 from jaxseq.tasks import event_network
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import events
+from jaxseq.tasks import gap_mixture
 
 PARTS = {"train": 6, "valid": 3, "test": 5, "horizon": 8.0}
 
 
 def _arm(**options):
   network = nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1))
-  return event_network.ArmConfig(
+  return event_arms.ArmConfig(
     network, batch_size=4, components=3, mark_width=4, **options
   )
 
 
 def _mixture(shape=()):
   key_weight, key_mean, key_scale = jax.random.split(jax.random.key(0), 3)
-  return event_network.Mixture(
+  return gap_mixture.Mixture(
     jax.nn.log_softmax(jax.random.normal(key_weight, (*shape, 3))),
     jax.random.normal(key_mean, (*shape, 3)),
     0.5 * jax.random.normal(key_scale, (*shape, 3)) - 0.5,
@@ -76,7 +80,7 @@ def test_the_mixture_against_scipy():
 
 
 def test_survival_is_finite_far_out():
-  mixture = event_network.Mixture(jnp.zeros(1), jnp.zeros(1), jnp.full(1, -3.0))
+  mixture = gap_mixture.Mixture(jnp.zeros(1), jnp.zeros(1), jnp.full(1, -3.0))
   value, slope = jax.value_and_grad(mixture.log_survival)(jnp.float32(1e4))
   assert np.isfinite([value, slope]).all()
   assert value < -1e3
@@ -91,12 +95,12 @@ def test_the_terms_of_a_hawkes_process_by_hand():
     np.array([2], np.int32),
     4.0,
   )
-  terms = events.Terms(*process.log_density(happened))
+  terms = event_likelihood.Terms(*process.log_density(happened))
   first = math.log(0.5) - 0.5
   second = math.log(0.5 + 0.8 * math.exp(-4)) - 1.0 - 0.4 * -math.expm1(-4)
   # Of the excitation at 3, exp(-4) is left from the event at 1.
   tail = -0.5 - 0.4 * (1 + math.exp(-4)) * -math.expm1(-2)
-  nll, event_nll = events.per_event(terms, jnp.array([2]))
+  nll, event_nll = event_likelihood.per_event(terms, jnp.array([2]))
   # The terms come in float64 and are averaged in float32.
   np.testing.assert_allclose(nll, -(first + second + tail) / 2, rtol=1e-6)
   np.testing.assert_allclose(event_nll, -(first + second) / 2, rtol=1e-6)
@@ -109,15 +113,15 @@ def test_the_model_counts_the_terms_of_the_process():
   times = np.array([[0.5, 2.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
   gaps = np.array([[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]], np.float32)
   marks = np.array([[1, 0, 0], [0, 0, 0]], np.int32)
-  happened = event_network.Sequences(gaps, times, marks, lengths)
+  happened = event_sequences.Sequences(gaps, times, marks, lengths)
   shape = (2, 4, 1)
   prediction = event_network.Prediction(
-    event_network.Mixture(
+    gap_mixture.Mixture(
       jnp.zeros(shape), jnp.full(shape, 0.3), jnp.full(shape, -0.7)
     ),
     jnp.broadcast_to(jnp.log(jnp.array([0.25, 0.75])), (2, 4, 2)),
   )
-  terms = events.log_likelihood(prediction, happened, horizon=3.0)
+  terms = event_likelihood.log_likelihood(prediction, happened, horizon=3.0)
 
   def density(gap):
     z = (math.log(gap) - 0.3) / math.exp(-0.7)
@@ -138,7 +142,7 @@ def test_the_model_counts_the_terms_of_the_process():
 
 
 def test_statistics_and_baselines(splits):
-  known = events.statistics(splits)
+  known = event_sequences.statistics(splits)
   part = splits.train
   logs = np.concatenate(
     [np.log(g[:n, 0]) for g, n in zip(part.inputs, part.lengths)]
@@ -146,7 +150,7 @@ def test_statistics_and_baselines(splits):
   np.testing.assert_allclose(known.log_mean, logs.mean(), rtol=1e-6)
   np.testing.assert_allclose(known.log_deviation, logs.std(), rtol=1e-6)
   assert (known.num_marks, known.horizon) == (3, 8.0)
-  truth = events.baselines(splits)["true process"]
+  truth = event_likelihood.baselines(splits)["true process"]
   # The loader averages in float64, from densities that are stored in float32.
   np.testing.assert_allclose(
     truth["event_nll"], splits.info.nats_per_event["test"], rtol=1e-5
@@ -161,11 +165,11 @@ def test_evaluation_and_what_the_network_sees(splits):
   problem = events.Problem(arm, splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   metrics = jax.jit(problem.evaluate)(variables, problem.data)
-  truth = events.baselines(splits)["true process"]
+  truth = event_likelihood.baselines(splits)["true process"]
   np.testing.assert_allclose(
     metrics["nll"] - truth["nll"], metrics["nll_gap"], rtol=1e-3, atol=1e-5
   )
-  network = events.make_network(arm, events.statistics(splits))
+  network = events.make_network(arm, event_sequences.statistics(splits))
   test = problem.data["test"]
   apply = jax.jit(network.apply)
   ones = jnp.ones((5, test.gaps.shape[1] + 1))
@@ -199,22 +203,22 @@ def test_wrong_options(splits):
   with pytest.raises(
     ValueError, match="components: got 0, expected an integer of at least 1"
   ):
-    event_network.ArmConfig(components=0)
+    event_arms.ArmConfig(components=0)
   with pytest.raises(
     ValueError,
     match="time_frequencies: got -1, expected an integer of at least 0",
   ):
-    event_network.ArmConfig(time_frequencies=-1)
+    event_arms.ArmConfig(time_frequencies=-1)
   pooling = nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
   with pytest.raises(ValueError, match="pooling: got 'last', expected 'none'"):
-    events.Problem(event_network.ArmConfig(pooling, batch_size=2), splits)
+    events.Problem(event_arms.ArmConfig(pooling, batch_size=2), splits)
   with pytest.raises(
     ValueError,
     match="batch_size: got 32, expected at most [0-9]+, the number of",
   ):
-    events.Problem(event_network.ArmConfig(_arm().network), splits)
+    events.Problem(event_arms.ArmConfig(_arm().network), splits)
   with pytest.raises(ValueError, match="extras.times: got None, expected when"):
-    events.sequences(splits.train._replace(extras=data.Extras()))
+    event_sequences.sequences(splits.train._replace(extras=data.Extras()))
 
 
 def _streams(*times):
@@ -231,7 +235,7 @@ def _streams(*times):
 )
 def test_regular_gaps_and_events_at_the_start_can_be_learnt(first):
   regular = _streams(*[first + 0.5 * np.arange(6)] * 4)
-  known = events.statistics(regular)
+  known = event_sequences.statistics(regular)
   assert known.log_deviation == 1
   assert known.log_mean == pytest.approx(math.log(0.5))
   problem = events.Problem(_arm(), regular)
@@ -249,20 +253,20 @@ def test_regular_gaps_and_events_at_the_start_can_be_learnt(first):
 
 def test_the_time_of_an_event_at_the_start_is_not_scored():
   splits = _streams([0.0, 1.0, 3.0], [0.5, 1.5, 2.5])
-  batch = events.sequences(splits.train)
+  batch = event_sequences.sequences(splits.train)
   mixture = jax.tree.map(lambda x: x[:2], _mixture((2, 4)))
   prediction = event_network.Prediction(mixture, jnp.zeros((2, 4, 1)))
-  terms = events.log_likelihood(prediction, batch, 3.0)
+  terms = event_likelihood.log_likelihood(prediction, batch, 3.0)
   assert terms.events[0, 0] == 0
   assert np.all(np.asarray(terms.events)[0, 1:] != 0)
 
 
 def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
   network = event_network.EventNetwork(
-    _arm(time_frequencies=2), event_network.Statistics(1, 4.0, 0.0, 1.0)
+    _arm(time_frequencies=2), event_sequences.Statistics(1, 4.0, 0.0, 1.0)
   )
   times = jnp.array([[0.0, 1.0, 4.0, 5.0, 8.0, 401.0]])
-  one = event_network.Sequences(
+  one = event_sequences.Sequences(
     jnp.diff(times, prepend=0.0),
     times,
     jnp.zeros((1, 6), jnp.int32),
@@ -275,12 +279,12 @@ def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
 
 
 def test_several_columns_have_heads_of_their_own():
-  columns = event_network.Statistics(6, 8.0, 0.0, 1.0, (3, 2))
+  columns = event_sequences.Statistics(6, 8.0, 0.0, 1.0, (3, 2))
   words = columns.words()
   assert words.sum(axis=0).tolist() == [2] * 6
   network = event_network.EventNetwork(_arm(), columns)
   none = jnp.zeros((1, 4))
-  one = event_network.Sequences(
+  one = event_sequences.Sequences(
     none, none, none.astype(jnp.int32), jnp.array([4])
   )
   variables = jax.eval_shape(

@@ -10,6 +10,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import recommendation
+from jaxseq.tasks import recommendation_arms
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -25,7 +26,7 @@ def _step(loss):
   small = data.load("item_chains", users=8, items=14, events=6).info
   info = dataclasses.replace(small, vocab_size=ITEMS + 1, num_classes=ITEMS + 1)
   stack = nn.StackConfig("gru", d_model=WIDTH, num_layers=1)
-  arm = recommendation.ArmConfig(
+  arm = recommendation_arms.ArmConfig(
     *(nn.NetworkConfig(stack), recipes.Recipe(warmup_steps=0), BATCH),
     loss=loss,
   )

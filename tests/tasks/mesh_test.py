@@ -11,7 +11,7 @@ from jaxseq import nn
 from jaxseq.data import trajectories
 from jaxseq.tasks import base
 from jaxseq.tasks import decision
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import events
 from jaxseq.tasks import language
 from jaxseq.training.devices import device_mesh
@@ -119,9 +119,7 @@ def events_problem(config):
   parts = {
     name: cut(getattr(splits, name)) for name in ("train", "valid", "test")
   }
-  arm = event_network.ArmConfig(
-    NETWORK, batch_size=4, components=3, mark_width=4
-  )
+  arm = event_arms.ArmConfig(NETWORK, batch_size=4, components=3, mark_width=4)
   return events.Problem(
     device_mesh.split_time(config, arm), splits._replace(**parts)
   )

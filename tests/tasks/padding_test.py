@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import event_network
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import regression
 
 # Sums in another order, in float32.
@@ -42,18 +44,18 @@ def test_statistics_of_batches_of_events_are_those_of_the_events():
   network = nn.NetworkConfig(
     nn.StackConfig("gru", d_model=6, num_layers=1, norm="batch")
   )
-  statistics = event_network.Statistics(2, 10.0, 0.0, 1.0)
-  arm = event_network.ArmConfig(network)
+  statistics = event_sequences.Statistics(2, 10.0, 0.0, 1.0)
+  arm = event_arms.ArmConfig(network)
   model = event_network.EventNetwork(arm, statistics)
   gaps = np.random.default_rng(0).uniform(0.1, 1.0, (2, 6)).astype(np.float32)
-  events = event_network.Sequences(
+  events = event_sequences.Sequences(
     gaps, gaps.cumsum(-1), np.zeros((2, 6), np.int32), np.array([4, 6])
   )
 
   def padded(array):
     return jnp.pad(array, [(0, 0), (0, 3)], constant_values=1)
 
-  longer = event_network.Sequences(
+  longer = event_sequences.Sequences(
     *map(padded, events[:3]), jnp.asarray(events.lengths)
   )
   ones = jnp.ones((2, 10))

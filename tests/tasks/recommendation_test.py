@@ -13,6 +13,7 @@ from jaxseq.tasks import item_floors
 from jaxseq.tasks import item_metrics
 from jaxseq.tasks import item_streams
 from jaxseq.tasks import recommendation
+from jaxseq.tasks import recommendation_arms
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from tests.models import cases
@@ -25,7 +26,7 @@ def _arm(d_model=8, batch_size=4, pooling="none", mixer="gru", **options):
   )
   network = nn.NetworkConfig(stack, pooling=pooling)
   recipe = recipes.Recipe(learning_rate=1e-2, warmup_steps=0)
-  return recommendation.ArmConfig(
+  return recommendation_arms.ArmConfig(
     network, recipe, batch_size=batch_size, **options
   )
 
@@ -84,7 +85,7 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
     item_streams.Users(network, variables)
   stack = nn.StackConfig("gru", d_model=8)
   with pytest.raises(ValueError, match="bidirectional: got 'False in layer 0"):
-    recommendation.ArmConfig(nn.NetworkConfig(stack), loss="masked")
+    recommendation_arms.ArmConfig(nn.NetworkConfig(stack), loss="masked")
 
 
 def test_items_that_a_user_has_taken_are_recommended_on_demand_alone():

@@ -63,7 +63,8 @@ def test_arms_of_a_comparison():
 def test_columns_are_those_that_the_data_have():
   splits = data.load("hawkes", train=20, valid=10, test=10)
   assert list(events.TASK.of(splits).columns) == [
-    *("nll", "nll_gap", "rmse", "accuracy"),
+    *("nll", "nll_gap", "nll_gap_coarse", "standard_error", "ks_p"),
+    *("rmse", "accuracy"),
   ]
   unknown = splits._replace(
     test=splits.test._replace(

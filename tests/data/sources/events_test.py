@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.tasks import events
+from jaxseq.tasks import event_sequences
 from tests.data import writing
 
 SHOP = """user,at,kind,part
@@ -37,7 +37,7 @@ def test_streams_are_sequences_in_the_order_of_time(tmp_path):
   assert splits.test.extras.times.tolist() == [[1, 4]]
   assert splits.info.horizon == 5
   # What the task wants to know of them.
-  assert events.statistics(splits).num_marks == 2
+  assert event_sequences.statistics(splits).num_marks == 2
   fields = json.loads(json.dumps(splits.info.preparation.to_json()))
   found = data.sources.from_json(fields).read(tmp_path / "shop.csv")
   assert found.ids == ("a", "b", "c")
@@ -232,6 +232,6 @@ def test_marks_of_several_columns(tmp_path):
   # The first event of user 1 is a purchase in shop 1.
   again = source.read(path)
   assert again.dataset.targets[1, 0] == 1
-  assert events.statistics(splits).columns == (2, 2)
+  assert event_sequences.statistics(splits).columns == (2, 2)
   with pytest.raises(ValueError, match="line 2: column 'shop': got nothing"):
     load(write(tmp_path, "user,at,kind,shop\na,1,b,\n"), **options)

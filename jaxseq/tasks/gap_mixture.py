@@ -1,0 +1,75 @@
+"""Mixtures of log-normal distributions of gaps between events.
+
+They are those of Shchur et al. (arXiv:1909.12127).
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+# Halvings of the logarithm's range: far below what float32 can tell apart.
+_HALVINGS = 40
+
+
+class Mixture(NamedTuple):
+  """Mixture of log-normal distributions of a gap.
+
+  Attributes:
+    log_weight: (..., components), normalised.
+    mean: (..., components), of the logarithm of the gap.
+    log_scale: (..., components), logarithm of its standard deviation.
+  """
+
+  log_weight: Array
+  mean: Array
+  log_scale: Array
+
+  def log_density(self, gap: Array) -> Array:
+    """Returns log f(gap), (...), of positive gaps (...)."""
+    log_gap = jnp.log(gap)[..., None]
+    z = (log_gap - self.mean) * jnp.exp(-self.log_scale)
+    parts = -0.5 * z * z - self.log_scale - 0.5 * math.log(2 * math.pi)
+    return jax.nn.logsumexp(self.log_weight + parts - log_gap, axis=-1)
+
+  def log_survival(self, gap: Array) -> Array:
+    """Returns log P(next gap > gap), (...), of positive gaps (...)."""
+    z = (jnp.log(gap)[..., None] - self.mean) * jnp.exp(-self.log_scale)
+    return jax.nn.logsumexp(
+      self.log_weight + jax.scipy.special.log_ndtr(-z), axis=-1
+    )
+
+  def expectation(self) -> Array:
+    """Returns the mean gap (...)."""
+    log_means = self.mean + 0.5 * jnp.exp(2 * self.log_scale)
+    return jnp.exp(jax.nn.logsumexp(self.log_weight + log_means, axis=-1))
+
+  def quantile(self, level: float) -> Array:
+    """Returns gaps (...) that come with a probability of at most `level`."""
+    # Each component is below its own quantile with that probability, so that
+    # the mixture's lies between the least and the greatest of them.
+    ends = self.mean + jnp.exp(self.log_scale) * jax.scipy.special.ndtri(level)
+
+    def halve(ends, _):
+      low, high = ends
+      middle = 0.5 * (low + high)
+      below = self.log_survival(jnp.exp(middle)) > jnp.log1p(-level)
+      ends = jnp.where(below, middle, low), jnp.where(below, high, middle)
+      return ends, None
+
+    first = ends.min(axis=-1), ends.max(axis=-1)
+    (low, high), _ = lax.scan(halve, first, length=_HALVINGS)
+    return jnp.exp(0.5 * (low + high))
+
+  def intensity(self, elapsed: Array) -> Array:
+    """Returns the rate of events, (..., times), after some time without one.
+
+    Args:
+      elapsed: (..., times), above 0, since the last event.
+    """
+    one = jax.tree.map(lambda x: x[..., None, :], self)
+    return jnp.exp(one.log_density(elapsed) - one.log_survival(elapsed))
