@@ -122,14 +122,22 @@ def calibrated(
   """
   time = distance.shape[-1]
   upper = jnp.triu(jnp.ones((time, time), bool))
-  spans = jnp.where(upper, height[..., None, :], -_FAR)
-  highest = jax.lax.cummax(spans, axis=spans.ndim - 1)
+  place = jnp.arange(time)
+  first, last, within = place[:, None, None], place[:, None], place
+  # Whole cubes, as of `constituents`: cumulative extrema take minutes to
+  # compile with their gradients.
+  highest = jnp.max(
+    height[..., None, None, :],
+    axis=-1,
+    initial=-_FAR,
+    where=(first <= within) & (within <= last),
+  )
   edge = jnp.full_like(distance[..., :1], _FAR)
   before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
   left = jax.nn.relu(before[..., :, None] - highest)
   right = jax.nn.relu(distance[..., None, :] - highest)
-  last = inside & ~_shifted(inside)
-  whole = (jnp.arange(time) == 0)[:, None] & last[..., None, :]
+  end = inside & ~_shifted(inside)
+  whole = (place == 0)[:, None] & end[..., None, :]
   spans = upper & inside[..., None, :] & ~whole
   margins = jnp.where(spans, jnp.where(left > right, right, left), 0)
   if margin == "batch":
@@ -156,17 +164,18 @@ def constituents(
   ones = jnp.ones((time, time), bool)
   differences = height[..., :, None] - distance[..., None, :]
   passes = jax.nn.sigmoid(differences * temperature)
-  axis = passes.ndim - 1
-  # Whether a constituent reaches as far as each token to the left.
-  left = jax.lax.cummin(
-    jnp.where(jnp.tril(ones, -1), passes, 1), axis=axis, reverse=True
-  )
-  # And to the right, behind the boundary before it.
-  edge = jnp.ones_like(passes[..., :1])
-  right = jnp.where(jnp.triu(ones), passes, 1)[..., :-1]
-  right = jax.lax.cummin(jnp.concatenate([edge, right], axis=-1), axis=axis)
+  place = jnp.arange(time)
+  token, reach, boundary = place[:, None, None], place[:, None], place
+
+  def least(where):
+    every = passes[..., :, None, :]
+    return jnp.min(every, axis=-1, initial=1, where=where)
+
+  # Whether a constituent reaches as far as each token, to the left and right.
+  left = least((reach <= boundary) & (boundary < token))
+  right = least((token <= boundary) & (boundary < reach))
   block = jnp.where(jnp.tril(ones), left, right)
-  none = jnp.zeros_like(edge)
+  none = jnp.zeros_like(passes[..., :1])
   first = left - jnp.concatenate([none, left[..., :-1]], axis=-1)
   last = right - jnp.concatenate([right[..., 1:], none], axis=-1)
   first = jnp.where(jnp.tril(ones), first, 0)

@@ -40,8 +40,11 @@ def brackets(distance: Array, lengths: Array) -> Array:
   before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
   # The greatest distance within words i to j is that of boundaries i to j - 1.
   upper = jnp.triu(jnp.ones((time, time), bool), 1)
-  behind = jnp.where(upper, before[..., None, :], -jnp.inf)
-  within = jax.lax.cummax(behind, axis=behind.ndim - 1)
+  place = jnp.arange(time)
+  inner = (place[:, None, None] <= place) & (place < place[:, None])
+  within = jnp.max(
+    distance[..., None, None, :], axis=-1, initial=-jnp.inf, where=inner
+  )
   around = jnp.minimum(before[..., :, None], distance[..., None, :])
   real = masks.inside(time, lengths)[..., None, :]
   return upper & real & (within < around) & (around < jnp.inf)
