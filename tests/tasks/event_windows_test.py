@@ -15,6 +15,7 @@ from jaxseq.tasks import event_arms
 from jaxseq.tasks import event_sequences
 from jaxseq.tasks import event_windows
 from jaxseq.training import supervised
+from tests import drawn
 
 WINDOW = 4.0
 
@@ -73,7 +74,7 @@ def _totals(network, variables, stream, length):
 def test_pieces_add_up_to_the_whole():
   splits, _ = _stream()
   problem = event_windows.Problem(_arm("gru"), splits, length=5)
-  variables = problem.init(jax.random.key(0))
+  variables = drawn.variables(problem)
   stream = event_windows.join(splits)["test"]
   one = _totals(problem.network, variables, stream, 10**6)
   many = _totals(problem.network, variables, stream, 5)
@@ -123,7 +124,7 @@ def test_parts_and_pieces_add_up_to_one_sequence(mixer, head):
 def test_states_are_carried_and_stop_gradients():
   splits, _ = _stream()
   problem = event_windows.Problem(_arm("gru"), splits, length=3)
-  variables = problem.init(jax.random.key(0))
+  variables = drawn.variables(problem)
   sample = jax.jit(problem.sample)
   carry, key = problem.carry, jax.random.key(1)
   loss = jax.jit(problem.loss)

@@ -13,6 +13,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
+from tests import drawn
 
 STACK = nn.StackConfig("gru", d_model=8, num_layers=1, bidirectional=True)
 ARM = masked_language.ArmConfig(
@@ -27,16 +28,20 @@ SPLITS = data.load("rna", examples=24, length=28)
 
 def test_losses_are_of_hidden_letters_alone():
   problem = masked_language.Problem(ARM, SPLITS)
-  variables = jax.jit(problem.init)(jax.random.key(0))
   batch = jax.tree.map(jnp.asarray, problem.data["test"])
-  metrics, count = jax.jit(problem.scores)(variables, batch)
   masked = problem._masked(jax.random.key(0), batch, hidden=1.0, random=0.0)
+
+  @jax.jit
+  def results(variables):
+    logits = problem.network.apply(variables, masked.inputs, batch.lengths)
+    scores = problem.scores(variables, batch)
+    return logits, scores, problem.measure(variables, batch)
+
+  logits, (metrics, count), measured = results(drawn.variables(problem))
   hidden = np.asarray(masked.scored)
   assert count == hidden.sum() > 0
   # Neither the tokens at the ends nor padding.
   assert not hidden[:, [0, -1]].any()
-  read = jax.jit(problem.network.apply)
-  logits = read(variables, masked.inputs, batch.lengths)
   nats = -np.asarray(jax.nn.log_softmax(logits))
   true = np.take_along_axis(nats, SPLITS.test.inputs[..., None], axis=-1)[
     ..., 0
@@ -44,7 +49,6 @@ def test_losses_are_of_hidden_letters_alone():
   close = {"rtol": 1e-5}
   np.testing.assert_allclose(metrics["test_loss"], true[hidden].mean(), **close)
   paired = hidden & (SPLITS.test.extras.partners > 0)
-  measured = jax.jit(problem.measure)(variables, batch)
   assert set(measured) == {"test_loss", "accuracy", "paired_loss"}
   np.testing.assert_allclose(
     metrics["paired_nats"] / metrics["paired_share"],
@@ -83,9 +87,8 @@ def test_frequencies_are_the_entropy_of_even_letters():
 
 def test_recurrent_networks_have_no_longest_sequence():
   problem = masked_language.Problem(ARM, SPLITS)
-  variables = jax.jit(problem.init)(jax.random.key(0))
   long = np.concatenate([SPLITS.train.inputs[0]] * 40)[None]
-  read = jax.jit(problem.network.apply)(variables, long)
+  read = jax.jit(problem.network.apply)(drawn.variables(problem), long)
   assert read.shape == (1, len(long[0]), 25)
   assert jnp.isfinite(read).all()
 
@@ -108,8 +111,7 @@ def test_pairs_are_counted_over_all_sequences():
 
 
 def test_training_goes_on_from_an_encoder():
-  first = masked_language.Problem(ARM, SPLITS)
-  variables = jax.jit(first.init)(jax.random.key(5))
+  variables = drawn.variables(masked_language.Problem(ARM, SPLITS))
   problem = pairs.Problem(ARM, SPLITS, variables)
   begun = jax.jit(problem.init)(jax.random.key(0))
   encoder = begun["params"]["encoder"]
@@ -119,8 +121,8 @@ def test_training_goes_on_from_an_encoder():
     {k: v for k, v in variables["params"].items() if k != "head"},
   )
   # The network reads with them.
-  read = jax.jit(problem.network.apply)
-  logits = read(begun, SPLITS.test.inputs[:1], np.array([30]))
+  row = SPLITS.test.inputs[:1], np.array([30])
+  logits = jax.eval_shape(problem.network.apply, begun, *row)
   assert logits.shape == (1, 30, 30)
   wide = dataclasses.replace(STACK, d_model=10)
   arm = dataclasses.replace(ARM, network=nn.NetworkConfig(wide), encoder="a")

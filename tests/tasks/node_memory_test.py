@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxseq.tasks import node_memory
 
@@ -50,6 +51,7 @@ def test_rows_of_another_epoch_are_fresh():
   assert later.states[1].tolist() == [[7] * 4]
 
 
+@pytest.mark.slow
 def test_pres_is_that_of_the_equations(golden, x64):
   known = golden("temporal_graph/pres_equations")
   count = len(known["final_variance"])

@@ -12,6 +12,7 @@ from jaxseq import nn
 from jaxseq.data import event_graphs
 from jaxseq.tasks import graph_network
 from jaxseq.tasks import temporal_graph
+from tests import drawn
 
 NETWORK = nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1))
 VECTORS = {
@@ -45,15 +46,6 @@ def problem(batch_size, splits=None, **options):
   return temporal_graph.Problem(arm, splits or graph())
 
 
-def drawn(one, seed=0):
-  """Variables of a problem, drawn without running its `init`."""
-  rng = np.random.default_rng(seed)
-  shapes = jax.eval_shape(one.init, jax.random.key(0))
-  return jax.tree.map(
-    lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), x.dtype), shapes
-  )
-
-
 def places(one, variables):
   """Ranks of a problem's test events, by the scores of its network."""
 
@@ -67,12 +59,14 @@ def places(one, variables):
   return ranked(variables, one.data)
 
 
-@pytest.mark.parametrize("embedding", ["identity", "time"])
+@pytest.mark.parametrize(
+  "embedding", ["identity", pytest.param("time", marks=pytest.mark.slow)]
+)
 def test_runs_of_nodes_give_what_batches_of_one_give(embedding):
   # 22 and 4 events: the last batches are not full; some go to their sources.
   options = {**VECTORS, "embedding": embedding}
   runs = problem(8, run="exact", **options)
-  variables = drawn(runs)
+  variables = drawn.variables(runs)
   memory, place = places(runs, variables)
   steps = problem(1, **options)
   waiting, expected = places(steps, variables)
@@ -91,20 +85,21 @@ def test_runs_of_nodes_give_what_batches_of_one_give(embedding):
 def test_pres_without_weight_is_bit_identical_to_none():
   plain = problem(8, time_width=2)
   pres = problem(8, time_width=2, pres=True, gamma=1.0, coherence=0.0)
-  variables = drawn(plain)
+  variables = drawn.variables(plain)
   key = jax.random.key(1)
 
   def results(one):
     @jax.jit
-    def three(variables, data):
-      carry, values = one.carry, []
-      for update in range(3):
-        batch = one.sample(key, jnp.int32(update), data)
-        value, more = one.loss(variables, batch, carry, key)
-        carry, values = more.carry, [*values, value]
-      return values, carry
+    def step(variables, data, carry, update):
+      batch = one.sample(key, update, data)
+      value, more = one.loss(variables, batch, carry, key)
+      return value, more.carry
 
-    return three(variables, one.data)
+    carry, values = one.carry, []
+    for update in range(3):
+      value, carry = step(variables, one.data, carry, jnp.int32(update))
+      values.append(value)
+    return values, carry
 
   (first, memory), (second, other) = results(plain), results(pres)
   np.testing.assert_array_equal(first, second)
@@ -116,7 +111,7 @@ def test_pres_without_weight_is_bit_identical_to_none():
 
 def test_order_within_a_batch_matters_to_its_nodes_alone():
   one = problem(4, time_width=2)
-  variables, epoch = drawn(one), jnp.int32(0)
+  variables, epoch = drawn.variables(one), jnp.int32(0)
   source, destination = jnp.array([1, 3, 1, 2]), jnp.array([2, 4, 5, 1])
   events = graph_network.Events(
     source, destination, jnp.arange(4.0), jnp.arange(4), None, jnp.ones(4, bool)
@@ -147,7 +142,7 @@ def test_every_epoch_begins_with_a_fresh_memory():
   events = one.data["events"]
   assert np.all(np.diff(events.time) > 0)
   np.testing.assert_array_equal(events.destination[-4:], one.data["test"][:, 0])
-  variables, key = drawn(one), jax.random.key(1)
+  variables, key = drawn.variables(one), jax.random.key(1)
 
   @jax.jit
   def memory_after(update, carry, data):
@@ -189,7 +184,7 @@ def test_what_makes_no_sense_is_refused():
 )
 def test_other_settings_learn_and_rank(options):
   one = problem(8, time_width=2, **options)
-  variables, key = drawn(one), jax.random.key(1)
+  variables, key = drawn.variables(one), jax.random.key(1)
 
   @jax.jit
   def results(variables, data):
