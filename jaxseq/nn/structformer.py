@@ -124,8 +124,7 @@ def calibrated(
   upper = jnp.triu(jnp.ones((time, time), bool))
   place = jnp.arange(time)
   first, last, within = place[:, None, None], place[:, None], place
-  # Whole cubes, as of `constituents`: cumulative extrema take minutes to
-  # compile with their gradients.
+  # Whole cubes, as `constituents` needs them.
   highest = jnp.max(
     height[..., None, None, :],
     axis=-1,
