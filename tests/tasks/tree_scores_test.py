@@ -11,8 +11,8 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import grammar
 from jaxseq.nn import structformer
-from jaxseq.tasks import tree_scores
 from jaxseq.tasks import masked_language
+from jaxseq.tasks import tree_scores
 
 SPLITS = data.load("grammar", examples=200)
 
