@@ -375,7 +375,7 @@ class _Layer(linen.Module):
 
 
 def _shifted(inside):
-  """Whether a token follows inside the sentence."""
+  """Returns which tokens another one follows inside the sentence."""
   end = jnp.zeros_like(inside[..., :1])
   return jnp.concatenate([inside[..., 1:], end], axis=-1)
 
