@@ -122,7 +122,9 @@ def test_the_config_for_a_table_takes_one_of_few_users(tmp_path):
   path.write_text("\n".join(["user,item,time", *rows]))
   config = quickstart.get_config("table")
   splits = data.load(config.data, path=path)
-  arm = recommendation_arms.ArmConfig(cases.network(), config.batch_size)
+  arm = recommendation_arms.ArmConfig(
+    cases.network(), batch_size=config.batch_size
+  )
   assert recommendation.Problem(arm, splits).size == 20
   arm = dataclasses.replace(arm, batch_size=64)
   message = "64, expected at most 20, .* examples; set --config.batch_size"
