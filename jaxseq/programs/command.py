@@ -104,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   has_config = bool(lines.LINES[name].data)
   if not has_config and any(re.match(r"--?data\b", x) for x in rest):
     app.fail(
-      f"jaxseq {verb} {name}: --data is of tasks with a config for each kind of "
-      "file; give --config=FILE.py --config.data_options.path=PATH"
+      f"jaxseq {verb} {name}: --data is of tasks with a config for each kind "
+      "of file; give --config=FILE.py --config.data_options.path=PATH"
     )
   run, _ = program(name)
   if verb != "predict" and has_config:
