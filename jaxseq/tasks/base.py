@@ -124,7 +124,8 @@ def make_optimizer(
     raise _validate.error(
       "num_updates",
       num_updates,
-      f"more than optimizer.warmup_steps, which is {recipe.warmup_steps}",
+      f"more than optimizer.warmup_steps, which is {recipe.warmup_steps} "
+      "(--config.optimizer.warmup_steps=0 for none)",
     )
   names = arm.ssm_parameters
   return optimizers.make_optimizer(
