@@ -345,7 +345,7 @@ def _refuse_text(name, value):
 
 
 def _is_missing(value):
-  """Whether a cell is empty: None, or no number, date or text."""
+  """Tells of an empty cell: None, NaN, NaT or pandas' NA."""
   try:
     # NaN and NaT are not themselves, and pandas' NA does not say.
     return value is None or bool(value != value)
