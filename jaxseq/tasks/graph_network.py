@@ -82,6 +82,10 @@ class GraphNetwork(linen.Module):
       self.vectors = self.param(
         "vectors", linen.initializers.normal(0.02), shape
       )
+    if options.target == "vectors" and options.score == "dot":
+      self.bias = self.param(
+        "bias", linen.initializers.zeros, (self.num_nodes,)
+      )
     if options.function == "mlp":
       self.hidden = dense.Dense((d + self._message_width) // 2)
     self.encoder = dense.Dense(d)
@@ -158,7 +162,7 @@ class GraphNetwork(linen.Module):
     arguments = memory, events, epoch
     if self.options.run == "exact":
       z, memory = self._run(*arguments, train)
-      scores = self._score(z, self._by_vectors(candidates)) if scored else None
+      scores = self._score_vectors(z, candidates) if scored else None
       return Outputs(scores, memory, 0.0)
     return self._wait(*arguments, candidates, graph, scored, train)
 
@@ -192,13 +196,12 @@ class GraphNetwork(linen.Module):
     old, rows = self._updated(memory, wanted, epoch, train)
     z, embedded = self._embed(rows, nodes, times, found, count)
     scores = None
-    if scored:
-      if options.target == "vectors":
-        target = self._by_vectors(candidates)
-      elif candidates is None:
-        target = z[2 * count :]
-      else:
-        target = z[2 * count :].reshape(count, -1, z.shape[-1])
+    if scored and options.target == "vectors":
+      scores = self._score_vectors(z[:count], candidates)
+    elif scored:
+      target = z[2 * count :]
+      if candidates is not None:
+        target = target.reshape(count, -1, z.shape[-1])
       scores = self._score(z[:count], target)
     after = jax.tree.map(lambda x: x[: 2 * count], rows)
     after, winner = self._stored(after, both, events, embedded)
@@ -310,11 +313,15 @@ class GraphNetwork(linen.Module):
     joined = self.merged(jnp.concatenate([mixed, own], axis=-1))
     return self.joined(jax.nn.relu(joined))
 
-  def _by_vectors(self, candidates):
-    """The learned vectors of candidates, or of all destinations."""
+  def _score_vectors(self, source, candidates):
+    """Scores (n, k) by the learned vectors of candidates, or of all of them."""
     if candidates is None:
-      return self.vectors[self.first : self.last + 1]
-    return self.vectors[candidates]
+      candidates = slice(self.first, self.last + 1)
+    scores = self._score(source, self.vectors[candidates])
+    if self.options.score == "dot":
+      # A source that was never seen has a state of zeros.
+      scores = scores + self.bias[candidates]
+    return scores
 
   def _score(self, source, target):
     """Scores (n, k) of sources (n, d), by targets (k, d) or (n, k, d)."""

@@ -27,7 +27,8 @@ class Options:
       the time since; "sum" and "attention", with those of recent neighbors.
     target: whether destinations are read so, "states", or are their learned
       "vectors".
-    score: of source and destination: an "mlp", or the product, "dot".
+    score: of source and destination: an "mlp", or the product, "dot", beside
+      which learned vectors have a bias.
     vectors: whether nodes have learned vectors, which the embeddings of
       neighbors add to the states; those of "vectors" always have.
     time_width: of the encoding of times.

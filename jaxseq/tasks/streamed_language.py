@@ -53,6 +53,7 @@ class Problem(language.Problem):
     kind = token_rows.Packed if documents else token_rows.Windows
     self.rows = kind(corpus.train, length, corpus.vocab_size)
     self.length = length
+    self.start = language.START
     self.network = language.make_network(arm, corpus)
     valid = language.first(corpus.valid, valid_tokens)
     self.data = {"valid": language.streams(valid, arm.batch_size)}

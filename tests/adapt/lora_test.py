@@ -37,9 +37,9 @@ def _own(**options):
   return network, network.init(jax.random.key(0), tokens), tokens
 
 
-def _filled(network, variables, **options):
+def _filled(network, variables, targets=("in_proj", "out_proj"), **options):
   """Adapters of which none is zero."""
-  config = lora.Config(("in_proj", "out_proj"), rank=3, **options)
+  config = lora.Config(targets, rank=3, **options)
   adapters = lora.init(jax.random.key(2), network, variables, config)
   return jax.tree.map(lambda leaf: leaf + 0.05, adapters)
 
@@ -136,6 +136,36 @@ def test_first_adapters_change_nothing():
 def test_attached_is_merged(dora, scan_layers):
   network, variables, tokens = _own(scan_layers=scan_layers)
   adapters = _filled(network, variables, dora=dora)
+  _check_attached(network, variables, tokens, adapters)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "mixers",
+  [
+    ("mingru", "rglru"),
+    ("gru", "attention"),
+    ("mamba2", "attention"),
+    ("gated_deltanet", "attention"),
+    ("rwkv7", "mlstm"),
+  ],
+  ids="-".join,
+)
+def test_attached_is_merged_in_every_product(mixers):
+  """Of mixers and of feed-forwards, all that can be adapted."""
+  network, variables, tokens = _own(
+    mixer=mixers[0], hybrid={mixers[1]: {}}, feedforward="swiglu"
+  )
+  adapters = _filled(network, variables, r"stack\..*", dora=True)
+  hit = {path.rsplit("/", 1)[0] for path in adapters}
+  # A gated recurrent unit's own weights are one array of several products.
+  first = mixers[0] == "gru"
+  assert {f"stack/layers_{i}/mixer" for i in range(first, 2)} <= hit
+  _check_attached(network, variables, tokens, adapters)
+
+
+def _check_attached(network, variables, tokens, adapters):
+  """Asserts that merged and attached adapters, steps and pieces are equal."""
   reset = jnp.zeros(tokens.shape, bool).at[0, 7].set(True)
   apply = jax.jit(network.apply)
   merged = lora.merge(variables, adapters)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from jaxseq.data import token_file
 from jaxseq.training import scalars
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -119,6 +120,20 @@ RUNS = {
     rtol=1e-5,
     metric="train_bits_per_token",
   ),
+  # Its tokens are read from the disk, by each process those of its devices.
+  "token_file": Run(
+    "language_model",
+    [
+      "--config=configs/language_model/token_file.py:tiny",
+      "--mesh=data=0",
+      "--config.data_options.path=TOKENS",
+      "--config.data_options.vocab_size=9",
+      "--config.num_updates=200",
+      "--config.chunks_per_evaluation=50",
+      "--config.chunks_per_checkpoint=50",
+    ],
+    200,
+  ),
 }
 
 
@@ -181,10 +196,16 @@ def free_port():
     pytest.param("split_data", marks=pytest.mark.slow),
     pytest.param("icrl", marks=pytest.mark.slow),
     pytest.param("documents", marks=pytest.mark.slow),
+    pytest.param("token_file", marks=pytest.mark.slow),
   ],
 )
 def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   run = RUNS[name]
+  rng = np.random.default_rng(0)
+  texts = [rng.integers(1, 9, count) for count in rng.integers(1, 99, 200)]
+  token_file.write(tmp_path / "tokens", texts, np.uint8)
+  path = str(tmp_path / "tokens")
+  run = run._replace(flags=[x.replace("TOKENS", path) for x in run.flags])
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
   logs = [tmp_path / f"{number}.log" for number in range(2)]
   two = start_two(run, stopped, logs)

@@ -13,6 +13,7 @@ from jaxseq import nn
 from jaxseq.generation import automaton
 from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
+from jaxseq.generation import tree_passes
 
 VOCAB = 7
 LETTERS = [bytes([97 + i]) for i in range(VOCAB)]
@@ -68,13 +69,13 @@ def _drafts(kind, network, variables):
   return draft_model.DraftModel(network, 3), draft_model.Memory(own)
 
 
-def _requests(samplings):
+def _requests(samplings, count=10):
   """Ragged prompts, of which some begin alike, of many kinds."""
   rng = np.random.default_rng(3)
   stem = rng.integers(VOCAB, size=9)
   prompts = [
     [*stem[: 9 * (i % 3 > 0)], *rng.integers(VOCAB, size=1 + i % 5)]
-    for i in range(10)
+    for i in range(count)
   ]
   prompts[7] = prompts[4]
   return [
@@ -190,19 +191,33 @@ def test_rows_are_those_without_drafts(mixers, kind, name):
     np.testing.assert_array_equal(again.tokens, results[1][0].tokens)
 
 
+def _check_rows(results, expected):
+  """Asserts that rows are what each request has alone, up to their ends."""
+  for rows, wholes in zip(results, expected, strict=True):
+    for row, whole in zip(rows, wholes, strict=True):
+      np.testing.assert_array_equal(row.tokens, whole[: len(row.tokens)])
+
+
+WIDE = generation.EngineConfig(slots=3, lines=2, chunk=16, steps=3)
 ROOMY = generation.EngineConfig(slots=1, lines=2, chunk=16, steps=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("config", "room"),
-  [(SMALL, 0), (SMALL, 4000), (ROOMY, 10**7)],
-  ids=("no cache", "tiny cache", "one slot"),
+  ("kind", "config", "room"),
+  [
+    pytest.param("recycling", SMALL, 0, id="no cache"),
+    pytest.param("recycling", SMALL, 4000, id="tiny cache"),
+    pytest.param("recycling", ROOMY, 10**7, id="one slot"),
+    pytest.param("recycling", WIDE, 4000, id="long chunks, tiny cache"),
+    pytest.param("network", ROOMY, 4000, id="network, one slot, tiny cache"),
+    pytest.param("network", WIDE, 10**7, id="network, long chunks"),
+  ],
 )
-def test_orders_and_what_is_given_up_change_no_row(config, room):
+def test_orders_and_what_is_given_up_change_no_row(kind, config, room):
   network, variables = _network("rwkv7")
   with jax.enable_x64():
-    draft, _ = _drafts("recycling", network, variables)
+    draft, memory = _drafts(kind, network, variables)
     engine = generation.Engine(
       network,
       variables,
@@ -210,21 +225,62 @@ def test_orders_and_what_is_given_up_change_no_row(config, room):
       cache=generation.PrefixCache(room, least=3) if room else None,
       patterns=generation.PatternConfig(64, LETTERS),
       drafts=draft,
+      memory=memory,
     )
-    requests = _requests(SAMPLINGS["greedy"])
+    requests = _requests(SAMPLINGS["greedy"], 20)
     expected = [_alone(network, variables, each) for each in requests]
     rng = np.random.default_rng(0)
     for turn in range(3):
       order = rng.permutation(len(requests))
-      rows = dict(zip(order, engine.run([requests[i] for i in order])))
-      for i, wholes in enumerate(expected):
-        for row, whole in zip(rows[i], wholes, strict=True):
-          np.testing.assert_array_equal(row.tokens, whole[: len(row.tokens)])
+      results = engine.run([requests[i] for i in order])
+      _check_rows(results, [expected[i] for i in order])
       # Some are in slots, in lines or wait while they are given up.
       asked = [engine.submit(each) for each in requests[: 2 + turn]]
       engine.advance()
       for each in asked:
         engine.cancel(each)
+
+
+def _stale(commit, network, variables, result, nodes, count, *rest):
+  """Goes on with the number of accepted tokens of another slot."""
+  count = jnp.roll(count, 1)
+  return commit(network, variables, result, nodes, count, *rest)
+
+
+def _uncommitted(commit, network, variables, result, nodes, count, *rest):
+  """Goes on from the last node that was drafted, accepted or not."""
+  nodes = jnp.full_like(nodes, result.ids.shape[1] - 1)
+  return commit(network, variables, result, nodes, count, *rest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["recycling", "network"])
+def test_rows_tell_of_states_that_are_not_those_accepted(kind, monkeypatch):
+  network, variables = _network("gru")
+  commit = tree_passes.commit
+  requests = [
+    generation.Request(each.prompt, 12, sampling=each.sampling, seed=each.seed)
+    for each in _requests(SAMPLINGS["greedy"], 20)
+  ]
+  with jax.enable_x64():
+    expected = [_alone(network, variables, each) for each in requests]
+    draft, memory = _drafts(kind, network, variables)
+
+    def run(change):
+      if change is not None:
+        changed = functools.partial(change, commit)
+        monkeypatch.setattr(tree_passes, "commit", changed)
+      # A type of its own, whose programs are compiled and are no others'.
+      own = type("Own", (type(draft),), {})(**vars(draft))
+      engine = generation.Engine(
+        network, variables, SMALL, drafts=own, memory=memory
+      )
+      _check_rows(engine.run(requests), expected)
+
+    run(None)
+    for change in (_stale, _uncommitted):
+      with pytest.raises(AssertionError, match="Arrays are not equal"):
+        run(change)
 
 
 @pytest.mark.slow

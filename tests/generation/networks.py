@@ -11,13 +11,14 @@ VOCAB = 7
 
 
 @functools.cache
-def make(*mixers, vocab_size=VOCAB, d_model=8):
+def make(*mixers, vocab_size=VOCAB, d_model=8, dtype="float32"):
   """A network with these mixers in turn, and its variables."""
   stack = nn.StackConfig(
     mixers[0],
     d_model=d_model,
     num_layers=len(mixers),
     hybrid={name: {} for name in mixers[1:]},
+    dtype=dtype,
   )
   config = nn.NetworkConfig(stack)
   network = nn.SequenceNetwork(

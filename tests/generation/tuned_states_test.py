@@ -18,11 +18,13 @@ KEY = jax.random.key(0)
 LENGTHS = 1, 3, 4, 5, 17, 17, 9
 
 
-def _tuned(name, size=1.0):
-  network, variables = networks.make(name)
+def _tuned(*mixers, size=1.0, dtype="float32"):
+  _, variables = networks.make(*mixers)
+  network, _ = networks.make(*mixers, dtype=dtype)
+  variables = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
   zeros = initial_states.parameters(network, variables)
   states = {
-    path: size * jax.random.normal(KEY, leaf.shape)
+    path: size * jax.random.normal(KEY, leaf.shape, dtype)
     for path, leaf in zeros.items()
   }
   tuned = initial_states.attach(network, variables, states)
@@ -61,7 +63,20 @@ def _expected(network, variables, tuned, prompts, length=6):
   ["gru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mamba2", "s5"))],
 )
 def test_prompts_begin_with_them(name):
-  network, variables, tuned = _tuned(name)
+  _check_prompts(*_tuned(name))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_prompts_begin_with_them_in_float64():
+  network, variables, tuned = _tuned("mamba2", size=30.0, dtype="float64")
+  logits, _ = network.apply(tuned, jnp.zeros((1, 2), jnp.int32))
+  assert logits.dtype == jnp.float64
+  _check_prompts(network, variables, tuned)
+
+
+def _check_prompts(network, variables, tuned):
+  """Asserts that rows are what `generate` makes of states handed over."""
   prompts = _prompts()
   expected = _expected(network, variables, tuned, prompts)
   seeds = np.arange(len(prompts))
@@ -121,7 +136,7 @@ def test_drafts_begin_with_them():
 
 
 def test_a_prompt_of_steps_is_that_of_a_sequence():
-  network, _, tuned = _tuned("gru", 0.1)
+  network, _, tuned = _tuned("gru", size=0.1)
   prompt = jnp.arange(5)[None] % networks.VOCAB
   reset = jnp.zeros(prompt.shape, bool)
   flagged = generation.read_prefix(network, tuned, prompt, reset=reset)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.adapt import lora
 from jaxseq.data import chats
 from jaxseq.tasks import instruction
 from jaxseq.tasks import losses
@@ -65,23 +66,39 @@ def test_losses_are_those_of_the_chats(golden, average, together):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
-def test_packed_is_unpacked():
+@pytest.mark.parametrize("adapted", [False, True], ids=["weights", "adapters"])
+def test_packed_is_unpacked(adapted):
   stack = nn.StackConfig("gru", d_model=4, dtype="float64")
+  if adapted:
+    stack = nn.StackConfig("mingru", d_model=4, num_layers=2, dtype="float64")
   network = nn.SequenceNetwork(
     nn.NetworkConfig(stack), EXPECTED["vocab"], EXPECTED["vocab"]
   )
   variables = network.init(jax.random.key(0), np.zeros((1, 1), np.int32))
   variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
+  trained, attach = variables, lambda trained: trained
+  if adapted:
+    config = lora.Config(r"stack\..*", rank=2)
+    trained = lora.init(jax.random.key(1), network, variables, config)
+    trained = jax.tree.map(
+      lambda x: x.astype(jnp.float64) + 0.1 * jnp.cos(jnp.arange(x.shape[-1])),
+      trained,
+    )
+
+    def attach(trained):
+      return lora.attach(variables, trained)
 
   @jax.jit
   def graded(batch, total):
-    def objective(variables):
-      logits, _ = network.apply(variables, batch.tokens, None, batch.reset)
+    def objective(trained):
+      logits, _ = network.apply(
+        attach(trained), batch.tokens, None, batch.reset
+      )
       return losses.weighted_cross_entropy(
         logits, batch.targets, batch.weight, total
       )
 
-    return jax.value_and_grad(objective)(variables)
+    return jax.value_and_grad(objective)(trained)
 
   def close(result, expected):
     # Sums in another order.
@@ -97,6 +114,7 @@ def test_packed_is_unpacked():
     total = alone.weight.sum()
     expected = graded(alone, total)
     assert expected[0].dtype == jnp.float64
+    assert all(jnp.any(leaf) for leaf in jax.tree.leaves(expected[1]))
     # Another order, and another length of rows, too.
     for chosen, length in ((every, 96), (every[::-1], 140)):
       batch = instruction.pack(chosen, length, average=average)

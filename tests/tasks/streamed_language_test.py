@@ -110,6 +110,9 @@ def test_the_loss_is_that_of_documents_alone(path):
       nats, count = nats - scored.sum(), count + weight[first:last].sum()
   # Of float32, added in another order.
   np.testing.assert_allclose(value, nats / count, rtol=1e-5)
+  bits = problem.validate(variables, problem.data)["bits_per_token"]
+  # About those of nine tokens that are alike.
+  assert 2 < bits < 5
 
 
 def test_what_a_file_on_disk_cannot_have_is_refused(path):
