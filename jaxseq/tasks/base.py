@@ -234,7 +234,8 @@ class ArrayProblem(Scored):
       raise _validate.error(
         "batch_size",
         arm.batch_size,
-        f"at most {size}, the number of training examples",
+        f"at most {size}, the number of training examples; set "
+        "--config.batch_size",
       )
 
   def program_key(self) -> Hashable | None:
