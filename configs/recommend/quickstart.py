@@ -30,7 +30,10 @@ FULL = recommendation.Config(
 get_config = variants.Variants(
   full=FULL,
   table=configuration.updated(
-    FULL, data="interaction_table", data_options={"path": "ratings.csv"}
+    FULL,
+    data="interaction_table",
+    data_options={"path": "ratings.csv"},
+    batch_size=16,
   ),
   tiny=supervised.tiny(
     FULL, data_options={"users": 12, "items": 15, "events": 6}

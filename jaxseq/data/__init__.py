@@ -38,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import geometry as geometry
+  from jaxseq.data import grammar as grammar
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing

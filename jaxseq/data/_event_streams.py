@@ -77,6 +77,7 @@ def read(
     table.words[time], lambda row: table.place(row, time)
   )
   ids, rows = _row_groups.group(names, stamps)
+  _row_groups.tell_moved(table_files.describe(path), rows, stamps, "its stream")
   gaps = [np.diff(_time_stamps.seconds(stamps[one])) for one in rows]
   dated = stamps.dtype.kind == "M"
   if dated and unit is None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Hashable
 from collections.abc import Iterable
+from collections.abc import Sequence
 
+from absl import logging
 import numpy as np
 
 
@@ -28,3 +30,29 @@ def group(
     order = np.lexsort((times, numbers))
   ends = np.searchsorted(numbers[order], np.arange(len(places) + 1))
   return tuple(places), [order[a:b] for a, b in zip(ends, ends[1:])]
+
+
+def tell_moved(
+  where: str, rows: Sequence[np.ndarray], times: np.ndarray, unit: str
+) -> None:
+  """Logs how many rows came before the row above them; none, nothing.
+
+  Args:
+    where: the rows are from.
+    rows: numbers of the rows of each id, in whatever order.
+    times: (rows,) of all.
+    unit: in which they should follow each other, for the message.
+  """
+  moved = 0
+  for one in rows:
+    written = times[np.sort(one)]
+    moved += int((written[1:] < written[:-1]).sum())
+  if moved:
+    logging.warning(
+      "%s: %d of %d rows have an earlier time than the row before in %s; they "
+      "are put in the order of time",
+      where,
+      moved,
+      len(times),
+      unit,
+    )

@@ -55,6 +55,10 @@ class Extras(NamedTuple):
       lie on the disk.
     partners: (n, time) int32, place in the row of what an element is paired
       with, 0 for none; the first place of a row has no partner.
+    heads: (n, time) int32, place in the row of a word's head, 0 for the head of
+      the sentence and for what is no word.
+    boundaries: (n, time) int32, height of the least constituent that holds a
+      word and the next; 0 behind the last word and for what is none.
     calendar: (n, time of input and target, features) float32, time features.
     times: (n, time) floats, when each event happens.
     features: (n, k) float32, numbers that an example has beside its inputs.
@@ -82,6 +86,8 @@ class Extras(NamedTuple):
   answers: np.ndarray | None = None
   document_offsets: np.ndarray | None = None
   partners: np.ndarray | None = None
+  heads: np.ndarray | None = None
+  boundaries: np.ndarray | None = None
   calendar: np.ndarray | None = None
   times: np.ndarray | None = None
   features: np.ndarray | None = None

@@ -19,6 +19,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data.files import movielens
@@ -81,6 +82,10 @@ def load(
       raise ValueError(f"{place}: got nothing, expected a number.")
   stamps = _time_stamps.parse(
     table.words[time], lambda row: table.place(row, time)
+  )
+  everything = [np.arange(len(stamps))]
+  _row_groups.tell_moved(
+    table_files.describe(path), everything, stamps, "the table"
   )
   columns = [table.numbers[name] for name in features]
   return of_events(

@@ -186,10 +186,16 @@ def _read_csv(place, content, case, activity, transition, transitions):
   """The cases of a table, in the order in which they first come."""
   text = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline="")
   rows = csv.DictReader(text)
-  wanted = [case, activity, *([transition] if transitions else [])]
-  for name in wanted:
+  options = {"case": case, "activity": activity}
+  if transitions:
+    options["transition"] = transition
+  wanted = list(options.values())
+  for option, name in options.items():
     if name not in (rows.fieldnames or ()):
-      expected = f"a column {name!r}"
+      expected = (
+        f"a column {name!r}, or the name of another one as the option "
+        f"{option} (--config.data_options.{option}=NAME)"
+      )
       raise _validate.error(f"{place}: columns", rows.fieldnames, expected)
   cases: dict[str, list[tuple[str, str]]] = {}
   for row in rows:

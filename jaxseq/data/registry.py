@@ -42,6 +42,7 @@ SETS = _registry.Registry(
     "fashion": "jaxseq.data.images:fashion",
     "followers": "jaxseq.data.event_graphs:followers",
     "forecast_table": "jaxseq.data.forecast_windows:load",
+    "grammar": "jaxseq.data.grammar:load",
     "graph_table": "jaxseq.data.event_graphs:load",
     "gunpoint": "jaxseq.data.ts_series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",

@@ -10,6 +10,7 @@ from typing import final
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import models
 from jaxseq.data import sources
 from jaxseq.estimators import base
@@ -121,9 +122,19 @@ def read(
   """Returns times and marks of sequences, one mark for each event.
 
   Raises:
-    ValueError: if there are no events, or other numbers of marks.
+    ValueError: if times are no sequences, neither numbers nor dates, or none,
+      or marks are of other numbers.
   """
   stamps = [np.asarray(row) for row in times]
+  for number, row in enumerate(stamps):
+    if row.ndim != 1:
+      got = f"shape {row.shape} for sequence {number}"
+      expected = "a sequence of times for each stream: [times] for one stream"
+      raise _validate.error("times", got, expected)
+    if row.dtype.kind in "USO" and any(isinstance(x, str | bytes) for x in row):
+      got = f"{row[0]!s:.40} in sequence {number}"
+      expected = "numbers or dates (np.datetime64), no text"
+      raise _validate.error("times", got, expected)
   if not any(map(len, stamps)):
     raise ValueError("times: got no events, expected sequences with some.")
   if marks is None:

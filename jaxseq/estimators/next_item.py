@@ -124,6 +124,7 @@ class NextItem(base.SequenceEstimator):
       ValueError: if a user or an item is not known.
     """
     stream = self._users()
+    _refuse_text("users", users)
     names = list(self._last if users is None else users)
     best = stream.recommend(names, k, not filter_viewed, self._allowed(items))
     return self._listed(names, *best)
@@ -140,7 +141,8 @@ class NextItem(base.SequenceEstimator):
     """Recommends items to users who were never seen, or in new sessions.
 
     Args:
-      histories: of each the items so far, at least one.
+      histories: of each the items so far, at least one, as the network says
+        nothing before it has read an item.
       k: as of `recommend`.
       times: of each when the items were taken, with `gap`.
       filter_viewed: as of `recommend`, as `items`.
@@ -150,9 +152,17 @@ class NextItem(base.SequenceEstimator):
       As `recommend`; users are numbers from 0 on.
 
     Raises:
-      ValueError: if an item is not known.
+      ValueError: if an item is not known, or a history is empty.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
+    _refuse_text("histories", histories)
+    for number, one in enumerate(histories):
+      _refuse_text(f"histories[{number}]", one)
+      if not len(one):
+        expected = "at least one item: before it the network says nothing"
+        raise _validate.error(f"histories[{number}]", list(one), expected)
+    if not len(histories):
+      raise _validate.error("histories", list(histories), "at least one")
     words = [list(map(str, one)) for one in histories]
     rows = base.Rows(words, times=None if self.gap is None else times)
     histories, gaps = self._numbers(rows)
@@ -217,6 +227,7 @@ class NextItem(base.SequenceEstimator):
     """The mask (items,) of those that may be recommended; None if all may."""
     if items is None:
       return None
+    _refuse_text("items", items)
     allowed = np.zeros(len(self.items_), bool)
     allowed[self._places(items)] = True
     return allowed
@@ -247,20 +258,29 @@ class NextItem(base.SequenceEstimator):
     if series_frames.is_frame(X):
       lacking = [name for name in self.columns if name not in X.columns]
       if lacking:
-        expected = f"one {lacking[0]!r} among them"
+        expected = (
+          f"one {lacking[0]!r} among them; other names are told by "
+          "NextItem(columns=(USER, ITEM, TIME))"
+        )
         raise _validate.error("X: columns", list(X.columns), expected)
       X = [X[name].to_numpy() for name in self.columns]
     if len(X) != 3 or len({len(column) for column in X}) != 1:
       lengths = [len(column) for column in X[:4]]
       expected = "a frame, or three of one length: user, item and time"
       raise _validate.error("X: lengths of columns", lengths, expected)
+    for name, column in zip(self.columns, X):
+      row = next((n for n, x in enumerate(column) if _is_missing(x)), None)
+      if row is not None:
+        raise ValueError(
+          f"X: {name}, row {row}: got nothing, expected a value."
+        )
     users, items, times = map(np.asarray, X)
     if not len(users):
       raise _validate.error("X", "no rows", "at least one")
     if reset:
       self.items_ = np.unique(items)
       self._number = {str(item): n for n, item in enumerate(self.items_)}
-    stamps = _time_stamps.as_array(times)
+    stamps = _stamps(times, self.columns[2])
     ids, rows = _row_groups.group(users.tolist(), stamps)
     words = [[str(word) for word in items[row]] for row in rows]
     return base.Rows(words, ids=ids, times=[stamps[row] for row in rows])
@@ -316,3 +336,33 @@ class NextItem(base.SequenceEstimator):
       negatives=self.negatives,
       gaps=self.gap is not None,
     )
+
+
+def _refuse_text(name, value):
+  """Refuses a text that stands where a list is expected."""
+  if isinstance(value, str):
+    raise _validate.error(name, value, f"a list, such as [{value!r}]")
+
+
+def _is_missing(value):
+  """Tells of an empty cell: None, NaN, NaT or pandas' NA."""
+  try:
+    # NaN and NaT are not themselves, and pandas' NA does not say.
+    return value is None or bool(value != value)
+  except TypeError:
+    return True
+
+
+def _stamps(times, column):
+  """The times (n,) of rows, of which the first that is none is named."""
+  try:
+    return _time_stamps.as_array(times)
+  except (TypeError, ValueError):
+    for row, time in enumerate(times.tolist()):
+      try:
+        _time_stamps.as_array(np.array([time], times.dtype))
+      except (TypeError, ValueError) as error:
+        expected = "a number, or a date such as 2024-01-31 23:59"
+        name = f"X: {column}, row {row}"
+        raise _validate.error(name, time, expected) from error
+    raise

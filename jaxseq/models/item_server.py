@@ -54,7 +54,7 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
   stream, lock = model.parts.stream(model), threading.Lock()
   prepared = model.preparation
   columns = (prepared.user, prepared.item)
-  columns += () if prepared.gap is None else (prepared.time,)
+  columns += (prepared.time,) if model.network.gaps else ()
 
   def failure(status, message):
     error = _completions.error(message, "invalid_request_error")
@@ -77,9 +77,13 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
 
   def take(fields):
     for name in columns:
-      if not isinstance(fields.get(name), str | int | float):
-        raise _validate.error(name, fields.get(name), "a text or a number")
-    stream.update({name: str(fields[name]) for name in columns})
+      _require(fields, name)
+    # A time is read, too, where it is not needed.
+    names = {*columns, prepared.time} & fields.keys()
+    for name in names:
+      if not isinstance(fields[name], str | int | float):
+        raise _validate.error(name, fields[name], "a text or a number")
+    stream.update({name: str(fields[name]) for name in names})
     return {"user": str(fields[columns[0]])}
 
   async def health(request):
@@ -116,8 +120,16 @@ def _list(stream, fields):
   if repeats is not None:
     _validate.instance("repeats", repeats, bool, "true or false")
   k = _validate.integer("k", fields.get("k", 10), 1, _ITEMS)
-  user = str(fields.get("user", ""))
-  return stream.recommend(user, k, repeats=repeats, items=items)
+  _require(fields, "user")
+  return stream.recommend(str(fields["user"]), k, repeats=repeats, items=items)
+
+
+def _require(fields, name):
+  """Refuses a request without a field."""
+  if name not in fields:
+    raise _validate.error(
+      "body", sorted(fields), f"{name!r} too: it is missing"
+    )
 
 
 def _locked(lock: threading.Lock, function: Callable, fields: Any) -> Any:

@@ -6,7 +6,8 @@ r"""The mode "serve_stream" of experiments: an answer to each event that comes.
 The events are the rows of a CSV file in the form of the training data, or of
 the standard input (`--data=-`). An answer is a line of JSON, written at once,
 to the standard output if there is no `--output`. Of an event that cannot be
-read it is an "error", and nothing changes. Only the state of each user is kept:
+read it is an "error", with the number of its "row" below the names and its
+"user", and nothing changes. Only the state of each user is kept:
 an event takes constant time and memory however many came before.
 """
 
@@ -59,27 +60,34 @@ def serves(program: experiment.Experiment) -> bool:
       if output:
         path = pathlib.Path(output)
         out = files.enter_context(path.open("x", encoding="utf-8"))
-    count, seconds = _write(answers(answer, lines), out)
+    user = getattr(model.preparation, "user", "user")
+    count, seconds = _write(answers(answer, lines, user), out)
   rate = max(count - 1, 0) / max(seconds, 1e-9)
   print(f"{count:,} events, {rate:,.0f} a second", file=sys.stderr)
   return True
 
 
 def answers(
-  answer: Callable[[Mapping[str, str]], dict[str, Any]], lines: Iterable[str]
+  answer: Callable[[Mapping[str, str]], dict[str, Any]],
+  lines: Iterable[str],
+  user: str = "user",
 ) -> Iterator[dict[str, Any]]:
   """Yields the answer to each row of a CSV text, as it comes.
 
   Args:
     answer: from the entries of a row, by the names of their columns.
     lines: of the text, of which the first has the names.
+    user: column that names the user of a row, for errors.
   """
-  for row in csv.DictReader(lines):
+  for number, row in enumerate(csv.DictReader(lines), 1):
     try:
-      yield answer(row)
+      if None in row:
+        raise ValueError("row: got more entries than there are columns.")
+      reply = answer(row)
     except (KeyError, TypeError, ValueError) as error:
       reason = f"no column {error}" if isinstance(error, KeyError) else error
-      yield {"error": str(reason)}
+      reply = {"row": number, "user": row.get(user), "error": str(reason)}
+    yield reply
 
 
 def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:

@@ -103,6 +103,9 @@ def open_source(config: Config) -> Source:
   """
   if config.base:
     path = pathlib.Path(config.base)
+    if not path.exists():
+      expected = "a model's file, or the directory of an arm or of a model"
+      raise _validate.error("config.base", config.base, expected)
     served = serve.load(path)
     pretrained = (path / "config.json").is_file()
     start, names = _start(path, served) if pretrained else language.START, None

@@ -19,8 +19,10 @@ pointing, spr, synthetic and temporal_graph.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import difflib
 import importlib
 import pathlib
+import re
 import sys
 from typing import Any
 from typing import NoReturn
@@ -93,12 +95,20 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   name, *more = tasks or [""]
   able = [x for x, line in lines.LINES.items() if verb in line.modes]
   if more or name not in able:
+    close = difflib.get_close_matches(name, able, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
     app.fail(
       f"jaxseq {verb}: got {' '.join(tasks)!r}, expected one of "
-      f"{', '.join(able)}"
+      f"{', '.join(able)}{hint}"
+    )
+  has_config = bool(lines.LINES[name].data)
+  if not has_config and any(re.match(r"--?data\b", x) for x in rest):
+    app.fail(
+      f"jaxseq {verb} {name}: --data is of tasks with a config for each kind "
+      "of file; give --config=FILE.py --config.data_options.path=PATH"
     )
   run, _ = program(name)
-  if verb != "predict" and lines.LINES[name].data:
+  if verb != "predict" and has_config:
     call = _with_config(name, call)
   app.run_main(run, [*call, f"--mode={verb}"])
 

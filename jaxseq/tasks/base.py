@@ -124,7 +124,8 @@ def make_optimizer(
     raise _validate.error(
       "num_updates",
       num_updates,
-      f"more than optimizer.warmup_steps, which is {recipe.warmup_steps}",
+      f"more than optimizer.warmup_steps, which is {recipe.warmup_steps} "
+      "(--config.optimizer.warmup_steps=0 for none)",
     )
   names = arm.ssm_parameters
   return optimizers.make_optimizer(
@@ -233,7 +234,8 @@ class ArrayProblem(Scored):
       raise _validate.error(
         "batch_size",
         arm.batch_size,
-        f"at most {size}, the number of training examples",
+        f"at most {size}, the number of training examples; set "
+        "--config.batch_size",
       )
 
   def program_key(self) -> Hashable | None:

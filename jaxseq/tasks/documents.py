@@ -160,7 +160,8 @@ class Problem:
       raise _validate.error(
         "batch_size",
         arm.batch_size,
-        f"at most {count}, the number of training documents",
+        f"at most {count}, the number of training documents; set "
+        "--config.batch_size",
       )
     self.planner = document_plans.make_planner(
       plan, arm.network, max_length, devices

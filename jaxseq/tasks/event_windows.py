@@ -147,7 +147,8 @@ class Problem:
     if self.pieces < 1:
       raise ValueError(
         f"batch_size * length: got {count} * {length}, expected at most "
-        f"{total}, the number of training events."
+        f"{total}, the number of training events; set --config.batch_size "
+        "or --config.carry."
       )
     # Each stream has the event before its first, too.
     starts = np.arange(count)[:, None] * (total // count)

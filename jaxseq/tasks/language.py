@@ -161,7 +161,8 @@ class Problem:
     if pieces < 1:
       raise ValueError(
         f"batch_size * length: got {count} * {length}, expected at most "
-        f"{len(corpus.train.tokens)}, the number of training tokens."
+        f"{len(corpus.train.tokens)}, the number of training tokens; set "
+        "--config.batch_size or --config.length."
       )
     part = count * pieces * length
     train = streams(first(corpus.train, part), count)

@@ -19,11 +19,13 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq.nn import heads
 from jaxseq.nn import masks
+from jaxseq.nn import structformer
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks import tree_scores
 from jaxseq.tasks.masked_network import MaskedNetwork
 from jaxseq.training import supervised
 
@@ -41,6 +43,11 @@ class Options:
     share: of the letters that are chosen.
     positions: learned positions, tokens of the longest sequence; 0 for none.
     token_dropout: whether masks are left out, see `masking.drop_masks`.
+    parser: convolutions of a parser by whose trees a StructFormer attends, in
+      the place of the stack's layers, with their width, number and dropout; 0
+      for none.
+    parser_heads: heads of its attention.
+    parser_learns: whether the parser is trained.
     pair_width: of `nn.PairHead`, for the objective "pairs".
     pair_channels: likewise.
     pair_blocks: likewise, with the dilations 1, 2 and 4 in turn.
@@ -51,6 +58,9 @@ class Options:
   share: float = 0.15
   positions: int = 0
   token_dropout: bool = False
+  parser: int = 0
+  parser_heads: int = 4
+  parser_learns: bool = True
   pair_width: int = 128
   pair_channels: int = 64
   pair_blocks: int = 3
@@ -65,8 +75,8 @@ class ArmConfig(Options, base.ArmConfig):
     _validate.number("share", self.share, 0, 1)
     _validate.fields(
       self,
-      positive=("pair_width", "pair_channels"),
-      not_negative=("positions", "pair_blocks"),
+      positive=("parser_heads", "pair_width", "pair_channels"),
+      not_negative=("positions", "parser", "pair_blocks"),
     )
 
 
@@ -96,7 +106,9 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> MaskedNetwork:
   """
   names = names_of(splits.info)
   base.check_pooling(arm.network, False, "every letter may be asked for")
-  masked_network.check_both_sides(arm.network.stack)
+  parser = _parser(arm)
+  if parser is None:
+    masked_network.check_both_sides(arm.network.stack)
   time = max(part.inputs.shape[1] for part in splits[:3] if part is not None)
   if 0 < arm.positions < time:
     expected = f"0, or at least {time}, the tokens of the longest sequence"
@@ -107,6 +119,23 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> MaskedNetwork:
     names.index(MASK),
     arm.positions,
     arm.token_dropout,
+    parser,
+  )
+
+
+def _parser(arm):
+  """The config of an arm's StructFormer, or None."""
+  if not arm.parser:
+    return None
+  stack = arm.network.stack
+  return structformer.Config(
+    stack.d_model,
+    stack.num_layers,
+    arm.parser_heads,
+    arm.parser,
+    positions=arm.positions,
+    dropout=stack.dropout,
+    learn_parser=arm.parser_learns,
   )
 
 
@@ -217,12 +246,29 @@ class Problem(base.ArrayProblem):
   def measure(
     self, variables: base.PyTree, examples: base.PyTree
   ) -> supervised.Metrics:
-    """Scores the examples of a part; "paired_loss" is of letters in pairs."""
+    """Scores the examples of a part; "paired_loss" is of letters in pairs.
+
+    With a parser and true trees there are the scores of `tree_scores`, too.
+    """
     metrics = super().measure(variables, examples)
+    if self.network.parser is not None and examples.extras.heads is not None:
+      metrics |= self.average(
+        examples, functools.partial(self._trees, variables)
+      )
     if "paired_nats" in metrics:
       nats, share = metrics.pop("paired_nats"), metrics.pop("paired_share")
       metrics["paired_loss"] = nats / jnp.maximum(share, 1e-9)
     return metrics
+
+  def _trees(self, variables, batch, key):
+    """Scores of the trees of a batch, and the number of sentences."""
+    del key
+    parse = self.network.apply(
+      variables, batch.inputs, batch.lengths, method="parse"
+    )
+    parse = tree_scores.words_of(parse, batch.lengths - 2)
+    heads = tree_scores.heads_of(parse)
+    return tree_scores.scores(parse.distance, heads, batch), len(batch.inputs)
 
   def _masked(self, key, batch, **options):
     """A batch with some of its letters hidden."""
@@ -243,6 +289,8 @@ class Problem(base.ArrayProblem):
 
 def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   """Returns the loss of what knows how often letters come, by its label.
+
+  Of sentences with trees there are the scores of trivial ones, too.
 
   Args:
     splits: as of `Problem`.
@@ -265,7 +313,10 @@ def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   total = max(here.sum(), 1)
   accuracy = here[np.argmax(seen)] / total
   row = {"test_loss": float(nats @ here / total), "accuracy": float(accuracy)}
-  return {"letters by frequency": row}
+  rows = {"letters by frequency": row}
+  if wanted.extras.heads is not None:
+    rows |= tree_scores.trivial(wanted)
+  return rows
 
 
 def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
@@ -329,6 +380,8 @@ TASK = task.Task(
     "test_loss": "nats",
     "accuracy": "accuracy",
     "paired_loss": "nats in pairs",
+    "uf1": "UF1",
+    "uas": "UAS",
   },
   kind="masked_language",
   outputs=outputs.Outputs(

@@ -13,6 +13,7 @@ from jaxseq.mixers.keys_and_values import attention
 from jaxseq.nn import dense
 from jaxseq.nn import layer
 from jaxseq.nn import masks
+from jaxseq.nn import structformer
 from jaxseq.tasks import masking
 
 
@@ -30,6 +31,8 @@ class MaskedNetwork(linen.Module):
     mask_token: number of the mask.
     positions: learned positions, tokens of the longest sequence; 0 for none.
     token_dropout: whether masks are left out, see `masking.drop_masks`.
+    parser: a StructFormer, which then is all of the network; None for the
+      stack.
   """
 
   config: nn.NetworkConfig
@@ -37,6 +40,7 @@ class MaskedNetwork(linen.Module):
   mask_token: int
   positions: int = 0
   token_dropout: bool = False
+  parser: structformer.Config | None = None
 
   @linen.compact
   def __call__(
@@ -61,6 +65,9 @@ class MaskedNetwork(linen.Module):
     Raises:
       ValueError: if a sequence is longer than there are positions.
     """
+    if self.parser is not None:
+      whole = self._structformer(name="structformer")
+      return whole(tokens, lengths, train, features)
     config, stack = self.config, self.config.stack
     time = tokens.shape[-1]
     dtype = jnp.dtype(stack.dtype)
@@ -93,6 +100,23 @@ class MaskedNetwork(linen.Module):
     if features:
       return x
     return nn.TiedHead(stack.norm_epsilon, x.dtype, name="head")(x, embed)
+
+  @linen.compact
+  def parse(
+    self, tokens: jax.Array, lengths: jax.Array | None = None
+  ) -> structformer.Parse:
+    """Returns the trees that the parser finds, with one alone.
+
+    Args:
+      tokens: as of `__call__`.
+      lengths: likewise.
+    """
+    return self._structformer(name="structformer").parse(tokens, lengths)
+
+  def _structformer(self, name):
+    """The network with a parser."""
+    assert self.parser is not None
+    return structformer.StructFormer(self.parser, self.vocab_size, name=name)
 
 
 def attention_maps(

@@ -94,19 +94,30 @@ class Stream:
     """Reads one more item of a user, in constant time.
 
     Args:
-      row: the entries of an interaction by the columns of the training's table.
+      row: the entries of an interaction by the columns of the training's table;
+        the time may be missing or empty where the network reads no gaps.
 
     Raises:
-      KeyError: if an entry is not there.
-      ValueError: if the item was not in the training, or the time is none.
+      KeyError: if a column is not there.
+      ValueError: if an entry is missing, the item was not in the training, or
+        the time is none, or before the user's last one and the network reads
+        gaps.
     """
     prepared = self._prepared
-    user, number = row[prepared.user], self._place(row[prepared.item])
-    gap = None
+    user, item = (
+      _entry(row[column], column) for column in (prepared.user, prepared.item)
+    )
+    number, gap = self._place(item), None
     if self._users.network.gaps:
-      stamp = _time_stamps.parse([row[prepared.time]], lambda _: prepared.time)
-      both = np.concatenate([self._last.get(user, stamp), stamp])
+      stamp = _stamp(row[prepared.time], prepared.time)
+      last = self._last.get(user, stamp)
+      if last.dtype != stamp.dtype or last[0] > stamp[0]:
+        expected = f"a time from {last[0]} on, that of the user's last event"
+        raise _validate.error(prepared.time, row[prepared.time], expected)
+      both = np.concatenate([last, stamp])
       self._last[user], gap = stamp, float(prepared.gaps(both)[1])
+    elif row.get(prepared.time):
+      _stamp(row[prepared.time], prepared.time)
     self._users.update(user, number + 1, gap)
 
   def recommend(
@@ -120,7 +131,7 @@ class Stream:
     """Returns the best "items" of a "user", by name, and their "scores".
 
     Args:
-      user: who has taken something.
+      user: of whom an event came before.
       k: items; there are fewer where no other is left.
       repeats: whether what was taken may come again; as in training if None.
       items: those that may be recommended; all if None.
@@ -132,6 +143,12 @@ class Stream:
     if items is not None:
       allowed = np.zeros(len(self._number), bool)
       allowed[[self._place(name) for name in items]] = True
+    if user not in self._users:
+      expected = (
+        "one that has sent an event to this server: histories start empty, also"
+        " of users of the training"
+      )
+      raise _validate.error("user", user, expected)
     repeats = self._repeats if repeats is None else repeats
     (best,), (scores,) = self._users.recommend([user], k, repeats, allowed)
     shown = np.isfinite(scores)
@@ -147,3 +164,15 @@ class Stream:
       expected = "an item of the training"
       raise _validate.error("item", str(name)[:40], expected)
     return self._number[name]
+
+
+def _entry(value, column):
+  """An entry of a row, refused where the row ends before it."""
+  if value is None:
+    raise ValueError(f"{column}: got nothing, expected an entry of the row.")
+  return value
+
+
+def _stamp(value, column):
+  """The time (1,) that an entry of a row says."""
+  return _time_stamps.parse([_entry(value, column)], lambda _: column)

@@ -199,7 +199,11 @@ class Task:
       "columns": task.columns,
       "ylabel": task.ylabel,
       "baselines": task.baselines(source, config, "test"),
-      "levels": {name: values[task.metric] for name, values in levels.items()},
+      "levels": {
+        name: values[task.metric]
+        for name, values in levels.items()
+        if task.metric in values
+      },
     }
     return work.Work(
       arms=arms,

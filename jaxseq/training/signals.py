@@ -5,11 +5,20 @@ finishes the chunk that runs, saves, and leaves with exit code 0, so that the
 job counts as ended in order and can be started again.
 """
 
+from collections.abc import Iterable
+from collections.abc import Iterator
 import os
 import signal
+import sys
 import threading
+from typing import TypeVar
 
+T = TypeVar("T")
+# The request that came in the last chunk of the newest loop, which has ended as
+# if there were none.
+_unanswered: str | None = None
 EXIT_CODES = {"SIGTERM": 0, "SIGINT": 130}
+_GOES_ON = "what was trained is saved, and the same command goes on from there"
 
 
 class Stopped(SystemExit):
@@ -17,10 +26,10 @@ class Stopped(SystemExit):
 
   Attributes:
     signal: "SIGTERM" or "SIGINT".
-    step: the step after which the run stopped.
+    step: the step after which the run stopped; None between two runs.
   """
 
-  def __init__(self, name: str, step: int):
+  def __init__(self, name: str, step: int | None):
     super().__init__(EXIT_CODES[name])
     self.signal = name
     self.step = step
@@ -37,13 +46,37 @@ def exit_on_sigterm() -> None:
     del frame
     os.write(
       2,
-      b"\nSIGTERM: stopped outside of training; what was trained is saved, and "
-      b"the same command goes on from there\n",
+      f"\nSIGTERM: stopped outside of training; {_GOES_ON}\n".encode(),
     )
     raise SystemExit(EXIT_CODES[signal.Signals(number).name])
 
   if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGTERM, leave)
+
+
+def one_by_one(runs: Iterable[T]) -> Iterator[T]:
+  """Yields runs, of which none begins after a stop was asked for.
+
+  A loop whose last chunk runs when the signal comes ends as if there were none.
+
+  Args:
+    runs: whatever describes runs, each of which has a loop of its own, or
+      several.
+
+  Raises:
+    Stopped: the signal came at the end of the run before.
+  """
+  global _unanswered
+  _unanswered = None
+  for run in runs:
+    if _unanswered is not None:
+      import jax
+
+      if jax.process_index() == 0:
+        text = f"{_unanswered}: stopped between two runs; {_GOES_ON}"
+        print(text, file=sys.stderr, flush=True)
+      raise Stopped(_unanswered, None)
+    yield run
 
 
 class GracefulStop:
@@ -68,6 +101,8 @@ class GracefulStop:
     self._previous: dict[signal.Signals, object] = {}
 
   def __enter__(self) -> "GracefulStop":
+    global _unanswered
+    _unanswered = None
     if threading.current_thread() is threading.main_thread():
       signs = (
         (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
@@ -77,6 +112,9 @@ class GracefulStop:
     return self
 
   def __exit__(self, *unused_exception) -> None:
+    global _unanswered
+    if self._alone or self._agreed:
+      _unanswered = self._name
     for number, handler in self._previous.items():
       # None stands for a handler that was not installed from Python.
       signal.signal(number, handler or signal.SIG_DFL)

@@ -14,10 +14,11 @@ def write(path, rows, names="source,destination,time,size"):
   return path
 
 
-def test_a_table_becomes_events_in_the_order_of_time(tmp_path):
+def test_a_table_becomes_events_in_the_order_of_time(tmp_path, caplog):
   path = write(tmp_path / "e.csv", ROWS)
   options = {"valid_fraction": 1 / 6, "test_fraction": 1 / 6, "candidates": 3}
   splits = data.load("graph_table", path=path, features=("size",), **options)
+  assert "1 of 6 rows have an earlier time" in caplog.text
   sets = splits.train, splits.valid, splits.test
   # a, b, x, y; rows at one time stay in their order.
   nodes = np.concatenate([one.inputs for one in sets]).tolist()

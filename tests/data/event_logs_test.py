@@ -77,7 +77,7 @@ def test_logs_are_read(tmp_path, form):
     (
       "a.csv",
       "case,name\n1,a\n",
-      "columns: got .*, expected a column 'case:co",
+      "columns: got .*, expected a column 'case:co.*data_options.case=NAME",
     ),
     ("a.csv", _csv([["a"], [""]] * 9), "line 3: got .*, expected values"),
     ("a.csv", _csv([["a"]]), "expected shares that leave cases of 1 to each"),

@@ -103,6 +103,7 @@ def test_the_examples_run(runs, capsys):
   assert set(names["classes"]) <= {"rest", "walk"}
   assert names["following"].shape == (1, 256)
   assert names["rates"].shape == (3, 3)
+  assert names["futures"].times.shape == (3, 100, 64)
   assert names["found"].arrays["reconstruction"].shape == (3, 7, 2)
   assert names["outputs"].shape == (1, 20, 1)
   assert jaxseq.load("mine.safetensors").kind == "classification"

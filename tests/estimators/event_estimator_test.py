@@ -24,6 +24,19 @@ def test_events_come_at_their_rate():
   assert model.score(times, marks) > -1
 
 
+@pytest.mark.parametrize(
+  ("times", "message"),
+  [
+    ([1.0, 2.0], r"times: got shape \(\) for sequence 0, expected a sequence"),
+    ([["1", "2"]], "times: got .*in sequence 0.*, expected numbers or dates"),
+  ],
+)
+@pytest.mark.parametrize("kind", ["EventModel", "HawkesModel"])
+def test_times_are_sequences_of_numbers(kind, times, message):
+  with pytest.raises(ValueError, match=message):
+    getattr(estimators, kind)().fit(times)
+
+
 def test_marks_fit_times():
   with pytest.raises(ValueError, match="marks"):
     estimators.EventModel().fit([[1.0, 2.0]], [["a"]])

@@ -126,7 +126,9 @@ def test_a_ring_is_learnt_and_scored():
 
 
 def test_what_is_wrong_is_named(model):
-  with pytest.raises(ValueError, match=r"X: columns: got .*one 'time' among"):
+  with pytest.raises(
+    ValueError, match=r"X: columns: got .*one 'time' among.*columns="
+  ):
     estimators.NextItem().fit(FRAME[["user", "item"]])
   with pytest.raises(
     ValueError, match=r"lengths of columns: got \[1, 1\], exp"
@@ -138,3 +140,49 @@ def test_what_is_wrong_is_named(model):
     model.recommend_for([["odd"]])
   with pytest.raises(ValueError, match="users: got 'odd', expected one that"):
     model.recommend(["odd"])
+
+
+def test_texts_for_lists_and_empty_histories_are_named(model):
+  refused = (
+    (lambda: model.recommend("u3"), r"users: got 'u3', .* such as \['u3'\]"),
+    (lambda: model.recommend_for("i3"), "histories: got 'i3', expected a list"),
+    (
+      lambda: model.recommend_for(["i3"]),
+      r"histories\[0\]: got 'i3', expected",
+    ),
+    (lambda: model.recommend_for([["i3"], []]), r"histories\[1\]: .*at least"),
+    (
+      lambda: model.recommend_for([]),
+      r"histories: got \[\], expected at least",
+    ),
+    (
+      lambda: model.recommend(["u3"], items="i3"),
+      "items: got 'i3', expected a",
+    ),
+  )
+  for call, message in refused:
+    with pytest.raises(ValueError, match=message):
+      call()
+
+
+@pytest.mark.parametrize(
+  ("column", "value", "message"),
+  [
+    ("item", None, "X: item, row 3: got nothing, expected a value"),
+    ("user", np.nan, "X: user, row 3: got nothing"),
+    ("item", pd.NA, "X: item, row 3: got nothing"),
+    ("time", np.nan, "X: time, row 3: got nothing"),
+    (
+      "time",
+      "soon",
+      "X: time, row 3: got 'soon', expected a number, or a date",
+    ),
+  ],
+)
+def test_a_cell_that_is_none_is_named(column, value, message):
+  table = FRAME.astype(object)
+  table.iloc[3, table.columns.get_loc(column)] = value
+  with pytest.raises(ValueError, match=message):
+    estimators.NextItem(**SMALL).fit(table)
+  with pytest.raises(ValueError, match=message):
+    estimators.NextItem(**SMALL).fit([table[name].tolist() for name in table])

@@ -94,6 +94,10 @@ def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):
   # What was forgotten is no network of random weights.
   with pytest.raises(ValueError, match="base: got 'none', expected a model to"):
     adapt.open_source(_config(""))
+  with pytest.raises(
+    ValueError, match="config.base: got .*nothing', expected a"
+  ):
+    adapt.open_source(_config(str(tmp_path / "nothing")))
   _saved(tmp_path)
   with pytest.raises(ValueError, match="network: got .*, expected none with a"):
     _config(tmp_path, network={"stack": {"d_model": 8}})

@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from jaxseq.programs import command
 from jaxseq.programs import own_files
 from jaxseq.tasks import lines
 from jaxseq.training import configuration
@@ -72,6 +73,22 @@ def test_wrong_command_lines(arguments, message):
   assert done.returncode == 2
   assert done.stderr.startswith(f"error: {message}")
   assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ("train event", "(did you mean 'events'?)\n"),
+    (
+      "train next_element --data=log.csv",
+      "give --config=FILE.py --config.data_options.path=PATH\n",
+    ),
+  ],
+)
+def test_wrong_command_lines_have_a_way_out(arguments, message, capsys):
+  with pytest.raises(SystemExit):
+    command.main(["jaxseq", *arguments.split()])
+  assert capsys.readouterr().err.endswith(message)
 
 
 def test_help_tells_of_the_tasks():

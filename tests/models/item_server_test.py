@@ -35,9 +35,16 @@ def test_lists_are_those_of_the_whole_history():
 def _refusals(client):
   """What is refused says why, and changes nothing."""
   cases_of = (
-    ("events", {"user": "a"}, "item: got None, expected a text or a number."),
+    ("events", {"user": "a"}, "body: got ['user'], expected 'item' too: it is"),
+    ("events", {"user": "a", "item": None}, "item: got None, expected a text"),
+    ("recommend", {"k": 2}, "body: got ['k'], expected 'user' too"),
     ("events", {"user": "a", "item": "odd"}, "item: got 'odd'"),
-    ("recommend", {"user": "new"}, "users: got 'new'"),
+    ("events", {"user": "a", "item": "3", "time": "x"}, "time: got 'x'"),
+    (
+      "recommend",
+      {"user": "new"},
+      "user: got 'new', expected one that has sent an event to this server",
+    ),
     ("recommend", {"user": "a", "k": 0}, "k: got 0"),
     ("recommend", {"user": "a", "n": 3}, "field: got 'n'"),
     ("recommend", [1], "body: got"),

@@ -1,7 +1,10 @@
 """The mode "serve_stream": an answer to each event that comes."""
 
+import dataclasses
 import json
 import resource
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,10 +28,47 @@ def test_answers_are_what_the_model_says_of_the_histories_so_far():
     assert answer["items"] == wanted["item"].tolist()
     np.testing.assert_allclose(answer["scores"], wanted["score"], rtol=1e-4)
   assert (first["user"], other["user"]) == ("a", "b")
-  assert odd == {"error": "item: got 'odd', expected an item of the training."}
-  assert "error" in short
+  reason = "item: got 'odd', expected an item of the training."
+  assert odd == {"row": 3, "user": "a", "error": reason}
+  reason = "item: got nothing, expected an entry of the row."
+  assert short == {"row": 5, "user": "b", "error": reason}
   (lacking,) = stream_mode.answers(model.parts.stream(model), ["user", "a"])
-  assert lacking == {"error": "no column 'item'"}
+  assert lacking == {"row": 1, "user": "a", "error": "no column 'item'"}
+
+
+def test_times_that_are_none_are_refused_and_change_nothing():
+  model = cases.case("recommendation").model
+  lines = ["user,item,time", "a,3", "a,5,soon", "a,5,2,9", "a,5,", "a,7,0"]
+  first, text, long, empty, last = stream_mode.answers(
+    model.parts.stream(model), lines
+  )
+  # Without gaps a time is not needed.
+  assert "items" in first
+  assert text["error"].startswith("time: got 'soon', expected a date")
+  assert (text["row"], text["user"]) == (2, "a")
+  assert long["error"] == "row: got more entries than there are columns."
+  lines = ["user,item", "a,3", "a,5", "a,7"]
+  wanted = stream_mode.answers(model.parts.stream(model), lines)
+  assert [first, empty, last] == list(wanted)
+
+
+def test_with_gaps_times_do_not_go_back(monkeypatch):
+  case = cases.case("recommendation")
+  preparation = dataclasses.replace(case.model.preparation, gap=1.0)
+  model = dataclasses.replace(case.model, preparation=preparation)
+  stream = model.parts.stream(model)
+  seen = []
+  network = types.SimpleNamespace(gaps=True)
+  monkeypatch.setattr(stream, "_users", mock.Mock(network=network))
+  monkeypatch.setattr(stream, "recommend", lambda user: {"user": user})
+  stream._users.update = lambda *event: seen.append(event)
+  lines = ["user,item,time", "a,3,4", "a,5", "a,5,3", "a,5,2024-01-31", "a,5,4"]
+  replies = list(stream_mode.answers(stream, lines))
+  assert [reply.get("row") for reply in replies] == [None, 2, 3, 4, None]
+  assert replies[1]["error"].startswith("time: got nothing, expected")
+  for reply in replies[2:4]:
+    assert "expected a time from 4.0 on, that of" in reply["error"]
+  assert seen == [("a", 4, 1.0), ("a", 6, 1.0)]
 
 
 def test_a_run_answers_the_rows_of_a_file(monkeypatch, tmp_path, capsys):
@@ -48,7 +88,8 @@ def test_a_run_answers_the_rows_of_a_file(monkeypatch, tmp_path, capsys):
     programs.call_with(monkeypatch, "recommend", argv)
   programs.call_with(monkeypatch, "recommend", [*argv, f"--data={events}"])
   rows = [json.loads(line) for line in output.read_text().splitlines()]
-  assert [row.get("user") for row in rows] == ["a", "b", None, "a", None]
+  assert [row.get("user") for row in rows] == ["a", "b", "a", "a", "b"]
+  assert [row.get("row") for row in rows] == [None, None, 3, None, 5]
   assert "5 events" in capsys.readouterr().err
   with pytest.raises(errors.UserError, match=r"answers\.jsonl"):
     programs.call_with(monkeypatch, "recommend", [*argv, f"--data={events}"])

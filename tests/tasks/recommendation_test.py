@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs.recommend import quickstart
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
@@ -113,6 +114,22 @@ def test_wrong_data_and_networks_are_refused():
     recommendation.Problem(_arm(pooling="mean"), splits)
   with pytest.raises(ValueError, match="the data: got .*histories of items"):
     recommendation.Problem(_arm(), data.load("hawkes", train=6, horizon=5.0))
+
+
+def test_the_config_for_a_table_takes_one_of_few_users(tmp_path):
+  path = tmp_path / "ratings.csv"
+  rows = [f"u{n // 5},i{n * n % 11},{n}" for n in range(20 * 5)]
+  path.write_text("\n".join(["user,item,time", *rows]))
+  config = quickstart.get_config("table")
+  splits = data.load(config.data, path=path)
+  arm = recommendation_arms.ArmConfig(
+    cases.network(), batch_size=config.batch_size
+  )
+  assert recommendation.Problem(arm, splits).size == 20
+  arm = dataclasses.replace(arm, batch_size=64)
+  message = "64, expected at most 20, .* examples; set --config.batch_size"
+  with pytest.raises(ValueError, match=message):
+    recommendation.Problem(arm, splits)
 
 
 def test_a_sample_is_scored_as_among_all_items():

@@ -189,7 +189,10 @@ class Learner:
   def __init__(self, arm: ArmConfig, stream: task_streams.Stream, updates: int):
     self.arm, self.stream, self.updates = arm, stream, updates
     if arm.batch_size > min(stream.sizes):
-      expected = f"at most {min(stream.sizes)}, the examples of a task"
+      expected = (
+        f"at most {min(stream.sizes)}, the examples of a task; set "
+        "--config.batch_size"
+      )
       raise _validate.error("batch_size", arm.batch_size, expected)
     train = stream.train.inputs
     self.levels = float(train.min()), float(train.max())

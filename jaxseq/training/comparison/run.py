@@ -20,6 +20,7 @@ from jaxseq.training import optimizers
 from jaxseq.training import progress
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
+from jaxseq.training import signals
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import stacked
@@ -64,9 +65,10 @@ def train(
   Raises:
     Failed: numbers of some seeds have become NaN or infinite; all arms have
       been trained nevertheless.
+    Stopped: a signal asked for it, perhaps at the end of an arm.
   """
   results, failed = {}, {}
-  for names in stacked.groups(config, made):
+  for names in signals.one_by_one(stacked.groups(config, made)):
     results_of_group, wrong = _train(config, directory, names, made, each)
     results |= results_of_group
     failed |= wrong

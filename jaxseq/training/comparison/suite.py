@@ -17,6 +17,7 @@ from jaxseq.training import aggregates
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import finite
+from jaxseq.training import signals
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import report
@@ -108,9 +109,13 @@ def run_all(
   Returns:
     For each task the results of each arm, as JSON holds them; and by
     "TASK/ARM" and seed what has failed, for `check`.
+
+  Raises:
+    Stopped: a signal asked for it, perhaps at the end of a task.
   """
   results, failed = {}, {}
-  for index, (task, (config, arms_by_name)) in enumerate(runs.items()):
+  tasks = signals.one_by_one(runs.items())
+  for index, (task, (config, arms_by_name)) in enumerate(tasks):
     place = arms.open_directory(directory / task, config, experiment, mode)
 
     def show(name, step, state, report, task=task):

@@ -45,6 +45,16 @@ def test_streams_are_sequences_in_the_order_of_time(tmp_path):
   assert found.dataset.lengths.tolist() == [2, 2, 1]
 
 
+def test_rows_out_of_order_are_counted(tmp_path, caplog):
+  load(write(tmp_path, SHOP), split="part")
+  assert "1 of 5 rows have an earlier time than the row" in caplog.text
+  caplog.clear()
+  # Streams may be mixed: each is in order.
+  rows = "a,1,view\nb,2,buy\nc,1,buy\na,3,buy\nb,4,view\nc,2,view\n"
+  load(write(tmp_path, f"user,at,kind\n{rows}"), valid_fraction=0)
+  assert not caplog.text
+
+
 def test_dates_are_numbers_since_the_start(tmp_path):
   text = "user,at,kind\n" + "".join(
     f"{user},2024-01-0{day} 12:00,{kind}\n"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import signal
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxseq.training import finite
+from jaxseq.training import signals
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import seed_program
 from jaxseq.training.comparison import suite
@@ -118,3 +120,30 @@ def test_nothing_failed(tmp_path):
   shown, failed = suite.run_all(tmp_path, runs, "evaluate", experiment="toy")
   assert not failed
   assert shown["first"]["gru"] == {"step": 4, "evaluation": [4, 4]}
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+def test_a_signal_in_the_last_chunk_lets_nothing_begin(
+  tmp_path, capsys, monkeypatch, arm
+):
+  _, runs = _runs(())
+  chunk, calls = seed_program.SeedProgram.chunk, []
+
+  def interrupted(self, state, count):
+    calls.append(count)
+    # Two chunks an arm.
+    if len(calls) == 2 * (arm + 1):
+      signal.raise_signal(signal.SIGTERM)
+    return chunk(self, state, count)
+
+  monkeypatch.setattr(seed_program.SeedProgram, "chunk", interrupted)
+  with pytest.raises(signals.Stopped) as caught:
+    suite.run_all(tmp_path, runs, "train", experiment="toy")
+  assert caught.value.code == 0
+  assert "SIGTERM: stopped between two runs" in capsys.readouterr().err
+  trained = sorted(x.parent.name for x in tmp_path.glob("*/*/checkpoints"))
+  assert trained == ["gru", "s5"][: arm + 1]
+  # It was a request to this call: the next one goes on to the end.
+  results, _ = suite.run_all(tmp_path, runs, "train", experiment="toy")
+  assert len(calls) == 8
+  assert [list(x) for x in results.values()] == [["gru", "s5"]] * 2

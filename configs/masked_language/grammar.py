@@ -1,0 +1,49 @@
+r"""Trees of a grammar, which a masked language model finds by itself.
+
+    python -m experiments.masked_language --workdir=runs/grammar \
+      --config=configs/masked_language/grammar.py
+
+Sentences of 6 to 20 words, of which 30 % are hidden. Three networks:
+StructFormer (arXiv:2012.00857), whose parser is trained by the hidden words
+alone; the same with a parser that stays random; and attention of the same size.
+The table has the F1 of constituents (UF1) and the share of right heads (UAS),
+beside trees that know nothing. Trees of several seeds differ much.
+
+Variants: `tiny`, which learns nothing, and shows in seconds whether everything
+works.
+"""
+
+from configs import blocks
+from configs import supervised
+from configs import variants
+from jaxseq.tasks import masked_language
+from jaxseq.training import configuration
+
+_ATTENTION = blocks.bare(
+  "attention",
+  **blocks.TRANSFORMER,
+  mixer_options={"bidirectional": True, "heads": 4},
+)["attention"]
+_PARSER = {**_ATTENTION, "parser": 3}
+FULL = masked_language.Config(
+  data="grammar",
+  data_options={"examples": 20_000},
+  share=0.3,
+  num_seeds=5,
+  num_updates=3000,
+  updates_per_chunk=100,
+  chunks_per_evaluation=5,
+  batch_size=64,
+  network={"stack": {"d_model": 64, "num_layers": 3, "dropout": 0.1}},
+  optimizer=supervised.adamw(1e-3, warmup_steps=100),
+  arms={
+    "structformer": _PARSER,
+    "random_parser": {**_PARSER, "parser_learns": False},
+    "attention": _ATTENTION,
+  },
+)
+_TINY = supervised.tiny(FULL, data_options={"examples": 40})
+get_config = variants.Variants(
+  full=FULL,
+  tiny=configuration.updated(_TINY, arms={"structformer": _PARSER}),
+)

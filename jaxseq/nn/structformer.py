@@ -1,0 +1,385 @@
+"""StructFormer: attention along the heads of a tree that a parser finds.
+
+    network = StructFormer(Config(d_model=64, num_layers=4), vocab_size=60)
+    logits = network.apply(variables, tokens, lengths)
+    parse = network.apply(variables, tokens, lengths, method="parse")
+
+A parser of convolutions gives each token a height and each boundary between two
+tokens a distance. A token's constituent reaches to the boundaries that its
+height does not pass, and its head is the highest token of that constituent; all
+of it is soft, and is learned by the words that are hidden from the network.
+Tokens attend to their heads and to what they are the heads of.
+
+Shen et al., "StructFormer", arXiv:2012.00857.
+"""
+
+import dataclasses
+from typing import Literal
+from typing import NamedTuple
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.nn import dense
+from jaxseq.nn import masks
+
+Array = jax.Array
+Relation = Literal["head", "child", "sibling"]
+# Distance of the end of a sentence, and minus the height of padding.
+_FAR = 1e9
+_EPSILON = 1e-5
+_Zeros = linen.initializers.zeros_init()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Sizes and options of the network.
+
+  Attributes:
+    d_model: width.
+    num_layers: of attention.
+    heads: of each layer.
+    parser_layers: convolutions of the parser.
+    parser_width: tokens that a convolution sees.
+    relations: that attention follows: to the "head", to each "child", and to
+      each "sibling", another child of the head.
+    weighting: of the relations in each attention head.
+    margin: over what the greatest margin is taken, by which distances are
+      lessened: each "sentence", or the "batch", as in the published code, where
+      the parse of a sentence depends on the others.
+    positions: learned positions, tokens of the longest sequence; 0 for none.
+    dropout: rate, of attention weights, too.
+    learn_parser: whether the parser is trained; if not, it stays random.
+  """
+
+  d_model: int = 512
+  num_layers: int = 8
+  heads: int = 8
+  parser_layers: int = 3
+  parser_width: int = 9
+  relations: tuple[Relation, ...] = ("head", "child")
+  weighting: Literal["softmax", "sigmoid"] = "softmax"
+  margin: Literal["sentence", "batch"] = "sentence"
+  positions: int = 0
+  dropout: float = 0.1
+  learn_parser: bool = True
+
+  def __post_init__(self):
+    _validate.fields(
+      self,
+      positive=("d_model", "num_layers", "heads", "parser_width"),
+      not_negative=("parser_layers", "positions"),
+    )
+    _validate.choice("weighting", self.weighting, ("softmax", "sigmoid"))
+    _validate.choice("margin", self.margin, ("sentence", "batch"))
+    _validate.number("dropout", self.dropout, 0, 1)
+    if self.d_model % self.heads:
+      expected = f"a divisor of d_model {self.d_model}"
+      raise _validate.error("heads", self.heads, expected)
+    if not self.relations:
+      raise _validate.error("relations", self.relations, "one or more")
+    for name in self.relations:
+      _validate.choice("relations", name, ("head", "child", "sibling"))
+
+
+class Parse(NamedTuple):
+  """A soft tree of each sentence.
+
+  Attributes:
+    distance: (*batch, time), of the boundary behind each token; 1e9, less the
+      margin, at the end and behind.
+    height: (*batch, time); -1e9 of padding.
+    head: (*batch, time, time), probability that the head of the first token is
+      the second, 0 for itself.
+  """
+
+  distance: Array
+  height: Array
+  head: Array
+
+
+def calibrated(
+  distance: Array,
+  height: Array,
+  inside: Array,
+  margin: Literal["sentence", "batch"] = "sentence",
+) -> Array:
+  """Lessens distances until every boundary but the ends is passed by a height.
+
+  The margin is the greatest, over all spans but whole sentences, of how far the
+  lesser of the two boundaries around is above the highest token within.
+
+  Args:
+    distance: (*batch, time), 1e9 at the end of each sentence and behind.
+    height: (*batch, time), -1e9 of padding.
+    inside: (*batch, time) bool, False for padding.
+    margin: see `Config`.
+
+  Returns:
+    (*batch, time).
+  """
+  time = distance.shape[-1]
+  upper = jnp.triu(jnp.ones((time, time), bool))
+  place = jnp.arange(time)
+  first, last, within = place[:, None, None], place[:, None], place
+  # Whole cubes, as `constituents` needs them.
+  highest = jnp.max(
+    height[..., None, None, :],
+    axis=-1,
+    initial=-_FAR,
+    where=(first <= within) & (within <= last),
+  )
+  edge = jnp.full_like(distance[..., :1], _FAR)
+  before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
+  left = jax.nn.relu(before[..., :, None] - highest)
+  right = jax.nn.relu(distance[..., None, :] - highest)
+  end = inside & ~_shifted(inside)
+  whole = (place == 0)[:, None] & end[..., None, :]
+  spans = upper & inside[..., None, :] & ~whole
+  margins = jnp.where(spans, jnp.where(left > right, right, left), 0)
+  if margin == "batch":
+    return distance - jnp.max(margins)
+  return distance - jnp.max(margins, axis=(-2, -1))[..., None]
+
+
+def constituents(
+  distance: Array, height: Array, temperature: Array | float = 1.0
+) -> tuple[Array, Array]:
+  """Computes how likely each span is a token's constituent.
+
+  Args:
+    distance: (*batch, time).
+    height: (*batch, time).
+    temperature: factor on the differences of both.
+
+  Returns:
+    (*batch, time, first, last), the probability of each span, and (*batch,
+    time, time), the probability that the second token is in the constituent of
+    the first.
+  """
+  time = distance.shape[-1]
+  ones = jnp.ones((time, time), bool)
+  differences = height[..., :, None] - distance[..., None, :]
+  passes = jax.nn.sigmoid(differences * temperature)
+  place = jnp.arange(time)
+  token, reach, boundary = place[:, None, None], place[:, None], place
+
+  def least(where):
+    every = passes[..., :, None, :]
+    return jnp.min(every, axis=-1, initial=1, where=where)
+
+  # Whether a constituent reaches as far as each token, to the left and right.
+  left = least((reach <= boundary) & (boundary < token))
+  right = least((token <= boundary) & (boundary < reach))
+  block = jnp.where(jnp.tril(ones), left, right)
+  none = jnp.zeros_like(passes[..., :1])
+  first = left - jnp.concatenate([none, left[..., :-1]], axis=-1)
+  last = right - jnp.concatenate([right[..., 1:], none], axis=-1)
+  first = jnp.where(jnp.tril(ones), first, 0)
+  last = jnp.where(jnp.triu(ones), last, 0)
+  return first[..., :, None] * last[..., None, :], block
+
+
+def heads(
+  spans: Array, height: Array, temperature: Array | float = 1.0
+) -> Array:
+  """Computes how likely each token is the head of another's constituent.
+
+  Args:
+    spans: (*batch, time, first, last), see `constituents`.
+    height: (*batch, time).
+    temperature: factor on the heights.
+
+  Returns:
+    (*batch, time, time), rows of sum 1; a token may be its own head.
+  """
+  place = jnp.arange(height.shape[-1])
+  first, last = place[:, None, None], place[None, :, None]
+  within = (first <= place) & (place <= last)
+  # A span that ends before it begins has probability 0, and needs some value.
+  within |= first > last
+  scores = (height * temperature)[..., None, None, :]
+  likely = jax.nn.softmax(jnp.where(within, scores, -jnp.inf), axis=-1)
+  return jnp.einsum("...lij,...ijh->...lh", spans, likely)
+
+
+def relations(head: Array, names: tuple[Relation, ...]) -> Array:
+  """Returns (*batch, relations, time, time) of heads without the diagonal."""
+  child = jnp.swapaxes(head, -1, -2)
+  sibling = _without_self(head @ child)
+  every = {"head": head, "child": child, "sibling": sibling}
+  return jnp.stack([every[name] for name in names], axis=-3)
+
+
+class Parser(linen.Module):
+  """Convolutions that give heights to tokens and distances to boundaries.
+
+  Attributes:
+    config: of the network.
+  """
+
+  config: Config
+
+  @linen.compact
+  def __call__(self, x: Array, inside: Array) -> tuple[Array, Array]:
+    """Maps (*batch, time, d_model) to (*batch, time) distances and heights."""
+    config = self.config
+
+    def normed(x):
+      norm = linen.LayerNorm(
+        epsilon=_EPSILON, use_bias=False, use_scale=False, dtype=x.dtype
+      )
+      return jnp.tanh(norm(x))
+
+    def convolved(width, x, name):
+      return linen.Conv(
+        config.d_model,
+        (width,),
+        padding=[((width - 1) // 2, width // 2)],
+        dtype=x.dtype,
+        name=name,
+      )(x)
+
+    def number(x, name):
+      return dense.Dense(1, dtype=x.dtype, name=name)(x)[..., 0]
+
+    for i in range(config.parser_layers):
+      x = jnp.where(inside[..., None], x, 0)
+      x = normed(convolved(config.parser_width, x, f"layers_{i}"))
+    y = dense.Dense(config.d_model, dtype=x.dtype, name="height")(x)
+    height = number(normed(y), "height_out")
+    height = jnp.where(inside, height, -_FAR)
+    # Each place sees the token before a boundary, and the one behind.
+    distance = number(normed(convolved(2, x, "distance")), "distance_out")
+    distance = jnp.where(_shifted(inside), distance, _FAR)
+    return calibrated(distance, height, inside, config.margin), height
+
+
+class StructFormer(linen.Module):
+  """Embedding, parser, attention by its relations, and tied logits.
+
+  Attributes:
+    config: sizes and options.
+    vocab_size: number of tokens.
+  """
+
+  config: Config
+  vocab_size: int
+
+  @linen.compact
+  def __call__(
+    self,
+    tokens: Array,
+    lengths: Array | None = None,
+    train: bool = False,
+    features: bool = False,
+    parse_only: bool = False,
+  ) -> Array | Parse:
+    """Scores all tokens at every place.
+
+    Args:
+      tokens: (*batch, time) integers.
+      lengths: (*batch,) numbers of valid tokens; all are if None. With the
+        margin of each sentence, what lies behind changes nothing at these.
+      train: whether dropout is on.
+      features: whether what the logits are made of is returned.
+      parse_only: whether the parse is returned.
+
+    Returns:
+      Logits (*batch, time, vocab_size), features (*batch, time, d_model), or a
+      parse.
+
+    Raises:
+      ValueError: if a sequence is longer than there are positions.
+    """
+    config, time = self.config, tokens.shape[-1]
+    inside = jnp.ones(tokens.shape, bool)
+    if lengths is not None:
+      inside = masks.inside(time, lengths)
+    small = linen.initializers.uniform(0.2)
+    embed = dense.Embed(
+      self.vocab_size,
+      config.d_model,
+      embedding_init=lambda *a: small(*a) - 0.1,
+      name="embed",
+    )
+    x = embed(tokens)
+    temperature = jnp.exp(self.param("log_temperature", _Zeros, (2,)))
+    distance, height = Parser(config, name="parser")(x, inside)
+    spans, _ = constituents(distance, height, temperature[0])
+    head = _without_self(heads(spans, height, temperature[1]))
+    if parse_only:
+      return Parse(distance, height, head)
+    if not config.learn_parser:
+      head = jax.lax.stop_gradient(head)
+    related = relations(head, config.relations)
+    shape = (config.num_layers, config.heads, len(config.relations))
+    weight = self.param("relations", linen.initializers.normal(0.1), shape)
+    squash = jax.nn.softmax if config.weighting == "softmax" else jax.nn.sigmoid
+    weight = squash(weight)
+    if config.positions:
+      if time > config.positions:
+        expected = f"at most {config.positions}, the learned positions"
+        raise _validate.error("tokens", f"{time} in a row", expected)
+      sizes = (config.positions, config.d_model)
+      table = self.param("positions", lambda *a: small(*a) - 0.1, sizes)
+      x = x + table[:time]
+    for i in range(config.num_layers):
+      scale = jnp.einsum("hr,...rij->...hij", weight[i], related)
+      scale = jnp.where(inside[..., None, None, :], scale, 0)
+      x = _Layer(config, name=f"layers_{i}")(x, scale, train)
+    x = linen.LayerNorm(epsilon=_EPSILON, dtype=x.dtype, name="norm")(x)
+    if features:
+      return x
+    x = linen.Dropout(config.dropout)(x, deterministic=not train)
+    logits = embed.attend(x)
+    return logits + self.param("bias", _Zeros, (self.vocab_size,))
+
+  def parse(self, tokens: Array, lengths: Array | None = None) -> Parse:
+    """Finds the tree of each sentence, see `__call__`."""
+    return self(tokens, lengths, parse_only=True)
+
+
+class _Layer(linen.Module):
+  """Attention that is scaled by relations, and a feed-forward."""
+
+  config: Config
+
+  @linen.compact
+  def __call__(self, x, scale, train):
+    config, width = self.config, self.config.d_model
+
+    def drop(x):
+      return linen.Dropout(config.dropout)(x, deterministic=not train)
+
+    def layer(size, x, name):
+      return dense.Dense(size, dtype=x.dtype, name=name)(x)
+
+    def normed(x, name):
+      return linen.LayerNorm(epsilon=_EPSILON, dtype=x.dtype, name=name)(x)
+
+    def split(x):
+      return x.reshape(*x.shape[:-1], config.heads, width // config.heads)
+
+    y = normed(x, "norm")
+    q, k, v = (split(layer(width, y, name)) for name in ("q", "k", "v"))
+    scores = jnp.einsum("...ihd,...jhd->...hij", q, k)
+    share = jax.nn.sigmoid(scores * (width // config.heads) ** -0.5) * scale
+    y = jnp.einsum("...hij,...jhd->...ihd", drop(share), v)
+    x = x + drop(layer(width, y.reshape(x.shape), "out"))
+    y = layer(4 * width, normed(x, "feedforward_norm"), "feedforward")
+    y = drop(jax.nn.leaky_relu(y))
+    return x + drop(layer(width, y, "feedforward_out"))
+
+
+def _shifted(inside):
+  """Returns which tokens another one follows inside the sentence."""
+  end = jnp.zeros_like(inside[..., :1])
+  return jnp.concatenate([inside[..., 1:], end], axis=-1)
+
+
+def _without_self(x):
+  """Matrices whose diagonals are 0."""
+  return jnp.where(jnp.eye(x.shape[-1], dtype=bool), 0, x)

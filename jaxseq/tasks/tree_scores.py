@@ -1,0 +1,150 @@
+"""Trees that a network has found by itself, against the true ones.
+
+Constituents are compared without single words and whole sentences (UF1): of
+each sentence the F1 of its spans, and their mean. A sentence without any such
+span has recall 1, and precision 1 only if none is predicted. Heads are compared
+word by word (UAS), that of the sentence included.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq.nn import masks
+from jaxseq.nn import structformer
+
+Array = jax.Array
+
+
+def brackets(distance: Array, lengths: Array) -> Array:
+  """Finds the constituents of trees that are split at the largest distances.
+
+  Args:
+    distance: (*batch, time), of the boundary behind each word; what stands at
+      the end of a sentence and behind is not read.
+    lengths: (*batch,) words of each sentence.
+
+  Returns:
+    (*batch, time, time) bool: whether the words from the first place to the
+    second, both included, are a constituent. Single words and the whole
+    sentence are left out.
+  """
+  distance = jnp.asarray(distance, jnp.float32)
+  time = distance.shape[-1]
+  lengths = jnp.asarray(lengths)
+  distance = jnp.where(masks.inside(time, lengths - 1), distance, jnp.inf)
+  edge = jnp.full_like(distance[..., :1], jnp.inf)
+  before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
+  # The greatest distance within words i to j is that of boundaries i to j - 1.
+  upper = jnp.triu(jnp.ones((time, time), bool), 1)
+  place = jnp.arange(time)
+  inner = (place[:, None, None] <= place) & (place < place[:, None])
+  within = jnp.max(
+    distance[..., None, None, :], axis=-1, initial=-jnp.inf, where=inner
+  )
+  around = jnp.minimum(before[..., :, None], distance[..., None, :])
+  real = masks.inside(time, lengths)[..., None, :]
+  return upper & real & (within < around) & (around < jnp.inf)
+
+
+def f1(predicted: Array, true: Array) -> Array:
+  """Returns (*batch,) F1 of constituents, see `brackets` and the module."""
+  hits, ours, theirs = (
+    jnp.sum(spans, axis=(-2, -1))
+    for spans in (predicted & true, predicted, true)
+  )
+  precision = jnp.where(ours > 0, hits / jnp.maximum(ours, 1), theirs == 0)
+  recall = jnp.where(theirs > 0, hits / jnp.maximum(theirs, 1), 1)
+  both = precision + recall
+  return jnp.where(
+    both > 0, 2 * precision * recall / jnp.maximum(both, 1e-9), 0
+  )
+
+
+def heads_of(parse: structformer.Parse) -> Array:
+  """Returns (*batch, time) the likeliest head of each word.
+
+  Args:
+    parse: of words alone.
+
+  Returns:
+    Places from 0 on; -1 for the highest word, which is the sentence's head.
+  """
+  time = parse.height.shape[-1]
+  root = jnp.argmax(parse.height, axis=-1)[..., None] == jnp.arange(time)
+  return jnp.where(root, -1, jnp.argmax(parse.head, axis=-1))
+
+
+def words_of(parse: structformer.Parse, lengths: Array) -> structformer.Parse:
+  """Returns the parse of the words between a sentence's first and last token.
+
+  Args:
+    parse: of (*batch, time) tokens.
+    lengths: (*batch,) words.
+  """
+  inside = masks.inside(parse.height.shape[-1] - 2, lengths)
+  height = jnp.where(inside, parse.height[..., 1:-1], -jnp.inf)
+  head = jnp.where(inside[..., None, :], parse.head[..., 1:-1, 1:-1], -1)
+  return structformer.Parse(parse.distance[..., 1:-1], height, head)
+
+
+def scores(
+  distance: Array, heads: Array, batch: data.ArrayDataset
+) -> dict[str, Array]:
+  """Compares trees with the true ones.
+
+  Args:
+    distance: (n, words), see `brackets`.
+    heads: (n, words), see `heads_of`.
+    batch: with lengths, extras.heads and extras.boundaries, see `data.grammar`.
+
+  Returns:
+    "uf1" and "uas", means over sentences and words; see the module.
+  """
+  lengths = batch.lengths - 2
+  true = brackets(batch.extras.boundaries[..., 1:-1], lengths)
+  inside = masks.inside(heads.shape[-1], lengths)
+  right = inside & (heads == batch.extras.heads[..., 1:-1] - 1)
+  value = f1(brackets(distance, lengths), true)
+  return {"uf1": jnp.mean(value), "uas": jnp.sum(right) / jnp.sum(inside)}
+
+
+def trivial(dataset: data.ArrayDataset) -> dict[str, dict[str, float]]:
+  """Returns the scores of trees that know nothing, by their label.
+
+  In those that branch to the right each word is the head of the next, to the
+  left of the one before; random ones are split, and headed, by chance.
+
+  Args:
+    dataset: as the batch of `scores`.
+  """
+  count, time = dataset.inputs.shape
+  words, lengths = time - 2, np.asarray(dataset.lengths)[:, None] - 2
+  place = np.broadcast_to(np.arange(words), (count, words))
+  rng = np.random.default_rng(0)
+  drawn = rng.random((count, words)), rng.random((count, words))
+  # The nearest word across the lesser boundary is the head of a random tree.
+  before = np.concatenate([np.full((count, 1), np.inf), drawn[0][:, :-1]], 1)
+  behind = np.where(place == lengths - 1, np.inf, drawn[0])
+  near = np.where(before < behind, place - 1, place + 1)
+  highest = np.argmax(np.where(place < lengths, drawn[1], -1), axis=1)
+  trees: dict[str, tuple[np.ndarray, np.ndarray]] = {
+    "branching to the right": (-place, place - 1),
+    "branching to the left": (
+      place,
+      np.where(place == lengths - 1, -1, place + 1),
+    ),
+    "random trees": (
+      drawn[0],
+      np.where(place == highest[:, None], -1, near),
+    ),
+  }
+  score: Callable = jax.jit(scores)
+  batch = jax.tree.map(jnp.asarray, dataset)
+  return {
+    name: {key: float(x) for key, x in score(*tree, batch).items()}
+    for name, tree in trees.items()
+  }
