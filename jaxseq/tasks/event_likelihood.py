@@ -84,9 +84,16 @@ def log_likelihood(
 def network_inputs(
   batch: event_sequences.Sequences, horizon: float
 ) -> tuple[event_sequences.Sequences, jax.Array]:
-  """Returns the events, and the gaps to predict, the last up to the horizon."""
+  """Returns the events, and the gaps to predict, the last up to the horizon.
+
+  The second are (n, events + 1); the gap up to the horizon is the one behind a
+  sequence's last event.
+  """
   gap, tail = _positive_gaps(batch, horizon)
-  return batch, jnp.concatenate([gap, tail[:, None]], axis=1)
+  gap = jnp.pad(gap, [(0, 0), (0, 1)], constant_values=1.0)
+  # The last event of a short sequence stands before what fills it up.
+  last = jnp.arange(gap.shape[1]) == batch.lengths[:, None]
+  return batch, jnp.where(last, tail[:, None], gap)
 
 
 def score(

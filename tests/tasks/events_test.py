@@ -278,6 +278,17 @@ def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
   )
 
 
+def test_the_gap_up_to_the_horizon_stands_behind_the_last_event():
+  gaps = jnp.array([[1.0, 2.0, 0.5], [3.0, 0.0, 0.0]])
+  batch = event_sequences.Sequences(
+    gaps, jnp.cumsum(gaps, 1), jnp.zeros((2, 3), int), jnp.array([3, 1])
+  )
+  _, following = event_likelihood.network_inputs(batch, 5.0)
+  np.testing.assert_array_equal(
+    following, [[1.0, 2.0, 0.5, 1.5], [3.0, 2.0, 1.0, 1.0]]
+  )
+
+
 def test_several_columns_have_heads_of_their_own():
   columns = event_sequences.Statistics(6, 8.0, 0.0, 1.0, (3, 2))
   words = columns.words()
