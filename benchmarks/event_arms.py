@@ -22,10 +22,11 @@ from jaxseq import nn
 from jaxseq.data import point_processes
 from jaxseq.data import sources
 from jaxseq.tasks import base
+from jaxseq.tasks import event_arms
 from jaxseq.tasks import event_floors
 from jaxseq.tasks import event_futures
 from jaxseq.tasks import event_metrics
-from jaxseq.tasks import event_network
+from jaxseq.tasks import event_sequences
 from jaxseq.tasks import event_windows
 from jaxseq.tasks import events
 from jaxseq.training import recipes
@@ -36,7 +37,7 @@ BASE = point_processes.Hawkes()
 
 def arm(mixer="gru", *, width=32, batch_size=32, rate=3e-3, **options):
   stack = nn.StackConfig(mixer, d_model=width, num_layers=1)
-  return event_network.ArmConfig(
+  return event_arms.ArmConfig(
     nn.NetworkConfig(stack),
     recipes.Recipe(learning_rate=rate, schedule="constant"),
     batch_size,
@@ -68,11 +69,11 @@ def show(name, values):
 def futures(seeds=2, updates=1500, samples=32):
   """T-mAP and OTD on the reference set, 150 sequences of its test part."""
   splits = data.load("hawkes")
-  part = events.sequences(data.take(splits.test, np.arange(150)))
+  part = event_sequences.sequences(data.take(splits.test, np.arange(150)))
   happened = point_processes.Events(
     np.asarray(part.times, np.float64), part.marks, part.lengths, 50.0
   )
-  train = events.sequences(splits.train)
+  train = event_sequences.sequences(splits.train)
   train = point_processes.Events(train.times, train.marks, train.lengths, 50.0)
   places = event_metrics.places(happened, ahead=32, step=4)
   edges = np.arange(1, 6.0)
@@ -130,7 +131,7 @@ def futures(seeds=2, updates=1500, samples=32):
   show("HistoryDensity", [table(density)])
   future, predicted = event_floors.most_popular(happened, places, 3)
   show("MostPopular", [(t_map(predicted), otd(future))])
-  prefix = event_network.Sequences(
+  prefix = event_sequences.Sequences(
     *(x[places.row] for x in part[:3]), places.event.astype(np.int32) + 1
   )
   arms = {
@@ -246,8 +247,8 @@ def tasks(seeds=2, updates=150, sequences=300, horizon=25.0):
   ]
   parts = [
     {
-      "train": events.sequences(splits.train),
-      "test": events.sequences(splits.test),
+      "train": event_sequences.sequences(splits.train),
+      "test": event_sequences.sequences(splits.test),
     }
     for splits in sets
   ]
