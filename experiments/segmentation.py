@@ -2,7 +2,8 @@ r"""Segmentation of documents: at which paragraphs sections begin.
 
     python -m experiments.segmentation --workdir=DIR \
       --config=configs/segmentation/kjv.py
-    python -m experiments.segmentation --config=... --workdir=DIR --mode=evaluate
+    python -m experiments.segmentation --workdir=DIR --mode=evaluate \
+      --config=configs/segmentation/kjv.py
     python -m experiments.segmentation --workdir=DIR --mode=predict \
       --arm=NAME --data=new.txt --output=sections.csv
 

@@ -12,7 +12,7 @@ a GRU below one of attention are compared. In `tree_bias` attention knows
 how far nodes lie apart in the hierarchy: that joins what is connected, and so
 gives the answer.
 
-Variants: `colours`, how many nodes have one of four colours, by attention
+Variants: `colors`, how many nodes have one of four colors, by attention
 without positions; `distance`, how far two marked nodes lie apart; `tiny`, which
 learns nothing, and shows in seconds whether everything works.
 """
@@ -56,9 +56,9 @@ CONNECTIVITY = classify.Config(
   optimizer=supervised.adamw(3e-3, 0.01, warmup_steps=100),
   arms=_arms(),
 )
-COLOURS = configuration.updated(
+COLORS = configuration.updated(
   CONNECTIVITY,
-  data_options={"task": "colours"},
+  data_options={"task": "colors"},
   arms=_arms(positions="none"),
 )
 DISTANCE = configuration.updated(
@@ -78,7 +78,7 @@ TINY = configuration.updated(
 )
 get_config = variants.Variants(
   connectivity=CONNECTIVITY,
-  colours=COLOURS,
+  colors=COLORS,
   distance=DISTANCE,
   tree_bias=TREE_BIAS,
   tiny=TINY,

@@ -17,7 +17,6 @@ import pathlib
 from configs import supervised
 from configs import variants
 from jaxseq.tasks import segmentation
-from jaxseq.training import configuration
 
 KJV = segmentation.Config(
   data="kjv_chapters",

@@ -77,7 +77,7 @@ def paths(levels: np.ndarray) -> np.ndarray:
 
 
 def order(levels: np.ndarray) -> np.ndarray:
-  """Returns (n,) the nodes as a walk in depth meets them, smaller names first."""
+  """Returns (n,) the nodes as a walk in depth meets them, small names first."""
   return np.lexsort(levels)
 
 

@@ -7,8 +7,8 @@ Three questions about whole graphs:
     degrees: two halves, and the same halves with an edge of each switched, so
     that no rule about degrees or the number of edges is right more than half
     the time. (Of plain random graphs "no node is alone" tells nearly all.)
-  colours: how many nodes have the first of four colours? A node's element is
-    its colour alone, and nothing tells the number of nodes.
+  colors: how many nodes have the first of four colors? A node's element is
+    its color alone, and nothing tells the number of nodes.
   distance: how many steps is it from one marked node to the other?
 
 Source: Behrouz et al., arXiv:2411.15671, whose code is not public.
@@ -25,9 +25,9 @@ from jaxseq.data import affinity
 from jaxseq.data import datasets
 from jaxseq.data import padding
 
-Question = Literal["connectivity", "colours", "distance"]
+Question = Literal["connectivity", "colors", "distance"]
 Order = Literal["node", "tree", "paths"]
-COLOURS = 4
+COLORS = 4
 # The farthest that the marked nodes lie apart.
 FARTHEST = 4
 # Width of the random features whose distances are the weights of edges.
@@ -51,7 +51,7 @@ class Graph(NamedTuple):
 def random_graph(
   rng: np.random.Generator, nodes: int, share: float
 ) -> np.ndarray:
-  """Returns the adjacency (n, n) of a graph that has this share of all edges."""
+  """Returns the adjacency (n, n) of a graph with about this share of edges."""
   upper = np.triu(rng.random((nodes, nodes)) < share, 1)
   return upper | upper.T
 
@@ -129,13 +129,13 @@ def _connectivity(rng, nodes):
   return pair
 
 
-def _colours(rng, nodes):
+def _colors(rng, nodes):
   """A graph of half the nodes or more."""
   count = int(rng.integers(nodes // 2, nodes + 1))
   adjacency = random_graph(rng, count, 2 / count)
-  colour = rng.integers(0, COLOURS, count)
-  values = np.eye(COLOURS, dtype=np.float32)[colour]
-  return [Graph(adjacency, values, int((colour == 0).sum()))]
+  color = rng.integers(0, COLORS, count)
+  values = np.eye(COLORS, dtype=np.float32)[color]
+  return [Graph(adjacency, values, int((color == 0).sum()))]
 
 
 def _distance(rng, nodes):
@@ -154,12 +154,12 @@ def _distance(rng, nodes):
 
 _DRAW: dict[str, Callable] = {
   "connectivity": _connectivity,
-  "colours": _colours,
+  "colors": _colors,
   "distance": _distance,
 }
 _QUESTIONS = {
   "connectivity": "is it connected",
-  "colours": "how many nodes have the first colour",
+  "colors": "how many nodes have the first color",
   "distance": "how far is one marked node from the other",
 }
 
@@ -238,8 +238,8 @@ def load(
   Returns:
     The splits: inputs (n, time, features), lengths, targets (n,) and
     extras.clusters. An element has its node's number, one of `nodes`, and its
-    row of the adjacency; for "distance" whether it is marked; for "colours" its
-    colour alone.
+    row of the adjacency; for "distance" whether it is marked; for "colors" its
+    color alone.
 
   Raises:
     ValueError: if an option is wrong.
@@ -282,5 +282,5 @@ def _classes(task, nodes):
   """The names of the answers."""
   if task == "connectivity":
     return "halves", "connected"
-  count = range(nodes + 1) if task == "colours" else range(1, FARTHEST + 1)
+  count = range(nodes + 1) if task == "colors" else range(1, FARTHEST + 1)
   return tuple(map(str, count))

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import recommendation_answers as recommendation_answers
   from jaxseq.tasks import recommendation_arms as recommendation_arms
   from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import segmentation as segmentation
   from jaxseq.tasks import semantic_ids as semantic_ids
   from jaxseq.tasks import semantic_network as semantic_network
   from jaxseq.tasks import semantic_recommendation as semantic_recommendation

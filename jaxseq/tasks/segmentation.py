@@ -307,8 +307,8 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   time = true.shape[1]
 
   def measured(score, share=rate):
-    found = scored(cuts(jnp.asarray(score), lengths, share), true, lengths)
-    return {name: float(value) for name, value in found.items()}
+    metrics = scored(cuts(jnp.asarray(score), lengths, share), true, lengths)
+    return {name: float(value) for name, value in metrics.items()}
 
   zeros = np.zeros(true.shape, np.float32)
   rng = np.random.default_rng(0)
@@ -360,7 +360,7 @@ def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
 def compute(
   network: SegmentNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "probability" (n, time) that a section begins, and "starts" bool."""
+  """Returns "probability" (n, time) of a beginning section, and "starts"."""
   words, lengths = arguments["words"], arguments["lengths"]
   logits = network.apply(variables, words, lengths)
   starts = cuts(logits, lengths, network.rate)

@@ -59,12 +59,12 @@ def test_orders_have_the_same_graphs():
     np.testing.assert_array_equal(names, tree.extras.clusters[i])
 
 
-def test_colours_are_counted_and_distances_are_the_shortest():
-  colours = data.load("graphs", task="colours", **SMALL)
-  counted = colours.train.inputs[..., 0].sum(axis=1)
-  np.testing.assert_array_equal(colours.train.targets, counted)
-  assert colours.train.inputs.shape[-1] == graphs.COLOURS
-  assert {6, 12} <= set(colours.train.lengths)
+def test_colors_are_counted_and_distances_are_the_shortest():
+  colors = data.load("graphs", task="colors", **SMALL)
+  counted = colors.train.inputs[..., 0].sum(axis=1)
+  np.testing.assert_array_equal(colors.train.targets, counted)
+  assert colors.train.inputs.shape[-1] == graphs.COLORS
+  assert {6, 12} <= set(colors.train.lengths)
   part = data.load("graphs", task="distance", **SMALL).train
   _, rows = matrices(part, 12)
   for target, marks, adjacency in zip(part.targets, part.inputs[..., -1], rows):

@@ -76,7 +76,8 @@ def test_drawn_pairs_are_of_one_section_or_of_two(splits):
   section = np.cumsum(part.targets, axis=1)
   rows, places = np.nonzero(valid)
   other = others[rows, places]
-  assert (other < part.lengths[rows]).all() and (other != places).all()
+  assert (other < part.lengths[rows]).all()
+  assert (other != places).all()
   np.testing.assert_array_equal(
     section[rows, places] != section[rows, other], differ[rows, places]
   )

@@ -77,9 +77,9 @@ class ParagraphSource(base.Source):
       raise _validate.error(name, repr(paragraphs)[:40], expected)
     numbers = np.zeros((len(paragraphs), self.words), np.int32)
     for row, paragraph in zip(numbers, paragraphs):
-      found = _WORD.findall(paragraph.lower())[: self.words]
-      row[: len(found)] = [
-        1 + zlib.crc32(word.encode()) % self.buckets for word in found
+      words = _WORD.findall(paragraph.lower())[: self.words]
+      row[: len(words)] = [
+        1 + zlib.crc32(word.encode()) % self.buckets for word in words
       ]
     return numbers
 
