@@ -13,6 +13,7 @@ from jaxseq.data import text
 from jaxseq.data.sources import paragraphs
 from jaxseq.tasks import segmentation
 from tests import drawn
+from tests.models import cases
 
 STACK = nn.StackConfig("gru", d_model=4, num_layers=1)
 ARM = segmentation.ArmConfig(nn.NetworkConfig(STACK), batch_size=2)
@@ -129,6 +130,24 @@ def test_sections_are_divided_by_empty_lines(tmp_path, splits):
     [["In the", "And"], ["Thus"]],
     [["Now"]],
   ]
+
+
+def test_every_paragraph_of_a_file_has_a_section(tmp_path):
+  (tmp_path / "b.txt").write_text("a1 b\na2 b\n\na3 b\na4\na5 b\n")
+  model = cases.case("segmentation").model
+  preparation = dataclasses.replace(model.preparation, reader="paragraphs")
+  model = dataclasses.replace(model, preparation=preparation)
+  found = model.predict(tmp_path / "b.txt")
+  assert list(found["id"]) == ["b.txt"] * 5
+  np.testing.assert_array_equal(found["paragraph"], range(5))
+  np.testing.assert_array_equal(found["target"], [1, 0, 1, 0, 0])
+  sections = found["section"]
+  assert sections[0] == 0
+  assert sections[-1] == round(model.network.rate * 4)
+  # Where one begins it is likelier than where none does.
+  begins = np.diff(sections) > 0
+  chances = found["probability"][1:]
+  assert chances[begins].min() > chances[~begins].max()
 
 
 def test_other_data_are_refused(splits):
