@@ -27,24 +27,14 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from jaxseq import _validate
+from jaxseq.nn import quantizer as quantizers
+from jaxseq.nn.quantizer import Quantized as Quantized
+from jaxseq.nn.quantizer import nearest as nearest
+from jaxseq.nn.quantizer import usage as usage
 from jaxseq.tasks.items import item_texts
 
 # Updates between two looks for codes without items, and rounds of k-means.
 _RESTART, _ROUNDS = 50, 10
-
-
-class Quantized(NamedTuple):
-  """Vectors by their codes.
-
-  Attributes:
-    codes: (n, levels) int32.
-    residuals: (n, levels, width), what each level quantises.
-    chosen: (n, levels, width), the vectors of the codes.
-  """
-
-  codes: jax.Array
-  residuals: jax.Array
-  chosen: jax.Array
 
 
 class Losses(NamedTuple):
@@ -111,17 +101,7 @@ class Quantizer(linen.Module):
 
   def quantize(self, z: jax.Array) -> Quantized:
     """Returns encoded vectors (n, width) by their codes."""
-    codes, residuals, chosen = [], [], []
-    for book in self.codebooks:
-      codes.append(nearest(z, book))
-      residuals.append(z)
-      chosen.append(book[codes[-1]])
-      z = z - chosen[-1]
-    return Quantized(
-      jnp.stack(codes, axis=1),
-      jnp.stack(residuals, axis=1),
-      jnp.stack(chosen, axis=1),
-    )
+    return quantizers.quantize(z, self.codebooks)
 
 
 class _Perceptron(linen.Module):
@@ -136,13 +116,6 @@ class _Perceptron(linen.Module):
       main = linen.LayerNorm(epsilon=1e-5)(linen.Dense(width)(x))
       x = linen.relu(main) + linen.Dense(width, use_bias=False)(x)
     return linen.Dense(self.width)(x)
-
-
-def nearest(x: jax.Array, book: jax.Array) -> jax.Array:
-  """Returns which rows of (codes, width) are nearest to (n, width), int32."""
-  products = x @ book.T
-  distances = jnp.square(book).sum(axis=-1) - 2 * products
-  return distances.argmin(axis=-1).astype(jnp.int32)
 
 
 class Fitted(NamedTuple):
@@ -244,7 +217,13 @@ def _trained(quantizer, optimizer, restarts, updates, key, variables, x):
     if restarts:
       due = (number % _RESTART == _RESTART - 1) & (number < 0.8 * updates)
       draw = jax.random.fold_in(key, number)
-      books = _revived(draw, variables["params"]["codebooks"], quantized, due)
+      dead = due & ~quantizers.used(quantized.codes.T, quantizer.codes)
+      books = quantizers.revived(
+        draw,
+        variables["params"]["codebooks"],
+        jnp.moveaxis(quantized.residuals, 1, 0),
+        dead,
+      )
       variables = {"params": {**variables["params"], "codebooks": books}}
     return (variables, state), None
 
@@ -252,22 +231,6 @@ def _trained(quantizer, optimizer, restarts, updates, key, variables, x):
   (variables, _), _ = lax.scan(update, start, jnp.arange(updates))
   losses, quantized = quantizer.apply(variables, x)
   return variables, losses, quantized.codes
-
-
-def _revived(key, books, quantized, due):
-  """Codes, with those that nobody has at residuals drawn at random."""
-  levels, count, _ = books.shape
-  places = jax.random.randint(key, (levels, count), 0, len(quantized.codes))
-  residuals = jnp.moveaxis(quantized.residuals, 1, 0)
-  drawn = jnp.take_along_axis(residuals, places[..., None], axis=1)
-  used = jnp.zeros((levels, count), bool)
-  used = used.at[jnp.arange(levels), quantized.codes].set(True)
-  return jnp.where((due & ~used)[..., None], drawn, books)
-
-
-def usage(codes: np.ndarray, count: int) -> np.ndarray:
-  """Returns which share of `count` codes each level (n, levels) has, float."""
-  return np.array([len(np.unique(level)) / count for level in codes.T])
 
 
 def identifiers(codes: np.ndarray) -> np.ndarray:

@@ -88,21 +88,6 @@ def test_no_two_items_share_an_id():
   np.testing.assert_array_equal(ids[:, :2], codes)
 
 
-def test_codes_without_items_are_started_anew():
-  vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-  # All codes but one lie where no vector is.
-  residuals = jnp.asarray(vectors[:, None, :2]).repeat(2, 1)
-  quantized = semantic_ids.Quantized(
-    jnp.zeros((60, 2), jnp.int32), residuals, residuals
-  )
-  books = jnp.full((2, 16, 2), 99.0)
-  revived = semantic_ids._revived(jax.random.key(0), books, quantized, True)
-  np.testing.assert_array_equal(revived[:, 0], books[:, 0])
-  assert np.abs(revived[:, 1:]).max() < 10
-  same = semantic_ids._revived(jax.random.key(0), books, quantized, False)
-  np.testing.assert_array_equal(same, books)
-
-
 @pytest.mark.slow
 def test_most_codes_have_items_after_a_fit():
   vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
