@@ -45,7 +45,7 @@ def hybrid(d_model: int, window: int) -> dict[str, object]:
 
 
 def gtrxl(d_model: int, window: int, **fields: object) -> dict[str, object]:
-  """Returns the layers of `nn.StackConfig.gtrxl`, two if nothing else is said."""
+  """Returns the layers of `nn.StackConfig.gtrxl`, two unless told otherwise."""
   options = {"heads": 4, "window": window, "positions": "relative"}
   sizes = {"d_model": d_model, "num_layers": 2}
   return {**stack.GTRXL, "mixer_options": options, **sizes, **fields}
