@@ -46,11 +46,11 @@ def _arms(**options: object) -> dict[str, dict]:
 
 CONNECTIVITY = classify.Config(
   data="graphs",
-  data_options={"nodes": NODES, "train": 4000},
+  data_options={"nodes": NODES, "train": 20_000},
   num_seeds=1,
-  num_updates=1500,
+  num_updates=2000,
   updates_per_chunk=100,
-  chunks_per_evaluation=5,
+  chunks_per_evaluation=10,
   batch_size=32,
   network={"stack": {"d_model": 32}, "pooling": "last"},
   optimizer=supervised.adamw(3e-3, 0.01, warmup_steps=100),
