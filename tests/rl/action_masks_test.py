@@ -25,6 +25,7 @@ from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import _r2d2_rollout
+from jaxseq.rl.agents import on_policy
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import pqn
 from jaxseq.rl.agents import r2d2
@@ -308,13 +309,32 @@ def _forbidden(taken):
   return int((~picked[..., 0] & mask.any(-1)).sum())
 
 
-def test_no_forbidden_action_is_taken():
-  config = _config("r2d2", env_options=(("choices", (16,)), ("chance", 0.3)))
+def test_actions_are_taken_and_judged_under_the_mask_that_was_shown():
+  config = _config("ppo", env_options=(("choices", (16,)), ("chance", 0.3)))
   player, variables = _untrained(config)
   world = rollout.start(player, jax.random.key(2), 2000, variables)
   taken = _play(player, variables, jax.random.key(3), world, 50)
   assert taken.action.size == 100_000
   assert _forbidden(taken) == 0
+  # A mask that is made again, or left out, gives another ratio than 1.
+  taken = jax.tree.map(lambda x: jnp.swapaxes(x[:, :8], 0, 1), taken)
+  memory = jax.tree.map(lambda x: x[:8], world.memory)
+  batch = on_policy.Batch(memory, taken, taken.value, taken.value)
+
+  def log_prob(batch):
+    return on_policy.replay(
+      config,
+      player.network,
+      variables,
+      batch,
+      lambda policy, value, action: policy.log_prob(action),
+    )
+
+  np.testing.assert_allclose(log_prob(batch), taken.log_prob, atol=1e-5)
+  late = jnp.roll(taken.observation["action_mask"], 1, axis=1)
+  observation = {**taken.observation, "action_mask": late}
+  wrong = batch._replace(transition=taken._replace(observation=observation))
+  assert np.abs(log_prob(wrong) - taken.log_prob).max() > 0.1
 
 
 @pytest.mark.slow
