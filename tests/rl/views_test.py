@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.icrl import velocity_free
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
@@ -205,3 +206,19 @@ def test_spaces_of_hidden_observations():
   assert not hidden[1].any()
   assert views.hideable(space).contains(hidden)
   assert not space.contains(hidden)
+
+
+def test_tasks_without_velocities_show_none():
+  for body, (positions, velocities) in velocity_free.BODIES.items():
+    both = velocity_free.indices(body, "P"), velocity_free.indices(body, "V")
+    assert both[0] == tuple(range(positions))
+    assert both[1] == tuple(range(positions, positions + velocities))
+  env, params = envs.make("PositionOnlyCartPoleEasy")
+  _, state = env.reset(jax.random.key(0), params)
+  fast = state.replace(x_dot=jnp.float32(9), theta_dot=jnp.float32(9))
+  np.testing.assert_array_equal(
+    env.observe(fast, params), env.observe(state, params)
+  )
+  # Nor is there a reward, of which velocities could be read.
+  seen, _ = rollout.environment("PositionOnlyCartPoleEasy")
+  assert seen.observation_space(params).shape == (2 + 2 + 1,)
