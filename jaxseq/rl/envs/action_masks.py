@@ -21,6 +21,7 @@ from jaxseq.rl.envs import spaces
 
 OBSERVATION = "observation"
 MASK = "action_mask"
+_NAMES = {OBSERVATION, MASK}
 
 
 def with_mask(observations: spaces.Space, size: int) -> spaces.Dict:
@@ -113,6 +114,3 @@ def choosable(actions: Any, mask: jax.Array) -> jax.Array:
   sizes = getattr(actions, "sizes", (spaces.flat_size(actions),))
   ends = np.cumsum(sizes)[:-1].tolist()
   return jnp.stack([part.any() for part in jnp.split(mask, ends)]).all()
-
-
-_NAMES = {OBSERVATION, MASK}
