@@ -1,4 +1,4 @@
-"""What passes everything on to an environment, and what is inside of it."""
+"""The base of wrappers, and the environment that is inside of them."""
 
 import dataclasses
 from typing import Any

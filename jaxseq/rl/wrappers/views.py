@@ -9,7 +9,6 @@ hidden, nor late: it says what is allowed now.
 
 import dataclasses
 import math
-from typing import Any
 
 from flax import struct
 import jax
@@ -18,10 +17,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import mixtures
 from jaxseq.rl.envs import action_masks
-from jaxseq.rl.envs import protocol
-from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.wrappers import base
 
@@ -217,7 +213,7 @@ class Delay(base.Wrapper):
     return action_masks.like(space, hideable(action_masks.shown(space)))
 
   def _begin(self, observation):
-    """What is seen of a first observation, and what waits after it."""
+    """The view of a first observation, and those that wait after it."""
     space = self.env.observation_space(self.env.default_params)
     nothing = hidden(action_masks.shown(space))
     waiting = jax.tree.map(
@@ -226,7 +222,7 @@ class Delay(base.Wrapper):
     return self._take(waiting, observation)
 
   def _take(self, waiting, observation):
-    """What is seen where an observation comes in, and what waits after it."""
+    """The view when an observation comes in, and those that wait after it."""
     observation, mask = action_masks.split(observation)
     oldest = jax.tree.map(lambda x: x[0], waiting)
     waiting = jax.tree.map(
@@ -264,38 +260,3 @@ def hidden(space: spaces.Space) -> PyTree:
     case spaces.Box():
       return spaces.zeros(space)
   return space.of(hidden(part) for _, part in space.parts)
-
-
-def make(
-  name: str,
-  *,
-  shown: tuple[int, ...] | None = None,
-  noise: float = 0.0,
-  delay: int = 0,
-  flicker: float = 0.0,
-  **options: Any,
-) -> protocol.Env:
-  """Makes an environment and hides some of it: "view/NAME" of `envs.make`.
-
-  Args:
-    name: an id that `envs.make` knows.
-    shown: which numbers of an observation are shown, such as the positions
-      without the velocities; None for all. See `Shown`.
-    noise: standard deviation of noise, see `Noise`.
-    delay: steps by which observations are late, see `Delay`.
-    flicker: probability of an observation to be hidden, see `Flicker`.
-    **options: of the environment.
-
-  Raises:
-    ValueError: an option is unknown, or does not fit the environment.
-  """
-  env, _ = registry.make(name, **options)
-
-  def view(env):
-    if shown is not None:
-      env = Shown(env, tuple(shown))
-    env = Noise(env, noise) if noise else env
-    env = Delay(env, delay) if delay else env
-    return Flicker(env, flicker) if flicker else env
-
-  return mixtures.wrap(env, view)
