@@ -42,6 +42,7 @@ CONFIGS = {
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
+  "in_context": ("trials.png",),
   "continual": ("accuracies_class.png", "accuracies_task.png"),
   "dts": (
     "information.png",
@@ -63,6 +64,7 @@ TABLES = {
   "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
+  "in_context": "optimal",
   "dts": "nats per test window",
 }
 
@@ -116,7 +118,7 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
-  *("recommend", "synthetic", "temporal_graph"),
+  *("recommend", "synthetic", "temporal_graph", "in_context"),
 )
 
 
