@@ -56,8 +56,7 @@ class PictureCodec(linen.Module):
   def setup(self) -> None:
     """Makes the layers."""
     config, scales = self.config, self.config.scales
-    each = config.patch, config.patch
-    self.patches = linen.Conv(config.channels, each, each)
+    self.patches = linen.Dense(config.channels)
     self.encoder = [_Block(config.channels) for _ in range(config.blocks)]
     self.features = linen.Dense(scales.width)
     self.quantizer = multiscale.MultiScaleQuantizer(scales)
@@ -81,7 +80,11 @@ class PictureCodec(linen.Module):
     """
     size = self.config.size
     _validate.shape("pictures", pictures, ("*batch", size, size))
-    x = self.patches(pictures[..., None] - 0.5)
+    *batch, _, _ = pictures.shape
+    patch, places = self.config.patch, self.config.scales.sizes[-1]
+    x = pictures.reshape(*batch, places, patch, places, patch)
+    x = jnp.swapaxes(x, -3, -2).reshape(*batch, places, places, patch**2)
+    x = self.patches(x - 0.5)
     for block in self.encoder:
       x = block(x)
     scales = self.quantizer(self.features(linen.gelu(x)))
@@ -129,5 +132,8 @@ class _Block(linen.Module):
 
   @linen.compact
   def __call__(self, x):
-    y = linen.Conv(self.channels, (3, 3))(linen.gelu(x))
-    return x + linen.Conv(self.channels, (3, 3))(linen.gelu(y))
+    y = x
+    for _ in range(2):
+      y = multiscale.surroundings(linen.gelu(y))
+      y = linen.Dense(self.channels)(y)
+    return x + y

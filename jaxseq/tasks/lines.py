@@ -78,6 +78,11 @@ LINES = {
     data={"": "letters"},
   ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
+  "pictures": Line(
+    f"{_PROGRAMS}.pictures",
+    _task("pictures") | _task("picture_codes"),
+    (*MODES, "generate"),
+  ),
   "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
   "recommend": Line(
     "jaxseq.tasks.recommendation",

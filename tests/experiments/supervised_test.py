@@ -42,6 +42,7 @@ CONFIGS = {
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
+  "pictures": ("gru/samples.png",),
   "continual": ("accuracies_class.png", "accuracies_task.png"),
   "dts": (
     "information.png",
@@ -55,6 +56,7 @@ TABLES = {
   "continual": "nearest exemplar",
   "synthetic": "copying, accuracy under other options",
   "compare": "state (bytes)",
+  "pictures": "histogram of each place",
   "pointing": "hull, by the size of sets",
   "forecast": "seasonal naive-8",
   "events": "true process",
@@ -116,6 +118,7 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
+  "pictures",
   *("recommend", "synthetic", "temporal_graph"),
 )
 

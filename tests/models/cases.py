@@ -15,6 +15,8 @@ from jaxseq import nn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
+from jaxseq.nn import multiscale
+from jaxseq.nn import picture_codec
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import event_arms
@@ -23,6 +25,8 @@ from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
+from jaxseq.tasks import picture_codes
+from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import regression
@@ -204,6 +208,27 @@ def windows():
   return _case("codes", problem, splits, select)
 
 
+def drawings(objective="codes"):
+  def make(rng, count):
+    return data.ArrayDataset(
+      rng.uniform(size=(count, 4, 4)).astype(np.float32),
+      rng.integers(0, 3, count).astype(np.int32),
+    )
+
+  splits = splits_of(make, INFO(num_classes=3))
+  scales = multiscale.ScalesConfig((1, 2), width=3, codes=5)
+  arm = picture_codes.ArmConfig(
+    network(),
+    batch_size=4,
+    codec=picture_codec.CodecConfig(scales, patch=2, channels=4),
+  )
+  problem = picture_codes.Problem(arm, splits)
+  if objective == "codes":
+    return _case("picture_codes", problem, splits)
+  codec = pictures.Codec(arm.codec, jax.jit(problem.init)(jax.random.key(1)))
+  return _case("pictures", pictures.Problem(arm, splits, codec), splits)
+
+
 CASES = {
   "classification": classes,
   "regression": numbers,
@@ -214,6 +239,8 @@ CASES = {
   "events": marks,
   "recommendation": histories,
   "codes": windows,
+  "picture_codes": drawings,
+  "pictures": lambda: drawings("pictures"),
   "semantic_ids": lambda: items_by("semantic"),
 }
 
