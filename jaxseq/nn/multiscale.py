@@ -220,7 +220,7 @@ class MultiScaleQuantizer(linen.Module):
     residual, total = fixed, jnp.zeros_like(fixed)
     codes, residuals, sums, loss = [], [], [], 0.0
     for scale in range(len(config.sizes)):
-      small = self._smaller(residual, scale)
+      small = self.inputs(residual, scale)
       residuals.append(small)
       codes.append(
         quantizers.nearest(
@@ -274,20 +274,19 @@ class MultiScaleQuantizer(linen.Module):
     return jnp.stack(sums)
 
   def inputs(self, total: jax.Array, scale: int) -> jax.Array:
-    """Returns what a model of the codes reads at a scale.
+    """Returns features in the size of a scale.
+
+    The sum of the scales before, in that size, is what a model of the codes
+    reads there.
 
     Args:
-      total: (*batch, height, width, features), the sum of the scales before.
-      scale: its number; above 0.
+      total: (*batch, height, width, features).
+      scale: its number.
 
     Returns:
       (*batch, size * size, features).
     """
-    return self._smaller(total, scale)
-
-  def _smaller(self, x, scale):
-    """Features in the size of a scale, with its places as one axis."""
-    size, last = self.config.sizes[scale], self.config.sizes[-1]
-    if size < last:
-      x = _resized(downsampling(last, size), x)
+    x, size = total, self.config.sizes[scale]
+    if size < self.config.sizes[-1]:
+      x = _resized(downsampling(self.config.sizes[-1], size), x)
     return x.reshape(*x.shape[:-3], size * size, x.shape[-1])

@@ -3,7 +3,7 @@
     codec = picture_codec.PictureCodec(picture_codec.CodecConfig(patch=4))
     variables = codec.init(key, pictures)  # (n, 16, 16) in 0 .. 1
     reconstruction, scales = codec.apply(variables, pictures)
-    codec.apply(variables, scales.codes, method="decode")
+    codec.apply(variables, scales.codes, method="by_scale")
 
 One scale is the codec of a VQ-VAE (van den Oord et al., arXiv 1711.00937),
 several are that of VAR (arXiv 2404.02905), see `multiscale`.
@@ -101,28 +101,12 @@ class PictureCodec(linen.Module):
     x = x.reshape(*batch, height, width, patch, patch)
     return jnp.swapaxes(x, -3, -2).reshape(*batch, size, size)
 
-  def decode(self, codes: jax.Array) -> jax.Array:
-    """Returns pictures of codes (*batch, places), see `Scales.codes`."""
-    return self.draw(self.quantizer.sums(codes)[-1])
-
   def by_scale(self, codes: jax.Array) -> jax.Array:
     """Returns pictures of the first scales, (scales, *batch, height, width).
 
     They are drawn of the codes up to each scale, of (*batch, places).
     """
     return self.draw(self.quantizer.sums(codes))
-
-  def contribution(self, codes: jax.Array, scale: int) -> jax.Array:
-    """Returns `MultiScaleQuantizer.contribution`."""
-    return self.quantizer.contribution(codes, scale)
-
-  def inputs(self, total: jax.Array, scale: int) -> jax.Array:
-    """Returns `MultiScaleQuantizer.inputs`."""
-    return self.quantizer.inputs(total, scale)
-
-  def sums(self, codes: jax.Array) -> jax.Array:
-    """Returns `MultiScaleQuantizer.sums`."""
-    return self.quantizer.sums(codes)
 
 
 class _Block(linen.Module):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
   from jaxseq.programs import offline_rl as offline_rl
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files
+  from jaxseq.programs import pictures as pictures
   from jaxseq.programs import sampled as sampled
   from jaxseq.programs import self_prediction as self_prediction
   from jaxseq.programs import serve as serve

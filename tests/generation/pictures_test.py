@@ -12,18 +12,17 @@ from jaxseq.nn import multiscale
 from jaxseq.nn import picture_codec
 from jaxseq.nn import picture_network
 
-SCALES = multiscale.ScalesConfig((1, 2, 3), width=4, codes=7)
-CODEC = picture_codec.CodecConfig(SCALES, patch=2, channels=8)
+SMALL = {"patch": 2, "channels": 4, "blocks": 0}
+SCALES = multiscale.ScalesConfig((1, 2), width=3, codes=7)
+CODEC = picture_codec.CodecConfig(SCALES, **SMALL)
 ONE = picture_codec.CodecConfig(
-  multiscale.ScalesConfig((3,), width=4, codes=7, residual_ratio=0),
-  patch=2,
-  channels=8,
+  multiscale.ScalesConfig((2,), width=3, codes=7, residual_ratio=0), **SMALL
 )
 
 
 def network_of(mixer="gru", **options):
   config = nn.NetworkConfig(nn.StackConfig(mixer, d_model=8, num_layers=1))
-  return picture_network.PictureNetwork(config, (6, 6), **options)
+  return picture_network.PictureNetwork(config, (4, 4), **options)
 
 
 CASES = {
@@ -50,7 +49,7 @@ def test_what_is_read_is_what_training_reads(options):
   start = jnp.zeros((3, network.time), jnp.int32)
   variables = jax.jit(network.init)(jax.random.key(0), start, labels)
   drawn = pictures.draw(network, variables, jax.random.key(1), 3, labels=labels)
-  assert drawn.pictures.shape == (3, 6, 6)
+  assert drawn.pictures.shape == (3, 4, 4)
   assert len(np.unique(drawn.symbols)) > 2
 
   @jax.jit
@@ -89,11 +88,11 @@ def test_what_is_read_at_a_place_lies_before_it():
 @pytest.mark.slow
 def test_guidance_sharpens_what_a_class_changes():
   network = network_of(levels=2, classes=2)
-  symbols = jnp.zeros((4, 36), jnp.int32)
+  symbols = jnp.zeros((4, 16), jnp.int32)
   labels = np.array([0, 1, 0, 1])
   variables = jax.jit(network.init)(jax.random.key(0), symbols, labels)
   kernel = variables["params"]["core"]["encoder"]["kernel"]
-  assert len(kernel) == 4 * 2 + 6 + 6 + 2
+  assert len(kernel) == 4 * 2 + 4 + 4 + 2
   # Without a say of the class guidance changes nothing.
   silent = kernel.at[-2:].set(0)
   for weights, same in ((silent, True), (kernel.at[-2:].mul(30), False)):
@@ -119,4 +118,4 @@ def test_what_is_refused():
       pictures.draw(network, {}, jax.random.key(0), 1, **options)
   other = network_of(codec=picture_codec.CodecConfig(SCALES, patch=3))
   with pytest.raises(ValueError, match="size: got"):
-    other.init(jax.random.key(0), jnp.zeros((1, 14), jnp.int32))
+    other.init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
