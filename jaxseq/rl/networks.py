@@ -143,6 +143,7 @@ class Recurrent(linen.Module):
     if config.encoder is not None:
       image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
       x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
+    seen = x
     x = nn.MLP(
       (*config.encoder_widths, config.stack.d_model),
       gain=math.sqrt(2),
@@ -152,7 +153,18 @@ class Recurrent(linen.Module):
     )(x)
     memory = nn.SequenceModel(config.stack, name="memory")
     x, states = memory(x, states, reset, train, step=step)
-    return *self.heads(x), states
+    return *self.heads(self.joined(x, seen)), states
+
+  @linen.nowrap
+  def joined(self, x: Array, seen: Array) -> Array:
+    """Returns what the heads read: features, or also what is seen now.
+
+    Args:
+      x: features of the memory, (*batch, time, d_model).
+      seen: what went into the encoder, (*batch, time, d).
+    """
+    del seen
+    return x
 
   def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns policy and values of features (*batch, time, d_model)."""
