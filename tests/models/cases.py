@@ -17,15 +17,15 @@ from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import event_arms
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
-from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import regression
+from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.point_processes import event_arms
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
 
