@@ -91,7 +91,7 @@ FULL = rl_arms.Config(
     "num_envs": 8,
     "sequence_length": 40,
     "burn_in": 8,
-    "total_steps": 40_000,
+    "total_steps": 80_000,
     "replay_sequences": 1000,
     "learning_starts": 32,
     "num_minibatches": 16,
@@ -100,7 +100,7 @@ FULL = rl_arms.Config(
     "gamma": 0.95,
     "tau": 0.01,
     "reward_scale": 200.0,
-    "initial_alpha": 0.2,
+    "initial_alpha": 0.1,
   },
   arms=arms("PendulumShown"),
 )
@@ -111,7 +111,7 @@ PPO = dataclasses.replace(
   agent={
     **quickstart.FULL.agent,
     "env_id": "PositionOnlyPendulumEasy",
-    "total_steps": 204_800,
+    "total_steps": 409_600,
     "normalize_observation": False,
   },
 )

@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 class Networks(NamedTuple):
-  """What the losses run; the first two may see normalized observations."""
+  """The networks of the losses; the first two may normalize observations."""
 
   actor: Any
   features: Any

@@ -263,10 +263,7 @@ def learn_if_ready(
 
 
 def _learn(config, learned, replay, key, loss, retarget, num_steps, importance):
-  """Takes the optimizer steps of one update, `num_steps` of the run before it.
-
-  The replay must have a sequence. Metrics are means over the steps.
-  """
+  """The optimizer steps of one update, `num_steps` of the run before it."""
   adam, (exponent, importance_exponent) = optimizer(config), importance
   form = flat_parameters.choose(adam, learned.params, learned.opt_state)
 
