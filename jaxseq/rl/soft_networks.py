@@ -73,6 +73,12 @@ class Features(networks.Recurrent):
     """Returns both as they are."""
     return x
 
+  @linen.nowrap
+  def masked(self, policy: Array, value: Array, mask: Array) -> tuple:
+    """Returns both as they are: values do not see masks, the actor does."""
+    del mask
+    return policy, value
+
 
 class TwinValues(linen.Module):
   """Two values of each action, on top of `Features`.

@@ -293,6 +293,15 @@ def test_sequences_that_are_episodes_must_be_long_enough():
   jax.eval_shape(lambda: sac.init(whole(sequence_length=6), jax.random.key(0)))
 
 
+def test_masks_of_actions_are_the_policys():
+  config = small(env_id="BattleshipEasy", env_options=(("masked", True),))
+  runner = jax.eval_shape(functools.partial(sac.init, config), _KEY)
+  after, _ = jax.eval_shape(functools.partial(sac.update, config), runner)
+  assert jax.tree.structure(after) == jax.tree.structure(runner)
+  mask = runner.replay.items.observation["action_mask"]
+  assert mask.shape == (12, 4 + 8 + 1, 64)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [1, 0])
 def test_memory_is_what_solves_a_memory_task(num_layers):
