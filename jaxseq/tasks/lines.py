@@ -57,7 +57,9 @@ LINES = {
   ),
   "dts": Line(f"{_PROGRAMS}.dts", {"codes": "jaxseq.dts.code_task"}),
   "events": Line(
-    "jaxseq.tasks.event_windows", _task("events"), data={"": "event_table"}
+    "jaxseq.tasks.point_processes.event_windows",
+    _task("events"),
+    data={"": "event_table"},
   ),
   "forecast": Line(
     f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}
@@ -87,9 +89,14 @@ LINES = {
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
-    | {"semantic_ids": "jaxseq.tasks.semantic_recommendation"},
+    | {"semantic_ids": "jaxseq.tasks.items.semantic_recommendation"},
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
+  ),
+  "segmentation": Line(
+    "jaxseq.tasks.segmentation",
+    _task("segmentation"),
+    data={"": "paragraphs"},
   ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),

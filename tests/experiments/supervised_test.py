@@ -62,6 +62,7 @@ TABLES = {
   "events": "true process",
   "masked_language": "letters by frequency",
   "recommend": "most popular",
+  "segmentation": "cosine of words",
   "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
@@ -118,8 +119,7 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
-  "pictures",
-  *("recommend", "synthetic", "temporal_graph"),
+  *("pictures", "recommend", "segmentation", "synthetic", "temporal_graph"),
 )
 
 
