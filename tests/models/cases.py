@@ -15,6 +15,9 @@ from jaxseq import nn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
+from jaxseq.models import set_answers as point_models
+from jaxseq.nn import pointer
+from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import event_arms
@@ -26,6 +29,7 @@ from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import regression
+from jaxseq.tasks import temporal_graph
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
 
@@ -204,6 +208,36 @@ def windows():
   return _case("codes", problem, splits, select)
 
 
+def graph():
+  splits = data.load("followers", pairs=4, repeats=1)
+  arm = temporal_graph.ArmConfig(
+    network(),
+    batch_size=4,
+    graph=temporal_graph.graph_network.Options(
+      embedding="sum", neighbors=2, vectors=True
+    ),
+  )
+  problem = temporal_graph.Problem(arm, splits)
+  return _case("temporal_graph", problem, splits)
+
+
+def points(reads="ordered"):
+  config = set_answers.Config(
+    task="sort" if reads == "sets" else "hull",
+    task_options={"low": 3, "high": 5},
+    train_sets=12,
+    test_sets=12,
+    arms={"one": {}},
+  )
+  stack = dataclasses.replace(pointer.LSTM, d_model=8)
+  arm = set_answers.ArmConfig(
+    nn.NetworkConfig(stack), reads=reads, steps=1, batch_size=4
+  )
+  problem = set_answers.Problem(arm, config)
+  splits = point_models.splits_of(problem.data["test"])
+  return _case(problem.kind, problem, splits)
+
+
 CASES = {
   "classification": classes,
   "regression": numbers,
@@ -214,6 +248,9 @@ CASES = {
   "events": marks,
   "recommendation": histories,
   "codes": windows,
+  "temporal_graph": graph,
+  "pointing": points,
+  "set_pointing": lambda: points("sets"),
   "semantic_ids": lambda: items_by("semantic"),
 }
 
