@@ -23,10 +23,14 @@ if TYPE_CHECKING:
   from jaxseq.nn import layer_config as layer_config
   from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
+  from jaxseq.nn import multiscale as multiscale
   from jaxseq.nn import network as network
   from jaxseq.nn import pair_heads as pair_heads
+  from jaxseq.nn import picture_codec as picture_codec
+  from jaxseq.nn import picture_network as picture_network
   from jaxseq.nn import pointer as pointer
   from jaxseq.nn import prompt_pool as prompt_pool
+  from jaxseq.nn import quantizer as quantizer
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model

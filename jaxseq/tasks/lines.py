@@ -58,7 +58,9 @@ LINES = {
   ),
   "dts": Line(f"{_PROGRAMS}.dts", {"codes": "jaxseq.dts.code_task"}),
   "events": Line(
-    "jaxseq.tasks.event_windows", _task("events"), data={"": "event_table"}
+    "jaxseq.tasks.point_processes.event_windows",
+    _task("events"),
+    data={"": "event_table"},
   ),
   "forecast": Line(
     f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}
@@ -89,7 +91,7 @@ LINES = {
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
-    | {"semantic_ids": "jaxseq.tasks.semantic_recommendation"},
+    | {"semantic_ids": "jaxseq.tasks.items.semantic_recommendation"},
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),

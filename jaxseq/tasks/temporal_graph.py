@@ -22,14 +22,14 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.tasks import base
-from jaxseq.tasks import graph_answers
-from jaxseq.tasks import graph_floors
-from jaxseq.tasks import graph_neighbors
-from jaxseq.tasks import graph_network
-from jaxseq.tasks import node_memory
 from jaxseq.tasks import outputs as model_outputs
-from jaxseq.tasks import ranking
 from jaxseq.tasks import task
+from jaxseq.tasks.items import ranking
+from jaxseq.tasks.node_streams import graph_answers
+from jaxseq.tasks.node_streams import graph_floors
+from jaxseq.tasks.node_streams import graph_neighbors
+from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.node_streams import node_memory
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 

@@ -20,16 +20,17 @@ from jaxseq.nn import pointer
 from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import event_arms
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
-from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import regression
 from jaxseq.tasks import temporal_graph
+from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.point_processes import event_arms
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
 
@@ -213,9 +214,7 @@ def graph():
   arm = temporal_graph.ArmConfig(
     network(),
     batch_size=4,
-    graph=temporal_graph.graph_network.Options(
-      embedding="sum", neighbors=2, vectors=True
-    ),
+    graph=graph_network.Options(embedding="sum", neighbors=2, vectors=True),
   )
   problem = temporal_graph.Problem(arm, splits)
   return _case("temporal_graph", problem, splits)

@@ -13,10 +13,10 @@ import pytest
 from jaxseq import data
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
-from jaxseq.tasks import event_answers
 from jaxseq.tasks import events
-from jaxseq.tasks import gap_mixture
 from jaxseq.tasks import language
+from jaxseq.tasks.point_processes import event_answers
+from jaxseq.tasks.point_processes import gap_mixture
 from tests.models import cases
 
 # float32, and sums in another order.
