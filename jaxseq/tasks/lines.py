@@ -95,6 +95,11 @@ LINES = {
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
+  "segmentation": Line(
+    "jaxseq.tasks.segmentation",
+    _task("segmentation"),
+    data={"": "paragraphs"},
+  ),
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(

@@ -60,6 +60,7 @@ TABLES = {
   "events": "true process",
   "masked_language": "letters by frequency",
   "recommend": "most popular",
+  "segmentation": "cosine of words",
   "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
@@ -116,7 +117,7 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
-  *("recommend", "synthetic", "temporal_graph"),
+  *("recommend", "segmentation", "synthetic", "temporal_graph"),
 )
 
 

@@ -27,6 +27,7 @@ from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
+from jaxseq.tasks import segmentation
 from jaxseq.tasks import temporal_graph
 from jaxseq.tasks.items import recommendation_arms
 from jaxseq.tasks.node_streams import graph_network
@@ -186,6 +187,20 @@ def sequences(kind="masked_language"):
   return _case(kind, problem(arm, splits), splits)
 
 
+def chapters():
+  source = data.sources.paragraphs.ParagraphSource(buckets=32, words=4)
+  rng = np.random.default_rng(0)
+  books = [
+    [[f"a{rng.integers(40)} b" for _ in range(size)] for size in sizes]
+    for sizes in rng.integers(1, 4, (18, 3))
+  ]
+  parts = data.datasets.consecutive(source.examples(books), (6, 6, 6))
+  info = INFO(num_classes=2, preparation=source)
+  splits = data.Splits(*parts, info)
+  arm = segmentation.ArmConfig(network(), batch_size=4)
+  return _case("segmentation", segmentation.Problem(arm, splits), splits)
+
+
 def structures():
   return sequences("pairs")
 
@@ -244,6 +259,7 @@ CASES = {
   "language": texts,
   "masked_language": sequences,
   "pairs": structures,
+  "segmentation": chapters,
   "events": marks,
   "recommendation": histories,
   "codes": windows,

@@ -12,6 +12,7 @@ pytest.importorskip("flatbuffers")
 FREE = (
   *("classification", "events", "forecasting", "language"),
   *("masked_language", "pairs", "recommendation", "regression"),
+  "segmentation",
 )
 
 # What is decoded needs to know how long.
