@@ -19,11 +19,11 @@ if TYPE_CHECKING:
   from jaxseq.models import kinds as kinds
   from jaxseq.models import model as model
   from jaxseq.models import model_file as model_file
+  from jaxseq.models import pointed_sets as pointed_sets
   from jaxseq.models import predict_mode as predict_mode
   from jaxseq.models import predictions as predictions
   from jaxseq.models import run_models as run_models
   from jaxseq.models import semantic_beam as semantic_beam
-  from jaxseq.models import set_answers as set_answers
   from jaxseq.models import stream_mode as stream_mode
   from jaxseq.models import token_model as token_model
   from jaxseq.models.model import Model as Model

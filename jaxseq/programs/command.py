@@ -115,12 +115,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     # Slow to import, and not needed for anything else.
     from jaxseq.programs import own_data
 
-    told = [
+    pages = [
       f"Options of {name}'s data {kind!r}, as --config.data_options.NAME=VALUE:"
       f"\n\n{own_data.described(kind)}\n"
       for kind in lines.LINES[name].data.values()
     ]
-    sys.modules["__main__"].__doc__ = "\n".join([__doc__, *told])
+    sys.modules["__main__"].__doc__ = "\n".join([__doc__, *pages])
   run, _ = program(name)
   if has_config and not predicts:
     call = _with_config(name, call)

@@ -138,9 +138,9 @@ def described(name: str) -> str:
   for option in inspect.signature(function).parameters.values():
     if option.kind is option.VAR_KEYWORD:
       for shared in typing.get_args(option.annotation):
-        told = _arguments(shared)
+        entries = _arguments(shared)
         lines += [
-          _paragraph(key, told.get(key, ""))
+          _paragraph(key, entries.get(key, ""))
           for key in shared.__annotations__
           if key != "seed"
         ]

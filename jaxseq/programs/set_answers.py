@@ -17,7 +17,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import geometry
 from jaxseq.generation import pointing
-from jaxseq.models import set_answers
+from jaxseq.models import pointed_sets
 from jaxseq.nn import pointer
 from jaxseq.nn import set_network
 from jaxseq.tasks import base
@@ -254,7 +254,7 @@ TASK = lines.Task(
   load=lambda config: None,
   more=_more,
   kind="pointing",
-  splits=lambda splits, arms: set_answers.splits_of(
+  splits=lambda splits, arms: pointed_sets.splits_of(
     next(iter(arms.values())).problem.data["train"]
   ),
 )

@@ -84,8 +84,8 @@ LINES = {
   "pointing": Line(
     f"{_PROGRAMS}.set_answers",
     {
-      "pointing": "jaxseq.models.set_answers:ORDERED",
-      "set_pointing": "jaxseq.models.set_answers:SETS",
+      "pointing": "jaxseq.models.pointed_sets:ORDERED",
+      "set_pointing": "jaxseq.models.pointed_sets:SETS",
     },
   ),
   "recommend": Line(

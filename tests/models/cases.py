@@ -15,7 +15,7 @@ from jaxseq import nn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
-from jaxseq.models import set_answers as point_models
+from jaxseq.models import pointed_sets
 from jaxseq.nn import pointer
 from jaxseq.programs import set_answers
 from jaxseq.tasks import base
@@ -248,7 +248,7 @@ def points(reads="ordered"):
     nn.NetworkConfig(stack), reads=reads, steps=1, batch_size=4
   )
   problem = set_answers.Problem(arm, config)
-  splits = point_models.splits_of(problem.data["test"])
+  splits = pointed_sets.splits_of(problem.data["test"])
   return _case(problem.kind, problem, splits)
 
 
