@@ -15,7 +15,8 @@ class Line(NamedTuple):
 
   Attributes:
     body: name of its module, see `comparison.experiment`.
-    kinds: of models that it trains, to the modules with their `TASK`.
+    kinds: of models that it trains, to the modules with their `TASK`, or to
+      "module:NAME" of their outputs.
     modes: what the program can do.
     mesh: whether `--mesh` says which devices share a run.
     flags: name of a module whose `define` defines further flags.
@@ -85,7 +86,13 @@ LINES = {
     _task("pictures") | _task("picture_codes"),
     (*MODES, "generate"),
   ),
-  "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
+  "pointing": Line(
+    f"{_PROGRAMS}.set_answers",
+    {
+      "pointing": "jaxseq.models.pointed_sets:ORDERED",
+      "set_pointing": "jaxseq.models.pointed_sets:SETS",
+    },
+  ),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
@@ -101,6 +108,6 @@ LINES = {
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
-    "jaxseq.tasks.temporal_graph", modes=_PLAYED, mesh=False
+    "jaxseq.tasks.temporal_graph", _task("temporal_graph"), mesh=False
   ),
 }
