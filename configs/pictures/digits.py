@@ -18,12 +18,12 @@ came of smaller runs is in docs/results/structure.md.
 from configs import blocks
 from configs import supervised
 from configs import variants
-from jaxseq.programs import pictures
+from jaxseq.programs import drawn_pictures
 from jaxseq.training import configuration
 
 STATE = {"ssm_size": 64, "blocks": 1}
 _S5 = blocks.arm("s5", mixer_options=STATE)
-PIXELS = pictures.Config(
+PIXELS = drawn_pictures.Config(
   data="digits",
   data_options={"order": "row"},
   levels=17,
@@ -58,7 +58,9 @@ CODES = configuration.updated(
 )
 
 
-def written(config: pictures.Config, folder: str) -> pictures.Config:
+def written(
+  config: drawn_pictures.Config, folder: str
+) -> drawn_pictures.Config:
   """Returns a config of what writes the codes of a run, by S5."""
   return configuration.updated(
     config,

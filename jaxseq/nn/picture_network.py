@@ -12,7 +12,7 @@ symbols to its left and above, as by the first, masked convolution of a PixelRNN
 scale are written at once; what is read at each is the sum of the scales before
 (VAR, arXiv 2404.02905). The stack carries its states from scale to scale, so
 that any mixer will do; within a scale a place depends on those before it alone.
-`generation.pictures` draws.
+`generation.picture_drawing` draws.
 """
 
 from collections.abc import Callable

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
   from jaxseq.programs import continual as continual
+  from jaxseq.programs import drawn_pictures as drawn_pictures
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import hidden_letters as hidden_letters
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
   from jaxseq.programs import offline_rl as offline_rl
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files
-  from jaxseq.programs import pictures as pictures
   from jaxseq.programs import sampled as sampled
   from jaxseq.programs import self_prediction as self_prediction
   from jaxseq.programs import serve as serve

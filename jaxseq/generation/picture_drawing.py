@@ -1,7 +1,7 @@
 """Drawing of pictures from `nn.picture_network.PictureNetwork`.
 
     model = jaxseq.load("runs/digits/s5/model.safetensors")
-    drawn = pictures.draw(model.network, model.variables, key, 16)
+    drawn = picture_drawing.draw(model.network, model.variables, key, 16)
     drawn.pictures  # (16, height, width) in 0 .. 1
 
 Symbols of one scale are drawn step by step; of several, all of a scale at once,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
-from jaxseq.generation import pictures
+from jaxseq.generation import picture_drawing
 from jaxseq.generation import token_sampling
 from jaxseq.nn import multiscale
 from jaxseq.nn import picture_codec
@@ -48,7 +48,9 @@ def test_what_is_read_is_what_training_reads(options):
   labels = np.array([2, 0, -1]) if network.classes else None
   start = jnp.zeros((3, network.time), jnp.int32)
   variables = jax.jit(network.init)(jax.random.key(0), start, labels)
-  drawn = pictures.draw(network, variables, jax.random.key(1), 3, labels=labels)
+  drawn = picture_drawing.draw(
+    network, variables, jax.random.key(1), 3, labels=labels
+  )
   assert drawn.pictures.shape == (3, 4, 4)
   assert len(np.unique(drawn.symbols)) > 2
 
@@ -60,7 +62,7 @@ def test_what_is_read_is_what_training_reads(options):
   inputs, logits = read(drawn.symbols)
   np.testing.assert_allclose(inputs, drawn.inputs, atol=1e-5)
   # Greedy drawing takes what teacher forcing finds most probable.
-  greedy = pictures.draw(
+  greedy = picture_drawing.draw(
     network,
     variables,
     jax.random.key(1),
@@ -98,7 +100,7 @@ def test_guidance_sharpens_what_a_class_changes():
   for weights, same in ((silent, True), (kernel.at[-2:].mul(30), False)):
     variables["params"]["core"]["encoder"]["kernel"] = weights
     free, guided = (
-      pictures.draw(
+      picture_drawing.draw(
         network,
         variables,
         jax.random.key(3),
@@ -115,7 +117,7 @@ def test_what_is_refused():
   network = network_of()
   for options in ({"labels": [1]}, {"guidance": 2.0}):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: got"):
-      pictures.draw(network, {}, jax.random.key(0), 1, **options)
+      picture_drawing.draw(network, {}, jax.random.key(0), 1, **options)
   other = network_of(codec=picture_codec.CodecConfig(SCALES, patch=3))
   with pytest.raises(ValueError, match="size: got"):
     other.init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))

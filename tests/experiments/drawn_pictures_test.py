@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 
 import jaxseq
-from jaxseq.generation import pictures as drawing
+from jaxseq.generation import picture_drawing as drawing
 from jaxseq.models import model_file
-from jaxseq.programs import pictures
+from jaxseq.programs import drawn_pictures
 from jaxseq.tasks import picture_codes
 from tests.experiments import programs
 
 
 def test_pictures_lie_side_by_side(tmp_path):
   rows = np.zeros((2, 3, 4, 4))
-  path = pictures.grid(tmp_path / "a.png", rows)
+  path = drawn_pictures.grid(tmp_path / "a.png", rows)
   assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_model_of_another_kind_has_no_codec(tmp_path, monkeypatch):
-  assert pictures.codec_of("") is None
+  assert drawn_pictures.codec_of("") is None
 
   class Other:
     kind = "classification"
 
   monkeypatch.setattr(model_file, "load", lambda path: Other)
   with pytest.raises(ValueError, match="tokenizer: got a model of class"):
-    pictures.codec_of("a.safetensors")
+    drawn_pictures.codec_of("a.safetensors")
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import generation
-from jaxseq.generation import pictures as drawing
+from jaxseq.generation import picture_drawing as drawing
 from jaxseq.models import model_file
 from jaxseq.tasks import picture_codes
 from jaxseq.tasks import pictures
@@ -42,7 +42,7 @@ class Config(picture_codes.Config):
       `by_class`.
     sample_seed: of their draw.
     sampling: fields of `generation.Sampling`.
-    guidance: see `generation.pictures.draw`.
+    guidance: see `generation.picture_drawing.draw`.
   """
 
   _: dataclasses.KW_ONLY
