@@ -22,13 +22,13 @@ from jaxseq import nn
 from jaxseq.data import point_processes
 from jaxseq.data import sources
 from jaxseq.tasks import base
-from jaxseq.tasks import event_arms
-from jaxseq.tasks import event_floors
-from jaxseq.tasks import event_futures
-from jaxseq.tasks import event_metrics
-from jaxseq.tasks import event_sequences
-from jaxseq.tasks import event_windows
 from jaxseq.tasks import events
+from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_floors
+from jaxseq.tasks.point_processes import event_futures
+from jaxseq.tasks.point_processes import event_metrics
+from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.point_processes import event_windows
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 

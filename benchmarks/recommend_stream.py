@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from jaxseq import nn
-from jaxseq.tasks import item_network
-from jaxseq.tasks import item_streams
+from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import item_streams
 from jaxseq.training import tables
 
 _EVENTS = flags.DEFINE_integer("events", 1_000_000, "how many")

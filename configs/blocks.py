@@ -1,6 +1,7 @@
-"""Stacks of layers: the block of each mixer's paper, and a hybrid."""
+"""Stacks of layers: the block of each mixer's paper, a hybrid, and GTrXL."""
 
 from jaxseq import mixers
+from jaxseq.nn import stack
 
 # The feed-forward half of a Transformer, around another mixer.
 TRANSFORMER = {"activation": "none", "feedforward": "gelu"}
@@ -41,3 +42,10 @@ def hybrid(d_model: int, window: int) -> dict[str, object]:
     "dtype": "bfloat16",
     "remat": True,
   }
+
+
+def gtrxl(d_model: int, window: int, **fields: object) -> dict[str, object]:
+  """Returns the layers of `nn.StackConfig.gtrxl`, two unless told otherwise."""
+  options = {"heads": 4, "window": window, "positions": "relative"}
+  sizes = {"d_model": d_model, "num_layers": 2}
+  return {**stack.GTRXL, "mixer_options": options, **sizes, **fields}

@@ -10,11 +10,13 @@ memory, and Thompson sampling for the bandit. Two hours on two cores beside
 other runs; docs/results has what came out. The runs that are over are kept
 when it is stopped.
 
-    --config=configs/icrl_suite/popgym.py:tiny
+    --config=configs/icrl_suite/popgym.py:gtrxl
 
-learns nothing, and shows in seconds whether everything works.
+has a gated Transformer-XL alone, and `:tiny` learns nothing, and shows in
+seconds whether everything works.
 """
 
+from configs import blocks
 from configs import variants
 from configs.icrl import quickstart
 from jaxseq.programs import icrl_suite
@@ -60,6 +62,7 @@ def _suite(comparison, arms, *games, **fields) -> icrl_suite.Config:
   )
 
 
+GTRXL = quickstart.arms(gtrxl=blocks.gtrxl(64, window=128))
 NONE = quickstart.arms(none={"d_model": 8, "num_layers": 0})
 get_config = variants.Variants(
   full=_suite(
@@ -69,6 +72,7 @@ get_config = variants.Variants(
     num_seeds=4,  # As many on each of two cores.
     films=("s5",),
   ),
+  gtrxl=_suite(quickstart.FULL, GTRXL, *_BOUNDS, num_seeds=4),
   tiny=_suite(
     quickstart.TINY,
     {"gru": quickstart.TINY.arms["gru"], **NONE},

@@ -14,10 +14,10 @@ from jaxseq import _validate
 from jaxseq import models
 from jaxseq.data import sources
 from jaxseq.estimators import base
-from jaxseq.tasks import event_arms
-from jaxseq.tasks import event_likelihood
-from jaxseq.tasks import event_sequences
 from jaxseq.tasks import events
+from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_likelihood
+from jaxseq.tasks.point_processes import event_sequences
 
 
 @base.documented

@@ -11,9 +11,9 @@ from jaxseq.data import point_processes
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import event_estimator
-from jaxseq.tasks import event_floors
-from jaxseq.tasks import event_metrics
-from jaxseq.tasks import hawkes_fit
+from jaxseq.tasks.point_processes import event_floors
+from jaxseq.tasks.point_processes import event_metrics
+from jaxseq.tasks.point_processes import hawkes_fit
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -38,8 +38,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     mu_: (marks,) base intensities.
     a_: (marks, marks).
     b_: rate of decay.
-    standard_errors_: a `tasks.hawkes_fit.Parameters` of them, by the Hessian;
-      NaN where a parameter was fixed or is 0.
+    standard_errors_: a `hawkes_fit.Parameters` of them, by the Hessian; NaN
+      where a parameter was fixed or is 0.
     spectral_radius_: of a_; events die out where it is below 1.
     log_likelihood_: of the training events, in nats.
   """

@@ -19,9 +19,9 @@ from jaxseq.data import sources
 from jaxseq.data.sources import interactions
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
-from jaxseq.tasks import item_streams
 from jaxseq.tasks import recommendation
-from jaxseq.tasks import recommendation_arms
+from jaxseq.tasks.items import item_streams
+from jaxseq.tasks.items import recommendation_arms
 
 
 @base.documented
@@ -41,7 +41,7 @@ class NextItem(base.SequenceEstimator):
   Args:
     OPTIONS
     length: items of the pieces that training reads.
-    loss: see `tasks.recommendation_arms.Options`, as `negatives`.
+    loss: see `tasks.items.recommendation_arms.Options`, as `negatives`.
     negatives: items of a sample, with another loss than "full".
     gap: the time, of dates in seconds, that the gaps between items are counted
       in, for a mixer that reads them; None leaves times out.

@@ -18,8 +18,8 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import generation
 from jaxseq.generation import tries
-from jaxseq.tasks import item_network
-from jaxseq.tasks import semantic_network
+from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import semantic_network
 
 
 def trie(

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
   from jaxseq.nn import layer_config as layer_config
   from jaxseq.nn import masks as masks
   from jaxseq.nn import mixer as mixer
+  from jaxseq.nn import multiscale as multiscale
   from jaxseq.nn import network as network
   from jaxseq.nn import pair_heads as pair_heads
+  from jaxseq.nn import picture_codec as picture_codec
+  from jaxseq.nn import picture_network as picture_network
   from jaxseq.nn import pointer as pointer
   from jaxseq.nn import prompt_pool as prompt_pool
+  from jaxseq.nn import quantizer as quantizer
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
+  from jaxseq.nn.distributions import SquashedGaussian as SquashedGaussian
   from jaxseq.nn.feedforward import FeedForward as FeedForward
   from jaxseq.nn.heads import MLP as MLP
   from jaxseq.nn.heads import CategoricalHead as CategoricalHead
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import GaussianHead as GaussianHead
   from jaxseq.nn.heads import Head as Head
   from jaxseq.nn.heads import RegressionHead as RegressionHead
+  from jaxseq.nn.heads import SquashedGaussianHead as SquashedGaussianHead
   from jaxseq.nn.heads import TiedHead as TiedHead
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer

@@ -7,6 +7,16 @@ import jax
 import jax.numpy as jnp
 
 
+def allowed(mask: jax.Array, values: jax.Array) -> jax.Array:
+  """Returns values (..., n), -inf where a mask (..., n) forbids them.
+
+  Their gradient is exactly 0 there. Where a mask forbids all of a row it is
+  taken to allow all of it: there is no distribution over nothing.
+  """
+  mask = mask | ~mask.any(axis=-1, keepdims=True)
+  return jnp.where(mask, values, -jnp.inf)
+
+
 def _wide(x: jax.Array) -> jax.Array:
   """At least float32: log-probabilities need the digits."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -42,6 +52,26 @@ class Categorical(NamedTuple):
     # 0 log 0 = 0, also in the gradient.
     finite = jnp.where(jnp.isneginf(log_p), 0, log_p)
     return -jnp.sum(jnp.exp(log_p) * finite, axis=-1)
+
+  def masked(self, mask: jax.Array) -> "Categorical":
+    """Returns the distribution over the values that a mask (..., n) allows.
+
+    Where it allows none, all are.
+    """
+    return self._replace(logits=allowed(mask, self.logits))
+
+  def kl(self, other: "Categorical") -> jax.Array:
+    """Returns the divergence (...) of another distribution from this one.
+
+    In nats, of sum p (log p - log q). It is finite only where the other one
+    forbids nothing that this one allows, as under one mask.
+    """
+    log_p = jax.nn.log_softmax(_wide(self.logits))
+    log_q = jax.nn.log_softmax(_wide(other.logits))
+    # 0 log 0 = 0, also in the gradient.
+    never = jnp.isneginf(log_p)
+    apart = jnp.where(never, 0, log_p) - jnp.where(never, 0, log_q)
+    return jnp.sum(jnp.exp(log_p) * apart, axis=-1)
 
   def mode(self) -> jax.Array:
     """Returns the most probable values: (...) int32."""
@@ -83,3 +113,73 @@ class DiagonalGaussian(NamedTuple):
 
   def _parameters(self):
     return jnp.broadcast_arrays(_wide(self.mean), _wide(self.log_std))
+
+
+class SquashedGaussian(NamedTuple):
+  """Distribution of tanh(z) over (-1, 1)^n, where z is a `DiagonalGaussian`.
+
+  The derivative of tanh is 1 - tanh(z)^2 = exp(2 (log 2 - z - softplus(-2 z))).
+  In that form its logarithm is exact at all z: from the action alone, of which
+  float32 knows no more than that it is near 1, it is not. So whoever learns
+  takes action and log-probability together, of one z.
+
+  Haarnoja et al., "Soft Actor-Critic Algorithms and Applications",
+  arXiv:1812.05905, appendix C.
+
+      >>> policy = SquashedGaussian(jnp.array([20.0]), jnp.array([0.0]))
+      >>> action, log_prob = policy.of_noise(jnp.array([0.0]))
+
+  Attributes:
+    mean: (..., n), of z.
+    log_std: (..., n), or a shape that broadcasts to it.
+  """
+
+  mean: jax.Array
+  log_std: jax.Array
+
+  def sample(self, key: jax.Array) -> jax.Array:
+    """Draws vectors: (..., n)."""
+    return self.sample_with_log_prob(key)[0]
+
+  def sample_with_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draws vectors (..., n), and returns their log-densities (...)."""
+    mean = self._normal().mode()
+    return self.of_noise(jax.random.normal(key, mean.shape, mean.dtype))
+
+  def of_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the vectors of standard normal noise (..., n).
+
+    Gradients flow through both to mean and deviation.
+
+    Returns:
+      Vectors (..., n), and their log-densities (...).
+    """
+    mean, log_std = self._normal()._parameters()
+    z = mean + jnp.exp(log_std) * noise
+    # Of the noise itself: z - mean has lost it where the deviation is tiny.
+    normal = DiagonalGaussian(jnp.zeros_like(z), jnp.zeros_like(z))
+    log_prob = normal.log_prob(noise) - log_std.sum(axis=-1)
+    return jnp.tanh(z), log_prob - _log_slope(z).sum(axis=-1)
+
+  def log_prob(self, x: jax.Array) -> jax.Array:
+    """Returns the log-densities (...) of vectors (..., n).
+
+    Near -1 and 1 digits are missing in x; beyond what can be told from them x
+    counts as the last number inside.
+    """
+    x = _wide(x)
+    most = 1 - jnp.finfo(x.dtype).epsneg
+    z = jnp.arctanh(jnp.clip(x, -most, most))
+    return self._normal().log_prob(z) - _log_slope(z).sum(axis=-1)
+
+  def mode(self) -> jax.Array:
+    """Returns tanh of the means, (..., n): what a greedy player does."""
+    return jnp.tanh(self._normal().mode())
+
+  def _normal(self):
+    return DiagonalGaussian(self.mean, self.log_std)
+
+
+def _log_slope(z: jax.Array) -> jax.Array:
+  """The logarithm of the derivative of tanh."""
+  return 2 * (math.log(2) - z - jax.nn.softplus(-2 * z))

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.interop import step_program
+from jaxseq.nn import distributions
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
@@ -103,14 +104,16 @@ def _told(policy):
     parts = [part.logits for part in policy.parts]
     return {"logits": jnp.concatenate(parts, axis=-1)}
   numbers = policy._asdict()
-  numbers.pop("epsilon", None)
+  for name in ("epsilon", "mask"):
+    numbers.pop(name, None)
   return {k: jnp.broadcast_to(x, policy[0].shape) for k, x in numbers.items()}
 
 
 def _draw(policy, noise):
   """An action of a distribution, by noise."""
   if isinstance(policy, q_networks.EpsilonGreedy):
-    other = jnp.argmax(noise[..., :-1], axis=-1).astype(jnp.int32)
+    drawn = jnp.where(jnp.isneginf(policy.values), -1, noise[..., :-1])
+    other = jnp.argmax(drawn, axis=-1).astype(jnp.int32)
     explores = noise[..., -1] < policy.epsilon
     return jnp.where(explores, other, policy.mode())
   if hasattr(policy, "parts"):
@@ -120,6 +123,8 @@ def _draw(policy, noise):
     return jnp.stack([_draw(*each) for each in pairs], axis=-1)
   if hasattr(policy, "logits"):
     return policy._replace(logits=policy.logits + noise).mode()
+  if isinstance(policy, distributions.SquashedGaussian):
+    return policy.of_noise(noise)[0]
   return policy.mean + jnp.exp(policy.log_std) * noise
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq.nn import distributions
@@ -59,6 +60,43 @@ def spec_of(space: spaces.Space) -> Spec:
   raise _validate.error("action space", space, "Discrete, MultiDiscrete or Box")
 
 
+@dataclasses.dataclass(frozen=True)
+class Bounded(Spec):
+  """A decision of numbers within bounds: the policy's are from -1 to 1.
+
+  Attributes, beside those of `Spec`:
+    low: the environment's bounds, of each number.
+    high: likewise.
+  """
+
+  low: tuple[float, ...]
+  high: tuple[float, ...]
+
+  def to_environment(self, action: Array) -> Array:
+    """Turns numbers from -1 to 1 into those between the bounds."""
+    low, high = (jnp.array(x, action.dtype) for x in (self.low, self.high))
+    return (low + (high - low) * (action + 1) / 2).reshape(self.sizes)
+
+
+def bounded_spec_of(space: spaces.Space) -> Spec:
+  """Returns the spec of an action space, one choice or numbers within bounds.
+
+  Raises:
+    ValueError: unless it is `Discrete` or a `Box` with finite bounds.
+  """
+  spec, space = spec_of(space), spaces.convert(space)
+  if spec.kind == "categorical":
+    return spec
+  if spec.kind == "gaussian":
+    bounds = [np.broadcast_to(x, spec.sizes) for x in (space.low, space.high)]
+    if np.isfinite(bounds).all():
+      low, high = (tuple(x.ravel().tolist()) for x in bounds)
+      return Bounded(spec.kind, spec.sizes, low, high)
+  raise _validate.error(
+    "action space", space, "Discrete, or a Box with finite bounds"
+  )
+
+
 class Factored(NamedTuple):
   """Independent categorical choices, as (..., k) int32.
 
@@ -85,9 +123,31 @@ class Factored(NamedTuple):
     """Returns the sum of the choices' entropies: (...)."""
     return sum(part.entropy() for part in self.parts)
 
+  def masked(self, mask: Array) -> "Factored":
+    """Returns the choices among what a mask allows.
+
+    The mask, (..., n), has those of all choices one after the other; a choice
+    of which it allows nothing is free.
+    """
+    masks = _split([part.logits.shape[-1] for part in self.parts], mask)
+    return Factored(tuple(p.masked(m) for p, m in zip(self.parts, masks)))
+
 
 def factored(sizes: tuple[int, ...], logits: Array) -> Factored:
   """Splits (..., sum(sizes)) logits into the logits of `len(sizes)` choices."""
-  ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-  parts = jnp.split(logits, ends, axis=-1)
+  parts = _split(sizes, logits)
   return Factored(tuple(distributions.Categorical(part) for part in parts))
+
+
+def uniform(spec: Spec, mask: Array) -> distributions.Categorical | Factored:
+  """Returns the policy of a player at random, who keeps to a mask (..., n)."""
+  logits = jnp.zeros(mask.shape, jnp.float32)
+  if spec.kind == "factored":
+    return factored(spec.sizes, logits).masked(mask)
+  return distributions.Categorical(logits).masked(mask)
+
+
+def _split(sizes, numbers):
+  """The numbers of each of several choices."""
+  ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+  return jnp.split(numbers, ends, axis=-1)

@@ -16,14 +16,14 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.tasks import base
-from jaxseq.tasks import event_answers
-from jaxseq.tasks import event_arms
-from jaxseq.tasks import event_likelihood
-from jaxseq.tasks import event_network
-from jaxseq.tasks import event_rates
-from jaxseq.tasks import event_sequences
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks.point_processes import event_answers
+from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_likelihood
+from jaxseq.tasks.point_processes import event_network
+from jaxseq.tasks.point_processes import event_rates
+from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.training import supervised
 
 

@@ -6,7 +6,7 @@ are the products of its output with their vectors, which are those that it reads
 Mamba4Rec). Training is the cross-entropy over all items, or one of the losses
 of `item_losses`, which look at a sample. The first target of a part that is not
 trained on is ranked among all items that the user has not taken, see
-`tasks.ranking`. Beside the networks stand the floors of `item_floors`.
+`tasks.items.ranking`. Beside the networks stand the floors of `item_floors`.
 """
 
 import copy
@@ -20,16 +20,16 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.tasks import base
-from jaxseq.tasks import item_losses
-from jaxseq.tasks import item_metrics
-from jaxseq.tasks import item_network
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
-from jaxseq.tasks import ranking
-from jaxseq.tasks import recommendation_answers
-from jaxseq.tasks import recommendation_arms
 from jaxseq.tasks import task
-from jaxseq.tasks.item_network import ItemNetwork
+from jaxseq.tasks.items import item_losses
+from jaxseq.tasks.items import item_metrics
+from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import ranking
+from jaxseq.tasks.items import recommendation_answers
+from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.items.item_network import ItemNetwork
 from jaxseq.training import per_seed
 from jaxseq.training import supervised
 

@@ -27,6 +27,7 @@ EXAMPLES = {
   "icrl/popgym_gru": ("RepeatPreviousHard",),
   "icrl/popgym_s5": ("RepeatPreviousHard",),
   "icrl/small": ("BattleshipEasy",),
+  "icrl/velocity_free": ("PositionOnlyPendulumEasy,tiny",),
 }
 # The experiments that compare networks on a supervised problem, without one
 # whose flags another has too.

@@ -10,12 +10,12 @@ import pytest
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import point_processes
-from jaxseq.tasks import event_arms
-from jaxseq.tasks import event_likelihood
-from jaxseq.tasks import event_network
-from jaxseq.tasks import event_sequences
 from jaxseq.tasks import events
-from jaxseq.tasks import gap_mixture
+from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_likelihood
+from jaxseq.tasks.point_processes import event_network
+from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.point_processes import gap_mixture
 
 PARTS = {"train": 6, "valid": 3, "test": 5, "horizon": 8.0}
 

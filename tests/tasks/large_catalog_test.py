@@ -10,7 +10,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import recommendation
-from jaxseq.tasks import recommendation_arms
+from jaxseq.tasks.items import recommendation_arms
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 

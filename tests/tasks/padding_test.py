@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
-from jaxseq.tasks import event_arms
-from jaxseq.tasks import event_network
-from jaxseq.tasks import event_sequences
 from jaxseq.tasks import regression
+from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_network
+from jaxseq.tasks.point_processes import event_sequences
 
 # Sums in another order, in float32.
 _CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -10,11 +10,11 @@ from configs.recommend import quickstart
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.tasks import item_floors
-from jaxseq.tasks import item_metrics
-from jaxseq.tasks import item_streams
 from jaxseq.tasks import recommendation
-from jaxseq.tasks import recommendation_arms
+from jaxseq.tasks.items import item_floors
+from jaxseq.tasks.items import item_metrics
+from jaxseq.tasks.items import item_streams
+from jaxseq.tasks.items import recommendation_arms
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from tests.models import cases

@@ -10,8 +10,8 @@ import pytest
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import event_graphs
-from jaxseq.tasks import graph_network
 from jaxseq.tasks import temporal_graph
+from jaxseq.tasks.node_streams import graph_network
 from tests import drawn
 
 NETWORK = nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1))

@@ -23,6 +23,7 @@ from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
+from jaxseq.rl.envs import action_masks
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -145,11 +146,14 @@ def exploration(config: Any, num_updates: Array) -> Array:
 
 
 def player(
-  config: Config, make: Callable[[actions.Spec], networks.Policy]
+  config: Config,
+  make: Callable[[actions.Spec], networks.Policy],
+  spec_of: Callable[[Any], actions.Spec] = actions.spec_of,
 ) -> rollout.Player:
   """Returns the environment of a configuration and a network to play it.
 
-  `make` makes the network for the environment's actions.
+  `make` makes the network for the environment's actions, which `spec_of` reads
+  from their space.
 
   Raises:
     ValueError: if the environment or an option is unknown.
@@ -158,7 +162,9 @@ def player(
   env, env_params = rollout.environment(
     config.env_id, options, config.env_params, as_images=as_images
   )
-  network = make(actions.spec_of(env.action_space(env_params)))
+  decided = env.action_space(env_params)
+  action_masks.check(env.observation_space(env_params), decided)
+  network = make(spec_of(decided))
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)

@@ -13,6 +13,7 @@ from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import _r2d2_loss
+from jaxseq.rl.agents import off_policy
 from jaxseq.rl.agents import r2d2
 from jaxseq.rl.replay import sequences
 from jaxseq.training.devices import device_mesh
@@ -64,8 +65,8 @@ def play_and_replay(config, key):
 
   def play(carry, key):
     world, tail, replay = carry
-    world, tail, sequence, taken = r2d2._play(
-      config, runner.variables, world, tail, key
+    world, tail, sequence, taken = off_policy.play(
+      config, r2d2.player(config), runner.variables, world, tail, key
     )
     replay = sequences.add(replay, sequence)
     return (world, tail, replay), (sequence, taken)
@@ -154,7 +155,7 @@ def test_no_gradient_flows_through_the_burn_in():
 
   @jax.jit
   def gradient(observation):
-    return jax.grad(
+    return jax.value_and_grad(
       lambda observation: _r2d2_loss.loss(
         config,
         r2d2.player(config).network,
@@ -165,11 +166,15 @@ def test_no_gradient_flows_through_the_burn_in():
       )[0]
     )(observation)
 
-  flows = np.abs(gradient(observation)).max(axis=(0, 2))
+  total, flows = gradient(observation)
+  flows = np.abs(flows).max(axis=(0, 2))
   np.testing.assert_array_equal(flows[:8], 0)
   # Beyond the last step, values are targets only.
   assert (flows[8:-1] > 0).all()
   assert flows[-1] == 0
+  # What is seen there counts all the same: it renews the stored memory.
+  other, _ = gradient(observation.at[:, :8].add(1))
+  assert other != total
 
 
 def with_dropout(rate):

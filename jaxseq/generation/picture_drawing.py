@@ -1,0 +1,134 @@
+"""Drawing of pictures from `nn.picture_network.PictureNetwork`.
+
+    model = jaxseq.load("runs/digits/s5/model.safetensors")
+    drawn = picture_drawing.draw(model.network, model.variables, key, 16)
+    drawn.pictures  # (16, height, width) in 0 .. 1
+
+Symbols of one scale are drawn step by step; of several, all of a scale at once,
+so that there are as many calls of the network as scales.
+"""
+
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.generation import token_sampling
+from jaxseq.nn import picture_network
+
+
+class Drawn(NamedTuple):
+  """Pictures, and what they were drawn of.
+
+  Attributes:
+    pictures: (n, height, width) in 0 .. 1.
+    symbols: (n, time) int32.
+    inputs: (n, time, features), what the stack has read; without guidance.
+  """
+
+  pictures: jax.Array
+  symbols: jax.Array
+  inputs: jax.Array
+
+
+def draw(
+  network: picture_network.PictureNetwork,
+  variables: PyTree,
+  key: jax.Array,
+  count: int,
+  *,
+  labels: Any = None,
+  guidance: float = 0.0,
+  sampling: token_sampling.Sampling | None = None,
+) -> Drawn:
+  """Draws pictures.
+
+  Args:
+    network: of them.
+    variables: of the network, with the codec's if there is one.
+    key: of all that is random.
+    count: of pictures.
+    labels: (count,) classes, -1 for any; of any if None.
+    guidance: t of the logits (1 + t) l - t l', where l' are those of any class;
+      with several scales it grows from 0 at the first to t at the last one.
+    sampling: how symbols are drawn; by their probabilities if None.
+
+  Raises:
+    ValueError: if there are labels or guidance and the network has no classes.
+  """
+  _validate.integer("count", count, 1)
+  _validate.number("guidance", guidance, 0)
+  if not network.classes and (labels is not None or guidance):
+    name = "labels" if labels is not None else "guidance"
+    raise _validate.error(name, "some", "none, as the network has no classes")
+  labels = np.full(count, -1) if labels is None else np.asarray(labels)
+  _validate.shape("labels", labels, (count,))
+  controls = token_sampling.make_controls(
+    sampling or token_sampling.Sampling(), network.num_symbols
+  )
+  return _drawn(
+    network, bool(guidance), variables, key, labels, guidance, controls
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _drawn(network, guided, variables, key, labels, guidance, controls):
+  """The compiled part of `draw`."""
+
+  def call(method, *arguments):
+    return network.apply(variables, *arguments, method=method)
+
+  count = len(labels)
+  if guided:
+    labels = jnp.concatenate([labels, jnp.full_like(labels, -1)])
+
+  def both(x):
+    return jnp.concatenate([x, x]) if guided and x is not None else x
+
+  def chosen(key, logits, strength):
+    if guided:
+      logits = (1 + strength) * logits[:count] - strength * logits[count:]
+    logits = token_sampling.process_logits(logits, controls)
+    return token_sampling.draw(key, logits, controls.temperature)
+
+  if network.scales > 1:
+    states, total, symbols, read = None, None, [], []
+    for scale in range(network.scales):
+      x = call("inputs_of", both(total), labels, scale, labels.shape)
+      logits, states = call(
+        lambda network, x=x, states=states: network.core(x, states)
+      )
+      ratio = scale / (network.scales - 1)
+      drawn = chosen(jax.random.fold_in(key, scale), logits, guidance * ratio)
+      added = call(
+        lambda network, drawn=drawn, scale=scale: network.coded(
+          lambda codec: codec.quantizer.contribution(drawn, scale)
+        )
+      )
+      total = added if total is None else total + added
+      symbols.append(drawn)
+      read.append(x[:count])
+    symbols = jnp.concatenate(symbols, axis=-1)
+    read = jnp.concatenate(read, axis=-2)
+  else:
+
+    def step(carry, at):
+      symbols, states = carry
+      x = call("inputs_at", both(symbols), labels, at)
+      logits, states = call(lambda network: network.core.step(x, states))
+      drawn = chosen(jax.random.fold_in(key, at), logits, guidance)
+      return (symbols.at[:, at].set(drawn), states), x[:count]
+
+    start = jnp.zeros((count, network.time), jnp.int32)
+    states = call(lambda network: network.core.initial_state(labels.shape))
+    (symbols, _), read = lax.scan(
+      step, (start, states), jnp.arange(network.time)
+    )
+    read = jnp.moveaxis(read, 0, 1)
+  return Drawn(call("pictures", symbols), symbols, read)

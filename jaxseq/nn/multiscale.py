@@ -1,0 +1,292 @@
+"""VAR's quantiser: a map of features as codes at several scales, coarse first.
+
+    config = multiscale.ScalesConfig((1, 2, 4))
+    quantizer = multiscale.MultiScaleQuantizer(config)
+    variables = quantizer.init(key, features)  # (*batch, 4, 4, width)
+    scales = quantizer.apply(variables, features)
+    scales.codes  # (*batch, 1 + 4 + 16)
+
+At each scale what the scales before have left is made smaller, coded, and its
+codes' vectors, made larger again, are added up. A model that writes a scale
+after the other reads the sum so far in the size of the scale to come. With one
+scale and a residual ratio of 0 it is the quantiser of a VQ-VAE.
+
+Source: Tian et al., arXiv 2404.02905; FoundationVision/VAR, models/quant.py,
+whose weights and numbers these are.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+from flax import linen
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.nn import quantizer as quantizers
+
+# Of torch's bicubic kernel; that of jax.image.resize has -0.5.
+_CUBIC = -0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class ScalesConfig:
+  """Options of a quantiser at several scales.
+
+  Attributes:
+    sizes: places of each scale along height and width; they grow, and the last
+      one is that of the features.
+    width: of the features.
+    codes: number of codes, which all scales share.
+    beta: weight of the loss that moves the features to their codes.
+    residual_ratio: share of the convolution in what a scale adds; 0 for none.
+    convolutions: how many of them the scales share.
+    cosine: whether the nearest code is that of the smallest angle.
+  """
+
+  sizes: tuple[int, ...] = (1, 2, 4)
+  width: int = 8
+  codes: int = 128
+  beta: float = 0.25
+  residual_ratio: float = 0.5
+  convolutions: int = 4
+  cosine: bool = False
+
+  def __post_init__(self):
+    _validate.at_least(self, width=1, codes=2, convolutions=1)
+    _validate.number("beta", self.beta, 0)
+    _validate.number("residual_ratio", self.residual_ratio, 0, 1)
+    before = 0
+    for size in self.sizes:
+      before = _validate.integer("sizes", size, before + 1)
+    if not self.sizes:
+      raise _validate.error("sizes", self.sizes, "at least one scale")
+
+  @property
+  def places(self) -> int:
+    """Codes of a map of features."""
+    return sum(size**2 for size in self.sizes)
+
+  @property
+  def slices(self) -> tuple[slice, ...]:
+    """The codes of each scale among those of all."""
+    ends = np.cumsum([size**2 for size in self.sizes])
+    return tuple(
+      slice(int(end) - size**2, int(end)) for end, size in zip(ends, self.sizes)
+    )
+
+  @property
+  def convolution_of_scale(self) -> tuple[int, ...]:
+    """The convolution of each scale, the nearest one on a line."""
+    count = self.convolutions
+    edge = 1 / 3 / count if count == 4 else 1 / 2 / count
+    ticks = np.linspace(edge, 1 - edge, count)
+    last = max(len(self.sizes) - 1, 1)
+    return tuple(
+      int(np.argmin(np.abs(ticks - index / last)))
+      for index in range(len(self.sizes))
+    )
+
+
+class Scales(NamedTuple):
+  """Features by codes at several scales.
+
+  Attributes:
+    codes: (*batch, places) int32, scale by scale, each row by row.
+    residuals: (*batch, places, width), what the codes stand for.
+    sums: (scales, *batch, height, width, features), what the codes up to each
+      scale give.
+    output: (*batch, height, width, features), the last sum, with the gradient
+      of the features.
+    loss: of codes and features, the mean over scales.
+  """
+
+  codes: jax.Array
+  residuals: jax.Array
+  sums: jax.Array
+  output: jax.Array
+  loss: jax.Array
+
+
+@functools.cache
+def upsampling(size: int, to: int) -> np.ndarray:
+  """Returns the matrix (to, size) of torch's bicubic interpolation.
+
+  As with `align_corners=False` and no antialiasing: that of `jax.image.resize`
+  has another kernel.
+  """
+  matrix = np.zeros((to, size))
+  for row in range(to):
+    at = (row + 0.5) * size / to - 0.5
+    first = int(np.floor(at))
+    for tap in range(-1, 3):
+      distance = abs(at - first - tap)
+      column = min(max(first + tap, 0), size - 1)
+      matrix[row, column] += _cubic(distance)
+  return matrix
+
+
+def _cubic(x):
+  """The kernel of bicubic interpolation at a distance."""
+  a = _CUBIC
+  if x <= 1:
+    return ((a + 2) * x - (a + 3)) * x * x + 1
+  if x < 2:
+    return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+  return 0.0
+
+
+@functools.cache
+def downsampling(size: int, to: int) -> np.ndarray:
+  """Returns the matrix (to, size) of means over areas, which may overlap."""
+  matrix = np.zeros((to, size))
+  for row in range(to):
+    begin, end = row * size // to, -(-(row + 1) * size // to)
+    matrix[row, begin:end] = 1 / (end - begin)
+  return matrix
+
+
+def _resized(matrix, x):
+  """Maps (*batch, h, w, features) along height and width."""
+  matrix = jnp.asarray(matrix, x.dtype)
+  return jnp.einsum("ip,...pqc,jq->...ijc", matrix, x, matrix)
+
+
+def surroundings(x: jax.Array) -> jax.Array:
+  """Returns every place with those around it, what a 3 x 3 convolution reads.
+
+  A product with these is compiled for many seeds side by side as well as for
+  one, which convolutions are not.
+
+  Args:
+    x: (*batch, h, w, features).
+
+  Returns:
+    (*batch, h, w, 9 * features), zeros outside of the map.
+  """
+  height, width = x.shape[-3:-1]
+  padded = jnp.pad(x, [*(x.ndim - 3) * [(0, 0)], (1, 1), (1, 1), (0, 0)])
+  around = [
+    padded[..., i : i + height, j : j + width, :]
+    for i in range(3)
+    for j in range(3)
+  ]
+  return jnp.concatenate(around, axis=-1)
+
+
+class MultiScaleQuantizer(linen.Module):
+  """Codes of features at several scales.
+
+  Attributes:
+    config: options.
+  """
+
+  config: ScalesConfig
+
+  def setup(self) -> None:
+    """Makes codes and convolutions."""
+    config = self.config
+    width = config.width
+    normal = linen.initializers.normal(1.0)
+    self.codebook = self.param("codebook", normal, (config.codes, width))
+    self.restarts = self.variable(
+      "restarts",
+      "codebook",
+      lambda: quantizers.Restarts(
+        jnp.zeros((config.codes, width)), jnp.zeros(config.codes, jnp.int32)
+      )._asdict(),
+    )
+    if config.residual_ratio:
+      init = linen.initializers.lecun_normal(batch_axis=0)
+      shape = config.convolutions, 3, 3, width, width
+      self.kernel = self.param("kernel", init, shape)
+      zeros = linen.initializers.zeros
+      self.bias = self.param("bias", zeros, (config.convolutions, width))
+
+  def __call__(self, features: jax.Array) -> Scales:
+    """Quantises features (*batch, height, width, features).
+
+    Raises:
+      ValueError: if their shape is not that of the last scale.
+    """
+    config = self.config
+    last = config.sizes[-1]
+    expected = "*batch", last, last, config.width
+    _validate.shape("features", features, expected)
+    fixed = lax.stop_gradient(features)
+    residual, total = fixed, jnp.zeros_like(fixed)
+    codes, residuals, sums, loss = [], [], [], 0.0
+    for scale in range(len(config.sizes)):
+      small = self.inputs(residual, scale)
+      residuals.append(small)
+      codes.append(
+        quantizers.nearest(
+          small, lax.stop_gradient(self.book), cosine=config.cosine
+        )
+      )
+      added = self.contribution(codes[-1], scale)
+      total = total + added
+      residual = residual - lax.stop_gradient(added)
+      sums.append(total)
+      moved = jnp.square(lax.stop_gradient(total) - features).mean()
+      loss = loss + config.beta * moved + jnp.square(total - fixed).mean()
+    return Scales(
+      jnp.concatenate(codes, axis=-1),
+      jnp.concatenate(residuals, axis=-2),
+      lax.stop_gradient(jnp.stack(sums)),
+      features + lax.stop_gradient(total - features),
+      jnp.asarray(loss / len(config.sizes)),
+    )
+
+  @property
+  def book(self) -> jax.Array:
+    """The vectors of the codes, (codes, width)."""
+    return self.codebook + self.restarts.value["shift"]
+
+  def contribution(self, codes: jax.Array, scale: int) -> jax.Array:
+    """Returns what a scale adds to the sum, (*batch, height, width, features).
+
+    Args:
+      codes: (*batch, size * size) integers.
+      scale: its number.
+    """
+    config = self.config
+    size, last = config.sizes[scale], config.sizes[-1]
+    x = self.book[codes].reshape(*codes.shape[:-1], size, size, config.width)
+    x = _resized(upsampling(size, last), x)
+    ratio = config.residual_ratio
+    if not ratio:
+      return x
+    which = config.convolution_of_scale[scale]
+    kernel = self.kernel[which].reshape(-1, config.width)
+    y = surroundings(x) @ kernel + self.bias[which]
+    return (1 - ratio) * x + ratio * y
+
+  def sums(self, codes: jax.Array) -> jax.Array:
+    """Returns `Scales.sums` of codes (*batch, places)."""
+    total, sums = 0.0, []
+    for scale, part in enumerate(self.config.slices):
+      total = total + self.contribution(codes[..., part], scale)
+      sums.append(total)
+    return jnp.stack(sums)
+
+  def inputs(self, total: jax.Array, scale: int) -> jax.Array:
+    """Returns features in the size of a scale.
+
+    The sum of the scales before, in that size, is what a model of the codes
+    reads there.
+
+    Args:
+      total: (*batch, height, width, features).
+      scale: its number.
+
+    Returns:
+      (*batch, size * size, features).
+    """
+    x, size = total, self.config.sizes[scale]
+    if size < self.config.sizes[-1]:
+      x = _resized(downsampling(self.config.sizes[-1], size), x)
+    return x.reshape(*x.shape[:-3], size * size, x.shape[-1])

@@ -1,0 +1,243 @@
+"""Networks that write pictures: pixel by pixel, code by code, scale by scale.
+
+    network = PictureNetwork(NetworkConfig(), size=(8, 8), levels=17)
+    symbols = picture_network.quantized(pictures, 17)
+    variables = network.init(key, symbols)
+    logits = network.apply(variables, symbols)  # (n, 64, 17)
+
+Symbols are quantised pixels, or the codes of a `PictureCodec`. At one scale
+they are written one after the other, and what is read at a place are the
+symbols to its left and above, as by the first, masked convolution of a PixelRNN
+(van den Oord et al., arXiv 1601.06759). At several scales all symbols of a
+scale are written at once; what is read at each is the sum of the scales before
+(VAR, arXiv 2404.02905). The stack carries its states from scale to scale, so
+that any mixer will do; within a scale a place depends on those before it alone.
+`generation.picture_drawing` draws.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.nn import network as networks
+from jaxseq.nn import picture_codec
+
+
+def quantized(pictures: jax.Array, levels: int) -> jax.Array:
+  """Returns the levels of pixels in 0 .. 1, int32; of two, 1 from a half on."""
+  top = levels - 1
+  return jnp.clip(jnp.round(pictures * top), 0, top).astype(jnp.int32)
+
+
+class PictureNetwork(linen.Module):
+  """Scores the symbols of gray pictures.
+
+  Attributes:
+    config: of the stack and its read-out.
+    size: height and width of the pictures.
+    levels: of a pixel, without a codec.
+    context: how far the places to the left and above reach that are read; 0 for
+      the symbol before alone.
+    classes: of the pictures, if they are drawn by their class; 0 if not.
+    codec: of the codes; None for pixels. Its variables are in the collection
+      "codec", which no training changes.
+  """
+
+  config: networks.NetworkConfig
+  size: tuple[int, int]
+  levels: int = 2
+  context: int = 1
+  classes: int = 0
+  codec: picture_codec.CodecConfig | None = None
+
+  def setup(self) -> None:
+    """Makes the layers, and a place for the codec's variables."""
+    _validate.at_least(self, levels=2, context=0, classes=0)
+    self.core = networks.SequenceNetwork(self.config, self.num_symbols)
+    if self.codec is not None:
+      size = self.codec.size
+      if tuple(self.size) != (size, size):
+        expected = f"{(size, size)}, as of the codec"
+        raise _validate.error("size", self.size, expected)
+      module = picture_codec.PictureCodec(self.codec, parent=None)
+      self.stored = self.variable(
+        "codec",
+        "variables",
+        lambda: module.init(
+          self.make_rng("params"), jnp.zeros((1, *self.size))
+        ),
+      )
+
+  @property
+  def num_symbols(self) -> int:
+    """Number of symbols."""
+    return self.levels if self.codec is None else self.codec.scales.codes
+
+  @property
+  def scales(self) -> int:
+    """Number of scales; 1 where symbols follow each other."""
+    return 1 if self.codec is None else len(self.codec.scales.sizes)
+
+  @property
+  def grid(self) -> tuple[int, int]:
+    """Rows and columns of the symbols, of the last scale."""
+    if self.codec is None:
+      return tuple(self.size)
+    return (self.codec.scales.sizes[-1],) * 2
+
+  @property
+  def time(self) -> int:
+    """Symbols of a picture."""
+    if self.scales == 1:
+      return int(np.prod(self.grid))
+    return self.codec.scales.places
+
+  def __call__(
+    self,
+    symbols: jax.Array,
+    labels: jax.Array | None = None,
+    train: bool = False,
+  ) -> jax.Array:
+    """Scores each symbol after those before it, or the scales before.
+
+    Args:
+      symbols: (*batch, time) integers.
+      labels: (*batch,) classes, -1 for any; of any if None.
+      train: whether dropout is on.
+
+    Returns:
+      Logits (*batch, time, num_symbols).
+    """
+    _validate.shape("symbols", symbols, ("*batch", self.time))
+    inputs = self.inputs(symbols, labels)
+    return self.core(inputs, train=train)[0]
+
+  def inputs(
+    self, symbols: jax.Array, labels: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns what the stack reads at every place, (*batch, time, features)."""
+    if self.scales == 1:
+      return self.inputs_at(symbols, labels, np.arange(self.time))
+    sums = self.coded(lambda codec: codec.quantizer.sums(symbols))
+    read = [self.inputs_of(None, labels, 0, symbols.shape[:-1])]
+    for scale in range(1, self.scales):
+      read.append(self.inputs_of(sums[scale - 1], labels, scale))
+    return jnp.concatenate(read, axis=-2)
+
+  def inputs_at(
+    self, symbols: jax.Array, labels: jax.Array | None, at: jax.Array | int
+  ) -> jax.Array:
+    """Returns what is read at some places of one scale.
+
+    Args:
+      symbols: (*batch, time), of which those before a place matter there.
+      labels: as of `__call__`.
+      at: (n,) places, or one.
+
+    Returns:
+      (*batch, n, features), or (*batch, features).
+    """
+    table = jnp.asarray(neighbors(self.grid, self.context))[at]
+    # What lies outside of the picture has no symbol.
+    outside = jnp.full_like(symbols[..., :1], -1)
+    seen = jnp.concatenate([symbols, outside], axis=-1)[..., table]
+    x = jax.nn.one_hot(seen, self.num_symbols)
+    x = x.reshape(*x.shape[:-2], -1)
+    row, column = jnp.divmod(jnp.asarray(at), self.grid[1])
+    place = jnp.concatenate(
+      [jax.nn.one_hot(i, n) for i, n in zip((row, column), self.grid)], axis=-1
+    )
+    return self._joined(x, place, labels)
+
+  def inputs_of(
+    self,
+    total: jax.Array | None,
+    labels: jax.Array | None,
+    scale: int,
+    batch: tuple[int, ...] = (),
+  ) -> jax.Array:
+    """Returns what is read at a scale, (*batch, size * size, features).
+
+    Args:
+      total: sum of the scales before; None at the first.
+      labels: as of `__call__`.
+      scale: its number.
+      batch: leading axes, at the first scale.
+    """
+    assert self.codec is not None
+    config = self.codec.scales
+    part = config.slices[scale]
+    if total is None:
+      shape = *batch, part.stop - part.start, config.width
+      x = jnp.zeros(shape)
+    else:
+      x = self.coded(lambda codec: codec.quantizer.inputs(total, scale))
+    return self._joined(x, jnp.eye(config.places)[part], labels)
+
+  def _joined(self, x, place, labels):
+    """Symbols or features, places and classes, side by side."""
+    *batch, _ = x.shape
+    parts = [x, jnp.broadcast_to(place, (*batch, place.shape[-1]))]
+    if self.classes:
+      labels = -1 if labels is None else jnp.asarray(labels)
+      labels = jnp.asarray(labels)
+      missing = len(batch) - labels.ndim
+      classes = jax.nn.one_hot(labels, self.classes)
+      classes = classes.reshape(*labels.shape, *missing * [1], self.classes)
+      parts.append(jnp.broadcast_to(classes, (*batch, self.classes)))
+    return jnp.concatenate(parts, axis=-1)
+
+  def symbols(self, pictures: jax.Array) -> jax.Array:
+    """Returns the symbols of pictures (*batch, height, width) in 0 .. 1."""
+    _validate.shape("pictures", pictures, ("*batch", *self.size))
+    if self.codec is not None:
+      return self.coded(lambda codec: codec(pictures)[1].codes)
+    symbols = quantized(pictures, self.levels)
+    return symbols.reshape(*symbols.shape[:-2], -1)
+
+  def pictures(self, symbols: jax.Array) -> jax.Array:
+    """Returns pictures (*batch, height, width) in 0 .. 1 of symbols."""
+    if self.codec is not None:
+      drawn = self.coded(
+        lambda codec: codec.draw(codec.quantizer.sums(symbols)[-1])
+      )
+      return jnp.clip(drawn, 0, 1)
+    shape = *symbols.shape[:-1], *self.size
+    return symbols.reshape(shape) / (self.levels - 1)
+
+  def coded(self, function: Callable[[picture_codec.PictureCodec], Any]) -> Any:
+    """Returns what a function says of the codec, with its variables."""
+    assert self.codec is not None
+    module = picture_codec.PictureCodec(self.codec, parent=None)
+    return module.apply(self.stored.value, method=function)
+
+
+@functools.cache
+def neighbors(grid: tuple[int, int], context: int) -> np.ndarray:
+  """Returns the places that are read at each place, (time, n) int32.
+
+  Those are before it, row by row, and at most `context` rows above and columns
+  beside it; the number of places stands for one outside of the picture. A
+  context of 0 is the place before.
+  """
+  height, width = grid
+  count = height * width
+  if not context:
+    return np.where(np.arange(count) > 0, np.arange(count) - 1, count)[:, None]
+  steps = [(0, -i) for i in range(1, context + 1)]
+  steps += [
+    (-i, j) for i in range(1, context + 1) for j in range(-context, context + 1)
+  ]
+  row, column = np.divmod(np.arange(count), width)
+  places = []
+  for down, right in steps:
+    i, j = row + down, column + right
+    inside = (i >= 0) & (j >= 0) & (j < width)
+    places.append(np.where(inside, i * width + j, count))
+  return np.stack(places, axis=1).astype(np.int32)

@@ -1,0 +1,276 @@
+"""Metrics of recommended items, of networks and of floors alike."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq.nn import masks
+from jaxseq.tasks import base
+from jaxseq.tasks.items import item_floors
+from jaxseq.tasks.items import ranking
+from jaxseq.training import per_seed
+from jaxseq.training import supervised
+
+# Items that are recommended, and counted by metrics.
+TOP = 10
+# What is tried of EASE and item-kNN on the validation part, the default first.
+REGULARIZATIONS = (500.0, 200.0, 100.0)
+DECAYS = (0.95, 0.9, 0.8, 0.7)
+# Scores at once of the floors.
+_SCORES = 2**24
+
+
+def of_scores(
+  logits: jax.Array, batch: data.ArrayDataset, repeats: bool
+) -> dict[str, jax.Array]:
+  """Returns means over a batch of what scores say of the last targets.
+
+  Args:
+    logits: (n, items).
+    batch: histories, whose last targets are ranked.
+    repeats: whether items of the history compete.
+
+  Returns:
+    "test_loss", "ndcg_10", "hit_rate_10" and "mrr"; the tallies are the
+    `ranking.exposure` of the best items, as shares of the batch.
+  """
+  target = _targets(batch)
+  allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
+  size, count = logits.shape
+  masked = logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
+  scores, best = lax.top_k(masked, min(TOP, count))
+  exposed = ranking.exposure(best, jnp.isfinite(scores), count)
+  users = by_user(logits, batch, repeats)
+  return {
+    "test_loss": base.cross_entropy(logits, target)[0],
+    **{name: values.mean() for name, values in users.items()},
+    supervised.TALLIES: exposed / size,
+  }
+
+
+def by_user(
+  logits: jax.Array,
+  batch: data.ArrayDataset,
+  repeats: bool,
+  cold: jax.Array | None = None,
+) -> dict[str, jax.Array]:
+  """Returns "ndcg_10", "hit_rate_10" and "mrr" of each user of a batch, (n,).
+
+  Args:
+    logits: see `of_scores`, as the rest.
+    batch: likewise.
+    repeats: likewise.
+    cold: (items,) bool, see `cold_items`. With it there is "cold_hit_rate_10",
+      with the target among these items alone; NaN where it is none of them.
+  """
+  target = _targets(batch)
+  allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
+  place = ranking.ranks(logits, target, allowed)
+  users = {
+    "ndcg_10": ranking.ndcg(place, TOP),
+    "hit_rate_10": ranking.hit_rate(place, TOP),
+    "mrr": ranking.reciprocal_rank(place),
+  }
+  if cold is not None:
+    new = jnp.broadcast_to(cold, logits.shape)
+    new = new if allowed is None else new & allowed
+    hits = ranking.hit_rate(ranking.ranks(logits, target, new), TOP)
+    users["cold_hit_rate_10"] = jnp.where(cold[target], hits, jnp.nan)
+  return users
+
+
+def cold_items(splits: data.Splits) -> np.ndarray:
+  """Returns which items (items,) nobody has in training."""
+  return item_floors.histories(splits, "train").counts == 0
+
+
+def _targets(batch):
+  """The last targets (n,) of histories, from 0 on."""
+  last = batch.lengths[:, None] - 1
+  return jnp.take_along_axis(batch.targets, last, axis=1)[:, 0] - 1
+
+
+def candidates(
+  items: jax.Array, lengths: jax.Array, logits: jax.Array, repeats: bool
+) -> jax.Array | None:
+  """Returns the mask (n, items) of what may be recommended; None if all may.
+
+  Args:
+    items: (n, time) histories, from 1 on.
+    lengths: (n,) of them.
+    logits: (n, items), for the number of items.
+    repeats: whether those of the history may, too.
+  """
+  if repeats:
+    return None
+  count, size = logits.shape
+  items = jnp.where(masks.inside(items.shape[1], lengths), items, 0)
+  seen = jnp.zeros((count, size + 1), bool)
+  return ~seen.at[jnp.arange(count)[:, None], items].set(True)[:, 1:]
+
+
+def figures(
+  exposure: Any, users: np.ndarray, total: int
+) -> dict[str, per_seed.PerSeed]:
+  """Returns "coverage" and "novelty" of what is recommended, lists over seeds.
+
+  Args:
+    exposure: (seeds, items), see `ranking.exposure`.
+    users: see `ranking.novelty`.
+    total: likewise.
+  """
+  return per_seed.of(
+    {
+      "coverage": ranking.coverage(exposure),
+      "novelty": ranking.novelty(exposure, users, total),
+    }
+  )
+
+
+def figures_of(splits: data.Splits) -> Callable[[Any], dict[str, Any]]:
+  """Returns `figures` by what the users of a set had in training."""
+  has = item_floors.histories(splits, "train").has
+  users = np.asarray(has.sum(axis=0))
+  return functools.partial(figures, users=users, total=has.shape[0])
+
+
+def floor(
+  scorer: item_floors.Scorer, splits: data.Splits, part: str, repeats: bool
+) -> dict[str, float]:
+  """Returns the metrics of a scorer on a part of the data.
+
+  Args:
+    scorer: one of `item_floors`.
+    splits: as of `data.sources.interactions.make_splits`.
+    part: "test" or "valid".
+    repeats: see `of_scores`.
+
+  Returns:
+    Those of `of_scores` but for the loss, and of `figures`.
+  """
+  size, sums = len(getattr(splits, part).inputs), {}
+  for batch in slices(splits, part):
+    scores = scorer(batch.inputs, batch.lengths).astype(np.float32)
+    means = jax.device_get(_measure(scores, batch, repeats))
+    for name, mean in means.items():
+      sums[name] = sums.get(name, 0) + mean * len(scores)
+  del sums["test_loss"]
+  exposure = sums.pop(supervised.TALLIES)
+  named = figures_of(splits)(exposure[None])
+  return {name: float(total / size) for name, total in sums.items()} | {
+    name: values[0] for name, values in named.items()
+  }
+
+
+_measure = jax.jit(of_scores, static_argnums=2)
+_by_user = jax.jit(by_user, static_argnums=2)
+
+
+def slices(splits: data.Splits, part: str) -> Iterator[data.ArrayDataset]:
+  """Yields the users of a part, as many as may be scored at a time."""
+  inputs, targets, lengths, extras = getattr(splits, part)
+  rows = max(1, _SCORES // splits.info.vocab_size)
+  for begin in range(0, len(inputs), rows):
+    some = slice(begin, begin + rows)
+    gaps = None if extras.gaps is None else extras.gaps[some]
+    yield data.ArrayDataset(
+      *(inputs[some], targets[some], lengths[some]), data.Extras(gaps=gaps)
+    )
+
+
+def floors(
+  splits: data.Splits, part: str, repeats: bool
+) -> dict[str, dict[str, float]]:
+  """Returns the metrics of all floors, by label.
+
+  The options of item-kNN and EASE are the best on the validation part, if there
+  is one. They are left out where all pairs of items would be too many.
+
+  Args:
+    splits: as of `floor`.
+    part: "test" or "valid".
+    repeats: see `of_scores`.
+  """
+  known = item_floors.histories(splits, part)
+  scorers = {
+    "most popular": item_floors.popular(known),
+    "Markov": item_floors.markov(known),
+    **_chosen(splits, part, repeats),
+  }
+  return {
+    label: floor(scorer, splits, part, repeats)
+    for label, scorer in scorers.items()
+  }
+
+
+def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
+  """Returns NDCG@10 of "EASE, recency" for each user of the test part, (n,).
+
+  None where all pairs of items would be too many.
+
+  Args:
+    splits: as of `floor`.
+    repeats: see `of_scores`.
+  """
+  scorer = _chosen(splits, "test", repeats).get("EASE, recency")
+  if scorer is None:
+    return None
+  values = [
+    _by_user(scorer(x.inputs, x.lengths).astype(np.float32), x, repeats)[
+      "ndcg_10"
+    ]
+    for x in slices(splits, "test")
+  ]
+  return np.concatenate(values)
+
+
+def _chosen(splits, part, repeats):
+  """The scorers that have options, with the best of them on validation."""
+  known = item_floors.histories(splits, part)
+  if len(known.counts) > item_floors.DENSE:
+    return {}
+  wanted = tried = _choices(known)
+  if part == "test" and splits.valid is not None:
+    tried = _choices(item_floors.histories(splits, "valid"))
+  scorers = {}
+  for label, (make, options) in wanted.items():
+    best = options[0]
+    if splits.valid is not None:
+      best = max(
+        options,
+        key=lambda one: floor(tried[label][0](*one), splits, "valid", repeats)[
+          "ndcg_10"
+        ],
+      )
+    scorers[label] = make(*best)
+  return scorers
+
+
+def _choices(known):
+  """By label what makes a scorer, and the options of it that are tried."""
+
+  @functools.cache
+  def inverse(regularization):
+    return item_floors.ease_inverse(known.has, regularization)
+
+  def ease(regularization, decay):
+    return item_floors.ease(known, decay, inverse=inverse(regularization))
+
+  return {
+    "item-kNN, recency": (
+      functools.partial(item_floors.neighbors, known),
+      [(decay,) for decay in (*DECAYS, 1.0)],
+    ),
+    "EASE": (ease, [(one, 1.0) for one in REGULARIZATIONS]),
+    "EASE, recency": (
+      ease,
+      [(one, decay) for one in REGULARIZATIONS for decay in DECAYS],
+    ),
+  }

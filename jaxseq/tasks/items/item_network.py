@@ -1,0 +1,276 @@
+"""A network over the items of a user, which are scored by their own vectors."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import nn
+from jaxseq.tasks.items import item_texts
+
+# The collection of variables with what is known of items.
+ITEMS = "items"
+
+
+class ItemNetwork(linen.Module):
+  """A sequence network over items, which are scored by their own vectors.
+
+  Attributes:
+    config: of the network, which does not pool; `tie` is implied.
+    num_items: how many there are, without padding.
+    length: items that are read at most, the newest ones.
+    repeats: see `Options`.
+    gaps: see `Options`.
+    text_mixer: of the network that reads the items' words, which are the
+      variable "tokens" of the collection `ITEMS`; None where items have vectors
+      of their own.
+    frozen: whether the items' vectors are variables of that collection, see
+      `freeze`.
+    temperature: see `Options`.
+    masked: whether it sees both sides of an item that is hidden, which 0 stands
+      for (BERT4Rec, Sun et al., arXiv:1904.06690); the next item is one that is
+      hidden behind the newest.
+  """
+
+  config: nn.NetworkConfig
+  num_items: int
+  length: int
+  repeats: bool = False
+  gaps: bool = False
+  text_mixer: str | None = None
+  frozen: bool = False
+  temperature: float | None = None
+  masked: bool = False
+
+  def setup(self) -> None:
+    """Makes the sequence network."""
+    size = self.num_items + 1
+    ids = self.text_mixer is None
+    config = dataclasses.replace(self.config, tie=ids)
+    self.network = nn.SequenceNetwork(config, size, size if ids else None)
+    if self.text_mixer is None:
+      return
+    width = self.config.stack.d_model
+    if self.frozen:
+      zeros = jnp.zeros, (size, width)
+      self.matrix = self.variable(ITEMS, "vectors", *zeros)
+    else:
+      self.encoder = item_texts.Encoder(self.text_mixer, width)
+      ones = jnp.ones, (size, 1), jnp.int32
+      self.tokens = self.variable(ITEMS, "tokens", *ones)
+
+  def __call__(
+    self,
+    items: jax.Array,
+    lengths: jax.Array,
+    train: bool = False,
+    last: bool = False,
+    gaps: jax.Array | None = None,
+  ) -> jax.Array:
+    """Scores all items as the next one.
+
+    Args:
+      items: (n, time) integers from 1 on, 0 behind the end.
+      lengths: (n,) numbers of items, at least 1.
+      train: whether dropout is on.
+      last: whether only the newest `length` items are read, and only what comes
+        after the last one is scored.
+      gaps: (n, time) before the items, with `gaps`.
+
+    Returns:
+      Logits (n, time, num_items), or (n, num_items) with `last`; the first is
+      that of item 1. Those of a `masked` network are of the items themselves.
+    """
+    if not last:
+      return self._scores(items, lengths, train, None, gaps)
+    if self.masked:
+      places = jnp.arange(items.shape[1] + 1)
+      items = jnp.pad(items, [(0, 0), (0, 1)])
+      items = jnp.where(places == lengths[:, None], 0, items)
+      lengths = lengths + 1
+    begin = jnp.maximum(lengths - self.length, 0)
+    places = begin[:, None] + jnp.arange(self.length)
+    read = functools.partial(
+      jnp.take_along_axis, indices=places, axis=1, mode="clip"
+    )
+    counts = jnp.minimum(lengths, self.length)
+    between = None if gaps is None else read(gaps)
+    at = counts[:, None] - 1
+    return self._scores(read(items), counts, train, at, between)[:, 0]
+
+  def _scores(self, items, lengths, train, at, gaps):
+    """The logits of all items at elements, or at those of `at`."""
+    options = {"lengths": lengths, "train": train, "at": at}
+    options["options"] = self._options(gaps)
+    if self.text_mixer is None and self.temperature is None:
+      logits, _ = self.network(items, **options)
+      return logits[..., 1:]
+    inputs, vectors = self._inputs(items)
+    x, _ = self.network(inputs, features=True, **options)
+    vectors = self.vectors() if vectors is None else vectors
+    return self._products(x, vectors[1:], "...d,id->...i")
+
+  def compare(
+    self,
+    items: jax.Array,
+    lengths: jax.Array,
+    targets: jax.Array,
+    others: jax.Array,
+    train: bool = False,
+    gaps: jax.Array | None = None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Scores the targets and a few other items, and no more.
+
+    Args:
+      items: as in a call, as the rest.
+      lengths: likewise.
+      targets: (n, time) integers from 1 on; what 0 scores is of no use.
+      others: (n, k) integers from 1 on.
+      train: likewise.
+      gaps: likewise.
+
+    Returns:
+      Scores (n, time) of the targets and (n, time, k) of the others.
+    """
+    inputs, vectors = self._inputs(items)
+    x, _ = self.network(
+      inputs,
+      lengths=lengths,
+      train=train,
+      features=True,
+      options=self._options(gaps),
+    )
+    vectors = self.vectors() if vectors is None else vectors
+    positive = self._products(x, vectors[targets], "ntd,ntd->nt")
+    negative = self._products(x, vectors[others], "ntd,nkd->ntk")
+    return positive, negative
+
+  def step(
+    self, items: jax.Array, states: Any, gaps: jax.Array | None = None
+  ) -> tuple[jax.Array, Any]:
+    """Reads one more item of each user, in constant time and memory.
+
+    Args:
+      items: (n,) integers from 1 on.
+      states: of the users, of `initial_state` at first.
+      gaps: (n,) before the items, with `gaps`.
+
+    Returns:
+      What `score` takes, (n, d), and the states after the item.
+    """
+    options = self._options(gaps)
+    inputs, _ = self._inputs(items)
+    return self.network(
+      inputs, states, step=True, features=True, options=options
+    )
+
+  def read(
+    self,
+    items: jax.Array,
+    reset: jax.Array,
+    at: jax.Array,
+    gaps: jax.Array | None = None,
+  ) -> tuple[jax.Array, Any]:
+    """Reads whole histories that lie in rows, with as many in a row as fit.
+
+    Args:
+      items: (rows, time) integers, 0 where there is none.
+      reset: (rows, time) bool, True at the first item of a user.
+      at: (rows, m) integers, the places after which is scored.
+      gaps: (rows, time) before the items, with `gaps`.
+
+    Returns:
+      What `score` takes, (rows, m, d), and the states after the last elements.
+    """
+    options = self._options(gaps)
+    inputs, _ = self._inputs(items)
+    return self.network(
+      inputs, reset=reset, at=at, features=True, options=options
+    )
+
+  def score(self, features: jax.Array) -> jax.Array:
+    """Returns the logits (..., num_items) of all items.
+
+    Args:
+      features: (..., d), of `step` or `read`.
+    """
+    return self._products(features, self.vectors()[1:], "...d,id->...i")
+
+  def vectors(self) -> jax.Array:
+    """Returns what items are read as and scored by, (num_items + 1, d)."""
+    if self.text_mixer is None:
+      return self.network.variables["params"]["embed"]["embedding"]
+    if self.frozen:
+      return jnp.asarray(self.matrix.value)
+    return self.encoder(jnp.asarray(self.tokens.value))
+
+  @linen.nowrap
+  def freeze(self, variables: Any) -> tuple["ItemNetwork", Any]:
+    """Returns a network that knows the vectors of its items.
+
+    They are read off the texts once, and are no parameters. So an event is
+    served without reading all texts, and what is trained on is the rest of the
+    network: the second stage of Recformer.
+
+    Args:
+      variables: of this network.
+
+    Returns:
+      The network and its variables; these, where there is nothing to read.
+    """
+    if self.text_mixer is None or self.frozen:
+      return self, variables
+    vectors = self.apply(variables, method="vectors")
+    params = dict(variables["params"])
+    del params["encoder"]
+    items = {"vectors": vectors}
+    return self.clone(frozen=True), {
+      **variables,
+      "params": params,
+      ITEMS: items,
+    }
+
+  @linen.nowrap
+  def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+    """Returns the states of users who have taken nothing."""
+    size = self.num_items + 1
+    network = nn.SequenceNetwork(self.config, size, size, parent=None)
+    return network.initial_state(batch_shape)
+
+  def _inputs(self, items):
+    """The network's inputs, and the vectors that they are of, if of texts."""
+    if self.text_mixer is None:
+      return items, None
+    vectors = self.vectors()
+    return vectors[items], vectors
+
+  def _products(self, features, vectors, axes):
+    """The logits of items by their vectors, as the network has them."""
+    wide = features.astype(vectors.dtype)
+    if self.temperature is not None:
+      wide, vectors = map(_unit, (wide, vectors))
+      return jnp.einsum(axes, wide, vectors) / self.temperature
+    return self._scaled(jnp.einsum(axes, wide, vectors))
+
+  def _scaled(self, logits):
+    """The network's logits from the products with the vectors."""
+    logits = self.config.logit_scale * logits
+    cap = self.config.logit_cap
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+  def _options(self, gaps):
+    """The keyword options of the mixers."""
+    if not self.gaps:
+      return None
+    if gaps is None:
+      raise _validate.error("gaps", None, "those of the items, as in training")
+    return {"gaps": gaps}
+
+
+def _unit(x):
+  """Vectors of length 1; those of nothing stay what they are."""
+  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-8)

@@ -1,0 +1,178 @@
+"""The recommendations of a trained model: its arrays, table and stream."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.data import _time_stamps
+from jaxseq.tasks import outputs
+from jaxseq.tasks.items import item_metrics
+from jaxseq.tasks.items import item_streams
+from jaxseq.tasks.items.item_network import ItemNetwork
+
+
+def arguments(
+  network: ItemNetwork, dataset: data.ArrayDataset
+) -> dict[str, np.ndarray]:
+  """Returns "items" (n, time) int32, "lengths" (n,) and perhaps "gaps"."""
+  return outputs.present(
+    items=np.asarray(dataset.inputs),
+    lengths=dataset.lengths,
+    gaps=dataset.extras.gaps if network.gaps else None,
+  )
+
+
+def compute(
+  network: ItemNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "item" (n, k) int32 from 0 on, the best first, and their "score".
+
+  k is `item_metrics.TOP`, or all items if they are fewer. The scores are log
+  probabilities among all items; -inf where no item is left.
+  """
+  items, lengths = arguments["items"], arguments["lengths"]
+  logits = network.apply(
+    variables, items, lengths, last=True, gaps=arguments.get("gaps")
+  )
+  scores = jax.nn.log_softmax(logits)
+  allowed = item_metrics.candidates(items, lengths, logits, network.repeats)
+  if allowed is not None:
+    scores = jnp.where(allowed, scores, -jnp.inf)
+  scores, best = lax.top_k(scores, min(item_metrics.TOP, network.num_items))
+  return {"item": best.astype(jnp.int32), "score": scores}
+
+
+def predict(
+  model: Any, examples: Any
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Returns a row for each item that is recommended to a user.
+
+  Args:
+    model: a `models.Model` of recommendation.
+    examples: as from `model.examples`.
+
+  Returns:
+    Columns by name, and the arrays of `compute`.
+  """
+  arrays = model.outputs(examples.dataset)
+  shown = np.isfinite(arrays["score"])
+  count = model.network.num_items
+  names = np.array(model.preparation.items or tuple(map(str, range(count))))
+  columns = outputs.rows(examples.ids, shown, "rank")
+  columns["rank"] = columns["rank"] + 1
+  columns["item"] = names[arrays["item"]][shown]
+  columns["score"] = arrays["score"][shown]
+  return columns, arrays
+
+
+class Stream:
+  """Answers interactions: the items for a user, after all that they took.
+
+  Args:
+    model: of recommendation, a `models.Model`.
+  """
+
+  def __init__(self, model: Any):
+    self._prepared, self._repeats = model.preparation, model.network.repeats
+    self._users = item_streams.Users(model.network, model.variables)
+    self._number = {name: n for n, name in enumerate(self._prepared.items)}
+    self._last: dict[str, np.ndarray] = {}
+
+  def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
+    """Returns `recommend` for the user of a row, after its item."""
+    self.update(row)
+    return self.recommend(row[self._prepared.user])
+
+  def update(self, row: Mapping[str, str]) -> None:
+    """Reads one more item of a user, in constant time.
+
+    Args:
+      row: the entries of an interaction by the columns of the training's table;
+        the time may be missing or empty where the network reads no gaps.
+
+    Raises:
+      KeyError: if a column is not there.
+      ValueError: if an entry is missing, the item was not in the training, or
+        the time is none, or before the user's last one and the network reads
+        gaps.
+    """
+    prepared = self._prepared
+    user, item = (
+      _entry(row[column], column) for column in (prepared.user, prepared.item)
+    )
+    number, gap = self._place(item), None
+    if self._users.network.gaps:
+      stamp = _stamp(row[prepared.time], prepared.time)
+      last = self._last.get(user, stamp)
+      if last.dtype != stamp.dtype or last[0] > stamp[0]:
+        expected = f"a time from {last[0]} on, that of the user's last event"
+        raise _validate.error(prepared.time, row[prepared.time], expected)
+      both = np.concatenate([last, stamp])
+      self._last[user], gap = stamp, float(prepared.gaps(both)[1])
+    elif row.get(prepared.time):
+      _stamp(row[prepared.time], prepared.time)
+    self._users.update(user, number + 1, gap)
+
+  def recommend(
+    self,
+    user: str,
+    k: int = item_metrics.TOP,
+    *,
+    repeats: bool | None = None,
+    items: Sequence[str] | None = None,
+  ) -> dict[str, Any]:
+    """Returns the best "items" of a "user", by name, and their "scores".
+
+    Args:
+      user: of whom an event came before.
+      k: items; there are fewer where no other is left.
+      repeats: whether what was taken may come again; as in training if None.
+      items: those that may be recommended; all if None.
+
+    Raises:
+      ValueError: if the user, or one of the items, is not known.
+    """
+    allowed = None
+    if items is not None:
+      allowed = np.zeros(len(self._number), bool)
+      allowed[[self._place(name) for name in items]] = True
+    if user not in self._users:
+      expected = (
+        "one that has sent an event to this server: histories start empty, also"
+        " of users of the training"
+      )
+      raise _validate.error("user", user, expected)
+    repeats = self._repeats if repeats is None else repeats
+    (best,), (scores,) = self._users.recommend([user], k, repeats, allowed)
+    shown = np.isfinite(scores)
+    return {
+      "user": user,
+      "items": [self._prepared.items[n] for n in best[shown]],
+      "scores": scores[shown].tolist(),
+    }
+
+  def _place(self, name):
+    """The number of an item, from 0 on."""
+    if name not in self._number:
+      expected = "an item of the training"
+      raise _validate.error("item", str(name)[:40], expected)
+    return self._number[name]
+
+
+def _entry(value, column):
+  """An entry of a row, refused where the row ends before it."""
+  if value is None:
+    raise ValueError(f"{column}: got nothing, expected an entry of the row.")
+  return value
+
+
+def _stamp(value, column):
+  """The time (1,) that an entry of a row says."""
+  return _time_stamps.parse([_entry(value, column)], lambda _: column)

@@ -1,0 +1,153 @@
+"""A sequence network over the codes of items, one item after the other.
+
+It is decoder-only: the codes of what a user has taken are its tokens, and those
+of the next item follow. Of TIGER (Rajput et al., arXiv:2305.05065) it keeps
+the ids and not the encoder, which a state of any mixer stands for.
+"""
+
+from typing import Any
+
+from flax import linen
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxseq import nn
+from jaxseq.tasks.items import item_network
+
+# Users whose items are scored at once.
+_USERS = 8
+
+
+class SemanticNetwork(linen.Module):
+  """A network of tokens whose next ones are scored as items.
+
+  Attributes:
+    config: of the network, which does not pool.
+    num_items: how many there are, without padding.
+    length: items that are read at most, the newest ones.
+    levels: tokens of an item.
+    codes: of a level; the tokens of the items are the variable "ids",
+      (num_items + 1, levels), of the collection `item_network.ITEMS`.
+    repeats: see `recommendation_arms.Options`.
+  """
+
+  config: nn.NetworkConfig
+  num_items: int
+  length: int
+  levels: int
+  codes: int
+  repeats: bool = False
+
+  gaps = False
+
+  def setup(self) -> None:
+    """Makes the network of tokens."""
+    self.network = self.tokens()
+    shape = self.num_items + 1, self.levels
+    self.ids = self.variable(item_network.ITEMS, "ids", jnp.zeros, shape, int)
+
+  @linen.nowrap
+  def tokens(self) -> nn.SequenceNetwork:
+    """Returns the network of tokens, such as beams search with.
+
+    Its variables are {"params": variables["params"]["network"]}.
+    """
+    size = 1 + self.levels * self.codes
+    return nn.SequenceNetwork(self.config, size, size, parent=None)
+
+  def __call__(
+    self,
+    items: jax.Array,
+    lengths: jax.Array,
+    last: bool = True,
+    gaps: jax.Array | None = None,
+  ) -> jax.Array:
+    """Scores all items as the next one, each by all of its tokens.
+
+    Args:
+      items: (n, time) integers from 1 on, 0 behind the end.
+      lengths: (n,) numbers of items, at least 1.
+      last: there is no other way: what comes after the last item is scored.
+      gaps: not read.
+
+    Returns:
+      Log probabilities (n, num_items) of what the tokens of items say, which
+      leave something to ids that no item has.
+    """
+    del last, gaps
+    logits, states = self.read(items, lengths)
+    network = self.tokens()
+    variables = {"params": self.network.variables["params"]}
+    ids = jnp.asarray(self.ids.value)[1:]
+
+    def of_user(user):
+      logits, states = user
+      total = jax.nn.log_softmax(logits)[ids[:, 0]]
+      states = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (len(ids), *x.shape)), states
+      )
+      for token, target in zip(ids.T[:-1], ids.T[1:]):
+        logits, states = network.apply(variables, token, states, method="step")
+        logs = jax.nn.log_softmax(logits)
+        total += jnp.take_along_axis(logs, target[:, None], axis=-1)[:, 0]
+      return total
+
+    return lax.map(of_user, (logits, states), batch_size=_USERS)
+
+  def read(self, items: jax.Array, lengths: jax.Array) -> tuple[jax.Array, Any]:
+    """Reads the newest items of users.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+
+    Returns:
+      The logits (n, tokens) of the first token of the next item, and the
+      states.
+    """
+    # At the ends of their rows, for states that are those after the last item.
+    places = lengths[:, None] - self.length + jnp.arange(self.length)
+    newest = jnp.take_along_axis(items, jnp.maximum(places, 0), axis=1)
+    tokens = jnp.asarray(self.ids.value)[jnp.where(places < 0, 0, newest)]
+    tokens = tokens.reshape(len(items), -1)
+    begin = self.levels * jnp.maximum(self.length - lengths, 0)
+    time = tokens.shape[1]
+    logits, states = self.network(
+      tokens,
+      reset=jnp.arange(time) == begin[:, None],
+      at=jnp.full((len(items), 1), time - 1),
+    )
+    return logits[:, 0], states
+
+  def nats(
+    self,
+    items: jax.Array,
+    lengths: jax.Array,
+    targets: jax.Array,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns the loss of each token (n, tokens), and which of them count.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      targets: (n, time) integers, the item after each.
+      train: whether dropout is on.
+    """
+    rows, last = jnp.arange(len(items)), lengths - 1
+    whole = jnp.pad(items, ((0, 0), (0, 1)))
+    whole = whole.at[rows, lengths].set(targets[rows, last])
+    tokens = jnp.asarray(self.ids.value)[whole].reshape(len(items), -1)
+    logits, _ = self.network(
+      tokens[:, :-1], lengths=self.levels * (lengths + 1) - 1, train=train
+    )
+    target = tokens[:, 1:]
+    # Nothing says what the first item is.
+    place = 1 + np.arange(target.shape[1])
+    ends = self.levels * (lengths + 1)
+    counted = (place >= self.levels) & (place < ends[:, None])
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    return nats, counted

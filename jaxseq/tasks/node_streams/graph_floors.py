@@ -1,0 +1,266 @@
+"""Destinations of events without training: what a network has to beat.
+
+    stream = graph_floors.stream(splits, "test", batch_size=200)
+    scores = graph_floors.edge_bank(stream)
+
+All of them know the events before a batch, and none of the batch, as networks
+whose messages wait. Scores are (events, candidates), the first of each row that
+of the event's own destination.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.tasks.items import item_floors
+from jaxseq.tasks.items import ranking
+
+# Queries of counts at once.
+_ROWS = 2**14
+
+
+class Stream(NamedTuple):
+  """Events, of which the last ones are asked for.
+
+  Attributes:
+    source: (events,) int64.
+    destination: (events,) int64.
+    time: (events,) float64, which never fall.
+    first: number of the first event that is asked for.
+    known: (n,) int64, of each of these how many events come before its batch.
+    candidates: (n, k) int64, its destination and others.
+  """
+
+  source: np.ndarray
+  destination: np.ndarray
+  time: np.ndarray
+  first: int
+  known: np.ndarray
+  candidates: np.ndarray
+
+  @property
+  def asked(self) -> np.ndarray:
+    """Sources (n,) of the events that are asked for."""
+    return self.source[self.first :]
+
+
+def stream(splits: data.Splits, part: str, batch_size: int) -> Stream:
+  """Returns the events up to the end of a part, which is asked for.
+
+  Args:
+    splits: as of `data.event_graphs.make_splits`.
+    part: "valid" or "test".
+    batch_size: events that see the same.
+  """
+  sets = [splits.train, splits.valid, splits.test]
+  if part == "valid":
+    sets = sets[:2]
+  sets = [one for one in sets if one is not None]
+  nodes = np.concatenate([one.inputs for one in sets]).astype(np.int64)
+  time = np.concatenate([one.extras.times[:, 0] for one in sets])
+  own, others = nodes[-len(sets[-1].inputs) :, 1:], sets[-1].targets
+  first = len(nodes) - len(own)
+  known = first + np.arange(len(own)) // batch_size * batch_size
+  candidates = np.concatenate([own, others], axis=1).astype(np.int64)
+  return Stream(*nodes.T, time, first, known, candidates)
+
+
+class _Counts:
+  """Counts of keys among the events before any of them.
+
+  Args:
+    keys: (events,) integers.
+  """
+
+  def __init__(self, keys: np.ndarray):
+    self.names, number = np.unique(keys, return_inverse=True)
+    self.size = len(keys)
+    order = np.argsort(number, kind="stable")
+    self.order, self.places = order, number[order] * self.size + order
+
+  def ends(self, keys, before) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where the events of keys begin, and end before some."""
+    rank = np.searchsorted(self.names, keys)
+    inside = rank < len(self.names)
+    rank = np.where(inside, rank, 0)
+    inside &= self.names[rank] == keys
+    begin = np.searchsorted(self.places, rank * self.size)
+    end = np.searchsorted(self.places, rank * self.size + before)
+    return begin, np.where(inside, end, begin)
+
+  def __call__(self, keys, before) -> np.ndarray:
+    """Returns how often keys come before some events."""
+    begin, end = self.ends(keys, before)
+    return end - begin
+
+
+def edge_bank(events: Stream) -> np.ndarray:
+  """Returns 1 where the two have met so, else 0 (arXiv:2207.10128)."""
+  return (_met(events, both=False) > 0).astype(float)
+
+
+def popular(events: Stream) -> np.ndarray:
+  """Returns how often destinations were met before the training ended."""
+  fit = np.bincount(
+    events.destination[: events.first], minlength=events.candidates.max() + 1
+  )
+  return fit[events.candidates].astype(float)
+
+
+def streaming_popular(events: Stream) -> np.ndarray:
+  """Returns how often destinations were met before the batch."""
+  counts = _Counts(events.destination)
+  return counts(events.candidates, events.known[:, None]).astype(float)
+
+
+def pop_track(events: Stream, decay: float = 0.9) -> np.ndarray:
+  """Returns popularity that fades with every batch (PopTrack).
+
+  What comes before the first batch counts as one.
+
+  Source: Daniluk & Dąbrowski, arXiv:2307.12510. That it fades by batches makes
+  it depend on their size, for which .9 was chosen at 200.
+
+  Args:
+    events: what is asked for.
+    decay: factor of each batch.
+  """
+  _validate.number("decay", decay, 0, 1)
+  size = max(events.candidates.max(), events.destination.max()) + 1
+  score, seen = np.zeros(size), 0
+  scores = np.empty(events.candidates.shape)
+  for begin, end in _batches(events):
+    known = int(events.known[begin])
+    score += np.bincount(events.destination[seen:known], minlength=size)
+    score *= decay
+    seen = known
+    scores[begin:end] = score[events.candidates[begin:end]]
+  return scores
+
+
+def t_comem(
+  events: Stream, recent: int = 10, weight: float = 0.8
+) -> np.ndarray:
+  """Returns t-CoMem: how often two have met, beside what a source did lately.
+
+  base + weight c / (1 + c), c the number of meetings; the base, which all
+  candidates of an event share, is the sum over the source's recent events of
+  exp(-age / window) sigmoid(count of the destination), the window being the
+  time span before the part that is asked for. The code of tgm loses the second
+  term where nodes are integers.
+
+  Source: "Base3", arXiv:2506.12764, and tgm-team/tgm.
+
+  Args:
+    events: what is asked for.
+    recent: events of a source.
+    weight: of the meetings.
+  """
+  window = events.time[events.first - 1] - events.time[0]
+  sources, popularity = _Counts(events.source), _Counts(events.destination)
+  begin, end = sources.ends(events.asked, events.known)
+  place = end[:, None] - 1 - np.arange(recent)
+  there = place >= begin[:, None]
+  event = sources.order[np.maximum(place, 0)]
+  age = events.time[events.known - 1][:, None] - events.time[event]
+  there &= age <= window
+  count = popularity(events.destination[event], events.known[:, None])
+  value = np.exp(-age / max(window, 1e-12)) / (1 + np.exp(-1.0 * count))
+  base = np.where(there, value, 0).sum(axis=1, keepdims=True)
+  met = _met(events, both=True)
+  return base + weight * met / (1 + met)
+
+
+def together(events: Stream, recent: int = 10) -> np.ndarray:
+  """Returns how often candidates were met beside a source's recent ones.
+
+  Two destinations are together each time that a source meets one when the other
+  is among its recent ones; ties go by popularity.
+
+  Args:
+    events: what is asked for.
+    recent: destinations of a source, the last ones.
+  """
+  low = min(events.destination.min(), events.candidates.min())
+  size = max(events.destination.max(), events.candidates.max()) - low + 1
+  pairs = np.zeros((size, size), np.float32)
+  sources, seen = _Counts(events.source), 0
+  target = events.destination - low
+  number = np.arange(len(target))
+
+  def recent_of(nodes, before):
+    begin, end = sources.ends(nodes, before)
+    place = end[:, None] - 1 - np.arange(recent)
+    there = place >= begin[:, None]
+    return target[sources.order[np.maximum(place, 0)]], there
+
+  scores = np.empty(events.candidates.shape)
+  for begin, end in _batches(events):
+    known = int(events.known[begin])
+    for some in range(seen, known, _ROWS):
+      span = number[some : min(some + _ROWS, known)]
+      other, there = recent_of(events.source[span], span)
+      one = np.broadcast_to(target[span, None], other.shape)[there]
+      np.add.at(pairs, (other[there], one), 1)
+      np.add.at(pairs, (one, other[there]), 1)
+    seen = known
+    own, there = recent_of(events.asked[begin:end], known)
+    wanted = events.candidates[begin:end] - low
+    values = pairs[own[:, :, None], wanted[:, None]]
+    scores[begin:end] = (values * there[..., None]).sum(axis=1)
+  popularity = streaming_popular(events)
+  return scores + popularity / (2 * popularity.max() + 1)
+
+
+def _met(events, both):
+  """Meetings of the two of each candidate, (n, k)."""
+  size = int(max(events.source.max(), events.candidates.max())) + 1
+  counts = _Counts(events.source * size + events.destination)
+  own = np.broadcast_to(events.asked[:, None], events.candidates.shape)
+  before = events.known[:, None]
+  met = counts(own * size + events.candidates, before)
+  if both:
+    met = met + counts(events.candidates * size + own, before)
+  return met
+
+
+def _batches(events):
+  """The first and the last of the events of each batch that is asked for."""
+  begins = np.flatnonzero(np.diff(events.known, prepend=-1))
+  return zip(begins, [*begins[1:], len(events.known)])
+
+
+def metrics(scores: np.ndarray) -> dict[str, float]:
+  """Returns "mrr" and "hit_rate_10", where the first of each row is right."""
+  values = np.asarray(scores, np.float32)
+  place = ranking.ranks(jnp.asarray(values), jnp.zeros(len(values), jnp.int32))
+  return {
+    "mrr": float(ranking.reciprocal_rank(place).mean()),
+    "hit_rate_10": float(ranking.hit_rate(place, 10).mean()),
+  }
+
+
+def floors(
+  splits: data.Splits, part: str, batch_size: int
+) -> dict[str, dict[str, float]]:
+  """Returns the metrics of all floors, by label.
+
+  Args:
+    splits: as of `stream`, as the rest.
+    part: likewise.
+    batch_size: likewise.
+  """
+  events = stream(splits, part, batch_size)
+  rows = {
+    "EdgeBank": edge_bank(events),
+    "most popular": popular(events),
+    "most popular, streaming": streaming_popular(events),
+    "PopTrack": pop_track(events),
+    "t-CoMem": t_comem(events),
+  }
+  if np.ptp(events.destination) < item_floors.DENSE:
+    rows["co-occurrence"] = together(events)
+  return {label: metrics(scores) for label, scores in rows.items()}

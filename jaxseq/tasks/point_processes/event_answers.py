@@ -1,0 +1,101 @@
+"""The predictions of a trained model of events: its arrays, and its table."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq.nn import masks
+from jaxseq.tasks import outputs
+from jaxseq.tasks.point_processes import event_network
+from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.point_processes import gap_mixture
+
+# Quantiles of the gap that predictions have.
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+def arguments(
+  network: event_network.EventNetwork, dataset: data.ArrayDataset
+) -> dict[str, np.ndarray]:
+  """Returns "gaps", "times", "marks" (n, events) and "lengths" (n,)."""
+  del network
+  events = event_sequences.sequences(dataset)
+  return {
+    "gaps": np.asarray(events.gaps, np.float32),
+    "times": np.asarray(events.times, np.float32),
+    "marks": np.asarray(events.marks, np.int32),
+    "lengths": np.asarray(events.lengths, np.int32),
+  }
+
+
+def compute(
+  network: event_network.EventNetwork,
+  variables: Any,
+  arguments: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+  """Returns the predictions of each event, and of the one after the last.
+
+  Returns:
+    Arrays (n, events + 1, ...), of which those of an example's events and the
+    one behind count: "expected_gap", "quantiles" (.., `QUANTILES`), "mark"
+    and "probability" (.., marks), given the true gap where there is one and the
+    median elsewhere if the network's marks depend on it; and the mixture of the
+    gap, "log_weight", "mean" and "log_scale" (.., components).
+  """
+  events = event_sequences.Sequences(**arguments)
+  count, time = events.gaps.shape
+  ones = jnp.ones((count, time + 1))
+  gap = network.apply(variables, events, ones).gap
+  levels = [gap.quantile(level) for level in QUANTILES]
+  median = levels[QUANTILES.index(0.5)]
+  happened = masks.inside(events.gaps.shape[1], events.lengths) & (
+    events.gaps > 0
+  )
+  true = jnp.where(happened, events.gaps, median[:, :-1])
+  gaps = jnp.concatenate([true, median[:, -1:]], axis=1)
+  logits = network.apply(variables, events, gaps).mark_logits
+  return {
+    "expected_gap": gap.expectation(),
+    "quantiles": jnp.stack(levels, axis=-1),
+    "mark": jnp.argmax(logits, axis=-1).astype(jnp.int32),
+    "probability": jax.nn.softmax(logits),
+  } | (gap._asdict() if isinstance(gap, gap_mixture.Mixture) else {})
+
+
+def predict(
+  model: Any, examples: Any
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Returns a row for each event, and one for that after the last.
+
+  Args:
+    model: a `models.Model` of events.
+    examples: as from `model.examples`.
+
+  Returns:
+    Columns by name, and the arrays of `compute`.
+  """
+  arrays = model.outputs(examples.dataset)
+  events = arguments(model.network, examples.dataset)
+  lengths, (count, size) = events["lengths"], events["gaps"].shape
+  shown = masks.inside(size + 1, lengths + 1)
+  happened = masks.inside(size + 1, lengths)
+  before = np.concatenate([np.zeros((count, 1)), events["times"]], axis=1)
+  gaps = np.pad(events["gaps"], [(0, 0), (0, 1)])
+  columns = outputs.rows(examples.ids, shown, "event") | {
+    "after": before.astype(np.float32)[shown],
+    "gap_expected": arrays["expected_gap"][shown],
+  }
+  for i, level in enumerate(QUANTILES):
+    columns[f"gap_{level:.0%}"] = arrays["quantiles"][..., i][shown]
+  columns["gap"] = np.where(happened, gaps, np.float32(np.nan))[shown]
+  marks = model.network.statistics.num_marks
+  if marks > 1:
+    names = np.array(model.preparation.classes or tuple(map(str, range(marks))))
+    columns["mark"] = names[arrays["mark"]][shown]
+    columns |= outputs.probabilities(names, arrays["probability"], shown)
+    true = names[np.pad(events["marks"], [(0, 0), (0, 1)])]
+    columns["mark_target"] = np.where(happened, true, "")[shown]
+  return columns, arrays

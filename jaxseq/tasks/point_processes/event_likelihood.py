@@ -1,0 +1,206 @@
+"""Log likelihoods of event sequences under a network, or the true process.
+
+The likelihood of a sequence observed on (0, horizon] is the product of the
+densities of its events, times the probability of no event between the last one
+and the horizon.
+"""
+
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq.nn import masks
+from jaxseq.tasks.point_processes import event_calibration
+from jaxseq.tasks.point_processes import event_network
+from jaxseq.tasks.point_processes import event_rates
+from jaxseq.tasks.point_processes import event_sequences
+
+Array = jax.Array
+
+
+class Terms(NamedTuple):
+  """The terms of the log likelihood, as of `data.point_processes.LogDensity`.
+
+  Attributes:
+    events: (n, events), log density of each event, gap and mark; 0 behind the
+      end.
+    tail: (n,), log probability of no event between the last and the horizon.
+  """
+
+  events: Array
+  tail: Array
+
+
+def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
+  """Returns negative log likelihoods in nats per event.
+
+  The terms are those of the model, or of the process that made the data; the
+  lengths (n,) are numbers of events.
+
+  Returns:
+    The sum over all terms, and the sum over the events alone, both divided by
+    the number of events. What no model can beat in expectation is the first:
+    that sequences end at the horizon makes long gaps rare among the events.
+  """
+  events = jnp.where(_inside(terms.events, lengths), terms.events, 0).sum()
+  count = jnp.maximum(lengths.sum(), 1)
+  return -(events + terms.tail.sum()) / count, -events / count
+
+
+def log_likelihood(
+  prediction: event_network.Prediction,
+  events: event_sequences.Sequences,
+  horizon: float,
+) -> Terms:
+  """Scores predictions of sequences.
+
+  Args:
+    prediction: (n, events + 1, ...).
+    events: (n, events) arrays.
+    horizon: until when the sequences were observed.
+  """
+  inside = _inside(events.gaps, events.lengths)
+  gap, tail = _positive_gaps(events, horizon)
+  before = jax.tree.map(lambda x: x[:, :-1], prediction)
+  log_marks = jax.nn.log_softmax(before.mark_logits)
+  log_mark = jnp.take_along_axis(log_marks, events.marks[..., None], axis=-1)
+  # Where an event begins the observation its time is not predicted.
+  log_gap = jnp.where(events.gaps > 0, before.gap.log_density(gap), 0.0)
+  scores = log_gap + log_mark[..., 0]
+  last = jax.tree.map(
+    lambda x: jnp.take_along_axis(x, events.lengths[:, None, None], axis=1),
+    prediction.gap,
+  )
+  survival = last.log_survival(tail[:, None])[:, 0]
+  return Terms(jnp.where(inside, scores, 0.0), survival)
+
+
+def network_inputs(
+  batch: event_sequences.Sequences, horizon: float
+) -> tuple[event_sequences.Sequences, jax.Array]:
+  """Returns the events, and the gaps to predict, the last up to the horizon.
+
+  The second are (n, events + 1); the gap up to the horizon is the one behind a
+  sequence's last event.
+  """
+  gap, tail = _positive_gaps(batch, horizon)
+  gap = jnp.pad(gap, [(0, 0), (0, 1)], constant_values=1.0)
+  # The last event of a short sequence stands before what fills it up.
+  last = jnp.arange(gap.shape[1]) == batch.lengths[:, None]
+  return batch, jnp.where(last, tail[:, None], gap)
+
+
+def score(
+  prediction: event_network.Prediction,
+  events: event_sequences.Sequences,
+  horizon: float,
+) -> dict[str, Array]:
+  """Returns means over the events of a batch, see `events.Problem.measure`.
+
+  Args:
+    prediction: (n, events + 1, ...).
+    events: (n, events) arrays.
+    horizon: until when the sequences were observed.
+  """
+  terms = log_likelihood(prediction, events, horizon)
+  nll, event_nll = per_event(terms, events.lengths)
+  metrics = {"nll": nll, "event_nll": event_nll}
+  gap = prediction.gap
+  if isinstance(gap, event_rates.Hazard):
+    rough = prediction._replace(gap=gap._replace(total=gap.coarse))
+    rough = log_likelihood(rough, events, horizon)
+    metrics["nll_coarse"], _ = per_event(rough, events.lengths)
+  if events.true_events is not None:
+    true, _ = per_event(
+      Terms(events.true_events, events.true_tail), events.lengths
+    )
+    for name in set(metrics) - {"event_nll"}:
+      metrics[name.replace("nll", "nll_gap")] = metrics[name] - true
+  inside = _inside(events.gaps, events.lengths)
+  count = jnp.maximum(events.lengths.sum(), 1)
+  before = jax.tree.map(lambda x: x[:, :-1], prediction)
+  error = before.gap.expectation() - events.gaps
+  right = jnp.argmax(before.mark_logits, axis=-1) == events.marks
+  timed = inside & (events.gaps > 0)
+  squares = jnp.where(timed, error**2, 0).sum()
+  metrics["squared_error"] = squares / jnp.maximum(timed.sum(), 1)
+  metrics["accuracy"] = jnp.where(inside, right, False).sum() / count
+  return metrics
+
+
+def baselines(
+  splits: data.Splits, part: Literal["test", "valid"] = "test"
+) -> dict[str, dict[str, float]]:
+  """Scores the process that made the sequences of a part, where it is known."""
+  dataset = getattr(splits, part)
+  events = None if dataset is None else event_sequences.sequences(dataset)
+  if events is None or events.true_events is None:
+    return {}
+  terms = Terms(
+    np.asarray(events.true_events, np.float64),
+    np.asarray(events.true_tail, np.float64),
+  )
+  nll, event_nll = per_event(terms, events.lengths)
+  return {
+    "true process": {
+      "nll": float(nll),
+      "nll_gap": 0.0,
+      "event_nll": float(event_nll),
+    }
+  }
+
+
+def calibration(
+  network: event_network.EventNetwork,
+  variables: Any,
+  events: event_sequences.Sequences,
+  horizon: float,
+) -> dict[str, jax.Array]:
+  """Tests a network on sequences of a process that is known.
+
+  Returns:
+    "standard_error" of how far the negative log likelihood is above that of the
+    process, in nats per event, of sequences drawn anew; and "ks_p", the p-value
+    of the test of Kolmogorov and Smirnov that the rescaled gaps are
+    exponential, see `event_calibration.exponential_p`.
+  """
+
+  def one(events):
+    events = jax.tree.map(lambda x: x[None], events)
+    inputs = network_inputs(events, horizon)
+    prediction = network.apply(variables, *inputs)
+    terms = log_likelihood(prediction, events, horizon)
+    above = (events.true_events - terms.events).sum()
+    above += (events.true_tail - terms.tail).sum()
+    return above, -prediction.gap.log_survival(inputs[1])[0]
+
+  above, totals = lax.map(one, jax.tree.map(jnp.asarray, events), batch_size=32)
+  lengths = np.asarray(events.lengths)
+  mean = above.sum() / lengths.sum()
+  spread = jnp.sqrt(((above - mean * lengths) ** 2).sum()) / lengths.sum()
+  gaps = event_calibration.joined_gaps(totals, lengths)
+  return {
+    "standard_error": spread,
+    "ks_p": event_calibration.exponential_p(gaps),
+  }
+
+
+def _inside(x, lengths):
+  """Marks the elements (n, time) of sequences before their ends."""
+  return masks.inside(x.shape[1], lengths)
+
+
+def _positive_gaps(events, horizon):
+  """Gaps with 1 behind the end; and from the last event to the horizon."""
+  inside = _inside(events.gaps, events.lengths)
+  gap = jnp.where(inside & (events.gaps > 0), events.gaps, 1.0)
+  last = jnp.where(inside, events.times, 0.0).max(axis=1)
+  until = horizon if events.until is None else events.until
+  # An event right at the end leaves no time: its logarithm stays finite.
+  return gap, jnp.maximum(until - last, 1e-6)

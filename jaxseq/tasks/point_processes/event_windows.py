@@ -1,0 +1,359 @@
+"""Events of one long stream, read piece by piece with states carried along.
+
+    problem = Problem(arm, splits, length=64)
+
+The sequences of the data are windows of one stream in order, as the loader
+`event_table` cuts them with the option `window`; here they are joined again. A
+piece is `length` events, with the event before them: its gap counts from there.
+Training reads the training part as parallel streams, one for each of the batch,
+and carries the states from piece to piece (gradients stop there). What is
+scored later goes on with the state in which the stream before it ends.
+"""
+
+import dataclasses
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.tasks import base
+from jaxseq.tasks import events
+from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_network
+from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
+
+# Events of a piece in evaluations, at least.
+_PIECE = 128
+
+Config = events.Config
+
+
+class Rows(NamedTuple):
+  """Events of streams, (..., n) each; before the first stands its beginning.
+
+  Attributes:
+    gaps: float32, since the event before, whatever window that is in.
+    times: float32, since the window began.
+    marks: int32; the number of marks where a stream begins.
+  """
+
+  gaps: np.ndarray
+  times: np.ndarray
+  marks: np.ndarray
+
+
+class Stream(NamedTuple):
+  """A stream up to the end of a part.
+
+  Attributes:
+    rows: (1, events + 1) arrays.
+    first: number of the first event that is scored.
+    tail: time from the last event to the end of observation; 0 if the stream
+      goes on.
+  """
+
+  rows: Rows
+  first: np.ndarray
+  tail: np.ndarray
+
+
+class Batch(NamedTuple):
+  """Pieces, (batch, length) but for `rows`, which are one longer.
+
+  Attributes:
+    rows: the events before those that are predicted, and these.
+    reset: where states begin anew.
+  """
+
+  rows: Rows
+  reset: jax.Array
+
+
+def join(splits: data.Splits) -> dict[str, Stream]:
+  """Returns the stream of windows, up to the end of each part.
+
+  Args:
+    splits: the windows of one stream, in order and without a break, as from
+      `data.load("event_table", stream=None, window=...)`; a window is
+      `info.horizon` long.
+  """
+  window = float(splits.info.horizon)
+  named = zip(("train", "valid", "test"), splits[:3])
+  parts = {k: event_sequences.sequences(x) for k, x in named if x is not None}
+  times, inner, marks, ends, count = [], [], [], {}, 0
+  for name, part in parts.items():
+    inside = np.arange(part.times.shape[1]) < part.lengths[:, None]
+    begin = window * (count + np.arange(len(part.times)))[:, None]
+    times.append((begin + np.asarray(part.times, np.float64))[inside])
+    inner.append(part.times[inside])
+    marks.append(part.marks[inside])
+    count += len(part.times)
+    ends[name] = sum(map(len, times))
+  # Times are rounded in each window, and may change places at its ends.
+  joined = np.maximum.accumulate(np.concatenate(times))
+  gaps = np.diff(joined, prepend=0.0)
+  number = splits.info.num_classes or 1
+  rows = Rows(
+    np.pad(gaps, (1, 0)).astype(np.float32),
+    np.pad(np.concatenate(inner), (1, 0)).astype(np.float32),
+    np.pad(np.concatenate(marks), (1, 0), constant_values=number).astype(
+      np.int32
+    ),
+  )
+  first, streams = 0, {}
+  for name, end in ends.items():
+    last = end == len(joined)
+    streams[name] = Stream(
+      Rows(*(x[None, : end + 1] for x in rows)),
+      np.int32(first),
+      np.float32(window * count - joined[-1] if last else 0),
+    )
+    first = end
+  return streams
+
+
+class Problem:
+  """Predicting each event of one stream from all before it.
+
+  Args:
+    arm: network, heads and batch size, the number of parallel streams that the
+      training part is cut into.
+    splits: see `join`.
+    length: events of a piece.
+
+  Raises:
+    ValueError: if the training part is too short for the streams, or the
+      network pools.
+  """
+
+  def __init__(
+    self, arm: event_arms.ArmConfig, splits: data.Splits, *, length: int
+  ):
+    self.arm = arm
+    self.network = events.make_network(arm, event_sequences.statistics(splits))
+    streams = join(splits)
+    self.part: arms.Part = "validation" if "valid" in streams else "test"
+    rows = streams["train"].rows
+    total = rows.gaps.shape[1] - 1
+    count, self.length = arm.batch_size, _validate.positive("length", length)
+    self.pieces = total // (count * length)
+    if self.pieces < 1:
+      raise ValueError(
+        f"batch_size * length: got {count} * {length}, expected at most "
+        f"{total}, the number of training events; set --config.batch_size "
+        "or --config.carry."
+      )
+    # Each stream has the event before its first, too.
+    starts = np.arange(count)[:, None] * (total // count)
+    index = starts + np.arange(self.pieces * length + 1)
+    self.data = {
+      "train": Rows(*(x[0, index] for x in rows)),
+      "test": streams["test"],
+    }
+    if self.part == "validation":
+      self.data["valid"] = streams["valid"]
+    # Of the right shapes; the first reset makes fresh ones of them.
+    self.carry = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype),
+      jax.eval_shape(self._fresh, jax.random.key(0)),
+    )
+
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    none = jnp.zeros((1, 1))
+    first = event_sequences.Sequences(
+      none, none, none.astype(jnp.int32), jnp.ones(1, jnp.int32)
+    )
+    return self.network.init(key, first, jnp.ones((1, 2)))
+
+  def sample(
+    self, key: jax.Array, update: jax.Array, data: base.PyTree
+  ) -> Batch:
+    """Returns the next piece of each stream; after the last comes the first."""
+    del key
+    place = update % self.pieces
+    begin = place * self.length
+    rows = jax.tree.map(
+      lambda x: lax.dynamic_slice_in_dim(x, begin, self.length + 1, axis=1),
+      data["train"],
+    )
+    return Batch(rows, self._reset(len(rows.gaps), place == 0))
+
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: Batch,
+    carry: base.PyTree,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean over events in nats; the states are carried on."""
+    before, target = _shifted(batch.rows)
+    (prediction, carry), collections, penalty = base.in_training(
+      self.network,
+      variables,
+      key,
+      before,
+      _positive(target.gaps),
+      carry,
+      batch.reset,
+      method="go_on",
+    )
+    scores = _scores(prediction, target)
+    value = -scores["log_density"].mean()
+    carry = jax.tree.map(lax.stop_gradient, carry)
+    metrics = {"train_event_nll": value}
+    return value + penalty, supervised.Loss(metrics, collections, carry)
+
+  def validate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Returns the metrics of the validation part, or of the test part."""
+    if self.part == "test":
+      return self.evaluate(variables, data)
+    metrics = self.measure(variables, data["valid"])
+    return {f"valid_{name}": value for name, value in metrics.items()}
+
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Returns the metrics of the test part, and "valid_nll" if there is one."""
+    metrics = self.measure(variables, data["test"])
+    if self.part == "validation":
+      metrics["valid_nll"] = self.measure(variables, data["valid"])["nll"]
+    return metrics
+
+  def measure(
+    self, variables: base.PyTree, stream: Stream
+  ) -> supervised.Metrics:
+    """Scores the end of a stream, with the state that all before it leaves.
+
+    Returns:
+      "nll" in nats per event, with the silence after the last event, where the
+      stream ends there, and "event_nll", without it; "rmse" of the next gap's
+      mean, and "accuracy" of the mark.
+    """
+    length = max(self.length, _PIECE)
+    sums = totals(self.network, variables, stream, length)
+    count = jnp.maximum(sums["events"], 1)
+    return {
+      "nll": -(sums["log_density"] + sums["log_tail"]) / count,
+      "event_nll": -sums["log_density"] / count,
+      "rmse": jnp.sqrt(sums["squared_error"] / count),
+      "accuracy": sums["right"] / count,
+    }
+
+  def _fresh(self, key):
+    """The states of all streams at the beginning."""
+    shape = (len(self.data["train"].gaps),)
+    return self.network.apply(self.init(key), shape, method="fresh")
+
+  def _reset(self, count, first):
+    """Marks the first event of pieces, if they begin a stream."""
+    begin = (jnp.arange(self.length) == 0) & first
+    return jnp.broadcast_to(begin, (count, self.length))
+
+
+def totals(
+  network: event_network.EventNetwork,
+  variables: base.PyTree,
+  stream: Stream,
+  length: int,
+) -> dict[str, jax.Array]:
+  """Sums what is scored of a stream, piece by piece with states carried.
+
+  Args:
+    network: the network.
+    variables: of the network.
+    stream: the stream.
+    length: events of a piece; it changes nothing but memory and speed.
+
+  Returns:
+    The sums "log_density", "log_tail", "squared_error", "right" and "events".
+  """
+  total = stream.rows.gaps.shape[1] - 1
+  length = min(length, total)
+  whole, rest = divmod(total, length)
+
+  def piece(states, begin, size):
+    rows = jax.tree.map(
+      lambda x: lax.dynamic_slice_in_dim(x, begin, size + 1, axis=1),
+      jax.tree.map(jnp.asarray, stream.rows),
+    )
+    before, target = _shifted(rows)
+    number = begin + jnp.arange(size)
+    prediction, states = network.apply(
+      variables,
+      before,
+      _positive(target.gaps),
+      states,
+      (number == 0)[None],
+      method="go_on",
+    )
+    scored = number >= stream.first
+    scores = _scores(prediction, target) | {"events": jnp.ones((1, size))}
+    sums = {
+      name: jnp.where(scored, value, 0).sum() for name, value in scores.items()
+    }
+    return states, sums
+
+  states, sums = lax.scan(
+    lambda states, i: piece(states, i * length, length),
+    network.apply(variables, (1,), method="fresh"),
+    jnp.arange(whole),
+  )
+  sums = jax.tree.map(lambda x: x.sum(axis=0), sums)
+  if rest:
+    states, last = piece(states, whole * length, rest)
+    sums = jax.tree.map(jnp.add, sums, last)
+  # An event right at the end leaves no time: its logarithm stays finite.
+  tail = jnp.full((1, 1), jnp.maximum(stream.tail, 1e-6))
+  last = jax.tree.map(lambda x: jnp.asarray(x[:, -1:]), stream.rows)
+  prediction, _ = network.apply(
+    variables, last, tail, states, jnp.zeros((1, 1), bool), method="go_on"
+  )
+  silence = prediction.gap.log_survival(tail)[0, 0]
+  return sums | {"log_tail": jnp.where(stream.tail > 0, silence, 0.0)}
+
+
+def _shifted(rows):
+  """The events before those that are predicted, and these."""
+  return Rows(*(x[:, :-1] for x in rows)), Rows(*(x[:, 1:] for x in rows))
+
+
+def _positive(gaps):
+  """Gaps, 1 where an event begins the observation."""
+  return jnp.where(gaps > 0, gaps, 1.0)
+
+
+def _scores(prediction, target):
+  """Scores (batch, length) of each event, by name."""
+  logs = jax.nn.log_softmax(prediction.mark_logits)
+  log_mark = jnp.take_along_axis(logs, target.marks[..., None], axis=-1)[..., 0]
+  timed = target.gaps > 0
+  log_gap = prediction.gap.log_density(_positive(target.gaps))
+  error = prediction.gap.expectation() - target.gaps
+  right = jnp.argmax(logs, axis=-1) == target.marks
+  return {
+    "log_density": log_mark + jnp.where(timed, log_gap, 0.0),
+    "squared_error": jnp.where(timed, error**2, 0.0),
+    "right": right.astype(jnp.float32),
+  }
+
+
+def make(
+  arm: event_arms.ArmConfig, splits: data.Splits, config: Any
+) -> supervised.Problem:
+  """Returns the problem of an arm: of one stream, if the config carries it."""
+  if getattr(config, "carry", None) is None:
+    return events.Problem(arm, splits)
+  return Problem(arm, splits, length=config.carry)
+
+
+TASK = dataclasses.replace(events.TASK, problem=make)

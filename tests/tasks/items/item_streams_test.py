@@ -1,0 +1,143 @@
+"""States of users: equal to whole histories, and constant in memory."""
+
+import resource
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseq import nn
+from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import item_streams
+
+# float32, with sums in another order.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+RNG = np.random.default_rng(0)
+HISTORIES = [RNG.integers(1, 13, n).astype(np.int32) for n in (1, 5, 3, 9, 2)]
+GAPS = [RNG.uniform(0.5, 3, len(one)).astype(np.float32) for one in HISTORIES]
+NAMES = list("abcde")
+
+
+def network_of(mixer="gru", items=12, length=50, **options):
+  stack = nn.StackConfig(mixer, d_model=8, num_layers=1)
+  network = item_network.ItemNetwork(
+    nn.NetworkConfig(stack), items, length, **options
+  )
+  first = np.ones((1, 2), np.int32)
+  gaps = {"gaps": np.ones((1, 2), np.float32)} if network.gaps else {}
+  variables = network.init(
+    jax.random.key(1), first, np.array([2], np.int32), **gaps
+  )
+  return network, variables
+
+
+def offline(network, variables, histories, gaps=None):
+  """Logits after each history, alone."""
+  return np.concatenate(
+    [
+      network.apply(
+        variables,
+        history[None],
+        np.array([len(history)], np.int32),
+        last=True,
+        **({} if gaps is None else {"gaps": gaps[n][None]}),
+      )
+      for n, history in enumerate(histories)
+    ]
+  )
+
+
+@pytest.mark.parametrize(
+  "mixer",
+  [
+    "gru",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("attention", "s5")),
+  ],
+)
+def test_events_one_by_one_are_the_whole(mixer, monkeypatch):
+  with_gaps = mixer == "s5"
+  network, variables = network_of(mixer, gaps=with_gaps)
+  gaps = GAPS if with_gaps else None
+  logits = offline(network, variables, HISTORIES, gaps)
+  wanted = np.asarray(jax.nn.log_softmax(logits))
+
+  def check(items, scores):
+    np.testing.assert_allclose(
+      scores, np.take_along_axis(wanted, items, 1), **CLOSE
+    )
+    np.testing.assert_allclose(scores, -np.sort(-wanted), **CLOSE)
+
+  # In rows of ten, two of which have more than one user.
+  monkeypatch.setattr(item_streams, "_ROW", 10)
+  features = item_streams.features_of(network, variables, HISTORIES, gaps)
+  none = [()] * 5
+  check(*item_streams.best(network, variables, features, none, 12))
+  users = item_streams.Users(network, variables)
+  before = [one[:-2] for one in HISTORIES[1:4]]
+  earlier = None if gaps is None else [one[:-2] for one in gaps[1:4]]
+  users.fill(NAMES[1:4], before, earlier)
+  for n, (name, history) in enumerate(zip(NAMES, HISTORIES)):
+    count = len(before[n - 1]) if 1 <= n < 4 else 0
+    for place in range(count, len(history)):
+      gap = None if gaps is None else gaps[n][place]
+      users.update(name, int(history[place]), gap)
+  check(*users.recommend(NAMES, 12, repeats=True))
+  assert users.seen("d") == set(HISTORIES[3].tolist())
+
+
+def test_what_is_taken_or_not_allowed_is_left_out():
+  network, variables = network_of()
+  users = item_streams.Users(network, variables)
+  users.fill(NAMES, HISTORIES)
+  allowed = np.arange(12) < 6
+  items, scores = users.recommend(NAMES, 20, allowed=allowed)
+  assert items.shape == (5, 12)
+  for row, score, history in zip(items, scores, HISTORIES):
+    shown = row[np.isfinite(score)]
+    assert set(shown + 1) == set(range(1, 7)) - set(history.tolist())
+  # A user is where they are asked for.
+  alone, _ = users.recommend(["c"], 3)
+  np.testing.assert_array_equal(alone[0], users.recommend(NAMES, 3)[0][2])
+
+
+def test_who_or_what_is_not_there_is_named():
+  network, variables = network_of()
+  users = item_streams.Users(network, variables)
+  users.update("a", 3)
+  assert "a" in users
+  assert len(users) == 1
+  with pytest.raises(ValueError, match="users: got 'b', expected one that has"):
+    users.recommend(["b"])
+  with pytest.raises(ValueError, match="users: got 'a', expected new ones"):
+    users.fill(["a"], [np.array([1])])
+  with pytest.raises(ValueError, match="item: got 13, expected"):
+    users.update("a", 13)
+
+
+@pytest.mark.slow
+def test_a_million_items_fit_into_memory():
+  """Training looks at a sample; users are scored a few at a time."""
+  items, width = 1_000_000, 8
+  network, variables = network_of(items=items)
+  users = item_streams.Users(network, variables)
+  for n in range(40):
+    users.update(n, 1 + n * 20_011 % items)
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  best, scores = users.recommend(range(40), 10)
+  assert best.shape == (40, 10)
+  assert np.isfinite(scores).all()
+
+  def loss(variables):
+    history = np.arange(1, 101, dtype=np.int32).reshape(2, 50)
+    lengths = np.array([50, 50], np.int32)
+    arrays = history, lengths, history, np.ones((2, 256), np.int32)
+    positive, negative = network.apply(variables, *arrays, method="compare")
+    return negative.mean() - positive.mean()
+
+  grad = jax.jit(jax.grad(loss))(variables)
+  assert np.isfinite(grad["params"]["network"]["embed"]["embedding"]).all()
+  grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+  # Scores of 16 users are 64 MB, a gradient is 32 MB; all users at all of 50
+  # places would be 8 GB.
+  assert grown < 800 * 1024, f"{grown / 1024:.0f} MiB"
+  assert width == network.config.stack.d_model
