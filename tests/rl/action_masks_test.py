@@ -485,7 +485,7 @@ def test_masks_of_another_size_and_of_numbers_are_refused():
 
 
 def test_checks_find_a_mask_that_allows_nothing():
-  env = wrappers.FlattenHistory(Some(chance=0.0))
+  env = wrappers.CheckedMasks(Some(chance=0.0))
   key = jax.random.key(0)
   # Unchecked it is played all the same.
   _, state = jax.jit(env.reset)(key)
@@ -496,7 +496,7 @@ def test_checks_find_a_mask_that_allows_nothing():
     error, _ = checkify.checkify(call)()
     with pytest.raises(checkify.JaxRuntimeError, match="False alone"):
       error.throw()
-  free = wrappers.FlattenHistory(Some(chance=1.0))
+  free = wrappers.CheckedMasks(Some(chance=1.0))
   error, _ = checkify.checkify(lambda: free.reset(key))()
   error.throw()
 
