@@ -339,15 +339,17 @@ def test_actions_are_taken_and_judged_under_the_mask_that_was_shown():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(_CONFIGS))
-def test_no_cell_is_shot_at_twice(name):
+@pytest.mark.parametrize(
+  ("name", "steps"), [("ppo", 4000), ("pqn", 400), ("r2d2", 400)]
+)
+def test_no_cell_is_shot_at_twice(name, steps):
   config = _config(
     name, "BattleshipEasy", env_options=(("board_size", 6), ("masked", True))
   )
   player, variables = _untrained(config)
   world = rollout.start(player, jax.random.key(2), 256, variables)
-  taken = _play(player, variables, jax.random.key(3), world, 4000)
-  assert taken.action.size >= 1_000_000
+  taken = _play(player, variables, jax.random.key(3), world, steps)
+  assert taken.action.size == 256 * steps
   assert _forbidden(taken) == 0
   # All ships are sunk within as many shots as there are cells.
   ended = np.asarray(taken.terminated | taken.truncated)
