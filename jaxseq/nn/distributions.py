@@ -7,6 +7,16 @@ import jax
 import jax.numpy as jnp
 
 
+def allowed(mask: jax.Array, values: jax.Array) -> jax.Array:
+  """Returns values (..., n), -inf where a mask (..., n) forbids them.
+
+  Their gradient is exactly 0 there. Where a mask forbids all of a row it is
+  taken to allow all of it: there is no distribution over nothing.
+  """
+  mask = mask | ~mask.any(axis=-1, keepdims=True)
+  return jnp.where(mask, values, -jnp.inf)
+
+
 def _wide(x: jax.Array) -> jax.Array:
   """At least float32: log-probabilities need the digits."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -42,6 +52,26 @@ class Categorical(NamedTuple):
     # 0 log 0 = 0, also in the gradient.
     finite = jnp.where(jnp.isneginf(log_p), 0, log_p)
     return -jnp.sum(jnp.exp(log_p) * finite, axis=-1)
+
+  def masked(self, mask: jax.Array) -> "Categorical":
+    """Returns the distribution over the values that a mask (..., n) allows.
+
+    Where it allows none, all are.
+    """
+    return self._replace(logits=allowed(mask, self.logits))
+
+  def kl(self, other: "Categorical") -> jax.Array:
+    """Returns the divergence (...) of another distribution from this one.
+
+    In nats, of sum p (log p - log q). It is finite only where the other one
+    forbids nothing that this one allows, as under one mask.
+    """
+    log_p = jax.nn.log_softmax(_wide(self.logits))
+    log_q = jax.nn.log_softmax(_wide(other.logits))
+    # 0 log 0 = 0, also in the gradient.
+    never = jnp.isneginf(log_p)
+    apart = jnp.where(never, 0, log_p) - jnp.where(never, 0, log_q)
+    return jnp.sum(jnp.exp(log_p) * apart, axis=-1)
 
   def mode(self) -> jax.Array:
     """Returns the most probable values: (...) int32."""

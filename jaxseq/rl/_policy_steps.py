@@ -103,14 +103,16 @@ def _told(policy):
     parts = [part.logits for part in policy.parts]
     return {"logits": jnp.concatenate(parts, axis=-1)}
   numbers = policy._asdict()
-  numbers.pop("epsilon", None)
+  for name in ("epsilon", "mask"):
+    numbers.pop(name, None)
   return {k: jnp.broadcast_to(x, policy[0].shape) for k, x in numbers.items()}
 
 
 def _draw(policy, noise):
   """An action of a distribution, by noise."""
   if isinstance(policy, q_networks.EpsilonGreedy):
-    other = jnp.argmax(noise[..., :-1], axis=-1).astype(jnp.int32)
+    drawn = jnp.where(jnp.isneginf(policy.values), -1, noise[..., :-1])
+    other = jnp.argmax(drawn, axis=-1).astype(jnp.int32)
     explores = noise[..., -1] < policy.epsilon
     return jnp.where(explores, other, policy.mode())
   if hasattr(policy, "parts"):

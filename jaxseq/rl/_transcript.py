@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import spaces
 
@@ -45,6 +46,7 @@ def first_length(recording: rollout.Transition) -> int:
 
 def flat(observation: Any) -> np.ndarray:
   """Returns observations over time as rows; of those with images the images."""
+  observation, _ = action_masks.split(observation)
   if isinstance(observation, wrappers.ImageObservation):
     observation = observation.image
   return np.asarray(observation).reshape(len(observation), -1)

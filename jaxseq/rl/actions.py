@@ -85,9 +85,31 @@ class Factored(NamedTuple):
     """Returns the sum of the choices' entropies: (...)."""
     return sum(part.entropy() for part in self.parts)
 
+  def masked(self, mask: Array) -> "Factored":
+    """Returns the choices among what a mask allows.
+
+    The mask, (..., n), has those of all choices one after the other; a choice
+    of which it allows nothing is free.
+    """
+    masks = _split([part.logits.shape[-1] for part in self.parts], mask)
+    return Factored(tuple(p.masked(m) for p, m in zip(self.parts, masks)))
+
 
 def factored(sizes: tuple[int, ...], logits: Array) -> Factored:
   """Splits (..., sum(sizes)) logits into the logits of `len(sizes)` choices."""
-  ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-  parts = jnp.split(logits, ends, axis=-1)
+  parts = _split(sizes, logits)
   return Factored(tuple(distributions.Categorical(part) for part in parts))
+
+
+def uniform(spec: Spec, mask: Array) -> distributions.Categorical | Factored:
+  """Returns the policy of a player at random, who keeps to a mask (..., n)."""
+  logits = jnp.zeros(mask.shape, jnp.float32)
+  if spec.kind == "factored":
+    return factored(spec.sizes, logits).masked(mask)
+  return distributions.Categorical(logits).masked(mask)
+
+
+def _split(sizes, numbers):
+  """The numbers of each of several choices."""
+  ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+  return jnp.split(numbers, ends, axis=-1)

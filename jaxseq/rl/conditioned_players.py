@@ -24,6 +24,7 @@ from jaxseq.rl import mixtures
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.tasks import decision
 
@@ -54,6 +55,9 @@ def actions_of(player: rollout.Player) -> decision.Actions:
   Raises:
     ValueError: if they are neither one choice nor bounded numbers in a vector.
   """
+  seen = player.env.observation_space(player.env_params)
+  if action_masks.is_masked(seen):
+    raise _validate.error("env_id", seen, "observations without a mask")
   space = spaces.convert(player.env.action_space(player.env_params))
   match space:
     case spaces.Discrete():

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
@@ -173,15 +174,18 @@ class Trials(wrappers.Wrapper):
       shown, state, reward, terminated, truncated, final, info
     )
 
-  def observation_space(self, params: Params | None = None) -> spaces.Box:
-    """All vectors of the size of an observation."""
+  def observation_space(self, params: Params | None = None) -> spaces.Space:
+    """All vectors of the size of an observation, and masks if it has one."""
+    params = self._or_default(params)
     size = spaces.flat_size(self.shown_space(params)) + self.previous_reward + 2
-    size += self._action_size(self._or_default(params))
-    return spaces.Box(-math.inf, math.inf, (size,))
+    size += self._action_size(params)
+    vectors = spaces.Box(-math.inf, math.inf, (size,))
+    return action_masks.like(self.env.observation_space(params.env), vectors)
 
   def shown_space(self, params: Params | None = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
-    return self.env.observation_space(self._or_default(params).env)
+    space = self.env.observation_space(self._or_default(params).env)
+    return action_masks.shown(space)
 
   def action_space(self, params: Params | None = None) -> spaces.Space:
     """The environment's actions."""
@@ -214,9 +218,10 @@ class Trials(wrappers.Wrapper):
     return spaces.flatten(self.action_space(params), action)
 
   def _flatten(self, observation, action, reward, ended, start, params):
-    space = self.env.observation_space(params.env)
-    parts = [spaces.flatten(space, observation), action]
+    observation, mask = action_masks.split(observation)
+    parts = [spaces.flatten(self.shown_space(params), observation), action]
     if self.previous_reward:
       parts.append(reward[None])
     flags = jnp.stack([ended, start]).astype(jnp.float32)
-    return jnp.concatenate([*parts, flags])
+    flat = jnp.concatenate([*parts, flags])
+    return action_masks.join(flat, mask)

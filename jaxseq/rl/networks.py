@@ -19,6 +19,7 @@ from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import encoders
+from jaxseq.rl.envs import action_masks
 
 Array = jax.Array
 
@@ -44,6 +45,9 @@ class Distribution(Protocol):
 
   def log_prob(self, action: Array, /) -> Array:
     """Returns the log-probabilities (...) of actions."""
+
+  def masked(self, mask: Array, /) -> "Distribution":
+    """Returns that of the actions that a mask allows, see `action_masks`."""
 
 
 class Policy(Protocol):
@@ -128,7 +132,8 @@ class Recurrent(linen.Module):
     """Runs over whole sequences.
 
     Args:
-      observation: (*batch, time, d).
+      observation: (*batch, time, d); with the mask of actions that is to be
+        respected, if there is one, as in `envs.action_masks`.
       states: memories before the first element; fresh ones if None.
       reset: (*batch, time) bool; where True the memory is made fresh before
         that observation.
@@ -139,7 +144,7 @@ class Recurrent(linen.Module):
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    config, x = self.config, observation
+    config, (x, mask) = self.config, action_masks.split(observation)
     if config.encoder is not None:
       image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
       x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
@@ -152,7 +157,17 @@ class Recurrent(linen.Module):
     )(x)
     memory = nn.SequenceModel(config.stack, name="memory")
     x, states = memory(x, states, reset, train, step=step)
-    return *self.heads(x), states
+    policy, value = self.heads(x)
+    if mask is not None:
+      policy, value = self.masked(policy, value, mask)
+    return policy, value, states
+
+  @linen.nowrap
+  def masked(
+    self, policy: Distribution, value: Array, mask: Array
+  ) -> tuple[Distribution, Array]:
+    """Returns policy and values of the actions that a mask allows."""
+    return policy.masked(mask), value
 
   def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns policy and values of features (*batch, time, d_model)."""

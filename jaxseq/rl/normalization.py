@@ -18,6 +18,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import networks
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.training import optimizers
 
@@ -124,8 +125,10 @@ class Normalized:
     """Runs the network; the arguments are those of its own `apply`."""
     variables = dict(variables)
     statistics = variables.pop(COLLECTION, self.statistics)
+    observation, mask = action_masks.split(observation)
     scaled = normalize(statistics, observation)
     seen = jnp.where(jnp.array(self.is_number), scaled, observation)
+    seen = action_masks.join(seen, mask)
     return self.network.apply(variables, seen, *args, **options)
 
   def initial_state(
@@ -146,11 +149,12 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   observations are choices only is left as it is. The environment is one as
   `rollout.environment` returns it, with its parameters.
   """
-  if isinstance(env.observation_space(env_params), spaces.Dict):
+  space = action_masks.shown(env.observation_space(env_params))
+  if isinstance(space, spaces.Dict):
     expected = "False: images are scaled by 255"
     raise _validate.error("normalize_observation", True, expected)
   is_number = spaces.is_number(env.shown_space(env_params)).tolist()
-  size = spaces.flat_size(env.observation_space(env_params))
+  size = spaces.flat_size(space)
   return Normalized(network, (*is_number, *(False,) * (size - len(is_number))))
 
 
@@ -161,11 +165,12 @@ def after_update(
 
   Args:
     statistics: before the update.
-    observation: (..., d), what the update has seen.
+    observation: (..., d), what the update has seen, with its mask if it has
+      one.
     skipped: optimizer steps of the update that have been left out, if such
       steps are: then nothing is added, nor what is not finite.
   """
-  merged = merge(statistics, observation)
+  merged = merge(statistics, action_masks.split(observation)[0])
   if skipped is None:
     return merged
   whole = jnp.stack([jnp.isfinite(leaf).all() for leaf in merged]).all()

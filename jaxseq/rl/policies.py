@@ -33,6 +33,7 @@ from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import _described_spaces
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 
 # The environment of a policy that acts, see `envs.outside`.
@@ -109,10 +110,13 @@ class Trained:
       The action, as the environment takes it, and the memory afterwards.
 
     Raises:
-      ValueError: if the observation is none of the environment.
+      ValueError: if the observation is none of the environment, or its mask
+        allows no action.
     """
     space = self.observation_space
     observation = _described_spaces.element("observation", space, observation)
+    if not isinstance(memory.first, jax.core.Tracer):
+      _check_mask(self._player, observation)
     action, memory = self._decide(self.variables, observation, memory, key)
     if not isinstance(memory.first, jax.core.Tracer):
       # Environments of other libraries know no arrays of JAX.
@@ -250,6 +254,14 @@ def export_step(
     policy._player, policy.variables, deterministic, about
   )
   return step_program.save(path, step, format, batch=batch, platforms=platforms)
+
+
+def _check_mask(player, observation):
+  """Checks that an observation to act on allows something."""
+  _, mask = action_masks.split(observation)
+  actions = player.env.action_space(player.env_params)
+  if mask is not None and not action_masks.choosable(actions, mask):
+    raise _validate.error(action_masks.MASK, "False alone", "an action")
 
 
 def _seen(config) -> tuple[tuple[str, Any], ...]:

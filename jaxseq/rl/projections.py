@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 
 
@@ -80,7 +81,7 @@ class Projected(wrappers.Wrapper):
     """Draws the maps and starts an episode."""
     key_env, key_observation, key_action = jax.random.split(key, 3)
     observation, env_state = self.env.reset(key_env, params)
-    size = spaces.flat_size(self.env.observation_space(params))
+    size = spaces.flat_size(self._inner_space(params))
     shape = (self.observation_size, size)
     if self.kind == "orthogonal":
       observation_map = math.sqrt(2) * orthonormal(key_observation, shape)
@@ -110,9 +111,11 @@ class Projected(wrappers.Wrapper):
     shown = self._project(observation, state, params)
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: PyTree = None) -> spaces.Box:
-    """All vectors of the size of an observation."""
-    return spaces.Box(-math.inf, math.inf, (self.observation_size,))
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """All vectors of the size of an observation, and masks if it has one."""
+    space = self.env.observation_space(self._or_default(params))
+    vectors = spaces.Box(-math.inf, math.inf, (self.observation_size,))
+    return action_masks.like(space, vectors)
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
     """The environment's actions, or numbers that matter between -1 and 1."""
@@ -121,10 +124,16 @@ class Projected(wrappers.Wrapper):
     return spaces.Box(-1.0, 1.0, (self.action_size,))
 
   def _project(self, observation, state, params):
-    flat = spaces.flatten(self.env.observation_space(params), observation)
+    observation, mask = action_masks.split(observation)
+    flat = spaces.flatten(self._inner_space(params), observation)
     # Full precision also on accelerators: the map is not learned around.
     precision = jax.lax.Precision.HIGHEST
-    return jnp.matmul(state.observation_map, flat, precision=precision)
+    seen = jnp.matmul(state.observation_map, flat, precision=precision)
+    return action_masks.join(seen, mask)
+
+  def _inner_space(self, params):
+    """The space of what is projected."""
+    return action_masks.shown(self.env.observation_space(params))
 
 
 def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

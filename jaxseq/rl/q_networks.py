@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
+from jaxseq.nn import distributions
 from jaxseq.rl import networks
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.losses import td
@@ -28,16 +29,26 @@ class EpsilonGreedy(NamedTuple):
   """The best action, or with some probability one drawn uniformly.
 
   Attributes:
-    values: (..., n) action values.
+    values: (..., n) action values, -inf where an action is forbidden.
     epsilon: probability of a uniform draw, of a shape that broadcasts to (...).
+    mask: (..., n) bool, the actions that are allowed; all if None.
   """
 
   values: Array
   epsilon: Array
+  mask: Array | None = None
+
+  def masked(self, mask: Array) -> "EpsilonGreedy":
+    """Returns the policy over the actions that a mask (..., n) allows.
+
+    Where it allows none, all are.
+    """
+    values = distributions.allowed(mask, self.values)
+    return EpsilonGreedy(values, self.epsilon, ~jnp.isneginf(values))
 
   def sample(self, key: Array) -> Array:
     """Draws actions: (...) int32."""
-    return exploration.epsilon_greedy(key, self.values, self.epsilon)
+    return exploration.epsilon_greedy(key, self.values, self.epsilon, self.mask)
 
   def mode(self) -> Array:
     """Returns the best actions: (...) int32."""
@@ -45,9 +56,16 @@ class EpsilonGreedy(NamedTuple):
 
   def log_prob(self, action: Array) -> Array:
     """Returns the log-probabilities of actions (...): (...)."""
-    chance = self.epsilon / self.values.shape[-1]
+    n = self.values.shape[-1]
+    if self.mask is not None:
+      n = self.mask.sum(axis=-1)
+    chance = self.epsilon / n
     best = (1 - self.epsilon) + chance
-    return jnp.log(jnp.where(action == self.mode(), best, chance))
+    log_prob = jnp.log(jnp.where(action == self.mode(), best, chance))
+    if self.mask is None:
+      return log_prob
+    allowed = td.take_action(self.mask, action)
+    return jnp.where(allowed, log_prob, -jnp.inf)
 
 
 class QNetwork(networks.Recurrent):
@@ -81,3 +99,11 @@ class QNetwork(networks.Recurrent):
       values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1)
+
+  @linen.nowrap
+  def masked(
+    self, policy: EpsilonGreedy, value: Array, mask: Array
+  ) -> tuple[EpsilonGreedy, Array]:
+    """Returns the policy of allowed actions, and the best one's value."""
+    policy = policy.masked(mask)
+    return policy, policy.values.max(axis=-1)

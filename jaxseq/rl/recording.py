@@ -22,6 +22,7 @@ from jaxseq.nn import masks
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -149,7 +150,8 @@ def record(
   def flat(array):
     return np.swapaxes(np.asarray(array), 0, 1)[rows]
 
-  seen = played.observation[..., : observation_size(player)]
+  seen, _ = action_masks.split(played.observation)
+  seen = seen[..., : observation_size(player)]
   return trajectories.from_flat(
     *map(flat, (seen, actions, played.reward, dones))
   )

@@ -30,7 +30,8 @@ class World(NamedTuple):
   Attributes:
     env_state: environment states, leading axis num_envs; of a mixture, a tuple
       of those of each block.
-    observation: (num_envs, d), to act on next; or an `ImageObservation`.
+    observation: (num_envs, d), to act on next; or an `ImageObservation`; or
+      either with its mask, see `envs.action_masks`.
     reset: (num_envs,) bool; the memory is to be made fresh before the
       observation, the first of an episode that follows another one.
     memory: sequence-model states, leading axis num_envs.
@@ -100,9 +101,9 @@ def environment(
 
   Returns:
     An environment with flat float32 observations that hold the previous
-    action and the first-step flag, or with `wrappers.ImageObservation`s, and
-    with episode statistics, or a mixture of such environments; and the
-    parameters to call it with.
+    action and the first-step flag, or with `wrappers.ImageObservation`s, beside
+    them the mask of actions if it has one, and with episode statistics, or a
+    mixture of such environments; and the parameters to call it with.
 
   Raises:
     ValueError: if the id, an option or a parameter is unknown.

@@ -18,6 +18,7 @@ from jaxseq._types import PyTree
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.replay import frame_rows
@@ -117,6 +118,10 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Game:
   if not (single and isinstance(actions, spaces.Discrete)):
     what = "a single environment with Discrete actions"
     raise _validate.error("env_id", env_id, what)
-  if not spaces.is_image(env.observation_space(env_params)):
+  seen = env.observation_space(env_params)
+  if action_masks.is_masked(seen):
+    what = "an environment without masks of actions"
+    raise _validate.error("env_id", env_id, what)
+  if not spaces.is_image(seen):
     env = wrappers.flat(env)
   return Game(env_id, env, env_params, getattr(env, "frame_stack", 1))

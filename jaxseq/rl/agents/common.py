@@ -23,6 +23,7 @@ from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
+from jaxseq.rl.envs import action_masks
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -158,7 +159,9 @@ def player(
   env, env_params = rollout.environment(
     config.env_id, options, config.env_params, as_images=as_images
   )
-  network = make(actions.spec_of(env.action_space(env_params)))
+  decided = env.action_space(env_params)
+  action_masks.check(env.observation_space(env_params), decided)
+  network = make(actions.spec_of(decided))
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)

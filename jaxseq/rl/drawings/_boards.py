@@ -50,7 +50,7 @@ def draw_battleship(canvas, area, film, t):
   size, states = film.game.board_size, film.states
   ships = _bitboard.to_grid(states.ships[t], size)
   guesses = _bitboard.to_grid(states.guesses[t], size)
-  shot = film.action(t)
+  shot = _cell(film.action(t), size)
   guesses[shot] = 1
   boxes = paint.grid(area, size, size)
   for row, column in np.ndindex(size, size):
@@ -68,7 +68,7 @@ def draw_minesweeper(canvas, area, film, t):
   game, states = film.game, film.states
   mines = _bitboard.to_grid(states.mines[t], game.width)
   opened = _bitboard.to_grid(states.opened[t], game.width)
-  chosen = film.action(t)
+  chosen = _cell(film.action(t), game.width)
   opened[chosen] = 1
   padded = np.pad(mines, 1)
   boxes = paint.grid(area, game.height, game.width)
@@ -84,6 +84,11 @@ def draw_minesweeper(canvas, area, film, t):
       count = padded[row : row + 3, column : column + 3].sum()
       canvas.text(paint.middle(box), str(count), 0.5 * size)
   canvas.box(boxes[chosen[0]][chosen[1]], None, paint.BLUE, 3)
+
+
+def _cell(action, width):
+  """Row and column of an action that has these, or the number of a cell."""
+  return action if len(action) == 2 else divmod(action[0], width)
 
 
 def draw_concentration(canvas, area, film, t):

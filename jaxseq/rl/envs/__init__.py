@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.rl.envs import action_masks as action_masks
   from jaxseq.rl.envs import adapters as adapters
   from jaxseq.rl.envs import atari as atari
   from jaxseq.rl.envs import bandit as bandit

@@ -32,6 +32,18 @@ def cell(height: int, row: jax.Array, column: jax.Array) -> jax.Array:
   return jnp.where(rows == row, jnp.int32(1) << column, 0)
 
 
+def place(action: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
+  """Returns row and column of a cell, from these or from its number."""
+  if jnp.ndim(action):
+    return action[0], action[1]
+  return jnp.divmod(jnp.asarray(action), width)
+
+
+def free(board: jax.Array, width: int) -> jax.Array:
+  """Returns which cells do not belong to the board, (height * width,) bool."""
+  return to_grid(board, width).reshape(-1) == 0
+
+
 def is_empty(board: jax.Array) -> jax.Array:
   """Returns whether no cell belongs to the board, () bool."""
   return ~jnp.any(board != 0)

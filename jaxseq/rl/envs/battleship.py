@@ -13,6 +13,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import _preparation
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
@@ -67,9 +68,15 @@ class Battleship(base.Environment):
 
   Attributes:
     board_size: number of rows and of columns.
+    cells: whether an action is one choice among all cells, row by row, in
+      place of a row and a column.
+    masked: whether observations come with a mask of the cells that have not
+      been shot at, see `action_masks`; an action is one choice then, too.
   """
 
   board_size: int = 8
+  cells: bool = False
+  masked: bool = False
 
   # Missed or hit.
   observations = spaces.Discrete(2)
@@ -106,7 +113,8 @@ class Battleship(base.Environment):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    shot = _bitboard.cell(self.board_size, action[0], action[1])
+    row, column = _bitboard.place(action, self.board_size)
+    shot = _bitboard.cell(self.board_size, row, column)
     hit = ~_bitboard.is_empty(state.ships & ~state.guesses & shot)
     hit_reward = jnp.float32(1 / self.num_ship_cells)
     missed = jnp.float32(-1 / (self.board_size**2 - self.num_ship_cells))
@@ -121,16 +129,27 @@ class Battleship(base.Environment):
     )
     return state, reward
 
-  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
-    """Returns whether the last shot has hit, () int32."""
-    return state.hit
+  def observe(self, state: EnvState, params: PyTree) -> PyTree:
+    """Returns whether the last shot has hit, () int32, and a mask if asked."""
+    mask = None
+    if self.masked:
+      mask = _bitboard.free(state.guesses, self.board_size)
+    return action_masks.join(state.hit, mask)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether all ships are sunk, () bool."""
     return state.hits == self.num_ship_cells
 
-  def action_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
-    """A row and a column."""
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """Missed or hit, and the mask if it is asked for."""
+    if self.masked:
+      return action_masks.with_mask(self.observations, self.board_size**2)
+    return self.observations
+
+  def action_space(self, params: PyTree = None) -> spaces.Space:
+    """A row and a column, or a cell."""
+    if self.cells or self.masked:
+      return spaces.Discrete(self.board_size**2)
     return spaces.MultiDiscrete((self.board_size, self.board_size))
 
   def _begin(self, words, fleet, is_wanted):

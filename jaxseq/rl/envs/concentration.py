@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import _decks
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import spaces
@@ -59,9 +60,12 @@ class Concentration(card_game.CardGame):
   Attributes:
     num_decks: decks of 52 cards that are shuffled together.
     card_types: what is seen of a card: 2 colours or 13 ranks.
+    masked: whether observations come with a mask of the cards that are neither
+      matched nor wait in the hand, see `action_masks`.
   """
 
   card_types: int = _decks.COLORS
+  masked: bool = False
 
   reset_words = 0
 
@@ -119,11 +123,15 @@ class Concentration(card_game.CardGame):
     )
     return state, reward
 
-  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> PyTree:
     """Returns the card at each position, or `card_types`, (n,) int32."""
     hand = self._at(state.shown[0]) | self._at(state.shown[1])
     face_up = (state.matched == 1) | hand
-    return jnp.where(face_up, state.values, self.card_types)
+    mask = None
+    if self.masked:
+      mask = (state.matched == 0) & ~self._at(state.held)
+    seen = jnp.where(face_up, state.values, self.card_types)
+    return action_masks.join(seen, mask)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether all cards are matched, () bool."""
@@ -133,9 +141,12 @@ class Concentration(card_game.CardGame):
     """The positions."""
     return spaces.Discrete(self.num_cards)
 
-  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
     """The card types and face down, for each position."""
-    return spaces.MultiDiscrete((self.card_types + 1,) * self.num_cards)
+    cards = spaces.MultiDiscrete((self.card_types + 1,) * self.num_cards)
+    return (
+      action_masks.with_mask(cards, self.num_cards) if self.masked else cards
+    )
 
   def _at(self, position):
     """Marks one position, (n,) bool, or none if it is negative."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
@@ -55,11 +56,17 @@ class MineSweeper(base.Environment):
     height: number of rows.
     width: number of columns.
     num_mines: number of mines; they lie anywhere with equal probability.
+    cells: whether an action is one choice among all cells, row by row, in
+      place of a row and a column.
+    masked: whether observations come with a mask of the cells that have not
+      been opened, see `action_masks`; an action is one choice then, too.
   """
 
   height: int = 4
   width: int = 4
   num_mines: int = 2
+  cells: bool = False
+  masked: bool = False
 
   def __post_init__(self):
     for name in ("height", "width"):
@@ -99,7 +106,7 @@ class MineSweeper(base.Environment):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    row, column = action[0], action[1]
+    row, column = _bitboard.place(action, self.width)
     here = _bitboard.cell(self.height, row, column)
     is_mine = ~_bitboard.is_empty(state.mines & here)
     is_new = _bitboard.is_empty((state.mines | state.opened) & here)
@@ -120,9 +127,10 @@ class MineSweeper(base.Environment):
     )
     return state, reward
 
-  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> PyTree:
     """Returns the number of mines around the cell last opened, () int32."""
-    return state.count
+    mask = _bitboard.free(state.opened, self.width) if self.masked else None
+    return action_masks.join(state.count, mask)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the game is lost or won, () bool."""
@@ -133,13 +141,18 @@ class MineSweeper(base.Environment):
     at_limit = state.time >= params.max_steps_in_episode
     return at_limit & ~self.is_terminated(state, params)
 
-  def action_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
-    """A row and a column."""
+  def action_space(self, params: PyTree = None) -> spaces.Space:
+    """A row and a column, or a cell."""
+    if self.cells or self.masked:
+      return spaces.Discrete(self.height * self.width)
     return spaces.MultiDiscrete((self.height, self.width))
 
-  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The possible numbers of mines in three by three cells."""
-    return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """The possible numbers of mines in three by three cells, and a mask."""
+    counts = spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)
+    if self.masked:
+      return action_masks.with_mask(counts, self.height * self.width)
+    return counts
 
   def _lay_mines(self, words: jax.Array) -> jax.Array:
     """Draws `num_mines` different cells, all sets being equally likely."""

@@ -100,6 +100,7 @@ LIBRARIES = _registry.Registry(
   {
     "gymnasium": "jaxseq.rl.envs.adapters.gymnasium_vectors:make",
     "outside": "jaxseq.rl.envs._outside:make",
+    "view": "jaxseq.rl.envs._views:make",
   }
   | {
     library: f"jaxseq.rl.envs.adapters.libraries:{library}"

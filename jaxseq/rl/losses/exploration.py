@@ -6,7 +6,9 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-def epsilon_greedy(key: Array, q: Array, epsilon: float | Array) -> Array:
+def epsilon_greedy(
+  key: Array, q: Array, epsilon: float | Array, mask: Array | None = None
+) -> Array:
   """Returns the best actions or, with probability epsilon, uniform ones.
 
   Args:
@@ -14,6 +16,8 @@ def epsilon_greedy(key: Array, q: Array, epsilon: float | Array) -> Array:
     q: (*batch, n) action values.
     epsilon: probability of a uniform draw, of a shape that broadcasts to
       (*batch).
+    mask: (*batch, n) bool, the actions out of which to draw; all if None. The
+      values of others must be -inf.
 
   Returns:
     (*batch) int32.
@@ -21,8 +25,14 @@ def epsilon_greedy(key: Array, q: Array, epsilon: float | Array) -> Array:
   key_explore, key_action = jax.random.split(key)
   shape, n = q.shape[:-1], q.shape[-1]
   explore = jax.random.uniform(key_explore, shape) < epsilon
-  random_action = jax.random.randint(key_action, shape, 0, n, jnp.int32)
-  return jnp.where(explore, random_action, greedy(q))
+  if mask is not None:
+    n = mask.sum(axis=-1)
+  drawn = jax.random.randint(key_action, shape, 0, n, jnp.int32)
+  if mask is not None:
+    # The action with so many allowed ones before it.
+    reached = jnp.cumsum(mask, axis=-1) > drawn[..., None]
+    drawn = jnp.argmax(reached, axis=-1).astype(jnp.int32)
+  return jnp.where(explore, drawn, greedy(q))
 
 
 def greedy(q: Array) -> Array:

@@ -154,7 +154,7 @@ def test_no_gradient_flows_through_the_burn_in():
 
   @jax.jit
   def gradient(observation):
-    return jax.grad(
+    return jax.value_and_grad(
       lambda observation: _r2d2_loss.loss(
         config,
         r2d2.player(config).network,
@@ -165,11 +165,15 @@ def test_no_gradient_flows_through_the_burn_in():
       )[0]
     )(observation)
 
-  flows = np.abs(gradient(observation)).max(axis=(0, 2))
+  total, flows = gradient(observation)
+  flows = np.abs(flows).max(axis=(0, 2))
   np.testing.assert_array_equal(flows[:8], 0)
   # Beyond the last step, values are targets only.
   assert (flows[8:-1] > 0).all()
   assert flows[-1] == 0
+  # What is seen there counts all the same: it renews the stored memory.
+  other, _ = gradient(observation.at[:, :8].add(1))
+  assert other != total
 
 
 def with_dropout(rate):

@@ -1,0 +1,34 @@
+r"""Battleship with and without a mask of the cells that were shot at.
+
+    python -m experiments.icrl --config=configs/icrl/action_masks.py \
+      --workdir=DIR
+
+A shot at an old cell is wasted. The arm `masked` cannot fire one, as the mask
+says which cells are new; `free` has the same choice among all cells, without
+the mask. The mask is no part of what the network sees. Whoever shoots at new
+cells at random gets 0.08 on average, at any cells -0.45. `:tiny` learns
+nothing, and shows in seconds whether everything works.
+"""
+
+from configs import variants
+from configs.icrl import quickstart
+from jaxseq.training import configuration
+
+_GRU = quickstart.arms(gru=quickstart.GRU)["gru"]
+FULL = configuration.updated(
+  quickstart.FULL,
+  num_seeds=3,
+  references={"random, new cells": 0.077, "random": -0.449},
+  agent={"env_id": "BattleshipEasy", "total_steps": 204_800},
+  arms={
+    name: {**_GRU, "env_options": tuple(options.items())}
+    for name, options in {
+      "masked": {"masked": True},
+      "free": {"cells": True},
+    }.items()
+  },
+)
+get_config = variants.Variants(
+  full=FULL,
+  tiny=quickstart.small(FULL, rollout_length=64, total_steps=6 * 256),
+)

@@ -1,0 +1,43 @@
+"""Environments of which something is hidden, by the ids "view/NAME"."""
+
+from typing import Any
+
+from jaxseq.rl import mixtures
+from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
+from jaxseq.rl.envs import registry
+
+
+def make(
+  name: str,
+  *,
+  shown: tuple[int, ...] | None = None,
+  noise: float = 0.0,
+  delay: int = 0,
+  flicker: float = 0.0,
+  **options: Any,
+) -> protocol.Env:
+  """Makes an environment and hides some of it: "view/NAME" of `envs.make`.
+
+  Args:
+    name: an id that `envs.make` knows.
+    shown: which numbers of an observation are shown, such as the positions
+      without the velocities; None for all. See `wrappers.Shown`.
+    noise: standard deviation of noise, see `wrappers.Noise`.
+    delay: steps by which observations are late, see `wrappers.Delay`.
+    flicker: probability of an observation to be hidden, see `wrappers.Flicker`.
+    **options: of the environment.
+
+  Raises:
+    ValueError: an option is unknown, or does not fit the environment.
+  """
+  env, _ = registry.make(name, **options)
+
+  def view(env):
+    if shown is not None:
+      env = wrappers.Shown(env, tuple(shown))
+    env = wrappers.Noise(env, noise) if noise else env
+    env = wrappers.Delay(env, delay) if delay else env
+    return wrappers.Flicker(env, flicker) if flicker else env
+
+  return mixtures.wrap(env, view)

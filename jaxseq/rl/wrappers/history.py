@@ -1,0 +1,247 @@
+"""Observations with what came before: the last action, earlier images."""
+
+import dataclasses
+import math
+from typing import Literal
+from typing import NamedTuple
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import action_masks
+from jaxseq.rl.envs import protocol
+from jaxseq.rl.envs import spaces
+from jaxseq.rl.wrappers import base
+
+
+@dataclasses.dataclass(frozen=True)
+class FlattenHistory(base.Wrapper):
+  """Flat observations that tell the action before, and first steps.
+
+  The observation is one float32 vector: the environment's observation, the
+  previous action, and whether this is the first step of an episode. Discrete
+  parts become one-hots; continuous actions stand as they were given, even
+  beyond their bounds. A recurrent policy needs the first-step flag: a linear
+  recurrence cannot tell from its state alone that it is fresh.
+
+  POPGym gives this to every agent, by its wrappers PreviousAction and
+  Antialias (Morad et al., arXiv:2303.01859). Its own encoding is
+  `previous_action="first", first_step="one_hot"`.
+
+  Where observations come with a mask of actions, see `envs.action_masks`, so
+  does the vector: the mask is no part of it.
+
+  Attributes:
+    env: the environment; discrete or continuous observations and actions, or
+      tuples and dictionaries of these.
+    previous_action: what stands for the previous action on a first step:
+      "zeros", or "first", the flattened action whose numbers are all 0.
+    first_step: "number" (1 on a first step, then 0) or "one_hot" ((0, 1) on a
+      first step, then (1, 0)).
+    mask_in_observation: whether the vector tells the mask, too, behind the
+      environment's observation.
+  """
+
+  previous_action: Literal["zeros", "first"] = "zeros"
+  first_step: Literal["number", "one_hot"] = "number"
+  mask_in_observation: bool = False
+
+  def __post_init__(self):
+    _validate.literals(self)
+
+  def _reset(self, key, params):
+    observation, state = self.env.reset(key, params)
+    action_masks.check_some(self.env.action_space(params), observation)
+    nothing, first = self._no_action(params), jnp.bool_(True)
+    return self._flatten(observation, nothing, first, params), state
+
+  def _step(self, key, state, action, params):
+    observation, state, reward, terminated, truncated, info = self.env.step(
+      key, state, action, params
+    )
+    done = terminated | truncated
+    actions = self.env.action_space(params)
+    action_masks.check_some(actions, observation)
+    action = spaces.flatten(actions, action)
+    before = jnp.where(done, self._no_action(params), action)
+    last = info["final_observation"], action, jnp.bool_(False)
+    info = {**info, "final_observation": self._flatten(*last, params)}
+    flat = self._flatten(observation, before, done, params)
+    return flat, state, reward, terminated, truncated, info
+
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """All vectors of the size of an observation, and masks if it has one."""
+    params = self._or_default(params)
+    size = spaces.flat_size(self.shown_space(params))
+    size += self._history_size(params)
+    vectors = spaces.Box(-math.inf, math.inf, (size,))
+    return action_masks.like(self.env.observation_space(params), vectors)
+
+  def shown_space(self, params: PyTree = None) -> spaces.Space:
+    """The space of what an observation begins with: the environment's own."""
+    space = self.env.observation_space(self._or_default(params))
+    return space if self.mask_in_observation else action_masks.shown(space)
+
+  def _no_action(self, params: PyTree) -> jax.Array:
+    space = self.env.action_space(params)
+    if self.previous_action == "zeros":
+      return jnp.zeros((spaces.flat_size(space),), jnp.float32)
+    return spaces.flatten(space, spaces.zeros(space))
+
+  def _history_size(self, params: PyTree) -> int:
+    """The number of entries behind the environment's own observation."""
+    size = spaces.flat_size(self.env.action_space(params))
+    return size + (2 if self.first_step == "one_hot" else 1)
+
+  def _history(self, action: jax.Array, first: jax.Array) -> jax.Array:
+    """The previous action and the flag of a first step."""
+    flag = first.astype(jnp.float32)[None]
+    if self.first_step == "one_hot":
+      flag = jnp.concatenate([1 - flag, flag])
+    return jnp.concatenate([action, flag])
+
+  def _flatten(self, observation, action, first, params):
+    """An observation with its history."""
+    seen, mask = action_masks.split(observation)
+    seen = observation if self.mask_in_observation else seen
+    flat = spaces.flatten(self.shown_space(params), seen)
+    flat = jnp.concatenate([flat, self._history(action, first)])
+    return action_masks.join(flat, mask)
+
+
+class ImageObservation(NamedTuple):
+  """An image, and the action before.
+
+  Attributes:
+    image: (..., height, width, channels) uint8.
+    history: (..., n) float32, the previous action and the first-step flag, as
+      in `FlattenHistory`.
+  """
+
+  image: jax.Array
+  history: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageHistory(FlattenHistory):
+  """Images beside the action before and the flag of a first step.
+
+  Observations are `ImageObservation`s; all else is as in `FlattenHistory`.
+
+  Attributes:
+    env: the environment; its observations are images.
+    previous_action: see `FlattenHistory`.
+    first_step: see `FlattenHistory`.
+    mask_in_observation: False, as an image has no place for a mask.
+  """
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.mask_in_observation:
+      raise _validate.error("mask_in_observation", True, "False with images")
+
+  def observation_space(self, params: PyTree = None) -> spaces.Dict:
+    """The image, and a vector of the size of the history."""
+    params = self._or_default(params)
+    history = spaces.Box(-math.inf, math.inf, (self._history_size(params),))
+    seen = spaces.Dict({"image": self.shown_space(params), "history": history})
+    return action_masks.like(self.env.observation_space(params), seen)
+
+  def _flatten(self, observation, action, first, params):
+    """An image with its history."""
+    image, mask = action_masks.split(observation)
+    seen = ImageObservation(image, self._history(action, first))
+    return action_masks.join(seen, mask)
+
+
+@struct.dataclass
+class FrameStackState:
+  """State of `FrameStack`.
+
+  Attributes:
+    env_state: the environment's state.
+    frames: (height, width, num_frames * channels) uint8, the observation.
+  """
+
+  env_state: PyTree
+  frames: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameStack(base.Wrapper):
+  """Shows the last images together, oldest first, as channels of one.
+
+  Where an episode begins, images of before are 0.
+
+  Attributes:
+    env: the environment; its observations are images.
+    num_frames: how many images.
+  """
+
+  num_frames: int = 4
+
+  def __post_init__(self):
+    _validate.positive("num_frames", self.num_frames)
+
+  def _reset(self, key, params):
+    frame, env_state = self.env.reset(key, params)
+    frame, mask = action_masks.split(frame)
+    frames = self._begin(frame)
+    shown = action_masks.join(frames, mask)
+    return shown, FrameStackState(env_state, frames)
+
+  def _step(self, key, state, action, params):
+    frame, env_state, reward, terminated, truncated, info = self.env.step(
+      key, state.env_state, action, params
+    )
+    frame, mask = action_masks.split(frame)
+    last, last_mask = action_masks.split(info["final_observation"])
+    older = state.frames[..., frame.shape[-1] :]
+    final = jnp.concatenate([older, last], axis=-1)
+    frames = jnp.where(terminated | truncated, self._begin(frame), final)
+    final = action_masks.join(final, last_mask)
+    info = {**info, "final_observation": final}
+    after = FrameStackState(env_state, frames)
+    shown = action_masks.join(frames, mask)
+    return shown, after, reward, terminated, truncated, info
+
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
+    """Images with the channels of all frames."""
+    space = self.env.observation_space(params)
+    image = action_masks.shown(space)
+    shape = (*image.shape[:-1], image.shape[-1] * self.num_frames)
+    frames = spaces.Box(0, 255, shape, image.dtype)
+    return action_masks.like(space, frames)
+
+  def _begin(self, frame: jax.Array) -> jax.Array:
+    """The observation of a first step."""
+    channels = frame.shape[-1] * (self.num_frames - 1)
+    blank = jnp.zeros((*frame.shape[:-1], channels), frame.dtype)
+    return jnp.concatenate([blank, frame], axis=-1)
+
+
+def flat(env: protocol.Env) -> protocol.Env:
+  """Returns an environment whose observations are vectors with a history."""
+  return env if getattr(env, "shows_history", False) else FlattenHistory(env)
+
+
+def images(env: protocol.Env) -> protocol.Env:
+  """Returns an environment that shows images, several if it asks for them.
+
+  Args:
+    env: the environment; `env.frame_stack` says how many images to show.
+
+  Raises:
+    ValueError: its observations are no images.
+  """
+  space = action_masks.shown(env.observation_space(env.default_params))
+  if not spaces.is_image(space):
+    expected = f"None: the observations are no images of bytes, but {space}"
+    raise _validate.error("network.encoder", "one of images", expected)
+  num_frames = getattr(env, "frame_stack", 1)
+  if num_frames > 1:
+    env = FrameStack(env, num_frames)
+  return ImageHistory(env)
