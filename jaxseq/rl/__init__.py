@@ -29,6 +29,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import rl_arms as rl_arms
   from jaxseq.rl import rl_report as rl_report
   from jaxseq.rl import rollout as rollout
+  from jaxseq.rl import soft_networks as soft_networks
   from jaxseq.rl import wrappers as wrappers
   from jaxseq.rl.algorithms import Algorithm as Algorithm
   from jaxseq.rl.networks import Policy as Policy

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.interop import step_program
+from jaxseq.nn import distributions
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
@@ -122,6 +123,8 @@ def _draw(policy, noise):
     return jnp.stack([_draw(*each) for each in pairs], axis=-1)
   if hasattr(policy, "logits"):
     return policy._replace(logits=policy.logits + noise).mode()
+  if isinstance(policy, distributions.SquashedGaussian):
+    return policy.of_noise(noise)[0]
   return policy.mean + jnp.exp(policy.log_std) * noise
 
 

@@ -18,6 +18,7 @@ from jaxseq.rl import policies
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
+from jaxseq.rl.agents import sac
 from tests.rl import toy
 
 toy.register(StepPaid=toy.Paid, StepParts=toy.Parts)
@@ -137,6 +138,28 @@ def test_a_step_acts_as_the_policy_does(tmp_path, config, told, drawn):
     results = call(given | {"noise": noise})
     wanted = drawn(np.asarray(results[told]), noise)
     np.testing.assert_array_equal(results["action"], wanted)
+
+
+@pytest.mark.slow
+def test_numbers_within_bounds_are_drawn_by_normal_noise():
+  config = sac.Config(
+    env_id="PositionOnlyPendulumEasy", network=toy.network("gru", 8)
+  )
+  policy = _policy(config)
+  step = policies._policy_steps.step_of(
+    policy._player, policy.variables, False, {}
+  )
+  noise = np.array([[0.7], [-3.0]], np.float32)
+  shown = {
+    "observation": np.ones((2, 2), np.float32),
+    "reset": np.ones(2, bool),
+    "noise": noise,
+  }
+  states = jax.tree.map(lambda x: np.stack([x, x]), step.states)
+  told, after = step.compute(shown, states)
+  z = told["mean"] + np.exp(told["log_std"]) * noise
+  np.testing.assert_allclose(told["action"], 2 * np.tanh(z), rtol=1e-5)
+  np.testing.assert_array_equal(after["last_action"], told["action"])
 
 
 def test_fresh_memories_are_those_that_were_tuned():

@@ -146,11 +146,14 @@ def exploration(config: Any, num_updates: Array) -> Array:
 
 
 def player(
-  config: Config, make: Callable[[actions.Spec], networks.Policy]
+  config: Config,
+  make: Callable[[actions.Spec], networks.Policy],
+  spec_of: Callable[[Any], actions.Spec] = actions.spec_of,
 ) -> rollout.Player:
   """Returns the environment of a configuration and a network to play it.
 
-  `make` makes the network for the environment's actions.
+  `make` makes the network for the environment's actions, which `spec_of` reads
+  from their space.
 
   Raises:
     ValueError: if the environment or an option is unknown.
@@ -161,7 +164,7 @@ def player(
   )
   decided = env.action_space(env_params)
   action_masks.check(env.observation_space(env_params), decided)
-  network = make(actions.spec_of(decided))
+  network = make(spec_of(decided))
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)
