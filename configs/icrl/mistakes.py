@@ -53,9 +53,7 @@ def _of(
 ) -> rl_arms.Config:
   """Returns a comparison of these changes to the GRU's arm."""
   arms = {name: {**_GRU, **change} for name, change in arms.items()}
-  return configuration.updated(
-    config, num_seeds=3, references={}, agent=agent, arms=arms
-  )
+  return configuration.updated(config, references={}, agent=agent, arms=arms)
 
 
 _DELAY = ("delay", 8)

@@ -22,6 +22,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.data import activities as activities
+  from jaxseq.data import affinity as affinity
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
   from jaxseq.data import chat_sets as chat_sets
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import geometry as geometry
   from jaxseq.data import grammar as grammar
+  from jaxseq.data import graphs as graphs
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing

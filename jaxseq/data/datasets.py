@@ -59,6 +59,10 @@ class Extras(NamedTuple):
       the sentence and for what is no word.
     boundaries: (n, time) int32, height of the least constituent that holds a
       word and the next; 0 behind the last word and for what is none.
+    clusters: (n, time, levels) int32, the cluster of each node of a graph, from
+      single nodes to all that is connected.
+    words: (n, time, words) int32, numbers of the words of paragraphs, 0 for
+      none.
     calendar: (n, time of input and target, features) float32, time features.
     times: (n, time) floats, when each event happens.
     features: (n, k) float32, numbers that an example has beside its inputs.
@@ -88,6 +92,8 @@ class Extras(NamedTuple):
   partners: np.ndarray | None = None
   heads: np.ndarray | None = None
   boundaries: np.ndarray | None = None
+  clusters: np.ndarray | None = None
+  words: np.ndarray | None = None
   calendar: np.ndarray | None = None
   times: np.ndarray | None = None
   features: np.ndarray | None = None

@@ -170,6 +170,23 @@ def _documents_of_bible(content: bytes, level: str) -> list[bytes]:
   return [b"".join(lines) for lines in documents]
 
 
+def bible_chapters(content: bytes) -> list[list[list[str]]]:
+  """Returns the verses of the chapters of the books, without their numbers.
+
+  Raises:
+    ValueError: if a line has no place at its beginning.
+  """
+
+  def verses(chapter):
+    lines = chapter.decode("ascii").splitlines()
+    return [line.partition(" ")[2].strip() for line in lines]
+
+  return [
+    list(map(verses, _documents_of_bible(book, "chapter")))
+    for book in _documents_of_bible(content, "book")
+  ]
+
+
 def split_documents(
   documents: Sequence[bytes | np.ndarray],
   valid: float = 0.05,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import passes as passes
   from jaxseq.mixers import positions as positions
   from jaxseq.mixers import registry as registry
+  from jaxseq.mixers import rtrl as rtrl
   from jaxseq.mixers import state_space as state_space
   from jaxseq.mixers.averages import aaren as aaren
   from jaxseq.mixers.averages import lightnet as lightnet

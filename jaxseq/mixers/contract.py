@@ -87,6 +87,10 @@ class Traits:
     norms: names of further ones that are at least 0, as sums of weights are.
     exponents: names of the logarithms of the scales of these and of the memory;
       where a fresh one lets nothing of it count, a sequence begins with 0.
+    traced: parameters that the state depends on, of a recurrence whose decays
+      are diagonal and do not see the state, for `mixers.rtrl`; each with the
+      axes that count the numbers of the state's first array, if a number of it
+      touches one of these alone, or () if it touches several.
   """
 
   keeps: str = ""
@@ -97,6 +101,9 @@ class Traits:
   memory: tuple[str, ...] = ()
   norms: tuple[str, ...] = ()
   exponents: tuple[str, ...] = ()
+  traced: Mapping[str, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 # `Traits.block` of what takes the place of attention in a Transformer.

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
+  from jaxseq.nn.distributions import SquashedGaussian as SquashedGaussian
   from jaxseq.nn.feedforward import FeedForward as FeedForward
   from jaxseq.nn.heads import MLP as MLP
   from jaxseq.nn.heads import CategoricalHead as CategoricalHead
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import GaussianHead as GaussianHead
   from jaxseq.nn.heads import Head as Head
   from jaxseq.nn.heads import RegressionHead as RegressionHead
+  from jaxseq.nn.heads import SquashedGaussianHead as SquashedGaussianHead
   from jaxseq.nn.heads import TiedHead as TiedHead
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer

@@ -113,3 +113,73 @@ class DiagonalGaussian(NamedTuple):
 
   def _parameters(self):
     return jnp.broadcast_arrays(_wide(self.mean), _wide(self.log_std))
+
+
+class SquashedGaussian(NamedTuple):
+  """Distribution of tanh(z) over (-1, 1)^n, where z is a `DiagonalGaussian`.
+
+  The derivative of tanh is 1 - tanh(z)^2 = exp(2 (log 2 - z - softplus(-2 z))).
+  In that form its logarithm is exact at all z: from the action alone, of which
+  float32 knows no more than that it is near 1, it is not. So whoever learns
+  takes action and log-probability together, of one z.
+
+  Haarnoja et al., "Soft Actor-Critic Algorithms and Applications",
+  arXiv:1812.05905, appendix C.
+
+      >>> policy = SquashedGaussian(jnp.array([20.0]), jnp.array([0.0]))
+      >>> action, log_prob = policy.of_noise(jnp.array([0.0]))
+
+  Attributes:
+    mean: (..., n), of z.
+    log_std: (..., n), or a shape that broadcasts to it.
+  """
+
+  mean: jax.Array
+  log_std: jax.Array
+
+  def sample(self, key: jax.Array) -> jax.Array:
+    """Draws vectors: (..., n)."""
+    return self.sample_with_log_prob(key)[0]
+
+  def sample_with_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draws vectors (..., n), and returns their log-densities (...)."""
+    mean = self._normal().mode()
+    return self.of_noise(jax.random.normal(key, mean.shape, mean.dtype))
+
+  def of_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the vectors of standard normal noise (..., n).
+
+    Gradients flow through both to mean and deviation.
+
+    Returns:
+      Vectors (..., n), and their log-densities (...).
+    """
+    mean, log_std = self._normal()._parameters()
+    z = mean + jnp.exp(log_std) * noise
+    # Of the noise itself: z - mean has lost it where the deviation is tiny.
+    normal = DiagonalGaussian(jnp.zeros_like(z), jnp.zeros_like(z))
+    log_prob = normal.log_prob(noise) - log_std.sum(axis=-1)
+    return jnp.tanh(z), log_prob - _log_slope(z).sum(axis=-1)
+
+  def log_prob(self, x: jax.Array) -> jax.Array:
+    """Returns the log-densities (...) of vectors (..., n).
+
+    Near -1 and 1 digits are missing in x; beyond what can be told from them x
+    counts as the last number inside.
+    """
+    x = _wide(x)
+    most = 1 - jnp.finfo(x.dtype).epsneg
+    z = jnp.arctanh(jnp.clip(x, -most, most))
+    return self._normal().log_prob(z) - _log_slope(z).sum(axis=-1)
+
+  def mode(self) -> jax.Array:
+    """Returns tanh of the means, (..., n): what a greedy player does."""
+    return jnp.tanh(self._normal().mode())
+
+  def _normal(self):
+    return DiagonalGaussian(self.mean, self.log_std)
+
+
+def _log_slope(z: jax.Array) -> jax.Array:
+  """The logarithm of the derivative of tanh."""
+  return 2 * (math.log(2) - z - jax.nn.softplus(-2 * z))

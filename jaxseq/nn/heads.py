@@ -131,6 +131,26 @@ class GaussianHead(Head, kw_only=True):
     )
 
 
+class SquashedGaussianHead(Head, kw_only=True):
+  """Policy over vectors within (-1, 1), with a deviation that sees the input.
+
+  Attributes:
+    num_outputs: width of the vectors.
+    log_std_bounds: within which the logarithm of the deviation is clipped.
+  """
+
+  num_outputs: int
+  log_std_bounds: tuple[float, float] = (-20.0, 2.0)
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> distributions.SquashedGaussian:
+    """Maps (..., n) features to a distribution with batch shape (...)."""
+    both = _read_out(self, 2 * self.num_outputs, x)
+    mean, log_std = jnp.split(both, 2, axis=-1)
+    low, high = self.log_std_bounds
+    return distributions.SquashedGaussian(mean, jnp.clip(log_std, low, high))
+
+
 class ValueHead(Head, kw_only=True):
   """Value function."""
 

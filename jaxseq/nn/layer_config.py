@@ -31,6 +31,9 @@ class LayerConfig:
       name and options where a mixer comes more than once.
     bidirectional: whether the layer has its mixer twice, and the second reads
       from the end (`Bidirectional`); there are no states and no steps then.
+    rtrl: whether states carry their derivatives by the parameters of the mixer,
+      so that these learn from what came before a call, as if it were part of
+      it: `mixers.rtrl`, for diagonal recurrences.
     mixes: whether the layer has a mixer; without one it is its feed-forward
       alone (single layers of Nemotron-H, arXiv:2504.03624).
     d_model: width of inputs and outputs.
@@ -85,6 +88,7 @@ class LayerConfig:
   _: dataclasses.KW_ONLY
   parallel: tuple[tuple[str, Options], ...] | Mapping[str, Options] = ()
   bidirectional: bool = False
+  rtrl: bool = False
   mixes: bool = True
   d_model: int = 64
   norm: Literal["none", "layer", "rms", "batch"] = "layer"
@@ -148,6 +152,9 @@ class LayerConfig:
     if self.bidirectional and (self.parallel or carries):
       expected = "False with parallel mixers, a time_axis or a channel_mix"
       raise _validate.error("bidirectional", True, expected)
+    if self.rtrl and (self.bidirectional or self.time_axis):
+      expected = "False with bidirectional or a time_axis"
+      raise _validate.error("rtrl", True, expected)
     if not self.mixes and self.feedforward == "none":
       expected = "True for layers without a feedforward"
       raise _validate.error("mixes", False, expected)
@@ -171,10 +178,11 @@ class LayerConfig:
     return self._configs(self.parallel)
 
   def _configs(self, named) -> tuple[Any, ...]:
-    return tuple(
+    configs = tuple(
       mixers.make_config(name, **{"d_model": self.d_model, **dict(options)})
       for name, options in named
     )
+    return tuple(map(mixers.rtrl.Config, configs)) if self.rtrl else configs
 
   @functools.cached_property
   def channel_mix(self) -> channel_mix.Config | None:

@@ -287,6 +287,7 @@ class StackConfig(LayerConfig):
     names = set()
     for each in self._kinds:
       for config in (each.mixer_config, *each.parallel_mixers):
+        config = config.mixer if each.rtrl else config
         module = mixers.module_of(config)
         if ssm_names := mixers.traits(module).ssm_parameters:
           params = jax.eval_shape(

@@ -53,6 +53,9 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     options = own_data.of_loader(data)
   poolings = {"classify": "mean", "forecast": "last"}
   pooling = {"pooling": poolings[task]} if task in poolings else {}
+  if task == "segmentation":
+    fields = {"batch_size": 2}
+    stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
   # Hidden letters are told from both sides.
   both = {"bidirectional": True} if task == "masked_language" else {}

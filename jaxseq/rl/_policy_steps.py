@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.interop import step_program
+from jaxseq.nn import distributions
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
@@ -43,7 +44,8 @@ def step_of(
   states = {"state": step_program.first_of(fresh)}
   if images:
     states["frames"] = memory[images[0]]
-  if not getattr(inner, "shows_history", False):
+  alone = getattr(inner, "shows_history", False)
+  if not alone and env.previous_action != "none":
     states["last_action"] = action
   shapes = {
     k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in inputs.items()
@@ -122,6 +124,8 @@ def _draw(policy, noise):
     return jnp.stack([_draw(*each) for each in pairs], axis=-1)
   if hasattr(policy, "logits"):
     return policy._replace(logits=policy.logits + noise).mode()
+  if isinstance(policy, distributions.SquashedGaussian):
+    return policy.of_noise(noise)[0]
   return policy.mean + jnp.exp(policy.log_std) * noise
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq.nn import distributions
@@ -57,6 +58,43 @@ def spec_of(space: spaces.Space) -> Spec:
     case spaces.Box():
       return Spec("gaussian", tuple(space.shape))
   raise _validate.error("action space", space, "Discrete, MultiDiscrete or Box")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounded(Spec):
+  """A decision of numbers within bounds: the policy's are from -1 to 1.
+
+  Attributes, beside those of `Spec`:
+    low: the environment's bounds, of each number.
+    high: likewise.
+  """
+
+  low: tuple[float, ...]
+  high: tuple[float, ...]
+
+  def to_environment(self, action: Array) -> Array:
+    """Turns numbers from -1 to 1 into those between the bounds."""
+    low, high = (jnp.array(x, action.dtype) for x in (self.low, self.high))
+    return (low + (high - low) * (action + 1) / 2).reshape(self.sizes)
+
+
+def bounded_spec_of(space: spaces.Space) -> Spec:
+  """Returns the spec of an action space, one choice or numbers within bounds.
+
+  Raises:
+    ValueError: unless it is `Discrete` or a `Box` with finite bounds.
+  """
+  spec, space = spec_of(space), spaces.convert(space)
+  if spec.kind == "categorical":
+    return spec
+  if spec.kind == "gaussian":
+    bounds = [np.broadcast_to(x, spec.sizes) for x in (space.low, space.high)]
+    if np.isfinite(bounds).all():
+      low, high = (tuple(x.ravel().tolist()) for x in bounds)
+      return Bounded(spec.kind, spec.sizes, low, high)
+  raise _validate.error(
+    "action space", space, "Discrete, or a Box with finite bounds"
+  )
 
 
 class Factored(NamedTuple):

@@ -17,6 +17,7 @@ REGISTRY = _registry.Registry(
     "ppo": "jaxseq.rl.agents.ppo",
     "pqn": "jaxseq.rl.agents.pqn",
     "r2d2": "jaxseq.rl.agents.r2d2",
+    "sac": "jaxseq.rl.agents.sac",
   },
 )
 register = REGISTRY.register
@@ -50,7 +51,7 @@ class Config(Protocol):
 class Algorithm(Protocol):
   """A module with these names; `REGISTRY` knows it by its import path.
 
-      algorithms.register("sac", "my_package.sac")
+      algorithms.register("dqn", "my_package.dqn")
 
   Attributes:
     Config: frozen dataclass.

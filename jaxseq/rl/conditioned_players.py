@@ -53,14 +53,15 @@ def actions_of(player: rollout.Player) -> decision.Actions:
   """Returns the actions of an environment.
 
   Raises:
-    ValueError: if they are neither one choice nor bounded numbers in a vector.
+    ValueError: if they are neither one choice nor bounded numbers in a vector,
+      or come with a mask.
   """
-  seen = player.env.observation_space(player.env_params)
-  if action_masks.is_masked(seen):
-    raise _validate.error("env_id", seen, "observations without a mask")
   space = spaces.convert(player.env.action_space(player.env_params))
   match space:
     case spaces.Discrete():
+      seen = player.env.observation_space(player.env_params)
+      if action_masks.is_masked(seen):
+        raise _validate.error("env_id", seen, "observations without a mask")
       return decision.Actions("discrete", space.n)
     case spaces.Box() if len(space.shape) == 1 and spaces.is_bounded(space):
       low, high = (

@@ -148,6 +148,7 @@ class Recurrent(linen.Module):
     if config.encoder is not None:
       image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
       x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
+    seen = x
     x = nn.MLP(
       (*config.encoder_widths, config.stack.d_model),
       gain=math.sqrt(2),
@@ -157,7 +158,7 @@ class Recurrent(linen.Module):
     )(x)
     memory = nn.SequenceModel(config.stack, name="memory")
     x, states = memory(x, states, reset, train, step=step)
-    policy, value = self.heads(x)
+    policy, value = self.heads(self.joined(x, seen))
     if mask is not None:
       policy, value = self.masked(policy, value, mask)
     return policy, value, states
@@ -168,6 +169,17 @@ class Recurrent(linen.Module):
   ) -> tuple[Distribution, Array]:
     """Returns policy and values of the actions that a mask allows."""
     return policy.masked(mask), value
+
+  @linen.nowrap
+  def joined(self, x: Array, seen: Array) -> Array:
+    """Returns what the heads read: features, or also what is seen now.
+
+    Args:
+      x: features of the memory, (*batch, time, d_model).
+      seen: what went into the encoder, (*batch, time, d).
+    """
+    del seen
+    return x
 
   def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns policy and values of features (*batch, time, d_model)."""

@@ -134,10 +134,16 @@ class Trained:
     """The network, and in the place of an environment one of its spaces."""
     seen = self.seen
     seen = _seen(self.config) if seen is None else seen
-    outside = dataclasses.replace(
+    config = dataclasses.replace(
       self.config, env_id=_OUTSIDE, env_options=seen, env_params=()
     )
-    return algorithms.of(self.config).player(outside)
+    stack = config.network.stack
+    if stack.rtrl:
+      # Who acts learns nothing.
+      stack = dataclasses.replace(stack, rtrl=False)
+      network = dataclasses.replace(config.network, stack=stack)
+      config = dataclasses.replace(config, network=network)
+    return algorithms.of(config).player(config)
 
   @functools.cached_property
   def _decide(self) -> Any:

@@ -56,11 +56,16 @@ class Problem(base.ArrayProblem):
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
-    return self.network.init(key, *self.inputs(base.first(self.data["train"])))
+    batch = base.first(self.data["train"])
+    return self.network.init(key, *self.inputs(batch), **self.keywords(batch))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
     """Returns the network's arguments, see `network_inputs`."""
     return network_inputs(batch, self.paired)
+
+  def keywords(self, batch: data.ArrayDataset) -> dict[str, Any]:
+    """Returns what the network's mixers take beside, see `mixer_options`."""
+    return mixer_options(self.network, batch.extras.clusters)
 
   def scores(
     self,
@@ -73,7 +78,9 @@ class Problem(base.ArrayProblem):
     The tallies are the `confusion.Counts` as shares of the batch.
     """
     del key
-    predicted = self.network.apply(variables, *self.inputs(batch))
+    predicted = self.network.apply(
+      variables, *self.inputs(batch), **self.keywords(batch)
+    )
     metrics, count = self.score(predicted, batch)
     counts = confusion.count(predicted[0], batch.targets)
     shares = jax.tree.map(lambda x: x / count, counts)
@@ -107,6 +114,27 @@ def network_inputs(
     if lengths is not None:
       lengths = jnp.stack([lengths, second], axis=1)
   return inputs, None, None, lengths
+
+
+def mixer_options(
+  network: nn.SequenceNetwork, clusters: jax.Array | None
+) -> dict[str, Any]:
+  """Returns the options of mixers that want the clusters of elements.
+
+  Args:
+    network: whose mixers, in turn, may be attention with `tree_levels`.
+    clusters: (*batch, time, levels), as extras have them; None for none.
+
+  Returns:
+    Keyword arguments of the network; none where no mixer wants any.
+  """
+  wants = [
+    getattr(each, "tree_levels", 0) > 0 for each in network.config.stack.mixers
+  ]
+  if clusters is None or not any(wants):
+    return {}
+  options = tuple({"clusters": clusters} if x else {} for x in wants)
+  return {"options": options}
 
 
 def _check_pairs(splits, paired):
@@ -153,9 +181,12 @@ def _adapted(line, splits):
 
 
 def _arguments(network, dataset):
-  """Returns "inputs" and, where sequences were padded, "lengths"."""
+  """Returns "inputs", "lengths" of padded ones, and "clusters" if wanted."""
   inputs, _, _, lengths = network_inputs(dataset, network.pairs)
-  return outputs.present(inputs=inputs, lengths=lengths)
+  clusters = dataset.extras.clusters
+  if not mixer_options(network, clusters):
+    clusters = None
+  return outputs.present(inputs=inputs, lengths=lengths, clusters=clusters)
 
 
 def compute(
@@ -163,7 +194,10 @@ def compute(
 ) -> dict[str, jax.Array]:
   """Returns "class" (n,) and "probability" (n, classes), or of each element."""
   lengths = arguments.get("lengths")
-  logits, _ = network.apply(variables, arguments["inputs"], None, None, lengths)
+  options = mixer_options(network, arguments.get("clusters"))
+  logits, _ = network.apply(
+    variables, arguments["inputs"], None, None, lengths, **options
+  )
   classes = jnp.argmax(logits, axis=-1).astype(jnp.int32)
   return {"class": classes, "probability": jax.nn.softmax(logits)}
 

@@ -70,6 +70,9 @@ def folder(tmp_path, monkeypatch):
     pathlib.Path("taxi", f"{part}.json").write_text(json.dumps([row] * 4))
   pathlib.Path("notes.txt").write_text(_PAGE)
   data.token_text.write("corpus", "notes.txt")
+  pathlib.Path("reports").mkdir()
+  for i in range(10):
+    pathlib.Path("reports", f"{i}.txt").write_text("a\nb\n\nc\nd\n")
   np.savez("walks.npz", X=rng.normal(size=(40, 5, 2)), y=np.array(kinds))
   head = "@timeStamps false\n@classLabel true run walk"
   cases = [f"1,2,{i}:{kind}" for i, kind in enumerate(kinds)]

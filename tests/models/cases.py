@@ -15,6 +15,11 @@ from jaxseq import nn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
+from jaxseq.models import pointed_sets
+from jaxseq.nn import multiscale
+from jaxseq.nn import picture_codec
+from jaxseq.nn import pointer
+from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import events
@@ -22,9 +27,14 @@ from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
+from jaxseq.tasks import picture_codes
+from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
+from jaxseq.tasks import segmentation
+from jaxseq.tasks import temporal_graph
 from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.node_streams import graph_network
 from jaxseq.tasks.point_processes import event_arms
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
@@ -181,6 +191,20 @@ def sequences(kind="masked_language"):
   return _case(kind, problem(arm, splits), splits)
 
 
+def chapters():
+  source = data.sources.paragraphs.ParagraphSource(buckets=32, words=4)
+  rng = np.random.default_rng(0)
+  books = [
+    [[f"a{rng.integers(40)} b" for _ in range(size)] for size in sizes]
+    for sizes in rng.integers(1, 4, (18, 3))
+  ]
+  parts = data.datasets.consecutive(source.examples(books), (6, 6, 6))
+  info = INFO(num_classes=2, preparation=source)
+  splits = data.Splits(*parts, info)
+  arm = segmentation.ArmConfig(network(), batch_size=4)
+  return _case("segmentation", segmentation.Problem(arm, splits), splits)
+
+
 def structures():
   return sequences("pairs")
 
@@ -204,6 +228,55 @@ def windows():
   return _case("codes", problem, splits, select)
 
 
+def drawings(objective="codes"):
+  def make(rng, count):
+    return data.ArrayDataset(
+      rng.uniform(size=(count, 4, 4)).astype(np.float32),
+      rng.integers(0, 3, count).astype(np.int32),
+    )
+
+  splits = splits_of(make, INFO(num_classes=3))
+  scales = multiscale.ScalesConfig((1, 2), width=3, codes=5)
+  arm = picture_codes.ArmConfig(
+    network(),
+    batch_size=4,
+    codec=picture_codec.CodecConfig(scales, patch=2, channels=4),
+  )
+  problem = picture_codes.Problem(arm, splits)
+  if objective == "codes":
+    return _case("picture_codes", problem, splits)
+  codec = pictures.Codec(arm.codec, jax.jit(problem.init)(jax.random.key(1)))
+  return _case("pictures", pictures.Problem(arm, splits, codec), splits)
+
+
+def graph():
+  splits = data.load("followers", pairs=4, repeats=1)
+  arm = temporal_graph.ArmConfig(
+    network(),
+    batch_size=4,
+    graph=graph_network.Options(embedding="sum", neighbors=2, vectors=True),
+  )
+  problem = temporal_graph.Problem(arm, splits)
+  return _case("temporal_graph", problem, splits)
+
+
+def points(reads="ordered"):
+  config = set_answers.Config(
+    task="sort" if reads == "sets" else "hull",
+    task_options={"low": 3, "high": 5},
+    train_sets=12,
+    test_sets=12,
+    arms={"one": {}},
+  )
+  stack = dataclasses.replace(pointer.LSTM, d_model=8)
+  arm = set_answers.ArmConfig(
+    nn.NetworkConfig(stack), reads=reads, steps=1, batch_size=4
+  )
+  problem = set_answers.Problem(arm, config)
+  splits = pointed_sets.splits_of(problem.data["test"])
+  return _case(problem.kind, problem, splits)
+
+
 CASES = {
   "classification": classes,
   "regression": numbers,
@@ -211,9 +284,15 @@ CASES = {
   "language": texts,
   "masked_language": sequences,
   "pairs": structures,
+  "segmentation": chapters,
   "events": marks,
   "recommendation": histories,
   "codes": windows,
+  "picture_codes": drawings,
+  "pictures": lambda: drawings("pictures"),
+  "temporal_graph": graph,
+  "pointing": points,
+  "set_pointing": lambda: points("sets"),
   "semantic_ids": lambda: items_by("semantic"),
 }
 

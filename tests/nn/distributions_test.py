@@ -88,3 +88,53 @@ def test_they_are_pytrees():
   pi = nn.Categorical(jnp.zeros((4, 3)))
   entropies = jax.jit(jax.vmap(lambda pi: pi.entropy()))(pi)
   np.testing.assert_allclose(entropies, np.full(4, np.log(3)), rtol=1e-6)
+
+
+def test_squashed_gaussian_is_that_of_pretanh_values(golden, x64):
+  data = golden("icrl/recurrent_sac")
+  pi = nn.SquashedGaussian(data["actor_mean"], data["actor_log_std"])
+  action, log_prob = pi.of_noise(data["noise_actor"])
+  np.testing.assert_allclose(action, data["new_action"], atol=1e-12)
+  exact = data["log_prob_exact"][..., 0]
+  np.testing.assert_allclose(log_prob, exact, atol=1e-12)
+  # The released code adds 1e-6 inside the logarithm, which is seen here.
+  slope = np.log(1 - np.square(action) + 1e-6).sum(-1)
+  released = log_prob + np.log1p(-np.square(action)).sum(-1) - slope
+  np.testing.assert_allclose(released, data["log_prob"][..., 0], atol=1e-10)
+  assert np.abs(exact - data["log_prob"][..., 0]).max() > 5e-4
+  # From the action alone, as far as its digits go.
+  np.testing.assert_allclose(pi.log_prob(action), exact, atol=1e-8)
+
+
+def test_squashed_gaussian_is_a_density(x64):
+  pi = nn.SquashedGaussian(jnp.array([0.7]), jnp.array([-0.4]))
+  # In z: the integral over (-1, 1) without its steep ends.
+  z = jnp.linspace(-12, 12, 4001)
+  x = jnp.tanh(z)[:, None]
+  density = jnp.exp(pi.log_prob(x)) * (1 - jnp.square(x[:, 0]))
+  np.testing.assert_allclose(jnp.trapezoid(density, z), 1, atol=1e-6)
+  draws = pi.sample(jax.random.split(jax.random.key(0), 1)[0])
+  assert (np.abs(draws) < 1).all()
+  np.testing.assert_array_equal(pi.mode(), jnp.tanh(jnp.array([0.7])))
+
+
+@pytest.mark.parametrize("log_std", [-20.0, 2.0])
+def test_squashed_gaussian_is_finite_where_it_is_saturated(log_std):
+  def log_prob(mean, log_std):
+    pi = nn.SquashedGaussian(mean[None], log_std[None])
+    action, log_prob = pi.of_noise(jnp.array([0.5]))
+    return log_prob, (action, pi.log_prob(action))
+
+  for mean in (-20.0, 20.0):
+    arguments = jnp.float32(mean), jnp.float32(log_std)
+    (exact, (action, of_action)), gradient = jax.value_and_grad(
+      log_prob, argnums=(0, 1), has_aux=True
+    )(*arguments)
+    z = mean + 0.5 * np.exp(log_std)
+    normal = -0.125 - log_std - 0.5 * np.log(2 * np.pi)
+    slope = np.log(4) - 2 * abs(z)
+    np.testing.assert_allclose(exact, normal - slope, rtol=1e-5)
+    # d/dmean of -log slope is 2 tanh(z).
+    np.testing.assert_allclose(gradient[0], 2 * np.sign(mean), rtol=1e-5)
+    assert np.isfinite([*gradient, of_action]).all()
+    assert abs(action) <= 1

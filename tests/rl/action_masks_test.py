@@ -14,6 +14,7 @@ from jaxseq.nn import distributions
 from jaxseq.rl import _policy_steps
 from jaxseq.rl import actions
 from jaxseq.rl import algorithms
+from jaxseq.rl import conditioned_players
 from jaxseq.rl import envs
 from jaxseq.rl import meta
 from jaxseq.rl import normalization
@@ -540,3 +541,5 @@ def test_a_recording_of_a_masked_game_holds_its_observations():
   assert recording.observation_size(player) == 1
   recorded = recording.record(config, variables, jax.random.key(0), 2)
   assert recorded.observations.shape[-1] == 1
+  with pytest.raises(ValueError, match="expected observations without a mask"):
+    conditioned_players.actions_of(player)

@@ -52,7 +52,7 @@ def test_an_arm_has_an_algorithm_of_its_own():
   assert rl_arms.agent_config(config, "other") == r2d2.Config(
     burn_in=20, num_envs=8
   )
-  wrong = parse(arms={"x": {"algorithm": "sac"}})
+  wrong = parse(arms={"x": {"algorithm": "dqn"}})
   with pytest.raises(errors.UserError, match="config.arms.x.algorithm: got"):
     rl_arms.agent_config(wrong, "x")
   # PPO has no burn-in.

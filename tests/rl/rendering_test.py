@@ -149,6 +149,11 @@ def test_battleship_tells_hits_from_misses():
   assert hit == paint.ORANGE.upper()
   assert miss == paint.BLUE.upper()
   assert unseen not in (hit, miss)
+  # The same by the numbers of cells.
+  game = battleship.Battleship(board_size=6, cells=True)
+  film = make_film(game, states, [0, 21])
+  np.testing.assert_array_equal(drawn(_boards.draw_battleship, film, 1), pixels)
+  assert _scenes.action_text(film, 1) == "row 4, column 4"
 
 
 def test_minesweeper_shows_an_explosion():

@@ -18,9 +18,11 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.data.sources import base as base
   from jaxseq.data.sources import events as events
+  from jaxseq.data.sources import graphs as graphs
   from jaxseq.data.sources import images as images
   from jaxseq.data.sources import interactions as interactions
   from jaxseq.data.sources import letters as letters
+  from jaxseq.data.sources import paragraphs as paragraphs
   from jaxseq.data.sources import registry as registry
   from jaxseq.data.sources import series as series
   from jaxseq.data.sources import text as text

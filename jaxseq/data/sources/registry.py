@@ -14,9 +14,11 @@ KINDS = _registry.Registry(
   {
     "events": "jaxseq.data.sources.events:EventSource",
     "forecast": "jaxseq.data.sources.windows:WindowSource",
+    "graph": "jaxseq.data.sources.graphs:GraphSource",
     "images": "jaxseq.data.sources.images:ImageSource",
     "interactions": "jaxseq.data.sources.interactions:InteractionSource",
     "letters": "jaxseq.data.sources.letters:LetterSource",
+    "paragraphs": "jaxseq.data.sources.paragraphs:ParagraphSource",
     "series": "jaxseq.data.sources.series:SeriesSource",
     "text": "jaxseq.data.sources.text:TextSource",
     "tokens": "jaxseq.data.sources.tokens:TokenSource",

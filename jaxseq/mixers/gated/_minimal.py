@@ -12,7 +12,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import passes
 
 # Declarations that both share.
-TRAITS = contract.Traits(block=contract.TRANSFORMER_BLOCK)
+TRAITS = contract.Traits(block=contract.TRANSFORMER_BLOCK, traced={"W": (1,)})
 
 
 @dataclasses.dataclass(frozen=True)

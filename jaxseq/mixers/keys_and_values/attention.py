@@ -34,6 +34,7 @@ from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _block_keys
 from jaxseq.mixers.keys_and_values import _heads
 from jaxseq.mixers.keys_and_values import _relative
+from jaxseq.mixers.keys_and_values import _tree_bias
 from jaxseq.mixers.keys_and_values import block_float
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.attention import window
@@ -93,6 +94,10 @@ class Config(contract.Options):
       what is kept has none, so none goes back to the keys of earlier calls.
     bidirectional: whether elements see all of their episode, what follows, too,
       and `window` says nothing; there is no `step` then, and no state.
+    tree_levels: levels of clusters of the elements, where heads have a bias by
+      how far elements lie apart in the tree of these (see the option `clusters`
+      of `apply`; Behrouz et al., arXiv:2411.15671); 0 for none. Only with
+      `bidirectional`.
   """
 
   heads: int = 4
@@ -116,6 +121,7 @@ class Config(contract.Options):
   representative: Literal["center", "first"] = "center"
   key_format: block_float.BlockFloat | None = None
   bidirectional: bool = False
+  tree_levels: contract.FromZero = 0
 
   def __post_init__(self):
     super().__post_init__()
@@ -139,6 +145,9 @@ class Config(contract.Options):
     if self.bidirectional and (one_way or self.positions == "relative"):
       expected = "False with select, key_format or 'relative' positions"
       raise contract.error("bidirectional", True, expected)
+    if self.tree_levels and not self.bidirectional:
+      expected = "0 without bidirectional"
+      raise contract.error("tree_levels", self.tree_levels, expected)
 
   @property
   def groups(self) -> int:
@@ -180,6 +189,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
         if there is a qk_norm.
       W_r: (d_model, heads * d_head), content_bias, distance_bias: (heads,
         d_head), normal, if positions are "relative".
+      tree_bias: (heads, tree_levels + 1), zeros, if there are such levels.
   """
   draw = contract.Draws(key, "q k v o")
   inner = config.heads * config.head_width
@@ -201,6 +211,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     params["W_g"] = lecun(gate_key, (config.d_model, inner), jnp.float32)
   if config.positions == "relative":
     params |= _relative.init(jax.random.fold_in(key, 5), config)
+  if config.tree_levels:
+    params["tree_bias"] = contract.zeros(config.heads, config.tree_levels + 1)
   names = [
     f"W_{n}" for n in "qkvg" * config.qkv_bias + "o" * config.output_bias
   ]
@@ -232,6 +244,7 @@ def apply(
   axis=None,
   scheme="halo",
   mask=None,
+  clusters=None,
 ):
   """Runs attention over a sequence; the work grows with time * window.
 
@@ -241,13 +254,20 @@ def apply(
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
     mask: (*batch, time) bool, False in the padding behind the end of a row,
       which bidirectional attention leaves out; nothing else sees it anyway.
+    clusters: (*batch, time, tree_levels) integers, the cluster of each element
+      at each level, the smallest first.
   """
   if config.bidirectional:
     contract.check_mask(mask, x)
     q, k, v = (jnp.moveaxis(z, -2, -3) for z in _turned(config, params, x))
-    o = recurrence.softmax_attention(
-      q, k, v, causal=False, reset=_with_ends(reset, mask)
-    )
+    episodes = _with_ends(reset, mask)
+    if config.tree_levels:
+      _tree_bias.check(config, clusters, x)
+      o = _tree_bias.attend(
+        q, k, v, _tree_bias.bias(params, clusters), episodes
+      )
+    else:
+      o = recurrence.softmax_attention(q, k, v, causal=False, reset=episodes)
     o = _heads.gated(config, params, x, jnp.moveaxis(o, -3, -2))
     state = initial_state(config, x.shape[:-2], contract.wide_dtype(x))
     return contract.project(params, "W_o", o), state

@@ -25,6 +25,9 @@ TRAITS = contract.Traits(
   keeps="one diagonal complex system for all channels",
   ssm_parameters=("nu_log", "theta_log", "gamma_log", "B_re", "B_im"),
   memory=("h",),
+  traced=dict.fromkeys(
+    ("nu_log", "theta_log", "gamma_log", "B_re", "B_im"), (0,)
+  ),
 )
 
 

@@ -35,6 +35,10 @@ TRAITS = contract.Traits(
   ssm_parameters=("Lambda",),
   block=contract.TRANSFORMER_BLOCK,
   memory=("h",),
+  # A channel of the gates' input reaches all gates of its block.
+  traced=dict.fromkeys(("Lambda", "b_i", "b_r"), (0,))
+  | dict.fromkeys(("W_i", "W_r"), (0, 2))
+  | dict.fromkeys(("W_x", "b_x", "conv_weight", "conv_bias"), ()),
 )
 
 

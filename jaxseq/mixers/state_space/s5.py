@@ -30,6 +30,7 @@ TRAITS = contract.Traits(
   # What the paper trains with the smaller learning rate.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
   memory=("",),
+  traced=dict.fromkeys(("Lambda_re", "Lambda_im", "B", "log_step"), (0,)),
 )
 
 # Largest real part of an eigenvalue under `clip_eigs`.

@@ -18,43 +18,31 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import _last_observation
-from jaxseq.rl import mixtures
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
-from jaxseq.rl import wrappers
 from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import _r2d2_rollout
 from jaxseq.rl.agents import common
+from jaxseq.rl.agents import off_policy
 from jaxseq.rl.replay import sequences
-from jaxseq.training import _batching
 from jaxseq.training import optimizers
 
 Array = jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(common.Config, common.Exploration):
+class Config(off_policy.Config, common.Exploration):
   """Everything that a training run depends on, except its key.
 
-  The environment must have a `Discrete` action space. Where a time limit is
-  bootstrapped, seeing the last observation of an episode counts as a step.
+  The environment must have a `Discrete` action space.
 
-  Attributes, beside those of `common.Config` and `common.Exploration`:
+  Attributes, beside those of `off_policy.Config` and `common.Exploration`:
     dueling: whether values and advantages have a head each.
-    sequence_length: steps in each environment between updates: one sequence.
-    burn_in: steps before a sequence that renew its stored memory: 0 or a
-      divisor of its length.
-    replay_sequences: sequences that the replay holds.
-    learning_starts: sequences that it has got before the first optimizer step.
-    num_minibatches: optimizer steps in an update.
-    batch_size: sequences in a minibatch.
-    reward_scale: multiplies the rewards that are learned from. POPGym's add up
-      to 1 at most over an episode, which is little for a single step.
     targets: "n_step", or "lambda" for Peng's Q(lambda).
     num_steps: n of the n-step targets.
     q_lambda: of Peng's Q(lambda).
@@ -68,17 +56,10 @@ class Config(common.Config, common.Exploration):
   """
 
   dueling: bool = True
-  sequence_length: int = 80
-  burn_in: int = 40
-  replay_sequences: int = 4096
-  learning_starts: int = 512
-  num_minibatches: int = 4
-  batch_size: int = 64
   learning_rate: float = 1e-4
   max_grad_norm: float = 40.0
   adam_epsilon: float = 1e-3
   gamma: float = 0.997
-  reward_scale: float = 1.0
   targets: Literal["n_step", "lambda"] = "n_step"
   num_steps: int = 5
   q_lambda: float = 0.8
@@ -89,55 +70,14 @@ class Config(common.Config, common.Exploration):
   rescale_values: bool = True
 
   def __post_init__(self):
-    super().__post_init__()
+    off_policy.Config.__post_init__(self)
     common.Exploration.__post_init__(self)
     _validate.fields(
       self,
-      positive=(
-        "sequence_length",
-        "replay_sequences",
-        "learning_starts",
-        "num_minibatches",
-        "batch_size",
-        "num_steps",
-        "target_period",
-      ),
-      above_zero=("reward_scale",),
-      shares=(
-        "q_lambda",
-        "priority_max_share",
-      ),
-      not_negative=("burn_in", "priority_exponent", "importance_exponent"),
+      positive=("num_steps", "target_period"),
+      shares=("q_lambda", "priority_max_share"),
+      not_negative=("priority_exponent", "importance_exponent"),
     )
-    if self.burn_in and self.sequence_length % self.burn_in:
-      expected = f"0 or a divisor of sequence_length = {self.sequence_length}"
-      raise _validate.error("burn_in", self.burn_in, expected)
-    held = self.replay_sequences
-    if self.num_envs > held:
-      added = f"{self.num_envs}: so many are added at once"
-      expected = f"at least num_envs = {added}"
-      raise _validate.error("replay_sequences", held, expected)
-    if self.learning_starts > held:
-      expected = f"at most replay_sequences = {held}"
-      raise _validate.error("learning_starts", self.learning_starts, expected)
-    least = self.steps_per_update * (self.first_update + 1)
-    reason = f"({least}, by num_envs, sequence_length and learning_starts)"
-    self._check_total_steps(least, f"that learns {reason}")
-
-  @property
-  def steps_per_update(self) -> int:
-    """Environment steps between updates."""
-    return self.num_envs * self.sequence_length
-
-  @property
-  def first_update(self) -> int:
-    """Updates before the first one that learns."""
-    return -(-self.learning_starts // self.num_envs) - 1
-
-  @property
-  def optimizer_steps(self) -> int:
-    """Optimizer steps of the whole run."""
-    return (self.num_updates - self.first_update) * self.num_minibatches
 
 
 class RunnerState(NamedTuple):
@@ -154,7 +94,7 @@ class RunnerState(NamedTuple):
     statistics: of observations, () if they are not normalized.
   """
 
-  learned: _r2d2_loss.Learned
+  learned: off_policy.Learned
   epsilon: Array
   world: rollout.World
   tail: _r2d2_rollout.Tail
@@ -185,23 +125,25 @@ def init(config: Config, key: Array) -> RunnerState:
 
   Compiled on its own: jit it apart from `train`.
   """
-  world, variables, key_run = common.start(config, _learner(config), key)
+  world, variables, key_run = common.start(
+    config, off_policy.learner(config, player(config)), key
+  )
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
   world, tail = _r2d2_rollout.start(world, config.burn_in)
-  play = functools.partial(_play, config)
+  play = functools.partial(off_policy.play, config, player(config))
   first = _variables(params, epsilon, statistics), world, tail, key_run
   one = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
     jax.eval_shape(play, *first)[2],
   )
   return RunnerState(
-    learned=_r2d2_loss.Learned(
+    learned=off_policy.Learned(
       params=params,
       # Buffers of its own, so that the state can be donated.
       target=jax.tree.map(jnp.copy, params),
-      opt_state=_optimizer(config).init(params),
+      opt_state=off_policy.optimizer(config).init(params),
     ),
     epsilon=epsilon,
     world=world,
@@ -239,11 +181,11 @@ def update(
   key, key_play, key_learn = jax.random.split(runner.key, 3)
   epsilon = common.exploration(config, runner.num_updates)
   variables = _variables(runner.learned.params, epsilon, runner.statistics)
-  world, tail, sequence, transition = _play(
-    config, variables, runner.world, runner.tail, key_play
+  world, tail, sequence, transition = off_policy.play(
+    config, player(config), variables, runner.world, runner.tail, key_play
   )
   replay = sequences.add(runner.replay, sequence)
-  learned, tree, metrics = _learn_if_ready(config, runner, replay, key_learn)
+  learned, tree, metrics = _learn(config, runner, replay, key_learn)
   statistics = runner.statistics
   if config.normalize_observation:
     skipped = metrics.get(optimizers.SKIPPED)
@@ -278,59 +220,29 @@ def _variables(params, epsilon, statistics):
   return variables
 
 
-def _optimizer(config):
-  """Returns the optimizer of a whole run."""
-  return common.make_optimizer(config, config.optimizer_steps)
-
-
-def _learner(config):
-  """The player that learns: it sees where an episode was cut off."""
-  players = player(config)
-  if not common.bootstraps(config, players):
-    return players
-  env = mixtures.wrap(players.env, _last_observation.LastObservation)
-  return players._replace(env=env)
-
-
-def _play(config, variables, world, tail, key):
-  """Plays sequences in which a cut is either bootstrapped or an end."""
-  learner = _learner(config)
-  world, tail, sequence, transition = _r2d2_rollout.play(
-    learner, variables, world, tail, key, config.sequence_length
-  )
-  if not common.bootstraps(config, learner):
-    sequence = sequence._replace(
-      terminated=sequence.terminated | sequence.cut,
-      cut=jnp.zeros_like(sequence.cut),
-    )
-  return world, tail, sequence, transition
-
-
-def _learn_if_ready(config, runner, replay, key):
+def _learn(config, runner, replay, key):
   """Learns once the replay has enough; also returns the priorities."""
   network = player(config).network
   if config.normalize_observation:
     network = dataclasses.replace(network, statistics=runner.statistics)
-  learned, ready = runner.learned, replay.count >= config.learning_starts
-  num_steps = runner.num_updates - config.first_update
-  num_steps *= config.num_minibatches
 
-  def learn():
-    return _r2d2_loss.learn(
-      config, network, _optimizer(config), learned, replay, key, num_steps
+  def loss(params, target, batch, weight, key_dropout):
+    if not config.network.stack.dropout:
+      key_dropout = None
+    return _r2d2_loss.loss(
+      config, network, params, target, batch, weight, key_dropout
     )
 
-  def wait():
-    # Of what counts there is none yet; no mean is known.
-    empty = {optimizers.SKIPPED: 0}
-    unknown = {
-      name: jnp.full(x.shape, empty.get(name, jnp.nan), x.dtype)
-      for name, x in jax.eval_shape(learn)[-1].items()
-    }
-    return learned, replay.priorities, unknown
+  def retarget(params, target, count):
+    return optax.periodic_update(params, target, count, config.target_period)
 
-  return jax.lax.cond(
-    _batching.any_of_batch(ready),
-    lambda: wrappers.select(ready, learn(), wait()),
-    wait,
+  return off_policy.learn_if_ready(
+    config,
+    runner.learned,
+    replay,
+    key,
+    loss,
+    retarget,
+    runner.num_updates,
+    (config.priority_exponent, config.importance_exponent),
   )

@@ -50,7 +50,7 @@ def draw_battleship(canvas, area, film, t):
   size, states = film.game.board_size, film.states
   ships = _bitboard.to_grid(states.ships[t], size)
   guesses = _bitboard.to_grid(states.guesses[t], size)
-  shot = _cell(film.action(t), size)
+  shot = cell(film, t)
   guesses[shot] = 1
   boxes = paint.grid(area, size, size)
   for row, column in np.ndindex(size, size):
@@ -68,7 +68,7 @@ def draw_minesweeper(canvas, area, film, t):
   game, states = film.game, film.states
   mines = _bitboard.to_grid(states.mines[t], game.width)
   opened = _bitboard.to_grid(states.opened[t], game.width)
-  chosen = _cell(film.action(t), game.width)
+  chosen = cell(film, t)
   opened[chosen] = 1
   padded = np.pad(mines, 1)
   boxes = paint.grid(area, game.height, game.width)
@@ -86,9 +86,13 @@ def draw_minesweeper(canvas, area, film, t):
   canvas.box(boxes[chosen[0]][chosen[1]], None, paint.BLUE, 3)
 
 
-def _cell(action, width):
-  """Row and column of an action that has these, or the number of a cell."""
-  return action if len(action) == 2 else divmod(action[0], width)
+def cell(film, t):
+  """Returns row and column of what step t chooses on a board."""
+  action = film.action(t)
+  if len(action) == 2:
+    return action
+  width = getattr(film.game, "width", None) or film.game.board_size
+  return divmod(action[0], width)
 
 
 def draw_concentration(canvas, area, film, t):

@@ -94,7 +94,8 @@ def action_text(film, t: int) -> str:
     case labyrinth.Labyrinth():
       return _MOVES[action[0]]
     case battleship.Battleship() | minesweeper.MineSweeper():
-      return f"row {action[0] + 1}, column {action[1] + 1}"
+      row, column = _boards.cell(film, t)
+      return f"row {row + 1}, column {column + 1}"
     case bandit.MultiarmedBandit():
       return f"arm {action[0]}"
     case concentration.Concentration():

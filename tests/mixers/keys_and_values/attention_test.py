@@ -1,11 +1,14 @@
 """Attention against an explicit softmax over each episode, in float64."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import recurrence
 from jaxseq.mixers.keys_and_values import attention
 
 
@@ -245,3 +248,42 @@ def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
   grads = gradient(params, jnp.ones((1, 2, 4)), state)
   chex.assert_tree_all_finite(grads)
   chex.assert_trees_all_equal(grads[2], jax.tree.map(jnp.zeros_like, state))
+
+
+@pytest.mark.parametrize("name", ["hac_connected", "hac_two_components"])
+def test_trees_of_clusters_are_the_golden_bias(x64, golden, name):
+  stored = golden(f"graph_sequences/{name}")
+  walk, levels = stored["dfs_order"], stored["levels"]
+  x = stored["local"][walk]
+  decay = jax.nn.sigmoid(x @ stored["rec_Wa"] + stored["rec_ba"])
+  states, _ = recurrence.linear_scan(
+    decay, (1 - decay) * (x @ stored["rec_Wb"])
+  )
+  np.testing.assert_allclose(states, stored["rec_states"], atol=1e-12)
+  x = x + states @ stored["rec_Wc"]
+  names = {"W_q": "Q", "W_k": "K", "W_v": "V", "W_o": "O"}
+  params = {name: stored[f"att_{one}"] for name, one in names.items()}
+  params["tree_bias"] = stored["att_bias"]
+  config = attention.Config(
+    6,
+    heads=2,
+    d_head=3,
+    positions="none",
+    bidirectional=True,
+    tree_levels=len(levels),
+  )
+  # With padding behind the end, which is not seen.
+  longer = jnp.pad(x, ((0, 2), (0, 0)), constant_values=3.0)
+  clusters = jnp.pad(levels.T[walk], ((0, 2), (0, 0)))
+  mask = jnp.arange(len(longer)) < len(x)
+  y, _ = attention.apply(config, params, longer, mask=mask, clusters=clusters)
+  out = np.zeros_like(stored["output_by_node"])
+  out[walk] = (longer + y)[: len(x)]
+  np.testing.assert_allclose(out, stored["output_by_node"], atol=1e-12)
+  np.testing.assert_allclose(
+    out.mean(axis=0), stored["readout_mean"], atol=1e-12
+  )
+  with pytest.raises(ValueError, match="clusters: got None, expected shape"):
+    attention.apply(config, params, x)
+  with pytest.raises(ValueError, match="tree_levels: got 3, expected 0"):
+    dataclasses.replace(config, bidirectional=False)

@@ -28,7 +28,16 @@ _ENVIRONMENT = {
   "env_options": (("limit", _LIMIT),),
 }
 
-every = pytest.mark.parametrize("name", algorithms.names())
+# Those with three networks compile for longer than all others.
+_DEAR = {"sac"}
+
+every = pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=pytest.mark.slow if name in _DEAR else ())
+    for name in algorithms.names()
+  ],
+)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import _r2d2_loss
+from jaxseq.rl.agents import off_policy
 from jaxseq.rl.agents import r2d2
 from jaxseq.rl.replay import sequences
 from jaxseq.training.devices import device_mesh
@@ -64,8 +65,8 @@ def play_and_replay(config, key):
 
   def play(carry, key):
     world, tail, replay = carry
-    world, tail, sequence, taken = r2d2._play(
-      config, runner.variables, world, tail, key
+    world, tail, sequence, taken = off_policy.play(
+      config, r2d2.player(config), runner.variables, world, tail, key
     )
     replay = sequences.add(replay, sequence)
     return (world, tail, replay), (sequence, taken)

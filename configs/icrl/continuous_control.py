@@ -1,0 +1,134 @@
+r"""Recurrent SAC where velocities are hidden, with and without a memory.
+
+    python -m experiments.icrl --config=configs/icrl/continuous_control.py \
+      --workdir=runs/continuous_control
+
+A pendulum is to be swung up by a torque, and shows where it is but not how fast
+it swings (PositionOnlyPendulumEasy of POPGym; a return of 1 would be a pendulum
+that stands still from the first step on). The arms are one agent with S5, with
+a GRU, and without memory; "shown" is that with the GRU where the velocity is
+shown, too.
+
+    --config=configs/icrl/continuous_control.py:ppo
+
+is PPO with the same memories, and five times the steps;
+
+    --config=configs/icrl/continuous_control.py:cartpole
+
+is SAC on PositionOnlyCartPoleEasy, where the action is one choice; and `:tiny`
+learns nothing, and shows in a minute whether everything works.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from configs import variants
+from configs.icrl import quickstart
+from jaxseq.rl import envs
+from jaxseq.rl import rl_arms
+from jaxseq.rl.envs import cartpole
+from jaxseq.rl.envs import pendulum
+from jaxseq.rl.envs import spaces
+from jaxseq.training import configuration
+
+
+@dataclasses.dataclass(frozen=True)
+class Pendulum(pendulum.PositionOnlyPendulum):
+  """The pendulum with its velocity in sight."""
+
+  observations = spaces.Box(-math.inf, math.inf, (3,))
+
+  def observe(self, state: pendulum.EnvState, params: object) -> jax.Array:
+    """Returns cosine, sine and velocity, (3,) float32."""
+    seen = super().observe(state, params)
+    return jnp.append(seen, state.theta_dot)
+
+
+@dataclasses.dataclass(frozen=True)
+class CartPole(cartpole.PositionOnlyCartPole):
+  """The cart-pole with its velocities in sight."""
+
+  observations = spaces.Box(-math.inf, math.inf, (4,))
+
+  def observe(self, state: cartpole.EnvState, params: object) -> jax.Array:
+    """Returns positions and velocities, (4,) float32."""
+    seen = super().observe(state, params)
+    return jnp.concatenate([seen, jnp.stack([state.x_dot, state.theta_dot])])
+
+
+envs.register("PendulumShown", Pendulum)
+envs.register("CartPoleShown", CartPole)
+
+GRU = {**quickstart.GRU, "d_model": 32, "norm": "layer"}
+S5 = {
+  **quickstart.S5,
+  "mixer_options": {"ssm_size": 32, "blocks": 1},
+  "d_model": 32,
+  "num_layers": 1,
+}
+WIDTHS = {"encoder_widths": (64,), "head_widths": (64, 64)}
+
+
+def arms(shown: str) -> dict[str, dict]:
+  """Returns the arms, of which one plays the environment of that id."""
+  none = {**GRU, "num_layers": 0}
+  all_arms = quickstart.arms(WIDTHS, gru=GRU, s5=S5, none=none, shown=GRU)
+  all_arms["shown"]["env_id"] = shown
+  return all_arms
+
+
+FULL = rl_arms.Config(
+  algorithm="sac",
+  num_seeds=3,
+  evaluation_greedy=True,
+  updates_per_chunk=5,
+  chunks_per_checkpoint=10,
+  agent={
+    "env_id": "PositionOnlyPendulumEasy",
+    "num_envs": 8,
+    "sequence_length": 40,
+    "burn_in": 8,
+    "total_steps": 80_000,
+    "replay_sequences": 1000,
+    "learning_starts": 32,
+    "num_minibatches": 16,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "gamma": 0.95,
+    "tau": 0.01,
+    "reward_scale": 200.0,
+    "initial_alpha": 0.1,
+  },
+  arms=arms("PendulumShown"),
+)
+PPO = dataclasses.replace(
+  FULL,
+  algorithm="ppo",
+  updates_per_chunk=10,
+  agent={
+    **quickstart.FULL.agent,
+    "env_id": "PositionOnlyPendulumEasy",
+    "total_steps": 409_600,
+    "normalize_observation": False,
+  },
+)
+CARTPOLE = configuration.updated(
+  FULL,
+  agent={"env_id": "PositionOnlyCartPoleEasy", "gamma": 0.99},
+  arms=arms("CartPoleShown"),
+)
+TINY = dataclasses.replace(
+  quickstart.small(
+    FULL,
+    sequence_length=8,
+    learning_starts=4,
+    num_minibatches=1,
+    batch_size=2,
+    total_steps=6 * 32,
+  ),
+  num_seeds=1,
+)
+get_config = variants.Variants(full=FULL, ppo=PPO, cartpole=CARTPOLE, tiny=TINY)

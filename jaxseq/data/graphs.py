@@ -1,0 +1,286 @@
+"""Graphs as sequences of their nodes, in orders that a hierarchy gives.
+
+  splits = data.load("graphs", task="connectivity", order="tree")
+
+Three questions about whole graphs:
+  connectivity: is the graph connected? Graphs come in pairs with the same
+    degrees: two halves, and the same halves with an edge of each switched, so
+    that no rule about degrees or the number of edges is right more than half
+    the time. (Of plain random graphs "no node is alone" tells nearly all.)
+  colors: how many nodes have the first of four colors? A node's element is
+    its color alone, and nothing tells the number of nodes.
+  distance: how many steps is it from one marked node to the other?
+
+Source: Behrouz et al., arXiv:2411.15671, whose code is not public.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import affinity
+from jaxseq.data import datasets
+from jaxseq.data import padding
+
+Question = Literal["connectivity", "colors", "distance"]
+Order = Literal["node", "tree", "paths"]
+COLORS = 4
+# The farthest that the marked nodes lie apart.
+FARTHEST = 4
+# Width of the random features whose distances are the weights of edges.
+_FEATURES = 3
+
+
+class Graph(NamedTuple):
+  """A graph and what is asked about it.
+
+  Attributes:
+    adjacency: (n, n) bool, symmetric.
+    values: (n, k) float32, what is known of each node beside its edges.
+    target: the answer.
+  """
+
+  adjacency: np.ndarray
+  values: np.ndarray
+  target: int
+
+
+def random_graph(
+  rng: np.random.Generator, nodes: int, share: float
+) -> np.ndarray:
+  """Returns the adjacency (n, n) of a graph with about this share of edges."""
+  upper = np.triu(rng.random((nodes, nodes)) < share, 1)
+  return upper | upper.T
+
+
+def components(adjacency: np.ndarray) -> np.ndarray:
+  """Returns (n,) the smallest node that each node is connected with."""
+  names = np.arange(len(adjacency))
+  near = adjacency | np.eye(len(adjacency), dtype=bool)
+  while True:
+    least = np.where(near, names, len(names)).min(axis=1)
+    if np.array_equal(least, names):
+      return names
+    names = least
+
+
+def steps(adjacency: np.ndarray, node: int) -> np.ndarray:
+  """Returns (n,) how far nodes are from one of them; -1 for never reached."""
+  far = np.full(len(adjacency), -1)
+  front = np.arange(len(adjacency)) == node
+  for distance in range(len(adjacency)):
+    far[front] = distance
+    front = adjacency[front].any(axis=0) & (far < 0)
+  return far
+
+
+def switched_pair(
+  rng: np.random.Generator, nodes: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws a graph of two halves, and a connected one with the same degrees.
+
+  Args:
+    rng: what is drawn with.
+    nodes: of both, 9 or more; halves have a third of them or more, each.
+
+  Returns:
+    The adjacencies (n, n) of both, with the nodes in the same order.
+  """
+  first = int(rng.integers(-(-nodes // 3), nodes - -(-nodes // 3) + 1))
+  apart = np.zeros((nodes, nodes), bool)
+  for part in (slice(0, first), slice(first, nodes)):
+    apart[part, part] = _half(rng, part.stop - part.start)
+  while True:
+    u, v = rng.permutation(_drawn(rng, apart[:first, :first]))
+    x, y = first + _drawn(rng, apart[first:, first:])
+    joined = apart.copy()
+    for one, other, value in ((u, v, 0), (x, y, 0), (u, x, 1), (v, y, 1)):
+      joined[one, other] = joined[other, one] = value
+    # Two bridges leave two halves again.
+    if not components(joined).any():
+      return apart, joined
+
+
+def _half(rng, nodes):
+  """A connected graph whose nodes have two neighbours or more."""
+  share = min(2.2 * np.log(nodes) / nodes, 1)
+  while True:
+    adjacency = random_graph(rng, nodes, share)
+    if adjacency.sum(axis=0).min() >= 2 and not components(adjacency).any():
+      return adjacency
+
+
+def _drawn(rng, adjacency):
+  """The two nodes of an edge."""
+  return rng.choice(np.argwhere(np.triu(adjacency)))
+
+
+def _connectivity(rng, nodes):
+  """The two graphs of a pair, of all nodes, each with numbers of its own."""
+  pair = []
+  for target, adjacency in enumerate(switched_pair(rng, nodes)):
+    at = rng.permutation(nodes)
+    adjacency = adjacency[np.ix_(at, at)]
+    rows = np.concatenate([np.eye(nodes), adjacency], axis=1)
+    pair.append(Graph(adjacency, rows.astype(np.float32), target))
+  return pair
+
+
+def _colors(rng, nodes):
+  """A graph of half the nodes or more."""
+  count = int(rng.integers(nodes // 2, nodes + 1))
+  adjacency = random_graph(rng, count, 2 / count)
+  color = rng.integers(0, COLORS, count)
+  values = np.eye(COLORS, dtype=np.float32)[color]
+  return [Graph(adjacency, values, int((color == 0).sum()))]
+
+
+def _distance(rng, nodes):
+  """A sparse graph with two nodes that are 1 to 4 steps apart, as often."""
+  target = int(rng.integers(1, FARTHEST + 1))
+  while True:
+    adjacency = random_graph(rng, nodes, 2.5 / nodes)
+    start = int(rng.integers(nodes))
+    ends = np.flatnonzero(steps(adjacency, start) == target)
+    if len(ends):
+      marks = np.zeros((nodes, 1))
+      marks[[start, rng.choice(ends)]] = 1
+      rows = np.concatenate([np.eye(nodes), adjacency, marks], axis=1)
+      return [Graph(adjacency, rows.astype(np.float32), target - 1)]
+
+
+_DRAW: dict[str, Callable] = {
+  "connectivity": _connectivity,
+  "colors": _colors,
+  "distance": _distance,
+}
+_QUESTIONS = {
+  "connectivity": "is it connected",
+  "colors": "how many nodes have the first color",
+  "distance": "how far is one marked node from the other",
+}
+
+
+def hierarchy(
+  rng: np.random.Generator, adjacency: np.ndarray, count: int
+) -> np.ndarray:
+  """Returns levels (count, n) of clusters by random features of the nodes.
+
+  The last level comes again where fewer join all that is connected.
+  """
+  edges = np.argwhere(np.triu(adjacency))
+  features = rng.normal(size=(len(adjacency), _FEATURES))
+  weights = np.linalg.norm(np.subtract(*features[edges.T]), axis=-1)
+  levels = affinity.cluster(edges, weights, len(adjacency)).levels
+  return np.pad(levels, ((0, count - len(levels)), (0, 0)), "edge")
+
+
+def num_levels(nodes: int) -> int:
+  """Returns the number of levels of a hierarchy of so many nodes, at most."""
+  return nodes.bit_length()
+
+
+def sequence(
+  graph: Graph, levels: np.ndarray, order: Order
+) -> tuple[np.ndarray, np.ndarray]:
+  """Writes a graph as a sequence.
+
+  Args:
+    graph: of n nodes.
+    levels: (levels, n) its clusters.
+    order: "node": by the nodes' numbers, which are random; "tree": as a walk in
+      depth through the hierarchy meets them; "paths": in that order, and each
+      node comes behind the clusters that it is in, from the largest on. A
+      cluster has the values of its smallest node, and all elements their level.
+
+  Returns:
+    Elements (time, features) float32, and (time, levels) the clusters of each.
+  """
+  if order == "node":
+    return graph.values, levels.T
+  walk = affinity.order(levels)
+  if order == "tree":
+    return graph.values[walk], levels.T[walk]
+  differs = (levels[1:] != levels[:-1]).any(axis=1)
+  seen = np.flatnonzero([True, *differs])[::-1]
+  nodes = np.repeat(walk, len(seen))
+  level = np.tile(seen, len(walk))
+  marks = np.eye(len(levels), dtype=np.float32)[level]
+  values = graph.values[levels[level, nodes]]
+  return np.concatenate([values, marks], axis=1), levels.T[nodes]
+
+
+def load(
+  *,
+  task: Question = "connectivity",
+  order: Order = "node",
+  nodes: int = 24,
+  train: int = 8000,
+  valid: int = 500,
+  test: int = 1000,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Draws graphs, and writes them as sequences.
+
+  Args:
+    task: what is asked, see above.
+    order: of the elements, see `sequence`.
+    nodes: of a graph, or the most where they differ; 9 or more.
+    train: graphs for training; those of "connectivity" are even numbers, and
+      both of a pair lie in the same part.
+    valid: graphs for validation.
+    test: graphs for testing.
+    seed: of all that is random; the graphs are the same in any order.
+
+  Returns:
+    The splits: inputs (n, time, features), lengths, targets (n,) and
+    extras.clusters. An element has its node's number, one of `nodes`, and its
+    row of the adjacency; for "distance" whether it is marked; for "colors" its
+    color alone.
+
+  Raises:
+    ValueError: if an option is wrong.
+  """
+  _validate.choice("task", task, _DRAW)
+  _validate.choice("order", order, ("node", "tree", "paths"))
+  _validate.integer("nodes", nodes, 9)
+  counts = {"train": train, "valid": valid, "test": test}
+  _validate.all_positive(**counts)
+  for name, count in counts.items():
+    if task == "connectivity" and count % 2:
+      raise _validate.error(name, count, "an even number, as graphs are pairs")
+  rng = np.random.default_rng(seed)
+  graphs: list[Graph] = []
+  while len(graphs) < sum(counts.values()):
+    graphs += _DRAW[task](rng, nodes)
+  rows, clusters = [], []
+  for graph in graphs:
+    levels = hierarchy(rng, graph.adjacency, num_levels(nodes))
+    elements, names = sequence(graph, levels, order)
+    rows.append(elements)
+    clusters.append(names.astype(np.int32))
+  inputs, lengths = padding.pad_sequences(rows)
+  targets = np.array([graph.target for graph in graphs], np.int32)
+  extras = datasets.Extras(clusters=padding.pad_sequences(clusters)[0])
+  whole = datasets.ArrayDataset(inputs, targets, lengths, extras)
+  parts = datasets.consecutive(whole, tuple(counts.values()))
+  classes = _classes(task, nodes)
+  info = datasets.Info(
+    f"A graph as a sequence of its nodes; {_QUESTIONS[task]}?",
+    "generated after arXiv 2411.15671",
+    "none needed",
+    num_classes=len(classes),
+    classes=classes,
+  )
+  return datasets.Splits(*parts, info)
+
+
+def _classes(task, nodes):
+  """The names of the answers."""
+  if task == "connectivity":
+    return "halves", "connected"
+  count = range(nodes + 1) if task == "colors" else range(1, FARTHEST + 1)
+  return tuple(map(str, count))

@@ -1,0 +1,235 @@
+"""Documents of paragraphs, divided into sections.
+
+    splits = data.load("paragraphs", path="reports")
+    splits = data.load("kjv_chapters")
+
+In a file every line with words is a paragraph, and an empty line stands between
+two sections.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import re
+from typing import Any
+from typing import ClassVar
+import zlib
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import padding
+from jaxseq.data import text as texts
+from jaxseq.data.sources import base
+from jaxseq.data.sources import text
+
+_WORD = re.compile(r"\w+")
+Sections = Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ParagraphSource(base.Source):
+  """Documents, of which each paragraph is a row of its words' numbers.
+
+  `prepare` takes documents: each a sequence of paragraphs, which are strings,
+  with targets, of each document 1 where a section begins and 0 elsewhere.
+
+  Attributes:
+    buckets: numbers that words have, by a checksum of their letters; several
+      words share one. 0 stands for no word.
+    words: of a paragraph that are read, the first ones.
+    pattern: which files of a folder are read.
+  """
+
+  kind: ClassVar[str] = "paragraphs"
+  forms: ClassVar[tuple[str, ...]] = ("paragraphs",)
+
+  _: dataclasses.KW_ONLY
+  buckets: int = 8192
+  words: int = 48
+  pattern: str = "**/*"
+
+  def _prepare(self, values, lengths, times, targets):
+    del lengths, times
+    rows = [
+      self.encode(document, f"document {number}")
+      for number, document in enumerate(values)
+    ]
+    words, counts = padding.pad_sequences(rows)
+    inputs = (words > 0).sum(axis=-1).astype(np.int32)
+    marks = np.full_like(inputs, -1)
+    if targets is not None:
+      for row, count, marked in zip(marks, counts, targets, strict=True):
+        row[:] = 0
+        row[:count] = marked
+    extras = datasets.Extras(words=words)
+    return datasets.ArrayDataset(inputs, marks, counts, extras)
+
+  def encode(self, paragraphs: Sequence[str], name: str) -> np.ndarray:
+    """Returns the words (paragraphs, words) int32, 0 behind the last ones.
+
+    Raises:
+      ValueError: if there is no paragraph, or they are no strings.
+    """
+    if isinstance(paragraphs, str) or not len(paragraphs):
+      expected = "a sequence of paragraphs"
+      raise _validate.error(name, repr(paragraphs)[:40], expected)
+    numbers = np.zeros((len(paragraphs), self.words), np.int32)
+    for row, paragraph in zip(numbers, paragraphs):
+      words = _WORD.findall(paragraph.lower())[: self.words]
+      row[: len(words)] = [
+        1 + zlib.crc32(word.encode()) % self.buckets for word in words
+      ]
+    return numbers
+
+  def examples(self, documents: Sequence[Sections]) -> datasets.ArrayDataset:
+    """Returns documents of sections of paragraphs, with their targets."""
+    return self.prepare(
+      [[one for section in each for one in section] for each in documents],
+      targets=[starts(map(len, each)) for each in documents],
+    )
+
+  def _read(self, path: Any) -> base.Examples:
+    names, documents = read(path, self.pattern)
+    return base.Examples(tuple(names), self.examples(documents), True)
+
+
+def starts(sizes: Any) -> np.ndarray:
+  """Returns 1 where a section begins, for the numbers of their paragraphs."""
+  marks = [[1] + [0] * (size - 1) for size in sizes]
+  return np.concatenate(marks).astype(np.int32)
+
+
+def read(
+  path: str | os.PathLike, pattern: str = "**/*"
+) -> tuple[list[str], list[Sections]]:
+  """Reads the names and the sections of documents, one a file.
+
+  Raises:
+    ValueError: if a file has no words.
+    MissingData: if there is no such file.
+  """
+  names, documents = [], []
+  for name, file in text.find(path, pattern):
+    content = file.read_bytes().decode("utf-8-sig", errors="replace")
+    sections: list[list[str]] = [[]]
+    for line in content.splitlines():
+      if _WORD.search(line):
+        sections[-1].append(line)
+      elif sections[-1]:
+        sections.append([])
+    if not sections[-1]:
+      sections.pop()
+    if not sections:
+      raise _validate.error(name, "no words", "paragraphs")
+    names.append(name)
+    documents.append(sections)
+  return names, documents
+
+
+def pieces(sections: Sections, longest: int) -> list[Sections]:
+  """Returns runs of sections of at most so many paragraphs, at least two each.
+
+  A section that is longer by itself is left out.
+  """
+  runs: list[list[Sequence[str]]] = [[]]
+  for section in sections:
+    if sum(map(len, runs[-1])) + len(section) > longest:
+      runs.append([])
+    if len(section) <= longest:
+      runs[-1].append(section)
+  return [run for run in runs if len(run) > 1]
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  pattern: str = "**/*",
+  longest: int = 96,
+  buckets: int = 8192,
+  words: int = 48,
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads documents whose sections are to be found.
+
+  Args:
+    path: a file, a folder, or a pattern; every file is a document.
+    pattern: which files of a folder.
+    longest: paragraphs of a document; longer ones are cut between sections.
+    buckets: see `ParagraphSource`.
+    words: likewise.
+    valid_fraction: share of the documents for validation.
+    test_fraction: share for testing.
+    seed: of the division.
+
+  Returns:
+    The splits: extras.words (n, paragraphs, words) int32, inputs (n,
+    paragraphs), how many words there are, targets likewise, 1 where a section
+    begins, and lengths.
+
+  Raises:
+    ValueError: if an option is wrong, or a part would be empty.
+    MissingData: if there is no such file.
+  """
+  _, documents = read(path, pattern)
+  source = ParagraphSource(
+    reader="paragraphs", buckets=buckets, words=words, pattern=pattern
+  )
+  fractions = valid_fraction, test_fraction
+  return _splits(documents, source, str(path), longest, fractions, seed)
+
+
+def kjv_chapters(
+  path: str | os.PathLike | None = None,
+  *,
+  longest: int = 96,
+  buckets: int = 8192,
+  words: int = 48,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Loads the King James Bible, whose verses are paragraphs of its chapters.
+
+  Args:
+    path: see `data.text.kjv_bytes`.
+    longest: see `load`; documents are some chapters of a book, one after the
+      other, and verses have lost their numbers.
+    buckets: see `load`.
+    words: likewise.
+    seed: likewise.
+
+  Returns:
+    The splits, see `load`: a tenth for validation, a fifth for testing.
+
+  Raises:
+    ValueError: if it is another text, or an option is wrong.
+    MissingData: if the text is not there.
+  """
+  books = texts.bible_chapters(texts.kjv_bytes(path))
+  source = ParagraphSource(reader="paragraphs", buckets=buckets, words=words)
+  where = "Debian's bible-kjv 4.39"
+  return _splits(books, source, where, longest, (0.1, 0.2), seed)
+
+
+def _splits(documents, source, where, longest, fractions, seed):
+  """Cuts documents, and divides them at random."""
+  _validate.integer("longest", longest, 2)
+  runs = [run for sections in documents for run in pieces(sections, longest)]
+  count = len(runs)
+  valid, test = (round(share * count) for share in fractions)
+  if min(valid, test, count - valid - test) < 1:
+    expected = "enough documents of two sections or more for three parts"
+    raise _validate.error("path", f"{count} of {where}", expected)
+  order = np.random.default_rng(seed).permutation(count)
+  dataset = source.examples([runs[i] for i in order])
+  parts = datasets.consecutive(dataset, (count - valid - test, valid, test))
+  info = datasets.Info(
+    "Paragraphs of a document; where do its sections begin?",
+    where,
+    "that of the files",
+    num_classes=2,
+    preparation=source,
+  )
+  return datasets.Splits(*parts, info)

@@ -1,0 +1,116 @@
+"""Losses of the soft actor-critic, of replayed sequences."""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.nn import distributions
+from jaxseq.rl import soft_networks
+from jaxseq.rl.agents import off_policy
+from jaxseq.rl.losses import soft
+from jaxseq.rl.losses import td
+
+Array = jax.Array
+
+
+class Networks(NamedTuple):
+  """The networks of the losses; the first two may normalize observations."""
+
+  actor: Any
+  features: Any
+  values: soft_networks.TwinValues
+
+
+def actor_params(params: PyTree) -> PyTree:
+  """Returns the actor's parameters, with the modules that it shares.
+
+  The parameters of all are {"actor", "critic": {"features", "values"},
+  "log_alpha"}. What the actor has none of its own of is the critic's, and
+  learns from the critic's loss alone.
+  """
+  return {
+    **jax.lax.stop_gradient(params["critic"]["features"]),
+    **params["actor"],
+  }
+
+
+def fresh(network, params, batch_shape):
+  """Memories before the first observation of an episode."""
+  return network.initial_state(batch_shape, variables={"params": params})
+
+
+def loss(config, networks, target_entropy, params, target, batch, weight, key):
+  """Returns the sum of all losses, metrics, and None for priorities.
+
+  Each loss has gradients in its own part of the parameters only, so that the
+  sum learns all of them in one step.
+  """
+  del weight  # All sequences are drawn alike.
+  actor, features, values = networks
+  critic, other = params["critic"], target["critic"]
+  alpha = jax.lax.stop_gradient(jnp.exp(params["log_alpha"]))
+
+  def run(network, params, name):
+    memory = batch.memory
+    if config.start == "episode":
+      memory = fresh(network, params, batch.reset.shape[:1])
+    elif name in memory:
+      memory = memory[name]
+    else:
+      memory = memory["actor"]
+    return off_policy.unroll(network, params, memory, batch, config.burn_in)
+
+  policy, _ = run(actor, actor_params(params), "actor")
+  x, seen = run(features, critic["features"], "critic")
+  x_target, seen_target = run(features, other["features"], "critic")
+
+  numbers = not isinstance(policy, distributions.Categorical)
+  if numbers:
+    action, log_prob = policy.sample_with_log_prob(key)
+    value, entropy = soft.value, -log_prob
+  else:
+    action, log_prob = None, jax.nn.log_softmax(policy.logits)
+    value, entropy = soft.expected_value, policy.entropy()
+  q = values.apply({"params": other["values"]}, x_target, seen_target, action)
+  v = value(q, log_prob, alpha)
+  target_tm1 = td.n_step_targets(
+    config.reward_scale * batch.reward,
+    v,
+    batch.terminated,
+    batch.cut,
+    gamma=config.gamma,
+    num_steps=1,
+  )
+  mask = ~batch.cut
+  q = values.apply(
+    {"params": critic["values"]},
+    x[:, :-1],
+    seen[:, :-1],
+    batch.action if numbers else None,
+  )
+  if not numbers:
+    q = jax.vmap(td.take_action, (0, None))(q, batch.action)
+  errors = target_tm1 - q
+  critic_loss = soft.mean(jnp.square(errors).sum(axis=0), mask)
+  # The actor climbs the critic as it is.
+  held, x_held = jax.lax.stop_gradient((critic["values"], x))
+  q_new = values.apply({"params": held}, x_held, seen, action)
+  actor_loss = -soft.mean(value(q_new, log_prob, alpha)[:, :-1], mask)
+  entropy = soft.mean(entropy[:, :-1], mask)
+  total = critic_loss + actor_loss
+  if config.temperature != "fixed":
+    total += soft.temperature_loss(
+      params["log_alpha"], entropy, target_entropy, config.temperature
+    )
+  metrics = {
+    "critic_loss": critic_loss,
+    "actor_loss": actor_loss,
+    "td_error": soft.mean(jnp.abs(errors).mean(axis=0), mask),
+    "q_value": soft.mean(q.mean(axis=0), mask),
+    "entropy": entropy,
+    "alpha": alpha,
+  }
+  return total, (metrics, None)

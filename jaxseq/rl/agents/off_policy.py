@@ -1,0 +1,320 @@
+"""The base of agents that learn from replayed sequences.
+
+An update plays a sequence in each environment, adds them to a replay, and takes
+optimizer steps on sequences that are drawn from it, once it has enough. An
+algorithm adds its player, the loss of a batch, and what its target network
+follows, as `r2d2` and `sac` do.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl import _last_observation
+from jaxseq.rl import mixtures
+from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
+from jaxseq.rl.agents import _r2d2_rollout
+from jaxseq.rl.agents import common
+from jaxseq.rl.replay import sequences
+from jaxseq.training import _batching
+from jaxseq.training import flat_parameters
+from jaxseq.training import optimizers
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(common.Config):
+  """The configuration that all agents with a replay have in common.
+
+  Where a time limit is bootstrapped, seeing the last observation of an episode
+  counts as a step.
+
+  Attributes, beside those of `common.Config`:
+    sequence_length: steps in each environment between updates: one sequence.
+    burn_in: steps before a sequence that renew its stored memory: 0 or a
+      divisor of its length.
+    replay_sequences: sequences that the replay holds.
+    learning_starts: sequences that it has got before the first optimizer step.
+    num_minibatches: optimizer steps in an update.
+    batch_size: sequences in a minibatch.
+    reward_scale: multiplies the rewards that are learned from. POPGym's add up
+      to 1 at most over an episode, which is little for a single step.
+  """
+
+  sequence_length: int = 80
+  burn_in: int = 40
+  replay_sequences: int = 4096
+  learning_starts: int = 512
+  num_minibatches: int = 4
+  batch_size: int = 64
+  reward_scale: float = 1.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self,
+      positive=(
+        "sequence_length",
+        "replay_sequences",
+        "learning_starts",
+        "num_minibatches",
+        "batch_size",
+      ),
+      above_zero=("reward_scale",),
+      not_negative=("burn_in",),
+    )
+    if self.burn_in and self.sequence_length % self.burn_in:
+      expected = f"0 or a divisor of sequence_length = {self.sequence_length}"
+      raise _validate.error("burn_in", self.burn_in, expected)
+    held = self.replay_sequences
+    if self.num_envs > held:
+      added = f"{self.num_envs}: so many are added at once"
+      expected = f"at least num_envs = {added}"
+      raise _validate.error("replay_sequences", held, expected)
+    if self.learning_starts > held:
+      expected = f"at most replay_sequences = {held}"
+      raise _validate.error("learning_starts", self.learning_starts, expected)
+    least = self.steps_per_update * (self.first_update + 1)
+    reason = f"({least}, by num_envs, sequence_length and learning_starts)"
+    self._check_total_steps(least, f"that learns {reason}")
+
+  @property
+  def steps_per_update(self) -> int:
+    """Environment steps between updates."""
+    return self.num_envs * self.sequence_length
+
+  @property
+  def first_update(self) -> int:
+    """Updates before the first one that learns."""
+    return -(-self.learning_starts // self.num_envs) - 1
+
+  @property
+  def optimizer_steps(self) -> int:
+    """Optimizer steps of the whole run."""
+    return (self.num_updates - self.first_update) * self.num_minibatches
+
+
+class Learned(NamedTuple):
+  """Parameters, a target for each of them, and the optimizer's state."""
+
+  params: PyTree
+  target: PyTree
+  opt_state: PyTree
+
+
+# From parameters, their targets, a batch of sequences, their weights (batch,)
+# and a key to the loss; and to a dict of scalars, with the priorities (batch,)
+# of the sequences, None where all stay alike.
+Loss = Callable[
+  [PyTree, PyTree, PyTree, Array, Array],
+  tuple[Array, tuple[dict[str, Array], Array | None]],
+]
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+  """Returns the optimizer of a whole run."""
+  return common.make_optimizer(config, config.optimizer_steps)
+
+
+def learner(config: Config, player: rollout.Player) -> rollout.Player:
+  """Returns the player that learns: it sees where an episode was cut off."""
+  if not common.bootstraps(config, player):
+    return player
+  env = mixtures.wrap(player.env, _last_observation.LastObservation)
+  return player._replace(env=env)
+
+
+def play(
+  config: Config,
+  player: rollout.Player,
+  variables: PyTree,
+  world: rollout.World,
+  tail: _r2d2_rollout.Tail,
+  key: Array,
+) -> tuple[
+  rollout.World,
+  _r2d2_rollout.Tail,
+  _r2d2_rollout.Sequence,
+  rollout.Transition,
+]:
+  """Plays sequences in which a cut is either bootstrapped or an end.
+
+  Args:
+    config: the configuration.
+    player: the environment and the network that plays it.
+    variables: of the network.
+    world: of the `learner`.
+    tail: the steps before.
+    key: random key.
+
+  Returns:
+    The world and the tail afterwards, the sequences, and the transitions.
+  """
+  learns = learner(config, player)
+  world, tail, sequence, transition = _r2d2_rollout.play(
+    learns, variables, world, tail, key, config.sequence_length
+  )
+  if not common.bootstraps(config, learns):
+    sequence = sequence._replace(
+      terminated=sequence.terminated | sequence.cut,
+      cut=jnp.zeros_like(sequence.cut),
+    )
+  return world, tail, sequence, transition
+
+
+def unroll(
+  network: Any,
+  params: PyTree,
+  memory: PyTree,
+  batch: _r2d2_rollout.Sequence,
+  burn_in: int,
+  **options: Any,
+) -> tuple[Any, Any]:
+  """Runs a network over replayed sequences.
+
+  The memory is renewed over the burn-in, through which no gradient flows.
+
+  Args:
+    network: a `networks.Policy`, or what is called as one.
+    params: its parameters.
+    memory: before the first observation of each sequence.
+    batch: sequences with one leading axis.
+    burn_in: steps.
+    **options: of the network after the burn-in.
+
+  Returns:
+    What the network says after the burn-in, without the memory after it; axes
+    (batch, time + 1).
+  """
+
+  def run(memory, steps, **options):
+    observation, reset = jax.tree.map(
+      lambda x: x[:, steps], (batch.observation, batch.reset)
+    )
+    return network.apply(
+      {"params": params}, observation, memory, reset, **options
+    )
+
+  memory = sequences.renew(
+    lambda memory, steps: run(memory, steps)[2], memory, burn_in
+  )
+  return run(memory, slice(burn_in, None), **options)[:2]
+
+
+def learn_if_ready(
+  config: Config,
+  learned: Learned,
+  replay: sequences.Replay,
+  key: Array,
+  loss: Loss,
+  retarget: Callable[[PyTree, PyTree, Array], PyTree],
+  num_updates: Array,
+  importance: tuple[float, float] = (0.0, 0.0),
+) -> tuple[Learned, PyTree, dict[str, Array]]:
+  """Takes the optimizer steps of an update once the replay has enough.
+
+  Args:
+    config: the configuration.
+    learned: before these steps.
+    replay: the replay.
+    key: random key.
+    loss: of a batch.
+    retarget: from the parameters, their targets, and the number of optimizer
+      steps so far, to the targets; it does with each number alike.
+    num_updates: updates before this one.
+    importance: exponents of the priorities, and of the weights that take their
+      bias back.
+
+  Returns:
+    What is learned; the priorities; and metrics, means over the steps, NaN if
+    there are none.
+  """
+  ready = replay.count >= config.learning_starts
+  num_steps = (num_updates - config.first_update) * config.num_minibatches
+
+  def learn():
+    return _learn(
+      config, learned, replay, key, loss, retarget, num_steps, importance
+    )
+
+  def wait():
+    # Of what counts there is none yet; no mean is known.
+    empty = {optimizers.SKIPPED: 0}
+    unknown = {
+      name: jnp.full(x.shape, empty.get(name, jnp.nan), x.dtype)
+      for name, x in jax.eval_shape(learn)[-1].items()
+    }
+    return learned, replay.priorities, unknown
+
+  return jax.lax.cond(
+    _batching.any_of_batch(ready),
+    lambda: wrappers.select(ready, learn(), wait()),
+    wait,
+  )
+
+
+def _learn(config, learned, replay, key, loss, retarget, num_steps, importance):
+  """The optimizer steps of one update, `num_steps` of the run before it."""
+  adam, (exponent, importance_exponent) = optimizer(config), importance
+  form = flat_parameters.choose(adam, learned.params, learned.opt_state)
+
+  def step(carry, inputs):
+    learned, tree = carry
+    key, key_loss, count = inputs
+    places, weight = sequences.sample(
+      replay._replace(priorities=tree),
+      key,
+      config.batch_size,
+      importance_exponent=importance_exponent,
+    )
+    batch = sequences.take(replay, places)
+    params, target = form.unpack(learned.params), form.unpack(learned.target)
+    gradients, (metrics, priority) = jax.grad(loss, has_aux=True)(
+      params, target, batch, weight, key_loss
+    )
+    gradients = form.pack(gradients)
+    metrics["grad_norm"] = optax.tree.norm(gradients)
+    params, opt_state, skipped = optimizers.step(
+      adam,
+      gradients,
+      learned.opt_state,
+      learned.params,
+      skip_nonfinite=config.skip_nonfinite,
+    )
+    if skipped and priority is not None:
+      # One error that is not finite would spoil the sums of all priorities.
+      priority = jnp.where(jnp.isfinite(priority), priority, 0)
+    metrics |= skipped
+    target = retarget(params, learned.target, count)
+    if priority is not None:
+      tree = sequences.set_priority(tree, places, priority, exponent)
+    return (Learned(params, target, opt_state), tree), metrics
+
+  # The first row is what a split into as many keys gives: all else is as it is
+  # in losses that draw nothing.
+  shape = (2, config.num_minibatches)
+  keys, keys_loss = jax.random.split(key, shape)
+  counts = num_steps + 1 + jnp.arange(config.num_minibatches)
+  held = Learned(
+    form.pack(learned.params),
+    form.pack(learned.target),
+    form.pack_state(learned.opt_state),
+  )
+  (held, tree), metrics = jax.lax.scan(
+    step, (held, replay.priorities), (keys, keys_loss, counts)
+  )
+  learned = Learned(
+    form.unpack(held.params),
+    form.unpack(held.target),
+    form.unpack_state(held.opt_state),
+  )
+  return learned, tree, optimizers.over_steps(metrics)
