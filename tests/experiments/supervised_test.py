@@ -42,6 +42,7 @@ CONFIGS = {
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
+  "in_context": ("trials.png",),
   "pictures": ("gru/samples.png",),
   "continual": ("accuracies_class.png", "accuracies_task.png"),
   "dts": (
@@ -66,6 +67,7 @@ TABLES = {
   "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
+  "in_context": "optimal",
   "dts": "nats per test window",
 }
 
@@ -120,6 +122,7 @@ _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
   *("pictures", "recommend", "segmentation", "synthetic", "temporal_graph"),
+  "in_context",
 )
 
 
