@@ -76,7 +76,7 @@ def test_codes_are_written_by_their_codec():
   splits = splits_of()
   codes = picture_codes.Problem(arm_of(objective="codes"), splits)
   variables = jax.jit(codes.init)(jax.random.key(0))
-  codec = pictures.Codec(CODEC, variables)
+  codec = pictures.Codec(CODEC, jax.tree.map(np.asarray, variables))
   problem = pictures.Problem(arm_of(by_class=True), splits, codec)
   _, scales = codes.network.apply(variables, splits.test.inputs)
   np.testing.assert_array_equal(problem.data["test"].symbols, scales.codes)
