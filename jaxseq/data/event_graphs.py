@@ -13,6 +13,7 @@ they are 0. The events of all parts follow each other in time.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 
@@ -24,6 +25,7 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data.files import movielens
 from jaxseq.data.files import table_files
+from jaxseq.data.sources import graphs
 from jaxseq.data.sources import interactions
 
 _TGB_COLUMNS = "src", "dst", "time", "split"
@@ -88,11 +90,20 @@ def load(
     table_files.describe(path), everything, stamps, "the table"
   )
   columns = [table.numbers[name] for name in features]
+  prepared = graphs.GraphSource(
+    reader="graph_table",
+    source=source,
+    destination=destination,
+    time=time,
+    features=tuple(features) or None,
+    delimiter=delimiter,
+  )
   return of_events(
     table.words[source],
     table.words[destination],
-    _time_stamps.seconds(stamps),
+    stamps,
     table_files.describe(path),
+    prepared,
     features=np.stack(columns, axis=1) if columns else None,
     bipartite=bipartite,
     valid_fraction=valid_fraction,
@@ -299,6 +310,7 @@ def of_events(
   destinations: Sequence[str],
   times: np.ndarray,
   where: str,
+  source: graphs.GraphSource | None = None,
   *,
   features: np.ndarray | None = None,
   bipartite: bool = False,
@@ -312,8 +324,9 @@ def of_events(
   Args:
     sources: (events,) names.
     destinations: (events,) names.
-    times: (events,) numbers.
+    times: (events,) numbers or dates.
     where: they come from.
+    source: the columns of the table, if they come from one.
     features: (events, k), if any.
     bipartite: see `load`, as the rest.
     valid_fraction: likewise.
@@ -330,20 +343,27 @@ def of_events(
   if bipartite:
     to, head = np.unique(ends, return_inverse=True)
     by, tail = np.unique(begins, return_inverse=True)
-    tail, count = tail + len(to), len(to) + len(by)
+    tail, names, apart = tail + len(to), np.concatenate([to, by]), len(to)
   else:
     names, number = np.unique(np.stack([begins, ends]), return_inverse=True)
-    (tail, head), count = number.reshape(2, -1), len(names)
-  stamps = np.asarray(times, float)[order]
+    (tail, head), apart = number.reshape(2, -1), None
+  times = _time_stamps.as_array(times)
+  stamps = _time_stamps.seconds(times)[order]
+  prepared = dataclasses.replace(
+    source or graphs.GraphSource(),
+    nodes=tuple(map(str, names)),
+    destinations=apart,
+  )
   return make_splits(
     np.stack([tail, head], axis=1) + 1,
     stamps,
     interactions.by_time(stamps, valid_fraction, test_fraction),
     where,
-    count,
+    len(names),
     None if features is None else features[order].astype(np.float32),
     candidates=candidates,
     seed=seed,
+    source=prepared.between(times),
   )
 
 
@@ -357,6 +377,7 @@ def make_splits(
   others: Sequence[np.ndarray | None] = (None, None),
   candidates: int = 100,
   seed: int = 0,
+  source: graphs.GraphSource | None = None,
 ) -> datasets.Splits:
   """Divides events by their parts.
 
@@ -370,6 +391,7 @@ def make_splits(
     others: candidates of the validation and of the test events; drawn if None.
     candidates: how many are drawn for each event.
     seed: of these.
+    source: what reads later events; without it their nodes have numbers.
 
   Raises:
     ValueError: there is no event to train on or to test with, or there are
@@ -384,6 +406,7 @@ def make_splits(
   if low == high:
     raise _validate.error(f"{where}: destinations", 1, "two or more")
   rng = np.random.default_rng(seed)
+  source = source or graphs.GraphSource().between(np.asarray(times, float))
   times = times - times[:1]
   sets: list[datasets.ArrayDataset | None] = []
   for number, size in enumerate(sizes):
@@ -409,6 +432,7 @@ def make_splits(
     where,
     "that of the files",
     vocab_size=count + 1,
+    preparation=source,
   )
   return datasets.Splits(*sets, info)
 

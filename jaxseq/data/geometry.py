@@ -155,6 +155,11 @@ TARGETS: dict[str, Callable[[np.ndarray], list[int]]] = {
 }
 
 
+def choices(name: str, points: int) -> int:
+  """Returns the most choices of an answer, with the end, of so many points."""
+  return (3 * max(1, 2 * points - 5) if name == "delaunay" else points) + 1
+
+
 def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
   """Draws sets of uniform points with their answers.
 
@@ -174,7 +179,7 @@ def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
   _validate.integer("low", low, 3)
   _validate.integer("high", high, low)
   rng = np.random.default_rng(seed)
-  time = 3 * max(1, 2 * high - 5) + 1 if name == "delaunay" else high + 1
+  time = choices(name, high)
   width = 1 if name == "sort" else 2
   points = np.zeros((count, high, width), np.float32)
   chosen = np.zeros((count, time), np.int32)

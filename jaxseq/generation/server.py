@@ -4,6 +4,7 @@
     GET  /v1/models        the model, and its adapters
     GET  /health           whether the engine runs
     GET  /metrics          numbers in the text format of Prometheus
+    GET  /                 these routes
 
 Many clients share one engine: their rows go on together. What has no room is
 refused (429), what takes too long is given up (408), and so are what nobody
@@ -89,6 +90,7 @@ def make_app(
   app = _App(worker, codec, config)
   applications, routing = map(_imported, ("applications", "routing"))
   routes = [
+    routing.Route("/", app.index),
     routing.Route("/v1/completions", app.complete, methods=["POST"]),
     routing.Route("/v1/models", app.models),
     routing.Route("/v1/models/{name}", app.model),
@@ -105,6 +107,15 @@ def make_app(
   application.router.redirect_slashes = False
   application.state.give_up = app.flights.give_up
   return application
+
+
+def index(routes: Sequence[Any]) -> dict[str, Any]:
+  """Returns the "routes" of an application, as "GET /health"."""
+  listed = []
+  for route in routes:
+    methods = [x for x in sorted(route.methods) if x != "HEAD"]
+    listed += [f"{method} {route.path}" for method in methods]
+  return {"routes": listed}
 
 
 class _App:
@@ -141,6 +152,10 @@ class _App:
       return self._refusal(error)
     finally:
       self._end(rows, start)
+
+  async def index(self, request: Any) -> Any:
+    """Lists the routes: GET /."""
+    return self._responses.JSONResponse(index(request.app.routes))
 
   async def models(self, request: Any) -> Any:
     """Lists the model, and its adapters: GET /v1/models."""

@@ -70,8 +70,10 @@ def make(
       return lower(_shapes(model, batch, None, longest))
     except _REFUSALS as error:
       reason = error
-  stack = getattr(model.network.config, "network", model.network.config).stack
-  mixers = " and ".join(dict.fromkeys(stack.mixer_names))
+  config = getattr(model.network.config, "network", model.network.config)
+  stack = getattr(config, "stack", None)
+  names = (model.kind,) if stack is None else stack.mixer_names
+  mixers = " and ".join(dict.fromkeys(names))
   raise ValueError(
     f"time: got None, expected a number: no program of {mixers} takes "
     "sequences of any length."

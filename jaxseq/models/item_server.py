@@ -8,6 +8,7 @@ r"""A server that recommends, and follows what users take, by HTTP.
     POST /v1/recommend  "user", and perhaps "k", "items" that may be
                         recommended, and "repeats"
     GET  /health        whether the server runs
+    GET  /              these routes
 
 An event changes the state of its user in constant time; lists are those of
 `predict` on the whole history, to rounding. States are in memory: a server that
@@ -90,8 +91,12 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
     del request
     return responses.JSONResponse({"status": "ok"})
 
+  async def index(request):
+    return responses.JSONResponse(server.index(request.app.routes))
+
   application = applications.Starlette(
     routes=[
+      routing.Route("/", index),
       route("/v1/events", take),
       route("/v1/recommend", lambda fields: _list(stream, fields)),
       routing.Route("/health", health),

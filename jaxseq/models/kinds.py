@@ -1,7 +1,8 @@
 """Kinds of models: the outputs of the tasks that train them.
 
 A name stands for a task, "package.module:TASK", whose `outputs` is a
-`tasks.outputs.Outputs`. Those of `tasks.lines` are here; others are registered.
+`tasks.outputs.Outputs`, or for one of these. Those of `tasks.lines` are here;
+others are registered.
 """
 
 from jaxseq import _registry
@@ -11,9 +12,9 @@ from jaxseq.tasks import outputs
 KINDS = _registry.Registry(
   "kind of model",
   {
-    kind: f"{module}:TASK"
+    kind: path if ":" in path else f"{path}:TASK"
     for line in lines.LINES.values()
-    for kind, module in line.kinds.items()
+    for kind, path in line.kinds.items()
   },
 )
 names = KINDS.names
@@ -25,4 +26,5 @@ def get(kind: str) -> outputs.Outputs:
   Raises:
     ValueError: there is no such kind.
   """
-  return KINDS.get(kind).outputs
+  entry = KINDS.get(kind)
+  return getattr(entry, "outputs", entry)

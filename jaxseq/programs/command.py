@@ -13,9 +13,9 @@ columns have other names, or anything else is to be another,
 `--config.FIELD=VALUE` says so, as --config.data_options.label=kind;
 `--config=FILE.py` takes a config of your own, which the other tasks need:
 adapt, atari100k_suite, compare, continual, decision, documents, dts,
-group_policy, icrl, icrl_suite, next_element, pointing, spr, synthetic and
-temporal_graph.
-`jaxseq train TASK --help` lists the flags, docs/own_data.md the options.
+group_policy, icrl, icrl_suite, in_context, next_element, pictures, pointing,
+spr, synthetic and temporal_graph.
+`jaxseq train TASK --help` lists the flags and the options of its data.
 """
 
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   )
   words, rest = arguments[1:count], arguments[count:]
   sys.modules["__main__"].__doc__ = __doc__
-  if not words and {"--help", "-h", "-help"} & set(rest):
+  if not words and _asks_for_help(rest):
     print(__doc__)
     sys.exit(0)
   verb, *tasks = words or [""]
@@ -103,15 +103,33 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
       f"{', '.join(able)}{hint}"
     )
   has_config = bool(lines.LINES[name].data)
-  if not has_config and any(re.match(r"--?data\b", x) for x in rest):
+  predicts = verb == "predict"
+  if not (has_config or predicts) and any(
+    re.match(r"--?data\b", x) for x in rest
+  ):
     app.fail(
       f"jaxseq {verb} {name}: --data is of tasks with a config for each kind "
       "of file; give --config=FILE.py --config.data_options.path=PATH"
     )
+  if has_config and _asks_for_help(rest):
+    # Slow to import, and not needed for anything else.
+    from jaxseq.programs import own_data
+
+    pages = [
+      f"Options of {name}'s data {kind!r}, as --config.data_options.NAME=VALUE:"
+      f"\n\n{own_data.described(kind)}\n"
+      for kind in lines.LINES[name].data.values()
+    ]
+    sys.modules["__main__"].__doc__ = "\n".join([__doc__, *pages])
   run, _ = program(name)
-  if verb != "predict" and has_config:
+  if has_config and not predicts:
     call = _with_config(name, call)
   app.run_main(run, [*call, f"--mode={verb}"])
+
+
+def _asks_for_help(arguments):
+  """True if flags ask what there is."""
+  return bool({"--help", "-h", "-help", "--helpfull"} & set(arguments))
 
 
 def _with_config(task: str, arguments: list[str]) -> list[str]:

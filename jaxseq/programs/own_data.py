@@ -4,6 +4,9 @@ Each is a field of `config.data_options`; one that is None is not used.
 """
 
 import inspect
+import re
+import textwrap
+import typing
 
 from jaxseq import data
 
@@ -119,6 +122,59 @@ def of_loader(name: str) -> dict[str, object]:
     for key, option in options.items()
     if key != "seed"
   }
+
+
+def described(name: str) -> str:
+  """Returns the options of a set's loader, a paragraph each, for a terminal.
+
+  Args:
+    name: of the set, such as "graph_table".
+
+  Returns:
+    A line for each option with its default, and what its docstring says.
+  """
+  function = data.loader(name)
+  words, lines = _arguments(function), []
+  for option in inspect.signature(function).parameters.values():
+    if option.kind is option.VAR_KEYWORD:
+      for shared in typing.get_args(option.annotation):
+        entries = _arguments(shared)
+        lines += [
+          _paragraph(key, entries.get(key, ""))
+          for key in shared.__annotations__
+          if key != "seed"
+        ]
+      continue
+    if option.name == "seed":  # The config has one.
+      continue
+    head = option.name
+    if option.default is not option.empty:
+      head = f"{head}={option.default}"
+    lines.append(_paragraph(head, words.get(option.name, "")))
+  return "\n".join(lines)
+
+
+def _arguments(thing):
+  """The sentences of a docstring about arguments or attributes, by name."""
+  section = re.search(
+    r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)",
+    inspect.getdoc(thing) or "",
+    re.M | re.S,
+  )
+  entries = re.findall(
+    r"^  (\w+): (.*?)(?=^  [\w*]|\Z)",
+    section[1] if section else "",
+    re.M | re.S,
+  )
+  return {name: " ".join(words.split()) for name, words in entries}
+
+
+def _paragraph(head, words):
+  """An option and what it is, indented."""
+  text = f"{head}: {words}" if words else head
+  return textwrap.fill(
+    text, 79, initial_indent=" " * 4, subsequent_indent=" " * 8
+  )
 
 
 def _open(*names: str) -> dict[str, object]:

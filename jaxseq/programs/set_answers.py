@@ -17,6 +17,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import geometry
 from jaxseq.generation import pointing
+from jaxseq.models import pointed_sets
 from jaxseq.nn import pointer
 from jaxseq.nn import set_network
 from jaxseq.tasks import base
@@ -89,6 +90,11 @@ class Problem(base.ArrayProblem):
     super().__init__(
       arm, network, {"train": train, "test": test}, config.train_sets
     )
+
+  @property
+  def kind(self) -> str:
+    """The kind of models of it, see `models.kinds`."""
+    return "pointing" if self.arm.ends else "set_pointing"
 
   def init(self, key: jax.Array) -> PyTree:
     """Returns the variables of the network."""
@@ -247,6 +253,10 @@ TASK = lines.Task(
   },
   load=lambda config: None,
   more=_more,
+  kind="pointing",
+  splits=lambda splits, arms: pointed_sets.splits_of(
+    next(iter(arms.values())).problem.data["train"]
+  ),
 )
 
 

@@ -15,7 +15,8 @@ class Line(NamedTuple):
 
   Attributes:
     body: name of its module, see `comparison.experiment`.
-    kinds: of models that it trains, to the modules with their `TASK`.
+    kinds: of models that it trains, to the modules with their `TASK`, or to
+      "module:NAME" of their outputs.
     modes: what the program can do.
     mesh: whether `--mesh` says which devices share a run.
     flags: name of a module whose `define` defines further flags.
@@ -67,6 +68,7 @@ LINES = {
   "group_policy": Line(f"{_PROGRAMS}.checked_answers", modes=_PLAYED),
   "icrl": Line(f"{_PROGRAMS}.icrl", modes=_PLAYED),
   "icrl_suite": Line(f"{_PROGRAMS}.icrl_suite", modes=_PLAYED),
+  "in_context": Line(f"{_PROGRAMS}.in_context", modes=_PLAYED, mesh=False),
   "language_model": Line(
     f"{_PROGRAMS}.language_model",
     _task("language"),
@@ -80,7 +82,18 @@ LINES = {
     data={"": "letters"},
   ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
-  "pointing": Line(f"{_PROGRAMS}.set_answers", modes=_PLAYED),
+  "pictures": Line(
+    f"{_PROGRAMS}.drawn_pictures",
+    _task("pictures") | _task("picture_codes"),
+    (*MODES, "generate"),
+  ),
+  "pointing": Line(
+    f"{_PROGRAMS}.set_answers",
+    {
+      "pointing": "jaxseq.models.pointed_sets:ORDERED",
+      "set_pointing": "jaxseq.models.pointed_sets:SETS",
+    },
+  ),
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
@@ -96,6 +109,6 @@ LINES = {
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
-    "jaxseq.tasks.temporal_graph", modes=_PLAYED, mesh=False
+    "jaxseq.tasks.temporal_graph", _task("temporal_graph"), mesh=False
   ),
 }

@@ -22,8 +22,10 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.tasks import base
+from jaxseq.tasks import outputs as model_outputs
 from jaxseq.tasks import task
 from jaxseq.tasks.items import ranking
+from jaxseq.tasks.node_streams import graph_answers
 from jaxseq.tasks.node_streams import graph_floors
 from jaxseq.tasks.node_streams import graph_neighbors
 from jaxseq.tasks.node_streams import graph_network
@@ -117,16 +119,10 @@ class Problem(base.ArrayProblem):
       high,
       0 if features is None else features.shape[1],
       gaps(first.inputs, first.extras.times[:, 0]),
+      arm.batch_size,
     )
     arrays: dict[str, Any] = candidates | {
-      "events": graph_network.Events(
-        nodes[:, 0],
-        nodes[:, 1],
-        time.astype(np.float32),
-        np.searchsorted(time, time).astype(np.int32),
-        features,
-        np.ones(len(nodes), bool),
-      )
+      "events": graph_answers.events_of(nodes, time, features)
     }
     if arm.graph.reads_graph:
       arrays["graph"] = graph_neighbors.index(
@@ -347,5 +343,14 @@ TASK = task.Task(
   },
   baselines=lambda splits, config, part: graph_floors.floors(
     splits, part, config.batch_size
+  ),
+  kind="temporal_graph",
+  outputs=model_outputs.Outputs(
+    network=graph_network.GraphNetwork,
+    arguments=graph_answers.arguments,
+    compute=graph_answers.compute,
+    predict=graph_answers.predict,
+    time_axis=lambda network: None,
+    calibrate=graph_answers.remembered,
   ),
 )

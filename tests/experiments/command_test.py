@@ -1,9 +1,11 @@
 """The command `jaxseq`, on files of one's own."""
 
 import importlib
+import inspect
 
 import pytest
 
+from jaxseq import data
 from jaxseq.programs import command
 from jaxseq.programs import own_files
 from jaxseq.tasks import lines
@@ -99,6 +101,10 @@ def test_help_tells_of_the_tasks():
     done = run(*arguments, "--help")
     assert done.returncode == 0
     assert "jaxseq train classify" in done.stdout
+    # Of every option of the data there is a line.
+    for option in inspect.signature(data.loader("event_table")).parameters:
+      told = f"\n    {option}" in done.stdout
+      assert told == (arguments != ["serve"] and option != "seed"), option
 
 
 @pytest.mark.parametrize("variant", own_files.VARIANTS)

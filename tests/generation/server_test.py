@@ -174,6 +174,7 @@ def test_a_public_client_is_served():
     with pytest.raises(openai.BadRequestError, match="top_k: got 300"):
       ask(prompt="a", model="small", extra_body={"top_k": 300})
     assert _get(f"{address}/health") == '{"status":"ok"}'
+    assert "POST /v1/completions" in _get(f"{address}/")
     metrics = _get(f"{address}/metrics")
     assert "jaxseq_requests_total 7\n" in metrics
     assert "jaxseq_refused_total 3\n" in metrics

@@ -15,6 +15,11 @@ from jaxseq import nn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
+from jaxseq.models import pointed_sets
+from jaxseq.nn import multiscale
+from jaxseq.nn import picture_codec
+from jaxseq.nn import pointer
+from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import events
@@ -22,10 +27,14 @@ from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
+from jaxseq.tasks import picture_codes
+from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
 from jaxseq.tasks import segmentation
+from jaxseq.tasks import temporal_graph
 from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.node_streams import graph_network
 from jaxseq.tasks.point_processes import event_arms
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
@@ -219,6 +228,55 @@ def windows():
   return _case("codes", problem, splits, select)
 
 
+def drawings(objective="codes"):
+  def make(rng, count):
+    return data.ArrayDataset(
+      rng.uniform(size=(count, 4, 4)).astype(np.float32),
+      rng.integers(0, 3, count).astype(np.int32),
+    )
+
+  splits = splits_of(make, INFO(num_classes=3))
+  scales = multiscale.ScalesConfig((1, 2), width=3, codes=5)
+  arm = picture_codes.ArmConfig(
+    network(),
+    batch_size=4,
+    codec=picture_codec.CodecConfig(scales, patch=2, channels=4),
+  )
+  problem = picture_codes.Problem(arm, splits)
+  if objective == "codes":
+    return _case("picture_codes", problem, splits)
+  codec = pictures.Codec(arm.codec, jax.jit(problem.init)(jax.random.key(1)))
+  return _case("pictures", pictures.Problem(arm, splits, codec), splits)
+
+
+def graph():
+  splits = data.load("followers", pairs=4, repeats=1)
+  arm = temporal_graph.ArmConfig(
+    network(),
+    batch_size=4,
+    graph=graph_network.Options(embedding="sum", neighbors=2, vectors=True),
+  )
+  problem = temporal_graph.Problem(arm, splits)
+  return _case("temporal_graph", problem, splits)
+
+
+def points(reads="ordered"):
+  config = set_answers.Config(
+    task="sort" if reads == "sets" else "hull",
+    task_options={"low": 3, "high": 5},
+    train_sets=12,
+    test_sets=12,
+    arms={"one": {}},
+  )
+  stack = dataclasses.replace(pointer.LSTM, d_model=8)
+  arm = set_answers.ArmConfig(
+    nn.NetworkConfig(stack), reads=reads, steps=1, batch_size=4
+  )
+  problem = set_answers.Problem(arm, config)
+  splits = pointed_sets.splits_of(problem.data["test"])
+  return _case(problem.kind, problem, splits)
+
+
 CASES = {
   "classification": classes,
   "regression": numbers,
@@ -230,6 +288,11 @@ CASES = {
   "events": marks,
   "recommendation": histories,
   "codes": windows,
+  "picture_codes": drawings,
+  "pictures": lambda: drawings("pictures"),
+  "temporal_graph": graph,
+  "pointing": points,
+  "set_pointing": lambda: points("sets"),
   "semantic_ids": lambda: items_by("semantic"),
 }
 

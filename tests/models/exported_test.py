@@ -15,6 +15,8 @@ FREE = (
   "segmentation",
 )
 
+# What is decoded needs to know how long.
+DECODED = ("pointing", "set_pointing")
 _RUN = """
 import pathlib, sys
 sys.modules["jaxseq"] = None
@@ -46,7 +48,11 @@ def given(case, rows, time=None):
   "kinds",
   [
     ("classification",),
-    pytest.param(tuple(cases.CASES), marks=pytest.mark.slow, id="all"),
+    pytest.param(
+      tuple(x for x in cases.CASES if x not in DECODED),
+      marks=pytest.mark.slow,
+      id="all",
+    ),
   ],
 )
 def test_programs_run_without_jaxseq(tmp_path, kinds):
@@ -103,3 +109,17 @@ def test_what_is_fixed_says_so():
 def test_mixers_of_several_forms_need_a_length():
   with pytest.raises(ValueError, match="no program of mamba takes"):
     cases.classes(mixer="mamba").model.export()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DECODED)
+def test_what_is_decoded_needs_a_length(kind):
+  case = cases.case(kind)
+  with pytest.raises(ValueError, match=f"no program of {kind} takes"):
+    case.model.export()
+  program, arguments = case.model.export(time=5), given(case, 3)
+  wanted = case.model.parts.compute(
+    case.model.network, case.model.variables, arguments
+  )
+  found = program.call(arguments)["chosen"]
+  np.testing.assert_array_equal(found, wanted["chosen"])

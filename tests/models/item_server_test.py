@@ -29,6 +29,12 @@ def test_lists_are_those_of_the_whole_history():
   again = client.post("/v1/recommend", json={**some, "repeats": True}).json()
   assert set(again["items"]) == {"1", "3", "9"}
   assert client.get("/health").json() == {"status": "ok"}
+  assert client.get("/").json()["routes"] == [
+    "GET /",
+    "POST /v1/events",
+    "POST /v1/recommend",
+    "GET /health",
+  ]
   _refusals(client)
 
 

@@ -329,3 +329,36 @@ def test_strange_windows_score_high_whatever_is_beside_them():
   assert scores.argmax() == 3
   alone = case.model.predict(data.take(strange, slice(3, 4)))["anomaly_score"]
   np.testing.assert_allclose(alone[0], scores[3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pointing", "set_pointing"])
+def test_choices_solve_as_many_sets_as_in_the_evaluation(kind, tmp_path):
+  case = cases.case(kind)
+  sets = case.problem.data["test"]
+  table = ["id,x,y"[: 4 + 2 * (kind == "pointing")].rstrip(",")]
+  for number, (points, length) in enumerate(zip(sets.points, sets.lengths)):
+    table += [
+      ",".join([f"s{number}", *(repr(float(x)) for x in row)])
+      for row in points[:length]
+    ]
+  path = tmp_path / "points.csv"
+  path.write_text("\n".join(table))
+  found = case.model.predict(path)
+  chosen = found.arrays["chosen"]
+  width = sets.chosen.shape[1]
+  wanted = np.zeros_like(chosen)
+  wanted[:, :width] = sets.chosen[:, : chosen.shape[1]]
+  solved = np.mean((chosen == wanted).all(axis=1))
+  assert solved == pytest.approx(float(evaluated(case)["solved"]))
+  first = found["id"] == "s0"
+  np.testing.assert_array_equal(
+    found["element"][first] + 1, chosen[0][chosen[0] > 0]
+  )
+  np.testing.assert_array_equal(
+    found["x"][first], sets.points[0, found["element"][first], 0]
+  )
+  # What a set is padded into changes nothing.
+  alone = case.model.predict([sets.points[0, : sets.lengths[0]]])
+  np.testing.assert_array_equal(alone["element"], found["element"][first])
+  with pytest.raises(ValueError, match="points: got 2.0, expected numbers fro"):
+    case.model.predict([2 * np.ones((3, sets.points.shape[-1]))])

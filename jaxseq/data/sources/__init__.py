@@ -18,6 +18,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.data.sources import base as base
   from jaxseq.data.sources import events as events
+  from jaxseq.data.sources import graphs as graphs
   from jaxseq.data.sources import images as images
   from jaxseq.data.sources import interactions as interactions
   from jaxseq.data.sources import letters as letters

@@ -14,6 +14,7 @@ KINDS = _registry.Registry(
   {
     "events": "jaxseq.data.sources.events:EventSource",
     "forecast": "jaxseq.data.sources.windows:WindowSource",
+    "graph": "jaxseq.data.sources.graphs:GraphSource",
     "images": "jaxseq.data.sources.images:ImageSource",
     "interactions": "jaxseq.data.sources.interactions:InteractionSource",
     "letters": "jaxseq.data.sources.letters:LetterSource",

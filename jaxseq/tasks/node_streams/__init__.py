@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.tasks.node_streams import graph_answers as graph_answers
   from jaxseq.tasks.node_streams import graph_floors as graph_floors
   from jaxseq.tasks.node_streams import graph_neighbors as graph_neighbors
   from jaxseq.tasks.node_streams import graph_network as graph_network

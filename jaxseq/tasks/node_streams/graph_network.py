@@ -55,6 +55,8 @@ class GraphNetwork(linen.Module):
     num_features: of an event.
     gaps: mean and deviation of the time between events of a source, and of a
       destination, by which "time" divides.
+    batch_length: events that see the same memory where messages wait, in
+      training and in what a model says of a file.
   """
 
   config: nn.NetworkConfig
@@ -64,6 +66,7 @@ class GraphNetwork(linen.Module):
   last: int
   num_features: int = 0
   gaps: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
+  batch_length: int = 1
 
   def setup(self) -> None:
     """Makes the parts that the options ask for."""

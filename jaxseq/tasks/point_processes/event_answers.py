@@ -46,7 +46,8 @@ def compute(
     gap, "log_weight", "mean" and "log_scale" (.., components).
   """
   events = event_sequences.Sequences(**arguments)
-  ones = jnp.ones((len(events.gaps), events.gaps.shape[1] + 1))
+  count, time = events.gaps.shape
+  ones = jnp.ones((count, time + 1))
   gap = network.apply(variables, events, ones).gap
   levels = [gap.quantile(level) for level in QUANTILES]
   median = levels[QUANTILES.index(0.5)]

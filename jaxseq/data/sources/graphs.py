@@ -1,0 +1,170 @@
+"""Events of a graph in tables: from whom to whom, and when.
+
+    splits = data.load("graph_table", path="follows.csv")
+    later = splits.info.preparation.read("later.csv")
+
+`data.event_graphs` loads what is trained on; here is what reads later events.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import ClassVar
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _raw_arrays
+from jaxseq.data import _time_stamps
+from jaxseq.data import datasets
+from jaxseq.data.files import table_files
+from jaxseq.data.sources import base
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphSource(base.Source):
+  """Events (source, destination) after those of the training, by their times.
+
+  `prepare` takes rows (source, destination, *features), nodes by name or, where
+  they have none, by number, and the time of each row. The destination may be
+  None or "": the row asks where an event goes, and is none. Nodes that were in
+  no event of the training have the numbers behind all others, in the order in
+  which they come.
+
+  Attributes:
+    nodes: names of the nodes 1, 2, ...
+    destinations: how many of them are destinations, which come first, where
+      these are of another kind than sources; None where they are of one kind.
+    source: column of a table that names the node an event comes from.
+    destination: column of the node it goes to, which a file may lack.
+    time: column of the times, dates or numbers.
+    features: columns of numbers that an event has beside.
+    delimiter: see `table_files.read`.
+    first: time of the first event of the training, from which all are counted.
+    last: time of the last one, before which none can be read.
+  """
+
+  kind: ClassVar[str] = "graph"
+  forms: ClassVar[tuple[str, ...]] = ("graph_table",)
+
+  _: dataclasses.KW_ONLY
+  nodes: tuple[str, ...] | None = None
+  destinations: int | None = None
+  source: str = "source"
+  destination: str = "destination"
+  time: str = "time"
+  features: tuple[str, ...] | None = None
+  delimiter: str | None = None
+  first: str | None = None
+  last: str | None = None
+
+  def name(self, node: int) -> str:
+    """Returns what a node is called."""
+    return str(node) if self.nodes is None else self.nodes[node - 1]
+
+  def between(self, times: np.ndarray) -> "GraphSource":
+    """Returns the source of a training with events at some times."""
+    ends = (times.min(), times.max())
+    dates = times.dtype.kind == "M"
+    first, last = (str(x) if dates else repr(float(x)) for x in ends)
+    return dataclasses.replace(self, first=first, last=last)
+
+  def _prepare(self, values, lengths, times, targets):
+    if targets is not None:
+      raise _validate.error("targets", type(targets).__name__, "None")
+    rows = _raw_arrays.rows(values, lengths)
+    if times is None or len(times) != len(rows):
+      got = None if times is None else len(times)
+      raise _validate.error("times", got, f"{len(rows)}, one for each row")
+    width = 2 + len(self.features or ())
+    for number, row in enumerate(rows):
+      if len(row) != width:
+        expected = f"{width} entries: source, destination and features"
+        raise _validate.error(f"row {number}", f"{len(row)} entries", expected)
+    stamps = _time_stamps.as_array(times)
+    features = None
+    if self.features:
+      features = np.array([[float(x) for x in row[2:]] for row in rows])
+    order = np.argsort(stamps, kind="stable")
+    sources, destinations = ([row[i] for row in rows] for i in range(2))
+    return self._events(sources, destinations, stamps, features, order, str)
+
+  def _read(self, path: Any) -> base.Examples:
+    table = table_files.read(
+      table_files.find(path),
+      list(dict.fromkeys((self.source, self.destination, self.time))),
+      self.features or (),
+      (self.destination,),
+      self.delimiter,
+    )
+    words = table.words
+    if "" in words[self.source]:
+      place = table.place(words[self.source].index(""), self.source)
+      raise ValueError(f"{place}: got nothing, expected the name of a node.")
+    stamps = _time_stamps.parse(
+      words[self.time], lambda row: table.place(row, self.time)
+    )
+    features = None
+    if self.features:
+      columns = [table.numbers[name] for name in self.features]
+      features = np.stack(columns, axis=1)
+    order = np.argsort(stamps, kind="stable")
+    nothing = [""] * len(stamps)
+    destinations = words.get(self.destination, nothing)
+    dataset = self._events(
+      words[self.source], destinations, stamps, features, order, table.place
+    )
+    ids = tuple(str(row) for row in order)
+    return base.Examples(ids, dataset, any(destinations))
+
+  def _events(self, sources, destinations, stamps, features, order, place):
+    """The events in their order; `place` says where one of them stands."""
+    ends = _time_stamps.parse([self.first or "0", self.last or "0"], str)
+    if ends.dtype.kind != stamps.dtype.kind:
+      kinds = {"M": "dates", "f": "numbers"}
+      expected = f"{kinds[ends.dtype.kind]}, as in training"
+      raise _validate.error("times", kinds[stamps.dtype.kind], expected)
+    early = stamps < ends[1]
+    if early.any():
+      row = int(np.argmax(early))
+      expected = f"{ends[1]} or later: the training ended there"
+      raise _validate.error(f"{place(row)}: time", stamps[row], expected)
+    if features is not None and not np.isfinite(features).all():
+      row = int(np.argmax(~np.isfinite(features).all(axis=1)))
+      raise ValueError(f"{place(row)}: got nothing, expected a number.")
+    seconds = _time_stamps.seconds(stamps) - _time_stamps.seconds(ends)[0]
+    numbers = self._numbers(
+      [sources[row] for row in order], [destinations[row] for row in order]
+    )
+    extras = datasets.Extras(
+      times=seconds[order, None],
+      features=None if features is None else features[order].astype(np.float32),
+    )
+    unknown = np.zeros((len(order), 1), np.int32)
+    return datasets.ArrayDataset(numbers, unknown, extras=extras)
+
+  def _numbers(self, sources: Sequence[Any], destinations: Sequence[Any]):
+    """The nodes of events, (n, 2) int32; 0 where there is no destination."""
+    if self.nodes is None:
+      pairs = [[s, d or 0] for s, d in zip(sources, destinations)]
+      nodes = np.array(pairs, np.int64).reshape(-1, 2)
+      if (nodes < (1, 0)).any():
+        raise _validate.error("nodes", int(nodes.min()), "numbers from 1 on")
+      return nodes.astype(np.int32)
+    apart = self.destinations or 0
+    places = {name: n + 1 for n, name in enumerate(self.nodes[apart:], apart)}
+    goals = places
+    if self.destinations is not None:
+      goals = {name: n + 1 for n, name in enumerate(self.nodes[:apart])}
+    count, rows = len(self.nodes), []
+    for pair in zip(sources, destinations):
+      row = [0, 0]
+      for column, (name, numbers) in enumerate(zip(pair, (places, goals))):
+        if name is None or name == "":
+          continue
+        if str(name) not in numbers:
+          count += 1
+          numbers[str(name)] = count
+        row[column] = numbers[str(name)]
+      rows.append(row)
+    return np.array(rows, np.int32).reshape(-1, 2)

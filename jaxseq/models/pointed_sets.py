@@ -1,0 +1,134 @@
+"""Models that point: hulls, tours, triangles and orders of one's own sets.
+
+    model = jaxseq.load("runs/hull/lstm/model.safetensors")
+    corners = model.predict("points.csv")["element"]
+
+A table has a row for each point, with the columns id, x and y (x alone where
+numbers are sorted); a set is the rows of an id. What is written is decoded
+greedily, a set alone: no other one changes it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.data import geometry
+from jaxseq.data import table_layouts
+from jaxseq.data.sources import series
+from jaxseq.generation import pointing
+from jaxseq.nn import masks
+from jaxseq.nn import pointer
+from jaxseq.nn import set_network
+from jaxseq.tasks import outputs
+
+
+def splits_of(sets: geometry.Sets) -> data.Splits:
+  """Returns sets as splits whose preparation reads tables of others."""
+  channels = ("x", "y")[: sets.points.shape[-1]]
+  source = series.SeriesSource(
+    reader="table",
+    channels=channels,
+    columns=table_layouts.Columns(id="id", channels=channels),
+  )
+  info = data.Info(
+    f"{len(sets.points)} sets of points",
+    "generated",
+    "none",
+    channels=channels,
+    preparation=source,
+  )
+  unknown = np.full(len(sets.points), -1, np.int32)
+  train = data.ArrayDataset(sets.points, unknown, sets.lengths)
+  return data.Splits(train, None, train, info)
+
+
+def arguments(
+  network: Any, dataset: data.ArrayDataset
+) -> dict[str, np.ndarray]:
+  """Returns "inputs" (n, time, features) and "lengths" (n,).
+
+  Raises:
+    ValueError: a number is not between 0 and 1.
+  """
+  del network
+  inputs, lengths = dataset.inputs, dataset.lengths
+  if lengths is None:
+    lengths = np.full(len(inputs), inputs.shape[1], np.int32)
+  inside = np.asarray(masks.inside(inputs.shape[1], lengths))
+  wrong = inside[..., None] & ((inputs < 0) | (inputs > 1))
+  if wrong.any():
+    expected = "numbers from 0 to 1, as in training: scale all alike"
+    raise _validate.error("points", float(inputs[wrong][0]), expected)
+  return outputs.present(inputs=inputs, lengths=lengths)
+
+
+def compute(
+  network: Any, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "chosen" (n, time), places from 1 on and then 0.
+
+  Beside them is the "probability" of each, (n, time). There is time for as many
+  choices as triangles have corners, or for each point if none is chosen twice.
+  """
+  points, lengths = arguments["inputs"], arguments["lengths"]
+  ends = isinstance(network, pointer.PointerNetwork)
+  if not ends:
+    time, most = points.shape[1], lengths
+  elif network.config.no_repeat:
+    time, most = points.shape[1] + 1, lengths + 1
+  else:
+    time = geometry.choices("delaunay", points.shape[1])
+    most = 3 * jnp.maximum(1, 2 * lengths - 5) + 1
+  tokens, _ = pointing.decode(
+    network,
+    variables,
+    points,
+    time,
+    lengths=lengths,
+    end=0 if ends else None,
+  )
+  tokens = tokens[:, 0]
+  logs = network.apply(variables, points, tokens, lengths)
+  logs = jnp.take_along_axis(logs, tokens[..., None], axis=-1)[..., 0]
+  chosen = tokens if ends else tokens + 1
+  return {
+    "chosen": jnp.where(masks.inside(time, most), chosen, 0),
+    "probability": jnp.exp(logs),
+  }
+
+
+def predict(
+  model: Any, examples: data.Examples
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Returns a row for each choice: an element of the set, and where it is.
+
+  Args:
+    model: a `models.Model` that points.
+    examples: as from `model.examples`.
+
+  Returns:
+    Columns by name, and the arrays of `compute`.
+  """
+  arrays = model.outputs(examples.dataset)
+  shown = arrays["chosen"] > 0
+  columns = outputs.rows(examples.ids, shown, "step")
+  row, _ = np.nonzero(shown)
+  element = arrays["chosen"][shown] - 1
+  columns["step"] = columns["step"] + 1
+  columns["element"] = element
+  points = examples.dataset.inputs[row, element]
+  columns |= zip(model.preparation.channels, points.T)
+  columns["probability"] = arrays["probability"][shown]
+  return columns, arrays
+
+
+ORDERED, SETS = (
+  outputs.Outputs(
+    network=network, arguments=arguments, compute=compute, predict=predict
+  )
+  for network in (pointer.PointerNetwork, set_network.SetNetwork)
+)

@@ -1,0 +1,365 @@
+"""The destinations that a trained network expects, after all that it has seen.
+
+A model of a graph holds the memory behind all events of its data, those for
+validation and testing, too. A file of later events carries it on: the
+destinations of a row are ranked by what is known before it (before its batch,
+where messages wait as they did in training), and then it is read. A row without
+a destination is a question and leaves no trace. `compute` answers questions
+right behind the training.
+"""
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq._types import PyTree
+from jaxseq.tasks import outputs
+from jaxseq.tasks.node_streams import graph_neighbors
+from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.node_streams import node_memory
+
+TOP = 10
+# Entries of a model's variables that are none of the network.
+_OF_PAST = ("memory", "past")
+
+
+def events_of(
+  nodes: np.ndarray,
+  time: np.ndarray,
+  features: np.ndarray | None,
+  earlier: np.ndarray | None = None,
+) -> graph_network.Events:
+  """Returns events that follow each other as networks take them.
+
+  Args:
+    nodes: (n, 2) sources and destinations; an event without one is not valid.
+    time: (n,) float64 since the first event of all, which never fall.
+    features: (n, k) or None.
+    earlier: (m,) float64 times of all events before, if they count.
+  """
+  valid = nodes[:, 1] > 0
+  every = time[valid]
+  if earlier is not None:
+    every = np.concatenate([earlier, every])
+  return graph_network.Events(
+    nodes[:, 0],
+    nodes[:, 1],
+    time.astype(np.float32),
+    np.searchsorted(every, time).astype(np.int32),
+    features,
+    valid,
+  )
+
+
+def arguments(
+  network: graph_network.GraphNetwork, dataset: data.ArrayDataset
+) -> dict[str, np.ndarray]:
+  """Returns "source" (n,), "time" (n,) and perhaps "features" (n, k)."""
+  del network
+  return outputs.present(
+    source=dataset.inputs[:, 0],
+    time=dataset.extras.times[:, 0].astype(np.float32),
+    features=dataset.extras.features,
+  )
+
+
+def compute(
+  network: graph_network.GraphNetwork,
+  variables: Any,
+  arguments: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+  """Returns "destination" (n, k) int32, the best first, and their "score".
+
+  k is `TOP`, or all destinations if they are fewer. Every row is asked right
+  behind the training.
+  """
+  variables = jax.tree.map(jnp.asarray, variables)
+  memory, graph = _memory(network, variables), _graph(variables)
+  source, time = arguments["source"], arguments["time"]
+  before = jnp.zeros_like(source)
+  if graph is not None:
+    before = jnp.searchsorted(graph.time, time).astype(jnp.int32)
+  events = graph_network.Events(
+    source,
+    jnp.zeros_like(source),
+    time,
+    before,
+    arguments.get("features"),
+    jnp.zeros(source.shape, bool),
+  )
+  scores = _scores(network, variables, memory, events, graph)
+  return _best(network, scores)
+
+
+def remembered(
+  network: graph_network.GraphNetwork, variables: Any, splits: data.Splits
+) -> dict[str, Any]:
+  """Returns the variables beside the memory behind all events.
+
+  Args:
+    network: of a problem, see `temporal_graph.Problem`.
+    variables: of the network.
+    splits: that it was trained on.
+
+  Returns:
+    The variables, "memory" and, where neighbors are read, "past": the last
+    events of each node.
+  """
+  sets = [x for x in (splits.train, splits.valid, splits.test) if x is not None]
+  memory, earlier = network.memory(), np.zeros(0)
+  nodes = np.concatenate([one.inputs for one in sets])
+  time = np.concatenate([one.extras.times[:, 0] for one in sets])
+  features = None
+  if sets[0].extras.features is not None:
+    features = np.concatenate([one.extras.features for one in sets])
+  graph = None
+  if network.options.reads_graph:
+    graph = graph_neighbors.index(nodes, time, features, network.num_nodes)
+  for one in sets:
+    at = one.extras.times[:, 0]
+    events = events_of(one.inputs, at, one.extras.features, earlier)
+    memory, _ = _follow(
+      network,
+      variables,
+      memory,
+      jax.tree.map(jnp.asarray, graph),
+      _batched(events, network.batch_length),
+      False,
+    )
+    earlier = np.concatenate([earlier, at])
+  whole = {**variables, "memory": _flat(memory)}
+  if graph is not None:
+    whole["past"] = _last_events(nodes, time, features, network)
+  return whole
+
+
+def predict(
+  model: Any, examples: data.Examples
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Returns a row for each of the best destinations of an event.
+
+  That to which the event went has a row, too, wherever it stands; it has none
+  where no event of the training went there.
+
+  Args:
+    model: a `models.Model` of a graph.
+    examples: as from `model.examples`, by their times.
+
+  Returns:
+    Columns by name, and the arrays of `compute` with "place" (n,): that of the
+    destination to which the event went among all, from 1 on; 0 without one.
+  """
+  network, dataset = model.network, examples.dataset
+  nodes, time = dataset.inputs, dataset.extras.times[:, 0]
+  features = dataset.extras.features
+  count = max(int(nodes.max()) + 1, network.num_nodes)
+  wide = network.clone(num_nodes=count)
+  variables, memory = _widened(model.variables, network, wide)
+  past, graph = model.variables.get("past"), None
+  if past is not None:
+    seen = nodes[:, 1] > 0
+    graph = graph_neighbors.index(
+      np.concatenate([past["nodes"], nodes[seen]]),
+      np.concatenate([past["time"], time[seen]]),
+      None
+      if features is None
+      else np.concatenate([past["features"], features[seen]]),
+      count,
+    )
+  events = events_of(
+    nodes, time, features, None if past is None else past["time"]
+  )
+  # A question is asked of its node alone, not of what a batch has of it.
+  alone = network.options.run == "exact" and not events.valid.all()
+  _, arrays = _follow(
+    wide,
+    variables,
+    memory,
+    jax.tree.map(jnp.asarray, graph),
+    _batched(events, 1 if alone else network.batch_length),
+    True,
+  )
+  arrays = {
+    name: np.asarray(x).reshape(-1, *x.shape[2:])[: len(nodes)]
+    for name, x in arrays.items()
+  }
+  return _columns(model, examples, arrays), arrays
+
+
+def _columns(model, examples, arrays):
+  """The rows of a table."""
+  nodes, place = examples.dataset.inputs, arrays["place"]
+  happened = arrays.pop("happened")
+  k = arrays["score"].shape[1]
+  shown = np.ones((len(nodes), k + 1), bool)
+  shown[:, k] = place > k
+  columns = outputs.rows(examples.ids, shown, "rank")
+  ranks = np.tile(np.arange(1, k + 2), (len(nodes), 1))
+  ranks[:, k] = place
+  every = np.concatenate([arrays["destination"], nodes[:, 1:]], axis=1)
+  scores = np.concatenate([arrays["score"], happened[:, None]], axis=1)
+  columns["rank"] = ranks[shown]
+  names = [model.preparation.name(int(node)) for node in every[shown]]
+  columns["destination"] = np.array(names)
+  columns["score"] = scores[shown]
+  if examples.labeled:
+    columns["happened"] = (every == nodes[:, 1:])[shown]
+  return columns
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def _follow(network, variables, memory, graph, batches, scored):
+  """The memory after batches of events, and what was expected of each."""
+
+  def step(memory, events):
+    answers = {}
+    if scored:
+      scores = _scores(network, variables, memory, events, graph)
+      answers = _best(network, scores) | _happened(network, scores, events)
+    after = network.apply(
+      _of_network(variables),
+      memory,
+      events,
+      jnp.zeros((), jnp.int32),
+      None,
+      graph,
+      scored=False,
+    )
+    return after.memory, answers
+
+  return lax.scan(step, memory, batches)
+
+
+def _scores(network, variables, memory, events, graph):
+  """Scores (n, destinations) of all of them."""
+  options = network.options
+
+  def scored(events, candidates):
+    return network.apply(
+      _of_network(variables),
+      memory,
+      events,
+      jnp.zeros((), jnp.int32),
+      candidates,
+      graph,
+    ).scores
+
+  alike = options.embedding == "identity" and not options.reads_graph
+  alike = alike or options.target == "vectors"
+  counted = isinstance(events.source.shape[0], int)
+  if alike and counted:
+    return scored(events, None)
+  # What a destination is worth depends on the time of the event.
+  every = None
+  if not alike:
+    every = jnp.arange(network.first, network.last + 1)[None]
+
+  def of(row):
+    return scored(jax.tree.map(lambda x: x[None], row), every)[0]
+
+  # One row at a time takes less memory, but a number of them that is known.
+  return lax.map(of, events) if counted else jax.vmap(of)(events)
+
+
+def _best(network, scores):
+  """The destinations with the highest scores, the first ones among equals."""
+  count = min(TOP, network.last - network.first + 1)
+  scores, best = lax.top_k(scores, count)
+  return {
+    "destination": best.astype(jnp.int32) + network.first,
+    "score": scores,
+  }
+
+
+def _happened(network, scores, events):
+  """The place and the score of where events went."""
+  index = jnp.arange(scores.shape[1])
+  goal = (events.destination - network.first)[:, None]
+  inside = (goal >= 0) & (goal < len(index)) & (events.destination > 0)[:, None]
+  score = jnp.take_along_axis(scores, jnp.where(inside, goal, 0), axis=1)
+  ahead = (scores > score) | ((scores == score) & (index < goal))
+  place = jnp.where(inside[:, 0], 1 + ahead.sum(axis=1), 0)
+  return {"place": place.astype(jnp.int32), "happened": score[:, 0]}
+
+
+def _of_network(variables):
+  """The variables without what lies beside them."""
+  return {k: x for k, x in variables.items() if k not in _OF_PAST}
+
+
+def _batched(events, size):
+  """Events in batches, with an axis of them in front; the last is filled up."""
+  count = len(events.source)
+  rows = np.arange(-(-count // size) * size).reshape(-1, size)
+  inside = rows < count
+  taken = jax.tree.map(lambda x: x[np.minimum(rows, count - 1)], events)
+  return taken._replace(valid=taken.valid & inside)
+
+
+def _flat(memory):
+  """The arrays of a memory by number, complex ones as pairs of real numbers."""
+  leaves = [np.asarray(x) for x in jax.tree.leaves(memory)]
+  return {
+    str(i): np.stack([x.real, x.imag], -1) if np.iscomplexobj(x) else x
+    for i, x in enumerate(leaves)
+  }
+
+
+def _memory(network, variables) -> node_memory.Memory:
+  """Undoes `_flat`."""
+  leaves, form = jax.tree.flatten(jax.eval_shape(network.memory))
+  stored = [variables["memory"][str(i)] for i in range(len(leaves))]
+  return form.unflatten(
+    lax.complex(x[..., 0], x[..., 1])
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+    else x
+    for x, leaf in zip(stored, leaves)
+  )
+
+
+def _last_events(nodes, time, features, network):
+  """The events that are among the last of a node, with their neighbors."""
+  count = network.options.neighbors
+  graph = graph_neighbors.index(nodes, time, features, network.num_nodes)
+  ends = np.repeat(graph.begin[1:], np.diff(graph.begin))
+  rows = np.unique(graph.event[np.arange(len(ends)) >= ends - count])
+  past = {"nodes": nodes[rows], "time": time[rows]}
+  if features is not None:
+    past["features"] = features[rows]
+  late = graph_neighbors.index(nodes[rows], time[rows], None, network.num_nodes)
+  return past | {"begin": late.begin, "node": late.node, "event": late.event}
+
+
+def _graph(variables: Mapping[str, Any]):
+  """The neighbors behind the training; None where none are read."""
+  past = variables.get("past")
+  if past is None:
+    return None
+  return graph_neighbors.Neighbors(
+    *(past[name] for name in ("begin", "node", "event")),
+    jnp.asarray(past["time"], jnp.float32),
+    past.get("features"),
+  )
+
+
+def _widened(variables, network, wide) -> tuple[PyTree, PyTree]:
+  """The variables and the memory of a network with nodes that are new."""
+  memory = jax.tree.map(jnp.asarray, _memory(network, variables))
+  more = wide.num_nodes - network.num_nodes
+  if not more:
+    return variables, memory
+  memory = jax.tree.map(
+    lambda x, old: x.at[: network.num_nodes].set(old), wide.memory(), memory
+  )
+  params = dict(variables["params"])
+  for name in ("vectors", "bias"):
+    if name in params:
+      x = np.asarray(params[name])
+      params[name] = np.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1))
+  return {**variables, "params": params}, memory
