@@ -25,7 +25,7 @@ from jaxseq.rl import recording
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import _r2d2_loss
-from jaxseq.rl.agents import _r2d2_rollout
+from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import on_policy
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import pqn
@@ -260,9 +260,9 @@ def test_replayed_targets_are_of_allowed_actions():
   other = jnp.array([[[1.0, 4.0], [30.0, 90.0]]])
   mask = jnp.array([[[True, True], [True, False]]])
   no = jnp.zeros((1, 1), bool)
-  unknown = dict.fromkeys(_r2d2_rollout.Sequence._fields)
+  unknown = dict.fromkeys(_sequence_rollout.Sequence._fields)
   steps = {"reward": jnp.ones((1, 1)), "terminated": no, "cut": no}
-  batch = _r2d2_rollout.Sequence(**(unknown | steps))
+  batch = _sequence_rollout.Sequence(**(unknown | steps))
   config = _config("r2d2", rescale_values=False, gamma=0.5)
   both = (
     q_networks.EpsilonGreedy(x, 0.0).masked(mask).values for x in (q, other)
