@@ -155,6 +155,28 @@ def _resized(matrix, x):
   return jnp.einsum("ip,...pqc,jq->...ijc", matrix, x, matrix)
 
 
+def surroundings(x: jax.Array) -> jax.Array:
+  """Returns every place with those around it, what a 3 x 3 convolution reads.
+
+  A product with these is compiled for many seeds side by side as well as for
+  one, which convolutions are not.
+
+  Args:
+    x: (*batch, h, w, features).
+
+  Returns:
+    (*batch, h, w, 9 * features), zeros outside of the map.
+  """
+  height, width = x.shape[-3:-1]
+  padded = jnp.pad(x, [*(x.ndim - 3) * [(0, 0)], (1, 1), (1, 1), (0, 0)])
+  around = [
+    padded[..., i : i + height, j : j + width, :]
+    for i in range(3)
+    for j in range(3)
+  ]
+  return jnp.concatenate(around, axis=-1)
+
+
 class MultiScaleQuantizer(linen.Module):
   """Codes of features at several scales.
 
@@ -198,7 +220,7 @@ class MultiScaleQuantizer(linen.Module):
     residual, total = fixed, jnp.zeros_like(fixed)
     codes, residuals, sums, loss = [], [], [], 0.0
     for scale in range(len(config.sizes)):
-      small = self._smaller(residual, scale)
+      small = self.inputs(residual, scale)
       residuals.append(small)
       codes.append(
         quantizers.nearest(
@@ -222,7 +244,7 @@ class MultiScaleQuantizer(linen.Module):
   @property
   def book(self) -> jax.Array:
     """The vectors of the codes, (codes, width)."""
-    return self.codebook + self.restarts.value["shift"]
+    return jnp.asarray(self.codebook) + self.restarts.value["shift"]
 
   def contribution(self, codes: jax.Array, scale: int) -> jax.Array:
     """Returns what a scale adds to the sum, (*batch, height, width, features).
@@ -239,15 +261,8 @@ class MultiScaleQuantizer(linen.Module):
     if not ratio:
       return x
     which = config.convolution_of_scale[scale]
-    flat = x.reshape(-1, *x.shape[-3:])
-    y = lax.conv_general_dilated(
-      flat,
-      self.kernel[which],
-      (1, 1),
-      "SAME",
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    y = (y + self.bias[which]).reshape(x.shape)
+    kernel = self.kernel[which].reshape(-1, config.width)
+    y = surroundings(x) @ kernel + self.bias[which]
     return (1 - ratio) * x + ratio * y
 
   def sums(self, codes: jax.Array) -> jax.Array:
@@ -259,20 +274,19 @@ class MultiScaleQuantizer(linen.Module):
     return jnp.stack(sums)
 
   def inputs(self, total: jax.Array, scale: int) -> jax.Array:
-    """Returns what a model of the codes reads at a scale.
+    """Returns features in the size of a scale.
+
+    The sum of the scales before, in that size, is what a model of the codes
+    reads there.
 
     Args:
-      total: (*batch, height, width, features), the sum of the scales before.
-      scale: its number; above 0.
+      total: (*batch, height, width, features).
+      scale: its number.
 
     Returns:
       (*batch, size * size, features).
     """
-    return self._smaller(total, scale)
-
-  def _smaller(self, x, scale):
-    """Features in the size of a scale, with its places as one axis."""
-    size, last = self.config.sizes[scale], self.config.sizes[-1]
-    if size < last:
-      x = _resized(downsampling(last, size), x)
+    x, size = total, self.config.sizes[scale]
+    if size < self.config.sizes[-1]:
+      x = _resized(downsampling(self.config.sizes[-1], size), x)
     return x.reshape(*x.shape[:-3], size * size, x.shape[-1])

@@ -3,7 +3,7 @@
     codec = picture_codec.PictureCodec(picture_codec.CodecConfig(patch=4))
     variables = codec.init(key, pictures)  # (n, 16, 16) in 0 .. 1
     reconstruction, scales = codec.apply(variables, pictures)
-    codec.apply(variables, scales.codes, method="decode")
+    codec.apply(variables, scales.codes, method="by_scale")
 
 One scale is the codec of a VQ-VAE (van den Oord et al., arXiv 1711.00937),
 several are that of VAR (arXiv 2404.02905), see `multiscale`.
@@ -56,8 +56,7 @@ class PictureCodec(linen.Module):
   def setup(self) -> None:
     """Makes the layers."""
     config, scales = self.config, self.config.scales
-    each = config.patch, config.patch
-    self.patches = linen.Conv(config.channels, each, each)
+    self.patches = linen.Dense(config.channels)
     self.encoder = [_Block(config.channels) for _ in range(config.blocks)]
     self.features = linen.Dense(scales.width)
     self.quantizer = multiscale.MultiScaleQuantizer(scales)
@@ -81,7 +80,11 @@ class PictureCodec(linen.Module):
     """
     size = self.config.size
     _validate.shape("pictures", pictures, ("*batch", size, size))
-    x = self.patches(pictures[..., None] - 0.5)
+    *batch, _, _ = pictures.shape
+    patch, places = self.config.patch, self.config.scales.sizes[-1]
+    x = pictures.reshape(*batch, places, patch, places, patch)
+    x = jnp.swapaxes(x, -3, -2).reshape(*batch, places, places, patch**2)
+    x = self.patches(x - 0.5)
     for block in self.encoder:
       x = block(x)
     scales = self.quantizer(self.features(linen.gelu(x)))
@@ -98,28 +101,12 @@ class PictureCodec(linen.Module):
     x = x.reshape(*batch, height, width, patch, patch)
     return jnp.swapaxes(x, -3, -2).reshape(*batch, size, size)
 
-  def decode(self, codes: jax.Array) -> jax.Array:
-    """Returns pictures of codes (*batch, places), see `Scales.codes`."""
-    return self.draw(self.quantizer.sums(codes)[-1])
-
   def by_scale(self, codes: jax.Array) -> jax.Array:
     """Returns pictures of the first scales, (scales, *batch, height, width).
 
     They are drawn of the codes up to each scale, of (*batch, places).
     """
     return self.draw(self.quantizer.sums(codes))
-
-  def contribution(self, codes: jax.Array, scale: int) -> jax.Array:
-    """Returns `MultiScaleQuantizer.contribution`."""
-    return self.quantizer.contribution(codes, scale)
-
-  def inputs(self, total: jax.Array, scale: int) -> jax.Array:
-    """Returns `MultiScaleQuantizer.inputs`."""
-    return self.quantizer.inputs(total, scale)
-
-  def sums(self, codes: jax.Array) -> jax.Array:
-    """Returns `MultiScaleQuantizer.sums`."""
-    return self.quantizer.sums(codes)
 
 
 class _Block(linen.Module):
@@ -129,5 +116,8 @@ class _Block(linen.Module):
 
   @linen.compact
   def __call__(self, x):
-    y = linen.Conv(self.channels, (3, 3))(linen.gelu(x))
-    return x + linen.Conv(self.channels, (3, 3))(linen.gelu(y))
+    y = x
+    for _ in range(2):
+      y = multiscale.surroundings(linen.gelu(y))
+      y = linen.Dense(self.channels)(y)
+    return x + y

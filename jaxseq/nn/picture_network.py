@@ -12,9 +12,10 @@ symbols to its left and above, as by the first, masked convolution of a PixelRNN
 scale are written at once; what is read at each is the sum of the scales before
 (VAR, arXiv 2404.02905). The stack carries its states from scale to scale, so
 that any mixer will do; within a scale a place depends on those before it alone.
-`generation.pictures` draws.
+`generation.picture_drawing` draws.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -24,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq._types import PyTree
 from jaxseq.nn import network as networks
 from jaxseq.nn import picture_codec
 
@@ -124,7 +124,7 @@ class PictureNetwork(linen.Module):
     """Returns what the stack reads at every place, (*batch, time, features)."""
     if self.scales == 1:
       return self.inputs_at(symbols, labels, np.arange(self.time))
-    sums = self._coded("sums", symbols)
+    sums = self.coded(lambda codec: codec.quantizer.sums(symbols))
     read = [self.inputs_of(None, labels, 0, symbols.shape[:-1])]
     for scale in range(1, self.scales):
       read.append(self.inputs_of(sums[scale - 1], labels, scale))
@@ -177,7 +177,7 @@ class PictureNetwork(linen.Module):
       shape = *batch, part.stop - part.start, config.width
       x = jnp.zeros(shape)
     else:
-      x = self._coded("inputs", total, scale)
+      x = self.coded(lambda codec: codec.quantizer.inputs(total, scale))
     return self._joined(x, jnp.eye(config.places)[part], labels)
 
   def _joined(self, x, place, labels):
@@ -193,47 +193,29 @@ class PictureNetwork(linen.Module):
       parts.append(jnp.broadcast_to(classes, (*batch, self.classes)))
     return jnp.concatenate(parts, axis=-1)
 
-  def advance(
-    self, inputs: jax.Array, states: PyTree = None, step: bool = False
-  ) -> tuple[jax.Array, PyTree]:
-    """Returns logits of what is read, and the states behind it.
-
-    Args:
-      inputs: (*batch, time, features), or without the axis of time.
-      states: of the stack, before them; fresh ones if None.
-      step: whether there is no axis of time.
-    """
-    if step:
-      return self.core.step(inputs, states)
-    return self.core(inputs, states)
-
-  def initial_state(self, batch: tuple[int, ...]) -> PyTree:
-    """Returns fresh states of the stack."""
-    return self.core.initial_state(batch)
-
-  def contribution(self, symbols: jax.Array, scale: int) -> jax.Array:
-    """Returns what the symbols of a scale add to the sum."""
-    return self._coded("contribution", symbols, scale)
-
   def symbols(self, pictures: jax.Array) -> jax.Array:
     """Returns the symbols of pictures (*batch, height, width) in 0 .. 1."""
     _validate.shape("pictures", pictures, ("*batch", *self.size))
     if self.codec is not None:
-      return self._coded("__call__", pictures)[1].codes
+      return self.coded(lambda codec: codec(pictures)[1].codes)
     symbols = quantized(pictures, self.levels)
     return symbols.reshape(*symbols.shape[:-2], -1)
 
   def pictures(self, symbols: jax.Array) -> jax.Array:
     """Returns pictures (*batch, height, width) in 0 .. 1 of symbols."""
     if self.codec is not None:
-      return jnp.clip(self._coded("decode", symbols), 0, 1)
+      drawn = self.coded(
+        lambda codec: codec.draw(codec.quantizer.sums(symbols)[-1])
+      )
+      return jnp.clip(drawn, 0, 1)
     shape = *symbols.shape[:-1], *self.size
     return symbols.reshape(shape) / (self.levels - 1)
 
-  def _coded(self, method: str, *arguments: Any) -> Any:
-    """The result of a method of the codec."""
+  def coded(self, function: Callable[[picture_codec.PictureCodec], Any]) -> Any:
+    """Returns what a function says of the codec, with its variables."""
+    assert self.codec is not None
     module = picture_codec.PictureCodec(self.codec, parent=None)
-    return module.apply(self.stored.value, *arguments, method=method)
+    return module.apply(self.stored.value, method=function)
 
 
 @functools.cache

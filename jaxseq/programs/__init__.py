@@ -17,11 +17,13 @@ if TYPE_CHECKING:
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
   from jaxseq.programs import continual as continual
+  from jaxseq.programs import drawn_pictures as drawn_pictures
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import hidden_letters as hidden_letters
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
+  from jaxseq.programs import in_context as in_context
   from jaxseq.programs import language_model as language_model
   from jaxseq.programs import line as line
   from jaxseq.programs import offline_rl as offline_rl

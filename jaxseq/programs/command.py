@@ -13,8 +13,8 @@ columns have other names, or anything else is to be another,
 `--config.FIELD=VALUE` says so, as --config.data_options.label=kind;
 `--config=FILE.py` takes a config of your own, which the other tasks need:
 adapt, atari100k_suite, compare, continual, decision, documents, dts,
-group_policy, icrl, icrl_suite, next_element, pointing, spr, synthetic and
-temporal_graph.
+group_policy, icrl, icrl_suite, in_context, next_element, pictures, pointing,
+spr, synthetic and temporal_graph.
 `jaxseq train TASK --help` lists the flags and the options of its data.
 """
 

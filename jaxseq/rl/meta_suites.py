@@ -8,9 +8,11 @@
 - "ProjectedControl", in the spirit of their experiments across tasks with
   random projections. The sizes, the distributions and the tasks are our own
   choice: the paper's are those of DeepMind's control suite.
+- "Trials", several episodes of any environment at one task.
 """
 
 import dataclasses
+from typing import Any
 from typing import NamedTuple
 
 from jaxseq import _validate
@@ -119,6 +121,38 @@ def projected_cartpole(
   env = projections.Projected(base, observation_size, "orthogonal")
   options = {"same_start": True, "keep_memory": keep_memory}
   return meta.Trials(env, num_trials, previous_action="number", **options)
+
+
+def trials(
+  game: str = "DarkRoomMiddle",
+  options: tuple[tuple[str, Any], ...] = (),
+  num_trials: int = 20,
+  keep_memory: bool = True,
+) -> meta.Trials:
+  """Returns several episodes of an environment that begin in the same state.
+
+  Where a first state holds the task, such as the goal of DarkRoom or what the
+  arms of a bandit pay, that is several trials at one task. The observation
+  holds the previous action and reward, see `meta.Trials`.
+
+  Args:
+    game: id of the environment.
+    options: pairs of names and values, passed on to it.
+    num_trials: trials in a meta-episode.
+    keep_memory: whether policies keep their memory between trials.
+
+  Raises:
+    ValueError: if the environment or an option is unknown, or there is no
+      trial.
+  """
+  env, _ = envs.make(game, **dict(options))
+  return meta.Trials(
+    env,
+    num_trials,
+    same_start=True,
+    previous_reward=True,
+    keep_memory=keep_memory,
+  )
 
 
 def projected_control(

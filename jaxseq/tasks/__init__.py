@@ -35,11 +35,15 @@ if TYPE_CHECKING:
   from jaxseq.tasks import node_streams as node_streams
   from jaxseq.tasks import outputs as outputs
   from jaxseq.tasks import pairs as pairs
+  from jaxseq.tasks import picture_codes as picture_codes
+  from jaxseq.tasks import picture_floors as picture_floors
+  from jaxseq.tasks import pictures as pictures
   from jaxseq.tasks import point_processes as point_processes
   from jaxseq.tasks import preference as preference
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import section_scores as section_scores
   from jaxseq.tasks import segmentation as segmentation
   from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import suffix_models as suffix_models

@@ -68,6 +68,7 @@ LINES = {
   "group_policy": Line(f"{_PROGRAMS}.checked_answers", modes=_PLAYED),
   "icrl": Line(f"{_PROGRAMS}.icrl", modes=_PLAYED),
   "icrl_suite": Line(f"{_PROGRAMS}.icrl_suite", modes=_PLAYED),
+  "in_context": Line(f"{_PROGRAMS}.in_context", modes=_PLAYED, mesh=False),
   "language_model": Line(
     f"{_PROGRAMS}.language_model",
     _task("language"),
@@ -81,6 +82,11 @@ LINES = {
     data={"": "letters"},
   ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
+  "pictures": Line(
+    f"{_PROGRAMS}.drawn_pictures",
+    _task("pictures") | _task("picture_codes"),
+    (*MODES, "generate"),
+  ),
   "pointing": Line(
     f"{_PROGRAMS}.set_answers",
     {

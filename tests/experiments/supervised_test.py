@@ -42,6 +42,8 @@ CONFIGS = {
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
+  "in_context": ("trials.png",),
+  "pictures": ("gru/samples.png",),
   "continual": ("accuracies_class.png", "accuracies_task.png"),
   "dts": (
     "information.png",
@@ -55,6 +57,7 @@ TABLES = {
   "continual": "nearest exemplar",
   "synthetic": "copying, accuracy under other options",
   "compare": "state (bytes)",
+  "pictures": "histogram of each place",
   "pointing": "hull, by the size of sets",
   "forecast": "seasonal naive-8",
   "events": "true process",
@@ -64,6 +67,7 @@ TABLES = {
   "temporal_graph": "co-occurrence",
   "adapt": "before",
   "decision": "recorded: expert",
+  "in_context": "optimal",
   "dts": "nats per test window",
 }
 
@@ -117,7 +121,8 @@ def results(workdir):
 _SLOW = (
   *("compare", "continual", "decision", "dts", "events", "forecast"),
   *("adapt", "group_policy", "masked_language", "next_element", "pointing"),
-  *("recommend", "segmentation", "synthetic", "temporal_graph"),
+  *("pictures", "recommend", "segmentation", "synthetic", "temporal_graph"),
+  "in_context",
 )
 
 

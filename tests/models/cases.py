@@ -16,6 +16,8 @@ from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
 from jaxseq.models import pointed_sets
+from jaxseq.nn import multiscale
+from jaxseq.nn import picture_codec
 from jaxseq.nn import pointer
 from jaxseq.programs import set_answers
 from jaxseq.tasks import base
@@ -25,6 +27,8 @@ from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
+from jaxseq.tasks import picture_codes
+from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
 from jaxseq.tasks import segmentation
@@ -224,6 +228,27 @@ def windows():
   return _case("codes", problem, splits, select)
 
 
+def drawings(objective="codes"):
+  def make(rng, count):
+    return data.ArrayDataset(
+      rng.uniform(size=(count, 4, 4)).astype(np.float32),
+      rng.integers(0, 3, count).astype(np.int32),
+    )
+
+  splits = splits_of(make, INFO(num_classes=3))
+  scales = multiscale.ScalesConfig((1, 2), width=3, codes=5)
+  arm = picture_codes.ArmConfig(
+    network(),
+    batch_size=4,
+    codec=picture_codec.CodecConfig(scales, patch=2, channels=4),
+  )
+  problem = picture_codes.Problem(arm, splits)
+  if objective == "codes":
+    return _case("picture_codes", problem, splits)
+  codec = pictures.Codec(arm.codec, jax.jit(problem.init)(jax.random.key(1)))
+  return _case("pictures", pictures.Problem(arm, splits, codec), splits)
+
+
 def graph():
   splits = data.load("followers", pairs=4, repeats=1)
   arm = temporal_graph.ArmConfig(
@@ -263,6 +288,8 @@ CASES = {
   "events": marks,
   "recommendation": histories,
   "codes": windows,
+  "picture_codes": drawings,
+  "pictures": lambda: drawings("pictures"),
   "temporal_graph": graph,
   "pointing": points,
   "set_pointing": lambda: points("sets"),

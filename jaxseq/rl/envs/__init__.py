@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import card_games as card_games
   from jaxseq.rl.envs import cartpole as cartpole
   from jaxseq.rl.envs import concentration as concentration
+  from jaxseq.rl.envs import dark_room as dark_room
   from jaxseq.rl.envs import for_gymnax as for_gymnax
   from jaxseq.rl.envs import foreign as foreign
   from jaxseq.rl.envs import labyrinth as labyrinth

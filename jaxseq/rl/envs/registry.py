@@ -58,8 +58,14 @@ _ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
 # Where those are that come from nowhere else.
 _OWN = {
   "Blank": "jaxseq.rl.envs.blank:Blank",
+  "DarkRoomCorner": "jaxseq.rl.envs.dark_room:DarkRoom",
+  "DarkRoomMiddle": "jaxseq.rl.envs.dark_room:DarkRoom",
   "ProjectedCartPole": "jaxseq.rl.meta_suites:projected_cartpole",
   "ProjectedControl": "jaxseq.rl.meta_suites:projected_control",
+  "Trials": "jaxseq.rl.meta_suites:trials",
+}
+_OWN_OPTIONS = {
+  "DarkRoomMiddle": {"size": 9, "begin": "middle", "max_steps": 20},
 }
 
 _MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
@@ -128,7 +134,9 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
         f"{here}.{module}:{name}",
         {option: values[level] for option, values in options.items()},
       )
-  entries |= {game: (path, {}) for game, path in _OWN.items()}
+  entries |= {
+    game: (path, _OWN_OPTIONS.get(game, {})) for game, path in _OWN.items()
+  }
   for game in _MINATAR:
     entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
   for task in PLAYGROUND:

@@ -17,7 +17,9 @@ _DTYPES = (jnp.int32, jnp.float32, jnp.bool_, jnp.uint8, jnp.uint32)
 
 # The difficulties of a game differ in numbers only, and replays cover them.
 # Others have tests of their own, and some need a package of their own.
-_ELSEWHERE = ("-Atari", "-MinAtar", "Blank", "Playground-", "Projected")
+_ELSEWHERE = (
+  *("-Atari", "-MinAtar", "Blank", "Playground-", "Projected", "Trials"),
+)
 _GAMES = [
   name
   for name in envs.names()

@@ -1,7 +1,7 @@
 """Drawing of pictures from `nn.picture_network.PictureNetwork`.
 
     model = jaxseq.load("runs/digits/s5/model.safetensors")
-    drawn = pictures.draw(model.network, model.variables, key, 16)
+    drawn = picture_drawing.draw(model.network, model.variables, key, 16)
     drawn.pictures  # (16, height, width) in 0 .. 1
 
 Symbols of one scale are drawn step by step; of several, all of a scale at once,
@@ -81,8 +81,8 @@ def draw(
 def _drawn(network, guided, variables, key, labels, guidance, controls):
   """The compiled part of `draw`."""
 
-  def call(method, *arguments, **options):
-    return network.apply(variables, *arguments, **options, method=method)
+  def call(method, *arguments):
+    return network.apply(variables, *arguments, method=method)
 
   count = len(labels)
   if guided:
@@ -101,10 +101,16 @@ def _drawn(network, guided, variables, key, labels, guidance, controls):
     states, total, symbols, read = None, None, [], []
     for scale in range(network.scales):
       x = call("inputs_of", both(total), labels, scale, labels.shape)
-      logits, states = call("advance", x, states)
+      logits, states = call(
+        lambda network, x=x, states=states: network.core(x, states)
+      )
       ratio = scale / (network.scales - 1)
       drawn = chosen(jax.random.fold_in(key, scale), logits, guidance * ratio)
-      added = call("contribution", drawn, scale)
+      added = call(
+        lambda network, drawn=drawn, scale=scale: network.coded(
+          lambda codec: codec.quantizer.contribution(drawn, scale)
+        )
+      )
       total = added if total is None else total + added
       symbols.append(drawn)
       read.append(x[:count])
@@ -115,12 +121,12 @@ def _drawn(network, guided, variables, key, labels, guidance, controls):
     def step(carry, at):
       symbols, states = carry
       x = call("inputs_at", both(symbols), labels, at)
-      logits, states = call("advance", x, states, step=True)
+      logits, states = call(lambda network: network.core.step(x, states))
       drawn = chosen(jax.random.fold_in(key, at), logits, guidance)
       return (symbols.at[:, at].set(drawn), states), x[:count]
 
     start = jnp.zeros((count, network.time), jnp.int32)
-    states = call("initial_state", labels.shape)
+    states = call(lambda network: network.core.initial_state(labels.shape))
     (symbols, _), read = lax.scan(
       step, (start, states), jnp.arange(network.time)
     )

@@ -6,24 +6,23 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
-from jaxseq.generation import pictures
+from jaxseq.generation import picture_drawing
 from jaxseq.generation import token_sampling
 from jaxseq.nn import multiscale
 from jaxseq.nn import picture_codec
 from jaxseq.nn import picture_network
 
-SCALES = multiscale.ScalesConfig((1, 2, 3), width=4, codes=7)
-CODEC = picture_codec.CodecConfig(SCALES, patch=2, channels=8)
+SMALL = {"patch": 2, "channels": 4, "blocks": 0}
+SCALES = multiscale.ScalesConfig((1, 2), width=3, codes=7)
+CODEC = picture_codec.CodecConfig(SCALES, **SMALL)
 ONE = picture_codec.CodecConfig(
-  multiscale.ScalesConfig((3,), width=4, codes=7, residual_ratio=0),
-  patch=2,
-  channels=8,
+  multiscale.ScalesConfig((2,), width=3, codes=7, residual_ratio=0), **SMALL
 )
 
 
 def network_of(mixer="gru", **options):
   config = nn.NetworkConfig(nn.StackConfig(mixer, d_model=8, num_layers=1))
-  return picture_network.PictureNetwork(config, (6, 6), **options)
+  return picture_network.PictureNetwork(config, (4, 4), **options)
 
 
 CASES = {
@@ -49,8 +48,10 @@ def test_what_is_read_is_what_training_reads(options):
   labels = np.array([2, 0, -1]) if network.classes else None
   start = jnp.zeros((3, network.time), jnp.int32)
   variables = jax.jit(network.init)(jax.random.key(0), start, labels)
-  drawn = pictures.draw(network, variables, jax.random.key(1), 3, labels=labels)
-  assert drawn.pictures.shape == (3, 6, 6)
+  drawn = picture_drawing.draw(
+    network, variables, jax.random.key(1), 3, labels=labels
+  )
+  assert drawn.pictures.shape == (3, 4, 4)
   assert len(np.unique(drawn.symbols)) > 2
 
   @jax.jit
@@ -61,7 +62,7 @@ def test_what_is_read_is_what_training_reads(options):
   inputs, logits = read(drawn.symbols)
   np.testing.assert_allclose(inputs, drawn.inputs, atol=1e-5)
   # Greedy drawing takes what teacher forcing finds most probable.
-  greedy = pictures.draw(
+  greedy = picture_drawing.draw(
     network,
     variables,
     jax.random.key(1),
@@ -89,17 +90,17 @@ def test_what_is_read_at_a_place_lies_before_it():
 @pytest.mark.slow
 def test_guidance_sharpens_what_a_class_changes():
   network = network_of(levels=2, classes=2)
-  symbols = jnp.zeros((4, 36), jnp.int32)
+  symbols = jnp.zeros((4, 16), jnp.int32)
   labels = np.array([0, 1, 0, 1])
   variables = jax.jit(network.init)(jax.random.key(0), symbols, labels)
   kernel = variables["params"]["core"]["encoder"]["kernel"]
-  assert len(kernel) == 4 * 2 + 6 + 6 + 2
+  assert len(kernel) == 4 * 2 + 4 + 4 + 2
   # Without a say of the class guidance changes nothing.
   silent = kernel.at[-2:].set(0)
   for weights, same in ((silent, True), (kernel.at[-2:].mul(30), False)):
     variables["params"]["core"]["encoder"]["kernel"] = weights
     free, guided = (
-      pictures.draw(
+      picture_drawing.draw(
         network,
         variables,
         jax.random.key(3),
@@ -116,7 +117,7 @@ def test_what_is_refused():
   network = network_of()
   for options in ({"labels": [1]}, {"guidance": 2.0}):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: got"):
-      pictures.draw(network, {}, jax.random.key(0), 1, **options)
+      picture_drawing.draw(network, {}, jax.random.key(0), 1, **options)
   other = network_of(codec=picture_codec.CodecConfig(SCALES, patch=3))
   with pytest.raises(ValueError, match="size: got"):
-    other.init(jax.random.key(0), jnp.zeros((1, 14), jnp.int32))
+    other.init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))

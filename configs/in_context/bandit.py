@@ -1,0 +1,42 @@
+r"""Bandits of five arms: decisions pretrained on the best arm.
+
+    python -m experiments.in_context --config=configs/in_context/bandit.py \
+      --workdir=runs/bandit
+
+A context is 200 pulls of arms drawn uniformly, and the label the arm that pays
+best. At play the 200 pulls are the network's own, in 20 trials of 10; Thompson
+sampling from the prior of the payouts, UCB1 and uniform pulls stand beside it.
+`:tiny` learns nothing, and shows in seconds whether everything works.
+"""
+
+from configs import supervised
+from configs import variants
+from configs.in_context import dark_room
+from jaxseq.rl import context_arms
+from jaxseq.training import configuration
+
+FULL = context_arms.Config(
+  env_id="MultiarmedBanditEasy",
+  env_options={"num_arms": 5, "max_steps": 10},
+  num_updates=1000,
+  updates_per_chunk=50,
+  chunks_per_evaluation=5,
+  num_seeds=1,
+  batch_size=64,
+  context=200,
+  num_trials=20,
+  evaluation_tasks=500,
+  network={"stack": dark_room.GRU, "head_widths": (64,)},
+  optimizer=supervised.adamw(3e-3, 1e-4, warmup_steps=50),
+  arms={"gru": {"method": "pretraining"}},
+)
+TINY = configuration.updated(
+  supervised.tiny(FULL),
+  network={"head_widths": (8,)},
+  context=5,
+  num_trials=3,
+  shown=(1,),
+  evaluation_tasks=2,
+  arms={"gru": {"method": "pretraining"}},
+)
+get_config = variants.Variants(full=FULL, tiny=TINY)

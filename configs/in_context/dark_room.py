@@ -1,0 +1,83 @@
+r"""A dark room: learning histories, distilled, and decisions, pretrained.
+
+    python -m experiments.in_context --workdir=runs/dark_room \
+      --config=configs/in_context/dark_room.py:small
+
+Tables of Q-learning, each on one goal, are recorded from their first episode to
+their last, and every so many-th of these is kept. The arm "gru" sees them in
+their order and predicts each action, "shuffled" in any order: the control.
+"pretrained" learns from labels of an expert instead. All play trials at goals
+that were in no history.
+
+The room has 9 x 9 cells and 20 steps, and 20 of 100 episodes are kept.
+`:corner` has 10 x 10 cells and 100 steps; `:small` has 5 x 5 cells, 8 steps,
+and 15 of 45 episodes. `:tiny` learns nothing, and shows in seconds whether
+everything works.
+"""
+
+from configs import supervised
+from configs import variants
+from jaxseq.rl import context_arms
+from jaxseq.training import configuration
+
+GOALS = {
+  "env_options": {"goals": "training"},
+  "held_out": {"goals": "held_out"},
+}
+GRU = {
+  "mixer": "gru",
+  "d_model": 64,
+  "num_layers": 1,
+  "norm": "none",
+  "activation": "none",
+  "residual": False,
+}
+PRETRAINED = {"method": "pretraining", "batch_size": 64}
+FULL = context_arms.Config(
+  **GOALS,
+  env_id="DarkRoomMiddle",
+  num_updates=2000,
+  updates_per_chunk=100,
+  chunks_per_evaluation=10,
+  num_seeds=1,
+  batch_size=16,
+  learner={"histories": 512, "episodes": 20, "every": 5, "rate": 0.9},
+  context=60,
+  evaluation_tasks=32,
+  network={"stack": GRU, "head_widths": (64,)},
+  optimizer=supervised.adamw(3e-3, 1e-4, warmup_steps=50),
+  arms={
+    "gru": {},
+    "shuffled": {"shuffled": True},
+    "pretrained": PRETRAINED,
+  },
+)
+CORNER = configuration.updated(FULL, env_id="DarkRoomCorner", context=100)
+SMALL = configuration.updated(
+  FULL,
+  num_updates=1000,
+  updates_per_chunk=50,
+  chunks_per_evaluation=5,
+  batch_size=64,
+  learner={"episodes": 15, "every": 3},
+  env_options={"size": 5, "max_steps": 8},
+  context=25,
+  num_trials=15,
+  evaluation_tasks=64,
+)
+TINY = configuration.updated(
+  supervised.tiny(FULL),
+  network={"head_widths": (8,)},
+  learner={"histories": 4, "episodes": 3, "every": 2},
+  env_options={"size": 3, "max_steps": 4},
+  context=5,
+  num_trials=3,
+  shown=(1,),
+  evaluation_tasks=2,
+  arms={
+    "gru": {},
+    "shuffled": {"shuffled": True},
+    "pretrained": PRETRAINED | {"batch_size": 4},
+  },
+)
+get_config = variants.Variants(full=FULL, corner=CORNER, small=SMALL, tiny=TINY)

@@ -1,0 +1,215 @@
+"""Pictures: their codes, their likelihoods, and new ones that are drawn.
+
+With the objective "codes" a run trains codecs; `DIR/ARM/scales.png` has test
+pictures as they are, and after each scale. With "pictures" it trains what
+writes pixels, or the codes of such a run's model, beside what counting gives;
+`DIR/ARM/samples.png` has new pictures, and `--mode=generate` draws others.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import generation
+from jaxseq.generation import picture_drawing as drawing
+from jaxseq.models import model_file
+from jaxseq.tasks import picture_codes
+from jaxseq.tasks import pictures
+from jaxseq.tasks import task
+from jaxseq.training import figures
+from jaxseq.training import tables
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
+from jaxseq.training.comparison import run
+from jaxseq.training.comparison import work as works
+from jaxseq.training.devices import processes
+
+# Test pictures that are shown after each scale.
+_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(picture_codes.Config):
+  """A comparison on gray pictures, and how new ones are drawn.
+
+  Attributes:
+    samples: pictures that are drawn in the end; by turns of all classes, with
+      `by_class`.
+    sample_seed: of their draw.
+    sampling: fields of `generation.Sampling`.
+    guidance: see `generation.picture_drawing.draw`.
+  """
+
+  _: dataclasses.KW_ONLY
+  samples: int = arms.free(60)
+  sample_seed: int = arms.free(0)
+  sampling: Mapping[str, Any] = arms.free(arms.EMPTY)
+  guidance: float = arms.free(0.0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(self, positive=("samples",))
+    self.sampling_options()
+
+  def sampling_options(self) -> generation.Sampling:
+    """Returns how symbols are drawn.
+
+    Raises:
+      ValueError: an option is unknown or wrong.
+    """
+    return generation.token_sampling.from_options(self.sampling)
+
+
+def codec_of(path: str) -> pictures.Codec | None:
+  """Returns the codec of a model of codes; None without a path.
+
+  Raises:
+    ValueError: if the file is no such model.
+    FileNotFoundError: if there is no such file.
+  """
+  if not path:
+    return None
+  model = model_file.load(path)
+  if model.kind != picture_codes.TASK.kind:
+    raise ValueError(
+      f"tokenizer: got a model of {model.kind} in {path!r}, expected one of "
+      f"{picture_codes.TASK.kind}."
+    )
+  return pictures.Codec(model.network.config, model.variables)
+
+
+TASK = dataclasses.replace(
+  pictures.TASK,
+  problem=lambda arm, splits, config: pictures.Problem(
+    arm, splits, codec_of(arm.tokenizer)
+  ),
+)
+
+
+def floors(arms: Mapping[str, Any], part: str) -> dict[str, dict[str, float]]:
+  """Returns what counting gives of the symbols of all arms, by label.
+
+  Args:
+    arms: by name; a label tells of which one the symbols are, where there are
+      several kinds.
+    part: "test" or "valid".
+  """
+  kinds: dict[Any, tuple[str, pictures.Problem]] = {}
+  for name, arm in arms.items():
+    key = arm.problem.arm.tokenizer, arm.problem.arm.levels
+    kinds.setdefault(key, (name, arm.problem))
+  return {
+    label if len(kinds) == 1 else f"{label}, as {name}": row
+    for name, problem in kinds.values()
+    for label, row in problem.floors(part).items()
+  }
+
+
+def grid(path: pathlib.Path, rows: np.ndarray) -> pathlib.Path | None:
+  """Draws pictures (rows, columns, height, width) in 0 .. 1, side by side."""
+  count, columns, height, width = rows.shape
+  edged = np.pad(rows, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.5)
+  whole = edged.swapaxes(1, 2).reshape(count * (height + 1), -1)
+  figure = figures.new(path, 0.6 * columns, 0.6 * count)
+  if figure is None:
+    return None
+  axes = figure.add_subplot()
+  axes.imshow(1 - whole, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+  axes.set_axis_off()
+  return figures.save(figure, path)
+
+
+def samples(config: Config, network: Any, variables: Any) -> drawing.Drawn:
+  """Returns the pictures that a config asks for."""
+  labels = None
+  if network.classes:
+    labels = np.arange(config.samples) % network.classes
+  return drawing.draw(
+    network,
+    variables,
+    jax.random.key(config.sample_seed),
+    config.samples,
+    labels=labels,
+    guidance=config.guidance if network.classes else 0.0,
+    sampling=config.sampling_options(),
+  )
+
+
+def _draw_samples(config, network, variables, place):
+  """Draws new pictures, in rows of at most ten."""
+  drawn = np.asarray(samples(config, network, variables).pictures)
+  columns = min(10, len(drawn))
+  rows = -(-len(drawn) // columns)
+  blank = np.zeros((rows * columns - len(drawn), *drawn.shape[1:]))
+  whole = np.concatenate([drawn, blank])
+  grid(place / "samples.png", whole.reshape(rows, columns, *drawn.shape[1:]))
+
+
+def _draw_scales(problem, network, variables, place):
+  """Draws test pictures, and what is left of them after each scale."""
+  shown = np.asarray(problem.data["test"][:_SHOWN])
+  drawn = _by_scale(network, variables, shown)
+  rows = np.concatenate([shown[None], np.clip(drawn, 0, 1)])
+  grid(place / "scales.png", rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _by_scale(network, variables, pictures):
+  """The pictures that are left after each scale."""
+  _, scales = network.apply(variables, pictures)
+  return network.apply(variables, scales.codes, method="by_scale")
+
+
+def _scale_table(config, results):
+  """Shows the error and the codes of each scale."""
+  rows = []
+  for name, result in results.items():
+    if "by_scale" not in result:
+      continue
+    found = {k: np.asarray(v) for k, v in result["by_scale"].items()}
+    for scale in range(found["usage"].shape[1]):
+      row = [tables.mean_std(list(found[k][:, scale])) for k in sorted(found)]
+      rows.append([name, str(scale + 1), *row])
+  headings = ["arm", "scales", "error by the variance", "codes used"]
+  tables.show(headings, rows, title=f"{config.data}, by scale")
+
+
+def line(config: Config) -> task.Task:
+  """Returns the line of work of a config's objective."""
+  return picture_codes.TASK if config.objective == "codes" else TASK
+
+
+def work(config: Config, program: experiment.Experiment) -> works.Work:
+  """Returns the arms, and the pictures that are drawn of them."""
+  codes = config.objective == "codes"
+  work = line(config).work(config)
+  options = dict(work.options)
+  if not codes:
+    options["baselines"] = floors(work.arms, "test")
+    options["levels"] = {
+      name: row["test_loss"] for name, row in floors(work.arms, "valid").items()
+    }
+
+  def show(directory, results):
+    if not processes.is_first():
+      return
+    if codes and results:
+      _scale_table(config, results)
+    if program.mode == "evaluate":
+      return
+    for name, arm in work.arms.items():
+      _, state = run.restore(config, directory, name, arm)
+      variables = works.seed_of(jax.device_get(state.variables), 0)
+      rest = arm.problem.network, variables, directory / name
+      if codes:
+        _draw_scales(arm.problem, *rest)
+      else:
+        _draw_samples(config, *rest)
+
+  return dataclasses.replace(work, options=options, show=show)
