@@ -43,6 +43,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import prefix_language as prefix_language
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import section_scores as section_scores
   from jaxseq.tasks import segmentation as segmentation
   from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import suffix_models as suffix_models

@@ -83,7 +83,7 @@ LINES = {
   ),
   "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
   "pictures": Line(
-    f"{_PROGRAMS}.pictures",
+    f"{_PROGRAMS}.drawn_pictures",
     _task("pictures") | _task("picture_codes"),
     (*MODES, "generate"),
   ),

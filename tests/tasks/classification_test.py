@@ -10,6 +10,7 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.training import supervised
+from tests import drawn
 
 PAIRS = nn.NetworkConfig(
   nn.StackConfig("gru", d_model=8, num_layers=1, norm="none"),
@@ -157,3 +158,28 @@ def test_wrong_options():
     ValueError, match="batch_size: got 41, .* 40, .*; set --config.batch_size"
   ):
     classification.Problem(base.ArmConfig(NETWORK, batch_size=41), splits)
+
+
+def test_attention_takes_the_clusters_of_nodes():
+  splits = data.load("graphs", order="tree", nodes=9, train=4, valid=2, test=2)
+  clusters = splits.test.extras.clusters
+  biased = {"bidirectional": True, "tree_levels": clusters.shape[-1]}
+  stack = nn.StackConfig.alternating(
+    "gru", ("attention", biased), d_model=4, num_layers=2
+  )
+  arm = base.ArmConfig(nn.NetworkConfig(stack, pooling="last"), batch_size=2)
+  problem = classification.Problem(arm, splits)
+  variables = drawn.variables(problem)
+  arguments = classification.TASK.outputs.arguments(
+    problem.network, splits.test
+  )
+  assert set(arguments) == {"inputs", "lengths", "clusters"}
+  rows = classification.compute(problem.network, variables, arguments)
+  scores, _ = problem.scores(variables, splits.test)
+  chance = rows["probability"][np.arange(2), splits.test.targets]
+  np.testing.assert_allclose(
+    scores["test_loss"], -np.log(chance).mean(), rtol=1e-5
+  )
+  arguments["clusters"] = clusters[:, ::-1]
+  other = classification.compute(problem.network, variables, arguments)
+  assert (other["probability"] != rows["probability"]).all()

@@ -11,6 +11,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import text
 from jaxseq.data.sources import paragraphs
+from jaxseq.tasks import section_scores
 from jaxseq.tasks import segmentation
 from tests import drawn
 from tests.models import cases
@@ -48,7 +49,7 @@ def test_p_k_is_that_of_its_definition():
   starts, true = rng.random((2, 6, 20)) < 0.3
   starts[:, 0] = true[:, 0] = True
   lengths = np.array([20, 17, 9, 20, 5, 2])
-  values = segmentation.p_k(*map(jnp.asarray, (starts, true, lengths)))
+  values = section_scores.p_k(*map(jnp.asarray, (starts, true, lengths)))
   slow = [
     slow_p_k(one[:n], other[:n]) for one, other, n in zip(starts, true, lengths)
   ]
@@ -56,15 +57,15 @@ def test_p_k_is_that_of_its_definition():
   # What lies behind the end changes nothing.
   other = jnp.where(jnp.arange(20) < lengths[:, None], starts, ~starts)
   np.testing.assert_array_equal(
-    segmentation.p_k(other, jnp.asarray(true), jnp.asarray(lengths)), values
+    section_scores.p_k(other, jnp.asarray(true), jnp.asarray(lengths)), values
   )
-  right = segmentation.scored(*map(jnp.asarray, (true, true, lengths)))
+  right = section_scores.scored(*map(jnp.asarray, (true, true, lengths)))
   assert right == {"pk": 0, "found": 1, "mistakes": 0, "exact": 1}
 
 
 def test_cuts_are_the_highest_of_a_document():
   scores = jnp.array([[9.0, 1, 3, 2, 8], [0.0, 1, 2, 3, 4]])
-  starts = segmentation.cuts(scores, jnp.array([4, 5]), 0.5)
+  starts = section_scores.cuts(scores, jnp.array([4, 5]), 0.5)
   np.testing.assert_array_equal(starts, [[1, 0, 1, 1, 0], [1, 0, 0, 1, 1]])
 
 
@@ -105,12 +106,12 @@ def test_arms_see_what_they_say(splits, reads):
 
 
 def test_rows_that_need_no_training(splits):
-  rows = segmentation.floors(splits, "test")
+  rows = section_scores.trivial(splits, "test")
   assert rows["no cuts"]["found"] == 0
   assert rows["all cuts"]["found"] == 1
   # A topic's word is in all paragraphs of a section, and in no other.
   assert rows["cosine of words"]["pk"] < 0.2 < rows["random cuts"]["pk"]
-  assert segmentation.rate_of(splits.train) == pytest.approx(
+  assert section_scores.rate_of(splits.train) == pytest.approx(
     2 * len(splits.train.lengths) / (splits.train.lengths - 1).sum()
   )
 

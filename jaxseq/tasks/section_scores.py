@@ -1,0 +1,152 @@
+"""Scores of cuts: P_k of segmentations, and cuts that need no training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq.nn import masks
+
+# Draws of cuts at random, which are averaged.
+_DRAWS = 20
+
+
+def cuts(
+  scores: jax.Array, lengths: jax.Array, rate: float | jax.Array
+) -> jax.Array:
+  """Returns where documents are cut: at the highest scores.
+
+  Args:
+    scores: (n, time) of paragraphs; of the first one it says nothing.
+    lengths: (n,) numbers of paragraphs.
+    rate: cuts by paragraphs but the first.
+
+  Returns:
+    (n, time) bool, True at the first paragraphs of sections; that of a document
+    is one.
+  """
+  time = scores.shape[-1]
+  allowed = masks.inside(time, lengths) & (jnp.arange(time) > 0)
+  order = jnp.argsort(jnp.where(allowed, -scores, jnp.inf), axis=-1)
+  rank = jnp.argsort(order, axis=-1)
+  count = jnp.round(rate * (lengths - 1))
+  return (allowed & (rank < count[:, None])).at[:, 0].set(True)
+
+
+def p_k(starts: jax.Array, true: jax.Array, lengths: jax.Array) -> jax.Array:
+  """Returns (n,) P_k of documents (Beeferman et al., 1999), 0 if all is right.
+
+  It is the share of paragraphs k apart which are in one section of the one
+  segmentation and in two of the other; k is half the mean length of the true
+  sections, rounded, and at least 1.
+
+  Args:
+    starts: (n, time) bool, True at the first paragraphs of sections.
+    true: likewise.
+    lengths: (n,) numbers of paragraphs.
+  """
+  time = starts.shape[-1]
+  inside = masks.inside(time, lengths)
+  count = jnp.maximum((true & inside).sum(axis=-1), 1)
+  k = jnp.clip(jnp.round(lengths / (2 * count)), 1, time - 1).astype(int)
+  later = jnp.arange(time) + k[:, None]
+  compared = later < lengths[:, None]
+
+  def same(marks):
+    section = jnp.cumsum(marks, axis=-1)
+    at = jnp.minimum(later, time - 1)
+    return section == jnp.take_along_axis(section, at, axis=-1)
+
+  wrong = compared & (same(starts) != same(true))
+  return wrong.sum(axis=-1) / jnp.maximum(compared.sum(axis=-1), 1)
+
+
+def scored(
+  starts: jax.Array, true: jax.Array, lengths: jax.Array
+) -> dict[str, jax.Array]:
+  """Returns the metrics of cuts, means over documents.
+
+  Args:
+    starts: see `p_k`; so are the others.
+    true: see `p_k`.
+    lengths: see `p_k`.
+
+  Returns:
+    "pk"; "found", the share of true cuts that were made; "mistakes", cuts too
+    many and too few of a document; "exact", documents without any.
+  """
+  places = masks.inside(starts.shape[-1], lengths)
+  places &= jnp.arange(starts.shape[-1]) > 0
+  wanted = (true & places).sum(axis=-1)
+  hits = (starts & true & places).sum(axis=-1)
+  mistakes = ((starts != true) & places).sum(axis=-1)
+  values = {
+    "pk": p_k(starts, true, lengths),
+    "found": jnp.where(wanted > 0, hits / jnp.maximum(wanted, 1), 1.0),
+    "mistakes": mistakes,
+    "exact": mistakes == 0,
+  }
+  return {name: jnp.mean(value * 1.0) for name, value in values.items()}
+
+
+def rate_of(dataset: data.ArrayDataset) -> float:
+  """Returns the cuts of documents by their paragraphs but the first ones."""
+  lengths = np.asarray(dataset.lengths)
+  number = (np.asarray(dataset.targets) > 0).sum() - len(lengths)
+  return float(number / max((lengths - 1).sum(), 1))
+
+
+def trivial(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
+  """Returns the metrics of cuts that need no training, by label.
+
+  Args:
+    splits: as of `data.sources.paragraphs.load`.
+    part: "test" or "valid".
+  """
+  wanted = getattr(splits, part)
+  if wanted is None:
+    return {}
+  true, lengths = jnp.asarray(wanted.targets > 0), jnp.asarray(wanted.lengths)
+  rate = rate_of(splits.train)
+  time = true.shape[1]
+
+  def measured(score, share=rate):
+    metrics = scored(cuts(jnp.asarray(score), lengths, share), true, lengths)
+    return {name: float(value) for name, value in metrics.items()}
+
+  zeros = np.zeros(true.shape, np.float32)
+  rng = np.random.default_rng(0)
+  draws = [measured(rng.random(true.shape)) for _ in range(_DRAWS)]
+  # Highest at whole multiples of the mean length of a section.
+  even = -np.abs((np.arange(time) * rate + 0.5) % 1 - 0.5) + zeros
+  return {
+    "no cuts": measured(zeros, 0.0),
+    "all cuts": measured(zeros, 1.0),
+    "random cuts": {
+      name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]
+    },
+    "even cuts": measured(even),
+    "cosine of words": measured(-similarity(wanted.extras.words)),
+  }
+
+
+def similarity(words: np.ndarray) -> np.ndarray:
+  """Returns (n, time) the cosine of each paragraph's words with those before.
+
+  Args:
+    words: (n, time, words) integers, 0 for none.
+  """
+  out = np.zeros(words.shape[:2], np.float32)
+  for row, document in zip(out, words):
+    before = None
+    for place, paragraph in enumerate(document):
+      names, counts = np.unique(paragraph[paragraph > 0], return_counts=True)
+      here = dict(zip(names.tolist(), counts.tolist()))
+      if before:
+        shared = sum(n * before.get(name, 0) for name, n in here.items())
+        norm = sum(n * n for n in here.values()) * sum(
+          n * n for n in before.values()
+        )
+        row[place] = shared / max(norm, 1) ** 0.5
+      before = here
+  return out
