@@ -26,8 +26,8 @@ from jaxseq.rl import actions
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import soft_networks
-from jaxseq.rl.agents import _r2d2_rollout
 from jaxseq.rl.agents import _sac_loss
+from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.envs import action_masks
@@ -113,8 +113,8 @@ class RunnerState(NamedTuple):
   learned: off_policy.Learned
   world: rollout.World
   critic_memory: PyTree
-  tail: _r2d2_rollout.Tail
-  replay: sequences.Replay[_r2d2_rollout.Sequence]
+  tail: _sequence_rollout.Tail
+  replay: sequences.Replay[_sequence_rollout.Sequence]
   key: Array
   num_updates: Array
   statistics: PyTree = None
@@ -182,7 +182,7 @@ def init(config: Config, key: Array) -> RunnerState:
   memory = ()
   if config.start == "stored" and not config.shared_encoder:
     memory = _sac_loss.fresh(features, critic["features"], (config.num_envs,))
-  world, tail = _r2d2_rollout.start(world, config.burn_in)
+  world, tail = _sequence_rollout.start(world, config.burn_in)
   runner = RunnerState(
     learned=off_policy.Learned(
       params=params,
@@ -295,7 +295,7 @@ def _play(config, runner, key):
     key, key_begin = jax.random.split(key)
     learner = off_policy.learner(config, players)
     world = rollout.start(learner, key_begin, config.num_envs, variables)
-    world, tail = _r2d2_rollout.start(world, 0)
+    world, tail = _sequence_rollout.start(world, 0)
   world, tail, sequence, transition = off_policy.play(
     config, players, variables, world, tail, key
   )
