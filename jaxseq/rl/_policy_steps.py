@@ -44,7 +44,8 @@ def step_of(
   states = {"state": step_program.first_of(fresh)}
   if images:
     states["frames"] = memory[images[0]]
-  if not getattr(inner, "shows_history", False):
+  alone = getattr(inner, "shows_history", False)
+  if not alone and env.previous_action != "none":
     states["last_action"] = action
   shapes = {
     k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in inputs.items()

@@ -89,6 +89,7 @@ def environment(
   params: tuple[tuple[str, Any], ...] = (),
   *,
   as_images: bool = False,
+  previous_action: str = "zeros",
 ) -> tuple[protocol.Env, PyTree]:
   """Returns the environment that agents see, and its parameters.
 
@@ -98,6 +99,7 @@ def environment(
     params: fields of the environment's parameters that get other values.
     as_images: whether images stay images, several of them together if the
       environment has a `frame_stack`; they are flattened otherwise.
+    previous_action: see `wrappers.FlattenHistory`.
 
   Returns:
     An environment with flat float32 observations that hold the previous
@@ -111,7 +113,9 @@ def environment(
   with jax.ensure_compile_time_eval():
     env, env_params = _made(env_id, options, params)
     show = wrappers.images if as_images else wrappers.flat
-    env = mixtures.wrap(env, lambda e: wrappers.EpisodeStatistics(show(e)))
+    env = mixtures.wrap(
+      env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
+    )
   return env, env_params
 
 

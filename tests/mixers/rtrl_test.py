@@ -88,15 +88,16 @@ def test_golden(x64, golden):
   np.testing.assert_allclose(state.traces["B_im"], 1j * traces, **EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "options"),
   [
-    pytest.param("mingru", {"d_hidden": 3}, marks=pytest.mark.slow),
+    ("lru", {"d_state": 5}),
+    ("s5", {"ssm_size": 4, "blocks": 1}),
+    ("mingru", {"d_hidden": 3}),
+    ("minlstm", {}),
     ("rglru", {"d_hidden": 4, "heads": 2, "d_conv": 2}),
-    pytest.param("minlstm", {}, marks=pytest.mark.slow),
-    pytest.param("lru", {"d_state": 5}, marks=pytest.mark.slow),
-    pytest.param("s5", {"ssm_size": 4, "blocks": 1}, marks=pytest.mark.slow),
-    pytest.param("rglru", {"d_conv": 1}, marks=pytest.mark.slow),
+    ("rglru", {"d_conv": 1}),
   ],
 )
 def test_windows_give_the_gradient_of_the_whole(x64, name, options):

@@ -122,6 +122,7 @@ def test_steps_and_episodes_of_the_preset_are_those_of_whole_rows():
     np.testing.assert_allclose(y_t, y[:, t], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_reach_all_of_a_fresh_preset():
   model, variables, x = _fresh_stack()
 

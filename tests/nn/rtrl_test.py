@@ -11,6 +11,7 @@ import pytest
 from jaxseq import nn
 
 
+@pytest.mark.slow
 def test_a_stack_carries_traces_and_gives_the_same_numbers():
   stack = nn.StackConfig(
     "lru", {"d_state": 3}, d_model=4, num_layers=2, rtrl=True

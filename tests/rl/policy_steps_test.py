@@ -1,15 +1,19 @@
 """Steps of policies as programs: they act as the policies do."""
 
 import dataclasses
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import algorithms
 from jaxseq.rl import encoders
 from jaxseq.rl import evaluate
+from jaxseq.rl import networks
 from jaxseq.rl import policies
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -176,6 +180,98 @@ def test_max_pooling_has_no_counterpart_in_onnx(tmp_path):
   message = "expected 'jax' .*: reduce_window_max: has no counterpart in ONNX"
   with pytest.raises(ValueError, match=message):
     policies.export_step(policy, tmp_path / "agent.onnx", "onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("env_id", "stack"),
+  [
+    # Complex states, and actions that are numbers.
+    ("PositionOnlyPendulumEasy", nn.StackConfig("lru", d_model=8)),
+    ("PositionOnlyPendulumEasy", nn.StackConfig("mamba2", d_model=8)),
+    ("CartPole-v1", nn.StackConfig("lstm", d_model=8)),
+    ("CartPole-v1", nn.StackConfig.gtrxl(8, 1, heads=2, window=4)),
+    # Traces, which no file has.
+    ("CartPole-v1", nn.StackConfig("s5", d_model=8, rtrl=True)),
+  ],
+  ids=["lru", "mamba2", "lstm", "gtrxl", "s5"],
+)
+@pytest.mark.parametrize("form", ["onnx", "jax"])
+def test_an_episode_is_the_same_action_by_action(tmp_path, form, env_id, stack):
+  """By `act`, and by a program that knows nothing of jaxseq."""
+  network = networks.Config(stack, encoder_widths=(8,), head_widths=(8,))
+  policy = _policy(dataclasses.replace(_CONFIG, env_id=env_id, network=network))
+  statistics = policy.variables["statistics"]
+  policy.variables["statistics"] = statistics._replace(
+    mean=statistics.mean + 0.1, variance=0.3 * statistics.variance
+  )
+  path = tmp_path / "agent.bin"
+  if form == "onnx":
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    described = policies.export_step(policy, path, form, batch=1)
+    session = onnxruntime.InferenceSession(path)
+    names = [entry["name"] for entry in described["outputs"]]
+
+    def call(given):
+      return dict(zip(names, session.run(names, given)))
+
+  else:
+    described, call, _ = _program(policy, path)
+  # What is there before the first step is made fresh by its flag.
+  states = {
+    entry["name"]: np.ones(entry["shape"], entry["dtype"])
+    for entry in described["inputs"]
+    if "next" in entry
+  }
+  env, params = rollout.unwrapped(env_id)
+  observation, state = env.reset(jax.random.key(3), params)
+  memory, actions = policy.initial_memory(), []
+  for t, key in enumerate(jax.random.split(jax.random.key(4), 12)):
+    action, memory = policy.act(observation, memory)
+    given = {
+      "observation": np.asarray(observation)[None],
+      "reset": np.array([t == 0]),
+    }
+    results = call(given | states)
+    states = {name: np.asarray(results[f"next_{name}"]) for name in states}
+    if action.dtype.kind == "f":
+      # float32 in another order, through states of twelve steps.
+      np.testing.assert_allclose(
+        results["next_last_action"][0], memory.action, rtol=1e-3, atol=1e-5
+      )
+    else:
+      np.testing.assert_array_equal(results["action"][0], action)
+    actions.append(action)
+    # The next observation follows from the action.
+    observation, state, *_ = env.step(key, state, action, params)
+  assert np.std(actions) > 0
+
+
+def test_the_loop_of_the_page_plays_gymnasium(tmp_path):
+  gymnasium = pytest.importorskip("gymnasium")
+  pytest.importorskip("onnx")
+  pytest.importorskip("onnxruntime")
+  page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
+  (block,) = re.findall(
+    r"```python\n(# Not run here[^`]*def play.*?)```", page.read_text(), re.S
+  )
+  names = {}
+  exec(compile(block, page.name, "exec"), names)
+  policy = _policy(dataclasses.replace(_CONFIG, env_id="CartPole-v1"))
+  path = tmp_path / "agent.onnx"
+  policies.export_step(policy, path, "onnx")
+  env = gymnasium.make("CartPole-v1")
+  returns = []
+  for seed in range(3):
+    observation, _ = env.reset(seed=seed)
+    memory, over, total = policy.initial_memory(), False, 0.0
+    while not over:
+      action, memory = policy.act(observation, memory)
+      observation, reward, *ends, _ = env.step(int(action))
+      over, total = any(ends), total + reward
+    returns.append(total)
+  assert names["play"](path, env, 3) == returns
 
 
 def test_a_step_without_jaxseq_plays_as_evaluate_does(tmp_path):

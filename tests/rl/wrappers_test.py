@@ -14,6 +14,7 @@ import pytest
 
 from jaxseq.rl import envs
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 from tests.rl import toy
@@ -444,3 +445,24 @@ def test_nothing_leaks():
   env, params = _wrapped()
   with jax.checking_leaks():
     toy.play(env, params, jax.random.key(0), 2)
+
+
+def test_the_previous_action_may_be_left_out():
+  game, params = envs.make("RepeatFirstEasy")
+  size = spaces.flat_size(game.observation_space(params))
+  env = wrappers.FlattenHistory(game, "none")
+  assert env.observation_space(params).shape == (size + 1,)
+  observation, state = env.reset(jax.random.key(0), params)
+  assert observation.shape == (size + 1,)
+  assert observation[-1] == 1
+  for action in (1, 3):
+    after = env.step(jax.random.key(1), state, action, params)[0]
+    alone = game.step(jax.random.key(1), state, action, params)[0]
+    alone = spaces.flatten(game.observation_space(params), alone)
+    np.testing.assert_array_equal(after, [*alone, 0])
+  seen = {}
+  for shows in (True, False):
+    config = ppo.Config(env_id="RepeatFirstEasy", shows_action=shows)
+    player = ppo.player(config)
+    seen[shows] = player.env.observation_space(player.env_params).shape[0]
+  assert seen == {True: size + 5, False: size + 1}

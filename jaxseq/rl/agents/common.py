@@ -44,6 +44,8 @@ class Config:
     normalize_observation: whether the network sees the numbers of observations
       less their mean, in standard deviations; see `normalization`. A replay
       keeps them as they are.
+    shows_action: whether the network sees the previous action beside each
+      observation. An environment that tells it by itself still does.
     num_envs: environments played side by side.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
@@ -76,6 +78,7 @@ class Config:
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
   normalize_observation: bool = False
+  shows_action: bool = True
   num_envs: int = 64
   total_steps: int = 15_000_000
   learning_rate: float = 5e-5
@@ -158,9 +161,12 @@ def player(
   Raises:
     ValueError: if the environment or an option is unknown.
   """
-  options, as_images = config.env_options, config.network.encoder is not None
   env, env_params = rollout.environment(
-    config.env_id, options, config.env_params, as_images=as_images
+    config.env_id,
+    config.env_options,
+    config.env_params,
+    as_images=config.network.encoder is not None,
+    previous_action="zeros" if config.shows_action else "none",
   )
   decided = env.action_space(env_params)
   action_masks.check(env.observation_space(env_params), decided)

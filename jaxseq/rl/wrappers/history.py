@@ -38,14 +38,15 @@ class FlattenHistory(base.Wrapper):
     env: the environment; discrete or continuous observations and actions, or
       tuples and dictionaries of these.
     previous_action: what stands for the previous action on a first step:
-      "zeros", or "first", the flattened action whose numbers are all 0.
+      "zeros", or "first", the flattened action whose numbers are all 0; or
+      "none" where the previous action is not told at all.
     first_step: "number" (1 on a first step, then 0) or "one_hot" ((0, 1) on a
       first step, then (1, 0)).
     mask_in_observation: whether the vector tells the mask, too, behind the
       environment's observation.
   """
 
-  previous_action: Literal["zeros", "first"] = "zeros"
+  previous_action: Literal["zeros", "first", "none"] = "zeros"
   first_step: Literal["number", "one_hot"] = "number"
   mask_in_observation: bool = False
 
@@ -54,7 +55,6 @@ class FlattenHistory(base.Wrapper):
 
   def _reset(self, key, params):
     observation, state = self.env.reset(key, params)
-    action_masks.check_some(self.env.action_space(params), observation)
     nothing, first = self._no_action(params), jnp.bool_(True)
     return self._flatten(observation, nothing, first, params), state
 
@@ -63,9 +63,7 @@ class FlattenHistory(base.Wrapper):
       key, state, action, params
     )
     done = terminated | truncated
-    actions = self.env.action_space(params)
-    action_masks.check_some(actions, observation)
-    action = spaces.flatten(actions, action)
+    action = spaces.flatten(self.env.action_space(params), action)
     before = jnp.where(done, self._no_action(params), action)
     last = info["final_observation"], action, jnp.bool_(False)
     info = {**info, "final_observation": self._flatten(*last, params)}
@@ -87,13 +85,14 @@ class FlattenHistory(base.Wrapper):
 
   def _no_action(self, params: PyTree) -> jax.Array:
     space = self.env.action_space(params)
-    if self.previous_action == "zeros":
+    if self.previous_action != "first":
       return jnp.zeros((spaces.flat_size(space),), jnp.float32)
     return spaces.flatten(space, spaces.zeros(space))
 
   def _history_size(self, params: PyTree) -> int:
     """The number of entries behind the environment's own observation."""
     size = spaces.flat_size(self.env.action_space(params))
+    size = 0 if self.previous_action == "none" else size
     return size + (2 if self.first_step == "one_hot" else 1)
 
   def _history(self, action: jax.Array, first: jax.Array) -> jax.Array:
@@ -101,6 +100,8 @@ class FlattenHistory(base.Wrapper):
     flag = first.astype(jnp.float32)[None]
     if self.first_step == "one_hot":
       flag = jnp.concatenate([1 - flag, flag])
+    if self.previous_action == "none":
+      return flag
     return jnp.concatenate([action, flag])
 
   def _flatten(self, observation, action, first, params):
@@ -223,16 +224,24 @@ class FrameStack(base.Wrapper):
     return jnp.concatenate([blank, frame], axis=-1)
 
 
-def flat(env: protocol.Env) -> protocol.Env:
-  """Returns an environment whose observations are vectors with a history."""
-  return env if getattr(env, "shows_history", False) else FlattenHistory(env)
+def flat(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
+  """Returns an environment whose observations are vectors with a history.
+
+  Args:
+    env: the environment; one that tells its history itself stays what it is.
+    previous_action: see `FlattenHistory`.
+  """
+  if getattr(env, "shows_history", False):
+    return env
+  return FlattenHistory(env, previous_action)
 
 
-def images(env: protocol.Env) -> protocol.Env:
+def images(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
   """Returns an environment that shows images, several if it asks for them.
 
   Args:
     env: the environment; `env.frame_stack` says how many images to show.
+    previous_action: see `FlattenHistory`.
 
   Raises:
     ValueError: its observations are no images.
@@ -244,4 +253,4 @@ def images(env: protocol.Env) -> protocol.Env:
   num_frames = getattr(env, "frame_stack", 1)
   if num_frames > 1:
     env = FrameStack(env, num_frames)
-  return ImageHistory(env)
+  return ImageHistory(env, previous_action)
