@@ -30,6 +30,7 @@ from jaxseq.rl.agents import _sac_loss
 from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.replay import sequences
 from jaxseq.training import optimizers
 
@@ -132,14 +133,18 @@ def player(config: Config) -> rollout.Player:
 
   Raises:
     ValueError: if the environment or an option is unknown, or if its actions
-      are neither one choice nor numbers with bounds.
+      are neither one choice nor numbers with bounds, or come with a mask.
   """
 
   def make(spec):
     width = config.shortcut_width
     return soft_networks.Actor(config.network, spec, shortcut_width=width)
 
-  return common.player(config, make, actions.bounded_spec_of)
+  players = common.player(config, make, actions.bounded_spec_of)
+  seen = players.env.observation_space(players.env_params)
+  if action_masks.is_masked(seen):
+    raise _validate.error("env_id", seen, "observations without a mask")
+  return players
 
 
 @functools.partial(jax.jit, static_argnums=0)
