@@ -17,8 +17,8 @@ bootstrapped from the observation alone.
 
 Steps are those of the whole training, the first update and all compilation left
 out; CPU seconds are those of all threads. Returns are means of the last
-episodes, 1 at most. purejaxrl's loop is that of `benchmarks.ppo`, in the form of
-its successor with S5.
+episodes, 1 at most. purejaxrl's loop is that of `benchmarks.ppo`, in the form
+of its successor with S5.
 """
 
 import argparse
