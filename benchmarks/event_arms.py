@@ -27,6 +27,7 @@ from jaxseq.tasks.point_processes import event_arms
 from jaxseq.tasks.point_processes import event_floors
 from jaxseq.tasks.point_processes import event_futures
 from jaxseq.tasks.point_processes import event_metrics
+from jaxseq.tasks.point_processes import event_next_k
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.tasks.point_processes import event_windows
 from jaxseq.training import recipes
@@ -158,6 +159,19 @@ def futures(seeds=2, updates=1500, samples=32):
       )
       results.append(both(future))
     show(name, results)
+  for count in (8, 16):
+    problem = event_next_k.Problem(arm(), splits, count)
+    inputs = event_sequences.Sequences(*(x[places.row] for x in part[:4]))
+    results = []
+    for seed in range(seeds):
+      variables = trained(problem, seed, updates)
+      predicted = event_next_k.predict(
+        problem.network, variables, inputs, places.event
+      )
+      marks = predicted.scores.argmax(axis=-1)
+      future = event_metrics.Futures(predicted.times, marks, predicted.inside)
+      results.append((t_map(predicted), otd(future)))
+    show(f"gru, next {count} of one state", results)
 
 
 def rolled(number):

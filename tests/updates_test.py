@@ -19,6 +19,7 @@ from tests import key_reuse
 from tests.dts import problem_test
 from tests.rl.agents import ppo_test
 from tests.rl.agents import r2d2_test
+from tests.rl.agents import sac_test
 from tests.spr import agent_test
 from tests.spr import games
 from tests.spr import memory_test
@@ -58,6 +59,13 @@ def test_r2d2(dropout):
   network = r2d2_test.with_dropout(dropout).network
   config = r2d2_test.small(num_envs=2, network=network)
   assert check_agent(r2d2_test.r2d2, config) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [sac_test.small, sac_test.whole])
+def test_sac(make):
+  config = make(num_envs=2, **sac_test.NUMBERS)
+  assert check_agent(sac_test.sac, config) > 10
 
 
 ENCODER = {

@@ -136,6 +136,10 @@ def _round(g, e, x):
 
 def _select(g, e, which, *cases):
   if e.invars[0].aval.dtype == np.bool_:
+    if e.outvars[0].aval.dtype == np.bool_:
+      # ONNX Runtime has Where for numbers only.
+      no, yes = g.add("And", g.add("Not", which), cases[0]), cases[1]
+      return g.add("Or", no, g.add("And", which, yes))
     return g.add("Where", which, cases[1], cases[0])
   result = cases[0]
   for i, case in enumerate(cases[1:], 1):

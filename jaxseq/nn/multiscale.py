@@ -244,7 +244,7 @@ class MultiScaleQuantizer(linen.Module):
   @property
   def book(self) -> jax.Array:
     """The vectors of the codes, (codes, width)."""
-    return self.codebook + self.restarts.value["shift"]
+    return jnp.asarray(self.codebook) + self.restarts.value["shift"]
 
   def contribution(self, codes: jax.Array, scale: int) -> jax.Array:
     """Returns what a scale adds to the sum, (*batch, height, width, features).

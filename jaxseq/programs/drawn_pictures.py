@@ -8,6 +8,7 @@ writes pixels, or the codes of such a run's model, beside what counting gives;
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -153,10 +154,16 @@ def _draw_samples(config, network, variables, place):
 def _draw_scales(problem, network, variables, place):
   """Draws test pictures, and what is left of them after each scale."""
   shown = np.asarray(problem.data["test"][:_SHOWN])
-  _, scales = network.apply(variables, shown)
-  drawn = network.apply(variables, scales.codes, method="by_scale")
+  drawn = _by_scale(network, variables, shown)
   rows = np.concatenate([shown[None], np.clip(drawn, 0, 1)])
   grid(place / "scales.png", rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _by_scale(network, variables, pictures):
+  """The pictures that are left after each scale."""
+  _, scales = network.apply(variables, pictures)
+  return network.apply(variables, scales.codes, method="by_scale")
 
 
 def _scale_table(config, results):
@@ -166,10 +173,10 @@ def _scale_table(config, results):
     if "by_scale" not in result:
       continue
     found = {k: np.asarray(v) for k, v in result["by_scale"].items()}
-    for scale in range(found["error"].shape[1]):
+    for scale in range(found["usage"].shape[1]):
       row = [tables.mean_std(list(found[k][:, scale])) for k in sorted(found)]
       rows.append([name, str(scale + 1), *row])
-  headings = ["arm", "scales", "squared error", "codes used"]
+  headings = ["arm", "scales", "error by the variance", "codes used"]
   tables.show(headings, rows, title=f"{config.data}, by scale")
 
 

@@ -157,8 +157,9 @@ class Problem(base.ArrayProblem):
     """Scores the pictures of a part.
 
     Returns:
-      "test_error", the mean square of what a pixel misses; "usage", the share
-      of the codes that any picture has; "perplexity", of how often they come.
+      "test_error", the mean square of what a pixel misses; "unexplained", the
+      same by the variance of the training pictures; "usage", the share of the
+      codes that any picture has; "perplexity", of how often they come.
     """
     errors, codes = self._read(variables, examples)
     count = self.arm.codec.scales.codes
@@ -166,6 +167,7 @@ class Problem(base.ArrayProblem):
     logs = jnp.where(shares > 0, jnp.log(jnp.where(shares > 0, shares, 1)), 0)
     return {
       "test_error": errors[:, -1].mean(),
+      "unexplained": errors[:, -1].mean() / self._variance,
       "usage": (shares > 0).mean(),
       "perplexity": jnp.exp(-(shares * logs).sum()),
     }
@@ -175,8 +177,8 @@ class Problem(base.ArrayProblem):
   ) -> supervised.Metrics:
     """Returns the error after each scale, and which codes each has.
 
-    "error" (scales,) is of pictures that are drawn of the scales so far; the
-    "usage" (scales,) is of each scale alone.
+    "unexplained" (scales,) is of pictures that are drawn of the scales so far;
+    the "usage" (scales,) is of each scale alone.
     """
     errors, codes = self._read(variables, examples)
     scales = self.arm.codec.scales
@@ -184,7 +186,8 @@ class Problem(base.ArrayProblem):
       quantizer.used(codes[:, part].reshape(-1), scales.codes).mean()
       for part in scales.slices
     ]
-    return {"error": errors.mean(axis=0), "usage": jnp.stack(usage)}
+    unexplained = errors.mean(axis=0) / self._variance
+    return {"unexplained": unexplained, "usage": jnp.stack(usage)}
 
   def _read(self, variables, pictures):
     """Errors (n, scales) and codes (n, places) of pictures."""
@@ -220,8 +223,10 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   if wanted is None:
     return {}
   mean = splits.train.inputs.mean(axis=0)
-  error = np.square(wanted.inputs - mean).mean()
-  return {"mean picture": {"test_error": float(error)}}
+  error = float(np.square(wanted.inputs - mean).mean())
+  variance = float(splits.train.inputs.var())
+  row = {"test_error": error, "unexplained": error / variance}
+  return {"mean picture": row}
 
 
 def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
@@ -271,6 +276,7 @@ TASK = task.Task(
   unit="pictures",
   columns={
     "test_error": "squared error",
+    "unexplained": "by the variance",
     "usage": "codes used",
     "perplexity": "perplexity",
   },

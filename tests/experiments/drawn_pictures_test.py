@@ -41,9 +41,9 @@ def test_codes_are_trained_then_written_then_drawn(tmp_path, monkeypatch):
   codes, written = tmp_path / "codes", tmp_path / "written"
   run("tiny_codes", codes)
   results = json.loads((codes / "results.json").read_text())["scales"]
-  assert np.shape(results["by_scale"]["error"]) == (1, 2)
-  assert results["by_scale"]["error"][0][-1] == pytest.approx(
-    results["test_error"][0]
+  assert np.shape(results["by_scale"]["unexplained"]) == (1, 2)
+  assert results["by_scale"]["unexplained"][0][-1] == pytest.approx(
+    results["unexplained"][0]
   )
   assert 0 < results["usage"][0] <= 1
   assert (codes / "scales/scales.png").is_file()

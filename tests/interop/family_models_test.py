@@ -51,7 +51,7 @@ def _compare(label, model, ids, tmp_path):
   from tests.interop import models
 
   model.save_pretrained(tmp_path)
-  config, variables = huggingface.load(tmp_path)
+  config, variables = huggingface.load(tmp_path, context=64)
   network = huggingface.make_network(config, variables)
   logits, _ = jax.jit(network.apply)(variables, jnp.asarray(ids))
   theirs = models.logits(model, ids)

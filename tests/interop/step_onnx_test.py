@@ -80,6 +80,7 @@ def test_operations_of_places():
       jnp.stack([x[..., 1], x[..., 3]], axis=1),
       flags.any(axis=1).astype(jnp.int32),
       jnp.argmax(-x, axis=2).astype(jnp.int32),
+      jnp.where(x[:, :1] > 2, flags, ~flags).astype(jnp.int32),
       jax.lax.dynamic_update_slice(x, x[:, :1], (0, 1, 0)),
       jax.lax.switch(
         (x.max() > 7).astype(jnp.int32), [jnp.sin, jnp.cos, jnp.tan], x

@@ -21,7 +21,7 @@ from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.rl.agents import _r2d2_rollout
+from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.replay import sequences
 from jaxseq.training import _batching
@@ -138,12 +138,12 @@ def play(
   player: rollout.Player,
   variables: PyTree,
   world: rollout.World,
-  tail: _r2d2_rollout.Tail,
+  tail: _sequence_rollout.Tail,
   key: Array,
 ) -> tuple[
   rollout.World,
-  _r2d2_rollout.Tail,
-  _r2d2_rollout.Sequence,
+  _sequence_rollout.Tail,
+  _sequence_rollout.Sequence,
   rollout.Transition,
 ]:
   """Plays sequences in which a cut is either bootstrapped or an end.
@@ -160,7 +160,7 @@ def play(
     The world and the tail afterwards, the sequences, and the transitions.
   """
   learns = learner(config, player)
-  world, tail, sequence, transition = _r2d2_rollout.play(
+  world, tail, sequence, transition = _sequence_rollout.play(
     learns, variables, world, tail, key, config.sequence_length
   )
   if not common.bootstraps(config, learns):
@@ -175,7 +175,7 @@ def unroll(
   network: Any,
   params: PyTree,
   memory: PyTree,
-  batch: _r2d2_rollout.Sequence,
+  batch: _sequence_rollout.Sequence,
   burn_in: int,
   **options: Any,
 ) -> tuple[Any, Any]:

@@ -26,7 +26,7 @@ from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import _r2d2_loss
-from jaxseq.rl.agents import _r2d2_rollout
+from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.replay import sequences
@@ -97,8 +97,8 @@ class RunnerState(NamedTuple):
   learned: off_policy.Learned
   epsilon: Array
   world: rollout.World
-  tail: _r2d2_rollout.Tail
-  replay: sequences.Replay[_r2d2_rollout.Sequence]
+  tail: _sequence_rollout.Tail
+  replay: sequences.Replay[_sequence_rollout.Sequence]
   key: Array
   num_updates: Array
   statistics: PyTree = ()
@@ -131,7 +131,7 @@ def init(config: Config, key: Array) -> RunnerState:
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
-  world, tail = _r2d2_rollout.start(world, config.burn_in)
+  world, tail = _sequence_rollout.start(world, config.burn_in)
   play = functools.partial(off_policy.play, config, player(config))
   first = _variables(params, epsilon, statistics), world, tail, key_run
   one = jax.tree.map(

@@ -26,10 +26,11 @@ from jaxseq.rl import actions
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import soft_networks
-from jaxseq.rl.agents import _r2d2_rollout
 from jaxseq.rl.agents import _sac_loss
+from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.replay import sequences
 from jaxseq.training import optimizers
 
@@ -112,8 +113,8 @@ class RunnerState(NamedTuple):
   learned: off_policy.Learned
   world: rollout.World
   critic_memory: PyTree
-  tail: _r2d2_rollout.Tail
-  replay: sequences.Replay[_r2d2_rollout.Sequence]
+  tail: _sequence_rollout.Tail
+  replay: sequences.Replay[_sequence_rollout.Sequence]
   key: Array
   num_updates: Array
   statistics: PyTree = None
@@ -132,14 +133,18 @@ def player(config: Config) -> rollout.Player:
 
   Raises:
     ValueError: if the environment or an option is unknown, or if its actions
-      are neither one choice nor numbers with bounds.
+      are neither one choice nor numbers with bounds, or come with a mask.
   """
 
   def make(spec):
     width = config.shortcut_width
     return soft_networks.Actor(config.network, spec, shortcut_width=width)
 
-  return common.player(config, make, actions.bounded_spec_of)
+  players = common.player(config, make, actions.bounded_spec_of)
+  seen = players.env.observation_space(players.env_params)
+  if action_masks.is_masked(seen):
+    raise _validate.error("env_id", seen, "observations without a mask")
+  return players
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -177,7 +182,7 @@ def init(config: Config, key: Array) -> RunnerState:
   memory = ()
   if config.start == "stored" and not config.shared_encoder:
     memory = _sac_loss.fresh(features, critic["features"], (config.num_envs,))
-  world, tail = _r2d2_rollout.start(world, config.burn_in)
+  world, tail = _sequence_rollout.start(world, config.burn_in)
   runner = RunnerState(
     learned=off_policy.Learned(
       params=params,
@@ -290,7 +295,7 @@ def _play(config, runner, key):
     key, key_begin = jax.random.split(key)
     learner = off_policy.learner(config, players)
     world = rollout.start(learner, key_begin, config.num_envs, variables)
-    world, tail = _r2d2_rollout.start(world, 0)
+    world, tail = _sequence_rollout.start(world, 0)
   world, tail, sequence, transition = off_policy.play(
     config, players, variables, world, tail, key
   )

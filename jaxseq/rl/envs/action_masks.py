@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax.experimental import checkify
 import jax.numpy as jnp
 import numpy as np
 
@@ -88,24 +87,6 @@ def check(space: Any, actions: Any) -> None:
   expected = (spaces.flat_size(actions),)
   if tuple(size) != expected:
     raise _validate.error(MASK, f"shape {tuple(size)}", f"{expected}")
-
-
-def check_some(actions: Any, observation: PyTree) -> None:
-  """Checks that a mask leaves something to choose, with `checkify`.
-
-  Outside of `checkify.checkify` nothing happens: policies take a mask of False
-  alone for one of True.
-
-  Args:
-    actions: the space of actions.
-    observation: one that is to be acted on, with or without a mask.
-  """
-  _, mask = split(observation)
-  if mask is None:
-    return
-  checkify.debug_check(
-    choosable(actions, mask), f"{MASK}: got False alone, expected an action"
-  )
 
 
 def choosable(actions: Any, mask: jax.Array) -> jax.Array:

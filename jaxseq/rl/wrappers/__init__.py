@@ -13,6 +13,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.rl.wrappers import base as base
+  from jaxseq.rl.wrappers import checked as checked
   from jaxseq.rl.wrappers import history as history
   from jaxseq.rl.wrappers import statistics as statistics
   from jaxseq.rl.wrappers import views as views
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.wrappers.base import innermost as innermost
   from jaxseq.rl.wrappers.base import innermost_state as innermost_state
   from jaxseq.rl.wrappers.base import select as select
+  from jaxseq.rl.wrappers.checked import CheckedMasks as CheckedMasks
   from jaxseq.rl.wrappers.history import FlattenHistory as FlattenHistory
   from jaxseq.rl.wrappers.history import FrameStack as FrameStack
   from jaxseq.rl.wrappers.history import FrameStackState as FrameStackState

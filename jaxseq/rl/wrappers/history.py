@@ -55,7 +55,6 @@ class FlattenHistory(base.Wrapper):
 
   def _reset(self, key, params):
     observation, state = self.env.reset(key, params)
-    action_masks.check_some(self.env.action_space(params), observation)
     nothing, first = self._no_action(params), jnp.bool_(True)
     return self._flatten(observation, nothing, first, params), state
 
@@ -64,9 +63,7 @@ class FlattenHistory(base.Wrapper):
       key, state, action, params
     )
     done = terminated | truncated
-    actions = self.env.action_space(params)
-    action_masks.check_some(actions, observation)
-    action = spaces.flatten(actions, action)
+    action = spaces.flatten(self.env.action_space(params), action)
     before = jnp.where(done, self._no_action(params), action)
     last = info["final_observation"], action, jnp.bool_(False)
     info = {**info, "final_observation": self._flatten(*last, params)}

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks.items import item_losses as item_losses
   from jaxseq.tasks.items import item_metrics as item_metrics
   from jaxseq.tasks.items import item_network as item_network
+  from jaxseq.tasks.items import item_sentences as item_sentences
   from jaxseq.tasks.items import item_streams as item_streams
   from jaxseq.tasks.items import item_texts as item_texts
   from jaxseq.tasks.items import ranking as ranking

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks.point_processes import event_likelihood as event_likelihood
   from jaxseq.tasks.point_processes import event_metrics as event_metrics
   from jaxseq.tasks.point_processes import event_network as event_network
+  from jaxseq.tasks.point_processes import event_next_k as event_next_k
   from jaxseq.tasks.point_processes import event_rates as event_rates
   from jaxseq.tasks.point_processes import event_sequences as event_sequences
   from jaxseq.tasks.point_processes import event_windows as event_windows

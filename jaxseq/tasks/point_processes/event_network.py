@@ -327,17 +327,8 @@ class EventNetwork(linen.Module):
 
   def _heads(self, outputs, next_gap):
     config, statistics = self.config, self.statistics
-    count = config.components
-    weight, mean, scale, state = jnp.split(
-      outputs, [count, 2 * count, 3 * count], axis=-1
-    )
-    # Spread out at first, or all components would be trained alike.
-    offsets = jnp.linspace(-2.0, 2.0, count) if count > 1 else jnp.zeros(1)
-    gap = gap_mixture.Mixture(
-      jax.nn.log_softmax(weight),
-      statistics.log_mean + statistics.log_deviation * (mean + offsets),
-      math.log(statistics.log_deviation) + _bounded(scale),
-    )
+    gap, state = jnp.split(outputs, [3 * config.components], axis=-1)
+    gap = mixture(gap, statistics)
     hidden = state
     if config.mark_sees_gap:
       z = statistics.scaled_log(next_gap)[..., None]
@@ -348,6 +339,26 @@ class EventNetwork(linen.Module):
       # The softmax of such sums is the product of those of all columns.
       logits = logits @ statistics.words()
     return Prediction(gap, logits)
+
+
+def mixture(
+  outputs: Array, statistics: event_sequences.Statistics
+) -> gap_mixture.Mixture:
+  """Returns the distribution of a gap of a network's outputs.
+
+  Args:
+    outputs: (..., 3 components).
+    statistics: of the training data, by which it is scaled.
+  """
+  weight, mean, scale = jnp.split(outputs, 3, axis=-1)
+  count = weight.shape[-1]
+  # Spread out at first, or all components would be trained alike.
+  offsets = jnp.linspace(-2.0, 2.0, count) if count > 1 else jnp.zeros(1)
+  return gap_mixture.Mixture(
+    jax.nn.log_softmax(weight),
+    statistics.log_mean + statistics.log_deviation * (mean + offsets),
+    math.log(statistics.log_deviation) + _bounded(scale),
+  )
 
 
 def _bounded(scale):

@@ -12,8 +12,8 @@ from jaxseq.rl import actions
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import policies
-from jaxseq.rl.agents import _r2d2_rollout
 from jaxseq.rl.agents import _sac_loss
+from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import sac
 from jaxseq.rl.envs import spaces
 from tests.rl import toy
@@ -93,7 +93,7 @@ def rows_of(config, **flags):
   def mark(name, length):
     return np.isin(np.arange(length), flags.get(name, []))[None]
 
-  return _r2d2_rollout.Sequence(
+  return _sequence_rollout.Sequence(
     memory=(),
     observation=random.normal(size=(1, rows + 1, size)).astype(np.float32),
     reset=mark("reset", rows + 1),

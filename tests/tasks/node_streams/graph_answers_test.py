@@ -144,6 +144,7 @@ def test_a_file_of_later_events_is_ranked_as_in_evaluation(
   )
 
 
+@pytest.mark.slow
 def test_questions_leave_no_trace_and_newcomers_are_read(tmp_path):
   _, _, model = case(run="exact", **VECTORS)
 
