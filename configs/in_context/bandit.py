@@ -6,7 +6,8 @@ r"""Bandits of five arms: decisions pretrained on the best arm.
 A context is 200 pulls of arms drawn uniformly, and the label the arm that pays
 best. At play the 200 pulls are the network's own, in 20 trials of 10; Thompson
 sampling from the prior of the payouts, UCB1 and uniform pulls stand beside it.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+It has not been run to its end. `:tiny` learns nothing, and shows in seconds
+whether everything works.
 """
 
 from configs import supervised

@@ -13,6 +13,10 @@ The room has 9 x 9 cells and 20 steps, and 20 of 100 episodes are kept.
 `:corner` has 10 x 10 cells and 100 steps; `:small` has 5 x 5 cells, 8 steps,
 and 15 of 45 episodes. `:tiny` learns nothing, and shows in seconds whether
 everything works.
+
+Expected of `:small`, of at most 6.6 at the goals held out, in trials 1, 5, 15:
+0.41, 1.14 and 2.25 (gru), 0.38, 1.14 and 1.56 (shuffled), 0.70, 2.70 and 2.39
+(pretrained), in 3 CPU minutes. The other rooms have not been run to their end.
 """
 
 from configs import supervised

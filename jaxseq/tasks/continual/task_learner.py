@@ -130,11 +130,13 @@ class Network(linen.Module):
     config: the stack and its pooling; without pooling there is no stack.
     widths: of the dense blocks, the special one last.
     outputs: classes; 0 for the features of the special block, without a ReLU.
+    middle: of the stream, see `task_streams.Stream`.
   """
 
   config: nn.NetworkConfig
   widths: tuple[int, ...]
   outputs: int
+  middle: float | None = None
 
   def setup(self):
     """Makes the blocks."""
@@ -151,8 +153,13 @@ class Network(linen.Module):
     if self.config.pooling == "none":
       x = inputs.reshape(len(inputs), -1)
     else:
-      x, _ = self.sequence(inputs, features=True)
-      x = x[:, -1] if self.config.pooling == "last" else x.mean(axis=1)
+      lengths = None
+      if self.middle is not None:
+        inputs, there = inputs[..., :-1], inputs[..., -1] > self.middle
+        # A place of the memory that is empty has no element.
+        lengths = jnp.maximum(there.sum(axis=1), 1)
+      x, _ = self.sequence(inputs, lengths=lengths, features=True)
+      x = heads.pool(self.config.pooling, x, lengths)
     return self.base(x)
 
   def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -194,10 +201,16 @@ class Learner:
         "--config.batch_size"
       )
       raise _validate.error("batch_size", arm.batch_size, expected)
+    if arm.network.pooling == "none" and stream.middle is not None:
+      expected = "'mean' or 'last', as series have several lengths"
+      raise _validate.error("network.pooling", "none", expected)
     train = stream.train.inputs
     self.levels = float(train.min()), float(train.max())
     self.network = Network(
-      arm.network, arm.widths, stream.classes if self.reads_out else 0
+      arm.network,
+      arm.widths,
+      stream.classes if self.reads_out else 0,
+      stream.middle,
     )
     self.data = base.host({"train": stream.train, "test": stream.test})
     self.size = self._places()

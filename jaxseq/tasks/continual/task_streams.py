@@ -1,4 +1,8 @@
-"""A data set as a sequence of tasks, each of some of its classes."""
+"""A data set as a sequence of tasks, each of some of its classes.
+
+Series may be of several lengths: one more channel then says which elements are
+there, so that what is stored of a series has its length, too.
+"""
 
 import dataclasses
 
@@ -22,6 +26,8 @@ class Stream:
     classes: of all tasks together.
     offsets: (tasks + 1,) where the tasks' training examples begin, and where
       the last ends.
+    middle: the number that the last channel is above at elements that are
+      there; None if all are.
   """
 
   train: data.ArrayDataset
@@ -29,6 +35,7 @@ class Stream:
   tasks: int
   classes: int
   offsets: tuple[int, ...]
+  middle: float | None = None
 
   @property
   def per_task(self) -> int:
@@ -92,7 +99,7 @@ def make(splits: data.Splits, tasks: int) -> Stream:
   """Divides a data set into tasks by class, in the order of the classes.
 
   Args:
-    splits: train and test examples with one class each, without lengths.
+    splits: train and test examples with one class each.
     tasks: how many.
 
   Raises:
@@ -104,18 +111,30 @@ def make(splits: data.Splits, tasks: int) -> Stream:
   if train.targets.ndim != 1 or classes is None or not numbers:
     got = f"inputs {train.inputs.dtype} and targets {train.targets.shape}"
     raise _validate.error("the data", got, "numbers in, and a class for each")
-  if train.lengths is not None:
-    raise _validate.error("the data", "lengths", "inputs of one length")
   if classes % _validate.positive("tasks", tasks):
     raise _validate.error(
       "tasks", tasks, f"a divisor of {classes}, the classes"
     )
+  middle, both = None, (train, splits.test)
+  if any(part.lengths is not None for part in both):
+    # Between the ends of what is stored: it takes no room from other channels.
+    low, high = float(train.inputs.min()), float(train.inputs.max())
+    middle, both = (low + high) / 2, [_marked(part, low, high) for part in both]
   parts, numbers = [], []
-  for part in (train, splits.test):
+  for part in both:
     number = part.targets // (classes // tasks)
     order = np.argsort(number, kind="stable")
     targets = part.targets[order].astype(np.int32)
     parts.append(data.ArrayDataset(part.inputs[order], targets))
     numbers.append(number[order])
   offsets = np.searchsorted(numbers[0], np.arange(tasks + 1)).tolist()
-  return Stream(*parts, tasks, classes, tuple(offsets))
+  return Stream(*parts, tasks, classes, tuple(offsets), middle)
+
+
+def _marked(part, low, high):
+  """Examples with a channel that is high at elements that are there."""
+  count, time = part.inputs.shape[:2]
+  lengths = np.full(count, time) if part.lengths is None else part.lengths
+  there = np.where(np.arange(time) < lengths[:, None], high, low)
+  both = [part.inputs, there[..., None].astype(part.inputs.dtype)]
+  return part._replace(inputs=np.concatenate(both, axis=-1))

@@ -161,3 +161,36 @@ def test_what_is_refused():
   network = nn.NetworkConfig(nn.StackConfig("gru", dropout=0.1), pooling="mean")
   with pytest.raises(ValueError, match="no dropout and no batch norm"):
     dataclasses.replace(ARM, network=network)
+
+
+def test_series_are_read_as_far_as_they_go():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(8, 6, 2)).astype(np.float32)
+  labels = np.tile(np.arange(4, dtype=np.int32), 2)
+  lengths = np.array([3, 6, 5, 4, 6, 3, 4, 5])
+  part = data.ArrayDataset(x, labels, lengths)
+  info = data.Info("series", "made here", "none", num_classes=4)
+  stream = task_streams.make(data.Splits(part, None, part, info), 2)
+  stack = nn.StackConfig("gru", d_model=4, num_layers=1)
+  network = nn.NetworkConfig(stack, pooling="mean")
+  arm = dataclasses.replace(
+    ARM, method="finetune", network=network, batch_size=2, budget=9000
+  )
+  learner = continual_methods.METHODS["finetune"](arm, stream, 4)
+  variables = jax.jit(learner.init)(jax.random.key(0))
+  inputs = stream.train.inputs
+  # Stored as 256 levels, elements that are not there are still none.
+  stored = np.asarray(learner.load(learner.store(jnp.asarray(inputs))))
+  there = stored[..., -1] > stream.middle
+  np.testing.assert_array_equal(there, inputs[..., -1] > stream.middle)
+  assert sorted(there.sum(axis=1)) == sorted(lengths)
+  changed = np.where(there[..., None], inputs, 7.0)
+  changed[..., -1] = inputs[..., -1]
+  read = jax.jit(learner._scores)
+  np.testing.assert_array_equal(
+    read(variables, inputs), read(variables, changed)
+  )
+  with pytest.raises(ValueError, match="pooling: got 'none', expected 'mean'"):
+    continual_methods.METHODS["finetune"](
+      dataclasses.replace(ARM, batch_size=2), stream, 4
+    )
