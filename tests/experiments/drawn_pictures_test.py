@@ -14,12 +14,6 @@ from jaxseq.tasks import picture_codes
 from tests.experiments import programs
 
 
-def test_pictures_lie_side_by_side(tmp_path):
-  rows = np.zeros((2, 3, 4, 4))
-  path = drawn_pictures.grid(tmp_path / "a.png", rows)
-  assert path.read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_model_of_another_kind_has_no_codec(tmp_path, monkeypatch):
   assert drawn_pictures.codec_of("") is None
 

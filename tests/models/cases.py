@@ -240,7 +240,7 @@ def drawings(objective="codes"):
   arm = picture_codes.ArmConfig(
     network(),
     batch_size=4,
-    codec=picture_codec.CodecConfig(scales, patch=2, channels=4),
+    codec=picture_codec.CodecConfig(scales, 2, 4, blocks=0),
   )
   problem = picture_codes.Problem(arm, splits)
   if objective == "codes":

@@ -16,7 +16,7 @@ from jaxseq.tasks import picture_floors
 from jaxseq.tasks import pictures
 
 CODEC = picture_codec.CodecConfig(
-  multiscale.ScalesConfig((1, 2), width=3, codes=5), patch=2, channels=4
+  multiscale.ScalesConfig((1, 2), width=3, codes=5), 2, 4, blocks=0
 )
 
 
