@@ -7,11 +7,14 @@ A pendulum is to be swung up by a torque, and shows where it is but not how fast
 it swings (PositionOnlyPendulumEasy of POPGym; a return of 1 would be a pendulum
 that stands still from the first step on). The arms are one agent with S5, with
 a GRU, and without memory; "shown" is that with the GRU where the velocity is
-shown, too.
+shown, too. Expected with the GRU: 0.2 to 0.3 at first, as at random, 0.5 after
+35,000 steps, and 0.86 to 0.92 from 55,000 on (returns of the training, two
+seeds). Of two seeds side by side a step takes about a millisecond of one core,
+and an arm compiles for most of a minute.
 
     --config=configs/icrl/continuous_control.py:ppo
 
-is PPO with the same memories, and 409,600 steps in place of 60,000;
+is PPO with the same memories, and 409,600 steps in place of 64,000;
 
     --config=configs/icrl/continuous_control.py:cartpole
 
@@ -91,7 +94,7 @@ FULL = rl_arms.Config(
     "num_envs": 8,
     "sequence_length": 40,
     "burn_in": 8,
-    "total_steps": 60_000,
+    "total_steps": 64_000,
     "replay_sequences": 1000,
     "learning_starts": 32,
     "num_minibatches": 16,

@@ -14,8 +14,8 @@ is a body of Brax (`pip install '.[brax]'`) that shows its positions alone; "-V"
 shows its velocities alone, from which positions have to be summed up. The
 bodies are hopper, walker2d, halfcheetah and ant; any other argument is the id
 of an environment. They are meant for a GPU; docs/brax_control.md tells how to
-begin, and what came out. With `,tiny` behind the argument it learns nothing,
-and shows in a minute whether everything works.
+begin. With `,tiny` behind the argument it learns nothing, and shows in a minute
+whether everything works.
 """
 
 from configs import blocks

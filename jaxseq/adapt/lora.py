@@ -214,8 +214,10 @@ def _hit(targets, labels):
   for target, test in tests.items():
     those = {path for path, own in labels.items() if any(map(test, own))}
     if not those:
-      close = ", ".join(difflib.get_close_matches(target, sorted(ends), 5, 0))
-      expected = f"names of weights of products; the nearest are {close}"
+      close = difflib.get_close_matches(target, sorted(ends), 5)
+      near = "the nearest are" if close else "among them"
+      names = ", ".join(close or sorted(ends)[:8])
+      expected = f"names of weights of products; {near} {names}"
       raise _validate.error("targets", target, expected)
     paths |= those
   if not paths:

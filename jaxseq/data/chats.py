@@ -294,9 +294,9 @@ def _content(path):
 def _fields(line, name):
   """The object of a line."""
   try:
-    fields = _json.loads(line)
+    fields = _json.loads(line.strip())
   except ValueError as error:
-    reason = " ".join(str(error).split())
+    reason = " ".join(str(error).split()).replace("line 1 column", "column")
     raise ValueError(f"{name}: it is no JSON: {reason}.") from None
   _validate.instance(name, fields, dict, "an object")
   return fields

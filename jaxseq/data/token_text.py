@@ -160,9 +160,9 @@ def _documents(
 def _text(line, field, name):
   """The text of a line of JSON, in UTF-8."""
   try:
-    fields = _json.loads(line, long=True)
+    fields = _json.loads(line.strip(), long=True)
   except ValueError as error:
-    reason = " ".join(str(error).split())
+    reason = " ".join(str(error).split()).replace("line 1 column", "column")
     raise ValueError(f"{name}: it is no JSON: {reason}.") from None
   _validate.instance(name, fields, dict, "an object")
   content = fields.get(field)

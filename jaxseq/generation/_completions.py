@@ -262,7 +262,8 @@ def _prompts(value):
   if isinstance(value, str):
     return [value]
   if not isinstance(value, list) or not value:
-    got = "an empty list" if value == [] else type(value).__name__
+    got = None if value is None else type(value).__name__
+    got = "an empty list" if value == [] else got
     expected = "a text, a list of tokens, or a list of these"
     raise _validate.error("prompt", got, expected)
   if not isinstance(value[0], str | list):

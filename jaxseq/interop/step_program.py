@@ -143,13 +143,18 @@ def save(
     The JSON.
 
   Raises:
-    ValueError: if ONNX lacks an operation of the step, or its numbers differ.
+    ValueError: if ONNX lacks an operation of the step, or its numbers differ;
+      or if the JSON of that name is another program's.
     ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
   """
   path = pathlib.Path(path)
   _validate.choice("format", form, _FORMS)
   if path.suffix in (".json", ".npz"):
     raise _validate.error("path", str(path), "another ending than that")
+  described = path.with_suffix(".json")
+  if described.exists() and path.name not in read(described)["files"]:
+    expected = f"another name: {described.name} is of another program"
+    raise _validate.error("path", str(path), expected)
   if form == "onnx" and platforms is not None:
     raise _validate.error("platforms", platforms, "None for format 'onnx'")
   if batch is not None:
@@ -189,10 +194,12 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     path: of the program, or of the JSON.
 
   Raises:
-    ValueError: if one was altered, or has another format.
+    ValueError: if one was altered, has another format, or the JSON is of
+      another program.
     FileNotFoundError: if one is missing.
   """
-  path = pathlib.Path(path).with_suffix(".json")
+  program = pathlib.Path(path)
+  path = program.with_suffix(".json")
   try:
     described = _json.loads(path.read_text())
     _validate.instance("JSON", described, dict, "an object")
@@ -206,6 +213,8 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
         _sha256(path.with_name(pathlib.Path(name).name).read_bytes()) != stated
       ):
         raise ValueError(f"{name} is not the file that it was made with")
+    if program != path and program.name not in described["files"]:
+      raise ValueError(f"it is of {', '.join(described['files'])}")
   except (ValueError, KeyError) as error:
     raise ValueError(f"{path} describes no whole program: {error}") from error
   return described

@@ -104,9 +104,13 @@ def open_source(config: Config) -> Source:
   if config.base:
     path = pathlib.Path(config.base)
     if not path.exists():
-      expected = "a model's file, or the directory of an arm or of a model"
+      expected = "a file or directory that is there: that of a model or an arm"
       raise _validate.error("config.base", config.base, expected)
-    served = serve.load(path)
+    try:
+      served = serve.load(path)
+    except ValueError as error:
+      named = str(error).replace("--checkpoint", "config.base")
+      raise ValueError(named) from error
     pretrained = (path / "config.json").is_file()
     start, names = _start(path, served) if pretrained else language.START, None
     if pretrained:

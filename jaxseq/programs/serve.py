@@ -104,8 +104,10 @@ def _file(path):
     arms = sorted(
       each.parent.name for each in path.glob(f"*/{models.model_file.NAME}")
     )
-    listed = f"one of its arms ({', '.join(arms)})" if arms else "one with"
-    listed += "" if arms else f" {models.model_file.NAME} or config.json"
+    listed = f"one of its arms ({', '.join(arms)})"
+    if not arms:
+      listed = f"one with {models.model_file.NAME}, as a run leaves it when it "
+      listed += "ends, or config.json"
     raise _validate.error("--checkpoint", str(path), listed)
   return file
 

@@ -92,6 +92,16 @@ def test_what_was_altered_is_refused(tmp_path):
     step_program.read(path)
 
 
+def test_a_description_is_of_one_program(tmp_path):
+  step = _step(step_cases.network("gru"))
+  step_program.save(tmp_path / "gru.bin", step)
+  step_program.save(tmp_path / "gru.bin", step)
+  with pytest.raises(ValueError, match=r"gru\.json is of another program"):
+    step_program.save(tmp_path / "gru.onnx", step, "onnx")
+  with pytest.raises(ValueError, match=r"it is of gru\.bin"):
+    step_program.read(tmp_path / "gru.onnx")
+
+
 def test_models_have_steps_or_say_why_not(tmp_path):
   model = cases.case("language").model
   described = model.export_step(tmp_path / "text.bin")

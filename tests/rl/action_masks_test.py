@@ -271,7 +271,9 @@ def test_replayed_targets_are_of_allowed_actions():
   )
 
 
-@pytest.mark.parametrize("name", ["ppo", "r2d2"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("ppo", marks=pytest.mark.slow), "r2d2"]
+)
 def test_networks_hand_on_no_gradient_of_forbidden_actions(name):
   config = _config(name)
   player, variables = _untrained(config)
@@ -355,6 +357,7 @@ def test_no_cell_is_shot_at_twice(name, steps):
   assert taken.terminated[ended].all()
 
 
+@pytest.mark.slow
 def test_a_player_at_random_keeps_to_the_mask():
   env, params = envs.make("JaxseqTest-Some", choices=(3, 2))
   spec = actions.spec_of(env.action_space(params))
@@ -504,7 +507,9 @@ def test_checks_find_a_mask_that_allows_nothing():
   error.throw()
 
 
-@pytest.mark.parametrize("name", ["ppo", "pqn"])
+@pytest.mark.parametrize(
+  "name", ["ppo", pytest.param("pqn", marks=pytest.mark.slow)]
+)
 def test_policies_keep_the_mask_in_files_and_programs(name, tmp_path):
   config = _config(name)
   player, variables = _untrained(config)
@@ -538,6 +543,7 @@ def test_policies_keep_the_mask_in_files_and_programs(name, tmp_path):
   np.testing.assert_array_equal(outputs["action"], [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_recording_of_a_masked_game_holds_its_observations():
   config = _config("ppo")
   player, variables = _untrained(config)
