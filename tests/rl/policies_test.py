@@ -87,9 +87,9 @@ def test_what_is_no_policy_gets_one_sentence(tmp_path):
   path.write_bytes(content)
   with pytest.raises(ValueError, match="no whole policy: its SHA-256 differs"):
     policies.load(path)
-  described = {"format": 1, "algorithm": "sac", "config": {}, "versions": {}}
+  described = {"format": 1, "algorithm": "dqn", "config": {}, "versions": {}}
   described_file.write(path, described, weights)
-  with pytest.raises(ValueError, match="algorithm: got 'sac'"):
+  with pytest.raises(ValueError, match="algorithm: got 'dqn'"):
     policies.load(path)
   described_file.write(
     path, described | {"algorithm": "ppo"}, {"statistics": {"a": np.ones(2)}}
