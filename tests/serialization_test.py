@@ -36,6 +36,7 @@ NAMES = {
   "jaxseq.mixers.routing.State",
   "jaxseq.mixers.rwkv4.State",
   "jaxseq.mixers.rwkv7.State",
+  "jaxseq.mixers.rtrl.State",
   "jaxseq.mixers.slstm.State",
   "jaxseq.nn.layer.LayerState",
   "jaxseq.nn.zamba_block.LayerState",

@@ -20,6 +20,7 @@ SLOW = (
   "mixers_tour",
   "recommend",
   "spr_atari",
+  "structure",
 )
 
 

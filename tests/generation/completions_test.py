@@ -78,7 +78,7 @@ def test_a_name_may_be_that_of_an_adapter():
   ("body", "message"),
   [
     ([], "body: got 'list', expected a JSON object"),
-    ({}, "prompt: got 'NoneType', expected a text, a list of tokens"),
+    ({}, "prompt: got None, expected a text, a list of tokens"),
     ({"prompt": {"a": 1}}, "prompt: got 'dict', expected"),
     ({"prompt": []}, "prompt: got 'an empty list', expected a text"),
     ({"prompt": [65, "a"]}, r"prompt\[1\]: got 'a', expected a token"),

@@ -237,7 +237,7 @@ def test_what_is_not_there_is_an_error_of_the_interface():
     assert client.completions.create(model="", **asked).usage.total_tokens == 6
     status, message = _refused(f"{address}/v1/chat")
     assert status == 404
-    assert message.startswith("path: got '/v1/chat', expected one of '/v1/com")
+    assert message.startswith("path: got '/v1/chat', expected one of '/'")
     assert _refused(f"{address}/v1/completions/", b"{}")[0] == 404
     assert _refused(f"{address}/v1/completions") == (
       405,

@@ -1,5 +1,6 @@
 """Losses of the soft actor-critic, of replayed sequences."""
 
+import math
 from typing import Any
 from typing import NamedTuple
 
@@ -100,6 +101,11 @@ def loss(config, networks, target_entropy, params, target, batch, weight, key):
   q_new = values.apply({"params": held}, x_held, seen, action)
   actor_loss = -soft.mean(value(q_new, log_prob, alpha)[:, :-1], mask)
   entropy = soft.mean(entropy[:, :-1], mask)
+  if not numbers and config.target_entropy is None:
+    # Of the greatest entropy among the actions that are allowed.
+    allowed = jnp.isfinite(log_prob).sum(axis=-1)
+    share = jnp.log(allowed) / math.log(max(log_prob.shape[-1], 2))
+    target_entropy *= soft.mean(share[:, :-1], mask)
   total = critic_loss + actor_loss
   if config.temperature != "fixed":
     total += soft.temperature_loss(

@@ -30,7 +30,6 @@ from jaxseq.rl.agents import _sac_loss
 from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
-from jaxseq.rl.envs import action_masks
 from jaxseq.rl.replay import sequences
 from jaxseq.training import optimizers
 
@@ -58,7 +57,8 @@ class Config(off_policy.Config):
     temperature: loss that it learns from, see `losses.soft.temperature_loss`:
       "alpha", the paper's, or "log_alpha"; "fixed" leaves it as it is.
     target_entropy: entropy that it steers to. If None, minus one for each
-      number, or `entropy_share` of the greatest entropy of a choice.
+      number, or `entropy_share` of the greatest entropy of a choice, which is
+      that among the actions that a mask allows.
     entropy_share: see above.
   """
 
@@ -133,18 +133,14 @@ def player(config: Config) -> rollout.Player:
 
   Raises:
     ValueError: if the environment or an option is unknown, or if its actions
-      are neither one choice nor numbers with bounds, or come with a mask.
+      are neither one choice nor numbers with bounds.
   """
 
   def make(spec):
     width = config.shortcut_width
     return soft_networks.Actor(config.network, spec, shortcut_width=width)
 
-  players = common.player(config, make, actions.bounded_spec_of)
-  seen = players.env.observation_space(players.env_params)
-  if action_masks.is_masked(seen):
-    raise _validate.error("env_id", seen, "observations without a mask")
-  return players
+  return common.player(config, make, actions.bounded_spec_of)
 
 
 @functools.partial(jax.jit, static_argnums=0)
