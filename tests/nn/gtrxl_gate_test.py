@@ -108,6 +108,7 @@ def test_a_fresh_gate_keeps_its_input_within_15_percent():
     assert 0.85 < kept < 0.9
 
 
+@pytest.mark.slow
 def test_steps_and_episodes_of_the_preset_are_those_of_whole_rows():
   model, variables, x = _fresh_stack()
   # An end inside the window of the elements behind it.

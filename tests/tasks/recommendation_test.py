@@ -174,6 +174,7 @@ def test_losses_over_a_sample_reach_what_they_look_at(loss):
   assert 3 < len(rows) <= 7
 
 
+@pytest.mark.slow
 def test_gaps_reach_the_mixer_and_are_asked_for():
   splits = data.load("item_chains", users=8, items=14, events=6)
   with pytest.raises(ValueError, match="gaps: got True, expected False for"):

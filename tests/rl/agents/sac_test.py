@@ -182,6 +182,7 @@ def test_each_loss_learns_its_own_part():
   toy.equal(gradients["critic"], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_stored_memories_are_those_of_one_pass_over_all_that_was_seen():
   config = small(**NUMBERS)
   features = sac._networks(config, sac.player(config), None).features
