@@ -202,6 +202,8 @@ def test_a_timeline_says_what_was_asked():
     observations=np.eye(4)[suits],
   )
   assert _timeline.rows(film, 2)["asked"] == _timeline.NOTHING
+  # A view that hides the card shows one more than there are.
+  assert _timeline.card(4, 4).text == "?"
   for t in (3, 4, 5):
     rows = _timeline.rows(film, t)
     assert rows["asked"] == _timeline.card(suits[t - 3], 4)

@@ -31,7 +31,9 @@ NOTHING = Mark("")
 
 
 def card(choice: int, types: int) -> Mark:
-  """Returns a playing card, of 2 colours, 4 suits or 13 ranks."""
+  """Returns a card of 2 colours, 4 suits or 13 ranks; "?" if it is hidden."""
+  if choice >= types:
+    return Mark("?", paint.GRAY, True)
   match types:
     case _decks.COLORS:
       return Mark("■", (paint.BLACK, _RED)[choice], True)
