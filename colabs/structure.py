@@ -14,7 +14,7 @@
 # # Structure: hulls, trees, pictures
 #
 # Three networks that answer with more than the next element: one points at the
-# corners of a hull, one looks for the trees of sentences, which nobody shows it,
+# corners of a hull, one looks for the trees of sentences without seeing any,
 # and one draws pictures pixel by pixel. Each trains in a minute or two on two
 # cores.
 

@@ -8,9 +8,9 @@ it swings (PositionOnlyPendulumEasy of POPGym; a return of 1 would be a pendulum
 that stands still from the first step on). The arms are one agent with S5, with
 a GRU, and without memory; "shown" is that with the GRU where the velocity is
 shown, too. Of two seeds the means are 0.90 with the GRU, as with the velocity
-shown, 0.70 with S5, of which one seed is slower, and 0.22 without memory. Of two
-seeds side by side a step takes a third of a millisecond of one core, and an arm
-compiles for most of a minute.
+shown, 0.70 with S5, of which one seed is slower, and 0.22 without memory. Of
+two seeds side by side a step takes a third of a millisecond of one core, and an
+arm compiles for most of a minute.
 
     --config=configs/icrl/continuous_control.py:ppo
 

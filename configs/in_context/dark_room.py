@@ -16,9 +16,9 @@ everything works.
 
 Expected of `:small`, of at most 6.6 at the goals held out, in trials 1, 5, 15:
 0.41, 1.14 and 2.25 (gru), 0.38, 1.14 and 1.56 (shuffled), 0.70, 2.70 and 2.39
-(pretrained), in 3 CPU minutes. In `:corner` the pretrained network stays at what
-random actions get (1.5, 1.4 and 0.8 in trials 1, 5 and 20; 0.6 at random); the
-other arms and the room of 9 x 9 cells have not been run to their end.
+(pretrained), in 3 CPU minutes. In `:corner` the pretrained network stays at
+what random actions get (1.5, 1.4 and 0.8 in trials 1, 5 and 20; 0.6 at random);
+the other arms and the room of 9 x 9 cells have not been run to their end.
 """
 
 from configs import supervised
