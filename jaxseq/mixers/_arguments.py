@@ -100,3 +100,17 @@ def _check_state(state, expected):
 
 def _shapes(tree):
   return [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def divisor(name: str, value: int, **of: int) -> None:
+  """Raises a ValueError unless a field's value divides that of another."""
+  for other, number in of.items():
+    if number % value:
+      raise _validate.error(name, value, f"a divisor of {other} = {number}")
+
+
+def multiple(name: str, value: int, **of: int) -> None:
+  """Raises a ValueError unless a field's value is a multiple of others'."""
+  for other, number in of.items():
+    if value % number:
+      raise _validate.error(name, value, f"a multiple of {other} = {number}")

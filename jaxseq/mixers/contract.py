@@ -58,6 +58,8 @@ Run = Callable[..., tuple[jax.Array, PyTree]]
 error = _validate.error
 choice = _validate.choice
 fields = _validate.fields
+divisor = _arguments.divisor
+multiple = _arguments.multiple
 
 FromZero = Annotated[int, 0]
 NotNegative = Annotated[float, 0]
@@ -476,20 +478,6 @@ def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
 def largest_divisor(number: int, most: int) -> int:
   """Returns the largest divisor of a number that is not above `most`."""
   return max(n for n in range(1, min(most, number) + 1) if number % n == 0)
-
-
-def divisor(name: str, value: int, **of: int) -> None:
-  """Raises a ValueError unless a field's value divides that of another."""
-  for other, number in of.items():
-    if number % value:
-      raise error(name, value, f"a divisor of {other} = {number}")
-
-
-def multiple(name: str, value: int, **of: int) -> None:
-  """Raises a ValueError unless a field's value is a multiple of others'."""
-  for other, number in of.items():
-    if value % number:
-      raise error(name, value, f"a multiple of {other} = {number}")
 
 
 def check_mask(mask: jax.Array | None, x: jax.Array) -> None:

@@ -74,6 +74,20 @@ def load(path: str | os.PathLike, *, finite: bool = True) -> trained.Model:
   return described_file.load(path, KIND, finite=finite)
 
 
+def load_kind(name: str, path: str | os.PathLike, kind: str) -> trained.Model:
+  """Reads a model of one kind, as the option `name` asks for.
+
+  Raises:
+    ValueError: if the model is of another kind, and as `load`.
+    FileNotFoundError: if there is no such file.
+  """
+  model = load(path)
+  if model.kind != kind:
+    got = f"a model of {model.kind} in {os.fspath(path)!r}"
+    raise ValueError(f"{name}: got {got}, expected one of {kind}.")
+  return model
+
+
 def _decode(contents):
   """The model of a file."""
   described = contents.described

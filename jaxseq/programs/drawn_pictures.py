@@ -75,12 +75,7 @@ def codec_of(path: str) -> pictures.Codec | None:
   """
   if not path:
     return None
-  model = model_file.load(path)
-  if model.kind != picture_codes.TASK.kind:
-    raise ValueError(
-      f"tokenizer: got a model of {model.kind} in {path!r}, expected one of "
-      f"{picture_codes.TASK.kind}."
-    )
+  model = model_file.load_kind("tokenizer", path, "picture_codes")
   return pictures.Codec(model.network.config, model.variables)
 
 

@@ -26,13 +26,7 @@ def variables_of(path: str) -> Any:
   """
   if not path:
     return None
-  model = model_file.load(path)
-  if model.kind != masked_language.TASK.kind:
-    raise ValueError(
-      f"encoder: got a model of {model.kind} in {path!r}, expected one of "
-      f"{masked_language.TASK.kind}."
-    )
-  return model.variables
+  return model_file.load_kind("encoder", path, "masked_language").variables
 
 
 def choose(objective: str) -> task.Task:

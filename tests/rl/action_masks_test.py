@@ -1,10 +1,8 @@
 """Masks of actions, from the environment to what is learned and played."""
 
-import dataclasses
 import functools
 import types
 
-from flax import struct
 import jax
 from jax.experimental import checkify
 import jax.numpy as jnp
@@ -31,72 +29,13 @@ from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import pqn
 from jaxseq.rl.agents import r2d2
 from jaxseq.rl.agents import sac
-from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import action_masks
-from jaxseq.rl.envs import base
-from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.losses import advantages
 from tests.rl import toy
+from tests.rl.some_actions import SomeActions
 
-
-@struct.dataclass
-class _State(base.EnvState):
-  mask: jax.Array
-
-
-@dataclasses.dataclass(frozen=True)
-class Some(base.Environment):
-  """Allows some actions at random, none of them if that is how it falls.
-
-  Pays 1 for an action that was allowed.
-  """
-
-  choices: tuple[int, ...] = (3,)
-  chance: float = 0.7
-  numbers: bool = False
-
-  max_steps = 4
-
-  @property
-  def step_words(self):
-    return sum(self.choices)
-
-  @property
-  def reset_words(self):
-    return sum(self.choices)
-
-  def _mask(self, words):
-    return randomness.uniform(words) < self.chance
-
-  def start(self, words, params):
-    return _State(jnp.int32(0), self._mask(words))
-
-  def advance(self, words, state, action, params):
-    parts = jnp.split(state.mask, np.cumsum(self.choices)[:-1])
-    pairs = zip(parts, jnp.atleast_1d(action))
-    free = [part[choice] | ~part.any() for part, choice in pairs]
-    reward = jnp.stack(free).all().astype(jnp.float32)
-    return _State(state.time + 1, self._mask(words)), reward
-
-  def observe(self, state, params):
-    seen = jnp.sin(state.time.astype(jnp.float32))[None]
-    return action_masks.join(seen, state.mask)
-
-  def observation_space(self, params=None):
-    return action_masks.with_mask(
-      spaces.Box(-1.0, 1.0, (1,)), sum(self.choices)
-    )
-
-  def action_space(self, params=None):
-    if self.numbers:
-      return spaces.Box(-1.0, 1.0, (3,))
-    if len(self.choices) > 1:
-      return spaces.MultiDiscrete(self.choices)
-    return spaces.Discrete(*self.choices)
-
-
-toy.register(Some=Some)
+toy.register(Some=SomeActions)
 
 _CONFIGS = {"ppo": ppo.Config, "pqn": pqn.Config, "r2d2": r2d2.Config}
 _OFF_POLICY = ("r2d2", "sac")
@@ -446,42 +385,6 @@ def test_other_wrappers_hand_the_mask_on():
     np.testing.assert_array_equal(stepped[0]["action_mask"], inner.mask)
 
 
-@pytest.mark.parametrize("game", ["BattleshipEasy", "MineSweeperEasy"])
-def test_cells_are_rows_and_columns(game):
-  plain, params = envs.make(game)
-  masked, _ = envs.make(game, masked=True)
-  _, state = plain.reset(jax.random.key(0), params)
-  for cell in (9, 2):
-    pair = jnp.array(divmod(cell, plain.action_space(params).sizes[1]))
-    key = jax.random.key(cell)
-    one = plain.step(key, state, pair, params)
-    other = masked.step(key, state, jnp.int32(cell), params)
-    toy.equal(other[1], one[1])
-    np.testing.assert_array_equal(other[0]["observation"], one[0])
-    state = one[1]
-  opened = state.guesses if game == "BattleshipEasy" else state.opened
-  width = plain.action_space(params).sizes[1]
-  np.testing.assert_array_equal(
-    other[0]["action_mask"], 1 - _bitboard.to_grid(opened, width).ravel()
-  )
-  with_cells, _ = envs.make(game, cells=True)
-  assert with_cells.action_space(params).n == masked.action_space(params).n
-
-
-def test_cards_in_the_hand_and_matched_cards_are_forbidden():
-  env, params = envs.make("ConcentrationEasy", masked=True)
-  deck = np.arange(52) % 2
-  first, state = env.reset_with_deck(deck)
-  assert first["action_mask"].all()
-  for position, forbidden in ((5, [5]), (7, [5, 7]), (1, [1, 5, 7])):
-    seen, state, *_ = env.step(
-      jax.random.key(0), state, jnp.int32(position), params
-    )
-    np.testing.assert_array_equal(
-      np.flatnonzero(~seen["action_mask"]), forbidden
-    )
-
-
 def test_masks_of_another_size_and_of_numbers_are_refused():
   with pytest.raises(ValueError, match="action_mask: got .* expected choices"):
     ppo.player(_config("ppo", env_options=(("numbers", True),)))
@@ -492,7 +395,7 @@ def test_masks_of_another_size_and_of_numbers_are_refused():
 
 
 def test_checks_find_a_mask_that_allows_nothing():
-  env = wrappers.CheckedMasks(Some(chance=0.0))
+  env = wrappers.CheckedMasks(SomeActions(chance=0.0))
   key = jax.random.key(0)
   # Unchecked it is played all the same.
   _, state = jax.jit(env.reset)(key)
@@ -503,7 +406,7 @@ def test_checks_find_a_mask_that_allows_nothing():
     error, _ = checkify.checkify(call)()
     with pytest.raises(checkify.JaxRuntimeError, match="False alone"):
       error.throw()
-  free = wrappers.CheckedMasks(Some(chance=1.0))
+  free = wrappers.CheckedMasks(SomeActions(chance=1.0))
   error, _ = checkify.checkify(lambda: free.reset(key))()
   error.throw()
 
