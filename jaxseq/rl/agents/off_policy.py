@@ -19,6 +19,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
+from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import _sequence_rollout
@@ -260,6 +261,21 @@ def learn_if_ready(
     lambda: wrappers.select(ready, learn(), wait()),
     wait,
   )
+
+
+def finish(
+  config: Config, runner: Any, transition: Any, metrics: dict[str, jax.Array]
+) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+  """Returns fields of the state that every update changes, and all metrics."""
+  statistics = runner.statistics
+  if config.normalize_observation:
+    statistics = normalization.after_update(
+      statistics, transition.observation, metrics.get(optimizers.SKIPPED)
+    )
+  num_updates = runner.num_updates + 1
+  metrics = metrics | common.episode_metrics(transition)
+  metrics["env_steps"] = num_updates * config.steps_per_update
+  return {"num_updates": num_updates, "statistics": statistics}, metrics
 
 
 def _learn(config, learned, replay, key, loss, retarget, num_steps, importance):

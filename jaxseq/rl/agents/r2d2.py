@@ -30,7 +30,6 @@ from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.replay import sequences
-from jaxseq.training import optimizers
 
 Array = jax.Array
 
@@ -186,16 +185,8 @@ def update(
   )
   replay = sequences.add(runner.replay, sequence)
   learned, tree, metrics = _learn(config, runner, replay, key_learn)
-  statistics = runner.statistics
-  if config.normalize_observation:
-    skipped = metrics.get(optimizers.SKIPPED)
-    statistics = normalization.after_update(
-      statistics, transition.observation, skipped
-    )
-  num_updates = runner.num_updates + 1
-  metrics |= common.episode_metrics(transition)
+  changed, metrics = off_policy.finish(config, runner, transition, metrics)
   metrics["epsilon"] = epsilon
-  metrics["env_steps"] = num_updates * config.steps_per_update
   runner = RunnerState(
     learned=learned,
     epsilon=epsilon,
@@ -203,8 +194,7 @@ def update(
     tail=tail,
     replay=replay._replace(priorities=tree),
     key=key,
-    num_updates=num_updates,
-    statistics=statistics,
+    **changed,
   )
   return runner, metrics
 

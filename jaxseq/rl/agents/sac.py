@@ -31,7 +31,6 @@ from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.replay import sequences
-from jaxseq.training import optimizers
 
 Array = jax.Array
 
@@ -228,21 +227,8 @@ def update(
   runner, sequence, transition = _play(config, runner, key_play)
   replay = sequences.add(runner.replay, sequence)
   learned, _, metrics = _learn(config, runner, replay, key_learn)
-  statistics = runner.statistics
-  if statistics is not None:
-    statistics = normalization.after_update(
-      statistics, transition.observation, metrics.get(optimizers.SKIPPED)
-    )
-  num_updates = runner.num_updates + 1
-  metrics |= common.episode_metrics(transition)
-  metrics["env_steps"] = num_updates * config.steps_per_update
-  runner = runner._replace(
-    learned=learned,
-    replay=replay,
-    key=key,
-    num_updates=num_updates,
-    statistics=statistics,
-  )
+  changed, metrics = off_policy.finish(config, runner, transition, metrics)
+  runner = runner._replace(learned=learned, replay=replay, key=key, **changed)
   return runner, metrics
 
 
