@@ -170,8 +170,8 @@ scores = jax.jit(reader.evaluate)(variables, reader.data)
 print({name: round(float(x), 3) for name, x in scores.items()})
 
 # %% [markdown]
-# UF1 is the share of constituents that are right, beside trees that know
-# nothing of the words:
+# UF1 is the F1 of constituents, and UAS the share of right heads, beside those
+# of trees that know nothing of the words:
 
 # %%
 for name, metrics in tree_scores.trivial(sentences.test).items():
@@ -180,7 +180,7 @@ for name, metrics in tree_scores.trivial(sentences.test).items():
 # %% [markdown]
 # A constituent is a bar above its words: on the left those of the grammar, on
 # the right those that were found. A minute of training makes a parser that is
-# no better yet than random trees; `configs/masked_language/grammar.py` trains a
+# still worse than random trees; `configs/masked_language/grammar.py` trains a
 # larger one for longer, and trees of several seeds differ much.
 
 # %%
