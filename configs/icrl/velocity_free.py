@@ -13,9 +13,9 @@ positions is a velocity; `gru`, `s5` and `gtrxl` remember as much as they like.
 is a body of Brax (`pip install '.[brax]'`) that shows its positions alone; "-V"
 shows its velocities alone, from which positions have to be summed up. The
 bodies are hopper, walker2d, halfcheetah and ant; any other argument is the id
-of an environment. They are meant for a GPU; docs/brax_control.md tells how to
-begin. With `,tiny` behind the argument it learns nothing, and shows in a minute
-whether everything works.
+of an environment, with the settings of the cart-pole. Bodies are meant for a
+GPU; docs/brax_control.md tells how to begin. With `,tiny` behind the argument
+it learns nothing, and shows in a minute whether everything works.
 """
 
 from configs import blocks
@@ -95,6 +95,8 @@ for _body in BODIES:
 
 
 def get_config(argument: str = _POPGYM) -> rl_arms.Config:
+  if argument == "tiny":
+    argument = f"{_POPGYM},tiny"
   env_id, _, size = argument.partition(",")
   if size not in ("", "tiny"):
     raise ValueError(

@@ -214,7 +214,9 @@ def _attached(config, params, state):
 def _derivatives(config, params, last):
   """Traces: the derivatives of the numbers of a state by parameters."""
   flat, pull = jax.vjp(last, params)
-  count = jax.tree.leaves(jax.eval_shape(_fresh_of(config)))[0].size
+  module = registry.module_of(config.mixer)
+  fresh = jax.eval_shape(lambda: module.initial_state(config.mixer))
+  count = jax.tree.leaves(fresh)[0].size
   # Each parameter that has axes touches one of the first numbers alone, so that
   # the derivatives of their sum are all of theirs.
   of_sum = _pulled(pull, (jnp.arange(flat.size) < count).astype(flat.dtype))
@@ -251,8 +253,3 @@ def _traced(config, params) -> Mapping[str, tuple[int, ...]]:
   """The parameters that reach the state, with the axes that count it."""
   traced = registry.traits(registry.module_of(config.mixer)).traced
   return {name: axes for name, axes in traced.items() if name in params}
-
-
-def _fresh_of(config):
-  module = registry.module_of(config.mixer)
-  return lambda: module.initial_state(config.mixer)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.nn import distributions
+from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 
 Array = jax.Array
@@ -129,13 +130,14 @@ class Factored(NamedTuple):
     The mask, (..., n), has those of all choices one after the other; a choice
     of which it allows nothing is free.
     """
-    masks = _split([part.logits.shape[-1] for part in self.parts], mask)
+    sizes = [part.logits.shape[-1] for part in self.parts]
+    masks = action_masks.choices(sizes, mask)
     return Factored(tuple(p.masked(m) for p, m in zip(self.parts, masks)))
 
 
 def factored(sizes: tuple[int, ...], logits: Array) -> Factored:
   """Splits (..., sum(sizes)) logits into the logits of `len(sizes)` choices."""
-  parts = _split(sizes, logits)
+  parts = action_masks.choices(sizes, logits)
   return Factored(tuple(distributions.Categorical(part) for part in parts))
 
 
@@ -145,9 +147,3 @@ def uniform(spec: Spec, mask: Array) -> distributions.Categorical | Factored:
   if spec.kind == "factored":
     return factored(spec.sizes, logits).masked(mask)
   return distributions.Categorical(logits).masked(mask)
-
-
-def _split(sizes, numbers):
-  """The numbers of each of several choices."""
-  ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-  return jnp.split(numbers, ends, axis=-1)

@@ -386,7 +386,7 @@ def test_other_wrappers_hand_the_mask_on():
 
 
 def test_masks_of_another_size_and_of_numbers_are_refused():
-  with pytest.raises(ValueError, match="action_mask: got .* expected choices"):
+  with pytest.raises(ValueError, match="action space: got .* expected choices"):
     ppo.player(_config("ppo", env_options=(("numbers", True),)))
   space = action_masks.with_mask(spaces.Discrete(2), 3)
   with pytest.raises(ValueError, match=r"action_mask: got shape \(3,\)"):
@@ -404,11 +404,13 @@ def test_checks_find_a_mask_that_allows_nothing():
     lambda: env.step(key, state, jnp.int32(0)),
   ):
     error, _ = checkify.checkify(call)()
-    with pytest.raises(checkify.JaxRuntimeError, match="False alone"):
+    with pytest.raises(checkify.JaxRuntimeError, match="got a choice"):
       error.throw()
   free = wrappers.CheckedMasks(SomeActions(chance=1.0))
   error, _ = checkify.checkify(lambda: free.reset(key))()
   error.throw()
+  with pytest.raises(ValueError, match="expected observations with a mask"):
+    wrappers.CheckedMasks(envs.make("RepeatFirstEasy")[0])
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,9 @@ def loss(config, networks, target_entropy, params, target, batch, weight, key):
     q = jax.vmap(td.take_action, (0, None))(q, batch.action)
   errors = target_tm1 - q
   critic_loss = soft.mean(jnp.square(errors).sum(axis=0), mask)
-  # The actor climbs the critic as it is.
-  held, x_held = jax.lax.stop_gradient((critic["values"], x))
-  q_new = values.apply({"params": held}, x_held, seen, action)
+  # The actor climbs the critic as it is; how images are seen is its, too.
+  held = jax.lax.stop_gradient((critic["values"], x, seen))
+  q_new = values.apply({"params": held[0]}, *held[1:], action)
   actor_loss = -soft.mean(value(q_new, log_prob, alpha)[:, :-1], mask)
   entropy = soft.mean(entropy[:, :-1], mask)
   if not numbers and config.target_entropy is None:

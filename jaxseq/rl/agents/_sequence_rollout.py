@@ -21,7 +21,7 @@ class Tail(NamedTuple):
   """The last steps before a sequence; leading axis num_envs."""
 
   memory: PyTree  # before these steps; () if there are none
-  observation: Array  # (num_envs, burn_in, d)
+  observation: PyTree  # (num_envs, burn_in, d), or as of `rollout.World`
   reset: Array  # (num_envs, burn_in) bool
 
 
@@ -34,10 +34,10 @@ class Sequence(NamedTuple):
   was done there.
   """
 
-  memory: PyTree  # before the first observation
-  observation: Array  # (..., burn_in + time + 1, d)
+  memory: PyTree  # before the first observation; of SAC by network, or ()
+  observation: PyTree  # (..., burn_in + time + 1, d), or as of the tail
   reset: Array  # (..., burn_in + time + 1) bool
-  action: Array  # (..., time) int32
+  action: Array  # (..., time, *action), as the policy drew it
   reward: Array  # (..., time) float32
   terminated: Array  # (..., time) bool
   cut: Array  # (..., time) bool

@@ -237,11 +237,13 @@ train = common.make_train(update)
 
 def _check_length(config, players):
   """Checks that whole episodes fit into sequences."""
-  limit = players.env_params.max_steps_in_episode
-  needed = limit + common.bootstraps(config, players)
-  if config.start == "episode" and config.sequence_length < needed:
-    whole = f"{needed}: sequences are whole episodes"
-    expected = f"at least {whole}, with the observation of a cut"
+  if config.start != "episode":
+    return
+  cut = common.bootstraps(config, players)
+  needed = players.env_params.max_steps_in_episode + cut
+  if config.sequence_length < needed:
+    last = " and the last observation of one that is cut off" if cut else ""
+    expected = f'at least {needed}: start="episode" takes whole episodes{last}'
     raise _validate.error("sequence_length", config.sequence_length, expected)
 
 

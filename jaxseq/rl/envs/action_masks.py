@@ -8,6 +8,7 @@ learns from it later sees the mask that the action was chosen under.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -83,15 +84,21 @@ def check(space: Any, actions: Any) -> None:
   actions = spaces.convert(actions)
   size = spaces.convert(space).spaces[MASK].shape
   if isinstance(actions, spaces.Box):
-    raise _validate.error(MASK, actions, "choices: numbers have no mask")
+    expected = f"choices, as observations have an {MASK!r}"
+    raise _validate.error("action space", actions, expected)
   expected = (spaces.flat_size(actions),)
   if tuple(size) != expected:
-    raise _validate.error(MASK, f"shape {tuple(size)}", f"{expected}")
+    wanted = f"{expected}, one for each option of {actions}"
+    raise _validate.error(MASK, f"shape {tuple(size)}", wanted)
+
+
+def choices(sizes: Sequence[int], numbers: jax.Array) -> list[jax.Array]:
+  """Returns the numbers (..., size) of each of several choices."""
+  return jnp.split(numbers, np.cumsum(sizes)[:-1].tolist(), axis=-1)
 
 
 def choosable(actions: Any, mask: jax.Array) -> jax.Array:
   """Returns whether a mask (n,) leaves an option of each choice, () bool."""
   actions = spaces.convert(actions)
   sizes = getattr(actions, "sizes", (spaces.flat_size(actions),))
-  ends = np.cumsum(sizes)[:-1].tolist()
-  return jnp.stack([part.any() for part in jnp.split(mask, ends)]).all()
+  return jnp.stack([part.any() for part in choices(sizes, mask)]).all()

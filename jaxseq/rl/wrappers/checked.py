@@ -4,6 +4,7 @@ import dataclasses
 
 from jax.experimental import checkify
 
+from jaxseq import _validate
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.wrappers import base
 
@@ -23,6 +24,11 @@ class CheckedMasks(base.Wrapper):
     env: the environment; its observations come with masks.
   """
 
+  def __post_init__(self):
+    space = self.env.observation_space(self.env.default_params)
+    if not action_masks.is_masked(space):
+      raise _validate.error("env", space, "observations with a mask of actions")
+
   def _reset(self, key, params):
     observation, state = self.env.reset(key, params)
     self._check(observation, params)
@@ -36,5 +42,6 @@ class CheckedMasks(base.Wrapper):
   def _check(self, observation, params):
     _, mask = action_masks.split(observation)
     allows = action_masks.choosable(self.env.action_space(params), mask)
-    text = f"{action_masks.MASK}: got False alone, expected an action"
+    expected = "an option of each that is allowed"
+    text = f"{action_masks.MASK}: got a choice without any, expected {expected}"
     checkify.debug_check(allows, text)

@@ -1,5 +1,6 @@
 """The recurrent soft actor-critic."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.rl import actions
+from jaxseq.rl import encoders
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import policies
@@ -82,7 +84,7 @@ def problem(config):
 def rows_of(config, **flags):
   """One sequence of seven steps; `flags` are the rows of each."""
   size = jax.eval_shape(functools.partial(sac.init, config), _KEY)
-  size = size.world.observation.shape[-1]
+  seen = size.world.observation
   random, rows = np.random.default_rng(1), 7
   spec = sac.player(config).network.actions
   action = random.integers(0, 2, (1, rows))
@@ -95,7 +97,12 @@ def rows_of(config, **flags):
 
   return _sequence_rollout.Sequence(
     memory=(),
-    observation=random.normal(size=(1, rows + 1, size)).astype(np.float32),
+    observation=jax.tree.map(
+      lambda x: random.normal(size=(1, rows + 1, *x.shape[1:])).astype(
+        np.float32
+      ),
+      seen,
+    ),
     reset=mark("reset", rows + 1),
     action=action,
     reward=np.arange(1, rows + 1, dtype=np.float32)[None],
@@ -180,6 +187,34 @@ def test_each_loss_learns_its_own_part():
 
   expected = jax.grad(errors)(params["critic"])
   toy.equal(gradients["critic"], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_loss_of_the_actor_learns_how_the_critic_sees_images(shared):
+  image = encoders.Config(
+    image_shape=(10, 10, 4), channels=(4,), kernels=(3,), strides=(1,)
+  )
+  config = small(
+    env_id="Breakout-MinAtar",
+    network=dataclasses.replace(toy.network("gru", 8), encoder=image),
+    shared_encoder=shared,
+    burn_in=0,
+  )
+  parts, params, target, _ = problem(config)
+  assert "image" in params["critic"]["features"]
+  batch = rows_of(config)
+  config = dataclasses.replace(config, start="episode")
+
+  def actor_loss(params):
+    loss = _sac_loss.loss(
+      config, parts, 1.0, params, target, batch, jnp.ones(1), _KEY
+    )
+    return loss[1][0]["actor_loss"]
+
+  gradients = jax.jit(jax.grad(actor_loss))(params)
+  for leaf in jax.tree.leaves(gradients["critic"]):
+    np.testing.assert_array_equal(leaf, 0)
+  assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(gradients["actor"]))
 
 
 @pytest.mark.slow
