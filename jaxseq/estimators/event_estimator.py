@@ -128,13 +128,13 @@ def read(
   stamps = [np.asarray(row) for row in times]
   for number, row in enumerate(stamps):
     if row.ndim != 1:
-      got = f"shape {row.shape} for sequence {number}"
       expected = "a sequence of times for each stream: [times] for one stream"
-      raise _validate.error("times", got, expected)
-    if row.dtype.kind in "USO" and any(isinstance(x, str | bytes) for x in row):
-      got = f"{row[0]!s:.40} in sequence {number}"
-      expected = "numbers or dates (np.datetime64), no text"
-      raise _validate.error("times", got, expected)
+      raise _validate.error(f"times[{number}]", f"shape {row.shape}", expected)
+    if row.dtype.kind in "USO":
+      for text in row:
+        if isinstance(text, str | bytes):
+          expected = "numbers or dates (np.datetime64), no text"
+          raise _validate.error(f"times[{number}]", text[:40], expected)
   if not any(map(len, stamps)):
     raise ValueError("times: got no events, expected sequences with some.")
   if marks is None:

@@ -152,7 +152,7 @@ def save(
   if path.suffix in (".json", ".npz"):
     raise _validate.error("path", str(path), "another ending than that")
   described = path.with_suffix(".json")
-  if described.exists() and path.name not in read(described)["files"]:
+  if described.exists() and path.name not in _programs(described):
     expected = f"another name: {described.name} is of another program"
     raise _validate.error("path", str(path), expected)
   if form == "onnx" and platforms is not None:
@@ -218,6 +218,14 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   except (ValueError, KeyError) as error:
     raise ValueError(f"{path} describes no whole program: {error}") from error
   return described
+
+
+def _programs(path):
+  """Names of the files that a JSON is of, which need not be whole; or none."""
+  try:
+    return list(_json.loads(path.read_text())["files"])
+  except (ValueError, KeyError, TypeError):
+    return []
 
 
 class _Flat:

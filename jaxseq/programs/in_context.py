@@ -92,14 +92,15 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     returns = trajectories.statistics(recorded).returns
     returns = returns.reshape(-1, learner.episodes).mean(axis=0)
     if learner.episodes == config.num_trials:
-      curves["the recorded learners"] = returns
+      curves["the recorded learners, in training"] = returns
   known = {
     name: {k: float(x) for k, x in context_arms.measures(config, curve).items()}
     for name, curve in curves.items()
   }
   tasks = tables.counted(config.evaluation_tasks, "task")
   options = {
-    "title": f"{config.env_id}: returns of trials at {tasks} held out",
+    "title": f"{config.env_id}: returns of trials at {tasks}"
+    + (" held out" if config.held_out else ""),
     "columns": {
       **{f"return_{n}": f"trial {n}" for n in config.shown},
       "return": f"trial {config.num_trials}",

@@ -91,10 +91,8 @@ def token_size(tasks: Family) -> int:
 
 def query(tasks: Family, state: PyTree) -> Array:
   """Returns the token (d,) of a query."""
-  env = tasks.env
-  space = env.observation_space(env.default_params)
-  shown = env.observe(tasks.at(state, tasks.index(state)), env.default_params)
-  flat = spaces.flatten(space, shown)
+  space = tasks.env.observation_space(tasks.env.default_params)
+  flat = spaces.flatten(space, _shown(tasks, state))
   rest = token_size(tasks) - 1 - flat.size
   return jnp.concatenate([jnp.ones(1), flat, jnp.zeros(rest)])
 
@@ -104,22 +102,27 @@ def transition(
 ) -> Array:
   """Returns the token (d,) of a step: observations, action and reward.
 
-  The reward is that of a whole trial if each step had this one.
+  A bandit pays shares of a trial: its reward is made that of a whole one.
   """
   env = tasks.env
   space = env.observation_space(env.default_params)
-  paid = reward * env.default_params.max_steps_in_episode
-  if tasks.num_states > 1:
-    paid = reward
+  if tasks.num_states == 1:
+    reward = reward * env.default_params.max_steps_in_episode
   return jnp.concatenate(
     [
       jnp.zeros(1),
       spaces.flatten(space, shown),
       spaces.flatten(env.action_space(), action),
       spaces.flatten(space, after),
-      jnp.asarray(paid, jnp.float32)[None],
+      jnp.asarray(reward, jnp.float32)[None],
     ]
   )
+
+
+def _shown(tasks, state):
+  """Observes a state as itself, whatever was done to come there."""
+  place = tasks.at(state, tasks.index(state))
+  return tasks.env.observe(place, tasks.env.default_params)
 
 
 class Batch(NamedTuple):
@@ -237,38 +240,38 @@ def play(
   """
   env, params = tasks.env, tasks.env.default_params
   key_reset, key_play = jax.random.split(key)
-  begun = jax.vmap(lambda key: env.reset(key, params))(
+  _, first = jax.vmap(lambda key: env.reset(key, params))(
     jax.random.split(key_reset, num_tasks)
   )
   shape = num_tasks, tasks.num_states
 
   def ask(i):
-    return jax.vmap(lambda s: query(tasks, tasks.at(s, i)))(begun[1])
+    return jax.vmap(lambda s: query(tasks, tasks.at(s, i)))(first)
 
   queries = jax.vmap(ask, out_axes=1)(jnp.arange(tasks.num_states))
   memory = network.initial_state(shape)
   logits, memory = network.apply(variables, queries, memory, method="step")
 
-  def one(key, logits, shown, state, first):
+  def one(key, logits, state, first):
     key_action, key_step = jax.random.split(key)
     action = jax.random.categorical(key_action, logits[tasks.index(state)])
-    seen, after, reward, ended, cut, info = env.step(
+    _, after, reward, ended, cut, info = env.step(
       key_step, state, action.astype(jnp.int32), params
     )
-    token = transition(tasks, shown, action, reward, info["final_observation"])
+    seen = _shown(tasks, state), action, reward, info["final_observation"]
     # The next trial is at the same task.
-    world = env_base.select(ended | cut, first, (seen, after))
-    return world, token, reward
+    after = env_base.select(ended | cut, first, after)
+    return after, transition(tasks, *seen), reward
 
   def step(carry, key):
-    world, logits, memory = carry
+    state, logits, memory = carry
     keys = jax.random.split(key, num_tasks)
-    world, token, reward = jax.vmap(one)(keys, logits, *world, begun)
+    state, token, reward = jax.vmap(one)(keys, logits, state, first)
     token = jnp.broadcast_to(token[:, None], (*shape, token.shape[-1]))
     logits, memory = network.apply(variables, token, memory, method="step")
-    return (world, logits, memory), reward
+    return (state, logits, memory), reward
 
   steps = num_trials * int(params.max_steps_in_episode)
   keys = jax.random.split(key_play, steps)
-  _, rewards = jax.lax.scan(step, (begun, logits, memory), keys)
+  _, rewards = jax.lax.scan(step, (first, logits, memory), keys)
   return rewards.reshape(num_trials, -1, num_tasks).sum(axis=1).T

@@ -81,9 +81,10 @@ class Problem(context_arms.Problem):
     """Draws windows: successive episodes of one history each."""
     count, steps = data.actions.shape
     size = min(self.arm.batch_size, count)
-    rows = supervised.draw(key, update, count, size)
-    key = jax.random.fold_in(key, update)
-    first = jax.random.randint(key, rows.shape, 0, self.places)
+    key_rows, key_first = jax.random.split(key)
+    rows = supervised.draw(key_rows, update, count, size)
+    key_first = jax.random.fold_in(key_first, update)
+    first = jax.random.randint(key_first, rows.shape, 0, self.places)
     first = first * (steps // self.config.make_learner().episodes)
 
     def cut(array):

@@ -136,12 +136,12 @@ def _learn(env, learner, sizes, num_actions, steps, keys):
       keys = jax.random.split(key, 4)
       values, place = table[row(observation)], row(observation)
       # Equal values are equally probable.
-      noise = jax.random.uniform(keys[0], values.shape, maxval=1e-6)
+      best = jnp.where(values == values.max(), 0.0, -jnp.inf)
       explores = jax.random.uniform(keys[1]) < epsilon
       action = jnp.where(
         explores,
         jax.random.randint(keys[2], (), 0, num_actions),
-        jnp.argmax(values + noise),
+        jax.random.categorical(keys[0], best),
       ).astype(jnp.int32)
       shown, state, reward, terminated, _, info = env.step(
         keys[3], state, action, params

@@ -59,6 +59,8 @@ def _path(room: dark_room.DarkRoom) -> list[int]:
     return rows.ravel().tolist()
   cell, path = np.array(room.first_cell), []
   turns = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+  if size % 2 == 0:  # It has one row and column more before its middle.
+    turns = -turns
   for turn in range(2 * size + 1):
     for _ in range(turn // 2 + 1):
       if (0 <= cell).all() and (cell < size).all():
@@ -111,11 +113,11 @@ def bandit_returns(
     return jax.random.beta(key, 1 + wins, 1 + counts - wins)
 
   def ucb(key, wins, counts, time):
-    # Ties are drawn; an arm that was not pulled comes first.
-    noise = 1e-6 * jax.random.uniform(key, wins.shape)
+    del key
+    # Arms that were not pulled come first; their payouts are drawn alike.
     wide = jnp.sqrt(2 * jnp.log(time + 1.0) / jnp.maximum(counts, 1))
     mean = wins / jnp.maximum(counts, 1)
-    return jnp.where(counts == 0, 1e6, mean + wide) + noise
+    return jnp.where(counts == 0, jnp.inf, mean + wide)
 
   def uniform(key, wins, counts, time):
     del counts, time
