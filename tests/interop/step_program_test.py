@@ -100,6 +100,10 @@ def test_a_description_is_of_one_program(tmp_path):
     step_program.save(tmp_path / "gru.onnx", step, "onnx")
   with pytest.raises(ValueError, match=r"it is of gru\.bin"):
     step_program.read(tmp_path / "gru.onnx")
+  # What was left half written is written again.
+  (tmp_path / "gru.bin").unlink()
+  step_program.save(tmp_path / "gru.bin", step)
+  assert step_program.read(tmp_path / "gru.bin")["form"] == "jax"
 
 
 def test_models_have_steps_or_say_why_not(tmp_path):

@@ -95,6 +95,32 @@ def test_play_asks_the_memory_of_the_state_where_it_is():
   np.testing.assert_array_equal(returns, returns[:, :1].repeat(3, axis=1))
 
 
+class Pulls:
+  """Takes any arm."""
+
+  def initial_state(self, shape):
+    return jnp.zeros(shape)
+
+  def apply(self, variables, token, memory, method):
+    del variables, method
+    return jnp.zeros((*token.shape[:-1], 3)), memory
+
+
+def test_a_bandit_that_has_paid_looks_as_in_training(monkeypatch):
+  looks = []
+  transition = decision_pretraining.transition
+
+  def noted(tasks, shown, *rest):
+    looks.append(shown)
+    return transition(tasks, shown, *rest)
+
+  monkeypatch.setattr(decision_pretraining, "transition", noted)
+  with jax.disable_jit():
+    decision_pretraining.play(Pulls(), {}, BANDITS, jax.random.key(0), 2, 1)
+  assert len(looks) == 5
+  assert not np.stack(looks).any()
+
+
 def test_other_environments_are_refused():
   with pytest.raises(ValueError, match="expected a DarkRoom or a Multiarmed"):
     decision_pretraining.family(envs.make("RepeatFirstEasy")[0])
