@@ -189,7 +189,7 @@ length = int(part.lengths[0]) - 2  # without the tokens at the ends
 parse = reader.network.apply(
   variables, part.inputs, part.lengths, method="parse"
 )
-parse = tree_scores.words_of(parse, part.lengths)
+parse = tree_scores.words_of(parse, part.lengths - 2)
 boundaries = {
   "grammar": part.extras.boundaries[0, 1 : length + 1],
   "found": np.asarray(parse.distance[0])[:length],

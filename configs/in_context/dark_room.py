@@ -15,8 +15,8 @@ and 15 of 45 episodes. `:tiny` learns nothing, and shows in seconds whether
 everything works.
 
 Expected of `:small`, of at most 6.6 at the goals held out, in trials 1, 5, 15:
-0.41, 1.14 and 2.25 (gru), 0.38, 1.14 and 1.56 (shuffled), 0.70, 2.70 and 2.39
-(pretrained), in 3 CPU minutes. In `:corner` the pretrained network stays at
+0.38, 1.09 and 2.56 (gru), 0.41, 1.55 and 2.23 (shuffled), 0.70, 2.70 and 2.39
+(pretrained), in 2 CPU minutes. In `:corner` the pretrained network stays at
 what random actions get (1.5, 1.4 and 0.8 in trials 1, 5 and 20; 0.6 at random);
 the other arms and the room of 9 x 9 cells have not been run to their end.
 """

@@ -49,7 +49,8 @@ def cluster(edges: np.ndarray, weights: np.ndarray, nodes: int) -> Hierarchy:
     shape = f"shape {weights.shape}"
     raise _validate.error("weights", shape, f"shape ({len(edges)},)")
   if len(edges) and not 0 <= edges.min() <= edges.max() < nodes:
-    raise _validate.error("edges", int(edges.max()), f"nodes below {nodes}")
+    got = int(edges.min() if edges.min() < 0 else edges.max())
+    raise _validate.error("edges", got, f"nodes from 0 to {nodes - 1}")
   # Stable, so that of equal weights the first edge is the lightest.
   lightest = np.argsort(weights, kind="stable").tolist()
   pairs, name = edges.tolist(), list(range(nodes))

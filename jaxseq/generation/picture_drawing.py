@@ -60,7 +60,8 @@ def draw(
     sampling: how symbols are drawn; by their probabilities if None.
 
   Raises:
-    ValueError: if there are labels or guidance and the network has no classes.
+    ValueError: if there are labels or guidance and the network has no classes,
+      or labels are none of these.
   """
   _validate.integer("count", count, 1)
   _validate.number("guidance", guidance, 0)
@@ -69,6 +70,12 @@ def draw(
     raise _validate.error(name, "some", "none, as the network has no classes")
   labels = np.full(count, -1) if labels is None else np.asarray(labels)
   _validate.shape("labels", labels, (count,))
+  if labels.dtype.kind not in "iu":
+    raise _validate.error("labels", f"dtype {labels.dtype}", "integers")
+  wrong = (labels < -1) | (labels >= max(network.classes, 1))
+  if wrong.any():
+    expected = f"-1, for any, to {network.classes - 1}"
+    raise _validate.error("labels", int(labels[wrong][0]), expected)
   controls = token_sampling.make_controls(
     sampling or token_sampling.Sampling(), network.num_symbols
   )

@@ -78,6 +78,12 @@ class ArmConfig(Options, base.ArmConfig):
       positive=("parser_heads", "pair_width", "pair_channels"),
       not_negative=("positions", "parser", "pair_blocks"),
     )
+    if self.parser and self.token_dropout:
+      raise _validate.error("token_dropout", True, "False with a parser")
+    width = self.network.stack.d_model
+    if self.parser and width % self.parser_heads:
+      expected = f"a divisor of d_model {width}"
+      raise _validate.error("parser_heads", self.parser_heads, expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,9 +258,9 @@ class Problem(base.ArrayProblem):
     """
     metrics = super().measure(variables, examples)
     if self.network.parser is not None and examples.extras.heads is not None:
-      metrics |= self.average(
-        examples, functools.partial(self._trees, variables)
-      )
+      scores = self.average(examples, functools.partial(self._trees, variables))
+      scores["uas"] /= scores.pop("words")
+      metrics |= scores
     if "paired_nats" in metrics:
       nats, share = metrics.pop("paired_nats"), metrics.pop("paired_share")
       metrics["paired_loss"] = nats / jnp.maximum(share, 1e-9)
@@ -268,7 +274,11 @@ class Problem(base.ArrayProblem):
     )
     parse = tree_scores.words_of(parse, batch.lengths - 2)
     heads = tree_scores.heads_of(parse)
-    return tree_scores.scores(parse.distance, heads, batch), len(batch.inputs)
+    scores = tree_scores.scores(parse.distance, heads, batch)
+    # A mean over words, of which some batches have more.
+    words = (batch.lengths - 2).mean()
+    scores |= {"uas": scores["uas"] * words, "words": words}
+    return scores, len(batch.inputs)
 
   def _masked(self, key, batch, **options):
     """A batch with some of its letters hidden."""

@@ -164,12 +164,11 @@ class Problem(base.ArrayProblem):
     errors, codes = self._read(variables, examples)
     count = self.arm.codec.scales.codes
     shares = jax.nn.one_hot(codes, count).mean(axis=(0, 1))
-    logs = jnp.where(shares > 0, jnp.log(jnp.where(shares > 0, shares, 1)), 0)
     return {
       "test_error": errors[:, -1].mean(),
       "unexplained": errors[:, -1].mean() / self._variance,
       "usage": (shares > 0).mean(),
-      "perplexity": jnp.exp(-(shares * logs).sum()),
+      "perplexity": jnp.exp(jax.scipy.special.entr(shares).sum()),
     }
 
   def by_scale(

@@ -5,6 +5,7 @@ Of pixels the bits of a dimension are those of a pixel's level, 64 in a digit of
 the codec (`picture_codes`), and is no likelihood of the picture.
 """
 
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -102,15 +103,9 @@ class Problem(base.ArrayProblem):
   def _symbols(self, network, pictures):
     """The symbols of pictures, some of them at a time."""
     variables = {} if self._codec is None else {"codec": self._codec}
-
-    @jax.jit
-    def read(pictures):
-      if network.codec is None:
-        flat = pictures.reshape(len(pictures), -1)
-        return picture_network.quantized(flat, network.levels)
-      codec = picture_codec.PictureCodec(network.codec)
-      return codec.apply(variables["codec"]["variables"], pictures)[1].codes
-
+    read = jax.jit(
+      functools.partial(network.apply, variables, method="symbols")
+    )
     starts = range(0, len(pictures), _BATCH)
     rows = [np.asarray(read(pictures[i : i + _BATCH])) for i in starts]
     return np.concatenate(rows)

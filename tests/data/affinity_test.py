@@ -43,7 +43,7 @@ def test_equal_weights_make_no_circle():
 
 
 def test_edges_that_do_not_fit_are_named():
-  with pytest.raises(ValueError, match="edges: got 4, expected nodes below 4"):
+  with pytest.raises(ValueError, match="edges: got 4, expected nodes from 0"):
     affinity.cluster(np.array([[0, 4]]), np.ones(1), 4)
   with pytest.raises(ValueError, match=r"weights: got shape \(2,\)"):
     affinity.cluster(np.array([[0, 1]]), np.ones(2), 4)

@@ -118,6 +118,11 @@ def test_what_is_refused():
   for options in ({"labels": [1]}, {"guidance": 2.0}):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: got"):
       picture_drawing.draw(network, {}, jax.random.key(0), 1, **options)
+  for labels, message in (([3], "got 3, expected -1, .* 2"), (["x"], "dtype")):
+    with pytest.raises(ValueError, match=f"labels: got {message}|{message}"):
+      picture_drawing.draw(
+        network_of(classes=3), {}, jax.random.key(0), 1, labels=labels
+      )
   other = network_of(codec=picture_codec.CodecConfig(SCALES, patch=3))
   with pytest.raises(ValueError, match="size: got"):
     other.init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))

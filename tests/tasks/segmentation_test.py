@@ -155,5 +155,14 @@ def test_other_data_are_refused(splits):
   pooled = nn.NetworkConfig(STACK, pooling="mean")
   with pytest.raises(ValueError, match="network.pooling"):
     segmentation.Problem(dataclasses.replace(ARM, network=pooled), splits)
+  source = paragraphs.ParagraphSource()
+  for targets, message in (
+    ([[1], [0]], "targets: rows: got 2, expected 1, one for each document"),
+    ([[1]], "targets of document 0: got"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      source.prepare([["a", "b"]], targets=targets)
+  with pytest.raises(ValueError, match="document 0: paragraph: got 'int'"):
+    source.prepare([[1, 2]])
   with pytest.raises(ValueError, match="expected documents of paragraphs"):
     segmentation.Problem(ARM, data.load("rna", examples=24, length=28))

@@ -82,12 +82,27 @@ class GraphSource(base.Source):
         expected = f"{width} entries: source, destination and features"
         raise _validate.error(f"row {number}", f"{len(row)} entries", expected)
     stamps = _time_stamps.as_array(times)
+    falls = stamps[1:] < stamps[:-1]
+    if falls.any():
+      row = int(np.argmax(falls)) + 1
+      expected = f"{stamps[row - 1]} or later: rows are in the order of time"
+      raise _validate.error(f"row {row}: time", str(stamps[row]), expected)
     features = None
     if self.features:
-      features = np.array([[float(x) for x in row[2:]] for row in rows])
-    order = np.argsort(stamps, kind="stable")
+      try:
+        features = np.array([[float(x) for x in row[2:]] for row in rows])
+      except (TypeError, ValueError):
+        expected = "numbers in every row"
+        raise _validate.error("features", "other entries", expected) from None
     sources, destinations = ([row[i] for row in rows] for i in range(2))
-    return self._events(sources, destinations, stamps, features, order, str)
+    for number, name in enumerate(sources):
+      if name is None or name == "":
+        expected = "the name of a node"
+        raise _validate.error(f"row {number}: source", name, expected)
+    return self._events(
+      *(sources, destinations, stamps, features, np.arange(len(rows))),
+      lambda row: f"row {row}",
+    )
 
   def _read(self, path: Any) -> base.Examples:
     table = table_files.read(
@@ -128,7 +143,7 @@ class GraphSource(base.Source):
     if early.any():
       row = int(np.argmax(early))
       expected = f"{ends[1]} or later: the training ended there"
-      raise _validate.error(f"{place(row)}: time", stamps[row], expected)
+      raise _validate.error(f"{place(row)}: time", str(stamps[row]), expected)
     if features is not None and not np.isfinite(features).all():
       row = int(np.argmax(~np.isfinite(features).all(axis=1)))
       raise ValueError(f"{place(row)}: got nothing, expected a number.")
@@ -147,7 +162,11 @@ class GraphSource(base.Source):
     """The nodes of events, (n, 2) int32; 0 where there is no destination."""
     if self.nodes is None:
       pairs = [[s, d or 0] for s, d in zip(sources, destinations)]
-      nodes = np.array(pairs, np.int64).reshape(-1, 2)
+      try:
+        nodes = np.array(pairs, np.int64).reshape(-1, 2)
+      except (TypeError, ValueError):
+        expected = "numbers from 1 on, as in training"
+        raise _validate.error("nodes", "names", expected) from None
       if (nodes < (1, 0)).any():
         raise _validate.error("nodes", int(nodes.min()), "numbers from 1 on")
       return nodes.astype(np.int32)

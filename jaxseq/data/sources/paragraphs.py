@@ -60,7 +60,13 @@ class ParagraphSource(base.Source):
     inputs = (words > 0).sum(axis=-1).astype(np.int32)
     marks = np.full_like(inputs, -1)
     if targets is not None:
-      for row, count, marked in zip(marks, counts, targets, strict=True):
+      if len(targets) != len(marks):
+        expected = f"{len(marks)}, one for each document"
+        raise _validate.error("targets: rows", len(targets), expected)
+      for number, (row, count) in enumerate(zip(marks, counts)):
+        marked = np.asarray(targets[number])
+        shape = (int(count),)
+        _validate.shape(f"targets of document {number}", marked, shape)
         row[:] = 0
         row[:count] = marked
     extras = datasets.Extras(words=words)
@@ -77,6 +83,7 @@ class ParagraphSource(base.Source):
       raise _validate.error(name, repr(paragraphs)[:40], expected)
     numbers = np.zeros((len(paragraphs), self.words), np.int32)
     for row, paragraph in zip(numbers, paragraphs):
+      _validate.instance(f"{name}: paragraph", paragraph, str, "a string")
       words = _WORD.findall(paragraph.lower())[: self.words]
       row[: len(words)] = [
         1 + zlib.crc32(word.encode()) % self.buckets for word in words

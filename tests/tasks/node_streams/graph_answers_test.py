@@ -190,5 +190,12 @@ def test_what_does_not_follow_the_training_is_refused(tmp_path):
   path.write_text("source,time\n,2030-01-01\n")
   with pytest.raises(ValueError, match="line 2.*'source'.*name of a node"):
     model.predict(path)
+  for row, times, message in (
+    (["a", ""], ["2031-01-01", "2030-01-01"], "row 1: time: got .* order of"),
+    ([None, ""], ["2030-01-01"], "row 0: source: got None, expected the name"),
+  ):
+    stamps = np.array(times, "datetime64[s]")
+    with pytest.raises(ValueError, match=message):
+      model.preparation.prepare([row] * len(times), times=stamps)
   path.write_text("source,time\na,2030-01-01\n")
   assert "happened" not in model.predict(path)
