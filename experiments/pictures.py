@@ -7,7 +7,7 @@ r"""Pictures: codes of them, likelihoods, new ones.
 A run trains a codec, or what writes pixels or the codes of a codec. It ends
 with a table, beside what counting gives, `DIR/learning_curve.png`,
 `DIR/results.json`, and of each arm `DIR/ARM/model.safetensors` and a picture:
-`scales.png` or `samples.png`.
+`scales.png` or `samples.png`, by the first seed.
 """
 
 from jaxseq.programs import command

@@ -48,12 +48,12 @@ def load(
   """Loads the events of a table; rows at one time stay in its order.
 
   Args:
-    path: see `table_files.find`.
+    path: a file, a folder or a pattern of files, or several.
     source: column that names the node an event comes from.
     destination: column of the node it goes to.
     time: column of the times, dates or numbers.
     features: columns of numbers that an event has beside.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
     valid_fraction: share of the events for validation, behind those of the

@@ -368,7 +368,7 @@ def load(
       if there is none, and the rows are in order.
     channels: columns of values; all others if None.
     ignore: columns that are left out.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore".
     valid_fraction: share of the series that is for validation, behind the

@@ -53,7 +53,7 @@ class Columns:
     label: of the class, or of the number or numbers to predict.
     channels: those to read, in order; all that are left if empty.
     ignore: those that are nothing of that kind.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     window: elements of the pieces that series are cut into, one after the
       other; what is left at their end is left out. Whole series if None.
   """

@@ -3,7 +3,8 @@
 With the objective "codes" a run trains codecs; `DIR/ARM/scales.png` has test
 pictures as they are, and after each scale. With "pictures" it trains what
 writes pixels, or the codes of such a run's model, beside what counting gives;
-`DIR/ARM/samples.png` has new pictures, and `--mode=generate` draws others.
+`DIR/ARM/samples.png` has new pictures by the first seed, and `--mode=generate`
+draws others.
 """
 
 from collections.abc import Mapping

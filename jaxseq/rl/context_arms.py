@@ -50,6 +50,12 @@ class ArmConfig(base.ArmConfig):
     self.network.stack.refuse(
       "network.stack", batch_norm="acting sees one step at a time"
     )
+    for each in self.network.stack.every_layer:
+      options = each, each.mixer_config
+      if any(getattr(option, "bidirectional", False) for option in options):
+        expected = "False: acting sees no future"
+        name = "network.stack: bidirectional"
+        raise _validate.error(name, True, expected)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,7 @@ class EventSource(base.Source):
       mark has a word of each.
     sizes: how many words each of several columns has, the last of which changes
       fastest in `classes`.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     ties: what becomes of events at the same time.
     ends: whether streams were observed until the horizon, or each until its
       last event, of which then nothing but the events themselves is scored.
@@ -238,13 +238,13 @@ def load(
   """Loads sequences of events.
 
   Args:
-    path: see `table_files.find`.
+    path: a file, a folder or a pattern of files, or several.
     time: column of the times, dates or numbers.
     stream: column that names the stream of an event; one stream if None.
     mark: column of the kind of event; all are of one kind if None. Of several
       columns, with commas between them, each has a head of its own: given the
       past and the time they are independent.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     start: time at which all streams begin to be observed. If None it is 0, or
       of dates the last whole unit before the first event of the file.
     unit: in which dates become numbers; if None the largest that the usual gap

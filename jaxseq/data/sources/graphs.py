@@ -39,7 +39,7 @@ class GraphSource(base.Source):
     destination: column of the node it goes to, which a file may lack.
     time: column of the times, dates or numbers.
     features: columns of numbers that an event has beside.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     first: time of the first event of the training, from which all are counted.
     last: time of the last one, before which none can be read.
   """

@@ -42,7 +42,7 @@ class InteractionSource(base.Source):
     user: column of a table that names the user of a row.
     item: column of the items.
     time: column of the times, dates or numbers.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     gap: the time, of dates in seconds, that the gaps between items are counted
       in; without it a network does not see them. See `gaps`.
     texts: what is said of each item, if anything.
@@ -131,16 +131,17 @@ def load(
   """Loads histories of users, to predict their next items.
 
   Args:
-    path: see `table_files.find`.
+    path: a file, a folder or a pattern of files, or several.
     user: column that names the user of a row.
     item: column of the items.
     time: column of the times, dates or numbers.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     split: "leave_one_out": the last item of a user is for testing, the last but
       one for validation; or "time": so are, of all users, the rows from two
       points in time on, of which the first of a user is predicted.
     length: items of the pieces into which the training histories are cut.
-    gap: see `InteractionSource`.
+    gap: the time, of dates in seconds, that the gaps between items are counted
+      in; without it a network does not see them.
     valid_fraction: share of the rows for validation, with the split by time.
     test_fraction: share of the rows for testing, likewise.
     texts: a table with a row for each item, named in the column of items, for
@@ -197,7 +198,7 @@ def read_texts(
     path: of the table.
     item: column of the items.
     text: columns with words.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
   """
   files = table_files.find(path)
   table = table_files.read(files, (item, *text), (), delimiter=delimiter)

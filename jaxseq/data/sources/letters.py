@@ -150,11 +150,11 @@ def load(
   """Loads sequences of letters, of which some are to be hidden.
 
   Args:
-    path: see `records`.
-    pattern: likewise.
+    path: a file, a folder, or a pattern. A file that begins with ">" is FASTA.
+    pattern: which files of a folder.
     alphabet: "own": the letters are those of the files; "rna": the tokens of
       RNA-FM.
-    lines: see `records`.
+    lines: whether every line of other files is a sequence; or a file as a whole.
     length: letters of the pieces into which longer sequences are cut.
     valid_fraction: share of the sequences for validation.
     test_fraction: share for testing.

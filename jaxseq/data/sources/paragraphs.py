@@ -166,8 +166,8 @@ def load(
     path: a file, a folder, or a pattern; every file is a document.
     pattern: which files of a folder.
     longest: paragraphs of a document; longer ones are cut between sections.
-    buckets: see `ParagraphSource`.
-    words: likewise.
+    buckets: numbers that words have, by a checksum of their letters.
+    words: of a paragraph that are read, the first ones.
     valid_fraction: share of the documents for validation.
     test_fraction: share for testing.
     seed: of the division.

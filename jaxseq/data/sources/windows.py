@@ -60,7 +60,7 @@ class WindowSource(base.Source):
     step: the usual time from one row to the next, in seconds if the times are
       dates, which another series has to have, too.
     time: column of a table's times.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of rows that are not one step apart, see
       `read`.
   """
@@ -177,7 +177,7 @@ def read(
       if there is none, and the rows are in order.
     channels: columns of values; all others if empty.
     ignore: columns that are left out.
-    delimiter: see `table_files.read`.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore".
     dates: whether times have to be dates.
