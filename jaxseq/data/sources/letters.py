@@ -154,7 +154,7 @@ def load(
     pattern: which files of a folder.
     alphabet: "own": the letters are those of the files; "rna": the tokens of
       RNA-FM.
-    lines: whether every line of other files is a sequence; or a file as a whole.
+    lines: whether each line of other files is a sequence; or a file as a whole.
     length: letters of the pieces into which longer sequences are cut.
     valid_fraction: share of the sequences for validation.
     test_fraction: share for testing.
