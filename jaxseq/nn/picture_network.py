@@ -138,7 +138,7 @@ class PictureNetwork(linen.Module):
 
   @property
   def _attends(self):
-    """Which of the mixers in turn are attention."""
+    """Flags of the mixers in turn, True for attention."""
     mixers = self.config.stack.mixers
     return [isinstance(each, attention.Config) for each in mixers]
 
