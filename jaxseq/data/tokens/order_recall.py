@@ -10,8 +10,8 @@ of its questions after it has balanced the answers, and so is not exact.
 
 It measures what a state keeps: with `questions` above one, so many rows in turn
 are about one excerpt, which is read once, and copies of its state are asked. An
-answer is one bit, and teaches little: with `shortest` many excerpts are shorter,
-down to two segments alone.
+answer is one bit, and teaches little: with `shortest` many excerpts are
+shorter, down to two segments alone.
 """
 
 from collections.abc import Sequence
