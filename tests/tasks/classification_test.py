@@ -175,7 +175,7 @@ def test_attention_takes_the_clusters_of_nodes():
   )
   assert set(arguments) == {"inputs", "lengths", "clusters"}
   rows = classification.compute(problem.network, variables, arguments)
-  scores, _ = problem.scores(variables, splits.test)
+  scores, _ = jax.jit(problem.scores)(variables, splits.test)
   chance = rows["probability"][np.arange(2), splits.test.targets]
   np.testing.assert_allclose(
     scores["test_loss"], -np.log(chance).mean(), rtol=1e-5
