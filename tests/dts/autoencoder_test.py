@@ -192,7 +192,7 @@ def test_reverse():
 def test_decoder_without_a_past(kind):
   vae = _vae(decoder=kind)
   x, z = _data()
-  variables = jax.jit(vae.init)(jax.random.key(1), x)
+  variables = vae.init(jax.random.key(1), x)
   mean = vae.apply(variables, z, method="decode")
   chex.assert_shape(mean, x.shape)
   np.testing.assert_array_equal(mean, autoencoder.generate(vae, variables, z))
@@ -206,7 +206,7 @@ def test_decoder_without_a_past(kind):
 def test_likelihood_is_that_of_a_gaussian():
   vae = _vae()
   x, z = _data()
-  variables = jax.jit(vae.init)(jax.random.key(1), x)
+  variables = vae.init(jax.random.key(1), x)
   variables["params"]["log_scale"] = jnp.float32(-0.3)
   lengths = jnp.array([9, 4])
   nll = vae.apply(variables, x, z, lengths, method="nll")
@@ -222,7 +222,7 @@ def test_likelihood_is_that_of_a_gaussian():
 def test_word_dropout_is_of_training():
   vae = _vae(decoder="conv", form="ar", word_dropout=0.9)
   x, z = _data()
-  variables = jax.jit(vae.init)(jax.random.key(1), x)
+  variables = vae.init(jax.random.key(1), x)
   clean = vae.apply(variables, z, x, method="decode")
   noisy = vae.apply(
     variables, z, x, True, method="decode", rngs={"dropout": jax.random.key(2)}

@@ -179,7 +179,7 @@ def test_s5_classifier(golden, x64):
   }
   classifier = _Classifier(config)
   x, lengths = jnp.asarray(data["cls/x"]), jnp.asarray(data["cls/lengths"])
-  logp = jax.jit(classifier.apply)(variables, x, lengths)
+  logp = classifier.apply(variables, x, lengths)
   np.testing.assert_allclose(logp, data["cls/logp_eval"], **_TOLERANCE)
   logp, changed = classifier.apply(
     variables, x, lengths, train=True, mutable=["batch_stats"]
