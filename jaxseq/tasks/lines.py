@@ -81,11 +81,14 @@ LINES = {
     _task("masked_language") | _task("pairs"),
     data={"": "letters"},
   ),
-  "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
+  "next_element": Line(
+    "jaxseq.tasks.next_element", modes=_PLAYED, data={"": "event_log"}
+  ),
   "pictures": Line(
     f"{_PROGRAMS}.drawn_pictures",
     _task("pictures") | _task("picture_codes"),
     (*MODES, "generate"),
+    data={"": "image_folders"},
   ),
   "pointing": Line(
     f"{_PROGRAMS}.set_answers",
@@ -112,6 +115,9 @@ LINES = {
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
-    "jaxseq.tasks.temporal_graph", _task("temporal_graph"), mesh=False
+    "jaxseq.tasks.temporal_graph",
+    _task("temporal_graph"),
+    mesh=False,
+    data={"": "graph_table"},
   ),
 }

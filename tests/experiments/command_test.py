@@ -12,7 +12,6 @@ from jaxseq.tasks import lines
 from jaxseq.training import configuration
 from tests import programs
 
-_MAIN = "from jaxseq.programs import command; command.main()"
 _SMALL = [
   "--config.num_updates=4",
   "--config.updates_per_chunk=2",
@@ -24,7 +23,7 @@ _SMALL = [
 
 
 def run(*arguments):
-  return programs.run("-c", _MAIN, *arguments)
+  return programs.run("-m", "jaxseq", *arguments)
 
 
 def write_table(path, first):
@@ -82,7 +81,7 @@ def test_wrong_command_lines(arguments, message):
   [
     ("train event", "(did you mean 'events'?)\n"),
     (
-      "train next_element --data=log.csv",
+      "train pointing --data=sets.csv",
       "give --config=FILE.py --config.data_options.path=PATH\n",
     ),
   ],
