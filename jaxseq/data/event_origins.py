@@ -90,8 +90,8 @@ def load(
     point_processes.load(process, seed * classes + number, **counts)
     for number, process in enumerate(processes)
   ]
-  told = [_told(processes, one.test, horizon, length) for one in made]
-  right = np.mean([x == number for number, x in enumerate(told)])
+  guesses = [_most_likely(processes, one.test, horizon, length) for one in made]
+  right = np.mean([x == number for number, x in enumerate(guesses)])
   text = f"Streams of which process? The exact likelihoods tell {right:.3f}."
   return of_streams(made, length, text, "simulated by thinning")
 
@@ -145,7 +145,7 @@ def of_streams(
 
 
 def _inside(part):
-  """Which elements (n, events) are events."""
+  """The mask (n, events) of elements that are events."""
   return np.arange(part.inputs.shape[1]) < part.lengths[:, None]
 
 
@@ -161,7 +161,7 @@ def _series(part, places, scale, length):
   return np.where(real[..., None], series, 0), lengths
 
 
-def _told(processes, part, horizon, length):
+def _most_likely(processes, part, horizon, length):
   """The process (n,) by which the first events of streams are most likely."""
   times = np.asarray(part.extras.times, float)
   known = point_processes.Events(times, part.targets, part.lengths, horizon)

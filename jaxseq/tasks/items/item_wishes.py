@@ -92,9 +92,9 @@ def draw(
   number, silent = jax.random.split(key)
   count = known["wished"][target]
   place = jax.random.randint(number, target.shape, 0, jnp.maximum(count, 1))
-  told = (count > 0) & jax.random.bernoulli(silent, 0.5, target.shape)
+  speaks = (count > 0) & jax.random.bernoulli(silent, 0.5, target.shape)
   words = known["wishes"][target, place]
-  return jnp.where(told[:, None], words, tokens("", first))
+  return jnp.where(speaks[:, None], words, tokens("", first))
 
 
 def asked(
@@ -143,8 +143,8 @@ def steering(
     "steered", of the ten best items; "unsteered", of those without the wish.
   """
   shares = {}
-  for name, told in (("steered", words), ("unsteered", None)):
-    logits = network.apply(variables, batch.inputs, batch.lengths, words=told)
+  for name, wish in (("steered", words), ("unsteered", None)):
+    logits = network.apply(variables, batch.inputs, batch.lengths, words=wish)
     allowed = item_metrics.candidates(
       batch.inputs, batch.lengths, logits, network.repeats
     )

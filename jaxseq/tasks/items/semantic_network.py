@@ -192,7 +192,7 @@ def _with_words(tokens, words, begin):
   place = jnp.where(behind < 0, at, at - words.shape[1])
   others = jnp.take_along_axis(tokens, jnp.maximum(place, 0), axis=1)
   among = (behind >= 0) & (behind < words.shape[1])
-  told = jnp.take_along_axis(
+  among_words = jnp.take_along_axis(
     words, jnp.clip(behind, 0, words.shape[1] - 1), axis=1
   )
-  return jnp.where(among, told, others)
+  return jnp.where(among, among_words, others)

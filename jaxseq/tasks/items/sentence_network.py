@@ -127,14 +127,14 @@ class SentenceNetwork(linen.Module):
     word = item, jnp.clip(at - begin, 0, words.shape[1] - 1)
     begins = at == 0
 
-    def told(inside_value, beginning, behind):
+    def filled(inside_value, beginning, behind):
       outside = jnp.where(begins, beginning, behind)
       return jnp.where(inside, inside_value, outside)
 
     return item_sentences.Sentences(
-      told(words[word], item_sentences.BEGIN, item_sentences.PAD),
-      told(kinds[word], 0, item_sentences.NONE),
-      told(number + 1, 0, options.items),
+      filled(words[word], item_sentences.BEGIN, item_sentences.PAD),
+      filled(kinds[word], 0, item_sentences.NONE),
+      filled(number + 1, 0, options.items),
       size,
     )
 

@@ -100,4 +100,4 @@ def test_a_wish_steers_what_is_listed(tmp_path):
   )
   # A quarter of the items is of each kind, and of all lists, one for each kind.
   assert unsteered == pytest.approx(0.25, abs=0.03)
-  assert steered > 0.5
+  assert steered > 0.4
