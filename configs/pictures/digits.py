@@ -11,6 +11,8 @@ Variants: `codes` trains codecs of 4 x 4 places, of one scale and of four with
 the same number of codes, to a squared error of 0.0071 and 0.0062; `written`
 writes what these have left in runs/digit_codes, code by code and scale by scale
 (elsewhere: `--config.arms.scales.tokenizer=DIR/scales/model.safetensors`);
+`whole_scales` writes the scales by attention, place by place and as VAR, whose
+places see all of their scale (with `--config.tokenizer=PATH` of such a model);
 `tiny` and `tiny_codes` learn nothing, and show in seconds whether everything
 works. The tables are in docs/results/structure.md.
 """
@@ -23,6 +25,7 @@ from jaxseq.training import configuration
 
 STATE = {"ssm_size": 64, "blocks": 1}
 _S5 = blocks.arm("s5", mixer_options=STATE)
+_ATTENTION = blocks.bare("attention", **blocks.TRANSFORMER)["attention"]
 PIXELS = drawn_pictures.Config(
   data="digits",
   data_options={"order": "row"},
@@ -38,7 +41,7 @@ PIXELS = drawn_pictures.Config(
   arms={
     "s5": _S5,
     "gru": blocks.arm("gru"),
-    "attention": blocks.bare("attention", **blocks.TRANSFORMER)["attention"],
+    "attention": _ATTENTION,
   },
 )
 CODES = configuration.updated(
@@ -77,6 +80,15 @@ get_config = variants.Variants(
   pixels=PIXELS,
   codes=CODES,
   written=written(PIXELS, "runs/digit_codes"),
+  whole_scales=configuration.updated(
+    PIXELS,
+    tokenizer="runs/digit_codes/scales/model.safetensors",
+    by_class=True,
+    arms={
+      "place_by_place": _ATTENTION,
+      "whole_scales": {**_ATTENTION, "whole_scales": True},
+    },
+  ),
   tiny=TINY,
   tiny_codes=configuration.updated(
     TINY,

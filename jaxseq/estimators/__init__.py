@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators import fitting as fitting
   from jaxseq.estimators import forecaster as forecaster
   from jaxseq.estimators import hawkes_model as hawkes_model
+  from jaxseq.estimators import letter_encoder as letter_encoder
   from jaxseq.estimators import next_item as next_item
   from jaxseq.estimators import programs as programs
   from jaxseq.estimators import regressor as regressor
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators.event_estimator import EventModel as EventModel
   from jaxseq.estimators.forecaster import Forecaster as Forecaster
   from jaxseq.estimators.hawkes_model import HawkesModel as HawkesModel
+  from jaxseq.estimators.letter_encoder import Encoder as Encoder
   from jaxseq.estimators.next_item import NextItem as NextItem
   from jaxseq.estimators.regressor import SequenceRegressor as SequenceRegressor
 else:

@@ -8,6 +8,7 @@ Symbols of one scale are drawn step by step; of several, all of a scale at once,
 so that there are as many calls of the network as scales.
 """
 
+import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.generation import token_sampling
 from jaxseq.nn import picture_network
+
+# The options of sampling that pictures have.
+SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 class Drawn(NamedTuple):
@@ -60,9 +64,10 @@ def draw(
     sampling: how symbols are drawn; by their probabilities if None.
 
   Raises:
-    ValueError: if there are labels or guidance and the network has no classes,
-      or labels are none of these.
+    ValueError: if `check_sampling` refuses the sampling, there are labels or
+      guidance and the network has no classes, or labels are none of these.
   """
+  sampling = check_sampling(sampling or token_sampling.Sampling())
   _validate.integer("count", count, 1)
   _validate.number("guidance", guidance, 0)
   if not network.classes and (labels is not None or guidance):
@@ -76,12 +81,28 @@ def draw(
   if wrong.any():
     expected = f"-1, for any, to {network.classes - 1}"
     raise _validate.error("labels", int(labels[wrong][0]), expected)
-  controls = token_sampling.make_controls(
-    sampling or token_sampling.Sampling(), network.num_symbols
-  )
+  controls = token_sampling.make_controls(sampling, network.num_symbols)
   return _drawn(
     network, bool(guidance), variables, key, labels, guidance, controls
   )
+
+
+def check_sampling(
+  sampling: token_sampling.Sampling,
+) -> token_sampling.Sampling:
+  """Returns the options of sampling of a picture.
+
+  Raises:
+    ValueError: if an option is set that says nothing of pictures, whose symbols
+      are as many as there are places: penalties, lengths and ends.
+  """
+  plain = token_sampling.Sampling()
+  for field in dataclasses.fields(sampling):
+    value, default = (getattr(x, field.name) for x in (sampling, plain))
+    if field.name not in SAMPLING and value != default:
+      expected = f"{default}: it says nothing of pictures"
+      raise _validate.error(f"sampling.{field.name}", value, expected)
+  return sampling
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -109,7 +130,9 @@ def _drawn(network, guided, variables, key, labels, guidance, controls):
     for scale in range(network.scales):
       x = call("inputs_of", both(total), labels, scale, labels.shape)
       logits, states = call(
-        lambda network, x=x, states=states: network.core(x, states)
+        lambda network, x=x, states=states, scale=scale: network.core(
+          x, states, options=network.mixer_options(scale)
+        )
       )
       ratio = scale / (network.scales - 1)
       drawn = chosen(jax.random.fold_in(key, scale), logits, guidance * ratio)

@@ -11,8 +11,8 @@ symbols to its left and above, as by the first, masked convolution of a PixelRNN
 (van den Oord et al., arXiv 1601.06759). At several scales all symbols of a
 scale are written at once; what is read at each is the sum of the scales before
 (VAR, arXiv 2404.02905). The stack carries its states from scale to scale, so
-that any mixer will do; within a scale a place depends on those before it alone.
-`generation.picture_drawing` draws.
+that any mixer will do; within a scale a place depends on those before it alone,
+but with `whole_scales`. `generation.picture_drawing` draws.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.mixers.keys_and_values import attention
 from jaxseq.nn import network as networks
 from jaxseq.nn import picture_codec
 
@@ -47,6 +48,8 @@ class PictureNetwork(linen.Module):
     classes: of the pictures, if they are drawn by their class; 0 if not.
     codec: of the codes; None for pixels. Its variables are in the collection
       "codec", which no training changes.
+    whole_scales: whether layers of attention see all places of a scale at each
+      of its places, as in VAR; other mixers read one after the other.
   """
 
   config: networks.NetworkConfig
@@ -55,11 +58,15 @@ class PictureNetwork(linen.Module):
   context: int = 1
   classes: int = 0
   codec: picture_codec.CodecConfig | None = None
+  whole_scales: bool = False
 
   def setup(self) -> None:
     """Makes the layers, and a place for the codec's variables."""
     _validate.at_least(self, levels=2, context=0, classes=0)
     self.core = networks.SequenceNetwork(self.config, self.num_symbols)
+    if self.whole_scales and not (self.scales > 1 and any(self._attends)):
+      expected = "False without several scales and a layer of attention"
+      raise _validate.error("whole_scales", True, expected)
     if self.codec is not None:
       size = self.codec.size
       if tuple(self.size) != (size, size):
@@ -116,7 +123,24 @@ class PictureNetwork(linen.Module):
     """
     _validate.shape("symbols", symbols, ("*batch", self.time))
     inputs = self.inputs(symbols, labels)
-    return self.core(inputs, train=train)[0]
+    return self.core(inputs, train=train, options=self.mixer_options())[0]
+
+  def mixer_options(
+    self, scale: int | None = None
+  ) -> tuple[dict[str, Any], ...] | None:
+    """Returns the mixers' options for a scale, or for all one by one."""
+    if not self.whole_scales:
+      return None
+    assert self.codec is not None
+    sizes = tuple(part.stop - part.start for part in self.codec.scales.slices)
+    blocks = sizes if scale is None else sizes[scale : scale + 1]
+    return tuple({"blocks": blocks} if x else {} for x in self._attends)
+
+  @property
+  def _attends(self):
+    """Flags of the mixers in turn, True for attention."""
+    mixers = self.config.stack.mixers
+    return [isinstance(each, attention.Config) for each in mixers]
 
   def inputs(
     self, symbols: jax.Array, labels: jax.Array | None = None

@@ -8,13 +8,13 @@ r"""The command `jaxseq`, which comes with the package.
     jaxseq tokenize --data=texts.jsonl --tokenizer=t.json --output=corpus.bin
 
 With your own files: classify (series, arrays, pictures; numbers, too), events,
-forecast, language_model, masked_language, recommend and segmentation. Where the
-columns have other names, or anything else is to be another,
-`--config.FIELD=VALUE` says so, as --config.data_options.label=kind;
-`--config=FILE.py` takes a config of your own, which the other tasks need:
-adapt, atari100k_suite, compare, continual, decision, documents, dts,
-group_policy, icrl, icrl_suite, in_context, next_element, pictures, pointing,
-spr, synthetic and temporal_graph.
+forecast, language_model, masked_language, next_element, pictures, recommend,
+segmentation and temporal_graph. Where the columns have other names, or anything
+else is to be another, `--config.FIELD=VALUE` says so, as
+--config.data_options.label=kind; `--config=FILE.py` takes a config of your own,
+which the other tasks need: adapt, atari100k_suite, compare, continual,
+decision, documents, dts, group_policy, icrl, icrl_suite, in_context, pointing,
+spr and synthetic.
 `jaxseq train TASK --help` lists the flags and the options of its data.
 """
 

@@ -43,7 +43,7 @@ class Config(picture_codes.Config):
     samples: pictures that are drawn in the end; by turns of all classes, with
       `by_class`.
     sample_seed: of their draw.
-    sampling: fields of `generation.Sampling`.
+    sampling: fields of `generation.Sampling`: temperature, top_k, top_p, min_p.
     guidance: see `generation.picture_drawing.draw`.
   """
 
@@ -62,9 +62,10 @@ class Config(picture_codes.Config):
     """Returns how symbols are drawn.
 
     Raises:
-      ValueError: an option is unknown or wrong.
+      ValueError: an option is unknown or wrong, or says nothing of pictures.
     """
-    return generation.token_sampling.from_options(self.sampling)
+    sampling = generation.token_sampling.from_options(self.sampling)
+    return drawing.check_sampling(sampling)
 
 
 def codec_of(path: str) -> pictures.Codec | None:
@@ -144,7 +145,8 @@ def _draw_samples(config, network, variables, place):
   rows = -(-len(drawn) // columns)
   blank = np.zeros((rows * columns - len(drawn), *drawn.shape[1:]))
   whole = np.concatenate([drawn, blank])
-  grid(place / "samples.png", whole.reshape(rows, columns, *drawn.shape[1:]))
+  whole = whole.reshape(rows, columns, *drawn.shape[1:])
+  _tell(grid(place / "samples.png", whole))
 
 
 def _draw_scales(problem, network, variables, place):
@@ -152,7 +154,13 @@ def _draw_scales(problem, network, variables, place):
   shown = np.asarray(problem.data["test"][:_SHOWN])
   drawn = _by_scale(network, variables, shown)
   rows = np.concatenate([shown[None], np.clip(drawn, 0, 1)])
-  grid(place / "scales.png", rows)
+  _tell(grid(place / "scales.png", rows))
+
+
+def _tell(path):
+  """Says where a picture is."""
+  if path is not None:
+    print(f"Pictures: {path}")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -186,7 +194,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   codes = config.objective == "codes"
   work = line(config).work(config)
   options = dict(work.options)
-  if not codes:
+  if not codes and program.mode != "generate":
     options["baselines"] = floors(work.arms, "test")
     options["levels"] = {
       name: row["test_loss"] for name, row in floors(work.arms, "valid").items()

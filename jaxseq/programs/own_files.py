@@ -33,7 +33,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
   stack: dict[str, Any] = {"d_model": 64, "num_layers": 2}
-  if task == "classify":
+  if data in _SERIES:
     options = _SERIES[data]
   elif task == "events":
     options = own_data.events(time="time", stream="stream", mark="mark")
@@ -56,6 +56,13 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   if task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
+  elif task == "temporal_graph":
+    # Nodes are read, and ranked, by learned vectors.
+    vectors = {"message": "vectors", "target": "vectors", "score": "dot"}
+    fields = {"batch_size": 200, "graph": vectors, "loss": "full"}
+    stack = {"d_model": 32, "num_layers": 1}
+  elif task == "pictures":
+    fields = {"levels": 16, "context": 2}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
   # Hidden letters are told from both sides.
   both = {"bidirectional": True} if task == "masked_language" else {}

@@ -81,11 +81,14 @@ LINES = {
     _task("masked_language") | _task("pairs"),
     data={"": "letters"},
   ),
-  "next_element": Line("jaxseq.tasks.next_element", modes=_PLAYED),
+  "next_element": Line(
+    "jaxseq.tasks.next_element", modes=_PLAYED, data={"": "event_log"}
+  ),
   "pictures": Line(
     f"{_PROGRAMS}.drawn_pictures",
     _task("pictures") | _task("picture_codes"),
     (*MODES, "generate"),
+    data={"": "image_folders"},
   ),
   "pointing": Line(
     f"{_PROGRAMS}.set_answers",
@@ -97,7 +100,10 @@ LINES = {
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
-    | {"semantic_ids": "jaxseq.tasks.items.semantic_recommendation"},
+    | {
+      "semantic_ids": "jaxseq.tasks.items.semantic_recommendation",
+      "item_sentences": "jaxseq.tasks.items.sentence_recommendation",
+    },
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
@@ -109,6 +115,9 @@ LINES = {
   "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
-    "jaxseq.tasks.temporal_graph", _task("temporal_graph"), mesh=False
+    "jaxseq.tasks.temporal_graph",
+    _task("temporal_graph"),
+    mesh=False,
+    data={"": "graph_table"},
   ),
 }

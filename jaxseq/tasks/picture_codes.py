@@ -37,6 +37,7 @@ class Options:
     levels: of a pixel.
     context: see `nn.picture_network.PictureNetwork`.
     by_class: whether pictures are drawn by their class.
+    whole_scales: as of that network, for codes of several scales.
     drop_class: share of the training pictures whose class is not told.
     restart_after: updates without use, after which a code is started anew; 0
       for never.
@@ -47,6 +48,7 @@ class Options:
   levels: int = 2
   context: int = 1
   by_class: bool = False
+  whole_scales: bool = False
   drop_class: float = 0.1
   restart_after: int = 20
 

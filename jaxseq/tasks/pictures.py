@@ -87,6 +87,7 @@ class Problem(base.ArrayProblem):
       arm.context,
       classes if arm.by_class else 0,
       None if codec is None else codec.config,
+      arm.whole_scales,
     )
     self._codec = None if codec is None else {"variables": codec.variables}
     parts = {

@@ -402,14 +402,17 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     metric = config.further_metric or next(iter(columns))
     labels = tables.natural_order(config.test_options)
     cell, rows = tables.mean_std, []
-    options = dict(config.task_options)
-    if getattr(tokens.make_config(config.task, **options), "scored", None) == 1:
+    options = [
+      {**config.task_options, **x} for x in config.test_options.values()
+    ]
+    tests = [tokens.make_config(config.task, **each) for each in options]
+    if all(getattr(each, "scored", None) == 1 for each in tests):
       count = config.further_batches * config.further_batch_size
 
       def cell(values):
         return share(np.mean(values), count * np.size(values))
 
-      guess = share(chance(config.task, options), count * config.num_seeds)
+      guess = share(chance(config.task, options[0]), count * config.num_seeds)
       rows = [["chance", *[guess] * len(labels)]]
     tables.show(
       ["arm", *labels],

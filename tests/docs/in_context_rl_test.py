@@ -1,4 +1,4 @@
-"""The page on in-context RL runs, and its agent learns."""
+"""The pages on in-context RL and environments run, and the agent learns."""
 
 import pathlib
 import re
@@ -9,9 +9,14 @@ import pytest
 from jaxseq.rl import rl_arms
 from jaxseq.training import configuration
 
-_PAGE = (
-  pathlib.Path(__file__).resolve().parents[2] / "docs" / "in_context_rl.md"
-)
+_DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+
+def _blocks(page):
+  """The blocks of Python of a page, compiled."""
+  text = (_DOCS / page).read_text()
+  blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  return [compile(block, page, "exec") for block in blocks]
 
 
 def _reset(names):
@@ -23,21 +28,26 @@ def _reset(names):
 # A run compiles for half a minute.
 @pytest.mark.slow
 def test_the_agent_of_the_page_remembers_and_its_config_is_one():
-  *blocks, experiment = re.findall(
-    r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL
-  )
+  *blocks, experiment = _blocks("in_context_rl.md")
   names = {}
   for block in blocks:
-    exec(compile(block, _PAGE.name, "exec"), names)
+    exec(block, names)
   # 1.0 as written; without memory 0.5, with a deviation of 0.04 of 128 games.
   assert names["scores"]["mean_return"] > 0.8
   assert names["again"]["mean_return"] == names["scores"]["mean_return"]
-  assert names["shown"].shape == (4, 4)
   assert names["metrics"]["loss"].shape == (3, 2)
   assert [step for step, _ in names["returns"]] == [1024, 2048, 3072, 4096]
-  assert names["observations"].shape == (60, 9)
-  assert len(names["env"].step(*_reset(names))) == 5
-  exec(compile(experiment, _PAGE.name, "exec"), names)
+  exec(experiment, names)
   config = configuration.from_config_dict(rl_arms.Config, names["get_config"]())
   for arm in config.arms:
     assert rl_arms.agent_config(config, arm).env_id == "RecallBit"
+
+
+def test_the_page_on_environments_runs():
+  names = {}
+  for block in _blocks("environments.md"):
+    exec(block, names)
+  assert names["shown"].shape == (4, 4)
+  assert names["observations"].shape == (60, 9)
+  assert len(names["env"].step(*_reset(names))) == 5
+  assert names["first"]["action_mask"].shape == (64,)

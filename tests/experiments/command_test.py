@@ -14,7 +14,6 @@ from jaxseq.training import configuration
 from tests import programs
 from tests.experiments import programs as experiments
 
-_MAIN = "from jaxseq.programs import command; command.main()"
 _SMALL = [
   "--config.num_updates=4",
   "--config.updates_per_chunk=2",
@@ -26,7 +25,7 @@ _SMALL = [
 
 
 def run(*arguments):
-  return programs.run("-c", _MAIN, *arguments)
+  return programs.run("-m", "jaxseq", *arguments)
 
 
 def call(monkeypatch, *arguments):
@@ -94,7 +93,7 @@ def test_wrong_command_lines(arguments, message):
   [
     ("train event", "(did you mean 'events'?)\n"),
     (
-      "train next_element --data=log.csv",
+      "train pointing --data=sets.csv",
       "give --config=FILE.py --config.data_options.path=PATH\n",
     ),
   ],

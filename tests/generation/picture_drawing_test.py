@@ -31,6 +31,11 @@ CASES = {
   "last pixel": {"levels": 3, "context": 0},
   "codes": {"codec": ONE},
   "scales by attention": {"codec": CODEC, "mixer": "attention"},
+  "whole scales": {
+    "codec": CODEC,
+    "mixer": "attention",
+    "whole_scales": True,
+  },
 }
 
 
@@ -115,6 +120,10 @@ def test_guidance_sharpens_what_a_class_changes():
 
 def test_what_is_refused():
   network = network_of()
+  for name, value in (("min_length", 3), ("stop", 1), ("presence_penalty", 1)):
+    sampling = token_sampling.Sampling(**{name: value})
+    with pytest.raises(ValueError, match=f"sampling.{name}: got"):
+      picture_drawing.draw(network, {}, jax.random.key(0), 1, sampling=sampling)
   for options in ({"labels": [1]}, {"guidance": 2.0}):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: got"):
       picture_drawing.draw(network, {}, jax.random.key(0), 1, **options)
@@ -122,6 +131,11 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=f"labels: got {message}|{message}"):
       picture_drawing.draw(
         network_of(classes=3), {}, jax.random.key(0), 1, labels=labels
+      )
+  for options in ({"mixer": "attention"}, {"codec": CODEC}):
+    with pytest.raises(ValueError, match="whole_scales: got True"):
+      network_of(whole_scales=True, **options).init(
+        jax.random.key(0), jnp.zeros((1, 5), jnp.int32)
       )
   other = network_of(codec=picture_codec.CodecConfig(SCALES, patch=3))
   with pytest.raises(ValueError, match="size: got"):

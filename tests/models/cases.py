@@ -169,7 +169,10 @@ def histories(**options):
     splits = splits._replace(
       info=dataclasses.replace(splits.info, preparation=source)
     )
-  arm = recommendation_arms.ArmConfig(network(), batch_size=4, **options)
+  mixer = "attention" if options.get("items") == "sentences" else "gru"
+  arm = recommendation_arms.ArmConfig(
+    network(mixer=mixer), batch_size=4, **options
+  )
   problem = recommendation.Problem(arm, splits)
   kind = getattr(problem, "kind", "recommendation")
   return _case(kind, problem, splits)
@@ -177,7 +180,7 @@ def histories(**options):
 
 @functools.cache
 def items_by(what):
-  """The case of items that are read by their "text", or "semantic" codes."""
+  """The case of items by "text", "semantic" codes or "sentences"."""
   return histories(items=what, levels=2, codes=8)
 
 
@@ -297,6 +300,7 @@ CASES = {
   "pointing": points,
   "set_pointing": lambda: points("sets"),
   "semantic_ids": lambda: items_by("semantic"),
+  "item_sentences": lambda: items_by("sentences"),
 }
 
 

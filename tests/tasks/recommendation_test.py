@@ -91,6 +91,37 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
     recommendation_arms.ArmConfig(nn.NetworkConfig(stack), loss="masked")
 
 
+def test_what_is_rebuilt_needs_items_with_vectors():
+  for options in ({"items": "text"}, {"gaps": True, "mixer": "s5"}):
+    with pytest.raises(ValueError, match="loss: got 'autoencode', expected an"):
+      _arm(loss="autoencode", **options)
+
+
+@pytest.mark.slow
+def test_items_are_told_from_one_vector_and_rank_the_rest():
+  # Nothing follows from the item before: all has to come from the vector.
+  options = {"users": 200, "items": 12, "events": 6, "length": 4}
+  splits = data.load("item_chains", follow=0.0, **options)
+  arm = _arm(d_model=32, batch_size=50, loss="autoencode")
+  problem = recommendation.Problem(arm, splits)
+  optimizer = base.make_optimizer(arm, 800)
+  state = supervised.init(problem, optimizer, jax.random.key(0))
+  state, _ = jax.jit(
+    lambda state, data: supervised.train(problem, optimizer, state, data, 800)
+  )(state, problem.data)
+  measured = jax.jit(problem.evaluate)(state.variables, problem.data)
+  # By how popular items are, and which are there already, it is some .25.
+  assert measured["rebuilt"] > 0.6
+  network, batch = problem.network, base.first(problem.data["test"])
+  items, lengths, _ = network.newest(batch.inputs, batch.lengths)
+  every = network.apply(state.variables, items, lengths)
+  share = jax.nn.softmax(every)[0, : lengths[0]].mean(axis=0)
+  ranked = network.apply(state.variables, *problem.inputs(batch), last=True)
+  np.testing.assert_allclose(np.exp(ranked[0]), share, rtol=1e-4, atol=1e-7)
+  with pytest.raises(ValueError, match="rebuilds: got True, expected False"):
+    item_streams.Users(network, state.variables)
+
+
 def test_items_that_a_user_has_taken_are_recommended_on_demand_alone():
   model = cases.case("recommendation").model
   taken = [list(range(12)), [3], [3, 4]]

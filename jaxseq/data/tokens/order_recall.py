@@ -9,7 +9,9 @@ as one of four bins says, and do not overlap; half of the answers of a batch are
 of its questions after it has balanced the answers, and so is not exact.
 
 It measures what a state keeps: with `questions` above one, so many rows in turn
-are about one excerpt, and tests read it once, and ask copies of its state.
+are about one excerpt, and tests read it once, and ask copies of its state. One
+bit in a row teaches little; with `asked` above one a row has more questions
+behind its excerpt, and with `shortest` some excerpts are shorter.
 """
 
 from collections.abc import Sequence
@@ -44,6 +46,12 @@ class Config:
     vocab_size: number of tokens, the separator V - 1 included. Of a text they
       are its most frequent words, and 0 stands for the others.
     questions: rows in turn that are about the same excerpt.
+    asked: questions of a row, one behind the other; each is answered at its
+      last element.
+    begins: whether a separator stands in front of the excerpt, by which causal
+      attention can tell how far into it an element lies.
+    shortest: elements of the shortest excerpt, behind separators that fill the
+      row; 0 where all have `length`, as those of a text do.
     bin: 0 .. 3, that of the distances of all pairs, the nearest first; None for
       any.
     text: "" for random tokens, "kjv" for the King James Bible, or the path of a
@@ -55,30 +63,52 @@ class Config:
   segment: int = 4
   vocab_size: int = 64
   questions: int = 1
+  asked: int = 1
+  begins: bool = False
+  shortest: int = 0
   bin: int | None = None
   text: str = ""
   part: Literal["train", "test"] = "train"
 
   num_classes = 2
-  scored = 1
 
   def __post_init__(self):
     _validate.literals(self)
-    _validate.at_least(self, segment=1, vocab_size=3, questions=1)
+    _validate.at_least(self, segment=1, vocab_size=3, questions=1, asked=1)
     # So long that each bin has a distance.
-    _validate.at_least(self, length=max(12, 4 * (self.segment + 1)))
+    least = max(12, 4 * (self.segment + 1))
+    _validate.at_least(self, length=least)
+    if self.shortest:
+      _validate.integer("shortest", self.shortest, least, self.length)
+      if self.text:
+        raise _validate.error("shortest", self.shortest, "0 with a text")
     if self.bin is not None:
       _validate.integer("bin", self.bin, 0, 3)
 
   @property
   def time(self) -> int:
     """Length of a sequence."""
-    return self.length + 2 * self.segment + 2
+    return self.before + self.asked * self.question
+
+  @property
+  def before(self) -> int:
+    """Elements before the first question."""
+    return self.begins + self.length
+
+  @property
+  def question(self) -> int:
+    """Elements of a question."""
+    return 2 * self.segment + 2
+
+  @property
+  def scored(self) -> int:
+    """Number of answers of a sequence."""
+    return self.asked
 
   @property
   def shared(self) -> tuple[int, int]:
     """Number of rows in turn that begin alike, and of these elements."""
-    return self.questions, self.length
+    return self.questions, self.before
 
 
 def bins(length: int, segment: int) -> np.ndarray:
@@ -90,8 +120,12 @@ def bins(length: int, segment: int) -> np.ndarray:
     length: elements of an excerpt.
     segment: elements of a segment.
   """
-  shares = (length // 4, length // 3, length // 2, length * 4 // 5)
-  return np.array([segment, *shares])
+  return np.array(_bounds(length, segment))
+
+
+def _bounds(length, segment):
+  """The bounds of the bins, of a length that may be traced."""
+  return segment, length // 4, length // 3, length // 2, length * 4 // 5
 
 
 def ends_sentence(word: str) -> bool:
@@ -130,7 +164,11 @@ def excerpt_starts(
 
 
 def draw_pair(
-  key: jax.Array, begins: jax.Array, which: jax.Array, segment: int
+  key: jax.Array,
+  begins: jax.Array,
+  which: jax.Array,
+  segment: int,
+  size: jax.Array | int | None = None,
 ) -> jax.Array:
   """Draws where two segments of an excerpt begin, the earlier first.
 
@@ -139,13 +177,15 @@ def draw_pair(
     begins: (length,) bool, where a segment may begin; some pair is in the bin.
     which: () integer, the bin.
     segment: elements of a segment.
+    size: elements of the excerpt, the last ones; all of them if None.
 
   Returns:
     (2,) int32; of the starts that have a partner in the bin any, and of its
     partners any.
   """
   length = len(begins)
-  bounds = jnp.asarray(bins(length, segment))
+  bounds = _bounds(length if size is None else size, segment)
+  bounds = jnp.stack([jnp.asarray(bound) for bound in bounds])
   place = jnp.arange(length)
   fits = begins & (place + segment <= length)
   distance = place - place[:, None]
@@ -190,43 +230,66 @@ def _excerpts(text, vocab_size, length, segment, part):
 
 
 def _draw_excerpt(key, config):
-  """An excerpt, and where segments may begin."""
+  """An excerpt, where segments may begin, and the number of its elements."""
   length = config.length
   if not config.text:
     drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
-    return drawn, jnp.ones(length, bool)
+    if not config.shortest:
+      return drawn, jnp.ones(length, bool), jnp.asarray(length)
+    key = jax.random.fold_in(key, 1)
+    size = sampling.integers(key, (), config.shortest, length + 1)
+    inside = jnp.arange(length) >= length - size
+    return jnp.where(inside, drawn, config.vocab_size - 1), inside, size
   options = config.vocab_size, length, config.segment, config.part
   ids, begins, starts = _excerpts(config.text, *options)
   at = jnp.asarray(starts)[sampling.integers(key, (), 0, len(starts))]
-  return tuple(
+  excerpt, begins = (
     lax.dynamic_slice(jnp.asarray(each), (at,), (length,))
     for each in (ids, begins)
   )
+  return excerpt, begins, jnp.asarray(length)
 
 
-def _question(key, config, excerpt, begins, answer):
-  """A sequence of an excerpt and two of its segments, with this answer."""
+def _question(key, config, excerpt, begins, size, answer):
+  """Two segments of an excerpt, each behind a mark, for this answer."""
   key_bin, key_pair = jax.random.split(key)
   which = config.bin
   if which is None:
     which = sampling.integers(key_bin, (), 0, 4)
-  pair = draw_pair(key_pair, begins, jnp.asarray(which), config.segment)
+  pair = draw_pair(key_pair, begins, jnp.asarray(which), config.segment, size)
   shown = jnp.where(answer == 0, pair, pair[::-1])
   first, second = (
     lax.dynamic_slice(excerpt, (start,), (config.segment,)) for start in shown
   )
   mark = jnp.array([config.vocab_size - 1])
-  inputs = jnp.concatenate([excerpt, mark, first, mark, second])
-  last = jnp.arange(config.time) == config.time - 1
-  return sampling.TokenBatch(inputs, jnp.where(last, answer, 0), last)
+  return jnp.concatenate([mark, first, mark, second])
+
+
+def _row(key, config, drawn, answers):
+  """A sequence of an excerpt, as it was drawn, and questions about it."""
+  keys = key[None]
+  if config.asked > 1:
+    keys = jax.random.split(key, config.asked)
+
+  def ask(key, answer):
+    return _question(key, config, *drawn, answer)
+
+  mark = jnp.full(int(config.begins), config.vocab_size - 1)
+  asked = jax.vmap(ask)(keys, answers).reshape(-1)
+  inputs = jnp.concatenate([mark, drawn[0], asked])
+  place = jnp.arange(config.time) - config.before
+  which, at = jnp.divmod(place, config.question)
+  mask = (place >= 0) & (at == config.question - 1)
+  return sampling.TokenBatch(inputs, jnp.where(mask, answers[which], 0), mask)
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
-  """Samples one question about one excerpt."""
+  """Samples one excerpt, and what is asked about it."""
   key_excerpt, key_question, key_answer = jax.random.split(key, 3)
-  excerpt, begins = _draw_excerpt(key_excerpt, config)
-  answer = sampling.integers(key_answer, (), 0, 2)
-  return _question(key_question, config, excerpt, begins, answer)
+  drawn = _draw_excerpt(key_excerpt, config)
+  shape = () if config.asked == 1 else (config.asked,)
+  answers = sampling.integers(key_answer, shape, 0, 2).reshape(config.asked)
+  return _row(key_question, config, drawn, answers)
 
 
 class OrderRecall(sampling.Task):
@@ -240,21 +303,22 @@ class OrderRecall(sampling.Task):
     """Samples a batch, as `sampling.Task.sample` does.
 
     Rows in turn are about the same excerpt, as many as `questions` says. Of an
-    odd number of rows one more has the answer 0.
+    odd number of answers one more is 0.
     """
     rows = config.questions
     key_excerpt, key_question, key_answer = jax.random.split(key, 3)
-    excerpts = jax.vmap(lambda key: _draw_excerpt(key, config))(
+    drawn = jax.vmap(lambda key: _draw_excerpt(key, config))(
       jax.random.split(key_excerpt, -(-batch_size // rows))
     )
-    excerpts = jax.tree.map(
-      lambda x: jnp.repeat(x, rows, axis=0)[:batch_size], excerpts
+    drawn = jax.tree.map(
+      lambda x: jnp.repeat(x, rows, axis=0)[:batch_size], drawn
     )
-    answers = jnp.arange(batch_size, dtype=jnp.int32) % 2
-    return jax.vmap(lambda *each: _question(each[0], config, *each[1:]))(
+    answers = jnp.arange(batch_size * config.asked, dtype=jnp.int32) % 2
+    answers = jax.random.permutation(key_answer, answers)
+    return jax.vmap(lambda key, *rest: _row(key, config, *rest))(
       jax.random.split(key_question, batch_size),
-      *excerpts,
-      jax.random.permutation(key_answer, answers),
+      drawn,
+      answers.reshape(batch_size, config.asked),
     )
 
 

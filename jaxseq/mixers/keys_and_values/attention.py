@@ -17,10 +17,12 @@ al., "HiP", arXiv:2406.09827.
 
 Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
 are forgotten: the state has a fixed size. With `bidirectional` an element sees
-all others of its episode, as in BERT, and there is no state.
+all others of its episode, as in BERT, and there is no state; with the option
+`blocks` of `apply` it sees all of its block, and the state goes on.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -35,6 +37,7 @@ from jaxseq.mixers.keys_and_values import _block_keys
 from jaxseq.mixers.keys_and_values import _heads
 from jaxseq.mixers.keys_and_values import _relative
 from jaxseq.mixers.keys_and_values import _tree_bias
+from jaxseq.mixers.keys_and_values import _whole_blocks
 from jaxseq.mixers.keys_and_values import block_float
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.attention import window
@@ -245,6 +248,7 @@ def apply(
   scheme="halo",
   mask=None,
   clusters=None,
+  blocks=None,
 ):
   """Runs attention over a sequence; the work grows with time * window.
 
@@ -256,7 +260,16 @@ def apply(
       which bidirectional attention leaves out; nothing else sees it anyway.
     clusters: (*batch, time, tree_levels) integers, the cluster of each element
       at each level, the smallest first.
+    blocks: sizes of blocks, one behind the other, of which elements see all of
+      their own, what follows in it, too, beside what lies before (arXiv:
+      2404.02905, whose blocks are scales); None for what lies before alone. All
+      pairs of elements are there at once. Only without resets, `axis`,
+      "relative" positions and a search for keys.
   """
+  attend = recurrence.window_attention
+  if blocks is not None:
+    sizes = _whole_blocks.check(config, blocks, x, reset, axis)
+    attend = functools.partial(_whole_blocks.attend, sizes=sizes)
   if config.bidirectional:
     contract.check_mask(mask, x)
     q, k, v = (jnp.moveaxis(z, -2, -3) for z in _turned(config, params, x))
@@ -272,7 +285,7 @@ def apply(
     state = initial_state(config, x.shape[:-2], contract.wide_dtype(x))
     return contract.project(params, "W_o", o), state
   options = {"reset": reset, "axis": axis, "scheme": scheme}
-  o, state = _attended(config, params, x, state, **options)
+  o, state = _attended(config, params, x, state, attend, **options)
   return contract.project(params, "W_o", o), state
 
 

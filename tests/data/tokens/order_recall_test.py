@@ -96,6 +96,39 @@ def test_questions_obey_the_rules():
   assert counts.tolist() == [0, 0, 16, 0]
 
 
+def test_rows_of_several_questions_and_shorter_excerpts():
+  config = tokens.make_config(
+    "order_recall",
+    length=24,
+    segment=2,
+    vocab_size=512,
+    asked=3,
+    begins=True,
+    shortest=12,
+  )
+  sample = tokens.get("order_recall").sample
+  batch = jax.device_get(sample(jax.random.key(0), config, 8))
+  assert batch.inputs.shape == (8, 1 + 24 + 3 * 6)
+  assert (batch.inputs[:, 0] == 511).all()
+  ends = 24 + 6 * np.arange(1, 4)
+  assert (np.flatnonzero(batch.mask[0]) == ends).all()
+  answers = batch.targets[:, ends]
+  assert answers.sum() == 12
+  sizes = []
+  for row, known in zip(batch.inputs, answers):
+    excerpt = row[1:25]
+    sizes.append(24 - np.argmin(excerpt == 511))
+    assert (excerpt[-sizes[-1] :] < 511).all()
+    windows = np.lib.stride_tricks.sliding_window_view(excerpt, 2)
+    for mark, first, answer in zip([25, 31, 37], [26, 32, 38], known):
+      assert row[mark] == row[first + 2] == 511
+      pair = row[first : first + 2], row[first + 3 : first + 5]
+      places = [np.flatnonzero((windows == x).all(axis=1)) for x in pair]
+      assert answer == int(places[0][0] > places[1][0])
+      assert abs(places[0][0] - places[1][0]) <= sizes[-1] * 4 // 5
+  assert 12 <= min(sizes) < max(sizes) <= 24
+
+
 @pytest.mark.slow
 def test_questions_on_a_text(tmp_path):
   rng = np.random.default_rng(0)
@@ -139,7 +172,11 @@ def test_one_reading_of_an_excerpt_serves_all_its_questions():
 
 
 @pytest.mark.parametrize(
-  "options", [{"bin": 4}, {"length": 11}, {"segment": 16}, {"questions": 0}]
+  "options",
+  [
+    *({"bin": 4}, {"length": 11}, {"segment": 16}, {"questions": 0}),
+    *({"asked": 0}, {"shortest": 19}, {"shortest": 65}),
+  ],
 )
 def test_wrong_options_are_named(options):
   name = "length" if "segment" in options else next(iter(options))

@@ -161,6 +161,56 @@ def test_both_sides_of_an_episode_without_its_padding(x64):
     attention.Config(8, positions="relative", bidirectional=True)
 
 
+def test_whole_blocks_one_by_one_and_at_once(x64):
+  config = attention.Config(8, heads=4, kv_heads=2, window=6, scale=0.7)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: np.asarray(w, np.float64) for name, w in params.items()}
+  x = np.random.default_rng(0).normal(size=(2, 14, 8))
+  sizes = (1, 4, 9)
+
+  def whole(x, sizes=sizes):
+    return attention.apply(config, params, x, blocks=sizes)
+
+  y, last = whole(x)
+  state, begin = None, 0
+  for size in sizes:
+    piece = x[:, begin : begin + size]
+    one, state = attention.apply(config, params, piece, state, blocks=(size,))
+    # float64 rounding.
+    np.testing.assert_allclose(one, y[:, begin : begin + size], rtol=1e-11)
+    begin += size
+  chex.assert_trees_all_close(state, last, rtol=1e-12)
+  # A block sees all of itself, and nothing of what comes behind it.
+  other = x.copy()
+  other[:, 4] += 1
+  changed = (whole(other)[0] != y).any(axis=(0, 2))
+  assert not changed[0]
+  assert changed[1:5].all()
+  other = x.copy()
+  other[:, 5:] += 1
+  np.testing.assert_array_equal(whole(other)[0][:, :5], y[:, :5])
+  # Blocks of one element each are what attention is without any.
+  expected, plain = attention.apply(config, params, x)
+  y, last = whole(x, (1,) * 14)
+  np.testing.assert_allclose(y, expected, rtol=1e-11, atol=1e-12)
+  chex.assert_trees_all_close(last, plain, rtol=1e-12)
+
+
+def test_blocks_are_checked():
+  x = jnp.zeros((1, 4, 8))
+  for options, keywords, message in (
+    ({}, {"blocks": (1, 2)}, "blocks: got .* add up to 4"),
+    ({"bidirectional": True}, {}, "bidirectional: got True, expected False"),
+    ({"positions": "relative"}, {}, "positions: got 'relative'"),
+    ({"select": "hip"}, {}, "select: got 'hip', expected 'all' with blocks"),
+    ({}, {"reset": jnp.zeros((1, 4), bool)}, "reset: got .* with blocks"),
+  ):
+    config = attention.Config(8, **options)
+    params = attention.init(jax.random.key(0), config)
+    with pytest.raises(ValueError, match=message):
+      attention.apply(config, params, x, **{"blocks": (1, 3)} | keywords)
+
+
 def test_a_window_is_the_memory_of_segments(x64):
   """Segment by segment, each sees as many elements before it as it is long.
 

@@ -1,0 +1,77 @@
+"""Attention that sees all of an element's own block, and the blocks before."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.keys_and_values import _tree_bias
+
+
+def check(config, blocks, x, reset, axis):
+  """Checks the sizes of blocks, and that nothing stands in their way."""
+  sizes = tuple(map(int, blocks))
+  time = x.shape[-2]
+  if min(sizes, default=0) < 1 or sum(sizes) != time:
+    expected = f"sizes of at least 1 that add up to {time}, the elements of x"
+    raise contract.error("blocks", blocks, expected)
+  for name, value, fits, expected in (
+    ("bidirectional", config.bidirectional, not config.bidirectional, "False"),
+    ("select", config.select, config.select == "all", "'all'"),
+    (
+      *("positions", config.positions, config.positions != "relative"),
+      "'rotary' or 'none'",
+    ),
+    ("reset", "some", reset is None, "None"),
+    ("axis", axis, axis is None, "None"),
+  ):
+    if not fits:
+      raise contract.error(name, value, f"{expected} with blocks")
+  return sizes
+
+
+def attend(q, k, v, window, init, *, sizes, embed, **unused):
+  """Lets elements attend to their block, and to `window` elements before them.
+
+  Args:
+    q: (*batch, time, heads, d).
+    k: (*batch, time, groups, d).
+    v: as k.
+    window: as of `recurrence.window_attention`, as `init` and `embed`.
+    init: likewise.
+    sizes: of the blocks.
+    embed: likewise.
+    **unused: further options of that function, which are not set.
+
+  Returns:
+    q's shape, and the state after the last element.
+  """
+  del unused  # There are neither resets nor axes.
+  *batch, time = q.shape[:-2]
+  ends = np.repeat(np.cumsum(sizes), sizes)
+  place = np.arange(-window, time)
+  away = np.arange(time)[:, None] - place
+  seen = jnp.asarray((place < ends[:, None]) & (away <= window))
+  length = jnp.zeros(batch, jnp.promote_types(k.dtype, jnp.float32))
+  if init is None:
+    blank = jnp.zeros((*batch, window, *k.shape[-2:]), k.dtype)
+    init = recurrence.WindowState(blank, blank, length)
+  keys, values = (
+    jnp.concatenate([cache.astype(x.dtype), x], axis=-3)
+    for cache, x in ((init.keys, k), (init.values, v))
+  )
+  # Of the cache, what there has been.
+  held = place >= -init.length[..., None]
+  bias = jnp.where(seen & held[..., None, :], 0.0, -jnp.inf)[..., None, :, :]
+  if embed is None:
+    turned = q, keys
+  else:
+    index = jnp.arange(window + time)
+    turned = embed(q, index[window:]), embed(keys, index)
+  by_head = (jnp.moveaxis(z, -2, -3) for z in (*turned, values))
+  o = jnp.moveaxis(_tree_bias.attend(*by_head, bias, None), -3, -2)
+  length = init.length.astype(length.dtype) + time
+  state = recurrence.WindowState(
+    keys[..., time:, :, :], values[..., time:, :, :], length
+  )
+  return o, state
