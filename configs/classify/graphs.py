@@ -17,8 +17,9 @@ right 0.87, 0.89 and 0.89 in the order `tree`, 0.58, 0.48 and 0.49 in `node`,
 and all in `paths` (three seeds).
 
 Variants: `colors`, how many nodes have one of four colors, which a GRU counts
-and attention without positions does not; `distance`, how far two marked nodes lie apart; `tiny`, which
-learns nothing, and shows in seconds whether everything works.
+and attention without positions does not; `distance`, how far two marked nodes
+lie apart; `tiny`, which learns nothing, and shows in seconds whether everything
+works.
 """
 
 from configs import blocks
