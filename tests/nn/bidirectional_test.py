@@ -26,11 +26,10 @@ def test_each_output_sees_its_whole_episode_and_no_other():
   y = jax.jit(model.apply)(variables, x, reset)
   assert y.shape == (2, 6, 8)
   params = variables["params"]
+  apply = jax.jit(mixers.get("gru").apply, static_argnums=0)
   for part in (slice(0, 2), slice(2, 6)):
-    ahead, _ = mixers.get("gru").apply(GRU, params["forward"], x[:, part])
-    back, _ = mixers.get("gru").apply(
-      GRU, params["backward"], jnp.flip(x[:, part], 1)
-    )
+    ahead, _ = apply(GRU, params["forward"], x[:, part])
+    back, _ = apply(GRU, params["backward"], jnp.flip(x[:, part], 1))
     alone = jnp.concatenate([ahead, jnp.flip(back, 1)], -1)
     np.testing.assert_allclose(y[:, part], alone, **CLOSE)
 
