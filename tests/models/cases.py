@@ -70,16 +70,19 @@ def splits_of(make, info):
 
 
 def _case(kind, problem, splits, select=lambda variables: variables):
-  variables = jax.jit(problem.init)(jax.random.key(0))
-  # Biases are zeros at first, and would hide what is lost.
-  variables = jax.tree.map(
-    lambda x: (
-      x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape))
-      if jnp.issubdtype(x.dtype, jnp.inexact)
-      else x
-    ),
-    variables,
-  )
+  @jax.jit
+  def init(key):
+    # Biases are zeros at first, and would hide what is lost.
+    return jax.tree.map(
+      lambda x: (
+        x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape))
+        if jnp.issubdtype(x.dtype, jnp.inexact)
+        else x
+      ),
+      problem.init(key),
+    )
+
+  variables = init(jax.random.key(0))
   about = {"arm": "gru", "seed": 0}
   model = models.make(kind, problem.network, select(variables), splits, about)
   return Case(model, problem, splits, variables)
