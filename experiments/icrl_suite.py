@@ -6,11 +6,11 @@ r"""In-context RL over many environments: every arm on each of them.
 
 Each environment is a run of `experiments.icrl` in a sub-directory of its own,
 and what is finished is not done again. The suite ends with tables of returns in
-evaluation and in training, of speeds, and of aggregates with bootstrap
-intervals; with `DIR/learning_curves.png`, `DIR/aggregates.png` and
-`DIR/results.json`. Of the arms that the config films, an episode of each
-environment is drawn as `DIR/ENVIRONMENT/episode_ARM.gif`. The second command
-plays new episodes with the newest checkpoints.
+evaluation and in training, of speeds, of returns at equal seconds, and of
+aggregates with bootstrap intervals; with `DIR/learning_curves.png`,
+`DIR/aggregates.png` and `DIR/results.json`. Of the arms that the config films,
+an episode of each environment is drawn as `DIR/ENVIRONMENT/episode_ARM.gif`.
+The second command plays new episodes with the newest checkpoints.
 """
 
 from jaxseq.programs import command

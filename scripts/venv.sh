@@ -173,7 +173,9 @@ if ! uv_install $project; then
   pip_install $project
 fi
 # Compiled by as many processes as there are cores, and without the packages'
-# own tests; pip compiles all that it installs, one file after the other.
-"$python" -m compileall -q -j 0 -x '/tests/' "$dir"/lib/python*/site-packages \
-  </dev/null >/dev/null 2>&1 || :
+# own tests and what is large and hardly imported; pip compiles all that it
+# installs, one file after the other.
+"$python" -m compileall -q -j 0 \
+  -x '/(tests|debugpy|fontTools|onnxruntime|openai|pip|pygments|setuptools)/' \
+  "$dir"/lib/python*/site-packages </dev/null >/dev/null 2>&1 || :
 printf '%s\n' "$place" "$inputs" >"$stamp"

@@ -2,16 +2,24 @@
 
 import ast
 import collections
+import functools
 import pathlib
 import re
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SOURCES = {
-  path.relative_to(ROOT): ast.parse(path.read_text())
-  for path in sorted((ROOT / "jaxseq").rglob("*.py"))
-}
+
+
+@functools.cache
+def sources():
+  """Returns the trees of all modules, by their paths."""
+  return {
+    path.relative_to(ROOT): ast.parse(path.read_text())
+    for path in sorted((ROOT / "jaxseq").rglob("*.py"))
+  }
+
+
 # A docstring that begins so does not name what it is about.
 SUBORDINATE = re.compile(
   r"(What|How|Which|Where|When|Whether|From|Why|Who|If|That|Of|Those|As)\b"
@@ -82,7 +90,7 @@ def test_what_the_checks_look_for_they_find():
 def test_docstrings_of_modules_say_what_the_module_is():
   wrong = [
     f"{path}: {ast.get_docstring(tree).splitlines()[0]}"
-    for path, tree in SOURCES.items()
+    for path, tree in sources().items()
     if SUBORDINATE.match(ast.get_docstring(tree))
   ]
   assert not wrong, "\n".join(wrong)
@@ -91,7 +99,7 @@ def test_docstrings_of_modules_say_what_the_module_is():
 def test_docstrings_of_functions_and_classes_name_what_they_are_about():
   wrong = [
     f"{path}:{node.lineno}: {words.splitlines()[0]}"
-    for path, tree in SOURCES.items()
+    for path, tree in sources().items()
     for node in ast.walk(tree)
     if isinstance(node, ast.FunctionDef | ast.ClassDef)
     and (words := ast.get_docstring(node))
@@ -103,7 +111,7 @@ def test_docstrings_of_functions_and_classes_name_what_they_are_about():
 def test_docstrings_of_private_functions_are_one_sentence():
   wrong = [
     f"{path}:{node.lineno}: {node.name}"
-    for path, tree in SOURCES.items()
+    for path, tree in sources().items()
     for node in private_functions(tree)
     if "\n" in (ast.get_docstring(node) or "")
   ]
@@ -119,7 +127,7 @@ KINDS = pathlib.PurePath("jaxseq/data/sources")
 
 def test_no_two_modules_share_a_name():
   paths = collections.defaultdict(list)
-  for path in SOURCES:
+  for path in sources():
     if path.stem not in {"__init__", *SHARED} and path.parent != KINDS:
       paths[path.stem].append(str(path))
   wrong = [found for found in paths.values() if len(found) > 1]
@@ -143,7 +151,7 @@ def test_modules_keep_their_names_when_imported(path):
 def test_names_say_what_they_hold_in_american_spelling():
   wrong = [
     f"{path}:{line}: {name}"
-    for path, tree in SOURCES.items()
+    for path, tree in sources().items()
     for name, line in [(path.stem, 1), *named(tree)]
     if name in VAGUE or BRITISH.search(name)
   ]
@@ -153,7 +161,7 @@ def test_names_say_what_they_hold_in_american_spelling():
 def test_private_functions_have_one_line_of_docstring():
   wrong = [
     f"{path}:{node.lineno}: {node.name}"
-    for path, tree in SOURCES.items()
+    for path, tree in sources().items()
     for node in private_functions(tree)
     if re.search(r"^\s*(Args|Returns):", ast.get_docstring(node) or "", re.M)
   ]

@@ -230,12 +230,14 @@ def import_lines(*layers):
 def test_imports_touch_no_device():
   # With a platform that does not exist, jax fails as soon as it looks for a
   # device; the last lines check that it does.
+  # Nor is an array made, as that takes a device.
   code = """
+import sys
 import jax
 try:
   jax.devices()
 except RuntimeError:
-  print("no device was touched")
+  print("no device was touched", "gymnax" in sys.modules)
 """
   lines = import_lines(
     "recurrence", "mixers", "nn", "interop", "training", "rl", "spr"
@@ -245,14 +247,7 @@ except RuntimeError:
     JAX_PLATFORMS="no_such_platform",
   )
   assert result.returncode == 0, result.stderr
-  assert result.stdout == "no device was touched\n"
-
-
-def test_imports_make_no_arrays():
-  lines = import_lines("rl", "spr", "training")
-  after = "print(len(jax.live_arrays()), 'gymnax' in sys.modules)"
-  result = run_python("\n".join(["import jax, sys", *lines, after]))
-  assert result.stdout == "0 False\n", result.stderr
+  assert result.stdout == "no device was touched False\n"
 
 
 def test_imports_are_fast():
@@ -264,10 +259,9 @@ import jaxseq
 jaxseq.recurrence, jaxseq.mixers, jaxseq.nn
 print(time.process_time() - start)
 """
-  # Processor time, and the best of three, so that a busy machine matters
+  # Processor time, and up to three attempts, so that a busy machine matters
   # little. Flax and chex alone take 0.15 s.
-  seconds = min(float(run_python(code).stdout) for _ in range(3))
-  assert seconds < 0.5
+  assert any(float(run_python(code).stdout) < 0.5 for _ in range(3))
 
 
 def test_agents_load_no_games():

@@ -22,7 +22,7 @@ from configs.icrl import quickstart
 from jaxseq.programs import icrl_suite
 
 # Returns of a random and of a reference player.
-_BOUNDS = {
+BOUNDS = {
   "RepeatPreviousEasy": (-0.51, 1.0),
   "RepeatFirstEasy": (-0.5, 1.0),
   "CountRecallEasy": (-0.93, 1.0),
@@ -58,7 +58,7 @@ def _suite(comparison, arms, *games, **fields) -> icrl_suite.Config:
   return icrl_suite.Config(
     **same | {"arms": arms, **fields},
     environments={game: {} for game in games},
-    bounds={game: _BOUNDS[game] for game in games},
+    bounds={game: BOUNDS[game] for game in games},
   )
 
 
@@ -68,11 +68,11 @@ get_config = variants.Variants(
   full=_suite(
     quickstart.FULL,
     ARMS,
-    *_BOUNDS,
+    *BOUNDS,
     num_seeds=4,  # As many on each of two cores.
     films=("s5",),
   ),
-  gtrxl=_suite(quickstart.FULL, GTRXL, *_BOUNDS, num_seeds=4),
+  gtrxl=_suite(quickstart.FULL, GTRXL, *BOUNDS, num_seeds=4),
   tiny=_suite(
     quickstart.TINY,
     {"gru": quickstart.TINY.arms["gru"], **NONE},

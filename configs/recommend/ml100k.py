@@ -13,10 +13,12 @@ and NDCG@10 .097.
 Variants: `gaps`, of S5 with and without the gaps of time; `losses`, of what
 training looks at; `bert4rec`, asked for hidden films from both sides; `text`,
 films by their words beside films by vectors of their own, with a tenth of the
-films in no training history; `semantic`, films by the codes of their words;
-`ml1m`, for the files of MovieLens-1M
-(`--config.data_options.path=ml-1m`), where others reach an HR@10 of .30 with
-attention and the full cross-entropy.
+films in no training history; `recformer`, histories as sentences of films'
+words, in Recformer's stages, with films left out likewise; `semantic`, films by
+the codes of their words; `wishes`, the same with lists that are to be of one
+genre; `autoencode`, histories of ten told from one vector of them; `ml1m`, for
+the files of MovieLens-1M (`--config.data_options.path=ml-1m`), where others
+reach an HR@10 of .30 with attention and the full cross-entropy.
 """
 
 import dataclasses
@@ -88,6 +90,26 @@ get_config = variants.Variants(
     {"ids": blocks.arm("gru"), "text": {**blocks.arm("gru"), "items": "text"}},
     data_options={"texts": True, "cold": 0.1},
   ),
+  recformer=_other(
+    {
+      "text": {**blocks.arm("gru"), "items": "text"},
+      "recformer": {
+        **blocks.bare("attention", num_layers=2, dropout=0.0)["attention"],
+        "items": "sentences",
+        "sentences": {"hidden": 192, "items": 10, "length": 128},
+        "stages": (0.2, 0.5, 0.3),
+      },
+    },
+    data_options={"texts": True, "cold": 0.1},
+    num_seeds=1,
+    num_updates=1500,
+    updates_per_chunk=50,
+    chunks_per_evaluation=2,
+    optimizer={
+      **supervised.adamw(1e-3, 0.0, warmup_steps=50),
+      "schedule": "linear",
+    },
+  ),
   semantic=_other(
     {
       "codes": {**blocks.arm("gru"), "items": "semantic"},
@@ -105,6 +127,22 @@ get_config = variants.Variants(
       },
     },
     data_options={"texts": True},
+  ),
+  wishes=_other(
+    {
+      "codes": {**blocks.arm("gru"), "items": "semantic"},
+      "wishes": {**blocks.arm("gru"), "items": "semantic", "wish": "class"},
+    },
+    data_options={"texts": True},
+    num_seeds=1,
+  ),
+  autoencode=_other(
+    {
+      "gru": blocks.arm("gru"),
+      "gru_autoencode": {**blocks.arm("gru"), "loss": "autoencode"},
+    },
+    data_options={"length": 10},
+    num_seeds=1,
   ),
   ml1m=_other(
     {"sasrec": SASREC, "gru4rec": blocks.arm("gru")},

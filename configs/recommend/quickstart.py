@@ -7,8 +7,12 @@ r"""Items of which each has one that mostly follows it: which one is next?
 a network that knows which item follows can come above .8.
 
 Variants: `table`, for a table of your own with the columns user, item and time
-(`--config.data_options.path=ratings.csv`); `tiny`, which learns nothing, and
-shows in seconds whether everything works.
+(`--config.data_options.path=ratings.csv`); `wishes`, of items that have one of
+four kinds, with lists that are to be of one of them; `autoencode`, of what a
+network learns that tells ten items from one vector of them; `tiny`,
+`tiny_sentences` (items by sentences of their words, in stages) and
+`tiny_wishes`, which learn nothing, and show in seconds whether everything
+works.
 """
 
 from configs import blocks
@@ -27,6 +31,13 @@ FULL = recommendation.Config(
   arms=blocks.arms("gru", "mamba")
   | blocks.bare("attention", **blocks.TRANSFORMER),
 )
+WISHES = {"items": "semantic", "wish": "kind"}
+SENTENCES = {
+  **blocks.bare("attention")["attention"],
+  "items": "sentences",
+  "sentences": {"words": 64, "hidden": 8, "window": 4, "items": 3},
+  "stages": (0.25, 0.5, 0.25),
+}
 get_config = variants.Variants(
   full=FULL,
   table=configuration.updated(
@@ -37,5 +48,34 @@ get_config = variants.Variants(
   ),
   tiny=supervised.tiny(
     FULL, data_options={"users": 12, "items": 15, "events": 6}
+  ),
+  autoencode=configuration.updated(
+    FULL,
+    data_options={"length": 10},
+    arms={
+      "gru": blocks.arm("gru"),
+      "gru_autoencode": {**blocks.arm("gru"), "loss": "autoencode"},
+    },
+  ),
+  wishes=configuration.updated(
+    FULL,
+    data_options={"texts": True},
+    arms={"gru": {**blocks.arm("gru"), **WISHES}},
+  ),
+  tiny_wishes=configuration.updated(
+    supervised.tiny(
+      FULL,
+      data_options={"users": 12, "items": 45, "events": 6, "texts": True},
+    ),
+    arms={"gru": {**blocks.arm("gru"), **WISHES}},
+  ),
+  tiny_sentences=configuration.updated(
+    supervised.tiny(
+      FULL,
+      data_options={"users": 12, "items": 15, "events": 6, "texts": True},
+      num_updates=8,
+    ),
+    network={"stack": {"dropout": 0.0}},
+    arms={"recformer": SENTENCES},
   ),
 )

@@ -38,6 +38,7 @@ SETS = _registry.Registry(
     "ett": "jaxseq.data.files.ett:load",
     "event_lists": "jaxseq.data.sources.events:load_lists",
     "event_log": "jaxseq.data.event_logs:load",
+    "event_origins": "jaxseq.data.event_origins:load",
     "event_table": "jaxseq.data.sources.events:load",
     "fashion": "jaxseq.data.images:fashion",
     "followers": "jaxseq.data.event_graphs:followers",

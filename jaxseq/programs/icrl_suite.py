@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import configuration
 from jaxseq.training import finite
+from jaxseq.training import per_seed
 from jaxseq.training import plots
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
@@ -71,6 +73,34 @@ def normalized(config: Config, results: Any, arm: str) -> np.ndarray:
   return np.stack(columns, axis=1)
 
 
+def at_equal_seconds(
+  results: Any, directory: pathlib.Path
+) -> dict[str, dict[str, per_seed.PerSeed]]:
+  """Returns what arms had reached when the fastest of them was through.
+
+  Args:
+    results: of the suite, by environment and arm.
+    directory: of its runs.
+
+  Returns:
+    By environment and arm, the mean return in training of each seed, see
+    `curves.after`; NaN where too few updates were made to tell a speed.
+  """
+  reached = {}
+  for env_id, of_arms in results.items():
+    places = {arm: directory / env_id / arm for arm in of_arms}
+    seconds = [
+      curves.curve(place)[0][-1] / curves.speed(place, "cpu")
+      for place in places.values()
+    ]
+    least = min(filter(math.isfinite, seconds), default=math.nan)
+    reached[env_id] = {
+      arm: curves.after(place, least, clock="cpu")
+      for arm, place in places.items()
+    }
+  return reached
+
+
 def finish(
   config: Config,
   directory: pathlib.Path,
@@ -102,6 +132,15 @@ def finish(
       lambda env, arm: f"{_speed(config, directory / env / arm):,.0f}",
       "Environment steps per second in training, of all seeds together",
     )
+    if len(config.arms) > 1:
+      reached = at_equal_seconds(results, directory)
+      suite.show(
+        config,
+        results,
+        lambda env, arm: tables.mean_std(reached[env][arm]),
+        "Return in training at equal seconds of the processor: those in which"
+        f" the fastest arm ends; {tables.over_seeds(config.num_seeds)}",
+      )
   ours = suite.show_aggregates(
     {arm: normalized(config, results, arm) for arm in config.arms},
     "Normalised returns with 95 % bootstrap intervals",

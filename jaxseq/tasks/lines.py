@@ -100,7 +100,10 @@ LINES = {
   "recommend": Line(
     "jaxseq.tasks.recommendation",
     _task("recommendation")
-    | {"semantic_ids": "jaxseq.tasks.items.semantic_recommendation"},
+    | {
+      "semantic_ids": "jaxseq.tasks.items.semantic_recommendation",
+      "item_sentences": "jaxseq.tasks.items.sentence_recommendation",
+    },
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),

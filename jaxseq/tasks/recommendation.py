@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
@@ -26,9 +27,11 @@ from jaxseq.tasks import task
 from jaxseq.tasks.items import item_losses
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import item_wishes
 from jaxseq.tasks.items import ranking
 from jaxseq.tasks.items import recommendation_answers
 from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.items import sentence_stages
 from jaxseq.tasks.items.item_network import ItemNetwork
 from jaxseq.training import per_seed
 from jaxseq.training import supervised
@@ -58,6 +61,8 @@ class Problem(base.ArrayProblem):
 
   validated = "ndcg_10"
   at_least = 128
+  # Of those of `sentence_stages`.
+  stage = sentence_stages.FIRST
 
   def __init__(self, arm: recommendation_arms.ArmConfig, splits: data.Splits):
     network = recommendation_arms.make_network(arm, splits)
@@ -67,13 +72,16 @@ class Problem(base.ArrayProblem):
     self.known = recommendation_arms.item_variables(arm, splits)
     if arm.items == "semantic":
       self.kind = "semantic_ids"
+    if arm.items == "sentences":
+      self.kind, self.make_arm = "item_sentences", sentence_stages.Arm
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network, and what is known of items."""
     batch = base.first(self.data["train"])
-    variables = self.network.init(
-      key, *self.inputs(batch), **self.keywords(batch)
-    )
+    options = self.keywords(batch)
+    if self.arm.items == "sentences" and self.arm.stages[0]:
+      options["method"] = "everything"
+    variables = self.network.init(key, *self.inputs(batch), **options)
     if self.known is not None:
       known = {name: jnp.asarray(x) for name, x in self.known.items()}
       variables = {**variables, item_network.ITEMS: known}
@@ -91,10 +99,26 @@ class Problem(base.ArrayProblem):
     self, variables: base.PyTree, batch: Any, carry: base.PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the objective on a batch, see `loss` of the options."""
+    if self.arm.items == "sentences":
+      objective = sentence_stages.next_item
+      if self.stage == sentence_stages.PRETRAINING:
+        objective = sentence_stages.pretraining
+      return objective(self, variables, batch, carry, key)
     if self.arm.items == "semantic":
+      options = {}
+      if self.network.wishes:
+        key, cut, draw = jax.random.split(key, 3)
+        lengths, target = sentence_stages.cut(batch, cut)
+        batch = batch._replace(lengths=lengths)
+        known, first = (
+          item_wishes.of_network(variables),
+          self.network.first_word,
+        )
+        options["words"] = item_wishes.draw(known, target, first, draw)
       (nats, counted), collections, penalty = base.in_training(
         *(self.network, variables, key, *self.inputs(batch), batch.targets),
         method="nats",
+        **options,
       )
       # The nats of an item are those of all its tokens.
       items = counted.sum() / self.network.levels
@@ -103,6 +127,13 @@ class Problem(base.ArrayProblem):
     if self.arm.loss == "full":
       return super().loss(variables, batch, carry, key)
     key, draw = jax.random.split(key)
+    if self.arm.loss == "autoencode":
+      logits, collections, penalty = base.in_training(
+        self.network, variables, key, *self.inputs(batch)
+      )
+      value, accuracy = _rebuilt(logits, *self.inputs(batch))
+      metrics = {"train_rebuilt": accuracy}
+      return value + penalty, supervised.Loss(metrics, collections, carry)
     if self.arm.loss == "masked":
       # The last target is an item of the history like all others.
       items = jnp.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
@@ -166,6 +197,10 @@ class Problem(base.ArrayProblem):
       variables, *self.inputs(batch), last=True, **self.keywords(batch)
     )
     metrics = item_metrics.of_scores(logits, batch, self.network.repeats)
+    if self.arm.loss == "autoencode":
+      newest = self.network.newest(*self.inputs(batch))[:2]
+      again = self.network.apply(variables, *newest)
+      metrics["rebuilt"] = _rebuilt(again, *newest)[1]
     return metrics, len(batch.inputs)
 
   def by_user(
@@ -184,6 +219,12 @@ class Problem(base.ArrayProblem):
     metrics = super().evaluate(variables, data)
     tallies = metrics[supervised.TALLIES] * len(data["test"].inputs)
     return {**metrics, supervised.TALLIES: tallies}
+
+
+def _rebuilt(logits, items, lengths):
+  """The cross-entropy of items by what is rebuilt, and the share told right."""
+  real = masks.inside(items.shape[1], lengths)
+  return base.cross_entropy(logits, jnp.maximum(items - 1, 0), real)[:2]
 
 
 def _baselines(splits, config, part):
@@ -221,15 +262,36 @@ def _adapted(line, splits):
   floor = functools.cache(functools.partial(item_metrics.strongest, splits))
 
   def more(config, arm, source):
-    del arm, source
+    del source
     reference = functools.partial(floor, config.repeats)
-    return functools.partial(_paired, splits, reference)
+    return functools.partial(_paired, splits, arm, reference)
 
   figures = item_metrics.figures_of(splits)
   return dataclasses.replace(line, figures=figures, more=more)
 
 
-def _paired(splits, floor, program, variables, directory, trained):
+def _steered(splits, arm, program, variables):
+  """The shares of lists that are as wished, with the wish and without."""
+  has = recommendation_arms.wished(arm, splits)
+  network, shares, begin = program.problem.network, [], 0
+  words, wanted = item_wishes.asked(
+    has, len(splits.test.inputs), network.first_word
+  )
+  steering = functools.partial(item_wishes.steering, network)
+  for batch in item_metrics.slices(splits, "test"):
+    some = slice(begin, begin + len(batch.inputs))
+    pair = words[some], wanted[some]
+    shares.append(program.measure(steering, variables, batch, *pair))
+    begin = some.stop
+  return {
+    name: per_seed.of(
+      np.concatenate([np.array(one[name]) for one in shares], axis=1).mean(1)
+    )
+    for name in shares[0]
+  }
+
+
+def _paired(splits, arm, floor, program, variables, directory, trained):
   """Writes metrics of all users, and compares them with those of a floor."""
   # The file, with (seeds, users) arrays, is for pairs with other arms.
   cold = item_metrics.cold_items(splits)
@@ -244,6 +306,8 @@ def _paired(splits, floor, program, variables, directory, trained):
   if trained:
     np.savez(directory / USERS, **users)
   results, among_cold = {}, users["cold_hit_rate_10"]
+  if arm.wish is not None:
+    results |= _steered(splits, arm, program, variables)
   if np.isfinite(among_cold[0]).mean() > _COLD:
     results["cold_hit_rate_10"] = per_seed.of(np.nanmean(among_cold, axis=1))
   reference = floor()
@@ -268,6 +332,9 @@ TASK = task.Task(
     "coverage": "coverage",
     "novelty": "novelty (bits)",
     "cold_hit_rate_10": "HR@10 among new items",
+    "rebuilt": "items rebuilt",
+    "steered": "as wished",
+    "unsteered": "as wished, unasked",
     "above_floor": "NDCG@10 above EASE, recency",
     "above_floor_error": "standard error by users",
   },

@@ -145,7 +145,8 @@ class Task:
         config.num_updates,
       )
     metric = getattr(problem, "metric", None) or self.metric
-    ready = supervised_arms.Arm(
+    # A problem may be trained by more than updates.
+    ready = getattr(problem, "make_arm", supervised_arms.Arm)(
       problem,
       self.optimizer(arm, config.num_updates),
       getattr(problem, "watched", lambda name: name)(metric),

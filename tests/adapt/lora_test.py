@@ -34,7 +34,7 @@ def _own(**options):
     nn.NetworkConfig(nn.StackConfig(**options)), 9, 9
   )
   tokens = jax.random.randint(jax.random.key(1), (2, 12), 0, 9)
-  return network, network.init(jax.random.key(0), tokens), tokens
+  return network, jax.jit(network.init)(jax.random.key(0), tokens), tokens
 
 
 def _filled(network, variables, targets=("in_proj", "out_proj"), **options):
@@ -167,7 +167,7 @@ def test_attached_is_merged_in_every_product(mixers):
 def _check_attached(network, variables, tokens, adapters):
   """Asserts that merged and attached adapters, steps and pieces are equal."""
   reset = jnp.zeros(tokens.shape, bool).at[0, 7].set(True)
-  apply = jax.jit(network.apply)
+  apply = jax.jit(network.apply, static_argnames="method")
   merged = lora.merge(variables, adapters)
   attached = lora.attach(variables, adapters)
   want, _ = apply(merged, tokens, None, reset)
@@ -176,7 +176,7 @@ def _check_attached(network, variables, tokens, adapters):
   np.testing.assert_allclose(got, want, **_FLOAT32)
   first, state = apply(attached, tokens[:, :5], None, reset[:, :5])
   rest, state = apply(attached, tokens[:, 5:-1], state, reset[:, 5:-1])
-  last, _ = network.apply(attached, tokens[:, -1], state, method="step")
+  last, _ = apply(attached, tokens[:, -1], state, method="step")
   pieces = jnp.concatenate([first, rest, last[:, None]], 1)
   np.testing.assert_allclose(pieces, want, **_FLOAT32)
 

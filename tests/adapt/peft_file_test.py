@@ -47,24 +47,23 @@ def _assert_merges_to(name, adapters, directory):
     assert changed <= (path in adapters), path
 
 
-@pytest.mark.parametrize("name", MODELS)
+# The others under the slow tests.
+_FEW = [
+  pytest.param(
+    name,
+    marks=() if name in ("jamba", "kimi_linear", "rwkv") else pytest.mark.slow,
+  )
+  for name in MODELS
+]
+
+
+@pytest.mark.parametrize("name", _FEW)
 def test_factors_merge_to_what_load_merges(name):
   adapters = peft_file.read(ADAPTERS / name, BASES / name)
   _assert_merges_to(name, adapters, ADAPTERS / name)
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    pytest.param(
-      name,
-      marks=()
-      if name in ("jamba", "kimi_linear", "rwkv")
-      else pytest.mark.slow,
-    )
-    for name in MODELS
-  ],
-)
+@pytest.mark.parametrize("name", _FEW)
 def test_written_adapters_are_those_read(name, tmp_path):
   adapters = peft_file.read(ADAPTERS / name, BASES / name)
   # As after training: parts that were zeros are not any more, and parameters
@@ -191,7 +190,7 @@ def test_adapters_of_a_model_of_here_are_written_and_read(
   )
   network = nn.SequenceNetwork(nn.NetworkConfig(stack), 9, 9)
   tokens = np.zeros((1, 2), np.int32)
-  variables = network.init(jax.random.key(0), tokens)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
   source = sources.TextSource(vocab_size=9)
   model = models.make(
     "language", network, variables, preparation=source, examples=tokens

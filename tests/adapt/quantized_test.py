@@ -175,13 +175,14 @@ def test_experts_are_rounded_if_they_are_asked_for():
   assert rounded == {f"{place}/{name}" for name in ("in", "gate", "out")}
   nodes = _nodes(result)
   assert nodes[f"{place}/in"].scale.shape == nodes[f"{place}/in"].q.shape[::2]
-  want, _ = network.apply(_arrays(result), tokens)
-  got, states = network.apply(result, tokens)
+  apply = jax.jit(network.apply, static_argnames="method")
+  want, _ = apply(_arrays(result), tokens)
+  got, states = apply(result, tokens)
   np.testing.assert_allclose(got, want, **_FLOAT32)
   # Of two elements the chosen experts alone are read.
   last = tokens[:, -1], states
-  want, _ = network.apply(_arrays(result), *last, method="step")
-  got, _ = network.apply(result, *last, method="step")
+  want, _ = apply(_arrays(result), *last, method="step")
+  got, _ = apply(result, *last, method="step")
   np.testing.assert_allclose(got, want, **_FLOAT32)
 
 
@@ -189,7 +190,7 @@ def test_a_network_in_8_bits_is_one_of_rounded_weights():
   network, variables, tokens = _own(tie=True)
   result = quantized.quantize(network, variables, quantized.Config("float"))
   reset = jnp.zeros(tokens.shape, bool).at[0, 7].set(True)
-  apply = jax.jit(network.apply)
+  apply = jax.jit(network.apply, static_argnames="method")
   want, _ = apply(_arrays(result), tokens, None, reset)
   got, states = apply(result, tokens, None, reset)
   np.testing.assert_allclose(got, want, **_FLOAT32)
@@ -197,7 +198,7 @@ def test_a_network_in_8_bits_is_one_of_rounded_weights():
   assert {str(x.dtype) for x in jax.tree.leaves(states)} == {"float32"}
   first, states = apply(result, tokens[:, :5], None, reset[:, :5])
   rest, states = apply(result, tokens[:, 5:-1], states, reset[:, 5:-1])
-  last, _ = network.apply(result, tokens[:, -1], states, method="step")
+  last, _ = apply(result, tokens[:, -1], states, method="step")
   pieces = jnp.concatenate([first, rest, last[:, None]], 1)
   np.testing.assert_allclose(pieces, want, **_FLOAT32)
 
@@ -207,8 +208,9 @@ def test_rounded_activations_and_scanned_layers():
     mixer="linear_attention", num_layers=2, scan_layers=True
   )
   result = quantized.quantize(network, variables, quantized.Config("int8"))
-  got, _ = jax.jit(network.apply)(result, tokens)
-  want, _ = network.apply(variables, tokens)
+  apply = jax.jit(network.apply)
+  got, _ = apply(result, tokens)
+  want, _ = apply(variables, tokens)
   # A percent of logits of size 1, which is twice what is seen.
   assert 1e-4 < np.abs(got - want).max() < 0.03
 

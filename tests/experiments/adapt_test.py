@@ -40,7 +40,9 @@ def _network(mixer="gru", key=0, head_bias=True, **options):
   stack = nn.StackConfig(mixer, d_model=8, num_layers=1, **options)
   config = nn.NetworkConfig(stack, head_bias=head_bias)
   network = nn.SequenceNetwork(config, 256, 256)
-  return network, network.init(jax.random.key(key), np.zeros((1, 2), np.int32))
+  return network, jax.jit(network.init)(
+    jax.random.key(key), np.zeros((1, 2), np.int32)
+  )
 
 
 def _pretrained(path):

@@ -9,8 +9,10 @@ from jaxseq import data
 from jaxseq.programs import command
 from jaxseq.programs import own_files
 from jaxseq.tasks import lines
+from jaxseq.training import app
 from jaxseq.training import configuration
 from tests import programs
+from tests.experiments import programs as experiments
 
 _SMALL = [
   "--config.num_updates=4",
@@ -26,6 +28,17 @@ def run(*arguments):
   return programs.run("-m", "jaxseq", *arguments)
 
 
+def call(monkeypatch, *arguments):
+  """Runs a command line in this process."""
+
+  def run_main(main, argv):
+    del main
+    experiments.call_with(monkeypatch, arguments[1], argv)
+
+  monkeypatch.setattr(app, "run_main", run_main)
+  command.main(["jaxseq", *arguments])
+
+
 def write_table(path, first):
   rows = [
     f"{series},{series % 2 + time},{'ab'[series % 2]}"
@@ -35,22 +48,21 @@ def write_table(path, first):
   path.write_text("\n".join(["id,x,label", *rows, ""]))
 
 
-def test_train_evaluate_and_predict(tmp_path):
+def test_train_evaluate_and_predict(tmp_path, monkeypatch, capsys):
   data, new, output = (tmp_path / n for n in ("a.csv", "b.csv", "out.csv"))
   write_table(data, 0)
   write_table(new, 100)
   place = f"--workdir={tmp_path / 'run'}"
   shared = ["classify", place, f"--data={data}", "--arms=gru", *_SMALL]
-  done = run("train", *shared)
-  assert done.returncode == 0, done.stderr
-  assert "accuracy on the test set" in done.stdout
+  call(monkeypatch, "train", *shared)
+  assert "accuracy on the test set" in capsys.readouterr().out
   assert (tmp_path / "run" / "gru" / "model.safetensors").is_file()
-  done = run("evaluate", *shared)
-  assert done.returncode == 0, done.stderr
-  done = run(
-    "predict", "classify", place, f"--data={new}", f"--output={output}"
+  call(monkeypatch, "evaluate", *shared)
+  assert "accuracy" in capsys.readouterr().out
+  call(
+    *(monkeypatch, "predict", "classify", place),
+    *(f"--data={new}", f"--output={output}"),
   )
-  assert done.returncode == 0, done.stderr
   assert len(output.read_text().splitlines()) == 21
 
 

@@ -73,24 +73,29 @@ def test_later_updates_learn_from_the_same_answers_by_clipped_ratios():
     checked_answers.Problem(each, _Endings(1)) for each in (arm, several)
   )
   key, network = jax.random.key(0), twice.network
-  variables = network.init(key, twice.sums.every()[:1])
+  variables = jax.jit(network.init)(key, twice.sums.every()[:1])
   first, second, third = (twice.sample(key, i, None) for i in range(3))
   # The first of two updates is the only one of one.
-  value, extra = once.loss(variables, first, once.carry, key)
-  same, drawn = twice.loss(variables, first, twice.carry, key)
+  first_loss, second_loss = jax.jit(once.loss), jax.jit(twice.loss)
+  value, extra = first_loss(variables, first, once.carry, key)
+  same, drawn = second_loss(variables, first, twice.carry, key)
   assert same == value
   chex.assert_trees_all_equal(drawn.metrics, extra.metrics)
   # The second goes on from its answers and their log-probabilities.
   assert 0 < drawn.metrics["reward"] < 1
-  moved = jax.tree.map(lambda x: 1.1 * x, variables)
-  value, later = twice.loss(moved, second, drawn.carry, jax.random.key(1))
+  moved = jax.tree.map(lambda x: np.float32(1.1) * np.asarray(x), variables)
+  value, later = second_loss(moved, second, drawn.carry, jax.random.key(1))
   chex.assert_trees_all_equal(later.carry, drawn.carry)
   assert later.metrics["reward"] == drawn.metrics["reward"]
-  prompts, tokens, mask, old, gain, *_ = drawn.carry
-  whole = jnp.concatenate([prompts, tokens], axis=1)
-  logits, _ = network.apply(moved, whole[:, :-1])
-  log_probs = losses.token_log_probs(logits[:, 3:], tokens, mask)
-  want, ratios = group_policy.loss(log_probs, old, gain, mask, arm.policy)
+
+  @jax.jit
+  def wanted(prompts, tokens, mask, old, gain):
+    whole = jnp.concatenate([prompts, tokens], axis=1)
+    logits, _ = network.apply(moved, whole[:, :-1])
+    log_probs = losses.token_log_probs(logits[:, 3:], tokens, mask)
+    return group_policy.loss(log_probs, old, gain, mask, arm.policy)
+
+  want, ratios = wanted(*drawn.carry[:5])
   # Sums of float32 in another order.
   np.testing.assert_allclose(value, want, rtol=1e-4, atol=1e-6)
   assert ratios["clip_fraction"] > 0
@@ -103,7 +108,9 @@ def test_later_updates_learn_from_the_same_answers_by_clipped_ratios():
 @pytest.mark.parametrize("method", ["lora", "states"])
 def test_a_base_stays_as_it_is_where_adapters_or_states_learn(method):
   network = nn.SequenceNetwork(_NETWORK, 256, 256)
-  variables = network.init(jax.random.key(1), jnp.zeros((1, 1), jnp.int32))
+  variables = jax.jit(network.init)(
+    jax.random.key(1), jnp.zeros((1, 1), jnp.int32)
+  )
   arm = checked_answers.ArmConfig(
     _NETWORK, batch_size=2, group=4, method=method, rollout_updates=2
   )

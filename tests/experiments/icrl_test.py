@@ -1,4 +1,4 @@
-"""The in-context RL binary as a user runs it: in processes of its own."""
+"""The in-context RL binary, in processes of its own where that matters."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from jaxseq.training import errors
 from jaxseq.training import scalars
 from tests.experiments import programs
 
@@ -39,15 +40,17 @@ def uninterrupted(tmp_path_factory):
   return workdir, result.stdout
 
 
-def test_a_run_leaves_what_it_promises(uninterrupted):
-  workdir, output = uninterrupted
+def test_a_run_leaves_what_it_promises(tmp_path, monkeypatch, capsys):
+  workdir, steps = tmp_path / "run", "--config.agent.total_steps=1024"
+  programs.call(monkeypatch, "icrl", GRU_ONLY, workdir, steps)
+  output = capsys.readouterr().out
   for name in ("config.json", "versions.json", "results.json"):
     json.loads((workdir / name).read_text())
   picture = (workdir / "learning_curve.png").read_bytes()
   assert picture.startswith(b"\x89PNG")
   assert (workdir / "episode_gru.gif").read_bytes().startswith(b"GIF89a")
   assert [row["step"] for row in rows(workdir)] == [
-    256 * (i + 1) for i in range(12)
+    256 * (i + 1) for i in range(4)
   ]
   assert list((workdir / "gru").rglob("events.out.tfevents.*"))
   assert re.search(r"gru +[\d,]+ +-?\d\.\d+ ± \d\.\d+", output)
@@ -135,7 +138,6 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
   ("flags", "message"),
   [
     (["--config.agent.learnin_rate=1e-3"], "learnin_rate.*learning_rate"),
-    (["--config.agent.env_id=NoSuchEnv"], "NoSuchEnv"),
     pytest.param(
       ["--config.agent.num_minibatches=3"],
       "num_minibatches: got 3, expected",
@@ -149,6 +151,13 @@ def test_wrong_input_gets_one_sentence(tmp_path, flags, message):
   assert result.returncode == 2
   assert "Traceback" not in result.stderr
   assert re.search(message, result.stderr), result.stderr
+  assert not (tmp_path / "absent" / "gru").exists()
+
+
+def test_an_unknown_environment_is_named(tmp_path, monkeypatch):
+  flag = "--config.agent.env_id=NoSuchEnv"
+  with pytest.raises(errors.UserError, match="NoSuchEnv"):
+    programs.call(monkeypatch, "icrl", GRU_ONLY, tmp_path / "absent", flag)
   assert not (tmp_path / "absent" / "gru").exists()
 
 

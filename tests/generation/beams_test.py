@@ -195,7 +195,7 @@ def _check_states(mixer, prompts, reset=None, **options):
   network = nn.SequenceNetwork(nn.NetworkConfig(stack), 7, 7)
   variables = jax.jit(network.init)(jax.random.key(0), prompts)
   # Logits further from each other, so that beams cross.
-  variables = jax.tree.map(lambda x: 2 * x, variables)
+  variables = jax.tree.map(lambda x: 2 * np.asarray(x), variables)
   found = generation.beam_search(
     network,
     variables,

@@ -19,16 +19,20 @@ def _adapters(network, variables):
     "plain": lora.Config(("in_proj",), rank=2, alpha=6.0),
     "sized": lora.Config(("in_proj", "W_v", "out_proj"), rank=3, dora=True),
   }
-  adapters = {
-    name: lora.init(jax.random.key(0), network, variables, config)
-    for name, config in configs.items()
-  }
-  return jax.tree.map(lambda leaf: leaf + 0.3, adapters)
+
+  @jax.jit
+  def make():
+    adapters = {
+      name: lora.init(jax.random.key(0), network, variables, config)
+      for name, config in configs.items()
+    }
+    return jax.tree.map(lambda leaf: leaf + 0.3, adapters)
+
+  return make()
 
 
-def _alone(network, variables, adapters, request):
-  """Tokens of a request by the network with the adapter in its weights."""
-  merged = lora.merge(variables, adapters.get(request.adapter, {}))
+def _alone(network, merged, request):
+  """Tokens of a request by a network with the adapter in its weights."""
   # Of one length, as others are another program.
   prompt = np.zeros((1, 12), np.int32)
   prompt[0, : len(request.prompt)] = request.prompt
@@ -76,9 +80,11 @@ def test_rows_are_those_of_their_own_network(drafts):
     for i in range(9)
   ]
   results = engine.run(requests)
+  merge = jax.jit(lora.merge)
+  merged = {name: merge(variables, adapters.get(name, {})) for name in names}
   texts = set()
   for request, (result,) in zip(requests, results):
-    want = _alone(network, variables, adapters, request)
+    want = _alone(network, merged[request.adapter], request)
     np.testing.assert_array_equal(result.tokens, want)
     texts.add((request.adapter, request.seed, tuple(want[:5])))
   assert cache.hits > 0

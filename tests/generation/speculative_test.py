@@ -68,6 +68,11 @@ def _network(mixer="gru", dtype="float64", vocab=VOCAB, seed=0, **options):
   return make(dtype), variables
 
 
+@functools.cache
+def _plain():
+  return _network(dtype="float32")
+
+
 def _near(got, expected, atol=1e-9):
   """Compares states; float64 sums in another order over 20 steps."""
   jax.tree.map(
@@ -193,7 +198,7 @@ def _shares(draft, memory, runs, **options):
   """Shares of all texts of three tokens of 4 in independent draws."""
   network, variables = _network(dtype="float32", vocab=4)
   # More than the logits of an untrained network, so that drafts fit sometimes.
-  variables = jax.tree.map(lambda leaf: 2 * leaf, variables)
+  variables = jax.tree.map(lambda leaf: 2 * np.asarray(leaf), variables)
   prompt = np.broadcast_to([2, 1], (runs, 2))
   found = speculative.generate(
     network,
@@ -395,7 +400,7 @@ def test_float32_differs_at_ties_alone():
   ],
 )
 def test_refusals(options, message):
-  network, variables = _network(dtype="float32")
+  network, variables = _plain()
   options = {"length": 3, "draft": DRAFT, **options}
   with pytest.raises(ValueError) as caught:
     speculative.generate(

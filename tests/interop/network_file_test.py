@@ -30,14 +30,15 @@ _STACK = nn.StackConfig(
 )
 def test_a_network_is_saved_and_loaded(tmp_path, network, inputs):
   path = tmp_path / "network.safetensors"
-  variables = network.init(jax.random.key(0), inputs)
+  variables = jax.jit(network.init)(jax.random.key(0), inputs)
   network_file.save(path, network, variables)
   again, weights = network_file.load(path)
   assert again == network
   assert weights.keys() == {"params", "batch_stats"}
   jax.tree.map(np.testing.assert_array_equal, weights, variables)
   np.testing.assert_array_equal(
-    again.apply(weights, inputs)[0], network.apply(variables, inputs)[0]
+    jax.jit(again.apply)(weights, inputs)[0],
+    jax.jit(network.apply)(variables, inputs)[0],
   )
 
 

@@ -25,7 +25,7 @@ for path in map(pathlib.Path, paths):
   described = json.loads(path.with_suffix(".json").read_text())
   if form == "jax":
     program = jax.export.deserialize(bytearray(path.read_bytes()))
-    run = program.call
+    run = jax.jit(program.call)
   else:
     session = onnxruntime.InferenceSession(path.read_bytes())
     names = [entry["name"] for entry in described["outputs"]]
@@ -75,7 +75,7 @@ def compare(directory, form, networks, time=TIME, batches=BATCHES):
     element = jax.ShapeDtypeStruct(
       () if tokens else (3,), np.int32 if tokens else np.float32
     )
-    variables = each.init(
+    variables = jax.jit(each.init)(
       jax.random.key(0), jnp.zeros((1, 2, *element.shape), element.dtype)
     )
     path = directory / f"{name}.{form}"

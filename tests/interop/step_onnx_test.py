@@ -97,7 +97,7 @@ def test_operations_of_places():
 
 def test_what_has_no_counterpart_gets_one_sentence(tmp_path):
   network = step_cases.network("gru")
-  variables = network.init(jax.random.key(0), np.zeros((1, 2, 3)))
+  variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, 2, 3)))
   element = jax.ShapeDtypeStruct((3,), np.float32)
   step = step_program.of_network(network, variables, element)
 
@@ -115,7 +115,9 @@ def test_what_has_no_counterpart_gets_one_sentence(tmp_path):
 
 def test_bfloat16_gets_one_sentence(tmp_path):
   network = step_cases.network("gru", dtype="bfloat16")
-  variables = network.init(jax.random.key(0), np.zeros((1, 2, 3), np.float32))
+  variables = jax.jit(network.init)(
+    jax.random.key(0), np.zeros((1, 2, 3), np.float32)
+  )
   element = jax.ShapeDtypeStruct((3,), np.float32)
   step = step_program.of_network(network, variables, element)
   with pytest.raises(ValueError, match="expected 'jax' .*: bfloat16: has no"):

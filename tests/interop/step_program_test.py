@@ -55,7 +55,9 @@ def test_the_json_says_what_goes_in_and_out(tmp_path):
 
 
 def _step(network):
-  variables = network.init(step_cases.jax.random.key(0), np.zeros((1, 2, 3)))
+  variables = step_cases.jax.jit(network.init)(
+    step_cases.jax.random.key(0), np.zeros((1, 2, 3))
+  )
   element = step_cases.jax.ShapeDtypeStruct((3,), np.float32)
   return step_program.of_network(network, variables, element)
 

@@ -33,15 +33,20 @@ class Mixer(NamedTuple):
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 
 
-def cases(marks=()):
-  """Yields each mixer with its defaults, and, so marked, with other options."""
+def cases(marks=(), few=False):
+  """Yields each mixer with its defaults, and, so marked, with other options.
+
+  Those like others are marked, too; of few all but one of each kind of state.
+  """
   for name in mixers.names():
     for options in [{}, *checks.of(name).cases]:
       words = [f"{key}={value}" for key, value in options.items()]
       yield pytest.param(
         (name, tuple(options.items())),
         id="-".join([name, *words]),
-        marks=marks if options or checks.of(name).like else (),
+        marks=marks
+        if options or checks.of(name).like or (few and name not in _COMMON)
+        else (),
       )
 
 

@@ -15,6 +15,11 @@ from tests.mixers import checks
 _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
 
 
+# Gradients take the longest to compile.
+_few = pytest.mark.parametrize(
+  "mixer", list(cases.cases(pytest.mark.slow, few=True)), indirect=True
+)
+
 # Every sequence has this length, so that each mixer's `apply` and `step` are
 # compiled once for most of these tests.
 _TIME = 37
@@ -194,6 +199,7 @@ def test_nothing_undefined_passes_a_reset(x64, mixer):
   np.testing.assert_allclose(got[0], y[:, 3], **_FLOAT64)
 
 
+@_few
 def test_nothing_undefined_passes_a_reset_backwards(x64, mixer, gradients):
   """A state that has diverged does not reach the gradient of parameters."""
   (params, x, _), apply = gradients
@@ -260,6 +266,7 @@ def gradients(mixer):
 _RESET = np.array([[False, False, True, False], [False] * 4])
 
 
+@_few
 def test_gradients(x64, mixer, gradients):
   """None is missing, and their slopes are those of finite differences."""
   arguments, apply = gradients
@@ -294,6 +301,7 @@ def test_gradients(x64, mixer, gradients):
     )
 
 
+@_few
 @pytest.mark.parametrize(
   "dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)]
 )

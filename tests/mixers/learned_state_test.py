@@ -1,6 +1,7 @@
 """A mixer whose fresh state is learned, in the contract and in networks."""
 
 import dataclasses
+import functools
 import sys
 import types
 
@@ -79,22 +80,24 @@ def test_the_contract_holds(x64):
   params = module.init(jax.random.key(0), config)
   x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3)))
   reset = jnp.array([[False, False, True, False], [True, False, False, True]])
-  y, last = module.apply(config, params, x, None, reset)
+  apply = jax.jit(functools.partial(module.apply, config))
+  step = jax.jit(functools.partial(module.step, config))
+  y, last = apply(params, x, None, reset)
   alone = [(0, 0, 2), (0, 2, 4), (1, 0, 3), (1, 3, 4)]
   for row, start, stop in alone:
-    piece, _ = module.apply(config, params, x[row, start:stop])
+    piece, _ = apply(params, x[row, start:stop])
     np.testing.assert_allclose(y[row, start:stop], piece, rtol=1e-12)
   state = mixers.fresh_state(config, (2,), jnp.float64, params)
   np.testing.assert_allclose(state[0], params["h0"])
   for t in range(4):
-    y_t, state = module.step(config, params, x[:, t], state, reset[:, t])
+    y_t, state = step(params, x[:, t], state, reset[:, t])
     np.testing.assert_allclose(y_t, y[:, t], rtol=1e-12)
   np.testing.assert_allclose(state, last, rtol=1e-12)
 
   def total(params):
     return jnp.sum(module.apply(config, params, x)[0])
 
-  slope = jax.grad(total)(params)["h0"]
+  slope = jax.jit(jax.grad(total))(params)["h0"]
   np.testing.assert_allclose(slope, 2 * (0.5 + 0.25 + 0.125 + 0.0625))
   with pytest.raises(
     ValueError, match="params: got None, expected those of th"
@@ -107,7 +110,7 @@ def test_networks_begin_with_it(scan_layers):
   stack = nn.StackConfig(NAME, d_model=4, num_layers=2, scan_layers=scan_layers)
   network = nn.SequenceNetwork(nn.NetworkConfig(stack), 5, 5)
   tokens = jnp.array([[3, 1, 4, 1, 0, 2]])
-  variables = network.init(jax.random.key(0), tokens)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
   states = network.initial_state((1,), variables=variables)
   layers = variables["params"]["stack"]
   if scan_layers:
@@ -116,8 +119,8 @@ def test_networks_begin_with_it(scan_layers):
     np.testing.assert_array_equal(
       states[1][0], layers["layers_1"]["mixer"]["h0"]
     )
-  whole, _ = network.apply(variables, tokens)
-  handed, _ = network.apply(variables, tokens, states)
+  whole, _ = jax.jit(network.apply)(variables, tokens)
+  handed, _ = jax.jit(network.apply)(variables, tokens, states)
   np.testing.assert_allclose(handed, whole, rtol=1e-5, atol=1e-6)
   first, _ = network.apply(variables, tokens[:, 0], None, method="step")
   np.testing.assert_allclose(first, whole[:, 0], rtol=1e-5, atol=1e-6)
@@ -128,7 +131,7 @@ def test_networks_begin_with_it(scan_layers):
   # What is tuned is added.
   zeros = initial_states.parameters(network, variables)
   tuned = initial_states.attach(network, variables, zeros)
-  begun, _ = network.apply(tuned, tokens)
+  begun, _ = jax.jit(network.apply)(tuned, tokens)
   np.testing.assert_allclose(begun, whole, rtol=1e-5, atol=1e-6)
 
 

@@ -70,16 +70,19 @@ def splits_of(make, info):
 
 
 def _case(kind, problem, splits, select=lambda variables: variables):
-  variables = jax.jit(problem.init)(jax.random.key(0))
-  # Biases are zeros at first, and would hide what is lost.
-  variables = jax.tree.map(
-    lambda x: (
-      x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape))
-      if jnp.issubdtype(x.dtype, jnp.inexact)
-      else x
-    ),
-    variables,
-  )
+  @jax.jit
+  def init(key):
+    # Biases are zeros at first, and would hide what is lost.
+    return jax.tree.map(
+      lambda x: (
+        x + 0.05 * jnp.cos(jnp.arange(x.size).reshape(x.shape))
+        if jnp.issubdtype(x.dtype, jnp.inexact)
+        else x
+      ),
+      problem.init(key),
+    )
+
+  variables = init(jax.random.key(0))
   about = {"arm": "gru", "seed": 0}
   model = models.make(kind, problem.network, select(variables), splits, about)
   return Case(model, problem, splits, variables)
@@ -166,7 +169,10 @@ def histories(**options):
     splits = splits._replace(
       info=dataclasses.replace(splits.info, preparation=source)
     )
-  arm = recommendation_arms.ArmConfig(network(), batch_size=4, **options)
+  mixer = "attention" if options.get("items") == "sentences" else "gru"
+  arm = recommendation_arms.ArmConfig(
+    network(mixer=mixer), batch_size=4, **options
+  )
   problem = recommendation.Problem(arm, splits)
   kind = getattr(problem, "kind", "recommendation")
   return _case(kind, problem, splits)
@@ -174,7 +180,7 @@ def histories(**options):
 
 @functools.cache
 def items_by(what):
-  """The case of items that are read by their "text", or "semantic" codes."""
+  """The case of items by "text", "semantic" codes or "sentences"."""
   return histories(items=what, levels=2, codes=8)
 
 
@@ -294,6 +300,7 @@ CASES = {
   "pointing": points,
   "set_pointing": lambda: points("sets"),
   "semantic_ids": lambda: items_by("semantic"),
+  "item_sentences": lambda: items_by("sentences"),
 }
 
 

@@ -14,14 +14,14 @@ def test_a_network_needs_no_data_set(tmp_path):
   stack = nn.StackConfig("gru", d_model=4, num_layers=1)
   network = nn.SequenceNetwork(nn.NetworkConfig(stack, pooling="mean"), 2)
   series = np.random.default_rng(0).normal(size=(3, 5, 2))
-  variables = network.init(jax.random.key(0), series)
+  variables = jax.jit(network.init)(jax.random.key(0), series)
   source = sources.SeriesSource(channels=("a", "b"), classes=("no", "yes"))
   model = models.make(
     "classification", network, variables, preparation=source, examples=series
   )
   jaxseq.save(tmp_path / "model.safetensors", model)
   loaded = jaxseq.load(tmp_path / "model.safetensors")
-  logits, _ = network.apply(variables, series)
+  logits, _ = jax.jit(network.apply)(variables, series)
   np.testing.assert_array_equal(
     loaded.predict(series)["class"], np.array(["no", "yes"])[logits.argmax(-1)]
   )

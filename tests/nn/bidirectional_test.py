@@ -17,31 +17,30 @@ def make(merge="sum"):
   ahead, back = nn.SequenceMixer(GRU), nn.SequenceMixer(GRU)
   model = nn.Bidirectional(ahead, back, merge)
   x = jax.random.normal(jax.random.key(1), (2, 6, 4))
-  return model, model.init(jax.random.key(0), x), x
+  return model, jax.jit(model.init)(jax.random.key(0), x), x
 
 
 def test_each_output_sees_its_whole_episode_and_no_other():
   model, variables, x = make("concat")
   reset = jnp.zeros((2, 6), bool).at[:, 2].set(True)
-  y = model.apply(variables, x, reset)
+  y = jax.jit(model.apply)(variables, x, reset)
   assert y.shape == (2, 6, 8)
   params = variables["params"]
+  apply = jax.jit(mixers.get("gru").apply, static_argnums=0)
   for part in (slice(0, 2), slice(2, 6)):
-    ahead, _ = mixers.get("gru").apply(GRU, params["forward"], x[:, part])
-    back, _ = mixers.get("gru").apply(
-      GRU, params["backward"], jnp.flip(x[:, part], 1)
-    )
+    ahead, _ = apply(GRU, params["forward"], x[:, part])
+    back, _ = apply(GRU, params["backward"], jnp.flip(x[:, part], 1))
     alone = jnp.concatenate([ahead, jnp.flip(back, 1)], -1)
     np.testing.assert_allclose(y[:, part], alone, **CLOSE)
 
 
 def test_padding_changes_no_output():
   model, variables, x = make()
-  short = model.apply(variables, x[:, :4])
+  short = jax.jit(model.apply)(variables, x[:, :4])
   padded = x.at[:, 4:].set(jnp.nan)
   lengths = jnp.asarray([4, 4])
   reset = jnp.zeros((2, 6), bool)
-  y = model.apply(variables, padded, reset, lengths)
+  y = jax.jit(model.apply)(variables, padded, reset, lengths)
   np.testing.assert_allclose(y[:, :4], short, **CLOSE)
 
 

@@ -65,7 +65,7 @@ def test_the_gate_of_rwkv_4(x64):
   k, r = (x + (before - x) * params[f"mu_{name}"] for name in "kr")
   value = np.maximum(k @ params["W_k"], 0) ** 2 @ params["W_v"]
   expected = value / (1 + np.exp(-(r @ params["W_r"])))
-  y, last = channel_mix.apply(config, params, x)
+  y, last = jax.jit(channel_mix.apply, static_argnums=0)(config, params, x)
   chex.assert_trees_all_close(y, expected, **_FLOAT64)
   np.testing.assert_array_equal(last, x[:, -1])
 

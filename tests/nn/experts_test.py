@@ -34,13 +34,15 @@ ROUTINGS = {
 def make(routing, rows=12):
   x = jax.random.normal(jax.random.key(1), (rows, 5))
   module = experts.Experts(routing, 6)
-  variables = module.init(jax.random.key(0), x)
+  variables = jax.jit(module.init)(jax.random.key(0), x)
   if routing.selection_bias:
     bias = jnp.linspace(-0.4, 0.4, routing.experts)
     variables["params"]["selection_bias"] = bias
   if routing.bias:
     # They begin at zero.
-    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
+    variables = jax.tree.map(
+      lambda leaf: np.asarray(leaf) + np.float32(0.1), variables
+    )
   return module, variables, x
 
 
@@ -137,7 +139,7 @@ def test_the_balance_loss_is_among_the_losses_of_a_stack():
   for scan_layers in (False, True):
     changed = {"scan_layers": scan_layers}
     model = nn.SequenceModel(nn.stack.dataclasses.replace(config, **changed))
-    variables = model.init(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     assert set(variables) == {"params"}
     _, found = model.apply(variables, x, mutable=["losses"])
     total = sum(map(jnp.sum, jax.tree.leaves(found["losses"])))

@@ -15,7 +15,7 @@ def _problem(width=3, dtype="float32", **options):
   gate = gtrxl_gate.GTrXLGate(dtype=dtype, **options)
   rng = np.random.default_rng(0)
   x, y = rng.normal(size=(2, 2, 4, width))
-  return gate, gate.init(jax.random.key(0), x, y), x, y
+  return gate, jax.jit(gate.init)(jax.random.key(0), x, y), x, y
 
 
 def test_formula(x64):
@@ -37,7 +37,7 @@ def test_formula(x64):
   expected = (1 - z) * x + z * h
   # Rounding of a few float64 operations.
   np.testing.assert_allclose(
-    gate.apply(variables, x, y), expected, rtol=1e-12, atol=1e-14
+    jax.jit(gate.apply)(variables, x, y), expected, rtol=1e-12, atol=1e-14
   )
 
 
@@ -45,16 +45,17 @@ def test_a_large_bias_passes_the_stream_on():
   gate, variables, x, y = _problem(bias=20.0)
   np.testing.assert_array_equal(variables["params"]["bias"], 20)
   # sigmoid(-20) is 2e-9, times numbers of about 3.
-  np.testing.assert_allclose(gate.apply(variables, x, y), x, atol=1e-6)
+  np.testing.assert_allclose(jax.jit(gate.apply)(variables, x, y), x, atol=1e-6)
 
 
 def test_the_stream_keeps_its_dtype():
   gate, variables, x, y = _problem(dtype="bfloat16")
   y = jnp.asarray(y, jnp.bfloat16)
   for dtype in (jnp.float32, jnp.bfloat16):
-    got = gate.apply(variables, jnp.asarray(x, dtype), y)
+    got = jax.jit(gate.apply)(variables, jnp.asarray(x, dtype), y)
     assert got.dtype == dtype
-    wide = gtrxl_gate.GTrXLGate().apply(variables, x, y.astype(jnp.float32))
+    apply = jax.jit(gtrxl_gate.GTrXLGate().apply)
+    wide = apply(variables, x, y.astype(jnp.float32))
     # Operands of products are rounded to 8 bits.
     np.testing.assert_allclose(np.asarray(got, "f"), wide, atol=3e-2)
 
@@ -103,7 +104,8 @@ def test_a_fresh_gate_keeps_its_input_within_15_percent():
     x = size * jax.random.normal(jax.random.key(1), (400, 32))
     y = jax.random.normal(jax.random.key(2), x.shape)
     gate = gtrxl_gate.GTrXLGate()
-    out = gate.apply(gate.init(jax.random.key(0), x, y), x, y)
+    variables = jax.jit(gate.init)(jax.random.key(0), x, y)
+    out = jax.jit(gate.apply)(variables, x, y)
     kept = jnp.sum(out * x) / jnp.sum(x * x)
     assert 0.85 < kept < 0.9
 

@@ -22,11 +22,14 @@ def test_mlp():
   expected = hidden @ p["dense_1"]["kernel"] + p["dense_1"]["bias"]
   # float32 products in another order.
   np.testing.assert_allclose(
-    mlp.apply(variables, _x(2, 4)), expected, rtol=1e-5, atol=1e-5
+    jax.jit(mlp.apply)(variables, _x(2, 4)), expected, rtol=1e-5, atol=1e-5
   )
   last = nn.MLP((5, 3), activation="tanh", activate_last=True)
   np.testing.assert_allclose(
-    last.apply(variables, _x(2, 4)), jnp.tanh(expected), rtol=1e-5, atol=1e-5
+    jax.jit(last.apply)(variables, _x(2, 4)),
+    jnp.tanh(expected),
+    rtol=1e-5,
+    atol=1e-5,
   )
 
 
@@ -80,11 +83,13 @@ def test_gaussian_head():
   head = nn.GaussianHead(num_outputs=2, widths=(16,), log_std=-1.0)
   variables = _init(head, _x(2, 4))
   assert variables["params"]["log_std"].shape == (2,)
-  pi = head.apply(variables, _x(2, 4))
+  pi = jax.jit(head.apply)(variables, _x(2, 4))
   assert pi.mean.shape == (2, 4, 2)
   np.testing.assert_array_equal(pi.log_std, jnp.full((2, 4, 2), -1.0))
-  slope = jax.grad(
-    lambda v: head.apply(v, _x(2, 4)).log_prob(jnp.ones((2, 4, 2))).sum()
+  slope = jax.jit(
+    jax.grad(
+      lambda v: head.apply(v, _x(2, 4)).log_prob(jnp.ones((2, 4, 2))).sum()
+    )
   )(variables)
   assert jnp.all(slope["params"]["log_std"] != 0)
 
@@ -96,9 +101,9 @@ def test_value_head():
 
 def test_regression_head():
   head = nn.RegressionHead(num_outputs=2, widths=(16,))
-  assert head.apply(_init(head, _x(2, 4)), _x(2, 4)).shape == (2, 4, 2)
+  assert jax.jit(head.apply)(_init(head, _x(2, 4)), _x(2, 4)).shape == (2, 4, 2)
   head = nn.RegressionHead(num_outputs=2, widths=(16,), with_variance=True)
-  mean, variance = head.apply(_init(head, _x(2, 4)), 20 * _x(2, 4))
+  mean, variance = jax.jit(head.apply)(_init(head, _x(2, 4)), 20 * _x(2, 4))
   assert mean.shape == variance.shape == (2, 4, 2)
   assert jnp.all(variance > 0)
 
@@ -109,7 +114,7 @@ def test_classification_head(pooling):
   x = _x(2, 5)
   lengths = jnp.asarray([5, 2])
   variables = _init(head, x, lengths)
-  logits = head.apply(variables, x, lengths)
+  logits = jax.jit(head.apply)(variables, x, lengths)
   p = variables["params"]["mlp"]["dense_0"]
   if pooling == "none":
     pooled = x
@@ -120,9 +125,9 @@ def test_classification_head(pooling):
   np.testing.assert_allclose(
     logits, pooled @ p["kernel"] + p["bias"], rtol=1e-5, atol=1e-5
   )
-  full = head.apply(variables, x, jnp.asarray([5, 5]))
+  full = jax.jit(head.apply)(variables, x, jnp.asarray([5, 5]))
   np.testing.assert_allclose(
-    head.apply(variables, x), full, rtol=1e-5, atol=1e-5
+    jax.jit(head.apply)(variables, x), full, rtol=1e-5, atol=1e-5
   )
 
 
@@ -132,8 +137,8 @@ def test_padding_may_be_undefined():
   lengths = jnp.asarray([5, 2])
   variables = _init(head, x, lengths)
   np.testing.assert_array_equal(
-    head.apply(variables, x.at[1, 2:].set(jnp.nan), lengths),
-    head.apply(variables, x, lengths),
+    jax.jit(head.apply)(variables, x.at[1, 2:].set(jnp.nan), lengths),
+    jax.jit(head.apply)(variables, x, lengths),
   )
 
 
@@ -226,9 +231,9 @@ def test_bfloat16(head):
   variables = _init(head, x)
   for leaf in jax.tree.leaves(variables):
     assert leaf.dtype == jnp.float32
-  full = head.clone(dtype="float32").apply(variables, x)
+  full = jax.jit(head.clone(dtype="float32").apply)(variables, x)
   for low, high in zip(
-    jax.tree.leaves(head.apply(variables, x)), jax.tree.leaves(full)
+    jax.tree.leaves(jax.jit(head.apply)(variables, x)), jax.tree.leaves(full)
   ):
     # Two products in bfloat16, 4e-3 each, over values of order one.
     np.testing.assert_allclose(low.astype(jnp.float32), high, atol=5e-2)

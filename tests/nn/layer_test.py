@@ -175,9 +175,9 @@ def test_bfloat16(norm, activation):
   _, variables = _layer(**options)
   config = _config(dtype="bfloat16", **options)
   layer = nn.SequenceLayer(config)
-  variables_low = layer.init(jax.random.key(0), _x(2, 9))
+  variables_low = jax.jit(layer.init)(jax.random.key(0), _x(2, 9))
   chex.assert_trees_all_equal(variables, variables_low)
-  y, state = layer.apply(variables, _x(2, 9))
+  y, state = jax.jit(layer.apply)(variables, _x(2, 9))
   assert y.dtype == jnp.bfloat16
   assert state.h.dtype == jnp.float32
   full, _ = _layer(**options)

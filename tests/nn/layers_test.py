@@ -106,7 +106,7 @@ def test_layers_come_from_config_files_and_go_to_files(tmp_path):
   }
   assert configuration.from_config_dict(nn.StackConfig, fields) == DIFFERENT
   model = nn.SequenceModel(DIFFERENT)
-  variables = model.init(jax.random.key(0), x_of(1, 2))
+  variables = jax.jit(model.init)(jax.random.key(0), x_of(1, 2))
   network_file.save(tmp_path / "network", model, variables)
   loaded, _ = network_file.load(tmp_path / "network")
   assert loaded == model
@@ -124,11 +124,11 @@ def test_a_norm_of_the_output_stands_within_the_residual_sum():
   )
   x = x_of(2, 3)
   model = nn.SequenceModel(config)
-  variables = model.init(jax.random.key(0), x)
-  y, _ = model.apply(variables, x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  y, _ = jax.jit(model.apply)(variables, x)
   inner = dataclasses.replace(config, norm="none", residual=False)
   (layer,) = variables["params"].values()
-  mixed, _ = nn.SequenceLayer(inner).apply(
+  mixed, _ = jax.jit(nn.SequenceLayer(inner).apply)(
     {"params": {"mixer": layer["mixer"]}}, x
   )
   normed = mixed / jnp.sqrt(jnp.mean(mixed**2, -1, keepdims=True) + 1e-6)
@@ -223,7 +223,7 @@ def test_a_gate_joins_what_a_sum_would():
     wide = dataclasses.replace(config, gate_bias=bias, final_norm=False)
     model = nn.SequenceModel(wide)
     x = x_of(2, 5)
-    y, _ = model.apply(model.init(jax.random.key(0), x), x)
+    y, _ = model.apply(jax.jit(model.init)(jax.random.key(0), x), x)
     changed.append(float(jnp.abs(y - x).max()))
   assert changed[1] < 0.01 < changed[0]
 
@@ -280,8 +280,8 @@ def test_layers_share_values(monkeypatch, remat):
     "summing", d_model=4, num_layers=3, remat=remat, **options
   )
   model, x = nn.SequenceModel(config), x_of(2, 3)
-  variables = model.init(jax.random.key(0), x)
-  y, states = model.apply(variables, x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  y, states = jax.jit(model.apply)(variables, x)
   # y1 = 2 x; y2 = 2 y1 + x; y3 = 2 y2 + x + y1.
   np.testing.assert_allclose(y, (2 * (2 * 2 + 1) + 1 + 2) * x, rtol=1e-6)
   y_0, _ = model.apply(variables, x[:, 0], states, method="step")
@@ -330,15 +330,15 @@ def test_outputs_are_scaled_and_bounded():
   plain = nn.NetworkConfig(stack, tie=True, embedding_norm=True)
   tokens = jnp.arange(6).reshape(2, 3)
   network = nn.SequenceNetwork(plain, 7, 7)
-  variables = network.init(jax.random.key(0), tokens)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
   assert set(variables["params"]) == {"embed", "embedding_norm", "stack"}
-  y, _ = network.apply(variables, tokens)
+  y, _ = jax.jit(network.apply)(variables, tokens)
   scaled = dataclasses.replace(plain, logit_scale=100.0, logit_cap=0.5)
-  z, _ = nn.SequenceNetwork(scaled, 7, 7).apply(variables, tokens)
+  z, _ = jax.jit(nn.SequenceNetwork(scaled, 7, 7).apply)(variables, tokens)
   np.testing.assert_allclose(z, 0.5 * jnp.tanh(200 * y), rtol=1e-4, atol=1e-6)
   # A norm undoes a factor, but for its epsilon.
   larger = dataclasses.replace(plain, embedding_scale=50.0)
-  z, _ = nn.SequenceNetwork(larger, 7, 7).apply(variables, tokens)
+  z, _ = jax.jit(nn.SequenceNetwork(larger, 7, 7).apply)(variables, tokens)
   assert jnp.abs(z - y).max() > 0
   none = dataclasses.replace(stack, norm="none")
   with pytest.raises(ValueError, match="embedding_norm: got True, expected Fa"):

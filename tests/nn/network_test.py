@@ -110,11 +110,11 @@ def test_pairs_are_encoded_one_by_one():
 def test_bfloat16_activations():
   tokens = _tokens(2, 7)
   network = _network({"dtype": "bfloat16"}, tie=True)
-  variables = network.init(jax.random.key(0), tokens)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
   chex.assert_tree_all_finite(variables)
   for leaf in jax.tree.leaves(variables):
     assert leaf.dtype == jnp.float32
-  logits, states = network.apply(variables, tokens)
+  logits, states = jax.jit(network.apply)(variables, tokens)
   assert logits.dtype == jnp.float32
   for leaf in jax.tree.leaves(states):
     assert leaf.dtype == jnp.float32
@@ -125,12 +125,13 @@ def test_gradients_of_a_frequent_token_are_summed_in_float32():
   tokens, slopes = jnp.zeros((1, 2000), jnp.int32), {}
   for dtype in ("float32", "bfloat16"):
     network = _network({"dtype": dtype, "num_layers": 0, "norm": "none"})
-    variables = network.init(jax.random.key(0), tokens)
+    variables = jax.jit(network.init)(jax.random.key(0), tokens)
 
     def loss(params, network=network):
       return jnp.sum(network.apply({"params": params}, tokens)[0])
 
-    slopes[dtype] = jax.grad(loss)(variables["params"])["embed"]["embedding"][0]
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
+    slopes[dtype] = gradient["embed"]["embedding"][0]
   # The numbers that are summed are rounded, by a part of 256 each.
   np.testing.assert_allclose(
     slopes["bfloat16"], slopes["float32"], rtol=2e-2, atol=1
@@ -154,7 +155,7 @@ def test_float32_residual_sums_keep_small_terms(scan_layers):
   )
   # What the layers add is at most 1, less than half a step of bfloat16 here.
   x = jnp.full((1, 3, 6), 1000.0)
-  variables = nn.SequenceModel(config).init(jax.random.key(0), x)
+  variables = jax.jit(nn.SequenceModel(config).init)(jax.random.key(0), x)
 
   def last_layer(**options):
     model = nn.SequenceModel(dataclasses.replace(config, **options))
@@ -180,16 +181,15 @@ def test_float32_residual_sums_keep_small_terms(scan_layers):
 def test_dropout_is_on_in_training_only():
   network = _network({"dropout": 0.5})
   tokens = _tokens(2, 7)
-  variables = network.init(jax.random.key(0), tokens)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
+  apply = jax.jit(network.apply, static_argnames="train")
   once, twice = (
-    network.apply(
-      variables, tokens, train=True, rngs={"dropout": jax.random.key(i)}
-    )[0]
+    apply(variables, tokens, train=True, rngs={"dropout": jax.random.key(i)})[0]
     for i in range(2)
   )
   assert jnp.abs(once - twice).max() > 1e-3
-  still, _ = network.apply(variables, tokens)
-  again, _ = network.apply(variables, tokens, train=False)
+  still, _ = apply(variables, tokens)
+  again, _ = apply(variables, tokens, train=False)
   np.testing.assert_array_equal(still, again)
 
 
@@ -253,7 +253,7 @@ def test_elements_are_read_out_where_they_are_asked_for():
   )
   network = nn.SequenceNetwork(config, num_outputs=5, vocab_size=7)
   tokens = jnp.arange(12).reshape(2, 6) % 7
-  variables = network.init(jax.random.key(0), tokens)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
   whole, _ = network.apply(variables, tokens)
   at = jnp.asarray([[5, 0], [2, 2]])
   y, _ = network.apply(variables, tokens, at=at)

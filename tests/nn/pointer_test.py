@@ -72,14 +72,15 @@ def test_golden_values(golden, x64, name):
   target, lengths = data["target"], data["length"]
   mask = target >= 0
 
-  @jax.jit
   def loss(variables):
     logs = network.apply(variables, data["x"], jnp.maximum(target, 0), lengths)
     picked = jnp.take_along_axis(logs, jnp.maximum(target, 0)[..., None], -1)
     value = -jnp.where(mask, picked[..., 0], 0).sum(axis=1).mean()
     return value, logs
 
-  (value, logs), grads = jax.value_and_grad(loss, has_aux=True)(variables)
+  (value, logs), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+    variables
+  )
   np.testing.assert_allclose(logs[mask], data["log_prob"][mask], rtol=1e-9)
   np.testing.assert_allclose(value, data["loss"], rtol=1e-9)
   grads = grads["params"]

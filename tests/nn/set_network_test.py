@@ -1,5 +1,7 @@
 """Networks for sets: golden values, invariance, sets of several sizes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,17 +63,19 @@ def test_golden_values(golden, x64, name):
   target = data["target"]
   mask = target >= 0
 
-  @jax.jit
   def loss(variables):
     chosen = jnp.maximum(target, 0)
     logs = network.apply(variables, elements, chosen, lengths)
     picked = jnp.take_along_axis(logs, chosen[..., None], -1)[..., 0]
     return -jnp.where(mask, picked, 0).sum(axis=1).mean(), logs
 
-  (value, logs), grads = jax.value_and_grad(loss, has_aux=True)(variables)
+  (value, logs), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+    variables
+  )
   np.testing.assert_allclose(logs[mask], data["log_prob"][mask], rtol=1e-9)
   np.testing.assert_allclose(value, data["loss"], rtol=1e-9)
-  processed = network.apply(variables, elements, lengths, method="process")
+  process = jax.jit(functools.partial(network.apply, method="process"))
+  processed = process(variables, elements, lengths)
   np.testing.assert_allclose(processed.summary, data["q_star"], atol=1e-12)
   np.testing.assert_allclose(processed.trace, data["trace"], atol=1e-12)
   grads, want = grads["params"], nested(data, "grad/")

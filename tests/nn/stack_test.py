@@ -41,7 +41,7 @@ def test_a_stack_of_given_layers():
 def test_a_layer_alone_runs_and_layers_that_differ_are_none():
   x = jnp.ones((1, 3, 4))
   layer = nn.SequenceLayer(nn.LayerConfig("gru", d_model=4))
-  y, _ = layer.apply(layer.init(jax.random.key(0), x), x)
+  y, _ = jax.jit(layer.apply)(jax.jit(layer.init)(jax.random.key(0), x), x)
   assert y.shape == x.shape
   stack = nn.StackConfig("gru", hybrid={"lstm": {}}, d_model=4)
   with pytest.raises(ValueError, match="config: got .one of layers that diff"):

@@ -68,7 +68,7 @@ def _untrained(config):
   """The player of a configuration, with variables whose heads say something."""
   player = algorithms.of(config).player(config)
   shown = rollout.begin(player, jax.random.key(0), 1).observation
-  variables = player.network.init(
+  variables = jax.jit(player.network.init)(
     jax.random.key(1), jax.tree.map(lambda x: x[:, None], shown)
   )
   variables = {**variables, "params": _times(3, variables["params"])}
@@ -78,7 +78,7 @@ def _untrained(config):
 
 
 def _times(factor, tree):
-  return jax.tree.map(lambda x: factor * x, tree)
+  return jax.tree.map(lambda x: factor * np.asarray(x), tree)
 
 
 def test_golden_distributions(golden):
@@ -91,17 +91,23 @@ def test_golden_distributions(golden):
     def of(logits):
       return distributions.Categorical(logits).masked(mask)
 
-    policy = of(logits)
+    @jax.jit
+    def values(logits, other):
+      policy = of(logits)
+      return {
+        "log_prob": policy.log_prob(action),
+        "entropy": policy.entropy(),
+        "mode": policy.mode(),
+        "probs": jax.nn.softmax(policy.logits),
+        "grad_log_prob": jax.grad(lambda x: of(x).log_prob(action).sum())(
+          logits
+        ),
+        "grad_entropy": jax.grad(lambda x: of(x).entropy().sum())(logits),
+        "kl": policy.kl(of(other)),
+      }
+
     tolerance = {"rtol": 1e-10, "atol": 1e-12}
-    for name, value in {
-      "log_prob": policy.log_prob(action),
-      "entropy": policy.entropy(),
-      "mode": policy.mode(),
-      "probs": jax.nn.softmax(policy.logits),
-      "grad_log_prob": jax.grad(lambda x: of(x).log_prob(action).sum())(logits),
-      "grad_entropy": jax.grad(lambda x: of(x).entropy().sum())(logits),
-      "kl": policy.kl(of(jnp.asarray(arrays["other_logits"]))),
-    }.items():
+    for name, value in values(logits, arrays["other_logits"]).items():
       np.testing.assert_allclose(value, arrays[name], **tolerance)
       if name.startswith("grad"):
         assert (np.asarray(value)[~arrays["mask"]] == 0).all()
@@ -230,9 +236,9 @@ def test_networks_hand_on_no_gradient_of_forbidden_actions(name):
       return (policy.log_prob(action) + policy.entropy() + value).sum()
     return (policy.values[:, [0, 1], [2, 0]] + value).sum()
 
-  gradients = jax.grad(total)(variables["params"])
+  gradients = jax.jit(jax.grad(total))(variables["params"])
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
-  policy, value, _ = player.network.apply(variables, observation)
+  policy, value, _ = jax.jit(player.network.apply)(variables, observation)
   numbers = policy.logits if name == "ppo" else policy.values
   np.testing.assert_array_equal(np.isneginf(numbers[0]), [[0, 1, 0], [0, 0, 0]])
   if name == "r2d2":
@@ -264,6 +270,7 @@ def test_actions_are_taken_and_judged_under_the_mask_that_was_shown():
   memory = jax.tree.map(lambda x: x[:8], world.memory)
   batch = on_policy.Batch(memory, taken, taken.value, taken.value)
 
+  @jax.jit
   def log_prob(batch):
     return on_policy.replay(
       config,

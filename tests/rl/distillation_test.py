@@ -94,7 +94,7 @@ def test_without_memory_the_loss_is_that_of_each_episode_alone():
 @pytest.mark.slow
 def test_a_distilled_policy_plays_and_is_saved(tmp_path):
   problem = distillation.Problem(CONFIG, _arm(), _recorded())
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   metrics = jax.jit(problem.evaluate)(variables, problem.data)
   trials = metrics.pop(supervised.TALLIES)
   assert set(metrics) == {"return", "return_1"}

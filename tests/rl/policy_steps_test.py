@@ -39,10 +39,12 @@ def _policy(config):
   """An untrained policy whose heads say something."""
   player = algorithms.of(config).player(config)
   shown = rollout.start(player, jax.random.key(0), 1).observation
-  variables = player.network.init(
+  variables = jax.jit(player.network.init)(
     jax.random.key(1), jax.tree.map(lambda x: x[:, None], shown)
   )
-  return policies.Trained(config, jax.tree.map(lambda x: 3 * x, variables))
+  return policies.Trained(
+    config, jax.tree.map(lambda x: 3 * np.asarray(x), variables)
+  )
 
 
 def _program(policy, path, **options):

@@ -24,7 +24,9 @@ from jaxseq.training.comparison import supervised_arms
 def _base(mixer="gru"):
   stack = nn.StackConfig(mixer, d_model=8, num_layers=1)
   network = nn.SequenceNetwork(nn.NetworkConfig(stack), 256, 256)
-  variables = network.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+  variables = jax.jit(network.init)(
+    jax.random.key(0), jnp.zeros((1, 1), jnp.int32)
+  )
   return adaptation.Base(network, jax.tree.map(np.asarray, variables))
 
 

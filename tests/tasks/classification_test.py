@@ -174,12 +174,13 @@ def test_attention_takes_the_clusters_of_nodes():
     problem.network, splits.test
   )
   assert set(arguments) == {"inputs", "lengths", "clusters"}
-  rows = classification.compute(problem.network, variables, arguments)
-  scores, _ = problem.scores(variables, splits.test)
-  chance = rows["probability"][np.arange(2), splits.test.targets]
+  compute = jax.jit(classification.compute, static_argnums=0)
+  rows = compute(problem.network, variables, arguments)
+  scores, _ = jax.jit(problem.scores)(variables, splits.test)
+  chance = np.asarray(rows["probability"])[np.arange(2), splits.test.targets]
   np.testing.assert_allclose(
     scores["test_loss"], -np.log(chance).mean(), rtol=1e-5
   )
   arguments["clusters"] = clusters[:, ::-1]
-  other = classification.compute(problem.network, variables, arguments)
+  other = compute(problem.network, variables, arguments)
   assert (other["probability"] != rows["probability"]).all()

@@ -239,7 +239,7 @@ def test_regular_gaps_and_events_at_the_start_can_be_learnt(first):
   assert known.log_deviation == 1
   assert known.log_mean == pytest.approx(math.log(0.5))
   problem = events.Problem(_arm(), regular)
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   batch = jax.tree.map(jnp.asarray, problem.data["train"])
 
   def loss(variables):

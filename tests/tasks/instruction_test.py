@@ -74,7 +74,9 @@ def test_packed_is_unpacked(adapted):
   network = nn.SequenceNetwork(
     nn.NetworkConfig(stack), EXPECTED["vocab"], EXPECTED["vocab"]
   )
-  variables = network.init(jax.random.key(0), np.zeros((1, 1), np.int32))
+  variables = jax.jit(network.init)(
+    jax.random.key(0), np.zeros((1, 1), np.int32)
+  )
   variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
   trained, attach = variables, lambda trained: trained
   if adapted:

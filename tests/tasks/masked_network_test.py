@@ -144,7 +144,7 @@ def test_the_encoder_of_the_release(golden, name):
       "bias": params["contact_head.regression.bias"],
     }
     contacts = jax.nn.sigmoid(
-      nn.ContactHead().apply(
+      jax.jit(nn.ContactHead().apply)(
         {"params": {"regression": regression}}, maps, letters
       )
     )
@@ -191,12 +191,12 @@ def test_the_head_of_pairs_of_the_release(golden):
   with jax.enable_x64(True):
     length = int(of("length"))
     x = jnp.asarray(arrays["representation/2"][:, 1 : length + 1])
-    logits = head.apply(variables, x)
+    logits = jax.jit(head.apply)(variables, x)
     # Sums of convolutions in another order.
     np.testing.assert_allclose(logits, of("logits"), rtol=1e-9, atol=1e-9)
     # Padding is never seen.
     padded = jnp.pad(x, [(0, 0), (0, 3), (0, 0)], constant_values=7.0)
-    again = head.apply(variables, padded, jnp.full(len(x), length))
+    again = jax.jit(head.apply)(variables, padded, jnp.full(len(x), length))
     np.testing.assert_allclose(
       again[:, :length, :length], logits, rtol=1e-9, atol=1e-9
     )

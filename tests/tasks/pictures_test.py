@@ -78,19 +78,21 @@ def test_codes_are_written_by_their_codec():
   variables = jax.jit(codes.init)(jax.random.key(0))
   codec = pictures.Codec(CODEC, jax.tree.map(np.asarray, variables))
   problem = pictures.Problem(arm_of(by_class=True), splits, codec)
-  _, scales = codes.network.apply(variables, splits.test.inputs)
+  outputs, scales = jax.jit(codes.network.apply)(variables, splits.test.inputs)
   np.testing.assert_array_equal(problem.data["test"].symbols, scales.codes)
   held = jax.jit(problem.init)(jax.random.key(1))
   jax.tree.map(
     np.testing.assert_array_equal, held["codec"]["variables"], variables
   )
-  drawn = problem.network.apply(held, scales.codes, method="pictures")
-  whole = codes.network.apply(variables, splits.test.inputs)[0]
-  np.testing.assert_allclose(drawn, np.clip(whole, 0, 1), atol=1e-5)
+  apply = jax.jit(problem.network.apply, static_argnames="method")
+  drawn = apply(held, scales.codes, method="pictures")
+  np.testing.assert_allclose(drawn, np.clip(outputs, 0, 1), atol=1e-5)
   batch = jax.tree.map(jnp.asarray, problem.data["train"])
-  gradient = jax.grad(
-    lambda held: problem.loss(held, batch, None, jax.random.key(0))[0],
-    allow_int=True,
+  gradient = jax.jit(
+    jax.grad(
+      lambda held: problem.loss(held, batch, None, jax.random.key(0))[0],
+      allow_int=True,
+    )
   )(held)
   assert all(jnp.abs(x).max() > 0 for x in jax.tree.leaves(gradient["params"]))
 

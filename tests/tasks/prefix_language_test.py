@@ -52,7 +52,7 @@ def test_a_network_learns_from_its_prefix():
   inputs, hidden = prefix_language.hide(
     jax.random.key(2), tokens[:, :-1], 5, 5, share=0.5
   )
-  variables = network.init(jax.random.key(0), inputs)
+  variables = jax.jit(network.init)(jax.random.key(0), inputs)
 
   @jax.jit
   def slope(variables):

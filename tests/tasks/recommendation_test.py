@@ -62,10 +62,11 @@ def test_the_newest_items_are_read_whatever_stands_behind():
   lengths = np.array([2, 3, 9], np.int32)
   length = network.length
   assert length == 3
-  found = network.apply(variables, items, lengths, last=True)
+  apply = jax.jit(network.apply, static_argnames="last")
+  found = apply(variables, items, lengths, last=True)
   for row, count, logits in zip(items, lengths, found):
     read = row[max(count - length, 0) : count][None]
-    alone = network.apply(variables, read, np.array([read.shape[1]]))
+    alone = apply(variables, read, np.array([read.shape[1]]))
     # Sums in another order, in float32.
     np.testing.assert_allclose(logits, alone[0, -1], rtol=1e-5, atol=1e-6)
 
@@ -77,16 +78,48 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
   variables = jax.jit(problem.init)(jax.random.key(0))
   items = np.array([[3, 1, 4, 9, 9], [2, 7, 1, 8, 5]], np.int32)
   lengths = np.array([2, 5], np.int32)
-  found = network.apply(variables, items, lengths, last=True)
+  apply = jax.jit(network.apply, static_argnames="last")
+  found = apply(variables, items, lengths, last=True)
   assert network.length == 3
   for logits, row in zip(found, ([3, 1, 0], [8, 5, 0])):
-    read = network.apply(variables, np.array([row]), np.array([3]))
+    read = apply(variables, np.array([row]), np.array([3]))
     np.testing.assert_allclose(read[0, -1], logits, rtol=1e-5, atol=1e-6)
   with pytest.raises(ValueError, match="masked: got True, expected False"):
     item_streams.Users(network, variables)
   stack = nn.StackConfig("gru", d_model=8)
   with pytest.raises(ValueError, match="bidirectional: got 'False in layer 0"):
     recommendation_arms.ArmConfig(nn.NetworkConfig(stack), loss="masked")
+
+
+def test_what_is_rebuilt_needs_items_with_vectors():
+  for options in ({"items": "text"}, {"gaps": True, "mixer": "s5"}):
+    with pytest.raises(ValueError, match="loss: got 'autoencode', expected an"):
+      _arm(loss="autoencode", **options)
+
+
+@pytest.mark.slow
+def test_items_are_told_from_one_vector_and_rank_the_rest():
+  # Nothing follows from the item before: all has to come from the vector.
+  options = {"users": 200, "items": 12, "events": 6, "length": 4}
+  splits = data.load("item_chains", follow=0.0, **options)
+  arm = _arm(d_model=32, batch_size=50, loss="autoencode")
+  problem = recommendation.Problem(arm, splits)
+  optimizer = base.make_optimizer(arm, 800)
+  state = supervised.init(problem, optimizer, jax.random.key(0))
+  state, _ = jax.jit(
+    lambda state, data: supervised.train(problem, optimizer, state, data, 800)
+  )(state, problem.data)
+  measured = jax.jit(problem.evaluate)(state.variables, problem.data)
+  # By how popular items are, and which are there already, it is some .25.
+  assert measured["rebuilt"] > 0.6
+  network, batch = problem.network, base.first(problem.data["test"])
+  items, lengths, _ = network.newest(batch.inputs, batch.lengths)
+  every = network.apply(state.variables, items, lengths)
+  share = jax.nn.softmax(every)[0, : lengths[0]].mean(axis=0)
+  ranked = network.apply(state.variables, *problem.inputs(batch), last=True)
+  np.testing.assert_allclose(np.exp(ranked[0]), share, rtol=1e-4, atol=1e-7)
+  with pytest.raises(ValueError, match="rebuilds: got True, expected False"):
+    item_streams.Users(network, state.variables)
 
 
 def test_items_that_a_user_has_taken_are_recommended_on_demand_alone():
@@ -139,7 +172,7 @@ def test_a_sample_is_scored_as_among_all_items():
   items, targets = rng.integers(1, 15, (2, 2, 3)).astype(np.int32)
   others = rng.integers(1, 15, (2, 5)).astype(np.int32)
   lengths = np.array([3, 3], np.int32)
-  every = network.apply(variables, items, lengths)
+  every = jax.jit(network.apply)(variables, items, lengths)
   positive, negative = network.apply(
     variables, items, lengths, targets, others, method="compare"
   )
@@ -160,7 +193,7 @@ def test_a_sample_is_scored_as_among_all_items():
 def test_losses_over_a_sample_reach_what_they_look_at(loss):
   splits = data.load("item_chains", users=8, items=14, events=6)
   problem = recommendation.Problem(_arm(loss=loss, negatives=3), splits)
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   batch = base.first(problem.data["train"])
   (value, told), grads = jax.value_and_grad(problem.loss, has_aux=True)(
     variables, batch, None, jax.random.key(1)
@@ -193,7 +226,7 @@ def test_gaps_reach_the_mixer_and_are_asked_for():
     }
   )
   problem = recommendation.Problem(arm, splits)
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   # Gaps of 1 are none.
   plain = recommendation.Problem(_arm(mixer="s5"), splits)
   losses = [

@@ -91,17 +91,18 @@ def test_arms_see_what_they_say(splits, reads):
   problem = segmentation.Problem(dataclasses.replace(ARM, reads=reads), splits)
   variables = drawn.variables(problem)
   words, lengths = splits.test.extras.words[:1], splits.test.lengths[:1]
-  logits = problem.network.apply(variables, words, lengths)
+  apply = jax.jit(problem.network.apply)
+  logits = apply(variables, words, lengths)
   changed = words.copy()
   changed[:, 2] = 5
-  moved = problem.network.apply(variables, changed, lengths) != logits
+  moved = apply(variables, changed, lengths) != logits
   last = None if reads == "document" else 4
   expected = np.zeros(words.shape[:2], bool)
   expected[:, 2:last] = True
   inside = np.arange(words.shape[1]) < lengths[:, None]
   np.testing.assert_array_equal(moved[inside], expected[inside])
   batch = jax.tree.map(lambda x: jnp.asarray(x[:2]), problem.data["train"])
-  loss, _ = problem.loss(variables, batch, None, jax.random.key(1))
+  loss, _ = jax.jit(problem.loss)(variables, batch, None, jax.random.key(1))
   assert 0 < loss < 3
 
 

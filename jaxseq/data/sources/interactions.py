@@ -45,7 +45,9 @@ class InteractionSource(base.Source):
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     gap: the time, of dates in seconds, that the gaps between items are counted
       in; without it a network does not see them. See `gaps`.
-    texts: what is said of each item, if anything.
+    texts: what is said of each item, if anything; with `keys` a line for each.
+    keys: of the lines of a text, such as "title" and "genres"; None where it is
+      a text as a whole.
   """
 
   kind: ClassVar[str] = "interactions"
@@ -59,6 +61,15 @@ class InteractionSource(base.Source):
   delimiter: str | None = None
   gap: float | None = None
   texts: tuple[str, ...] | None = None
+  keys: tuple[str, ...] | None = None
+
+  def attributes(self) -> list[dict[str, str]]:
+    """Returns what is said of each item by its key; one is "text" without."""
+    keys = self.keys or ("text",)
+    return [
+      dict(zip(keys, text.split("\n") if self.keys else [text]))
+      for text in self.texts or ()
+    ]
 
   def gaps(self, stamps: np.ndarray) -> np.ndarray:
     """Returns the gaps (n,) float32 before the items of a user.
@@ -165,6 +176,8 @@ def load(
     time=time,
     delimiter=delimiter,
     gap=gap,
+    # Columns of RecBole's files have their types behind a colon.
+    keys=tuple(name.split(":")[0] for name in text) if texts else None,
   )
   table, _, rows, stamps = _rows(path, source)
   words = table.words[item]
@@ -181,7 +194,9 @@ def load(
     length=length,
     valid_fraction=valid_fraction,
     test_fraction=test_fraction,
-    texts=None if texts is None else read_texts(texts, item, text, delimiter),
+    texts=None
+    if texts is None
+    else read_texts(texts, item, text, delimiter, "\n"),
     cold=cold,
   )
 
@@ -191,6 +206,7 @@ def read_texts(
   item: str,
   text: Sequence[str],
   delimiter: str | None = None,
+  between: str = " ",
 ) -> dict[str, str]:
   """Returns the texts of items by their names, see `load`.
 
@@ -199,11 +215,14 @@ def read_texts(
     item: column of the items.
     text: columns with words.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    between: the columns of a text; lines of the table's own become spaces.
   """
   files = table_files.find(path)
   table = table_files.read(files, (item, *text), (), delimiter=delimiter)
-  rows = zip(*(table.words[name] for name in text))
-  return dict(zip(table.words[item], map(" ".join, rows)))
+  columns = (
+    [word.replace("\n", " ") for word in table.words[name]] for name in text
+  )
+  return dict(zip(table.words[item], map(between.join, zip(*columns))))
 
 
 def of_rows(
@@ -275,6 +294,7 @@ def chains(
   events: int = 20,
   follow: float = 0.8,
   length: int = 50,
+  texts: bool = False,
   seed: int = 0,
 ) -> datasets.Splits:
   """Makes histories in which most items are followed by one that is theirs.
@@ -289,6 +309,8 @@ def chains(
     events: items of each user.
     follow: 0 to 1.
     length: see `load`.
+    texts: whether each item says which one it follows, and of which of four
+      kinds it is.
     seed: of all that is random.
 
   Returns:
@@ -319,6 +341,13 @@ def chains(
     steps.append(chosen)
   histories = list(np.stack(steps, axis=1).astype(np.int32) + 1)
   source = InteractionSource(items=tuple(map(str, range(items))))
+  if texts:
+    lines = [f"item{i}\nitem{j}\nkind{i % 4}" for j, i in enumerate(following)]
+    source = dataclasses.replace(
+      source,
+      texts=tuple(lines[j] for j in np.argsort(following)),
+      keys=("name", "follows", "kind"),
+    )
   parts = [leave_one_out(events)] * users
   return make_splits(histories, parts, source, length, "generated")
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks.items import item_sentences as item_sentences
   from jaxseq.tasks.items import item_streams as item_streams
   from jaxseq.tasks.items import item_texts as item_texts
+  from jaxseq.tasks.items import item_wishes as item_wishes
   from jaxseq.tasks.items import ranking as ranking
   from jaxseq.tasks.items import (
     recommendation_answers as recommendation_answers,
@@ -22,5 +23,10 @@ if TYPE_CHECKING:
   from jaxseq.tasks.items import (
     semantic_recommendation as semantic_recommendation,
   )
+  from jaxseq.tasks.items import sentence_network as sentence_network
+  from jaxseq.tasks.items import (
+    sentence_recommendation as sentence_recommendation,
+  )
+  from jaxseq.tasks.items import sentence_stages as sentence_stages
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

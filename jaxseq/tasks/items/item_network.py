@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq.nn import masks
 from jaxseq.tasks.items import item_texts
 
 # The collection of variables with what is known of items.
@@ -34,6 +35,9 @@ class ItemNetwork(linen.Module):
     masked: whether it sees both sides of an item that is hidden, which 0 stands
       for (BERT4Rec, Sun et al., arXiv:1904.06690); the next item is one that is
       hidden behind the newest.
+    rebuilds: whether items are predicted from one vector of the whole history
+      instead, by a second network, see `rebuild`; items are then ranked by
+      their mean share in what is rebuilt.
   """
 
   config: nn.NetworkConfig
@@ -45,6 +49,7 @@ class ItemNetwork(linen.Module):
   frozen: bool = False
   temperature: float | None = None
   masked: bool = False
+  rebuilds: bool = False
 
   def setup(self) -> None:
     """Makes the sequence network."""
@@ -52,6 +57,9 @@ class ItemNetwork(linen.Module):
     ids = self.text_mixer is None
     config = dataclasses.replace(self.config, tie=ids)
     self.network = nn.SequenceNetwork(config, size, size if ids else None)
+    if self.rebuilds:
+      plain = dataclasses.replace(self.config, tie=False)
+      self.decoder = nn.SequenceNetwork(plain, size)
     if self.text_mixer is None:
       return
     width = self.config.stack.d_model
@@ -83,8 +91,18 @@ class ItemNetwork(linen.Module):
 
     Returns:
       Logits (n, time, num_items), or (n, num_items) with `last`; the first is
-      that of item 1. Those of a `masked` network are of the items themselves.
+      that of item 1. Those of a `masked` network, and of one that `rebuilds`,
+      are of the items themselves.
     """
+    if self.rebuilds:
+      if last:
+        items, lengths, _ = self.newest(items, lengths)
+      logits = self.rebuild(items, lengths, train)
+      if not last:
+        return logits
+      real = masks.inside(items.shape[1], lengths)[..., None]
+      logs = jnp.where(real, jax.nn.log_softmax(logits), -jnp.inf)
+      return jax.nn.logsumexp(logs, axis=1) - jnp.log(lengths)[:, None]
     if not last:
       return self._scores(items, lengths, train, None, gaps)
     if self.masked:
@@ -92,15 +110,72 @@ class ItemNetwork(linen.Module):
       items = jnp.pad(items, [(0, 0), (0, 1)])
       items = jnp.where(places == lengths[:, None], 0, items)
       lengths = lengths + 1
+    items, counts, gaps = self.newest(items, lengths, gaps)
+    at = counts[:, None] - 1
+    return self._scores(items, counts, train, at, gaps)[:, 0]
+
+  @linen.nowrap
+  def newest(
+    self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Returns what is read of histories that may be longer than `length`.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      gaps: likewise.
+
+    Returns:
+      The newest items (n, length), their numbers, and the gaps before them.
+    """
     begin = jnp.maximum(lengths - self.length, 0)
     places = begin[:, None] + jnp.arange(self.length)
     read = functools.partial(
       jnp.take_along_axis, indices=places, axis=1, mode="clip"
     )
     counts = jnp.minimum(lengths, self.length)
-    between = None if gaps is None else read(gaps)
-    at = counts[:, None] - 1
-    return self._scores(read(items), counts, train, at, between)[:, 0]
+    return read(items), counts, None if gaps is None else read(gaps)
+
+  def summary(
+    self, items: jax.Array, lengths: jax.Array, train: bool = False
+  ) -> jax.Array:
+    """Returns one vector (n, d) of each history, what its last item leaves.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      train: likewise.
+    """
+    x, _ = self.network(
+      items,
+      lengths=lengths,
+      train=train,
+      at=lengths[:, None] - 1,
+      features=True,
+    )
+    return x[:, 0]
+
+  def rebuild(
+    self, items: jax.Array, lengths: jax.Array, train: bool = False
+  ) -> jax.Array:
+    """Returns logits (n, time, num_items) of the items that a summary is of.
+
+    A second network of the same form begins with the summary, goes on with the
+    items that it has to tell, one behind, and sees nothing else of them
+    (an autoencoder of playlists, Papreja et al., arXiv:1907.01098).
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      train: likewise.
+    """
+    first = self.summary(items, lengths, train)[:, None]
+    vectors = self.vectors()
+    inputs = jnp.concatenate(
+      [first.astype(vectors.dtype), vectors[items[:, :-1]]], axis=1
+    )
+    x, _ = self.decoder(inputs, lengths=lengths, train=train, features=True)
+    return self._products(x, vectors[1:], "...d,id->...i")
 
   def _scores(self, items, lengths, train, at, gaps):
     """The logits of all items at elements, or at those of `at`."""

@@ -41,6 +41,9 @@ class Users:
     if network.masked:
       expected = "False: a network that sees both sides keeps no states"
       raise _validate.error("masked", True, expected)
+    if network.rebuilds:
+      expected = "False: what is rebuilt is a whole history"
+      raise _validate.error("rebuilds", True, expected)
     if network.config.stack.scan_layers:
       expected = "False: every layer has its own states of the users"
       raise _validate.error("scan_layers", True, expected)

@@ -12,9 +12,12 @@ from jaxseq import data
 from jaxseq import mixers
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
+from jaxseq.tasks.items import item_sentences
 from jaxseq.tasks.items import item_texts
+from jaxseq.tasks.items import item_wishes
 from jaxseq.tasks.items import semantic_ids
 from jaxseq.tasks.items import semantic_network
+from jaxseq.tasks.items import sentence_network
 from jaxseq.tasks.items.item_network import ItemNetwork
 
 # Of the vectors that codes are made of.
@@ -28,36 +31,49 @@ class Options:
   Attributes:
     repeats: whether items that a user has taken are recommended again.
     loss: "full", the cross-entropy over all items; "sampled", over a sample;
-      "gbce", see `item_losses`; or "masked", that of hidden items, for networks
-      that see both sides (BERT4Rec).
+      "gbce", see `item_losses`; "masked", that of hidden items, for networks
+      that see both sides (BERT4Rec); or "autoencode", that of the items of a
+      history told from one vector of it.
     share: of the items that "masked" hides.
     negatives: items of a sample, drawn uniformly for each history.
     calibration: t of "gbce".
     gaps: whether the mixer's step sizes are multiplied by the gaps between the
       items, which the data have with their option `gap`.
     items: by what items are read and scored: "ids", vectors of their own;
-      "text", what a network makes of their words, see `item_texts`; or
-      "semantic", codes of their words one after the other, see `semantic_ids`.
-      Data have texts with an option of theirs.
+      "text", what a network makes of their words, see `item_texts`; "semantic",
+      codes of their words one after the other, see `semantic_ids`; or
+      "sentences", all their words in one sentence that attention reads, see
+      `sentence_network`. Data have texts with an option of theirs.
     levels: codes of an item, beside the one that tells apart items which are
       alike in all others.
     codes: of a level.
+    wish: key of the attribute, such as "genres", whose words are told as a wish
+      before the next item, with "semantic", see `item_wishes`; None for none.
     text_mixer: of the network that reads the words.
     temperature: what cosines of vectors are divided by, such as .05; None for
-      products that are no cosines.
+      products that are no cosines. Scores of sentences are cosines.
+    sentences: how they are made and read; width, layers and dropout are those
+      of the network's stack, and `temperature` is the one above, if any.
+    stages: shares of the updates for pretraining, for the stage in which all
+      items are read anew after every evaluation, and for that in which they
+      stay as they were, see `sentence_stages`. What is kept and measured is
+      best on validation, and no stage ends early.
   """
 
   repeats: bool = False
-  loss: Literal["full", "sampled", "gbce", "masked"] = "full"
+  loss: Literal["full", "sampled", "gbce", "masked", "autoencode"] = "full"
   share: float = 0.2
   negatives: int = 256
   calibration: float = 0.75
   gaps: bool = False
-  items: Literal["ids", "text", "semantic"] = "ids"
+  items: Literal["ids", "text", "semantic", "sentences"] = "ids"
   levels: int = 3
   codes: int = 64
+  wish: str | None = None
   text_mixer: str = "gru"
   temperature: float | None = None
+  sentences: item_sentences.Options = item_sentences.Options()
+  stages: tuple[float, float, float] = (0.0, 0.5, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +87,16 @@ class ArmConfig(Options, base.ArmConfig):
     _validate.number("share", self.share, 0, 1)
     if self.loss == "masked":
       masked_network.check_both_sides(self.network.stack)
-      if self.gaps or self.items != "ids":
-        expected = "another one with gaps, or items by their text"
-        raise _validate.error("loss", "masked", expected)
+    if self.loss in ("masked", "autoencode") and (
+      self.gaps or self.items != "ids"
+    ):
+      expected = "another one with gaps, or items by their text"
+      raise _validate.error("loss", self.loss, expected)
     mixers.get(self.text_mixer)
+    for share in self.stages:
+      _validate.number("stages", share, 0)
+    if not self.stages[1]:
+      raise _validate.error("stages", self.stages, "a share of the second one")
     if self.temperature is not None:
       _validate.above_zero("temperature", self.temperature)
     name = self.network.stack.mixer
@@ -88,7 +110,11 @@ class ArmConfig(Options, base.ArmConfig):
 
 def make_network(
   arm: ArmConfig, splits: data.Splits
-) -> ItemNetwork | semantic_network.SemanticNetwork:
+) -> (
+  ItemNetwork
+  | semantic_network.SemanticNetwork
+  | sentence_network.SentenceNetwork
+):
   """Returns the network of an arm.
 
   Raises:
@@ -105,13 +131,30 @@ def make_network(
   if arm.items != "ids" and not _texts(splits):
     expected = "'ids', or data with an option of texts"
     raise _validate.error("items", arm.items, expected)
+  keys = getattr(splits.info.preparation, "keys", None) or ()
+  if arm.wish is not None and (arm.items != "semantic" or arm.wish not in keys):
+    expected = f"None, or with items='semantic' one of {', '.join(keys)}"
+    raise _validate.error("wish", arm.wish, expected)
   sizes = splits.info.vocab_size - 1, inputs.shape[1]
   if arm.items == "semantic":
-    if arm.loss != "full" or arm.gaps or arm.temperature is not None:
-      expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
-      raise _validate.error("items", "semantic", expected)
+    _check_plain(arm, arm.temperature is None)
     return semantic_network.SemanticNetwork(
-      arm.network, *sizes, 1 + arm.levels, arm.codes, arm.repeats
+      arm.network,
+      *sizes,
+      1 + arm.levels,
+      arm.codes,
+      arm.repeats,
+      wishes=arm.wish is not None,
+    )
+  if arm.items == "sentences":
+    stack = arm.network.stack
+    _check_plain(arm, True)
+    if stack.mixer != "attention" or stack.dropout:
+      got = f"mixer {stack.mixer!r}, dropout {stack.dropout}"
+      expected = "attention without dropout for items by sentences"
+      raise _validate.error("network.stack", got, expected)
+    return sentence_network.SentenceNetwork(
+      _sentences(arm), sizes[0], arm.repeats
     )
   return ItemNetwork(
     arm.network,
@@ -121,6 +164,25 @@ def make_network(
     text_mixer=arm.text_mixer if arm.items == "text" else None,
     temperature=arm.temperature,
     masked=arm.loss == "masked",
+    rebuilds=arm.loss == "autoencode",
+  )
+
+
+def _check_plain(arm, fits):
+  """Refuses what only items with vectors of their own, or by text, have."""
+  if arm.loss != "full" or arm.gaps or not fits:
+    expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
+    raise _validate.error("items", arm.items, expected)
+
+
+def _sentences(arm):
+  """The options of the sentences of an arm."""
+  stack, options = arm.network.stack, arm.sentences
+  return dataclasses.replace(
+    options,
+    d_model=stack.d_model,
+    num_layers=stack.num_layers,
+    temperature=arm.temperature or options.temperature,
   )
 
 
@@ -131,7 +193,8 @@ def item_variables(
 
   Returns:
     "tokens", the words of each item; or "ids", the codes of each, with none in
-    the first row; None where items have vectors of their own.
+    the first row; or `sentence_network.tables`; None where items have vectors
+    of their own.
 
   Raises:
     ValueError: if more items are alike than a level has codes.
@@ -141,6 +204,9 @@ def item_variables(
     return {"tokens": item_texts.tokens(texts)}
   if arm.items == "ids":
     return None
+  if arm.items == "sentences":
+    attributes = splits.info.preparation.attributes()
+    return sentence_network.tables(attributes, _sentences(arm))
   width = min(_WIDTH, len(texts) - 1)
   fitted = semantic_ids.fit(
     jax.random.key(0),
@@ -154,7 +220,17 @@ def item_variables(
     raise _validate.error("codes", arm.codes, expected)
   none = np.zeros_like(ids[:1])
   tokens = semantic_ids.tokens_of(ids, arm.codes)
-  return {"ids": np.concatenate([none, tokens])}
+  variables = {"ids": np.concatenate([none, tokens])}
+  if arm.wish is not None:
+    has = wished(arm, splits)
+    first = 1 + (1 + arm.levels) * arm.codes
+    variables |= item_wishes.tables(has, first)
+  return variables
+
+
+def wished(arm: ArmConfig, splits: data.Splits) -> dict[str, np.ndarray]:
+  """Returns the `item_wishes.members` of an arm with a `wish`."""
+  return item_wishes.members(splits.info.preparation.attributes(), arm.wish)
 
 
 def _texts(splits):

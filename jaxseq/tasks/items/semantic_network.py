@@ -16,6 +16,7 @@ import optax
 
 from jaxseq import nn
 from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import item_wishes
 
 # Users whose items are scored at once.
 _USERS = 8
@@ -32,6 +33,9 @@ class SemanticNetwork(linen.Module):
     codes: of a level; the tokens of the items are the variable "ids",
       (num_items + 1, levels), of the collection `item_network.ITEMS`.
     repeats: see `recommendation_arms.Options`.
+    wishes: whether words of a wish stand behind a history, see `item_wishes`.
+    wish: the words that lists are made for, such as "wants Comedy", where no
+      others are given; "" for no wish.
   """
 
   config: nn.NetworkConfig
@@ -40,6 +44,8 @@ class SemanticNetwork(linen.Module):
   levels: int
   codes: int
   repeats: bool = False
+  wishes: bool = False
+  wish: str = ""
 
   gaps = False
 
@@ -55,8 +61,14 @@ class SemanticNetwork(linen.Module):
 
     Its variables are {"params": variables["params"]["network"]}.
     """
-    size = 1 + self.levels * self.codes
-    return nn.SequenceNetwork(self.config, size, size, parent=None)
+    size = self.first_word
+    words = item_wishes.BUCKETS if self.wishes else 0
+    return nn.SequenceNetwork(self.config, size, size + words, parent=None)
+
+  @property
+  def first_word(self) -> int:
+    """The number of the first class of words, behind all codes."""
+    return 1 + self.levels * self.codes
 
   def __call__(
     self,
@@ -64,6 +76,7 @@ class SemanticNetwork(linen.Module):
     lengths: jax.Array,
     last: bool = True,
     gaps: jax.Array | None = None,
+    words: jax.Array | None = None,
   ) -> jax.Array:
     """Scores all items as the next one, each by all of its tokens.
 
@@ -72,13 +85,14 @@ class SemanticNetwork(linen.Module):
       lengths: (n,) numbers of items, at least 1.
       last: there is no other way: what comes after the last item is scored.
       gaps: not read.
+      words: (n, words) of wishes; those of `wish` if None.
 
     Returns:
       Log probabilities (n, num_items) of what the tokens of items say, which
       leave something to ids that no item has.
     """
     del last, gaps
-    logits, states = self.read(items, lengths)
+    logits, states = self.read(items, lengths, words)
     network = self.tokens()
     variables = {"params": self.network.variables["params"]}
     ids = jnp.asarray(self.ids.value)[1:]
@@ -97,12 +111,18 @@ class SemanticNetwork(linen.Module):
 
     return lax.map(of_user, (logits, states), batch_size=_USERS)
 
-  def read(self, items: jax.Array, lengths: jax.Array) -> tuple[jax.Array, Any]:
-    """Reads the newest items of users.
+  def read(
+    self,
+    items: jax.Array,
+    lengths: jax.Array,
+    words: jax.Array | None = None,
+  ) -> tuple[jax.Array, Any]:
+    """Reads the newest items of users, and what they wish.
 
     Args:
       items: as in a call.
       lengths: likewise.
+      words: likewise.
 
     Returns:
       The logits (n, tokens) of the first token of the next item, and the
@@ -113,6 +133,11 @@ class SemanticNetwork(linen.Module):
     newest = jnp.take_along_axis(items, jnp.maximum(places, 0), axis=1)
     tokens = jnp.asarray(self.ids.value)[jnp.where(places < 0, 0, newest)]
     tokens = tokens.reshape(len(items), -1)
+    if self.wishes:
+      if words is None:
+        words = jnp.asarray(item_wishes.tokens(self.wish, self.first_word))
+      words = jnp.broadcast_to(words, (len(items), item_wishes.LENGTH))
+      tokens = jnp.concatenate([tokens, words], axis=1)
     begin = self.levels * jnp.maximum(self.length - lengths, 0)
     time = tokens.shape[1]
     logits, states = self.network(
@@ -128,6 +153,7 @@ class SemanticNetwork(linen.Module):
     lengths: jax.Array,
     targets: jax.Array,
     train: bool = False,
+    words: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Returns the loss of each token (n, tokens), and which of them count.
 
@@ -136,18 +162,37 @@ class SemanticNetwork(linen.Module):
       lengths: likewise.
       targets: (n, time) integers, the item after each.
       train: whether dropout is on.
+      words: (n, words) of wishes before the last item, which are not asked for.
     """
     rows, last = jnp.arange(len(items)), lengths - 1
     whole = jnp.pad(items, ((0, 0), (0, 1)))
     whole = whole.at[rows, lengths].set(targets[rows, last])
     tokens = jnp.asarray(self.ids.value)[whole].reshape(len(items), -1)
-    logits, _ = self.network(
-      tokens[:, :-1], lengths=self.levels * (lengths + 1) - 1, train=train
-    )
+    begin, count = self.levels * lengths[:, None], 0
+    if words is not None:
+      count = words.shape[1]
+      tokens = _with_words(tokens, words, begin)
+    ends = begin[:, 0] + count + self.levels
+    logits, _ = self.network(tokens[:, :-1], lengths=ends - 1, train=train)
     target = tokens[:, 1:]
     # Nothing says what the first item is.
     place = 1 + np.arange(target.shape[1])
-    ends = self.levels * (lengths + 1)
     counted = (place >= self.levels) & (place < ends[:, None])
+    if words is not None:
+      counted &= (place < begin) | (place >= begin + count)
+      target = jnp.where(counted, target, 0)
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
     return nats, counted
+
+
+def _with_words(tokens, words, begin):
+  """Tokens (n, time) with words (n, count) in front of place `begin` (n, 1)."""
+  at = jnp.arange(tokens.shape[1] + words.shape[1])
+  behind = at - begin
+  place = jnp.where(behind < 0, at, at - words.shape[1])
+  others = jnp.take_along_axis(tokens, jnp.maximum(place, 0), axis=1)
+  among = (behind >= 0) & (behind < words.shape[1])
+  among_words = jnp.take_along_axis(
+    words, jnp.clip(behind, 0, words.shape[1] - 1), axis=1
+  )
+  return jnp.where(among, among_words, others)

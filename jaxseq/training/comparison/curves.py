@@ -9,6 +9,9 @@ import numpy as np
 from jaxseq.training import per_seed
 from jaxseq.training import scalars
 
+# Who made all its steps in so many seconds has made them.
+_ROUNDING = 1e-6
+
 
 def curve(
   directory: pathlib.Path, metric: str = "episode_return"
@@ -59,6 +62,31 @@ def of_training(
     "best": per_seed.PerSeed(highest_mean(seed, span) for seed in values),
     "overall": per_seed.PerSeed(_mean(seed) for seed in values),
   }
+
+
+def after(
+  directory: pathlib.Path,
+  seconds: float,
+  metric: str = "episode_return",
+  clock: Literal["wall", "cpu"] = "wall",
+) -> per_seed.PerSeed:
+  """Returns what each seed had reached in so many seconds of training.
+
+  Args:
+    directory: of the arm.
+    seconds: of one seed, by the median `speed`: without compilation.
+    metric: as for `of_training`.
+    clock: as for `speed`.
+
+  Returns:
+    Means of the metric over the last twentieth of what was done by then; NaN
+    where nothing was, and of the whole training at most.
+  """
+  steps, values = curve(directory, metric)
+  reached = steps <= speed(directory, clock) * seconds * (1 + _ROUNDING)
+  values = values[:, : np.count_nonzero(reached)]
+  span = max(1, values.shape[1] // 20)
+  return per_seed.PerSeed(_mean(seed[-span:]) for seed in values)
 
 
 def highest_mean(values: np.ndarray, span: int) -> float:

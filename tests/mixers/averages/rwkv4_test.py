@@ -15,7 +15,8 @@ def test_the_formula(x64):
   params = jax.tree.map(lambda p: p + rng.normal(size=p.shape), params)
   p = jax.tree.map(np.asarray, params)
   x = rng.normal(size=(6, 4))
-  y, _ = rwkv4.apply(config, params, x[None])
+  apply = jax.jit(rwkv4.apply, static_argnums=0)
+  y, _ = apply(config, params, x[None])
   last, above, below = np.zeros(4), np.zeros(3), np.zeros(3)
   for t in range(6):
     k, v, r = (

@@ -57,12 +57,12 @@ def _states(mixer, through, config, params, x, state):
 @pytest.mark.parametrize(
   ("name", "through"),
   [
-    ("elman", "apply"),
+    pytest.param("elman", "apply", marks=pytest.mark.slow),
     ("gru", "apply"),
     # The golden loss weighs the cell at every step, and `apply` returns the
     # last one: so it runs over sequences of length 1.
     ("lstm", "apply to each"),
-    ("lstm", "step"),
+    pytest.param("lstm", "step", marks=pytest.mark.slow),
     ("slstm", "apply"),
   ],
 )

@@ -81,9 +81,12 @@ def rms(x, eps):
 @pytest.mark.parametrize(
   "options",
   [
-    {},
+    pytest.param({}, marks=pytest.mark.slow),
     {"heads": 6, "kv_heads": 3, "window": 3, "rotary_base": 100.0},
-    {"heads": 2, "kv_heads": 1, "d_head": 3, "positions": "none"},
+    pytest.param(
+      {"heads": 2, "kv_heads": 1, "d_head": 3, "positions": "none"},
+      marks=pytest.mark.slow,
+    ),
     {
       "heads": 4,
       "kv_heads": 2,

@@ -119,8 +119,9 @@ def test_parity_needs_negative_eigenvalues():
   state = gated_deltanet.initial_state(config, (1,))
   state = state._replace(S=jnp.ones_like(state.S))
   signs = []
+  step = jax.jit(gated_deltanet.step, static_argnums=0)
   for t in range(5):
-    _, state = gated_deltanet.step(config, params, bits[:, t], state)
+    _, state = step(config, params, bits[:, t], state)
     signs.append(float(state.S[0, 0, 0, 0]))
   # Keys are of length 1 but for the eps of the norm.
   np.testing.assert_allclose(signs, [-1, -1, 1, -1, -1], atol=1e-4)

@@ -69,11 +69,14 @@ def test_golden_state_after_the_prefix(x64, golden, name):
   data = golden(f"jrt/{name}")
   config, params = layer(data)
   prefix, x = int(data["prefix_len"]), data["dec_x"]
-  y, state = jrt.apply(config, params, x[:, :prefix], prefix=prefix)
+  apply = jax.jit(
+    functools.partial(jrt.apply, config, params), static_argnames="prefix"
+  )
+  y, state = apply(x[:, :prefix], prefix=prefix)
   close(y, data["dec_y_full"][:, :prefix], _VALUES)
   close(state.S, np.moveaxis(data["prefill_kv"], -1, -2), _VALUES)
   close(state.z, data["prefill_k"], _VALUES)
-  rest, _ = jrt.apply(config, params, x[:, prefix:], state)
+  rest, _ = apply(x[:, prefix:], state)
   close(rest, data["dec_y_full"][:, prefix:], _VALUES)
   step = jax.jit(functools.partial(jrt.step, config, params))
   for t in range(prefix, x.shape[1]):

@@ -99,7 +99,7 @@ def test_biases_are_added_where_they_are_written():
   }
   x = rng.normal(size=4).astype(np.float32)
   state = mlstm.initial_state(config)
-  got, _ = mlstm.step(config, params, x, state)
+  got, _ = jax.jit(mlstm.step, static_argnums=0)(config, params, x, state)
 
   def silu(x):
     return x / (1 + np.exp(-x))

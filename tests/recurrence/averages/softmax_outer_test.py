@@ -21,7 +21,6 @@ from tests.recurrence.averages.softmax_outer_cases import evaluate
 from tests.recurrence.averages.softmax_outer_cases import problem
 from tests.recurrence.averages.softmax_outer_cases import resets
 
-METHODS = (*methods.METHODS, "decays")
 QUICK = [*methods.quick("chunked"), "decays"]
 SINK = 0.5
 
@@ -112,7 +111,7 @@ def test_golden_state_in_the_middle(x64, golden, name):
   close(jnp.concatenate(outputs, 2), data["o"], FORWARD)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", QUICK)
 def test_values_and_gradients_equal_the_loop(x64, method):
   """Two chunks and a remainder of one; close and distant logits; a sink."""
   del x64

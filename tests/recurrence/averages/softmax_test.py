@@ -150,7 +150,7 @@ def flags(time):
   return [*cases, ("both", resets["random"], masks["random"])]
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", methods.quick("associative", "chunked"))
 def test_values_and_gradients_equal_the_loop(x64, method):
   """Two chunks and a remainder of one; close and distant scores."""
   del x64

@@ -147,15 +147,21 @@ def test_golden_delta_product(x64, golden):
   np.testing.assert_allclose(final, x["final"], rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("op", SCANS)
 @pytest.mark.parametrize(
-  ("method", "time", "chunk_size"),
+  ("op", "method", "time", "chunk_size"),
   [
-    pytest.param("chunked", 1, 6, marks=pytest.mark.slow),
-    ("chunked", 13, 6),
-    pytest.param("chunked", 4, 6, marks=pytest.mark.slow),
-    pytest.param("chunked", 70, 35, marks=pytest.mark.slow),
-    ("sequential", 13, 6),
+    ("dplr", "chunked", 13, 6),
+    ("delta", "sequential", 13, 6),
+    *(
+      pytest.param(*values, marks=pytest.mark.slow)
+      for values in [
+        ("delta", "chunked", 13, 6),
+        ("dplr", "sequential", 13, 6),
+        *((op, "chunked", 1, 6) for op in SCANS),
+        *((op, "chunked", 4, 6) for op in SCANS),
+        *((op, "chunked", 70, 35) for op in SCANS),
+      ]
+    ),
   ],
 )
 def test_equals_plain_steps(x64, op, method, time, chunk_size):

@@ -76,7 +76,7 @@ def plain(arguments, reset=None):
 @pytest.mark.parametrize(
   ("name", "begin", "chunk_size"),
   [
-    ("mlstm", "init", 7),
+    pytest.param("mlstm", "init", 7, marks=pytest.mark.slow),
     ("mlstm_extreme", "init", 16),
     *(
       pytest.param(name, begin, size, marks=pytest.mark.slow)

@@ -26,11 +26,11 @@ def make_reset(kind, shape):
 @pytest.mark.parametrize(
   ("method", "time", "chunk_size"),
   [
-    ("sequential", 13, 6),
+    pytest.param("sequential", 13, 6, marks=pytest.mark.slow),
     ("associative", 7, 7),
     pytest.param("chunked", 1, 6, marks=pytest.mark.slow),
     pytest.param("chunked", 2, 6, marks=pytest.mark.slow),
-    ("chunked", 7, 7),
+    pytest.param("chunked", 7, 7, marks=pytest.mark.slow),
     ("chunked", 13, 6),
   ],
 )

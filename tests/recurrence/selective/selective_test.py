@@ -133,7 +133,7 @@ def close(actual, expected, tolerance):
 @pytest.mark.parametrize(
   ("method", "form", "is_complex"),
   [
-    ("sequential", "shared", False),
+    pytest.param("sequential", "shared", False, marks=pytest.mark.slow),
     pytest.param("sequential", "constant", True, marks=pytest.mark.slow),
     ("associative", "groups", True),
     pytest.param("associative", "constant", False, marks=pytest.mark.slow),

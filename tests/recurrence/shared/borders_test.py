@@ -100,7 +100,7 @@ def _but_slow(*quick):
 @pytest.mark.parametrize(
   ("make", "channels"),
   [
-    *_SCANS,
+    *_but_slow("outer-channels", "delta-channels", "mlstm"),
     pytest.param(_dplr, 1, id="dplr", marks=pytest.mark.slow),
     pytest.param(_dplr, 8, id="dplr-channels", marks=pytest.mark.slow),
   ],

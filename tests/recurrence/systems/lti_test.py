@@ -41,7 +41,7 @@ def problem(time, is_complex, seed=0, M=H):
   return arguments, weights, reset
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", methods.quick("associative", "chunked"))
 @pytest.mark.parametrize(
   ("is_complex", "reverse", "time"),
   [

@@ -109,6 +109,14 @@ def test_types_do_not_follow_the_default_width(made):
     assert jax.eval_shape(run, jax.random.key(0)) == narrow
 
 
+@pytest.mark.parametrize(
+  "made",
+  [
+    pytest.param(game, marks=() if game in _FEW_GAMES else pytest.mark.slow)
+    for game in _GAMES
+  ],
+  indirect=True,
+)
 def test_observations_are_in_their_space(made):
   env, params = made
   space = env.observation_space(params)

@@ -99,7 +99,16 @@ def _assert_replayed(replayed, episode):
 
 
 @pytest.mark.parametrize("difficulty", _DIFFICULTIES)
-@pytest.mark.parametrize("game", _GAMES)
+@pytest.mark.parametrize(
+  "game",
+  [
+    # Both labyrinths have the same mazes.
+    pytest.param(
+      game, marks=pytest.mark.slow if game == "LabyrinthExplore" else ()
+    )
+    for game in _GAMES
+  ],
+)
 def test_board(golden, game, difficulty):
   env, params = envs.make(game + difficulty)
   name, reset = _GAMES[game]

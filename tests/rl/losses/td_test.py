@@ -55,12 +55,14 @@ def _lambda(reward, value, terminated, cut, gamma, lam):
 @pytest.mark.parametrize("time", [1, 2, 17])
 def test_targets_match_their_definitions(x64, time):
   data = _episodes(time, seed=time)
+  n_step = jax.jit(td.n_step_targets, static_argnames=("gamma", "num_steps"))
+  by_lambda = jax.jit(td.lambda_targets, static_argnames=("gamma", "q_lambda"))
   for n in (1, 3, 20):
-    actual = td.n_step_targets(*data, gamma=0.9, num_steps=n)
+    actual = n_step(*data, gamma=0.9, num_steps=n)
     expected = [_n_step(*one, 0.9, n) for one in zip(*data)]
     np.testing.assert_allclose(actual, expected, atol=ATOL)
   for lam in (0.0, 0.7, 1.0):
-    actual = td.lambda_targets(*data, gamma=0.9, q_lambda=lam)
+    actual = by_lambda(*data, gamma=0.9, q_lambda=lam)
     expected = [_lambda(*one, 0.9, lam) for one in zip(*data)]
     np.testing.assert_allclose(actual, expected, atol=ATOL)
 

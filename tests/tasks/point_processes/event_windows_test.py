@@ -94,7 +94,7 @@ def test_pieces_add_up_to_the_whole():
 def test_parts_and_pieces_add_up_to_one_sequence(mixer, head):
   splits, _ = _stream()
   problem = event_windows.Problem(_arm(mixer, head=head), splits, length=5)
-  variables = problem.init(jax.random.key(0))
+  variables = jax.jit(problem.init)(jax.random.key(0))
   streams = event_windows.join(splits)
   whole = streams["test"]._replace(first=np.int32(0))
   one = _totals(problem.network, variables, whole, 5)

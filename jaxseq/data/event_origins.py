@@ -1,0 +1,172 @@
+"""Streams of events by where they come from: which process has made one?
+
+    splits = data.load("event_origins", classes=6)
+    splits = data.load("event_origins", paths=("shop_a.csv", "shop_b.csv"))
+
+An example is a stream as a series: a channel of the gaps between events, and
+one for each kind of event. Its class is the process, or the table, that it is
+of: tasks for networks that learn to tell more and more of them apart.
+"""
+
+from collections.abc import Sequence
+import itertools
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import datasets
+from jaxseq.data import point_processes
+from jaxseq.data.files import table_files
+from jaxseq.data.sources import events
+
+# Which kind of event each of three kinds excites.
+_ORDERS = tuple(itertools.permutations(range(3)))
+_RATE = 0.15
+
+
+def load(
+  *,
+  classes: int = 6,
+  strength: float = 0.75,
+  train: int = 300,
+  test: int = 100,
+  horizon: float = 20.0,
+  length: int = 48,
+  paths: Sequence[table_files.Path] | None = None,
+  stream: str = "stream",
+  time: str = "time",
+  mark: str | None = None,
+  seed: int = 0,
+) -> datasets.Splits:
+  """Returns streams of Hawkes processes, or of tables, with their origin.
+
+  In each process an event of each of three kinds causes events of one kind,
+  itself or another, which differ from process to process. How many events there
+  are, and how many of each kind, is the same in all of them.
+
+  Args:
+    classes: processes, 2 to 6.
+    strength: events that one causes in the mean, below 1.
+    train: streams of each process for training.
+    test: likewise for testing.
+    horizon: until when each is observed.
+    length: events of a stream at most, the first ones.
+    paths: tables of events in the place of processes, two or more.
+    stream: column of tables, see `sources.events.load`.
+    time: likewise.
+    mark: likewise.
+    seed: of all that is random.
+
+  Returns:
+    Train and test, without a validation part. Inputs (n, events, 1 + kinds) are
+    log(1 + gap / mean gap) and which kind an event is of; lengths (n,), targets
+    (n,) the class. Of processes the description says how many of the test
+    streams their exact likelihoods tell.
+
+  Raises:
+    ValueError: if an option is out of range, or a file is not as expected.
+    MissingData: if a file is not there.
+  """
+  _validate.positive("length", length)
+  if paths is not None:
+    if len(paths) < 2:
+      raise _validate.error("paths", paths, "two tables or more")
+    made = [
+      events.load(path, stream=stream, time=time, mark=mark, seed=seed)
+      for path in paths
+    ]
+    where = ", ".join(map(table_files.describe, paths))
+    return of_streams(made, length, "Streams of which table?", where)
+  _validate.integer("classes", classes, 2, len(_ORDERS))
+  processes = [
+    point_processes.Hawkes(
+      (_RATE,) * 3,
+      tuple(map(tuple, (strength * np.eye(3)[list(order)]).tolist())),
+    )
+    for order in _ORDERS[:classes]
+  ]
+  counts = {"train": train, "valid": 1, "test": test, "horizon": horizon}
+  made = [
+    point_processes.load(process, seed * classes + number, **counts)
+    for number, process in enumerate(processes)
+  ]
+  guesses = [_most_likely(processes, one.test, horizon, length) for one in made]
+  right = np.mean([x == number for number, x in enumerate(guesses)])
+  text = f"Streams of which process? The exact likelihoods tell {right:.3f}."
+  return of_streams(made, length, text, "simulated by thinning")
+
+
+def of_streams(
+  made: Sequence[datasets.Splits], length: int, description: str, where: str
+) -> datasets.Splits:
+  """Returns streams of several sets with the number of the set as their class.
+
+  Args:
+    made: sets of events, of any source.
+    length: see `load`.
+    description: of the data.
+    where: they come from.
+
+  Returns:
+    The splits, see `load`.
+  """
+  names = [
+    one.info.classes or tuple(map(str, range(one.info.num_classes)))
+    for one in made
+  ]
+  kinds = sorted(set().union(*names))
+  gaps = np.concatenate(
+    [one.train.inputs[_inside(one.train)].ravel() for one in made]
+  )
+  scale = float(gaps.mean()) or 1.0
+
+  def part(name):
+    rows = [
+      _series(
+        getattr(one, name), [kinds.index(x) for x in words], scale, length
+      )
+      for one, words in zip(made, names)
+    ]
+    series = np.zeros(
+      (sum(len(x) for x, _ in rows), length, 1 + len(kinds)), np.float32
+    )
+    begin = 0
+    for x, _ in rows:
+      series[begin : begin + len(x), : x.shape[1], : x.shape[2]] = x
+      begin += len(x)
+    targets = np.repeat(np.arange(len(rows)), [len(x) for x, _ in rows])
+    lengths = np.concatenate([counts for _, counts in rows])
+    return datasets.ArrayDataset(series, targets.astype(np.int32), lengths)
+
+  info = datasets.Info(
+    description, where, "that of the events", num_classes=len(made)
+  )
+  return datasets.Splits(part("train"), None, part("test"), info)
+
+
+def _inside(part):
+  """The mask (n, events) of elements that are events."""
+  return np.arange(part.inputs.shape[1]) < part.lengths[:, None]
+
+
+def _series(part, places, scale, length):
+  """Series of the first events of streams that have some, and their lengths."""
+  some = part.lengths > 0
+  inputs, marks = part.inputs[some, :length, 0], part.targets[some, :length]
+  lengths = np.minimum(part.lengths[some], length).astype(np.int32)
+  hot = np.eye(1 + max(places), dtype=np.float32)[np.array(places)[marks]]
+  gaps = np.log1p(inputs / scale)[..., None]
+  real = np.arange(inputs.shape[1]) < lengths[:, None]
+  series = np.concatenate([gaps, hot], axis=-1)
+  return np.where(real[..., None], series, 0), lengths
+
+
+def _most_likely(processes, part, horizon, length):
+  """The process (n,) by which the first events of streams are most likely."""
+  times = np.asarray(part.extras.times, float)
+  known = point_processes.Events(times, part.targets, part.lengths, horizon)
+  scores = [
+    process.log_density(known).events[:, :length].sum(axis=1)
+    for process in processes
+  ]
+  return np.argmax(scores, axis=0)

@@ -1,0 +1,165 @@
+"""A network that reads a history as one sentence, and ranks items by theirs.
+
+The sentences are made where the network is, from the words of each item, and
+are those of `item_sentences.flatten`. What items are scored by is a matrix, of
+the sentence of each alone, which is no parameter: training reads all items anew
+now and then, and goes on with the matrix as it is (Recformer, Li et al.,
+arXiv:2305.13731). So an item that nobody has taken is ranked as all others.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from flax import linen
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import item_sentences
+
+# Items whose sentences are read at once.
+_ITEMS = 512
+
+
+def tables(
+  texts: Sequence[Mapping[str, str]], options: item_sentences.Options
+) -> dict[str, np.ndarray]:
+  """Returns the words of items, and a matrix that is yet to be read.
+
+  Args:
+    texts: of each item the values of its attributes, by their keys.
+    options: of sentences.
+
+  Returns:
+    "words" and "kinds" (1 + items, most) int32 and "counts" (1 + items,) int32,
+    with none in the first row, and "vectors" (1 + items, d_model), zeros.
+  """
+  alone = [[], *([i] for i in range(len(texts)))]
+  flat = item_sentences.flatten(alone, texts, options)
+  return {
+    "words": flat.tokens[:, 1:],
+    "kinds": flat.types[:, 1:],
+    "counts": flat.lengths - 1,
+    "vectors": np.zeros((len(alone), options.d_model), np.float32),
+  }
+
+
+class SentenceNetwork(linen.Module):
+  """Scores of items by cosines of a history's sentence with those of items.
+
+  Attributes:
+    options: of sentences and of their encoder.
+    num_items: how many there are, without padding.
+    repeats: see `recommendation_arms.Options`.
+  """
+
+  options: item_sentences.Options
+  num_items: int
+  repeats: bool = False
+
+  gaps = False
+
+  def setup(self) -> None:
+    """Makes the encoder."""
+    self.encoder = item_sentences.Encoder(self.options)
+    rows = self.num_items + 1
+    zeros = jnp.zeros, (rows, 1), jnp.int32
+    self.words = self.variable(item_network.ITEMS, "words", *zeros)
+    self.kinds = self.variable(item_network.ITEMS, "kinds", *zeros)
+    self.counts = self.variable(
+      item_network.ITEMS, "counts", jnp.zeros, (rows,), jnp.int32
+    )
+    self.matrix = self.variable(
+      item_network.ITEMS, "vectors", jnp.zeros, (rows, self.options.d_model)
+    )
+
+  def __call__(
+    self,
+    items: jax.Array,
+    lengths: jax.Array,
+    last: bool = True,
+    gaps: jax.Array | None = None,
+  ) -> jax.Array:
+    """Scores all items as the next one, by the matrix as it is.
+
+    Args:
+      items: (n, time) integers from 1 on, 0 behind the end.
+      lengths: (n,) numbers of items, at least 1.
+      last: there is no other way: what comes after the last item is scored.
+      gaps: not read.
+
+    Returns:
+      Logits (n, num_items); the first is that of item 1.
+    """
+    del last, gaps
+    pooled = self.encoder(*self.sentences(items, lengths))[:, 0]
+    vectors = jnp.asarray(self.matrix.value)[1:]
+    return item_sentences.scores(pooled, vectors, self.options.temperature)
+
+  def sentences(
+    self, items: jax.Array, lengths: jax.Array
+  ) -> item_sentences.Sentences:
+    """Returns the sentences of histories, the newest item first.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+    """
+    options = self.options
+    words, kinds, counts = (
+      jnp.asarray(x.value) for x in (self.words, self.kinds, self.counts)
+    )
+    most = min(options.items, items.shape[1])
+    place = lengths[:, None] - 1 - jnp.arange(most)
+    newest = jnp.take_along_axis(items, jnp.maximum(place, 0), axis=1)
+    newest = jnp.where(place >= 0, newest, 0)
+    # The token behind each item's last; the first one is the beginning.
+    ends = 1 + jnp.cumsum(counts[newest], axis=1)
+    at = jnp.arange(min(options.length, 1 + most * words.shape[1]))
+    number = (at[:, None] >= ends[:, None]).sum(axis=-1)
+    size = jnp.minimum(ends[:, -1], len(at))
+    inside = (at > 0) & (at < size[:, None])
+    which = jnp.minimum(number, most - 1)
+    item = jnp.take_along_axis(newest, which, axis=1)
+    begin = jnp.take_along_axis(ends - counts[newest], which, axis=1)
+    word = item, jnp.clip(at - begin, 0, words.shape[1] - 1)
+    begins = at == 0
+
+    def filled(inside_value, beginning, behind):
+      outside = jnp.where(begins, beginning, behind)
+      return jnp.where(inside, inside_value, outside)
+
+    return item_sentences.Sentences(
+      filled(words[word], item_sentences.BEGIN, item_sentences.PAD),
+      filled(kinds[word], 0, item_sentences.NONE),
+      filled(number + 1, 0, options.items),
+      size,
+    )
+
+  def alone(self, items: jax.Array) -> item_sentences.Sentences:
+    """Returns the sentences of items (n,) alone."""
+    return self.sentences(items[:, None], jnp.ones_like(items))
+
+  def everything(self, items: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Returns the hidden words of histories, for variables of every part."""
+    return self.encoder.hidden_words(*self.sentences(items, lengths))
+
+  @linen.nowrap
+  def read(self, variables: Mapping) -> Mapping:
+    """Returns the variables with the matrix of all items as they are read.
+
+    Args:
+      variables: of the network.
+    """
+
+    def one(item):
+      flat = self.apply(variables, item[None], method="alone")
+      encoder = item_sentences.Encoder(self.options)
+      params = {"params": variables["params"]["encoder"]}
+      return encoder.apply(params, *flat)[0, 0]
+
+    vectors = lax.map(one, jnp.arange(self.num_items + 1), batch_size=_ITEMS)
+    items = {**variables[item_network.ITEMS], "vectors": vectors}
+    return {**variables, item_network.ITEMS: items}

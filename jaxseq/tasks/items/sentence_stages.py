@@ -1,0 +1,181 @@
+"""Training on sentences of items in stages, as Recformer is trained.
+
+Pretraining, of which there may be none, has the objective of
+`item_sentences.pretraining`. In the first stage histories are told their next
+item by a matrix of all items, which is read anew after every evaluation. In the
+second one it stays what it was in the evaluation that was best, and the encoder
+of histories is trained on from there. Each stage has a schedule of the
+learning rate of its own: in the release (AaronHeee/RecFormer) one schedule ends
+with the first stage, and the second trains at a rate of 0 if that uses all of
+its epochs.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import copy
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.tasks import base
+from jaxseq.tasks.items import item_sentences
+from jaxseq.training import supervised
+from jaxseq.training.comparison import supervised_arms
+
+PRETRAINING, FIRST, SECOND = range(3)
+
+
+def pretraining(
+  problem: Any,
+  variables: Mapping,
+  batch: data.ArrayDataset,
+  carry: None,
+  key: jax.Array,
+) -> tuple[jax.Array, supervised.Loss]:
+  """Returns the objective that training begins with, see `Problem.loss`.
+
+  Args:
+    problem: with a `sentence_network.SentenceNetwork`.
+    variables: of it.
+    batch: histories, each of which is cut before one of its items.
+    carry: None.
+    key: of the cuts, and of what is hidden.
+  """
+  key, place = jax.random.split(key)
+  lengths, target = cut(batch, place)
+  network = problem.network
+  histories = network.apply(
+    variables, batch.inputs, lengths, method="sentences"
+  )
+  items = network.apply(variables, target, method="alone")
+  value, terms = item_sentences.pretraining(
+    item_sentences.Encoder(network.options),
+    {"params": variables["params"]["encoder"]},
+    histories,
+    items,
+    key,
+  )
+  return value, supervised.Loss(dict(terms), {}, carry)
+
+
+def next_item(
+  problem: Any,
+  variables: Mapping,
+  batch: data.ArrayDataset,
+  carry: None,
+  key: jax.Array,
+) -> tuple[jax.Array, supervised.Loss]:
+  """Returns the cross-entropy over all items, see `pretraining`.
+
+  The matrix of items is no parameter: what is trained is how histories are
+  read.
+  """
+  lengths, target = cut(batch, key)
+  logits = problem.network.apply(variables, batch.inputs, lengths)
+  value, accuracy, _ = base.cross_entropy(logits, target - 1)
+  return value, supervised.Loss({"train_accuracy": accuracy}, {}, carry)
+
+
+def cut(
+  batch: data.ArrayDataset, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns lengths of histories that end anywhere, and the items after them.
+
+  Args:
+    batch: of n histories, with a target after each item.
+    key: of the places.
+  """
+  place = jax.random.randint(key, batch.lengths.shape, 0, batch.lengths)
+  target = jnp.take_along_axis(batch.targets, place[:, None], axis=1)[:, 0]
+  return place + 1, target
+
+
+def ends(config: supervised_arms.Supervised, shares: Sequence[float]) -> tuple:
+  """Returns how many updates have been made when each stage ends.
+
+  Args:
+    config: the comparison.
+    shares: of the stages, see `recommendation_arms.Options`.
+
+  Raises:
+    ValueError: if a stage with a share would end without an evaluation.
+  """
+  every = config.updates_per_chunk * config.chunks_per_evaluation
+  share = np.cumsum(shares) / np.sum(shares)
+  places = every * np.round(share * (config.num_updates / every)).astype(int)
+  places[-1] = config.num_updates
+  lengths = np.diff(places, prepend=0)
+  if np.any((lengths < every) & (np.asarray(shares) > 0)):
+    expected = f"an evaluation, {every} updates, or more in each stage"
+    raise _validate.error("num_updates", config.num_updates, expected)
+  return tuple(places.tolist())
+
+
+class Program(supervised_arms.Program):
+  """The seeds of an arm, whose stages end with evaluations.
+
+  What is done between two stages belongs to the chunk after it, so that a run
+  that is continued meets it once. There is always a rule that keeps what was
+  best on validation, and it never ends the training.
+  """
+
+  def __init__(
+    self, config: supervised_arms.Supervised, group: Sequence["Arm"]
+  ):
+    super().__init__(config, group)
+    arm = group[0]
+    problem, recipe = arm.problem, arm.problem.arm
+    self.ends = ends(config, recipe.stages)
+    self.rule = arm.rule(config.num_updates + 1)
+    begins = 0
+    self._stages = []
+    for stage, end in enumerate(self.ends):
+      part, optimizer = copy.copy(problem), arm.optimizer
+      part.stage = stage
+      if end > begins:
+        optimizer = base.make_optimizer(recipe, end - begins)
+      one = dataclasses.replace(arm, problem=part, optimizer=optimizer)
+      self._stages.append(supervised_arms.Program(config, [one]))
+      begins = end
+
+    def begin(variables):
+      # The optimisers of all stages have states of one form.
+      return optimizer.init({"params": variables["params"]})
+
+    self._begin = self.compile(begin)
+    self._read = self.compile(problem.network.read)
+
+  def chunk(self, state: supervised.State, count: int) -> tuple[Any, Any]:
+    """Makes a number of updates of all seeds, which are of one stage."""
+    done = int(jax.device_get(state.update)[0])
+    stage = sum(done >= end for end in self.ends)
+    first = done == (0, *self.ends)[stage]
+    if first and done:
+      if stage == SECOND:
+        # `best` stays: it is what the second stage has to surpass.
+        best = jax.tree.map(jnp.copy, state.best.variables)
+        state = state._replace(variables=best)
+      else:
+        state = self.rule.initial(state)
+      state = state._replace(opt_state=self._begin(state.variables))
+    every = self.config.updates_per_chunk * self.evaluate_every
+    if stage != SECOND and (first or done % every == 0):
+      state = state._replace(variables=self._read(state.variables))
+    return self._stages[stage].chunk(state, count)
+
+
+class Arm(supervised_arms.Arm):
+  """An arm that is trained in stages."""
+
+  def program(
+    self,
+    config: supervised_arms.Supervised,
+    beside: Sequence[supervised_arms.Arm] = (),
+  ) -> Program:
+    """Returns what trains the arm."""
+    return Program(config, [self, *beside])
