@@ -4,10 +4,12 @@ r"""Streams of events: which process has made one, two processes at a time?
       --config=configs/continual/event_origins.py
 
 Six Hawkes processes, which differ in which kind of event excites which and in
-nothing else; a GRU reads gaps and kinds. Chance is 1 in 6 after the last task.
+nothing else; a GRU reads gaps and kinds. After the last task replay and ProtoCL
+get 0.73 of all six, joint training 0.85 and fine-tuning 0.32, the nearest
+exemplar, which learns nothing, 0.24 (docs/results/continual.md).
 `:tables` reads tables of your own, each of them a class
-(`--config.data_options.paths="('a.csv', 'b.csv')" --config.tasks=2`). `:tiny`
-learns nothing, and shows whether everything works.
+(`--config.data_options.paths='("a.csv", "b.csv")'`). `:tiny` learns nothing,
+and shows whether everything works.
 """
 
 import dataclasses
