@@ -179,10 +179,8 @@ def accuracy_at(
   def score(key):
     batch = _read(arm, draw(key[0], config, batch_size))
     keywords = _keywords(arm, config, batch)
-    asks = getattr(config, "shared", (1, 0))[0] > 1 and arm.reads == "once"
-    read = _asked if asks else _whole
-    outputs = read(network, variables, batch, config, keywords)
-    return _score(outputs, batch, keywords["at"])
+    outputs, _ = network.apply(variables, batch.inputs, **keywords)
+    return _score(outputs, batch, _scored(batch, config))
 
   keys = jax.random.split(jax.random.key(_TEST_SEED), num_batches)
   return base.average_over(score, keys, 1)
@@ -214,20 +212,13 @@ def _network(arm, config):
   return nn.SequenceNetwork(arm.network, outputs, config.vocab_size)
 
 
-def _whole(network, variables, batch, config, keywords):
-  """Returns the outputs of a network that reads every row by itself."""
-  del config
-  return network.apply(variables, batch.inputs, **keywords)[0]
-
-
-def _asked(network, variables, batch, config, keywords):
-  """Returns those of one that reads once what rows in turn begin with alike."""
-  rows, length = config.shared
-  _, states = network.apply(variables, batch.inputs[::rows, :length])
-  count = len(batch.inputs)
+def _asked(network, inputs, at, shared, train=False):
+  """Reads once what rows in turn begin with alike, and the rest of each."""
+  rows, length = shared
+  _, states = network(inputs[::rows, :length], train=train)
+  count = len(inputs)
   states = jax.tree.map(lambda x: jnp.repeat(x, rows, 0)[:count], states)
-  at = keywords["at"] - length
-  return network.apply(variables, batch.inputs[:, length:], states, at=at)[0]
+  return network(inputs[:, length:], states, at=at - length, train=train)
 
 
 def _read(arm, batch):
@@ -250,7 +241,10 @@ def _prefixed(arm):
 
 def _keywords(arm, config, batch):
   """Returns the keyword arguments of a network on a batch."""
-  options = None
+  options, shared = None, getattr(config, "shared", (1, 0))
+  if shared[0] > 1 and arm.reads == "once":
+    at = _scored(batch, config)
+    return {"at": at, "shared": shared, "method": _asked}
   if arm.reads == "prefix":
     whole = {"prefix": batch.inputs.shape[1]}
     options = tuple(whole if each else {} for each in _prefixed(arm))
@@ -402,17 +396,14 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     metric = config.further_metric or next(iter(columns))
     labels = tables.natural_order(config.test_options)
     cell, rows = tables.mean_std, []
-    options = [
-      {**config.task_options, **x} for x in config.test_options.values()
-    ]
-    tests = [tokens.make_config(config.task, **each) for each in options]
-    if all(getattr(each, "scored", None) == 1 for each in tests):
+    options = dict(config.task_options)
+    if getattr(tokens.make_config(config.task, **options), "scored", None) == 1:
       count = config.further_batches * config.further_batch_size
 
       def cell(values):
         return share(np.mean(values), count * np.size(values))
 
-      guess = share(chance(config.task, options[0]), count * config.num_seeds)
+      guess = share(chance(config.task, options), count * config.num_seeds)
       rows = [["chance", *[guess] * len(labels)]]
     tables.show(
       ["arm", *labels],

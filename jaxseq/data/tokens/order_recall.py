@@ -9,9 +9,9 @@ as one of four bins says, and do not overlap; half of the answers of a batch are
 of its questions after it has balanced the answers, and so is not exact.
 
 It measures what a state keeps: with `questions` above one, so many rows in turn
-are about one excerpt, and tests read it once, and ask copies of its state. One
-bit in a row teaches little; with `asked` above one a row has more questions
-behind its excerpt, and with `shortest` some excerpts are shorter.
+are about one excerpt, which is read once, and copies of its state are asked. An
+answer is one bit, and teaches little: with `shortest` many excerpts are
+shorter, down to two segments alone.
 """
 
 from collections.abc import Sequence
@@ -46,12 +46,14 @@ class Config:
     vocab_size: number of tokens, the separator V - 1 included. Of a text they
       are its most frequent words, and 0 stands for the others.
     questions: rows in turn that are about the same excerpt.
-    asked: questions of a row, one behind the other; each is answered at its
-      last element.
     begins: whether a separator stands in front of the excerpt, by which causal
       attention can tell how far into it an element lies.
-    shortest: elements of the shortest excerpt, behind separators that fill the
-      row; 0 where all have `length`, as those of a text do.
+    shortest: elements of the shortest excerpt, before separators that fill its
+      place; the logarithms of lengths are uniform, and segments of excerpts
+      that are too short for bins lie anywhere. 0 where all have `length`, as
+      those of a text do.
+    distinct: whether no token comes twice in an excerpt, so that no segment
+      does.
     bin: 0 .. 3, that of the distances of all pairs, the nearest first; None for
       any.
     text: "" for random tokens, "kjv" for the King James Bible, or the path of a
@@ -63,47 +65,41 @@ class Config:
   segment: int = 4
   vocab_size: int = 64
   questions: int = 1
-  asked: int = 1
   begins: bool = False
   shortest: int = 0
+  distinct: bool = False
   bin: int | None = None
   text: str = ""
   part: Literal["train", "test"] = "train"
 
   num_classes = 2
+  scored = 1
 
   def __post_init__(self):
     _validate.literals(self)
-    _validate.at_least(self, segment=1, vocab_size=3, questions=1, asked=1)
-    # So long that each bin has a distance.
-    least = max(12, 4 * (self.segment + 1))
-    _validate.at_least(self, length=least)
+    _validate.at_least(self, segment=1, vocab_size=3, questions=1)
+    _validate.at_least(self, length=_least(self.segment))
     if self.shortest:
+      least = 2 * self.segment
       _validate.integer("shortest", self.shortest, least, self.length)
-      if self.text:
-        raise _validate.error("shortest", self.shortest, "0 with a text")
+    for name in ("shortest", "distinct"):
+      if self.text and getattr(self, name):
+        raise _validate.error(name, getattr(self, name), "none with a text")
+    if self.distinct and self.length >= self.vocab_size:
+      expected = f"less than {self.vocab_size}, the tokens, with distinct"
+      raise _validate.error("length", self.length, expected)
     if self.bin is not None:
       _validate.integer("bin", self.bin, 0, 3)
 
   @property
   def time(self) -> int:
     """Length of a sequence."""
-    return self.before + self.asked * self.question
+    return self.before + 2 * self.segment + 2
 
   @property
   def before(self) -> int:
-    """Elements before the first question."""
+    """Elements before the question."""
     return self.begins + self.length
-
-  @property
-  def question(self) -> int:
-    """Elements of a question."""
-    return 2 * self.segment + 2
-
-  @property
-  def scored(self) -> int:
-    """Number of answers of a sequence."""
-    return self.asked
 
   @property
   def shared(self) -> tuple[int, int]:
@@ -121,6 +117,11 @@ def bins(length: int, segment: int) -> np.ndarray:
     segment: elements of a segment.
   """
   return np.array(_bounds(length, segment))
+
+
+def _least(segment):
+  """The length from which on each bin has a distance."""
+  return max(12, 4 * (segment + 1))
 
 
 def _bounds(length, segment):
@@ -177,7 +178,7 @@ def draw_pair(
     begins: (length,) bool, where a segment may begin; some pair is in the bin.
     which: () integer, the bin.
     segment: elements of a segment.
-    size: elements of the excerpt, the last ones; all of them if None.
+    size: elements of the excerpt, the first ones; all of them if None.
 
   Returns:
     (2,) int32; of the starts that have a partner in the bin any, and of its
@@ -189,7 +190,13 @@ def draw_pair(
   place = jnp.arange(length)
   fits = begins & (place + segment <= length)
   distance = place - place[:, None]
-  near = (distance > bounds[which]) & (distance <= bounds[which + 1])
+  low, high = bounds[which], bounds[which + 1]
+  if size is not None:
+    fits &= place + segment <= size
+    short = size < _least(segment)
+    low = jnp.where(short, segment - 1, low)
+    high = jnp.where(short, size, high)
+  near = (distance > low) & (distance <= high)
   pairs = fits & fits[:, None] & near
   noise = jax.random.uniform(key, (2, length))
   first = jnp.argmax(jnp.where(pairs.any(axis=1), noise[0], -1))
@@ -230,15 +237,19 @@ def _excerpts(text, vocab_size, length, segment, part):
 
 
 def _draw_excerpt(key, config):
-  """An excerpt, where segments may begin, and the number of its elements."""
+  """An excerpt, where segments may begin, and its length if that is drawn."""
   length = config.length
   if not config.text:
-    drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
+    if config.distinct:
+      drawn = jax.random.permutation(key, config.vocab_size - 1)[:length]
+    else:
+      drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
     if not config.shortest:
-      return drawn, jnp.ones(length, bool), jnp.asarray(length)
-    key = jax.random.fold_in(key, 1)
-    size = sampling.integers(key, (), config.shortest, length + 1)
-    inside = jnp.arange(length) >= length - size
+      return drawn, jnp.ones(length, bool), None
+    share = jax.random.uniform(jax.random.fold_in(key, 1))
+    growth = ((length + 1) / config.shortest) ** share
+    size = jnp.minimum(config.shortest * growth, length).astype(jnp.int32)
+    inside = jnp.arange(length) < size
     return jnp.where(inside, drawn, config.vocab_size - 1), inside, size
   options = config.vocab_size, length, config.segment, config.part
   ids, begins, starts = _excerpts(config.text, *options)
@@ -247,11 +258,11 @@ def _draw_excerpt(key, config):
     lax.dynamic_slice(jnp.asarray(each), (at,), (length,))
     for each in (ids, begins)
   )
-  return excerpt, begins, jnp.asarray(length)
+  return excerpt, begins, None
 
 
 def _question(key, config, excerpt, begins, size, answer):
-  """Two segments of an excerpt, each behind a mark, for this answer."""
+  """A sequence of an excerpt and two of its segments, with this answer."""
   key_bin, key_pair = jax.random.split(key)
   which = config.bin
   if which is None:
@@ -262,34 +273,18 @@ def _question(key, config, excerpt, begins, size, answer):
     lax.dynamic_slice(excerpt, (start,), (config.segment,)) for start in shown
   )
   mark = jnp.array([config.vocab_size - 1])
-  return jnp.concatenate([mark, first, mark, second])
-
-
-def _row(key, config, drawn, answers):
-  """A sequence of an excerpt, as it was drawn, and questions about it."""
-  keys = key[None]
-  if config.asked > 1:
-    keys = jax.random.split(key, config.asked)
-
-  def ask(key, answer):
-    return _question(key, config, *drawn, answer)
-
-  mark = jnp.full(int(config.begins), config.vocab_size - 1)
-  asked = jax.vmap(ask)(keys, answers).reshape(-1)
-  inputs = jnp.concatenate([mark, drawn[0], asked])
-  place = jnp.arange(config.time) - config.before
-  which, at = jnp.divmod(place, config.question)
-  mask = (place >= 0) & (at == config.question - 1)
-  return sampling.TokenBatch(inputs, jnp.where(mask, answers[which], 0), mask)
+  front = mark[: int(config.begins)]
+  inputs = jnp.concatenate([front, excerpt, mark, first, mark, second])
+  last = jnp.arange(config.time) == config.time - 1
+  return sampling.TokenBatch(inputs, jnp.where(last, answer, 0), last)
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
-  """Samples one excerpt, and what is asked about it."""
+  """Samples one question about one excerpt."""
   key_excerpt, key_question, key_answer = jax.random.split(key, 3)
   drawn = _draw_excerpt(key_excerpt, config)
-  shape = () if config.asked == 1 else (config.asked,)
-  answers = sampling.integers(key_answer, shape, 0, 2).reshape(config.asked)
-  return _row(key_question, config, drawn, answers)
+  answer = sampling.integers(key_answer, (), 0, 2)
+  return _question(key_question, config, *drawn, answer)
 
 
 class OrderRecall(sampling.Task):
@@ -303,22 +298,21 @@ class OrderRecall(sampling.Task):
     """Samples a batch, as `sampling.Task.sample` does.
 
     Rows in turn are about the same excerpt, as many as `questions` says. Of an
-    odd number of answers one more is 0.
+    odd number of rows one more has the answer 0.
     """
     rows = config.questions
     key_excerpt, key_question, key_answer = jax.random.split(key, 3)
-    drawn = jax.vmap(lambda key: _draw_excerpt(key, config))(
+    excerpts = jax.vmap(lambda key: _draw_excerpt(key, config))(
       jax.random.split(key_excerpt, -(-batch_size // rows))
     )
-    drawn = jax.tree.map(
-      lambda x: jnp.repeat(x, rows, axis=0)[:batch_size], drawn
+    excerpts = jax.tree.map(
+      lambda x: jnp.repeat(x, rows, axis=0)[:batch_size], excerpts
     )
-    answers = jnp.arange(batch_size * config.asked, dtype=jnp.int32) % 2
-    answers = jax.random.permutation(key_answer, answers)
-    return jax.vmap(lambda key, *rest: _row(key, config, *rest))(
+    answers = jnp.arange(batch_size, dtype=jnp.int32) % 2
+    return jax.vmap(lambda *each: _question(each[0], config, *each[1:]))(
       jax.random.split(key_question, batch_size),
-      drawn,
-      answers.reshape(batch_size, config.asked),
+      *excerpts,
+      jax.random.permutation(key_answer, answers),
     )
 
 

@@ -1,7 +1,8 @@
 """Order recall: markers, bins, balance, and one reading for many questions."""
 
+import dataclasses
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -96,37 +97,37 @@ def test_questions_obey_the_rules():
   assert counts.tolist() == [0, 0, 16, 0]
 
 
-def test_rows_of_several_questions_and_shorter_excerpts():
+def test_shorter_excerpts_of_other_tokens():
   config = tokens.make_config(
     "order_recall",
     length=24,
     segment=2,
-    vocab_size=512,
-    asked=3,
+    vocab_size=32,
     begins=True,
-    shortest=12,
+    shortest=4,
+    distinct=True,
   )
   sample = tokens.get("order_recall").sample
-  batch = jax.device_get(sample(jax.random.key(0), config, 8))
-  assert batch.inputs.shape == (8, 1 + 24 + 3 * 6)
-  assert (batch.inputs[:, 0] == 511).all()
-  ends = 24 + 6 * np.arange(1, 4)
-  assert (np.flatnonzero(batch.mask[0]) == ends).all()
-  answers = batch.targets[:, ends]
-  assert answers.sum() == 12
+  batch = jax.device_get(sample(jax.random.key(0), config, 32))
+  assert batch.inputs.shape == (32, 1 + 24 + 6)
+  assert (batch.inputs[:, [0, 25, 28]] == 31).all()
+  assert batch.targets[:, -1].sum() == 16
   sizes = []
-  for row, known in zip(batch.inputs, answers):
+  for row, answer in zip(batch.inputs, batch.targets[:, -1]):
     excerpt = row[1:25]
-    sizes.append(24 - np.argmin(excerpt == 511))
-    assert (excerpt[-sizes[-1] :] < 511).all()
+    sizes.append(int((excerpt < 31).sum()))
+    assert len(set(excerpt[: sizes[-1]]) - {31}) == sizes[-1]
     windows = np.lib.stride_tricks.sliding_window_view(excerpt, 2)
-    for mark, first, answer in zip([25, 31, 37], [26, 32, 38], known):
-      assert row[mark] == row[first + 2] == 511
-      pair = row[first : first + 2], row[first + 3 : first + 5]
-      places = [np.flatnonzero((windows == x).all(axis=1)) for x in pair]
-      assert answer == int(places[0][0] > places[1][0])
-      assert abs(places[0][0] - places[1][0]) <= sizes[-1] * 4 // 5
-  assert 12 <= min(sizes) < max(sizes) <= 24
+    (one,), (two,) = (
+      np.flatnonzero((windows == x).all(axis=1)) for x in (row[26:28], row[29:])
+    )
+    assert answer == int(one > two)
+    assert abs(one - two) >= 2
+    if sizes[-1] >= 12:
+      bounds = order_recall.bins(sizes[-1], 2)
+      assert bounds[0] < abs(one - two) <= bounds[-1]
+  assert 4 <= min(sizes) < 8
+  assert 16 < max(sizes) <= 24
 
 
 @pytest.mark.slow
@@ -160,14 +161,19 @@ def test_one_reading_of_an_excerpt_serves_all_its_questions():
   sample = jax.jit(tokens.get("order_recall").sample, static_argnums=(1, 2))
   batch = sample(jax.random.key(1), config, 6)
   variables = jax.jit(network.init)(jax.random.key(0), batch.inputs[:1])
-  keywords = {"at": jnp.full((6, 1), config.time - 1)}
+  alone = dataclasses.replace(config, questions=1)
 
   @jax.jit
   def both(variables):
-    arguments = network, variables, batch, config, keywords
-    return synthetic._asked(*arguments), synthetic._whole(*arguments)
+    return [
+      network.apply(
+        variables, batch.inputs, **synthetic._keywords(arm, each, batch)
+      )[0]
+      for each in (config, alone)
+    ]
 
   once, every = both(variables)
+  assert once.shape == (6, 1, 2)
   np.testing.assert_allclose(once, every, atol=2e-6)
 
 
@@ -175,7 +181,8 @@ def test_one_reading_of_an_excerpt_serves_all_its_questions():
   "options",
   [
     *({"bin": 4}, {"length": 11}, {"segment": 16}, {"questions": 0}),
-    *({"asked": 0}, {"shortest": 19}, {"shortest": 65}),
+    *({"shortest": 7}, {"shortest": 65}),
+    {"length": 64, "distinct": True, "vocab_size": 64},
   ],
 )
 def test_wrong_options_are_named(options):
