@@ -39,7 +39,9 @@ def check_agent(module, config):
   return key_reuse.check(step, state)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+  "normalize", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_ppo(normalize):
   config = ppo_test.small(
     env_id="NoisyPositionOnlyCartPoleEasy",

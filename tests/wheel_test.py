@@ -79,6 +79,8 @@ def dependencies(wheel):
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
   with zipfile.ZipFile(wheel) as archive:
     names = archive.namelist()
+    (path,) = [name for name in names if name.endswith("/entry_points.txt")]
+    assert b"jaxseq = jaxseq.programs.command:main" in archive.read(path)
   assert {name.split("/")[0].split("-")[0] for name in names} == {"jaxseq"}
   sources = {
     str(p.relative_to(wheels.ROOT))
@@ -154,6 +156,7 @@ def command(wheel, dependencies, tmp_path_factory):
   return python.parent / "jaxseq"
 
 
+@pytest.mark.slow
 def test_the_command_comes_with_the_wheel(command, tmp_path):
   shown = wheels.run(command, "--help", cwd=tmp_path)
   assert "jaxseq train classify --data=" in shown

@@ -5,6 +5,8 @@ templates and order of random draws are kept, so that seed 42 gives the same
 numbers as the package.
 """
 
+import functools
+
 import numpy as np
 
 from jaxseq.data import datasets
@@ -27,6 +29,7 @@ _LENGTH = 40
 _SHIFTS = 48
 _SCALE = 0.4
 _SHEAR = 0.75
+_RAMP = np.linspace(-0.5, 0.5, _POINTS)
 _SMOOTH_NOISE = 0.25
 _NOISE = 0.02
 # Gaussian of standard deviation 2, cut at four standard deviations.
@@ -40,23 +43,34 @@ def _templates():
   return (x - x[:, :1]) / 6
 
 
+@functools.cache
+def _places(length, points):
+  """Points left of new ones, the steps there, and how far in those are."""
+  old = np.linspace(0, 1, length)
+  new = np.linspace(0, 1, points)
+  left = np.clip(np.searchsorted(old, new) - 1, 0, length - 2)
+  return left, old[left + 1] - old[left], new - old[left]
+
+
 def _stretch(x, points):
   """Linear interpolation to another number of points."""
   # The package's interpolation works with slopes; np.interp can differ from it
   # in the last bit, and a zero that is not exact would not receive noise.
-  old = np.linspace(0, 1, len(x))
-  new = np.linspace(0, 1, points)
-  left = np.clip(np.searchsorted(old, new) - 1, 0, len(x) - 2)
-  slope = (x[left + 1] - x[left]) / (old[left + 1] - old[left])
-  return slope * (new - old[left]) + x[left]
+  left, step, inside = _places(len(x), points)
+  return (x[left + 1] - x[left]) / step * inside + x[left]
+
+
+@functools.cache
+def _weights():
+  """The filter's weights."""
+  weights = np.exp(-(np.arange(-_RADIUS, _RADIUS + 1) ** 2) / 8)
+  return weights / weights.sum()
 
 
 def _smooth(x):
   """Gaussian filter; the signal is mirrored at its ends."""
-  offsets = np.arange(-_RADIUS, _RADIUS + 1)
-  weights = np.exp(-(offsets**2) / 8)
-  padded = np.pad(x, _RADIUS, mode="symmetric")
-  return np.convolve(padded, weights / weights.sum(), mode="valid")
+  padded = np.concatenate([x[:_RADIUS][::-1], x, x[-_RADIUS:][::-1]])
+  return np.convolve(padded, _weights(), mode="valid")
 
 
 def _distort(template, rng):
@@ -69,7 +83,7 @@ def _distort(template, rng):
   x = np.where(x != 0, x, noise)
   x += _NOISE * rng.randn(_POINTS)
   shear = _SHEAR * (rng.rand() - 0.5)
-  return _stretch(x - shear * np.linspace(-0.5, 0.5, _POINTS), _LENGTH)
+  return _stretch(x - shear * _RAMP, _LENGTH)
 
 
 def load(

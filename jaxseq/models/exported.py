@@ -70,7 +70,8 @@ def make(
       return lower(_shapes(model, batch, None, longest))
     except _REFUSALS as error:
       reason = error
-  config = getattr(model.network.config, "network", model.network.config)
+  config = getattr(model.network, "config", None)
+  config = getattr(config, "network", config)
   stack = getattr(config, "stack", None)
   names = (model.kind,) if stack is None else stack.mixer_names
   mixers = " and ".join(dict.fromkeys(names))

@@ -17,7 +17,7 @@ _FLOAT32 = {"rtol": 0, "atol": 3e-5}
 _WITHOUT_PRODUCTS = "elman", "gru", "lru", "lstm", "s4", "s4d", "s5", "slstm"
 
 # Each takes a second or more to trace; the rest is slow.
-_QUICK = "latent_attention", "mamba2"
+_QUICK = ("latent_attention",)
 CASES = [
   pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
   for name in mixers.names()

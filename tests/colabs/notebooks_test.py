@@ -10,18 +10,6 @@ import pytest
 
 COLABS = pathlib.Path(__file__).resolve().parents[2] / "colabs"
 NOTEBOOKS = sorted(COLABS.glob("*.ipynb"))
-# Those that take more than ten seconds even on their tiny setting.
-SLOW = (
-  "adapting",
-  "disentangle",
-  "generation",
-  "in_context_rl",
-  "mamba_pretrained",
-  "mixers_tour",
-  "recommend",
-  "spr_atari",
-  "structure",
-)
 
 
 def test_there_are_notebooks():
@@ -48,15 +36,8 @@ def test_source_and_notebook_say_the_same(path):
   )
 
 
-@pytest.mark.parametrize(
-  "path",
-  [
-    pytest.param(
-      path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ()
-    )
-    for path in NOTEBOOKS
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
   monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
   monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))

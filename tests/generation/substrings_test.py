@@ -41,7 +41,9 @@ def _search(arrays, index, beams, **options):
   )
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize(
+  "name", ["index_repeats", pytest.param("index_small", marks=pytest.mark.slow)]
+)
 def test_constrained_beams_are_the_golden_ones(golden, name):
   with jax.enable_x64(True):
     arrays = golden(f"seal/{name}")

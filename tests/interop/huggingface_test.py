@@ -56,7 +56,9 @@ def _copy(name, directory, **entries):
   return directory
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+  "name", [pytest.param("mamba", marks=pytest.mark.slow), "mamba2"]
+)
 def test_logits_and_greedy_tokens(name):
   config, variables = _loaded(name)
   outputs = _outputs(name)
@@ -99,8 +101,15 @@ def test_the_original_codes_language_model(golden, tmp_path):
   np.testing.assert_allclose(logits, arrays["logits"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  ("name", "scan_layers"),
+  [
+    ("mamba", False),
+    ("mamba2", True),
+    pytest.param("mamba", True, marks=pytest.mark.slow),
+    pytest.param("mamba2", False, marks=pytest.mark.slow),
+  ],
+)
 def test_round_trip_is_exact(name, scan_layers, tmp_path):
   config, variables = huggingface.load(GOLDEN / name, scan_layers=scan_layers)
   huggingface.save(tmp_path, config, variables)

@@ -20,11 +20,12 @@ _TOLERANCE = 1e-4
 @pytest.mark.parametrize(
   "networks",
   [
-    {
-      # Pairs of real numbers; loops, branches, and a table of tokens.
-      "two": step_cases.network("lru", "gla"),
-      "tokens": step_cases.network("attention", tokens=True),
-    },
+    # Pairs of real numbers, branches, and a table of tokens.
+    {"tokens": step_cases.network("lru", "attention", tokens=True)},
+    # Loops.
+    pytest.param(
+      {"two": step_cases.network("lru", "gla")}, marks=pytest.mark.slow
+    ),
     pytest.param(
       {name: step_cases.network(name) for name in mixers.names()},
       marks=[pytest.mark.slow, pytest.mark.timeout(3000)],

@@ -12,7 +12,7 @@ pytest.importorskip("flatbuffers")
 FREE = (
   *("classification", "events", "forecasting", "language"),
   *("masked_language", "pairs", "recommendation", "regression"),
-  "segmentation",
+  *("segmentation", "semantic_ids", "item_sentences"),
 )
 
 # What is decoded needs to know how long.

@@ -331,10 +331,8 @@ def test_strange_windows_score_high_whatever_is_beside_them():
   np.testing.assert_allclose(alone[0], scores[3], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-  "kind",
-  ["pointing", pytest.param("set_pointing", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pointing", "set_pointing"])
 def test_choices_solve_as_many_sets_as_in_the_evaluation(kind, tmp_path):
   case = cases.case(kind)
   sets = case.problem.data["test"]

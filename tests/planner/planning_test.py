@@ -160,7 +160,9 @@ def gap_of(distribution, kind, num_devices, seed):
   return planner.plan(lengths, num_devices, cost_model, memory).optimal_gap
 
 
-@pytest.mark.parametrize("num_devices", [8, 64])
+@pytest.mark.parametrize(
+  "num_devices", [8, pytest.param(64, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind", costs.KINDS)
 @pytest.mark.parametrize("distribution", document_lengths.SAMPLERS)
 def test_close_to_the_lower_bound(distribution, kind, num_devices):

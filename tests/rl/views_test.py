@@ -124,7 +124,7 @@ def test_first_and_last_observations_are_hidden_like_all_others():
   assert (begun[:, 1] == 1).all()
   assert first["action_mask"].argmax() == 0
   assert (shown["action_mask"][done].argmax(axis=1) == 0).all()
-  resets = jax.vmap(lambda key: env.reset(key)[0])(
+  resets = jax.jit(jax.vmap(lambda key: env.reset(key)[0]))(
     jax.random.split(jax.random.key(1), 2000)
   )
   share = (resets["observation"]["choice"] == 3).mean()

@@ -30,7 +30,15 @@ def batch_shapes(config, size):
   )
 
 
-@pytest.mark.parametrize("name", variants.names())
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(
+      name, marks=() if name in ("bbf", "spr", "sr_spr") else pytest.mark.slow
+    )
+    for name in variants.names()
+  ],
+)
 def test_an_update_keeps_the_form_of_the_state(name):
   config = variants.get(name, 6).update
   key = jax.random.key(0)

@@ -400,7 +400,10 @@ def test_sigterm_saves_and_exits_with_0(tmp_path, toy_reference):
   assert rows_of(workdir) == toy_reference[1]
 
 
-@pytest.mark.parametrize("moment", ["integrity.write", "os.rename"])
+@pytest.mark.parametrize(
+  "moment",
+  [pytest.param("integrity.write", marks=pytest.mark.slow), "os.rename"],
+)
 def test_kill_9_in_the_middle_of_a_save(tmp_path, moment):
   program = f"""
 import os, signal

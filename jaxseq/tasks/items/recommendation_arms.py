@@ -154,7 +154,7 @@ def make_network(
       expected = "attention without dropout for items by sentences"
       raise _validate.error("network.stack", got, expected)
     return sentence_network.SentenceNetwork(
-      _sentences(arm), sizes[0], arm.repeats
+      _sentences(arm, splits), sizes[0], arm.repeats
     )
   return ItemNetwork(
     arm.network,
@@ -175,11 +175,12 @@ def _check_plain(arm, fits):
     raise _validate.error("items", arm.items, expected)
 
 
-def _sentences(arm):
-  """The options of the sentences of an arm."""
+def _sentences(arm, splits):
+  """The options of the sentences of an arm, of no more items than there are."""
   stack, options = arm.network.stack, arm.sentences
   return dataclasses.replace(
     options,
+    items=min(options.items, splits.train.inputs.shape[1]),
     d_model=stack.d_model,
     num_layers=stack.num_layers,
     temperature=arm.temperature or options.temperature,
@@ -206,7 +207,7 @@ def item_variables(
     return None
   if arm.items == "sentences":
     attributes = splits.info.preparation.attributes()
-    return sentence_network.tables(attributes, _sentences(arm))
+    return sentence_network.tables(attributes, _sentences(arm, splits))
   width = min(_WIDTH, len(texts) - 1)
   fitted = semantic_ids.fit(
     jax.random.key(0),

@@ -166,9 +166,8 @@ def fit(
   variables = quantizer.init(keys[0], x[:1])
   books = _means(keys[1], quantizer, variables, x)
   variables = {"params": {**variables["params"], "codebooks": books}}
-  optimizer = optax.adamw(learning_rate, weight_decay=0.1)
   variables, losses, codes = _trained(
-    quantizer, optimizer, restarts, updates, keys[2], variables, x
+    quantizer, learning_rate, restarts, updates, keys[2], variables, x
   )
   codes = np.asarray(codes)
   return Fitted(
@@ -202,8 +201,10 @@ def _means(key, quantizer, variables, x):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _trained(quantizer, optimizer, restarts, updates, key, variables, x):
+def _trained(quantizer, learning_rate, restarts, updates, key, variables, x):
   """Variables after all updates, their losses, and the codes."""
+  # Made here, as each optimiser is another argument that compiles anew.
+  optimizer = optax.adamw(learning_rate, weight_decay=0.1)
 
   def loss(variables):
     losses, quantized = quantizer.apply(variables, x)

@@ -99,19 +99,20 @@ class SentenceNetwork(linen.Module):
     return item_sentences.scores(pooled, vectors, self.options.temperature)
 
   def sentences(
-    self, items: jax.Array, lengths: jax.Array
+    self, items: jax.Array, lengths: jax.Array, most: int | None = None
   ) -> item_sentences.Sentences:
     """Returns the sentences of histories, the newest item first.
 
     Args:
       items: as in a call.
       lengths: likewise.
+      most: items that are read at most; those of the options if None.
     """
     options = self.options
+    most = options.items if most is None else most
     words, kinds, counts = (
       jnp.asarray(x.value) for x in (self.words, self.kinds, self.counts)
     )
-    most = min(options.items, items.shape[1])
     place = lengths[:, None] - 1 - jnp.arange(most)
     newest = jnp.take_along_axis(items, jnp.maximum(place, 0), axis=1)
     newest = jnp.where(place >= 0, newest, 0)
@@ -140,7 +141,7 @@ class SentenceNetwork(linen.Module):
 
   def alone(self, items: jax.Array) -> item_sentences.Sentences:
     """Returns the sentences of items (n,) alone."""
-    return self.sentences(items[:, None], jnp.ones_like(items))
+    return self.sentences(items[:, None], jnp.ones_like(items), 1)
 
   def everything(self, items: jax.Array, lengths: jax.Array) -> jax.Array:
     """Returns the hidden words of histories, for variables of every part."""

@@ -74,7 +74,7 @@ def after(
 
   Args:
     directory: of the arm.
-    seconds: of one seed, by the median `speed`: without compilation.
+    seconds: of all seeds together, by the median `speed`: none of compilation.
     metric: as for `of_training`.
     clock: as for `speed`.
 

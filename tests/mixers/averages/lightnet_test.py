@@ -56,7 +56,7 @@ def layer_params(data, prefix):
 @pytest.mark.parametrize(
   "name",
   [
-    "layer_fla",
+    pytest.param("layer_fla", marks=pytest.mark.slow),
     "layer_scalar_rotlrpe",
     pytest.param("layer_vec_nolrpe", marks=pytest.mark.slow),
     pytest.param("layer_vec_coslrpe", marks=pytest.mark.slow),

@@ -129,7 +129,13 @@ def test_keys_and_scores(x64, golden, name):
 
 @pytest.mark.parametrize("kind", ["plain", "sorted"])
 @pytest.mark.parametrize(
-  "name", ["bfp12_n8", "bfp12_n8_pairs", "bfp12_n8_unbalanced", "bfp16_n16"]
+  "name",
+  [
+    pytest.param("bfp12_n8", marks=pytest.mark.slow),
+    "bfp12_n8_pairs",
+    pytest.param("bfp12_n8_unbalanced", marks=pytest.mark.slow),
+    "bfp16_n16",
+  ],
 )
 def test_attention_keeps_the_stored_keys(x64, golden, name, kind):
   """In the order of channels that its own matrix gives."""

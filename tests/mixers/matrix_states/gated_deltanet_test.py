@@ -68,7 +68,7 @@ def configuration(name, data):
   "name",
   [
     pytest.param("layer_deltanet", marks=pytest.mark.slow),
-    "layer_gated_deltanet",
+    pytest.param("layer_gated_deltanet", marks=pytest.mark.slow),
     "layer_kda",
   ],
 )

@@ -74,7 +74,11 @@ def test_golden_core(x64, golden):
 
 
 @pytest.mark.parametrize(
-  ("method", "dtype"), [("decays", np.float32), *softmax_cases.FORMS]
+  ("method", "dtype"),
+  [
+    pytest.param("decays", np.float32, marks=pytest.mark.slow),
+    *softmax_cases.FORMS,
+  ],
 )
 def test_golden_extreme_logits(golden, method, dtype):
   """Ramps and spikes of 300, and an offset of 180."""
@@ -285,7 +289,9 @@ def test_channels_with_one_logit(x64, method):
   chex.assert_trees_all_close(run(1), run(2), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("method", ["chunked", "decays"])
+@pytest.mark.parametrize(
+  "method", [pytest.param("chunked", marks=pytest.mark.slow), "decays"]
+)
 def test_wide_logits_leave_outputs_narrow(method):
   q, logits, k, v, _ = problem(50)
   narrow = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]

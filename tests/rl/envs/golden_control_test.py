@@ -79,7 +79,11 @@ def _assert_replayed(game, stepped, episode, t):
 
 
 @pytest.mark.parametrize(
-  "difficulty", ["Easy", pytest.param("Medium", marks=pytest.mark.slow), "Hard"]
+  "difficulty",
+  [
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("Easy", "Medium")),
+    "Hard",
+  ],
 )
 @pytest.mark.parametrize("game", list(_GAMES))
 def test_replay(golden, game, difficulty):

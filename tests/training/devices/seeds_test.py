@@ -64,7 +64,9 @@ print("devices", cores)
 """
 
 
-@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize(
+  "count", [pytest.param(None, marks=pytest.mark.slow), 3]
+)
 def test_seeds_are_dealt_out_to_devices(count):
   code = _ON_DEVICES
   if count:
