@@ -195,7 +195,10 @@ def main():
   for seed in range(flags.seeds):
     for name, (run, _) in runs.items():
       rows[name].append(run(seed))
-      print(f"{name}, seed {seed}: {np.round(rows[name][-1], 1).tolist()}")
+      print(
+        f"{name}, seed {seed}: {np.round(rows[name][-1], 1).tolist()}",
+        flush=True,
+      )
   for name, (_, compiling) in runs.items():
     seconds, *returns = np.moveaxis(np.asarray(rows[name]), 2, 0)
     rate = _spread(flags.steps / seconds.sum(axis=1), 0)
