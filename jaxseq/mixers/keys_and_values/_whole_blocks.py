@@ -48,14 +48,16 @@ def attend(q, k, v, window, init, *, sizes, embed, **unused):
   """
   del unused  # There are neither resets nor axes.
   *batch, time = q.shape[:-2]
-  ends = np.repeat(np.cumsum(sizes), sizes)
-  place = np.arange(-window, time)
-  away = np.arange(time)[:, None] - place
-  seen = jnp.asarray((place < ends[:, None]) & (away <= window))
   length = jnp.zeros(batch, jnp.promote_types(k.dtype, jnp.float32))
   if init is None:
-    blank = jnp.zeros((*batch, window, *k.shape[-2:]), k.dtype)
+    # Nothing lies before, and takes no room.
+    blank = jnp.zeros((*batch, 0, *k.shape[-2:]), k.dtype)
     init = recurrence.WindowState(blank, blank, length)
+  front = init.keys.shape[-3]
+  ends = np.repeat(np.cumsum(sizes), sizes)
+  place = np.arange(-front, time)
+  away = np.arange(time)[:, None] - place
+  seen = jnp.asarray((place < ends[:, None]) & (away <= window))
   keys, values = (
     jnp.concatenate([cache.astype(x.dtype), x], axis=-3)
     for cache, x in ((init.keys, k), (init.values, v))
@@ -66,12 +68,13 @@ def attend(q, k, v, window, init, *, sizes, embed, **unused):
   if embed is None:
     turned = q, keys
   else:
-    index = jnp.arange(window + time)
-    turned = embed(q, index[window:]), embed(keys, index)
+    index = jnp.arange(front + time)
+    turned = embed(q, index[front:]), embed(keys, index)
   by_head = (jnp.moveaxis(z, -2, -3) for z in (*turned, values))
   o = jnp.moveaxis(_tree_bias.attend(*by_head, bias, None), -3, -2)
   length = init.length.astype(length.dtype) + time
-  state = recurrence.WindowState(
-    keys[..., time:, :, :], values[..., time:, :, :], length
-  )
-  return o, state
+  missing = max(window - front - time, 0)
+  pad = [(0, 0)] * len(batch) + [(missing, 0), (0, 0), (0, 0)]
+  begin = missing + front + time - window
+  keys, values = (jnp.pad(x, pad)[..., begin:, :, :] for x in (keys, values))
+  return o, recurrence.WindowState(keys, values, length)
