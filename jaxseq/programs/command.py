@@ -123,17 +123,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.modules["__main__"].__doc__ = "\n".join([__doc__, *pages])
   run, _ = program(name)
   if has_config and not predicts:
-    call = _with_config(name, call)
+    call = with_config(name, call)
   app.run_main(run, [*call, f"--mode={verb}"])
 
 
-def _asks_for_help(arguments):
-  """True if flags ask what there is."""
-  return bool({"--help", "-h", "-help", "--helpfull"} & set(arguments))
+def with_config(task: str, arguments: list[str]) -> list[str]:
+  """Returns a command line whose `--data` is an option of a config.
 
-
-def _with_config(task: str, arguments: list[str]) -> list[str]:
-  """Returns a command line whose `--data` is an option of a config."""
+  Args:
+    task: name of the task, which has a config for files of one's own.
+    arguments: of the program, of which the first stays the first.
+  """
   out, ending = [], ""
   for argument in arguments:
     name, _, path = argument.partition("=")
@@ -147,6 +147,11 @@ def _with_config(task: str, arguments: list[str]) -> list[str]:
     kind = data.get(ending, data[""])
     out.insert(1, f"--config={_CONFIGS}:{task}.{kind}")
   return out
+
+
+def _asks_for_help(arguments):
+  """True if flags ask what there is."""
+  return bool({"--help", "-h", "-help", "--helpfull"} & set(arguments))
 
 
 def server() -> tuple[Callable[[Sequence[str]], None], Callable]:

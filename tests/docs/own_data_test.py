@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.programs import command as command_line
+from jaxseq.tasks import lines
 from jaxseq.training import configuration
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -98,7 +100,12 @@ def test_the_calls_of_the_page_run(folder):
 
 def _config(command):
   """The config that a command asks for."""
-  _, _, module, *flags = shlex.split(command.replace("\\\n", " "))
+  words = shlex.split(command.replace("\\\n", " "))
+  if words[0] == "jaxseq":
+    flags = command_line.with_config(words[2], words[2:])[1:]
+    module = lines.LINES[words[2]].body
+  else:
+    module, flags = words[2], words[3:]
   values = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
   file = str(_ROOT / values.pop("config"))
   assert values.pop("workdir")
