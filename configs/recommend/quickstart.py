@@ -11,8 +11,8 @@ Variants: `table`, for a table of your own with the columns user, item and time
 four kinds, with lists that are to be of one of them; `autoencode`, of what a
 network learns that tells ten items from one vector of them; `tiny`,
 `tiny_sentences` (items by sentences of their words, in stages) and
-`tiny_wishes`, which learn nothing, and show in seconds whether everything
-works.
+`tiny_wishes`, which learn nothing, and show in seconds, the last two in a
+minute, whether everything works.
 """
 
 from configs import blocks

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import difflib
 import importlib
+import importlib.metadata
 import pathlib
 import re
 import sys
@@ -84,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   if not words and _asks_for_help(rest):
     print(__doc__)
     sys.exit(0)
+  if not words and rest == ["--version"]:
+    print(f"jaxseq {importlib.metadata.version('jaxseq')}")
+    sys.exit(0)
   verb, *tasks = words or [""]
   if verb not in VERBS:
     app.fail(f"got {verb!r}, expected jaxseq {'|'.join(VERBS)}: try --help")
@@ -98,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
   if more or name not in able:
     close = difflib.get_close_matches(name, able, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if name in lines.LINES and name not in able:
+      hint = f" ({name} has no {verb})"
     app.fail(
       f"jaxseq {verb}: got {' '.join(tasks)!r}, expected one of "
       f"{', '.join(able)}{hint}"

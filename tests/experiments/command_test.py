@@ -92,6 +92,7 @@ def test_wrong_command_lines(arguments, message):
   ("arguments", "message"),
   [
     ("train event", "(did you mean 'events'?)\n"),
+    ("predict next_element", "(next_element has no predict)\n"),
     (
       "train pointing --data=sets.csv",
       "give --config=FILE.py --config.data_options.path=PATH\n",
@@ -102,6 +103,13 @@ def test_wrong_command_lines_have_a_way_out(arguments, message, capsys):
   with pytest.raises(SystemExit):
     command.main(["jaxseq", *arguments.split()])
   assert capsys.readouterr().err.endswith(message)
+
+
+def test_the_version(capsys):
+  with pytest.raises(SystemExit) as left:
+    command.main(["jaxseq", "--version"])
+  assert left.value.code == 0
+  assert capsys.readouterr().out.startswith("jaxseq 0.")
 
 
 def test_help_tells_of_the_tasks():

@@ -31,7 +31,13 @@ def make(
   Raises:
     ValueError: an option is unknown, or does not fit the environment.
   """
-  env, _ = registry.make(name, **options)
+  try:
+    env, _ = registry.make(name, **options)
+  except ValueError as error:
+    if options:
+      own = "a view's own options are shown, noise, delay and flicker"
+      raise ValueError(f"{error} ({own})") from error
+    raise
 
   def view(env):
     if shown is not None:
