@@ -71,12 +71,12 @@ def load(
   if paths is not None:
     if len(paths) < 2:
       raise _validate.error("paths", paths, "two tables or more")
-    made = [
+    sets = [
       events.load(path, stream=stream, time=time, mark=mark, seed=seed)
       for path in paths
     ]
     where = ", ".join(map(table_files.describe, paths))
-    return of_streams(made, length, "Streams of which table?", where)
+    return of_streams(sets, length, "Streams of which table?", where)
   _validate.integer("classes", classes, 2, len(_ORDERS))
   processes = [
     point_processes.Hawkes(
@@ -86,23 +86,23 @@ def load(
     for order in _ORDERS[:classes]
   ]
   counts = {"train": train, "valid": 1, "test": test, "horizon": horizon}
-  made = [
+  sets = [
     point_processes.load(process, seed * classes + number, **counts)
     for number, process in enumerate(processes)
   ]
-  guesses = [_most_likely(processes, one.test, horizon, length) for one in made]
+  guesses = [_most_likely(processes, one.test, horizon, length) for one in sets]
   right = np.mean([x == number for number, x in enumerate(guesses)])
   text = f"Streams of which process? The exact likelihoods tell {right:.3f}."
-  return of_streams(made, length, text, "simulated by thinning")
+  return of_streams(sets, length, text, "simulated by thinning")
 
 
 def of_streams(
-  made: Sequence[datasets.Splits], length: int, description: str, where: str
+  sets: Sequence[datasets.Splits], length: int, description: str, where: str
 ) -> datasets.Splits:
   """Returns streams of several sets with the number of the set as their class.
 
   Args:
-    made: sets of events, of any source.
+    sets: sets of events, of any source.
     length: see `load`.
     description: of the data.
     where: they come from.
@@ -112,11 +112,11 @@ def of_streams(
   """
   names = [
     one.info.classes or tuple(map(str, range(one.info.num_classes)))
-    for one in made
+    for one in sets
   ]
   kinds = sorted(set().union(*names))
   gaps = np.concatenate(
-    [one.train.inputs[_inside(one.train)].ravel() for one in made]
+    [one.train.inputs[_inside(one.train)].ravel() for one in sets]
   )
   scale = float(gaps.mean()) or 1.0
 
@@ -125,7 +125,7 @@ def of_streams(
       _series(
         getattr(one, name), [kinds.index(x) for x in words], scale, length
       )
-      for one, words in zip(made, names)
+      for one, words in zip(sets, names)
     ]
     series = np.zeros(
       (sum(len(x) for x, _ in rows), length, 1 + len(kinds)), np.float32
@@ -139,7 +139,7 @@ def of_streams(
     return datasets.ArrayDataset(series, targets.astype(np.int32), lengths)
 
   info = datasets.Info(
-    description, where, "that of the events", num_classes=len(made)
+    description, where, "that of the events", num_classes=len(sets)
   )
   return datasets.Splits(part("train"), None, part("test"), info)
 
@@ -164,9 +164,9 @@ def _series(part, places, scale, length):
 def _most_likely(processes, part, horizon, length):
   """The process (n,) by which the first events of streams are most likely."""
   times = np.asarray(part.extras.times, float)
-  known = point_processes.Events(times, part.targets, part.lengths, horizon)
+  observed = point_processes.Events(times, part.targets, part.lengths, horizon)
   scores = [
-    process.log_density(known).events[:, :length].sum(axis=1)
+    process.log_density(observed).events[:, :length].sum(axis=1)
     for process in processes
   ]
   return np.argmax(scores, axis=0)

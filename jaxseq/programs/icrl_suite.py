@@ -141,6 +141,12 @@ def finish(
         "Return in training at equal seconds of the processor: those in which"
         f" the fastest arm ends; {tables.over_seeds(config.num_seeds)}",
       )
+      suite.show(
+        config,
+        results,
+        lambda env, arm: f"{_speed(config, directory / env / arm, 'cpu'):,.0f}",
+        "Environment steps per second of the processor, of all seeds together",
+      )
   ours = suite.show_aggregates(
     {arm: normalized(config, results, arm) for arm in config.arms},
     "Normalised returns with 95 % bootstrap intervals",
@@ -163,8 +169,8 @@ def finish(
   print(f"Pictures: {picture}, {bars}")
 
 
-def _speed(config, directory):
-  return config.num_seeds * curves.speed(directory)
+def _speed(config, directory, clock="wall"):
+  return config.num_seeds * curves.speed(directory, clock)
 
 
 def work(config: Config, program: experiment.Experiment) -> suite.Suite:

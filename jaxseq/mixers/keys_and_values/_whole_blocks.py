@@ -15,13 +15,11 @@ def check(config, blocks, x, reset, axis):
   if min(sizes, default=0) < 1 or sum(sizes) != time:
     expected = f"sizes of at least 1 that add up to {time}, the elements of x"
     raise contract.error("blocks", blocks, expected)
+  positions = config.positions
   for name, value, fits, expected in (
     ("bidirectional", config.bidirectional, not config.bidirectional, "False"),
     ("select", config.select, config.select == "all", "'all'"),
-    (
-      *("positions", config.positions, config.positions != "relative"),
-      "'rotary' or 'none'",
-    ),
+    ("positions", positions, positions != "relative", "'rotary' or 'none'"),
     ("reset", "some", reset is None, "None"),
     ("axis", axis, axis is None, "None"),
   ):

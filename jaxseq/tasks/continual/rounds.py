@@ -55,13 +55,7 @@ class Program(supervised_arms.Program):
 class Arm(supervised_arms.Arm):
   """An arm that learns tasks one after the other."""
 
-  def program(
-    self,
-    config: supervised_arms.Supervised,
-    beside: Sequence[supervised_arms.Arm] = (),
-  ) -> Program:
-    """Returns what trains the arm."""
-    return Program(config, [self, *beside])
+  programs = Program
 
 
 def updates(config: Any) -> int:

@@ -172,10 +172,4 @@ class Program(supervised_arms.Program):
 class Arm(supervised_arms.Arm):
   """An arm that is trained in stages."""
 
-  def program(
-    self,
-    config: supervised_arms.Supervised,
-    beside: Sequence[supervised_arms.Arm] = (),
-  ) -> Program:
-    """Returns what trains the arm."""
-    return Program(config, [self, *beside])
+  programs = Program

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import pathlib
 from typing import Any
+from typing import ClassVar
 from typing import Literal
 
 import jax
@@ -236,6 +237,8 @@ class Arm:
   figures: Callable[[Any], dict[str, Any]] | None = None
   rate: float | None = None
   optimizer_at: Callable[[Any], optax.GradientTransformation] | None = None
+  # What trains arms of this class.
+  programs: ClassVar[type[Program]] = Program
 
   @property
   def data(self) -> tuple[Any, ...]:
@@ -264,7 +267,7 @@ class Arm:
     self, config: Supervised, beside: Sequence["Arm"] = ()
   ) -> Program:
     """Returns what trains the arm, and others of its stack beside it."""
-    return Program(config, [self, *beside])
+    return self.programs(config, [self, *beside])
 
   def report(
     self,
