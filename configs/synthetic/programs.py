@@ -7,7 +7,7 @@ A network reads a sequence, and writes a program whose output it is
 (arXiv:2503.13992). Programs have one or two sequences to begin with and no
 updates; written under the grammar, they count if they are right when they are
 run. Beside the size of sequences by these programs stands that by gzip, and by
-the programs that were drawn. Both arms take eight minutes of a core.
+the programs that were drawn. Both arms take seven minutes of a core.
 
     --config=configs/synthetic/programs.py:full
 

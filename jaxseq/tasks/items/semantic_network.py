@@ -109,6 +109,9 @@ class SemanticNetwork(linen.Module):
         total += jnp.take_along_axis(logs, target[:, None], axis=-1)[:, 0]
       return total
 
+    if not isinstance(items.shape[0], int):
+      # A program for any number of users scores all at once.
+      return jax.vmap(of_user)((logits, states))
     return lax.map(of_user, (logits, states), batch_size=_USERS)
 
   def read(
@@ -132,18 +135,19 @@ class SemanticNetwork(linen.Module):
     places = lengths[:, None] - self.length + jnp.arange(self.length)
     newest = jnp.take_along_axis(items, jnp.maximum(places, 0), axis=1)
     tokens = jnp.asarray(self.ids.value)[jnp.where(places < 0, 0, newest)]
-    tokens = tokens.reshape(len(items), -1)
+    count = items.shape[0]
+    tokens = tokens.reshape(count, self.length * self.levels)
     if self.wishes:
       if words is None:
         words = jnp.asarray(item_wishes.tokens(self.wish, self.first_word))
-      words = jnp.broadcast_to(words, (len(items), item_wishes.LENGTH))
+      words = jnp.broadcast_to(words, (count, item_wishes.LENGTH))
       tokens = jnp.concatenate([tokens, words], axis=1)
     begin = self.levels * jnp.maximum(self.length - lengths, 0)
     time = tokens.shape[1]
     logits, states = self.network(
       tokens,
       reset=jnp.arange(time) == begin[:, None],
-      at=jnp.full((len(items), 1), time - 1),
+      at=jnp.full((count, 1), time - 1),
     )
     return logits[:, 0], states
 

@@ -87,7 +87,7 @@ def test_what_is_refused():
 def test_a_wish_steers_what_is_listed(tmp_path):
   config = configuration.updated(
     quickstart.get_config("wishes"),
-    num_updates=200,
+    num_updates=400,
     chunks_per_evaluation=100,
     num_seeds=1,
     data_options={"users": 150, "items": 44, "events": 6, "follow": 0.0},
@@ -100,4 +100,5 @@ def test_a_wish_steers_what_is_listed(tmp_path):
   )
   # A quarter of the items is of each kind, and of all lists, one for each kind.
   assert unsteered == pytest.approx(0.25, abs=0.03)
-  assert steered > 0.4
+  # Of three seeds .73 to .83.
+  assert steered > 0.6
