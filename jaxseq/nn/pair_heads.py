@@ -163,14 +163,11 @@ def _convolution(
   return _convolved(x, kernel, rhs_dilation[0])
 
 
+# XLA's own gradients are no convolutions that it is quick with on a CPU inside
+# of a loop, as training is. These are, and the kernel's is matrix products.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolved(x, kernel, dilation):
-  """Convolves (n, i, j, c) with (a, a, c, d), a odd, to (n, i, j, d).
-
-  XLA's own gradients are no convolutions that it is quick with on a CPU inside
-  of a loop, as training is; these are, and the kernel's is products of
-  matrices.
-  """
+  """Convolves (n, i, j, c) with (a, a, c, d), a odd, to (n, i, j, d)."""
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -182,7 +179,7 @@ def _convolved(x, kernel, dilation):
 
 
 def _forward(x, kernel, dilation):
-  """What is convolved, and what its gradient needs."""
+  """Convolves, and holds the inputs, which the gradient needs."""
   return _convolved(x, kernel, dilation), (x, kernel)
 
 
