@@ -5,8 +5,12 @@
 One reads the elements' features, the other the maps of attention.
 """
 
+import functools
+from typing import Any
+
 from flax import linen
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
@@ -75,6 +79,7 @@ class PairHead(linen.Module):
         kernel_dilation=dilation,
         use_bias=bias,
         dtype=dtype,
+        conv_general_dilated=_convolution,
         name=name,
       )(jnp.where(both, y, 0))
 
@@ -142,3 +147,58 @@ def corrected(maps: jax.Array, inside: jax.Array) -> jax.Array:
   columns = a.sum(axis=-2, keepdims=True)
   total = a.sum(axis=(-1, -2), keepdims=True)
   return a - rows * columns / jnp.where(total > 0, total, 1)
+
+
+def _convolution(
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: Any,
+  padding: Any,
+  *,
+  rhs_dilation: tuple[int, int],
+  **options: Any,
+) -> jax.Array:
+  """A convolution of linen's, of odd size, for which there is `_convolved`."""
+  del strides, padding, options
+  return _convolved(x, kernel, rhs_dilation[0])
+
+
+# XLA's own gradients are no convolutions that it is quick with on a CPU inside
+# of a loop, as training is. These are, and the kernel's is matrix products.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolved(x, kernel, dilation):
+  """Convolves (n, i, j, c) with (a, a, c, d), a odd, to (n, i, j, d)."""
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    (1, 1),
+    "SAME",
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def _forward(x, kernel, dilation):
+  """Convolves, and holds the inputs, which the gradient needs."""
+  return _convolved(x, kernel, dilation), (x, kernel)
+
+
+def _backward(dilation, held, gradient):
+  """The gradients of both inputs of `_convolved`."""
+  x, kernel = held
+  turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+  size, rows, columns = kernel.shape[0], *x.shape[1:3]
+  margin = (dilation * (size // 2),) * 2
+  padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)))
+  of_kernel = [
+    jnp.einsum(
+      "nijc,nijd->cd", padded[:, a : a + rows, b : b + columns], gradient
+    )
+    for a in range(0, dilation * size, dilation)
+    for b in range(0, dilation * size, dilation)
+  ]
+  of_kernel = jnp.stack(of_kernel).reshape(kernel.shape)
+  return _convolved(gradient, turned, dilation), of_kernel
+
+
+_convolved.defvjp(_forward, _backward)
