@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.nn import convolution
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 
@@ -68,13 +69,14 @@ class PairHead(linen.Module):
       inside = masks.inside(time, lengths)
     both = (inside[..., :, None] & inside[..., None, :])[..., None]
 
-    def convolution(y, name, size, channels, dilation=1, bias=False):
+    def convolved(y, name, size, channels, dilation=1, bias=False):
       return linen.Conv(
         channels,
         (size, size),
         kernel_dilation=dilation,
         use_bias=bias,
         dtype=dtype,
+        conv_general_dilated=convolution.for_linen,
         name=name,
       )(jnp.where(both, y, 0))
 
@@ -84,7 +86,7 @@ class PairHead(linen.Module):
     y = jnp.concatenate(
       [jnp.broadcast_to(each, shape) for each in (rows, columns)], axis=-1
     )
-    y = convolution(y, "first", 1, self.channels, bias=True)
+    y = convolved(y, "first", 1, self.channels, bias=True)
     for i, dilation in enumerate(self.dilations):
       z = linen.BatchNorm(
         use_running_average=not train,
@@ -92,11 +94,11 @@ class PairHead(linen.Module):
         dtype=dtype,
         name=f"block_{i}_norm",
       )(y, mask=both)
-      z = convolution(linen.relu(z), f"block_{i}_in", 3, self.channels)
+      z = convolved(linen.relu(z), f"block_{i}_in", 3, self.channels)
       z = linen.Dropout(self.dropout)(z, deterministic=not train)
       z = linen.relu(z)
-      y = y + convolution(z, f"block_{i}_out", 3, self.channels, dilation)
-    y = convolution(y, "final", 3, 1, bias=True)[..., 0]
+      y = y + convolved(z, f"block_{i}_out", 3, self.channels, dilation)
+    y = convolved(y, "final", 3, 1, bias=True)[..., 0]
     y = y.astype(jnp.promote_types(dtype, jnp.float32))
     return jnp.triu(y) + jnp.triu(y, 1).swapaxes(-1, -2)
 
