@@ -240,15 +240,13 @@ def _draw_excerpt(key, config):
   """An excerpt, where segments may begin, and its length if that is drawn."""
   length = config.length
   if not config.text:
-    if config.shortest:
-      key, key_size = jax.random.split(key)
     if config.distinct:
       drawn = jax.random.permutation(key, config.vocab_size - 1)[:length]
     else:
       drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
     if not config.shortest:
       return drawn, jnp.ones(length, bool), None
-    share = jax.random.uniform(key_size)
+    share = jax.random.uniform(jax.random.fold_in(key, 1))
     growth = ((length + 1) / config.shortest) ** share
     size = jnp.minimum(config.shortest * growth, length).astype(jnp.int32)
     inside = jnp.arange(length) < size
