@@ -37,7 +37,13 @@ SUPERVISED = [
   if name != "language_model"
 ]
 # Variants that need a package that few machines have.
-ABSENT = {("icrl/projected_control", "bodies")}
+ABSENT = {
+  ("icrl/continuous_control", "inverted_pendulum"),
+  ("icrl/continuous_control", "inverted_pendulum_ppo"),
+  ("icrl/continuous_control", "inverted_double_pendulum"),
+  ("icrl/continuous_control", "inverted_double_pendulum_ppo"),
+  ("icrl/projected_control", "bodies"),
+}
 
 
 def configs(experiment, kind):

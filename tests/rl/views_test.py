@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.icrl import continuous_control
 from configs.icrl import velocity_free
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
@@ -222,3 +223,14 @@ def test_tasks_without_velocities_show_none():
   # Nor is there a reward, of which velocities could be read.
   seen, _ = rollout.environment("PositionOnlyCartPoleEasy")
   assert seen.observation_space(params).shape == (2 + 2 + 1,)
+
+
+def test_rewards_of_which_a_share_is_paid():
+  whole, params = envs.make("PositionOnlyCartPoleEasy")
+  part = continuous_control.Paid(whole, (1,), share=0.5)
+  of_whole, of_part = (
+    toy.play(env, params, jax.random.key(0), 4)[-1] for env in (whole, part)
+  )
+  assert of_part[0].shape == (4, 1)
+  np.testing.assert_array_equal(of_part[2], 0.5 * of_whole[2])
+  assert (of_part[2] > 0).all()
