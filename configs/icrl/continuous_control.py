@@ -28,9 +28,10 @@ is SAC on two poles, one on the other, on a cart of Brax (`pip install
 or velocities, too, in the arm "shown". Episodes have 200 steps and pay 1 at
 most. `_ppo` behind either name is PPO, 1.5 minutes of a core an arm, of which
 half is compilation: on one pole 0.93 in training with S5 and 0.73 without
-memory, which holds the pole all the same where no action is drawn. SAC does
-not learn two poles in its 40,000 steps. And `:tiny` learns nothing, and shows
-in a minute whether everything works.
+memory, which holds the pole all the same where no action is drawn; on two 0.51
+in evaluation with the GRU and 0.45 without memory. SAC does not learn two poles
+in its 40,000 steps. And `:tiny` learns nothing, and shows in a minute whether
+everything works.
 """
 
 import dataclasses
