@@ -5,7 +5,7 @@
 CPU milliseconds of an update of one layer, kernel and inputs, inside of a
 `lax.scan`: layers of the Atari encoders on 32 frames, of a residual block, and
 of a parser that reads 64 sentences. "all" are XLA's gradients, "products" those
-of `nn.convolution`.
+of `nn.convolutions`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from jaxseq.nn import convolution
+from jaxseq.nn import convolutions
 
 _UPDATES = 3
 _LAYERS = {
@@ -63,7 +63,7 @@ def main():
     arguments = (kernel, jnp.ones(shape[1:])), xs
     pairs = [
       (_updates(function, strides), arguments)
-      for function in (_xla, convolution.convolve)
+      for function in (_xla, convolutions.convolve)
     ]
     xla, house = (
       1e3 * measured.cpu / _UPDATES

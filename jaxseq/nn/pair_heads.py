@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.nn import convolution
+from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 
@@ -76,7 +76,7 @@ class PairHead(linen.Module):
         kernel_dilation=dilation,
         use_bias=bias,
         dtype=dtype,
-        conv_general_dilated=convolution.for_linen,
+        conv_general_dilated=convolutions.for_linen,
         name=name,
       )(jnp.where(both, y, 0))
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.nn import convolution
+from jaxseq.nn import convolutions
 
 Array = jax.Array
 Layer = dict[str, Array]
@@ -72,7 +72,7 @@ def conv(
   inputs, w = x, layer["w"]
   if dtype is not None:
     inputs, w = x.astype(dtype), w.astype(dtype)
-  y = convolution.convolve(inputs, w, (stride, stride), padding)
+  y = convolutions.convolve(inputs, w, (stride, stride), padding)
   return y.astype(x.dtype) + layer["b"]
 
 

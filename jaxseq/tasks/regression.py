@@ -20,7 +20,7 @@ from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.nn import convolution
+from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
@@ -86,7 +86,7 @@ class ImageEncoder(linen.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps (..., size * size) pixels, row by row, to (..., width)."""
     images = x.reshape(-1, self.size, self.size, 1)
-    ours = {"conv_general_dilated": convolution.for_linen}
+    ours = {"conv_general_dilated": convolutions.for_linen}
     y = linen.Conv(self.channels, (5, 5), padding=2, name="conv_0", **ours)(
       images
     )

@@ -65,7 +65,7 @@ def for_linen(
   rhs_dilation: Sequence[int] | None = None,
   **options: Any,
 ) -> Array:
-  """Is `convolve` for `linen.Conv(conv_general_dilated=for_linen)`.
+  """Convolves for a layer, `linen.Conv(conv_general_dilated=for_linen)`.
 
   Raises:
     ValueError: if the layer has groups of features or an input dilation.
@@ -142,7 +142,7 @@ def products(
   ends = [n - far for n, far in zip(x.shape[1:-1], reach, strict=True)]
 
   def seen(taps):
-    """What the taps at these places see, (batch, *space', in)."""
+    """Returns what each place sees by one tap, (batch, *space', in)."""
     places = [slice(None)]
     for tap, apart, end, stride in zip(
       taps, dilation, ends, strides, strict=True

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.nn import convolution
+from jaxseq.nn import convolutions
 
 CASES = {
   "line apart": ((12,), (3,), (2,), [(1, 2)], (2,)),
@@ -37,7 +37,7 @@ def test_products_are_the_convolution_of_xla(name):
       )
 
     def house(x, kernel):
-      return convolution.convolve(x, kernel, strides, padding, dilation)
+      return convolutions.convolve(x, kernel, strides, padding, dilation)
 
     expected, pull = jax.vjp(xla, x, kernel)
     y, house_pull = jax.vjp(house, x, kernel)
@@ -52,7 +52,7 @@ def test_a_layer_of_flax_takes_it_and_several_are_mapped():
   x = jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 4))
   options = {"features": 6, "kernel_size": (3, 3), "strides": 2}
   layer = linen.Conv(
-    **options, conv_general_dilated=convolution.for_linen, dtype=jnp.bfloat16
+    **options, conv_general_dilated=convolutions.for_linen, dtype=jnp.bfloat16
   )
   plain = linen.Conv(**options, dtype=jnp.bfloat16)
   variables = jax.vmap(plain.init, in_axes=(0, None))(
@@ -76,7 +76,7 @@ def test_groups_are_refused():
     6,
     (3,),
     feature_group_count=2,
-    conv_general_dilated=convolution.for_linen,
+    conv_general_dilated=convolutions.for_linen,
   )
   with pytest.raises(ValueError, match="feature_group_count: got 2, expected"):
     layer.init(jax.random.key(0), jnp.zeros((1, 8, 4)))
