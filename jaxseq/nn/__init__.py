@@ -10,6 +10,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.nn import bidirectional as bidirectional
   from jaxseq.nn import channel_mix as channel_mix
+  from jaxseq.nn import convolutions as convolutions
   from jaxseq.nn import dense as dense
   from jaxseq.nn import distributions as distributions
   from jaxseq.nn import experts as experts

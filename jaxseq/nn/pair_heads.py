@@ -5,15 +5,12 @@
 One reads the elements' features, the other the maps of attention.
 """
 
-import functools
-from typing import Any
-
 from flax import linen
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 
@@ -72,14 +69,14 @@ class PairHead(linen.Module):
       inside = masks.inside(time, lengths)
     both = (inside[..., :, None] & inside[..., None, :])[..., None]
 
-    def convolution(y, name, size, channels, dilation=1, bias=False):
+    def convolved(y, name, size, channels, dilation=1, bias=False):
       return linen.Conv(
         channels,
         (size, size),
         kernel_dilation=dilation,
         use_bias=bias,
         dtype=dtype,
-        conv_general_dilated=_convolution,
+        conv_general_dilated=convolutions.for_linen,
         name=name,
       )(jnp.where(both, y, 0))
 
@@ -89,7 +86,7 @@ class PairHead(linen.Module):
     y = jnp.concatenate(
       [jnp.broadcast_to(each, shape) for each in (rows, columns)], axis=-1
     )
-    y = convolution(y, "first", 1, self.channels, bias=True)
+    y = convolved(y, "first", 1, self.channels, bias=True)
     for i, dilation in enumerate(self.dilations):
       z = linen.BatchNorm(
         use_running_average=not train,
@@ -97,11 +94,11 @@ class PairHead(linen.Module):
         dtype=dtype,
         name=f"block_{i}_norm",
       )(y, mask=both)
-      z = convolution(linen.relu(z), f"block_{i}_in", 3, self.channels)
+      z = convolved(linen.relu(z), f"block_{i}_in", 3, self.channels)
       z = linen.Dropout(self.dropout)(z, deterministic=not train)
       z = linen.relu(z)
-      y = y + convolution(z, f"block_{i}_out", 3, self.channels, dilation)
-    y = convolution(y, "final", 3, 1, bias=True)[..., 0]
+      y = y + convolved(z, f"block_{i}_out", 3, self.channels, dilation)
+    y = convolved(y, "final", 3, 1, bias=True)[..., 0]
     y = y.astype(jnp.promote_types(dtype, jnp.float32))
     return jnp.triu(y) + jnp.triu(y, 1).swapaxes(-1, -2)
 
@@ -147,58 +144,3 @@ def corrected(maps: jax.Array, inside: jax.Array) -> jax.Array:
   columns = a.sum(axis=-2, keepdims=True)
   total = a.sum(axis=(-1, -2), keepdims=True)
   return a - rows * columns / jnp.where(total > 0, total, 1)
-
-
-def _convolution(
-  x: jax.Array,
-  kernel: jax.Array,
-  strides: Any,
-  padding: Any,
-  *,
-  rhs_dilation: tuple[int, int],
-  **options: Any,
-) -> jax.Array:
-  """A convolution of linen's, of odd size, for which there is `_convolved`."""
-  del strides, padding, options
-  return _convolved(x, kernel, rhs_dilation[0])
-
-
-# XLA's own gradients are no convolutions that it is quick with on a CPU inside
-# of a loop, as training is. These are, and the kernel's is matrix products.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolved(x, kernel, dilation):
-  """Convolves (n, i, j, c) with (a, a, c, d), a odd, to (n, i, j, d)."""
-  return lax.conv_general_dilated(
-    x,
-    kernel,
-    (1, 1),
-    "SAME",
-    rhs_dilation=(dilation, dilation),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-  )
-
-
-def _forward(x, kernel, dilation):
-  """Convolves, and holds the inputs, which the gradient needs."""
-  return _convolved(x, kernel, dilation), (x, kernel)
-
-
-def _backward(dilation, held, gradient):
-  """The gradients of both inputs of `_convolved`."""
-  x, kernel = held
-  turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  size, rows, columns = kernel.shape[0], *x.shape[1:3]
-  margin = (dilation * (size // 2),) * 2
-  padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)))
-  of_kernel = [
-    jnp.einsum(
-      "nijc,nijd->cd", padded[:, a : a + rows, b : b + columns], gradient
-    )
-    for a in range(0, dilation * size, dilation)
-    for b in range(0, dilation * size, dilation)
-  ]
-  of_kernel = jnp.stack(of_kernel).reshape(kernel.shape)
-  return _convolved(gradient, turned, dilation), of_kernel
-
-
-_convolved.defvjp(_forward, _backward)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 
@@ -239,6 +240,7 @@ class Parser(linen.Module):
         (width,),
         padding=[((width - 1) // 2, width // 2)],
         dtype=x.dtype,
+        conv_general_dilated=convolutions.for_linen,
         name=name,
       )(x)
 

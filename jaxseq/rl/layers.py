@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.nn import convolutions
 
 Array = jax.Array
 Layer = dict[str, Array]
@@ -71,10 +72,7 @@ def conv(
   inputs, w = x, layer["w"]
   if dtype is not None:
     inputs, w = x.astype(dtype), w.astype(dtype)
-  axes = "NHWC", "HWIO", "NHWC"
-  y = jax.lax.conv_general_dilated(
-    inputs, w, (stride, stride), padding, dimension_numbers=axes
-  )
+  y = convolutions.convolve(inputs, w, (stride, stride), padding)
   return y.astype(x.dtype) + layer["b"]
 
 

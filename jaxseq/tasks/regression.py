@@ -20,6 +20,7 @@ from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
@@ -85,11 +86,14 @@ class ImageEncoder(linen.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps (..., size * size) pixels, row by row, to (..., width)."""
     images = x.reshape(-1, self.size, self.size, 1)
-    y = linen.Conv(self.channels, (5, 5), padding=2, name="conv_0")(images)
-    y = _pool(linen.relu(y))
-    y = linen.Conv(self.channels, (3, 3), strides=2, padding=1, name="conv_1")(
-      y
+    ours = {"conv_general_dilated": convolutions.for_linen}
+    y = linen.Conv(self.channels, (5, 5), padding=2, name="conv_0", **ours)(
+      images
     )
+    y = _pool(linen.relu(y))
+    y = linen.Conv(
+      self.channels, (3, 3), strides=2, padding=1, name="conv_1", **ours
+    )(y)
     y = _pool(linen.relu(y))
     y = y.reshape(*x.shape[:-1], -1)
     y = linen.relu(dense.Dense(self.width, name="dense_0")(y))

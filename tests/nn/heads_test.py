@@ -1,12 +1,9 @@
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxseq import nn
-from jaxseq.nn import pair_heads
 
 
 def _x(*shape):
@@ -240,51 +237,3 @@ def test_bfloat16(head):
   ):
     # Two products in bfloat16, 4e-3 each, over values of order one.
     np.testing.assert_allclose(low.astype(jnp.float32), high, atol=5e-2)
-
-
-@pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 2)])
-def test_gradients_of_convolutions_over_pairs_are_quick_in_loops(
-  size, dilation
-):
-  """They are XLA's own, by convolutions that its CPU backend has kernels for.
-
-  In a loop it does not turn others into these, and takes ten times as long.
-  """
-  x, kernel, weight = (
-    jax.random.normal(jax.random.key(i), shape)
-    for i, shape in enumerate([(2, 5, 4, 3), (size, size, 3, 2), (2, 5, 4, 2)])
-  )
-
-  def convolved(x, kernel):
-    return jax.lax.conv_general_dilated(
-      x,
-      kernel,
-      (1, 1),
-      "SAME",
-      rhs_dilation=(dilation, dilation),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-  def loss(convolve, inputs):
-    return (weight * jnp.sin(convolve(*inputs))).sum()
-
-  ours = jax.grad(
-    lambda inputs: loss(
-      lambda x, k: pair_heads._convolved(x, k, dilation), inputs
-    )
-  )
-  expected = jax.grad(lambda inputs: loss(convolved, inputs))((x, kernel))
-
-  def trained(inputs):
-    def update(_, inputs):
-      return jax.tree.map(lambda a, g: a - g, inputs, ours(inputs))
-
-    return jax.lax.fori_loop(0, 2, update, inputs)
-
-  for one, other in zip(ours((x, kernel)), expected):
-    # Sums in another order.
-    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-  program = jax.jit(trained).lower((x, kernel)).compile().as_text()
-  forms = set(re.findall(r"dim_labels=(\S+?)[,\s]", program))
-  assert forms <= {"b01f_01io->b01f"}
-  assert "rhs_reversal" not in program

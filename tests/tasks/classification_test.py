@@ -51,7 +51,8 @@ def test_a_class_is_learnt():
   )
   evaluate = jax.jit(problem.evaluate)
   before = evaluate(state.variables, problem.data)
-  assert set(before) == {"accuracy", "test_loss", "valid_accuracy"}
+  names = {"accuracy", "tallies", "test_loss", "valid_accuracy"}
+  assert set(before) == names
   state, metrics = jax.jit(
     lambda state, data: supervised.train(problem, optimizer, state, data, 60)
   )(state, problem.data)

@@ -314,7 +314,9 @@ def _check_columns(path, wanted, names):
   if name is None:
     return
   close = difflib.get_close_matches(name, names, n=1)
-  hint = f" (did you mean {close[0]}?)" if close else ""
+  hint = "; options of the data say which column is which"
+  if close:
+    hint = f" (did you mean {close[0]}?)"
   raise ValueError(
     f"{path}: there is no column {name!r}, expected one of {_some(names)}"
     f"{hint}."
