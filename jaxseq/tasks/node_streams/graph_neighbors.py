@@ -81,13 +81,22 @@ def recent(
   """
   low, high = graph.begin[nodes], graph.begin[nodes + 1]
   first, most = low, len(graph.event) - 1
-  # The place of the first event that does not count, by halving.
-  for _ in range(math.ceil(math.log2(len(graph.event) + 1)) + 1):
+
+  def halved(_, bounds):
+    low, high = bounds
     middle = (low + high) // 2
     counts = graph.event[jnp.minimum(middle, most)] < before
     inside = low < high
-    low = jnp.where(inside & counts, middle + 1, low)
-    high = jnp.where(inside & ~counts, middle, high)
+    return (
+      jnp.where(inside & counts, middle + 1, low),
+      jnp.where(inside & ~counts, middle, high),
+    )
+
+  # The place of the first event that does not count. A loop, as XLA on a CPU
+  # compiles steps in a row, each of which reads the last one several times, in
+  # a time that grows with a power of their number.
+  steps = math.ceil(math.log2(len(graph.event) + 1)) + 1
+  low, _ = jax.lax.fori_loop(0, steps, halved, (low, high))
   place = low[:, None] - count + jnp.arange(count)
   there = place >= first[:, None]
   place = jnp.maximum(place, 0)
