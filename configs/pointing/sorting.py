@@ -5,9 +5,10 @@ r"""Sorting numbers that come as a set: read, process, write.
 
 Ten uniform numbers, whose places are to be written in ascending order by
 networks that do not see the order they come in (arXiv:1511.06391). Steps of
-processing and a glimpse before each choice help; nothing forbids a repeat, for
-then pointing at the smallest that is left is all there is to learn. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+processing help, and a glimpse before each choice does in the seeds that do not
+stay where one choice is always wrong; nothing forbids a repeat, for then
+pointing at the smallest that is left is all there is to learn. `:tiny` learns
+nothing, and shows in seconds whether everything works.
 """
 
 from configs import supervised
