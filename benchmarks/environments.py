@@ -1,6 +1,8 @@
-"""Speed of the environments: steps per CPU-second, auto-reset included.
+r"""Speed of the environments: steps per CPU-second, auto-reset included.
 
   python -m benchmarks.environments [--envs=RepeatFirstHard,...] [--wrapped]
+  python -m benchmarks.environments --envs=brax/inverted_pendulum \
+    --options=backend=spring --batches=16,64,256
 
 Plays random actions in one jitted scan. Each number is the best of a few
 runs; CPU time is that of the whole process, so threads are paid for. Rows
@@ -33,6 +35,9 @@ _ENVS = flags.DEFINE_list(
 )
 _BATCHES = flags.DEFINE_list(
   "batches", ["1", "16", "128", "1024"], "Numbers of environments."
+)
+_OPTIONS = flags.DEFINE_list(
+  "options", [], "NAME=VALUE, words that the environments of --envs take."
 )
 _WRAPPED = flags.DEFINE_bool(
   "wrapped", False, "Adds the wrappers that policies are trained with."
@@ -156,7 +161,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   names = _ENVS.value or list(envs.POPGYM)
   batches = [int(batch) for batch in _BATCHES.value]
-  made = {name: envs.make(name) for name in names}
+  options = dict(option.split("=", 1) for option in _OPTIONS.value)
+  made = {name: envs.make(name, **options) for name in names}
   if _GAMES.value == "cards" and not _ENVS.value:
     made = {
       name: (env, params)

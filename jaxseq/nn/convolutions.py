@@ -41,8 +41,14 @@ def convolve(
 
   Returns:
     (batch, *space', out).
+
+  Raises:
+    ValueError: if shapes do not fit each other.
   """
   strides = tuple(strides)
+  space = [f"n{i}" for i in range(len(strides))]
+  *_, channels = _validate.shape("x", x, ("batch", *space, "in"))
+  _validate.shape("kernel", kernel, (*space, channels, "out"))
   dilation = tuple(dilation or (1,) * len(strides))
   sizes = tuple(
     (size - 1) * apart + 1
@@ -68,14 +74,17 @@ def for_linen(
   """Convolves for a layer, `linen.Conv(conv_general_dilated=for_linen)`.
 
   Raises:
-    ValueError: if the layer has groups of features or an input dilation.
+    ValueError: if the layer has groups of features, an input dilation or a
+      precision.
   """
-  if options["feature_group_count"] != 1:
-    got = options["feature_group_count"]
-    raise _validate.error("feature_group_count", got, "1")
-  if any(apart != 1 for apart in options["lhs_dilation"]):
-    got = options["lhs_dilation"]
-    raise _validate.error("input_dilation", got, "1")
+  plain = {
+    "feature_group_count": 1,
+    "lhs_dilation": (1,) * len(window_strides),
+    "precision": None,
+  }
+  for name, value in plain.items():
+    if options[name] != value:
+      raise _validate.error(name, options[name], str(value))
   return convolve(x, kernel, window_strides, padding, rhs_dilation)
 
 

@@ -6,6 +6,7 @@ Schirmer et al., arXiv:2111.11344.
 """
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 from typing import Literal
@@ -86,14 +87,14 @@ class ImageEncoder(linen.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps (..., size * size) pixels, row by row, to (..., width)."""
     images = x.reshape(-1, self.size, self.size, 1)
-    ours = {"conv_general_dilated": convolutions.for_linen}
-    y = linen.Conv(self.channels, (5, 5), padding=2, name="conv_0", **ours)(
-      images
+    conv = functools.partial(
+      linen.Conv,
+      self.channels,
+      conv_general_dilated=convolutions.for_linen,
     )
+    y = conv((5, 5), padding=2, name="conv_0")(images)
     y = _pool(linen.relu(y))
-    y = linen.Conv(
-      self.channels, (3, 3), strides=2, padding=1, name="conv_1", **ours
-    )(y)
+    y = conv((3, 3), strides=2, padding=1, name="conv_1")(y)
     y = _pool(linen.relu(y))
     y = y.reshape(*x.shape[:-1], -1)
     y = linen.relu(dense.Dense(self.width, name="dense_0")(y))

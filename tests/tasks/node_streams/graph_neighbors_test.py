@@ -31,7 +31,7 @@ def test_the_last_ones_before_an_event():
 
 
 def test_a_program_for_many_events_is_no_longer():
-  """Halvings in a row take minutes to compile from 100,000 events on."""
+  """Halvings in a row did not end compiling with 100,000 events."""
 
   def operations(events):
     _, graph = _index(events)
