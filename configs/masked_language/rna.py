@@ -112,7 +112,8 @@ get_config = variants.Variants(
   folded=configuration.updated(
     PAIRS,
     data_options={"planted": False, "structure": "folded"},
-    num_updates=300,
+    num_updates=1500,
+    chunks_per_evaluation=10,
   ),
   fasta=dataclasses.replace(
     FULL,

@@ -43,6 +43,8 @@ class PointerConfig:
     no_repeat: whether an input that was chosen cannot be chosen again; the
       terminator always can.
     glimpses: reads of the inputs before one is chosen.
+    add_glimpses: whether a read is added to the query; if not, it takes the
+      query's place, which forgets what the decoder knows.
   """
 
   encoder: stack.StackConfig = LSTM
@@ -51,6 +53,7 @@ class PointerConfig:
   carry: bool = True
   no_repeat: bool = False
   glimpses: int = 0
+  add_glimpses: bool = False
 
   def __post_init__(self):
     _validate.at_least(self, features=1, glimpses=0)
@@ -116,9 +119,11 @@ class Pointing(linen.Module):
 
   Attributes:
     glimpses: reads of the memories that take the place of the query.
+    add: whether they are added to it instead.
   """
 
   glimpses: int = 0
+  add: bool = False
 
   @linen.compact
   def __call__(
@@ -140,7 +145,8 @@ class Pointing(linen.Module):
     if self.glimpses:
       own = weights("glimpse_")
       for _ in range(self.glimpses):
-        query = jnp.exp(point(own, memory, query, mask)) @ memory
+        read = jnp.exp(point(own, memory, query, mask)) @ memory
+        query = query + read if self.add else read
     return point(last, memory, query, mask)
 
 
@@ -166,7 +172,7 @@ class PointerNetwork(linen.Module):
     self.embed = dense.Dense(width, use_bias=False)
     self.encoder = sequence_model.SequenceModel(config.encoder)
     self.decoder = sequence_model.SequenceModel(config.decoder)
-    self.pointing = Pointing(config.glimpses)
+    self.pointing = Pointing(config.glimpses, config.add_glimpses)
     small = linen.initializers.normal(0.1)
     self.go = self.param("go", small, (config.features,))
     self.end = self.param("end", small, (width,))

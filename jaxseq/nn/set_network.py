@@ -33,6 +33,8 @@ class SetConfig:
     steps: of processing.
     glimpses: reads of the memories before one is chosen.
     no_repeat: whether an element that was chosen cannot be chosen again.
+    add_glimpses: whether a read is added to the query; if not, it takes the
+      query's place, which forgets what the decoder knows.
   """
 
   d_model: int = 64
@@ -40,6 +42,7 @@ class SetConfig:
   steps: int = 5
   glimpses: int = 1
   no_repeat: bool = True
+  add_glimpses: bool = False
 
   def __post_init__(self):
     _validate.at_least(self, d_model=1, features=1, steps=0, glimpses=0)
@@ -85,7 +88,8 @@ class SetNetwork(linen.Module):
     self.bridge = dense.Dense(width, use_bias=False)
     self.embed = dense.Dense(width, use_bias=False)
     self.decoder = mixer.SequenceMixer(lstm.Config(d_model=width))
-    self.pointing = pointer.Pointing(self.config.glimpses)
+    config = self.config
+    self.pointing = pointer.Pointing(config.glimpses, config.add_glimpses)
     small = linen.initializers.normal(0.1)
     self.go = self.param("go", small, (self.config.features,))
 

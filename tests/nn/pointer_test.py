@@ -117,6 +117,24 @@ def tiny(no_repeat=False, mixer="gru"):
   return network, init(jax.random.key(1), points, np.ones((2, 3), int)), points
 
 
+def test_glimpses_take_the_place_of_the_query_or_are_added_to_it():
+  keys = jax.random.split(jax.random.key(0), 3)
+  memory, query = (jax.random.normal(key, (4, 3)) for key in keys[:2])
+  mask = np.array([[True, True, False, True]])
+  variables = pointer.Pointing(1).init(keys[2], memory, query, mask)
+  names = ("W1", "W2", "v")
+  params = variables["params"]
+  last, own = (
+    {name: jnp.squeeze(params[start + name]) for name in names}
+    for start in ("", "glimpse_")
+  )
+  read = jnp.exp(pointer.point(own, memory, query, mask)) @ memory
+  for add, expected in ((False, read), (True, query + read)):
+    got = pointer.Pointing(1, add).apply(variables, memory, query, mask)
+    want = pointer.point(last, memory, expected, mask)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_padding_changes_nothing():
   network, variables, points = tiny()

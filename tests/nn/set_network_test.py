@@ -126,7 +126,7 @@ def test_sets_of_several_sizes_are_as_each_alone():
 @pytest.mark.slow
 def test_what_is_decoded_has_its_probability():
   network = set_network.SetNetwork(
-    set_network.SetConfig(5, steps=2, glimpses=1)
+    set_network.SetConfig(5, steps=2, glimpses=1, add_glimpses=True)
   )
   elements = jax.random.normal(jax.random.key(0), (2, 5, 1))
   lengths = np.array([3, 5])
