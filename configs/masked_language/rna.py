@@ -112,7 +112,8 @@ get_config = variants.Variants(
   folded=configuration.updated(
     PAIRS,
     data_options={"planted": False, "structure": "folded"},
-    num_updates=300,
+    num_updates=1500,
+    chunks_per_evaluation=10,
   ),
   fasta=dataclasses.replace(
     FULL,
@@ -145,7 +146,12 @@ get_config = variants.Variants(
   ),
   tiny=supervised.tiny(
     FULL,
-    data_options={"examples": 16, "length": 28},
+    data_options={
+      "examples": 16,
+      "length": 28,
+      "valid_fraction": 0.25,
+      "test_fraction": 0.25,
+    },
     arms={"gru": blocks.arm("gru", **_BOTH)},
   ),
 )

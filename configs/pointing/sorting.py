@@ -5,8 +5,9 @@ r"""Sorting numbers that come as a set: read, process, write.
 
 Ten uniform numbers, whose places are to be written in ascending order by
 networks that do not see the order they come in (arXiv:1511.06391). Steps of
-processing help, and a glimpse before each choice does in the seeds that do not
-stay where one choice is always wrong; nothing forbids a repeat, for then
+processing help, and a glimpse before each choice does. In the arms that end in
+"_alone" the glimpse takes the place of the query, and half of the seeds stay
+where the smallest number is written again. Nothing forbids a repeat, for then
 pointing at the smallest that is left is all there is to learn. `:tiny` learns
 nothing, and shows in seconds whether everything works.
 """
@@ -15,25 +16,27 @@ from configs import supervised
 from configs import variants
 from jaxseq.programs import set_answers
 
+NONE = ("", {})
+ADDED = ("_glimpse", {"glimpses": 1, "add_glimpses": True})
+ALONE = ("_glimpse_alone", {"glimpses": 1})
 SORTING = set_answers.Config(
   task="sort",
   task_options={"low": 10, "high": 10},
   network={"stack": {"mixer": "lstm", "d_model": 64, "num_layers": 1}},
   optimizer=supervised.adamw(2e-3, warmup_steps=50),
-  num_updates=900,
+  num_updates=2000,
   num_seeds=3,
   updates_per_chunk=100,
-  chunks_per_evaluation=9,
+  chunks_per_evaluation=10,
   batch_size=64,
-  train_sets=60_000,
+  train_sets=40_000,
   test_sets=1000,
   arms={
-    f"process{steps}_glimpse{glimpses}": {
-      "reads": "sets",
-      "steps": steps,
-      "glimpses": glimpses,
-    }
-    for steps, glimpses in ((0, 0), (1, 0), (5, 0), (0, 1), (5, 1))
+    f"process{steps}{name}": {"reads": "sets", "steps": steps, **glimpse}
+    for steps, (name, glimpse) in (
+      *((steps, NONE) for steps in (0, 1, 5)),
+      *((steps, each) for each in (ADDED, ALONE) for steps in (0, 5)),
+    )
   },
 )
 TINY = supervised.tiny(

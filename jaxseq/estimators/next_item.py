@@ -248,7 +248,11 @@ class NextItem(updating.Updated):
     return self
 
   def score(self, X: Any, y: Any = None) -> float:
-    """Returns NDCG@10 of the last item of each user of X, by those before."""
+    """Returns NDCG@10 of the last item of each user of X, by those before.
+
+    Others of those before do not compete. A last item that is one of them does,
+    though `recommend` leaves it out unless `filter_viewed` is False.
+    """
     del y
     _scikit_learn.validation.check_is_fitted(self, "model_")
     rows = self._read(X, reset=False)

@@ -43,12 +43,14 @@ class ArmConfig(base.ArmConfig):
     reads: "ordered" by a pointer network, "sets" by one for sets.
     no_repeat: whether an element that was written cannot be written again.
     glimpses: reads of the elements before one is written.
+    add_glimpses: whether they are added to the query, or take its place.
     steps: of processing, in a network for sets.
   """
 
   reads: Literal["ordered", "sets"] = "ordered"
   no_repeat: bool = False
   glimpses: int = 0
+  add_glimpses: bool = False
   steps: int = 0
 
   @property
@@ -66,6 +68,7 @@ def make_network(
     "features": features,
     "no_repeat": arm.no_repeat,
     "glimpses": arm.glimpses,
+    "add_glimpses": arm.add_glimpses,
   }
   if arm.reads == "sets":
     config = set_network.SetConfig(stack.d_model, steps=arm.steps, **common)

@@ -11,6 +11,7 @@ import pytest
 from jaxseq import nn
 from jaxseq.generation import pointing
 from jaxseq.nn import pointer
+from jaxseq.nn import set_network
 
 
 def lstm(params, width):
@@ -117,6 +118,24 @@ def tiny(no_repeat=False, mixer="gru"):
   return network, init(jax.random.key(1), points, np.ones((2, 3), int)), points
 
 
+def test_glimpses_take_the_place_of_the_query_or_are_added_to_it():
+  keys = jax.random.split(jax.random.key(0), 3)
+  memory, query = (jax.random.normal(key, (4, 3)) for key in keys[:2])
+  mask = np.array([[True, True, False, True]])
+  variables = pointer.Pointing(1).init(keys[2], memory, query, mask)
+  names = ("W1", "W2", "v")
+  params = variables["params"]
+  last, own = (
+    {name: jnp.squeeze(params[start + name]) for name in names}
+    for start in ("", "glimpse_")
+  )
+  read = jnp.exp(pointer.point(own, memory, query, mask)) @ memory
+  for add, expected in ((False, read), (True, query + read)):
+    got = pointer.Pointing(1, add).apply(variables, memory, query, mask)
+    want = pointer.point(last, memory, expected, mask)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_padding_changes_nothing():
   network, variables, points = tiny()
@@ -158,3 +177,26 @@ def test_beams_find_the_best_tour():
 def test_wrong_options_are_named(fields, name):
   with pytest.raises(ValueError, match=name):
     pointer.PointerConfig(**fields)
+
+
+@pytest.mark.parametrize(
+  ("network", "last"),
+  [
+    (pointer.PointerNetwork(pointer.PointerConfig(features=1)), 3),
+    (set_network.SetNetwork(set_network.SetConfig(4)), 2),
+  ],
+)
+def test_sizes_and_places_that_are_not_there(network, last):
+  x, chosen = jnp.ones((2, 3, 1)), jnp.full((2, 2), last)
+
+  def shape(*more):
+    # The values of what is closed over are known, those of arguments not.
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), *more))
+
+  shape(x, chosen, jnp.array([3, 1]))
+  with pytest.raises(ValueError, match=r"lengths: got shape \(3,\), .*2"):
+    shape(x, chosen, jnp.ones(3, int))
+  with pytest.raises(ValueError, match="lengths: got 4, expected at most 3"):
+    shape(x, chosen, jnp.array([4, 1]))
+  with pytest.raises(ValueError, match=f"chosen: got {last + 1}, .*count"):
+    shape(x, chosen + 1)
