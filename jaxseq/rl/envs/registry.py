@@ -251,13 +251,13 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
 
 
 def _not_taken(env_id, factory, options, error):
-  """What is wrong with options that an environment could not be made with."""
+  """The message for options that an environment could not be made with."""
   listed = inspect.signature(factory).parameters if factory else {}
   takes, unknown = set(listed), sorted(set(options) - set(listed))
-  anything = any(
+  is_open = any(
     x.kind in (x.VAR_POSITIONAL, x.VAR_KEYWORD) for x in listed.values()
   )
-  if not factory or anything or not unknown:
+  if not factory or is_open or not unknown:
     return f"options: {env_id} does not take {sorted(options)}: {error}"
   if "game" in takes and {"env", "env_id"} & {*unknown}:
     takes = {"game"}
