@@ -25,6 +25,8 @@ from jaxseq.tasks.items import item_network
 # Scores, and elements of histories, at once.
 _SCORES = 2**24
 _ELEMENTS = 2**14
+# Users that there is room for at first: programs are those of a size.
+_USERS = 64
 # Elements of a packed row, or as many as the longest history has.
 _ROW = 1024
 
@@ -51,7 +53,7 @@ class Users:
     self.network, self.variables = network, jax.device_put(variables)
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []
-    self._states, self._features = self._fresh(1)
+    self._states, self._features = self._fresh(_USERS)
 
   def __len__(self) -> int:
     return len(self._rows)

@@ -47,6 +47,16 @@ def offline(network, variables, histories, gaps=None):
   )
 
 
+def test_a_few_users_need_one_program():
+  users = item_streams.Users(*network_of())
+  users.update(0, 1)
+  programs = item_streams._advance._cache_size()
+  for user in range(1, 12):
+    users.update(user, 1)
+  assert item_streams._advance._cache_size() == programs
+  assert len(users) == 12
+
+
 @pytest.mark.parametrize(
   "mixer",
   [
@@ -55,6 +65,7 @@ def offline(network, variables, histories, gaps=None):
   ],
 )
 def test_events_one_by_one_are_the_whole(mixer, monkeypatch):
+  monkeypatch.setattr(item_streams, "_USERS", 1)
   with_gaps = mixer == "s5"
   network, variables = network_of(mixer, gaps=with_gaps)
   gaps = GAPS if with_gaps else None
