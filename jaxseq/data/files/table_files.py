@@ -102,6 +102,23 @@ class Table(NamedTuple):
     return where if column is None else f"{where}: column {column!r}"
 
 
+def check_named(table: Table, column: str, what: str) -> None:
+  """Refuses the first empty entry of a column of names.
+
+  Args:
+    table: with the words of the column.
+    column: its name.
+    what: it names, for the message, as "a user".
+
+  Raises:
+    ValueError: naming its place.
+  """
+  words = table.words[column]
+  if "" in words:
+    place = table.place(words.index(""), column)
+    raise ValueError(f"{place}: got nothing, expected the name of {what}.")
+
+
 def find(path: Path) -> tuple[pathlib.Path, ...]:
   """Returns the files that a path stands for, in order.
 

@@ -121,6 +121,11 @@ def test_events_at_the_same_time_are_declared(tmp_path):
       {},
       "line 2: column 'at': got -1.0, expected a",
     ),
+    (
+      SHOP.replace("b,4,", ",4,"),
+      {},
+      "column 'user': got nothing, expected the name of a stream",
+    ),
     (SHOP.replace("b,4,buy", "b,4,sell"), {"split": "part"}, "the mark 'sell'"),
     (SHOP, {"unit": "year"}, "unit: got 'year', expected one of"),
     (SHOP, {"unit": "hour"}, "unit: got 'hour', .* numbers in .*line 4: column 'at'"),

@@ -100,6 +100,7 @@ def test_rows_behind_a_time_are_for_testing(tmp_path):
 
 
 def test_what_is_wrong_is_told_with_its_place(tmp_path):
+  name = "interaction_table"
   path = write(tmp_path / "r.csv", [f"a,i{time},{time}" for time in range(4)])
   source = data.load("interaction_table", path=path).info.preparation
   other = write(tmp_path / "o.csv", ["a,i0,1", "a,odd,2"])
@@ -114,6 +115,13 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path):
   empty = write(tmp_path / "e.csv", ["a,i0,1", "a,,2"])
   with pytest.raises(ValueError, match="e.csv, line 3: .*expected the name of"):
     data.load("interaction_table", path=empty)
+  nobody = write(tmp_path / "n.csv", ["a,i0,1", "a,i1,2", ",i2,3"])
+  for read in (source.read, lambda path: data.load(name, path=path)):
+    with pytest.raises(
+      ValueError,
+      match="n.csv, line 4: column 'user': got nothing, expected the",
+    ):
+      read(nobody)
   short = write(tmp_path / "s.csv", ["a,i0,1", "a,i1,2"])
   with pytest.raises(ValueError, match="s.csv: test: got 'no next item'"):
     data.load("interaction_table", path=short)
