@@ -247,7 +247,7 @@ def best(
     allowed = np.ones(count, bool)
   rows = max(1, _SCORES // count)
   # The width is rounded up, so that few programs are compiled.
-  width = 1 << max([0, *(max(len(one) - 1, 0).bit_length() for one in taken)])
+  width = 1 << max([4, *(max(len(one) - 1, 0).bit_length() for one in taken)])
   results = []
   for begin in range(0, len(features), rows):
     some = list(taken[begin : begin + rows])

@@ -49,12 +49,14 @@ def offline(network, variables, histories, gaps=None):
 
 def test_a_few_users_need_one_program():
   users = item_streams.Users(*network_of())
-  users.update(0, 1)
-  programs = item_streams._advance._cache_size()
-  for user in range(1, 12):
-    users.update(user, 1)
-  assert item_streams._advance._cache_size() == programs
-  assert len(users) == 12
+  sizes = item_streams._advance._cache_size, item_streams._best._cache_size
+  programs = []
+  for event in range(15):
+    users.update(event % 6, 1 + event % 7)
+    users.recommend([event % 6])
+    programs.append([size() for size in sizes])
+  assert programs[0] == programs[-1]
+  assert len(users) == 6
 
 
 @pytest.mark.parametrize(
