@@ -57,6 +57,7 @@ from jaxseq.programs import set_answers
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import picture_codes
 from jaxseq.tasks import pictures
+from jaxseq.tasks import tree_figures
 from jaxseq.tasks import tree_scores
 from jaxseq.training import supervised
 
@@ -178,10 +179,11 @@ for name, metrics in tree_scores.trivial(sentences.test).items():
   print(f"{name:12}", {k: round(float(x), 3) for k, x in metrics.items()})
 
 # %% [markdown]
-# A constituent is a bar above its words: on the left those of the grammar, on
-# the right those that were found. A minute of training makes a parser that is
-# still worse than random trees; `configs/masked_language/grammar.py` trains a
-# larger one for longer, and trees of several seeds differ much.
+# On the left the tree of the grammar, on the right the one that was found,
+# whose constituents are dashed where the grammar has none. A minute of training
+# makes a parser that is still worse than random trees;
+# `configs/masked_language/grammar.py` trains a larger one for longer, and trees
+# of several seeds differ much.
 
 # %%
 part = jax.tree.map(lambda x: x[:1], sentences.test)
@@ -194,15 +196,11 @@ boundaries = {
   "grammar": part.extras.boundaries[0, 1 : length + 1],
   "found": np.asarray(parse.distance[0])[:length],
 }
+labels = [words[token] for token in part.inputs[0, 1 : length + 1]]
 figure, axes = plt.subplots(1, 2, figsize=(11, 3))
 for axis, (name, distance) in zip(axes, boundaries.items()):
-  spans = np.argwhere(tree_scores.brackets(distance, length))
-  for begin, end in spans:
-    depth = sum(b <= begin and end <= e for b, e in spans)
-    axis.plot([begin - 0.3, end + 0.3], [-depth, -depth], linewidth=3)
-  labels = [words[token] for token in part.inputs[0, 1 : length + 1]]
-  axis.set(title=name, yticks=[], ylim=(-length, 0.5))
-  axis.set_xticks(range(length), labels, rotation=60)
+  tree_figures.draw(axis, labels, distance, other=boundaries["grammar"])
+  axis.set_title(name)
 figure.tight_layout()
 plt.show()
 

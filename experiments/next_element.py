@@ -4,13 +4,15 @@ r"""Prediction of the next activity in event logs, with any mixer.
       --workdir=DIR --config.data_options.path=receipt.csv
     python -m experiments.next_element --config=... --workdir=DIR \
       --mode=evaluate
+    python -m experiments.next_element --workdir=DIR --mode=predict --arm=gru \
+      --data=open.csv --output=next.csv
 
 The first command trains every arm of the config (one mixer each), all seeds of
 an arm as one program, and resumes where an earlier run stopped. It ends with a
 table, in which models that count stand beside the networks,
-`DIR/learning_curve.png`, `DIR/results.json` and the network of each arm,
-`DIR/ARM/network.safetensors`. The second command evaluates the newest
-checkpoints.
+`DIR/learning_curve.png`, `DIR/results.json` and the model of each arm,
+`DIR/ARM/model.safetensors`. The second command evaluates the newest
+checkpoints; the third says what follows each case of another file.
 """
 
 from jaxseq.programs import command

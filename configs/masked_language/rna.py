@@ -146,7 +146,12 @@ get_config = variants.Variants(
   ),
   tiny=supervised.tiny(
     FULL,
-    data_options={"examples": 16, "length": 28},
+    data_options={
+      "examples": 16,
+      "length": 28,
+      "valid_fraction": 0.25,
+      "test_fraction": 0.25,
+    },
     arms={"gru": blocks.arm("gru", **_BOTH)},
   ),
 )

@@ -72,6 +72,8 @@ def read(
     numbers=(),
     delimiter=delimiter,
   )
+  if stream:
+    table_files.check_named(table, stream, "a stream")
   names = table.words[stream] if stream else [_ONE_MARK] * len(table.line)
   stamps = _time_stamps.parse(
     table.words[time], lambda row: table.place(row, time)

@@ -59,7 +59,8 @@ def load(
     valid_fraction: share of the events for validation, behind those of the
       training.
     test_fraction: share of the events for testing, the last ones.
-    candidates: other destinations of each event that is not trained on.
+    candidates: other destinations of each event that is not trained on, drawn
+      from those of the whole table with repetitions.
     seed: of these.
 
   Returns:
@@ -402,8 +403,8 @@ def make_splits(
   if not sizes[0] or not sizes[2]:
     got = f"{sizes[0]} for training and {sizes[2]} for testing"
     raise _validate.error(f"{where}: events", got, "some of both")
-  low, high = int(nodes[:, 1].min()), int(nodes[:, 1].max())
-  if low == high:
+  destinations = np.unique(nodes[:, 1])
+  if len(destinations) < 2:
     raise _validate.error(f"{where}: destinations", 1, "two or more")
   rng = np.random.default_rng(seed)
   source = source or graphs.GraphSource().between(np.asarray(times, float))
@@ -417,7 +418,7 @@ def make_splits(
     elif (drawn := others[number - 1]) is not None:
       targets = drawn
     else:
-      targets = draw(rng, end, low, high, candidates)
+      targets = draw(rng, end, destinations, candidates)
     extras = datasets.Extras(
       times=times[rows, None],
       features=None if features is None else features[rows],
@@ -440,23 +441,24 @@ def make_splits(
 def draw(
   rng: np.random.Generator,
   destination: np.ndarray,
-  low: int,
-  high: int,
+  destinations: np.ndarray,
   count: int,
 ) -> np.ndarray:
   """Draws other destinations, uniformly, with repetitions.
 
-  TGB-Seq's sampler never draws the last destination; this one does.
+  TGB-Seq's sampler draws all numbers from the first destination to the last
+  one, which it never draws; here nodes that are sources alone are left out.
 
   Args:
     rng: what draws.
     destination: (n, 1) those of the events, which are not drawn.
-    low: the first of all destinations.
-    high: the last.
+    destinations: (m,) all of them, in order.
     count: how many for each event.
 
   Returns:
     (n, count).
   """
-  others = rng.integers(low, high, (len(destination), count))
-  return others + (others >= destination)
+  shape = len(destination), count
+  others = rng.integers(0, len(destinations) - 1, shape)
+  others += others >= np.searchsorted(destinations, destination)
+  return destinations[others]

@@ -31,6 +31,9 @@ CLASSES = {
   "complementizer": 2,
 }
 WORDS = (string.ascii_letters + string.digits)[:60]
+CLASS_OF = dict(
+  zip(WORDS, (name for name, count in CLASSES.items() for _ in range(count)))
+)
 # A part is a class of words, or two parts, by (share, left, right, head).
 RULES = {
   "sentence": (

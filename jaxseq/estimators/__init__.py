@@ -22,6 +22,8 @@ if TYPE_CHECKING:
   from jaxseq.estimators import fitting as fitting
   from jaxseq.estimators import forecaster as forecaster
   from jaxseq.estimators import hawkes_model as hawkes_model
+  from jaxseq.estimators import item_histories as item_histories
+  from jaxseq.estimators import item_rows as item_rows
   from jaxseq.estimators import letter_encoder as letter_encoder
   from jaxseq.estimators import next_item as next_item
   from jaxseq.estimators import programs as programs

@@ -31,7 +31,7 @@ class Encoder(
     pipeline.make_pipeline(encoder, LogisticRegression()).fit(sequences, labels)
 
   X are strings, in which "<mask>" is one letter. `fit` reads the model and
-  learns nothing.
+  learns nothing; without it the first `transform` reads it.
 
   Args:
     model: path of the model's file, as `experiments.masked_language` leaves it.
@@ -62,6 +62,16 @@ class Encoder(
     self.model_ = model_file.load_kind("model", self.model, "masked_language")
     return self
 
+  def __sklearn_is_fitted__(self) -> bool:
+    """True: there is nothing to fit."""
+    return True
+
+  def __sklearn_tags__(self) -> Any:
+    """Returns what scikit-learn wants to know: `fit` is not required."""
+    tags = super().__sklearn_tags__()
+    tags.requires_fit = False
+    return tags
+
   def transform(self, X: Sequence[str]) -> np.ndarray | list[np.ndarray]:
     """Returns embeddings of n sequences, in float32.
 
@@ -72,9 +82,11 @@ class Encoder(
       (n, d_model); of letters a list of n arrays (letters, d_model).
 
     Raises:
-      ValueError: naming a sequence that is no text, or an empty one.
+      ValueError: naming a sequence that is no text, or an empty one; or as
+        `fit`.
+      FileNotFoundError: as `fit`.
     """
-    _scikit_learn.validation.check_is_fitted(self, "model_")
+    self._ready()
     if isinstance(X, str):
       raise _validate.error("X", X, f"a list, such as [{X!r}]")
     dataset = self.model_.preparation.prepare(list(X))
@@ -92,8 +104,14 @@ class Encoder(
     )
     return models.in_batches(read, arguments)["features"]
 
+  def _ready(self):
+    """Reads the model, if that has not been done."""
+    if not hasattr(self, "model_"):
+      self.fit()
+
   @property
   def _n_features_out(self):
+    self._ready()
     return self.model_.network.config.stack.d_model
 
 

@@ -13,12 +13,14 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import models
 from jaxseq.data import _row_groups
-from jaxseq.data import _time_stamps
-from jaxseq.data import series_frames
 from jaxseq.data import sources
 from jaxseq.data.sources import interactions
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
+from jaxseq.estimators import item_histories
+from jaxseq.estimators import item_rows
+from jaxseq.estimators import updating
+from jaxseq.tasks import outputs
 from jaxseq.tasks import recommendation
 from jaxseq.tasks.items import item_streams
 from jaxseq.tasks.items import recommendation_arms
@@ -26,22 +28,25 @@ from jaxseq.tasks.items import recommendation_arms
 
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
-class NextItem(base.SequenceEstimator):
+class NextItem(updating.Updated):
   """Recommends what users take next, by what they have taken.
 
     model = NextItem().fit(frame)  # with the columns user, item and time
     model.recommend(["anna"], k=5)
     model.recommend_for([["Heat", "Ran"]], k=5)  # of users never seen
     model.update("anna", "Heat")  # in constant time
+    model.partial_fit(later)  # an update of the network, with further rows
 
   X, wherever it stands, is a frame of pandas with a row for each item that a
   user has taken, or the three columns user, item and time themselves. Rows of a
-  user at one time stay in their order.
+  user at one time stay in their order. A user is called by one text, number or
+  date; times are numbers or dates, which may be texts.
 
   Args:
     OPTIONS
     length: items of the pieces that training reads.
-    loss: see `tasks.items.recommendation_arms.Options`, as `negatives`.
+    loss: "full", "sampled" or "gbce", see
+      `tasks.items.recommendation_arms.Options`, as `negatives`.
     negatives: items of a sample, with another loss than "full".
     gap: the time, of dates in seconds, that the gaps between items are counted
       in, for a mixer that reads them; None leaves times out.
@@ -80,15 +85,49 @@ class NextItem(base.SequenceEstimator):
     """
     del y
     self._fit(X)
-    self._stream = users = item_streams.Users(
-      self.model_.network, self.model_.variables
-    )
     rows = self._read(X, reset=False)
     histories, gaps = self._numbers(rows)
-    users.fill(rows.ids, histories, gaps)
-    self._last = {
-      user: stamps[-1] for user, stamps in zip(rows.ids, rows.times or ())
-    }
+    self._histories = item_histories.Histories(self.gap is not None)
+    self._take(rows, histories, gaps)
+    self._users()
+    return self
+
+  def partial_fit(self, X: Any, y: Any = None) -> Self:
+    """Makes one update with further rows of users, at a constant learning rate.
+
+    A user's rows go on from where what is known of them ends, and what is
+    learnt are the items of X alone. The items that can be recommended stay
+    those of `fit`, or of the first call, which begins from a fresh network
+    where nothing was fitted. If no row has one of its user before it there is
+    nothing to learn, and the rows are read without an update. The next list
+    reads all histories again, by the network as it is then.
+
+    Args:
+      X: see the class; no time is before the last one of its user.
+      y: not used.
+
+    Raises:
+      ValueError: naming what is not as expected, such as an item that was not
+        in the training; nothing has changed then.
+    """
+    del y
+    first = not hasattr(self, "model_")
+    rows = self._read(X, reset=first)
+    histories = item_histories.Histories(self.gap is not None)
+    if not first:
+      histories = self._histories
+      self._check_later(rows)
+    numbers, gaps = self._numbers(rows, histories.last)
+    length = self.length if first else self.model_.network.length
+    part = histories.examples(rows.ids, numbers, gaps, length)
+    if part is not None:
+      prepared = self._source() if first else self.model_.preparation
+      self.n_updates_ = 0 if first else self.n_updates_
+      self._make_update(self._material_of(part, None, prepared))
+    elif first:
+      raise self._no_pair(rows)
+    self._histories, self._stream = histories, None
+    self._take(rows, numbers, gaps)
     return self
 
   @final
@@ -108,7 +147,7 @@ class NextItem(base.SequenceEstimator):
     filter_viewed: bool = True,
     items: Sequence[Any] | None = None,
   ) -> models.Predictions:
-    """Recommends items to users of the training, and of `update`.
+    """Recommends items to users of the training, and of what came later.
 
     Args:
       users: which; all if None.
@@ -125,8 +164,13 @@ class NextItem(base.SequenceEstimator):
     """
     stream = self._users()
     _refuse_text("users", users)
-    names = list(self._last if users is None else users)
-    best = stream.recommend(names, k, not filter_viewed, self._allowed(items))
+    if users is None:
+      users = tuple(self._histories.items)
+    names = [item_rows.user("users", user) for user in users]
+    allowed = self._allowed(items)
+    if not names:
+      return self._listed(names, np.zeros((0, k), int), np.zeros((0, k)))
+    best = stream.recommend(names, k, not filter_viewed, allowed)
     return self._listed(names, *best)
 
   def recommend_for(
@@ -144,7 +188,8 @@ class NextItem(base.SequenceEstimator):
       histories: of each the items so far, at least one, as the network says
         nothing before it has read an item.
       k: as of `recommend`.
-      times: of each when the items were taken, with `gap`.
+      times: of each when the items were taken, as many and in their order, with
+        `gap`.
       filter_viewed: as of `recommend`, as `items`.
       items: likewise.
 
@@ -152,7 +197,8 @@ class NextItem(base.SequenceEstimator):
       As `recommend`; users are numbers from 0 on.
 
     Raises:
-      ValueError: if an item is not known, or a history is empty.
+      ValueError: if an item is not known, a history is empty, or times are not
+        as expected.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     _refuse_text("histories", histories)
@@ -163,9 +209,9 @@ class NextItem(base.SequenceEstimator):
         raise _validate.error(f"histories[{number}]", list(one), expected)
     if not len(histories):
       raise _validate.error("histories", list(histories), "at least one")
-    words = [list(map(str, one)) for one in histories]
-    rows = base.Rows(words, times=None if self.gap is None else times)
-    histories, gaps = self._numbers(rows)
+    words = [self._words(one) for one in histories]
+    stamps = None if self.gap is None else self._stamps(times, words)
+    histories, gaps = self._numbers(base.Rows(words, times=stamps))
     arrays = self.model_.network, self.model_.variables
     features = item_streams.features_of(*arrays, histories, gaps)
     taken = [set(map(int, one)) if filter_viewed else () for one in histories]
@@ -179,31 +225,42 @@ class NextItem(base.SequenceEstimator):
     Args:
       user: name.
       item: one of `items_`.
-      time: of it, with `gap`.
+      time: of it, with `gap`, and not before the user's last one.
 
     Raises:
-      ValueError: if the item is not known.
+      ValueError: if the user is no single name, the item is not known, or the
+        time is not as expected; nothing has changed then.
     """
-    stream, gap = self._users(), None
+    stream, gap, stamp = self._users(), None, None
+    user = item_rows.user("user", user)
     (number,) = self._places([item])
     if self.gap is not None:
-      stamp = _time_stamps.as_array([time])[0]
-      since = np.array([self._last.get(user, stamp), stamp])
-      gap = float(self.model_.preparation.gaps(since)[1])
-      self._last[user] = stamp
-    self._last.setdefault(user, None)
+      if item_rows.is_missing(time):
+        expected = "the time of the item: the network reads the gaps"
+        raise _validate.error("time", time, expected)
+      (stamp,) = item_rows.stamps([time], lambda _: "time", self._dated)
+      last = self._histories.last.get(user, stamp)
+      _check_order("time", time, last, stamp, user)
+      gap = float(self.model_.preparation.gaps(np.array([last, stamp]))[1])
     stream.update(user, int(number) + 1, gap)
+    gaps = None if gap is None else [gap]
+    self._histories.extend(user, [number + 1], gaps, stamp)
     return self
 
   def score(self, X: Any, y: Any = None) -> float:
-    """Returns NDCG@10 of the last item of each user of X, by those before."""
+    """Returns NDCG@10 of the last item of each user of X, by those before.
+
+    Others of those before do not compete. A last item that is one of them does,
+    though `recommend` leaves it out unless `filter_viewed` is False.
+    """
     del y
     _scikit_learn.validation.check_is_fitted(self, "model_")
-    histories, gaps = self._numbers(self._read(X, reset=False))
+    rows = self._read(X, reset=False)
+    histories, gaps = self._numbers(rows)
     parts = [np.arange(len(one)) // max(len(one) - 1, 1) for one in histories]
     part = interactions.examples(histories, parts, 1, self.length, gaps)
     if part is None:
-      raise _validate.error("X", "no user with two items", "some")
+      raise self._no_pair(rows)
     problem = self._task.problem(
       self._configure(1), data.Splits(part, None, part, self._info), None
     )
@@ -211,17 +268,40 @@ class NextItem(base.SequenceEstimator):
     return float(found["ndcg_10"])
 
   def _users(self) -> item_streams.Users:
-    """The states of users."""
+    """The states of users, by the network as it is."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
+    if getattr(self, "_stream", None) is None:
+      arrays = self.model_.network, self.model_.variables
+      self._stream = item_streams.Users(*arrays)
+      self._histories.fill(self._stream)
     return self._stream
+
+  def _take(self, rows, histories, gaps):
+    """Puts rows behind the histories."""
+    for n, user in enumerate(rows.ids):
+      between = None if gaps is None else gaps[n]
+      self._histories.extend(user, histories[n], between, rows.times[n][-1])
+
+  def _place(self, item):
+    """The number of an item, from 0 on, by equality or by its name; or None."""
+    try:
+      number = self._equal.get(item)
+    except TypeError:
+      number = None
+    return self._number.get(str(item)) if number is None else number
 
   def _places(self, items):
     """The numbers of items, from 0 on."""
-    words = [str(item) for item in items]
-    unknown = [word for word in words if word not in self._number]
-    if unknown:
-      raise _validate.error("items", unknown[0], "one of the training")
-    return np.array([self._number[word] for word in words], int)
+    items = list(items)
+    numbers = list(map(self._place, items))
+    if None in numbers:
+      item = _plain(items[numbers.index(None)])
+      raise _validate.error("items", item, "one of the training")
+    return np.array(numbers, int)
+
+  def _words(self, items):
+    """The names of items, as the model has them."""
+    return [self._name[number] for number in self._places(items)]
 
   def _allowed(self, items):
     """The mask (items,) of those that may be recommended; None if all may."""
@@ -237,53 +317,88 @@ class NextItem(base.SequenceEstimator):
     shown = np.isfinite(scores)
     user, rank = np.nonzero(shown)
     columns = {
-      "user": np.array(list(names))[user],
+      "user": outputs.labels(names)[user],
       "rank": rank + 1,
       "item": self.items_[items[shown]],
       "score": scores[shown],
     }
     return models.Predictions(columns, {"item": items, "score": scores})
 
-  def _numbers(self, rows):
+  def _numbers(self, rows, last=None):
     """Histories (n_i,) of rows, from 1 on, and the gaps before the items."""
     histories = [
-      (self._places(row) + 1).astype(np.int32) for row in rows.values
+      np.array([1 + self._number[word] for word in row], np.int32)
+      for row in rows.values
     ]
     if rows.times is None or self.gap is None:
       return histories, None
-    source = interactions.InteractionSource(gap=self.gap)
-    return histories, [source.gaps(one) for one in rows.times]
+    source, gaps = interactions.InteractionSource(gap=self.gap), []
+    for user, times in zip(rows.ids or range(len(histories)), rows.times):
+      # One that goes on has a gap before the first row, too.
+      begin = [last[user]] if last and user in last else []
+      gaps.append(source.gaps(np.array([*begin, *times]))[len(begin) :])
+    return histories, gaps
+
+  def _stamps(self, times, words):
+    """The times of histories that are handed over."""
+    if times is None or len(times) != len(words):
+      got = None if times is None else f"{len(times)} entries"
+      expected = f"the times of each of the {len(words)} histories"
+      raise _validate.error("times", got, expected)
+    stamps = []
+    for number, (one, row) in enumerate(zip(times, words)):
+      name = f"times[{number}]"
+      _refuse_text(name, one)
+      if len(one) != len(row):
+        expected = f"one for each of the {len(row)} items"
+        raise _validate.error(name, f"{len(one)} times", expected)
+      at = item_rows.stamps(
+        one, lambda n, name=name: f"{name}[{n}]", self._dated
+      )
+      if (at[1:] < at[:-1]).any():
+        raise _validate.error(name, list(one), "times that do not fall")
+      stamps.append(at)
+    return stamps
+
+  def _check_later(self, rows):
+    """Refuses rows before the last one of their user."""
+    name = f"X: {self.columns[2]}"
+    for user, times in zip(rows.ids, rows.times):
+      if (times.dtype.kind == "M") != self._dated:
+        expected = f"{'dates' if self._dated else 'numbers'}, as in training"
+        raise _validate.error(name, f"dtype {times.dtype}", expected)
+      last = self._histories.last.get(user, times[0])
+      _check_order(name, _plain(times[0]), last, times[0], user)
+
+  def _no_pair(self, rows):
+    """The error of rows in which nothing follows anything."""
+    count = sum(map(len, rows.values))
+    expected = f"some among the {count} rows, one item after another"
+    return _validate.error("X", "no user with two items", expected)
 
   def _read(self, X: Any, *, reset: bool) -> base.Rows:
-    if series_frames.is_frame(X):
-      lacking = [name for name in self.columns if name not in X.columns]
-      if lacking:
-        expected = (
-          f"one {lacking[0]!r} among them; other names are told by "
-          "NextItem(columns=(USER, ITEM, TIME))"
-        )
-        raise _validate.error("X: columns", list(X.columns), expected)
-      X = [X[name].to_numpy() for name in self.columns]
-    if len(X) != 3 or len({len(column) for column in X}) != 1:
-      lengths = [len(column) for column in X[:4]]
-      expected = "a frame, or three of one length: user, item and time"
-      raise _validate.error("X: lengths of columns", lengths, expected)
-    for name, column in zip(self.columns, X):
-      row = next((n for n, x in enumerate(column) if _is_missing(x)), None)
-      if row is not None:
-        raise ValueError(
-          f"X: {name}, row {row}: got nothing, expected a value."
-        )
-    users, items, times = map(np.asarray, X)
-    if not len(users):
-      raise _validate.error("X", "no rows", "at least one")
+    users, items, times = item_rows.columns(X, self.columns)
+    user, item, time = self.columns
+    names = item_rows.users(users, user)
+    dated = None if reset or self.gap is None else self._dated
+    stamps = item_rows.row_stamps(times, time, dated)
     if reset:
+      item_rows.check_one_kind(items, item)
+      self._dated = stamps.dtype.kind == "M"
       self.items_ = np.unique(items)
-      self._number = {str(item): n for n, item in enumerate(self.items_)}
-    stamps = _stamps(times, self.columns[2])
-    ids, rows = _row_groups.group(users.tolist(), stamps)
-    words = [[str(word) for word in items[row]] for row in rows]
-    return base.Rows(words, ids=ids, times=[stamps[row] for row in rows])
+      self._name = tuple(map(str, self.items_))
+      self._number = {name: n for n, name in enumerate(self._name)}
+      self._equal = {one: n for n, one in enumerate(self.items_)}
+    numbers = list(map(self._place, items))
+    if None in numbers:
+      row = numbers.index(None)
+      expected = "an item of the training: others cannot be read or ranked"
+      raise _validate.error(
+        f"X: {item}, row {row}", _plain(items[row]), expected
+      )
+    ids, rows = _row_groups.group(names, stamps)
+    values = [[self._name[numbers[n]] for n in row] for row in rows]
+    return base.Rows(values, ids=ids, times=[stamps[row] for row in rows])
 
   def _prepare(
     self, prepared: sources.Source, rows: base.Rows
@@ -297,9 +412,6 @@ class NextItem(base.SequenceEstimator):
     seed: int | None,
     prepared: sources.Source | None = None,
   ) -> base.Material:
-    prepared = prepared or interactions.InteractionSource(
-      items=tuple(self._number), gap=self.gap
-    )
     histories, gaps = self._numbers(rows)
     parts = [np.zeros(len(one), int) for one in histories]
     if self.early_stopping and seed is not None:
@@ -311,7 +423,23 @@ class NextItem(base.SequenceEstimator):
       for number in (0, 1)
     )
     if train is None:
-      raise _validate.error("X", "no user with two items", "some")
+      raise self._no_pair(rows)
+    return self._material_of(train, valid, prepared or self._source())
+
+  def _source(self) -> interactions.InteractionSource:
+    """The preparation, of frames and files with the columns of training."""
+    user, item, time = self.columns
+    return interactions.InteractionSource(
+      items=self._name,
+      gap=self.gap,
+      reader="interaction_table",
+      user=user,
+      item=item,
+      time=time,
+    )
+
+  def _material_of(self, train, valid, prepared):
+    """The material of examples that are made."""
     count = len(self.items_)
     self._info = data.Info(
       "Items handed to an estimator.",
@@ -327,7 +455,16 @@ class NextItem(base.SequenceEstimator):
     example = data.take(train, slice(0, 1))
     return base.Material(splits, len(train.inputs), prepared, example)
 
+  def _problem(self, arm: Any, source: Any) -> Any:
+    problem = super()._problem(arm, source)
+    if hasattr(self, "model_"):
+      # An update goes on from what was fitted.
+      variables = self.model_.variables
+      problem.init = lambda key: variables
+    return problem
+
   def _configure(self, batch_size: int) -> recommendation_arms.ArmConfig:
+    _validate.choice("loss", self.loss, ("full", "sampled", "gbce"))
     return recommendation_arms.ArmConfig(
       self._network("none"),
       self._recipe(),
@@ -344,25 +481,15 @@ def _refuse_text(name, value):
     raise _validate.error(name, value, f"a list, such as [{value!r}]")
 
 
-def _is_missing(value):
-  """Tells of an empty cell: None, NaN, NaT or pandas' NA."""
-  try:
-    # NaN and NaT are not themselves, and pandas' NA does not say.
-    return value is None or bool(value != value)
-  except TypeError:
-    return True
+def _plain(value):
+  """A scalar of NumPy as Python has it, for messages."""
+  if isinstance(value, np.datetime64):
+    return str(value)
+  return value.item() if isinstance(value, np.generic) else value
 
 
-def _stamps(times, column):
-  """The times (n,) of rows, of which the first that is none is named."""
-  try:
-    return _time_stamps.as_array(times)
-  except (TypeError, ValueError):
-    for row, time in enumerate(times.tolist()):
-      try:
-        _time_stamps.as_array(np.array([time], times.dtype))
-      except (TypeError, ValueError) as error:
-        expected = "a number, or a date such as 2024-01-31 23:59"
-        name = f"X: {column}, row {row}"
-        raise _validate.error(name, time, expected) from error
-    raise
+def _check_order(name, got, last, stamp, user):
+  """Refuses a time before the last one of its user."""
+  if stamp < last:
+    expected = f"a time from {last} on, that of the last item of user {user!r}"
+    raise _validate.error(name, got, expected)

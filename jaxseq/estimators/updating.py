@@ -1,4 +1,4 @@
-"""Updates by further examples: `partial_fit` of classifiers and regressors."""
+"""Updates by further examples: `partial_fit` of estimators."""
 
 import dataclasses
 import functools
@@ -16,35 +16,30 @@ from jaxseq.training import supervised
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class UpdatedEstimator(base.SeriesEstimator):
-  """Base of estimators that go on learning from examples that come later."""
+class Updated(base.SequenceEstimator):
+  """Base of estimators that make single updates."""
 
   def _problem(self, arm: Any, source: Any) -> Any:
     """Returns the problem of an update."""
     return self._task.problem(arm, source, None)
 
   @final
-  def _go_on(
-    self, X: Any, y: Any, *, carry: bool = False, **options: Any
-  ) -> Self:
+  def _make_update(
+    self, material: base.Material, *, carry: bool = False
+  ) -> None:
     """Makes one update with all examples; with `carry` states are kept."""
     compile_cache.enable()
-    first = not hasattr(self, "_training")
-    rows = self._read(X, reset=first)
-    rows = self._targets(y, rows, reset=first, **options)
-    material = self._material(rows, None, *() if first else self._training[:1])
     arm = self._configure(material.count)
     problem = self._problem(arm, material.source)
     run = self._update(arm, problem)
-    if first:
+    if hasattr(self, "_training"):
+      state = _restored(self._training[1])
+    else:
       state = jax.jit(
         functools.partial(
           supervised.init, problem, self._constant_optimizer(arm)
         )
       )(jax.random.key(self._seed()))
-      self.n_updates_ = 0
-    else:
-      state = _restored(self._training[1])
     if not carry:
       state = state._replace(carry=None)
     state, metrics = jax.device_get(run(state, problem.data))
@@ -56,7 +51,6 @@ class UpdatedEstimator(base.SeriesEstimator):
     self._training = material.preparation, _stored(state)
     self.n_updates_ += 1
     self._keep(material, problem.network, jax.device_get(state.variables))
-    return self
 
   @final
   def _update(self, arm, problem):
@@ -73,6 +67,25 @@ class UpdatedEstimator(base.SeriesEstimator):
   def _constant_optimizer(self, arm):
     recipe = self._recipe(learning_rate=self.learning_rate, schedule="constant")
     return tasks.make_optimizer(dataclasses.replace(arm, optimizer=recipe), 1)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class UpdatedEstimator(Updated, base.SeriesEstimator):
+  """Base of estimators that go on learning from series that come later."""
+
+  @final
+  def _go_on(
+    self, X: Any, y: Any, *, carry: bool = False, **options: Any
+  ) -> Self:
+    """Makes one update with all examples; with `carry` states are kept."""
+    first = not hasattr(self, "_training")
+    rows = self._read(X, reset=first)
+    rows = self._targets(y, rows, reset=first, **options)
+    material = self._material(rows, None, *() if first else self._training[:1])
+    if first:
+      self.n_updates_ = 0
+    self._make_update(material, carry=carry)
+    return self
 
 
 def _stored(state):

@@ -55,14 +55,23 @@ def arguments(
     ValueError: a number is not between 0 and 1.
   """
   del network
+  return _checked(dataset, range(len(dataset.inputs)))
+
+
+def _checked(dataset, ids):
+  """The points, all of them from 0 to 1, and their numbers."""
   inputs, lengths = dataset.inputs, dataset.lengths
   if lengths is None:
     lengths = np.full(len(inputs), inputs.shape[1], np.int32)
   inside = np.asarray(masks.inside(inputs.shape[1], lengths))
   wrong = inside[..., None] & ((inputs < 0) | (inputs > 1))
   if wrong.any():
+    example, row, _ = np.argwhere(wrong)[0]
     expected = "numbers from 0 to 1, as in training: scale all alike"
-    raise _validate.error("points", float(inputs[wrong][0]), expected)
+    where = f"(it is in row {row + 1} of id {ids[example]!r})"
+    # As text a number is as short as it was in a file, whatever its precision.
+    value = float(str(inputs[wrong][0]))
+    raise _validate.error("points", value, f"{expected} {where}")
   return outputs.present(inputs=inputs, lengths=lengths)
 
 
@@ -113,6 +122,7 @@ def predict(
   Returns:
     Columns by name, and the arrays of `compute`.
   """
+  _checked(examples.dataset, examples.ids)
   arrays = model.outputs(examples.dataset)
   shown = arrays["chosen"] > 0
   columns = outputs.rows(examples.ids, shown, "step")

@@ -73,7 +73,11 @@ def predicts(program: experiment.Experiment) -> bool:
         raise errors.UserError(f"--{name}=FILE is missing")
     predictions.check_output(output)
     model = model_of(program, arm)
-    rows = model.predict(source)
+    examples = model.examples(source)
+    try:
+      rows = model.predict(examples)
+    except ValueError as error:
+      raise ValueError(f"{source}: {error}") from error
     rows.write(output)
   about = model.about
   print(

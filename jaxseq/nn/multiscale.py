@@ -61,7 +61,10 @@ class ScalesConfig:
     _validate.number("residual_ratio", self.residual_ratio, 0, 1)
     before = 0
     for size in self.sizes:
-      before = _validate.integer("sizes", size, before + 1)
+      if _validate.positive("sizes", size) <= before:
+        expected = "sizes that ascend, such as (1, 2, 4)"
+        raise _validate.error("sizes", self.sizes, expected)
+      before = size
     if not self.sizes:
       raise _validate.error("sizes", self.sizes, "at least one scale")
 

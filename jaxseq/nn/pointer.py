@@ -16,6 +16,7 @@ from typing import NamedTuple
 from flax import linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
@@ -188,12 +189,17 @@ class PointerNetwork(linen.Module):
     Args:
       points: (*batch, n, features).
       chosen: (*batch, time) integers, 0 for the terminator and i for the i-th
-        input; those behind a row's last do not matter.
+        input, which count from 1; those behind a row's last do not matter.
       lengths: (*batch,) numbers of inputs; n if None.
 
     Returns:
       (*batch, time, n + 1) log probabilities.
+
+    Raises:
+      ValueError: if a shape does not fit, or there is no such input.
     """
+    count = points.shape[-2]
+    at_most("chosen", chosen, count, f"{count}: inputs count from 1")
     state = self._read(points, lengths)
     before, free = teacher_forced(
       state.free, chosen, self.config.no_repeat, terminator=True
@@ -249,6 +255,7 @@ class PointerNetwork(linen.Module):
     batch, count = points.shape[:-2], points.shape[-2]
     inside = jnp.ones((*batch, count), bool)
     if lengths is not None:
+      check_lengths(lengths, points)
       inside = masks.inside(count, lengths)
     states = None
     if not config.carry:
@@ -278,6 +285,36 @@ class PointerNetwork(linen.Module):
       jnp.concatenate([jnp.ones((*batch, 1), bool), inside], axis=-1),
       states,
     )
+
+
+def check_lengths(lengths: jax.Array, elements: jax.Array) -> None:
+  """Checks the numbers (*batch,) of elements (*batch, n, features).
+
+  Raises:
+    ValueError: if the shape is another, or one of them is above n.
+  """
+  *batch, count, _ = elements.shape
+  _validate.shape("lengths", lengths, batch)
+  at_most("lengths", lengths, count, f"{count}, the size of the inputs")
+
+
+def at_most(name: str, values: jax.Array, most: int, expected: str) -> None:
+  """Checks that integers are small enough, if it is known what they are.
+
+  Args:
+    name: of the argument.
+    values: the integers; traced ones are not looked at.
+    most: the greatest of them that is right.
+    expected: the rest of the message, behind "at most".
+
+  Raises:
+    ValueError: if one is greater.
+  """
+  if isinstance(values, jax.core.Tracer):
+    return
+  greatest = int(np.asarray(values).max(initial=0))
+  if greatest > most:
+    raise _validate.error(name, greatest, f"at most {expected}")
 
 
 def taken(free: jax.Array, chosen: jax.Array, *, terminator: bool) -> jax.Array:

@@ -110,7 +110,12 @@ class SetNetwork(linen.Module):
     Returns:
       (*batch, time, n) log probabilities; -inf at times when there is nothing
       left to choose.
+
+    Raises:
+      ValueError: if a shape does not fit, or there is no such element.
     """
+    last = elements.shape[-2] - 1
+    pointer.at_most("chosen", chosen, last, f"{last}: elements count from 0")
     state = self._read(elements, lengths)
     before, free = pointer.teacher_forced(
       state.free, chosen, self.config.no_repeat, terminator=False
@@ -226,8 +231,11 @@ class SetAttention(linen.Module):
     Args:
       x: (*batch, n, width), what asks.
       y: (*batch, m, width), the set.
-      mask: (*batch, m) bool, its elements; all if None. An empty set gives
-        zeros.
+      mask: (*batch, m) bool, its elements; all if None. What is read of an
+        empty set is zeros, and the result that of `x` alone.
+
+    Raises:
+      ValueError: if the heads do not fit, or the mask is no such array.
     """
     if self.d_model % self.heads:
       expected = f"a divisor of d_model, {self.d_model}"
@@ -242,6 +250,10 @@ class SetAttention(linen.Module):
     scores = scale * jnp.einsum("...qhd,...khd->...hqk", q, k)
     if mask is None:
       mask = jnp.ones(y.shape[:-1], bool)
+    if mask.shape != y.shape[:-1] or mask.dtype != bool:
+      expected = f"{y.shape[:-1]} bool, as masks.inside(n, lengths) makes it"
+      got = f"shape {mask.shape} {mask.dtype}"
+      raise _validate.error("mask", got, expected)
     weights = _weights(scores, mask[..., None, None, :])
     read = jnp.einsum("...hqk,...khd->...qhd", weights, v)
     read = read.reshape(*read.shape[:-2], self.d_model)
@@ -312,4 +324,5 @@ def _inside(elements, lengths):
   """The elements of each set, (*batch, n) bool."""
   if lengths is None:
     return jnp.ones(elements.shape[:-1], bool)
+  pointer.check_lengths(lengths, elements)
   return masks.inside(elements.shape[-2], lengths)

@@ -88,7 +88,11 @@ def overlaps(memory: Array, x: Array) -> Array:
 
   Returns:
     (*batch, modules, units), from 0 to 1; 0 for an input without any 1.
+
+  Raises:
+    ValueError: if the width is another.
   """
+  _validate.shape("x", x, ("*batch", memory.shape[-1]))
   x = jnp.asarray(x)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   size = jnp.sum(x, axis=-1)[..., None, None]

@@ -8,6 +8,7 @@ draws others.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
@@ -33,6 +34,8 @@ from jaxseq.training.devices import processes
 
 # Test pictures that are shown after each scale.
 _SHOWN = 8
+# Of the pixels between pictures, which no gray is; in 0 .. 1.
+_BETWEEN = np.array([0.68, 0.84, 0.95])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,17 +111,51 @@ def floors(arms: Mapping[str, Any], part: str) -> dict[str, dict[str, float]]:
   }
 
 
-def grid(path: pathlib.Path, rows: np.ndarray) -> pathlib.Path | None:
-  """Draws pictures (rows, columns, height, width) in 0 .. 1, side by side."""
+def side_by_side(rows: np.ndarray) -> np.ndarray:
+  """Puts gray pictures into one, with a colored pixel around each of them.
+
+  Args:
+    rows: (rows, columns, height, width) in 0 .. 1, of which 1 is black.
+
+  Returns:
+    (rows (height + 1) + 1, columns (width + 1) + 1, 3) in 0 .. 1.
+  """
   count, columns, height, width = rows.shape
-  edged = np.pad(rows, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.5)
-  whole = edged.swapaxes(1, 2).reshape(count * (height + 1), -1)
-  figure = figures.new(path, 0.6 * columns, 0.6 * count)
+  shape = count, height + 1, columns, width + 1, 3
+  whole = np.broadcast_to(_BETWEEN, shape).copy()
+  whole[:, 1:, :, 1:] = 1 - rows.swapaxes(1, 2)[..., None]
+  whole = whole.reshape(count * (height + 1), -1, 3)
+  last = np.broadcast_to(_BETWEEN, (len(whole), 1, 3))
+  whole = np.concatenate([whole, last], axis=1)
+  last = np.broadcast_to(_BETWEEN, (1, *whole.shape[1:]))
+  return np.concatenate([whole, last])
+
+
+def grid(
+  path: pathlib.Path, rows: np.ndarray, labels: Sequence[str] = ()
+) -> pathlib.Path | None:
+  """Draws pictures (rows, columns, height, width) in 0 .. 1, side by side.
+
+  Args:
+    path: the PNG file to write.
+    rows: the pictures.
+    labels: beside each row; none if there are none.
+
+  Returns:
+    The path; None, with a warning, if matplotlib is not installed.
+  """
+  count, columns, height, _ = rows.shape
+  margin = 0.7 if labels else 0
+  figure = figures.new(path, margin + 0.6 * columns, 0.6 * count)
   if figure is None:
     return None
   axes = figure.add_subplot()
-  axes.imshow(1 - whole, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-  axes.set_axis_off()
+  axes.imshow(np.clip(side_by_side(rows), 0, 1), interpolation="nearest")
+  middle = (height + 1) * (np.arange(len(labels)) + 0.5)
+  axes.set_yticks(middle, labels, fontsize=8)
+  axes.set_xticks([])
+  axes.tick_params(length=0)
+  axes.spines[:].set_visible(False)
   return figures.save(figure, path)
 
 
@@ -154,7 +191,9 @@ def _draw_scales(problem, network, variables, place):
   shown = np.asarray(problem.data["test"][:_SHOWN])
   drawn = _by_scale(network, variables, shown)
   rows = np.concatenate([shown[None], np.clip(drawn, 0, 1)])
-  _tell(grid(place / "scales.png", rows))
+  sizes = network.config.scales.sizes
+  labels = ["as it is", *(f"{size} x {size}" for size in sizes)]
+  _tell(grid(place / "scales.png", rows, labels))
 
 
 def _tell(path):

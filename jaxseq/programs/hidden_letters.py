@@ -1,16 +1,31 @@
-"""Masked language models, and pairs of letters by their networks."""
+"""Masked language models, and pairs of letters by their networks.
+
+Where sentences have trees and a network looks for them, `DIR/ARM/trees.png` has
+those of some test sentences, the true ones beside the ones that were found.
+"""
 
 import dataclasses
+import pathlib
 from typing import Any
 
+import jax
+import numpy as np
+
+from jaxseq.data import grammar
 from jaxseq.models import model_file
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
 from jaxseq.tasks import task
+from jaxseq.tasks import tree_figures
+from jaxseq.tasks import tree_scores
 from jaxseq.training.comparison import experiment
+from jaxseq.training.comparison import run
 from jaxseq.training.comparison import work as works
+from jaxseq.training.devices import processes
 
 Config = masked_language.Config
+# Test sentences whose trees are drawn.
+_SHOWN = 4
 _PROBLEMS = {
   "masked": (masked_language.TASK, masked_language.Problem),
   "pairs": (pairs.TASK, pairs.Problem),
@@ -44,6 +59,48 @@ TASK = choose("masked")
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms of the config's objective."""
-  del program
-  return choose(config.objective).work(config)
+  """Returns the arms of the config's objective, and the trees they find."""
+  work = choose(config.objective).work(config)
+  if config.objective == "pairs":
+    return work
+  parsers = {
+    name: arm
+    for name, arm in work.arms.items()
+    if arm.problem.network.parser is not None
+    and arm.problem.data["test"].extras.heads is not None
+  }
+
+  def show(directory, results):
+    del results
+    if program.mode == "evaluate" or not processes.is_first():
+      return
+    for name, arm in parsers.items():
+      _, state = run.restore(config, directory, name, arm)
+      variables = works.seed_of(jax.device_get(state.variables), 0)
+      path = directory / name / "trees.png"
+      _draw_trees(path, arm.problem, variables, work.splits.info.tokens)
+
+  return dataclasses.replace(work, show=show)
+
+
+def _draw_trees(path: pathlib.Path, problem, variables, names):
+  """Draws the trees of some test sentences, found ones beside true ones."""
+  batch = jax.tree.map(lambda x: x[:_SHOWN], problem.data["test"])
+  parse = problem.network.apply(
+    variables, batch.inputs, batch.lengths, method="parse"
+  )
+  sentences = [
+    [_word(names[token]) for token in row[1 : length - 1]]
+    for row, length in zip(np.asarray(batch.inputs), np.asarray(batch.lengths))
+  ]
+  found = tree_scores.words_of(parse, batch.lengths - 2).distance
+  true = batch.extras.boundaries[:, 1:-1]
+  if tree_figures.write(path, sentences, true, found) is not None:
+    print(f"Trees: {path}")
+
+
+def _word(name):
+  """A word of the grammar with its class; any other as it is."""
+  return (
+    f"{grammar.CLASS_OF[name]} {name}" if name in grammar.CLASS_OF else name
+  )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph
   from jaxseq.tasks import token_rows as token_rows
+  from jaxseq.tasks import tree_figures as tree_figures
   from jaxseq.tasks import tree_scores as tree_scores
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -82,7 +82,9 @@ LINES = {
     data={"": "letters"},
   ),
   "next_element": Line(
-    "jaxseq.tasks.next_element", modes=_PLAYED, data={"": "event_log"}
+    "jaxseq.tasks.next_element",
+    _task("next_element"),
+    data={"": "event_log"},
   ),
   "pictures": Line(
     f"{_PROGRAMS}.drawn_pictures",

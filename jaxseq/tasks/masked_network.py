@@ -183,7 +183,7 @@ def check_both_sides(stack: nn.StackConfig) -> None:
       fields = type(one).__dataclass_fields__
       name = "bidirectional"
       if name in fields:
-        name = f"bidirectional, or mixer_options.{name},"
+        name = f"bidirectional, or mixer_options.{name}"
       got = f"False in layer {index} of {each.mixer}"
       raise _validate.error(f"network.stack.{name}", got, "True")
 

@@ -6,14 +6,18 @@ the first, too, from none. Beside the networks stand the models of
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data.sources import logs
 from jaxseq.tasks import base
+from jaxseq.tasks import outputs
 from jaxseq.tasks import suffix_models
 from jaxseq.tasks import task
 
@@ -110,6 +114,38 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   return rows
 
 
+def arguments(
+  network: nn.SequenceNetwork, dataset: data.ArrayDataset
+) -> dict[str, np.ndarray]:
+  """Returns "tokens" (n, time) int32, 0 and the activities, and "lengths"."""
+  del network
+  tokens = np.asarray(dataset.inputs, np.int32)
+  return {"tokens": tokens, "lengths": np.asarray(dataset.lengths, np.int32)}
+
+
+def compute(
+  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "probability" (n, classes), of what follows the last activity."""
+  logits, _ = network.apply(variables, arguments["tokens"])
+  last = arguments["lengths"][:, None, None] - 1
+  logits = jnp.take_along_axis(logits, last, axis=1)[:, 0]
+  return {"probability": jax.nn.softmax(logits)}
+
+
+def _predict(model, examples):
+  """Returns a row for each case."""
+  arrays = model.outputs(examples.dataset)
+  values = arrays["probability"]
+  names = *model.preparation.activities, logs.END
+  columns = {
+    "id": np.array(examples.ids),
+    "activity": np.array(names)[values.argmax(axis=-1)],
+    "probability": values.max(axis=-1),
+  }
+  return columns | outputs.probabilities(names, values, ...), arrays
+
+
 TASK = task.Task(
   name="next_element",
   arm=base.ArmConfig,
@@ -125,6 +161,12 @@ TASK = task.Task(
     "released": "as released",
     "valid_brier": "validation",
   },
-  kind="",
+  kind="next_element",
+  outputs=outputs.Outputs(
+    network=nn.SequenceNetwork,
+    arguments=arguments,
+    compute=compute,
+    predict=_predict,
+  ),
   baselines=lambda splits, config, part: floors(splits, part),
 )

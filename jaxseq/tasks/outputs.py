@@ -55,7 +55,14 @@ def rows(ids: Sequence[str], shown: np.ndarray, name: str) -> dict[str, Any]:
     name: of the second column.
   """
   example, element = np.nonzero(shown)
-  return {"id": np.array(ids)[example], name: element}
+  return {"id": labels(ids)[example], name: element}
+
+
+def labels(names: Sequence[Any]) -> np.ndarray:
+  """Returns names (n,) as an array, of objects where their types differ."""
+  if len({type(name) for name in names}) > 1:
+    return np.fromiter(names, object, len(names))
+  return np.array(names)
 
 
 def probabilities(

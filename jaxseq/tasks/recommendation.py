@@ -231,6 +231,8 @@ def _baselines(splits, config, part):
   """The metrics of the floors, where there is such a part."""
   if getattr(splits, part) is None:
     return {}
+  if part == "test" and not config.repeats:
+    item_metrics.tell_taken(splits.test)
   return item_metrics.floors(splits, part, config.repeats)
 
 

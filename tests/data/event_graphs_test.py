@@ -38,6 +38,24 @@ def test_a_table_becomes_events_in_the_order_of_time(tmp_path, caplog):
   np.testing.assert_array_equal(later.test.targets, again.test.targets)
 
 
+def test_candidates_are_destinations_where_some_sources_are_none():
+  # Destinations 1, 4, 5; 2 and 3 stand between them, and only begin events.
+  nodes = np.array([[2, 1], [3, 4], [3, 5], [2, 1], [3, 4], [2, 5]])
+  part = np.array([0, 0, 0, 1, 2, 2])
+  splits = event_graphs.make_splits(
+    nodes, np.arange(6.0), part, "here", 5, candidates=40
+  )
+  drawn = [set(row) for row in splits.test.targets.tolist()]
+  assert drawn == [{1, 5}, {1, 4}]
+  # Without gaps they are what whole numbers between the ends would be.
+  end = np.array([[3], [5], [7]])
+  rng, again = np.random.default_rng(0), np.random.default_rng(0)
+  others = again.integers(3, 7, (3, 50))
+  np.testing.assert_array_equal(
+    event_graphs.draw(rng, end, np.arange(3, 8), 50), others + (others >= end)
+  )
+
+
 def test_what_is_wrong_is_told_with_its_place(tmp_path):
   path = write(tmp_path / "e.csv", [*ROWS, "b,,5,.7"])
   with pytest.raises(ValueError, match="line 8: column 'destination': got not"):

@@ -1,6 +1,7 @@
 """Event logs of files, and their traces."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -91,6 +92,32 @@ def test_what_is_no_log_is_refused(tmp_path, name, text, message):
   (tmp_path / name).write_text(text)
   with pytest.raises(ValueError, match=message):
     data.load("event_log", path=tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["csv", "xes"])
+def test_cases_that_come_later_are_read_with_their_names(tmp_path, form):
+  path = tmp_path / f"log.{form}"
+  make = _csv if form == "csv" else _xes
+  path.write_text(make(_CASES))
+  source = data.load("event_log", path=path, **_SHARES).info.preparation
+  fields = json.loads(json.dumps(source.to_json()))
+  source = data.sources.from_json(fields)
+  text = make([["a", "a & b"], ["c"]])
+  for number in range(2):
+    text = text.replace(f'value="{number}"', f'value="n{number}"')
+    text = text.replace(f"\n{number},", f"\nn{number},")
+  path.write_text(text)
+  found = source.read(path)
+  assert found.ids == ("n0", "n1")
+  # Activities are a, a & b, b, c; what follows the last one is not known.
+  assert found.dataset.inputs.tolist() == [[0, 1, 2], [0, 4, 0]]
+  assert found.dataset.targets.tolist() == [[1, 2, -1], [4, -1, 0]]
+  assert found.dataset.lengths.tolist() == [3, 2]
+  path.write_text(make([["a"], ["lost"]]))
+  with pytest.raises(ValueError, match="log.*case '1': activity: got 'lost'"):
+    source.read(path)
+  with pytest.raises(ValueError, match="case 1: got 'no event'"):
+    source.prepare([["a"], []])
 
 
 def test_a_file_that_unpacks_out_of_proportion_is_refused(

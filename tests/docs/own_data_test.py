@@ -125,6 +125,4 @@ def test_the_commands_of_the_page_find_their_data(folder, command):
     more = {"input_length": config.input_length, "horizon": config.horizons[0]}
   splits = data.load(config.data, **more, **config.data_options)
   assert len(splits.train.inputs) > 0
-  # Logs leave no model that reads other files.
-  if config.data != "event_log":
-    assert splits.info.preparation.reader is not None
+  assert splits.info.preparation.reader is not None

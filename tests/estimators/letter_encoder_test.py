@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from sklearn import base
+from sklearn import utils
+from sklearn.utils import validation
 
 from jaxseq import estimators
 from jaxseq.models import model_file
@@ -16,7 +18,10 @@ def test_embeddings_are_what_the_model_predicts(tmp_path):
   path = tmp_path / "model.safetensors"
   model_file.save(path, model)
   encoder = base.clone(estimators.Encoder(str(path)))
-  embeddings = encoder.fit_transform(SEQUENCES)
+  # Nothing has to be fitted, in scikit-learn's sense either.
+  validation.check_is_fitted(encoder)
+  assert not utils.get_tags(encoder).requires_fit
+  embeddings = encoder.transform(SEQUENCES)
   assert embeddings.shape == (3, model.network.config.stack.d_model)
   assert len(encoder.get_feature_names_out()) == embeddings.shape[1]
   columns = model.predict(SEQUENCES[:2]).columns
@@ -40,8 +45,10 @@ def test_what_is_refused(tmp_path):
   with pytest.raises(ValueError, match="of: got 'words', expected one of"):
     estimators.Encoder(path, of="words").fit()
   encoder = estimators.Encoder(path)
-  with pytest.raises(ValueError, match="not fitted"):
+  with pytest.raises(ValueError, match="model: got a model of classification"):
     encoder.transform(SEQUENCES)
+  with pytest.raises(FileNotFoundError, match="absent"):
+    estimators.Encoder(tmp_path / "absent").transform(SEQUENCES)
   encoder.model_ = None
   with pytest.raises(ValueError, match=r"X: got 'ACG', expected a list"):
     encoder.transform("ACG")

@@ -51,20 +51,28 @@ def test_known_users_get_what_they_have_not_taken(model):
   # All users, and fewer than k where no more are left.
   every = model.recommend(k=20)
   assert every.num_rows == 6 * 4
+  assert model.recommend([]).num_rows == 0
   listed = model.recommend(["u3"], items=[*history("u3")[:2], found["item"][1]])
   assert listed["item"].tolist() == [found["item"][1]]
 
 
-def test_new_users_and_sessions_are_as_known_ones(model):
+def test_new_users_and_sessions_are_as_known_ones(model, tmp_path):
   known = model.recommend(["u0", "u5"], 4)
   new = model.recommend_for([history("u0"), history("u5")], 4)
   assert new["user"].tolist() == [0] * 4 + [1] * 4
   np.testing.assert_array_equal(new["item"], known["item"])
   np.testing.assert_allclose(new["score"], known["score"], rtol=1e-4)
-  # What the model's file says, too.
-  saved = model.predict(FRAME)
-  rows = saved["id"] == "u5"
-  np.testing.assert_array_equal(saved["item"][rows], known["item"][4:])
+  # The model's file says so, too, of the frame and of a file with its columns.
+  model.save(tmp_path / "model.safetensors")
+  FRAME.to_csv(tmp_path / "rows.csv", index=False)
+  loaded = jaxseq.load(tmp_path / "model.safetensors")
+  for saved in (
+    model.predict(FRAME),
+    loaded.predict(FRAME),
+    loaded.predict(tmp_path / "rows.csv"),
+  ):
+    rows = saved["id"] == "u5"
+    np.testing.assert_array_equal(saved["item"][rows], known["item"][4:])
 
 
 def test_an_event_changes_its_user_alone():
@@ -134,12 +142,62 @@ def test_what_is_wrong_is_named(model):
     ValueError, match=r"lengths of columns: got \[1, 1\], exp"
   ):
     estimators.NextItem().fit(([1], [2]))
-  with pytest.raises(ValueError, match="X: got 'no user with two items'"):
+  with pytest.raises(
+    ValueError, match="X: got 'no user with two items'.* among the 2 rows, one"
+  ):
     estimators.NextItem().fit(([1, 2], [3, 4], [5, 6]))
   with pytest.raises(ValueError, match="items: got 'odd', expected one of the"):
     model.recommend_for([["odd"]])
   with pytest.raises(ValueError, match="users: got 'odd', expected one that"):
     model.recommend(["odd"])
+
+
+@pytest.mark.parametrize(
+  ("rows", "message"),
+  [
+    (
+      None,
+      "X: got None, expected a frame, or the three columns user, item and",
+    ),
+    (5, "X: got 'int', expected a frame"),
+    (
+      "a.csv",
+      r"X: got 'a.csv', .* pandas.read_csv\('a.csv'\).* recommend --data=a.csv",
+    ),
+    (
+      np.zeros((5, 3)),
+      r"X: got shape \(5, 3\), expected three columns, .*: rows came",
+    ),
+    ([("anna", "Heat", 1)] * 2, r"X: got shape \(2, 3\), .*list\(zip\(\*X\)\)"),
+    (
+      (["a"] * 2, ["x", 3], [0, 1]),
+      "X: item, row 1: got 3, expected a text, as in row 0",
+    ),
+    ((["a"] * 2, [3, "x"], [0, 1]), "X: item, row 1: got 'x', expected a numb"),
+  ],
+)
+def test_what_is_no_table_is_named(model, rows, message):
+  with pytest.raises(ValueError, match=message):
+    estimators.NextItem(**SMALL).fit(rows)
+  if not isinstance(rows, tuple):
+    with pytest.raises(ValueError, match=message):
+      model.predict(rows)
+
+
+def test_losses_of_networks_without_states_are_refused():
+  for loss in ("masked", "autoencode"):
+    with pytest.raises(ValueError, match="^loss: got '.*one of 'full', 'sam"):
+      estimators.NextItem(mixer="attention", loss=loss, **SMALL).fit(FRAME)
+
+
+def test_equal_numbers_are_one_item():
+  model = estimators.NextItem()
+  model._read(([1] * 3, [3.0, 4.0, 5.5], [0, 1, 2]), reset=True)
+  assert model._places([3, "3.0", np.float32(4), 5.5]).tolist() == [0, 0, 1, 2]
+  rows = model._read(([1], np.array([3]), [0]), reset=False)
+  assert rows.values == [["3.0"]]
+  with pytest.raises(ValueError, match="items: got 9, expected one of the tra"):
+    model._places(np.array([9]))
 
 
 def test_texts_for_lists_and_empty_histories_are_named(model):

@@ -92,7 +92,7 @@ def test_wrong_command_lines(arguments, message):
   ("arguments", "message"),
   [
     ("train event", "(did you mean 'events'?)\n"),
-    ("predict next_element", "(next_element has no predict)\n"),
+    ("predict icrl_suite", "(icrl_suite has no predict)\n"),
     (
       "train pointing --data=sets.csv",
       "give --config=FILE.py --config.data_options.path=PATH\n",

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from configs.variants import Variants
+from jaxseq.data import datasets
 from jaxseq.dts import problem
 from jaxseq.rl import algorithms
 from jaxseq.rl import rl_arms
@@ -36,6 +37,8 @@ SUPERVISED = [
   for name in programs.experiments(base.Comparison)
   if name != "language_model"
 ]
+# Data sets that come as they are, or take seconds.
+LARGE = ("digits", "fashion", "mnist_subset", "pathfinder")
 # Variants that need a package that few machines have.
 ABSENT = {
   ("icrl/continuous_control", "inverted_pendulum"),
@@ -91,6 +94,34 @@ def test_configs(experiment):
     for arm in config.arms:
       made = arms.merge(config, arm, kind)
       base.make_optimizer(made, config.num_updates)
+
+
+def test_the_data_of_tiny_variants():
+  """Those that are made or small: a share of few examples may be none."""
+  loaded = []
+  for experiment in SUPERVISED:
+    kind = importlib.import_module(f"experiments.{experiment}").Config
+    # Spans of a forecast are as long as its problem says.
+    if not issubclass(kind, base.DataComparison) or experiment == "forecast":
+      continue
+    for path in sorted((CONFIGS / experiment).glob("[!_]*.py")):
+      name = f"{experiment}/{path.stem}"
+      module = importlib.import_module(f"configs.{experiment}.{path.stem}")
+      for variant in variants(name, module):
+        if "tiny" not in variant:
+          continue
+        made = module.get_config(variant)
+        config = configuration.from_config_dict(kind, made, name=name)
+        if config.data in LARGE:
+          continue
+        try:
+          config.load()
+        except datasets.MissingData:
+          continue
+        except ValueError as error:
+          pytest.fail(f"{name}.py:{variant}: {error}")
+        loaded.append(f"{name}:{variant}")
+  assert "masked_language/rna:tiny" in loaded
 
 
 def test_configs_of_codes():

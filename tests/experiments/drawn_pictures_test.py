@@ -25,6 +25,20 @@ def test_a_model_of_another_kind_has_no_codec(tmp_path, monkeypatch):
     drawn_pictures.codec_of("a.safetensors")
 
 
+def test_pictures_have_one_border_all_round(tmp_path):
+  rows = np.random.default_rng(0).random((2, 3, 4, 5))
+  whole = drawn_pictures.side_by_side(rows)
+  assert whole.shape == (2 * 5 + 1, 3 * 6 + 1, 3)
+  gray = np.ptp(whole, axis=-1) == 0
+  inside = np.ones_like(gray)
+  inside[::5], inside[:, ::6] = False, False
+  np.testing.assert_array_equal(gray, inside)
+  np.testing.assert_array_equal(whole[6:10, 13:18, 0], 1 - rows[1, 2])
+  labels = ["as it is", "1 x 1"]
+  path = drawn_pictures.grid(tmp_path / "a.png", rows, labels)
+  assert path.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_codes_are_trained_then_written_then_drawn(tmp_path, monkeypatch):
   def run(name, workdir, *more):

@@ -44,6 +44,7 @@ PICTURES = {
   "decision": ("returns.png",),
   "in_context": ("trials.png",),
   "pictures": ("gru/samples.png",),
+  "masked_language": ("structformer/trees.png",),
   "continual": ("accuracies_class.png", "accuracies_task.png"),
   "dts": (
     "information.png",

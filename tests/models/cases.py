@@ -26,6 +26,7 @@ from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
+from jaxseq.tasks import next_element
 from jaxseq.tasks import pairs
 from jaxseq.tasks import picture_codes
 from jaxseq.tasks import pictures
@@ -211,6 +212,12 @@ def chapters():
   return _case("segmentation", segmentation.Problem(arm, splits), splits)
 
 
+def log():
+  splits = data.load("loans", cases=30)
+  arm = base.ArmConfig(network(), batch_size=4)
+  return _case("next_element", next_element.Problem(arm, splits), splits)
+
+
 def structures():
   return sequences("pairs")
 
@@ -290,6 +297,7 @@ CASES = {
   "language": texts,
   "masked_language": sequences,
   "pairs": structures,
+  "next_element": log,
   "segmentation": chapters,
   "events": marks,
   "recommendation": histories,

@@ -12,7 +12,7 @@ pytest.importorskip("flatbuffers")
 FREE = (
   *("classification", "events", "forecasting", "language"),
   *("masked_language", "pairs", "recommendation", "regression"),
-  *("segmentation", "semantic_ids", "item_sentences"),
+  *("segmentation", "semantic_ids", "item_sentences", "next_element"),
 )
 
 # What is decoded needs to know how long.

@@ -45,6 +45,7 @@ def _refusals(client):
     ("events", {"user": "a", "item": None}, "item: got None, expected a text"),
     ("recommend", {"k": 2}, "body: got ['k'], expected 'user' too"),
     ("events", {"user": "a", "item": "odd"}, "item: got 'odd'"),
+    ("events", {"user": "", "item": "3"}, "user: got nothing, expected"),
     ("events", {"user": "a", "item": "3", "time": "x"}, "time: got 'x'"),
     (
       "recommend",

@@ -363,3 +363,8 @@ def test_choices_solve_as_many_sets_as_in_the_evaluation(kind, tmp_path):
   np.testing.assert_array_equal(alone["element"], found["element"][first])
   with pytest.raises(ValueError, match="points: got 2.0, expected numbers fro"):
     case.model.predict([2 * np.ones((3, sets.points.shape[-1]))])
+  # The number is as it is in the file, beside where it is.
+  table[2] = ",".join(["s0", *["1.7"] * sets.points.shape[-1]])
+  path.write_text("\n".join(table))
+  with pytest.raises(ValueError, match="got 1.7, .*row 2 of id 's0'"):
+    case.model.predict(path)

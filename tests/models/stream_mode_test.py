@@ -47,6 +47,10 @@ def test_times_that_are_none_are_refused_and_change_nothing():
   assert text["error"].startswith("time: got 'soon', expected a date")
   assert (text["row"], text["user"]) == (2, "a")
   assert long["error"] == "row: got more entries than there are columns."
+  (nobody,) = stream_mode.answers(
+    model.parts.stream(model), ["user,item,time", ",5,2020-01-01"]
+  )
+  assert nobody["error"] == "user: got nothing, expected an entry of the row."
   lines = ["user,item", "a,3", "a,5", "a,7"]
   wanted = stream_mode.answers(model.parts.stream(model), lines)
   assert [first, empty, last] == list(wanted)

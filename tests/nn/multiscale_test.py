@@ -120,6 +120,8 @@ def test_what_is_refused():
   for sizes in ((), (2, 2), (0, 1)):
     with pytest.raises(ValueError, match="sizes: got"):
       multiscale.ScalesConfig(sizes)
+  with pytest.raises(ValueError, match=r"\(4, 2, 1\), .* that ascend"):
+    multiscale.ScalesConfig((4, 2, 1))
   network = multiscale.MultiScaleQuantizer(multiscale.ScalesConfig((1, 2)))
   with pytest.raises(ValueError, match="features: got shape"):
     network.init(jax.random.key(0), jnp.zeros((1, 4, 4, 8)))

@@ -11,6 +11,7 @@ import pytest
 from jaxseq import nn
 from jaxseq.generation import pointing
 from jaxseq.nn import pointer
+from jaxseq.nn import set_network
 
 
 def lstm(params, width):
@@ -176,3 +177,26 @@ def test_beams_find_the_best_tour():
 def test_wrong_options_are_named(fields, name):
   with pytest.raises(ValueError, match=name):
     pointer.PointerConfig(**fields)
+
+
+@pytest.mark.parametrize(
+  ("network", "last"),
+  [
+    (pointer.PointerNetwork(pointer.PointerConfig(features=1)), 3),
+    (set_network.SetNetwork(set_network.SetConfig(4)), 2),
+  ],
+)
+def test_sizes_and_places_that_are_not_there(network, last):
+  x, chosen = jnp.ones((2, 3, 1)), jnp.full((2, 2), last)
+
+  def shape(*more):
+    # The values of what is closed over are known, those of arguments not.
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), *more))
+
+  shape(x, chosen, jnp.array([3, 1]))
+  with pytest.raises(ValueError, match=r"lengths: got shape \(3,\), .*2"):
+    shape(x, chosen, jnp.ones(3, int))
+  with pytest.raises(ValueError, match="lengths: got 4, expected at most 3"):
+    shape(x, chosen, jnp.array([4, 1]))
+  with pytest.raises(ValueError, match=f"chosen: got {last + 1}, .*count"):
+    shape(x, chosen + 1)

@@ -170,3 +170,13 @@ def test_set_transformers(kind):
       lambda x: apply(variables, x, np.zeros_like(mask)).sum()
     )(x)
     assert not np.asarray(gradient).any()
+
+
+@pytest.mark.parametrize(
+  "kind", [set_network.InducedAttention, set_network.PooledAttention]
+)
+def test_lengths_are_no_mask(kind):
+  key, x = jax.random.key(0), jnp.ones((2, 3, 4))
+  for mask in (jnp.array([3, 1]), jnp.ones((2, 3))):
+    with pytest.raises(ValueError, match=r"mask: .*\(2, 3\) bool, as masks"):
+      jax.eval_shape(lambda mask: kind(4).init(key, x, mask), mask)

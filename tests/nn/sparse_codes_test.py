@@ -107,3 +107,5 @@ def test_errors_name_the_argument():
     sparse_codes.store(
       config, sparse_codes.init(config), jnp.ones((2, 3)), jax.random.key(0)
     )
+  with pytest.raises(ValueError, match=r"x: got shape \(3,\), .*, 4\)"):
+    sparse_codes.familiarity(sparse_codes.init(config), jnp.ones(3))

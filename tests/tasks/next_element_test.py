@@ -1,14 +1,18 @@
 """Networks that predict the next activity, and the models beside them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
+import jaxseq
 from jaxseq import nn
 from jaxseq.data import event_logs
 from jaxseq.tasks import base
 from jaxseq.tasks import next_element
 from jaxseq.tasks import suffix_models
+from tests.models import cases
 
 ARM = base.ArmConfig(
   nn.NetworkConfig(nn.StackConfig("gru", d_model=4, num_layers=1)), batch_size=4
@@ -29,6 +33,43 @@ def test_networks_are_scored_as_counts_are():
   assert count == len(targets) == (part.lengths).sum()
   for name, value in suffix_models.scores(predictions, targets).items():
     np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_a_model_says_what_follows_the_cases_of_a_file(tmp_path):
+  case = cases.case("next_element")
+  test, tokens = case.splits.test, case.splits.info.tokens
+  # The decision of each is still to come, at another length of each.
+  begun = [
+    [tokens[x] for x in row[1 : length - 2]]
+    for row, length in zip(test.inputs, test.lengths)
+  ]
+  rows = [f"n{i},{name}" for i, one in enumerate(begun) for name in one]
+  path = tmp_path / "later.csv"
+  path.write_text("\n".join(["order,step", *rows, ""]))
+  source = dataclasses.replace(
+    case.model.preparation, reader="event_log", case="order", activity="step"
+  )
+  jaxseq.save(
+    tmp_path / "m", dataclasses.replace(case.model, preparation=source)
+  )
+  found = jaxseq.load(tmp_path / "m").predict(path)
+  logits, _ = case.problem.network.apply(case.variables, test.inputs)
+  each = np.arange(len(test.inputs)), test.lengths - 3
+  wanted = np.asarray(jax.nn.softmax(logits[each]))
+  assert found["id"].tolist() == [f"n{i}" for i in range(len(begun))]
+  names = tokens[1:]
+  assert list(found)[3:] == [f"probability_{name}" for name in names]
+  for i, name in enumerate(names):
+    np.testing.assert_allclose(
+      found[f"probability_{name}"], wanted[:, i], rtol=2e-5
+    )
+  np.testing.assert_allclose(found["probability"], wanted.max(1), rtol=2e-5)
+  best = [names[i] for i in wanted.argmax(axis=1)]
+  assert found["activity"].tolist() == best
+  # The same of names in memory.
+  np.testing.assert_array_equal(
+    case.model.predict(begun)["probability"], found["probability"]
+  )
 
 
 def test_models_that_count_have_the_orders_that_are_best_on_validation():

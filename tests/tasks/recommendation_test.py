@@ -1,6 +1,7 @@
 """Recommendation: what is scored, masked, recommended, and learnt."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -139,6 +140,28 @@ def test_items_that_a_user_has_taken_are_recommended_on_demand_alone():
   )
   again = repeating.predict([list(range(14))])
   assert len(again["item"]) == 10
+
+
+def test_targets_that_were_taken_before_are_told(caplog, monkeypatch):
+  monkeypatch.setattr(item_metrics, "floors", lambda *arguments: {})
+  histories = [np.arange(1, 5, dtype=np.int32)] * 40
+  histories[:5] = [np.array([1, 2, 3, 1], np.int32)] * 5
+  source = data.sources.interactions.InteractionSource(items=tuple("abcd"))
+  parts = [data.sources.interactions.leave_one_out(4)] * 40
+  splits = data.sources.interactions.make_splits(
+    histories, parts, source, 4, "here"
+  )
+  few = splits._replace(test=data.take(splits.test, slice(5, None)))
+  config = types.SimpleNamespace(repeats=False)
+  recommendation._baselines(few, config, "test")
+  recommendation._baselines(splits, config, "valid")
+  config.repeats = True
+  recommendation._baselines(splits, config, "test")
+  assert not caplog.text
+  config.repeats = False
+  recommendation._baselines(splits, config, "test")
+  assert "5 of 40 test targets had been taken before" in caplog.text
+  assert "--config.repeats=True" in caplog.text
 
 
 def test_wrong_data_and_networks_are_refused():

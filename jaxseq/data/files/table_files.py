@@ -102,6 +102,23 @@ class Table(NamedTuple):
     return where if column is None else f"{where}: column {column!r}"
 
 
+def check_named(table: Table, column: str, what: str) -> None:
+  """Refuses the first empty entry of a column of names.
+
+  Args:
+    table: with the words of the column.
+    column: its name.
+    what: it names, for the message, as "a user".
+
+  Raises:
+    ValueError: naming its place.
+  """
+  words = table.words[column]
+  if "" in words:
+    place = table.place(words.index(""), column)
+    raise ValueError(f"{place}: got nothing, expected the name of {what}.")
+
+
 def find(path: Path) -> tuple[pathlib.Path, ...]:
   """Returns the files that a path stands for, in order.
 
@@ -313,13 +330,12 @@ def _check_columns(path, wanted, names):
   name = next((name for name in wanted if name not in column_names), None)
   if name is None:
     return
-  close = difflib.get_close_matches(name, names, n=1)
-  hint = "; options of the data say which column is which"
-  if close:
-    hint = f" (did you mean {close[0]}?)"
+  # Columns have few letters: "customer" is no slip of "user".
+  close = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+  hint = f" (did you mean {close[0]}?)" if close else ""
   raise ValueError(
     f"{path}: there is no column {name!r}, expected one of {_some(names)}"
-    f"{hint}."
+    f"{hint}; options of the data say which column is which."
   )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from jaxseq.data.sources import images as images
   from jaxseq.data.sources import interactions as interactions
   from jaxseq.data.sources import letters as letters
+  from jaxseq.data.sources import logs as logs
   from jaxseq.data.sources import paragraphs as paragraphs
   from jaxseq.data.sources import registry as registry
   from jaxseq.data.sources import series as series

@@ -180,13 +180,9 @@ def load(
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
   )
   table, _, rows, stamps = _rows(path, source)
-  words = table.words[item]
-  if "" in words:
-    place = table.place(words.index(""), item)
-    raise ValueError(f"{place}: got nothing, expected the name of an item.")
   return of_rows(
     rows,
-    words,
+    table.words[item],
     stamps,
     source,
     table_files.describe(path),
@@ -482,7 +478,11 @@ def _rows(path, source):
     numbers=(),
     delimiter=source.delimiter,
   )
+  for name, what in ((source.user, "a user"), (source.item, "an item")):
+    table_files.check_named(table, name, what)
   words = table.words[source.time]
   stamps = _time_stamps.parse(words, lambda row: table.place(row, source.time))
   ids, rows = _row_groups.group(table.words[source.user], stamps)
+  where = table_files.describe(path)
+  _row_groups.tell_moved(where, rows, stamps, "its user's history")
   return table, ids, rows, stamps

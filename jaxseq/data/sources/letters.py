@@ -7,6 +7,7 @@ A sequence begins with <cls> and ends with <eos>, and <mask> in it stands for
 one letter that is to be filled in.
 """
 
+import collections
 from collections.abc import Sequence
 import dataclasses
 import os
@@ -15,6 +16,7 @@ from typing import Any
 from typing import ClassVar
 from typing import Literal
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _validate
@@ -31,6 +33,9 @@ RNA = (
 )
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>")
 _PART = re.compile("<mask>|.", re.DOTALL)
+# Shares of letters outside of an alphabet, above which it is told, or refused
+# in training, where they are not scored and so make a loss look low.
+_TOLD, _REFUSED = 0.01, 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +72,19 @@ class LetterSource(base.Source):
     if targets is not None:
       raise _validate.error("targets", type(targets).__name__, "None")
     values = [values] if isinstance(values, str) else values
+    values = _raw_arrays.rows(values, lengths)
     rows = [
       self.encode(row, f"sequence {number}")
-      for number, row in enumerate(_raw_arrays.rows(values, lengths))
+      for number, row in enumerate(values)
     ]
+    share, others = self.outside(values)
+    if share > _TOLD:
+      logging.warning(
+        "%.1f %% of the letters are not of the model's alphabet, most often"
+        " %s: they are read as <unk>, and are not scored.",
+        100 * share,
+        others,
+      )
     inputs, counts = padding.pad_sequences(
       rows, value=self.tokens.index("<pad>")
     )
@@ -84,12 +98,30 @@ class LetterSource(base.Source):
     """
     if not isinstance(letters, str) or not letters:
       raise _validate.error(name, repr(letters), "letters")
-    parts = _PART.findall(letters)
-    if self.rna:
-      parts = [x if len(x) > 1 else x.upper().replace("T", "U") for x in parts]
+    parts = [self._read_as(x) for x in _PART.findall(letters)]
     place = {token: i for i, token in enumerate(self.tokens)}
     parts = ["<cls>", *parts, "<eos>"]
     return np.array([place.get(x, place["<unk>"]) for x in parts], np.int32)
+
+  def outside(self, sequences: Sequence[str]) -> tuple[float, str]:
+    """Returns the share of letters that are unknown, and the commonest three.
+
+    Those are listed as "'E', 'L', 'F'"; "" if there are none.
+    """
+    counts = collections.Counter("".join(sequences).replace("<mask>", ""))
+    known = set(self.tokens)
+    others = collections.Counter(
+      {x: n for x, n in counts.items() if self._read_as(x) not in known}
+    )
+    common = [repr(x) for x, _ in others.most_common(3)]
+    share = others.total() / max(counts.total(), 1)
+    return share, ", ".join(common)
+
+  def _read_as(self, part):
+    """A letter as the alphabet has it."""
+    if not self.rna or len(part) > 1:
+      return part
+    return part.upper().replace("T", "U")
 
   def _read(self, path: Any) -> base.Examples:
     names, sequences = records(path, self.pattern, self.lines)
@@ -120,16 +152,18 @@ def records(
         title, _, letters = record.partition("\n")
         names.append(title.strip())
         sequences.append("".join(letters.split()))
+        if not sequences[-1]:
+          place = f"{name}, record {names[-1]!r}"
+          raise _validate.error(place, "no letter", "one or more")
     elif lines:
       every = [line.rstrip() for line in content.splitlines()]
       filled = [(i, line) for i, line in enumerate(every, 1) if line]
       names += [f"{name}:{number}" for number, _ in filled]
       sequences += [line for _, line in filled]
-    else:
+    elif content:
       names.append(name)
       sequences.append(content)
-  for name, sequence in zip(names, sequences):
-    if not sequence:
+    else:
       raise _validate.error(name, "no letter", "one or more")
   if not sequences:
     raise _validate.error(str(path), "no sequence", "one or more")
@@ -153,7 +187,7 @@ def load(
     path: a file, a folder, or a pattern. A file that begins with ">" is FASTA.
     pattern: which files of a folder.
     alphabet: "own": the letters are those of the files; "rna": the tokens of
-      RNA-FM.
+      RNA-FM. Other letters are <unk>, of which there is a note above 1 %.
     lines: whether each line of other files is a sequence; or a file as a whole.
     length: letters of the pieces into which longer sequences are cut.
     valid_fraction: share of the sequences for validation.
@@ -165,7 +199,8 @@ def load(
     The splits, see `make_splits`.
 
   Raises:
-    ValueError: if an option is wrong, or a part would be empty.
+    ValueError: if an option is wrong, a part would be empty, or more than 20 %
+      of the letters are not of the alphabet.
     MissingData: if there is no such file.
   """
   _validate.choice("alphabet", alphabet, ("own", "rna"))
@@ -182,6 +217,11 @@ def load(
     lines=lines,
     pattern=pattern,
   )
+  share, others = source.outside(sequences)
+  if share > _REFUSED:
+    expected = f"one that has the letters of {path}, as 'own' does: of these"
+    outside = f"{100 * share:.0f} % are others, most often {others}"
+    raise _validate.error("alphabet", alphabet, f"{expected} {outside}")
   order = np.arange(len(sequences))
   if lines:
     order = np.random.default_rng(seed).permutation(order)

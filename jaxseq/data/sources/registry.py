@@ -18,6 +18,7 @@ KINDS = _registry.Registry(
     "images": "jaxseq.data.sources.images:ImageSource",
     "interactions": "jaxseq.data.sources.interactions:InteractionSource",
     "letters": "jaxseq.data.sources.letters:LetterSource",
+    "log": "jaxseq.data.sources.logs:LogSource",
     "paragraphs": "jaxseq.data.sources.paragraphs:ParagraphSource",
     "series": "jaxseq.data.sources.series:SeriesSource",
     "text": "jaxseq.data.sources.text:TextSource",

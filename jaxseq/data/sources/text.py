@@ -123,9 +123,10 @@ def find(
     named = [(file, pathlib.Path(file)) for file in files]
     named = [(name, file) for name, file in named if file.is_file()]
   if not named:
+    absent = "" if place.exists() else " (it does not exist)"
     raise datasets.MissingData(
-      f"{path} is no text, and no folder or pattern of any: give a file, or a "
-      f"folder in which the pattern {pattern!r} finds some, as path."
+      f"{path} is no text, and no folder or pattern of any{absent}: give a "
+      f"file, or a folder in which the pattern {pattern!r} finds some, as path."
     )
   return tuple(named)
 

@@ -234,6 +234,7 @@ _ASSIGNMENT = re.compile(r"(\w+) = (\w+)(?:\((.*)\))?", re.ASCII)
 _ARGUMENT = re.compile(r"\[[\d, ]*\]|\w+", re.ASCII)
 _NAME = re.compile(r"sequence_([1-9]\d{0,2})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,3}", re.ASCII)
+_OUTPUT = "a line output = sequence_N"
 
 
 def parse(text: str) -> Program:
@@ -247,48 +248,65 @@ def parse(text: str) -> Program:
     ValueError: it is no program of this grammar.
   """
   rows = [row.split("#")[0].strip() for row in text.splitlines()]
-  rows = [row for row in rows if row]
+  numbered = [(number, row) for number, row in enumerate(rows, 1) if row]
   lines: list[Line] = []
-
-  def wrong(row):
-    expected = "an assignment of this grammar, and an output at the end"
-    return _validate.error("program", row, expected)
-
-  def number(word, row):
-    match = _NAME.fullmatch(word)
-    if match is None or int(match[1]) > len(lines):
-      raise wrong(row)
-    return int(match[1]) - 1
-
-  for place, row in enumerate(rows):
+  for number, row in numbered:
+    where = f"program, line {number}"
     match = _ASSIGNMENT.fullmatch(row)
-    last = place == len(rows) - 1
-    name = "output" if last else f"sequence_{place + 1}"
-    if match is None or match[1] != name or last != (match[3] is None):
-      raise wrong(row)
+    if match is None:
+      expected = "an assignment, such as sequence_1 = set_list([1, 2])"
+      raise _validate.error(where, row, expected)
+    last = number == numbered[-1][0]
+    if last and match[1] != "output":
+      raise _validate.error(where, row, f"at the end {_OUTPUT}")
+    name = "output" if last else f"sequence_{len(lines) + 1}"
+    if match[1] != name:
+      raise _validate.error(where, match[1], f"an assignment to {name}")
+    if last != (match[3] is None):
+      expected = _OUTPUT if last else "the call of a function"
+      raise _validate.error(where, row, expected)
     if last:
-      return Program(tuple(lines), number(match[2], row))
-    function, inside = match[2], match[3]
-    words = _ARGUMENT.findall(inside)
-    kinds = FUNCTIONS[function].arguments if function in FUNCTIONS else ()
-    if ", ".join(words) != inside or len(words) != len(kinds):
-      raise wrong(row)
-    arguments = []
-    for kind, word in zip(kinds, words):
-      if kind == LIST:
-        arguments.append(number(word, row))
-      elif kind == PREDICATE:
-        arguments.append(word)
-      elif kind == VALUES:
-        arguments.append(tuple(map(int, _NUMBER.findall(word))))
-        if word != str(list(arguments[-1])):
-          raise wrong(row)
-      elif _NUMBER.fullmatch(word):
-        arguments.append(int(word))
-      else:
-        raise wrong(row)
-    lines.append(Line(function, tuple(arguments)))
-  raise wrong(text)
+      return Program(tuple(lines), _place(match[2], len(lines), where))
+    lines.append(_line(match[2], match[3], len(lines), where))
+  raise _validate.error("program", text, f"at the end {_OUTPUT}")
+
+
+def _line(function, inside, count, where):
+  """A line of a function and its arguments, behind so many others."""
+  _validate.choice(where, function, FUNCTIONS)
+  kinds, words = FUNCTIONS[function].arguments, _ARGUMENT.findall(inside)
+  if ", ".join(words) != inside:
+    expected = "numbers, names and lists of numbers, with ', ' between them"
+    raise _validate.error(where, inside, expected)
+  if len(words) != len(kinds):
+    expected = f"{len(kinds)} arguments of {function}"
+    raise _validate.error(where, inside, expected)
+  arguments = []
+  for kind, word in zip(kinds, words):
+    if kind == LIST:
+      arguments.append(_place(word, count, where))
+    elif kind == PREDICATE:
+      arguments.append(word)
+    elif kind == VALUES:
+      arguments.append(tuple(map(int, _NUMBER.findall(word))))
+      if word != str(list(arguments[-1])):
+        expected = "a list such as [1, 20], of numbers up to 255"
+        raise _validate.error(where, word, expected)
+    elif _NUMBER.fullmatch(word):
+      arguments.append(int(word))
+    else:
+      expected = f"a number up to {256 if kind == STOP else 255}"
+      raise _validate.error(where, word, expected)
+  return Line(function, tuple(arguments))
+
+
+def _place(word, count, where):
+  """The place of a line that is named, of so many."""
+  match = _NAME.fullmatch(word)
+  if match is None or int(match[1]) > count:
+    expected = f"one of the {count} lists that are assigned before"
+    raise _validate.error(where, word, expected)
+  return int(match[1]) - 1
 
 
 def text_of(program: Program) -> str:

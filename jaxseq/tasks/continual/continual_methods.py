@@ -20,6 +20,16 @@ Outcome = tuple[jax.Array, jax.Array]
 class Joint(task_learner.Learner):
   """Training on all tasks so far: it keeps every example, above any budget."""
 
+  def __init__(self, *args, **kwargs):
+    super().__init__(*args, **kwargs)
+    count = self.arm.batch_size + self.arm.replay
+    if count > self.stream.sizes[0]:
+      expected = (
+        f"at most {self.stream.sizes[0]}, the examples of the first task, for "
+        "the method 'joint'; set --config.batch_size and --config.replay"
+      )
+      raise _validate.error("batch_size + replay", count, expected)
+
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
     """Returns as many indices as others have new examples and exemplars."""
     count = self.arm.batch_size + self.arm.replay

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import functools
 from typing import Any
 
+from absl import logging
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ TOP = 10
 # What is tried of EASE and item-kNN on the validation part, the default first.
 REGULARIZATIONS = (500.0, 200.0, 100.0)
 DECAYS = (0.95, 0.9, 0.8, 0.7)
+# Share of targets that were taken before, above which it is told.
+_TAKEN = 0.01
 # Scores at once of the floors.
 _SCORES = 2**24
 
@@ -89,6 +92,26 @@ def by_user(
 def cold_items(splits: data.Splits) -> np.ndarray:
   """Returns which items (items,) nobody has in training."""
   return item_floors.histories(splits, "train").counts == 0
+
+
+def tell_taken(test: data.ArrayDataset) -> None:
+  """Logs how many targets users had taken before; few of them, nothing.
+
+  Lists without repeats leave them out, but as targets they compete.
+
+  Args:
+    test: histories, whose last targets are ranked.
+  """
+  last = np.take_along_axis(test.targets, test.lengths[:, None] - 1, axis=1)
+  taken, count = int((test.inputs == last).any(axis=1).sum()), len(last)
+  if taken > _TAKEN * count:
+    logging.warning(
+      "%d of %d test targets had been taken before by their users: they count "
+      "in the metrics, but lists leave such items out; --config.repeats=True "
+      "lets both have them",
+      taken,
+      count,
+    )
 
 
 def _targets(batch):

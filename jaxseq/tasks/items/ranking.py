@@ -51,7 +51,8 @@ def ranks(
     scores: (..., candidates); what is NaN comes last.
     target: (...) integers, which candidate was chosen.
     allowed: (..., candidates) bool, which candidates compete, such as those
-      that are not in the history; all if None. The target always does.
+      that are not in the history; all if None. The target always does, as is
+      usual: a list of what is allowed may lack it.
   """
   scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
   own = jnp.take_along_axis(scores, target[..., None], axis=-1)

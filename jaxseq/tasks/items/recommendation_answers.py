@@ -167,8 +167,8 @@ class Stream:
 
 
 def _entry(value, column):
-  """An entry of a row, refused where the row ends before it."""
-  if value is None:
+  """An entry of a row, refused where it is empty, or the row ends before it."""
+  if not value:
     raise ValueError(f"{column}: got nothing, expected an entry of the row.")
   return value
 

@@ -50,7 +50,27 @@ def test_fasta(tmp_path):
   assert names == ["one of", "two"]
   assert sequences == ["ACGUU", "GG<mask>"]
   writing.write(tmp_path, {"b.fasta": ">one\n>two\nA\n", "empty.txt": "\n"})
-  with pytest.raises(ValueError, match="one: got 'no letter'"):
+  with pytest.raises(ValueError, match="b.fasta, record 'one': got 'no le"):
     letters.records(tmp_path / "b.fasta")
   with pytest.raises(ValueError, match="got 'no sequence'"):
     letters.records(tmp_path / "empty.txt")
+
+
+def test_letters_outside_of_an_alphabet_are_told(tmp_path, caplog):
+  protein = "\n".join(["MKTAYIAKQRQISFVKSHFSRQ"] * 20)
+  few = "\n".join(["ACGUACGUACGUACGUACGUACGU.ACGUZ"] * 20)
+  writing.write(tmp_path, {"protein.txt": protein, "few.txt": few})
+  with pytest.raises(ValueError, match="alphabet: got 'rna'.*32 % are .*'Q'"):
+    data.load("letters", path=tmp_path / "protein.txt", alphabet="rna")
+  assert not caplog.messages
+  splits = data.load("letters", path=tmp_path / "few.txt", alphabet="rna")
+  (told,) = caplog.messages
+  assert "6.7 % of the letters are not" in told
+  assert "'.', 'Z'" in told
+  # In prediction, where a mask is none of them.
+  caplog.clear()
+  source = splits.info.preparation
+  source.prepare(["acgt<mask>"])
+  assert not caplog.messages
+  source.prepare(["MKTAYIAKQRQ"])
+  assert "not of the model's alphabet" in caplog.text

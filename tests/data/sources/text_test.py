@@ -69,7 +69,7 @@ def test_tokenizers_make_tokens(tmp_path):
 
 def test_what_is_missing_or_too_short_is_said(tmp_path):
   with pytest.raises(
-    data.MissingData, match="no.txt is no text, and no folder"
+    data.MissingData, match="no.txt is no text, and no folder .*does not exist"
   ):
     data.load("text_files", path=tmp_path / "no.txt")
   writing.write(tmp_path, {"a.txt": "abc"})

@@ -79,6 +79,7 @@ def test_codes_are_read_back(cases):
 
 
 ONE = "sequence_1 = repeat_num(5, 7)\n"
+OUTPUT = "output = sequence_1"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,26 @@ ONE = "sequence_1 = repeat_num(5, 7)\n"
 )
 def test_the_parser_refuses_what_is_no_program(text):
   with pytest.raises(ValueError, match="program"):
+    byte_programs.parse(text)
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("# nothing", "program: .* expected at the end a line output ="),
+    (ONE + "sequence_2 = set_list([1])", "line 2: .* at the end a line output"),
+    (ONE + "\noutput = sequence_7", "line 3: got 'sequence_7', .* before"),
+    (
+      "sequence_1 = repeat_num(9999999999, 1)\noutput = sequence_1",
+      "up to 255",
+    ),
+    (ONE + ONE + "output = sequence_1", "line 2: got 'sequence_1', .*_2"),
+    ("sequence_1 = repeat_num(5)\n" + OUTPUT, "2 arguments"),
+    ("sequence_1 = repeat(5)\n" + OUTPUT, "line 1: got 'repeat'"),
+  ],
+)
+def test_the_parser_says_where_it_ends(text, words):
+  with pytest.raises(ValueError, match=words):
     byte_programs.parse(text)
 
 

@@ -194,3 +194,13 @@ def test_series_are_read_as_far_as_they_go():
     continual_methods.METHODS["finetune"](
       dataclasses.replace(ARM, batch_size=2), stream, 4
     )
+
+
+def test_a_batch_of_more_than_a_task_has_is_refused_before_training():
+  for method in continual_methods.METHODS:
+    with pytest.raises(ValueError, match="batch_size: got 81, .* at most 80, "):
+      _learner(method, batch_size=81)
+  # 16 new ones beside 64 that others draw from what they keep.
+  _learner("joint", replay=64)
+  with pytest.raises(ValueError, match="batch_size . replay: got 81, .* 80, "):
+    _learner("joint", replay=65)

@@ -1,0 +1,108 @@
+"""Items that users have taken so far, and examples of those that come later."""
+
+from collections.abc import Hashable
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxseq import data
+from jaxseq.data.sources import interactions
+from jaxseq.tasks.items import item_streams
+
+
+class Histories:
+  """All items of users, in their order.
+
+  Args:
+    gaps: whether the gaps before the items are held, too.
+
+  Attributes:
+    items: lists from 1 on, by user.
+    gaps: of each as many; None without.
+    last: the times of the newest items, where they are known.
+  """
+
+  def __init__(self, gaps: bool):
+    self.items: dict[Hashable, list[int]] = {}
+    self.gaps: dict[Hashable, list[float]] | None = {} if gaps else None
+    self.last: dict[Hashable, Any] = {}
+
+  def extend(
+    self,
+    user: Hashable,
+    items: Sequence[int],
+    gaps: Sequence[float] | None,
+    last: Any,
+  ) -> None:
+    """Puts further items behind those of a user, who may be new.
+
+    Args:
+      user: name.
+      items: numbers from 1 on.
+      gaps: before them; None without.
+      last: time of the last one; None if it is not known.
+    """
+    self.items.setdefault(user, []).extend(map(int, items))
+    if self.gaps is not None:
+      self.gaps.setdefault(user, []).extend(
+        map(float, () if gaps is None else gaps)
+      )
+    if last is not None:
+      self.last[user] = last
+
+  def fill(self, stream: item_streams.Users) -> None:
+    """Puts all users into states that have none."""
+    if self.items:
+      histories = [np.array(x, np.int32) for x in self.items.values()]
+      gaps = None
+      if self.gaps is not None:
+        gaps = [np.array(x, np.float32) for x in self.gaps.values()]
+      stream.fill(list(self.items), histories, gaps)
+
+  def examples(
+    self,
+    users: Sequence[Hashable],
+    items: Sequence[np.ndarray],
+    gaps: Sequence[np.ndarray] | None,
+    length: int,
+  ) -> data.ArrayDataset | None:
+    """Returns examples whose targets are items that are not in here yet.
+
+    Args:
+      users: whose items they are, each once.
+      items: of each the further items (n_i,), from 1 on.
+      gaps: of each those before them; None without.
+      length: of the pieces, and of the arrays.
+
+    Returns:
+      Pieces of the histories with these items, which begin with up to `length`
+      items from before; their number is filled up to a power of two with
+      examples without a target. None if no item has one before it.
+    """
+    before = [self.items.get(user, [])[-length:] for user in users]
+    whole = [np.array([*a, *b], np.int32) for a, b in zip(before, items)]
+    fresh = [np.arange(len(x)) >= len(a) for a, x in zip(before, whole)]
+    between = None
+    if gaps is not None and self.gaps is not None:
+      between = [
+        np.array([*self.gaps.get(user, [])[-length:], *gap], np.float32)
+        for user, gap in zip(users, gaps)
+      ]
+    parts = [np.zeros(len(x), int) for x in whole]
+    pieces = interactions.examples(whole, parts, 0, length, between)
+    if pieces is None:
+      return None
+    new = interactions.examples(fresh, parts, 0, length).targets
+    chosen = np.flatnonzero(new.any(axis=1))
+    pieces = pieces._replace(targets=np.where(new, pieces.targets, 0))
+    count = 1 << (len(chosen) - 1).bit_length()
+    rows = np.pad(chosen, (0, count - len(chosen)), mode="edge")
+    pieces = data.take(pieces, rows)
+    pieces.targets[len(chosen) :] = 0
+    wide = [(0, 0), (0, length - pieces.inputs.shape[1])]
+    extras = pieces.extras
+    if extras.gaps is not None:
+      extras = extras._replace(gaps=np.pad(extras.gaps, wide))
+    inputs, targets = (np.pad(x, wide) for x in pieces[:2])
+    return pieces._replace(inputs=inputs, targets=targets, extras=extras)

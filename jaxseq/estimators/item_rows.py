@@ -1,0 +1,198 @@
+"""Rows of users, items and times in memory, checked, for `NextItem`."""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Hashable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import datetime
+import numbers
+import os
+from typing import Any
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _time_stamps
+from jaxseq.data import series_frames
+
+_FORM = "a frame, or the three columns user, item and time"
+_NUMBER, _DATE = "a number", "a date such as 2024-01-31 23:59"
+
+
+def columns(X: Any, names: Sequence[str]) -> list[np.ndarray]:
+  """Returns the users, items and times (n,) of rows, of which none is missing.
+
+  Args:
+    X: a frame of pandas, or three sequences of one length.
+    names: of the columns of a frame, and in messages.
+
+  Raises:
+    ValueError: naming what is not as expected.
+  """
+  if series_frames.is_frame(X):
+    lacking = [name for name in names if name not in X.columns]
+    if lacking:
+      expected = (
+        f"one {lacking[0]!r} among them; other names are told by "
+        "NextItem(columns=(USER, ITEM, TIME))"
+      )
+      raise _validate.error("X: columns", list(X.columns), expected)
+    X = [X[name].to_numpy() for name in names]
+  _check_form(X)
+  arrays = list(map(column, X))
+  for name, array in zip(names, arrays):
+    for row, value in enumerate(array):
+      if is_missing(value):
+        raise ValueError(f"{_at(name, row)}: got nothing, expected a value.")
+  if not len(arrays[0]):
+    raise _validate.error("X", "no rows", "at least one")
+  return arrays
+
+
+def _check_form(X):
+  """Refuses what is no three columns."""
+  if isinstance(X, str | os.PathLike):
+    expected = (
+      f"{_FORM}, such as pandas.read_csv({str(X)!r}); files are read by "
+      f"`jaxseq train recommend --data={X}`"
+    )
+    raise _validate.error("X", X, expected)
+  if isinstance(X, Mapping) or not hasattr(X, "__len__"):
+    got = X if X is None else type(X).__name__
+    raise _validate.error("X", got, _FORM)
+  sizes = [np.size(x) if np.ndim(x) else None for x in X[:4]]
+  if len(X) != 3 and len(X) and set(sizes) == {3}:
+    expected = (
+      "three columns, user, item and time: rows came, whose columns are "
+      "list(zip(*X))"
+    )
+    raise _validate.error("X", f"shape ({len(X)}, 3)", expected)
+  if len(X) != 3 or None in sizes or len({len(x) for x in X}) != 1:
+    expected = "a frame, or three of one length: user, item and time"
+    raise _validate.error("X: lengths of columns", sizes, expected)
+
+
+def column(values: Any) -> np.ndarray:
+  """Returns values (n,) as an array in which each is what it was."""
+  array = values if isinstance(values, np.ndarray) else list(values)
+  if isinstance(array, list):
+    # NumPy would make one type, or one axis more, of several.
+    single = len({type(value) for value in array}) == 1
+    if single and isinstance(array[0], int | float | str | np.generic):
+      return np.asarray(array)
+    array = np.fromiter(array, object, len(array))
+  return array
+
+
+def is_missing(value: Any) -> bool:
+  """Tells of an empty entry: None, "", NaN, NaT or pandas' NA."""
+  if value is None or (isinstance(value, str) and not value):
+    return True
+  try:
+    # NaN and NaT are not themselves, and pandas' NA does not say.
+    return bool(value != value)
+  except TypeError:
+    return True
+  except ValueError:
+    # An array says it of each of its elements.
+    return False
+
+
+def user(name: str, value: Any) -> Hashable:
+  """Returns the name of a user as Python has it.
+
+  Args:
+    name: what a message calls it.
+    value: the user.
+
+  Raises:
+    ValueError: if it is missing, or no single name.
+  """
+  if isinstance(value, np.generic) and value.dtype.kind in "iufbUS":
+    value = value.item()
+  several = isinstance(value, Collection) and not isinstance(value, str | bytes)
+  if several or not isinstance(value, Hashable) or is_missing(value):
+    raise _validate.error(name, value, "one name, a text or a number")
+  return value
+
+
+def users(array: np.ndarray, name: str) -> list[Hashable]:
+  """Returns the users of rows, see `user`; `name` is that of the column."""
+  if array.dtype.kind in "iufbUS":
+    return array.tolist()
+  return [user(_at(name, row), value) for row, value in enumerate(array)]
+
+
+def check_one_kind(array: np.ndarray, name: str) -> None:
+  """Refuses a column of items of which some are texts, and others numbers."""
+  if array.dtype.kind != "O":
+    return
+  wanted = _kind(array[0])
+  for row, item in enumerate(array):
+    if _kind(item) != wanted:
+      raise _validate.error(_at(name, row), item, f"{wanted}, as in row 0")
+
+
+def _kind(value):
+  """The type of a value in words."""
+  if isinstance(value, str):
+    return "a text"
+  if isinstance(value, numbers.Number | np.number):
+    return "a number"
+  return f"a value of the type {type(value).__name__}"
+
+
+def row_stamps(
+  array: np.ndarray, name: str, dated: bool | None = None
+) -> np.ndarray:
+  """Returns the times of rows, see `stamps`; `name` is that of the column."""
+  return stamps(array, lambda row: _at(name, row), dated)
+
+
+def stamps(
+  values: Any, place: Callable[[int], str], dated: bool | None = None
+) -> np.ndarray:
+  """Returns times (n,) as float64 or datetime64, which may come as texts.
+
+  Args:
+    values: numbers, dates, or texts of either; all are of one kind.
+    place: what a message calls each, by its number.
+    dated: whether dates are expected, or numbers; either if None.
+
+  Raises:
+    ValueError: naming the first that is none, or of another kind.
+  """
+  array, expected = column(values), f"{_NUMBER}, or {_DATE}"
+  if dated is not None:
+    expected = f"{_DATE if dated else _NUMBER}, as in training"
+  mixed = array.dtype.kind == "O"
+  kinds = list(map(_kind_of_time, array if mixed else array[:1]))
+  for row, kind in enumerate(kinds):
+    if kind is None or kind is not kinds[0]:
+      raise _validate.error(place(row), array[row], expected)
+  if kinds[:1] == [str]:
+    times = _time_stamps.parse(array.tolist(), place)
+  elif mixed and kinds[:1] == [numbers.Real]:
+    times = array.astype(np.float64)
+  else:
+    times = _time_stamps.as_array(array)
+  wrong = ~np.isfinite(times)
+  if dated is not None and (times.dtype.kind == "M") != dated:
+    wrong[:] = True
+  if wrong.any():
+    row = int(np.argmax(wrong))
+    raise _validate.error(place(row), array.tolist()[row], expected)
+  return times
+
+
+def _kind_of_time(value):
+  """The type that a time counts as; None of what is none."""
+  kinds = (str, numbers.Real, datetime.date, np.datetime64)
+  kind = next((kind for kind in kinds if isinstance(value, kind)), None)
+  return datetime.date if kind is np.datetime64 else kind
+
+
+def _at(name, row):
+  """The place of an entry, for messages."""
+  return f"X: {name}, row {row}"
