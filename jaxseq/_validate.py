@@ -95,11 +95,12 @@ def all_positive(**values: Any) -> None:
     integer(name, value, 1)
 
 
-def choice(name: str, value: T, choices: Iterable[T]) -> T:
-  """Checks that a value is one of some names; suggests a close one."""
+def choice(name: str, value: T, choices: Iterable[T], cutoff: float = 0.6) -> T:
+  """Checks that a value is one of some names; suggests one as close as that."""
   names = tuple(choices)
   if value not in names:
-    close = difflib.get_close_matches(str(value), map(str, names), n=1)
+    words = map(str, names)
+    close = difflib.get_close_matches(str(value), words, n=1, cutoff=cutoff)
     hint = f" (did you mean {close[0]}?)" if close else ""
     listed = ", ".join(map(repr, names)) or "none, for there is no entry"
     raise error(name, value, f"one of {listed}{hint}")

@@ -10,6 +10,7 @@ dataclass, and gives an object that is hashable and so can be static under
 import ast
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -314,14 +315,31 @@ def at_defaults(config: Any, path: str = "") -> set[str]:
   return names
 
 
-def _unknown_field(name: str, field: str, known: Iterable[str]) -> str:
+def _unknown_field(
+  name: str, field: str, known: Iterable[str], value: Mapping[str, Any]
+) -> str:
   known = sorted(known)
-  close = difflib.get_close_matches(field, known, n=1)
-  hint = f" (did you mean {close[0]!r}?)" if close else ""
+  # A field of fields has its whole path; arms share what stands beside them.
+  shared = {key: inner for key, inner in value.items() if key != "arms"}
+  places: dict[str, list[str]] = {}
+  for path in _inside(shared):
+    places.setdefault(path.rpartition(".")[2], []).append(path)
+  places |= {key: [key] for key in known}
+  close = difflib.get_close_matches(field, places, n=1)
+  meant = " or ".join(map(repr, places[close[0]])) if close else ""
+  hint = f" (did you mean {meant}?)" if close else ""
   if name == "config" and not close:
     hint = " (does the file belong to another experiment?)"
   listed = ", ".join(known) or "none"
   return f"{name} has no field {field!r}{hint}; its fields are: {listed}"
+
+
+def _inside(fields: Mapping[str, Any]) -> Iterator[str]:
+  """Yields dotted paths of what fields hold, but not the fields themselves."""
+  for key, value in fields.items():
+    value = _shallow(value)
+    if isinstance(value, Mapping):
+      yield from (f"{key}.{name}" for name in (*value, *_inside(value)))
 
 
 def _type_name(cls: type) -> str:
@@ -418,7 +436,9 @@ def _convert_dataclass(cls, value, path, default):
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
   for key in value:
     if key not in fields:
-      raise FieldError(_unknown_field(path, key, fields), f"{path}.{key}")
+      raise FieldError(
+        _unknown_field(path, key, fields, value), f"{path}.{key}"
+      )
   kwargs = {}
   for name, field in fields.items():
     hint, before = _hints(cls)[name], field.default

@@ -124,6 +124,12 @@ def test_other_values_of_a_config():
       "seeds, size, source, source_options, verbose, widths",
     ),
     (
+      {"optim": {"lr": 1.0}, "max_nrm": 1, "eval_optim": {"max_norm": 1.0}},
+      "config has no field 'max_nrm' (did you mean 'eval_optim.max_norm'?); "
+      "its fields are: anything, eval_optim, label, layers, mixer, name, "
+      "optim, options, seeds, size, source, source_options, verbose, widths",
+    ),
+    (
       {"optim": {"lr": 1.0, "zzz": 1}},
       "config.optim has no field 'zzz'; its fields are: betas, lr, max_norm, "
       "schedule",

@@ -330,13 +330,12 @@ def _check_columns(path, wanted, names):
   name = next((name for name in wanted if name not in column_names), None)
   if name is None:
     return
-  close = difflib.get_close_matches(name, names, n=1)
-  hint = "; options of the data say which column is which"
-  if close:
-    hint = f" (did you mean {close[0]}?)"
+  # Columns have few letters: "customer" is no slip of "user".
+  close = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+  hint = f" (did you mean {close[0]}?)" if close else ""
   raise ValueError(
     f"{path}: there is no column {name!r}, expected one of {_some(names)}"
-    f"{hint}."
+    f"{hint}; options of the data say which column is which."
   )
 
 

@@ -286,6 +286,10 @@ def load(
     words=() if split is None else (split,),
     **options,
   )
+  if unit is not None and streams.unit is None:
+    where = streams.place(0, time)
+    expected = f"None: times are numbers in {where}, and stay as they are"
+    raise _validate.error("unit", unit, expected)
   horizon = _observed(streams, horizon, time)
   source = table_files.describe(path)
   times, marks = streams.times, streams.marks

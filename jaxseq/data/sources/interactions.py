@@ -483,4 +483,6 @@ def _rows(path, source):
   words = table.words[source.time]
   stamps = _time_stamps.parse(words, lambda row: table.place(row, source.time))
   ids, rows = _row_groups.group(table.words[source.user], stamps)
+  where = table_files.describe(path)
+  _row_groups.tell_moved(where, rows, stamps, "its user's history")
   return table, ids, rows, stamps

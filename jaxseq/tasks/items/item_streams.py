@@ -25,6 +25,8 @@ from jaxseq.tasks.items import item_network
 # Scores, and elements of histories, at once.
 _SCORES = 2**24
 _ELEMENTS = 2**14
+# Users that there is room for at first: programs are those of a size.
+_USERS = 64
 # Elements of a packed row, or as many as the longest history has.
 _ROW = 1024
 
@@ -51,7 +53,7 @@ class Users:
     self.network, self.variables = network, jax.device_put(variables)
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []
-    self._states, self._features = self._fresh(1)
+    self._states, self._features = self._fresh(_USERS)
 
   def __len__(self) -> int:
     return len(self._rows)
@@ -245,7 +247,7 @@ def best(
     allowed = np.ones(count, bool)
   rows = max(1, _SCORES // count)
   # The width is rounded up, so that few programs are compiled.
-  width = 1 << max([0, *(max(len(one) - 1, 0).bit_length() for one in taken)])
+  width = 1 << max([4, *(max(len(one) - 1, 0).bit_length() for one in taken)])
   results = []
   for begin in range(0, len(features), rows):
     some = list(taken[begin : begin + rows])

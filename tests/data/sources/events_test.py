@@ -128,6 +128,7 @@ def test_events_at_the_same_time_are_declared(tmp_path):
     ),
     (SHOP.replace("b,4,buy", "b,4,sell"), {"split": "part"}, "the mark 'sell'"),
     (SHOP, {"unit": "year"}, "unit: got 'year', expected one of"),
+    (SHOP, {"unit": "hour"}, "unit: got 'hour', .* numbers in .*line 4: col"),
     (SHOP, {"split": "kind"}, "line 2: column 'kind': got 'buy' where 'a' has"),
     (SHOP, {"window": 0}, "window: got 0"),
   ],

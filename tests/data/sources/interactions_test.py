@@ -34,6 +34,27 @@ def test_splits_are_those_of_the_reference(golden):
   np.testing.assert_array_equal(later, known["global_time"])
 
 
+def test_rows_out_of_order_are_counted_and_unknown_names_are_not_guessed(
+  tmp_path, caplog
+):
+  items = ["item 4", "item 6", "item 7", "item 9"]
+  rows = [f"{user},{x},{t}" for user in "ab" for t, x in enumerate(items)]
+  path = write(tmp_path / "r.csv", rows)
+  source = data.load("interaction_table", path=path).info.preparation
+  assert not caplog.text
+  data.load(
+    "interaction_table",
+    path=write(tmp_path / "r.csv", ["a,item 4,5", *rows]),
+  )
+  assert "1 of 9 rows have an earlier time than the row" in caplog.text
+  with pytest.raises(ValueError, match="got 'item 444', .*'item 9'\\."):
+    source.prepare([["item 444"]])
+  write(path, rows, "customer,item,time")
+  message = "no column 'user', expected .*'time'; options of the data say"
+  with pytest.raises(ValueError, match=message):
+    data.load("interaction_table", path=path)
+
+
 def test_the_last_items_of_a_user_are_left_out(tmp_path):
   rows = [f"a,{item},{time}" for time, item in enumerate("vwxyz")]
   path = write(tmp_path / "r.csv", ["b,x,0", *rows[::-1], "b,v,1"])

@@ -47,6 +47,18 @@ def offline(network, variables, histories, gaps=None):
   )
 
 
+def test_a_few_users_need_one_program():
+  users = item_streams.Users(*network_of())
+  sizes = item_streams._advance._cache_size, item_streams._best._cache_size
+  programs = []
+  for event in range(15):
+    users.update(event % 6, 1 + event % 7)
+    users.recommend([event % 6])
+    programs.append([size() for size in sizes])
+  assert programs[0] == programs[-1]
+  assert len(users) == 6
+
+
 @pytest.mark.parametrize(
   "mixer",
   [
@@ -55,6 +67,7 @@ def offline(network, variables, histories, gaps=None):
   ],
 )
 def test_events_one_by_one_are_the_whole(mixer, monkeypatch):
+  monkeypatch.setattr(item_streams, "_USERS", 1)
   with_gaps = mixer == "s5"
   network, variables = network_of(mixer, gaps=with_gaps)
   gaps = GAPS if with_gaps else None
