@@ -12,7 +12,7 @@ size: nothing is promised.
     --config=configs/icrl/images.py:Breakout-MinAtar,tiny
 
 is the same with small networks and a few updates: it learns nothing, and shows
-in seconds whether everything works.
+whether everything works, in a minute or two of compilation at first.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ NAME is
     time_limit   a cut by the time limit is learned from as an end
     burn_in      replayed sequences start from the stored state as it is
     old_views    late observations of one episode are seen in the next
-    tiny         seconds, of old_views: it learns nothing
+    tiny         a minute, of old_views: it learns nothing
 
 The wrong flag of an episode's first step, the fourth, is the arm "stale_flags"
 of configs/icrl/ablation.py. docs/rl_mistakes.md tells of them all.

@@ -12,7 +12,7 @@ leave chance behind. Takes a minute or two on two cores.
     --config=configs/icrl/quickstart.py:tiny
 
 is the same with small networks and a few updates: it learns nothing, and shows
-in seconds whether everything works.
+whether everything works, in a minute or two of compilation at first.
 
     --config=configs/icrl/quickstart.py:hybrid
 

@@ -121,6 +121,12 @@ def load(
   """
   contents = read(path, kind)
   described = contents.described
+  if kind and not {*kind.fields} <= {*described}:
+    for other in KINDS.values():
+      if {*other.fields} <= {*described}:
+        reader = other.writer.replace("save", "load")
+        said = f"is a {other.name} and no {kind.name}: open it by {reader}"
+        raise ValueError(f"{path} {said} or jaxseq.load.")
   name = "model" if kind is None else kind.name
   try:
     match = kind or _kind_of(described)

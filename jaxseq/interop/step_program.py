@@ -132,7 +132,8 @@ def save(
   """Writes a program, and what it takes and returns.
 
   Args:
-    path: of the program; the other files have its name with other endings.
+    path: of the program; the other files have its name with other endings. The
+      directory is made if absent.
     step: the step.
     form: "jax" for a program of `jax.export`, "onnx" for a graph of ONNX.
     batch: examples of a step; any number if None.

@@ -200,7 +200,12 @@ class LayerConfig:
     return experts.Routing(**dict(self.feedforward_options))
 
   def refuse(
-    self, where: str = "stack", *, batch_norm: str = "", dropout: str = ""
+    self,
+    where: str = "stack",
+    *,
+    batch_norm: str = "",
+    dropout: str = "",
+    bidirectional: str = "",
   ) -> None:
     """Refuses what makes no sense where the layers are used.
 
@@ -208,6 +213,7 @@ class LayerConfig:
       where: path of the configuration, for the message.
       batch_norm: why there can be no batch norm; "" if there can.
       dropout: why there can be no dropout; "" if there can.
+      bidirectional: why nothing can read from the end; "" if it can.
 
     Raises:
       ValueError: the configuration has what is refused.
@@ -218,6 +224,11 @@ class LayerConfig:
       )
     if dropout and self.dropout:
       raise _validate.error(f"{where}.dropout", self.dropout, f"0.0: {dropout}")
+    layers = getattr(self, "every_layer", (self,)) if bidirectional else ()
+    for options in (x for each in layers for x in (each, each.mixer_config)):
+      if getattr(options, "bidirectional", False):
+        expected = f"False: {bidirectional}"
+        raise _validate.error(f"{where}: bidirectional", True, expected)
 
   def _check_feedforward(self):
     """Checks the options of the feed-forward."""

@@ -48,14 +48,10 @@ class ArmConfig(base.ArmConfig):
     super().__post_init__()
     base.check_pooling(self.network, False, "every action is predicted")
     self.network.stack.refuse(
-      "network.stack", batch_norm="acting sees one step at a time"
+      "network.stack",
+      batch_norm="acting sees one step at a time",
+      bidirectional="acting sees no future",
     )
-    for each in self.network.stack.every_layer:
-      options = each, each.mixer_config
-      if any(getattr(option, "bidirectional", False) for option in options):
-        expected = "False: acting sees no future"
-        name = "network.stack: bidirectional"
-        raise _validate.error(name, True, expected)
 
 
 @dataclasses.dataclass(frozen=True)

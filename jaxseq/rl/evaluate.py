@@ -5,9 +5,11 @@ import functools
 from typing import Any
 from typing import NamedTuple
 
+from flax import errors
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
@@ -119,6 +121,9 @@ def evaluate(
     the limit. If episodes consist of trials, also `trial_returns` float32
     (num_episodes, num_trials), and `mean_trial_returns` (num_trials,) over the
     complete episodes: how an agent gets better within an episode.
+
+  Raises:
+    ValueError: the variables are not those of the configuration's network.
   """
   player = algorithms.of(config).player(config)
   if limit is None:
@@ -140,7 +145,13 @@ def evaluate(
     rollout.start(player, key_start, num_episodes, variables)
   )
   trial_returns = jnp.zeros((num_episodes, num_trials), jnp.float32)
-  end = play(step, (world, trial_returns), key_play, num_episodes, limit)
+  try:
+    end = play(step, (world, trial_returns), key_play, num_episodes, limit)
+  except errors.FlaxError as error:
+    lacks = str(error).partition(". (http")[0]
+    expected = f"those of the network, such as runner.variables: {lacks}"
+    got = sorted(dict(variables))
+    raise _validate.error("variables", got, expected) from error
   result = {
     "episode_return": end.episode_return,
     "episode_length": end.episode_length,

@@ -86,7 +86,8 @@ class Config:
 
   Attributes:
     stack: the memory; one without layers makes a policy without memory. It has
-      no batch norm, whose statistics would tie environments to each other.
+      no batch norm, whose statistics would tie environments to each other, and
+      nothing that reads from the end.
     encoder: of images, before the dense layers; its image_shape is that of the
       environment. None for vectors; images are flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
@@ -105,7 +106,8 @@ class Config:
       for width in getattr(self, name):
         _validate.positive(name, width)
     self.stack.refuse(
-      batch_norm="its statistics would tie environments to each other"
+      batch_norm="its statistics would tie environments to each other",
+      bidirectional="acting sees no future",
     )
 
 

@@ -111,8 +111,10 @@ class Trained:
 
     Raises:
       ValueError: if the observation is none of the environment, or its mask
-        allows no action.
+        allows no action, or the memory is none.
     """
+    expected = "what initial_memory() or the last call of act returned"
+    _validate.instance("memory", memory, Memory, expected)
     space = self.observation_space
     observation = _described_spaces.element("observation", space, observation)
     if not isinstance(memory.first, jax.core.Tracer):
@@ -254,6 +256,8 @@ def export_step(
     ValueError: if ONNX lacks an operation of the network.
     ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
   """
+  expected = "a policy, which policies.load(path) returns"
+  _validate.instance("policy", policy, Trained, expected)
   seen = _seen(policy.config) if policy.seen is None else policy.seen
   about = {"kind": "policy", "spaces": _codec.encode(dict(seen), "spaces")}
   step = _policy_steps.step_of(
@@ -267,7 +271,10 @@ def _check_mask(player, observation):
   _, mask = action_masks.split(observation)
   actions = player.env.action_space(player.env_params)
   if mask is not None and not action_masks.choosable(actions, mask):
-    raise _validate.error(action_masks.MASK, "False alone", "an action")
+    raise ValueError(
+      f"{action_masks.MASK}: allows no action, expected at least one"
+      f"{' of each choice' if hasattr(actions, 'sizes') else ''}."
+    )
 
 
 def _seen(config) -> tuple[tuple[str, Any], ...]:

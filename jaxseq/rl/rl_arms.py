@@ -186,9 +186,29 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
       f"mesh: the arm {arm!r} is trained by {name}, which takes no mesh"
     )
   only = dataclasses.replace(config, arms={arm: fields})
+  for place, held in (("agent", config.agent), (f"arms.{arm}", fields)):
+    _check_fields(f"config.{place}", held, name)
   agent = arms.merge(only, arm, algorithms.get(name).Config, "agent")
   skip = agent.skip_nonfinite or config.on_nonfinite == "skip"
   return dataclasses.replace(agent, skip_nonfinite=skip)
+
+
+def _check_fields(place, held, algorithm):
+  """Refuses fields that another algorithm has, and this one has not."""
+  known = {
+    name: {
+      field.name for field in dataclasses.fields(algorithms.get(name).Config)
+    }
+    for name in (algorithm, *algorithms.names())
+  }
+  for field in held:
+    others = [name for name, fields in known.items() if field in fields]
+    if others and algorithm not in others:
+      raise errors.UserError(
+        f"{place} has no field {field!r} with the algorithm {algorithm}, which"
+        f" is a field of {', '.join(others)}: begin with a config that is for"
+        f" {algorithm}, as docs/in_context_rl.md lists them"
+      )
 
 
 def evaluation_configs(

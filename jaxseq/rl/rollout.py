@@ -15,6 +15,7 @@ from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import protocol
 from jaxseq.training import _batching
 
@@ -108,10 +109,13 @@ def environment(
     mixture of such environments; and the parameters to call it with.
 
   Raises:
-    ValueError: if the id, an option or a parameter is unknown.
+    ValueError: if the id, an option or a parameter is unknown, or if the
+      environment shows or pays something else than it declares.
   """
   with jax.ensure_compile_time_eval():
     env, env_params = _made(env_id, options, params)
+  _check(env_id, env, env_params)
+  with jax.ensure_compile_time_eval():
     show = wrappers.images if as_images else wrappers.flat
     env = mixtures.wrap(
       env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
@@ -133,6 +137,21 @@ def unwrapped(
     if isinstance(env, mixtures.Mixture):
       return env.member(0, env_params)
   return env, env_params
+
+
+def _check(env_id, env, env_params):
+  """Checks what an environment, or each of a mixture, shows and pays."""
+  if isinstance(env, mixtures.Mixture):
+    with jax.ensure_compile_time_eval():
+      members = [env.member(i, env_params) for i in range(len(env.envs))]
+    for index, member in enumerate(members):
+      _check(f"{env_id}[{index}]", *member)
+    return
+  # First without what hides some of it, which relies on the declared space.
+  inner = wrappers.innermost(env)
+  if inner is not env:
+    _described_spaces.check(env_id, inner, inner.default_params)
+  _described_spaces.check(env_id, env, env_params)
 
 
 def _made(env_id, options, params):
@@ -232,6 +251,8 @@ def _step(player, variables, world, key, greedy):
   observation, env_state, reward, terminated, truncated, info = env_step(
     keys, world.env_state, done, env_params
   )
+  if not jnp.issubdtype(reward.dtype, jnp.floating):
+    reward = reward.astype(jnp.float32)
   transition = Transition(
     observation=world.observation,
     reset=world.reset,

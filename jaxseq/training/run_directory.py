@@ -228,8 +228,13 @@ def _check_same_run(path, config, described, may_change) -> None:
       if old != configuration.ABSENT or name not in defaults
     ]
   if changed:
+
+    def said(value):
+      return "not set" if value == configuration.ABSENT else repr(value)
+
     listed = "; ".join(
-      f"{name} was {old!r} and is now {new!r}" for name, old, new in changed
+      f"{name} was {said(old)} and is now {said(new)}"
+      for name, old, new in changed
     )
     raise errors.UserError(
       f"{holds} a run with another config ({listed}): use the old config to go "

@@ -327,6 +327,7 @@ def test_factored_policy(x64):
     ({"stack": {"mixer": "s6"}}, "s6"),
     ({"stack": {"mixer_options": (("ssm", 1),)}}, "ssm"),
     ({"stack": {"norm": "batch"}}, "stack.norm: got 'batch'.* environments"),
+    ({"stack": {"bidirectional": True}}, "bidirectional: got .* no future"),
     ({"stack": {"num_layers": -1}}, "num_layers: got -1"),
     ({"head_widths": (0,)}, "head_widths: got"),
     ({"stack": {"activation": "glu"}}, "activation"),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import jaxseq
+from jaxseq import models
 from jaxseq import nn
 from jaxseq.interop import described_file
 from jaxseq.rl import algorithms
+from jaxseq.rl import conditioned_players
 from jaxseq.rl import encoders
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
@@ -100,6 +102,12 @@ def test_what_is_no_policy_gets_one_sentence(tmp_path):
   described_file.write(path, described, weights)
   with pytest.raises(ValueError, match="no field 'colour'"):
     policies.load(path)
+  with pytest.raises(
+    ValueError, match="is a policy and no model: open it by p"
+  ):
+    models.load(path)
+  with pytest.raises(ValueError, match="is a policy and no player: open it by"):
+    conditioned_players.load(path)
 
 
 _STACK = nn.StackConfig("gru", d_model=8, num_layers=1)
@@ -208,6 +216,12 @@ def test_a_policy_acts_where_its_environment_is_unknown(tmp_path, monkeypatch):
   ):
     with pytest.raises(ValueError, match=message):
       policy.act(wrong, memory)
+  with pytest.raises(ValueError, match="memory: got 'NoneType', expected what"):
+    policy.act(good, None)
+  with pytest.raises(ValueError, match="policy: got .*, expected a policy"):
+    policies.export_step(path, tmp_path / "step.bin")
+  with pytest.raises(ValueError, match="variables: got .'params'., expected"):
+    evaluate.evaluate(config, {"params": {}}, jax.random.key(0))
 
 
 def _paths():

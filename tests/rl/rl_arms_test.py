@@ -59,6 +59,16 @@ def test_environments_that_do_not_fit_are_refused(options, message):
     _configs("ProjectedCartPole", {}, other=options)
 
 
+def test_fields_of_another_algorithm_are_told_apart():
+  fields = {"arms": {"a": {}}, "agent": {"gae_lambda": 0.9}}
+  config = configuration.from_config_dict(
+    rl_arms.Config, {**fields, "algorithm": "sac"}
+  )
+  message = "config.agent has no field 'gae_lambda' .* sac, .* of ppo, pqn: "
+  with pytest.raises(errors.UserError, match=message):
+    rl_arms.agent_config(config, "a")
+
+
 def test_the_name_of_the_training_is_taken():
   with pytest.raises(errors.UserError, match="evaluations: got the name 'Proj"):
     _configs("ProjectedCartPole", {}, ProjectedCartPole={})

@@ -185,6 +185,22 @@ def test_views_are_options_of_an_id():
     (lambda: wrappers.Flicker(_Numbered(), 1.5), "probability: got 1.5"),
     (lambda: wrappers.Noise(_Numbered(), 0.1), "expected observations that"),
     (lambda: wrappers.Noise(toy.Walk(), -1.0), "sigma: got -1.0"),
+    (
+      lambda: envs.make("view/RepeatFirstEasy", noise=0.1),
+      r"^noise of view/RepeatFirstEasy: got Discrete\(4\), expected obs",
+    ),
+    (
+      lambda: envs.make("view/PositionOnlyCartPoleEasy", shown=(0, 7)),
+      "^shown of view/PositionOnlyCartPoleEasy: got .0, 7., expected one or",
+    ),
+    (
+      lambda: envs.make("view/RepeatFirstEasy", delay=-1),
+      "^delay of view/RepeatFirstEasy: got -1, expected an integer",
+    ),
+    (
+      lambda: envs.make("view/RepeatFirstEasy", flicker=1.3),
+      "^flicker of view/RepeatFirstEasy: got 1.3, expected a .* from 0 to 1",
+    ),
     (lambda: envs.make("view/Nowhere"), "env_id: got 'Nowhere'"),
     (
       lambda: envs.make("view/RepeatFirstEasy", flicke=0.1),

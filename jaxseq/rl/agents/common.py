@@ -23,7 +23,6 @@ from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
-from jaxseq.rl.envs import action_masks
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -37,9 +36,10 @@ class Config:
 
   Attributes:
     env_id: an id that `jaxseq.rl.envs.make` knows.
-    env_options: pairs of names and values passed on to it.
+    env_options: pairs of names and values passed on to it; a mapping is made
+      pairs, in the order of the names.
     env_params: pairs of names and values of the environment's parameters that
-      are not the default ones.
+      are not the default ones, likewise.
     network: encoder, layers with a memory, and widths of the heads.
     normalize_observation: whether the network sees the numbers of observations
       less their mean, in standard deviations; see `normalization`. A replay
@@ -91,6 +91,10 @@ class Config:
   skip_nonfinite: bool = False
 
   def __post_init__(self):
+    for name in ("env_options", "env_params"):
+      object.__setattr__(self, name, _pairs(name, getattr(self, name)))
+    expected = "a networks.Config, such as networks.Config(nn.StackConfig())"
+    _validate.instance("network", self.network, networks.Config, expected)
     rates = "learning_rate", "ssm_learning_rate_factor"
     _validate.fields(
       self,
@@ -120,6 +124,22 @@ class Config:
   def num_updates(self) -> int:
     """Updates of the whole run."""
     return self.total_steps // self.steps_per_update
+
+
+def _pairs(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
+  """Pairs of names and values that can be hashed, of these or a mapping."""
+  pairs = sorted(value.items()) if isinstance(value, Mapping) else value
+  expected = "pairs such as (('k', 2),), of values that can be hashed"
+  if not isinstance(pairs, list | tuple) or not all(
+    isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+  ):
+    raise _validate.error(name, value, expected)
+  pairs = tuple(map(tuple, pairs))
+  try:
+    hash(pairs)
+  except TypeError as error:
+    raise _validate.error(name, value, expected) from error
+  return pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +188,7 @@ def player(
     as_images=config.network.encoder is not None,
     previous_action="zeros" if config.shows_action else "none",
   )
-  decided = env.action_space(env_params)
-  action_masks.check(env.observation_space(env_params), decided)
-  network = make(spec_of(decided))
+  network = make(spec_of(env.action_space(env_params)))
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)

@@ -1,17 +1,23 @@
-"""Spaces as tuples that JSON can hold, and elements that come from outside."""
+"""Spaces as tuples that JSON can hold, and checks of what is to be in them."""
 
 from collections.abc import Mapping
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import action_masks
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 _DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
+# Kinds of numbers that may stand for choices and bytes, and for all others:
+# bfloat16 is of the kind V.
+_INTEGERS, _NUMBERS = "iub", "iubfV"
 
 
 def describe(space: Any) -> tuple[Any, ...]:
@@ -84,19 +90,20 @@ def frozen(value: Any) -> Any:
 
 def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
   """Returns an element as arrays; raises a ValueError if it is none."""
+  space = spaces.convert(space)
   if isinstance(space, spaces.Dict):
     if not isinstance(value, Mapping) or set(value) != set(space.spaces):
-      got = (
-        sorted(value) if isinstance(value, Mapping) else type(value).__name__
-      )
+      got = sorted(value) if isinstance(value, Mapping) else _said(value)
       expected = f"a mapping with {sorted(space.spaces)}"
       raise _validate.error(name, got, expected)
   elif isinstance(space, spaces.Tuple) and not isinstance(
     space, spaces.MultiDiscrete
   ):
-    if not isinstance(value, list | tuple) or len(value) != space.num_spaces:
+    # An array has its rows for parts, as in `spaces.flatten`.
+    several = isinstance(value, list | tuple) or getattr(value, "shape", ())
+    if not several or len(value) != space.num_spaces:
       expected = f"a tuple of {space.num_spaces}"
-      raise _validate.error(name, type(value).__name__, expected)
+      raise _validate.error(name, _said(value), expected)
   else:
     return _leaf(name, space, value)
   return space.of(
@@ -105,17 +112,64 @@ def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
   )
 
 
+def check(env_id: str, env: protocol.Env, params: PyTree) -> None:
+  """Checks what an environment shows and pays against what it declares.
+
+  `reset` and `step` are traced, as they are for playing, and not run.
+
+  Args:
+    env_id: its id, for messages.
+    env: the environment.
+    params: its parameters.
+
+  Raises:
+    ValueError: an observation has other shapes, names or kinds of numbers than
+      its space; its mask is not of the actions; or a reward or the flag of an
+      end is no scalar.
+  """
+  space = env.observation_space(params)
+  action_masks.check(space, env.action_space(params))
+
+  def play(key):
+    action = spaces.zeros(env.action_space(params))
+    observation, state = env.reset(key, params)
+    element(f"observation of {env_id}", space, observation)
+    observation, _, reward, terminated, truncated, _ = env.step(
+      key, state, action, params
+    )
+    element(f"observation of {env_id} after a step", space, observation)
+    flags = {"terminated": terminated, "truncated": truncated}
+    for name, value in {"reward": reward, **flags}.items():
+      kinds = "b" if name in flags else _NUMBERS
+      value = jnp.asarray(value)
+      if value.shape or value.dtype.kind not in kinds:
+        expected = "a scalar bool" if name in flags else "a scalar"
+        raise _validate.error(f"{name} of {env_id}", _said(value), expected)
+
+  jax.eval_shape(play, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def _said(value):
+  """The shape and dtype of an array, the class of anything else."""
+  if hasattr(value, "shape") and hasattr(value, "dtype"):
+    return f"shape {value.shape} of {value.dtype}"
+  return type(value).__name__
+
+
 def _leaf(name, space, value):
   """An array of a space."""
   assert isinstance(space, spaces.Discrete | spaces.Box | spaces.MultiDiscrete)
-  traced = isinstance(value, jax.core.Tracer)
-  array = value if traced else np.asarray(value)
+  expected = f"shape {tuple(space.shape)} of {np.dtype(space.dtype)}"
+  if isinstance(value, Mapping):
+    raise _validate.error(name, sorted(value), expected)
+  leaves = jax.tree.leaves(value)
+  traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+  array = jnp.asarray(value) if traced else np.asarray(value)
   discrete = not isinstance(space, spaces.Box)
-  if array.shape != tuple(space.shape) or array.dtype.kind not in (
-    "iub" if discrete else "iubf"
-  ):
-    got = f"shape {array.shape} of {array.dtype}"
-    expected = f"shape {tuple(space.shape)} of {np.dtype(space.dtype)}"
+  integers = discrete or np.dtype(space.dtype).kind == "u"
+  kinds = _INTEGERS if integers else _NUMBERS
+  if array.shape != tuple(space.shape) or array.dtype.kind not in kinds:
+    got = _said(array)
     raise _validate.error(name, got, expected)
   if not traced:
     if not np.isfinite(array).all():

@@ -36,14 +36,27 @@ def make(
   except ValueError as error:
     if options:
       own = "a view's own options are shown, noise, delay and flicker"
-      raise ValueError(f"{error} ({own})") from error
+      said = str(error).rstrip(".")
+      raise ValueError(f"{said} ({own}).") from error
     raise
 
+  hiding = {
+    "shown": (wrappers.Shown, shown, None),
+    "noise": (wrappers.Noise, noise, 0),
+    "delay": (wrappers.Delay, delay, 0),
+    "flicker": (wrappers.Flicker, flicker, 0),
+  }
+
   def view(env):
-    if shown is not None:
-      env = wrappers.Shown(env, tuple(shown))
-    env = wrappers.Noise(env, noise) if noise else env
-    env = wrappers.Delay(env, delay) if delay else env
-    return wrappers.Flicker(env, flicker) if flicker else env
+    for option, (wrapper, value, nothing) in hiding.items():
+      if value == nothing:
+        continue
+      try:
+        env = wrapper(env, tuple(value) if option == "shown" else value)
+      except (TypeError, ValueError) as error:
+        # A wrapper has names of its own for what it is given.
+        said = str(error).partition(": ")[2] or f"got {value!r}: {error}"
+        raise ValueError(f"{option} of view/{name}: {said}") from error
+    return env
 
   return mixtures.wrap(env, view)

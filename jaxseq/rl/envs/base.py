@@ -8,6 +8,7 @@ from typing import ClassVar
 from flax import struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
@@ -230,6 +231,10 @@ class Environment(Jitted):
     drawn, reset_words = words[: self.step_words], words[self.step_words :]
     final, stepped, reward = self._advance(drawn, state, action, params)
     terminated = self.is_terminated(stepped, params)
+    dtype = jnp.result_type(terminated)
+    if dtype != np.dtype(bool):
+      name = f"is_terminated of {self.name}"
+      raise _validate.error(name, f"dtype {dtype}", "bool")
     truncated = self.is_truncated(stepped, params)
     done = terminated | truncated
     fresh = self.restart(reset_words, stepped, params)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 import difflib
 import functools
+import inspect
 from typing import Any
 
 from jaxseq import _registry
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import for_gymnax
@@ -117,6 +119,10 @@ LIBRARIES = _registry.Registry(
 )
 
 
+# Those among them that are none: what is behind their slash is no name there.
+_NO_LIBRARIES = ("outside", "view")
+
+
 def atari_id(game: str) -> str:
   """Returns the id of a game of Atari: "MsPacman-Atari" of "ms_pacman"."""
   return "".join(map(str.capitalize, game.split("_"))) + "-Atari"
@@ -207,7 +213,7 @@ def register_with_gymnax() -> None:
       gymnax.register(flat_id, functools.partial(_make_flat, env_id))
 
 
-def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
+def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
   """Makes an environment.
 
   Args:
@@ -224,19 +230,40 @@ def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
     ValueError: if the id or an option is unknown, or an option is out of
       range.
   """
+  # By position, so that an option of that name, which none has, is told of.
+  env_id = env_id or options.pop("env_id", "")
   library, slash, name = str(env_id).partition("/")
+  factory = None
   try:
     if env_id in ENVIRONMENTS:
+      factory = ENVIRONMENTS[env_id]
       env = _make(env_id, **options)
     elif slash:
+      if library not in LIBRARIES:
+        listed = [name for name in LIBRARIES if name not in _NO_LIBRARIES]
+        _validate.choice("env_id: library", library, listed)
       env = LIBRARIES[library](name, **options)
     else:
       return _make_of_gymnax(env_id, options)
   except TypeError as error:
-    raise ValueError(
-      f"options: {env_id} does not take {sorted(options)}: {error}"
-    ) from error
+    raise ValueError(_not_taken(env_id, factory, options, error)) from error
   return env, env.default_params
+
+
+def _not_taken(env_id, factory, options, error):
+  """The message for options that an environment could not be made with."""
+  listed = inspect.signature(factory).parameters if factory else {}
+  takes, unknown = set(listed), sorted(set(options) - set(listed))
+  is_open = any(
+    x.kind in (x.VAR_POSITIONAL, x.VAR_KEYWORD) for x in listed.values()
+  )
+  if not factory or is_open or not unknown:
+    return f"options: {env_id} does not take {sorted(options)}: {error}"
+  if "game" in takes and {"env", "env_id"} & {*unknown}:
+    takes = {"game"}
+  return (
+    f"options: {env_id} does not take {unknown}, but {sorted(takes) or 'none'}."
+  )
 
 
 def _make_for_gymnax(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
@@ -265,10 +292,18 @@ def _make_of_gymnax(env_id, options):
   if env_id not in gymnax.registered_envs:
     ids = list(dict.fromkeys([*names(), *gymnax.registered_envs]))
     close = difflib.get_close_matches(str(env_id), ids, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    if close:
+      raise ValueError(
+        f"env_id: got {env_id!r}, did you mean {close[0]}? envs.names() and"
+        " gymnax.registered_envs are all ids."
+      )
     listed = [name for name in ids if not name.endswith("-Atari")]
     raise ValueError(
-      f"env_id: got {env_id!r}, {hint}expected one of {', '.join(listed)} or a"
+      f"env_id: got {env_id!r}, expected one of {', '.join(listed)} or a"
       " game of Atari, such as Pong-Atari."
     )
-  return gymnax.make(env_id, **options)
+  try:
+    return gymnax.make(env_id, **options)
+  except TypeError as error:
+    factory = type(gymnax.make(env_id)[0])
+    raise ValueError(_not_taken(env_id, factory, options, error)) from error

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
@@ -97,3 +98,27 @@ def test_only_numbers_of_the_program_can_be_overridden():
     common.override(config, {"gamma": jnp.ones(2)})
   assert config.gamma == 0.9
   assert common.override(config, {"gamma": 0.5}).gamma == 0.5
+
+
+def test_a_mapping_of_options_is_pairs():
+  config = dataclasses.replace(
+    _CONFIGS[ppo], env_options={"limit": 3, "cut": 0.5}
+  )
+  pairs = ("cut", 0.5), ("limit", 3)
+  assert config == dataclasses.replace(config, env_options=pairs)
+  assert dataclasses.replace(config, env_options=list(pairs)) == config
+  assert hash(config) == hash(dataclasses.replace(config))
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"env_options": ("k", 2)}, "env_options: got .'k', 2., expected pairs"),
+    ({"env_params": {"k": [2]}}, "env_params: got .*, expected .* be hashed"),
+    ({"network": nn.StackConfig()}, "network: got .*, expected a networks.Con"),
+    ({"network": {"stack": {}}}, "network: got 'dict', expected a networks.Co"),
+  ],
+)
+def test_fields_of_other_types_get_one_sentence(fields, message):
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(_CONFIGS[ppo], **fields)

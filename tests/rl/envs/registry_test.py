@@ -45,21 +45,38 @@ def test_options_replace_those_of_the_id():
   assert params.max_steps_in_episode == 52
 
 
-@pytest.mark.parametrize("env_id", ["RepeatPreviusEasy", "", "Nothing", None])
+@pytest.mark.parametrize("env_id", ["", "Nothing", None])
 def test_an_unknown_id_is_refused(env_id):
   with pytest.raises(ValueError, match="env_id: got .*RepeatPreviousEasy, "):
     envs.make(env_id)
 
 
 def test_a_near_match_is_named():
-  with pytest.raises(ValueError, match="did you mean RepeatFirstEasy"):
+  message = r"did you mean RepeatFirstEasy\? envs.names\(\) .{,50}$"
+  with pytest.raises(ValueError, match=message):
     envs.make("repeatFirst-Easy")
 
 
-@pytest.mark.parametrize("env_id", ["RepeatFirstEasy", "CartPole-v1"])
-def test_an_unknown_option_is_refused(env_id):
-  with pytest.raises(ValueError, match=f"options: {env_id} .*'speed'"):
-    envs.make(env_id, speed=2)
+def test_an_unknown_library_is_refused():
+  with pytest.raises(ValueError, match="library: got 'braxx'.* mean brax") as e:
+    envs.make("braxx/ant")
+  assert "'view'" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  ("env_id", "option", "takes"),
+  [
+    ("RepeatFirstEasy", "speed", "'num_decks'"),
+    ("SimpleBandit-bsuite", "speed", "'num_actions'"),
+    ("CartPole-v1", "speed", "none"),
+    ("Trials", "env", "'game'"),
+    ("Trials", "env_id", "'game'"),
+  ],
+)
+def test_an_unknown_option_is_refused(env_id, option, takes):
+  message = f"options: {env_id} does not take .'{option}'., but .?{takes}.?\\.$"
+  with pytest.raises(ValueError, match=message):
+    envs.make(env_id, **{option: 2})
 
 
 @pytest.mark.parametrize(
