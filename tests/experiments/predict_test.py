@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxseq
+from jaxseq.models import predict_mode
 from jaxseq.training import errors
 from tests.experiments import programs
 
@@ -244,6 +245,23 @@ def predict(monkeypatch, files, workdir, data, output, *more):
 def read(path):
   with open(path, encoding="utf-8") as file:
     return list(csv.DictReader(file))
+
+
+def test_what_a_model_refuses_is_of_a_file(monkeypatch, tmp_path):
+  class Model:
+    @staticmethod
+    def examples(source):
+      return source
+
+    @staticmethod
+    def predict(source):
+      raise ValueError("points: got 1.7, expected less.")
+
+  monkeypatch.setattr(predict_mode, "model_of", lambda *_: Model)
+  flags = "--mode=predict", "--data=a.csv", f"--output={tmp_path / 'b.csv'}"
+  config = "configs/pointing/hull.py:tiny"
+  with pytest.raises(errors.UserError, match="a.csv: points: got 1.7"):
+    programs.call(monkeypatch, "pointing", config, tmp_path, *flags)
 
 
 @pytest.mark.slow
