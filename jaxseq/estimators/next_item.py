@@ -163,9 +163,9 @@ class NextItem(updating.Updated):
       ValueError: if a user or an item is not known.
     """
     stream = self._users()
-    _refuse_text("users", users)
     if users is None:
       users = tuple(self._histories.items)
+    _refuse_text("users", users)
     names = [item_rows.user("users", user) for user in users]
     allowed = self._allowed(items)
     if not names:
@@ -476,8 +476,8 @@ class NextItem(updating.Updated):
 
 
 def _refuse_text(name, value):
-  """Refuses a text that stands where a list is expected."""
-  if isinstance(value, str):
+  """Refuses a text, or a number, that stands where a list is expected."""
+  if isinstance(value, str) or not hasattr(value, "__iter__"):
     raise _validate.error(name, value, f"a list, such as [{value!r}]")
 
 

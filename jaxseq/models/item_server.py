@@ -4,7 +4,8 @@ r"""A server that recommends, and follows what users take, by HTTP.
     curl localhost:8000/v1/events -d '{"user": "anna", "item": "Heat"}'
     curl localhost:8000/v1/recommend -d '{"user": "anna", "k": 5}'
 
-    POST /v1/events     one more item of a user, by the columns of the training
+    POST /v1/events     one more item of a user, by the columns of the training;
+                        without gaps the time may be missing, or null
     POST /v1/recommend  "user", and perhaps "k", "items" that may be
                         recommended, and "repeats"
     GET  /health        whether the server runs
@@ -79,7 +80,9 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
   def take(fields):
     for name in columns:
       _require(fields, name)
-    # A time is read, too, where it is not needed.
+    # A time is read, too, where it is not needed; null says that there is none.
+    if prepared.time not in columns and fields.get(prepared.time) is None:
+      fields = {k: x for k, x in fields.items() if k != prepared.time}
     names = {*columns, prepared.time} & fields.keys()
     for name in names:
       if not isinstance(fields[name], str | int | float):

@@ -208,6 +208,7 @@ def test_texts_for_lists_and_empty_histories_are_named(model):
       lambda: model.recommend_for(["i3"]),
       r"histories\[0\]: got 'i3', expected",
     ),
+    (lambda: model.recommend_for([3]), r"histories\[0\]: got 3, expected a li"),
     (lambda: model.recommend_for([["i3"], []]), r"histories\[1\]: .*at least"),
     (
       lambda: model.recommend_for([]),

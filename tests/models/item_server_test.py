@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments import serve
 from jaxseq.models import item_server
 from tests.models import cases
 
@@ -14,7 +15,7 @@ def test_lists_are_those_of_the_whole_history():
   model = cases.case("recommendation").model
   client = testclient.TestClient(item_server.make_app(model))
   for user, item in (("a", "3"), ("b", "7"), ("a", "5")):
-    event = {"user": user, "item": item}
+    event = {"user": user, "item": item, "time": None}
     assert client.post("/v1/events", json=event).json() == {"user": user}
   for user, history in (("a", ["3", "5"]), ("b", ["7"])):
     found = client.post("/v1/recommend", json={"user": user}).json()
@@ -29,12 +30,14 @@ def test_lists_are_those_of_the_whole_history():
   again = client.post("/v1/recommend", json={**some, "repeats": True}).json()
   assert set(again["items"]) == {"1", "3", "9"}
   assert client.get("/health").json() == {"status": "ok"}
-  assert client.get("/").json()["routes"] == [
-    "GET /",
-    "POST /v1/events",
-    "POST /v1/recommend",
-    "GET /health",
+  routes = ["POST /v1/events", "POST /v1/recommend", "GET /health"]
+  assert client.get("/").json()["routes"] == ["GET /", *routes]
+  # The help of the program says so of each kind of model.
+  told = serve.__doc__.partition("\n    recommendation ")[2].partition("\n\n")[
+    0
   ]
+  assert all(route in told for route in routes)
+  assert "metrics" not in told
   _refusals(client)
 
 
