@@ -7,7 +7,7 @@
 `futures`: T-mAP and OTD of networks, by expected counts of sampled futures,
 beside what needs no training and the expected counts of the process itself.
 `stream`: one long stream whose process changes, in windows, with states carried
-from one to the next and without. `tasks`: three processes one after the other,
+from one to the next and without. `tasks`: five processes one after the other,
 twice; what is left of the first when the last has been learnt. Each prints a
 line for every arm, mean and range over seeds.
 """
@@ -251,7 +251,7 @@ def stream(seeds=2, updates=1000, window=10.0):
     show(f"{mixer}, states carried", np.array(carried)[:, None])
 
 
-def tasks(seeds=2, updates=120, sequences=300, horizon=25.0):
+def tasks(seeds=2, updates=120, sequences=300, horizon=25.0, arms=""):
   """Five processes, twice; nats per event above the truth after the last.
 
   The numbers are the mean over tasks, the newest task, and the first.
@@ -293,14 +293,16 @@ def tasks(seeds=2, updates=120, sequences=300, horizon=25.0):
   small = {"width": 16, "batch_size": 16, "rate": 5e-3}
   plain = arm(head="attnhp", head_options=attnhp, **small)
   prompted = arm(head="attnhp", head_options=with_prompts, **small)
-  arms = {
+  trainings = {
     "AttNHP, one after the other": (plain, "fine-tune"),
     "AttNHP with prompts": (prompted, "fine-tune"),
     "AttNHP, replay": (plain, "replay"),
     "AttNHP, joint": (plain, "joint"),
     "gru, joint": (arm(batch_size=16), "joint"),
   }
-  for name, (config, kind) in arms.items():
+  for name, (config, kind) in trainings.items():
+    if arms not in name:
+      continue
     problem = events.Problem(config, sets[0])
     optimizer = base.make_optimizer(config, updates)
 
@@ -341,6 +343,8 @@ if __name__ == "__main__":
   parser.add_argument("what", choices=("futures", "stream", "tasks"))
   parser.add_argument("--seeds", type=int, default=2)
   parser.add_argument("--updates", type=int, default=None)
+  parser.add_argument("--arms", help="of `tasks`: those with this in the name")
   flags = parser.parse_args()
-  options = {} if flags.updates is None else {"updates": flags.updates}
+  asked = {"updates": flags.updates, "arms": flags.arms}
+  options = {name: value for name, value in asked.items() if value is not None}
   globals()[flags.what](seeds=flags.seeds, **options)
