@@ -345,6 +345,8 @@ if __name__ == "__main__":
   parser.add_argument("--updates", type=int, default=None)
   parser.add_argument("--arms", help="of `tasks`: those with this in the name")
   flags = parser.parse_args()
+  if flags.arms and flags.what != "tasks":
+    parser.error(f"--arms: got {flags.arms!r}, expected it with tasks alone.")
   asked = {"updates": flags.updates, "arms": flags.arms}
   options = {name: value for name, value in asked.items() if value is not None}
   globals()[flags.what](seeds=flags.seeds, **options)
