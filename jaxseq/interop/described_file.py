@@ -126,7 +126,7 @@ def load(
       if {*other.fields} <= {*described}:
         reader = other.writer.replace("save", "load")
         said = f"is a {other.name} and no {kind.name}: open it by {reader}"
-        raise ValueError(f"{path} {said} or jaxseq.load.")
+        raise ValueError(f"{path} {said}.")
   name = "model" if kind is None else kind.name
   try:
     match = kind or _kind_of(described)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 from tests.rl import toy
+
+_MODELS = pathlib.Path(__file__).parents[1] / "golden" / "models"
 
 toy.register(PaidAgain=toy.Paid)
 
@@ -108,6 +111,10 @@ def test_what_is_no_policy_gets_one_sentence(tmp_path):
     models.load(path)
   with pytest.raises(ValueError, match="is a policy and no player: open it by"):
     conditioned_players.load(path)
+  with pytest.raises(
+    ValueError, match="a model and no policy: open it by jaxs"
+  ):
+    policies.load(_MODELS / "classes.safetensors")
 
 
 _STACK = nn.StackConfig("gru", d_model=8, num_layers=1)

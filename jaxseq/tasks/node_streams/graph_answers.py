@@ -26,7 +26,7 @@ from jaxseq.tasks.node_streams import node_memory
 
 TOP = 10
 # Entries of a model's variables that are none of the network.
-_OF_PAST = ("memory", "past")
+_OF_PAST = ("memory", "past", "destinations")
 
 
 def events_of(
@@ -109,7 +109,8 @@ def remembered(
 
   Returns:
     The variables, "memory" and, where neighbors are read, "past": the last
-    events of each node.
+    events of each node. Where some nodes between the first and the last
+    destination are none, there is "destinations" (n,) bool, which of them are.
   """
   sets = [x for x in (splits.train, splits.valid, splits.test) if x is not None]
   memory, earlier = network.memory(), np.zeros(0)
@@ -136,6 +137,10 @@ def remembered(
   whole = {**variables, "memory": _flat(memory)}
   if graph is not None:
     whole["past"] = _last_events(nodes, time, features, network)
+  every = np.arange(network.first, network.last + 1)
+  ends = np.isin(every, nodes[:, 1])
+  if not ends.all():
+    whole["destinations"] = ends
   return whole
 
 
@@ -198,6 +203,7 @@ def _columns(model, examples, arrays):
   happened = arrays.pop("happened")
   k = arrays["score"].shape[1]
   shown = np.ones((len(nodes), k + 1), bool)
+  shown[:, :k] = ~np.isneginf(arrays["score"])
   shown[:, k] = place > k
   columns = outputs.rows(examples.ids, shown, "rank")
   ranks = np.tile(np.arange(1, k + 2), (len(nodes), 1))
@@ -237,7 +243,15 @@ def _follow(network, variables, memory, graph, batches, scored):
 
 
 def _scores(network, variables, memory, events, graph):
-  """Scores (n, destinations) of all of them."""
+  """Scores (n, nodes) of all destinations; -inf of nodes that are none."""
+  scores = _unmasked(network, variables, memory, events, graph)
+  if "destinations" not in variables:
+    return scores
+  return jnp.where(variables["destinations"], scores, -jnp.inf)
+
+
+def _unmasked(network, variables, memory, events, graph):
+  """Scores (n, nodes) from the first to the last destination."""
   options = network.options
 
   def scored(events, candidates):
@@ -283,6 +297,7 @@ def _happened(network, scores, events):
   goal = (events.destination - network.first)[:, None]
   inside = (goal >= 0) & (goal < len(index)) & (events.destination > 0)[:, None]
   score = jnp.take_along_axis(scores, jnp.where(inside, goal, 0), axis=1)
+  inside &= ~jnp.isneginf(score)
   ahead = (scores > score) | ((scores == score) & (index < goal))
   place = jnp.where(inside[:, 0], 1 + ahead.sum(axis=1), 0)
   return {"place": place.astype(jnp.int32), "happened": score[:, 0]}

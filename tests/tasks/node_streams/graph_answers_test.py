@@ -145,6 +145,31 @@ def test_a_file_of_later_events_is_ranked_as_in_evaluation(
 
 
 @pytest.mark.slow
+def test_nodes_that_were_no_destination_are_not_ranked(tmp_path):
+  _, variables, model = case(run="exact", **VECTORS)
+  seen = splits(30, (TRAINED, 4, 4))
+  # What went to "c" goes to "d".
+  parts = [one._replace(inputs=one.inputs.copy()) for one in seen[:3]]
+  for one in parts:
+    one.inputs[one.inputs[:, 1] == 3, 1] = 4
+  splits_without = data.Splits(*parts, seen.info)
+  made = models.make("temporal_graph", model.network, variables, splits_without)
+  assert made.variables["destinations"].tolist() == [
+    name != "c" for name in "abcdef"
+  ]
+  jaxseq.save(
+    tmp_path / "m", dataclasses.replace(made, preparation=model.preparation)
+  )
+  found = jaxseq.load(tmp_path / "m").predict(later(tmp_path / "later.csv"))
+  assert set(found["destination"]) == set("abdef")
+  nodes, _, _ = table()
+  place = found.arrays["place"]
+  np.testing.assert_array_equal(place == 0, nodes[30:, 1] == 2)
+  assert found["rank"].tolist() == [1, 2, 3, 4, 5] * 10
+  assert found["happened"].sum() == (place > 0).sum()
+
+
+@pytest.mark.slow
 def test_questions_leave_no_trace_and_newcomers_are_read(tmp_path):
   _, _, model = case(run="exact", **VECTORS)
 
