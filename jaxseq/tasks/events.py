@@ -135,7 +135,8 @@ def _adapted(line, splits):
 def _more(config, arm, source):
   """Returns what measures how sure results are, where the process is known."""
   del config
-  if not event_likelihood.baselines(source):
+  # Examples in memory come without what they were made of.
+  if source is None or not event_likelihood.baselines(source):
     return lambda *unused: {}
   network = make_network(arm, event_sequences.statistics(source))
   events = event_sequences.sequences(source.test)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxseq import estimators
+from jaxseq.training.comparison import supervised_arms
 
 
 @pytest.mark.slow
@@ -22,6 +23,14 @@ def test_events_come_at_their_rate():
   assert abs(found["gap_expected"][coming][0] - 2) < 0.5
   assert found["mark"][coming][0] == "b"
   assert model.score(times, marks) > -1
+
+
+def test_events_in_memory_have_an_arm():
+  """It measures nothing more, as the process is not known."""
+  model = estimators.EventModel(d_model=2, components=1)
+  material = model._material(model._read([[1.0, 2.0]], reset=True), 0)
+  config = supervised_arms.Supervised(arms={"model": {}})
+  assert model._arm(material, config).more(None, None, None) == {}
 
 
 @pytest.mark.parametrize(

@@ -171,15 +171,18 @@ def test_with_gaps_a_time_is_checked_and_nothing_changes():
       model.recommend_for([[1, 2]], times=times)
 
 
-def test_dates_may_be_texts_everywhere():
+def test_dates_of_rows_may_be_texts():
   words = np.datetime_as_string(DATES.to_numpy(), "D")
-  dated, worded = fitted(86400.0), fitted(86400.0)
-  model = estimators.NextItem(**dated.get_params())
   for times in (words, words.astype(object), words.tolist()):
-    rows = model._read((USER, ITEM, times), reset=True)
+    rows = estimators.NextItem()._read((USER, ITEM, times), reset=True)
     np.testing.assert_array_equal(
       np.concatenate(rows.times), DATES.to_numpy("datetime64[us]")
     )
+
+
+@pytest.mark.slow
+def test_dates_of_later_items_may_be_texts():
+  dated, worded = fitted(86400.0), fitted(86400.0)
   dated.update(0, 4, pd.Timestamp("2024-01-09"))
   worded.update(0, 4, "2024-01-09")
   assert state(dated) == state(worded)
