@@ -59,7 +59,7 @@ def test_ranks_are_those_of_the_protocol(golden):
   # The last destination can be drawn, which the released sampler leaves out.
   assert known["max_negative_drawn"] == known["last_dst"] - 1
   own = np.full((500, 1), 4)
-  drawn = event_graphs.draw(np.random.default_rng(0), own, 3, 6, 4)
+  drawn = event_graphs.draw(np.random.default_rng(0), own, np.arange(3, 7), 4)
   assert set(np.unique(drawn)) == {3, 5, 6}
 
 
