@@ -21,7 +21,10 @@ _ESTIMATORS = [
 
 
 def _expected_failures(estimator):
-  """Checks of equality to 1e-7: float32 sums depend on the batch's size."""
+  """Checks of equality to 1e-7: float32 sums depend on the batch's size.
+
+  On some processors the sums happen to be equal.
+  """
   if not isinstance(estimator, estimators.SequenceRegressor):
     return {}
   reason = "numbers in float32 are rounded to 1e-7 of their size, and more"
@@ -32,7 +35,9 @@ def _expected_failures(estimator):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @estimator_checks.parametrize_with_checks(
-  _ESTIMATORS, expected_failed_checks=_expected_failures
+  _ESTIMATORS,
+  expected_failed_checks=_expected_failures,
+  xfail_strict=False,
 )
 def test_scikit_learn(estimator, check):
   check(estimator)

@@ -227,8 +227,9 @@ def test_a_policy_acts_where_its_environment_is_unknown(tmp_path, monkeypatch):
     policy.act(good, None)
   with pytest.raises(ValueError, match="policy: got .*, expected a policy"):
     policies.export_step(path, tmp_path / "step.bin")
+  plain = dataclasses.replace(_CONFIG, normalize_observation=False)
   with pytest.raises(ValueError, match="variables: got .'params'., expected"):
-    evaluate.evaluate(config, {"params": {}}, jax.random.key(0))
+    evaluate.evaluate(plain, {"params": {}}, jax.random.key(0))
 
 
 def _paths():
