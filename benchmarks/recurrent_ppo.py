@@ -24,11 +24,27 @@ Each seed trains all sides in turn, the peer in a process of its own with one
 thread. A line is a part of the training: the mean return of the episodes that
 ended in it, and of 32 new ones with the best action after it. Steps per second
 of user time are those of the whole training, without evaluations and
-compilation. purejaxrl's recurrent PPO is in no package index and not run here:
-`benchmarks.ppo` has that loop, as its successor with S5 wrote it.
+compilation.
+
+purejaxrl's recurrent PPO is a file of a repository, written for jax 0.4:
+
+  git clone https://github.com/luchris429/purejaxrl /tmp/purejaxrl
+  python3.11 -m venv /tmp/jax04
+  /tmp/jax04/bin/python -m pip install jax==0.4.20 jaxlib==0.4.20 \
+    flax==0.6.11 distrax==0.1.5 gymnax==0.0.6 'optax<0.1.9' 'chex<0.1.86' \
+    tensorflow-probability==0.22.1 'orbax-checkpoint<0.5' 'numpy<1.27' \
+    'scipy<1.12' setuptools
+  taskset -c 1 python -m benchmarks.recurrent_ppo --purejaxrl=/tmp/purejaxrl \
+    --purejaxrl_python=/tmp/jax04/bin/python
+
+Its network is its own: a dense layer of 128, a GRU of 128 and heads of 128;
+its values are clipped, and a time limit counts as an end. A third one of ours
+has these sizes, and clips them too. It trains from the
+first step to the last in one program, so that it has one line, of the end.
 """
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -46,6 +62,7 @@ SETTINGS = {
 _SHARED_LSTM = {"lstm_hidden_size": WIDTH, "shared_lstm": True}
 _SHARED_LSTM["enable_critic_lstm"] = False
 OURS, SHOWN, PEER = "jaxseq", "jaxseq, action shown", "sb3-contrib"
+PUREJAXRL, WIDE = "purejaxrl", "jaxseq, sizes of purejaxrl"
 
 
 def _user() -> float:
@@ -53,7 +70,7 @@ def _user() -> float:
   return os.times().user
 
 
-def compile_ours(settings, steps, points, shows_action):
+def compile_ours(settings, steps, points, shows_action=False, wide=False):
   """Returns what trains our PPO with a seed, and the seconds to compile it.
 
   That returns of each part of the training user seconds and the two returns.
@@ -66,18 +83,26 @@ def compile_ours(settings, steps, points, shows_action):
   from jaxseq.rl.agents import ppo
 
   stack = nn.StackConfig(
-    "lstm", d_model=WIDTH, num_layers=1, activation="none", residual=False
+    "gru" if wide else "lstm",
+    d_model=2 * WIDTH if wide else WIDTH,
+    num_layers=1,
+    activation="none",
+    residual=False,
   )
+  network = networks.Config(stack, encoder_widths=(), head_widths=(WIDTH,))
+  if wide:
+    widths = {"encoder_widths": (2 * WIDTH,), "head_widths": (2 * WIDTH,)}
+    network = networks.Config(stack, **widths)
   config = ppo.Config(
     env_id="view/CartPole-v1",
     env_options=(("shown", (0, 2)),),
-    network=networks.Config(stack, encoder_widths=(), head_widths=(WIDTH,)),
+    network=network,
     shows_action=shows_action,
     total_steps=steps,
     learning_rate=RATE,
     learning_rate_schedule="linear",
     value_coef=VALUE_COEF,
-    clip_value=False,
+    clip_value=wide,
     **dict(zip(_NAMES, SETTINGS[settings])),
   )
   updates, start = config.num_updates // points, _user()
@@ -171,26 +196,120 @@ def train_peer(settings, steps, points, seed):
   return rows
 
 
+def train_purejaxrl(folder, settings, steps, points, seed):
+  """Returns such rows of purejaxrl, nothing but the last of which is known."""
+  sys.path.insert(0, os.path.join(folder, "purejaxrl"))
+  import gymnax
+  from gymnax.environments import spaces
+  import jax
+  import jax.numpy as jnp
+
+  # Its wrappers of Brax are not used here.
+  sys.modules.setdefault("brax", type(sys)("brax")).envs = None
+  import ppo_rnn
+
+  class Positions:
+    def __init__(self, env):
+      self.env = env
+
+    def __getattr__(self, name):
+      return getattr(self.env, name)
+
+    def observation_space(self, params):
+      return spaces.Box(-np.inf, np.inf, (2,))
+
+    def reset(self, key, params=None):
+      observation, state = self.env.reset(key, params)
+      return observation[jnp.array([0, 2])], state
+
+    def step(self, key, state, action, params=None):
+      observation, *rest = self.env.step(key, state, action, params)
+      return observation[jnp.array([0, 2])], *rest
+
+  env, params = gymnax.make("CartPole-v1")
+  env = Positions(env)
+  ppo_rnn.gymnax = type(sys)("hidden")
+  ppo_rnn.gymnax.make = lambda name: (env, params)
+  names = "NUM_ENVS NUM_STEPS UPDATE_EPOCHS NUM_MINIBATCHES GAMMA GAE_LAMBDA"
+  config = {
+    "ENV_NAME": "CartPole-v1",
+    "LR": RATE,
+    "TOTAL_TIMESTEPS": steps,
+    "CLIP_EPS": 0.2,
+    "VF_COEF": VALUE_COEF,
+    "MAX_GRAD_NORM": 0.5,
+    "ANNEAL_LR": True,
+    **dict(zip((*names.split(), "ENT_COEF"), SETTINGS[settings])),
+  }
+  train = jax.jit(ppo_rnn.make_train(config))
+  train = train.lower(jax.random.PRNGKey(0)).compile()
+  begun = _user()
+  out = jax.block_until_ready(train(jax.random.PRNGKey(seed)))
+  spent = _user() - begun
+  network = ppo_rnn.ActorCriticRNN(2, config=config)
+  learned = out["runner_state"][0].params
+
+  def step(carry, key):
+    state, seen, memory, total, over = carry
+    inputs = seen[None], jnp.zeros((1, EPISODES))
+    memory, choice, _ = network.apply(learned, memory, inputs)
+    keys = jax.random.split(key, EPISODES)
+    seen, state, reward, done, _ = jax.vmap(env.step, (0, 0, 0, None))(
+      keys, state, choice.logits[0].argmax(axis=-1), params
+    )
+    total += jnp.where(over, 0, reward)
+    return (state, seen, memory, total, over | done), None
+
+  key, key_play = jax.random.split(jax.random.PRNGKey(1000 + seed))
+  keys = jax.random.split(key, EPISODES)
+  seen, state = jax.vmap(env.reset, (0, None))(keys, params)
+  memory = ppo_rnn.ScannedRNN.initialize_carry(EPISODES, 128)
+  start = state, seen, memory, jnp.zeros(EPISODES), jnp.zeros(EPISODES, bool)
+  keys = jax.random.split(key_play, 500)
+  played = jax.jit(lambda x: jax.lax.scan(step, x, keys)[0][3])(start)
+  last = {
+    name: np.asarray(value)[-len(value) // points :]
+    for name, value in out["metric"].items()
+  }
+  ended = last["returned_episode"]
+  training = last["returned_episode_returns"][ended].mean()
+  return [[spent, float(training), float(played.mean())]]
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--peer_python", help="interpreter of the peer")
+  parser.add_argument("--purejaxrl", help="folder of its repository")
+  parser.add_argument("--purejaxrl_python", help="its interpreter, of jax 0.4")
   parser.add_argument("--settings", choices=list(SETTINGS), default="rollouts")
   parser.add_argument("--steps", type=int, default=65_536)
   parser.add_argument("--points", type=int, default=4, help="parts of them")
   parser.add_argument("--seeds", type=int, default=5)
   parser.add_argument("--serve", type=int, help="be the peer, with this seed")
+  parser.add_argument("--serve_purejaxrl", type=int, help="be that one")
   flags = parser.parse_args()
   same = flags.settings, flags.steps, flags.points
   if flags.serve is not None:
     print(json.dumps(train_peer(*same, flags.serve)))
     return
+  if flags.serve_purejaxrl is not None:
+    seed = flags.serve_purejaxrl
+    print(json.dumps(train_purejaxrl(flags.purejaxrl, *same, seed)))
+    return
 
-  def peer(seed):
-    command = [flags.peer_python, __file__, *sys.argv[1:], f"--serve={seed}"]
+  def served(python, option, seed):
+    command = [python, __file__, *sys.argv[1:], f"--{option}={seed}"]
     return json.loads(subprocess.check_output(command).splitlines()[-1])
 
   runs = {name: compile_ours(*same, name == SHOWN) for name in (OURS, SHOWN)}
-  runs |= {PEER: (peer, 0.0)} if flags.peer_python else {}
+  if flags.purejaxrl:
+    runs[WIDE] = compile_ours(*same, wide=True)
+  for name, python, option in (
+    (PEER, flags.peer_python, "serve"),
+    (PUREJAXRL, flags.purejaxrl_python, "serve_purejaxrl"),
+  ):
+    if python:
+      runs[name] = functools.partial(served, python, option), 0.0
   rows = {name: [] for name in runs}
   for seed in range(flags.seeds):
     for name, (run, _) in runs.items():
@@ -203,12 +322,17 @@ def main():
     seconds, *returns = np.moveaxis(np.asarray(rows[name]), 2, 0)
     rate = _spread(flags.steps / seconds.sum(axis=1), 0)
     print(f"{name}: {rate} steps per CPU second; compiled in {compiling:.0f} s")
-    for part in range(flags.points):
+    parts = seconds.shape[1]
+    for part in range(parts):
       training, played = (_spread(values[:, part], 1) for values in returns)
-      count = (part + 1) * flags.steps // flags.points
+      count = (part + 1) * flags.steps // parts
       print(f"{count:>9,} steps: {training} in training, {played} after it")
-  if not flags.peer_python:
-    print(f"{PEER} was not run: --peer_python names its interpreter.")
+  for name, python in (
+    (PEER, flags.peer_python),
+    (PUREJAXRL, flags.purejaxrl_python),
+  ):
+    if not python:
+      print(f"{name} was not run: an option names its interpreter, see --help.")
 
 
 def _spread(values, digits):
