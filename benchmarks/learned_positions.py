@@ -3,9 +3,10 @@
   python -m benchmarks.learned_positions
   python -m benchmarks.learned_positions --sampling=balanced
 
-The network of `configs/synthetic/recursion.py` with a learned vector for every
-place instead of rotary positions, as in arXiv:2401.12947: exact match by the
-depth of the recursion, on numbers of 2 to 12 constructors and on longer ones.
+The layers of `configs/synthetic/recursion.py` with a learned vector for every
+place instead of rotary positions, as in arXiv:2401.12947, and a read-out that
+is tied to the embedding: exact match by the depth of the recursion, on numbers
+of 2 to 12 constructors and on longer ones.
 """
 
 import argparse

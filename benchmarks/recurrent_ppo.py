@@ -38,9 +38,9 @@ purejaxrl's recurrent PPO is a file of a repository, written for jax 0.4:
     --purejaxrl_python=/tmp/jax04/bin/python
 
 Its network is its own: a dense layer of 128, a GRU of 128 and heads of 128;
-its values are clipped, and a time limit counts as an end. A third one of ours
-has these sizes, and clips them too. It trains from the
-first step to the last in one program, so that it has one line, of the end.
+its values are clipped, and a time limit counts as an end. It trains from the
+first step to the last in one program, and so has one line, of the end. A third
+one of ours has these sizes, and clips values, too.
 """
 
 import argparse
@@ -197,7 +197,7 @@ def train_peer(settings, steps, points, seed):
 
 
 def train_purejaxrl(folder, settings, steps, points, seed):
-  """Returns such rows of purejaxrl, nothing but the last of which is known."""
+  """Returns one row of purejaxrl: of all steps, and the returns at the end."""
   sys.path.insert(0, os.path.join(folder, "purejaxrl"))
   import gymnax
   from gymnax.environments import spaces
@@ -288,6 +288,8 @@ def main():
   parser.add_argument("--serve", type=int, help="be the peer, with this seed")
   parser.add_argument("--serve_purejaxrl", type=int, help="be that one")
   flags = parser.parse_args()
+  if bool(flags.purejaxrl) != bool(flags.purejaxrl_python):
+    parser.error("--purejaxrl and --purejaxrl_python: expected both, or none.")
   same = flags.settings, flags.steps, flags.points
   if flags.serve is not None:
     print(json.dumps(train_peer(*same, flags.serve)))

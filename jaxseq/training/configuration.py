@@ -9,12 +9,9 @@ dataclass, and gives an object that is hashable and so can be static under
 
 import ast
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import difflib
 import functools
 import importlib.util
 import pathlib
@@ -29,6 +26,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from jaxseq.training import _field_names
 from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -96,7 +94,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   """
   if not dataclasses.is_dataclass(cls):
     raise TypeError(f"cls must be a dataclass, got {cls!r}")
-  return _convert_dataclass(cls, _shallow(config), name, None)
+  return _convert_dataclass(cls, _field_names.shallow(config), name, None)
 
 
 def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
@@ -127,7 +125,7 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
     raise errors.UserError(
       f"--config: {path}: {errors.one_sentence(error)}"
     ) from error
-  fields = _thawed(_shallow(config))
+  fields = _thawed(_field_names.shallow(config))
   for override in overrides:
     _set(cls, fields, *override.split("=", 1))
   return from_config_dict(cls, fields)
@@ -163,26 +161,19 @@ def updated(config: T, **changes: Any) -> T:
   Raises:
     UserError: see `from_config_dict`.
   """
-  fields, hints = _shallow(config), _hints(type(config))
+  fields, hints = _field_names.shallow(config), _hints(type(config))
   for name, value in changes.items():
     old = fields.get(name)
     partly = hints.get(name) == Fields or dataclasses.is_dataclass(old)
     if partly and isinstance(value, Mapping):
-      value = merged(_shallow(old), value)
+      value = merged(_field_names.shallow(old), value)
     fields[name] = value
   return from_config_dict(type(config), fields)
 
 
-def _shallow(config: Any) -> Any:
-  """Returns a dataclass, or a ConfigDict of ml_collections, as a dictionary."""
-  if dataclasses.is_dataclass(config):
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-  return config.to_dict() if hasattr(config, "to_dict") else config
-
-
 def _thawed(value: Any) -> Any:
   """Returns mappings, dataclasses and tuples so that they can be changed."""
-  value = _shallow(value)
+  value = _field_names.shallow(value)
   if isinstance(value, (list, tuple)):
     return [_thawed(item) for item in value]
   if not isinstance(value, Mapping):
@@ -258,7 +249,9 @@ def to_json(value: Any) -> Any:
   """
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     out = {"_type": _type_name(type(value))}
-    return out | {k: to_json(item) for k, item in _shallow(value).items()}
+    return out | {
+      k: to_json(item) for k, item in _field_names.shallow(value).items()
+    }
   if isinstance(value, Mapping):
     return {str(k): to_json(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
@@ -300,7 +293,7 @@ def at_defaults(config: Any, path: str = "") -> set[str]:
   if isinstance(config, Mapping):
     items = {str(key): value for key, value in config.items()}
   elif dataclasses.is_dataclass(config) and not isinstance(config, type):
-    items = _shallow(config)
+    items = _field_names.shallow(config)
   else:
     return names
   for key, value in items.items():
@@ -313,33 +306,6 @@ def at_defaults(config: Any, path: str = "") -> set[str]:
       if to_json(items[field.name]) == to_json(default):
         names.add(path + field.name)
   return names
-
-
-def _unknown_field(
-  name: str, field: str, known: Iterable[str], value: Mapping[str, Any]
-) -> str:
-  known = sorted(known)
-  # A field of fields has its whole path; arms share what stands beside them.
-  shared = {key: inner for key, inner in value.items() if key != "arms"}
-  places: dict[str, list[str]] = {}
-  for path in _inside(shared):
-    places.setdefault(path.rpartition(".")[2], []).append(path)
-  places |= {key: [key] for key in known}
-  close = difflib.get_close_matches(field, places, n=1)
-  meant = " or ".join(map(repr, places[close[0]])) if close else ""
-  hint = f" (did you mean {meant}?)" if close else ""
-  if name == "config" and not close:
-    hint = " (does the file belong to another experiment?)"
-  listed = ", ".join(known) or "none"
-  return f"{name} has no field {field!r}{hint}; its fields are: {listed}"
-
-
-def _inside(fields: Mapping[str, Any]) -> Iterator[str]:
-  """Yields dotted paths of what fields hold, but not the fields themselves."""
-  for key, value in fields.items():
-    value = _shallow(value)
-    if isinstance(value, Mapping):
-      yield from (f"{key}.{name}" for name in (*value, *_inside(value)))
 
 
 def _type_name(cls: type) -> str:
@@ -436,9 +402,8 @@ def _convert_dataclass(cls, value, path, default):
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
   for key in value:
     if key not in fields:
-      raise FieldError(
-        _unknown_field(path, key, fields, value), f"{path}.{key}"
-      )
+      text = _field_names.unknown(path, key, fields, value)
+      raise FieldError(text, f"{path}.{key}")
   kwargs = {}
   for name, field in fields.items():
     hint, before = _hints(cls)[name], field.default
