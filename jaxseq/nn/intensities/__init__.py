@@ -26,7 +26,6 @@ if TYPE_CHECKING:
   from jaxseq.nn.intensities import attnhp as attnhp
   from jaxseq.nn.intensities import decays as decays
   from jaxseq.nn.intensities import nhp as nhp
-  from jaxseq.nn.intensities import published_prompts as published_prompts
   from jaxseq.nn.intensities import s2p2 as s2p2
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq import recurrence
@@ -211,17 +212,7 @@ def apply(
   return states, last
 
 
-def step(
-  config: Config,
-  params: decays.Params,
-  mark: Array,
-  gap: Array,
-  state: State,
-  reset: Array | None = None,
-) -> State:
-  """Takes one event (*batch,); `apply` without the axis of time."""
-  reset = None if reset is None else reset[..., None]
-  return apply(config, params, mark[..., None], gap[..., None], state, reset)[1]
+step = decays.step_by(apply)
 
 
 def intensity(
@@ -236,24 +227,19 @@ def intensity(
       index = head * config.num_layers + layer
       x = jnp.concatenate([q, z], axis=-1)
       ask, key, value = (_map(params, name, index, x) for name in "qkv")
-      own = (ask * key).sum(axis=-1, keepdims=True)
       others = jnp.einsum("...gd,...md->...gm", ask, state.keys[..., index, :])
       others = jnp.where(state.seen[..., None, :], others, -jnp.inf)
-      blocks = [others, own]
+      blocks = [others, (ask * key).sum(axis=-1, keepdims=True)]
       if config.prompts:
         rows = state.prompts.keys[..., index, :]
         blocks.append(jnp.einsum("...gd,...pd->...gp", ask, rows))
-      scores = jnp.concatenate(blocks, axis=-1)
-      weight = jax.nn.softmax(scores / math.sqrt(config.d_model))
-      size = others.shape[-1]
-      answer = jnp.einsum(
-        "...gm,...md->...gd", weight[..., :size], state.values[..., index, :]
+      weight, own, *share = _weights(config, blocks)
+      answer = own * value + jnp.einsum(
+        "...gm,...md->...gd", weight, state.values[..., index, :]
       )
-      answer += weight[..., size : size + 1] * value
       if config.prompts:
         rows = state.prompts.values[..., index, :]
-        share = weight[..., size + 1 :]
-        answer += jnp.einsum("...gp,...pd->...gd", share, rows)
+        answer += jnp.einsum("...gp,...pd->...gd", *share, rows)
       q = q + jnp.tanh(answer)
       if config.layer_norm:
         q = decays.norm(params["norm"], q)
@@ -283,6 +269,13 @@ def _map(params, name, index, x):
   return x @ params[name]["W"][index] + params[name]["b"][index]
 
 
+def _weights(config, blocks):
+  """The weights of blocks of scores (..., n), which are 1 together."""
+  ends = np.cumsum([x.shape[-1] for x in blocks])[:-1]
+  scores = jnp.concatenate(blocks, axis=-1) / math.sqrt(config.d_model)
+  return jnp.split(jax.nn.softmax(scores), ends, axis=-1)
+
+
 def waves(config: Config, times: Array) -> Array:
   """Returns the sines and cosines (..., d_time) of times (...)."""
   powers = jnp.arange(0, config.d_time, 2) / config.d_time
@@ -308,7 +301,7 @@ def _events(config, params, marks, times, old, seen, reset):
   """Keys and values of all events, those remembered in front, and prompts."""
   z = waves(config, times)
   first = jnp.concatenate([jnp.tanh(params["E"])[marks], z], axis=-1)
-  all_keys, all_values, all_prompts = [], [], []
+  layers, cosine = [], 0.0
   for head in range(config.heads):
     if not head or not config.chained_heads:
       e = first
@@ -317,33 +310,23 @@ def _events(config, params, marks, times, old, seen, reset):
       ask, key, value = (_map(params, name, index, e) for name in "qkv")
       keys = jnp.concatenate([old.keys[..., index, :], key], axis=-2)
       values = jnp.concatenate([old.values[..., index, :], value], axis=-2)
+      layers.append([keys, values])
       scores = jnp.einsum("...td,...md->...tm", ask, keys)
-      scores = jnp.where(seen, scores / math.sqrt(config.d_model), -jnp.inf)
-      rows = None
+      blocks = [jnp.where(seen, scores, -jnp.inf)]
       if config.prompts:
         rows = _prompts(config, params, index, e, times, old.prompts, reset)
-        more = jnp.einsum("...td,...tpd->...tp", ask, rows.keys)
-        more = more / math.sqrt(config.d_model)
-        scores = jnp.concatenate([scores, more], axis=-1)
-      weight = jax.nn.softmax(scores)
-      answer = weight[..., : seen.shape[-1]] @ values
-      if rows is not None:
-        share = weight[..., seen.shape[-1] :]
-        answer += jnp.einsum("...tp,...tpd->...td", share, rows.values)
+        layers[-1] += [rows.keys, rows.values, rows.total]
+        cosine, number = cosine + rows.cosine, rows.number
+        blocks.append(jnp.einsum("...td,...tpd->...tp", ask, rows.keys))
+      weight, *share = _weights(config, blocks)
+      answer = weight @ values
+      if config.prompts:
+        answer += jnp.einsum("...tp,...tpd->...td", *share, rows.values)
       e = jnp.concatenate([answer, z], axis=-1)
-      all_keys.append(keys)
-      all_values.append(values)
-      all_prompts.append(rows)
-  keys, values = (jnp.stack(x, axis=-2) for x in (all_keys, all_values))
+  keys, values, *chosen = (jnp.stack(x, axis=-2) for x in zip(*layers))
   if not config.prompts:
     return keys, values, None
-  stacked = (
-    jnp.stack([getattr(rows, name) for rows in all_prompts], axis=-2)
-    for name in ("keys", "values", "total")
-  )
-  prompt_keys, prompt_values, total = stacked
-  cosine = sum(rows.cosine for rows in all_prompts)
-  number = all_prompts[0].number
+  prompt_keys, prompt_values, total = chosen
   prompts = Prompts(prompt_keys, prompt_values, cosine, total, number)
   return keys, values, prompts
 
@@ -383,18 +366,17 @@ def _last(config, states, size):
       jnp.pad(x, pad), jnp.arange(-config.memory, 0), axis, mode="wrap"
     )
 
+  prompts = states.prompts
+  if prompts is not None:
+    prompts = prompts._replace(
+      keys=prompts.keys[..., -1, :, :, :],
+      values=prompts.values[..., -1, :, :, :],
+      cosine=prompts.cosine[..., -1],
+    )
   return State(
     states.time[..., -1],
     latest(states.keys[..., 0, :, :, :], states.keys.ndim - 4),
     latest(states.values[..., 0, :, :, :], states.values.ndim - 4),
     latest(states.seen[..., -1, :], states.seen.ndim - 2),
-    states.prompts and _last_prompts(states.prompts),
-  )
-
-
-def _last_prompts(prompts):
-  """The prompts at the last event."""
-  keys, values = (x[..., -1, :, :, :] for x in prompts[:2])
-  return prompts._replace(
-    keys=keys, values=values, cosine=prompts.cosine[..., -1]
+    prompts,
   )

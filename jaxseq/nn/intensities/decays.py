@@ -7,7 +7,9 @@ after event i, where softplus_k(x) = log(1 + exp(beta_k x)) / beta_k. Mei and
 Eisner, "The neural Hawkes process", arXiv:1612.09328.
 """
 
+from collections.abc import Callable
 import dataclasses
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -84,14 +86,9 @@ def intensity(params: Params, state: Decay, elapsed: Array) -> Array:
 
 
 def bound(params: Params, state: Decay, elapsed: Array) -> Array:
-  """Returns what the sum of intensities never exceeds from a time on.
+  """Returns what the sum of intensities never exceeds from times (...) on.
 
   Each unit goes from where it is to where it will end, and turns nowhere.
-
-  Args:
-    params: of the read-out.
-    state: (..., d_model) each.
-    elapsed: (...), since the last event.
   """
   start = hidden(state, elapsed[..., None])[..., 0, :]
   ends = start, state.o * jnp.tanh(state.cbar)
@@ -126,3 +123,22 @@ def norm(params: Params, x: Array) -> Array:
 def glorot(key: Array, *shape: int) -> Array:
   """Draws a matrix of uniform numbers, by its numbers of rows and columns."""
   return jax.nn.initializers.glorot_uniform()(key, shape, jnp.float32)
+
+
+def step_by(apply: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
+  """Returns the `step` of a model, by its `apply` over one event."""
+
+  def step(
+    config: Config,
+    params: Params,
+    mark: Array,
+    gap: Array,
+    state: Any,
+    reset: Array | None = None,
+  ) -> Any:
+    """Takes one event (*batch,); `apply` without the axis of time."""
+    reset = None if reset is None else reset[..., None]
+    one = mark[..., None], gap[..., None]
+    return apply(config, params, *one, state, reset)[1]
+
+  return step

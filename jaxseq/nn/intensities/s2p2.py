@@ -194,17 +194,7 @@ def apply(
   return states, jax.tree.map(lambda x: jnp.take(x, -1, axis), states)
 
 
-def step(
-  config: Config,
-  params: decays.Params,
-  mark: Array,
-  gap: Array,
-  state: State,
-  reset: Array | None = None,
-) -> State:
-  """Takes one event (*batch,); `apply` without the axis of time."""
-  reset = None if reset is None else reset[..., None]
-  return apply(config, params, mark[..., None], gap[..., None], state, reset)[1]
+step = decays.step_by(apply)
 
 
 def intensity(

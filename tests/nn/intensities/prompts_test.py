@@ -9,7 +9,7 @@ import pytest
 
 from jaxseq.nn.intensities import attnhp
 from jaxseq.nn.intensities import decays
-from jaxseq.nn.intensities import published_prompts
+from tests.nn.intensities import published_prompts
 
 
 def _golden_model(data):
