@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
+from typing import TypedDict
+from typing import Unpack
 
 import numpy as np
 
@@ -31,6 +33,24 @@ from jaxseq.data.sources import interactions
 _TGB_COLUMNS = "src", "dst", "time", "split"
 
 
+class Options(TypedDict, total=False):
+  """Options that loaders share.
+
+  Attributes:
+    valid_fraction: share of the events for validation, behind those of the
+      training; .15 if not given.
+    test_fraction: share of the events for testing, the last ones; likewise.
+    candidates: other destinations of each event that is not trained on, drawn
+      from those of the whole table with repetitions; 100 if not given.
+    seed: of these; 0 if not given.
+  """
+
+  valid_fraction: float
+  test_fraction: float
+  candidates: int
+  seed: int
+
+
 def load(
   path: table_files.Path,
   *,
@@ -40,10 +60,7 @@ def load(
   features: tuple[str, ...] = (),
   delimiter: str | None = None,
   bipartite: bool = False,
-  valid_fraction: float = 0.15,
-  test_fraction: float = 0.15,
-  candidates: int = 100,
-  seed: int = 0,
+  **options: Unpack[Options],
 ) -> datasets.Splits:
   """Loads the events of a table; rows at one time stay in its order.
 
@@ -56,12 +73,7 @@ def load(
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
-    valid_fraction: share of the events for validation, behind those of the
-      training.
-    test_fraction: share of the events for testing, the last ones.
-    candidates: other destinations of each event that is not trained on, drawn
-      from those of the whole table with repetitions.
-    seed: of these.
+    **options: see `Options`.
 
   Returns:
     The splits, see `of_events`.
@@ -70,27 +82,6 @@ def load(
     ValueError: naming the file, line and column that is not as expected.
     MissingData: if a file, or for Parquet the package pyarrow, is not there.
   """
-  names = source, destination, time
-  table = table_files.read(
-    table_files.find(path), list(dict.fromkeys(names)), features, (), delimiter
-  )
-  for name in (source, destination):
-    if "" in table.words[name]:
-      place = table.place(table.words[name].index(""), name)
-      raise ValueError(f"{place}: got nothing, expected the name of a node.")
-  for name in features:
-    lacks = ~np.isfinite(table.numbers[name])
-    if lacks.any():
-      place = table.place(int(np.argmax(lacks)), name)
-      raise ValueError(f"{place}: got nothing, expected a number.")
-  stamps = _time_stamps.parse(
-    table.words[time], lambda row: table.place(row, time)
-  )
-  everything = [np.arange(len(stamps))]
-  _row_groups.tell_moved(
-    table_files.describe(path), everything, stamps, "the table"
-  )
-  columns = [table.numbers[name] for name in features]
   prepared = graphs.GraphSource(
     reader="graph_table",
     source=source,
@@ -99,50 +90,33 @@ def load(
     features=tuple(features) or None,
     delimiter=delimiter,
   )
+  table, stamps, values = prepared.table(path)
+  table_files.check_named(table, destination, "a node")
+  where = table_files.describe(path)
+  everything = [np.arange(len(stamps))]
+  _row_groups.tell_moved(where, everything, stamps, "the table")
   return of_events(
     table.words[source],
     table.words[destination],
     stamps,
-    table_files.describe(path),
+    where,
     prepared,
-    features=np.stack(columns, axis=1) if columns else None,
+    features=values,
     bipartite=bipartite,
-    valid_fraction=valid_fraction,
-    test_fraction=test_fraction,
-    candidates=candidates,
-    seed=seed,
+    **options,
   )
 
 
-def ml_100k_graph(
-  *,
-  valid_fraction: float = 0.15,
-  test_fraction: float = 0.15,
-  candidates: int = 100,
-  seed: int = 0,
-) -> datasets.Splits:
+def ml_100k_graph(**options: Unpack[Options]) -> datasets.Splits:
   """Loads the ratings of MovieLens-100k as events from users to films.
 
-  Args:
-    valid_fraction: see `load`, as the rest.
-    test_fraction: likewise.
-    candidates: likewise.
-    seed: likewise.
-
-  Returns:
-    The splits, see `of_events`.
+  For what it takes and returns see `Options` and `of_events`.
 
   Raises:
     MissingData: if recbole is not installed.
   """
   return of_events(
-    *movielens.ratings(),
-    "recbole's ml-100k",
-    bipartite=True,
-    valid_fraction=valid_fraction,
-    test_fraction=test_fraction,
-    candidates=candidates,
-    seed=seed,
+    *movielens.ratings(), "recbole's ml-100k", bipartite=True, **options
   )
 
 
@@ -236,17 +210,16 @@ def followers(
   rng = np.random.default_rng(seed)
   steps = 5 * repeats
   begin = np.sort(rng.integers(0, 20 * pairs, pairs))
-  time = (begin[:, None, None] + np.arange(steps)[:, None]) + np.zeros(
-    (1, 1, 2)
-  )
+  # Arrays (pairs, steps, 2).
   side = rng.permuted(np.tile([0, 1], (pairs, 1)), axis=1)[:, None]
   item = side * 5 + (np.arange(steps) % 5)[:, None]
   user = 10 + 2 * np.arange(pairs)[:, None, None] + np.arange(2)
-  user = np.broadcast_to(user, item.shape)
-  order = np.argsort(time.ravel(), kind="stable")
-  nodes = np.stack([user.ravel(), item.ravel()], axis=1)[order] + 1
+  time = begin[:, None, None] + np.arange(steps, dtype=float)[:, None]
+  user, item, times = map(np.ravel, np.broadcast_arrays(user, item, time))
+  order = np.argsort(times, kind="stable")
+  nodes = np.stack([user, item], axis=1)[order] + 1
   other = (nodes[:, 1:] - 1 + 5) % 10 + 1
-  times = time.ravel()[order]
+  times = times[order]
   part = interactions.by_time(times, 0.15, 0.15)
   return make_splits(
     nodes,
@@ -329,8 +302,8 @@ def of_events(
     where: they come from.
     source: the columns of the table, if they come from one.
     features: (events, k), if any.
-    bipartite: see `load`, as the rest.
-    valid_fraction: likewise.
+    bipartite: see `load`.
+    valid_fraction: see `Options`, as the rest.
     test_fraction: likewise.
     candidates: likewise.
     seed: likewise.
@@ -423,11 +396,9 @@ def make_splits(
       times=times[rows, None],
       features=None if features is None else features[rows],
     )
-    inputs = nodes[rows].astype(np.int32)
-    arrays = datasets.ArrayDataset(
-      inputs, targets.astype(np.int32), extras=extras
-    )
-    sets.append(arrays if size else None)
+    arrays = (x.astype(np.int32) for x in (nodes[rows], targets))
+    part_set = datasets.ArrayDataset(*arrays, extras=extras)
+    sets.append(part_set if size else None)
   info = datasets.Info(
     f"{len(nodes)} events of {count} nodes; where does the next one go?",
     where,
@@ -444,19 +415,12 @@ def draw(
   destinations: np.ndarray,
   count: int,
 ) -> np.ndarray:
-  """Draws other destinations, uniformly, with repetitions.
+  """Draws other destinations (n, count), uniformly, with repetitions.
 
-  TGB-Seq's sampler draws all numbers from the first destination to the last
-  one, which it never draws; here nodes that are sources alone are left out.
-
-  Args:
-    rng: what draws.
-    destination: (n, 1) those of the events, which are not drawn.
-    destinations: (m,) all of them, in order.
-    count: how many for each event.
-
-  Returns:
-    (n, count).
+  They are not that of the event, `destination` (n, 1), but of `destinations`
+  (m,), all of them in order. TGB-Seq's sampler draws all numbers from the first
+  destination to the last one, which it never draws; here nodes that are sources
+  alone are left out.
   """
   shape = len(destination), count
   others = rng.integers(0, len(destinations) - 1, shape)

@@ -69,6 +69,42 @@ class GraphSource(base.Source):
     first, last = (str(x) if dates else repr(float(x)) for x in ends)
     return dataclasses.replace(self, first=first, last=last)
 
+  def table(
+    self, path: Any, optional: Sequence[str] = ()
+  ) -> tuple[table_files.Table, np.ndarray, np.ndarray | None]:
+    """Returns a table of events, their times, and their features.
+
+    Args:
+      path: a file, a folder or a pattern of files, or several.
+      optional: columns that it may lack.
+
+    Returns:
+      The table, its stamps (rows,), and (rows, k) float64 or None.
+
+    Raises:
+      ValueError: naming the file, line and column that is not as expected.
+    """
+    table = table_files.read(
+      table_files.find(path),
+      list(dict.fromkeys((self.source, self.destination, self.time))),
+      self.features or (),
+      optional,
+      self.delimiter,
+    )
+    table_files.check_named(table, self.source, "a node")
+    for name in self.features or ():
+      lacks = ~np.isfinite(table.numbers[name])
+      if lacks.any():
+        place = table.place(int(np.argmax(lacks)), name)
+        raise ValueError(f"{place}: got nothing, expected a number.")
+    stamps = _time_stamps.parse(
+      table.words[self.time], lambda row: table.place(row, self.time)
+    )
+    if not self.features:
+      return table, stamps, None
+    columns = [table.numbers[name] for name in self.features]
+    return table, stamps, np.stack(columns, axis=1)
+
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
       raise _validate.error("targets", type(targets).__name__, "None")
@@ -94,6 +130,10 @@ class GraphSource(base.Source):
       except (TypeError, ValueError):
         expected = "numbers in every row"
         raise _validate.error("features", "other entries", expected) from None
+      lacks = ~np.isfinite(features).all(axis=1)
+      if lacks.any():
+        row = int(np.argmax(lacks))
+        raise ValueError(f"row {row}: got nothing, expected a number.")
     sources, destinations = ([row[i] for row in rows] for i in range(2))
     for number, name in enumerate(sources):
       if name is None or name == "":
@@ -105,29 +145,13 @@ class GraphSource(base.Source):
     )
 
   def _read(self, path: Any) -> base.Examples:
-    table = table_files.read(
-      table_files.find(path),
-      list(dict.fromkeys((self.source, self.destination, self.time))),
-      self.features or (),
-      (self.destination,),
-      self.delimiter,
-    )
-    words = table.words
-    if "" in words[self.source]:
-      place = table.place(words[self.source].index(""), self.source)
-      raise ValueError(f"{place}: got nothing, expected the name of a node.")
-    stamps = _time_stamps.parse(
-      words[self.time], lambda row: table.place(row, self.time)
-    )
-    features = None
-    if self.features:
-      columns = [table.numbers[name] for name in self.features]
-      features = np.stack(columns, axis=1)
+    table, stamps, features = self.table(path, (self.destination,))
     order = np.argsort(stamps, kind="stable")
     nothing = [""] * len(stamps)
-    destinations = words.get(self.destination, nothing)
+    destinations = table.words.get(self.destination, nothing)
+    sources = table.words[self.source]
     dataset = self._events(
-      words[self.source], destinations, stamps, features, order, table.place
+      sources, destinations, stamps, features, order, table.place
     )
     ids = tuple(str(row) for row in order)
     return base.Examples(ids, dataset, any(destinations))
@@ -144,9 +168,6 @@ class GraphSource(base.Source):
       row = int(np.argmax(early))
       expected = f"{ends[1]} or later: the training ended there"
       raise _validate.error(f"{place(row)}: time", str(stamps[row]), expected)
-    if features is not None and not np.isfinite(features).all():
-      row = int(np.argmax(~np.isfinite(features).all(axis=1)))
-      raise ValueError(f"{place(row)}: got nothing, expected a number.")
     seconds = _time_stamps.seconds(stamps) - _time_stamps.seconds(ends)[0]
     numbers = self._numbers(
       [sources[row] for row in order], [destinations[row] for row in order]
