@@ -19,6 +19,7 @@ from typing import Literal
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csgraph
 
 from jaxseq import _validate
 from jaxseq.data import affinity
@@ -56,25 +57,9 @@ def random_graph(
   return upper | upper.T
 
 
-def components(adjacency: np.ndarray) -> np.ndarray:
-  """Returns (n,) the smallest node that each node is connected with."""
-  names = np.arange(len(adjacency))
-  near = adjacency | np.eye(len(adjacency), dtype=bool)
-  while True:
-    least = np.where(near, names, len(names)).min(axis=1)
-    if np.array_equal(least, names):
-      return names
-    names = least
-
-
-def steps(adjacency: np.ndarray, node: int) -> np.ndarray:
-  """Returns (n,) how far nodes are from one of them; -1 for never reached."""
-  far = np.full(len(adjacency), -1)
-  front = np.arange(len(adjacency)) == node
-  for distance in range(len(adjacency)):
-    far[front] = distance
-    front = adjacency[front].any(axis=0) & (far < 0)
-  return far
+def is_connected(adjacency: np.ndarray) -> bool:
+  """Returns whether all nodes of a graph are connected with each other."""
+  return csgraph.connected_components(adjacency, return_labels=False) == 1
 
 
 def switched_pair(
@@ -82,14 +67,14 @@ def switched_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Draws a graph of two halves, and a connected one with the same degrees.
 
-  Args:
-    rng: what is drawn with.
-    nodes: of both, 9 or more; halves have a third of them or more, each.
+  Both have `nodes`, 9 or more, in the same order, and halves a third of them or
+  more, each.
 
   Returns:
-    The adjacencies (n, n) of both, with the nodes in the same order.
+    The adjacencies (n, n).
   """
-  first = int(rng.integers(-(-nodes // 3), nodes - -(-nodes // 3) + 1))
+  third = -(-nodes // 3)
+  first = int(rng.integers(third, nodes - third + 1))
   apart = np.zeros((nodes, nodes), bool)
   for part in (slice(0, first), slice(first, nodes)):
     apart[part, part] = _half(rng, part.stop - part.start)
@@ -100,7 +85,7 @@ def switched_pair(
     for one, other, value in ((u, v, 0), (x, y, 0), (u, x, 1), (v, y, 1)):
       joined[one, other] = joined[other, one] = value
     # Two bridges leave two halves again.
-    if not components(joined).any():
+    if is_connected(joined):
       return apart, joined
 
 
@@ -109,7 +94,7 @@ def _half(rng, nodes):
   share = min(2.2 * np.log(nodes) / nodes, 1)
   while True:
     adjacency = random_graph(rng, nodes, share)
-    if adjacency.sum(axis=0).min() >= 2 and not components(adjacency).any():
+    if adjacency.sum(axis=0).min() >= 2 and is_connected(adjacency):
       return adjacency
 
 
@@ -144,7 +129,8 @@ def _distance(rng, nodes):
   while True:
     adjacency = random_graph(rng, nodes, 2.5 / nodes)
     start = int(rng.integers(nodes))
-    ends = np.flatnonzero(steps(adjacency, start) == target)
+    far = csgraph.shortest_path(adjacency, unweighted=True, indices=start)
+    ends = np.flatnonzero(far == target)
     if len(ends):
       marks = np.zeros((nodes, 1))
       marks[[start, rng.choice(ends)]] = 1
