@@ -116,7 +116,7 @@ def of_streams(
   ]
   kinds = sorted(set().union(*names))
   gaps = np.concatenate(
-    [one.train.inputs[_inside(one.train)].ravel() for one in sets]
+    [one.train.inputs[datasets.inside(one.train)].ravel() for one in sets]
   )
   scale = float(gaps.mean()) or 1.0
 
@@ -142,11 +142,6 @@ def of_streams(
     description, where, "that of the events", num_classes=len(sets)
   )
   return datasets.Splits(part("train"), None, part("test"), info)
-
-
-def _inside(part):
-  """The mask (n, events) of elements that are events."""
-  return np.arange(part.inputs.shape[1]) < part.lengths[:, None]
 
 
 def _series(part, places, scale, length):

@@ -93,6 +93,11 @@ class Hawkes:
     """Number of marks."""
     return len(self.mu)
 
+  @property
+  def _jumps(self):
+    """The intensities (marks, marks) that an event of each mark adds."""
+    return np.array(self.a).T * self.b
+
   def simulate(
     self,
     rng: np.random.Generator,
@@ -109,8 +114,7 @@ class Hawkes:
       excitation: (count, marks), what is left at time 0 of events before, see
         `excitation`; nothing if None.
     """
-    mu = np.array(self.mu)
-    jumps = np.array(self.a).T * self.b  # [j]: what an event j adds
+    mu, jumps = np.array(self.mu), self._jumps
     clock = np.zeros(count)
     if excitation is None:
       excitation = np.zeros((count, len(mu)))
@@ -136,16 +140,8 @@ class Hawkes:
     return _events(events, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
-    """Returns the exact log density of each event.
-
-    Args:
-      events: sequences that start without any event before time 0.
-
-    Returns:
-      The log density.
-    """
-    mu = np.array(self.mu)
-    jumps = np.array(self.a).T * self.b
+    """Returns the exact log density of each event; none was before time 0."""
+    mu, jumps = np.array(self.mu), self._jumps
     times, marks, lengths, horizon = events
     rows = np.arange(len(times))
     last = np.zeros(len(times))
@@ -172,12 +168,12 @@ class Hawkes:
 
     That is the intensity right after an event, without the base intensity.
     """
-    jumps = np.array(self.a).T * self.b
+    added = self._jumps[events.marks]
     decay = np.exp(-self.b * np.diff(events.times, axis=1, prepend=0.0))
     states = np.zeros((*events.times.shape, len(self.mu)))
     state = states[:, 0]
     for i in range(events.times.shape[1]):
-      state = state * decay[:, i, None] + jumps[events.marks[:, i]]
+      state = state * decay[:, i, None] + added[:, i]
       states[:, i] = state
     return states
 
@@ -381,8 +377,7 @@ def load(
     ValueError: if a name or number is out of range.
   """
   if isinstance(process, str):
-    _validate.choice("process", process, PROCESSES)
-    process = PROCESSES[process]()
+    process = PROCESSES[_validate.choice("process", process, PROCESSES)]()
   _validate.above_zero("horizon", horizon)
   counts = {"train": train, "valid": valid, "test": test}
   _validate.all_positive(**counts)
@@ -412,18 +407,16 @@ def _dataset(events, density, longest):
   before, _, inside = _before(events)
   gaps = np.where(inside, events.times - before, 0)
 
-  def pad(array, dtype=np.float32):
-    width = longest - array.shape[1]
-    return np.pad(array, ((0, 0), (0, width))).astype(dtype)
+  def pad(array):
+    return np.pad(array, ((0, 0), (0, longest - array.shape[1])))
 
-  extras = datasets.Extras(
-    times=pad(events.times),
-    log_density=pad(density.events),
-    tail=density.tail.astype(np.float32),
+  times, gaps, log_density = (
+    pad(x).astype(np.float32) for x in (events.times, gaps, density.events)
   )
-  marks = pad(events.marks, np.int32)
+  tail = density.tail.astype(np.float32)
+  extras = datasets.Extras(times=times, log_density=log_density, tail=tail)
   return datasets.ArrayDataset(
-    pad(gaps)[..., None], marks, events.lengths, extras
+    gaps[..., None], pad(events.marks), events.lengths, extras
   )
 
 
