@@ -1,8 +1,10 @@
-"""Masks of sequences that are padded to one length."""
+"""Masks of sequences that are padded to one length, and of rows."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxseq._types import PyTree
 
 
 def inside(time: int, lengths: jax.Array) -> jax.Array:
@@ -17,3 +19,13 @@ def inside(time: int, lengths: jax.Array) -> jax.Array:
   """
   numbers = np if isinstance(lengths, np.ndarray) else jnp
   return numbers.arange(time) < lengths[..., None]
+
+
+def choose(flags: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+  """Returns pytrees of arrays (n, ...), `new` in rows with flags (n,)."""
+
+  def leaf(new, old):
+    wide = flags.reshape(flags.shape + (1,) * (new.ndim - flags.ndim))
+    return jnp.where(wide, new, old)
+
+  return jax.tree.map(leaf, new, old)

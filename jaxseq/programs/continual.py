@@ -58,17 +58,6 @@ def _figures(tallies):
   return out | {"tables": per_seed.of(dict(zip(("class", "task"), tables)))}
 
 
-def _more(config, arm, stream):
-  """The report of the bytes that an arm keeps."""
-  del config, arm, stream
-
-  def measured(program, variables, directory, trained):
-    del directory, trained
-    return rounds.kept(program.problem, variables)
-
-  return measured
-
-
 TASK = task.Task(
   name="continual",
   arm=task_learner.ArmConfig,
@@ -88,9 +77,10 @@ TASK = task.Task(
     "bytes": "bytes",
     "exemplars": "exemplars",
   },
-  optimizer=task_learner.make_optimizer,
   figures=_figures,
-  more=_more,
+  more=lambda config, arm, stream: (
+    lambda program, variables, *unused: rounds.kept(program.problem, variables)
+  ),
   baselines=lambda stream, config, part: continual_floors.levels(
     stream, config.budget
   ),
@@ -117,7 +107,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     TASK,
     source=functools.partial(task_streams.make, tasks=config.tasks),
     # A schedule is that of a task.
-    optimizer=lambda arm, updates: task_learner.make_optimizer(arm, every),
+    optimizer=lambda arm, updates: base.make_optimizer(arm, every),
   )
   made = line.work(config)
   arms: dict[str, Any] = {

@@ -14,7 +14,7 @@ from jaxseq.tasks.continual import memo
 from jaxseq.tasks.continual import rehearsal
 from jaxseq.tasks.continual import task_learner
 
-Outcome = tuple[jax.Array, jax.Array]
+_kernel = jax.nn.initializers.lecun_normal()
 
 
 class Joint(task_learner.Learner):
@@ -33,7 +33,7 @@ class Joint(task_learner.Learner):
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
     """Returns as many indices as others have new examples and exemplars."""
     count = self.arm.batch_size + self.arm.replay
-    return self.stream.draw_all(key, update, self.updates, count)
+    return self.stream.draw(key, update, self.updates, count, so_far=True)
 
 
 class Replay(task_learner.Learner):
@@ -199,10 +199,9 @@ class MEMO(Replay):
 
   def __init__(self, *args, **kwargs):
     super().__init__(*args, **kwargs)
-    if self.arm.optimizer.weight_decay:
+    if decay := self.arm.optimizer.weight_decay:
       expected = "0, as it would move blocks that are not trained any more"
-      got = self.arm.optimizer.weight_decay
-      raise _validate.error("optimizer.weight_decay", got, expected)
+      raise _validate.error("optimizer.weight_decay", decay, expected)
 
   def _parameters(self, key):
     """Returns the parameters, with places for the blocks of all tasks."""
@@ -211,19 +210,16 @@ class MEMO(Replay):
     params["special"] = jax.tree.map(
       lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), params["special"]
     )
-    kernel = jax.nn.initializers.lecun_normal()(
-      jax.random.fold_in(key, 1), (tasks * width, self.stream.classes)
-    )
-    head = params["head"]
-    params["head"] = head | {"kernel": kernel.reshape(tasks, width, -1)}
+    shape = tasks * width, self.stream.classes
+    kernel = _kernel(jax.random.fold_in(key, 1), shape)
+    kernel = kernel.reshape(tasks, width, -1)
+    params["head"] = params["head"] | {"kernel": kernel}
     return params | {"auxiliary": self._auxiliary(key)}
 
   def _auxiliary(self, key):
     """A new read-out of old or not, and of the new classes."""
     shape = self.arm.widths[-1], self.stream.per_task + 1
-    kernel = jax.nn.initializers.lecun_normal()(
-      jax.random.fold_in(key, 2), shape
-    )
+    kernel = _kernel(jax.random.fold_in(key, 2), shape)
     return {"kernel": kernel, "bias": jnp.zeros(shape[1:])}
 
   def _objective(self, variables, batch, key):

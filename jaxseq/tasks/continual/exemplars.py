@@ -112,12 +112,10 @@ def offer(
   def put(array, values):
     return array.at[place].set(values.astype(array.dtype), mode="drop")
 
-  return Memory(
-    put(memory.inputs, inputs),
-    put(memory.targets, targets),
-    memory.seen + count,
-    None if memory.logits is None else put(memory.logits, logits),
-  )
+  kept = memory.inputs, memory.targets, memory.logits
+  new = inputs, targets, None if memory.logits is None else logits
+  inputs, targets, logits = jax.tree.map(put, kept, new)
+  return Memory(inputs, targets, memory.seen + count, logits)
 
 
 def recall(memory: Memory, key: jax.Array, count: int) -> Recalled:
@@ -134,15 +132,10 @@ def recall(memory: Memory, key: jax.Array, count: int) -> Recalled:
 
 
 def herd(features: jax.Array, mask: jax.Array, count: int) -> jax.Array:
-  """Ranks the examples of a class by herding.
+  """Ranks `count` examples of a class, those of the mask (n,), by herding.
 
   Next is always the example with which the mean of those chosen, of features
-  of length 1, comes nearest to the mean of all.
-
-  Args:
-    features: (n, width).
-    mask: (n,) bool, the examples of the class.
-    count: how many are ranked.
+  (n, width) of length 1, comes nearest to the mean of all.
 
   Returns:
     (n,) int32 ranks from 0 on; n for those that are not chosen.
@@ -226,17 +219,10 @@ def num_bytes(tree: PyTree) -> int:
 
 
 def capacity(budget: int, held: int, each: int) -> int:
-  """Returns how many exemplars fit into a budget.
+  """Returns how many exemplars fit into a budget; negative if none can.
 
-  That is the comparison of MEMO (arXiv:2205.13218): everything is bytes, and a
-  learner that holds fewer parameters may keep more exemplars.
-
-  Args:
-    budget: bytes in all.
-    held: bytes of parameters and statistics.
-    each: bytes of an exemplar.
-
-  Returns:
-    The number, negative if what is held is more than the budget.
+  That is the comparison of MEMO (arXiv:2205.13218): everything is bytes, those
+  `held` by parameters and statistics and those of `each` exemplar; a learner
+  that holds fewer parameters may keep more exemplars.
   """
   return (budget - held) // each

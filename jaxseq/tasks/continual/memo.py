@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.nn import masks
 
 
 def grown(blocks: PyTree, task: jax.Array | int) -> PyTree:
@@ -23,12 +24,8 @@ def grown(blocks: PyTree, task: jax.Array | int) -> PyTree:
 
 def frozen(blocks: PyTree, task: jax.Array | int) -> PyTree:
   """Returns blocks (tasks, ...) of which the block `task` alone is trained."""
-
-  def stopped(x):
-    number = jnp.arange(len(x)).reshape((-1,) + (1,) * (x.ndim - 1))
-    return jnp.where(number == task, x, jax.lax.stop_gradient(x))
-
-  return jax.tree.map(stopped, blocks)
+  trained = jnp.arange(len(jax.tree.leaves(blocks)[0])) == task
+  return masks.choose(trained, blocks, jax.lax.stop_gradient(blocks))
 
 
 def read_out(
@@ -38,14 +35,10 @@ def read_out(
   task: jax.Array | int,
   classes: jax.Array | int,
 ) -> jax.Array:
-  """Returns logits (n, C), the lowest number for classes not seen.
+  """Returns logits (n, C), the lowest number for all but the first `classes`.
 
-  Args:
-    features: (tasks, n, width), of each block.
-    kernel: (tasks, width, C).
-    bias: (C,).
-    task: the newest block.
-    classes: number of classes seen.
+  Features are (tasks, n, width), of each block up to the newest, `task`, the
+  kernel (tasks, width, C) and the bias (C,).
   """
   there = jnp.arange(len(features)) <= task
   features = jnp.where(there[:, None, None], features, 0)
@@ -67,14 +60,10 @@ def aligned(
 ) -> jax.Array:
   """Returns weights with those of new classes as long as those of old ones.
 
-  They are scaled by the mean length of the old classes' weights over that of
-  the new ones'; biases stay. Without old classes nothing is.
-
-  Args:
-    kernel: (tasks, width, C).
-    task: the newest block.
-    old: number of classes of earlier tasks.
-    classes: number of classes seen.
+  Of a kernel (tasks, width, C) with `task` as the newest block, those of the
+  classes from `old` to `classes` are scaled by the mean length of the old ones'
+  weights over that of the new ones'; biases stay. Without old classes nothing
+  is.
   """
   there = (jnp.arange(len(kernel)) <= task)[:, None, None]
   number = jnp.arange(kernel.shape[-1])
@@ -84,7 +73,6 @@ def aligned(
   def mean(mask):
     return jnp.where(mask, lengths, 0).sum() / jnp.maximum(mask.sum(), 1)
 
-  scale = mean(number < old) / jnp.maximum(
-    mean(new), jnp.finfo(kernel.dtype).tiny
-  )
+  tiny = jnp.finfo(kernel.dtype).tiny
+  scale = mean(number < old) / jnp.maximum(mean(new), tiny)
   return jnp.where(there & new & (old > 0), kernel * scale, kernel)

@@ -44,14 +44,9 @@ def absent_out(
 ) -> jax.Array:
   """Returns logits for ER-ACE's loss of a batch of new examples.
 
-  Classes that were seen before and are absent from the batch are left out:
-  learning the new ones takes nothing from them. The released code keeps the
-  largest of them, so that it differs where the batch lacks that class.
-
-  Args:
-    logits: (n, classes).
-    labels: (n,) integers.
-    seen: (classes,) bool, the classes of earlier batches.
+  Classes of earlier batches, `seen` (classes,), that are absent from the batch
+  are left out: learning the new ones takes nothing from them. The released code
+  keeps the largest, so that it differs where the batch lacks that class.
   """
   hot = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
   left = seen & ~hot.any(axis=0)
@@ -80,30 +75,20 @@ def fisher(
     labels: (n,) integers.
   """
 
-  def one(total, example):
+  def add(total, example):
     x, count, *label = example
     slopes = jax.jacrev(log_probs)(params, x)
     if label:
-      return _plus(
-        total, jax.tree.map(lambda g: count * g[label[0]] ** 2, slopes)
-      )
-    share = count * jnp.exp(log_probs(params, x))
-    square = jax.tree.map(lambda g: jnp.tensordot(share, g**2, 1), slopes)
-    return _plus(total, square)
+      square = jax.tree.map(lambda g: count * g[label[0]] ** 2, slopes)
+    else:
+      share = count * jnp.exp(log_probs(params, x))
+      square = jax.tree.map(lambda g: jnp.tensordot(share, g**2, 1), slopes)
+    return jax.tree.map(jnp.add, total, square), None
 
   rest = () if labels is None else (labels,)
   start = jax.tree.map(jnp.zeros_like, params)
-  total, _ = jax.lax.scan(
-    lambda total, example: (one(total, example), None),
-    start,
-    (inputs, weight, *rest),
-  )
+  total, _ = jax.lax.scan(add, start, (inputs, weight, *rest))
   return jax.tree.map(lambda x: x / jnp.maximum(weight.sum(), 1), total)
-
-
-def _plus(tree, other):
-  """Sums of the leaves of two trees."""
-  return jax.tree.map(jnp.add, tree, other)
 
 
 def penalty(params: PyTree, anchor: PyTree, information: PyTree) -> jax.Array:

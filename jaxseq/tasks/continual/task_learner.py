@@ -14,7 +14,6 @@ from typing import Literal
 from flax import linen
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxseq import _validate
 from jaxseq import data
@@ -107,20 +106,13 @@ class ArmConfig(base.ArmConfig):
       stack.dropout or stack.norm == "batch"
     ):
       got = f"dropout {stack.dropout}, norm {stack.norm!r}"
-      raise _validate.error(
-        "network.stack", got, "no dropout and no batch norm"
-      )
+      expected = "no dropout and no batch norm"
+      raise _validate.error("network.stack", got, expected)
 
-
-def make_optimizer(
-  arm: ArmConfig, updates: int
-) -> optax.GradientTransformation:
-  """Returns the optimizer of a task, see `base.make_optimizer`."""
-  if arm.network.pooling == "none":
-    # No stack has parameters with a learning rate of their own.
-    network = dataclasses.replace(arm.network, stack=nn.StackConfig("gru"))
-    arm = dataclasses.replace(arm, network=network)
-  return base.make_optimizer(arm, updates)
+  @property
+  def ssm_parameters(self) -> tuple[str, ...]:
+    """Names of the stack's; there are none without a stack."""
+    return () if self.network.pooling == "none" else super().ssm_parameters
 
 
 class Network(linen.Module):

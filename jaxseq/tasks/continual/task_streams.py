@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq.data import datasets
 from jaxseq.training import supervised
 
 
@@ -48,49 +49,45 @@ class Stream:
     return tuple(np.diff(self.offsets).tolist())
 
   def draw(
-    self, key: jax.Array, update: jax.Array, per_task: int, batch: int
+    self,
+    key: jax.Array,
+    update: jax.Array,
+    per_task: int,
+    batch: int,
+    so_far: bool = False,
   ) -> jax.Array:
     """Returns the indices of a batch of the task whose turn it is.
 
-    A task's examples come in epochs, see `supervised.draw`.
+    Examples come in epochs, see `supervised.draw`.
 
     Args:
       key: of the run.
       update: number of updates made.
       per_task: updates of each task.
       batch: size of a batch.
+      so_far: whether examples are those of all tasks up to that one.
 
     Returns:
       (batch,) int32.
     """
-    draws = [
-      offset + supervised.draw(jax.random.fold_in(key, i), update, size, batch)
-      for i, (offset, size) in enumerate(zip(self.offsets, self.sizes))
-    ]
-    return jnp.stack(draws)[update // per_task]
-
-  def draw_all(
-    self, key: jax.Array, update: jax.Array, per_task: int, batch: int
-  ) -> jax.Array:
-    """Returns the same of all tasks up to the one whose turn it is."""
-    draws = [
-      supervised.draw(jax.random.fold_in(key, i), update, size, batch)
-      for i, size in enumerate(self.offsets[1:])
-    ]
+    draws = []
+    for task, (begin, end) in enumerate(zip(self.offsets, self.offsets[1:])):
+      begin = 0 if so_far else begin
+      keys = jax.random.fold_in(key, task)
+      draws.append(begin + supervised.draw(keys, update, end - begin, batch))
     return jnp.stack(draws)[update // per_task]
 
   def window(
     self, train: data.ArrayDataset, task: jax.Array
   ) -> tuple[data.ArrayDataset, jax.Array]:
-    """Returns the training examples of a task, and which of them are its own.
+    """Returns the examples of a task () int32, and which are its own.
 
-    Args:
-      train: the training examples, on the device.
-      task: () int32.
+    They are taken from the training examples on the device, as many as the
+    largest task has.
     """
-    first = jnp.asarray(self.offsets)[task]
-    index = first + jnp.arange(max(self.sizes))
-    inside = index < jnp.asarray(self.offsets)[task + 1]
+    offsets = jnp.asarray(self.offsets)
+    index = offsets[task] + jnp.arange(max(self.sizes))
+    inside = index < offsets[task + 1]
     index = jnp.minimum(index, self.offsets[-1] - 1)
     return jax.tree.map(lambda x: x[index], train), inside
 
@@ -107,34 +104,30 @@ def make(splits: data.Splits, tasks: int) -> Stream:
       out evenly.
   """
   classes, train = splits.info.num_classes, splits.train
-  numbers = np.issubdtype(train.inputs.dtype, np.floating)
-  if train.targets.ndim != 1 or classes is None or not numbers:
+  floats = np.issubdtype(train.inputs.dtype, np.floating)
+  if train.targets.ndim != 1 or classes is None or not floats:
     got = f"inputs {train.inputs.dtype} and targets {train.targets.shape}"
     raise _validate.error("the data", got, "numbers in, and a class for each")
   if classes % _validate.positive("tasks", tasks):
-    raise _validate.error(
-      "tasks", tasks, f"a divisor of {classes}, the classes"
-    )
+    expected = f"a divisor of {classes}, the classes"
+    raise _validate.error("tasks", tasks, expected)
   middle, both = None, (train, splits.test)
   if any(part.lengths is not None for part in both):
     # Between the ends of what is stored: it takes no room from other channels.
     low, high = float(train.inputs.min()), float(train.inputs.max())
     middle, both = (low + high) / 2, [_marked(part, low, high) for part in both]
-  parts, numbers = [], []
+  parts, per_task = [], classes // tasks
   for part in both:
-    number = part.targets // (classes // tasks)
-    order = np.argsort(number, kind="stable")
+    order = np.argsort(part.targets // per_task, kind="stable")
     targets = part.targets[order].astype(np.int32)
     parts.append(data.ArrayDataset(part.inputs[order], targets))
-    numbers.append(number[order])
-  offsets = np.searchsorted(numbers[0], np.arange(tasks + 1)).tolist()
+  numbers = parts[0].targets // per_task
+  offsets = np.searchsorted(numbers, np.arange(tasks + 1)).tolist()
   return Stream(*parts, tasks, classes, tuple(offsets), middle)
 
 
 def _marked(part, low, high):
   """Examples with a channel that is high at elements that are there."""
-  count, time = part.inputs.shape[:2]
-  lengths = np.full(count, time) if part.lengths is None else part.lengths
-  there = np.where(np.arange(time) < lengths[:, None], high, low)
+  there = np.where(datasets.inside(part), high, low)
   both = [part.inputs, there[..., None].astype(part.inputs.dtype)]
   return part._replace(inputs=np.concatenate(both, axis=-1))

@@ -64,9 +64,8 @@ def summary(
 def results(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
   """Returns the results of an arm from its tables "class" and "task".
 
-  Those of the first are "accuracy", the mean after the last task,
-  "incremental", "forgetting", "backward_transfer" and "learning", see
-  `summary`; those of the second have "task_" in front.
+  They are those of `summary`, but "accuracy" in the place of "last"; those of
+  the second table have "task_" in front.
   """
   out = {}
   for front, table in (("", one), ("task_", other)):

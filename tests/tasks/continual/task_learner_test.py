@@ -10,6 +10,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.tasks import base
 from jaxseq.tasks.continual import continual_floors
 from jaxseq.tasks.continual import continual_methods
 from jaxseq.tasks.continual import rounds
@@ -68,7 +69,7 @@ def test_bytes_are_those_of_all_arrays(method):
 
 def _run(learner):
   """All tasks of a seed; returns the variables."""
-  optimizer = task_learner.make_optimizer(learner.arm, learner.updates)
+  optimizer = base.make_optimizer(learner.arm, learner.updates)
 
   def run(key, data):
     state = supervised.init(learner, optimizer, key)
