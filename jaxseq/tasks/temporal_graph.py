@@ -29,6 +29,7 @@ from jaxseq.tasks.node_streams import graph_answers
 from jaxseq.tasks.node_streams import graph_floors
 from jaxseq.tasks.node_streams import graph_neighbors
 from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.node_streams import graph_options
 from jaxseq.tasks.node_streams import node_memory
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -85,38 +86,25 @@ class Problem(base.ArrayProblem):
   validated = "mrr"
 
   def __init__(self, arm: ArmConfig, splits: data.Splits):
-    # In the order of time, in which trees do not have them.
-    sets = base.parts(splits)
-    sets = {
-      name: sets[name] for name in ("train", "valid", "test") if name in sets
-    }
+    named = zip(("train", "valid", "test"), splits[:3])
+    sets = {name: base.host(one) for name, one in named if one is not None}
     first = sets["train"]
-    if (
-      first.inputs.ndim != 2
-      or first.inputs.shape[1] != 2
-      or first.extras.times is None
-    ):
+    if first.inputs.shape[1:] != (2,) or first.extras.times is None:
       got = f"inputs {first.inputs.shape}"
       raise _validate.error("the data", got, "events (n, 2) with times")
-    nodes = np.concatenate([one.inputs for one in sets.values()])
-    time = np.concatenate([one.extras.times[:, 0] for one in sets.values()])
-    features = None
-    if first.extras.features is not None:
-      rows = [one.extras.features for one in sets.values()]
-      features = np.concatenate(rows)
+    nodes, time, features = graph_options.joined(list(sets.values()))
     candidates = {
       name: np.concatenate([one.inputs[:, 1:], one.targets], axis=1)
       for name, one in sets.items()
       if name != "train"
     }
-    ends = [nodes[:, 1], *(one.ravel() for one in candidates.values())]
-    low, high = (int(f([f(x) for x in ends])) for f in (np.min, np.max))
+    ends = [nodes[:, 1], *candidates.values()]
     network = graph_network.GraphNetwork(
       arm.network,
       arm.graph,
       splits.info.vocab_size,
-      low,
-      high,
+      min(int(x.min()) for x in ends),
+      max(int(x.max()) for x in ends),
       0 if features is None else features.shape[1],
       gaps(first.inputs, first.extras.times[:, 0]),
       arm.batch_size,
@@ -162,15 +150,9 @@ class Problem(base.ArrayProblem):
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the objective on a batch, and the memory after it."""
     events, candidates, graph, epoch = batch
+    inputs = carry, events, epoch, candidates, graph
     outputs, collections, penalty = base.in_training(
-      self.network,
-      variables,
-      key,
-      carry,
-      events,
-      epoch,
-      candidates,
-      graph,
+      self.network, variables, key, *inputs
     )
     if self.arm.loss == "full":
       label = jnp.maximum(events.destination - self.network.first, 0)
@@ -211,12 +193,7 @@ class Problem(base.ArrayProblem):
     return {self.watched(name): value for name, value in metrics.items()}
 
   def read(self, variables: PyTree, data: PyTree) -> node_memory.Memory:
-    """Returns the memory after the events of the training part.
-
-    Args:
-      variables: of the network.
-      data: the problem's.
-    """
+    """Returns the memory after the events of the training part."""
     memory, _ = self._follow(variables, data, self.carry, 0, self.size, None)
     return memory
 
@@ -227,13 +204,7 @@ class Problem(base.ArrayProblem):
     part: str,
     memory: node_memory.Memory,
   ) -> tuple[supervised.Metrics, node_memory.Memory]:
-    """Ranks the destinations of a part, batch by batch.
-
-    Args:
-      variables: of the network.
-      data: the problem's.
-      part: "valid" or "test".
-      memory: before it.
+    """Ranks the destinations of "valid" or "test", batch by batch.
 
     Returns:
       "mrr" and "hit_rate_10", and the memory after the part.
@@ -312,11 +283,11 @@ def gaps(
   The first one of a node counts from 0.
 
   Args:
-    nodes: (n, 2) sources and destinations.
+    nodes: (n, 2).
     time: (n,) from 0 on, which never fall.
 
   Returns:
-    Those of the sources, and those of the destinations.
+    Both of the sources, and both of the destinations.
   """
   numbers: list[float] = []
   for column in nodes.T:

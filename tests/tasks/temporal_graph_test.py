@@ -168,6 +168,13 @@ def test_what_makes_no_sense_is_refused():
     graph_network.Options(run="exact")
   with pytest.raises(ValueError, match="aggregate: got 'mean', expected 'last"):
     graph_network.Options(message="vectors", aggregate="mean")
+  for options in ({"embedding": "time"}, {"message": "embeddings"}):
+    arm = temporal_graph.ArmConfig(
+      NETWORK, graph=graph_network.Options(**options), loss="full", batch_size=4
+    )
+    one = temporal_graph.Problem(arm, graph())
+    with pytest.raises(ValueError, match="candidates: got None, expected give"):
+      jax.eval_shape(one.init, jax.random.key(0))
   splits = data.load("item_chains", users=8, items=14, events=6)
   with pytest.raises(ValueError, match="the data: got 'inputs .*, expected ev"):
     problem(4, splits)

@@ -22,6 +22,7 @@ from jaxseq._types import PyTree
 from jaxseq.tasks import outputs
 from jaxseq.tasks.node_streams import graph_neighbors
 from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.node_streams import graph_options
 from jaxseq.tasks.node_streams import node_memory
 
 TOP = 10
@@ -100,12 +101,7 @@ def compute(
 def remembered(
   network: graph_network.GraphNetwork, variables: Any, splits: data.Splits
 ) -> dict[str, Any]:
-  """Returns the variables beside the memory behind all events.
-
-  Args:
-    network: of a problem, see `temporal_graph.Problem`.
-    variables: of the network.
-    splits: that it was trained on.
+  """Returns the variables beside the memory behind all events of a data set.
 
   Returns:
     The variables, "memory" and, where neighbors are read, "past": the last
@@ -114,11 +110,7 @@ def remembered(
   """
   sets = [x for x in (splits.train, splits.valid, splits.test) if x is not None]
   memory, earlier = network.memory(), np.zeros(0)
-  nodes = np.concatenate([one.inputs for one in sets])
-  time = np.concatenate([one.extras.times[:, 0] for one in sets])
-  features = None
-  if sets[0].extras.features is not None:
-    features = np.concatenate([one.extras.features for one in sets])
+  nodes, time, features = graph_options.joined(sets)
   graph = None
   if network.options.reads_graph:
     graph = graph_neighbors.index(nodes, time, features, network.num_nodes)
@@ -150,11 +142,7 @@ def predict(
   """Returns a row for each of the best destinations of an event.
 
   That to which the event went has a row, too, wherever it stands; it has none
-  where no event of the training went there.
-
-  Args:
-    model: a `models.Model` of a graph.
-    examples: as from `model.examples`, by their times.
+  where no event of the training went there. Examples are by their times.
 
   Returns:
     Columns by name, and the arrays of `compute` with "place" (n,): that of the
@@ -243,15 +231,7 @@ def _follow(network, variables, memory, graph, batches, scored):
 
 
 def _scores(network, variables, memory, events, graph):
-  """Scores (n, nodes) of all destinations; -inf of nodes that are none."""
-  scores = _unmasked(network, variables, memory, events, graph)
-  if "destinations" not in variables:
-    return scores
-  return jnp.where(variables["destinations"], scores, -jnp.inf)
-
-
-def _unmasked(network, variables, memory, events, graph):
-  """Scores (n, nodes) from the first to the last destination."""
+  """Scores (n, nodes) from the first destination on; -inf of what is none."""
   options = network.options
 
   def scored(events, candidates):
@@ -264,21 +244,23 @@ def _unmasked(network, variables, memory, events, graph):
       graph,
     ).scores
 
-  alike = options.embedding == "identity" and not options.reads_graph
-  alike = alike or options.target == "vectors"
-  counted = isinstance(events.source.shape[0], int)
-  if alike and counted:
-    return scored(events, None)
-  # What a destination is worth depends on the time of the event.
   every = None
-  if not alike:
+  if not options.timeless and options.target != "vectors":
+    # What a destination is worth depends on the time of the event.
     every = jnp.arange(network.first, network.last + 1)[None]
 
   def of(row):
     return scored(jax.tree.map(lambda x: x[None], row), every)[0]
 
-  # One row at a time takes less memory, but a number of them that is known.
-  return lax.map(of, events) if counted else jax.vmap(of)(events)
+  if not isinstance(events.source.shape[0], int):
+    scores = jax.vmap(of)(events)
+  elif every is None:
+    scores = scored(events, None)
+  else:
+    # One row at a time takes less memory, but a number of them that is known.
+    scores = lax.map(of, events)
+  there = variables.get("destinations")
+  return scores if there is None else jnp.where(there, scores, -jnp.inf)
 
 
 def _best(network, scores):

@@ -17,6 +17,7 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq.tasks.items import item_floors
 from jaxseq.tasks.items import ranking
+from jaxseq.tasks.node_streams import graph_options
 
 # Queries of counts at once.
 _ROWS = 2**14
@@ -59,8 +60,8 @@ def stream(splits: data.Splits, part: str, batch_size: int) -> Stream:
   if part == "valid":
     sets = sets[:2]
   sets = [one for one in sets if one is not None]
-  nodes = np.concatenate([one.inputs for one in sets]).astype(np.int64)
-  time = np.concatenate([one.extras.times[:, 0] for one in sets])
+  nodes, time, _ = graph_options.joined(sets)
+  nodes = nodes.astype(np.int64)
   own, others = nodes[-len(sets[-1].inputs) :, 1:], sets[-1].targets
   first = len(nodes) - len(own)
   known = first + np.arange(len(own)) // batch_size * batch_size
@@ -69,11 +70,7 @@ def stream(splits: data.Splits, part: str, batch_size: int) -> Stream:
 
 
 class _Counts:
-  """Counts of keys among the events before any of them.
-
-  Args:
-    keys: (events,) integers.
-  """
+  """Counts of keys (events,) among the events before any of them."""
 
   def __init__(self, keys: np.ndarray):
     self.names, number = np.unique(keys, return_inverse=True)
@@ -90,6 +87,12 @@ class _Counts:
     begin = np.searchsorted(self.places, rank * self.size)
     end = np.searchsorted(self.places, rank * self.size + before)
     return begin, np.where(inside, end, begin)
+
+  def recent(self, keys, before, count) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the last events (n, count) of keys, and where there are some."""
+    begin, end = self.ends(keys, before)
+    place = end[:, None] - 1 - np.arange(count)
+    return self.order[np.maximum(place, 0)], place >= begin[:, None]
 
   def __call__(self, keys, before) -> np.ndarray:
     """Returns how often keys come before some events."""
@@ -121,12 +124,8 @@ def pop_track(events: Stream, decay: float = 0.9) -> np.ndarray:
 
   What comes before the first batch counts as one.
 
-  Source: Daniluk & Dąbrowski, arXiv:2307.12510. That it fades by batches makes
-  it depend on their size, for which .9 was chosen at 200.
-
-  Args:
-    events: what is asked for.
-    decay: factor of each batch.
+  Source: Daniluk & Dąbrowski, arXiv:2307.12510. That it fades by batches, each
+  time by `decay`, makes it depend on their size; .9 was chosen at 200.
   """
   _validate.number("decay", decay, 0, 1)
   size = max(events.candidates.max(), events.destination.max()) + 1
@@ -147,24 +146,16 @@ def t_comem(
   """Returns t-CoMem: how often two have met, beside what a source did lately.
 
   base + weight c / (1 + c), c the number of meetings; the base, which all
-  candidates of an event share, is the sum over the source's recent events of
+  candidates of an event share, is the sum over the source's `recent` events of
   exp(-age / window) sigmoid(count of the destination), the window being the
   time span before the part that is asked for. The code of tgm loses the second
   term where nodes are integers.
 
   Source: "Base3", arXiv:2506.12764, and tgm-team/tgm.
-
-  Args:
-    events: what is asked for.
-    recent: events of a source.
-    weight: of the meetings.
   """
   window = events.time[events.first - 1] - events.time[0]
   sources, popularity = _Counts(events.source), _Counts(events.destination)
-  begin, end = sources.ends(events.asked, events.known)
-  place = end[:, None] - 1 - np.arange(recent)
-  there = place >= begin[:, None]
-  event = sources.order[np.maximum(place, 0)]
+  event, there = sources.recent(events.asked, events.known, recent)
   age = events.time[events.known - 1][:, None] - events.time[event]
   there &= age <= window
   count = popularity(events.destination[event], events.known[:, None])
@@ -178,38 +169,28 @@ def together(events: Stream, recent: int = 10) -> np.ndarray:
   """Returns how often candidates were met beside a source's recent ones.
 
   Two destinations are together each time that a source meets one when the other
-  is among its recent ones; ties go by popularity.
-
-  Args:
-    events: what is asked for.
-    recent: destinations of a source, the last ones.
+  is among its last `recent` ones; ties go by popularity.
   """
-  low = min(events.destination.min(), events.candidates.min())
-  size = max(events.destination.max(), events.candidates.max()) - low + 1
+  ends = np.append(events.destination, events.candidates)
+  low, size = ends.min(), np.ptp(ends) + 1
   pairs = np.zeros((size, size), np.float32)
   sources, seen = _Counts(events.source), 0
   target = events.destination - low
   number = np.arange(len(target))
-
-  def recent_of(nodes, before):
-    begin, end = sources.ends(nodes, before)
-    place = end[:, None] - 1 - np.arange(recent)
-    there = place >= begin[:, None]
-    return target[sources.order[np.maximum(place, 0)]], there
-
   scores = np.empty(events.candidates.shape)
   for begin, end in _batches(events):
     known = int(events.known[begin])
     for some in range(seen, known, _ROWS):
       span = number[some : min(some + _ROWS, known)]
-      other, there = recent_of(events.source[span], span)
-      one = np.broadcast_to(target[span, None], other.shape)[there]
-      np.add.at(pairs, (other[there], one), 1)
-      np.add.at(pairs, (one, other[there]), 1)
+      event, there = sources.recent(events.source[span], span, recent)
+      one = np.broadcast_to(target[span, None], event.shape)[there]
+      other = target[event[there]]
+      np.add.at(pairs, (other, one), 1)
+      np.add.at(pairs, (one, other), 1)
     seen = known
-    own, there = recent_of(events.asked[begin:end], known)
+    event, there = sources.recent(events.asked[begin:end], known, recent)
     wanted = events.candidates[begin:end] - low
-    values = pairs[own[:, :, None], wanted[:, None]]
+    values = pairs[target[event][:, :, None], wanted[:, None]]
     scores[begin:end] = (values * there[..., None]).sum(axis=1)
   popularity = streaming_popular(events)
   return scores + popularity / (2 * popularity.max() + 1)
@@ -246,13 +227,7 @@ def metrics(scores: np.ndarray) -> dict[str, float]:
 def floors(
   splits: data.Splits, part: str, batch_size: int
 ) -> dict[str, dict[str, float]]:
-  """Returns the metrics of all floors, by label.
-
-  Args:
-    splits: as of `stream`, as the rest.
-    part: likewise.
-    batch_size: likewise.
-  """
+  """Returns the metrics of all floors, by label; arguments as of `stream`."""
   events = stream(splits, part, batch_size)
   rows = {
     "EdgeBank": edge_bank(events),

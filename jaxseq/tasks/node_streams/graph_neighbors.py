@@ -48,13 +48,13 @@ def index(
   features: np.ndarray | None,
   count: int,
 ) -> Neighbors:
-  """Returns the events of each node.
+  """Returns the events of each of `count` nodes, with 0, which is none.
 
   Args:
     nodes: (events, 2) sources and destinations.
     time: (events,), which never fall.
     features: (events, k), or None.
-    count: of nodes, 0 among them, which is none.
+    count: of nodes.
   """
   own, other = nodes.ravel(), nodes[:, ::-1].ravel()
   order = np.argsort(own, kind="stable")
@@ -71,13 +71,9 @@ def index(
 def recent(
   graph: Neighbors, nodes: jax.Array, before: jax.Array, count: int
 ) -> Found:
-  """Returns the last neighbors of nodes before some events.
+  """Returns the last `count` neighbors of nodes (n,) before some events.
 
-  Args:
-    graph: the events.
-    nodes: (n,) integers.
-    before: (n,) integers, the numbers of the first events that do not count.
-    count: of neighbors.
+  The numbers of the first events that do not count are `before` (n,).
   """
   low, high = graph.begin[nodes], graph.begin[nodes + 1]
   first, most = low, len(graph.event) - 1

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.nn import dense
+from jaxseq.nn import masks
 from jaxseq.tasks.node_streams import graph_neighbors
 from jaxseq.tasks.node_streams import graph_options
 from jaxseq.tasks.node_streams import node_memory
@@ -173,27 +174,23 @@ class GraphNetwork(linen.Module):
     """The batch where messages wait for their nodes' next events."""
     options, count = self.options, len(events.source)
     both = jnp.concatenate([events.source, events.destination])
-    others = ()
+    others = jnp.zeros(0, both.dtype)
     if scored and options.target == "states":
-      every = jnp.arange(self.first, self.last + 1)
-      others = (every if candidates is None else candidates.ravel(),)
-    nodes = jnp.concatenate([both, *others])
-    repeats = len(nodes) // count
-    if candidates is None and others:
-      if options.embedding not in ("identity",):
+      if candidates is None and not options.timeless:
         expected = "given, as embeddings differ from event to event"
         raise _validate.error("candidates", None, expected)
-      times = None
-    else:
-      rest = repeats - 2
-      times = jnp.concatenate(
-        [events.time, events.time, jnp.repeat(events.time, rest)]
-      )
-    found, wanted = None, nodes
+      every = jnp.arange(self.first, self.last + 1)
+      others = every if candidates is None else candidates.ravel()
+    nodes = jnp.concatenate([both, others])
+    found, wanted, times = None, nodes, None
+    if not options.timeless:
+      # The event of each node.
+      number = jnp.arange(count)
+      event = jnp.repeat(number, len(others) // count)
+      event = jnp.concatenate([number, number, event])
+      times = events.time[event]
     if options.reads_graph:
-      before = jnp.concatenate(
-        [events.before, events.before, jnp.repeat(events.before, repeats - 2)]
-      )
+      before = events.before[event]
       found = graph_neighbors.recent(graph, nodes, before, options.neighbors)
       wanted = jnp.concatenate([nodes, found.node.ravel()])
     old, rows = self._updated(memory, wanted, epoch, train)
@@ -230,12 +227,7 @@ class GraphNetwork(linen.Module):
       gamma = jax.nn.sigmoid(self.gamma) if gamma is None else gamma
       both, rates = node_memory.corrected(old, both, old.since, gamma)
     new = old._replace(states=both, time=old.since, rates=rates)
-
-    def choose(after, before):
-      shape = old.waiting.shape + (1,) * (after.ndim - 1)
-      return jnp.where(old.waiting.reshape(shape), after, before)
-
-    rows = jax.tree.map(choose, new, old)
+    rows = masks.choose(old.waiting, new, old)
     if every:
       old, rows = jax.tree.map(lambda x: x[nodes], (old, rows))
     return old, rows
@@ -280,9 +272,7 @@ class GraphNetwork(linen.Module):
         jnp.where(is_source, *pair)
         for pair in zip(self.gaps[:2], self.gaps[2:])
       )
-      since = node_memory.since(
-        rows._replace(time=rows.time[: len(nodes)]), times
-      )
+      since = node_memory.since(rows.time[: len(nodes)], times)
       since = (since - mean) / deviation
       state = state * (1 + self.projection(since[:, None]))
     return state, around
@@ -341,16 +331,16 @@ class GraphNetwork(linen.Module):
     order = jnp.arange(2 * count)
     if not options.released:
       order = order % count * 2 + order // count
-    valid = jnp.concatenate([events.valid, events.valid])
+    valid = jnp.tile(events.valid, 2)
     winner = node_memory.last(nodes, order, valid, self.num_nodes)
     other = jnp.concatenate([output[count:], output[:count]])
     if options.embeds:
       other = other.at[:count].set(embedded[count : 2 * count])
-    times = jnp.concatenate([events.time, events.time])
+    times = jnp.tile(events.time, 2)
     message = _side_by_side(
       None if self._by_vector else other,
-      _twice(events.features),
-      self._times(node_memory.since(rows, times)),
+      None if events.features is None else jnp.tile(events.features, (2, 1)),
+      self._times(node_memory.since(rows.time, times)),
     )
     if options.aggregate == "mean":
       total, number = (
@@ -366,23 +356,19 @@ class GraphNetwork(linen.Module):
 
   def _run(self, memory, events, epoch, train):
     """Embeddings of sources before their events, and the memory after them."""
-    count = len(events.source)
 
     def pairs(first, second):
-      return jnp.stack([first, second], axis=1).reshape(2 * count, -1)
+      return jnp.stack([first, second], axis=1).ravel()
 
-    def by_event(x):
-      return pairs(x, x)
-
-    node = pairs(events.source, events.destination)[:, 0]
+    node = pairs(events.source, events.destination)
     # An event of a node with itself is seen once.
     itself = events.source == events.destination
-    valid = pairs(events.valid & ~itself, events.valid)[:, 0]
+    valid = pairs(events.valid & ~itself, events.valid)
     # All events of a node follow each other; what fills up comes last.
     order = jnp.argsort(jnp.where(valid, node, self.num_nodes), stable=True)
     node, valid = node[order], valid[order]
-    time = by_event(events.time)[order, 0]
-    partner = pairs(events.destination, events.source)[order, 0]
+    time = jnp.repeat(events.time, 2)[order]
+    partner = pairs(events.destination, events.source)[order]
     same = (node[1:] == node[:-1]) & (valid[1:] == valid[:-1])
     first = jnp.concatenate([jnp.ones(1, bool), ~same])
     final = jnp.concatenate([~same, jnp.ones(1, bool)])
@@ -391,7 +377,7 @@ class GraphNetwork(linen.Module):
     features = events.features
     if features is not None:
       features = jnp.repeat(features, 2, axis=0)[order]
-    passed = jnp.where(earlier < 0, 0, time - earlier)
+    passed = node_memory.since(earlier, time)
     message = _side_by_side(features, self._times(passed))
     message = jax.lax.stop_gradient(message)
     x = self._encode(None, message, partner)
@@ -418,7 +404,7 @@ class GraphNetwork(linen.Module):
     if self.options.embedding == "time":
       when = jnp.zeros_like(earlier).at[order].set(earlier)
       when = jnp.where(itself, when[1::2], when[::2])
-      since = jnp.where(when < 0, 0, events.time - when)
+      since = node_memory.since(when, events.time)
       since = (since - self.gaps[0]) / self.gaps[1]
       z = z * (1 + self.projection(since[:, None]))
     rows = rows._replace(states=(states, output), time=time)
@@ -428,8 +414,3 @@ class GraphNetwork(linen.Module):
 def _side_by_side(*parts):
   """The arrays that are not None, joined in their last axis."""
   return jnp.concatenate([x for x in parts if x is not None], axis=-1)
-
-
-def _twice(x):
-  """An array for sources and for destinations; None stays so."""
-  return None if x is None else jnp.concatenate([x, x])

@@ -1,12 +1,15 @@
 """Options of networks over the events of a graph, and a batch of these."""
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Literal
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from jaxseq import _validate
+from jaxseq import data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,11 @@ class Options:
     return self.embedding in ("sum", "attention") or self.embeds
 
   @property
+  def timeless(self) -> bool:
+    """True if nodes are read alike at all times."""
+    return self.embedding == "identity" and not self.reads_graph
+
+  @property
   def embeds(self) -> bool:
     """True if messages have embeddings of destinations."""
     return self.message == "embeddings"
@@ -91,6 +99,18 @@ class Options:
   def has_vectors(self) -> bool:
     """True if nodes have learned vectors."""
     return self.vectors or "vectors" in (self.message, self.target)
+
+
+def joined(
+  sets: Sequence[data.ArrayDataset],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+  """Returns nodes (events, 2), times (events,) and features (events, k)."""
+  features = [one.extras.features for one in sets]
+  return (
+    np.concatenate([one.inputs for one in sets]),
+    np.concatenate([one.extras.times[:, 0] for one in sets]),
+    None if features[0] is None else np.concatenate(features),
+  )
 
 
 class Events(NamedTuple):

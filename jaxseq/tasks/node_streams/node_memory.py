@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.nn import masks
 
 
 class Rates(NamedTuple):
@@ -29,15 +30,14 @@ class Rates(NamedTuple):
   total: PyTree
   squares: PyTree
 
+  def mean(self) -> PyTree:
+    """Returns the mean of the rates; 0 where none was seen."""
+    return _divided(self.total, jnp.maximum(self.count, 1))
+
   def variance(self) -> PyTree:
     """Returns the variance of the rates; 0 where none was seen."""
-    count = jnp.maximum(self.count, 1)
-
-    def of(total, squares):
-      scale = _beside(count, total)
-      return squares / scale - (total / scale) ** 2
-
-    return jax.tree.map(of, self.total, self.squares)
+    squares = _divided(self.squares, jnp.maximum(self.count, 1))
+    return jax.tree.map(lambda x, mean: x - mean**2, squares, self.mean())
 
 
 class Memory(NamedTuple):
@@ -70,11 +70,8 @@ def fresh(
 ) -> Memory:
   """Returns the memory before all events.
 
-  Args:
-    states: of the layers, each array with an axis of nodes in front.
-    d_model: width of the output.
-    message_width: of the messages.
-    rates: whether there are some.
+  Arrays of `states`, those of the layers, have an axis of nodes in front;
+  `d_model` is the width of the output, and with `rates` there are some.
   """
   nodes = jax.tree.leaves(states)[0].shape[0]
   output = jnp.zeros((nodes, d_model), jnp.float32)
@@ -104,57 +101,30 @@ def take(
   start: PyTree,
   time: float = UNSEEN,
 ) -> Memory:
-  """Returns the rows of some nodes.
+  """Returns the rows of some nodes (n,), as a memory of n rows.
 
-  Args:
-    memory: of all nodes.
-    nodes: (n,) integers.
-    epoch: in which they are read.
-    start: states and output of a fresh node, with an axis of 1 in front.
-    time: of a fresh node, see `since`.
-
-  Returns:
-    A memory of n rows; those that were not written in this epoch are fresh.
+  Those that were not written in this epoch are fresh: of states and output
+  `start`, with an axis of 1 in front, and of that time, see `since`.
   """
   rows = jax.tree.map(lambda x: x[nodes], memory)
-  valid = rows.epoch == epoch
-
-  def choose(x, other):
-    return jnp.where(_beside(valid, x), x, other)
-
-  states = jax.tree.map(choose, rows.states, start)
-  rest = rows._replace(states=(), epoch=())
-  rest = jax.tree.map(lambda x: choose(x, jnp.zeros_like(x)), rest)
-  return rest._replace(
-    states=states,
-    time=jnp.where(valid, rows.time, time),
-    epoch=jnp.full(len(nodes), epoch),
-  )
+  other = jax.tree.map(jnp.zeros_like, rows)._replace(states=start, time=time)
+  rows = masks.choose(rows.epoch == epoch, rows, other)
+  return rows._replace(epoch=jnp.full(len(nodes), epoch))
 
 
-def since(rows: Memory, time: jax.Array) -> jax.Array:
-  """Returns the time (n,) since rows have seen an event; 0 if they have not.
-
-  Args:
-    rows: n rows.
-    time: (n,) of the events.
-  """
-  return jnp.where(rows.time < 0, 0, time - rows.time)
+def since(last: jax.Array, time: jax.Array) -> jax.Array:
+  """Returns the time (n,) since the last events; 0 of rows that saw none."""
+  return jnp.where(last < 0, 0, time - last)
 
 
 def put(
   memory: Memory, nodes: jax.Array, rows: Memory, winner: jax.Array
 ) -> Memory:
-  """Writes rows into the memory.
+  """Writes rows of nodes (n,) into the memory; without gradients.
 
-  Args:
-    memory: of all nodes.
-    nodes: (n,) integers, whose rows they are.
-    rows: n rows.
-    winner: (n,) bool, see `last`; the others are left out.
+  Those that are no `winner` (n,) bool, see `last`, are left out.
   """
-  count = len(memory.time)
-  place = jnp.where(winner, nodes, count)
+  place = jnp.where(winner, nodes, len(memory.time))
 
   def write(x, new):
     return x.at[place].set(new.astype(x.dtype), mode="drop")
@@ -167,11 +137,8 @@ def last(
 ) -> jax.Array:
   """Returns which entries are the last of their nodes, (n,) bool.
 
-  Args:
-    nodes: (n,) integers.
-    order: (n,) integers, all of them different.
-    valid: (n,) bool, which entries count.
-    count: of all nodes.
+  They are so by `order` (n,), integers that all differ, among those that are
+  `valid` (n,); `count` is the number of all nodes.
   """
   order = jnp.where(valid, order, -1)
   best = jax.ops.segment_max(order, nodes, count)
@@ -179,19 +146,16 @@ def last(
 
 
 def predicted(rows: Memory, time: jax.Array) -> PyTree:
-  """Returns the states (n, ...) that PRES expects, those that drift on.
+  """Returns the states (n, ...) that PRES expects at times (n,) of events.
 
-  Args:
-    rows: n rows with rates.
-    time: (n,) of the events.
+  They drift on from those of the rows by the mean of their rates.
   """
-  passed, count = since(rows, time), rows.rates.count
-
-  def of(state, total):
-    rate = total / jnp.maximum(_beside(count, total), 1)
-    return state + _beside(passed, state) * rate
-
-  return jax.tree.map(of, rows.states, rows.rates.total)
+  passed = since(rows.time, time)
+  return jax.tree.map(
+    lambda state, rate: state + _beside(passed, state) * rate,
+    rows.states,
+    rows.rates.mean(),
+  )
 
 
 def corrected(
@@ -210,7 +174,7 @@ def corrected(
     time: (n,) of the events.
     gamma: weight of the cell's, from 0 to 1.
   """
-  passed = since(rows, time)
+  passed = since(rows.time, time)
   moved = (passed > 0).astype(jnp.float32)
   scale = jnp.where(passed > 0, passed, 1)
   mixed = jax.tree.map(
@@ -233,17 +197,16 @@ def corrected(
 def incoherence(
   before: jax.Array, after: jax.Array, counted: jax.Array
 ) -> jax.Array:
-  """Returns 1 - cos of all counted rows together; 1 where one side is 0.
-
-  Args:
-    before: (n, d).
-    after: (n, d).
-    counted: (n,) bool.
-  """
+  """Returns 1 - cos of all counted rows (n, d) together; 1 if a side is 0."""
   before, after = (jnp.where(counted[:, None], x, 0) for x in (before, after))
   norm = jnp.sum(before**2) * jnp.sum(after**2)
   safe = jnp.where(norm > 0, norm, 1)
   return 1 - jnp.where(norm > 0, jnp.sum(before * after), 0) / jnp.sqrt(safe)
+
+
+def _divided(tree, weight):
+  """Arrays (n, ...) by a weight (n,)."""
+  return jax.tree.map(lambda x: x / _beside(weight, x), tree)
 
 
 def _beside(weight, x):

@@ -46,7 +46,7 @@ def test_rows_of_another_epoch_are_fresh():
     ({"none": jnp.ones((1, 1))}, jnp.full((1, 4), 7.0)),
   )
   assert later.time.tolist() == [node_memory.UNSEEN]
-  assert node_memory.since(later, jnp.array([9.0])).tolist() == [0]
+  assert node_memory.since(later.time, jnp.array([9.0])).tolist() == [0]
   assert not later.waiting[0]
   assert later.states[1].tolist() == [[7] * 4]
 

@@ -148,6 +148,20 @@ def test_states_are_carried_and_stop_gradients():
     event_windows.Problem(_arm("gru"), splits, length=1000)
 
 
+def test_training_is_watched_by_a_metric_that_is_there():
+  splits, _ = _stream()
+  for valid in (splits.valid, None):
+    problem = event_windows.Problem(
+      _arm("gru"), splits._replace(valid=valid), length=5
+    )
+    variables = drawn.variables(problem)
+    watched = problem.watched("nll")
+    assert watched == ("nll" if valid is None else "valid_nll")
+    value = jax.jit(problem.validate)(variables, problem.data)[watched]
+    whole = jax.jit(problem.evaluate)(variables, problem.data)
+    np.testing.assert_allclose(whole[watched], value, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_stream_is_trained_on():
   splits, _ = _stream(480.0)
