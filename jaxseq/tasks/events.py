@@ -30,11 +30,7 @@ from jaxseq.training import supervised
 def make_network(
   arm: event_arms.ArmConfig, known: event_sequences.Statistics
 ) -> event_network.EventNetwork:
-  """Returns the network of an arm.
-
-  Raises:
-    ValueError: if it pools.
-  """
+  """Returns the network of an arm; a ValueError if it pools."""
   base.check_pooling(arm.network, False, "every event is predicted")
   return event_network.EventNetwork(arm, known)
 
@@ -58,13 +54,9 @@ class Problem(base.ArrayProblem):
 
   def __init__(self, arm: event_arms.ArmConfig, splits: data.Splits):
     measured = event_sequences.statistics(splits)
-    network = make_network(arm, measured)
-    named = dict(zip(("train", "valid", "test"), splits[:3]))
-    parts = {
-      k: event_sequences.sequences(x) for k, x in named.items() if x is not None
-    }
+    network, parts = make_network(arm, measured), event_sequences.parts(splits)
     self.horizon = measured.horizon
-    super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
+    super().__init__(arm, network, parts, len(parts["train"].gaps))
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
@@ -94,11 +86,10 @@ class Problem(base.ArrayProblem):
     """Scores the sequences of a part.
 
     Returns:
-      "nll" (nats per event, see `per_event`) and
-      "event_nll" (without the ends of sequences), "rmse" of the next gap's mean
-      in units of time, and "accuracy" of the mark, given its gap where
-      `mark_sees_gap`; where the process is known also "nll_gap", how far "nll"
-      is above that of the process on the same sequences.
+      "nll" (nats per event, see `event_likelihood.per_event`), "event_nll"
+      (without the ends of sequences), "rmse" of the next gap's mean in units of
+      time, and "accuracy" of the mark, given its gap where `mark_sees_gap`;
+      where the process is known also "nll_gap", how far "nll" is above its own.
     """
     metrics = super().measure(variables, examples)
     return metrics | {"rmse": jnp.sqrt(metrics.pop("squared_error"))}
@@ -153,15 +144,12 @@ def _more(config, arm, source):
 
 
 def intensities(model: Any, source: Any, elapsed: np.ndarray) -> np.ndarray:
-  """Returns the rate of events after the last one of each sequence.
+  """Returns rates (n, times) of events, per unit of time, after the last ones.
 
   Args:
     model: a `models.Model` of events.
-    source: see `Model.predict`.
+    source: of n sequences, see `Model.predict`.
     elapsed: (times,) above 0, since the last event.
-
-  Returns:
-    (n, times), in events per unit of time.
   """
   batch = event_sequences.sequences(model.examples(source).dataset)
   run = functools.partial(_after_the_last, model.network)

@@ -23,12 +23,8 @@ def arguments(
   """Returns "gaps", "times", "marks" (n, events) and "lengths" (n,)."""
   del network
   events = event_sequences.sequences(dataset)
-  return {
-    "gaps": np.asarray(events.gaps, np.float32),
-    "times": np.asarray(events.times, np.float32),
-    "marks": np.asarray(events.marks, np.int32),
-    "lengths": np.asarray(events.lengths, np.int32),
-  }
+  kinds = {"gaps": "f4", "times": "f4", "marks": "i4", "lengths": "i4"}
+  return {k: np.asarray(getattr(events, k), kind) for k, kind in kinds.items()}
 
 
 def compute(
@@ -51,9 +47,7 @@ def compute(
   gap = network.apply(variables, events, ones).gap
   levels = [gap.quantile(level) for level in QUANTILES]
   median = levels[QUANTILES.index(0.5)]
-  happened = masks.inside(events.gaps.shape[1], events.lengths) & (
-    events.gaps > 0
-  )
+  happened = masks.inside(time, events.lengths) & (events.gaps > 0)
   true = jnp.where(happened, events.gaps, median[:, :-1])
   gaps = jnp.concatenate([true, median[:, -1:]], axis=1)
   logits = network.apply(variables, events, gaps).mark_logits
@@ -68,14 +62,9 @@ def compute(
 def predict(
   model: Any, examples: Any
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Returns a row for each event, and one for that after the last.
+  """Returns a row for each event and one for that after the last, by column.
 
-  Args:
-    model: a `models.Model` of events.
-    examples: as from `model.examples`.
-
-  Returns:
-    Columns by name, and the arrays of `compute`.
+  Beside the columns stand the arrays of `compute`.
   """
   arrays = model.outputs(examples.dataset)
   events = arguments(model.network, examples.dataset)

@@ -82,11 +82,10 @@ class ArmConfig(Options, base.ArmConfig):
       ValueError: if it has no such option, or a value is wrong.
     """
     module, stack = getattr(intensities, self.head), self.network.stack
-    names = [field.name for field in dataclasses.fields(module.Config)]
+    names = {field.name for field in dataclasses.fields(module.Config)}
     fields = {"num_marks": num_marks, "d_model": stack.d_model}
     if "num_layers" in names:
       fields["num_layers"] = stack.num_layers
     for name, _ in self.head_options:
-      choices = [name for name in names if name not in fields]
-      _validate.choice("head_options", name, choices)
+      _validate.choice("head_options", name, sorted(names - set(fields)))
     return module, module.Config(**fields, **dict(self.head_options))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from jaxseq.data import point_processes
+from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_metrics
 
 
@@ -52,12 +53,8 @@ def most_popular(
   gap = (places.time - first) / np.maximum(places.event, 1)
   if median:
     gaps = np.diff(events.times, axis=1, prepend=events.times[:, :1])
-    gap = np.array(
-      [
-        np.sort(gaps[row, : last + 1])[last // 2]
-        for row, last in zip(places.row, places.event)
-      ]
-    )
+    until = zip(places.row, places.event)
+    gap = np.array([np.sort(gaps[i, : k + 1])[k // 2] for i, k in until])
   times = places.time[:, None] + gap[:, None] * (1 + index)
   inside = np.ones(times.shape, bool)
   scores = np.eye(num_marks)[marks]
@@ -77,13 +74,7 @@ def history_density(
 
   The rate of each mark is that of the events so far, over the time since the
   first of them; of a first event since the observation began. As published, the
-  events at both ends of this time count.
-
-  Args:
-    events: sequences.
-    places: n of their events.
-    edges: see `event_metrics.table`.
-    num_marks: number of marks.
+  events at both ends of this time count. For `edges` see `event_metrics.table`.
   """
   first = np.asarray(events.times, np.float64)[places.row, 0]
   span = places.time - np.where(places.event > 0, first, 0.0)
@@ -98,7 +89,7 @@ def train_rate(
   num_marks: int,
 ) -> np.ndarray:
   """Returns counts (n, intervals, marks) at the mean rate of the training."""
-  inside = np.arange(train.marks.shape[1]) < train.lengths[:, None]
+  inside = masks.inside(train.marks.shape[1], train.lengths)
   marks = np.bincount(train.marks[inside], minlength=num_marks)
   rate = marks / (len(train.lengths) * train.horizon)
   counts = np.diff(edges, prepend=0.0)[:, None] * rate
@@ -114,13 +105,8 @@ def expected_counts(
   """Returns what a Hawkes process expects, counts (n, intervals, marks).
 
   The expected excitation e follows e' = b (a - 1) e + b a mu, and the counts
-  N' = mu + e: one matrix exponential for each edge.
-
-  Args:
-    process: that made the events, or was fitted to them.
-    events: sequences.
-    places: n of their events.
-    edges: see `event_metrics.table`.
+  N' = mu + e: one matrix exponential for each edge, see `event_metrics.table`.
+  The process is that which made the events, or was fitted to them.
   """
   size = process.num_marks
   excitation = process.excitation(events)[places.row, places.event]

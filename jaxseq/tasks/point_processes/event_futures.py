@@ -17,6 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_metrics
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_rates
@@ -144,17 +145,16 @@ def after(
 ) -> event_network.Memory:
   """Returns the memory of sequences (n, ...) after their last events."""
   call = functools.partial(network.apply, variables)
-  memory = call(events.lengths.shape, method="begin")
 
   def one(memory, element):
     index, *event = element
-    return _where(
-      index < events.lengths, call(memory, *event, method="step"), memory
-    ), None
+    new = call(memory, *event, method="step")
+    return masks.choose(index < events.lengths, new, memory), None
 
   columns = (x.T for x in (events.gaps, events.times, events.marks))
-  numbers = jnp.arange(events.gaps.shape[1])
-  return lax.scan(one, memory, (numbers, *columns))[0]
+  elements = jnp.arange(events.gaps.shape[1]), *columns
+  begin = call(events.lengths.shape, method="begin")
+  return lax.scan(one, begin, elements)[0]
 
 
 @functools.partial(jax.jit, static_argnames=("network", "draws", "max_events"))
@@ -190,7 +190,7 @@ def sample_futures(
   """
   memory = after(network, variables, events)
   memory = jax.tree.map(lambda x: jnp.repeat(x, draws, axis=0), memory)
-  inside = jnp.arange(events.times.shape[1]) < events.lengths[:, None]
+  inside = masks.inside(events.times.shape[1], events.lengths)
   time = jnp.where(inside, events.times, 0).max(axis=1, initial=0)
   until = jnp.broadcast_to(jnp.asarray(until, time.dtype), time.shape)
   time, until = (jnp.repeat(x, draws) for x in (time, until))
@@ -204,7 +204,7 @@ def sample_futures(
     gap = jnp.where(alive, draw.gap, 0)
     arguments = memory, gap, time + gap, draw.mark
     new = network.apply(variables, *arguments, method="step")
-    memory, time = _where(alive, new, memory), time + gap
+    memory, time = masks.choose(alive, new, memory), time + gap
     return (memory, time, alive), (time, draw.mark, alive)
 
   carry = memory, time, jnp.ones(time.shape, bool)
@@ -214,12 +214,3 @@ def sample_futures(
   return event_metrics.Futures(
     jnp.where(inside, times, jnp.inf), jnp.where(inside, marks, 0), inside
   )
-
-
-def _where(flag, new, old):
-  """Chooses rows (n, ...) of pytrees by flags (n,)."""
-
-  def leaf(new, old):
-    return jnp.where(flag.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-  return jax.tree.map(leaf, new, old)

@@ -7,7 +7,6 @@ and the horizon.
 
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq.data import point_processes
 from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_calibration
 from jaxseq.tasks.point_processes import event_network
@@ -22,33 +22,20 @@ from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
 
 Array = jax.Array
-
-
-class Terms(NamedTuple):
-  """The terms of the log likelihood, as of `data.point_processes.LogDensity`.
-
-  Attributes:
-    events: (n, events), log density of each event, gap and mark; 0 behind the
-      end.
-    tail: (n,), log probability of no event between the last and the horizon.
-  """
-
-  events: Array
-  tail: Array
+Terms = point_processes.LogDensity
 
 
 def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
-  """Returns negative log likelihoods in nats per event.
+  """Returns two negative log likelihoods, in nats per event.
 
-  The terms are those of the model, or of the process that made the data; the
-  lengths (n,) are numbers of events.
-
-  Returns:
-    The sum over all terms, and the sum over the events alone, both divided by
-    the number of events. What no model can beat in expectation is the first:
-    that sequences end at the horizon makes long gaps rare among the events.
+  They are the sum over all terms, of a model or of the process that made the
+  data, and that over the events alone, by their numbers (n,). What no model can
+  beat in expectation is the first: that sequences end at the horizon makes long
+  gaps rare among the events.
   """
-  events = jnp.where(_inside(terms.events, lengths), terms.events, 0).sum()
+  events = jnp.where(
+    masks.inside(terms.events.shape[1], lengths), terms.events, 0
+  ).sum()
   count = jnp.maximum(lengths.sum(), 1)
   return -(events + terms.tail.sum()) / count, -events / count
 
@@ -58,14 +45,11 @@ def log_likelihood(
   events: event_sequences.Sequences,
   horizon: float,
 ) -> Terms:
-  """Scores predictions of sequences.
+  """Scores predictions (n, events + 1, ...) of sequences (n, events).
 
-  Args:
-    prediction: (n, events + 1, ...).
-    events: (n, events) arrays.
-    horizon: until when the sequences were observed.
+  They were observed until the horizon.
   """
-  inside = _inside(events.gaps, events.lengths)
+  inside = masks.inside(events.gaps.shape[1], events.lengths)
   gap, tail = _positive_gaps(events, horizon)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   log_marks = jax.nn.log_softmax(before.mark_logits)
@@ -84,10 +68,9 @@ def log_likelihood(
 def network_inputs(
   batch: event_sequences.Sequences, horizon: float
 ) -> tuple[event_sequences.Sequences, jax.Array]:
-  """Returns the events, and the gaps to predict, the last up to the horizon.
+  """Returns the events, and the gaps (n, events + 1) to predict.
 
-  The second are (n, events + 1); the gap up to the horizon is the one behind a
-  sequence's last event.
+  Behind a sequence's last event it is the one up to the horizon.
   """
   gap, tail = _positive_gaps(batch, horizon)
   gap = jnp.pad(gap, [(0, 0), (0, 1)], constant_values=1.0)
@@ -103,10 +86,7 @@ def score(
 ) -> dict[str, Array]:
   """Returns means over the events of a batch, see `events.Problem.measure`.
 
-  Args:
-    prediction: (n, events + 1, ...).
-    events: (n, events) arrays.
-    horizon: until when the sequences were observed.
+  Arguments are those of `log_likelihood`.
   """
   terms = log_likelihood(prediction, events, horizon)
   nll, event_nll = per_event(terms, events.lengths)
@@ -122,7 +102,7 @@ def score(
     )
     for name in set(metrics) - {"event_nll"}:
       metrics[name.replace("nll", "nll_gap")] = metrics[name] - true
-  inside = _inside(events.gaps, events.lengths)
+  inside = masks.inside(events.gaps.shape[1], events.lengths)
   count = jnp.maximum(events.lengths.sum(), 1)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   error = before.gap.expectation() - events.gaps
@@ -191,14 +171,9 @@ def calibration(
   }
 
 
-def _inside(x, lengths):
-  """Marks the elements (n, time) of sequences before their ends."""
-  return masks.inside(x.shape[1], lengths)
-
-
 def _positive_gaps(events, horizon):
   """Gaps with 1 behind the end; and from the last event to the horizon."""
-  inside = _inside(events.gaps, events.lengths)
+  inside = masks.inside(events.gaps.shape[1], events.lengths)
   gap = jnp.where(inside & (events.gaps > 0), events.gaps, 1.0)
   last = jnp.where(inside, events.times, 0.0).max(axis=1)
   until = horizon if events.until is None else events.until

@@ -88,16 +88,9 @@ def places(
 ) -> Places:
   """Returns every `step`-th event of each sequence with `ahead` behind it."""
   _validate.all_positive(ahead=ahead, step=step)
-  row, event = (
-    np.concatenate(parts)
-    for parts in zip(
-      *(
-        (np.full(len(one), number), one)
-        for number, length in enumerate(events.lengths)
-        for one in [np.arange(step, length - ahead, step)]
-      )
-    )
-  )
+  chosen = [np.arange(step, length - ahead, step) for length in events.lengths]
+  row = np.repeat(np.arange(len(chosen)), list(map(len, chosen)))
+  event = np.concatenate(chosen)
   if not len(row):
     raise ValueError(
       f"ahead: got {ahead}, expected a sequence with more than {step} + {ahead}"
@@ -112,17 +105,15 @@ def following(
   """Returns the next `ahead` events of each place, (n, ahead)."""
   index = places.event[:, None] + 1 + np.arange(ahead)
   inside = index < np.asarray(events.lengths)[places.row, None]
-  index = np.minimum(index, events.times.shape[1] - 1)
-  times = np.asarray(events.times, np.float64)[places.row[:, None], index]
-  return Futures(
-    times, np.asarray(events.marks)[places.row[:, None], index], inside
-  )
+  at = places.row[:, None], np.minimum(index, events.times.shape[1] - 1)
+  times = np.asarray(events.times, np.float64)[at]
+  return Futures(times, np.asarray(events.marks)[at], inside)
 
 
 def counts(
   start: np.ndarray, edges: Sequence[float], futures: Futures, num_marks: int
 ) -> np.ndarray:
-  """Counts the events of each mark, a mean over sampled futures.
+  """Returns numbers (n, intervals, marks) of events, a mean over samples.
 
   Args:
     start: (n,), when each prediction is made.
@@ -130,9 +121,6 @@ def counts(
     futures: (n, samples, events) arrays, of which all until the last edge must
       have been drawn.
     num_marks: number of marks.
-
-  Returns:
-    (n, intervals, marks) float64.
   """
   after = futures.times - start[:, None, None]
   interval = np.searchsorted(np.asarray(edges, float), after)
@@ -246,13 +234,8 @@ def otd(
   """Returns the optimal transport distance (n,) of futures.
 
   A predicted event is moved to a target of its mark, at the cost of the time
-  between them; or it is deleted, and the target inserted.
-
-  Args:
-    targets: (n, events) arrays, such as the next ten.
-    predicted: (n, predictions) arrays, usually of as many.
-    insert: cost of a target that no prediction is moved to.
-    delete: cost of a prediction that is not moved.
+  between them; or it is deleted, and the target inserted, at the costs `delete`
+  and `insert`. There are usually as many predictions as targets.
   """
   both = insert + delete
   far = np.abs(predicted.times[:, :, None] - targets.times[:, None])

@@ -68,7 +68,7 @@ class EventNetwork(linen.Module):
   def setup(self):
     """Declares what there are parameters of."""
     config, marks = self.config, self.statistics.num_marks
-    if config.head in event_arms.MODELS:
+    if self._is_model:
       module, options = config.model(marks)
       self.process = self.param("process", module.init, options)
       return
@@ -121,15 +121,14 @@ class EventNetwork(linen.Module):
       A pytree of arrays (*batch, events + 1, ...); where all states of a
       sequence share something, with 1 in the place of events + 1.
     """
-    if self.config.head in event_arms.MODELS:
-      module, options = self.config.model(self.statistics.num_marks)
-      rows = [(0, 0)] * (events.marks.ndim - 1)
+    if self._is_model:
+      front = [(0, 0)] * (events.marks.ndim - 1) + [(1, 0)]
       begin = self.statistics.num_marks
-      marks = jnp.pad(events.marks, [*rows, (1, 0)], constant_values=begin)
-      gaps = jnp.pad(self._scaled(events.gaps), [*rows, (1, 0)])
-      states, _ = module.apply(options, self.process, marks, gaps)
+      marks = jnp.pad(events.marks, front, constant_values=begin)
+      gaps = jnp.pad(self._scaled(events.gaps), front)
+      states, _ = self._model("apply", marks, gaps)
       if train and getattr(states, "prompts", None) is not None:
-        self._attract(options, states.prompts.cosine, events.lengths)
+        self._attract(states.prompts.cosine, events.lengths)
       return states
     outputs, _ = self.network(
       self._features(events), lengths=events.lengths + 1, train=train
@@ -138,9 +137,8 @@ class EventNetwork(linen.Module):
 
   def fresh(self, batch_shape: tuple[int, ...] = ()) -> PyTree:
     """Returns the states that `go_on` begins with, before any event."""
-    if self.config.head in event_arms.MODELS:
-      module, options = self.config.model(self.statistics.num_marks)
-      return module.initial_state(options, self.process, batch_shape)
+    if self._is_model:
+      return self._model("initial_state", batch_shape)
     variables = {
       name: tree.get("network", {}) for name, tree in self.variables.items()
     }
@@ -167,15 +165,11 @@ class EventNetwork(linen.Module):
     Returns:
       The predictions (*batch, events, ...), and the states after the last.
     """
-    num_marks = self.statistics.num_marks
-    if self.config.head in event_arms.MODELS:
-      module, options = self.config.model(num_marks)
+    if self._is_model:
       gaps = self._scaled(events.gaps)
-      states, carry = module.apply(
-        options, self.process, events.marks, gaps, carry, reset
-      )
+      states, carry = self._model("apply", events.marks, gaps, carry, reset)
     else:
-      begin = (events.marks == num_marks)[..., None]
+      begin = (events.marks == self.statistics.num_marks)[..., None]
       lengths = jnp.zeros(events.gaps.shape[:-1], jnp.int32)
       rows = event_sequences.Sequences(
         events.gaps, events.times, events.marks, lengths
@@ -189,13 +183,7 @@ class EventNetwork(linen.Module):
   def predict(
     self, state: PyTree, next_gap: Array, train: bool = False
   ) -> Prediction:
-    """Predicts the events after some states, see `__call__`.
-
-    Args:
-      state: (...), as from `read`.
-      next_gap: (...).
-      train: whether integrals are by random points.
-    """
+    """Predicts the events after states (...) of `read`; see `__call__`."""
     config = self.config
     if config.head == "density":
       return self._heads(state, next_gap)
@@ -217,9 +205,8 @@ class EventNetwork(linen.Module):
   def intensity(self, state: PyTree, elapsed: Array) -> Array:
     """Returns intensities (..., n, marks), in events per unit of time.
 
-    Args:
-      state: (...), as from `read`.
-      elapsed: (..., n), times since the last event, above 0.
+    Of states (...), as from `read`, and times (..., n) since the last event,
+    above 0.
     """
     config = self.config
     if config.head == "gompertz":
@@ -233,16 +220,13 @@ class EventNetwork(linen.Module):
     if config.head == "intensity":
       rates = decays.intensity(self.read_out, state, scaled)
     else:
-      module, options = config.model(self.statistics.num_marks)
-      rates = module.intensity(options, self.process, state, scaled)
+      rates = self._model("intensity", state, scaled)
     return rates / self._unit
 
   def bound(self, state: PyTree, elapsed: Array) -> Array:
     """Returns what the sum of intensities never exceeds from a time on, (...).
 
-    Args:
-      state: (...), as from `read`.
-      elapsed: (...), since the last event.
+    Of states (...), as from `read`, and times (...) since the last event.
 
     Raises:
       ValueError: if the intensities have no bound.
@@ -250,9 +234,8 @@ class EventNetwork(linen.Module):
     config, scaled = self.config, self._scaled(elapsed)
     if config.head == "intensity":
       top = decays.bound(self.read_out, state, scaled)
-    elif config.head in event_arms.MODELS:
-      module, options = config.model(self.statistics.num_marks)
-      top = module.bound(options, self.process, state, scaled)
+    elif self._is_model:
+      top = self._model("bound", state, scaled)
     else:
       expected = (
         f"one of 'intensity', {', '.join(map(repr, event_arms.MODELS))}"
@@ -263,11 +246,10 @@ class EventNetwork(linen.Module):
   def begin(self, batch_shape: tuple[int, ...] = ()) -> Memory:
     """Returns the memory of sequences before their first events."""
     carry = self.fresh(batch_shape)
-    if self.config.head in event_arms.MODELS:
-      module, options = self.config.model(self.statistics.num_marks)
+    if self._is_model:
       begin = jnp.full(batch_shape, self.statistics.num_marks)
       gap = jnp.zeros(batch_shape)
-      return Memory(module.step(options, self.process, begin, gap, carry), ())
+      return Memory(self._model("step", begin, gap, carry), ())
     none = jnp.zeros((*batch_shape, 0))
     empty = event_sequences.Sequences(none, none, none.astype(jnp.int32), none)
     return self._next(self._features(empty)[..., 0, :], carry)
@@ -275,23 +257,24 @@ class EventNetwork(linen.Module):
   def step(
     self, memory: Memory, gap: Array, time: Array, mark: Array
   ) -> Memory:
-    """Takes one event of each sequence.
-
-    Args:
-      memory: (*batch, ...), as from `begin`.
-      gap: (*batch,), since the event before.
-      time: (*batch,), of the event.
-      mark: (*batch,).
-    """
-    if self.config.head in event_arms.MODELS:
-      module, options = self.config.model(self.statistics.num_marks)
+    """Takes one event of each sequence, at (*batch,) times and gaps."""
+    if self._is_model:
       gap = self._scaled(gap)
-      state = module.step(options, self.process, mark, gap, memory.state)
-      return Memory(state, ())
+      return Memory(self._model("step", mark, gap, memory.state), ())
     one = event_sequences.Sequences(
       *(x[..., None] for x in (gap, time, mark)), gap
     )
     return self._next(self._features(one)[..., 1, :], memory.carry)
+
+  @property
+  def _is_model(self):
+    """True if the head is a model of `nn.intensities`, without a network."""
+    return self.config.head in event_arms.MODELS
+
+  def _model(self, name, *arguments):
+    """Calls a function of the model by its name."""
+    module, options = self.config.model(self.statistics.num_marks)
+    return getattr(module, name)(options, self.process, *arguments)
 
   def _next(self, features, carry):
     outputs, carry = self.network.step(features, carry)
@@ -307,8 +290,9 @@ class EventNetwork(linen.Module):
       return event_rates.Gompertz(rate, slope, outputs[..., 1:])
     return outputs
 
-  def _attract(self, options, cosine, lengths):
+  def _attract(self, cosine, lengths):
     """Asks for keys of prompts that are close to what chose them at the end."""
+    _, options = self.config.model(self.statistics.num_marks)
     last = jnp.take_along_axis(cosine, lengths[..., None], axis=-1).sum()
     count = jnp.maximum(lengths.sum(), 1)
     self.sow("losses", "prompts", -options.attraction * last / count)
@@ -344,11 +328,9 @@ class EventNetwork(linen.Module):
 def mixture(
   outputs: Array, statistics: event_sequences.Statistics
 ) -> gap_mixture.Mixture:
-  """Returns the distribution of a gap of a network's outputs.
+  """Returns the distribution of a gap of outputs (..., 3 components).
 
-  Args:
-    outputs: (..., 3 components).
-    statistics: of the training data, by which it is scaled.
+  It is scaled by the statistics of the training data.
   """
   weight, mean, scale = jnp.split(outputs, 3, axis=-1)
   count = weight.shape[-1]

@@ -94,15 +94,12 @@ class Problem(base.ArrayProblem):
     if arm.head != "density":
       raise _validate.error("head", arm.head, "'density'")
     base.check_pooling(arm.network, False, "every event is predicted")
-    named = dict(zip(("train", "valid", "test"), splits[:3]))
-    parts = {
-      k: event_sequences.sequences(x) for k, x in named.items() if x is not None
-    }
+    parts = event_sequences.parts(splits)
     for name, part in parts.items():
       most = int(np.max(part.lengths))
       _validate.integer(f"count, of the part {name!r}", count, 1, most)
     network = NextEvents(arm, event_sequences.statistics(splits), count)
-    super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
+    super().__init__(arm, network, parts, len(parts["train"].gaps))
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
@@ -147,17 +144,9 @@ def predict(
 ) -> event_metrics.Predicted:
   """Returns the next events of each sequence as predictions for T-mAP.
 
-  A gap is its median: the mean of a log-normal mixture is far away where its
-  tail is heavy.
-
-  Args:
-    network: of a problem.
-    variables: of the network.
-    events: n sequences.
-    event: (n,) integers, the last event of each that is known.
-
-  Returns:
-    (n, count) arrays, in the order of time, with log probabilities of marks.
+  They are (n, count) arrays in the order of time, with log probabilities of
+  marks, behind the last event of each that is known, `event` (n,). A gap is its
+  median: the mean of a log-normal mixture is far away where its tail is heavy.
   """
   events = events._replace(lengths=np.asarray(event, np.int32) + 1)
   gaps, logs = _read(network, variables, jax.tree.map(jnp.asarray, events))

@@ -92,13 +92,10 @@ def table_times(
 
 
 def evaluated(rates: Rates, gap: Array, points: int, times: Array) -> Hazard:
-  """Returns the distribution by quadrature.
+  """Returns the distribution by quadrature, of a gap (...) above 0.
 
-  Args:
-    rates: the intensities.
-    gap: (...), above 0.
-    points: nodes of the integral up to the gap, of Gauss and Legendre.
-    times: (n,) of the table.
+  The integral up to the gap has `points` nodes, of Gauss and Legendre, and the
+  table the `times` (n,).
   """
   node, weight = np.polynomial.legendre.leggauss(points)
   coarse = np.linspace(0, 1, COARSE)
@@ -121,11 +118,7 @@ def evaluated(rates: Rates, gap: Array, points: int, times: Array) -> Hazard:
 def sampled(rates: Rates, gap: Array, points: int, key: Array) -> Hazard:
   """Returns the distribution with an integral by random points, and no table.
 
-  Args:
-    rates: the intensities.
-    gap: (...), above 0.
-    points: number of points; each is in a part of the gap of its own.
-    key: of the points.
+  Each of the `points` is in a part of the gap (...), above 0, of its own.
   """
   shift = jax.random.uniform(key, (*gap.shape, points), gap.dtype)
   part = (jnp.arange(points) + shift) / points
@@ -177,10 +170,7 @@ class Gompertz(NamedTuple):
   def total(self, elapsed: Array) -> Array:
     """Returns integrals (..., n) of the sum up to times (..., n)."""
     start, slope = self.log_start[..., None], self.slope[..., None]
-    x = slope * elapsed
-    flat = jnp.abs(x) < 1e-4
-    ratio = jnp.expm1(jnp.where(flat, 1.0, x)) / jnp.where(flat, 1.0, x)
-    return jnp.exp(start) * elapsed * jnp.where(flat, 1 + x / 2, ratio)
+    return jnp.exp(start) * elapsed * _ratio(jnp.expm1, slope * elapsed, 0.5)
 
   def intensity(self, elapsed: Array) -> Array:
     """Returns intensities (..., n, marks) at times (..., n)."""
@@ -201,8 +191,13 @@ class Gompertz(NamedTuple):
     """Returns the gaps (...) up to which the integral is `level`, or inf."""
     # With a falling rate the integral may never come so far.
     x = self.slope * level * jnp.exp(-self.log_start)
-    flat = jnp.abs(x) < 1e-4
-    ratio = jnp.log1p(jnp.where(flat, 0.0, jnp.maximum(x, -1.0)))
-    ratio = jnp.where(flat, 1 - x / 2, ratio / jnp.where(flat, 1.0, x))
+    ratio = _ratio(lambda x: jnp.log1p(jnp.maximum(x, -1.0)), x, -0.5)
     gap = level * jnp.exp(-self.log_start) * ratio
     return jnp.where(x > -1, gap, jnp.inf)
+
+
+def _ratio(function, x, slope):
+  """Returns function(x) / x, near 0 by its slope there."""
+  flat = jnp.abs(x) < 1e-4
+  safe = jnp.where(flat, 1.0, x)
+  return jnp.where(flat, 1 + slope * x, function(safe) / safe)

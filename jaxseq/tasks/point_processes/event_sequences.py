@@ -77,25 +77,20 @@ class Statistics:
 def sequences(part: data.ArrayDataset) -> Sequences:
   """Returns a part of a data set of event sequences.
 
-  Args:
-    part: inputs (n, events, 1), the gaps; targets (n, events), the marks;
-      extras.times, and perhaps extras.log_density, extras.tail and
-      extras.until; as from `data.point_processes.load`.
+  Its inputs (n, events, 1) are the gaps, and targets (n, events) the marks;
+  there are extras.times, and perhaps extras.log_density, extras.tail and
+  extras.until; as from `data.point_processes.load`.
 
   Raises:
     ValueError: if the part holds no event sequences.
   """
   extras = part.extras
   if part.inputs.shape[2:] != (1,):
-    raise _validate.error(
-      "inputs",
-      f"shape {part.inputs.shape}",
-      "the gaps of event sequences, (n, events, 1)",
-    )
+    expected = "the gaps of event sequences, (n, events, 1)"
+    raise _validate.error("inputs", f"shape {part.inputs.shape}", expected)
   if extras.times is None:
-    raise _validate.error(
-      "extras.times", None, "when each event happens, (n, events)"
-    )
+    expected = "when each event happens, (n, events)"
+    raise _validate.error("extras.times", None, expected)
   lengths = part.lengths
   if lengths is None:
     lengths = np.full(len(part.inputs), part.inputs.shape[1], np.int32)
@@ -110,6 +105,16 @@ def sequences(part: data.ArrayDataset) -> Sequences:
   )
 
 
+def parts(splits: data.Splits) -> dict[str, Sequences]:
+  """Returns the parts that are there by name, in the order of time."""
+  named = zip(("train", "valid", "test"), splits[:3])
+  return {
+    name: jax.tree.map(np.asarray, sequences(part))
+    for name, part in named
+    if part is not None
+  }
+
+
 def statistics(splits: data.Splits) -> Statistics:
   """Returns constants of the training sequences that the network is built on.
 
@@ -120,9 +125,8 @@ def statistics(splits: data.Splits) -> Statistics:
   """
   train = sequences(splits.train)
   if splits.info.horizon is None:
-    raise _validate.error(
-      "info.horizon", None, "until when sequences were observed"
-    )
+    expected = "until when sequences were observed"
+    raise _validate.error("info.horizon", None, expected)
   inside = masks.inside(train.gaps.shape[1], train.lengths)
   gaps = np.asarray(train.gaps, np.float64)[inside]
   logs = np.log(gaps[gaps > 0])
@@ -145,13 +149,8 @@ def statistics(splits: data.Splits) -> Statistics:
 def features(events: Sequences, known: Statistics, frequencies: int) -> Array:
   """Returns the features of each event, (*batch, events + 1, features).
 
-  Args:
-    events: (*batch, events) arrays.
-    known: of the training data.
-    frequencies: pairs of a sine and a cosine of the time.
-
-  Returns:
-    The first row stands before the first event, and is told by its last number.
+  The first row stands before the first event, and is told by its last number;
+  `frequencies` are pairs of a sine and a cosine of the time.
   """
   gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
   time = events.times / known.horizon
@@ -164,16 +163,9 @@ def features(events: Sequences, known: Statistics, frequencies: int) -> Array:
   if known.columns:
     # A 1 for each column.
     marks = marks @ known.words().T
-  numbers = jnp.concatenate(
-    [
-      marks,
-      known.scaled_log(gaps)[..., None],
-      time[..., None],
-      jnp.sin(angles),
-      jnp.cos(angles),
-    ],
-    axis=-1,
-  )
+  gaps, time = known.scaled_log(gaps)[..., None], time[..., None]
+  waves = jnp.sin(angles), jnp.cos(angles)
+  numbers = jnp.concatenate([marks, gaps, time, *waves], axis=-1)
   rows = [(0, 0)] * (numbers.ndim - 2)
   numbers = jnp.pad(numbers, [*rows, (1, 0), (0, 1)])
   return numbers.at[..., 0, -1].set(1.0)

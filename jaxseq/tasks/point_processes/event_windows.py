@@ -21,13 +21,13 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import events
 from jaxseq.tasks.point_processes import event_arms
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.training import supervised
-from jaxseq.training.comparison import arms
 
 # Events of a piece in evaluations, at least.
 _PIECE = 128
@@ -85,13 +85,11 @@ def join(splits: data.Splits) -> dict[str, Stream]:
       `info.horizon` long.
   """
   window = float(splits.info.horizon)
-  named = zip(("train", "valid", "test"), splits[:3])
-  parts = {k: event_sequences.sequences(x) for k, x in named if x is not None}
   times, inner, marks, ends, count = [], [], [], {}, 0
-  for name, part in parts.items():
-    inside = np.arange(part.times.shape[1]) < part.lengths[:, None]
+  for name, part in event_sequences.parts(splits).items():
+    inside = masks.inside(part.times.shape[1], part.lengths)
     begin = window * (count + np.arange(len(part.times)))[:, None]
-    times.append((begin + np.asarray(part.times, np.float64))[inside])
+    times.append((begin + part.times.astype(np.float64))[inside])
     inner.append(part.times[inside])
     marks.append(part.marks[inside])
     count += len(part.times)
@@ -101,11 +99,9 @@ def join(splits: data.Splits) -> dict[str, Stream]:
   gaps = np.diff(joined, prepend=0.0)
   number = splits.info.num_classes or 1
   rows = Rows(
-    np.pad(gaps, (1, 0)).astype(np.float32),
-    np.pad(np.concatenate(inner), (1, 0)).astype(np.float32),
-    np.pad(np.concatenate(marks), (1, 0), constant_values=number).astype(
-      np.int32
-    ),
+    np.append(0, gaps).astype(np.float32),
+    np.append(0, np.concatenate(inner)).astype(np.float32),
+    np.append(number, np.concatenate(marks)).astype(np.int32),
   )
   first, streams = 0, {}
   for name, end in ends.items():
@@ -119,7 +115,7 @@ def join(splits: data.Splits) -> dict[str, Stream]:
   return streams
 
 
-class Problem:
+class Problem(base.ArrayProblem):
   """Predicting each event of one stream from all before it.
 
   Args:
@@ -133,13 +129,13 @@ class Problem:
       network pools.
   """
 
+  validated = "nll"
+
   def __init__(
     self, arm: event_arms.ArmConfig, splits: data.Splits, *, length: int
   ):
-    self.arm = arm
-    self.network = events.make_network(arm, event_sequences.statistics(splits))
-    streams = join(splits)
-    self.part: arms.Part = "validation" if "valid" in streams else "test"
+    network = events.make_network(arm, event_sequences.statistics(splits))
+    streams: dict[str, Any] = join(splits)
     rows = streams["train"].rows
     total = rows.gaps.shape[1] - 1
     count, self.length = arm.batch_size, _validate.positive("length", length)
@@ -153,17 +149,15 @@ class Problem:
     # Each stream has the event before its first, too.
     starts = np.arange(count)[:, None] * (total // count)
     index = starts + np.arange(self.pieces * length + 1)
-    self.data = {
-      "train": Rows(*(x[0, index] for x in rows)),
-      "test": streams["test"],
-    }
-    if self.part == "validation":
-      self.data["valid"] = streams["valid"]
+    streams["train"] = Rows(*(x[0, index] for x in rows))
+    super().__init__(arm, network, streams, total)
+
+    def fresh(key):
+      return network.apply(self.init(key), (count,), method="fresh")
+
     # Of the right shapes; the first reset makes fresh ones of them.
-    self.carry = jax.tree.map(
-      lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(self._fresh, jax.random.key(0)),
-    )
+    shapes = jax.eval_shape(fresh, jax.random.key(0))
+    self.carry = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
@@ -184,7 +178,8 @@ class Problem:
       lambda x: lax.dynamic_slice_in_dim(x, begin, self.length + 1, axis=1),
       data["train"],
     )
-    return Batch(rows, self._reset(len(rows.gaps), place == 0))
+    reset = (jnp.arange(self.length) == 0) & (place == 0)
+    return Batch(rows, jnp.broadcast_to(reset, (len(rows.gaps), self.length)))
 
   def loss(
     self,
@@ -211,24 +206,6 @@ class Problem:
     metrics = {"train_event_nll": value}
     return value + penalty, supervised.Loss(metrics, collections, carry)
 
-  def validate(
-    self, variables: base.PyTree, data: base.PyTree
-  ) -> supervised.Metrics:
-    """Returns the metrics of the validation part, or of the test part."""
-    if self.part == "test":
-      return self.evaluate(variables, data)
-    metrics = self.measure(variables, data["valid"])
-    return {f"valid_{name}": value for name, value in metrics.items()}
-
-  def evaluate(
-    self, variables: base.PyTree, data: base.PyTree
-  ) -> supervised.Metrics:
-    """Returns the metrics of the test part, and "valid_nll" if there is one."""
-    metrics = self.measure(variables, data["test"])
-    if self.part == "validation":
-      metrics["valid_nll"] = self.measure(variables, data["valid"])["nll"]
-    return metrics
-
   def measure(
     self, variables: base.PyTree, stream: Stream
   ) -> supervised.Metrics:
@@ -249,16 +226,6 @@ class Problem:
       "accuracy": sums["right"] / count,
     }
 
-  def _fresh(self, key):
-    """The states of all streams at the beginning."""
-    shape = (len(self.data["train"].gaps),)
-    return self.network.apply(self.init(key), shape, method="fresh")
-
-  def _reset(self, count, first):
-    """Marks the first event of pieces, if they begin a stream."""
-    begin = (jnp.arange(self.length) == 0) & first
-    return jnp.broadcast_to(begin, (count, self.length))
-
 
 def totals(
   network: event_network.EventNetwork,
@@ -268,11 +235,7 @@ def totals(
 ) -> dict[str, jax.Array]:
   """Sums what is scored of a stream, piece by piece with states carried.
 
-  Args:
-    network: the network.
-    variables: of the network.
-    stream: the stream.
-    length: events of a piece; it changes nothing but memory and speed.
+  The events of a piece, `length`, change nothing but memory and speed.
 
   Returns:
     The sums "log_density", "log_tail", "squared_error", "right" and "events".

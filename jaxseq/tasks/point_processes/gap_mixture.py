@@ -64,12 +64,3 @@ class Mixture(NamedTuple):
     first = ends.min(axis=-1), ends.max(axis=-1)
     (low, high), _ = lax.scan(halve, first, length=_HALVINGS)
     return jnp.exp(0.5 * (low + high))
-
-  def intensity(self, elapsed: Array) -> Array:
-    """Returns the rate of events, (..., times), after some time without one.
-
-    Args:
-      elapsed: (..., times), above 0, since the last event.
-    """
-    one = jax.tree.map(lambda x: x[..., None, :], self)
-    return jnp.exp(one.log_density(elapsed) - one.log_survival(elapsed))
