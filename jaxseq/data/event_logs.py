@@ -128,10 +128,8 @@ def make_splits(
   preparation = dataclasses.replace(
     preparation or logs.LogSource(), activities=tuple(names)
   )
-  traces = [
-    preparation.encode(one, f"case {number}")
-    for number, one in enumerate(cases)
-  ]
+  encode = preparation.encode
+  traces = [encode(one, f"case {n}") for n, one in enumerate(cases)]
   count = len(traces)
   held_out = round(test_fraction * count)
   valid = round(valid_fraction * (count - held_out))
@@ -160,5 +158,4 @@ def make_splits(
     digest=digest,
     preparation=preparation,
   )
-  train, valid, test = (part(rows) for rows in parts)
-  return datasets.Splits(train, valid, test, info)
+  return datasets.Splits(*map(part, parts), info)

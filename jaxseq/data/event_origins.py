@@ -120,23 +120,19 @@ def of_streams(
   )
   scale = float(gaps.mean()) or 1.0
 
+  places = [np.array([kinds.index(x) for x in words]) for words in names]
+
   def part(name):
-    rows = [
-      _series(
-        getattr(one, name), [kinds.index(x) for x in words], scale, length
+    rows, lengths = zip(
+      *(
+        _series(getattr(one, name), place, len(kinds), scale, length)
+        for one, place in zip(sets, places)
       )
-      for one, words in zip(sets, names)
-    ]
-    series = np.zeros(
-      (sum(len(x) for x, _ in rows), length, 1 + len(kinds)), np.float32
     )
-    begin = 0
-    for x, _ in rows:
-      series[begin : begin + len(x), : x.shape[1], : x.shape[2]] = x
-      begin += len(x)
-    targets = np.repeat(np.arange(len(rows)), [len(x) for x, _ in rows])
-    lengths = np.concatenate([counts for _, counts in rows])
-    return datasets.ArrayDataset(series, targets.astype(np.int32), lengths)
+    targets = np.repeat(np.arange(len(rows)), list(map(len, rows)))
+    return datasets.ArrayDataset(
+      np.concatenate(rows), targets.astype(np.int32), np.concatenate(lengths)
+    )
 
   info = datasets.Info(
     description, where, "that of the events", num_classes=len(sets)
@@ -144,24 +140,23 @@ def of_streams(
   return datasets.Splits(part("train"), None, part("test"), info)
 
 
-def _series(part, places, scale, length):
+def _series(part, places, kinds, scale, length):
   """Series of the first events of streams that have some, and their lengths."""
   some = part.lengths > 0
   inputs, marks = part.inputs[some, :length, 0], part.targets[some, :length]
   lengths = np.minimum(part.lengths[some], length).astype(np.int32)
-  hot = np.eye(1 + max(places), dtype=np.float32)[np.array(places)[marks]]
+  hot = np.eye(kinds, dtype=np.float32)[places[marks]]
   gaps = np.log1p(inputs / scale)[..., None]
   real = np.arange(inputs.shape[1]) < lengths[:, None]
   series = np.concatenate([gaps, hot], axis=-1)
-  return np.where(real[..., None], series, 0), lengths
+  series = np.where(real[..., None], series, 0)
+  missing = length - series.shape[1]
+  return np.pad(series, ((0, 0), (0, missing), (0, 0))), lengths
 
 
 def _most_likely(processes, part, horizon, length):
   """The process (n,) by which the first events of streams are most likely."""
   times = np.asarray(part.extras.times, float)
   observed = point_processes.Events(times, part.targets, part.lengths, horizon)
-  scores = [
-    process.log_density(observed).events[:, :length].sum(axis=1)
-    for process in processes
-  ]
-  return np.argmax(scores, axis=0)
+  terms = [process.log_density(observed).events for process in processes]
+  return np.argmax([x[:, :length].sum(axis=1) for x in terms], axis=0)

@@ -138,15 +138,11 @@ def _distance(rng, nodes):
       return [Graph(adjacency, rows.astype(np.float32), target - 1)]
 
 
-_DRAW: dict[str, Callable] = {
-  "connectivity": _connectivity,
-  "colors": _colors,
-  "distance": _distance,
-}
-_QUESTIONS = {
-  "connectivity": "is it connected",
-  "colors": "how many nodes have the first color",
-  "distance": "how far is one marked node from the other",
+# What draws graphs, and what is asked of them.
+_TASKS: dict[str, tuple[Callable, str]] = {
+  "connectivity": (_connectivity, "is it connected"),
+  "colors": (_colors, "how many nodes have the first color"),
+  "distance": (_distance, "how far is one marked node from the other"),
 }
 
 
@@ -230,7 +226,7 @@ def load(
   Raises:
     ValueError: if an option is wrong.
   """
-  _validate.choice("task", task, _DRAW)
+  _validate.choice("task", task, _TASKS)
   _validate.choice("order", order, ("node", "tree", "paths"))
   _validate.integer("nodes", nodes, 9)
   counts = {"train": train, "valid": valid, "test": test}
@@ -238,10 +234,11 @@ def load(
   for name, count in counts.items():
     if task == "connectivity" and count % 2:
       raise _validate.error(name, count, "an even number, as graphs are pairs")
+  draw, question = _TASKS[task]
   rng = np.random.default_rng(seed)
   graphs: list[Graph] = []
   while len(graphs) < sum(counts.values()):
-    graphs += _DRAW[task](rng, nodes)
+    graphs += draw(rng, nodes)
   rows, clusters = [], []
   for graph in graphs:
     levels = hierarchy(rng, graph.adjacency, num_levels(nodes))
@@ -255,7 +252,7 @@ def load(
   parts = datasets.consecutive(whole, tuple(counts.values()))
   classes = _classes(task, nodes)
   info = datasets.Info(
-    f"A graph as a sequence of its nodes; {_QUESTIONS[task]}?",
+    f"A graph as a sequence of its nodes; {question}?",
     "generated after arXiv 2411.15671",
     "none needed",
     num_classes=len(classes),

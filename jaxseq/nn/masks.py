@@ -22,7 +22,7 @@ def inside(time: int, lengths: jax.Array) -> jax.Array:
 
 
 def choose(flags: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-  """Returns pytrees of arrays (n, ...), `new` in rows with flags (n,)."""
+  """Returns `new` where flags of leading axes are set, and `old` elsewhere."""
 
   def leaf(new, old):
     wide = flags.reshape(flags.shape + (1,) * (new.ndim - flags.ndim))

@@ -40,12 +40,11 @@ def nearest(
   size = min(size, len(stored))
   memory = exemplars.empty(size, stored[:1], stream.classes)
   queries, rows = _flat(stream.test.inputs), []
-  for task, (start, stop) in enumerate(zip(stream.offsets, stream.offsets[1:])):
+  for task, bounds in enumerate(zip(stream.offsets, stream.offsets[1:])):
     key = jax.random.fold_in(jax.random.key(seed), task)
-    part = slice(start, stop)
-    memory = exemplars.offer(
-      memory, stored[part], jnp.asarray(stream.train.targets[part]), key
-    )
+    part = slice(*bounds)
+    targets = jnp.asarray(stream.train.targets[part])
+    memory = exemplars.offer(memory, stored[part], targets, key)
     filled = np.asarray(memory.filled)
     x = _flat(exemplars.decode(memory.inputs, low, high))[filled]
     labels = np.asarray(memory.targets)[filled]
@@ -65,10 +64,10 @@ def levels(
     "class means of inputs": class_means(stream),
     "nearest exemplar": nearest(stream, budget),
   }
-  rows = {}
-  for label, ((one, other), size) in found.items():
-    rows[label] = transfer.results(one, other) | {"bytes": size}
-  return rows
+  return {
+    label: transfer.results(*tables) | {"bytes": size}
+    for label, (tables, size) in found.items()
+  }
 
 
 def _flat(inputs):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.nn import masks
 from jaxseq.tasks import losses
 from jaxseq.tasks.continual import class_posteriors
 from jaxseq.tasks.continual import exemplars
@@ -136,19 +137,16 @@ class EWC(task_learner.Learner):
       logits = self.network.apply({"params": params}, x[None])[0]
       return jax.nn.log_softmax(logits)
 
-    labels = (examples.targets[:count],)
+    empirical = self.arm.information == "empirical"
     new = rehearsal.fisher(
       log_probs,
       params,
       examples.inputs[:count],
       inside[:count].astype(jnp.float32),
-      *(labels if self.arm.information == "empirical" else ()),
+      examples.targets[:count] if empirical else None,
     )
-    information = jax.tree.map(
-      lambda old, x: self.arm.decay * old + x,
-      variables["statistics"]["information"],
-      new,
-    )
+    old = variables["statistics"]["information"]
+    information = jax.tree.map(lambda x, y: self.arm.decay * x + y, old, new)
     return {"statistics": {"anchor": params, "information": information}}
 
 
@@ -228,11 +226,9 @@ class MEMO(Replay):
     params = dict(variables["params"])
     params["special"] = memo.frozen(params["special"], task)
     if not self.arm.train_shared:
-      first = task == 0
       for name in params.keys() & {"base", "sequence"}:
-        params[name] = jax.tree.map(
-          lambda x: jnp.where(first, x, jax.lax.stop_gradient(x)), params[name]
-        )
+        fixed = jax.lax.stop_gradient(params[name])
+        params[name] = masks.choose(task == 0, params[name], fixed)
     inputs, labels, weight = self._beside(variables, batch, key)
     variables = {**variables, "params": params}
     features = self._features(variables, inputs)
@@ -286,12 +282,10 @@ class MEMO(Replay):
     features = jnp.where(there[:, None, None], features, 0)
     features = jnp.moveaxis(features, 0, 1).reshape(len(inside), -1)
     ranks = jnp.full(len(inside), len(inside))
+    count = min(self.size // new, len(inside))
     for label in range(new):
       mask = inside & (examples.targets == old + label)
-      chosen = exemplars.herd(
-        features, mask, min(self.size // new, len(inside))
-      )
-      ranks = jnp.where(mask, chosen, ranks)
+      ranks = jnp.where(mask, exemplars.herd(features, mask, count), ranks)
     memory = exemplars.balanced(
       variables["memory"],
       self.store(examples.inputs),

@@ -132,12 +132,11 @@ class Network(linen.Module):
 
   def setup(self):
     """Makes the blocks."""
-    options = {"activation": "relu", "activate_last": True}
+    *shared, special = self.widths
     self.sequence = nn.SequenceNetwork(self.config, 1)
-    self.base = heads.MLP(self.widths[:-1], **options)
-    self.special = heads.MLP(
-      self.widths[-1:], "relu", activate_last=self.outputs > 0
-    )
+    self.base = heads.MLP(tuple(shared), "relu", activate_last=True)
+    last = self.outputs > 0
+    self.special = heads.MLP((special,), "relu", activate_last=last)
     self.head = dense.Dense(self.outputs)
 
   def shared(self, inputs: jax.Array) -> jax.Array:
@@ -210,8 +209,8 @@ class Learner:
   def _places(self):
     """The exemplars that fit into the budget beside all else."""
     held = jax.eval_shape(self.held, jax.random.key(0))
-    each, counter = self._memory(1), 4
-    each = exemplars.num_bytes(each) - counter
+    counter = 4
+    each = exemplars.num_bytes(self._memory(1)) - counter
     fixed = exemplars.num_bytes(held) + counter * self.remembers
     size = exemplars.capacity(self.arm.budget, fixed, each)
     wanted = self.stream.classes if self.remembers else 0
@@ -314,12 +313,10 @@ class Learner:
     within = jnp.where(own == number[:, None], scores, -jnp.inf)
     weight = jax.nn.one_hot(number, self.stream.tasks)
     weight /= weight.sum(axis=0)
+    by_mask = {"class": self._visible(variables, scores), "task": within}
     return {
       name: (chosen.argmax(axis=1) == test.targets) @ weight
-      for name, chosen in (
-        ("class", self._visible(variables, scores)),
-        ("task", within),
-      )
+      for name, chosen in by_mask.items()
     }
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
@@ -346,18 +343,16 @@ class Learner:
 
   def end(self, variables: PyTree, data: Mapping[str, Any]) -> PyTree:
     """Returns the variables after the last update of a task."""
-    task = self.task(variables)
-    examples, inside = self.stream.window(data["train"], task)
-    variables = {**variables, **self._finish(variables, examples, inside)}
-    record = variables["record"]
+    task, record = self.task(variables), variables["record"]
+    examples = self.stream.window(data["train"], task)
+    variables = {**variables, **self._finish(variables, *examples)}
     rows = self.accuracies(variables, data["test"])
     record = record | {k: record[k].at[task].set(x) for k, x in rows.items()}
     return {**variables, "record": record}
 
   def begin(self, variables: PyTree, key: jax.Array) -> PyTree:
     """Returns the variables before the first update of the next task."""
-    record = variables["record"]
-    record = record | {"now": record["now"] + 1}
+    record = variables["record"] | {"now": self.task(variables) + 1}
     variables = {**variables, "record": record}
     return {**variables, **self._start(variables, key)}
 

@@ -40,6 +40,21 @@ def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
   return -(events + terms.tail.sum()) / count, -events / count
 
 
+def of_events(
+  prediction: event_network.Prediction, gaps: Array, marks: Array
+) -> Array:
+  """Returns log densities (...) of events by predictions of them.
+
+  Where an event begins the observation, with a gap of 0, its time is not
+  predicted.
+  """
+  logs = jax.nn.log_softmax(prediction.mark_logits)
+  log_mark = jnp.take_along_axis(logs, marks[..., None], axis=-1)[..., 0]
+  timed = gaps > 0
+  log_gap = prediction.gap.log_density(jnp.where(timed, gaps, 1.0))
+  return jnp.where(timed, log_gap, 0.0) + log_mark
+
+
 def log_likelihood(
   prediction: event_network.Prediction,
   events: event_sequences.Sequences,
@@ -50,13 +65,9 @@ def log_likelihood(
   They were observed until the horizon.
   """
   inside = masks.inside(events.gaps.shape[1], events.lengths)
-  gap, tail = _positive_gaps(events, horizon)
+  _, tail = _positive_gaps(events, horizon)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
-  log_marks = jax.nn.log_softmax(before.mark_logits)
-  log_mark = jnp.take_along_axis(log_marks, events.marks[..., None], axis=-1)
-  # Where an event begins the observation its time is not predicted.
-  log_gap = jnp.where(events.gaps > 0, before.gap.log_density(gap), 0.0)
-  scores = log_gap + log_mark[..., 0]
+  scores = of_events(before, events.gaps, events.marks)
   last = jax.tree.map(
     lambda x: jnp.take_along_axis(x, events.lengths[:, None, None], axis=1),
     prediction.gap,

@@ -25,6 +25,7 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_likelihood
 from jaxseq.tasks.point_processes import event_metrics
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
@@ -125,11 +126,7 @@ class Problem(base.ArrayProblem):
     first = jnp.arange(batch.gaps.shape[1] + 1)[:, None]
     index = jnp.minimum(first + steps, batch.gaps.shape[1] - 1)
     gaps, marks = batch.gaps[:, index], batch.marks[:, index]
-    log_gap = outputs.gap.log_density(jnp.where(gaps > 0, gaps, 1.0))
-    log_mark = jnp.take_along_axis(
-      jax.nn.log_softmax(outputs.mark_logits), marks[..., None], axis=-1
-    )[..., 0]
-    each = jnp.where(gaps > 0, log_gap, 0.0) + log_mark
+    each = event_likelihood.of_events(outputs, gaps, marks)
     inside = first[:, 0] + len(steps) <= batch.lengths[:, None]
     count = inside.sum() * len(steps)
     total = jnp.where(inside[..., None], each, 0.0).sum()

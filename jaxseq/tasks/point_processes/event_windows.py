@@ -25,6 +25,7 @@ from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import events
 from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_likelihood
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.training import supervised
@@ -297,15 +298,13 @@ def _positive(gaps):
 
 def _scores(prediction, target):
   """Scores (batch, length) of each event, by name."""
-  logs = jax.nn.log_softmax(prediction.mark_logits)
-  log_mark = jnp.take_along_axis(logs, target.marks[..., None], axis=-1)[..., 0]
-  timed = target.gaps > 0
-  log_gap = prediction.gap.log_density(_positive(target.gaps))
   error = prediction.gap.expectation() - target.gaps
-  right = jnp.argmax(logs, axis=-1) == target.marks
+  right = jnp.argmax(prediction.mark_logits, axis=-1) == target.marks
   return {
-    "log_density": log_mark + jnp.where(timed, log_gap, 0.0),
-    "squared_error": jnp.where(timed, error**2, 0.0),
+    "log_density": event_likelihood.of_events(
+      prediction, target.gaps, target.marks
+    ),
+    "squared_error": jnp.where(target.gaps > 0, error**2, 0.0),
     "right": right.astype(jnp.float32),
   }
 
