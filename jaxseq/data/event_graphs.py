@@ -34,16 +34,7 @@ _TGB_COLUMNS = "src", "dst", "time", "split"
 
 
 class Options(TypedDict, total=False):
-  """Options that loaders share.
-
-  Attributes:
-    valid_fraction: share of the events for validation, behind those of the
-      training; .15 if not given.
-    test_fraction: share of the events for testing, the last ones; likewise.
-    candidates: other destinations of each event that is not trained on, drawn
-      from those of the whole table with repetitions; 100 if not given.
-    seed: of these; 0 if not given.
-  """
+  """Options of `load` that other sets have, too, with the same defaults."""
 
   valid_fraction: float
   test_fraction: float
@@ -60,7 +51,10 @@ def load(
   features: tuple[str, ...] = (),
   delimiter: str | None = None,
   bipartite: bool = False,
-  **options: Unpack[Options],
+  valid_fraction: float = 0.15,
+  test_fraction: float = 0.15,
+  candidates: int = 100,
+  seed: int = 0,
 ) -> datasets.Splits:
   """Loads the events of a table; rows at one time stay in its order.
 
@@ -73,7 +67,12 @@ def load(
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
-    **options: see `Options`.
+    valid_fraction: share of the events for validation, behind those of the
+      training.
+    test_fraction: share of the events for testing, the last ones.
+    candidates: other destinations of each event that is not trained on, drawn
+      from those of the whole table with repetitions.
+    seed: of these.
 
   Returns:
     The splits, see `of_events`.
@@ -103,14 +102,17 @@ def load(
     prepared,
     features=values,
     bipartite=bipartite,
-    **options,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    candidates=candidates,
+    seed=seed,
   )
 
 
 def ml_100k_graph(**options: Unpack[Options]) -> datasets.Splits:
   """Loads the ratings of MovieLens-100k as events from users to films.
 
-  For what it takes and returns see `Options` and `of_events`.
+  For what it takes and returns see `load` and `of_events`.
 
   Raises:
     MissingData: if recbole is not installed.
@@ -303,7 +305,7 @@ def of_events(
     source: the columns of the table, if they come from one.
     features: (events, k), if any.
     bipartite: see `load`.
-    valid_fraction: see `Options`, as the rest.
+    valid_fraction: see `load`, as the rest.
     test_fraction: likewise.
     candidates: likewise.
     seed: likewise.
