@@ -378,6 +378,8 @@ TASK = task.Task(
     "accuracy": "accuracy",
     "paired_loss": "nats in pairs",
     "uf1": "UF1",
+    "uf1_left": "UF1, a word to the left",
+    "uf1_right": "UF1, a word to the right",
     "uas": "UAS",
   },
   kind="masked_language",
