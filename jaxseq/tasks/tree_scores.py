@@ -151,23 +151,19 @@ def trivial(dataset: data.ArrayDataset) -> dict[str, dict[str, float]]:
   count, time = dataset.inputs.shape
   words, lengths = time - 2, np.asarray(dataset.lengths)[:, None] - 2
   place = np.broadcast_to(np.arange(words), (count, words))
+  last = place == lengths - 1
   rng = np.random.default_rng(0)
-  drawn = rng.random((count, words)), rng.random((count, words))
+  drawn, height = rng.random((count, words)), rng.random((count, words))
+  height = np.where(place < lengths, height, -1)
+  highest = place == np.argmax(height, axis=1, keepdims=True)
   # The nearest word across the lesser boundary is the head of a random tree.
-  before = np.concatenate([np.full((count, 1), np.inf), drawn[0][:, :-1]], 1)
-  behind = np.where(place == lengths - 1, np.inf, drawn[0])
+  before = np.concatenate([np.full((count, 1), np.inf), drawn[:, :-1]], 1)
+  behind = np.where(last, np.inf, drawn)
   near = np.where(before < behind, place - 1, place + 1)
-  highest = np.argmax(np.where(place < lengths, drawn[1], -1), axis=1)
-  trees: dict[str, tuple[np.ndarray, np.ndarray]] = {
+  trees = {
     "branching to the right": (-place, place - 1),
-    "branching to the left": (
-      place,
-      np.where(place == lengths - 1, -1, place + 1),
-    ),
-    "random trees": (
-      drawn[0],
-      np.where(place == highest[:, None], -1, near),
-    ),
+    "branching to the left": (place, np.where(last, -1, place + 1)),
+    "random trees": (drawn, np.where(highest, -1, near)),
   }
   score: Callable = jax.jit(scores)
   batch = jax.tree.map(jnp.asarray, dataset)
