@@ -250,11 +250,11 @@ class PointingDecoder(linen.Module):
     return logs[..., 0, :], state._replace(decoder=after)
 
   def _place(self, chosen):
-    """Where the vectors of choices are; a terminator has the first one."""
+    """Returns the places of choices among the vectors; 0 for a terminator."""
     return chosen + 1 - self.first
 
   def _taken(self, chosen, count):
-    """What choices make unfree, (*batch, choices) bool."""
+    """Returns what choices make unfree, (*batch, choices) bool."""
     hit = jax.nn.one_hot(chosen, count, dtype=bool)
     return hit.at[..., : self.first].set(False)
 
