@@ -68,6 +68,21 @@ def test_incomplete_episodes_are_told_apart():
   assert np.isnan(none["mean_return"])
 
 
+def test_variables_without_statistics_are_refused():
+  env_id = "JaxseqTest-PaidEnding"
+  config = ppo.Config(
+    env_id=env_id, network=toy.network(heads=(8,)), normalize_observation=True
+  )
+  bare = trained()[1]
+  message = r"variables: got \['params'\], expected 'statistics' among them"
+  for play in (
+    evaluate.evaluate,
+    functools.partial(evaluate.record, num_steps=2),
+  ):
+    with pytest.raises(ValueError, match=message):
+      play(config, bare, jax.random.key(0))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("greedy", [False, True])
 def test_vmap_over_seeds(greedy):

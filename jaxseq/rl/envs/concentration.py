@@ -84,11 +84,8 @@ class Concentration(card_game.CardGame):
     """The time limit."""
     return self.num_steps
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> EnvState:
-    """Lays out all cards face down; see the base class.
-
-    The order of a known deck is that of the positions.
-    """
+  def _deal_first(self, deck, words):
+    """Lays out all cards face down, a known deck in its order."""
     return EnvState(
       time=jnp.int32(0),
       deck=deck,
