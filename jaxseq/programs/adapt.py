@@ -277,7 +277,7 @@ class Measures:
     "test_bits", bits per byte over the whole test text, in one piece or, with
     `fresh`, in pieces.
     """
-    adapted = self.source.adapted
+    source, adapted = self.source, self.source.adapted
     trained = supervised_arms.num_parameters(variables["params"])
     whole = sum(np.size(leaf) for leaf in jax.tree.leaves(adapted.variables))
     result: dict[str, Any] = {
@@ -293,21 +293,18 @@ class Measures:
     if np.isfinite(speed):
       each = program.problem.tokens * self.config.num_seeds
       result["tokens_per_cpu_second"] = round(speed * each)
-    if self.source.corpus is not None:
-      result["test_bits"] = self._bits(program, variables)
+    if source.corpus is not None:
+      method = adaptation.make_method(self.arm, adapted)
+
+      def bits(variables, frozen, text):
+        served = method.served(frozen, variables["params"])
+        return _bits(self.config, source, served, text)
+
+      frozen = dict(adapted.variables)
+      result["test_bits"] = program.measure(
+        bits, variables, frozen, _test(source)
+      )
     return result
-
-  def _bits(self, program, variables):
-    """Bits per byte over the whole test text."""
-    source = self.source
-    method = adaptation.make_method(self.arm, source.adapted)
-
-    def bits(variables, frozen, text):
-      served = method.served(frozen, variables["params"])
-      return _bits(self.config, source, served, text)
-
-    frozen = dict(source.adapted.variables)
-    return program.measure(bits, variables, frozen, _test(source))
 
 
 def _bits(config, source, variables, text):
