@@ -30,7 +30,6 @@ from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.tasks import task as tasks
 from jaxseq.training import configuration
-from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import supervised_arms
@@ -346,7 +345,6 @@ TASK = tasks.Task(
   better="lower",
   unit="tokens",
   columns={"test_loss": "nats a token"},
-  source=lambda source: source,
   load=open_source,
   adapt=_of,
   fit=_fit,
@@ -358,18 +356,8 @@ TASK = tasks.Task(
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms, and how their adapters are written."""
-  sources = []
-
-  def load(config):
-    sources.append(open_source(config))
-    return sources[0]
-
-  made = dataclasses.replace(TASK, load=load).work(config)
-  (source,) = sources
-  configs = {
-    name: _fit(arms.merge(config, name, adaptation.ArmConfig), source, config)
-    for name in config.arms
-  }
+  made = TASK.work(config)
+  source = made.splits
   for name, arm in made.arms.items():
     if arm.more.table is not None:
       print(f"--- {name} ---\n{arm.more.table}")
@@ -384,7 +372,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     begin=functools.partial(
       adapted_files.begin, base=config.base, adapted=source.adapted
     ),
-    save=functools.partial(_save, config, source, configs),
+    save=functools.partial(_save, config, source, made.arms),
   )
 
 
@@ -400,9 +388,9 @@ def _before(config, source, problem):
   return {"baselines": {"before": metrics}, "levels": {}}
 
 
-def _save(config, source, configs, directory, name, variables, about):
+def _save(config, source, arms, directory, name, variables, about):
   """Writes what an arm has trained, and the network with it."""
-  arm, adapted, place = configs[name], source.adapted, directory / name
+  arm, adapted, place = arms[name].more.arm, source.adapted, directory / name
   about = {**about, "base": config.base, "base_sha256": adapted.digest}
   # Adapters of pretrained models are served beside these.
   apart = source.pretrained and arm.method != "full"
