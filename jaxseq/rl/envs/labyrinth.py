@@ -81,7 +81,7 @@ class ExploreState(EnvState):
 class Labyrinth(base.Environment):
   """The mazes, moves and views that the two labyrinths share.
 
-  The maze (see `mazes`) has an opening in each of two opposite outer walls,
+  The maze (see `_mazes`) has an opening in each of two opposite outer walls,
   anywhere beside a room: the start and, if there is one, the goal. The moves
   are left, right, up and down; one into a wall or off the grid does nothing.
 
