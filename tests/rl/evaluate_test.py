@@ -69,18 +69,17 @@ def test_incomplete_episodes_are_told_apart():
 
 
 def test_variables_without_statistics_are_refused():
-  env_id = "JaxseqTest-PaidEnding"
   config = ppo.Config(
-    env_id=env_id, network=toy.network(heads=(8,)), normalize_observation=True
+    env_id="JaxseqTest-PaidEnding",
+    network=toy.network(heads=(8,)),
+    normalize_observation=True,
   )
-  bare = trained()[1]
+  arguments = config, trained()[1], jax.random.key(0)
   message = r"variables: got \['params'\], expected 'statistics' among them"
-  for play in (
-    evaluate.evaluate,
-    functools.partial(evaluate.record, num_steps=2),
-  ):
-    with pytest.raises(ValueError, match=message):
-      play(config, bare, jax.random.key(0))
+  with pytest.raises(ValueError, match=message):
+    evaluate.evaluate(*arguments)
+  with pytest.raises(ValueError, match=message):
+    evaluate.record(*arguments, 2)
 
 
 @pytest.mark.slow
