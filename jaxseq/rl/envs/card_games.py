@@ -42,9 +42,6 @@ class RepeatFirst(card_game.CardGame):
 
   With n cards, every one of the n-1 steps earns 1/(n-1) if the action is the
   suit of the first card and -1/(n-1) if not. Then the game terminates.
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
   """
 
   card_types = _decks.SUITS
@@ -88,8 +85,7 @@ class RepeatPrevious(card_game.CardGame):
   show) and -1/(n-k) if not; before k cards have been shown it earns 0. The
   game terminates after n-1 steps.
 
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
+  Attributes, beside those of `card_game.CardGame`:
     k: how far back the card asked for lies, the one on show being 1.
   """
 
@@ -148,9 +144,6 @@ class Autoencode(card_game.CardGame):
   steps that follow ask for c_{n-1}, ..., c_1, c_0; each earns 1/n if the
   action is that suit and -1/n if not, and leads to the observation (0, 0).
   The game terminates after 2n-1 steps.
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
   """
 
   card_types = _decks.SUITS
@@ -209,9 +202,6 @@ class HigherLower(card_game.CardGame):
   rank and the action is 1, -1/n if it is the other way round, and 0 if the
   ranks are equal. Then the game terminates. Counting cards improves little on
   looking at the card on show alone.
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
   """
 
   card_types = _decks.RANKS

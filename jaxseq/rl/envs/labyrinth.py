@@ -220,10 +220,6 @@ class LabyrinthEscape(Labyrinth):
   once. Moves and observations are those of `Labyrinth`.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    size: number of rows and of columns of rooms; the grid has 2 size + 1.
-    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   # A way out can be much shorter than the number of passages of a maze.
@@ -254,10 +250,6 @@ class LabyrinthExplore(Labyrinth):
   Moves and observations are those of `Labyrinth`; there is no goal.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    size: number of rows and of columns of rooms; the grid has 2 size + 1.
-    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   def advance(
