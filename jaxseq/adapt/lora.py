@@ -36,7 +36,6 @@ from jaxseq._types import PyTree
 from jaxseq.adapt import _dropped
 from jaxseq.adapt import products
 from jaxseq.interop import peft_modules
-from jaxseq.training import tables
 
 # Other names of a weight by its path, such as those in a file.
 Names = Mapping[str, tuple[str, ...]]
@@ -138,15 +137,18 @@ class Table:
   layers: Mapping[str, tuple[int, int]]
 
   def __str__(self) -> str:
-    columns = "weight", "shape", "rank", "parameters", "mixer", "name"
-    rows = []
+    lines = [("weight", "shape", "rank", "parameters", "mixer", "name")]
     for row in self.rows:
-      shape, names = "x".join(map(str, row.shape)), ", ".join(row.names)
-      rows.append((row.path, shape, row.rank, row.parameters, row.mixer, names))
+      shape = "x".join(map(str, row.shape))
+      numbers = str(row.rank), str(row.parameters)
+      names = ", ".join(row.names)
+      lines.append((row.path, shape, *numbers, row.mixer, names))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     hit = (
       f"{n} of {total} {mixer}" for mixer, (n, total) in self.layers.items()
     )
-    return f"{tables.render(columns, rows)}\nlayers: {', '.join(hit)}"
+    return "\n".join([*text, f"layers: {', '.join(hit)}"])
 
 
 def match(
