@@ -92,10 +92,9 @@ class EventModel(base.SequenceEstimator):
     return -float(nats)
 
   def _read(self, times: Any, marks: Any = None, *, reset: bool) -> base.Rows:
-    stamps, marks = read(times, marks)
+    stamps, kinds, words = read(times, marks)
     if reset:
-      self.classes_ = np.unique(np.concatenate(list(map(np.asarray, marks))))
-    words = [[str(x) for x in np.asarray(row)] for row in marks]
+      self.classes_ = np.unique(np.concatenate(kinds))
     names = tuple(map(str, range(len(stamps))))
     return base.Rows(words, ids=names, times=stamps)
 
@@ -118,8 +117,8 @@ class EventModel(base.SequenceEstimator):
 
 def read(
   times: Sequence[Any], marks: Sequence[Any] | None
-) -> tuple[list[np.ndarray], list[Any]]:
-  """Returns times and marks of sequences, one mark for each event.
+) -> tuple[list[np.ndarray], list[np.ndarray], list[list[str]]]:
+  """Returns times of sequences, a mark for each event, and the marks' names.
 
   Raises:
     ValueError: if times are no sequences, neither numbers nor dates, or none,
@@ -139,12 +138,12 @@ def read(
     raise ValueError("times: got no events, expected sequences with some.")
   if marks is None:
     marks = [np.zeros(len(row), np.int32) for row in stamps]
-  marks = list(marks)
-  if list(map(len, marks)) != list(map(len, stamps)):
+  kinds = list(map(np.asarray, marks))
+  if list(map(len, kinds)) != list(map(len, stamps)):
     raise ValueError(
       "marks: got other numbers of events than times, expected one mark each."
     )
-  return stamps, marks
+  return stamps, kinds, [list(map(str, row)) for row in kinds]
 
 
 @functools.partial(jax.jit, static_argnums=0)
