@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import point_processes
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
@@ -105,8 +106,22 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
     Returns:
       (sequences, intervals, marks) float64, by the closed form.
+
+    Raises:
+      ValueError: if edges do not increase, or a sequence has no event.
     """
+    ends = np.asarray(edges, np.float64)
+    if (
+      ends.ndim != 1
+      or not ends.size
+      or not (np.diff(ends, prepend=0) > 0).all()
+    ):
+      expected = "numbers above 0 that increase"
+      raise _validate.error("edges", ends.tolist(), expected)
     events = self._checked(times, marks)
+    if not events.lengths.all():
+      name = f"times[{int(np.argmin(events.lengths))}]"
+      raise _validate.error(name, "no event", "one or more")
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
     places = event_metrics.Places(rows, last, events.times[rows, last])
     return event_floors.expected_counts(self.process_, events, places, edges)

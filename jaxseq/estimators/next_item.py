@@ -258,7 +258,7 @@ class NextItem(updating.Updated):
     part = interactions.examples(histories, parts, 1, self.length, gaps)
     if part is None:
       raise self._no_pair(rows)
-    splits = data.Splits(part, None, part, self._info)
+    splits = self._splits(part, None, self.model_.preparation)
     problem = self._task.problem(self._configure(1), splits, None)
     metrics, _ = problem.scores(self.model_.variables, part)
     return float(metrics["ndcg_10"])
@@ -418,6 +418,25 @@ class NextItem(updating.Updated):
       raise self._no_pair(rows)
     return self._material_of(train, valid, prepared or self._source())
 
+  def _material_of(self, train, valid, prepared):
+    """The material of examples that are made."""
+    splits = self._splits(train, valid, prepared)
+    example = data.take(train, slice(0, 1))
+    return base.Material(splits, len(train.inputs), prepared, example)
+
+  def _splits(self, train, valid, prepared):
+    """Splits of examples; there is no test set, and none is looked at."""
+    count = len(self.items_)
+    info = data.Info(
+      "Items handed to an estimator.",
+      "memory",
+      "",
+      num_classes=count + 1,
+      vocab_size=count + 1,
+      preparation=prepared,
+    )
+    return data.Splits(train, valid, train if valid is None else valid, info)
+
   def _source(self) -> interactions.InteractionSource:
     """The preparation, of frames and files with the columns of training."""
     user, item, time = self.columns
@@ -429,23 +448,6 @@ class NextItem(updating.Updated):
       item=item,
       time=time,
     )
-
-  def _material_of(self, train, valid, prepared):
-    """The material of examples that are made."""
-    count = len(self.items_)
-    self._info = data.Info(
-      "Items handed to an estimator.",
-      "memory",
-      "",
-      num_classes=count + 1,
-      vocab_size=count + 1,
-      preparation=prepared,
-    )
-    # There is no test set; what stands for it is never looked at.
-    held = train if valid is None else valid
-    splits = data.Splits(train, valid, held, self._info)
-    example = data.take(train, slice(0, 1))
-    return base.Material(splits, len(train.inputs), prepared, example)
 
   def _problem(self, arm: Any, source: Any) -> Any:
     problem = super()._problem(arm, source)

@@ -8,6 +8,7 @@
 The scores are those of the network over whole histories.
 """
 
+import collections
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -72,11 +73,11 @@ class Users:
       gaps: of each (n_i,) those before the items, if the network reads them.
 
     Raises:
-      ValueError: if a user is there already.
+      ValueError: if a user is there already, or comes twice.
     """
-    for user in users:
-      if user in self:
-        raise _validate.error("users", user, "new ones")
+    for user, count in collections.Counter(users).items():
+      if user in self or count > 1:
+        raise _validate.error("users", user, "new ones, each once")
     arrays = self.network, self.variables, histories, gaps
     for some, features, states in _read_all(*arrays):
       rows = np.array([self._row(users[n]) for n in some])

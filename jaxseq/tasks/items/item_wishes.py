@@ -45,12 +45,15 @@ def members(
   Args:
     attributes: of each item, see `InteractionSource.attributes`.
     key: of the attribute, such as "genres".
+
+  Raises:
+    ValueError: if no item has any.
   """
   words = [set(text.get(key, "").split()) for text in attributes]
-  return {
-    word: np.array([word in some for some in words])
-    for word in sorted(set().union(*words))
-  }
+  every = sorted(set().union(*words))
+  if not every:
+    raise _validate.error("wish", key, "an attribute with words")
+  return {word: np.array([word in some for some in words]) for word in every}
 
 
 def tables(has: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -121,8 +121,10 @@ def test_who_or_what_is_not_there_is_named():
   assert len(users) == 1
   with pytest.raises(ValueError, match="users: got 'b', expected one that has"):
     users.recommend(["b"])
-  with pytest.raises(ValueError, match="users: got 'a', expected new ones"):
-    users.fill(["a"], [np.array([1])])
+  for names in (["a"], ["c", "c"]):
+    message = f"users: got '{names[0]}', expected new ones, each once"
+    with pytest.raises(ValueError, match=message):
+      users.fill(names, [np.array([1])] * len(names))
   with pytest.raises(ValueError, match="item: got 13, expected"):
     users.update("a", 13)
 

@@ -27,6 +27,8 @@ def test_wishes_are_words_of_the_target_or_none():
     "Drama": [True, False, False],
     "War": [False, True, False],
   }
+  with pytest.raises(ValueError, match="wish: got 'mood', expected an attribu"):
+    item_wishes.members(TEXTS, "mood")
   known = item_wishes.tables(has)
   assert known["wished"].tolist() == [0, 2, 1, 0]
   target = jnp.asarray([1, 2, 3] * 20)
