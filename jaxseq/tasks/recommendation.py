@@ -318,8 +318,8 @@ def _of_users(program, function, variables, splits, *arrays):
   pieces, begin = [], 0
   for batch in item_metrics.slices(splits, "test"):
     some = slice(begin, begin + len(batch.inputs))
-    own = (x[some] for x in arrays)
-    pieces.append(program.measure(function, variables, batch, *own))
+    rows = (x[some] for x in arrays)
+    pieces.append(program.measure(function, variables, batch, *rows))
     begin = some.stop
   return {
     name: np.concatenate([np.array(one[name]) for one in pieces], axis=1)

@@ -49,9 +49,9 @@ def read(
   """
   place = datasets.find_file(path, "give the file of a log as path")
   content = place.read_bytes()
-  found = hashlib.sha256(content).hexdigest()
-  if digest not in (None, found):
-    raise _validate.error(f"{place}: digest", found, f"{digest!r}")
+  sha256 = hashlib.sha256(content).hexdigest()
+  if digest not in (None, sha256):
+    raise _validate.error(f"{place}: digest", sha256, f"{digest!r}")
   if place.suffix in _XES:
     names, cases = _read_xes(place, content)
   else:
@@ -60,7 +60,7 @@ def read(
     [f"{name}/{step}" if "transition" in columns else name for name, step in x]
     for x in cases
   ]
-  return names, symbols, found
+  return names, symbols, sha256
 
 
 def _read_csv(place, content, columns):

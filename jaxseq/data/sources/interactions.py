@@ -255,8 +255,8 @@ def of_rows(
   _validate.choice("split", split, get_args(Split))
   _validate.number("cold", cold, 0, 1)
   names = _series_targets.in_order(words)
-  known = None if texts is None else tuple(texts.get(x, "") for x in names)
-  source = dataclasses.replace(source, items=names, gap=gap, texts=known)
+  lines = None if texts is None else tuple(texts.get(x, "") for x in names)
+  source = dataclasses.replace(source, items=names, gap=gap, texts=lines)
   numbers = 1 + _raw_arrays.class_numbers(words, names, "items")
   if split == "time":
     part = by_time(stamps, valid_fraction, test_fraction)

@@ -213,10 +213,10 @@ def floors(
   is one. They are left out where all pairs of items would be too many. The
   arguments are those of `floor`.
   """
-  known = item_floors.histories(splits, part)
+  histories = item_floors.histories(splits, part)
   scorers = {
-    "most popular": item_floors.popular(known),
-    "Markov": item_floors.markov(known),
+    "most popular": item_floors.popular(histories),
+    "Markov": item_floors.markov(histories),
     **_chosen(splits, part, repeats),
   }
   return {
@@ -242,10 +242,10 @@ def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
 
 def _chosen(splits, part, repeats):
   """The scorers that have options, with the best of them on validation."""
-  known = item_floors.histories(splits, part)
-  if len(known.counts) > item_floors.DENSE:
+  histories = item_floors.histories(splits, part)
+  if len(histories.counts) > item_floors.DENSE:
     return {}
-  wanted = tried = _choices(known)
+  wanted = tried = _choices(histories)
   if part == "test" and splits.valid is not None:
     tried = _choices(item_floors.histories(splits, "valid"))
   scorers = {}
@@ -262,16 +262,16 @@ def _chosen(splits, part, repeats):
   return scorers
 
 
-def _choices(known):
+def _choices(histories):
   """By label what makes a scorer, and the options of it that are tried."""
-  neighbors = functools.partial(item_floors.neighbors, known)
+  neighbors = functools.partial(item_floors.neighbors, histories)
   # Decays share the inverse of a regularization.
   inverse = functools.cache(
-    functools.partial(item_floors.ease_inverse, known.has)
+    functools.partial(item_floors.ease_inverse, histories.has)
   )
 
   def ease(regularization, decay):
-    return item_floors.ease(known, decay, inverse=inverse(regularization))
+    return item_floors.ease(histories, decay, inverse=inverse(regularization))
 
   return {
     "item-kNN, recency": (neighbors, [(one,) for one in (*DECAYS, 1.0)]),

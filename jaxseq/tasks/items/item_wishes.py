@@ -108,9 +108,9 @@ def asked(
   if not common:
     got, expected = "none that is common", f"a word of {item_metrics.TOP} items"
     raise _validate.error("wish", got, expected)
-  chosen = [common[n % len(common)] for n in range(users)]
-  words = np.stack([tokens(f"wants {word}") for word in chosen])
-  return words, np.stack([has[word] for word in chosen])
+  names = [common[n % len(common)] for n in range(users)]
+  words = np.stack([tokens(f"wants {name}") for name in names])
+  return words, np.stack([has[name] for name in names])
 
 
 def steering(
@@ -122,12 +122,8 @@ def steering(
 ) -> dict[str, jax.Array]:
   """Returns which share of what is recommended is as it was wished, (n,) each.
 
-  Args:
-    network: a `semantic_network.SemanticNetwork` that reads wishes.
-    variables: of it.
-    batch: histories of n users.
-    words: of their wishes, see `asked`.
-    wanted: (n, items), likewise.
+  The network is a `SemanticNetwork` that reads wishes; words, and what is
+  wanted, are those of `asked` for the n users of the batch.
 
   Returns:
     "steered", of the ten best items; "unsteered", of those without the wish.

@@ -55,12 +55,12 @@ def ranks(
       usual: a list of what is allowed may lack it.
   """
   scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-  own = jnp.take_along_axis(scores, target[..., None], axis=-1)
+  of_target = jnp.take_along_axis(scores, target[..., None], axis=-1)
   others = jnp.arange(scores.shape[-1]) != target[..., None]
   if allowed is not None:
     others = others & allowed
-  higher = jnp.sum(others & (scores > own), axis=-1)
-  equal = jnp.sum(others & (scores == own), axis=-1)
+  higher = jnp.sum(others & (scores > of_target), axis=-1)
+  equal = jnp.sum(others & (scores == of_target), axis=-1)
   dtype = scores.dtype
   return Ranks(higher.astype(dtype), equal.astype(dtype))
 
