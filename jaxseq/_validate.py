@@ -24,6 +24,9 @@ import numpy as np
 
 T = TypeVar("T")
 
+# Errors list so many names, and of more so many that are like what came.
+_MOST_LISTED, _NEAREST = 100, 5
+
 
 def error(name: str, value: Any, expected: str) -> ValueError:
   """Returns the error of an argument that is not what is expected.
@@ -95,16 +98,24 @@ def all_positive(**values: Any) -> None:
     integer(name, value, 1)
 
 
-def choice(name: str, value: T, choices: Iterable[T], cutoff: float = 0.6) -> T:
-  """Checks that a value is one of some names; suggests one as close as that."""
+def choice(name: str, value: T, choices: Iterable[T]) -> T:
+  """Checks that a value is one of some names.
+
+  The error lists them and suggests a close one; of very many it names those
+  that are nearest, and says how many there are.
+  """
   names = tuple(choices)
-  if value not in names:
-    words = map(str, names)
-    close = difflib.get_close_matches(str(value), words, n=1, cutoff=cutoff)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    listed = ", ".join(map(repr, names)) or "none, for there is no entry"
-    raise error(name, value, f"one of {listed}{hint}")
-  return value
+  if value in names:
+    return value
+  words = list(map(str, names))
+  if len(names) > _MOST_LISTED:
+    near = difflib.get_close_matches(str(value), words, _NEAREST, cutoff=0)
+    listed = f"{len(names):,}, the nearest of which are {', '.join(near)}"
+    raise error(name, value, f"one of {listed}")
+  close = difflib.get_close_matches(str(value), words, n=1)
+  hint = f" (did you mean {close[0]}?)" if close else ""
+  listed = ", ".join(map(repr, names)) or "none, for there is no entry"
+  raise error(name, value, f"one of {listed}{hint}")
 
 
 def shape(

@@ -39,6 +39,16 @@ def test_choice_lists_what_exists():
     _validate.choice("norm", "rsm", ("none", "rms"))
 
 
+def test_choice_of_very_many_suggests_the_nearest():
+  titles = [f"film {i}" for i in range(4000)]
+  with pytest.raises(ValueError) as caught:
+    _validate.choice("item", "flim 17", titles)
+  message = str(caught.value)
+  assert message.startswith("item: got 'flim 17', expected one of 4,000, the ")
+  assert "film 17, " in message
+  assert len(message) < 150
+
+
 def test_shapes_are_shown_as_they_are():
   error = _validate.error("x", "shape (3,)", "shape (4,)")
   assert str(error) == "x: got shape (3,), expected shape (4,)."

@@ -15,8 +15,8 @@ from configs import variants
 from configs.classify import _shared
 from jaxseq.programs import own_data
 
-NPZ = _shared.own("npz", **own_data.arrays(path="data.npz"))
-TS = _shared.own("ts", **own_data.arrays(path="data.ts"), test_path=None)
+NPZ = _shared.own("npz", path="data.npz", **own_data.SERIES)
+TS = _shared.own("ts", path="data.ts", test_path=None, **own_data.SERIES)
 get_config = variants.Variants(
   npz=NPZ, ts=TS, tiny=supervised.tiny(NPZ), ts_tiny=supervised.tiny(TS)
 )

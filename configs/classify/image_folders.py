@@ -18,7 +18,9 @@ from configs.classify import _shared
 from jaxseq.programs import own_data
 from jaxseq.training import configuration
 
-ROWS = _shared.own("image_folders", **own_data.images())
+ROWS = _shared.own(
+  "image_folders", **own_data.of_loader("image_folders", path="data")
+)
 get_config = variants.Variants(
   rows=ROWS,
   pixels=configuration.updated(ROWS, data_options={"order": "pixel"}),

@@ -23,7 +23,9 @@ from configs.classify import _shared
 from jaxseq.programs import own_data
 from jaxseq.training import configuration
 
-LONG = _shared.own("table", **own_data.series(id="id", label="label"))
+LONG = _shared.own(
+  "table", **own_data.of_loader("table", id="id", label="label")
+)
 WIDE = configuration.updated(LONG, data_options={"layout": "wide", "id": None})
 get_config = variants.Variants(
   long=LONG,

@@ -39,7 +39,7 @@ FULL = configuration.updated(
 TABLE = dataclasses.replace(
   FULL,
   data="table",
-  data_options=own_data.series(id="id", label="label"),
+  data_options=own_data.of_loader("table", id="id", label="label"),
   tasks=2,
 )
 get_config = variants.Variants(

@@ -28,7 +28,7 @@ from jaxseq.training import configuration
 LONG = dataclasses.replace(
   ragged.VOWELS,
   data="table",
-  data_options=own_data.series(id="id"),
+  data_options=own_data.of_loader("table", id="id"),
   downstream=(),
   batch_size=16,
   arms=_shared.arms("vae", "beta_tcvae_4", "dts_light"),

@@ -25,7 +25,7 @@ from jaxseq.training import configuration
 FULL = configuration.updated(
   hawkes.HAWKES,
   data="event_table",
-  data_options=own_data.events(time="time", stream="stream", mark="mark"),
+  data_options=own_data.of_loader("event_table", stream="stream", mark="mark"),
   batch_size=16,
 )
 get_config = variants.Variants(
@@ -34,7 +34,7 @@ get_config = variants.Variants(
   lists=configuration.updated(
     hawkes.HAWKES,
     data="event_lists",
-    data_options=own_data.event_lists(),
+    data_options=own_data.of_loader("event_lists", path="data.json"),
     batch_size=16,
   ),
   tiny=supervised.tiny(FULL, components=2),

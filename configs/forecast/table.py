@@ -26,7 +26,7 @@ from jaxseq.training import configuration
 FULL = configuration.updated(
   hourly.SEASONAL,
   data="forecast_table",
-  data_options=own_data.forecast(),
+  data_options=own_data.of_loader("forecast_table", missing="refuse"),
   input_length=48,
   horizons=(24,),
 )

@@ -27,7 +27,7 @@ from jaxseq.training import configuration
 FULL = configuration.updated(
   kjv.STDLIB,
   data="token_file",
-  data_options=own_data.tokens(),
+  data_options=own_data.of_loader("token_file", path="data.bin"),
   num_updates=1000,
   batch_size=8,
   length=128,

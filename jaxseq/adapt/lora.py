@@ -35,6 +35,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.adapt import _dropped
 from jaxseq.adapt import products
+from jaxseq.interop import peft_modules
 
 # Other names of a weight by its path, such as those in a file.
 Names = Mapping[str, tuple[str, ...]]
@@ -186,15 +187,15 @@ def _table(network, variables, config, names):
   paths = _hit(config.targets, labels)
   rows = []
   for path in (path for path in shapes if path in paths):
-    shape = shapes[path]
-    rank = _pattern(config.rank_pattern, labels[path], config.rank)
-    alpha = _pattern(config.alpha_pattern, labels[path], config.alpha)
+    shape, own = shapes[path], labels[path]
+    rank = peft_modules.pattern(dict(config.rank_pattern), own, config.rank)
+    alpha = peft_modules.pattern(dict(config.alpha_pattern), own, config.alpha)
     count = math.prod(shape[:-2]) * rank * sum(shape[-2:])
-    scale = alpha / (math.sqrt(rank) if config.rslora else rank)
+    scale = peft_modules.scale(rank, alpha, config.rslora)
     layer = re.match(r"stack/layers_(\d+)/", path)
     number = layer[1] if layer else ""
     mixer = _mixer(network, int(number)) if layer else ""
-    row = path, labels[path][1:], shape, rank, scale, count, number, mixer
+    row = path, own[1:], shape, rank, scale, count, number, mixer
     rows.append(Row(*row))
   return Table(tuple(rows), _layers(network, rows))
 
@@ -223,14 +224,6 @@ def _hit(targets, labels):
   if not paths:
     raise _validate.error("targets", targets, "at least one name")
   return paths
-
-
-def _pattern(pairs, labels, default):
-  """Returns the value of the first pattern that one of the names ends in."""
-  for pattern, value in pairs:
-    if any(re.fullmatch(rf"(.*\.)?({pattern})", label) for label in labels):
-      return value
-  return default
 
 
 def _mixer(network, number):
@@ -371,15 +364,15 @@ def merge(
     ValueError: if there is no such weight, or one of another shape.
   """
   attached = attach(variables, adapters)
-  return jax.tree.map(_merged, attached, is_leaf=_is_low_rank)
 
+  def is_adapted(leaf: Any) -> bool:
+    return isinstance(leaf, recurrence.LowRank)
 
-def _is_low_rank(leaf: Any) -> bool:
-  return isinstance(leaf, recurrence.LowRank)
-
-
-def _merged(leaf):
-  return leaf.merged() if _is_low_rank(leaf) else leaf
+  return jax.tree.map(
+    lambda leaf: leaf.merged() if is_adapted(leaf) else leaf,
+    attached,
+    is_leaf=is_adapted,
+  )
 
 
 def _check(path, factors, flat):

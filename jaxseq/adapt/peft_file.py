@@ -44,14 +44,14 @@ def names(
       peft_modules.module_name(name, opened.modules) for name in place.names
     )
     for path, place in opened.places.items()
-    if all(_is_matrix(opened, name) for name in place.names)
+    if _is_of_matrices(opened, place)
   }
 
 
-def _is_matrix(opened, name):
-  """True for a tensor that may be a module's weight."""
-  tensor = opened.tensors.get(name)
-  return tensor is not None and len(tensor.shape) == 2
+def _is_of_matrices(opened, place):
+  """True for a parameter of tensors that may all be modules' weights."""
+  tensors = map(opened.tensors.get, place.names)
+  return all(each is not None and len(each.shape) == 2 for each in tensors)
 
 
 def read(
@@ -85,7 +85,7 @@ def read(
   result, used = {}, set()
   for path, place in opened.places.items():
     touched = [name for name in place.names if name in adapters]
-    if not touched or not all(_is_matrix(opened, each) for each in place.names):
+    if not (touched and _is_of_matrices(opened, place)):
       continue
     factors = _factors(opened, place, adapters)
     if factors is not None:
@@ -166,18 +166,16 @@ def write(
   blocks: dict[str, list] = {}
   for path, factors in adapters.items():
     place = opened.places.get(path)
-    if place is None or not all(
-      _is_matrix(opened, name) for name in place.names
-    ):
+    if place is None or not _is_of_matrices(opened, place):
       expected = "paths of weights that are those of the model's modules"
       raise _validate.error("adapters", path, expected)
     for name, block in _blocks(place, factors):
       blocks.setdefault(name, []).append(block)
   tensors, modules = {}, {}
-  for name, those in blocks.items():
-    module = peft_modules.module_name(name, opened.modules)
-    modules[module] = _joined(name, those, opened.tensors[name].shape)
-  for name, module in modules.items():
+  for tensor, those in blocks.items():
+    name = peft_modules.module_name(tensor, opened.modules)
+    module = _joined(tensor, those, opened.tensors[tensor].shape)
+    modules[name] = module
     key = f"{peft_modules.PREFIX}{name}"
     tensors[f"{key}.lora_A.weight"] = module.a
     tensors[f"{key}.lora_B.weight"] = module.b

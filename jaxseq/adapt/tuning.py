@@ -11,7 +11,6 @@ The network's variables stay as they are; `params` are what an optimiser sees.
 from collections.abc import Mapping
 import dataclasses
 from typing import Any
-from typing import Protocol
 
 import jax
 
@@ -24,29 +23,33 @@ from jaxseq.adapt import lora
 Variables = Mapping[str, PyTree]
 
 
-class Method(Protocol):
+class Method:
   """A way of adapting a network."""
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
     """Returns what is trained, which changes nothing yet."""
+    raise NotImplementedError
 
   def training(
     self, variables: Variables, params: PyTree, key: jax.Array
   ) -> dict[str, PyTree]:
-    """Returns variables for the network in training.
+    """Returns variables for the network in training; of many methods `served`.
 
     Args:
       variables: of the network, of which no gradient is taken.
       params: what is trained.
       key: of an update, for what is random in training alone.
     """
+    del key
+    return self.served(variables, params)
 
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
     """Returns variables for the network once it is trained."""
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Full:
+class Full(Method):
   """All parameters are trained."""
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
@@ -54,20 +57,13 @@ class Full:
     del key
     return variables["params"]
 
-  def training(
-    self, variables: Variables, params: PyTree, key: jax.Array
-  ) -> dict[str, PyTree]:
-    """Returns `served`, as nothing is random."""
-    del key
-    return self.served(variables, params)
-
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
     """Returns the variables with the parameters in their place."""
     return {**variables, "params": params}
 
 
 @dataclasses.dataclass(frozen=True)
-class Lora:
+class Lora(Method):
   """Adapters of low rank are trained, see `adapt.lora`.
 
   Attributes:
@@ -105,7 +101,7 @@ class Lora:
 
 
 @dataclasses.dataclass(frozen=True)
-class States:
+class States(Method):
   """The states that sequences begin with are tuned, see `initial_states`.
 
   Attributes:
@@ -140,7 +136,7 @@ class States:
 
 
 @dataclasses.dataclass(frozen=True)
-class LoraAndStates:
+class LoraAndStates(Method):
   """Adapters and states are trained together; params are a dict of both.
 
   Attributes:

@@ -72,6 +72,23 @@ def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
   )
 
 
+def sizes(
+  count: int, valid: float, test: float, kind: str
+) -> tuple[int, int, int]:
+  """Returns how many of so many examples each part has, by share.
+
+  Raises:
+    ValueError: naming their kind, such as "sequences", if a part has none.
+  """
+  held_out = round(valid * count), round(test * count)
+  result = count - sum(held_out), *held_out
+  if min(result) < 1:
+    expected = f"shares that leave {kind} of {count} to each part"
+    name = "valid_fraction, test_fraction"
+    raise _validate.error(name, f"{valid} and {test}", expected)
+  return result
+
+
 def of_groups(parts: Parts, own: np.ndarray) -> Parts:
   """Returns the rows of pieces by the parts of their wholes; `own`: of each."""
   return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))

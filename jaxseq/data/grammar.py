@@ -34,6 +34,9 @@ WORDS = (string.ascii_letters + string.digits)[:60]
 CLASS_OF = dict(
   zip(WORDS, (name for name, count in CLASSES.items() for _ in range(count)))
 )
+_WORDS_OF = {
+  name: [word for word in WORDS if CLASS_OF[word] == name] for name in CLASSES
+}
 # A part is a class of words, or two parts, by (share, left, right, head).
 RULES = {
   "sentence": (
@@ -108,9 +111,22 @@ def join(left: Tree, right: Tree, head: int) -> Tree:
   return tree
 
 
-def draw(rng: random.Random, longest: int) -> Tree | None:
-  """Draws a sentence; None if it has more words than `longest`."""
-  return _drawn(rng, "sentence", longest)
+def draw(
+  rng: random.Random, longest: int, part: str = "sentence"
+) -> Tree | None:
+  """Draws a sentence, or another part; None if it has more words than that."""
+  if longest < 1:
+    return None
+  if part in CLASSES:
+    return Tree(rng.choice(_WORDS_OF[part]))
+  shares = _SHARES[part]
+  rule = RULES[part][bisect.bisect(shares, rng.random() * shares[-1])]
+  _, left, right, head = rule
+  first = draw(rng, longest - 1, left)
+  if first is None:
+    return None
+  second = draw(rng, longest - len(first.words), right)
+  return second and join(first, second, head)
 
 
 def load(
@@ -172,21 +188,3 @@ def _with_trees(dataset, trees):
     boundaries[i, 1:count] = tree.boundaries
   extras = datasets.Extras(heads=heads, boundaries=boundaries)
   return dataset._replace(extras=extras)
-
-
-def _drawn(rng, name, room):
-  """A tree of a part of at most so many words, or None."""
-  if room < 1:
-    return None
-  if name in CLASSES:
-    place = list(CLASSES).index(name)
-    begin = sum(list(CLASSES.values())[:place])
-    return Tree(WORDS[begin + rng.randrange(CLASSES[name])])
-  shares = _SHARES[name]
-  rule = RULES[name][bisect.bisect(shares, rng.random() * shares[-1])]
-  _, left, right, head = rule
-  first = _drawn(rng, left, room - 1)
-  if first is None:
-    return None
-  second = _drawn(rng, right, room - len(first.words))
-  return second and join(first, second, head)

@@ -61,6 +61,9 @@ def load(
   """
   _validate.integer("examples", examples, 8)
   _validate.choice("structure", structure, ("planted", "folded"))
+  for name, (least, most) in {"stem": stem, "loop": loop}.items():
+    _validate.integer(name, least, 1)
+    _validate.integer(name, most, least)
   longest = 2 * stem[1] + loop[1] if planted else 1
   _validate.integer("length", length, longest)
   fold = folder() if structure == "folded" else None
@@ -173,15 +176,15 @@ def f1(
   """
 
   def pairs(partners):
-    return {(n, i, j) for n, one in enumerate(partners) for i, j in _of(one)}
+    return {
+      (n, i, int(j))
+      for n, one in enumerate(partners)
+      for i, j in enumerate(one)
+      if j > i
+    }
 
   ours, theirs = pairs(predicted), pairs(true)
   hits = len(ours & theirs)
   precision, recall = hits / max(len(ours), 1), hits / max(len(theirs), 1)
   value = 2 * hits / max(len(ours) + len(theirs), 1)
   return {"f1": value, "precision": precision, "recall": recall}
-
-
-def _of(partners):
-  """The pairs (i, j) of partners, i < j."""
-  return [(i, int(j)) for i, j in enumerate(partners) if j > i]

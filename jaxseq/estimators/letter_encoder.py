@@ -16,7 +16,7 @@ from jaxseq.data import datasets
 from jaxseq.estimators import _scikit_learn
 from jaxseq.models import model as models
 from jaxseq.models import model_file
-from jaxseq.tasks import masked_language
+from jaxseq.tasks import outputs
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -98,7 +98,7 @@ class Encoder(
 
   def _features(self, dataset: datasets.ArrayDataset) -> np.ndarray:
     """Returns what the head reads at every token, (n, time, d_model)."""
-    arguments = masked_language.arguments(None, dataset)
+    arguments = outputs.tokens(None, dataset)
     read = functools.partial(
       _read, self.model_.network, jax.device_put(self.model_.variables)
     )

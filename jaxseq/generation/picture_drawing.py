@@ -117,7 +117,7 @@ def _drawn(network, guided, variables, key, labels, guidance, controls):
     labels = jnp.concatenate([labels, jnp.full_like(labels, -1)])
 
   def both(x):
-    return jnp.concatenate([x, x]) if guided and x is not None else x
+    return jnp.concatenate([x, x]) if guided else x
 
   def chosen(key, logits, strength):
     if guided:
@@ -126,9 +126,11 @@ def _drawn(network, guided, variables, key, labels, guidance, controls):
     return token_sampling.draw(key, logits, controls.temperature)
 
   if network.scales > 1:
-    states, total, symbols, read = None, None, [], []
+    scales = network.codec.scales
+    shape = count, scales.sizes[-1], scales.sizes[-1], scales.width
+    states, total, symbols, read = None, jnp.zeros(shape), [], []
     for scale in range(network.scales):
-      x = call("inputs_of", both(total), labels, scale, labels.shape)
+      x = call("inputs_of", both(total), labels, scale)
       logits, states = call(
         lambda network, x=x, states=states, scale=scale: network.core(
           x, states, options=network.mixer_options(scale)
@@ -136,12 +138,11 @@ def _drawn(network, guided, variables, key, labels, guidance, controls):
       )
       ratio = scale / (network.scales - 1)
       drawn = chosen(jax.random.fold_in(key, scale), logits, guidance * ratio)
-      added = call(
+      total += call(
         lambda network, drawn=drawn, scale=scale: network.coded(
           lambda codec: codec.quantizer.contribution(drawn, scale)
         )
       )
-      total = added if total is None else total + added
       symbols.append(drawn)
       read.append(x[:count])
     symbols = jnp.concatenate(symbols, axis=-1)

@@ -380,32 +380,13 @@ def _complex_convert(g, e, x):
   return Pair(g.cast(x, np.float32), zero)
 
 
-_PLAIN = {
-  "abs": "Abs",
-  "ceil": "Ceil",
-  "cos": "Cos",
-  "erf": "Erf",
-  "exp": "Exp",
-  "floor": "Floor",
-  "log": "Log",
+# One operation of ONNX each, of the same name in capitals, or of another.
+_SAME_NAME = """
+  abs ceil cos erf exp floor log neg not sign sin sqrt tan tanh
+  add sub mul div pow max min and or xor
+""".split()
+_PLAIN = {name: name.capitalize() for name in _SAME_NAME} | {
   "logistic": "Sigmoid",
-  "neg": "Neg",
-  "not": "Not",
-  "sign": "Sign",
-  "sin": "Sin",
-  "sqrt": "Sqrt",
-  "tan": "Tan",
-  "tanh": "Tanh",
-  "add": "Add",
-  "sub": "Sub",
-  "mul": "Mul",
-  "div": "Div",
-  "pow": "Pow",
-  "max": "Max",
-  "min": "Min",
-  "and": "And",
-  "or": "Or",
-  "xor": "Xor",
   "eq": "Equal",
   "gt": "Greater",
   "lt": "Less",

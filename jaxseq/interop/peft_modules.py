@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import difflib
-import functools
 import math
 import os
 import pathlib
@@ -118,9 +117,9 @@ def _module(name, arrays, contents, where):
     expected = f"{sorted(wanted)}, by {CONFIG}"
     raise _validate.error(f"{where}: {name}", sorted(arrays), expected)
   a, b, magnitude = arrays["A"], arrays["B"], arrays.get("magnitude")
-  rank = pattern(contents.get("rank_pattern"), name, contents.get("r", 8))
+  rank = pattern(contents.get("rank_pattern"), [name], contents.get("r", 8))
   alpha = pattern(
-    contents.get("alpha_pattern"), name, contents.get("lora_alpha", 8)
+    contents.get("alpha_pattern"), [name], contents.get("lora_alpha", 8)
   )
   if a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
     expected = f"(r, in) and (out, r) with r = {rank}, by {CONFIG}"
@@ -137,10 +136,12 @@ def scale(rank: int, alpha: float, rslora: bool | None) -> float:
   return alpha / (math.sqrt(rank) if rslora else rank)
 
 
-def pattern(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
-  """Returns the value whose key, a regular expression, a name ends in."""
+def pattern(
+  values: Mapping[str, Any] | None, names: Sequence[str], default: Any
+) -> Any:
+  """Returns the first value whose key, a regular expression, ends a name."""
   for key, value in (values or {}).items():
-    if re.fullmatch(rf"(.*\.)?({key})", name):
+    if any(re.fullmatch(rf"(.*\.)?({key})", name) for name in names):
       return value
   return default
 
@@ -191,10 +192,7 @@ def merged(
   changed = {}
   for name, module in by_tensor(adapters, tensors, modules).items():
     stored = tensors[name]
-    read_one = functools.partial(_read_merged, stored, module)
-    changed[name] = stored._replace(read=read_one)
+    changed[name] = stored._replace(
+      read=lambda stored=stored, module=module: module.merged(stored.read())
+    )
   return {**tensors, **changed}
-
-
-def _read_merged(stored, module):
-  return module.merged(stored.read())

@@ -169,7 +169,7 @@ def save(
     stored = io.BytesIO()
     np.savez(stored, **varied)
     contents[path.with_suffix(".npz").name] = stored.getvalue()
-  sizes = flat.shapes("batch" if batch is None else batch)
+  sizes = flat.shapes(batch)
   versions = run_directory.versions()
   described = {
     "format": FORMAT,
@@ -257,14 +257,12 @@ class _Flat:
     return {**outputs, **after}
 
   def shapes(self, batch):
-    """Shapes of inputs and outputs, by name."""
-    words = {"batch": batch}
-    if batch == "batch":
-      words["batch"] = symbol()
+    """Shapes of inputs and outputs, by name; of any batch if None."""
+    size = symbol() if batch is None else batch
     flag = jax.ShapeDtypeStruct((), np.bool_)
     shapes = {**self._step.inputs, "reset": flag, **self.initial}
     inputs = {
-      name: jax.ShapeDtypeStruct((words["batch"], *x.shape), x.dtype)
+      name: jax.ShapeDtypeStruct((size, *x.shape), x.dtype)
       for name, x in shapes.items()
     }
     results = jax.eval_shape(self.compute, inputs)
@@ -321,7 +319,7 @@ def _canonical(described):
 
 def _exported(flat, batch, platforms):
   """The bytes of a program of JAX."""
-  shapes, _ = flat.shapes(batch or "batch")
+  shapes, _ = flat.shapes(batch)
   program = jax.export.export(jax.jit(flat.compute), platforms=platforms)(
     shapes
   )
@@ -331,7 +329,7 @@ def _exported(flat, batch, platforms):
 def _graph(flat, batch, platforms):
   """The bytes of a graph of ONNX that computes what JAX does."""
   del platforms
-  shapes, results = flat.shapes(batch or "batch")
+  shapes, results = flat.shapes(batch)
 
   def compute(*arrays):
     outputs = flat.compute(dict(zip(flat.inputs, arrays)))

@@ -59,14 +59,11 @@ class ScalesConfig:
     _validate.at_least(self, width=1, codes=2, convolutions=1)
     _validate.number("beta", self.beta, 0)
     _validate.number("residual_ratio", self.residual_ratio, 0, 1)
-    before = 0
     for size in self.sizes:
-      if _validate.positive("sizes", size) <= before:
-        expected = "sizes that ascend, such as (1, 2, 4)"
-        raise _validate.error("sizes", self.sizes, expected)
-      before = size
-    if not self.sizes:
-      raise _validate.error("sizes", self.sizes, "at least one scale")
+      _validate.positive("sizes", size)
+    if not self.sizes or any(np.diff(self.sizes) <= 0):
+      expected = "sizes that ascend, such as (1, 2, 4)"
+      raise _validate.error("sizes", self.sizes, expected)
 
   @property
   def places(self) -> int:

@@ -149,9 +149,8 @@ class PictureNetwork(linen.Module):
     if self.scales == 1:
       return self.inputs_at(symbols, labels, np.arange(self.time))
     sums = self.coded(lambda codec: codec.quantizer.sums(symbols))
-    read = [self.inputs_of(None, labels, 0, symbols.shape[:-1])]
-    for scale in range(1, self.scales):
-      read.append(self.inputs_of(sums[scale - 1], labels, scale))
+    before = [jnp.zeros_like(sums[0]), *sums[:-1]]
+    read = [self.inputs_of(x, labels, i) for i, x in enumerate(before)]
     return jnp.concatenate(read, axis=-2)
 
   def inputs_at(
@@ -180,40 +179,30 @@ class PictureNetwork(linen.Module):
     return self._joined(x, place, labels)
 
   def inputs_of(
-    self,
-    total: jax.Array | None,
-    labels: jax.Array | None,
-    scale: int,
-    batch: tuple[int, ...] = (),
+    self, total: jax.Array, labels: jax.Array | None, scale: int
   ) -> jax.Array:
     """Returns what is read at a scale, (*batch, size * size, features).
 
     Args:
-      total: sum of the scales before; None at the first.
+      total: (*batch, height, width, features), the sum of the scales before;
+        zeros at the first.
       labels: as of `__call__`.
       scale: its number.
-      batch: leading axes, at the first scale.
     """
     assert self.codec is not None
     config = self.codec.scales
-    part = config.slices[scale]
-    if total is None:
-      shape = *batch, part.stop - part.start, config.width
-      x = jnp.zeros(shape)
-    else:
-      x = self.coded(lambda codec: codec.quantizer.inputs(total, scale))
-    return self._joined(x, jnp.eye(config.places)[part], labels)
+    x = self.coded(lambda codec: codec.quantizer.inputs(total, scale))
+    place = jnp.eye(config.places)[config.slices[scale]]
+    return self._joined(x, place, labels)
 
   def _joined(self, x, place, labels):
     """Symbols or features, places and classes, side by side."""
     *batch, _ = x.shape
     parts = [x, jnp.broadcast_to(place, (*batch, place.shape[-1]))]
     if self.classes:
-      labels = -1 if labels is None else jnp.asarray(labels)
-      labels = jnp.asarray(labels)
-      missing = len(batch) - labels.ndim
+      labels = jnp.asarray(-1 if labels is None else labels)
       classes = jax.nn.one_hot(labels, self.classes)
-      classes = classes.reshape(*labels.shape, *missing * [1], self.classes)
+      classes = jnp.expand_dims(classes, range(labels.ndim, len(batch)))
       parts.append(jnp.broadcast_to(classes, (*batch, self.classes)))
     return jnp.concatenate(parts, axis=-1)
 

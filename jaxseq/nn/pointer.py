@@ -11,6 +11,7 @@ same attention before the last one, are of arXiv 1511.06391.
 
 import dataclasses
 from typing import Any
+from typing import ClassVar
 from typing import NamedTuple
 
 from flax import linen
@@ -73,12 +74,13 @@ class PointerConfig:
 
 
 class PointerState(NamedTuple):
-  """State of a decoder before a choice, see `PointerNetwork.begin`.
+  """State of a decoder before a choice, see `PointingDecoder.begin`.
 
   Attributes:
-    memory: (*batch, n, d_model), what can be pointed at.
-    vectors: (*batch, n, features), what the decoder reads once it was chosen.
-    free: (*batch, n) bool, what can be chosen.
+    memory: (*batch, choices, d_model), what can be pointed at.
+    vectors: (*batch, n + 1, features), what the decoder reads at first, and
+      once each of the inputs was chosen.
+    free: (*batch, choices) bool, what can be chosen.
     decoder: states of the decoder.
   """
 
@@ -151,20 +153,137 @@ class Pointing(linen.Module):
     return point(last, memory, query, mask)
 
 
-class PointerNetwork(linen.Module):
+class PointingDecoder(linen.Module):
+  """Base of networks that read inputs, and choose some of them in turn.
+
+  A subclass has the layers `embed`, `decoder` and `pointing`, and `read`;
+  `generation.pointing` decodes.
+
+  Attributes:
+    config: with `features`, the width of an input, and `no_repeat`.
+    first: the choice that is the first of the inputs; what is before it is a
+      terminator, which can always be chosen.
+  """
+
+  config: Any
+  first: ClassVar[int] = 0
+
+  def read(self, points: jax.Array, lengths: jax.Array | None) -> PointerState:
+    """Returns the state before the first choice, see `begin`."""
+    raise NotImplementedError
+
+  def __call__(
+    self,
+    points: jax.Array,
+    chosen: jax.Array,
+    lengths: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the probabilities of choices, each after the right ones.
+
+    Args:
+      points: (*batch, n, features), the inputs.
+      chosen: (*batch, time) integers, `first` for the first of the inputs;
+        those behind a row's last do not matter.
+      lengths: (*batch,) numbers of inputs; n if None.
+
+    Returns:
+      (*batch, time, first + n) log probabilities; -inf at times when there is
+      nothing left to choose.
+
+    Raises:
+      ValueError: if a shape does not fit, or there is no such input.
+    """
+    last = points.shape[-2] - 1 + self.first
+    expected = f"{last}: inputs count from {self.first}"
+    _at_most("chosen", chosen, last, expected)
+    state = self.read(points, lengths)
+    count = state.free.shape[-1]
+    chosen = jnp.where((chosen >= 0) & (chosen < count), chosen, 0)
+    before = jnp.roll(chosen, 1, axis=-1)
+    place = self._place(before).at[..., 0].set(0)
+    vectors = jnp.take_along_axis(state.vectors, place[..., None], axis=-2)
+    queries, _ = self.decoder(self.embed(vectors), state.decoder)
+    free = state.free[..., None, :]
+    if self.config.no_repeat:
+      taken = self._taken(before, count).at[..., 0, :].set(False)
+      free &= jnp.cumsum(taken, axis=-2) == 0
+    return self.pointing(state.memory, queries, free)
+
+  def begin(
+    self, points: jax.Array, lengths: jax.Array | None = None
+  ) -> tuple[jax.Array, PointerState]:
+    """Returns log probabilities of the first choice, and a state for `step`.
+
+    Args:
+      points: (*batch, n, features).
+      lengths: (*batch,) numbers of inputs; n if None.
+
+    Returns:
+      (*batch, first + n) log probabilities, and the state.
+    """
+    place = jnp.zeros(points.shape[:-2], jnp.int32)
+    return self._next(place, self.read(points, lengths))
+
+  def step(
+    self, chosen: jax.Array, state: PointerState
+  ) -> tuple[jax.Array, PointerState]:
+    """Returns log probabilities of the next choice, and the state after it.
+
+    Args:
+      chosen: (*batch,) integers, the last choice.
+      state: from `begin` or `step`.
+    """
+    if self.config.no_repeat:
+      taken = self._taken(chosen, state.free.shape[-1])
+      state = state._replace(free=state.free & ~taken)
+    return self._next(self._place(chosen), state)
+
+  def _next(self, place, state):
+    """The next choice behind what is at a place of the vectors."""
+    vector = jnp.take_along_axis(state.vectors, place[..., None, None], axis=-2)
+    query, after = self.decoder.step(
+      self.embed(vector[..., 0, :]), state.decoder
+    )
+    logs = self.pointing(
+      state.memory, query[..., None, :], state.free[..., None, :]
+    )
+    return logs[..., 0, :], state._replace(decoder=after)
+
+  def _place(self, chosen):
+    """Returns the places of choices among the vectors; 0 for a terminator."""
+    return chosen + 1 - self.first
+
+  def _taken(self, chosen, count):
+    """Returns what choices make unfree, (*batch, choices) bool."""
+    hit = jax.nn.one_hot(chosen, count, dtype=bool)
+    return hit.at[..., : self.first].set(False)
+
+  def inside(self, points: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Returns which inputs there are, (*batch, n) bool, and checks shapes."""
+    width = self.config.features
+    *batch, count, _ = _validate.shape("points", points, ("*batch", "n", width))
+    if lengths is None:
+      return jnp.ones((*batch, count), bool)
+    _validate.shape("lengths", lengths, batch)
+    _at_most("lengths", lengths, count, f"{count}, the size of the inputs")
+    return masks.inside(count, lengths)
+
+
+class PointerNetwork(PointingDecoder):
   """An encoder, and a decoder that points at what it has read.
 
     network = PointerNetwork(PointerConfig())
     variables = network.init(key, points, chosen)
     log_probs = network.apply(variables, points, chosen, lengths)
 
-  `generation.pointing` decodes.
+  A choice is 0 for the terminator and i for the i-th input.
 
   Attributes:
     config: options.
   """
 
   config: PointerConfig
+  first: ClassVar[int] = 1
 
   def setup(self) -> None:
     """Makes the layers."""
@@ -178,89 +297,13 @@ class PointerNetwork(linen.Module):
     self.go = self.param("go", small, (config.features,))
     self.end = self.param("end", small, (width,))
 
-  def __call__(
-    self,
-    points: jax.Array,
-    chosen: jax.Array,
-    lengths: jax.Array | None = None,
-  ) -> jax.Array:
-    """Returns the probabilities of choices, each after the right ones.
-
-    Args:
-      points: (*batch, n, features).
-      chosen: (*batch, time) integers, 0 for the terminator and i for the i-th
-        input, which count from 1; those behind a row's last do not matter.
-      lengths: (*batch,) numbers of inputs; n if None.
-
-    Returns:
-      (*batch, time, n + 1) log probabilities.
-
-    Raises:
-      ValueError: if a shape does not fit, or there is no such input.
-    """
-    count = points.shape[-2]
-    at_most("chosen", chosen, count, f"{count}: inputs count from 1")
-    state = self._read(points, lengths)
-    before, free = teacher_forced(
-      state.free, chosen, self.config.no_repeat, terminator=True
-    )
-    vectors = jnp.take_along_axis(state.vectors, before[..., None], axis=-2)
-    queries, _ = self.decoder(self.embed(vectors), state.decoder)
-    return self.pointing(state.memory, queries, free)
-
-  def begin(
-    self, points: jax.Array, lengths: jax.Array | None = None
-  ) -> tuple[jax.Array, PointerState]:
-    """Returns log probabilities of the first choice, (*batch, n + 1).
-
-    Args:
-      points: (*batch, n, features).
-      lengths: (*batch,) numbers of inputs; n if None.
-
-    Returns:
-      These, and the state for `step`.
-    """
-    state = self._read(points, lengths)
-    return self._next(jnp.zeros(points.shape[:-2], jnp.int32), state)
-
-  def step(
-    self, chosen: jax.Array, state: PointerState
-  ) -> tuple[jax.Array, PointerState]:
-    """Returns log probabilities of the next choice, and the state after it.
-
-    Args:
-      chosen: (*batch,) integers, the last choice.
-      state: from `begin` or `step`.
-    """
-    if self.config.no_repeat:
-      state = state._replace(free=taken(state.free, chosen, terminator=True))
-    return self._next(chosen, state)
-
-  def _next(self, chosen, state):
-    vector = jnp.take_along_axis(
-      state.vectors, chosen[..., None, None], axis=-2
-    )[..., 0, :]
-    query, after = self.decoder.step(self.embed(vector), state.decoder)
-    logs = self.pointing(
-      state.memory, query[..., None, :], state.free[..., None, :]
-    )
-    return logs[..., 0, :], state._replace(decoder=after)
-
-  def _read(self, points, lengths):
-    """The state before the first choice."""
-    config = self.config
-    if points.shape[-1] != config.features:
-      expected = f"(*batch, n, {config.features})"
-      raise _validate.error("points", f"shape {points.shape}", expected)
-    batch, count = points.shape[:-2], points.shape[-2]
-    inside = jnp.ones((*batch, count), bool)
-    if lengths is not None:
-      check_lengths(lengths, points)
-      inside = masks.inside(count, lengths)
-    states = None
-    if not config.carry:
+  def read(self, points: jax.Array, lengths: jax.Array | None) -> PointerState:
+    """Returns the state before the first choice, see `begin`."""
+    inside = self.inside(points, lengths)
+    *batch, count = inside.shape
+    if not self.config.carry:
       memory, _ = self.encoder(self.embed(points), lengths=lengths)
-      states = self.decoder.initial_state(batch, memory.dtype)
+      states = self.decoder.initial_state(tuple(batch), memory.dtype)
     elif lengths is None:
       memory, states = self.encoder(self.embed(points))
     else:
@@ -274,85 +317,23 @@ class PointerNetwork(linen.Module):
       memory = jnp.take_along_axis(
         memory, ((place + shift) % count)[..., None], axis=-2
       )
-
-    def ahead(row: jax.Array, rows: Any) -> jax.Array:
-      first = jnp.broadcast_to(row, (*batch, 1, row.shape[-1]))
-      return jnp.concatenate([first.astype(rows.dtype), rows], axis=-2)
-
+    always = jnp.ones((*batch, 1), bool)
+    free = jnp.concatenate([always, inside], axis=-1)
     return PointerState(
-      ahead(self.end, memory),
-      ahead(self.go, points),
-      jnp.concatenate([jnp.ones((*batch, 1), bool), inside], axis=-1),
-      states,
+      ahead(self.end, memory), ahead(self.go, points), free, states
     )
 
 
-def check_lengths(lengths: jax.Array, elements: jax.Array) -> None:
-  """Checks the numbers (*batch,) of elements (*batch, n, features).
-
-  Raises:
-    ValueError: if the shape is another, or one of them is above n.
-  """
-  *batch, count, _ = elements.shape
-  _validate.shape("lengths", lengths, batch)
-  at_most("lengths", lengths, count, f"{count}, the size of the inputs")
+def ahead(row: jax.Array, rows: jax.Array) -> jax.Array:
+  """Returns rows (*batch, n, width) behind another one (width,)."""
+  first = jnp.broadcast_to(row, (*rows.shape[:-2], 1, len(row)))
+  return jnp.concatenate([first.astype(rows.dtype), rows], axis=-2)
 
 
-def at_most(name: str, values: jax.Array, most: int, expected: str) -> None:
-  """Checks that integers are small enough, if it is known what they are.
-
-  Args:
-    name: of the argument.
-    values: the integers; traced ones are not looked at.
-    most: the greatest of them that is right.
-    expected: the rest of the message, behind "at most".
-
-  Raises:
-    ValueError: if one is greater.
-  """
+def _at_most(name, values, most, expected):
+  """Checks that integers are at most so great, if it is known what they are."""
   if isinstance(values, jax.core.Tracer):
     return
   greatest = int(np.asarray(values).max(initial=0))
   if greatest > most:
     raise _validate.error(name, greatest, f"at most {expected}")
-
-
-def taken(free: jax.Array, chosen: jax.Array, *, terminator: bool) -> jax.Array:
-  """Returns what is free after a choice, (*batch, n) bool.
-
-  Args:
-    free: (*batch, n) bool, before it.
-    chosen: (*batch,) integers.
-    terminator: whether place 0 is one, which stays free.
-  """
-  hit = jax.nn.one_hot(chosen, free.shape[-1], dtype=bool)
-  if terminator:
-    hit = hit.at[..., 0].set(False)
-  return free & ~hit
-
-
-def teacher_forced(
-  free: jax.Array, chosen: jax.Array, no_repeat: bool, *, terminator: bool
-) -> tuple[jax.Array, jax.Array]:
-  """Returns what a decoder reads, and what it can choose, at every time.
-
-  Args:
-    free: (*batch, n) bool, what can be chosen at first.
-    chosen: (*batch, time) integers; what is out of range counts as 0.
-    no_repeat: whether a choice is made once.
-    terminator: whether place 0 is one, which stays free.
-
-  Returns:
-    (*batch, time) the choices before each time, 0 at first; and (*batch, time,
-    n) bool, or 1 in the place of time.
-  """
-  count = free.shape[-1]
-  chosen = jnp.where((chosen >= 0) & (chosen < count), chosen, 0)
-  before = jnp.roll(chosen, 1, axis=-1).at[..., 0].set(0)
-  free = free[..., None, :]
-  if not no_repeat:
-    return before, free
-  hits = jax.nn.one_hot(before, count, dtype=jnp.int32).at[..., 0, :].set(0)
-  if terminator:
-    hits = hits.at[..., 0].set(0)
-  return before, free & (jnp.cumsum(hits, axis=-2) == 0)

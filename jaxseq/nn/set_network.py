@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.mixers.gated import lstm
 from jaxseq.nn import dense
-from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import pointer
 
@@ -31,10 +30,9 @@ class SetConfig:
     d_model: width of the memories.
     features: width of an element.
     steps: of processing.
-    glimpses: reads of the memories before one is chosen.
-    no_repeat: whether an element that was chosen cannot be chosen again.
-    add_glimpses: whether a read is added to the query; if not, it takes the
-      query's place, which forgets what the decoder knows.
+    glimpses: see `pointer.PointerConfig`.
+    no_repeat: likewise.
+    add_glimpses: likewise.
   """
 
   d_model: int = 64
@@ -63,14 +61,14 @@ class Processed(NamedTuple):
   trace: jax.Array
 
 
-class SetNetwork(linen.Module):
+class SetNetwork(pointer.PointingDecoder):
   """Read, process and write.
 
     network = SetNetwork(SetConfig(steps=3))
-    variables = network.init(key, elements, chosen)
-    log_probs = network.apply(variables, elements, chosen, lengths)
+    variables = network.init(key, points, chosen)
+    log_probs = network.apply(variables, points, chosen, lengths)
 
-  `generation.pointing` decodes.
+  Choices count from 0; there is no terminator.
 
   Attributes:
     config: options.
@@ -80,7 +78,8 @@ class SetNetwork(linen.Module):
 
   def setup(self) -> None:
     """Makes the layers."""
-    width = self.config.d_model
+    config = self.config
+    width = config.d_model
     init = linen.initializers.lecun_normal()
     self.reader = dense.Dense(width)
     self.U = self.param("U", init, (2 * width, 4 * width))
@@ -88,104 +87,32 @@ class SetNetwork(linen.Module):
     self.bridge = dense.Dense(width, use_bias=False)
     self.embed = dense.Dense(width, use_bias=False)
     self.decoder = mixer.SequenceMixer(lstm.Config(d_model=width))
-    config = self.config
     self.pointing = pointer.Pointing(config.glimpses, config.add_glimpses)
     small = linen.initializers.normal(0.1)
-    self.go = self.param("go", small, (self.config.features,))
-
-  def __call__(
-    self,
-    elements: jax.Array,
-    chosen: jax.Array,
-    lengths: jax.Array | None = None,
-  ) -> jax.Array:
-    """Returns the probabilities of choices, each after the right ones.
-
-    Args:
-      elements: (*batch, n, features).
-      chosen: (*batch, time) integers, from 0 on; those behind a row's last do
-        not matter.
-      lengths: (*batch,) numbers of elements; n if None.
-
-    Returns:
-      (*batch, time, n) log probabilities; -inf at times when there is nothing
-      left to choose.
-
-    Raises:
-      ValueError: if a shape does not fit, or there is no such element.
-    """
-    last = elements.shape[-2] - 1
-    pointer.at_most("chosen", chosen, last, f"{last}: elements count from 0")
-    state = self._read(elements, lengths)
-    before, free = pointer.teacher_forced(
-      state.free, chosen, self.config.no_repeat, terminator=False
-    )
-    vectors = jnp.take_along_axis(elements, before[..., None], axis=-2)
-    go = jnp.broadcast_to(self.go.astype(vectors.dtype), vectors.shape)
-    first = jnp.arange(chosen.shape[-1])[:, None] == 0
-    vectors = jnp.where(first, go, vectors)
-    queries, _ = self.decoder(self.embed(vectors), state.decoder)
-    return self.pointing(state.memory, queries, free)
+    self.go = self.param("go", small, (config.features,))
 
   def process(
-    self, elements: jax.Array, lengths: jax.Array | None = None
+    self, points: jax.Array, lengths: jax.Array | None = None
   ) -> Processed:
     """Returns what the processing leaves, whatever the order of a set is.
 
     Args:
-      elements: (*batch, n, features).
+      points: (*batch, n, features).
       lengths: (*batch,) numbers of elements; n if None.
     """
-    memory = jnp.tanh(self.reader(elements))
-    return self._process(memory, _inside(elements, lengths))
+    memory = jnp.tanh(self.reader(points))
+    return self._process(memory, self.inside(points, lengths))
 
-  def begin(
-    self, elements: jax.Array, lengths: jax.Array | None = None
-  ) -> tuple[jax.Array, pointer.PointerState]:
-    """Returns log probabilities of the first choice, and a state for `step`.
-
-    Args:
-      elements: (*batch, n, features).
-      lengths: (*batch,) numbers of elements; n if None.
-    """
-    state = self._read(elements, lengths)
-    go = jnp.broadcast_to(self.go, (*elements.shape[:-2], len(self.go)))
-    return self._next(go.astype(elements.dtype), state)
-
-  def step(
-    self, chosen: jax.Array, state: pointer.PointerState
-  ) -> tuple[jax.Array, pointer.PointerState]:
-    """Returns log probabilities of the next choice, and the state after it.
-
-    Args:
-      chosen: (*batch,) integers, the last choice.
-      state: from `begin` or `step`.
-    """
-    if self.config.no_repeat:
-      free = pointer.taken(state.free, chosen, terminator=False)
-      state = state._replace(free=free)
-    vector = jnp.take_along_axis(
-      state.vectors, chosen[..., None, None], axis=-2
-    )[..., 0, :]
-    return self._next(vector, state)
-
-  def _next(self, vector, state):
-    query, after = self.decoder.step(self.embed(vector), state.decoder)
-    logs = self.pointing(
-      state.memory, query[..., None, :], state.free[..., None, :]
-    )
-    return logs[..., 0, :], state._replace(decoder=after)
-
-  def _read(self, elements, lengths):
-    """The state before the first choice."""
-    if elements.shape[-1] != self.config.features:
-      expected = f"(*batch, n, {self.config.features})"
-      raise _validate.error("elements", f"shape {elements.shape}", expected)
-    inside = _inside(elements, lengths)
-    memory = jnp.tanh(self.reader(elements))
+  def read(
+    self, points: jax.Array, lengths: jax.Array | None
+  ) -> pointer.PointerState:
+    """Returns the state before the first choice, see `begin`."""
+    inside = self.inside(points, lengths)
+    memory = jnp.tanh(self.reader(points))
     summary, cell, _ = self._process(memory, inside)
     start = lstm.State(self.bridge(summary), cell)
-    return pointer.PointerState(memory, elements, inside, start)
+    vectors = pointer.ahead(self.go, points)
+    return pointer.PointerState(memory, vectors, inside, start)
 
   def _process(self, memory, inside):
     width = self.config.d_model
@@ -318,11 +245,3 @@ def _weights(scores, mask):
   some = mask.any(axis=-1, keepdims=True)
   scores = jnp.where(some, jnp.where(mask, scores, -jnp.inf), 0)
   return jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0)
-
-
-def _inside(elements, lengths):
-  """The elements of each set, (*batch, n) bool."""
-  if lengths is None:
-    return jnp.ones(elements.shape[:-1], bool)
-  pointer.check_lengths(lengths, elements)
-  return masks.inside(elements.shape[-2], lengths)

@@ -14,6 +14,7 @@ Shen et al., "StructFormer", arXiv:2012.00857.
 """
 
 import dataclasses
+import typing
 from typing import Literal
 from typing import NamedTuple
 
@@ -68,13 +69,9 @@ class Config:
   learn_parser: bool = True
 
   def __post_init__(self):
-    _validate.fields(
-      self,
-      positive=("d_model", "num_layers", "heads", "parser_width"),
-      not_negative=("parser_layers", "positions"),
-    )
-    _validate.choice("weighting", self.weighting, ("softmax", "sigmoid"))
-    _validate.choice("margin", self.margin, ("sentence", "batch"))
+    _validate.literals(self)
+    _validate.at_least(self, d_model=1, num_layers=1, heads=1)
+    _validate.at_least(self, parser_layers=0, parser_width=1, positions=0)
     _validate.number("dropout", self.dropout, 0, 1)
     if self.d_model % self.heads:
       expected = f"a divisor of d_model {self.d_model}"
@@ -82,7 +79,7 @@ class Config:
     if not self.relations:
       raise _validate.error("relations", self.relations, "one or more")
     for name in self.relations:
-      _validate.choice("relations", name, ("head", "child", "sibling"))
+      _validate.choice("relations", name, typing.get_args(Relation))
 
 
 class Parse(NamedTuple):

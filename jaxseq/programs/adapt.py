@@ -30,7 +30,6 @@ from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.tasks import task as tasks
 from jaxseq.training import configuration
-from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import supervised_arms
@@ -277,7 +276,7 @@ class Measures:
     "test_bits", bits per byte over the whole test text, in one piece or, with
     `fresh`, in pieces.
     """
-    adapted = self.source.adapted
+    source, adapted = self.source, self.source.adapted
     trained = supervised_arms.num_parameters(variables["params"])
     whole = sum(np.size(leaf) for leaf in jax.tree.leaves(adapted.variables))
     result: dict[str, Any] = {
@@ -293,21 +292,18 @@ class Measures:
     if np.isfinite(speed):
       each = program.problem.tokens * self.config.num_seeds
       result["tokens_per_cpu_second"] = round(speed * each)
-    if self.source.corpus is not None:
-      result["test_bits"] = self._bits(program, variables)
+    if source.corpus is not None:
+      method = adaptation.make_method(self.arm, adapted)
+
+      def bits(variables, frozen, text):
+        served = method.served(frozen, variables["params"])
+        return _bits(self.config, source, served, text)
+
+      frozen = dict(adapted.variables)
+      result["test_bits"] = program.measure(
+        bits, variables, frozen, _test(source)
+      )
     return result
-
-  def _bits(self, program, variables):
-    """Bits per byte over the whole test text."""
-    source = self.source
-    method = adaptation.make_method(self.arm, source.adapted)
-
-    def bits(variables, frozen, text):
-      served = method.served(frozen, variables["params"])
-      return _bits(self.config, source, served, text)
-
-    frozen = dict(source.adapted.variables)
-    return program.measure(bits, variables, frozen, _test(source))
 
 
 def _bits(config, source, variables, text):
@@ -349,7 +345,6 @@ TASK = tasks.Task(
   better="lower",
   unit="tokens",
   columns={"test_loss": "nats a token"},
-  source=lambda source: source,
   load=open_source,
   adapt=_of,
   fit=_fit,
@@ -361,18 +356,8 @@ TASK = tasks.Task(
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms, and how their adapters are written."""
-  sources = []
-
-  def load(config):
-    sources.append(open_source(config))
-    return sources[0]
-
-  made = dataclasses.replace(TASK, load=load).work(config)
-  (source,) = sources
-  configs = {
-    name: _fit(arms.merge(config, name, adaptation.ArmConfig), source, config)
-    for name in config.arms
-  }
+  made = TASK.work(config)
+  source = made.splits
   for name, arm in made.arms.items():
     if arm.more.table is not None:
       print(f"--- {name} ---\n{arm.more.table}")
@@ -387,7 +372,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     begin=functools.partial(
       adapted_files.begin, base=config.base, adapted=source.adapted
     ),
-    save=functools.partial(_save, config, source, configs),
+    save=functools.partial(_save, config, source, made.arms),
   )
 
 
@@ -403,9 +388,9 @@ def _before(config, source, problem):
   return {"baselines": {"before": metrics}, "levels": {}}
 
 
-def _save(config, source, configs, directory, name, variables, about):
+def _save(config, source, arms, directory, name, variables, about):
   """Writes what an arm has trained, and the network with it."""
-  arm, adapted, place = configs[name], source.adapted, directory / name
+  arm, adapted, place = arms[name].more.arm, source.adapted, directory / name
   about = {**about, "base": config.base, "base_sha256": adapted.digest}
   # Adapters of pretrained models are served beside these.
   apart = source.pretrained and arm.method != "full"

@@ -395,7 +395,6 @@ TASK = lines.Task(
   columns={"success": "right answers", "greedy": "right likeliest answers"},
   kind="",
   load=open_source,
-  splits=lambda splits, arms: None,
   fit=_fit,
   optimizer=adaptation.make_optimizer,
   examples=lambda arm, problem: arm.batch_size * arm.group,
@@ -405,12 +404,10 @@ TASK = lines.Task(
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms, and how what they train of a base is written."""
   del program
-  source = open_source(config)
-  task = dataclasses.replace(TASK, load=lambda config: source)
-  made, adapted = task.work(config), source.adapted
+  made = TASK.work(config)
+  adapted = made.splits.adapted
   if adapted is None:
     return made
-  named = {"base": config.base, "adapted": adapted}
 
   def save(directory, name, variables, about):
     arm, place = made.arms[name].problem.arm, directory / name
@@ -419,5 +416,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     served = adapted_files.write(place, *arguments)
     network_file.save(place / "network.safetensors", adapted.network, served)
 
-  begin = functools.partial(adapted_files.begin, **named)
+  begin = functools.partial(
+    adapted_files.begin, base=config.base, adapted=adapted
+  )
   return dataclasses.replace(made, begin=begin, save=save)

@@ -61,12 +61,9 @@ def _figures(tallies):
 def _more(config, arm, stream):
   """The report of the bytes that an arm keeps."""
   del config, arm, stream
-
-  def measured(program, variables, directory, trained):
-    del directory, trained
-    return rounds.kept(program.problem, variables)
-
-  return measured
+  return lambda program, variables, *rest: rounds.kept(
+    program.problem, variables
+  )
 
 
 TASK = task.Task(

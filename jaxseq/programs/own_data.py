@@ -10,118 +10,35 @@ import typing
 
 from jaxseq import data
 
-_SHARES = {"valid_fraction": 0.1, "test_fraction": 0.2}
+# Options that `npz_series.load` and `ts_series.load` share.
+SERIES = {
+  "valid_fraction": 0.1,
+  "test_fraction": 0.2,
+  "normalize": True,
+  "missing": "refuse",
+}
 
 
-def series(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.series_table.load`."""
-  return {
-    "path": "data.csv",
-    "layout": "long",
-    **_open("id", "time", "label", "channels", "ignore", "delimiter", "labels"),
-    **_open("split", "group", "valid_path", "test_path", "window"),
-    "target": "auto",
-    "by_time": False,
-    **_SHARES,
-    "normalize": True,
-    "missing": "refuse",
-    "gaps": "channel",
-    **options,
-  }
+def of_loader(name: str, **options: object) -> dict[str, object]:
+  """Returns the options of a set's loader, with their defaults; no seed.
 
-
-def arrays(**options: object) -> dict[str, object]:
-  """Returns the options that `npz_series.load` and `ts_series.load` share."""
-  return {
-    **_SHARES,
-    "normalize": True,
-    "missing": "refuse",
-    **options,
-  }
-
-
-def forecast(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.forecast_windows.load`."""
-  return {
-    "path": "data.csv",
-    **_open("time", "channels", "ignore", "delimiter"),
-    **_open("valid_from", "test_from"),
-    "steps": "refuse",
-    **_SHARES,
-    "missing": "refuse",
-    **options,
-  }
-
-
-def events(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.sources.events.load`."""
-  return {
-    "path": "data.csv",
-    **_open("time", "stream", "mark", "delimiter", "start", "split", "unit"),
-    **_open("horizon", "window"),
-    "ties": "refuse",
-    "by_time": False,
-    **_SHARES,
-    **options,
-  }
-
-
-def event_lists(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.sources.events.load_lists`."""
-  return {
-    "path": "data.json",
-    **_open("time", "mark", "stream", "horizon"),
-    "ties": "refuse",
-    **_SHARES,
-    **options,
-  }
-
-
-def text(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.sources.text.load`."""
-  return {
-    "path": "data.txt",
-    "pattern": "**/*",
-    "documents": False,
-    **_open("tokenizer"),
-    "valid_fraction": 0.05,
-    "test_fraction": 0.05,
-    **options,
-  }
-
-
-def tokens(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.token_text.load`."""
-  return {
-    "path": "data.bin",
-    **_open("tokenizer", "vocab_size", "digest"),
-    "documents": False,
-    "valid_fraction": 0.05,
-    "test_fraction": 0.05,
-    **options,
-  }
-
-
-def images(**options: object) -> dict[str, object]:
-  """Returns the options of `jaxseq.data.sources.images.load`."""
-  return {
-    "path": "data",
-    "order": "row",
-    "color": False,
-    **_open("height", "width"),
-    **_SHARES,
-    **options,
-  }
-
-
-def of_loader(name: str) -> dict[str, object]:
-  """Returns all options of a set's loader, with their defaults; no seed."""
-  options = inspect.signature(data.loader(name)).parameters
-  return {
+  Args:
+    name: of the set, such as "table".
+    **options: in place of defaults, and those that several loaders share.
+  """
+  defaults = {
     key: "data.csv" if option.default is option.empty else option.default
-    for key, option in options.items()
-    if key != "seed"
+    for key, option in inspect.signature(data.loader(name)).parameters.items()
+    if key != "seed" and option.kind is not option.VAR_KEYWORD
   }
+  return defaults | options
+
+
+def text() -> dict[str, object]:
+  """Returns the options of a text, which is read once."""
+  options = of_loader("text_files", path="data.txt")
+  del options["repeats"]
+  return options
 
 
 def described(name: str) -> str:
@@ -175,8 +92,3 @@ def _paragraph(head, words):
   return textwrap.fill(
     text, 79, initial_indent=" " * 4, subsequent_indent=" " * 8
   )
-
-
-def _open(*names: str) -> dict[str, object]:
-  """Returns options without a value, which take a string."""
-  return dict.fromkeys(names)

@@ -14,11 +14,13 @@ from jaxseq.programs import own_data
 from jaxseq.tasks import base
 from jaxseq.tasks import lines
 
-_SERIES = {
-  "table": own_data.series(id="id", label="label"),
-  "npz": own_data.arrays(path="data.npz"),
-  "ts": own_data.arrays(path="data.ts"),
-  "image_folders": own_data.images(),
+# Options of a kind of data that are not its loader's defaults.
+_OPTIONS: dict[str, dict[str, Any]] = {
+  "table": {"id": "id", "label": "label"},
+  "image_folders": {"path": "data"},
+  "event_table": {"stream": "stream", "mark": "mark"},
+  "forecast_table": {"missing": "refuse"},
+  "token_file": {"path": "data.bin"},
 }
 VARIANTS = tuple(
   f"{task}.{data}"
@@ -33,27 +35,21 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
   stack: dict[str, Any] = {"d_model": 64, "num_layers": 2}
-  if data in _SERIES:
-    options = _SERIES[data]
-  elif task == "events":
-    options = own_data.events(time="time", stream="stream", mark="mark")
-  elif task == "forecast":
-    options = own_data.forecast()
+  if data == "text_files":
+    options = own_data.text()
+  elif data in ("npz", "ts"):
+    options = {"path": f"data.{data}", **own_data.SERIES}
+  else:
+    options = own_data.of_loader(data, **_OPTIONS.get(data, {}))
+  if task == "forecast":
     fields = {"input_length": 48, "horizons": (24,), "batch_size": 32}
     stack |= {"norm": "layer", "dropout": 0.1}
   elif task == "language_model":
     fields = {"num_seeds": 1, "length": 128}
-    if data == "token_file":
-      options = own_data.tokens()
-    else:
-      options = own_data.text()
+    if data == "text_files":
       fields["jump_every"] = 8
     stack = {"d_model": 192, "num_layers": 3}
-  else:
-    options = own_data.of_loader(data)
-  poolings = {"classify": "mean", "forecast": "last"}
-  pooling = {"pooling": poolings[task]} if task in poolings else {}
-  if task == "segmentation":
+  elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
   elif task == "temporal_graph":
@@ -64,6 +60,8 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     stack = {"d_model": 32, "num_layers": 1}
   elif task == "pictures":
     fields = {"levels": 16, "context": 2}
+  poolings = {"classify": "mean", "forecast": "last"}
+  pooling = {"pooling": poolings[task]} if task in poolings else {}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
   # Hidden letters are told from both sides.
   both = {"bidirectional": True} if task == "masked_language" else {}

@@ -221,16 +221,14 @@ def _more(config, arm, source):
       sets = config.sets(
         config.test_sets, _TEST_SEED + size, low=size, high=size
       )
-      network = make_network(arm, sets.points.shape[-1])
 
-      def solved(variables, network=network, sets=sets):
-        chosen, mask = written(arm, sets)
-        outputs = network.apply(variables, sets.points, chosen, sets.lengths)
-        right = jnp.argmax(outputs, axis=-1) == chosen
-        return {"solved": (right | ~mask).all(axis=-1).mean()}
+      def solved(variables, sets=sets):
+        metrics, _ = program.problem.scores(variables, sets)
+        return {"solved": metrics["solved"]}
 
       entry = program.measure(solved, variables)
       if config.task == "hull" and arm.ends:
+        network = program.problem.network
         pairs = [
           area_ratio(network, works.seed_of(variables, seed), sets)
           for seed in range(config.num_seeds)

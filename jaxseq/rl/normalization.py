@@ -125,6 +125,9 @@ class Normalized:
     """Runs the network; the arguments are those of its own `apply`."""
     variables = dict(variables)
     statistics = variables.pop(COLLECTION, self.statistics)
+    if statistics is None:
+      why = f"{COLLECTION!r} among them, to normalize observations by"
+      raise _validate.error("variables", sorted(variables), why)
     observation, mask = action_masks.split(observation)
     scaled = normalize(statistics, observation)
     seen = jnp.where(jnp.array(self.is_number), scaled, observation)

@@ -98,7 +98,7 @@ class QNetwork(networks.Recurrent):
       base = nn.ValueHead(**options, name="value")(x)
       values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
-    return EpsilonGreedy(values, epsilon), values.max(axis=-1)
+    return EpsilonGreedy(values, epsilon), _best(values)
 
   @linen.nowrap
   def masked(
@@ -106,4 +106,11 @@ class QNetwork(networks.Recurrent):
   ) -> tuple[EpsilonGreedy, Array]:
     """Returns the policy of allowed actions, and the best one's value."""
     policy = policy.masked(mask)
-    return policy, policy.values.max(axis=-1)
+    return policy, _best(policy.values)
+
+
+def _best(values: Array) -> Array:
+  """Returns the largest of the values (..., n), with a gradient for one."""
+  # That of `max` divides by how many equal it. Where a compiler rounds values
+  # differently in two places, none does.
+  return td.take_action(values, values.argmax(axis=-1))

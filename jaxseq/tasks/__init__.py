@@ -36,7 +36,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import outputs as outputs
   from jaxseq.tasks import pairs as pairs
   from jaxseq.tasks import picture_codes as picture_codes
-  from jaxseq.tasks import picture_floors as picture_floors
   from jaxseq.tasks import pictures as pictures
   from jaxseq.tasks import point_processes as point_processes
   from jaxseq.tasks import preference as preference

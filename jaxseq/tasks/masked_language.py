@@ -73,11 +73,8 @@ class ArmConfig(Options, base.ArmConfig):
   def __post_init__(self):
     super().__post_init__()
     _validate.number("share", self.share, 0, 1)
-    _validate.fields(
-      self,
-      positive=("parser_heads", "pair_width", "pair_channels"),
-      not_negative=("positions", "parser", "pair_blocks"),
-    )
+    _validate.at_least(self, positions=0, parser=0, parser_heads=1)
+    _validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
     if self.parser and self.token_dropout:
       raise _validate.error("token_dropout", True, "False with a parser")
     width = self.network.stack.d_model
@@ -329,16 +326,6 @@ def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   return rows
 
 
-def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
-  """Returns "tokens" (n, time) int32 and "lengths" (n,)."""
-  del network
-  tokens = np.asarray(dataset.inputs, np.int32)
-  lengths = dataset.lengths
-  if lengths is None:
-    lengths = np.full(len(tokens), tokens.shape[1], np.int32)
-  return {"tokens": tokens, "lengths": np.asarray(lengths)}
-
-
 def compute(
   network: MaskedNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
@@ -391,12 +378,14 @@ TASK = task.Task(
     "accuracy": "accuracy",
     "paired_loss": "nats in pairs",
     "uf1": "UF1",
+    "uf1_left": "UF1, a word to the left",
+    "uf1_right": "UF1, a word to the right",
     "uas": "UAS",
   },
   kind="masked_language",
   outputs=outputs.Outputs(
     network=MaskedNetwork,
-    arguments=arguments,
+    arguments=outputs.tokens,
     compute=compute,
     predict=_predict,
   ),

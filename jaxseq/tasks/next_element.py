@@ -6,6 +6,7 @@ the first, too, from none. Beside the networks stand the models of
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -88,12 +89,11 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
     for order in ORDERS
     if classes**order < 2**62
   ]
+  back_off = suffix_models.Suffixes.back_off
   kinds = {
-    "all-order Markov": lambda model, x: model.back_off(x),
-    "all-order Markov, as released": lambda model, x: model.back_off(
-      x, released=True
-    ),
-    "n-grams (Witten-Bell)": lambda model, x: model.witten_bell(x),
+    "all-order Markov": back_off,
+    "all-order Markov, as released": functools.partial(back_off, released=True),
+    "n-grams (Witten-Bell)": suffix_models.Suffixes.witten_bell,
   }
   wanted = getattr(splits, part)
   targets = suffix_models.targets_of(wanted)
@@ -112,15 +112,6 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
     label = f"{name}, order {best.order}"
     rows[label] = suffix_models.scores(predict(best, wanted), targets)
   return rows
-
-
-def arguments(
-  network: nn.SequenceNetwork, dataset: data.ArrayDataset
-) -> dict[str, np.ndarray]:
-  """Returns "tokens" (n, time) int32, 0 and the activities, and "lengths"."""
-  del network
-  tokens = np.asarray(dataset.inputs, np.int32)
-  return {"tokens": tokens, "lengths": np.asarray(dataset.lengths, np.int32)}
 
 
 def compute(
@@ -164,7 +155,7 @@ TASK = task.Task(
   kind="next_element",
   outputs=outputs.Outputs(
     network=nn.SequenceNetwork,
-    arguments=arguments,
+    arguments=outputs.tokens,
     compute=compute,
     predict=_predict,
   ),

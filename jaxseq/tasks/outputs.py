@@ -46,6 +46,15 @@ def present(**arrays: Any) -> dict[str, np.ndarray]:
   return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
 
 
+def tokens(network: Any, dataset: Any) -> dict[str, np.ndarray]:
+  """Returns the arguments "tokens" (n, time) and "lengths" (n,), both int32."""
+  del network
+  inputs, lengths = np.asarray(dataset.inputs, np.int32), dataset.lengths
+  if lengths is None:
+    lengths = np.full(len(inputs), inputs.shape[1])
+  return {"tokens": inputs, "lengths": np.asarray(lengths, np.int32)}
+
+
 def rows(ids: Sequence[str], shown: np.ndarray, name: str) -> dict[str, Any]:
   """Returns the columns "id" and `name`, the number, of elements.
 

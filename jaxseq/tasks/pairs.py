@@ -178,8 +178,8 @@ def compute(
 def _predict(model, examples):
   """Returns a row for each pair that is likelier than not."""
   arrays = model.outputs(examples.dataset)
-  lengths = masked_language.arguments(None, examples.dataset)["lengths"]
-  inside = masks.inside(arrays["pairs"].shape[1], np.asarray(lengths) - 1)
+  lengths = outputs.tokens(None, examples.dataset)["lengths"]
+  inside = masks.inside(arrays["pairs"].shape[1], lengths - 1)
   both = inside[:, :, None] & inside[:, None, :]
   both[:, 0] = False
   shown = np.triu(arrays["pairs"] > 0.5, 1) & both
@@ -209,7 +209,7 @@ TASK = task.Task(
   kind="pairs",
   outputs=outputs.Outputs(
     network=PairNetwork,
-    arguments=masked_language.arguments,
+    arguments=outputs.tokens,
     compute=compute,
     predict=_predict,
   ),

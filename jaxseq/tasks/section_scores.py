@@ -136,17 +136,16 @@ def similarity(words: np.ndarray) -> np.ndarray:
   Args:
     words: (n, time, words) integers, 0 for none.
   """
-  out = np.zeros(words.shape[:2], np.float32)
-  for row, document in zip(out, words):
-    before = None
-    for place, paragraph in enumerate(document):
-      names, counts = np.unique(paragraph[paragraph > 0], return_counts=True)
-      here = dict(zip(names.tolist(), counts.tolist()))
-      if before:
-        shared = sum(n * before.get(name, 0) for name, n in here.items())
-        norm = sum(n * n for n in here.values()) * sum(
-          n * n for n in before.values()
-        )
-        row[place] = shared / max(norm, 1) ** 0.5
-      before = here
-  return out
+  before = np.zeros_like(words)
+  before[:, 1:] = words[:, :-1]
+
+  def product(x, y):
+    same = (x[..., None] == y[..., None, :]) & (x[..., None] > 0)
+    return same.sum(axis=(-2, -1))
+
+  def cosines(here, before):
+    norms = product(here, here) * product(before, before)
+    return product(here, before) / np.sqrt(np.maximum(norms, 1))
+
+  # One document at a time, as there are many pairs of words.
+  return np.array(list(map(cosines, words, before)), np.float32)

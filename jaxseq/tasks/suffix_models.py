@@ -1,6 +1,6 @@
 """Models that count the symbols after a context: Markov chains and n-grams.
 
-    model = suffix_models.Suffixes(train, order=4)
+    model = suffix_models.Suffixes(train, classes, order=4)
     predictions = model.witten_bell(test)
     metrics = suffix_models.scores(predictions, targets)
 

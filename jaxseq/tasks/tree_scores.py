@@ -2,8 +2,10 @@
 
 Constituents are compared without single words and whole sentences (UF1): of
 each sentence the F1 of its spans, and their mean. A sentence without any such
-span has recall 1, and precision 1 only if none is predicted. Heads are compared
-word by word (UAS), that of the sentence included.
+span has recall 1, and precision 1 only if none is predicted. A parser whose
+boundaries all lie one word beside the true ones has a UF1 near 0; it is told
+with boundaries moved to either side, too. Heads are compared word by word
+(UAS), that of the sentence included.
 """
 
 from collections.abc import Callable
@@ -48,6 +50,23 @@ def brackets(distance: Array, lengths: Array) -> Array:
   around = jnp.minimum(before[..., :, None], distance[..., None, :])
   real = masks.inside(time, lengths)[..., None, :]
   return upper & real & (within < around) & (around < jnp.inf)
+
+
+def moved(distance: Array, lengths: Array, by: int) -> Array:
+  """Returns distances as of boundaries that lie further right, or left.
+
+  Args:
+    distance: (*batch, time), see `brackets`.
+    lengths: likewise.
+    by: words to the right, -1 or 1. Nothing is known of the first boundary
+      then, or of the last one: it is the least.
+  """
+  inside = masks.inside(distance.shape[-1], lengths - 1)
+  known = jnp.where(inside, jnp.asarray(distance, jnp.float32), -jnp.inf)
+  lost = jnp.full_like(known[..., :1], -jnp.inf)
+  if by > 0:
+    return jnp.concatenate([lost, known[..., :-1]], axis=-1)
+  return jnp.concatenate([known[..., 1:], lost], axis=-1)
 
 
 def f1(predicted: Array, true: Array) -> Array:
@@ -102,14 +121,22 @@ def scores(
     batch: with lengths, extras.heads and extras.boundaries, see `data.grammar`.
 
   Returns:
-    "uf1" and "uas", means over sentences and words; see the module.
+    "uf1", "uf1_left" and "uf1_right", whose boundaries are `moved`, and "uas",
+    means over sentences and words; see the module.
   """
   lengths = batch.lengths - 2
   true = brackets(batch.extras.boundaries[..., 1:-1], lengths)
   inside = masks.inside(heads.shape[-1], lengths)
   right = inside & (heads == batch.extras.heads[..., 1:-1] - 1)
-  value = f1(brackets(distance, lengths), true)
-  return {"uf1": jnp.mean(value), "uas": jnp.sum(right) / jnp.sum(inside)}
+  places = {
+    "uf1": distance,
+    "uf1_left": moved(distance, lengths, -1),
+    "uf1_right": moved(distance, lengths, 1),
+  }
+  metrics = {
+    name: jnp.mean(f1(brackets(x, lengths), true)) for name, x in places.items()
+  }
+  return {**metrics, "uas": jnp.sum(right) / jnp.sum(inside)}
 
 
 def trivial(dataset: data.ArrayDataset) -> dict[str, dict[str, float]]:
@@ -124,23 +151,19 @@ def trivial(dataset: data.ArrayDataset) -> dict[str, dict[str, float]]:
   count, time = dataset.inputs.shape
   words, lengths = time - 2, np.asarray(dataset.lengths)[:, None] - 2
   place = np.broadcast_to(np.arange(words), (count, words))
+  last = place == lengths - 1
   rng = np.random.default_rng(0)
-  drawn = rng.random((count, words)), rng.random((count, words))
+  drawn, height = rng.random((count, words)), rng.random((count, words))
+  height = np.where(place < lengths, height, -1)
+  highest = place == np.argmax(height, axis=1, keepdims=True)
   # The nearest word across the lesser boundary is the head of a random tree.
-  before = np.concatenate([np.full((count, 1), np.inf), drawn[0][:, :-1]], 1)
-  behind = np.where(place == lengths - 1, np.inf, drawn[0])
+  before = np.concatenate([np.full((count, 1), np.inf), drawn[:, :-1]], 1)
+  behind = np.where(last, np.inf, drawn)
   near = np.where(before < behind, place - 1, place + 1)
-  highest = np.argmax(np.where(place < lengths, drawn[1], -1), axis=1)
-  trees: dict[str, tuple[np.ndarray, np.ndarray]] = {
+  trees = {
     "branching to the right": (-place, place - 1),
-    "branching to the left": (
-      place,
-      np.where(place == lengths - 1, -1, place + 1),
-    ),
-    "random trees": (
-      drawn[0],
-      np.where(place == highest[:, None], -1, near),
-    ),
+    "branching to the left": (place, np.where(last, -1, place + 1)),
+    "random trees": (drawn, np.where(highest, -1, near)),
   }
   score: Callable = jax.jit(scores)
   batch = jax.tree.map(jnp.asarray, dataset)

@@ -28,6 +28,8 @@ def test_hairpins_pair_what_is_complementary():
   np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.03)
   with pytest.raises(ValueError, match="length: got 20"):
     data.load("rna", length=20)
+  with pytest.raises(ValueError, match="stem: got 6, .* of at least 9"):
+    data.load("rna", stem=(9, 6))
 
 
 def _best(sequence, i, j, known):

@@ -68,6 +68,20 @@ def test_incomplete_episodes_are_told_apart():
   assert np.isnan(none["mean_return"])
 
 
+def test_variables_without_statistics_are_refused():
+  config = ppo.Config(
+    env_id="JaxseqTest-PaidEnding",
+    network=toy.network(heads=(8,)),
+    normalize_observation=True,
+  )
+  arguments = config, trained()[1], jax.random.key(0)
+  message = r"variables: got \['params'\], expected 'statistics' among them"
+  with pytest.raises(ValueError, match=message):
+    evaluate.evaluate(*arguments)
+  with pytest.raises(ValueError, match=message):
+    evaluate.record(*arguments, 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("greedy", [False, True])
 def test_vmap_over_seeds(greedy):

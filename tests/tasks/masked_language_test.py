@@ -79,6 +79,12 @@ def test_networks_that_read_one_way_are_refused():
     masked_language.Problem(ARM, SPLITS._replace(info=hidden))
 
 
+@pytest.mark.parametrize("name", ["positions", "parser", "pair_blocks"])
+def test_counts_are_integers(name):
+  with pytest.raises(ValueError, match=f"{name}: got 1.5, expected an integer"):
+    dataclasses.replace(ARM, **{name: 1.5})
+
+
 def test_frequencies_are_the_entropy_of_even_letters():
   splits = data.load("rna", examples=400, planted=False)
   row = masked_language.entropy(splits, "test")["letters by frequency"]

@@ -12,7 +12,6 @@ from jaxseq import nn
 from jaxseq.nn import multiscale
 from jaxseq.nn import picture_codec
 from jaxseq.tasks import picture_codes
-from jaxseq.tasks import picture_floors
 from jaxseq.tasks import pictures
 
 CODEC = picture_codec.CodecConfig(
@@ -37,7 +36,7 @@ def arm_of(**fields):
 
 def test_floors_are_those_of_counting():
   train = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]])
-  rows = picture_floors.floors(train, train[:1], 2, (2, 2))
+  rows = pictures.by_counting(train, train[:1], 2, (2, 2))
   share = (np.bincount(train.ravel()) + 1) / 14
   nats = -2 * np.log(share).sum()
   assert rows["histogram"]["test_loss"] == pytest.approx(nats)
@@ -46,10 +45,10 @@ def test_floors_are_those_of_counting():
   assert rows["histogram of each place"]["test_loss"] == pytest.approx(
     -np.log(place).sum()
   )
-  without = picture_floors.floors(train, train[:1], 2)
+  without = pictures.by_counting(train, train[:1], 2)
   assert "place, left and above" not in without
   chain = np.random.default_rng(0).integers(0, 2, (400, 1)).repeat(9, axis=1)
-  rows = picture_floors.floors(chain[:300], chain[300:], 2, (3, 3))
+  rows = pictures.by_counting(chain[:300], chain[300:], 2, (3, 3))
   assert rows["histogram of each place"]["bits"] > 0.98
   # One bit for the first pixel, and little for those that follow from it.
   assert 1 / 9 < rows["place, left and above"]["bits"] < 0.2

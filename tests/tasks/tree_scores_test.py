@@ -40,6 +40,27 @@ def test_scores_count_no_whole_sentence():
   assert tree_scores.f1(flat, left)[0] == 0
 
 
+def test_boundaries_that_are_a_word_beside_the_true_ones():
+  # a(b((cd)e)), and the same boundaries a word further right.
+  true, right = jnp.array([[4.0, 3, 1, 2, 0, 0]]), [[9.0, 4, 3, 1, 7, 7]]
+  lengths = jnp.array([5])
+  back = tree_scores.moved(jnp.array(right), lengths, -1)
+  np.testing.assert_array_equal(back, [[4, 3, 1, -np.inf, *[-np.inf] * 2]])
+  forth = tree_scores.moved(true, lengths, 1)
+  np.testing.assert_array_equal(forth, [[-np.inf, 4, 3, 1, 2, -np.inf]])
+  spans = tree_scores.brackets(true, lengths)
+  moved = tree_scores.brackets(back, lengths)
+  # bcde and cde are found, and de in the place of cd.
+  np.testing.assert_allclose(tree_scores.f1(moved, spans), 2 / 3, atol=1e-6)
+  batch = jax.tree.map(jnp.asarray, SPLITS.test)
+  heads = batch.extras.heads[:, 1:-1] - 1
+  true = batch.extras.boundaries[:, 1:-1]
+  scores = tree_scores.scores(
+    tree_scores.moved(true, batch.lengths - 2, 1), heads, batch
+  )
+  assert scores["uf1"] < 0.4 < 0.7 < scores["uf1_left"]
+
+
 def test_heads_and_boundaries_are_of_one_tree():
   leaf = grammar.Tree
   tree = grammar.join(
@@ -69,7 +90,7 @@ def test_true_trees_are_right_and_trivial_ones_are_not():
   heads = batch.extras.heads[:, 1:-1] - 1
   score = jax.jit(tree_scores.scores)
   same = score(batch.extras.boundaries[:, 1:-1], heads, batch)
-  assert same == {"uf1": 1, "uas": 1}
+  assert same["uf1"] == same["uas"] == 1
   # The parse of tokens has the words between the first and the last.
   time = batch.inputs.shape[1]
   place = jnp.arange(time)
@@ -99,5 +120,6 @@ def test_parsers_are_measured_by_trees():
   variables = jax.jit(problem.init)(jax.random.key(0))
   examples = jax.tree.map(jnp.asarray, problem.data["test"])
   metrics = jax.jit(problem.measure)(variables, examples)
-  assert set(metrics) == {"test_loss", "accuracy", "uf1", "uas"}
-  assert all(0 <= x <= 1 for x in (metrics["uf1"], metrics["uas"]))
+  names = {"uf1", "uf1_left", "uf1_right", "uas"}
+  assert set(metrics) == {"test_loss", "accuracy", *names}
+  assert all(0 <= metrics[name] <= 1 for name in names)

@@ -20,6 +20,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import datasets
 from jaxseq.data import padding
@@ -134,10 +135,9 @@ def records(
   """Reads the names and the letters of sequences.
 
   Args:
-    path: a file, a folder, or a pattern. A file that begins with ">" is FASTA.
-    pattern: which files of a folder.
-    lines: whether every line of other files is a sequence, empty ones left out;
-      or a file as a whole.
+    path: see `load`; empty lines are left out.
+    pattern: likewise.
+    lines: likewise.
 
   Raises:
     ValueError: if there is no sequence.
@@ -266,13 +266,10 @@ def make_splits(
     for row, one in zip(places, partners):
       row[1 : len(one) + 1] = np.where(one < 0, 0, one + 1)
     dataset = dataset._replace(extras=datasets.Extras(partners=places))
-  count = len(sequences)
-  valid, test = (round(x * count) for x in (valid_fraction, test_fraction))
-  if min(valid, test, count - valid - test) < 1:
-    shares = f"{valid_fraction} and {test_fraction}"
-    expected = f"shares that leave sequences of {count} to each part"
-    raise _validate.error("valid_fraction, test_fraction", shares, expected)
-  parts = datasets.consecutive(dataset, (count - valid - test, valid, test))
+  sizes = _part_splits.sizes(
+    len(sequences), valid_fraction, test_fraction, "sequences"
+  )
+  parts = datasets.consecutive(dataset, sizes)
   info = datasets.Info(
     "Letters of sequences; which ones are hidden?",
     where,

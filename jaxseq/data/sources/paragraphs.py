@@ -18,6 +18,7 @@ import zlib
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _part_splits
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text as texts
@@ -224,14 +225,11 @@ def _splits(documents, source, where, longest, fractions, seed):
   """Cuts documents, and divides them at random."""
   _validate.integer("longest", longest, 2)
   runs = [run for sections in documents for run in pieces(sections, longest)]
-  count = len(runs)
-  valid, test = (round(share * count) for share in fractions)
-  if min(valid, test, count - valid - test) < 1:
-    expected = "enough documents of two sections or more for three parts"
-    raise _validate.error("path", f"{count} of {where}", expected)
-  order = np.random.default_rng(seed).permutation(count)
+  kind = f"documents of two sections or more in {where}"
+  sizes = _part_splits.sizes(len(runs), *fractions, kind)
+  order = np.random.default_rng(seed).permutation(len(runs))
   dataset = source.examples([runs[i] for i in order])
-  parts = datasets.consecutive(dataset, (count - valid - test, valid, test))
+  parts = datasets.consecutive(dataset, sizes)
   info = datasets.Info(
     "Paragraphs of a document; where do its sections begin?",
     where,

@@ -37,18 +37,23 @@ MAX_LINES, MAX_LENGTH, MAX_NUMBER = 64, 4096, 2**31
 _PUBLISHED_FUNCTIONS, _BITS = 23, 8
 
 
+def _length(*arguments):
+  """Length of all lists that are arguments."""
+  return sum(len(x) for x in arguments if isinstance(x, list | tuple))
+
+
 class Function(NamedTuple):
   """A function of the language.
 
   Attributes:
     arguments: kinds of its arguments.
-    size: of its arguments, how long the result is at most.
     call: of its arguments, the result.
+    size: of its arguments, how long the result is at most.
   """
 
   arguments: tuple[int, ...]
-  size: Callable[..., int]
   call: Callable[..., list[int]]
+  size: Callable[..., int] = _length
 
 
 class Line(NamedTuple):
@@ -62,6 +67,11 @@ class Line(NamedTuple):
 
   function: str
   arguments: tuple[Any, ...]
+
+  @property
+  def by_kind(self) -> list[tuple[int, Any]]:
+    """The arguments, each behind its kind."""
+    return list(zip(FUNCTIONS[self.function].arguments, self.arguments))
 
 
 class Program(NamedTuple):
@@ -83,11 +93,6 @@ def _interleaved(x, y):
   return both + x[rest:] + y[rest:]
 
 
-def _length(*arguments):
-  """Length of all lists that are arguments."""
-  return sum(len(x) for x in arguments if isinstance(x, list | tuple))
-
-
 def _span(low, high, step=1):
   """Length of a range, or a little more."""
   return max(0, high - low) // step + 1
@@ -95,60 +100,49 @@ def _span(low, high, step=1):
 
 FUNCTIONS: dict[str, Function] = {
   "range_func_up": Function(
-    (VALUE, VALUE), _span, lambda a, b: list(range(a, b + 1))
+    (VALUE, VALUE), lambda a, b: list(range(a, b + 1)), _span
   ),
   "range_func_interval": Function(
-    (VALUE, STOP, COUNT), _span, lambda a, b, step: list(range(a, b, step))
+    (VALUE, STOP, COUNT), lambda a, b, step: list(range(a, b, step)), _span
   ),
-  "repeat_num": Function((COUNT, VALUE), lambda n, v: n, lambda n, v: [v] * n),
-  "set_list": Function((VALUES,), _length, lambda values: list(values)),
+  "repeat_num": Function((COUNT, VALUE), lambda n, v: [v] * n, lambda n, v: n),
+  "set_list": Function((VALUES,), list),
   "repeat_list": Function(
-    (COUNT, LIST), lambda n, x: n * len(x), lambda n, x: x * n
+    (COUNT, LIST), lambda n, x: x * n, lambda n, x: n * len(x)
   ),
-  "reverse_list": Function((LIST,), _length, lambda x: x[::-1]),
+  "reverse_list": Function((LIST,), lambda x: x[::-1]),
   "substitute": Function(
     (LIST, VALUE, VALUE),
-    _length,
     lambda x, old, new: [new if each == old else each for each in x],
   ),
   "get_subsequence_with_jumps": Function(
-    (LIST, COUNT), _length, lambda x, step: x[::step]
+    (LIST, COUNT), lambda x, step: x[::step]
   ),
   "get_subsequence_between_indices": Function(
-    (LIST, VALUE, STOP), _length, lambda x, low, high: x[low:high]
+    (LIST, VALUE, STOP), lambda x, low, high: x[low:high]
   ),
-  "max_n": Function(
-    (LIST, COUNT), _length, lambda x, n: sorted(x, reverse=True)[:n]
-  ),
-  "min_n": Function((LIST, COUNT), _length, lambda x, n: sorted(x)[:n]),
-  "add_item_list": Function(
-    (LIST, VALUE), _length, lambda x, v: [each + v for each in x]
-  ),
+  "max_n": Function((LIST, COUNT), lambda x, n: sorted(x, reverse=True)[:n]),
+  "min_n": Function((LIST, COUNT), lambda x, n: sorted(x)[:n]),
+  "add_item_list": Function((LIST, VALUE), lambda x, v: [i + v for i in x]),
   "subtract_item_list": Function(
-    (LIST, VALUE), _length, lambda x, v: [each - v for each in x]
+    (LIST, VALUE), lambda x, v: [i - v for i in x]
   ),
-  "modulo_item_list": Function(
-    (LIST, COUNT), _length, lambda x, v: [each % v for each in x]
-  ),
+  "modulo_item_list": Function((LIST, COUNT), lambda x, v: [i % v for i in x]),
   "filter": Function(
-    (PREDICATE, LIST),
-    _length,
-    lambda name, x: [each for each in x if PREDICATES[name](each)],
+    (PREDICATE, LIST), lambda name, x: list(filter(PREDICATES[name], x))
   ),
   "add_two_lists": Function(
-    (LIST, LIST), _length, lambda x, y: [a + b for a, b in zip(x, y)]
+    (LIST, LIST), lambda x, y: [a + b for a, b in zip(x, y)]
   ),
   "subtract_two_lists": Function(
-    (LIST, LIST), _length, lambda x, y: [a - b for a, b in zip(x, y)]
+    (LIST, LIST), lambda x, y: [a - b for a, b in zip(x, y)]
   ),
   "modulo_two_lists": Function(
-    (LIST, LIST), _length, lambda x, y: [a % b for a, b in zip(x, y) if b]
+    (LIST, LIST), lambda x, y: [a % b for a, b in zip(x, y) if b]
   ),
-  "scan_add": Function(
-    (LIST,), _length, lambda x: list(itertools.accumulate(x))
-  ),
-  "concatenate": Function((LIST, LIST), _length, lambda x, y: x + y),
-  "interleave": Function((LIST, LIST), _length, _interleaved),
+  "scan_add": Function((LIST,), lambda x: list(itertools.accumulate(x))),
+  "concatenate": Function((LIST, LIST), lambda x, y: x + y),
+  "interleave": Function((LIST, LIST), _interleaved),
 }
 # Fixed numbers of bits beside those of the arguments' own in the published
 # count, and by which the count of some arguments differs from the kind's.
@@ -172,7 +166,7 @@ def call(function: str, *arguments: Any) -> list[int]:
       the result is too long or has too large numbers.
   """
   _validate.choice("function", function, FUNCTIONS)
-  kinds, size, result_of = FUNCTIONS[function]
+  kinds, result_of, size = FUNCTIONS[function]
   if len(arguments) != len(kinds):
     raise _validate.error(function, len(arguments), f"{len(kinds)} arguments")
   for kind, value in zip(kinds, arguments):
@@ -230,11 +224,11 @@ def run(program: Program) -> list[int]:
   return line(program.output)
 
 
-_ASSIGNMENT = re.compile(r"(\w+) = (\w+)(?:\((.*)\))?", re.ASCII)
+_CALL = re.compile(r"(\w+) = (\w+)\((.*)\)", re.ASCII)
+_OUTPUT = re.compile(r"output = (\w+)", re.ASCII)
 _ARGUMENT = re.compile(r"\[[\d, ]*\]|\w+", re.ASCII)
 _NAME = re.compile(r"sequence_([1-9]\d{0,2})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,3}", re.ASCII)
-_OUTPUT = "a line output = sequence_N"
 
 
 def parse(text: str) -> Program:
@@ -250,25 +244,23 @@ def parse(text: str) -> Program:
   rows = [row.split("#")[0].strip() for row in text.splitlines()]
   numbered = [(number, row) for number, row in enumerate(rows, 1) if row]
   lines: list[Line] = []
-  for number, row in numbered:
+  for number, row in numbered[:-1]:
     where = f"program, line {number}"
-    match = _ASSIGNMENT.fullmatch(row)
+    match = _CALL.fullmatch(row)
     if match is None:
       expected = "an assignment, such as sequence_1 = set_list([1, 2])"
       raise _validate.error(where, row, expected)
-    last = number == numbered[-1][0]
-    if last and match[1] != "output":
-      raise _validate.error(where, row, f"at the end {_OUTPUT}")
-    name = "output" if last else f"sequence_{len(lines) + 1}"
+    name = f"sequence_{len(lines) + 1}"
     if match[1] != name:
       raise _validate.error(where, match[1], f"an assignment to {name}")
-    if last != (match[3] is None):
-      expected = _OUTPUT if last else "the call of a function"
-      raise _validate.error(where, row, expected)
-    if last:
-      return Program(tuple(lines), _place(match[2], len(lines), where))
     lines.append(_line(match[2], match[3], len(lines), where))
-  raise _validate.error("program", text, f"at the end {_OUTPUT}")
+  number, row = numbered[-1] if numbered else (1, text)
+  where = f"program, line {number}"
+  match = _OUTPUT.fullmatch(row)
+  if match is None:
+    expected = "at the end a line output = sequence_N"
+    raise _validate.error(where, row, expected)
+  return Program(tuple(lines), _place(match[1], len(lines), where))
 
 
 def _line(function, inside, count, where):
@@ -318,10 +310,9 @@ def text_of(program: Program) -> str:
     return str(list(value)) if kind == VALUES else str(value)
 
   rows = []
-  for place, (function, arguments) in enumerate(program.lines, 1):
-    kinds = FUNCTIONS[function].arguments
-    inside = ", ".join(map(word, kinds, arguments))
-    rows.append(f"sequence_{place} = {function}({inside})")
+  for place, line in enumerate(program.lines, 1):
+    inside = ", ".join(word(kind, value) for kind, value in line.by_kind)
+    rows.append(f"sequence_{place} = {line.function}({inside})")
   return "\n".join([*rows, f"output = sequence_{program.output + 1}"])
 
 
@@ -332,16 +323,16 @@ def published_bits(program: Program) -> float:
   filter or the bounds of a slice from so many bits; `program_codes` has one.
   """
   bits = math.log2(_PUBLISHED_FUNCTIONS + 1) * (len(program.lines) + 1)
-  for place, (function, arguments) in enumerate(program.lines):
-    kinds = FUNCTIONS[function].arguments
-    bits += math.log2(place + 1) * kinds.count(LIST)
-    for kind, value in zip(kinds, arguments):
+  for place, line in enumerate(program.lines, 1):
+    lists = FUNCTIONS[line.function].arguments.count(LIST)
+    bits += math.log2(place) * lists
+    for kind, value in line.by_kind:
       if kind in (VALUE, STOP):
         bits += _BITS
       elif kind == VALUES:
         bits += _BITS * len(value)
       elif kind == COUNT:
-        bits += _PUBLISHED_COUNTS.get(function, float(_BITS))
+        bits += _PUBLISHED_COUNTS.get(line.function, float(_BITS))
   return bits
 
 

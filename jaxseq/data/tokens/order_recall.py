@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 from typing import Literal
 
 import jax
@@ -107,8 +108,8 @@ class Config:
     return self.questions, self.before
 
 
-def bins(length: int, segment: int) -> np.ndarray:
-  """Returns the bounds of the four bins of distances, (5,).
+def bins(length: int | jax.Array, segment: int) -> tuple[Any, ...]:
+  """Returns the five bounds of the four bins of distances.
 
   A pair is in bin b if bounds[b] < distance <= bounds[b + 1].
 
@@ -116,17 +117,12 @@ def bins(length: int, segment: int) -> np.ndarray:
     length: elements of an excerpt.
     segment: elements of a segment.
   """
-  return np.array(_bounds(length, segment))
+  return segment, length // 4, length // 3, length // 2, length * 4 // 5
 
 
 def _least(segment):
   """The length from which on each bin has a distance."""
   return max(12, 4 * (segment + 1))
-
-
-def _bounds(length, segment):
-  """The bounds of the bins, of a length that may be traced."""
-  return segment, length // 4, length // 3, length // 2, length * 4 // 5
 
 
 def ends_sentence(word: str) -> bool:
@@ -169,7 +165,7 @@ def draw_pair(
   begins: jax.Array,
   which: jax.Array,
   segment: int,
-  size: jax.Array | int | None = None,
+  size: jax.Array | int,
 ) -> jax.Array:
   """Draws where two segments of an excerpt begin, the earlier first.
 
@@ -178,27 +174,23 @@ def draw_pair(
     begins: (length,) bool, where a segment may begin; some pair is in the bin.
     which: () integer, the bin.
     segment: elements of a segment.
-    size: elements of the excerpt, the first ones; all of them if None.
+    size: elements of the excerpt, the first ones; of one that is too short for
+      bins any pair that does not overlap.
 
   Returns:
     (2,) int32; of the starts that have a partner in the bin any, and of its
     partners any.
   """
-  length = len(begins)
-  bounds = _bounds(length if size is None else size, segment)
-  bounds = jnp.stack([jnp.asarray(bound) for bound in bounds])
-  place = jnp.arange(length)
-  fits = begins & (place + segment <= length)
+  place = jnp.arange(len(begins))
+  fits = begins & (place + segment <= size)
   distance = place - place[:, None]
-  low, high = bounds[which], bounds[which + 1]
-  if size is not None:
-    fits &= place + segment <= size
-    short = size < _least(segment)
-    low = jnp.where(short, segment - 1, low)
-    high = jnp.where(short, size, high)
+  bounds = jnp.asarray(bins(size, segment))
+  short = size < _least(segment)
+  low = jnp.where(short, segment - 1, bounds[which])
+  high = jnp.where(short, size, bounds[which + 1])
   near = (distance > low) & (distance <= high)
   pairs = fits & fits[:, None] & near
-  noise = jax.random.uniform(key, (2, length))
+  noise = jax.random.uniform(key, (2, len(begins)))
   first = jnp.argmax(jnp.where(pairs.any(axis=1), noise[0], -1))
   second = jnp.argmax(jnp.where(pairs[first], noise[1], -1))
   return jnp.stack([first, second])
@@ -237,28 +229,28 @@ def _excerpts(text, vocab_size, length, segment, part):
 
 
 def _draw_excerpt(key, config):
-  """An excerpt, where segments may begin, and its length if that is drawn."""
+  """An excerpt, where segments may begin, and how many elements it has."""
   length = config.length
-  if not config.text:
-    if config.distinct:
-      drawn = jax.random.permutation(key, config.vocab_size - 1)[:length]
-    else:
-      drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
-    if not config.shortest:
-      return drawn, jnp.ones(length, bool), None
+  if config.text:
+    options = config.vocab_size, length, config.segment, config.part
+    ids, begins, starts = _excerpts(config.text, *options)
+    at = jnp.asarray(starts)[sampling.integers(key, (), 0, len(starts))]
+    excerpt, begins = (
+      lax.dynamic_slice(jnp.asarray(each), (at,), (length,))
+      for each in (ids, begins)
+    )
+    return excerpt, begins, jnp.int32(length)
+  if config.distinct:
+    drawn = jax.random.permutation(key, config.vocab_size - 1)[:length]
+  else:
+    drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
+  size = jnp.int32(length)
+  if config.shortest:
     share = jax.random.uniform(jax.random.fold_in(key, 1))
     growth = ((length + 1) / config.shortest) ** share
     size = jnp.minimum(config.shortest * growth, length).astype(jnp.int32)
-    inside = jnp.arange(length) < size
-    return jnp.where(inside, drawn, config.vocab_size - 1), inside, size
-  options = config.vocab_size, length, config.segment, config.part
-  ids, begins, starts = _excerpts(config.text, *options)
-  at = jnp.asarray(starts)[sampling.integers(key, (), 0, len(starts))]
-  excerpt, begins = (
-    lax.dynamic_slice(jnp.asarray(each), (at,), (length,))
-    for each in (ids, begins)
-  )
-  return excerpt, begins, None
+  inside = jnp.arange(length) < size
+  return jnp.where(inside, drawn, config.vocab_size - 1), inside, size
 
 
 def _question(key, config, excerpt, begins, size, answer):

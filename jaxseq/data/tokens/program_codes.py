@@ -39,11 +39,9 @@ def tokens_of(program: byte_programs.Program) -> list[int]:
     expected = f"at most {LINES} lines"
     raise _validate.error("program", len(program.lines), expected)
   tokens = []
-  for function, arguments in program.lines:
-    tokens.append(FUNCTION + NAMES.index(function))
-    for kind, value in zip(
-      byte_programs.FUNCTIONS[function].arguments, arguments
-    ):
+  for line in program.lines:
+    tokens.append(FUNCTION + NAMES.index(line.function))
+    for kind, value in line.by_kind:
       if kind == byte_programs.LIST:
         tokens.append(LINE + value)
       elif kind == byte_programs.PREDICATE:
@@ -89,8 +87,7 @@ def program_of(tokens: Sequence[int]) -> byte_programs.Program:
     if head >= len(NAMES):
       raise _validate.error("token", head + FUNCTION, "a function, or OUTPUT")
     kinds = byte_programs.FUNCTIONS[NAMES[head]].arguments
-    arguments = tuple(map(argument, kinds))
-    lines.append(byte_programs.Line(NAMES[head], arguments))
+    lines.append(byte_programs.Line(NAMES[head], tuple(map(argument, kinds))))
   program = byte_programs.Program(tuple(lines), argument(byte_programs.LIST))
   take(END, END + 1)
   return program
@@ -103,11 +100,9 @@ def bits_of(program: byte_programs.Program) -> str:
   ends.
   """
   code = []
-  for place, (function, arguments) in enumerate(program.lines):
-    code.append(_choice(1 + NAMES.index(function), len(NAMES) + 1))
-    for kind, value in zip(
-      byte_programs.FUNCTIONS[function].arguments, arguments
-    ):
+  for place, line in enumerate(program.lines):
+    code.append(_choice(1 + NAMES.index(line.function), len(NAMES) + 1))
+    for kind, value in line.by_kind:
       if kind == byte_programs.LIST:
         code.append(_choice(value, place))
       elif kind == byte_programs.PREDICATE:
@@ -144,9 +139,9 @@ def program_of_bits(bits: str) -> tuple[byte_programs.Program, str]:
 
   lines: list[byte_programs.Line] = []
   while head := _read_choice(rest, len(NAMES) + 1):
-    kinds = byte_programs.FUNCTIONS[NAMES[head - 1]].arguments
-    arguments = tuple(map(argument, kinds))
-    lines.append(byte_programs.Line(NAMES[head - 1], arguments))
+    name = NAMES[head - 1]
+    kinds = byte_programs.FUNCTIONS[name].arguments
+    lines.append(byte_programs.Line(name, tuple(map(argument, kinds))))
   output = argument(byte_programs.LIST)
   return byte_programs.Program(tuple(lines), output), "".join(rest)
 

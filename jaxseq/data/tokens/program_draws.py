@@ -65,25 +65,41 @@ class Config(sampling.TokenClasses):
 class _Draft:
   """A program that is being drawn: lines whose results are bytes."""
 
-  def __init__(self):
+  def __init__(self, rng: np.random.Generator):
+    self.rng = rng
     self.lines: list[byte_programs.Line] = []
     self.results: list[list[int]] = []
 
+  def number(self, low: int, high: int) -> int:
+    """Draws a number from low to high, both included."""
+    return int(self.rng.integers(low, high + 1))
+
+  def chance(self, share: float) -> bool:
+    """Draws True with such a probability."""
+    return self.rng.random() < share
+
   def add(self, function: str, *arguments: Any) -> int | None:
     """Appends a line; returns its number, or None if it is dropped."""
-    kinds = byte_programs.FUNCTIONS[function].arguments
-    values = [
-      self.results[value] if kind == byte_programs.LIST else value
-      for kind, value in zip(kinds, arguments)
-    ]
     if len(self.lines) >= program_codes.LINES:
       return None
+    line = byte_programs.Line(function, arguments)
+    values = [
+      self.results[value] if kind == byte_programs.LIST else value
+      for kind, value in line.by_kind
+    ]
     result = byte_programs.call(function, *values)
     if not result or min(result) < 0 or max(result) > 255:
       return None
-    self.lines.append(byte_programs.Line(function, arguments))
+    self.lines.append(line)
     self.results.append(result)
     return len(self.lines) - 1
+
+  def change_each(self, change: Callable[[int, list[int]], Any]) -> None:
+    """Appends what changes each line, those that are appended included."""
+    place = 0
+    while place < len(self.lines) < program_codes.LINES // 2:
+      change(place, self.results[place])
+      place += 1
 
 
 def draw(
@@ -96,35 +112,29 @@ def draw(
     bases: most sequences that it begins with.
     updates: whether they are changed before they are joined.
   """
-
-  def number(low, high):
-    return int(rng.integers(low, high + 1))
-
-  def chance(share):
-    return rng.random() < share
-
-  draft = _Draft()
-  for _ in range(number(1, bases)):
-    _draw_base(draft, number)
+  draft = _Draft(rng)
+  for _ in range(draft.number(1, bases)):
+    _draw_base(draft)
   if updates:
-    _draw_updates(draft, number, chance)
+    _draw_updates(draft)
   sources = list(range(len(draft.lines)))
   uses = dict.fromkeys(sources, 1)
   joined: int | None = 0
-  again = [number(0, len(sources) - 1) for _ in sources]
-  turns = [*sources[1:], *(each for each in again if chance(0.2))]
+  again = [draft.number(0, len(sources) - 1) for _ in sources]
+  turns = [*sources[1:], *(each for each in again if draft.chance(0.2))]
   for each in turns:
     if each in sources[1:] and uses[each] > 2:
       continue
     uses[each] += 1
-    how = "concatenate" if chance(0.8) else "interleave"
+    how = "concatenate" if draft.chance(0.8) else "interleave"
     after = draft.add(how, joined, each)
     joined = joined if after is None else after
   return byte_programs.Program(tuple(draft.lines), joined)
 
 
-def _draw_base(draft, number):
+def _draw_base(draft):
   """Appends a sequence that a program begins with."""
+  number = draft.number
   length, kind = number(5, 25), number(0, 3)
   if kind == 0:
     low = number(0, 256 - length)
@@ -141,71 +151,61 @@ def _draw_base(draft, number):
     draft.add("set_list", values)
 
 
-def _draw_updates(
-  draft: _Draft,
-  number: Callable[[int, int], int],
-  chance: Callable[[float], bool],
-) -> None:
-  """Appends lines that change earlier ones, those appended included."""
-
-  def of_all(change):
-    place = 0
-    while place < len(draft.lines) < program_codes.LINES // 2:
-      change(place, draft.results[place])
-      place += 1
+def _draw_updates(draft):
+  """Appends lines that change earlier ones."""
+  number, chance, add = draft.number, draft.chance, draft.add
 
   def lists(place, result):
     if chance(0.1):
-      draft.add("reverse_list", place)
+      add("reverse_list", place)
     if chance(0.1):
-      draft.add("repeat_list", number(2, 4), place)
+      add("repeat_list", number(2, 4), place)
     if chance(0.05):
-      draft.add("get_subsequence_with_jumps", place, number(2, 5))
+      add("get_subsequence_with_jumps", place, number(2, 5))
     if chance(0.05) and len(result) > 3:
       low = number(0, len(result) // 2)
       high = number(low + 1, len(result))
       if high <= 256:
-        bounds = low, high
-        draft.add("get_subsequence_between_indices", place, *bounds)
+        add("get_subsequence_between_indices", place, low, high)
     if chance(0.1):
       old = result[number(0, len(result) - 1)]
-      draft.add("substitute", place, old, number(0, 255))
+      add("substitute", place, old, number(0, 255))
 
   def numbers(place, result):
     if draft.lines[place].function == "set_list" and chance(0.1):
       name = ("max_n", "min_n")[number(0, 1)]
-      draft.add(name, place, number(1, len(result)))
+      add(name, place, number(1, len(result)))
     if chance(0.1):
       name = ("add_item_list", "subtract_item_list")[number(0, 1)]
-      draft.add(name, place, number(1, 10))
+      add(name, place, number(1, 10))
     if chance(0.1):
-      draft.add("modulo_item_list", place, number(2, 100))
+      add("modulo_item_list", place, number(2, 100))
 
   def pairs(place, result):
     for other in range(place):
       if len(draft.results[other]) == len(result):
         if chance(0.1):
           name = ("add_two_lists", "subtract_two_lists")[number(0, 1)]
-          draft.add(name, other, place)
+          add(name, other, place)
         if chance(0.1):
-          draft.add("modulo_two_lists", other, place)
+          add("modulo_two_lists", other, place)
 
   if chance(0.4):
-    of_all(lists)
+    draft.change_each(lists)
   if chance(0.4):
-    of_all(numbers)
+    draft.change_each(numbers)
   if chance(0.4) and chance(0.3):
     name = program_codes.PREDICATES[number(0, 2)]
-    draft.add("filter", name, number(0, len(draft.lines) - 1))
+    add("filter", name, number(0, len(draft.lines) - 1))
   if chance(0.4):
-    of_all(pairs)
-  of_all(lambda place, _: chance(0.1) and draft.add("scan_add", place))
+    draft.change_each(pairs)
+  draft.change_each(lambda place, _: chance(0.1) and add("scan_add", place))
 
 
 @functools.cache
 def examples(
   config: Config,
-) -> tuple[tuple[tuple[int, ...], byte_programs.Program]]:
+) -> tuple[tuple[tuple[int, ...], byte_programs.Program], ...]:
   """Returns sequences and the shortest drawn program of each, of a part.
 
   Args:

@@ -19,7 +19,6 @@ Source: arXiv 2401.12947; encodings of trees and reductions are this package's.
 """
 
 import dataclasses
-from typing import Any
 from typing import Literal
 
 import jax
@@ -336,11 +335,7 @@ def sample_traversal(
   """
   tree, depth = _tree(key, config)
   steps = jnp.arange(config.max_nodes) + 1 if config.steps else depth[None]
-
-  def row(step: Any):
-    return traversal_row(tree, config.order, step)
-
-  rows, counts = jax.vmap(row)(steps)
+  rows, counts = jax.vmap(lambda k: traversal_row(tree, config.order, k))(steps)
   counts = jnp.where(steps <= depth, counts, 0)
   answer, count = _packed(rows, counts, SEP, config.max_answer)
   return _pair(config, tree, (tree >= 0).sum(), answer, count, SEP)

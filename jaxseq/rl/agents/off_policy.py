@@ -112,6 +112,25 @@ class Learned(NamedTuple):
   opt_state: PyTree
 
 
+def begin(
+  config: Config, params: PyTree, sequence: _sequence_rollout.Sequence
+) -> tuple[Learned, sequences.Replay[_sequence_rollout.Sequence]]:
+  """Returns what is learned, and an empty replay, before the first update.
+
+  Args:
+    config: the configuration.
+    params: the first parameters.
+    sequence: shapes and dtypes of what all environments play in an update.
+  """
+  one = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), sequence
+  )
+  # Buffers of its own, so that the state can be donated.
+  target = jax.tree.map(jnp.copy, params)
+  learned = Learned(params, target, optimizer(config).init(params))
+  return learned, sequences.init(one, config.replay_sequences)
+
+
 # From parameters, their targets, a batch of sequences, their weights (batch,)
 # and a key to the loss; and to a dict of scalars, with the priorities (batch,)
 # of the sequences, None where all stay alike.

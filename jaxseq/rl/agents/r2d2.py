@@ -133,21 +133,14 @@ def init(config: Config, key: Array) -> RunnerState:
   world, tail = _sequence_rollout.start(world, config.burn_in)
   play = functools.partial(off_policy.play, config, player(config))
   first = _variables(params, epsilon, statistics), world, tail, key_run
-  one = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-    jax.eval_shape(play, *first)[2],
-  )
+  _, _, sequence, _ = jax.eval_shape(play, *first)
+  learned, replay = off_policy.begin(config, params, sequence)
   return RunnerState(
-    learned=off_policy.Learned(
-      params=params,
-      # Buffers of its own, so that the state can be donated.
-      target=jax.tree.map(jnp.copy, params),
-      opt_state=off_policy.optimizer(config).init(params),
-    ),
+    learned=learned,
     epsilon=epsilon,
     world=world,
     tail=tail,
-    replay=sequences.init(one, config.replay_sequences),
+    replay=replay,
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
     statistics=statistics,
@@ -162,11 +155,7 @@ def update(
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one sequence in each environment, then learns from the replay.
 
-  Args:
-    config: the configuration.
-    runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
-      `common.override`.
+  Called as `ppo.update` is.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`

@@ -179,12 +179,7 @@ def init(config: Config, key: Array) -> RunnerState:
     memory = _sac_loss.fresh(features, critic["features"], (config.num_envs,))
   world, tail = _sequence_rollout.start(world, config.burn_in)
   runner = RunnerState(
-    learned=off_policy.Learned(
-      params=params,
-      # Buffers of its own, so that the state can be donated.
-      target=jax.tree.map(jnp.copy, params),
-      opt_state=off_policy.optimizer(config).init(params),
-    ),
+    learned=off_policy.Learned(params, params, ()),
     world=world,
     critic_memory=memory,
     tail=tail,
@@ -193,11 +188,10 @@ def init(config: Config, key: Array) -> RunnerState:
     num_updates=jnp.zeros((), jnp.int32),
     statistics=statistics,
   )
-  one = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-    jax.eval_shape(functools.partial(_play, config), runner, key_run)[1],
-  )
-  return runner._replace(replay=sequences.init(one, config.replay_sequences))
+  play = functools.partial(_play, config)
+  _, sequence, _ = jax.eval_shape(play, runner, key_run)
+  learned, replay = off_policy.begin(config, params, sequence)
+  return runner._replace(learned=learned, replay=replay)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -208,11 +202,7 @@ def update(
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one sequence in each environment, then learns from the replay.
 
-  Args:
-    config: the configuration.
-    runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
-      `common.override`.
+  Called as `ppo.update` is.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`

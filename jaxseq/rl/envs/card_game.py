@@ -30,9 +30,9 @@ class EnvState(base.EnvState):
 class CardGame(base.Environment):
   """A game that deals its cards and ends, mostly after the last of them.
 
-  A subclass sets `card_types`, defines `deal_first`, `advance` and `observe`,
-  and has an `EnvState`. It gives what else it does differently: how many words
-  it draws, how long it lasts, how it ends.
+  A subclass sets `card_types`, defines `begin`, `turn` and `observe`, and has
+  an `EnvState`. It gives what else it does differently: how many words it
+  draws, how it deals, how long it lasts, how it ends.
 
   Attributes:
     num_decks: decks of 52 cards that are shuffled together.
@@ -63,17 +63,44 @@ class CardGame(base.Environment):
     """The time limit; it lies beyond the natural end."""
     return self.num_steps + 1
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> EnvState:
-    """Deals what the first observation shows from a full deck.
+  def deal(
+    self, deck: _decks.Deck, words: jax.Array
+  ) -> tuple[jax.Array, _decks.Deck]:
+    """Deals a card, () int32, with the words of a step or of a reset."""
+    return _decks.deal(deck, words[0])
+
+  def begin(self, deck: _decks.Deck, card: jax.Array) -> EnvState:
+    """Returns the first state, of the rest of a deck and what was dealt."""
+    raise NotImplementedError
+
+  def turn(
+    self, state: EnvState, action: jax.Array, card: jax.Array
+  ) -> tuple[EnvState, jax.Array]:
+    """Plays one step.
 
     Args:
-      deck: the full deck.
-      words: (reset_words,) uint32 random words.
+      state: the state before.
+      action: an element of the action space.
+      card: what `deal` has dealt, to be shown next.
 
     Returns:
-      The state.
+      The state after it, but for the time and the deck, and the () float32
+      reward.
     """
     raise NotImplementedError
+
+  def _deal_first(self, deck, words):
+    """The first state, of a full deck and (reset_words,) uint32 words."""
+    card, deck = self.deal(deck, words)
+    return self.begin(deck, card)
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
+  ) -> tuple[EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    card, deck = self.deal(state.deck, words)
+    after, reward = self.turn(state, action, card)
+    return after.replace(time=state.time + 1, deck=deck), reward
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset_with_deck(self, order: jax.Array) -> tuple[PyTree, EnvState]:
@@ -90,18 +117,18 @@ class CardGame(base.Environment):
     """
     # A deck in a known order takes no notice of the random words.
     words = jnp.zeros((self.reset_words,), jnp.uint32)
-    state = self.deal_first(self._full_deck(order), words)
+    state = self._deal_first(self._full_deck(order), words)
     return self.observe(state, self.default_params), state
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts with a new deck."""
-    return self.deal_first(self._full_deck(), words)
+    return self._deal_first(self._full_deck(), words)
 
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
   ) -> EnvState:
     """Starts with a new deck, or with the known one again."""
-    return self.deal_first(self._full_deck(state.deck.order), words)
+    return self._deal_first(self._full_deck(state.deck.order), words)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last card has been answered, () bool."""

@@ -17,6 +17,12 @@ from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import spaces
 
 
+def _paid(right: jax.Array, count: int) -> jax.Array:
+  """Returns 1 / count for a right answer and -1 / count for a wrong one."""
+  part = jnp.float32(1 / count)
+  return jnp.where(right, part, -part)
+
+
 @struct.dataclass
 class RepeatFirstState(card_game.EnvState):
   """State of RepeatFirst.
@@ -36,34 +42,22 @@ class RepeatFirst(card_game.CardGame):
 
   With n cards, every one of the n-1 steps earns 1/(n-1) if the action is the
   suit of the first card and -1/(n-1) if not. Then the game terminates.
-
-  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
   """
 
   card_types = _decks.SUITS
   actions = spaces.Discrete(_decks.SUITS)
   observations = spaces.Discrete(_decks.SUITS)
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> RepeatFirstState:
-    """Deals the first card; see the base class."""
-    card, deck = _decks.deal(deck, words[0])
-    return RepeatFirstState(time=jnp.int32(0), deck=deck, first=card, card=card)
+  def begin(self, deck: _decks.Deck, card: jax.Array) -> RepeatFirstState:
+    """Shows the first card; see the base class."""
+    return RepeatFirstState(jnp.int32(0), deck, first=card, card=card)
 
-  def advance(
-    self,
-    words: jax.Array,
-    state: RepeatFirstState,
-    action: jax.Array,
-    params: PyTree,
+  def turn(
+    self, state: RepeatFirstState, action: jax.Array, card: jax.Array
   ) -> tuple[RepeatFirstState, jax.Array]:
     """Plays one step; see the base class."""
-    scale = jnp.float32(1 / self.num_steps)
-    reward = jnp.where(action == state.first, scale, -scale)
-    card, deck = _decks.deal(state.deck, words[0])
-    return state.replace(time=state.time + 1, deck=deck, card=card), reward
+    reward = _paid(action == state.first, self.num_steps)
+    return state.replace(card=card), reward
 
   def observe(self, state: RepeatFirstState, params: PyTree) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
@@ -91,10 +85,7 @@ class RepeatPrevious(card_game.CardGame):
   show) and -1/(n-k) if not; before k cards have been shown it earns 0. The
   game terminates after n-1 steps.
 
-  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
+  Attributes, beside those of `card_game.CardGame`:
     k: how far back the card asked for lies, the one on show being 1.
   """
 
@@ -109,33 +100,22 @@ class RepeatPrevious(card_game.CardGame):
     # At most the number of cards less one.
     _validate.integer("k", self.k, 1, self.num_cards - 1)
 
-  def deal_first(
-    self, deck: _decks.Deck, words: jax.Array
-  ) -> RepeatPreviousState:
-    """Deals the first card; see the base class."""
-    card, deck = _decks.deal(deck, words[0])
+  def begin(self, deck: _decks.Deck, card: jax.Array) -> RepeatPreviousState:
+    """Shows the first card; see the base class."""
     before = jnp.zeros((self.k - 1,), jnp.int32)
     window = jnp.concatenate([before, card[None]])
-    return RepeatPreviousState(time=jnp.int32(0), deck=deck, window=window)
+    return RepeatPreviousState(jnp.int32(0), deck, window)
 
-  def advance(
-    self,
-    words: jax.Array,
-    state: RepeatPreviousState,
-    action: jax.Array,
-    params: PyTree,
+  def turn(
+    self, state: RepeatPreviousState, action: jax.Array, card: jax.Array
   ) -> tuple[RepeatPreviousState, jax.Array]:
     """Plays one step; see the base class."""
     right = action == state.window[0]
     asked = state.time >= self.k - 1
-    scale = jnp.float32(1 / (self.num_cards - self.k))
-    reward = jnp.where(asked, jnp.where(right, scale, -scale), 0)
-    card, deck = _decks.deal(state.deck, words[0])
+    reward = jnp.where(asked, _paid(right, self.num_cards - self.k), 0)
     # Shifting is cheaper than a ring buffer: under vmap that is a scatter.
     window = jnp.concatenate([state.window[1:], card[None]])
-    return RepeatPreviousState(
-      time=state.time + 1, deck=deck, window=window
-    ), reward
+    return state.replace(window=window), reward
 
   def observe(self, state: RepeatPreviousState, params: PyTree) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
@@ -164,11 +144,6 @@ class Autoencode(card_game.CardGame):
   steps that follow ask for c_{n-1}, ..., c_1, c_0; each earns 1/n if the
   action is that suit and -1/n if not, and leads to the observation (0, 0).
   The game terminates after 2n-1 steps.
-
-  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
   """
 
   card_types = _decks.SUITS
@@ -181,31 +156,23 @@ class Autoencode(card_game.CardGame):
     """Number of steps of an episode: to watch, and to play back."""
     return 2 * self.num_cards - 1
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> AutoencodeState:
-    """Deals the first card; see the base class."""
-    card, deck = _decks.deal(deck, words[0])
+  def begin(self, deck: _decks.Deck, card: jax.Array) -> AutoencodeState:
+    """Shows the first card; see the base class."""
     after = jnp.zeros((self.num_cards - 1,), jnp.int32)
     stack = jnp.concatenate([card[None], after])
-    return AutoencodeState(time=jnp.int32(0), deck=deck, stack=stack)
+    return AutoencodeState(jnp.int32(0), deck, stack)
 
-  def advance(
-    self,
-    words: jax.Array,
-    state: AutoencodeState,
-    action: jax.Array,
-    params: PyTree,
+  def turn(
+    self, state: AutoencodeState, action: jax.Array, card: jax.Array
   ) -> tuple[AutoencodeState, jax.Array]:
     """Plays one step; see the base class."""
     watching = state.time < self.num_cards - 1
     right = action == state.stack[0]
-    scale = jnp.float32(1 / self.num_cards)
-    reward = jnp.where(watching, 0, jnp.where(right, scale, -scale))
-    card, deck = _decks.deal(state.deck, words[0])
+    reward = jnp.where(watching, 0, _paid(right, self.num_cards))
     # Shifting is cheaper than writing at a place: under vmap that is a scatter.
     pushed = jnp.concatenate([card[None], state.stack[:-1]])
     popped = jnp.concatenate([state.stack[1:], jnp.zeros((1,), jnp.int32)])
-    stack = jnp.where(watching, pushed, popped)
-    return AutoencodeState(time=state.time + 1, deck=deck, stack=stack), reward
+    return state.replace(stack=jnp.where(watching, pushed, popped)), reward
 
   def observe(self, state: AutoencodeState, params: PyTree) -> jax.Array:
     """Returns the mode and the suit of the card on show, (2,) int32."""
@@ -235,36 +202,24 @@ class HigherLower(card_game.CardGame):
   rank and the action is 1, -1/n if it is the other way round, and 0 if the
   ranks are equal. Then the game terminates. Counting cards improves little on
   looking at the card on show alone.
-
-  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
   """
 
   card_types = _decks.RANKS
   actions = spaces.Discrete(2)
   observations = spaces.Discrete(_decks.RANKS)
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> HigherLowerState:
-    """Deals the first card; see the base class."""
-    card, deck = _decks.deal(deck, words[0])
-    return HigherLowerState(time=jnp.int32(0), deck=deck, card=card)
+  def begin(self, deck: _decks.Deck, card: jax.Array) -> HigherLowerState:
+    """Shows the first card; see the base class."""
+    return HigherLowerState(jnp.int32(0), deck, card)
 
-  def advance(
-    self,
-    words: jax.Array,
-    state: HigherLowerState,
-    action: jax.Array,
-    params: PyTree,
+  def turn(
+    self, state: HigherLowerState, action: jax.Array, card: jax.Array
   ) -> tuple[HigherLowerState, jax.Array]:
     """Plays one step; see the base class."""
-    card, deck = _decks.deal(state.deck, words[0])
-    scale = jnp.float32(1 / self.num_cards)
     right = (action == 0) == (card > state.card)
-    reward = jnp.where(right, scale, -scale)
+    reward = _paid(right, self.num_cards)
     reward = jnp.where(card == state.card, 0, reward)
-    return HigherLowerState(time=state.time + 1, deck=deck, card=card), reward
+    return state.replace(card=card), reward
 
   def observe(self, state: HigherLowerState, params: PyTree) -> jax.Array:
     """Returns the rank of the card on show, () int32."""
@@ -297,8 +252,6 @@ class CountRecall(card_game.CardGame):
   v_0, ..., v_t that equal q_t, and -1/(n-1) if not. The game terminates after
   n-1 steps.
 
-  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
   Attributes:
     num_decks: decks of 52 cards that are shuffled together, for the values
       and again for the queries.
@@ -319,17 +272,18 @@ class CountRecall(card_game.CardGame):
     """Cards of each type."""
     return self.num_cards // self.card_types
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> CountRecallState:
-    """Deals the first value and query; see the base class."""
-    cards, deck = jax.vmap(_decks.deal)(deck, words)
-    return CountRecallState(time=jnp.int32(0), deck=deck, cards=cards)
+  def deal(
+    self, deck: _decks.Deck, words: jax.Array
+  ) -> tuple[jax.Array, _decks.Deck]:
+    """Deals a value and a query, (2,) int32."""
+    return jax.vmap(_decks.deal)(deck, words)
 
-  def advance(
-    self,
-    words: jax.Array,
-    state: CountRecallState,
-    action: jax.Array,
-    params: PyTree,
+  def begin(self, deck: _decks.Deck, card: jax.Array) -> CountRecallState:
+    """Shows the first card; see the base class."""
+    return CountRecallState(jnp.int32(0), deck, card)
+
+  def turn(
+    self, state: CountRecallState, action: jax.Array, card: jax.Array
   ) -> tuple[CountRecallState, jax.Array]:
     """Plays one step; see the base class."""
     # The deck itself knows what has been dealt from it.
@@ -337,10 +291,7 @@ class CountRecall(card_game.CardGame):
     asked = jnp.arange(self.card_types, dtype=jnp.int32) == state.cards[1]
     left = jnp.where(asked, _decks.remaining(values), 0)
     right = action == self.max_count - jnp.sum(left, dtype=jnp.int32)
-    scale = jnp.float32(1 / self.num_steps)
-    reward = jnp.where(right, scale, -scale)
-    cards, deck = jax.vmap(_decks.deal)(state.deck, words)
-    return CountRecallState(time=state.time + 1, deck=deck, cards=cards), reward
+    return state.replace(cards=card), _paid(right, self.num_steps)
 
   def observe(self, state: CountRecallState, params: PyTree) -> jax.Array:
     """Returns the value and the query on show, (2,) int32."""

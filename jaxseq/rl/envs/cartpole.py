@@ -108,10 +108,6 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
 
   The first observation of an episode shows position and angle in place of the
   velocities. That is a slip of the original which is kept.
-
-  Attributes:
-    max_steps: time limit.
-    max_start: bound of the four numbers of a first state, by absolute value.
   """
 
   # Velocities have no bounds.
@@ -132,9 +128,7 @@ class NoisyPositionOnlyCartPole(_noisy.Noisy, PositionOnlyCartPole):
   Independent normal noise is added to every observation, the first included,
   and the sum is clipped to the observation space.
 
-  Attributes:
-    max_steps: time limit.
-    max_start: bound of the four numbers of a first state, by absolute value.
+  Attributes, beside those of `PositionOnlyCartPole`:
     noise_sigma: standard deviation of the noise, in metres and in radians.
   """
 

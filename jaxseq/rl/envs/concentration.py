@@ -57,8 +57,7 @@ class Concentration(card_game.CardGame):
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
 
-  Attributes:
-    num_decks: decks of 52 cards that are shuffled together.
+  Attributes, beside those of `card_game.CardGame`:
     card_types: what is seen of a card: 2 colours or 13 ranks.
     masked: whether observations come with a mask of the cards that are neither
       matched nor wait in the hand, see `action_masks`.
@@ -84,11 +83,8 @@ class Concentration(card_game.CardGame):
     """The time limit."""
     return self.num_steps
 
-  def deal_first(self, deck: _decks.Deck, words: jax.Array) -> EnvState:
-    """Lays out all cards face down; see the base class.
-
-    The order of a known deck is that of the positions.
-    """
+  def _deal_first(self, deck, words):
+    """Lays out all cards face down, a known deck in its order."""
     return EnvState(
       time=jnp.int32(0),
       deck=deck,

@@ -81,7 +81,7 @@ class ExploreState(EnvState):
 class Labyrinth(base.Environment):
   """The mazes, moves and views that the two labyrinths share.
 
-  The maze (see `mazes`) has an opening in each of two opposite outer walls,
+  The maze (see `_mazes`) has an opening in each of two opposite outer walls,
   anywhere beside a room: the start and, if there is one, the goal. The moves
   are left, right, up and down; one into a wall or off the grid does nothing.
 
@@ -220,10 +220,6 @@ class LabyrinthEscape(Labyrinth):
   once. Moves and observations are those of `Labyrinth`.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    size: number of rows and of columns of rooms; the grid has 2 size + 1.
-    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   # A way out can be much shorter than the number of passages of a maze.
@@ -254,10 +250,6 @@ class LabyrinthExplore(Labyrinth):
   Moves and observations are those of `Labyrinth`; there is no goal.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    size: number of rows and of columns of rooms; the grid has 2 size + 1.
-    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   def advance(

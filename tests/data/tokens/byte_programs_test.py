@@ -108,7 +108,7 @@ def test_the_parser_refuses_what_is_no_program(text):
 @pytest.mark.parametrize(
   ("text", "words"),
   [
-    ("# nothing", "program: .* expected at the end a line output ="),
+    ("# nothing", "program, line 1: .* expected at the end a line output ="),
     (ONE + "sequence_2 = set_list([1])", "line 2: .* at the end a line output"),
     (ONE + "\noutput = sequence_7", "line 3: got 'sequence_7', .* before"),
     (
