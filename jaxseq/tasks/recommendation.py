@@ -314,7 +314,7 @@ def _paired(splits, arm, floor, program, variables, directory, trained):
 
 
 def _of_users(program, function, variables, splits, *arrays):
-  """What a function says of all users of the test part, (seeds, users)."""
+  """Arrays (seeds, users) by name, a function of all users of the test part."""
   pieces, begin = [], 0
   for batch in item_metrics.slices(splits, "test"):
     some = slice(begin, begin + len(batch.inputs))
