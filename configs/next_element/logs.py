@@ -4,12 +4,12 @@ r"""What is done next in a case? Event logs, beside models that count.
       --config=configs/next_element/logs.py \
       --config.data_options.path=receipt.csv
 
-A log is a CSV or XES file; `jaxseq.data.event_logs` says where those of Receipt
-and BPI'12 are. A third of the cases is for testing, and a fifth of the others
-for validation. `:bpi12` has the options of BPI'12, whose symbols are activities
-with their transitions (`--config.data_options.path=bpic2012.xes.gz`); `:tiny`
-reads a log that is made, learns nothing, and shows in seconds whether the
-program works.
+A log is a CSV or XES file; `jaxseq.data.sources.logs` says where those of
+Receipt and BPI'12 are. A third of the cases is for testing, and a fifth of the
+others for validation. `:bpi12` has the options of BPI'12, whose symbols are
+activities with their transitions
+(`--config.data_options.path=bpic2012.xes.gz`); `:tiny` reads a log that is
+made, learns nothing, and shows in seconds whether the program works.
 """
 
 from configs import blocks

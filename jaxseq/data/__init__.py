@@ -33,7 +33,6 @@ if TYPE_CHECKING:
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import event_graphs as event_graphs
-  from jaxseq.data import event_logs as event_logs
   from jaxseq.data import event_origins as event_origins
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files

@@ -92,10 +92,9 @@ class EventModel(base.SequenceEstimator):
     return -float(nats)
 
   def _read(self, times: Any, marks: Any = None, *, reset: bool) -> base.Rows:
-    stamps, marks = read(times, marks)
+    stamps, kinds, words = read(times, marks)
     if reset:
-      self.classes_ = np.unique(np.concatenate(list(map(np.asarray, marks))))
-    words = [[str(x) for x in np.asarray(row)] for row in marks]
+      self.classes_ = np.unique(np.concatenate(kinds))
     names = tuple(map(str, range(len(stamps))))
     return base.Rows(words, ids=names, times=stamps)
 
@@ -118,33 +117,40 @@ class EventModel(base.SequenceEstimator):
 
 def read(
   times: Sequence[Any], marks: Sequence[Any] | None
-) -> tuple[list[np.ndarray], list[Any]]:
-  """Returns times and marks of sequences, one mark for each event.
+) -> tuple[list[np.ndarray], list[np.ndarray], list[list[str]]]:
+  """Returns times of sequences, a mark for each event, and the marks' names.
 
   Raises:
-    ValueError: if times are no sequences, neither numbers nor dates, or none,
-      or marks are of other numbers.
+    ValueError: if times or marks are no sequences, times are neither finite
+      numbers nor dates, there are none, or marks are of other numbers.
   """
   stamps = [np.asarray(row) for row in times]
   for number, row in enumerate(stamps):
+    name = f"times[{number}]"
     if row.ndim != 1:
       expected = "a sequence of times for each stream: [times] for one stream"
-      raise _validate.error(f"times[{number}]", f"shape {row.shape}", expected)
+      raise _validate.error(name, f"shape {row.shape}", expected)
     if row.dtype.kind in "USO":
       for text in row:
         if isinstance(text, str | bytes):
           expected = "numbers or dates (np.datetime64), no text"
-          raise _validate.error(f"times[{number}]", text[:40], expected)
+          raise _validate.error(name, text[:40], expected)
+    elif not (finite := np.isfinite(row)).all():
+      raise _validate.error(name, str(row[~finite][0]), "finite times")
   if not any(map(len, stamps)):
     raise ValueError("times: got no events, expected sequences with some.")
   if marks is None:
     marks = [np.zeros(len(row), np.int32) for row in stamps]
-  marks = list(marks)
-  if list(map(len, marks)) != list(map(len, stamps)):
+  kinds = list(map(np.asarray, marks))
+  for number, row in enumerate(kinds):
+    if row.ndim != 1:
+      expected = "a sequence of marks for each stream: [marks] for one stream"
+      raise _validate.error(f"marks[{number}]", f"shape {row.shape}", expected)
+  if list(map(len, kinds)) != list(map(len, stamps)):
     raise ValueError(
       "marks: got other numbers of events than times, expected one mark each."
     )
-  return stamps, marks
+  return stamps, kinds, [list(map(str, row)) for row in kinds]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import point_processes
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
@@ -54,19 +55,18 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     """Fits the process.
 
     Args:
-      times: for each sequence the times of its events, increasing: numbers
-        since the observation began, from 0 on, or dates.
+      times: for each sequence the times of its events, see `EventModel.fit`.
       marks: for each sequence the marks of its events; all alike if None.
 
     Raises:
       ValueError: naming what is not as expected.
     """
-    stamps, marks = event_estimator.read(times, marks)
-    self.classes_ = np.unique(np.concatenate(list(map(np.asarray, marks))))
+    stamps, kinds, words = event_estimator.read(times, marks)
+    self.classes_ = np.unique(np.concatenate(kinds))
     self._source = sources.EventSource.of_arrays(
       stamps, tuple(map(str, self.classes_)), self.observed_until
     )
-    packed = hawkes_fit.pack(self._events(stamps, marks))
+    packed = hawkes_fit.pack(self._events(stamps, words))
     fit = hawkes_fit.fit(packed, len(self.classes_), self.b)
     self.mu_, self.a_, self.b_ = fit.parameters
     self.standard_errors_ = fit.errors
@@ -106,8 +106,22 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
     Returns:
       (sequences, intervals, marks) float64, by the closed form.
+
+    Raises:
+      ValueError: if edges do not increase, or a sequence has no event.
     """
+    ends = np.asarray(edges, np.float64)
+    if (
+      ends.ndim != 1
+      or not ends.size
+      or not (np.diff(ends, prepend=0) > 0).all()
+    ):
+      expected = "numbers above 0 that increase"
+      raise _validate.error("edges", ends.tolist(), expected)
     events = self._checked(times, marks)
+    if not events.lengths.all():
+      name = f"times[{int(np.argmin(events.lengths))}]"
+      raise _validate.error(name, "no event", "one or more")
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
     places = event_metrics.Places(rows, last, events.times[rows, last])
     return event_floors.expected_counts(self.process_, events, places, edges)
@@ -115,11 +129,11 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
   def _checked(self, times, marks):
     """Events of another set, with marks that are known."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
-    return self._events(*event_estimator.read(times, marks))
+    stamps, _, words = event_estimator.read(times, marks)
+    return self._events(stamps, words)
 
-  def _events(self, stamps, marks):
+  def _events(self, stamps, words):
     """Events by the preparation of the training."""
-    words = [[str(x) for x in np.asarray(row)] for row in marks]
     part = self._source.prepare(words, times=stamps)
     # Times are the sums of gaps, which are exact to more digits.
     times = np.cumsum(part.inputs[..., 0], axis=1, dtype=np.float64)

@@ -8,7 +8,6 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.data.sources import interactions
-from jaxseq.tasks.items import item_streams
 
 
 class Histories:
@@ -44,21 +43,10 @@ class Histories:
       last: time of the last one; None if it is not known.
     """
     self.items.setdefault(user, []).extend(map(int, items))
-    if self.gaps is not None:
-      self.gaps.setdefault(user, []).extend(
-        map(float, () if gaps is None else gaps)
-      )
+    if self.gaps is not None and gaps is not None:
+      self.gaps.setdefault(user, []).extend(map(float, gaps))
     if last is not None:
       self.last[user] = last
-
-  def fill(self, stream: item_streams.Users) -> None:
-    """Puts all users into states that have none."""
-    if self.items:
-      histories = [np.array(x, np.int32) for x in self.items.values()]
-      gaps = None
-      if self.gaps is not None:
-        gaps = [np.array(x, np.float32) for x in self.gaps.values()]
-      stream.fill(list(self.items), histories, gaps)
 
   def examples(
     self,

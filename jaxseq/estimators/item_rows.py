@@ -44,7 +44,7 @@ def columns(X: Any, names: Sequence[str]) -> list[np.ndarray]:
   for name, array in zip(names, arrays):
     for row, value in enumerate(array):
       if is_missing(value):
-        raise ValueError(f"{_at(name, row)}: got nothing, expected a value.")
+        raise ValueError(f"{place(name, row)}: got nothing, expected a value.")
   if not len(arrays[0]):
     raise _validate.error("X", "no rows", "at least one")
   return arrays
@@ -121,7 +121,7 @@ def users(array: np.ndarray, name: str) -> list[Hashable]:
   """Returns the users of rows, see `user`; `name` is that of the column."""
   if array.dtype.kind in "iufbUS":
     return array.tolist()
-  return [user(_at(name, row), value) for row, value in enumerate(array)]
+  return [user(place(name, row), value) for row, value in enumerate(array)]
 
 
 def check_one_kind(array: np.ndarray, name: str) -> None:
@@ -131,7 +131,7 @@ def check_one_kind(array: np.ndarray, name: str) -> None:
   wanted = _kind(array[0])
   for row, item in enumerate(array):
     if _kind(item) != wanted:
-      raise _validate.error(_at(name, row), item, f"{wanted}, as in row 0")
+      raise _validate.error(place(name, row), item, f"{wanted}, as in row 0")
 
 
 def _kind(value):
@@ -141,13 +141,6 @@ def _kind(value):
   if isinstance(value, numbers.Number | np.number):
     return "a number"
   return f"a value of the type {type(value).__name__}"
-
-
-def row_stamps(
-  array: np.ndarray, name: str, dated: bool | None = None
-) -> np.ndarray:
-  """Returns the times of rows, see `stamps`; `name` is that of the column."""
-  return stamps(array, lambda row: _at(name, row), dated)
 
 
 def stamps(
@@ -193,6 +186,6 @@ def _kind_of_time(value):
   return datetime.date if kind is np.datetime64 else kind
 
 
-def _at(name, row):
-  """The place of an entry, for messages."""
+def place(name: str, row: int) -> str:
+  """Returns the place of an entry, by its column, for messages."""
   return f"X: {name}, row {row}"

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from collections.abc import Sequence
 import dataclasses
+import functools
 from typing import Any
 from typing import Self
 from typing import final
@@ -86,9 +87,8 @@ class NextItem(updating.Updated):
     del y
     self._fit(X)
     rows = self._read(X, reset=False)
-    histories, gaps = self._numbers(rows)
     self._histories = item_histories.Histories(self.gap is not None)
-    self._take(rows, histories, gaps)
+    self._take(rows, *self._numbers(rows))
     self._users()
     return self
 
@@ -168,8 +168,6 @@ class NextItem(updating.Updated):
     _refuse_text("users", users)
     names = [item_rows.user("users", user) for user in users]
     allowed = self._allowed(items)
-    if not names:
-      return self._listed(names, np.zeros((0, k), int), np.zeros((0, k)))
     best = stream.recommend(names, k, not filter_viewed, allowed)
     return self._listed(names, *best)
 
@@ -194,13 +192,13 @@ class NextItem(updating.Updated):
       items: likewise.
 
     Returns:
-      As `recommend`; users are numbers from 0 on.
+      Columns as of `recommend`; users are numbers from 0 on.
 
     Raises:
       ValueError: if an item is not known, a history is empty, or times are not
         as expected.
     """
-    _scikit_learn.validation.check_is_fitted(self, "model_")
+    arrays = self._fitted()
     _refuse_text("histories", histories)
     for number, one in enumerate(histories):
       _refuse_text(f"histories[{number}]", one)
@@ -209,10 +207,9 @@ class NextItem(updating.Updated):
         raise _validate.error(f"histories[{number}]", list(one), expected)
     if not len(histories):
       raise _validate.error("histories", list(histories), "at least one")
-    words = [self._words(one) for one in histories]
-    stamps = None if self.gap is None else self._stamps(times, words)
-    histories, gaps = self._numbers(base.Rows(words, times=stamps))
-    arrays = self.model_.network, self.model_.variables
+    rows = [self._places(one) for one in histories]
+    stamps = None if self.gap is None else self._stamps(times, rows)
+    histories, gaps = self._numbers(base.Rows(rows, times=stamps))
     features = item_streams.features_of(*arrays, histories, gaps)
     taken = [set(map(int, one)) if filter_viewed else () for one in histories]
     allowed = self._allowed(items)
@@ -261,20 +258,25 @@ class NextItem(updating.Updated):
     part = interactions.examples(histories, parts, 1, self.length, gaps)
     if part is None:
       raise self._no_pair(rows)
-    problem = self._task.problem(
-      self._configure(1), data.Splits(part, None, part, self._info), None
-    )
-    found = problem.scores(self.model_.variables, part)[0]
-    return float(found["ndcg_10"])
+    splits = self._splits(part, None, self.model_.preparation)
+    problem = self._task.problem(self._configure(1), splits, None)
+    metrics, _ = problem.scores(self.model_.variables, part)
+    return float(metrics["ndcg_10"])
 
   def _users(self) -> item_streams.Users:
     """The states of users, by the network as it is."""
-    _scikit_learn.validation.check_is_fitted(self, "model_")
     if getattr(self, "_stream", None) is None:
-      arrays = self.model_.network, self.model_.variables
-      self._stream = item_streams.Users(*arrays)
-      self._histories.fill(self._stream)
+      stream = item_streams.Users(*self._fitted())
+      items, gaps = self._histories.items, self._histories.gaps
+      between = None if gaps is None else list(gaps.values())
+      stream.fill(list(items), list(items.values()), between)
+      self._stream = stream
     return self._stream
+
+  def _fitted(self):
+    """The network and its variables."""
+    _scikit_learn.validation.check_is_fitted(self, "model_")
+    return self.model_.network, self.model_.variables
 
   def _take(self, rows, histories, gaps):
     """Puts rows behind the histories."""
@@ -285,7 +287,7 @@ class NextItem(updating.Updated):
   def _place(self, item):
     """The number of an item, from 0 on, by equality or by its name; or None."""
     try:
-      number = self._equal.get(item)
+      number = self._number.get(item)
     except TypeError:
       number = None
     return self._number.get(str(item)) if number is None else number
@@ -299,18 +301,12 @@ class NextItem(updating.Updated):
       raise _validate.error("items", item, "one of the training")
     return np.array(numbers, int)
 
-  def _words(self, items):
-    """The names of items, as the model has them."""
-    return [self._name[number] for number in self._places(items)]
-
   def _allowed(self, items):
-    """The mask (items,) of those that may be recommended; None if all may."""
+    """The numbers of those that may be recommended; None if all may."""
     if items is None:
       return None
     _refuse_text("items", items)
-    allowed = np.zeros(len(self.items_), bool)
-    allowed[self._places(items)] = True
-    return allowed
+    return self._places(items)
 
   def _listed(self, names, items, scores):
     """Columns of the best items (n, k) of users."""
@@ -326,10 +322,7 @@ class NextItem(updating.Updated):
 
   def _numbers(self, rows, last=None):
     """Histories (n_i,) of rows, from 1 on, and the gaps before the items."""
-    histories = [
-      np.array([1 + self._number[word] for word in row], np.int32)
-      for row in rows.values
-    ]
+    histories = [np.array(row + 1, np.int32) for row in rows.values]
     if rows.times is None or self.gap is None:
       return histories, None
     source, gaps = interactions.InteractionSource(gap=self.gap), []
@@ -339,14 +332,14 @@ class NextItem(updating.Updated):
       gaps.append(source.gaps(np.array([*begin, *times]))[len(begin) :])
     return histories, gaps
 
-  def _stamps(self, times, words):
+  def _stamps(self, times, rows):
     """The times of histories that are handed over."""
-    if times is None or len(times) != len(words):
+    if times is None or len(times) != len(rows):
       got = None if times is None else f"{len(times)} entries"
-      expected = f"the times of each of the {len(words)} histories"
+      expected = f"the times of each of the {len(rows)} histories"
       raise _validate.error("times", got, expected)
     stamps = []
-    for number, (one, row) in enumerate(zip(times, words)):
+    for number, (one, row) in enumerate(zip(times, rows)):
       name = f"times[{number}]"
       _refuse_text(name, one)
       if len(one) != len(row):
@@ -381,23 +374,22 @@ class NextItem(updating.Updated):
     user, item, time = self.columns
     names = item_rows.users(users, user)
     dated = None if reset or self.gap is None else self._dated
-    stamps = item_rows.row_stamps(times, time, dated)
+    place = functools.partial(item_rows.place, time)
+    stamps = item_rows.stamps(times, place, dated)
     if reset:
       item_rows.check_one_kind(items, item)
       self._dated = stamps.dtype.kind == "M"
       self.items_ = np.unique(items)
-      self._name = tuple(map(str, self.items_))
-      self._number = {name: n for n, name in enumerate(self._name)}
-      self._equal = {one: n for n, one in enumerate(self.items_)}
+      by_name = {str(one): n for n, one in enumerate(self.items_)}
+      self._number = by_name | {one: n for n, one in enumerate(self.items_)}
     numbers = list(map(self._place, items))
     if None in numbers:
       row = numbers.index(None)
       expected = "an item of the training: others cannot be read or ranked"
-      raise _validate.error(
-        f"X: {item}, row {row}", _plain(items[row]), expected
-      )
+      name = item_rows.place(item, row)
+      raise _validate.error(name, _plain(items[row]), expected)
     ids, rows = _row_groups.group(names, stamps)
-    values = [[self._name[numbers[n]] for n in row] for row in rows]
+    values = [np.array(numbers)[row] for row in rows]
     return base.Rows(values, ids=ids, times=[stamps[row] for row in rows])
 
   def _prepare(
@@ -426,22 +418,16 @@ class NextItem(updating.Updated):
       raise self._no_pair(rows)
     return self._material_of(train, valid, prepared or self._source())
 
-  def _source(self) -> interactions.InteractionSource:
-    """The preparation, of frames and files with the columns of training."""
-    user, item, time = self.columns
-    return interactions.InteractionSource(
-      items=self._name,
-      gap=self.gap,
-      reader="interaction_table",
-      user=user,
-      item=item,
-      time=time,
-    )
-
   def _material_of(self, train, valid, prepared):
     """The material of examples that are made."""
+    splits = self._splits(train, valid, prepared)
+    example = data.take(train, slice(0, 1))
+    return base.Material(splits, len(train.inputs), prepared, example)
+
+  def _splits(self, train, valid, prepared):
+    """Splits of examples; there is no test set, and none is looked at."""
     count = len(self.items_)
-    self._info = data.Info(
+    info = data.Info(
       "Items handed to an estimator.",
       "memory",
       "",
@@ -449,11 +435,19 @@ class NextItem(updating.Updated):
       vocab_size=count + 1,
       preparation=prepared,
     )
-    # There is no test set; what stands for it is never looked at.
-    held = train if valid is None else valid
-    splits = data.Splits(train, valid, held, self._info)
-    example = data.take(train, slice(0, 1))
-    return base.Material(splits, len(train.inputs), prepared, example)
+    return data.Splits(train, valid, train if valid is None else valid, info)
+
+  def _source(self) -> interactions.InteractionSource:
+    """The preparation, of frames and files with the columns of training."""
+    user, item, time = self.columns
+    return interactions.InteractionSource(
+      items=tuple(map(str, self.items_)),
+      gap=self.gap,
+      reader="interaction_table",
+      user=user,
+      item=item,
+      time=time,
+    )
 
   def _problem(self, arm: Any, source: Any) -> Any:
     problem = super()._problem(arm, source)

@@ -103,8 +103,8 @@ LINES = {
     "jaxseq.tasks.recommendation",
     _task("recommendation")
     | {
-      "semantic_ids": "jaxseq.tasks.items.semantic_recommendation",
-      "item_sentences": "jaxseq.tasks.items.sentence_recommendation",
+      "semantic_ids": "jaxseq.tasks.recommendation:CODES",
+      "item_sentences": "jaxseq.tasks.recommendation:SENTENCES",
     },
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},

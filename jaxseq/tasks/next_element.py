@@ -36,7 +36,7 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in traces.
-    splits: as of `data.event_logs.make_splits`.
+    splits: as of `data.sources.logs.make_splits`.
 
   Raises:
     ValueError: if the data are no traces, or the network pools.
@@ -80,7 +80,7 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   """Returns the metrics of models that count the training part, by label.
 
   Args:
-    splits: as of `data.event_logs.make_splits`.
+    splits: as of `data.sources.logs.make_splits`.
     part: "test" or "valid".
   """
   classes = splits.info.vocab_size - 1

@@ -4,7 +4,7 @@ A network reads a user's items one by one; the scores of all items after each
 are the products of its output with their vectors, which are those that it reads
 (SASRec, Kang & McAuley, arXiv:1808.09781; with a GRU it is GRU4Rec, with Mamba
 Mamba4Rec). Training is the cross-entropy over all items, or one of the losses
-of `item_losses`, which look at a sample. The first target of a part that is not
+of `tasks.losses` that look at a sample. The first target of a part that is not
 trained on is ranked among all items that the user has not taken, see
 `tasks.items.ranking`. Beside the networks stand the floors of `item_floors`.
 """
@@ -21,16 +21,18 @@ import numpy as np
 from jaxseq import data
 from jaxseq.nn import masks
 from jaxseq.tasks import base
+from jaxseq.tasks import losses
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
-from jaxseq.tasks.items import item_losses
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import item_wishes
 from jaxseq.tasks.items import ranking
 from jaxseq.tasks.items import recommendation_answers
 from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.items import semantic_network
+from jaxseq.tasks.items import sentence_network
 from jaxseq.tasks.items import sentence_stages
 from jaxseq.tasks.items.item_network import ItemNetwork
 from jaxseq.training import per_seed
@@ -69,7 +71,7 @@ class Problem(base.ArrayProblem):
     parts = base.parts(splits)
     super().__init__(arm, network, parts, len(splits.train.inputs))
     # The variables of items, which are not trained.
-    self.known = recommendation_arms.item_variables(arm, splits)
+    self.known = recommendation_arms.item_variables(arm, splits, network)
     if arm.items == "semantic":
       self.kind = "semantic_ids"
     if arm.items == "sentences":
@@ -103,74 +105,80 @@ class Problem(base.ArrayProblem):
       objective = sentence_stages.next_item
       if self.stage == sentence_stages.PRETRAINING:
         objective = sentence_stages.pretraining
-      return objective(self, variables, batch, carry, key)
+      value, metrics = objective(self.network, variables, batch, key)
+      return value, supervised.Loss(metrics, {}, carry)
     if self.arm.items == "semantic":
-      options = {}
-      if self.network.wishes:
-        key, cut, draw = jax.random.split(key, 3)
-        lengths, target = sentence_stages.cut(batch, cut)
-        batch = batch._replace(lengths=lengths)
-        known, first = (
-          item_wishes.of_network(variables),
-          self.network.first_word,
-        )
-        options["words"] = item_wishes.draw(known, target, first, draw)
-      (nats, counted), collections, penalty = base.in_training(
-        *(self.network, variables, key, *self.inputs(batch), batch.targets),
-        method="nats",
-        **options,
-      )
-      # The nats of an item are those of all its tokens.
-      items = counted.sum() / self.network.levels
-      value = jnp.where(counted, nats, 0).sum() / jnp.maximum(items, 1)
-      return value + penalty, supervised.Loss({}, collections, carry)
-    if self.arm.loss == "full":
+      value, metrics, kept = self._by_codes(variables, batch, key)
+    elif self.arm.loss == "full":
       return super().loss(variables, batch, carry, key)
-    key, draw = jax.random.split(key)
-    if self.arm.loss == "autoencode":
-      logits, collections, penalty = base.in_training(
-        self.network, variables, key, *self.inputs(batch)
-      )
-      value, accuracy = _rebuilt(logits, *self.inputs(batch))
-      metrics = {"train_rebuilt": accuracy}
-      return value + penalty, supervised.Loss(metrics, collections, carry)
-    if self.arm.loss == "masked":
-      # The last target is an item of the history like all others.
-      items = jnp.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
-      options = {"share": self.arm.share, "hidden": 1.0, "random": 0.0}
-      masked = masking.mask(draw, items, items > 0, 0, jnp.ones(1), **options)
-      arguments = masked.inputs, batch.lengths + 1
-      logits, collections, penalty = base.in_training(
-        self.network, variables, key, *arguments
-      )
-      value, _, _ = base.cross_entropy(
-        logits, jnp.maximum(items - 1, 0), masked.scored
-      )
-      return value + penalty, supervised.Loss({}, collections, carry)
+    else:
+      key, draw = jax.random.split(key)
+      objectives = {"autoencode": self._rebuilt, "masked": self._hidden}
+      objective = objectives.get(self.arm.loss, self._sampled)
+      value, metrics, kept = objective(variables, batch, key, draw)
+    collections, penalty = kept
+    return value + penalty, supervised.Loss(metrics, collections, carry)
+
+  def _by_codes(self, variables, batch, key):
+    """The nats of all codes, for each item; with wishes behind a cut."""
+    options = {}
+    if self.network.wishes:
+      key, cut, draw = jax.random.split(key, 3)
+      lengths, target = sentence_stages.cut(batch, cut)
+      batch = batch._replace(lengths=lengths)
+      known = variables[item_network.ITEMS]
+      options["words"] = item_wishes.draw(known, target, draw)
+    arguments = *self.inputs(batch), batch.targets
+    (nats, counted), *kept = base.in_training(
+      self.network, variables, key, *arguments, method="nats", **options
+    )
+    # The nats of an item are those of all its tokens.
+    items = counted.sum() / self.network.levels
+    value = jnp.where(counted, nats, 0).sum() / jnp.maximum(items, 1)
+    return value, {}, kept
+
+  def _rebuilt(self, variables, batch, key, draw):
+    """The cross-entropy of the items that one vector tells."""
+    del draw
+    logits, *kept = base.in_training(
+      self.network, variables, key, *self.inputs(batch)
+    )
+    value, accuracy = _told(logits, *self.inputs(batch))
+    return value, {"train_rebuilt": accuracy}, kept
+
+  def _hidden(self, variables, batch, key, draw):
+    """The cross-entropy of hidden items, which both sides tell."""
+    # The last target is an item of the history like all others.
+    items = jnp.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
+    options = {"share": self.arm.share, "hidden": 1.0, "random": 0.0}
+    masked = masking.mask(draw, items, items > 0, 0, jnp.ones(1), **options)
+    logits, *kept = base.in_training(
+      self.network, variables, key, masked.inputs, batch.lengths + 1
+    )
+    value, _, _ = base.cross_entropy(
+      logits, jnp.maximum(items - 1, 0), masked.scored
+    )
+    return value, {}, kept
+
+  def _sampled(self, variables, batch, key, draw):
+    """The loss of the next items among a few others."""
     count, items = self.arm.negatives, self.network.num_items
     shape = len(batch.inputs), count
     others = jax.random.randint(draw, shape, 1, items + 1)
-    (positive, negative), collections, penalty = base.in_training(
-      self.network,
-      variables,
-      key,
-      *self.inputs(batch),
-      batch.targets,
-      others,
+    arguments = *self.inputs(batch), batch.targets, others
+    (positive, negative), *kept = base.in_training(
+      *(self.network, variables, key, *arguments),
       method="compare",
       **self.keywords(batch),
     )
     if self.arm.loss == "gbce":
-      values = item_losses.gbce(positive, negative, items, self.arm.calibration)
+      values = losses.gbce(positive, negative, items, self.arm.calibration)
     else:
       hit = others[:, None] == batch.targets[..., None]
-      values = item_losses.sampled_softmax(
-        positive, negative, -jnp.log(items), hit
-      )
+      values = losses.sampled_softmax(positive, negative, -jnp.log(items), hit)
     counted = batch.targets > 0
     total = jnp.where(counted, values, 0).sum()
-    value = total / jnp.maximum(counted.sum(), 1)
-    return value + penalty, supervised.Loss({}, collections, carry)
+    return total / jnp.maximum(counted.sum(), 1), {}, kept
 
   def score(
     self, outputs: jax.Array, batch: data.ArrayDataset
@@ -193,24 +201,27 @@ class Problem(base.ArrayProblem):
     items come again.
     """
     del key
-    logits = self.network.apply(
-      variables, *self.inputs(batch), last=True, **self.keywords(batch)
-    )
+    logits = self._ranked(variables, batch)
     metrics = item_metrics.of_scores(logits, batch, self.network.repeats)
     if self.arm.loss == "autoencode":
       newest = self.network.newest(*self.inputs(batch))[:2]
       again = self.network.apply(variables, *newest)
-      metrics["rebuilt"] = _rebuilt(again, *newest)[1]
+      metrics["rebuilt"] = _told(again, *newest)[1]
     return metrics, len(batch.inputs)
 
   def by_user(
     self, variables: base.PyTree, batch: data.ArrayDataset, cold: jax.Array
   ) -> dict[str, jax.Array]:
     """Returns `item_metrics.by_user` of the users of a batch."""
-    logits = self.network.apply(
-      variables, *self.inputs(batch), last=True, **self.keywords(batch)
-    )
+    logits = self._ranked(variables, batch)
     return item_metrics.by_user(logits, batch, self.network.repeats, cold)
+
+  def _ranked(self, variables, batch):
+    """The scores of all items behind each history."""
+    options = self.keywords(batch)
+    return self.network.apply(
+      variables, *self.inputs(batch), last=True, **options
+    )
 
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree
@@ -221,7 +232,7 @@ class Problem(base.ArrayProblem):
     return {**metrics, supervised.TALLIES: tallies}
 
 
-def _rebuilt(logits, items, lengths):
+def _told(logits, items, lengths):
   """The cross-entropy of items by what is rebuilt, and the share told right."""
   real = masks.inside(items.shape[1], lengths)
   return base.cross_entropy(logits, jnp.maximum(items - 1, 0), real)[:2]
@@ -275,36 +286,18 @@ def _adapted(line, splits):
 def _steered(splits, arm, program, variables):
   """The shares of lists that are as wished, with the wish and without."""
   has = recommendation_arms.wished(arm, splits)
-  network, shares, begin = program.problem.network, [], 0
-  words, wanted = item_wishes.asked(
-    has, len(splits.test.inputs), network.first_word
-  )
-  steering = functools.partial(item_wishes.steering, network)
-  for batch in item_metrics.slices(splits, "test"):
-    some = slice(begin, begin + len(batch.inputs))
-    pair = words[some], wanted[some]
-    shares.append(program.measure(steering, variables, batch, *pair))
-    begin = some.stop
-  return {
-    name: per_seed.of(
-      np.concatenate([np.array(one[name]) for one in shares], axis=1).mean(1)
-    )
-    for name in shares[0]
-  }
+  wishes = item_wishes.asked(has, len(splits.test.inputs))
+  steering = functools.partial(item_wishes.steering, program.problem.network)
+  shares = _of_users(program, steering, variables, splits, *wishes)
+  return {name: per_seed.of(x.mean(axis=1)) for name, x in shares.items()}
 
 
 def _paired(splits, arm, floor, program, variables, directory, trained):
   """Writes metrics of all users, and compares them with those of a floor."""
   # The file, with (seeds, users) arrays, is for pairs with other arms.
-  cold = item_metrics.cold_items(splits)
-  pieces = [
-    program.measure(program.problem.by_user, variables, batch, cold)
-    for batch in item_metrics.slices(splits, "test")
-  ]
-  users = {
-    name: np.concatenate([np.array(one[name]) for one in pieces], axis=1)
-    for name in pieces[0]
-  }
+  cold = jnp.asarray(item_metrics.cold_items(splits))
+  function = functools.partial(program.problem.by_user, cold=cold)
+  users = _of_users(program, function, variables, splits)
   if trained:
     np.savez(directory / USERS, **users)
   results, among_cold = {}, users["cold_hit_rate_10"]
@@ -318,6 +311,20 @@ def _paired(splits, arm, floor, program, variables, directory, trained):
     results["above_floor"] = per_seed.of(mean)
     results["above_floor_error"] = round(float(error), 4)
   return results
+
+
+def _of_users(program, function, variables, splits, *arrays):
+  """Arrays (seeds, users) by name, a function of all users of the test part."""
+  pieces, begin = [], 0
+  for batch in item_metrics.slices(splits, "test"):
+    some = slice(begin, begin + len(batch.inputs))
+    rows = (x[some] for x in arrays)
+    pieces.append(program.measure(function, variables, batch, *rows))
+    begin = some.stop
+  return {
+    name: np.concatenate([np.array(one[name]) for one in pieces], axis=1)
+    for name in pieces[0]
+  }
 
 
 TASK = task.Task(
@@ -350,4 +357,13 @@ TASK = task.Task(
   ),
   baselines=_baselines,
   adapt=_adapted,
+)
+# Models of other classes, of which no state of a user is kept: they read a
+# history anew with every item, and answer no stream of events.
+CODES, SENTENCES = (
+  dataclasses.replace(TASK.outputs, network=network, stream=None)
+  for network in (
+    semantic_network.SemanticNetwork,
+    sentence_network.SentenceNetwork,
+  )
 )

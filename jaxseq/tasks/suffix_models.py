@@ -29,7 +29,7 @@ class Suffixes:
   """Counts of the symbols that follow each context, for orders up to one.
 
   Args:
-    train: traces as of `data.event_logs.make_splits`: inputs (n, time), 0 and
+    train: traces as of `data.sources.logs.make_splits`: inputs (n, time), 0 and
       then symbols from 1 on; targets (n, time), the symbols that follow.
     classes: number of symbols that may follow, the end among them.
     order: symbols of a context at most.

@@ -38,6 +38,11 @@ def test_events_in_memory_have_an_arm():
   [
     ([1.0, 2.0], r"times\[0\]: got shape \(\), expected a sequence"),
     ([["1", "2"]], r"times\[0\]: got '1', expected numbers or dates"),
+    ([[1.0], [2.0, np.nan]], r"times\[1\]: got 'nan', expected finite times"),
+    (
+      [np.array(["2024-01-01", "NaT"], "datetime64[D]")],
+      r"times\[0\]: got 'NaT', expected finite times",
+    ),
   ],
 )
 @pytest.mark.parametrize("kind", ["EventModel", "HawkesModel"])
@@ -46,6 +51,15 @@ def test_times_are_sequences_of_numbers(kind, times, message):
     getattr(estimators, kind)().fit(times)
 
 
-def test_marks_fit_times():
-  with pytest.raises(ValueError, match="marks"):
-    estimators.EventModel().fit([[1.0, 2.0]], [["a"]])
+@pytest.mark.parametrize(
+  ("marks", "message"),
+  [
+    ([["a"]], "marks: got other numbers of events than times"),
+    (["a"], r"marks\[0\]: got shape \(\), expected a sequence of marks"),
+    ([1], r"marks\[0\]: got shape \(\), expected a sequence of marks"),
+    ([np.ones((2, 2))], r"marks\[0\]: got shape \(2, 2\), expected a sequ"),
+  ],
+)
+def test_marks_fit_times(marks, message):
+  with pytest.raises(ValueError, match=message):
+    estimators.EventModel().fit([[1.0, 2.0]], marks)

@@ -34,3 +34,15 @@ def test_a_process_of_one_mark_is_learnt():
   np.testing.assert_allclose(coming.sum(1) / 1e3, rate, rtol=0.01)
   with pytest.raises(ValueError, match="miss"):
     model.score(rows[:1], [np.full(len(rows[0]), "miss")])
+
+
+def test_counts_are_of_what_comes_after_an_event_in_intervals_that_increase():
+  model = estimators.HawkesModel(b=1.0).fit([[1.0, 2.0, 2.5]])
+  for times, edges, message in (
+    ([[1.0], []], [1.0], r"times\[1\]: got 'no event', expected one or more"),
+    ([[1.0]], [2.0, 1.0], r"edges: got \[2.0, 1.0\], expected numbers above 0"),
+    ([[1.0]], [0.0], "edges: got .*, expected numbers above 0 that increase"),
+    ([[1.0]], [], r"edges: got \[\], expected numbers above 0 that increase"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      model.expected_counts(times, edges=edges)

@@ -8,7 +8,7 @@ import pytest
 
 import jaxseq
 from jaxseq import nn
-from jaxseq.data import event_logs
+from jaxseq.data.sources import logs
 from jaxseq.tasks import base
 from jaxseq.tasks import next_element
 from jaxseq.tasks import suffix_models
@@ -17,7 +17,7 @@ from tests.models import cases
 ARM = base.ArmConfig(
   nn.NetworkConfig(nn.StackConfig("gru", d_model=4, num_layers=1)), batch_size=4
 )
-SPLITS = event_logs.loans(cases=60)
+SPLITS = logs.loans(cases=60)
 
 
 @pytest.mark.slow

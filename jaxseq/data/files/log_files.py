@@ -4,6 +4,7 @@ Of XES the names of traces and of their events are read by their keys, nothing
 else of XML: no entity but characters, no other file.
 """
 
+from collections.abc import Mapping
 import csv
 import gzip
 import hashlib
@@ -28,22 +29,16 @@ Case = list[tuple[str, str]]
 
 def read(
   path: str | os.PathLike,
-  *,
-  case: str,
-  activity: str,
-  transition: str,
-  transitions: bool,
+  columns: Mapping[str, str],
   digest: str | None = None,
 ) -> tuple[list[str], list[list[str]], str]:
   """Reads the cases of a log, in the order in which they first come.
 
   Args:
-    path: see `event_logs.load`, as the rest.
-    case: likewise.
-    activity: likewise.
-    transition: likewise.
-    transitions: likewise.
-    digest: likewise.
+    path: see `sources.logs.load`.
+    columns: names of a table's columns "case" and "activity", and "transition"
+      where a symbol is an activity and its transition.
+    digest: see `sources.logs.load`.
 
   Returns:
     Names of the cases, the symbols of each, and the sha256 of the file.
@@ -54,30 +49,26 @@ def read(
   """
   place = datasets.find_file(path, "give the file of a log as path")
   content = place.read_bytes()
-  found = hashlib.sha256(content).hexdigest()
-  if digest not in (None, found):
-    raise _validate.error(f"{place}: digest", found, f"{digest!r}")
+  sha256 = hashlib.sha256(content).hexdigest()
+  if digest not in (None, sha256):
+    raise _validate.error(f"{place}: digest", sha256, f"{digest!r}")
   if place.suffix in _XES:
     names, cases = _read_xes(place, content)
   else:
-    columns = case, activity, transition
-    names, cases = _read_csv(place, content, *columns, transitions)
+    names, cases = _read_csv(place, content, columns)
   symbols = [
-    [f"{name}/{step}" if transitions else name for name, step in one]
-    for one in cases
+    [f"{name}/{step}" if "transition" in columns else name for name, step in x]
+    for x in cases
   ]
-  return names, symbols, found
+  return names, symbols, sha256
 
 
-def _read_csv(place, content, case, activity, transition, transitions):
+def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
   text = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline="")
   rows = csv.DictReader(text)
-  options = {"case": case, "activity": activity}
-  if transitions:
-    options["transition"] = transition
-  wanted = list(options.values())
-  for option, name in options.items():
+  wanted = list(columns.values())
+  for option, name in columns.items():
     if name not in (rows.fieldnames or ()):
       expected = (
         f"a column {name!r}, or the name of another one as the option "

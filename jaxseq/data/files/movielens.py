@@ -12,8 +12,6 @@ before, and stay in the order of the file.
 import os
 import pathlib
 from typing import Any
-from typing import NotRequired
-from typing import TypedDict
 from typing import Unpack
 
 import numpy as np
@@ -31,28 +29,17 @@ _TITLE = "movie_title:token_seq"
 _WORDS = "class:token_seq", "release_year:token"
 
 
-class Options(TypedDict):
-  """Options of both sets, see `interactions.load`."""
-
-  split: NotRequired[interactions.Split]
-  length: NotRequired[int]
-  gap: NotRequired[float | None]
-  valid_fraction: NotRequired[float]
-  test_fraction: NotRequired[float]
-  cold: NotRequired[float]
-
-
 def ml_100k(
-  *, texts: bool = False, **options: Unpack[Options]
+  *, texts: bool = False, **options: Unpack[interactions.Options]
 ) -> datasets.Splits:
   """Loads 100,000 ratings of 1,682 films by 943 users, of the package recbole.
 
   Args:
     texts: whether the films' titles, years and genres are known.
-    **options: see `interactions.load`.
+    **options: see `interactions.of_rows`.
 
   Returns:
-    Histories by the next item, split as `interactions.load` says.
+    Histories by the next item, split as `interactions.of_rows` says.
 
   Raises:
     MissingData: if recbole is not installed.
@@ -89,9 +76,7 @@ def films() -> dict[str, str]:
   Raises:
     MissingData: if recbole is not installed.
   """
-  names = _ITEM, _TITLE
-  words = table_files.read((_file("item"),), names, (), delimiter="\t").words
-  return dict(zip(*(words[name] for name in names)))
+  return interactions.read_texts(_file("item"), _ITEM, (_TITLE,), "\t")
 
 
 def _file(kind):
@@ -100,16 +85,16 @@ def _file(kind):
 
 
 def ml_1m(
-  path: str | os.PathLike, **options: Unpack[Options]
+  path: str | os.PathLike, **options: Unpack[interactions.Options]
 ) -> datasets.Splits:
   """Loads 1,000,209 ratings of 3,706 films by 6,040 users.
 
   Args:
     path: the file ratings.dat of GroupLens' ml-1m, or its folder.
-    **options: see `interactions.load`.
+    **options: see `interactions.of_rows`.
 
   Returns:
-    Histories by the next item, split as `interactions.load` says.
+    Histories by the next item, split as `interactions.of_rows` says.
 
   Raises:
     MissingData: if there is no such file.
@@ -130,6 +115,6 @@ def ml_1m(
     times.append(float(rest[2]))
   stamps = np.array(times)
   _, rows = _row_groups.group(users, stamps)
-  source = interactions.InteractionSource(gap=options.get("gap"))
-  others: Any = {name: x for name, x in options.items() if name != "gap"}
-  return interactions.of_rows(rows, items, stamps, source, str(place), **others)
+  source = interactions.InteractionSource()
+  where = str(place)
+  return interactions.of_rows(rows, items, stamps, source, where, **options)

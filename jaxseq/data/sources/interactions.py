@@ -12,6 +12,8 @@ import dataclasses
 from typing import Any
 from typing import ClassVar
 from typing import Literal
+from typing import TypedDict
+from typing import Unpack
 from typing import get_args
 
 import numpy as np
@@ -28,6 +30,17 @@ from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
 
 Split = Literal["leave_one_out", "time"]
+
+
+class Options(TypedDict, total=False):
+  """Options of all splits of interactions, with the defaults of `of_rows`."""
+
+  split: Split
+  length: int
+  gap: float | None
+  valid_fraction: float
+  test_fraction: float
+  cold: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,36 +143,22 @@ def load(
   item: str = "item",
   time: str = "time",
   delimiter: str | None = None,
-  split: Split = "leave_one_out",
-  length: int = 50,
-  gap: float | None = None,
-  valid_fraction: float = 0.1,
-  test_fraction: float = 0.1,
   texts: table_files.Path | None = None,
   text: tuple[str, ...] = ("text",),
-  cold: float = 0.0,
+  **options: Unpack[Options],
 ) -> datasets.Splits:
   """Loads histories of users, to predict their next items.
 
   Args:
     path: a file, a folder or a pattern of files, or several.
-    user: column that names the user of a row.
-    item: column of the items.
-    time: column of the times, dates or numbers.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    split: "leave_one_out": the last item of a user is for testing, the last but
-      one for validation; or "time": so are, of all users, the rows from two
-      points in time on, of which the first of a user is predicted.
-    length: items of the pieces into which the training histories are cut.
-    gap: the time, of dates in seconds, that the gaps between items are counted
-      in; without it a network does not see them.
-    valid_fraction: share of the rows for validation, with the split by time.
-    test_fraction: share of the rows for testing, likewise.
+    user: see `InteractionSource`, as the columns `item` and `time`.
+    item: likewise.
+    time: likewise.
+    delimiter: likewise.
     texts: a table with a row for each item, named in the column of items, for
       networks that read what items are called; None for none.
     text: its columns with words, which are put together.
-    cold: share of the items that no training history has, to see what is made
-      of new ones.
+    **options: see `of_rows`.
 
   Returns:
     The splits, see `make_splits`.
@@ -175,25 +174,17 @@ def load(
     item=item,
     time=time,
     delimiter=delimiter,
-    gap=gap,
+    gap=options.get("gap"),
     # Columns of RecBole's files have their types behind a colon.
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
   )
   table, _, rows, stamps = _rows(path, source)
+  words = None
+  if texts is not None:
+    words = read_texts(texts, item, text, delimiter, "\n")
+  where = table_files.describe(path)
   return of_rows(
-    rows,
-    table.words[item],
-    stamps,
-    source,
-    table_files.describe(path),
-    split=split,
-    length=length,
-    valid_fraction=valid_fraction,
-    test_fraction=test_fraction,
-    texts=None
-    if texts is None
-    else read_texts(texts, item, text, delimiter, "\n"),
-    cold=cold,
+    rows, table.words[item], stamps, source, where, texts=words, **options
   )
 
 
@@ -228,11 +219,12 @@ def of_rows(
   source: InteractionSource,
   where: str,
   *,
+  texts: Mapping[str, str] | None = None,
   split: Split = "leave_one_out",
   length: int = 50,
+  gap: float | None = None,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
-  texts: Mapping[str, str] | None = None,
   cold: float = 0.0,
 ) -> datasets.Splits:
   """Makes the splits of interactions in memory.
@@ -243,12 +235,16 @@ def of_rows(
     stamps: (rows,) their times.
     source: without the items, which are those of the rows.
     where: they come from.
-    split: see `load`, as the rest.
-    length: likewise.
-    valid_fraction: likewise.
-    test_fraction: likewise.
     texts: of the items by name, if any; one that lacks has none.
-    cold: likewise.
+    split: "leave_one_out": the last item of a user is for testing, the last but
+      one for validation; or "time": so are, of all users, the rows from two
+      points in time on, of which the first of a user is predicted.
+    length: items of the pieces into which the training histories are cut.
+    gap: see `InteractionSource`.
+    valid_fraction: share of the rows for validation, with the split by time.
+    test_fraction: share of the rows for testing, likewise.
+    cold: share of the items that no training history has, to see what is made
+      of new ones.
 
   Returns:
     The splits, see `make_splits`.
@@ -259,11 +255,9 @@ def of_rows(
   _validate.choice("split", split, get_args(Split))
   _validate.number("cold", cold, 0, 1)
   names = _series_targets.in_order(words)
-  source = dataclasses.replace(source, items=names)
-  if texts is not None:
-    known = tuple(texts.get(name, "") for name in names)
-    source = dataclasses.replace(source, texts=known)
-  numbers = 1 + _raw_arrays.class_numbers(words, source.items, "items")
+  lines = None if texts is None else tuple(texts.get(x, "") for x in names)
+  source = dataclasses.replace(source, items=names, gap=gap, texts=lines)
+  numbers = 1 + _raw_arrays.class_numbers(words, names, "items")
   if split == "time":
     part = by_time(stamps, valid_fraction, test_fraction)
     parts = [part[one] for one in rows]
@@ -277,9 +271,7 @@ def of_rows(
     rows = [one[kept] for one, kept in zip(rows, stay)]
     parts = [part[kept] for part, kept in zip(parts, stay)]
   histories = [numbers[one] for one in rows]
-  gaps = None
-  if source.gap is not None:
-    gaps = [source.gaps(stamps[one]) for one in rows]
+  gaps = None if gap is None else [source.gaps(stamps[one]) for one in rows]
   return make_splits(histories, parts, source, length, where, gaps)
 
 
@@ -304,7 +296,7 @@ def chains(
     items: how many, at least `events`.
     events: items of each user.
     follow: 0 to 1.
-    length: see `load`.
+    length: see `of_rows`.
     texts: whether each item says which one it follows, and of which of four
       kinds it is.
     seed: of all that is random.
@@ -432,14 +424,9 @@ def examples(
   length: int,
   gaps: Sequence[np.ndarray] | None = None,
 ) -> datasets.ArrayDataset | None:
-  """Returns the examples of one part, see `make_splits`; None without any.
+  """Returns the examples of the part of a number; None without any.
 
-  Args:
-    histories: as of `make_splits`, as the rest.
-    parts: likewise.
-    number: of the part.
-    length: likewise.
-    gaps: likewise.
+  The other arguments, and the examples, are those of `make_splits`.
   """
   _validate.integer("length", length, 1)
   # The user, the first element and the one behind the last.

@@ -6,7 +6,6 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.tasks.items import item_floors as item_floors
-  from jaxseq.tasks.items import item_losses as item_losses
   from jaxseq.tasks.items import item_metrics as item_metrics
   from jaxseq.tasks.items import item_network as item_network
   from jaxseq.tasks.items import item_sentences as item_sentences
@@ -20,13 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks.items import recommendation_arms as recommendation_arms
   from jaxseq.tasks.items import semantic_ids as semantic_ids
   from jaxseq.tasks.items import semantic_network as semantic_network
-  from jaxseq.tasks.items import (
-    semantic_recommendation as semantic_recommendation,
-  )
   from jaxseq.tasks.items import sentence_network as sentence_network
-  from jaxseq.tasks.items import (
-    sentence_recommendation as sentence_recommendation,
-  )
   from jaxseq.tasks.items import sentence_stages as sentence_stages
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -45,43 +45,33 @@ def histories(splits: data.Splits, part: str) -> Histories:
     part: "train", "valid" or "test".
   """
   count = splits.info.vocab_size - 1
-  later = getattr(splits, part)
-  train = splits.train
-  rows = [(user, row) for user, row in _taken(train, train)]
+  parts = [splits.train]
   if part != "train":
-    users = set(later.extras.user.tolist())
-    rows = [(user, row) for user, row in rows if user not in users]
-    rows += _taken(later)
-  first, second = (
-    np.concatenate([row[begin:end] for _, row in rows])
-    for begin, end in ((None, -1), (1, None))
-  )
-  user = np.concatenate([np.full(len(row), one) for one, row in rows])
-  item = np.concatenate([row for _, row in rows])
-  # Pieces of a user overlap by an item.
-  begins = [n for n, (one, _) in enumerate(rows) if n and one == rows[n - 1][0]]
-  twice = np.array([rows[n - 1][1][0] for n in begins], int)
-  counts = np.bincount(item, minlength=count).astype(float)
-  counts -= np.bincount(twice, minlength=count)
+    later = getattr(splits, part)
+    others = ~np.isin(splits.train.extras.user, later.extras.user)
+    following = np.pad(later.inputs[:, 1:], ((0, 0), (0, 1)))
+    later = later._replace(targets=following, lengths=later.lengths - 1)
+    parts = [data.take(splits.train, others), later]
+  steps, begins = [], []
+  for inputs, targets, lengths, extras in parts:
+    inside = np.arange(inputs.shape[1]) < lengths[:, None]
+    users = np.repeat(extras.user, lengths)
+    steps.append([users, inputs[inside] - 1, targets[inside] - 1])
+    # Pieces of a user stand together, the oldest last.
+    oldest = np.diff(extras.user, append=-1) != 0
+    begins.append([extras.user[oldest], inputs[oldest, 0] - 1])
+  user, before, after = np.concatenate(steps, axis=1)
+  follows = np.ones(len(user)), (before, after)
+  first_user, first = np.concatenate(begins, axis=1)
+  user, item = np.append(first_user, user), np.append(first, after)
   shape = int(user.max()) + 1, count
   has = sparse.csr_array((np.ones(len(user)), (user, item)), shape)
   has.data[:] = 1
-  has = has[np.unique(user)]
-  ones, shape = np.ones(len(first)), (count, count)
   return Histories(
-    has, counts, sparse.csr_array((ones, (first, second)), shape)
+    has[np.unique(user)],
+    np.bincount(item, minlength=count).astype(float),
+    sparse.csr_array(follows, (count, count)),
   )
-
-
-def _taken(part, targets=None):
-  """The users and items, from 0 on, of a part; with the last of targets."""
-  rows = []
-  for n, length in enumerate(part.lengths):
-    row = part.inputs[n, :length]
-    if targets is not None:
-      row = np.append(row, targets.targets[n, length - 1])
-    rows.append((int(part.extras.user[n]), row - 1))
-  return rows
 
 
 def popular(known: Histories) -> Scorer:
@@ -103,9 +93,7 @@ def markov(known: Histories) -> Scorer:
 def neighbors(known: Histories, decay: float = 1.0) -> Scorer:
   """Returns the scorer by cosines with the items of a history (item-kNN).
 
-  Args:
-    known: what users have.
-    decay: weight of an item relative to that of the one after it.
+  An item has `decay` times the weight of the one after it.
   """
   together = sparse.csr_array(known.has.T @ known.has)
   norms = np.sqrt(np.maximum(together.diagonal(), 1))
@@ -125,13 +113,10 @@ def ease_inverse(has: sparse.csr_array, regularization: float) -> np.ndarray:
 
 
 def ease_weights(inverse: np.ndarray) -> np.ndarray:
-  """Returns the weights (items, items) of EASE, whose diagonal is 0.
+  """Returns the weights (items, items) of EASE, by its `ease_inverse`.
 
   Source: Steck, arXiv:1905.03375. Each column is the least-squares regression
-  of an item on all others.
-
-  Args:
-    inverse: see `ease_inverse`.
+  of an item on all others; the diagonal is 0.
   """
   weights = inverse / -np.diag(inverse)
   np.fill_diagonal(weights, 0)
@@ -139,11 +124,9 @@ def ease_weights(inverse: np.ndarray) -> np.ndarray:
 
 
 def ease_with_user(inverse: np.ndarray, row: np.ndarray) -> np.ndarray:
-  """Returns `ease_inverse` with one more user, at the price of items^2.
+  """Returns an `ease_inverse` with one more user, at the price of items^2.
 
-  Args:
-    inverse: without the user.
-    row: (items,) 1 where the user has an item.
+  The row (items,) is 1 where the user has an item.
   """
   change = inverse @ row
   return inverse - np.outer(change, change) / (1 + row @ change)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import functools
+import itertools
 from typing import Any
 
 from absl import logging
@@ -44,15 +45,12 @@ def of_scores(
     "test_loss", "ndcg_10", "hit_rate_10" and "mrr"; the tallies are the
     `ranking.exposure` of the best items, as shares of the batch.
   """
-  target = _targets(batch)
-  allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
   size, count = logits.shape
-  masked = logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
-  scores, best = lax.top_k(masked, min(TOP, count))
+  scores, best = top(logits, batch.inputs, batch.lengths, repeats)
   exposed = ranking.exposure(best, jnp.isfinite(scores), count)
   users = by_user(logits, batch, repeats)
   return {
-    "test_loss": base.cross_entropy(logits, target)[0],
+    "test_loss": base.cross_entropy(logits, _targets(batch))[0],
     **{name: values.mean() for name, values in users.items()},
     supervised.TALLIES: exposed / size,
   }
@@ -64,14 +62,10 @@ def by_user(
   repeats: bool,
   cold: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-  """Returns "ndcg_10", "hit_rate_10" and "mrr" of each user of a batch, (n,).
+  """Returns what `of_scores` averages, of each user of a batch, (n,).
 
-  Args:
-    logits: see `of_scores`, as the rest.
-    batch: likewise.
-    repeats: likewise.
-    cold: (items,) bool, see `cold_items`. With it there is "cold_hit_rate_10",
-      with the target among these items alone; NaN where it is none of them.
+  With `cold`, (items,) bool as of `cold_items`, there is "cold_hit_rate_10",
+  too, with the target among these items alone; NaN where it is none of them.
   """
   target = _targets(batch)
   allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
@@ -82,9 +76,8 @@ def by_user(
     "mrr": ranking.reciprocal_rank(place),
   }
   if cold is not None:
-    new = jnp.broadcast_to(cold, logits.shape)
-    new = new if allowed is None else new & allowed
-    hits = ranking.hit_rate(ranking.ranks(logits, target, new), TOP)
+    place = ranking.ranks(logits, target, allowed & cold)
+    hits = ranking.hit_rate(place, TOP)
     users["cold_hit_rate_10"] = jnp.where(cold[target], hits, jnp.nan)
   return users
 
@@ -95,12 +88,9 @@ def cold_items(splits: data.Splits) -> np.ndarray:
 
 
 def tell_taken(test: data.ArrayDataset) -> None:
-  """Logs how many targets users had taken before; few of them, nothing.
+  """Logs how many last targets users had taken before; few of them, nothing.
 
   Lists without repeats leave them out, but as targets they compete.
-
-  Args:
-    test: histories, whose last targets are ranked.
   """
   last = np.take_along_axis(test.targets, test.lengths[:, None] - 1, axis=1)
   taken, count = int((test.inputs == last).any(axis=1).sum()), len(last)
@@ -122,46 +112,49 @@ def _targets(batch):
 
 def candidates(
   items: jax.Array, lengths: jax.Array, logits: jax.Array, repeats: bool
-) -> jax.Array | None:
-  """Returns the mask (n, items) of what may be recommended; None if all may.
+) -> jax.Array:
+  """Returns the mask (n, items) of what may be recommended.
 
   Args:
     items: (n, time) histories, from 1 on.
     lengths: (n,) of them.
-    logits: (n, items), for the number of items.
+    logits: (n, items), whose shape is that of the mask.
     repeats: whether those of the history may, too.
   """
-  if repeats:
-    return None
   count, size = logits.shape
-  items = jnp.where(masks.inside(items.shape[1], lengths), items, 0)
-  seen = jnp.zeros((count, size + 1), bool)
-  return ~seen.at[jnp.arange(count)[:, None], items].set(True)[:, 1:]
+  free = jnp.ones((count, size + 1), bool)
+  if not repeats:
+    items = jnp.where(masks.inside(items.shape[1], lengths), items, 0)
+    free = free.at[jnp.arange(count)[:, None], items].set(False)
+  return free[:, 1:]
 
 
-def figures(
-  exposure: Any, users: np.ndarray, total: int
-) -> dict[str, per_seed.PerSeed]:
-  """Returns "coverage" and "novelty" of what is recommended, lists over seeds.
+def top(
+  scores: jax.Array, items: jax.Array, lengths: jax.Array, repeats: bool
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the `TOP` best scores (n, k), and the numbers of their items.
 
-  Args:
-    exposure: (seeds, items), see `ranking.exposure`.
-    users: see `ranking.novelty`.
-    total: likewise.
+  The arguments are those of `candidates`. Scores are -inf where no item is
+  left; k is smaller than `TOP` where there are fewer items.
   """
-  return per_seed.of(
+  allowed = candidates(items, lengths, scores, repeats)
+  scores = jnp.where(allowed, scores, -jnp.inf)
+  return lax.top_k(scores, min(TOP, scores.shape[1]))
+
+
+def figures_of(splits: data.Splits) -> Callable[[Any], dict[str, Any]]:
+  """Returns what tells "coverage" and "novelty", by the users in training.
+
+  It is a function of `ranking.exposure`, (seeds, items).
+  """
+  has = item_floors.histories(splits, "train").has
+  users, total = np.asarray(has.sum(axis=0)), has.shape[0]
+  return lambda exposure: per_seed.of(
     {
       "coverage": ranking.coverage(exposure),
       "novelty": ranking.novelty(exposure, users, total),
     }
   )
-
-
-def figures_of(splits: data.Splits) -> Callable[[Any], dict[str, Any]]:
-  """Returns `figures` by what the users of a set had in training."""
-  has = item_floors.histories(splits, "train").has
-  users = np.asarray(has.sum(axis=0))
-  return functools.partial(figures, users=users, total=has.shape[0])
 
 
 def floor(
@@ -176,11 +169,10 @@ def floor(
     repeats: see `of_scores`.
 
   Returns:
-    Those of `of_scores` but for the loss, and of `figures`.
+    Those of `of_scores` but for the loss, and of `figures_of`.
   """
   size, sums = len(getattr(splits, part).inputs), {}
-  for batch in slices(splits, part):
-    scores = scorer(batch.inputs, batch.lengths).astype(np.float32)
+  for batch, scores in _scored(scorer, splits, part):
     means = jax.device_get(_measure(scores, batch, repeats))
     for name, mean in means.items():
       sums[name] = sums.get(name, 0) + mean * len(scores)
@@ -198,14 +190,18 @@ _by_user = jax.jit(by_user, static_argnums=2)
 
 def slices(splits: data.Splits, part: str) -> Iterator[data.ArrayDataset]:
   """Yields the users of a part, as many as may be scored at a time."""
-  inputs, targets, lengths, extras = getattr(splits, part)
+  users = getattr(splits, part)
+  users = users._replace(extras=data.Extras(gaps=users.extras.gaps))
   rows = max(1, _SCORES // splits.info.vocab_size)
-  for begin in range(0, len(inputs), rows):
-    some = slice(begin, begin + rows)
-    gaps = None if extras.gaps is None else extras.gaps[some]
-    yield data.ArrayDataset(
-      *(inputs[some], targets[some], lengths[some]), data.Extras(gaps=gaps)
-    )
+  for begin in range(0, len(users.inputs), rows):
+    yield data.take(users, slice(begin, begin + rows))
+
+
+def _scored(scorer, splits, part):
+  """Yields the users of a part and what a scorer says of them."""
+  for batch in slices(splits, part):
+    scores = scorer(batch.inputs, batch.lengths)
+    yield batch, scores.astype(np.float32)
 
 
 def floors(
@@ -214,17 +210,13 @@ def floors(
   """Returns the metrics of all floors, by label.
 
   The options of item-kNN and EASE are the best on the validation part, if there
-  is one. They are left out where all pairs of items would be too many.
-
-  Args:
-    splits: as of `floor`.
-    part: "test" or "valid".
-    repeats: see `of_scores`.
+  is one. They are left out where all pairs of items would be too many. The
+  arguments are those of `floor`.
   """
-  known = item_floors.histories(splits, part)
+  histories = item_floors.histories(splits, part)
   scorers = {
-    "most popular": item_floors.popular(known),
-    "Markov": item_floors.markov(known),
+    "most popular": item_floors.popular(histories),
+    "Markov": item_floors.markov(histories),
     **_chosen(splits, part, repeats),
   }
   return {
@@ -237,29 +229,23 @@ def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
   """Returns NDCG@10 of "EASE, recency" for each user of the test part, (n,).
 
   None where all pairs of items would be too many.
-
-  Args:
-    splits: as of `floor`.
-    repeats: see `of_scores`.
   """
   scorer = _chosen(splits, "test", repeats).get("EASE, recency")
   if scorer is None:
     return None
   values = [
-    _by_user(scorer(x.inputs, x.lengths).astype(np.float32), x, repeats)[
-      "ndcg_10"
-    ]
-    for x in slices(splits, "test")
+    _by_user(scores, batch, repeats)["ndcg_10"]
+    for batch, scores in _scored(scorer, splits, "test")
   ]
   return np.concatenate(values)
 
 
 def _chosen(splits, part, repeats):
   """The scorers that have options, with the best of them on validation."""
-  known = item_floors.histories(splits, part)
-  if len(known.counts) > item_floors.DENSE:
+  histories = item_floors.histories(splits, part)
+  if len(histories.counts) > item_floors.DENSE:
     return {}
-  wanted = tried = _choices(known)
+  wanted = tried = _choices(histories)
   if part == "test" and splits.valid is not None:
     tried = _choices(item_floors.histories(splits, "valid"))
   scorers = {}
@@ -276,24 +262,19 @@ def _chosen(splits, part, repeats):
   return scorers
 
 
-def _choices(known):
+def _choices(histories):
   """By label what makes a scorer, and the options of it that are tried."""
-
-  @functools.cache
-  def inverse(regularization):
-    return item_floors.ease_inverse(known.has, regularization)
+  neighbors = functools.partial(item_floors.neighbors, histories)
+  # Decays share the inverse of a regularization.
+  inverse = functools.cache(
+    functools.partial(item_floors.ease_inverse, histories.has)
+  )
 
   def ease(regularization, decay):
-    return item_floors.ease(known, decay, inverse=inverse(regularization))
+    return item_floors.ease(histories, decay, inverse=inverse(regularization))
 
   return {
-    "item-kNN, recency": (
-      functools.partial(item_floors.neighbors, known),
-      [(decay,) for decay in (*DECAYS, 1.0)],
-    ),
+    "item-kNN, recency": (neighbors, [(one,) for one in (*DECAYS, 1.0)]),
     "EASE": (ease, [(one, 1.0) for one in REGULARIZATIONS]),
-    "EASE, recency": (
-      ease,
-      [(one, decay) for one in REGULARIZATIONS for decay in DECAYS],
-    ),
+    "EASE, recency": (ease, [*itertools.product(REGULARIZATIONS, DECAYS)]),
   }

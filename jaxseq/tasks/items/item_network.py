@@ -94,36 +94,32 @@ class ItemNetwork(linen.Module):
       that of item 1. Those of a `masked` network, and of one that `rebuilds`,
       are of the items themselves.
     """
+    if last:
+      if self.masked:
+        places = jnp.arange(items.shape[1] + 1)
+        items = jnp.pad(items, [(0, 0), (0, 1)])
+        items = jnp.where(places == lengths[:, None], 0, items)
+        lengths = lengths + 1
+      items, lengths, gaps = self.newest(items, lengths, gaps)
     if self.rebuilds:
-      if last:
-        items, lengths, _ = self.newest(items, lengths)
       logits = self.rebuild(items, lengths, train)
       if not last:
         return logits
       real = masks.inside(items.shape[1], lengths)[..., None]
       logs = jnp.where(real, jax.nn.log_softmax(logits), -jnp.inf)
       return jax.nn.logsumexp(logs, axis=1) - jnp.log(lengths)[:, None]
-    if not last:
-      return self._scores(items, lengths, train, None, gaps)
-    if self.masked:
-      places = jnp.arange(items.shape[1] + 1)
-      items = jnp.pad(items, [(0, 0), (0, 1)])
-      items = jnp.where(places == lengths[:, None], 0, items)
-      lengths = lengths + 1
-    items, counts, gaps = self.newest(items, lengths, gaps)
-    at = counts[:, None] - 1
-    return self._scores(items, counts, train, at, gaps)[:, 0]
+    tied = self.text_mixer is None and self.temperature is None
+    x, _, vectors = self._run(
+      items, gaps, features=not tied, last=last, lengths=lengths, train=train
+    )
+    logits = x[..., 1:] if tied else self._products(x, vectors[1:])
+    return logits[:, 0] if last else logits
 
   @linen.nowrap
   def newest(
     self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns what is read of histories that may be longer than `length`.
-
-    Args:
-      items: as in a call.
-      lengths: likewise.
-      gaps: likewise.
+    """Returns what a call reads of histories that may be longer than `length`.
 
     Returns:
       The newest items (n, length), their numbers, and the gaps before them.
@@ -139,20 +135,11 @@ class ItemNetwork(linen.Module):
   def summary(
     self, items: jax.Array, lengths: jax.Array, train: bool = False
   ) -> jax.Array:
-    """Returns one vector (n, d) of each history, what its last item leaves.
+    """Returns what the last item of each history leaves, (n, d), see `rebuild`.
 
-    Args:
-      items: as in a call.
-      lengths: likewise.
-      train: likewise.
+    The arguments are those of a call.
     """
-    x, _ = self.network(
-      items,
-      lengths=lengths,
-      train=train,
-      at=lengths[:, None] - 1,
-      features=True,
-    )
+    x, _, _ = self._run(items, lengths=lengths, train=train, last=True)
     return x[:, 0]
 
   def rebuild(
@@ -161,13 +148,9 @@ class ItemNetwork(linen.Module):
     """Returns logits (n, time, num_items) of the items that a summary is of.
 
     A second network of the same form begins with the summary, goes on with the
-    items that it has to tell, one behind, and sees nothing else of them
-    (an autoencoder of playlists, Papreja et al., arXiv:1907.01098).
-
-    Args:
-      items: as in a call.
-      lengths: likewise.
-      train: likewise.
+    items that it has to tell, one behind, and sees nothing else of them (an
+    autoencoder of playlists, Papreja et al., arXiv:1907.01098). The arguments
+    are those of a call.
     """
     first = self.summary(items, lengths, train)[:, None]
     vectors = self.vectors()
@@ -175,19 +158,7 @@ class ItemNetwork(linen.Module):
       [first.astype(vectors.dtype), vectors[items[:, :-1]]], axis=1
     )
     x, _ = self.decoder(inputs, lengths=lengths, train=train, features=True)
-    return self._products(x, vectors[1:], "...d,id->...i")
-
-  def _scores(self, items, lengths, train, at, gaps):
-    """The logits of all items at elements, or at those of `at`."""
-    options = {"lengths": lengths, "train": train, "at": at}
-    options["options"] = self._options(gaps)
-    if self.text_mixer is None and self.temperature is None:
-      logits, _ = self.network(items, **options)
-      return logits[..., 1:]
-    inputs, vectors = self._inputs(items)
-    x, _ = self.network(inputs, features=True, **options)
-    vectors = self.vectors() if vectors is None else vectors
-    return self._products(x, vectors[1:], "...d,id->...i")
+    return self._products(x, vectors[1:])
 
   def compare(
     self,
@@ -211,15 +182,7 @@ class ItemNetwork(linen.Module):
     Returns:
       Scores (n, time) of the targets and (n, time, k) of the others.
     """
-    inputs, vectors = self._inputs(items)
-    x, _ = self.network(
-      inputs,
-      lengths=lengths,
-      train=train,
-      features=True,
-      options=self._options(gaps),
-    )
-    vectors = self.vectors() if vectors is None else vectors
+    x, _, vectors = self._run(items, gaps, lengths=lengths, train=train)
     positive = self._products(x, vectors[targets], "ntd,ntd->nt")
     negative = self._products(x, vectors[others], "ntd,nkd->ntk")
     return positive, negative
@@ -237,35 +200,26 @@ class ItemNetwork(linen.Module):
     Returns:
       What `score` takes, (n, d), and the states after the item.
     """
-    options = self._options(gaps)
-    inputs, _ = self._inputs(items)
-    return self.network(
-      inputs, states, step=True, features=True, options=options
-    )
+    return self._run(items, gaps, states=states, step=True)[:2]
 
   def read(
-    self,
-    items: jax.Array,
-    reset: jax.Array,
-    at: jax.Array,
-    gaps: jax.Array | None = None,
+    self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, Any]:
-    """Reads whole histories that lie in rows, with as many in a row as fit.
+    """Reads whole histories that lie at the ends of their rows.
 
     Args:
-      items: (rows, time) integers, 0 where there is none.
-      reset: (rows, time) bool, True at the first item of a user.
-      at: (rows, m) integers, the places after which is scored.
-      gaps: (rows, time) before the items, with `gaps`.
+      items: (n, time) integers from 1 on, 0 before the beginning.
+      lengths: (n,) numbers of items, at least 1.
+      gaps: (n, time) before the items, with `gaps`.
 
     Returns:
-      What `score` takes, (rows, m, d), and the states after the last elements.
+      What `score` takes, (n, d), and the states after the last items.
     """
-    options = self._options(gaps)
-    inputs, _ = self._inputs(items)
-    return self.network(
-      inputs, reset=reset, at=at, features=True, options=options
-    )
+    count, time = items.shape
+    reset = jnp.arange(time) == time - lengths[:, None]
+    at = jnp.full((count, 1), time - 1)
+    x, states, _ = self._run(items, gaps, reset=reset, at=at)
+    return x[:, 0], states
 
   def score(self, features: jax.Array) -> jax.Array:
     """Returns the logits (..., num_items) of all items.
@@ -273,7 +227,7 @@ class ItemNetwork(linen.Module):
     Args:
       features: (..., d), of `step` or `read`.
     """
-    return self._products(features, self.vectors()[1:], "...d,id->...i")
+    return self._products(features, self.vectors()[1:])
 
   def vectors(self) -> jax.Array:
     """Returns what items are read as and scored by, (num_items + 1, d)."""
@@ -300,14 +254,10 @@ class ItemNetwork(linen.Module):
     if self.text_mixer is None or self.frozen:
       return self, variables
     vectors = self.apply(variables, method="vectors")
-    params = dict(variables["params"])
-    del params["encoder"]
+    params = {k: x for k, x in variables["params"].items() if k != "encoder"}
     items = {"vectors": vectors}
-    return self.clone(frozen=True), {
-      **variables,
-      "params": params,
-      ITEMS: items,
-    }
+    variables = {**variables, "params": params, ITEMS: items}
+    return self.clone(frozen=True), variables
 
   @linen.nowrap
   def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
@@ -316,34 +266,31 @@ class ItemNetwork(linen.Module):
     network = nn.SequenceNetwork(self.config, size, size, parent=None)
     return network.initial_state(batch_shape)
 
-  def _inputs(self, items):
-    """The network's inputs, and the vectors that they are of, if of texts."""
-    if self.text_mixer is None:
-      return items, None
-    vectors = self.vectors()
-    return vectors[items], vectors
+  def _run(self, items, gaps=None, *, features=True, last=False, **options):
+    """The network's outputs and states, and the vectors of all items."""
+    if last:
+      options["at"] = options["lengths"][:, None] - 1
+    if self.gaps:
+      if gaps is None:
+        expected = "those of the items, as in training"
+        raise _validate.error("gaps", None, expected)
+      options["options"] = {"gaps": gaps}
+    if self.text_mixer is not None:
+      vectors = self.vectors()
+      x, states = self.network(vectors[items], features=features, **options)
+      return x, states, vectors
+    x, states = self.network(items, features=features, **options)
+    return x, states, self.vectors()
 
-  def _products(self, features, vectors, axes):
+  def _products(self, features, vectors, axes="...d,id->...i"):
     """The logits of items by their vectors, as the network has them."""
-    wide = features.astype(vectors.dtype)
+    features = features.astype(vectors.dtype)
     if self.temperature is not None:
-      wide, vectors = map(_unit, (wide, vectors))
-      return jnp.einsum(axes, wide, vectors) / self.temperature
-    return self._scaled(jnp.einsum(axes, wide, vectors))
-
-  def _scaled(self, logits):
-    """The network's logits from the products with the vectors."""
-    logits = self.config.logit_scale * logits
+      features, vectors = map(_unit, (features, vectors))
+      return jnp.einsum(axes, features, vectors) / self.temperature
+    logits = self.config.logit_scale * jnp.einsum(axes, features, vectors)
     cap = self.config.logit_cap
     return logits if cap is None else cap * jnp.tanh(logits / cap)
-
-  def _options(self, gaps):
-    """The keyword options of the mixers."""
-    if not self.gaps:
-      return None
-    if gaps is None:
-      raise _validate.error("gaps", None, "those of the items, as in training")
-    return {"gaps": gaps}
 
 
 def _unit(x):

@@ -20,10 +20,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import math
-import re
 from typing import Literal
 from typing import NamedTuple
-import zlib
 
 from flax import linen
 import jax
@@ -35,6 +33,7 @@ from jaxseq.nn import dense
 from jaxseq.nn import masks
 from jaxseq.tasks import losses
 from jaxseq.tasks import masking
+from jaxseq.tasks.items import item_texts
 
 BEGIN, PAD, MASK = range(3)
 # Types of tokens, beside that of the beginning, 0.
@@ -135,8 +134,8 @@ def _words(text, options) -> Iterator[tuple[int, int]]:
   for key, value in text.items():
     every = (key, KEY, None), (value, VALUE, options.attribute)
     for part, kind, most in every:
-      for word in re.findall(r"\w+", part.lower())[:most]:
-        yield 3 + zlib.crc32(word.encode()) % (options.words - 3), kind
+      for number in item_texts.classes(part, options.words - 3, most):
+        yield 3 + number, kind
 
 
 class Attention(linen.Module):
@@ -206,11 +205,7 @@ def _near(q, k, v, real, side):
 
 
 class Encoder(linen.Module):
-  """Vectors of the words of sentences; the first stands for a sentence.
-
-  Attributes:
-    options: of it.
-  """
+  """Vectors of the words of sentences; the first stands for a sentence."""
 
   options: Options
 
@@ -245,13 +240,9 @@ class Encoder(linen.Module):
     items: jax.Array,
     lengths: jax.Array,
   ) -> jax.Array:
-    """Returns (n, time, d_model), of which rows behind the end say nothing.
+    """Returns vectors (n, time, d_model) of the words of `Sentences`.
 
-    Args:
-      tokens: see `Sentences`, as the rest.
-      types: likewise.
-      items: likewise.
-      lengths: likewise.
+    Those behind the end say nothing.
     """
     real = masks.inside(tokens.shape[1], lengths)
     # Places are counted from 2 on; 1 is that of what is none.

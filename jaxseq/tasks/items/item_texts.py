@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
+from jaxseq.data import padding
 
 # Words fall into so many classes by a hash: there is no list of words, and new
 # texts may have new ones. 0 stands behind the end.
@@ -27,7 +28,7 @@ BUCKETS = 8192
 LENGTH = 24
 
 
-def tokens(texts: Sequence[str], length: int = LENGTH) -> np.ndarray:
+def tokens(texts: Sequence[str]) -> np.ndarray:
   """Returns the words (1 + n, time) int32 of texts, 0 behind the end.
 
     >>> tokens(["Ran", "ran!"])[1:].tolist()
@@ -35,22 +36,20 @@ def tokens(texts: Sequence[str], length: int = LENGTH) -> np.ndarray:
 
   The first row is that of no item, which has none. Upper and lower case are
   one, and an item without a text has the word of an empty one.
-
-  Args:
-    texts: of each item.
-    length: words that are read at most.
   """
-  rows = [
-    [
-      1 + zlib.crc32(word.encode()) % (BUCKETS - 1)
-      for word in (re.findall(r"\w+", text.lower()) or [""])[:length]
-    ]
-    for text in texts
-  ]
-  array = np.zeros((1 + len(rows), max(map(len, rows))), np.int32)
-  for place, row in zip(array[1:], rows):
-    place[: len(row)] = row
-  return array
+  rows = [classes(text, BUCKETS - 1, LENGTH) or [0] for text in texts]
+  none = np.zeros(0, np.int32)
+  numbers = [np.array(row, np.int32) + 1 for row in rows]
+  return padding.pad_sequences([none, *numbers])[0]
+
+
+def classes(text: str, count: int, length: int | None = None) -> list[int]:
+  """Returns which of `count` classes the words of a text fall into, by a hash.
+
+  Only the first `length` words are read; an empty one would be of class 0.
+  """
+  words = re.findall(r"\w+", text.lower())[:length]
+  return [zlib.crc32(word.encode()) % count for word in words]
 
 
 class Encoder(linen.Module):
@@ -66,13 +65,10 @@ class Encoder(linen.Module):
 
   @linen.compact
   def __call__(self, tokens: jax.Array) -> jax.Array:
-    """Returns vectors (items, width).
+    """Returns vectors (items, width) of `tokens`, (items, time).
 
     What is in between is computed anew for gradients: all items are read in
     every update.
-
-    Args:
-      tokens: (items, time), see `tokens`.
     """
     stack = nn.StackConfig(
       self.mixer, d_model=self.width, num_layers=1, remat=True

@@ -10,38 +10,31 @@ writes or reads them.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import re
 from typing import Any
-import zlib
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.tasks.items import item_metrics
-from jaxseq.tasks.items import item_network
+from jaxseq.tasks.items import item_texts
 
 # Words of a wish that are read, and classes into which words fall by a hash.
 LENGTH, BUCKETS = 3, 512
 
 
-def tokens(wish: str, first: int) -> np.ndarray:
-  """Returns the words (`LENGTH`,) int32 of a wish; an empty one has none.
+def tokens(wish: str) -> np.ndarray:
+  """Returns the words (`LENGTH`,) int32 of a wish, in 0 .. `BUCKETS` - 1.
 
-    >>> bool((tokens("wants Comedy", 9) == tokens("wants comedy!", 9)).all())
+  An empty wish has the words of one without any, 0.
+
+    >>> bool((tokens("wants Comedy") == tokens("wants comedy!")).all())
     True
-
-  Args:
-    wish: a text.
-    first: the number of the first class of words.
   """
-  words = re.findall(r"\w+", wish.lower())[:LENGTH]
-  words += [""] * (LENGTH - len(words))
-  classes = [zlib.crc32(word.encode()) % BUCKETS for word in words]
-  return np.array(classes, np.int32) + np.int32(first)
+  classes = item_texts.classes(wish, BUCKETS, LENGTH)
+  return np.array(classes + [0] * (LENGTH - len(classes)), np.int32)
 
 
 def members(
@@ -52,20 +45,19 @@ def members(
   Args:
     attributes: of each item, see `InteractionSource.attributes`.
     key: of the attribute, such as "genres".
+
+  Raises:
+    ValueError: if no item has any.
   """
   words = [set(text.get(key, "").split()) for text in attributes]
-  return {
-    word: np.array([word in some for some in words])
-    for word in sorted(set().union(*words))
-  }
+  every = sorted(set().union(*words))
+  if not every:
+    raise _validate.error("wish", key, "an attribute with words")
+  return {word: np.array([word in some for some in words]) for word in every}
 
 
-def tables(has: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
-  """Returns the wishes of items, with none in the first row.
-
-  Args:
-    has: as from `members`.
-    first: see `tokens`.
+def tables(has: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns the wishes of items by their `members`, none in the first row.
 
   Returns:
     "wishes" (1 + items, most, `LENGTH`) int32, and "wished" (1 + items,) int32,
@@ -74,19 +66,18 @@ def tables(has: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
   table = np.pad(np.stack(list(has.values()), axis=1), ((1, 0), (0, 0)))
   counts = table.sum(axis=1).astype(np.int32)
   order = np.argsort(~table, axis=1, kind="stable")[:, : counts.max()]
-  texts = np.stack([tokens(f"wants {word}", first) for word in has])
+  texts = np.stack([tokens(f"wants {word}") for word in has])
   return {"wishes": texts[order], "wished": counts}
 
 
 def draw(
-  known: Mapping[str, jax.Array], target: jax.Array, first: int, key: jax.Array
+  known: Mapping[str, jax.Array], target: jax.Array, key: jax.Array
 ) -> jax.Array:
   """Returns wishes (n, `LENGTH`), each of a target's, or none half of the time.
 
   Args:
     known: as from `tables`.
     target: (n,) items, from 1 on.
-    first: see `tokens`.
     key: of the draws.
   """
   number, silent = jax.random.split(key)
@@ -94,18 +85,17 @@ def draw(
   place = jax.random.randint(number, target.shape, 0, jnp.maximum(count, 1))
   speaks = (count > 0) & jax.random.bernoulli(silent, 0.5, target.shape)
   words = known["wishes"][target, place]
-  return jnp.where(speaks[:, None], words, tokens("", first))
+  return jnp.where(speaks[:, None], words, tokens(""))
 
 
 def asked(
-  has: Mapping[str, np.ndarray], users: int, first: int
+  has: Mapping[str, np.ndarray], users: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns a wish for each user, one after the other of all that are common.
 
   Args:
     has: as from `members`.
     users: how many.
-    first: see `tokens`.
 
   Returns:
     The words (users, `LENGTH`), and which items have what is wished, (users,
@@ -118,9 +108,9 @@ def asked(
   if not common:
     got, expected = "none that is common", f"a word of {item_metrics.TOP} items"
     raise _validate.error("wish", got, expected)
-  chosen = [common[n % len(common)] for n in range(users)]
-  words = np.stack([tokens(f"wants {word}", first) for word in chosen])
-  return words, np.stack([has[word] for word in chosen])
+  names = [common[n % len(common)] for n in range(users)]
+  words = np.stack([tokens(f"wants {name}") for name in names])
+  return words, np.stack([has[name] for name in names])
 
 
 def steering(
@@ -132,12 +122,8 @@ def steering(
 ) -> dict[str, jax.Array]:
   """Returns which share of what is recommended is as it was wished, (n,) each.
 
-  Args:
-    network: a `semantic_network.SemanticNetwork` that reads wishes.
-    variables: of it.
-    batch: histories of n users.
-    words: of their wishes, see `asked`.
-    wanted: (n, items), likewise.
+  The network is a `SemanticNetwork` that reads wishes; words, and what is
+  wanted, are those of `asked` for the n users of the batch.
 
   Returns:
     "steered", of the ten best items; "unsteered", of those without the wish.
@@ -145,18 +131,9 @@ def steering(
   shares = {}
   for name, wish in (("steered", words), ("unsteered", None)):
     logits = network.apply(variables, batch.inputs, batch.lengths, words=wish)
-    allowed = item_metrics.candidates(
-      batch.inputs, batch.lengths, logits, network.repeats
+    _, best = item_metrics.top(
+      logits, batch.inputs, batch.lengths, network.repeats
     )
-    if allowed is not None:
-      logits = jnp.where(allowed, logits, -jnp.inf)
-    _, best = lax.top_k(logits, min(item_metrics.TOP, network.num_items))
     hits = jnp.take_along_axis(wanted, best, axis=1)
     shares[name] = hits.mean(axis=1)
   return shares
-
-
-def of_network(variables: Any) -> dict[str, jax.Array]:
-  """Returns what `tables` made, among the variables of a network."""
-  items = variables[item_network.ITEMS]
-  return {name: jnp.asarray(items[name]) for name in ("wishes", "wished")}

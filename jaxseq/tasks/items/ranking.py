@@ -55,12 +55,12 @@ def ranks(
       usual: a list of what is allowed may lack it.
   """
   scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-  own = jnp.take_along_axis(scores, target[..., None], axis=-1)
+  of_target = jnp.take_along_axis(scores, target[..., None], axis=-1)
   others = jnp.arange(scores.shape[-1]) != target[..., None]
   if allowed is not None:
     others = others & allowed
-  higher = jnp.sum(others & (scores > own), axis=-1)
-  equal = jnp.sum(others & (scores == own), axis=-1)
+  higher = jnp.sum(others & (scores > of_target), axis=-1)
+  equal = jnp.sum(others & (scores == of_target), axis=-1)
   dtype = scores.dtype
   return Ranks(higher.astype(dtype), equal.astype(dtype))
 
@@ -70,10 +70,6 @@ def hit_rate(place: Ranks, k: int) -> jax.Array:
 
   Of equal scores at the end of the list it is the share of their orders in
   which the target is on it. With one target it is the recall@k, too.
-
-  Args:
-    place: of the targets.
-    k: length of the list.
 
   Raises:
     ValueError: if k is below 1.
@@ -98,10 +94,6 @@ def ndcg(place: Ranks, k: int) -> jax.Array:
   """Returns NDCG@k (...) of one target: 1 / log2(rank + 1) up to rank k, or 0.
 
   Of equal scores it is the mean over all their orders.
-
-  Args:
-    place: of the targets.
-    k: length of the list.
 
   Raises:
     ValueError: if k is below 1.
@@ -130,15 +122,10 @@ def sampled(
   allowed: jax.Array | None = None,
   count: int = 100,
 ) -> Ranks:
-  """Returns the places of targets among a few candidates, with a warning.
+  """Returns `ranks` among `count` of the other candidates, with a warning.
 
-  Args:
-    key: draws the candidates.
-    scores: as of `ranks`.
-    target: as of `ranks`.
-    allowed: as of `ranks`; no other candidate is drawn.
-    count: of the others, each at most once, uniformly; all that are allowed
-      where they are fewer.
+  They are drawn uniformly from what is allowed, each at most once: all of it
+  where that is less.
   """
   _validate.integer("count", count, 1, scores.shape[-1])
   warnings.warn(
@@ -168,11 +155,7 @@ def exposure(best: jax.Array, shown: jax.Array, count: int) -> jax.Array:
 
 
 def coverage(exposure: jax.Array) -> jax.Array:
-  """Returns the share (...) of candidates that stand in any list.
-
-  Args:
-    exposure: (..., candidates), see `exposure`.
-  """
+  """Returns the share (...) of candidates that have any `exposure`."""
   return jnp.mean(exposure > 0, axis=-1)
 
 
@@ -183,7 +166,7 @@ def novelty(exposure: jax.Array, users: jax.Array, total: int) -> jax.Array:
   nobody has counts as that of one user.
 
   Args:
-    exposure: (..., candidates), see `exposure`.
+    exposure: (..., candidates), as from `exposure`.
     users: (candidates,) how many users of the training have each.
     total: number of these users.
   """
@@ -192,11 +175,7 @@ def novelty(exposure: jax.Array, users: jax.Array, total: int) -> jax.Array:
 
 
 def gini(exposure: jax.Array) -> jax.Array:
-  """Returns the Gini coefficient (...) of exposure; 0 where all have the same.
-
-  Args:
-    exposure: (..., candidates), see `exposure`.
-  """
+  """Returns the Gini coefficient (...) of `exposure`; 0 where all is equal."""
   count = exposure.shape[-1]
   order = jnp.sort(exposure, axis=-1)
   weight = 2 * jnp.arange(1, count + 1) - count - 1

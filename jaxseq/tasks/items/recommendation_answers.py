@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,11 +40,9 @@ def compute(
   logits = network.apply(
     variables, items, lengths, last=True, gaps=arguments.get("gaps")
   )
-  scores = jax.nn.log_softmax(logits)
-  allowed = item_metrics.candidates(items, lengths, logits, network.repeats)
-  if allowed is not None:
-    scores = jnp.where(allowed, scores, -jnp.inf)
-  scores, best = lax.top_k(scores, min(item_metrics.TOP, network.num_items))
+  scores, best = item_metrics.top(
+    jax.nn.log_softmax(logits), items, lengths, network.repeats
+  )
   return {"item": best.astype(jnp.int32), "score": scores}
 
 
@@ -139,10 +136,7 @@ class Stream:
     Raises:
       ValueError: if the user, or one of the items, is not known.
     """
-    allowed = None
-    if items is not None:
-      allowed = np.zeros(len(self._number), bool)
-      allowed[[self._place(name) for name in items]] = True
+    allowed = None if items is None else [self._place(x) for x in items]
     if user not in self._users:
       expected = (
         "one that has sent an event to this server: histories start empty, also"

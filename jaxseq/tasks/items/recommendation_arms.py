@@ -20,6 +20,11 @@ from jaxseq.tasks.items import semantic_network
 from jaxseq.tasks.items import sentence_network
 from jaxseq.tasks.items.item_network import ItemNetwork
 
+Network = (
+  ItemNetwork
+  | semantic_network.SemanticNetwork
+  | sentence_network.SentenceNetwork
+)
 # Of the vectors that codes are made of.
 _WIDTH = 64
 
@@ -31,7 +36,7 @@ class Options:
   Attributes:
     repeats: whether items that a user has taken are recommended again.
     loss: "full", the cross-entropy over all items; "sampled", over a sample;
-      "gbce", see `item_losses`; "masked", that of hidden items, for networks
+      "gbce", see `tasks.losses`; "masked", that of hidden items, for networks
       that see both sides (BERT4Rec); or "autoencode", that of the items of a
       history told from one vector of it.
     share: of the items that "masked" hides.
@@ -83,8 +88,7 @@ class ArmConfig(Options, base.ArmConfig):
   def __post_init__(self):
     super().__post_init__()
     _validate.at_least(self, negatives=1, levels=1, codes=2)
-    _validate.number("calibration", self.calibration, 0, 1)
-    _validate.number("share", self.share, 0, 1)
+    _validate.fields(self, shares=("calibration", "share"))
     if self.loss == "masked":
       masked_network.check_both_sides(self.network.stack)
     if self.loss in ("masked", "autoencode") and (
@@ -108,13 +112,7 @@ class ArmConfig(Options, base.ArmConfig):
       raise _validate.error("gaps", True, expected)
 
 
-def make_network(
-  arm: ArmConfig, splits: data.Splits
-) -> (
-  ItemNetwork
-  | semantic_network.SemanticNetwork
-  | sentence_network.SentenceNetwork
-):
+def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
   """Returns the network of an arm.
 
   Raises:
@@ -153,9 +151,14 @@ def make_network(
       got = f"mixer {stack.mixer!r}, dropout {stack.dropout}"
       expected = "attention without dropout for items by sentences"
       raise _validate.error("network.stack", got, expected)
-    return sentence_network.SentenceNetwork(
-      _sentences(arm, splits), sizes[0], arm.repeats
+    options = dataclasses.replace(
+      arm.sentences,
+      items=min(arm.sentences.items, inputs.shape[1]),
+      d_model=stack.d_model,
+      num_layers=stack.num_layers,
+      temperature=arm.temperature or arm.sentences.temperature,
     )
+    return sentence_network.SentenceNetwork(options, sizes[0], arm.repeats)
   return ItemNetwork(
     arm.network,
     *sizes,
@@ -175,22 +178,10 @@ def _check_plain(arm, fits):
     raise _validate.error("items", arm.items, expected)
 
 
-def _sentences(arm, splits):
-  """The options of the sentences of an arm, of no more items than there are."""
-  stack, options = arm.network.stack, arm.sentences
-  return dataclasses.replace(
-    options,
-    items=min(options.items, splits.train.inputs.shape[1]),
-    d_model=stack.d_model,
-    num_layers=stack.num_layers,
-    temperature=arm.temperature or options.temperature,
-  )
-
-
 def item_variables(
-  arm: ArmConfig, splits: data.Splits
+  arm: ArmConfig, splits: data.Splits, network: Network
 ) -> dict[str, np.ndarray] | None:
-  """Returns what a network reads of its items and does not train.
+  """Returns what an arm's network reads of its items and does not train.
 
   Returns:
     "tokens", the words of each item; or "ids", the codes of each, with none in
@@ -200,14 +191,14 @@ def item_variables(
   Raises:
     ValueError: if more items are alike than a level has codes.
   """
+  if arm.items == "ids":
+    return None
   texts = _texts(splits)
   if arm.items == "text":
     return {"tokens": item_texts.tokens(texts)}
-  if arm.items == "ids":
-    return None
-  if arm.items == "sentences":
+  if isinstance(network, sentence_network.SentenceNetwork):
     attributes = splits.info.preparation.attributes()
-    return sentence_network.tables(attributes, _sentences(arm, splits))
+    return sentence_network.tables(attributes, network.options)
   width = min(_WIDTH, len(texts) - 1)
   fitted = semantic_ids.fit(
     jax.random.key(0),
@@ -223,9 +214,7 @@ def item_variables(
   tokens = semantic_ids.tokens_of(ids, arm.codes)
   variables = {"ids": np.concatenate([none, tokens])}
   if arm.wish is not None:
-    has = wished(arm, splits)
-    first = 1 + (1 + arm.levels) * arm.codes
-    variables |= item_wishes.tables(has, first)
+    variables |= item_wishes.tables(wished(arm, splits))
   return variables
 
 

@@ -28,9 +28,6 @@ from scipy.sparse import linalg
 
 from jaxseq import _validate
 from jaxseq.nn import quantizer as quantizers
-from jaxseq.nn.quantizer import Quantized as Quantized
-from jaxseq.nn.quantizer import nearest as nearest
-from jaxseq.nn.quantizer import usage as usage
 from jaxseq.tasks.items import item_texts
 
 # Updates between two looks for codes without items, and rounds of k-means.
@@ -77,7 +74,7 @@ class Quantizer(linen.Module):
     shape = self.levels, self.codes, self.width
     self.codebooks = self.param("codebooks", linen.initializers.normal(), shape)
 
-  def __call__(self, x: jax.Array) -> tuple[Losses, Quantized]:
+  def __call__(self, x: jax.Array) -> tuple[Losses, quantizers.Quantized]:
     """Returns the losses of vectors (n, inputs), and their codes.
 
     The residuals depend on the codes before them, whose vectors the commitment
@@ -99,7 +96,7 @@ class Quantizer(linen.Module):
     """Returns what is quantised, (n, width), of vectors (n, inputs)."""
     return self.encoder(x)
 
-  def quantize(self, z: jax.Array) -> Quantized:
+  def quantize(self, z: jax.Array) -> quantizers.Quantized:
     """Returns encoded vectors (n, width) by their codes."""
     return quantizers.quantize(z, self.codebooks)
 
@@ -142,7 +139,6 @@ def fit(
   *,
   updates: int = 500,
   learning_rate: float = 1e-3,
-  restarts: bool = True,
   **options: Any,
 ) -> Fitted:
   """Trains a quantiser on the vectors of all items at once.
@@ -156,7 +152,6 @@ def fit(
     vectors: (items, inputs).
     updates: of the training, by AdamW with a weight decay of .1.
     learning_rate: of it.
-    restarts: whether unused codes are started anew.
     **options: fields of `Quantizer` but for the inputs.
   """
   _validate.integer("updates", updates, 1)
@@ -167,16 +162,12 @@ def fit(
   books = _means(keys[1], quantizer, variables, x)
   variables = {"params": {**variables["params"], "codebooks": books}}
   variables, losses, codes = _trained(
-    quantizer, learning_rate, restarts, updates, keys[2], variables, x
+    quantizer, learning_rate, updates, keys[2], variables, x
   )
   codes = np.asarray(codes)
-  return Fitted(
-    quantizer,
-    variables,
-    codes,
-    usage(codes, quantizer.codes),
-    float(losses.reconstruction),
-  )
+  usage = quantizers.usage(codes, quantizer.codes)
+  reconstruction = float(losses.reconstruction)
+  return Fitted(quantizer, variables, codes, usage, reconstruction)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -189,19 +180,20 @@ def _means(key, quantizer, variables, x):
     )
 
     def improved(book, _, z=z):
-      hits = jax.nn.one_hot(nearest(z, book), quantizer.codes, dtype=z.dtype)
+      codes = quantizers.nearest(z, book)
+      hits = jax.nn.one_hot(codes, quantizer.codes, dtype=z.dtype)
       counts = hits.sum(axis=0)[:, None]
       means = hits.T @ z / jnp.maximum(counts, 1)
       return jnp.where(counts > 0, means, book), None
 
     book, _ = lax.scan(improved, z[places], None, length=_ROUNDS)
     books.append(book)
-    z = z - book[nearest(z, book)]
+    z = z - book[quantizers.nearest(z, book)]
   return jnp.stack(books)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _trained(quantizer, learning_rate, restarts, updates, key, variables, x):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _trained(quantizer, learning_rate, updates, key, variables, x):
   """Variables after all updates, their losses, and the codes."""
   # Made here, as each optimiser is another argument that compiles anew.
   optimizer = optax.adamw(learning_rate, weight_decay=0.1)
@@ -215,17 +207,14 @@ def _trained(quantizer, learning_rate, restarts, updates, key, variables, x):
     gradient, quantized = jax.grad(loss, has_aux=True)(variables)
     step, state = optimizer.update(gradient, state, variables)
     variables = optax.apply_updates(variables, step)
-    if restarts:
-      due = (number % _RESTART == _RESTART - 1) & (number < 0.8 * updates)
-      draw = jax.random.fold_in(key, number)
-      dead = due & ~quantizers.used(quantized.codes.T, quantizer.codes)
-      books = quantizers.revived(
-        draw,
-        variables["params"]["codebooks"],
-        jnp.moveaxis(quantized.residuals, 1, 0),
-        dead,
-      )
-      variables = {"params": {**variables["params"], "codebooks": books}}
+    due = (number % _RESTART == _RESTART - 1) & (number < 0.8 * updates)
+    books = quantizers.revived(
+      jax.random.fold_in(key, number),
+      variables["params"]["codebooks"],
+      jnp.moveaxis(quantized.residuals, 1, 0),
+      due & ~quantizers.used(quantized.codes.T, quantizer.codes),
+    )
+    variables = {"params": {**variables["params"], "codebooks": books}}
     return (variables, state), None
 
   start = variables, optimizer.init(variables)
@@ -237,13 +226,10 @@ def _trained(quantizer, learning_rate, restarts, updates, key, variables, x):
 def identifiers(codes: np.ndarray) -> np.ndarray:
   """Returns ids that no two items share, (items, levels + 1) int32.
 
-  The last number counts the earlier items with the same codes.
+  Behind the codes (items, levels) is the number of earlier items with the same.
 
     >>> identifiers(np.array([[3, 1], [0, 2], [3, 1]])).tolist()
     [[3, 1, 0], [0, 2, 0], [3, 1, 1]]
-
-  Args:
-    codes: (items, levels) integers.
   """
   _, group = np.unique(codes, axis=0, return_inverse=True)
   group = group.reshape(-1)
@@ -255,11 +241,9 @@ def identifiers(codes: np.ndarray) -> np.ndarray:
 
 
 def tokens_of(ids: np.ndarray, count: int) -> np.ndarray:
-  """Returns ids as tokens: code c of level l is 1 + count l + c.
+  """Returns ids (..., levels) as tokens: code c of level l is 1 + count l + c.
 
-  Args:
-    ids: (..., levels) integers, below `count` but for the last level.
-    count: of the codes of each level.
+  Codes are below `count`, the number of those of a level.
   """
   return (1 + ids + count * np.arange(ids.shape[-1])).astype(np.int32)
 

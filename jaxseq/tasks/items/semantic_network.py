@@ -75,16 +75,16 @@ class SemanticNetwork(linen.Module):
     items: jax.Array,
     lengths: jax.Array,
     last: bool = True,
-    gaps: jax.Array | None = None,
+    gaps: None = None,
     words: jax.Array | None = None,
   ) -> jax.Array:
-    """Scores all items as the next one, each by all of its tokens.
+    """Scores all items as the one after the last, each by all of its tokens.
 
     Args:
       items: (n, time) integers from 1 on, 0 behind the end.
       lengths: (n,) numbers of items, at least 1.
-      last: there is no other way: what comes after the last item is scored.
-      gaps: not read.
+      last: True, see `ItemNetwork`.
+      gaps: None, likewise.
       words: (n, words) of wishes; those of `wish` if None.
 
     Returns:
@@ -120,12 +120,7 @@ class SemanticNetwork(linen.Module):
     lengths: jax.Array,
     words: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
-    """Reads the newest items of users, and what they wish.
-
-    Args:
-      items: as in a call.
-      lengths: likewise.
-      words: likewise.
+    """Reads the newest items of users, and what they wish, see a call.
 
     Returns:
       The logits (n, tokens) of the first token of the next item, and the
@@ -138,10 +133,9 @@ class SemanticNetwork(linen.Module):
     count = items.shape[0]
     tokens = tokens.reshape(count, self.length * self.levels)
     if self.wishes:
-      if words is None:
-        words = jnp.asarray(item_wishes.tokens(self.wish, self.first_word))
+      words = item_wishes.tokens(self.wish) if words is None else words
       words = jnp.broadcast_to(words, (count, item_wishes.LENGTH))
-      tokens = jnp.concatenate([tokens, words], axis=1)
+      tokens = jnp.concatenate([tokens, self.first_word + words], axis=1)
     begin = self.levels * jnp.maximum(self.length - lengths, 0)
     time = tokens.shape[1]
     logits, states = self.network(
@@ -175,7 +169,7 @@ class SemanticNetwork(linen.Module):
     begin, count = self.levels * lengths[:, None], 0
     if words is not None:
       count = words.shape[1]
-      tokens = _with_words(tokens, words, begin)
+      tokens = _with_words(tokens, self.first_word + words, begin)
     ends = begin[:, 0] + count + self.levels
     logits, _ = self.network(tokens[:, :-1], lengths=ends - 1, train=train)
     target = tokens[:, 1:]

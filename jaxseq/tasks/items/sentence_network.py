@@ -80,15 +80,15 @@ class SentenceNetwork(linen.Module):
     items: jax.Array,
     lengths: jax.Array,
     last: bool = True,
-    gaps: jax.Array | None = None,
+    gaps: None = None,
   ) -> jax.Array:
-    """Scores all items as the next one, by the matrix as it is.
+    """Scores all items as the one after the last, by the matrix as it is.
 
     Args:
       items: (n, time) integers from 1 on, 0 behind the end.
       lengths: (n,) numbers of items, at least 1.
-      last: there is no other way: what comes after the last item is scored.
-      gaps: not read.
+      last: True, see `ItemNetwork`.
+      gaps: None, likewise.
 
     Returns:
       Logits (n, num_items); the first is that of item 1.
@@ -106,7 +106,7 @@ class SentenceNetwork(linen.Module):
     Args:
       items: as in a call.
       lengths: likewise.
-      most: items that are read at most; those of the options if None.
+      most: items that are read at most; `options.items` if None.
     """
     options = self.options
     most = options.items if most is None else most
@@ -143,6 +143,10 @@ class SentenceNetwork(linen.Module):
     """Returns the sentences of items (n,) alone."""
     return self.sentences(items[:, None], jnp.ones_like(items), 1)
 
+  def vectors(self, items: jax.Array) -> jax.Array:
+    """Returns the vectors (n, d_model) of items (n,), by their sentences."""
+    return self.encoder(*self.alone(items))[:, 0]
+
   def everything(self, items: jax.Array, lengths: jax.Array) -> jax.Array:
     """Returns the hidden words of histories, for variables of every part."""
     return self.encoder.hidden_words(*self.sentences(items, lengths))
@@ -156,10 +160,7 @@ class SentenceNetwork(linen.Module):
     """
 
     def one(item):
-      flat = self.apply(variables, item[None], method="alone")
-      encoder = item_sentences.Encoder(self.options)
-      params = {"params": variables["params"]["encoder"]}
-      return encoder.apply(params, *flat)[0, 0]
+      return self.apply(variables, item[None], method="vectors")[0]
 
     vectors = lax.map(one, jnp.arange(self.num_items + 1), batch_size=_ITEMS)
     items = {**variables[item_network.ITEMS], "vectors": vectors}

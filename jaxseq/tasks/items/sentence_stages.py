@@ -24,6 +24,7 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks.items import item_sentences
+from jaxseq.tasks.items import sentence_network
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
 
@@ -31,54 +32,48 @@ PRETRAINING, FIRST, SECOND = range(3)
 
 
 def pretraining(
-  problem: Any,
+  network: sentence_network.SentenceNetwork,
   variables: Mapping,
   batch: data.ArrayDataset,
-  carry: None,
   key: jax.Array,
-) -> tuple[jax.Array, supervised.Loss]:
-  """Returns the objective that training begins with, see `Problem.loss`.
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns `item_sentences.pretraining` of histories, and its terms.
 
   Args:
-    problem: with a `sentence_network.SentenceNetwork`.
+    network: the network.
     variables: of it.
     batch: histories, each of which is cut before one of its items.
-    carry: None.
     key: of the cuts, and of what is hidden.
   """
   key, place = jax.random.split(key)
   lengths, target = cut(batch, place)
-  network = problem.network
   histories = network.apply(
     variables, batch.inputs, lengths, method="sentences"
   )
   items = network.apply(variables, target, method="alone")
+  encoder = item_sentences.Encoder(network.options)
+  params = {"params": variables["params"]["encoder"]}
   value, terms = item_sentences.pretraining(
-    item_sentences.Encoder(network.options),
-    {"params": variables["params"]["encoder"]},
-    histories,
-    items,
-    key,
+    encoder, params, histories, items, key
   )
-  return value, supervised.Loss(dict(terms), {}, carry)
+  return value, dict(terms)
 
 
 def next_item(
-  problem: Any,
+  network: sentence_network.SentenceNetwork,
   variables: Mapping,
   batch: data.ArrayDataset,
-  carry: None,
   key: jax.Array,
-) -> tuple[jax.Array, supervised.Loss]:
-  """Returns the cross-entropy over all items, see `pretraining`.
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns the cross-entropy over all items, and its accuracy.
 
   The matrix of items is no parameter: what is trained is how histories are
-  read.
+  read. The arguments are those of `pretraining`.
   """
   lengths, target = cut(batch, key)
-  logits = problem.network.apply(variables, batch.inputs, lengths)
+  logits = network.apply(variables, batch.inputs, lengths)
   value, accuracy, _ = base.cross_entropy(logits, target - 1)
-  return value, supervised.Loss({"train_accuracy": accuracy}, {}, carry)
+  return value, {"train_accuracy": accuracy}
 
 
 def cut(

@@ -80,8 +80,8 @@ def test_events_one_by_one_are_the_whole(mixer, monkeypatch):
     )
     np.testing.assert_allclose(scores, -np.sort(-wanted), **CLOSE)
 
-  # In rows of ten, two of which have more than one user.
-  monkeypatch.setattr(item_streams, "_ROW", 10)
+  # In three arrays, the first of which has three users.
+  monkeypatch.setattr(item_streams, "_ELEMENTS", 10)
   features = item_streams.features_of(network, variables, HISTORIES, gaps)
   none = [()] * 5
   check(*item_streams.best(network, variables, features, none, 12))
@@ -102,7 +102,7 @@ def test_what_is_taken_or_not_allowed_is_left_out():
   network, variables = network_of()
   users = item_streams.Users(network, variables)
   users.fill(NAMES, HISTORIES)
-  allowed = np.arange(12) < 6
+  allowed = range(6)
   items, scores = users.recommend(NAMES, 20, allowed=allowed)
   assert items.shape == (5, 12)
   for row, score, history in zip(items, scores, HISTORIES):
@@ -121,8 +121,10 @@ def test_who_or_what_is_not_there_is_named():
   assert len(users) == 1
   with pytest.raises(ValueError, match="users: got 'b', expected one that has"):
     users.recommend(["b"])
-  with pytest.raises(ValueError, match="users: got 'a', expected new ones"):
-    users.fill(["a"], [np.array([1])])
+  for names in (["a"], ["c", "c"]):
+    message = f"users: got '{names[0]}', expected new ones, each once"
+    with pytest.raises(ValueError, match=message):
+      users.fill(names, [np.array([1])] * len(names))
   with pytest.raises(ValueError, match="item: got 13, expected"):
     users.update("a", 13)
 

@@ -27,11 +27,13 @@ def test_wishes_are_words_of_the_target_or_none():
     "Drama": [True, False, False],
     "War": [False, True, False],
   }
-  known = item_wishes.tables(has, 7)
+  with pytest.raises(ValueError, match="wish: got 'mood', expected an attribu"):
+    item_wishes.members(TEXTS, "mood")
+  known = item_wishes.tables(has)
   assert known["wished"].tolist() == [0, 2, 1, 0]
   target = jnp.asarray([1, 2, 3] * 20)
   drawn = item_wishes.draw(
-    jax.tree.map(jnp.asarray, known), target, 7, jax.random.key(0)
+    jax.tree.map(jnp.asarray, known), target, jax.random.key(0)
   )
   told = {
     item: {tuple(words) for words in drawn[target == item].tolist()}
@@ -39,7 +41,7 @@ def test_wishes_are_words_of_the_target_or_none():
   }
 
   def words(*wishes):
-    return {tuple(item_wishes.tokens(wish, 7).tolist()) for wish in wishes}
+    return {tuple(item_wishes.tokens(wish).tolist()) for wish in wishes}
 
   assert told[1] == words("", "wants crime", "wants Drama")
   assert told[2] == words("", "wants war")
@@ -52,11 +54,11 @@ def test_all_common_words_are_wished_in_turn():
     "odd": np.ones(12, bool),
     "low": np.arange(12) < 10,
   }
-  words, wanted = item_wishes.asked(has, 3, 1)
+  words, wanted = item_wishes.asked(has, 3)
   np.testing.assert_array_equal(wanted, [has["odd"], has["low"], has["odd"]])
-  np.testing.assert_array_equal(words[0], item_wishes.tokens("wants odd", 1))
+  np.testing.assert_array_equal(words[0], item_wishes.tokens("wants odd"))
   with pytest.raises(ValueError, match="wish: got .*none that is common"):
-    item_wishes.asked({"rare": has["rare"]}, 3, 1)
+    item_wishes.asked({"rare": has["rare"]}, 3)
 
 
 def test_words_stand_between_a_history_and_its_next_item():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import event_logs
+from jaxseq.data.sources import logs
 
 _CASES = [["a", "b", "c"], ["b"], ["a & b", "a", "a", "c"]] * 4
 
@@ -132,10 +132,10 @@ def test_a_file_that_unpacks_out_of_proportion_is_refused(
 
 
 def test_a_log_is_made():
-  splits = event_logs.loans(cases=40, seed=1)
+  splits = logs.loans(cases=40, seed=1)
   for trace in _traces(splits):
     assert trace[0].startswith("apply")
     assert trace[-2] in ("accept", "refuse")
   np.testing.assert_array_equal(
-    splits.test.inputs, event_logs.loans(cases=40, seed=1).test.inputs
+    splits.test.inputs, logs.loans(cases=40, seed=1).test.inputs
   )

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseq.tasks.items import item_losses
+from jaxseq.tasks import losses
 
 # float64, with sums in another order.
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -16,7 +16,7 @@ def test_gbce_is_that_of_the_reference(golden):
   items, t = int(known["items"]), float(known["t"])
 
   def loss(scores):
-    rows = item_losses.gbce(scores[:, 0], scores[:, 1:], items, t)
+    rows = losses.gbce(scores[:, 0], scores[:, 1:], items, t)
     return (rows * known["mask"]).sum() / known["mask"].sum(), rows
 
   (mean, rows), grad = jax.value_and_grad(loss, has_aux=True)(known["scores"])
@@ -26,7 +26,7 @@ def test_gbce_is_that_of_the_reference(golden):
   # Where the released clamps end: the term of the positive alone.
   extreme = known["extreme_score"]
   none = np.full((len(extreme), int(known["negatives"])), -np.inf)
-  terms = item_losses.gbce(extreme, none, items, t) * (none.shape[1] + 1)
+  terms = losses.gbce(extreme, none, items, t) * (none.shape[1] + 1)
   np.testing.assert_allclose(terms, known["extreme_positive_term"], **CLOSE)
 
 
@@ -35,10 +35,10 @@ def test_gbce_without_calibration_is_binary_cross_entropy():
   positive, negative = rng.normal(size=3), rng.normal(size=(3, 4))
   plain = np.log1p(np.exp(-positive)) + np.log1p(np.exp(negative)).sum(axis=1)
   np.testing.assert_allclose(
-    item_losses.gbce(positive, negative, 100, 0.0), plain / 5, rtol=1e-5
+    losses.gbce(positive, negative, 100, 0.0), plain / 5, rtol=1e-5
   )
   with pytest.raises(ValueError, match="t: got 2, expected"):
-    item_losses.gbce(positive, negative, 100, 2)
+    losses.gbce(positive, negative, 100, 2)
 
 
 @pytest.mark.usefixtures("x64")
@@ -50,9 +50,7 @@ def test_sampled_softmax_is_that_of_the_reference(golden):
   def loss(scores):
     positive = scores[rows, known["target"]]
     negative = scores[rows[:, None], known["negative"]]
-    values = item_losses.sampled_softmax(
-      positive, negative, log_share, known["hit"]
-    )
+    values = losses.sampled_softmax(positive, negative, log_share, known["hit"])
     return values.mean(), values
 
   (_, values), grad = jax.value_and_grad(loss, has_aux=True)(
@@ -66,7 +64,7 @@ def test_sampled_softmax_tends_to_that_over_all_items():
   rng = np.random.default_rng(0)
   scores = rng.normal(size=30).astype(np.float32)
   draws = rng.integers(0, 30, 20_000)
-  found = item_losses.sampled_softmax(
+  found = losses.sampled_softmax(
     scores[3], scores[draws], -np.log(30), draws == 3
   )
   full = np.log(np.exp(scores).sum()) - scores[3]
