@@ -168,6 +168,9 @@ def test_bad_arguments_are_named(call, message):
     call(jnp.ones((2, 6, 8)))
 
 
+@pytest.mark.skipif(
+  jax.__version_info__ < (0, 11), reason="jax 0.10 drops barriers on a CPU"
+)
 def test_sines_are_taken_once_and_not_for_every_row_and_head():
   """No loop over all rows and heads, as a fusion is one, holds a sine."""
 

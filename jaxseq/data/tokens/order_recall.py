@@ -240,13 +240,14 @@ def _draw_excerpt(key, config):
       for each in (ids, begins)
     )
     return excerpt, begins, jnp.int32(length)
+  key_tokens, key_size = jax.random.split(key)
   if config.distinct:
-    drawn = jax.random.permutation(key, config.vocab_size - 1)[:length]
+    drawn = jax.random.permutation(key_tokens, config.vocab_size - 1)[:length]
   else:
-    drawn = sampling.integers(key, (length,), 0, config.vocab_size - 1)
+    drawn = sampling.integers(key_tokens, (length,), 0, config.vocab_size - 1)
   size = jnp.int32(length)
   if config.shortest:
-    share = jax.random.uniform(jax.random.fold_in(key, 1))
+    share = jax.random.uniform(key_size)
     growth = ((length + 1) / config.shortest) ** share
     size = jnp.minimum(config.shortest * growth, length).astype(jnp.int32)
   inside = jnp.arange(length) < size

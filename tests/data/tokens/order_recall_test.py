@@ -130,6 +130,19 @@ def test_shorter_excerpts_of_other_tokens():
   assert 16 < max(sizes) <= 24
 
 
+def test_tokens_do_not_depend_on_the_length_of_the_excerpt():
+  config = order_recall.Config(
+    length=16, segment=1, vocab_size=33, shortest=2, distinct=True
+  )
+  draw = jax.jit(
+    jax.vmap(lambda key: order_recall._draw_excerpt(key, config)[0])
+  )
+  excerpts = np.asarray(draw(jax.random.split(jax.random.key(0), 8192)))
+  counts = np.bincount(excerpts.ravel(), minlength=33)[:-1]
+  # Five standard deviations of a count, which is near to Poisson's.
+  assert abs(counts - counts.mean()).max() < 5 * counts.mean() ** 0.5
+
+
 @pytest.mark.slow
 def test_questions_on_a_text(tmp_path):
   rng = np.random.default_rng(0)
