@@ -1,17 +1,16 @@
 """Files of event logs: CSV, with a row for each event, and XES.
 
-Of XES the names of traces and of their events are read by their keys, nothing
-else of XML: no entity but characters, no other file.
+Of XES the names of traces and of their events are read, and no attribute that
+others hold. A document type, with entities of its own, is refused.
 """
 
 from collections.abc import Mapping
 import csv
 import gzip
 import hashlib
-import html
 import io
 import os
-import re
+from xml.parsers import expat
 import zlib
 
 from jaxseq import _limits
@@ -19,10 +18,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 
 _XES = (".xes", ".gz")
-_PART = re.compile(
-  r"<(/?)(trace|event)\b[^>]*>"
-  r'|<string\s+key="(concept:name|lifecycle:transition)"\s+value="([^"]*)"'
-)
+_EVENT_KEYS = ("concept:name", "lifecycle:transition")
 # The activities of a case and their transitions, in their order.
 Case = list[tuple[str, str]]
 
@@ -89,35 +85,58 @@ def _read_xes(place, content):
   """Names and cases of a log in XES, in its order; a number without a name."""
   if place.suffix == ".gz":
     content = _decompressed(place, content)
-  text = content.decode("utf-8", errors="replace")
-  names: list[str] = []
-  cases: list[Case] = []
-  event: dict[str, str] | None = None
-  unnamed = False
-  for match in _PART.finditer(text):
-    closes, kind, key, value = match.groups()
-    if key is not None:
-      if event is not None:
-        event[key] = html.unescape(value)
-      elif unnamed and key == "concept:name":
-        names[-1], unnamed = html.unescape(value), False
-    elif kind == "trace":
-      unnamed = not closes
-      if unnamed:
-        names.append(str(len(cases)))
-        cases.append([])
-    elif not closes:
-      event = {}
-    elif event is not None:
-      if not cases or "concept:name" not in event:
-        expected = "an event with a concept:name, in a trace"
-        raise _validate.error(f"{place}: event", event, expected)
-      step = event.get("lifecycle:transition", "")
-      cases[-1].append((event["concept:name"], step))
-      event = None
-  if not cases:
+  log, parser = _Log(place), expat.ParserCreate()
+  parser.StartDoctypeDeclHandler = log.refuse
+  parser.StartElementHandler = log.start
+  parser.EndElementHandler = log.end
+  try:
+    parser.Parse(content, True)
+  except expat.ExpatError as error:
+    raise ValueError(f"{place} is no XML: {error}.") from None
+  if not log.cases:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")
-  return names, cases
+  return log.names, log.cases
+
+
+class _Log:
+  """Names and cases of a log, as its elements come."""
+
+  def __init__(self, place):
+    self.place = place
+    self.names: list[str] = []
+    self.cases: list[Case] = []
+    self._open: list[str] = []
+    self._event: dict[str, str] = {}
+
+  def refuse(self, name, *_):
+    raise _validate.error(f"{self.place}: DOCTYPE", name, "none")
+
+  def start(self, tag, attributes):
+    parent = self._open[-1] if self._open else ""
+    self._open.append(tag)
+    key, value = attributes.get("key"), attributes.get("value")
+    if tag == "trace":
+      self.names.append(str(len(self.cases)))
+      self.cases.append([])
+    elif tag == "event":
+      self._event = {}
+    elif tag != "string" or key not in _EVENT_KEYS or value is None:
+      return
+    elif parent == "event":
+      self._event[key] = value
+    elif parent == "trace" and key == "concept:name":
+      self.names[-1] = value
+
+  def end(self, tag):
+    self._open.pop()
+    if tag != "event":
+      return
+    event = self._event
+    if self._open[-1:] != ["trace"] or "concept:name" not in event:
+      expected = "an event with a concept:name, in a trace"
+      raise _validate.error(f"{self.place}: event", event, expected)
+    step = event.get("lifecycle:transition", "")
+    self.cases[-1].append((event["concept:name"], step))
 
 
 def _decompressed(place, content):

@@ -11,6 +11,7 @@ from jaxseq.data.sources import logs
 
 _CASES = [["a", "b", "c"], ["b"], ["a & b", "a", "a", "c"]] * 4
 
+_STRAY = '</trace><event><string key="concept:name" value="a"/></event>'
 _SHARES = {"valid_fraction": 0.3, "test_fraction": 0.3}
 
 
@@ -85,6 +86,17 @@ def test_logs_are_read(tmp_path, form):
     ("a.xes", "<log></log>", "got no trace, expected those of a log in XES"),
     ("a.xes", "<log><event></event></log>", "expected an event with a concept"),
     ("a.xes", _xes([["a"], []] * 9), "case 1: got 'no event', expected one"),
+    ("a.xes", _xes([["a"]])[:-6], "a.xes is no XML: no element found"),
+    (
+      "a.xes",
+      '<!DOCTYPE log [<!ENTITY a "b">]>' + _xes([["a"]] * 9),
+      "a.xes: DOCTYPE: got 'log', expected none",
+    ),
+    (
+      "a.xes",
+      _xes([["a"]] * 9).replace("</trace>", _STRAY),
+      "expected an event with a concept:name, in a trace",
+    ),
     ("a.xes.gz", "<log></log>", "is no file of gzip"),
   ],
 )
@@ -92,6 +104,19 @@ def test_what_is_no_log_is_refused(tmp_path, name, text, message):
   (tmp_path / name).write_text(text)
   with pytest.raises(ValueError, match=message):
     data.load("event_log", path=tmp_path / name)
+
+
+def test_names_are_those_of_events_and_not_of_what_they_hold(tmp_path):
+  nested = '<string key="org:group" value="g">{}</string></event>'
+  text = _xes(_CASES).replace("key=", "\nkey = ").replace('"', "'")
+  for name in ("concept:name", "lifecycle:transition"):
+    inner = f'<string key="{name}" value="other"/>'
+    text = text.replace("</event>", nested.format(inner))
+  path = tmp_path / "log.xes"
+  path.write_text(text)
+  splits = data.load("event_log", path=path, transitions=True, **_SHARES)
+  expected = [[f"{name}/start" for name in case] for case in _CASES]
+  assert _traces(splits) == sorted(expected)
 
 
 @pytest.mark.parametrize("form", ["csv", "xes"])
