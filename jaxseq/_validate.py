@@ -98,11 +98,11 @@ def all_positive(**values: Any) -> None:
     integer(name, value, 1)
 
 
-def choice(name: str, value: T, choices: Iterable[T]) -> T:
+def choice(name: str, value: T, choices: Iterable[T], cutoff: float = 0.6) -> T:
   """Checks that a value is one of some names.
 
-  The error lists them and suggests a close one; of very many it names those
-  that are nearest, and says how many there are.
+  The error lists them and suggests one as close as `cutoff`; of very many it
+  names those that are nearest, and says how many there are.
   """
   names = tuple(choices)
   if value in names:
@@ -112,7 +112,7 @@ def choice(name: str, value: T, choices: Iterable[T]) -> T:
     near = difflib.get_close_matches(str(value), words, _NEAREST, cutoff=0)
     listed = f"{len(names):,}, the nearest of which are {', '.join(near)}"
     raise error(name, value, f"one of {listed}")
-  close = difflib.get_close_matches(str(value), words, n=1)
+  close = difflib.get_close_matches(str(value), words, n=1, cutoff=cutoff)
   hint = f" (did you mean {close[0]}?)" if close else ""
   listed = ", ".join(map(repr, names)) or "none, for there is no entry"
   raise error(name, value, f"one of {listed}{hint}")
