@@ -16,8 +16,6 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
-from typing import TypedDict
-from typing import Unpack
 
 import numpy as np
 
@@ -31,15 +29,6 @@ from jaxseq.data.sources import graphs
 from jaxseq.data.sources import interactions
 
 _TGB_COLUMNS = "src", "dst", "time", "split"
-
-
-class Options(TypedDict, total=False):
-  """Options of `load` that other sets have, too, with the same defaults."""
-
-  valid_fraction: float
-  test_fraction: float
-  candidates: int
-  seed: int
 
 
 def load(
@@ -109,16 +98,35 @@ def load(
   )
 
 
-def ml_100k_graph(**options: Unpack[Options]) -> datasets.Splits:
+def ml_100k_graph(
+  *,
+  valid_fraction: float = 0.15,
+  test_fraction: float = 0.15,
+  candidates: int = 100,
+  seed: int = 0,
+) -> datasets.Splits:
   """Loads the ratings of MovieLens-100k as events from users to films.
 
-  For what it takes and returns see `load` and `of_events`.
+  Args:
+    valid_fraction: see `load`, as the rest.
+    test_fraction: likewise.
+    candidates: likewise.
+    seed: likewise.
+
+  Returns:
+    The splits, see `of_events`.
 
   Raises:
     MissingData: if recbole is not installed.
   """
   return of_events(
-    *movielens.ratings(), "recbole's ml-100k", bipartite=True, **options
+    *movielens.ratings(),
+    "recbole's ml-100k",
+    bipartite=True,
+    valid_fraction=valid_fraction,
+    test_fraction=test_fraction,
+    candidates=candidates,
+    seed=seed,
   )
 
 
