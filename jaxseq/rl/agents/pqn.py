@@ -72,7 +72,13 @@ def update(
   runner: RunnerState,
   overrides: Mapping[str, Array] | None = None,
 ) -> tuple[RunnerState, dict[str, Array]]:
-  """Plays one rollout and learns from it; called as `ppo.update` is.
+  """Plays one rollout and learns from it.
+
+  Args:
+    config: the configuration.
+    runner: the state before the update.
+    overrides: numbers in place of those of the configuration, see
+      `common.override`.
 
   Returns:
     The new state and a dict of scalars, see `on_policy.update`, with `loss`,

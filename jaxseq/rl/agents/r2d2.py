@@ -155,7 +155,11 @@ def update(
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one sequence in each environment, then learns from the replay.
 
-  Called as `ppo.update` is.
+  Args:
+    config: the configuration.
+    runner: the state before the update.
+    overrides: numbers in place of those of the configuration, see
+      `common.override`.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
