@@ -425,12 +425,19 @@ def draw(
   destinations: np.ndarray,
   count: int,
 ) -> np.ndarray:
-  """Draws other destinations (n, count), uniformly, with repetitions.
+  """Draws other destinations, uniformly, with repetitions.
 
-  They are not that of the event, `destination` (n, 1), but of `destinations`
-  (m,), all of them in order. TGB-Seq's sampler draws all numbers from the first
-  destination to the last one, which it never draws; here nodes that are sources
-  alone are left out.
+  TGB-Seq's sampler draws all numbers from the first destination to the last
+  one, which it never draws; here nodes that are sources alone are left out.
+
+  Args:
+    rng: what draws.
+    destination: (n, 1) those of the events, which are not drawn.
+    destinations: (m,) all of them, in order.
+    count: how many for each event.
+
+  Returns:
+    (n, count).
   """
   shape = len(destination), count
   others = rng.integers(0, len(destinations) - 1, shape)

@@ -67,11 +67,12 @@ def switched_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Draws a graph of two halves, and a connected one with the same degrees.
 
-  Both have `nodes`, 9 or more, in the same order, and halves a third of them or
-  more, each.
+  Args:
+    rng: what is drawn with.
+    nodes: of both, 9 or more; halves have a third of them or more, each.
 
   Returns:
-    The adjacencies (n, n).
+    The adjacencies (n, n) of both, with the nodes in the same order.
   """
   third = -(-nodes // 3)
   first = int(rng.integers(third, nodes - third + 1))

@@ -140,7 +140,14 @@ class Hawkes:
     return _events(events, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
-    """Returns the exact log density of each event; none was before time 0."""
+    """Returns the exact log density of each event.
+
+    Args:
+      events: sequences that start without any event before time 0.
+
+    Returns:
+      The log density.
+    """
     mu, jumps = np.array(self.mu), self._jumps
     times, marks, lengths, horizon = events
     rows = np.arange(len(times))

@@ -30,7 +30,11 @@ from jaxseq.training import supervised
 def make_network(
   arm: event_arms.ArmConfig, known: event_sequences.Statistics
 ) -> event_network.EventNetwork:
-  """Returns the network of an arm; a ValueError if it pools."""
+  """Returns the network of an arm.
+
+  Raises:
+    ValueError: if it pools.
+  """
   base.check_pooling(arm.network, False, "every event is predicted")
   return event_network.EventNetwork(arm, known)
 
@@ -144,12 +148,15 @@ def _more(config, arm, source):
 
 
 def intensities(model: Any, source: Any, elapsed: np.ndarray) -> np.ndarray:
-  """Returns rates (n, times) of events, per unit of time, after the last ones.
+  """Returns the rate of events after the last one of each sequence.
 
   Args:
     model: a `models.Model` of events.
-    source: of n sequences, see `Model.predict`.
+    source: see `Model.predict`.
     elapsed: (times,) above 0, since the last event.
+
+  Returns:
+    (n, times), in events per unit of time.
   """
   batch = event_sequences.sequences(model.examples(source).dataset)
   run = functools.partial(_after_the_last, model.network)

@@ -193,7 +193,12 @@ class Problem(base.ArrayProblem):
     return {self.watched(name): value for name, value in metrics.items()}
 
   def read(self, variables: PyTree, data: PyTree) -> node_memory.Memory:
-    """Returns the memory after the events of the training part."""
+    """Returns the memory after the events of the training part.
+
+    Args:
+      variables: of the network.
+      data: the problem's.
+    """
     memory, _ = self._follow(variables, data, self.carry, 0, self.size, None)
     return memory
 
@@ -204,7 +209,13 @@ class Problem(base.ArrayProblem):
     part: str,
     memory: node_memory.Memory,
   ) -> tuple[supervised.Metrics, node_memory.Memory]:
-    """Ranks the destinations of "valid" or "test", batch by batch.
+    """Ranks the destinations of a part, batch by batch.
+
+    Args:
+      variables: of the network.
+      data: the problem's.
+      part: "valid" or "test".
+      memory: before it.
 
     Returns:
       "mrr" and "hit_rate_10", and the memory after the part.

@@ -424,9 +424,14 @@ def examples(
   length: int,
   gaps: Sequence[np.ndarray] | None = None,
 ) -> datasets.ArrayDataset | None:
-  """Returns the examples of the part of a number; None without any.
+  """Returns the examples of one part, see `make_splits`; None without any.
 
-  The other arguments, and the examples, are those of `make_splits`.
+  Args:
+    histories: as of `make_splits`, as the rest.
+    parts: likewise.
+    number: of the part.
+    length: likewise.
+    gaps: likewise.
   """
   _validate.integer("length", length, 1)
   # The user, the first element and the one behind the last.

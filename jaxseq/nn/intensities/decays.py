@@ -86,9 +86,14 @@ def intensity(params: Params, state: Decay, elapsed: Array) -> Array:
 
 
 def bound(params: Params, state: Decay, elapsed: Array) -> Array:
-  """Returns what the sum of intensities never exceeds from times (...) on.
+  """Returns what the sum of intensities never exceeds from a time on.
 
   Each unit goes from where it is to where it will end, and turns nowhere.
+
+  Args:
+    params: of the read-out.
+    state: (..., d_model) each.
+    elapsed: (...), since the last event.
   """
   start = hidden(state, elapsed[..., None])[..., 0, :]
   ends = start, state.o * jnp.tanh(state.cbar)

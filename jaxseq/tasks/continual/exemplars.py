@@ -132,10 +132,15 @@ def recall(memory: Memory, key: jax.Array, count: int) -> Recalled:
 
 
 def herd(features: jax.Array, mask: jax.Array, count: int) -> jax.Array:
-  """Ranks `count` examples of a class, those of the mask (n,), by herding.
+  """Ranks the examples of a class by herding.
 
   Next is always the example with which the mean of those chosen, of features
-  (n, width) of length 1, comes nearest to the mean of all.
+  of length 1, comes nearest to the mean of all.
+
+  Args:
+    features: (n, width).
+    mask: (n,) bool, the examples of the class.
+    count: how many are ranked.
 
   Returns:
     (n,) int32 ranks from 0 on; n for those that are not chosen.
@@ -219,10 +224,17 @@ def num_bytes(tree: PyTree) -> int:
 
 
 def capacity(budget: int, held: int, each: int) -> int:
-  """Returns how many exemplars fit into a budget; negative if none can.
+  """Returns how many exemplars fit into a budget.
 
-  That is the comparison of MEMO (arXiv:2205.13218): everything is bytes, those
-  `held` by parameters and statistics and those of `each` exemplar; a learner
-  that holds fewer parameters may keep more exemplars.
+  That is the comparison of MEMO (arXiv:2205.13218): everything is bytes, and a
+  learner that holds fewer parameters may keep more exemplars.
+
+  Args:
+    budget: bytes in all.
+    held: bytes of parameters and statistics.
+    each: bytes of an exemplar.
+
+  Returns:
+    The number, negative if what is held is more than the budget.
   """
   return (budget - held) // each

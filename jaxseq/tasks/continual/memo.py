@@ -35,10 +35,14 @@ def read_out(
   task: jax.Array | int,
   classes: jax.Array | int,
 ) -> jax.Array:
-  """Returns logits (n, C), the lowest number for all but the first `classes`.
+  """Returns logits (n, C), the lowest number for classes not seen.
 
-  Features are (tasks, n, width), of each block up to the newest, `task`, the
-  kernel (tasks, width, C) and the bias (C,).
+  Args:
+    features: (tasks, n, width), of each block.
+    kernel: (tasks, width, C).
+    bias: (C,).
+    task: the newest block.
+    classes: number of classes seen.
   """
   there = jnp.arange(len(features)) <= task
   features = jnp.where(there[:, None, None], features, 0)
@@ -60,10 +64,14 @@ def aligned(
 ) -> jax.Array:
   """Returns weights with those of new classes as long as those of old ones.
 
-  Of a kernel (tasks, width, C) with `task` as the newest block, those of the
-  classes from `old` to `classes` are scaled by the mean length of the old ones'
-  weights over that of the new ones'; biases stay. Without old classes nothing
-  is.
+  They are scaled by the mean length of the old classes' weights over that of
+  the new ones'; biases stay. Without old classes nothing is.
+
+  Args:
+    kernel: (tasks, width, C).
+    task: the newest block.
+    old: number of classes of earlier tasks.
+    classes: number of classes seen.
   """
   there = (jnp.arange(len(kernel)) <= task)[:, None, None]
   number = jnp.arange(kernel.shape[-1])

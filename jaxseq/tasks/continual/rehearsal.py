@@ -44,9 +44,14 @@ def absent_out(
 ) -> jax.Array:
   """Returns logits for ER-ACE's loss of a batch of new examples.
 
-  Classes of earlier batches, `seen` (classes,), that are absent from the batch
-  are left out: learning the new ones takes nothing from them. The released code
-  keeps the largest, so that it differs where the batch lacks that class.
+  Classes that were seen before and are absent from the batch are left out:
+  learning the new ones takes nothing from them. The released code keeps the
+  largest of them, so that it differs where the batch lacks that class.
+
+  Args:
+    logits: (n, classes).
+    labels: (n,) integers.
+    seen: (classes,) bool, the classes of earlier batches.
   """
   hot = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
   left = seen & ~hot.any(axis=0)

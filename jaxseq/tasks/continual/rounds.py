@@ -75,11 +75,16 @@ def updates(config: Any) -> int:
 def kept(
   problem: task_learner.Learner, variables: dict[str, Any]
 ) -> dict[str, int]:
-  """Returns what one seed of a learner keeps, of the variables of all seeds.
+  """Returns what one seed of a learner keeps from task to task.
 
-  That is "bytes" of parameters, statistics and exemplars, and "exemplars",
-  their number. An optimizer starts afresh with each task, and what has been
-  measured is not read again: neither counts.
+  Args:
+    problem: the learner.
+    variables: of all seeds.
+
+  Returns:
+    "bytes" of parameters, statistics and exemplars; "exemplars", their number.
+    An optimizer starts afresh with each task, and what has been measured is not
+    read again: neither counts.
   """
   held = {
     name: variables[name] for name in task_learner.KEPT if name in variables

@@ -80,10 +80,11 @@ class Stream:
   def window(
     self, train: data.ArrayDataset, task: jax.Array
   ) -> tuple[data.ArrayDataset, jax.Array]:
-    """Returns the examples of a task () int32, and which are its own.
+    """Returns the training examples of a task, and which of them are its own.
 
-    They are taken from the training examples on the device, as many as the
-    largest task has.
+    Args:
+      train: the training examples, on the device.
+      task: () int32.
     """
     offsets = jnp.asarray(self.offsets)
     index = offsets[task] + jnp.arange(max(self.sizes))

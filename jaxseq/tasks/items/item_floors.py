@@ -93,7 +93,9 @@ def markov(known: Histories) -> Scorer:
 def neighbors(known: Histories, decay: float = 1.0) -> Scorer:
   """Returns the scorer by cosines with the items of a history (item-kNN).
 
-  An item has `decay` times the weight of the one after it.
+  Args:
+    known: what users have.
+    decay: weight of an item relative to that of the one after it.
   """
   together = sparse.csr_array(known.has.T @ known.has)
   norms = np.sqrt(np.maximum(together.diagonal(), 1))
@@ -113,10 +115,13 @@ def ease_inverse(has: sparse.csr_array, regularization: float) -> np.ndarray:
 
 
 def ease_weights(inverse: np.ndarray) -> np.ndarray:
-  """Returns the weights (items, items) of EASE, by its `ease_inverse`.
+  """Returns the weights (items, items) of EASE, whose diagonal is 0.
 
   Source: Steck, arXiv:1905.03375. Each column is the least-squares regression
-  of an item on all others; the diagonal is 0.
+  of an item on all others.
+
+  Args:
+    inverse: see `ease_inverse`.
   """
   weights = inverse / -np.diag(inverse)
   np.fill_diagonal(weights, 0)
@@ -124,9 +129,11 @@ def ease_weights(inverse: np.ndarray) -> np.ndarray:
 
 
 def ease_with_user(inverse: np.ndarray, row: np.ndarray) -> np.ndarray:
-  """Returns an `ease_inverse` with one more user, at the price of items^2.
+  """Returns `ease_inverse` with one more user, at the price of items^2.
 
-  The row (items,) is 1 where the user has an item.
+  Args:
+    inverse: without the user.
+    row: (items,) 1 where the user has an item.
   """
   change = inverse @ row
   return inverse - np.outer(change, change) / (1 + row @ change)

@@ -62,10 +62,14 @@ def by_user(
   repeats: bool,
   cold: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-  """Returns what `of_scores` averages, of each user of a batch, (n,).
+  """Returns "ndcg_10", "hit_rate_10" and "mrr" of each user of a batch, (n,).
 
-  With `cold`, (items,) bool as of `cold_items`, there is "cold_hit_rate_10",
-  too, with the target among these items alone; NaN where it is none of them.
+  Args:
+    logits: see `of_scores`, as the rest.
+    batch: likewise.
+    repeats: likewise.
+    cold: (items,) bool, see `cold_items`. With it there is "cold_hit_rate_10",
+      with the target among these items alone; NaN where it is none of them.
   """
   target = _targets(batch)
   allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
@@ -88,9 +92,12 @@ def cold_items(splits: data.Splits) -> np.ndarray:
 
 
 def tell_taken(test: data.ArrayDataset) -> None:
-  """Logs how many last targets users had taken before; few of them, nothing.
+  """Logs how many targets users had taken before; few of them, nothing.
 
   Lists without repeats leave them out, but as targets they compete.
+
+  Args:
+    test: histories, whose last targets are ranked.
   """
   last = np.take_along_axis(test.targets, test.lengths[:, None] - 1, axis=1)
   taken, count = int((test.inputs == last).any(axis=1).sum()), len(last)
@@ -210,8 +217,12 @@ def floors(
   """Returns the metrics of all floors, by label.
 
   The options of item-kNN and EASE are the best on the validation part, if there
-  is one. They are left out where all pairs of items would be too many. The
-  arguments are those of `floor`.
+  is one. They are left out where all pairs of items would be too many.
+
+  Args:
+    splits: as of `floor`.
+    part: "test" or "valid".
+    repeats: see `of_scores`.
   """
   histories = item_floors.histories(splits, part)
   scorers = {
@@ -229,6 +240,10 @@ def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
   """Returns NDCG@10 of "EASE, recency" for each user of the test part, (n,).
 
   None where all pairs of items would be too many.
+
+  Args:
+    splits: as of `floor`.
+    repeats: see `of_scores`.
   """
   scorer = _chosen(splits, "test", repeats).get("EASE, recency")
   if scorer is None:

@@ -119,7 +119,12 @@ class ItemNetwork(linen.Module):
   def newest(
     self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns what a call reads of histories that may be longer than `length`.
+    """Returns what is read of histories that may be longer than `length`.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      gaps: likewise.
 
     Returns:
       The newest items (n, length), their numbers, and the gaps before them.
@@ -135,9 +140,12 @@ class ItemNetwork(linen.Module):
   def summary(
     self, items: jax.Array, lengths: jax.Array, train: bool = False
   ) -> jax.Array:
-    """Returns what the last item of each history leaves, (n, d), see `rebuild`.
+    """Returns one vector (n, d) of each history, what its last item leaves.
 
-    The arguments are those of a call.
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      train: likewise.
     """
     x, _, _ = self._run(items, lengths=lengths, train=train, last=True)
     return x[:, 0]
@@ -148,9 +156,13 @@ class ItemNetwork(linen.Module):
     """Returns logits (n, time, num_items) of the items that a summary is of.
 
     A second network of the same form begins with the summary, goes on with the
-    items that it has to tell, one behind, and sees nothing else of them (an
-    autoencoder of playlists, Papreja et al., arXiv:1907.01098). The arguments
-    are those of a call.
+    items that it has to tell, one behind, and sees nothing else of them
+    (an autoencoder of playlists, Papreja et al., arXiv:1907.01098).
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      train: likewise.
     """
     first = self.summary(items, lengths, train)[:, None]
     vectors = self.vectors()

@@ -205,7 +205,11 @@ def _near(q, k, v, real, side):
 
 
 class Encoder(linen.Module):
-  """Vectors of the words of sentences; the first stands for a sentence."""
+  """Vectors of the words of sentences; the first stands for a sentence.
+
+  Attributes:
+    options: of it.
+  """
 
   options: Options
 

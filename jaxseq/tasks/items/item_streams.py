@@ -31,7 +31,12 @@ _USERS = 64
 
 
 class Users:
-  """States of users of a network, in rows of arrays that grow by doubling."""
+  """States of users, in rows of arrays that grow by doubling.
+
+  Args:
+    network: the network.
+    variables: of it.
+  """
 
   def __init__(self, network: item_network.ItemNetwork, variables: Any):
     if network.masked:
@@ -163,7 +168,13 @@ def features_of(
   histories: Sequence[np.ndarray],
   gaps: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-  """Reads histories, see `Users.fill`, of which no state is kept.
+  """Reads histories in one packed pass, end to end in rows.
+
+  Args:
+    network: the network.
+    variables: of it.
+    histories: of each user the items (n_i,), from 1 on, at least one.
+    gaps: see `Users.fill`.
 
   Returns:
     What the network's `score` takes, (n, d).
@@ -184,10 +195,15 @@ def best(
   k: int,
   allowed: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the best items and their scores, see `Users.recommend`.
+  """Returns the best items, see `Users.recommend`.
 
-  The features (n, d) are what the network's `score` takes, and `taken` are of
-  each user the items, from 1 on, that are left out.
+  Args:
+    network: the network.
+    variables: of it.
+    features: (n, d), what its `score` takes.
+    taken: of each user the items, from 1 on, that are left out.
+    k: items of each.
+    allowed: see `Users.recommend`.
   """
   count = network.num_items
   k = min(_validate.integer("k", k, 1), count)

@@ -122,8 +122,12 @@ def steering(
 ) -> dict[str, jax.Array]:
   """Returns which share of what is recommended is as it was wished, (n,) each.
 
-  The network is a `SemanticNetwork` that reads wishes; words, and what is
-  wanted, are those of `asked` for the n users of the batch.
+  Args:
+    network: a `semantic_network.SemanticNetwork` that reads wishes.
+    variables: of it.
+    batch: histories of n users.
+    words: of their wishes, see `asked`.
+    wanted: (n, items), likewise.
 
   Returns:
     "steered", of the ten best items; "unsteered", of those without the wish.

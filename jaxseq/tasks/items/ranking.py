@@ -71,6 +71,10 @@ def hit_rate(place: Ranks, k: int) -> jax.Array:
   Of equal scores at the end of the list it is the share of their orders in
   which the target is on it. With one target it is the recall@k, too.
 
+  Args:
+    place: of the targets.
+    k: length of the list.
+
   Raises:
     ValueError: if k is below 1.
   """
@@ -94,6 +98,10 @@ def ndcg(place: Ranks, k: int) -> jax.Array:
   """Returns NDCG@k (...) of one target: 1 / log2(rank + 1) up to rank k, or 0.
 
   Of equal scores it is the mean over all their orders.
+
+  Args:
+    place: of the targets.
+    k: length of the list.
 
   Raises:
     ValueError: if k is below 1.
@@ -122,10 +130,15 @@ def sampled(
   allowed: jax.Array | None = None,
   count: int = 100,
 ) -> Ranks:
-  """Returns `ranks` among `count` of the other candidates, with a warning.
+  """Returns the places of targets among a few candidates, with a warning.
 
-  They are drawn uniformly from what is allowed, each at most once: all of it
-  where that is less.
+  Args:
+    key: draws the candidates.
+    scores: as of `ranks`.
+    target: as of `ranks`.
+    allowed: as of `ranks`; no other candidate is drawn.
+    count: of the others, each at most once, uniformly; all that are allowed
+      where they are fewer.
   """
   _validate.integer("count", count, 1, scores.shape[-1])
   warnings.warn(
@@ -155,7 +168,11 @@ def exposure(best: jax.Array, shown: jax.Array, count: int) -> jax.Array:
 
 
 def coverage(exposure: jax.Array) -> jax.Array:
-  """Returns the share (...) of candidates that have any `exposure`."""
+  """Returns the share (...) of candidates that stand in any list.
+
+  Args:
+    exposure: (..., candidates), see `exposure`.
+  """
   return jnp.mean(exposure > 0, axis=-1)
 
 
@@ -175,7 +192,11 @@ def novelty(exposure: jax.Array, users: jax.Array, total: int) -> jax.Array:
 
 
 def gini(exposure: jax.Array) -> jax.Array:
-  """Returns the Gini coefficient (...) of `exposure`; 0 where all is equal."""
+  """Returns the Gini coefficient (...) of exposure; 0 where all have the same.
+
+  Args:
+    exposure: (..., candidates), see `exposure`.
+  """
   count = exposure.shape[-1]
   order = jnp.sort(exposure, axis=-1)
   weight = 2 * jnp.arange(1, count + 1) - count - 1

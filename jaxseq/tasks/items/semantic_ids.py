@@ -226,10 +226,13 @@ def _trained(quantizer, learning_rate, updates, key, variables, x):
 def identifiers(codes: np.ndarray) -> np.ndarray:
   """Returns ids that no two items share, (items, levels + 1) int32.
 
-  Behind the codes (items, levels) is the number of earlier items with the same.
+  The last number counts the earlier items with the same codes.
 
     >>> identifiers(np.array([[3, 1], [0, 2], [3, 1]])).tolist()
     [[3, 1, 0], [0, 2, 0], [3, 1, 1]]
+
+  Args:
+    codes: (items, levels) integers.
   """
   _, group = np.unique(codes, axis=0, return_inverse=True)
   group = group.reshape(-1)
@@ -241,9 +244,11 @@ def identifiers(codes: np.ndarray) -> np.ndarray:
 
 
 def tokens_of(ids: np.ndarray, count: int) -> np.ndarray:
-  """Returns ids (..., levels) as tokens: code c of level l is 1 + count l + c.
+  """Returns ids as tokens: code c of level l is 1 + count l + c.
 
-  Codes are below `count`, the number of those of a level.
+  Args:
+    ids: (..., levels) integers, below `count` but for the last level.
+    count: of the codes of each level.
   """
   return (1 + ids + count * np.arange(ids.shape[-1])).astype(np.int32)
 

@@ -120,7 +120,12 @@ class SemanticNetwork(linen.Module):
     lengths: jax.Array,
     words: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
-    """Reads the newest items of users, and what they wish, see a call.
+    """Reads the newest items of users, and what they wish.
+
+    Args:
+      items: as in a call.
+      lengths: likewise.
+      words: likewise.
 
     Returns:
       The logits (n, tokens) of the first token of the next item, and the

@@ -101,7 +101,12 @@ def compute(
 def remembered(
   network: graph_network.GraphNetwork, variables: Any, splits: data.Splits
 ) -> dict[str, Any]:
-  """Returns the variables beside the memory behind all events of a data set.
+  """Returns the variables beside the memory behind all events.
+
+  Args:
+    network: of a problem, see `temporal_graph.Problem`.
+    variables: of the network.
+    splits: that it was trained on.
 
   Returns:
     The variables, "memory" and, where neighbors are read, "past": the last
@@ -142,7 +147,11 @@ def predict(
   """Returns a row for each of the best destinations of an event.
 
   That to which the event went has a row, too, wherever it stands; it has none
-  where no event of the training went there. Examples are by their times.
+  where no event of the training went there.
+
+  Args:
+    model: a `models.Model` of a graph.
+    examples: as from `model.examples`, by their times.
 
   Returns:
     Columns by name, and the arrays of `compute` with "place" (n,): that of the

@@ -124,8 +124,12 @@ def pop_track(events: Stream, decay: float = 0.9) -> np.ndarray:
 
   What comes before the first batch counts as one.
 
-  Source: Daniluk & Dąbrowski, arXiv:2307.12510. That it fades by batches, each
-  time by `decay`, makes it depend on their size; .9 was chosen at 200.
+  Source: Daniluk & Dąbrowski, arXiv:2307.12510. That it fades by batches makes
+  it depend on their size, for which .9 was chosen at 200.
+
+  Args:
+    events: what is asked for.
+    decay: factor of each batch.
   """
   _validate.number("decay", decay, 0, 1)
   size = max(events.candidates.max(), events.destination.max()) + 1
@@ -146,12 +150,17 @@ def t_comem(
   """Returns t-CoMem: how often two have met, beside what a source did lately.
 
   base + weight c / (1 + c), c the number of meetings; the base, which all
-  candidates of an event share, is the sum over the source's `recent` events of
+  candidates of an event share, is the sum over the source's recent events of
   exp(-age / window) sigmoid(count of the destination), the window being the
   time span before the part that is asked for. The code of tgm loses the second
   term where nodes are integers.
 
   Source: "Base3", arXiv:2506.12764, and tgm-team/tgm.
+
+  Args:
+    events: what is asked for.
+    recent: events of a source.
+    weight: of the meetings.
   """
   window = events.time[events.first - 1] - events.time[0]
   sources, popularity = _Counts(events.source), _Counts(events.destination)
@@ -169,7 +178,11 @@ def together(events: Stream, recent: int = 10) -> np.ndarray:
   """Returns how often candidates were met beside a source's recent ones.
 
   Two destinations are together each time that a source meets one when the other
-  is among its last `recent` ones; ties go by popularity.
+  is among its recent ones; ties go by popularity.
+
+  Args:
+    events: what is asked for.
+    recent: destinations of a source, the last ones.
   """
   ends = np.append(events.destination, events.candidates)
   low, size = ends.min(), np.ptp(ends) + 1
@@ -227,7 +240,13 @@ def metrics(scores: np.ndarray) -> dict[str, float]:
 def floors(
   splits: data.Splits, part: str, batch_size: int
 ) -> dict[str, dict[str, float]]:
-  """Returns the metrics of all floors, by label; arguments as of `stream`."""
+  """Returns the metrics of all floors, by label.
+
+  Args:
+    splits: as of `stream`, as the rest.
+    part: likewise.
+    batch_size: likewise.
+  """
   events = stream(splits, part, batch_size)
   rows = {
     "EdgeBank": edge_bank(events),

@@ -71,9 +71,13 @@ def index(
 def recent(
   graph: Neighbors, nodes: jax.Array, before: jax.Array, count: int
 ) -> Found:
-  """Returns the last `count` neighbors of nodes (n,) before some events.
+  """Returns the last neighbors of nodes before some events.
 
-  The numbers of the first events that do not count are `before` (n,).
+  Args:
+    graph: the events.
+    nodes: (n,) integers.
+    before: (n,) integers, the numbers of the first events that do not count.
+    count: of neighbors.
   """
   low, high = graph.begin[nodes], graph.begin[nodes + 1]
   first, most = low, len(graph.event) - 1

@@ -70,8 +70,11 @@ def fresh(
 ) -> Memory:
   """Returns the memory before all events.
 
-  Arrays of `states`, those of the layers, have an axis of nodes in front;
-  `d_model` is the width of the output, and with `rates` there are some.
+  Args:
+    states: of the layers, each array with an axis of nodes in front.
+    d_model: width of the output.
+    message_width: of the messages.
+    rates: whether there are some.
   """
   nodes = jax.tree.leaves(states)[0].shape[0]
   output = jnp.zeros((nodes, d_model), jnp.float32)
@@ -101,10 +104,17 @@ def take(
   start: PyTree,
   time: float = UNSEEN,
 ) -> Memory:
-  """Returns the rows of some nodes (n,), as a memory of n rows.
+  """Returns the rows of some nodes.
 
-  Those that were not written in this epoch are fresh: of states and output
-  `start`, with an axis of 1 in front, and of that time, see `since`.
+  Args:
+    memory: of all nodes.
+    nodes: (n,) integers.
+    epoch: in which they are read.
+    start: states and output of a fresh node, with an axis of 1 in front.
+    time: of a fresh node, see `since`.
+
+  Returns:
+    A memory of n rows; those that were not written in this epoch are fresh.
   """
   rows = jax.tree.map(lambda x: x[nodes], memory)
   other = jax.tree.map(jnp.zeros_like, rows)._replace(states=start, time=time)
@@ -120,9 +130,13 @@ def since(last: jax.Array, time: jax.Array) -> jax.Array:
 def put(
   memory: Memory, nodes: jax.Array, rows: Memory, winner: jax.Array
 ) -> Memory:
-  """Writes rows of nodes (n,) into the memory; without gradients.
+  """Writes rows into the memory.
 
-  Those that are no `winner` (n,) bool, see `last`, are left out.
+  Args:
+    memory: of all nodes.
+    nodes: (n,) integers, whose rows they are.
+    rows: n rows.
+    winner: (n,) bool, see `last`; the others are left out.
   """
   place = jnp.where(winner, nodes, len(memory.time))
 
@@ -137,8 +151,11 @@ def last(
 ) -> jax.Array:
   """Returns which entries are the last of their nodes, (n,) bool.
 
-  They are so by `order` (n,), integers that all differ, among those that are
-  `valid` (n,); `count` is the number of all nodes.
+  Args:
+    nodes: (n,) integers.
+    order: (n,) integers, all of them different.
+    valid: (n,) bool, which entries count.
+    count: of all nodes.
   """
   order = jnp.where(valid, order, -1)
   best = jax.ops.segment_max(order, nodes, count)
@@ -146,9 +163,11 @@ def last(
 
 
 def predicted(rows: Memory, time: jax.Array) -> PyTree:
-  """Returns the states (n, ...) that PRES expects at times (n,) of events.
+  """Returns the states (n, ...) that PRES expects, those that drift on.
 
-  They drift on from those of the rows by the mean of their rates.
+  Args:
+    rows: n rows with rates.
+    time: (n,) of the events.
   """
   passed = since(rows.time, time)
   return jax.tree.map(
@@ -197,7 +216,13 @@ def corrected(
 def incoherence(
   before: jax.Array, after: jax.Array, counted: jax.Array
 ) -> jax.Array:
-  """Returns 1 - cos of all counted rows (n, d) together; 1 if a side is 0."""
+  """Returns 1 - cos of all counted rows together; 1 where one side is 0.
+
+  Args:
+    before: (n, d).
+    after: (n, d).
+    counted: (n,) bool.
+  """
   before, after = (jnp.where(counted[:, None], x, 0) for x in (before, after))
   norm = jnp.sum(before**2) * jnp.sum(after**2)
   safe = jnp.where(norm > 0, norm, 1)

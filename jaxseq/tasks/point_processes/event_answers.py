@@ -62,9 +62,14 @@ def compute(
 def predict(
   model: Any, examples: Any
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Returns a row for each event and one for that after the last, by column.
+  """Returns a row for each event, and one for that after the last.
 
-  Beside the columns stand the arrays of `compute`.
+  Args:
+    model: a `models.Model` of events.
+    examples: as from `model.examples`.
+
+  Returns:
+    Columns by name, and the arrays of `compute`.
   """
   arrays = model.outputs(examples.dataset)
   events = arguments(model.network, examples.dataset)

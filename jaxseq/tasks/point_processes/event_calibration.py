@@ -18,10 +18,12 @@ def joined_gaps(totals: Array, lengths: np.ndarray) -> Array:
   """Returns rescaled gaps, (all events,), of sequences one after the other.
 
   What is left at the end of a sequence belongs to the first gap of the next
-  one: gaps that end in a sequence alone are too short on average. `totals` (n,
-  events + 1) are integrals of the intensity of all events over the gap before
-  each event, and behind the last until the horizon; `lengths` (n,) the numbers
-  of events.
+  one: gaps that end in a sequence alone are too short on average.
+
+  Args:
+    totals: (n, events + 1), integrals of the intensity of all events over the
+      gap before each event, and behind the last until the horizon.
+    lengths: (n,), numbers of events.
   """
   row, place = np.nonzero(np.arange(totals.shape[1] - 1) < lengths[:, None])
   gaps = totals[row, place]

@@ -74,7 +74,13 @@ def history_density(
 
   The rate of each mark is that of the events so far, over the time since the
   first of them; of a first event since the observation began. As published, the
-  events at both ends of this time count. For `edges` see `event_metrics.table`.
+  events at both ends of this time count.
+
+  Args:
+    events: sequences.
+    places: n of their events.
+    edges: see `event_metrics.table`.
+    num_marks: number of marks.
   """
   first = np.asarray(events.times, np.float64)[places.row, 0]
   span = places.time - np.where(places.event > 0, first, 0.0)
@@ -105,8 +111,13 @@ def expected_counts(
   """Returns what a Hawkes process expects, counts (n, intervals, marks).
 
   The expected excitation e follows e' = b (a - 1) e + b a mu, and the counts
-  N' = mu + e: one matrix exponential for each edge, see `event_metrics.table`.
-  The process is that which made the events, or was fitted to them.
+  N' = mu + e: one matrix exponential for each edge.
+
+  Args:
+    process: that made the events, or was fitted to them.
+    events: sequences.
+    places: n of their events.
+    edges: see `event_metrics.table`.
   """
   size = process.num_marks
   excitation = process.excitation(events)[places.row, places.event]

@@ -26,12 +26,15 @@ Terms = point_processes.LogDensity
 
 
 def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
-  """Returns two negative log likelihoods, in nats per event.
+  """Returns negative log likelihoods in nats per event.
 
-  They are the sum over all terms, of a model or of the process that made the
-  data, and that over the events alone, by their numbers (n,). What no model can
-  beat in expectation is the first: that sequences end at the horizon makes long
-  gaps rare among the events.
+  The terms are those of the model, or of the process that made the data; the
+  lengths (n,) are numbers of events.
+
+  Returns:
+    The sum over all terms, and the sum over the events alone, both divided by
+    the number of events. What no model can beat in expectation is the first:
+    that sequences end at the horizon makes long gaps rare among the events.
   """
   events = jnp.where(
     masks.inside(terms.events.shape[1], lengths), terms.events, 0
@@ -60,9 +63,12 @@ def log_likelihood(
   events: event_sequences.Sequences,
   horizon: float,
 ) -> Terms:
-  """Scores predictions (n, events + 1, ...) of sequences (n, events).
+  """Scores predictions of sequences.
 
-  They were observed until the horizon.
+  Args:
+    prediction: (n, events + 1, ...).
+    events: (n, events) arrays.
+    horizon: until when the sequences were observed.
   """
   inside = masks.inside(events.gaps.shape[1], events.lengths)
   _, tail = _positive_gaps(events, horizon)
@@ -97,7 +103,10 @@ def score(
 ) -> dict[str, Array]:
   """Returns means over the events of a batch, see `events.Problem.measure`.
 
-  Arguments are those of `log_likelihood`.
+  Args:
+    prediction: (n, events + 1, ...).
+    events: (n, events) arrays.
+    horizon: until when the sequences were observed.
   """
   terms = log_likelihood(prediction, events, horizon)
   nll, event_nll = per_event(terms, events.lengths)

@@ -113,7 +113,7 @@ def following(
 def counts(
   start: np.ndarray, edges: Sequence[float], futures: Futures, num_marks: int
 ) -> np.ndarray:
-  """Returns numbers (n, intervals, marks) of events, a mean over samples.
+  """Counts the events of each mark, a mean over sampled futures.
 
   Args:
     start: (n,), when each prediction is made.
@@ -121,6 +121,9 @@ def counts(
     futures: (n, samples, events) arrays, of which all until the last edge must
       have been drawn.
     num_marks: number of marks.
+
+  Returns:
+    (n, intervals, marks) float64.
   """
   after = futures.times - start[:, None, None]
   interval = np.searchsorted(np.asarray(edges, float), after)
@@ -234,8 +237,13 @@ def otd(
   """Returns the optimal transport distance (n,) of futures.
 
   A predicted event is moved to a target of its mark, at the cost of the time
-  between them; or it is deleted, and the target inserted, at the costs `delete`
-  and `insert`. There are usually as many predictions as targets.
+  between them; or it is deleted, and the target inserted.
+
+  Args:
+    targets: (n, events) arrays, such as the next ten.
+    predicted: (n, predictions) arrays, usually of as many.
+    insert: cost of a target that no prediction is moved to.
+    delete: cost of a prediction that is not moved.
   """
   both = insert + delete
   far = np.abs(predicted.times[:, :, None] - targets.times[:, None])

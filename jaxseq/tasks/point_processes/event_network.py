@@ -183,7 +183,13 @@ class EventNetwork(linen.Module):
   def predict(
     self, state: PyTree, next_gap: Array, train: bool = False
   ) -> Prediction:
-    """Predicts the events after states (...) of `read`; see `__call__`."""
+    """Predicts the events after some states, see `__call__`.
+
+    Args:
+      state: (...), as from `read`.
+      next_gap: (...).
+      train: whether integrals are by random points.
+    """
     config = self.config
     if config.head == "density":
       return self._heads(state, next_gap)
@@ -205,8 +211,9 @@ class EventNetwork(linen.Module):
   def intensity(self, state: PyTree, elapsed: Array) -> Array:
     """Returns intensities (..., n, marks), in events per unit of time.
 
-    Of states (...), as from `read`, and times (..., n) since the last event,
-    above 0.
+    Args:
+      state: (...), as from `read`.
+      elapsed: (..., n), times since the last event, above 0.
     """
     config = self.config
     if config.head == "gompertz":
@@ -226,7 +233,9 @@ class EventNetwork(linen.Module):
   def bound(self, state: PyTree, elapsed: Array) -> Array:
     """Returns what the sum of intensities never exceeds from a time on, (...).
 
-    Of states (...), as from `read`, and times (...) since the last event.
+    Args:
+      state: (...), as from `read`.
+      elapsed: (...), since the last event.
 
     Raises:
       ValueError: if the intensities have no bound.
@@ -257,7 +266,14 @@ class EventNetwork(linen.Module):
   def step(
     self, memory: Memory, gap: Array, time: Array, mark: Array
   ) -> Memory:
-    """Takes one event of each sequence, at (*batch,) times and gaps."""
+    """Takes one event of each sequence.
+
+    Args:
+      memory: (*batch, ...), as from `begin`.
+      gap: (*batch,), since the event before.
+      time: (*batch,), of the event.
+      mark: (*batch,).
+    """
     if self._is_model:
       gap = self._scaled(gap)
       return Memory(self._model("step", mark, gap, memory.state), ())
@@ -328,9 +344,11 @@ class EventNetwork(linen.Module):
 def mixture(
   outputs: Array, statistics: event_sequences.Statistics
 ) -> gap_mixture.Mixture:
-  """Returns the distribution of a gap of outputs (..., 3 components).
+  """Returns the distribution of a gap of a network's outputs.
 
-  It is scaled by the statistics of the training data.
+  Args:
+    outputs: (..., 3 components).
+    statistics: of the training data, by which it is scaled.
   """
   weight, mean, scale = jnp.split(outputs, 3, axis=-1)
   count = weight.shape[-1]

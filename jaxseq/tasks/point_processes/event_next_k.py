@@ -141,9 +141,17 @@ def predict(
 ) -> event_metrics.Predicted:
   """Returns the next events of each sequence as predictions for T-mAP.
 
-  They are (n, count) arrays in the order of time, with log probabilities of
-  marks, behind the last event of each that is known, `event` (n,). A gap is its
-  median: the mean of a log-normal mixture is far away where its tail is heavy.
+  A gap is its median: the mean of a log-normal mixture is far away where its
+  tail is heavy.
+
+  Args:
+    network: of a problem.
+    variables: of the network.
+    events: n sequences.
+    event: (n,) integers, the last event of each that is known.
+
+  Returns:
+    (n, count) arrays, in the order of time, with log probabilities of marks.
   """
   events = events._replace(lengths=np.asarray(event, np.int32) + 1)
   gaps, logs = _read(network, variables, jax.tree.map(jnp.asarray, events))

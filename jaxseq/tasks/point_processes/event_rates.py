@@ -92,10 +92,13 @@ def table_times(
 
 
 def evaluated(rates: Rates, gap: Array, points: int, times: Array) -> Hazard:
-  """Returns the distribution by quadrature, of a gap (...) above 0.
+  """Returns the distribution by quadrature.
 
-  The integral up to the gap has `points` nodes, of Gauss and Legendre, and the
-  table the `times` (n,).
+  Args:
+    rates: the intensities.
+    gap: (...), above 0.
+    points: nodes of the integral up to the gap, of Gauss and Legendre.
+    times: (n,) of the table.
   """
   node, weight = np.polynomial.legendre.leggauss(points)
   coarse = np.linspace(0, 1, COARSE)
@@ -118,7 +121,11 @@ def evaluated(rates: Rates, gap: Array, points: int, times: Array) -> Hazard:
 def sampled(rates: Rates, gap: Array, points: int, key: Array) -> Hazard:
   """Returns the distribution with an integral by random points, and no table.
 
-  Each of the `points` is in a part of the gap (...), above 0, of its own.
+  Args:
+    rates: the intensities.
+    gap: (...), above 0.
+    points: number of points; each is in a part of the gap of its own.
+    key: of the points.
   """
   shift = jax.random.uniform(key, (*gap.shape, points), gap.dtype)
   part = (jnp.arange(points) + shift) / points

@@ -77,9 +77,10 @@ class Statistics:
 def sequences(part: data.ArrayDataset) -> Sequences:
   """Returns a part of a data set of event sequences.
 
-  Its inputs (n, events, 1) are the gaps, and targets (n, events) the marks;
-  there are extras.times, and perhaps extras.log_density, extras.tail and
-  extras.until; as from `data.point_processes.load`.
+  Args:
+    part: inputs (n, events, 1), the gaps; targets (n, events), the marks;
+      extras.times, and perhaps extras.log_density, extras.tail and
+      extras.until; as from `data.point_processes.load`.
 
   Raises:
     ValueError: if the part holds no event sequences.
@@ -149,8 +150,13 @@ def statistics(splits: data.Splits) -> Statistics:
 def features(events: Sequences, known: Statistics, frequencies: int) -> Array:
   """Returns the features of each event, (*batch, events + 1, features).
 
-  The first row stands before the first event, and is told by its last number;
-  `frequencies` are pairs of a sine and a cosine of the time.
+  Args:
+    events: (*batch, events) arrays.
+    known: of the training data.
+    frequencies: pairs of a sine and a cosine of the time.
+
+  Returns:
+    The first row stands before the first event, and is told by its last number.
   """
   gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
   time = events.times / known.horizon

@@ -236,7 +236,11 @@ def totals(
 ) -> dict[str, jax.Array]:
   """Sums what is scored of a stream, piece by piece with states carried.
 
-  The events of a piece, `length`, change nothing but memory and speed.
+  Args:
+    network: the network.
+    variables: of the network.
+    stream: the stream.
+    length: events of a piece; it changes nothing but memory and speed.
 
   Returns:
     The sums "log_density", "log_tail", "squared_error", "right" and "events".
