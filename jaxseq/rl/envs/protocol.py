@@ -30,6 +30,11 @@ class Env(Protocol):
       life_lost       () bool: the return ends here, though the game goes on
       forget          () bool: a memory is to be made fresh
       trial, trial_ended   of episodes that consist of trials
+
+  and the parameters may have
+
+      waits           () bool: a step does nothing. Who drops what a step did
+                      sets it where that cannot be taken back
   """
 
   @property

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import _last_observation
 from jaxseq.rl import envs
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import spaces
@@ -112,6 +113,29 @@ def test_vectors_that_are_gone_are_made_anew(caplog):
   observation, *_ = env.step(jax.random.key(0), state, jnp.int32(2))
   assert observation["last"][0] == 2
   assert "no longer there; it goes on with fresh ones" in caplog.text
+
+
+def test_a_last_observation_is_seen_without_a_step_of_the_game():
+  env, params = envs.make("gymnasium/JaxseqCounts-v0")
+  env = _last_observation.LastObservation(env)
+  keys = jax.random.split(jax.random.key(0), 2)
+  # The first player ends a game; all others last for the limit, three steps.
+  actions = jnp.array([[1, 0, 2, 1, 2, 1, 2, 1], [1, 2, 1, 2, 1, 2, 1, 2]]).T
+
+  def step(state, action):
+    observation, state, *outcome, _ = jax.vmap(
+      env.step, in_axes=(0, 0, 0, None)
+    )(keys, state, action, params)
+    return state, (observation["last"][..., 0], *outcome)
+
+  _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
+  _, (seen, reward, terminated, truncated) = jax.lax.scan(step, state, actions)
+  waits = np.zeros((8, 2), bool)
+  waits[5, 0] = waits[3, 1] = waits[7, 1] = True
+  np.testing.assert_array_equal(truncated, waits)
+  np.testing.assert_array_equal(terminated, np.asarray(actions) == 0)
+  np.testing.assert_array_equal(seen, np.where(waits, 0, actions))
+  np.testing.assert_array_equal(reward, np.where(waits, 0, actions))
 
 
 def test_few_vectors_stay_open():
