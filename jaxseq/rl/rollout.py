@@ -160,7 +160,10 @@ def _made(env_id, options, params):
   names = [field.name for field in dataclasses.fields(env_params)]
   for name, _ in params:
     _validate.choice("env_params", name, names)
-  return env, dataclasses.replace(env_params, **dict(params))
+  env_params = dataclasses.replace(env_params, **dict(params))
+  if hasattr(env, "check_params"):
+    env.check_params(env_params)
+  return env, env_params
 
 
 class Player(NamedTuple):

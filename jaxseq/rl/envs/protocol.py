@@ -24,6 +24,7 @@ class Env(Protocol):
       shows_history   True if observations tell the previous action already
       num_trials      trials of an episode
       num_steps       most steps of an episode that no time limit cuts off
+      check_params    a function that raises if it cannot be played with some
 
   and `info` of a step may have
 

@@ -22,6 +22,7 @@ from jax.experimental import io_callback
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import foreign
@@ -77,6 +78,16 @@ class Vector(base.Jitted):
   def default_params(self) -> Params:
     """Parameters that tell of the time limit."""
     return Params(max_steps_in_episode=self.time_limit)
+
+  def check_params(self, params: PyTree) -> None:
+    """Raises a ValueError if parameters have another time limit."""
+    if not isinstance(params, Params):
+      return  # Of a wrapper, which keeps a limit of its own.
+    limit = params.max_steps_in_episode
+    if limit != self.time_limit:
+      option = "max_episode_steps among env_options sets another one"
+      expected = f"{self.time_limit}, which Gymnasium keeps: {option}"
+      raise _validate.error("env_params: max_steps_in_episode", limit, expected)
 
   @property
   def name(self) -> str:
@@ -180,7 +191,8 @@ class _Hosted:
         f"state: got {count} members of a batch of {vector.num_envs}, expected"
         " all of them"
       )
-    actions = actions.reshape(count, *actions.shape[len(shape) :])
+    # Several choices may have more axes than the one that they have here.
+    actions = actions.reshape(count, *vector.single_action_space.shape)
     for one, one_waits in zip(vector.envs, np.ravel(waits)):
       one.waits = bool(one_waits)
     shown, reward, terminated, truncated, info = vector.step(actions)
