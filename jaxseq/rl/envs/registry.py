@@ -6,6 +6,8 @@ import functools
 import inspect
 from typing import Any
 
+import jax
+
 from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq._types import PyTree
@@ -185,12 +187,20 @@ def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
     factory: makes it from its options: a function or class, or where it is, as
       "package.module:name". The environment has the interface of gymnax 1.0,
       see `base.Environment`. A function or class takes the place of an earlier
-      one of the same id.
+      one of the same id; all compiled programs are forgotten then.
 
   Raises:
     ValueError: if it is an id of this package.
   """
+  replaces = env_id in ENVIRONMENTS and ENVIRONMENTS.path(env_id) != factory
   ENVIRONMENTS.register(env_id, factory)
+  if replaces:
+    # Here and not above: it imports environments.
+    from jaxseq.rl import rollout
+
+    # They are kept by configurations, which hold no more than the id.
+    rollout.environment.cache_clear()
+    jax.clear_caches()
 
 
 def register_with_gymnax() -> None:
