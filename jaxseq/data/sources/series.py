@@ -145,7 +145,7 @@ class SeriesSource(base.Source):
       else:
         values = [values]
     if times is None and all(map(series_frames.is_frame, values)):
-      stamps = [np.asarray(row.index) for row in values]
+      stamps = [series_frames.stamps(row.index) for row in values]
       times = stamps if self._reads(stamps) else None
     rows = [
       _raw_arrays.series(f"series {number}", row, self.channels, names)
