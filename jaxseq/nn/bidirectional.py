@@ -48,7 +48,8 @@ class Bidirectional(linen.Module):
         neither direction sees across.
       lengths: (*batch,) numbers of valid elements, behind which lies padding;
         all are valid if None.
-      **options: arguments of both models, as `train=True`.
+      **options: arguments of both models, as `train=True`; none that has a
+        value for every element, which only one of the two would read in order.
 
     Returns:
       (*batch, time, n), or (*batch, time, 2 n) with "concat".
@@ -57,6 +58,7 @@ class Bidirectional(linen.Module):
       ValueError: if `merge` is unknown, or an argument does not fit.
     """
     _validate.choice("merge", self.merge, ("sum", "concat"))
+    _check_options(options, x.shape[:-1])
     options = {**options, "lengths": lengths}
     ahead, _ = self.forward(x, None, reset, **options)
     if reset is not None:
@@ -68,6 +70,18 @@ class Bidirectional(linen.Module):
     if self.merge == "sum":
       return ahead + back
     return jnp.concatenate([ahead, back], axis=-1)
+
+
+def _check_options(options, elements):
+  """Refuses options with a value for each of the elements."""
+  # Seen at all times, of as many features perhaps as there are elements.
+  options = {k: v for k, v in options.items() if k != "condition"}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(options):
+    shape = getattr(leaf, "shape", ())
+    if shape[: len(elements)] == elements:
+      name = jax.tree_util.keystr(path, simple=True, separator=".")
+      expected = "none that has a value for every element, in both directions"
+      raise _validate.error(name, f"shape {shape}", expected)
 
 
 def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:

@@ -44,6 +44,15 @@ def test_padding_changes_no_output():
   np.testing.assert_allclose(y[:, :4], short, **CLOSE)
 
 
+def test_values_of_elements_are_refused():
+  config = mixers.make_config("s5", d_model=4, ssm_size=8, blocks=1)
+  model = nn.Bidirectional(*(nn.SequenceMixer(config) for _ in range(2)))
+  x = jnp.ones((2, 6, 4))
+  variables = model.init(jax.random.key(0), x)
+  with pytest.raises(ValueError, match=r"gaps: got shape \(2, 6\), .*both"):
+    model.apply(variables, x, gaps=jnp.ones((2, 6)))
+
+
 def test_reverse_leaves_padding_behind():
   x = jnp.arange(5.0)[None, :, None]
   found = bidirectional.reverse(x, jnp.asarray([3]))[0, :, 0]

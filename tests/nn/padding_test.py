@@ -18,6 +18,12 @@ _SEVERAL_ORDERS = {
   "cosines": ("lightnet", {}, lambda time: {"shape": (time,)}),
   "prefix": ("jrt", {}, lambda time: {"prefix": jnp.full(4, 4)}),
   "kernels": ("s4", {"bidirectional": True}, lambda time: {}),
+  "s5": ("s5", {"bidirectional": True, "blocks": 1}, lambda time: {}),
+  "gaps": (
+    "s5",
+    {"bidirectional": True, "blocks": 1, "ssm_size": 8},
+    lambda time: {"gaps": jnp.tile(0.5 + jnp.arange(time) % 3, (4, 1))},
+  ),
   "chunks": ("s4d", {"bidirectional": True, "method": "chunks"}, lambda _: {}),
 }
 

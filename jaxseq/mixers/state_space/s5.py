@@ -151,7 +151,17 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 
 @contract.apply(Config, init, initial_state)
-def apply(config, params, x, state=None, reset=None, *, axis=None, gaps=None):
+def apply(
+  config,
+  params,
+  x,
+  state=None,
+  reset=None,
+  *,
+  axis=None,
+  gaps=None,
+  mask=None,
+):
   """Runs over a sequence.
 
   A bidirectional model keeps the elements on the two sides of a reset apart in
@@ -161,13 +171,20 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, gaps=None):
     gaps: (*batch, time) time since the element before, in units of the step
       size, for irregularly sampled sequences (appendix G.3 of the paper); 1
       everywhere if None. The first gap of a fresh sequence is 1 by convention.
+    mask: (*batch, time) bool, False in the padding behind the end of a row,
+      which a bidirectional model reads as zeros, with gaps of 1; nothing else
+      sees it anyway.
   """
+  contract.check_mask(mask, x)
   if gaps is not None and jnp.shape(gaps) != x.shape[:-1]:
     expected = f"{x.shape[:-1]}, that of x without features"
     raise contract.error("gaps", f"shape {jnp.shape(gaps)}", expected)
   run = _regular if gaps is None else _irregular
   if not config.bidirectional:
     return run(config, params, params["C"], x, state, reset, gaps, False, axis)
+  if mask is not None:
+    x = jnp.where(mask[..., None], x, 0)
+    gaps = None if gaps is None else jnp.where(mask, gaps, 1)
   C1, C2 = _directions(config, params)
   y1, state = run(config, params, C1, x, state, reset, gaps, False)
   fresh = jnp.zeros_like(state)
