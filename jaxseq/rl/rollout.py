@@ -17,6 +17,7 @@ from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import protocol
+from jaxseq.rl.envs import registry
 from jaxseq.training import _batching
 
 Array = jax.Array
@@ -121,6 +122,9 @@ def environment(
       env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
     )
   return env, env_params
+
+
+registry.FORGETS.append(environment.cache_clear)
 
 
 def unwrapped(

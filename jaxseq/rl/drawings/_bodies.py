@@ -85,10 +85,10 @@ def torque(film, t):
   """
   applied, *others = film.action(t)
   if others:
-    told = getattr(film.states, "last_u", [])
-    if t + 1 >= len(told) or film.states.time[t + 1] != film.states.time[t] + 1:
+    last = getattr(film.states, "last_u", [])
+    if t + 1 >= len(last) or film.states.time[t + 1] != film.states.time[t] + 1:
       return None
-    applied = np.ravel(told[t + 1])[0]
+    applied = np.ravel(last[t + 1])[0]
   return float(np.clip(applied, -_MAX_TORQUE, _MAX_TORQUE))
 
 

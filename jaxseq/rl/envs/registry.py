@@ -164,6 +164,10 @@ ENVIRONMENTS = _registry.Registry(
   "env_id", {env_id: path for env_id, (path, _) in _entries().items()}
 )
 
+# Called where an environment takes the place of another one: what is kept by
+# configurations is kept by the id alone.
+FORGETS: list[Callable[[], None]] = [jax.clear_caches]
+
 POPGYM = tuple(
   game + difficulty
   for game in (*_POPGYM, *_ALIASES)
@@ -195,12 +199,8 @@ def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
   replaces = env_id in ENVIRONMENTS and ENVIRONMENTS.path(env_id) != factory
   ENVIRONMENTS.register(env_id, factory)
   if replaces:
-    # Here and not above: it imports environments.
-    from jaxseq.rl import rollout
-
-    # They are kept by configurations, which hold no more than the id.
-    rollout.environment.cache_clear()
-    jax.clear_caches()
+    for forget in FORGETS:
+      forget()
 
 
 def register_with_gymnax() -> None:
