@@ -143,6 +143,7 @@ class SequenceRegressor(
       raise _validate.error("stepwise", False, "True to follow streams")
     part = _of_one_length(self._examples(X).dataset)
     states = getattr(self, "_stream", None)
+    updating.check_streams(states, len(part.inputs))
     (mean, variance), self._stream = jax.device_get(
       _apply(self.model_.network, self.model_.variables, part.inputs, states)
     )

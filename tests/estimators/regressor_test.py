@@ -75,6 +75,18 @@ def test_all_elements_are_scored_together(numbers):
     regressor.score(X, y[:, :5])
 
 
+def test_other_numbers_of_streams_are_refused():
+  X, y = np.zeros((3, 4, 1)), np.zeros((3, 4))
+  regressor = estimators.SequenceRegressor(stepwise=True, **cases.SMALL)
+  regressor.partial_fit(X, y).predict_stream(X)
+  message = "X: got '2 series', expected 3, which go on where those before"
+  with pytest.raises(ValueError, match=message):
+    regressor.partial_fit(X[:2], y[:2], carry=True)
+  with pytest.raises(ValueError, match=message):
+    regressor.predict_stream(X[:2])
+  assert regressor.n_updates_ == 1
+
+
 def test_bad_arguments_are_named():
   X, y = cases.waves(8)
   regressor = estimators.SequenceRegressor(**cases.SMALL)
