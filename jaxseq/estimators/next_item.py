@@ -262,7 +262,7 @@ class NextItem(updating.Updated):
       raise self._no_pair(rows)
     splits = self._splits(part, None, self.model_.preparation)
     problem = self._task.problem(self._configure(1), splits, None)
-    metrics, _ = problem.scores(self.model_.variables, part)
+    metrics = problem.measure(self.model_.variables, part)
     return float(metrics["ndcg_10"])
 
   def _users(self) -> item_streams.Users:
