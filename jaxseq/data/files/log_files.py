@@ -16,6 +16,7 @@ import zlib
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data.files import _columns
 
 _XES = (".xes", ".gz")
 _EVENT_KEYS = ("concept:name", "lifecycle:transition")
@@ -61,7 +62,7 @@ def read(
 
 def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
-  text = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline="")
+  text = io.StringIO(_columns.decoded(content, place), newline="")
   rows = csv.DictReader(text)
   wanted = list(columns.values())
   for option, name in columns.items():

@@ -24,6 +24,7 @@ from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import datasets
 from jaxseq.data import padding
+from jaxseq.data.files import _columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -140,13 +141,13 @@ def records(
     lines: likewise.
 
   Raises:
-    ValueError: if there is no sequence.
+    ValueError: if there is no sequence, or a file is no UTF-8.
     MissingData: if there is no such file.
   """
   names: list[str] = []
   sequences: list[str] = []
   for name, file in text.find(path, pattern):
-    content = file.read_bytes().decode("utf-8-sig", errors="replace")
+    content = _columns.decoded(file.read_bytes(), name)
     if content.lstrip().startswith(">"):
       for record in content.lstrip()[1:].split("\n>"):
         title, _, letters = record.partition("\n")

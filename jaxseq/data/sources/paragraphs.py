@@ -22,6 +22,7 @@ from jaxseq.data import _part_splits
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text as texts
+from jaxseq.data.files import _columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -115,12 +116,12 @@ def read(
   """Reads the names and the sections of documents, one a file.
 
   Raises:
-    ValueError: if a file has no words.
+    ValueError: if a file has no words, or is no UTF-8.
     MissingData: if there is no such file.
   """
   names, documents = [], []
   for name, file in text.find(path, pattern):
-    content = file.read_bytes().decode("utf-8-sig", errors="replace")
+    content = _columns.decoded(file.read_bytes(), name)
     sections: list[list[str]] = [[]]
     for line in content.splitlines():
       if _WORD.search(line):

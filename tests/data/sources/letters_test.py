@@ -56,6 +56,12 @@ def test_no_line_is_in_two_parts(tmp_path):
   assert [len(part.inputs) for part in splits[:3]] == [11, 1, 1]
 
 
+def test_letters_in_another_encoding_are_refused(tmp_path):
+  (tmp_path / "a.txt").write_bytes("ab\näöü\n".encode("latin1"))
+  with pytest.raises(ValueError, match="a.txt, line 2: got the byte 0xe4, exp"):
+    letters.records(tmp_path / "a.txt")
+
+
 def test_fasta(tmp_path):
   writing.write(tmp_path, {"a.fasta": ">one of\nACG\nUU\n\n>two\nGG<mask>\n"})
   names, sequences = letters.records(tmp_path / "a.fasta")

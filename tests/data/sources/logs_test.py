@@ -106,6 +106,14 @@ def test_what_is_no_log_is_refused(tmp_path, name, text, message):
     data.load("event_log", path=tmp_path / name)
 
 
+def test_activities_in_another_encoding_are_refused(tmp_path):
+  path = tmp_path / "a.csv"
+  # With the same sign for what is no UTF-8 both would be one activity.
+  path.write_bytes(_csv([["prüfen", "pröfen"]] * 9).encode("latin1"))
+  with pytest.raises(ValueError, match="a.csv, line 2: got the byte 0xfc, exp"):
+    data.load("event_log", path=path)
+
+
 def test_names_are_those_of_events_and_not_of_what_they_hold(tmp_path):
   nested = '<string key="org:group" value="g">{}</string></event>'
   text = _xes(_CASES).replace("key=", "\nkey = ").replace('"', "'")
