@@ -79,8 +79,12 @@ def test_logs_are_read(tmp_path, form):
     (
       "a.csv",
       "case,name\n1,a\n",
-      "columns: got .*, expected a column 'case:co.*data_options.case=NAME",
+      "columns: got .*, expected one column 'case:co.*ptions.case=NAME",
     ),
+    ("a.csv", "concept:name," + _csv([["a"]] * 9), "one column 'concept:name'"),
+    ("a.csv", _csv([["a"]]) + "1,b,c,start\n", "line 3: got 4 of 3 entries"),
+    ("a.csv", _csv([["a"]]) + "1,b\n", "line 3: got 2 of 3 entries"),
+    ("a.csv", _csv([["a" * 10**6]]), "line 1: field larger than field limit"),
     ("a.csv", _csv([["a"], [""]] * 9), "line 3: got .*, expected values"),
     ("a.csv", _csv([["a"]]), "expected shares that leave cases of 1 to each"),
     ("a.xes", "<log></log>", "got no trace, expected those of a log in XES"),
