@@ -96,7 +96,8 @@ class Problem(base.ArrayProblem):
       where the process is known also "nll_gap", how far "nll" is above its own.
     """
     metrics = super().measure(variables, examples)
-    return metrics | {"rmse": jnp.sqrt(metrics.pop("squared_error"))}
+    squares, timed = metrics.pop("squared_error"), metrics.pop("timed")
+    return metrics | {"rmse": jnp.sqrt(squares / jnp.maximum(timed, 1e-9))}
 
 
 @dataclasses.dataclass(frozen=True)

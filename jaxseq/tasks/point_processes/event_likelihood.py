@@ -103,6 +103,9 @@ def score(
 ) -> dict[str, Array]:
   """Returns means over the events of a batch, see `events.Problem.measure`.
 
+  "squared_error" is 0 where an event has no gap; "timed" is the share of those
+  that have one.
+
   Args:
     prediction: (n, events + 1, ...).
     events: (n, events) arrays.
@@ -128,8 +131,9 @@ def score(
   error = before.gap.expectation() - events.gaps
   right = jnp.argmax(before.mark_logits, axis=-1) == events.marks
   timed = inside & (events.gaps > 0)
-  squares = jnp.where(timed, error**2, 0).sum()
-  metrics["squared_error"] = squares / jnp.maximum(timed.sum(), 1)
+  # Both by the number of events, which batches are weighted by.
+  metrics["squared_error"] = jnp.where(timed, error**2, 0).sum() / count
+  metrics["timed"] = timed.sum() / count
   metrics["accuracy"] = jnp.where(inside, right, False).sum() / count
   return metrics
 
