@@ -24,6 +24,7 @@ from jaxseq.adapt import _own_models
 from jaxseq.adapt import lora
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
+from jaxseq.training import files
 
 
 def names(
@@ -187,7 +188,7 @@ def write(
   safetensors_file.write(path, tensors, {"format": "pt"})
   contents = _contents(modules, os.fspath(model))
   text = json.dumps(contents, indent=2, sort_keys=True)
-  (directory / peft_modules.CONFIG).write_text(text + "\n")
+  files.write_text(directory / peft_modules.CONFIG, text + "\n")
 
 
 def _blocks(place, factors):

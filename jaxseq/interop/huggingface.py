@@ -39,6 +39,7 @@ from jaxseq.interop import _tensors
 from jaxseq.interop import families
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
+from jaxseq.training import files
 
 _HEAD = "lm_head.weight"
 _DTYPES = "float32", "bfloat16", "float16"
@@ -227,7 +228,7 @@ def save(
   path = directory / _model_files.WEIGHTS
   safetensors_file.write(path, tensors, {"format": "pt"})
   text = json.dumps(contents, indent=2, sort_keys=True)
-  (directory / _model_files.CONFIG).write_text(text + "\n")
+  files.write_text(directory / _model_files.CONFIG, text + "\n")
 
 
 def _alone(config, vocab_size):
