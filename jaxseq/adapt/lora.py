@@ -301,7 +301,10 @@ def init(
       a = jax.random.uniform(own, shape, minval=-1, maxval=1) / math.sqrt(n)
     magnitude = None
     if config.dora:
-      weight = jnp.asarray(flat[row.path], jnp.float32)
+      weight = flat[row.path]
+      if isinstance(weight, recurrence.Weight):
+        weight = weight.array()
+      weight = jnp.asarray(weight, jnp.float32)
       magnitude = jnp.linalg.norm(weight, axis=-2)
     b = jnp.zeros((*axes, row.rank, m))
     adapters[row.path] = Factors(a, b, magnitude, row.scale)

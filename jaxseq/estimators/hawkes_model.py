@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 from typing import Self
 
+import jax
 import numpy as np
 
 from jaxseq import _validate
@@ -76,7 +77,7 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   @property
   def process_(self) -> point_processes.Hawkes:
-    """The process, which simulates and scores; its radius is below 1."""
+    """The process, which simulates; its radius is below 1."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
     mu, a = map(np.ndarray.tolist, (self.mu_, self.a_))
     return point_processes.Hawkes(tuple(mu), tuple(map(tuple, a)), self.b_)
@@ -84,10 +85,16 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
   def score(
     self, times: Sequence[Any], marks: Sequence[Any] | None = None
   ) -> float:
-    """Returns the mean log likelihood in nats per event; higher is better."""
-    events = self._checked(times, marks)
-    terms = self.process_.log_density(events)
-    return float((terms.events.sum() + terms.tail.sum()) / events.lengths.sum())
+    """Returns the mean log likelihood in nats per event; higher is better.
+
+    It is that of `log_likelihood_`: an event at time 0 begins the observation,
+    and is not scored itself.
+    """
+    packed = hawkes_fit.pack(self._checked(times, marks))
+    parameters = hawkes_fit.Parameters(self.mu_, self.a_, self.b_)
+    with jax.enable_x64(True):
+      nats = hawkes_fit.log_likelihood(parameters, packed)
+    return float(nats) / len(packed.gap)
 
   def expected_counts(
     self,

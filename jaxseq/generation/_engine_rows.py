@@ -30,7 +30,9 @@ class Task:
   def seen(self, count: int) -> np.ndarray:
     """Returns the first tokens of the prompt, (1, vocab) bool."""
     flags = np.zeros((1, len(self.controls.stop)), bool)
-    flags[0, self.prompt[:count]] = True
+    prompt = self.prompt[:count]
+    # Some tokens are read alone, and never drawn.
+    flags[0, prompt[prompt < flags.size]] = True
     return flags
 
 

@@ -57,7 +57,7 @@ class Rows:
     numbers = worker.submit(tasks, hear)
     self._row = {number: i for i, number in enumerate(numbers)}
     self._texts = {
-      (number, i): texts.TextStream(codec, completion.stop)
+      (number, i): texts.TextStream(codec, completion.stop, request.prompt)
       for number, request in zip(numbers, completion.requests)
       for i in range(request.count)
     }

@@ -34,7 +34,9 @@ def make_prompts(
     if ragged and all(np.ndim(row) == 1 for row in prompt):
       _unfit("prompt", "rows of different lengths", lengths, reset)
       lengths = np.array([len(row) for row in prompt])
-      rows = np.zeros((len(prompt), max(lengths)), np.int32)
+      kinds = [np.asarray(row).dtype for row in prompt if np.size(row)]
+      shape = len(prompt), max(lengths)
+      rows = np.zeros(shape, np.result_type(*kinds))
       for row, tokens in zip(rows, prompt):
         row[: len(tokens)] = tokens
       prompt = rows

@@ -256,7 +256,7 @@ def _pieces(engine, requests, codec, stop_texts):
   streams = {}
   if codec is not None:
     streams = {
-      (number, i): texts.TextStream(codec, stop_texts)
+      (number, i): texts.TextStream(codec, stop_texts, requests[row].prompt)
       for number, row in rows.items()
       for i in range(requests[row].count)
     }

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from jaxseq.generation import offline
 
 # What decoders write in the place of bytes that are no text.
 _REPLACEMENT = "\ufffd"
+# Tokens of a prompt that what follows is decoded behind, at most.
+_BEFORE = 8
 
 
 class Codec:
@@ -60,8 +63,13 @@ class Codec:
       tokens = [self.start, *tokens]
     return np.array(tokens, np.int32)
 
-  def decode(self, tokens: Iterable[int]) -> str:
+  def decode(self, tokens: Iterable[int], before: Sequence[int] = ()) -> str:
     """Returns the text of generated tokens.
+
+    Args:
+      tokens: that were generated.
+      before: those of the prompt. A decoder may leave out the space in front of
+        a word where a text begins, and there alone.
 
     Raises:
       ValueError: if there is no tokenizer and one is no byte.
@@ -71,7 +79,27 @@ class Codec:
       for token in tokens:
         _validate.integer("token", token, 0, 255)
       return bytes(tokens).decode("utf-8", errors="replace")
-    return text_tokens.text_of(self.tokenizer, tokens)
+    before = self.last(before)
+    whole = text_tokens.text_of(self.tokenizer, [*before, *tokens])
+    if not before:
+      return whole
+    return whole[len(text_tokens.text_of(self.tokenizer, before)) :]
+
+  def last(self, prompt: Sequence[int]) -> list[int]:
+    """Returns the last tokens of a prompt, for what follows to be decoded.
+
+    There are none of bytes, or of a prompt that is no more than a start. No
+    character is among them in part.
+    """
+    if self.tokenizer is None:
+      return []
+    first = int(len(prompt) > 0 and prompt[0] == self.start)
+    tokens = [int(token) for token in prompt[first:][-_BEFORE:]]
+    while tokens:
+      if _REPLACEMENT not in text_tokens.text_of(self.tokenizer, tokens):
+        break
+      del tokens[0]
+    return tokens
 
 
 class TextStream:
@@ -90,12 +118,18 @@ class TextStream:
     stopped: whether one of the texts has come.
   """
 
-  def __init__(self, codec: Codec, stop: Iterable[str] = ()):
+  def __init__(
+    self,
+    codec: Codec,
+    stop: Iterable[str] = (),
+    before: Sequence[int] = (),
+  ):
     """Returns a stream at its beginning.
 
     Args:
       codec: of the tokens.
       stop: texts of which each ends the row; they are not handed out.
+      before: see `Codec.decode`.
 
     Raises:
       ValueError: if one of the texts is empty.
@@ -109,8 +143,8 @@ class TextStream:
     self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
     # Tokens whose text may depend on each other, and how many of these have
     # been handed out: a decoder may write a word otherwise at a beginning.
-    self._tokens: list[int] = []
-    self._known = 0
+    self._tokens = codec.last(before)
+    self._known = len(self._tokens)
 
   def push(self, token: int) -> str:
     """Takes the next token and returns the text that is certain with it."""
@@ -197,8 +231,8 @@ def continue_text(
     The text and what follows, with escapes for what could steer a terminal.
   """
   codec = codec or Codec()
-  prompt = jnp.asarray(codec.encode(text))
+  prompt = codec.encode(text)
   tokens, _ = offline.generate(
-    network, variables, prompt, length, key, **options
+    network, variables, jnp.asarray(prompt), length, key, **options
   )
-  return text + printable(codec.decode(np.asarray(tokens)))
+  return text + printable(codec.decode(np.asarray(tokens), prompt))

@@ -317,8 +317,10 @@ def pool(
     last = jnp.take_along_axis(x, count[..., None] - 1, axis=-2)[..., 0, :]
     return jnp.where(count > 0, last, 0)
   valid = masks.inside(x.shape[-2], lengths)
-  total = jnp.where(valid[..., None], x, 0).sum(-2)
-  return total / jnp.maximum(count, 1).astype(x.dtype)
+  # Sums of many elements, and their number, are beyond what 16 bits hold.
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  total = jnp.where(valid[..., None], x, 0).sum(-2, dtype=wide)
+  return (total / jnp.maximum(count, 1).astype(wide)).astype(x.dtype)
 
 
 def _match(pooling, x, pooled):

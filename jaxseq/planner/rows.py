@@ -124,6 +124,8 @@ def lay_out(
   if planned != list(range(len(documents))):
     expected = f"the {len(planned)} of the plan"
     raise _validate.error("documents", len(documents), expected)
+  for row in assignment.rows:
+    _check_places(row, documents)
   chunks, rows = sorted(chunks), assignment.rows
   needed = [-(-_tokens(row, documents) // row.degree) for row in rows]
   if max(needed) > chunks[-1]:
@@ -152,6 +154,16 @@ def empty(key: Key) -> Wave:
   reset[:, :: key.row_length // key.sp_degree] = True
   segment = np.full(shape, -1, np.int32)
   return Wave(tokens, targets, mask, reset, segment, position)
+
+
+def _check_places(row, documents):
+  """Refuses documents that do not lie where the plan has put them."""
+  ends = np.cumsum([len(documents[i]) for i in row.doc_ids]).tolist()
+  for index, end, start in zip(row.doc_ids, ends, row.offsets[1:]):
+    if end != start:
+      got = f"shape {documents[index].shape}"
+      expected = f"({len(documents[index]) + start - end},), as in the plan"
+      raise _validate.error(f"documents[{index}]", got, expected)
 
 
 def _tokens(row, documents):

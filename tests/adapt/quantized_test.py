@@ -278,6 +278,17 @@ def test_magnitudes_beside_weights_in_8_bits():
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+def test_fresh_magnitudes_are_those_of_weights_in_8_bits():
+  network, variables, tokens = _own()
+  base = quantized.quantize(network, variables, quantized.Config("float"))
+  config = lora.Config(("W_in", "W_out"), rank=2, dora=True)
+  adapters = lora.init(jax.random.key(2), network, base, config)
+  want, _ = network.apply(base, tokens)
+  for adapted in (lora.attach(base, adapters), lora.merge(base, adapters)):
+    got, _ = network.apply(adapted, tokens)
+    np.testing.assert_allclose(got, want, **_FLOAT32)
+
+
 def test_a_node_in_another_place_is_an_error_with_its_path():
   network, variables, tokens = _own()
   node = quantized.Int8(

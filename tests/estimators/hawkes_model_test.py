@@ -36,6 +36,23 @@ def test_a_process_of_one_mark_is_learnt():
     model.score(rows[:1], [np.full(len(rows[0]), "miss")])
 
 
+def test_the_score_of_the_training_is_its_likelihood_by_events():
+  # The first events begin the observation: nothing says when they come.
+  rows = [[0.0, 1.0, 1.5, 4.0], [0.0, 0.5, 3.0], [2.0, 2.25]]
+  marks = [["a", "b", "a", "b"], ["b", "a", "a"], ["a", "b"]]
+  model = estimators.HawkesModel(b=1.0, observed_until=5.0).fit(rows, marks)
+  nats = model.log_likelihood_ / 9
+  np.testing.assert_allclose(model.score(rows, marks), nats, rtol=1e-6)
+
+
+def test_events_that_never_cease_are_scored():
+  rows = [[1.0, 2.0, 2.5, 2.75, 2.875, 2.95, 2.98, 3.0]]
+  model = estimators.HawkesModel(b=0.1, observed_until=3.0).fit(rows)
+  assert model.spectral_radius_ > 1
+  nats = model.log_likelihood_ / 8
+  np.testing.assert_allclose(model.score(rows), nats, rtol=1e-6)
+
+
 def test_counts_are_of_what_comes_after_an_event_in_intervals_that_increase():
   model = estimators.HawkesModel(b=1.0).fit([[1.0, 2.0, 2.5]])
   for times, edges, message in (

@@ -243,6 +243,20 @@ def test_a_warm_up_leaves_nothing():
   assert (cache.hits, cache.misses) == (0, 1)
 
 
+def test_prompts_may_hold_tokens_that_are_never_drawn():
+  network, variables = networks.make("gru", num_outputs=5)
+  cache = generation.PrefixCache(2**20)
+  engine = generation.Engine(network, variables, SMALL, cache=cache)
+  sampling = generation.Sampling(repetition_penalty=1.5)
+  request = generation.Request([6, 1, 5], 4, sampling=sampling, count=2)
+  (rows,) = engine.run([request])
+  prefix = generation.read_prefix(network, variables, [[6, 1, 5]])
+  wanted, _ = generation.continue_prefix(
+    network, variables, prefix, 4, jax.random.key(0), count=2, sampling=sampling
+  )
+  np.testing.assert_array_equal([row.tokens for row in rows], wanted[:, 0])
+
+
 @pytest.mark.parametrize(
   ("arguments", "options", "message"),
   [

@@ -11,7 +11,9 @@ VOCAB = 7
 
 
 @functools.cache
-def make(*mixers, vocab_size=VOCAB, d_model=8, dtype="float32"):
+def make(
+  *mixers, vocab_size=VOCAB, num_outputs=None, d_model=8, dtype="float32"
+):
   """A network with these mixers in turn, and its variables."""
   stack = nn.StackConfig(
     mixers[0],
@@ -22,7 +24,7 @@ def make(*mixers, vocab_size=VOCAB, d_model=8, dtype="float32"):
   )
   config = nn.NetworkConfig(stack)
   network = nn.SequenceNetwork(
-    config, num_outputs=vocab_size, vocab_size=vocab_size
+    config, num_outputs=num_outputs or vocab_size, vocab_size=vocab_size
   )
   tokens = jnp.zeros((1, 1), jnp.int32)
   return network, jax.jit(network.init)(jax.random.key(0), tokens)

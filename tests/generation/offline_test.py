@@ -192,6 +192,7 @@ def test_calls_share_a_program():
     ([[1, 9]], {}, "prompt: got 9, expected tokens from 0 to 6"),
     ([[1, -1]], {}, "prompt: got -1, expected tokens from 0 to 6"),
     ([[1], []], {}, "lengths: got 0, expected integers from 1 to 1"),
+    ([[1.5], [1, 2]], {}, "prompt: got dtype float64, expected integer tokens"),
     (
       [[1], [1, 2]],
       {"reset": np.zeros((2, 2), bool)},

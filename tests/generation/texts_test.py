@@ -123,3 +123,43 @@ def test_a_text_goes_on_in_the_tokens_of_a_codec():
   )
   found = texts.continue_text(*arguments, codec=codec)
   assert found == "ab" + "".join(f"<{token}>" for token in tokens.tolist())
+
+
+class _Spaces:
+  """A tokenizer of bytes whose texts begin with a space that is not written."""
+
+  def encode(self, text, add_special_tokens):
+    del add_special_tokens
+    return types.SimpleNamespace(ids=list(f" {text}".encode() if text else b""))
+
+  def decode(self, tokens):
+    return bytes(tokens).decode(errors="replace").removeprefix(" ")
+
+
+@pytest.mark.parametrize(
+  ("prompt", "expected"),
+  # Of the longest the last tokens begin within a character.
+  [("go", " on"), ("", "on"), ("\u20ac\u20ac\u20acx", " on")],
+)
+def test_the_space_behind_a_prompt_is_written(prompt, expected):
+  codec = texts.Codec(_Spaces())
+  before, tokens = codec.encode(prompt), list(b" on")
+  assert codec.decode(tokens, before) == expected
+  stream = texts.TextStream(codec, (), before)
+  parts = [*map(stream.push, tokens), stream.finish()]
+  assert "".join(parts) == expected
+
+
+def test_a_continuation_begins_with_its_space():
+  network, variables = networks.make("gru", vocab_size=256)
+  codec = texts.Codec(_Spaces())
+  pattern = generation.automaton.compile_pattern(b" [a-z]*")
+  arguments = network, variables, ["go", ""], 3
+  options = {"codec": codec, "constraint": pattern}
+  behind, alone = generation.complete(*arguments, **options)
+  assert behind[0].text.startswith(" ")
+  assert alone[0].text.isalpha()
+  text = texts.continue_text(
+    network, variables, "go", 3, jax.random.key(0), **options
+  )
+  assert text == f"go{behind[0].text}"

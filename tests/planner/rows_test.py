@@ -145,3 +145,8 @@ def test_bad_arguments_are_named():
     rows.lay_out(plan, documents[:1], [CAPACITY], uniform=False)
   with pytest.raises(ValueError, match="chunks: got .2,., expected 9 tokens"):
     rows.lay_out(plan, documents, [2], uniform=False)
+  # Two in one row, which would lie one over the other.
+  documents, plan, _ = make("recurrent", [5, 4], 1, [CAPACITY])
+  message = r"documents\[0\]: got shape \(4,\), expected \(5,\), as in the plan"
+  with pytest.raises(ValueError, match=message):
+    rows.lay_out(plan, documents[::-1], [CAPACITY], uniform=False)

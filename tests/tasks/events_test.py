@@ -261,6 +261,18 @@ def test_the_time_of_an_event_at_the_start_is_not_scored():
   assert np.all(np.asarray(terms.events)[0, 1:] != 0)
 
 
+def test_the_error_of_gaps_is_the_same_in_batches_of_any_size():
+  # All begin with an event without a gap, of which short streams have more.
+  short, long = [0.0, 0.5], [0.0, *np.cumsum([4.0, 0.25, 1.0, 3.0, 0.5])]
+  problem = events.Problem(_arm(), _streams(*[short] * 4, *[long] * 4))
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  errors = []
+  for problem.at_least in (4, 8):
+    metrics = problem.evaluate(variables, problem.data)
+    errors.append(metrics["rmse"])
+  np.testing.assert_allclose(*errors, rtol=1e-5)
+
+
 def test_a_stream_longer_than_the_windows_of_training_is_read_in_windows():
   network = event_network.EventNetwork(
     _arm(time_frequencies=2), event_sequences.Statistics(1, 4.0, 0.0, 1.0)

@@ -184,17 +184,21 @@ def fit(
     errors = _errors(vector, scaled, num_marks, b is not None)
   parameters = _rescaled(_unflatten(vector, num_marks), unit)
   radius = float(np.abs(np.linalg.eigvals(parameters.a)).max())
-  value = -value - len(packed.gap) * np.log(unit)
+  value = -value - int(_scored(packed).sum()) * np.log(unit)
   return Fit(
     parameters, _rescaled(_unflatten(errors, num_marks), unit), value, radius
   )
 
 
+def _scored(packed):
+  """The events (events,) bool that have a density: not those at time 0."""
+  return ~(packed.begin & (packed.gap <= 0))
+
+
 def _of_events(parameters, packed):
-  """The logarithms of intensities at events, but at those at time 0."""
+  """The logarithms of intensities at events that are scored."""
   intensity = intensities(parameters, packed)
-  scored = ~(packed.begin & (packed.gap <= 0))
-  return jnp.sum(jnp.where(scored, jnp.log(intensity), 0))
+  return jnp.sum(jnp.where(_scored(packed), jnp.log(intensity), 0))
 
 
 def _integral(parameters, packed):
