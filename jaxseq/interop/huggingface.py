@@ -18,7 +18,6 @@ leaves them out there.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
@@ -39,7 +38,6 @@ from jaxseq.interop import _tensors
 from jaxseq.interop import families
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
-from jaxseq.training import files
 
 _HEAD = "lm_head.weight"
 _DTYPES = "float32", "bfloat16", "float16"
@@ -227,8 +225,7 @@ def save(
   # The other library wants to know whose layout it is.
   path = directory / _model_files.WEIGHTS
   safetensors_file.write(path, tensors, {"format": "pt"})
-  text = json.dumps(contents, indent=2, sort_keys=True)
-  files.write_text(directory / _model_files.CONFIG, text + "\n")
+  _model_files.write_json(directory / _model_files.CONFIG, contents)
 
 
 def _alone(config, vocab_size):
