@@ -17,7 +17,10 @@ def rows(values: Any, lengths: np.ndarray | None = None) -> list[Any]:
   if lengths is None:
     return items
   _validate.shape("lengths", lengths, (len(items),))
-  return [row[: int(length)] for row, length in zip(items, lengths)]
+  counts = np.asarray(lengths).tolist()
+  for number, (row, count) in enumerate(zip(items, counts)):
+    _validate.integer(f"lengths[{number}]", count, 0, len(row))
+  return [row[:count] for row, count in zip(items, counts)]
 
 
 def names_of(item: Any) -> tuple[str, ...] | None:

@@ -26,8 +26,13 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
   valid_fraction, test_fraction = shares
   # Pieces of a series stay together, unless there is no other series.
   firsts = np.unique(whole.own, return_index=True)[1]
+  groups = None
+  if group is not None:
+    groups = [whole.entries[group][row] for row in firsts]
   if whole.part.max():
-    parts = _parts_of_files(whole, firsts, valid_fraction, targets, seed)
+    parts = _parts_of_files(
+      whole, firsts, valid_fraction, targets, seed, groups
+    )
   elif split is not None:
     entries = [whole.entries[split][row] for row in firsts]
     parts = _part_splits.by_words(
@@ -48,9 +53,11 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
       test_fraction,
       seed,
       classes=targets.values[firsts] if targets.kind == "class" else None,
-      groups=(
-        None if group is None else [whole.entries[group][row] for row in firsts]
-      ),
+      groups=groups,
+    )
+  if groups is not None:
+    _refuse_divided(
+      groups, parts, lambda number: whole.place(int(firsts[number]), group)
     )
   # A series that is too short for a window has no piece, and so no number here.
   numbers = np.unique(whole.own, return_inverse=True)[1]
@@ -131,7 +138,21 @@ def make(
   return datasets.Splits(*sets, info)
 
 
-def _parts_of_files(whole, firsts, share, targets, seed):
+def _refuse_divided(groups, parts, place):
+  """Refuses a group that has series in two parts."""
+  part_of: dict[str, str] = {}
+  for part, rows in zip(_PARTS, parts):
+    for row in rows:
+      other = part_of.setdefault(groups[row], part)
+      if other != part:
+        raise ValueError(
+          f"{place(row)}: got {groups[row][:40]!r} in the {part} and the "
+          f"{other} part, expected each group in one: parts by share leave "
+          "groups whole."
+        )
+
+
+def _parts_of_files(whole, firsts, share, targets, seed, groups):
   """Parts by the files that the series were read from."""
   part = whole.part[firsts]
   rows = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
@@ -142,7 +163,14 @@ def _parts_of_files(whole, firsts, share, targets, seed):
     return _part_splits.Parts(train, train[:0], test)
   classes = targets.values[firsts[train]] if targets.kind == "class" else None
   # What is called the test part here is that for validation.
-  inner = _part_splits.by_share(len(train), 0, share, seed, classes=classes)
+  inner = _part_splits.by_share(
+    len(train),
+    0,
+    share,
+    seed,
+    classes=classes,
+    groups=None if groups is None else [groups[row] for row in train],
+  )
   return _part_splits.Parts(train[inner.train], train[inner.test], test)
 
 

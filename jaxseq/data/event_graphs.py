@@ -163,11 +163,12 @@ def tgb_seq(
   if np.any(np.diff(part) < 0) or set(np.unique(part)) != {0, 1, 2}:
     expected = "0, then 1, then 2 in the order of time"
     raise _validate.error(f"{table}: split", sorted(set(part)), expected)
-  sizes = np.bincount(part)
   others: list[np.ndarray | None] = []
-  for name, count in zip(("valid", "test"), sizes[1:]):
-    array = _array(folder / f"{folder.name}_{name}_ns.npy", count)
-    others.append(None if array is None else array.astype(np.int32) + 1)
+  for number, name in enumerate(("valid", "test"), 1):
+    # Rows of these files follow those of the table, which time may reorder.
+    rows = (np.cumsum(split == number) - 1)[order][part == number]
+    array = _array(folder / f"{folder.name}_{name}_ns.npy", len(rows))
+    others.append(None if array is None else array[rows].astype(np.int32) + 1)
   features = _array(folder / f"{folder.name}_edge_feat.npy", len(order))
   if features is not None:
     # Only what is out of order has to be copied.

@@ -25,6 +25,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _validate
+from jaxseq.data import _cache
 from jaxseq.data import _npy
 
 # Symbols are tokens + SHIFT, as published. Of those below, 0 ends the text, and
@@ -130,7 +131,9 @@ class FMIndex:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*_ARRAYS, *_DOCUMENTS):
-      np.save(folder / f"{name}.npy", getattr(self, name))
+      # The arrays may be those of the files, mapped into memory.
+      with _cache.replacing(folder / f"{name}.npy") as file:
+        np.save(file, getattr(self, name))
     about = {"format": _FORMAT}
     about |= {k: getattr(self, k) for k in ("vocab_size", "separate", "block")}
     (folder / "index.json").write_text(json.dumps(about, indent=2) + "\n")

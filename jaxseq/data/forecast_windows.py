@@ -393,8 +393,7 @@ def load(
   count = len(series.values)
   if valid_from is None and test_from is None:
     _part_splits.check_shares(valid_fraction, test_fraction)
-    first = int(count * (1 - valid_fraction - test_fraction) + 1e-9)
-    ends = first, count - int(count * test_fraction), count
+    ends = _by_share(count, valid_fraction, test_fraction)
   elif series.times is None or valid_from is None or test_from is None:
     raise ValueError(
       f"valid_from and test_from: got {valid_from!r} and {test_from!r}, "
@@ -420,6 +419,14 @@ def load(
     },
     **options,
   )
+
+
+def _by_share(count, valid_fraction, test_fraction):
+  """Ends of the three spans of so many times."""
+  second = count - int(count * test_fraction)
+  if not valid_fraction:
+    return second, second, count
+  return int(count * (1 - valid_fraction - test_fraction) + 1e-9), second, count
 
 
 def _by_time(times, valid_from, test_from):

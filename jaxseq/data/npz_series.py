@@ -84,7 +84,8 @@ def _read(
     ids=tuple(ids),
     part=np.array(part_numbers),
   )
-  return whole, _targets(labels, whole, target, classes, str(path))
+  times = [part_arrays["X"].shape[1] for part_arrays in parts.values()]
+  return whole, _targets(labels, whole, target, classes, times, str(path))
 
 
 def _parts(arrays, path):
@@ -145,7 +146,7 @@ def _series(arrays, name, held):
   ]
 
 
-def _targets(labels, whole, target, classes, name):
+def _targets(labels, whole, target, classes, times, name):
   """Targets of all parts."""
   if all(array is None for array in labels):
     return _series_targets.none(len(whole.ids))
@@ -178,6 +179,11 @@ def _targets(labels, whole, target, classes, name):
     if numbers.ndim == 2:
       numbers = numbers[..., None]
     _validate.shape(f"{name}: y", numbers, (len(numbers), "time", "numbers"))
+    for time, y in zip(times, labels):
+      if y.shape[1] != time:
+        shape = f"shape {y.shape}"
+        expected = f"(n, {time}, numbers), as many elements in time as X"
+        raise _validate.error(f"{name}: y", shape, expected)
     rows = [y[: len(x)] for y, x in zip(numbers, whole.values)]
     return _series_targets.Targets("step", rows, None, _called(numbers))
   numbers = numbers[:, None] if numbers.ndim == 1 else numbers

@@ -38,6 +38,13 @@ def is_frame(value: Any) -> bool:
   return hasattr(value, "columns") and hasattr(value, "index")
 
 
+def stamps(index: Any) -> np.ndarray:
+  """Returns the index of a frame as an array (n,), times of a zone in UTC."""
+  if getattr(index, "tz", None) is not None:
+    index = index.tz_convert(None)
+  return np.asarray(index)
+
+
 def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
   """Returns series of any of the forms above.
 
@@ -101,7 +108,7 @@ def _indexed(frame):
     received = f"{frame.index.nlevels} levels"
     raise _validate.error("index", received, "two: instance and time")
   names = np.asarray(frame.index.get_level_values(0)).astype(str)
-  at = np.asarray(frame.index.get_level_values(1))
+  at = stamps(frame.index.get_level_values(1))
   values = _values(frame, "frame", False)
   ids, cut = _row_groups.group(names, at)
   times = [at[rows] for rows in cut] if at.dtype.kind in "iufM" else None

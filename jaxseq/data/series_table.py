@@ -66,7 +66,8 @@ def load(
       element; or "auto": a class, unless all labels are numbers and not all of
       them are whole.
     split: column that says train, valid or test for each series.
-    group: column of what must not be divided, such as a person.
+    group: column of what must not be divided, such as a person; where parts
+      are not by share it is refused that one is.
     by_time: whether the series that begin last are for testing.
     valid_path: files of the validation part, in place of a share.
     test_path: files of the test part, in place of a share.
@@ -104,6 +105,11 @@ def load(
   files += [one for one in (valid_path, test_path) if one is not None]
   if test_path is None and valid_path is not None:
     raise _validate.error("test_path", None, "files as well as valid_path")
+  ways = {"split": split, "by_time": by_time, "test_path": test_path}
+  given = [x for x, way in ways.items() if way is not None and way is not False]
+  if len(given) > 1:
+    words = " and ".join(given)
+    raise ValueError(f"{words}: got all of them, expected one way to divide.")
   # What is said of whole series.
   said = [name for name in (split, group) if name is not None]
   inside = labels is None

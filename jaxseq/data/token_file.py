@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _cache
 
 _MAGIC = b"MMIDIDX\0\0"
 _HEAD = struct.Struct("<9sQBQQ")
@@ -97,7 +98,8 @@ def write(
 ) -> None:
   """Writes documents one after the other, each a sequence of its own.
 
-  Memory: a document, and 16 bytes for each that was written.
+  Files that are there stay until all documents are written. Memory: a document,
+  and 16 bytes for each that was written.
 
   Args:
     path: of both files, without their `.bin` and `.idx`.
@@ -114,7 +116,7 @@ def write(
   index, binary = _paths(path)
   limits = np.iinfo(dtype)
   lengths = []
-  with open(binary, "wb") as file:
+  with _cache.replacing(binary) as file:
     for number, document in enumerate(documents):
       tokens = np.asarray(document)
       name = f"document {number}"
@@ -128,14 +130,17 @@ def write(
         raise _wrong(name, got, f"those of {dtype.name}")
       file.write(tokens.astype(dtype.newbyteorder("<")).tobytes())
       lengths.append(len(tokens))
+    # It says nothing of the tokens that come now.
+    index.unlink(missing_ok=True)
   ends = np.cumsum([0, *lengths], dtype="<i8")
   head = _HEAD.pack(_MAGIC, 1, codes[dtype], len(lengths), len(lengths) + 1)
-  index.write_bytes(
-    head
-    + np.asarray(lengths, "<i4").tobytes()
-    + (ends[:-1] * dtype.itemsize).astype("<i8").tobytes()
-    + np.arange(len(lengths) + 1, dtype="<i8").tobytes()
-  )
+  with _cache.replacing(index) as file:
+    file.write(
+      head
+      + np.asarray(lengths, "<i4").tobytes()
+      + (ends[:-1] * dtype.itemsize).astype("<i8").tobytes()
+      + np.arange(len(lengths) + 1, dtype="<i8").tobytes()
+    )
 
 
 def _paths(path) -> tuple[pathlib.Path, pathlib.Path]:

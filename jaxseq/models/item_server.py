@@ -48,8 +48,8 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
   _validate.integer("body_bytes", body_bytes, 1)
   if model.parts.stream is None:
     raise _validate.error("model", model.kind, "one that answers events")
-  names = "applications", "routing", "responses"
-  applications, routing, responses = (
+  names = "applications", "routing", "responses", "requests"
+  applications, routing, responses, requests = (
     packages.imported(f"starlette.{name}", server.EXTRA, server.WHY)
     for name in names
   )
@@ -71,6 +71,8 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
         done = await asyncio.to_thread(_locked, lock, respond, fields)
       except _in_flight.Refused as error:
         return failure(error.status, str(error))
+      except requests.ClientDisconnect:
+        return responses.Response(status_code=499)
       except (TypeError, ValueError) as error:
         return failure(400, str(error))
       return responses.JSONResponse(done)

@@ -53,10 +53,7 @@ def serves(program: experiment.Experiment) -> bool:
     answer = model.parts.stream(model)
   with contextlib.ExitStack() as files:
     with errors.setup():
-      lines, out = sys.stdin, sys.stdout
-      if source != "-":
-        path = pathlib.Path(source)
-        lines = files.enter_context(path.open(encoding="utf-8", newline=""))
+      lines, out = files.enter_context(_opened(source)), sys.stdout
       if output:
         path = pathlib.Path(output)
         out = files.enter_context(path.open("x", encoding="utf-8"))
@@ -65,6 +62,13 @@ def serves(program: experiment.Experiment) -> bool:
   rate = max(count - 1, 0) / max(seconds, 1e-9)
   print(f"{count:,} events, {rate:,.0f} a second", file=sys.stderr)
   return True
+
+
+def _opened(source: str) -> TextIO:
+  """Opens a file, or the standard input, as the training's table was."""
+  own = source != "-"
+  options = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
+  return open(source if own else sys.stdin.fileno(), closefd=own, **options)
 
 
 def answers(
@@ -79,15 +83,34 @@ def answers(
     lines: of the text, of which the first has the names.
     user: column that names the user of a row, for errors.
   """
-  for number, row in enumerate(csv.DictReader(lines), 1):
+  for number, row in enumerate(_rows(csv.DictReader(lines)), 1):
     try:
+      if isinstance(row, csv.Error):
+        raise ValueError(f"row: {row}.")
       if None in row:
         raise ValueError("row: got more entries than there are columns.")
       reply = answer(row)
     except (KeyError, TypeError, ValueError) as error:
       reason = f"no column {error}" if isinstance(error, KeyError) else error
-      reply = {"row": number, "user": row.get(user), "error": str(reason)}
+      named = None if isinstance(row, csv.Error) else row.get(user)
+      reply = {"row": number, "user": named, "error": str(reason)}
     yield reply
+
+
+def _rows(
+  reader: csv.DictReader[str],
+) -> Iterator[dict[str | Any, str | Any] | csv.Error]:
+  """Yields rows, and errors in the places of those that are no CSV."""
+  # What follows such a row does not become the names of the columns.
+  if reader.fieldnames is None:
+    return
+  while True:
+    try:
+      yield next(reader)
+    except StopIteration:
+      return
+    except csv.Error as error:
+      yield error
 
 
 def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:

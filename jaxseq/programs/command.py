@@ -141,14 +141,16 @@ def with_config(task: str, arguments: list[str]) -> list[str]:
     arguments: of the program, of which the first stays the first.
   """
   out, ending = [], ""
-  for argument in arguments:
-    name, _, path = argument.partition("=")
-    if name.lstrip("-") != "data":
+  rest = iter(arguments)
+  for argument in rest:
+    name, equals, path = argument.partition("=")
+    if name not in ("--data", "-data"):
       out.append(argument)
       continue
+    path = path if equals else next(rest, "")
     ending = "/" if pathlib.Path(path).is_dir() else pathlib.Path(path).suffix
     out.append(f"--config.data_options.path={path}")
-  if not any(argument.startswith("--config=") for argument in out):
+  if not any(re.match(r"--?config(=|$)", argument) for argument in out):
     data = lines.LINES[task].data
     kind = data.get(ending, data[""])
     out.insert(1, f"--config={_CONFIGS}:{task}.{kind}")

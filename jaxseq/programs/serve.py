@@ -22,6 +22,7 @@ from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
 from jaxseq.models import item_server
 from jaxseq.models import token_model
+from jaxseq.programs import serve_flags
 from jaxseq.training import errors
 
 
@@ -260,6 +261,14 @@ def make_app(served: Served, name: str) -> Any:
   return server.make_app(worker, served.codec, config)
 
 
+def _check_flags(kind):
+  """Refuses flags that say nothing of a model that is none of language."""
+  for name in serve_flags.OF_LANGUAGE:
+    if flags.FLAGS[name].present:
+      expected = f"none with a model of {kind}"
+      raise _validate.error(f"--{name}", flags.FLAGS[name].value, expected)
+
+
 def main(argv: Sequence[str] = ()) -> None:
   """Serves what the flags describe."""
   del argv
@@ -273,6 +282,7 @@ def main(argv: Sequence[str] = ()) -> None:
     path = pathlib.Path(flags.FLAGS.checkpoint)
     model = read(path)
     if model is not None and model.parts.stream is not None:
+      _check_flags(model.kind)
       app_served = item_server.make_app(model)
     else:
       served = with_states(of_model(path, model), flags.FLAGS.initial_states)

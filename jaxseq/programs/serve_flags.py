@@ -6,6 +6,12 @@ from absl import flags
 
 flags.disclaim_key_flags()
 
+# Those that say something of a language model alone.
+OF_LANGUAGE = (
+  *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
+  *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
+)
+
 
 @functools.cache
 def define() -> None:

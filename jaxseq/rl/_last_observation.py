@@ -50,6 +50,9 @@ class LastObservation(wrappers.Wrapper):
     )
 
   def _step(self, key, state, action, params):
+    # What the step below does is dropped where the observation was the last.
+    if hasattr(params, "waits"):
+      params = params.replace(waits=state.cut)
     first, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
     )

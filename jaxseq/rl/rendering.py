@@ -33,7 +33,8 @@ class Film:
     game: the environment inside all wrappers.
     space: of what an observation begins with; see `shown_space` of wrappers.
     states: of the game before each step: numpy arrays, leading axis time.
-    taken: the transitions: numpy arrays, leading axis time.
+    taken: the transitions, with actions as the environment took them: numpy
+      arrays, leading axis time.
   """
 
   title: str
@@ -96,12 +97,15 @@ def film(
     The episodes.
   """
   players, films = evaluate.members(config), []
-  for index, (env, env_params, _) in enumerate(players):
+  for index, (env, env_params, network) in enumerate(players):
     num_steps = min(limit, int(env_params.max_steps_in_episode))
     played = evaluate.record(
       config, variables, key, num_steps, greedy=greedy, member=index
     )
-    length = _transcript.first_length(played[0])
+    taken, states = played
+    act = jax.vmap(network.actions.to_environment)
+    played = taken._replace(action=act(taken.action)), states
+    length = _transcript.first_length(taken)
     taken, states = jax.tree.map(
       lambda leaf, length=length: leaf[:length], jax.device_get(played)
     )

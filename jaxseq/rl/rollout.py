@@ -17,6 +17,7 @@ from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import protocol
+from jaxseq.rl.envs import registry
 from jaxseq.training import _batching
 
 Array = jax.Array
@@ -123,6 +124,9 @@ def environment(
   return env, env_params
 
 
+registry.FORGETS.append(environment.cache_clear)
+
+
 def unwrapped(
   env_id: str,
   options: tuple[tuple[str, Any], ...] = (),
@@ -160,7 +164,10 @@ def _made(env_id, options, params):
   names = [field.name for field in dataclasses.fields(env_params)]
   for name, _ in params:
     _validate.choice("env_params", name, names)
-  return env, dataclasses.replace(env_params, **dict(params))
+  env_params = dataclasses.replace(env_params, **dict(params))
+  if hasattr(env, "check_params"):
+    env.check_params(env_params)
+  return env, env_params
 
 
 class Player(NamedTuple):

@@ -107,6 +107,9 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
     memory = configuration.from_config_dict(
       stacks.Config, settings.memory, name="memory"
     )
+    if not getattr(game.env, "keep_memory", True):
+      what = "True: a memory here lasts for an episode, and so for all trials"
+      raise _validate.error("env_options.keep_memory", False, what)
   changes = {
     "networks": dataclasses.replace(
       networks,

@@ -45,7 +45,15 @@ _STEP = re.compile("[0-9]+")
 
 
 class CheckpointError(errors.UserError):
-  """Checkpoints cannot be written, are all damaged, or do not fit."""
+  """Checkpoints cannot be written, are all damaged, or do not fit.
+
+  Attributes:
+    damaged: by step, what is wrong with those that are damaged.
+  """
+
+  def __init__(self, message: str, damaged: Mapping[int, str] | None = None):
+    super().__init__(message)
+    self.damaged = dict(damaged or {})
 
 
 class Checkpointer:
@@ -175,14 +183,15 @@ class Checkpointer:
         damaged[candidate] = str(error)
         continue
       if damaged:
-        self._set_aside(damaged, candidate)
+        self.set_aside(damaged, candidate)
       return candidate, tree
     if not damaged:
       return None
     reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
     raise CheckpointError(
       f"no checkpoint in {str(self._directory)!r} is whole ({reasons}); remove "
-      "that directory to start anew"
+      "that directory to start anew",
+      damaged,
     )
 
   def pin(self, step: int) -> None:
@@ -325,8 +334,16 @@ class Checkpointer:
     ]
     return jax.tree.unflatten(treedef, out)
 
-  def _set_aside(self, damaged: Mapping[int, str], used: int) -> None:
-    """Warns of damaged checkpoints and makes their numbers free again."""
+  def set_aside(self, damaged: Mapping[int, str], used: int) -> None:
+    """Warns of damaged checkpoints and makes their numbers free again.
+
+    Args:
+      damaged: by step, what is wrong.
+      used: the step that is gone on from.
+
+    Raises:
+      CheckpointError: one of them cannot be renamed.
+    """
     fate = "ignored" if self._read_only else "set aside"
     if not self._read_only:
       whys = {step: f"damaged ({why})" for step, why in damaged.items()}

@@ -66,7 +66,7 @@ def mlflow(directory: pathlib.Path, step: int, row: dict[str, Any]) -> None:
   """Logs a row to mlflow, in the experiment that its environment names.
 
   mlflow keeps every number of a step that it gets: `loggers.json` remembers the
-  newest step, and a run that goes on leaves out what is there already.
+  newest step and its names, and a run that goes on leaves out what is there.
 
   Args:
     directory: of the arm.
@@ -124,7 +124,7 @@ def _trackio(package, directory) -> _Log:
 def _mlflow(package, directory) -> _Log:
   """Opens the run of a directory."""
   state = _read(directory).get("mlflow", {})
-  done = state.get("step", -1)
+  done, names = state.get("step", -1), state.get("names")
 
   def enter():
     active = package.active_run()
@@ -138,11 +138,17 @@ def _mlflow(package, directory) -> _Log:
     state["id"] = run.info.run_id
 
   def log(step, row):
-    if step <= done:
+    if step == done and names is not None:
+      # A step has several rows, of which the last may not have come.
+      row = {name: x for name, x in row.items() if name not in names}
+    elif step <= done:
+      return
+    if not row:
       return
     enter()
     package.log_metrics(row, step=step)
-    state["step"] = step
+    before = state.get("names", []) if state.get("step") == step else []
+    state["step"], state["names"] = step, [*before, *row]
     _keep(directory, "mlflow", state)
 
   return log

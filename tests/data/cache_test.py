@@ -102,6 +102,13 @@ def test_what_is_written_can_be_read(tmp_path, monkeypatch):
   np.testing.assert_array_equal(found["b"], zeros["b"])
 
 
+def test_who_may_read_other_files_may_read_these(tmp_path):
+  (tmp_path / "other").write_bytes(b"")
+  _cache.write(tmp_path / "a.npz", {"a": np.zeros(3)})
+  modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+  assert len(modes) == 1
+
+
 def test_without_a_home_directory_the_variable_is_named(monkeypatch):
   def no_home():
     raise RuntimeError("Could not determine home directory.")

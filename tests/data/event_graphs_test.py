@@ -83,6 +83,12 @@ def test_a_folder_of_tgb_seq_is_read_where_it_is(tmp_path):
   np.testing.assert_array_equal(splits.test.targets, others + 1)
   assert splits.valid.targets.shape == (1, 4)
   np.testing.assert_array_equal(splits.test.extras.features, np.eye(5)[3:])
+  # In another order than that of time each event keeps what is its own.
+  write(folder / "Tiny.csv", rows[::-1], "src,dst,time,split")
+  again = data.load("tgb_seq", path=folder, candidates=4).test
+  assert again.inputs.tolist() == [[2, 6], [2, 8]]
+  np.testing.assert_array_equal(again.targets, others[::-1] + 1)
+  np.testing.assert_array_equal(again.extras.features, np.eye(5)[[1, 0]])
   np.save(folder / "Tiny_test_ns.npy", others[:1])
   with pytest.raises(ValueError, match="got shape .1, 2., expected .2, colum"):
     data.load("tgb_seq", path=folder)

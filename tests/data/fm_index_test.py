@@ -112,6 +112,9 @@ def test_a_saved_index_is_mapped_into_memory(tmp_path):
     np.flatnonzero(found.next_counts(rows)), sorted(b"be")
   )
   assert bytes(found.document(1).tolist()) == b"the end"
+  # It can be written to where it lies.
+  found.save(tmp_path / "index")
+  assert fm_index.load(tmp_path / "index").rows(b"the ") == rows
 
 
 @pytest.mark.parametrize(

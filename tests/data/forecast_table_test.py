@@ -182,3 +182,15 @@ def test_there_may_be_no_validation_part(tmp_path):
   assert splits.valid is None
   whole = load(path, time="day", normalize=False, valid_fraction=0.2)
   np.testing.assert_array_equal(splits.test.targets[-1], whole.test.targets[-1])
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_without_a_validation_part_no_time_is_lost(tmp_path, horizon):
+  # 0.8 and 0.2 of 41 times are both rounded down.
+  path = write(tmp_path, daily(41))
+  splits = load(
+    path, time="day", normalize=False, valid_fraction=0, horizon=horizon
+  )
+  assert splits.valid is None
+  assert splits.train.targets[-1, -1, 0] == 32
+  assert splits.test.targets[0, 0, 0] == 33

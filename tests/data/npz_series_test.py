@@ -78,6 +78,10 @@ def test_numbers_and_no_labels(tmp_path):
       {"X": VALUES * np.nan, "y": NAMES},
       "walks.npz, example 0: 'channel 0': g",
     ),
+    (
+      {"X": VALUES, "y": np.zeros((8, 4, 1))},
+      "y: got shape .8, 4, 1., expected .n, 3, numbers.",
+    ),
     ({"X": VALUES, "y": np.full(8, np.nan)}, "y: .*expected finite numbers"),
     (
       {"X_train": VALUES, "y_train": NAMES},

@@ -106,6 +106,26 @@ def test_constants_are_those_of_the_training_part(tmp_path):
   assert splits.test.inputs[:, 0, 0].tolist() == [8, 18]
 
 
+def test_no_group_is_divided_beside_files_for_testing(tmp_path):
+  rows = [f"{i},{i},{'pq'[i % 2]},{i // 4}" for i in range(40)]
+  names = "id,x,label,person\n"
+  path = write(
+    tmp_path,
+    train=names + "\n".join(rows),
+    test=names + "a,1,p,new\nb,2,q,new\n",
+  )
+  options = {"group": "person", "valid_fraction": 0.3, "normalize": False}
+  splits = load(path, test_path=path.with_name("test.csv"), **options)
+  train, valid = (
+    {int(x) // 4 for x in part.inputs.ravel()} for part in splits[:2]
+  )
+  assert len(valid) == 3
+  assert not train & valid
+  write(tmp_path, test=names + "a,1,p,new\nb,2,q,3\n")
+  with pytest.raises(ValueError, match="test.csv, line 3: .*got '3' in the te"):
+    load(path, test_path=path.with_name("test.csv"), **options)
+
+
 def test_long_series_are_cut_into_pieces(tmp_path):
   rows = [f"{i},{t},{'pq'[i % 2]}" for i in range(4) for t in range(7)]
   path = write(tmp_path, long="\n".join(["id,x,label", *rows]))
@@ -243,6 +263,10 @@ def test_divisions(tmp_path):
   groups = [{int(x) // 2 for x in part.inputs.ravel()} for part in splits[:3]]
   assert [len(group) for group in groups] == [2, 1, 2]
   assert not groups[0] & groups[2]
+  with pytest.raises(ValueError, match="csv, line 3: column 'person': got"):
+    load(path, group="person", split="part", ignore="time")
+  with pytest.raises(ValueError, match="split and by_time: got all of them"):
+    load(path, time="time", by_time=True, split="part", ignore="person")
   # Of each class the same share.
   splits = load(path, ignore="time,person,part", test_fraction=0.4)
   assert np.bincount(splits.test.targets).tolist() == [2, 2]

@@ -56,6 +56,20 @@ def test_what_does_not_fit_is_refused(tmp_path):
     token_file.write(tmp_path / "a", [], np.float32)
 
 
+def test_what_is_there_stays_where_a_document_is_refused(tmp_path):
+  token_file.write(tmp_path / "a", documents())
+  file = token_file.TokenFile(tmp_path / "a")
+  with pytest.raises(ValueError, match="document 1: got tokens"):
+    token_file.write(tmp_path / "a", [np.arange(2), np.array([0, 65536])])
+  names = {path.name for path in tmp_path.iterdir()}
+  assert names == {"a.bin", "a.idx"}
+  assert token_file.TokenFile(tmp_path / "a").digest() == file.digest()
+  # What is mapped into memory is another file than that which replaces it.
+  token_file.write(tmp_path / "a", [np.arange(2)])
+  np.testing.assert_array_equal(file.document(39), documents()[39])
+  assert len(token_file.TokenFile(tmp_path / "a")) == 1
+
+
 def _index(content, at, value, kind):
   value = np.array(value, kind).tobytes()
   return content[:at] + value + content[at + len(value) :]

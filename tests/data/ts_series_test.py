@@ -45,6 +45,15 @@ def test_time_stamps_are_gaps(tmp_path):
   assert splits.train.extras.gaps[0].tolist() == [1, 0.5, 1.5]
   found = splits.info.preparation.read(path)
   assert found.dataset.extras.gaps[0].tolist() == [1, 0.5, 1.5]
+  with pytest.raises(
+    ValueError, match="series 0, element 2: got 1 after 4, ex"
+  ):
+    splits.info.preparation.prepare([[[1], [2], [3]]], times=[[0, 4, 1]])
+  path = write(tmp_path, "(0,1),(4,2),(1,3):low", *cases, head=head)
+  with pytest.raises(
+    ValueError, match="got 1 after 4, expected times that inc"
+  ):
+    data.load("ts", path=path, **HALF)
 
 
 def test_missing_values_are_refused_by_their_case(tmp_path):

@@ -105,6 +105,17 @@ def test_wrong_command_lines_have_a_way_out(arguments, message, capsys):
   assert capsys.readouterr().err.endswith(message)
 
 
+def test_values_of_flags_may_stand_behind_them():
+  one = command.with_config("classify", ["jaxseq", "--data=a.npz"])
+  assert one[1].endswith("own_files.py:classify.npz")
+  assert one[2:] == ["--config.data_options.path=a.npz"]
+  assert one == command.with_config("classify", ["jaxseq", "--data", "a.npz"])
+  for given in (["--workdir", "data"], ["--config", "mine.py"]):
+    found = command.with_config("classify", ["jaxseq", *given])
+    assert found[-2:] == given
+    assert len(found) == (3 if "--config" in given else 4)
+
+
 def test_the_version(capsys):
   with pytest.raises(SystemExit) as left:
     command.main(["jaxseq", "--version"])

@@ -16,7 +16,9 @@ import jaxseq
 from jaxseq import generation
 from jaxseq.adapt import initial_states
 from jaxseq.interop import huggingface
+from jaxseq.training import errors
 from tests import programs
+from tests.experiments import programs as experiment_programs
 from tests.models import cases
 
 HYBRID = programs.ROOT / "tests" / "golden" / "hybrids" / "falcon_mamba"
@@ -128,6 +130,20 @@ def test_adapters_of_a_server(checkpoint):
     serve.make_adapters([f"a={adapter}"], checkpoint)
   with pytest.raises(ValueError, match="/absent: got no adapter_config.json"):
     serve.make_adapters(["a=/absent"], HYBRID)
+
+
+def test_flags_of_texts_are_refused_where_items_are_served(
+  tmp_path, monkeypatch
+):
+  pytest.importorskip("uvicorn", reason="the extra serve is needed")
+  path = tmp_path / "model.safetensors"
+  jaxseq.save(path, cases.case("recommendation").model)
+  argv = ["serve", f"--checkpoint={path}", "--port=0", "--drafts=recycling"]
+  message = "--drafts: got 'recycling', expected none with a model of recommend"
+  monkeypatch.setattr(generation.server, "serve", lambda *unused: None)
+  with pytest.raises(errors.UserError, match=message):
+    experiment_programs.call_with(monkeypatch, "serve", argv)
+  experiment_programs.call_with(monkeypatch, "serve", argv[:-1])
 
 
 @contextlib.contextmanager

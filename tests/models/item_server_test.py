@@ -1,5 +1,7 @@
 """The server of recommendations: what it lists, follows, and refuses."""
 
+import asyncio
+
 import pytest
 
 from experiments import serve
@@ -67,3 +69,19 @@ def _refusals(client):
   large = client.post("/v1/events", content=b" " * (2**20 + 1))
   assert large.status_code == 413
   assert "no such route" in client.get("/v1/lists").json()["error"]["message"]
+
+
+def test_a_client_that_leaves_within_its_body_is_no_error():
+  app = item_server.make_app(cases.case("recommendation").model)
+  sent, part = [], {"type": "http.request", "body": b"{", "more_body": True}
+  received = iter([part, {"type": "http.disconnect"}])
+  scope = {"type": "http", "method": "POST", "path": "/v1/events"}
+
+  async def receive():
+    return next(received)
+
+  async def send(message):
+    sent.append(message)
+
+  asyncio.run(app({**scope, "headers": [], "query_string": b""}, receive, send))
+  assert sent[0]["status"] == 499

@@ -1,5 +1,6 @@
 """The mode "serve_stream": an answer to each event that comes."""
 
+import csv
 import dataclasses
 import json
 import resource
@@ -56,6 +57,17 @@ def test_times_that_are_none_are_refused_and_change_nothing():
   assert [first, empty, last] == list(wanted)
 
 
+def test_a_row_that_is_no_csv_does_not_end_the_answers():
+  model = cases.case("recommendation").model
+  # As a mark of a quotation that never ends leaves it.
+  lines = ["user,item", "a,3", f"b,{'x' * csv.field_size_limit()}x", "a,5"]
+  first, wrong, last = stream_mode.answers(model.parts.stream(model), lines)
+  assert wrong["row"] == 2
+  assert wrong["error"].startswith("row: field larger than field limit")
+  assert [first["user"], wrong["user"], last["user"]] == ["a", None, "a"]
+  assert not list(stream_mode.answers(model.parts.stream(model), []))
+
+
 def test_with_gaps_times_do_not_go_back(monkeypatch):
   case = cases.case("recommendation")
   preparation = dataclasses.replace(case.model.preparation, gap=1.0)
@@ -81,7 +93,9 @@ def test_a_run_answers_the_rows_of_a_file(monkeypatch, tmp_path, capsys):
   arm.mkdir(parents=True)
   model_file.save(arm / model_file.NAME, model)
   events, output = tmp_path / "events.csv", tmp_path / "answers.jsonl"
-  events.write_text("\n".join([*LINES, ""]))
+  # A mark of the encoding, and a user whose name is no UTF-8.
+  text = "\ufeff" + "\n".join([*LINES, "5,X,3", ""])
+  events.write_bytes(text.encode().replace(b"X", b"\xff"))
   argv = [
     "recommend",
     f"--workdir={tmp_path / 'run'}",
@@ -92,9 +106,9 @@ def test_a_run_answers_the_rows_of_a_file(monkeypatch, tmp_path, capsys):
     programs.call_with(monkeypatch, "recommend", argv)
   programs.call_with(monkeypatch, "recommend", [*argv, f"--data={events}"])
   rows = [json.loads(line) for line in output.read_text().splitlines()]
-  assert [row.get("user") for row in rows] == ["a", "b", "a", "a", "b"]
-  assert [row.get("row") for row in rows] == [None, None, 3, None, 5]
-  assert "5 events" in capsys.readouterr().err
+  assert [row.get("user") for row in rows] == [*"abaab", "\ufffd"]
+  assert [row.get("row") for row in rows] == [None, None, 3, None, 5, None]
+  assert "6 events" in capsys.readouterr().err
   with pytest.raises(errors.UserError, match=r"answers\.jsonl"):
     programs.call_with(monkeypatch, "recommend", [*argv, f"--data={events}"])
 

@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 from gymnax.environments.classic_control import continuous_mountain_car
 from gymnax.environments.misc import reacher
@@ -16,6 +17,7 @@ from jaxseq.rl import rendering
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import sac
 from jaxseq.rl.drawings import _boards
 from jaxseq.rl.drawings import _bodies
 from jaxseq.rl.drawings import _scenes
@@ -23,6 +25,7 @@ from jaxseq.rl.drawings import _timeline
 from jaxseq.rl.drawings import paint
 from jaxseq.rl.envs import battleship
 from jaxseq.rl.envs import card_games
+from jaxseq.rl.envs import cartpole
 from jaxseq.rl.envs import labyrinth
 from jaxseq.rl.envs import minatar
 from jaxseq.rl.envs import minesweeper
@@ -266,6 +269,49 @@ def test_arms_and_cars_are_where_the_state_says():
   )
   film = make_film(swimmer.Swimmer(), points, np.zeros((2, 2)))
   assert has_color(drawn(_bodies.draw_points, film, 1), paint.SKY)
+
+
+def test_projected_actions_are_no_pushes():
+  game, _ = envs.make("PositionOnlyCartPoleEasy")
+  zeros = np.zeros(1, np.float32)
+  states = cartpole.EnvState(np.zeros(1, np.int32), *(zeros,) * 4)
+  texts = []
+  for action in ([1], [[0.5, -0.5]]):
+    film = make_film(game, states, action)
+    assert _scenes.frame(film, 0).any()
+    texts.append(_scenes.action_text(film, 0))
+    black = has_color(drawn(_bodies.draw_cartpole, film, 0), paint.BLACK)
+    assert black == (action == [1])
+  assert texts == ["push right", "action 0.5 -0.5"]
+
+
+def test_the_torque_of_a_projected_action_is_told_by_the_next_state():
+  game, _ = envs.make("Pendulum-v1")
+  states = types.SimpleNamespace(
+    time=np.array([0, 1, 0]), last_u=np.array([9.0, 1.5, 0.0])
+  )
+  film = make_film(game, states, np.ones((3, 2)))
+  assert [_bodies.torque(film, t) for t in range(3)] == [1.5, None, None]
+  film = make_film(game, states, [[-3.0], [1.0], [0.5]])
+  assert [_bodies.torque(film, t) for t in range(3)] == [-2.0, 1.0, 0.5]
+
+
+@pytest.mark.slow
+def test_a_film_has_the_actions_of_the_environment():
+  config = sac.Config(
+    env_id="PositionOnlyPendulumEasy",
+    network=_NETWORK,
+    num_envs=1,
+    sequence_length=4,
+    burn_in=0,
+    replay_sequences=8,
+    learning_starts=1,
+  )
+  variables = sac.init(config, jax.random.key(0)).variables
+  key = jax.random.key(1)
+  (film,) = rendering.film(config, variables, key, limit=3)
+  played, _ = evaluate.record(config, variables, key, 3)
+  np.testing.assert_allclose(film.taken.action, 2 * played.action, rtol=1e-6)
 
 
 @pytest.mark.parametrize("env_id", GAMES)

@@ -8,6 +8,7 @@ import pytest
 
 from jaxseq import spr
 from jaxseq.spr import resets
+from jaxseq.spr import settings
 from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration
@@ -123,3 +124,17 @@ def test_the_arms_of_the_quick_config_differ_in_the_prediction_alone():
   assert with_it.networks.encoder == without.networks.encoder
   assert with_it.optimizer == without.optimizer
   assert with_it.networks.encoder.image_shape == (10, 10, 10)
+
+
+def test_a_memory_that_is_to_be_lost_within_an_episode_is_refused():
+  fields = settings.Settings(
+    env_id="Trials",
+    env_options={"game": "DarkRoomMiddle", "keep_memory": False},
+    memory={"stack": {"mixer": "gru"}},
+    self_prediction=False,
+  )
+  game = settings.make_game(fields)
+  with pytest.raises(ValueError, match="keep_memory: got False, expected True"):
+    settings.agent_config(fields, game)
+  without = dataclasses.replace(fields, memory={})
+  assert settings.agent_config(without, game).variant

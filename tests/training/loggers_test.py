@@ -120,6 +120,24 @@ def test_mlflow_gets_no_step_twice(tmp_path, monkeypatch, restart):
   }
 
 
+def test_mlflow_gets_each_row_of_the_newest_step(
+  tmp_path, monkeypatch, restart
+):
+  package = Mlflow()
+  monkeypatch.setitem(sys.modules, "mlflow", package)
+  loggers.mlflow(tmp_path / "gru", 1, {"x": 1.0})
+  loggers.mlflow(tmp_path / "gru", 1, {"y": 2.0})
+  loggers.mlflow(tmp_path / "gru", 2, {"x": 3.0})
+  # Killed in the evaluation after the second step.
+  restart()
+  package.end_run()
+  for step, row in ((1, {"y": 2.0}), (2, {"x": 3.0}), (2, {"y": 4.0})):
+    loggers.mlflow(tmp_path / "gru", step, row)
+  assert package.runs["gru-id"] == [
+    (1, {"x": 1.0}), (1, {"y": 2.0}), (2, {"x": 3.0}), (2, {"y": 4.0})
+  ]  # fmt: skip
+
+
 def test_several_loggers_share_a_file(tmp_path, monkeypatch, restart):
   for name in ("wandb", "trackio"):
     monkeypatch.setitem(sys.modules, name, Wandb())

@@ -16,21 +16,21 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Lines(Iterator[str]):
-  """The lines of a text that are not blank.
+  """The lines of a text, blank ones only if asked for.
 
   Attributes:
     number: of the last line, from 1 on; blank ones count as well.
   """
 
-  def __init__(self, text: Iterable[str]):
+  def __init__(self, text: Iterable[str], blank: bool = False):
     self.number = 0
-    self._text = iter(text)
+    self._text, self._blank = iter(text), blank
 
   def __next__(self) -> str:
     while True:
       line = next(self._text)
       self.number += 1
-      if line.strip():
+      if self._blank or line.strip():
         return line
 
 
@@ -39,6 +39,7 @@ def lines(
   source: str | os.PathLike,
   content: str | None = None,
   newline: str | None = None,
+  blank: bool = False,
 ) -> Iterator[Lines]:
   """Opens a text for a block of which every ValueError names its line."""
   if content is not None:
@@ -47,12 +48,24 @@ def lines(
     # Spreadsheet programs begin a file with a mark of its encoding.
     text = open(source, encoding="utf-8-sig", errors="replace", newline=newline)
   with text:
-    numbered = Lines(text)
+    numbered = Lines(text, blank)
     try:
       yield numbered
     except (ValueError, OverflowError, csv.Error) as error:
       place, said = max(numbered.number, 1), str(error).rstrip(".")
       raise ValueError(f"{source}, line {place}: {said}.") from error
+
+
+def decoded(content: bytes, name: str | os.PathLike) -> str:
+  """Returns the text of a file in UTF-8, without the mark of its encoding."""
+  try:
+    return content.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    line = error.object[: error.start].count(b"\n") + 1
+    raise ValueError(
+      f"{name}, line {line}: got the byte {error.object[error.start]:#04x}, "
+      "expected UTF-8."
+    ) from error
 
 
 def read(

@@ -2,9 +2,10 @@
 
 A CSV file has a line of names, then a line for each row, with values between
 commas (tabs in a .tsv file), as UTF-8. A value is missing where there is
-nothing, or NA, N/A, NaN, nan, NULL or null. Parquet files need the package
-pyarrow, the extra "table". A frame of pandas may stand in the place of a file;
-pandas is not imported.
+nothing, or NA, N/A, NaN, nan, NULL or null; so it is in a blank line of a table
+with one column, and other blank lines are left out. Parquet files need the
+package pyarrow, the extra "table". A frame of pandas may stand in the place of
+a file; pandas is not imported.
 """
 
 from collections.abc import Iterator
@@ -186,9 +187,9 @@ def header(
   if path.suffix in _parquet_files.SUFFIXES:
     with _parquet_files.opened(path) as file:
       return _checked_names(path, file.schema_arrow.names)
-  with _columns.lines(path, newline="") as lines:
+  with _columns.lines(path, newline="", blank=True) as lines:
     rows = csv.reader(lines, delimiter=_delimiter(path, delimiter))
-    return _names(next(rows, []), delimiter)
+    return _names(_first(rows), delimiter)
 
 
 def read(
@@ -411,21 +412,39 @@ def _text_chunks(
   path: pathlib.Path, width: int, delimiter: str | None
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
   """Yields some rows at a time with their lines."""
-  numbers, rows = [], []
-  with _columns.lines(path, newline="") as lines:
+  numbers, rows, blank = [], [], []
+  with _columns.lines(path, newline="", blank=True) as lines:
     reader = csv.reader(lines, delimiter=_delimiter(path, delimiter))
-    next(reader)
+    _first(reader)
     for row in reader:
+      if _is_blank(row):
+        blank.append(lines.number)
+        continue
+      if width == 1:
+        # A row whose only value is missing, unless it is the end of the file.
+        numbers += blank
+        rows += [[""]] * len(blank)
+      blank = []
       if len(row) != width:
         raise ValueError(f"got {len(row)} of {width} entries.")
       _check_utf8(row)
       numbers.append(lines.number)
       rows.append(row)
-      if len(rows) == _CHUNK:
+      if len(rows) >= _CHUNK:
         yield numbers, rows
         numbers, rows = [], []
   if rows:
     yield numbers, rows
+
+
+def _first(reader):
+  """The first row that is not blank, of no entry if there is none."""
+  return next((row for row in reader if not _is_blank(row)), [])
+
+
+def _is_blank(row):
+  """True of a line with nothing in it; a quoted nothing is an entry."""
+  return not row or (len(row) == 1 and row[0].isspace())
 
 
 def _floats(path, lines, numbers, name):

@@ -33,8 +33,8 @@ class TsFile(NamedTuple):
       channels shorter than the longest one end in NaN.
     labels: a class name or a number for each case; None if unlabelled.
     classes: class names in the order of the header; None for numbers.
-    times: arrays (length,) float64 of the first channel's time stamps; None if
-      there are none.
+    times: arrays (length,) float64 of the time stamps, which all channels of a
+      case share; None if there are none.
   """
 
   name: str
@@ -88,6 +88,14 @@ def _values(text, stamped):
   return values, _columns.numbers((time for time, _ in pairs), "time stamps")
 
 
+def _stamps(channels):
+  """The time stamps of a case; shorter channels have the first of them."""
+  longest = max(channels, key=len)
+  if any(stamps != longest[: len(stamps)] for stamps in channels):
+    raise ValueError("got channels at different times, expected the same ones.")
+  return np.array(longest)
+
+
 def read_ts(path: str | os.PathLike) -> TsFile:
   """Reads a .ts file.
 
@@ -137,7 +145,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
         )
       series.append(case)
       if stamped:
-        times.append(np.array(read[0][1]))
+        times.append(_stamps([stamps for _, stamps in read]))
   if "data" not in header:
     raise ValueError(f"{path} has no line @data: it is not a .ts file.")
   classes = None

@@ -255,7 +255,8 @@ def load(
     horizon: until when all streams were observed, since the start; the time of
       the last event of all if None.
     window: time into which every stream is cut, each piece a sequence that
-      begins at 0; whole streams are the sequences if None.
+      begins at 0, and extras.until tells that the last are shorter, if they
+      are; whole streams are the sequences if None.
     split: column that says train, valid or test for each stream.
     by_time: whether the sequences that begin last are for testing; so they are
       if there is one stream only.
@@ -293,10 +294,12 @@ def load(
   horizon = _observed(streams, horizon, time)
   source = table_files.describe(path)
   times, marks = streams.times, streams.marks
-  numbers, begin = np.arange(len(times)), None
+  numbers, begin, until = np.arange(len(times)), None, None
   if window is not None:
     _validate.above_zero("window", window)
     times, marks, numbers, begin = _windows(streams, horizon, window, source)
+    # Nobody has seen what comes after the end in the last pieces.
+    until = np.minimum(horizon - begin, window).astype(np.float32)
     horizon = window
   if split is not None:
     parts = _part_splits.by_words(
@@ -328,7 +331,7 @@ def load(
     reader="event_table",
     **options,
   )
-  return _prepared(prepared, parts, times, marks, source)
+  return _prepared(prepared, parts, times, marks, source, until)
 
 
 def load_lists(
@@ -395,14 +398,20 @@ def load_lists(
   return _prepared(prepared, parts, streams.times, streams.marks, str(path))
 
 
-def _prepared(source, parts, times, marks, path):
+def _prepared(source, parts, times, marks, path, until=None):
   """The splits of streams that have been divided."""
-  sets = [
-    source.prepare([marks[i] for i in rows], times=[times[i] for i in rows])
-    if len(rows)
-    else None
-    for rows in parts
-  ]
+
+  def part(rows):
+    if not len(rows):
+      return None
+    dataset = source.prepare(
+      [marks[i] for i in rows], times=[times[i] for i in rows]
+    )
+    if until is None or np.all(until == np.float32(source.horizon)):
+      return dataset
+    return dataset._replace(extras=dataset.extras._replace(until=until[rows]))
+
+  sets = [part(rows) for rows in parts]
   info = datasets.Info(
     f"Events of {len(source.classes)} kinds; when and what is the next event?",
     path,
@@ -445,14 +454,15 @@ def _observed(streams, horizon, time):
 
 def _windows(streams, horizon, window, source):
   """Pieces of streams: times, marks, the stream of each, and its begin."""
-  count = max(1, int(np.ceil(horizon / window)))
+  # What is left of a division is no time of observation.
+  count = max(1, int(np.ceil(horizon / window - 1e-9)))
   held = sum(times.nbytes for times in streams.times)
   size = 2 * _limits.OBJECT * count * len(streams.ids)
   _limits.check_growth(source, size, held)
   times, marks = [], []
   for one, words in zip(streams.times, streams.marks):
     # An event at the very end of a window belongs to it.
-    place = np.maximum(np.ceil(one / window).astype(int) - 1, 0)
+    place = np.clip(np.ceil(one / window).astype(int) - 1, 0, count - 1)
     ends = np.searchsorted(place, np.arange(count + 1))
     for number, (low, high) in enumerate(zip(ends, ends[1:])):
       times.append(one[low:high] - number * window)

@@ -155,7 +155,7 @@ def _read(
           if image.width * image.height > _limits.PIXELS:
             size = f"{image.width} x {image.height} pixels"
             raise ValueError(f"it has {size}, over {_limits.PIXELS}")
-          scaled = image.convert("RGB" if color else "L")
+          scaled = _of_bytes(image, Image).convert("RGB" if color else "L")
           wanted = (size[0] or scaled.height, size[1] or scaled.width)
           if wanted != (scaled.height, scaled.width):
             scaled = scaled.resize(wanted[::-1], Image.Resampling.BILINEAR)
@@ -175,6 +175,15 @@ def _read(
         "the options height and width, to which all are scaled."
       )
   return np.stack(pictures)
+
+
+def _of_bytes(image, Image):
+  """A picture whose numbers are bytes: pillow cuts off all above 255."""
+  if image.mode.startswith("I;16"):
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+  if image.mode in ("I", "F"):
+    raise ValueError(f"its pixels have a range that is unknown, {image.mode}")
+  return image
 
 
 def _check_size(size, whole="height and width"):

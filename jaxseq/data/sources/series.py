@@ -145,7 +145,7 @@ class SeriesSource(base.Source):
       else:
         values = [values]
     if times is None and all(map(series_frames.is_frame, values)):
-      stamps = [np.asarray(row.index) for row in values]
+      stamps = [series_frames.stamps(row.index) for row in values]
       times = stamps if self._reads(stamps) else None
     rows = [
       _raw_arrays.series(f"series {number}", row, self.channels, names)
@@ -185,9 +185,16 @@ class SeriesSource(base.Source):
       if self.gaps is None:
         _time_stamps.check_step(name, stamps, self.step)
         continue
+      between = np.diff(stamps)
+      if (between <= 0).any():
+        element = int(np.argmax(between <= 0)) + 1
+        got = f"{stamps[element]:g} after {stamps[element - 1]:g}"
+        raise ValueError(
+          f"{name}, element {element}: got {got}, expected times that increase."
+        )
       # Before the first element there is none: one step is the usual time.
       row[0] = 1.0
-      row[1:length] = np.diff(stamps) / (self.step or 1.0)
+      row[1:length] = between / (self.step or 1.0)
     if self.gaps == "extras":
       return part._replace(extras=part.extras._replace(gaps=gaps))
     if self.gaps is None:

@@ -101,7 +101,7 @@ class WindowSource(base.Source):
       if len(row) < self.length:
         expected = f"at least {self.length} times, those of an input"
         raise ValueError(f"{name}: got {len(row)}, expected {expected}.")
-      stamps = np.asarray(getattr(item, "index", ()))
+      stamps = series_frames.stamps(getattr(item, "index", ()))
       if stamps.dtype.kind == "M":
         self.check_step(f"{name}: index", stamps)
       # Filled before it is cut: the value before may lie further back.

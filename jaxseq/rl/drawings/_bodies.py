@@ -35,7 +35,10 @@ def draw_cartpole(canvas, area, film, t):
   x = (left + right) / 2 + meter * float(states.x[t])
   canvas.box((x - 26, rail - 20, x + 26, rail), paint.BLUE, radius=3)
   pole(states.x[t], states.theta[t], paint.ORANGE)
-  way, y = 1 if film.action(t)[0] else -1, rail - 10
+  side = push(film, t)
+  if side is None:
+    return
+  way, y = 1 if side else -1, rail - 10
   end, back = (x + way * 58, y), x + way * 50
   canvas.line([(x + way * 30, y), end], paint.BLACK, 3)
   canvas.line([(back, y - 6), end, (back, y + 6)], paint.BLACK, 3)
@@ -60,15 +63,33 @@ def draw_pendulum(canvas, area, film, t):
   canvas.line([(x, y), point(theta)], paint.ORANGE, 8)
   canvas.circle(point(theta), 10, paint.ORANGE)
   canvas.circle((x, y), 5, paint.BLACK)
-  # gymnax's tells the last torque; the action may have been projected.
-  label = getattr(film.states, "last_u", None)
-  torque = film.action(t)[0] if label is None else np.ravel(label[t])[0]
-  torque = float(np.clip(torque, -_MAX_TORQUE, _MAX_TORQUE))
-  if abs(torque) > 0.05:
-    angles = np.linspace(0, torque / _MAX_TORQUE * 1.5, 16)
+  turn = torque(film, t)
+  if turn is not None and abs(turn) > 0.05:
+    angles = np.linspace(0, turn / _MAX_TORQUE * 1.5, 16)
     arc = [point(theta + angle, 0.35) for angle in angles]
     canvas.line(arc, paint.BLUE, 3)
     canvas.circle(arc[-1], 4, paint.BLUE)
+
+
+def push(film, t):
+  """Returns which way step t pushes, 0 or 1; None if actions are projected."""
+  side = film.action(t)[0]
+  return side if isinstance(side, int) else None
+
+
+def torque(film, t):
+  """Returns the torque of step t within its bounds.
+
+  Of projected actions it is the one that gymnax's next state tells, and None if
+  there is no such state.
+  """
+  applied, *others = film.action(t)
+  if others:
+    last = getattr(film.states, "last_u", [])
+    if t + 1 >= len(last) or film.states.time[t + 1] != film.states.time[t] + 1:
+      return None
+    applied = np.ravel(last[t + 1])[0]
+  return float(np.clip(applied, -_MAX_TORQUE, _MAX_TORQUE))
 
 
 def draw_mountain_car(canvas, area, film, t):

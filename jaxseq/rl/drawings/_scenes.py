@@ -86,10 +86,10 @@ def frame(film, t: int, every: int = 1) -> np.ndarray:
 def action_text(film, t: int) -> str:
   """Returns the action of step t in words; "" where the drawing shows it."""
   action, draw = film.action(t), of(film.game)
-  if draw is _bodies.draw_cartpole:
+  if draw is _bodies.draw_cartpole and _bodies.push(film, t) is not None:
     return f"push {_MOVES[action[0]]}"
-  if draw is _bodies.draw_pendulum:
-    return f"torque {action[0]:+.2f}"
+  if draw is _bodies.draw_pendulum and _bodies.torque(film, t) is not None:
+    return f"torque {_bodies.torque(film, t):+.2f}"
   match film.game:
     case labyrinth.Labyrinth():
       return _MOVES[action[0]]

@@ -40,9 +40,11 @@ class Player:
       games on it; b"" if that is not known.
   """
 
-  # Bounds of what `draw_noops` is to return, and the usual time limit.
+  # Bounds of what `draw_noops` is to return, the usual time limit, and how many
+  # steps of a game come after it.
   noops = (0, 29)
   limit = 27_000
+  beyond = 0
   resize = staticmethod(_resizing.area)
 
   def __init__(self, emulator, draw_noops, max_steps=None):
@@ -117,6 +119,7 @@ class Released(Player):
   """
 
   noops = (1, 30)
+  beyond = 1
   resize = staticmethod(_resizing.bilinear)
 
   def reset(self) -> np.ndarray:

@@ -76,8 +76,9 @@ class Atari(base.Environment):
 
   @property
   def max_steps(self) -> int:
-    """The time limit."""
-    return _PLAYERS[self.rules].limit
+    """The time limit: how many steps the longest games have."""
+    player = _PLAYERS[self.rules]
+    return player.limit + player.beyond
 
   @property
   def name(self) -> str:
@@ -154,7 +155,7 @@ class _Host:
     if memory != player.memory:
       player.emulator.restoreState(_ale.package().ALEState(memory))
     player.lives, player.steps = int(state.lives), int(state.time)
-    player.max_steps = int(limit)
+    player.max_steps = int(limit) - player.beyond
     step = player.step(int(action))
     frames = [frame[..., None] for frame in step[:2]]
     return *frames, *step[2:], self._put(player)

@@ -74,14 +74,14 @@ class Concentration(card_game.CardGame):
 
   @property
   def num_steps(self) -> int:
-    """The time limit, L = 2n."""
-    # POPGym has ceil(2n - n/(2n-1)), which is the same for every n.
-    return 2 * self.num_cards
+    """No bound: only a time limit ends the game of who matches no cards."""
+    return 2**31 - 1
 
   @property
   def max_steps(self) -> int:
-    """The time limit."""
-    return self.num_steps
+    """The time limit, L = 2n."""
+    # POPGym has ceil(2n - n/(2n-1)), which is the same for every n.
+    return 2 * self.num_cards
 
   def _deal_first(self, deck, words):
     """Lays out all cards face down, a known deck in its order."""
@@ -106,7 +106,7 @@ class Concentration(card_game.CardGame):
     # Where no card waits, the last one is looked up and not used.
     equal = (state.held != position) & (state.values[state.held] == card)
     pair = waits & equal & ~again
-    cost = -(1 + waits.astype(jnp.float32)) / self.num_steps
+    cost = -(1 + waits.astype(jnp.float32)) / self.max_steps
     paid = jnp.where(again | waits, cost, jnp.float32(0))
     reward = jnp.where(pair, jnp.float32(2 / self.num_cards), paid)
     state = EnvState(

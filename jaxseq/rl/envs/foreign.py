@@ -200,8 +200,11 @@ def convert(space: Any) -> spaces.Space:
   The libraries' classes have the names and the attributes of Gymnasium's.
 
   Raises:
-    ValueError: if it is of an unknown kind.
+    ValueError: if it is of an unknown kind, or has choices that do not begin
+      with 0.
   """
+  if np.any(getattr(space, "start", 0)):
+    raise _validate.error("space", space, "choices that begin with 0")
   match type(space).__name__:
     case "Discrete":
       return spaces.Discrete(int(space.n))

@@ -24,12 +24,18 @@ class Env(Protocol):
       shows_history   True if observations tell the previous action already
       num_trials      trials of an episode
       num_steps       most steps of an episode that no time limit cuts off
+      check_params    a function that raises if it cannot be played with some
 
   and `info` of a step may have
 
       life_lost       () bool: the return ends here, though the game goes on
       forget          () bool: a memory is to be made fresh
       trial, trial_ended   of episodes that consist of trials
+
+  and the parameters may have
+
+      waits           () bool: a step does nothing. Who drops what a step did
+                      sets it where that cannot be taken back
   """
 
   @property

@@ -6,6 +6,8 @@ import functools
 import inspect
 from typing import Any
 
+import jax
+
 from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq._types import PyTree
@@ -162,6 +164,10 @@ ENVIRONMENTS = _registry.Registry(
   "env_id", {env_id: path for env_id, (path, _) in _entries().items()}
 )
 
+# Called where an environment takes the place of another one: what is kept by
+# configurations is kept by the id alone.
+FORGETS: list[Callable[[], None]] = [jax.clear_caches]
+
 POPGYM = tuple(
   game + difficulty
   for game in (*_POPGYM, *_ALIASES)
@@ -185,12 +191,16 @@ def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
     factory: makes it from its options: a function or class, or where it is, as
       "package.module:name". The environment has the interface of gymnax 1.0,
       see `base.Environment`. A function or class takes the place of an earlier
-      one of the same id.
+      one of the same id; all compiled programs are forgotten then.
 
   Raises:
     ValueError: if it is an id of this package.
   """
+  replaces = env_id in ENVIRONMENTS and ENVIRONMENTS.path(env_id) != factory
   ENVIRONMENTS.register(env_id, factory)
+  if replaces:
+    for forget in FORGETS:
+      forget()
 
 
 def register_with_gymnax() -> None:

@@ -83,10 +83,10 @@ def join(splits: data.Splits) -> dict[str, Stream]:
   Args:
     splits: the windows of one stream, in order and without a break, as from
       `data.load("event_table", stream=None, window=...)`; a window is
-      `info.horizon` long.
+      `info.horizon` long, but for the last one where it has extras.until.
   """
   window = float(splits.info.horizon)
-  times, inner, marks, ends, count = [], [], [], {}, 0
+  times, inner, marks, ends, count, over = [], [], [], {}, 0, 0.0
   for name, part in event_sequences.parts(splits).items():
     inside = masks.inside(part.times.shape[1], part.lengths)
     begin = window * (count + np.arange(len(part.times)))[:, None]
@@ -95,6 +95,8 @@ def join(splits: data.Splits) -> dict[str, Stream]:
     marks.append(part.marks[inside])
     count += len(part.times)
     ends[name] = sum(map(len, times))
+    rest = window if part.until is None else float(part.until[-1])
+    over = window * (count - 1) + rest
   # Times are rounded in each window, and may change places at its ends.
   joined = np.maximum.accumulate(np.concatenate(times))
   gaps = np.diff(joined, prepend=0.0)
@@ -110,7 +112,7 @@ def join(splits: data.Splits) -> dict[str, Stream]:
     streams[name] = Stream(
       Rows(*(x[None, : end + 1] for x in rows)),
       np.int32(first),
-      np.float32(window * count - joined[-1] if last else 0),
+      np.float32(over - joined[-1] if last else 0),
     )
     first = end
   return streams

@@ -105,6 +105,8 @@ class Checkpointers(contextlib.ExitStack):
   ) -> tuple[int, PyTree] | None:
     """Restores the newest step that all arms have, whole.
 
+    What is damaged of a later one is set aside, see `Checkpointer.restore`.
+
     Args:
       template: the states of all arms.
       step: restores this one or fails.
@@ -116,6 +118,7 @@ class Checkpointers(contextlib.ExitStack):
       CheckpointError: no step is whole in all arms, or the template does not
         fit.
     """
+    self.wait()
     steps = {step}
     if step is None:
       steps = set.intersection(*(set(one.steps()) for one in self._all))
@@ -123,17 +126,22 @@ class Checkpointers(contextlib.ExitStack):
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template
     )
     parts = jax.eval_shape(lambda x: split(x, len(self._all)), shapes)
-    problem = None
+    failed: list[tuple[checkpoint.Checkpointer, Any]] = []
     for step in sorted(steps, reverse=True):
-      try:
-        restored = [
-          one.restore(part, step)[1] for one, part in zip(self._all, parts)
-        ]
+      restored = []
+      for one, part in zip(self._all, parts):
+        try:
+          restored.append(one.restore(part, step)[1])
+        except checkpoint.CheckpointError as error:
+          if not error.damaged:
+            raise
+          failed.append((one, error))
+      if len(restored) == len(self._all):
+        for one, error in failed:
+          one.set_aside(error.damaged, step)
         return step, join(restored)
-      except checkpoint.CheckpointError as error:
-        problem = problem or error
-    if problem is not None:
-      raise problem
+    if failed:
+      raise failed[0][1]
     return None
 
   def pin(self, step: int) -> None:

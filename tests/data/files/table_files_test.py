@@ -31,6 +31,27 @@ def test_a_header_in_another_encoding_is_refused(tmp_path):
     read(path)
 
 
+def test_rows_without_a_value_keep_their_place(tmp_path):
+  path = tmp_path / "a.csv"
+  path.write_text("\n\nx\n1\n\n \n4\n\n")
+  table = read(path)
+  np.testing.assert_array_equal(table.numbers["x"], [1, np.nan, np.nan, 4])
+  assert table.line.tolist() == [4, 5, 6, 7]
+  # A blank line between rows of several entries is none of them.
+  path.write_text("x,y\n1,2\n\n , \n\n5,6\n")
+  np.testing.assert_array_equal(read(path).numbers["y"], [2, np.nan, 6])
+  path = tmp_path / "a.tsv"
+  path.write_text("x\ty\n1\t2\n\t\n5\t6\n\n")
+  np.testing.assert_array_equal(read(path).numbers["x"], [1, np.nan, 5])
+
+
+def test_blank_lines_between_quotes_stay(tmp_path):
+  path = tmp_path / "a.csv"
+  path.write_text('x,said\n1,"one\n\nthree"\n')
+  table = read(path, words=("said",))
+  assert table.words["said"] == ["one\n\nthree"]
+
+
 def test_all_columns_of_words_are_named_at_once(tmp_path):
   path = tmp_path / "a.csv"
   path.write_text("x,state,y,note\n1,on,,a\n2,off,,b\n")

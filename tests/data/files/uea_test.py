@@ -51,6 +51,8 @@ def test_time_stamps_and_numbers_as_targets(tmp_path):
   assert found.labels == [-1.5]
   assert found.classes is None
   assert found.name == "a"
+  path = write(tmp_path / "a.ts", ["(0,1):(0,3),(0.5,4):-1.5"], header)
+  np.testing.assert_array_equal(uea.read_ts(path).times[0], [0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,7 @@ def test_time_stamps_and_numbers_as_targets(tmp_path):
     ("@targetLabel true\n@data\n", "1:inf", "a.ts: targets: got inf, expec"),
     ("@timestamps true\n@data\n", "(0,1),(1", "line 3: got .* expected .time"),
     ("@timestamps true\n@data\n", "(0,1,2)", "line 3: got .* expected .time"),
+    ("@timestamps true\n@data\n", "(0,1),(1,2):(0,1),(2,3)", "line 3: got ch"),
     (_HEADER, "1:2:one\n1:one", "line 7: .* 1 channels where .* have 2"),
     (_HEADER, ":one", "line 6: could not convert"),
     ("@problemName Toy\n1,2\n", "", "a.ts, line 2: got '1,2', expected @data"),

@@ -82,6 +82,21 @@ def test_one_stream_is_cut_into_windows_in_time(tmp_path):
   assert splits.info.horizon == 2
 
 
+def test_the_last_window_ends_with_the_observation(tmp_path):
+  path = write(tmp_path, "at\n" + "".join(f"{i + 0.5}\n" for i in range(19)))
+  options = {"stream": None, "mark": None, "window": 2}
+  splits = load(path, **options)
+  # Until the last event, at 18.5.
+  assert splits.test.extras.until.tolist() == [2, 0.5]
+  assert splits.train.extras.until.tolist() == [2] * 7
+  assert load(path, **options, horizon=20).test.extras.until is None
+  # 2.1 / 0.3 is a little more than 7.
+  path = write(tmp_path, "at\n" + "".join(f"{i * 0.3}\n" for i in range(1, 8)))
+  splits = load(path, stream=None, mark=None, window=0.3, horizon=2.1)
+  assert [part.lengths.tolist() for part in splits[:3]] == [[1] * 5, [1], [1]]
+  assert splits.test.extras.until is None
+
+
 def test_events_at_the_same_time_are_declared(tmp_path):
   path = write(tmp_path, "at\n1\n3\n3\n5\n5\n5\n7\n8\n")
   options = {"stream": None, "mark": None, "window": 4, "test_fraction": 0.5}

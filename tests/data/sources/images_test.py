@@ -58,6 +58,18 @@ def test_folders_of_parts_color_and_pixels(tmp_path):
   assert splits.test.inputs.shape == (8, 4, 3)
 
 
+def test_pictures_of_16_bits_are_not_cut_off(tmp_path):
+  leaves(tmp_path, size=(2, 2))
+  pixels = np.array([[0, 255], [256, 65535]], np.uint16)
+  Image.fromarray(pixels).save(tmp_path / "oak" / "4.png")
+  prepared = data.load("image_folders", path=tmp_path, **HALF).info.preparation
+  found = prepared.read(tmp_path / "oak" / "4.png").dataset.inputs[0]
+  np.testing.assert_allclose(found * 255, [[0, 0], [1, 255]], rtol=1e-6)
+  Image.fromarray(np.float32([[0, 1]])).save(tmp_path / "a.tif")
+  with pytest.raises(ValueError, match="a.tif is .* range that is unknown, F"):
+    prepared.read(tmp_path / "a.tif")
+
+
 def test_what_is_wrong_is_refused_with_its_file(tmp_path):
   with pytest.raises(data.MissingData, match="none holds no pictures"):
     data.load("image_folders", path=tmp_path / "none")

@@ -103,6 +103,14 @@ def test_a_forecast_goes_on_from_the_end_of_a_series():
     prepared.prepare(np.ones((1, 1)))
 
 
+@pytest.mark.parametrize("length", [-1, 3, 1.5])
+def test_lengths_are_those_of_rows(length):
+  prepared = data.sources.SeriesSource(channels=("x",))
+  lengths = np.array([2, length])
+  with pytest.raises(ValueError, match="lengths.* got .* expected an integer"):
+    prepared.prepare(np.ones((2, 2, 1)), lengths)
+
+
 def test_a_text_is_its_own_target():
   prepared = data.sources.TextSource(vocab_size=256)
   found = prepared.prepare("abc")

@@ -122,3 +122,22 @@ def test_a_mapping_of_options_is_pairs():
 def test_fields_of_other_types_get_one_sentence(fields, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(_CONFIGS[ppo], **fields)
+
+
+@pytest.mark.parametrize(
+  ("game", "limit", "cuts"),
+  [
+    # 52 cards, of which all but the first are answered.
+    ("RepeatFirst", 52, False),
+    ("RepeatFirst", 50, True),
+    # Who matches no cards plays for ever.
+    ("Concentration", 104, True),
+    ("Concentration", 200, True),
+  ],
+)
+def test_limits_are_bootstrapped_where_they_may_cut(game, limit, cuts):
+  params = {"max_steps_in_episode": limit}
+  config = dataclasses.replace(
+    _CONFIGS[ppo], env_id=f"{game}Easy", env_params=params
+  )
+  assert common.bootstraps(config, ppo.player(config)) is cuts

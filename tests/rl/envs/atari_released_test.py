@@ -1,8 +1,11 @@
 """Atari as SPR's released code plays it: its frames, and its rules."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import envs
 from jaxseq.rl.envs import _ale
 from jaxseq.spr import agent
 
@@ -144,6 +147,19 @@ def test_the_limit_ends_a_game():
   assert [bool(done(step)) for step in steps] == ends
   assert greys[3] == shown(2, 1)
   assert greys[6] == shown(3, 1)
+
+
+def test_the_limit_of_the_environment_counts_the_last_step():
+  pytest.importorskip("ale_py")
+  env, params = envs.make("Freeway-Atari", rules="released")
+  assert params.max_steps_in_episode == 27_001
+  key, params = jax.random.key(0), params.replace(max_steps_in_episode=3)
+  _, state = env.reset(key, params)
+  ends = []
+  for _ in range(4):
+    _, state, *_, truncated, _ = env.step(key, state, jnp.int32(0), params)
+    ends.append(bool(truncated))
+  assert ends == [False, False, True, False]
 
 
 def test_a_game_begins_after_2_to_31_frames():

@@ -4,9 +4,12 @@ import sys
 
 import gymnax
 import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxseq.rl import envs
+from jaxseq.rl import rollout
+from jaxseq.rl.envs import bandit
 from jaxseq.rl.envs import card_games
 
 
@@ -125,6 +128,21 @@ def test_environments_of_ones_own():
   for taken in ("RepeatFirstEasy", "ProjectedControl"):
     with pytest.raises(ValueError, match=f"env_id: got '{taken}', expected"):
       envs.register(taken, make)
+
+
+def test_what_takes_a_place_is_played_from_then_on():
+  @functools.partial(jax.jit, static_argnums=0)
+  def count_actions(env_id):
+    env, params = rollout.environment(env_id)
+    return jnp.array(env.action_space(params).n)
+
+  for num_arms in (2, 3):
+    make = functools.partial(bandit.MultiarmedBandit, num_arms=num_arms)
+    envs.register("MyBandit", make)
+    options = (("game", "MyBandit"),)
+    inside, params = rollout.environment("Trials", options)
+    assert count_actions("MyBandit") == num_arms
+    assert inside.action_space(params).n == num_arms
 
 
 def test_equal_environments_share_one_compilation():

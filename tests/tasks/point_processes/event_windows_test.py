@@ -66,6 +66,17 @@ def test_windows_are_joined():
   np.testing.assert_allclose(streams["test"].tail, tail, rtol=1e-4)
 
 
+def test_the_silence_ends_with_the_observation():
+  splits, whole = _stream()
+  last = float(np.ceil(whole.times[0, -1] * 8) / 8)
+  until = np.minimum(WINDOW, last - WINDOW * np.arange(10, 12))
+  extras = splits.test.extras._replace(until=until.astype(np.float32))
+  splits = splits._replace(test=splits.test._replace(extras=extras))
+  stream = event_windows.join(splits)["test"]
+  tail = last - whole.times[0, -1]
+  np.testing.assert_allclose(stream.tail, tail, atol=1e-5)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _totals(network, variables, stream, length):
   return event_windows.totals(network, variables, stream, length)

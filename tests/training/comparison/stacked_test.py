@@ -99,7 +99,7 @@ def test_as_separate_runs(tmp_path):
     assert json.dumps(_rows(directory / name)) == json.dumps(before[name])
 
 
-def test_damage_in_one_arm(tmp_path):
+def test_damage_in_one_arm(tmp_path, caplog):
   paths = [tmp_path / "a", tmp_path / "b"]
   tree = {"x": jnp.arange(4.0), "key": jax.random.split(jax.random.key(0), 4)}
   with stacked.Checkpointers(paths, keep=3) as both:
@@ -115,3 +115,10 @@ def test_damage_in_one_arm(tmp_path):
     assert (restored["key"] == tree["key"]).all()
     with pytest.raises(checkpoint.CheckpointError, match="another model"):
       both.restore({"x": tree["x"]})
+    # The step is made again, whole in both.
+    assert "Damaged checkpoints in" in caplog.text
+    later = jax.tree.map(lambda x: x[::-1], tree)
+    both.save(2, later)
+    step, restored = both.restore(tree)
+    assert step == 2
+    np.testing.assert_array_equal(restored["x"], later["x"])

@@ -22,6 +22,7 @@ from jax.experimental import io_callback
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import foreign
@@ -30,6 +31,18 @@ from jaxseq.rl.envs import spaces
 
 # Vectors that are open at the same time; the one used least recently is closed.
 _MOST = 16
+
+
+@struct.dataclass
+class Params(base.EnvParams):
+  """Parameters of `Vector`; they tell of the time limit.
+
+  Attributes, beside those of `base.EnvParams`:
+    waits: () bool, whether a step leaves the environment as it is; then what
+      the step returns means nothing.
+  """
+
+  waits: bool | jax.Array = False
 
 
 @struct.dataclass
@@ -62,9 +75,19 @@ class Vector(base.Jitted):
   time_limit: int
 
   @property
-  def default_params(self) -> base.EnvParams:
+  def default_params(self) -> Params:
     """Parameters that tell of the time limit."""
-    return base.EnvParams(max_steps_in_episode=self.time_limit)
+    return Params(max_steps_in_episode=self.time_limit)
+
+  def check_params(self, params: PyTree) -> None:
+    """Raises a ValueError if parameters have another time limit."""
+    if not isinstance(params, Params):
+      return  # Of a wrapper, which keeps a limit of its own.
+    limit = params.max_steps_in_episode
+    if limit != self.time_limit:
+      option = "max_episode_steps among env_options sets another one"
+      expected = f"{self.time_limit}, which Gymnasium keeps: {option}"
+      raise _validate.error("env_params: max_steps_in_episode", limit, expected)
 
   @property
   def name(self) -> str:
@@ -86,7 +109,9 @@ class Vector(base.Jitted):
 
   def _step(self, key, state, action, params):
     spaces.check("action", self.actions, action)
-    observation, ticket, final, *outcome = self._play(state.ticket, action)
+    waits = jnp.asarray(params.waits, bool)
+    played = self._play(state.ticket, action, waits)
+    observation, ticket, final, *outcome = played
     return base.outcome(observation, State(ticket), *outcome, final)
 
   @functools.cached_property
@@ -101,16 +126,16 @@ class Vector(base.Jitted):
 
   @functools.cached_property
   def _play(self):
-    """Function of tickets and actions (...): what a step leads to."""
+    """Function of tickets, actions, waits (...): what a step leads to."""
     hosted = self._hosted
 
-    def play(ticket, action):
+    def play(ticket, action, waits):
       shape = ticket.shape
       shown, flags = self._shown(shape), jax.ShapeDtypeStruct(shape, bool)
       reward = jax.ShapeDtypeStruct(shape, np.float32)
       # The ticket comes back, so that one step waits for the other.
       results = shown, _ints(shape), shown, reward, flags, flags
-      return io_callback(hosted.play, results, ticket, action)
+      return io_callback(hosted.play, results, ticket, action, waits)
 
     return _of_batches(play)
 
@@ -143,8 +168,8 @@ class _Hosted:
       seeds.shape, ticket, np.int32
     )
 
-  def play(self, tickets, actions):
-    """Plays a step in all environments of a vector."""
+  def play(self, tickets, actions, waits):
+    """Plays a step in all environments of a vector but those that wait."""
     tickets, actions = np.asarray(tickets), np.asarray(actions)
     shape, count = tickets.shape, tickets.size
     ticket = int(tickets.flat[0])
@@ -166,7 +191,10 @@ class _Hosted:
         f"state: got {count} members of a batch of {vector.num_envs}, expected"
         " all of them"
       )
-    actions = actions.reshape(count, *actions.shape[len(shape) :])
+    # Several choices may have more axes than the one that they have here.
+    actions = actions.reshape(count, *vector.single_action_space.shape)
+    for one, one_waits in zip(vector.envs, np.ravel(waits)):
+      one.waits = bool(one_waits)
     shown, reward, terminated, truncated, info = vector.step(actions)
     # A copy: the vector may write into its own.
     final = jax.tree.map(np.array, shown)
@@ -193,6 +221,7 @@ class _Hosted:
       vector_kwargs={
         "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP
       },
+      wrappers=[_waiting()],
       **dict(self._env.options),
     )
     self._vectors[ticket] = vector
@@ -236,6 +265,26 @@ def _of_batches(function):
     return results, jax.tree.map(lambda _: True, results)
 
   return function
+
+
+@functools.cache
+def _waiting():
+  """The class of an environment that can let a step pass."""
+
+  class Waiting(_gymnasium().Wrapper):
+    waits = False
+
+    def reset(self, **options):
+      self._seen, info = self.env.reset(**options)
+      return self._seen, info
+
+    def step(self, action):
+      if self.waits:
+        return self._seen, 0.0, False, False, {}
+      self._seen, *played = self.env.step(action)
+      return self._seen, *played
+
+  return Waiting
 
 
 def _gymnasium():

@@ -350,19 +350,21 @@ def jaxmarl(
     }
 
   def begin(key):
-    observations, task_state = team.reset(key)
-    return view(observations), task_state
+    observations, team_state = team.reset(key)
+    return view(observations), (jnp.int32(0), team_state)
 
   def play(key, task_state, action):
+    time, team_state = task_state
     key_step, key_actions = jax.random.split(key)
     observations, after, rewards, dones, _ = team.step_env(
-      key_step, task_state, choose(key_actions, action)
+      key_step, team_state, choose(key_actions, action)
     )
     over = dones["__all__"]
     if agent is not None:
       over |= dones[agent]
-    # The library makes an end of the time limit.
-    cut = jnp.asarray(getattr(after, "step", -1) >= limit)
+    # The library makes an end of the time limit, and counts the steps here in
+    # one field of a state and there in another.
+    after, cut = (time + 1, after), time + 1 >= limit
     reward = jnp.stack([rewards[n] for n in played]).mean()
     return foreign.Played(view(observations), after, reward, over & ~cut)
 

@@ -6,8 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import _last_observation
 from jaxseq.rl import envs
+from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
+from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs.adapters import gymnasium_vectors
 from tests.rl import toy
@@ -38,6 +41,23 @@ class Counts(gymnasium.Env):
 
 
 gymnasium.register("JaxseqCounts-v0", entry_point=Counts, max_episode_steps=3)
+
+
+class Board(gymnasium.Env):
+  """Shows the last action, whose choices are in two axes."""
+
+  observation_space = gymnasium.spaces.MultiDiscrete([[2, 3], [4, 5]])
+  action_space = gymnasium.spaces.MultiDiscrete([[2, 3], [4, 5]])
+
+  def reset(self, *, seed=None, options=None):
+    return np.zeros((2, 2), np.int64), {}
+
+  def step(self, action):
+    inside = self.action_space.contains(action.astype(np.int64))
+    return action, float(inside), False, False, {}
+
+
+gymnasium.register("JaxseqBoard-v0", entry_point=Board, max_episode_steps=3)
 
 
 @pytest.fixture
@@ -114,6 +134,39 @@ def test_vectors_that_are_gone_are_made_anew(caplog):
   assert "no longer there; it goes on with fresh ones" in caplog.text
 
 
+def test_a_last_observation_is_seen_without_a_step_of_the_game():
+  env, params = envs.make("gymnasium/JaxseqCounts-v0")
+  env = _last_observation.LastObservation(env)
+  keys = jax.random.split(jax.random.key(0), 2)
+  # The first player ends a game; all others last for the limit, three steps.
+  actions = jnp.array([[1, 0, 2, 1, 2, 1, 2, 1], [1, 2, 1, 2, 1, 2, 1, 2]]).T
+
+  def step(state, action):
+    observation, state, *outcome, _ = jax.vmap(
+      env.step, in_axes=(0, 0, 0, None)
+    )(keys, state, action, params)
+    return state, (observation["last"][..., 0], *outcome)
+
+  _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
+  _, (seen, reward, terminated, truncated) = jax.lax.scan(step, state, actions)
+  waits = np.zeros((8, 2), bool)
+  waits[5, 0] = waits[3, 1] = waits[7, 1] = True
+  np.testing.assert_array_equal(truncated, waits)
+  np.testing.assert_array_equal(terminated, np.asarray(actions) == 0)
+  np.testing.assert_array_equal(seen, np.where(waits, 0, actions))
+  np.testing.assert_array_equal(reward, np.where(waits, 0, actions))
+
+
+def test_choices_in_two_axes_reach_the_game_as_they_are():
+  env, _ = envs.make("gymnasium/JaxseqBoard-v0")
+  _, state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))
+  actions = jnp.array([[1, 2, 3, 4], [0, 1, 2, 3]])
+  keys = jax.random.split(jax.random.key(0), 2)
+  observation, _, reward, *_ = jax.vmap(env.step)(keys, state, actions)
+  np.testing.assert_array_equal(reward, 1)
+  np.testing.assert_array_equal(observation, actions)
+
+
 def test_few_vectors_stay_open():
   env, _ = envs.make("gymnasium/JaxseqCounts-v0")
   for i in range(gymnasium_vectors._MOST + 2):
@@ -141,6 +194,30 @@ def test_ppo_learns_from_them():
   # Episodes last three steps at most.
   assert (np.asarray(metrics["episodes"]) >= 4 * 8 // 3 - 4).all()
   assert np.isfinite(metrics["loss"]).all()
+
+
+def test_a_time_limit_is_an_option_and_no_parameter():
+  env_id, limit = "gymnasium/JaxseqCounts-v0", ("max_steps_in_episode", 2)
+  told = "max_steps_in_episode: got 2, expected 3, .* max_episode_steps"
+  with pytest.raises(ValueError, match=told):
+    rollout.environment(env_id, params=(limit,))
+  options = (("max_episode_steps", 2),)
+  _, params = rollout.environment(env_id, options, (limit,))
+  assert params.max_steps_in_episode == 2
+  # That of a meta-episode is no concern of Gymnasium's.
+  rollout.environment("Trials", (("game", env_id),), (limit,))
+
+
+@pytest.mark.parametrize(
+  "space",
+  [
+    gymnasium.spaces.Discrete(3, start=-1),
+    gymnasium.spaces.MultiDiscrete([2, 2], start=[0, 1]),
+  ],
+)
+def test_choices_that_do_not_begin_with_0_are_refused(space):
+  with pytest.raises(ValueError, match=r"space: got .*, expected choices that"):
+    foreign.convert(gymnasium.spaces.Tuple([space]))
 
 
 def test_what_gymnasium_does_not_know_gets_one_sentence():

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,47 @@ def test_what_is_not_installed_gets_one_sentence(library, monkeypatch):
   make = registry.LIBRARIES[library]
   with pytest.raises(ModuleNotFoundError, match=f"pip install .*{library}"):
     make.__wrapped__("some-name")
+
+
+class _Team:
+  """An environment with JaxMARL's interface, whose states count in `time`."""
+
+  name, agents, max_steps = "Team", ["one", "other"], 3
+
+  def observation_space(self, agent):
+    return spaces.Box(0.0, 9.0, (1,))
+
+  def action_space(self, agent):
+    return spaces.Discrete(2)
+
+  def reset(self, key):
+    return self._seen(jnp.float32(0)), {"time": jnp.int32(0)}
+
+  def step_env(self, key, state, actions):
+    state = {"time": state["time"] + 1}
+    rewards = {agent: jnp.float32(1) for agent in self.agents}
+    # The first action ends the game, and so does the time limit.
+    over = (actions["one"] == 0) | (state["time"] >= self.max_steps)
+    dones = dict.fromkeys([*self.agents, "__all__"], over)
+    return self._seen(jnp.float32(state["time"])), state, rewards, dones, {}
+
+  def _seen(self, time):
+    return dict.fromkeys(self.agents, time[None])
+
+
+def test_a_time_limit_of_a_team_is_no_end(monkeypatch):
+  jaxmarl = types.SimpleNamespace(make=lambda name: _Team())
+  monkeypatch.setitem(sys.modules, "jaxmarl", jaxmarl)
+  env = registry.LIBRARIES["jaxmarl"].__wrapped__("Team")
+  _, state = env.reset(jax.random.key(0))
+  ends = []
+  for first in (1, 1, 1, 1, 0):
+    _, state, _, terminated, truncated, _ = env.step(
+      jax.random.key(0), state, jnp.array([first, 1])
+    )
+    ends.append((bool(terminated), bool(truncated)))
+  going, cut, over = (False, False), (False, True), (True, False)
+  assert ends == [going, going, cut, going, over]
 
 
 def test_spaces_of_other_libraries():
