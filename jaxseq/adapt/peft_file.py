@@ -11,7 +11,6 @@ modules have the names of the parameters, with dots, and only `read` knows them.
 """
 
 from collections.abc import Mapping
-import json
 import os
 import pathlib
 
@@ -22,6 +21,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.adapt import _own_models
 from jaxseq.adapt import lora
+from jaxseq.interop import _model_files
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
 
@@ -186,8 +186,7 @@ def write(
   path = directory / peft_modules.WEIGHTS
   safetensors_file.write(path, tensors, {"format": "pt"})
   contents = _contents(modules, os.fspath(model))
-  text = json.dumps(contents, indent=2, sort_keys=True)
-  (directory / peft_modules.CONFIG).write_text(text + "\n")
+  _model_files.write_json(directory / peft_modules.CONFIG, contents)
 
 
 def _blocks(place, factors):

@@ -89,6 +89,14 @@ def sizes(
   return result
 
 
+def moved(sizes: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
+  """Returns sizes of parts that end at the nearest of some ends, if all do."""
+  ends = np.asarray(ends)
+  borders = [ends[np.argmin(abs(ends - x))] for x in np.cumsum(sizes)]
+  result = np.diff(borders, prepend=0)
+  return tuple(result.tolist() if result.min() > 0 else sizes)
+
+
 def of_groups(parts: Parts, own: np.ndarray) -> Parts:
   """Returns the rows of pieces by the parts of their wholes; `own`: of each."""
   return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))

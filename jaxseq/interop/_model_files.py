@@ -1,11 +1,13 @@
 """Files of a model's directory: `config.json` and weights in safetensors."""
 
+import json
 import pathlib
 from typing import Any
 
 from jaxseq import _json
 from jaxseq import _limits
 from jaxseq.interop import safetensors_file
+from jaxseq.training import files
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -28,6 +30,13 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     kind = type(contents).__name__
     raise ValueError(f"{path}: got {kind}, expected a JSON object.")
   return contents
+
+
+def write_json(path: pathlib.Path, contents: dict[str, Any]) -> None:
+  """Writes a JSON file of a model, which is replaced as a whole."""
+  # With infinities as they are, which the other library reads.
+  text = json.dumps(contents, indent=2, sort_keys=True)
+  files.write_text(path, text + "\n")
 
 
 def _own(path):
@@ -70,24 +79,24 @@ def _is_name(name):
 
 def _shards(directory):
   index = directory / _INDEX
-  files = read_json(index).get("weight_map")
-  if not isinstance(files, dict) or not all(map(_is_name, files.values())):
+  places = read_json(index).get("weight_map")
+  if not isinstance(places, dict) or not all(map(_is_name, places.values())):
     raise ValueError(
-      f"{index}: got {str(files)[:80]}, expected a weight_map from tensors to "
+      f"{index}: got {str(places)[:80]}, expected a weight_map from tensors to "
       "files beside it."
     )
   every = {}
-  for name in sorted(set(files.values())):
+  for name in sorted(set(places.values())):
     if not (directory / name).is_file():
       raise ValueError(f"{index} names {name}, which is not in {directory}.")
     part = safetensors_file.stored(_own(directory / name))
     for tensor, value in part.items():
-      if files.get(tensor) != name:
+      if places.get(tensor) != name:
         raise ValueError(
           f"{directory / name} holds {tensor}, which {index} does not say."
         )
       every[tensor] = value
-  lost = sorted(files.keys() - every.keys())
+  lost = sorted(places.keys() - every.keys())
   if lost:
-    raise ValueError(f"{directory / files[lost[0]]} lacks {lost[0]}.")
+    raise ValueError(f"{directory / places[lost[0]]} lacks {lost[0]}.")
   return every

@@ -103,9 +103,12 @@ def _expm1(g, e, x):
 
 
 def _log1p(g, e, x):
-  # Likewise.
+  # Likewise; of what is not near 0 the ratio has no digits left.
   ratio = g.add("Div", x, g.add("Add", x, _number(e, 2)))
-  return g.add("Mul", g.add("Atanh", ratio), _number(e, 2))
+  near = g.add("Mul", g.add("Atanh", ratio), _number(e, 2))
+  far = g.add("Log", g.add("Add", x, _number(e, 1)))
+  is_near = g.add("Less", g.add("Abs", x), _number(e, 0.5))
+  return g.add("Where", is_near, near, far)
 
 
 def _atan2(g, e, y, x):

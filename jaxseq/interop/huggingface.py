@@ -18,7 +18,6 @@ leaves them out there.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
@@ -226,8 +225,7 @@ def save(
   # The other library wants to know whose layout it is.
   path = directory / _model_files.WEIGHTS
   safetensors_file.write(path, tensors, {"format": "pt"})
-  text = json.dumps(contents, indent=2, sort_keys=True)
-  (directory / _model_files.CONFIG).write_text(text + "\n")
+  _model_files.write_json(directory / _model_files.CONFIG, contents)
 
 
 def _alone(config, vocab_size):

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.nn import recurrent
 
+# Options of as many numbers, perhaps, as there are elements.
+_AT_ALL_TIMES = "condition", "lower_bound"
+
 
 class Bidirectional(linen.Module):
   """Two models, of which one reads from the end (BRNN; Schuster, Paliwal 1997).
@@ -74,12 +77,11 @@ class Bidirectional(linen.Module):
 
 def _check_options(options, elements):
   """Refuses options with a value for each of the elements."""
-  # Seen at all times, of as many features perhaps as there are elements.
-  options = {k: v for k, v in options.items() if k != "condition"}
   for path, leaf in jax.tree_util.tree_leaves_with_path(options):
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
     shape = getattr(leaf, "shape", ())
-    if shape[: len(elements)] == elements:
-      name = jax.tree_util.keystr(path, simple=True, separator=".")
+    same = name.rpartition(".")[2] in _AT_ALL_TIMES
+    if shape[: len(elements)] == elements and not same:
       expected = "none that has a value for every element, in both directions"
       raise _validate.error(name, f"shape {shape}", expected)
 

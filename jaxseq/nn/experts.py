@@ -138,16 +138,25 @@ def balance_loss(
   Args:
     logits: (..., experts) of the router.
     routing: options.
-    mask: (...) bool, the elements that count; all do if None.
+    mask: (...) bool, the elements that count; all do if None. Where none does
+      the loss is 0.
   """
   chosen, _ = route(logits, routing)
   axes = tuple(range(logits.ndim - 1))
   used = jax.nn.one_hot(chosen, routing.experts, dtype=logits.dtype)
   where = None if mask is None else mask[..., None]
   each = None if mask is None else where[..., None]
-  share = jnp.mean(used, axis=(*axes, logits.ndim - 1), where=each)
-  mean = jnp.mean(jax.nn.softmax(logits, axis=-1), axis=axes, where=where)
+  share = _mean(used, (*axes, logits.ndim - 1), each)
+  mean = _mean(jax.nn.softmax(logits, axis=-1), axes, where)
   return routing.experts * jnp.sum(jax.lax.stop_gradient(share) * mean)
+
+
+def _mean(x, axes, where):
+  """The mean of what counts; 0 where nothing does."""
+  if where is None:
+    return jnp.mean(x, axis=axes)
+  count = jnp.sum(jnp.broadcast_to(where, x.shape), axis=axes, dtype=x.dtype)
+  return jnp.sum(x, axis=axes, where=where) / jnp.maximum(count, 1)
 
 
 class Experts(linen.Module):

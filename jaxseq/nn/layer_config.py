@@ -218,13 +218,17 @@ class LayerConfig:
     Raises:
       ValueError: the configuration has what is refused.
     """
-    if batch_norm and self.norm == "batch":
-      raise _validate.error(
-        f"{where}.norm", "batch", f"'layer', 'rms' or 'none': {batch_norm}"
-      )
-    if dropout and self.dropout:
-      raise _validate.error(f"{where}.dropout", self.dropout, f"0.0: {dropout}")
-    layers = getattr(self, "every_layer", (self,)) if bidirectional else ()
+    every = getattr(self, "every_layer", (self,))
+    for each in (self, *every):
+      if batch_norm and each.norm == "batch":
+        raise _validate.error(
+          f"{where}.norm", "batch", f"'layer', 'rms' or 'none': {batch_norm}"
+        )
+      if dropout and each.dropout:
+        raise _validate.error(
+          f"{where}.dropout", each.dropout, f"0.0: {dropout}"
+        )
+    layers = every if bidirectional else ()
     for options in (x for each in layers for x in (each, each.mixer_config)):
       if getattr(options, "bidirectional", False):
         expected = f"False: {bidirectional}"

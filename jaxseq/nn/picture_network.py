@@ -33,7 +33,11 @@ from jaxseq.nn import picture_codec
 def quantized(pictures: jax.Array, levels: int) -> jax.Array:
   """Returns the levels of pixels in 0 .. 1, int32; of two, 1 from a half on."""
   top = levels - 1
-  return jnp.clip(jnp.round(pictures * top), 0, top).astype(jnp.int32)
+  scaled = pictures * top
+  # Halves go up: those that are rounded to even go either way.
+  lower = jnp.floor(scaled)
+  nearest = jnp.where(scaled - lower < 0.5, lower, lower + 1)
+  return jnp.clip(nearest, 0, top).astype(jnp.int32)
 
 
 class PictureNetwork(linen.Module):

@@ -71,7 +71,12 @@ class Config:
   def drops(self) -> bool:
     """True if a part has dropout."""
     parts = (self.transition, self.memory)
-    rates = [p.stack.dropout for p in parts if isinstance(p, stacks.Config)]
+    rates = [
+      layer.dropout
+      for part in parts
+      if isinstance(part, stacks.Config)
+      for layer in part.stack.every_layer
+    ]
     return any([self.encoder.dropout, *rates])
 
 

@@ -12,6 +12,7 @@ import functools
 from typing import Any
 from typing import NamedTuple
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,8 @@ class Rule:
   Attributes:
     metric: name of the metric that tells.
     higher: whether higher is better.
-    patience: evaluations without improvement after which a seed stops.
+    patience: evaluations without improvement after which a seed stops, once one
+      has told a finite number.
   """
 
   metric: str
@@ -79,13 +81,39 @@ class Rule:
     return np.asarray(jax.device_get(state.best.waited)) >= self.patience
 
   def chosen(self, state: Any) -> Any:
-    """Returns the state with the best variables in place of the last."""
-    return state._replace(variables=state.best.variables)
+    """Returns the state with the best variables in place of the last.
+
+    Seeds of which no evaluation told anything keep the last; a warning says so.
+    """
+    best = state.best
+    untold = np.isnan(jax.device_get(best.score))
+    if untold.any():
+      logging.warning(
+        "%d of %d seeds have had no evaluation with a finite %s: their last "
+        "variables are taken",
+        untold.sum(),
+        untold.size,
+        self.metric,
+      )
+      kept = best.variables, best.update
+      variables, update = _picked(untold, (state.variables, state.update), kept)
+      best = best._replace(variables=variables, update=update)
+    return state._replace(variables=best.variables, best=best)
 
 
 @jax.jit
 def _copy(tree):
   return jax.tree.map(jnp.copy, tree)
+
+
+@jax.jit
+def _picked(which, new, old):
+  """Returns of some seeds the one tree, of the others the other."""
+  return jax.tree.map(
+    lambda x, y: jnp.where(which.reshape(-1, *[1] * (x.ndim - 1)), x, y),
+    new,
+    old,
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -96,13 +124,10 @@ def _kept(rule, best, variables, update, scores):
   better = jnp.isfinite(scores) & (better | jnp.isnan(best.score))
   open_ = best.waited < rule.patience
   better &= open_
-
-  def pick(new, old):
-    return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
+  # Before there is any there is nothing that it could be better than.
+  waits = open_ & ~jnp.isnan(best.score)
+  old = best.variables, best.score, best.update
+  variables, scores, update = _picked(better, (variables, scores, update), old)
   return Best(
-    jax.tree.map(pick, variables, best.variables),
-    pick(scores, best.score),
-    pick(update, best.update),
-    jnp.where(better, 0, best.waited + open_),
+    variables, scores, update, jnp.where(better, 0, best.waited + waits)
   )

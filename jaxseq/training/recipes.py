@@ -16,6 +16,8 @@ from jaxseq.training import optimizers
 
 # The names of the parameters that S5's code calls "ssm", by recipe.
 _LAMBDA = ("Lambda_re", "Lambda_im")
+# Parameters that a mixer has to have for a recipe.
+_KNOWN_BY = {"s4": {"log_step"}, "s5": {*_LAMBDA, "log_step"}}
 _S5_SSM = {
   "standard": (*_LAMBDA, "log_step", "B"),
   "BandCdecay": (*_LAMBDA, "log_step"),
@@ -176,7 +178,8 @@ def make(
   }
   rate, slow = recipe.learning_rate, recipe.ssm_learning_rate
   slow = rate if slow is None else slow
-  if recipe.name == "plain" or not ssm_parameters:
+  needed = _KNOWN_BY.get(recipe.name, set())
+  if recipe.name == "plain" or not ssm_parameters or needed - {*ssm_parameters}:
     return optimizers.Config(**options)
   if recipe.name == "s5":
     del options["learning_rate"]

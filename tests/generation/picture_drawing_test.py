@@ -79,6 +79,15 @@ def test_what_is_read_is_what_training_reads(options):
   np.testing.assert_array_equal(logits.argmax(axis=-1), greedy.symbols)
 
 
+def test_pixels_are_white_from_a_half_on():
+  below = np.nextafter(np.float32(0.5), np.float32(0))
+  pictures = jnp.array([0.0, below, 0.5, 1.0])
+  levels = picture_network.quantized(pictures, 2)
+  np.testing.assert_array_equal(levels, [0, 0, 1, 1])
+  grays = picture_network.quantized(jnp.arange(17) / 16, 17)
+  np.testing.assert_array_equal(grays, np.arange(17))
+
+
 def test_what_is_read_at_a_place_lies_before_it():
   table = picture_network.neighbors((3, 4), 1)
   assert table.shape == (12, 4)

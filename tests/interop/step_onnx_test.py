@@ -68,6 +68,12 @@ def test_numbers_near_zero_keep_their_digits():
     np.testing.assert_allclose(result, want, rtol=1e-5, atol=1e-12)
 
 
+def test_logarithms_of_large_numbers_keep_their_digits():
+  x = np.float32([[-0.99999994, -0.9999, 1.0, 1e5], [1e7, 1e20, np.inf, -1.0]])
+  (want,), (result,) = _outputs(lambda x: [jnp.log1p(x)], x)
+  np.testing.assert_allclose(result, want, rtol=1e-6)
+
+
 def test_operations_of_places():
   x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

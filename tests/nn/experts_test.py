@@ -129,6 +129,15 @@ def test_balance_loss_is_one_where_experts_are_in_equal_use():
   assert experts.balance_loss(jnp.roll(even[:1], 0), routing) > 3.9
 
 
+def test_nothing_is_in_balance():
+  routing = experts.Routing(4, 1)
+  loss = jax.value_and_grad(experts.balance_loss)
+  logits, mask = jnp.ones((2, 3, 4)), jnp.zeros((2, 3), bool)
+  value, slope = loss(logits, routing, mask)
+  assert value == 0
+  np.testing.assert_array_equal(slope, 0)
+
+
 @pytest.mark.slow
 def test_the_balance_loss_is_among_the_losses_of_a_stack():
   options = {"experts": 4, "balance_weight": 0.5}

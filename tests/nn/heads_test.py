@@ -131,6 +131,20 @@ def test_classification_head(pooling):
   )
 
 
+@pytest.mark.parametrize(
+  ("dtype", "value", "count"),
+  [("float16", 8.0, 16384), ("bfloat16", 1.25, 265)],
+)
+def test_means_of_narrow_numbers_do_not_depend_on_padding(dtype, value, count):
+  """A float16 sum ends at 65504, and 265 is no number in bfloat16."""
+  x = jnp.full((1, count, 2), value, dtype)
+  padded = jnp.pad(x, [(0, 0), (0, 3), (0, 0)])
+  pooled = nn.heads.pool("mean", padded, jnp.array([count]))
+  np.testing.assert_array_equal(pooled, nn.heads.pool("mean", x))
+  assert pooled.dtype == dtype
+  np.testing.assert_array_equal(pooled, value)
+
+
 def test_padding_may_be_undefined():
   head = nn.ClassificationHead(num_classes=3)
   x = _x(2, 5)

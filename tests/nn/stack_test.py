@@ -69,6 +69,26 @@ def test_many_layers_are_checked_in_milliseconds():
   assert min(seconds) < 0.02
 
 
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"norm": "batch"}, "stack.norm: got 'batch', .*: it ties rows"),
+    ({"dropout": 0.5}, "stack.dropout: got 0.5, expected 0.0: none is on"),
+  ],
+)
+def test_single_layers_are_refused_as_all_of_them(fields, message):
+  why = {"batch_norm": "it ties rows", "dropout": "none is on"}
+  for config in (
+    nn.LayerConfig("gru", **fields),
+    nn.StackConfig("gru", num_layers=0, **fields),
+    nn.StackConfig("gru", layers=({}, fields), num_layers=2),
+  ):
+    with pytest.raises(ValueError, match=message):
+      config.refuse(**why)
+    config.refuse()
+  nn.StackConfig("gru").refuse(**why)
+
+
 def test_tracing_states_checks_no_layer_again(monkeypatch):
   stack = nn.StackConfig("rwkv7", {"head_size": 2}, d_model=4, num_layers=3)
   model = nn.SequenceModel(stack)

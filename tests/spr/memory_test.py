@@ -166,6 +166,14 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   assert (np.asarray(after.params["memory"]["out"]["w"]) != 0).any()
 
 
+def test_single_layers_may_have_dropout():
+  for rate in (0.0, 0.5):
+    layers = ({}, {"dropout": rate})
+    stack = {"mixer": "lstm", "d_model": 4, "layers": layers, "num_layers": 2}
+    config = config_for("lstm", memory={"stack": stack})
+    assert config.variant.update.networks.drops == (rate > 0)
+
+
 @pytest.mark.slow
 def test_dropout_of_layers_is_on_in_what_learns_alone():
   stack = {"stack": {"mixer": "lstm", "d_model": 4, "dropout": 0.5}}

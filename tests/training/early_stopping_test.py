@@ -58,6 +58,23 @@ def test_what_is_kept(higher):
   ]
 
 
+def test_without_a_finite_score_the_last_variables_are_chosen(caplog):
+  rule = _early_stopping.Rule("score", True, 2)
+  state = rule.initial(_state([0, 0]))
+  for update in range(1, 4):
+    state = state._replace(
+      **_state([update] * 2)._asdict() | {"best": state.best}
+    )
+    state = rule.keep(state, {"score": [np.nan, 1 - update]})
+  assert rule.stopped(state).tolist() == [False, True]
+  chosen = rule.chosen(state)
+  assert chosen.variables["w"].tolist() == [[3, -3], [1, -1]]
+  assert chosen.best.update.tolist() == [3, 1]
+  assert (
+    "1 of 2 seeds have had no evaluation with a finite score" in caplog.text
+  )
+
+
 def _arm(speed, stack=None, part="validation", better="lower"):
   """Goes down by `speed` times a step of a seed; the valley lies at 0."""
 

@@ -60,6 +60,11 @@ def test_a_mixer_without_parameters_of_its_own():
     config = _make(name, ssm=())
     assert config.groups == ()
     assert isinstance(config, optimizers.Config)
+  # Nor has one of another kind what S4 and S5 have.
+  for name in ("s4", "s5"):
+    assert _make(name, ssm=("A_log", "D", "dt_bias")).groups == ()
+  (group,) = _make("ssm", ssm=("A_log", "D", "dt_bias")).groups
+  assert group.name == "ssm"
 
 
 def test_the_rate_of_the_mixer_is_the_global_one_unless_told():

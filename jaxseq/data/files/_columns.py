@@ -56,6 +56,18 @@ def lines(
       raise ValueError(f"{source}, line {place}: {said}.") from error
 
 
+def decoded(content: bytes, name: str | os.PathLike) -> str:
+  """Returns the text of a file in UTF-8, without the mark of its encoding."""
+  try:
+    return content.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    line = error.object[: error.start].count(b"\n") + 1
+    raise ValueError(
+      f"{name}, line {line}: got the byte {error.object[error.start]:#04x}, "
+      "expected UTF-8."
+    ) from error
+
+
 def read(
   path: str | os.PathLike, width: int, dtype: npt.DTypeLike
 ) -> np.ndarray:

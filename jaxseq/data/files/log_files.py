@@ -16,6 +16,7 @@ import zlib
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data.files import _columns
 
 _XES = (".xes", ".gz")
 _EVENT_KEYS = ("concept:name", "lifecycle:transition")
@@ -61,22 +62,38 @@ def read(
 
 def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
-  text = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline="")
+  text = io.StringIO(_columns.decoded(content, place), newline="")
   rows = csv.DictReader(text)
+  try:
+    return _cases(place, rows, columns)
+  except csv.Error as error:
+    said = f"{place}, line {rows.line_num}: {error}."
+    raise ValueError(said) from error
+
+
+def _cases(place, rows, columns):
+  """Names and cases of the rows of a table."""
   wanted = list(columns.values())
+  names = list(rows.fieldnames or ())
   for option, name in columns.items():
-    if name not in (rows.fieldnames or ()):
+    if names.count(name) != 1:
       expected = (
-        f"a column {name!r}, or the name of another one as the option "
+        f"one column {name!r}, or the name of another one as the option "
         f"{option} (--config.data_options.{option}=NAME)"
       )
       raise _validate.error(f"{place}: columns", rows.fieldnames, expected)
   cases: dict[str, Case] = {}
   for row in rows:
+    where = f"{place}, line {rows.line_num}"
+    # What has no name is under None, and so is what a name has none of.
+    count = sum(x is not None for x in row.values()) - (None in row)
+    count += len(row.get(None, ()))
+    if count != len(names):
+      raise ValueError(f"{where}: got {count} of {len(names)} entries.")
     key, name, *step = (row[column] for column in wanted)
     if not key or not name or not all(step):
       got = {column: row[column] for column in wanted}
-      raise _validate.error(f"{place}, line {rows.line_num}", got, "values")
+      raise _validate.error(where, got, "values")
     cases.setdefault(key, []).append((name, step[0] if step else ""))
   return list(cases), list(cases.values())
 

@@ -24,6 +24,7 @@ from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import datasets
 from jaxseq.data import padding
+from jaxseq.data.files import _columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -140,13 +141,13 @@ def records(
     lines: likewise.
 
   Raises:
-    ValueError: if there is no sequence.
+    ValueError: if there is no sequence, or a file is no UTF-8.
     MissingData: if there is no such file.
   """
   names: list[str] = []
   sequences: list[str] = []
   for name, file in text.find(path, pattern):
-    content = file.read_bytes().decode("utf-8-sig", errors="replace")
+    content = _columns.decoded(file.read_bytes(), name)
     if content.lstrip().startswith(">"):
       for record in content.lstrip()[1:].split("\n>"):
         title, _, letters = record.partition("\n")
@@ -190,7 +191,8 @@ def load(
       RNA-FM. Other letters are <unk>, of which there is a note above 1 %.
     lines: whether each line of other files is a sequence; or a file as a whole.
     length: letters of the pieces into which longer sequences are cut.
-    valid_fraction: share of the sequences for validation.
+    valid_fraction: share of the pieces for validation; those of a sequence are
+      in one part, unless there are too few sequences.
     test_fraction: share for testing.
     seed: of the division; of texts that are read as a whole the pieces stay in
       order, and the last ones are for testing.
@@ -225,12 +227,14 @@ def load(
   order = np.arange(len(sequences))
   if lines:
     order = np.random.default_rng(seed).permutation(order)
-  pieces = [
-    sequences[i][begin : begin + length]
-    for i in order
-    for begin in range(0, len(sequences[i]), length)
-  ]
-  return make_splits(pieces, source, str(path), valid_fraction, test_fraction)
+  pieces, ends = [], []
+  for i in order:
+    for begin in range(0, len(sequences[i]), length):
+      pieces.append(sequences[i][begin : begin + length])
+    ends.append(len(pieces))
+  fractions = valid_fraction, test_fraction
+  whole = ends if lines else None
+  return make_splits(pieces, source, str(path), *fractions, ends=whole)
 
 
 def make_splits(
@@ -240,6 +244,7 @@ def make_splits(
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
   partners: Sequence[np.ndarray] | None = None,
+  ends: Sequence[int] | None = None,
 ) -> datasets.Splits:
   """Divides sequences in their order, the last ones for testing.
 
@@ -251,6 +256,8 @@ def make_splits(
     test_fraction: share for testing.
     partners: of each letter (n,) the place that it is paired with, from 0 on,
       or -1; None if there are no pairs.
+    ends: where a part may end, as numbers of sequences before; anywhere if
+      None, and where some part would have none.
 
   Returns:
     The splits: inputs and targets (n, time) int32 tokens, with lengths, and
@@ -269,6 +276,8 @@ def make_splits(
   sizes = _part_splits.sizes(
     len(sequences), valid_fraction, test_fraction, "sequences"
   )
+  if ends is not None:
+    sizes = _part_splits.moved(sizes, ends)
   parts = datasets.consecutive(dataset, sizes)
   info = datasets.Info(
     "Letters of sequences; which ones are hidden?",

@@ -22,6 +22,7 @@ from jaxseq.data import _part_splits
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text as texts
+from jaxseq.data.files import _columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -115,12 +116,12 @@ def read(
   """Reads the names and the sections of documents, one a file.
 
   Raises:
-    ValueError: if a file has no words.
+    ValueError: if a file has no words, or is no UTF-8.
     MissingData: if there is no such file.
   """
   names, documents = [], []
   for name, file in text.find(path, pattern):
-    content = file.read_bytes().decode("utf-8-sig", errors="replace")
+    content = _columns.decoded(file.read_bytes(), name)
     sections: list[list[str]] = [[]]
     for line in content.splitlines():
       if _WORD.search(line):
@@ -141,6 +142,7 @@ def pieces(sections: Sections, longest: int) -> list[Sections]:
 
   A section that is longer by itself is left out.
   """
+  _validate.integer("longest", longest, 2)
   runs: list[list[Sequence[str]]] = [[]]
   for section in sections:
     if sum(map(len, runs[-1])) + len(section) > longest:
@@ -169,7 +171,8 @@ def load(
     longest: paragraphs of a document; longer ones are cut between sections.
     buckets: numbers that words have, by a checksum of their letters.
     words: of a paragraph that are read, the first ones.
-    valid_fraction: share of the documents for validation.
+    valid_fraction: share of the pieces for validation; those of a document are
+      in one part, unless there are too few documents.
     test_fraction: share for testing.
     seed: of the division.
 
@@ -187,7 +190,8 @@ def load(
     reader="paragraphs", buckets=buckets, words=words, pattern=pattern
   )
   fractions = valid_fraction, test_fraction
-  return _splits(documents, source, str(path), longest, fractions, seed)
+  documents = [pieces(sections, longest) for sections in documents]
+  return _splits(documents, source, str(path), fractions, seed)
 
 
 def kjv_chapters(
@@ -218,18 +222,20 @@ def kjv_chapters(
   books = texts.bible_chapters(texts.kjv_bytes(path))
   source = ParagraphSource(reader="paragraphs", buckets=buckets, words=words)
   where = "Debian's bible-kjv 4.39"
-  return _splits(books, source, where, longest, (0.1, 0.2), seed)
+  runs = [[run] for book in books for run in pieces(book, longest)]
+  return _splits(runs, source, where, (0.1, 0.2), seed)
 
 
-def _splits(documents, source, where, longest, fractions, seed):
-  """Cuts documents, and divides them at random."""
-  _validate.integer("longest", longest, 2)
-  runs = [run for sections in documents for run in pieces(sections, longest)]
+def _splits(documents, source, where, fractions, seed):
+  """Divides documents at random, all pieces of each together."""
   kind = f"documents of two sections or more in {where}"
-  sizes = _part_splits.sizes(len(runs), *fractions, kind)
-  order = np.random.default_rng(seed).permutation(len(runs))
-  dataset = source.examples([runs[i] for i in order])
-  parts = datasets.consecutive(dataset, sizes)
+  documents = [runs for runs in documents if runs]
+  sizes = _part_splits.sizes(sum(map(len, documents)), *fractions, kind)
+  order = np.random.default_rng(seed).permutation(len(documents))
+  documents = [documents[i] for i in order]
+  ends = np.cumsum([len(runs) for runs in documents])
+  dataset = source.examples([run for runs in documents for run in runs])
+  parts = datasets.consecutive(dataset, _part_splits.moved(sizes, ends))
   info = datasets.Info(
     "Paragraphs of a document; where do its sections begin?",
     where,

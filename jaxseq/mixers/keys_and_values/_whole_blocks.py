@@ -8,7 +8,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers.keys_and_values import _tree_bias
 
 
-def check(config, blocks, x, reset, axis):
+def check(config, blocks, x, reset, axis, mask):
   """Checks the sizes of blocks, and that nothing stands in their way."""
   sizes = tuple(map(int, blocks))
   time = x.shape[-2]
@@ -22,6 +22,7 @@ def check(config, blocks, x, reset, axis):
     ("positions", positions, positions != "relative", "'rotary' or 'none'"),
     ("reset", "some", reset is None, "None"),
     ("axis", axis, axis is None, "None"),
+    ("mask", "some", mask is None, "None"),
   ):
     if not fits:
       raise contract.error(name, value, f"{expected} with blocks")

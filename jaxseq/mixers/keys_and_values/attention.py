@@ -263,12 +263,12 @@ def apply(
     blocks: sizes of blocks, one behind the other, of which elements see all of
       their own, what follows in it, too, beside what lies before (arXiv:
       2404.02905, whose blocks are scales); None for what lies before alone. All
-      pairs of elements are there at once. Only without resets, `axis`,
+      pairs of elements are there at once. Only without resets, `axis`, `mask`,
       "relative" positions and a search for keys.
   """
   attend = recurrence.window_attention
   if blocks is not None:
-    sizes = _whole_blocks.check(config, blocks, x, reset, axis)
+    sizes = _whole_blocks.check(config, blocks, x, reset, axis, mask)
     attend = functools.partial(_whole_blocks.attend, sizes=sizes)
   if config.bidirectional:
     contract.check_mask(mask, x)

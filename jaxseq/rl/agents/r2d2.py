@@ -210,7 +210,7 @@ def _learn(config, runner, replay, key):
     network = dataclasses.replace(network, statistics=runner.statistics)
 
   def loss(params, target, batch, weight, key_dropout):
-    if not config.network.stack.dropout:
+    if not any(x.dropout for x in config.network.stack.every_layer):
       key_dropout = None
     return _r2d2_loss.loss(
       config, network, params, target, batch, weight, key_dropout

@@ -102,12 +102,13 @@ class ArmConfig(base.ArmConfig):
       **{f"widths[{i}]": x for i, x in enumerate(self.widths)}
     )
     stack = self.network.stack
-    if self.network.pooling != "none" and (
-      stack.dropout or stack.norm == "batch"
-    ):
-      got = f"dropout {stack.dropout}, norm {stack.norm!r}"
-      expected = "no dropout and no batch norm"
-      raise _validate.error("network.stack", got, expected)
+    for each in (stack, *stack.every_layer):
+      if self.network.pooling != "none" and (
+        each.dropout or each.norm == "batch"
+      ):
+        got = f"dropout {each.dropout}, norm {each.norm!r}"
+        expected = "no dropout and no batch norm"
+        raise _validate.error("network.stack", got, expected)
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:

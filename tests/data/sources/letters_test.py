@@ -44,6 +44,24 @@ def test_lines_are_divided_whole_and_long_ones_cut(tmp_path):
   assert len(whole.info.preparation.read(tmp_path / "a.txt").ids) == 1
 
 
+def test_no_line_is_in_two_parts(tmp_path):
+  lines = [letter * 70 for letter in "abcdefghijk"]
+  writing.write(tmp_path, {"a.txt": "\n".join(lines), "b.txt": "ab" * 100})
+  splits = data.load("letters", path=tmp_path / "a.txt", length=16)
+  parts = [{*part.inputs[:, 1].tolist()} for part in splits[:3]]
+  assert [len(part) for part in parts] == [9, 1, 1]
+  assert len(set.union(*parts)) == 11
+  # There is one line alone.
+  splits = data.load("letters", path=tmp_path / "b.txt", length=16)
+  assert [len(part.inputs) for part in splits[:3]] == [11, 1, 1]
+
+
+def test_letters_in_another_encoding_are_refused(tmp_path):
+  (tmp_path / "a.txt").write_bytes("ab\näöü\n".encode("latin1"))
+  with pytest.raises(ValueError, match="a.txt, line 2: got the byte 0xe4, exp"):
+    letters.records(tmp_path / "a.txt")
+
+
 def test_fasta(tmp_path):
   writing.write(tmp_path, {"a.fasta": ">one of\nACG\nUU\n\n>two\nGG<mask>\n"})
   names, sequences = letters.records(tmp_path / "a.fasta")

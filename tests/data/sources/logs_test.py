@@ -79,8 +79,12 @@ def test_logs_are_read(tmp_path, form):
     (
       "a.csv",
       "case,name\n1,a\n",
-      "columns: got .*, expected a column 'case:co.*data_options.case=NAME",
+      "columns: got .*, expected one column 'case:co.*ptions.case=NAME",
     ),
+    ("a.csv", "concept:name," + _csv([["a"]] * 9), "one column 'concept:name'"),
+    ("a.csv", _csv([["a"]]) + "1,b,c,start\n", "line 3: got 4 of 3 entries"),
+    ("a.csv", _csv([["a"]]) + "1,b\n", "line 3: got 2 of 3 entries"),
+    ("a.csv", _csv([["a" * 10**6]]), "line 1: field larger than field limit"),
     ("a.csv", _csv([["a"], [""]] * 9), "line 3: got .*, expected values"),
     ("a.csv", _csv([["a"]]), "expected shares that leave cases of 1 to each"),
     ("a.xes", "<log></log>", "got no trace, expected those of a log in XES"),
@@ -104,6 +108,14 @@ def test_what_is_no_log_is_refused(tmp_path, name, text, message):
   (tmp_path / name).write_text(text)
   with pytest.raises(ValueError, match=message):
     data.load("event_log", path=tmp_path / name)
+
+
+def test_activities_in_another_encoding_are_refused(tmp_path):
+  path = tmp_path / "a.csv"
+  # With the same sign for what is no UTF-8 both would be one activity.
+  path.write_bytes(_csv([["prüfen", "pröfen"]] * 9).encode("latin1"))
+  with pytest.raises(ValueError, match="a.csv, line 2: got the byte 0xfc, exp"):
+    data.load("event_log", path=path)
 
 
 def test_names_are_those_of_events_and_not_of_what_they_hold(tmp_path):

@@ -204,6 +204,7 @@ def test_blocks_are_checked():
     ({"positions": "relative"}, {}, "positions: got 'relative'"),
     ({"select": "hip"}, {}, "select: got 'hip', expected 'all' with blocks"),
     ({}, {"reset": jnp.zeros((1, 4), bool)}, "reset: got .* with blocks"),
+    ({}, {"mask": jnp.ones((1, 4), bool)}, "mask: got .* with blocks"),
   ):
     config = attention.Config(8, **options)
     params = attention.init(jax.random.key(0), config)

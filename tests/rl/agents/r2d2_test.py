@@ -223,6 +223,22 @@ def test_a_run_with_dropout_learns():
 
 
 @pytest.mark.slow
+def test_dropout_of_single_layers_is_that_of_all():
+  losses = []
+  for fields in (
+    {"dropout": 0.5},
+    {"layers": ({"dropout": 0.5},), "num_layers": 1},
+  ):
+    network = small().network
+    stack = dataclasses.replace(network.stack, **{"num_layers": 1} | fields)
+    config = small(network=dataclasses.replace(network, stack=stack))
+    runner = r2d2.init(config, jax.random.key(0))
+    _, metrics = r2d2.train(config, runner, 4)
+    losses.append(metrics["loss"])
+  toy.equal(*losses, rtol=1e-6, atol=0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("bootstrap", [True, False])
 def test_values_of_reward_for_ever(bootstrap):
   # Every step is the last with probability 1/4: who takes a cut for an end

@@ -162,6 +162,10 @@ def test_what_is_refused():
   network = nn.NetworkConfig(nn.StackConfig("gru", dropout=0.1), pooling="mean")
   with pytest.raises(ValueError, match="no dropout and no batch norm"):
     dataclasses.replace(ARM, network=network)
+  stack = nn.StackConfig("gru", layers=({}, {"norm": "batch"}))
+  network = nn.NetworkConfig(stack, pooling="mean")
+  with pytest.raises(ValueError, match="no dropout and no batch norm"):
+    dataclasses.replace(ARM, network=network)
 
 
 def test_series_are_read_as_far_as_they_go():
