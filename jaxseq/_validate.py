@@ -15,6 +15,7 @@ import difflib
 import functools
 import math
 import numbers
+import re
 import types
 import typing
 from typing import Any
@@ -116,6 +117,15 @@ def choice(name: str, value: T, choices: Iterable[T], cutoff: float = 0.6) -> T:
   hint = f" (did you mean {close[0]}?)" if close else ""
   listed = ", ".join(map(repr, names)) or "none, for there is no entry"
   raise error(name, value, f"one of {listed}{hint}")
+
+
+def expression(name: str, value: str) -> str:
+  """Checks a regular expression of `re`."""
+  try:
+    re.compile(value)
+  except re.error as wrong:
+    raise error(name, value, f"a regular expression ({wrong})") from wrong
+  return value
 
 
 def shape(

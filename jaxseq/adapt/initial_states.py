@@ -153,6 +153,7 @@ def parameters(
     ValueError: if there is none.
   """
   leaves = _tunable(network, variables)
+  _validate.expression("which", which or "")
   paths = [path for path in leaves if re.search(which or "", path)]
   if not paths:
     raise _validate.error("which", which, f"one of {', '.join(leaves)}")

@@ -76,6 +76,11 @@ class Config:
       _validate.positive("rank", rank)
     for alpha in (self.alpha, *(alpha for _, alpha in self.alpha_pattern)):
       _validate.number("alpha", alpha)
+    if isinstance(self.targets, str):
+      _validate.expression("targets", self.targets)
+    for name in ("rank_pattern", "alpha_pattern"):
+      for key, _ in getattr(self, name):
+        _validate.expression(name, key)
 
 
 @functools.partial(

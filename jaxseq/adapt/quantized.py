@@ -213,6 +213,7 @@ class Config:
 
   def __post_init__(self):
     _validate.literals(self)
+    _validate.expression("keep", self.keep)
 
   def quantizer(
     self, network: nn.SequenceNetwork, variables: Mapping[str, PyTree]

@@ -2,6 +2,7 @@
 
 try:
   from sklearn import base as base
+  from sklearn import metrics as metrics
   from sklearn import model_selection as model_selection
   from sklearn.utils import multiclass as multiclass
   from sklearn.utils import validation as validation

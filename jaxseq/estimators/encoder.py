@@ -38,7 +38,7 @@ class DisentangledEncoder(
     OPTIONS
     latent: coordinates of a code. Where `mixer` is None convolutions encode;
       d_model, num_layers and dropout are those of a mixer.
-    method: the objective, one of `dts.methods.NAMES`.
+    method: the objective, one of `dts.methods.METHODS`.
     method_options: further fields of `dts.methods.Config`.
     missing: what becomes of NaN: "refuse", "forward_fill" or "mean".
     channels_first: whether arrays are (n, channels, time), as of aeon.

@@ -187,7 +187,7 @@ class NextItem(updating.Updated):
         nothing before it has read an item.
       k: as of `recommend`.
       times: of each when the items were taken, as many and in their order, with
-        `gap`.
+        `gap`; None without.
       filter_viewed: as of `recommend`, as `items`.
       items: likewise.
 
@@ -208,7 +208,7 @@ class NextItem(updating.Updated):
     if not len(histories):
       raise _validate.error("histories", list(histories), "at least one")
     rows = [self._places(one) for one in histories]
-    stamps = None if self.gap is None else self._stamps(times, rows)
+    stamps = self._stamps(times, rows)
     histories, gaps = self._numbers(base.Rows(rows, times=stamps))
     features = item_streams.features_of(*arrays, histories, gaps)
     taken = [set(map(int, one)) if filter_viewed else () for one in histories]
@@ -222,7 +222,7 @@ class NextItem(updating.Updated):
     Args:
       user: name.
       item: one of `items_`.
-      time: of it, with `gap`, and not before the user's last one.
+      time: of it, not before the user's last one; needed with `gap`.
 
     Raises:
       ValueError: if the user is no single name, the item is not known, or the
@@ -231,14 +231,16 @@ class NextItem(updating.Updated):
     stream, gap, stamp = self._users(), None, None
     user = item_rows.user("user", user)
     (number,) = self._places([item])
-    if self.gap is not None:
-      if item_rows.is_missing(time):
-        expected = "the time of the item: the network reads the gaps"
-        raise _validate.error("time", time, expected)
+    missing = item_rows.is_missing(time)
+    if missing and self.gap is not None:
+      expected = "the time of the item: the network reads the gaps"
+      raise _validate.error("time", time, expected)
+    if not missing:
       (stamp,) = item_rows.stamps([time], lambda _: "time", self._dated)
       last = self._histories.last.get(user, stamp)
       _check_order("time", time, last, stamp, user)
-      gap = float(self.model_.preparation.gaps(np.array([last, stamp]))[1])
+      if self.gap is not None:
+        gap = float(self.model_.preparation.gaps(np.array([last, stamp]))[1])
     stream.update(user, int(number) + 1, gap)
     gaps = None if gap is None else [gap]
     self._histories.extend(user, [number + 1], gaps, stamp)
@@ -260,7 +262,7 @@ class NextItem(updating.Updated):
       raise self._no_pair(rows)
     splits = self._splits(part, None, self.model_.preparation)
     problem = self._task.problem(self._configure(1), splits, None)
-    metrics, _ = problem.scores(self.model_.variables, part)
+    metrics = problem.measure(self.model_.variables, part)
     return float(metrics["ndcg_10"])
 
   def _users(self) -> item_streams.Users:
@@ -333,7 +335,12 @@ class NextItem(updating.Updated):
     return histories, gaps
 
   def _stamps(self, times, rows):
-    """The times of histories that are handed over."""
+    """The times of histories that are handed over; None without `gap`."""
+    if self.gap is None and times is None:
+      return None
+    if self.gap is None:
+      expected = "None: without gap= in training the network reads no times"
+      raise _validate.error("times", f"{len(times)} entries", expected)
     if times is None or len(times) != len(rows):
       got = None if times is None else f"{len(times)} entries"
       expected = f"the times of each of the {len(rows)} histories"

@@ -103,6 +103,26 @@ class SequenceRegressor(
       )
     return self._restored(mean, deviation, return_std)
 
+  def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Returns the coefficient of determination R^2, a mean over numbers.
+
+    Args:
+      X: series.
+      y: as of `fit`; with `stepwise` all elements of all series count together.
+      sample_weight: (n,) of the series; all alike if None.
+    """
+    if not self.stepwise:
+      return super().score(X, y, sample_weight)
+    predicted = self.predict(X)
+    y = np.asarray(y, np.float64)
+    _validate.shape("y", y, predicted.shape)
+    weight = sample_weight
+    if weight is not None:
+      weight = np.repeat(weight, y.shape[1])
+    count = 1 if self._flat else y.shape[-1]
+    rows = (x.reshape(-1, count) for x in (y, predicted))
+    return _scikit_learn.metrics.r2_score(*rows, sample_weight=weight)
+
   @final
   def predict_stream(self, X: Any, return_std: bool = False) -> Any:
     """Predicts the next pieces of streams, with the states carried.
@@ -123,6 +143,7 @@ class SequenceRegressor(
       raise _validate.error("stepwise", False, "True to follow streams")
     part = _of_one_length(self._examples(X).dataset)
     states = getattr(self, "_stream", None)
+    updating.check_streams(states, len(part.inputs))
     (mean, variance), self._stream = jax.device_get(
       _apply(self.model_.network, self.model_.variables, part.inputs, states)
     )

@@ -9,6 +9,7 @@ from typing import final
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.training import compile_cache
@@ -42,6 +43,7 @@ class Updated(base.SequenceEstimator):
       )(jax.random.key(self._seed()))
     if not carry:
       state = state._replace(carry=None)
+    check_streams(state.carry, material.count)
     state, metrics = jax.device_get(run(state, problem.data))
     if not np.isfinite(metrics["loss"]):
       raise ValueError(
@@ -86,6 +88,22 @@ class UpdatedEstimator(Updated, base.SeriesEstimator):
       self.n_updates_ = 0
     self._make_update(material, carry=carry)
     return self
+
+
+def check_streams(states: Any, count: int) -> None:
+  """Checks that there are as many series as states that they go on from.
+
+  Args:
+    states: arrays (streams, ...), or None.
+    count: of the series.
+
+  Raises:
+    ValueError: if there are not.
+  """
+  for leaf in jax.tree.leaves(states)[:1]:
+    if len(leaf) != count:
+      expected = f"{len(leaf)}, which go on where those before ended"
+      raise _validate.error("X", f"{count} series", expected)
 
 
 def _stored(state):

@@ -54,12 +54,20 @@ class Rows:
       with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(self._events.put_nowait, events)
 
+    # The tokenizer may fail with a prompt: then nothing is begun.
+    streams = [
+      [
+        texts.TextStream(codec, completion.stop, request.prompt)
+        for _ in range(request.count)
+      ]
+      for request in completion.requests
+    ]
     numbers = worker.submit(tasks, hear)
     self._row = {number: i for i, number in enumerate(numbers)}
     self._texts = {
-      (number, i): texts.TextStream(codec, completion.stop, request.prompt)
-      for number, request in zip(numbers, completion.requests)
-      for i in range(request.count)
+      (number, i): stream
+      for number, row in zip(numbers, streams)
+      for i, stream in enumerate(row)
     }
 
   def index(self, piece: streaming.Piece) -> int:

@@ -237,7 +237,8 @@ class Engine:
       self._pool.check(request.pattern)
     sampling = request.sampling
     controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
-    prompt = np.asarray(request.prompt, np.int32)
+    # A copy: the caller may put the next prompt into the same array.
+    prompt = np.array(request.prompt, np.int32)
     number = next(self._numbers)
     return Task(number, request, prompt, controls, *adapter)
 

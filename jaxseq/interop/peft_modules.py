@@ -141,6 +141,7 @@ def pattern(
 ) -> Any:
   """Returns the first value whose key, a regular expression, ends a name."""
   for key, value in (values or {}).items():
+    _validate.expression("pattern of a rank or alpha", key)
     if any(re.fullmatch(rf"(.*\.)?({key})", name) for name in names):
       return value
   return default

@@ -1,7 +1,6 @@
 """A server of a language model's completions, or of recommendations."""
 
 from collections.abc import Sequence
-import json
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
+from jaxseq.interop import _model_files
 from jaxseq.models import item_server
 from jaxseq.models import token_model
 from jaxseq.programs import serve_flags
@@ -88,10 +88,10 @@ def of_model(path: pathlib.Path, model: models.Model | None) -> Served:
 
 def _described(path):
   """The config.json of a pretrained model; None without one."""
-  described = path / "config.json"
+  described = path / _model_files.CONFIG
   if described.is_file():
-    contents = json.loads(described.read_bytes())
-    if isinstance(contents, dict) and "model_type" in contents:
+    contents = _model_files.read_json(described)
+    if "model_type" in contents:
       return contents
   return None
 

@@ -10,6 +10,10 @@ from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import spaces
 
+# Wrappers that show an observation as it is; others show other cards, or make
+# one episode of several games.
+_TRANSPARENT = wrappers.EpisodeStatistics, wrappers.FlattenHistory
+
 
 def columns(player: rollout.Player) -> list[str]:
   """Returns the headers of the table."""
@@ -81,7 +85,9 @@ def numbers(values: np.ndarray) -> str:
 
 def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
   """Returns the card that is asked for at each step; None in other games."""
-  game = wrappers.innermost(env)
+  game = env
+  while isinstance(game, _TRANSPARENT):
+    game = game.env
   shown = [str(card) for card in cards.reshape(len(cards), -1).argmax(-1)]
   if isinstance(game, card_games.RepeatFirst):
     return [shown[0]] * len(shown)

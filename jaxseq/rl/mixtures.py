@@ -136,6 +136,10 @@ class Mixture(base.Jitted):
       )
     ]
     observations, states, rewards, terminated, truncated, infos = zip(*stepped)
+    if any("forget" in info for info in infos):
+      # Who keeps memories says nothing of them.
+      kept = [{"forget": jnp.zeros_like(ended)} for ended in terminated]
+      infos = [k | info for k, info in zip(kept, infos)]
     # By name, what each environment tells.
     reported = {name: [info.get(name) for info in infos] for name in infos[0]}
     return (

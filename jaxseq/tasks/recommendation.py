@@ -206,8 +206,20 @@ class Problem(base.ArrayProblem):
     if self.arm.loss == "autoencode":
       newest = self.network.newest(*self.inputs(batch))[:2]
       again = self.network.apply(variables, *newest)
-      metrics["rebuilt"] = _told(again, *newest)[1]
+      # A mean over items, of which some batches have more.
+      items = newest[1].mean()
+      metrics["rebuilt"] = _told(again, *newest)[1] * items
+      metrics["items"] = items
     return metrics, len(batch.inputs)
+
+  def measure(
+    self, variables: base.PyTree, examples: data.ArrayDataset
+  ) -> supervised.Metrics:
+    """Scores a part, see `scores`; "rebuilt" is the share of items told."""
+    metrics = super().measure(variables, examples)
+    if "rebuilt" in metrics:
+      metrics["rebuilt"] /= metrics.pop("items")
+    return metrics
 
   def by_user(
     self, variables: base.PyTree, batch: data.ArrayDataset, cold: jax.Array

@@ -244,6 +244,8 @@ def test_what_is_tuned():
     ValueError, match="which: got '1', expected one of 0/h, 2"
   ):
     initial_states.parameters(network, variables, "1")
+  with pytest.raises(ValueError, match=r"which: got '\(', expected a regular"):
+    initial_states.parameters(network, variables, "(")
   with pytest.raises(
     ValueError, match="states: got '0/conv', expected among 0"
   ):

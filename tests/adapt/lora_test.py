@@ -14,7 +14,9 @@ from jaxseq import recurrence
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
 from jaxseq.adapt import products
+from jaxseq.adapt import quantized
 from jaxseq.interop import huggingface
+from jaxseq.interop import peft_modules
 
 BASES = pathlib.Path(__file__).resolve().parents[1] / "golden/hybrids"
 # Sums of a few dozen numbers of size 1, in another order, through three layers.
@@ -109,6 +111,24 @@ def test_ranks_and_scales_by_patterns():
     "stack/layers_1/mixer/in_proj": (9, 2 / 3),
     "stack/layers_1/mixer/out_proj": (4, 3.0),
   }
+
+
+@pytest.mark.parametrize(
+  ("make", "name"),
+  [
+    (lambda: lora.Config("(in"), "targets"),
+    (lambda: lora.Config("in", rank_pattern=(("(in", 2),)), "rank_pattern"),
+    (lambda: quantized.Config(keep="(in"), "keep"),
+    (
+      lambda: peft_modules.pattern({"(in": 2}, ["in"], 1),
+      "pattern of a rank or alpha",
+    ),
+  ],
+)
+def test_what_is_no_expression_is_named(make, name):
+  message = rf"^{name}: got '\(in', expected a regular expression \(missing"
+  with pytest.raises(ValueError, match=message):
+    make()
 
 
 @pytest.mark.slow

@@ -171,6 +171,19 @@ def test_with_gaps_a_time_is_checked_and_nothing_changes():
       model.recommend_for([[1, 2]], times=times)
 
 
+def test_without_gaps_times_say_no_more_than_the_order():
+  model = fitted()
+  with pytest.raises(ValueError, match="times: got '1 entries', .* without ga"):
+    model.recommend_for([[1, 2]], times=[[0.0, 1.0]])
+  before = state(model)
+  with pytest.raises(ValueError, match="time: got 1.0, expected a time from 2"):
+    model.update(0, 1, 1.0)
+  assert state(model) == before
+  model.update(0, 3, 8.0).update(0, 4)
+  with pytest.raises(ValueError, match="X: time: got 7.0, .* a time from 8.0"):
+    model.partial_fit(frame((0, 6, 7.0)))
+
+
 def test_dates_of_rows_may_be_texts():
   words = np.datetime_as_string(DATES.to_numpy(), "D")
   for times in (words, words.astype(object), words.tolist()):

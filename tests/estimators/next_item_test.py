@@ -8,6 +8,7 @@ import pytest
 
 import jaxseq
 from jaxseq import estimators
+from jaxseq.tasks import recommendation
 
 SMALL = {
   "d_model": 8,
@@ -131,6 +132,20 @@ def test_a_ring_is_learnt_and_scored():
   assert model.history_["valid_ndcg_10"][-1] > 0.9
   assert model.score(table) > 0.9
   assert model.recommend_for([[4, 5, 6]], 1)["item"].tolist() == [7]
+
+
+def test_many_users_are_scored_some_at_a_time(model, monkeypatch):
+  sizes, plain = [], recommendation.Problem.scores
+
+  def scores(problem, variables, batch, key=None):
+    sizes.append(len(batch.inputs))
+    return plain(problem, variables, batch, key)
+
+  monkeypatch.setattr(recommendation.Problem, "scores", scores)
+  once = model.score(FRAME)
+  copies = [FRAME.assign(user=FRAME.user + str(i)) for i in range(50)]
+  np.testing.assert_allclose(model.score(pd.concat(copies)), once, rtol=1e-5)
+  assert max(sizes) == 128
 
 
 def test_what_is_wrong_is_named(model):

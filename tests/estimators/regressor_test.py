@@ -56,6 +56,37 @@ def test_streams_piece_by_piece(monkeypatch):
   np.testing.assert_array_equal(again, pieces[0])
 
 
+@pytest.mark.parametrize("numbers", [(), (2,)])
+def test_all_elements_are_scored_together(numbers):
+  rng = np.random.default_rng(0)
+  X, y = rng.normal(size=(3, 6, 2)), rng.normal(size=(3, 6, *numbers))
+  regressor = estimators.SequenceRegressor(
+    stepwise=True, num_updates=1, **cases.SMALL
+  ).fit(X, y)
+  for rows in (slice(None), slice(1)):
+    true = y[rows].reshape(-1, *numbers)
+    error = true - regressor.predict(X[rows]).reshape(-1, *numbers)
+    share = np.square(error).sum(0) / np.square(true - true.mean(0)).sum(0)
+    score = regressor.score(X[rows], y[rows])
+    np.testing.assert_allclose(score, 1 - np.mean(share), rtol=1e-6)
+  weighted = regressor.score(X, y, [1, 0, 0])
+  np.testing.assert_allclose(weighted, score, rtol=1e-6)
+  with pytest.raises(ValueError, match=r"y: got shape \(3, 5"):
+    regressor.score(X, y[:, :5])
+
+
+def test_other_numbers_of_streams_are_refused():
+  X, y = np.zeros((3, 4, 1)), np.zeros((3, 4))
+  regressor = estimators.SequenceRegressor(stepwise=True, **cases.SMALL)
+  regressor.partial_fit(X, y).predict_stream(X)
+  message = "X: got '2 series', expected 3, which go on where those before"
+  with pytest.raises(ValueError, match=message):
+    regressor.partial_fit(X[:2], y[:2], carry=True)
+  with pytest.raises(ValueError, match=message):
+    regressor.predict_stream(X[:2])
+  assert regressor.n_updates_ == 1
+
+
 def test_bad_arguments_are_named():
   X, y = cases.waves(8)
   regressor = estimators.SequenceRegressor(**cases.SMALL)

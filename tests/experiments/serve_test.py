@@ -55,6 +55,10 @@ def test_checkpoints(checkpoint, tmp_path):
     serve.load(tmp_path)
   with pytest.raises(FileNotFoundError):
     serve.load(tmp_path / "absent")
+  for text in ("{", "[" * 10**5):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"/config\.json is not JSON"):
+      serve.load(tmp_path)
   jaxseq.save(tmp_path / "a.safetensors", cases.case("classification").model)
   with pytest.raises(ValueError, match="expected a model of language"):
     serve.load(tmp_path / "a.safetensors")

@@ -243,6 +243,24 @@ def test_a_warm_up_leaves_nothing():
   assert (cache.hits, cache.misses) == (0, 1)
 
 
+def test_an_array_may_hold_one_prompt_after_the_other():
+  network, variables = networks.make("gru")
+  engine = generation.Engine(network, variables, SMALL)
+  prompt, numbers = np.zeros(3, np.int32), []
+  for token in range(networks.VOCAB):
+    prompt[:] = token
+    numbers.append(engine.submit(generation.Request(prompt, 4, seed=1)))
+  events = []
+  while engine.busy:
+    events += engine.advance()
+  for token, number in enumerate(numbers):
+    own = [event for event in events if event.request == number]
+    ((want,),) = engine.run([generation.Request([token] * 3, 4, seed=1)])
+    np.testing.assert_array_equal(
+      generation.requests.join(own).tokens, want.tokens
+    )
+
+
 def test_prompts_may_hold_tokens_that_are_never_drawn():
   network, variables = networks.make("gru", num_outputs=5)
   cache = generation.PrefixCache(2**20)

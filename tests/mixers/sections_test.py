@@ -67,3 +67,19 @@ def test_sections_are_the_whole(x64, monkeypatch, name):
   both = functools.partial(chex.assert_trees_all_close, rtol=1e-9, atol=1e-10)
   both(jax.jit(lambda *a: run(*a))(params, x, state), whole)
   both(jax.jit(lambda *a: gradient(*a))(params, x, state), slopes)
+
+
+@pytest.mark.parametrize("name", _quick("mamba2"))
+def test_states_of_another_dtype(x64, monkeypatch, name):
+  """A float32 state in front of float64 elements, as that of short ones."""
+  del x64
+  mixer = cases.bind((name, ()))
+  x = np.asarray(cases.sequence(2, 37))
+  state = mixer.module.initial_state(mixer.config, (2,))
+  whole = jax.jit(lambda *a: mixer.apply(*a))(mixer.params, x, state)
+  monkeypatch.setattr(contract, "_SECTION", 16)
+  monkeypatch.setattr(contract, "_CHUNKS", 8)
+  run = jax.jit(lambda *a: mixer.module.apply(mixer.config, *a))
+  parts = run(mixer.params, x, state)
+  chex.assert_trees_all_equal_dtypes(parts, whole)
+  chex.assert_trees_all_close(parts, whole, rtol=1e-9, atol=1e-10)

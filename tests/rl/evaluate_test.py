@@ -137,6 +137,21 @@ def test_transcript_of_repeat_previous():
   assert len(_transcript.rows(player, episode, limit=7)) == 7
 
 
+@pytest.mark.parametrize(
+  ("env_id", "options", "tells"),
+  [
+    ("RepeatFirstEasy", {}, True),
+    ("Trials", {"game": "RepeatFirstEasy", "num_trials": 2}, False),
+    ("view/RepeatPreviousEasy", {"delay": 1}, False),
+  ],
+)
+def test_a_transcript_tells_answers_of_cards_as_they_are(
+  env_id, options, tells
+):
+  config = ppo.Config(env_id=env_id, env_options=options)
+  assert ("asked" in _transcript.columns(ppo.player(config))) == tells
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "env_id", ["RepeatFirstEasy", "MemoryChain-bsuite", "JaxseqTest-Paid"]

@@ -137,6 +137,19 @@ def test_info_is_what_all_report_in_one_shape():
     assert set(info) == usual | told
 
 
+def test_memories_are_forgotten_where_an_environment_asks_for_it():
+  trials = [
+    meta.Trials(toy.Walk(limit=2, edge=99.0), 2, keep_memory=keeps)
+    for keeps in (True, False)
+  ]
+  mixture = mixtures.Mixture(tuple(trials))
+  keys, action = jax.random.split(jax.random.key(0), 2), jnp.zeros(2, jnp.int32)
+  _, state = mixture.reset(keys)
+  for forgets in (False, True):
+    _, state, *_, info = mixture.step(keys, state, action)
+    np.testing.assert_array_equal(info["forget"], [False, forgets])
+
+
 @pytest.mark.slow
 def test_control_tasks():
   assert set(meta_suites.HELD_OUT_TASKS).isdisjoint(meta_suites.TRAINING_TASKS)

@@ -10,6 +10,7 @@ import pytest
 from configs.recommend import quickstart
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data.sources import interactions
 from jaxseq.tasks import base
 from jaxseq.tasks import recommendation
 from jaxseq.tasks.items import item_floors
@@ -90,12 +91,35 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
   stack = nn.StackConfig("gru", d_model=8)
   with pytest.raises(ValueError, match="bidirectional: got 'False in layer 0"):
     recommendation_arms.ArmConfig(nn.NetworkConfig(stack), loss="masked")
+  both = nn.NetworkConfig(nn.StackConfig("gru", bidirectional=True))
+  recommendation_arms.ArmConfig(both, loss="autoencode")
+  with pytest.raises(ValueError, match="got True, .* the next item is what"):
+    recommendation_arms.ArmConfig(both)
 
 
 def test_what_is_rebuilt_needs_items_with_vectors():
   for options in ({"items": "text"}, {"gaps": True, "mixer": "s5"}):
     with pytest.raises(ValueError, match="loss: got 'autoencode', expected an"):
       _arm(loss="autoencode", **options)
+
+
+def test_the_share_of_items_told_is_the_same_in_batches_of_any_size():
+  rng = np.random.default_rng(3)
+  histories = [rng.integers(1, 7, n, np.int32) for n in [4] * 4 + [12] * 4]
+  splits = interactions.make_splits(
+    histories,
+    [interactions.leave_one_out(len(one)) for one in histories],
+    interactions.InteractionSource(items=tuple("abcdef")),
+    10,
+    "memory",
+  )
+  problem = recommendation.Problem(_arm(loss="autoencode"), splits)
+  variables = problem.init(jax.random.key(0))
+  shares = []
+  for problem.at_least in (4, 8):
+    measured = problem.measure(variables, problem.data["test"])
+    shares.append(measured["rebuilt"])
+  np.testing.assert_allclose(*shares, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def in_sections(
       any batch axes; it closes over no traced arrays.
     size: elements of a section.
     weights: what is the same for all sections, floating.
-    state: before the first element, of the dtypes that it has afterwards.
+    state: before the first element.
     x: (*batch, time, features).
     reset: (*batch, time) bool or None.
 
@@ -103,6 +103,12 @@ def in_sections(
   if time <= size:
     return run(weights, state, x, reset)
   state, x, reset = jax.tree.map(flat, (state, x, reset))
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  if any(leaf.dtype != wide for leaf in jax.tree.leaves(state)):
+    # In the dtypes that it has after a section, which a loop carries.
+    first = x[:, :size], None if reset is None else reset[:, :size]
+    after, _ = jax.eval_shape(section, state, *first, weights)
+    state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, after)
   results = _chunks.over_chunks(section, size, state, x, reset, weights)
   return jax.tree.map(
     lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), results

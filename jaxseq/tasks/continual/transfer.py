@@ -26,8 +26,8 @@ def summary(
     accuracies: (tasks, tasks), R; above the diagonal it is read for
       `forward_transfer` alone.
     baseline: (tasks,) accuracies of an untrained network.
-    sizes: (tasks,) numbers of test examples, by which the means over tasks are
-      weighted; all tasks count alike if None.
+    sizes: (tasks,) numbers of test examples, by which the means of rows are
+      weighted, of `last` and `incremental`; all tasks count alike if None.
 
   Returns:
     `last`: mean of the last row. `incremental`: mean over rows of the means of

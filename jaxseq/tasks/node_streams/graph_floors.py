@@ -106,7 +106,7 @@ def edge_bank(events: Stream) -> np.ndarray:
 
 
 def popular(events: Stream) -> np.ndarray:
-  """Returns how often destinations were met before the training ended."""
+  """Returns how often destinations were met before what is asked for."""
   fit = np.bincount(
     events.destination[: events.first], minlength=events.candidates.max() + 1
   )
