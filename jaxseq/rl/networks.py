@@ -89,7 +89,8 @@ class Config:
       no batch norm, whose statistics would tie environments to each other, and
       nothing that reads from the end.
     encoder: of images, before the dense layers; its image_shape is that of the
-      environment. None for vectors; images are flattened then.
+      environment, and it has no dropout. None for vectors; images are flattened
+      then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
     head_widths: hidden widths of the heads.
@@ -105,6 +106,9 @@ class Config:
     for name in ("encoder_widths", "head_widths"):
       for width in getattr(self, name):
         _validate.positive(name, width)
+    if self.encoder is not None and self.encoder.dropout:
+      expected = "0: it has none in these agents, the stack may have some"
+      raise _validate.error("encoder.dropout", self.encoder.dropout, expected)
     self.stack.refuse(
       batch_norm="its statistics would tie environments to each other",
       bidirectional="acting sees no future",

@@ -330,6 +330,7 @@ def test_factored_policy(x64):
     ({"stack": {"bidirectional": True}}, "bidirectional: got .* no future"),
     ({"stack": {"num_layers": -1}}, "num_layers: got -1"),
     ({"head_widths": (0,)}, "head_widths: got"),
+    ({"encoder": {"dropout": 0.5}}, "encoder.dropout: got 0.5, expected 0"),
     ({"stack": {"activation": "glu"}}, "activation"),
   ],
   ids=str,
