@@ -84,6 +84,12 @@ def read(
   dated = stamps.dtype.kind == "M"
   if dated and unit is None:
     unit = usual_unit(gaps)
+  zoned = dated and _time_stamps.has_zone(table.words[time][0])
+  if dated and not zoned and _time_stamps.has_zone(str(start)):
+    raise ValueError(
+      f"{table.place(0, time)}: got {table.words[time][0]!r}, expected a time "
+      f"with an offset from UTC, as the start of observation, {start}, has one."
+    )
   begin, at = _since(table, time, stamps, start, unit if dated else None)
   streams = Streams(
     ids,
@@ -92,7 +98,8 @@ def read(
     {name: table_files.constant(table, name, rows, ids) for name in words},
     rows,
     table,
-    str(begin) if dated else None,
+    # That of times in UTC says so: a file without offsets is of other times.
+    f"{begin}{'Z' * zoned}" if dated else None,
     unit if dated else None,
   )
   return apart(streams, time, ties)

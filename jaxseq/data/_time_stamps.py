@@ -41,6 +41,11 @@ def parse_date(word: str) -> np.datetime64:
   return np.datetime64(text, "us") - offset
 
 
+def has_zone(word: str) -> bool:
+  """Returns whether a date and time tells its offset from UTC."""
+  return _zone(word.strip()) is not None
+
+
 def _zone(text):
   """The offset from UTC at the end of a time, or None."""
   return _ZONE.search(text) if ":" in text else None
@@ -52,13 +57,13 @@ def parse(
   """Reads time stamps, dates or numbers according to the first, or dates."""
   stamps = []
   numeric = not dates and bool(len(words)) and _is_number(words[0])
-  zoned = bool(len(words)) and _zone(words[0].strip()) is not None
+  zoned = bool(len(words)) and has_zone(words[0])
   for row, word in enumerate(words):
     try:
       stamps.append(_number(word) if numeric else parse_date(word))
     except ValueError as error:
       raise ValueError(f"{place(row)}: {error}") from error
-    if not numeric and zoned != (_zone(word.strip()) is not None):
+    if not numeric and zoned != has_zone(word):
       expected = "an offset from UTC" if zoned else "no offset from UTC"
       raise ValueError(
         f"{place(row)}: got {word[:40]!r}, expected {expected}, as the first "

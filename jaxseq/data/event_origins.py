@@ -14,6 +14,7 @@ import itertools
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _event_streams
 from jaxseq.data import datasets
 from jaxseq.data import point_processes
 from jaxseq.data.files import table_files
@@ -71,10 +72,8 @@ def load(
   if paths is not None:
     if len(paths) < 2:
       raise _validate.error("paths", paths, "two tables or more")
-    sets = [
-      events.load(path, stream=stream, time=time, mark=mark, seed=seed)
-      for path in paths
-    ]
+    columns = {"stream": stream, "time": time, "mark": mark, "seed": seed}
+    sets = _of_tables(paths, columns)
     where = ", ".join(map(table_files.describe, paths))
     return of_streams(sets, length, "Streams of which table?", where)
   _validate.integer("classes", classes, 2, len(_ORDERS))
@@ -94,6 +93,20 @@ def load(
   right = np.mean([x == number for number, x in enumerate(guesses)])
   text = f"Streams of which process? The exact likelihoods tell {right:.3f}."
   return of_streams(sets, length, text, "simulated by thinning")
+
+
+def _of_tables(paths, columns):
+  """Sets of the events of tables, whose times are in one unit."""
+  sets = [events.load(path, **columns) for path in paths]
+  units = {one.info.preparation.unit for one in sets}
+  if len(units) == 1:
+    return sets
+  if None in units:
+    expected = "tables with dates, or all with numbers, as times"
+    raise _validate.error("paths", paths, expected)
+  # Each table alone has the unit that fits its gaps.
+  unit = min(units, key=list(_event_streams.SECONDS).index)
+  return [events.load(path, **columns, unit=unit) for path in paths]
 
 
 def of_streams(

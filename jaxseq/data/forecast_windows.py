@@ -136,7 +136,17 @@ def windows(
 
 
 class Options(TypedDict, total=False):
-  """Options of all sets of this kind, with the defaults of `make_splits`."""
+  """Options of all sets of this kind, with the defaults of `make_splits`.
+
+  Attributes:
+    input_length: times of an input; 96 by default.
+    horizon: times of a target; 96 by default.
+    normalize: whether channels are shifted and scaled to mean 0 and deviation 1
+      over the training span; true by default.
+    with_calendar: whether there are the hours, days and so on of all times;
+      false by default.
+    missing: "refuse", which is the default, "forward_fill" or "mean".
+  """
 
   input_length: int
   horizon: int

@@ -176,7 +176,9 @@ class Hawkes:
     That is the intensity right after an event, without the base intensity.
     """
     added = self._jumps[events.marks]
-    decay = np.exp(-self.b * np.diff(events.times, axis=1, prepend=0.0))
+    # Behind the end of a sequence time would run back, and what is left grow.
+    gaps = np.maximum(np.diff(events.times, axis=1, prepend=0.0), 0)
+    decay = np.exp(-self.b * gaps)
     states = np.zeros((*events.times.shape, len(self.mu)))
     state = states[:, 0]
     for i in range(events.times.shape[1]):

@@ -145,16 +145,20 @@ def _stem(path):
 def _documents(
   files: list[pathlib.Path], coder: Any | None, field: str
 ) -> Iterator[np.ndarray]:
-  """The tokens of each text."""
+  """The tokens of each text, of which there is one at least."""
+  some = False
   for file in files:
     if file.suffix != ".jsonl":
+      some = True
       yield text_tokens.encode(file.read_bytes(), coder, str(file))
       continue
     with file.open("rb") as lines:
       for number, line in enumerate(lines, 1):
         if line.strip():
-          name = f"{file}, line {number}"
+          some, name = True, f"{file}, line {number}"
           yield text_tokens.encode(_text(line, field, name), coder, name)
+  if not some:
+    raise ValueError(f"{files[0]}: got no lines, expected texts.")
 
 
 def _text(line, field, name):

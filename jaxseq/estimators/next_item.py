@@ -41,7 +41,8 @@ class NextItem(updating.Updated):
   X, wherever it stands, is a frame of pandas with a row for each item that a
   user has taken, or the three columns user, item and time themselves. Rows of a
   user at one time stay in their order. A user is called by one text, number or
-  date; times are numbers or dates, which may be texts.
+  date; times are numbers or dates, which may be texts. Early stopping looks at
+  the last item of each user, whatever `validation_fraction` is.
 
   Args:
     OPTIONS

@@ -228,11 +228,11 @@ class LayerConfig:
         raise _validate.error(
           f"{where}.dropout", each.dropout, f"0.0: {dropout}"
         )
-    layers = every if bidirectional else ()
-    for options in (x for each in layers for x in (each, each.mixer_config)):
-      if getattr(options, "bidirectional", False):
-        expected = f"False: {bidirectional}"
-        raise _validate.error(f"{where}: bidirectional", True, expected)
+    for each in every if bidirectional else ():
+      for options in (each, each.mixer_config, *each.parallel_mixers):
+        if getattr(options, "bidirectional", False):
+          expected = f"False: {bidirectional}"
+          raise _validate.error(f"{where}: bidirectional", True, expected)
 
   def _check_feedforward(self):
     """Checks the options of the feed-forward."""

@@ -35,6 +35,10 @@ class Config(forecasting.Options, base.DataComparison):
       )
     if len(set(self.horizons)) < len(self.horizons):
       raise _validate.error("horizons", self.horizons, "no repetition")
+    for name in ("input_length", "horizon"):
+      if name in self.data_options:
+        got, expected = self.data_options[name], "none: the config has its own"
+        raise _validate.error(f"data_options.{name}", got, expected)
 
 
 TASK = forecasting.TASK

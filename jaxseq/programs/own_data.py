@@ -10,6 +10,8 @@ import typing
 
 from jaxseq import data
 
+# Options that the configs have fields of their own for.
+_OF_CONFIGS = ("seed", "input_length", "horizon")
 # Options that `npz_series.load` and `ts_series.load` share.
 SERIES = {
   "valid_fraction": 0.1,
@@ -59,10 +61,10 @@ def described(name: str) -> str:
         lines += [
           _paragraph(key, entries.get(key, ""))
           for key in shared.__annotations__
-          if key != "seed"
+          if key not in _OF_CONFIGS
         ]
       continue
-    if option.name == "seed":  # The config has one.
+    if option.name in _OF_CONFIGS:
       continue
     head = option.name
     if option.default is not option.empty:

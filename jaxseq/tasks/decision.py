@@ -288,7 +288,9 @@ def make_model(
   """
   base.check_pooling(arm.network, False, "every action is predicted")
   arm.network.stack.refuse(
-    "network.stack", batch_norm="acting sees one step at a time"
+    "network.stack",
+    batch_norm="acting sees one step at a time",
+    bidirectional="acting sees no future",
   )
   return DecisionModel(arm.network.stack, actions, max_timesteps)
 

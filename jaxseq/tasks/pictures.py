@@ -80,6 +80,9 @@ class Problem(base.ArrayProblem):
     codec: Codec | None = None,
   ):
     base.check_pooling(arm.network, False, "every symbol is predicted")
+    arm.network.stack.refuse(
+      "network.stack", bidirectional="the next symbol is what is predicted"
+    )
     classes = splits.info.num_classes
     if arm.by_class and classes is None:
       expected = "False, as the data have no classes"

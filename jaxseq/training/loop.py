@@ -21,6 +21,7 @@ import time
 from typing import Any
 from typing import TypeVar
 
+from absl import logging
 import jax
 
 from jaxseq import _validate
@@ -229,8 +230,8 @@ def _restore(checkpointer, state, guard):
   newest, pinned = guard.failed, checkpointer.pinned()
   # Where seeds have failed in the newest checkpoint the guard may go back.
   if guard.goes_back and pinned is not None and pinned < restored[0]:
-    earlier = checkpointer.restore(state, pinned)
-    if not guard.restored(earlier[1], pinned):
+    earlier = _earlier(checkpointer, state, pinned)
+    if earlier is not None and not guard.restored(earlier[1], pinned):
       checkpointer.go_back(pinned)
       if processes.is_first():
         for sentence in finite.sentences(newest):
@@ -238,6 +239,22 @@ def _restore(checkpointer, state, guard):
       return earlier
     guard.failed = newest
   return restored
+
+
+def _earlier(checkpointer, state, step):
+  """Returns the checkpoint of a step; None, and a warning, if it is damaged."""
+  try:
+    return checkpointer.restore(state, step)
+  except checkpoint.CheckpointError as error:
+    if not error.damaged:
+      raise
+    logging.warning(
+      "The checkpoint of step %d, from before numbers were not finite, is"
+      " damaged (%s): the newest one is gone on from",
+      step,
+      "; ".join(error.damaged.values()),
+    )
+    return None
 
 
 def _updates(checkpointer, step, num_updates, steps_per_update):

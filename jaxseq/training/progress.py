@@ -163,10 +163,13 @@ class Progress:
 
 def short_number(value: float, digits: int = 3) -> str:
   """Returns a number of at most so many digits, such as 12.3k."""
-  for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-    if abs(value) >= limit:
-      return f"{value / limit:.{digits}g}{suffix}"
-  return f"{value:.{digits}g}"
+  text = f"{value:.{digits}g}"
+  for limit, suffix in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+    # By what is shown: 999.9 of three digits is 1k.
+    if not abs(float(text.rstrip("kMG"))) >= 1e3:
+      break
+    text = f"{value / limit:.{digits}g}{suffix}"
+  return text
 
 
 def short_time(seconds: float) -> str:

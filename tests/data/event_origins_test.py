@@ -53,3 +53,24 @@ def test_tables_are_classes_and_their_kinds_are_put_together(tmp_path):
     data.load("event_origins", paths=("a.csv",))
   with pytest.raises(ValueError, match="classes: got 7, expected .* 2 to 6"):
     data.load("event_origins", classes=7)
+
+
+def test_times_of_all_tables_are_in_one_unit(tmp_path):
+  paths = []
+  begin = np.datetime64("2024-01-01T00", "s")
+  # Gaps of two hours and of two days.
+  for name, seconds in (("a", 7200), ("b", 172_800), ("c", 1)):
+    rows = ["stream,time"]
+    for stream in range(6):
+      times = begin + np.arange(1, 5) * np.timedelta64(seconds, "s")
+      rows += [
+        f"{stream},{time if name < 'c' else i}" for i, time in enumerate(times)
+      ]
+    paths.append(str(tmp_path / f"{name}.csv"))
+    (tmp_path / f"{name}.csv").write_text("\n".join(rows))
+  splits = data.load("event_origins", paths=tuple(paths[:2]), length=4)
+  gaps = np.expm1(splits.train.inputs[:, 2, 0])
+  short, long = (gaps[splits.train.targets == i] for i in range(2))
+  np.testing.assert_allclose(long, 24 * short, rtol=1e-5)
+  with pytest.raises(ValueError, match="expected tables with dates, or all"):
+    data.load("event_origins", paths=tuple(paths[1:]))

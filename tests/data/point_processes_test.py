@@ -161,3 +161,17 @@ def test_wrong_options_are_named():
   ):
     with pytest.raises(ValueError, match=message):
       dataclasses.replace(_PROCESSES[name], **{field: value})
+
+
+def test_what_events_leave_is_finite_behind_their_ends():
+  process = point_processes.Hawkes()
+  times, marks = (
+    np.array([[400.0, 900.0], [900.0, 0.0]]),
+    np.array([[0, 1]] * 2),
+  )
+  events = point_processes.Events(times, marks, np.array([2, 1]), 1000.0)
+  with np.errstate(over="raise"):
+    left = process.excitation(events)
+  assert np.isfinite(left).all()
+  jumps = np.array(process.a).T * process.b
+  np.testing.assert_allclose(left[0], jumps[[0, 1]], rtol=1e-9)

@@ -93,6 +93,11 @@ def test_lines_and_files_become_documents(tmp_path):
   (tmp_path / "e.jsonl").write_text('{"text": "a"}\n{"text": "b"\n')
   with pytest.raises(ValueError, match="e.jsonl, line 2: it is no JSON"):
     token_text.write(tmp_path / "d", tmp_path / "e.jsonl")
+  (tmp_path / "none.jsonl").write_text("\n")
+  with pytest.raises(
+    ValueError, match=r"none\.jsonl: got no lines, expected te"
+  ):
+    token_text.write(tmp_path / "d", tmp_path / "none.jsonl")
   (tmp_path / "e.jsonl").write_text('{"text": "\\ud800"}')
   with pytest.raises(
     ValueError, match="line 1: text: got 'surrogates not allo"

@@ -1,12 +1,15 @@
 """The command `jaxseq`, on files of one's own."""
 
+import dataclasses
 import importlib
 import inspect
+import re
 
 import pytest
 
 from jaxseq import data
 from jaxseq.programs import command
+from jaxseq.programs import own_data
 from jaxseq.programs import own_files
 from jaxseq.tasks import lines
 from jaxseq.training import app
@@ -135,6 +138,28 @@ def test_help_tells_of_the_tasks():
     for option in inspect.signature(data.loader("event_table")).parameters:
       told = f"\n    {option}" in done.stdout
       assert told == (arguments != ["serve"] and option != "seed"), option
+
+
+@pytest.mark.parametrize(
+  "kind",
+  sorted(
+    {kind for each in lines.LINES.values() for kind in each.data.values()}
+  ),
+)
+def test_every_option_of_data_has_words(kind):
+  told = own_data.described(kind).splitlines()
+  heads = [line for line in told if line[:4].isspace() and line[4] != " "]
+  assert heads
+  for line in heads:
+    assert re.match(r"    \w+(=.*)?: ", line), line
+
+
+def test_lengths_of_forecasts_are_those_of_the_config():
+  config = own_files.get_config("forecast.forecast_table")
+  options = {**config.data_options, "horizon": 5}
+  message = "data_options.horizon: got 5, expected none: the config has its own"
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(config, data_options=options)
 
 
 @pytest.mark.parametrize("variant", own_files.VARIANTS)

@@ -89,6 +89,13 @@ def test_single_layers_are_refused_as_all_of_them(fields, message):
   nn.StackConfig("gru").refuse(**why)
 
 
+def test_what_reads_from_the_end_is_refused_beside_others():
+  s5 = ("s5", {"bidirectional": True, "ssm_size": 8, "blocks": 1})
+  config = nn.StackConfig("gru", parallel=(s5,), num_layers=1)
+  with pytest.raises(ValueError, match="bidirectional: got True, .*: no end"):
+    config.refuse(bidirectional="no end")
+
+
 def test_tracing_states_checks_no_layer_again(monkeypatch):
   stack = nn.StackConfig("rwkv7", {"head_size": 2}, d_model=4, num_layers=3)
   model = nn.SequenceModel(stack)

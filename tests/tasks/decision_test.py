@@ -219,6 +219,9 @@ def test_wrong_options():
       DISCRETE,
       5,
     )
+  both = nn.NetworkConfig(nn.StackConfig("gru", bidirectional=True))
+  with pytest.raises(ValueError, match="bidirectional: got True"):
+    decision.make_model(decision.ArmConfig(both), DISCRETE, 5)
   arm = decision.ArmConfig(NETWORK)
   with pytest.raises(ValueError, match="the actions: got shape .30"):
     decision.Problem(

@@ -196,6 +196,7 @@ def test_every_document_comes_once_an_epoch():
     ({}, {}, 3, "devices: got 3, expected a power of two"),
     ({"dropout": 0.1}, {}, 1, "network.stack.dropout: got 0.1, expected 0.0"),
     ({"norm": "batch"}, {}, 1, "network.stack.norm: got 'batch'"),
+    ({"bidirectional": True}, {}, 1, "bidirectional: got True"),
     ({"pooling": "mean"}, {}, 1, "network.pooling: got 'mean'"),
     ({}, {"tokens_per_device": 15}, 4, "got 15, expected 16 or more"),
     (

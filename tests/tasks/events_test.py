@@ -209,6 +209,9 @@ def test_wrong_options(splits):
     match="time_frequencies: got -1, expected an integer of at least 0",
   ):
     event_arms.ArmConfig(time_frequencies=-1)
+  both = nn.NetworkConfig(nn.StackConfig("gru", bidirectional=True))
+  with pytest.raises(ValueError, match="bidirectional: got True"):
+    event_arms.ArmConfig(both)
   pooling = nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
   with pytest.raises(ValueError, match="pooling: got 'last', expected 'none'"):
     events.Problem(event_arms.ArmConfig(pooling, batch_size=2), splits)

@@ -94,3 +94,10 @@ def test_other_data_are_refused():
     ValueError, match="the data: got 'inputs .*', expected trac"
   ):
     next_element.Problem(ARM, SPLITS._replace(train=train))
+
+
+def test_networks_that_see_the_next_activity_are_refused():
+  stack = dataclasses.replace(ARM.network.stack, bidirectional=True)
+  network = dataclasses.replace(ARM.network, stack=stack)
+  with pytest.raises(ValueError, match="bidirectional: got True"):
+    next_element.Problem(dataclasses.replace(ARM, network=network), SPLITS)

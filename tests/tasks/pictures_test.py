@@ -134,3 +134,6 @@ def test_what_is_refused():
     picture_codes.Problem(arm_of(), splits_of(size=6))
   with pytest.raises(ValueError, match="by_class: got True"):
     pictures.Problem(arm_of(by_class=True), splits_of(num_classes=None))
+  both = nn.NetworkConfig(nn.StackConfig("gru", bidirectional=True))
+  with pytest.raises(ValueError, match="bidirectional: got True"):
+    pictures.Problem(arm_of(network=both), splits_of())

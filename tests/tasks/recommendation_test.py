@@ -91,6 +91,10 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
   stack = nn.StackConfig("gru", d_model=8)
   with pytest.raises(ValueError, match="bidirectional: got 'False in layer 0"):
     recommendation_arms.ArmConfig(nn.NetworkConfig(stack), loss="masked")
+  both = nn.NetworkConfig(nn.StackConfig("gru", bidirectional=True))
+  recommendation_arms.ArmConfig(both, loss="autoencode")
+  with pytest.raises(ValueError, match="got True, .* the next item is what"):
+    recommendation_arms.ArmConfig(both)
 
 
 def test_what_is_rebuilt_needs_items_with_vectors():

@@ -279,6 +279,20 @@ def test_a_run_that_skips_goes_on_from_before_the_first_failure(
   assert np.isfinite([row["loss"] for row in rows]).all()
 
 
+def test_a_damaged_step_from_before_the_failure_is_no_end(tmp_path, caplog):
+  config = _config()
+  place = tmp_path / "one"
+  program = _MADE["one"].program(config)
+  run.train_program(program, [place], config, metric="loss")
+  (place / "checkpoints" / "6" / "integrity.json").write_text("{}")
+  skips = dataclasses.replace(config, on_nonfinite="skip")
+  _, failed = run.train_program(
+    _MADE["good"].program(skips), [place], skips, metric="loss"
+  )
+  assert list(failed["one"]) == [1]
+  assert "checkpoint of step 6, from before numbers were not" in caplog.text
+
+
 def test_ignored(tmp_path):
   config = _config(on_nonfinite="ignore")
   program = _MADE["all"].program(config)

@@ -155,7 +155,10 @@ def test_a_run_that_is_done_compiles_nothing(clock):
 
 @pytest.mark.parametrize(
   ("value", "text"),
-  [(0.5, "0.5"), (999, "999"), (12_345, "12.3k"), (2.5e6, "2.5M"), (3e9, "3G")],
+  [
+    *((0.5, "0.5"), (999, "999"), (12_345, "12.3k"), (2.5e6, "2.5M")),
+    *((3e9, "3G"), (999.9, "1k"), (-999_900, "-1M"), (float("nan"), "nan")),
+  ],
 )
 def test_short_number(value, text):
   assert progress.short_number(value) == text

@@ -33,7 +33,18 @@ Split = Literal["leave_one_out", "time"]
 
 
 class Options(TypedDict, total=False):
-  """Options of all splits of interactions, with the defaults of `of_rows`."""
+  """Options of all splits of interactions, with the defaults of `of_rows`.
+
+  Attributes:
+    split: "leave_one_out", the last two items of a user, which is the default;
+      or "time", all that comes behind two points in time.
+    length: items of a piece of a history; 50 by default.
+    gap: the time that gaps between items are counted in, of dates in seconds;
+      None, the default, for no gaps.
+    valid_fraction: share of the rows, with the split by time; 0.1 by default.
+    test_fraction: likewise.
+    cold: share of the items that no training history has; 0 by default.
+  """
 
   split: Split
   length: int

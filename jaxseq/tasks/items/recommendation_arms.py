@@ -91,6 +91,10 @@ class ArmConfig(Options, base.ArmConfig):
     _validate.fields(self, shares=("calibration", "share"))
     if self.loss == "masked":
       masked_network.check_both_sides(self.network.stack)
+    elif self.loss != "autoencode":
+      self.network.stack.refuse(
+        "network.stack", bidirectional="the next item is what is predicted"
+      )
     if self.loss in ("masked", "autoencode") and (
       self.gaps or self.items != "ids"
     ):

@@ -69,6 +69,10 @@ class ArmConfig(Options, base.ArmConfig):
     elif options:
       expected = f"none, as the head is none of {', '.join(MODELS)}"
       raise _validate.error("head_options", self.head_options, expected)
+    else:
+      self.network.stack.refuse(
+        "network.stack", bidirectional="the next event is what is predicted"
+      )
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:

@@ -71,6 +71,23 @@ def test_dates_are_numbers_since_the_start(tmp_path):
     load(path, start="2024-01-02")
 
 
+def test_a_file_without_offsets_is_of_other_times(tmp_path):
+  text = "user,at,kind\n" + "".join(
+    f"{user},2024-01-0{day} 12:00+02:00,{kind}\n"
+    for user in "abc"
+    for day, kind in ((1, "x"), (3, "y"))
+  )
+  path = write(tmp_path, text)
+  options = {"test_fraction": 0.34, "valid_fraction": 0.33, "unit": "day"}
+  source = load(path, **options).info.preparation
+  assert source.start == "2024-01-01T00:00:00Z"
+  found = source.read(path).dataset
+  np.testing.assert_allclose(found.inputs[0, :, 0], [10 / 24, 2], rtol=1e-6)
+  path.write_text(text.replace("+02:00", ""))
+  with pytest.raises(ValueError, match="line 2: .*: got '2024-01-01 12:00'"):
+    source.read(path)
+
+
 def test_one_stream_is_cut_into_windows_in_time(tmp_path):
   text = "at\n" + "".join(f"{i + 0.5}\n" for i in range(20))
   splits = load(
