@@ -10,7 +10,7 @@ import typing
 
 from jaxseq import data
 
-# Options that the configs have fields of their own for.
+# Options that loaders share, and the configs have fields of their own for.
 _OF_CONFIGS = ("seed", "input_length", "horizon")
 # Options that `npz_series.load` and `ts_series.load` share.
 SERIES = {
@@ -64,7 +64,7 @@ def described(name: str) -> str:
           if key not in _OF_CONFIGS
         ]
       continue
-    if option.name in _OF_CONFIGS:
+    if option.name == "seed":  # The config has one.
       continue
     head = option.name
     if option.default is not option.empty:
