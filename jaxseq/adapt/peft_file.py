@@ -103,7 +103,8 @@ def _factors(opened, place, adapters):
   modules = [adapters.get(name) for name in place.names]
   present = [module for module in modules if module is not None]
   rank = sum(module.a.shape[0] for module in present)
-  scale = present[0].scale
+  # Of an alpha of 0 nothing is left but zeros.
+  scale = present[0].scale or 1.0
   blocks, start = [], 0
   for name, module in zip(place.names, modules):
     block = np.zeros((opened.tensors[name].shape[0], rank), np.float32)
@@ -159,9 +160,11 @@ def write(
     context: see `huggingface.load`.
 
   Raises:
-    ValueError: if there is no such parameter, it is made of no weights of
-      modules, or a tensor has a magnitude in a part only.
+    ValueError: if there is none, or no such parameter, it is made of no weights
+      of modules, or a part of the adapters, or of a tensor, has magnitudes.
   """
+  if not adapters:
+    raise _validate.error("adapters", {}, "at least one")
   opened = _own_models.open_any(model, context)
   blocks: dict[str, list] = {}
   for path, factors in adapters.items():
@@ -181,6 +184,12 @@ def write(
     tensors[f"{key}.lora_B.weight"] = module.b
     if module.magnitude is not None:
       tensors[f"{key}.lora_magnitude_vector"] = module.magnitude
+  plain = [name for name, each in modules.items() if each.magnitude is None]
+  if 0 < len(plain) < len(modules):
+    # The file says once of all of them whether there are some.
+    raise ValueError(
+      f"adapters: {plain[0]} has no magnitudes, expected them in all, or none."
+    )
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / peft_modules.WEIGHTS

@@ -40,6 +40,8 @@ class Request:
 
   def __post_init__(self):
     _validate.fields(self, positive=("length", "count"))
+    # Lengths are counted in 32 bits.
+    _validate.integer("length", self.length, high=2**31 - 1)
     _validate.integer("seed", self.seed)
     kinds = str | bytes | None
     _validate.instance("pattern", self.pattern, kinds, "str, bytes or None")

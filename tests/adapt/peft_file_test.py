@@ -98,6 +98,40 @@ def test_own_adapters_of_one_tensor_are_written(tmp_path):
   _assert_merges_to(name, adapters, tmp_path)
 
 
+def _fresh(*targets, **options):
+  """Adapters of a model, and its directory."""
+  base = BASES / "falcon_mamba"
+  config, variables = huggingface.load(base)
+  network = huggingface.make_network(config, variables)
+  config = lora.Config(targets, **options)
+  return lora.init(jax.random.key(0), network, variables, config), base
+
+
+def test_what_no_file_can_say_is_not_written(tmp_path):
+  turned, base = _fresh("in_proj", dora=True)
+  plain, _ = _fresh("out_proj")
+  for adapters, message in (
+    (turned | plain, "out_proj has no magnitudes, expected them in all, or no"),
+    ({}, "adapters: got {}, expected at least one"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      peft_file.write(tmp_path / "adapter", adapters, base)
+  assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_of_no_weight_changes_nothing(tmp_path):
+  adapters, base = _fresh("out_proj")
+  adapters = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
+  peft_file.write(tmp_path, adapters, base)
+  path = tmp_path / peft_modules.CONFIG
+  path.write_text(
+    path.read_text().replace('"lora_alpha": 8', '"lora_alpha": 0')
+  )
+  for factors in peft_file.read(tmp_path, base).values():
+    assert np.any(factors.a)
+    assert not np.any(factors.b)
+
+
 def _gradients(opened, adapters, gradients, modules):
   """Gradients in PEFT's A, B and magnitudes, by those in factors."""
   result = {}

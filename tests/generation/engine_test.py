@@ -281,6 +281,7 @@ def test_prompts_may_hold_tokens_that_are_never_drawn():
     (([], 5), {}, r"prompt: got shape \(0,\), expected \(time,\)"),
     (([0.5], 5), {}, "prompt: got dtype float64, expected integer tokens"),
     (([1], 0), {}, "length: got 0, expected an integer of at least 1"),
+    (([1], 2**31), {}, "length: got 2147483648, expected an integer of at mos"),
     (([1], 5), {"count": 0}, "count: got 0, expected an integer of at least"),
     (([1], 5), {"seed": 0.5}, "seed: got 0.5, expected an integer"),
     (([7], 5), {}, "prompt: got 7, expected tokens from 0 to 6"),

@@ -42,7 +42,8 @@ def _play(env, key, num_episodes, make_player):
       del state
       return act(memory, observation, key)
 
-    steps = (jax.random.split(key_steps, env.num_steps),)
+    longest = min(env.num_steps, env.max_steps)
+    steps = (jax.random.split(key_steps, longest),)
     *earned, _, truncated = episodes.play(env, first, state, memory, see, steps)
     return *earned, truncated
 
