@@ -55,6 +55,7 @@ OPTIONAL_LIBRARIES = {"_window_tokamax": {"tokamax"}}
 # What every layer may import: these need Python and JAX alone.
 COMMON = {
   "_codec",
+  "_files",
   "_json",
   "_lazy",
   "_limits",

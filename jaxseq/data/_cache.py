@@ -5,20 +5,17 @@ Nothing is written unless a caller asks for it. The folder is $JAXSEQ_CACHE, or
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
 import hashlib
 import json
 import os
 import pathlib
-import secrets
 import tempfile
 from typing import Any
-from typing import BinaryIO
 
 from absl import logging
 import numpy as np
 
+from jaxseq import _files
 from jaxseq import _limits
 from jaxseq.data import _npy
 
@@ -89,7 +86,7 @@ def read(path: str | os.PathLike) -> Arrays:
 
 def write(path: str | os.PathLike, values: Arrays) -> None:
   """Writes an archive of arrays, whole or not at all."""
-  with replacing(path) as file:
+  with _files.replacing(path) as file:
     np.savez_compressed(file, **values)
     size = sum(np.asarray(array).nbytes for array in values.values())
     if size > max(_limits.FREE, _limits.RATIO * file.tell()) - _HEADERS:
@@ -97,21 +94,3 @@ def write(path: str | os.PathLike, values: Arrays) -> None:
       file.seek(0)
       file.truncate()
       np.savez(file, **values)
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-  """Opens a file to write beside another, which it replaces once it is whole.
-
-  No reader sees a part of it, and who has the other one open, or mapped into
-  memory, keeps that.
-  """
-  path = pathlib.Path(path)
-  temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-  try:
-    with open(temporary, "xb") as file:
-      yield file
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise

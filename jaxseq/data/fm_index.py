@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _files
 from jaxseq import _json
 from jaxseq import _validate
-from jaxseq.data import _cache
 from jaxseq.data import _npy
 
 # Symbols are tokens + SHIFT, as published. Of those below, 0 ends the text, and
@@ -132,11 +132,12 @@ class FMIndex:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*_ARRAYS, *_DOCUMENTS):
       # The arrays may be those of the files, mapped into memory.
-      with _cache.replacing(folder / f"{name}.npy") as file:
+      with _files.replacing(folder / f"{name}.npy") as file:
         np.save(file, getattr(self, name))
     about = {"format": _FORMAT}
     about |= {k: getattr(self, k) for k in ("vocab_size", "separate", "block")}
-    (folder / "index.json").write_text(json.dumps(about, indent=2) + "\n")
+    with _files.replacing(folder / "index.json") as file:
+      file.write(f"{json.dumps(about, indent=2)}\n".encode())
 
   def _rank(self, symbol, row):
     """Occurrences of a symbol in the first entries of `bwt`."""

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq import _files
 from jaxseq import _validate
-from jaxseq.data import _cache
 
 _MAGIC = b"MMIDIDX\0\0"
 _HEAD = struct.Struct("<9sQBQQ")
@@ -116,7 +116,7 @@ def write(
   index, binary = _paths(path)
   limits = np.iinfo(dtype)
   lengths = []
-  with _cache.replacing(binary) as file:
+  with _files.replacing(binary) as file:
     for number, document in enumerate(documents):
       tokens = np.asarray(document)
       name = f"document {number}"
@@ -134,7 +134,7 @@ def write(
     index.unlink(missing_ok=True)
   ends = np.cumsum([0, *lengths], dtype="<i8")
   head = _HEAD.pack(_MAGIC, 1, codes[dtype], len(lengths), len(lengths) + 1)
-  with _cache.replacing(index) as file:
+  with _files.replacing(index) as file:
     file.write(
       head
       + np.asarray(lengths, "<i4").tobytes()

@@ -202,7 +202,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   program = pathlib.Path(path)
   path = program.with_suffix(".json")
   try:
-    described = _json.loads(path.read_text())
+    described = _json.loads(path.read_text(encoding="utf-8"))
     _validate.instance("JSON", described, dict, "an object")
     if described.get("format") != FORMAT:
       raise _validate.error("format", described.get("format"), str(FORMAT))
@@ -224,7 +224,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 def _programs(path):
   """Names of the files that a JSON is of, which need not be whole; or none."""
   try:
-    return list(_json.loads(path.read_text())["files"])
+    return list(_json.loads(path.read_text(encoding="utf-8"))["files"])
   except (ValueError, KeyError, TypeError):
     return []
 

@@ -121,7 +121,9 @@ def _pretrained(path, contents):
   if not file.is_file():
     _check_bytes(network.vocab_size)
     return Served(network, variables, generation.Codec(), ())
-  tokenizer = text_tokens.read_tokenizer(file.read_text(), str(file))
+  tokenizer = text_tokens.read_tokenizer(
+    file.read_text(encoding="utf-8"), str(file)
+  )
   return Served(
     network,
     variables,

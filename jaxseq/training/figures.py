@@ -8,8 +8,8 @@ from typing import Any
 from absl import logging
 import numpy as np
 
+from jaxseq import _files
 from jaxseq import _validate
-from jaxseq.training import files
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; without
 # the yellow, which is faint on white.
@@ -113,7 +113,7 @@ def rows(axes: Any, labels: Sequence[str]) -> None:
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
   """Writes a PNG file, which is whole at any time; returns its path."""
   path = pathlib.Path(path)
-  with files.replacing(path) as file:
+  with _files.replacing(path) as file:
     figure.savefig(file, format="png")
   return path
 
@@ -154,7 +154,7 @@ def write_gif(
     )
     for picture in pictures
   )
-  with files.replacing(path) as file:
+  with _files.replacing(path) as file:
     first.save(
       file,
       format="GIF",

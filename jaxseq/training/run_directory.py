@@ -25,6 +25,7 @@ from typing import Any
 from absl import logging
 import jax
 
+from jaxseq import _files
 from jaxseq import _json
 from jaxseq.training import _lock
 from jaxseq.training import configuration
@@ -91,7 +92,7 @@ def _prepare(path, config, experiment, may_change):
     _check_same_run(path, config, described, may_change)
   if processes.is_first():
     for directory in (path, *(p.parent for p in path.glob(f"*/{CHECKPOINTS}"))):
-      files.remove_unfinished(directory)
+      _files.remove_unfinished(directory)
     files.write_json(path / CONFIG_FILE, described)
     _write_versions(path / VERSIONS_FILE)
 

@@ -205,7 +205,7 @@ def _words(text, vocab_size):
     words = " ".join(lines).split()
   else:
     path = datasets.find_file(text, "give the path of a text file, or 'kjv'")
-    words = pathlib.Path(path).read_text().split()
+    words = pathlib.Path(path).read_text(encoding="utf-8").split()
   kinds, which, counts = np.unique(
     words, return_inverse=True, return_counts=True
   )
