@@ -76,7 +76,7 @@ class Network(nnx.Module):
     Args:
       module: the network.
       inputs: such as it will get; only shapes and dtypes matter.
-      rngs: random keys; dropout draws from the stream "dropout".
+      rngs: random keys; dropout draws from the stream "dropout", or "default".
       variables: to have in place of drawn ones, such as from a file.
     """
     self.module = module
@@ -120,7 +120,8 @@ class Network(nnx.Module):
     arguments = inputs, states, reset
     if not train:
       return self.module.apply(self.variables, *arguments, **options)
-    rngs = {"dropout": self.rngs.dropout()} if "dropout" in self.rngs else {}
+    has_key = "dropout" in self.rngs or "default" in self.rngs
+    rngs = {"dropout": self.rngs.dropout()} if has_key else {}
     changing = [name for name in self.collections if name != "params"]
     outputs, changed = self.module.apply(
       self.variables,

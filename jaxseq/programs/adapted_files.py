@@ -99,7 +99,7 @@ def write(
   if "lora" in arm.method and base:
     peft_file.write(place / ADAPTER, params, base)
     text = json.dumps(about, indent=2, sort_keys=True, default=str)
-    (place / ADAPTER / "about.json").write_text(text + "\n")
+    files.write_text(place / ADAPTER / "about.json", text + "\n")
   served = dict(adapted.variables)
   if method and not apart:
     served = method.served(served, params)

@@ -64,6 +64,9 @@ def test_a_network_trains_and_its_variables_are_those_of_linen():
     ):
       assert jnp.any(one != other)
   again = for_nnx.Network(module, _X, rngs=nnx.Rngs(0), variables=after)
+  # Dropout draws from the usual stream where it has none of its own.
+  assert jnp.any(again(_X, train=True)[0] != again(_X, train=True)[0])
+  again = for_nnx.Network(module, _X, rngs=nnx.Rngs(0), variables=after)
   np.testing.assert_array_equal(again(_X)[0], module.apply(after, _X)[0])
 
 
