@@ -218,7 +218,8 @@ def check_roles(
     if role is not None:
       raise ValueError(
         f"{file}: got the column {name!r} among the channels, expected an "
-        f"option: {role} = {name!r}, ignore = {name!r}, or channels with it."
+        f"option: {role} = {name!r} (--config.data_options.{role}={name}), "
+        f"ignore = {name!r}, or channels with it."
       )
 
 

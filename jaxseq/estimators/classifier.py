@@ -86,20 +86,25 @@ class SequenceClassifier(
     y = _scikit_learn.validation.column_or_1d(y, warn=True)
     _scikit_learn.validation.assert_all_finite(y, input_name="y")
     series_input.check_count("y", y, len(rows.values))
+    for row, label in enumerate(y):
+      if label is None:
+        raise ValueError(f"y: got None in row {row}, expected a class.")
     _scikit_learn.multiclass.check_classification_targets(y)
     if reset:
       self.classes_ = np.unique(y if classes is None else classes)
       if len(self.classes_) < 2:
         raise ValueError(
-          f"y: got one class, {self.classes_[0]!r}, expected at least two."
+          f"y: got one class, {self.classes_.tolist()[0]!r}, expected at least "
+          "two."
         )
     codes = np.searchsorted(self.classes_, y)
     codes = np.minimum(codes, len(self.classes_) - 1).astype(np.int32)
     wrong = self.classes_[codes] != y
     if wrong.any():
       raise ValueError(
-        f"y: got class {y[np.argmax(wrong)]!r}, expected one of "
-        f"{self.classes_.tolist()}, as in training."
+        f"y: got class {y[wrong].tolist()[0]!r}, expected one of "
+        f"{self.classes_.tolist()}, as in training; the first partial_fit "
+        "takes all that will ever come as `classes`."
       )
     return rows._replace(targets=codes, classes=codes)
 

@@ -100,8 +100,8 @@ class Forecaster(base.SequenceEstimator):
 
     Args:
       y: as for `predict`.
-      level: in per cent, above 0; the more windows were held back, the closer
-        to 100 it may be.
+      level: in per cent, such as 90 and not 0.9; the more windows were held
+        back, the closer to 100 it may be.
 
     Returns:
       (horizon, 2) or (horizon, channels, 2): lower and upper end, in the units

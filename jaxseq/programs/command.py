@@ -89,6 +89,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     print(f"jaxseq {importlib.metadata.version('jaxseq')}")
     sys.exit(0)
   verb, *tasks = words or [""]
+  able = [x for x, line in lines.LINES.items() if verb in line.modes]
+  if able and not tasks and _asks_for_help(rest):
+    print(f"{__doc__}\njaxseq {verb} TASK, of {', '.join(able)}.")
+    sys.exit(0)
   if verb not in VERBS:
     app.fail(f"got {verb!r}, expected jaxseq {'|'.join(VERBS)}: try --help")
   call = [arguments[0], *rest]
@@ -98,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     token_command.define()
     app.run_main(token_command.main, call + tasks)
   name, *more = tasks or [""]
-  able = [x for x, line in lines.LINES.items() if verb in line.modes]
   if more or name not in able:
     close = difflib.get_close_matches(name, able, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""

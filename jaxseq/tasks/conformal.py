@@ -78,20 +78,22 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
 
   Args:
     errors: (n, ...) absolute ones, in order.
-    level: in per cent, above 0 and below 100.
+    level: in per cent, from 1 on and below 100.
 
   Raises:
-    ValueError: the errors are too few for the level.
+    ValueError: the errors are too few for the level, or it is a share.
   """
   _validate.number("level", level, 0, 100)
+  if 0 < level < 1:
+    expected = "per cent, from 1 on: 90 for nine of ten"
+    raise _validate.error("level", level, expected)
   most = 100 * len(errors) / (len(errors) + 1)
   place = rank(len(errors), level)
   if not 1 <= place <= len(errors):
     raise _validate.error(
       "level",
       level,
-      f"above 0 and at most {most:.4g}, the most that {len(errors)} windows "
-      "tell",
+      f"1 to {most:.4g}, the most that {len(errors)} windows tell",
     )
   return np.asarray(errors[place - 1], np.float32)
 

@@ -121,6 +121,8 @@ def test_bad_arguments_are_named(fitted):
   small = estimators.SequenceClassifier(**cases.SMALL)
   with pytest.raises(ValueError, match="y: got one class"):
     small.fit(X, np.zeros(60))
+  with pytest.raises(ValueError, match="y: got None in row 1, expected a cl"):
+    small.fit(X, np.array(["a", None] * 30, object))
   with pytest.raises(ValueError, match="y: got 3 of them, expected 60"):
     small.fit(X, [0, 1, 0])
   with pytest.raises(ValueError, match="mixer"):

@@ -63,8 +63,10 @@ def test_intervals_of_a_series():
     errors[26],
     rtol=1e-4,
   )
-  with pytest.raises(ValueError, match="level: got 97, expected above 0"):
+  with pytest.raises(ValueError, match="level: got 97, expected 1 to 96"):
     forecaster.predict_interval(level=97)
+  with pytest.raises(ValueError, match="level: got 0.9, expected per cent"):
+    forecaster.predict_interval(level=0.9)
   with pytest.raises(ValueError, match="got 2 windows to take intervals from"):
     forecaster.set_params(validation_fraction=0.05).fit(y)
   plain = estimators.Forecaster(**options).fit(y)

@@ -126,6 +126,15 @@ def test_the_version(capsys):
   assert capsys.readouterr().out.startswith("jaxseq 0.")
 
 
+def test_help_of_a_verb_names_its_tasks(capsys):
+  with pytest.raises(SystemExit) as left:
+    command.main(["jaxseq", "predict", "--help"])
+  assert left.value.code == 0
+  told = capsys.readouterr().out
+  assert "jaxseq predict TASK, of " in told
+  assert "temporal_graph" in told.splitlines()[-1]
+
+
 def test_help_tells_of_the_tasks():
   done = run("--help")
   assert done.returncode == 0
