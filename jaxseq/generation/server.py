@@ -461,4 +461,7 @@ def stop_tokens(entry: int | Sequence[int] | None) -> tuple[int, ...]:
   """Returns `eos_token_id` of a model's config.json as stop tokens."""
   if entry is None:
     return ()
-  return (entry,) if isinstance(entry, int) else tuple(entry)
+  tokens = entry if isinstance(entry, (list, tuple)) else (entry,)
+  for token in tokens:
+    _validate.integer("eos_token_id", token, 0)
+  return tuple(tokens)

@@ -28,8 +28,8 @@ class Sampling:
 
   Attributes:
     temperature: divides the logits; 0 takes the most probable token.
-    top_k: only the k most probable tokens are drawn; all if None, or if there
-      are no more.
+    top_k: only the k most probable tokens are drawn, at most as many as there
+      are; all if None.
     top_p: only the smallest set of the most probable tokens whose probabilities
       sum to at least p is drawn from (arXiv:1904.09751); all if None.
     min_p: only tokens of at least this share of the highest probability are

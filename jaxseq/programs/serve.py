@@ -1,6 +1,8 @@
 """A server of a language model's completions, or of recommendations."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+import itertools
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -128,8 +130,30 @@ def _pretrained(path, contents):
     network,
     variables,
     generation.Codec(tokenizer, start=None),
-    server.stop_tokens(contents.get("eos_token_id")),
+    stop_tokens(path, contents),
   )
+
+
+def stop_tokens(
+  path: pathlib.Path, contents: Mapping[str, Any]
+) -> tuple[int, ...]:
+  """Returns what ends a text, by config.json and generation_config.json.
+
+  Models for chats often tell the end of a turn in the second one alone.
+
+  Args:
+    path: of the model's directory.
+    contents: of its config.json.
+
+  Raises:
+    ValueError: if an entry holds no tokens.
+  """
+  files = [contents]
+  generation_config = path / "generation_config.json"
+  if generation_config.is_file():
+    files.append(_model_files.read_json(generation_config))
+  ends = [server.stop_tokens(each.get("eos_token_id")) for each in files]
+  return tuple(dict.fromkeys(itertools.chain(*ends)))
 
 
 def _check_bytes(vocab_size):

@@ -193,7 +193,8 @@ def write(
       the same name.
     against: names in `published.SCORES` to show scores and profiles of.
     curves: what `sample_efficiency` takes; None for none.
-    **options: of `aggregates.bootstrap`, such as `resamples`.
+    **options: of `aggregates.bootstrap` for the aggregates, such as
+      `resamples`.
 
   Returns:
     The tables, the aggregates and the names of the pictures.

@@ -79,8 +79,18 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
   served = serve.load(tmp_path)
   np.testing.assert_array_equal(served.codec.encode("w3 w5"), [3, 5])
   assert served.codec.decode([4, 2]) == "w4 w2"
-  assert generation.server.stop_tokens(7) == (7,)
-  assert generation.server.stop_tokens([7, 8]) == (7, 8)
+
+
+def test_what_ends_a_text_is_told_by_both_files(tmp_path):
+  assert serve.stop_tokens(tmp_path, {}) == ()
+  assert serve.stop_tokens(tmp_path, {"eos_token_id": 7}) == (7,)
+  more = tmp_path / "generation_config.json"
+  more.write_text('{"eos_token_id": [8, 7]}')
+  assert serve.stop_tokens(tmp_path, {"eos_token_id": 7}) == (7, 8)
+  assert serve.stop_tokens(tmp_path, {}) == (8, 7)
+  more.write_text('{"eos_token_id": "</s>"}')
+  with pytest.raises(ValueError, match="eos_token_id: got '</s>', expected"):
+    serve.stop_tokens(tmp_path, {})
 
 
 def test_states_of_a_server(checkpoint, tmp_path):
