@@ -17,6 +17,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
+from jaxseq.data import domains
 from jaxseq.dts import _downstream_pictures
 from jaxseq.dts import _forecasts
 from jaxseq.dts import _sklearn
@@ -106,7 +107,7 @@ def scores(
     "anomaly auc": area under the ROC curve.
   """
   vae = problem.make_model(config, splits)
-  train = evaluation.some(base.host(splits.train), labeled)
+  train = _labeled(splits.train, labeled)
   test = evaluation.some(base.host(splits.test), config.evaluated)
   rows = []
   encode = jax.jit(functools.partial(evaluation.encode, vae))
@@ -167,7 +168,7 @@ def baselines(
     "Gaussian": anomalies by the Mahalanobis distance from the training windows,
     with the covariance of Ledoit & Wolf (2004).
   """
-  train = evaluation.some(base.host(splits.train), labeled)
+  train = _labeled(splits.train, labeled)
   test = evaluation.some(base.host(splits.test), evaluated)
   results = {}
   if "classify" in tasks:
@@ -205,6 +206,14 @@ def anomaly_scores(
   keys = jax.random.split(jax.random.key(0), SAMPLES)
   nll = jax.lax.map(of_sample, keys).mean(axis=0)
   return nll + divergences.kl(mu, logvar).sum(axis=-1)
+
+
+def _labeled(train, limit):
+  """Returns training windows with labels, which those of a target lack."""
+  train = base.host(train)
+  if train.targets.ndim == 1:
+    train = domains.labeled(train)
+  return evaluation.some(train, limit)
 
 
 def _accuracies(codes, targets, targets_test, seed):

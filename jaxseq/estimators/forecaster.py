@@ -130,7 +130,8 @@ class Forecaster(base.SequenceEstimator):
 
     Returns:
       The coefficient of determination R^2 of the forecasts: 1 is best, and 0 is
-      that of the mean of the values to be forecast.
+      that of the mean of the values to be forecast. Where these are all alike
+      it is 1 without any error, and else 0, as in scikit-learn.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     values = self._read(y, reset=False).values[0]
@@ -147,7 +148,8 @@ class Forecaster(base.SequenceEstimator):
     part = data.ArrayDataset(inputs, np.zeros_like(future, np.float32))
     error = prepared.restore(self.model_.outputs(part)["forecast"]) - future
     spread = future - future.mean((0, 1))
-    return float(1 - np.square(error).sum() / np.square(spread).sum())
+    wrong, total = np.square(error).sum(), np.square(spread).sum()
+    return float(1 - wrong / total if total else wrong == 0)
 
   def _restored(self, values):
     """The first forecast in the units of the series."""

@@ -5,6 +5,7 @@ its input only through the numbers of equally long documents.
 """
 
 from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,9 @@ def _tokens_per_device(
   cost_model: costs.CostModel, memory_per_device: float
 ) -> int:
   """Returns how many tokens' activations fit beside the fixed bytes."""
+  if not math.isfinite(memory_per_device):
+    expected = "a finite number of bytes"
+    raise _validate.error("memory_per_device", memory_per_device, expected)
   free = memory_per_device - cost_model.fixed_bytes
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))

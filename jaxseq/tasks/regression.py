@@ -60,14 +60,21 @@ class ArmConfig(Options, base.ArmConfig):
         "image_size", self.image_size, "a multiple of 8, or 0"
       )
     if self.gaps == "scale":
-      apply = mixers.get(self.network.stack.mixer).apply
-      if "gaps" not in inspect.signature(apply).parameters:
-        raise _validate.error(
-          "gaps",
-          "scale",
-          "'append' or 'ignore' for the mixer "
-          f"{self.network.stack.mixer!r}, which has no step sizes to multiply",
-        )
+      for each in self.network.stack.every_layer:
+        _check_step_sizes(each)
+
+
+def _check_step_sizes(layer):
+  """Refuses a layer whose mixer takes no gaps."""
+  if not layer.mixes:
+    return
+  apply = mixers.get(layer.mixer).apply
+  if "gaps" not in inspect.signature(apply).parameters:
+    expected = (
+      f"'append' or 'ignore' for the mixer {layer.mixer!r}, which has no step "
+      "sizes to multiply"
+    )
+    raise _validate.error("gaps", "scale", expected)
 
 
 class ImageEncoder(linen.Module):

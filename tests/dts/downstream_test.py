@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.data import domains
 from jaxseq.dts import _forecasts
 from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
@@ -152,6 +153,22 @@ def test_probes_of_raw_windows_and_of_several_factors():
   (scores,) = downstream.baselines(["classify"], splits).values()
   assert set(scores) == {"class linear", "class mlp"}
   assert 0.6 < scores["class linear"] < 0.95
+
+
+def test_windows_without_a_label_train_no_probe():
+  splits = _splits(np.arange(64) % 2, np.arange(32) % 2)
+  train, test = (
+    part._replace(inputs=part.inputs + 20 * part.targets[:, None, None])
+    for part in (splits.train, splits.test)
+  )
+  # The target domain's windows, of the same two classes.
+  unknown = np.full_like(train.targets, domains.UNLABELED)
+  hidden = train._replace(targets=unknown)
+  both = domains.joined([train, hidden, hidden])
+  splits = splits._replace(train=both, test=test)
+  downstream.check(["classify"], splits)
+  (scores,) = downstream.baselines(["classify"], splits, labeled=48).values()
+  assert scores == {"class linear": 1, "class mlp": 1}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ def test_a_sine_is_forecast(tmp_path):
   forecaster.fit(y[:320])
   # The mean of what is to come has 0.
   assert forecaster.score(y[300:]) > 0.8
+  # Of a constant all is as in scikit-learn.
+  assert forecaster.score(np.ones(100)) in (0, 1)
   forecast = forecaster.predict()
   assert forecast.shape == (8,)
   np.testing.assert_array_equal(forecast, forecaster.predict(y[:320]))

@@ -250,6 +250,10 @@ def test_padding_is_paid_for():
       {"memory_per_device": 50.0},
       "memory_per_device: got 50.0, expected room for a token",
     ),
+    (
+      {"memory_per_device": float("inf")},
+      "memory_per_device: got inf, expected a finite number of bytes",
+    ),
     ({"method": "best"}, "got 'best'"),
     (
       {"method": "stream"},

@@ -140,5 +140,8 @@ def test_evaluation():
 def test_wrong_options():
   with pytest.raises(ValueError, match="gaps: got 'scale', expected 'append'"):
     regression.ArmConfig(GRU, gaps="scale")
+  stack = nn.StackConfig.alternating("s5", "gru", d_model=6, num_layers=2)
+  with pytest.raises(ValueError, match="'ignore' for the mixer 'gru', which"):
+    regression.ArmConfig(nn.NetworkConfig(stack), gaps="scale")
   with pytest.raises(ValueError, match="image_size: got 12, expected a mult"):
     regression.ArmConfig(GRU, image_size=12)
