@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.adapt import lora
@@ -88,11 +89,17 @@ def at_rows(variables: PyTree, rows: jax.Array | Sequence[int]) -> PyTree:
 
   Returns:
     Variables for the network's `apply` to inputs (rows, ...).
+
+  Raises:
+    ValueError: if rows are no integers, or, where they are known, the numbers
+      of no adapters.
   """
+  numbers = jnp.asarray(rows)
 
   def one(leaf: Any) -> Any:
     if isinstance(leaf, recurrence.LowRankRows):
-      return leaf.at(jnp.asarray(rows))
+      _check_rows(numbers, leaf.a.shape[-3])
+      return leaf.at(numbers)
     return leaf
 
   return jax.tree.map(
@@ -100,6 +107,19 @@ def at_rows(variables: PyTree, rows: jax.Array | Sequence[int]) -> PyTree:
     variables,
     is_leaf=lambda leaf: isinstance(leaf, recurrence.LowRankRows),
   )
+
+
+def _check_rows(rows, count):
+  """Raises a ValueError unless rows are numbers below `count`."""
+  expected = f"integers from 0 to {count - 1}"
+  if not jnp.issubdtype(rows.dtype, jnp.integer):
+    raise _validate.error("rows", f"dtype {rows.dtype}", expected)
+  if isinstance(rows, jax.core.Tracer):
+    return
+  numbers = np.asarray(rows)
+  if np.any((numbers < 0) | (numbers >= count)):
+    # An index outside would be that of another adapter.
+    raise _validate.error("rows", numbers.tolist(), expected)
 
 
 def digest(adapters: Adapters) -> bytes:

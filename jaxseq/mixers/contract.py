@@ -364,10 +364,15 @@ def wide_dtype(*arrays: PyTree) -> jnp.dtype:
 
 
 def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
-  """Returns a pytree of arrays in that dtype, but for weights in 8 bits."""
+  """Returns a pytree of arrays in that dtype, but for integers.
+
+  Those of weights in 8 bits, of keys and of rows have their meaning in their
+  own dtype alone.
+  """
 
   def one(leaf):
-    return leaf if leaf.dtype == jnp.int8 else leaf.astype(dtype)
+    whole = jnp.issubdtype(leaf.dtype, jnp.integer)
+    return leaf if whole else leaf.astype(dtype)
 
   return jax.tree.map(one, tree)
 

@@ -7,6 +7,7 @@ import pytest
 
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq import recurrence
 from jaxseq.adapt import batch
 from jaxseq.adapt import lora
 from jaxseq.adapt import products
@@ -84,6 +85,15 @@ def test_every_mixer_has_the_axis_of_rows_in_front(name):
     *(attached, jnp.zeros(3, int), states),
   )
   assert step[0].shape == (3, 9)
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [-1, 1], [0.0, 1.0]])
+def test_rows_of_no_adapter_are_refused(rows):
+  weight = recurrence.LowRankRows(
+    jnp.ones((3, 4)), jnp.ones((2, 3, 1)), jnp.ones((2, 1, 4))
+  )
+  with pytest.raises(ValueError, match="rows: got .*, expected integers"):
+    batch.at_rows({"w": weight}, rows)
 
 
 def test_digests_differ_by_numbers_and_scales():

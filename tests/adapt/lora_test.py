@@ -245,6 +245,18 @@ def test_dropout_leaves_out_elements_of_the_adapters_input_alone():
     lora.attach(variables, {path: factors}, dropout=0.25)
 
 
+def test_mixers_that_widen_their_parameters_have_dropout():
+  network, variables, tokens = _own(num_layers=1)
+  adapters = _filled(network, variables)
+
+  def loss(adapters, key):
+    attached = lora.attach(variables, adapters, dropout=0.25, key=key)
+    return jnp.sum(network.apply(attached, tokens)[0] ** 2)
+
+  slopes = jax.eval_shape(jax.grad(loss), adapters, jax.random.key(3))
+  assert jax.tree.structure(slopes) == jax.tree.structure(adapters)
+
+
 @pytest.mark.slow
 def test_a_shared_block_of_several_layers_is_attached():
   block = {"layers": (0, 1), "width": 8, "rank": 2, "window": 8}
