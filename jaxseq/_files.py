@@ -13,10 +13,9 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Opens another file to write, which replaces `path` once it is whole.
 
   No reader sees a part of it, and who has the earlier file open, or mapped into
-  memory, keeps that. The directory is made.
+  memory, keeps that.
   """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   # A name that nobody can foresee, and that must be new: no other writer's
   # file, and no link that somebody has put there.
   temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")

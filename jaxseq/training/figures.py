@@ -113,6 +113,7 @@ def rows(axes: Any, labels: Sequence[str]) -> None:
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
   """Writes a PNG file, which is whole at any time; returns its path."""
   path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
   with _files.replacing(path) as file:
     figure.savefig(file, format="png")
   return path
@@ -154,6 +155,7 @@ def write_gif(
     )
     for picture in pictures
   )
+  path.parent.mkdir(parents=True, exist_ok=True)
   with _files.replacing(path) as file:
     first.save(
       file,

@@ -39,6 +39,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file by writing another one and renaming it."""
+  """Replaces a file by a whole one; its directory is made."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   with _files.replacing(path) as file:
     file.write(content)
