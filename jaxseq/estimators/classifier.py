@@ -86,9 +86,9 @@ class SequenceClassifier(
     y = _scikit_learn.validation.column_or_1d(y, warn=True)
     _scikit_learn.validation.assert_all_finite(y, input_name="y")
     series_input.check_count("y", y, len(rows.values))
-    for row, label in enumerate(y):
-      if label is None:
-        raise ValueError(f"y: got None in row {row}, expected a class.")
+    if None in (labels := y.tolist()):
+      row = labels.index(None)
+      raise ValueError(f"y: got None in row {row}, expected a class.")
     _scikit_learn.multiclass.check_classification_targets(y)
     if reset:
       self.classes_ = np.unique(y if classes is None else classes)

@@ -83,8 +83,6 @@ class Transition(NamedTuple):
   trial_ended: Array | None = None
 
 
-# The result is cached, so it must hold arrays, never tracers of a caller.
-@functools.cache
 def environment(
   env_id: str,
   options: tuple[tuple[str, Any], ...] = (),
@@ -113,6 +111,16 @@ def environment(
     ValueError: if the id, an option or a parameter is unknown, or if the
       environment shows or pays something else than it declares.
   """
+  return _environment(
+    registry.replaced(), env_id, options, params, as_images, previous_action
+  )
+
+
+# The result is cached, so it must hold arrays, never tracers of a caller.
+@functools.cache
+def _environment(replaced, env_id, options, params, as_images, previous_action):
+  """The environment for as long as none takes the place of another one."""
+  del replaced
   with jax.ensure_compile_time_eval():
     env, env_params = _made(env_id, options, params)
   _check(env_id, env, env_params)
@@ -122,9 +130,6 @@ def environment(
       env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
     )
   return env, env_params
-
-
-registry.FORGETS.append(environment.cache_clear)
 
 
 def unwrapped(

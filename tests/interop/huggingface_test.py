@@ -365,20 +365,6 @@ def test_a_hybrid_is_not_saved(tmp_path):
       huggingface.save(tmp_path, config, variables)
 
 
-def test_config_json_is_replaced_as_a_whole(tmp_path):
-  config, variables = _loaded("mamba2")
-  huggingface.save(tmp_path / "model", config, variables)
-  path, kept = tmp_path / "model" / "config.json", tmp_path / "kept"
-  kept.hardlink_to(path)
-  before = kept.read_text()
-  huggingface.save(
-    tmp_path / "model", config, variables, entries={"eos_token_id": 1}
-  )
-  assert json.loads(path.read_text())["eos_token_id"] == 1
-  # Whoever has the file open reads the old one, and a kill leaves one of both.
-  assert kept.read_text() == before
-
-
 def test_other_arguments_of_save(tmp_path):
   config, variables = _loaded("mamba2")
   options = dict(config.stack.mixer_options) | {"norm_groups": 1}

@@ -205,7 +205,7 @@ def test_a_policy_acts_where_its_environment_is_unknown(tmp_path, monkeypatch):
   path = tmp_path / "agent.safetensors"
   policies.save(path, config, runner.variables)
   del registry.ENVIRONMENTS._paths["JaxseqTest-Parts"]
-  rollout.environment.cache_clear()
+  rollout._environment.cache_clear()
   policy = policies.load(path)
   memory = policy.initial_memory()
   good = {"number": [0.5], "choice": 1}

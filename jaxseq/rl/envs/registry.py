@@ -164,9 +164,8 @@ ENVIRONMENTS = _registry.Registry(
   "env_id", {env_id: path for env_id, (path, _) in _entries().items()}
 )
 
-# Called where an environment takes the place of another one: what is kept by
-# configurations is kept by the id alone.
-FORGETS: list[Callable[[], None]] = [jax.clear_caches]
+# How many environments have taken the place of another one, see `replaced`.
+_replaced = 0
 
 POPGYM = tuple(
   game + difficulty
@@ -196,11 +195,20 @@ def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
   Raises:
     ValueError: if it is an id of this package.
   """
+  global _replaced
   replaces = env_id in ENVIRONMENTS and ENVIRONMENTS.path(env_id) != factory
   ENVIRONMENTS.register(env_id, factory)
   if replaces:
-    for forget in FORGETS:
-      forget()
+    _replaced += 1
+    jax.clear_caches()
+
+
+def replaced() -> int:
+  """Returns how many environments have taken the place of another one.
+
+  What is kept by ids is right for as long as that number is the same.
+  """
+  return _replaced
 
 
 def register_with_gymnax() -> None:
