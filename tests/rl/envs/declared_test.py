@@ -65,7 +65,10 @@ envs.register("JaxseqTest-Arm", _Arm)
     ({"masked": True, "seen": ()}, r"got shape .2,. .* with .'action_mask', "),
     ({"masked": True, "seen": ("observation", "mask")}, "got .'mask', 'obs.*"),
     ({"masked": True, "size": 4}, r"\['observation'\]: got shape \(4,\)"),
-    ({"masked": True, "mask": "float32"}, r".'action_mask'.: .* of float32, ex"),
+    (
+      {"masked": True, "mask": "float32"},
+      r".'action_mask'.: .* of float32, ex",
+    ),
     ({"reward": (1,)}, "reward of .*Arm: got shape .1,. .*, expected a scalar"),
     ({"over": "float32"}, "is_terminated of .*: got dtype float32, .* bool"),
   ],
