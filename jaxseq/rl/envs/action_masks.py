@@ -129,8 +129,8 @@ def _check_parts(space, actions, path):
       raise ValueError(
         f"{name}: got shape {tuple(part.shape)} of {np.dtype(part.dtype)}, a"
         f" number for each option of {actions}, which agents do not take for a"
-        f' mask. Return {{"{OBSERVATION}": ..., "{MASK}": ...}} if it says which'
-        f" actions are allowed; give it {other} otherwise."
+        f' mask. Return {{"{OBSERVATION}": ..., "{MASK}": ...}} if it says'
+        f" which actions are allowed; give it {other} otherwise."
       )
     _check_parts(part, actions, name)
 
