@@ -20,7 +20,8 @@ from jaxseq.training import supervised
 class Updated(base.SequenceEstimator):
   """Base of estimators that make single updates.
 
-  A `partial_fit` reads its arguments as `fit` does: `return self._go_on(X, y)`.
+  A `partial_fit` reads its arguments as `fit` does: `return self._go_on(X, y)`,
+  with options of `_read`.
   """
 
   def _problem(self, arm: Any, source: Any) -> Any:
@@ -29,10 +30,7 @@ class Updated(base.SequenceEstimator):
 
   @final
   def _go_on(self, *inputs: Any, carry: bool = False, **options: Any) -> Self:
-    """Makes one update with all examples, which `_read` reads with options.
-
-    With `carry` states are kept.
-    """
+    """Makes one update with all examples; with `carry` states are kept."""
     first = not hasattr(self, "_training")
     rows = self._read(*inputs, reset=first, **options)
     material = self._material(rows, None, *() if first else self._training[:1])

@@ -1,4 +1,4 @@
-"""What a command line says of single fields of a config, `FIELD=VALUE`."""
+"""Single fields of a config that a command line sets, `FIELD=VALUE`."""
 
 import ast
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ ARTICLES = {
 
 
 def put(cls: type, fields: dict[str, Any], path: str, text: str) -> None:
-  """Puts what a command line says into dictionaries and lists."""
+  """Sets a field, by its path, in dictionaries and lists."""
   *above, last = re.findall(r"[^.\[\]]+", path)
   holder, name = fields, "config"
   for field in above:

@@ -75,7 +75,7 @@ def _outermost(frame):
 
 
 def _is_leaving():
-  """Whether a `finally` or an `__exit__` runs because of a SystemExit."""
+  """True if a `finally` or an `__exit__` runs because of a SystemExit."""
   error = sys.exc_info()[1]
   while error is not None and not isinstance(error, SystemExit):
     error = error.__context__

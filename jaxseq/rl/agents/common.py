@@ -110,13 +110,9 @@ class Config:
       raise _validate.error("ssm_learning_rate_factor", factor, expected)
 
   def _check_total_steps(self, length: str, starts: str = "") -> None:
-    """Checks that the run has steps enough, and no more than can be counted.
-
-    Args:
-      length: name of the field with the steps of an update by environment.
-      starts: name of the field with the sequences before the first update that
-        learns; empty if all updates learn.
-    """
+    """Checks that a run has steps enough to learn, and not too many to count."""
+    # Names of fields: steps of an update in each environment, and sequences
+    # before the first update that learns; "" if all do.
     total, envs, steps = self.total_steps, self.num_envs, getattr(self, length)
     waits = -(-getattr(self, starts) // envs) if starts else 1
     least = envs * steps * waits

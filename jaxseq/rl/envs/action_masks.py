@@ -136,7 +136,7 @@ def _check_parts(space, actions, path):
 
 
 def _looks_like_mask(place, part, actions):
-  """Whether a part has a number for each option, and is named or typed so."""
+  """True if a part has a number for each option, and a mask's name or dtype."""
   arrays = spaces.Box | spaces.MultiDiscrete
   if isinstance(actions, spaces.Box) or not isinstance(part, arrays):
     return False
@@ -148,7 +148,7 @@ def _looks_like_mask(place, part, actions):
 
 
 def _is_of_flags(space):
-  """Whether elements are arrays of zeros and ones."""
+  """True if elements are arrays of zeros and ones."""
   if isinstance(space, spaces.MultiDiscrete):
     return set(space.sizes) == {2}
   is_box = isinstance(space, spaces.Box)

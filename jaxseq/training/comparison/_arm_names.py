@@ -30,7 +30,8 @@ def renamed(
     return after
   begun, arms = _arms_of_run(directory), {}
   for name, fields in new.items():
-    label = _label(name, set(_mixers(old.get(name))), set(_mixers(fields)))
+    mixers = set(_mixers(old.get(name))), set(_mixers(fields))
+    label = _label(name, *mixers)
     if label in new:
       label = f"{name}-{label}"
     if label and name not in begun:
@@ -40,14 +41,14 @@ def renamed(
   return {**after, "arms": arms}
 
 
-def _label(name, was, now):
-  """The name by the mixer that an arm has now; "" if it can keep its own."""
-  if len(was) != 1 or len(now) != 1 or was == now:
+def _label(name, old, new):
+  """The name by the mixer that an arm gets; "" if it can keep its own."""
+  if len(old) != 1 or len(new) != 1 or old == new:
     return ""
-  (was,), (now,) = was, now
-  rest = name.removeprefix(was)
-  named = name.startswith(was) and (not rest or rest[0] in "-_.")
-  return f"{now}{rest}" if named else ""
+  (mixer,), (replacement,) = old, new
+  rest = name.removeprefix(mixer)
+  named = name.startswith(mixer) and (not rest or rest[0] in "-_.")
+  return f"{replacement}{rest}" if named else ""
 
 
 def _mixers(fields: Any) -> Iterator[str]:
