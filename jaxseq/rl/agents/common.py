@@ -110,7 +110,7 @@ class Config:
       raise _validate.error("ssm_learning_rate_factor", factor, expected)
 
   def _check_total_steps(self, length: str, starts: str = "") -> None:
-    """Checks that a run has steps enough to learn, and not too many to count."""
+    """Checks that a run has enough steps to learn, and few enough to count."""
     # Names of fields: steps of an update in each environment, and sequences
     # before the first update that learns; "" if all do.
     total, envs, steps = self.total_steps, self.num_envs, getattr(self, length)

@@ -136,7 +136,7 @@ def _check_parts(space, actions, path):
 
 
 def _looks_like_mask(place, part, actions):
-  """True if a part has a number for each option, and a mask's name or dtype."""
+  """True if a part has a number an option, and the name or dtype of a mask."""
   arrays = spaces.Box | spaces.MultiDiscrete
   if isinstance(actions, spaces.Box) or not isinstance(part, arrays):
     return False
