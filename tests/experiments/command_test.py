@@ -188,4 +188,8 @@ def test_every_config_is_one_of_its_task(variant):
 
 def test_every_experiment_is_a_task_of_the_command():
   files = (programs.ROOT / "experiments").glob("[!_]*.py")
-  assert {file.stem for file in files} == {*lines.LINES, "serve"}
+  missing = {file.stem for file in files} ^ {*lines.LINES, "serve"}
+  assert not missing, (
+    f"{missing}: in experiments/ or in LINES of jaxseq/tasks/lines.py alone. "
+    "Add the file experiments/NAME.py, or the line of that name"
+  )

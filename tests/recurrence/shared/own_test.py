@@ -147,6 +147,11 @@ def test_what_does_not_fit_is_said():
     ValueError, match=r"init: got shape \(3, 3\), expected one"
   ):
     run(jnp.ones((3, 3)), x)
+  heads = jnp.ones((2, 4, 5, 3))
+  with pytest.raises(
+    ValueError, match=r"x: got .* with \(2, 5\), as reset \(2, 5\) has every"
+  ):
+    run(heads[:, :, 0], heads, jnp.ones((2, 5), bool))
   with pytest.raises(
     ValueError, match="reset: got dtype float32, expected bool"
   ):
